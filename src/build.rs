@@ -1,1 +1,75 @@
-fn main() {}
+//! Build script of the driver: how the image is linked, and whether the tests have an image to load.
+//!
+//! With the Windows Driver Kit on the build host, wdk-build decides; on another host `cargo image` has laid
+//! out a kit of its own, and the same arguments are given here. A native build links nothing: it only
+//! learns whether there is an image (`cfg(image_present)`), because a test cannot ignore itself as it runs.
+
+use std::{env, error::Error, fs, path::Path};
+
+/// The image, and a file that changes when it appears; `cargo image` writes both.
+const IMAGE: &str = "target/x86_64-pc-windows-msvc/release/lbfoext.sys";
+const MARKER: &str = "target/image.marker";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rustc-check-cfg=cfg(image_present)");
+    if env::var("CARGO_CFG_TARGET_OS")? == "windows" { link_driver() } else { look_for_image() }
+}
+
+#[cfg(windows)]
+fn link_driver() -> Result<(), Box<dyn Error>> {
+    Ok(wdk_build::configure_wdk_binary_build()?)
+}
+
+#[cfg(not(windows))]
+fn link_driver() -> Result<(), Box<dyn Error>> {
+    // As wdk-build links a WDM driver; a test compares the two lists.
+    const AS_WDK_BUILD: [&str; 14] = [
+        "/DRIVER",
+        "/NODEFAULTLIB",
+        "/SUBSYSTEM:NATIVE",
+        "/KERNEL",
+        "/ENTRY:DriverEntry",
+        "/IGNORE:4257",
+        "/IGNORE:4216",
+        "/NXCOMPAT",
+        "/DYNAMICBASE",
+        "/MAP",
+        "/MAPINFO:EXPORTS",
+        "/OPT:REF,ICF",
+        "/INTEGRITYCHECK",
+        "/MANIFEST:NO",
+    ];
+    // What lld-link does not do unasked: the header's checksum, which Windows requires of a driver, and
+    // the same bytes from the same sources (no time, no path of a symbol file).
+    const FOR_LLD: [&str; 3] = ["/RELEASE", "/Brepro", "/DEBUG:NONE"];
+
+    let kit = env::var("WDKContentRoot").map_err(|_| "no driver kit: build the image with `cargo image`")?;
+    let version = env::var("Version_Number")?;
+    println!("cargo::rustc-link-search={kit}/Lib/{version}/km/x64");
+    for argument in AS_WDK_BUILD.iter().chain(&FOR_LLD) {
+        println!("cargo::rustc-link-arg={argument}");
+    }
+    for variable in ["WDKContentRoot", "Version_Number"] {
+        println!("cargo::rerun-if-env-changed={variable}");
+    }
+    Ok(())
+}
+
+/// The image is watched once it exists. Until then the marker is, because a watched file that does
+/// not exist makes every build a new one.
+fn look_for_image() -> Result<(), Box<dyn Error>> {
+    let workspace = env::var("CARGO_MANIFEST_DIR")?;
+    let [image, marker] = [IMAGE, MARKER].map(|file| Path::new(&workspace).join(file));
+    let watched = if image.exists() {
+        println!("cargo::rustc-cfg=image_present");
+        image
+    } else {
+        if !marker.exists() {
+            fs::create_dir_all(Path::new(&workspace).join("target"))?;
+            fs::write(&marker, "")?;
+        }
+        marker
+    };
+    println!("cargo::rerun-if-changed={}", watched.display());
+    Ok(())
+}

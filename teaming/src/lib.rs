@@ -1,1 +1,54 @@
+//! Every decision of the teaming provider, as plain functions over plain data.
+//!
+//! The driver shell (and the replay tool, and the tests) owns memory, time and locks and calls in here; this
+//! crate never allocates, never reads a clock, never blocks and cannot panic on any input. Reading order:
+//! a packet goes `frame` -> `flow` -> `hash` -> `table` inside `forward`; a change goes `switch` -> `member` ->
+//! `team` -> `forward`.
+
 #![no_std]
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss
+    )
+)]
+
+#[cfg(any(test, feature = "std"))]
+extern crate std;
+
+pub mod counters;
+pub mod flow;
+pub mod forward;
+pub mod frame;
+pub mod hash;
+pub mod ids;
+pub mod member;
+pub mod nics;
+pub mod report;
+pub mod settings;
+pub mod switch;
+pub mod table;
+pub mod team;
+
+/// Who owns the slices that the tables live in: pool memory in the driver, vectors in tools and tests.
+pub trait Storage {
+    type Of<T>: core::ops::DerefMut<Target = [T]>;
+}
+
+/// Storage in vectors, for everything that is not the driver.
+#[cfg(any(test, feature = "std"))]
+#[derive(Debug, Clone, Copy)]
+pub struct Heap;
+
+#[cfg(any(test, feature = "std"))]
+impl Storage for Heap {
+    type Of<T> = std::vec::Vec<T>;
+}

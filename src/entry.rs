@@ -1,0 +1,76 @@
+//! Where Windows enters and leaves the driver.
+
+use crate::filter::{Driver, FRIENDLY_NAME, Module, copy};
+use crate::kernel::extension;
+use crate::ndis::filter::{Names, deregister, register};
+use crate::ndis::irql::Passive;
+use crate::ndis::raw::UnicodeString;
+use crate::ndis::status::NdisStatus;
+use crate::text::utf16;
+use core::ffi::c_void;
+use core::sync::atomic::{AtomicPtr, Ordering};
+
+/// `NetCfgInstanceId` of the INF, `ExtensionId` in saved data, `UniqueName` of the registration: one GUID.
+pub const EXTENSION_ID: &[u16] = &utf16(b"{6E3C2C0F-5A0B-4C55-9E0E-7B1B8B1F5D21}");
+
+const NAMES: Names = Names { friendly: FRIENDLY_NAME, unique: EXTENSION_ID, service: &utf16(b"lbfoext") };
+
+/// The driver's first call, at PASSIVE_LEVEL.
+///
+/// # Safety
+/// The I/O manager passes a driver object and the path of the service's registry key.
+pub unsafe extern "win64" fn driver_entry(
+    driver_object: *mut c_void,
+    registry_path: *const UnicodeString,
+) -> i32 {
+    // SAFETY: the I/O manager calls this at PASSIVE_LEVEL.
+    let passive = unsafe { Passive::assume() };
+    // SAFETY: by the caller's promise.
+    let started = unsafe { start(driver_object, registry_path, &passive) };
+    NdisStatus::from(started).0
+}
+
+/// # Safety
+/// As for `driver_entry`.
+unsafe fn start(
+    driver_object: *mut c_void,
+    registry_path: *const UnicodeString,
+    passive: &Passive,
+) -> Result<(), NdisStatus> {
+    // SAFETY: valid for the call.
+    let path = unsafe { registry_path.as_ref() }.ok_or(NdisStatus::INVALID_PARAMETER)?;
+    // SAFETY: as above.
+    let registry_path = copy(unsafe { path.text() })?;
+    let driver = Driver { handle: AtomicPtr::new(core::ptr::null_mut()), registry_path };
+    // SAFETY: the driver object is ours; the address of the entry point names the extension.
+    let driver = unsafe { extension::create(driver_object, id(), driver, passive) };
+    let driver = driver.map_err(|(status, driver)| {
+        drop(driver);
+        status
+    })?;
+    // SAFETY: the extension was written above and lives as long as the driver object.
+    let handle = unsafe { driver.as_ref() }.handle.as_ptr();
+    // SAFETY: the driver object is ours. Attach may come before the next line returns: all is in place.
+    unsafe { extension::set_unload(driver_object, unload) };
+    // SAFETY: the extension outlives the registration; NDIS writes the handle.
+    let registered = unsafe { register::<Module>(driver_object, driver, handle, &NAMES) };
+    if registered != NdisStatus::SUCCESS {
+        // SAFETY: nobody else knows the extension.
+        unsafe { driver.drop_in_place() };
+    }
+    registered.ok()
+}
+
+/// `DriverUnload`: after deregistration nothing of the driver runs.
+unsafe extern "win64" fn unload(driver_object: *mut c_void) {
+    // SAFETY: created by `start` under the same identification.
+    let Some(driver) = (unsafe { extension::find::<Driver>(driver_object, id()) }) else { return };
+    // SAFETY: valid until the driver object goes.
+    deregister(unsafe { driver.as_ref() }.handle.load(Ordering::Acquire));
+    // SAFETY: every module is detached; the memory itself is the I/O manager's.
+    unsafe { driver.drop_in_place() };
+}
+
+fn id() -> *mut c_void {
+    driver_entry as *mut c_void
+}

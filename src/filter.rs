@@ -1,0 +1,227 @@
+//! The filter module: what exists for each switch, and its life from attach to detach. Start reading here: the handlers
+//! stand in the order of life, each naming the file where its walk goes on.
+
+use crate::kernel::per_processor::PerProcessor;
+use crate::kernel::pool::{Pool, PoolBox, PoolSlice, Tag};
+use crate::kernel::registry::Watch;
+use crate::kernel::rundown::{WalkRundown, WorkRundown};
+use crate::ndis::filter::{FilterModule, NetEvent, Stack};
+use crate::ndis::handle::Filter;
+use crate::ndis::irql::Passive;
+use crate::ndis::link::Indication;
+use crate::ndis::link_query::LinkQueries;
+use crate::ndis::lock::{RwLock, SpinLock};
+use crate::ndis::nbl::NblQueue;
+use crate::ndis::oid::{Request, Returned};
+use crate::ndis::own_list::ListPool;
+use crate::ndis::raw::NetBufferList;
+use crate::ndis::status::NdisStatus;
+use crate::ndis::switch::Switch;
+use crate::ndis::timer::Timer;
+use crate::trace::EventRing;
+use crate::{complete, egress, enumerate, ingress, nic_status, oid, settings};
+use core::ffi::c_void;
+use core::ptr::NonNull;
+use core::sync::atomic::AtomicPtr;
+use teaming::counters::Counters;
+use teaming::forward::Forwarding;
+use teaming::ids::{BUCKETS, MEMBERS};
+use teaming::member::Member;
+use teaming::nics::{MacSlot, Nic, mac_slots};
+use teaming::settings::Settings;
+use teaming::table::Stamp;
+use teaming::team::Team;
+
+/// "LBFO Teaming Extension", the name that administrators see.
+pub const FRIENDLY_NAME: &[u16] = &crate::text::utf16(b"LBFO Teaming Extension");
+
+/// What all modules share; lives in the driver-object extension.
+pub struct Driver {
+    /// What NDIS calls the driver; set by registration, read at unload.
+    pub handle: AtomicPtr<c_void>,
+    /// The service's registry key, where the settings are.
+    pub registry_path: PoolSlice<u16>,
+}
+
+/// One instance of the extension on one switch.
+///
+/// Lock order: `control`, then `forwarding`. Neither is held across a call that leaves the module; handlers of the
+/// switch may be called under either.
+pub struct Module {
+    pub filter: Filter,
+    pub switch: Switch,
+    /// What the packet walks read: destinations, buckets, policy.
+    pub forwarding: RwLock<Forwarding<Pool>>,
+    /// What every change of decision is planned with.
+    pub control: SpinLock<Control>,
+    /// Open while packets may pass; also counts own lists that are out.
+    pub walks: WalkRundown,
+    /// Open until detach; counts requests, timers and notifications that are out.
+    pub work: WorkRundown,
+    pub lists: ListPool,
+    pub counters: PerProcessor<Counters>,
+    pub timer: Timer,
+    pub queries: LinkQueries,
+    pub watch: Watch,
+    /// `\Registry\...\lbfoext`, from which the settings are read.
+    pub registry_path: PoolSlice<u16>,
+    /// The module's name in reports of filtered packets.
+    pub guid_name: PoolSlice<u16>,
+    /// A request from above that is below us now, so that it can be cancelled.
+    pub forwarded_id: AtomicPtr<c_void>,
+}
+
+/// The control side, under the team lock.
+pub struct Control {
+    pub team: Team<Pool>,
+    pub settings: Settings,
+    /// Counts life cycle requests, so that an enumeration notices that its picture is old.
+    pub changes: u32,
+    /// The initial enumeration is done, or under way.
+    pub enumerated: bool,
+    pub events: EventRing,
+    /// The switch's name, under which the registry may have settings of its own.
+    pub switch_name: heapless::Vec<u16, 64>,
+}
+
+/// Network adapters that the tables hold before they grow.
+const STATIONS: usize = 16;
+
+impl FilterModule for Module {
+    type Driver = Driver;
+
+    /// Allocates everything that must not fail later. NDIS forbids requests and packets here
+    /// (attaching-a-filter-module.md), so the configuration is read at the first restart.
+    fn attach(driver: &Driver, stack: &Stack<'_>, passive: &Passive) -> Result<PoolBox<Self>, NdisStatus> {
+        if !stack.is_ethernet() {
+            return Err(NdisStatus::UNSUPPORTED_MEDIA);
+        }
+        let switch = Switch::of(stack.filter())?;
+        let settings = Settings::default();
+        let module = Self {
+            filter: stack.filter(),
+            switch,
+            forwarding: RwLock::try_new(stack.filter(), new_forwarding(&settings)?)?,
+            control: SpinLock::new(Control {
+                team: Team::new(
+                    PoolSlice::try_new(Tag::TABLE, BUCKETS, |_| 0)?,
+                    PoolSlice::try_new(Tag::TABLE, MEMBERS, |_| Member::ABSENT)?,
+                    &settings,
+                ),
+                settings,
+                changes: 0,
+                enumerated: false,
+                events: EventRing::try_new()?,
+                switch_name: heapless::Vec::new(),
+            }),
+            walks: WalkRundown::try_new(passive)?,
+            work: WorkRundown::open(),
+            lists: ListPool::try_new(stack.filter())?,
+            counters: PerProcessor::try_new(&Counters::ZERO)?,
+            timer: Timer::try_new::<Self>(stack.filter())?,
+            queries: LinkQueries::try_new()?,
+            watch: Watch::idle(),
+            registry_path: copy(&driver.registry_path)?,
+            guid_name: copy(stack.guid_name())?,
+            forwarded_id: AtomicPtr::new(core::ptr::null_mut()),
+        };
+        Ok(PoolBox::try_new(Tag::MODULE, module)?)
+    }
+
+    /// Reads settings and configuration once, then lets packets in.
+    fn restart(&self, passive: &Passive) -> Result<(), NdisStatus> {
+        enumerate::at_restart(self, passive)?;
+        self.walks.open(passive);
+        Ok(())
+    }
+
+    fn net_pnp_event(&self, event: NetEvent, passive: &Passive) {
+        if event == NetEvent::SwitchActivate {
+            enumerate::at_activation(self, passive);
+        }
+    }
+
+    /// Waits for the walks and for own lists; requests and status go on (pausing-a-filter-module.md).
+    fn pause(&self, passive: &Passive) {
+        self.walks.close(passive);
+    }
+
+    fn detach(&self, passive: &Passive) {
+        self.watch.stop(passive);
+        self.timer.cancel(self);
+        self.work.close(passive);
+    }
+
+    fn send(&self, lists: NblQueue, send_flags: u32) {
+        ingress::send(self, lists, send_flags);
+    }
+
+    fn send_complete(&self, lists: NblQueue, complete_flags: u32) {
+        complete::send_complete(self, lists, complete_flags);
+    }
+
+    fn receive(&self, lists: NonNull<NetBufferList>, count: u32, receive_flags: u32) {
+        egress::receive(self, lists, count, receive_flags);
+    }
+
+    fn return_lists(&self, lists: NonNull<NetBufferList>, return_flags: u32) {
+        egress::return_lists(self, lists, return_flags);
+    }
+
+    fn oid_request(&self, request: Request) -> NdisStatus {
+        oid::request(self, request)
+    }
+
+    fn oid_returned(&self, returned: Returned, status: NdisStatus) {
+        oid::returned(self, returned, status);
+    }
+
+    fn cancel_oid_request(&self, request_id: *mut c_void) {
+        oid::cancel(self, request_id);
+    }
+
+    fn status(&self, indication: Indication<'_>) {
+        nic_status::status(self, indication);
+    }
+
+    fn filter(&self) -> Filter {
+        self.filter
+    }
+}
+
+fn new_forwarding(settings: &Settings) -> Result<Forwarding<Pool>, NdisStatus> {
+    let (nics, macs) = new_stations(STATIONS)?;
+    Ok(Forwarding::new(
+        PoolSlice::try_new(Tag::TABLE, BUCKETS, |_| 0)?,
+        PoolSlice::try_new(Tag::TABLE, BUCKETS, |_| Stamp::EMPTY)?,
+        nics,
+        macs,
+        settings,
+    ))
+}
+
+/// Storage for `count` network adapters.
+pub fn new_stations(count: usize) -> Result<(PoolSlice<Nic>, PoolSlice<MacSlot>), NdisStatus> {
+    Ok((
+        PoolSlice::try_new(Tag::TABLE, count, |_| Nic::EMPTY)?,
+        PoolSlice::try_new(Tag::TABLE, mac_slots(count), |_| MacSlot::EMPTY)?,
+    ))
+}
+
+/// A copy of text that does not live as long as the module.
+pub fn copy(text: &[u16]) -> Result<PoolSlice<u16>, NdisStatus> {
+    Ok(PoolSlice::try_new(Tag::SETTINGS, text.len(), |at| text.get(at).copied().unwrap_or(0))?)
+}
+
+/// The settings' own view of the module, see `settings.rs`.
+impl crate::kernel::registry::Changed for Module {
+    fn changed(&self, passive: &Passive) {
+        settings::reload(self, passive);
+    }
+    fn work(&self) -> &WorkRundown {
+        &self.work
+    }
+    fn watch(&self) -> &Watch {
+        &self.watch
+    }
+}

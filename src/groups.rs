@@ -1,0 +1,124 @@
+//! Destination groups: packets of a chain that leave together. One send call for each destination, one report and one
+//! completion for each reason of a drop, in the order in which the groups began.
+
+use crate::complete;
+use crate::filter::{FRIENDLY_NAME, Module};
+use crate::ndis::nbl::{Nbl, NblChain};
+use crate::ndis::raw::{UnicodeString, send_complete_flags, send_flags};
+use crate::ndis::status::NdisStatus;
+use crate::ndis::switch::Reason;
+use teaming::counters::DropReason;
+use teaming::ids::{NicId, PortId};
+
+/// Where a packet goes, as far as it decides with whom it may travel.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Group {
+    /// One destination: the group is sent with DESTINATION_GROUP.
+    To(NicId),
+    /// Several destinations each.
+    Several,
+    /// Left to the switch's own forwarding; never mixed with others.
+    Native,
+    /// Dropped for one reason, from one source port, as a report demands.
+    Dropped(DropReason, PortId),
+}
+
+/// Groups that may be open at once.
+const GROUPS: usize = 16;
+
+struct Open {
+    group: Group,
+    lists: NblChain,
+    source: PortId,
+    single_source: bool,
+}
+
+/// The groups of one hold.
+pub struct Groups {
+    open: heapless::Vec<Open, GROUPS>,
+    flags: u32,
+}
+
+impl Groups {
+    /// `flags` are those of the chain; the switch's own bits are set anew for each group.
+    pub fn new(flags: u32) -> Self {
+        let kept = flags & !(send_flags::SWITCH_SINGLE_SOURCE | send_flags::SWITCH_DESTINATION_GROUP);
+        Self { open: heapless::Vec::new(), flags: kept }
+    }
+
+    /// No further group can begin.
+    pub fn is_full(&self) -> bool {
+        self.open.is_full()
+    }
+
+    /// Appends a list to its group; `is_full` was false before.
+    pub fn push(&mut self, group: Group, list: Nbl) {
+        let source = list.source().port;
+        if let Some(open) = self.open.iter_mut().rev().find(|open| open.group == group) {
+            open.single_source &= open.source == source;
+            open.lists.push(list);
+            return;
+        }
+        let mut lists = NblChain::EMPTY;
+        lists.push(list);
+        let refused = self.open.push(Open { group, lists, source, single_source: true }).err();
+        debug_assert!(refused.is_none(), "a group was begun although all are open");
+    }
+
+    /// Sends, passes on or completes every group. IRQL <= DISPATCH_LEVEL, no lock held.
+    pub fn flush(&mut self, module: &Module) {
+        for open in &mut self.open {
+            let lists = core::mem::replace(&mut open.lists, NblChain::EMPTY);
+            let mut flags = self.flags;
+            if open.single_source {
+                flags |= send_flags::SWITCH_SINGLE_SOURCE;
+            }
+            match open.group {
+                Group::To(_) => {
+                    module.filter.send(lists, flags | send_flags::SWITCH_DESTINATION_GROUP);
+                }
+                Group::Several | Group::Native => module.filter.send(lists, flags),
+                Group::Dropped(reason, source) => drop_lists(module, lists, reason, source, self.flags),
+            }
+        }
+        self.open.clear();
+    }
+}
+
+/// Reports lists while they are owned, then completes them. Own lists end here like those that were sent.
+fn drop_lists(module: &Module, mut lists: NblChain, reason: DropReason, source: PortId, flags: u32) {
+    report(module, &lists, reason, source);
+    lists.set_status(NdisStatus::FAILURE);
+    let mut complete_flags = send_complete_flags::SWITCH_SINGLE_SOURCE;
+    if flags & send_flags::DISPATCH_LEVEL != 0 {
+        complete_flags |= send_complete_flags::DISPATCH_LEVEL;
+    }
+    complete::hand_back(module, lists.into_queue(), complete_flags);
+}
+
+/// Drops one list outside any group.
+pub fn drop_one(module: &Module, list: Nbl, reason: DropReason, flags: u32) {
+    let source = list.source().port;
+    drop_lists(module, NblChain::of(list), reason, source, flags);
+}
+
+/// Reports one list that stays with us.
+pub fn report_one(module: &Module, list: Nbl, reason: DropReason) -> Nbl {
+    let source = list.source().port;
+    let lists = NblChain::of(list);
+    report(module, &lists, reason, source);
+    lists.into_only()
+}
+
+fn report(module: &Module, lists: &NblChain, reason: DropReason, source: PortId) {
+    let text: heapless::Vec<u16, 96> = reason.sentence().encode_utf16().take(96).collect();
+    module.switch.report_filtered(
+        lists,
+        source,
+        &Reason {
+            extension: &UnicodeString::of(&module.guid_name),
+            friendly_name: &UnicodeString::from_static(FRIENDLY_NAME),
+            text: &UnicodeString::of(&text),
+        },
+    );
+}

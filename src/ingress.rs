@@ -1,0 +1,175 @@
+//! Packet walk 1: every packet that enters the switch, from `FilterSendNetBufferLists` to `NdisFSendNetBufferLists`.
+//!
+//! A chain is decided in holds of at most 32 packets under the forwarding lock. Destinations are committed under the
+//! lock, so that a failover or a disconnect, which takes it for writing, knows that nothing is assigned behind its
+//! back; sending, completing and splitting happen after the lock is released. Runs at IRQL <= DISPATCH_LEVEL; never
+//! allocates pool memory, never blocks, takes the forwarding lock only.
+
+use crate::clock;
+use crate::filter::Module;
+use crate::groups::{self, Group, Groups};
+use crate::kernel::pool::Pool;
+use crate::kernel::rundown::WalkGuard;
+use crate::ndis::mdl::WindowBuffer;
+use crate::ndis::nbl::{Nbl, NblChain, NblQueue};
+use crate::ndis::own_list::Family;
+use crate::ndis::raw::{send_complete_flags, send_flags};
+use crate::ndis::status::NdisStatus;
+use teaming::counters::DropReason;
+use teaming::forward::{Forwarding, Packet, Verdict};
+use teaming::ids::{MemberIndex, NicId, Ticks};
+
+/// Packets decided in one hold of the lock.
+const HOLD: usize = 32;
+
+/// `FilterSendNetBufferLists`.
+pub fn send(module: &Module, mut lists: NblQueue, flags: u32) {
+    let Some(walk) = module.walks.enter() else { return refuse(module, lists, flags) };
+    let mut groups = Groups::new(flags);
+    while !lists.is_empty() {
+        let mixed = decide_some(module, &mut lists, &mut groups);
+        groups.flush(module);
+        if let Some(parent) = mixed {
+            lists.push_front(split(module, &walk, parent, flags));
+        }
+    }
+}
+
+/// Decides and commits up to `HOLD` packets. Stops early when the groups are full, and at a list whose packets have
+/// different destinations: that one is given back to be split.
+#[inline(never)] // two frames under 1 KiB instead of one above
+fn decide_some(module: &Module, lists: &mut NblQueue, groups: &mut Groups) -> Option<Nbl> {
+    let mut window = WindowBuffer::empty();
+    let forwarding = module.forwarding.read();
+    let now = if forwarding.moving() { clock::now() } else { Ticks::ZERO };
+    let mut mixed = None;
+    for _ in 0..HOLD {
+        let Some(mut list) = lists.pop() else { break };
+        let Some(verdict) = verdict(&forwarding, &list, &mut window, now) else {
+            module.counters.with(forwarding.dispatch(), |counters| counters.split += 1);
+            mixed = Some(list);
+            break;
+        };
+        let group = commit(module, &forwarding, &mut list, verdict);
+        let outcome = if let Group::Dropped(reason, _) = group { Verdict::Drop(reason) } else { verdict };
+        let bytes = list.net_buffers().map(|packet| u64::from(packet.data_length())).sum();
+        module.counters.with(forwarding.dispatch(), |counters| counters.count(outcome, bytes));
+        groups.push(group, list);
+        if groups.is_full() {
+            break;
+        }
+    }
+    mixed
+}
+
+/// What to do with all packets of a list, or `None` when they differ. One array of destinations serves them all.
+fn verdict(
+    forwarding: &Forwarding<Pool>,
+    list: &Nbl,
+    window: &mut WindowBuffer,
+    now: Ticks,
+) -> Option<Verdict> {
+    let detail = list.detail();
+    let source = list.source();
+    let mut common = None;
+    for packet in list.net_buffers() {
+        let one = match window.read(packet, detail) {
+            Ok(bytes) => forwarding.decide(&Packet {
+                source,
+                window: bytes,
+                pinned: None,
+                native: detail.native_forwarding_required(),
+                now,
+            }),
+            Err(_) => Verdict::Drop(DropReason::Unreadable),
+        };
+        if *common.get_or_insert(one) != one {
+            return None;
+        }
+    }
+    Some(common.unwrap_or(Verdict::Drop(DropReason::Runt)))
+}
+
+/// Commits the destinations of one list and names the group that it leaves with. "Assigned" happens here.
+fn commit(module: &Module, forwarding: &Forwarding<Pool>, list: &mut Nbl, verdict: Verdict) -> Group {
+    let source = list.source();
+    let one = |list: &mut Nbl, nic: NicId| match module.switch.add_destination(list, nic) {
+        Ok(()) => Group::To(nic),
+        Err(_) => Group::Dropped(DropReason::NoResources, source.port),
+    };
+    match verdict {
+        Verdict::Native => Group::Native,
+        Verdict::Deliver(nic) => one(list, nic),
+        Verdict::Uplink(member) => match external_nic(forwarding, member) {
+            Some(nic) => one(list, nic),
+            None => Group::Dropped(DropReason::NoLiveMember, source.port),
+        },
+        Verdict::Flood { uplink } => {
+            let member = uplink.and_then(|member| external_nic(forwarding, member));
+            let targets = || forwarding.flood(source).chain(member);
+            match targets().count() {
+                0 => Group::Dropped(DropReason::NoDestination, source.port),
+                1 => match targets().next() {
+                    Some(nic) => one(list, nic),
+                    None => Group::Dropped(DropReason::NoDestination, source.port),
+                },
+                count => {
+                    let count = u32::try_from(count).unwrap_or(u32::MAX);
+                    match module.switch.add_destinations(list, count, targets()) {
+                        Ok(()) => Group::Several,
+                        Err(_) => Group::Dropped(DropReason::NoResources, source.port),
+                    }
+                }
+            }
+        }
+        Verdict::Drop(reason) => Group::Dropped(reason, source.port),
+    }
+}
+
+/// The member as a destination.
+fn external_nic(forwarding: &Forwarding<Pool>, member: MemberIndex) -> Option<NicId> {
+    forwarding.external.map(|port| NicId::new(port, member.nic()))
+}
+
+/// Splits a list into own lists of one packet each, in order, which take the walk from its beginning. The parent is
+/// held until the last of them is back. A packet for which there is no list left is dropped, and the parent reported.
+#[inline(never)]
+fn split(module: &Module, walk: &WalkGuard<'_>, parent: Nbl, flags: u32) -> NblChain {
+    let mut children = NblChain::EMPTY;
+    let mut lost = false;
+    for packet in parent.net_buffers() {
+        let child = walk.again().and_then(|reference| {
+            let child = module.lists.child(&module.switch, &parent, packet).ok()?;
+            reference.keep();
+            Some(child)
+        });
+        match child {
+            Some(child) => children.push(child),
+            None => lost = true,
+        }
+    }
+    if children.is_empty() {
+        groups::drop_one(module, parent, DropReason::NoResources, flags);
+        return children;
+    }
+    let parent = if lost { groups::report_one(module, parent, DropReason::NoResources) } else { parent };
+    Family::found(parent, children.len());
+    children
+}
+
+/// Completes a chain that arrived while the module does not run (pausing-a-filter-module.md).
+fn refuse(module: &Module, mut lists: NblQueue, flags: u32) {
+    let mut refused = NblChain::EMPTY;
+    while let Some(mut list) = lists.pop() {
+        list.set_status(NdisStatus::PAUSED);
+        refused.push(list);
+    }
+    let mut complete = 0;
+    if flags & send_flags::DISPATCH_LEVEL != 0 {
+        complete |= send_complete_flags::DISPATCH_LEVEL;
+    }
+    if flags & send_flags::SWITCH_SINGLE_SOURCE != 0 {
+        complete |= send_complete_flags::SWITCH_SINGLE_SOURCE;
+    }
+    module.filter.send_complete(refused, complete);
+}

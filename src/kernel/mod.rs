@@ -1,0 +1,10 @@
+//! Everything that talks to ntoskrnl: the only place, beside `ndis`, with `unsafe` code.
+
+pub mod extension;
+pub mod per_processor;
+pub mod pool;
+pub mod processor;
+pub mod registry;
+pub mod rundown;
+#[doc(hidden)]
+pub mod sys;

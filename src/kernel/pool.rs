@@ -1,0 +1,169 @@
+//! Non-paged pool memory with tags. Every allocation may fail; nothing here is called per packet.
+
+use super::sys;
+use crate::ndis::status::OutOfMemory;
+use core::ffi::c_void;
+use core::ops::{Deref, DerefMut};
+use core::ptr::NonNull;
+
+/// Four characters that name an allocation in a pool dump, which shows them in this order.
+#[derive(Clone, Copy)]
+pub struct Tag(pub u32);
+
+impl Tag {
+    const fn new(text: [u8; 4]) -> Self {
+        Self(u32::from_le_bytes(text))
+    }
+    /// The state of one filter module.
+    pub const MODULE: Self = Self::new(*b"LbfM");
+    /// Tables: buckets, network adapters, MAC addresses.
+    pub const TABLE: Self = Self::new(*b"LbfT");
+    /// Buffers of requests that the driver originates.
+    pub const REQUEST: Self = Self::new(*b"LbfQ");
+    /// Clones of requests from above.
+    pub const CLONE: Self = Self::new(*b"LbfC");
+    /// Lists of the driver's own.
+    pub const LIST: Self = Self::new(*b"LbfL");
+    /// Settings and their watch.
+    pub const SETTINGS: Self = Self::new(*b"LbfS");
+    /// Timers.
+    pub const TIMER: Self = Self::new(*b"LbfI");
+    /// Rundown protection.
+    pub const RUNDOWN: Self = Self::new(*b"LbfR");
+}
+
+/// `POOL_FLAG_NON_PAGED`; the memory comes zeroed.
+const POOL_FLAG_NON_PAGED: u64 = 0x40;
+/// What ExAllocatePool2 aligns to.
+const POOL_ALIGNMENT: usize = 16;
+
+fn allocate(bytes: usize, tag: Tag) -> Result<NonNull<c_void>, OutOfMemory> {
+    // SAFETY: callable at IRQL <= DISPATCH_LEVEL for non-paged memory; the result is checked.
+    let pointer = unsafe { sys::ExAllocatePool2(POOL_FLAG_NON_PAGED, bytes.max(1), tag.0) };
+    NonNull::new(pointer).ok_or(OutOfMemory)
+}
+
+/// One value in non-paged pool.
+pub struct PoolBox<T> {
+    value: NonNull<T>,
+    tag: Tag,
+}
+
+// SAFETY: the box owns its value; the memory is not bound to a thread.
+unsafe impl<T: Send> Send for PoolBox<T> {}
+// SAFETY: as for a reference to the value.
+unsafe impl<T: Sync> Sync for PoolBox<T> {}
+
+impl<T> PoolBox<T> {
+    /// IRQL <= DISPATCH_LEVEL.
+    pub fn try_new(tag: Tag, value: T) -> Result<Self, OutOfMemory> {
+        const { assert!(align_of::<T>() <= POOL_ALIGNMENT) };
+        let memory = allocate(size_of::<T>(), tag)?.cast::<T>();
+        // SAFETY: the memory is fresh, large enough and aligned.
+        unsafe { memory.write(value) };
+        Ok(Self { value: memory, tag })
+    }
+
+    /// Gives the value up to a raw pointer, which `from_raw` takes back.
+    pub fn into_raw(this: Self) -> *mut T {
+        let pointer = this.value.as_ptr();
+        core::mem::forget(this);
+        pointer
+    }
+
+    /// # Safety
+    /// `pointer` came from `into_raw` of a box with this tag and is not used otherwise any more.
+    pub unsafe fn from_raw(pointer: NonNull<T>, tag: Tag) -> Self {
+        Self { value: pointer, tag }
+    }
+}
+
+impl<T> Deref for PoolBox<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        // SAFETY: the pointer is valid and owned as long as the box lives.
+        unsafe { self.value.as_ref() }
+    }
+}
+
+impl<T> DerefMut for PoolBox<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: as above, and the box is borrowed mutably.
+        unsafe { self.value.as_mut() }
+    }
+}
+
+impl<T> Drop for PoolBox<T> {
+    fn drop(&mut self) {
+        // SAFETY: the value is alive and never touched again.
+        unsafe { self.value.drop_in_place() };
+        // SAFETY: allocated with this tag in `try_new`.
+        unsafe { sys::ExFreePoolWithTag(self.value.as_ptr().cast(), self.tag.0) };
+    }
+}
+
+/// A slice of fixed length in non-paged pool.
+pub struct PoolSlice<T> {
+    first: NonNull<T>,
+    len: usize,
+    /// Where the allocation begins: before `first` only for elements aligned to more than the pool gives.
+    base: NonNull<c_void>,
+    tag: Tag,
+}
+
+// SAFETY: as for `PoolBox`.
+unsafe impl<T: Send> Send for PoolSlice<T> {}
+// SAFETY: as for `PoolBox`.
+unsafe impl<T: Sync> Sync for PoolSlice<T> {}
+
+impl<T> PoolSlice<T> {
+    /// `len` elements, each made by `element(index)` in place. IRQL <= DISPATCH_LEVEL.
+    pub fn try_new(tag: Tag, len: usize, element: impl Fn(usize) -> T) -> Result<Self, OutOfMemory> {
+        let slack = align_of::<T>().saturating_sub(POOL_ALIGNMENT);
+        let bytes = size_of::<T>().checked_mul(len).and_then(|b| b.checked_add(slack)).ok_or(OutOfMemory)?;
+        let base = allocate(bytes, tag)?;
+        // SAFETY: `slack` bytes more were allocated than the elements need.
+        let first =
+            unsafe { base.byte_add(base.as_ptr().cast::<u8>().align_offset(align_of::<T>()).min(slack)) };
+        let first = first.cast::<T>();
+        for index in 0..len {
+            // SAFETY: `index` lies inside the allocation.
+            let place = unsafe { first.add(index) };
+            // SAFETY: the place is fresh, large enough and aligned.
+            unsafe { place.write(element(index)) };
+        }
+        Ok(Self { first, len, base, tag })
+    }
+}
+
+impl<T> Deref for PoolSlice<T> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
+        // SAFETY: `len` initialised elements lie at `first` as long as the slice lives.
+        unsafe { core::slice::from_raw_parts(self.first.as_ptr(), self.len) }
+    }
+}
+
+impl<T> DerefMut for PoolSlice<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        // SAFETY: as above, and the slice is borrowed mutably.
+        unsafe { core::slice::from_raw_parts_mut(self.first.as_ptr(), self.len) }
+    }
+}
+
+impl<T> Drop for PoolSlice<T> {
+    fn drop(&mut self) {
+        let elements: *mut [T] = &mut **self;
+        // SAFETY: the elements are alive and never touched again.
+        unsafe { elements.drop_in_place() };
+        // SAFETY: allocated with this tag in `try_new`.
+        unsafe { sys::ExFreePoolWithTag(self.base.as_ptr(), self.tag.0) };
+    }
+}
+
+/// Pool memory as the storage of the core's tables.
+pub struct Pool;
+
+impl teaming::Storage for Pool {
+    type Of<T> = PoolSlice<T>;
+}

@@ -1,0 +1,124 @@
+//! The life of network adapters: `OID_SWITCH_NIC_*` requests to `teaming`, in the order that keeps packets safe. What
+//! takes a NIC away is applied before the request goes down, what brings one before it completes.
+
+use crate::filter::{Control, Module, new_stations};
+use crate::ndis::lock::SpinGuard;
+use crate::ndis::oid::Request;
+use crate::ndis::raw::oids;
+use crate::ndis::status::NdisStatus;
+use crate::{nic_status, publish};
+use teaming::ids::MemberIndex;
+use teaming::member::MemberEvent;
+use teaming::switch::{NicOp, NicParameters, Route, route};
+
+/// What a request does to network adapters, if anything. A damaged payload is passed on without being looked at.
+fn operation(request: Request) -> Option<(NicOp, NicParameters)> {
+    let op = match request.oid() {
+        oids::SWITCH_NIC_CREATE => NicOp::Create,
+        oids::SWITCH_NIC_CONNECT => NicOp::Connect,
+        oids::SWITCH_NIC_UPDATED => NicOp::Update,
+        oids::SWITCH_NIC_DISCONNECT => NicOp::Disconnect,
+        oids::SWITCH_NIC_DELETE => NicOp::Delete,
+        _ => return None,
+    };
+    if !request.is_set() {
+        return None;
+    }
+    Some((op, request.nic_parameters()?))
+}
+
+/// Before the request goes down. `Err` vetoes it, which only the creation of a NIC with index 0 may be.
+pub fn before(module: &Module, request: Request) -> Result<(), NdisStatus> {
+    let Some((op, nic)) = operation(request) else { return Ok(()) };
+    match (op, route(op, &nic)) {
+        (NicOp::Create, Route::Station(_)) => create_station(module, &nic),
+        // From here on no packet is assigned to it; the request follows (adding-extensible-switch-destination-port-
+        // data-to-a-packet.md).
+        (NicOp::Create | NicOp::Disconnect, _) => {
+            apply(module, op, &nic);
+            Ok(())
+        }
+        (NicOp::Connect | NicOp::Update | NicOp::Delete, _) => Ok(()),
+    }
+}
+
+/// After the request has been below, before it completes. `carried` is false when it could not be forwarded at all:
+/// then what must not be refused still happens.
+pub fn after(module: &Module, request: Request, status: NdisStatus, carried: bool) {
+    let Some((op, nic)) = operation(request) else { return };
+    let succeeded = status == NdisStatus::SUCCESS || !carried;
+    match op {
+        NicOp::Create if status != NdisStatus::SUCCESS => apply(module, NicOp::Delete, &nic),
+        NicOp::Create | NicOp::Disconnect => {}
+        NicOp::Connect | NicOp::Update if !succeeded => {}
+        NicOp::Connect | NicOp::Update | NicOp::Delete => apply(module, op, &nic),
+    }
+}
+
+/// After a request was completed: a member that was connected is asked for its link state.
+pub fn completed(module: &Module, connected: Option<MemberIndex>) {
+    if let Some(member) = connected {
+        nic_status::ask(module, member);
+    }
+}
+
+/// The member that a request connects.
+pub fn connects_member(request: Request) -> Option<MemberIndex> {
+    let (op, nic) = operation(request)?;
+    match route(op, &nic) {
+        Route::Member(member, MemberEvent::Connected) => Some(member),
+        _ => None,
+    }
+}
+
+/// Changes the tables. What may need memory has been reserved before.
+fn apply(module: &Module, op: NicOp, nic: &NicParameters) {
+    apply_locked(module, &mut module.control.lock(), op, nic);
+}
+
+/// The same with the team lock held.
+pub fn apply_locked(module: &Module, control: &mut SpinGuard<'_, Control>, op: NicOp, nic: &NicParameters) {
+    control.changes = control.changes.wrapping_add(1);
+    match route(op, nic) {
+        Route::Member(member, event) => publish::member_locked(module, control, member, event),
+        Route::External(op) => module.forwarding.write(control.dispatch()).on_external(op, nic),
+        Route::Station(op) => {
+            // Full only for a NIC whose creation was never seen and for which there is no room: it stays unknown.
+            let _ = module.forwarding.write(control.dispatch()).nics.apply(op, nic);
+        }
+        Route::Ignore => {}
+    }
+}
+
+/// Records a station, with more room first if there is none.
+fn create_station(module: &Module, nic: &NicParameters) -> Result<(), NdisStatus> {
+    loop {
+        {
+            let mut control = module.control.lock();
+            control.changes = control.changes.wrapping_add(1);
+            if module.forwarding.write(control.dispatch()).nics.apply(NicOp::Create, nic).is_ok() {
+                return Ok(());
+            }
+        }
+        reserve(module, 1)?;
+    }
+}
+
+/// Makes room for `more` stations beyond those that are known. IRQL <= DISPATCH_LEVEL, no lock held.
+pub fn reserve(module: &Module, more: usize) -> Result<(), NdisStatus> {
+    let (used, capacity) = {
+        let forwarding = module.forwarding.read();
+        (forwarding.nics.len(), forwarding.nics.capacity())
+    };
+    let needed = used.saturating_add(more);
+    if needed <= capacity {
+        return Ok(());
+    }
+    let (nics, macs) = new_stations(needed.max(capacity.saturating_mul(2)))?;
+    let old = {
+        let control = module.control.lock();
+        module.forwarding.write(control.dispatch()).nics.grow(nics, macs)
+    };
+    drop(old);
+    Ok(())
+}

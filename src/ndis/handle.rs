@@ -1,0 +1,69 @@
+//! The filter handle, and the calls that give packets and status away. All at IRQL <= DISPATCH_LEVEL with no lock held.
+
+use super::link::Indication;
+use super::nbl::{NblChain, NblQueue};
+use super::raw::{Handle, NetBufferList};
+use super::sys;
+use core::ptr::NonNull;
+
+/// The name under which NDIS knows a filter module.
+#[derive(Clone, Copy)]
+pub struct Filter(Handle);
+
+// SAFETY: a handle that NDIS accepts on every processor.
+unsafe impl Send for Filter {}
+// SAFETY: as above.
+unsafe impl Sync for Filter {}
+
+/// `NDIS_DEFAULT_PORT_NUMBER`: the only NDIS port of a switch.
+const DEFAULT_PORT: u32 = 0;
+
+impl Filter {
+    pub fn new(handle: Handle) -> Self {
+        Self(handle)
+    }
+
+    pub fn handle(self) -> Handle {
+        self.0
+    }
+
+    /// Passes lists on into the switch.
+    pub fn send(self, lists: NblChain, flags: u32) {
+        if let Some((head, _, _)) = lists.into_raw() {
+            // SAFETY: the lists are given away.
+            unsafe { sys::NdisFSendNetBufferLists(self.0, head.as_ptr(), DEFAULT_PORT, flags) };
+        }
+    }
+
+    /// Hands foreign lists back to where they came from.
+    pub fn send_complete(self, lists: NblChain, flags: u32) {
+        self.send_complete_queue(lists.into_queue(), flags);
+    }
+
+    pub fn send_complete_queue(self, lists: NblQueue, flags: u32) {
+        if let Some(head) = lists.into_raw() {
+            // SAFETY: the lists are given away.
+            unsafe { sys::NdisFSendNetBufferListsComplete(self.0, head.as_ptr(), flags) };
+        }
+    }
+
+    /// Passes lists on towards their destinations.
+    pub fn indicate_receive(self, lists: NonNull<NetBufferList>, count: u32, flags: u32) {
+        // SAFETY: the lists are given away.
+        unsafe {
+            sys::NdisFIndicateReceiveNetBufferLists(self.0, lists.as_ptr(), DEFAULT_PORT, count, flags)
+        };
+    }
+
+    /// Hands lists back that came from below.
+    pub fn return_lists(self, lists: NonNull<NetBufferList>, flags: u32) {
+        // SAFETY: the lists are given away.
+        unsafe { sys::NdisFReturnNetBufferLists(self.0, lists.as_ptr(), flags) };
+    }
+
+    /// Passes a status on, unchanged, within the handler that got it.
+    pub fn indicate_status(self, indication: Indication<'_>) {
+        // SAFETY: the indication lives through the call.
+        unsafe { sys::NdisFIndicateStatus(self.0, indication.as_ptr()) };
+    }
+}

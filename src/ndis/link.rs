@@ -1,0 +1,96 @@
+//! Link states and the status indications that carry them, checked before they are read.
+
+use super::raw::{self, ObjectHeader, StatusIndication, SwitchNicStatusIndication, object_type};
+use core::ptr::NonNull;
+use teaming::ids::{NicId, NicIndex, PortId};
+use teaming::member::LinkState;
+
+/// `NDIS_LINK_STATE` of which `length` bytes are there.
+pub fn decode(state: &raw::LinkState, length: usize) -> Option<LinkState> {
+    if length < size_of::<raw::LinkState>() {
+        return None;
+    }
+    Some(match state.media_connect_state {
+        raw::LinkState::MEDIA_CONNECT_STATE_CONNECTED => LinkState::Up {
+            bits_per_second: Some(state.xmit_link_speed)
+                .filter(|&speed| speed != raw::LinkState::SPEED_UNKNOWN && speed != 0),
+        },
+        raw::LinkState::MEDIA_CONNECT_STATE_DISCONNECTED => LinkState::Down,
+        _ => LinkState::Unknown,
+    })
+}
+
+/// A status indication that arrived from below; valid and read only during the handler.
+#[derive(Clone, Copy)]
+pub struct Indication<'a>(&'a StatusIndication);
+
+/// What an encapsulated status says of the physical adapters.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LinkStatus {
+    /// The adapter `from` said so itself.
+    Member { from: NicId, link: LinkState },
+    /// Something changed in the team that the external network adapter `from` stands for.
+    Team { from: NicId },
+}
+
+impl<'a> Indication<'a> {
+    /// # Safety
+    /// The indication and what it points to are valid for `'a`.
+    pub(crate) unsafe fn from_raw(indication: NonNull<StatusIndication>) -> Self {
+        // SAFETY: by the caller's promise.
+        Self(unsafe { indication.as_ref() })
+    }
+
+    pub(crate) fn as_ptr(self) -> *mut StatusIndication {
+        core::ptr::from_ref(self.0).cast_mut()
+    }
+
+    /// The link or media status inside an NDIS_STATUS_SWITCH_NIC_STATUS, or `None` for everything else, damaged
+    /// envelopes included: those are passed up without being looked at.
+    pub fn link_status(self) -> Option<LinkStatus> {
+        if self.0.status_code != raw::SWITCH_NIC_STATUS {
+            return None;
+        }
+        let envelope: &SwitchNicStatusIndication =
+            structure(self.0.status_buffer.cast(), self.0.status_buffer_size as usize, object_type::DEFAULT)?;
+        let inner: &StatusIndication = structure(
+            envelope.status_indication,
+            size_of::<StatusIndication>(),
+            object_type::STATUS_INDICATION,
+        )?;
+        let from = NicId {
+            port: PortId::new(envelope.source_port_id),
+            index: NicIndex::new(envelope.source_nic_index),
+        };
+        let link = match inner.status_code {
+            raw::LINK_STATE => {
+                let length = inner.status_buffer_size as usize;
+                let state: &raw::LinkState =
+                    structure(inner.status_buffer.cast(), length, object_type::DEFAULT)?;
+                decode(state, length)?
+            }
+            raw::MEDIA_CONNECT => LinkState::Up { bits_per_second: None },
+            raw::MEDIA_DISCONNECT => LinkState::Down,
+            _ => return None,
+        };
+        Some(if from.index == NicIndex::DEFAULT {
+            LinkStatus::Team { from }
+        } else {
+            LinkStatus::Member { from, link }
+        })
+    }
+}
+
+/// Follows a pointer of an indication to a structure that begins with a header, after checking it: not null, at least
+/// as many bytes as the structure has, the right type, a size that covers it.
+fn structure<'a, T>(pointer: *const T, available: usize, expected: u8) -> Option<&'a T> {
+    if pointer.is_null() || available < size_of::<T>() {
+        return None;
+    }
+    // SAFETY: not null, and NDIS keeps the buffer for the call; a header of 4 bytes is there by the check above.
+    let header = unsafe { pointer.cast::<ObjectHeader>().read_unaligned() };
+    let fits =
+        header.object_type == expected && header.revision >= 1 && usize::from(header.size) >= size_of::<T>();
+    // SAFETY: as above, and the header says that the whole structure is there.
+    (fits && pointer.is_aligned()).then(|| unsafe { &*pointer })
+}

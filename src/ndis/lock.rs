@@ -1,0 +1,171 @@
+//! The two locks of the driver as guards. Order: team lock first, forwarding lock second; neither is held across a call
+//! that leaves the module.
+
+use super::handle::Filter;
+use super::irql::Dispatch;
+use super::raw::LockStateEx;
+use super::status::OutOfMemory;
+use super::sys;
+use crate::kernel::sys::{KeAcquireSpinLockRaiseToDpc, KeReleaseSpinLock};
+use core::cell::UnsafeCell;
+use core::ops::{Deref, DerefMut};
+use core::ptr::NonNull;
+
+/// A spin lock and what it protects; raises to DISPATCH_LEVEL. Callers are at IRQL <= DISPATCH_LEVEL.
+pub struct SpinLock<T> {
+    lock: UnsafeCell<usize>,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: the lock gives the value to one thread at a time.
+unsafe impl<T: Send> Sync for SpinLock<T> {}
+
+impl<T> SpinLock<T> {
+    pub const fn new(value: T) -> Self {
+        Self { lock: UnsafeCell::new(0), value: UnsafeCell::new(value) }
+    }
+
+    pub fn lock(&self) -> SpinGuard<'_, T> {
+        // SAFETY: the lock lives in non-paged memory as long as `self`.
+        let old_irql = unsafe { KeAcquireSpinLockRaiseToDpc(self.lock.get()) };
+        // SAFETY: the lock raised to DISPATCH_LEVEL, and the guard lends the token no longer than it holds the lock.
+        let dispatch = unsafe { Dispatch::assume() };
+        SpinGuard { owner: self, old_irql, dispatch }
+    }
+}
+
+pub struct SpinGuard<'a, T> {
+    owner: &'a SpinLock<T>,
+    old_irql: u8,
+    dispatch: Dispatch,
+}
+
+impl<T> SpinGuard<'_, T> {
+    pub fn dispatch(&self) -> &Dispatch {
+        &self.dispatch
+    }
+}
+
+impl<T> Deref for SpinGuard<'_, T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        // SAFETY: the lock is held.
+        unsafe { &*self.owner.value.get() }
+    }
+}
+
+impl<T> DerefMut for SpinGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: the lock is held and the guard borrowed mutably.
+        unsafe { &mut *self.owner.value.get() }
+    }
+}
+
+impl<T> Drop for SpinGuard<'_, T> {
+    fn drop(&mut self) {
+        // SAFETY: acquired in `lock` with this old IRQL.
+        unsafe { KeReleaseSpinLock(self.owner.lock.get(), self.old_irql) };
+    }
+}
+
+/// An NDIS read/write lock and what it protects.
+pub struct RwLock<T> {
+    lock: NonNull<core::ffi::c_void>,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: moved only while nobody holds it.
+unsafe impl<T: Send> Send for RwLock<T> {}
+// SAFETY: readers share the value, a writer is alone with it.
+unsafe impl<T: Send + Sync> Sync for RwLock<T> {}
+
+/// `NDIS_RWL_AT_DISPATCH_LEVEL`.
+const AT_DISPATCH_LEVEL: u8 = 1;
+
+impl<T> RwLock<T> {
+    /// IRQL <= DISPATCH_LEVEL.
+    pub fn try_new(filter: Filter, value: T) -> Result<Self, OutOfMemory> {
+        // SAFETY: the handle is the filter's own; the result is checked.
+        let lock = NonNull::new(unsafe { sys::NdisAllocateRWLock(filter.handle()) }).ok_or(OutOfMemory)?;
+        Ok(Self { lock, value: UnsafeCell::new(value) })
+    }
+
+    /// Shares the value; raises to DISPATCH_LEVEL. IRQL <= DISPATCH_LEVEL.
+    pub fn read(&self) -> ReadGuard<'_, T> {
+        let mut state = LockStateEx::ZERO;
+        // SAFETY: the lock lives as long as `self`, the state as long as the guard.
+        unsafe { sys::NdisAcquireRWLockRead(self.lock.as_ptr(), &mut state, 0) };
+        // SAFETY: the lock raised to DISPATCH_LEVEL, and the guard lends the token no longer than it holds the lock.
+        let dispatch = unsafe { Dispatch::assume() };
+        ReadGuard { owner: self, state, dispatch }
+    }
+
+    /// Takes the value alone. The token shows that a spin lock is held, as the lock order demands.
+    pub fn write<'a>(&'a self, _: &'a Dispatch) -> WriteGuard<'a, T> {
+        let mut state = LockStateEx::ZERO;
+        // SAFETY: the lock lives as long as `self`, the state as long as the guard; DISPATCH_LEVEL by the token.
+        unsafe { sys::NdisAcquireRWLockWrite(self.lock.as_ptr(), &mut state, AT_DISPATCH_LEVEL) };
+        WriteGuard { owner: self, state }
+    }
+}
+
+impl<T> Drop for RwLock<T> {
+    fn drop(&mut self) {
+        // SAFETY: nobody holds the lock any more: `self` is borrowed mutably.
+        unsafe { sys::NdisFreeRWLock(self.lock.as_ptr()) };
+    }
+}
+
+pub struct ReadGuard<'a, T> {
+    owner: &'a RwLock<T>,
+    state: LockStateEx,
+    dispatch: Dispatch,
+}
+
+impl<T> ReadGuard<'_, T> {
+    pub fn dispatch(&self) -> &Dispatch {
+        &self.dispatch
+    }
+}
+
+impl<T> Deref for ReadGuard<'_, T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        // SAFETY: held for reading.
+        unsafe { &*self.owner.value.get() }
+    }
+}
+
+impl<T> Drop for ReadGuard<'_, T> {
+    fn drop(&mut self) {
+        // SAFETY: acquired with this state.
+        unsafe { sys::NdisReleaseRWLock(self.owner.lock.as_ptr(), &mut self.state) };
+    }
+}
+
+pub struct WriteGuard<'a, T> {
+    owner: &'a RwLock<T>,
+    state: LockStateEx,
+}
+
+impl<T> Deref for WriteGuard<'_, T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        // SAFETY: held for writing.
+        unsafe { &*self.owner.value.get() }
+    }
+}
+
+impl<T> DerefMut for WriteGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: held for writing and the guard borrowed mutably.
+        unsafe { &mut *self.owner.value.get() }
+    }
+}
+
+impl<T> Drop for WriteGuard<'_, T> {
+    fn drop(&mut self) {
+        // SAFETY: acquired with this state.
+        unsafe { sys::NdisReleaseRWLock(self.owner.lock.as_ptr(), &mut self.state) };
+    }
+}

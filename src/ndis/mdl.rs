@@ -1,0 +1,156 @@
+//! The header window: the first bytes of a packet, read once.
+//!
+//! A guest may change bytes that the switch has not marked safe at any time. The window is therefore borrowed only
+//! when its bytes are contiguous, safe and cached; otherwise they are copied, each byte read exactly once. No Rust
+//! reference to memory that a guest can change is ever formed.
+
+use super::nbl::NetBufferRef;
+use super::raw::{ForwardingDetail, Mdl};
+use crate::kernel::sys::MmMapLockedPagesSpecifyCache;
+use core::mem::MaybeUninit;
+
+/// Longest window in bytes: VLAN tags, IPv6 with extension headers, a tunnel header and the inner transport header.
+pub const WINDOW: usize = 256;
+/// A borrowed window shorter than this, of a longer packet, is copied instead: the headers continue in the next MDL.
+const BORROW_AT_LEAST: usize = 128;
+
+/// The system could not map the packet (`MmGetSystemAddressForMdlSafe` gave NULL).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotMapped;
+
+/// Room for one window; lives in the walk and is used again for each packet.
+pub struct WindowBuffer(MaybeUninit<[u64; WINDOW / 8]>);
+
+impl WindowBuffer {
+    pub const fn empty() -> Self {
+        Self(MaybeUninit::uninit())
+    }
+
+    /// The first `min(data length, 256)` bytes of a packet, or fewer when its first safe fragment holds the headers.
+    /// IRQL <= DISPATCH_LEVEL.
+    pub fn read<'a>(
+        &'a mut self,
+        packet: NetBufferRef<'a>,
+        detail: ForwardingDetail,
+    ) -> Result<&'a [u8], NotMapped> {
+        let wanted = (packet.data_length() as usize).min(WINDOW);
+        let mut place = Place::start(packet);
+        let first = place.fragment(wanted)?;
+        if first.len >= wanted.min(BORROW_AT_LEAST) && borrowable(detail, first.len) {
+            // SAFETY: the bytes are mapped, owned with the list and out of the guest's reach, so they do not change
+            // while `packet` is borrowed.
+            return Ok(unsafe { core::slice::from_raw_parts(first.address, first.len) });
+        }
+        self.copy(place, wanted)
+    }
+
+    #[inline(never)]
+    fn copy(&mut self, mut place: Place, wanted: usize) -> Result<&[u8], NotMapped> {
+        let target = self.0.as_mut_ptr().cast::<u8>();
+        let mut filled = 0;
+        while filled < wanted {
+            let fragment = place.fragment(wanted - filled)?;
+            if fragment.len == 0 {
+                break;
+            }
+            // SAFETY: `fragment.len` is at most what is left of the buffer.
+            unsafe { read_once(fragment.address, target.add(filled), fragment.len) };
+            filled += fragment.len;
+            place.advance();
+        }
+        // SAFETY: `filled` bytes were written above.
+        Ok(unsafe { core::slice::from_raw_parts(target, filled) })
+    }
+}
+
+/// Whether `len` bytes from the start may be read in place.
+fn borrowable(detail: ForwardingDetail, len: usize) -> bool {
+    if detail.is_packet_data_safe() {
+        !detail.is_packet_data_uncached()
+    } else {
+        len <= detail.safe_packet_data_size() as usize && !detail.is_safe_packet_data_uncached()
+    }
+}
+
+/// A position in the MDL chain of a packet.
+struct Place {
+    mdl: *mut Mdl,
+    offset: u32,
+}
+
+struct Fragment {
+    address: *const u8,
+    len: usize,
+}
+
+impl Place {
+    fn start(packet: NetBufferRef<'_>) -> Self {
+        // SAFETY: the buffer belongs to an owned list.
+        let buffer = unsafe { &*packet.as_ptr() };
+        Self { mdl: buffer.current_mdl, offset: buffer.current_mdl_offset }
+    }
+
+    /// Mapped bytes at this place, at most `limit`; skips empty MDLs; length 0 at the end of the chain.
+    fn fragment(&mut self, limit: usize) -> Result<Fragment, NotMapped> {
+        while !self.mdl.is_null() {
+            // SAFETY: the MDL belongs to an owned list.
+            let available = unsafe { (*self.mdl).byte_count }.saturating_sub(self.offset) as usize;
+            if available != 0 {
+                let base = mapped(self.mdl)?;
+                // SAFETY: `offset` is below the MDL's byte count.
+                let address = unsafe { base.add(self.offset as usize) };
+                return Ok(Fragment { address, len: available.min(limit) });
+            }
+            self.advance();
+        }
+        Ok(Fragment { address: core::ptr::null(), len: 0 })
+    }
+
+    fn advance(&mut self) {
+        // SAFETY: the MDL belongs to an owned list.
+        self.mdl = unsafe { (*self.mdl).next };
+        self.offset = 0;
+    }
+}
+
+/// `MmGetSystemAddressForMdlSafe`: the address that the MDL carries, or a new mapping.
+fn mapped(mdl: *mut Mdl) -> Result<*const u8, NotMapped> {
+    /// `NormalPagePriority | MdlMappingNoExecute`.
+    const PRIORITY: u32 = 16 | 0x4000_0000;
+    const KERNEL_MODE: i8 = 0;
+    const MM_CACHED: i32 = 1;
+    // SAFETY: the MDL belongs to an owned list.
+    let mdl_ref = unsafe { &*mdl };
+    if mdl_ref.mdl_flags & (Mdl::MAPPED_TO_SYSTEM_VA | Mdl::SOURCE_IS_NONPAGED_POOL) != 0 {
+        return Ok(mdl_ref.mapped_system_va);
+    }
+    // SAFETY: the MDL describes locked pages; a failed mapping gives NULL because bug checks are declined.
+    let address = unsafe {
+        MmMapLockedPagesSpecifyCache(mdl.cast(), KERNEL_MODE, MM_CACHED, core::ptr::null_mut(), 0, PRIORITY)
+    };
+    if address.is_null() { Err(NotMapped) } else { Ok(address.cast_const().cast()) }
+}
+
+/// Copies `len` bytes, reading each once: single bytes up to an aligned address, then words.
+///
+/// # Safety
+/// `source` is mapped and `target` writable for `len` bytes. The source may change meanwhile.
+unsafe fn read_once(source: *const u8, target: *mut u8, len: usize) {
+    let head = source.align_offset(8).min(len);
+    let words = (len - head) / 8;
+    // SAFETY: all offsets are below `len`; words are aligned at the source by `align_offset`, unaligned at the target.
+    unsafe {
+        for at in 0..head {
+            *target.add(at) = source.add(at).read_volatile();
+        }
+        for word in 0..words {
+            let at = head + word * 8;
+            #[expect(clippy::cast_ptr_alignment, reason = "aligned by `align_offset`")]
+            let value = source.add(at).cast::<u64>().read_volatile();
+            target.add(at).cast::<u64>().write_unaligned(value);
+        }
+        for at in head + words * 8..len {
+            *target.add(at) = source.add(at).read_volatile();
+        }
+    }
+}

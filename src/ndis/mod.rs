@@ -1,0 +1,20 @@
+//! Everything that talks to NDIS and to the switch's own handlers. What leaves this module is typed: lists are owned,
+//! references give themselves back, foreign buffers are read through checked views.
+
+pub mod filter;
+pub mod handle;
+pub mod irql;
+pub mod link;
+pub mod link_query;
+pub mod lock;
+pub mod mdl;
+pub mod nbl;
+pub mod oid;
+pub mod own_list;
+#[doc(hidden)]
+pub mod raw;
+pub mod status;
+pub mod switch;
+#[doc(hidden)]
+pub mod sys;
+pub mod timer;

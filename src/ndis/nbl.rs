@@ -1,0 +1,246 @@
+//! NET_BUFFER_LISTs as owned values: one list, a chain that grows at its end, a chain that is consumed from its front.
+//!
+//! Who holds an `Nbl` owns the list: it must be sent, indicated, completed, returned or freed. Forgetting one is a
+//! bug that debug builds assert on; the calls that give a list away consume it.
+
+use super::raw::{ForwardingDetail, Handle, NetBuffer, NetBufferList, info};
+use core::ptr::NonNull;
+use teaming::ids::{NicId, NicIndex, PortId};
+
+/// One owned list, unlinked.
+pub struct Nbl(NonNull<NetBufferList>);
+
+impl Nbl {
+    /// # Safety
+    /// The list is valid, owned by the caller and given to the value; its `Next` is not used by anyone else.
+    pub(crate) unsafe fn from_raw(list: NonNull<NetBufferList>) -> Self {
+        Self(list)
+    }
+
+    /// Gives the list away.
+    pub(crate) fn into_raw(self) -> NonNull<NetBufferList> {
+        let list = self.0;
+        core::mem::forget(self);
+        list
+    }
+
+    pub(crate) fn as_ptr(&self) -> *mut NetBufferList {
+        self.0.as_ptr()
+    }
+
+    /// The forwarding detail that the switch keeps with the list.
+    pub fn detail(&self) -> ForwardingDetail {
+        // SAFETY: the list is owned; NDIS 6.30 and later provide this slot.
+        ForwardingDetail(unsafe { (*self.0.as_ptr()).info[info::SWITCH_FORWARDING_DETAIL] })
+    }
+
+    /// Port and NIC that the packet came from.
+    pub fn source(&self) -> NicId {
+        let detail = self.detail();
+        NicId { port: PortId::new(detail.source_port()), index: NicIndex::new(detail.source_nic()) }
+    }
+
+    pub fn set_status(&mut self, status: super::status::NdisStatus) {
+        // SAFETY: the list is owned.
+        unsafe { (*self.0.as_ptr()).status = status.0 };
+    }
+
+    pub fn status(&self) -> super::status::NdisStatus {
+        // SAFETY: the list is owned.
+        super::status::NdisStatus(unsafe { (*self.0.as_ptr()).status })
+    }
+
+    /// True for lists that this filter module allocated.
+    pub fn is_originated_by(&self, filter: Handle) -> bool {
+        // SAFETY: the list is owned.
+        (unsafe { (*self.0.as_ptr()).source_handle }) == filter
+    }
+
+    /// The packets of the list, in order; usually one.
+    pub fn net_buffers(&self) -> NetBuffers<'_> {
+        // SAFETY: the list is owned.
+        NetBuffers { next: unsafe { (*self.0.as_ptr()).first_net_buffer }, list: core::marker::PhantomData }
+    }
+}
+
+impl Drop for Nbl {
+    fn drop(&mut self) {
+        debug_assert!(false, "a list was forgotten");
+    }
+}
+
+/// The NET_BUFFERs of one owned list.
+pub struct NetBuffers<'a> {
+    next: *mut NetBuffer,
+    list: core::marker::PhantomData<&'a Nbl>,
+}
+
+/// One NET_BUFFER of a list that is owned for `'a`.
+#[derive(Clone, Copy)]
+pub struct NetBufferRef<'a> {
+    buffer: NonNull<NetBuffer>,
+    list: core::marker::PhantomData<&'a Nbl>,
+}
+
+impl<'a> Iterator for NetBuffers<'a> {
+    type Item = NetBufferRef<'a>;
+    fn next(&mut self) -> Option<Self::Item> {
+        let buffer = NonNull::new(self.next)?;
+        // SAFETY: the buffer belongs to an owned list.
+        self.next = unsafe { (*buffer.as_ptr()).next };
+        Some(NetBufferRef { buffer, list: core::marker::PhantomData })
+    }
+}
+
+impl NetBufferRef<'_> {
+    pub(crate) fn as_ptr(self) -> *mut NetBuffer {
+        self.buffer.as_ptr()
+    }
+
+    /// Bytes of the packet.
+    pub fn data_length(self) -> u32 {
+        // SAFETY: the buffer belongs to an owned list.
+        unsafe { (*self.buffer.as_ptr()).data_length }
+    }
+}
+
+/// Owned lists linked through `Next`, consumed from the front.
+pub struct NblQueue {
+    head: *mut NetBufferList,
+}
+
+impl NblQueue {
+    /// # Safety
+    /// Every list of the chain is valid, owned by the caller and given to the value.
+    pub(crate) unsafe fn from_raw(head: *mut NetBufferList) -> Self {
+        Self { head }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.head.is_null()
+    }
+
+    /// Takes the first list, unlinked.
+    pub fn pop(&mut self) -> Option<Nbl> {
+        let first = NonNull::new(self.head)?;
+        // SAFETY: the list is owned by the queue.
+        let list = unsafe { &mut *first.as_ptr() };
+        self.head = list.next;
+        list.next = core::ptr::null_mut();
+        // SAFETY: unlinked from the queue, which owned it.
+        Some(unsafe { Nbl::from_raw(first) })
+    }
+
+    /// Gives the lists away.
+    pub(crate) fn into_raw(self) -> Option<NonNull<NetBufferList>> {
+        let head = NonNull::new(self.head);
+        core::mem::forget(self);
+        head
+    }
+
+    /// Puts a chain in front of what is left.
+    pub fn push_front(&mut self, chain: NblChain) {
+        let Some((head, tail, _)) = chain.into_raw() else { return };
+        // SAFETY: the tail is owned by the chain that was just given.
+        unsafe { (*tail.as_ptr()).next = self.head };
+        self.head = head.as_ptr();
+    }
+}
+
+impl Drop for NblQueue {
+    fn drop(&mut self) {
+        debug_assert!(self.head.is_null(), "lists were forgotten");
+    }
+}
+
+/// Owned lists linked through `Next`, grown at the end.
+pub struct NblChain {
+    ends: Option<(NonNull<NetBufferList>, NonNull<NetBufferList>)>,
+    count: u32,
+}
+
+impl NblChain {
+    pub const EMPTY: Self = Self { ends: None, count: 0 };
+
+    /// A chain of one.
+    pub fn of(list: Nbl) -> Self {
+        let mut chain = Self::EMPTY;
+        chain.push(list);
+        chain
+    }
+
+    pub fn len(&self) -> u32 {
+        self.count
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_none()
+    }
+
+    pub fn push(&mut self, list: Nbl) {
+        let list = list.into_raw();
+        // SAFETY: the list was owned and is now the chain's.
+        unsafe { (*list.as_ptr()).next = core::ptr::null_mut() };
+        self.ends = match self.ends {
+            None => Some((list, list)),
+            Some((head, tail)) => {
+                // SAFETY: the tail is owned by the chain.
+                unsafe { (*tail.as_ptr()).next = list.as_ptr() };
+                Some((head, list))
+            }
+        };
+        self.count = self.count.wrapping_add(1);
+    }
+
+    pub(crate) fn head(&self) -> *mut NetBufferList {
+        self.ends.map_or(core::ptr::null_mut(), |(head, _)| head.as_ptr())
+    }
+
+    /// Gives the chain away: head, tail and length.
+    pub(crate) fn into_raw(self) -> Option<(NonNull<NetBufferList>, NonNull<NetBufferList>, u32)> {
+        let parts = self.ends.map(|(head, tail)| (head, tail, self.count));
+        core::mem::forget(self);
+        parts
+    }
+
+    /// The list of a chain made by `of`.
+    pub fn into_only(self) -> Nbl {
+        let head = self.ends;
+        core::mem::forget(self);
+        match head {
+            // SAFETY: owned by the chain, which held no other.
+            Some((list, _)) => unsafe { Nbl::from_raw(list) },
+            None => unreachable_list(),
+        }
+    }
+
+    /// Sets the status of every list.
+    pub fn set_status(&mut self, status: super::status::NdisStatus) {
+        let mut next = self.head();
+        while !next.is_null() {
+            // SAFETY: every list of the chain is owned.
+            let list = unsafe { &mut *next };
+            list.status = status.0;
+            next = list.next;
+        }
+    }
+
+    /// The same lists, to be consumed from the front.
+    pub fn into_queue(self) -> NblQueue {
+        let head = self.head();
+        core::mem::forget(self);
+        NblQueue { head }
+    }
+}
+
+impl Drop for NblChain {
+    fn drop(&mut self) {
+        debug_assert!(self.ends.is_none(), "lists were forgotten");
+    }
+}
+
+/// A chain made by `NblChain::of` holds a list; this arm is never taken and has no panic.
+fn unreachable_list() -> Nbl {
+    debug_assert!(false, "an empty chain was opened");
+    Nbl(NonNull::dangling())
+}

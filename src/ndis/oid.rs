@@ -1,0 +1,354 @@
+//! OID requests: checked views of those that arrive, clones that carry them on, requests of the driver's own.
+
+use super::handle::Filter;
+use super::irql::Passive;
+use super::raw::{
+    self, ElementArray, NicParameters as RawNicParameters, ObjectHeader, OidRequest, SwitchParameters,
+    object_type, request_type,
+};
+use super::status::NdisStatus;
+use super::sys;
+use crate::kernel::pool::Tag;
+use core::ffi::c_void;
+use core::mem::offset_of;
+use core::ptr::NonNull;
+use teaming::ids::{MacAddr, MemberIndex, NicId, NicIndex, PortId};
+use teaming::switch::{NicKind, NicParameters};
+
+/// A request from above that has not been completed yet. The caller owns it and everything it points to: read only.
+#[derive(Clone, Copy)]
+pub struct Request(NonNull<OidRequest>);
+
+impl Request {
+    /// # Safety
+    /// The request is valid until it is completed.
+    pub(crate) unsafe fn from_raw(request: NonNull<OidRequest>) -> Self {
+        Self(request)
+    }
+
+    pub(crate) fn as_ptr(self) -> *mut OidRequest {
+        self.0.as_ptr()
+    }
+
+    fn get(&self) -> &OidRequest {
+        // SAFETY: valid until completed, and nobody writes to it meanwhile.
+        unsafe { self.0.as_ref() }
+    }
+
+    pub fn oid(&self) -> u32 {
+        self.get().oid
+    }
+
+    pub fn is_set(&self) -> bool {
+        self.get().request_type == request_type::SET_INFORMATION
+    }
+
+    pub fn id(&self) -> *mut c_void {
+        self.get().request_id
+    }
+
+    /// The payload of a NIC life cycle request, or `None` when it is not what its header must say.
+    pub fn nic_parameters(&self) -> Option<NicParameters> {
+        let request = self.get();
+        let length = usize::try_from(request.length).ok()?;
+        let buffer = NonNull::new(request.information_buffer)?.cast::<u8>();
+        // SAFETY: the buffer holds `length` bytes as long as the request is not completed.
+        unsafe { read_nic_parameters(buffer, length) }.map(|(parameters, _)| parameters)
+    }
+
+    /// Passes the results of the clone on to this request, by request type.
+    fn take_results(self, clone: &OidRequest) {
+        // SAFETY: the request is ours to complete; results are the only members that are written.
+        let original = unsafe { &mut *self.0.as_ptr() };
+        original.supported_revision = clone.supported_revision;
+        original.word52 = clone.word52;
+        if original.request_type == request_type::METHOD {
+            original.method_bytes_written = clone.method_bytes_written;
+            original.method_bytes_read = clone.method_bytes_read;
+            original.method_bytes_needed = clone.method_bytes_needed;
+        } else {
+            original.word56 = clone.word56;
+        }
+    }
+}
+
+/// A request that came back to `FilterOidRequestComplete`, or was completed at once.
+pub enum Returned {
+    /// The clone of a request from above.
+    Clone(SentClone),
+    /// One that this driver originated; its first bytes are an `OwnRequest`.
+    Own(NonNull<OwnRequest>),
+}
+
+/// Who a request was sent for: what the two pointers in `SourceReserved` mean to us.
+///
+/// A clone keeps the original in the first; an own request has none there and itself in the second.
+pub(crate) fn returned(request: NonNull<OidRequest>) -> Option<Returned> {
+    // SAFETY: requests that come back are the ones that were sent, and still ours.
+    let [original, own] = unsafe { request.as_ref() }.source_reserved;
+    match (NonNull::new(original.cast()), NonNull::new(own.cast())) {
+        (Some(original), _) => {
+            Some(Returned::Clone(SentClone { clone: request, original: Request(original) }))
+        }
+        (None, Some(own)) => Some(Returned::Own(own)),
+        (None, None) => None,
+    }
+}
+
+/// A clone that is back.
+pub struct SentClone {
+    clone: NonNull<OidRequest>,
+    original: Request,
+}
+
+impl SentClone {
+    /// Moves the results to the original, frees the clone and gives the original back.
+    pub(crate) fn finish(self, filter: Filter) -> Request {
+        // SAFETY: the clone is back and not freed yet.
+        self.original.take_results(unsafe { self.clone.as_ref() });
+        // SAFETY: allocated by NdisAllocateCloneOidRequest for this filter, freed once.
+        unsafe { sys::NdisFreeCloneOidRequest(filter.handle(), self.clone.as_ptr()) };
+        self.original
+    }
+}
+
+/// Clones a request and passes the clone down. The status is NDIS_STATUS_PENDING, or the final one: then the clone is
+/// handed back as well. `Err` when there is no memory for a clone. IRQL <= DISPATCH_LEVEL, no lock held.
+pub(crate) fn forward(
+    filter: Filter,
+    request: Request,
+) -> Result<(NdisStatus, Option<SentClone>), NdisStatus> {
+    let mut clone: *mut OidRequest = core::ptr::null_mut();
+    // SAFETY: the request is valid; the result is checked.
+    let allocated = unsafe {
+        sys::NdisAllocateCloneOidRequest(filter.handle(), request.as_ptr(), Tag::CLONE.0, &mut clone)
+    };
+    NdisStatus(allocated).ok()?;
+    let Some(clone) = NonNull::new(clone) else { return Err(NdisStatus::RESOURCES) };
+    // SAFETY: the clone is ours until it is sent.
+    unsafe { (*clone.as_ptr()).source_reserved = [request.as_ptr().cast(), core::ptr::null_mut()] };
+    // SAFETY: no lock is held; the clone is not touched again unless it is complete.
+    let status = NdisStatus(unsafe { sys::NdisFOidRequest(filter.handle(), clone.as_ptr()) });
+    let back = (status != NdisStatus::PENDING).then_some(SentClone { clone, original: request });
+    Ok((status, back))
+}
+
+/// Completes a request from above, once. IRQL <= DISPATCH_LEVEL, no lock held.
+pub(crate) fn complete(filter: Filter, request: Request, status: NdisStatus) {
+    // SAFETY: the request was pended and is completed here for the only time.
+    unsafe { sys::NdisFOidRequestComplete(filter.handle(), request.as_ptr(), status.0) };
+}
+
+/// Asks those below to give up a request that was forwarded.
+pub(crate) fn cancel(filter: Filter, request_id: *mut c_void) {
+    // SAFETY: the id is the one under which the clone was sent.
+    unsafe { sys::NdisFCancelOidRequest(filter.handle(), request_id) };
+}
+
+/// A request that this driver originates: the request itself and what to do when it is back.
+#[repr(C)]
+pub struct OwnRequest {
+    request: OidRequest,
+    kind: OwnKind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum OwnKind {
+    /// A `SyncQuery` on the stack of a waiting thread.
+    Sync,
+    /// A `LinkQuery` of this member.
+    LinkState(MemberIndex),
+}
+
+impl OwnRequest {
+    pub const EMPTY: Self = Self { request: OidRequest::ZERO, kind: OwnKind::Sync };
+
+    /// Fills the request anew; the buffer stays valid until it is back.
+    pub(super) fn prepare(
+        &mut self,
+        kind: OwnKind,
+        request_type: i32,
+        oid: u32,
+        buffer: *mut c_void,
+        length: u32,
+    ) {
+        self.kind = kind;
+        self.request = OidRequest::ZERO;
+        self.request.header = ObjectHeader::new(object_type::OID_REQUEST, 1, OidRequest::SIZE_REVISION_1);
+        self.request.request_type = request_type;
+        self.request.oid = oid;
+        self.request.information_buffer = buffer;
+        self.request.length = length;
+        if request_type == request_type::METHOD {
+            self.request.word52 = length;
+        }
+        self.request.source_reserved = [core::ptr::null_mut(), core::ptr::from_mut(self).cast()];
+    }
+
+    pub(crate) fn kind(this: NonNull<Self>) -> OwnKind {
+        // SAFETY: an own request lives until its completion has been handled.
+        unsafe { this.as_ref() }.kind
+    }
+}
+
+// SAFETY: the raw pointers inside are only used by the one who sent the request and the one who got it back.
+unsafe impl Send for OwnRequest {}
+
+/// A query of the switch's configuration, waited for at PASSIVE_LEVEL.
+#[repr(C)]
+struct SyncQuery {
+    own: OwnRequest,
+    event: sys::NdisEvent,
+    status: NdisStatus,
+}
+
+/// Queries `oid` into `buffer`. Gives the bytes written, or the status and the bytes that would be needed.
+/// PASSIVE_LEVEL, outside FilterOidRequest, FilterStatus and the packet walks; no lock held.
+pub(crate) fn query(
+    filter: Filter,
+    oid: u32,
+    buffer: &mut [u8],
+    _: &Passive,
+) -> Result<u32, (NdisStatus, u32)> {
+    let length = u32::try_from(buffer.len()).unwrap_or(u32::MAX);
+    let mut query =
+        SyncQuery { own: OwnRequest::EMPTY, event: sys::NdisEvent([0; 3]), status: NdisStatus::PENDING };
+    let query = &raw mut query;
+    // SAFETY: the query lives on this stack until it is back, and `query` is the only way to it from here on.
+    let (own, event) = unsafe { (&raw mut (*query).own, &raw mut (*query).event) };
+    // SAFETY: the event lies in the query.
+    unsafe { sys::NdisInitializeEvent(event) };
+    // SAFETY: not sent yet.
+    unsafe {
+        (*own).prepare(
+            OwnKind::Sync,
+            request_type::QUERY_INFORMATION,
+            oid,
+            buffer.as_mut_ptr().cast(),
+            length,
+        )
+    };
+    // SAFETY: request, buffer and event outlive the request because of the wait.
+    let mut status = NdisStatus(unsafe { sys::NdisFOidRequest(filter.handle(), own.cast()) });
+    if status == NdisStatus::PENDING {
+        // SAFETY: PASSIVE_LEVEL by the token; 0 waits until the completion sets the event.
+        unsafe { sys::NdisWaitEvent(event, 0) };
+        // SAFETY: complete, so nobody else touches the query.
+        status = unsafe { (*query).status };
+    }
+    // SAFETY: complete in either case.
+    let request = unsafe { &(*own).request };
+    status.ok().map(|()| request.word52).map_err(|status| (status, request.word56))
+}
+
+/// The completion of a `query`: leaves the status and wakes the waiting thread.
+pub(crate) fn query_returned(own: NonNull<OwnRequest>, status: NdisStatus) {
+    let query = own.cast::<SyncQuery>().as_ptr();
+    // SAFETY: requests of kind `Sync` begin a `SyncQuery`, whose owner waits for the event.
+    unsafe { (*query).status = status };
+    // SAFETY: as above.
+    unsafe { sys::NdisSetEvent(&raw mut (*query).event) };
+}
+
+/// What `OID_SWITCH_PARAMETERS` says.
+pub struct SwitchInfo {
+    pub is_active: bool,
+    /// The switch's name (a GUID in text) in UTF-16 code units.
+    pub name: heapless::Vec<u16, 64>,
+}
+
+/// Reads `NDIS_SWITCH_PARAMETERS` from a buffer that `query` filled with `length` bytes.
+pub fn switch_info(buffer: &[u8], length: usize) -> Option<SwitchInfo> {
+    let buffer = buffer.get(..length)?;
+    if buffer.len() < usize::from(SwitchParameters::SIZE_REVISION_1) {
+        return None;
+    }
+    let name_at = offset_of!(SwitchParameters, switch_name);
+    let bytes = usize::from(u16::from_le_bytes(field(buffer, name_at)?)).min(512);
+    let text = buffer.get(name_at + 2..)?.get(..bytes)?;
+    let name =
+        text.chunks_exact(2).filter_map(|unit| Some(u16::from_le_bytes(unit.try_into().ok()?))).take(64);
+    Some(SwitchInfo {
+        is_active: *buffer.get(offset_of!(SwitchParameters, is_active))? != 0,
+        name: name.collect(),
+    })
+}
+
+/// Writes the header that a query of `NDIS_SWITCH_PARAMETERS` or of an array must carry.
+pub fn write_header(buffer: &mut [u8], size: u16) {
+    let header = [object_type::DEFAULT, 1, size.to_le_bytes()[0], size.to_le_bytes()[1]];
+    if let Some(place) = buffer.get_mut(..4) {
+        place.copy_from_slice(&header);
+    }
+}
+
+/// Size that the header of a NIC array query states.
+pub const NIC_ARRAY_HEADER: u16 = size_of::<ElementArray>() as u16;
+
+/// The network adapters of an `NDIS_SWITCH_NIC_ARRAY` with their states, stepping by the element size of the reply.
+pub fn nic_array(buffer: &[u8]) -> impl Iterator<Item = (NicParameters, NicState)> + '_ {
+    let read = |at| field(buffer, at).map(u32::from_le_bytes).unwrap_or(0) as usize;
+    let first = field(buffer, offset_of!(ElementArray, first_element_offset)).map_or(0, u16::from_le_bytes);
+    let count = read(offset_of!(ElementArray, num_elements));
+    let size = read(offset_of!(ElementArray, element_size));
+    (0..count).map_while(move |index| {
+        let start = index.checked_mul(size)?.checked_add(usize::from(first))?;
+        let element = buffer.get(start..)?.get(..size)?;
+        // SAFETY: the element is a slice of `size` initialised bytes.
+        unsafe { read_nic_parameters(NonNull::from(element).cast(), element.len()) }
+    })
+}
+
+/// `NDIS_SWITCH_NIC_STATE`, as far as an enumeration needs it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum NicState {
+    Created,
+    Connected,
+    Other,
+}
+
+fn field<const N: usize>(buffer: &[u8], at: usize) -> Option<[u8; N]> {
+    buffer.get(at..)?.get(..N)?.try_into().ok()
+}
+
+/// Reads `NDIS_SWITCH_NIC_PARAMETERS` after checking its header against the bytes that are there; newer revisions are
+/// accepted, shorter structures are not.
+///
+/// # Safety
+/// `buffer` is readable for `length` bytes.
+unsafe fn read_nic_parameters(buffer: NonNull<u8>, length: usize) -> Option<(NicParameters, NicState)> {
+    let needed = usize::from(RawNicParameters::SIZE_REVISION_1);
+    if length < needed {
+        return None;
+    }
+    // SAFETY: at least `needed` bytes, which covers every field that is read below.
+    let bytes = unsafe { core::slice::from_raw_parts(buffer.as_ptr(), needed) };
+    let (&kind, &revision) = (bytes.first()?, bytes.get(1)?);
+    let size = u16::from_le_bytes(field(bytes, 2)?);
+    if kind != object_type::DEFAULT || revision < 1 || usize::from(size) < needed {
+        return None;
+    }
+    let mac = |at| field::<6>(bytes, at).map(MacAddr);
+    let parameters = NicParameters {
+        id: NicId {
+            port: PortId::new(u32::from_le_bytes(field(bytes, offset_of!(RawNicParameters, port_id))?)),
+            index: NicIndex::new(u16::from_le_bytes(field(bytes, offset_of!(RawNicParameters, nic_index))?)),
+        },
+        kind: match i32::from_le_bytes(field(bytes, offset_of!(RawNicParameters, nic_type))?) {
+            raw::nic_type::EXTERNAL => NicKind::External,
+            raw::nic_type::INTERNAL => NicKind::Internal,
+            raw::nic_type::EMULATED => NicKind::Emulated,
+            _ => NicKind::Synthetic,
+        },
+        current_mac: mac(offset_of!(RawNicParameters, current_mac_address))?,
+        permanent_mac: mac(offset_of!(RawNicParameters, permanent_mac_address))?,
+        vm_mac: mac(offset_of!(RawNicParameters, vm_mac_address))?,
+        mtu: u32::from_le_bytes(field(bytes, offset_of!(RawNicParameters, mtu))?),
+    };
+    let state = match i32::from_le_bytes(field(bytes, offset_of!(RawNicParameters, nic_state))?) {
+        raw::nic_state::CREATED => NicState::Created,
+        raw::nic_state::CONNECTED => NicState::Connected,
+        _ => NicState::Other,
+    };
+    Some((parameters, state))
+}

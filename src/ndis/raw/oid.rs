@@ -1,0 +1,185 @@
+//! NDIS_OID_REQUEST, its encapsulation, status indications and network events.
+
+use super::{Guid, Handle, ObjectHeader, abi};
+use core::ffi::c_void;
+
+/// `NDIS_REQUEST_TYPE`.
+pub mod request_type {
+    pub const QUERY_INFORMATION: i32 = 0;
+    pub const SET_INFORMATION: i32 = 1;
+    pub const QUERY_STATISTICS: i32 = 2;
+    pub const METHOD: i32 = 12;
+}
+
+abi! {
+    /// Query, set and method requests; the three arms of the documented union overlay bytes 32..72 and are read
+    /// through `ndis::oid::OidRequestView`.
+    "NDIS_OID_REQUEST" 248 => OidRequest {
+        header: ObjectHeader = "Header" @ 0,
+        request_type: i32 = "RequestType" @ 4,
+        port_number: u32 = "PortNumber" @ 8,
+        timeout: u32 = "Timeout" @ 12,
+        request_id: *mut c_void = "RequestId" @ 16,
+        request_handle: Handle = "RequestHandle" @ 24,
+        oid: u32 = "DATA.Oid" @ 32,
+        _align: u32 = "" @ 36,
+        information_buffer: *mut c_void = "DATA.QUERY_INFORMATION.InformationBuffer" @ 40,
+        /// Query, set: InformationBufferLength. Method: InputBufferLength.
+        length: u32 = "DATA.QUERY_INFORMATION.InformationBufferLength" @ 48,
+        /// Query: BytesWritten. Set: BytesRead. Method: OutputBufferLength.
+        word52: u32 = "DATA.QUERY_INFORMATION.BytesWritten" @ 52,
+        /// Query, set: BytesNeeded. Method: MethodId.
+        word56: u32 = "DATA.QUERY_INFORMATION.BytesNeeded" @ 56,
+        method_bytes_written: u32 = "DATA.METHOD_INFORMATION.BytesWritten" @ 60,
+        method_bytes_read: u32 = "DATA.METHOD_INFORMATION.BytesRead" @ 64,
+        method_bytes_needed: u32 = "DATA.METHOD_INFORMATION.BytesNeeded" @ 68,
+        ndis_reserved: [u8; 128] = "NdisReserved" @ 72,
+        miniport_reserved: [u8; 16] = "MiniportReserved" @ 200,
+        source_reserved: [*mut c_void; 2] = "SourceReserved" @ 216,
+        supported_revision: u8 = "SupportedRevision" @ 232,
+        reserved1: u8 = "Reserved1" @ 233,
+        reserved2: u16 = "Reserved2" @ 234,
+        switch_id: u32 = "SwitchId" @ 236,
+        vport_id: u32 = "VPortId" @ 240,
+        flags: u32 = "Flags" @ 244,
+    }
+}
+
+impl OidRequest {
+    /// `NDIS_SIZEOF_OID_REQUEST_REVISION_1`.
+    pub const SIZE_REVISION_1: u16 = 236;
+
+    /// BytesWritten of a query.
+    pub const fn bytes_written(&self) -> u32 {
+        self.word52
+    }
+}
+
+abi! {
+    "NDIS_SWITCH_NIC_OID_REQUEST" 32 => SwitchNicOidRequest {
+        header: ObjectHeader = "Header" @ 0,
+        flags: u32 = "Flags" @ 4,
+        source_port_id: u32 = "SourcePortId" @ 8,
+        source_nic_index: u16 = "SourceNicIndex" @ 12,
+        _align: u16 = "" @ 14,
+        destination_port_id: u32 = "DestinationPortId" @ 16,
+        destination_nic_index: u16 = "DestinationNicIndex" @ 20,
+        _align2: u16 = "" @ 22,
+        oid_request: *mut OidRequest = "OidRequest" @ 24,
+    }
+}
+
+abi! {
+    "NDIS_STATUS_INDICATION" 112 => StatusIndication {
+        header: ObjectHeader = "Header" @ 0,
+        _align: u32 = "" @ 4,
+        source_handle: Handle = "SourceHandle" @ 8,
+        port_number: u32 = "PortNumber" @ 16,
+        status_code: i32 = "StatusCode" @ 20,
+        flags: u32 = "Flags" @ 24,
+        _align2: u32 = "" @ 28,
+        destination_handle: Handle = "DestinationHandle" @ 32,
+        request_id: *mut c_void = "RequestId" @ 40,
+        status_buffer: *mut c_void = "StatusBuffer" @ 48,
+        status_buffer_size: u32 = "StatusBufferSize" @ 56,
+        guid: Guid = "Guid" @ 60,
+        _align3: u32 = "" @ 76,
+        ndis_reserved: [*mut c_void; 4] = "NdisReserved" @ 80,
+    }
+}
+
+abi! {
+    "NDIS_SWITCH_NIC_STATUS_INDICATION" 32 => SwitchNicStatusIndication {
+        header: ObjectHeader = "Header" @ 0,
+        flags: u32 = "Flags" @ 4,
+        source_port_id: u32 = "SourcePortId" @ 8,
+        source_nic_index: u16 = "SourceNicIndex" @ 12,
+        _align: u16 = "" @ 14,
+        destination_port_id: u32 = "DestinationPortId" @ 16,
+        destination_nic_index: u16 = "DestinationNicIndex" @ 20,
+        _align2: u16 = "" @ 22,
+        status_indication: *mut StatusIndication = "StatusIndication" @ 24,
+    }
+}
+
+abi! {
+    "NDIS_LINK_STATE" 40 => LinkState {
+        header: ObjectHeader = "Header" @ 0,
+        media_connect_state: i32 = "MediaConnectState" @ 4,
+        media_duplex_state: i32 = "MediaDuplexState" @ 8,
+        _align: u32 = "" @ 12,
+        xmit_link_speed: u64 = "XmitLinkSpeed" @ 16,
+        rcv_link_speed: u64 = "RcvLinkSpeed" @ 24,
+        pause_functions: u32 = "PauseFunctions" @ 32,
+        auto_negotiation_flags: u32 = "AutoNegotiationFlags" @ 36,
+    }
+}
+
+impl LinkState {
+    pub const MEDIA_CONNECT_STATE_UNKNOWN: i32 = 0;
+    pub const MEDIA_CONNECT_STATE_CONNECTED: i32 = 1;
+    pub const MEDIA_CONNECT_STATE_DISCONNECTED: i32 = 2;
+    /// `NDIS_LINK_SPEED_UNKNOWN`.
+    pub const SPEED_UNKNOWN: u64 = u64::MAX;
+}
+
+abi! {
+    "NET_PNP_EVENT" 152 => NetPnpEvent {
+        net_event: i32 = "NetEvent" @ 0,
+        _align: u32 = "" @ 4,
+        buffer: *mut c_void = "Buffer" @ 8,
+        buffer_length: u32 = "BufferLength" @ 16,
+        _align2: u32 = "" @ 20,
+        ndis_reserved: [u64; 4] = "NdisReserved" @ 24,
+        transport_reserved: [u64; 4] = "TransportReserved" @ 56,
+        tdi_reserved: [u64; 4] = "TdiReserved" @ 88,
+        tdi_client_reserved: [u64; 4] = "TdiClientReserved" @ 120,
+    }
+}
+
+impl NetPnpEvent {
+    pub const FILTER_PRE_DETACH: i32 = 15;
+    pub const SWITCH_ACTIVATE: i32 = 17;
+}
+
+abi! {
+    "NET_PNP_EVENT_NOTIFICATION" 168 => NetPnpEventNotification {
+        header: ObjectHeader = "Header" @ 0,
+        port_number: u32 = "PortNumber" @ 4,
+        net_pnp_event: NetPnpEvent = "NetPnPEvent" @ 8,
+        flags: u32 = "Flags" @ 160,
+        _align: u32 = "" @ 164,
+    }
+}
+
+/// OIDs by their documented names without the prefix `OID_`.
+pub mod oids {
+    pub const GEN_LINK_STATE: u32 = 0x0001_0207;
+    pub const SWITCH_PROPERTY_ADD: u32 = 0x0001_0263;
+    pub const SWITCH_PROPERTY_UPDATE: u32 = 0x0001_0264;
+    pub const SWITCH_PROPERTY_DELETE: u32 = 0x0001_0265;
+    pub const SWITCH_PROPERTY_ENUM: u32 = 0x0001_0266;
+    pub const SWITCH_FEATURE_STATUS_QUERY: u32 = 0x0001_0267;
+    pub const SWITCH_NIC_REQUEST: u32 = 0x0001_0270;
+    pub const SWITCH_PORT_PROPERTY_ADD: u32 = 0x0001_0271;
+    pub const SWITCH_PORT_PROPERTY_UPDATE: u32 = 0x0001_0272;
+    pub const SWITCH_PORT_PROPERTY_DELETE: u32 = 0x0001_0273;
+    pub const SWITCH_PORT_PROPERTY_ENUM: u32 = 0x0001_0274;
+    pub const SWITCH_PARAMETERS: u32 = 0x0001_0275;
+    pub const SWITCH_PORT_ARRAY: u32 = 0x0001_0276;
+    pub const SWITCH_NIC_ARRAY: u32 = 0x0001_0277;
+    pub const SWITCH_PORT_CREATE: u32 = 0x0001_0278;
+    pub const SWITCH_PORT_DELETE: u32 = 0x0001_0279;
+    pub const SWITCH_NIC_CREATE: u32 = 0x0001_027A;
+    pub const SWITCH_NIC_CONNECT: u32 = 0x0001_027B;
+    pub const SWITCH_NIC_DISCONNECT: u32 = 0x0001_027C;
+    pub const SWITCH_NIC_DELETE: u32 = 0x0001_027D;
+    pub const SWITCH_PORT_FEATURE_STATUS_QUERY: u32 = 0x0001_027E;
+    pub const SWITCH_PORT_TEARDOWN: u32 = 0x0001_027F;
+    pub const SWITCH_NIC_SAVE: u32 = 0x0001_0290;
+    pub const SWITCH_NIC_SAVE_COMPLETE: u32 = 0x0001_0291;
+    pub const SWITCH_NIC_RESTORE: u32 = 0x0001_0292;
+    pub const SWITCH_NIC_RESTORE_COMPLETE: u32 = 0x0001_0293;
+    pub const SWITCH_NIC_UPDATED: u32 = 0x0001_0294;
+    pub const SWITCH_PORT_UPDATED: u32 = 0x0001_0295;
+}

@@ -1,0 +1,44 @@
+//! NDIS_STATUS and the one place where the driver's errors become one.
+
+use super::raw;
+
+/// A final or pending status as NDIS exchanges it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub struct NdisStatus(pub i32);
+
+impl NdisStatus {
+    pub const SUCCESS: Self = Self(raw::SUCCESS);
+    pub const PENDING: Self = Self(raw::PENDING);
+    pub const FAILURE: Self = Self(raw::FAILURE);
+    pub const RESOURCES: Self = Self(raw::RESOURCES);
+    pub const NOT_SUPPORTED: Self = Self(raw::NOT_SUPPORTED);
+    pub const UNSUPPORTED_MEDIA: Self = Self(raw::UNSUPPORTED_MEDIA);
+    pub const INVALID_PARAMETER: Self = Self(raw::INVALID_PARAMETER);
+    pub const INVALID_LENGTH: Self = Self(raw::INVALID_LENGTH);
+    pub const PAUSED: Self = Self(raw::PAUSED);
+
+    /// `Ok` for NDIS_STATUS_SUCCESS, the status itself otherwise.
+    pub fn ok(self) -> Result<(), Self> {
+        if self == Self::SUCCESS { Ok(()) } else { Err(self) }
+    }
+}
+
+impl From<Result<(), NdisStatus>> for NdisStatus {
+    fn from(result: Result<(), NdisStatus>) -> Self {
+        match result {
+            Ok(()) => Self::SUCCESS,
+            Err(status) => status,
+        }
+    }
+}
+
+/// No pool memory was to be had; becomes NDIS_STATUS_RESOURCES.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutOfMemory;
+
+impl From<OutOfMemory> for NdisStatus {
+    fn from(_: OutOfMemory) -> Self {
+        Self::RESOURCES
+    }
+}

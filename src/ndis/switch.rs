@@ -1,0 +1,212 @@
+//! What the switch does for its extensions: destinations, references, reports of filtered packets.
+//! Every handler may be called at IRQL <= DISPATCH_LEVEL, also under the driver's locks: none calls back.
+
+use super::handle::Filter;
+use super::nbl::{Nbl, NblChain};
+use super::raw::{
+    self, ForwardingDestinationArray, ObjectHeader, PortDestination, SwitchContext, SwitchOptionalHandlers,
+    UnicodeString,
+};
+use super::status::NdisStatus;
+use super::sys;
+use teaming::ids::{NicId, PortId};
+
+/// The switch that one filter module is attached to.
+pub struct Switch {
+    context: SwitchContext,
+    handlers: SwitchOptionalHandlers,
+}
+
+// SAFETY: the context is a handle and the handlers are functions, both made for all processors.
+unsafe impl Send for Switch {}
+// SAFETY: as above.
+unsafe impl Sync for Switch {}
+
+impl Switch {
+    /// Asks NDIS for the handlers; NDIS_STATUS_NOT_SUPPORTED outside the extensible switch. PASSIVE_LEVEL (attach).
+    pub(crate) fn of(filter: Filter) -> Result<Self, NdisStatus> {
+        let mut handlers = SwitchOptionalHandlers::ZERO;
+        handlers.header = ObjectHeader::new(
+            raw::object_type::SWITCH_OPTIONAL_HANDLERS,
+            1,
+            SwitchOptionalHandlers::SIZE_REVISION_1,
+        );
+        let mut context: SwitchContext = core::ptr::null_mut();
+        // SAFETY: both results are valid for the call.
+        NdisStatus(unsafe {
+            sys::NdisFGetOptionalSwitchHandlers(filter.handle(), &mut context, &mut handlers)
+        })
+        .ok()?;
+        let complete = handlers.allocate_net_buffer_list_forwarding_context.is_some()
+            && handlers.free_net_buffer_list_forwarding_context.is_some()
+            && handlers.add_net_buffer_list_destination.is_some()
+            && handlers.grow_net_buffer_list_destinations.is_some()
+            && handlers.get_net_buffer_list_destinations.is_some()
+            && handlers.update_net_buffer_list_destinations.is_some()
+            && handlers.copy_net_buffer_list_info.is_some()
+            && handlers.reference_switch_nic.is_some()
+            && handlers.dereference_switch_nic.is_some()
+            && handlers.report_filtered_net_buffer_lists.is_some();
+        if complete { Ok(Self { context, handlers }) } else { Err(NdisStatus::NOT_SUPPORTED) }
+    }
+
+    /// Commits the only destination of a packet. When it fails, nothing was added.
+    pub fn add_destination(&self, list: &mut Nbl, nic: NicId) -> Result<(), NdisStatus> {
+        if list.detail().available_destinations() == 0 {
+            return self.add_destinations(list, 1, core::iter::once(nic));
+        }
+        let mut destination = destination(nic);
+        let Some(add) = self.handlers.add_net_buffer_list_destination else {
+            return Err(NdisStatus::FAILURE);
+        };
+        // SAFETY: the list is owned and has a free slot.
+        NdisStatus(unsafe { add(self.context, list.as_ptr(), &mut destination) }).ok()
+    }
+
+    /// Commits `count` destinations; `nics` gives at least that many. When it fails, none was added.
+    pub fn add_destinations(
+        &self,
+        list: &mut Nbl,
+        count: u32,
+        nics: impl Iterator<Item = NicId>,
+    ) -> Result<(), NdisStatus> {
+        let mut array: *mut ForwardingDestinationArray = core::ptr::null_mut();
+        let free = u32::from(list.detail().available_destinations());
+        if free < count {
+            let Some(grow) = self.handlers.grow_net_buffer_list_destinations else {
+                return Err(NdisStatus::FAILURE);
+            };
+            // SAFETY: the list is owned; the result is checked.
+            NdisStatus(unsafe { grow(self.context, list.as_ptr(), count - free, &mut array) }).ok()?;
+        } else {
+            let Some(get) = self.handlers.get_net_buffer_list_destinations else {
+                return Err(NdisStatus::FAILURE);
+            };
+            // SAFETY: the list is owned.
+            unsafe { get(self.context, list.as_ptr(), &mut array) };
+        }
+        let written = write_destinations(array, count, nics);
+        if written == 0 {
+            return Err(NdisStatus::FAILURE);
+        }
+        let Some(update) = self.handlers.update_net_buffer_list_destinations else {
+            return Err(NdisStatus::FAILURE);
+        };
+        // SAFETY: `written` new elements stand behind those already committed.
+        NdisStatus(unsafe { update(self.context, list.as_ptr(), written, array) }).ok()
+    }
+
+    /// Gives an own list its forwarding context and the parent's source and out-of-band data.
+    pub(crate) fn adopt(&self, child: &mut Nbl, parent: &Nbl) -> Result<(), NdisStatus> {
+        let (Some(allocate), Some(copy)) = (
+            self.handlers.allocate_net_buffer_list_forwarding_context,
+            self.handlers.copy_net_buffer_list_info,
+        ) else {
+            return Err(NdisStatus::FAILURE);
+        };
+        // SAFETY: the child is owned, its source handle is set, and it has no context yet.
+        NdisStatus(unsafe { allocate(self.context, child.as_ptr()) }).ok()?;
+        // SAFETY: both lists are owned and have contexts. No flag: destinations are not copied.
+        let copied = NdisStatus(unsafe { copy(self.context, child.as_ptr(), parent.as_ptr(), 0) }).ok();
+        if copied.is_err() {
+            self.release(child);
+        }
+        copied
+    }
+
+    /// Frees the forwarding context of an own list.
+    pub(crate) fn release(&self, child: &mut Nbl) {
+        if let Some(free) = self.handlers.free_net_buffer_list_forwarding_context {
+            // SAFETY: allocated in `adopt`, freed once.
+            unsafe { free(self.context, child.as_ptr()) };
+        }
+    }
+
+    /// Pins a network adapter while a request to it is out; `None` when it is going away.
+    pub fn reference_nic(&self, nic: NicId) -> Option<NicRef<'_>> {
+        let reference = self.handlers.reference_switch_nic?;
+        // SAFETY: any pair may be asked for.
+        let status = NdisStatus(unsafe { reference(self.context, nic.port.get(), nic.index.get()) });
+        (status == NdisStatus::SUCCESS).then_some(NicRef { switch: self, nic })
+    }
+
+    /// Tells the switch that packets of one source port are dropped for one reason, while they are still owned.
+    pub fn report_filtered(&self, lists: &NblChain, source: PortId, reason: &Reason<'_>) {
+        let Some(report) = self.handlers.report_filtered_net_buffer_lists else { return };
+        // SAFETY: lists and strings live through the call.
+        unsafe {
+            report(
+                self.context,
+                reason.extension,
+                reason.friendly_name,
+                source.get(),
+                raw::REPORT_FILTERED_IS_INCOMING,
+                lists.len(),
+                lists.head(),
+                reason.text,
+            );
+        }
+    }
+}
+
+/// Strings that go with a report.
+pub struct Reason<'a> {
+    pub extension: &'a UnicodeString,
+    pub friendly_name: &'a UnicodeString,
+    pub text: &'a UnicodeString,
+}
+
+fn destination(nic: NicId) -> PortDestination {
+    // Neither bit is set: the receiving port sees what its VLAN settings say.
+    PortDestination { port_id: nic.port.get(), nic_index: nic.index.get(), bits: 0 }
+}
+
+/// Writes up to `count` elements behind the committed ones and says how many.
+fn write_destinations(
+    array: *mut ForwardingDestinationArray,
+    count: u32,
+    nics: impl Iterator<Item = NicId>,
+) -> u32 {
+    // SAFETY: Get and Grow give a valid array as long as the list is owned.
+    let Some(array) = (unsafe { array.as_ref() }) else { return 0 };
+    let room = array.num_elements.saturating_sub(array.num_destinations).min(count);
+    let mut written = 0;
+    for nic in nics.take(room as usize) {
+        let index = (array.num_destinations + written) as usize;
+        let offset = array.element_size as usize * index;
+        // SAFETY: the element lies inside the array: `index < num_elements`.
+        let element = unsafe { array.first_element.add(offset) }.cast::<PortDestination>();
+        // SAFETY: as above; the whole element is written because free slots hold stale data.
+        unsafe { element.write_unaligned(destination(nic)) };
+        written += 1;
+    }
+    written
+}
+
+/// A counted reference to a network adapter of the switch; given back on drop.
+pub struct NicRef<'a> {
+    switch: &'a Switch,
+    nic: NicId,
+}
+
+impl NicRef<'_> {
+    /// Leaves the reference to a request that is out; `adopt` takes it back at its completion.
+    pub(crate) fn keep(self) {
+        core::mem::forget(self);
+    }
+
+    /// # Safety
+    /// One call for each kept reference to this pair.
+    pub(crate) unsafe fn adopt(switch: &Switch, nic: NicId) -> NicRef<'_> {
+        NicRef { switch, nic }
+    }
+}
+
+impl Drop for NicRef<'_> {
+    fn drop(&mut self) {
+        if let Some(dereference) = self.switch.handlers.dereference_switch_nic {
+            // SAFETY: the pair was referenced once for this value. The status says nothing that could be acted on.
+            unsafe { dereference(self.switch.context, self.nic.port.get(), self.nic.index.get()) };
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Everything the driver imports from `ndis.sys`. On Windows the linker makes the import table from this list; on the
+//! host the simulated switch defines the same symbols. `extern "win64"` is the system's own convention on x86-64.
+//! IRQL limits are those of the documentation page of the same name.
+
+use super::raw::{
+    FilterAttributes, FilterDriverCharacteristics, Handle, LockStateEx, Mdl, NetBufferList,
+    NetBufferListPoolParameters, NetPnpEventNotification, OidRequest, StatusIndication, SwitchContext,
+    SwitchOptionalHandlers, TimerCharacteristics,
+};
+use core::ffi::c_void;
+
+#[cfg_attr(windows, link(name = "ndis.sys", kind = "raw-dylib", modifiers = "+verbatim"))]
+unsafe extern "win64" {
+    // Life of the filter driver; PASSIVE_LEVEL.
+    pub fn NdisFRegisterFilterDriver(
+        driver_object: *mut c_void,
+        filter_driver_context: Handle,
+        characteristics: *mut FilterDriverCharacteristics,
+        filter_driver_handle: *mut Handle,
+    ) -> i32;
+    pub fn NdisFDeregisterFilterDriver(filter_driver_handle: Handle);
+    pub fn NdisFSetAttributes(
+        filter: Handle,
+        module_context: Handle,
+        attributes: *mut FilterAttributes,
+    ) -> i32;
+    pub fn NdisFGetOptionalSwitchHandlers(
+        filter: Handle,
+        context: *mut SwitchContext,
+        handlers: *mut SwitchOptionalHandlers,
+    ) -> i32;
+    pub fn NdisFNetPnPEvent(filter: Handle, event: *mut NetPnpEventNotification) -> i32;
+
+    // Packets; <= DISPATCH_LEVEL, no lock held.
+    pub fn NdisFSendNetBufferLists(filter: Handle, lists: *mut NetBufferList, port_number: u32, flags: u32);
+    pub fn NdisFSendNetBufferListsComplete(filter: Handle, lists: *mut NetBufferList, flags: u32);
+    pub fn NdisFIndicateReceiveNetBufferLists(
+        filter: Handle,
+        lists: *mut NetBufferList,
+        port_number: u32,
+        count: u32,
+        flags: u32,
+    );
+    pub fn NdisFReturnNetBufferLists(filter: Handle, lists: *mut NetBufferList, flags: u32);
+    pub fn NdisAllocateNetBufferListPool(
+        handle: Handle,
+        parameters: *const NetBufferListPoolParameters,
+    ) -> Handle;
+    pub fn NdisFreeNetBufferListPool(pool: Handle);
+    pub fn NdisAllocateNetBufferAndNetBufferList(
+        pool: Handle,
+        context_size: u16,
+        context_back_fill: u16,
+        mdl_chain: *mut Mdl,
+        data_offset: u32,
+        data_length: usize,
+    ) -> *mut NetBufferList;
+    pub fn NdisFreeNetBufferList(list: *mut NetBufferList);
+
+    // Requests and status; <= DISPATCH_LEVEL, no lock held.
+    pub fn NdisFOidRequest(filter: Handle, request: *mut OidRequest) -> i32;
+    pub fn NdisFOidRequestComplete(filter: Handle, request: *mut OidRequest, status: i32);
+    pub fn NdisFCancelOidRequest(filter: Handle, request_id: *mut c_void);
+    pub fn NdisAllocateCloneOidRequest(
+        filter: Handle,
+        request: *mut OidRequest,
+        pool_tag: u32,
+        clone: *mut *mut OidRequest,
+    ) -> i32;
+    pub fn NdisFreeCloneOidRequest(filter: Handle, clone: *mut OidRequest);
+    pub fn NdisFIndicateStatus(filter: Handle, indication: *mut StatusIndication);
+
+    // Locks, timers, events; <= DISPATCH_LEVEL, waiting at PASSIVE_LEVEL.
+    pub fn NdisAllocateRWLock(handle: Handle) -> Handle;
+    pub fn NdisFreeRWLock(lock: Handle);
+    pub fn NdisAcquireRWLockRead(lock: Handle, state: *mut LockStateEx, flags: u8);
+    pub fn NdisAcquireRWLockWrite(lock: Handle, state: *mut LockStateEx, flags: u8);
+    pub fn NdisReleaseRWLock(lock: Handle, state: *mut LockStateEx);
+    pub fn NdisAllocateTimerObject(
+        handle: Handle,
+        characteristics: *mut TimerCharacteristics,
+        timer: *mut Handle,
+    ) -> i32;
+    /// `due_time` in 100 ns units, negative = relative; `period_ms` 0 = once. True if the timer was already set.
+    pub fn NdisSetTimerObject(timer: Handle, due_time: i64, period_ms: i32, context: *mut c_void) -> u8;
+    /// True if the timer was set and will not fire.
+    pub fn NdisCancelTimerObject(timer: Handle) -> u8;
+    pub fn NdisFreeTimerObject(timer: Handle);
+    pub fn NdisInitializeEvent(event: *mut NdisEvent);
+    pub fn NdisSetEvent(event: *mut NdisEvent);
+    /// `ms` 0 = for ever. PASSIVE_LEVEL.
+    pub fn NdisWaitEvent(event: *mut NdisEvent, ms: u32) -> u8;
+}
+
+/// `NDIS_EVENT`: a KEVENT of 24 bytes that only NDIS looks into.
+#[repr(C)]
+pub struct NdisEvent(pub [u64; 3]);

@@ -1,0 +1,94 @@
+//! Every change of a decision: planned under the team lock, published under the forwarding lock, followed up by a timer.
+//!
+//! `member` is the failover. When it returns, no packet is assigned to a member that it took out: the write lock was
+//! held with the member out of the table, so every walk that still saw the member has committed its packets.
+
+use crate::clock;
+use crate::filter::{Control, Module};
+use crate::kernel::rundown::WorkRundown;
+use crate::ndis::irql::Dispatch;
+use crate::ndis::lock::SpinGuard;
+use crate::ndis::timer::Expire;
+use crate::trace::Event;
+use teaming::ids::{MemberIndex, Ticks};
+use teaming::member::MemberEvent;
+use teaming::settings::Settings;
+use teaming::team::Plan;
+
+/// How often waiting buckets are looked at: a packet that is late by this much more than the gap does no harm.
+const SETTLE_EVERY: Ticks = Ticks::from_ms(1);
+
+/// Something happened to a member. IRQL <= DISPATCH_LEVEL, no lock held.
+pub fn member(module: &Module, member: MemberIndex, event: MemberEvent) {
+    member_locked(module, &mut module.control.lock(), member, event);
+}
+
+/// The same with the team lock held.
+pub fn member_locked(
+    module: &Module,
+    control: &mut SpinGuard<'_, Control>,
+    member: MemberIndex,
+    event: MemberEvent,
+) {
+    let now = clock::now();
+    let plan = control.team.on(member, event, now);
+    publish(module, control, &plan, now);
+}
+
+/// New settings take effect. IRQL <= DISPATCH_LEVEL, no lock held.
+pub fn settings(module: &Module, settings: &Settings) {
+    let now = clock::now();
+    let mut control = module.control.lock();
+    control.settings = *settings;
+    let plan = control.team.configure(settings, now);
+    module.forwarding.write(control.dispatch()).configure(settings);
+    control.events.push(now, Event::SettingsRead);
+    publish(module, &mut control, &plan, now);
+}
+
+fn publish(module: &Module, control: &mut SpinGuard<'_, Control>, plan: &Plan, now: Ticks) {
+    let (moved, moving) = {
+        let mut forwarding = module.forwarding.write(control.dispatch());
+        (forwarding.publish(plan, control.team.home(), now), forwarding.moving())
+    };
+    if plan.changed || moved.forced != 0 {
+        let (went_down, came_up) = (plan.went_down, plan.came_up);
+        let event = Event::TeamChanged { went_down, came_up, forced: moved.forced, waiting: moved.waiting };
+        control.events.push(now, event);
+    }
+    arm(module, control, moving, now);
+}
+
+/// Sets the timer for what comes first: waiting buckets, or a member whose link has been up long enough.
+fn arm(module: &Module, control: &Control, moving: bool, now: Ticks) {
+    let settled = control.team.deadline().map(|deadline| deadline.since(now));
+    let after = match (moving, settled) {
+        (true, Some(deadline)) => SETTLE_EVERY.min(deadline),
+        (true, None) => SETTLE_EVERY,
+        (false, Some(deadline)) => deadline,
+        (false, None) => return,
+    };
+    module.timer.set(module, after);
+}
+
+impl Expire for Module {
+    /// Up-delays have passed and buckets have fallen silent. DISPATCH_LEVEL.
+    fn expire(&self, _: &Dispatch) {
+        let now = clock::now();
+        let mut control = self.control.lock();
+        let plan = control.team.tick(now);
+        if plan.changed {
+            publish(self, &mut control, &plan, now);
+            return;
+        }
+        let moved = self.forwarding.write(control.dispatch()).settle(control.team.home(), now);
+        if moved.idle != 0 || moved.risky != 0 {
+            control.events.push(now, Event::Settled { idle: moved.idle, risky: moved.risky });
+        }
+        arm(self, &control, moved.waiting != 0, now);
+    }
+
+    fn work(&self) -> &WorkRundown {
+        &self.work
+    }
+}

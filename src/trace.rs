@@ -1,0 +1,52 @@
+//! What happened, in a ring of typed events that a debugger or a query can read after the fact; always on, bounded.
+
+use crate::kernel::pool::{PoolSlice, Tag};
+use crate::ndis::status::OutOfMemory;
+use teaming::ids::{MemberIndex, MemberSet, Ticks};
+
+/// One thing worth telling.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// A slot that was never written.
+    None,
+    /// Members went down and came up; buckets that moved at once, and that wait for silence.
+    TeamChanged { went_down: MemberSet, came_up: MemberSet, forced: u32, waiting: u32 },
+    /// Waiting buckets moved: after silence, or because their deadline passed.
+    Settled { idle: u32, risky: u32 },
+    /// A setting was out of range or of the wrong type and takes its default; `setting` counts in `SETTINGS`.
+    SettingIgnored { setting: u8, used: u64 },
+    /// The settings were read anew.
+    SettingsRead,
+    /// A request could not be carried on for lack of memory; what it says has been applied all the same.
+    RequestNotForwarded { oid: u32 },
+    /// A member could not be asked for its link state.
+    LinkUnknown { member: MemberIndex, status: i32 },
+    /// The configuration of the switch could not be read.
+    NotEnumerated { status: i32 },
+}
+
+/// How many events are kept.
+const EVENTS: usize = 256;
+
+pub struct EventRing {
+    events: PoolSlice<(Ticks, Event)>,
+    written: u32,
+}
+
+impl EventRing {
+    pub fn try_new() -> Result<Self, OutOfMemory> {
+        Ok(Self {
+            events: PoolSlice::try_new(Tag::TABLE, EVENTS, |_| (Ticks::ZERO, Event::None))?,
+            written: 0,
+        })
+    }
+
+    /// Overwrites the oldest event. Under the team lock.
+    pub fn push(&mut self, now: Ticks, event: Event) {
+        let slot = self.written as usize % EVENTS;
+        if let Some(place) = self.events.get_mut(slot) {
+            *place = (now, event);
+        }
+        self.written = self.written.wrapping_add(1);
+    }
+}

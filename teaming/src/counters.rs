@@ -1,0 +1,239 @@
+//! What happened to packets, counted: one block per processor, padded, added up when somebody asks.
+//!
+//! Also the table of reasons for which a packet is dropped; the driver reports them to the switch in these words.
+
+use crate::forward::Verdict;
+use crate::ids::{MEMBERS, MemberIndex};
+
+/// Why not forwarding is the right answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailMode {
+    /// Forwarding would break a rule: the frame may not pass.
+    Closed,
+    /// The frame may pass, but what would carry it is missing at the moment.
+    Lacking,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DropReason {
+    Runt,
+    BackToSource,
+    NoDestination,
+    NoLiveMember,
+    PinnedMemberDown,
+    LinkLocal,
+    Unreadable,
+    NoResources,
+    NotRunning,
+}
+
+/// All reasons, in the order of their numbers.
+pub const DROP_REASONS: [DropReason; 9] = [
+    DropReason::Runt,
+    DropReason::BackToSource,
+    DropReason::NoDestination,
+    DropReason::NoLiveMember,
+    DropReason::PinnedMemberDown,
+    DropReason::LinkLocal,
+    DropReason::Unreadable,
+    DropReason::NoResources,
+    DropReason::NotRunning,
+];
+
+impl DropReason {
+    pub const COUNT: usize = DROP_REASONS.len();
+
+    /// Position in `Counters::dropped`.
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    pub const fn name(self) -> &'static str {
+        self.row().0
+    }
+
+    /// For people; at most 80 characters.
+    pub const fn sentence(self) -> &'static str {
+        self.row().1
+    }
+
+    pub const fn fail_mode(self) -> FailMode {
+        self.row().2
+    }
+
+    const fn row(self) -> (&'static str, &'static str, FailMode) {
+        use FailMode::{Closed, Lacking};
+        match self {
+            Self::Runt => ("runt", "The frame is shorter than an Ethernet header.", Closed),
+            Self::BackToSource => {
+                ("back_to_source", "The destination is the adapter that sent the frame.", Closed)
+            }
+            Self::NoDestination => {
+                ("no_destination", "No connected adapter has the destination address.", Closed)
+            }
+            Self::NoLiveMember => ("no_live_member", "No member of the team is up.", Lacking),
+            Self::PinnedMemberDown => {
+                ("pinned_member_down", "The frame is bound to a team member that is not up.", Lacking)
+            }
+            Self::LinkLocal => {
+                ("link_local", "Frames to 01-80-C2-00-00-0x stay on the link they came on.", Closed)
+            }
+            Self::Unreadable => ("unreadable", "The headers of the frame could not be read.", Lacking),
+            Self::NoResources => {
+                ("no_resources", "A buffer list or a destination could not be had.", Lacking)
+            }
+            Self::NotRunning => ("not_running", "The extension is paused or being stopped.", Lacking),
+        }
+    }
+}
+
+/// What one member was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Load {
+    pub frames: u64,
+    pub bytes: u64,
+}
+
+/// One processor's counters; aligned so that two processors never share a cache line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub struct Counters {
+    /// Packets for one station.
+    pub delivered: u64,
+    /// Packets for one member.
+    pub uplink: u64,
+    pub flooded: u64,
+    /// Packets that the switch forwards itself.
+    pub native: u64,
+    /// Lists that were split because their packets differ in destination or flow.
+    pub split: u64,
+    pub dropped: [u64; DropReason::COUNT],
+    /// What went to each member by slot, floods included.
+    pub members: [Load; MEMBERS],
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self::ZERO
+    }
+}
+
+impl Counters {
+    pub const ZERO: Self = Self {
+        delivered: 0,
+        uplink: 0,
+        flooded: 0,
+        native: 0,
+        split: 0,
+        dropped: [0; DropReason::COUNT],
+        members: [Load { frames: 0, bytes: 0 }; MEMBERS],
+    };
+
+    /// Counts one packet of `bytes` bytes.
+    #[inline]
+    pub fn count(&mut self, verdict: Verdict, bytes: u64) {
+        match verdict {
+            Verdict::Deliver(_) => add(&mut self.delivered, 1),
+            Verdict::Uplink(member) => {
+                add(&mut self.uplink, 1);
+                self.count_member(member, bytes);
+            }
+            Verdict::Flood { uplink } => {
+                add(&mut self.flooded, 1);
+                if let Some(member) = uplink {
+                    self.count_member(member, bytes);
+                }
+            }
+            Verdict::Native => add(&mut self.native, 1),
+            Verdict::Drop(reason) => {
+                if let Some(count) = self.dropped.get_mut(reason.index()) {
+                    add(count, 1);
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn count_member(&mut self, member: MemberIndex, bytes: u64) {
+        if let Some(load) = self.members.get_mut(member.slot()) {
+            add(&mut load.frames, 1);
+            add(&mut load.bytes, bytes);
+        }
+    }
+
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.dropped.get(reason.index()).copied().unwrap_or(0)
+    }
+
+    /// Adds another processor's counters.
+    pub fn merge(&mut self, other: &Self) {
+        add(&mut self.delivered, other.delivered);
+        add(&mut self.uplink, other.uplink);
+        add(&mut self.flooded, other.flooded);
+        add(&mut self.native, other.native);
+        add(&mut self.split, other.split);
+        for (count, more) in self.dropped.iter_mut().zip(&other.dropped) {
+            add(count, *more);
+        }
+        for (load, more) in self.members.iter_mut().zip(&other.members) {
+            add(&mut load.frames, more.frames);
+            add(&mut load.bytes, more.bytes);
+        }
+    }
+}
+
+#[inline]
+fn add(count: &mut u64, more: u64) {
+    *count = count.wrapping_add(more);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{NicId, NicIndex, PortId};
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_reason_has_its_own_number_name_and_sentence() {
+        let mut names = HashSet::new();
+        for (position, reason) in DROP_REASONS.iter().enumerate() {
+            assert_eq!(reason.index(), position);
+            assert!(names.insert(reason.name()) && names.insert(reason.sentence()));
+            assert!(reason.sentence().len() <= 80 && reason.sentence().ends_with('.'));
+        }
+    }
+
+    #[test]
+    fn merged_counters_are_the_sum_of_both() {
+        let member = MemberIndex::new(32).unwrap();
+        let station = NicId::new(PortId::new(5), NicIndex::DEFAULT);
+        let mut verdicts = std::vec![
+            Verdict::Deliver(station),
+            Verdict::Uplink(member),
+            Verdict::Flood { uplink: Some(member) },
+            Verdict::Flood { uplink: None },
+            Verdict::Native,
+        ];
+        verdicts.extend(DROP_REASONS.map(Verdict::Drop));
+        let (mut one, mut two, mut both) = (Counters::ZERO, Counters::ZERO, Counters::ZERO);
+        for (number, &verdict) in verdicts.iter().enumerate() {
+            let part = if number % 2 == 0 { &mut one } else { &mut two };
+            part.count(verdict, 100);
+            both.count(verdict, 100);
+        }
+        one.split = 3;
+        two.split = 4;
+        both.split = 7;
+        one.merge(&two);
+        assert_eq!(one, both);
+        assert_eq!((both.delivered, both.uplink, both.flooded, both.native), (1, 1, 2, 1));
+        assert_eq!(both.members[31], Load { frames: 2, bytes: 200 });
+        assert!(DROP_REASONS.iter().all(|&reason| both.dropped(reason) == 1));
+    }
+
+    #[test]
+    fn two_processors_never_share_a_cache_line() {
+        assert_eq!(core::mem::align_of::<Counters>(), 64);
+        assert_eq!(core::mem::size_of::<Counters>() % 64, 0);
+    }
+}

@@ -1,0 +1,133 @@
+//! Hashes flow keys: the seeded hash that distributes, and Toeplitz to explain what adapters compute.
+//!
+//! The distributing hash is rapidhash V3 of the key's bytes (its default secrets, the caller's seed), unrolled for the
+//! two key sizes. `forward` calls it once per packet. Toeplitz is never on the packet path.
+
+use crate::flow::FlowKey;
+use crate::ids::FlowHash;
+
+/// The seed that two hosts agree on when nobody configured one.
+pub const DEFAULT_SEED: u64 = 0x4c42_464f_4558_5431;
+
+const SECRETS: [u64; 3] = [0x2d35_8dcc_aa6c_78a5, 0x8bb8_4b93_962e_acc9, 0x4b33_a62e_d433_d4a3];
+const FINISH: u64 = 0xaaaa_aaaa_aaaa_aaaa;
+
+/// Hashes `key` under `seed`.
+#[inline]
+pub fn hash(key: &FlowKey, seed: u64) -> FlowHash {
+    Seed::new(seed).hash(key)
+}
+
+/// A seed mixed in advance, so that a packet does not pay for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seed(u64);
+
+impl Seed {
+    pub const fn new(seed: u64) -> Self {
+        Self(seed ^ mix(seed ^ SECRETS[2], SECRETS[1]))
+    }
+
+    /// The low half of `hash64`.
+    #[inline]
+    pub fn hash(self, key: &FlowKey) -> FlowHash {
+        let [a, b, c, d, ..] = self.hash64(key).to_le_bytes();
+        FlowHash::new(u32::from_le_bytes([a, b, c, d]))
+    }
+
+    #[inline]
+    pub fn hash64(self, key: &FlowKey) -> u64 {
+        match *key {
+            FlowKey::Short([w0, w1]) => finish(w0, w1 ^ self.0 ^ 16, 16),
+            FlowKey::Long([w0, w1, w2, w3, w4]) => {
+                let first = mix(w0 ^ SECRETS[2], w1 ^ self.0);
+                let second = mix(w2 ^ SECRETS[2], w3 ^ first);
+                finish(w3 ^ 40, w4 ^ second, 40)
+            }
+        }
+    }
+}
+
+#[inline]
+const fn finish(a: u64, b: u64, length: u64) -> u64 {
+    let (low, high) = multiply(a ^ SECRETS[1], b);
+    mix(low ^ FINISH, high ^ SECRETS[1] ^ length)
+}
+
+/// The folded multiply: both halves of the product, xored.
+#[inline]
+pub(crate) const fn mix(a: u64, b: u64) -> u64 {
+    let (low, high) = multiply(a, b);
+    low ^ high
+}
+
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "the two halves of the product")]
+const fn multiply(a: u64, b: u64) -> (u64, u64) {
+    let product = (a as u128).wrapping_mul(b as u128);
+    (product as u64, (product >> 64) as u64)
+}
+
+/// The key of verifying-the-rss-hash-calculation.md.
+pub const TOEPLITZ_SAMPLE_KEY: [u8; 40] = [
+    0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 0x41, 0x67, 0x25, 0x3d, 0x43, 0xa3, 0x8f, 0xb0, 0xd0,
+    0xca, 0x2b, 0xcb, 0xae, 0x7b, 0x30, 0xb4, 0x77, 0xcb, 0x2d, 0xa3, 0x80, 0x30, 0xf2, 0x0c, 0x6a, 0x42,
+    0xb7, 0x3b, 0xbe, 0xac, 0x01, 0xfa,
+];
+
+/// Inputs a 40-byte key can hash: two IPv6 addresses and two ports.
+pub const TOEPLITZ_INPUT_MAX: usize = 36;
+
+/// `NdisHashFunctionToeplitz` with one key, as a table by input half-octet.
+#[derive(Debug, Clone)]
+pub struct Toeplitz {
+    rows: [[u32; 16]; TOEPLITZ_INPUT_MAX * 2],
+}
+
+impl Toeplitz {
+    pub const EMPTY: Self = Self { rows: [[0; 16]; TOEPLITZ_INPUT_MAX * 2] };
+
+    pub fn new(key: &[u8; 40]) -> Self {
+        let mut table = Self::EMPTY;
+        table.set_key(key);
+        table
+    }
+
+    /// Fills the table in place: it is too large for a kernel stack.
+    pub fn set_key(&mut self, key: &[u8; 40]) {
+        let mut octets = key.iter().copied();
+        let mut ahead = octets.by_ref().take(5).fold(0_u64, |word, octet| word << 8 | u64::from(octet));
+        for pair in self.rows.as_chunks_mut::<2>().0 {
+            // `ahead` holds 40 key bits: the windows of this octet's high half start at its bits 0-3, the low half's at 4-7.
+            let [high, low] = pair;
+            fill_row(high, ahead);
+            fill_row(low, ahead << 4);
+            ahead = (ahead << 8 | u64::from(octets.next().unwrap_or(0))) & 0xff_ffff_ffff;
+        }
+    }
+
+    /// Octets behind the 36th have no key bits and do not count.
+    pub fn hash(&self, input: &[u8]) -> u32 {
+        let pairs = self.rows.as_chunks::<2>().0;
+        input
+            .iter()
+            .zip(pairs)
+            .fold(0, |hash, (&octet, [high, low])| hash ^ pick(high, octet >> 4) ^ pick(low, octet))
+    }
+}
+
+/// Entry `n` of a row is the xor of the 32-bit key windows at the set bits of the half-octet `n`.
+fn fill_row(row: &mut [u32; 16], ahead: u64) {
+    for (value, entry) in (0_u64..).zip(row.iter_mut()) {
+        *entry = [8, 4, 2, 1].iter().zip(0_u32..).filter(|(bit, _)| value & *bit != 0).fold(
+            0,
+            |sum, (_, shift)| {
+                let [_, _, _, a, b, c, d, _] = (ahead << shift).to_be_bytes();
+                sum ^ u32::from_be_bytes([a, b, c, d])
+            },
+        );
+    }
+}
+
+fn pick(row: &[u32; 16], half_octet: u8) -> u32 {
+    row.get(usize::from(half_octet & 15)).copied().unwrap_or(0)
+}

@@ -1,0 +1,352 @@
+//! The numbers of the switch as types of their own, so that a port is never taken for an index.
+//!
+//! Built by checked constructors, all `Copy`. Used by every other module; holds no behaviour beyond its numbers.
+
+use core::fmt;
+use core::num::NonZeroU8;
+
+/// Members a team can have: the physical NIC indexes 1 to 32 (network-adapter-index-values.md).
+pub const MEMBERS: usize = 32;
+
+/// Buckets of the distribution table. 4096 is the smallest size at which one bucket is a small enough share.
+pub const BUCKETS: usize = 4096;
+
+/// A port of the switch. Port 0 is the default port: packets with it as source are trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct PortId(u32);
+
+impl PortId {
+    pub const DEFAULT: Self = Self(0);
+
+    pub const fn new(number: u32) -> Self {
+        Self(number)
+    }
+
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl fmt::Display for PortId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(out)
+    }
+}
+
+/// The index of a NIC on its port; on the external port 1 to 32 are the physical adapters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct NicIndex(u16);
+
+impl NicIndex {
+    pub const DEFAULT: Self = Self(0);
+
+    pub const fn new(number: u16) -> Self {
+        Self(number)
+    }
+
+    pub const fn get(self) -> u16 {
+        self.0
+    }
+}
+
+/// One network adapter of the switch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct NicId {
+    pub port: PortId,
+    pub index: NicIndex,
+}
+
+impl NicId {
+    pub const fn new(port: PortId, index: NicIndex) -> Self {
+        Self { port, index }
+    }
+}
+
+impl fmt::Display for NicId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}/{}", self.port.0, self.index.0)
+    }
+}
+
+/// A team member: a physical adapter, numbered 1 to 32 like its NIC index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MemberIndex(NonZeroU8);
+
+impl MemberIndex {
+    pub const fn new(number: u8) -> Option<Self> {
+        match NonZeroU8::new(number) {
+            Some(valid) if number <= 32 => Some(Self(valid)),
+            _ => None,
+        }
+    }
+
+    pub fn from_nic(index: NicIndex) -> Option<Self> {
+        Self::new(u8::try_from(index.0).ok()?)
+    }
+
+    pub fn from_slot(slot: usize) -> Option<Self> {
+        Self::new(u8::try_from(slot).ok()?.checked_add(1)?)
+    }
+
+    pub fn nic(self) -> NicIndex {
+        NicIndex(u16::from(self.0.get()))
+    }
+
+    /// Position 0 to 31 in an array over members.
+    pub fn slot(self) -> usize {
+        usize::from(self.0.get().wrapping_sub(1) & 31)
+    }
+
+    pub const fn get(self) -> u8 {
+        self.0.get()
+    }
+
+    const fn bit(self) -> u32 {
+        1_u32.wrapping_shl(self.0.get().wrapping_sub(1) as u32)
+    }
+}
+
+impl fmt::Display for MemberIndex {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(out)
+    }
+}
+
+/// A set of members; bit 0 is member 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct MemberSet(u32);
+
+impl MemberSet {
+    pub const EMPTY: Self = Self(0);
+
+    #[must_use]
+    pub const fn with(self, member: MemberIndex) -> Self {
+        Self(self.0 | member.bit())
+    }
+
+    #[must_use]
+    pub const fn without(self, member: MemberIndex) -> Self {
+        Self(self.0 & !member.bit())
+    }
+
+    /// The members of `self` that are not in `other`.
+    #[must_use]
+    pub const fn minus(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    pub const fn contains(self, member: MemberIndex) -> bool {
+        self.0 & member.bit() != 0
+    }
+
+    pub const fn is_subset(self, of: Self) -> bool {
+        self.0 & !of.0 == 0
+    }
+
+    pub const fn len(self) -> u32 {
+        self.0.count_ones()
+    }
+
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// In ascending order.
+    pub fn iter(self) -> impl Iterator<Item = MemberIndex> {
+        let mut left = self.0;
+        core::iter::from_fn(move || {
+            let slot = left.trailing_zeros();
+            left &= left.wrapping_sub(1);
+            MemberIndex::from_slot(usize::try_from(slot).ok()?)
+        })
+    }
+}
+
+impl FromIterator<MemberIndex> for MemberSet {
+    fn from_iter<I: IntoIterator<Item = MemberIndex>>(members: I) -> Self {
+        members.into_iter().fold(Self::EMPTY, Self::with)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct MacAddr(pub [u8; 6]);
+
+impl MacAddr {
+    pub const ZERO: Self = Self([0; 6]);
+    pub const BROADCAST: Self = Self([0xff; 6]);
+
+    pub fn is_broadcast(self) -> bool {
+        self == Self::BROADCAST
+    }
+
+    /// The group bit: true for broadcast too.
+    pub const fn is_multicast(self) -> bool {
+        self.0[0] & 1 != 0
+    }
+
+    /// 01-80-C2-00-00-00 to -0F: a bridge keeps these to the link they arrive on (IEEE 802.1D).
+    pub const fn is_link_local(self) -> bool {
+        matches!(self.0, [0x01, 0x80, 0xc2, 0x00, 0x00, 0x00..=0x0f])
+    }
+
+    /// The six octets as the low 48 bits of a word, first octet lowest.
+    pub const fn word(self) -> u64 {
+        let [a, b, c, d, e, f] = self.0;
+        u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
+    }
+}
+
+impl fmt::Display for MacAddr {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, f] = self.0;
+        write!(out, "{a:02x}-{b:02x}-{c:02x}-{d:02x}-{e:02x}-{f:02x}")
+    }
+}
+
+/// A VLAN that frames can be in: 1 to 4094. Tags with 0 carry a priority only, 4095 is reserved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VlanId(u16);
+
+impl VlanId {
+    pub const fn new(number: u16) -> Option<Self> {
+        match number {
+            1..=4094 => Some(Self(number)),
+            _ => None,
+        }
+    }
+
+    pub const fn get(self) -> u16 {
+        self.0
+    }
+}
+
+/// What remains of a flow key: all that the distribution sees of a flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FlowHash(u32);
+
+impl FlowHash {
+    pub const fn new(value: u32) -> Self {
+        Self(value)
+    }
+
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+
+    /// The low 12 bits: the hash ends in a full mix, so all its bits are equally good.
+    pub const fn bucket(self) -> Bucket {
+        let [low, high, _, _] = self.0.to_le_bytes();
+        Bucket(u16::from_le_bytes([low, high & 0x0f]))
+    }
+}
+
+/// A row of the distribution table: 0 to `BUCKETS` - 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Bucket(u16);
+
+impl Bucket {
+    pub const fn new(number: u16) -> Option<Self> {
+        match number {
+            0..=4095 => Some(Self(number)),
+            _ => None,
+        }
+    }
+
+    pub const fn get(self) -> u16 {
+        self.0
+    }
+
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// Time in units of 100 ns since some start that only the caller knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Ticks(u64);
+
+impl Ticks {
+    pub const ZERO: Self = Self(0);
+
+    pub const fn new(ticks: u64) -> Self {
+        Self(ticks)
+    }
+
+    pub const fn from_us(microseconds: u64) -> Self {
+        Self(microseconds.saturating_mul(10))
+    }
+
+    pub const fn from_ms(milliseconds: u64) -> Self {
+        Self(milliseconds.saturating_mul(10_000))
+    }
+
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    pub const fn as_us(self) -> u64 {
+        self.0 / 10
+    }
+
+    #[must_use]
+    pub const fn saturating_add(self, span: Self) -> Self {
+        Self(self.0.saturating_add(span.0))
+    }
+
+    /// The span from `start` to `self`; zero when `start` is later.
+    #[must_use]
+    pub const fn since(self, start: Self) -> Self {
+        Self(self.0.saturating_sub(start.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    #[test]
+    fn members_are_one_to_thirty_two() {
+        assert_eq!(MemberIndex::new(0), None);
+        assert_eq!(MemberIndex::new(33), None);
+        assert_eq!(MemberIndex::from_nic(NicIndex::new(256 + 1)), None);
+        for number in 1..=32_u8 {
+            let member = MemberIndex::new(number).unwrap();
+            assert_eq!(member.slot(), usize::from(number) - 1);
+            assert_eq!(MemberIndex::from_slot(member.slot()), Some(member));
+            assert_eq!(MemberIndex::from_nic(member.nic()), Some(member));
+        }
+        assert_eq!(core::mem::size_of::<Option<MemberIndex>>(), 1);
+    }
+
+    #[test]
+    fn a_set_lists_its_members_in_ascending_order() {
+        let numbers = [32_u8, 1, 17, 2];
+        let set: MemberSet = numbers.iter().filter_map(|&number| MemberIndex::new(number)).collect();
+        let listed: Vec<u8> = set.iter().map(MemberIndex::get).collect();
+        assert_eq!(listed, [1, 2, 17, 32]);
+        assert_eq!(set.len(), 4);
+        let two = MemberIndex::new(2).unwrap();
+        assert!(!set.without(two).contains(two));
+        assert!(set.without(two).is_subset(set));
+        assert!(!set.is_subset(set.without(two)));
+    }
+
+    #[test]
+    fn only_the_sixteen_bridge_addresses_are_link_local() {
+        assert!(MacAddr([0x01, 0x80, 0xc2, 0, 0, 0x0e]).is_link_local());
+        assert!(!MacAddr([0x01, 0x80, 0xc2, 0, 0, 0x10]).is_link_local());
+        assert!(!MacAddr::BROADCAST.is_link_local());
+    }
+
+    #[test]
+    fn spans_saturate_instead_of_wrapping() {
+        assert_eq!(Ticks::from_ms(1).since(Ticks::from_ms(2)), Ticks::ZERO);
+        assert_eq!(Ticks::new(u64::MAX).saturating_add(Ticks::from_us(1)), Ticks::new(u64::MAX));
+        assert_eq!(Ticks::from_ms(2), Ticks::from_us(2000));
+    }
+}

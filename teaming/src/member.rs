@@ -1,0 +1,203 @@
+//! One member of the team: its link, its speed and the state machine that says whether it may carry traffic.
+//!
+//! Driven by `team`. Knows nothing of the other members.
+//!
+//! ```text
+//!                      Created                 Connected, link up or unknown
+//!            Absent ------------> Created ------------------------------------> Active
+//!               ^                 ^   |                                        ^  |  ^
+//!    Deleted,   |   Disconnected, |   | Connected, link down       DelayPassed |  |  |
+//!    from any   |        from any |   |                               Settling-+  |  |
+//!               |                 |   v                                 ^  |      |  |
+//!               +-----------------+-- Down <----------- link down ------|--+      |  |
+//!                                      | ^                              |         |  |
+//!                                      | +------------- link down ------|---------+  |
+//!                                      |                                |            |
+//!                                      +-- link up or unknown, delay ---+            |
+//!                                      +-- link up or unknown, no delay -------------+
+//! ```
+
+use crate::ids::Ticks;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LinkState {
+    /// Not asked yet, or the adapter does not know: usable.
+    #[default]
+    Unknown,
+    Up {
+        bits_per_second: Option<u64>,
+    },
+    Down,
+}
+
+/// Why a member carries no traffic, in LBFO's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureReason {
+    NoFailure,
+    AdministrativeDecision,
+    PhysicalMediaDisconnected,
+    WaitingForStableConnectivity,
+    LacpNegotiationIssue,
+    NicNotPresent,
+}
+
+impl FailureReason {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NoFailure => "NoFailure",
+            Self::AdministrativeDecision => "AdministrativeDecision",
+            Self::PhysicalMediaDisconnected => "PhysicalMediaDisconnected",
+            Self::WaitingForStableConnectivity => "WaitingForStableConnectivity",
+            Self::LacpNegotiationIssue => "LacpNegotiationIssue",
+            Self::NicNotPresent => "NicNotPresent",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MemberState {
+    #[default]
+    Absent,
+    /// Known to the switch but not (or no longer) connected.
+    Created,
+    Down {
+        reason: FailureReason,
+    },
+    /// The link is back; it must stay until the moment named.
+    Settling {
+        until: Ticks,
+    },
+    Active,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemberEvent {
+    Created,
+    Connected,
+    Disconnected,
+    Deleted,
+    Link(LinkState),
+    /// Time has passed: a member whose settling is over becomes active.
+    DelayPassed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Delays {
+    /// How long a link that came back must stay up before it carries traffic.
+    pub link_up: Ticks,
+}
+
+const MEDIA_DOWN: MemberState = MemberState::Down { reason: FailureReason::PhysicalMediaDisconnected };
+
+impl MemberState {
+    /// The next state. `link` is the member's link with the event taken into account. Repeated and unmatched events
+    /// are normal: enumeration and notification race (PORTNIC-31, PORTNIC-33 of the rule book).
+    #[must_use]
+    pub fn on(self, event: MemberEvent, link: LinkState, now: Ticks, delays: &Delays) -> Self {
+        match (self, event) {
+            (_, MemberEvent::Deleted) | (Self::Absent, MemberEvent::Disconnected) => Self::Absent,
+            (Self::Absent, MemberEvent::Link(_) | MemberEvent::DelayPassed) => Self::Absent,
+            (Self::Absent | Self::Created, MemberEvent::Connected) => Self::connected(link),
+            (Self::Absent | Self::Created, MemberEvent::Created) => Self::Created,
+            (Self::Created, MemberEvent::Link(_) | MemberEvent::DelayPassed) => Self::Created,
+            (
+                Self::Created | Self::Down { .. } | Self::Settling { .. } | Self::Active,
+                MemberEvent::Disconnected,
+            ) => Self::Created,
+            (
+                Self::Down { .. } | Self::Settling { .. } | Self::Active,
+                MemberEvent::Link(LinkState::Down),
+            ) => MEDIA_DOWN,
+            (Self::Down { .. }, MemberEvent::Link(LinkState::Up { .. } | LinkState::Unknown)) => {
+                Self::returned(now, delays)
+            }
+            (Self::Settling { until }, MemberEvent::DelayPassed) if now >= until => Self::Active,
+            (
+                Self::Down { .. } | Self::Settling { .. } | Self::Active,
+                MemberEvent::Created | MemberEvent::Connected | MemberEvent::DelayPassed,
+            )
+            | (
+                Self::Settling { .. } | Self::Active,
+                MemberEvent::Link(LinkState::Up { .. } | LinkState::Unknown),
+            ) => self,
+        }
+    }
+
+    const fn connected(link: LinkState) -> Self {
+        match link {
+            LinkState::Up { .. } | LinkState::Unknown => Self::Active,
+            LinkState::Down => MEDIA_DOWN,
+        }
+    }
+
+    fn returned(now: Ticks, delays: &Delays) -> Self {
+        match delays.link_up {
+            Ticks::ZERO => Self::Active,
+            delay => Self::Settling { until: now.saturating_add(delay) },
+        }
+    }
+
+    /// Connected to the switch, in whatever shape: counts as a member for the home map.
+    pub const fn is_connected(self) -> bool {
+        match self {
+            Self::Absent | Self::Created => false,
+            Self::Down { .. } | Self::Settling { .. } | Self::Active => true,
+        }
+    }
+
+    pub const fn failure_reason(self) -> FailureReason {
+        match self {
+            Self::Absent => FailureReason::NicNotPresent,
+            Self::Created => FailureReason::AdministrativeDecision,
+            Self::Down { reason } => reason,
+            Self::Settling { .. } => FailureReason::WaitingForStableConnectivity,
+            Self::Active => FailureReason::NoFailure,
+        }
+    }
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Absent => "Absent",
+            Self::Created => "Created",
+            Self::Down { .. } => "Down",
+            Self::Settling { .. } => "Settling",
+            Self::Active => "Active",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Member {
+    pub state: MemberState,
+    pub link: LinkState,
+    /// Bits per second as last reported; kept while the link is down.
+    pub speed: Option<u64>,
+    /// The share the member has now; 0 while it is not connected.
+    pub weight: u32,
+    /// The weight with which it is in the home map; 0 = not in it.
+    pub home_weight: u32,
+}
+
+impl Member {
+    pub const ABSENT: Self =
+        Self { state: MemberState::Absent, link: LinkState::Unknown, speed: None, weight: 0, home_weight: 0 };
+
+    /// Takes an event in.
+    pub fn on(&mut self, event: MemberEvent, now: Ticks, delays: &Delays) {
+        match event {
+            MemberEvent::Link(link) => {
+                self.link = link;
+                if let LinkState::Up { bits_per_second: Some(speed) } = link {
+                    self.speed = Some(speed);
+                }
+            }
+            // The next NIC with this index may be another adapter.
+            MemberEvent::Deleted => self.link = LinkState::Unknown,
+            MemberEvent::Created
+            | MemberEvent::Connected
+            | MemberEvent::Disconnected
+            | MemberEvent::DelayPassed => {}
+        }
+        self.state = self.state.on(event, self.link, now, delays);
+    }
+}

@@ -1,0 +1,240 @@
+//! The tuning values: one table of names, ranges and defaults, and the settings read by it.
+//!
+//! The driver reads registry values through it; the INF, the documentation and the tools are checked against it.
+//! A value that is missing takes its default silently; one of the wrong type or out of range takes it with an issue.
+
+use core::fmt;
+
+use crate::flow::Policy;
+use crate::hash::DEFAULT_SEED;
+use crate::ids::Ticks;
+use crate::member::Delays;
+use crate::table::Pace;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setting {
+    pub name: &'static str,
+    pub kind: SettingKind,
+    pub default: u64,
+    pub help: &'static str,
+    pub takes_effect: TakesEffect,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SettingKind {
+    Number {
+        min: u64,
+        max: u64,
+    },
+    /// Values and the words for them.
+    Choice(&'static [(u64, &'static str)]),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TakesEffect {
+    AtOnce,
+    AtRestart,
+}
+
+pub const SETTINGS: &[Setting] =
+    &[TEAMING_MODE, LOAD_BALANCING_ALGORITHM, HASH_SEED, LINK_UP_DELAY_MS, FLOWLET_GAP_US, MOVE_DEADLINE_MS];
+
+const TEAMING_MODE: Setting = Setting {
+    name: "TeamingMode",
+    kind: SettingKind::Choice(&[(0, "Static"), (1, "SwitchIndependent")]),
+    default: 1,
+    help: "What the physical switch knows of the team: Static if its ports are one group, else SwitchIndependent.",
+    takes_effect: TakesEffect::AtOnce,
+};
+
+const LOAD_BALANCING_ALGORITHM: Setting = Setting {
+    name: "LoadBalancingAlgorithm",
+    kind: SettingKind::Choice(&[(0, "TransportPorts"), (4, "HyperVPort")]),
+    default: 4,
+    help: "What stays together on one member. TransportPorts needs TeamingMode Static.",
+    takes_effect: TakesEffect::AtOnce,
+};
+
+const HASH_SEED: Setting = Setting {
+    name: "HashSeed",
+    kind: SettingKind::Number { min: 0, max: u64::MAX },
+    default: 0,
+    help: "Seed of the flow hash; 0 is the product's own. Equal on hosts between which machines migrate.",
+    takes_effect: TakesEffect::AtOnce,
+};
+
+const LINK_UP_DELAY_MS: Setting = Setting {
+    name: "LinkUpDelayMs",
+    kind: SettingKind::Number { min: 0, max: 60_000 },
+    default: 2_000,
+    help: "Milliseconds that a link that came back must stay up before it carries traffic; 0 uses it at once.",
+    takes_effect: TakesEffect::AtOnce,
+};
+
+const FLOWLET_GAP_US: Setting = Setting {
+    name: "FlowletGapUs",
+    kind: SettingKind::Number { min: 0, max: 500_000 },
+    default: 500,
+    help: "Microseconds of silence after which flows may change member without reordering; 0 moves them at once.",
+    takes_effect: TakesEffect::AtOnce,
+};
+
+const MOVE_DEADLINE_MS: Setting = Setting {
+    name: "MoveDeadlineMs",
+    kind: SettingKind::Number { min: 0, max: 600_000 },
+    default: 30_000,
+    help: "Milliseconds after which flows that never fall silent change member anyway; 0 waits for ever.",
+    takes_effect: TakesEffect::AtOnce,
+};
+
+impl Setting {
+    pub fn accepts(&self, value: u64) -> bool {
+        match self.kind {
+            SettingKind::Number { min, max } => (min..=max).contains(&value),
+            SettingKind::Choice(choices) => choices.iter().any(|&(choice, _)| choice == value),
+        }
+    }
+}
+
+/// Numbers equal LBFO's `TeamingMode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TeamingMode {
+    Static,
+    SwitchIndependent,
+}
+
+impl TeamingMode {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Static => "Static",
+            Self::SwitchIndependent => "SwitchIndependent",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    pub mode: TeamingMode,
+    pub policy: Policy,
+    /// Never the 0 of the registry: that stands for `DEFAULT_SEED`.
+    pub seed: u64,
+    pub link_up_delay: Ticks,
+    pub flowlet_gap: Ticks,
+    /// None waits for ever.
+    pub move_deadline: Option<Ticks>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self::read(|_| Lookup::Missing).0
+    }
+}
+
+/// What a store of values says about one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lookup {
+    Missing,
+    Value(u64),
+    WrongType,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Problem {
+    WrongType,
+    OutOfRange(u64),
+    /// In range, but not with the teaming mode.
+    NotInMode(u64, TeamingMode),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SettingIssue {
+    pub setting: &'static Setting,
+    pub problem: Problem,
+    /// The value in its place.
+    pub used: u64,
+}
+
+/// At most one issue a setting.
+pub type Issues = heapless::Vec<SettingIssue, { SETTINGS.len() }>;
+
+impl Settings {
+    pub fn read(mut lookup: impl FnMut(&Setting) -> Lookup) -> (Self, Issues) {
+        let mut issues = Issues::new();
+        let mut value = |setting: &'static Setting| {
+            let problem = match lookup(setting) {
+                Lookup::Missing => return setting.default,
+                Lookup::Value(value) if setting.accepts(value) => return value,
+                Lookup::Value(value) => Problem::OutOfRange(value),
+                Lookup::WrongType => Problem::WrongType,
+            };
+            raise(&mut issues, setting, problem, setting.default);
+            setting.default
+        };
+        let mode = match value(&TEAMING_MODE) {
+            0 => TeamingMode::Static,
+            _ => TeamingMode::SwitchIndependent,
+        };
+        let algorithm = value(&LOAD_BALANCING_ALGORITHM);
+        let seed = match value(&HASH_SEED) {
+            0 => DEFAULT_SEED,
+            seed => seed,
+        };
+        let link_up_delay = Ticks::from_ms(value(&LINK_UP_DELAY_MS));
+        let flowlet_gap = Ticks::from_us(value(&FLOWLET_GAP_US));
+        let move_deadline =
+            Some(Ticks::from_ms(value(&MOVE_DEADLINE_MS))).filter(|&span| span != Ticks::ZERO);
+        let policy = match (mode, algorithm) {
+            (TeamingMode::Static, 0) => Policy::TransportPorts,
+            // One virtual machine's address on several ports of a switch that knows of no team would flap there.
+            (TeamingMode::SwitchIndependent, 0) => {
+                let problem = Problem::NotInMode(algorithm, mode);
+                raise(&mut issues, &LOAD_BALANCING_ALGORITHM, problem, LOAD_BALANCING_ALGORITHM.default);
+                Policy::HyperVPort
+            }
+            (TeamingMode::Static | TeamingMode::SwitchIndependent, _) => Policy::HyperVPort,
+        };
+        (Self { mode, policy, seed, link_up_delay, flowlet_gap, move_deadline }, issues)
+    }
+
+    pub const fn delays(&self) -> Delays {
+        Delays { link_up: self.link_up_delay }
+    }
+
+    pub const fn pace(&self) -> Pace {
+        Pace { gap: self.flowlet_gap, deadline: self.move_deadline }
+    }
+}
+
+fn raise(issues: &mut Issues, setting: &'static Setting, problem: Problem, used: u64) {
+    // Every setting is asked once and raises at most once, so there is always room.
+    let _ = issues.push(SettingIssue { setting, problem, used });
+}
+
+impl fmt::Display for SettingKind {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number { min, max } => write!(out, "{min} to {max}"),
+            Self::Choice(choices) => {
+                for (position, (value, word)) in choices.iter().enumerate() {
+                    let comma = if position == 0 { "" } else { ", " };
+                    write!(out, "{comma}{value} {word}")?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl fmt::Display for SettingIssue {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Setting { name, kind, .. } = self.setting;
+        match self.problem {
+            Problem::WrongType => write!(out, "{name} has the wrong type")?,
+            Problem::OutOfRange(value) => write!(out, "{name} is {value}, allowed is {kind}")?,
+            Problem::NotInMode(value, mode) => {
+                write!(out, "{name} is {value}, not possible with {}", mode.name())?
+            }
+        }
+        write!(out, "; using {}", self.used)
+    }
+}

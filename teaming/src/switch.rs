@@ -1,0 +1,110 @@
+//! What a NIC request of the switch means: for a member of the team, for the external port, or for a station.
+//!
+//! Called by the control path of the driver with what it read from `OID_SWITCH_NIC_*` requests.
+
+use crate::ids::{MacAddr, MemberIndex, NicId, NicIndex};
+use crate::member::MemberEvent;
+
+/// `NDIS_SWITCH_NIC_TYPE`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NicKind {
+    External,
+    Synthetic,
+    Emulated,
+    Internal,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NicOp {
+    Create,
+    Connect,
+    Update,
+    Disconnect,
+    Delete,
+}
+
+/// The part of `NDIS_SWITCH_NIC_PARAMETERS` that decides anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NicParameters {
+    pub id: NicId,
+    pub kind: NicKind,
+    pub current_mac: MacAddr,
+    pub permanent_mac: MacAddr,
+    /// Zero for a NIC that is no virtual machine's.
+    pub vm_mac: MacAddr,
+    pub mtu: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    Member(MemberIndex, MemberEvent),
+    /// The team as a whole: the external port itself.
+    External(NicOp),
+    Station(NicOp),
+    Ignore,
+}
+
+/// The kind decides, not the port's type: that one may be generic or change later (PORTNIC-29 of the rule book).
+pub fn route(op: NicOp, nic: &NicParameters) -> Route {
+    match (nic.kind, nic.id.index) {
+        (NicKind::External, NicIndex::DEFAULT) => Route::External(op),
+        (NicKind::External, index) => match (MemberIndex::from_nic(index), member_event(op)) {
+            (Some(member), Some(event)) => Route::Member(member, event),
+            (Some(_) | None, _) => Route::Ignore,
+        },
+        (NicKind::Synthetic | NicKind::Emulated | NicKind::Internal, _) => Route::Station(op),
+    }
+}
+
+const fn member_event(op: NicOp) -> Option<MemberEvent> {
+    match op {
+        NicOp::Create => Some(MemberEvent::Created),
+        NicOp::Connect => Some(MemberEvent::Connected),
+        NicOp::Update => None,
+        NicOp::Disconnect => Some(MemberEvent::Disconnected),
+        NicOp::Delete => Some(MemberEvent::Deleted),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::PortId;
+
+    fn nic(kind: NicKind, index: u16) -> NicParameters {
+        NicParameters {
+            id: NicId::new(PortId::new(7), NicIndex::new(index)),
+            kind,
+            current_mac: MacAddr::ZERO,
+            permanent_mac: MacAddr::ZERO,
+            vm_mac: MacAddr::ZERO,
+            mtu: 1500,
+        }
+    }
+
+    #[test]
+    fn physical_adapters_are_members_and_index_zero_is_the_team() {
+        let two = MemberIndex::new(2).unwrap();
+        let rows = [
+            (NicOp::Create, MemberEvent::Created),
+            (NicOp::Connect, MemberEvent::Connected),
+            (NicOp::Disconnect, MemberEvent::Disconnected),
+            (NicOp::Delete, MemberEvent::Deleted),
+        ];
+        for (op, event) in rows {
+            assert_eq!(route(op, &nic(NicKind::External, 2)), Route::Member(two, event));
+            assert_eq!(route(op, &nic(NicKind::External, 0)), Route::External(op));
+            for kind in [NicKind::Synthetic, NicKind::Emulated, NicKind::Internal] {
+                assert_eq!(route(op, &nic(kind, 0)), Route::Station(op));
+            }
+        }
+        assert_eq!(route(NicOp::Update, &nic(NicKind::External, 2)), Route::Ignore);
+    }
+
+    #[test]
+    fn an_index_that_no_member_can_have_is_ignored() {
+        for index in [33, 256, 257, u16::MAX] {
+            assert_eq!(route(NicOp::Connect, &nic(NicKind::External, index)), Route::Ignore);
+        }
+    }
+}

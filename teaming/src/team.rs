@@ -1,0 +1,212 @@
+//! The team: its members, their weights and the home map. The control side, under the caller's team lock.
+//!
+//! Every event yields a `Plan`, a small value that `forward` publishes to the packet path. Never touches packets.
+
+use crate::Storage;
+use crate::ids::{MEMBERS, MemberIndex, MemberSet, Ticks};
+use crate::member::{Delays, Member, MemberEvent, MemberState};
+use crate::settings::Settings;
+use crate::table::{self, Weights};
+
+/// What the packet path must know after a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plan {
+    pub live: MemberSet,
+    pub weights: Weights,
+    /// Anything below differs from the plan before.
+    pub changed: bool,
+    pub home_changed: bool,
+    /// Counts the home maps of this team, so that a plan that was skipped is noticed.
+    pub home_generation: u32,
+    pub went_down: MemberSet,
+    pub came_up: MemberSet,
+}
+
+pub struct Team<S: Storage> {
+    home: S::Of<u8>,
+    members: S::Of<Member>,
+    delays: Delays,
+    live: MemberSet,
+    weights: Weights,
+    home_generation: u32,
+}
+
+impl<S: Storage> Team<S> {
+    /// `home` is `BUCKETS` long and `members` `MEMBERS` long.
+    pub fn new(mut home: S::Of<u8>, mut members: S::Of<Member>, settings: &Settings) -> Self {
+        home.fill(0);
+        members.fill(Member::ABSENT);
+        Self {
+            home,
+            members,
+            delays: settings.delays(),
+            live: MemberSet::EMPTY,
+            weights: [0; MEMBERS],
+            home_generation: 0,
+        }
+    }
+
+    pub fn on(&mut self, index: MemberIndex, event: MemberEvent, now: Ticks) -> Plan {
+        if let Some(member) = self.members.get_mut(index.slot()) {
+            member.on(event, now, &self.delays);
+        }
+        self.plan()
+    }
+
+    /// Takes in that time has passed; due at `deadline`.
+    pub fn tick(&mut self, now: Ticks) -> Plan {
+        for member in self.members.iter_mut() {
+            member.on(MemberEvent::DelayPassed, now, &self.delays);
+        }
+        self.plan()
+    }
+
+    /// Members that settle now never wait longer than the new delay.
+    pub fn configure(&mut self, settings: &Settings, now: Ticks) -> Plan {
+        self.delays = settings.delays();
+        let latest = now.saturating_add(self.delays.link_up);
+        for member in self.members.iter_mut() {
+            if let MemberState::Settling { until } = &mut member.state {
+                *until = latest.min(*until);
+            }
+        }
+        self.tick(now)
+    }
+
+    /// When `tick` has something to do.
+    pub fn deadline(&self) -> Option<Ticks> {
+        self.members
+            .iter()
+            .filter_map(|member| match member.state {
+                MemberState::Settling { until } => Some(until),
+                MemberState::Absent
+                | MemberState::Created
+                | MemberState::Down { .. }
+                | MemberState::Active => None,
+            })
+            .min()
+    }
+
+    pub const fn live(&self) -> MemberSet {
+        self.live
+    }
+
+    /// The home member of every bucket, 0 = none.
+    pub fn home(&self) -> &[u8] {
+        &self.home
+    }
+
+    pub const fn home_generation(&self) -> u32 {
+        self.home_generation
+    }
+
+    pub fn member(&self, index: MemberIndex) -> &Member {
+        self.members.get(index.slot()).unwrap_or(&Member::ABSENT)
+    }
+
+    /// Those that the switch knows.
+    pub fn members(&self) -> impl Iterator<Item = (MemberIndex, &Member)> {
+        self.members
+            .iter()
+            .enumerate()
+            .filter(|(_, member)| member.state != MemberState::Absent)
+            .filter_map(|(slot, member)| Some((MemberIndex::from_slot(slot)?, member)))
+    }
+
+    fn plan(&mut self) -> Plan {
+        self.use_settling_members_when_nothing_else_is_up();
+        self.weigh();
+        let home_changed = self.rebuild_home_if_due();
+        let live = self.collect(|member| member.state == MemberState::Active);
+        let weights = self.plan_weights();
+        let plan = Plan {
+            live,
+            weights,
+            changed: home_changed || live != self.live || weights != self.weights,
+            home_changed,
+            home_generation: self.home_generation,
+            went_down: self.live.minus(live),
+            came_up: live.minus(self.live),
+        };
+        self.live = live;
+        self.weights = weights;
+        plan
+    }
+
+    fn collect(&self, belongs: impl Fn(&Member) -> bool) -> MemberSet {
+        self.members
+            .iter()
+            .enumerate()
+            .filter(|(_, member)| belongs(member))
+            .filter_map(|(slot, _)| MemberIndex::from_slot(slot))
+            .collect()
+    }
+
+    /// A link that may be unstable is better than none.
+    fn use_settling_members_when_nothing_else_is_up(&mut self) {
+        if self.members.iter().any(|member| member.state == MemberState::Active) {
+            return;
+        }
+        for member in self.members.iter_mut() {
+            if matches!(member.state, MemberState::Settling { .. }) {
+                member.state = MemberState::Active;
+            }
+        }
+    }
+
+    /// Weight is speed in Mb/s; an unknown speed counts as the median of the known ones.
+    fn weigh(&mut self) {
+        let median = median_weight(&self.members);
+        for member in self.members.iter_mut() {
+            member.weight = match (member.state.is_connected(), member.speed) {
+                (false, _) => 0,
+                (true, Some(speed)) => weight(speed),
+                (true, None) => median,
+            };
+        }
+    }
+
+    /// The home map changes when a connected member is not in it with its present weight. A member that left keeps its
+    /// share until then: if it comes back, nothing but its own flows moves.
+    fn rebuild_home_if_due(&mut self) -> bool {
+        if self.members.iter().all(|member| member.weight == 0 || member.weight == member.home_weight) {
+            return false;
+        }
+        let mut weights = [0; MEMBERS];
+        for (slot, member) in weights.iter_mut().zip(self.members.iter_mut()) {
+            member.home_weight = member.weight;
+            *slot = member.weight;
+        }
+        table::fill_home(&mut self.home, &weights);
+        self.home_generation = self.home_generation.wrapping_add(1);
+        true
+    }
+
+    fn plan_weights(&self) -> Weights {
+        let mut weights = [0; MEMBERS];
+        for (slot, member) in weights.iter_mut().zip(self.members.iter()) {
+            *slot = member.home_weight;
+        }
+        weights
+    }
+}
+
+fn weight(bits_per_second: u64) -> u32 {
+    u32::try_from(bits_per_second / 1_000_000).unwrap_or(u32::MAX).max(1)
+}
+
+/// The lower median of the known weights of connected members; 1 when none is known.
+fn median_weight(members: &[Member]) -> u32 {
+    let known = || {
+        members
+            .iter()
+            .filter(|member| member.state.is_connected())
+            .filter_map(|member| member.speed)
+            .map(weight)
+    };
+    let half = known().count().div_ceil(2);
+    known()
+        .filter(|&candidate| known().filter(|&other| other <= candidate).count() >= half)
+        .min()
+        .unwrap_or(1)
+}

@@ -1,0 +1,293 @@
+//! The distribution table: exact homes, lending, voluntary moves and the clock.
+
+use proptest::prelude::*;
+use teaming::Heap;
+use teaming::ids::{BUCKETS, Bucket, MEMBERS, MemberIndex, MemberSet, Ticks};
+use teaming::table::{Moved, Pace, Stamp, Table, View, Weights, fill_home};
+
+const AT_ONCE: Pace = Pace { gap: Ticks::ZERO, deadline: None };
+const PATIENT: Pace = Pace { gap: Ticks::from_us(500), deadline: Some(Ticks::from_ms(100)) };
+
+struct Bench {
+    table: Table<Heap>,
+    home: Vec<u8>,
+    weights: Weights,
+    all: MemberSet,
+}
+
+fn member(number: u8) -> MemberIndex {
+    MemberIndex::new(number).unwrap()
+}
+
+fn bench(speeds: &[u32], pace: Pace) -> Bench {
+    let mut weights = [0; MEMBERS];
+    weights[..speeds.len()].copy_from_slice(speeds);
+    let mut home = vec![0; BUCKETS];
+    fill_home(&mut home, &weights);
+    let stamps = (0..BUCKETS).map(|_| Stamp::EMPTY).collect();
+    let all = (0..speeds.len()).filter_map(MemberIndex::from_slot).collect();
+    let mut bench = Bench { table: Table::new(vec![0; BUCKETS], stamps, pace), home, weights, all };
+    bench.publish(all, Ticks::ZERO);
+    bench
+}
+
+impl Bench {
+    fn publish(&mut self, live: MemberSet, now: Ticks) -> Moved {
+        let view = View { live, weights: &self.weights, home: &self.home, home_generation: 1 };
+        self.table.publish(&view, now)
+    }
+
+    fn settle(&mut self, now: Ticks) -> Moved {
+        self.table.settle(&self.home, now)
+    }
+
+    fn owners(&self) -> Vec<u8> {
+        self.table.owners().collect()
+    }
+}
+
+fn buckets_of(owners: &[u8], member: MemberIndex) -> usize {
+    owners.iter().filter(|&&owner| owner == member.get()).count()
+}
+
+fn any_speeds() -> impl Strategy<Value = Vec<u32>> {
+    let speed = prop::sample::select(vec![1_000_u32, 10_000, 25_000, 40_000, 100_000]);
+    prop_oneof![
+        prop::collection::vec(speed, 2..=32),
+        (2..=32_usize).prop_map(|count| vec![10_000; count]),
+        prop::collection::vec(1..=u32::MAX, 2..=32),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn home_counts_are_within_one_of_the_weights(speeds in any_speeds()) {
+        let bench = bench(&speeds, AT_ONCE);
+        let total: f64 = speeds.iter().map(|&speed| f64::from(speed)).sum();
+        for (slot, &speed) in speeds.iter().enumerate() {
+            let count = buckets_of(&bench.home, MemberIndex::from_slot(slot).unwrap());
+            let exact = f64::from(speed) / total * BUCKETS as f64;
+            prop_assert!((count as f64 - exact).abs() < 1.0, "{slot}: {count} of {exact}");
+        }
+        prop_assert!(bench.home.iter().all(|&owner| owner != 0));
+        prop_assert_eq!(bench.owners(), bench.home);
+    }
+
+    /// Only the ratio of weights counts, whatever their unit.
+    #[test]
+    fn the_home_map_is_a_function_of_the_ratios(speeds in any_speeds()) {
+        let tenth: Vec<u32> = speeds.iter().map(|speed| speed / 1000).collect();
+        prop_assume!(speeds.iter().all(|speed| speed % 1000 == 0));
+        prop_assert_eq!(bench(&speeds, AT_ONCE).home, bench(&tenth, AT_ONCE).home);
+    }
+
+    #[test]
+    fn failover_moves_only_the_buckets_of_the_dead_member(speeds in any_speeds(), deaths in prop::collection::vec(0..32_usize, 1..8)) {
+        let mut bench = bench(&speeds, PATIENT);
+        let mut live = bench.all;
+        for slot in deaths {
+            let dead = MemberIndex::from_slot(slot % speeds.len()).unwrap();
+            let (before, held) = (bench.owners(), buckets_of(&bench.owners(), dead));
+            live = live.without(dead);
+            let moved = bench.publish(live, Ticks::from_ms(1));
+            prop_assert_eq!(moved.forced as usize, held);
+            for (&old, new) in before.iter().zip(bench.owners()) {
+                prop_assert!(old == new || old == dead.get());
+                prop_assert!(MemberIndex::new(new).is_some_and(|owner| live.contains(owner)) || live.is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn deaths_and_returns_in_any_order_give_one_table(
+        speeds in any_speeds(), first in any::<u32>(), order in Just((0..32_usize).collect::<Vec<_>>()).prop_shuffle(),
+    ) {
+        let dead: MemberSet = (0..speeds.len()).filter(|slot| first >> slot & 1 == 1).filter_map(MemberIndex::from_slot).collect();
+        let mut at_once = bench(&speeds, AT_ONCE);
+        let live = at_once.all.minus(dead);
+        at_once.publish(live, Ticks::ZERO);
+        let mut one_by_one = bench(&speeds, AT_ONCE);
+        let mut left = one_by_one.all;
+        for slot in &order {
+            if let Some(index) = MemberIndex::from_slot(*slot).filter(|index| dead.contains(*index)) {
+                left = left.without(index);
+                one_by_one.publish(left, Ticks::ZERO);
+            }
+        }
+        prop_assert_eq!(at_once.owners(), one_by_one.owners());
+        // And back, each return moving only what is the returning member's.
+        for slot in order.iter().rev() {
+            if let Some(index) = MemberIndex::from_slot(*slot).filter(|index| dead.contains(*index)) {
+                left = left.with(index);
+                let before = one_by_one.owners();
+                let moved = one_by_one.publish(left, Ticks::ZERO);
+                prop_assert_eq!((moved.risky, moved.waiting), (0, 0));
+                for (old, new) in before.into_iter().zip(one_by_one.owners()) {
+                    prop_assert!(old == new || new == index.get());
+                }
+            }
+        }
+        prop_assert_eq!(one_by_one.owners(), one_by_one.home);
+    }
+}
+
+#[test]
+fn a_dead_members_buckets_are_lent_by_weight() {
+    // Eight dead members of 100G lend 80 % of the table to 10G, 25G, 40G and 25G.
+    let speeds = [100, 100, 100, 100, 100, 100, 100, 100, 10, 25, 40, 25];
+    let mut bench = bench(&speeds.map(|speed| speed * 1000), AT_ONCE);
+    let live = bench.all.iter().filter(|index| index.get() > 8).collect();
+    bench.publish(live, Ticks::ZERO);
+    let owners = bench.owners();
+    let lent: Vec<u8> =
+        owners.iter().zip(&bench.home).filter(|(_, home)| **home <= 8).map(|(owner, _)| *owner).collect();
+    assert!(lent.len() > 3500);
+    for (number, weight) in [(9, 0.1), (10, 0.25), (11, 0.4), (12, 0.25)] {
+        let share = buckets_of(&lent, member(number)) as f64 / lent.len() as f64;
+        let deviation = (weight * (1.0_f64 - weight) / lent.len() as f64).sqrt();
+        assert!((share - weight).abs() < 4.0 * deviation, "{number}: {share} for {weight}");
+    }
+}
+
+#[test]
+fn voluntary_moves_wait_until_the_bucket_was_idle_longer_than_the_gap() {
+    let mut bench = bench(&[1, 1], PATIENT);
+    let one = MemberSet::EMPTY.with(member(1));
+    bench.publish(one, Ticks::ZERO);
+    let back = Ticks::from_ms(1);
+    let moved = bench.publish(bench.all, back);
+    assert_eq!(moved, Moved { waiting: 2048, ..Moved::default() });
+    assert!(bench.table.moving());
+    assert_eq!(
+        bench.settle(back.saturating_add(Ticks::from_us(500))),
+        Moved { waiting: 2048, ..Moved::default() }
+    );
+
+    // One bucket is used once more: it alone waits on.
+    let busy = bench.home.iter().position(|&home| home == 2).unwrap();
+    let bucket = Bucket::new(busy as u16).unwrap();
+    assert_eq!(bench.table.choose(bucket, back.saturating_add(Ticks::from_us(400))), Some(member(1)));
+    let moved = bench.settle(back.saturating_add(Ticks::from_us(520)));
+    assert_eq!(moved, Moved { idle: 2047, waiting: 1, ..Moved::default() });
+    assert_eq!(bench.table.lookup(bucket), Some(member(1)));
+    let moved = bench.settle(back.saturating_add(Ticks::from_us(920)));
+    assert_eq!(moved, Moved { idle: 1, ..Moved::default() });
+    assert!(!bench.table.moving());
+    assert_eq!(bench.owners(), bench.home);
+}
+
+#[test]
+fn a_bucket_that_is_never_idle_moves_at_the_deadline_and_is_counted_as_risky() {
+    for (deadline, risky) in [(Some(Ticks::from_ms(100)), 1), (None, 0)] {
+        let mut bench = bench(&[1, 1], Pace { gap: Ticks::from_us(500), deadline });
+        bench.publish(MemberSet::EMPTY.with(member(1)), Ticks::ZERO);
+        let bucket = Bucket::new(bench.home.iter().position(|&home| home == 2).unwrap() as u16).unwrap();
+        bench.publish(bench.all, Ticks::ZERO);
+        let mut sum = Moved::default();
+        for step in 1..=1000 {
+            let now = Ticks::from_us(step * 200);
+            bench.table.choose(bucket, now);
+            let moved = bench.settle(now);
+            sum.risky += moved.risky;
+            sum.idle += moved.idle;
+            if now < Ticks::from_ms(100) {
+                assert_eq!((moved.risky, moved.waiting != 0), (0, true));
+            }
+        }
+        assert_eq!((sum.idle, sum.risky, bench.table.moving()), (2047, risky, risky == 0));
+    }
+}
+
+#[test]
+fn a_packet_stamped_ahead_of_the_settling_clock_counts_as_just_sent() {
+    let mut bench = bench(&[1, 1], PATIENT);
+    bench.publish(MemberSet::EMPTY.with(member(1)), Ticks::ZERO);
+    bench.publish(bench.all, Ticks::ZERO);
+    let bucket = Bucket::new(bench.home.iter().position(|&home| home == 2).unwrap() as u16).unwrap();
+    bench.table.choose(bucket, Ticks::from_ms(11));
+    bench.settle(Ticks::from_ms(10));
+    assert_eq!(bench.table.lookup(bucket), Some(member(1)));
+}
+
+#[test]
+fn buckets_that_nobody_waits_for_are_not_stamped() {
+    let mut bench = bench(&[1, 1], PATIENT);
+    // A packet a second before the return: had it been noted, the return would not see its own moment.
+    for bucket in (0..4096).filter_map(Bucket::new) {
+        bench.table.choose(bucket, Ticks::from_ms(5000));
+    }
+    bench.publish(MemberSet::EMPTY.with(member(1)), Ticks::ZERO);
+    bench.publish(bench.all, Ticks::ZERO);
+    assert_eq!(bench.settle(Ticks::from_ms(1)).idle, 2048);
+}
+
+#[test]
+fn death_of_the_holder_ends_the_wait_at_once() {
+    let mut bench = bench(&[1, 1], PATIENT);
+    bench.publish(MemberSet::EMPTY.with(member(1)), Ticks::ZERO);
+    bench.publish(bench.all, Ticks::ZERO);
+    let moved = bench.publish(MemberSet::EMPTY.with(member(2)), Ticks::ZERO);
+    assert_eq!(moved, Moved { forced: 4096, ..Moved::default() });
+    assert!(!bench.table.moving());
+    assert!(bench.owners().iter().all(|&owner| owner == 2));
+}
+
+#[test]
+fn death_of_the_awaited_member_ends_the_wait_without_a_move() {
+    let mut bench = bench(&[1, 1, 1], PATIENT);
+    let without_two = bench.all.without(member(2));
+    bench.publish(without_two, Ticks::ZERO);
+    let lent = bench.owners();
+    bench.publish(bench.all, Ticks::ZERO);
+    assert!(bench.table.moving());
+    assert_eq!(bench.publish(without_two, Ticks::ZERO), Moved::default());
+    assert_eq!(bench.owners(), lent);
+    assert!(!bench.table.moving());
+}
+
+#[test]
+fn a_second_return_does_not_prolong_the_first_ones_deadline() {
+    let mut bench = bench(&[1, 1, 1], PATIENT);
+    bench.publish(MemberSet::EMPTY.with(member(1)), Ticks::ZERO);
+    bench.publish(bench.all.without(member(3)), Ticks::ZERO);
+    let busy = |bench: &Bench, now| {
+        (0..4096).filter_map(Bucket::new).for_each(|bucket| drop(bench.table.choose(bucket, now)))
+    };
+    busy(&bench, Ticks::from_ms(60));
+    let waiting = bench.publish(bench.all, Ticks::from_ms(60)).waiting;
+    busy(&bench, Ticks::from_ms(101));
+    let moved = bench.settle(Ticks::from_ms(101));
+    assert_eq!(moved.idle, 0);
+    assert!(
+        moved.risky > 1300 && moved.waiting > 600 && moved.risky + moved.waiting == waiting,
+        "{moved:?} {waiting}"
+    );
+    busy(&bench, Ticks::from_ms(161));
+    assert_eq!(bench.settle(Ticks::from_ms(161)), Moved { risky: moved.waiting, ..Moved::default() });
+    assert_eq!(bench.owners(), bench.home);
+}
+
+#[test]
+fn no_member_means_no_owner_and_the_first_one_gets_everything() {
+    let mut bench = bench(&[1, 1], PATIENT);
+    bench.publish(MemberSet::EMPTY, Ticks::ZERO);
+    assert_eq!(bench.table.lookup(Bucket::new(9).unwrap()), None);
+    let moved = bench.publish(MemberSet::EMPTY.with(member(2)), Ticks::ZERO);
+    assert_eq!(moved, Moved { forced: 4096, ..Moved::default() });
+}
+
+/// Joining or another speed moves little more than the difference of the shares; the bounds are what the map reaches.
+#[test]
+fn a_new_home_map_moves_little_more_than_the_shares_demand() {
+    let home = |speeds: &[u32]| bench(speeds, AT_ONCE).home;
+    let moved =
+        |old: &[u8], new: &[u8]| old.iter().zip(new).filter(|(old, new)| old != new).count() as f64 / 4096.0;
+    for count in 2..32_usize {
+        let excess = moved(&home(&vec![10; count]), &home(&vec![10; count + 1])) - 1.0 / (count + 1) as f64;
+        assert!(excess < 0.025, "{count}: {excess}");
+    }
+    let faster = moved(&home(&[10, 10, 10, 10]), &home(&[25, 10, 10, 10])) - (25.0 / 55.0 - 0.25);
+    assert!(faster < 0.005, "{faster}");
+}
