@@ -80,6 +80,8 @@ pub struct Control {
     /// The initial enumeration is done, or under way.
     pub enumerated: bool,
     pub events: EventRing,
+    /// Detach has begun: the timer is not set any more.
+    pub detaching: bool,
     /// The switch's name, under which the registry may have settings of its own.
     pub switch_name: heapless::Vec<u16, 64>,
 }
@@ -112,6 +114,7 @@ impl FilterModule for Module {
                 changes: 0,
                 enumerated: false,
                 events: EventRing::try_new()?,
+                detaching: false,
                 switch_name: heapless::Vec::new(),
             }),
             walks: WalkRundown::try_new(passive)?,
@@ -147,6 +150,7 @@ impl FilterModule for Module {
     }
 
     fn detach(&self, passive: &Passive) {
+        self.control.lock().detaching = true;
         self.watch.stop(passive);
         self.timer.cancel(self);
         self.work.close(passive);

@@ -61,6 +61,9 @@ fn publish(module: &Module, control: &mut SpinGuard<'_, Control>, plan: &Plan, n
 
 /// Sets the timer for what comes first: waiting buckets, or a member whose link has been up long enough.
 fn arm(module: &Module, control: &Control, moving: bool, now: Ticks) {
+    if control.detaching {
+        return;
+    }
     let settled = control.team.deadline().map(|deadline| deadline.since(now));
     let after = match (moving, settled) {
         (true, Some(deadline)) => SETTLE_EVERY.min(deadline),

@@ -1,6 +1,8 @@
 //! Everything that talks to ntoskrnl: the only place, beside `ndis`, with `unsafe` code.
 
 pub mod extension;
+#[cfg(windows)]
+mod image;
 pub mod per_processor;
 pub mod pool;
 pub mod processor;

@@ -37,59 +37,57 @@ pub struct WorkQueueItem {
 }
 const _: () = assert!(core::mem::size_of::<WorkQueueItem>() == 32);
 
+/// One list for both worlds: the simulated kernel's symbols on the host, `wdk-sys` on Windows, where bindgen has given
+/// integers and pointers other names.
+macro_rules! kernel {
+    ($(fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)?;)*) => {
+        #[cfg(not(windows))]
+        unsafe extern "win64" {
+            $(pub fn $name($($argument: $type),*) $(-> $result)?;)*
+        }
+        $(
+            /// # Safety
+            /// As the documentation page of the same name demands.
+            #[cfg(windows)]
+            #[inline(always)]
+            pub unsafe fn $name($($argument: $type),*) $(-> $result)? {
+                // SAFETY: the contract is the kernel's own and is handed to the caller unchanged.
+                unsafe { wdk_sys::ntddk::$name($($argument as _),*) as _ }
+            }
+        )*
+    };
+}
+
+kernel! {
+    fn ExAllocatePool2(flags: u64, bytes: usize, tag: u32) -> *mut c_void;
+    fn ExFreePoolWithTag(pointer: *mut c_void, tag: u32);
+    fn KeAcquireSpinLockRaiseToDpc(lock: *mut usize) -> u8;
+    fn KeReleaseSpinLock(lock: *mut usize, old_irql: u8);
+    fn KeGetCurrentProcessorNumberEx(number: *mut c_void) -> u32;
+    fn KeQueryMaximumProcessorCountEx(group: u16) -> u32;
+    fn KeQueryUnbiasedInterruptTime() -> u64;
+    fn KeQueryTimeIncrement() -> u32;
+    fn ExAllocateCacheAwareRundownProtection(pool_type: i32, tag: u32) -> *mut c_void;
+    fn ExFreeCacheAwareRundownProtection(rundown: *mut c_void);
+    fn ExAcquireRundownProtectionCacheAware(rundown: *mut c_void) -> u8;
+    fn ExReleaseRundownProtectionCacheAware(rundown: *mut c_void);
+    fn ExWaitForRundownProtectionReleaseCacheAware(rundown: *mut c_void);
+    fn ExReInitializeRundownProtectionCacheAware(rundown: *mut c_void);
+    fn ExInitializeRundownProtection(rundown: *mut RundownRef);
+    fn ExAcquireRundownProtection(rundown: *mut RundownRef) -> u8;
+    fn ExReleaseRundownProtection(rundown: *mut RundownRef);
+    fn ExWaitForRundownProtectionRelease(rundown: *mut RundownRef);
+    fn MmMapLockedPagesSpecifyCache(mdl: *mut c_void, access_mode: i8, cache_type: i32, requested_address: *mut c_void, bug_check_on_failure: u32, priority: u32) -> *mut c_void;
+    fn IoAllocateDriverObjectExtension(driver_object: *mut c_void, client_identification: *mut c_void, size: u32, extension: *mut *mut c_void) -> i32;
+    fn IoGetDriverObjectExtension(driver_object: *mut c_void, client_identification: *mut c_void) -> *mut c_void;
+    fn ZwOpenKey(handle: *mut *mut c_void, access: u32, attributes: *mut ObjectAttributes) -> i32;
+    fn ZwQueryValueKey(handle: *mut c_void, name: *mut UnicodeString, class: i32, buffer: *mut c_void, length: u32, result_length: *mut u32) -> i32;
+    fn ZwClose(handle: *mut c_void) -> i32;
+}
+
 #[cfg(not(windows))]
 unsafe extern "win64" {
-    pub fn ExAllocatePool2(flags: u64, bytes: usize, tag: u32) -> *mut c_void;
-    pub fn ExFreePoolWithTag(pointer: *mut c_void, tag: u32);
     pub fn KeBugCheckEx(code: u32, p1: usize, p2: usize, p3: usize, p4: usize) -> !;
-
-    pub fn KeAcquireSpinLockRaiseToDpc(lock: *mut usize) -> u8;
-    pub fn KeReleaseSpinLock(lock: *mut usize, old_irql: u8);
-    pub fn KeGetCurrentProcessorNumberEx(number: *mut c_void) -> u32;
-    pub fn KeQueryMaximumProcessorCountEx(group: u16) -> u32;
-    pub fn KeQueryUnbiasedInterruptTime() -> u64;
-    pub fn KeQueryTimeIncrement() -> u32;
-
-    pub fn ExAllocateCacheAwareRundownProtection(pool_type: i32, tag: u32) -> *mut c_void;
-    pub fn ExFreeCacheAwareRundownProtection(rundown: *mut c_void);
-    pub fn ExAcquireRundownProtectionCacheAware(rundown: *mut c_void) -> u8;
-    pub fn ExReleaseRundownProtectionCacheAware(rundown: *mut c_void);
-    pub fn ExWaitForRundownProtectionReleaseCacheAware(rundown: *mut c_void);
-    pub fn ExReInitializeRundownProtectionCacheAware(rundown: *mut c_void);
-    pub fn ExInitializeRundownProtection(rundown: *mut RundownRef);
-    pub fn ExAcquireRundownProtection(rundown: *mut RundownRef) -> u8;
-    pub fn ExReleaseRundownProtection(rundown: *mut RundownRef);
-    pub fn ExWaitForRundownProtectionRelease(rundown: *mut RundownRef);
-
-    pub fn MmMapLockedPagesSpecifyCache(
-        mdl: *mut c_void,
-        access_mode: i8,
-        cache_type: i32,
-        requested_address: *mut c_void,
-        bug_check_on_failure: u32,
-        priority: u32,
-    ) -> *mut c_void;
-
-    pub fn IoAllocateDriverObjectExtension(
-        driver_object: *mut c_void,
-        client_identification: *mut c_void,
-        size: u32,
-        extension: *mut *mut c_void,
-    ) -> i32;
-    pub fn IoGetDriverObjectExtension(
-        driver_object: *mut c_void,
-        client_identification: *mut c_void,
-    ) -> *mut c_void;
-
-    pub fn ZwOpenKey(handle: *mut *mut c_void, access: u32, attributes: *mut ObjectAttributes) -> i32;
-    pub fn ZwQueryValueKey(
-        handle: *mut c_void,
-        name: *mut UnicodeString,
-        class: i32,
-        buffer: *mut c_void,
-        length: u32,
-        result_length: *mut u32,
-    ) -> i32;
     pub fn ZwNotifyChangeKey(
         handle: *mut c_void,
         event: *mut c_void,
@@ -102,5 +100,46 @@ unsafe extern "win64" {
         buffer_size: u32,
         asynchronous: u8,
     ) -> i32;
-    pub fn ZwClose(handle: *mut c_void) -> i32;
+}
+
+#[cfg(windows)]
+pub use windows::{KeBugCheckEx, ZwNotifyChangeKey};
+
+/// The two whose types do not convert by a cast.
+#[cfg(windows)]
+mod windows {
+    use super::{IoStatusBlock, c_void};
+
+    /// # Safety
+    /// Callable at any IRQL; stops the machine.
+    pub unsafe fn KeBugCheckEx(code: u32, p1: usize, p2: usize, p3: usize, p4: usize) -> ! {
+        // SAFETY: by the caller's promise.
+        unsafe { wdk_sys::ntddk::KeBugCheckEx(code, p1 as _, p2 as _, p3 as _, p4 as _) }
+    }
+
+    /// # Safety
+    /// As the documentation page demands; `apc_routine` is a work item.
+    #[expect(clippy::too_many_arguments, reason = "the documented prototype")]
+    pub unsafe fn ZwNotifyChangeKey(
+        handle: *mut c_void,
+        event: *mut c_void,
+        apc_routine: *mut c_void,
+        apc_context: *mut c_void,
+        status: *mut IoStatusBlock,
+        filter: u32,
+        watch_tree: u8,
+        buffer: *mut c_void,
+        buffer_size: u32,
+        asynchronous: u8,
+    ) -> i32 {
+        // SAFETY: a function pointer and a pointer have the same size; the kernel takes the value for a work item.
+        let routine = unsafe { core::mem::transmute(apc_routine) };
+        // SAFETY: by the caller's promise.
+        unsafe {
+            wdk_sys::ntddk::ZwNotifyChangeKey(
+                handle as _, event as _, routine, apc_context as _, status as _, filter as _, watch_tree as _,
+                buffer as _, buffer_size as _, asynchronous as _,
+            )
+        }
+    }
 }

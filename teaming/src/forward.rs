@@ -126,8 +126,7 @@ impl<S: Storage> Forwarding<S> {
 
     /// After it returns nothing is assigned to a member that is not live.
     pub fn publish(&mut self, plan: &Plan, home: &[u8], now: Ticks) -> Moved {
-        let view =
-            View { live: plan.live, weights: &plan.weights, home, home_generation: plan.home_generation };
+        let view = View { live: plan.live, weights: &plan.weights, home };
         self.table.publish(&view, now)
     }
 

@@ -201,3 +201,112 @@ impl Member {
         self.state = self.state.on(event, self.link, now, delays);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fmt::Write;
+    use std::string::String;
+
+    const DELAYS: Delays = Delays { link_up: Ticks::from_ms(2) };
+    const UP: LinkState = LinkState::Up { bits_per_second: Some(10_000_000_000) };
+
+    fn label(state: MemberState) -> String {
+        match state {
+            MemberState::Settling { until } => std::format!("Settling({})", until.as_us()),
+            other => other.name().into(),
+        }
+    }
+
+    /// Rows are events, columns the states before; now is 5000 us, the first settling member is due at 5000.
+    fn matrix() -> String {
+        let states = [
+            MemberState::Absent,
+            MemberState::Created,
+            MEDIA_DOWN,
+            MemberState::Settling { until: Ticks::from_ms(5) },
+            MemberState::Settling { until: Ticks::from_ms(6) },
+            MemberState::Active,
+        ];
+        let events = [
+            ("Created", MemberEvent::Created, LinkState::Unknown),
+            ("Connected, unknown", MemberEvent::Connected, LinkState::Unknown),
+            ("Connected, up", MemberEvent::Connected, UP),
+            ("Connected, down", MemberEvent::Connected, LinkState::Down),
+            ("Disconnected", MemberEvent::Disconnected, UP),
+            ("Deleted", MemberEvent::Deleted, LinkState::Unknown),
+            ("Link unknown", MemberEvent::Link(LinkState::Unknown), LinkState::Unknown),
+            ("Link up", MemberEvent::Link(UP), UP),
+            ("Link down", MemberEvent::Link(LinkState::Down), LinkState::Down),
+            ("DelayPassed", MemberEvent::DelayPassed, UP),
+        ];
+        let mut text = String::from("\n");
+        write!(text, "{:<19}", "").unwrap();
+        states.iter().for_each(|&state| write!(text, "{:<15}", label(state)).unwrap());
+        for (name, event, link) in events {
+            write!(text, "\n{name:<19}").unwrap();
+            for state in states {
+                write!(text, "{:<15}", label(state.on(event, link, Ticks::from_ms(5), &DELAYS))).unwrap();
+            }
+        }
+        let lines: std::vec::Vec<&str> = text.lines().map(str::trim_end).collect();
+        lines.join("\n")
+    }
+
+    #[test]
+    fn every_event_in_every_state_leads_where_the_matrix_says() {
+        let expected = "
+                   Absent         Created        Down           Settling(5000) Settling(6000) Active
+Created            Created        Created        Down           Settling(5000) Settling(6000) Active
+Connected, unknown Active         Active         Down           Settling(5000) Settling(6000) Active
+Connected, up      Active         Active         Down           Settling(5000) Settling(6000) Active
+Connected, down    Down           Down           Down           Settling(5000) Settling(6000) Active
+Disconnected       Absent         Created        Created        Created        Created        Created
+Deleted            Absent         Absent         Absent         Absent         Absent         Absent
+Link unknown       Absent         Created        Settling(7000) Settling(5000) Settling(6000) Active
+Link up            Absent         Created        Settling(7000) Settling(5000) Settling(6000) Active
+Link down          Absent         Created        Down           Down           Down           Down
+DelayPassed        Absent         Created        Down           Active         Settling(6000) Active";
+        assert_eq!(matrix(), expected, "{}", matrix());
+    }
+
+    #[test]
+    fn without_a_delay_a_link_that_is_back_carries_traffic_at_once() {
+        let delays = Delays { link_up: Ticks::ZERO };
+        assert_eq!(MEDIA_DOWN.on(MemberEvent::Link(UP), UP, Ticks::ZERO, &delays), MemberState::Active);
+    }
+
+    #[test]
+    fn the_speed_is_kept_while_the_link_is_down_and_the_link_is_forgotten_with_the_nic() {
+        let mut member = Member::ABSENT;
+        for event in [
+            MemberEvent::Created,
+            MemberEvent::Connected,
+            MemberEvent::Link(UP),
+            MemberEvent::Link(LinkState::Down),
+        ] {
+            member.on(event, Ticks::ZERO, &DELAYS);
+        }
+        assert_eq!((member.state, member.speed), (MEDIA_DOWN, Some(10_000_000_000)));
+        member.on(MemberEvent::Disconnected, Ticks::ZERO, &DELAYS);
+        member.on(MemberEvent::Connected, Ticks::ZERO, &DELAYS);
+        assert_eq!(member.state, MEDIA_DOWN);
+        member.on(MemberEvent::Deleted, Ticks::ZERO, &DELAYS);
+        member.on(MemberEvent::Connected, Ticks::ZERO, &DELAYS);
+        assert_eq!((member.state, member.link), (MemberState::Active, LinkState::Unknown));
+    }
+
+    #[test]
+    fn every_state_has_its_reason() {
+        let rows = [
+            (MemberState::Absent, FailureReason::NicNotPresent),
+            (MemberState::Created, FailureReason::AdministrativeDecision),
+            (MEDIA_DOWN, FailureReason::PhysicalMediaDisconnected),
+            (MemberState::Settling { until: Ticks::ZERO }, FailureReason::WaitingForStableConnectivity),
+            (MemberState::Active, FailureReason::NoFailure),
+        ];
+        for (state, reason) in rows {
+            assert_eq!(state.failure_reason(), reason);
+        }
+    }
+}

@@ -238,3 +238,113 @@ impl fmt::Display for SettingIssue {
         write!(out, "; using {}", self.used)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::{String, ToString};
+    use std::vec::Vec;
+
+    fn read(values: &[(&str, Lookup)]) -> (Settings, Vec<String>) {
+        let find = |setting: &Setting| {
+            values.iter().find(|(name, _)| *name == setting.name).map(|(_, found)| *found)
+        };
+        let (settings, issues) = Settings::read(|setting| find(setting).unwrap_or(Lookup::Missing));
+        (settings, issues.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn without_values_everything_is_as_documented_and_nothing_is_said() {
+        let (settings, issues) = read(&[]);
+        assert_eq!(settings, Settings::default());
+        let expected = Settings {
+            mode: TeamingMode::SwitchIndependent,
+            policy: Policy::HyperVPort,
+            seed: DEFAULT_SEED,
+            link_up_delay: Ticks::from_ms(2000),
+            flowlet_gap: Ticks::from_us(500),
+            move_deadline: Some(Ticks::from_ms(30_000)),
+        };
+        assert_eq!((settings, issues.len()), (expected, 0));
+    }
+
+    #[test]
+    fn the_table_is_sound() {
+        for setting in SETTINGS {
+            assert!(setting.accepts(setting.default), "{}", setting.name);
+            assert!(setting.help.len() <= 110 && setting.help.ends_with('.'));
+            assert_eq!(SETTINGS.iter().filter(|other| other.name == setting.name).count(), 1);
+        }
+    }
+
+    #[test]
+    fn every_value_out_of_range_falls_back_with_an_issue_that_names_it() {
+        for setting in SETTINGS {
+            let (outside, range) = match setting.kind {
+                SettingKind::Number { max: u64::MAX, .. } => continue,
+                SettingKind::Number { min, max } => (max + 1, std::format!("{min} to {max}")),
+                SettingKind::Choice(choices) => {
+                    assert!((0..choices.len() as u64 + 5).any(|value| !setting.accepts(value)));
+                    ((0..).find(|&value| !setting.accepts(value)).unwrap(), choices[0].1.to_string())
+                }
+            };
+            for value in [outside, u64::from(u32::MAX), u64::MAX] {
+                let (settings, issues) = read(&[(setting.name, Lookup::Value(value))]);
+                assert_eq!(settings, Settings::default());
+                let [issue] = issues.as_slice() else { panic!("{issues:?}") };
+                for part in
+                    [setting.name, &value.to_string(), &range, &std::format!("using {}", setting.default)]
+                {
+                    assert!(issue.contains(part), "{issue} lacks {part}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_value_of_the_wrong_type_falls_back_with_an_issue() {
+        let (settings, issues) = Settings::read(|_| Lookup::WrongType);
+        assert_eq!((settings, issues.len()), (Settings::default(), SETTINGS.len()));
+        assert!(
+            issues.iter().zip(SETTINGS).all(|(issue, setting)| issue.to_string().starts_with(setting.name))
+        );
+    }
+
+    #[test]
+    fn both_ends_of_every_range_are_taken() {
+        let (settings, issues) = read(&[
+            ("LinkUpDelayMs", Lookup::Value(60_000)),
+            ("FlowletGapUs", Lookup::Value(500_000)),
+            ("MoveDeadlineMs", Lookup::Value(600_000)),
+            ("HashSeed", Lookup::Value(u64::MAX)),
+        ]);
+        assert!(issues.is_empty());
+        assert_eq!(settings.delays().link_up, Ticks::from_ms(60_000));
+        assert_eq!(
+            settings.pace(),
+            Pace { gap: Ticks::from_ms(500), deadline: Some(Ticks::from_ms(600_000)) }
+        );
+        assert_eq!(settings.seed, u64::MAX);
+        let (settings, _) = read(&[("FlowletGapUs", Lookup::Value(0)), ("MoveDeadlineMs", Lookup::Value(0))]);
+        assert_eq!(settings.pace(), Pace { gap: Ticks::ZERO, deadline: None });
+    }
+
+    #[test]
+    fn only_a_static_team_spreads_one_address_over_its_members() {
+        let rows = [
+            (0, 0, Policy::TransportPorts, 0),
+            (0, 4, Policy::HyperVPort, 0),
+            (1, 4, Policy::HyperVPort, 0),
+            (1, 0, Policy::HyperVPort, 1),
+        ];
+        for (mode, algorithm, policy, issue_count) in rows {
+            let (settings, issues) = read(&[
+                ("TeamingMode", Lookup::Value(mode)),
+                ("LoadBalancingAlgorithm", Lookup::Value(algorithm)),
+            ]);
+            assert_eq!((settings.policy, issues.len()), (policy, issue_count));
+        }
+        let (_, issues) = read(&[("LoadBalancingAlgorithm", Lookup::Value(0))]);
+        assert_eq!(issues, ["LoadBalancingAlgorithm is 0, not possible with SwitchIndependent; using 4"]);
+    }
+}

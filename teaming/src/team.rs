@@ -16,8 +16,6 @@ pub struct Plan {
     /// Anything below differs from the plan before.
     pub changed: bool,
     pub home_changed: bool,
-    /// Counts the home maps of this team, so that a plan that was skipped is noticed.
-    pub home_generation: u32,
     pub went_down: MemberSet,
     pub came_up: MemberSet,
 }
@@ -28,7 +26,6 @@ pub struct Team<S: Storage> {
     delays: Delays,
     live: MemberSet,
     weights: Weights,
-    home_generation: u32,
 }
 
 impl<S: Storage> Team<S> {
@@ -36,14 +33,7 @@ impl<S: Storage> Team<S> {
     pub fn new(mut home: S::Of<u8>, mut members: S::Of<Member>, settings: &Settings) -> Self {
         home.fill(0);
         members.fill(Member::ABSENT);
-        Self {
-            home,
-            members,
-            delays: settings.delays(),
-            live: MemberSet::EMPTY,
-            weights: [0; MEMBERS],
-            home_generation: 0,
-        }
+        Self { home, members, delays: settings.delays(), live: MemberSet::EMPTY, weights: [0; MEMBERS] }
     }
 
     pub fn on(&mut self, index: MemberIndex, event: MemberEvent, now: Ticks) -> Plan {
@@ -96,10 +86,6 @@ impl<S: Storage> Team<S> {
         &self.home
     }
 
-    pub const fn home_generation(&self) -> u32 {
-        self.home_generation
-    }
-
     pub fn member(&self, index: MemberIndex) -> &Member {
         self.members.get(index.slot()).unwrap_or(&Member::ABSENT)
     }
@@ -124,7 +110,6 @@ impl<S: Storage> Team<S> {
             weights,
             changed: home_changed || live != self.live || weights != self.weights,
             home_changed,
-            home_generation: self.home_generation,
             went_down: self.live.minus(live),
             came_up: live.minus(self.live),
         };
@@ -178,7 +163,6 @@ impl<S: Storage> Team<S> {
             *slot = member.weight;
         }
         table::fill_home(&mut self.home, &weights);
-        self.home_generation = self.home_generation.wrapping_add(1);
         true
     }
 

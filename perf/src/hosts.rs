@@ -1,0 +1,107 @@
+//! Who is inside: the adapters of the capture that become virtual machines. Everything else is the outside network,
+//! which reaches them through the team's members.
+
+use crate::capture::Frame;
+use anyhow::bail;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::str::FromStr;
+use teaming::frame;
+use teaming::ids::MacAddr;
+
+/// An address range, as in `192.168.0.0/16`.
+#[derive(Clone, Copy, Debug)]
+pub struct Range {
+    base: u128,
+    mask: u128,
+    is_v4: bool,
+}
+
+impl FromStr for Range {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("\"{text}\" is no address range; write one like 192.168.0.0/16 or fd00::/8");
+        let (address, length) = text.split_once('/').ok_or_else(wrong)?;
+        let address: IpAddr = address.parse().map_err(|_| wrong())?;
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        let length: u32 = length.parse().ok().filter(|&length| length <= bits).ok_or_else(wrong)?;
+        let mask = u128::MAX.checked_shl(bits - length).unwrap_or(0);
+        Ok(Self { base: number(address) & mask, mask, is_v4: address.is_ipv4() })
+    }
+}
+
+fn number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(v4) => u128::from(u32::from(v4)),
+        IpAddr::V6(v6) => u128::from(v6),
+    }
+}
+
+impl Range {
+    fn contains(&self, address: IpAddr) -> bool {
+        address.is_ipv4() == self.is_v4 && number(address) & self.mask == self.base
+    }
+}
+
+/// What is inside unless the user says otherwise: private and unique local addresses.
+pub const PRIVATE: [&str; 4] = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"];
+
+/// The virtual machines, in the order of their addresses.
+pub struct Hosts {
+    inside: BTreeMap<MacAddr, usize>,
+}
+
+impl Hosts {
+    /// An adapter is inside if it sent from an inside address and from no other: a router sends from many.
+    pub fn find(frames: &[Frame], ranges: &[Range]) -> anyhow::Result<Self> {
+        let mut inside = BTreeSet::new();
+        let mut outside = BTreeSet::new();
+        for frame in frames {
+            let headers = frame::parse(&frame.bytes);
+            let Some((source, _)) = headers.addresses().filter(|_| !headers.source.is_multicast()) else { continue };
+            if says_nothing(source) {
+                continue;
+            }
+            let side = if ranges.iter().any(|range| range.contains(source)) { &mut inside } else { &mut outside };
+            side.insert(headers.source);
+        }
+        let inside: BTreeMap<_, _> =
+            inside.difference(&outside).copied().enumerate().map(|(number, mac)| (mac, number)).collect();
+        if inside.is_empty() {
+            bail!(
+                "no frame of the capture was sent from inside; say which addresses are, with --inside RANGE \
+                 (it was {})",
+                ranges.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+            );
+        }
+        Ok(Self { inside })
+    }
+
+    /// The number of the virtual machine with this adapter, counted from 0.
+    pub fn machine(&self, mac: MacAddr) -> Option<usize> {
+        self.inside.get(&mac).copied()
+    }
+
+    pub fn macs(&self) -> impl ExactSizeIterator<Item = MacAddr> + '_ {
+        self.inside.keys().copied()
+    }
+}
+
+impl std::fmt::Display for Range {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let length = self.mask.count_ones() - if self.is_v4 { 96 } else { 0 };
+        let address: IpAddr = match u32::try_from(self.base) {
+            Ok(base) if self.is_v4 => IpAddr::V4(base.into()),
+            _ => IpAddr::V6(self.base.into()),
+        };
+        write!(out, "{address}/{length}")
+    }
+}
+
+/// Unspecified and link-local sources: every adapter may use them.
+fn says_nothing(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_unspecified() || v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unspecified() || v6.is_unicast_link_local(),
+    }
+}
