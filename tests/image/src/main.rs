@@ -1,1 +1,65 @@
-fn main() {}
+//! `cargo image`: builds the driver image `lbfoext.sys` on Linux, from the WDK crates as published.
+//!
+//! The same program also serves as cargo's rustc wrapper during that build (see `wrapper`). It changes
+//! nothing outside the workspace's `target` folder, and it is not part of a build on Windows.
+
+mod build;
+mod kit;
+mod reproduce;
+mod sign;
+mod toolchain;
+mod wrapper;
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+
+/// Builds the driver image lbfoext.sys on Linux.
+#[derive(Parser)]
+#[command(name = "cargo image", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build the image (what happens without a command, too)
+    Build,
+    /// Sign a copy of the image with a throw-away certificate, and verify it
+    Sign,
+    /// Build the image once more in another folder and compare the bytes
+    Reproduce,
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    if let Some(shims) = std::env::var_os(wrapper::SHIMS) {
+        return wrapper::run(Path::new(&shims));
+    }
+    let workspace = workspace()?;
+    match Arguments::parse().command.unwrap_or(Command::Build) {
+        Command::Build => build::run(&workspace),
+        Command::Sign => sign::run(&workspace),
+        Command::Reproduce => reproduce::run(&workspace),
+    }
+}
+
+/// The folder of the `Cargo.lock` that the image is built with.
+fn workspace() -> Result<PathBuf> {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.ancestors().nth(2).map(Path::to_owned).context("tests/image lies in the workspace")
+}

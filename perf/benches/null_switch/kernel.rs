@@ -1,0 +1,162 @@
+//! ntoskrnl in as few instructions as possible.
+
+use core::ffi::c_void;
+use lbfoext::kernel::sys::{IoStatusBlock, ObjectAttributes, RundownRef};
+use lbfoext::ndis::raw::UnicodeString;
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+
+const HEADER: usize = 16;
+
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn ExAllocatePool2(_: u64, bytes: usize, _: u32) -> *mut c_void {
+    let Ok(layout) = Layout::from_size_align(bytes + HEADER, 16) else { return core::ptr::null_mut() };
+    // SAFETY: the layout is not empty.
+    let base = unsafe { alloc_zeroed(layout) };
+    // SAFETY: the header lies in front of what the caller gets.
+    unsafe {
+        base.cast::<usize>().write(bytes + HEADER);
+        base.add(HEADER).cast()
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn ExFreePoolWithTag(pointer: *mut c_void, _: u32) {
+    // SAFETY: allocated above with this header.
+    unsafe {
+        let base = pointer.cast::<u8>().sub(HEADER);
+        let layout = Layout::from_size_align_unchecked(base.cast::<usize>().read(), 16);
+        dealloc(base, layout);
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn KeBugCheckEx(code: u32, p1: usize, p2: usize, p3: usize, p4: usize) -> ! {
+    eprintln!("bug check {code:x} {p1:x} {p2} {p3} {p4:x}");
+    std::process::abort()
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn KeAcquireSpinLockRaiseToDpc(_: *mut usize) -> u8 {
+    0
+}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn KeReleaseSpinLock(_: *mut usize, _: u8) {}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn KeGetCurrentProcessorNumberEx(_: *mut c_void) -> u32 {
+    0
+}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn KeQueryMaximumProcessorCountEx(_: u16) -> u32 {
+    1
+}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn KeQueryUnbiasedInterruptTime() -> u64 {
+    1
+}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn KeQueryTimeIncrement() -> u32 {
+    156_250
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn ExAllocateCacheAwareRundownProtection(_: i32, _: u32) -> *mut c_void {
+    core::ptr::dangling_mut::<u64>().cast()
+}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn ExFreeCacheAwareRundownProtection(_: *mut c_void) {}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn ExAcquireRundownProtectionCacheAware(_: *mut c_void) -> u8 {
+    1
+}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn ExReleaseRundownProtectionCacheAware(_: *mut c_void) {}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn ExWaitForRundownProtectionReleaseCacheAware(_: *mut c_void) {}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn ExReInitializeRundownProtectionCacheAware(_: *mut c_void) {}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn ExInitializeRundownProtection(_: *mut RundownRef) {}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn ExAcquireRundownProtection(_: *mut RundownRef) -> u8 {
+    1
+}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn ExReleaseRundownProtection(_: *mut RundownRef) {}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn ExWaitForRundownProtectionRelease(_: *mut RundownRef) {}
+
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn MmMapLockedPagesSpecifyCache(
+    _: *mut c_void,
+    _: i8,
+    _: i32,
+    _: *mut c_void,
+    _: u32,
+    _: u32,
+) -> *mut c_void {
+    core::ptr::null_mut()
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn IoAllocateDriverObjectExtension(
+    _: *mut c_void,
+    _: *mut c_void,
+    size: u32,
+    extension: *mut *mut c_void,
+) -> i32 {
+    // SAFETY: the driver passes a valid place; lives until the process ends.
+    unsafe { extension.write(ExAllocatePool2(0, size as usize, 0)) };
+    0
+}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn IoGetDriverObjectExtension(_: *mut c_void, _: *mut c_void) -> *mut c_void {
+    core::ptr::null_mut()
+}
+
+/// STATUS_OBJECT_NAME_NOT_FOUND: every setting has its default.
+const NOT_FOUND: i32 = 0xC000_0034_u32.cast_signed();
+
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn ZwOpenKey(handle: *mut *mut c_void, _: u32, _: *mut ObjectAttributes) -> i32 {
+    // SAFETY: the driver passes a valid place.
+    unsafe { handle.write(0x1000 as *mut c_void) };
+    0
+}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn ZwQueryValueKey(
+    _: *mut c_void,
+    name: *mut UnicodeString,
+    _: i32,
+    buffer: *mut c_void,
+    _: u32,
+    _: *mut u32,
+) -> i32 {
+    // SAFETY: the driver passes a counted string.
+    let name = String::from_utf16_lossy(unsafe { (*name).text() });
+    if ["TeamingMode", "LoadBalancingAlgorithm", "LinkUpDelayMs", "FlowletGapUs"].contains(&&*name) {
+        // Static with TransportPorts, moves at once: TitleIndex, REG_DWORD, length, 0.
+        // SAFETY: the driver's buffer has 20 bytes.
+        unsafe { buffer.cast::<[u32; 4]>().write([0, 4, 4, 0]) };
+        return 0;
+    }
+    NOT_FOUND
+}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn ZwNotifyChangeKey(
+    _: *mut c_void,
+    _: *mut c_void,
+    _: *mut c_void,
+    _: *mut c_void,
+    _: *mut IoStatusBlock,
+    _: u32,
+    _: u8,
+    _: *mut c_void,
+    _: u32,
+    _: u8,
+) -> i32 {
+    NOT_FOUND
+}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn ZwClose(_: *mut c_void) -> i32 {
+    0
+}

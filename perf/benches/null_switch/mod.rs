@@ -1,0 +1,79 @@
+//! The smallest NDIS, kernel and switch that the driver can run on: leaf functions without checks, one thread, no
+//! locks. What a benchmark measures on it is the driver, not the surroundings. Defines the imported symbols itself, so
+//! that nothing of the simulated switch is linked.
+
+#![allow(non_snake_case, reason = "documented names of Windows functions")]
+#![allow(clippy::missing_safety_doc, reason = "the driver is the only caller")]
+
+mod kernel;
+mod ndis;
+
+pub use ndis::{NullSwitch, Station};
+
+use lbfoext::ndis::raw::{Mdl, NetBuffer, NetBufferList, info};
+
+/// Frames as lists that can be sent again and again.
+pub struct Lists {
+    lists: Vec<Box<List>>,
+}
+
+#[repr(C, align(16))]
+struct List {
+    nbl: NetBufferList,
+    buffer: NetBuffer,
+    mdl: Mdl,
+    context: ndis::Context,
+    bytes: Box<[u8]>,
+}
+
+/// `IsPacketDataSafe`.
+const DATA_SAFE: u64 = 1 << 42;
+
+impl Lists {
+    /// One list for each frame, from the station on `port`.
+    pub fn new(frames: &[Vec<u8>], port: u16) -> Self {
+        let mut lists: Vec<_> = frames.iter().map(|frame| List::new(frame, port)).collect();
+        for list in &mut lists {
+            list.link();
+        }
+        Self { lists }
+    }
+
+    /// Links the lists `from..from + count` into a chain without destinations and gives its head.
+    pub fn chain(&mut self, from: usize, count: usize) -> *mut NetBufferList {
+        let mut next = core::ptr::null_mut();
+        for list in self.lists[from..from + count].iter_mut().rev() {
+            list.nbl.next = next;
+            list.nbl.info[info::SWITCH_FORWARDING_DETAIL] |= 1;
+            list.context.destinations = 0;
+            next = &raw mut list.nbl;
+        }
+        next
+    }
+
+    pub fn len(&self) -> usize {
+        self.lists.len()
+    }
+}
+
+impl List {
+    fn new(frame: &[u8], port: u16) -> Box<Self> {
+        let mut nbl = NetBufferList::ZERO;
+        nbl.info[info::SWITCH_FORWARDING_DETAIL] = 1 | u64::from(port) << 16 | DATA_SAFE;
+        Box::new(Self {
+            nbl,
+            buffer: NetBuffer { data_length: frame.len() as u32, ..NetBuffer::ZERO },
+            mdl: Mdl { mdl_flags: Mdl::SOURCE_IS_NONPAGED_POOL, byte_count: frame.len() as u32, ..Mdl::ZERO },
+            context: ndis::Context::default(),
+            bytes: frame.into(),
+        })
+    }
+
+    fn link(&mut self) {
+        self.mdl.mapped_system_va = self.bytes.as_mut_ptr();
+        self.buffer.current_mdl = &raw mut self.mdl;
+        self.buffer.mdl_chain = &raw mut self.mdl;
+        self.nbl.first_net_buffer = &raw mut self.buffer;
+        self.nbl.context = (&raw mut self.context).cast();
+    }
+}

@@ -1,0 +1,397 @@
+//! ndis.sys and the switch in as few instructions as possible, and the life of the one module in it.
+
+use core::ffi::c_void;
+use core::mem::offset_of;
+use lbfoext::ndis::raw::{
+    self, FilterAttachParameters, FilterAttributes, FilterDriverCharacteristics, ForwardingDestinationArray, Handle,
+    LockStateEx, Mdl, NetBufferList, NetBufferListPoolParameters, NetPnpEventNotification, NicParameters,
+    ObjectHeader, OidRequest, PortDestination, StatusIndication, SwitchContext, SwitchNicOidRequest,
+    SwitchOptionalHandlers, SwitchParameters, TimerCharacteristics, UnicodeString, info, nic_state, nic_type,
+    object_type, oids,
+};
+use lbfoext::ndis::sys::NdisEvent;
+use std::cell::{Cell, RefCell};
+
+/// What the switch keeps with a list: one destination is all that a benchmark needs.
+#[derive(Default)]
+pub struct Context {
+    pub destinations: u32,
+    pub last: u64,
+}
+
+/// A network adapter that the switch enumerates.
+#[derive(Clone, Copy)]
+pub struct Station {
+    pub port: u32,
+    pub mac: [u8; 6],
+}
+
+#[derive(Default)]
+struct Stack {
+    characteristics: Option<FilterDriverCharacteristics>,
+    driver_context: usize,
+    module: usize,
+    nics: Vec<NicParameters>,
+}
+
+thread_local! {
+    static STACK: RefCell<Stack> = RefCell::default();
+    static SENT: Cell<*mut NetBufferList> = const { Cell::new(core::ptr::null_mut()) };
+}
+
+/// The driver, attached and running.
+pub struct NullSwitch {
+    send: raw::FilterSend,
+    send_complete: raw::FilterSendComplete,
+    status: raw::FilterStatus,
+    module: Handle,
+}
+
+pub const EXTERNAL_PORT: u32 = 1;
+
+impl NullSwitch {
+    /// Loads the driver into a switch with `members` adapters of 10 Gbit/s and these stations.
+    pub fn start(members: u16, stations: &[Station]) -> Self {
+        let mut nics: Vec<_> = (0..=members).map(|index| nic(EXTERNAL_PORT, index, nic_type::EXTERNAL, [0; 6])).collect();
+        nics.extend(stations.iter().map(|station| nic(station.port, 0, nic_type::SYNTHETIC, station.mac)));
+        STACK.with_borrow_mut(|stack| stack.nics = nics);
+        let mut object = [0u64; 42];
+        let path: Vec<u16> = r"\Registry\Machine\System\Services\lbfoext".encode_utf16().collect();
+        let path = UnicodeString::of(&path);
+        // SAFETY: a driver object of 336 bytes and a counted string.
+        let status = unsafe { lbfoext::entry::driver_entry(object.as_mut_ptr().cast(), &path) };
+        assert_eq!(status, 0, "DriverEntry");
+        let (characteristics, driver_context) =
+            STACK.with_borrow(|stack| (stack.characteristics.expect("registered"), stack.driver_context));
+        let mut parameters = FilterAttachParameters { filter_module_guid_name: &path, ..FilterAttachParameters::ZERO };
+        let (attach, restart) = (characteristics.attach.expect("attach"), characteristics.restart.expect("restart"));
+        // SAFETY: as NDIS calls them, in this order.
+        let attached = unsafe { attach(0x2000 as Handle, driver_context as Handle, &mut parameters) };
+        assert_eq!(attached, 0, "FilterAttach");
+        let module = STACK.with_borrow(|stack| stack.module) as Handle;
+        // SAFETY: as above.
+        assert_eq!(unsafe { restart(module, core::ptr::null_mut()) }, 0, "FilterRestart");
+        Self {
+            send: characteristics.send.expect("send"),
+            send_complete: characteristics.send_complete.expect("send complete"),
+            status: characteristics.status.expect("status"),
+            module,
+        }
+    }
+
+    /// A chain through the driver: down and, completed at once, back up.
+    pub fn send(&self, chain: *mut NetBufferList, flags: u32) {
+        // SAFETY: the chain is the driver's until it has been completed, which is before this returns.
+        unsafe { (self.send)(self.module, chain, 0, flags) };
+    }
+
+    /// Completes what the driver has sent, one call for each send call.
+    pub fn complete(&self, chain: *mut NetBufferList) {
+        // SAFETY: a chain that the driver sent.
+        unsafe { (self.send_complete)(self.module, chain, 4) };
+    }
+
+    /// The chain of the last send call.
+    pub fn last_sent(&self) -> *mut NetBufferList {
+        SENT.get()
+    }
+
+    /// A member says that its link is up or down.
+    pub fn link(&self, member: u16, up: bool) {
+        let mut state = link_state(up);
+        let mut inner = StatusIndication {
+            header: ObjectHeader::new(object_type::STATUS_INDICATION, 1, 112),
+            status_code: raw::LINK_STATE,
+            status_buffer: (&raw mut state).cast(),
+            status_buffer_size: 40,
+            ..StatusIndication::ZERO
+        };
+        let mut envelope = raw::SwitchNicStatusIndication {
+            header: ObjectHeader::new(object_type::DEFAULT, 1, 32),
+            source_port_id: EXTERNAL_PORT,
+            source_nic_index: member,
+            status_indication: &mut inner,
+            ..raw::SwitchNicStatusIndication::ZERO
+        };
+        let mut outer = StatusIndication {
+            header: ObjectHeader::new(object_type::STATUS_INDICATION, 1, 112),
+            status_code: raw::SWITCH_NIC_STATUS,
+            status_buffer: (&raw mut envelope).cast(),
+            status_buffer_size: 32,
+            ..StatusIndication::ZERO
+        };
+        // SAFETY: everything lives through the call.
+        unsafe { (self.status)(self.module, &mut outer) };
+    }
+}
+
+fn link_state(up: bool) -> raw::LinkState {
+    raw::LinkState {
+        header: ObjectHeader::new(object_type::DEFAULT, 1, 40),
+        media_connect_state: if up { 1 } else { 2 },
+        xmit_link_speed: 10_000_000_000,
+        rcv_link_speed: 10_000_000_000,
+        ..raw::LinkState::ZERO
+    }
+}
+
+fn nic(port: u32, index: u16, kind: i32, mac: [u8; 6]) -> NicParameters {
+    let mut parameters = NicParameters {
+        header: ObjectHeader::new(object_type::DEFAULT, 2, NicParameters::SIZE_REVISION_2),
+        port_id: port,
+        nic_index: index,
+        nic_type: kind,
+        nic_state: nic_state::CONNECTED,
+        ..NicParameters::ZERO
+    };
+    parameters.current_mac_address[..6].copy_from_slice(&mac);
+    parameters.vm_mac_address[..6].copy_from_slice(&mac);
+    parameters
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn NdisFRegisterFilterDriver(
+    _: *mut c_void,
+    context: Handle,
+    characteristics: *mut FilterDriverCharacteristics,
+    handle: *mut Handle,
+) -> i32 {
+    // SAFETY: the driver passes valid places.
+    unsafe { handle.write(0x3000 as Handle) };
+    STACK.with_borrow_mut(|stack| {
+        // SAFETY: as above.
+        stack.characteristics = Some(unsafe { *characteristics });
+        stack.driver_context = context as usize;
+    });
+    0
+}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn NdisFDeregisterFilterDriver(_: Handle) {}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn NdisFSetAttributes(_: Handle, module: Handle, _: *mut FilterAttributes) -> i32 {
+    STACK.with_borrow_mut(|stack| stack.module = module as usize);
+    0
+}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn NdisFNetPnPEvent(_: Handle, _: *mut NetPnpEventNotification) -> i32 {
+    0
+}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn NdisFGetOptionalSwitchHandlers(
+    _: Handle,
+    context: *mut SwitchContext,
+    handlers: *mut SwitchOptionalHandlers,
+) -> i32 {
+    // SAFETY: the driver passes valid places.
+    unsafe {
+        context.write(0x4000 as Handle);
+        let header = (*handlers).header;
+        handlers.write(SwitchOptionalHandlers {
+            header,
+            allocate_net_buffer_list_forwarding_context: Some(allocate_context),
+            free_net_buffer_list_forwarding_context: Some(free_context),
+            set_net_buffer_list_source: Some(set_source),
+            add_net_buffer_list_destination: Some(add_destination),
+            grow_net_buffer_list_destinations: Some(grow),
+            get_net_buffer_list_destinations: Some(get),
+            update_net_buffer_list_destinations: Some(update),
+            copy_net_buffer_list_info: Some(copy_info),
+            reference_switch_nic: Some(reference_nic),
+            dereference_switch_nic: Some(reference_nic),
+            reference_switch_port: Some(reference_port),
+            dereference_switch_port: Some(reference_port),
+            report_filtered_net_buffer_lists: Some(report),
+            ..SwitchOptionalHandlers::ZERO
+        });
+    }
+    0
+}
+
+unsafe extern "win64" fn add_destination(_: SwitchContext, list: *mut NetBufferList, to: *mut PortDestination) -> i32 {
+    // SAFETY: the lists of a benchmark carry a `Context`.
+    unsafe {
+        let context = (*list).context.cast::<Context>();
+        (*context).last = to.cast::<u64>().read_unaligned();
+        (*context).destinations += 1;
+        (*list).info[info::SWITCH_FORWARDING_DETAIL] -= 1;
+    }
+    0
+}
+unsafe extern "win64" fn allocate_context(_: SwitchContext, _: *mut NetBufferList) -> i32 {
+    raw::RESOURCES
+}
+unsafe extern "win64" fn free_context(_: SwitchContext, _: *mut NetBufferList) {}
+unsafe extern "win64" fn set_source(_: SwitchContext, _: *mut NetBufferList, _: u32, _: u16) -> i32 {
+    0
+}
+unsafe extern "win64" fn grow(
+    _: SwitchContext,
+    _: *mut NetBufferList,
+    _: u32,
+    _: *mut *mut ForwardingDestinationArray,
+) -> i32 {
+    raw::RESOURCES
+}
+unsafe extern "win64" fn get(_: SwitchContext, _: *mut NetBufferList, _: *mut *mut ForwardingDestinationArray) {}
+unsafe extern "win64" fn update(
+    _: SwitchContext,
+    _: *mut NetBufferList,
+    _: u32,
+    _: *mut ForwardingDestinationArray,
+) -> i32 {
+    0
+}
+unsafe extern "win64" fn copy_info(_: SwitchContext, _: *mut NetBufferList, _: *mut NetBufferList, _: u32) -> i32 {
+    0
+}
+unsafe extern "win64" fn reference_nic(_: SwitchContext, _: u32, _: u16) -> i32 {
+    0
+}
+unsafe extern "win64" fn reference_port(_: SwitchContext, _: u32) -> i32 {
+    0
+}
+unsafe extern "win64" fn report(
+    _: SwitchContext,
+    _: *const UnicodeString,
+    _: *const UnicodeString,
+    _: u32,
+    _: u32,
+    _: u32,
+    _: *mut NetBufferList,
+    _: *const UnicodeString,
+) {
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn NdisFSendNetBufferLists(_: Handle, lists: *mut NetBufferList, _: u32, _: u32) {
+    SENT.set(lists);
+}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn NdisFSendNetBufferListsComplete(_: Handle, _: *mut NetBufferList, _: u32) {}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn NdisFIndicateReceiveNetBufferLists(_: Handle, _: *mut NetBufferList, _: u32, _: u32, _: u32) {}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn NdisFReturnNetBufferLists(_: Handle, _: *mut NetBufferList, _: u32) {}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn NdisAllocateNetBufferListPool(_: Handle, _: *const NetBufferListPoolParameters) -> Handle {
+    0x5000 as Handle
+}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn NdisFreeNetBufferListPool(_: Handle) {}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn NdisAllocateNetBufferAndNetBufferList(
+    _: Handle,
+    _: u16,
+    _: u16,
+    _: *mut Mdl,
+    _: u32,
+    _: usize,
+) -> *mut NetBufferList {
+    core::ptr::null_mut()
+}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn NdisFreeNetBufferList(_: *mut NetBufferList) {}
+
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn NdisFOidRequest(_: Handle, request: *mut OidRequest) -> i32 {
+    // SAFETY: the driver's request and its buffers are valid for the call.
+    unsafe {
+        let request = &mut *request;
+        match request.oid {
+            oids::SWITCH_PARAMETERS => {
+                let parameters = request.information_buffer.cast::<u8>();
+                parameters.add(offset_of!(SwitchParameters, is_active)).write(1);
+                request.word52 = u32::from(SwitchParameters::SIZE_REVISION_1);
+                raw::SUCCESS
+            }
+            oids::SWITCH_NIC_ARRAY => STACK.with_borrow(|stack| write_array(request, &stack.nics)),
+            oids::SWITCH_NIC_REQUEST => {
+                let envelope = request.information_buffer.cast::<SwitchNicOidRequest>();
+                let inner = &mut *(*envelope).oid_request;
+                inner.information_buffer.cast::<raw::LinkState>().write(link_state(true));
+                inner.word52 = 40;
+                raw::SUCCESS
+            }
+            _ => raw::NOT_SUPPORTED,
+        }
+    }
+}
+
+/// # Safety
+/// The request's buffer has the stated length.
+unsafe fn write_array(request: &mut OidRequest, nics: &[NicParameters]) -> i32 {
+    const FIRST: usize = 24;
+    let size = size_of::<NicParameters>();
+    let needed = FIRST + nics.len() * size;
+    if (request.length as usize) < needed {
+        request.word56 = needed as u32;
+        return raw::INVALID_LENGTH;
+    }
+    // SAFETY: everything written lies below `needed`.
+    unsafe {
+        let base = request.information_buffer.cast::<u8>();
+        base.add(8).cast::<u16>().write_unaligned(FIRST as u16);
+        base.add(12).cast::<u32>().write_unaligned(nics.len() as u32);
+        base.add(16).cast::<u32>().write_unaligned(size as u32);
+        for (number, nic) in nics.iter().enumerate() {
+            base.add(FIRST + number * size).cast::<NicParameters>().write_unaligned(*nic);
+        }
+    }
+    request.word52 = needed as u32;
+    raw::SUCCESS
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn NdisFOidRequestComplete(_: Handle, _: *mut OidRequest, _: i32) {}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn NdisFCancelOidRequest(_: Handle, _: *mut c_void) {}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn NdisAllocateCloneOidRequest(
+    _: Handle,
+    _: *mut OidRequest,
+    _: u32,
+    _: *mut *mut OidRequest,
+) -> i32 {
+    raw::RESOURCES
+}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn NdisFreeCloneOidRequest(_: Handle, _: *mut OidRequest) {}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn NdisFIndicateStatus(_: Handle, _: *mut StatusIndication) {}
+
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn NdisAllocateRWLock(_: Handle) -> Handle {
+    0x6000 as Handle
+}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn NdisFreeRWLock(_: Handle) {}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn NdisAcquireRWLockRead(_: Handle, _: *mut LockStateEx, _: u8) {}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn NdisAcquireRWLockWrite(_: Handle, _: *mut LockStateEx, _: u8) {}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn NdisReleaseRWLock(_: Handle, _: *mut LockStateEx) {}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn NdisAllocateTimerObject(_: Handle, _: *mut TimerCharacteristics, timer: *mut Handle) -> i32 {
+    // SAFETY: the driver passes a valid place.
+    unsafe { timer.write(0x7000 as Handle) };
+    0
+}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn NdisSetTimerObject(_: Handle, _: i64, _: i32, _: *mut c_void) -> u8 {
+    1
+}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn NdisCancelTimerObject(_: Handle) -> u8 {
+    0
+}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn NdisFreeTimerObject(_: Handle) {}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn NdisInitializeEvent(_: *mut NdisEvent) {}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn NdisSetEvent(_: *mut NdisEvent) {}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn NdisWaitEvent(_: *mut NdisEvent, _: u32) -> u8 {
+    1
+}

@@ -1,0 +1,94 @@
+//! House rules that no compiler checks: file lengths, where `unsafe` may stand, words that do not belong, tables that
+//! documents and code share.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Longest file in lines, tests at its end not counted: one file, one walk.
+const LONGEST: usize = 520;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn sources(folder: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder of the repository") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn everything() -> Vec<PathBuf> {
+    ["src", "teaming/src", "tests", "perf"].into_iter().flat_map(sources).collect()
+}
+
+fn text(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Lines of the code proper: up to the unit tests.
+fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.lines().enumerate().take_while(|(_, line)| !line.starts_with("#[cfg(test)]")).map(|(at, line)| (at + 1, line))
+}
+
+#[test]
+fn no_file_is_longer_than_one_walk() {
+    for path in everything() {
+        let lines = code(&text(&path)).count();
+        assert!(lines <= LONGEST, "{} has {lines} lines: cut it by nouns", path.display());
+    }
+}
+
+#[test]
+fn unsafe_stands_in_ndis_and_kernel_and_at_the_entry_only() {
+    for path in ["src", "teaming/src"].into_iter().flat_map(sources) {
+        let relative = path.strip_prefix(root()).expect("inside the repository");
+        let allowed = ["src/ndis", "src/kernel", "src/entry.rs"];
+        if allowed.iter().any(|place| relative.starts_with(place)) {
+            continue;
+        }
+        for (number, line) in code(&text(&path)) {
+            let code = line.split("//").next().unwrap_or_default();
+            let word = code.split(|c: char| !(c.is_alphanumeric() || c == '_')).any(|word| word == "unsafe");
+            assert!(!word, "{}:{number}: move it behind a typed wrapper in src/ndis or src/kernel", relative.display());
+        }
+    }
+}
+
+#[test]
+fn the_core_forbids_unsafe_code_and_knows_no_clock() {
+    assert!(text(&root().join("teaming/src/lib.rs")).contains("#![forbid(unsafe_code)]"));
+    for path in sources("teaming/src") {
+        for (number, line) in code(&text(&path)) {
+            assert!(!line.contains("std::time"), "{}:{number}: time is an argument", path.display());
+        }
+    }
+}
+
+#[test]
+fn every_setting_stands_in_the_readme_with_its_default() {
+    let readme = text(&root().join("README.md"));
+    for setting in teaming::settings::SETTINGS {
+        let row = readme.lines().find(|line| line.starts_with(&format!("| `{}`", setting.name)));
+        let row = row.unwrap_or_else(|| panic!("{} has no row in the README", setting.name));
+        assert!(row.contains(&format!("| {} |", setting.default)), "{row}: the default is {}", setting.default);
+    }
+}
+
+#[test]
+fn every_reason_of_a_drop_stands_in_the_readme() {
+    let readme = text(&root().join("README.md"));
+    for reason in teaming::counters::DROP_REASONS {
+        assert!(readme.contains(reason.sentence()), "the README does not explain {}", reason.name());
+    }
+}

@@ -1,0 +1,61 @@
+//! The verifier: what is checked, and the words in which a broken rule is reported.
+//!
+//! Checks are made where the facts are; they come here to be counted and recorded. The tables say for every rule of a
+//! group whether it is checked, and if not, why.
+
+pub mod flows;
+pub mod mutations;
+mod rules_data;
+mod rules_other;
+
+use crate::world::World;
+
+/// What a broken rule means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Severity {
+    /// The run fails.
+    Error,
+    /// It is reported.
+    Warning,
+    /// Cheaper ways are counted.
+    Cost,
+    /// The switch itself keeps it.
+    Switch,
+    /// Nothing to observe: advice to the author.
+    Note,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Status {
+    Checked,
+    Not(&'static str),
+}
+
+/// One rule of the rule book.
+#[derive(Clone, Copy, Debug)]
+pub struct Rule {
+    pub id: &'static str,
+    pub severity: Severity,
+    pub status: Status,
+}
+
+/// Every rule of the groups that are listed in full.
+pub fn rules() -> impl Iterator<Item = &'static Rule> {
+    rules_data::DATA.iter().chain(rules_other::FLAGS).chain(rules_other::STATE)
+}
+
+/// Counts the check and records what is wrong.
+pub fn rule(world: &World, id: &'static str, holds: bool, text: impl FnOnce() -> String) {
+    world.exercised(id);
+    if !holds {
+        world.violate(id, text());
+    }
+}
+
+/// As `rule`, for what is only reported.
+pub fn advice(world: &World, id: &'static str, holds: bool, text: impl FnOnce() -> String) {
+    world.exercised(id);
+    if !holds {
+        world.warn(id, text());
+    }
+}

@@ -1,0 +1,450 @@
+//! Checks of packets as they cross the border: rules DATA and FLAGS, and STATE where packets show it.
+//!
+//! Called by `ndis::data` with the state in hand; every function looks, records and changes only the account.
+
+use super::{advice, rule};
+use crate::cpu;
+use crate::ndis::packet::{Packet, Place};
+use crate::ndis::{Life, State, calls, data, inside};
+use crate::ports::NicId;
+use crate::world::World;
+use lbfoext::ndis::raw::{NetBufferList, PAUSED, PortDestination, info, receive_flags, send_flags};
+
+/// What NET_BUFFER_LIST.Status holds when the extension gets a list.
+pub const STATUS_SENTINEL: i32 = 0x5A5A_5A5A;
+
+/// May anything be sent now?
+pub fn send_state(world: &World, state: &mut State, module: usize, lists: &[usize]) {
+    let m = &state.modules[module];
+    let (life, entered) = (m.life, m.pause_entered);
+    for id in ["STATE-11", "STATE-12", "STATE-15", "STATE-16", "STATE-30"] {
+        world.exercised(id);
+    }
+    let own = lists.iter().filter(|l| state.packets.at(**l).is_some_and(|p| p.own.is_some())).count();
+    match life {
+        Life::Paused if in_timer() => world.violate("STATE-15", "a timer sends while the module is Paused"),
+        Life::Paused if data::in_send_walk_before(entered) => {
+            world.violate("STATE-30", "a walk that began before the pause sends after it completed");
+        }
+        Life::Paused => world.violate("STATE-12", "NdisFSendNetBufferLists while Paused"),
+        Life::Restarting => world.violate("STATE-16", "NdisFSendNetBufferLists before the restart completed"),
+        Life::Pausing if own > 0 && !data::in_send_walk_before(entered) => {
+            world.violate("STATE-11", "an own packet was sent after FilterPause began");
+        }
+        _ => {}
+    }
+}
+
+fn in_timer() -> bool {
+    crate::thread::current().stack.borrow().contains(&"TimerFunction")
+}
+
+/// FLAGS-14, -16, -17 of any of the four calls.
+pub fn call_flags(world: &World, function: &'static str, flags: u32, known: u32) {
+    rule(world, "FLAGS-17", flags & !known == 0, || format!("{function} with flags {flags:#x}"));
+    let false_dispatch = flags & 1 != 0 && cpu::irql() < cpu::DISPATCH;
+    // On another thread, or later, the flag of the call that brought the packet means nothing.
+    let in_data_handler = calls().iter().any(|c| DATA_HANDLERS.contains(&c.handler));
+    let id = if in_data_handler { "FLAGS-14" } else { "FLAGS-16" };
+    rule(world, id, !false_dispatch, || format!("{function} with DISPATCH_LEVEL at IRQL {}", cpu::irql()));
+}
+
+const DATA_HANDLERS: [&str; 4] = [
+    "FilterSendNetBufferLists",
+    "FilterSendNetBufferListsComplete",
+    "FilterReceiveNetBufferLists",
+    "FilterReturnNetBufferLists",
+];
+
+pub fn send_flags(world: &World, state: &mut State, lists: &[usize], flags: u32) {
+    call_flags(world, "NdisFSendNetBufferLists", flags, data::KNOWN_SEND_FLAGS);
+    let same = state.same_source(lists);
+    let single = flags & send_flags::SWITCH_SINGLE_SOURCE != 0;
+    let foreign: Vec<usize> =
+        lists.iter().copied().filter(|l| state.packets.at(*l).is_some_and(|p| p.own.is_none())).collect();
+    let own_spoils = !same && foreign.len() < lists.len() && state.same_source(&foreign);
+    rule(world, "FLAGS-03", !(single && own_spoils), || {
+        "an own packet of another source port joined a SINGLE_SOURCE list".to_owned()
+    });
+    rule(world, "FLAGS-01", !single || same || own_spoils, || {
+        "SINGLE_SOURCE on lists of several sources".to_owned()
+    });
+    let group = flags & send_flags::SWITCH_DESTINATION_GROUP != 0;
+    destination_group(world, state, lists, group, "FLAGS-07");
+    if same && !single {
+        state.cost("FLAGS-02");
+    }
+    if !group && state.same_single_destination(lists) {
+        state.cost("FLAGS-09");
+    }
+    let all_own = foreign.is_empty() && !lists.is_empty();
+    advice(world, "FLAGS-18", !(all_own && flags & send_flags::CHECK_FOR_LOOPBACK != 0), || {
+        "CHECK_FOR_LOOPBACK on own packets".to_owned()
+    });
+}
+
+fn destination_group(world: &World, state: &mut State, lists: &[usize], group: bool, id: &'static str) {
+    if !group {
+        world.exercised(id);
+        return;
+    }
+    let mut native = false;
+    let mut several = false;
+    let mut first: Option<Vec<(u32, u16, u16)>> = None;
+    let mut differ = false;
+    for list in lists {
+        let Some(packet) = state.packets.at(*list) else { continue };
+        native |= packet.is_native();
+        let all: Vec<_> = packet
+            .context
+            .as_ref()
+            .map(|c| c.committed.iter().map(|d| (d.port_id, d.nic_index, d.bits)).collect())
+            .unwrap_or_default();
+        several |= all.len() > 1;
+        differ |= *first.get_or_insert_with(|| all.clone()) != all;
+    }
+    rule(world, "DATA-59", !native, || "DESTINATION_GROUP on a list with a native packet".to_owned());
+    rule(world, id, native || !differ, || "DESTINATION_GROUP on packets of different destinations".to_owned());
+    if id == "FLAGS-07" {
+        rule(world, "FLAGS-08", !several || differ, || {
+            "DESTINATION_GROUP on packets of several destinations".to_owned()
+        });
+    }
+}
+
+pub fn indicate_flags(world: &World, state: &mut State, lists: &[usize], flags: u32) {
+    let same = state.same_source(lists);
+    let single = flags & receive_flags::SWITCH_SINGLE_SOURCE != 0;
+    rule(world, "FLAGS-05", !single || same, || "SINGLE_SOURCE on lists of several sources".to_owned());
+    if same && !single {
+        state.cost("FLAGS-05");
+    }
+    let group = flags & receive_flags::SWITCH_DESTINATION_GROUP != 0;
+    destination_group(world, state, lists, group, "FLAGS-11");
+    rule(world, "FLAGS-12", flags & receive_flags::RESOURCES == 0, || {
+        "RESOURCES on a receive indication of the switch".to_owned()
+    });
+}
+
+/// A packet leaves through NdisFSend.
+pub fn sent(world: &World, state: &mut State, module: usize, list: usize, position: usize) {
+    state.identify(list);
+    let Some(packet) = state.packets.at(list) else { return };
+    let name = packet.name;
+    if packet.own.is_some() {
+        super::own::sent(world, state, module, list, position);
+    } else {
+        let handle = packet.source_handle() as usize;
+        rule(world, "DATA-18", handle == packet.before.source_handle, || {
+            format!("SourceHandle of packet {name} changed")
+        });
+        info_unchanged(world, packet);
+        let same_bytes = packet.before.bytes.is_empty() || packet.bytes() == packet.before.bytes;
+        advice(world, "DATA-63", same_bytes, || format!("bytes of packet {name} changed on ingress"));
+    }
+    let Some(packet) = state.packets.at(list) else { return };
+    detail_unchanged(world, packet);
+    rule(world, "DATA-77", !packet.mapping_failed, || {
+        format!("packet {name} was sent although its memory could not be mapped")
+    });
+    committed_unchanged(world, packet, false);
+    destinations_chosen(world, packet);
+    single_reading(world, state, list);
+    super::forwarding::sent(world, state, module, list);
+    let Some(packet) = state.packets.at(list) else { return };
+    for bytes in &mut packet.unsafe_bytes {
+        bytes.show(0);
+    }
+    packet.unsafe_bytes.clear();
+}
+
+fn destinations_chosen(world: &World, packet: &mut Packet) {
+    let name = packet.name;
+    let native = packet.is_native();
+    // SAFETY: the packet is in the extension's hands and so uncovered.
+    let subnet = unsafe { (*packet.nbl).info[info::VIRTUAL_SUBNET] } != 0;
+    let own = packet.own.is_some();
+    let Some(context) = packet.context.as_mut() else { return };
+    if native {
+        return;
+    }
+    let written = context.written();
+    rule(world, "DATA-35", written == 0 || context.available() == 0, || {
+        format!("packet {name} has {written} written destinations that were never committed")
+    });
+    let none = context.committed.is_empty() && written == 0;
+    let after_failure = context.commit_failed || context.grow_failed;
+    let id = match (own, subnet, after_failure) {
+        (_, _, true) => "DATA-41",
+        (true, _, _) => "DATA-73",
+        (_, true, _) => "DATA-62",
+        _ => "DATA-33",
+    };
+    rule(world, id, !none, || format!("packet {name} sent without a destination"));
+}
+
+/// DATA-64 for a packet whose guest went on writing.
+fn single_reading(world: &World, state: &mut State, list: usize) {
+    let Some(packet) = state.packets.at(list) else { return };
+    let module = packet.switch;
+    let generation = state.modules[module].topology.generation;
+    let Some(member) = state.uplink(list) else { return };
+    let Some(packet) = state.packets.at(list) else { return };
+    let source = packet.source;
+    if packet.unsafe_bytes.is_empty() {
+        for id in &packet.frames {
+            let bytes = state.frames.all[*id].bytes.clone();
+            state.flows.note(source, &bytes, member, generation);
+        }
+        return;
+    }
+    for bytes in &packet.unsafe_bytes {
+        if let Some(members) = state.flows.members(source, &bytes.versions, generation) {
+            rule(world, "DATA-64", members.contains(&member), || {
+                format!("the guest showed two flows, of members {members:?}; the packet went to {member}")
+            });
+        }
+    }
+}
+
+/// A packet leaves through NdisFSendComplete.
+pub fn completed(world: &World, state: &mut State, module: usize, list: usize) {
+    let life = state.life(module);
+    let Some(packet) = state.packets.at(list) else { return };
+    let name = packet.name;
+    rule(world, "DATA-70", packet.children_out == 0, || {
+        format!("packet {name} completed while {} lists made from it are out", packet.children_out)
+    });
+    restored(world, packet);
+    if packet.place != Place::Ingress {
+        return;
+    }
+    // SAFETY: the packet is in the extension's hands and so uncovered.
+    let status = unsafe { (*packet.nbl).status };
+    advice(world, "DATA-09", status != STATUS_SENTINEL, || format!("packet {name} completed without a status"));
+    let not_running = packet.given_while_paused || life != Life::Running;
+    let all_carried = !packet.frames.is_empty() && packet.frames.iter().all(|f| packet.carried.contains(f));
+    let some_carried = !packet.carried.is_empty();
+    if not_running && !packet.reported && !all_carried {
+        rule(world, "STATE-12", status == PAUSED, || {
+            format!("packet {name} completed with {status:#x} while the module was not Running")
+        });
+    } else if packet.is_native() {
+        rule(world, "DATA-58", !packet.reported || packet.fault, || format!("native packet {name} was dropped"));
+        rule(world, "DATA-61", packet.reported, || format!("native packet {name} was completed, not passed on"));
+    } else if packet.before.buffers.len() > 1 && some_carried {
+        rule(world, "DATA-15", all_carried || packet.reported, || {
+            format!("only some NET_BUFFERs of packet {name} were forwarded")
+        });
+    } else {
+        let fine = packet.reported || all_carried;
+        rule(world, "DATA-78", fine, || format!("packet {name} was dropped without a report"));
+    }
+    super::forwarding::dropped(world, state, module, list);
+    state.account_for_drop(list, status);
+}
+
+/// Whatever was done to a foreign list on its way is undone.
+fn restored(world: &World, packet: &mut Packet) {
+    let name = packet.name;
+    let now = packet.buffers_now();
+    let before = &packet.before.buffers;
+    let same_buffers = now.iter().map(|b| b.nb).eq(before.iter().map(|b| b.nb));
+    rule(world, "DATA-06", same_buffers, || format!("NET_BUFFERs of packet {name} are not those it came with"));
+    if same_buffers {
+        rule(world, "DATA-07", now == *before, || format!("data of packet {name} starts or ends elsewhere"));
+    }
+    // SAFETY: the packet is in the extension's hands and so uncovered.
+    let (context, handle) = unsafe { ((*packet.nbl).context as usize, (*packet.nbl).source_handle as usize) };
+    rule(world, "DATA-22", context == packet.before.context, || {
+        format!("packet {name} carries another NET_BUFFER_LIST_CONTEXT than it came with")
+    });
+    rule(world, "DATA-18", handle == packet.before.source_handle, || {
+        format!("SourceHandle of packet {name} changed")
+    });
+    info_unchanged(world, packet);
+    detail_unchanged(world, packet);
+    committed_unchanged(world, packet, false);
+}
+
+/// Out-of-band data is in the format of the packet's source; this extension has no reason to write it.
+fn info_unchanged(world: &World, packet: &Packet) {
+    // SAFETY: the packet is in the extension's hands and so uncovered.
+    let now = unsafe { &(*packet.nbl).info };
+    let skip = [info::SWITCH_FORWARDING_DETAIL, info::SWITCH_FORWARDING_RESERVED, info::IEEE_8021Q];
+    let changed = (0..now.len()).find(|i| !skip.contains(i) && now[*i] != packet.before.info[*i]);
+    rule(world, "DATA-32", changed.is_none(), || {
+        format!("out-of-band slot {} of packet {} changed", changed.unwrap_or(0), packet.name)
+    });
+}
+
+fn detail_unchanged(world: &World, packet: &Packet) {
+    if packet.context.is_none() {
+        return;
+    }
+    // SAFETY: the packet is in the extension's hands and so uncovered.
+    let now = unsafe { (*packet.nbl).info[info::SWITCH_FORWARDING_DETAIL] };
+    let writable = if packet.own.is_some() { crate::ndis::packet::SAFE } else { 0 };
+    let differs = (now ^ packet.detail()) & !writable;
+    rule(world, "DATA-25", differs == 0, || {
+        format!("bits {differs:#x} of the forwarding detail of packet {} were written", packet.name)
+    });
+}
+
+/// DATA-24, -35, -42, -83, -84: the array against the truth.
+pub fn committed_unchanged(world: &World, packet: &mut Packet, egress: bool) {
+    let name = packet.name;
+    let Some(context) = packet.context.as_mut() else { return };
+    let intact = !context.dead_array_touched();
+    rule(world, "DATA-24", intact, || format!("packet {name}: a destination array that is gone was written"));
+    rule(world, "DATA-35", context.header_is_intact(), || {
+        format!("packet {name}: the header of the destination array was written")
+    });
+    let now = context.committed_in_memory();
+    for (was, is) in context.committed.clone().iter().zip(now) {
+        let (x, y) = (PortDestination::IS_EXCLUDED & was.bits, PortDestination::IS_EXCLUDED & is.bits);
+        rule(world, "DATA-84", !(x != 0 && y == 0), || format!("packet {name}: an exclusion was taken back"));
+        if egress {
+            rule(world, "DATA-83", !(x == 0 && y != 0), || {
+                format!("packet {name}: port {} was excluded without an update", was.port_id)
+            });
+        }
+        let same = (was.port_id, was.nic_index, was.bits | 1) == (is.port_id, is.nic_index, is.bits | 1)
+            && (egress || x == y || x != 0);
+        rule(world, "DATA-42", same, || format!("packet {name}: a committed destination was changed"));
+    }
+    context.repair();
+}
+
+/// A packet leaves through NdisFIndicateReceive. False if it does not belong there.
+pub fn indicated(world: &World, state: &mut State, module: usize, list: usize) -> bool {
+    let life = state.life(module);
+    let Some(packet) = state.packets.at(list) else { return false };
+    let name = packet.name;
+    world.exercised("DATA-71");
+    world.exercised("DATA-72");
+    world.exercised("STATE-13");
+    if packet.place == Place::Idle {
+        super::own::indicated(world, state, life, list);
+        return false;
+    }
+    let same_bytes = packet.before.bytes.is_empty() || packet.bytes() == packet.before.bytes;
+    rule(world, "DATA-63", same_bytes, || format!("bytes of packet {name} changed on egress"));
+    detail_unchanged(world, packet);
+    committed_unchanged(world, packet, true);
+    let excluded: Vec<u32> = packet
+        .context
+        .iter()
+        .flat_map(|c| &c.committed)
+        .filter(|d| d.bits & PortDestination::IS_EXCLUDED != 0)
+        .map(|d| d.port_id)
+        .collect();
+    for port in &excluded {
+        rule(world, "DATA-83", packet.reported_ports.contains(port), || {
+            format!("packet {name}: port {port} was excluded without a report")
+        });
+    }
+    let count = packet.context.as_ref().map_or(0, |c| c.committed.len());
+    advice(world, "DATA-85", excluded.len() < count || count == 0, || {
+        format!("packet {name} indicated with every destination excluded")
+    });
+    true
+}
+
+/// A packet leaves through NdisFReturn. False if it does not belong there.
+pub fn returned(world: &World, state: &mut State, module: usize, list: usize) -> bool {
+    let life = state.life(module);
+    let Some(packet) = state.packets.at(list) else { return false };
+    let name = packet.name;
+    rule(world, "DATA-04", packet.place != Place::Idle, || {
+        "NdisFReturnNetBufferLists with a list of the extension's own".to_owned()
+    });
+    if packet.place == Place::Idle {
+        return false;
+    }
+    if packet.place == Place::Egress {
+        let served = packet.reported || life != Life::Running;
+        rule(world, "DATA-78", served, || format!("packet {name} was dropped on egress without a report"));
+        let same_bytes = packet.before.bytes.is_empty() || packet.bytes() == packet.before.bytes;
+        rule(world, "DATA-63", same_bytes, || format!("bytes of packet {name} changed on egress"));
+        if !packet.reported {
+            for id in packet.frames.clone() {
+                state.frames.fate(id, crate::frames::Fate::Paused);
+            }
+        }
+    }
+    let Some(packet) = state.packets.at(list) else { return false };
+    if packet.own.is_none() {
+        restored(world, packet);
+    }
+    true
+}
+
+impl State {
+    /// The member a packet was committed to, if it goes to exactly one.
+    pub fn uplink(&mut self, list: usize) -> Option<u16> {
+        let packet = self.packets.at(list)?;
+        let topology = &self.modules[packet.switch].topology;
+        let mut all = packet.context.as_ref()?.committed.iter().filter(|d| topology.is_external(d.port_id));
+        let first = all.next()?;
+        all.next().is_none().then_some(first.nic_index)
+    }
+
+    /// Finds which frames an own list of the extension carries.
+    pub fn identify(&mut self, list: usize) {
+        let Some(packet) = self.packets.at(list) else { return };
+        if packet.own.is_none() || !packet.frames.is_empty() {
+            return;
+        }
+        // SAFETY: the packet is in the extension's hands and so uncovered.
+        let parent = unsafe { (*packet.nbl).parent };
+        let firsts: Vec<usize> = packet
+            .buffers_now()
+            .iter()
+            // SAFETY: the extension gives readable buffers.
+            .map(|b| unsafe { crate::nbl::segments(b.nb) }.first().map_or(0, |s| s.0 as usize))
+            .collect();
+        let bytes = packet.bytes();
+        let Some(parent) = self.packets.get(parent) else { return };
+        let texts: Vec<_> = parent.frames.iter().map(|f| self.frames.all[*f].bytes.clone()).collect();
+        let mut found = Vec::new();
+        for (first, bytes) in firsts.iter().zip(&bytes) {
+            let by_memory = parent.first_bytes.iter().position(|a| a == first);
+            let by_content = || texts.iter().position(|t| t[..] == bytes[..]);
+            if let Some(at) = by_memory.or_else(by_content) {
+                found.push(parent.frames[at]);
+            }
+        }
+        if let Some(packet) = self.packets.at(list) {
+            packet.frames = found;
+        }
+    }
+
+    /// The state of a NIC as a source or destination of own packets.
+    pub fn is_connected(&self, module: usize, id: NicId) -> bool {
+        self.modules[module].topology.nic(id).is_some_and(|n| n.state == crate::ports::NicState::Connected)
+    }
+}
+
+/// Lists of the chain, for reports; stops at what is no list.
+pub fn chain(state: &mut State, first: *mut NetBufferList) -> Vec<usize> {
+    let decoy = state.decoy();
+    let mut lists = Vec::new();
+    let mut next = first;
+    while !next.is_null() && next != decoy && lists.len() < 100_000 {
+        let Some(packet) = state.packets.get(next) else { break };
+        if packet.cover.is_laid() {
+            lists.push(next as usize);
+            break;
+        }
+        lists.push(next as usize);
+        // SAFETY: uncovered.
+        next = unsafe { (*next).next };
+    }
+    lists
+}
+
+/// The send call of this thread belongs to a walk.
+pub fn in_walk() -> bool {
+    inside("FilterSendNetBufferLists").is_some()
+}

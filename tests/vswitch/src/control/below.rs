@@ -1,0 +1,458 @@
+//! The miniport edge for requests: it answers clones as planned and own requests by the truth, at once, later, or inside
+//! the call that brought them.
+
+use super::{Above, Own, REQUEST_SIZE, payload, results};
+use crate::check::rule;
+use crate::control::bytes_at;
+use crate::cpu;
+use crate::memory::Kind;
+use crate::ndis::{Life, State, after_this_call, call, calls, inside, with};
+use crate::ports::{NicId, NicState};
+use crate::slots::ANY;
+use crate::world::{self, World};
+use lbfoext::ndis::raw::{
+    ADAPTER_NOT_FOUND, FAILURE, Handle, INVALID_LENGTH, INVALID_PARAMETER, LinkState, NOT_SUPPORTED, ObjectHeader,
+    OidRequest, PENDING, REQUEST_ABORTED, RESOURCES, SUCCESS, SwitchNicOidRequest, object_type, oids, request_type,
+};
+
+/// When a request completes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Completion {
+    /// The status is returned.
+    AtOnce,
+    /// PENDING is returned, the completion comes later.
+    Later,
+    /// PENDING is returned, the completion came before.
+    InsideTheCall,
+}
+
+/// How the miniport edge ends a request from above.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    pub status: i32,
+    /// `None`: as the seed says.
+    pub completion: Option<Completion>,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self { status: SUCCESS, completion: None }
+    }
+}
+
+/// What becomes true when the miniport edge completes a request with success.
+pub type Effect = Option<Box<dyn FnOnce(&World, &mut State) + Send>>;
+
+/// A request came down.
+pub fn arrived(filter: Handle, request: *mut OidRequest) -> i32 {
+    let taken = with(|world, state| state.take_request(world, filter, request));
+    let (module, completion) = match taken {
+        Ok(taken) => taken,
+        Err(status) => return status,
+    };
+    before_answer(module, request);
+    match completion {
+        Completion::AtOnce => {
+            let (status, told) = with(|world, state| state.answer(world, module, request));
+            after_this_call(move || with(|_, state| told.apply(state)));
+            status
+        }
+        Completion::InsideTheCall => {
+            complete(module, request as usize);
+            PENDING
+        }
+        Completion::Later => {
+            let key = request as usize;
+            with(|world, state| {
+                let delay = 1 + world.random(state.style.delay.max(1));
+                world.at(world.now() + delay, "request completion", move || complete(module, key));
+            });
+            PENDING
+        }
+    }
+}
+
+/// Other requests of the switch that arrive while the extension takes its picture of it.
+fn before_answer(module: usize, request: *mut OidRequest) {
+    // SAFETY: the request is out and so alive.
+    if unsafe { (*request).oid } != oids::SWITCH_NIC_ARRAY || cpu::irql() != cpu::PASSIVE {
+        return;
+    }
+    let Some(step) = with(|_, state| state.modules[module].meanwhile.pop_front()) else { return };
+    step();
+}
+
+/// Completes a request through FilterOidRequestComplete.
+fn complete(module: usize, key: usize) {
+    let request = key as *mut OidRequest;
+    let (status, told, handler, context) = with(|world, state| {
+        let (status, told) = state.answer(world, module, request);
+        let handler = state.driver.characteristics.and_then(|c| c.oid_request_complete);
+        (status, told, handler, state.modules[module].context as Handle)
+    });
+    if let Some(handler) = handler {
+        call("FilterOidRequestComplete", module, || {
+            // SAFETY: the driver registered this handler and sent this request.
+            unsafe { handler(context, request, status) };
+        });
+    }
+    with(|_, state| told.apply(state));
+    cpu::wake(ANY);
+}
+
+/// What the extension learned from an answer about a member's link.
+#[derive(Clone, Copy)]
+pub struct Told {
+    module: usize,
+    nic: NicId,
+    down: Option<bool>,
+    order: u64,
+}
+
+impl Told {
+    const NOTHING: Self = Self { module: 0, nic: NicId::NOWHERE, down: None, order: 0 };
+
+    /// The extension has had its chance to act on it.
+    fn apply(self, state: &mut State) {
+        if self.down != Some(true) {
+            return;
+        }
+        if let Some(nic) = state.modules[self.module].topology.nic_mut(self.nic)
+            && nic.told <= self.order
+        {
+            nic.known_down = true;
+            state.modules[self.module].topology.changed();
+        }
+    }
+}
+
+impl State {
+    /// Whose request this is and when it will complete; or the status that refuses it.
+    fn take_request(
+        &mut self,
+        world: &World,
+        filter: Handle,
+        request: *mut OidRequest,
+    ) -> Result<(usize, Completion), i32> {
+        let Some(module) = self.caller(world, filter, "NdisFOidRequest") else { return Err(INVALID_PARAMETER) };
+        let life = self.life(module);
+        rule(world, "OID-23", !matches!(life, Life::Detached | Life::Attaching), || {
+            format!("NdisFOidRequest in state {life:?}")
+        });
+        let key = request as usize;
+        let original = self.control.above.contains_key(&key);
+        rule(world, "OID-02", !original, || "a request from above was passed down itself".to_owned());
+        if original {
+            return Err(FAILURE);
+        }
+        self.tick();
+        let planned = if self.control.clones.contains_key(&key) {
+            self.take_clone(world, key)
+        } else {
+            self.take_own(world, module, key)?
+        };
+        let drawn = if world.chance(self.style.pending, 100) {
+            if world.chance(self.style.inside, 100) { Completion::InsideTheCall } else { Completion::Later }
+        } else {
+            Completion::AtOnce
+        };
+        Ok((module, planned.unwrap_or(drawn)))
+    }
+
+    fn take_clone(&mut self, world: &World, key: usize) -> Option<Completion> {
+        let clone = self.control.clones.get_mut(&key)?;
+        clone.out = true;
+        let (module, original) = (clone.module, clone.original);
+        let above = self.control.above.get_mut(&original)?;
+        above.reached_below = true;
+        // SAFETY: both requests are alive; the clone was just sent.
+        let (now, before) = unsafe { (*(key as *const OidRequest), *(original as *const OidRequest)) };
+        let same = now.request_type == before.request_type
+            && now.oid == before.oid
+            && now.length == before.length
+            && now.information_buffer == before.information_buffer
+            && now.request_id == before.request_id
+            && now.request_handle == before.request_handle
+            && now.port_number == before.port_number
+            && now.timeout == before.timeout;
+        rule(world, "OID-14", same, || format!("the clone of request {:#x} says something else", before.oid));
+        let reserved = now.ndis_reserved == [0xDB; 128] && now.miniport_reserved == [0xDB; 16];
+        rule(world, "OID-10", reserved, || "reserved members of a clone were written".to_owned());
+        let completion = above.plan.completion;
+        if above.oid == oids::SWITCH_NIC_REQUEST {
+            let began = above.began;
+            let within = inside("FilterOidRequest").is_some_and(|call| call.began >= began);
+            rule(world, "OID-49", within, || "a request to a NIC went down outside FilterOidRequest".to_owned());
+        }
+        if above.oid == oids::SWITCH_NIC_DISCONNECT
+            && let Some(id) = payload::nic_id(&above.payload_before)
+            && let Some(nic) = self.modules[module].topology.nic_mut(id)
+        {
+            nic.disconnect_passed = true;
+        }
+        completion
+    }
+
+    fn take_own(&mut self, world: &World, module: usize, key: usize) -> Result<Option<Completion>, i32> {
+        // SAFETY: the extension passes a request of its own.
+        let r = unsafe { *(key as *const OidRequest) };
+        let header = r.header.object_type == object_type::OID_REQUEST
+            && r.header.revision >= 1
+            && r.header.size >= OidRequest::SIZE_REVISION_1;
+        rule(world, "OID-24", header, || format!("own request {:#x} without a valid header", r.oid));
+        if !header {
+            return Err(INVALID_PARAMETER);
+        }
+        let kind = match r.oid {
+            oids::SWITCH_PARAMETERS | oids::SWITCH_PORT_ARRAY | oids::SWITCH_NIC_ARRAY => {
+                Some(request_type::QUERY_INFORMATION)
+            }
+            oids::SWITCH_NIC_REQUEST | oids::SWITCH_PORT_PROPERTY_ENUM | oids::SWITCH_PROPERTY_ENUM => {
+                Some(request_type::METHOD)
+            }
+            _ => None,
+        };
+        let of_switch = (0x0001_0260..=0x0001_029F).contains(&r.oid);
+        rule(world, "OID-28", kind.is_some() || !of_switch, || format!("own request {:#x} is the switch's", r.oid));
+        rule(world, "OID-29", kind.is_none_or(|k| k == r.request_type), || {
+            format!("own request {:#x} of type {}", r.oid, r.request_type)
+        });
+        let early = matches!(r.oid, oids::SWITCH_PORT_ARRAY | oids::SWITCH_NIC_ARRAY)
+            && !self.modules[module].told_active;
+        rule(world, "OID-30", !early, || "an array was asked for before the switch is known to be active".to_owned());
+        self.control.own.insert(key, Own { module, oid: r.oid });
+        world.track(Kind::Other("own OID request"), key, 0, "own OID request that is out");
+        if r.oid == oids::SWITCH_NIC_REQUEST {
+            self.take_envelope(world, module, &r)?;
+        }
+        Ok(None)
+    }
+
+    /// Rules of an own request to a physical adapter.
+    fn take_envelope(&mut self, world: &World, module: usize, r: &OidRequest) -> Result<(), i32> {
+        let lengths = r.length as usize == size_of::<SwitchNicOidRequest>() && r.word52 == r.length;
+        let shape = r.request_type == request_type::METHOD && lengths && !r.information_buffer.is_null();
+        rule(world, "OID-38", shape, || format!("own request to a NIC: type {}, length {}", r.request_type, r.length));
+        if !shape {
+            return Err(INVALID_PARAMETER);
+        }
+        // SAFETY: checked above: the buffer has the structure's size.
+        let e = unsafe { *r.information_buffer.cast::<SwitchNicOidRequest>() };
+        let header = (e.header.object_type, e.header.revision, e.header.size) == (object_type::DEFAULT, 1, 32);
+        rule(world, "OID-38", header, || "NDIS_SWITCH_NIC_OID_REQUEST without a valid header".to_owned());
+        rule(world, "OID-39", e.flags == 0, || format!("flags {:#x} in an own envelope", e.flags));
+        let from = NicId::new(e.source_port_id, e.source_nic_index);
+        rule(world, "OID-42", from == NicId::NOWHERE, || format!("own request from {from}"));
+        let to = NicId::new(e.destination_port_id, e.destination_nic_index);
+        let topology = &mut self.modules[module].topology;
+        let member = topology.is_external(to.port) && to.index != 0;
+        rule(world, "OID-57", member, || format!("own request to {to}, which is no physical adapter"));
+        let nic = topology.nic_mut(to);
+        rule(world, "OID-45", nic.as_ref().is_some_and(|n| n.references > 0), || {
+            format!("own request to {to} without a reference")
+        });
+        if let Some(nic) = nic {
+            nic.requests += 1;
+        }
+        Ok(())
+    }
+
+    /// Ends a request: results are written, effects come true.
+    fn answer(&mut self, world: &World, module: usize, request: *mut OidRequest) -> (i32, Told) {
+        let key = request as usize;
+        if let Some(clone) = self.control.clones.get_mut(&key) {
+            clone.out = false;
+            let (original, cancelled) = (clone.original, clone.cancelled);
+            return (self.answer_clone(world, key, original, cancelled), Told::NOTHING);
+        }
+        let Some(own) = self.control.own.remove(&key) else { return (FAILURE, Told::NOTHING) };
+        world.untrack(Kind::Other("own OID request"), key);
+        // SAFETY: the request is out and so alive.
+        let r = unsafe { &mut *request };
+        match own.oid {
+            oids::SWITCH_NIC_REQUEST => self.answer_envelope(world, module, r),
+            oids::SWITCH_PARAMETERS | oids::SWITCH_PORT_ARRAY | oids::SWITCH_NIC_ARRAY => {
+                (self.answer_query(world, module, r), Told::NOTHING)
+            }
+            _ => (NOT_SUPPORTED, Told::NOTHING),
+        }
+    }
+
+    fn answer_clone(&mut self, world: &World, key: usize, original: usize, cancelled: bool) -> i32 {
+        let Some(above) = self.control.above.get_mut(&original) else { return FAILURE };
+        let status = if cancelled && above.effect.is_none() { REQUEST_ABORTED } else { above.plan.status };
+        // SAFETY: the clone is out and so alive.
+        let r = unsafe { &mut *(key as *mut OidRequest) };
+        let mut word = || 1 + u32::try_from(world.random(1000)).unwrap_or(0);
+        r.word52 = word();
+        if r.request_type == request_type::METHOD {
+            r.method_bytes_written = word();
+            r.method_bytes_read = word();
+            r.method_bytes_needed = word();
+        } else {
+            r.word56 = word();
+        }
+        r.supported_revision = 1 + (word() % 7) as u8;
+        above.results = results(r);
+        above.below_status = Some(status);
+        unchanged_payload(world, above);
+        let effect = if status == SUCCESS { above.effect.take() } else { None };
+        if let Some(effect) = effect {
+            effect(world, self);
+        }
+        world.log(|| format!("below ends a request with {status:#x}"));
+        status
+    }
+
+    /// The switch's configuration.
+    fn answer_query(&mut self, world: &World, module: usize, r: &mut OidRequest) -> i32 {
+        let site = match r.oid {
+            oids::SWITCH_PARAMETERS => "OID_SWITCH_PARAMETERS",
+            oids::SWITCH_PORT_ARRAY => "OID_SWITCH_PORT_ARRAY",
+            _ => "OID_SWITCH_NIC_ARRAY",
+        };
+        if world.fails(site) || crate::check::mutations::query_fails() {
+            self.modules[module].failed_queries += 1;
+            return RESOURCES;
+        }
+        let length = r.length as usize;
+        if length < 4 {
+            return INVALID_LENGTH;
+        }
+        // SAFETY: the extension's buffer has `length` bytes.
+        let header = unsafe { r.information_buffer.cast::<ObjectHeader>().read_unaligned() };
+        rule(world, "OID-31", header.object_type == object_type::DEFAULT && header.revision >= 1, || {
+            format!("{site} into a buffer without a header")
+        });
+        if header.object_type != object_type::DEFAULT {
+            return INVALID_PARAMETER;
+        }
+        let reply = self.configuration(world, module, r.oid);
+        if reply.len() > length {
+            r.word52 = 0;
+            r.word56 = u32::try_from(reply.len()).unwrap_or(u32::MAX);
+            if let Some(grow) = self.modules[module].growth.pop_front() {
+                grow(world, self);
+            }
+            return INVALID_LENGTH;
+        }
+        // SAFETY: the buffer has at least the reply's length.
+        unsafe { std::ptr::copy_nonoverlapping(reply.as_ptr(), r.information_buffer.cast::<u8>(), reply.len()) };
+        r.word52 = u32::try_from(reply.len()).unwrap_or(u32::MAX);
+        r.word56 = 0;
+        if r.oid == oids::SWITCH_NIC_ARRAY {
+            self.enumerated(module);
+        }
+        SUCCESS
+    }
+
+    fn configuration(&mut self, world: &World, module: usize, oid: u32) -> Vec<u8> {
+        let gap = usize::try_from(world.random(4)).unwrap_or(0) * 8;
+        let m = &mut self.modules[module];
+        match oid {
+            oids::SWITCH_PARAMETERS => {
+                m.told_active = m.is_active;
+                payload::switch(m.topology.ports.len(), m.is_active)
+            }
+            oids::SWITCH_PORT_ARRAY => {
+                let ports: Vec<_> = m.topology.ports.values().map(|p| payload::bytes_of(&payload::port(p))).collect();
+                payload::array(&ports, gap)
+            }
+            _ => {
+                let revision = 1 + u8::try_from(world.random(3)).unwrap_or(0);
+                let nics: Vec<_> = m.topology.nics().map(|n| payload::nic(n, revision)).collect();
+                payload::array(&nics, gap)
+            }
+        }
+    }
+
+    /// The extension has read the array: it knows the NICs in it. Several reads in one call are one enumeration.
+    fn enumerated(&mut self, module: usize) {
+        let began = calls().first().map_or(0, |call| call.began);
+        let m = &mut self.modules[module];
+        if m.last_enumeration != began {
+            m.enumerations += 1;
+            m.last_enumeration = began;
+        }
+        for nic in m.topology.nics_mut().filter(|n| n.state == NicState::Connected && !n.usable) {
+            nic.usable = true;
+            nic.from_array = true;
+        }
+        m.topology.changed();
+    }
+
+    /// A physical adapter answers.
+    fn answer_envelope(&mut self, world: &World, module: usize, r: &mut OidRequest) -> (i32, Told) {
+        // SAFETY: checked when the request came down; the extension keeps it until it completes.
+        let e = unsafe { *r.information_buffer.cast::<SwitchNicOidRequest>() };
+        let to = NicId::new(e.destination_port_id, e.destination_nic_index);
+        let order = self.tick();
+        if let Some(nic) = self.modules[module].topology.nic_mut(to) {
+            nic.requests = nic.requests.saturating_sub(1);
+        }
+        r.method_bytes_read = r.length;
+        if world.fails("OID_SWITCH_NIC_REQUEST") || e.oid_request.is_null() {
+            return (FAILURE, Told::NOTHING);
+        }
+        let Some(adapter) = self.modules[module].outside.adapters.get(&to.index) else {
+            return (ADAPTER_NOT_FOUND, Told::NOTHING);
+        };
+        let up = adapter.link_up;
+        let speed = adapter.bits_per_second;
+        // SAFETY: the inner request lives as long as the outer one.
+        let inner = unsafe { &mut *e.oid_request };
+        let header = inner.header.object_type == object_type::OID_REQUEST && inner.header.size >= 236;
+        rule(world, "OID-24", header, || "inner request without a valid header".to_owned());
+        if inner.oid != oids::GEN_LINK_STATE || inner.request_type != request_type::QUERY_INFORMATION {
+            return (NOT_SUPPORTED, Told::NOTHING);
+        }
+        if (inner.length as usize) < size_of::<LinkState>() || inner.information_buffer.is_null() {
+            inner.word56 = 40;
+            return (INVALID_LENGTH, Told::NOTHING);
+        }
+        // SAFETY: the buffer was found large enough.
+        unsafe { inner.information_buffer.cast::<LinkState>().write_unaligned(link_state(up, speed)) };
+        inner.word52 = 40;
+        world.log(|| format!("adapter {} says link {up}", to.index));
+        let m = &mut self.modules[module];
+        let mut changed = false;
+        if let Some(nic) = m.topology.nic_mut(to) {
+            nic.told = order;
+            changed = up && nic.known_down;
+            if up {
+                nic.known_down = false;
+            }
+        }
+        if changed {
+            m.topology.changed();
+            self.flows.a_member_came_up();
+        }
+        (SUCCESS, Told { module, nic: to, down: Some(!up), order })
+    }
+}
+
+/// NDIS_LINK_STATE of an adapter.
+pub fn link_state(up: bool, speed: u64) -> LinkState {
+    let mut state = LinkState::ZERO;
+    state.header = ObjectHeader::new(object_type::DEFAULT, 1, 40);
+    state.media_connect_state =
+        if up { LinkState::MEDIA_CONNECT_STATE_CONNECTED } else { LinkState::MEDIA_CONNECT_STATE_DISCONNECTED };
+    state.media_duplex_state = 2;
+    state.xmit_link_speed = if up { speed } else { LinkState::SPEED_UNKNOWN };
+    state.rcv_link_speed = state.xmit_link_speed;
+    state
+}
+
+fn unchanged_payload(world: &World, above: &Above) {
+    let now = bytes_at(above.buffer, above.length);
+    rule(world, "OID-01", now == above.payload_before, || format!("the payload of request {:#x} was edited", above.oid));
+}
+
+const _: () = assert!(REQUEST_SIZE == 248);
+
+/// Lets the calling thread's world forget own requests that never completed; for the end of a scenario.
+pub fn own_requests_left() -> usize {
+    let world = world::current();
+    let _ = &world;
+    with(|_, state| state.control.own.len())
+}

@@ -1,0 +1,173 @@
+//! Ports and NICs come and go: the requests that announce it, in the order the switch keeps, and the truth that follows.
+//!
+//! Where no module is attached only the truth changes; the module reads it when it comes.
+
+use super::{Answer, Ask, below::Effect, below::Plan, payload, request};
+use crate::check::rule;
+use crate::clock::{self, SECOND};
+use crate::ndis::{Life, State, with};
+use crate::ports::{Mac, NicId, NicKind, NicState, Port, PortState};
+use crate::world::World;
+use lbfoext::ndis::raw::{SUCCESS, oids};
+use std::collections::BTreeMap;
+
+/// Longest that a NIC or port waits for references, packets and requests to end.
+const PATIENCE: u64 = 10 * SECOND;
+
+fn is_attached(module: usize) -> bool {
+    with(|_, s| !matches!(s.life(module), Life::Detached | Life::Attaching))
+}
+
+/// Announces a change, or makes it true at once if nobody listens. True if it is true now.
+fn announce(module: usize, oid: u32, bytes: Vec<u8>, plan: Plan, effect: Effect) -> bool {
+    if !is_attached(module) {
+        with(|world, state| {
+            if let Some(effect) = effect {
+                effect(world, state);
+            }
+        });
+        return true;
+    }
+    let answer: Answer = request(module, Ask { plan, ..Ask::set(oid, bytes, effect) });
+    answer.status == SUCCESS
+}
+
+fn effect(f: impl FnOnce(&World, &mut State) + Send + 'static) -> Effect {
+    Some(Box::new(f))
+}
+
+fn port_bytes(id: u32, kind: NicKind, state: PortState) -> Vec<u8> {
+    let port = Port { id, kind, state, references: 0, requests: 0, nics: BTreeMap::new() };
+    payload::bytes_of(&payload::port(&port))
+}
+
+/// Payload of a NIC as it is, or as it is about to be.
+fn nic_bytes(module: usize, id: NicId, state: NicState, mac: Mac) -> Vec<u8> {
+    with(|world, s| {
+        let revision = 1 + u8::try_from(world.random(3)).unwrap_or(0);
+        let topology = &s.modules[module].topology;
+        let kind = topology.ports.get(&id.port).map_or(NicKind::Synthetic, |p| p.kind);
+        let mut nic = topology.nic(id).cloned().unwrap_or_else(|| crate::ports::Nic::new(id, kind, mac));
+        nic.state = state;
+        nic.mac = mac;
+        payload::nic(&nic, revision)
+    })
+}
+
+fn mac_of(module: usize, id: NicId) -> Mac {
+    with(|_, s| s.modules[module].topology.nic(id).map_or([0; 6], |n| n.mac))
+}
+
+pub fn create_port(module: usize, id: u32, kind: NicKind) -> bool {
+    create_port_as(module, id, kind, Plan::default())
+}
+
+pub fn create_port_as(module: usize, id: u32, kind: NicKind, plan: Plan) -> bool {
+    let bytes = port_bytes(id, kind, PortState::Created);
+    let made = effect(move |_, s| s.modules[module].topology.add_port(id, kind));
+    announce(module, oids::SWITCH_PORT_CREATE, bytes, plan, made)
+}
+
+pub fn create_nic(module: usize, id: NicId, mac: Mac) -> bool {
+    create_nic_as(module, id, mac, Plan::default())
+}
+
+pub fn create_nic_as(module: usize, id: NicId, mac: Mac, plan: Plan) -> bool {
+    let bytes = nic_bytes(module, id, NicState::Created, mac);
+    let made = effect(move |_, s| s.modules[module].topology.add_nic(id, mac));
+    announce(module, oids::SWITCH_NIC_CREATE, bytes, plan, made)
+}
+
+pub fn connect(module: usize, id: NicId) -> bool {
+    let bytes = nic_bytes(module, id, NicState::Connected, mac_of(module, id));
+    let made = effect(move |_, s| {
+        let topology = &mut s.modules[module].topology;
+        topology.changed();
+        if let Some(nic) = topology.nic_mut(id) {
+            nic.state = NicState::Connected;
+            nic.disconnect_passed = false;
+            nic.known_down = false;
+        }
+        if id.index != 0 {
+            s.flows.a_member_came_up();
+            s.modules[module].outside.physical.team_changed();
+        }
+    });
+    let attached = is_attached(module);
+    let done = announce(module, oids::SWITCH_NIC_CONNECT, bytes, Plan::default(), made);
+    with(|_, s| {
+        let topology = &mut s.modules[module].topology;
+        topology.changed();
+        if let Some(nic) = topology.nic_mut(id).filter(|_| attached && done) {
+            nic.usable = true;
+        }
+    });
+    done
+}
+
+/// The address of a connected NIC changes.
+pub fn update(module: usize, id: NicId, mac: Mac) -> bool {
+    let bytes = nic_bytes(module, id, NicState::Connected, mac);
+    let made = effect(move |_, s| {
+        let topology = &mut s.modules[module].topology;
+        topology.changed();
+        if let Some(nic) = topology.nic_mut(id) {
+            nic.mac = mac;
+        }
+    });
+    let done = announce(module, oids::SWITCH_NIC_UPDATED, bytes, Plan::default(), made);
+    with(|_, s| s.modules[module].topology.changed());
+    done
+}
+
+pub fn disconnect(module: usize, id: NicId) -> bool {
+    with(|_, s| s.modules[module].topology.changed());
+    let bytes = nic_bytes(module, id, NicState::Disconnected, mac_of(module, id));
+    let made = effect(move |_, s| {
+        let topology = &mut s.modules[module].topology;
+        topology.changed();
+        if let Some(nic) = topology.nic_mut(id) {
+            nic.state = NicState::Disconnected;
+            nic.usable = false;
+        }
+        if id.index != 0 {
+            s.modules[module].outside.physical.team_changed();
+        }
+    });
+    announce(module, oids::SWITCH_NIC_DISCONNECT, bytes, Plan::default(), made)
+}
+
+/// Deletes a disconnected NIC once nothing uses it any more.
+pub fn delete_nic(module: usize, id: NicId) -> bool {
+    wait_for(module, "PORTNIC-15", "packets, requests and references of a NIC", move |s| {
+        s.modules[module].topology.nic(id).is_none_or(crate::ports::Nic::is_idle)
+    });
+    let bytes = nic_bytes(module, id, NicState::Disconnected, mac_of(module, id));
+    let made = effect(move |_, s| s.modules[module].topology.remove_nic(id));
+    announce(module, oids::SWITCH_NIC_DELETE, bytes, Plan::default(), made)
+}
+
+pub fn delete_port(module: usize, id: u32) -> bool {
+    let kind = with(|_, s| s.modules[module].topology.ports.get(&id).map_or(NicKind::Synthetic, |p| p.kind));
+    let torn = effect(move |_, s| {
+        if let Some(port) = s.modules[module].topology.ports.get_mut(&id) {
+            port.state = PortState::TearingDown;
+        }
+    });
+    let bytes = port_bytes(id, kind, PortState::TearingDown);
+    let ok = announce(module, oids::SWITCH_PORT_TEARDOWN, bytes.clone(), Plan::default(), torn);
+    wait_for(module, "PORTNIC-15", "references of a port", move |s| {
+        s.modules[module].topology.ports.get(&id).is_none_or(|p| p.references == 0)
+    });
+    let gone = effect(move |_, s| s.modules[module].topology.remove_port(id));
+    announce(module, oids::SWITCH_PORT_DELETE, bytes, Plan::default(), gone) && ok
+}
+
+/// Waits for a gate; what keeps it shut for too long is a leak.
+fn wait_for(module: usize, id: &'static str, what: &'static str, open: impl Fn(&State) -> bool) {
+    let deadline = clock::now() + PATIENCE;
+    let opened = clock::block_until_deadline(what, deadline, || with(|_, s| open(s)).then_some(()));
+    with(|world, _| {
+        rule(world, id, opened.is_some(), || format!("{what} did not end in switch {module}"));
+    });
+}

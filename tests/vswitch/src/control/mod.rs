@@ -1,0 +1,427 @@
+//! The control path: requests from above, requests of the extension, the miniport edge that completes both.
+//!
+//! NDIS gives a module one request from above at a time; own requests of the extension are not serialised with it.
+//! `payload` builds what requests carry, `below` is the miniport edge, `lifecycle` the order in which ports and NICs
+//! come and go, `status` the way up.
+
+pub mod below;
+pub mod lifecycle;
+pub mod payload;
+pub mod status;
+
+use crate::check::{advice, rule};
+use crate::cpu;
+use crate::memory::Kind;
+use crate::ndis::{Life, State, call, edges, with};
+use crate::slots::ANY;
+use crate::world::{self, World};
+use below::Effect;
+use lbfoext::ndis::raw::{
+    Handle, ObjectHeader, OidRequest, PENDING, REQUEST_ABORTED, RESOURCES, SUCCESS, object_type, oids, request_type,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::c_void;
+
+const REQUEST_SIZE: usize = size_of::<OidRequest>();
+
+/// A request from above that is not completed.
+pub struct Above {
+    pub module: usize,
+    pub oid: u32,
+    pub kind: i32,
+    buffer: usize,
+    length: usize,
+    request_before: Vec<u8>,
+    payload_before: Vec<u8>,
+    /// Thread and call in which FilterOidRequest got it.
+    pub began: u64,
+    /// The clone that went down, once it did.
+    pub reached_below: bool,
+    pub clone_alive: bool,
+    pub below_status: Option<i32>,
+    /// Result words as the miniport edge set them.
+    pub results: [u32; 5],
+    pub plan: below::Plan,
+    pub effect: Effect,
+    completed: u32,
+    status: Option<i32>,
+    returned: Option<i32>,
+    pub life: Life,
+}
+
+/// A clone that the extension allocated.
+pub struct CloneOf {
+    pub module: usize,
+    pub original: usize,
+    pub tag: u32,
+    pub out: bool,
+    pub cancelled: bool,
+}
+
+/// A request that the extension originated and that is out.
+pub struct Own {
+    pub module: usize,
+    pub oid: u32,
+}
+
+#[derive(Default)]
+pub struct Control {
+    pub above: BTreeMap<usize, Above>,
+    pub clones: BTreeMap<usize, CloneOf>,
+    pub own: BTreeMap<usize, Own>,
+    busy: BTreeSet<usize>,
+    pub status: status::Indications,
+    next_id: usize,
+    /// Requests from above that a test cancels while they are out.
+    pub cancel_next: bool,
+}
+
+/// A request to be made from above.
+pub struct Ask {
+    pub oid: u32,
+    pub kind: i32,
+    pub payload: Vec<u8>,
+    pub plan: below::Plan,
+    pub effect: Effect,
+}
+
+/// What became of it.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub status: i32,
+    pub reached_below: bool,
+    pub payload: Vec<u8>,
+}
+
+impl Ask {
+    pub fn set(oid: u32, payload: Vec<u8>, effect: Effect) -> Self {
+        Self { oid, kind: request_type::SET_INFORMATION, payload, plan: below::Plan::default(), effect }
+    }
+}
+
+/// Makes a request from above and waits for its completion.
+pub fn request(module: usize, ask: Ask) -> Answer {
+    cpu::block_until("the request before", || {
+        with(|_, s| s.control.busy.insert(module)).then_some(())
+    });
+    let (key, _) = start(module, ask);
+    finish(key)
+}
+
+/// Makes a request from above on a thread that must not wait: nested in a call of the extension. `None` if another one
+/// is under way. The flag tells that it went down or completed before FilterOidRequest returned.
+pub fn request_nested(module: usize, ask: Ask) -> Option<(usize, bool)> {
+    with(|_, s| s.control.busy.insert(module)).then(|| start(module, ask))
+}
+
+/// Hands the request to the extension. Its key, and whether the extension let it pass at once.
+fn start(module: usize, ask: Ask) -> (usize, bool) {
+    let world = world::current();
+    let length = ask.payload.len();
+    let buffer = world.alloc(Kind::Switch, length.max(1), 0, "request payload");
+    let memory = world.alloc(Kind::Switch, REQUEST_SIZE, 0, "OID request");
+    let key = memory as usize;
+    // SAFETY: both were just allocated with these sizes.
+    unsafe {
+        std::ptr::copy_nonoverlapping(ask.payload.as_ptr(), buffer, length);
+        let mut r = OidRequest::ZERO;
+        r.header = ObjectHeader::new(object_type::OID_REQUEST, 1, OidRequest::SIZE_REVISION_1);
+        r.request_type = ask.kind;
+        r.oid = ask.oid;
+        r.information_buffer = if length == 0 { std::ptr::null_mut() } else { buffer.cast() };
+        r.length = u32::try_from(length).unwrap_or(0);
+        if ask.kind == request_type::METHOD {
+            r.word52 = r.length;
+            r.word56 = 77;
+        }
+        r.timeout = 10;
+        r.request_handle = 0x4E44_0FF0_0000_usize as Handle;
+        memory.cast::<OidRequest>().write(r);
+    }
+    let given = with(|world, state| {
+        state.control.next_id += 1;
+        let id = 0x4E44_1D00_0000 + state.control.next_id;
+        // SAFETY: allocated above.
+        unsafe { (*memory.cast::<OidRequest>()).request_id = id as *mut c_void };
+        let began = state.tick();
+        let life = state.life(module);
+        let above = Above {
+            module,
+            oid: ask.oid,
+            kind: ask.kind,
+            buffer: buffer as usize,
+            length,
+            request_before: bytes_at(key, REQUEST_SIZE),
+            payload_before: ask.payload,
+            began,
+            reached_below: false,
+            clone_alive: false,
+            below_status: None,
+            results: [0; 5],
+            plan: ask.plan,
+            effect: ask.effect,
+            completed: 0,
+            status: None,
+            returned: None,
+            life,
+        };
+        state.control.above.insert(key, above);
+        world.log(|| format!("request {:#x}", ask.oid));
+        let handler = state.driver.characteristics.and_then(|c| c.oid_request);
+        (handler, state.modules[module].context as Handle)
+    });
+    let level = edges::at_random_level();
+    let status = match given {
+        // SAFETY: the driver registered this handler; the request lives until it is freed below.
+        (Some(handler), context) => call("FilterOidRequest", module, || unsafe { handler(context, memory.cast()) }),
+        (None, _) => SUCCESS,
+    };
+    let cancel = with(|_, state| std::mem::take(&mut state.control.cancel_next));
+    if cancel && status == PENDING {
+        cancel_request(module, key);
+    }
+    level.restore();
+    let passed = with(|_, state| {
+        let Some(above) = state.control.above.get_mut(&key) else { return true };
+        above.returned = Some(status);
+        if status != PENDING {
+            above.completed += 1;
+            above.status = Some(status);
+        }
+        above.reached_below || above.completed > 0
+    });
+    (key, passed)
+}
+
+/// Asks the extension to give a request back early.
+fn cancel_request(module: usize, key: usize) {
+    let (handler, context, id) = with(|_, state| {
+        let live = state.control.above.get(&key).is_some_and(|a| a.status.is_none());
+        // SAFETY: the request lives while it is in the table.
+        let id = if live { unsafe { (*(key as *const OidRequest)).request_id } } else { std::ptr::null_mut() };
+        let handler = state.driver.characteristics.and_then(|c| c.cancel_oid_request);
+        (handler.filter(|_| live), state.modules[module].context as Handle, id)
+    });
+    if let Some(handler) = handler {
+        // SAFETY: as in `start`.
+        call("FilterCancelOidRequest", module, || unsafe { handler(context, id) });
+    }
+}
+
+/// Waits until the request is complete, judges it and frees it.
+pub fn finish(key: usize) -> Answer {
+    cpu::block_until("the completion of a request", || {
+        with(|_, s| s.control.above.get(&key).is_none_or(|a| a.status.is_some() && a.returned.is_some())).then_some(())
+    });
+    let (answer, buffer) = with(|world, state| {
+        let Some(above) = state.control.above.remove(&key) else {
+            return (Answer { status: REQUEST_ABORTED, reached_below: false, payload: Vec::new() }, 0);
+        };
+        state.control.busy.remove(&above.module);
+        let answer = Answer {
+            status: above.status.unwrap_or(PENDING),
+            reached_below: above.reached_below,
+            payload: bytes_at(above.buffer, above.length),
+        };
+        judge(world, state, key, &above, &answer);
+        (answer, above.buffer)
+    });
+    cpu::wake(ANY);
+    if buffer != 0 {
+        let world = world::current();
+        world.free(Kind::Switch, buffer as *const u8, 0);
+        world.free(Kind::Switch, key as *const u8, 0);
+    }
+    answer
+}
+
+fn bytes_at(address: usize, length: usize) -> Vec<u8> {
+    // SAFETY: callers name memory of the switch that they allocated with at least this length.
+    unsafe { std::slice::from_raw_parts(address as *const u8, length) }.to_vec()
+}
+
+/// The words of a request that hold results, by type.
+pub fn results(r: &OidRequest) -> [u32; 5] {
+    let method = r.request_type == request_type::METHOD;
+    let arm = if method { [r.method_bytes_written, r.method_bytes_read, r.method_bytes_needed] } else { [r.word56, 0, 0] };
+    [r.word52, arm[0], arm[1], arm[2], u32::from(r.supported_revision)]
+}
+
+/// A completed request from above.
+fn judge(world: &World, state: &mut State, key: usize, above: &Above, answer: &Answer) {
+    // SAFETY: freed only by the caller, later.
+    let now = unsafe { *(key as *const OidRequest) };
+    let oid = above.oid;
+    rule(world, "OID-03", above.completed == 1, || format!("request {oid:#x} completed {} times", above.completed));
+    rule(world, "OID-08", !above.clone_alive, || format!("request {oid:#x} completed with its clone alive"));
+    unchanged(world, above, &now, answer);
+    if above.reached_below {
+        let below = above.below_status;
+        rule(world, "OID-17", below == Some(answer.status), || {
+            format!("request {oid:#x} ended with {:#x} below and {:#x} above", below.unwrap_or(0), answer.status)
+        });
+        let (expected, got) = (above.results, results(&now));
+        rule(world, "OID-07", expected == got, || format!("results of {oid:#x}: {expected:?} below, {got:?} above"));
+    }
+    outcome(world, state, above, answer);
+}
+
+fn unchanged(world: &World, above: &Above, now: &OidRequest, answer: &Answer) {
+    // Bytes 52..72 hold results, and METHOD's MethodId, which is compared by itself.
+    let bytes = bytes_at(std::ptr::from_ref(now) as usize, REQUEST_SIZE);
+    let skip = |i: usize| (52..72).contains(&i) || i == 232 || (72..200).contains(&i);
+    let head = (0..REQUEST_SIZE).all(|i| skip(i) || bytes[i] == above.request_before[i]);
+    let method_id = above.kind != request_type::METHOD || bytes[56..60] == above.request_before[56..60];
+    let oid = above.oid;
+    rule(world, "OID-01", head && method_id, || format!("request {oid:#x} was edited"));
+    let answers = above.kind != request_type::SET_INFORMATION && oid != oids::SWITCH_NIC_REQUEST;
+    rule(world, "OID-01", answers || answer.payload == above.payload_before, || {
+        format!("the payload of request {oid:#x} was edited")
+    });
+    if oid == oids::SWITCH_NIC_REQUEST {
+        let same = now.information_buffer as usize == above.buffer;
+        rule(world, "OID-52", same, || "the outer request points to another envelope".to_owned());
+    }
+}
+
+/// May the extension decide this by itself?
+fn outcome(world: &World, state: &mut State, above: &Above, answer: &Answer) {
+    let (oid, status) = (above.oid, answer.status);
+    let faulty = world.injected_fault().is_some();
+    let starved = faulty && status == RESOURCES;
+    let refused = !above.reached_below && !starved;
+    let index = payload::nic_index(&above.payload_before);
+    match oid {
+        oids::SWITCH_PORT_CREATE => rule(world, "PORTNIC-04", !refused || status != SUCCESS, || {
+            "PORT_CREATE was completed with success by the extension".to_owned()
+        }),
+        oids::SWITCH_NIC_CREATE => {
+            rule(world, "PORTNIC-05", !refused || status != SUCCESS && index == 0, || {
+                format!("NIC_CREATE of index {index} was completed with {status:#x} by the extension")
+            });
+        }
+        oids::SWITCH_NIC_REQUEST => rule(world, "OID-53", !refused, || {
+            format!("a request to a NIC was completed with {status:#x} by the extension")
+        }),
+        _ if MUST_PASS.contains(&oid) => rule(world, "PORTNIC-07", !refused, || {
+            format!("request {oid:#x} was completed with {status:#x} by the extension")
+        }),
+        _ => {}
+    }
+    let life_cycle = MUST_PASS.contains(&oid) || matches!(oid, oids::SWITCH_PORT_CREATE | oids::SWITCH_NIC_CREATE);
+    if life_cycle && above.life != Life::Running {
+        rule(world, "STATE-14", !refused, || format!("request {oid:#x} was refused in state {:?}", above.life));
+    }
+    let m = &state.modules[above.module];
+    if life_cycle && m.enumerations == 0 {
+        rule(world, "STATE-22", !refused, || format!("request {oid:#x} was refused before activation"));
+    }
+    if refused && matches!(oid, oids::SWITCH_PORT_CREATE | oids::SWITCH_NIC_CREATE) {
+        advice(world, "PORTNIC-06", status == lbfoext::ndis::raw::DATA_NOT_ACCEPTED, || format!("veto with {status:#x}"));
+    }
+}
+
+/// Requests that the extension must not decide.
+const MUST_PASS: [u32; 7] = [
+    oids::SWITCH_PORT_UPDATED,
+    oids::SWITCH_PORT_TEARDOWN,
+    oids::SWITCH_PORT_DELETE,
+    oids::SWITCH_NIC_CONNECT,
+    oids::SWITCH_NIC_UPDATED,
+    oids::SWITCH_NIC_DISCONNECT,
+    oids::SWITCH_NIC_DELETE,
+];
+
+crate::exports! {
+    pub extern "win64" fn NdisFOidRequest(filter: Handle, request: *mut OidRequest) -> i32 where irql <= DISPATCH {
+        crate::locks::leaving("NdisFOidRequest");
+        below::arrived(filter, request)
+    }
+
+    pub extern "win64" fn NdisFOidRequestComplete(
+        filter: Handle, request: *mut OidRequest, status: i32
+    ) where irql <= DISPATCH {
+        crate::locks::leaving("NdisFOidRequestComplete");
+        with(|world, state| {
+            let Some(_) = state.caller(world, filter, "NdisFOidRequestComplete") else { return };
+            rule(world, "OID-04", status != PENDING, || "a request was completed with PENDING".to_owned());
+            let Some(above) = state.control.above.get_mut(&(request as usize)) else {
+                return world.violate("OID-09", "NdisFOidRequestComplete for no request from above");
+            };
+            world.exercised("OID-09");
+            above.completed += 1;
+            let late = above.returned.is_some_and(|r| r != PENDING);
+            rule(world, "OID-03", !late, || "a request was completed after FilterOidRequest had returned its status".to_owned());
+            above.status = Some(status);
+        });
+        cpu::wake(ANY);
+    }
+
+    pub extern "win64" fn NdisFCancelOidRequest(filter: Handle, request_id: *mut c_void) where irql <= DISPATCH {
+        crate::locks::leaving("NdisFCancelOidRequest");
+        with(|world, state| {
+            let Some(module) = state.caller(world, filter, "NdisFCancelOidRequest") else { return };
+            let clone = state.control.clones.iter_mut().find(|(key, clone)| {
+                // SAFETY: clones in the table are alive.
+                clone.module == module && unsafe { (*(**key as *const OidRequest)).request_id } == request_id
+            });
+            rule(world, "OID-21", clone.is_some(), || "NdisFCancelOidRequest with an unknown id".to_owned());
+            if let Some((_, clone)) = clone {
+                clone.cancelled = true;
+            }
+        });
+    }
+
+    pub extern "win64" fn NdisAllocateCloneOidRequest(
+        filter: Handle, request: *mut OidRequest, pool_tag: u32, clone: *mut *mut OidRequest
+    ) -> i32 where irql <= DISPATCH {
+        if crate::fault::fails("NdisAllocateCloneOidRequest") {
+            return RESOURCES;
+        }
+        let world = world::current();
+        let known = with(|world, state| {
+            let module = state.caller(world, filter, "NdisAllocateCloneOidRequest")?;
+            let known = state.control.above.contains_key(&(request as usize));
+            rule(world, "OID-02", known, || "a clone of something that did not come from above".to_owned());
+            known.then_some(module)
+        });
+        let Some(module) = known else { return lbfoext::ndis::raw::INVALID_PARAMETER };
+        let memory = world.alloc(Kind::OidClone, REQUEST_SIZE, pool_tag, "clone of an OID request");
+        // SAFETY: the original lives; the memory was just allocated with this size.
+        unsafe {
+            let mut copy = *request;
+            copy.ndis_reserved = [0xDB; 128];
+            copy.miniport_reserved = [0xDB; 16];
+            copy.source_reserved = [std::ptr::null_mut(); 2];
+            memory.cast::<OidRequest>().write(copy);
+            *clone = memory.cast();
+        }
+        with(|_, state| {
+            let original = request as usize;
+            let entry = CloneOf { module, original, tag: pool_tag, out: false, cancelled: false };
+            state.control.clones.insert(memory as usize, entry);
+            if let Some(above) = state.control.above.get_mut(&original) {
+                above.clone_alive = true;
+            }
+        });
+        SUCCESS
+    }
+
+    pub extern "win64" fn NdisFreeCloneOidRequest(filter: Handle, clone: *mut OidRequest) where irql <= DISPATCH {
+        let _ = filter;
+        let world = world::current();
+        let known = with(|world, state| {
+            let known = state.control.clones.remove(&(clone as usize));
+            rule(world, "OID-08", known.as_ref().is_some_and(|c| !c.out), || {
+                "NdisFreeCloneOidRequest of something that is no clone, or is still below".to_owned()
+            });
+            if let Some(above) = known.as_ref().and_then(|k| state.control.above.get_mut(&k.original)) {
+                above.clone_alive = false;
+            }
+            known
+        });
+        if let Some(known) = known {
+            world.free(Kind::OidClone, clone.cast(), known.tag);
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Status indications: from physical adapters and the switch up through the extension, and those of the extension.
+
+use crate::check::rule;
+use crate::memory::Kind;
+use crate::ndis::{Life, State, call, edges, with};
+use crate::ports::NicId;
+use crate::world::{self, World};
+use lbfoext::ndis::raw::{
+    Handle, MEDIA_CONNECT, MEDIA_DISCONNECT, ObjectHeader, SWITCH_NIC_STATUS, StatusIndication,
+    SwitchNicStatusIndication, object_type,
+};
+use std::collections::BTreeMap;
+use std::ffi::c_void;
+
+const OUTER: usize = size_of::<StatusIndication>();
+const ENVELOPE: usize = size_of::<SwitchNicStatusIndication>();
+
+/// Indications that are on their way through FilterStatus, and how often each was passed up.
+#[derive(Default)]
+pub struct Indications {
+    under_way: BTreeMap<usize, u32>,
+    /// Own indications of the extension, by inner status code.
+    pub originated: Vec<i32>,
+}
+
+/// What is indicated.
+pub struct Status {
+    pub code: i32,
+    pub buffer: Vec<u8>,
+    /// The NIC it comes from; `None` for a status that is not encapsulated.
+    pub from: Option<NicId>,
+}
+
+impl Status {
+    /// The link of a NIC, as an adapter's driver indicates it.
+    pub fn link(from: NicId, up: bool, speed: u64) -> Self {
+        let state = super::below::link_state(up, speed);
+        Self {
+            code: lbfoext::ndis::raw::LINK_STATE,
+            buffer: super::payload::bytes_of(&state),
+            from: Some(from),
+        }
+    }
+
+    /// Connect or disconnect without any detail.
+    pub fn media(from: NicId, up: bool) -> Self {
+        Self { code: if up { MEDIA_CONNECT } else { MEDIA_DISCONNECT }, buffer: Vec::new(), from: Some(from) }
+    }
+}
+
+/// The memory of one indication: outer, envelope, inner, buffer.
+struct Parts {
+    blocks: Vec<(usize, usize)>,
+    outer: usize,
+}
+
+impl Parts {
+    fn new(world: &World, status: &Status, filter_below: usize) -> Self {
+        let mut blocks = Vec::new();
+        let mut take = |bytes: &[u8]| {
+            let memory = world.alloc(Kind::Switch, bytes.len().max(1), 0, "status indication");
+            // SAFETY: just allocated with this size.
+            unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), memory, bytes.len()) };
+            blocks.push((memory as usize, bytes.len()));
+            memory.cast::<c_void>()
+        };
+        let buffer = if status.buffer.is_empty() { std::ptr::null_mut() } else { take(&status.buffer) };
+        let length = u32::try_from(status.buffer.len()).unwrap_or(0);
+        let mut inner = indication(status.code, buffer, length);
+        inner.source_handle = filter_below as Handle;
+        let mut outer = inner;
+        if let Some(from) = status.from {
+            let inner = take(&super::payload::bytes_of(&inner));
+            let mut envelope = SwitchNicStatusIndication::ZERO;
+            envelope.header = ObjectHeader::new(object_type::DEFAULT, 1, 32);
+            envelope.source_port_id = from.port;
+            envelope.source_nic_index = from.index;
+            envelope.status_indication = inner.cast();
+            let envelope = take(&super::payload::bytes_of(&envelope));
+            outer = indication(SWITCH_NIC_STATUS, envelope, u32::try_from(ENVELOPE).unwrap_or(0));
+            outer.source_handle = filter_below as Handle;
+        }
+        let outer = take(&super::payload::bytes_of(&outer)) as usize;
+        Self { blocks, outer }
+    }
+
+    fn contents(&self) -> Vec<Vec<u8>> {
+        self.blocks.iter().map(|(at, length)| super::bytes_at(*at, *length)).collect()
+    }
+
+    fn free(self, world: &World) {
+        for (at, _) in self.blocks {
+            world.free(Kind::Switch, at as *const u8, 0);
+        }
+    }
+}
+
+fn indication(code: i32, buffer: *mut c_void, length: u32) -> StatusIndication {
+    let mut value = StatusIndication::ZERO;
+    value.header = ObjectHeader::new(object_type::STATUS_INDICATION, 1, 112);
+    value.status_code = code;
+    value.status_buffer = buffer;
+    value.status_buffer_size = length;
+    value
+}
+
+/// Indicates a status to the module and checks what it did with it.
+pub fn indicate(module: usize, status: &Status) {
+    let world = world::current();
+    let (handler, context, switch) = with(|_, s| {
+        let attached = !matches!(s.life(module), Life::Detached | Life::Attaching);
+        let handler = s.driver.characteristics.and_then(|c| c.status).filter(|_| attached);
+        (handler, s.modules[module].context as Handle, s.modules[module].switch)
+    });
+    let Some(handler) = handler else { return };
+    let parts = Parts::new(&world, status, switch);
+    let before = parts.contents();
+    let outer = parts.outer;
+    with(|_, s| s.control.status.under_way.insert(outer, 0));
+    let level = edges::at_random_level();
+    // SAFETY: the driver registered this handler; the indication lives for the call.
+    call("FilterStatus", module, || unsafe { handler(context, outer as *mut StatusIndication) });
+    level.restore();
+    let seen = with(|_, s| s.control.status.under_way.remove(&outer)).unwrap_or(0);
+    let code = status.code;
+    rule(&world, "STATUS-01", seen > 0, || format!("status {code:#x} was not passed up"));
+    rule(&world, "STATUS-03", seen < 2, || format!("status {code:#x} was passed up {seen} times"));
+    rule(&world, "STATUS-03", parts.contents() == before, || format!("status {code:#x} was edited"));
+    parts.free(&world);
+}
+
+/// Indicates a member's link, and keeps account of what the extension knows from then on.
+pub fn indicate_link(module: usize, id: NicId, up: bool, status: &Status) {
+    with(|_, state| {
+        let order = state.tick();
+        if let Some(nic) = state.modules[module].topology.nic_mut(id) {
+            nic.told = order;
+            if up {
+                nic.known_down = false;
+            }
+        }
+        state.modules[module].topology.changed();
+        if up {
+            state.flows.a_member_came_up();
+        }
+    });
+    indicate(module, status);
+    with(|_, state| {
+        let attached = !matches!(state.life(module), Life::Detached | Life::Attaching);
+        if let Some(nic) = state.modules[module].topology.nic_mut(id).filter(|_| attached && !up) {
+            nic.known_down = true;
+        }
+        state.modules[module].topology.changed();
+    });
+}
+
+crate::exports! {
+    pub extern "win64" fn NdisFIndicateStatus(filter: Handle, status: *mut StatusIndication) where irql <= DISPATCH {
+        crate::locks::leaving("NdisFIndicateStatus");
+        with(|world, state| state.take_status(world, filter, status));
+    }
+}
+
+impl State {
+    fn take_status(&mut self, world: &World, filter: Handle, status: *mut StatusIndication) {
+        let Some(module) = self.caller(world, filter, "NdisFIndicateStatus") else { return };
+        self.tick();
+        let key = status as usize;
+        if let Some(seen) = self.control.status.under_way.get_mut(&key) {
+            *seen += 1;
+            rule(world, "STATUS-02", crate::ndis::inside("FilterStatus").is_some(), || {
+                "a status was passed up outside FilterStatus".to_owned()
+            });
+            return;
+        }
+        // SAFETY: the extension passes an indication of its own.
+        let own = unsafe { *status };
+        let header = own.header.object_type == object_type::STATUS_INDICATION && own.header.size as usize >= OUTER;
+        rule(world, "STATUS-04", header && own.source_handle == filter, || {
+            format!("own status {:#x} without a valid header and source", own.status_code)
+        });
+        self.control.status.originated.push(own.status_code);
+        let _ = module;
+    }
+}

@@ -1,0 +1,206 @@
+//! The border: how an imported function is defined, and how one is found by name.
+
+use crate::cpu;
+use crate::mutation::Mutation;
+use crate::thread::{self, Thread};
+use std::ffi::c_void;
+use std::rc::Rc;
+
+/// Address of an exported function.
+#[derive(Clone, Copy, Debug)]
+pub struct Address(pub *const c_void);
+
+// SAFETY: an address of code is never written through.
+unsafe impl Sync for Address {}
+// SAFETY: as above.
+unsafe impl Send for Address {}
+
+/// Name and address of an exported function.
+pub type Symbol = (&'static str, Address);
+
+/// Defines imports of the driver: `pub extern "win64" fn Name(a: T) -> R where irql <= DISPATCH { body }`.
+///
+/// Each becomes an unmangled function whose body runs inside a `Frame`, and a row of the file's `SYMBOLS`.
+#[macro_export]
+macro_rules! exports {
+    ($(
+        $(#[$meta:meta])*
+        pub extern "win64" fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? where irql <= $max:ident $body:block
+    )*) => {
+        $(
+            $(#[$meta])*
+            /// # Safety
+            /// As for the documented function of the same name.
+            #[unsafe(no_mangle)]
+            pub unsafe extern "win64" fn $name($($arg: $ty),*) $(-> $ret)? {
+                let _frame = $crate::exports::Frame::enter(stringify!($name), $crate::cpu::$max);
+                $body
+            }
+        )*
+
+        /// The functions above by name.
+        pub const SYMBOLS: &[$crate::exports::Symbol] = &[
+            $((
+                stringify!($name),
+                $crate::exports::Address($name as *const ::std::ffi::c_void),
+            ),)*
+        ];
+    };
+}
+
+/// The execution of one import: log, yield points, IRQL check, simulated call stack. Nothing unwinds past it.
+pub struct Frame {
+    thread: Rc<Thread>,
+    name: &'static str,
+}
+
+impl Frame {
+    pub fn enter(name: &'static str, max: u8) -> Self {
+        let Some(thread) = thread::try_current() else {
+            eprintln!("vswitch: {name} called on a thread that belongs to no simulated machine");
+            std::process::abort();
+        };
+        thread.world.scheduler.yield_point(&thread, name);
+        thread.stack.borrow_mut().push(name);
+        thread.world.log_call(&thread, "+", name);
+        if max == cpu::PASSIVE
+            && thread.world.mutation() == Some(Mutation::CallTooHigh)
+            && thread.world.spend_mutation()
+        {
+            let old = cpu::raise(&thread);
+            cpu::require_irql(name, max);
+            cpu::lower_to(&thread, old);
+        }
+        cpu::require_irql(name, max);
+        Self { thread, name }
+    }
+}
+
+impl Drop for Frame {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let stack = self.thread.stack.borrow().join(" > ");
+            let seed = self.thread.world.config().seed;
+            eprintln!("vswitch: the simulation itself failed in {} ({stack}, seed {seed})", self.name);
+            std::process::abort();
+        }
+        self.thread.stack.borrow_mut().pop();
+        self.thread.world.scheduler.yield_point(&self.thread, self.name);
+    }
+}
+
+/// Every table of exports; the switch's files add theirs.
+const TABLES: &[&[Symbol]] = &[
+    crate::kernel::SYMBOLS,
+    crate::driver_object::SYMBOLS,
+    crate::locks::SYMBOLS,
+    crate::rwlock::SYMBOLS,
+    crate::event::SYMBOLS,
+    crate::rundown::SYMBOLS,
+    crate::timer::SYMBOLS,
+    crate::registry_calls::SYMBOLS,
+];
+
+/// Finds an import by name, as a loader does.
+pub fn symbol(name: &str) -> Option<*const c_void> {
+    TABLES.iter().copied().flatten().find(|(known, _)| *known == name).map(|(_, address)| address.0)
+}
+
+/// Every name that can be found.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    TABLES.iter().copied().flatten().map(|(name, _)| *name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Names of the system's functions that a list of imports declares.
+    fn declared(source: &str) -> impl Iterator<Item = &str> {
+        source.lines().filter_map(|line| {
+            let line = line.trim_start();
+            let (name, _) = line.strip_prefix("pub ").unwrap_or(line).strip_prefix("fn ")?.split_once('(')?;
+            name.starts_with(char::is_uppercase).then_some(name)
+        })
+    }
+
+    #[test]
+    fn every_kernel_import_of_the_driver_is_found_by_name() {
+        let imports: Vec<_> = declared(include_str!("../../../src/kernel/sys.rs")).collect();
+        assert!(imports.len() > 20);
+        for name in imports {
+            assert!(symbol(name).is_some(), "{name}");
+        }
+        assert!(symbol("NoSuchFunction").is_none());
+    }
+
+    #[test]
+    fn every_ndis_lock_timer_and_event_import_is_found_by_name() {
+        let machine = |name: &&str| {
+            ["RWLock", "Timer", "Event"].iter().any(|part| name.contains(part)) && !name.contains("PnP")
+        };
+        let imports: Vec<_> = declared(include_str!("../../../src/ndis/sys.rs")).filter(machine).collect();
+        assert_eq!(imports.len(), 12, "{imports:?}");
+        for name in imports {
+            assert!(symbol(name).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let mut all: Vec<_> = names().collect();
+        all.sort_unstable();
+        let count = all.len();
+        all.dedup();
+        assert_eq!(all.len(), count);
+    }
+
+    /// Does not compile unless both have the same arguments, result and calling convention.
+    macro_rules! same_type {
+        ($ours:path, $theirs:path: $($name:ident)*) => {
+            use $ours as ours;
+            use $theirs as theirs;
+            $(let _ = [ours::$name, theirs::$name];)*
+        };
+    }
+
+    #[test]
+    fn exports_have_the_types_that_the_driver_imports() {
+        {
+            same_type!(crate::kernel, lbfoext::kernel::sys:
+                ExAllocatePool2 ExFreePoolWithTag KeBugCheckEx KeGetCurrentProcessorNumberEx
+                KeQueryMaximumProcessorCountEx KeQueryUnbiasedInterruptTime KeQueryTimeIncrement
+                MmMapLockedPagesSpecifyCache);
+        }
+        {
+            same_type!(crate::locks, lbfoext::kernel::sys: KeAcquireSpinLockRaiseToDpc KeReleaseSpinLock);
+        }
+        {
+            same_type!(crate::rundown, lbfoext::kernel::sys:
+                ExAllocateCacheAwareRundownProtection ExFreeCacheAwareRundownProtection
+                ExAcquireRundownProtectionCacheAware ExReleaseRundownProtectionCacheAware
+                ExWaitForRundownProtectionReleaseCacheAware ExReInitializeRundownProtectionCacheAware
+                ExInitializeRundownProtection ExAcquireRundownProtection ExReleaseRundownProtection
+                ExWaitForRundownProtectionRelease);
+        }
+        {
+            same_type!(crate::driver_object, lbfoext::kernel::sys:
+                IoAllocateDriverObjectExtension IoGetDriverObjectExtension);
+        }
+        {
+            same_type!(crate::registry_calls, lbfoext::kernel::sys:
+                ZwOpenKey ZwQueryValueKey ZwNotifyChangeKey ZwClose);
+        }
+        {
+            same_type!(crate::rwlock, lbfoext::ndis::sys:
+                NdisAllocateRWLock NdisFreeRWLock NdisAcquireRWLockRead NdisAcquireRWLockWrite NdisReleaseRWLock);
+        }
+        {
+            same_type!(crate::event, lbfoext::ndis::sys: NdisInitializeEvent NdisSetEvent NdisWaitEvent);
+        }
+        {
+            same_type!(crate::timer, lbfoext::ndis::sys:
+                NdisAllocateTimerObject NdisSetTimerObject NdisCancelTimerObject NdisFreeTimerObject);
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! What became of every frame: the account that nothing is lost in silence.
+//!
+//! Owns one record for each frame that a guest or the outside sent. Everybody who moves a packet adds to it; the
+//! outcome of a scenario reads it.
+
+use crate::ports::NicId;
+use std::sync::Arc;
+
+/// Number of a frame in the order in which frames entered the switch.
+pub type FrameId = usize;
+
+/// What became of a frame; a flooded one has several fates.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// It reached a guest, or the physical network behind the member with this index on the external port.
+    Delivered { to: NicId, at: u64 },
+    /// The extension reported that it dropped it.
+    Filtered { reason: String },
+    /// The switch itself picked the destination: an NVGRE packet.
+    Native,
+    /// A member took it and its link was down: assigned before the extension could know.
+    LostBeforeIndication { member: u16 },
+    /// The module was not running, or not there.
+    Paused,
+    /// Completed with a failure and no report.
+    Failed { status: i32 },
+}
+
+#[derive(Clone, Debug)]
+pub struct Frame {
+    pub id: FrameId,
+    /// Number of the switch instance.
+    pub switch: usize,
+    pub from: NicId,
+    pub bytes: Arc<[u8]>,
+    pub sent_at: u64,
+    pub fates: Vec<Fate>,
+    /// Copies on their way to a destination.
+    pub(crate) under_way: u32,
+}
+
+/// A destination on the external port that the extension committed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Assignment {
+    pub frame: FrameId,
+    pub member: u16,
+    pub time: u64,
+    /// Place in the order of all things that the extension did or was told.
+    pub order: u64,
+}
+
+#[derive(Default)]
+pub struct Frames {
+    pub all: Vec<Frame>,
+    pub assignments: Vec<Assignment>,
+}
+
+impl Frames {
+    pub fn add(&mut self, switch: usize, from: NicId, bytes: &[u8], now: u64) -> FrameId {
+        let id = self.all.len();
+        let frame =
+            Frame { id, switch, from, bytes: bytes.into(), sent_at: now, fates: Vec::new(), under_way: 0 };
+        self.all.push(frame);
+        id
+    }
+
+    pub fn fate(&mut self, id: FrameId, fate: Fate) {
+        if let Some(frame) = self.all.get_mut(id) {
+            frame.fates.push(fate);
+        }
+    }
+
+    /// A copy of the frame goes to a destination whose fate comes later.
+    pub fn depart(&mut self, id: FrameId) {
+        if let Some(frame) = self.all.get_mut(id) {
+            frame.under_way += 1;
+        }
+    }
+
+    pub fn arrive(&mut self, id: FrameId, fate: Fate) {
+        if let Some(frame) = self.all.get_mut(id) {
+            frame.under_way = frame.under_way.saturating_sub(1);
+            frame.fates.push(fate);
+        }
+    }
+
+    /// Frames nobody can account for.
+    pub fn unaccounted(&self) -> impl Iterator<Item = &Frame> {
+        self.all.iter().filter(|frame| frame.fates.is_empty() || frame.under_way > 0)
+    }
+}

@@ -1,0 +1,620 @@
+//! The life of the driver and of its modules: entry, registration, attach, restart, pause, detach, unload.
+//!
+//! The functions above the exports are what NDIS does; the scenario calls them on a simulated thread at PASSIVE.
+
+use super::packet::Place;
+use super::{Driver, Life, Module, State, call, edges, handlers, with};
+use crate::adapter::Outside;
+use crate::check::mutations as bend;
+use crate::check::rule;
+use crate::control;
+use crate::exports;
+use crate::memory::Kind;
+use crate::ports::{Nic, Topology};
+use crate::world::{self, World};
+use lbfoext::ndis::raw::{
+    FAILURE, FilterAttachParameters, FilterAttributes, FilterDriverCharacteristics, FilterPauseParameters,
+    FilterRestartParameters, Handle, INVALID_PARAMETER, MEDIUM_802_3, NOT_SUPPORTED, NetPnpEvent,
+    NetPnpEventNotification, ObjectHeader, PENDING, RESOURCES, SUCCESS, SwitchContext, SwitchOptionalHandlers,
+    UnicodeString, object_type,
+};
+use std::ffi::c_void;
+use std::ptr;
+
+/// `DriverEntry` as `extern "win64"`.
+pub type Entry = unsafe extern "win64" fn(*mut c_void, *const UnicodeString) -> i32;
+
+const DRIVER_OBJECT_SIZE: usize = 336;
+const DRIVER_UNLOAD_OFFSET: usize = 104;
+/// The service's name: the last part of the registry path, and `ServiceName` of the registration.
+pub const SERVICE: &str = "lbfoext";
+
+/// Text in memory of the switch that is poisoned when it is given up.
+pub struct Text {
+    structure: *mut UnicodeString,
+    units: *mut u8,
+}
+
+impl Text {
+    pub fn new(world: &World, text: &str) -> Self {
+        let units: Vec<u16> = text.encode_utf16().collect();
+        let bytes = units.len() * 2;
+        let buffer = world.alloc(Kind::Switch, bytes.max(2), 0, "text");
+        let structure = world.alloc(Kind::Switch, 16, 0, "UNICODE_STRING").cast::<UnicodeString>();
+        // SAFETY: both were just allocated with these sizes.
+        unsafe {
+            ptr::copy_nonoverlapping(units.as_ptr().cast::<u8>(), buffer, bytes);
+            let mut value = UnicodeString::ZERO;
+            value.length = u16::try_from(bytes).unwrap_or(0);
+            value.maximum_length = value.length;
+            value.buffer = buffer.cast();
+            structure.write(value);
+        }
+        Self { structure, units: buffer }
+    }
+
+    pub fn as_ptr(&self) -> *const UnicodeString {
+        self.structure
+    }
+
+    pub fn free(self, world: &World) {
+        world.free(Kind::Switch, self.units, 0);
+        world.free(Kind::Switch, self.structure.cast(), 0);
+    }
+}
+
+/// Loads the driver: creates its object and calls DriverEntry.
+pub fn load(entry: Entry) -> i32 {
+    let world = world::current();
+    let object = world.alloc(Kind::Switch, DRIVER_OBJECT_SIZE, 0, "driver object");
+    // SAFETY: just allocated with this size.
+    unsafe { object.write_bytes(0, DRIVER_OBJECT_SIZE) };
+    with(|_, state| {
+        let next_handle = state.driver.next_handle;
+        let attach_inside = std::mem::take(&mut state.driver.attach_inside);
+        state.driver = Driver { object: object as usize, next_handle, attach_inside, ..Driver::default() };
+    });
+    let path = Text::new(&world, &format!("{}\\{SERVICE}", crate::registry::SERVICES));
+    let mark = newest(&world);
+    // SAFETY: the entry point of a driver, with arguments as documented.
+    let status = call("DriverEntry", 0, || unsafe { entry(object.cast(), path.as_ptr()) });
+    path.free(&world);
+    with(|world, state| {
+        let registered = state.driver.registered;
+        rule(world, "STATE-27", status == SUCCESS || !registered, || {
+            "DriverEntry failed and left the driver registered".to_owned()
+        });
+    });
+    if status != SUCCESS {
+        world.free_driver_object_extensions(object.cast());
+        let left = leftovers(&world, mark, None);
+        rule(&world, "STATE-27", left.is_empty(), || format!("DriverEntry failed and left {left:?}"));
+        world.free(Kind::Switch, object, 0);
+    }
+    status
+}
+
+/// Serial number of the newest entry in the ledger.
+fn newest(world: &World) -> u64 {
+    world.live().last().map_or(0, |entry| entry.serial)
+}
+
+/// What was created since `mark` and lives, below a call of `within` if given.
+fn leftovers(world: &World, mark: u64, within: Option<&'static str>) -> Vec<String> {
+    let below = |stack: &[&'static str]| within.is_none_or(|name| stack.contains(&name));
+    world.live().iter().filter(|e| e.serial > mark && below(&e.stack)).map(ToString::to_string).collect()
+}
+
+/// Adds a stack that the driver may attach to.
+pub fn add_module(is_switch: bool, is_active: bool) -> usize {
+    with(|_, state| {
+        let index = state.modules.len();
+        let filter = state.fresh_handle(1);
+        let switch = if is_switch { state.fresh_handle(2) } else { 0 };
+        state.modules.push(Module {
+            index,
+            filter,
+            switch,
+            context: 0,
+            attributes_set: 0,
+            asked_handlers: false,
+            life: Life::Detached,
+            is_active,
+            told_active: false,
+            enumerations: 0,
+            failed_queries: 0,
+            attached_before: false,
+            attach_mark: 0,
+            pauses: 0,
+            pause_entered: 0,
+            sends_running: 0,
+            topology: Topology::default(),
+            outside: Outside::default(),
+            queues: edges::Queues::default(),
+            event_passed_up: false,
+            last_enumeration: 0,
+            growth: std::collections::VecDeque::new(),
+            meanwhile: std::collections::VecDeque::new(),
+        });
+        index
+    })
+}
+
+/// Attaches a module. The status of FilterAttach.
+pub fn attach(module: usize) -> i32 {
+    let world = world::current();
+    let mark = newest(&world);
+    let (attach, filter, is_switch, inside) = with(|_, state| {
+        let inside = state.driver.registering;
+        let filter = state.fresh_handle(1);
+        let fresh_switch = state.fresh_handle(2);
+        let m = &mut state.modules[module];
+        m.life = Life::Attaching;
+        m.filter = filter;
+        if m.switch != 0 {
+            m.switch = fresh_switch;
+        }
+        m.attributes_set = 0;
+        m.asked_handlers = false;
+        m.enumerations = 0;
+        m.told_active = false;
+        m.context = 0;
+        m.attach_mark = mark;
+        m.topology.nics_mut().for_each(forget);
+        (state.driver.characteristics.and_then(|c| c.attach), filter, m.is_switch(), inside)
+    });
+    let Some(attach) = attach else { return FAILURE };
+    let names = [
+        Text::new(&world, "{5C9D3F62-0D4B-4A0C-9A0E-31B0A2D4E6F8}-{6E3C2C0F-5A0B-4C55-9E0E-7B1B8B1F5D21}-0000"),
+        Text::new(&world, "\\Device\\{5C9D3F62-0D4B-4A0C-9A0E-31B0A2D4E6F8}"),
+        Text::new(&world, "Simulated Virtual Switch"),
+    ];
+    let mut parameters = FilterAttachParameters::ZERO;
+    parameters.header = ObjectHeader::new(object_type::FILTER_ATTACH_PARAMETERS, 4, 224);
+    parameters.if_index = 7;
+    parameters.filter_module_guid_name = names[0].as_ptr();
+    parameters.base_miniport_instance_name = names[2].as_ptr();
+    parameters.base_miniport_name = names[1].as_ptr();
+    parameters.miniport_media_type = MEDIUM_802_3;
+    parameters.mac_address_length = 6;
+    let context = with(|_, state| state.driver.handle_context);
+    let status = call("FilterAttach", module, || {
+        // SAFETY: the driver registered this handler; the arguments live for the call.
+        unsafe { attach(filter as Handle, context as Handle, &raw mut parameters) }
+    });
+    names.into_iter().for_each(|name| name.free(&world));
+    let status = bend::attached(status, is_switch);
+    with(|world, state| attached(world, state, module, status, inside));
+    if status != SUCCESS {
+        let left = leftovers(&world, mark, Some("FilterAttach"));
+        rule(&world, "STATE-08", left.is_empty(), || format!("FilterAttach failed and left {left:?}"));
+        with(|_, state| state.modules[module].life = Life::Detached);
+    }
+    status
+}
+
+fn attached(world: &World, state: &mut State, module: usize, status: i32, inside: bool) {
+    let m = &mut state.modules[module];
+    let (set, is_switch) = (m.attributes_set, m.is_switch());
+    let ok = status == SUCCESS;
+    if ok {
+        m.life = Life::Paused;
+    }
+    rule(world, "STATE-06", !ok || set == 1, || format!("NdisFSetAttributes was called {set} times in one attach"));
+    rule(world, "STATE-04", !ok || is_switch, || "attached to a stack that is no extensible switch".to_owned());
+    let excused = world.injected_fault().is_some() || !is_switch;
+    if inside {
+        rule(world, "STATE-01", ok || excused, || {
+            format!("FilterAttach from inside registration failed with {status:#x}")
+        });
+    }
+}
+
+/// What the extension knows of a NIC ends with the module.
+fn forget(nic: &mut Nic) {
+    nic.usable = false;
+    nic.known_down = false;
+    nic.disconnect_passed = false;
+    nic.from_array = false;
+}
+
+/// Restarts a module. The status of FilterRestart.
+pub fn restart(module: usize) -> i32 {
+    let world = world::current();
+    let (handler, context) = with(|_, state| {
+        let m = &mut state.modules[module];
+        m.life = Life::Restarting;
+        m.failed_queries = 0;
+        m.topology.changed();
+        (state.driver.characteristics.and_then(|c| c.restart), m.context)
+    });
+    let Some(handler) = handler else { return FAILURE };
+    // Attributes that no extension knows; or none, which means: do not touch.
+    let attributes = world.alloc(Kind::Switch, 64, 0, "restart attributes");
+    // SAFETY: just allocated with this size.
+    unsafe { attributes.write_bytes(0x3C, 64) };
+    let mut parameters = FilterRestartParameters::ZERO;
+    parameters.header = ObjectHeader::new(object_type::FILTER_RESTART_PARAMETERS, 1, 48);
+    let given = if world.random(2) == 0 { ptr::null_mut() } else { attributes.cast::<c_void>() };
+    parameters.restart_attributes = given;
+    let status = call("FilterRestart", module, || {
+        // SAFETY: as in `attach`.
+        unsafe { handler(context as Handle, &raw mut parameters) }
+    });
+    bend::restarted(&mut parameters, attributes);
+    // SAFETY: allocated above and still ours.
+    let intact = unsafe { std::slice::from_raw_parts(attributes, 64) }.iter().all(|b| *b == 0x3C);
+    rule(&world, "STATE-17", intact && parameters.restart_attributes == given, || {
+        "restart attributes were changed".to_owned()
+    });
+    world.free(Kind::Switch, attributes, 0);
+    with(|world, state| restarted(world, state, module, status));
+    status
+}
+
+fn restarted(world: &World, state: &mut State, module: usize, status: i32) {
+    let m = &mut state.modules[module];
+    rule(world, "STATE-16", status != PENDING, || {
+        "FilterRestart pended although the driver never calls NdisFRestartComplete".to_owned()
+    });
+    let ok = status == SUCCESS;
+    let failed = m.failed_queries;
+    rule(world, "STATE-18", !ok || failed == 0, || {
+        format!("the module runs although {failed} of its queries failed")
+    });
+    m.life = if ok { Life::Running } else { Life::Paused };
+    if ok && m.is_active {
+        let count = m.enumerations;
+        rule(world, "STATE-19", count == 1, || format!("the switch was enumerated {count} times"));
+    }
+    m.topology.changed();
+}
+
+/// Pauses a module and checks what it still holds.
+pub fn pause(module: usize) {
+    let (handler, context) = with(|_, state| {
+        let order = state.tick();
+        let m = &mut state.modules[module];
+        m.life = Life::Pausing;
+        m.pause_entered = order;
+        m.topology.changed();
+        (state.driver.characteristics.and_then(|c| c.pause), m.context)
+    });
+    let Some(handler) = handler else { return };
+    let mut parameters = FilterPauseParameters::ZERO;
+    parameters.header = ObjectHeader::new(object_type::FILTER_PAUSE_PARAMETERS, 1, 12);
+    let status = call("FilterPause", module, || {
+        // SAFETY: as in `attach`.
+        unsafe { handler(context as Handle, &raw mut parameters) }
+    });
+    let status = bend::paused(status);
+    with(|world, state| {
+        rule(world, "STATE-10", status == SUCCESS, || {
+            format!("FilterPause returned {status:#x}; NdisFPauseComplete is never called")
+        });
+        check_paused(world, state, module);
+        let m = &mut state.modules[module];
+        m.life = Life::Paused;
+        m.pauses += 1;
+    });
+}
+
+fn check_paused(world: &World, state: &mut State, module: usize) {
+    let m = &state.modules[module];
+    let walking = m.sends_running > 0;
+    let entered = m.pause_entered;
+    let all: Vec<_> = state.packets.all().into_iter().filter(|p| p.switch == module).collect();
+    let own_out = all.iter().filter(|p| p.own.is_some() && p.place != Place::Idle).count();
+    let held = |place| all.iter().filter(|p| p.own.is_none() && p.place == place && p.given < entered).count();
+    let (ingress, egress) = (held(Place::Ingress), held(Place::Egress));
+    rule(world, "DATA-75", own_out == 0, || format!("the pause completed with {own_out} own packets out"));
+    rule(world, "STATE-11", ingress == 0 || walking, || format!("the pause completed with {ingress} sends held"));
+    rule(world, "STATE-13", egress == 0 || walking, || format!("the pause completed with {egress} receives held"));
+}
+
+/// Detaches a paused module.
+pub fn detach(module: usize) {
+    edges::drain(module);
+    let world = world::current();
+    let (handler, context) = with(|_, state| {
+        let m = &mut state.modules[module];
+        (state.driver.characteristics.and_then(|c| c.detach), m.context)
+    });
+    let Some(handler) = handler else { return };
+    // SAFETY: as in `attach`.
+    call("FilterDetach", module, || unsafe { handler(context as Handle) });
+    let mark = with(|world, state| {
+        let out = state.control.own_out(module);
+        rule(world, "OID-27", out == 0, || format!("{out} own requests are out when FilterDetach returns"));
+        let m = &mut state.modules[module];
+        m.life = Life::Detached;
+        m.attached_before = true;
+        m.topology.nics_mut().for_each(forget);
+        m.topology.changed();
+        let others = state.modules.iter().any(|m| m.life != Life::Detached);
+        (!others).then_some(state.modules[module].attach_mark)
+    });
+    if let Some(mark) = mark {
+        let left: Vec<String> = (world.live().iter())
+            .filter(|e| e.serial > mark && !e.stack.contains(&"DriverEntry") || e.stack.contains(&"FilterAttach"))
+            .map(ToString::to_string)
+            .collect();
+        rule(&world, "STATE-23", left.is_empty(), || format!("FilterDetach left {left:?}"));
+    }
+}
+
+/// Tells a module that its switch is active now.
+pub fn activate(module: usize) {
+    with(|_, state| {
+        state.modules[module].is_active = true;
+        state.modules[module].told_active = true;
+        state.modules[module].failed_queries = 0;
+    });
+    net_event(module, NetPnpEvent::SWITCH_ACTIVATE);
+    with(|world, state| {
+        let m = &state.modules[module];
+        let (count, failed) = (m.enumerations, m.failed_queries);
+        rule(world, "STATE-19", count == 1 || failed > 0 || world.injected_fault().is_some(), || {
+            format!("the switch was enumerated {count} times by its activation")
+        });
+    });
+}
+
+/// Sends a network event to a module; it must be passed up.
+pub fn net_event(module: usize, event: i32) {
+    let (handler, context) = with(|_, state| {
+        let m = &mut state.modules[module];
+        m.event_passed_up = false;
+        (state.driver.characteristics.and_then(|c| c.net_pnp_event), m.context)
+    });
+    let Some(handler) = handler else { return };
+    let mut notification = NetPnpEventNotification::ZERO;
+    notification.header = ObjectHeader::new(object_type::DEFAULT, 1, 168);
+    notification.net_pnp_event.net_event = event;
+    call("FilterNetPnPEvent", module, || {
+        // SAFETY: as in `attach`.
+        unsafe { handler(context as Handle, &raw mut notification) }
+    });
+    with(|world, state| {
+        let passed = state.modules[module].event_passed_up;
+        rule(world, "STATE-20", passed, || format!("network event {event} was not passed up"));
+    });
+}
+
+/// Unloads the driver: DriverUnload, then the driver object goes.
+pub fn unload() {
+    let world = world::current();
+    let (object, registered) = with(|world, state| {
+        state.driver.unloading = true;
+        state.driver.frees_at_unload = world.pool_frees();
+        (state.driver.object as *mut u8, state.driver.registered)
+    });
+    if object.is_null() || !registered {
+        return;
+    }
+    // SAFETY: the driver object lives, and the member holds a function or null.
+    let unload: Option<unsafe extern "win64" fn(*mut c_void)> =
+        unsafe { object.add(DRIVER_UNLOAD_OFFSET).cast::<Option<unsafe extern "win64" fn(*mut c_void)>>().read() };
+    if let Some(unload) = unload {
+        // SAFETY: the driver set it.
+        call("DriverUnload", 0, || unsafe { unload(object.cast()) });
+    }
+    with(|world, state| {
+        rule(world, "STATE-26", state.driver.deregistered, || {
+            "DriverUnload returned without NdisFDeregisterFilterDriver".to_owned()
+        });
+        state.driver.object = 0;
+    });
+    world.free_driver_object_extensions(object.cast());
+    world.free(Kind::Switch, object, 0);
+}
+
+exports! {
+    pub extern "win64" fn NdisFRegisterFilterDriver(
+        driver_object: *mut c_void,
+        filter_driver_context: Handle,
+        characteristics: *mut FilterDriverCharacteristics,
+        filter_driver_handle: *mut Handle,
+    ) -> i32 where irql <= PASSIVE {
+        // SAFETY: the driver passes a readable structure.
+        let c = bend::characteristics(unsafe { *characteristics });
+        let fails = crate::fault::fails("NdisFRegisterFilterDriver");
+        let (handle, waiting) = with(|world, state| {
+            check_characteristics(world, &c);
+            rule(world, "STATE-02", state.driver.object == driver_object as usize, || {
+                "registration for another driver object".to_owned()
+            });
+            if fails {
+                return (0, Vec::new());
+            }
+            let handle = state.fresh_handle(3);
+            state.driver.handle = handle;
+            state.driver.handle_context = filter_driver_context as usize;
+            state.driver.characteristics = Some(c);
+            state.driver.registered = true;
+            state.driver.registering = true;
+            (handle, std::mem::take(&mut state.driver.attach_inside))
+        });
+        if fails {
+            return RESOURCES;
+        }
+        world::current().track(Kind::DriverRegistration, handle, 0, "filter driver");
+        // SAFETY: the driver passes a writable handle.
+        unsafe { *filter_driver_handle = handle as Handle };
+        for module in waiting {
+            attach(module);
+        }
+        with(|_, state| state.driver.registering = false);
+        SUCCESS
+    }
+
+    pub extern "win64" fn NdisFDeregisterFilterDriver(handle: Handle) where irql <= PASSIVE {
+        let handle = bend::deregistration(handle);
+        let attached = with(|world, state| {
+            let known = state.driver.registered && state.driver.handle == handle as usize;
+            rule(world, "STATE-24", known, || "NdisFDeregisterFilterDriver with an unknown handle".to_owned());
+            let freed = world.pool_frees() > state.driver.frees_at_unload;
+            rule(world, "STATE-26", !(freed && state.driver.unloading), || {
+                "memory was freed in DriverUnload before deregistration".to_owned()
+            });
+            let live = state.modules.iter().filter(|m| m.life != Life::Detached);
+            live.map(|m| (m.index, m.life)).collect::<Vec<_>>()
+        });
+        for (module, life) in attached {
+            if life == Life::Running {
+                pause(module);
+            }
+            detach(module);
+        }
+        with(|world, state| {
+            state.driver.registered = false;
+            state.driver.deregistered = true;
+            state.driver.characteristics = None;
+            world.untrack(Kind::DriverRegistration, state.driver.handle);
+        });
+    }
+
+    pub extern "win64" fn NdisFSetAttributes(
+        filter: Handle, module_context: Handle, attributes: *mut FilterAttributes
+    ) -> i32 where irql <= PASSIVE {
+        if crate::fault::fails("NdisFSetAttributes") {
+            return RESOURCES;
+        }
+        let times = bend::attribute_calls();
+        // SAFETY: the driver passes a readable structure.
+        let header = unsafe { (*attributes).header };
+        with(|world, state| {
+            let Some(module) = state.module_of(filter) else {
+                world.violate("STATE-24", "NdisFSetAttributes with an unknown handle");
+                return INVALID_PARAMETER;
+            };
+            let m = &mut state.modules[module];
+            m.attributes_set += times;
+            let attaching = m.life == Life::Attaching;
+            rule(world, "STATE-06", attaching, || "NdisFSetAttributes outside FilterAttach".to_owned());
+            let valid = header.object_type == object_type::FILTER_ATTRIBUTES && header.revision == 1 && header.size >= 8;
+            rule(world, "STATE-06", valid, || "NDIS_FILTER_ATTRIBUTES without a valid header".to_owned());
+            m.context = module_context as usize;
+            if valid { SUCCESS } else { INVALID_PARAMETER }
+        })
+    }
+
+    pub extern "win64" fn NdisFGetOptionalSwitchHandlers(
+        filter: Handle, context: *mut SwitchContext, table: *mut SwitchOptionalHandlers
+    ) -> i32 where irql <= DISPATCH {
+        if crate::fault::fails("NdisFGetOptionalSwitchHandlers") {
+            return RESOURCES;
+        }
+        // SAFETY: the driver passes a structure of at least the size in its header.
+        let header = bend::handlers_header(unsafe { (*table).header });
+        let switch = with(|world, state| {
+            let module = state.module_of(filter)?;
+            let valid = header.object_type == object_type::SWITCH_OPTIONAL_HANDLERS
+                && header.revision >= 1
+                && header.size >= SwitchOptionalHandlers::SIZE_REVISION_1;
+            rule(world, "STATE-04", valid, || "NDIS_SWITCH_OPTIONAL_HANDLERS without a valid header".to_owned());
+            state.modules[module].asked_handlers = true;
+            valid.then_some(state.modules[module].switch)
+        });
+        let Some(switch) = switch else { return INVALID_PARAMETER };
+        if switch == 0 {
+            return NOT_SUPPORTED;
+        }
+        give_table(table, header.size);
+        // SAFETY: the driver passes a writable context.
+        unsafe { *context = switch as SwitchContext };
+        bend::use_newer_handler();
+        SUCCESS
+    }
+
+    pub extern "win64" fn NdisFNetPnPEvent(
+        filter: Handle, event: *mut NetPnpEventNotification
+    ) -> i32 where irql <= PASSIVE {
+        crate::locks::leaving("NdisFNetPnPEvent");
+        if bend::loses_event() {
+            return SUCCESS;
+        }
+        with(|world, state| {
+            if let Some(module) = state.caller(world, filter, "NdisFNetPnPEvent") {
+                rule(world, "STATE-20", !event.is_null(), || "no network event passed up".to_owned());
+                state.modules[module].event_passed_up = true;
+            }
+        });
+        SUCCESS
+    }
+}
+
+/// Gives the table of revision 1, and traps behind it where the caller's structure has room for them.
+fn give_table(table: *mut SwitchOptionalHandlers, size: u16) {
+    let mut given = handlers::table();
+    given.header = ObjectHeader::new(
+        object_type::SWITCH_OPTIONAL_HANDLERS,
+        1,
+        SwitchOptionalHandlers::SIZE_REVISION_1,
+    );
+    given.set_net_buffer_list_switch_context = handlers::beyond_the_revision as *mut c_void;
+    given.get_net_buffer_list_switch_context = handlers::beyond_the_revision as *mut c_void;
+    let bytes = usize::from(size).min(size_of::<SwitchOptionalHandlers>());
+    // SAFETY: the driver's structure has `size` bytes.
+    unsafe { ptr::copy_nonoverlapping((&raw const given).cast::<u8>(), table.cast::<u8>(), bytes) };
+}
+
+fn check_characteristics(world: &World, c: &FilterDriverCharacteristics) {
+    let version = (c.major_ndis_version, c.minor_ndis_version);
+    let header_fits = match c.header.revision {
+        2 => c.header.size >= 224,
+        3 => version >= (6, 80) && c.header.size >= 240,
+        _ => false,
+    };
+    let header = c.header.object_type == object_type::FILTER_DRIVER_CHARACTERISTICS && header_fits;
+    rule(world, "STATE-02", header && version >= (6, 40), || {
+        format!("characteristics of revision {} for NDIS {version:?}", c.header.revision)
+    });
+    let text = |s: &UnicodeString| {
+        if s.buffer.is_null() {
+            return String::new();
+        }
+        // SAFETY: the driver's counted string.
+        String::from_utf16_lossy(unsafe { std::slice::from_raw_parts(s.buffer, usize::from(s.length / 2)) })
+    };
+    let (unique, service) = (text(&c.unique_name), text(&c.service_name));
+    let guid = unique.len() == 38 && unique.starts_with('{') && unique.ends_with('}');
+    rule(world, "STATE-02", guid, || format!("UniqueName {unique:?} is no GUID in braces"));
+    rule(world, "STATE-02", service == SERVICE, || format!("ServiceName {service:?}"));
+    let pairs = [
+        ("oid request and its completion", c.oid_request.is_some() == c.oid_request_complete.is_some()),
+        ("receive or return without status", c.receive.is_none() && c.return_lists.is_none() || c.status.is_some()),
+        ("send and its completion", c.send.is_none() || c.send_complete.is_some()),
+        ("receive and return", c.receive.is_some() == c.return_lists.is_some()),
+        ("life", c.attach.is_some() && c.detach.is_some() && c.restart.is_some() && c.pause.is_some()),
+    ];
+    for (what, holds) in pairs {
+        rule(world, "STATE-03", holds, || format!("handlers: {what}"));
+    }
+}
+
+/// The module is asked to give back what it has queued under this id.
+pub fn cancel_send(module: usize, id: usize) {
+    let (handler, context) = with(|_, state| {
+        (state.driver.characteristics.and_then(|c| c.cancel_send), state.modules[module].context)
+    });
+    if let Some(handler) = handler {
+        // SAFETY: as in `attach`.
+        call("FilterCancelSendNetBufferLists", module, || unsafe { handler(context as Handle, id as *mut c_void) });
+    }
+    with(|world, state| {
+        let idle = state.modules[module].sends_running == 0;
+        let held = state.packets.all().iter().filter(|p| {
+            p.switch == module && p.own.is_none() && p.place == Place::Ingress && p.cancel_id == id
+        });
+        let held = held.count();
+        rule(world, "DATA-14", held == 0 || !idle, || format!("{held} packets of a cancelled id are still held"));
+    });
+}
+
+/// Requests of the extension that are out, for the check at detach.
+impl control::Control {
+    pub fn own_out(&self, module: usize) -> usize {
+        self.own.values().filter(|own| own.module == module).count()
+    }
+}

@@ -1,0 +1,119 @@
+//! The physical network behind the team: it learns where addresses are and complains as a real one would.
+//!
+//! Static teams are one logical port; members of a switch-independent team are ports of switches that know nothing of
+//! each other's aggregation. Fed by `adapter` in order of arrival.
+
+use crate::frames::FrameId;
+use crate::ports::Mac;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What the physical switches were told about the team.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Aggregation {
+    /// The ports are aggregated: an address is behind all of them.
+    #[default]
+    Static,
+    /// Every port stands alone: an address is behind one of them.
+    SwitchIndependent,
+}
+
+/// A complaint of the physical network, as a rule and a sentence.
+pub type Complaint = (&'static str, String);
+
+struct Learned {
+    port: u16,
+    /// It moved since the last change of the team, which explains one move.
+    moved: bool,
+}
+
+#[derive(Default)]
+pub struct PhysicalSwitch {
+    pub aggregation: Aggregation,
+    /// Addresses of the team's side, by the port they were last seen on.
+    learned: BTreeMap<Mac, Learned>,
+    /// Hosts beyond the switch.
+    hosts: BTreeSet<Mac>,
+    seen: BTreeSet<FrameId>,
+    /// Moves of an address from one port to another.
+    pub moves: u64,
+}
+
+impl PhysicalSwitch {
+    /// A host beyond the switch sends: its address is not the team's.
+    pub fn host(&mut self, mac: Mac) {
+        self.hosts.insert(mac);
+    }
+
+    /// Something happened to the team that explains one move of every address.
+    pub fn team_changed(&mut self) {
+        self.learned.values_mut().for_each(|entry| entry.moved = false);
+    }
+
+    /// The port behind which an address of the team's side was seen.
+    pub fn port_of(&self, mac: Mac) -> Option<u16> {
+        self.learned.get(&mac).map(|entry| entry.port)
+    }
+
+    /// A frame comes out of a member.
+    pub fn receive(&mut self, port: u16, frame: FrameId, bytes: &[u8]) -> Option<Complaint> {
+        let source: Mac = bytes.get(6..12)?.try_into().ok()?;
+        if self.hosts.contains(&source) {
+            return Some(("SWITCH-LOOP", format!("frame {frame} of an outside host came back through member {port}")));
+        }
+        if !self.seen.insert(frame) {
+            return Some(("SWITCH-DUPLICATE", format!("frame {frame} arrived a second time, through member {port}")));
+        }
+        if self.aggregation == Aggregation::Static {
+            self.learned.insert(source, Learned { port, moved: false });
+            return None;
+        }
+        let entry = self.learned.entry(source).or_insert(Learned { port, moved: false });
+        if entry.port == port {
+            return None;
+        }
+        let (from, flaps) = (entry.port, entry.moved);
+        *entry = Learned { port, moved: true };
+        self.moves += 1;
+        flaps.then(|| ("SWITCH-FLAP", format!("{source:02x?} moved again, from port {from} to {port}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VM: Mac = [2, 0, 0, 0, 0, 1];
+    const HOST: Mac = [2, 0, 0, 0, 1, 1];
+
+    fn frame(source: Mac) -> Vec<u8> {
+        [&HOST[..], &source, &[8, 0]].concat()
+    }
+
+    #[test]
+    fn independent_ports_report_an_address_that_moves_twice_without_a_reason() {
+        let mut switch = PhysicalSwitch { aggregation: Aggregation::SwitchIndependent, ..Default::default() };
+        assert_eq!(switch.receive(1, 0, &frame(VM)), None);
+        assert_eq!(switch.receive(2, 1, &frame(VM)), None);
+        assert_eq!(switch.receive(1, 2, &frame(VM)).unwrap().0, "SWITCH-FLAP");
+        switch.team_changed();
+        assert_eq!(switch.receive(2, 3, &frame(VM)), None);
+        assert_eq!(switch.port_of(VM), Some(2));
+    }
+
+    #[test]
+    fn aggregated_ports_take_an_address_on_any_of_them() {
+        let mut switch = PhysicalSwitch::default();
+        for id in 0..10 {
+            assert_eq!(switch.receive(1 + u16::try_from(id).unwrap() % 3, id, &frame(VM)), None);
+        }
+    }
+
+    #[test]
+    fn copies_and_echoes_are_reported() {
+        let mut switch = PhysicalSwitch::default();
+        switch.host(HOST);
+        assert_eq!(switch.receive(1, 7, &frame(HOST)).unwrap().0, "SWITCH-LOOP");
+        assert_eq!(switch.receive(1, 8, &frame(VM)), None);
+        assert_eq!(switch.receive(2, 8, &frame(VM)).unwrap().0, "SWITCH-DUPLICATE");
+    }
+}
