@@ -33,10 +33,11 @@ Set-StrictMode -Version Latest
 $ErrorActionPreference = 'Stop'
 
 $ComponentId = 'lbfo_lbfoext'
+$ServiceName = 'lbfoext'
 $ExtensionName = 'LBFO Teaming Extension'
 $Package = 'lbfoext.inf', 'lbfoext.sys', 'lbfoext.cat'
 $FirstBuild = 19041                     # the first that exports what the driver imports
-$RestartNeeded = 0x0004A020, 3010       # what netcfg.exe and pnputil.exe answer
+$RestartNeeded = 0x0004A020, 3010       # NETCFG_S_REBOOT, ERROR_SUCCESS_REBOOT_REQUIRED
 
 $Undo = [System.Collections.Generic.Stack[string]]::new()
 $ExitCode = 0
@@ -67,6 +68,10 @@ function Assert-Switch {
 }
 
 function Install-Filter {
+    if (Get-CimInstance Win32_SystemDriver -Filter "Name='$ServiceName'") {
+        Write-Host 'The extension is installed already. To update it, run uninstall.ps1 first.'
+        return
+    }
     $inf = (Resolve-Path -LiteralPath (Join-Path $PackagePath 'lbfoext.inf')).ProviderPath
     if (-not $PSCmdlet.ShouldProcess($inf, 'Install the network filter')) { return }
     & netcfg.exe -v -l $inf -c s -i $ComponentId | Out-Host

@@ -31,7 +31,7 @@ $ErrorActionPreference = 'Stop'
 $ComponentId = 'lbfo_lbfoext'
 $ServiceName = 'lbfoext'
 $ExtensionName = 'LBFO Teaming Extension'
-$RestartNeeded = 0x0004A020, 3010       # what netcfg.exe and pnputil.exe answer
+$RestartNeeded = 0x0004A020, 3010       # NETCFG_S_REBOOT, ERROR_SUCCESS_REBOOT_REQUIRED
 
 $Undo = [System.Collections.Generic.Stack[string]]::new()
 $ExitCode = 0

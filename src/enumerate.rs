@@ -27,7 +27,7 @@ pub fn at_restart(module: &Module, passive: &Passive) -> Result<(), NdisStatus> 
     let written = query(module.filter, oids::SWITCH_PARAMETERS, &mut buffer, passive);
     let written = written.map_err(|(status, _)| status)?;
     let info = switch_info(&buffer, written as usize).ok_or(NdisStatus::FAILURE)?;
-    settings::load(module, &info.name, passive);
+    settings::load(module, info.name, passive)?;
     if info.is_active { take_picture(module, passive) } else { Ok(()) }
 }
 
@@ -50,6 +50,7 @@ fn take_picture(module: &Module, passive: &Passive) -> Result<(), NdisStatus> {
     result
 }
 
+#[inline(never)] // a frame of its own
 fn read_nics(module: &Module, passive: &Passive) -> Result<(), NdisStatus> {
     let mut size = 4096;
     for _ in 0..ATTEMPTS {

@@ -2,7 +2,7 @@
 //! stand in the order of life, each naming the file where its walk goes on.
 
 use crate::kernel::per_processor::PerProcessor;
-use crate::kernel::pool::{Pool, PoolBox, PoolSlice, Tag};
+use crate::kernel::pool::{OnceBox, Pool, PoolBox, PoolSlice, Tag};
 use crate::kernel::registry::Watch;
 use crate::kernel::rundown::{WalkRundown, WorkRundown};
 use crate::ndis::filter::{FilterModule, NetEvent, Stack};
@@ -10,7 +10,7 @@ use crate::ndis::handle::Filter;
 use crate::ndis::irql::Passive;
 use crate::ndis::link::Indication;
 use crate::ndis::link_query::LinkQueries;
-use crate::ndis::lock::{RwLock, SpinLock};
+use crate::ndis::lock::{RwLock, SpinGuard, SpinLock};
 use crate::ndis::nbl::NblQueue;
 use crate::ndis::oid::{Request, Returned};
 use crate::ndis::own_list::ListPool;
@@ -53,7 +53,7 @@ pub struct Module {
     /// What the packet walks read: destinations, buckets, policy.
     pub forwarding: RwLock<Forwarding<Pool>>,
     /// What every change of decision is planned with.
-    pub control: SpinLock<Control>,
+    pub control: SpinLock<PoolBox<Control>>,
     /// Open while packets may pass; also counts own lists that are out.
     pub walks: WalkRundown,
     /// Open until detach; counts requests, timers and notifications that are out.
@@ -65,6 +65,8 @@ pub struct Module {
     pub watch: Watch,
     /// `\Registry\...\lbfoext`, from which the settings are read.
     pub registry_path: PoolSlice<u16>,
+    /// Where its settings are; known from the first restart on.
+    pub settings_paths: OnceBox<settings::Paths>,
     /// The module's name in reports of filtered packets.
     pub guid_name: PoolSlice<u16>,
     /// A request from above that is below us now, so that it can be cancelled.
@@ -82,9 +84,10 @@ pub struct Control {
     pub events: EventRing,
     /// Detach has begun: the timer is not set any more.
     pub detaching: bool,
-    /// The switch's name, under which the registry may have settings of its own.
-    pub switch_name: heapless::Vec<u16, 64>,
 }
+
+/// The team lock, held.
+pub type TeamLock<'a> = SpinGuard<'a, PoolBox<Control>>;
 
 /// Network adapters that the tables hold before they grow.
 const STATIONS: usize = 16;
@@ -103,20 +106,8 @@ impl FilterModule for Module {
         let module = Self {
             filter: stack.filter(),
             switch,
-            forwarding: RwLock::try_new(stack.filter(), new_forwarding(&settings)?)?,
-            control: SpinLock::new(Control {
-                team: Team::new(
-                    PoolSlice::try_new(Tag::TABLE, BUCKETS, |_| 0)?,
-                    PoolSlice::try_new(Tag::TABLE, MEMBERS, |_| Member::ABSENT)?,
-                    &settings,
-                ),
-                settings,
-                changes: 0,
-                enumerated: false,
-                events: EventRing::try_new()?,
-                detaching: false,
-                switch_name: heapless::Vec::new(),
-            }),
+            forwarding: new_forwarding(stack.filter(), &settings)?,
+            control: SpinLock::new(new_control(settings)?),
             walks: WalkRundown::try_new(passive)?,
             work: WorkRundown::open(),
             lists: ListPool::try_new(stack.filter())?,
@@ -125,6 +116,7 @@ impl FilterModule for Module {
             queries: LinkQueries::try_new()?,
             watch: Watch::idle(),
             registry_path: copy(&driver.registry_path)?,
+            settings_paths: OnceBox::empty(Tag::SETTINGS),
             guid_name: copy(stack.guid_name())?,
             forwarded_id: AtomicPtr::new(core::ptr::null_mut()),
         };
@@ -193,15 +185,36 @@ impl FilterModule for Module {
     }
 }
 
-fn new_forwarding(settings: &Settings) -> Result<Forwarding<Pool>, NdisStatus> {
+// The parts are made in functions of their own, so that no frame of the attach is above 1 KiB.
+
+#[inline(never)]
+fn new_forwarding(filter: Filter, settings: &Settings) -> Result<RwLock<Forwarding<Pool>>, NdisStatus> {
     let (nics, macs) = new_stations(STATIONS)?;
-    Ok(Forwarding::new(
+    let forwarding = Forwarding::new(
         PoolSlice::try_new(Tag::TABLE, BUCKETS, |_| 0)?,
         PoolSlice::try_new(Tag::TABLE, BUCKETS, |_| Stamp::EMPTY)?,
         nics,
         macs,
         settings,
-    ))
+    );
+    Ok(RwLock::try_new(filter, forwarding)?)
+}
+
+#[inline(never)]
+fn new_control(settings: Settings) -> Result<PoolBox<Control>, NdisStatus> {
+    let control = Control {
+        team: Team::new(
+            PoolSlice::try_new(Tag::TABLE, BUCKETS, |_| 0)?,
+            PoolSlice::try_new(Tag::TABLE, MEMBERS, |_| Member::ABSENT)?,
+            &settings,
+        ),
+        settings,
+        changes: 0,
+        enumerated: false,
+        events: EventRing::try_new()?,
+        detaching: false,
+    };
+    Ok(PoolBox::try_new(Tag::MODULE, control)?)
 }
 
 /// Storage for `count` network adapters.
@@ -214,7 +227,7 @@ pub fn new_stations(count: usize) -> Result<(PoolSlice<Nic>, PoolSlice<MacSlot>)
 
 /// A copy of text that does not live as long as the module.
 pub fn copy(text: &[u16]) -> Result<PoolSlice<u16>, NdisStatus> {
-    Ok(PoolSlice::try_new(Tag::SETTINGS, text.len(), |at| text.get(at).copied().unwrap_or(0))?)
+    Ok(PoolSlice::collect(Tag::SETTINGS, text.iter().copied())?)
 }
 
 /// The settings' own view of the module, see `settings.rs`.

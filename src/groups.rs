@@ -86,6 +86,7 @@ impl Groups {
 }
 
 /// Reports lists while they are owned, then completes them. Own lists end here like those that were sent.
+#[inline(never)] // rare, and a frame of its own
 fn drop_lists(module: &Module, mut lists: NblChain, reason: DropReason, source: PortId, flags: u32) {
     report(module, &lists, reason, source);
     lists.set_status(NdisStatus::FAILURE);
@@ -110,6 +111,7 @@ pub fn report_one(module: &Module, list: Nbl, reason: DropReason) -> Nbl {
     lists.into_only()
 }
 
+#[inline(never)] // as above
 fn report(module: &Module, lists: &NblChain, reason: DropReason, source: PortId) {
     let text: heapless::Vec<u16, 96> = reason.sentence().encode_utf16().take(96).collect();
     module.switch.report_filtered(

@@ -1,8 +1,7 @@
 //! The life of network adapters: `OID_SWITCH_NIC_*` requests to `teaming`, in the order that keeps packets safe. What
 //! takes a NIC away is applied before the request goes down, what brings one before it completes.
 
-use crate::filter::{Control, Module, new_stations};
-use crate::ndis::lock::SpinGuard;
+use crate::filter::{Module, TeamLock, new_stations};
 use crate::ndis::oid::Request;
 use crate::ndis::raw::oids;
 use crate::ndis::status::NdisStatus;
@@ -77,7 +76,7 @@ fn apply(module: &Module, op: NicOp, nic: &NicParameters) {
 }
 
 /// The same with the team lock held.
-pub fn apply_locked(module: &Module, control: &mut SpinGuard<'_, Control>, op: NicOp, nic: &NicParameters) {
+pub fn apply_locked(module: &Module, control: &mut TeamLock<'_>, op: NicOp, nic: &NicParameters) {
     control.changes = control.changes.wrapping_add(1);
     match route(op, nic) {
         Route::Member(member, event) => publish::member_locked(module, control, member, event),

@@ -4,10 +4,9 @@
 //! held with the member out of the table, so every walk that still saw the member has committed its packets.
 
 use crate::clock;
-use crate::filter::{Control, Module};
+use crate::filter::{Control, Module, TeamLock};
 use crate::kernel::rundown::WorkRundown;
 use crate::ndis::irql::Dispatch;
-use crate::ndis::lock::SpinGuard;
 use crate::ndis::timer::Expire;
 use crate::trace::Event;
 use teaming::ids::{MemberIndex, Ticks};
@@ -26,7 +25,7 @@ pub fn member(module: &Module, member: MemberIndex, event: MemberEvent) {
 /// The same with the team lock held.
 pub fn member_locked(
     module: &Module,
-    control: &mut SpinGuard<'_, Control>,
+    control: &mut TeamLock<'_>,
     member: MemberIndex,
     event: MemberEvent,
 ) {
@@ -46,7 +45,7 @@ pub fn settings(module: &Module, settings: &Settings) {
     publish(module, &mut control, &plan, now);
 }
 
-fn publish(module: &Module, control: &mut SpinGuard<'_, Control>, plan: &Plan, now: Ticks) {
+fn publish(module: &Module, control: &mut TeamLock<'_>, plan: &Plan, now: Ticks) {
     let (moved, moving) = {
         let mut forwarding = module.forwarding.write(control.dispatch());
         (forwarding.publish(plan, control.team.home(), now), forwarding.moving())

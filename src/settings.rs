@@ -2,40 +2,58 @@
 //! change is heard of by a notification and takes effect without a pause, like any other change of a decision.
 
 use crate::filter::Module;
+use crate::kernel::pool::{PoolSlice, Tag};
 use crate::kernel::registry::{Key, Value, Watch};
 use crate::ndis::irql::Passive;
+use crate::ndis::status::{NdisStatus, OutOfMemory};
 use crate::trace::Event;
 use crate::{clock, publish, text};
 use teaming::ids::Ticks;
 use teaming::settings::{Lookup, SETTINGS, Settings};
 
-type Path = heapless::Vec<u16, 512>;
+/// Full paths of the two keys.
+pub struct Paths {
+    common: PoolSlice<u16>,
+    own: PoolSlice<u16>,
+}
 
 const PARAMETERS: &[u16] = &text::utf16(br"\Parameters");
 const SWITCHES: &[u16] = &text::utf16(br"\Switches\");
 
-/// Reads the settings for the switch of this name, and watches them from now on.
-pub fn load(module: &Module, switch_name: &[u16], passive: &Passive) {
-    module.control.lock().switch_name = switch_name.iter().copied().collect();
-    reload(module, passive);
-    if let Some(key) = parameters(module).and_then(|path| Key::open(&path, passive)) {
-        Watch::start(module, key, passive);
+impl Paths {
+    /// `switch_name` is UTF-16 in little-endian bytes.
+    fn try_new(service: &[u16], switch_name: &[u8]) -> Result<Self, OutOfMemory> {
+        let common = || service.iter().chain(PARAMETERS).copied();
+        let name = switch_name.chunks_exact(2).filter_map(|unit| Some(u16::from_le_bytes(unit.try_into().ok()?)));
+        let own = || common().chain(SWITCHES.iter().copied()).chain(name.clone());
+        Ok(Self {
+            common: PoolSlice::collect(Tag::SETTINGS, common())?,
+            own: PoolSlice::collect(Tag::SETTINGS, own())?,
+        })
     }
 }
 
+/// Reads the settings for the switch of this name, and watches them from now on. At the first restart; once more if
+/// that one failed later.
+pub fn load(module: &Module, switch_name: &[u8], passive: &Passive) -> Result<(), NdisStatus> {
+    let paths = match module.settings_paths.get() {
+        Some(paths) => paths,
+        None => module.settings_paths.set(Paths::try_new(&module.registry_path, switch_name)?)?,
+    };
+    reload(module, passive);
+    if let Some(key) = Key::open(&paths.common, passive) {
+        Watch::start(module, key, passive);
+    }
+    Ok(())
+}
+
 /// Reads the settings and publishes them.
+#[inline(never)] // a frame of its own
 pub fn reload(module: &Module, passive: &Passive) {
-    let switch_name = module.control.lock().switch_name.clone();
-    let common = parameters(module);
-    let own = common.clone().and_then(|mut path| {
-        path.extend_from_slice(SWITCHES).ok()?;
-        path.extend_from_slice(&switch_name).ok()?;
-        Key::open(&path, passive)
-    });
-    let common = common.and_then(|path| Key::open(&path, passive));
+    let key = |path: fn(&Paths) -> &[u16]| module.settings_paths.get().and_then(|p| Key::open(path(p), passive));
+    let (own, common) = (key(|paths| &paths.own), key(|paths| &paths.common));
     let (mut settings, issues) = Settings::read(|setting| {
-        let value =
-            |key: &Option<Key>| key.as_ref().map_or(Value::Missing, |key| key.number(setting.name, passive));
+        let value = |key: &Option<Key>| key.as_ref().map_or(Value::Missing, |key| key.number(setting.name, passive));
         match (value(&own), value(&common)) {
             (Value::Number(number), _) | (Value::Missing, Value::Number(number)) => Lookup::Value(number),
             (Value::OtherType, _) | (Value::Missing, Value::OtherType) => Lookup::WrongType,
@@ -53,10 +71,4 @@ pub fn reload(module: &Module, passive: &Passive) {
         module.control.lock().events.push(clock::now(), event);
     }
     publish::settings(module, &settings);
-}
-
-fn parameters(module: &Module) -> Option<Path> {
-    let mut path = Path::from_slice(&module.registry_path).ok()?;
-    path.extend_from_slice(PARAMETERS).ok()?;
-    Some(path)
 }

@@ -378,11 +378,11 @@ fn the_scripts_install_and_remove_what_the_inf_describes() {
     let model = &inf.section(MODELS)[0];
     let build = MODELS.rsplit('.').next().unwrap();
     let package = "'lbfoext.inf', 'lbfoext.sys', 'lbfoext.cat'";
-    let named = [("ExtensionName", format!("'{NAME}'")), ("ComponentId", format!("'{}'", model.values[1]))];
-    let only_in_one = [("FirstBuild", build), ("Package", package), ("ServiceName", "'lbfoext'")];
+    let named = [("ExtensionName", NAME), ("ComponentId", &model.values[1]), ("ServiceName", "lbfoext")];
+    let only_in_one = [("FirstBuild", build), ("Package", package)];
     for (name, value) in &named {
         for (script, text) in SCRIPTS {
-            assert_eq!(variable(text, name), Some(value.as_str()), "${name} in {script}.ps1");
+            assert_eq!(variable(text, name), Some(&*format!("'{value}'")), "${name} in {script}.ps1");
         }
     }
     for (name, value) in &only_in_one {

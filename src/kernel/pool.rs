@@ -5,6 +5,7 @@ use crate::ndis::status::OutOfMemory;
 use core::ffi::c_void;
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicPtr, Ordering};
 
 /// Four characters that name an allocation in a pool dump, which shows them in this order.
 #[derive(Clone, Copy)]
@@ -102,6 +103,48 @@ impl<T> Drop for PoolBox<T> {
     }
 }
 
+/// A value that is set once, when it becomes known, and read without a lock from then on.
+pub struct OnceBox<T> {
+    value: AtomicPtr<T>,
+    tag: Tag,
+}
+
+impl<T> OnceBox<T> {
+    pub const fn empty(tag: Tag) -> Self {
+        Self { value: AtomicPtr::new(core::ptr::null_mut()), tag }
+    }
+
+    pub fn get(&self) -> Option<&T> {
+        // SAFETY: set by `set` to a value that lives as long as `self`.
+        unsafe { self.value.load(Ordering::Acquire).as_ref() }
+    }
+
+    /// Sets the value; if another was set meanwhile, that one stays. IRQL <= DISPATCH_LEVEL.
+    pub fn set(&self, value: T) -> Result<&T, OutOfMemory> {
+        let new = PoolBox::into_raw(PoolBox::try_new(self.tag, value)?);
+        let none = core::ptr::null_mut();
+        if self.value.compare_exchange(none, new, Ordering::AcqRel, Ordering::Acquire).is_err() {
+            // SAFETY: just made here, and nobody else knows it.
+            drop(unsafe { take(new, self.tag) });
+        }
+        self.get().ok_or(OutOfMemory)
+    }
+}
+
+impl<T> Drop for OnceBox<T> {
+    fn drop(&mut self) {
+        // SAFETY: made by `set`, and nobody borrows it any more.
+        drop(unsafe { take(*self.value.get_mut(), self.tag) });
+    }
+}
+
+/// # Safety
+/// As for `PoolBox::from_raw`, if not null.
+unsafe fn take<T>(pointer: *mut T, tag: Tag) -> Option<PoolBox<T>> {
+    // SAFETY: by the caller's promise.
+    NonNull::new(pointer).map(|pointer| unsafe { PoolBox::from_raw(pointer, tag) })
+}
+
 /// A slice of fixed length in non-paged pool.
 pub struct PoolSlice<T> {
     first: NonNull<T>,
@@ -133,6 +176,15 @@ impl<T> PoolSlice<T> {
             unsafe { place.write(element(index)) };
         }
         Ok(Self { first, len, base, tag })
+    }
+}
+
+impl<T: Copy + Default> PoolSlice<T> {
+    /// The elements of an iterator that can be run twice: once to count, once to copy.
+    pub fn collect(tag: Tag, elements: impl Iterator<Item = T> + Clone) -> Result<Self, OutOfMemory> {
+        let mut slice = Self::try_new(tag, elements.clone().count(), |_| T::default())?;
+        slice.iter_mut().zip(elements).for_each(|(place, element)| *place = element);
+        Ok(slice)
     }
 }
 

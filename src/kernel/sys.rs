@@ -49,6 +49,7 @@ macro_rules! kernel {
             /// # Safety
             /// As the documentation page of the same name demands.
             #[cfg(windows)]
+            #[allow(non_snake_case, reason = "documented names")]
             #[inline(always)]
             pub unsafe fn $name($($argument: $type),*) $(-> $result)? {
                 // SAFETY: the contract is the kernel's own and is handed to the caller unchanged.
@@ -107,6 +108,7 @@ pub use windows::{KeBugCheckEx, ZwNotifyChangeKey};
 
 /// The two whose types do not convert by a cast.
 #[cfg(windows)]
+#[allow(non_snake_case, reason = "documented names")]
 mod windows {
     use super::{IoStatusBlock, c_void};
 
@@ -143,3 +145,10 @@ mod windows {
         }
     }
 }
+
+/// The real kit's own layouts of what is declared above.
+#[cfg(windows)]
+const _: () = {
+    assert!(size_of::<wdk_sys::OBJECT_ATTRIBUTES>() == 48);
+    assert!(size_of::<wdk_sys::IO_STATUS_BLOCK>() == 16);
+};

@@ -251,26 +251,23 @@ pub(crate) fn query_returned(own: NonNull<OwnRequest>, status: NdisStatus) {
 }
 
 /// What `OID_SWITCH_PARAMETERS` says.
-pub struct SwitchInfo {
+pub struct SwitchInfo<'a> {
     pub is_active: bool,
-    /// The switch's name (a GUID in text) in UTF-16 code units.
-    pub name: heapless::Vec<u16, 64>,
+    /// The switch's name (a GUID in text), UTF-16 in little-endian bytes.
+    pub name: &'a [u8],
 }
 
 /// Reads `NDIS_SWITCH_PARAMETERS` from a buffer that `query` filled with `length` bytes.
-pub fn switch_info(buffer: &[u8], length: usize) -> Option<SwitchInfo> {
+pub fn switch_info(buffer: &[u8], length: usize) -> Option<SwitchInfo<'_>> {
     let buffer = buffer.get(..length)?;
     if buffer.len() < usize::from(SwitchParameters::SIZE_REVISION_1) {
         return None;
     }
     let name_at = offset_of!(SwitchParameters, switch_name);
     let bytes = usize::from(u16::from_le_bytes(field(buffer, name_at)?)).min(512);
-    let text = buffer.get(name_at + 2..)?.get(..bytes)?;
-    let name =
-        text.chunks_exact(2).filter_map(|unit| Some(u16::from_le_bytes(unit.try_into().ok()?))).take(64);
     Some(SwitchInfo {
         is_active: *buffer.get(offset_of!(SwitchParameters, is_active))? != 0,
-        name: name.collect(),
+        name: buffer.get(name_at + 2..)?.get(..bytes)?,
     })
 }
 

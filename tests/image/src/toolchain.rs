@@ -62,7 +62,7 @@ pub fn find() -> Result<Toolchain> {
 fn advice(missing: &[&Needed]) -> String {
     let lines: String = missing
         .iter()
-        .map(|needed| format!("  {} ({}) is missing: package {}\n", needed.what, needed.file, needed.package))
+        .map(|needed| format!("  missing: {} ({}), package {}\n", needed.what, needed.file, needed.package))
         .collect();
     let packages: Vec<&str> = missing.iter().map(|needed| needed.package).collect();
     format!(

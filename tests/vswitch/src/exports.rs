@@ -99,6 +99,11 @@ const TABLES: &[&[Symbol]] = &[
     crate::rundown::SYMBOLS,
     crate::timer::SYMBOLS,
     crate::registry_calls::SYMBOLS,
+    crate::ndis::driver::SYMBOLS,
+    crate::ndis::data::SYMBOLS,
+    crate::ndis::pools::SYMBOLS,
+    crate::control::SYMBOLS,
+    crate::control::status::SYMBOLS,
 ];
 
 /// Finds an import by name, as a loader does.

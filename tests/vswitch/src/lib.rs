@@ -6,12 +6,25 @@
 
 pub mod exports;
 
+pub mod adapter;
+pub mod check;
+pub mod control;
+pub mod frames;
+pub mod guest;
+pub mod nbl;
+pub mod ndis;
+pub mod outcome;
+pub mod physical_switch;
+pub mod ports;
+pub mod scenario;
+
 pub mod clock;
 pub mod cpu;
 pub mod driver_object;
 pub mod event;
 pub mod fault;
 pub mod ids;
+pub mod image;
 pub mod kernel;
 pub mod lock_order;
 pub mod locks;

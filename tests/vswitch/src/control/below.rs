@@ -283,7 +283,7 @@ impl State {
         let status = if cancelled && above.effect.is_none() { REQUEST_ABORTED } else { above.plan.status };
         // SAFETY: the clone is out and so alive.
         let r = unsafe { &mut *(key as *mut OidRequest) };
-        let mut word = || 1 + u32::try_from(world.random(1000)).unwrap_or(0);
+        let word = || 1 + u32::try_from(world.random(1000)).unwrap_or(0);
         r.word52 = word();
         if r.request_type == request_type::METHOD {
             r.method_bytes_written = word();

@@ -604,10 +604,10 @@ pub fn cancel_send(module: usize, id: usize) {
     }
     with(|world, state| {
         let idle = state.modules[module].sends_running == 0;
-        let held = state.packets.all().iter().filter(|p| {
+        let is_held = |p: &&super::packet::Packet| {
             p.switch == module && p.own.is_none() && p.place == Place::Ingress && p.cancel_id == id
-        });
-        let held = held.count();
+        };
+        let held = state.packets.all().into_iter().filter(is_held).count();
         rule(world, "DATA-14", held == 0 || !idle, || format!("{held} packets of a cancelled id are still held"));
     });
 }

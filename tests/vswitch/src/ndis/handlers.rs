@@ -9,7 +9,7 @@ use crate::check::{advice, packets as checks, rule};
 use crate::cpu::DISPATCH;
 use crate::exports::Frame;
 use crate::frames::{Assignment, Fate};
-use crate::memory::{self, Kind, Place as MemoryPlace};
+use crate::memory::{Kind, Place as MemoryPlace};
 use crate::ports::{NicId, NicState};
 use crate::world::World;
 use lbfoext::ndis::raw::{
@@ -245,7 +245,7 @@ impl State {
         packet.source = NicId::NOWHERE;
         packet.detail_bits = 0;
         packet.write_detail();
-        memory::track_context(world, list as usize);
+        world.track(Kind::ForwardingContext, list as usize, 0, "forwarding context");
         SUCCESS
     }
 
@@ -562,7 +562,7 @@ impl State {
         let held = self.modules[module].topology.dereference_nic(id);
         rule(world, "PORTNIC-14", held, || format!("DereferenceSwitchNic of {id} without a reference"));
         world.untrack(Kind::NicReference, key(module, id));
-        crate::cpu_wake(world);
+        crate::cpu::wake(crate::slots::ANY);
         if held { SUCCESS } else { INVALID_PARAMETER }
     }
 

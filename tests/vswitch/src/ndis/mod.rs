@@ -158,6 +158,10 @@ pub struct State {
     /// Where packets lay that are completed, until the memory is used again.
     pub gone: BTreeMap<usize, u64>,
     pub flows: crate::check::flows::Flows,
+    /// Some mapping failed in this world.
+    pub mapping_trouble: bool,
+    /// Packets whose guest goes on writing.
+    pub flickering: Vec<usize>,
 }
 
 /// The switch half of a world.

@@ -4,7 +4,7 @@
 //! `data`, `edges` and `handlers` move packets through the places; the shadow itself calls nobody.
 
 use crate::frames::FrameId;
-use crate::nbl::{Block, Built, Cover, UnsafeBytes, net_buffers, read};
+use crate::nbl::{Built, Cover, UnsafeBytes, net_buffers, read};
 use crate::ports::NicId;
 use lbfoext::ndis::raw::{
     ForwardingDestinationArray, Handle, INFO_SLOTS, Mdl, NetBuffer, NetBufferList, ObjectHeader,
@@ -289,6 +289,8 @@ pub struct Packet {
     /// Frames reported or carried away by lists that name this one as parent.
     pub carried: Vec<FrameId>,
     pub children_out: u32,
+    /// The last attempt to map some of its memory failed.
+    pub mapping_failed: bool,
     /// A call about this packet failed because the test wanted it so.
     pub fault: bool,
     /// Generation of the topology when the extension got it.
@@ -329,6 +331,7 @@ impl Packet {
             reported_ports: Vec::new(),
             carried: Vec::new(),
             children_out: 0,
+            mapping_failed: false,
             fault: false,
             generation: 0,
             given_while_paused: false,

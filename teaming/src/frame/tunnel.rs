@@ -1,0 +1,142 @@
+//! The frame inside the frame: GRE and NVGRE, VXLAN, GENEVE, GTP-U, and IP in IP.
+//!
+//! Called by `forward` under the policy that keys by inner headers, and by tools. Enters only a tunnel header that
+//! was read whole; the headers around it stay in force when what is inside is neither IP nor ARP.
+
+use super::network::{PROTOCOL_GRE, PROTOCOL_IPV4, PROTOCOL_IPV6};
+use super::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Headers, Network, PROTOCOL_UDP, Stop, TUNNELS_MAX, Transport};
+
+const ETHERTYPE_BRIDGED_ETHERNET: u16 = 0x6558;
+
+const PORT_GTP_U: u16 = 2152;
+const PORT_VXLAN: u16 = 4789;
+const PORT_GENEVE: u16 = 6081;
+const UDP_HEADER: usize = 8;
+
+/// What follows a tunnel header: its EtherType (`ETHERTYPE_BRIDGED_ETHERNET` for a whole frame) and the rest.
+type Inside<'a> = (u16, &'a [u8]);
+
+/// Reads the innermost headers of a frame whose tunnels are understood; MAC addresses and tags stay the outermost.
+#[inline(never)]
+pub fn parse_innermost(window: &[u8]) -> Headers {
+    let mut headers = Headers::EMPTY;
+    let mut segment = headers.read_ethernet(window);
+    loop {
+        let (ethertype, payload) = match inside(&headers, segment) {
+            Ok(Some(inside)) => inside,
+            Ok(None) => return headers,
+            Err(why) => {
+                headers.stop = why;
+                return headers;
+            }
+        };
+        if usize::from(headers.tunnels) == TUNNELS_MAX {
+            headers.stop = Stop::Depth;
+            return headers;
+        }
+        let mut inner = Headers::EMPTY;
+        segment = match ethertype {
+            ETHERTYPE_BRIDGED_ETHERNET => inner.read_ethernet(payload),
+            _ => inner.read_payload(ethertype, payload),
+        };
+        if inner.network == Network::Other {
+            headers.stop = inner.stop;
+            return headers;
+        }
+        headers = Headers {
+            destination: headers.destination,
+            source: headers.source,
+            ethertype: headers.ethertype,
+            tci: headers.tci,
+            tags: headers.tags,
+            tunnels: headers.tunnels.wrapping_add(1),
+            ..inner
+        };
+    }
+}
+
+/// The tunnel that the headers announce, if they do; an error when its header cannot be read.
+fn inside<'a>(headers: &Headers, segment: &'a [u8]) -> Result<Option<Inside<'a>>, Stop> {
+    match (headers.transport, headers.protocol(), headers.ports()) {
+        (Transport::Ports, Some(PROTOCOL_UDP), Some((_, port))) => {
+            let payload = segment.get(UDP_HEADER..);
+            match port {
+                PORT_VXLAN => vxlan(payload.ok_or(Stop::Window)?),
+                PORT_GENEVE => geneve(payload.ok_or(Stop::Window)?),
+                PORT_GTP_U => gtp_u(payload.ok_or(Stop::Window)?),
+                _ => Ok(None),
+            }
+        }
+        // Behind an authentication header the transport is the security index, and IP may still follow in the clear.
+        (Transport::Other | Transport::Spi, Some(protocol), _) if headers.stop == Stop::Not => match protocol {
+            PROTOCOL_IPV4 => Ok(Some((ETHERTYPE_IPV4, segment))),
+            PROTOCOL_IPV6 => Ok(Some((ETHERTYPE_IPV6, segment))),
+            PROTOCOL_GRE => gre(segment),
+            _ => Ok(None),
+        },
+        _ => Ok(None),
+    }
+}
+
+/// RFC 2784 and 2890; NVGRE (RFC 7637) is GRE with a key around an Ethernet frame. Source routes (RFC 1701) and the
+/// version of PPTP are not entered.
+fn gre(header: &[u8]) -> Result<Option<Inside<'_>>, Stop> {
+    const CHECKSUM: u8 = 0x80;
+    const ROUTING: u8 = 0x40;
+    const KEY: u8 = 0x20;
+    const SEQUENCE: u8 = 0x10;
+    let [flags, version, t0, t1] = *header.first_chunk::<4>().ok_or(Stop::Window)?;
+    if flags & ROUTING != 0 || version & 7 != 0 {
+        return Ok(None);
+    }
+    let words = [CHECKSUM, KEY, SEQUENCE].iter().filter(|&&flag| flags & flag != 0).count().wrapping_add(1);
+    let payload = header.get(words.wrapping_mul(4)..).ok_or(Stop::Window)?;
+    Ok(Some((u16::from_be_bytes([t0, t1]), payload)))
+}
+
+/// RFC 7348: a network identifier is announced by one flag, and an Ethernet frame follows.
+fn vxlan(header: &[u8]) -> Result<Option<Inside<'_>>, Stop> {
+    const HAS_IDENTIFIER: u8 = 0x08;
+    let ([flags, ..], payload) = header.split_first_chunk::<8>().ok_or(Stop::Window)?;
+    Ok((flags & HAS_IDENTIFIER != 0).then_some((ETHERTYPE_BRIDGED_ETHERNET, payload)))
+}
+
+/// RFC 8926: version 0, options counted in words.
+fn geneve(header: &[u8]) -> Result<Option<Inside<'_>>, Stop> {
+    let [lead, _, t0, t1, ..] = *header.first_chunk::<8>().ok_or(Stop::Window)?;
+    if lead >> 6 != 0 {
+        return Ok(None);
+    }
+    let length = usize::from(lead & 0x3f).wrapping_mul(4).wrapping_add(8);
+    let payload = header.get(length..).ok_or(Stop::Window)?;
+    Ok(Some((u16::from_be_bytes([t0, t1]), payload)))
+}
+
+/// 3GPP TS 29.281: user data of version 1, with extension headers in words. What it carries says its version of IP.
+fn gtp_u(header: &[u8]) -> Result<Option<Inside<'_>>, Stop> {
+    const VERSION_1_OF_GTP: u8 = 0x30;
+    const EXTENDED: u8 = 0x04;
+    const ANY_OPTION: u8 = 0x07;
+    const USER_DATA: u8 = 255;
+    let ([flags, kind, ..], mut rest) = header.split_first_chunk::<8>().ok_or(Stop::Window)?;
+    if flags & 0xf0 != VERSION_1_OF_GTP || *kind != USER_DATA {
+        return Ok(None);
+    }
+    if flags & ANY_OPTION != 0 {
+        let ([_, _, _, next], inner) = rest.split_first_chunk::<4>().ok_or(Stop::Window)?;
+        rest = inner;
+        let mut next = if flags & EXTENDED != 0 { *next } else { 0 };
+        while next != 0 {
+            let length = usize::from(*rest.first().ok_or(Stop::Window)?).wrapping_mul(4);
+            let (extension, inner) = rest.split_at_checked(length).ok_or(Stop::Window)?;
+            // An extension of no length would never end.
+            next = *extension.last().ok_or(Stop::Malformed)?;
+            rest = inner;
+        }
+    }
+    Ok(match rest.first().ok_or(Stop::Window)? >> 4 {
+        4 => Some((ETHERTYPE_IPV4, rest)),
+        6 => Some((ETHERTYPE_IPV6, rest)),
+        _ => None,
+    })
+}

@@ -1,0 +1,3 @@
+//! Group DATA.
+use super::Rule;
+pub const DATA: &[Rule] = &[];
