@@ -303,6 +303,16 @@ fn the_inf_obeys_the_rules_for_forwarding_extensions() {
     assert_eq!(broken(&Inf::parse(INF).unwrap()), []);
 }
 
+#[test]
+fn the_inf_writes_the_default_of_each_setting() {
+    let inf = Inf::parse(INF).unwrap();
+    let service = &inf.directive("Install.Services", "AddService").unwrap()[2];
+    let written: Vec<_> =
+        SETTINGS.iter().map(|setting| (setting.name, default_in(&inf, service, setting))).collect();
+    let expected: Vec<_> = SETTINGS.iter().map(|setting| (setting.name, Some(setting.default))).collect();
+    assert_eq!(written, expected);
+}
+
 /// INF-14: SetupAPI reads ASCII without a mark (it converts strings to Unicode itself), lines ended by LF.
 #[test]
 fn setup_api_can_read_the_encoding() {

@@ -24,6 +24,16 @@ pub enum Command {
     Replay(Replay),
 }
 
+impl Command {
+    /// What the tool does when it is not told: `replay` with its defaults.
+    pub fn main_job() -> Self {
+        match Cli::parse_from(["teamctl", "replay"]).command {
+            Some(command) => command,
+            None => unreachable!("replay was named"),
+        }
+    }
+}
+
 const EXAMPLES: &str = "\
 Examples:
   teamctl replay                                the bundled recording
@@ -66,6 +76,10 @@ pub struct Replay {
     /// Silence after which a flow may change member, in microseconds; 0 moves flows at once
     #[arg(long, value_name = "US", default_value_t = 500, value_parser = clap::value_parser!(u32).range(0..=500_000))]
     pub gap_us: u32,
+
+    /// How long a link that came back must stay up before it is used, in milliseconds; on a host 2000
+    #[arg(long, value_name = "MS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=60_000))]
+    pub up_delay_ms: u32,
 
     /// Seed of everything that chance decides in the simulated switch
     #[arg(long, default_value_t = 1)]

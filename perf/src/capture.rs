@@ -5,8 +5,8 @@ use pcap_file::DataLink;
 use pcap_file::pcap::PcapReader;
 use pcap_file::pcapng::blocks::interface_description::InterfaceDescriptionOption;
 use pcap_file::pcapng::{Block, PcapNgReader};
-use std::fs::File;
-use std::io::{BufReader, Read, Seek};
+use std::fs;
+use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
@@ -31,27 +31,36 @@ const PCAP_MAGICS: [[u8; 4]; 4] = [
     [0x4D, 0x3C, 0xB2, 0xA1],
 ];
 
+/// The recording that comes with the tool: eight machines in an office, see `perf/captures/README.md`.
+const OFFICE: &[u8] = include_bytes!("../captures/office.pcapng");
+
+pub fn bundled() -> anyhow::Result<Capture> {
+    parse(OFFICE, "the bundled recording")
+}
+
 /// Reads a capture; the error names the file, what is wrong and what to do.
 pub fn read(path: &Path) -> anyhow::Result<Capture> {
-    let name = path.display();
-    let mut file = File::open(path).with_context(|| format!("cannot open {name}; give the path of a pcap or pcapng file"))?;
-    let mut magic = [0; 4];
-    if file.read_exact(&mut magic).is_err() {
+    let name = path.display().to_string();
+    let bytes =
+        fs::read(path).with_context(|| format!("cannot read {name}; give the path of a pcap or pcapng file"))?;
+    parse(&bytes, &name)
+}
+
+fn parse(bytes: &[u8], name: &str) -> anyhow::Result<Capture> {
+    let Some(magic) = bytes.first_chunk::<4>() else {
         bail!("{name} is shorter than 4 bytes, so it is no capture; record one with tcpdump -w FILE or dumpcap");
-    }
-    file.rewind().with_context(|| format!("cannot read {name} from its start; copy it to a regular file first"))?;
-    let reader = BufReader::new(file);
-    let mut capture = match magic {
-        PCAPNG_MAGIC => read_pcapng(reader),
-        magic if PCAP_MAGICS.contains(&magic) => read_pcap(reader),
+    };
+    let mut capture = match *magic {
+        PCAPNG_MAGIC => read_pcapng(bytes),
+        magic if PCAP_MAGICS.contains(&magic) => read_pcap(bytes),
         [a, b, c, d] => bail!(
             "{name} is neither pcap nor pcapng: it begins with {a:02x} {b:02x} {c:02x} {d:02x}; \
              convert it with editcap -F pcapng IN OUT"
         ),
     }
-    .with_context(|| format!("cannot read {name}"))?;
+    .with_context(|| format!("cannot use {name}"))?;
     if capture.frames.is_empty() {
-        bail!("{name} holds no Ethernet frame; choose a capture with traffic in it");
+        bail!("{name} holds no frame; choose a capture with traffic in it");
     }
     capture.frames.sort_by_key(|frame| frame.at);
     let start = capture.frames.first().map_or(Duration::ZERO, |first| first.at);

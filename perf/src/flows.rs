@@ -108,10 +108,11 @@ pub fn moves(legs: &[Leg], changes: &[Change]) -> Vec<Moves> {
     let mut last: HashMap<u32, u16> = HashMap::new();
     for leg in legs {
         let Some(before) = last.insert(leg.flow, leg.member).filter(|&before| before != leg.member) else { continue };
-        let so_far = changes.iter().take_while(|change| change.at_frame <= leg.frame);
-        let cause = so_far.clone().count().saturating_sub(1);
-        let down = so_far.clone().rfind(|c| c.member == before).is_some_and(|c| c.kind == ChangeKind::Down);
-        let home = so_far.clone().rfind(|c| c.member == leg.member).is_some_and(|c| c.kind == ChangeKind::Up);
+        let so_far = &changes[..changes.partition_point(|change| change.at_frame <= leg.frame)];
+        let cause = so_far.len().saturating_sub(1);
+        let last_of = |member| so_far.iter().rfind(|change| change.member == member).map(|change| change.kind);
+        let down = last_of(before) == Some(ChangeKind::Down);
+        let home = last_of(leg.member) == Some(ChangeKind::Up);
         if let Some(count) = moves.get_mut(cause) {
             count.flows += 1;
             count.needlessly += u64::from(!down && !home);

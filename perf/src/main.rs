@@ -1,1 +1,32 @@
-fn main() {}
+//! `teamctl`: what a team of adapters does with real traffic, found out by sending the traffic through the driver.
+
+mod args;
+mod capture;
+mod flows;
+mod hosts;
+mod print;
+mod replay;
+
+use args::{Cli, Command};
+use clap::Parser;
+use std::process::ExitCode;
+
+/// A guarantee was broken.
+const BROKEN: u8 = 1;
+/// The command line or an input cannot be used; clap's own code for it.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let command = Cli::parse().command.unwrap_or_else(Command::main_job);
+    let result = match command {
+        Command::Replay(arguments) => replay::run(&arguments),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(BROKEN),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(USAGE)
+        }
+    }
+}

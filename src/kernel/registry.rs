@@ -43,7 +43,7 @@ impl Key {
         let mut handle = core::ptr::null_mut();
         // SAFETY: PASSIVE_LEVEL by the token; everything lives through the call.
         let status = unsafe { sys::ZwOpenKey(&mut handle, KEY_READ, &mut attributes) };
-        (status >= 0).then_some(Self(handle))
+        (status >= 0).then(|| Self(handle))
     }
 
     /// A DWORD or QWORD value.

@@ -35,7 +35,7 @@ impl WalkRundown {
     pub fn enter(&self) -> Option<WalkGuard<'_>> {
         // SAFETY: the object lives as long as `self`.
         (unsafe { sys::ExAcquireRundownProtectionCacheAware(self.0.as_ptr()) } != 0)
-            .then_some(WalkGuard(self))
+            .then(|| WalkGuard(self))
     }
 
     /// Gives back `count` references that `WalkGuard::keep` left: as many own lists are back and freed.
@@ -105,7 +105,7 @@ impl WorkRundown {
     /// IRQL <= DISPATCH_LEVEL.
     pub fn enter(&self) -> Option<WorkGuard<'_>> {
         // SAFETY: the object lives as long as `self`.
-        (unsafe { sys::ExAcquireRundownProtection(self.0.get()) } != 0).then_some(WorkGuard(self))
+        (unsafe { sys::ExAcquireRundownProtection(self.0.get()) } != 0).then(|| WorkGuard(self))
     }
 
     /// # Safety

@@ -1,8 +1,8 @@
 //! The filter handle, and the calls that give packets and status away. All at IRQL <= DISPATCH_LEVEL with no lock held.
 
 use super::link::Indication;
-use super::nbl::{NblChain, NblQueue};
-use super::raw::{Handle, NetBufferList};
+use super::nbl::{NblChain, NblQueue, one_source};
+use super::raw::{Handle, NetBufferList, return_flags, send_complete_flags};
 use super::sys;
 use core::ptr::NonNull;
 
@@ -40,8 +40,13 @@ impl Filter {
         self.send_complete_queue(lists.into_queue(), flags);
     }
 
-    pub fn send_complete_queue(self, lists: NblQueue, flags: u32) {
+    /// The single-source flag is set whenever it is true: the switch counts what it is owed by it.
+    pub fn send_complete_queue(self, lists: NblQueue, mut flags: u32) {
         if let Some(head) = lists.into_raw() {
+            // SAFETY: the lists are owned until they are given away below.
+            if flags & send_complete_flags::SWITCH_SINGLE_SOURCE == 0 && unsafe { one_source(head.as_ptr()) } {
+                flags |= send_complete_flags::SWITCH_SINGLE_SOURCE;
+            }
             // SAFETY: the lists are given away.
             unsafe { sys::NdisFSendNetBufferListsComplete(self.0, head.as_ptr(), flags) };
         }
@@ -55,8 +60,12 @@ impl Filter {
         };
     }
 
-    /// Hands lists back that came from below.
-    pub fn return_lists(self, lists: NonNull<NetBufferList>, flags: u32) {
+    /// Hands lists back that came from below; the single-source flag as for `send_complete_queue`.
+    pub fn return_lists(self, lists: NonNull<NetBufferList>, mut flags: u32) {
+        // SAFETY: the lists are owned until they are given away below.
+        if flags & return_flags::SWITCH_SINGLE_SOURCE == 0 && unsafe { one_source(lists.as_ptr()) } {
+            flags |= return_flags::SWITCH_SINGLE_SOURCE;
+        }
         // SAFETY: the lists are given away.
         unsafe { sys::NdisFReturnNetBufferLists(self.0, lists.as_ptr(), flags) };
     }

@@ -239,6 +239,24 @@ impl Drop for NblChain {
     }
 }
 
+/// Whether all lists of a chain came from one port.
+///
+/// # Safety
+/// Every list of the chain is valid and owned by the caller.
+pub(crate) unsafe fn one_source(head: *mut NetBufferList) -> bool {
+    let mut source = None;
+    let mut next = head;
+    // SAFETY: by the caller's promise.
+    while let Some(list) = unsafe { next.as_ref() } {
+        let port = ForwardingDetail(list.info[info::SWITCH_FORWARDING_DETAIL]).source_port();
+        if *source.get_or_insert(port) != port {
+            return false;
+        }
+        next = list.next;
+    }
+    true
+}
+
 /// A chain made by `NblChain::of` holds a list; this arm is never taken and has no panic.
 fn unreachable_list() -> Nbl {
     debug_assert!(false, "an empty chain was opened");

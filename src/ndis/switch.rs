@@ -127,7 +127,7 @@ impl Switch {
         let reference = self.handlers.reference_switch_nic?;
         // SAFETY: any pair may be asked for.
         let status = NdisStatus(unsafe { reference(self.context, nic.port.get(), nic.index.get()) });
-        (status == NdisStatus::SUCCESS).then_some(NicRef { switch: self, nic })
+        (status == NdisStatus::SUCCESS).then(|| NicRef { switch: self, nic })
     }
 
     /// Tells the switch that packets of one source port are dropped for one reason, while they are still owned.

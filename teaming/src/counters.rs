@@ -2,7 +2,8 @@
 //!
 //! Also the table of reasons for which a packet is dropped; the driver reports them to the switch in these words.
 
-use crate::forward::Verdict;
+use crate::flow::Basis;
+use crate::forward::{Decision, Verdict};
 use crate::ids::{MEMBERS, MemberIndex};
 
 /// Why not forwarding is the right answer.
@@ -108,6 +109,8 @@ pub struct Counters {
     /// Lists that were split because their packets differ in destination or flow.
     pub split: u64,
     pub dropped: [u64; DropReason::COUNT],
+    /// Packets whose member a hash chose, by what their key was made of (`flow::BASES`).
+    pub bases: [u64; Basis::COUNT],
     /// What went to each member by slot, floods included.
     pub members: [Load; MEMBERS],
 }
@@ -126,8 +129,18 @@ impl Counters {
         native: 0,
         split: 0,
         dropped: [0; DropReason::COUNT],
+        bases: [0; Basis::COUNT],
         members: [Load { frames: 0, bytes: 0 }; MEMBERS],
     };
+
+    /// Counts one packet of `bytes` bytes and what its key was made of.
+    #[inline]
+    pub fn count_decision(&mut self, decision: Decision, bytes: u64) {
+        self.count(decision.verdict, bytes);
+        if let Some(count) = decision.basis.and_then(|basis| self.bases.get_mut(basis.index())) {
+            add(count, 1);
+        }
+    }
 
     /// Counts one packet of `bytes` bytes.
     #[inline]
@@ -165,6 +178,10 @@ impl Counters {
         self.dropped.get(reason.index()).copied().unwrap_or(0)
     }
 
+    pub fn based_on(&self, basis: Basis) -> u64 {
+        self.bases.get(basis.index()).copied().unwrap_or(0)
+    }
+
     /// Adds another processor's counters.
     pub fn merge(&mut self, other: &Self) {
         add(&mut self.delivered, other.delivered);
@@ -173,6 +190,9 @@ impl Counters {
         add(&mut self.native, other.native);
         add(&mut self.split, other.split);
         for (count, more) in self.dropped.iter_mut().zip(&other.dropped) {
+            add(count, *more);
+        }
+        for (count, more) in self.bases.iter_mut().zip(&other.bases) {
             add(count, *more);
         }
         for (load, more) in self.members.iter_mut().zip(&other.members) {
@@ -190,6 +210,7 @@ fn add(count: &mut u64, more: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flow::BASES;
     use crate::ids::{NicId, NicIndex, PortId};
     use std::collections::HashSet;
 
@@ -221,13 +242,20 @@ mod tests {
             part.count(verdict, 100);
             both.count(verdict, 100);
         }
+        for (number, basis) in BASES.into_iter().enumerate() {
+            assert_eq!(basis.index(), number);
+            let decision = Decision { verdict: Verdict::Native, basis: Some(basis) };
+            if number % 2 == 0 { &mut one } else { &mut two }.count_decision(decision, 0);
+            both.count_decision(decision, 0);
+        }
         one.split = 3;
         two.split = 4;
         both.split = 7;
         one.merge(&two);
         assert_eq!(one, both);
-        assert_eq!((both.delivered, both.uplink, both.flooded, both.native), (1, 1, 2, 1));
+        assert_eq!((both.delivered, both.uplink, both.flooded, both.native), (1, 1, 2, 9));
         assert_eq!(both.members[31], Load { frames: 2, bytes: 200 });
+        assert!(BASES.iter().all(|&basis| both.based_on(basis) == 1));
         assert!(DROP_REASONS.iter().all(|&reason| both.dropped(reason) == 1));
     }
 

@@ -7,7 +7,8 @@
 //! says which it was.
 
 use crate::frame::{Headers, Network, Stop, Transport};
-use crate::ids::{NicId, VlanId};
+use crate::hash::Seed;
+use crate::ids::{FlowHash, NicId, VlanId};
 
 /// What the distribution keeps together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,37 +141,43 @@ enum Kind {
 }
 
 /// The key of a packet from `source` under `policy` without options; `Encapsulated` wants the innermost headers.
-#[inline]
 pub fn key(headers: &Headers, policy: Policy, source: NicId) -> FlowKey {
     Keying { policy, flow_label: false, symmetric: false }.key(headers, source, None)
 }
 
 impl Keying {
-    /// The key of a packet from `source` with `vlan` beside it. `Encapsulated` wants `frame::parse_innermost`, every
-    /// other policy `frame::parse`.
-    #[inline]
-    pub fn key(&self, headers: &Headers, source: NicId, vlan: Option<VlanId>) -> FlowKey {
-        match self.policy {
-            Policy::TransportPorts if !self.flow_label && !self.symmetric => transport_key(headers),
-            Policy::HyperVPort => FlowKey::Short([
-                u64::from(source.port.get()) | u64::from(source.index.get()) << 32,
-                tail(0, 0, Kind::SwitchPort),
-            ]),
-            policy => self.other_key(policy, headers, vlan),
-        }
+    /// The hash of a packet's key, and its basis, where they are had without a call: the default policy, and ports
+    /// without options. Each key is hashed where it is made, so that it never goes through memory.
+    #[inline(always)]
+    pub(crate) fn hash_at_once(
+        &self,
+        headers: &Headers,
+        source: NicId,
+        seed: Seed,
+    ) -> Option<(FlowHash, Basis)> {
+        let hash = match (self.policy, headers.network) {
+            (Policy::HyperVPort, _) => return Some((seed.hash(&port_key(source)), Basis::Policy)),
+            (Policy::TransportPorts, _) if self.flow_label || self.symmetric => return None,
+            (Policy::TransportPorts, Network::V4) => seed.hash(&short_key(headers, transport_tail(headers))),
+            (Policy::TransportPorts, Network::V6) => seed.hash(&long_key(headers, transport_tail(headers))),
+            _ => return None,
+        };
+        Some((hash, transport_basis(headers)))
     }
 
-    #[inline(never)]
-    fn other_key(&self, policy: Policy, headers: &Headers, vlan: Option<VlanId>) -> FlowKey {
+    /// The key of a packet from `source` with `vlan` beside it. `Encapsulated` wants `frame::parse_innermost`, every
+    /// other policy `frame::parse`.
+    pub fn key(&self, headers: &Headers, source: NicId, vlan: Option<VlanId>) -> FlowKey {
         let mut headers = *headers;
-        if self.symmetric {
+        if self.symmetric && self.policy != Policy::VlanSourceMac {
             headers.put_in_order();
         }
-        match policy {
+        match self.policy {
             Policy::TransportPorts | Policy::Encapsulated if self.flow_label && has_label(&headers) => {
                 network_key(&headers, tail(headers.flow_label, 0, Kind::FlowLabel))
             }
-            Policy::TransportPorts | Policy::Encapsulated | Policy::HyperVPort => transport_key(&headers),
+            Policy::TransportPorts | Policy::Encapsulated => network_key(&headers, transport_tail(&headers)),
+            Policy::HyperVPort => port_key(source),
             Policy::IpAddresses => network_key(&headers, tail(0, 0, Kind::AddressPair)),
             Policy::MacAddresses => mac_key(&headers),
             Policy::VlanSourceMac => {
@@ -181,36 +188,52 @@ impl Keying {
     }
 
     /// What `key` makes the key of these headers from.
-    #[inline]
     pub fn basis(&self, headers: &Headers) -> Basis {
+        let is_ip = headers.network != Network::Other;
+        let labelled = self.flow_label && !self.symmetric && has_label(headers);
         match self.policy {
             Policy::HyperVPort | Policy::MacAddresses | Policy::VlanSourceMac => Basis::Policy,
-            Policy::TransportPorts if matches!(headers.transport, Transport::Ports) => Basis::Policy,
-            _ => self.other_basis(headers),
+            Policy::IpAddresses if is_ip => Basis::Policy,
+            Policy::Encapsulated if is_ip && headers.stop != Stop::Not => {
+                stopped(headers.stop, Basis::NoPorts)
+            }
+            Policy::Encapsulated if is_ip && headers.tunnels() == 0 => match headers.transport {
+                Transport::Fragment => Basis::Fragment,
+                Transport::Other | Transport::Ports | Transport::Spi => Basis::NotEncapsulated,
+            },
+            Policy::IpAddresses | Policy::TransportPorts | Policy::Encapsulated => match headers.transport {
+                _ if labelled => Basis::Policy,
+                Transport::Spi if self.symmetric => Basis::NoPorts,
+                _ => transport_basis(headers),
+            },
         }
     }
+}
 
-    #[inline(never)]
-    fn other_basis(&self, headers: &Headers) -> Basis {
-        let stopped = match headers.stop {
-            Stop::Not => None,
-            Stop::Window => Some(Basis::CutShort),
-            Stop::Depth => Some(Basis::TooDeep),
-            Stop::Malformed => Some(Basis::Malformed),
-        };
-        let encapsulated = self.policy == Policy::Encapsulated;
-        match (headers.network, headers.transport) {
-            (Network::Other, _) => stopped.unwrap_or(Basis::NotIp),
-            (Network::V4 | Network::V6 | Network::Arp, _) if self.policy == Policy::IpAddresses => Basis::Policy,
-            _ if encapsulated && stopped.is_some() => stopped.unwrap_or(Basis::Malformed),
-            (_, Transport::Fragment) => Basis::Fragment,
-            _ if encapsulated && headers.tunnels() == 0 => Basis::NotEncapsulated,
-            _ if self.flow_label && !self.symmetric && has_label(headers) => Basis::Policy,
-            (_, Transport::Ports) => Basis::Policy,
-            (_, Transport::Spi) if !self.symmetric => Basis::Policy,
-            (_, Transport::Other | Transport::Spi) => stopped.unwrap_or(Basis::NoPorts),
-        }
+#[inline(always)]
+fn transport_basis(headers: &Headers) -> Basis {
+    match (headers.transport, headers.network) {
+        (Transport::Ports | Transport::Spi, _) => Basis::Policy,
+        (Transport::Fragment, _) => Basis::Fragment,
+        (Transport::Other, Network::Other) => stopped(headers.stop, Basis::NotIp),
+        (Transport::Other, Network::V4 | Network::V6 | Network::Arp) => stopped(headers.stop, Basis::NoPorts),
     }
+}
+
+#[inline]
+const fn stopped(stop: Stop, otherwise: Basis) -> Basis {
+    match stop {
+        Stop::Not => otherwise,
+        Stop::Window => Basis::CutShort,
+        Stop::Depth => Basis::TooDeep,
+        Stop::Malformed => Basis::Malformed,
+    }
+}
+
+#[inline]
+fn port_key(source: NicId) -> FlowKey {
+    let place = u64::from(source.port.get()) | u64::from(source.index.get()) << 32;
+    FlowKey::Short([place, tail(0, 0, Kind::SwitchPort)])
 }
 
 fn has_label(headers: &Headers) -> bool {
@@ -218,25 +241,35 @@ fn has_label(headers: &Headers) -> bool {
 }
 
 #[inline]
-fn transport_key(headers: &Headers) -> FlowKey {
+fn transport_tail(headers: &Headers) -> u64 {
     // Ports are zero unless they were read, and the protocol is zero where it may not count.
     let kind = match headers.transport {
         Transport::Ports => Kind::Ports,
         Transport::Other | Transport::Fragment => Kind::Addresses,
         Transport::Spi => Kind::Spi,
     };
-    network_key(headers, tail(headers.ports, headers.protocol, kind))
+    tail(headers.ports, headers.protocol, kind)
 }
 
 /// Addresses and what else the key consists of; without addresses the pair of MAC addresses alone.
-#[inline]
 fn network_key(headers: &Headers, tail: u64) -> FlowKey {
-    let [a, b, c, d] = headers.addresses;
     match headers.network {
-        Network::V4 | Network::Arp => FlowKey::Short([a, tail]),
-        Network::V6 => FlowKey::Long([a, b, c, d, tail]),
+        Network::V4 | Network::Arp => short_key(headers, tail),
+        Network::V6 => long_key(headers, tail),
         Network::Other => mac_key(headers),
     }
+}
+
+#[inline]
+const fn short_key(headers: &Headers, tail: u64) -> FlowKey {
+    let [a, ..] = headers.addresses;
+    FlowKey::Short([a, tail])
+}
+
+#[inline]
+const fn long_key(headers: &Headers, tail: u64) -> FlowKey {
+    let [a, b, c, d] = headers.addresses;
+    FlowKey::Long([a, b, c, d, tail])
 }
 
 fn mac_key(headers: &Headers) -> FlowKey {

@@ -5,11 +5,12 @@
 //! packet, never sends a frame back to its source, never sends from the external port to the external port.
 
 use crate::Storage;
+use crate::adapter_hash::Adapter;
 use crate::counters::DropReason;
-use crate::flow::{self, Policy};
-use crate::frame::{self, ETHERNET_HEADER, Headers};
+use crate::flow::{Basis, Keying, Policy};
+use crate::frame::{self, ETHERNET_HEADER, Headers, Rare};
 use crate::hash::Seed;
-use crate::ids::{MacAddr, MemberIndex, NicId, PortId, Ticks};
+use crate::ids::{FlowHash, MacAddr, MemberIndex, NicId, PortId, Ticks, VlanId};
 use crate::nics::{MacSlot, Nic, NicTable};
 use crate::settings::Settings;
 use crate::switch::{NicOp, NicParameters};
@@ -21,7 +22,7 @@ pub struct Forwarding<S: Storage> {
     pub external: Option<PortId>,
     pub table: Table<S>,
     pub nics: NicTable<S>,
-    policy: Policy,
+    keying: Keying,
     seed: Seed,
 }
 
@@ -50,51 +51,131 @@ pub enum Verdict {
     Drop(DropReason),
 }
 
+/// What may come beside a packet and decides about its key.
+#[derive(Debug, Clone, Copy)]
+pub struct Beside<'a> {
+    /// The VLAN of the out-of-band tag; without one the tag in the frame counts.
+    pub vlan: Option<VlanId>,
+    /// Present while adapter hashes are in use.
+    pub adapter: Option<Adapter<'a>>,
+}
+
+impl Beside<'_> {
+    pub const NOTHING: Self = Self { vlan: None, adapter: None };
+}
+
+/// A verdict and, when it names a member by a flow's hash, what the key was made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decision {
+    pub verdict: Verdict,
+    pub basis: Option<Basis>,
+}
+
+impl Decision {
+    const fn new(verdict: Verdict) -> Self {
+        Self { verdict, basis: None }
+    }
+}
+
 impl<S: Storage> Forwarding<S> {
     #[inline]
     pub fn decide(&self, packet: &Packet<'_>) -> Verdict {
+        self.decide_with(packet, &Beside::NOTHING).verdict
+    }
+
+    #[inline]
+    pub fn decide_with(&self, packet: &Packet<'_>, beside: &Beside<'_>) -> Decision {
         if packet.native {
-            return Verdict::Native;
+            return Decision::new(Verdict::Native);
         }
         if packet.window.len() < ETHERNET_HEADER {
-            return Verdict::Drop(DropReason::Runt);
+            return Decision::new(Verdict::Drop(DropReason::Runt));
         }
-        let headers = frame::parse(packet.window);
+        match frame::parse_common(packet.window) {
+            Ok(headers) => self.decide_parsed(packet, headers, beside),
+            Err(Rare) => self.decide_rare(packet, beside),
+        }
+    }
+
+    /// A second copy of the decision: merged with the first, both would keep the headers in memory.
+    #[cold]
+    #[inline(never)]
+    fn decide_rare(&self, packet: &Packet<'_>, beside: &Beside<'_>) -> Decision {
+        self.decide_parsed(packet, frame::parse(packet.window), beside)
+    }
+
+    #[inline(always)]
+    fn decide_parsed(&self, packet: &Packet<'_>, headers: Headers, beside: &Beside<'_>) -> Decision {
         let to = headers.destination;
         if to.is_multicast() {
-            return self.decide_group(packet, &headers);
+            return self.decide_group(packet, headers, beside);
         }
         match self.nics.lookup(to) {
-            Some(station) if station == packet.source => Verdict::Drop(DropReason::BackToSource),
-            Some(station) => Verdict::Deliver(station),
-            None if self.is_outside(packet.source) => Verdict::Drop(DropReason::NoDestination),
-            None => match self.member(packet, &headers) {
-                Ok(member) => Verdict::Uplink(member),
-                Err(reason) => Verdict::Drop(reason),
+            Some(station) if station == packet.source => {
+                Decision::new(Verdict::Drop(DropReason::BackToSource))
+            }
+            Some(station) => Decision::new(Verdict::Deliver(station)),
+            None if self.is_outside(packet.source) => Decision::new(Verdict::Drop(DropReason::NoDestination)),
+            None => match self.member(packet, headers, beside) {
+                Ok((member, basis)) => Decision { verdict: Verdict::Uplink(member), basis },
+                Err(reason) => Decision::new(Verdict::Drop(reason)),
             },
         }
     }
 
-    fn decide_group(&self, packet: &Packet<'_>, headers: &Headers) -> Verdict {
+    fn decide_group(&self, packet: &Packet<'_>, headers: Headers, beside: &Beside<'_>) -> Decision {
         match (self.is_outside(packet.source), headers.destination.is_link_local()) {
-            (true, true) => Verdict::Drop(DropReason::LinkLocal),
-            (true, false) => Verdict::Flood { uplink: None },
-            (false, _) => Verdict::Flood { uplink: self.member(packet, headers).ok() },
+            (true, true) => Decision::new(Verdict::Drop(DropReason::LinkLocal)),
+            (true, false) => Decision::new(Verdict::Flood { uplink: None }),
+            (false, _) => match self.member(packet, headers, beside) {
+                Ok((member, basis)) => Decision { verdict: Verdict::Flood { uplink: Some(member) }, basis },
+                Err(_) => Decision::new(Verdict::Flood { uplink: None }),
+            },
         }
     }
 
     /// The live member that carries the packet's flow.
-    #[inline]
-    fn member(&self, packet: &Packet<'_>, headers: &Headers) -> Result<MemberIndex, DropReason> {
+    #[inline(always)]
+    fn member(
+        &self,
+        packet: &Packet<'_>,
+        headers: Headers,
+        beside: &Beside<'_>,
+    ) -> Result<(MemberIndex, Option<Basis>), DropReason> {
         if self.external.is_none() {
             return Err(DropReason::NoDestination);
         }
         if let Some(pinned) = packet.pinned {
             let live = self.table.live().contains(pinned);
-            return if live { Ok(pinned) } else { Err(DropReason::PinnedMemberDown) };
+            return if live { Ok((pinned, None)) } else { Err(DropReason::PinnedMemberDown) };
         }
-        let key = flow::key(headers, self.policy, packet.source);
-        self.table.choose(self.seed.hash(&key).bucket(), packet.now).ok_or(DropReason::NoLiveMember)
+        let (hash, basis) = self.flow_hash(packet, headers, beside);
+        let member = self.table.choose(hash.bucket(), packet.now).ok_or(DropReason::NoLiveMember)?;
+        Ok((member, Some(basis)))
+    }
+
+    #[inline(always)]
+    fn flow_hash(&self, packet: &Packet<'_>, headers: Headers, beside: &Beside<'_>) -> (FlowHash, Basis) {
+        match self.keying.hash_at_once(&headers, packet.source, self.seed) {
+            Some(done) if beside.adapter.is_none() => done,
+            _ => self.other_hash(packet, headers, beside),
+        }
+    }
+
+    /// Policies and options apart from the two that a packet must not wait for.
+    #[inline(never)]
+    fn other_hash(&self, packet: &Packet<'_>, headers: Headers, beside: &Beside<'_>) -> (FlowHash, Basis) {
+        let headers = match self.keying.policy {
+            Policy::Encapsulated => frame::parse_innermost(packet.window),
+            _ => headers,
+        };
+        let basis = self.keying.basis(&headers);
+        let offered = beside.adapter.as_ref().and_then(|adapter| adapter.value(&headers, &self.keying));
+        let hash = match offered {
+            Some(value) => self.seed.rehash(value),
+            None => self.seed.hash(&self.keying.key(&headers, packet.source, beside.vlan)),
+        };
+        (hash, basis)
     }
 
     #[inline]
@@ -119,7 +200,7 @@ impl<S: Storage> Forwarding<S> {
             external: None,
             table: Table::new(owners, stamps, settings.pace()),
             nics: NicTable::new(nics, macs),
-            policy: settings.policy,
+            keying: settings.keying(),
             seed: Seed::new(settings.seed),
         }
     }
@@ -141,7 +222,7 @@ impl<S: Storage> Forwarding<S> {
 
     /// Another policy or seed is a new distribution: its flows move at once, as the new values demand.
     pub fn configure(&mut self, settings: &Settings) {
-        self.policy = settings.policy;
+        self.keying = settings.keying();
         self.seed = Seed::new(settings.seed);
         self.table.set_pace(settings.pace());
     }
@@ -156,8 +237,15 @@ impl<S: Storage> Forwarding<S> {
     }
 
     /// The member that a frame of these headers from `source` takes now, and nothing is noted: for tools that explain.
+    /// `Encapsulated` wants the innermost headers.
     pub fn explain(&self, headers: &Headers, source: NicId) -> Option<MemberIndex> {
-        self.table.lookup(self.seed.hash(&flow::key(headers, self.policy, source)).bucket())
+        self.table.lookup(self.seed.hash(&self.keying.key(headers, source, None)).bucket())
+    }
+
+    /// The same from the packet and what came beside it, and what the key was made of.
+    pub fn explain_packet(&self, packet: &Packet<'_>, beside: &Beside<'_>) -> (Option<MemberIndex>, Basis) {
+        let (hash, basis) = self.flow_hash(packet, frame::parse(packet.window), beside);
+        (self.table.lookup(hash.bucket()), basis)
     }
 
     /// The station with that address.

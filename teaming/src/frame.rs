@@ -93,12 +93,30 @@ pub struct Headers {
 
 const _: () = assert!(core::mem::size_of::<Headers>() <= 64);
 
+/// What follows the headers that were read, from the transport header on; empty when that cannot be read.
+type Read<'a> = Result<&'a [u8], Rare>;
+
+/// The common reader met a header that it leaves to the whole one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rare;
+
+/// Two readers are made of one source: the whole one, and the common one that gives up with `Rare`. The common one
+/// is straight code without calls, so that what it reads stays in registers.
+const WHOLE: bool = true;
+const COMMON: bool = false;
+
 /// Reads one frame from its first byte on; what is inside a tunnel is payload.
-#[inline]
 pub fn parse(window: &[u8]) -> Headers {
     let mut headers = Headers::EMPTY;
-    headers.read_ethernet(window);
+    headers.read_whole(window);
     headers
+}
+
+/// `parse` of a frame with nothing but tags, IP and extension headers before its ports.
+#[inline(always)]
+pub(crate) fn parse_common(window: &[u8]) -> Result<Headers, Rare> {
+    let mut headers = Headers::EMPTY;
+    headers.read_ethernet::<COMMON>(window).map(|_| headers)
 }
 
 const fn is_tag(ethertype: u16) -> bool {
@@ -122,9 +140,13 @@ impl Headers {
         tunnels: 0,
     };
 
-    /// Gives what follows the last network header, from the transport header on; nothing when that cannot be read.
-    #[inline]
-    fn read_ethernet<'a>(&mut self, window: &'a [u8]) -> &'a [u8] {
+    #[inline(never)]
+    fn read_whole<'a>(&mut self, window: &'a [u8]) -> &'a [u8] {
+        self.read_ethernet::<WHOLE>(window).unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn read_ethernet<'a, const ALL: bool>(&mut self, window: &'a [u8]) -> Read<'a> {
         let Some((ethernet, mut rest)) = window.split_first_chunk::<ETHERNET_HEADER>() else {
             return self.halt(Stop::Window);
         };
@@ -144,16 +166,17 @@ impl Headers {
             rest = inner;
         }
         match self.ethertype {
-            ETHERTYPE_IPV4 => self.read_ipv4(rest),
-            ETHERTYPE_IPV6 => self.read_ipv6(rest),
-            _ => self.read_link(rest),
+            ETHERTYPE_IPV4 => self.read_ipv4::<ALL>(rest),
+            ETHERTYPE_IPV6 => self.read_ipv6::<ALL>(rest),
+            _ if ALL => self.read_link(rest),
+            _ => Err(Rare),
         }
     }
 
     #[inline]
-    fn halt<'a>(&mut self, why: Stop) -> &'a [u8] {
+    fn halt<'a>(&mut self, why: Stop) -> Read<'a> {
         self.stop = why;
-        &[]
+        Ok(&[])
     }
 
     /// Something was wanted that lies behind the end of the window.

@@ -1,7 +1,7 @@
 //! Hashes flow keys: the seeded hash that distributes, and Toeplitz to explain what adapters compute.
 //!
 //! The distributing hash is rapidhash V3 of the key's bytes (its default secrets, the caller's seed), unrolled for the
-//! two key sizes. `forward` calls it once per packet. Toeplitz is never on the packet path.
+//! two key sizes. `forward` calls it once per packet. Toeplitz is on the packet path only where adapter hashes are used.
 
 use crate::flow::FlowKey;
 use crate::ids::FlowHash;
@@ -28,13 +28,19 @@ impl Seed {
     }
 
     /// The low half of `hash64`.
-    #[inline]
+    #[inline(always)]
     pub fn hash(self, key: &FlowKey) -> FlowHash {
         let [a, b, c, d, ..] = self.hash64(key).to_le_bytes();
         FlowHash::new(u32::from_le_bytes([a, b, c, d]))
     }
 
-    #[inline]
+    /// Spreads a value that was hashed elsewhere, of which the low bits alone need not be even.
+    pub fn rehash(self, value: u32) -> FlowHash {
+        let [a, b, c, d, ..] = finish(u64::from(value), self.0 ^ 4, 4).to_le_bytes();
+        FlowHash::new(u32::from_le_bytes([a, b, c, d]))
+    }
+
+    #[inline(always)]
     pub fn hash64(self, key: &FlowKey) -> u64 {
         match *key {
             FlowKey::Short([w0, w1]) => finish(w0, w1 ^ self.0 ^ 16, 16),

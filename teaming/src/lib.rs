@@ -24,6 +24,7 @@
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
+pub mod adapter_hash;
 pub mod counters;
 pub mod flow;
 pub mod forward;

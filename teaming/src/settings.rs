@@ -5,7 +5,7 @@
 
 use core::fmt;
 
-use crate::flow::Policy;
+use crate::flow::{Keying, POLICIES, Policy};
 use crate::hash::DEFAULT_SEED;
 use crate::ids::Ticks;
 use crate::member::Delays;
@@ -36,8 +36,16 @@ pub enum TakesEffect {
     AtRestart,
 }
 
-pub const SETTINGS: &[Setting] =
-    &[TEAMING_MODE, LOAD_BALANCING_ALGORITHM, HASH_SEED, LINK_UP_DELAY_MS, FLOWLET_GAP_US, MOVE_DEADLINE_MS];
+pub const SETTINGS: &[Setting] = &[
+    TEAMING_MODE,
+    LOAD_BALANCING_ALGORITHM,
+    USE_IPV6_FLOW_LABEL,
+    SYMMETRIC_HASH,
+    HASH_SEED,
+    LINK_UP_DELAY_MS,
+    FLOWLET_GAP_US,
+    MOVE_DEADLINE_MS,
+];
 
 const TEAMING_MODE: Setting = Setting {
     name: "TeamingMode",
@@ -49,9 +57,34 @@ const TEAMING_MODE: Setting = Setting {
 
 const LOAD_BALANCING_ALGORITHM: Setting = Setting {
     name: "LoadBalancingAlgorithm",
-    kind: SettingKind::Choice(&[(0, "TransportPorts"), (4, "HyperVPort")]),
+    kind: SettingKind::Choice(&[
+        (0, Policy::TransportPorts.name()),
+        (2, Policy::IpAddresses.name()),
+        (3, Policy::MacAddresses.name()),
+        (4, Policy::HyperVPort.name()),
+        (6, Policy::VlanSourceMac.name()),
+        (7, Policy::Encapsulated.name()),
+    ]),
     default: 4,
-    help: "What stays together on one member. TransportPorts needs TeamingMode Static.",
+    help: "What stays together on one member. All but HyperVPort and VlanSourceMac need TeamingMode Static.",
+    takes_effect: TakesEffect::AtOnce,
+};
+
+const OFF_OR_ON: SettingKind = SettingKind::Choice(&[(0, "off"), (1, "on")]);
+
+const USE_IPV6_FLOW_LABEL: Setting = Setting {
+    name: "UseIpv6FlowLabel",
+    kind: OFF_OR_ON,
+    default: 0,
+    help: "Lets the flow label of IPv6 stand for the ports, with TransportPorts and Encapsulated.",
+    takes_effect: TakesEffect::AtOnce,
+};
+
+const SYMMETRIC_HASH: Setting = Setting {
+    name: "SymmetricHash",
+    kind: OFF_OR_ON,
+    default: 0,
+    help: "Gives both directions of a flow one member; flow labels and IPsec indexes then do not count.",
     takes_effect: TakesEffect::AtOnce,
 };
 
@@ -116,6 +149,8 @@ impl TeamingMode {
 pub struct Settings {
     pub mode: TeamingMode,
     pub policy: Policy,
+    pub use_ipv6_flow_label: bool,
+    pub symmetric_hash: bool,
     /// Never the 0 of the registry: that stands for `DEFAULT_SEED`.
     pub seed: u64,
     pub link_up_delay: Ticks,
@@ -175,6 +210,8 @@ impl Settings {
             _ => TeamingMode::SwitchIndependent,
         };
         let algorithm = value(&LOAD_BALANCING_ALGORITHM);
+        let use_ipv6_flow_label = value(&USE_IPV6_FLOW_LABEL) == 1;
+        let symmetric_hash = value(&SYMMETRIC_HASH) == 1;
         let seed = match value(&HASH_SEED) {
             0 => DEFAULT_SEED,
             seed => seed,
@@ -183,17 +220,28 @@ impl Settings {
         let flowlet_gap = Ticks::from_us(value(&FLOWLET_GAP_US));
         let move_deadline =
             Some(Ticks::from_ms(value(&MOVE_DEADLINE_MS))).filter(|&span| span != Ticks::ZERO);
-        let policy = match (mode, algorithm) {
-            (TeamingMode::Static, 0) => Policy::TransportPorts,
-            // One virtual machine's address on several ports of a switch that knows of no team would flap there.
-            (TeamingMode::SwitchIndependent, 0) => {
-                let problem = Problem::NotInMode(algorithm, mode);
-                raise(&mut issues, &LOAD_BALANCING_ALGORITHM, problem, LOAD_BALANCING_ALGORITHM.default);
-                Policy::HyperVPort
-            }
-            (TeamingMode::Static | TeamingMode::SwitchIndependent, _) => Policy::HyperVPort,
+        let mut policy = policy(algorithm);
+        // One virtual machine's address on several ports of a switch that knows of no team would flap there.
+        if mode == TeamingMode::SwitchIndependent && !policy.keeps_an_address_on_one_member() {
+            let problem = Problem::NotInMode(algorithm, mode);
+            raise(&mut issues, &LOAD_BALANCING_ALGORITHM, problem, LOAD_BALANCING_ALGORITHM.default);
+            policy = Policy::HyperVPort;
+        }
+        let settings = Self {
+            mode,
+            policy,
+            use_ipv6_flow_label,
+            symmetric_hash,
+            seed,
+            link_up_delay,
+            flowlet_gap,
+            move_deadline,
         };
-        (Self { mode, policy, seed, link_up_delay, flowlet_gap, move_deadline }, issues)
+        (settings, issues)
+    }
+
+    pub const fn keying(&self) -> Keying {
+        Keying { policy: self.policy, flow_label: self.use_ipv6_flow_label, symmetric: self.symmetric_hash }
     }
 
     pub const fn delays(&self) -> Delays {
@@ -203,6 +251,11 @@ impl Settings {
     pub const fn pace(&self) -> Pace {
         Pace { gap: self.flowlet_gap, deadline: self.move_deadline }
     }
+}
+
+fn policy(algorithm: u64) -> Policy {
+    let row = POLICIES.iter().find(|(number, _)| *number == algorithm);
+    row.map_or(Policy::HyperVPort, |&(_, policy)| policy)
 }
 
 fn raise(issues: &mut Issues, setting: &'static Setting, problem: Problem, used: u64) {
@@ -260,6 +313,8 @@ mod tests {
         let expected = Settings {
             mode: TeamingMode::SwitchIndependent,
             policy: Policy::HyperVPort,
+            use_ipv6_flow_label: false,
+            symmetric_hash: false,
             seed: DEFAULT_SEED,
             link_up_delay: Ticks::from_ms(2000),
             flowlet_gap: Ticks::from_us(500),
@@ -274,6 +329,19 @@ mod tests {
             assert!(setting.accepts(setting.default), "{}", setting.name);
             assert!(setting.help.len() <= 110 && setting.help.ends_with('.'));
             assert_eq!(SETTINGS.iter().filter(|other| other.name == setting.name).count(), 1);
+        }
+    }
+
+    #[test]
+    fn every_policy_has_its_number_and_every_option_its_field() {
+        let SettingKind::Choice(choices) = LOAD_BALANCING_ALGORITHM.kind else { panic!("a choice") };
+        assert_eq!(choices, POLICIES.map(|(number, policy)| (number, policy.name())));
+        for (name, flow_label, symmetric) in
+            [("UseIpv6FlowLabel", true, false), ("SymmetricHash", false, true), ("TeamingMode", false, false)]
+        {
+            let (settings, issues) = read(&[(name, Lookup::Value(1))]);
+            let expected = Keying { policy: Policy::HyperVPort, flow_label, symmetric };
+            assert_eq!((settings.keying(), issues.len()), (expected, 0));
         }
     }
 
@@ -333,9 +401,17 @@ mod tests {
     fn only_a_static_team_spreads_one_address_over_its_members() {
         let rows = [
             (0, 0, Policy::TransportPorts, 0),
+            (0, 2, Policy::IpAddresses, 0),
+            (0, 3, Policy::MacAddresses, 0),
             (0, 4, Policy::HyperVPort, 0),
-            (1, 4, Policy::HyperVPort, 0),
+            (0, 6, Policy::VlanSourceMac, 0),
+            (0, 7, Policy::Encapsulated, 0),
             (1, 0, Policy::HyperVPort, 1),
+            (1, 2, Policy::HyperVPort, 1),
+            (1, 3, Policy::HyperVPort, 1),
+            (1, 4, Policy::HyperVPort, 0),
+            (1, 6, Policy::VlanSourceMac, 0),
+            (1, 7, Policy::HyperVPort, 1),
         ];
         for (mode, algorithm, policy, issue_count) in rows {
             let (settings, issues) = read(&[

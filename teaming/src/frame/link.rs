@@ -2,7 +2,7 @@
 //!
 //! Called for the EtherTypes that `read_ethernet` does not know itself, and for what tunnels carry.
 
-use super::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Headers, LABELS_MAX, Network, Stop, is_tag};
+use super::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Headers, LABELS_MAX, Network, Read, Stop, WHOLE, is_tag};
 
 /// EtherTypes below it are lengths: an LLC header follows (IEEE 802.3, 3.2.6).
 const LENGTH_END: u16 = 0x0600;
@@ -18,34 +18,34 @@ impl Headers {
     /// What the EtherType in `self.ethertype` announces, apart from bare IP.
     #[cold]
     #[inline(never)]
-    pub(super) fn read_link<'a>(&mut self, payload: &'a [u8]) -> &'a [u8] {
+    pub(super) fn read_link<'a>(&mut self, payload: &'a [u8]) -> Read<'a> {
         match self.ethertype {
             0..LENGTH_END => self.read_llc(payload),
             ETHERTYPE_ARP => self.read_arp(payload),
             ETHERTYPE_MPLS | ETHERTYPE_MPLS_MULTICAST => self.read_labels(payload),
             ETHERTYPE_PPPOE_SESSION => self.read_session(payload),
             tag if is_tag(tag) => self.halt(Stop::Depth),
-            _ => &[],
+            _ => Ok(&[]),
         }
     }
 
     /// What a tunnel carries without an Ethernet header of its own.
-    pub(super) fn read_payload<'a>(&mut self, ethertype: u16, payload: &'a [u8]) -> &'a [u8] {
+    pub(super) fn read_payload<'a>(&mut self, ethertype: u16, payload: &'a [u8]) -> Read<'a> {
         self.ethertype = ethertype;
         match ethertype {
-            ETHERTYPE_IPV4 => self.read_ipv4(payload),
-            ETHERTYPE_IPV6 => self.read_ipv6(payload),
+            ETHERTYPE_IPV4 => self.read_ipv4::<WHOLE>(payload),
+            ETHERTYPE_IPV6 => self.read_ipv6::<WHOLE>(payload),
             ETHERTYPE_ARP | ETHERTYPE_MPLS | ETHERTYPE_MPLS_MULTICAST => self.read_link(payload),
-            _ => &[],
+            _ => Ok(&[]),
         }
     }
 
     /// SNAP with the EtherTypes of Ethernet (RFC 1042) carries what Ethernet II does; other LLC is not looked at.
-    fn read_llc<'a>(&mut self, payload: &'a [u8]) -> &'a [u8] {
+    fn read_llc<'a>(&mut self, payload: &'a [u8]) -> Read<'a> {
         const SNAP: [u8; 6] = [0xaa, 0xaa, 3, 0, 0, 0];
         let present = payload.get(..SNAP.len()).unwrap_or(payload);
         if !SNAP.starts_with(present) {
-            return &[];
+            return Ok(&[]);
         }
         match payload.split_first_chunk::<8>() {
             Some(([.., t0, t1], inner)) => self.read_payload(u16::from_be_bytes([*t0, *t1]), inner),
@@ -53,32 +53,32 @@ impl Headers {
         }
     }
 
-    fn read_arp<'a>(&mut self, packet: &'a [u8]) -> &'a [u8] {
+    fn read_arp<'a>(&mut self, packet: &'a [u8]) -> Read<'a> {
         const ETHERNET_AND_IPV4: [u8; 6] = [0, 1, 8, 0, 6, 4];
         let Some(packet) = packet.first_chunk::<28>() else { return self.halt(Stop::Window) };
         let ([[k0, k1, k2, k3], [k4, k5, ..], _, [_, _, s0, s1], [s2, s3, ..], _, [t0, t1, t2, t3]], []) =
             packet.as_chunks::<4>()
         else {
-            return &[];
+            return Ok(&[]);
         };
         if [*k0, *k1, *k2, *k3, *k4, *k5] == ETHERNET_AND_IPV4 {
             self.network = Network::Arp;
             self.addresses[0] = u64::from_le_bytes([*s0, *s1, *s2, *s3, *t0, *t1, *t2, *t3]);
         }
-        &[]
+        Ok(&[])
     }
 
     /// Nothing says what follows the last label: like every router, goes by the version of IP (RFC 4928).
-    fn read_labels<'a>(&mut self, mut rest: &'a [u8]) -> &'a [u8] {
+    fn read_labels<'a>(&mut self, mut rest: &'a [u8]) -> Read<'a> {
         for _ in 0..LABELS_MAX {
             let Some(([_, _, bottom, _], inner)) = rest.split_first_chunk::<4>() else {
                 return self.halt(Stop::Window);
             };
             if bottom & 1 == 1 {
                 return match inner.first().map(|lead| lead >> 4) {
-                    Some(4) => self.read_ipv4(inner),
-                    Some(6) => self.read_ipv6(inner),
-                    Some(_) => &[],
+                    Some(4) => self.read_ipv4::<WHOLE>(inner),
+                    Some(6) => self.read_ipv6::<WHOLE>(inner),
+                    Some(_) => Ok(&[]),
                     None => self.halt(Stop::Window),
                 };
             }
@@ -87,14 +87,14 @@ impl Headers {
         self.halt(Stop::Depth)
     }
 
-    fn read_session<'a>(&mut self, packet: &'a [u8]) -> &'a [u8] {
+    fn read_session<'a>(&mut self, packet: &'a [u8]) -> Read<'a> {
         let Some(([version, code, _, _, _, _, p0, p1], inner)) = packet.split_first_chunk::<8>() else {
             return self.halt(Stop::Window);
         };
         match (*version, *code, u16::from_be_bytes([*p0, *p1])) {
-            (0x11, 0, PPP_IPV4) => self.read_ipv4(inner),
-            (0x11, 0, PPP_IPV6) => self.read_ipv6(inner),
-            (0x11, 0, _) => &[],
+            (0x11, 0, PPP_IPV4) => self.read_ipv4::<WHOLE>(inner),
+            (0x11, 0, PPP_IPV6) => self.read_ipv6::<WHOLE>(inner),
+            (0x11, 0, _) => Ok(&[]),
             _ => self.halt(Stop::Malformed),
         }
     }

@@ -1,6 +1,6 @@
 //! IPv4 and IPv6 with their options, extension headers and fragments, down to ports or a security index.
 
-use super::{EXTENSIONS_MAX, Headers, Network, Stop, Transport};
+use super::{EXTENSIONS_MAX, Headers, Network, Rare, Read, Stop, Transport};
 
 pub const PROTOCOL_TCP: u8 = 6;
 pub const PROTOCOL_UDP: u8 = 17;
@@ -27,13 +27,13 @@ const fn has_ports(protocol: u8) -> bool {
 }
 
 impl Headers {
-    #[inline]
-    pub(super) fn read_ipv4<'a>(&mut self, packet: &'a [u8]) -> &'a [u8] {
+    #[inline(always)]
+    pub(super) fn read_ipv4<'a, const ALL: bool>(&mut self, packet: &'a [u8]) -> Read<'a> {
         let Some(fixed) = packet.first_chunk::<20>() else { return self.halt(Stop::Window) };
         let ([[lead, ..], [_, _, fragment @ ..], [_, protocol, ..], source, destination], []) =
             fixed.as_chunks::<4>()
         else {
-            return &[];
+            return Ok(&[]);
         };
         let header_len = usize::from(lead & 0x0f).wrapping_mul(4);
         if lead >> 4 != 4 || header_len < fixed.len() {
@@ -46,17 +46,17 @@ impl Headers {
         let more_or_offset = u16::from_be_bytes(*fragment) & 0x3fff;
         if more_or_offset != 0 {
             self.transport = Transport::Fragment;
-            return &[];
+            return Ok(&[]);
         }
         let Some(segment) = packet.get(header_len..) else { return self.halt(Stop::Window) };
-        if has_ports(*protocol) { self.read_ports(segment) } else { self.read_chain(segment) }
+        if has_ports(*protocol) { self.read_ports(segment) } else { self.read_chain::<ALL>(segment) }
     }
 
-    #[inline]
-    pub(super) fn read_ipv6<'a>(&mut self, packet: &'a [u8]) -> &'a [u8] {
+    #[inline(always)]
+    pub(super) fn read_ipv6<'a, const ALL: bool>(&mut self, packet: &'a [u8]) -> Read<'a> {
         let Some((fixed, rest)) = packet.split_first_chunk::<40>() else { return self.halt(Stop::Window) };
         let ([[l0, l1, l2, l3, _, _, next, _], s0, s1, d0, d1], []) = fixed.as_chunks::<8>() else {
-            return &[];
+            return Ok(&[]);
         };
         if l0 >> 4 != 6 {
             return self.halt(Stop::Malformed);
@@ -70,14 +70,14 @@ impl Headers {
             u64::from_le_bytes(*d1),
         ];
         self.protocol = *next;
-        if has_ports(*next) { self.read_ports(rest) } else { self.read_chain(rest) }
+        if has_ports(*next) { self.read_ports(rest) } else { self.read_chain::<ALL>(rest) }
     }
 
     /// From the first header that is not the transport's to the transport: extension headers of IPv6, and the
     /// authentication header, which IPv4 has too. What follows an authentication header in the clear is used like
     /// any other; where that has no ports the security index takes their place.
-    #[inline(never)]
-    fn read_chain<'a>(&mut self, mut rest: &'a [u8]) -> &'a [u8] {
+    #[inline(always)]
+    fn read_chain<'a, const ALL: bool>(&mut self, mut rest: &'a [u8]) -> Read<'a> {
         let v6 = self.network == Network::V6;
         let mut walked = 0_usize;
         loop {
@@ -98,18 +98,19 @@ impl Headers {
                     // fragment leaves the protocol out, so that no fragment can differ from its first one.
                     (self.protocol, self.ports) = (0, 0);
                     self.transport = Transport::Fragment;
-                    return &[];
+                    return Ok(&[]);
                 }
+                PROTOCOL_ESP | PROTOCOL_AUTHENTICATION if !ALL => return Err(Rare),
                 PROTOCOL_AUTHENTICATION => (4, 2),
                 PROTOCOL_ESP => return self.read_spi(rest, 0),
-                _ => return rest,
+                _ => return Ok(rest),
             };
             if walked == EXTENSIONS_MAX {
                 return self.halt(Stop::Depth);
             }
             let Some([next, length]) = rest.first_chunk::<2>() else { return self.halt(Stop::Window) };
-            if self.protocol == PROTOCOL_AUTHENTICATION && self.read_spi(rest, 4).is_empty() {
-                return &[];
+            if self.protocol == PROTOCOL_AUTHENTICATION && self.read_spi(rest, 4)?.is_empty() {
+                return Ok(&[]);
             }
             let (unit, more) = units;
             let length = usize::from(*length).wrapping_add(more).wrapping_mul(unit);
@@ -120,20 +121,20 @@ impl Headers {
         }
     }
 
-    #[inline]
-    fn read_ports<'a>(&mut self, segment: &'a [u8]) -> &'a [u8] {
+    #[inline(always)]
+    fn read_ports<'a>(&mut self, segment: &'a [u8]) -> Read<'a> {
         let Some(ports) = segment.first_chunk::<4>() else { return self.halt(Stop::Window) };
         self.ports = u32::from_le_bytes(*ports);
         self.transport = Transport::Ports;
-        segment
+        Ok(segment)
     }
 
-    fn read_spi<'a>(&mut self, header: &'a [u8], at: usize) -> &'a [u8] {
+    fn read_spi<'a>(&mut self, header: &'a [u8], at: usize) -> Read<'a> {
         let Some(index) = header.get(at..).and_then(|rest| rest.first_chunk::<4>()) else {
             return self.halt(Stop::Window);
         };
         self.ports = u32::from_le_bytes(*index);
         self.transport = Transport::Spi;
-        header
+        Ok(header)
     }
 }

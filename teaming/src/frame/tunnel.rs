@@ -20,7 +20,7 @@ type Inside<'a> = (u16, &'a [u8]);
 #[inline(never)]
 pub fn parse_innermost(window: &[u8]) -> Headers {
     let mut headers = Headers::EMPTY;
-    let mut segment = headers.read_ethernet(window);
+    let mut segment = headers.read_whole(window);
     loop {
         let (ethertype, payload) = match inside(&headers, segment) {
             Ok(Some(inside)) => inside,
@@ -36,8 +36,8 @@ pub fn parse_innermost(window: &[u8]) -> Headers {
         }
         let mut inner = Headers::EMPTY;
         segment = match ethertype {
-            ETHERTYPE_BRIDGED_ETHERNET => inner.read_ethernet(payload),
-            _ => inner.read_payload(ethertype, payload),
+            ETHERTYPE_BRIDGED_ETHERNET => inner.read_whole(payload),
+            _ => inner.read_payload(ethertype, payload).unwrap_or_default(),
         };
         if inner.network == Network::Other {
             headers.stop = inner.stop;
@@ -68,7 +68,8 @@ fn inside<'a>(headers: &Headers, segment: &'a [u8]) -> Result<Option<Inside<'a>>
             }
         }
         // Behind an authentication header the transport is the security index, and IP may still follow in the clear.
-        (Transport::Other | Transport::Spi, Some(protocol), _) if headers.stop == Stop::Not => match protocol {
+        (Transport::Other | Transport::Spi, Some(protocol), _) if headers.stop == Stop::Not => match protocol
+        {
             PROTOCOL_IPV4 => Ok(Some((ETHERTYPE_IPV4, segment))),
             PROTOCOL_IPV6 => Ok(Some((ETHERTYPE_IPV6, segment))),
             PROTOCOL_GRE => gre(segment),

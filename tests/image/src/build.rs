@@ -49,10 +49,11 @@ fn cargo(workspace: &Path, toolchain: &Toolchain, kit: &Kit) -> Result<Command> 
     command
         .current_dir(workspace)
         .args(["rustc", "--package=lbfoext", "--lib", "--crate-type=cdylib", "--release", "--locked"])
-        .args(["--target", image::TARGET, "-Zbuild-std=core,alloc"])
+        .args(["--target", image::TARGET, "-Zbuild-std=core,alloc", "-Zwarnings"])
         // wdk-build takes the folder above `target` for the workspace.
         .arg("--target-dir")
         .arg(workspace.join("target"))
+        .env("CARGO_BUILD_WARNINGS", "deny") // no other build sees the lines for Windows
         .env("RUSTC", &toolchain.rustc)
         .env("RUSTC_BOOTSTRAP", "1") // build-std on a released compiler
         .env("RUSTC_WRAPPER", env::current_exe()?)

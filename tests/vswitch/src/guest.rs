@@ -157,6 +157,13 @@ impl State {
             Life::Paused | Life::Pausing | Life::Restarting => self.style.send_while_paused,
             Life::Detached | Life::Attaching => false,
         };
+        // A NIC that does not exist has nothing to send.
+        let topology = &self.modules[module].topology;
+        let exists = |source: NicId| source == NicId::NOWHERE || topology.nic(source).is_some();
+        let chain: Vec<_> = chain.into_iter().filter(|(source, _)| exists(*source)).collect();
+        if chain.is_empty() {
+            return None;
+        }
         let lists: Vec<usize> =
             chain.into_iter().map(|(source, packet)| self.make_list(world, module, source, packet)).collect();
         let Some(handler) = handler.filter(|_| reachable) else {

@@ -689,6 +689,9 @@ impl Net {
             self.announce_all();
         }
         edges::drain(module);
+        // Buckets that were assigned while only some members were known go home once they have been silent.
+        clock::advance(100 * clock::MILLISECOND);
+        with(|_, state| state.flows = crate::check::flows::Flows::default());
     }
 
     /// Announces everything by requests; what the extension knows already must be merged.

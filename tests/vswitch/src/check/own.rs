@@ -44,7 +44,9 @@ pub fn sent(world: &World, state: &mut State, module: usize, list: usize, positi
     rule(world, "DATA-70", shared.is_none_or(|s| s.packet == parent), || {
         format!("own packet {name} uses the memory of a packet that it does not name as its parent")
     });
-    if source != NicId::NOWHERE {
+    // The copy of a packet goes on where the packet itself would: that its source is being deleted is no reason.
+    let chosen = packet.own.is_some_and(|own| own.source_set || own.copied.is_none());
+    if source != NicId::NOWHERE && chosen {
         rule(world, "DATA-74", state.is_connected(module, source), || {
             format!("own packet {name} from {source}, which is not connected")
         });

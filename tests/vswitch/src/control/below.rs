@@ -220,7 +220,8 @@ impl State {
         let early = matches!(r.oid, oids::SWITCH_PORT_ARRAY | oids::SWITCH_NIC_ARRAY)
             && !self.modules[module].told_active;
         rule(world, "OID-30", !early, || "an array was asked for before the switch is known to be active".to_owned());
-        self.control.own.insert(key, Own { module, oid: r.oid });
+        let began = calls().first().map_or(0, |call| call.began);
+        self.control.own.insert(key, Own { module, oid: r.oid, began });
         world.track(Kind::Other("own OID request"), key, 0, "own OID request that is out");
         if r.oid == oids::SWITCH_NIC_REQUEST {
             self.take_envelope(world, module, &r)?;
@@ -272,7 +273,7 @@ impl State {
         match own.oid {
             oids::SWITCH_NIC_REQUEST => self.answer_envelope(world, module, r),
             oids::SWITCH_PARAMETERS | oids::SWITCH_PORT_ARRAY | oids::SWITCH_NIC_ARRAY => {
-                (self.answer_query(world, module, r), Told::NOTHING)
+                (self.answer_query(world, module, own.began, r), Told::NOTHING)
             }
             _ => (NOT_SUPPORTED, Told::NOTHING),
         }
@@ -305,7 +306,7 @@ impl State {
     }
 
     /// The switch's configuration.
-    fn answer_query(&mut self, world: &World, module: usize, r: &mut OidRequest) -> i32 {
+    fn answer_query(&mut self, world: &World, module: usize, began: u64, r: &mut OidRequest) -> i32 {
         let site = match r.oid {
             oids::SWITCH_PARAMETERS => "OID_SWITCH_PARAMETERS",
             oids::SWITCH_PORT_ARRAY => "OID_SWITCH_PORT_ARRAY",
@@ -341,7 +342,7 @@ impl State {
         r.word52 = u32::try_from(reply.len()).unwrap_or(u32::MAX);
         r.word56 = 0;
         if r.oid == oids::SWITCH_NIC_ARRAY {
-            self.enumerated(module);
+            self.enumerated(module, began);
         }
         SUCCESS
     }
@@ -367,8 +368,7 @@ impl State {
     }
 
     /// The extension has read the array: it knows the NICs in it. Several reads in one call are one enumeration.
-    fn enumerated(&mut self, module: usize) {
-        let began = calls().first().map_or(0, |call| call.began);
+    fn enumerated(&mut self, module: usize, began: u64) {
         let m = &mut self.modules[module];
         if m.last_enumeration != began {
             m.enumerations += 1;

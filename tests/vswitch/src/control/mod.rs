@@ -62,6 +62,8 @@ pub struct CloneOf {
 pub struct Own {
     pub module: usize,
     pub oid: u32,
+    /// Start of the outermost call of the extension in which it was sent.
+    pub began: u64,
 }
 
 #[derive(Default)]

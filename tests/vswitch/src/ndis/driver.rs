@@ -9,7 +9,7 @@ use crate::check::mutations as bend;
 use crate::check::rule;
 use crate::control;
 use crate::exports;
-use crate::memory::Kind;
+use crate::memory::{self, Kind};
 use crate::ports::{Nic, Topology};
 use crate::world::{self, World};
 use lbfoext::ndis::raw::{
@@ -335,11 +335,31 @@ pub fn detach(module: usize) {
         (!others).then_some(state.modules[module].attach_mark)
     });
     if let Some(mark) = mark {
-        let left: Vec<String> = (world.live().iter())
+        let left: Vec<memory::Entry> = (world.live().iter())
             .filter(|e| e.serial > mark && !e.stack.contains(&"DriverEntry") || e.stack.contains(&"FilterAttach"))
-            .map(ToString::to_string)
+            // A routine that has let go of everything may still have to return.
+            .filter(|e| e.kind != Kind::RunningWork)
+            .cloned()
             .collect();
-        rule(&world, "STATE-23", left.is_empty(), || format!("FilterDetach left {left:?}"));
+        report_leaks(&world, &left);
+    }
+}
+
+/// What a module left behind, by the rule that its kind breaks.
+fn report_leaks(world: &World, left: &[memory::Entry]) {
+    for id in ["STATE-23", "DATA-20", "OID-46", "OID-08"] {
+        let of_rule: Vec<String> =
+            left.iter().filter(|e| leak_rule(e.kind) == id).map(ToString::to_string).collect();
+        rule(world, id, of_rule.is_empty(), || format!("FilterDetach left {of_rule:?}"));
+    }
+}
+
+fn leak_rule(kind: Kind) -> &'static str {
+    match kind {
+        Kind::ForwardingContext => "DATA-20",
+        Kind::NicReference | Kind::PortReference => "OID-46",
+        Kind::OidClone => "OID-08",
+        _ => "STATE-23",
     }
 }
 

@@ -1,0 +1,174 @@
+//! Whether a hash that an adapter computed may stand for our own computation of it.
+//!
+//! With adapter hashes in use a flow is hashed by Toeplitz, in one way for each kind of packet, whether an adapter's
+//! value came along or not. The value beside a packet only saves the computation, and only once the source port has
+//! shown that its values equal ours: so no flow changes member when values start, stop or turn out wrong. Called by
+//! `forward` when the driver passes an `Adapter` beside the packet; keeps one word for each source port.
+
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use crate::flow::{Keying, Policy};
+use crate::frame::{Headers, Network, PROTOCOL_TCP, PROTOCOL_UDP, Transport};
+use crate::hash::Toeplitz;
+
+/// The hash types that our keys can equal. `NDIS_HASH_*_EX` have no row: their addresses may come from extension
+/// headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HashType {
+    Ipv4,
+    TcpIpv4,
+    UdpIpv4,
+    Ipv6,
+    TcpIpv6,
+    UdpIpv6,
+}
+
+impl HashType {
+    pub const ALL: [Self; 6] =
+        [Self::Ipv4, Self::TcpIpv4, Self::UdpIpv4, Self::Ipv6, Self::TcpIpv6, Self::UdpIpv6];
+
+    /// From the one `NDIS_HASH_*` bit of a packet's hash type.
+    pub const fn from_ndis(bits: u32) -> Option<Self> {
+        match bits {
+            0x100 => Some(Self::Ipv4),
+            0x200 => Some(Self::TcpIpv4),
+            0x400 => Some(Self::Ipv6),
+            0x1000 => Some(Self::TcpIpv6),
+            0x4000 => Some(Self::UdpIpv4),
+            0x8000 => Some(Self::UdpIpv6),
+            _ => None,
+        }
+    }
+
+    /// What the key of these headers is hashed as; none where no type covers the key.
+    pub const fn of(headers: &Headers, keying: &Keying) -> Option<Self> {
+        if keying.flow_label || keying.symmetric {
+            return None;
+        }
+        let by_ports = match keying.policy {
+            Policy::TransportPorts => true,
+            Policy::IpAddresses => false,
+            Policy::MacAddresses | Policy::HyperVPort | Policy::VlanSourceMac | Policy::Encapsulated => {
+                return None;
+            }
+        };
+        match (headers.network, headers.transport, headers.protocol) {
+            (Network::V4, Transport::Ports, PROTOCOL_TCP) if by_ports => Some(Self::TcpIpv4),
+            (Network::V4, Transport::Ports, PROTOCOL_UDP) if by_ports => Some(Self::UdpIpv4),
+            (Network::V6, Transport::Ports, PROTOCOL_TCP) if by_ports => Some(Self::TcpIpv6),
+            (Network::V6, Transport::Ports, PROTOCOL_UDP) if by_ports => Some(Self::UdpIpv6),
+            (_, Transport::Ports | Transport::Spi, _) if by_ports => None,
+            (Network::V4, _, _) => Some(Self::Ipv4),
+            (Network::V6, _, _) => Some(Self::Ipv6),
+            (Network::Other | Network::Arp, _, _) => None,
+        }
+    }
+
+    /// Our value.
+    fn compute(self, headers: &Headers, toeplitz: &Toeplitz) -> u32 {
+        let mut input = heapless::Vec::<u8, 36>::new();
+        // There is room: two addresses of 16 bytes and two ports.
+        let words = match self {
+            Self::Ipv4 | Self::TcpIpv4 | Self::UdpIpv4 => 1,
+            Self::Ipv6 | Self::TcpIpv6 | Self::UdpIpv6 => 4,
+        };
+        for word in headers.addresses.iter().take(words) {
+            let _ = input.extend_from_slice(&word.to_le_bytes());
+        }
+        if !matches!(self, Self::Ipv4 | Self::Ipv6) {
+            let _ = input.extend_from_slice(&headers.ports.to_le_bytes());
+        }
+        toeplitz.hash(&input)
+    }
+
+    const fn shift(self) -> u32 {
+        (self as u32).wrapping_mul(BITS)
+    }
+}
+
+/// A value that came beside a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offered {
+    pub value: u32,
+    pub hash_type: HashType,
+}
+
+/// What the driver passes beside each packet while adapter hashes are in use.
+#[derive(Debug, Clone, Copy)]
+pub struct Adapter<'a> {
+    /// Set to the key that the adapter uses.
+    pub toeplitz: &'a Toeplitz,
+    /// That of the packet's source port.
+    pub trust: &'a Trust,
+    pub offered: Option<Offered>,
+    /// Compute this one although its port is trusted; the driver asks for one packet in some thousand.
+    pub check: bool,
+}
+
+impl Adapter<'_> {
+    /// The Toeplitz value of a packet, the same with an offered value and without.
+    pub fn value(&self, headers: &Headers, keying: &Keying) -> Option<u32> {
+        let wanted = HashType::of(headers, keying)?;
+        let offered = self.offered.filter(|offered| offered.hash_type == wanted);
+        if let Some(offered) = offered
+            && !self.check
+            && self.trust.covers(wanted)
+        {
+            return Some(offered.value);
+        }
+        let own = wanted.compute(headers, self.toeplitz);
+        if let Some(offered) = offered {
+            self.trust.note(wanted, offered.value == own);
+        }
+        Some(own)
+    }
+}
+
+/// Equal values of one type before the port is believed for that type.
+pub const AGREEMENTS: u32 = 31;
+/// Bits of the count of one type.
+const BITS: u32 = 5;
+const DISTRUSTED: u32 = 1 << 31;
+const _: () = assert!(AGREEMENTS < 1 << BITS && HashType::ALL.len() * BITS as usize <= 31);
+
+/// What a source port's values have been worth: agreements by type, and whether one was ever wrong.
+#[derive(Debug, Default)]
+pub struct Trust(AtomicU32);
+
+impl Trust {
+    #[expect(
+        clippy::declare_interior_mutable_const,
+        reason = "storage is filled with it, element by element"
+    )]
+    pub const NONE: Self = Self(AtomicU32::new(0));
+
+    /// Values of this type have agreed often enough, and no value of any type was ever wrong.
+    #[inline]
+    pub fn covers(&self, hash_type: HashType) -> bool {
+        let word = self.0.load(Ordering::Relaxed);
+        word & DISTRUSTED == 0 && word >> hash_type.shift() & AGREEMENTS == AGREEMENTS
+    }
+
+    /// One wrong value ends the port's trust until `reset`.
+    pub fn distrusted(&self) -> bool {
+        self.0.load(Ordering::Relaxed) & DISTRUSTED != 0
+    }
+
+    /// Another key, another adapter, or a setting was turned off and on.
+    pub fn reset(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+
+    fn note(&self, hash_type: HashType, agreed: bool) {
+        if !agreed {
+            self.0.fetch_or(DISTRUSTED, Ordering::Relaxed);
+        } else if !self.covers(hash_type) {
+            let one_more = |word: u32| {
+                let full = word >> hash_type.shift() & AGREEMENTS == AGREEMENTS;
+                (!full).then_some(word.wrapping_add(1 << hash_type.shift()))
+            };
+            // An error means that another processor completed the count.
+            let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
+        }
+    }
+}
