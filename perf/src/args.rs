@@ -70,7 +70,7 @@ pub struct Replay {
     pub fail: Vec<When>,
 
     /// A member comes back
-    #[arg(long, value_name = "MEMBER@TIME", default_value = "2@66%")]
+    #[arg(long, value_name = "MEMBER@TIME", default_value = "2@67.68%")]
     pub restore: Vec<When>,
 
     /// Silence after which a flow may change member, in microseconds; 0 moves flows at once

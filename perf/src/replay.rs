@@ -24,6 +24,9 @@ const BURST: Duration = Duration::from_micros(50);
 const CHAIN: usize = 32;
 /// From the loss of a link to its indication.
 const INDICATED_AFTER: Duration = Duration::from_millis(5);
+/// Ways to the far end, as unlike as a congested path and a free one, but less than the driver waits by default: the gap
+/// of 500 us and a clock tick of 15.6 ms.
+const LATENCIES_MS: [u64; 4] = [6, 12, 1, 9];
 /// 100 ns units in a microsecond.
 const MICROSECOND: u64 = 10;
 
@@ -184,11 +187,11 @@ fn start(arguments: &Replay, speeds: &[u64], hosts: &Hosts) -> Net {
         .start();
     net.look(|state| {
         let adapters = state.modules[0].outside.adapters.values_mut();
-        for (adapter, (&speed, number)) in adapters.zip(speeds.iter().zip(1..)) {
+        for (adapter, (&speed, number)) in adapters.zip(speeds.iter().zip(1usize..)) {
             adapter.bits_per_second = speed;
             // Unlike ways to the far end, each varying: moving a flow carelessly shows as reordering.
-            adapter.latency = (number * 1_700 % 6_000) * MICROSECOND;
-            adapter.jitter = 2_000 * MICROSECOND;
+            adapter.latency = LATENCIES_MS[number % LATENCIES_MS.len()] * 1_000 * MICROSECOND;
+            adapter.jitter = 1_000 * MICROSECOND;
         }
     });
     for (number, mac) in (0..).zip(hosts.macs()) {

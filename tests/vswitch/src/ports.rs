@@ -141,10 +141,25 @@ pub struct Topology {
     /// Rises with every change, so that a packet in flight across one is judged leniently.
     pub generation: u64,
     pub external_port: Option<u32>,
+    /// Changes of which the extension may know already, or not yet.
+    pub changing: u32,
+    /// Order number at which the DISCONNECT of a NIC was last passed down.
+    pub disconnects: BTreeMap<NicId, u64>,
 }
 
 impl Topology {
     pub fn changed(&mut self) {
+        self.generation += 1;
+    }
+
+    /// A change begins: from here until `settled` nobody can say what the extension knows.
+    pub fn unsettled(&mut self) {
+        self.changing += 1;
+        self.generation += 1;
+    }
+
+    pub fn settled(&mut self) {
+        self.changing = self.changing.saturating_sub(1);
         self.generation += 1;
     }
 

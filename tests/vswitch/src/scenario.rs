@@ -536,7 +536,8 @@ impl Net {
 
     pub fn restart(&self) -> bool {
         let module = self.1;
-        self.inside(move || driver::restart(module) == SUCCESS).unwrap_or(false)
+        self.inside(move || with(|_, s| s.life(module)) == Life::Paused && driver::restart(module) == SUCCESS)
+            .unwrap_or(false)
     }
 
     pub fn detach(&self) {
@@ -547,7 +548,11 @@ impl Net {
     /// Attaches again and restarts.
     pub fn attach(&self) -> bool {
         let module = self.1;
-        self.inside(move || driver::attach(module) == SUCCESS && driver::restart(module) == SUCCESS).unwrap_or(false)
+        self.inside(move || {
+            let free = with(|_, s| s.life(module) == Life::Detached && s.driver.registered);
+            free && driver::attach(module) == SUCCESS && driver::restart(module) == SUCCESS
+        })
+        .unwrap_or(false)
     }
 
     pub fn activate(&self) {

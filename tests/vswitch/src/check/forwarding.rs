@@ -84,7 +84,7 @@ fn judged(world: &World, state: &mut State, module: usize, list: usize) -> Optio
     let m = &state.modules[module];
     let packet = state.packets.at(list)?;
     let generation = if packet.own.is_some() { m.topology.generation } else { packet.generation };
-    if packet.fault || packet.is_native() || generation != m.topology.generation || m.enumerations == 0 {
+    if m.topology.changing > 0 || packet.fault || packet.is_native() || generation != m.topology.generation || m.enumerations == 0 {
         return None;
     }
     let addresses = destination_addresses(packet, &state.frames);

@@ -114,14 +114,14 @@ impl Told {
 
     /// The extension has had its chance to act on it.
     fn apply(self, state: &mut State) {
-        if self.down != Some(true) {
-            return;
-        }
-        if let Some(nic) = state.modules[self.module].topology.nic_mut(self.nic)
+        let Some(down) = self.down else { return };
+        let topology = &mut state.modules[self.module].topology;
+        topology.settled();
+        if down
+            && let Some(nic) = topology.nic_mut(self.nic)
             && nic.told <= self.order
         {
             nic.known_down = true;
-            state.modules[self.module].topology.changed();
         }
     }
 }
@@ -179,6 +179,7 @@ impl State {
         let reserved = now.ndis_reserved == [0xDB; 128] && now.miniport_reserved == [0xDB; 16];
         rule(world, "OID-10", reserved, || "reserved members of a clone were written".to_owned());
         let completion = above.plan.completion;
+        let order = self.order;
         if above.oid == oids::SWITCH_NIC_REQUEST {
             let began = above.began;
             let within = inside("FilterOidRequest").is_some_and(|call| call.began >= began);
@@ -186,9 +187,12 @@ impl State {
         }
         if above.oid == oids::SWITCH_NIC_DISCONNECT
             && let Some(id) = payload::nic_id(&above.payload_before)
-            && let Some(nic) = self.modules[module].topology.nic_mut(id)
         {
-            nic.disconnect_passed = true;
+            let topology = &mut self.modules[module].topology;
+            topology.disconnects.insert(id, order);
+            if let Some(nic) = topology.nic_mut(id) {
+                nic.disconnect_passed = true;
+            }
         }
         completion
     }
@@ -415,16 +419,16 @@ impl State {
         inner.word52 = 40;
         world.log(|| format!("adapter {} says link {up}", to.index));
         let m = &mut self.modules[module];
-        let mut changed = false;
+        m.topology.unsettled();
+        let mut came_up = false;
         if let Some(nic) = m.topology.nic_mut(to) {
             nic.told = order;
-            changed = up && nic.known_down;
+            came_up = up && nic.known_down;
             if up {
                 nic.known_down = false;
             }
         }
-        if changed {
-            m.topology.changed();
+        if came_up {
             self.flows.a_member_came_up();
         }
         (SUCCESS, Told { module, nic: to, down: Some(!up), order })

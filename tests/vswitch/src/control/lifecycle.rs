@@ -28,7 +28,9 @@ fn announce(module: usize, oid: u32, bytes: Vec<u8>, plan: Plan, effect: Effect)
         });
         return true;
     }
+    with(|_, s| s.modules[module].topology.unsettled());
     let answer: Answer = request(module, Ask { plan, ..Ask::set(oid, bytes, effect) });
+    with(|_, s| s.modules[module].topology.settled());
     answer.status == SUCCESS
 }
 

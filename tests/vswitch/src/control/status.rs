@@ -139,7 +139,7 @@ pub fn indicate_link(module: usize, id: NicId, up: bool, status: &Status) {
                 nic.known_down = false;
             }
         }
-        state.modules[module].topology.changed();
+        state.modules[module].topology.unsettled();
         if up {
             state.flows.a_member_came_up();
         }
@@ -150,7 +150,7 @@ pub fn indicate_link(module: usize, id: NicId, up: bool, status: &Status) {
         if let Some(nic) = state.modules[module].topology.nic_mut(id).filter(|_| attached && !up) {
             nic.known_down = true;
         }
-        state.modules[module].topology.changed();
+        state.modules[module].topology.settled();
     });
 }
 

@@ -2,7 +2,7 @@
 //! reports.
 
 use super::packet::{Context, GARBAGE_BITS, Place, RESERVED_BITS};
-use super::{Life, State, in_driver, with};
+use super::{Life, State, calls, with};
 use crate::check::mutations as bend;
 use crate::check::own::PRESERVE_DESTINATIONS;
 use crate::check::{advice, packets as checks, rule};
@@ -546,8 +546,11 @@ impl State {
             return RESOURCES;
         }
         let m = &mut self.modules[module];
-        let known_gone = m.topology.nic(id).is_none_or(|n| n.disconnect_passed || n.state == NicState::Created);
-        rule(world, "PORTNIC-11", !known_gone || !in_driver(), || {
+        // Against a DISCONNECT on another thread the call may race; what began after it may not.
+        let began = calls().first().map_or(u64::MAX, |call| call.began);
+        let connected = m.topology.nic(id).is_some_and(|n| n.state == NicState::Connected && !n.disconnect_passed);
+        let raced = m.topology.disconnects.get(&id).is_some_and(|order| *order >= began);
+        rule(world, "PORTNIC-11", connected || raced || world.injected_fault().is_some(), || {
             format!("ReferenceSwitchNic of {id}, which is not connected")
         });
         if !m.topology.reference_nic(id) {
