@@ -92,7 +92,7 @@ fn inactive_plan(seed: u64) -> Scenario {
 }
 
 fn settings_plan(seed: u64) -> Scenario {
-    team_plan(seed).setting("FlowletGapUs", Value::Dword(1_000_000)).setting("HashSeed", Value::Text("none".into()))
+    team_plan(seed).setting("FlowletGapUs", Value::Dword(1_000_000)).setting("HashSeed", Value::Sz("none".into()))
 }
 
 fn one_adapter_plan(seed: u64) -> Scenario {
@@ -286,10 +286,11 @@ fn requests(net: &Net) {
 fn statuses(net: &Net) {
     let outside = net.member(0);
     for code in [0x4001_000B, 0x4001_0017, 0x4002_0010, 0x1234_5678] {
-        net.status(Status::plain(code, vec![1, 2, 3]));
-        net.status(Status::encapsulated(outside, code, Vec::new()));
+        net.status(Status { code, buffer: vec![1, 2, 3], from: None });
+        net.status(Status { code, buffer: Vec::new(), from: Some(outside) });
     }
-    net.status(Status::truncated(net.member(1)));
+    // A link state that is cut off says nothing, so the member stays up.
+    net.status(Status { buffer: vec![0x80, 1, 40, 0, 2], ..Status::link(net.member(1), true, 0) });
     packets(net);
 }
 
@@ -301,7 +302,7 @@ fn settings(net: &Net) {
         ("LoadBalancingAlgorithm", Value::Dword(4)),
         ("TeamingMode", Value::Dword(1)),
         ("HashSeed", Value::Qword(0x1234_5678_9ABC_DEF0)),
-        ("LinkUpDelayMs", Value::Text("soon".into())),
+        ("LinkUpDelayMs", Value::Sz("soon".into())),
     ] {
         net.set(name, value);
         traffic(net, 1);

@@ -87,7 +87,7 @@ impl Maker {
     }
 
     fn ipv4(&mut self, protocol: u8, payload: Vec<u8>) -> Vec<u8> {
-        let words = [0, 0, 0, 1, 10][self.below(5) as usize];
+        let words = [0, 0, 0, 1, 9][self.below(5) as usize];
         let fragment = [0, 0, 0, 0, 0x4000, 0x2000, 0x2010, 0x0020][self.below(8) as usize];
         let mut packet = vec![0x45 + words as u8, 0];
         packet.extend(((20 + words * 4 + payload.len()) as u16).to_be_bytes());
