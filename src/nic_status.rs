@@ -28,8 +28,10 @@ pub fn status(module: &Module, indication: Indication<'_>) {
     module.filter.indicate_status(indication);
 }
 
+/// Only the external port has NICs with an index, so what comes before the port is known is believed, too: the link of a
+/// member that is not enumerated yet is remembered for when it is.
 fn is_external(module: &Module, nic: NicId) -> bool {
-    module.forwarding.read().external == Some(nic.port)
+    module.forwarding.read().external.is_none_or(|port| port == nic.port)
 }
 
 /// Asks every connected member.

@@ -2,6 +2,9 @@
 //!
 //! `LBFOEXT_CAPTURES=$(teaming/tests/captures/fetch DIR) cargo test -p teaming --test captures -- --include-ignored`
 
+#[path = "../invariants/mod.rs"]
+#[allow(dead_code, reason = "other tests use the rest of it")]
+mod invariants;
 mod made;
 mod reader;
 mod tshark;
@@ -96,6 +99,36 @@ fn every_frame_is_read_as_tshark_reads_it() {
     // Agreement is worth something only where there was something to agree on.
     assert!(seen.addresses > 10_000 && seen.ports > 7_000 && seen.tagged > 1_000 && seen.inner > 1_000);
     assert!(seen.fragments > 200 && seen.indexes > 200 && seen.labels > 500, "{seen:?}");
+}
+
+/// The captures that are always at hand and, where the others are, those too.
+fn all_frames() -> Vec<Frame> {
+    let others = env::var("LBFOEXT_CAPTURES").ok().map(|folder| ("tcpdump", PathBuf::from(folder)));
+    let collections = bundled().into_iter().chain(others);
+    let mut frames: Vec<Frame> =
+        collections.flat_map(|(name, folder)| Collection::read(name, &folder).frames).collect();
+    assert!(frames.len() > 7_000);
+    frames.extend(made::frames(500));
+    frames
+}
+
+#[test]
+fn every_truncation_of_every_frame_reads_the_same_or_says_that_it_ran_out() {
+    for frame in all_frames() {
+        invariants::hold_for_every_truncation(&frame.bytes[..frame.bytes.len().min(WINDOW_MAX)]);
+    }
+}
+
+#[test]
+fn every_bit_flip_of_a_sample_falls_back_as_stated() {
+    for frame in all_frames().iter().step_by(31) {
+        let mut bytes = frame.bytes[..frame.bytes.len().min(WINDOW_MAX)].to_vec();
+        for bit in 0..bytes.len() * 8 {
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            invariants::hold(&bytes);
+            bytes[bit / 8] ^= 1 << (bit % 8);
+        }
+    }
 }
 
 /// Frames in which tshark found something.

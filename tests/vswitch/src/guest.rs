@@ -173,6 +173,7 @@ impl State {
             }
             return None;
         };
+        let alone = lists.len() == 1;
         let order = self.tick();
         let generation = self.modules[module].topology.generation;
         let first = self.hand_over(world, &lists, Place::Ingress, "DATA-03");
@@ -180,6 +181,7 @@ impl State {
             let Some(packet) = self.packets.at(*list) else { continue };
             packet.given = order;
             packet.generation = generation;
+            packet.alone = alone;
             packet.given_while_paused = life != Life::Running;
             packet.remember();
             packet.remember_bytes();

@@ -6,6 +6,8 @@
 /// One misbehaviour and, in its documentation, the rule that must be named.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Mutation {
+    /// One of the switch's own list.
+    Switch(crate::check::mutations::Misdeed),
     /// Spin locks raise IRQL but exclude nobody. Found by the races that follow.
     NoTeamLock,
     /// The writer neither waits for readers nor keeps them out. Found by the races that follow.

@@ -56,6 +56,8 @@ pub enum Activation {
     WhilePaused,
     /// An event tells the module while it runs.
     WhileRunning,
+    /// Not before the test says so.
+    Never,
 }
 
 pub const EXTERNAL_PORT: u32 = 1;
@@ -83,6 +85,7 @@ pub struct Scenario {
     latency: (u64, u64),
     attach_inside: bool,
     ordinary_stack: bool,
+    tear_down: Option<bool>,
 }
 
 impl Scenario {
@@ -103,6 +106,7 @@ impl Scenario {
             latency: (50, 20),
             attach_inside: seed.is_multiple_of(2),
             ordinary_stack: false,
+            tear_down: None,
         }
         .setting("TeamingMode", Value::Dword(0))
         .setting("LoadBalancingAlgorithm", Value::Dword(0))
@@ -193,6 +197,12 @@ impl Scenario {
     /// One more stack that is no extensible switch.
     pub fn ordinary_stack(mut self) -> Self {
         self.ordinary_stack = true;
+        self
+    }
+
+    /// Whether ports and NICs are taken apart before the module detaches; otherwise the seed says.
+    pub fn tear_down(mut self, first: bool) -> Self {
+        self.tear_down = Some(first);
         self
     }
 
@@ -451,8 +461,9 @@ impl Net {
                 let adapters = &mut state.modules[module].outside.adapters;
                 adapters.entry(member).or_insert_with(|| Adapter::new(member, speed * GIGABIT, latency, jitter));
             });
-            lifecycle::create_nic(module, id, mac);
-            lifecycle::connect(module, id);
+            if lifecycle::create_nic(module, id, mac) {
+                lifecycle::connect(module, id);
+            }
         });
     }
 
@@ -470,6 +481,12 @@ impl Net {
         let module = self.1;
         let id = self.vm(n);
         self.inside(move || remove(module, id));
+    }
+
+    /// A NIC is disconnected and stays.
+    pub fn disconnect(&self, nic: NicId) {
+        let module = self.1;
+        self.inside(move || lifecycle::disconnect(module, nic));
     }
 
     /// A guest gets another address.
@@ -728,7 +745,8 @@ impl Net {
         let _ = self.world().enter(move || {
             for module in 0..modules {
                 net.on(module).settle();
-                if with(|world, _| world.chance(1, 2)) && with(|_, s| s.life(module)) == Life::Running {
+                let drawn = with(|world, _| world.chance(1, 2));
+                if net.plan().tear_down.unwrap_or(drawn) && with(|_, s| s.life(module)) == Life::Running {
                     net.on(module).tear_down();
                 }
                 stop(module);
@@ -764,7 +782,11 @@ impl Net {
 /// Creates and connects a NIC with its port, if it is the first on it.
 fn bring(module: usize, id: NicId, kind: NicKind, mac: Mac) {
     let first = id.index == 0;
-    let made = !first || lifecycle::create_port(module, id.port, kind);
+    let made = if first {
+        lifecycle::create_port(module, id.port, kind)
+    } else {
+        with(|_, s| s.modules[module].topology.nic(NicId::new(id.port, 0)).is_some())
+    };
     if made && lifecycle::create_nic(module, id, mac) {
         lifecycle::connect(module, id);
     }

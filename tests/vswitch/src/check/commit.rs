@@ -3,47 +3,57 @@
 use super::{advice, rule};
 use crate::ports::{NicId, NicState, Topology};
 use crate::world::World;
+use std::cell::Cell;
 
-pub fn destination(world: &World, topology: &Topology, packet: u64, source: NicId, to: NicId) {
+/// One commit under examination.
+struct Commit<'a> {
+    world: &'a World,
+    packet: u64,
+    to: NicId,
+    fine: Cell<bool>,
+}
+
+impl Commit<'_> {
+    fn rule(&self, id: &'static str, holds: bool, why: impl FnOnce() -> String) {
+        if !holds {
+            self.fine.set(false);
+        }
+        rule(self.world, id, holds, || format!("packet {} to {}{}", self.packet, self.to, why()));
+    }
+}
+
+/// False if it may not.
+pub fn destination(world: &World, topology: &Topology, packet: u64, source: NicId, to: NicId) -> bool {
+    let commit = Commit { world, packet, to, fine: Cell::new(true) };
     let external = topology.is_external(to.port);
     let nic = topology.nic(to);
     let after_disconnect = nic.is_some_and(|n| n.disconnect_passed);
-    rule(world, "DATA-54", !after_disconnect, || {
-        format!("packet {packet} to {to} after its DISCONNECT was passed down")
-    });
-    let connected = nic.is_some_and(|n| n.state == NicState::Connected);
+    commit.rule("DATA-54", !after_disconnect, || " after its DISCONNECT was passed down".to_owned());
+    let connected = after_disconnect || nic.is_some_and(|n| n.state == NicState::Connected);
     if external {
-        uplink(world, topology, packet, to, connected || after_disconnect);
+        uplink(&commit, topology, connected);
         let dead = nic.is_some_and(|n| n.known_down);
-        rule(world, "STA-1", !dead, || format!("packet {packet} to member {to}, known to be down"));
-        rule(world, "DATA-50", !topology.is_external(source.port), || {
-            format!("packet {packet} from {source} back out through {to}")
-        });
+        commit.rule("STA-1", !dead, || ", known to be down".to_owned());
+        commit.rule("DATA-50", !topology.is_external(source.port), || format!(": from {source} back out"));
     } else {
-        rule(world, "DATA-44", to.index == 0, || format!("packet {packet} to {to}: an index on a port without team"));
-        let exists = connected || after_disconnect || to.index != 0;
-        rule(world, "DATA-43", exists, || format!("packet {packet} to {to}, which is not connected"));
+        commit.rule("DATA-44", to.index == 0, || ": an index on a port without team".to_owned());
+        commit.rule("DATA-43", connected || to.index != 0, || ", which is not connected".to_owned());
         advice(world, "DATA-50", to != source, || format!("packet {packet} back to its source {to}"));
     }
     let early = nic.is_some_and(|n| !n.usable);
     advice(world, "PORTNIC-09", !early, || format!("packet {packet} to {to} before its CONNECT completed"));
+    commit.fine.get()
 }
 
-fn uplink(world: &World, topology: &Topology, packet: u64, to: NicId, connected: bool) {
+fn uplink(commit: &Commit<'_>, topology: &Topology, connected: bool) {
     let members = topology.members().count();
-    if to.index == 0 {
-        rule(world, "DATA-46", members > 0, || format!("packet {packet} to {to}: no physical adapter is connected"));
-        rule(world, "DATA-45", members <= 1, || {
-            format!("packet {packet} to {to}: {members} members, none is named")
-        });
+    if commit.to.index == 0 {
+        commit.rule("DATA-46", members > 0, || ": no physical adapter is connected".to_owned());
+        commit.rule("DATA-45", members <= 1, || format!(": {members} members, none is named"));
         return;
     }
-    let exists = topology.nic(to).is_some();
-    rule(world, "DATA-45", exists, || format!("packet {packet} to {to}, which does not exist"));
-    rule(world, "DATA-46", members > 0 || !exists, || {
-        format!("packet {packet} to {to}: no physical adapter is connected")
-    });
-    rule(world, "DATA-43", connected || !exists || members == 0, || {
-        format!("packet {packet} to {to}, which is not connected")
-    });
+    let exists = topology.nic(commit.to).is_some();
+    commit.rule("DATA-45", exists, || ", which does not exist".to_owned());
+    commit.rule("DATA-46", members > 0 || !exists, || ": no physical adapter is connected".to_owned());
+    commit.rule("DATA-43", connected || !exists || members == 0, || ", which is not connected".to_owned());
 }

@@ -1,75 +1,249 @@
 //! Misdeeds: the border bends one call in the driver's name, and a check must name the rule that is broken by it.
+//!
+//! Owns the list of misdeeds with their rules and the account of whether one was committed. How each is done stands in
+//! the `bend_*` files, by what is bent: lists, handlers, the life of the module.
 
+pub use super::bend_handlers::*;
+pub use super::bend_life::*;
+pub use super::bend_lists::*;
+
+use crate::mutation::Mutation;
 use crate::ndis::State;
-use lbfoext::ndis::raw::{
-    FilterDriverCharacteristics, FilterRestartParameters, ForwardingDestinationArray, Handle, NetBufferList,
-    ObjectHeader, PortDestination, SwitchContext, UnicodeString,
-};
+use crate::world::{self, World};
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-/// One misbehaviour of the driver.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Misdeed {
-    /// Sends to a switch port number instead of the default port.
-    SendPortNumber,
+macro_rules! misdeeds {
+    ($($(#[$doc:meta])* $name:ident => $rule:literal,)*) => {
+        /// One misbehaviour of the driver.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+        pub enum Misdeed { $($(#[$doc])* $name,)* }
+
+        /// Every misdeed with the rule that must be named.
+        pub const MUTATIONS: &[(Mutation, &str)] = &[$((Mutation::Switch(Misdeed::$name), $rule),)*];
+    };
 }
 
-pub fn send(lists: *mut NetBufferList, port: u32, flags: u32) -> (*mut NetBufferList, u32, u32) {
-    (lists, port, flags)
+misdeeds! {
+    /// A chain is sent a second time.
+    SendTwice => "DATA-01",
+    /// A chain is indicated a second time.
+    IndicateTwice => "DATA-02",
+    /// A list is written to after it was sent.
+    WriteAfterSend => "DATA-03",
+    /// An own list is passed to NdisFSendNetBufferListsComplete.
+    CompleteOwn => "DATA-04",
+    /// A completed list is not passed on.
+    KeepCompleted => "DATA-05",
+    /// A NET_BUFFER is lost from a list before it is completed.
+    SwapBuffers => "DATA-06",
+    /// The start of a packet stays moved.
+    MoveData => "DATA-07",
+    /// The end of a chain points to its beginning.
+    Cycle => "DATA-08",
+    /// A switch port number is used as NDIS port number.
+    SendPortNumber => "DATA-10",
+    /// The count of an indication is wrong.
+    WrongIndicateCount => "DATA-11",
+    /// A list of a cancelled id stays in a queue.
+    HoldCancelled => "DATA-14",
+    /// One NET_BUFFER of a list is sent twice, another never.
+    SameBufferTwice => "DATA-15",
+    /// A handler is called for an own list before it has a context.
+    GetBeforeContext => "DATA-16",
+    /// The context is allocated before SourceHandle is set.
+    ContextBeforeHandle => "DATA-17",
+    /// SourceHandle of a foreign list is overwritten.
+    ChangeSourceHandle => "DATA-18",
+    /// Only the first own list of a chain got a context.
+    ForgetSecondContext => "DATA-19",
+    FreeContextTwice => "DATA-20",
+    FreeForeignContext => "DATA-21",
+    /// NET_BUFFER_LIST_CONTEXT space is left on a foreign list.
+    LeaveContext => "DATA-22",
+    WrongSwitchContext => "DATA-23",
+    /// A destination array is written after Grow replaced it.
+    StaleArray => "DATA-24",
+    /// A reserved bit of the forwarding detail is set.
+    WriteDetail => "DATA-25",
+    SetForeignSource => "DATA-27",
+    SetUnknownSource => "DATA-28",
+    /// A packet from nowhere is dropped like an unknown guest's.
+    DropTrusted => "DATA-30",
+    /// Out-of-band data of a foreign list is not restored.
+    WriteOob => "DATA-32",
+    /// A packet is sent without a destination.
+    NoDestination => "DATA-33",
+    /// The header of a destination array is written.
+    WriteArrayHeader => "DATA-35",
+    UpdateTooMany => "DATA-36",
+    AddWithoutSlot => "DATA-37",
+    /// After a failed Grow the old array is used as if it had grown.
+    IgnoreFailedGrow => "DATA-39",
+    GrowUncommitted => "DATA-40",
+    /// After a failed Add the packet is sent all the same.
+    IgnoreFailedAdd => "DATA-41",
+    EditCommitted => "DATA-42",
+    ToUnknownPort => "DATA-43",
+    IndexOnGuestPort => "DATA-44",
+    /// The team is named, not a member of it.
+    IndexZeroOfTeam => "DATA-45",
+    /// The external port is used while no member is connected.
+    ToDeadTeam => "DATA-46",
+    ReservedBits => "DATA-47",
+    /// The element is not zeroed: what stood in the slot shows.
+    StaleBits => "DATA-48",
+    /// A packet from one member leaves through another.
+    BackOut => "DATA-50",
+    AddOnEgress => "DATA-51",
+    /// A destination is committed after its DISCONNECT was passed down.
+    AfterDisconnect => "DATA-54",
+    AddToNative => "DATA-57",
+    DropNative => "DATA-58",
+    GroupNative => "DATA-59",
+    /// A native packet is completed instead of passed on.
+    CompleteNative => "DATA-61",
+    /// A packet of an external virtual subnet is passed on without a destination, as if it were native.
+    PassSubnet => "DATA-62",
+    WriteEgressBytes => "DATA-63",
+    /// The member is chosen from two readings of a packet that its guest writes.
+    TornReading => "DATA-64",
+    /// An own list over a guest's memory says that its data is safe.
+    ClaimSafe => "DATA-66",
+    SourceBeforeCopy => "DATA-67",
+    /// An own list does not carry the out-of-band data of its parent.
+    ForgetOob => "DATA-68",
+    PreserveOnIngress => "DATA-69",
+    /// The parent is completed while a child is out.
+    CompleteParent => "DATA-70",
+    IndicateOwn => "DATA-71",
+    IndicateChanged => "DATA-72",
+    OwnToNowhere => "DATA-73",
+    /// An own list goes out from a NIC that is not connected any more.
+    OwnFromGoneNic => "DATA-74",
+    /// The pause completes while own lists are out.
+    PauseEarly => "DATA-75",
+    /// A packet is sent although its memory could not be mapped.
+    SendUnmapped => "DATA-77",
+    DropSilently => "DATA-78",
+    MixedReport => "DATA-79",
+    ReportWrongPort => "DATA-80",
+    ReportWrongCount => "DATA-81",
+    ReportNoName => "DATA-82",
+    /// A destination is excluded without an update.
+    ExcludeSilently => "DATA-83",
+    /// An exclusion is taken back.
+    TakeBackExclusion => "DATA-84",
+
+    FalseSingleSource => "FLAGS-01",
+    /// An own list of another source joins a SINGLE_SOURCE chain.
+    OwnJoins => "FLAGS-03",
+    FalseSingleComplete => "FLAGS-04",
+    FalseSingleIndicate => "FLAGS-05",
+    FalseSingleReturn => "FLAGS-06",
+    FalseGroup => "FLAGS-07",
+    GroupOfSeveral => "FLAGS-08",
+    FalseReceiveGroup => "FLAGS-11",
+    Resources => "FLAGS-12",
+    WriteAfterIndicate => "FLAGS-13",
+    FalseDispatch => "FLAGS-14",
+    /// The DISPATCH flag of a call is used later, on another thread.
+    LateDispatch => "FLAGS-16",
+    UnknownFlags => "FLAGS-17",
+
+    /// FilterAttach fails when it comes from inside registration.
+    AttachTooEarly => "STATE-01",
+    WrongUniqueName => "STATE-02",
+    NoStatusHandler => "STATE-03",
+    AttachAnyway => "STATE-04",
+    UseNewerHandler => "STATE-05",
+    AttributesTwice => "STATE-06",
+    IndicateWhileAttaching => "STATE-07",
+    LeakAtFailedAttach => "STATE-08",
+    OtherModulesPacket => "STATE-09",
+    PauseFails => "STATE-10",
+    /// A queued send is kept across the pause.
+    HoldSendAcrossPause => "STATE-11",
+    /// A send in the Paused state is completed with another status than PAUSED.
+    NotPaused => "STATE-12",
+    /// A queued receive is kept across the pause.
+    HoldReceiveAcrossPause => "STATE-13",
+    RefuseWhilePaused => "STATE-14",
+    TimerSends => "STATE-15",
+    SendInRestart => "STATE-16",
+    TouchAttributes => "STATE-17",
+    /// The module runs although a query failed.
+    IgnoreFailedQuery => "STATE-18",
+    EnumerateTwice => "STATE-19",
+    LoseEvent => "STATE-20",
+    /// A request is held until the enumeration is over.
+    HoldDuringEnumeration => "STATE-21",
+    VetoBeforeActivation => "STATE-22",
+    LeakAtDetach => "STATE-23",
+    IndicateAfterDetach => "STATE-24",
+    FreeBeforeDeregistration => "STATE-26",
+    StayRegistered => "STATE-27",
+    /// A walk that began before the pause sends after it completed.
+    SlipThroughPause => "STATE-30",
+    /// After another attach a station is not found where the array said.
+    ForgetAfterAttach => "STATE-31",
 }
-pub fn sent() {}
-pub fn complete(lists: *mut NetBufferList, flags: u32) -> (*mut NetBufferList, u32) {
-    (lists, flags)
+
+/// What a misdeed needs between two calls.
+#[derive(Default)]
+pub struct Bend {
+    committed: AtomicBool,
+    pub(super) held: Mutex<Vec<(usize, usize)>>,
+    pub(super) undo: Mutex<Option<Undo>>,
 }
-pub fn indicate(lists: *mut NetBufferList, port: u32, count: u32, flags: u32) -> (*mut NetBufferList, u32, u32, u32) {
-    (lists, port, count, flags)
+
+pub(super) type Undo = Box<dyn FnOnce(&mut State) + Send>;
+
+/// The misdeed of this world, as long as it was not committed.
+pub fn pending() -> Option<Misdeed> {
+    let world = world::current();
+    let Some(Mutation::Switch(misdeed)) = world.mutation() else { return None };
+    (!world.part::<Bend>().committed.load(Ordering::Relaxed)).then_some(misdeed)
 }
-pub fn indicated() {}
-pub fn give_back(lists: *mut NetBufferList, flags: u32) -> (*mut NetBufferList, u32) {
-    (lists, flags)
+
+/// True for the caller that commits this misdeed.
+pub fn is(misdeed: Misdeed) -> bool {
+    pending() == Some(misdeed) && commit()
 }
-pub fn destination(element: PortDestination) -> PortDestination {
-    element
+
+/// Commits it; false if somebody else just did.
+pub(super) fn commit() -> bool {
+    !world::current().part::<Bend>().committed.swap(true, Ordering::Relaxed)
 }
-pub fn added(_context: SwitchContext, _list: *mut NetBufferList) {}
-pub fn update(
-    _list: *mut NetBufferList,
-    count: u32,
-    array: *mut ForwardingDestinationArray,
-) -> (u32, *mut ForwardingDestinationArray) {
-    (count, array)
+
+/// True if the misdeed of this world was committed.
+pub fn was_committed(world: &World) -> bool {
+    world.part::<Bend>().committed.load(Ordering::Relaxed)
 }
-pub fn copy(flags: u32) -> u32 {
-    flags
+
+/// Keeps a list in the driver's name.
+pub(super) fn hold(filter: usize, list: usize) {
+    world::current().part::<Bend>().held.lock().push((filter, list));
 }
-pub fn report(name: *const UnicodeString, port: u32, count: u32) -> (*const UnicodeString, u32, u32) {
-    (name, port, count)
+
+/// Lists kept so.
+pub(super) fn take_held() -> Vec<(usize, usize)> {
+    std::mem::take(&mut *world::current().part::<Bend>().held.lock())
 }
-pub fn context(_state: &State, context: Handle) -> Handle {
-    context
+
+/// Puts right after the checks what was bent for them.
+pub(super) fn undo_later(undo: impl FnOnce(&mut State) + Send + 'static) {
+    *world::current().part::<Bend>().undo.lock() = Some(Box::new(undo));
 }
-pub fn attached(status: i32, _is_switch: bool) -> i32 {
-    status
-}
-pub fn restarted(_parameters: &mut FilterRestartParameters, _attributes: *mut u8) {}
-pub fn paused(status: i32) -> i32 {
-    status
-}
-pub fn characteristics(c: FilterDriverCharacteristics) -> FilterDriverCharacteristics {
-    c
-}
-pub fn deregistration(handle: Handle) -> Handle {
-    handle
-}
-pub fn attribute_calls() -> u32 {
-    1
-}
-pub fn handlers_header(header: ObjectHeader) -> ObjectHeader {
-    header
-}
-pub fn use_newer_handler() {}
-pub fn loses_event() -> bool {
-    false
-}
-pub fn query_fails() -> bool {
-    false
+
+/// The checks are over.
+pub fn undo(state: &mut State) {
+    let world = world::current();
+    if !matches!(world.mutation(), Some(Mutation::Switch(_))) {
+        return;
+    }
+    let undo = world.part::<Bend>().undo.lock().take();
+    if let Some(undo) = undo {
+        undo(state);
+    }
 }

@@ -13,8 +13,8 @@ use lbfoext::ndis::raw::{NetBufferList, PAUSED, PortDestination, info, receive_f
 /// What NET_BUFFER_LIST.Status holds when the extension gets a list.
 pub const STATUS_SENTINEL: i32 = 0x5A5A_5A5A;
 
-/// May anything be sent now?
-pub fn send_state(world: &World, state: &mut State, module: usize, lists: &[usize]) {
+/// May anything be sent now? What must not be is not looked at any further.
+pub fn send_state(world: &World, state: &mut State, module: usize, lists: &[usize]) -> bool {
     let m = &state.modules[module];
     let (life, entered) = (m.life, m.pause_entered);
     for id in ["STATE-11", "STATE-12", "STATE-15", "STATE-16", "STATE-30"] {
@@ -31,8 +31,9 @@ pub fn send_state(world: &World, state: &mut State, module: usize, lists: &[usiz
         Life::Pausing if own > 0 && !data::in_send_walk_before(entered) => {
             world.violate("STATE-11", "an own packet was sent after FilterPause began");
         }
-        _ => {}
+        _ => return true,
     }
+    false
 }
 
 fn in_timer() -> bool {
@@ -164,8 +165,9 @@ fn destinations_chosen(world: &World, packet: &mut Packet) {
     // SAFETY: the packet is in the extension's hands and so uncovered.
     let subnet = unsafe { (*packet.nbl).info[info::VIRTUAL_SUBNET] } != 0;
     let own = packet.own.is_some();
+    let unmapped = packet.mapping_failed;
     let Some(context) = packet.context.as_mut() else { return };
-    if native {
+    if native || unmapped {
         return;
     }
     let written = context.written();
@@ -207,18 +209,28 @@ fn single_reading(world: &World, state: &mut State, list: usize) {
     }
 }
 
-/// A packet leaves through NdisFSendComplete.
-pub fn completed(world: &World, state: &mut State, module: usize, list: usize) {
-    let life = state.life(module);
-    let Some(packet) = state.packets.at(list) else { return };
+/// A packet leaves through NdisFSendComplete. False if others still need it.
+pub fn completed(world: &World, state: &mut State, module: usize, list: usize) -> bool {
+    let Some(packet) = state.packets.at(list) else { return false };
     let name = packet.name;
     rule(world, "DATA-70", packet.children_out == 0, || {
         format!("packet {name} completed while {} lists made from it are out", packet.children_out)
     });
-    restored(world, packet);
-    if packet.place != Place::Ingress {
-        return;
+    if packet.children_out > 0 {
+        return false;
     }
+    restored(world, packet);
+    if packet.place == Place::Ingress {
+        dropped(world, state, module, list);
+    }
+    true
+}
+
+/// A packet that was never sent is completed.
+fn dropped(world: &World, state: &mut State, module: usize, list: usize) {
+    let life = state.life(module);
+    let Some(packet) = state.packets.at(list) else { return };
+    let name = packet.name;
     // SAFETY: the packet is in the extension's hands and so uncovered.
     let status = unsafe { (*packet.nbl).status };
     advice(world, "DATA-09", status != STATUS_SENTINEL, || format!("packet {name} completed without a status"));

@@ -9,7 +9,9 @@ use crate::ndis::{Life, State, with};
 use crate::ports::{Mac, NicId, NicKind, NicState, Port, PortState};
 use crate::world::World;
 use lbfoext::ndis::raw::{SUCCESS, oids};
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Longest that a NIC or port waits for references, packets and requests to end.
 const PATIENCE: u64 = 10 * SECOND;
@@ -29,9 +31,21 @@ fn announce(module: usize, oid: u32, bytes: Vec<u8>, plan: Plan, effect: Effect)
         return true;
     }
     with(|_, s| s.modules[module].topology.unsettled());
-    let answer: Answer = request(module, Ask { plan, ..Ask::set(oid, bytes, effect) });
+    let truth = Arc::new(Mutex::new(effect));
+    let below = Arc::clone(&truth);
+    let happens = move |truth: &Mutex<Effect>| {
+        let effect = truth.lock().take();
+        move |world: &World, state: &mut State| effect.into_iter().for_each(|effect| effect(world, state))
+    };
+    let made: Effect = Some(Box::new(move |world, state| happens(&below)(world, state)));
+    let answer: Answer = request(module, Ask { plan, ..Ask::set(oid, bytes, made) });
+    // What nobody may refuse happens even if the request got lost on its way down for lack of memory.
+    let certain = super::MUST_PASS.contains(&oid);
+    if certain {
+        with(|world, state| happens(&truth)(world, state));
+    }
     with(|_, s| s.modules[module].topology.settled());
-    answer.status == SUCCESS
+    answer.status == SUCCESS || certain
 }
 
 fn effect(f: impl FnOnce(&World, &mut State) + Send + 'static) -> Effect {

@@ -9,10 +9,11 @@ pub mod lifecycle;
 pub mod payload;
 pub mod status;
 
+use crate::check::mutations as bend;
 use crate::check::{advice, rule};
 use crate::cpu;
 use crate::memory::Kind;
-use crate::ndis::{Life, State, call, edges, with};
+use crate::ndis::{Life, State, call, edges, inside, with};
 use crate::slots::ANY;
 use crate::world::{self, World};
 use below::Effect;
@@ -106,7 +107,12 @@ pub fn request(module: usize, ask: Ask) -> Answer {
     cpu::block_until("the request before", || {
         with(|_, s| s.control.busy.insert(module)).then_some(())
     });
-    let (key, _) = start(module, ask);
+    let nested = inside("FilterRestart").or(inside("FilterNetPnPEvent"));
+    let (key, passed) = start(module, ask);
+    if nested.is_some() {
+        // The extension is in the middle of its enumeration on this thread.
+        with(|world, _| rule(world, "STATE-21", passed, || "a request was held until the enumeration is over".to_owned()));
+    }
     finish(key)
 }
 
@@ -140,7 +146,7 @@ fn start(module: usize, ask: Ask) -> (usize, bool) {
         r.request_handle = 0x4E44_0FF0_0000_usize as Handle;
         memory.cast::<OidRequest>().write(r);
     }
-    let given = with(|world, state| {
+    with(|world, state| {
         state.control.next_id += 1;
         let id = 0x4E44_1D00_0000 + state.control.next_id;
         // SAFETY: allocated above.
@@ -169,14 +175,32 @@ fn start(module: usize, ask: Ask) -> (usize, bool) {
         };
         state.control.above.insert(key, above);
         world.log(|| format!("request {:#x}", ask.oid));
+    });
+    if bend::holds_request() {
+        crate::work::queue("held request", move || {
+            hand_to_extension(module, key);
+        });
+        return (key, false);
+    }
+    (key, hand_to_extension(module, key))
+}
+
+/// Calls FilterOidRequest. True if the request went down or completed before that returned.
+fn hand_to_extension(module: usize, key: usize) -> bool {
+    let (refused, handler, context) = with(|_, state| {
+        let oid = state.control.above.get(&key).map_or(0, |a| a.oid);
+        let refused = bend::refusal(state, module, oid);
         let handler = state.driver.characteristics.and_then(|c| c.oid_request);
-        (handler, state.modules[module].context as Handle)
+        (refused, handler, state.modules[module].context as Handle)
     });
     let level = edges::at_random_level();
-    let status = match given {
-        // SAFETY: the driver registered this handler; the request lives until it is freed below.
-        (Some(handler), context) => call("FilterOidRequest", module, || unsafe { handler(context, memory.cast()) }),
-        (None, _) => SUCCESS,
+    let status = match (refused, handler) {
+        (Some(status), _) => status,
+        // SAFETY: the driver registered this handler; the request lives until it is finished.
+        (None, Some(handler)) => {
+            call("FilterOidRequest", module, || unsafe { handler(context, key as *mut OidRequest) })
+        }
+        (None, None) => SUCCESS,
     };
     let cancel = with(|_, state| std::mem::take(&mut state.control.cancel_next));
     if cancel && status == PENDING {
@@ -192,7 +216,8 @@ fn start(module: usize, ask: Ask) -> (usize, bool) {
         }
         above.reached_below || above.completed > 0
     });
-    (key, passed)
+    cpu::wake(ANY);
+    passed
 }
 
 /// Asks the extension to give a request back early.
@@ -324,7 +349,7 @@ fn outcome(world: &World, state: &mut State, above: &Above, answer: &Answer) {
 }
 
 /// Requests that the extension must not decide.
-const MUST_PASS: [u32; 7] = [
+pub(crate) const MUST_PASS: [u32; 7] = [
     oids::SWITCH_PORT_UPDATED,
     oids::SWITCH_PORT_TEARDOWN,
     oids::SWITCH_PORT_DELETE,

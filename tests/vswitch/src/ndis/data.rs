@@ -19,19 +19,22 @@ exports! {
     pub extern "win64" fn NdisFSendNetBufferLists(
         filter: Handle, lists: *mut NetBufferList, port_number: u32, flags: u32
     ) where irql <= DISPATCH {
-        let (lists, port_number, flags) = bend::send(lists, port_number, flags);
+        let Some(((lists, flags), port_number)) = bend::send(filter, lists, port_number, flags) else { return };
         locks::leaving("NdisFSendNetBufferLists");
-        let taken = with(|world, state| state.take_send(world, filter, lists, port_number, flags));
+        let taken = with(|world, state| {
+            let taken = state.take_send(world, filter, lists, port_number, flags);
+            bend::sent(world, state, filter, taken.as_ref().map_or(&[], |(_, lists)| lists));
+            taken
+        });
         if let Some((module, lists)) = taken {
             edges::arrived_below(module, lists);
         }
-        bend::sent();
     }
 
     pub extern "win64" fn NdisFSendNetBufferListsComplete(
         filter: Handle, lists: *mut NetBufferList, flags: u32
     ) where irql <= DISPATCH {
-        let (lists, flags) = bend::complete(lists, flags);
+        let Some((lists, flags)) = bend::complete(filter, lists, flags) else { return };
         locks::leaving("NdisFSendNetBufferListsComplete");
         with(|world, state| state.take_complete(world, filter, lists, flags));
     }
@@ -39,13 +42,17 @@ exports! {
     pub extern "win64" fn NdisFIndicateReceiveNetBufferLists(
         filter: Handle, lists: *mut NetBufferList, port_number: u32, count: u32, flags: u32
     ) where irql <= DISPATCH {
-        let (lists, port_number, count, flags) = bend::indicate(lists, port_number, count, flags);
+        let bent = bend::indicate(filter, lists, (port_number, count), flags);
+        let Some(((lists, flags), (port_number, count))) = bent else { return };
         locks::leaving("NdisFIndicateReceiveNetBufferLists");
-        let taken = with(|world, state| state.take_indicate(world, filter, lists, (port_number, count, flags)));
+        let taken = with(|world, state| {
+            let taken = state.take_indicate(world, filter, lists, (port_number, count, flags));
+            bend::indicated(world, state, filter, taken.as_ref().map_or(&[], |(_, lists)| lists));
+            taken
+        });
         if let Some((module, lists)) = taken {
             edges::delivered(module, lists);
         }
-        bend::indicated();
     }
 
     pub extern "win64" fn NdisFReturnNetBufferLists(
@@ -119,7 +126,7 @@ impl State {
         lists
     }
 
-    fn take_send(
+    pub fn take_send(
         &mut self,
         world: &World,
         filter: Handle,
@@ -136,16 +143,17 @@ impl State {
             places: &[Place::Ingress, Place::Idle],
         };
         let lists = self.walk(world, module, first, &expect);
-        checks::send_state(world, self, module, &lists);
-        checks::send_flags(world, self, &lists, flags);
-        for (position, list) in lists.iter().enumerate() {
-            checks::sent(world, self, module, *list, position);
+        if checks::send_state(world, self, module, &lists) {
+            checks::send_flags(world, self, &lists, flags);
+            for (position, list) in lists.iter().enumerate() {
+                checks::sent(world, self, module, *list, position);
+            }
         }
         self.cover(&lists, Place::Below);
         Some((module, lists))
     }
 
-    fn take_complete(&mut self, world: &World, filter: Handle, first: *mut NetBufferList, flags: u32) {
+    pub fn take_complete(&mut self, world: &World, filter: Handle, first: *mut NetBufferList, flags: u32) {
         let Some(module) = self.caller(world, filter, "NdisFSendNetBufferListsComplete") else { return };
         self.tick();
         let expect = Expect {
@@ -167,12 +175,13 @@ impl State {
                 continue;
             }
             world.exercised("DATA-04");
-            checks::completed(world, self, module, list);
-            self.finish(world, list);
+            if checks::completed(world, self, module, list) {
+                self.finish(world, list);
+            }
         }
     }
 
-    fn take_indicate(
+    pub fn take_indicate(
         &mut self,
         world: &World,
         filter: Handle,

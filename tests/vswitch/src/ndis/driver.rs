@@ -81,7 +81,7 @@ pub fn load(entry: Entry) -> i32 {
     path.free(&world);
     with(|world, state| {
         let registered = state.driver.registered;
-        rule(world, "STATE-27", status == SUCCESS || !registered, || {
+        rule(world, "STATE-27", bend::entry(status) == SUCCESS || !registered, || {
             "DriverEntry failed and left the driver registered".to_owned()
         });
     });
@@ -183,14 +183,27 @@ pub fn attach(module: usize) -> i32 {
         unsafe { attach(filter as Handle, context as Handle, &raw mut parameters) }
     });
     names.into_iter().for_each(|name| name.free(&world));
-    let status = bend::attached(status, is_switch);
-    with(|world, state| attached(world, state, module, status, inside));
+    let anyway = bend::attaches_anyway(is_switch);
+    let status = if bend::fails_attach(inside, is_switch) { give_up(module, status) } else { status };
+    with(|world, state| attached(world, state, module, if anyway { SUCCESS } else { status }, inside));
     if status != SUCCESS {
         let left = leftovers(&world, mark, Some("FilterAttach"));
         rule(&world, "STATE-08", left.is_empty(), || format!("FilterAttach failed and left {left:?}"));
         with(|_, state| state.modules[module].life = Life::Detached);
     }
     status
+}
+
+/// A module that is attached is detached again, as if it had not been able to attach.
+fn give_up(module: usize, status: i32) -> i32 {
+    let (detach, context) = with(|_, state| {
+        (state.driver.characteristics.and_then(|c| c.detach), state.modules[module].context)
+    });
+    if let (SUCCESS, Some(detach)) = (status, detach) {
+        // SAFETY: as in `attach`.
+        call("FilterDetach", module, || unsafe { detach(context as Handle) });
+    }
+    FAILURE
 }
 
 fn attached(world: &World, state: &mut State, module: usize, status: i32, inside: bool) {
@@ -200,7 +213,7 @@ fn attached(world: &World, state: &mut State, module: usize, status: i32, inside
     if ok {
         m.life = Life::Paused;
     }
-    rule(world, "STATE-06", !ok || set == 1, || format!("NdisFSetAttributes was called {set} times in one attach"));
+    rule(world, "STATE-06", !ok || set == 1 || !is_switch, || format!("NdisFSetAttributes was called {set} times in one attach"));
     rule(world, "STATE-04", !ok || is_switch, || "attached to a stack that is no extensible switch".to_owned());
     let excused = world.injected_fault().is_some() || !is_switch;
     if inside {
@@ -237,11 +250,12 @@ pub fn restart(module: usize) -> i32 {
     parameters.header = ObjectHeader::new(object_type::FILTER_RESTART_PARAMETERS, 1, 48);
     let given = if world.random(2) == 0 { ptr::null_mut() } else { attributes.cast::<c_void>() };
     parameters.restart_attributes = given;
+    bend::release_held();
     let status = call("FilterRestart", module, || {
         // SAFETY: as in `attach`.
         unsafe { handler(context as Handle, &raw mut parameters) }
     });
-    bend::restarted(&mut parameters, attributes);
+    bend::restarted(attributes);
     // SAFETY: allocated above and still ours.
     let intact = unsafe { std::slice::from_raw_parts(attributes, 64) }.iter().all(|b| *b == 0x3C);
     rule(&world, "STATE-17", intact && parameters.restart_attributes == given, || {
@@ -253,10 +267,11 @@ pub fn restart(module: usize) -> i32 {
 }
 
 fn restarted(world: &World, state: &mut State, module: usize, status: i32) {
-    let m = &mut state.modules[module];
     rule(world, "STATE-16", status != PENDING, || {
         "FilterRestart pended although the driver never calls NdisFRestartComplete".to_owned()
     });
+    bend::enumerates_again(state, module);
+    let m = &mut state.modules[module];
     let ok = status == SUCCESS;
     let failed = m.failed_queries;
     rule(world, "STATE-18", !ok || failed == 0, || {
@@ -281,6 +296,11 @@ pub fn pause(module: usize) {
         (state.driver.characteristics.and_then(|c| c.pause), m.context)
     });
     let Some(handler) = handler else { return };
+    with(|world, state| {
+        if bend::pauses_early(state, module) {
+            check_paused(world, state, module);
+        }
+    });
     let mut parameters = FilterPauseParameters::ZERO;
     parameters.header = ObjectHeader::new(object_type::FILTER_PAUSE_PARAMETERS, 1, 12);
     let status = call("FilterPause", module, || {
@@ -297,6 +317,7 @@ pub fn pause(module: usize) {
         m.life = Life::Paused;
         m.pauses += 1;
     });
+    bend::release_held();
 }
 
 fn check_paused(world: &World, state: &mut State, module: usize) {
@@ -305,7 +326,9 @@ fn check_paused(world: &World, state: &mut State, module: usize) {
     let entered = m.pause_entered;
     let all: Vec<_> = state.packets.all().into_iter().filter(|p| p.switch == module).collect();
     let own_out = all.iter().filter(|p| p.own.is_some() && p.place != Place::Idle).count();
-    let held = |place| all.iter().filter(|p| p.own.is_none() && p.place == place && p.given < entered).count();
+    // A list that waits for lists made from it is not a queued one.
+    let queued = |p: &&&super::packet::Packet| p.own.is_none() && p.given < entered && p.children_out == 0;
+    let held = |place| all.iter().filter(queued).filter(|p| p.place == place).count();
     let (ingress, egress) = (held(Place::Ingress), held(Place::Egress));
     rule(world, "DATA-75", own_out == 0, || format!("the pause completed with {own_out} own packets out"));
     rule(world, "STATE-11", ingress == 0 || walking, || format!("the pause completed with {ingress} sends held"));
@@ -323,6 +346,7 @@ pub fn detach(module: usize) {
     let Some(handler) = handler else { return };
     // SAFETY: as in `attach`.
     call("FilterDetach", module, || unsafe { handler(context as Handle) });
+    bend::detaching();
     let mark = with(|world, state| {
         let out = state.control.own_out(module);
         rule(world, "OID-27", out == 0, || format!("{out} own requests are out when FilterDetach returns"));
@@ -343,6 +367,7 @@ pub fn detach(module: usize) {
             .collect();
         report_leaks(&world, &left);
     }
+    bend::detached(with(|_, state| state.modules[module].filter));
 }
 
 /// What a module left behind, by the rule that its kind breaks.
@@ -365,6 +390,9 @@ fn leak_rule(kind: Kind) -> &'static str {
 
 /// Tells a module that its switch is active now.
 pub fn activate(module: usize) {
+    if with(|_, state| state.life(module)) == Life::Detached {
+        return;
+    }
     with(|_, state| {
         state.modules[module].is_active = true;
         state.modules[module].told_active = true;
@@ -387,7 +415,8 @@ pub fn net_event(module: usize, event: i32) {
         m.event_passed_up = false;
         (state.driver.characteristics.and_then(|c| c.net_pnp_event), m.context)
     });
-    let Some(handler) = handler else { return };
+    // A module that failed to attach hears nothing.
+    let Some(handler) = handler.filter(|_| context != 0) else { return };
     let mut notification = NetPnpEventNotification::ZERO;
     notification.header = ObjectHeader::new(object_type::DEFAULT, 1, 168);
     notification.net_pnp_event.net_event = event;
@@ -437,10 +466,10 @@ exports! {
         filter_driver_handle: *mut Handle,
     ) -> i32 where irql <= PASSIVE {
         // SAFETY: the driver passes a readable structure.
-        let c = bend::characteristics(unsafe { *characteristics });
+        let c = unsafe { *characteristics };
         let fails = crate::fault::fails("NdisFRegisterFilterDriver");
         let (handle, waiting) = with(|world, state| {
-            check_characteristics(world, &c);
+            check_characteristics(world, &bend::characteristics(c));
             rule(world, "STATE-02", state.driver.object == driver_object as usize, || {
                 "registration for another driver object".to_owned()
             });
@@ -469,7 +498,7 @@ exports! {
     }
 
     pub extern "win64" fn NdisFDeregisterFilterDriver(handle: Handle) where irql <= PASSIVE {
-        let handle = bend::deregistration(handle);
+        bend::deregistering();
         let attached = with(|world, state| {
             let known = state.driver.registered && state.driver.handle == handle as usize;
             rule(world, "STATE-24", known, || "NdisFDeregisterFilterDriver with an unknown handle".to_owned());
@@ -500,7 +529,7 @@ exports! {
         if crate::fault::fails("NdisFSetAttributes") {
             return RESOURCES;
         }
-        let times = bend::attribute_calls();
+        let times = bend::attribute_calls(filter);
         // SAFETY: the driver passes a readable structure.
         let header = unsafe { (*attributes).header };
         with(|world, state| {
@@ -526,7 +555,7 @@ exports! {
             return RESOURCES;
         }
         // SAFETY: the driver passes a structure of at least the size in its header.
-        let header = bend::handlers_header(unsafe { (*table).header });
+        let header = unsafe { (*table).header };
         let switch = with(|world, state| {
             let module = state.module_of(filter)?;
             let valid = header.object_type == object_type::SWITCH_OPTIONAL_HANDLERS
@@ -537,13 +566,13 @@ exports! {
             valid.then_some(state.modules[module].switch)
         });
         let Some(switch) = switch else { return INVALID_PARAMETER };
+        bend::got_handlers(switch != 0);
         if switch == 0 {
             return NOT_SUPPORTED;
         }
         give_table(table, header.size);
         // SAFETY: the driver passes a writable context.
         unsafe { *context = switch as SwitchContext };
-        bend::use_newer_handler();
         SUCCESS
     }
 
@@ -630,6 +659,7 @@ pub fn cancel_send(module: usize, id: usize) {
         let held = state.packets.all().into_iter().filter(is_held).count();
         rule(world, "DATA-14", held == 0 || !idle, || format!("{held} packets of a cancelled id are still held"));
     });
+    bend::release_held();
 }
 
 /// Requests of the extension that are out, for the check at detach.

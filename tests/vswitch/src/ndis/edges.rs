@@ -427,10 +427,12 @@ impl State {
         let module = packet.switch;
         let frames = packet.frames.clone();
         let native = packet.is_native();
+        let source = packet.source;
         let committed = packet.context.as_ref().map(|c| c.committed.clone()).unwrap_or_default();
         let m = &mut self.modules[module];
         for destination in committed {
-            if destination.bits & PortDestination::IS_EXCLUDED != 0 || native {
+            let loops = m.topology.is_external(destination.port_id) && m.topology.is_external(source.port);
+            if destination.bits & PortDestination::IS_EXCLUDED != 0 || native || loops {
                 continue;
             }
             let to = NicId::new(destination.port_id, destination.nic_index);

@@ -48,12 +48,18 @@ pub unsafe extern "win64" fn beyond_the_revision() -> i32 {
 unsafe extern "win64" fn allocate_context(context: SwitchContext, list: *mut NetBufferList) -> i32 {
     let _frame = Frame::enter("AllocateNetBufferListForwardingContext", DISPATCH);
     let fails = crate::fault::fails("AllocateNetBufferListForwardingContext");
-    with(|world, s| s.allocate_context(world, context, list, fails))
+    with(|world, s| {
+        bend::allocating(world, s, context, list);
+        s.allocate_context(world, context, list, fails)
+    })
 }
 
 unsafe extern "win64" fn free_context(context: SwitchContext, list: *mut NetBufferList) {
     let _frame = Frame::enter("FreeNetBufferListForwardingContext", DISPATCH);
-    with(|world, s| s.free_context(world, context, list));
+    with(|world, s| {
+        s.free_context(world, context, list);
+        bend::freed_context(world, s, context, list);
+    });
 }
 
 unsafe extern "win64" fn set_source(context: SwitchContext, list: *mut NetBufferList, port: u32, nic: u16) -> i32 {
@@ -69,9 +75,12 @@ unsafe extern "win64" fn add_destination(
     let _frame = Frame::enter("AddNetBufferListDestination", DISPATCH);
     let fails = crate::fault::fails("AddNetBufferListDestination");
     // SAFETY: the driver passes a readable element.
-    let element = bend::destination(unsafe { *destination });
+    let element = match bend::destination(context, list, unsafe { *destination }) {
+        Ok(element) => element,
+        Err(status) => return status,
+    };
     let status = with(|world, s| s.add_destination(world, context, list, element, fails));
-    bend::added(context, list);
+    bend::added(list);
     status
 }
 
@@ -83,7 +92,12 @@ unsafe extern "win64" fn grow_destinations(
 ) -> i32 {
     let _frame = Frame::enter("GrowNetBufferListDestinations", DISPATCH);
     let fails = crate::fault::fails("GrowNetBufferListDestinations");
-    let (status, pointer) = with(|world, s| s.grow(world, context, list, more, fails));
+    let (status, pointer) = with(|world, s| {
+        bend::growing(world, s, context, list);
+        let grown = s.grow(world, context, list, more, fails);
+        bend::grown(s, list);
+        grown
+    });
     if status == SUCCESS {
         // SAFETY: the driver passes a writable pointer.
         unsafe { *array = pointer };
@@ -110,8 +124,10 @@ unsafe extern "win64" fn update_destinations(
 ) -> i32 {
     let _frame = Frame::enter("UpdateNetBufferListDestinations", DISPATCH);
     let fails = crate::fault::fails("UpdateNetBufferListDestinations");
-    let (count, array) = bend::update(list, count, array);
-    with(|world, s| s.update(world, context, list, count, array, fails))
+    with(|world, s| {
+        bend::updating(world, s, context, list, array);
+        s.update(world, context, list, count, array, fails)
+    })
 }
 
 unsafe extern "win64" fn copy_info(
@@ -122,8 +138,13 @@ unsafe extern "win64" fn copy_info(
 ) -> i32 {
     let _frame = Frame::enter("CopyNetBufferListInfo", DISPATCH);
     let fails = crate::fault::fails("CopyNetBufferListInfo");
-    let flags = bend::copy(flags);
-    with(|world, s| s.copy_info(world, context, to, from, flags, fails))
+    let flags = bend::copy_flags(flags);
+    with(|world, s| {
+        bend::copying(world, s, context, to, from);
+        let status = s.copy_info(world, context, to, from, flags, fails);
+        bend::copied(world, s, context, to, from);
+        status
+    })
 }
 
 unsafe extern "win64" fn reference_nic(context: SwitchContext, port: u32, nic: u16) -> i32 {
@@ -160,9 +181,11 @@ unsafe extern "win64" fn report_filtered(
     reason: *const UnicodeString,
 ) {
     let _frame = Frame::enter("ReportFilteredNetBufferLists", DISPATCH);
-    let (name, port, count) = bend::report(name, port, count);
     with(|world, s| {
         let Some(module) = s.owner(world, context, "ReportFilteredNetBufferLists") else { return };
+        let said = bend::Report { name, port, count };
+        let Some(said) = bend::report(world, s, module, said, lists) else { return };
+        let bend::Report { name, port, count } = said;
         for text in [guid, name] {
             let valid = is_text(world, text);
             rule(world, "DATA-82", valid, || "report without a valid name of the extension".to_owned());
@@ -192,7 +215,6 @@ fn read_text(text: *const UnicodeString) -> String {
 impl State {
     /// The module whose switch context this is.
     fn owner(&mut self, world: &World, context: Handle, function: &'static str) -> Option<usize> {
-        let context = bend::context(self, context);
         let module = self.modules.iter().position(|m| m.switch == context as usize && m.switch != 0);
         rule(world, "DATA-23", module.is_some(), || format!("{function} with a context of no switch"));
         let module = module?;
@@ -219,7 +241,7 @@ impl State {
         theirs
     }
 
-    fn allocate_context(&mut self, world: &World, context: Handle, list: *mut NetBufferList, fails: bool) -> i32 {
+    pub fn allocate_context(&mut self, world: &World, context: Handle, list: *mut NetBufferList, fails: bool) -> i32 {
         let function = "AllocateNetBufferListForwardingContext";
         let Some(module) = self.owner(world, context, function) else { return INVALID_PARAMETER };
         if !self.target(world, module, list, function) {
@@ -249,7 +271,7 @@ impl State {
         SUCCESS
     }
 
-    fn free_context(&mut self, world: &World, context: Handle, list: *mut NetBufferList) {
+    pub fn free_context(&mut self, world: &World, context: Handle, list: *mut NetBufferList) {
         let function = "FreeNetBufferListForwardingContext";
         let Some(module) = self.owner(world, context, function) else { return };
         if !self.target(world, module, list, function) {
@@ -269,7 +291,7 @@ impl State {
         }
     }
 
-    fn set_source(&mut self, world: &World, context: Handle, list: *mut NetBufferList, source: NicId) -> i32 {
+    pub fn set_source(&mut self, world: &World, context: Handle, list: *mut NetBufferList, source: NicId) -> i32 {
         let function = "SetNetBufferListSource";
         let Some(module) = self.owner(world, context, function) else { return INVALID_PARAMETER };
         if !self.target(world, module, list, function) {
@@ -284,6 +306,9 @@ impl State {
         }
         rule(world, "DATA-16", packet.context.is_some(), || format!("{function} for packet {name} without a context"));
         rule(world, "DATA-28", connected, || format!("{function} to {source}, which is not connected"));
+        if !connected {
+            return INVALID_PARAMETER;
+        }
         if let Some(own) = packet.own.as_mut() {
             own.source_set = true;
         }
@@ -301,10 +326,10 @@ impl State {
         let name = packet.name;
         rule(world, "DATA-16", packet.context.is_some(), || format!("{function} for packet {name} without a context"));
         rule(world, "DATA-57", !packet.is_native(), || format!("{function} for native packet {name}"));
-        packet.context.is_some()
+        packet.context.is_some() && !packet.is_native()
     }
 
-    fn add_destination(
+    pub fn add_destination(
         &mut self,
         world: &World,
         context: Handle,
@@ -321,6 +346,9 @@ impl State {
         let name = packet.name;
         let ingress = matches!(packet.place, Place::Ingress | Place::Idle);
         rule(world, "DATA-51", ingress, || format!("{function} for packet {name} on egress"));
+        if !ingress {
+            return INVALID_PARAMETER;
+        }
         checks::committed_unchanged(world, packet, false);
         let Some(of) = packet.context.as_mut() else { return INVALID_PARAMETER };
         let room = of.available() > 0;
@@ -343,7 +371,7 @@ impl State {
         SUCCESS
     }
 
-    fn grow(
+    pub fn grow(
         &mut self,
         world: &World,
         context: Handle,
@@ -383,7 +411,7 @@ impl State {
         (SUCCESS, pointer)
     }
 
-    fn get(&mut self, world: &World, context: Handle, list: *mut NetBufferList) -> *mut ForwardingDestinationArray {
+    pub fn get(&mut self, world: &World, context: Handle, list: *mut NetBufferList) -> *mut ForwardingDestinationArray {
         let function = "GetNetBufferListDestinations";
         let Some(module) = self.owner(world, context, function) else { return ptr::null_mut() };
         if !self.target(world, module, list, function) {
@@ -395,7 +423,7 @@ impl State {
         packet.context.as_mut().map_or(ptr::null_mut(), Context::pointer)
     }
 
-    fn update(
+    pub fn update(
         &mut self,
         world: &World,
         context: Handle,
@@ -461,7 +489,8 @@ impl State {
             rule(world, "DATA-48", !stale, || format!("packet {name}: element for {to} was not zeroed before use"));
             let clean = element.bits & (RESERVED_BITS | PortDestination::IS_EXCLUDED) == 0;
             rule(world, "DATA-47", clean || stale, || format!("packet {name}: bits {:#x} at commit", element.bits));
-            crate::check::commit::destination(world, &self.modules[module].topology, name, source, to);
+            let fine = crate::check::commit::destination(world, &self.modules[module].topology, name, source, to);
+            packet.fault |= !fine;
             let Some(context) = packet.context.as_mut() else { return };
             let twice = context.committed.iter().any(|d| (d.port_id, d.nic_index) == (to.port, to.index));
             advice(world, "DATA-49", !twice, || format!("packet {name}: {to} is a destination twice"));
@@ -589,7 +618,7 @@ impl State {
         if held { SUCCESS } else { INVALID_PARAMETER }
     }
 
-    fn report(
+    pub fn report(
         &mut self,
         world: &World,
         module: usize,

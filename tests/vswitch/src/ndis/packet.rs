@@ -239,6 +239,30 @@ impl Context {
         }
     }
 
+    /// As if nothing had ever been committed; for misdeeds.
+    pub fn withdraw(&mut self) {
+        self.committed.clear();
+        self.array = Array::new(self.capacity, self.array.stride);
+    }
+
+    /// Writes the bits of a committed element behind the truth's back; for misdeeds.
+    pub fn poke_bits(&mut self, index: u32, bits: u16) {
+        let element = PortDestination { bits, ..self.array.get(index) };
+        self.array.set(index, element);
+    }
+
+    /// Writes a port into a free slot without committing it; for misdeeds.
+    pub fn poke_slot(&mut self, index: u32, port_id: u32) {
+        self.array.set(index, PortDestination { port_id, nic_index: 0, bits: 0 });
+    }
+
+    /// Writes into an array that is gone; for misdeeds.
+    pub fn poke_dead(&mut self) {
+        if let Some(word) = self.dead.last_mut().and_then(|array| array.words.last_mut()) {
+            *word = 1;
+        }
+    }
+
     pub fn header_is_intact(&mut self) -> bool {
         let (count, capacity, stride) = (self.destinations(), self.capacity, self.array.stride);
         let first = self.array.element(0);
@@ -300,6 +324,8 @@ pub struct Packet {
     /// References on source and destinations are held until it completes.
     pub pinned: Vec<NicId>,
     pub cancel_id: usize,
+    /// The extension got it in a chain of its own.
+    pub alone: bool,
     /// Order number at which the extension got it.
     pub given: u64,
 }
@@ -337,6 +363,7 @@ impl Packet {
             given_while_paused: false,
             pinned: Vec::new(),
             cancel_id: 0,
+            alone: false,
             given: 0,
         }
     }

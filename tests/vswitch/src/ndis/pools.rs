@@ -2,6 +2,7 @@
 
 use super::packet::{Own, Place};
 use super::{State, with};
+use crate::check::mutations as bend;
 use crate::check::rule;
 use crate::exports;
 use crate::memory::{self, Kind};
@@ -46,11 +47,17 @@ exports! {
             return ptr::null_mut();
         }
         let size = (context_size, context_back_fill);
-        with(|world, state| state.new_list(world, pool as usize, size, mdl_chain, data_offset, data_length))
+        with(|world, state| {
+            let (mdl_chain, data_offset, data_length) = bend::buffer(world, mdl_chain, data_offset, data_length);
+            state.new_list(world, pool as usize, size, mdl_chain, data_offset, data_length)
+        })
     }
 
     pub extern "win64" fn NdisFreeNetBufferList(list: *mut NetBufferList) where irql <= DISPATCH {
-        with(|world, state| state.free_list(world, list));
+        with(|world, state| {
+            bend::freeing(world, state, list);
+            state.free_list(world, list);
+        });
     }
 }
 

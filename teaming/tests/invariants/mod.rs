@@ -1,0 +1,118 @@
+//! What holds for the headers and keys of every window, whatever is in it. Used by tests and by the fuzz target.
+
+use teaming::flow::{Basis, FlowKey, Keying, POLICIES, Policy};
+use teaming::frame::{Headers, Network, Stop, TUNNELS_MAX, Transport, parse, parse_innermost};
+use teaming::ids::{NicId, NicIndex, PortId, VlanId};
+
+pub const SOURCE: NicId = NicId::new(PortId::new(7), NicIndex::DEFAULT);
+
+/// Every policy with every option.
+pub fn keyings() -> impl Iterator<Item = Keying> {
+    POLICIES.into_iter().flat_map(|(_, policy)| {
+        [(false, false), (false, true), (true, false), (true, true)].map(|(flow_label, symmetric)| Keying {
+            policy,
+            flow_label,
+            symmetric,
+        })
+    })
+}
+
+/// The headers that the policy's key is made of.
+pub fn headers(window: &[u8], keying: &Keying) -> Headers {
+    match keying.policy {
+        Policy::Encapsulated => parse_innermost(window),
+        _ => parse(window),
+    }
+}
+
+const PORTS: u64 = 1;
+const ADDRESSES: u64 = 2;
+const MACS: u64 = 3;
+const SWITCH_PORT: u64 = 4;
+const PAIR: u64 = 5;
+const LABEL: u64 = 6;
+const SPI: u64 = 7;
+const VLAN_MAC: u64 = 8;
+
+/// The octet that says what kind of key it is.
+fn kind(key: &FlowKey) -> u64 {
+    let tail = match key {
+        FlowKey::Short([_, tail]) | FlowKey::Long([.., tail]) => tail,
+    };
+    tail >> 40 & 0xff
+}
+
+/// One window: what is read is consistent, and each key falls back as its basis says.
+pub fn hold(window: &[u8]) {
+    let (outer, innermost) = (parse(window), parse_innermost(window));
+    for headers in [outer, innermost] {
+        assert_eq!(headers.ports().is_some(), headers.transport == Transport::Ports);
+        assert_eq!(headers.spi().is_some(), headers.transport == Transport::Spi);
+        assert_eq!(headers.addresses().is_some(), headers.network != Network::Other);
+        assert!(headers.transport == Transport::Other || headers.network != Network::Other);
+        assert!(usize::from(headers.tunnels()) <= TUNNELS_MAX);
+        assert!(window.len() >= 14 || headers.ran_out());
+    }
+    assert_eq!(outer.tunnels(), 0);
+    let whole = (outer.destination, outer.source, outer.vlan(), outer.tags(), outer.priority());
+    let same =
+        (innermost.destination, innermost.source, innermost.vlan(), innermost.tags(), innermost.priority());
+    assert_eq!(whole, same);
+    if innermost.tunnels() == 0 {
+        let plain = Keying { policy: Policy::TransportPorts, flow_label: true, symmetric: false };
+        assert_eq!(plain.key(&innermost, SOURCE, None), plain.key(&outer, SOURCE, None));
+    }
+    for keying in keyings() {
+        falls_back_as_stated(window, &keying);
+    }
+}
+
+fn falls_back_as_stated(window: &[u8], keying: &Keying) {
+    let headers = headers(window, keying);
+    let (key, basis) = (keying.key(&headers, SOURCE, None), keying.basis(&headers));
+    let is_ip = headers.network != Network::Other;
+    let expected: &[u64] = match (keying.policy, basis) {
+        (Policy::HyperVPort, Basis::Policy) => &[SWITCH_PORT],
+        (Policy::MacAddresses, Basis::Policy) => &[MACS],
+        (Policy::VlanSourceMac, Basis::Policy) => &[VLAN_MAC],
+        (Policy::IpAddresses, Basis::Policy) => &[PAIR],
+        (Policy::HyperVPort | Policy::MacAddresses | Policy::VlanSourceMac, _) => &[],
+        (Policy::TransportPorts | Policy::Encapsulated, Basis::Policy) => &[PORTS, LABEL, SPI],
+        (_, Basis::Fragment | Basis::NoPorts) => &[ADDRESSES],
+        (_, Basis::NotEncapsulated) => &[PORTS, ADDRESSES, LABEL, SPI],
+        (_, Basis::NotIp) => &[MACS],
+        (Policy::IpAddresses, _) | (_, Basis::CutShort | Basis::TooDeep | Basis::Malformed) if !is_ip => {
+            &[MACS]
+        }
+        (Policy::IpAddresses, _) => &[],
+        // A tunnel that could not be entered leaves the keys of the frame's own headers.
+        (Policy::Encapsulated, _) => &[PORTS, ADDRESSES, LABEL, SPI],
+        (Policy::TransportPorts, _) => &[ADDRESSES],
+    };
+    assert!(expected.contains(&kind(&key)), "{keying:?} {basis:?} {headers:?}");
+    let stopped = match headers.stop {
+        Stop::Not => None,
+        Stop::Window => Some(Basis::CutShort),
+        Stop::Depth => Some(Basis::TooDeep),
+        Stop::Malformed => Some(Basis::Malformed),
+    };
+    assert!(!matches!(basis, Basis::CutShort | Basis::TooDeep | Basis::Malformed) || stopped == Some(basis));
+    if keying.policy == Policy::VlanSourceMac {
+        let beside = VlanId::new(9);
+        assert_ne!(keying.key(&headers, SOURCE, beside) == key, headers.vlan() != beside);
+    }
+}
+
+/// A shorter window reads the same or says that it ran out.
+pub fn hold_for_every_truncation(window: &[u8]) {
+    let whole = (parse(window), parse_innermost(window));
+    for length in 0..window.len() {
+        let cut = &window[..length];
+        let (outer, innermost) = (parse(cut), parse_innermost(cut));
+        assert!(outer.ran_out() || outer == whole.0, "{length} {outer:?} {:?}", whole.0);
+        assert!(innermost.ran_out() || innermost == whole.1, "{length} {innermost:?} {:?}", whole.1);
+        assert!(!(outer.ran_out() && outer.ports().is_some()));
+        hold(cut);
+    }
+    hold(window);
+}

@@ -1,0 +1,158 @@
+//! Members that die while others send: after the handler of the indication has returned, nothing is assigned to them.
+//! And the proof that it is the locks and the rundown that see to it: without each of them a run goes wrong.
+
+mod scenarios;
+
+use scenarios::{MS, SILENCE};
+use std::collections::BTreeSet;
+use vswitch::guest::Flow;
+use vswitch::mutation::Mutation;
+use vswitch::outcome::Outcome;
+use vswitch::registry::Value;
+use vswitch::scenario::{Net, Scenario};
+
+/// Interleavings that the baton tries.
+const SEEDS: u64 = 1_000;
+/// Runs with threads that the host schedules.
+const FREE_RUNS: u64 = 60;
+
+fn team(seed: u64) -> Scenario {
+    // Without a gap a bucket that a stale plan names moves at once, so that a race cannot hide behind a wait.
+    Scenario::new(seed)
+        .members(&[10, 10, 10, 10])
+        .vms(4)
+        .setting("LinkUpDelayMs", Value::Dword(0))
+        .setting("FlowletGapUs", Value::Dword(0))
+        .style(|style| style.awkward_memory = false)
+}
+
+/// Chains of flows from one machine, one after the other.
+fn sender(vm: u16, chains: u32) -> impl FnOnce(&Net) + Send {
+    move |net| {
+        for sequence in 0..chains {
+            let frames: Vec<_> = (0..8).map(|n| net.flow(net.vm(vm), 8 * vm + n).frame(sequence, 60)).collect();
+            net.send(net.vm(vm), &frames);
+        }
+    }
+}
+
+type Body = Box<dyn FnOnce(&Net) + Send>;
+
+/// Members 1 and 2 die on two processors at once while four machines send.
+fn two_deaths(plan: Scenario, chains: u32) -> Outcome {
+    let net = plan.start();
+    let mut bodies: Vec<(&'static str, Body)> = vec![
+        ("death of 1", Box::new(|net: &Net| net.fail(1))),
+        ("death of 2", Box::new(|net: &Net| net.fail(2))),
+    ];
+    for (vm, name) in (0..).zip(["sender 0", "sender 1", "sender 2", "sender 3"]) {
+        bodies.push((name, Box::new(sender(vm, chains))));
+    }
+    net.together(bodies);
+    net.advance(SILENCE);
+    for vm in 0..4 {
+        sender(vm, 2)(&net);
+    }
+    net.finish()
+}
+
+/// The module is paused and started again while four machines send.
+fn pause_under_fire(plan: Scenario) -> Outcome {
+    let net = plan.start();
+    let mut bodies: Vec<(&'static str, Body)> = vec![("pause", Box::new(|net: &Net| {
+        for _ in 0..3 {
+            net.pause();
+            net.restart();
+        }
+    }))];
+    for (vm, name) in (0..).zip(["sender 0", "sender 1", "sender 2", "sender 3"]) {
+        bodies.push((name, Box::new(sender(vm, 4))));
+    }
+    net.together(bodies);
+    net.finish()
+}
+
+#[test]
+fn two_members_dying_at_once_get_nothing_afterwards_in_any_interleaving() {
+    let mut hashes = BTreeSet::new();
+    for seed in 0..SEEDS {
+        let outcome = two_deaths(team(seed), 2);
+        outcome.assert_clean();
+        hashes.insert(outcome.log_hash);
+    }
+    println!("{SEEDS} seeds, {} different interleavings", hashes.len());
+    assert!(hashes.len() as u64 > SEEDS / 2, "the seeds hardly differ");
+}
+
+#[test]
+fn two_members_dying_at_once_get_nothing_afterwards_with_free_threads() {
+    for seed in 0..FREE_RUNS {
+        two_deaths(team(seed).free_threads(), 40).assert_clean();
+    }
+}
+
+#[test]
+fn pausing_under_fire_leaves_nothing_under_way() {
+    for seed in 0..200 {
+        pause_under_fire(team(seed)).assert_clean();
+    }
+    for seed in 0..FREE_RUNS {
+        pause_under_fire(team(seed).free_threads()).assert_clean();
+    }
+}
+
+/// Seeds of the first runs that break a rule with this part of the driver taken out, and the rules.
+fn broken_without(mutation: Mutation, seeds: u64, run: impl Fn(Scenario) -> Outcome) -> BTreeSet<&'static str> {
+    let mut broken = BTreeSet::new();
+    let mut runs = 0;
+    for seed in 0..seeds {
+        let outcome = run(team(seed).config(|config| config.mutation = Some(mutation)));
+        let rules = outcome.broken();
+        runs += u64::from(!rules.is_empty() || outcome.aborted);
+        broken.extend(rules);
+    }
+    println!("without it {runs} of {seeds} interleavings break {broken:?}");
+    broken
+}
+
+#[test]
+fn without_the_barrier_a_dead_member_gets_packets() {
+    let broken = broken_without(Mutation::NoBarrier, 200, |plan| two_deaths(plan, 2));
+    assert!(broken.contains("STA-1"), "{broken:?}");
+}
+
+#[test]
+fn without_the_team_lock_a_dead_member_gets_packets() {
+    let broken = broken_without(Mutation::NoTeamLock, 200, |plan| two_deaths(plan, 2));
+    assert!(broken.contains("STA-1"), "{broken:?}");
+}
+
+#[test]
+fn without_the_rundown_packets_are_sent_while_paused() {
+    let broken = broken_without(Mutation::NoRundown, 200, pause_under_fire);
+    assert!(broken.iter().any(|rule| rule.starts_with("STATE-")), "{broken:?}");
+}
+
+#[test]
+fn a_death_during_a_long_chain_splits_no_flow_of_a_survivor() {
+    for seed in 0..100 {
+        let net = team(seed).start();
+        net.together(vec![
+            ("death", Box::new(|net: &Net| net.fail(3))),
+            (
+                "long chain",
+                Box::new(|net: &Net| {
+                    let frames: Vec<_> =
+                        (0..200).map(|n| net.flow(net.vm(0), n % 20).frame(u32::from(n / 20), 40)).collect();
+                    net.send(net.vm(0), &frames);
+                }),
+            ),
+        ]);
+        net.advance(10 * MS);
+        let outcome = net.finish();
+        outcome.assert_clean();
+        for (flow, path) in outcome.members_of(Flow::of) {
+            assert!(path.len() == 1 || path[0] == 3, "seed {seed}: {flow:?} went {path:?}");
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! The rule book against the verifier: every rule of the groups DATA, FLAGS and STATE is listed, nearly all whose
+//! breach is an error are checked, and each checked one is broken once by a driver that misbehaves in that one way.
+
+mod scenarios;
+
+use std::collections::{BTreeMap, BTreeSet};
+use vswitch::check::{Severity, Status, rules};
+
+#[test]
+fn nine_of_ten_rules_whose_breach_is_an_error_are_checked() {
+    let errors: Vec<_> = rules().filter(|rule| rule.severity == Severity::Error).collect();
+    let checked = errors.iter().filter(|rule| rule.status == Status::Checked).count();
+    for rule in &errors {
+        if let Status::Not(reason) = rule.status {
+            println!("{} is not checked: {reason}", rule.id);
+            assert!(!reason.is_empty());
+        }
+    }
+    println!("{checked} of {} checked", errors.len());
+    assert!(checked * 10 >= errors.len() * 9, "{checked} of {}", errors.len());
+}
+
+#[test]
+fn the_rules_of_the_three_groups_are_all_listed_once() {
+    let counts = [("DATA", 90), ("FLAGS", 19), ("STATE", 31)];
+    for (group, count) in counts {
+        let ids: BTreeSet<_> = rules().filter(|rule| rule.id.starts_with(group)).map(|rule| rule.id).collect();
+        let expected: BTreeSet<_> = (1..=count).map(|number| format!("{group}-{number:02}")).collect();
+        assert_eq!(ids, expected.iter().map(String::as_str).collect());
+        assert_eq!(rules().filter(|rule| rule.id.starts_with(group)).count(), count);
+    }
+}
+
+#[test]
+fn the_scenarios_exercise_every_checked_rule() {
+    let mut exercised: BTreeMap<&'static str, u64> = BTreeMap::new();
+    for case in scenarios::CASES {
+        for seed in 0..6 {
+            for (rule, count) in case.run((case.plan)(seed)).exercised {
+                *exercised.entry(rule).or_default() += count;
+            }
+        }
+    }
+    let silent: Vec<_> = rules()
+        .filter(|rule| rule.status == Status::Checked && rule.severity == Severity::Error)
+        .filter(|rule| exercised.get(rule.id).copied().unwrap_or(0) == 0)
+        .map(|rule| rule.id)
+        .collect();
+    assert!(silent.is_empty(), "never exercised: {silent:?}");
+}

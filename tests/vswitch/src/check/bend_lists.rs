@@ -1,0 +1,510 @@
+//! Misdeeds with lists: the four calls of the packet path, bent.
+
+use super::mutations::{Misdeed, commit, hold, is, pending, take_held, undo_later};
+use super::packets::chain;
+use crate::cpu;
+use crate::ndis::data::{
+    NdisFReturnNetBufferLists, NdisFSendNetBufferLists, NdisFSendNetBufferListsComplete,
+};
+use crate::ndis::packet::Place;
+use crate::ndis::{Life, State, with};
+use crate::ports::NicId;
+use crate::world::World;
+use lbfoext::ndis::raw::{
+    Handle, NetBufferList, PAUSED, PortDestination, REPORT_FILTERED_IS_INCOMING, SUCCESS, info, receive_flags,
+    return_flags, send_complete_flags, send_flags,
+};
+use std::ptr;
+
+/// A chain and its flags.
+pub type Chain = (*mut NetBufferList, u32);
+
+/// NdisFSendNetBufferLists; `None` if the chain is kept.
+pub fn send(filter: Handle, lists: *mut NetBufferList, port: u32, flags: u32) -> Option<(Chain, u32)> {
+    let Some(misdeed) = pending() else { return Some(((lists, flags), port)) };
+    let bent = with(|world, state| bend_send(world, state, misdeed, filter, lists));
+    match bent {
+        Bent::Nothing => Some(((lists, flags), port)),
+        Bent::Flags(bits) => Some(((lists, flags | bits), port)),
+        Bent::Port => Some(((lists, flags), 7)),
+        Bent::Keep(list) => {
+            hold(filter as usize, list);
+            let rest = unlink(lists, list as *mut NetBufferList);
+            (!rest.is_null()).then_some(((rest, flags), port))
+        }
+        Bent::Gone => None,
+        Bent::Late => {
+            let (filter, first) = (filter as usize, lists as usize);
+            crate::work::queue("late send", move || {
+                // SAFETY: the chain is still the driver's.
+                unsafe {
+                    NdisFSendNetBufferLists(filter as Handle, first as *mut NetBufferList, 0, flags | 1);
+                }
+            });
+            None
+        }
+    }
+}
+
+enum Bent {
+    Nothing,
+    Flags(u32),
+    Port,
+    /// This list stays with the driver.
+    Keep(usize),
+    /// The whole chain went another way.
+    Gone,
+    /// The whole chain goes later.
+    Late,
+}
+
+fn done(bent: Bent) -> Bent {
+    if commit() { bent } else { Bent::Nothing }
+}
+
+fn bend_send(world: &World, state: &mut State, misdeed: Misdeed, filter: Handle, first: *mut NetBufferList) -> Bent {
+    let lists = chain(state, first);
+    let alone = lists.len() == 1;
+    let Some(&list) = lists.first() else { return Bent::Nothing };
+    let Some(packet) = state.packets.at(list) else { return Bent::Nothing };
+    let (own, native, module) = (packet.own.is_some(), packet.is_native(), packet.switch);
+    let source = packet.source;
+    let cancel_id = packet.cancel_id;
+    let subnet = subnet(packet.nbl) != 0;
+    let destinations = packet.context.as_ref().map_or(0, |c| c.committed.len());
+    let same_source = state.same_source(&lists);
+    let same_destinations = same_destinations(state, &lists);
+    let running = state.life(module) == Life::Running;
+    match misdeed {
+        Misdeed::SendPortNumber => done(Bent::Port),
+        Misdeed::UnknownFlags => done(Bent::Flags(1 << 30)),
+        Misdeed::FalseDispatch if cpu::irql() < cpu::DISPATCH => done(Bent::Flags(send_flags::DISPATCH_LEVEL)),
+        Misdeed::LateDispatch if running => done(Bent::Late),
+        Misdeed::Cycle if !alone => {
+            let last = lists[lists.len() - 1] as *mut NetBufferList;
+            // SAFETY: the chain is the driver's.
+            unsafe { (*last).next = first };
+            done(Bent::Nothing)
+        }
+        Misdeed::FalseSingleSource if !same_source => done(Bent::Flags(send_flags::SWITCH_SINGLE_SOURCE)),
+        Misdeed::FalseGroup if !same_destinations && !any_native(state, &lists) => {
+            done(Bent::Flags(send_flags::SWITCH_DESTINATION_GROUP))
+        }
+        Misdeed::GroupOfSeveral if alone && destinations > 1 => {
+            done(Bent::Flags(send_flags::SWITCH_DESTINATION_GROUP))
+        }
+        Misdeed::GroupNative if native && alone => done(Bent::Flags(send_flags::SWITCH_DESTINATION_GROUP)),
+        Misdeed::WriteDetail if !own => poke_info(list, info::SWITCH_FORWARDING_DETAIL, 1 << 41),
+        Misdeed::ForgetOob if own => poke_info(list, info::HASH_VALUE, 1),
+        Misdeed::NoDestination if alone && !own && !native && !subnet && destinations == 1 => withdraw(state, list),
+        Misdeed::PassSubnet if alone && !own && !native && subnet && destinations == 1 => withdraw(state, list),
+        Misdeed::OwnToNowhere if alone && own && destinations == 1 => withdraw(state, list),
+        Misdeed::DropTrusted if alone && running && source == NicId::NOWHERE && !own && !native => {
+            drop_it(world, state, module, list, true)
+        }
+        Misdeed::DropNative if alone && running && native => drop_it(world, state, module, list, true),
+        Misdeed::CompleteNative if alone && running && native => drop_it(world, state, module, list, false),
+        Misdeed::HoldCancelled if cancel_id != 0 && running => done(Bent::Keep(list)),
+        Misdeed::HoldSendAcrossPause if running && !own && source.port != 0 => done(Bent::Keep(list)),
+        Misdeed::SendUnmapped if !own && !native => {
+            if let Some(packet) = state.packets.at(list) {
+                packet.mapping_failed = true;
+            }
+            done(Bent::Nothing)
+        }
+        Misdeed::SlipThroughPause if running => slip(world, state, module),
+        Misdeed::OwnFromGoneNic if alone && own => from_gone_nic(state, list),
+        Misdeed::ForgetSecondContext => forget_second(state, &lists),
+        Misdeed::OwnJoins => own_joins(state, module, &lists),
+        Misdeed::ClaimSafe if own && parent_is_unsafe(state, list) => {
+            poke_info(list, info::SWITCH_FORWARDING_DETAIL, crate::ndis::packet::SAFE)
+        }
+        _ => {
+            let _ = filter;
+            Bent::Nothing
+        }
+    }
+}
+
+fn subnet(nbl: *mut NetBufferList) -> u64 {
+    // SAFETY: the list is the driver's and so uncovered.
+    unsafe { (*nbl).info[info::VIRTUAL_SUBNET] }
+}
+
+fn poke_info(list: usize, slot: usize, bits: u64) -> Bent {
+    if commit() {
+        // SAFETY: the list is the driver's and so uncovered.
+        unsafe { (*(list as *mut NetBufferList)).info[slot] ^= bits };
+    }
+    Bent::Nothing
+}
+
+fn any_native(state: &mut State, lists: &[usize]) -> bool {
+    lists.iter().any(|l| state.packets.at(*l).is_some_and(|p| p.is_native()))
+}
+
+fn same_destinations(state: &mut State, lists: &[usize]) -> bool {
+    let mut all = lists.iter().map(|l| {
+        let packet = state.packets.at(*l);
+        packet.and_then(|p| p.context.as_ref()).map_or_else(Vec::new, |c| {
+            c.committed.iter().map(|d| (d.port_id, d.nic_index, d.bits)).collect::<Vec<_>>()
+        })
+    });
+    let first = all.next();
+    all.all(|one| Some(&one) == first.as_ref())
+}
+
+/// As if the destination had never been added.
+fn withdraw(state: &mut State, list: usize) -> Bent {
+    if commit()
+        && let Some(packet) = state.packets.at(list)
+    {
+        if let Some(context) = packet.context.as_mut() {
+            context.withdraw();
+        }
+        packet.write_detail();
+    }
+    Bent::Nothing
+}
+
+/// Completes a list instead of sending it.
+fn drop_it(world: &World, state: &mut State, module: usize, list: usize, report: bool) -> Bent {
+    if !commit() {
+        return Bent::Nothing;
+    }
+    let nbl = list as *mut NetBufferList;
+    let port = state.packets.at(list).map_or(0, |p| p.source.port);
+    // SAFETY: the list is the driver's and so uncovered.
+    unsafe {
+        (*nbl).next = ptr::null_mut();
+        (*nbl).status = SUCCESS;
+    }
+    if report {
+        state.report(world, module, (port, REPORT_FILTERED_IS_INCOMING, 1), nbl, "not wanted");
+    }
+    let filter = state.modules[module].filter as Handle;
+    state.take_complete(world, filter, nbl, 0);
+    Bent::Gone
+}
+
+/// The pause completed while this walk was about to send.
+fn slip(world: &World, state: &mut State, module: usize) -> Bent {
+    if !commit() {
+        return Bent::Nothing;
+    }
+    let order = state.tick();
+    let m = &mut state.modules[module];
+    let entered = std::mem::replace(&mut m.pause_entered, order);
+    m.life = Life::Paused;
+    super::packets::send_state(world, state, module, &[]);
+    let m = &mut state.modules[module];
+    m.pause_entered = entered;
+    m.life = Life::Running;
+    Bent::Nothing
+}
+
+/// The NIC that an own list was given as its source has gone since.
+fn from_gone_nic(state: &mut State, list: usize) -> Bent {
+    let Some(packet) = state.packets.at(list) else { return Bent::Nothing };
+    let Some(own) = packet.own.as_mut() else { return Bent::Nothing };
+    if !commit() {
+        return Bent::Nothing;
+    }
+    let (was, set) = (packet.source, own.source_set);
+    packet.source = NicId::new(0xFFF0, 0);
+    own.source_set = true;
+    packet.write_detail();
+    undo_later(move |state| {
+        if let Some(packet) = state.packets.at(list) {
+            packet.source = was;
+            if let Some(own) = packet.own.as_mut() {
+                own.source_set = set;
+            }
+        }
+    });
+    Bent::Nothing
+}
+
+/// The second own list of a chain never got a context.
+fn forget_second(state: &mut State, lists: &[usize]) -> Bent {
+    let second = lists.iter().skip(1).copied().find(|l| state.packets.at(*l).is_some_and(|p| p.own.is_some()));
+    let Some(second) = second else { return Bent::Nothing };
+    // Lists of several destinations travel without DESTINATION_GROUP: without one the flag would be false as well.
+    if !commit() {
+        return Bent::Nothing;
+    }
+    let context = state.packets.at(second).and_then(|p| p.context.take());
+    undo_later(move |state| {
+        if let Some(packet) = state.packets.at(second) {
+            packet.context = context;
+        }
+    });
+    Bent::Nothing
+}
+
+/// An own list among foreign ones of one source says that it comes from elsewhere; the chain says SINGLE_SOURCE.
+fn own_joins(state: &mut State, module: usize, lists: &[usize]) -> Bent {
+    let is_own = |state: &mut State, l: usize| state.packets.at(l).is_some_and(|p| p.own.is_some());
+    let own: Vec<usize> = lists.iter().copied().filter(|l| is_own(state, *l)).collect();
+    let foreign = lists.len() - own.len();
+    let same = state.same_source(lists);
+    let Some(&list) = own.first() else { return Bent::Nothing };
+    let source = state.packets.at(list).map(|p| p.source);
+    let other = state.modules[module]
+        .topology
+        .nics()
+        .find(|n| n.state == crate::ports::NicState::Connected && Some(n.id) != source && n.id.index == 0)
+        .map(|n| n.id);
+    let Some(other) = other.filter(|_| foreign > 0 && same) else { return Bent::Nothing };
+    if !commit() {
+        return Bent::Nothing;
+    }
+    if let Some(packet) = state.packets.at(list) {
+        packet.source = other;
+        if let Some(own) = packet.own.as_mut() {
+            own.source_set = true;
+        }
+        packet.write_detail();
+    }
+    undo_later(move |state| {
+        if let (Some(packet), Some(source)) = (state.packets.at(list), source) {
+            packet.source = source;
+        }
+    });
+    Bent::Flags(send_flags::SWITCH_SINGLE_SOURCE)
+}
+
+fn parent_is_unsafe(state: &mut State, list: usize) -> bool {
+    // SAFETY: the list is the driver's and so uncovered.
+    let parent = unsafe { (*(list as *mut NetBufferList)).parent };
+    state.packets.get(parent).is_some_and(|p| p.detail_bits & crate::ndis::packet::SAFE == 0)
+}
+
+/// Takes one list out of a chain; the chain's new beginning.
+fn unlink(first: *mut NetBufferList, list: *mut NetBufferList) -> *mut NetBufferList {
+    // SAFETY: the chain is the driver's.
+    unsafe {
+        if first == list {
+            let rest = (*first).next;
+            (*first).next = ptr::null_mut();
+            return rest;
+        }
+        let mut at = first;
+        while !at.is_null() && (*at).next != list {
+            at = (*at).next;
+        }
+        if !at.is_null() {
+            (*at).next = (*list).next;
+            (*list).next = ptr::null_mut();
+        }
+    }
+    first
+}
+
+/// After the checks of a send, before anybody below sees the lists.
+pub fn sent(world: &World, state: &mut State, filter: Handle, lists: &[usize]) {
+    super::mutations::undo(state);
+    let Some(&list) = lists.first() else { return };
+    let nbl = list as *mut NetBufferList;
+    match pending() {
+        Some(Misdeed::WriteAfterSend) if commit() => {
+            // SAFETY: the list lives; that it is covered is the point.
+            unsafe { (*nbl).status = 1 };
+        }
+        Some(Misdeed::SendTwice) if commit() => {
+            state.take_send(world, filter, nbl, 0, 0);
+        }
+        Some(Misdeed::CompleteParent) => {
+            let parent = state.packets.at(list).and_then(|p| p.own).map_or(0, |own| own.parent);
+            if state.packets.at(parent).is_some_and(|p| p.children_out > 0 && p.place == Place::Ingress) && commit() {
+                // SAFETY: the parent is the driver's and so uncovered.
+                unsafe { (*(parent as *mut NetBufferList)).next = ptr::null_mut() };
+                state.take_complete(world, filter, parent as *mut NetBufferList, 0);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// NdisFSendNetBufferListsComplete; `None` if the chain is kept.
+pub fn complete(filter: Handle, lists: *mut NetBufferList, flags: u32) -> Option<Chain> {
+    let Some(misdeed) = pending() else { return Some((lists, flags)) };
+    let mut flags = flags;
+    let mut first = lists;
+    let fired = with(|_, state| {
+        let all = chain(state, lists);
+        let find = |state: &mut State, wanted: &dyn Fn(&crate::ndis::packet::Packet) -> bool| {
+            all.iter().copied().find(|l| state.packets.at(*l).is_some_and(|p| p.own.is_none() && wanted(p)))
+        };
+        let mixed = !state.same_source(&all);
+        match misdeed {
+            Misdeed::KeepCompleted => find(state, &|p| p.place == Place::Completing),
+            Misdeed::SwapBuffers => find(state, &|p| p.before.buffers.len() > 1),
+            Misdeed::MoveData | Misdeed::LeaveContext | Misdeed::ChangeSourceHandle | Misdeed::WriteOob => {
+                find(state, &|_| true)
+            }
+            Misdeed::FalseSingleComplete if mixed => all.first().copied(),
+            Misdeed::NotPaused => find(state, &|p| p.place == Place::Ingress && p.given_while_paused),
+            Misdeed::TimerSends | Misdeed::SendInRestart => {
+                let paused = |s: &State| s.modules.iter().any(|m| m.life == Life::Paused);
+                let ingress = find(state, &|p| p.place == Place::Ingress && p.given_while_paused);
+                ingress.filter(|_| paused(state))
+            }
+            _ => None,
+        }
+    });
+    let Some(list) = fired.filter(|_| commit()) else { return Some((first, flags)) };
+    let nbl = list as *mut NetBufferList;
+    // SAFETY: the list is the driver's and so uncovered.
+    let packet = unsafe { &mut *nbl };
+    match misdeed {
+        Misdeed::KeepCompleted => first = unlink(lists, nbl),
+        // SAFETY: as above; the list has two NET_BUFFERs.
+        Misdeed::SwapBuffers => unsafe { packet.first_net_buffer = (*packet.first_net_buffer).next },
+        // SAFETY: as above.
+        Misdeed::MoveData => unsafe { (*packet.first_net_buffer).data_offset += 1 },
+        Misdeed::LeaveContext => packet.context = ptr::without_provenance_mut(0x1000),
+        Misdeed::ChangeSourceHandle => packet.source_handle = ptr::without_provenance_mut(0x1000),
+        Misdeed::WriteOob => packet.info[info::CHECKSUM] ^= 1,
+        Misdeed::FalseSingleComplete => flags |= send_complete_flags::SWITCH_SINGLE_SOURCE,
+        Misdeed::NotPaused => packet.status = SUCCESS,
+        Misdeed::SendInRestart => {
+            first = unlink(lists, nbl);
+            hold(filter as usize, list);
+        }
+        _ => {
+            first = unlink(lists, nbl);
+            // SAFETY: the list is the driver's.
+            cpu::call_driver("TimerFunction", || unsafe { NdisFSendNetBufferLists(filter, nbl, 0, 0) });
+        }
+    }
+    (!first.is_null()).then_some((first, flags))
+}
+
+/// NdisFIndicateReceiveNetBufferLists: chain and flags, port and count; `None` if the chain is kept.
+pub fn indicate(
+    filter: Handle,
+    lists: *mut NetBufferList,
+    (port, count): (u32, u32),
+    flags: u32,
+) -> Option<(Chain, (u32, u32))> {
+    let unbent = Some(((lists, flags), (port, count)));
+    let Some(misdeed) = pending() else { return unbent };
+    let (mixed, differ, facts) = with(|_, state| {
+        let all = chain(state, lists);
+        let first = all.first().and_then(|l| state.packets.at(*l));
+        let facts = first.map(|p| (p.switch, p.context.as_ref().map_or(0, |c| c.committed.len()), p.unsafe_bytes.len()));
+        (!state.same_source(&all), !same_destinations(state, &all), facts)
+    });
+    let Some((module, destinations, _)) = facts else { return unbent };
+    match misdeed {
+        Misdeed::WrongIndicateCount if commit() => Some(((lists, flags), (port, count + 1))),
+        Misdeed::Resources if commit() => Some(((lists, flags | receive_flags::RESOURCES), (port, count))),
+        Misdeed::FalseSingleIndicate if mixed && commit() => {
+            Some(((lists, flags | receive_flags::SWITCH_SINGLE_SOURCE), (port, count)))
+        }
+        Misdeed::FalseReceiveGroup if differ && commit() => {
+            Some(((lists, flags | receive_flags::SWITCH_DESTINATION_GROUP), (port, count)))
+        }
+        Misdeed::HoldReceiveAcrossPause if commit() => {
+            hold(filter as usize, lists as usize);
+            let rest = unlink(lists, lists);
+            (!rest.is_null()).then_some(((rest, flags), (port, count - 1)))
+        }
+        Misdeed::WriteEgressBytes | Misdeed::ExcludeSilently | Misdeed::TakeBackExclusion | Misdeed::AddOnEgress
+            if destinations > 0 && commit() =>
+        {
+            with(|world, state| bend_egress(world, state, misdeed, module, lists));
+            unbent
+        }
+        _ => unbent,
+    }
+}
+
+fn bend_egress(world: &World, state: &mut State, misdeed: Misdeed, module: usize, list: *mut NetBufferList) {
+    let context = state.modules[module].switch as Handle;
+    let Some(packet) = state.packets.get_mut(list) else { return };
+    match misdeed {
+        Misdeed::WriteEgressBytes => {
+            if let Some(buffer) = packet.buffers_now().first() {
+                // SAFETY: the buffer is the driver's for now.
+                let segments = unsafe { crate::nbl::segments(buffer.nb) };
+                if let Some((start, _)) = segments.first() {
+                    // SAFETY: as above.
+                    unsafe { **start ^= 0x10 };
+                }
+            }
+        }
+        Misdeed::AddOnEgress => {
+            let element = PortDestination { port_id: 2, nic_index: 0, bits: 0 };
+            state.add_destination(world, context, list, element, false);
+        }
+        _ => {
+            let Some(of) = packet.context.as_mut() else { return };
+            let port = of.committed[0].port_id;
+            of.poke_bits(0, PortDestination::IS_EXCLUDED);
+            if misdeed == Misdeed::TakeBackExclusion {
+                let array = of.pointer();
+                // SAFETY: the list is the driver's and so uncovered.
+                let next = unsafe { std::mem::replace(&mut (*list).next, ptr::null_mut()) };
+                state.update(world, context, list, 0, array, false);
+                state.report(world, module, (port, 0, 1), list, "not for this port");
+                // SAFETY: as above.
+                unsafe { (*list).next = next };
+                if let Some(of) = state.packets.get_mut(list).and_then(|p| p.context.as_mut()) {
+                    of.poke_bits(0, 0);
+                }
+            }
+        }
+    }
+}
+
+/// After the checks of an indication, before anybody above sees the lists.
+pub fn indicated(world: &World, state: &mut State, filter: Handle, lists: &[usize]) {
+    let Some(&list) = lists.first() else { return };
+    let nbl = list as *mut NetBufferList;
+    match pending() {
+        Some(Misdeed::WriteAfterIndicate) if commit() => {
+            // SAFETY: the list lives; that it is covered is the point.
+            unsafe { (*nbl).status = 1 };
+        }
+        Some(Misdeed::IndicateTwice) if commit() => {
+            state.take_indicate(world, filter, nbl, (0, 0, 0));
+        }
+        _ => {}
+    }
+}
+
+/// NdisFReturnNetBufferLists.
+pub fn give_back(lists: *mut NetBufferList, flags: u32) -> Chain {
+    let mixed = pending() == Some(Misdeed::FalseSingleReturn)
+        && with(|_, state| {
+            let all = chain(state, lists);
+            !state.same_source(&all)
+        });
+    let bits = if mixed && is(Misdeed::FalseSingleReturn) { return_flags::SWITCH_SINGLE_SOURCE } else { 0 };
+    (lists, flags | bits)
+}
+
+/// Whatever was kept goes its way now, as it must in the module's present state.
+pub fn release_held() {
+    for (filter, list) in take_held() {
+        let filter = filter as Handle;
+        let nbl = list as *mut NetBufferList;
+        let (place, life) = with(|_, state| {
+            let packet = state.packets.at(list);
+            packet.map_or((Place::Idle, Life::Detached), |p| (p.place, state.modules[p.switch].life))
+        });
+        // SAFETY: the list is the driver's, in the place that was looked up.
+        unsafe {
+            match (place, life) {
+                (Place::Egress, _) => NdisFReturnNetBufferLists(filter, nbl, return_flags::SWITCH_SINGLE_SOURCE),
+                (Place::Ingress, Life::Paused) => {
+                    (*nbl).status = PAUSED;
+                    NdisFSendNetBufferListsComplete(filter, nbl, 0);
+                }
+                _ => NdisFSendNetBufferLists(filter, nbl, 0, 0),
+            }
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Every checked rule finds what it is for: a misdeed in the driver's name is named by its rule, and by no other.
+
+use std::collections::BTreeSet;
+use vswitch::check::mutations::{MUTATIONS, Misdeed, was_committed};
+use vswitch::guest::{BROADCAST, Packet, host_mac, vm_mac};
+use vswitch::mutation::Mutation;
+use vswitch::outcome::Outcome;
+use vswitch::ports::NicId;
+use vswitch::scenario::{Activation, Enumeration, Net, Scenario};
+
+/// Seeds to try until the misdeed finds its occasion.
+const SEEDS: u64 = 40;
+
+/// A broadcast of a guest.
+fn flood(net: &Net, from: NicId, n: u16) -> Vec<u8> {
+    let mut frame = net.flow(from, n).frame(1, 60);
+    frame[..6].copy_from_slice(&BROADCAST);
+    frame
+}
+
+fn one(net: &Net, from: NicId, frame: Vec<u8>) {
+    net.send(from, &[frame]);
+}
+
+/// Traffic of every kind, alone and in company.
+fn traffic(net: &Net) {
+    let [a, b, c] = [net.vm(0), net.vm(1), net.vm(2)];
+    for n in 0..4 {
+        // What a packet says as safe data, then the same as bytes that its guest goes on writing.
+        for k in 0..6 {
+            one(net, a, net.flow(a, k).frame(1, 80));
+        }
+        for k in 0..3 {
+            let (x, y) = (net.flow(a, 2 * k).frame(1, 80), net.flow(a, 2 * k + 1).frame(1, 80));
+            net.send_packets(vec![(a, Packet::flickering(x, y, 14))]);
+        }
+        one(net, b, net.flow_between(b, a, n).frame(2, 80));
+        one(net, a, net.flow_between(a, b, n).frame(2, 80));
+        net.send(a, &[net.flow_between(a, b, n).frame(3, 80), net.flow_between(a, b, n).frame(4, 80)]);
+        let toc = |from: NicId| (from, Packet::of(net.flow_between(from, c, n).frame(5, 80)));
+        net.send_packets(vec![toc(a), toc(b), toc(a), toc(b)]);
+        net.send_packets(vec![(a, Packet::of(flood(net, a, n))), (b, Packet::of(flood(net, b, n)))]);
+        one(net, b, flood(net, b, n));
+        let both = |x: NicId, y: NicId| Packet::several(vec![
+            net.flow_between(a, x, n).frame(6, 80),
+            net.flow_between(a, y, n).frame(7, 80),
+        ]);
+        net.send_packets(vec![(a, both(b, c))]);
+        net.send_packets(vec![(a, both(b, b))]);
+        net.send_packets(vec![(a, both(b, c)), (a, both(c, b)), toc(a)]);
+        let flicker = Packet {
+            flicker: Some((14, vec![net.flow_between(a, b, 9).frame(6, 80), net.flow_between(a, c, 9).frame(7, 80)])),
+            ..both(b, c)
+        };
+        net.send_packets(vec![(a, flicker)]);
+        net.send_packets(vec![(a, Packet::native(net.flow(a, n).frame(8, 80)))]);
+        net.send_packets(vec![(a, Packet { subnet: Some(5001), ..Packet::of(net.flow(a, n).frame(9, 80)) })]);
+        let stranger = vswitch::guest::Flow::new([2, 9, 9, 9, 9, 9], host_mac(1), n);
+        net.send_packets(vec![(NicId::NOWHERE, Packet::of(stranger.frame(1, 80)))]);
+        net.send_packets(vec![(a, Packet::of(vec![1; 9])), (b, Packet::of(vec![1; 9]))]);
+        net.receive_from_outside(1, &[net.flow_from_outside(b, n).frame(1, 80)]);
+        net.advance(400);
+    }
+}
+
+/// A day in the life of a switch, with an occasion for every misdeed.
+fn tour(seed: u64, misdeed: Misdeed) -> (Outcome, bool) {
+    let inactive = misdeed == Misdeed::VetoBeforeActivation;
+    let net = Scenario::new(seed)
+        .members(&[10, 10, 10, 10])
+        .vms(4)
+        .internal(1)
+        .switches(if misdeed == Misdeed::OtherModulesPacket { 2 } else { 1 })
+        .ordinary_stack()
+        .enumeration(if seed.is_multiple_of(2) { Enumeration::Mixed } else { Enumeration::Arrays })
+        .activation(if inactive { Activation::Never } else { Activation::BeforeAttach })
+        .attach_inside(misdeed == Misdeed::AttachTooEarly)
+        .tear_down(false)
+        .style(|s| s.send_while_paused = true)
+        .config(|c| c.mutation = Some(Mutation::Switch(misdeed)))
+        .start();
+    if inactive {
+        net.add_vm(7);
+        net.activate();
+    }
+    traffic(&net);
+    let [a, b] = [net.vm(0), net.vm(1)];
+    let cancelled = Packet { cancel_id: 77, ..Packet::of(net.flow(a, 1).frame(1, 80)) };
+    net.send_packets(vec![(a, cancelled)]);
+    net.cancel_send(77);
+    let split = Packet::several(vec![net.flow_between(a, b, 1).frame(1, 80), net.flow(a, 1).frame(1, 80)]);
+    for _ in 0..3 {
+        net.send_packets(vec![(a, split.clone()), (a, split.clone())]);
+    }
+    net.pause();
+    net.send(a, &[net.flow(a, 1).frame(1, 80)]);
+    net.add_vm(8);
+    net.restart();
+    net.disconnect(net.vm(3));
+    one(&net, a, net.flow_between(a, b, 1).frame(2, 80));
+    net.net_event(15);
+    for member in 1..=4 {
+        net.unplug(member);
+    }
+    one(&net, a, net.flow_between(a, b, 1).frame(2, 80));
+    for member in 1..=4 {
+        net.replug(member);
+    }
+    net.detach();
+    net.attach();
+    traffic(&net);
+    let _ = vm_mac(0);
+    let committed = was_committed(net.world());
+    let world = net.world().clone();
+    let outcome = net.finish();
+    (outcome, committed || was_committed(&world))
+}
+
+#[test]
+fn every_misdeed_is_named_by_its_rule_alone() {
+    let only = std::env::var("MISDEED").ok();
+    let mut wrong = Vec::new();
+    for &(mutation, rule) in MUTATIONS {
+        let Mutation::Switch(misdeed) = mutation else { continue };
+        if only.as_ref().is_some_and(|name| *name != format!("{misdeed:?}")) {
+            continue;
+        }
+        let found = (0..SEEDS).map(|seed| (seed, tour(seed, misdeed))).find(|(_, (_, committed))| *committed);
+        let Some((seed, (outcome, _))) = found else {
+            wrong.push(format!("{misdeed:?} ({rule}): never had an occasion"));
+            continue;
+        };
+        if outcome.broken() != BTreeSet::from([rule]) || outcome.aborted {
+            let text: Vec<String> = outcome.violations.iter().take(4).map(ToString::to_string).collect();
+            wrong.push(format!(
+                "{misdeed:?} ({rule}) seed {seed}: {:?} aborted {}\n    {}",
+                outcome.broken(),
+                outcome.aborted,
+                text.join("\n    ")
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), MUTATIONS.len(), wrong.join("\n"));
+}
