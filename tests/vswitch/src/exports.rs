@@ -100,6 +100,7 @@ const TABLES: &[&[Symbol]] = &[
     crate::timer::SYMBOLS,
     crate::registry_calls::SYMBOLS,
     crate::ndis::driver::SYMBOLS,
+    crate::ndis::module::SYMBOLS,
     crate::ndis::data::SYMBOLS,
     crate::ndis::pools::SYMBOLS,
     crate::control::SYMBOLS,

@@ -16,7 +16,7 @@ use crate::fault;
 use crate::guest::{self, Flow, Packet};
 use crate::memory::Kind;
 use crate::ndis::driver::{self, Entry};
-use crate::ndis::{Life, State, Style, edges, with};
+use crate::ndis::{Life, State, Style, edges, leaks, module as life, with};
 use crate::outcome::Outcome;
 use crate::physical_switch::Aggregation;
 use crate::ports::{Mac, NicId, NicKind};
@@ -375,7 +375,7 @@ impl Net {
 
     pub fn cancel_send(&self, id: usize) {
         let module = self.1;
-        self.inside(move || driver::cancel_send(module, id));
+        self.inside(move || life::cancel_send(module, id));
     }
 
     // Links and adapters.
@@ -546,14 +546,14 @@ impl Net {
         let module = self.1;
         self.inside(move || {
             if with(|_, s| s.life(module)) == Life::Running {
-                driver::pause(module);
+                life::pause(module);
             }
         });
     }
 
     pub fn restart(&self) -> bool {
         let module = self.1;
-        self.inside(move || with(|_, s| s.life(module)) == Life::Paused && driver::restart(module) == SUCCESS)
+        self.inside(move || with(|_, s| s.life(module)) == Life::Paused && life::restart(module) == SUCCESS)
             .unwrap_or(false)
     }
 
@@ -567,25 +567,37 @@ impl Net {
         let module = self.1;
         self.inside(move || {
             let free = with(|_, s| s.life(module) == Life::Detached && s.driver.registered);
-            free && driver::attach(module) == SUCCESS && driver::restart(module) == SUCCESS
+            free && life::attach(module) == SUCCESS && life::restart(module) == SUCCESS
         })
         .unwrap_or(false)
     }
 
     pub fn activate(&self) {
         let module = self.1;
-        self.inside(move || driver::activate(module));
+        self.inside(move || {
+            if is_attached(module) {
+                life::activate(module);
+            }
+        });
     }
 
     pub fn net_event(&self, event: i32) {
         let module = self.1;
-        self.inside(move || driver::net_event(module, event));
+        self.inside(move || {
+            if is_attached(module) {
+                life::net_event(module, event);
+            }
+        });
     }
 
     /// Any request from above.
     pub fn ask(&self, ask: Ask) -> Option<Answer> {
         let module = self.1;
-        self.inside(move || control::request(module, ask))
+        // A module that failed to attach is asked nothing.
+        self.inside(move || {
+            let attached = with(|_, s| s.life(module)) != Life::Detached;
+            attached.then(|| control::request(module, ask))
+        })?
     }
 
     /// The next request from above that pends is cancelled.
@@ -609,12 +621,12 @@ impl Net {
         let plan = self.plan();
         with(|_, state| state.style = plan.style.clone());
         let active = plan.activation == Activation::BeforeAttach;
-        let mut modules: Vec<usize> = (0..plan.switches).map(|_| driver::add_module(true, active)).collect();
+        let mut modules: Vec<usize> = (0..plan.switches).map(|_| life::add_module(true, active)).collect();
         for module in &modules {
             self.on(*module).lay_out();
         }
         if plan.ordinary_stack {
-            modules.push(driver::add_module(false, false));
+            modules.push(life::add_module(false, false));
         }
         if plan.attach_inside {
             with(|_, state| state.driver.attach_inside = modules.clone());
@@ -626,7 +638,7 @@ impl Net {
             let attached = if plan.attach_inside {
                 with(|_, s| s.life(module)) == Life::Paused
             } else {
-                driver::attach(module) == SUCCESS
+                life::attach(module) == SUCCESS
             };
             if attached {
                 self.on(module).first_restart();
@@ -690,13 +702,13 @@ impl Net {
             self.announce_all();
         }
         if plan.activation == Activation::WhilePaused {
-            driver::activate(module);
+            life::activate(module);
         }
-        if driver::restart(module) != SUCCESS {
+        if life::restart(module) != SUCCESS {
             return;
         }
         if plan.activation == Activation::WhileRunning {
-            driver::activate(module);
+            life::activate(module);
         }
         // What neither grew into an array nor came meanwhile is announced now; what grew is announced as well.
         let late: Vec<Box<dyn FnOnce() + Send>> = with(|world, state| {
@@ -754,6 +766,7 @@ impl Net {
             driver::unload();
             cpu::settle();
             with(|world, state| state.quiesce(world));
+            leaks::after_unload(&crate::world::current());
         });
         Outcome::collect(self.world())
     }
@@ -802,13 +815,17 @@ fn remove(module: usize, id: NicId) {
     lifecycle::delete_port(module, id.port);
 }
 
+fn is_attached(module: usize) -> bool {
+    with(|_, s| !matches!(s.life(module), Life::Detached | Life::Attaching))
+}
+
 /// Pauses and detaches whatever is attached.
 fn stop(module: usize) {
     if with(|_, s| s.life(module)) == Life::Running {
-        driver::pause(module);
+        life::pause(module);
     }
     if with(|_, s| s.life(module)) == Life::Paused {
-        driver::detach(module);
+        life::detach(module);
     }
 }
 

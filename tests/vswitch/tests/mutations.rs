@@ -46,7 +46,8 @@ fn traffic(net: &Net) {
             net.flow_between(a, y, n).frame(7, 80),
         ]);
         net.send_packets(vec![(a, both(b, c))]);
-        net.send_packets(vec![(a, both(b, b))]);
+        let three = [b, c, b].map(|to| net.flow_between(a, to, n).frame(6, 80));
+        net.send_packets(vec![(a, Packet::several(three.to_vec()))]);
         net.send_packets(vec![(a, both(b, c)), (a, both(c, b)), toc(a)]);
         let flicker = Packet {
             flicker: Some((14, vec![net.flow_between(a, b, 9).frame(6, 80), net.flow_between(a, c, 9).frame(7, 80)])),

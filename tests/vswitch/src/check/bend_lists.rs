@@ -9,7 +9,8 @@ use crate::ndis::data::{
 use crate::ndis::packet::Place;
 use crate::ndis::{Life, State, with};
 use crate::ports::NicId;
-use crate::world::World;
+use crate::mutation::Mutation;
+use crate::world::{self, World};
 use lbfoext::ndis::raw::{
     Handle, NetBufferList, PAUSED, PortDestination, REPORT_FILTERED_IS_INCOMING, SUCCESS, info, receive_flags,
     return_flags, send_complete_flags, send_flags,
@@ -104,6 +105,14 @@ fn bend_send(world: &World, state: &mut State, misdeed: Misdeed, filter: Handle,
         }
         Misdeed::DropNative if alone && running && native => drop_it(world, state, module, list, true),
         Misdeed::CompleteNative if alone && running && native => drop_it(world, state, module, list, false),
+        Misdeed::AddToNative if native => {
+            if commit() {
+                let context = state.modules[module].switch as Handle;
+                let element = PortDestination { port_id: 2, nic_index: 0, bits: 0 };
+                state.add_destination(world, context, first, element, false);
+            }
+            Bent::Nothing
+        }
         Misdeed::HoldCancelled if cancel_id != 0 && running => done(Bent::Keep(list)),
         Misdeed::HoldSendAcrossPause if running && !own && source.port != 0 => done(Bent::Keep(list)),
         Misdeed::SendUnmapped if !own && !native => {
@@ -338,7 +347,10 @@ pub fn complete(filter: Handle, lists: *mut NetBufferList, flags: u32) -> Option
         };
         let mixed = !state.same_source(&all);
         match misdeed {
-            Misdeed::KeepCompleted => find(state, &|p| p.place == Place::Completing),
+            // Of a packet that no NIC which this test deletes has to wait for.
+            Misdeed::KeepCompleted => {
+                find(state, &|p| p.place == Place::Completing && p.pinned.iter().all(|nic| nic.port > 1))
+            }
             Misdeed::SwapBuffers => find(state, &|p| p.before.buffers.len() > 1),
             Misdeed::MoveData | Misdeed::LeaveContext | Misdeed::ChangeSourceHandle | Misdeed::WriteOob => {
                 find(state, &|_| true)
@@ -484,6 +496,13 @@ pub fn give_back(lists: *mut NetBufferList, flags: u32) -> Chain {
         });
     let bits = if mixed && is(Misdeed::FalseSingleReturn) { return_flags::SWITCH_SINGLE_SOURCE } else { 0 };
     (lists, flags | bits)
+}
+
+/// What was kept until a cancellation goes its way now.
+pub fn cancelled() {
+    if world::current().mutation() == Some(Mutation::Switch(Misdeed::HoldCancelled)) {
+        release_held();
+    }
 }
 
 /// Whatever was kept goes its way now, as it must in the module's present state.

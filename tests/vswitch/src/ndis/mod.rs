@@ -1,13 +1,15 @@
 //! NDIS and the extensible switch around the driver: filter modules, packets, handlers.
 //!
 //! One mutex holds all state of the switch. It is never held across a yield point, and so never while the driver runs:
-//! every function here takes the state, decides, lets go, and only then calls. Reading order: `driver` (life of the
-//! module), `data` (what the driver calls for packets), `edges` (who is above and below), `handlers`.
+//! every function here takes the state, decides, lets go, and only then calls. Reading order: `driver` and `module`
+//! (their lives), `data` (what the driver calls for packets), `edges` (who is above and below), `handlers`.
 
 pub mod data;
 pub mod driver;
 pub mod edges;
 pub mod handlers;
+pub mod leaks;
+pub mod module;
 pub mod packet;
 pub mod pools;
 
@@ -21,7 +23,7 @@ use lbfoext::ndis::raw::{FilterDriverCharacteristics, Handle, NetBufferList};
 use packet::Packets;
 use parking_lot::{Mutex, MutexGuard};
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// States of a filter module.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Debug)]
@@ -92,6 +94,8 @@ pub struct Driver {
     pub next_handle: usize,
     pub frees_at_unload: u64,
     pub unloading: bool,
+    /// Entries of the ledger that were reported as leaks.
+    pub reported: BTreeSet<u64>,
     /// A module is to attach while registration is under way.
     pub attach_inside: Vec<usize>,
 }
