@@ -51,7 +51,7 @@ pub struct Module {
     pub filter: Filter,
     pub switch: Switch,
     /// What the packet walks read: destinations, buckets, policy.
-    pub forwarding: RwLock<Forwarding<Pool>>,
+    pub forwarding: RwLock<PoolBox<Forwarding<Pool>>>,
     /// What every change of decision is planned with.
     pub control: SpinLock<PoolBox<Control>>,
     /// Open while packets may pass; also counts own lists that are out.
@@ -106,7 +106,7 @@ impl FilterModule for Module {
         let module = Self {
             filter: stack.filter(),
             switch,
-            forwarding: new_forwarding(stack.filter(), &settings)?,
+            forwarding: RwLock::try_new(stack.filter(), new_forwarding(&settings)?)?,
             control: SpinLock::new(new_control(settings)?),
             walks: WalkRundown::try_new(passive)?,
             work: WorkRundown::open(),
@@ -188,7 +188,7 @@ impl FilterModule for Module {
 // The parts are made in functions of their own, so that no frame of the attach is above 1 KiB.
 
 #[inline(never)]
-fn new_forwarding(filter: Filter, settings: &Settings) -> Result<RwLock<Forwarding<Pool>>, NdisStatus> {
+fn new_forwarding(settings: &Settings) -> Result<PoolBox<Forwarding<Pool>>, NdisStatus> {
     let (nics, macs) = new_stations(STATIONS)?;
     let forwarding = Forwarding::new(
         PoolSlice::try_new(Tag::TABLE, BUCKETS, |_| 0)?,
@@ -197,7 +197,7 @@ fn new_forwarding(filter: Filter, settings: &Settings) -> Result<RwLock<Forwardi
         macs,
         settings,
     );
-    Ok(RwLock::try_new(filter, forwarding)?)
+    Ok(PoolBox::try_new(Tag::MODULE, forwarding)?)
 }
 
 #[inline(never)]

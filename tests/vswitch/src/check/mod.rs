@@ -46,6 +46,31 @@ pub struct Rule {
     pub status: Status,
 }
 
+const fn checked(id: &'static str, severity: Severity) -> Rule {
+    Rule { id, severity, status: Status::Checked }
+}
+
+const fn error(id: &'static str) -> Rule {
+    checked(id, Severity::Error)
+}
+
+const fn warning(id: &'static str) -> Rule {
+    checked(id, Severity::Warning)
+}
+
+const fn cost(id: &'static str) -> Rule {
+    checked(id, Severity::Cost)
+}
+
+/// The simulated switch keeps it, in every scenario.
+const fn switch(id: &'static str) -> Rule {
+    checked(id, Severity::Switch)
+}
+
+const fn not(id: &'static str, severity: Severity, why: &'static str) -> Rule {
+    Rule { id, severity, status: Status::Not(why) }
+}
+
 /// Every rule of the groups that are listed in full.
 pub fn rules() -> impl Iterator<Item = &'static Rule> {
     rules_data::DATA.iter().chain(rules_other::FLAGS).chain(rules_other::STATE)

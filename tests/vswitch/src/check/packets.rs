@@ -96,11 +96,9 @@ fn destination_group(world: &World, state: &mut State, lists: &[usize], group: b
     for list in lists {
         let Some(packet) = state.packets.at(*list) else { continue };
         native |= packet.is_native();
-        let all: Vec<_> = packet
-            .context
-            .as_ref()
-            .map(|c| c.committed.iter().map(|d| (d.port_id, d.nic_index, d.bits)).collect())
-            .unwrap_or_default();
+        // A list without a context is another rule's matter.
+        let Some(context) = packet.context.as_ref() else { continue };
+        let all: Vec<_> = context.committed.iter().map(|d| (d.port_id, d.nic_index, d.bits)).collect();
         several |= all.len() > 1;
         differ |= *first.get_or_insert_with(|| all.clone()) != all;
     }

@@ -1,0 +1,87 @@
+//! The image itself under test: what was built for Windows runs every scenario in the simulated switch, and its
+//! complete event log equals that of the native driver.
+
+mod scenarios;
+
+use scenarios::CASES;
+use std::path::{Path, PathBuf};
+use vswitch::image::Image;
+use vswitch::outcome::Outcome;
+use vswitch::scenario::Scenario;
+
+/// Seeds for each scenario.
+const SEEDS: u64 = 12;
+
+fn path() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(image::IMAGE)
+}
+
+fn load() -> Image {
+    Image::load(&path()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// With the whole log kept, so that it can be compared line by line.
+fn logged(plan: Scenario) -> Scenario {
+    plan.config(|config| config.keep_log = true)
+}
+
+/// The first line in which two logs differ, with what stands around it.
+fn difference(native: &Outcome, image: &Outcome) -> Option<String> {
+    let first = (0..native.log.len().max(image.log.len())).find(|&at| native.log.get(at) != image.log.get(at))?;
+    let around = |outcome: &Outcome| {
+        let from = first.saturating_sub(3);
+        outcome.log.iter().skip(from).take(6).cloned().collect::<Vec<_>>().join("\n    ")
+    };
+    Some(format!("line {first}\n  native:\n    {}\n  image:\n    {}", around(native), around(image)))
+}
+
+#[test]
+#[cfg_attr(not(image_present), ignore = "build the image first: cargo image")]
+fn every_scenario_runs_alike_natively_and_on_the_image() {
+    let (mut runs, mut lines, mut different) = (0, 0, 0);
+    for case in CASES {
+        for seed in 0..SEEDS {
+            let native = case.run(logged((case.plan)(seed)));
+            let image = load();
+            let on_image = case.run(logged((case.plan)(seed)).driver(image.entry()));
+            on_image.assert_clean();
+            (case.check)(&on_image);
+            if let Some(difference) = difference(&native, &on_image) {
+                eprintln!("{} with seed {seed}: {difference}", case.name);
+                different += 1;
+            }
+            assert!(native.log.len() > 100, "{}: a log of {} lines proves nothing", case.name, native.log.len());
+            assert_eq!(native.log_hash, on_image.log_hash);
+            runs += 1;
+            lines += native.log.len();
+        }
+    }
+    println!("{runs} scenarios natively, {runs} on the image, {different} logs differ, {lines} lines compared");
+    assert_eq!(different, 0);
+}
+
+#[test]
+#[cfg_attr(not(image_present), ignore = "build the image first: cargo image")]
+fn two_images_run_side_by_side_in_two_worlds() {
+    let run = |seed: u64| {
+        let case = &CASES[0];
+        let image = load();
+        let outcome = case.run(logged((case.plan)(seed)).driver(image.entry()));
+        outcome.assert_clean();
+        outcome.log_hash
+    };
+    let alone = [run(1), run(2)];
+    let together = std::thread::scope(|scope| {
+        [1, 2].map(|seed| scope.spawn(move || run(seed))).map(|world| world.join().expect("a world ends"))
+    });
+    assert_eq!(alone, together);
+    assert_ne!(alone[0], alone[1]);
+}
+
+#[test]
+#[cfg_attr(not(image_present), ignore = "build the image first: cargo image")]
+fn the_image_binds_only_what_the_simulation_checks() {
+    let image = load();
+    assert!(image.imports.len() > 40, "{:?}", image.imports);
+    assert!(image.imports.iter().all(|name| name.starts_with("ndis.sys!") || name.starts_with("ntoskrnl.exe!")));
+}
