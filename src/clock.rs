@@ -1,16 +1,14 @@
 //! The only place that reads time. Unbiased interrupt time moves in steps; who compares times adds `granularity`.
 
-use crate::kernel::sys;
+use crate::kernel::time;
 use teaming::ids::Ticks;
 
-/// Time since boot in units of 100 ns, without sleep. Any IRQL.
+/// Time since boot, without sleep. Any IRQL.
 pub fn now() -> Ticks {
-    // SAFETY: callable at any IRQL.
-    Ticks::new(unsafe { sys::KeQueryUnbiasedInterruptTime() })
+    Ticks::new(time::unbiased_interrupt_time())
 }
 
 /// The step in which `now` moves.
 pub fn granularity() -> Ticks {
-    // SAFETY: callable at any IRQL.
-    Ticks::new(u64::from(unsafe { sys::KeQueryTimeIncrement() }))
+    Ticks::new(u64::from(time::increment()))
 }

@@ -94,7 +94,7 @@ fn verdict(
 fn commit(module: &Module, forwarding: &Forwarding<Pool>, list: &mut Nbl, verdict: Verdict) -> Group {
     let source = list.source();
     let one = |list: &mut Nbl, nic: NicId| match module.switch.add_destination(list, nic) {
-        Ok(()) => Group::To(nic),
+        Ok(()) => Group::To(nic.port, nic.index),
         Err(_) => Group::Dropped(DropReason::NoResources, source.port),
     };
     match verdict {

@@ -78,6 +78,29 @@ fn two_images_run_side_by_side_in_two_worlds() {
     assert_ne!(alone[0], alone[1]);
 }
 
+/// What a handler may take of the 24 KiB that everything on the thread shares, with all that nests in it.
+const DEEPEST: usize = 3 * 1024;
+
+#[test]
+#[cfg_attr(not(image_present), ignore = "build the image first: cargo image")]
+fn nested_handlers_take_little_of_the_kernel_stack() {
+    let mut deepest = (0, "");
+    for case in CASES {
+        for seed in 0..SEEDS {
+            let image = load();
+            // Everything happens inside the call that causes it.
+            let plan = (case.plan)(seed).style(|style| {
+                style.nested = 100;
+                style.pending = 0;
+            });
+            let outcome = case.run(plan.driver(image.entry()));
+            deepest = deepest.max((outcome.deepest_stack, case.name));
+        }
+    }
+    println!("deepest: {} bytes in {}", deepest.0, deepest.1);
+    assert!((500..=DEEPEST).contains(&deepest.0), "{deepest:?}");
+}
+
 #[test]
 #[cfg_attr(not(image_present), ignore = "build the image first: cargo image")]
 fn the_image_binds_only_what_the_simulation_checks() {

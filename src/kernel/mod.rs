@@ -10,3 +10,4 @@ pub mod registry;
 pub mod rundown;
 #[doc(hidden)]
 pub mod sys;
+pub mod time;

@@ -29,7 +29,7 @@ impl Filter {
 
     /// Passes lists on into the switch.
     pub fn send(self, lists: NblChain, flags: u32) {
-        if let Some((head, _, _)) = lists.into_raw() {
+        if let Some((head, _)) = lists.into_raw() {
             // SAFETY: the lists are given away.
             unsafe { sys::NdisFSendNetBufferLists(self.0, head.as_ptr(), DEFAULT_PORT, flags) };
         }

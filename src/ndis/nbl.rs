@@ -140,7 +140,7 @@ impl NblQueue {
 
     /// Puts a chain in front of what is left.
     pub fn push_front(&mut self, chain: NblChain) {
-        let Some((head, tail, _)) = chain.into_raw() else { return };
+        let Some((head, tail)) = chain.into_raw() else { return };
         // SAFETY: the tail is owned by the chain that was just given.
         unsafe { (*tail.as_ptr()).next = self.head };
         self.head = head.as_ptr();
@@ -156,11 +156,10 @@ impl Drop for NblQueue {
 /// Owned lists linked through `Next`, grown at the end.
 pub struct NblChain {
     ends: Option<(NonNull<NetBufferList>, NonNull<NetBufferList>)>,
-    count: u32,
 }
 
 impl NblChain {
-    pub const EMPTY: Self = Self { ends: None, count: 0 };
+    pub const EMPTY: Self = Self { ends: None };
 
     /// A chain of one.
     pub fn of(list: Nbl) -> Self {
@@ -169,8 +168,16 @@ impl NblChain {
         chain
     }
 
+    /// Counts the lists.
     pub fn len(&self) -> u32 {
-        self.count
+        let mut count = 0;
+        let mut next = self.head();
+        // SAFETY: every list of the chain is owned.
+        while let Some(list) = unsafe { next.as_ref() } {
+            count += 1;
+            next = list.next;
+        }
+        count
     }
 
     pub fn is_empty(&self) -> bool {
@@ -189,18 +196,17 @@ impl NblChain {
                 Some((head, list))
             }
         };
-        self.count = self.count.wrapping_add(1);
     }
 
     pub(crate) fn head(&self) -> *mut NetBufferList {
         self.ends.map_or(core::ptr::null_mut(), |(head, _)| head.as_ptr())
     }
 
-    /// Gives the chain away: head, tail and length.
-    pub(crate) fn into_raw(self) -> Option<(NonNull<NetBufferList>, NonNull<NetBufferList>, u32)> {
-        let parts = self.ends.map(|(head, tail)| (head, tail, self.count));
+    /// Gives the chain away: its first and its last list.
+    pub(crate) fn into_raw(self) -> Option<(NonNull<NetBufferList>, NonNull<NetBufferList>)> {
+        let ends = self.ends;
         core::mem::forget(self);
-        parts
+        ends
     }
 
     /// The list of a chain made by `of`.

@@ -153,10 +153,10 @@ fn a_udp_header_at_the_very_last_byte_and_one_without_payload_are_read() {
         assert_eq!(parse(&padded), headers);
         // Lengths that lie are not looked at.
         let mut lying = whole.clone();
-        (lying[16], lying[17]) = (0xff, 0xff);
-        let moved = Keying { flow_label: false, ..BY_PORTS };
-        assert_eq!(moved.key(&parse(&lying), SOURCE, None), moved.key(&headers, SOURCE, None));
-        let _ = hold_for_every_truncation(&lying);
+        let length = if ethertype == 0x0800 { 16 } else { 18 };
+        lying[length..length + 2].fill(0xff);
+        assert_eq!(parse(&lying), headers);
+        hold_for_every_truncation(&lying);
     }
 }
 

@@ -100,7 +100,7 @@ impl Shape {
         let mut bytes = vec![2, f1, f2, f3, 0, self.macs[0], 6, f1, f2, f3, 0, self.macs[1]];
         if let Some(tag) = self.tag {
             bytes.extend([0x81, 0]);
-            bytes.extend((tag ^ (self.flow % 1024 << 1) as u16).to_be_bytes());
+            bytes.extend((tag ^ ((self.flow % 1024) << 1) as u16).to_be_bytes());
         }
         bytes.extend(if self.v6 { [0x86, 0xdd] } else { [0x08, 0] });
         bytes.extend(self.packet());
@@ -363,11 +363,11 @@ fn a_flow_label_stands_for_the_ports_where_it_may() {
 fn a_vlan_beside_the_packet_counts_as_if_it_stood_in_the_frame() {
     let forwarding = forwarding(plain(Policy::VlanSourceMac), &[10; 32]);
     for flow in 0..500 {
-        let tagged = Shape::new(flow % 2 == 0, Some(2 ^ (flow % 1024 << 1) as u16 ^ 300), flow);
+        let tagged = Shape::new(flow % 2 == 0, Some(2 ^ ((flow % 1024) << 1) as u16 ^ 300), flow);
         let untagged = Shape { tag: None, ..tagged };
         let beside = Beside { vlan: VlanId::new(300), adapter: None };
         let (there, _) = decide(&forwarding, untagged.source(), &untagged.frame(), &beside);
-        let inside = Shape { tag: Some(300 ^ (flow % 1024 << 1) as u16), ..tagged };
+        let inside = Shape { tag: Some(300 ^ ((flow % 1024) << 1) as u16), ..tagged };
         assert_eq!(there, member(&forwarding, &inside));
         // The tag beside the packet is the outer one.
         assert_eq!(there, decide(&forwarding, tagged.source(), &tagged.frame(), &beside).0);

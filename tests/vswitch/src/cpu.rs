@@ -3,6 +3,7 @@
 //! Everything that stands for a piece of the machine calls these free functions on a simulated thread. A thread below
 //! DISPATCH owns no processor: its number there is as meaningless as on a real machine.
 
+use crate::stack_depth;
 use crate::scheduler::ANY;
 use crate::thread::{self, Thread};
 use crate::world::World;
@@ -216,7 +217,9 @@ pub fn call_driver<R>(handler: &'static str, call: impl FnOnce() -> R) -> R {
     thread.stack.borrow_mut().push(handler);
     world.log_call(&thread, ">", handler);
     let (irql, held) = (thread.irql.get(), thread.held.borrow().len());
+    let outside = stack_depth::enter_driver();
     let result = call();
+    stack_depth::left_driver(outside);
     check_return(&thread, handler, irql, held);
     world.log_call(&thread, "<", handler);
     thread.stack.borrow_mut().pop();

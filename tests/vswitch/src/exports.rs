@@ -2,6 +2,7 @@
 
 use crate::cpu;
 use crate::mutation::Mutation;
+use crate::stack_depth;
 use crate::thread::{self, Thread};
 use std::ffi::c_void;
 use std::rc::Rc;
@@ -52,6 +53,8 @@ macro_rules! exports {
 pub struct Frame {
     thread: Rc<Thread>,
     name: &'static str,
+    /// Where the driver stood on its stack.
+    driver: (usize, usize),
 }
 
 impl Frame {
@@ -60,6 +63,7 @@ impl Frame {
             eprintln!("vswitch: {name} called on a thread that belongs to no simulated machine");
             std::process::abort();
         };
+        let driver = stack_depth::leave_driver(&thread.world);
         thread.world.scheduler.yield_point(&thread, name);
         thread.stack.borrow_mut().push(name);
         thread.world.log_call(&thread, "+", name);
@@ -72,7 +76,7 @@ impl Frame {
             cpu::lower_to(&thread, old);
         }
         cpu::require_irql(name, max);
-        Self { thread, name }
+        Self { thread, name, driver }
     }
 }
 
@@ -86,6 +90,7 @@ impl Drop for Frame {
         }
         self.thread.stack.borrow_mut().pop();
         self.thread.world.scheduler.yield_point(&self.thread, self.name);
+        stack_depth::back_in_driver(self.driver);
     }
 }
 

@@ -4,9 +4,7 @@ use crate::check::packets::STATUS_SENTINEL;
 use crate::cpu;
 use crate::frames::Fate;
 use crate::nbl::{Shape, UnsafeBytes, build, net_buffers};
-use crate::ndis::packet::{
-    Context, NATIVE, Place, SAFE, SAFE_SIZE_SHIFT, SAFE_UNCACHED, UNCACHED,
-};
+use crate::ndis::packet::{Context, NATIVE, Place, SAFE, SAFE_SIZE_SHIFT, SAFE_UNCACHED, UNCACHED};
 use crate::ndis::{Life, State, call, edges, with};
 use crate::ports::{Mac, NicId};
 use crate::world::World;
@@ -270,7 +268,8 @@ impl State {
 
     /// Frames that ended in silence, as a sentence.
     pub fn unaccounted(&self) -> Vec<String> {
-        let tell = |f: &crate::frames::Frame| format!("frame {} from {} under way {}", f.id, f.from, f.under_way);
+        let tell =
+            |f: &crate::frames::Frame| format!("frame {} from {} under way {}", f.id, f.from, f.under_way);
         self.frames.unaccounted().map(tell).collect()
     }
 

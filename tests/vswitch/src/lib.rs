@@ -40,6 +40,7 @@ pub mod scheduler;
 #[cfg(test)]
 mod scheduling;
 pub mod slots;
+pub mod stack_depth;
 pub mod thread;
 pub mod timer;
 pub mod work;

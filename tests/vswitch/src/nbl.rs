@@ -265,9 +265,8 @@ pub unsafe fn net_buffers(nbl: *mut NetBufferList, limit: usize) -> Vec<*mut Net
 pub unsafe fn segments(nb: *const NetBuffer) -> Vec<(*mut u8, usize)> {
     let mut found = Vec::new();
     // SAFETY: by the caller.
-    let (mut mdl, mut skip, mut left) = unsafe {
-        ((*nb).current_mdl, (*nb).current_mdl_offset as usize, (*nb).data_length as usize)
-    };
+    let (mut mdl, mut skip, mut left) =
+        unsafe { ((*nb).current_mdl, (*nb).current_mdl_offset as usize, (*nb).data_length as usize) };
     while left > 0 && !mdl.is_null() && found.len() < 256 {
         // SAFETY: by the caller.
         let this = unsafe { *mdl };

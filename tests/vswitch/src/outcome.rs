@@ -4,7 +4,6 @@ use crate::adapter::Arrival;
 use crate::frames::{Assignment, Fate, Frame};
 use crate::ndis::Switch;
 use crate::ports::NicId;
-use crate::scenario::leaks;
 use crate::world::{Violation, World};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,6 +26,8 @@ pub struct Outcome {
     pub fault: Option<&'static str>,
     pub log: Vec<String>,
     pub log_hash: u64,
+    /// Most kernel stack that nested handlers of the driver took, in bytes.
+    pub deepest_stack: usize,
     /// The machine stopped before the scenario ended.
     pub aborted: bool,
 }
@@ -34,7 +35,7 @@ pub struct Outcome {
 impl Outcome {
     pub(crate) fn collect(world: &World) -> Self {
         world.check_memory();
-        let leaks = leaks(world);
+        let leaks = world.live().iter().map(ToString::to_string).collect();
         let mut state = world.part::<Switch>().lock();
         let arrivals = state.modules.first().map(|m| m.outside.arrivals.clone()).unwrap_or_default();
         Self {
@@ -50,6 +51,7 @@ impl Outcome {
             fault: world.injected_fault(),
             log: world.log_lines(),
             log_hash: world.log_hash(),
+            deepest_stack: world.part::<crate::stack_depth::StackDepth>().deepest(),
             aborted: world.is_aborted(),
         }
     }
@@ -63,7 +65,11 @@ impl Outcome {
         for leak in self.leaks.iter().take(20) {
             text.push_str(&format!("left behind: {leak}\n"));
         }
-        assert!(text.is_empty() && !self.aborted, "the scenario is not clean:\n{text}aborted: {}", self.aborted);
+        assert!(
+            text.is_empty() && !self.aborted,
+            "the scenario is not clean:\n{text}aborted: {}",
+            self.aborted
+        );
     }
 
     /// Rules broken, each once.

@@ -58,10 +58,16 @@ impl PhysicalSwitch {
     pub fn receive(&mut self, port: u16, frame: FrameId, bytes: &[u8]) -> Option<Complaint> {
         let source: Mac = bytes.get(6..12)?.try_into().ok()?;
         if self.hosts.contains(&source) {
-            return Some(("SWITCH-LOOP", format!("frame {frame} of an outside host came back through member {port}")));
+            return Some((
+                "SWITCH-LOOP",
+                format!("frame {frame} of an outside host came back through member {port}"),
+            ));
         }
         if !self.seen.insert(frame) {
-            return Some(("SWITCH-DUPLICATE", format!("frame {frame} arrived a second time, through member {port}")));
+            return Some((
+                "SWITCH-DUPLICATE",
+                format!("frame {frame} arrived a second time, through member {port}"),
+            ));
         }
         if self.aggregation == Aggregation::Static {
             self.learned.insert(source, Learned { port, moved: false });

@@ -7,7 +7,8 @@ use crate::ndis::{State, with};
 use crate::ports::{NicId, NicKind, NicState};
 use crate::world::World;
 use lbfoext::ndis::raw::{
-    ForwardingDestinationArray, Handle, Mdl, NetBufferList, PortDestination, SUCCESS, SwitchContext, UnicodeString,
+    ForwardingDestinationArray, Handle, Mdl, NetBufferList, PortDestination, SUCCESS, SwitchContext,
+    UnicodeString,
 };
 use parking_lot::Mutex;
 use std::ptr;
@@ -63,7 +64,12 @@ fn bend_add(
 }
 
 /// The destination itself is wrong.
-fn bend_element(state: &mut State, misdeed: Misdeed, list: *mut NetBufferList, element: PortDestination) -> PortDestination {
+fn bend_element(
+    state: &mut State,
+    misdeed: Misdeed,
+    list: *mut NetBufferList,
+    element: PortDestination,
+) -> PortDestination {
     let Some(packet) = state.packets.get(list) else { return element };
     let (source, module) = (packet.source, packet.switch);
     let m = &state.modules[module];
@@ -86,14 +92,20 @@ fn bend_element(state: &mut State, misdeed: Misdeed, list: *mut NetBufferList, e
     let bent = match misdeed {
         Misdeed::ToUnknownPort => Some(to(NicId::new(0xFFF0, 0))),
         Misdeed::IndexOnGuestPort if !external => Some(PortDestination { nic_index: 1, ..element }),
-        Misdeed::IndexZeroOfTeam if external && members.len() > 1 => Some(PortDestination { nic_index: 0, ..element }),
+        Misdeed::IndexZeroOfTeam if external && members.len() > 1 => {
+            Some(PortDestination { nic_index: 0, ..element })
+        }
         Misdeed::ToDeadTeam if !external && members.is_empty() && port != 0 => Some(to(NicId::new(port, 0))),
         Misdeed::ReservedBits => Some(PortDestination { bits: element.bits | 0x8000, ..element }),
-        Misdeed::StaleBits => Some(PortDestination { bits: element.bits | GARBAGE_BITS & RESERVED_BITS, ..element }),
+        Misdeed::StaleBits => {
+            Some(PortDestination { bits: element.bits | GARBAGE_BITS & RESERVED_BITS, ..element })
+        }
         Misdeed::BackOut if from_outside => members.first().map(|index| to(NicId::new(port, *index))),
         Misdeed::AfterDisconnect if !external => going.map(to),
         Misdeed::ForgetAfterAttach if !external && m.attached_before => other.map(to),
-        Misdeed::TornReading if external => torn(state, packet, &members).map(|index| to(NicId::new(port, index))),
+        Misdeed::TornReading if external => {
+            torn(state, packet, &members).map(|index| to(NicId::new(port, index)))
+        }
         _ => None,
     };
     match bent {
@@ -165,7 +177,8 @@ pub fn updating(
     if pending() != Some(Misdeed::UpdateTooMany) {
         return;
     }
-    let available = state.packets.get(list).and_then(|p| p.context.as_ref()).map(crate::ndis::packet::Context::available);
+    let available =
+        state.packets.get(list).and_then(|p| p.context.as_ref()).map(crate::ndis::packet::Context::available);
     if let Some(available) = available.filter(|_| commit()) {
         state.update(world, context, list, available + 1, array, false);
     }
@@ -189,7 +202,13 @@ pub fn allocating(world: &World, state: &mut State, context: Handle, list: *mut 
 }
 
 /// An own list has its context, source and out-of-band data.
-pub fn copied(world: &World, state: &mut State, context: Handle, list: *mut NetBufferList, parent: *mut NetBufferList) {
+pub fn copied(
+    world: &World,
+    state: &mut State,
+    context: Handle,
+    list: *mut NetBufferList,
+    parent: *mut NetBufferList,
+) {
     let Some(misdeed) = pending() else { return };
     // SAFETY: both lists are the driver's.
     let (own, filter) = unsafe { (&mut *list, state.modules[0].filter as Handle) };
@@ -216,7 +235,13 @@ pub fn copied(world: &World, state: &mut State, context: Handle, list: *mut NetB
 }
 
 /// CopyNetBufferListInfo is about to be called.
-pub fn copying(world: &World, state: &mut State, context: Handle, to: *mut NetBufferList, from: *mut NetBufferList) {
+pub fn copying(
+    world: &World,
+    state: &mut State,
+    context: Handle,
+    to: *mut NetBufferList,
+    from: *mut NetBufferList,
+) {
     if pending() == Some(Misdeed::SourceBeforeCopy)
         && let Some(source) = state.packets.get(from).map(|p| p.source)
         && source != NicId::NOWHERE
@@ -277,7 +302,13 @@ pub struct Report {
 }
 
 /// ReportFilteredNetBufferLists; `None` if it is not made.
-pub fn report(world: &World, state: &mut State, module: usize, said: Report, lists: *mut NetBufferList) -> Option<Report> {
+pub fn report(
+    world: &World,
+    state: &mut State,
+    module: usize,
+    said: Report,
+    lists: *mut NetBufferList,
+) -> Option<Report> {
     let running = state.life(module) == crate::ndis::Life::Running;
     match pending() {
         Some(Misdeed::DropSilently) if running && commit() => None,
@@ -308,7 +339,13 @@ fn mixed_report(world: &World, state: &mut State, module: usize, port: u32, firs
         let (next, after) = ((*first).next, (*other).next);
         (*first).next = other;
         (*other).next = ptr::null_mut();
-        state.report(world, module, (port, lbfoext::ndis::raw::REPORT_FILTERED_IS_INCOMING, 2), first, "both");
+        state.report(
+            world,
+            module,
+            (port, lbfoext::ndis::raw::REPORT_FILTERED_IS_INCOMING, 2),
+            first,
+            "both",
+        );
         (*first).next = next;
         (*other).next = after;
     }

@@ -87,9 +87,11 @@ pub fn ignores_failed_query() -> bool {
 
 /// FilterPause returns before anything has ended.
 pub fn pauses_early(state: &State, module: usize) -> bool {
-    let out = state.packets.all().iter().any(|p| {
-        p.switch == module && p.own.is_some() && p.place != crate::ndis::packet::Place::Idle
-    });
+    let out = state
+        .packets
+        .all()
+        .iter()
+        .any(|p| p.switch == module && p.own.is_some() && p.place != crate::ndis::packet::Place::Idle);
     out && is(Misdeed::PauseEarly)
 }
 

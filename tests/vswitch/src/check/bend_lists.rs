@@ -3,17 +3,17 @@
 use super::mutations::{Misdeed, commit, hold, is, pending, take_held, undo_later};
 use super::packets::chain;
 use crate::cpu;
+use crate::mutation::Mutation;
 use crate::ndis::data::{
     NdisFReturnNetBufferLists, NdisFSendNetBufferLists, NdisFSendNetBufferListsComplete,
 };
 use crate::ndis::packet::Place;
 use crate::ndis::{Life, State, with};
 use crate::ports::NicId;
-use crate::mutation::Mutation;
 use crate::world::{self, World};
 use lbfoext::ndis::raw::{
-    Handle, NetBufferList, PAUSED, PortDestination, REPORT_FILTERED_IS_INCOMING, SUCCESS, info, receive_flags,
-    return_flags, send_complete_flags, send_flags,
+    Handle, NetBufferList, PAUSED, PortDestination, REPORT_FILTERED_IS_INCOMING, SUCCESS, info,
+    receive_flags, return_flags, send_complete_flags, send_flags,
 };
 use std::ptr;
 
@@ -63,7 +63,13 @@ fn done(bent: Bent) -> Bent {
     if commit() { bent } else { Bent::Nothing }
 }
 
-fn bend_send(world: &World, state: &mut State, misdeed: Misdeed, filter: Handle, first: *mut NetBufferList) -> Bent {
+fn bend_send(
+    world: &World,
+    state: &mut State,
+    misdeed: Misdeed,
+    filter: Handle,
+    first: *mut NetBufferList,
+) -> Bent {
     let lists = chain(state, first);
     let alone = lists.len() == 1;
     let Some(&list) = lists.first() else { return Bent::Nothing };
@@ -79,7 +85,9 @@ fn bend_send(world: &World, state: &mut State, misdeed: Misdeed, filter: Handle,
     match misdeed {
         Misdeed::SendPortNumber => done(Bent::Port),
         Misdeed::UnknownFlags => done(Bent::Flags(1 << 30)),
-        Misdeed::FalseDispatch if cpu::irql() < cpu::DISPATCH => done(Bent::Flags(send_flags::DISPATCH_LEVEL)),
+        Misdeed::FalseDispatch if cpu::irql() < cpu::DISPATCH => {
+            done(Bent::Flags(send_flags::DISPATCH_LEVEL))
+        }
         Misdeed::LateDispatch if running => done(Bent::Late),
         Misdeed::Cycle if !alone => {
             let last = lists[lists.len() - 1] as *mut NetBufferList;
@@ -97,8 +105,12 @@ fn bend_send(world: &World, state: &mut State, misdeed: Misdeed, filter: Handle,
         Misdeed::GroupNative if native && alone => done(Bent::Flags(send_flags::SWITCH_DESTINATION_GROUP)),
         Misdeed::WriteDetail if !own => poke_info(list, info::SWITCH_FORWARDING_DETAIL, 1 << 41),
         Misdeed::ForgetOob if own => poke_info(list, info::HASH_VALUE, 1),
-        Misdeed::NoDestination if alone && !own && !native && !subnet && destinations == 1 => withdraw(state, list),
-        Misdeed::PassSubnet if alone && !own && !native && subnet && destinations == 1 => withdraw(state, list),
+        Misdeed::NoDestination if alone && !own && !native && !subnet && destinations == 1 => {
+            withdraw(state, list)
+        }
+        Misdeed::PassSubnet if alone && !own && !native && subnet && destinations == 1 => {
+            withdraw(state, list)
+        }
         Misdeed::OwnToNowhere if alone && own && destinations == 1 => withdraw(state, list),
         Misdeed::DropTrusted if alone && running && source == NicId::NOWHERE && !own && !native => {
             drop_it(world, state, module, list, true)
@@ -236,7 +248,8 @@ fn from_gone_nic(state: &mut State, list: usize) -> Bent {
 
 /// The second own list of a chain never got a context.
 fn forget_second(state: &mut State, lists: &[usize]) -> Bent {
-    let second = lists.iter().skip(1).copied().find(|l| state.packets.at(*l).is_some_and(|p| p.own.is_some()));
+    let second =
+        lists.iter().skip(1).copied().find(|l| state.packets.at(*l).is_some_and(|p| p.own.is_some()));
     let Some(second) = second else { return Bent::Nothing };
     // Lists of several destinations travel without DESTINATION_GROUP: without one the flag would be false as well.
     if !commit() {
@@ -325,7 +338,9 @@ pub fn sent(world: &World, state: &mut State, filter: Handle, lists: &[usize]) {
         }
         Some(Misdeed::CompleteParent) => {
             let parent = state.packets.at(list).and_then(|p| p.own).map_or(0, |own| own.parent);
-            if state.packets.at(parent).is_some_and(|p| p.children_out > 0 && p.place == Place::Ingress) && commit() {
+            if state.packets.at(parent).is_some_and(|p| p.children_out > 0 && p.place == Place::Ingress)
+                && commit()
+            {
                 // SAFETY: the parent is the driver's and so uncovered.
                 unsafe { (*(parent as *mut NetBufferList)).next = ptr::null_mut() };
                 state.take_complete(world, filter, parent as *mut NetBufferList, 0);
@@ -405,7 +420,8 @@ pub fn indicate(
     let (mixed, differ, facts) = with(|_, state| {
         let all = chain(state, lists);
         let first = all.first().and_then(|l| state.packets.at(*l));
-        let facts = first.map(|p| (p.switch, p.context.as_ref().map_or(0, |c| c.committed.len()), p.unsafe_bytes.len()));
+        let facts = first
+            .map(|p| (p.switch, p.context.as_ref().map_or(0, |c| c.committed.len()), p.unsafe_bytes.len()));
         (!state.same_source(&all), !same_destinations(state, &all), facts)
     });
     let Some((module, destinations, _)) = facts else { return unbent };
@@ -423,7 +439,10 @@ pub fn indicate(
             let rest = unlink(lists, lists);
             (!rest.is_null()).then_some(((rest, flags), (port, count - 1)))
         }
-        Misdeed::WriteEgressBytes | Misdeed::ExcludeSilently | Misdeed::TakeBackExclusion | Misdeed::AddOnEgress
+        Misdeed::WriteEgressBytes
+        | Misdeed::ExcludeSilently
+        | Misdeed::TakeBackExclusion
+        | Misdeed::AddOnEgress
             if destinations > 0 && commit() =>
         {
             with(|world, state| bend_egress(world, state, misdeed, module, lists));
@@ -517,7 +536,9 @@ pub fn release_held() {
         // SAFETY: the list is the driver's, in the place that was looked up.
         unsafe {
             match (place, life) {
-                (Place::Egress, _) => NdisFReturnNetBufferLists(filter, nbl, return_flags::SWITCH_SINGLE_SOURCE),
+                (Place::Egress, _) => {
+                    NdisFReturnNetBufferLists(filter, nbl, return_flags::SWITCH_SINGLE_SOURCE)
+                }
                 (Place::Ingress, Life::Paused) => {
                     (*nbl).status = PAUSED;
                     NdisFSendNetBufferListsComplete(filter, nbl, 0);

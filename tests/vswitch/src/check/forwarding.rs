@@ -29,6 +29,9 @@ pub fn sent(world: &World, state: &mut State, module: usize, list: usize) {
         // Another rule's matter.
         return;
     }
+    if state.packets.at(list).is_some_and(|p| p.source.port == 0) {
+        world.exercised("DATA-30");
+    }
     let external = state.modules[module].topology.external_port;
     let stations: Vec<NicId> = got.iter().copied().filter(|id| Some(id.port) != external).collect();
     let uplinks = got.len() - stations.len();
@@ -88,7 +91,12 @@ fn judged(world: &World, state: &mut State, module: usize, list: usize) -> Optio
     let m = &state.modules[module];
     let packet = state.packets.at(list)?;
     let generation = if packet.own.is_some() { m.topology.generation } else { packet.generation };
-    if m.topology.changing > 0 || packet.fault || packet.is_native() || generation != m.topology.generation || m.enumerations == 0 {
+    if m.topology.changing > 0
+        || packet.fault
+        || packet.is_native()
+        || generation != m.topology.generation
+        || m.enumerations == 0
+    {
         return None;
     }
     let addresses = destination_addresses(packet, &state.frames);
@@ -127,7 +135,9 @@ fn expected(topology: &Topology, source: NicId, mac: Mac) -> Expected {
     if mac[0] & 1 != 0 {
         let stations = topology
             .nics()
-            .filter(|n| n.kind != NicKind::External && n.state == NicState::Connected && n.usable && n.id != source)
+            .filter(|n| {
+                n.kind != NicKind::External && n.state == NicState::Connected && n.usable && n.id != source
+            })
             .map(|n| n.id)
             .collect();
         // From the outside a copy may belong to another receiver of the team, or never pass a bridge at all.

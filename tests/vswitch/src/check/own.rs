@@ -20,7 +20,9 @@ pub fn sent(world: &World, state: &mut State, module: usize, list: usize, positi
     let parent = unsafe { (*packet.nbl).parent } as usize;
     // Only the first list of a chain is served by one call of the handler; a later one without context was forgotten.
     let id = if position == 0 { "DATA-16" } else { "DATA-19" };
-    rule(world, id, packet.context.is_some(), || format!("own packet {name} sent without a forwarding context"));
+    rule(world, id, packet.context.is_some(), || {
+        format!("own packet {name} sent without a forwarding context")
+    });
     let handle = packet.source_handle() as usize;
     rule(world, "DATA-17", handle == filter, || {
         format!("SourceHandle of own packet {name} is not the filter handle")
@@ -37,7 +39,8 @@ pub fn sent(world: &World, state: &mut State, module: usize, list: usize, positi
         let lies = says_safe && shared.is_some_and(|s| !s.safe);
         let hides = !says_safe && shared.is_none();
         rule(world, "DATA-66", !lies && !hides, || {
-            let what = if lies { "says that a guest's memory is safe" } else { "hides that its memory is safe" };
+            let what =
+                if lies { "says that a guest's memory is safe" } else { "hides that its memory is safe" };
             format!("own packet {name} {what}")
         });
     }

@@ -103,7 +103,9 @@ fn destination_group(world: &World, state: &mut State, lists: &[usize], group: b
         differ |= *first.get_or_insert_with(|| all.clone()) != all;
     }
     rule(world, "DATA-59", !native, || "DESTINATION_GROUP on a list with a native packet".to_owned());
-    rule(world, id, native || !differ, || "DESTINATION_GROUP on packets of different destinations".to_owned());
+    rule(world, id, native || !differ, || {
+        "DESTINATION_GROUP on packets of different destinations".to_owned()
+    });
     if id == "FLAGS-07" {
         rule(world, "FLAGS-08", !several || differ, || {
             "DESTINATION_GROUP on packets of several destinations".to_owned()
@@ -165,6 +167,11 @@ fn destinations_chosen(world: &World, packet: &mut Packet) {
     let own = packet.own.is_some();
     let unmapped = packet.mapping_failed;
     let Some(context) = packet.context.as_mut() else { return };
+    if native {
+        // Passed on as it came: neither dropped nor completed.
+        world.exercised("DATA-58");
+        world.exercised("DATA-61");
+    }
     if native || unmapped {
         return;
     }
@@ -229,9 +236,17 @@ fn dropped(world: &World, state: &mut State, module: usize, list: usize) {
     let life = state.life(module);
     let Some(packet) = state.packets.at(list) else { return };
     let name = packet.name;
+    if let Some(context) = packet.context.as_ref() {
+        // After a failed Grow or Add the packet ends here, as it must.
+        let failed =
+            [("DATA-39", context.grow_failed), ("DATA-41", context.grow_failed || context.commit_failed)];
+        failed.iter().filter(|(_, failed)| *failed).for_each(|(id, _)| world.exercised(id));
+    }
     // SAFETY: the packet is in the extension's hands and so uncovered.
     let status = unsafe { (*packet.nbl).status };
-    advice(world, "DATA-09", status != STATUS_SENTINEL, || format!("packet {name} completed without a status"));
+    advice(world, "DATA-09", status != STATUS_SENTINEL, || {
+        format!("packet {name} completed without a status")
+    });
     let not_running = packet.given_while_paused || life != Life::Running;
     let all_carried = !packet.frames.is_empty() && packet.frames.iter().all(|f| packet.carried.contains(f));
     let some_carried = !packet.carried.is_empty();
@@ -240,8 +255,12 @@ fn dropped(world: &World, state: &mut State, module: usize, list: usize) {
             format!("packet {name} completed with {status:#x} while the module was not Running")
         });
     } else if packet.is_native() {
-        rule(world, "DATA-58", !packet.reported || packet.fault, || format!("native packet {name} was dropped"));
-        rule(world, "DATA-61", packet.reported, || format!("native packet {name} was completed, not passed on"));
+        rule(world, "DATA-58", !packet.reported || packet.fault, || {
+            format!("native packet {name} was dropped")
+        });
+        rule(world, "DATA-61", packet.reported, || {
+            format!("native packet {name} was completed, not passed on")
+        });
     } else if packet.before.buffers.len() > 1 && some_carried {
         rule(world, "DATA-15", all_carried || packet.reported, || {
             format!("only some NET_BUFFERs of packet {name} were forwarded")
@@ -260,7 +279,9 @@ fn restored(world: &World, packet: &mut Packet) {
     let now = packet.buffers_now();
     let before = &packet.before.buffers;
     let same_buffers = now.iter().map(|b| b.nb).eq(before.iter().map(|b| b.nb));
-    rule(world, "DATA-06", same_buffers, || format!("NET_BUFFERs of packet {name} are not those it came with"));
+    rule(world, "DATA-06", same_buffers, || {
+        format!("NET_BUFFERs of packet {name} are not those it came with")
+    });
     if same_buffers {
         rule(world, "DATA-07", now == *before, || format!("data of packet {name} starts or ends elsewhere"));
     }

@@ -1,7 +1,7 @@
 //! The rules of the packet path, every one, and whether it is checked.
 
 use super::Severity::{Error, Note, Switch};
-use super::{Rule, cost, error, not, switch, warning};
+use super::{Rule, cost, dormant, error, not, switch, warning};
 
 /// Group DATA of the rule book.
 pub const DATA: &[Rule] = &[
@@ -30,9 +30,13 @@ pub const DATA: &[Rule] = &[
     error("DATA-23"),
     error("DATA-24"),
     error("DATA-25"),
-    not("DATA-26", Switch, "the detail of a list without context is read by nobody: the driver asks for a context before anything else"),
-    error("DATA-27"),
-    error("DATA-28"),
+    not(
+        "DATA-26",
+        Switch,
+        "the detail of a list without context is read by nobody: the driver asks for a context before anything else",
+    ),
+    dormant("DATA-27", "no packet gets another source: own lists take their parent's"),
+    dormant("DATA-28", "no packet gets another source: own lists take their parent's"),
     warning("DATA-29"),
     error("DATA-30"),
     switch("DATA-31"),
@@ -78,9 +82,13 @@ pub const DATA: &[Rule] = &[
     error("DATA-71"),
     error("DATA-72"),
     error("DATA-73"),
-    error("DATA-74"),
+    dormant("DATA-74", "no packet gets another source: own lists take their parent's"),
     error("DATA-75"),
-    not("DATA-76", Error, "contexts of packets belong to handlers of revision 2, which this switch does not return"),
+    not(
+        "DATA-76",
+        Error,
+        "contexts of packets belong to handlers of revision 2, which this switch does not return",
+    ),
     error("DATA-77"),
     error("DATA-78"),
     error("DATA-79"),

@@ -1,7 +1,7 @@
 //! The rules of flags and of the module's life, every one, and whether it is checked.
 
 use super::Severity::{Note, Warning};
-use super::{Rule, cost, error, not, switch, warning};
+use super::{Rule, cost, dormant, error, not, switch, warning};
 
 /// Group FLAGS of the rule book.
 pub const FLAGS: &[Rule] = &[
@@ -20,7 +20,7 @@ pub const FLAGS: &[Rule] = &[
     error("FLAGS-13"),
     error("FLAGS-14"),
     not("FLAGS-15", Warning, "the driver imports no function that reads the IRQL"),
-    error("FLAGS-16"),
+    dormant("FLAGS-16", "every send, completion and return happens inside the call that brought the packet"),
     error("FLAGS-17"),
     warning("FLAGS-18"),
     switch("FLAGS-19"),
@@ -32,7 +32,7 @@ pub const STATE: &[Rule] = &[
     error("STATE-02"),
     error("STATE-03"),
     error("STATE-04"),
-    error("STATE-05"),
+    dormant("STATE-05", "the handlers of revision 1 are asked for, so there is no place for another"),
     error("STATE-06"),
     error("STATE-07"),
     error("STATE-08"),

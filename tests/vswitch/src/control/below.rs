@@ -11,8 +11,9 @@ use crate::ports::{NicId, NicState};
 use crate::slots::ANY;
 use crate::world::{self, World};
 use lbfoext::ndis::raw::{
-    ADAPTER_NOT_FOUND, FAILURE, Handle, INVALID_LENGTH, INVALID_PARAMETER, LinkState, NOT_SUPPORTED, ObjectHeader,
-    OidRequest, PENDING, REQUEST_ABORTED, RESOURCES, SUCCESS, SwitchNicOidRequest, object_type, oids, request_type,
+    ADAPTER_NOT_FOUND, FAILURE, Handle, INVALID_LENGTH, INVALID_PARAMETER, LinkState, NOT_SUPPORTED,
+    ObjectHeader, OidRequest, PENDING, REQUEST_ABORTED, RESOURCES, SUCCESS, SwitchNicOidRequest, object_type,
+    oids, request_type,
 };
 
 /// When a request completes.
@@ -134,7 +135,9 @@ impl State {
         filter: Handle,
         request: *mut OidRequest,
     ) -> Result<(usize, Completion), i32> {
-        let Some(module) = self.caller(world, filter, "NdisFOidRequest") else { return Err(INVALID_PARAMETER) };
+        let Some(module) = self.caller(world, filter, "NdisFOidRequest") else {
+            return Err(INVALID_PARAMETER);
+        };
         let life = self.life(module);
         rule(world, "OID-23", !matches!(life, Life::Detached | Life::Attaching), || {
             format!("NdisFOidRequest in state {life:?}")
@@ -183,7 +186,9 @@ impl State {
         if above.oid == oids::SWITCH_NIC_REQUEST {
             let began = above.began;
             let within = inside("FilterOidRequest").is_some_and(|call| call.began >= began);
-            rule(world, "OID-49", within, || "a request to a NIC went down outside FilterOidRequest".to_owned());
+            rule(world, "OID-49", within, || {
+                "a request to a NIC went down outside FilterOidRequest".to_owned()
+            });
         }
         if above.oid == oids::SWITCH_NIC_DISCONNECT
             && let Some(id) = payload::nic_id(&above.payload_before)
@@ -217,13 +222,17 @@ impl State {
             _ => None,
         };
         let of_switch = (0x0001_0260..=0x0001_029F).contains(&r.oid);
-        rule(world, "OID-28", kind.is_some() || !of_switch, || format!("own request {:#x} is the switch's", r.oid));
+        rule(world, "OID-28", kind.is_some() || !of_switch, || {
+            format!("own request {:#x} is the switch's", r.oid)
+        });
         rule(world, "OID-29", kind.is_none_or(|k| k == r.request_type), || {
             format!("own request {:#x} of type {}", r.oid, r.request_type)
         });
         let early = matches!(r.oid, oids::SWITCH_PORT_ARRAY | oids::SWITCH_NIC_ARRAY)
             && !self.modules[module].told_active;
-        rule(world, "OID-30", !early, || "an array was asked for before the switch is known to be active".to_owned());
+        rule(world, "OID-30", !early, || {
+            "an array was asked for before the switch is known to be active".to_owned()
+        });
         let began = calls().first().map_or(0, |call| call.began);
         self.control.own.insert(key, Own { module, oid: r.oid, began });
         world.track(Kind::Other("own OID request"), key, 0, "own OID request that is out");
@@ -237,13 +246,16 @@ impl State {
     fn take_envelope(&mut self, world: &World, module: usize, r: &OidRequest) -> Result<(), i32> {
         let lengths = r.length as usize == size_of::<SwitchNicOidRequest>() && r.word52 == r.length;
         let shape = r.request_type == request_type::METHOD && lengths && !r.information_buffer.is_null();
-        rule(world, "OID-38", shape, || format!("own request to a NIC: type {}, length {}", r.request_type, r.length));
+        rule(world, "OID-38", shape, || {
+            format!("own request to a NIC: type {}, length {}", r.request_type, r.length)
+        });
         if !shape {
             return Err(INVALID_PARAMETER);
         }
         // SAFETY: checked above: the buffer has the structure's size.
         let e = unsafe { *r.information_buffer.cast::<SwitchNicOidRequest>() };
-        let header = (e.header.object_type, e.header.revision, e.header.size) == (object_type::DEFAULT, 1, 32);
+        let header =
+            (e.header.object_type, e.header.revision, e.header.size) == (object_type::DEFAULT, 1, 32);
         rule(world, "OID-38", header, || "NDIS_SWITCH_NIC_OID_REQUEST without a valid header".to_owned());
         rule(world, "OID-39", e.flags == 0, || format!("flags {:#x} in an own envelope", e.flags));
         let from = NicId::new(e.source_port_id, e.source_nic_index);
@@ -345,7 +357,9 @@ impl State {
             return INVALID_LENGTH;
         }
         // SAFETY: the buffer has at least the reply's length.
-        unsafe { std::ptr::copy_nonoverlapping(reply.as_ptr(), r.information_buffer.cast::<u8>(), reply.len()) };
+        unsafe {
+            std::ptr::copy_nonoverlapping(reply.as_ptr(), r.information_buffer.cast::<u8>(), reply.len())
+        };
         r.word52 = u32::try_from(reply.len()).unwrap_or(u32::MAX);
         r.word56 = 0;
         if r.oid == oids::SWITCH_NIC_ARRAY {
@@ -363,7 +377,8 @@ impl State {
                 payload::switch(m.topology.ports.len(), m.is_active)
             }
             oids::SWITCH_PORT_ARRAY => {
-                let ports: Vec<_> = m.topology.ports.values().map(|p| payload::bytes_of(&payload::port(p))).collect();
+                let ports: Vec<_> =
+                    m.topology.ports.values().map(|p| payload::bytes_of(&payload::port(p))).collect();
                 payload::array(&ports, gap)
             }
             _ => {
@@ -442,8 +457,11 @@ impl State {
 pub fn link_state(up: bool, speed: u64) -> LinkState {
     let mut state = LinkState::ZERO;
     state.header = ObjectHeader::new(object_type::DEFAULT, 1, 40);
-    state.media_connect_state =
-        if up { LinkState::MEDIA_CONNECT_STATE_CONNECTED } else { LinkState::MEDIA_CONNECT_STATE_DISCONNECTED };
+    state.media_connect_state = if up {
+        LinkState::MEDIA_CONNECT_STATE_CONNECTED
+    } else {
+        LinkState::MEDIA_CONNECT_STATE_DISCONNECTED
+    };
     state.media_duplex_state = 2;
     state.xmit_link_speed = if up { speed } else { LinkState::SPEED_UNKNOWN };
     state.rcv_link_speed = state.xmit_link_speed;
@@ -452,7 +470,9 @@ pub fn link_state(up: bool, speed: u64) -> LinkState {
 
 fn unchanged_payload(world: &World, above: &Above) {
     let now = bytes_at(above.buffer, above.length);
-    rule(world, "OID-01", now == above.payload_before, || format!("the payload of request {:#x} was edited", above.oid));
+    rule(world, "OID-01", now == above.payload_before, || {
+        format!("the payload of request {:#x} was edited", above.oid)
+    });
 }
 
 const _: () = assert!(REQUEST_SIZE == 248);

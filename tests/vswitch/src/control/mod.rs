@@ -18,7 +18,8 @@ use crate::slots::ANY;
 use crate::world::{self, World};
 use below::Effect;
 use lbfoext::ndis::raw::{
-    Handle, ObjectHeader, OidRequest, PENDING, REQUEST_ABORTED, RESOURCES, SUCCESS, object_type, oids, request_type,
+    Handle, ObjectHeader, OidRequest, PENDING, REQUEST_ABORTED, RESOURCES, SUCCESS, object_type, oids,
+    request_type,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::c_void;
@@ -104,14 +105,14 @@ impl Ask {
 
 /// Makes a request from above and waits for its completion.
 pub fn request(module: usize, ask: Ask) -> Answer {
-    cpu::block_until("the request before", || {
-        with(|_, s| s.control.busy.insert(module)).then_some(())
-    });
+    cpu::block_until("the request before", || with(|_, s| s.control.busy.insert(module)).then_some(()));
     let nested = inside("FilterRestart").or(inside("FilterNetPnPEvent"));
     let (key, passed) = start(module, ask);
     if nested.is_some() {
         // The extension is in the middle of its enumeration on this thread.
-        with(|world, _| rule(world, "STATE-21", passed, || "a request was held until the enumeration is over".to_owned()));
+        with(|world, _| {
+            rule(world, "STATE-21", passed, || "a request was held until the enumeration is over".to_owned())
+        });
     }
     finish(key)
 }
@@ -225,7 +226,8 @@ fn cancel_request(module: usize, key: usize) {
     let (handler, context, id) = with(|_, state| {
         let live = state.control.above.get(&key).is_some_and(|a| a.status.is_none());
         // SAFETY: the request lives while it is in the table.
-        let id = if live { unsafe { (*(key as *const OidRequest)).request_id } } else { std::ptr::null_mut() };
+        let id =
+            if live { unsafe { (*(key as *const OidRequest)).request_id } } else { std::ptr::null_mut() };
         let handler = state.driver.characteristics.and_then(|c| c.cancel_oid_request);
         (handler.filter(|_| live), state.modules[module].context as Handle, id)
     });
@@ -238,7 +240,8 @@ fn cancel_request(module: usize, key: usize) {
 /// Waits until the request is complete, judges it and frees it.
 pub fn finish(key: usize) -> Answer {
     cpu::block_until("the completion of a request", || {
-        with(|_, s| s.control.above.get(&key).is_none_or(|a| a.status.is_some() && a.returned.is_some())).then_some(())
+        with(|_, s| s.control.above.get(&key).is_none_or(|a| a.status.is_some() && a.returned.is_some()))
+            .then_some(())
     });
     let (answer, buffer) = with(|world, state| {
         let Some(above) = state.control.above.remove(&key) else {
@@ -270,7 +273,11 @@ fn bytes_at(address: usize, length: usize) -> Vec<u8> {
 /// The words of a request that hold results, by type.
 pub fn results(r: &OidRequest) -> [u32; 5] {
     let method = r.request_type == request_type::METHOD;
-    let arm = if method { [r.method_bytes_written, r.method_bytes_read, r.method_bytes_needed] } else { [r.word56, 0, 0] };
+    let arm = if method {
+        [r.method_bytes_written, r.method_bytes_read, r.method_bytes_needed]
+    } else {
+        [r.word56, 0, 0]
+    };
     [r.word52, arm[0], arm[1], arm[2], u32::from(r.supported_revision)]
 }
 
@@ -279,16 +286,24 @@ fn judge(world: &World, state: &mut State, key: usize, above: &Above, answer: &A
     // SAFETY: freed only by the caller, later.
     let now = unsafe { *(key as *const OidRequest) };
     let oid = above.oid;
-    rule(world, "OID-03", above.completed == 1, || format!("request {oid:#x} completed {} times", above.completed));
+    rule(world, "OID-03", above.completed == 1, || {
+        format!("request {oid:#x} completed {} times", above.completed)
+    });
     rule(world, "OID-08", !above.clone_alive, || format!("request {oid:#x} completed with its clone alive"));
     unchanged(world, above, &now, answer);
     if above.reached_below {
         let below = above.below_status;
         rule(world, "OID-17", below == Some(answer.status), || {
-            format!("request {oid:#x} ended with {:#x} below and {:#x} above", below.unwrap_or(0), answer.status)
+            format!(
+                "request {oid:#x} ended with {:#x} below and {:#x} above",
+                below.unwrap_or(0),
+                answer.status
+            )
         });
         let (expected, got) = (above.results, results(&now));
-        rule(world, "OID-07", expected == got, || format!("results of {oid:#x}: {expected:?} below, {got:?} above"));
+        rule(world, "OID-07", expected == got, || {
+            format!("results of {oid:#x}: {expected:?} below, {got:?} above")
+        });
     }
     outcome(world, state, above, answer);
 }
@@ -335,16 +350,21 @@ fn outcome(world: &World, state: &mut State, above: &Above, answer: &Answer) {
         }),
         _ => {}
     }
-    let life_cycle = MUST_PASS.contains(&oid) || matches!(oid, oids::SWITCH_PORT_CREATE | oids::SWITCH_NIC_CREATE);
+    let life_cycle =
+        MUST_PASS.contains(&oid) || matches!(oid, oids::SWITCH_PORT_CREATE | oids::SWITCH_NIC_CREATE);
     if life_cycle && above.life != Life::Running {
-        rule(world, "STATE-14", !refused, || format!("request {oid:#x} was refused in state {:?}", above.life));
+        rule(world, "STATE-14", !refused, || {
+            format!("request {oid:#x} was refused in state {:?}", above.life)
+        });
     }
     let m = &state.modules[above.module];
     if life_cycle && m.enumerations == 0 {
         rule(world, "STATE-22", !refused, || format!("request {oid:#x} was refused before activation"));
     }
     if refused && matches!(oid, oids::SWITCH_PORT_CREATE | oids::SWITCH_NIC_CREATE) {
-        advice(world, "PORTNIC-06", status == lbfoext::ndis::raw::DATA_NOT_ACCEPTED, || format!("veto with {status:#x}"));
+        advice(world, "PORTNIC-06", status == lbfoext::ndis::raw::DATA_NOT_ACCEPTED, || {
+            format!("veto with {status:#x}")
+        });
     }
 }
 

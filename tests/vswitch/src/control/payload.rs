@@ -4,7 +4,8 @@
 
 use crate::ports::{Mac, Nic, NicId, NicState, Port, PortState};
 use lbfoext::ndis::raw::{
-    CountedString, ElementArray, NicParameters, ObjectHeader, PortParameters, SwitchParameters, nic_state, object_type,
+    CountedString, ElementArray, NicParameters, ObjectHeader, PortParameters, SwitchParameters, nic_state,
+    object_type,
 };
 use std::mem::offset_of;
 
@@ -146,7 +147,12 @@ mod tests {
     #[test]
     fn elements_of_an_array_are_found_by_its_own_numbers() {
         let nics: Vec<Vec<u8>> = (0..3)
-            .map(|i| nic(&Nic::new(NicId::new(1, i), NicKind::External, [2, 0, 0, 0, 0, 1]), 1 + u8::try_from(i).unwrap()))
+            .map(|i| {
+                nic(
+                    &Nic::new(NicId::new(1, i), NicKind::External, [2, 0, 0, 0, 0, 1]),
+                    1 + u8::try_from(i).unwrap(),
+                )
+            })
             .collect();
         let bytes = array(&nics, 24);
         let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;

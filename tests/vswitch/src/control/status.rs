@@ -175,7 +175,8 @@ impl State {
         }
         // SAFETY: the extension passes an indication of its own.
         let own = unsafe { *status };
-        let header = own.header.object_type == object_type::STATUS_INDICATION && own.header.size as usize >= OUTER;
+        let header =
+            own.header.object_type == object_type::STATUS_INDICATION && own.header.size as usize >= OUTER;
         rule(world, "STATUS-04", header && own.source_handle == filter, || {
             format!("own status {:#x} without a valid header and source", own.status_code)
         });

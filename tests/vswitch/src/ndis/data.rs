@@ -88,7 +88,13 @@ impl State {
     }
 
     /// Walks a chain and gives the packets that are the caller's.
-    fn walk(&mut self, world: &World, module: usize, first: *mut NetBufferList, expect: &Expect) -> Vec<usize> {
+    fn walk(
+        &mut self,
+        world: &World,
+        module: usize,
+        first: *mut NetBufferList,
+        expect: &Expect,
+    ) -> Vec<usize> {
         let decoy = self.decoy();
         let mut seen = BTreeSet::new();
         let mut lists = Vec::new();
@@ -136,7 +142,9 @@ impl State {
     ) -> Option<(usize, Vec<usize>)> {
         let module = self.caller(world, filter, "NdisFSendNetBufferLists")?;
         self.tick();
-        rule(world, "DATA-10", port_number == 0, || format!("NdisFSendNetBufferLists to port number {port_number}"));
+        rule(world, "DATA-10", port_number == 0, || {
+            format!("NdisFSendNetBufferLists to port number {port_number}")
+        });
         let expect = Expect {
             function: "NdisFSendNetBufferLists",
             owner_rule: "DATA-01",
@@ -171,7 +179,8 @@ impl State {
         rule(world, "FLAGS-04", !single || same, || "SINGLE_SOURCE on lists of several sources".to_owned());
         for list in lists {
             if self.packets.at(list).is_some_and(|p| p.own.is_some()) {
-                world.violate("DATA-04", "NdisFSendNetBufferListsComplete with a list of the extension's own");
+                world
+                    .violate("DATA-04", "NdisFSendNetBufferListsComplete with a list of the extension's own");
                 continue;
             }
             world.exercised("DATA-04");
@@ -190,7 +199,9 @@ impl State {
     ) -> Option<(usize, Vec<usize>)> {
         let module = self.caller(world, filter, "NdisFIndicateReceiveNetBufferLists")?;
         self.tick();
-        rule(world, "DATA-10", port_number == 0, || format!("receive indication at port number {port_number}"));
+        rule(world, "DATA-10", port_number == 0, || {
+            format!("receive indication at port number {port_number}")
+        });
         let expect = Expect {
             function: "NdisFIndicateReceiveNetBufferLists",
             owner_rule: "DATA-02",
@@ -205,7 +216,8 @@ impl State {
             | receive_flags::RESOURCES;
         checks::call_flags(world, "NdisFIndicateReceiveNetBufferLists", flags, known);
         checks::indicate_flags(world, self, &lists, flags);
-        let lists: Vec<usize> = lists.into_iter().filter(|l| checks::indicated(world, self, module, *l)).collect();
+        let lists: Vec<usize> =
+            lists.into_iter().filter(|l| checks::indicated(world, self, module, *l)).collect();
         for list in &lists {
             self.deliver(world, *list);
         }
@@ -237,7 +249,8 @@ impl State {
         advice(world, "FLAGS-06", single || !same || lists.is_empty(), || {
             "SINGLE_SOURCE missing on lists of one source".to_owned()
         });
-        let lists: Vec<usize> = lists.into_iter().filter(|l| checks::returned(world, self, module, *l)).collect();
+        let lists: Vec<usize> =
+            lists.into_iter().filter(|l| checks::returned(world, self, module, *l)).collect();
         self.cover(&lists, Place::Settled);
         (!lists.is_empty()).then_some((module, lists))
     }

@@ -99,8 +99,9 @@ pub fn unload() {
         return;
     }
     // SAFETY: the driver object lives, and the member holds a function or null.
-    let unload: Option<unsafe extern "win64" fn(*mut c_void)> =
-        unsafe { object.add(DRIVER_UNLOAD_OFFSET).cast::<Option<unsafe extern "win64" fn(*mut c_void)>>().read() };
+    let unload: Option<unsafe extern "win64" fn(*mut c_void)> = unsafe {
+        object.add(DRIVER_UNLOAD_OFFSET).cast::<Option<unsafe extern "win64" fn(*mut c_void)>>().read()
+    };
     if let Some(unload) = unload {
         // SAFETY: the driver set it.
         call("DriverUnload", 0, || unsafe { unload(object.cast()) });
@@ -205,7 +206,10 @@ fn check_characteristics(world: &World, c: &FilterDriverCharacteristics) {
     rule(world, "STATE-02", service == SERVICE, || format!("ServiceName {service:?}"));
     let pairs = [
         ("oid request and its completion", c.oid_request.is_some() == c.oid_request_complete.is_some()),
-        ("receive or return without status", c.receive.is_none() && c.return_lists.is_none() || c.status.is_some()),
+        (
+            "receive or return without status",
+            c.receive.is_none() && c.return_lists.is_none() || c.status.is_some(),
+        ),
         ("send and its completion", c.send.is_none() || c.send_complete.is_some()),
         ("receive and return", c.receive.is_some() == c.return_lists.is_some()),
         ("life", c.attach.is_some() && c.detach.is_some() && c.restart.is_some() && c.pause.is_some()),

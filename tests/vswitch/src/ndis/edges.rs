@@ -272,7 +272,9 @@ impl State {
     /// Separates lists that nothing will receive.
     fn split_ended(&mut self, world: &World, lists: Lists) -> (Lists, Lists) {
         let (up, ended): (Lists, Lists) = lists.into_iter().partition(|list| {
-            self.packets.at(*list).is_some_and(|p| p.context.as_ref().is_some_and(|c| !c.committed.is_empty()))
+            self.packets
+                .at(*list)
+                .is_some_and(|p| p.context.as_ref().is_some_and(|c| !c.committed.is_empty()))
         });
         for list in &ended {
             let Some(packet) = self.packets.at(*list) else { continue };
@@ -403,7 +405,8 @@ impl State {
     }
 
     pub fn same_source(&mut self, lists: &[usize]) -> bool {
-        let sources: Vec<_> = lists.iter().filter_map(|l| self.packets.at(*l).map(|p| p.source.port)).collect();
+        let sources: Vec<_> =
+            lists.iter().filter_map(|l| self.packets.at(*l).map(|p| p.source.port)).collect();
         sources.windows(2).all(|pair| pair[0] == pair[1])
     }
 
@@ -452,9 +455,11 @@ impl State {
     /// Nothing is on its way in this module.
     pub fn is_quiet(&self, module: usize) -> bool {
         self.modules[module].queues.is_empty()
-            && !self.packets.all().iter().any(|p| {
-                p.switch == module && p.place != Place::Idle && !p.place.is_the_extensions()
-            })
+            && !self
+                .packets
+                .all()
+                .iter()
+                .any(|p| p.switch == module && p.place != Place::Idle && !p.place.is_the_extensions())
     }
 
     pub fn life(&self, module: usize) -> Life {

@@ -4,7 +4,9 @@
 //! every function here takes the state, decides, lets go, and only then calls. Reading order: `driver` and `module`
 //! (their lives), `data` (what the driver calls for packets), `edges` (who is above and below), `handlers`.
 
+pub mod contexts;
 pub mod data;
+pub mod destinations;
 pub mod driver;
 pub mod edges;
 pub mod handlers;
@@ -12,6 +14,8 @@ pub mod leaks;
 pub mod module;
 pub mod packet;
 pub mod pools;
+pub mod references;
+pub mod reports;
 
 use crate::adapter::Outside;
 use crate::control::Control;
@@ -58,6 +62,8 @@ pub struct Style {
     /// Completion of requests: percentage that pend, and of these that complete inside the call.
     pub pending: u64,
     pub inside: u64,
+    /// Percentage of Add, Update, Grow, Allocate and Copy calls that the switch refuses for want of memory.
+    pub refuse: u64,
     /// A station that gets a copy of everything, chosen below the driver.
     pub mirror: Option<crate::ports::NicId>,
 }
@@ -75,6 +81,7 @@ impl Default for Style {
             send_while_paused: false,
             pending: 40,
             inside: 30,
+            refuse: 0,
             mirror: None,
         }
     }

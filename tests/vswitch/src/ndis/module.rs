@@ -14,9 +14,9 @@ use crate::memory::Kind;
 use crate::ports::{Nic, Topology};
 use crate::world::{self, World};
 use lbfoext::ndis::raw::{
-    FAILURE, FilterAttachParameters, FilterAttributes, FilterPauseParameters, FilterRestartParameters, Handle,
-    INVALID_PARAMETER, MEDIUM_802_3, NOT_SUPPORTED, NetPnpEvent, NetPnpEventNotification, ObjectHeader, PENDING,
-    RESOURCES, SUCCESS, SwitchContext, SwitchOptionalHandlers, object_type,
+    FAILURE, FilterAttachParameters, FilterAttributes, FilterPauseParameters, FilterRestartParameters,
+    Handle, INVALID_PARAMETER, MEDIUM_802_3, NOT_SUPPORTED, NetPnpEvent, NetPnpEventNotification,
+    ObjectHeader, PENDING, RESOURCES, SUCCESS, SwitchContext, SwitchOptionalHandlers, object_type,
 };
 use std::ffi::c_void;
 use std::ptr;
@@ -81,7 +81,10 @@ pub fn attach(module: usize) -> i32 {
     });
     let Some(attach) = attach else { return FAILURE };
     let names = [
-        Text::new(&world, "{5C9D3F62-0D4B-4A0C-9A0E-31B0A2D4E6F8}-{6E3C2C0F-5A0B-4C55-9E0E-7B1B8B1F5D21}-0000"),
+        Text::new(
+            &world,
+            "{5C9D3F62-0D4B-4A0C-9A0E-31B0A2D4E6F8}-{6E3C2C0F-5A0B-4C55-9E0E-7B1B8B1F5D21}-0000",
+        ),
         Text::new(&world, "\\Device\\{5C9D3F62-0D4B-4A0C-9A0E-31B0A2D4E6F8}"),
         Text::new(&world, "Simulated Virtual Switch"),
     ];
@@ -111,9 +114,8 @@ pub fn attach(module: usize) -> i32 {
 
 /// A module that is attached is detached again, as if it had not been able to attach.
 fn give_up(module: usize, status: i32) -> i32 {
-    let (detach, context) = with(|_, state| {
-        (state.driver.characteristics.and_then(|c| c.detach), state.modules[module].context)
-    });
+    let (detach, context) =
+        with(|_, state| (state.driver.characteristics.and_then(|c| c.detach), state.modules[module].context));
     if let (SUCCESS, Some(detach)) = (status, detach) {
         // SAFETY: as in `attach`.
         call("FilterDetach", module, || unsafe { detach(context as Handle) });
@@ -128,8 +130,12 @@ fn attached(world: &World, state: &mut State, module: usize, status: i32, inside
     if ok {
         m.life = Life::Paused;
     }
-    rule(world, "STATE-06", !ok || set == 1 || !is_switch, || format!("NdisFSetAttributes was called {set} times in one attach"));
-    rule(world, "STATE-04", !ok || is_switch, || "attached to a stack that is no extensible switch".to_owned());
+    rule(world, "STATE-06", !ok || set == 1 || !is_switch, || {
+        format!("NdisFSetAttributes was called {set} times in one attach")
+    });
+    rule(world, "STATE-04", !ok || is_switch, || {
+        "attached to a stack that is no extensible switch".to_owned()
+    });
     let excused = world.injected_fault().is_some() || !is_switch;
     if inside {
         rule(world, "STATE-01", ok || excused, || {
@@ -246,8 +252,12 @@ fn check_paused(world: &World, state: &mut State, module: usize) {
     let held = |place| all.iter().filter(queued).filter(|p| p.place == place).count();
     let (ingress, egress) = (held(Place::Ingress), held(Place::Egress));
     rule(world, "DATA-75", own_out == 0, || format!("the pause completed with {own_out} own packets out"));
-    rule(world, "STATE-11", ingress == 0 || walking, || format!("the pause completed with {ingress} sends held"));
-    rule(world, "STATE-13", egress == 0 || walking, || format!("the pause completed with {egress} receives held"));
+    rule(world, "STATE-11", ingress == 0 || walking, || {
+        format!("the pause completed with {ingress} sends held")
+    });
+    rule(world, "STATE-13", egress == 0 || walking, || {
+        format!("the pause completed with {egress} receives held")
+    });
 }
 
 /// Detaches a paused module.
@@ -328,7 +338,9 @@ pub fn cancel_send(module: usize, id: usize) {
     });
     if let Some(handler) = handler {
         // SAFETY: as in `attach`.
-        call("FilterCancelSendNetBufferLists", module, || unsafe { handler(context as Handle, id as *mut c_void) });
+        call("FilterCancelSendNetBufferLists", module, || unsafe {
+            handler(context as Handle, id as *mut c_void)
+        });
     }
     with(|world, state| {
         let idle = state.modules[module].sends_running == 0;
@@ -336,7 +348,9 @@ pub fn cancel_send(module: usize, id: usize) {
             p.switch == module && p.own.is_none() && p.place == Place::Ingress && p.cancel_id == id
         };
         let held = state.packets.all().into_iter().filter(is_held).count();
-        rule(world, "DATA-14", held == 0 || !idle, || format!("{held} packets of a cancelled id are still held"));
+        rule(world, "DATA-14", held == 0 || !idle, || {
+            format!("{held} packets of a cancelled id are still held")
+        });
     });
     bend::cancelled();
 }
@@ -415,11 +429,8 @@ exports! {
 /// Gives the table of revision 1, and traps behind it where the caller's structure has room for them.
 fn give_table(table: *mut SwitchOptionalHandlers, size: u16) {
     let mut given = handlers::table();
-    given.header = ObjectHeader::new(
-        object_type::SWITCH_OPTIONAL_HANDLERS,
-        1,
-        SwitchOptionalHandlers::SIZE_REVISION_1,
-    );
+    given.header =
+        ObjectHeader::new(object_type::SWITCH_OPTIONAL_HANDLERS, 1, SwitchOptionalHandlers::SIZE_REVISION_1);
     given.set_net_buffer_list_switch_context = handlers::beyond_the_revision as *mut c_void;
     given.get_net_buffer_list_switch_context = handlers::beyond_the_revision as *mut c_void;
     let bytes = usize::from(size).min(size_of::<SwitchOptionalHandlers>());

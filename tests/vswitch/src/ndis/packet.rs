@@ -470,12 +470,7 @@ pub struct Packets {
 }
 
 impl Packets {
-    pub fn add(
-        &mut self,
-        switch: usize,
-        nbl: *mut NetBufferList,
-        place: Place,
-    ) -> &mut Packet {
+    pub fn add(&mut self, switch: usize, nbl: *mut NetBufferList, place: Place) -> &mut Packet {
         self.next_name += 1;
         let packet = Packet::new(self.next_name, switch, nbl, place);
         self.by_address.entry(nbl as usize).insert_entry(packet).into_mut()

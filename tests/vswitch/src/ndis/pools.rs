@@ -66,7 +66,8 @@ impl State {
         let module = self.module_of(handle);
         let known = module.is_some() || handle as usize == self.driver.handle && self.driver.registered;
         rule(world, "MEM-05", known, || "pool for a handle that NDIS did not give".to_owned());
-        let header = p.header.object_type == object_type::DEFAULT && p.header.revision >= 1 && p.header.size >= 16;
+        let header =
+            p.header.object_type == object_type::DEFAULT && p.header.revision >= 1 && p.header.size >= 16;
         if !header {
             world.violate("MEM-05", "NET_BUFFER_LIST_POOL_PARAMETERS without a valid header");
             return ptr::null_mut();
@@ -87,7 +88,9 @@ impl State {
         let Some(known) = self.pools.remove(&pool) else {
             return world.violate("MEM-02", "NdisFreeNetBufferListPool of something that is no pool");
         };
-        rule(world, "MEM-05", known.live == 0, || format!("pool freed with {} lists of it alive", known.live));
+        rule(world, "MEM-05", known.live == 0, || {
+            format!("pool freed with {} lists of it alive", known.live)
+        });
         memory::free(Kind::NblPool, pool as *mut u8, known.tag);
     }
 
@@ -105,14 +108,19 @@ impl State {
             return ptr::null_mut();
         };
         if !pool.with_net_buffer {
-            world.violate("MEM-06", "NdisAllocateNetBufferAndNetBufferList from a pool without fAllocateNetBuffer");
+            world.violate(
+                "MEM-06",
+                "NdisAllocateNetBufferAndNetBufferList from a pool without fAllocateNetBuffer",
+            );
             return ptr::null_mut();
         }
         pool.live += 1;
         let module = pool.module.unwrap_or(0);
         let tag = pool.tag;
-        let context = if context_size + back_fill > 0 { 16 + usize::from(context_size + back_fill) } else { 0 };
-        let block = memory::alloc(Kind::Nbl, NBL_SIZE + NB_SIZE + context, tag, "NET_BUFFER_LIST of the driver");
+        let context =
+            if context_size + back_fill > 0 { 16 + usize::from(context_size + back_fill) } else { 0 };
+        let block =
+            memory::alloc(Kind::Nbl, NBL_SIZE + NB_SIZE + context, tag, "NET_BUFFER_LIST of the driver");
         let nbl = block.cast::<NetBufferList>();
         // SAFETY: the block holds a list, a NET_BUFFER and the context, and is aligned to 16.
         unsafe {
@@ -147,7 +155,9 @@ impl State {
         if !free {
             return world.violate("DATA-03", format!("own list freed while {:?}", packet.place));
         }
-        rule(world, "DATA-20", packet.context.is_none(), || "list freed with its forwarding context".to_owned());
+        rule(world, "DATA-20", packet.context.is_none(), || {
+            "list freed with its forwarding context".to_owned()
+        });
         self.release_child(world, list);
         self.packets.remove(list);
         self.note_gone(list);

@@ -1,0 +1,72 @@
+//! References of NICs and ports, which keep them from going away.
+
+use super::{State, calls};
+use crate::check::{advice, packets as checks, rule};
+use crate::memory::Kind;
+use crate::ports::{NicId, NicState};
+use crate::world::World;
+use lbfoext::ndis::raw::{Handle, INVALID_PARAMETER, INVALID_STATE, RESOURCES, SUCCESS};
+
+impl State {
+    pub fn reference_nic(&mut self, world: &World, context: Handle, id: NicId, fails: bool) -> i32 {
+        let Some(module) = self.owner(world, context, "ReferenceSwitchNic") else { return INVALID_PARAMETER };
+        advice(world, "DATA-52", !checks::in_walk(), || "ReferenceSwitchNic on the data path".to_owned());
+        if fails {
+            return RESOURCES;
+        }
+        let m = &mut self.modules[module];
+        // Against a DISCONNECT on another thread the call may race; what began after it may not.
+        let began = calls().first().map_or(u64::MAX, |call| call.began);
+        let connected =
+            m.topology.nic(id).is_some_and(|n| n.state == NicState::Connected && !n.disconnect_passed);
+        let raced = m.topology.disconnects.get(&id).is_some_and(|order| *order >= began);
+        rule(world, "PORTNIC-11", connected || raced || world.injected_fault().is_some(), || {
+            format!("ReferenceSwitchNic of {id}, which is not connected")
+        });
+        if !m.topology.reference_nic(id) {
+            return INVALID_STATE;
+        }
+        world.track(Kind::NicReference, key(module, id), 0, "reference of a NIC");
+        SUCCESS
+    }
+
+    pub fn dereference_nic(&mut self, world: &World, context: Handle, id: NicId) -> i32 {
+        let Some(module) = self.owner(world, context, "DereferenceSwitchNic") else {
+            return INVALID_PARAMETER;
+        };
+        let held = self.modules[module].topology.dereference_nic(id);
+        rule(world, "PORTNIC-14", held, || format!("DereferenceSwitchNic of {id} without a reference"));
+        world.untrack(Kind::NicReference, key(module, id));
+        crate::cpu::wake(crate::slots::ANY);
+        if held { SUCCESS } else { INVALID_PARAMETER }
+    }
+
+    pub fn reference_port(&mut self, world: &World, context: Handle, port: u32, fails: bool) -> i32 {
+        let Some(module) = self.owner(world, context, "ReferenceSwitchPort") else {
+            return INVALID_PARAMETER;
+        };
+        if fails {
+            return RESOURCES;
+        }
+        if !self.modules[module].topology.reference_port(port) {
+            return INVALID_STATE;
+        }
+        world.track(Kind::PortReference, key(module, NicId::new(port, 0)), 0, "reference of a port");
+        SUCCESS
+    }
+
+    pub fn dereference_port(&mut self, world: &World, context: Handle, port: u32) -> i32 {
+        let Some(module) = self.owner(world, context, "DereferenceSwitchPort") else {
+            return INVALID_PARAMETER;
+        };
+        let held = self.modules[module].topology.dereference_port(port);
+        rule(world, "PORTNIC-14", held, || format!("DereferenceSwitchPort of {port} without a reference"));
+        world.untrack(Kind::PortReference, key(module, NicId::new(port, 0)));
+        if held { SUCCESS } else { INVALID_PARAMETER }
+    }
+}
+
+/// Key of a reference in the ledger.
+fn key(module: usize, id: NicId) -> usize {
+    module << 56 | (id.port as usize) << 16 | usize::from(id.index)
+}

@@ -1,0 +1,287 @@
+//! How a scenario begins and ends: what exists before the extension comes, what appears while it looks, what must be
+//! gone when it has left.
+
+use super::{Activation, EXTERNAL_PORT, Enumeration, LONG, Net};
+use crate::adapter::{Adapter, GIGABIT};
+use crate::clock;
+use crate::control::lifecycle;
+use crate::cpu;
+use crate::ndis::driver;
+use crate::ndis::packet::Place;
+use crate::ndis::{Life, State, edges, leaks, module as life, with};
+use crate::outcome::Outcome;
+use crate::ports::{Mac, NicId, NicKind};
+use crate::world::World;
+use lbfoext::ndis::raw::SUCCESS;
+use std::collections::BTreeMap;
+
+impl Net {
+    pub(super) fn bring_up(&self) {
+        let plan = self.plan();
+        with(|_, state| state.style = plan.style.clone());
+        let active = plan.activation == Activation::BeforeAttach;
+        let mut modules: Vec<usize> = (0..plan.switches).map(|_| life::add_module(true, active)).collect();
+        for module in &modules {
+            self.on(*module).lay_out();
+        }
+        if plan.ordinary_stack {
+            modules.push(life::add_module(false, false));
+        }
+        if plan.attach_inside {
+            with(|_, state| state.driver.attach_inside = modules.clone());
+        }
+        if driver::load(plan.entry) != SUCCESS {
+            return;
+        }
+        for module in modules {
+            let attached = if plan.attach_inside {
+                with(|_, s| s.life(module)) == Life::Paused
+            } else {
+                life::attach(module) == SUCCESS
+            };
+            if attached {
+                self.on(module).first_restart();
+            }
+        }
+    }
+
+    /// The adapters, and the ports and NICs that exist before the extension comes.
+    fn lay_out(&self) {
+        let module = self.1;
+        let plan = self.plan();
+        let (latency, jitter) = plan.latency;
+        with(|_, state| {
+            let outside = &mut state.modules[module].outside;
+            outside.external_port = EXTERNAL_PORT;
+            outside.physical.aggregation = plan.aggregation;
+            for (index, gigabits) in &plan.members {
+                outside.adapters.insert(*index, Adapter::new(*index, gigabits * GIGABIT, latency, jitter));
+            }
+        });
+        if plan.enumeration == Enumeration::Requests {
+            return;
+        }
+        let mut known = Vec::new();
+        for (id, kind) in self.nics() {
+            // The external port is there as a whole or not at all, as the switch keeps its order.
+            let late = plan.enumeration == Enumeration::Mixed && kind != NicKind::External;
+            if late && with(|world, _| world.chance(1, 2)) {
+                self.appear_later(id, kind);
+            } else {
+                known.push((id, kind));
+            }
+        }
+        for (id, kind) in known {
+            bring(module, id, kind, self.mac(id));
+        }
+    }
+
+    /// A NIC comes into being while the extension reads the array: in the array, by requests, or both.
+    fn appear_later(&self, id: NicId, kind: NicKind) {
+        let module = self.1;
+        let mac = self.mac(id);
+        let grows = with(|world, _| world.chance(1, 2));
+        with(|_, state| {
+            if grows {
+                state.modules[module].growth.push_back(Box::new(move |_, s| s.appear(module, id, kind, mac)));
+            } else {
+                state.modules[module].meanwhile.push_back(Box::new(move || bring(module, id, kind, mac)));
+            }
+        });
+    }
+
+    fn first_restart(&self) {
+        let module = self.1;
+        let plan = self.plan();
+        if with(|_, s| !s.modules[module].is_switch()) {
+            return;
+        }
+        let early = plan.enumeration == Enumeration::Requests && with(|world, _| world.chance(1, 2));
+        if early {
+            self.announce_all();
+        }
+        if plan.activation == Activation::WhilePaused {
+            life::activate(module);
+        }
+        if life::restart(module) != SUCCESS {
+            return;
+        }
+        if plan.activation == Activation::WhileRunning {
+            life::activate(module);
+        }
+        // What neither grew into an array nor came meanwhile is announced now; what grew is announced as well.
+        let late: Vec<Box<dyn FnOnce() + Send>> = with(|world, state| {
+            let m = &mut state.modules[module];
+            let growth = std::mem::take(&mut m.growth);
+            let meanwhile = std::mem::take(&mut m.meanwhile);
+            growth.into_iter().for_each(|grow| grow(world, state));
+            meanwhile.into_iter().collect()
+        });
+        late.into_iter().for_each(|step| step());
+        if plan.enumeration != Enumeration::Arrays && !early {
+            self.announce_all();
+        }
+        edges::drain(module);
+        // Buckets that were assigned while only some members were known go home once they have been silent.
+        clock::advance(100 * clock::MILLISECOND);
+        with(|_, state| state.flows = crate::check::flows::Flows::default());
+    }
+
+    /// Announces everything by requests; what the extension knows already must be merged.
+    fn announce_all(&self) {
+        for (id, kind) in self.nics() {
+            bring(self.1, id, kind, self.mac(id));
+        }
+    }
+
+    /// All NICs of the scenario in the order the switch creates them.
+    fn nics(&self) -> Vec<(NicId, NicKind)> {
+        let plan = self.plan();
+        let mut all = Vec::new();
+        if !plan.members.is_empty() {
+            all.push((NicId::new(EXTERNAL_PORT, 0), NicKind::External));
+            all.extend(plan.members.iter().map(|(index, _)| (self.member(*index), NicKind::External)));
+        }
+        all.extend((0..plan.internal).map(|n| (self.internal(n), NicKind::Internal)));
+        all.extend(
+            (0..plan.vms)
+                .map(|n| (self.vm(n), if n % 5 == 4 { NicKind::Emulated } else { NicKind::Synthetic })),
+        );
+        all
+    }
+
+    /// Pauses, detaches and unloads, and says what happened.
+    pub fn finish(self) -> Outcome {
+        let modules = self.plan().switches;
+        let net = self.clone();
+        let _ = self.world().enter(move || {
+            for module in 0..modules {
+                net.on(module).settle();
+                let drawn = with(|world, _| world.chance(1, 2));
+                if net.plan().tear_down.unwrap_or(drawn) && with(|_, s| s.life(module)) == Life::Running {
+                    net.on(module).tear_down();
+                }
+                stop(module);
+            }
+            driver::unload();
+            cpu::settle();
+            with(|world, state| state.quiesce(world));
+            leaks::after_unload(&crate::world::current());
+        });
+        Outcome::collect(self.world())
+    }
+
+    /// The whole switch is taken apart by requests.
+    fn tear_down(&self) {
+        let module = self.1;
+        for n in 0..self.plan().vms {
+            remove(module, self.vm(n));
+        }
+        for n in 0..self.plan().internal {
+            remove(module, self.internal(n));
+        }
+        let members: Vec<NicId> =
+            with(|_, s| s.modules[module].topology.nics().filter(|n| n.is_member()).map(|n| n.id).collect());
+        for id in &members {
+            lifecycle::disconnect(module, *id);
+        }
+        for id in &members {
+            lifecycle::delete_nic(module, *id);
+        }
+        remove(module, NicId::new(EXTERNAL_PORT, 0));
+    }
+}
+
+/// Creates and connects a NIC with its port, if it is the first on it.
+pub(super) fn bring(module: usize, id: NicId, kind: NicKind, mac: Mac) {
+    let first = id.index == 0;
+    let made = if first {
+        lifecycle::create_port(module, id.port, kind)
+    } else {
+        with(|_, s| s.modules[module].topology.nic(NicId::new(id.port, 0)).is_some())
+    };
+    if made && lifecycle::create_nic(module, id, mac) {
+        lifecycle::connect(module, id);
+    }
+}
+
+/// Disconnects and deletes a NIC of index 0 and its port, if they exist.
+pub(super) fn remove(module: usize, id: NicId) {
+    if with(|_, s| s.modules[module].topology.nic(id).is_none()) {
+        return;
+    }
+    lifecycle::disconnect(module, id);
+    lifecycle::delete_nic(module, id);
+    lifecycle::delete_port(module, id.port);
+}
+
+pub(super) fn is_attached(module: usize) -> bool {
+    with(|_, s| !matches!(s.life(module), Life::Detached | Life::Attaching))
+}
+
+/// Pauses and detaches whatever is attached.
+pub(super) fn stop(module: usize) {
+    if with(|_, s| s.life(module)) == Life::Running {
+        life::pause(module);
+    }
+    if with(|_, s| s.life(module)) == Life::Paused {
+        life::detach(module);
+    }
+}
+
+/// Frames whose time has come reach the physical switches.
+pub(super) fn arrive(module: usize) {
+    with(|world, state| {
+        let State { modules, frames, .. } = state;
+        let complaints = modules[module].outside.settle(frames, world.now());
+        complaints.into_iter().for_each(|(rule, text)| world.violate(rule, text));
+    });
+}
+
+impl State {
+    /// A NIC is there all of a sudden, connected.
+    fn appear(&mut self, module: usize, id: NicId, kind: NicKind, mac: Mac) {
+        let topology = &mut self.modules[module].topology;
+        topology.add_port(id.port, kind);
+        topology.add_nic(id, mac);
+        if let Some(nic) = topology.nic_mut(id) {
+            nic.state = crate::ports::NicState::Connected;
+        }
+    }
+
+    /// What is left when everything has ended.
+    fn quiesce(&mut self, world: &World) {
+        let left: BTreeMap<&'static str, Vec<u64>> =
+            self.packets.all().iter().fold(BTreeMap::new(), |mut left, packet| {
+                let rule = match packet.place {
+                    Place::Ingress => "DATA-01",
+                    Place::Egress => "DATA-02",
+                    Place::Completing | Place::Returning => "DATA-05",
+                    Place::Idle | Place::Below | Place::Delivered | Place::Settled => "MEM-05",
+                };
+                left.entry(rule).or_insert_with(Vec::new).push(packet.name);
+                left
+            });
+        for rule in ["DATA-01", "DATA-02", "DATA-05"] {
+            world.exercised(rule);
+        }
+        for (rule, packets) in left {
+            world.violate(rule, format!("packets {packets:?} never left"));
+        }
+        let written = self.quarantine.drain();
+        crate::check::rule(world, "DATA-03", written == 0, || {
+            format!("{written} completed packets were written to")
+        });
+        let until = LONG;
+        for m in &mut self.modules {
+            let complaints = m.outside.settle(&mut self.frames, world.now() + until);
+            complaints.into_iter().for_each(|(rule, text)| world.violate(rule, text));
+        }
+        if world.violations().is_empty() {
+            let silent = self.unaccounted();
+            crate::check::rule(world, "ACCOUNT", silent.is_empty(), || {
+                format!("{} frames ended in silence: {}", silent.len(), silent[0])
+            });
+        }
+    }
+}

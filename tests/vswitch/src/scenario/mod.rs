@@ -1,0 +1,259 @@
+//! The face that tests use: describe a switch, start it, send, break, mend, and read the outcome.
+//!
+//! ```
+//! # use vswitch::scenario::Scenario;
+//! let net = Scenario::new(1).members(&[10, 10]).vms(2).start();
+//! net.send(net.vm(0), &[net.flow(net.vm(0), 1).frame(1, 100)]);
+//! net.fail(1);
+//! net.finish().assert_clean();
+//! ```
+
+mod life;
+mod net;
+
+pub use net::{Net, unknown_request};
+
+use crate::clock;
+use crate::ndis::Style;
+use crate::ndis::driver::{self, Entry};
+use crate::ndis::with;
+use crate::physical_switch::Aggregation;
+use crate::registry::{SERVICES, Value};
+use crate::world::{Config, Mode, World};
+use std::sync::Arc;
+
+/// How the loss and return of a member's link reach the extension.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Indication {
+    /// A status names the member.
+    PerMember,
+    /// A status names only the team; whoever wants to know more asks.
+    TeamOnly,
+    /// Nobody is told; whoever asks is answered.
+    SilentUntilAsked,
+}
+
+/// How the extension gets to know ports and NICs that exist when it starts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Enumeration {
+    /// They are in the arrays.
+    Arrays,
+    /// The switch is empty at first; requests announce everything.
+    Requests,
+    /// Some are in the arrays, some appear while the arrays are read, some come by requests, some by both.
+    Mixed,
+}
+
+/// When the switch becomes active.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Activation {
+    BeforeAttach,
+    /// An event tells the module while it is still paused.
+    WhilePaused,
+    /// An event tells the module while it runs.
+    WhileRunning,
+    /// Not before the test says so.
+    Never,
+}
+
+pub const EXTERNAL_PORT: u32 = 1;
+const FIRST_INTERNAL_PORT: u32 = 2;
+const FIRST_VM_PORT: u32 = 10;
+/// What a station or a cable's far end is told to wait for things to be over.
+const LONG: u64 = 60 * clock::SECOND;
+
+/// A switch to be.
+#[derive(Clone)]
+pub struct Scenario {
+    config: Config,
+    /// Index and gigabits per second of each member.
+    members: Vec<(u16, u64)>,
+    vms: u16,
+    internal: u16,
+    switches: usize,
+    aggregation: Aggregation,
+    settings: Vec<(String, Value)>,
+    indication: Indication,
+    enumeration: Enumeration,
+    activation: Activation,
+    style: Style,
+    entry: Entry,
+    latency: (u64, u64),
+    attach_inside: bool,
+    ordinary_stack: bool,
+    tear_down: Option<bool>,
+}
+
+impl Scenario {
+    pub fn new(seed: u64) -> Self {
+        Self {
+            config: Config { seed, ..Config::default() },
+            members: vec![(1, 10), (2, 10)],
+            vms: 2,
+            internal: 0,
+            switches: 1,
+            aggregation: Aggregation::Static,
+            settings: Vec::new(),
+            indication: Indication::PerMember,
+            enumeration: Enumeration::Arrays,
+            activation: Activation::BeforeAttach,
+            style: Style::default(),
+            entry: lbfoext::entry::driver_entry,
+            latency: (50, 20),
+            attach_inside: seed.is_multiple_of(2),
+            ordinary_stack: false,
+            tear_down: None,
+        }
+        .setting("TeamingMode", Value::Dword(0))
+        .setting("LoadBalancingAlgorithm", Value::Dword(0))
+    }
+
+    /// Members with indexes from 1, by gigabits per second.
+    pub fn members(self, gigabits: &[u64]) -> Self {
+        let all: Vec<(u16, u64)> = (1..).zip(gigabits.iter().copied()).collect();
+        self.members_at(&all)
+    }
+
+    /// Members with these indexes and gigabits per second.
+    pub fn members_at(mut self, members: &[(u16, u64)]) -> Self {
+        self.members = members.to_vec();
+        self
+    }
+
+    pub fn vms(mut self, count: u16) -> Self {
+        self.vms = count;
+        self
+    }
+
+    /// Adapters of the management OS.
+    pub fn internal(mut self, count: u16) -> Self {
+        self.internal = count;
+        self
+    }
+
+    /// Switch instances; all have the same ports.
+    pub fn switches(mut self, count: usize) -> Self {
+        self.switches = count;
+        self
+    }
+
+    /// The physical switches aggregate, and the team is static; or neither.
+    pub fn aggregation(mut self, aggregation: Aggregation) -> Self {
+        self.aggregation = aggregation;
+        let mode = u32::from(aggregation == Aggregation::SwitchIndependent);
+        let policy = if aggregation == Aggregation::SwitchIndependent { 4 } else { 0 };
+        self.setting("TeamingMode", Value::Dword(mode))
+            .setting("LoadBalancingAlgorithm", Value::Dword(policy))
+    }
+
+    /// A value under the service's `Parameters` key.
+    pub fn setting(mut self, name: &str, value: Value) -> Self {
+        self.settings.retain(|(known, _)| known != name);
+        self.settings.push((name.to_owned(), value));
+        self
+    }
+
+    pub fn indication(mut self, indication: Indication) -> Self {
+        self.indication = indication;
+        self
+    }
+
+    pub fn enumeration(mut self, enumeration: Enumeration) -> Self {
+        self.enumeration = enumeration;
+        self
+    }
+
+    pub fn activation(mut self, activation: Activation) -> Self {
+        self.activation = activation;
+        self
+    }
+
+    /// Changes how unkindly the switch behaves.
+    pub fn style(mut self, change: impl FnOnce(&mut Style)) -> Self {
+        change(&mut self.style);
+        self
+    }
+
+    /// Latency of the members, and the most that it varies, in 100 ns units.
+    pub fn latency(mut self, fixed: u64, varying: u64) -> Self {
+        self.latency = (fixed, varying);
+        self
+    }
+
+    pub fn driver(mut self, entry: Entry) -> Self {
+        self.entry = entry;
+        self
+    }
+
+    /// FilterAttach comes from inside registration, or after DriverEntry.
+    pub fn attach_inside(mut self, inside: bool) -> Self {
+        self.attach_inside = inside;
+        self
+    }
+
+    /// One more stack that is no extensible switch.
+    pub fn ordinary_stack(mut self) -> Self {
+        self.ordinary_stack = true;
+        self
+    }
+
+    /// Whether ports and NICs are taken apart before the module detaches; otherwise the seed says.
+    pub fn tear_down(mut self, first: bool) -> Self {
+        self.tear_down = Some(first);
+        self
+    }
+
+    pub fn config(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(&mut self.config);
+        self
+    }
+
+    pub fn free_threads(self) -> Self {
+        self.config(|c| c.mode = Mode::Free)
+    }
+
+    /// Loads the driver, attaches it and lets it run.
+    pub fn start(self) -> Net {
+        let world = World::new(self.config.clone());
+        hooks(&world);
+        let path = format!("{SERVICES}\\{}", driver::SERVICE);
+        world.registry_create(&path);
+        for (name, value) in &self.settings {
+            world.registry_set(&format!("{path}\\Parameters"), name, value.clone());
+        }
+        let net = Net(Arc::new(Running { world: Arc::clone(&world), plan: self }), 0);
+        let starting = net.clone();
+        let _ = world.enter(move || starting.bring_up());
+        net
+    }
+}
+
+fn hooks(world: &Arc<World>) {
+    world.on_yield(|_| {
+        let world = crate::world::current();
+        let mut state = world.part::<crate::ndis::Switch>().lock();
+        if !state.flickering.is_empty() {
+            state.flicker();
+        }
+    });
+    world.on_mapping(|mdl, mapped| {
+        with(|_, state| {
+            if mapped && !state.mapping_trouble {
+                return;
+            }
+            for packet in state.packets.all_mut() {
+                if packet.built.as_ref().is_some_and(|built| built.mdls.contains(&mdl)) {
+                    packet.mapping_failed = !mapped;
+                    packet.fault |= !mapped;
+                    state.mapping_trouble = true;
+                    return;
+                }
+            }
+        });
+    });
+}
+
+struct Running {
+    world: Arc<World>,
+    plan: Scenario,
+}

@@ -1,0 +1,385 @@
+//! A running switch in the hands of a test: packets, links, guests, time, control.
+
+use super::life::{arrive, bring, is_attached, remove, stop};
+use super::{EXTERNAL_PORT, FIRST_INTERNAL_PORT, FIRST_VM_PORT, Indication, Running, Scenario};
+use crate::adapter::{Adapter, GIGABIT};
+use crate::clock;
+use crate::control::{self, Answer, Ask, lifecycle, status};
+use crate::cpu;
+use crate::guest::{self, Flow, Packet};
+use crate::ndis::driver;
+use crate::ndis::{Life, State, edges, module as life, with};
+use crate::physical_switch::Aggregation;
+use crate::ports::{Mac, NicId, NicKind};
+use crate::registry::{SERVICES, Value};
+use crate::world::World;
+use lbfoext::ndis::raw::{SUCCESS, request_type};
+use std::sync::Arc;
+
+/// A running switch. Clones are handles to the same one.
+#[derive(Clone)]
+pub struct Net(pub(super) Arc<Running>, pub(super) usize);
+
+impl Net {
+    pub(super) fn plan(&self) -> &Scenario {
+        &self.0.plan
+    }
+
+    pub fn world(&self) -> &Arc<World> {
+        &self.0.world
+    }
+
+    /// The same, speaking of another switch instance.
+    pub fn on(&self, switch: usize) -> Self {
+        Self(Arc::clone(&self.0), switch)
+    }
+
+    /// Runs the closure on a simulated thread; nothing if the machine has stopped.
+    fn inside<R: Send>(&self, body: impl FnOnce() -> R + Send) -> Option<R> {
+        self.world().enter(body).ok()
+    }
+
+    // Names.
+
+    /// Guest `n`, from 0.
+    pub fn vm(&self, n: u16) -> NicId {
+        NicId::new(FIRST_VM_PORT + u32::from(n), 0)
+    }
+
+    pub fn internal(&self, n: u16) -> NicId {
+        NicId::new(FIRST_INTERNAL_PORT + u32::from(n), 0)
+    }
+
+    /// The physical adapter with this index.
+    pub fn member(&self, index: u16) -> NicId {
+        NicId::new(EXTERNAL_PORT, index)
+    }
+
+    pub fn mac(&self, nic: NicId) -> Mac {
+        match nic.port {
+            EXTERNAL_PORT => [0x02, 0xEE, 0, 0, 0, u8::try_from(nic.index).unwrap_or(0)],
+            port if port >= FIRST_VM_PORT => guest::vm_mac(u16::try_from(port - FIRST_VM_PORT).unwrap_or(0)),
+            port => guest::internal_mac(u16::try_from(port - FIRST_INTERNAL_PORT).unwrap_or(0)),
+        }
+    }
+
+    /// Conversation `n` from a NIC to a host beyond the physical switches.
+    pub fn flow(&self, from: NicId, n: u16) -> Flow {
+        Flow::new(self.mac(from), guest::host_mac(n), n)
+    }
+
+    /// Conversation `n` between two NICs.
+    pub fn flow_between(&self, from: NicId, to: NicId, n: u16) -> Flow {
+        Flow::new(self.mac(from), self.mac(to), n)
+    }
+
+    /// Conversation `n` from a host beyond the physical switches to a NIC.
+    pub fn flow_from_outside(&self, to: NicId, n: u16) -> Flow {
+        Flow::new(guest::host_mac(n), self.mac(to), n)
+    }
+
+    // Packets.
+
+    /// Sends frames as one chain, each in its own list.
+    pub fn send(&self, from: NicId, frames: &[Vec<u8>]) {
+        self.send_packets(frames.iter().map(|f| (from, Packet::of(f.clone()))).collect());
+    }
+
+    /// Sends a chain of lists, which may come from several sources.
+    pub fn send_packets(&self, chain: Vec<(NicId, Packet)>) {
+        let module = self.1;
+        self.inside(move || guest::send(module, chain));
+    }
+
+    /// Frames come in through a member.
+    pub fn receive_from_outside(&self, member: u16, frames: &[Vec<u8>]) {
+        let module = self.1;
+        let source = self.member(member);
+        let chain: Vec<_> = frames.iter().map(|f| (source, Packet::of(f.clone()))).collect();
+        self.inside(move || {
+            with(|_, state| {
+                for (_, packet) in &chain {
+                    let sender = packet.frames[0].get(6..12).and_then(|m| m.try_into().ok());
+                    sender.into_iter().for_each(|mac| state.modules[module].outside.physical.host(mac));
+                }
+            });
+            guest::send(module, chain);
+        });
+    }
+
+    /// A frame for the team's side reaches the physical switches, which know or flood.
+    pub fn from_the_network(&self, frame: &[u8]) {
+        let module = self.1;
+        let known = self.inside(|| {
+            with(|_, state| {
+                let outside = &state.modules[module].outside;
+                let up: Vec<u16> = outside.adapters.values().filter(|a| a.link_up).map(|a| a.index).collect();
+                let to: Option<Mac> = frame.get(..6).and_then(|m| m.try_into().ok());
+                let port = to.and_then(|mac| outside.physical.port_of(mac)).filter(|p| up.contains(p));
+                match (outside.physical.aggregation, port) {
+                    (_, Some(port)) => vec![port],
+                    (Aggregation::Static, None) => up.into_iter().take(1).collect(),
+                    (Aggregation::SwitchIndependent, None) => up,
+                }
+            })
+        });
+        for member in known.unwrap_or_default() {
+            self.receive_from_outside(member, &[frame.to_vec()]);
+        }
+    }
+
+    pub fn cancel_send(&self, id: usize) {
+        let module = self.1;
+        self.inside(move || life::cancel_send(module, id));
+    }
+
+    // Links and adapters.
+
+    /// The cable is pulled and, as the scenario says, somebody tells.
+    pub fn fail(&self, member: u16) {
+        self.pull(member);
+        self.indicate(member, false);
+    }
+
+    pub fn restore(&self, member: u16) {
+        self.plug(member);
+        self.indicate(member, true);
+    }
+
+    /// The cable is pulled; nobody has told yet.
+    pub fn pull(&self, member: u16) {
+        self.set_link(member, false);
+    }
+
+    pub fn plug(&self, member: u16) {
+        self.set_link(member, true);
+    }
+
+    fn set_link(&self, member: u16, up: bool) {
+        let module = self.1;
+        self.inside(move || {
+            with(|world, state| {
+                let State { modules, frames, .. } = state;
+                let complaints = modules[module].outside.set_link(frames, member, up, world.now());
+                modules[module].topology.changed();
+                complaints.into_iter().for_each(|(rule, text)| world.violate(rule, text));
+            });
+        });
+    }
+
+    /// The link's state is indicated as the scenario says.
+    pub fn indicate(&self, member: u16, up: bool) {
+        let module = self.1;
+        let id = self.member(member);
+        let indication = self.plan().indication;
+        self.inside(move || {
+            let speed =
+                with(|_, s| s.modules[module].outside.adapters.get(&member).map_or(0, |a| a.bits_per_second));
+            let media = with(|world, _| world.chance(1, 3));
+            let make = |from, up| {
+                if media { status::Status::media(from, up) } else { status::Status::link(from, up, speed) }
+            };
+            match indication {
+                Indication::PerMember => status::indicate_link(module, id, up, &make(id, up)),
+                Indication::TeamOnly => {
+                    let any = with(|_, s| s.modules[module].outside.adapters.values().any(|a| a.link_up));
+                    status::indicate(module, &make(NicId::new(EXTERNAL_PORT, 0), any));
+                }
+                Indication::SilentUntilAsked => {}
+            }
+        });
+    }
+
+    /// Any status from below.
+    pub fn status(&self, status: status::Status) {
+        let module = self.1;
+        self.inside(move || status::indicate(module, &status));
+    }
+
+    /// The member's NIC goes away: disconnected, then deleted.
+    pub fn unplug(&self, member: u16) {
+        let module = self.1;
+        let id = self.member(member);
+        self.inside(move || {
+            lifecycle::disconnect(module, id);
+            lifecycle::delete_nic(module, id);
+        });
+    }
+
+    /// The member's NIC comes (back).
+    pub fn replug(&self, member: u16) {
+        let module = self.1;
+        let (id, mac) = (self.member(member), self.mac(self.member(member)));
+        let speed = self.plan().members.iter().find(|(i, _)| *i == member).map_or(10, |(_, g)| *g);
+        let (latency, jitter) = self.plan().latency;
+        self.inside(move || {
+            with(|_, state| {
+                let adapters = &mut state.modules[module].outside.adapters;
+                adapters
+                    .entry(member)
+                    .or_insert_with(|| Adapter::new(member, speed * GIGABIT, latency, jitter));
+            });
+            if lifecycle::create_nic(module, id, mac) {
+                lifecycle::connect(module, id);
+            }
+        });
+    }
+
+    // Guests.
+
+    /// A guest's port and NIC are created and connected.
+    pub fn add_vm(&self, n: u16) {
+        let module = self.1;
+        let (id, mac) = (self.vm(n), self.mac(self.vm(n)));
+        self.inside(move || bring(module, id, NicKind::Synthetic, mac));
+    }
+
+    /// A guest's NIC is disconnected and everything of it deleted.
+    pub fn remove_vm(&self, n: u16) {
+        let module = self.1;
+        let id = self.vm(n);
+        self.inside(move || remove(module, id));
+    }
+
+    /// A NIC is disconnected and stays.
+    pub fn disconnect(&self, nic: NicId) {
+        let module = self.1;
+        self.inside(move || lifecycle::disconnect(module, nic));
+    }
+
+    /// A guest gets another address.
+    pub fn readdress(&self, nic: NicId, mac: Mac) {
+        let module = self.1;
+        self.inside(move || lifecycle::update(module, nic, mac));
+    }
+
+    // Time and threads.
+
+    pub fn advance(&self, by: u64) {
+        let module = self.1;
+        self.inside(move || {
+            clock::advance(by);
+            arrive(module);
+        });
+    }
+
+    /// Everything that was put off happens; frames that left arrive.
+    pub fn settle(&self) {
+        let module = self.1;
+        self.inside(move || {
+            edges::drain(module);
+            let until = with(|_, s| s.modules[module].outside.busy_until());
+            clock::advance_to(until.max(clock::now()));
+            arrive(module);
+        });
+    }
+
+    pub fn now(&self) -> u64 {
+        self.world().now()
+    }
+
+    /// Runs the bodies at the same time, each on a simulated thread and processor of its own.
+    pub fn together(&self, bodies: Vec<(&'static str, Box<dyn FnOnce(&Net) + Send>)>) {
+        let threads = bodies.into_iter().zip(0..).map(|((name, body), cpu)| {
+            let net = self.clone();
+            let body: Box<dyn FnOnce() + Send> = Box::new(move || body(&net));
+            (name, cpu, body)
+        });
+        let _ = self.world().run(threads.collect());
+    }
+
+    // Control.
+
+    /// A value of the service's `Parameters` key changes.
+    pub fn set(&self, name: &str, value: Value) {
+        let path = format!("{SERVICES}\\{}\\Parameters", driver::SERVICE);
+        let (world, name) = (Arc::clone(self.world()), name.to_owned());
+        self.inside(move || {
+            world.registry_set(&path, &name, value);
+            cpu::settle();
+        });
+    }
+
+    pub fn pause(&self) {
+        let module = self.1;
+        self.inside(move || {
+            if with(|_, s| s.life(module)) == Life::Running {
+                life::pause(module);
+            }
+        });
+    }
+
+    pub fn restart(&self) -> bool {
+        let module = self.1;
+        self.inside(move || with(|_, s| s.life(module)) == Life::Paused && life::restart(module) == SUCCESS)
+            .unwrap_or(false)
+    }
+
+    pub fn detach(&self) {
+        let module = self.1;
+        self.inside(move || stop(module));
+    }
+
+    /// Attaches again and restarts.
+    pub fn attach(&self) -> bool {
+        let module = self.1;
+        self.inside(move || {
+            let free = with(|_, s| s.life(module) == Life::Detached && s.driver.registered);
+            free && life::attach(module) == SUCCESS && life::restart(module) == SUCCESS
+        })
+        .unwrap_or(false)
+    }
+
+    pub fn activate(&self) {
+        let module = self.1;
+        self.inside(move || {
+            if is_attached(module) {
+                life::activate(module);
+            }
+        });
+    }
+
+    pub fn net_event(&self, event: i32) {
+        let module = self.1;
+        self.inside(move || {
+            if is_attached(module) {
+                life::net_event(module, event);
+            }
+        });
+    }
+
+    /// Any request from above.
+    pub fn ask(&self, ask: Ask) -> Option<Answer> {
+        let module = self.1;
+        // A module that failed to attach is asked nothing.
+        self.inside(move || {
+            let attached = with(|_, s| s.life(module)) != Life::Detached;
+            attached.then(|| control::request(module, ask))
+        })?
+    }
+
+    /// The next request from above that pends is cancelled.
+    pub fn cancel_next(&self) {
+        self.inside(|| with(|_, s| s.control.cancel_next = true));
+    }
+
+    pub fn is_running(&self) -> bool {
+        let module = self.1;
+        self.inside(move || with(|_, s| s.life(module)) == Life::Running).unwrap_or(false)
+    }
+
+    /// A look at the state, for what no other function tells.
+    pub fn look<R: Send>(&self, look: impl FnOnce(&mut State) -> R + Send) -> Option<R> {
+        self.inside(|| with(|_, state| look(state)))
+    }
+}
+
+/// A request whose OID nobody knows.
+pub fn unknown_request(oid: u32, kind: i32, payload: Vec<u8>, status: i32) -> Ask {
+    let plan = control::below::Plan { status, ..control::below::Plan::default() };
+    debug_assert!(matches!(
+        kind,
+        request_type::QUERY_INFORMATION | request_type::SET_INFORMATION | request_type::METHOD
+    ));
+    Ask { oid, kind, payload, plan, effect: None }
+}
