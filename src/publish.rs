@@ -23,12 +23,7 @@ pub fn member(module: &Module, member: MemberIndex, event: MemberEvent) {
 }
 
 /// The same with the team lock held.
-pub fn member_locked(
-    module: &Module,
-    control: &mut TeamLock<'_>,
-    member: MemberIndex,
-    event: MemberEvent,
-) {
+pub fn member_locked(module: &Module, control: &mut TeamLock<'_>, member: MemberIndex, event: MemberEvent) {
     let now = clock::now();
     let plan = control.team.on(member, event, now);
     publish(module, control, &plan, now);

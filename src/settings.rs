@@ -24,7 +24,8 @@ impl Paths {
     /// `switch_name` is UTF-16 in little-endian bytes.
     fn try_new(service: &[u16], switch_name: &[u8]) -> Result<Self, OutOfMemory> {
         let common = || service.iter().chain(PARAMETERS).copied();
-        let name = switch_name.chunks_exact(2).filter_map(|unit| Some(u16::from_le_bytes(unit.try_into().ok()?)));
+        let name =
+            switch_name.chunks_exact(2).filter_map(|unit| Some(u16::from_le_bytes(unit.try_into().ok()?)));
         let own = || common().chain(SWITCHES.iter().copied()).chain(name.clone());
         Ok(Self {
             common: PoolSlice::collect(Tag::SETTINGS, common())?,
@@ -50,10 +51,12 @@ pub fn load(module: &Module, switch_name: &[u8], passive: &Passive) -> Result<()
 /// Reads the settings and publishes them.
 #[inline(never)] // a frame of its own
 pub fn reload(module: &Module, passive: &Passive) {
-    let key = |path: fn(&Paths) -> &[u16]| module.settings_paths.get().and_then(|p| Key::open(path(p), passive));
+    let key =
+        |path: fn(&Paths) -> &[u16]| module.settings_paths.get().and_then(|p| Key::open(path(p), passive));
     let (own, common) = (key(|paths| &paths.own), key(|paths| &paths.common));
     let (mut settings, issues) = Settings::read(|setting| {
-        let value = |key: &Option<Key>| key.as_ref().map_or(Value::Missing, |key| key.number(setting.name, passive));
+        let value =
+            |key: &Option<Key>| key.as_ref().map_or(Value::Missing, |key| key.number(setting.name, passive));
         match (value(&own), value(&common)) {
             (Value::Number(number), _) | (Value::Missing, Value::Number(number)) => Lookup::Value(number),
             (Value::OtherType, _) | (Value::Missing, Value::OtherType) => Lookup::WrongType,

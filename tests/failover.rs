@@ -30,7 +30,8 @@ fn team(seed: u64) -> Scenario {
 fn sender(vm: u16, chains: u32) -> impl FnOnce(&Net) + Send {
     move |net| {
         for sequence in 0..chains {
-            let frames: Vec<_> = (0..8).map(|n| net.flow(net.vm(vm), 8 * vm + n).frame(sequence, 60)).collect();
+            let frames: Vec<_> =
+                (0..8).map(|n| net.flow(net.vm(vm), 8 * vm + n).frame(sequence, 60)).collect();
             net.send(net.vm(vm), &frames);
         }
     }
@@ -59,12 +60,15 @@ fn two_deaths(plan: Scenario, chains: u32) -> Outcome {
 /// The module is paused and started again while four machines send.
 fn pause_under_fire(plan: Scenario) -> Outcome {
     let net = plan.start();
-    let mut bodies: Vec<(&'static str, Body)> = vec![("pause", Box::new(|net: &Net| {
-        for _ in 0..3 {
-            net.pause();
-            net.restart();
-        }
-    }))];
+    let mut bodies: Vec<(&'static str, Body)> = vec![(
+        "pause",
+        Box::new(|net: &Net| {
+            for _ in 0..3 {
+                net.pause();
+                net.restart();
+            }
+        }),
+    )];
     for (vm, name) in (0..).zip(["sender 0", "sender 1", "sender 2", "sender 3"]) {
         bodies.push((name, Box::new(sender(vm, 4))));
     }
@@ -102,7 +106,11 @@ fn pausing_under_fire_leaves_nothing_under_way() {
 }
 
 /// Seeds of the first runs that break a rule with this part of the driver taken out, and the rules.
-fn broken_without(mutation: Mutation, seeds: u64, run: impl Fn(Scenario) -> Outcome) -> BTreeSet<&'static str> {
+fn broken_without(
+    mutation: Mutation,
+    seeds: u64,
+    run: impl Fn(Scenario) -> Outcome,
+) -> BTreeSet<&'static str> {
     let mut broken = BTreeSet::new();
     let mut runs = 0;
     for seed in 0..seeds {

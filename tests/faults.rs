@@ -33,11 +33,16 @@ fn no_refused_call_breaks_a_rule_or_leaves_anything_behind() {
         let halves = [0, 1].map(|half| {
             let sites = &sites;
             scope.spawn(move || {
-                CASES.iter().enumerate().filter(|(number, _)| number % 2 == half).map(|(_, case)| {
-                    let runs: u64 = (1..=2).map(|seed| sweep(case, seed, sites)).sum();
-                    println!("{}: {runs} calls failed in turn", case.name);
-                    runs
-                }).sum::<u64>()
+                CASES
+                    .iter()
+                    .enumerate()
+                    .filter(|(number, _)| number % 2 == half)
+                    .map(|(_, case)| {
+                        let runs: u64 = (1..=2).map(|seed| sweep(case, seed, sites)).sum();
+                        println!("{}: {runs} calls failed in turn", case.name);
+                        runs
+                    })
+                    .sum::<u64>()
             })
         });
         halves.into_iter().map(|half| half.join().expect("a sweep ends")).sum()

@@ -27,7 +27,8 @@ fn logged(plan: Scenario) -> Scenario {
 
 /// The first line in which two logs differ, with what stands around it.
 fn difference(native: &Outcome, image: &Outcome) -> Option<String> {
-    let first = (0..native.log.len().max(image.log.len())).find(|&at| native.log.get(at) != image.log.get(at))?;
+    let first =
+        (0..native.log.len().max(image.log.len())).find(|&at| native.log.get(at) != image.log.get(at))?;
     let around = |outcome: &Outcome| {
         let from = first.saturating_sub(3);
         outcome.log.iter().skip(from).take(6).cloned().collect::<Vec<_>>().join("\n    ")
@@ -50,13 +51,20 @@ fn every_scenario_runs_alike_natively_and_on_the_image() {
                 eprintln!("{} with seed {seed}: {difference}", case.name);
                 different += 1;
             }
-            assert!(native.log.len() > 100, "{}: a log of {} lines proves nothing", case.name, native.log.len());
+            assert!(
+                native.log.len() > 100,
+                "{}: a log of {} lines proves nothing",
+                case.name,
+                native.log.len()
+            );
             assert_eq!(native.log_hash, on_image.log_hash);
             runs += 1;
             lines += native.log.len();
         }
     }
-    println!("{runs} scenarios natively, {runs} on the image, {different} logs differ, {lines} lines compared");
+    println!(
+        "{runs} scenarios natively, {runs} on the image, {different} logs differ, {lines} lines compared"
+    );
     assert_eq!(different, 0);
 }
 
@@ -106,5 +114,7 @@ fn nested_handlers_take_little_of_the_kernel_stack() {
 fn the_image_binds_only_what_the_simulation_checks() {
     let image = load();
     assert!(image.imports.len() > 40, "{:?}", image.imports);
-    assert!(image.imports.iter().all(|name| name.starts_with("ndis.sys!") || name.starts_with("ntoskrnl.exe!")));
+    assert!(
+        image.imports.iter().all(|name| name.starts_with("ndis.sys!") || name.starts_with("ntoskrnl.exe!"))
+    );
 }

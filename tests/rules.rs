@@ -24,7 +24,8 @@ fn nine_of_ten_rules_whose_breach_is_an_error_are_checked() {
 fn the_rules_of_the_three_groups_are_all_listed_once() {
     let counts = [("DATA", 90), ("FLAGS", 19), ("STATE", 31)];
     for (group, count) in counts {
-        let ids: BTreeSet<_> = rules().filter(|rule| rule.id.starts_with(group)).map(|rule| rule.id).collect();
+        let ids: BTreeSet<_> =
+            rules().filter(|rule| rule.id.starts_with(group)).map(|rule| rule.id).collect();
         let expected: BTreeSet<_> = (1..=count).map(|number| format!("{group}-{number:02}")).collect();
         assert_eq!(ids, expected.iter().map(String::as_str).collect());
         assert_eq!(rules().filter(|rule| rule.id.starts_with(group)).count(), count);

@@ -38,7 +38,10 @@ fn text(path: &Path) -> String {
 
 /// Lines of the code proper: up to the unit tests.
 fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    text.lines().enumerate().take_while(|(_, line)| !line.starts_with("#[cfg(test)]")).map(|(at, line)| (at + 1, line))
+    text.lines()
+        .enumerate()
+        .take_while(|(_, line)| !line.starts_with("#[cfg(test)]"))
+        .map(|(at, line)| (at + 1, line))
 }
 
 #[test]
@@ -60,7 +63,11 @@ fn unsafe_stands_in_ndis_and_kernel_and_at_the_entry_only() {
         for (number, line) in code(&text(&path)) {
             let code = line.split("//").next().unwrap_or_default();
             let word = code.split(|c: char| !(c.is_alphanumeric() || c == '_')).any(|word| word == "unsafe");
-            assert!(!word, "{}:{number}: move it behind a typed wrapper in src/ndis or src/kernel", relative.display());
+            assert!(
+                !word,
+                "{}:{number}: move it behind a typed wrapper in src/ndis or src/kernel",
+                relative.display()
+            );
         }
     }
 }
@@ -81,7 +88,11 @@ fn every_setting_stands_in_the_readme_with_its_default() {
     for setting in teaming::settings::SETTINGS {
         let row = readme.lines().find(|line| line.starts_with(&format!("| `{}`", setting.name)));
         let row = row.unwrap_or_else(|| panic!("{} has no row in the README", setting.name));
-        assert!(row.contains(&format!("| {} |", setting.default)), "{row}: the default is {}", setting.default);
+        assert!(
+            row.contains(&format!("| {} |", setting.default)),
+            "{row}: the default is {}",
+            setting.default
+        );
     }
 }
 

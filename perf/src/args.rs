@@ -128,7 +128,8 @@ impl FromStr for Speed {
             "G" | "g" => 1_000_000_000,
             _ => return Err(wrong()),
         };
-        let bits = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)).ok_or_else(wrong)?;
+        let bits =
+            number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)).ok_or_else(wrong)?;
         if (1_000_000..=1_000_000_000_000).contains(&bits) { Ok(Self(bits)) } else { Err(wrong()) }
     }
 }
@@ -162,14 +163,20 @@ impl FromStr for When {
         if text == "none" {
             return Ok(Self::Never);
         }
-        let wrong = || format!("\"{text}\" is no event; write MEMBER@SECONDS or MEMBER@PER-CENT%, as in 2@4.5 or 2@33%");
+        let wrong = || {
+            format!("\"{text}\" is no event; write MEMBER@SECONDS or MEMBER@PER-CENT%, as in 2@4.5 or 2@33%")
+        };
         let (member, time) = text.split_once('@').ok_or_else(wrong)?;
         let member = member.parse().map_err(|_| wrong())?;
         let (number, per_cent) = time.strip_suffix('%').map_or((time, false), |number| (number, true));
         let number: f64 = number.parse().map_err(|_| wrong())?;
         match (number, per_cent) {
-            (part, true) if (0.0..=100.0).contains(&part) => Ok(Self::At { member, time: Time::PerCent(part) }),
-            (seconds, false) if (0.0..1e9).contains(&seconds) => Ok(Self::At { member, time: Time::Seconds(seconds) }),
+            (part, true) if (0.0..=100.0).contains(&part) => {
+                Ok(Self::At { member, time: Time::PerCent(part) })
+            }
+            (seconds, false) if (0.0..1e9).contains(&seconds) => {
+                Ok(Self::At { member, time: Time::Seconds(seconds) })
+            }
             _ => Err(wrong()),
         }
     }

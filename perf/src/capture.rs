@@ -24,12 +24,8 @@ pub struct Capture {
 
 const PCAPNG_MAGIC: [u8; 4] = [0x0A, 0x0D, 0x0D, 0x0A];
 /// Microseconds and nanoseconds, each in both byte orders.
-const PCAP_MAGICS: [[u8; 4]; 4] = [
-    [0xA1, 0xB2, 0xC3, 0xD4],
-    [0xD4, 0xC3, 0xB2, 0xA1],
-    [0xA1, 0xB2, 0x3C, 0x4D],
-    [0x4D, 0x3C, 0xB2, 0xA1],
-];
+const PCAP_MAGICS: [[u8; 4]; 4] =
+    [[0xA1, 0xB2, 0xC3, 0xD4], [0xD4, 0xC3, 0xB2, 0xA1], [0xA1, 0xB2, 0x3C, 0x4D], [0x4D, 0x3C, 0xB2, 0xA1]];
 
 /// The recording that comes with the tool: eight machines in an office, see `perf/captures/README.md`.
 const OFFICE: &[u8] = include_bytes!("../captures/office.pcapng");
@@ -41,14 +37,16 @@ pub fn bundled() -> anyhow::Result<Capture> {
 /// Reads a capture; the error names the file, what is wrong and what to do.
 pub fn read(path: &Path) -> anyhow::Result<Capture> {
     let name = path.display().to_string();
-    let bytes =
-        fs::read(path).with_context(|| format!("cannot read {name}; give the path of a pcap or pcapng file"))?;
+    let bytes = fs::read(path)
+        .with_context(|| format!("cannot read {name}; give the path of a pcap or pcapng file"))?;
     parse(&bytes, &name)
 }
 
 fn parse(bytes: &[u8], name: &str) -> anyhow::Result<Capture> {
     let Some(magic) = bytes.first_chunk::<4>() else {
-        bail!("{name} is shorter than 4 bytes, so it is no capture; record one with tcpdump -w FILE or dumpcap");
+        bail!(
+            "{name} is shorter than 4 bytes, so it is no capture; record one with tcpdump -w FILE or dumpcap"
+        );
     };
     let mut capture = match *magic {
         PCAPNG_MAGIC => read_pcapng(bytes),
@@ -71,7 +69,8 @@ fn parse(bytes: &[u8], name: &str) -> anyhow::Result<Capture> {
 }
 
 fn read_pcap(reader: impl Read) -> anyhow::Result<Capture> {
-    let mut reader = PcapReader::new(reader).context("its file header is damaged; try editcap -F pcapng IN OUT")?;
+    let mut reader =
+        PcapReader::new(reader).context("its file header is damaged; try editcap -F pcapng IN OUT")?;
     ethernet(reader.header().datalink)?;
     let mut capture = Capture { frames: Vec::new(), cut: 0 };
     while let Some(packet) = reader.next_packet() {
@@ -84,7 +83,8 @@ fn read_pcap(reader: impl Read) -> anyhow::Result<Capture> {
 }
 
 fn read_pcapng(reader: impl Read) -> anyhow::Result<Capture> {
-    let mut reader = PcapNgReader::new(reader).context("its section header is damaged; try editcap -F pcapng IN OUT")?;
+    let mut reader =
+        PcapNgReader::new(reader).context("its section header is damaged; try editcap -F pcapng IN OUT")?;
     let mut capture = Capture { frames: Vec::new(), cut: 0 };
     let mut units = Vec::new();
     while let Some(block) = reader.next_block() {
@@ -97,7 +97,10 @@ fn read_pcapng(reader: impl Read) -> anyhow::Result<Capture> {
             }
             Block::EnhancedPacket(packet) => {
                 let Some(unit) = units.get(packet.interface_id as usize) else {
-                    bail!("frame {number} names interface {}, which the file does not describe", packet.interface_id)
+                    bail!(
+                        "frame {number} names interface {}, which the file does not describe",
+                        packet.interface_id
+                    )
                 };
                 // The reader takes every time stamp for nanoseconds; the interface says what it counts.
                 let at = unit.saturating_mul(packet.timestamp.as_nanos()) / UNITS;
@@ -136,7 +139,9 @@ fn truncated(number: usize) -> String {
 
 fn ethernet(link: DataLink) -> anyhow::Result<()> {
     if link != DataLink::ETHERNET {
-        bail!("link type {link:?} is not Ethernet; record on an Ethernet interface, not on \"any\" or a tunnel");
+        bail!(
+            "link type {link:?} is not Ethernet; record on an Ethernet interface, not on \"any\" or a tunnel"
+        );
     }
     Ok(())
 }

@@ -107,10 +107,13 @@ pub fn moves(legs: &[Leg], changes: &[Change]) -> Vec<Moves> {
     let mut moves = vec![Moves::default(); changes.len().max(1)];
     let mut last: HashMap<u32, u16> = HashMap::new();
     for leg in legs {
-        let Some(before) = last.insert(leg.flow, leg.member).filter(|&before| before != leg.member) else { continue };
+        let Some(before) = last.insert(leg.flow, leg.member).filter(|&before| before != leg.member) else {
+            continue;
+        };
         let so_far = &changes[..changes.partition_point(|change| change.at_frame <= leg.frame)];
         let cause = so_far.len().saturating_sub(1);
-        let last_of = |member| so_far.iter().rfind(|change| change.member == member).map(|change| change.kind);
+        let last_of =
+            |member| so_far.iter().rfind(|change| change.member == member).map(|change| change.kind);
         let down = last_of(before) == Some(ChangeKind::Down);
         let home = last_of(leg.member) == Some(ChangeKind::Up);
         if let Some(count) = moves.get_mut(cause) {

@@ -58,11 +58,14 @@ impl Hosts {
         let mut outside = BTreeSet::new();
         for frame in frames {
             let headers = frame::parse(&frame.bytes);
-            let Some((source, _)) = headers.addresses().filter(|_| !headers.source.is_multicast()) else { continue };
+            let Some((source, _)) = headers.addresses().filter(|_| !headers.source.is_multicast()) else {
+                continue;
+            };
             if says_nothing(source) {
                 continue;
             }
-            let side = if ranges.iter().any(|range| range.contains(source)) { &mut inside } else { &mut outside };
+            let side =
+                if ranges.iter().any(|range| range.contains(source)) { &mut inside } else { &mut outside };
             side.insert(headers.source);
         }
         let inside: BTreeMap<_, _> =

@@ -22,7 +22,10 @@ pub fn replay(arguments: &Replay, report: &Report) {
         PolicyName::TransportPorts => "transport ports",
         PolicyName::HyperVPort => "Hyper-V port",
     };
-    println!("{}, {} driver, team {mode}, policy {policy}, seed {}", facts.capture, report.driver, arguments.seed);
+    println!(
+        "{}, {} driver, team {mode}, policy {policy}, seed {}",
+        facts.capture, report.driver, arguments.seed
+    );
     if facts.cut != 0 {
         println!("{} frames were cut short by the recorder; their bytes count as they are", facts.cut);
     }
@@ -96,7 +99,11 @@ fn event(event: &Event) {
 }
 
 fn speed(bits: u64) -> String {
-    if bits % 1_000_000_000 == 0 { format!("{}G", bits / 1_000_000_000) } else { format!("{}M", bits / 1_000_000) }
+    if bits % 1_000_000_000 == 0 {
+        format!("{}G", bits / 1_000_000_000)
+    } else {
+        format!("{}M", bits / 1_000_000)
+    }
 }
 
 /// With separators: 10,863.

@@ -142,7 +142,9 @@ fn plan(arguments: &Replay, members: usize, length: Duration) -> anyhow::Result<
         for event in events {
             let When::At { member, time } = *event else { continue };
             if member == 0 || usize::from(member) > members {
-                bail!("{option} names member {member}, but the team has members 1 to {members}; choose one of them");
+                bail!(
+                    "{option} names member {member}, but the team has members 1 to {members}; choose one of them"
+                );
             }
             let at = time.of(length);
             if at > length {
@@ -209,7 +211,8 @@ fn play(net: &Net, frames: &[Frame], hosts: &Hosts, plan: &[Step]) -> Vec<(Chang
     let mut to_come = plan.iter();
     let mut next_step = to_come.next();
     let mut changes = Vec::new();
-    let mut up: Vec<u16> = net.look(|s| s.modules[0].outside.adapters.keys().copied().collect()).unwrap_or_default();
+    let mut up: Vec<u16> =
+        net.look(|s| s.modules[0].outside.adapters.keys().copied().collect()).unwrap_or_default();
     let until = |at: Duration| {
         let target = start + u64::try_from(at.as_nanos() / 100).unwrap_or(u64::MAX);
         net.advance(target.saturating_sub(net.now()));
@@ -226,12 +229,18 @@ fn play(net: &Net, frames: &[Frame], hosts: &Hosts, plan: &[Step]) -> Vec<(Chang
                 }
                 What::IndicateDown => {
                     net.indicate(step.member, false);
-                    changes.push((Change { member: step.member, at_frame: sent, kind: ChangeKind::Down }, step.at));
+                    changes.push((
+                        Change { member: step.member, at_frame: sent, kind: ChangeKind::Down },
+                        step.at,
+                    ));
                 }
                 What::Restore => {
                     net.restore(step.member);
                     up.push(step.member);
-                    changes.push((Change { member: step.member, at_frame: sent, kind: ChangeKind::Up }, step.at));
+                    changes.push((
+                        Change { member: step.member, at_frame: sent, kind: ChangeKind::Up },
+                        step.at,
+                    ));
                 }
             }
             next_step = to_come.next();
@@ -246,7 +255,8 @@ fn play(net: &Net, frames: &[Frame], hosts: &Hosts, plan: &[Step]) -> Vec<(Chang
             Some(machine) => net.send(net.vm(u16::try_from(machine).unwrap_or(0)), &bytes),
             // The physical switch has a hash of its own.
             None => {
-                let spread = identity(&frames[sent].bytes).bytes().iter().map(|&b| usize::from(b)).sum::<usize>();
+                let spread =
+                    identity(&frames[sent].bytes).bytes().iter().map(|&b| usize::from(b)).sum::<usize>();
                 if let Some(member) = up.get(spread % up.len().max(1)) {
                     net.receive_from_outside(*member, &bytes);
                 }
@@ -285,7 +295,8 @@ fn evaluate(
 ) -> Report {
     let mut numbers = Numbers::default();
     let flow_of: Vec<u32> = outcome.frames.iter().map(|frame| numbers.of(identity(&frame.bytes))).collect();
-    let arrived: BTreeMap<usize, u64> = outcome.arrivals.iter().map(|arrival| (arrival.frame, arrival.at)).collect();
+    let arrived: BTreeMap<usize, u64> =
+        outcome.arrivals.iter().map(|arrival| (arrival.frame, arrival.at)).collect();
     let legs: Vec<Leg> = outcome
         .assignments
         .iter()
@@ -304,10 +315,13 @@ fn evaluate(
     let (imbalance, imbalance_floor) = flows::imbalance(&legs, speeds);
     let events = changes.iter().zip(moves).enumerate().map(|(number, ((change, at), moves))| {
         let down = change.kind == ChangeKind::Down;
-        let until = only_changes[number..].iter().find(|c| c.member == change.member && c.kind == ChangeKind::Up);
+        let until =
+            only_changes[number..].iter().find(|c| c.member == change.member && c.kind == ChangeKind::Up);
         let dead = change.at_frame..until.map_or(usize::MAX, |c| c.at_frame);
-        let to_dead = legs.iter().filter(|leg| leg.member == change.member && dead.contains(&leg.frame)).count();
-        let lost = outcome.count(|f| matches!(f, Fate::LostBeforeIndication { member } if *member == change.member));
+        let to_dead =
+            legs.iter().filter(|leg| leg.member == change.member && dead.contains(&leg.frame)).count();
+        let lost =
+            outcome.count(|f| matches!(f, Fate::LostBeforeIndication { member } if *member == change.member));
         Event {
             kind: if down { "down" } else { "up" },
             member: change.member,
@@ -344,13 +358,23 @@ fn evaluate(
         rules_exercised: outcome.exercised.values().filter(|count| **count != 0).count(),
         leaks: outcome.leaks.len(),
         facts: Facts {
-            capture: arguments.capture.as_ref().map_or("bundled recording".into(), |path| path.display().to_string()),
+            capture: arguments
+                .capture
+                .as_ref()
+                .map_or("bundled recording".into(), |path| path.display().to_string()),
             length: capture.frames.last().map_or(Duration::ZERO, |last| last.at),
             cut: capture.cut,
             machines: hosts.macs().len(),
-            delivered_inside: outcome.count(|fate| matches!(fate, Fate::Delivered { to, .. } if to.index == 0)),
+            delivered_inside: outcome
+                .count(|fate| matches!(fate, Fate::Delivered { to, .. } if to.index == 0)),
             uplink: legs.len(),
-            details: outcome.violations.iter().map(ToString::to_string).chain(outcome.leaks.clone()).take(5).collect(),
+            details: outcome
+                .violations
+                .iter()
+                .map(ToString::to_string)
+                .chain(outcome.leaks.clone())
+                .take(5)
+                .collect(),
         },
     }
 }

@@ -30,7 +30,10 @@ fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
 /// # Safety
 /// Called by the I/O manager alone.
 #[unsafe(export_name = "DriverEntry")]
-unsafe extern "win64" fn driver_entry(driver_object: *mut c_void, registry_path: *const UnicodeString) -> i32 {
+unsafe extern "win64" fn driver_entry(
+    driver_object: *mut c_void,
+    registry_path: *const UnicodeString,
+) -> i32 {
     // SAFETY: passed on as it came.
     unsafe { crate::entry::driver_entry(driver_object, registry_path) }
 }

@@ -34,8 +34,7 @@ impl WalkRundown {
     /// Enters, unless `close` was called. IRQL <= DISPATCH_LEVEL.
     pub fn enter(&self) -> Option<WalkGuard<'_>> {
         // SAFETY: the object lives as long as `self`.
-        (unsafe { sys::ExAcquireRundownProtectionCacheAware(self.0.as_ptr()) } != 0)
-            .then(|| WalkGuard(self))
+        (unsafe { sys::ExAcquireRundownProtectionCacheAware(self.0.as_ptr()) } != 0).then(|| WalkGuard(self))
     }
 
     /// Gives back `count` references that `WalkGuard::keep` left: as many own lists are back and freed.

@@ -139,8 +139,16 @@ mod windows {
         // SAFETY: by the caller's promise.
         unsafe {
             wdk_sys::ntddk::ZwNotifyChangeKey(
-                handle as _, event as _, routine, apc_context as _, status as _, filter as _, watch_tree as _,
-                buffer as _, buffer_size as _, asynchronous as _,
+                handle as _,
+                event as _,
+                routine,
+                apc_context as _,
+                status as _,
+                filter as _,
+                watch_tree as _,
+                buffer as _,
+                buffer_size as _,
+                asynchronous as _,
             )
         }
     }

@@ -44,7 +44,8 @@ impl Filter {
     pub fn send_complete_queue(self, lists: NblQueue, mut flags: u32) {
         if let Some(head) = lists.into_raw() {
             // SAFETY: the lists are owned until they are given away below.
-            if flags & send_complete_flags::SWITCH_SINGLE_SOURCE == 0 && unsafe { one_source(head.as_ptr()) } {
+            if flags & send_complete_flags::SWITCH_SINGLE_SOURCE == 0 && unsafe { one_source(head.as_ptr()) }
+            {
                 flags |= send_complete_flags::SWITCH_SINGLE_SOURCE;
             }
             // SAFETY: the lists are given away.

@@ -45,7 +45,12 @@ pub const CASES: &[Case] = &[
     Case { name: "awkward_memory", plan: awkward_plan, story: awkward, check: everything_ends },
     Case { name: "several_packets_in_a_list", plan: packets_plan, story: several, check: everything_ends },
     Case { name: "failover", plan: team_plan, story: failover, check: failover_moved_the_dead },
-    Case { name: "failover_told_of_the_team", plan: team_only_plan, story: failover, check: failover_moved_the_dead },
+    Case {
+        name: "failover_told_of_the_team",
+        plan: team_only_plan,
+        story: failover,
+        check: failover_moved_the_dead,
+    },
     Case { name: "members_come_and_go", plan: team_plan, story: come_and_go, check: everything_ends },
     Case { name: "all_members_die", plan: team_plan, story: all_die, check: dropped_for_lack_of_members },
     Case { name: "machines_come_and_go", plan: mixed_plan, story: machines, check: everything_ends },
@@ -83,7 +88,8 @@ fn team_only_plan(seed: u64) -> Scenario {
 }
 
 fn mixed_plan(seed: u64) -> Scenario {
-    packets_plan(seed).enumeration([Enumeration::Arrays, Enumeration::Requests, Enumeration::Mixed][seed as usize % 3])
+    packets_plan(seed)
+        .enumeration([Enumeration::Arrays, Enumeration::Requests, Enumeration::Mixed][seed as usize % 3])
 }
 
 fn inactive_plan(seed: u64) -> Scenario {
@@ -92,7 +98,9 @@ fn inactive_plan(seed: u64) -> Scenario {
 }
 
 fn settings_plan(seed: u64) -> Scenario {
-    team_plan(seed).setting("FlowletGapUs", Value::Dword(1_000_000)).setting("HashSeed", Value::Sz("none".into()))
+    team_plan(seed)
+        .setting("FlowletGapUs", Value::Dword(1_000_000))
+        .setting("HashSeed", Value::Sz("none".into()))
 }
 
 fn one_adapter_plan(seed: u64) -> Scenario {
@@ -120,9 +128,15 @@ fn packets(net: &Net) {
     for round in 0..3 {
         let (a, b) = (net.vm(0), net.vm(1));
         net.send(a, &[net.flow_between(a, b, 1).frame(round, 60), net.flow(a, 2).frame(round, 200)]);
-        net.send(b, &[net.flow(b, 3).frame(round, 700), net.flow(b, 4).frame(round, 0), broadcast(net, b, round)]);
+        net.send(
+            b,
+            &[net.flow(b, 3).frame(round, 700), net.flow(b, 4).frame(round, 0), broadcast(net, b, round)],
+        );
         net.receive_from_outside(1, &[net.flow_from_outside(a, 5).frame(round, 90)]);
-        net.receive_from_outside(2.min(members(net)), &[net.flow_from_outside(net.vm(2), 6).frame(round, 90)]);
+        net.receive_from_outside(
+            2.min(members(net)),
+            &[net.flow_from_outside(net.vm(2), 6).frame(round, 90)],
+        );
         net.send_packets(vec![
             (a, Packet::of(net.flow(a, 7).frame(round, 80))),
             (b, Packet::of(net.flow(b, 8).frame(round, 80))),
@@ -133,7 +147,9 @@ fn packets(net: &Net) {
 }
 
 fn members(net: &Net) -> u16 {
-    net.look(|state| state.modules[0].outside.adapters.len()).map_or(1, |count| count.try_into().unwrap_or(1)).max(1)
+    net.look(|state| state.modules[0].outside.adapters.len())
+        .map_or(1, |count| count.try_into().unwrap_or(1))
+        .max(1)
 }
 
 fn broadcast(net: &Net, from: vswitch::ports::NicId, round: u32) -> Vec<u8> {
@@ -226,7 +242,10 @@ fn machines(net: &Net) {
     net.remove_vm(1);
     net.send(a, &[net.flow_between(a, net.vm(1), 1).frame(0, 60)]);
     net.readdress(a, [2, 0x15, 0x5D, 9, 9, 9]);
-    net.receive_from_outside(1, &[Flow::new([2, 0xAA, 0, 0, 0, 1], [2, 0x15, 0x5D, 9, 9, 9], 1).frame(0, 60)]);
+    net.receive_from_outside(
+        1,
+        &[Flow::new([2, 0xAA, 0, 0, 0, 1], [2, 0x15, 0x5D, 9, 9, 9], 1).frame(0, 60)],
+    );
     net.add_vm(1);
     net.send(new, &[net.flow_between(new, net.vm(1), 1).frame(1, 60)]);
     for n in 20..45 {
@@ -267,7 +286,9 @@ fn attach_again(net: &Net) {
 
 fn requests(net: &Net) {
     for (number, kind) in
-        [request_type::QUERY_INFORMATION, request_type::SET_INFORMATION, request_type::METHOD].into_iter().enumerate()
+        [request_type::QUERY_INFORMATION, request_type::SET_INFORMATION, request_type::METHOD]
+            .into_iter()
+            .enumerate()
     {
         for status in [0, -1_073_741_823] {
             for length in [0, 4, 300] {
@@ -363,5 +384,10 @@ fn failover_moved_the_dead(outcome: &Outcome) {
 
 fn dropped_for_lack_of_members(outcome: &Outcome) {
     everything_ends(outcome);
-    assert_eq!(outcome.drops().get("No member of the team is up.").copied(), Some(40), "{:?}", outcome.drops());
+    assert_eq!(
+        outcome.drops().get("No member of the team is up.").copied(),
+        Some(40),
+        "{:?}",
+        outcome.drops()
+    );
 }

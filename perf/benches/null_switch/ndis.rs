@@ -3,11 +3,11 @@
 use core::ffi::c_void;
 use core::mem::offset_of;
 use lbfoext::ndis::raw::{
-    self, FilterAttachParameters, FilterAttributes, FilterDriverCharacteristics, ForwardingDestinationArray, Handle,
-    LockStateEx, Mdl, NetBufferList, NetBufferListPoolParameters, NetPnpEventNotification, NicParameters,
-    ObjectHeader, OidRequest, PortDestination, StatusIndication, SwitchContext, SwitchNicOidRequest,
-    SwitchOptionalHandlers, SwitchParameters, TimerCharacteristics, UnicodeString, info, nic_state, nic_type,
-    object_type, oids,
+    self, FilterAttachParameters, FilterAttributes, FilterDriverCharacteristics, ForwardingDestinationArray,
+    Handle, LockStateEx, Mdl, NetBufferList, NetBufferListPoolParameters, NetPnpEventNotification,
+    NicParameters, ObjectHeader, OidRequest, PortDestination, StatusIndication, SwitchContext,
+    SwitchNicOidRequest, SwitchOptionalHandlers, SwitchParameters, TimerCharacteristics, UnicodeString, info,
+    nic_state, nic_type, object_type, oids,
 };
 use lbfoext::ndis::sys::NdisEvent;
 use std::cell::{Cell, RefCell};
@@ -52,7 +52,8 @@ pub const EXTERNAL_PORT: u32 = 1;
 impl NullSwitch {
     /// Loads the driver into a switch with `members` adapters of 10 Gbit/s and these stations.
     pub fn start(members: u16, stations: &[Station]) -> Self {
-        let mut nics: Vec<_> = (0..=members).map(|index| nic(EXTERNAL_PORT, index, nic_type::EXTERNAL, [0; 6])).collect();
+        let mut nics: Vec<_> =
+            (0..=members).map(|index| nic(EXTERNAL_PORT, index, nic_type::EXTERNAL, [0; 6])).collect();
         nics.extend(stations.iter().map(|station| nic(station.port, 0, nic_type::SYNTHETIC, station.mac)));
         STACK.with_borrow_mut(|stack| stack.nics = nics);
         let mut object = [0u64; 42];
@@ -63,8 +64,10 @@ impl NullSwitch {
         assert_eq!(status, 0, "DriverEntry");
         let (characteristics, driver_context) =
             STACK.with_borrow(|stack| (stack.characteristics.expect("registered"), stack.driver_context));
-        let mut parameters = FilterAttachParameters { filter_module_guid_name: &path, ..FilterAttachParameters::ZERO };
-        let (attach, restart) = (characteristics.attach.expect("attach"), characteristics.restart.expect("restart"));
+        let mut parameters =
+            FilterAttachParameters { filter_module_guid_name: &path, ..FilterAttachParameters::ZERO };
+        let (attach, restart) =
+            (characteristics.attach.expect("attach"), characteristics.restart.expect("restart"));
         // SAFETY: as NDIS calls them, in this order.
         let attached = unsafe { attach(0x2000 as Handle, driver_context as Handle, &mut parameters) };
         assert_eq!(attached, 0, "FilterAttach");
@@ -207,7 +210,11 @@ unsafe extern "win64" fn NdisFGetOptionalSwitchHandlers(
     0
 }
 
-unsafe extern "win64" fn add_destination(_: SwitchContext, list: *mut NetBufferList, to: *mut PortDestination) -> i32 {
+unsafe extern "win64" fn add_destination(
+    _: SwitchContext,
+    list: *mut NetBufferList,
+    to: *mut PortDestination,
+) -> i32 {
     // SAFETY: the lists of a benchmark carry a `Context`.
     unsafe {
         let context = (*list).context.cast::<Context>();
@@ -232,7 +239,12 @@ unsafe extern "win64" fn grow(
 ) -> i32 {
     raw::RESOURCES
 }
-unsafe extern "win64" fn get(_: SwitchContext, _: *mut NetBufferList, _: *mut *mut ForwardingDestinationArray) {}
+unsafe extern "win64" fn get(
+    _: SwitchContext,
+    _: *mut NetBufferList,
+    _: *mut *mut ForwardingDestinationArray,
+) {
+}
 unsafe extern "win64" fn update(
     _: SwitchContext,
     _: *mut NetBufferList,
@@ -241,7 +253,12 @@ unsafe extern "win64" fn update(
 ) -> i32 {
     0
 }
-unsafe extern "win64" fn copy_info(_: SwitchContext, _: *mut NetBufferList, _: *mut NetBufferList, _: u32) -> i32 {
+unsafe extern "win64" fn copy_info(
+    _: SwitchContext,
+    _: *mut NetBufferList,
+    _: *mut NetBufferList,
+    _: u32,
+) -> i32 {
     0
 }
 unsafe extern "win64" fn reference_nic(_: SwitchContext, _: u32, _: u16) -> i32 {
@@ -269,11 +286,21 @@ unsafe extern "win64" fn NdisFSendNetBufferLists(_: Handle, lists: *mut NetBuffe
 #[unsafe(no_mangle)]
 unsafe extern "win64" fn NdisFSendNetBufferListsComplete(_: Handle, _: *mut NetBufferList, _: u32) {}
 #[unsafe(no_mangle)]
-unsafe extern "win64" fn NdisFIndicateReceiveNetBufferLists(_: Handle, _: *mut NetBufferList, _: u32, _: u32, _: u32) {}
+unsafe extern "win64" fn NdisFIndicateReceiveNetBufferLists(
+    _: Handle,
+    _: *mut NetBufferList,
+    _: u32,
+    _: u32,
+    _: u32,
+) {
+}
 #[unsafe(no_mangle)]
 unsafe extern "win64" fn NdisFReturnNetBufferLists(_: Handle, _: *mut NetBufferList, _: u32) {}
 #[unsafe(no_mangle)]
-unsafe extern "win64" fn NdisAllocateNetBufferListPool(_: Handle, _: *const NetBufferListPoolParameters) -> Handle {
+unsafe extern "win64" fn NdisAllocateNetBufferListPool(
+    _: Handle,
+    _: *const NetBufferListPoolParameters,
+) -> Handle {
     0x5000 as Handle
 }
 #[unsafe(no_mangle)]
@@ -372,7 +399,11 @@ unsafe extern "win64" fn NdisAcquireRWLockWrite(_: Handle, _: *mut LockStateEx, 
 #[unsafe(no_mangle)]
 unsafe extern "win64" fn NdisReleaseRWLock(_: Handle, _: *mut LockStateEx) {}
 #[unsafe(no_mangle)]
-unsafe extern "win64" fn NdisAllocateTimerObject(_: Handle, _: *mut TimerCharacteristics, timer: *mut Handle) -> i32 {
+unsafe extern "win64" fn NdisAllocateTimerObject(
+    _: Handle,
+    _: *mut TimerCharacteristics,
+    timer: *mut Handle,
+) -> i32 {
     // SAFETY: the driver passes a valid place.
     unsafe { timer.write(0x7000 as Handle) };
     0

@@ -3,8 +3,8 @@
 //! Everything that stands for a piece of the machine calls these free functions on a simulated thread. A thread below
 //! DISPATCH owns no processor: its number there is as meaningless as on a real machine.
 
-use crate::stack_depth;
 use crate::scheduler::ANY;
+use crate::stack_depth;
 use crate::thread::{self, Thread};
 use crate::world::World;
 use parking_lot::Mutex;

@@ -101,7 +101,8 @@ fn bind(file: &PeFile64, memory: &mut Mapping) -> Result<Vec<String>, String> {
     while let Some(descriptor) = descriptors.next().map_err(|error| error.to_string())? {
         let module = table.name(descriptor.name.get(LE)).map_err(|error| error.to_string())?;
         let module = String::from_utf8_lossy(module).into_owned();
-        let thunks = table.thunks(descriptor.original_first_thunk.get(LE)).map_err(|error| error.to_string())?;
+        let thunks =
+            table.thunks(descriptor.original_first_thunk.get(LE)).map_err(|error| error.to_string())?;
         let mut slot = descriptor.first_thunk.get(LE) as usize;
         let mut thunks = thunks;
         while let Some(thunk) = thunks.next::<ImageNtHeaders64>().map_err(|error| error.to_string())? {
@@ -136,7 +137,8 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     fn new(len: usize) -> Result<Self, String> {
         let len = len.next_multiple_of(PAGE);
-        let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        let (protection, flags) =
+            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
         // SAFETY: a fresh anonymous mapping.
         let base = unsafe { libc::mmap(std::ptr::null_mut(), len, protection, flags, -1, 0) };
         if base == libc::MAP_FAILED {
@@ -153,7 +155,11 @@ impl Mapping {
 
     fn range(&self, at: usize, len: usize) -> Result<*mut u8, String> {
         let inside = at.checked_add(len).is_some_and(|end| end <= self.len);
-        if inside { Ok(self.base.wrapping_add(at)) } else { Err(format!("{len} bytes at {at:#x} lie outside")) }
+        if inside {
+            Ok(self.base.wrapping_add(at))
+        } else {
+            Err(format!("{len} bytes at {at:#x} lie outside"))
+        }
     }
 
     fn write(&mut self, at: usize, bytes: &[u8]) -> Result<(), String> {
@@ -178,7 +184,11 @@ impl Mapping {
         let start = self.range(at, len)?;
         // SAFETY: whole pages of the mapping: sections begin on pages.
         let failed = unsafe { libc::mprotect(start.cast(), len.next_multiple_of(PAGE), protection) } != 0;
-        if failed { Err(format!("a section cannot be protected: {}", std::io::Error::last_os_error())) } else { Ok(()) }
+        if failed {
+            Err(format!("a section cannot be protected: {}", std::io::Error::last_os_error()))
+        } else {
+            Ok(())
+        }
     }
 }
 

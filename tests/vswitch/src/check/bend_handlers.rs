@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use std::ptr;
 
 /// AddNetBufferListDestination: the element that is added, or the status that the driver takes for the truth.
-pub fn destination(
+pub(crate) fn destination(
     context: SwitchContext,
     list: *mut NetBufferList,
     element: PortDestination,
@@ -123,7 +123,7 @@ fn torn(state: &State, packet: &Packet, members: &[u16]) -> Option<u16> {
 }
 
 /// After a successful Add.
-pub fn added(list: *mut NetBufferList) {
+pub(crate) fn added(list: *mut NetBufferList) {
     if pending() != Some(Misdeed::EditCommitted) {
         return;
     }
@@ -138,7 +138,7 @@ pub fn added(list: *mut NetBufferList) {
 }
 
 /// GrowNetBufferListDestinations is about to be called.
-pub fn growing(world: &World, state: &mut State, context: Handle, list: *mut NetBufferList) {
+pub(crate) fn growing(world: &World, state: &mut State, context: Handle, list: *mut NetBufferList) {
     let Some(misdeed) = pending() else { return };
     let Some(of) = state.packets.get_mut(list).and_then(|p| p.context.as_mut()) else { return };
     let (available, array) = (of.available(), of.pointer());
@@ -158,7 +158,7 @@ pub fn growing(world: &World, state: &mut State, context: Handle, list: *mut Net
 }
 
 /// GrowNetBufferListDestinations has replaced an array.
-pub fn grown(state: &mut State, list: *mut NetBufferList) {
+pub(crate) fn grown(state: &mut State, list: *mut NetBufferList) {
     if is(Misdeed::StaleArray)
         && let Some(of) = state.packets.get_mut(list).and_then(|p| p.context.as_mut())
     {
@@ -167,7 +167,7 @@ pub fn grown(state: &mut State, list: *mut NetBufferList) {
 }
 
 /// UpdateNetBufferListDestinations is about to be called.
-pub fn updating(
+pub(crate) fn updating(
     world: &World,
     state: &mut State,
     context: Handle,
@@ -185,7 +185,7 @@ pub fn updating(
 }
 
 /// AllocateNetBufferListForwardingContext is about to be called.
-pub fn allocating(world: &World, state: &mut State, context: Handle, list: *mut NetBufferList) {
+pub(crate) fn allocating(world: &World, state: &mut State, context: Handle, list: *mut NetBufferList) {
     match pending() {
         Some(Misdeed::GetBeforeContext) if commit() => {
             state.get(world, context, list);
@@ -202,7 +202,7 @@ pub fn allocating(world: &World, state: &mut State, context: Handle, list: *mut 
 }
 
 /// An own list has its context, source and out-of-band data.
-pub fn copied(
+pub(crate) fn copied(
     world: &World,
     state: &mut State,
     context: Handle,
@@ -235,7 +235,7 @@ pub fn copied(
 }
 
 /// CopyNetBufferListInfo is about to be called.
-pub fn copying(
+pub(crate) fn copying(
     world: &World,
     state: &mut State,
     context: Handle,
@@ -252,19 +252,19 @@ pub fn copying(
 }
 
 /// Flags of CopyNetBufferListInfo.
-pub fn copy_flags(flags: u32) -> u32 {
+pub(crate) fn copy_flags(flags: u32) -> u32 {
     if is(Misdeed::PreserveOnIngress) { flags | PRESERVE_DESTINATIONS } else { flags }
 }
 
 /// FreeNetBufferListForwardingContext was called.
-pub fn freed_context(world: &World, state: &mut State, context: Handle, list: *mut NetBufferList) {
+pub(crate) fn freed_context(world: &World, state: &mut State, context: Handle, list: *mut NetBufferList) {
     if is(Misdeed::FreeContextTwice) {
         state.free_context(world, context, list);
     }
 }
 
 /// NdisFreeNetBufferList is about to be called.
-pub fn freeing(world: &World, state: &mut State, list: *mut NetBufferList) {
+pub(crate) fn freeing(world: &World, state: &mut State, list: *mut NetBufferList) {
     let completing = state.packets.get(list).is_some_and(|p| p.place == Place::Completing);
     if completing && is(Misdeed::CompleteOwn) {
         let module = state.packets.get(list).map_or(0, |p| p.switch);
@@ -280,7 +280,7 @@ pub fn freeing(world: &World, state: &mut State, list: *mut NetBufferList) {
 struct LastBuffer(Mutex<Option<(usize, u32, usize)>>);
 
 /// NdisAllocateNetBufferAndNetBufferList: memory of the list's NET_BUFFER.
-pub fn buffer(world: &World, chain: *mut Mdl, offset: u32, length: usize) -> (*mut Mdl, u32, usize) {
+pub(crate) fn buffer(world: &World, chain: *mut Mdl, offset: u32, length: usize) -> (*mut Mdl, u32, usize) {
     if pending() != Some(Misdeed::SameBufferTwice) {
         return (chain, offset, length);
     }
@@ -295,14 +295,14 @@ pub fn buffer(world: &World, chain: *mut Mdl, offset: u32, length: usize) -> (*m
 }
 
 /// What a report says.
-pub struct Report {
-    pub name: *const UnicodeString,
-    pub port: u32,
-    pub count: u32,
+pub(crate) struct Report {
+    pub(crate) name: *const UnicodeString,
+    pub(crate) port: u32,
+    pub(crate) count: u32,
 }
 
 /// ReportFilteredNetBufferLists; `None` if it is not made.
-pub fn report(
+pub(crate) fn report(
     world: &World,
     state: &mut State,
     module: usize,

@@ -12,7 +12,7 @@ use lbfoext::ndis::raw::{
 };
 
 /// What the checks of registration see.
-pub fn characteristics(mut c: FilterDriverCharacteristics) -> FilterDriverCharacteristics {
+pub(crate) fn characteristics(mut c: FilterDriverCharacteristics) -> FilterDriverCharacteristics {
     match pending() {
         Some(Misdeed::WrongUniqueName) if commit() => c.unique_name.length -= 2,
         Some(Misdeed::NoStatusHandler) if commit() => c.status = None,
@@ -22,22 +22,22 @@ pub fn characteristics(mut c: FilterDriverCharacteristics) -> FilterDriverCharac
 }
 
 /// What DriverEntry seems to return.
-pub fn entry(status: i32) -> i32 {
+pub(crate) fn entry(status: i32) -> i32 {
     if status == SUCCESS && is(Misdeed::StayRegistered) { FAILURE } else { status }
 }
 
 /// FilterAttach gives up although nothing is wrong.
-pub fn fails_attach(inside: bool, is_switch: bool) -> bool {
+pub(crate) fn fails_attach(inside: bool, is_switch: bool) -> bool {
     inside && is_switch && is(Misdeed::AttachTooEarly)
 }
 
 /// FilterAttach succeeds although the stack is no switch.
-pub fn attaches_anyway(is_switch: bool) -> bool {
+pub(crate) fn attaches_anyway(is_switch: bool) -> bool {
     !is_switch && is(Misdeed::AttachAnyway)
 }
 
 /// Calls of NdisFSetAttributes that one call stands for.
-pub fn attribute_calls(filter: Handle) -> u32 {
+pub(crate) fn attribute_calls(filter: Handle) -> u32 {
     if is(Misdeed::IndicateWhileAttaching) {
         indicate(filter);
     }
@@ -54,7 +54,7 @@ fn indicate(filter: Handle) {
 }
 
 /// NdisFGetOptionalSwitchHandlers has answered.
-pub fn got_handlers(is_switch: bool) {
+pub(crate) fn got_handlers(is_switch: bool) {
     if !is_switch && is(Misdeed::LeakAtFailedAttach) {
         world::current().alloc(Kind::Pool, 16, 0x6B61_654C, "forgotten at a failed attach");
     }
@@ -65,7 +65,7 @@ pub fn got_handlers(is_switch: bool) {
 }
 
 /// FilterRestart has returned.
-pub fn restarted(attributes: *mut u8) {
+pub(crate) fn restarted(attributes: *mut u8) {
     if is(Misdeed::TouchAttributes) {
         // SAFETY: the attributes are the switch's memory.
         unsafe { *attributes = 0 };
@@ -73,7 +73,7 @@ pub fn restarted(attributes: *mut u8) {
 }
 
 /// A later restart reads the configuration again.
-pub fn enumerates_again(state: &mut State, module: usize) {
+pub(crate) fn enumerates_again(state: &mut State, module: usize) {
     let m = &mut state.modules[module];
     if m.enumerations == 1 && m.pauses > 0 && is(Misdeed::EnumerateTwice) {
         m.enumerations += 1;
@@ -81,12 +81,12 @@ pub fn enumerates_again(state: &mut State, module: usize) {
 }
 
 /// A query fails and the driver does not care.
-pub fn ignores_failed_query() -> bool {
+pub(crate) fn ignores_failed_query() -> bool {
     is(Misdeed::IgnoreFailedQuery)
 }
 
 /// FilterPause returns before anything has ended.
-pub fn pauses_early(state: &State, module: usize) -> bool {
+pub(crate) fn pauses_early(state: &State, module: usize) -> bool {
     let out = state
         .packets
         .all()
@@ -96,26 +96,26 @@ pub fn pauses_early(state: &State, module: usize) -> bool {
 }
 
 /// What FilterPause returns.
-pub fn paused(status: i32) -> i32 {
+pub(crate) fn paused(status: i32) -> i32 {
     if is(Misdeed::PauseFails) { FAILURE } else { status }
 }
 
 /// FilterDetach is about to return.
-pub fn detaching() {
+pub(crate) fn detaching() {
     if is(Misdeed::LeakAtDetach) {
         world::current().alloc(Kind::Pool, 16, 0x6B61_654C, "forgotten at detach");
     }
 }
 
 /// FilterDetach has returned.
-pub fn detached(filter: usize) {
+pub(crate) fn detached(filter: usize) {
     if is(Misdeed::IndicateAfterDetach) {
         indicate(filter as Handle);
     }
 }
 
 /// DriverUnload is about to deregister.
-pub fn deregistering() {
+pub(crate) fn deregistering() {
     let unloading = with(|_, state| state.driver.unloading);
     if unloading && is(Misdeed::FreeBeforeDeregistration) {
         // SAFETY: allocated and freed here.
@@ -124,12 +124,12 @@ pub fn deregistering() {
 }
 
 /// A network event is not passed up.
-pub fn loses_event() -> bool {
+pub(crate) fn loses_event() -> bool {
     is(Misdeed::LoseEvent)
 }
 
 /// The status with which FilterOidRequest refuses a request by itself.
-pub fn refusal(state: &State, module: usize, oid: u32) -> Option<i32> {
+pub(crate) fn refusal(state: &State, module: usize, oid: u32) -> Option<i32> {
     let misdeed = pending()?;
     let m = &state.modules[module];
     let create = matches!(oid, oids::SWITCH_PORT_CREATE);
@@ -142,7 +142,7 @@ pub fn refusal(state: &State, module: usize, oid: u32) -> Option<i32> {
 }
 
 /// A request that comes during the enumeration is looked at only later.
-pub fn holds_request() -> bool {
+pub(crate) fn holds_request() -> bool {
     let enumerating = crate::ndis::inside("FilterRestart").or(crate::ndis::inside("FilterNetPnPEvent"));
     enumerating.is_some() && is(Misdeed::HoldDuringEnumeration)
 }

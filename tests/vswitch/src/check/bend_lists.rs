@@ -1,6 +1,6 @@
 //! Misdeeds with lists: the four calls of the packet path, bent.
 
-use super::mutations::{Misdeed, commit, hold, is, pending, take_held, undo_later};
+use super::mutations::{Misdeed, commit, hold, pending, take_held, undo_later};
 use super::packets::chain;
 use crate::cpu;
 use crate::mutation::Mutation;
@@ -13,15 +13,15 @@ use crate::ports::NicId;
 use crate::world::{self, World};
 use lbfoext::ndis::raw::{
     Handle, NetBufferList, PAUSED, PortDestination, REPORT_FILTERED_IS_INCOMING, SUCCESS, info,
-    receive_flags, return_flags, send_complete_flags, send_flags,
+    return_flags, send_complete_flags, send_flags,
 };
 use std::ptr;
 
 /// A chain and its flags.
-pub type Chain = (*mut NetBufferList, u32);
+pub(crate) type Chain = (*mut NetBufferList, u32);
 
 /// NdisFSendNetBufferLists; `None` if the chain is kept.
-pub fn send(filter: Handle, lists: *mut NetBufferList, port: u32, flags: u32) -> Option<(Chain, u32)> {
+pub(crate) fn send(filter: Handle, lists: *mut NetBufferList, port: u32, flags: u32) -> Option<(Chain, u32)> {
     let Some(misdeed) = pending() else { return Some(((lists, flags), port)) };
     let bent = with(|world, state| bend_send(world, state, misdeed, filter, lists));
     match bent {
@@ -164,7 +164,7 @@ fn any_native(state: &mut State, lists: &[usize]) -> bool {
     lists.iter().any(|l| state.packets.at(*l).is_some_and(|p| p.is_native()))
 }
 
-fn same_destinations(state: &mut State, lists: &[usize]) -> bool {
+pub(super) fn same_destinations(state: &mut State, lists: &[usize]) -> bool {
     let mut all = lists.iter().map(|l| {
         let packet = state.packets.at(*l);
         packet.and_then(|p| p.context.as_ref()).map_or_else(Vec::new, |c| {
@@ -303,7 +303,7 @@ fn parent_is_unsafe(state: &mut State, list: usize) -> bool {
 }
 
 /// Takes one list out of a chain; the chain's new beginning.
-fn unlink(first: *mut NetBufferList, list: *mut NetBufferList) -> *mut NetBufferList {
+pub(super) fn unlink(first: *mut NetBufferList, list: *mut NetBufferList) -> *mut NetBufferList {
     // SAFETY: the chain is the driver's.
     unsafe {
         if first == list {
@@ -324,7 +324,7 @@ fn unlink(first: *mut NetBufferList, list: *mut NetBufferList) -> *mut NetBuffer
 }
 
 /// After the checks of a send, before anybody below sees the lists.
-pub fn sent(world: &World, state: &mut State, filter: Handle, lists: &[usize]) {
+pub(crate) fn sent(world: &World, state: &mut State, filter: Handle, lists: &[usize]) {
     super::mutations::undo(state);
     let Some(&list) = lists.first() else { return };
     let nbl = list as *mut NetBufferList;
@@ -351,7 +351,7 @@ pub fn sent(world: &World, state: &mut State, filter: Handle, lists: &[usize]) {
 }
 
 /// NdisFSendNetBufferListsComplete; `None` if the chain is kept.
-pub fn complete(filter: Handle, lists: *mut NetBufferList, flags: u32) -> Option<Chain> {
+pub(crate) fn complete(filter: Handle, lists: *mut NetBufferList, flags: u32) -> Option<Chain> {
     let Some(misdeed) = pending() else { return Some((lists, flags)) };
     let mut flags = flags;
     let mut first = lists;
@@ -408,124 +408,15 @@ pub fn complete(filter: Handle, lists: *mut NetBufferList, flags: u32) -> Option
     (!first.is_null()).then_some((first, flags))
 }
 
-/// NdisFIndicateReceiveNetBufferLists: chain and flags, port and count; `None` if the chain is kept.
-pub fn indicate(
-    filter: Handle,
-    lists: *mut NetBufferList,
-    (port, count): (u32, u32),
-    flags: u32,
-) -> Option<(Chain, (u32, u32))> {
-    let unbent = Some(((lists, flags), (port, count)));
-    let Some(misdeed) = pending() else { return unbent };
-    let (mixed, differ, facts) = with(|_, state| {
-        let all = chain(state, lists);
-        let first = all.first().and_then(|l| state.packets.at(*l));
-        let facts = first
-            .map(|p| (p.switch, p.context.as_ref().map_or(0, |c| c.committed.len()), p.unsafe_bytes.len()));
-        (!state.same_source(&all), !same_destinations(state, &all), facts)
-    });
-    let Some((module, destinations, _)) = facts else { return unbent };
-    match misdeed {
-        Misdeed::WrongIndicateCount if commit() => Some(((lists, flags), (port, count + 1))),
-        Misdeed::Resources if commit() => Some(((lists, flags | receive_flags::RESOURCES), (port, count))),
-        Misdeed::FalseSingleIndicate if mixed && commit() => {
-            Some(((lists, flags | receive_flags::SWITCH_SINGLE_SOURCE), (port, count)))
-        }
-        Misdeed::FalseReceiveGroup if differ && commit() => {
-            Some(((lists, flags | receive_flags::SWITCH_DESTINATION_GROUP), (port, count)))
-        }
-        Misdeed::HoldReceiveAcrossPause if commit() => {
-            hold(filter as usize, lists as usize);
-            let rest = unlink(lists, lists);
-            (!rest.is_null()).then_some(((rest, flags), (port, count - 1)))
-        }
-        Misdeed::WriteEgressBytes
-        | Misdeed::ExcludeSilently
-        | Misdeed::TakeBackExclusion
-        | Misdeed::AddOnEgress
-            if destinations > 0 && commit() =>
-        {
-            with(|world, state| bend_egress(world, state, misdeed, module, lists));
-            unbent
-        }
-        _ => unbent,
-    }
-}
-
-fn bend_egress(world: &World, state: &mut State, misdeed: Misdeed, module: usize, list: *mut NetBufferList) {
-    let context = state.modules[module].switch as Handle;
-    let Some(packet) = state.packets.get_mut(list) else { return };
-    match misdeed {
-        Misdeed::WriteEgressBytes => {
-            if let Some(buffer) = packet.buffers_now().first() {
-                // SAFETY: the buffer is the driver's for now.
-                let segments = unsafe { crate::nbl::segments(buffer.nb) };
-                if let Some((start, _)) = segments.first() {
-                    // SAFETY: as above.
-                    unsafe { **start ^= 0x10 };
-                }
-            }
-        }
-        Misdeed::AddOnEgress => {
-            let element = PortDestination { port_id: 2, nic_index: 0, bits: 0 };
-            state.add_destination(world, context, list, element, false);
-        }
-        _ => {
-            let Some(of) = packet.context.as_mut() else { return };
-            let port = of.committed[0].port_id;
-            of.poke_bits(0, PortDestination::IS_EXCLUDED);
-            if misdeed == Misdeed::TakeBackExclusion {
-                let array = of.pointer();
-                // SAFETY: the list is the driver's and so uncovered.
-                let next = unsafe { std::mem::replace(&mut (*list).next, ptr::null_mut()) };
-                state.update(world, context, list, 0, array, false);
-                state.report(world, module, (port, 0, 1), list, "not for this port");
-                // SAFETY: as above.
-                unsafe { (*list).next = next };
-                if let Some(of) = state.packets.get_mut(list).and_then(|p| p.context.as_mut()) {
-                    of.poke_bits(0, 0);
-                }
-            }
-        }
-    }
-}
-
-/// After the checks of an indication, before anybody above sees the lists.
-pub fn indicated(world: &World, state: &mut State, filter: Handle, lists: &[usize]) {
-    let Some(&list) = lists.first() else { return };
-    let nbl = list as *mut NetBufferList;
-    match pending() {
-        Some(Misdeed::WriteAfterIndicate) if commit() => {
-            // SAFETY: the list lives; that it is covered is the point.
-            unsafe { (*nbl).status = 1 };
-        }
-        Some(Misdeed::IndicateTwice) if commit() => {
-            state.take_indicate(world, filter, nbl, (0, 0, 0));
-        }
-        _ => {}
-    }
-}
-
-/// NdisFReturnNetBufferLists.
-pub fn give_back(lists: *mut NetBufferList, flags: u32) -> Chain {
-    let mixed = pending() == Some(Misdeed::FalseSingleReturn)
-        && with(|_, state| {
-            let all = chain(state, lists);
-            !state.same_source(&all)
-        });
-    let bits = if mixed && is(Misdeed::FalseSingleReturn) { return_flags::SWITCH_SINGLE_SOURCE } else { 0 };
-    (lists, flags | bits)
-}
-
 /// What was kept until a cancellation goes its way now.
-pub fn cancelled() {
+pub(crate) fn cancelled() {
     if world::current().mutation() == Some(Mutation::Switch(Misdeed::HoldCancelled)) {
         release_held();
     }
 }
 
 /// Whatever was kept goes its way now, as it must in the module's present state.
-pub fn release_held() {
+pub(crate) fn release_held() {
     for (filter, list) in take_held() {
         let filter = filter as Handle;
         let nbl = list as *mut NetBufferList;

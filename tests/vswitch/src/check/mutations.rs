@@ -3,9 +3,10 @@
 //! Owns the list of misdeeds with their rules and the account of whether one was committed. How each is done stands in
 //! the `bend_*` files, by what is bent: lists, handlers, the life of the module.
 
-pub use super::bend_handlers::*;
-pub use super::bend_life::*;
-pub use super::bend_lists::*;
+pub(crate) use super::bend_egress::*;
+pub(crate) use super::bend_handlers::*;
+pub(crate) use super::bend_life::*;
+pub(crate) use super::bend_lists::*;
 
 use crate::mutation::Mutation;
 use crate::ndis::State;

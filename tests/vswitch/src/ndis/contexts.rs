@@ -10,7 +10,7 @@ use crate::world::World;
 use lbfoext::ndis::raw::{Handle, INVALID_PARAMETER, NetBufferList, RESOURCES, SUCCESS, info};
 
 impl State {
-    pub fn allocate_context(
+    pub(crate) fn allocate_context(
         &mut self,
         world: &World,
         context: Handle,
@@ -48,7 +48,7 @@ impl State {
         SUCCESS
     }
 
-    pub fn free_context(&mut self, world: &World, context: Handle, list: *mut NetBufferList) {
+    pub(crate) fn free_context(&mut self, world: &World, context: Handle, list: *mut NetBufferList) {
         let function = "FreeNetBufferListForwardingContext";
         let Some(module) = self.owner(world, context, function) else { return };
         if !self.target(world, module, list, function) {
@@ -72,7 +72,7 @@ impl State {
         }
     }
 
-    pub fn set_source(
+    pub(crate) fn set_source(
         &mut self,
         world: &World,
         context: Handle,
@@ -108,7 +108,7 @@ impl State {
         SUCCESS
     }
 
-    pub fn copy_info(
+    pub(crate) fn copy_info(
         &mut self,
         world: &World,
         context: Handle,

@@ -132,7 +132,7 @@ impl State {
         lists
     }
 
-    pub fn take_send(
+    pub(crate) fn take_send(
         &mut self,
         world: &World,
         filter: Handle,
@@ -161,7 +161,7 @@ impl State {
         Some((module, lists))
     }
 
-    pub fn take_complete(&mut self, world: &World, filter: Handle, first: *mut NetBufferList, flags: u32) {
+    pub(crate) fn take_complete(&mut self, world: &World, filter: Handle, first: *mut NetBufferList, flags: u32) {
         let Some(module) = self.caller(world, filter, "NdisFSendNetBufferListsComplete") else { return };
         self.tick();
         let expect = Expect {
@@ -190,7 +190,7 @@ impl State {
         }
     }
 
-    pub fn take_indicate(
+    pub(crate) fn take_indicate(
         &mut self,
         world: &World,
         filter: Handle,

@@ -34,7 +34,7 @@ impl State {
         packet.context.is_some() && !packet.is_native()
     }
 
-    pub fn add_destination(
+    pub(crate) fn add_destination(
         &mut self,
         world: &World,
         context: Handle,
@@ -76,7 +76,7 @@ impl State {
         SUCCESS
     }
 
-    pub fn grow(
+    pub(crate) fn grow(
         &mut self,
         world: &World,
         context: Handle,
@@ -116,7 +116,7 @@ impl State {
         (SUCCESS, pointer)
     }
 
-    pub fn get(
+    pub(crate) fn get(
         &mut self,
         world: &World,
         context: Handle,
@@ -135,7 +135,7 @@ impl State {
         packet.context.as_mut().map_or(ptr::null_mut(), Context::pointer)
     }
 
-    pub fn update(
+    pub(crate) fn update(
         &mut self,
         world: &World,
         context: Handle,

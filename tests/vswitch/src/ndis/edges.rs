@@ -289,7 +289,6 @@ impl State {
     }
 
     /// Hands lists to FilterReceive: context, handler, chain, count, flags.
-    #[expect(clippy::type_complexity, reason = "the arguments of one call")]
     fn give_up(
         &mut self,
         world: &World,
@@ -332,7 +331,6 @@ impl State {
         (m.context as Handle, handler, chain, count, flags)
     }
 
-    #[expect(clippy::type_complexity, reason = "the arguments of one call")]
     fn give_return(
         &mut self,
         world: &World,
@@ -351,7 +349,6 @@ impl State {
         (m.context as Handle, self.driver.characteristics.and_then(|c| c.return_lists), chain, flags)
     }
 
-    #[expect(clippy::type_complexity, reason = "the arguments of one call")]
     fn give_complete(
         &mut self,
         world: &World,

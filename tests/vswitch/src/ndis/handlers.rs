@@ -35,6 +35,9 @@ pub fn table() -> SwitchOptionalHandlers {
 }
 
 /// What stands where a table of revision 2 has members: calling one is STATE-05.
+///
+/// # Safety
+/// None needed: it looks at nothing.
 pub unsafe extern "win64" fn beyond_the_revision() -> i32 {
     let _frame = Frame::enter("a switch handler of revision 2", DISPATCH);
     crate::world::current()
@@ -176,7 +179,6 @@ unsafe extern "win64" fn dereference_port(context: SwitchContext, port: u32) -> 
     with(|world, s| s.dereference_port(world, context, port))
 }
 
-#[expect(clippy::too_many_arguments, reason = "the handler's own signature")]
 unsafe extern "win64" fn report_filtered(
     context: SwitchContext,
     guid: *const UnicodeString,

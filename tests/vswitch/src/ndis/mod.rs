@@ -235,9 +235,12 @@ pub struct Call {
     pub began: u64,
 }
 
+/// A closure and the depth of calls at whose end it runs.
+type After = (usize, Box<dyn FnOnce()>);
+
 thread_local! {
     static CALLS: RefCell<Vec<Call>> = const { RefCell::new(Vec::new()) };
-    static AFTER: RefCell<Vec<(usize, Box<dyn FnOnce()>)>> = const { RefCell::new(Vec::new()) };
+    static AFTER: RefCell<Vec<After>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Calls a handler of the driver.

@@ -410,7 +410,7 @@ impl Packet {
     }
 
     /// Covers the list while it belongs to others.
-    pub fn lay_cover(&mut self, decoy: *mut NetBufferList) {
+    pub(crate) fn lay_cover(&mut self, decoy: *mut NetBufferList) {
         // SAFETY: the list is alive; it is uncovered when it comes back.
         unsafe {
             let buffers = net_buffers(self.nbl, MOST_BUFFERS);
@@ -419,7 +419,7 @@ impl Packet {
     }
 
     /// Lifts the cover; the offset of the first byte written meanwhile.
-    pub fn lift_cover(&mut self, decoy: *mut NetBufferList) -> Option<usize> {
+    pub(crate) fn lift_cover(&mut self, decoy: *mut NetBufferList) -> Option<usize> {
         if !self.cover.is_laid() {
             return None;
         }

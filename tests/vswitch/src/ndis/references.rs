@@ -8,7 +8,7 @@ use crate::world::World;
 use lbfoext::ndis::raw::{Handle, INVALID_PARAMETER, INVALID_STATE, RESOURCES, SUCCESS};
 
 impl State {
-    pub fn reference_nic(&mut self, world: &World, context: Handle, id: NicId, fails: bool) -> i32 {
+    pub(crate) fn reference_nic(&mut self, world: &World, context: Handle, id: NicId, fails: bool) -> i32 {
         let Some(module) = self.owner(world, context, "ReferenceSwitchNic") else { return INVALID_PARAMETER };
         advice(world, "DATA-52", !checks::in_walk(), || "ReferenceSwitchNic on the data path".to_owned());
         if fails {
@@ -30,7 +30,7 @@ impl State {
         SUCCESS
     }
 
-    pub fn dereference_nic(&mut self, world: &World, context: Handle, id: NicId) -> i32 {
+    pub(crate) fn dereference_nic(&mut self, world: &World, context: Handle, id: NicId) -> i32 {
         let Some(module) = self.owner(world, context, "DereferenceSwitchNic") else {
             return INVALID_PARAMETER;
         };
@@ -41,7 +41,7 @@ impl State {
         if held { SUCCESS } else { INVALID_PARAMETER }
     }
 
-    pub fn reference_port(&mut self, world: &World, context: Handle, port: u32, fails: bool) -> i32 {
+    pub(crate) fn reference_port(&mut self, world: &World, context: Handle, port: u32, fails: bool) -> i32 {
         let Some(module) = self.owner(world, context, "ReferenceSwitchPort") else {
             return INVALID_PARAMETER;
         };
@@ -55,7 +55,7 @@ impl State {
         SUCCESS
     }
 
-    pub fn dereference_port(&mut self, world: &World, context: Handle, port: u32) -> i32 {
+    pub(crate) fn dereference_port(&mut self, world: &World, context: Handle, port: u32) -> i32 {
         let Some(module) = self.owner(world, context, "DereferenceSwitchPort") else {
             return INVALID_PARAMETER;
         };

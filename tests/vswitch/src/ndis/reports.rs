@@ -8,7 +8,7 @@ use crate::world::World;
 use lbfoext::ndis::raw::{NetBufferList, REPORT_FILTERED_IS_INCOMING};
 
 impl State {
-    pub fn report(
+    pub(crate) fn report(
         &mut self,
         world: &World,
         module: usize,

@@ -11,7 +11,7 @@
 mod life;
 mod net;
 
-pub use net::{Net, unknown_request};
+pub use net::{Body, Net, unknown_request};
 
 use crate::clock;
 use crate::ndis::Style;

@@ -16,6 +16,9 @@ use crate::world::World;
 use lbfoext::ndis::raw::{SUCCESS, request_type};
 use std::sync::Arc;
 
+/// What one simulated thread of a test does.
+pub type Body = Box<dyn FnOnce(&Net) + Send>;
+
 /// A running switch. Clones are handles to the same one.
 #[derive(Clone)]
 pub struct Net(pub(super) Arc<Running>, pub(super) usize);
@@ -279,7 +282,7 @@ impl Net {
     }
 
     /// Runs the bodies at the same time, each on a simulated thread and processor of its own.
-    pub fn together(&self, bodies: Vec<(&'static str, Box<dyn FnOnce(&Net) + Send>)>) {
+    pub fn together(&self, bodies: Vec<(&'static str, Body)>) {
         let threads = bodies.into_iter().zip(0..).map(|((name, body), cpu)| {
             let net = self.clone();
             let body: Box<dyn FnOnce() + Send> = Box::new(move || body(&net));
