@@ -8,9 +8,10 @@ use crate::kernel::rundown::WorkGuard;
 use crate::ndis::link::{Indication, LinkStatus};
 use crate::ndis::link_query::Question;
 use crate::ndis::status::NdisStatus;
+use crate::ndis::switch::NicRef;
 use crate::publish;
 use crate::trace::Event;
-use teaming::ids::{MEMBERS, MemberIndex, NicId};
+use teaming::ids::{MEMBERS, MemberIndex, NicId, PortId};
 use teaming::member::MemberEvent;
 
 /// `FilterStatus`. IRQL <= DISPATCH_LEVEL. Acts first and passes the indication on within the call: when this returns,
@@ -56,11 +57,8 @@ pub fn ask(module: &Module, member: MemberIndex) {
 fn send(module: &Module, question: Question<'_>) {
     let mut next = Some(question);
     while let Some(question) = next.take() {
-        let port = module.forwarding.read().external;
-        let nic =
-            port.and_then(|port| module.switch.reference_nic(NicId::new(port, question.member().nic())));
-        next = match (port, nic, module.work.enter()) {
-            (Some(port), Some(nic), Some(work)) => match question.send(module.filter, port, nic, work) {
+        next = match (reference(module, question.member()), module.work.enter()) {
+            (Some((port, nic)), Some(work)) => match question.send(module.filter, port, nic, work) {
                 (status, Some(question)) => receive(module, question, status).0,
                 (_, None) => return,
             },
@@ -68,6 +66,17 @@ fn send(module: &Module, question: Question<'_>) {
             _ => question.end(),
         };
     }
+}
+
+/// References a member that is connected. Under the team lock, which a disconnect takes before it goes down: so no
+/// reference is asked for afterwards.
+fn reference(module: &Module, member: MemberIndex) -> Option<(PortId, NicRef<'_>)> {
+    let control = module.control.lock();
+    if !control.team.member(member).state.is_connected() {
+        return None;
+    }
+    let port = module.forwarding.read().external?;
+    Some((port, module.switch.reference_nic(NicId::new(port, member.nic()))?))
 }
 
 /// A question that was out has been answered. IRQL <= DISPATCH_LEVEL.

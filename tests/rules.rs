@@ -9,7 +9,7 @@ use vswitch::check::{Severity, Status, rules};
 #[test]
 fn nine_of_ten_rules_whose_breach_is_an_error_are_checked() {
     let errors: Vec<_> = rules().filter(|rule| rule.severity == Severity::Error).collect();
-    let checked = errors.iter().filter(|rule| rule.status == Status::Checked).count();
+    let checked = errors.iter().filter(|rule| !matches!(rule.status, Status::Not(_))).count();
     for rule in &errors {
         if let Status::Not(reason) = rule.status {
             println!("{} is not checked: {reason}", rule.id);
@@ -36,7 +36,7 @@ fn the_rules_of_the_three_groups_are_all_listed_once() {
 fn the_scenarios_exercise_every_checked_rule() {
     let mut exercised: BTreeMap<&'static str, u64> = BTreeMap::new();
     for case in scenarios::CASES {
-        for seed in 0..6 {
+        for seed in 0..12 {
             for (rule, count) in case.run((case.plan)(seed)).exercised {
                 *exercised.entry(rule).or_default() += count;
             }

@@ -1,121 +1,206 @@
-//! Captures: pcap and pcapng files of Ethernet frames, read whole, in time order.
+//! Captures: pcap and pcapng files of Ethernet frames, read as a stream in time order, as often as wanted.
 
 use anyhow::{Context, bail};
 use pcap_file::DataLink;
 use pcap_file::pcap::PcapReader;
 use pcap_file::pcapng::blocks::interface_description::InterfaceDescriptionOption;
 use pcap_file::pcapng::{Block, PcapNgReader};
-use std::fs;
-use std::io::Read;
-use std::path::Path;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fs::File;
+use std::io::{Cursor, Read};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// One frame and when it was seen, counted from the first frame of the capture.
+/// One frame and when it was seen, in the capture's own time.
+#[derive(PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Frame {
     pub at: Duration,
+    /// Place in the file: keeps frames of one instant in order.
+    place: u64,
     pub bytes: Vec<u8>,
+    /// The recorder kept only its beginning.
+    pub cut: bool,
 }
 
-/// A capture, and how many frames in it were cut short by the recorder.
-pub struct Capture {
-    pub frames: Vec<Frame>,
-    pub cut: usize,
+/// Where frames come from.
+pub enum Capture {
+    /// The recording that comes with the tool: eight machines in an office, see `perf/captures/README.md`.
+    Bundled,
+    File(PathBuf),
 }
+
+const OFFICE: &[u8] = include_bytes!("../captures/office.pcapng");
 
 const PCAPNG_MAGIC: [u8; 4] = [0x0A, 0x0D, 0x0D, 0x0A];
 /// Microseconds and nanoseconds, each in both byte orders.
-const PCAP_MAGICS: [[u8; 4]; 4] =
-    [[0xA1, 0xB2, 0xC3, 0xD4], [0xD4, 0xC3, 0xB2, 0xA1], [0xA1, 0xB2, 0x3C, 0x4D], [0x4D, 0x3C, 0xB2, 0xA1]];
+const PCAP_MAGICS: [[u8; 4]; 4] = [
+    [0xA1, 0xB2, 0xC3, 0xD4],
+    [0xD4, 0xC3, 0xB2, 0xA1],
+    [0xA1, 0xB2, 0x3C, 0x4D],
+    [0x4D, 0x3C, 0xB2, 0xA1],
+];
 
-/// The recording that comes with the tool: eight machines in an office, see `perf/captures/README.md`.
-const OFFICE: &[u8] = include_bytes!("../captures/office.pcapng");
+type Input = Box<dyn Read>;
 
-pub fn bundled() -> anyhow::Result<Capture> {
-    parse(OFFICE, "the bundled recording")
-}
-
-/// Reads a capture; the error names the file, what is wrong and what to do.
-pub fn read(path: &Path) -> anyhow::Result<Capture> {
-    let name = path.display().to_string();
-    let bytes = fs::read(path)
-        .with_context(|| format!("cannot read {name}; give the path of a pcap or pcapng file"))?;
-    parse(&bytes, &name)
-}
-
-fn parse(bytes: &[u8], name: &str) -> anyhow::Result<Capture> {
-    let Some(magic) = bytes.first_chunk::<4>() else {
-        bail!(
-            "{name} is shorter than 4 bytes, so it is no capture; record one with tcpdump -w FILE or dumpcap"
-        );
-    };
-    let mut capture = match *magic {
-        PCAPNG_MAGIC => read_pcapng(bytes),
-        magic if PCAP_MAGICS.contains(&magic) => read_pcap(bytes),
-        [a, b, c, d] => bail!(
-            "{name} is neither pcap nor pcapng: it begins with {a:02x} {b:02x} {c:02x} {d:02x}; \
-             convert it with editcap -F pcapng IN OUT"
-        ),
+impl Capture {
+    pub fn of(path: Option<&Path>) -> Self {
+        path.map_or(Self::Bundled, |path| Self::File(path.to_owned()))
     }
-    .with_context(|| format!("cannot use {name}"))?;
-    if capture.frames.is_empty() {
-        bail!("{name} holds no frame; choose a capture with traffic in it");
-    }
-    capture.frames.sort_by_key(|frame| frame.at);
-    let start = capture.frames.first().map_or(Duration::ZERO, |first| first.at);
-    for frame in &mut capture.frames {
-        frame.at -= start;
-    }
-    Ok(capture)
-}
 
-fn read_pcap(reader: impl Read) -> anyhow::Result<Capture> {
-    let mut reader =
-        PcapReader::new(reader).context("its file header is damaged; try editcap -F pcapng IN OUT")?;
-    ethernet(reader.header().datalink)?;
-    let mut capture = Capture { frames: Vec::new(), cut: 0 };
-    while let Some(packet) = reader.next_packet() {
-        let number = capture.frames.len() + 1;
-        let packet = packet.with_context(|| truncated(number))?;
-        capture.cut += usize::from(packet.data.len() < packet.orig_len as usize);
-        capture.frames.push(Frame { at: packet.timestamp, bytes: packet.data.into_owned() });
-    }
-    Ok(capture)
-}
-
-fn read_pcapng(reader: impl Read) -> anyhow::Result<Capture> {
-    let mut reader =
-        PcapNgReader::new(reader).context("its section header is damaged; try editcap -F pcapng IN OUT")?;
-    let mut capture = Capture { frames: Vec::new(), cut: 0 };
-    let mut units = Vec::new();
-    while let Some(block) = reader.next_block() {
-        let number = capture.frames.len() + 1;
-        match block.with_context(|| truncated(number))? {
-            Block::SectionHeader(_) => units.clear(),
-            Block::InterfaceDescription(interface) => {
-                ethernet(interface.linktype)?;
-                units.push(time_unit(&interface.options));
+    /// Starts reading at the first frame; the error names the file, what is wrong and what to do.
+    pub fn frames(&self) -> anyhow::Result<Frames> {
+        let (mut input, name): (Input, String) = match self {
+            Self::Bundled => (Box::new(OFFICE), self.to_string()),
+            Self::File(path) => {
+                let name = path.display().to_string();
+                let failed = || format!("cannot read {name}; give the path of a pcap or pcapng file");
+                if path.is_dir() {
+                    bail!("{name} is a folder; give the path of a pcap or pcapng file");
+                }
+                (Box::new(File::open(path).with_context(failed)?), name)
             }
-            Block::EnhancedPacket(packet) => {
-                let Some(unit) = units.get(packet.interface_id as usize) else {
-                    bail!(
-                        "frame {number} names interface {}, which the file does not describe",
-                        packet.interface_id
-                    )
-                };
-                // The reader takes every time stamp for nanoseconds; the interface says what it counts.
-                let at = unit.saturating_mul(packet.timestamp.as_nanos()) / UNITS;
-                let at = Duration::from_nanos(u64::try_from(at).unwrap_or(u64::MAX));
-                capture.cut += usize::from(packet.data.len() < packet.original_len as usize);
-                capture.frames.push(Frame { at, bytes: packet.data.into_owned() });
-            }
-            _ => {}
+        };
+        let mut magic = Vec::new();
+        input.by_ref().take(4).read_to_end(&mut magic).with_context(|| format!("cannot read {name}"))?;
+        let Some(&magic) = magic.first_chunk::<4>() else {
+            bail!("{name} is shorter than 4 bytes, so it is no capture; record one with tcpdump -w FILE or dumpcap");
+        };
+        let input: Input = Box::new(Cursor::new(magic).chain(input));
+        let unusable = || format!("cannot use {name}");
+        let format = match magic {
+            PCAPNG_MAGIC => Format::pcapng(input).with_context(unusable)?,
+            magic if PCAP_MAGICS.contains(&magic) => Format::pcap(input).with_context(unusable)?,
+            [a, b, c, d] => bail!(
+                "{name} is neither pcap nor pcapng: it begins with {a:02x} {b:02x} {c:02x} {d:02x}; \
+                 convert it with editcap -F pcapng IN OUT"
+            ),
+        };
+        Ok(Frames { format, name, read: 0, newest: Duration::ZERO, ahead: BinaryHeap::new(), ended: false })
+    }
+}
+
+impl std::fmt::Display for Capture {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Bundled => out.write_str("bundled recording"),
+            Self::File(path) => write!(out, "{}", path.display()),
         }
     }
-    Ok(capture)
 }
+
+/// Frames that are held to be put in order: recorders of several interfaces write them slightly mixed.
+const AHEAD: usize = 1024;
+
+/// The frames of a capture in order of time.
+pub struct Frames {
+    format: Format,
+    name: String,
+    read: u64,
+    newest: Duration,
+    ahead: BinaryHeap<Reverse<Frame>>,
+    ended: bool,
+}
+
+impl Iterator for Frames {
+    type Item = anyhow::Result<Frame>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.ended && self.ahead.len() < AHEAD {
+            match self.format.next() {
+                Ok(Some((at, bytes, cut))) => {
+                    self.read += 1;
+                    self.ahead.push(Reverse(Frame { at, place: self.read, bytes, cut }));
+                }
+                Ok(None) => self.ended = true,
+                Err(error) => {
+                    self.ended = true;
+                    self.ahead.clear();
+                    let trouble = format!("cannot use {}: frame {}", self.name, self.read + 1);
+                    return Some(Err(error.context(trouble)));
+                }
+            }
+        }
+        let Reverse(mut frame) = self.ahead.pop()?;
+        // A frame that comes later than it can be put in its place is taken as of now.
+        frame.at = frame.at.max(self.newest);
+        self.newest = frame.at;
+        Some(Ok(frame))
+    }
+}
+
+enum Format {
+    Pcap(PcapReader<Input>),
+    Pcapng { reader: PcapNgReader<Input>, units: Vec<u128>, newest: Duration },
+}
+
+type Read1 = Option<(Duration, Vec<u8>, bool)>;
+
+impl Format {
+    fn pcap(input: Input) -> anyhow::Result<Self> {
+        let reader = PcapReader::new(input).context("its file header is damaged; try editcap -F pcapng IN OUT")?;
+        ethernet(reader.header().datalink)?;
+        Ok(Self::Pcap(reader))
+    }
+
+    fn pcapng(input: Input) -> anyhow::Result<Self> {
+        let reader =
+            PcapNgReader::new(input).context("its section header is damaged; try editcap -F pcapng IN OUT")?;
+        Ok(Self::Pcapng { reader, units: Vec::new(), newest: Duration::ZERO })
+    }
+
+    fn next(&mut self) -> anyhow::Result<Read1> {
+        match self {
+            Self::Pcap(reader) => {
+                let Some(packet) = reader.next_packet() else { return Ok(None) };
+                let packet = packet.context(DAMAGED)?;
+                let cut = packet.data.len() < packet.orig_len as usize;
+                Ok(Some((packet.timestamp, packet.data.into_owned(), cut)))
+            }
+            Self::Pcapng { reader, units, newest } => loop {
+                let Some(block) = reader.next_block() else { return Ok(None) };
+                let (at, bytes, whole) = match block.context(DAMAGED)? {
+                    Block::SectionHeader(_) => {
+                        units.clear();
+                        continue;
+                    }
+                    Block::InterfaceDescription(interface) => {
+                        ethernet(interface.linktype)?;
+                        units.push(time_unit(&interface.options));
+                        continue;
+                    }
+                    // The reader takes every time stamp for nanoseconds; the interface says what it counts.
+                    Block::EnhancedPacket(packet) => {
+                        let at = stamp(units, packet.interface_id, packet.timestamp.as_nanos())?;
+                        (at, packet.data, packet.original_len)
+                    }
+                    Block::Packet(packet) => {
+                        let at = stamp(units, packet.interface_id.into(), packet.timestamp.into())?;
+                        (at, packet.data, packet.original_len)
+                    }
+                    Block::SimplePacket(packet) => (*newest, packet.data, packet.original_len),
+                    _ => continue,
+                };
+                *newest = at;
+                let cut = bytes.len() < whole as usize;
+                return Ok(Some((at, bytes.into_owned(), cut)));
+            },
+        }
+    }
+}
+
+const DAMAGED: &str = "is damaged or cut off; keep what is whole with editcap -F pcapng IN OUT";
 
 /// Time units are kept in 2^-20 of a nanosecond: fine enough for every resolution that recorders use.
 const UNITS: u128 = 1 << 20;
+
+fn stamp(units: &[u128], interface: u32, count: u128) -> anyhow::Result<Duration> {
+    let Some(unit) = units.get(interface as usize) else {
+        bail!("names interface {interface}, which the file does not describe; try editcap -F pcapng IN OUT")
+    };
+    let nanoseconds = unit.saturating_mul(count) / UNITS;
+    Ok(Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX)))
+}
 
 /// `if_tsresol`: a negative power of ten, or of two when the top bit is set; microseconds when absent.
 fn time_unit(options: &[InterfaceDescriptionOption<'_>]) -> u128 {
@@ -130,18 +215,9 @@ fn time_unit(options: &[InterfaceDescriptionOption<'_>]) -> u128 {
     }
 }
 
-fn truncated(number: usize) -> String {
-    format!(
-        "frame {number} is damaged or cut off: the file ends in the middle of it; \
-         keep what is whole with editcap -F pcapng IN OUT"
-    )
-}
-
 fn ethernet(link: DataLink) -> anyhow::Result<()> {
     if link != DataLink::ETHERNET {
-        bail!(
-            "link type {link:?} is not Ethernet; record on an Ethernet interface, not on \"any\" or a tunnel"
-        );
+        bail!("link type {link:?} is not Ethernet; record on an Ethernet interface, not on \"any\" or a tunnel");
     }
     Ok(())
 }

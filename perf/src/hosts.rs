@@ -1,7 +1,6 @@
 //! Who is inside: the adapters of the capture that become virtual machines. Everything else is the outside network,
 //! which reaches them through the team's members.
 
-use crate::capture::Frame;
 use anyhow::bail;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -51,25 +50,31 @@ pub struct Hosts {
     inside: BTreeMap<MacAddr, usize>,
 }
 
-impl Hosts {
-    /// An adapter is inside if it sent from an inside address and from no other: a router sends from many.
-    pub fn find(frames: &[Frame], ranges: &[Range]) -> anyhow::Result<Self> {
-        let mut inside = BTreeSet::new();
-        let mut outside = BTreeSet::new();
-        for frame in frames {
-            let headers = frame::parse(&frame.bytes);
-            let Some((source, _)) = headers.addresses().filter(|_| !headers.source.is_multicast()) else {
-                continue;
-            };
-            if says_nothing(source) {
-                continue;
-            }
-            let side =
-                if ranges.iter().any(|range| range.contains(source)) { &mut inside } else { &mut outside };
-            side.insert(headers.source);
+/// What the frames seen so far tell about who is inside.
+#[derive(Default)]
+pub struct Search {
+    inside: BTreeSet<MacAddr>,
+    outside: BTreeSet<MacAddr>,
+}
+
+/// Machines that one switch is given.
+const MACHINES: usize = 1024;
+
+impl Search {
+    pub fn see(&mut self, bytes: &[u8], ranges: &[Range]) {
+        let headers = frame::parse(&bytes[..bytes.len().min(frame::WINDOW_MAX)]);
+        let Some((source, _)) = headers.addresses().filter(|_| !headers.source.is_multicast()) else { return };
+        if says_nothing(source) {
+            return;
         }
+        let inside = ranges.iter().any(|range| range.contains(source));
+        if inside { self.inside.insert(headers.source) } else { self.outside.insert(headers.source) };
+    }
+
+    /// An adapter is inside if it sent from an inside address and from no other: a router sends from many.
+    pub fn hosts(&self, ranges: &[Range]) -> anyhow::Result<Hosts> {
         let inside: BTreeMap<_, _> =
-            inside.difference(&outside).copied().enumerate().map(|(number, mac)| (mac, number)).collect();
+            self.inside.difference(&self.outside).copied().enumerate().map(|(number, mac)| (mac, number)).collect();
         if inside.is_empty() {
             bail!(
                 "no frame of the capture was sent from inside; say which addresses are, with --inside RANGE \
@@ -77,9 +82,18 @@ impl Hosts {
                 ranges.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
             );
         }
-        Ok(Self { inside })
+        if inside.len() > MACHINES {
+            bail!(
+                "{} adapters of the capture are inside, more than the {MACHINES} machines of a switch; \
+                 name fewer with --inside RANGE",
+                inside.len()
+            );
+        }
+        Ok(Hosts { inside })
     }
+}
 
+impl Hosts {
     /// The number of the virtual machine with this adapter, counted from 0.
     pub fn machine(&self, mac: MacAddr) -> Option<usize> {
         self.inside.get(&mac).copied()

@@ -108,7 +108,7 @@ impl<S: Storage> Forwarding<S> {
     fn decide_parsed(&self, packet: &Packet<'_>, headers: Headers, beside: &Beside<'_>) -> Decision {
         let to = headers.destination;
         if to.is_multicast() {
-            return self.decide_group(packet, headers, beside);
+            return self.decide_group(packet, beside);
         }
         match self.nics.lookup(to) {
             Some(station) if station == packet.source => {
@@ -123,7 +123,10 @@ impl<S: Storage> Forwarding<S> {
         }
     }
 
-    fn decide_group(&self, packet: &Packet<'_>, headers: Headers, beside: &Beside<'_>) -> Decision {
+    /// Reads the headers again: handed over, they would lie in memory for every other packet too.
+    #[inline(never)]
+    fn decide_group(&self, packet: &Packet<'_>, beside: &Beside<'_>) -> Decision {
+        let headers = frame::parse(packet.window);
         match (self.is_outside(packet.source), headers.destination.is_link_local()) {
             (true, true) => Decision::new(Verdict::Drop(DropReason::LinkLocal)),
             (true, false) => Decision::new(Verdict::Flood { uplink: None }),
@@ -158,16 +161,16 @@ impl<S: Storage> Forwarding<S> {
     fn flow_hash(&self, packet: &Packet<'_>, headers: Headers, beside: &Beside<'_>) -> (FlowHash, Basis) {
         match self.keying.hash_at_once(&headers, packet.source, self.seed) {
             Some(done) if beside.adapter.is_none() => done,
-            _ => self.other_hash(packet, headers, beside),
+            _ => self.other_hash(packet, beside),
         }
     }
 
-    /// Policies and options apart from the two that a packet must not wait for.
+    /// Policies and options apart from the two that a packet must not wait for. Reads the headers again.
     #[inline(never)]
-    fn other_hash(&self, packet: &Packet<'_>, headers: Headers, beside: &Beside<'_>) -> (FlowHash, Basis) {
+    fn other_hash(&self, packet: &Packet<'_>, beside: &Beside<'_>) -> (FlowHash, Basis) {
         let headers = match self.keying.policy {
             Policy::Encapsulated => frame::parse_innermost(packet.window),
-            _ => headers,
+            _ => frame::parse_common(packet.window).unwrap_or_else(|Rare| frame::parse(packet.window)),
         };
         let basis = self.keying.basis(&headers);
         let offered = beside.adapter.as_ref().and_then(|adapter| adapter.value(&headers, &self.keying));

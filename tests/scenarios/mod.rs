@@ -9,6 +9,7 @@ use vswitch::frames::Fate;
 use vswitch::guest::{Flow, Packet};
 use vswitch::outcome::Outcome;
 use vswitch::physical_switch::Aggregation;
+use vswitch::ports::NicId;
 use vswitch::registry::Value;
 use vswitch::scenario::{Activation, Enumeration, Indication, Net, Scenario, unknown_request};
 
@@ -43,6 +44,7 @@ const NO_WAIT: Value = Value::Dword(0);
 pub const CASES: &[Case] = &[
     Case { name: "packets", plan: packets_plan, story: packets, check: packets_arrive },
     Case { name: "awkward_memory", plan: awkward_plan, story: awkward, check: everything_ends },
+    Case { name: "a_switch_that_refuses", plan: refusing_plan, story: several, check: everything_ends },
     Case { name: "several_packets_in_a_list", plan: packets_plan, story: several, check: everything_ends },
     Case { name: "failover", plan: team_plan, story: failover, check: failover_moved_the_dead },
     Case {
@@ -77,6 +79,11 @@ fn awkward_plan(seed: u64) -> Scenario {
         style.unsafe_data = 60;
         style.free_slots = 2;
     })
+}
+
+fn refusing_plan(seed: u64) -> Scenario {
+    // Of a hundred destinations, growths, contexts and copies that the driver asks for, fifteen are refused.
+    packets_plan(seed).style(|style| style.refuse = 15)
 }
 
 fn team_plan(seed: u64) -> Scenario {
@@ -152,7 +159,7 @@ fn members(net: &Net) -> u16 {
         .max(1)
 }
 
-fn broadcast(net: &Net, from: vswitch::ports::NicId, round: u32) -> Vec<u8> {
+fn broadcast(net: &Net, from: NicId, round: u32) -> Vec<u8> {
     let mut frame = net.flow(from, 99).frame(round, 40);
     frame[..6].fill(0xFF);
     frame
@@ -161,19 +168,30 @@ fn broadcast(net: &Net, from: vswitch::ports::NicId, round: u32) -> Vec<u8> {
 fn awkward(net: &Net) {
     packets(net);
     let a = net.vm(0);
-    for sequence in 0..8 {
-        let one = net.flow(a, 20).frame(sequence, 300);
-        let other = net.flow(a, 21).frame(sequence, 300);
+    let versions = |sequence| (net.flow(a, 20).frame(sequence, 300), net.flow(a, 21).frame(sequence, 300));
+    let (one, other) = versions(0);
+    net.send(a, &[one, other]);
+    for sequence in 1..8 {
+        let (one, other) = versions(sequence);
         net.send_packets(vec![(a, Packet::flickering(one, other, 14))]);
         net.advance(US);
     }
+    // From nobody's port, for a virtual subnet of somebody else's, and one that is cancelled.
+    let trusted = NicId::new(0, 0);
+    net.send_packets(vec![
+        (trusted, Packet::of(net.flow_between(a, net.vm(1), 1).frame(90, 60))),
+        (trusted, Packet::of(net.flow(a, 22).frame(90, 60))),
+        (a, Packet { subnet: Some(5_001), ..Packet::of(net.flow(a, 23).frame(90, 60)) }),
+        (a, Packet { cancel_id: 7, ..Packet::of(net.flow(a, 24).frame(90, 60)) }),
+    ]);
+    net.cancel_send(7);
 }
 
 fn several(net: &Net) {
     let (a, b) = (net.vm(0), net.vm(1));
     for round in 0..3 {
         let same: Vec<_> = (0..3).map(|n| net.flow(a, 1).frame(10 * round + n, 100)).collect();
-        let mixed: Vec<_> = (0..6).map(|n| net.flow(a, n).frame(10 * round + u32::from(n), 100)).collect();
+        let mixed: Vec<_> = (0..16).map(|n| net.flow(a, n).frame(20 * round + u32::from(n), 100)).collect();
         let both = vec![net.flow_between(a, b, 1).frame(round, 60), net.flow(a, 2).frame(round, 60)];
         net.send_packets(vec![
             (a, Packet::several(same)),

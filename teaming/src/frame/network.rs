@@ -21,6 +21,11 @@ const EXTENSION_MOBILITY: u8 = 135;
 const EXTENSION_HOST_IDENTITY: u8 = 139;
 const EXTENSION_SHIM6: u8 = 140;
 
+/// The two that nearly every packet has: compared before anything else is looked up.
+const fn is_common(protocol: u8) -> bool {
+    protocol == PROTOCOL_TCP || protocol == PROTOCOL_UDP
+}
+
 /// Protocols whose header begins with source and destination port.
 const fn has_ports(protocol: u8) -> bool {
     matches!(protocol, PROTOCOL_TCP | PROTOCOL_UDP | PROTOCOL_DCCP | PROTOCOL_SCTP | PROTOCOL_UDP_LITE)
@@ -49,7 +54,7 @@ impl Headers {
             return Ok(&[]);
         }
         let Some(segment) = packet.get(header_len..) else { return self.halt(Stop::Window) };
-        if has_ports(*protocol) { self.read_ports(segment) } else { self.read_chain::<ALL>(segment) }
+        if is_common(*protocol) { self.read_ports(segment) } else { self.read_chain::<ALL>(segment) }
     }
 
     #[inline(always)]
@@ -70,7 +75,7 @@ impl Headers {
             u64::from_le_bytes(*d1),
         ];
         self.protocol = *next;
-        if has_ports(*next) { self.read_ports(rest) } else { self.read_chain::<ALL>(rest) }
+        if is_common(*next) { self.read_ports(rest) } else { self.read_chain::<ALL>(rest) }
     }
 
     /// From the first header that is not the transport's to the transport: extension headers of IPv6, and the

@@ -4,6 +4,8 @@
 //! outcome of a scenario reads it.
 
 use crate::ports::NicId;
+use std::collections::VecDeque;
+use std::ops::Index;
 use std::sync::Arc;
 
 /// Number of a frame in the order in which frames entered the switch.
@@ -49,18 +51,64 @@ pub struct Assignment {
     pub order: u64,
 }
 
+/// Records by number. Whoever replays more frames than memory holds takes the oldest out as they end.
+#[derive(Default)]
+pub struct Records {
+    kept: VecDeque<Frame>,
+    /// Number of the oldest that is kept.
+    first: FrameId,
+}
+
+impl Records {
+    pub fn get(&self, id: FrameId) -> Option<&Frame> {
+        self.kept.get(id.checked_sub(self.first)?)
+    }
+
+    pub fn get_mut(&mut self, id: FrameId) -> Option<&mut Frame> {
+        self.kept.get_mut(id.checked_sub(self.first)?)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Frame> {
+        self.kept.iter()
+    }
+
+    pub fn into_vec(self) -> Vec<Frame> {
+        self.kept.into()
+    }
+
+    /// Number of the next frame.
+    pub fn next_id(&self) -> FrameId {
+        self.first + self.kept.len()
+    }
+
+    /// Takes out the oldest frame if it has ended and at least `newer` younger ones are there.
+    pub fn take_oldest(&mut self, newer: usize) -> Option<Frame> {
+        let ended = |frame: &&Frame| !frame.fates.is_empty() && frame.under_way == 0;
+        self.kept.front().filter(ended).filter(|_| self.kept.len() > newer)?;
+        self.first += 1;
+        self.kept.pop_front()
+    }
+}
+
+impl Index<FrameId> for Records {
+    type Output = Frame;
+    fn index(&self, id: FrameId) -> &Frame {
+        &self.kept[id - self.first]
+    }
+}
+
 #[derive(Default)]
 pub struct Frames {
-    pub all: Vec<Frame>,
+    pub all: Records,
     pub assignments: Vec<Assignment>,
 }
 
 impl Frames {
     pub fn add(&mut self, switch: usize, from: NicId, bytes: &[u8], now: u64) -> FrameId {
-        let id = self.all.len();
+        let id = self.all.next_id();
         let frame =
             Frame { id, switch, from, bytes: bytes.into(), sent_at: now, fates: Vec::new(), under_way: 0 };
-        self.all.push(frame);
+        self.all.kept.push_back(frame);
         id
     }
 

@@ -49,4 +49,3 @@ pub mod world;
 pub use exports::symbol;
 pub use mutation::Mutation;
 pub use world::{Aborted, Config, Mode, Violation, World};
-mod smoke;

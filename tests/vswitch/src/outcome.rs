@@ -44,7 +44,7 @@ impl Outcome {
             exercised: world.exercised_counts(),
             costs: std::mem::take(&mut state.costs),
             leaks,
-            frames: std::mem::take(&mut state.frames.all),
+            frames: std::mem::take(&mut state.frames.all).into_vec(),
             assignments: std::mem::take(&mut state.frames.assignments),
             arrivals,
             asked: world.asked(),

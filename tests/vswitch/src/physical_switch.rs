@@ -54,6 +54,11 @@ impl PhysicalSwitch {
         self.learned.get(&mac).map(|entry| entry.port)
     }
 
+    /// Frames below this number come no more.
+    pub fn forget_before(&mut self, frame: FrameId) {
+        self.seen = self.seen.split_off(&frame);
+    }
+
     /// A frame comes out of a member.
     pub fn receive(&mut self, port: u16, frame: FrameId, bytes: &[u8]) -> Option<Complaint> {
         let source: Mac = bytes.get(6..12)?.try_into().ok()?;

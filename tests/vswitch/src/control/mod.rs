@@ -1,10 +1,12 @@
 //! The control path: requests from above, requests of the extension, the miniport edge that completes both.
 //!
 //! NDIS gives a module one request from above at a time; own requests of the extension are not serialised with it.
-//! `payload` builds what requests carry, `below` is the miniport edge, `lifecycle` the order in which ports and NICs
+//! `payload` builds what requests carry, `envelope` wraps those
+//! to a NIC, `below` is the miniport edge, `lifecycle` the order in which ports and NICs
 //! come and go, `status` the way up.
 
 pub mod below;
+pub mod envelope;
 pub mod lifecycle;
 pub mod payload;
 pub mod status;

@@ -306,6 +306,7 @@ impl State {
                 if move_array && let Some(context) = packet.context.as_mut() {
                     context.grow(0);
                 }
+                packet.decapsulate();
                 packet.write_detail();
                 packet.generation = generation;
                 packet.reported = false;

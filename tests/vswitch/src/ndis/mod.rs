@@ -169,6 +169,8 @@ pub struct State {
     /// Where packets lay that are completed, until the memory is used again.
     pub gone: BTreeMap<usize, u64>,
     pub flows: crate::check::flows::Flows,
+    /// The call, port and reason of the last report.
+    pub last_report: Option<(u64, u32, String)>,
     /// Some mapping failed in this world.
     pub mapping_trouble: bool,
     /// Packets whose guest goes on writing.

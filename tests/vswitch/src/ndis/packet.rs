@@ -409,6 +409,22 @@ impl Packet {
         unsafe { net_buffers(self.nbl, MOST_BUFFERS).into_iter().map(|nb| read(nb)).collect() }
     }
 
+    /// What a native packet looks like on its way up: the switch took its outer headers off.
+    pub fn decapsulate(&mut self) {
+        if !self.is_native() {
+            return;
+        }
+        // SAFETY: the list is alive and not covered.
+        unsafe {
+            for nb in net_buffers(self.nbl, MOST_BUFFERS) {
+                let bytes = crate::nbl::segments(nb)
+                    .into_iter()
+                    .flat_map(|(at, length)| (0..length).map(move |i| at.add(i)));
+                bytes.take(12).for_each(|byte| *byte ^= 0x04);
+            }
+        }
+    }
+
     /// Covers the list while it belongs to others.
     pub(crate) fn lay_cover(&mut self, decoy: *mut NetBufferList) {
         // SAFETY: the list is alive; it is uncovered when it comes back.

@@ -1,6 +1,6 @@
 //! Reports of filtered packets: the reason of every drop.
 
-use super::State;
+use super::{State, calls};
 use super::packet::Place;
 use crate::check::{packets as checks, rule};
 use crate::frames::Fate;
@@ -22,6 +22,12 @@ impl State {
             format!("report of {count} lists, the chain has {}", lists.len())
         });
         let same = self.same_source(&lists);
+        let call = calls().last().map_or(0, |call| call.began);
+        let this = (call, port, reason.to_owned());
+        if self.last_report.as_ref() == Some(&this) {
+            self.cost("DATA-87");
+        }
+        self.last_report = Some(this);
         rule(world, "DATA-79", !incoming || same, || {
             "one report for packets of several source ports".to_owned()
         });

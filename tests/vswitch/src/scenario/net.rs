@@ -4,6 +4,8 @@ use super::life::{arrive, bring, is_attached, remove, stop};
 use super::{EXTERNAL_PORT, FIRST_INTERNAL_PORT, FIRST_VM_PORT, Indication, Running, Scenario};
 use crate::adapter::{Adapter, GIGABIT};
 use crate::clock;
+use crate::control::below::Plan;
+use crate::control::envelope::{self, Inner};
 use crate::control::{self, Answer, Ask, lifecycle, status};
 use crate::cpu;
 use crate::guest::{self, Flow, Packet};
@@ -359,6 +361,15 @@ impl Net {
             let attached = with(|_, s| s.life(module)) != Life::Detached;
             attached.then(|| control::request(module, ask))
         })?
+    }
+
+    /// A request to a NIC from above, from a partition's NIC or nowhere.
+    pub fn ask_nic(&self, from: NicId, to: NicId, inner: &Inner, plan: Plan) -> Option<Answer> {
+        let module = self.1;
+        self.inside(move || {
+            let as_set = with(|world, _| world.chance(1, 4));
+            envelope::ask(module, from, to, inner, plan, as_set)
+        })
     }
 
     /// The next request from above that pends is cancelled.

@@ -1,0 +1,421 @@
+//! What came of the frames, kept as sums: who carried what and when, what moved and whether it had to, what was
+//! overtaken, how each frame ended. Grows with flows, never with frames.
+//!
+//! `replay` feeds it in order: assignments before the change of the team that follows them, arrivals as they happen,
+//! frames when they have ended.
+
+use crate::flow::{Identity, Label, Reader};
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+use teaming::ids::BUCKETS;
+use vswitch::frames::{Fate, Frame};
+
+/// What one member, or one flow on one member, carried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Share {
+    pub frames: u64,
+    pub bytes: u64,
+}
+
+/// Columns of the load over time.
+pub const COLUMNS: usize = 120;
+
+/// What one member carried.
+#[derive(Clone, Debug)]
+pub struct Member {
+    pub share: Share,
+    pub flows: u64,
+    /// Bytes in each of `COLUMNS` parts of the capture's time.
+    pub over_time: Vec<u64>,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    /// Up from the beginning.
+    Untouched,
+    Down,
+    Returned,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    Down,
+    Up,
+}
+
+/// Something that happened to a member, and what came of it until the next such thing.
+#[derive(Clone, Copy, Debug)]
+pub struct Event {
+    pub kind: Kind,
+    pub member: u16,
+    pub at: Duration,
+    /// Frames of the capture that were sent before.
+    pub at_frame: usize,
+    pub flows_moved: u64,
+    pub flows_moved_needlessly: u64,
+    pub frames_to_dead_member: u64,
+    pub frames_lost_before_indication: u64,
+}
+
+/// How frames ended; each frame is counted once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    /// Through one member.
+    pub outside: u64,
+    /// To one or more machines.
+    pub inside: u64,
+    /// Both: floods.
+    pub both: u64,
+    pub native: u64,
+    /// Taken by a member whose link was gone, before that was indicated.
+    pub lost: u64,
+    /// Reported as dropped, by reason.
+    pub dropped: BTreeMap<String, u64>,
+    /// Came from outside while every member was down.
+    pub unreachable: u64,
+    /// Nobody knows: a fault of the driver.
+    pub unaccounted: u64,
+}
+
+struct Flow {
+    label: Label,
+    share: Share,
+    last_member: u16,
+    /// The highest number of assignment that has arrived.
+    newest: u64,
+}
+
+/// Which member carried a bucket.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Bucket {
+    pub last: u16,
+    /// It was on another member at some time.
+    pub moved: bool,
+}
+
+pub struct Observer {
+    reader: Reader,
+    length: Duration,
+    pub members: Vec<Member>,
+    pub events: Vec<Event>,
+    pub account: Account,
+    pub reordered: u64,
+    pub buckets: Vec<Bucket>,
+    flows: HashMap<Identity, u32>,
+    records: Vec<Flow>,
+    /// By flow and member.
+    carried: HashMap<(u32, u16), Share>,
+    /// Assigned and not yet arrived: flow and number of the assignment.
+    under_way: HashMap<usize, (u32, u64)>,
+    assigned: u64,
+}
+
+impl Observer {
+    pub fn new(reader: Reader, members: usize, length: Duration) -> Self {
+        let member =
+            Member { share: Share::default(), flows: 0, over_time: vec![0; COLUMNS], state: State::Untouched };
+        Self {
+            reader,
+            length,
+            members: vec![member; members],
+            events: Vec::new(),
+            account: Account::default(),
+            reordered: 0,
+            buckets: vec![Bucket::default(); BUCKETS],
+            flows: HashMap::new(),
+            records: Vec::new(),
+            carried: HashMap::new(),
+            under_way: HashMap::new(),
+            assigned: 0,
+        }
+    }
+
+    pub fn flows(&self) -> usize {
+        self.records.len()
+    }
+
+    fn flow(&mut self, bytes: &[u8]) -> u32 {
+        let (identity, label) = self.reader.read(bytes);
+        let next = u32::try_from(self.records.len()).unwrap_or(u32::MAX);
+        *self.flows.entry(identity).or_insert_with(|| {
+            self.records.push(Flow { label, share: Share::default(), last_member: 0, newest: 0 });
+            next
+        })
+    }
+
+    /// A frame is the driver's.
+    pub fn sent(&mut self, bytes: &[u8]) {
+        self.flow(bytes);
+    }
+
+    /// The driver gave the frame with this number to a member, at a time of the capture.
+    pub fn assigned(&mut self, frame: usize, bytes: &[u8], member: u16, at: Duration, bucket: Option<usize>) {
+        let flow = self.flow(bytes);
+        self.assigned += 1;
+        self.under_way.insert(frame, (flow, self.assigned));
+        let length = bytes.len() as u64;
+        let Some(slot) = usize::from(member).checked_sub(1).filter(|slot| *slot < self.members.len()) else { return };
+        let carried = self.carried.entry((flow, member)).or_default();
+        let record = &mut self.records[flow as usize];
+        let total = &mut self.members[slot];
+        total.flows += u64::from(carried.frames == 0);
+        for share in [carried, &mut record.share, &mut total.share] {
+            share.frames += 1;
+            share.bytes += length;
+        }
+        total.over_time[column(at, self.length)] += length;
+        let before = std::mem::replace(&mut record.last_member, member);
+        if total.state == State::Down
+            && let Some(down) = last_of(&mut self.events, member)
+        {
+            down.frames_to_dead_member += 1;
+        }
+        if before != 0 && before != member {
+            self.moved(before, slot);
+        }
+        if let Some(bucket) = bucket.and_then(|bucket| self.buckets.get_mut(bucket)) {
+            bucket.moved |= bucket.last != 0 && bucket.last != member;
+            bucket.last = member;
+        }
+    }
+
+    /// A flow changed member: laid to the last event. Needed are moves away from a member that is down, and those to a
+    /// member that came back.
+    fn moved(&mut self, from: u16, to_slot: usize) {
+        let away = self.members.get(usize::from(from) - 1).is_some_and(|member| member.state == State::Down);
+        let home = self.members[to_slot].state == State::Returned;
+        if let Some(cause) = self.events.last_mut() {
+            cause.flows_moved += 1;
+            cause.flows_moved_needlessly += u64::from(!away && !home);
+        }
+    }
+
+    /// The frame came out at the far end. True if a later one of its flow had come before.
+    pub fn arrived(&mut self, frame: usize) -> bool {
+        let Some((flow, number)) = self.under_way.remove(&frame) else { return false };
+        let newest = &mut self.records[flow as usize].newest;
+        let overtaken = number < *newest;
+        *newest = number.max(*newest);
+        self.reordered += u64::from(overtaken);
+        overtaken
+    }
+
+    /// Nothing more happens to the frame.
+    pub fn ended(&mut self, frame: &Frame) {
+        self.under_way.remove(&frame.id);
+        let account = &mut self.account;
+        let (mut outside, mut inside, mut native, mut lost_by, mut reason) = (false, false, false, None, None);
+        for fate in &frame.fates {
+            match fate {
+                Fate::Delivered { to, .. } if to.index == 0 => inside = true,
+                Fate::Delivered { .. } => outside = true,
+                Fate::Native => native = true,
+                Fate::LostBeforeIndication { member } => lost_by = Some(*member),
+                Fate::Filtered { reason: why } => reason = Some(why.clone()),
+                Fate::Paused => reason = Some("The extension was not running.".to_owned()),
+                Fate::Failed { status } => reason = Some(format!("It failed with status {status:#010x}.")),
+            }
+        }
+        if let Some(event) = lost_by.and_then(|member| last_of(&mut self.events, member)) {
+            event.frames_lost_before_indication += 1;
+        }
+        match (outside, inside, native, lost_by, reason) {
+            (true, true, ..) => account.both += 1,
+            (true, false, ..) => account.outside += 1,
+            (false, true, ..) => account.inside += 1,
+            (_, _, true, ..) => account.native += 1,
+            (_, _, _, Some(_), _) => account.lost += 1,
+            (.., Some(reason)) => *account.dropped.entry(reason).or_default() += 1,
+            _ => account.unaccounted += 1,
+        }
+    }
+
+    /// The member is about to go down or has come back; a loss is told of twice, when it happens and when it is
+    /// indicated, from when on nothing may be assigned to the member.
+    pub fn pulled(&mut self, member: u16, at: Duration, at_frame: usize) {
+        self.push(Kind::Down, member, at, at_frame);
+    }
+
+    pub fn indicated_down(&mut self, member: u16, at_frame: usize) {
+        if let Some(event) = last_of(&mut self.events, member) {
+            event.at_frame = at_frame;
+        }
+        self.set(member, State::Down);
+    }
+
+    pub fn restored(&mut self, member: u16, at: Duration, at_frame: usize) {
+        self.push(Kind::Up, member, at, at_frame);
+        self.set(member, State::Returned);
+    }
+
+    fn push(&mut self, kind: Kind, member: u16, at: Duration, at_frame: usize) {
+        self.events.push(Event {
+            kind,
+            member,
+            at,
+            at_frame,
+            flows_moved: 0,
+            flows_moved_needlessly: 0,
+            frames_to_dead_member: 0,
+            frames_lost_before_indication: 0,
+        });
+    }
+
+    fn set(&mut self, member: u16, state: State) {
+        if let Some(member) = self.members.get_mut(usize::from(member) - 1) {
+            member.state = state;
+        }
+    }
+
+    /// The heaviest member's load relative to its fair share of `speeds`, and the least that any spread could reach
+    /// that keeps every flow whole: the largest flow on the fastest member.
+    pub fn imbalance(&self, speeds: &[u64]) -> (f64, f64) {
+        let total: u64 = self.members.iter().map(|member| member.share.bytes).sum();
+        let speed: u64 = speeds.iter().sum();
+        if total == 0 || speed == 0 {
+            return (1.0, 1.0);
+        }
+        let relative = |bytes: u64, own: u64| bytes as f64 / total as f64 * speed as f64 / own.max(1) as f64;
+        let loads = self.members.iter().zip(speeds).map(|(member, &own)| relative(member.share.bytes, own));
+        let largest = self.records.iter().map(|flow| flow.share.bytes).max().unwrap_or(0);
+        let fastest = speeds.iter().copied().max().unwrap_or(1);
+        (loads.fold(1.0, f64::max), relative(largest, fastest).max(1.0))
+    }
+
+    /// The flows that brought a member the most bytes, largest first.
+    pub fn largest_flows(&self, member: u16, count: usize) -> Vec<(Label, Share)> {
+        let mut flows: Vec<(u32, Share)> =
+            self.carried.iter().filter(|((_, on), _)| *on == member).map(|((flow, _), share)| (*flow, *share)).collect();
+        flows.sort_by_key(|(flow, share)| (std::cmp::Reverse(share.bytes), *flow));
+        flows.truncate(count);
+        flows.into_iter().map(|(flow, share)| (self.records[flow as usize].label, share)).collect()
+    }
+}
+
+fn last_of(events: &mut [Event], member: u16) -> Option<&mut Event> {
+    events.iter_mut().rfind(|event| event.member == member && event.kind == Kind::Down)
+}
+
+fn column(at: Duration, length: Duration) -> usize {
+    let part = at.as_secs_f64() / length.as_secs_f64().max(1e-9);
+    ((part * COLUMNS as f64) as usize).min(COLUMNS - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use teaming::flow::Policy;
+    use vswitch::ports::NicId;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn observer(members: usize) -> Observer {
+        Observer::new(Reader::new(Policy::TransportPorts), members, SECOND)
+    }
+
+    /// A frame of 100 bytes of the flow with this number.
+    fn bytes(flow: u8) -> Vec<u8> {
+        let mut frame = vec![2, 0, 0, 0, 9, 9, 2, 0, 0, 0, 0, flow, 0x88, 0xB5];
+        frame.resize(100, 0);
+        frame
+    }
+
+    fn give(observer: &mut Observer, frame: usize, flow: u8, member: u16) {
+        observer.assigned(frame, &bytes(flow), member, Duration::ZERO, None);
+    }
+
+    fn end(observer: &mut Observer, id: usize, fates: Vec<Fate>) {
+        let mut frames = vswitch::frames::Frames::default();
+        (0..=id).for_each(|_| drop(frames.add(0, NicId::new(10, 0), &bytes(1), 0)));
+        fates.into_iter().for_each(|fate| frames.fate(id, fate));
+        observer.ended(&frames.all[id]);
+    }
+
+    #[test]
+    fn a_frame_is_reordered_when_a_later_one_of_its_flow_overtook_it() {
+        let mut observer = observer(2);
+        for (frame, flow) in [(0, 1), (1, 1), (2, 1), (3, 2)] {
+            give(&mut observer, frame, flow, 1);
+        }
+        let overtaken: Vec<bool> = [3, 1, 0, 2].into_iter().map(|frame| observer.arrived(frame)).collect();
+        assert_eq!(overtaken, [false, false, true, false]);
+        assert_eq!(observer.reordered, 1);
+    }
+
+    #[test]
+    fn only_moves_from_the_living_to_the_settled_are_needless() {
+        let mut observer = observer(4);
+        give(&mut observer, 0, 1, 2);
+        give(&mut observer, 1, 2, 3);
+        observer.pulled(2, SECOND, 2);
+        observer.indicated_down(2, 2);
+        give(&mut observer, 2, 1, 1); // away from the dead member
+        give(&mut observer, 3, 2, 4); // for no reason
+        give(&mut observer, 4, 3, 2); // to the dead member
+        observer.restored(2, SECOND, 5);
+        give(&mut observer, 5, 1, 2); // home
+        let [down, up] = observer.events[..] else { panic!("two events") };
+        assert_eq!((down.flows_moved, down.flows_moved_needlessly, down.frames_to_dead_member), (2, 1, 1));
+        assert_eq!((up.flows_moved, up.flows_moved_needlessly, up.frames_to_dead_member), (1, 0, 0));
+    }
+
+    #[test]
+    fn what_is_lost_before_the_indication_belongs_to_that_failure_of_the_member() {
+        let mut observer = observer(2);
+        for round in 0..2 {
+            observer.pulled(1, SECOND, round);
+            (0..=round).for_each(|id| end(&mut observer, id, vec![Fate::LostBeforeIndication { member: 1 }]));
+            observer.indicated_down(1, round);
+            observer.restored(1, SECOND, round);
+        }
+        let lost: Vec<u64> = observer.events.iter().map(|event| event.frames_lost_before_indication).collect();
+        assert_eq!(lost, [1, 0, 2, 0]);
+        assert_eq!(observer.account.lost, 3);
+    }
+
+    #[test]
+    fn every_frame_is_counted_once() {
+        let mut observer = observer(2);
+        let machine = Fate::Delivered { to: NicId::new(10, 0), at: 0 };
+        let member = Fate::Delivered { to: NicId::new(1, 2), at: 0 };
+        end(&mut observer, 0, vec![machine.clone(), member.clone(), machine.clone()]);
+        end(&mut observer, 1, vec![machine]);
+        end(&mut observer, 2, vec![member]);
+        end(&mut observer, 3, vec![Fate::Native]);
+        end(&mut observer, 4, vec![Fate::Filtered { reason: "why".into() }]);
+        end(&mut observer, 5, vec![]);
+        let expected = Account {
+            outside: 1,
+            inside: 1,
+            both: 1,
+            native: 1,
+            dropped: BTreeMap::from([("why".to_owned(), 1)]),
+            unaccounted: 1,
+            ..Account::default()
+        };
+        assert_eq!(observer.account, expected);
+    }
+
+    #[test]
+    fn imbalance_is_measured_against_speeds_and_never_below_its_floor() {
+        let mut observer = observer(2);
+        for (frame, flow, member) in [(0, 1, 1), (1, 2, 2), (2, 3, 2)] {
+            give(&mut observer, frame, flow, member);
+        }
+        let (even, floor) = observer.imbalance(&[1, 2]);
+        assert!((even - 1.0).abs() < 1e-9 && (floor - 1.0).abs() < 1e-9);
+        let (worst, floor) = observer.imbalance(&[1, 1]);
+        assert!(worst > 1.3 && floor <= worst);
+    }
+
+    #[test]
+    fn a_bucket_that_changed_member_is_marked() {
+        let mut observer = observer(2);
+        for (frame, bucket, member) in [(0, 7, 1), (1, 7, 1), (2, 8, 1), (3, 8, 2)] {
+            observer.assigned(frame, &bytes(1), member, Duration::ZERO, Some(bucket));
+        }
+        assert_eq!(observer.buckets[7], Bucket { last: 1, moved: false });
+        assert_eq!(observer.buckets[8], Bucket { last: 2, moved: true });
+    }
+}

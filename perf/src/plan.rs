@@ -1,0 +1,99 @@
+//! What happens to members while the capture plays: failures and returns, checked against the team and the capture
+//! before anything runs.
+
+use crate::args::{Replay, Time, When};
+use anyhow::bail;
+use std::time::Duration;
+
+/// From the loss of a link to its indication.
+pub const INDICATED_AFTER: Duration = Duration::from_millis(5);
+
+/// A step of the story beside the frames.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Step {
+    pub at: Duration,
+    pub member: u16,
+    pub what: What,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum What {
+    Restore,
+    Pull,
+    IndicateDown,
+}
+
+/// The member that fails when nobody says which: at a third of the time, and it returns after two thirds, just then
+/// amid a dense exchange of the bundled recording, where a careless move would show as reordering.
+const FAILING: u16 = 2;
+const FAILS: Time = Time::PerCent(33.0);
+const RETURNS: Time = Time::PerCent(67.68);
+
+/// The steps in order of time.
+pub fn steps(arguments: &Replay, members: usize, length: Duration) -> anyhow::Result<Vec<Step>> {
+    let mut steps = Vec::new();
+    for (option, events) in [("--fail", failures(arguments, members)), ("--restore", returns(arguments, members))] {
+        for event in events {
+            let When::At { member, time } = event else { continue };
+            if member == 0 || usize::from(member) > members {
+                bail!("{option} names member {member}, but the team has members 1 to {members}; choose one of them");
+            }
+            let at = time.of(length);
+            if at > length {
+                bail!(
+                    "{option} {member}@{:.3} lies behind the end of the capture, which is {:.3} s long; \
+                     choose an earlier time",
+                    at.as_secs_f64(),
+                    length.as_secs_f64()
+                );
+            }
+            if option == "--fail" {
+                steps.push(Step { at, member, what: What::Pull });
+                steps.push(Step { at: at + INDICATED_AFTER, member, what: What::IndicateDown });
+            } else {
+                steps.push(Step { at, member, what: What::Restore });
+            }
+        }
+    }
+    steps.sort_by_key(|step| (step.at, step.what));
+    check(&steps)?;
+    Ok(steps)
+}
+
+fn failures(arguments: &Replay, members: usize) -> Vec<When> {
+    if arguments.fail.is_empty() && members >= usize::from(FAILING) {
+        vec![When::At { member: FAILING, time: FAILS }]
+    } else {
+        arguments.fail.clone()
+    }
+}
+
+fn returns(arguments: &Replay, members: usize) -> Vec<When> {
+    if arguments.fail.is_empty() && arguments.restore.is_empty() && members >= usize::from(FAILING) {
+        vec![When::At { member: FAILING, time: RETURNS }]
+    } else {
+        arguments.restore.clone()
+    }
+}
+
+/// A member fails when it is up and returns when its failure has been indicated.
+fn check(steps: &[Step]) -> anyhow::Result<()> {
+    for (number, step) in steps.iter().enumerate() {
+        let before = steps[..number].iter().rfind(|earlier| earlier.member == step.member).map(|earlier| earlier.what);
+        let (member, at) = (step.member, step.at.as_secs_f64());
+        match (step.what, before) {
+            (What::Pull, Some(What::Pull | What::IndicateDown)) => {
+                bail!("--fail {member}@{at:.3}: member {member} is down already; let it return before with --restore")
+            }
+            (What::Restore, None | Some(What::Restore)) => {
+                bail!("--restore {member}@{at:.3}: member {member} is not down then; let it fail before with --fail")
+            }
+            (What::Restore, Some(What::Pull)) => bail!(
+                "--restore {member}@{at:.3}: the loss of the link is indicated {} ms after it; restore it later",
+                INDICATED_AFTER.as_millis()
+            ),
+            _ => {}
+        }
+    }
+    Ok(())
+}

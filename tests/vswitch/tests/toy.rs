@@ -1,0 +1,60 @@
+//! A second driver, small and simple: a hub. The switch must run it as well as the product, find nothing where a hub is
+//! right, and name the rule where it is not.
+
+#[path = "toy/hub.rs"]
+mod hub;
+
+use std::collections::BTreeSet;
+use vswitch::frames::Fate;
+use vswitch::guest::{BROADCAST, Flow, host_mac};
+use vswitch::outcome::Outcome;
+use vswitch::scenario::{Enumeration, Net, Scenario};
+
+fn start(seed: u64) -> Net {
+    Scenario::new(seed)
+        .members(&[10])
+        .vms(3)
+        .internal(1)
+        .enumeration(Enumeration::Arrays)
+        .driver(hub::driver_entry)
+        .tear_down(false)
+        .start()
+}
+
+fn broadcasts(seed: u64) -> Outcome {
+    let net = start(seed);
+    for n in 0..10 {
+        let from = net.vm(n % 3);
+        net.send(from, &[Flow { to: BROADCAST, ..net.flow(from, n) }.frame(1, 60)]);
+        net.receive_from_outside(1, &[Flow::new(host_mac(1), BROADCAST, n).frame(1, 60)]);
+        net.advance(100);
+    }
+    net.pause();
+    assert!(net.restart());
+    net.finish()
+}
+
+#[test]
+fn a_hub_is_right_as_long_as_everybody_is_meant() {
+    for seed in 0..20 {
+        let outcome = broadcasts(seed);
+        outcome.assert_clean();
+        // Two machines, the management OS and the outside; from the outside three machines and the management OS.
+        assert_eq!(outcome.count(|fate| matches!(fate, Fate::Delivered { .. })), 10 * 4 + 10 * 4);
+    }
+}
+
+#[test]
+fn a_hub_is_wrong_when_one_machine_is_meant() {
+    let net = start(3);
+    net.send(net.vm(0), &[net.flow_between(net.vm(0), net.vm(1), 1).frame(1, 60)]);
+    assert_eq!(net.finish().broken(), BTreeSet::from(["STATE-18"]));
+}
+
+#[test]
+fn a_hub_without_a_team_goes_on_naming_a_member_whose_link_is_down() {
+    let net = start(4);
+    net.fail(1);
+    net.send(net.vm(0), &[Flow { to: BROADCAST, ..net.flow(net.vm(0), 1) }.frame(1, 60)]);
+    assert!(net.finish().broken().contains("STA-1"));
+}
