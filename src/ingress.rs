@@ -16,8 +16,8 @@ use crate::ndis::own_list::Family;
 use crate::ndis::raw::{send_complete_flags, send_flags};
 use crate::ndis::status::NdisStatus;
 use teaming::counters::DropReason;
-use teaming::forward::{Forwarding, Packet, Verdict};
-use teaming::ids::{MemberIndex, NicId, Ticks};
+use teaming::forward::{Beside, Decision, Forwarding, Packet, Verdict};
+use teaming::ids::{MemberIndex, NicId, Ticks, VlanId};
 
 /// Packets decided in one hold of the lock.
 const HOLD: usize = 32;
@@ -45,15 +45,19 @@ fn decide_some(module: &Module, lists: &mut NblQueue, groups: &mut Groups) -> Op
     let mut mixed = None;
     for _ in 0..HOLD {
         let Some(mut list) = lists.pop() else { break };
-        let Some(verdict) = verdict(&forwarding, &list, &mut window, now) else {
+        let Some(decision) = decide(&forwarding, &list, &mut window, now) else {
             module.counters.with(forwarding.dispatch(), |counters| counters.split += 1);
             mixed = Some(list);
             break;
         };
-        let group = commit(module, &forwarding, &mut list, verdict);
-        let outcome = if let Group::Dropped(reason, _) = group { Verdict::Drop(reason) } else { verdict };
+        let group = commit(module, &forwarding, &mut list, decision.verdict);
+        // A verdict may have come to nothing for lack of resources.
+        let verdict =
+            if let Group::Dropped(reason, _) = group { Verdict::Drop(reason) } else { decision.verdict };
         let bytes = list.net_buffers().map(|packet| u64::from(packet.data_length())).sum();
-        module.counters.with(forwarding.dispatch(), |counters| counters.count(outcome, bytes));
+        module.counters.with(forwarding.dispatch(), |counters| {
+            counters.count_decision(Decision { verdict, ..decision }, bytes);
+        });
         groups.push(group, list);
         if groups.is_full() {
             break;
@@ -63,31 +67,30 @@ fn decide_some(module: &Module, lists: &mut NblQueue, groups: &mut Groups) -> Op
 }
 
 /// What to do with all packets of a list, or `None` when they differ. One array of destinations serves them all.
-fn verdict(
+fn decide(
     forwarding: &Forwarding<Pool>,
     list: &Nbl,
     window: &mut WindowBuffer,
     now: Ticks,
-) -> Option<Verdict> {
+) -> Option<Decision> {
     let detail = list.detail();
     let source = list.source();
-    let mut common = None;
+    let beside = Beside { vlan: VlanId::new(list.vlan_id()), adapter: None };
+    let mut common: Option<Decision> = None;
     for packet in list.net_buffers() {
         let one = match window.read(packet, detail) {
-            Ok(bytes) => forwarding.decide(&Packet {
-                source,
-                window: bytes,
-                pinned: None,
-                native: detail.native_forwarding_required(),
-                now,
-            }),
-            Err(_) => Verdict::Drop(DropReason::Unreadable),
+            Ok(bytes) => {
+                let native = detail.native_forwarding_required();
+                let packet = Packet { source, window: bytes, pinned: None, native, now };
+                forwarding.decide_with(&packet, &beside)
+            }
+            Err(_) => Decision { verdict: Verdict::Drop(DropReason::Unreadable), basis: None },
         };
-        if *common.get_or_insert(one) != one {
+        if common.get_or_insert(one).verdict != one.verdict {
             return None;
         }
     }
-    Some(common.unwrap_or(Verdict::Drop(DropReason::Runt)))
+    Some(common.unwrap_or(Decision { verdict: Verdict::Drop(DropReason::Runt), basis: None }))
 }
 
 /// Commits the destinations of one list and names the group that it leaves with. "Assigned" happens here.

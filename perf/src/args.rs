@@ -1,14 +1,17 @@
 //! The command line.
 
 use crate::hosts::{PRIVATE, Range};
+use anyhow::bail;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
+use teaming::flow::{POLICIES, Policy};
+use teaming::ids::MEMBERS;
 
-/// Replays captures through the lbfoext driver and explains what the team does.
+/// Replays captures through the lbfoext driver and explains what the team does
 #[derive(Parser)]
-#[command(name = "teamctl", version, max_term_width = 80, args_conflicts_with_subcommands = true)]
+#[command(name = "teamctl", version, max_term_width = 80)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Option<Command>,
@@ -21,7 +24,14 @@ pub enum Command {
     /// Adapters of the capture that send from inside addresses become virtual machines. Their traffic to the outside
     /// leaves through the team; everything else comes in through its members.
     #[command(after_help = EXAMPLES)]
-    Replay(Replay),
+    Replay(Box<Replay>),
+
+    /// Print a script that completes this tool's options in a shell
+    #[command(after_help = "Example: teamctl completions bash > /etc/bash_completion.d/teamctl")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
 }
 
 impl Command {
@@ -38,6 +48,7 @@ const EXAMPLES: &str = "\
 Examples:
   teamctl replay                                the bundled recording
   teamctl replay day.pcapng --speeds 25G,25G,10G
+  teamctl replay --report team.html --save out/ the same as a page and captures
   teamctl replay --fail 1@4.5 --restore 1@9     member 1 is down from 4.5 s to 9 s
   teamctl replay --fail 3@50% --json
   teamctl replay --fail none --policy hyper-v-port --mode switch-independent
@@ -61,16 +72,17 @@ pub struct Replay {
     #[arg(long, value_enum, default_value_t = Mode::Static)]
     pub mode: Mode,
 
-    /// What stays together on one member
-    #[arg(long, value_enum, default_value_t = PolicyName::TransportPorts)]
-    pub policy: PolicyName,
+    /// What stays together on one member [default: transport-ports in a static team, else hyper-v-port]
+    #[arg(long, value_enum)]
+    pub policy: Option<PolicyName>,
 
-    /// A member fails: its number and when, in seconds or per cent of the capture; "none" for no failure
-    #[arg(long, value_name = "MEMBER@TIME", default_value = "2@33%")]
+    /// A member fails: its number and when, in seconds or per cent of the capture; "none" for no failure [default:
+    /// 2@33%]
+    #[arg(long, value_name = "MEMBER@TIME")]
     pub fail: Vec<When>,
 
-    /// A member comes back
-    #[arg(long, value_name = "MEMBER@TIME", default_value = "2@67.68%")]
+    /// A member comes back [default: 2@67.68% if --fail is not given]
+    #[arg(long, value_name = "MEMBER@TIME")]
     pub restore: Vec<When>,
 
     /// Silence after which a flow may change member, in microseconds; 0 moves flows at once
@@ -89,6 +101,18 @@ pub struct Replay {
     #[arg(long, value_name = "RANGE,...", value_delimiter = ',', default_values_t = PRIVATE.map(range))]
     pub inside: Vec<Range>,
 
+    /// Run this driver image, as built for Windows, instead of the driver in this tool
+    #[arg(long, value_name = "LBFOEXT.SYS")]
+    pub image: Option<PathBuf>,
+
+    /// Write a page with plots: one file without scripts that needs no network
+    #[arg(long, value_name = "FILE.html")]
+    pub report: Option<PathBuf>,
+
+    /// Write what came out of each member: a capture with an interface for each, or a folder with a capture for each
+    #[arg(long, value_name = "FILE.pcapng|FOLDER")]
+    pub save: Option<PathBuf>,
+
     /// Print one JSON object instead of text
     #[arg(long)]
     pub json: bool,
@@ -106,12 +130,97 @@ pub enum Mode {
     SwitchIndependent,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+impl Mode {
+    /// Value of `TeamingMode`.
+    pub fn number(self) -> u32 {
+        match self {
+            Self::Static => 0,
+            Self::SwitchIndependent => 1,
+        }
+    }
+
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Static => "static",
+            Self::SwitchIndependent => "switch independent",
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Debug)]
 pub enum PolicyName {
-    /// Addresses and TCP or UDP ports
+    /// Addresses and ports
     TransportPorts,
+    /// The pair of IP addresses
+    IpAddresses,
+    /// The pair of MAC addresses
+    MacAddresses,
     /// The virtual machine's adapter
     HyperVPort,
+    /// MAC address and VLAN of the sender
+    VlanSourceMac,
+    /// Addresses and ports inside tunnels
+    Encapsulated,
+}
+
+impl PolicyName {
+    pub fn policy(self) -> Policy {
+        match self {
+            Self::TransportPorts => Policy::TransportPorts,
+            Self::IpAddresses => Policy::IpAddresses,
+            Self::MacAddresses => Policy::MacAddresses,
+            Self::HyperVPort => Policy::HyperVPort,
+            Self::VlanSourceMac => Policy::VlanSourceMac,
+            Self::Encapsulated => Policy::Encapsulated,
+        }
+    }
+
+    /// Value of `LoadBalancingAlgorithm`.
+    pub fn number(self) -> u32 {
+        let row = POLICIES.iter().find(|(_, policy)| *policy == self.policy());
+        row.and_then(|(number, _)| u32::try_from(*number).ok()).unwrap_or(0)
+    }
+
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::TransportPorts => "transport ports",
+            Self::IpAddresses => "IP addresses",
+            Self::MacAddresses => "MAC addresses",
+            Self::HyperVPort => "Hyper-V port",
+            Self::VlanSourceMac => "VLAN and source MAC",
+            Self::Encapsulated => "encapsulated",
+        }
+    }
+}
+
+impl Replay {
+    /// The policy, which must suit the mode.
+    pub fn policy(&self) -> anyhow::Result<PolicyName> {
+        let of_mode = match self.mode {
+            Mode::Static => PolicyName::TransportPorts,
+            Mode::SwitchIndependent => PolicyName::HyperVPort,
+        };
+        let policy = self.policy.unwrap_or(of_mode);
+        if self.mode == Mode::SwitchIndependent && !policy.policy().keeps_an_address_on_one_member() {
+            bail!(
+                "policy {} needs a physical switch that knows of the team; \
+                 take --mode static, or --policy hyper-v-port or vlan-source-mac",
+                policy.words()
+            );
+        }
+        Ok(policy)
+    }
+
+    /// Speed of each member in bits per second.
+    pub fn speeds(&self) -> anyhow::Result<Vec<u64>> {
+        if self.speeds.len() > MEMBERS {
+            bail!("--speeds names {} members; a team has at most {MEMBERS}", self.speeds.len());
+        }
+        if self.speeds.is_empty() {
+            return Ok(vec![10_000_000_000; usize::from(self.members.unwrap_or(4))]);
+        }
+        Ok(self.speeds.iter().map(|Speed(bits)| *bits).collect())
+    }
 }
 
 /// Bits per second.
@@ -178,6 +287,45 @@ impl FromStr for When {
                 Ok(Self::At { member, time: Time::Seconds(seconds) })
             }
             _ => Err(wrong()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_policy_of_the_driver_can_be_asked_for() {
+        let numbers: Vec<u64> =
+            PolicyName::value_variants().iter().map(|name| name.number().into()).collect();
+        assert_eq!(numbers, POLICIES.map(|(number, _)| number));
+    }
+
+    #[test]
+    fn the_command_line_is_sound_and_its_help_fits_a_terminal() {
+        use clap::CommandFactory;
+        let mut command = Cli::command();
+        command.build();
+        command.clone().debug_assert();
+        for part in command.get_subcommands_mut() {
+            let help = part.render_long_help().to_string();
+            for line in help.lines() {
+                assert!(line.chars().count() <= 80, "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn times_and_speeds_are_read_or_refused_with_an_example() {
+        assert_eq!("2@4.5".parse(), Ok(When::At { member: 2, time: Time::Seconds(4.5) }));
+        assert_eq!("2@33%".parse(), Ok(When::At { member: 2, time: Time::PerCent(33.0) }));
+        for wrong in ["2", "@", "2@", "2@x", "2@101%", "2@-1", "2@NaN", "x@1", "2@inf"] {
+            assert!(wrong.parse::<When>().unwrap_err().contains("2@4.5"), "{wrong}");
+        }
+        assert_eq!("25G".parse(), Ok(Speed(25_000_000_000)));
+        for wrong in ["", "G", "10", "10T", "0G", "1001G", "1.5G", "10€"] {
+            assert!(wrong.parse::<Speed>().unwrap_err().contains("10G"), "{wrong}");
         }
     }
 }

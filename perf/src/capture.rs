@@ -34,12 +34,8 @@ const OFFICE: &[u8] = include_bytes!("../captures/office.pcapng");
 
 const PCAPNG_MAGIC: [u8; 4] = [0x0A, 0x0D, 0x0D, 0x0A];
 /// Microseconds and nanoseconds, each in both byte orders.
-const PCAP_MAGICS: [[u8; 4]; 4] = [
-    [0xA1, 0xB2, 0xC3, 0xD4],
-    [0xD4, 0xC3, 0xB2, 0xA1],
-    [0xA1, 0xB2, 0x3C, 0x4D],
-    [0x4D, 0x3C, 0xB2, 0xA1],
-];
+const PCAP_MAGICS: [[u8; 4]; 4] =
+    [[0xA1, 0xB2, 0xC3, 0xD4], [0xD4, 0xC3, 0xB2, 0xA1], [0xA1, 0xB2, 0x3C, 0x4D], [0x4D, 0x3C, 0xB2, 0xA1]];
 
 type Input = Box<dyn Read>;
 
@@ -64,7 +60,9 @@ impl Capture {
         let mut magic = Vec::new();
         input.by_ref().take(4).read_to_end(&mut magic).with_context(|| format!("cannot read {name}"))?;
         let Some(&magic) = magic.first_chunk::<4>() else {
-            bail!("{name} is shorter than 4 bytes, so it is no capture; record one with tcpdump -w FILE or dumpcap");
+            bail!(
+                "{name} is shorter than 4 bytes, so it is no capture; record one with tcpdump -w FILE or dumpcap"
+            );
         };
         let input: Input = Box::new(Cursor::new(magic).chain(input));
         let unusable = || format!("cannot use {name}");
@@ -138,14 +136,15 @@ type Read1 = Option<(Duration, Vec<u8>, bool)>;
 
 impl Format {
     fn pcap(input: Input) -> anyhow::Result<Self> {
-        let reader = PcapReader::new(input).context("its file header is damaged; try editcap -F pcapng IN OUT")?;
+        let reader =
+            PcapReader::new(input).context("its file header is damaged; try editcap -F pcapng IN OUT")?;
         ethernet(reader.header().datalink)?;
         Ok(Self::Pcap(reader))
     }
 
     fn pcapng(input: Input) -> anyhow::Result<Self> {
-        let reader =
-            PcapNgReader::new(input).context("its section header is damaged; try editcap -F pcapng IN OUT")?;
+        let reader = PcapNgReader::new(input)
+            .context("its section header is damaged; try editcap -F pcapng IN OUT")?;
         Ok(Self::Pcapng { reader, units: Vec::new(), newest: Duration::ZERO })
     }
 
@@ -217,7 +216,9 @@ fn time_unit(options: &[InterfaceDescriptionOption<'_>]) -> u128 {
 
 fn ethernet(link: DataLink) -> anyhow::Result<()> {
     if link != DataLink::ETHERNET {
-        bail!("link type {link:?} is not Ethernet; record on an Ethernet interface, not on \"any\" or a tunnel");
+        bail!(
+            "link type {link:?} is not Ethernet; record on an Ethernet interface, not on \"any\" or a tunnel"
+        );
     }
     Ok(())
 }

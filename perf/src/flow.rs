@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use teaming::flow::{self, FlowKey, Policy};
+use teaming::flow::{self, FlowKey, Keying, Policy};
 use teaming::frame::{self, Headers, Network, Transport};
+use teaming::hash::{DEFAULT_SEED, hash};
 use teaming::ids::{MacAddr, NicId, NicIndex, PortId};
 
 /// Frames of one identity get one bucket under every policy: addresses and ports, of the innermost headers where the
@@ -29,7 +30,8 @@ impl Reader {
     pub fn read(self, bytes: &[u8]) -> (Identity, Label) {
         let window = &bytes[..bytes.len().min(frame::WINDOW_MAX)];
         let outer = frame::parse(window);
-        let headers = if self.policy == Policy::Encapsulated { frame::parse_innermost(window) } else { outer };
+        let headers =
+            if self.policy == Policy::Encapsulated { frame::parse_innermost(window) } else { outer };
         let nowhere = NicId::new(PortId::DEFAULT, NicIndex::DEFAULT);
         let identity = Identity {
             key: flow::key(&headers, Policy::TransportPorts, nowhere),
@@ -37,6 +39,14 @@ impl Reader {
             vlan: outer.vlan().map_or(0, teaming::ids::VlanId::get),
         };
         (identity, Label::of(&headers, outer.source, outer.destination))
+    }
+
+    /// The bucket that the driver's default seed gives a frame of this adapter.
+    pub fn bucket(self, bytes: &[u8], from: NicId) -> usize {
+        let window = &bytes[..bytes.len().min(frame::WINDOW_MAX)];
+        let read = if self.policy == Policy::Encapsulated { frame::parse_innermost } else { frame::parse };
+        let keying = Keying { policy: self.policy, flow_label: false, symmetric: false };
+        hash(&keying.key(&read(window), from, None), DEFAULT_SEED).bucket().index()
     }
 }
 

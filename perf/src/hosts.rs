@@ -63,18 +63,29 @@ const MACHINES: usize = 1024;
 impl Search {
     pub fn see(&mut self, bytes: &[u8], ranges: &[Range]) {
         let headers = frame::parse(&bytes[..bytes.len().min(frame::WINDOW_MAX)]);
-        let Some((source, _)) = headers.addresses().filter(|_| !headers.source.is_multicast()) else { return };
+        let Some((source, _)) = headers.addresses().filter(|_| !headers.source.is_multicast()) else {
+            return;
+        };
         if says_nothing(source) {
             return;
         }
         let inside = ranges.iter().any(|range| range.contains(source));
-        if inside { self.inside.insert(headers.source) } else { self.outside.insert(headers.source) };
+        if inside {
+            self.inside.insert(headers.source)
+        } else {
+            self.outside.insert(headers.source)
+        };
     }
 
     /// An adapter is inside if it sent from an inside address and from no other: a router sends from many.
     pub fn hosts(&self, ranges: &[Range]) -> anyhow::Result<Hosts> {
-        let inside: BTreeMap<_, _> =
-            self.inside.difference(&self.outside).copied().enumerate().map(|(number, mac)| (mac, number)).collect();
+        let inside: BTreeMap<_, _> = self
+            .inside
+            .difference(&self.outside)
+            .copied()
+            .enumerate()
+            .map(|(number, mac)| (mac, number))
+            .collect();
         if inside.is_empty() {
             bail!(
                 "no frame of the capture was sent from inside; say which addresses are, with --inside RANGE \

@@ -2,13 +2,20 @@
 
 mod args;
 mod capture;
-mod flows;
+mod chart;
+mod flow;
 mod hosts;
+mod html;
+mod observer;
+mod plan;
 mod print;
 mod replay;
+mod report;
+mod save;
+mod survey;
 
 use args::{Cli, Command};
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use std::process::ExitCode;
 
 /// A guarantee was broken.
@@ -20,6 +27,10 @@ fn main() -> ExitCode {
     let command = Cli::parse().command.unwrap_or_else(Command::main_job);
     let result = match command {
         Command::Replay(arguments) => replay::run(&arguments),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "teamctl", &mut std::io::stdout());
+            Ok(true)
+        }
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,

@@ -113,8 +113,12 @@ pub struct Observer {
 
 impl Observer {
     pub fn new(reader: Reader, members: usize, length: Duration) -> Self {
-        let member =
-            Member { share: Share::default(), flows: 0, over_time: vec![0; COLUMNS], state: State::Untouched };
+        let member = Member {
+            share: Share::default(),
+            flows: 0,
+            over_time: vec![0; COLUMNS],
+            state: State::Untouched,
+        };
         Self {
             reader,
             length,
@@ -144,18 +148,15 @@ impl Observer {
         })
     }
 
-    /// A frame is the driver's.
-    pub fn sent(&mut self, bytes: &[u8]) {
-        self.flow(bytes);
-    }
-
     /// The driver gave the frame with this number to a member, at a time of the capture.
     pub fn assigned(&mut self, frame: usize, bytes: &[u8], member: u16, at: Duration, bucket: Option<usize>) {
         let flow = self.flow(bytes);
         self.assigned += 1;
         self.under_way.insert(frame, (flow, self.assigned));
         let length = bytes.len() as u64;
-        let Some(slot) = usize::from(member).checked_sub(1).filter(|slot| *slot < self.members.len()) else { return };
+        let Some(slot) = usize::from(member).checked_sub(1).filter(|slot| *slot < self.members.len()) else {
+            return;
+        };
         let carried = self.carried.entry((flow, member)).or_default();
         let record = &mut self.records[flow as usize];
         let total = &mut self.members[slot];
@@ -204,8 +205,10 @@ impl Observer {
     /// Nothing more happens to the frame.
     pub fn ended(&mut self, frame: &Frame) {
         self.under_way.remove(&frame.id);
+        self.flow(&frame.bytes);
         let account = &mut self.account;
-        let (mut outside, mut inside, mut native, mut lost_by, mut reason) = (false, false, false, None, None);
+        let (mut outside, mut inside, mut native, mut lost_by, mut reason) =
+            (false, false, false, None, None);
         for fate in &frame.fates {
             match fate {
                 Fate::Delivered { to, .. } if to.index == 0 => inside = true,
@@ -285,8 +288,12 @@ impl Observer {
 
     /// The flows that brought a member the most bytes, largest first.
     pub fn largest_flows(&self, member: u16, count: usize) -> Vec<(Label, Share)> {
-        let mut flows: Vec<(u32, Share)> =
-            self.carried.iter().filter(|((_, on), _)| *on == member).map(|((flow, _), share)| (*flow, *share)).collect();
+        let mut flows: Vec<(u32, Share)> = self
+            .carried
+            .iter()
+            .filter(|((_, on), _)| *on == member)
+            .map(|((flow, _), share)| (*flow, *share))
+            .collect();
         flows.sort_by_key(|(flow, share)| (std::cmp::Reverse(share.bytes), *flow));
         flows.truncate(count);
         flows.into_iter().map(|(flow, share)| (self.records[flow as usize].label, share)).collect()
@@ -369,7 +376,8 @@ mod tests {
             observer.indicated_down(1, round);
             observer.restored(1, SECOND, round);
         }
-        let lost: Vec<u64> = observer.events.iter().map(|event| event.frames_lost_before_indication).collect();
+        let lost: Vec<u64> =
+            observer.events.iter().map(|event| event.frames_lost_before_indication).collect();
         assert_eq!(lost, [1, 0, 2, 0]);
         assert_eq!(observer.account.lost, 3);
     }

@@ -32,11 +32,15 @@ const RETURNS: Time = Time::PerCent(67.68);
 /// The steps in order of time.
 pub fn steps(arguments: &Replay, members: usize, length: Duration) -> anyhow::Result<Vec<Step>> {
     let mut steps = Vec::new();
-    for (option, events) in [("--fail", failures(arguments, members)), ("--restore", returns(arguments, members))] {
+    for (option, events) in
+        [("--fail", failures(arguments, members)), ("--restore", returns(arguments, members))]
+    {
         for event in events {
             let When::At { member, time } = event else { continue };
             if member == 0 || usize::from(member) > members {
-                bail!("{option} names member {member}, but the team has members 1 to {members}; choose one of them");
+                bail!(
+                    "{option} names member {member}, but the team has members 1 to {members}; choose one of them"
+                );
             }
             let at = time.of(length);
             if at > length {
@@ -79,14 +83,19 @@ fn returns(arguments: &Replay, members: usize) -> Vec<When> {
 /// A member fails when it is up and returns when its failure has been indicated.
 fn check(steps: &[Step]) -> anyhow::Result<()> {
     for (number, step) in steps.iter().enumerate() {
-        let before = steps[..number].iter().rfind(|earlier| earlier.member == step.member).map(|earlier| earlier.what);
+        let before =
+            steps[..number].iter().rfind(|earlier| earlier.member == step.member).map(|earlier| earlier.what);
         let (member, at) = (step.member, step.at.as_secs_f64());
         match (step.what, before) {
             (What::Pull, Some(What::Pull | What::IndicateDown)) => {
-                bail!("--fail {member}@{at:.3}: member {member} is down already; let it return before with --restore")
+                bail!(
+                    "--fail {member}@{at:.3}: member {member} is down already; let it return before with --restore"
+                )
             }
             (What::Restore, None | Some(What::Restore)) => {
-                bail!("--restore {member}@{at:.3}: member {member} is not down then; let it fail before with --fail")
+                bail!(
+                    "--restore {member}@{at:.3}: member {member} is not down then; let it fail before with --fail"
+                )
             }
             (What::Restore, Some(What::Pull)) => bail!(
                 "--restore {member}@{at:.3}: the loss of the link is indicated {} ms after it; restore it later",

@@ -1,117 +1,164 @@
-//! The replay's report as text of at most 80 columns. Zeros are printed: silence says nothing.
+//! The report as text: one screen of 80 columns for a team of four. Zeros are printed: silence says nothing.
 
-use crate::args::{Mode, PolicyName, Replay};
-use crate::replay::{Event, Member, Report};
+use crate::report::{Happening, Member, Report};
 
-pub fn replay(arguments: &Replay, report: &Report) {
-    let facts = &report.facts;
-    let verdict = if report.is_fine(arguments) { "Fine" } else { "A GUARANTEE WAS BROKEN" };
-    println!(
-        "{verdict}: {} frames in {} flows over {:.1} s, {} machines, {} members",
-        count(report.frames as u64),
-        report.flows,
-        facts.length.as_secs_f64(),
-        facts.machines,
-        report.members.len()
-    );
-    let mode = match arguments.mode {
-        Mode::Static => "static",
-        Mode::SwitchIndependent => "switch independent",
-    };
-    let policy = match arguments.policy {
-        PolicyName::TransportPorts => "transport ports",
-        PolicyName::HyperVPort => "Hyper-V port",
-    };
-    println!(
-        "{}, {} driver, team {mode}, policy {policy}, seed {}",
-        facts.capture, report.driver, arguments.seed
-    );
-    if facts.cut != 0 {
-        println!("{} frames were cut short by the recorder; their bytes count as they are", facts.cut);
-    }
-    println!();
-    members(&report.members);
-    println!(
-        "\nimbalance {:.2} of a fair share at the busiest member; {:.2} is the least that keeps flows whole",
-        report.imbalance, report.imbalance_floor
-    );
-    println!();
-    report.events.iter().for_each(event);
-    if report.events.is_empty() {
-        println!("no member failed");
-    }
-    println!();
-    println!(
-        "{} to the outside, {} delivered inside, {} native, {} without an end",
-        count(facts.uplink as u64),
-        count(facts.delivered_inside as u64),
-        report.native,
-        report.unaccounted
-    );
-    if report.dropped.is_empty() {
-        println!("0 dropped");
-    }
-    for (reason, number) in &report.dropped {
-        println!("{number} dropped: {reason}");
-    }
-    println!(
-        "{} reordered within a flow, {} violations of {} rules that were checked, {} leaks",
-        report.reordered_frames, report.violations, report.rules_exercised, report.leaks
-    );
-    facts.details.iter().for_each(|detail| println!("  {detail}"));
+/// Cells of a bar.
+const BAR: usize = 25;
+
+pub fn replay(report: &Report) {
+    print!("{}", text(report));
 }
 
-fn members(members: &[Member]) {
+fn text(report: &Report) -> String {
+    let facts = &report.facts;
+    let mut lines = vec![
+        format!(
+            "{}: {} frames in {} flows over {:.1} s, {} machines, {} members",
+            report.verdict(),
+            count(report.frames as u64),
+            count(report.flows as u64),
+            facts.length.as_secs_f64(),
+            facts.machines,
+            report.members.len()
+        ),
+        format!("{}, {} driver, {}", fit(&facts.capture, 24), report.driver, facts.team),
+    ];
+    if facts.cut != 0 {
+        lines.push(format!(
+            "{} frames were cut short by the recorder; they count as they are",
+            count(facts.cut as u64)
+        ));
+    }
+    lines.push(String::new());
+    members(&mut lines, &report.members);
+    lines.push(format!(
+        "imbalance {:.2} of a fair share at the busiest; {:.2} is the least with whole flows",
+        report.imbalance, report.imbalance_floor
+    ));
+    lines.push(String::new());
+    largest(&mut lines, &report.members);
+    lines.push(String::new());
+    report.events.iter().for_each(|happening| event(&mut lines, happening));
+    if report.events.is_empty() {
+        lines.push("no member failed".to_owned());
+    }
+    lines.push(String::new());
+    account(&mut lines, report);
+    lines.push(format!(
+        "{} reordered in a flow, {} violations of {} rules checked, {} leaks",
+        count(report.reordered_frames),
+        report.violations,
+        report.rules_exercised,
+        report.leaks
+    ));
+    lines.extend(facts.details.iter().map(|detail| format!("  {detail}")));
+    lines.join("\n") + "\n"
+}
+
+fn members(lines: &mut Vec<String>, members: &[Member]) {
     let bytes: u64 = members.iter().map(|member| member.bytes).sum();
-    println!("member   speed   frames      bytes  flows  share of bytes");
+    lines.push("member  speed      frames          bytes    flows  share of bytes".to_owned());
     for member in members {
-        let share = if bytes == 0 { 0.0 } else { member.bytes as f64 / bytes as f64 };
-        let filled = (share * 30.0).round() as usize;
-        println!(
-            "{:>6} {:>7} {:>8} {:>10} {:>6}  {:<30} {:>3.0} %",
+        let share = part(member.bytes, bytes);
+        let filled = ((share * BAR as f64).round() as usize).min(BAR);
+        lines.push(format!(
+            "{:>6} {:>6} {:>11} {:>14} {:>8}  {}{} {:>3.0}%",
             member.index,
             speed(member.speed),
             count(member.frames),
             count(member.bytes),
-            member.flows,
-            format!("{}{}", "#".repeat(filled.min(30)), ".".repeat(30 - filled.min(30))),
+            count(member.flows),
+            "#".repeat(filled),
+            ".".repeat(BAR - filled),
             share * 100.0
-        );
+        ));
     }
 }
 
-fn event(event: &Event) {
-    let what = if event.kind == "down" { "link down" } else { "link up" };
-    println!(
-        "{:>7.2} s  member {} {what} at frame {}: {} flows moved, {} needlessly",
+/// The largest flow of each member, of at most eight.
+fn largest(lines: &mut Vec<String>, members: &[Member]) {
+    lines.push("member  its largest flow, and that flow's share of the member's bytes".to_owned());
+    for member in members.iter().take(8) {
+        let line = match member.largest.first() {
+            Some((label, share)) => format!(
+                "{:>6}  {:>3.0}%  {:<6} {}",
+                member.index,
+                part(share.bytes, member.bytes) * 100.0,
+                label.protocol(),
+                fit(&label.to_string(), 60)
+            ),
+            None => format!("{:>6}  none", member.index),
+        };
+        lines.push(line);
+    }
+}
+
+fn event(lines: &mut Vec<String>, event: &Happening) {
+    lines.push(format!(
+        "{:>8.2} s  member {} {}, frame {}: {} flows moved, {} needlessly",
         event.at.as_secs_f64(),
         event.member,
+        event.kind,
         count(event.at_frame as u64),
-        event.flows_moved,
+        count(event.flows_moved),
         event.flows_moved_needlessly
-    );
+    ));
     if event.kind == "down" {
-        println!(
-            "           {} frames assigned to it afterwards, {} lost before the indication",
+        lines.push(format!(
+            "            {} frames given to it afterwards, {} lost before the indication",
             event.frames_to_dead_member, event.frames_lost_before_indication
-        );
+        ));
     }
 }
 
-fn speed(bits: u64) -> String {
-    if bits % 1_000_000_000 == 0 {
+fn account(lines: &mut Vec<String>, report: &Report) {
+    let account = &report.facts.account;
+    lines.push(format!(
+        "{} to the outside, {} inside, {} to both, {} native, {} without an end",
+        count(account.outside),
+        count(account.inside),
+        count(account.both),
+        count(account.native),
+        account.unaccounted
+    ));
+    let dropped: u64 = account.dropped.values().sum();
+    lines.push(format!(
+        "{} dropped, {} lost with a link, {} from outside while no member was up",
+        count(dropped),
+        count(account.lost),
+        count(account.unreachable)
+    ));
+    lines.extend(account.dropped.iter().map(|(reason, number)| format!("  {}: {reason}", count(*number))));
+}
+
+pub fn part(of: u64, all: u64) -> f64 {
+    if all == 0 { 0.0 } else { of as f64 / all as f64 }
+}
+
+pub fn speed(bits: u64) -> String {
+    if bits.is_multiple_of(1_000_000_000) {
         format!("{}G", bits / 1_000_000_000)
     } else {
         format!("{}M", bits / 1_000_000)
     }
 }
 
+/// The end of a text that is too long.
+fn fit(text: &str, columns: usize) -> String {
+    let length = text.chars().count();
+    if length <= columns {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().skip(length - (columns - 3)).collect();
+    format!("...{kept}")
+}
+
 /// With separators: 10,863.
-fn count(number: u64) -> String {
+pub fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (place, digit) in digits.char_indices() {
-        if place != 0 && (digits.len() - place) % 3 == 0 {
+        if place != 0 && (digits.len() - place).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -121,11 +168,19 @@ fn count(number: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
     fn numbers_carry_separators() {
-        assert_eq!(super::count(0), "0");
-        assert_eq!(super::count(999), "999");
-        assert_eq!(super::count(1_000), "1,000");
-        assert_eq!(super::count(12_345_678), "12,345,678");
+        assert_eq!(count(0), "0");
+        assert_eq!(count(999), "999");
+        assert_eq!(count(1_000), "1,000");
+        assert_eq!(count(12_345_678), "12,345,678");
+    }
+
+    #[test]
+    fn a_long_text_keeps_its_end() {
+        assert_eq!(fit("short", 8), "short");
+        assert_eq!(fit("a/long/path", 8), ".../path");
     }
 }

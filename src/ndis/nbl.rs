@@ -40,6 +40,13 @@ impl Nbl {
         NicId { port: PortId::new(detail.source_port()), index: NicIndex::new(detail.source_nic()) }
     }
 
+    /// The VLAN of the out-of-band tag; 0 without one.
+    pub fn vlan_id(&self) -> u16 {
+        // SAFETY: the list is owned.
+        let tag = unsafe { (*self.0.as_ptr()).info[info::IEEE_8021Q] };
+        ((tag >> 4) & 0xFFF) as u16
+    }
+
     pub fn set_status(&mut self, status: super::status::NdisStatus) {
         // SAFETY: the list is owned.
         unsafe { (*self.0.as_ptr()).status = status.0 };

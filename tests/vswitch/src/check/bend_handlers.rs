@@ -2,7 +2,8 @@
 
 use super::mutations::{Misdeed, commit, is, pending};
 use super::own::PRESERVE_DESTINATIONS;
-use crate::ndis::packet::{GARBAGE_BITS, Packet, Place, RESERVED_BITS};
+use crate::ndis::array::{GARBAGE_BITS, RESERVED_BITS};
+use crate::ndis::packet::{Packet, Place};
 use crate::ndis::{State, with};
 use crate::ports::{NicId, NicKind, NicState};
 use crate::world::World;
@@ -178,7 +179,7 @@ pub(crate) fn updating(
         return;
     }
     let available =
-        state.packets.get(list).and_then(|p| p.context.as_ref()).map(crate::ndis::packet::Context::available);
+        state.packets.get(list).and_then(|p| p.context.as_ref()).map(crate::ndis::array::Context::available);
     if let Some(available) = available.filter(|_| commit()) {
         state.update(world, context, list, available + 1, array, false);
     }

@@ -12,8 +12,8 @@ use crate::ndis::{Life, State, with};
 use crate::ports::NicId;
 use crate::world::{self, World};
 use lbfoext::ndis::raw::{
-    Handle, NetBufferList, PAUSED, PortDestination, REPORT_FILTERED_IS_INCOMING, SUCCESS, info,
-    return_flags, send_complete_flags, send_flags,
+    Handle, NetBufferList, PAUSED, PortDestination, REPORT_FILTERED_IS_INCOMING, SUCCESS, info, return_flags,
+    send_complete_flags, send_flags,
 };
 use std::ptr;
 

@@ -5,9 +5,7 @@ use crate::check::rule;
 use crate::memory::Kind;
 use crate::ports::NicId;
 use crate::world;
-use lbfoext::ndis::raw::{
-    ObjectHeader, OidRequest, SwitchNicOidRequest, object_type, oids, request_type,
-};
+use lbfoext::ndis::raw::{ObjectHeader, OidRequest, SwitchNicOidRequest, object_type, oids, request_type};
 
 /// What the envelope carries.
 pub struct Inner {

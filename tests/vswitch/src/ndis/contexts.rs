@@ -1,7 +1,7 @@
 //! Forwarding contexts of the extension's own lists: allocated, freed, given a source, copied from a parent.
 
 use super::State;
-use super::packet::Context;
+use super::array::Context;
 use crate::check::own::PRESERVE_DESTINATIONS;
 use crate::check::rule;
 use crate::memory::Kind;

@@ -161,7 +161,13 @@ impl State {
         Some((module, lists))
     }
 
-    pub(crate) fn take_complete(&mut self, world: &World, filter: Handle, first: *mut NetBufferList, flags: u32) {
+    pub(crate) fn take_complete(
+        &mut self,
+        world: &World,
+        filter: Handle,
+        first: *mut NetBufferList,
+        flags: u32,
+    ) {
         let Some(module) = self.caller(world, filter, "NdisFSendNetBufferListsComplete") else { return };
         self.tick();
         let expect = Expect {

@@ -3,7 +3,8 @@
 //! `commit` is where a packet is assigned: what the extension decided is decided there.
 
 use super::State;
-use super::packet::{Context, GARBAGE_BITS, Place, RESERVED_BITS};
+use super::array::{Context, GARBAGE_BITS, RESERVED_BITS};
+use super::packet::Place;
 use crate::check::{advice, packets as checks, rule};
 use crate::frames::Assignment;
 use crate::ports::NicId;

@@ -4,6 +4,7 @@
 //! every function here takes the state, decides, lets go, and only then calls. Reading order: `driver` and `module`
 //! (their lives), `data` (what the driver calls for packets), `edges` (who is above and below), `handlers`.
 
+pub mod array;
 pub mod contexts;
 pub mod data;
 pub mod destinations;

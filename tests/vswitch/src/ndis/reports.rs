@@ -1,7 +1,7 @@
 //! Reports of filtered packets: the reason of every drop.
 
-use super::{State, calls};
 use super::packet::Place;
+use super::{State, calls};
 use crate::check::{packets as checks, rule};
 use crate::frames::Fate;
 use crate::world::World;

@@ -1,0 +1,253 @@
+//! The plots of the page, as SVG whose text stays text. Colours come from the page's style sheet; nothing is told by
+//! colour alone: lanes and cells carry the member's number.
+
+use crate::print::{count, speed};
+use crate::report::{Happening, Member, Report};
+use std::fmt::Write;
+use std::time::Duration;
+
+const WIDTH: f64 = 760.0;
+/// Left of the plots stand labels.
+const LEFT: f64 = 70.0;
+/// Right of them, figures.
+const RIGHT: f64 = 60.0;
+const PLOT: f64 = WIDTH - LEFT - RIGHT;
+
+/// One lane for each member over the same time and with the same scale; failures and returns are lines through all.
+pub fn load(report: &Report) -> String {
+    let members = &report.members;
+    let lane = (300.0 / members.len() as f64).clamp(26.0, 64.0);
+    let top = 34.0;
+    let bottom = top + lane * members.len() as f64;
+    let length = report.facts.length;
+    let peak = members.iter().flat_map(|member| &member.over_time).copied().max().unwrap_or(0).max(1);
+    let mut svg = open(bottom + 34.0, "Load of each member over time");
+    svg.push_str(HATCH);
+    for (number, member) in members.iter().enumerate() {
+        let base = top + lane * (number + 1) as f64;
+        for (from, to) in outages(&report.events, member.index, length) {
+            let (x, width) = (x_of(from, length), x_of(to, length) - x_of(from, length));
+            let _ = write!(
+                svg,
+                r#"<rect x="{x:.1}" y="{:.1}" width="{width:.1}" height="{:.1}" fill="url(#hatch)"><title>member {} is down</title></rect>"#,
+                base - lane + 2.0,
+                lane - 2.0,
+                member.index
+            );
+        }
+        let path = steps(&member.over_time, peak, base, lane - 6.0);
+        let _ = write!(
+            svg,
+            r#"<path class="m{}" d="{path}"><title>member {}: {} bytes</title></path>"#,
+            color(member.index),
+            member.index,
+            count(member.bytes)
+        );
+        let _ = write!(
+            svg,
+            r#"<line class="axis" x1="{LEFT}" x2="{:.1}" y1="{base:.1}" y2="{base:.1}"/><text x="{:.1}" y="{:.1}" text-anchor="end">member {}</text><text x="{:.1}" y="{:.1}">{}</text>"#,
+            WIDTH - RIGHT,
+            LEFT - 8.0,
+            base - lane / 2.0 + 5.0,
+            member.index,
+            WIDTH - RIGHT + 8.0,
+            base - lane / 2.0 + 5.0,
+            speed(member.speed)
+        );
+    }
+    marks(&mut svg, report, top, bottom);
+    times(&mut svg, length, bottom);
+    let column = length.as_secs_f64() / crate::observer::COLUMNS as f64;
+    let _ = write!(
+        svg,
+        r#"<text class="small" x="{:.1}" y="{:.1}" text-anchor="end">full lane: {}</text></svg>"#,
+        WIDTH - 4.0,
+        bottom + 28.0,
+        rate(peak as f64 * 8.0 / column.max(1e-9))
+    );
+    svg
+}
+
+fn marks(svg: &mut String, report: &Report, top: f64, bottom: f64) {
+    for (number, event) in report.events.iter().enumerate() {
+        let x = x_of(event.at, report.facts.length);
+        // Neighbours take turns in height, so that their words do not meet.
+        let y = 12.0 + 13.0 * (number % 2) as f64;
+        let end = if x > WIDTH * 0.7 { "end" } else { "start" };
+        let _ = write!(
+            svg,
+            r#"<line class="mark" x1="{x:.1}" x2="{x:.1}" y1="{:.1}" y2="{bottom:.1}"/><text class="small" x="{x:.1}" y="{y:.1}" text-anchor="{end}">member {} {} at {:.2} s</text>"#,
+            (y + 3.0).min(top),
+            event.member,
+            event.kind,
+            event.at.as_secs_f64()
+        );
+    }
+}
+
+fn times(svg: &mut String, length: Duration, bottom: f64) {
+    for tick in 0..=4 {
+        let at = length.mul_f64(f64::from(tick) / 4.0);
+        let _ = write!(
+            svg,
+            r#"<text class="small" x="{:.1}" y="{:.1}" text-anchor="middle">{:.1} s</text>"#,
+            x_of(at, length),
+            bottom + 14.0,
+            at.as_secs_f64()
+        );
+    }
+}
+
+fn steps(columns: &[u64], peak: u64, base: f64, height: f64) -> String {
+    let width = PLOT / columns.len() as f64;
+    let mut path = format!("M{LEFT:.1} {base:.1}");
+    for (number, &bytes) in columns.iter().enumerate() {
+        let y = base - height * bytes as f64 / peak as f64;
+        let _ = write!(path, "V{y:.1}H{:.1}", LEFT + width * (number + 1) as f64);
+    }
+    let _ = write!(path, "V{base:.1}Z");
+    path
+}
+
+/// From each failure of the member to its return.
+fn outages(events: &[Happening], member: u16, length: Duration) -> Vec<(Duration, Duration)> {
+    let mut outages = Vec::new();
+    let mut since = None;
+    for event in events.iter().filter(|event| event.member == member) {
+        match (event.kind, since) {
+            ("down", None) => since = Some(event.at),
+            ("up", Some(from)) => {
+                outages.push((from, event.at));
+                since = None;
+            }
+            _ => {}
+        }
+    }
+    outages.extend(since.map(|from| (from, length)));
+    outages
+}
+
+fn x_of(at: Duration, length: Duration) -> f64 {
+    LEFT + PLOT * (at.as_secs_f64() / length.as_secs_f64().max(1e-9)).min(1.0)
+}
+
+/// Bars of bytes with a tick at each member's fair share.
+pub fn shares(members: &[Member]) -> String {
+    let bytes: u64 = members.iter().map(|member| member.bytes).sum();
+    let speeds: u64 = members.iter().map(|member| member.speed).sum();
+    let fair = |member: &Member| member.speed as f64 / speeds.max(1) as f64;
+    let share = |member: &Member| member.bytes as f64 / bytes.max(1) as f64;
+    let most = members.iter().map(|member| share(member).max(fair(member))).fold(0.01, f64::max);
+    let row = 24.0;
+    let mut svg = open(row * members.len() as f64 + 6.0, "Share of bytes of each member");
+    for (number, member) in members.iter().enumerate() {
+        let y = 4.0 + row * number as f64;
+        let (width, tick) = (PLOT * share(member) / most, LEFT + PLOT * fair(member) / most);
+        let _ = write!(
+            svg,
+            r#"<text x="{:.1}" y="{:.1}" text-anchor="end">member {}</text><rect class="m{}" x="{LEFT}" y="{y:.1}" width="{width:.1}" height="{:.1}"/><line class="mark" x1="{tick:.1}" x2="{tick:.1}" y1="{:.1}" y2="{:.1}"><title>fair share</title></line><text x="{:.1}" y="{:.1}">{:.1} %</text>"#,
+            LEFT - 8.0,
+            y + 15.0,
+            member.index,
+            color(member.index),
+            row - 6.0,
+            y - 2.0,
+            y + row - 4.0,
+            WIDTH - RIGHT + 8.0,
+            y + 15.0,
+            share(member) * 100.0
+        );
+    }
+    svg.push_str("</svg>");
+    svg
+}
+
+/// Cells in a row of the grid.
+const GRID: usize = 64;
+const CELL: f64 = 11.5;
+
+/// All buckets; the number in a cell is the member that carried it last, a frame says that it moved.
+pub fn buckets(report: &Report) -> String {
+    let buckets = &report.facts.buckets;
+    let rows = buckets.len().div_ceil(GRID);
+    let mut svg = open(CELL * rows as f64 + 2.0, "Member of each bucket");
+    let left = (WIDTH - CELL * GRID as f64) / 2.0;
+    for (number, bucket) in buckets.iter().enumerate() {
+        let (x, y) = (left + CELL * (number % GRID) as f64, 1.0 + CELL * (number / GRID) as f64);
+        let (middle, base) = (x + CELL / 2.0, y + CELL - 2.5);
+        if bucket.last == 0 {
+            let _ =
+                write!(svg, r#"<circle class="empty" cx="{middle:.1}" cy="{:.1}" r="0.8"/>"#, y + CELL / 2.0);
+            continue;
+        }
+        let class = if bucket.moved { " moved" } else { "" };
+        let _ = write!(
+            svg,
+            r#"<rect class="cell m{}{class}" x="{:.1}" y="{:.1}" width="{:.1}" height="{:.1}"/><text class="digit" x="{middle:.1}" y="{base:.1}">{}</text>"#,
+            color(bucket.last),
+            x + 0.8,
+            y + 0.8,
+            CELL - 1.6,
+            CELL - 1.6,
+            digit(bucket.last)
+        );
+    }
+    svg.push_str("</svg>");
+    svg
+}
+
+/// 1 to 9, then A for 10 to W for 32.
+pub fn digit(member: u16) -> char {
+    char::from_digit(u32::from(member), 36).unwrap_or('?').to_ascii_uppercase()
+}
+
+/// Colours repeat after eight members.
+fn color(member: u16) -> u16 {
+    (member.max(1) - 1) % 8
+}
+
+fn rate(bits_per_second: f64) -> String {
+    match bits_per_second {
+        rate if rate >= 1e9 => format!("{:.2} Gbit/s", rate / 1e9),
+        rate if rate >= 1e6 => format!("{:.2} Mbit/s", rate / 1e6),
+        rate => format!("{:.0} kbit/s", rate / 1e3),
+    }
+}
+
+fn open(height: f64, title: &str) -> String {
+    format!(
+        r#"<svg viewBox="0 0 {WIDTH} {height:.0}" role="img" aria-label="{title}"><title>{title}</title>"#
+    )
+}
+
+const HATCH: &str = r#"<defs><pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><line class="hatch" x1="0" y1="0" x2="0" y2="6"/></pattern></defs>"#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_have_one_digit_each() {
+        assert_eq!([1, 9, 10, 32].map(digit), ['1', '9', 'A', 'W']);
+    }
+
+    #[test]
+    fn an_outage_lasts_until_the_return_or_the_end() {
+        let event = |kind, seconds| Happening {
+            kind,
+            member: 1,
+            at_frame: 0,
+            flows_moved: 0,
+            flows_moved_needlessly: 0,
+            frames_to_dead_member: 0,
+            frames_lost_before_indication: 0,
+            at: Duration::from_secs(seconds),
+        };
+        let events = [event("down", 1), event("up", 3), event("down", 5)];
+        let outages = outages(&events, 1, Duration::from_secs(9));
+        assert_eq!(
+            outages,
+            [(1, 3), (5, 9)].map(|(from, to)| (Duration::from_secs(from), Duration::from_secs(to)))
+        );
+    }
+}

@@ -1,0 +1,181 @@
+//! `--report`: the page to mail around. One file without scripts and without a network; light and dark.
+
+use crate::chart;
+use crate::print::{count, part, speed};
+use crate::report::Report;
+use std::fmt::Write;
+
+pub fn page(report: &Report) -> String {
+    let facts = &report.facts;
+    let class = if report.is_fine() { "fine" } else { "broken" };
+    let mut page = format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width\"><title>Team replay: {capture}</title>\
+         <style>{STYLE}</style></head><body>\n\
+         <h1><span class=\"{class}\">{}</span> {capture}</h1>\n\
+         <p>{} frames in {} flows over {:.1} s; {} machines, {} members; {}; {} driver.</p>\n",
+        report.verdict(),
+        count(report.frames as u64),
+        count(report.flows as u64),
+        facts.length.as_secs_f64(),
+        facts.machines,
+        report.members.len(),
+        escape(&facts.team),
+        report.driver,
+        capture = escape(&facts.capture),
+    );
+    let _ = write!(page, "<p>{}</p>\n<h2>Load over time</h2>\n{}", sentence(report), chart::load(report));
+    let _ = write!(page, "<h2>Members</h2>\n{}{}", chart::shares(&report.members), members(report));
+    let _ = writeln!(
+        page,
+        "<p>The busiest member carries {:.2} of its fair share, which the line in each bar marks; {:.2} is the least \
+         that keeps flows whole.</p>",
+        report.imbalance, report.imbalance_floor
+    );
+    let _ = write!(page, "<h2>Failures and returns</h2>\n{}", events(report));
+    let _ = write!(page, "<h2>How frames ended</h2>\n{}", account(report));
+    let used = facts.buckets.iter().filter(|bucket| bucket.last != 0).count();
+    let _ = write!(
+        page,
+        "<h2>Buckets</h2>\n<p>{} of {} buckets saw traffic to the outside. The digit is the member that carried the \
+         bucket last (A is 10); a framed bucket changed member on the way.</p>\n{}",
+        count(used as u64),
+        count(facts.buckets.len() as u64),
+        chart::buckets(report)
+    );
+    let _ = write!(page, "<h2>Largest flows of each member</h2>\n{}", largest(report));
+    let _ = write!(page, "<footer>{}</footer>\n</body></html>\n", escape(&command()));
+    page
+}
+
+/// What matters most, in words.
+fn sentence(report: &Report) -> String {
+    let moved: u64 = report.events.iter().map(|event| event.flows_moved).sum();
+    let needless: u64 = report.events.iter().map(|event| event.flows_moved_needlessly).sum();
+    let dead: u64 = report.events.iter().map(|event| event.frames_to_dead_member).sum();
+    let mut text = format!(
+        "{} flows changed member, {needless} of them needlessly; {dead} frames were given to a dead member; {} frames \
+         were reordered within a flow; {} violations of {} rules that were checked; {} leaks.",
+        count(moved),
+        count(report.reordered_frames),
+        report.violations,
+        report.rules_exercised,
+        report.leaks
+    );
+    for detail in &report.facts.details {
+        let _ = write!(text, "<br>{}", escape(detail));
+    }
+    text
+}
+
+fn members(report: &Report) -> String {
+    let bytes: u64 = report.members.iter().map(|member| member.bytes).sum();
+    let rows = report.members.iter().map(|member| {
+        vec![
+            member.index.to_string(),
+            speed(member.speed),
+            count(member.frames),
+            count(member.bytes),
+            count(member.flows),
+            format!("{:.1} %", part(member.bytes, bytes) * 100.0),
+        ]
+    });
+    table(&["member", "speed", "frames", "bytes", "flows", "share"], rows)
+}
+
+fn events(report: &Report) -> String {
+    if report.events.is_empty() {
+        return "<p>No member failed.</p>\n".to_owned();
+    }
+    let rows = report.events.iter().map(|event| {
+        let of_loss = |number: u64| if event.kind == "down" { count(number) } else { "-".to_owned() };
+        vec![
+            format!("{:.2} s", event.at.as_secs_f64()),
+            format!("member {} {}", event.member, event.kind),
+            count(event.at_frame as u64),
+            count(event.flows_moved),
+            count(event.flows_moved_needlessly),
+            of_loss(event.frames_to_dead_member),
+            of_loss(event.frames_lost_before_indication),
+        ]
+    });
+    let heads =
+        ["time", "what", "at frame", "flows moved", "needlessly", "given to it afterwards", "lost before"];
+    table(&heads, rows)
+}
+
+fn account(report: &Report) -> String {
+    let account = &report.facts.account;
+    let ends = [
+        ("left to the outside", account.outside),
+        ("delivered inside", account.inside),
+        ("both, by flooding", account.both),
+        ("left to the switch itself", account.native),
+        ("lost with a link before the driver could know", account.lost),
+        ("from outside while no member was up", account.unreachable),
+        ("without an end", account.unaccounted),
+    ];
+    let ends = ends.into_iter().map(|(words, number)| vec![count(number), words.to_owned()]);
+    let dropped = account.dropped.iter().map(|(why, number)| vec![count(*number), format!("dropped: {why}")]);
+    table(&["frames", "end"], ends.chain(dropped))
+}
+
+fn largest(report: &Report) -> String {
+    let rows = report.members.iter().flat_map(|member| {
+        member.largest.iter().map(|(label, share)| {
+            vec![
+                member.index.to_string(),
+                label.protocol(),
+                label.to_string(),
+                count(share.frames),
+                count(share.bytes),
+                format!("{:.1} %", part(share.bytes, member.bytes) * 100.0),
+            ]
+        })
+    });
+    table(&["member", "protocol", "flow", "frames", "bytes", "of the member"], rows)
+}
+
+fn table(heads: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let heads: String = heads.iter().map(|head| format!("<th>{head}</th>")).collect();
+    let rows: String = rows
+        .map(|row| {
+            let cells: String = row.iter().map(|cell| format!("<td>{}</td>", escape(cell))).collect();
+            format!("<tr>{cells}</tr>\n")
+        })
+        .collect();
+    format!("<table><thead><tr>{heads}</tr></thead><tbody>\n{rows}</tbody></table>\n")
+}
+
+/// How to make the page again.
+fn command() -> String {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    format!("teamctl {} (version {})", arguments.join(" "), env!("CARGO_PKG_VERSION"))
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+/// Colours after Okabe and Ito, told apart by people who see few colours.
+const STYLE: &str = "
+:root{color-scheme:light dark;--ink:#1b1b1b;--paper:#fff;--line:#8a8a8a;--soft:#e6e6e6;--good:#00664b;--bad:#a63c00}
+@media (prefers-color-scheme:dark){:root{--ink:#e8e8e8;--paper:#16181b;--line:#8d8d8d;--soft:#33373c;\
+--good:#4fd0a5;--bad:#ff9a5c}}
+body{font:15px/1.45 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:800px;margin:1.5em auto;\
+padding:0 1em}
+h1{font-size:1.35em;margin:0 0 .3em;overflow-wrap:anywhere}h2{font-size:1.05em;margin:1.4em 0 .3em}p{margin:.4em 0}
+.fine,.broken{border:2px solid;border-radius:4px;padding:0 .4em;margin-right:.3em}
+.fine{color:var(--good)}.broken{color:var(--bad)}
+table{border-collapse:collapse;margin:.5em 0;font-variant-numeric:tabular-nums;font-size:.92em}
+th,td{padding:.15em .7em;text-align:right;border-bottom:1px solid var(--soft);overflow-wrap:anywhere}
+th{font-weight:600;border-bottom-color:var(--line)}
+svg{width:100%;height:auto;display:block}svg text{fill:var(--ink);font-size:12px}
+svg .small{font-size:11px}svg .digit{font-size:9px;text-anchor:middle;fill:#000;font-family:monospace}
+.axis{stroke:var(--line)}.mark{stroke:var(--ink);stroke-width:1.5;stroke-dasharray:4 3}
+.hatch{stroke:var(--line);stroke-width:1.5}.empty{fill:var(--line)}
+.cell{stroke:none}.moved{stroke:var(--ink);stroke-width:1.6}
+.m0{fill:#56b4e9}.m1{fill:#e69f00}.m2{fill:#2bb58c}.m3{fill:#e0d33c}.m4{fill:#d98cb3}.m5{fill:#f0824a}.m6{fill:#8fa9d6}\
+.m7{fill:#b3b3b3}
+footer{margin:2em 0 1em;border-top:1px solid var(--line);padding-top:.4em;font-size:.85em;overflow-wrap:anywhere}
+@media print{body{max-width:none}}";

@@ -1,0 +1,170 @@
+//! What a replay found, for every way of telling it. `--json` prints `Report` as it is.
+
+use crate::args::Replay;
+use crate::flow::Label;
+use crate::observer::{Account, Bucket, Event, Kind, Observer, Share};
+use crate::survey::Survey;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use vswitch::outcome::Outcome;
+
+#[derive(Serialize)]
+pub struct Report {
+    pub frames: usize,
+    pub flows: usize,
+    pub driver: &'static str,
+    pub members: Vec<Member>,
+    pub events: Vec<Happening>,
+    pub imbalance: f64,
+    pub imbalance_floor: f64,
+    pub reordered_frames: u64,
+    pub dropped: BTreeMap<String, u64>,
+    pub native: u64,
+    /// Taken by a member whose link was gone before anybody could know.
+    pub lost: u64,
+    /// From outside while every member was down: they never reached the switch.
+    pub unreachable: u64,
+    /// Frames whose end nobody knows.
+    pub unaccounted: u64,
+    pub violations: usize,
+    pub rules_exercised: usize,
+    pub leaks: usize,
+    #[serde(skip)]
+    pub facts: Facts,
+}
+
+#[derive(Serialize)]
+pub struct Member {
+    pub index: u16,
+    pub frames: u64,
+    pub bytes: u64,
+    pub flows: u64,
+    #[serde(skip)]
+    pub speed: u64,
+    #[serde(skip)]
+    pub over_time: Vec<u64>,
+    /// Its largest flows.
+    #[serde(skip)]
+    pub largest: Vec<(Label, Share)>,
+}
+
+#[derive(Serialize)]
+pub struct Happening {
+    pub kind: &'static str,
+    pub member: u16,
+    pub at_frame: usize,
+    pub flows_moved: u64,
+    pub flows_moved_needlessly: u64,
+    pub frames_to_dead_member: u64,
+    pub frames_lost_before_indication: u64,
+    #[serde(skip)]
+    pub at: Duration,
+}
+
+/// What only people are told.
+pub struct Facts {
+    pub capture: String,
+    pub length: Duration,
+    pub cut: usize,
+    pub machines: usize,
+    pub team: String,
+    pub account: Account,
+    pub buckets: Vec<Bucket>,
+    /// The first violations and leaks in words.
+    pub details: Vec<String>,
+    /// Flows may be moved at once, so nobody promises their order.
+    pub order_promised: bool,
+}
+
+/// Largest flows kept for each member.
+const LARGEST: usize = 5;
+
+impl Report {
+    pub fn new(
+        arguments: &Replay,
+        capture: String,
+        survey: &Survey,
+        speeds: &[u64],
+        seen: Observer,
+        outcome: &Outcome,
+    ) -> anyhow::Result<Self> {
+        let (imbalance, imbalance_floor) = seen.imbalance(speeds);
+        let members = (1..).zip(&seen.members).zip(speeds).map(|((index, member), &speed)| Member {
+            index,
+            frames: member.share.frames,
+            bytes: member.share.bytes,
+            flows: member.flows,
+            speed,
+            over_time: member.over_time.clone(),
+            largest: seen.largest_flows(index, LARGEST),
+        });
+        let team = format!(
+            "{} team, policy {}, seed {}",
+            arguments.mode.words(),
+            arguments.policy()?.words(),
+            arguments.seed
+        );
+        Ok(Self {
+            frames: survey.frames,
+            flows: seen.flows(),
+            driver: if arguments.image.is_some() { "image" } else { "native" },
+            members: members.collect(),
+            events: seen.events.iter().map(Happening::of).collect(),
+            imbalance,
+            imbalance_floor,
+            reordered_frames: seen.reordered,
+            dropped: seen.account.dropped.clone(),
+            native: seen.account.native,
+            lost: seen.account.lost,
+            unreachable: seen.account.unreachable,
+            unaccounted: seen.account.unaccounted,
+            violations: outcome.violations.len(),
+            rules_exercised: outcome.exercised.values().filter(|count| **count != 0).count(),
+            leaks: outcome.leaks.len(),
+            facts: Facts {
+                capture,
+                length: survey.length,
+                cut: survey.cut,
+                machines: survey.hosts.macs().len(),
+                team,
+                account: seen.account,
+                buckets: seen.buckets,
+                details: details(outcome),
+                order_promised: arguments.gap_us != 0,
+            },
+        })
+    }
+
+    /// Every guarantee held.
+    pub fn is_fine(&self) -> bool {
+        let moved = self.events.iter().all(|e| e.flows_moved_needlessly == 0 && e.frames_to_dead_member == 0);
+        let ordered = self.reordered_frames == 0 || !self.facts.order_promised;
+        moved && ordered && self.violations == 0 && self.leaks == 0 && self.unaccounted == 0
+    }
+
+    pub fn verdict(&self) -> &'static str {
+        if self.is_fine() { "Fine" } else { "A GUARANTEE WAS BROKEN" }
+    }
+}
+
+impl Happening {
+    fn of(event: &Event) -> Self {
+        Self {
+            kind: if event.kind == Kind::Down { "down" } else { "up" },
+            member: event.member,
+            at_frame: event.at_frame,
+            flows_moved: event.flows_moved,
+            flows_moved_needlessly: event.flows_moved_needlessly,
+            frames_to_dead_member: event.frames_to_dead_member,
+            frames_lost_before_indication: event.frames_lost_before_indication,
+            at: event.at,
+        }
+    }
+}
+
+fn details(outcome: &Outcome) -> Vec<String> {
+    let aborted = outcome.aborted.then(|| "the simulated machine stopped before the end".to_owned());
+    let violations = outcome.violations.iter().map(ToString::to_string);
+    aborted.into_iter().chain(violations).chain(outcome.leaks.clone()).take(5).collect()
+}

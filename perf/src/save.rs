@@ -1,0 +1,82 @@
+//! `--save`: what came out of each member at the far end, in order of arrival, as captures.
+
+use anyhow::{Context, bail};
+use pcap_file::DataLink;
+use pcap_file::pcapng::PcapNgWriter;
+use pcap_file::pcapng::blocks::enhanced_packet::EnhancedPacketBlock;
+use pcap_file::pcapng::blocks::interface_description::{
+    InterfaceDescriptionBlock, InterfaceDescriptionOption,
+};
+use std::borrow::Cow;
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::time::Duration;
+
+type Writer = PcapNgWriter<BufWriter<File>>;
+
+/// Open captures; a frame goes to the interface of its member.
+pub struct Saved {
+    /// One file for all members, or one for each.
+    writers: Vec<Writer>,
+    failed: Option<anyhow::Error>,
+}
+
+impl Saved {
+    /// A name that ends in `.pcapng` is one capture with an interface for each member, any other a folder with
+    /// `member-1.pcapng` and so on.
+    pub fn create(path: &Path, members: usize) -> anyhow::Result<Self> {
+        let one = path.extension().is_some_and(|extension| extension == "pcapng");
+        if !one && path.extension().is_some_and(|extension| extension == "pcap") {
+            bail!("{} cannot name its members; save to FILE.pcapng or to a folder", path.display());
+        }
+        let writers = if one {
+            vec![open(path, 1..=members)?]
+        } else {
+            fs::create_dir_all(path).with_context(|| format!("cannot make the folder {}", path.display()))?;
+            let each = (1..=members)
+                .map(|member| open(&path.join(format!("member-{member}.pcapng")), member..=member));
+            each.collect::<anyhow::Result<_>>()?
+        };
+        Ok(Self { writers, failed: None })
+    }
+
+    /// A frame reached the far end. The first trouble is kept for the end.
+    pub fn write(&mut self, member: u16, at: Duration, bytes: &[u8]) {
+        let slot = usize::from(member).saturating_sub(1);
+        let (file, interface) = if self.writers.len() == 1 { (0, slot) } else { (slot, 0) };
+        let Some(writer) = self.writers.get_mut(file).filter(|_| self.failed.is_none()) else { return };
+        let block = EnhancedPacketBlock {
+            interface_id: u32::try_from(interface).unwrap_or(0),
+            timestamp: at,
+            original_len: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
+            data: Cow::Borrowed(bytes),
+            options: Vec::new(),
+        };
+        self.failed = writer.write_pcapng_block(block).err().map(anyhow::Error::from);
+    }
+
+    pub fn close(self) -> anyhow::Result<()> {
+        if let Some(error) = self.failed {
+            return Err(error).context("cannot save what came out of the members");
+        }
+        for writer in self.writers {
+            writer.into_inner().flush().context("cannot save what came out of the members")?;
+        }
+        Ok(())
+    }
+}
+
+fn open(path: &Path, members: std::ops::RangeInclusive<usize>) -> anyhow::Result<Writer> {
+    let failed = || format!("cannot write {}", path.display());
+    let mut writer =
+        PcapNgWriter::new(BufWriter::new(File::create(path).with_context(failed)?)).with_context(failed)?;
+    for member in members {
+        let name = InterfaceDescriptionOption::IfName(Cow::Owned(format!("member-{member}")));
+        // Nanoseconds.
+        let options = vec![name, InterfaceDescriptionOption::IfTsResol(9)];
+        let interface = InterfaceDescriptionBlock { linktype: DataLink::ETHERNET, snaplen: 0, options };
+        writer.write_pcapng_block(interface).with_context(failed)?;
+    }
+    Ok(writer)
+}

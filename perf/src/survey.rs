@@ -1,0 +1,36 @@
+//! The first look at a capture, before anything is played: how long it is, who is inside, whether it can be read.
+
+use crate::capture::Capture;
+use crate::hosts::{Hosts, Range, Search};
+use anyhow::bail;
+use std::time::Duration;
+
+pub struct Survey {
+    pub frames: usize,
+    /// Frames that the recorder cut short.
+    pub cut: usize,
+    /// Time of the first frame.
+    pub start: Duration,
+    /// From the first frame to the last.
+    pub length: Duration,
+    pub hosts: Hosts,
+}
+
+impl Survey {
+    pub fn of(capture: &Capture, inside: &[Range]) -> anyhow::Result<Self> {
+        let (mut frames, mut cut, mut first, mut last) = (0, 0, None, Duration::ZERO);
+        let mut search = Search::default();
+        for frame in capture.frames()? {
+            let frame = frame?;
+            frames += 1;
+            cut += usize::from(frame.cut);
+            first = first.or(Some(frame.at));
+            last = frame.at;
+            search.see(&frame.bytes, inside);
+        }
+        let Some(start) = first else {
+            bail!("{capture} holds no frame; choose a capture with traffic in it")
+        };
+        Ok(Self { frames, cut, start, length: last - start, hosts: search.hosts(inside)? })
+    }
+}
