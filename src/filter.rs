@@ -23,9 +23,10 @@ use crate::{complete, egress, enumerate, ingress, nic_status, oid, settings};
 use core::ffi::c_void;
 use core::ptr::NonNull;
 use core::sync::atomic::AtomicPtr;
+use teaming::adapter_hash::Trust;
 use teaming::counters::Counters;
 use teaming::forward::Forwarding;
-use teaming::ids::{BUCKETS, MEMBERS};
+use teaming::ids::{BUCKETS, MEMBERS, PortId};
 use teaming::member::Member;
 use teaming::nics::{MacSlot, Nic, mac_slots};
 use teaming::settings::Settings;
@@ -60,6 +61,8 @@ pub struct Module {
     pub work: WorkRundown,
     pub lists: ListPool,
     pub counters: PerProcessor<Counters>,
+    /// What hashes of adapters have been worth, by source port.
+    trust: PoolSlice<Trust>,
     pub timer: Timer,
     pub queries: LinkQueries,
     pub watch: Watch,
@@ -89,6 +92,8 @@ pub struct Control {
 /// The team lock, held.
 pub type TeamLock<'a> = SpinGuard<'a, PoolBox<Control>>;
 
+/// Source ports whose adapter hashes are judged apart; ports beyond share, which only makes trust harder to win.
+const TRUST: usize = 256;
 /// Network adapters that the tables hold before they grow.
 const STATIONS: usize = 16;
 
@@ -112,6 +117,7 @@ impl FilterModule for Module {
             work: WorkRundown::open(),
             lists: ListPool::try_new(stack.filter())?,
             counters: PerProcessor::try_new(&Counters::ZERO)?,
+            trust: PoolSlice::try_new(Tag::TABLE, TRUST, |_| Trust::NONE)?,
             timer: Timer::try_new::<Self>(stack.filter())?,
             queries: LinkQueries::try_new()?,
             watch: Watch::idle(),
@@ -182,6 +188,20 @@ impl FilterModule for Module {
 
     fn filter(&self) -> Filter {
         self.filter
+    }
+}
+
+impl Module {
+    /// What hashes of adapters have been worth for packets from a port.
+    pub fn trust_in(&self, port: PortId) -> &Trust {
+        /// Never reached: the slice has an element for every remainder.
+        static NOBODY: Trust = Trust::NONE;
+        self.trust.get(port.get() as usize % TRUST).unwrap_or(&NOBODY)
+    }
+
+    /// Forgets what adapters have proved: the settings have changed.
+    pub fn distrust_adapters(&self) {
+        self.trust.iter().for_each(Trust::reset);
     }
 }
 

@@ -15,8 +15,10 @@ use crate::ndis::nbl::{Nbl, NblChain, NblQueue};
 use crate::ndis::own_list::Family;
 use crate::ndis::raw::{send_complete_flags, send_flags};
 use crate::ndis::status::NdisStatus;
+use teaming::adapter_hash::{Adapter, HashType, Offered};
 use teaming::counters::DropReason;
 use teaming::forward::{Beside, Decision, Forwarding, Packet, Verdict};
+use teaming::hash::TOEPLITZ_SAMPLE;
 use teaming::ids::{MemberIndex, NicId, Ticks, VlanId};
 
 /// Packets decided in one hold of the lock.
@@ -45,7 +47,14 @@ fn decide_some(module: &Module, lists: &mut NblQueue, groups: &mut Groups) -> Op
     let mut mixed = None;
     for _ in 0..HOLD {
         let Some(mut list) = lists.pop() else { break };
-        let Some(decision) = decide(&forwarding, &list, &mut window, now) else {
+        let adapter = if forwarding.uses_adapter_hash() {
+            // One packet in a thousand is computed although its port is trusted.
+            let check = module.counters.with(forwarding.dispatch(), |counters| counters.uplink & 0x3FF == 0);
+            Some(adapter_hash(module, &list, check.unwrap_or(true)))
+        } else {
+            None
+        };
+        let Some(decision) = decide(&forwarding, &list, adapter, &mut window, now) else {
             module.counters.with(forwarding.dispatch(), |counters| counters.split += 1);
             mixed = Some(list);
             break;
@@ -70,12 +79,13 @@ fn decide_some(module: &Module, lists: &mut NblQueue, groups: &mut Groups) -> Op
 fn decide(
     forwarding: &Forwarding<Pool>,
     list: &Nbl,
+    adapter: Option<Adapter<'_>>,
     window: &mut WindowBuffer,
     now: Ticks,
 ) -> Option<Decision> {
     let detail = list.detail();
     let source = list.source();
-    let beside = Beside { vlan: VlanId::new(list.vlan_id()), adapter: None };
+    let beside = Beside { vlan: VlanId::new(list.vlan_id()), adapter };
     let mut common: Option<Decision> = None;
     for packet in list.net_buffers() {
         let one = match window.read(packet, detail) {
@@ -91,6 +101,17 @@ fn decide(
         }
     }
     Some(common.unwrap_or(Decision { verdict: Verdict::Drop(DropReason::Runt), basis: None }))
+}
+
+/// What an adapter's hash of a list is worth. It speaks of the list's only packet; of several it would say nothing.
+fn adapter_hash<'a>(module: &'a Module, list: &Nbl, check: bool) -> Adapter<'a> {
+    let alone = list.net_buffers().nth(1).is_none();
+    let offered = list
+        .toeplitz_hash()
+        .filter(|_| alone)
+        .and_then(|(hash_type, value)| Some(Offered { value, hash_type: HashType::from_ndis(hash_type)? }));
+    let trust = module.trust_in(list.source().port);
+    Adapter { toeplitz: &TOEPLITZ_SAMPLE, trust, offered, check }
 }
 
 /// Commits the destinations of one list and names the group that it leaves with. "Assigned" happens here.

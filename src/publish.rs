@@ -34,6 +34,7 @@ pub fn settings(module: &Module, settings: &Settings) {
     let now = clock::now();
     let mut control = module.control.lock();
     control.settings = *settings;
+    module.distrust_adapters();
     let plan = control.team.configure(settings, now);
     module.forwarding.write(control.dispatch()).configure(settings);
     control.events.push(now, Event::SettingsRead);

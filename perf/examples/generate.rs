@@ -40,8 +40,11 @@ fn write(frames: u64, path: &str) -> std::io::Result<()> {
     for number in 0..frames {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let drawn = random >> 33;
-        let frame =
-            frame(drawn % FLOWS, drawn % 8 == 0, 80 + usize::try_from(drawn >> 8).unwrap_or(0) % 1420);
+        let frame = frame(
+            drawn % FLOWS,
+            (drawn >> 20).is_multiple_of(8),
+            80 + usize::try_from(drawn >> 8).unwrap_or(0) % 1420,
+        );
         let at = number * GAP_NS;
         let length = frame.len() as u64;
         for word in [at / 1_000_000_000, at % 1_000_000_000, length, length] {

@@ -82,6 +82,8 @@ struct Flow {
     label: Label,
     share: Share,
     last_member: u16,
+    /// Events there had been when its last frame was assigned.
+    events: usize,
     /// The highest number of assignment that has arrived.
     newest: u64,
 }
@@ -101,6 +103,8 @@ pub struct Observer {
     pub events: Vec<Event>,
     pub account: Account,
     pub reordered: u64,
+    /// Flows that changed member although nothing had happened to any.
+    pub moved_without_an_event: u64,
     pub buckets: Vec<Bucket>,
     flows: HashMap<Identity, u32>,
     records: Vec<Flow>,
@@ -126,6 +130,7 @@ impl Observer {
             events: Vec::new(),
             account: Account::default(),
             reordered: 0,
+            moved_without_an_event: 0,
             buckets: vec![Bucket::default(); BUCKETS],
             flows: HashMap::new(),
             records: Vec::new(),
@@ -143,7 +148,7 @@ impl Observer {
         let (identity, label) = self.reader.read(bytes);
         let next = u32::try_from(self.records.len()).unwrap_or(u32::MAX);
         *self.flows.entry(identity).or_insert_with(|| {
-            self.records.push(Flow { label, share: Share::default(), last_member: 0, newest: 0 });
+            self.records.push(Flow { label, share: Share::default(), last_member: 0, events: 0, newest: 0 });
             next
         })
     }
@@ -172,8 +177,9 @@ impl Observer {
         {
             down.frames_to_dead_member += 1;
         }
+        let then = std::mem::replace(&mut record.events, self.events.len());
         if before != 0 && before != member {
-            self.moved(before, slot);
+            self.moved(before, then, slot);
         }
         if let Some(bucket) = bucket.and_then(|bucket| self.buckets.get_mut(bucket)) {
             bucket.moved |= bucket.last != 0 && bucket.last != member;
@@ -181,14 +187,21 @@ impl Observer {
         }
     }
 
-    /// A flow changed member: laid to the last event. Needed are moves away from a member that is down, and those to a
-    /// member that came back.
-    fn moved(&mut self, from: u16, to_slot: usize) {
-        let away = self.members.get(usize::from(from) - 1).is_some_and(|member| member.state == State::Down);
+    /// A flow changed member. Away from one that has been down since: laid to that failure. Home to one that came
+    /// back: laid to the last event, as anything else, which nothing needed.
+    fn moved(&mut self, from: u16, then: usize, to_slot: usize) {
+        let is_down =
+            self.members.get(usize::from(from) - 1).is_some_and(|member| member.state == State::Down);
+        let since = if is_down { 0 } else { then };
         let home = self.members[to_slot].state == State::Returned;
-        if let Some(cause) = self.events.last_mut() {
-            cause.flows_moved += 1;
-            cause.flows_moved_needlessly += u64::from(!away && !home);
+        let failure =
+            self.events[since..].iter().rposition(|event| event.member == from && event.kind == Kind::Down);
+        let cause = failure.map_or(self.events.len().checked_sub(1), |failure| Some(since + failure));
+        if let Some(cause) = cause {
+            self.events[cause].flows_moved += 1;
+            self.events[cause].flows_moved_needlessly += u64::from(failure.is_none() && !home);
+        } else {
+            self.moved_without_an_event += 1;
         }
     }
 
@@ -365,6 +378,29 @@ mod tests {
         let [down, up] = observer.events[..] else { panic!("two events") };
         assert_eq!((down.flows_moved, down.flows_moved_needlessly, down.frames_to_dead_member), (2, 1, 1));
         assert_eq!((up.flows_moved, up.flows_moved_needlessly, up.frames_to_dead_member), (1, 0, 0));
+    }
+
+    #[test]
+    fn a_flow_that_was_silent_during_an_outage_may_come_back_elsewhere() {
+        let mut observer = observer(4);
+        give(&mut observer, 0, 1, 2);
+        give(&mut observer, 1, 2, 3);
+        observer.pulled(2, SECOND, 2);
+        observer.indicated_down(2, 2);
+        observer.restored(2, SECOND, 2);
+        give(&mut observer, 2, 1, 4); // where it was lent to
+        give(&mut observer, 3, 2, 1); // for no reason
+        let [down, up] = observer.events[..] else { panic!("two events") };
+        assert_eq!((down.flows_moved, down.flows_moved_needlessly), (1, 0));
+        assert_eq!((up.flows_moved, up.flows_moved_needlessly), (1, 1));
+    }
+
+    #[test]
+    fn a_move_without_any_event_is_noticed() {
+        let mut observer = observer(2);
+        give(&mut observer, 0, 1, 2);
+        give(&mut observer, 1, 1, 1);
+        assert_eq!(observer.moved_without_an_event, 1);
     }
 
     #[test]

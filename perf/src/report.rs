@@ -73,6 +73,8 @@ pub struct Facts {
     pub buckets: Vec<Bucket>,
     /// The first violations and leaks in words.
     pub details: Vec<String>,
+    /// Flows that changed member although nothing had happened to any.
+    pub moved_without_an_event: u64,
     /// Flows may be moved at once, so nobody promises their order.
     pub order_promised: bool,
 }
@@ -128,9 +130,10 @@ impl Report {
                 cut: survey.cut,
                 machines: survey.hosts.macs().len(),
                 team,
+                details: details(&seen, outcome),
                 account: seen.account,
                 buckets: seen.buckets,
-                details: details(outcome),
+                moved_without_an_event: seen.moved_without_an_event,
                 order_promised: arguments.gap_us != 0,
             },
         })
@@ -138,7 +141,8 @@ impl Report {
 
     /// Every guarantee held.
     pub fn is_fine(&self) -> bool {
-        let moved = self.events.iter().all(|e| e.flows_moved_needlessly == 0 && e.frames_to_dead_member == 0);
+        let moved = self.facts.moved_without_an_event == 0
+            && self.events.iter().all(|e| e.flows_moved_needlessly == 0 && e.frames_to_dead_member == 0);
         let ordered = self.reordered_frames == 0 || !self.facts.order_promised;
         moved && ordered && self.violations == 0 && self.leaks == 0 && self.unaccounted == 0
     }
@@ -163,8 +167,10 @@ impl Happening {
     }
 }
 
-fn details(outcome: &Outcome) -> Vec<String> {
+fn details(seen: &Observer, outcome: &Outcome) -> Vec<String> {
+    let moved = seen.moved_without_an_event;
+    let moved = (moved != 0).then(|| format!("{moved} flows changed member although nothing had happened"));
     let aborted = outcome.aborted.then(|| "the simulated machine stopped before the end".to_owned());
     let violations = outcome.violations.iter().map(ToString::to_string);
-    aborted.into_iter().chain(violations).chain(outcome.leaks.clone()).take(5).collect()
+    moved.into_iter().chain(aborted).chain(violations).chain(outcome.leaks.clone()).take(5).collect()
 }

@@ -47,6 +47,16 @@ impl Nbl {
         ((tag >> 4) & 0xFFF) as u16
     }
 
+    /// The Toeplitz hash that an adapter computed: `NDIS_HASH_*` type and value.
+    pub fn toeplitz_hash(&self) -> Option<(u32, u32)> {
+        /// `NdisHashFunctionToeplitz`, in the low octet of the hash information.
+        const TOEPLITZ: u64 = 1;
+        // SAFETY: the list is owned.
+        let list = unsafe { self.0.as_ref() };
+        let (value, about) = (list.info[info::HASH_VALUE], list.info[info::HASH_INFO]);
+        (about & 0xFF == TOEPLITZ).then_some(((about & 0x00FF_FF00) as u32, value as u32))
+    }
+
     pub fn set_status(&mut self, status: super::status::NdisStatus) {
         // SAFETY: the list is owned.
         unsafe { (*self.0.as_ptr()).status = status.0 };

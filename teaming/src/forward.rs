@@ -24,6 +24,7 @@ pub struct Forwarding<S: Storage> {
     pub nics: NicTable<S>,
     keying: Keying,
     seed: Seed,
+    adapter_hash: bool,
 }
 
 /// What is known of a packet when its way is decided.
@@ -205,7 +206,13 @@ impl<S: Storage> Forwarding<S> {
             nics: NicTable::new(nics, macs),
             keying: settings.keying(),
             seed: Seed::new(settings.seed),
+            adapter_hash: settings.use_adapter_hash,
         }
+    }
+
+    /// Whether hashes of adapters are to be passed beside the packets.
+    pub const fn uses_adapter_hash(&self) -> bool {
+        self.adapter_hash
     }
 
     /// After it returns nothing is assigned to a member that is not live.
@@ -227,6 +234,7 @@ impl<S: Storage> Forwarding<S> {
     pub fn configure(&mut self, settings: &Settings) {
         self.keying = settings.keying();
         self.seed = Seed::new(settings.seed);
+        self.adapter_hash = settings.use_adapter_hash;
         self.table.set_pace(settings.pace());
     }
 

@@ -92,6 +92,39 @@ pub struct Toeplitz {
 impl Toeplitz {
     pub const EMPTY: Self = Self { rows: [[0; 16]; TOEPLITZ_INPUT_MAX * 2] };
 
+    /// The table of a key that is known when the driver is built; evaluated then.
+    #[expect(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        reason = "evaluated at compile time"
+    )]
+    pub const fn of(key: &[u8; 40]) -> Self {
+        let mut table = Self::EMPTY;
+        let mut row = 0;
+        while row < TOEPLITZ_INPUT_MAX * 2 {
+            // The 40 key bits from this octet on; the low half-octet sees them four bits later.
+            let (mut ahead, mut octet) = (0_u64, 0);
+            while octet < 5 {
+                ahead = ahead << 8 | if row / 2 + octet < 40 { key[row / 2 + octet] as u64 } else { 0 };
+                octet += 1;
+            }
+            let mut value = 0;
+            while value < 16 {
+                let mut bit = 0;
+                while bit < 4 {
+                    if value & (8 >> bit) != 0 {
+                        table.rows[row][value] ^= (ahead << (24 + bit + 4 * (row % 2)) >> 32) as u32;
+                    }
+                    bit += 1;
+                }
+                value += 1;
+            }
+            row += 1;
+        }
+        table
+    }
+
     pub fn new(key: &[u8; 40]) -> Self {
         let mut table = Self::EMPTY;
         table.set_key(key);
@@ -120,6 +153,9 @@ impl Toeplitz {
             .fold(0, |hash, (&octet, [high, low])| hash ^ pick(high, octet >> 4) ^ pick(low, octet))
     }
 }
+
+/// The table of the key that adapters and their documentation use unless they are told another.
+pub static TOEPLITZ_SAMPLE: Toeplitz = Toeplitz::of(&TOEPLITZ_SAMPLE_KEY);
 
 /// Entry `n` of a row is the xor of the 32-bit key windows at the set bits of the half-octet `n`.
 fn fill_row(row: &mut [u32; 16], ahead: u64) {

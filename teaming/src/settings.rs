@@ -41,6 +41,7 @@ pub const SETTINGS: &[Setting] = &[
     LOAD_BALANCING_ALGORITHM,
     USE_IPV6_FLOW_LABEL,
     SYMMETRIC_HASH,
+    USE_ADAPTER_HASH,
     HASH_SEED,
     LINK_UP_DELAY_MS,
     FLOWLET_GAP_US,
@@ -85,6 +86,14 @@ const SYMMETRIC_HASH: Setting = Setting {
     kind: OFF_OR_ON,
     default: 0,
     help: "Gives both directions of a flow one member; flow labels and IPsec indexes then do not count.",
+    takes_effect: TakesEffect::AtOnce,
+};
+
+const USE_ADAPTER_HASH: Setting = Setting {
+    name: "UseAdapterHash",
+    kind: OFF_OR_ON,
+    default: 0,
+    help: "Spreads by Toeplitz and takes an adapter's value for ours once it has proved equal.",
     takes_effect: TakesEffect::AtOnce,
 };
 
@@ -151,6 +160,8 @@ pub struct Settings {
     pub policy: Policy,
     pub use_ipv6_flow_label: bool,
     pub symmetric_hash: bool,
+    /// Flows are hashed by Toeplitz, which an adapter may have computed.
+    pub use_adapter_hash: bool,
     /// Never the 0 of the registry: that stands for `DEFAULT_SEED`.
     pub seed: u64,
     pub link_up_delay: Ticks,
@@ -212,6 +223,7 @@ impl Settings {
         let algorithm = value(&LOAD_BALANCING_ALGORITHM);
         let use_ipv6_flow_label = value(&USE_IPV6_FLOW_LABEL) == 1;
         let symmetric_hash = value(&SYMMETRIC_HASH) == 1;
+        let use_adapter_hash = value(&USE_ADAPTER_HASH) == 1;
         let seed = match value(&HASH_SEED) {
             0 => DEFAULT_SEED,
             seed => seed,
@@ -232,6 +244,7 @@ impl Settings {
             policy,
             use_ipv6_flow_label,
             symmetric_hash,
+            use_adapter_hash,
             seed,
             link_up_delay,
             flowlet_gap,
@@ -315,6 +328,7 @@ mod tests {
             policy: Policy::HyperVPort,
             use_ipv6_flow_label: false,
             symmetric_hash: false,
+            use_adapter_hash: false,
             seed: DEFAULT_SEED,
             link_up_delay: Ticks::from_ms(2000),
             flowlet_gap: Ticks::from_us(500),

@@ -27,6 +27,18 @@ proptest! {
 }
 
 #[test]
+fn the_table_made_at_compile_time_is_the_one_made_from_the_key() {
+    let made = Toeplitz::new(&TOEPLITZ_SAMPLE_KEY);
+    for at in 0..36 {
+        for octet in 0..=255 {
+            let mut input = [0; 36];
+            input[at] = octet;
+            assert_eq!(teaming::hash::TOEPLITZ_SAMPLE.hash(&input), made.hash(&input));
+        }
+    }
+}
+
+#[test]
 fn the_corner_keys_hash_like_rapidhash_too() {
     for word in [0, 1, u64::MAX, 1 << 63] {
         for seed in [0, DEFAULT_SEED, u64::MAX] {

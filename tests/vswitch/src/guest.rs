@@ -107,6 +107,8 @@ pub struct Packet {
     /// What the guest also writes into the bytes past the first `.0`, for each frame.
     pub flicker: Option<(usize, Vec<Vec<u8>>)>,
     pub cancel_id: usize,
+    /// Hash information and value as an adapter would leave them beside the packet.
+    pub hash: Option<(u32, u32)>,
 }
 
 impl Packet {
@@ -227,6 +229,10 @@ impl State {
             list.status = STATUS_SENTINEL;
             list.info[info::CHECKSUM] = world.random(1 << 16);
             list.info[info::HASH_VALUE] = world.random(1 << 32);
+            if let Some((about, value)) = spec.hash {
+                list.info[info::HASH_INFO] = u64::from(about);
+                list.info[info::HASH_VALUE] = u64::from(value);
+            }
             list.info[info::CANCEL_ID] = spec.cancel_id as u64;
             list.info[info::VIRTUAL_SUBNET] = u64::from(spec.subnet.unwrap_or(0));
             list.protocol_reserved = [0xD5; 4];

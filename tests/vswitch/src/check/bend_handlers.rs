@@ -80,6 +80,9 @@ fn bend_element(
     let from_outside = topology.is_external(source.port);
     let members: Vec<u16> = topology.members().map(|n| n.id.index).collect();
     let going = topology.nics().find(|n| n.disconnect_passed && n.kind != NicKind::External).map(|n| n.id);
+    let dead = topology.members().find(|n| n.known_down).map(|n| n.id);
+    let enumerated =
+        topology.nic(NicId::new(element.port_id, element.nic_index)).is_none_or(|n| n.from_array);
     let other = topology
         .nics()
         .find(|n| {
@@ -104,6 +107,8 @@ fn bend_element(
         Misdeed::BackOut if from_outside => members.first().map(|index| to(NicId::new(port, *index))),
         Misdeed::AfterDisconnect if !external => going.map(to),
         Misdeed::ForgetAfterAttach if !external && m.attached_before => other.map(to),
+        Misdeed::WrongStation if !external && !enumerated => other.map(to),
+        Misdeed::ToDeadMember if external => dead.map(to),
         Misdeed::TornReading if external => {
             torn(state, packet, &members).map(|index| to(NicId::new(port, index)))
         }

@@ -129,16 +129,25 @@ pub(crate) fn loses_event() -> bool {
 }
 
 /// The status with which FilterOidRequest refuses a request by itself.
-pub(crate) fn refusal(state: &State, module: usize, oid: u32) -> Option<i32> {
+pub(crate) fn refusal(state: &State, module: usize, oid: u32, index: u16) -> Option<i32> {
     let misdeed = pending()?;
     let m = &state.modules[module];
     let create = matches!(oid, oids::SWITCH_PORT_CREATE);
+    let known = m.life == Life::Running && m.enumerations > 0;
+    let status = match misdeed {
+        Misdeed::CompleteCreate => SUCCESS,
+        Misdeed::DecideConnect => FAILURE,
+        _ => DATA_NOT_ACCEPTED,
+    };
     let refuses = match misdeed {
+        Misdeed::CompleteCreate => create && known,
+        Misdeed::VetoMember => oid == oids::SWITCH_NIC_CREATE && index != 0 && known,
+        Misdeed::DecideConnect => oid == oids::SWITCH_NIC_CONNECT && index == 0 && known,
         Misdeed::RefuseWhilePaused => create && m.life == Life::Paused && m.enumerations > 0,
         Misdeed::VetoBeforeActivation => create && m.life == Life::Running && m.enumerations == 0,
         _ => false,
     };
-    (refuses && commit()).then_some(DATA_NOT_ACCEPTED)
+    (refuses && commit()).then_some(status)
 }
 
 /// A request that comes during the enumeration is looked at only later.

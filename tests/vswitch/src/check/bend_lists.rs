@@ -23,7 +23,7 @@ pub(crate) type Chain = (*mut NetBufferList, u32);
 /// NdisFSendNetBufferLists; `None` if the chain is kept.
 pub(crate) fn send(filter: Handle, lists: *mut NetBufferList, port: u32, flags: u32) -> Option<(Chain, u32)> {
     let Some(misdeed) = pending() else { return Some(((lists, flags), port)) };
-    let bent = with(|world, state| bend_send(world, state, misdeed, filter, lists));
+    let bent = with(|world, state| bend_send(world, state, misdeed, lists));
     match bent {
         Bent::Nothing => Some(((lists, flags), port)),
         Bent::Flags(bits) => Some(((lists, flags | bits), port)),
@@ -59,109 +59,140 @@ enum Bent {
     Late,
 }
 
-fn done(bent: Bent) -> Bent {
-    if commit() { bent } else { Bent::Nothing }
+/// What matters of a chain that is about to be sent; most of it of the first list.
+struct Seen {
+    lists: Vec<usize>,
+    list: usize,
+    module: usize,
+    alone: bool,
+    own: bool,
+    native: bool,
+    subnet: bool,
+    running: bool,
+    source: NicId,
+    cancel_id: usize,
+    destinations: usize,
+    same_source: bool,
+    same_destinations: bool,
+    any_native: bool,
 }
 
-fn bend_send(
-    world: &World,
-    state: &mut State,
-    misdeed: Misdeed,
-    filter: Handle,
-    first: *mut NetBufferList,
-) -> Bent {
-    let lists = chain(state, first);
-    let alone = lists.len() == 1;
-    let Some(&list) = lists.first() else { return Bent::Nothing };
-    let Some(packet) = state.packets.at(list) else { return Bent::Nothing };
-    let (own, native, module) = (packet.own.is_some(), packet.is_native(), packet.switch);
-    let source = packet.source;
-    let cancel_id = packet.cancel_id;
-    let subnet = subnet(packet.nbl) != 0;
-    let destinations = packet.context.as_ref().map_or(0, |c| c.committed.len());
-    let same_source = state.same_source(&lists);
-    let same_destinations = same_destinations(state, &lists);
-    let running = state.life(module) == Life::Running;
-    match misdeed {
-        Misdeed::SendPortNumber => done(Bent::Port),
-        Misdeed::UnknownFlags => done(Bent::Flags(1 << 30)),
-        Misdeed::FalseDispatch if cpu::irql() < cpu::DISPATCH => {
-            done(Bent::Flags(send_flags::DISPATCH_LEVEL))
-        }
-        Misdeed::LateDispatch if running => done(Bent::Late),
-        Misdeed::Cycle if !alone => {
-            let last = lists[lists.len() - 1] as *mut NetBufferList;
-            // SAFETY: the chain is the driver's.
-            unsafe { (*last).next = first };
-            done(Bent::Nothing)
-        }
-        Misdeed::FalseSingleSource if !same_source => done(Bent::Flags(send_flags::SWITCH_SINGLE_SOURCE)),
-        Misdeed::FalseGroup if !same_destinations && !any_native(state, &lists) => {
-            done(Bent::Flags(send_flags::SWITCH_DESTINATION_GROUP))
-        }
-        Misdeed::GroupOfSeveral if alone && destinations > 1 => {
-            done(Bent::Flags(send_flags::SWITCH_DESTINATION_GROUP))
-        }
-        Misdeed::GroupNative if native && alone => done(Bent::Flags(send_flags::SWITCH_DESTINATION_GROUP)),
-        Misdeed::WriteDetail if !own => poke_info(list, info::SWITCH_FORWARDING_DETAIL, 1 << 41),
-        Misdeed::ForgetOob if own => poke_info(list, info::HASH_VALUE, 1),
-        Misdeed::NoDestination if alone && !own && !native && !subnet && destinations == 1 => {
-            withdraw(state, list)
-        }
-        Misdeed::PassSubnet if alone && !own && !native && subnet && destinations == 1 => {
-            withdraw(state, list)
-        }
-        Misdeed::OwnToNowhere if alone && own && destinations == 1 => withdraw(state, list),
-        Misdeed::DropTrusted if alone && running && source == NicId::NOWHERE && !own && !native => {
-            drop_it(world, state, module, list, true)
-        }
-        Misdeed::DropNative if alone && running && native => drop_it(world, state, module, list, true),
-        Misdeed::CompleteNative if alone && running && native => drop_it(world, state, module, list, false),
-        Misdeed::AddToNative if native => {
-            if commit() {
-                let context = state.modules[module].switch as Handle;
-                let element = PortDestination { port_id: 2, nic_index: 0, bits: 0 };
-                state.add_destination(world, context, first, element, false);
-            }
-            Bent::Nothing
-        }
-        Misdeed::HoldCancelled if cancel_id != 0 && running => done(Bent::Keep(list)),
-        Misdeed::HoldSendAcrossPause if running && !own && source.port != 0 => done(Bent::Keep(list)),
-        Misdeed::SendUnmapped if !own && !native => {
-            if let Some(packet) = state.packets.at(list) {
-                packet.mapping_failed = true;
-            }
-            done(Bent::Nothing)
-        }
-        Misdeed::SlipThroughPause if running => slip(world, state, module),
-        Misdeed::OwnFromGoneNic if alone && own => from_gone_nic(state, list),
-        Misdeed::ForgetSecondContext => forget_second(state, &lists),
-        Misdeed::OwnJoins => own_joins(state, module, &lists),
-        Misdeed::ClaimSafe if own && parent_is_unsafe(state, list) => {
-            poke_info(list, info::SWITCH_FORWARDING_DETAIL, crate::ndis::packet::SAFE)
-        }
-        _ => {
-            let _ = filter;
-            Bent::Nothing
-        }
+impl Seen {
+    fn new(state: &mut State, first: *mut NetBufferList) -> Option<Self> {
+        let lists = chain(state, first);
+        let list = *lists.first()?;
+        let same_source = state.same_source(&lists);
+        let same_destinations = same_destinations(state, &lists);
+        let any_native = lists.iter().any(|l| state.packets.at(*l).is_some_and(|p| p.is_native()));
+        let packet = state.packets.at(list)?;
+        let seen = Self {
+            list,
+            module: packet.switch,
+            alone: lists.len() == 1,
+            own: packet.own.is_some(),
+            native: packet.is_native(),
+            // SAFETY: the list is the driver's and so uncovered.
+            subnet: unsafe { (*first).info[info::VIRTUAL_SUBNET] } != 0,
+            running: false,
+            source: packet.source,
+            cancel_id: packet.cancel_id,
+            destinations: packet.context.as_ref().map_or(0, |c| c.committed.len()),
+            same_source,
+            same_destinations,
+            any_native,
+            lists,
+        };
+        let running = state.life(seen.module) == Life::Running;
+        Some(Self { running, ..seen })
     }
 }
 
-fn subnet(nbl: *mut NetBufferList) -> u64 {
-    // SAFETY: the list is the driver's and so uncovered.
-    unsafe { (*nbl).info[info::VIRTUAL_SUBNET] }
+fn bend_send(world: &World, state: &mut State, misdeed: Misdeed, first: *mut NetBufferList) -> Bent {
+    let Some(seen) = Seen::new(state, first) else { return Bent::Nothing };
+    let bent = bend_call(misdeed, &seen);
+    match bent {
+        Bent::Nothing => bend_list(world, state, misdeed, &seen),
+        bent if commit() => bent,
+        _ => Bent::Nothing,
+    }
 }
 
-fn poke_info(list: usize, slot: usize, bits: u64) -> Bent {
-    if commit() {
-        // SAFETY: the list is the driver's and so uncovered.
-        unsafe { (*(list as *mut NetBufferList)).info[slot] ^= bits };
+/// The call itself is wrong: its flags, its port, its time.
+fn bend_call(misdeed: Misdeed, seen: &Seen) -> Bent {
+    match misdeed {
+        Misdeed::SendPortNumber => Bent::Port,
+        Misdeed::UnknownFlags => Bent::Flags(1 << 30),
+        Misdeed::FalseDispatch if cpu::irql() < cpu::DISPATCH => Bent::Flags(send_flags::DISPATCH_LEVEL),
+        Misdeed::LateDispatch if seen.running => Bent::Late,
+        Misdeed::FalseSingleSource if !seen.same_source => Bent::Flags(send_flags::SWITCH_SINGLE_SOURCE),
+        Misdeed::FalseGroup if !seen.same_destinations && !seen.any_native => {
+            Bent::Flags(send_flags::SWITCH_DESTINATION_GROUP)
+        }
+        Misdeed::GroupOfSeveral if seen.alone && seen.destinations > 1 => {
+            Bent::Flags(send_flags::SWITCH_DESTINATION_GROUP)
+        }
+        Misdeed::GroupNative if seen.native && seen.alone => {
+            Bent::Flags(send_flags::SWITCH_DESTINATION_GROUP)
+        }
+        Misdeed::HoldCancelled if seen.cancel_id != 0 && seen.running => Bent::Keep(seen.list),
+        Misdeed::HoldSendAcrossPause if seen.running && !seen.own && seen.source.port != 0 => {
+            Bent::Keep(seen.list)
+        }
+        _ => Bent::Nothing,
+    }
+}
+
+/// A list is wrong, or goes another way.
+fn bend_list(world: &World, state: &mut State, misdeed: Misdeed, seen: &Seen) -> Bent {
+    let &Seen { list, module, alone, own, native, subnet, running, destinations, .. } = seen;
+    let foreign = !own && !native;
+    match misdeed {
+        Misdeed::Cycle if !alone && commit() => {
+            let last = seen.lists[seen.lists.len() - 1] as *mut NetBufferList;
+            // SAFETY: the chain is the driver's.
+            unsafe { (*last).next = list as *mut NetBufferList };
+        }
+        Misdeed::WriteDetail if !own => poke_info(list, info::SWITCH_FORWARDING_DETAIL, 1 << 41),
+        Misdeed::ForgetOob if own => poke_info(list, info::HASH_VALUE, 1),
+        Misdeed::ClaimSafe if own && parent_is_unsafe(state, list) => {
+            poke_info(list, info::SWITCH_FORWARDING_DETAIL, crate::ndis::packet::SAFE);
+        }
+        Misdeed::NoDestination if alone && foreign && !subnet && destinations == 1 => withdraw(state, list),
+        Misdeed::PassSubnet if alone && foreign && subnet && destinations == 1 => withdraw(state, list),
+        Misdeed::OwnToNowhere if alone && own && destinations == 1 => withdraw(state, list),
+        Misdeed::DropTrusted if alone && running && foreign && seen.source == NicId::NOWHERE => {
+            return drop_it(world, state, module, list, true);
+        }
+        Misdeed::DropNative if alone && running && native => {
+            return drop_it(world, state, module, list, true);
+        }
+        Misdeed::CompleteNative if alone && running && native => {
+            return drop_it(world, state, module, list, false);
+        }
+        Misdeed::AddToNative if native && commit() => {
+            let context = state.modules[module].switch as Handle;
+            let element = PortDestination { port_id: 2, nic_index: 0, bits: 0 };
+            state.add_destination(world, context, list as *mut NetBufferList, element, false);
+        }
+        Misdeed::SendUnmapped if foreign && commit() => {
+            if let Some(packet) = state.packets.at(list) {
+                packet.mapping_failed = true;
+            }
+        }
+        Misdeed::SlipThroughPause if running => slip(world, state, module),
+        Misdeed::OwnFromGoneNic if alone && own => from_gone_nic(state, list),
+        Misdeed::ForgetSecondContext => forget_second(state, &seen.lists),
+        Misdeed::OwnJoins => return own_joins(state, module, &seen.lists),
+        _ => {}
     }
     Bent::Nothing
 }
 
-fn any_native(state: &mut State, lists: &[usize]) -> bool {
-    lists.iter().any(|l| state.packets.at(*l).is_some_and(|p| p.is_native()))
+fn poke_info(list: usize, slot: usize, bits: u64) {
+    if commit() {
+        // SAFETY: the list is the driver's and so uncovered.
+        unsafe { (*(list as *mut NetBufferList)).info[slot] ^= bits };
+    }
 }
 
 pub(super) fn same_destinations(state: &mut State, lists: &[usize]) -> bool {
@@ -176,7 +207,7 @@ pub(super) fn same_destinations(state: &mut State, lists: &[usize]) -> bool {
 }
 
 /// As if the destination had never been added.
-fn withdraw(state: &mut State, list: usize) -> Bent {
+fn withdraw(state: &mut State, list: usize) {
     if commit()
         && let Some(packet) = state.packets.at(list)
     {
@@ -185,7 +216,6 @@ fn withdraw(state: &mut State, list: usize) -> Bent {
         }
         packet.write_detail();
     }
-    Bent::Nothing
 }
 
 /// Completes a list instead of sending it.
@@ -209,9 +239,9 @@ fn drop_it(world: &World, state: &mut State, module: usize, list: usize, report:
 }
 
 /// The pause completed while this walk was about to send.
-fn slip(world: &World, state: &mut State, module: usize) -> Bent {
+fn slip(world: &World, state: &mut State, module: usize) {
     if !commit() {
-        return Bent::Nothing;
+        return;
     }
     let order = state.tick();
     let m = &mut state.modules[module];
@@ -221,15 +251,14 @@ fn slip(world: &World, state: &mut State, module: usize) -> Bent {
     let m = &mut state.modules[module];
     m.pause_entered = entered;
     m.life = Life::Running;
-    Bent::Nothing
 }
 
 /// The NIC that an own list was given as its source has gone since.
-fn from_gone_nic(state: &mut State, list: usize) -> Bent {
-    let Some(packet) = state.packets.at(list) else { return Bent::Nothing };
-    let Some(own) = packet.own.as_mut() else { return Bent::Nothing };
+fn from_gone_nic(state: &mut State, list: usize) {
+    let Some(packet) = state.packets.at(list) else { return };
+    let Some(own) = packet.own.as_mut() else { return };
     if !commit() {
-        return Bent::Nothing;
+        return;
     }
     let (was, set) = (packet.source, own.source_set);
     packet.source = NicId::new(0xFFF0, 0);
@@ -243,17 +272,16 @@ fn from_gone_nic(state: &mut State, list: usize) -> Bent {
             }
         }
     });
-    Bent::Nothing
 }
 
 /// The second own list of a chain never got a context.
-fn forget_second(state: &mut State, lists: &[usize]) -> Bent {
+fn forget_second(state: &mut State, lists: &[usize]) {
     let second =
         lists.iter().skip(1).copied().find(|l| state.packets.at(*l).is_some_and(|p| p.own.is_some()));
-    let Some(second) = second else { return Bent::Nothing };
+    let Some(second) = second else { return };
     // Lists of several destinations travel without DESTINATION_GROUP: without one the flag would be false as well.
     if !commit() {
-        return Bent::Nothing;
+        return;
     }
     let context = state.packets.at(second).and_then(|p| p.context.take());
     undo_later(move |state| {
@@ -261,7 +289,6 @@ fn forget_second(state: &mut State, lists: &[usize]) -> Bent {
             packet.context = context;
         }
     });
-    Bent::Nothing
 }
 
 /// An own list among foreign ones of one source says that it comes from elsewhere; the chain says SINGLE_SOURCE.

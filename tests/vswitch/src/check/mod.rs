@@ -3,6 +3,7 @@
 //! Checks are made where the facts are; they come here to be counted and recorded. The tables say for every rule of a
 //! group whether it is checked, and if not, why.
 
+mod bend_control;
 mod bend_egress;
 mod bend_handlers;
 mod bend_life;

@@ -3,6 +3,7 @@
 //! Owns the list of misdeeds with their rules and the account of whether one was committed. How each is done stands in
 //! the `bend_*` files, by what is bent: lists, handlers, the life of the module.
 
+pub(crate) use super::bend_control::*;
 pub(crate) use super::bend_egress::*;
 pub(crate) use super::bend_handlers::*;
 pub(crate) use super::bend_life::*;
@@ -188,6 +189,47 @@ misdeeds! {
     SlipThroughPause => "STATE-30",
     /// After another attach a station is not found where the array said.
     ForgetAfterAttach => "STATE-31",
+
+    /// A request from above is written to.
+    EditRequest => "OID-01",
+    SendOriginal => "OID-02",
+    CompleteRequestTwice => "OID-03",
+    CompletePending => "OID-04",
+    LoseResults => "OID-07",
+    KeepClone => "OID-08",
+    CompleteStranger => "OID-09",
+    WriteCloneReserved => "OID-10",
+    ChangeClone => "OID-14",
+    /// A request that means nothing to the extension ends otherwise than below.
+    ChangeStatus => "OID-17",
+    CancelStranger => "OID-21",
+    RequestWithoutHeader => "OID-24",
+    LeaveRequest => "OID-27",
+    OriginateCreate => "OID-28",
+    QueryAsSet => "OID-29",
+    /// An array is asked for before the switch is known to be active.
+    EarlyArray => "OID-30",
+    QueryWithoutHeader => "OID-31",
+    ShortEnvelope => "OID-38",
+    EnvelopeFlags => "OID-39",
+    EnvelopeSource => "OID-42",
+    RequestUnreferenced => "OID-45",
+    KeepReference => "OID-46",
+    /// A request for one adapter goes to the whole team.
+    RequestToTeam => "OID-57",
+    CompleteCreate => "PORTNIC-04",
+    VetoMember => "PORTNIC-05",
+    DecideConnect => "PORTNIC-07",
+    ReferenceStranger => "PORTNIC-11",
+    DereferenceTwice => "PORTNIC-14",
+    LoseStatus => "STATUS-01",
+    RepeatStatus => "STATUS-03",
+    StatusWithoutHeader => "STATUS-04",
+    FreeForeignList => "MEM-06",
+    /// A packet for one guest goes to another.
+    WrongStation => "EGR-5",
+    /// A packet is assigned to a member that is known to be dead.
+    ToDeadMember => "STA-1",
 }
 
 /// What a misdeed needs between two calls.

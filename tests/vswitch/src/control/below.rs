@@ -9,7 +9,7 @@ use crate::memory::Kind;
 use crate::ndis::{Life, State, after_this_call, call, calls, inside, with};
 use crate::ports::{NicId, NicState};
 use crate::slots::ANY;
-use crate::world::{self, World};
+use crate::world::World;
 use lbfoext::ndis::raw::{
     ADAPTER_NOT_FOUND, FAILURE, Handle, INVALID_LENGTH, INVALID_PARAMETER, LinkState, NOT_SUPPORTED,
     ObjectHeader, OidRequest, PENDING, REQUEST_ABORTED, RESOURCES, SUCCESS, SwitchNicOidRequest, object_type,
@@ -129,7 +129,7 @@ impl Told {
 
 impl State {
     /// Whose request this is and when it will complete; or the status that refuses it.
-    fn take_request(
+    pub(crate) fn take_request(
         &mut self,
         world: &World,
         filter: Handle,
@@ -253,7 +253,8 @@ impl State {
             return Err(INVALID_PARAMETER);
         }
         // SAFETY: checked above: the buffer has the structure's size.
-        let e = unsafe { *r.information_buffer.cast::<SwitchNicOidRequest>() };
+        let sent = unsafe { *r.information_buffer.cast::<SwitchNicOidRequest>() };
+        let e = crate::check::mutations::envelope(self, module, sent);
         let header =
             (e.header.object_type, e.header.revision, e.header.size) == (object_type::DEFAULT, 1, 32);
         rule(world, "OID-38", header, || "NDIS_SWITCH_NIC_OID_REQUEST without a valid header".to_owned());
@@ -261,14 +262,15 @@ impl State {
         let from = NicId::new(e.source_port_id, e.source_nic_index);
         rule(world, "OID-42", from == NicId::NOWHERE, || format!("own request from {from}"));
         let to = NicId::new(e.destination_port_id, e.destination_nic_index);
-        let topology = &mut self.modules[module].topology;
+        let topology = &self.modules[module].topology;
         let member = topology.is_external(to.port) && to.index != 0;
         rule(world, "OID-57", member, || format!("own request to {to}, which is no physical adapter"));
-        let nic = topology.nic_mut(to);
-        rule(world, "OID-45", nic.as_ref().is_some_and(|n| n.references > 0), || {
+        let nic = topology.nic(to);
+        rule(world, "OID-45", !member || nic.is_some_and(|n| n.references > 0), || {
             format!("own request to {to} without a reference")
         });
-        if let Some(nic) = nic {
+        let to = NicId::new(sent.destination_port_id, sent.destination_nic_index);
+        if let Some(nic) = self.modules[module].topology.nic_mut(to) {
             nic.requests += 1;
         }
         Ok(())
@@ -322,7 +324,13 @@ impl State {
     }
 
     /// The switch's configuration.
-    fn answer_query(&mut self, world: &World, module: usize, began: u64, r: &mut OidRequest) -> i32 {
+    pub(crate) fn answer_query(
+        &mut self,
+        world: &World,
+        module: usize,
+        began: u64,
+        r: &mut OidRequest,
+    ) -> i32 {
         let site = match r.oid {
             oids::SWITCH_PARAMETERS => "OID_SWITCH_PARAMETERS",
             oids::SWITCH_PORT_ARRAY => "OID_SWITCH_PORT_ARRAY",
@@ -476,10 +484,3 @@ fn unchanged_payload(world: &World, above: &Above) {
 }
 
 const _: () = assert!(REQUEST_SIZE == 248);
-
-/// Lets the calling thread's world forget own requests that never completed; for the end of a scenario.
-pub fn own_requests_left() -> usize {
-    let world = world::current();
-    let _ = &world;
-    with(|_, state| state.control.own.len())
-}

@@ -192,7 +192,8 @@ fn start(module: usize, ask: Ask) -> (usize, bool) {
 fn hand_to_extension(module: usize, key: usize) -> bool {
     let (refused, handler, context) = with(|_, state| {
         let oid = state.control.above.get(&key).map_or(0, |a| a.oid);
-        let refused = bend::refusal(state, module, oid);
+        let index = state.control.above.get(&key).map_or(0, |a| payload::nic_index(&a.payload_before));
+        let refused = bend::refusal(state, module, oid, index);
         let handler = state.driver.characteristics.and_then(|c| c.oid_request);
         (refused, handler, state.modules[module].context as Handle)
     });
@@ -384,6 +385,7 @@ pub(crate) const MUST_PASS: [u32; 7] = [
 crate::exports! {
     pub extern "win64" fn NdisFOidRequest(filter: Handle, request: *mut OidRequest) -> i32 where irql <= DISPATCH {
         crate::locks::leaving("NdisFOidRequest");
+        bend::requesting(filter, request);
         below::arrived(filter, request)
     }
 
@@ -391,17 +393,18 @@ crate::exports! {
         filter: Handle, request: *mut OidRequest, status: i32
     ) where irql <= DISPATCH {
         crate::locks::leaving("NdisFOidRequestComplete");
+        let said = bend::completing(filter, request, status);
         with(|world, state| {
             let Some(_) = state.caller(world, filter, "NdisFOidRequestComplete") else { return };
-            rule(world, "OID-04", status != PENDING, || "a request was completed with PENDING".to_owned());
+            rule(world, "OID-04", said != PENDING, || "a request was completed with PENDING".to_owned());
             let Some(above) = state.control.above.get_mut(&(request as usize)) else {
                 return world.violate("OID-09", "NdisFOidRequestComplete for no request from above");
             };
             world.exercised("OID-09");
-            above.completed += 1;
+            above.completed += bend::completions();
             let late = above.returned.is_some_and(|r| r != PENDING);
             rule(world, "OID-03", !late, || "a request was completed after FilterOidRequest had returned its status".to_owned());
-            above.status = Some(status);
+            above.status = Some(if said == PENDING { status } else { said });
         });
         cpu::wake(ANY);
     }
@@ -458,6 +461,9 @@ crate::exports! {
 
     pub extern "win64" fn NdisFreeCloneOidRequest(filter: Handle, clone: *mut OidRequest) where irql <= DISPATCH {
         let _ = filter;
+        if bend::keeps_clone() {
+            return;
+        }
         let world = world::current();
         let known = with(|world, state| {
             let known = state.control.clones.remove(&(clone as usize));

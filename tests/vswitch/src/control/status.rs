@@ -157,13 +157,17 @@ pub fn indicate_link(module: usize, id: NicId, up: bool, status: &Status) {
 crate::exports! {
     pub extern "win64" fn NdisFIndicateStatus(filter: Handle, status: *mut StatusIndication) where irql <= DISPATCH {
         crate::locks::leaving("NdisFIndicateStatus");
-        with(|world, state| state.take_status(world, filter, status));
+        for _ in 0..crate::check::mutations::indications(filter) {
+            with(|world, state| state.take_status(world, filter, status));
+        }
     }
 }
 
 impl State {
     fn take_status(&mut self, world: &World, filter: Handle, status: *mut StatusIndication) {
-        let Some(module) = self.caller(world, filter, "NdisFIndicateStatus") else { return };
+        if self.caller(world, filter, "NdisFIndicateStatus").is_none() {
+            return;
+        }
         self.tick();
         let key = status as usize;
         if let Some(seen) = self.control.status.under_way.get_mut(&key) {
@@ -181,6 +185,5 @@ impl State {
             format!("own status {:#x} without a valid header and source", own.status_code)
         });
         self.control.status.originated.push(own.status_code);
-        let _ = module;
     }
 }

@@ -34,6 +34,7 @@ exports! {
     pub extern "win64" fn NdisFSendNetBufferListsComplete(
         filter: Handle, lists: *mut NetBufferList, flags: u32
     ) where irql <= DISPATCH {
+        bend::freeing_foreign(lists);
         let Some((lists, flags)) = bend::complete(filter, lists, flags) else { return };
         locks::leaving("NdisFSendNetBufferListsComplete");
         with(|world, state| state.take_complete(world, filter, lists, flags));
@@ -291,7 +292,7 @@ impl State {
     }
 
     /// An own list of the extension no longer needs its parent.
-    pub fn release_child(&mut self, world: &World, list: *mut NetBufferList) {
+    pub fn release_child(&mut self, list: *mut NetBufferList) {
         let Some(packet) = self.packets.get_mut(list) else { return };
         for id in std::mem::take(&mut packet.pinned) {
             let module = packet.switch;
@@ -303,7 +304,6 @@ impl State {
         if let Some(parent) = self.packets.at(parent) {
             parent.children_out = parent.children_out.saturating_sub(1);
         }
-        let _ = world;
     }
 
     /// Final status of a list that the module completed without sending it.

@@ -85,7 +85,7 @@ fn move_up(module: usize) {
 /// One receive indication at the miniport edge.
 fn indicate(module: usize, lists: Lists) {
     // Lists without any destination end here; what the others are given is decided with their flags.
-    let (up, ended) = with(|world, state| state.split_ended(world, lists));
+    let (up, ended) = with(|_, state| state.split_ended(lists));
     if !ended.is_empty() {
         complete(module, ended);
     }
@@ -270,7 +270,7 @@ impl State {
     }
 
     /// Separates lists that nothing will receive.
-    fn split_ended(&mut self, world: &World, lists: Lists) -> (Lists, Lists) {
+    fn split_ended(&mut self, lists: Lists) -> (Lists, Lists) {
         let (up, ended): (Lists, Lists) = lists.into_iter().partition(|list| {
             self.packets
                 .at(*list)
@@ -284,7 +284,6 @@ impl State {
                 self.frames.fate(id, if native { Fate::Native } else { Fate::Failed { status: -1 } });
             }
         }
-        let _ = world;
         (up, ended)
     }
 

@@ -160,12 +160,21 @@ unsafe extern "win64" fn copy_info(
 unsafe extern "win64" fn reference_nic(context: SwitchContext, port: u32, nic: u16) -> i32 {
     let _frame = Frame::enter("ReferenceSwitchNic", DISPATCH);
     let fails = crate::fault::fails("ReferenceSwitchNic");
-    with(|world, s| s.reference_nic(world, context, NicId::new(port, nic), fails))
+    with(|world, s| {
+        bend::referencing(world, s, context);
+        s.reference_nic(world, context, NicId::new(port, nic), fails)
+    })
 }
 
 unsafe extern "win64" fn dereference_nic(context: SwitchContext, port: u32, nic: u16) -> i32 {
     let _frame = Frame::enter("DereferenceSwitchNic", DISPATCH);
-    with(|world, s| s.dereference_nic(world, context, NicId::new(port, nic)))
+    with(|world, s| {
+        let mut status = SUCCESS;
+        for _ in 0..bend::dereferences(s) {
+            status = s.dereference_nic(world, context, NicId::new(port, nic));
+        }
+        status
+    })
 }
 
 unsafe extern "win64" fn reference_port(context: SwitchContext, port: u32) -> i32 {

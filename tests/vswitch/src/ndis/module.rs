@@ -273,6 +273,7 @@ pub fn detach(module: usize) {
     call("FilterDetach", module, || unsafe { handler(context as Handle) });
     bend::detaching();
     let mark = with(|world, state| {
+        bend::leaves_request(state, module);
         let out = state.control.own_out(module);
         rule(world, "OID-27", out == 0, || format!("{out} own requests are out when FilterDetach returns"));
         let m = &mut state.modules[module];

@@ -1,5 +1,4 @@
-//! The shadow of every NET_BUFFER_LIST: where it is, who may touch it, what it held when it was handed over, and its
-//! forwarding context.
+//! The shadow of every NET_BUFFER_LIST: where it is, who may touch it, and what it held when it was handed over.
 //!
 //! `data`, `edges` and `handlers` move packets through the places; the shadow itself calls nobody.
 

@@ -158,7 +158,7 @@ impl State {
         rule(world, "DATA-20", packet.context.is_none(), || {
             "list freed with its forwarding context".to_owned()
         });
-        self.release_child(world, list);
+        self.release_child(list);
         self.packets.remove(list);
         self.note_gone(list);
         let tag = self.pools.get_mut(&own.pool).map_or(0, |pool| {

@@ -1,0 +1,74 @@
+//! Hashes that an adapter computed, beside packets that the driver spreads: right, wrong, there and gone again.
+
+use std::collections::BTreeMap;
+use teaming::hash::TOEPLITZ_SAMPLE;
+use vswitch::guest::{Flow, Packet};
+use vswitch::registry::Value;
+use vswitch::scenario::Scenario;
+
+/// `NDIS_HASH_UDP_IPV4` with `NdisHashFunctionToeplitz`.
+const UDP_IPV4: u32 = 0x4000 | 1;
+
+/// What comes beside a packet of a flow.
+type Beside = fn(&Flow) -> Option<(u32, u32)>;
+
+fn value(flow: &Flow) -> u32 {
+    let ports = [flow.source_port.to_be_bytes(), flow.destination_port.to_be_bytes()].concat();
+    TOEPLITZ_SAMPLE.hash(&[&flow.source[..], &flow.destination, &ports].concat())
+}
+
+fn nothing(_: &Flow) -> Option<(u32, u32)> {
+    None
+}
+
+fn right(flow: &Flow) -> Option<(u32, u32)> {
+    Some((UDP_IPV4, value(flow)))
+}
+
+/// Members of forty flows over rounds with these hashes.
+fn members(seed: u64, rounds: &[Beside]) -> BTreeMap<Flow, Vec<u16>> {
+    let net =
+        Scenario::new(seed).members(&[10, 10, 10, 10]).setting("UseAdapterHash", Value::Dword(1)).start();
+    for (round, hash) in (0..).zip(rounds) {
+        for n in 0..40 {
+            let flow = net.flow(net.vm(0), n);
+            let packet = Packet { hash: hash(&flow), ..Packet::of(flow.frame(round, 60)) };
+            net.send_packets(vec![(net.vm(0), packet)]);
+        }
+    }
+    let outcome = net.finish();
+    outcome.assert_clean();
+    outcome.members_of(Flow::of)
+}
+
+#[test]
+fn right_values_change_no_flow_whether_they_come_or_stay_away() {
+    let expected = members(1, &[nothing]);
+    let used: std::collections::BTreeSet<_> = expected.values().flatten().collect();
+    assert_eq!(used.len(), 4, "the flows do not spread");
+    for seed in 2..12 {
+        assert_eq!(members(seed, &[nothing, right, right, nothing, right]), expected, "seed {seed}");
+    }
+}
+
+#[test]
+fn wrong_values_and_types_that_are_not_ours_move_nothing() {
+    let expected = members(1, &[nothing]);
+    let bad: [Beside; 4] = [
+        |flow| Some((UDP_IPV4, !value(flow))),
+        |flow| Some((UDP_IPV4, u32::from(flow.source_port))),
+        |_| Some((0x4000, 7)),          // no hash function
+        |_| Some((0x0008_0000 | 1, 7)), // a type that no key of ours equals
+    ];
+    for hash in bad {
+        assert_eq!(members(3, &[hash, hash, nothing, hash]), expected);
+    }
+}
+
+#[test]
+fn one_wrong_value_before_trust_is_won_ends_it() {
+    // The first value is wrong, all others are right: nothing is believed, and nothing moves.
+    let expected = members(1, &[nothing]);
+    let once: Beside = |flow| Some((UDP_IPV4, if flow.source_port == 10_000 { 1 } else { value(flow) }));
+    assert_eq!(members(4, &[once, right, right, once]), expected);
+}
