@@ -246,6 +246,7 @@ pub fn new_stations(count: usize) -> Result<(PoolSlice<Nic>, PoolSlice<MacSlot>)
 }
 
 /// A copy of text that does not live as long as the module.
+#[inline(never)] // a frame of its own
 pub fn copy(text: &[u16]) -> Result<PoolSlice<u16>, NdisStatus> {
     Ok(PoolSlice::collect(Tag::SETTINGS, text.iter().copied())?)
 }

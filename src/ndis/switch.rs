@@ -24,6 +24,7 @@ unsafe impl Sync for Switch {}
 
 impl Switch {
     /// Asks NDIS for the handlers; NDIS_STATUS_NOT_SUPPORTED outside the extensible switch. PASSIVE_LEVEL (attach).
+    #[inline(never)] // a frame of its own
     pub(crate) fn of(filter: Filter) -> Result<Self, NdisStatus> {
         let mut handlers = SwitchOptionalHandlers::ZERO;
         handlers.header = ObjectHeader::new(
