@@ -140,11 +140,17 @@ fn table(heads: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let heads: String = heads.iter().map(|head| format!("<th>{head}</th>")).collect();
     let rows: String = rows
         .map(|row| {
-            let cells: String = row.iter().map(|cell| format!("<td>{}</td>", escape(cell))).collect();
+            let cells: String = row.iter().map(|cell| self::cell(cell)).collect();
             format!("<tr>{cells}</tr>\n")
         })
         .collect();
     format!("<table><thead><tr>{heads}</tr></thead><tbody>\n{rows}</tbody></table>\n")
+}
+
+/// Words stand on the left and may be broken; figures stand on the right and may not.
+fn cell(text: &str) -> String {
+    let class = if text.contains(|c: char| c.is_ascii_alphabetic()) { " class=\"words\"" } else { "" };
+    format!("<td{class}>{}</td>", escape(text))
 }
 
 /// How to make the page again.
@@ -168,8 +174,9 @@ h1{font-size:1.35em;margin:0 0 .3em;overflow-wrap:anywhere}h2{font-size:1.05em;m
 .fine,.broken{border:2px solid;border-radius:4px;padding:0 .4em;margin-right:.3em}
 .fine{color:var(--good)}.broken{color:var(--bad)}
 table{border-collapse:collapse;margin:.5em 0;font-variant-numeric:tabular-nums;font-size:.92em}
-th,td{padding:.15em .7em;text-align:right;border-bottom:1px solid var(--soft);overflow-wrap:anywhere}
-th{font-weight:600;border-bottom-color:var(--line)}
+th,td{padding:.15em .6em;text-align:right;white-space:nowrap;border-bottom:1px solid var(--soft)}
+td.words{text-align:left;white-space:normal;overflow-wrap:break-word}
+th{white-space:normal;font-weight:600;border-bottom-color:var(--line)}
 svg{width:100%;height:auto;display:block}svg text{fill:var(--ink);font-size:12px}
 svg .small{font-size:11px}svg .digit{font-size:9px;text-anchor:middle;fill:#000;font-family:monospace}
 .axis{stroke:var(--line)}.mark{stroke:var(--ink);stroke-width:1.5;stroke-dasharray:4 3}

@@ -347,7 +347,9 @@ mod tests {
 
     fn end(observer: &mut Observer, id: usize, fates: Vec<Fate>) {
         let mut frames = vswitch::frames::Frames::default();
-        (0..=id).for_each(|_| drop(frames.add(0, NicId::new(10, 0), &bytes(1), 0)));
+        for _ in 0..=id {
+            frames.add(0, NicId::new(10, 0), &bytes(1), 0);
+        }
         fates.into_iter().for_each(|fate| frames.fate(id, fate));
         observer.ended(&frames.all[id]);
     }

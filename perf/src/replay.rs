@@ -213,10 +213,9 @@ impl Player<'_> {
             window(&first.bytes).iter().skip(6).take(36).map(|&octet| usize::from(octet)).sum();
         let bytes: Vec<Vec<u8>> = burst.drain(..).map(|frame| frame.bytes).collect();
         self.sent += bytes.len();
-        let Self { net, up, .. } = self;
-        match (machine, up.get(spread % up.len().max(1))) {
-            (Some(machine), _) => net.send(net.vm(u16::try_from(machine).unwrap_or(0)), &bytes),
-            (None, Some(member)) => net.receive_from_outside(*member, &bytes),
+        match (machine, self.up.get(spread % self.up.len().max(1))) {
+            (Some(machine), _) => self.net.send(self.net.vm(u16::try_from(machine).unwrap_or(0)), &bytes),
+            (None, Some(member)) => self.net.receive_from_outside(*member, &bytes),
             (None, None) => self.seen.account.unreachable += bytes.len() as u64,
         }
     }

@@ -4,17 +4,36 @@
 use super::handle::Filter;
 use super::nbl::{Nbl, NblChain};
 use super::raw::{
-    self, ForwardingDestinationArray, ObjectHeader, PortDestination, SwitchContext, SwitchOptionalHandlers,
-    UnicodeString,
+    self, ForwardingDestinationArray, NetBufferList, ObjectHeader, PortDestination, ReportFiltered,
+    SwitchContext, SwitchOptionalHandlers, UnicodeString,
 };
 use super::status::NdisStatus;
 use super::sys;
 use teaming::ids::{NicId, PortId};
 
-/// The switch that one filter module is attached to.
+/// The switch that one filter module is attached to: its context and the handlers that the driver uses.
 pub struct Switch {
     context: SwitchContext,
-    handlers: SwitchOptionalHandlers,
+    allocate: unsafe extern "win64" fn(SwitchContext, *mut NetBufferList) -> i32,
+    free: unsafe extern "win64" fn(SwitchContext, *mut NetBufferList),
+    copy_info: unsafe extern "win64" fn(SwitchContext, *mut NetBufferList, *mut NetBufferList, u32) -> i32,
+    add: unsafe extern "win64" fn(SwitchContext, *mut NetBufferList, *mut PortDestination) -> i32,
+    grow: unsafe extern "win64" fn(
+        SwitchContext,
+        *mut NetBufferList,
+        u32,
+        *mut *mut ForwardingDestinationArray,
+    ) -> i32,
+    get: unsafe extern "win64" fn(SwitchContext, *mut NetBufferList, *mut *mut ForwardingDestinationArray),
+    update: unsafe extern "win64" fn(
+        SwitchContext,
+        *mut NetBufferList,
+        u32,
+        *mut ForwardingDestinationArray,
+    ) -> i32,
+    reference: unsafe extern "win64" fn(SwitchContext, u32, u16) -> i32,
+    dereference: unsafe extern "win64" fn(SwitchContext, u32, u16) -> i32,
+    report: ReportFiltered,
 }
 
 // SAFETY: the context is a handle and the handlers are functions, both made for all processors.
@@ -23,7 +42,8 @@ unsafe impl Send for Switch {}
 unsafe impl Sync for Switch {}
 
 impl Switch {
-    /// Asks NDIS for the handlers; NDIS_STATUS_NOT_SUPPORTED outside the extensible switch. PASSIVE_LEVEL (attach).
+    /// Asks NDIS for the handlers; NDIS_STATUS_NOT_SUPPORTED outside the extensible switch, and where one that the
+    /// driver needs is missing. PASSIVE_LEVEL (attach).
     #[inline(never)] // a frame of its own
     pub(crate) fn of(filter: Filter) -> Result<Self, NdisStatus> {
         let mut handlers = SwitchOptionalHandlers::ZERO;
@@ -38,17 +58,23 @@ impl Switch {
             sys::NdisFGetOptionalSwitchHandlers(filter.handle(), &mut context, &mut handlers)
         })
         .ok()?;
-        let complete = handlers.allocate_net_buffer_list_forwarding_context.is_some()
-            && handlers.free_net_buffer_list_forwarding_context.is_some()
-            && handlers.add_net_buffer_list_destination.is_some()
-            && handlers.grow_net_buffer_list_destinations.is_some()
-            && handlers.get_net_buffer_list_destinations.is_some()
-            && handlers.update_net_buffer_list_destinations.is_some()
-            && handlers.copy_net_buffer_list_info.is_some()
-            && handlers.reference_switch_nic.is_some()
-            && handlers.dereference_switch_nic.is_some()
-            && handlers.report_filtered_net_buffer_lists.is_some();
-        if complete { Ok(Self { context, handlers }) } else { Err(NdisStatus::NOT_SUPPORTED) }
+        Self::resolve(context, &handlers).ok_or(NdisStatus::NOT_SUPPORTED)
+    }
+
+    fn resolve(context: SwitchContext, handlers: &SwitchOptionalHandlers) -> Option<Self> {
+        Some(Self {
+            context,
+            allocate: handlers.allocate_net_buffer_list_forwarding_context?,
+            free: handlers.free_net_buffer_list_forwarding_context?,
+            copy_info: handlers.copy_net_buffer_list_info?,
+            add: handlers.add_net_buffer_list_destination?,
+            grow: handlers.grow_net_buffer_list_destinations?,
+            get: handlers.get_net_buffer_list_destinations?,
+            update: handlers.update_net_buffer_list_destinations?,
+            reference: handlers.reference_switch_nic?,
+            dereference: handlers.dereference_switch_nic?,
+            report: handlers.report_filtered_net_buffer_lists?,
+        })
     }
 
     /// Commits the only destination of a packet. When it fails, nothing was added.
@@ -57,11 +83,8 @@ impl Switch {
             return self.add_destinations(list, 1, core::iter::once(nic));
         }
         let mut destination = destination(nic);
-        let Some(add) = self.handlers.add_net_buffer_list_destination else {
-            return Err(NdisStatus::FAILURE);
-        };
         // SAFETY: the list is owned and has a free slot.
-        NdisStatus(unsafe { add(self.context, list.as_ptr(), &mut destination) }).ok()
+        NdisStatus(unsafe { (self.add)(self.context, list.as_ptr(), &mut destination) }).ok()
     }
 
     /// Commits `count` destinations; `nics` gives at least that many. When it fails, none was added.
@@ -74,41 +97,27 @@ impl Switch {
         let mut array: *mut ForwardingDestinationArray = core::ptr::null_mut();
         let free = u32::from(list.detail().available_destinations());
         if free < count {
-            let Some(grow) = self.handlers.grow_net_buffer_list_destinations else {
-                return Err(NdisStatus::FAILURE);
-            };
             // SAFETY: the list is owned; the result is checked.
-            NdisStatus(unsafe { grow(self.context, list.as_ptr(), count - free, &mut array) }).ok()?;
+            NdisStatus(unsafe { (self.grow)(self.context, list.as_ptr(), count - free, &mut array) }).ok()?;
         } else {
-            let Some(get) = self.handlers.get_net_buffer_list_destinations else {
-                return Err(NdisStatus::FAILURE);
-            };
             // SAFETY: the list is owned.
-            unsafe { get(self.context, list.as_ptr(), &mut array) };
+            unsafe { (self.get)(self.context, list.as_ptr(), &mut array) };
         }
         let written = write_destinations(array, count, nics);
         if written == 0 {
             return Err(NdisStatus::FAILURE);
         }
-        let Some(update) = self.handlers.update_net_buffer_list_destinations else {
-            return Err(NdisStatus::FAILURE);
-        };
         // SAFETY: `written` new elements stand behind those already committed.
-        NdisStatus(unsafe { update(self.context, list.as_ptr(), written, array) }).ok()
+        NdisStatus(unsafe { (self.update)(self.context, list.as_ptr(), written, array) }).ok()
     }
 
     /// Gives an own list its forwarding context and the parent's source and out-of-band data.
     pub(crate) fn adopt(&self, child: &mut Nbl, parent: &Nbl) -> Result<(), NdisStatus> {
-        let (Some(allocate), Some(copy)) = (
-            self.handlers.allocate_net_buffer_list_forwarding_context,
-            self.handlers.copy_net_buffer_list_info,
-        ) else {
-            return Err(NdisStatus::FAILURE);
-        };
         // SAFETY: the child is owned, its source handle is set, and it has no context yet.
-        NdisStatus(unsafe { allocate(self.context, child.as_ptr()) }).ok()?;
+        NdisStatus(unsafe { (self.allocate)(self.context, child.as_ptr()) }).ok()?;
         // SAFETY: both lists are owned and have contexts. No flag: destinations are not copied.
-        let copied = NdisStatus(unsafe { copy(self.context, child.as_ptr(), parent.as_ptr(), 0) }).ok();
+        let copied =
+            NdisStatus(unsafe { (self.copy_info)(self.context, child.as_ptr(), parent.as_ptr(), 0) }).ok();
         if copied.is_err() {
             self.release(child);
         }
@@ -117,26 +126,22 @@ impl Switch {
 
     /// Frees the forwarding context of an own list.
     pub(crate) fn release(&self, child: &mut Nbl) {
-        if let Some(free) = self.handlers.free_net_buffer_list_forwarding_context {
-            // SAFETY: allocated in `adopt`, freed once.
-            unsafe { free(self.context, child.as_ptr()) };
-        }
+        // SAFETY: allocated in `adopt`, freed once.
+        unsafe { (self.free)(self.context, child.as_ptr()) };
     }
 
     /// Pins a network adapter while a request to it is out; `None` when it is going away.
     pub fn reference_nic(&self, nic: NicId) -> Option<NicRef<'_>> {
-        let reference = self.handlers.reference_switch_nic?;
         // SAFETY: any pair may be asked for.
-        let status = NdisStatus(unsafe { reference(self.context, nic.port.get(), nic.index.get()) });
+        let status = NdisStatus(unsafe { (self.reference)(self.context, nic.port.get(), nic.index.get()) });
         (status == NdisStatus::SUCCESS).then(|| NicRef { switch: self, nic })
     }
 
     /// Tells the switch that packets of one source port are dropped for one reason, while they are still owned.
     pub fn report_filtered(&self, lists: &NblChain, source: PortId, reason: &Reason<'_>) {
-        let Some(report) = self.handlers.report_filtered_net_buffer_lists else { return };
         // SAFETY: lists and strings live through the call.
         unsafe {
-            report(
+            (self.report)(
                 self.context,
                 reason.extension,
                 reason.friendly_name,
@@ -205,9 +210,7 @@ impl NicRef<'_> {
 
 impl Drop for NicRef<'_> {
     fn drop(&mut self) {
-        if let Some(dereference) = self.switch.handlers.dereference_switch_nic {
-            // SAFETY: the pair was referenced once for this value. The status says nothing that could be acted on.
-            unsafe { dereference(self.switch.context, self.nic.port.get(), self.nic.index.get()) };
-        }
+        // SAFETY: the pair was referenced once for this value. The status says nothing that could be acted on.
+        unsafe { (self.switch.dereference)(self.switch.context, self.nic.port.get(), self.nic.index.get()) };
     }
 }

@@ -4,6 +4,18 @@ use super::{CountedString, Guid, Handle, NetBufferList, ObjectHeader, UnicodeStr
 
 pub type SwitchContext = Handle;
 
+/// `NDIS_SWITCH_REPORT_FILTERED_NET_BUFFER_LISTS`: context, extension, its name, port, flags, count, lists, reason.
+pub type ReportFiltered = unsafe extern "win64" fn(
+    SwitchContext,
+    *const UnicodeString,
+    *const UnicodeString,
+    u32,
+    u32,
+    u32,
+    *mut NetBufferList,
+    *const UnicodeString,
+);
+
 abi! {
     "NDIS_SWITCH_PORT_DESTINATION" 8 => PortDestination {
         port_id: u32 = "PortId" @ 0,
@@ -69,11 +81,7 @@ abi! {
             = "ReferenceSwitchPort" @ 88,
         dereference_switch_port: Option<unsafe extern "win64" fn(SwitchContext, u32) -> i32>
             = "DereferenceSwitchPort" @ 96,
-        report_filtered_net_buffer_lists:
-            Option<unsafe extern "win64" fn(
-                SwitchContext, *const UnicodeString, *const UnicodeString, u32, u32, u32,
-                *mut NetBufferList, *const UnicodeString)>
-            = "ReportFilteredNetBufferLists" @ 104,
+        report_filtered_net_buffer_lists: Option<ReportFiltered> = "ReportFilteredNetBufferLists" @ 104,
         set_net_buffer_list_switch_context: Handle = "SetNetBufferListSwitchContext" @ 112,
         get_net_buffer_list_switch_context: Handle = "GetNetBufferListSwitchContext" @ 120,
     }

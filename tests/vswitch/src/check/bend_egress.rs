@@ -58,7 +58,7 @@ fn bend_egress(world: &World, state: &mut State, misdeed: Misdeed, module: usize
     match misdeed {
         Misdeed::WriteEgressBytes => {
             if let Some(buffer) = packet.buffers_now().first() {
-                // SAFETY: the buffer is the driver's for now.
+                // SAFETY: the buffer is in the driver's hands.
                 let segments = unsafe { crate::nbl::segments(buffer.nb) };
                 if let Some((start, _)) = segments.first() {
                     // SAFETY: as above.

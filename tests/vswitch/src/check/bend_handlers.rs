@@ -340,7 +340,7 @@ fn mixed_report(world: &World, state: &mut State, module: usize, port: u32, firs
         .find(|p| p.place == Place::Ingress && p.own.is_none() && p.name != name && p.source.port != source)
         .map(|p| p.nbl);
     let Some(other) = other.filter(|_| commit()) else { return };
-    // SAFETY: both lists are the driver's for now.
+    // SAFETY: both lists are in the driver's hands.
     unsafe {
         let (next, after) = ((*first).next, (*other).next);
         (*first).next = other;

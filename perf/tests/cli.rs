@@ -1,0 +1,229 @@
+//! `teamctl` as its users meet it: what it prints, what it writes, how it refuses.
+
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn teamctl(arguments: &[&str]) -> Output {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    Command::new(env!("CARGO_BIN_EXE_teamctl")).args(arguments).current_dir(root).output().expect("it starts")
+}
+
+fn json(arguments: &[&str]) -> Value {
+    let output = teamctl(&[&["replay", "--json"], arguments].concat());
+    let text = String::from_utf8_lossy(&output.stdout);
+    serde_json::from_str(&text)
+        .unwrap_or_else(|_| panic!("{text}{}", String::from_utf8_lossy(&output.stderr)))
+}
+
+/// Refused with exit code 2, nothing on standard output, and an error that says all of these.
+fn refused(arguments: &[&str], says: &[&str]) {
+    let output = teamctl(arguments);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {error}");
+    assert!(output.stdout.is_empty());
+    for part in says {
+        assert!(error.contains(part), "{arguments:?} does not say \"{part}\": {error}");
+    }
+}
+
+/// A file of this test's own.
+fn file(name: &str, bytes: &[u8]) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::write(&path, bytes).expect("written");
+    path
+}
+
+fn pcap(link: u32, frames: &[&[u8]]) -> Vec<u8> {
+    let mut bytes: Vec<u8> =
+        [0xA1B2_C3D4, 0x0004_0002, 0, 0, 65_535, link].into_iter().flat_map(u32::to_le_bytes).collect();
+    for (number, frame) in (0..).zip(frames) {
+        let length = u32::try_from(frame.len()).expect("short");
+        bytes.extend([number, 0, length, length].into_iter().flat_map(u32::to_le_bytes));
+        bytes.extend(*frame);
+    }
+    bytes
+}
+
+/// UDP from 10.0.0.5 to the outside.
+fn udp(port: u8) -> Vec<u8> {
+    let mut frame = vec![2, 0, 0, 0, 9, 9, 2, 0, 0, 0, 0, 5, 8, 0];
+    frame.extend([0x45, 0, 0, 46, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 5, 192, 0, 2, 7, 0x30, port, 0, 53]);
+    frame.resize(60, 0);
+    frame
+}
+
+#[test]
+fn the_default_replay_is_fine_and_moves_only_what_it_must() {
+    let report = json(&[]);
+    assert_eq!(report["driver"], "native");
+    assert_eq!(report["frames"], 10_863);
+    for zero in ["reordered_frames", "violations", "leaks", "unaccounted", "lost", "unreachable"] {
+        assert_eq!(report[zero], 0, "{zero}");
+    }
+    assert!(report["rules_exercised"].as_u64() > Some(100));
+    let [down, up] = report["events"].as_array().expect("events").as_slice() else { panic!("two events") };
+    for event in [down, up] {
+        assert!(event["flows_moved"].as_u64() > Some(0));
+        assert_eq!(
+            (&event["flows_moved_needlessly"], &event["frames_to_dead_member"]),
+            (&0.into(), &0.into())
+        );
+    }
+    let carried: u64 =
+        report["members"].as_array().expect("members").iter().filter_map(|m| m["frames"].as_u64()).sum();
+    assert_eq!(carried, 5_863);
+}
+
+/// The control for the one above: the same delays and the same failure, without the driver's patience.
+#[test]
+fn without_the_gap_flows_are_overtaken() {
+    assert!(json(&["--gap-us", "0"])["reordered_frames"].as_u64() > Some(0));
+}
+
+#[test]
+fn without_a_failure_nothing_moves() {
+    let report = json(&["--fail", "none"]);
+    assert_eq!(report["events"], Value::Array(vec![]));
+    let text = teamctl(&["replay", "--fail", "none"]);
+    assert!(String::from_utf8_lossy(&text.stdout).contains("no member failed"));
+    assert_eq!(text.status.code(), Some(0));
+}
+
+#[test]
+fn every_policy_and_mode_keeps_the_guarantees() {
+    for policy in [
+        "transport-ports",
+        "ip-addresses",
+        "mac-addresses",
+        "hyper-v-port",
+        "vlan-source-mac",
+        "encapsulated",
+    ] {
+        let output = teamctl(&["replay", "--policy", policy]);
+        assert_eq!(output.status.code(), Some(0), "{policy}: {}", String::from_utf8_lossy(&output.stdout));
+    }
+    for arguments in [&["--mode", "switch-independent"][..], &["--members", "1"], &["--members", "32"]] {
+        let output = teamctl(&[&["replay"], arguments].concat());
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{arguments:?}: {}",
+            String::from_utf8_lossy(&output.stdout)
+        );
+    }
+}
+
+#[test]
+fn with_every_member_down_each_frame_has_a_reason() {
+    let report = json(&["--members", "1", "--fail", "1@50%"]);
+    assert!(report["dropped"]["No member of the team is up."].as_u64() > Some(0), "{report}");
+    assert!(report["unreachable"].as_u64() > Some(0));
+    assert_eq!(report["unaccounted"], 0);
+}
+
+#[test]
+fn the_default_replay_fits_a_screen() {
+    let output = teamctl(&["replay"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.lines().count() <= 24, "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+}
+
+#[test]
+fn the_page_is_one_file_that_loads_nothing() {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("report.html");
+    assert!(teamctl(&["replay", "--report", path.to_str().expect("text")]).status.success());
+    let page = fs::read_to_string(path).expect("written");
+    for part in ["<svg", "member 2 down at", "prefers-color-scheme:dark", "</html>"] {
+        assert!(page.contains(part), "{part}");
+    }
+    for part in ["<script", "http:", "https:", "src=", "@import", "<link"] {
+        assert!(!page.contains(part), "{part}");
+    }
+}
+
+#[test]
+fn what_left_on_a_member_is_saved_once_in_either_form() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("saved");
+    let one = Path::new(env!("CARGO_TARGET_TMPDIR")).join("saved.pcapng");
+    for path in [&folder, &one] {
+        assert!(teamctl(&["replay", "--save", path.to_str().expect("text")]).status.success());
+    }
+    let blocks = |path: &Path| {
+        let bytes = fs::read(path).expect("written");
+        let (mut at, mut packets) = (0, 0);
+        while at < bytes.len() {
+            let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four"));
+            packets += usize::from(word(at) == 6);
+            at += word(at + 4) as usize;
+        }
+        packets
+    };
+    let each: usize = (1..=4).map(|member| blocks(&folder.join(format!("member-{member}.pcapng")))).sum();
+    assert_eq!((each, blocks(&one)), (5_863, 5_863));
+}
+
+#[test]
+fn completions_name_the_options() {
+    for shell in ["bash", "zsh", "fish", "powershell"] {
+        let output = teamctl(&["completions", shell]);
+        assert!(String::from_utf8_lossy(&output.stdout).contains("restore"), "{shell}");
+    }
+}
+
+#[test]
+fn an_unusable_capture_is_refused_with_the_next_step() {
+    let missing = &["replay", "no/such/file.pcap"];
+    refused(missing, &["no/such/file.pcap", "give the path of a pcap or pcapng file"]);
+    refused(&["replay", "perf"], &["is a folder"]);
+    let replay = |name: &str, bytes: &[u8], says: &[&str]| {
+        refused(&["replay", file(name, bytes).to_str().expect("text")], &[&[name], says].concat());
+    };
+    replay("short.pcap", &[1, 2], &["shorter than 4 bytes", "tcpdump -w"]);
+    replay("text.pcap", b"#!/bin/sh\n", &["neither pcap nor pcapng", "23 21 2f 62", "editcap"]);
+    replay("empty.pcap", &pcap(1, &[]), &["holds no frame", "choose a capture"]);
+    replay("tunnel.pcap", &pcap(101, &[&udp(1)]), &["is not Ethernet", "record on an Ethernet interface"]);
+    let whole = pcap(1, &[&udp(1), &udp(2)]);
+    replay("cut.pcap", &whole[..whole.len() - 7], &["frame 2", "damaged or cut off", "editcap"]);
+    let office =
+        fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("captures/office.pcapng")).expect("there");
+    replay("cut.pcapng", &office[..5_000], &["damaged or cut off", "editcap"]);
+    let mut outside = udp(1);
+    outside[26] = 11;
+    replay("outside.pcap", &pcap(1, &[&outside]), &["sent from inside", "--inside"]);
+}
+
+#[test]
+fn a_wrong_command_line_is_refused_with_the_next_step() {
+    refused(&["replay", "--fail", "9@50%"], &["member 9", "members 1 to 4", "choose one of them"]);
+    refused(&["replay", "--fail", "0@50%"], &["member 0"]);
+    refused(&["replay", "--fail", "1@999"], &["behind the end of the capture", "26.4"]);
+    refused(&["replay", "--fail", "half"], &["write MEMBER@SECONDS"]);
+    refused(&["replay", "--fail", "1@10%", "--fail", "1@20%"], &["is down already", "--restore"]);
+    refused(&["replay", "--restore", "1@10%"], &["is not down then", "--fail"]);
+    refused(&["replay", "--fail", "1@10%", "--restore", "1@5%"], &["is not down then"]);
+    refused(&["replay", "--policy", "transport-port"], &["transport-ports"]);
+    refused(&["replay", "--mode", "lacp"], &["static", "switch-independent"]);
+    refused(&["replay", "--mode", "switch-independent", "--policy", "ip-addresses"], &["--mode static"]);
+    refused(&["replay", "--speeds", "fast"], &["10G"]);
+    refused(&["replay", "--members", "33"], &["1..=32"]);
+    refused(&["replay", "--speeds", &vec!["1G"; 33].join(",")], &["at most 32"]);
+    refused(&["replay", "--inside", "10.0.0.0"], &["10.0.0.0", "192.168.0.0/16"]);
+    refused(&["replay", "--image", "no/such.sys"], &["no/such.sys", "cargo image"]);
+    refused(&["replay", "--image", "Cargo.toml"], &["no driver that can be loaded"]);
+    refused(&["replay", "--save", "perf/out.pcap"], &["FILE.pcapng"]);
+    refused(&["replay", "--report", "no/such/folder/x.html"], &["no/such/folder/x.html"]);
+    refused(&["explain"], &["Usage"]);
+}
+
+#[test]
+fn odd_frames_are_accounted_for() {
+    let (tagged, long) = (udp(2), [udp(3), vec![7; 9_000]].concat());
+    let tagged = [&tagged[..12], &[0x81, 0, 0, 20], &tagged[12..]].concat();
+    let frames: [&[u8]; 6] = [&udp(1), &tagged, &long, &udp(4)[..13], &udp(5)[..1], &[]];
+    let path = file("odd.pcap", &pcap(1, &frames));
+    let report = json(&[path.to_str().expect("text"), "--fail", "none"]);
+    assert_eq!((&report["unaccounted"], &report["violations"]), (&0.into(), &0.into()), "{report}");
+}
