@@ -3,7 +3,7 @@
 use crate::report::{Happening, Member, Report};
 
 /// Cells of a bar.
-const BAR: usize = 25;
+const BAR: usize = 24;
 
 pub fn replay(report: &Report) {
     print!("{}", text(report));
@@ -32,7 +32,7 @@ fn text(report: &Report) -> String {
     lines.push(String::new());
     members(&mut lines, &report.members);
     lines.push(format!(
-        "imbalance {:.2} of a fair share at the busiest; {:.2} is the least with whole flows",
+        "imbalance {:.2} of a fair share at the busiest; {:.2} is the least possible",
         report.imbalance, report.imbalance_floor
     ));
     lines.push(String::new());

@@ -2,7 +2,7 @@
 
 use crate::capture::Capture;
 use crate::hosts::{Hosts, Range, Search};
-use anyhow::bail;
+use anyhow::{Context, bail};
 use std::time::Duration;
 
 pub struct Survey {
@@ -31,6 +31,7 @@ impl Survey {
         let Some(start) = first else {
             bail!("{capture} holds no frame; choose a capture with traffic in it")
         };
-        Ok(Self { frames, cut, start, length: last - start, hosts: search.hosts(inside)? })
+        let hosts = search.hosts(inside).with_context(|| format!("cannot use {capture}"))?;
+        Ok(Self { frames, cut, start, length: last - start, hosts })
     }
 }
