@@ -9,7 +9,7 @@ use crate::ndis::status::{NdisStatus, OutOfMemory};
 use crate::trace::Event;
 use crate::{clock, publish, text};
 use teaming::ids::Ticks;
-use teaming::settings::{Lookup, SETTINGS, Settings};
+use teaming::settings::{Lookup, Problem, SETTINGS, Settings};
 
 /// Full paths of the two keys.
 pub struct Paths {
@@ -70,7 +70,11 @@ pub fn reload(module: &Module, passive: &Passive) {
     for issue in &issues {
         let setting = SETTINGS.iter().position(|s| s.name == issue.setting.name).unwrap_or(SETTINGS.len());
         let setting = u8::try_from(setting).unwrap_or(u8::MAX);
-        let event = Event::SettingIgnored { setting, used: issue.used };
+        let value = match issue.problem {
+            Problem::WrongType => None,
+            Problem::OutOfRange(value) | Problem::NotInMode(value, _) => Some(value),
+        };
+        let event = Event::SettingIgnored { setting, value, used: issue.used };
         module.control.lock().events.push(clock::now(), event);
     }
     publish::settings(module, &settings);

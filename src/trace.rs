@@ -13,8 +13,9 @@ pub enum Event {
     TeamChanged { went_down: MemberSet, came_up: MemberSet, forced: u32, waiting: u32 },
     /// Waiting buckets moved: after silence, or because their deadline passed.
     Settled { idle: u32, risky: u32 },
-    /// A setting was out of range or of the wrong type and takes its default; `setting` counts in `SETTINGS`.
-    SettingIgnored { setting: u8, used: u64 },
+    /// A setting takes its default; `setting` counts in `SETTINGS`, which has its name and range. The value is what the
+    /// registry holds, or `None` for one of the wrong type.
+    SettingIgnored { setting: u8, value: Option<u64>, used: u64 },
     /// The settings were read anew.
     SettingsRead,
     /// A request could not be carried on for lack of memory; what it says has been applied all the same.
