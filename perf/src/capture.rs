@@ -108,7 +108,10 @@ impl Iterator for Frames {
             match self.format.next() {
                 Ok(Some((at, bytes, cut))) => {
                     self.read += 1;
-                    self.ahead.push(Reverse(Frame { at, place: self.read, bytes, cut }));
+                    // A record without any byte is no frame.
+                    if !bytes.is_empty() {
+                        self.ahead.push(Reverse(Frame { at, place: self.read, bytes, cut }));
+                    }
                 }
                 Ok(None) => self.ended = true,
                 Err(error) => {

@@ -222,8 +222,55 @@ fn a_wrong_command_line_is_refused_with_the_next_step() {
 fn odd_frames_are_accounted_for() {
     let (tagged, long) = (udp(2), [udp(3), vec![7; 9_000]].concat());
     let tagged = [&tagged[..12], &[0x81, 0, 0, 20], &tagged[12..]].concat();
-    let frames: [&[u8]; 5] = [&udp(1), &tagged, &long, &udp(4)[..13], &udp(5)[..1]];
+    let frames: [&[u8]; 6] = [&udp(1), &tagged, &long, &udp(4)[..13], &udp(5)[..1], &[]];
     let path = file("odd.pcap", &pcap(1, &frames));
     let report = json(&[path.to_str().expect("text"), "--fail", "none"]);
     assert_eq!((&report["unaccounted"], &report["violations"]), (&0.into(), &0.into()), "{report}");
+    assert_eq!(report["frames"], 5);
+}
+
+/// What was built for Windows finds the same.
+#[test]
+#[cfg_attr(not(image_present), ignore = "build the image first: cargo image")]
+fn the_image_reports_what_the_native_driver_reports() {
+    let native = json(&[]);
+    let mut image = json(&["--image", "target/x86_64-pc-windows-msvc/release/lbfoext.sys"]);
+    assert_eq!(image["driver"], "image");
+    image["driver"] = native["driver"].clone();
+    assert_eq!(image, native);
+}
+
+/// Peak memory in KiB while `teamctl replay` runs.
+fn peak(capture: &Path) -> u64 {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_teamctl"))
+        .arg("replay")
+        .arg(capture)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let mut peak = 0;
+    while child.try_wait().expect("a child").is_none() {
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+        let high = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        peak = high.and_then(|text| text.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(peak);
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    assert!(peak > 0);
+    peak
+}
+
+/// All flows are there in the smaller one already, so what remains is what frames cost.
+#[test]
+fn memory_does_not_grow_with_frames() {
+    let generate = Path::new(env!("CARGO_BIN_EXE_teamctl")).with_file_name("examples").join("generate");
+    let [small, large] = ["40000", "120000"].map(|frames| {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{frames}.pcap"));
+        let status = Command::new(&generate).arg(frames).arg(&path).status();
+        assert!(status.expect("built by cargo test, or by cargo build -p perf --examples").success());
+        let peak = peak(&path);
+        fs::remove_file(path).expect("it was there");
+        peak
+    });
+    // 80,000 frames of 800 bytes are 63 MiB.
+    assert!(large < small + 8 * 1024, "{small} KiB, then {large} KiB");
 }
