@@ -84,14 +84,17 @@ fn decide(
     now: Ticks,
 ) -> Option<Decision> {
     let detail = list.detail();
+    if detail.native_forwarding_required() {
+        // The switch's own affair, whatever it looks like.
+        return Some(Decision { verdict: Verdict::Native, basis: None });
+    }
     let source = list.source();
     let beside = Beside { vlan: VlanId::new(list.vlan_id()), adapter };
     let mut common: Option<Decision> = None;
     for packet in list.net_buffers() {
         let one = match window.read(packet, detail) {
             Ok(bytes) => {
-                let native = detail.native_forwarding_required();
-                let packet = Packet { source, window: bytes, pinned: None, native, now };
+                let packet = Packet { source, window: bytes, pinned: None, native: false, now };
                 forwarding.decide_with(&packet, &beside)
             }
             Err(_) => Decision { verdict: Verdict::Drop(DropReason::Unreadable), basis: None },
