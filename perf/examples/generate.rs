@@ -1,6 +1,6 @@
 //! Writes a capture of any size, for measuring: `cargo run --release -p perf --example generate -- FRAMES FILE`.
 //!
-//! Sixteen machines send TCP over IPv4 to the outside in 20,000 flows, one frame in eight comes back, and frames of 80
+//! Sixteen machines send TCP over IPv4 to the outside in 5,000 flows, one frame in eight comes back, and frames of 80
 //! to 1,500 bytes are 5 us apart. The same number of frames is always the same file.
 
 use std::env;
@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::process::ExitCode;
 
-const FLOWS: u64 = 20_000;
+const FLOWS: u64 = 5_000;
 const MACHINES: u64 = 16;
 const GAP_NS: u64 = 5_000;
 

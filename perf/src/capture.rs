@@ -191,14 +191,16 @@ impl Format {
     }
 }
 
-const DAMAGED: &str = "is damaged or cut off; keep what is whole with editcap -F pcapng IN OUT";
+const DAMAGED: &str = "the record is damaged or cut off; keep what is whole with editcap -F pcapng IN OUT";
 
 /// Time units are kept in 2^-20 of a nanosecond: fine enough for every resolution that recorders use.
 const UNITS: u128 = 1 << 20;
 
 fn stamp(units: &[u128], interface: u32, count: u128) -> anyhow::Result<Duration> {
     let Some(unit) = units.get(interface as usize) else {
-        bail!("names interface {interface}, which the file does not describe; try editcap -F pcapng IN OUT")
+        bail!(
+            "it names interface {interface}, which the file does not describe; try editcap -F pcapng IN OUT"
+        )
     };
     let nanoseconds = unit.saturating_mul(count) / UNITS;
     Ok(Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX)))
@@ -218,7 +220,8 @@ fn time_unit(options: &[InterfaceDescriptionOption<'_>]) -> u128 {
 }
 
 fn ethernet(link: DataLink) -> anyhow::Result<()> {
-    if link != DataLink::ETHERNET {
+    // The upper half tells the length of check sequences.
+    if u32::from(link) & 0xFFFF != u32::from(DataLink::ETHERNET) {
         bail!(
             "link type {link:?} is not Ethernet; record on an Ethernet interface, not on \"any\" or a tunnel"
         );

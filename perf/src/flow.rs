@@ -78,6 +78,7 @@ impl Label {
             (Some((from, to)), Some(protocol)) => Kind::Ports(protocol, from, to),
             _ if headers.transport == Transport::Fragment => Kind::Fragment,
             (_, Some(protocol)) => Kind::Protocol(protocol),
+            (_, None) if headers.network == Network::Arp => Kind::Ethertype(0x0806),
             (_, None) => Kind::Ethertype(headers.ethertype),
         };
         let ends = match headers.addresses() {

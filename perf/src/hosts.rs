@@ -63,7 +63,7 @@ const MACHINES: usize = 1024;
 impl Search {
     pub fn see(&mut self, bytes: &[u8], ranges: &[Range]) {
         let headers = frame::parse(&bytes[..bytes.len().min(frame::WINDOW_MAX)]);
-        let Some((source, _)) = headers.addresses().filter(|_| !headers.source.is_multicast()) else {
+        let Some((source, _)) = headers.addresses().filter(|_| is_adapter(headers.source)) else {
             return;
         };
         if says_nothing(source) {
@@ -124,6 +124,11 @@ impl std::fmt::Display for Range {
         };
         write!(out, "{address}/{length}")
     }
+}
+
+/// Groups send nothing; zeros stand where a loopback interface has no address.
+fn is_adapter(mac: MacAddr) -> bool {
+    !mac.is_multicast() && mac != MacAddr::ZERO
 }
 
 /// Unspecified and link-local sources: every adapter may use them.

@@ -34,6 +34,8 @@ pub struct Member {
 enum State {
     /// Up from the beginning.
     Untouched,
+    /// The link is gone and the driver does not know yet.
+    Pulled,
     Down,
     Returned,
 }
@@ -82,7 +84,7 @@ struct Flow {
     label: Label,
     share: Share,
     last_member: u16,
-    /// Events there had been when its last frame was assigned.
+    /// Events that the driver knew when its last frame was assigned.
     events: usize,
     /// The highest number of assignment that has arrived.
     newest: u64,
@@ -177,7 +179,9 @@ impl Observer {
         {
             down.frames_to_dead_member += 1;
         }
-        let then = std::mem::replace(&mut record.events, self.events.len());
+        let unknown =
+            self.events.iter().rposition(|event| event.member == member && total.state == State::Pulled);
+        let then = std::mem::replace(&mut record.events, unknown.unwrap_or(self.events.len()));
         if before != 0 && before != member {
             self.moved(before, then, slot);
         }
@@ -251,6 +255,7 @@ impl Observer {
     /// indicated, from when on nothing may be assigned to the member.
     pub fn pulled(&mut self, member: u16, at: Duration, at_frame: usize) {
         self.push(Kind::Down, member, at, at_frame);
+        self.set(member, State::Pulled);
     }
 
     pub fn indicated_down(&mut self, member: u16, at_frame: usize) {
@@ -388,12 +393,14 @@ mod tests {
         give(&mut observer, 0, 1, 2);
         give(&mut observer, 1, 2, 3);
         observer.pulled(2, SECOND, 2);
+        give(&mut observer, 2, 3, 2); // nobody knew
         observer.indicated_down(2, 2);
         observer.restored(2, SECOND, 2);
-        give(&mut observer, 2, 1, 4); // where it was lent to
-        give(&mut observer, 3, 2, 1); // for no reason
+        give(&mut observer, 3, 1, 4); // where it was lent to
+        give(&mut observer, 4, 3, 1); // where it was lent to
+        give(&mut observer, 5, 2, 1); // for no reason
         let [down, up] = observer.events[..] else { panic!("two events") };
-        assert_eq!((down.flows_moved, down.flows_moved_needlessly), (1, 0));
+        assert_eq!((down.flows_moved, down.flows_moved_needlessly), (2, 0));
         assert_eq!((up.flows_moved, up.flows_moved_needlessly), (1, 1));
     }
 

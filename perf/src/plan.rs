@@ -33,7 +33,7 @@ const RETURNS: Time = Time::PerCent(67.68);
 pub fn steps(arguments: &Replay, members: usize, length: Duration) -> anyhow::Result<Vec<Step>> {
     let mut steps = Vec::new();
     for (option, events) in
-        [("--fail", failures(arguments, members)), ("--restore", returns(arguments, members))]
+        [("--fail", failures(arguments, members, length)), ("--restore", returns(arguments, members, length))]
     {
         for event in events {
             let When::At { member, time } = event else { continue };
@@ -64,20 +64,26 @@ pub fn steps(arguments: &Replay, members: usize, length: Duration) -> anyhow::Re
     Ok(steps)
 }
 
-fn failures(arguments: &Replay, members: usize) -> Vec<When> {
-    if arguments.fail.is_empty() && members >= usize::from(FAILING) {
+fn failures(arguments: &Replay, members: usize, length: Duration) -> Vec<When> {
+    if by_default(arguments, members, length) {
         vec![When::At { member: FAILING, time: FAILS }]
     } else {
         arguments.fail.clone()
     }
 }
 
-fn returns(arguments: &Replay, members: usize) -> Vec<When> {
-    if arguments.fail.is_empty() && arguments.restore.is_empty() && members >= usize::from(FAILING) {
+fn returns(arguments: &Replay, members: usize, length: Duration) -> Vec<When> {
+    if by_default(arguments, members, length) {
         vec![When::At { member: FAILING, time: RETURNS }]
     } else {
         arguments.restore.clone()
     }
+}
+
+/// Nobody says what fails, there is a member to fail, and time to notice it.
+fn by_default(arguments: &Replay, members: usize, length: Duration) -> bool {
+    let said = !arguments.fail.is_empty() || !arguments.restore.is_empty();
+    !said && members >= usize::from(FAILING) && RETURNS.of(length) > FAILS.of(length) + INDICATED_AFTER
 }
 
 /// A member fails when it is up and returns when its failure has been indicated.

@@ -2,6 +2,8 @@
 
 use crate::report::{Happening, Member, Report};
 
+/// Width of the terminal that everything fits.
+const COLUMNS: usize = 80;
 /// Cells of a bar.
 const BAR: usize = 24;
 
@@ -11,18 +13,21 @@ pub fn replay(report: &Report) {
 
 fn text(report: &Report) -> String {
     let facts = &report.facts;
-    let mut lines = vec![
-        format!(
-            "{}: {} frames in {} flows over {:.1} s, {} machines, {} members",
-            report.verdict(),
-            count(report.frames as u64),
-            count(report.flows as u64),
-            facts.length.as_secs_f64(),
-            facts.machines,
-            report.members.len()
-        ),
-        format!("{}, {} driver, {}", fit(&facts.capture, 24), report.driver, facts.team),
-    ];
+    let mut lines = vec![format!(
+        "{}: {} frames in {} flows over {:.1} s, {} machines, {} members",
+        report.verdict(),
+        count(report.frames as u64),
+        count(report.flows as u64),
+        facts.length.as_secs_f64(),
+        facts.machines,
+        report.members.len()
+    )];
+    let source = format!("{}, {} driver", fit(&facts.capture, 60), report.driver);
+    if source.len() + facts.team.len() + 2 <= COLUMNS {
+        lines.push(format!("{source}, {}", facts.team));
+    } else {
+        lines.extend([source, facts.team.clone()]);
+    }
     if facts.cut != 0 {
         lines.push(format!(
             "{} frames were cut short by the recorder; they count as they are",

@@ -206,18 +206,28 @@ impl Player<'_> {
     /// Sends what one adapter sent together.
     fn send(&mut self, burst: &mut Vec<Frame>) {
         let Some(first) = burst.first() else { return };
-        self.wait_until(first.at);
+        let at = first.at;
         let machine = self.survey.hosts.machine(source(first));
         // The physical switch has a hash of its own.
         let spread: usize =
             window(&first.bytes).iter().skip(6).take(36).map(|&octet| usize::from(octet)).sum();
         let bytes: Vec<Vec<u8>> = burst.drain(..).map(|frame| frame.bytes).collect();
         self.sent += bytes.len();
-        match (machine, self.up.get(spread % self.up.len().max(1))) {
-            (Some(machine), _) => self.net.send(self.net.vm(u16::try_from(machine).unwrap_or(0)), &bytes),
-            (None, Some(member)) => self.net.receive_from_outside(*member, &bytes),
-            (None, None) => self.seen.account.unreachable += bytes.len() as u64,
+        let member = self.up.get(spread % self.up.len().max(1)).copied();
+        if machine.is_none() && member.is_none() {
+            self.seen.account.unreachable += bytes.len() as u64;
+            return;
         }
+        let this = &*self;
+        // One visit to the simulation for both, which is what a visit costs most.
+        let _ = self.net.world().enter(|| {
+            this.wait_until(at);
+            match (machine, member) {
+                (Some(machine), _) => this.net.send(this.net.vm(u16::try_from(machine).unwrap_or(0)), &bytes),
+                (None, Some(member)) => this.net.receive_from_outside(member, &bytes),
+                (None, None) => {}
+            }
+        });
     }
 
     /// Takes out of the simulation what has happened and keeps the records of the youngest `newer` frames.
@@ -280,7 +290,6 @@ fn progress(frames: usize) -> ProgressBar {
     if frames < LONG {
         return ProgressBar::hidden();
     }
-    let style =
-        ProgressStyle::with_template("{bar:30} {percent:>3} %  {pos} of {len} frames, {per_sec}, {eta} left");
+    let style = ProgressStyle::with_template("{bar:30} {percent:>3} %  {pos} of {len} frames, {eta} left");
     ProgressBar::new(frames as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }

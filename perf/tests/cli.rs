@@ -129,6 +129,11 @@ fn the_default_replay_fits_a_screen() {
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.lines().count() <= 24, "{text}");
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    let longest =
+        ["replay", "--members", "32", "--mode", "switch-independent", "--policy", "vlan-source-mac"];
+    let output = teamctl(&[&longest[..], &["--seed", &u64::MAX.to_string()]].concat());
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
 }
 
 #[test]
@@ -227,6 +232,37 @@ fn odd_frames_are_accounted_for() {
     let report = json(&[path.to_str().expect("text"), "--fail", "none"]);
     assert_eq!((&report["unaccounted"], &report["violations"]), (&0.into(), &0.into()), "{report}");
     assert_eq!(report["frames"], 5);
+}
+
+/// Rows of `perf/captures/varied/README.md`: every file with its number of frames and the end that is inside.
+#[test]
+fn tunnels_fragments_and_odd_files_leave_through_the_team() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("captures/varied");
+    let readme = fs::read_to_string(folder.join("README.md")).expect("there");
+    let rows: Vec<Vec<&str>> = readme
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| line.split(" | ").collect())
+        .collect();
+    let files =
+        fs::read_dir(&folder).expect("there").filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    assert_eq!(files.filter(|name| name.contains(".pcap")).count(), rows.len());
+    for row in rows {
+        let path = folder.join(row[0].trim_matches(['|', ' ', '`']));
+        let path = path.to_str().expect("text");
+        for policy in ["transport-ports", "encapsulated"] {
+            let report = json(&[path, "--inside", row[2], "--fail", "none", "--policy", policy]);
+            assert_eq!(report["frames"].to_string(), row[1], "{path}");
+            assert_eq!((&report["unaccounted"], &report["violations"]), (&0.into(), &0.into()), "{report}");
+            let left: u64 = report["members"]
+                .as_array()
+                .expect("members")
+                .iter()
+                .filter_map(|m| m["frames"].as_u64())
+                .sum();
+            assert!(left > 0, "{path}: {report}");
+        }
+    }
 }
 
 /// What was built for Windows finds the same.

@@ -4,6 +4,7 @@ use core::ffi::c_void;
 use lbfoext::kernel::sys::{IoStatusBlock, ObjectAttributes, RundownRef};
 use lbfoext::ndis::raw::UnicodeString;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::cell::Cell;
 
 const HEADER: usize = 16;
 
@@ -41,13 +42,18 @@ unsafe extern "win64" fn KeAcquireSpinLockRaiseToDpc(_: *mut usize) -> u8 {
 }
 #[unsafe(no_mangle)]
 unsafe extern "win64" fn KeReleaseSpinLock(_: *mut usize, _: u8) {}
+thread_local! {
+    /// The processor that a thread stands for.
+    pub static PROCESSOR: Cell<u32> = const { Cell::new(0) };
+}
+
 #[unsafe(no_mangle)]
 unsafe extern "win64" fn KeGetCurrentProcessorNumberEx(_: *mut c_void) -> u32 {
-    0
+    PROCESSOR.get()
 }
 #[unsafe(no_mangle)]
 unsafe extern "win64" fn KeQueryMaximumProcessorCountEx(_: u16) -> u32 {
-    1
+    2
 }
 #[unsafe(no_mangle)]
 unsafe extern "win64" fn KeQueryUnbiasedInterruptTime() -> u64 {

@@ -1,20 +1,28 @@
-//! The smallest NDIS, kernel and switch that the driver can run on: leaf functions without checks, one thread, no
-//! locks. What a benchmark measures on it is the driver, not the surroundings. Defines the imported symbols itself, so
-//! that nothing of the simulated switch is linked.
+//! The smallest NDIS, kernel and switch that the driver can run on: leaf functions without checks, for one thread and
+//! without locks unless `LOCKING` is on. What a benchmark measures on it is the driver, not the surroundings. Defines
+//! the imported symbols itself, so that nothing of the simulated switch is linked.
 
 #![allow(non_snake_case, reason = "documented names of Windows functions")]
+#![allow(dead_code, reason = "each benchmark uses its part")]
 #![allow(clippy::missing_safety_doc, reason = "the driver is the only caller")]
 
 mod kernel;
 mod ndis;
 
-pub use ndis::{NullSwitch, Station};
+#[allow(unused_imports, reason = "each benchmark uses its part")]
+pub use {
+    kernel::PROCESSOR,
+    ndis::{LOCKING, NullSwitch, Station},
+};
 
 use lbfoext::ndis::raw::{Mdl, NetBuffer, NetBufferList, info};
 
 /// Frames as lists that can be sent again and again.
+#[expect(clippy::vec_box, reason = "the driver keeps addresses of the lists")]
 pub struct Lists {
     lists: Vec<Box<List>>,
+    /// Free destination slots of each.
+    slots: u64,
 }
 
 #[repr(C, align(16))]
@@ -36,7 +44,15 @@ impl Lists {
         for list in &mut lists {
             list.link();
         }
-        Self { lists }
+        Self { lists, slots: 1 }
+    }
+
+    /// The same, with room for a flood.
+    pub fn with_room(frames: &[Vec<u8>], port: u16) -> Self {
+        let mut lists = Self::new(frames, port);
+        lists.slots = ndis::ROOM as u64;
+        lists.lists.iter_mut().for_each(|list| list.context.room = Some(ndis::Room::new()));
+        lists
     }
 
     /// Links the lists `from..from + count` into a chain without destinations and gives its head.
@@ -44,11 +60,17 @@ impl Lists {
         let mut next = core::ptr::null_mut();
         for list in self.lists[from..from + count].iter_mut().rev() {
             list.nbl.next = next;
-            list.nbl.info[info::SWITCH_FORWARDING_DETAIL] |= 1;
+            let detail = &mut list.nbl.info[info::SWITCH_FORWARDING_DETAIL];
+            *detail = *detail & !0xFFFF | self.slots;
             list.context.destinations = 0;
             next = &raw mut list.nbl;
         }
         next
+    }
+
+    /// How many destinations the list was given since it was last linked.
+    pub fn destinations(&self, list: usize) -> u32 {
+        self.lists[list].context.destinations
     }
 
     pub fn len(&self) -> usize {

@@ -11,12 +11,36 @@ use lbfoext::ndis::raw::{
 };
 use lbfoext::ndis::sys::NdisEvent;
 use std::cell::{Cell, RefCell};
+use std::hint::{black_box, spin_loop};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-/// What the switch keeps with a list: one destination is all that a benchmark needs.
+/// What the switch keeps with a list: the last destination, and room for more where the list is to be flooded.
 #[derive(Default)]
 pub struct Context {
     pub destinations: u32,
     pub last: u64,
+    pub room: Option<Box<Room>>,
+}
+
+/// A destination array and its elements.
+pub struct Room {
+    array: ForwardingDestinationArray,
+    elements: [u64; ROOM],
+}
+
+pub const ROOM: usize = 16;
+
+impl Room {
+    pub fn new() -> Box<Self> {
+        let array = ForwardingDestinationArray {
+            num_elements: ROOM as u32,
+            element_size: 8,
+            ..ForwardingDestinationArray::ZERO
+        };
+        let mut room = Box::new(Self { array, elements: [0; ROOM] });
+        room.array.first_element = room.elements.as_mut_ptr().cast();
+        room
+    }
 }
 
 /// A network adapter that the switch enumerates.
@@ -36,16 +60,26 @@ struct Stack {
 
 thread_local! {
     static STACK: RefCell<Stack> = RefCell::default();
+    static WRITING: Cell<bool> = const { Cell::new(false) };
     static SENT: Cell<*mut NetBufferList> = const { Cell::new(core::ptr::null_mut()) };
 }
 
-/// The driver, attached and running.
+/// Locks exclude; off, they cost nothing and one thread may be there.
+pub static LOCKING: AtomicBool = AtomicBool::new(false);
+/// Readers, and `WRITER` when one waits or is in: then no reader comes in any more.
+static HOLDERS: AtomicU32 = AtomicU32::new(0);
+const WRITER: u32 = 1 << 31;
+
+/// The driver, attached and running. With `LOCKING` on it may be called by threads of different processors.
 pub struct NullSwitch {
     send: raw::FilterSend,
     send_complete: raw::FilterSendComplete,
     status: raw::FilterStatus,
     module: Handle,
 }
+
+// SAFETY: function pointers and the address of the module, which locks protect.
+unsafe impl Sync for NullSwitch {}
 
 pub const EXTERNAL_PORT: u32 = 1;
 
@@ -92,6 +126,22 @@ impl NullSwitch {
     pub fn complete(&self, chain: *mut NetBufferList) {
         // SAFETY: a chain that the driver sent.
         unsafe { (self.send_complete)(self.module, chain, 4) };
+    }
+
+    /// What the smallest forwarding driver does with a chain: one destination for each list, then the send.
+    pub fn send_by_null_driver(&self, chain: *mut NetBufferList, flags: u32) {
+        let add = black_box(add_destination as unsafe extern "win64" fn(_, _, _) -> _);
+        let mut list = chain;
+        while !list.is_null() {
+            let mut to = PortDestination { port_id: EXTERNAL_PORT, nic_index: 1, bits: 0 };
+            // SAFETY: the lists of a benchmark carry a `Context`.
+            list = unsafe {
+                add(self.module, list, &raw mut to);
+                (*list).next
+            };
+        }
+        // SAFETY: as above.
+        unsafe { NdisFSendNetBufferLists(self.module, chain, 0, flags) };
     }
 
     /// The chain of the last send call.
@@ -241,16 +291,27 @@ unsafe extern "win64" fn grow(
 }
 unsafe extern "win64" fn get(
     _: SwitchContext,
-    _: *mut NetBufferList,
-    _: *mut *mut ForwardingDestinationArray,
+    list: *mut NetBufferList,
+    array: *mut *mut ForwardingDestinationArray,
 ) {
+    // SAFETY: the lists of a benchmark carry a `Context`; the driver passes a valid place.
+    unsafe {
+        if let Some(room) = &mut (*(*list).context.cast::<Context>()).room {
+            array.write(&raw mut room.array);
+        }
+    }
 }
 unsafe extern "win64" fn update(
     _: SwitchContext,
-    _: *mut NetBufferList,
-    _: u32,
+    list: *mut NetBufferList,
+    count: u32,
     _: *mut ForwardingDestinationArray,
 ) -> i32 {
+    // SAFETY: as above.
+    unsafe {
+        (*(*list).context.cast::<Context>()).destinations += count;
+        (*list).info[info::SWITCH_FORWARDING_DETAIL] -= u64::from(count);
+    }
     0
 }
 unsafe extern "win64" fn copy_info(
@@ -349,7 +410,7 @@ unsafe extern "win64" fn NdisFOidRequest(_: Handle, request: *mut OidRequest) ->
 unsafe fn write_array(request: &mut OidRequest, nics: &[NicParameters]) -> i32 {
     const FIRST: usize = 24;
     let size = size_of::<NicParameters>();
-    let needed = FIRST + nics.len() * size;
+    let needed = FIRST + size_of_val(nics);
     if (request.length as usize) < needed {
         request.word56 = needed as u32;
         return raw::INVALID_LENGTH;
@@ -393,11 +454,36 @@ unsafe extern "win64" fn NdisAllocateRWLock(_: Handle) -> Handle {
 #[unsafe(no_mangle)]
 unsafe extern "win64" fn NdisFreeRWLock(_: Handle) {}
 #[unsafe(no_mangle)]
-unsafe extern "win64" fn NdisAcquireRWLockRead(_: Handle, _: *mut LockStateEx, _: u8) {}
+unsafe extern "win64" fn NdisAcquireRWLockRead(_: Handle, _: *mut LockStateEx, _: u8) {
+    if LOCKING.load(Ordering::Relaxed) {
+        while HOLDERS.fetch_add(1, Ordering::Acquire) & WRITER != 0 {
+            HOLDERS.fetch_sub(1, Ordering::Relaxed);
+            while HOLDERS.load(Ordering::Relaxed) & WRITER != 0 {
+                spin_loop();
+            }
+        }
+    }
+}
 #[unsafe(no_mangle)]
-unsafe extern "win64" fn NdisAcquireRWLockWrite(_: Handle, _: *mut LockStateEx, _: u8) {}
+unsafe extern "win64" fn NdisAcquireRWLockWrite(_: Handle, _: *mut LockStateEx, _: u8) {
+    if LOCKING.load(Ordering::Relaxed) {
+        HOLDERS.fetch_or(WRITER, Ordering::Acquire);
+        while HOLDERS.load(Ordering::Acquire) != WRITER {
+            spin_loop();
+        }
+        WRITING.set(true);
+    }
+}
 #[unsafe(no_mangle)]
-unsafe extern "win64" fn NdisReleaseRWLock(_: Handle, _: *mut LockStateEx) {}
+unsafe extern "win64" fn NdisReleaseRWLock(_: Handle, _: *mut LockStateEx) {
+    if LOCKING.load(Ordering::Relaxed) {
+        if WRITING.replace(false) {
+            HOLDERS.fetch_and(!WRITER, Ordering::Release);
+        } else {
+            HOLDERS.fetch_sub(1, Ordering::Release);
+        }
+    }
+}
 #[unsafe(no_mangle)]
 unsafe extern "win64" fn NdisAllocateTimerObject(
     _: Handle,

@@ -1,0 +1,220 @@
+//! The steps that are measured, by name: each sets itself up and can then be repeated. Used for times and for counts
+//! of instructions, so that both speak of the same thing.
+
+#![allow(dead_code, reason = "each benchmark uses its part")]
+
+use crate::null_switch::{Lists, NullSwitch, Station};
+use std::hint::black_box;
+use teaming::Heap;
+use teaming::flow::{self, FlowKey, Policy};
+use teaming::forward::{Forwarding, Packet};
+use teaming::frame::{self, Headers};
+use teaming::hash::{DEFAULT_SEED, Seed};
+use teaming::ids::{BUCKETS, MEMBERS, MacAddr, MemberIndex, NicId, NicIndex, PortId, Ticks};
+use teaming::member::{Member, MemberEvent};
+use teaming::nics::{MacSlot, Nic, mac_slots};
+use teaming::settings::{Lookup, Settings};
+use teaming::switch::{NicKind, NicOp, NicParameters};
+use teaming::table::Stamp;
+use teaming::team::Team;
+
+/// What one repetition does, and for how many packets (or events).
+pub struct Step {
+    pub name: &'static str,
+    /// Bytes that one round touches again and again, in words.
+    pub working_set: &'static str,
+    pub packets: u64,
+    pub make: fn() -> Box<dyn FnMut()>,
+}
+
+pub const HOT: usize = 256;
+pub const COLD: usize = 8192;
+const CHAIN: usize = 32;
+
+pub const STEPS: &[Step] = &[
+    step("parse IPv4", "256 frames", || parse(frames(HOT))),
+    step("parse IPv6, extension", "256 frames", || parse(frames_v6(HOT))),
+    step("key IPv4", "256 headers", || key(frames(HOT))),
+    step("key IPv6", "256 headers", || key(frames_v6(HOT))),
+    step("hash IPv4", "256 keys", || hash(frames(HOT))),
+    step("hash IPv6", "256 keys", || hash(frames_v6(HOT))),
+    step("decide IPv4", "256 frames", || decide(frames(HOT))),
+    step("decide IPv6, extension", "256 frames", || decide(frames_v6(HOT))),
+    Step { packets: 32, ..step("chain, null driver", "256 packets", || null_chain(HOT)) },
+    Step { packets: 32, ..step("chain", "256 packets", || chain(HOT, 4, 8)) },
+    Step { packets: 32, ..step("chain, null driver, cold", "8,192 packets", || null_chain(COLD)) },
+    Step { packets: 32, ..step("chain, cold", "8,192 packets", || chain(COLD, 4, 8)) },
+    Step { packets: 32, ..step("chain, 2 members", "256 packets", || chain(HOT, 2, 8)) },
+    Step { packets: 32, ..step("chain, 32 members", "256 packets", || chain(HOT, 32, 8)) },
+    Step { packets: 32, ..step("chain, 1 NIC", "256 packets", || chain(HOT, 4, 1)) },
+    Step { packets: 32, ..step("chain, 1,024 NICs", "256 packets", || chain(HOT, 4, 1024)) },
+    Step { packets: 32, ..step("flood to 8 and a member", "256 packets", flood) },
+    Step { packets: 2, ..step("down and up, 2 members", "4,096 buckets", || failover(2)) },
+    Step { packets: 2, ..step("down and up, 32 members", "4,096 buckets", || failover(32)) },
+];
+
+const fn step(name: &'static str, working_set: &'static str, make: fn() -> Box<dyn FnMut()>) -> Step {
+    Step { name, working_set, packets: HOT as u64, make }
+}
+
+const VM: NicId = NicId { port: PortId::new(5), index: NicIndex::new(0) };
+
+/// TCP over IPv4 with one VLAN tag to an address that is outside, a new flow each.
+pub fn frames(count: usize) -> Vec<Vec<u8>> {
+    (0..count as u32)
+        .map(|number| {
+            let mut frame = vec![0x02, 0, 0, 0, 9, 9, 0x02, 0, 0, 0, 0, 5, 0x81, 0, 0, 7, 0x08, 0x00];
+            frame.extend([0x45, 0, 0, 200, 0, 0, 0, 0, 64, 6, 0, 0, 10, 0, 0, 5]);
+            frame.extend((0xC000_0200 + number / 1000).to_be_bytes());
+            frame.extend(u16::try_from(1024 + number % 40_000).unwrap().to_be_bytes());
+            frame.extend([1, 187]);
+            frame.resize(218, 0);
+            frame
+        })
+        .collect()
+}
+
+/// The same over IPv6 behind one extension header (destination options).
+fn frames_v6(count: usize) -> Vec<Vec<u8>> {
+    (0..count as u32)
+        .map(|number| {
+            let mut frame = vec![0x02, 0, 0, 0, 9, 9, 0x02, 0, 0, 0, 0, 5, 0x81, 0, 0, 7, 0x86, 0xDD];
+            frame.extend([0x60, 0, 0, 0, 0, 152, 60, 64]);
+            for last in [5, number / 1000] {
+                frame.extend([0xFD, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+                frame.extend(last.to_be_bytes());
+            }
+            frame.extend([6, 0, 1, 4, 0, 0, 0, 0]);
+            frame.extend(u16::try_from(1024 + number % 40_000).unwrap().to_be_bytes());
+            frame.extend([1, 187]);
+            frame.resize(218, 0);
+            frame
+        })
+        .collect()
+}
+
+fn parse(frames: Vec<Vec<u8>>) -> Box<dyn FnMut()> {
+    Box::new(move || {
+        for frame in &frames {
+            black_box(frame::parse(black_box(frame)));
+        }
+    })
+}
+
+fn key(frames: Vec<Vec<u8>>) -> Box<dyn FnMut()> {
+    let headers: Vec<Headers> = frames.iter().map(|frame| frame::parse(frame)).collect();
+    Box::new(move || {
+        for headers in &headers {
+            black_box(flow::key(black_box(headers), Policy::TransportPorts, VM));
+        }
+    })
+}
+
+fn hash(frames: Vec<Vec<u8>>) -> Box<dyn FnMut()> {
+    let key = |frame: &Vec<u8>| flow::key(&frame::parse(frame), Policy::TransportPorts, VM);
+    let keys: Vec<FlowKey> = frames.iter().map(key).collect();
+    let seed = Seed::new(DEFAULT_SEED);
+    Box::new(move || {
+        for key in &keys {
+            black_box(seed.hash(black_box(key)));
+        }
+    })
+}
+
+/// Window to verdict: parse, look up the address, key, hash, bucket, member.
+fn decide(frames: Vec<Vec<u8>>) -> Box<dyn FnMut()> {
+    let forwarding = forwarding();
+    Box::new(move || {
+        for frame in &frames {
+            let packet = Packet {
+                source: VM,
+                window: black_box(frame),
+                pinned: None,
+                native: false,
+                now: Ticks::ZERO,
+            };
+            black_box(forwarding.decide(&packet));
+        }
+    })
+}
+
+/// A static team of four, by transport ports, with one machine.
+fn forwarding() -> Forwarding<Heap> {
+    let (settings, _) = Settings::read(|setting| match setting.name {
+        "TeamingMode" | "LoadBalancingAlgorithm" | "FlowletGapUs" | "LinkUpDelayMs" => Lookup::Value(0),
+        _ => Lookup::Missing,
+    });
+    let parameters = |port, index, kind, mac| NicParameters {
+        id: NicId::new(PortId::new(port), NicIndex::new(index)),
+        kind,
+        current_mac: mac,
+        permanent_mac: mac,
+        vm_mac: MacAddr::ZERO,
+        mtu: 1500,
+    };
+    let stamps = (0..BUCKETS).map(|_| Stamp::EMPTY).collect();
+    let (nics, macs) = (vec![Nic::EMPTY; 16], vec![MacSlot::EMPTY; mac_slots(16)]);
+    let mut forwarding = Forwarding::new(vec![0; BUCKETS], stamps, nics, macs, &settings);
+    let machine = parameters(5, 0, NicKind::Synthetic, MacAddr([2, 0, 0, 0, 0, 5]));
+    forwarding.nics.connect(&machine).expect("room for one");
+    forwarding.on_external(NicOp::Create, &parameters(1, 0, NicKind::External, MacAddr::ZERO));
+    let mut team: Team<Heap> = Team::new(vec![0; BUCKETS], vec![Member::ABSENT; MEMBERS], &settings);
+    for member in (1..=4).filter_map(MemberIndex::new) {
+        let plan = team.on(member, MemberEvent::Connected, Ticks::ZERO);
+        forwarding.publish(&plan, team.home(), Ticks::ZERO);
+    }
+    forwarding
+}
+
+/// The driver in a null switch of members of 10 Gbit/s and this many stations.
+pub fn switch(members: u16, stations: u16) -> NullSwitch {
+    let stations: Vec<Station> = (5..5 + stations)
+        .map(|port| {
+            let [high, low] = port.to_be_bytes();
+            Station { port: port.into(), mac: [2, 0, 0, 0, high, low] }
+        })
+        .collect();
+    NullSwitch::start(members, &stations)
+}
+
+fn chain(working_set: usize, members: u16, stations: u16) -> Box<dyn FnMut()> {
+    let switch = switch(members, stations);
+    rounds(Lists::new(&frames(working_set), 5), move |chain| switch.send(black_box(chain), 0x20))
+}
+
+fn null_chain(working_set: usize) -> Box<dyn FnMut()> {
+    let switch = switch(4, 8);
+    rounds(Lists::new(&frames(working_set), 5), move |chain| {
+        switch.send_by_null_driver(black_box(chain), 0x20)
+    })
+}
+
+fn flood() -> Box<dyn FnMut()> {
+    let switch = switch(4, 9);
+    let mut frames = frames(HOT);
+    frames.iter_mut().for_each(|frame| frame[..6].fill(0xFF));
+    let mut lists = Lists::with_room(&frames, 5);
+    switch.send(lists.chain(0, 1), 0x20);
+    assert_eq!(lists.destinations(0), 9, "eight other stations and one member");
+    rounds(lists, move |chain| switch.send(black_box(chain), 0x20))
+}
+
+/// Chain after chain through all lists.
+fn rounds(
+    mut lists: Lists,
+    send: impl Fn(*mut lbfoext::ndis::raw::NetBufferList) + 'static,
+) -> Box<dyn FnMut()> {
+    let mut from = 0;
+    Box::new(move || {
+        send(lists.chain(from, CHAIN));
+        from = (from + CHAIN) % lists.len();
+    })
+}
+
+fn failover(members: u16) -> Box<dyn FnMut()> {
+    let switch = switch(members, 1);
+    Box::new(move || {
+        switch.link(1, false);
+        switch.link(1, true);
+    })
+}

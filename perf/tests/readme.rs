@@ -1,0 +1,124 @@
+//! What the documents say is what happens: every command in their blocks is run, and where output is printed below it,
+//! compared.
+//!
+//! A block under the line `<!-- replay -->` is the output of `teamctl replay`. In other blocks a line that starts with
+//! `teamctl` or `cargo run --release` is a command; if it starts with `$ `, what follows up to the next such line is
+//! its output.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const DOCUMENTS: [&str; 3] = ["README.md", "perf/README.md", "perf/captures/varied/README.md"];
+
+/// Commands that no test can run, and who does.
+const ELSEWHERE: [(&str, &str); 4] = [
+    (r".\install.ps1", "only Windows; tests/inf.rs holds its text against facts"),
+    ("cargo bench -p perf --bench count", ".ci/run"),
+    ("cargo bench -p perf --bench walk", "people: it takes minutes"),
+    ("cargo run --release -p perf --example generate", "perf/tests/cli.rs, with fewer frames"),
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn document(name: &str) -> String {
+    fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// A folder that looks like the repository's root, with a capture as users have one.
+fn workplace() -> PathBuf {
+    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("readme");
+    let captures = root().join("perf/captures");
+    fs::create_dir_all(place.join("perf/captures/varied")).expect("made");
+    fs::copy(captures.join("office.pcapng"), place.join("my.pcapng")).expect("copied");
+    for entry in fs::read_dir(captures.join("varied")).expect("there").flatten() {
+        fs::copy(entry.path(), place.join("perf/captures/varied").join(entry.file_name())).expect("copied");
+    }
+    place
+}
+
+fn teamctl(arguments: &[&str]) -> Output {
+    let tool = env!("CARGO_BIN_EXE_teamctl");
+    Command::new(tool).args(arguments).current_dir(workplace()).output().expect("it starts")
+}
+
+/// Blocks between fences, each with the last line before it that is not empty.
+fn blocks(text: &str) -> Vec<(String, Vec<String>)> {
+    let (mut blocks, mut before, mut open) = (Vec::new(), String::new(), None);
+    for line in text.lines() {
+        match (&mut open, line.starts_with("```")) {
+            (None, true) => open = Some(Vec::new()),
+            (Some(_), true) => blocks.push((before.clone(), open.take().unwrap_or_default())),
+            (Some(lines), false) => lines.push(line.to_owned()),
+            (None, false) if !line.trim().is_empty() => line.clone_into(&mut before),
+            (None, false) => {}
+        }
+    }
+    blocks
+}
+
+/// The arguments of a line that calls the tool.
+fn arguments(line: &str) -> Option<Vec<&str>> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    match words.as_slice() {
+        ["teamctl", rest @ ..] | ["cargo", "run", "--release", "--", rest @ ..] => Some(rest.to_vec()),
+        ["cargo", "run", "--release"] => Some(Vec::new()),
+        _ => None,
+    }
+}
+
+#[test]
+fn the_replay_in_the_readme_is_what_the_tool_prints() {
+    let text = document("README.md");
+    let printed = String::from_utf8(teamctl(&[]).stdout).expect("text");
+    let block = blocks(&text).into_iter().find(|(before, _)| before == "<!-- replay -->");
+    let shown = block.map(|(_, lines)| lines.join("\n") + "\n").unwrap_or_default();
+    assert_eq!(shown, printed, "put this below <!-- replay --> in README.md:\n\n```text\n{printed}```\n");
+}
+
+#[test]
+fn every_command_of_the_documents_runs_and_prints_what_they_show() {
+    let mut run = 0;
+    for name in DOCUMENTS {
+        for (before, lines) in blocks(&document(name)) {
+            if before == "<!-- replay -->" {
+                continue;
+            }
+            for (at, line) in lines.iter().enumerate() {
+                let command = line.strip_prefix("$ ").unwrap_or(line);
+                let Some(arguments) = arguments(command) else { continue };
+                let output = teamctl(&arguments);
+                let error = String::from_utf8_lossy(&output.stderr);
+                assert!(output.status.success(), "{name}: {line}: {error}");
+                run += 1;
+                if line.starts_with("$ ") {
+                    let shown: Vec<&String> =
+                        lines[at + 1..].iter().take_while(|line| !line.starts_with("$ ")).collect();
+                    let printed = String::from_utf8_lossy(&output.stdout);
+                    let printed: Vec<&str> = printed.lines().collect();
+                    assert_eq!(shown, printed, "{name}: {line}\n{}", printed.join("\n"));
+                }
+            }
+        }
+    }
+    assert!(run >= 8, "{run} commands were found");
+}
+
+#[test]
+fn every_other_command_of_the_documents_is_run_by_somebody() {
+    let ci = document(".ci/run");
+    for name in DOCUMENTS {
+        for (_, lines) in blocks(&document(name)) {
+            for line in &lines {
+                let command = line.strip_prefix("$ ").unwrap_or(line);
+                let is_command = ["cargo ", r".\", "bash "].iter().any(|start| command.starts_with(start));
+                let known = ELSEWHERE.iter().any(|(start, _)| command.starts_with(start));
+                if is_command && arguments(command).is_none() {
+                    assert!(known || ci.contains(command), "{name}: nobody runs {command}");
+                }
+            }
+        }
+    }
+}
