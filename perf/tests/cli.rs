@@ -307,6 +307,6 @@ fn memory_does_not_grow_with_frames() {
         fs::remove_file(path).expect("it was there");
         peak
     });
-    // 80,000 frames of 800 bytes are 63 MiB.
-    assert!(large < small + 8 * 1024, "{small} KiB, then {large} KiB");
+    // 80,000 frames of 800 bytes are 61 MiB, and more with what is known of each.
+    assert!(large < small + 16 * 1024, "{small} KiB, then {large} KiB");
 }
