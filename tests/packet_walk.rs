@@ -103,6 +103,18 @@ fn a_packet_for_nobody_is_reported_with_the_reason_and_completed() {
 }
 
 #[test]
+fn a_packet_without_bytes_is_dropped_in_every_layout() {
+    for seed in 0..60 {
+        let net = four_members(seed).start();
+        net.send(net.vm(0), &[Vec::new()]);
+        let outcome = net.finish();
+        outcome.assert_clean();
+        let reason = "The frame is shorter than an Ethernet header.";
+        assert_eq!(outcome.drops(), BTreeMap::from([(reason, 1)]), "seed {seed}");
+    }
+}
+
+#[test]
 fn a_trusted_packet_without_a_source_port_is_forwarded() {
     for seed in 0..20 {
         let net = four_members(seed).start();

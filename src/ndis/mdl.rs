@@ -34,6 +34,10 @@ impl WindowBuffer {
         detail: ForwardingDetail,
     ) -> Result<&'a [u8], NotMapped> {
         let wanted = (packet.data_length() as usize).min(WINDOW);
+        if wanted == 0 {
+            // Such a packet may have no mapping at all.
+            return Ok(&[]);
+        }
         let mut place = Place::start(packet);
         let first = place.fragment(wanted)?;
         if first.len >= wanted.min(BORROW_AT_LEAST) && borrowable(detail, first.len) {
