@@ -97,10 +97,10 @@ fn two_members_dying_at_once_get_nothing_afterwards_with_free_threads() {
 
 #[test]
 fn pausing_under_fire_leaves_nothing_under_way() {
-    for seed in 0..200 {
+    for seed in 0..SEEDS {
         pause_under_fire(team(seed)).assert_clean();
     }
-    for seed in 0..FREE_RUNS {
+    for seed in 0..4 * FREE_RUNS {
         pause_under_fire(team(seed).free_threads()).assert_clean();
     }
 }

@@ -6,6 +6,7 @@ use crate::stack_depth;
 use crate::thread::{self, Thread};
 use std::ffi::c_void;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 
 /// Address of an exported function.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +67,7 @@ impl Frame {
         let driver = stack_depth::leave_driver(&thread.world);
         thread.world.scheduler.yield_point(&thread, name);
         thread.stack.borrow_mut().push(name);
+        thread.shared.imports.fetch_add(1, Ordering::SeqCst);
         thread.world.log_call(&thread, "+", name);
         if max == cpu::PASSIVE
             && thread.world.mutation() == Some(Mutation::CallTooHigh)

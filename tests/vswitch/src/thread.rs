@@ -19,6 +19,8 @@ pub struct Shared {
     pub name: String,
     /// Yield points passed.
     pub steps: AtomicU64,
+    /// Imports that the driver has called on this thread.
+    pub imports: AtomicU64,
     granted: AtomicBool,
     host: OnceLock<std::thread::Thread>,
 }
@@ -29,6 +31,7 @@ impl Shared {
             id,
             name,
             steps: AtomicU64::new(0),
+            imports: AtomicU64::new(0),
             granted: AtomicBool::new(false),
             host: OnceLock::new(),
         })

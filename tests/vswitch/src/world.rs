@@ -264,9 +264,13 @@ impl World {
     }
 
     fn record(&self, rule: &'static str, severity: Severity, text: String) {
+        self.report(self.observe(rule, severity, text));
+    }
+
+    /// What was seen here and now, for somebody who will know later whether it breaks the rule.
+    pub fn observe(&self, rule: &'static str, severity: Severity, text: String) -> Violation {
         let thread = thread::try_current().filter(|t| std::ptr::eq(&raw const *t.world, self));
-        self.log(|| format!("! {rule} {text}"));
-        let violation = Violation {
+        Violation {
             rule,
             severity,
             text,
@@ -274,7 +278,12 @@ impl World {
             thread: thread.as_ref().map_or_else(|| "host".to_owned(), |t| t.shared.name.clone()),
             time: self.clock.now(),
             seed: self.config.seed,
-        };
+        }
+    }
+
+    /// Records what was observed.
+    pub fn report(&self, violation: Violation) {
+        self.log(|| format!("! {} {}", violation.rule, violation.text));
         let mut all = self.violations.lock();
         if all.len() < KEPT_VIOLATIONS {
             all.push(violation);

@@ -7,7 +7,7 @@ use crate::cpu;
 use crate::ndis::packet::{Packet, Place};
 use crate::ndis::{Life, State, calls, data, inside};
 use crate::ports::NicId;
-use crate::world::World;
+use crate::world::{Severity, World};
 use lbfoext::ndis::raw::{NetBufferList, PAUSED, PortDestination, info, receive_flags, send_flags};
 
 /// What NET_BUFFER_LIST.Status holds when the extension gets a list.
@@ -27,7 +27,14 @@ pub fn send_state(world: &World, state: &mut State, module: usize, lists: &[usiz
             world.violate("STATE-30", "a walk that began before the pause sends after it completed");
         }
         Life::Paused => world.violate("STATE-12", "NdisFSendNetBufferLists while Paused"),
-        Life::Restarting => world.violate("STATE-16", "NdisFSendNetBufferLists before the restart completed"),
+        Life::Restarting => {
+            let text = "NdisFSendNetBufferLists before the restart completed".to_owned();
+            let seen = world.observe("STATE-16", Severity::Error, text);
+            if let Some(restart) = state.modules[module].restart.as_mut() {
+                restart.sends.push((restart.imports(), seen));
+            }
+            return true;
+        }
         Life::Pausing if own > 0 && !data::in_send_walk_before(entered) => {
             world.violate("STATE-11", "an own packet was sent after FilterPause began");
         }
@@ -247,7 +254,8 @@ fn dropped(world: &World, state: &mut State, module: usize, list: usize) {
     advice(world, "DATA-09", status != STATUS_SENTINEL, || {
         format!("packet {name} completed without a status")
     });
-    let not_running = packet.given_while_paused || life != Life::Running;
+    let paused_since = state.modules[module].pause_entered > packet.given;
+    let not_running = packet.given_while_paused || paused_since || life != Life::Running;
     let all_carried = !packet.frames.is_empty() && packet.frames.iter().all(|f| packet.carried.contains(f));
     let some_carried = !packet.carried.is_empty();
     if not_running && !packet.reported && !all_carried {

@@ -23,12 +23,15 @@ use crate::control::Control;
 use crate::frames::Frames;
 use crate::nbl::{Built, Quarantine, Shape, build};
 use crate::ports::Topology;
-use crate::world::{self, World};
+use crate::thread::Shared;
+use crate::world::{self, Violation, World};
 use lbfoext::ndis::raw::{FilterDriverCharacteristics, Handle, NetBufferList};
 use packet::Packets;
 use parking_lot::{Mutex, MutexGuard};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// States of a filter module.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Debug)]
@@ -131,6 +134,8 @@ pub struct Module {
     /// Number of pauses completed, to tell a walk that began before one from one that began after.
     pub pauses: u64,
     pub pause_entered: u64,
+    /// The FilterRestart that is under way.
+    pub restart: Option<Restart>,
     pub topology: Topology,
     pub outside: Outside,
     pub queues: edges::Queues,
@@ -141,6 +146,23 @@ pub struct Module {
     pub growth: VecDeque<Growth>,
     /// Requests that arrive while the extension reads the array of NICs.
     pub meanwhile: VecDeque<Box<dyn FnOnce() + Send>>,
+}
+
+/// A FilterRestart that has not returned.
+///
+/// The driver opens its gate some time before it returns, so a send handler that was called before the pause and entered
+/// late may send before NDIS has seen the return. That is a send before the completion only if FilterRestart still had
+/// something to do: if it called another import afterwards, or failed.
+pub struct Restart {
+    pub thread: Arc<Shared>,
+    /// Sends, each with the imports that the thread had called by then.
+    pub sends: Vec<(u64, Violation)>,
+}
+
+impl Restart {
+    pub fn imports(&self) -> u64 {
+        self.thread.imports.load(Ordering::SeqCst)
+    }
 }
 
 /// A change of the configuration.

@@ -4,7 +4,7 @@
 
 use super::driver::Text;
 use super::packet::Place;
-use super::{Life, Module, State, call, edges, handlers, leaks, with};
+use super::{Life, Module, Restart, State, call, edges, handlers, leaks, with};
 use crate::adapter::Outside;
 use crate::check::mutations as bend;
 use crate::check::rule;
@@ -12,6 +12,7 @@ use crate::control;
 use crate::exports;
 use crate::memory::Kind;
 use crate::ports::{Nic, Topology};
+use crate::thread;
 use crate::world::{self, World};
 use lbfoext::ndis::raw::{
     FAILURE, FilterAttachParameters, FilterAttributes, FilterPauseParameters, FilterRestartParameters,
@@ -43,6 +44,7 @@ pub fn add_module(is_switch: bool, is_active: bool) -> usize {
             attach_mark: 0,
             pauses: 0,
             pause_entered: 0,
+            restart: None,
             sends_running: 0,
             topology: Topology::default(),
             outside: Outside::default(),
@@ -158,6 +160,7 @@ pub fn restart(module: usize) -> i32 {
     let (handler, context) = with(|_, state| {
         let m = &mut state.modules[module];
         m.life = Life::Restarting;
+        m.restart = Some(Restart { thread: thread::current().shared.clone(), sends: Vec::new() });
         m.failed_queries = 0;
         m.topology.changed();
         (state.driver.characteristics.and_then(|c| c.restart), m.context)
@@ -174,7 +177,9 @@ pub fn restart(module: usize) -> i32 {
     bend::release_held();
     let status = call("FilterRestart", module, || {
         // SAFETY: as in `attach`.
-        unsafe { handler(context as Handle, &raw mut parameters) }
+        let status = unsafe { handler(context as Handle, &raw mut parameters) };
+        with(|world, state| judge_early_sends(world, state, module, status));
+        status
     });
     bend::restarted(attributes);
     // SAFETY: allocated above and still ours.
@@ -185,6 +190,19 @@ pub fn restart(module: usize) -> i32 {
     world.free(Kind::Switch, attributes, 0);
     with(|world, state| restarted(world, state, module, status));
     status
+}
+
+/// Sends before the restart was complete; see `Restart`.
+fn judge_early_sends(world: &World, state: &mut State, module: usize, status: i32) {
+    let m = &mut state.modules[module];
+    let Some(restart) = m.restart.as_mut() else { return };
+    let imports = restart.imports();
+    let sends = std::mem::take(&mut restart.sends);
+    let early = sends.into_iter().filter(|(then, _)| *then != imports || status != SUCCESS);
+    early.for_each(|(_, seen)| world.report(seen));
+    if status == SUCCESS {
+        m.life = Life::Running;
+    }
 }
 
 fn restarted(world: &World, state: &mut State, module: usize, status: i32) {
@@ -198,6 +216,7 @@ fn restarted(world: &World, state: &mut State, module: usize, status: i32) {
     rule(world, "STATE-18", !ok || failed == 0, || {
         format!("the module runs although {failed} of its queries failed")
     });
+    m.restart = None;
     m.life = if ok { Life::Running } else { Life::Paused };
     if ok && m.is_active {
         let count = m.enumerations;
