@@ -185,7 +185,8 @@ mod tests {
                 n = (n * 1_103_515_245 + 12_345 + round) % 0x8000_0000;
                 (n >> 7) % below
             });
-            for query in [oid::FILTER_CURRENT, oid::SWITCH_CURRENT, oid::SRIOV_CURRENT, oid::OFFLOAD_CURRENT] {
+            for query in [oid::FILTER_CURRENT, oid::SWITCH_CURRENT, oid::SRIOV_CURRENT, oid::OFFLOAD_CURRENT]
+            {
                 let Some(bytes) = capabilities.answer(query) else { continue };
                 assert_eq!(wire::header(&bytes).map(|h| usize::from(h.2)), Some(bytes.len()));
             }

@@ -9,7 +9,9 @@ use super::sriov::Functions;
 use super::vmq::{DEFAULT_QUEUE, NO_COMPLAINT, Queues, Target, ended, unknown};
 use super::wire::{self, get, get32, offload_row, oid, put};
 use crate::ports::{Mac, NicId};
-use lbfoext::ndis::raw::{INVALID_LENGTH, INVALID_PARAMETER, NOT_SUPPORTED, OidRequest, SUCCESS, request_type};
+use lbfoext::ndis::raw::{
+    INVALID_LENGTH, INVALID_PARAMETER, NOT_SUPPORTED, OidRequest, SUCCESS, request_type,
+};
 use std::collections::BTreeMap;
 
 /// Who made a request: the switch, or the extension in its own name.
@@ -124,9 +126,28 @@ impl Offloads {
         let filters = self.queues.filters.iter().map(|(id, f)| (f.holder, Resource::Filter(*id)));
         let functions = self.functions.functions.iter().map(|(id, f)| (f.holder, Resource::Function(*id)));
         let vports = self.functions.vports.iter().map(|(id, v)| (v.holder, Resource::Vport(*id)));
-        let associations =
-            self.associations.all.iter().map(|(id, a)| (a.holder, Resource::Association(*id)));
+        let associations = self.associations.all.iter().map(|(id, a)| (a.holder, Resource::Association(*id)));
         queues.chain(filters).chain(functions).chain(vports).chain(associations)
+    }
+
+    /// Something is gone without having been given up, as far as the adapter knows.
+    pub fn forget(&mut self, source: NicId, resource: Resource) {
+        if !self.holds(source, resource) {
+            return;
+        }
+        match resource {
+            Resource::Queue(id) => {
+                self.queues.all.remove(&id);
+                self.queues.filters.retain(|_, filter| filter.target != Target::Queue(id));
+            }
+            Resource::Filter(id) => _ = self.queues.filters.remove(&id),
+            Resource::Function(id) => _ = self.functions.functions.remove(&id),
+            Resource::Vport(id) => {
+                self.functions.vports.remove(&id);
+                self.queues.filters.retain(|_, filter| filter.target != Target::Vport(id));
+            }
+            Resource::Association(handle) => _ = self.associations.all.remove(&handle),
+        }
     }
 
     pub fn holds(&self, source: NicId, resource: Resource) -> bool {

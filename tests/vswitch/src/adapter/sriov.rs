@@ -57,8 +57,7 @@ impl Functions {
 
     pub fn create_vport(&mut self, holder: Holder, function: u32) -> Result<u32, (i32, Complaint)> {
         if function != PHYSICAL_FUNCTION {
-            let found =
-                self.functions.get(&function).ok_or((INVALID_PARAMETER, unknown("VF", function)))?;
+            let found = self.functions.get(&function).ok_or((INVALID_PARAMETER, unknown("VF", function)))?;
             if found.holder.source != holder.source {
                 return Err((INVALID_PARAMETER, foreign("VF", function, found.holder, holder)));
             }
@@ -71,12 +70,7 @@ impl Functions {
         Ok(id)
     }
 
-    pub fn delete_vport(
-        &mut self,
-        holder: Holder,
-        id: u32,
-        filtered: bool,
-    ) -> Result<(), (i32, Complaint)> {
+    pub fn delete_vport(&mut self, holder: Holder, id: u32, filtered: bool) -> Result<(), (i32, Complaint)> {
         let vport = self.vports.get(&id).ok_or((INVALID_PARAMETER, unknown("virtual port", id)))?;
         if vport.holder.source != holder.source {
             return Err((INVALID_PARAMETER, foreign("virtual port", id, vport.holder, holder)));

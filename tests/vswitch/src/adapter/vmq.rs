@@ -143,10 +143,7 @@ impl Queues {
 
     pub fn free(&mut self, holder: Holder, id: u32) -> Result<(), (i32, Complaint)> {
         if id == DEFAULT_QUEUE {
-            return Err((
-                INVALID_PARAMETER,
-                ("OFFLOAD-13", "the default queue was to be freed".to_owned()),
-            ));
+            return Err((INVALID_PARAMETER, ("OFFLOAD-13", "the default queue was to be freed".to_owned())));
         }
         let queue = self.all.get(&id).ok_or((INVALID_PARAMETER, unknown("queue", id)))?;
         if queue.holder.source != holder.source {

@@ -279,7 +279,7 @@ mod tests {
 
     #[test]
     fn every_member_lies_where_the_table_says() {
-        let table = include_str!("../../../data/offload_layout.csv");
+        let table = include_str!("../../../data/layout.csv");
         for member in MEMBERS {
             let row = format!("{},{},{},{},", member.structure, member.name, member.at, member.size);
             assert!(table.lines().any(|line| line.starts_with(&row)), "{row}");

@@ -5,7 +5,7 @@ use super::{EXTERNAL_PORT, FIRST_INTERNAL_PORT, FIRST_VM_PORT, Indication, Runni
 use crate::adapter::{Adapter, GIGABIT};
 use crate::clock;
 use crate::control::below::Plan;
-use crate::control::envelope::{self, Inner};
+use crate::control::envelope::{self, Inner, NicAnswer};
 use crate::control::{self, Answer, Ask, lifecycle, status};
 use crate::cpu;
 use crate::guest::{self, Flow, Packet};
@@ -364,12 +364,13 @@ impl Net {
     }
 
     /// A request to a NIC from above, from a partition's NIC or nowhere.
-    pub fn ask_nic(&self, from: NicId, to: NicId, inner: &Inner, plan: Plan) -> Option<Answer> {
+    pub fn ask_nic(&self, from: NicId, to: NicId, inner: &Inner, plan: Plan) -> Option<NicAnswer> {
         let module = self.1;
         self.inside(move || {
+            let attached = with(|_, s| s.life(module)) != Life::Detached;
             let as_set = with(|world, _| world.chance(1, 4));
-            envelope::ask(module, from, to, inner, plan, as_set)
-        })
+            attached.then(|| envelope::ask(module, from, to, inner, plan, as_set))
+        })?
     }
 
     /// The next request from above that pends is cancelled.
