@@ -8,12 +8,14 @@
 
 mod nbl;
 mod oid;
+mod property;
 mod registration;
 mod status_codes;
 mod switch;
 
 pub use nbl::*;
 pub use oid::*;
+pub use property::*;
 pub use registration::*;
 pub use status_codes::*;
 pub use switch::*;

@@ -154,6 +154,7 @@ abi! {
 
 /// OIDs by their documented names without the prefix `OID_`.
 pub mod oids {
+    pub const GEN_CURRENT_PACKET_FILTER: u32 = 0x0001_010E;
     pub const GEN_LINK_STATE: u32 = 0x0001_0207;
     pub const SWITCH_PROPERTY_ADD: u32 = 0x0001_0263;
     pub const SWITCH_PROPERTY_UPDATE: u32 = 0x0001_0264;
@@ -182,4 +183,7 @@ pub mod oids {
     pub const SWITCH_NIC_RESTORE_COMPLETE: u32 = 0x0001_0293;
     pub const SWITCH_NIC_UPDATED: u32 = 0x0001_0294;
     pub const SWITCH_PORT_UPDATED: u32 = 0x0001_0295;
+    pub const ETHERNET_MULTICAST_LIST: u32 = 0x0101_0103;
+    pub const ETHERNET_ADD_MULTICAST_ADDRESS: u32 = 0x0101_0208;
+    pub const ETHERNET_DELETE_MULTICAST_ADDRESS: u32 = 0x0101_0209;
 }
