@@ -56,6 +56,31 @@ const DECLARED: &[&[LayoutRow]] = &[
     raw::FilterRestartParameters::LAYOUT,
     raw::TimerCharacteristics::LAYOUT,
     raw::LockStateEx::LAYOUT,
+    raw::GroupAffinity::LAYOUT,
+    raw::ReceiveQueueParameters::LAYOUT,
+    raw::QueueCompleteArray::LAYOUT,
+    raw::QueueComplete::LAYOUT,
+    raw::ReceiveFilterParameters::LAYOUT,
+    raw::ReceiveFilterField::LAYOUT,
+    raw::ReceiveFilterClear::LAYOUT,
+    raw::ReceiveFilterMove::LAYOUT,
+    raw::ReceiveQueueFree::LAYOUT,
+    raw::ReceiveQueueState::LAYOUT,
+    raw::VfParameters::LAYOUT,
+    raw::FreeVf::LAYOUT,
+    raw::VportParameters::LAYOUT,
+    raw::DeleteVport::LAYOUT,
+    raw::IpsecAlgorithm::LAYOUT,
+    raw::IpsecAssociation::LAYOUT,
+    raw::IpsecAddSa::LAYOUT,
+    raw::IpsecAddSaEx::LAYOUT,
+    raw::IpsecUpdateSa::LAYOUT,
+    raw::IpsecDeleteSa::LAYOUT,
+    raw::ReceiveFilterCapabilities::LAYOUT,
+    raw::NicSwitchCapabilities::LAYOUT,
+    raw::SriovCapabilities::LAYOUT,
+    raw::IpsecOffloadV2::LAYOUT,
+    raw::Offload::LAYOUT,
 ];
 
 /// Fields that overlay others: the driver declares one member for each place.
@@ -72,6 +97,8 @@ const OVERLAID: &[(&str, &str)] = &[
     ("NDIS_SWITCH_PORT_DESTINATION", "Reserved"),
     ("NDIS_SWITCH_PORT_PROPERTY_VLAN", "VlanProperties"),
     ("NDIS_SWITCH_PORT_PROPERTY_VLAN", "PvlanProperties"),
+    ("IPSEC_OFFLOAD_V2_ADD_SA", "IPv4Endpoints"),
+    ("IPSEC_OFFLOAD_V2_ADD_SA_EX", "IPv4Endpoints"),
 ];
 
 fn table() -> BTreeMap<(&'static str, &'static str), (usize, usize)> {
@@ -108,6 +135,7 @@ fn every_structure_of_the_driver_is_in_the_list() {
     let sources = [
         include_str!("../src/ndis/raw/mod.rs"),
         include_str!("../src/ndis/raw/nbl.rs"),
+        include_str!("../src/ndis/raw/offload.rs"),
         include_str!("../src/ndis/raw/oid.rs"),
         include_str!("../src/ndis/raw/property.rs"),
         include_str!("../src/ndis/raw/registration.rs"),

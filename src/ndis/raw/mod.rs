@@ -7,6 +7,7 @@
 //! Never read a NET_BUFFER_LIST by value and never take its size: the operating system's own may be longer.
 
 mod nbl;
+mod offload;
 mod oid;
 mod property;
 mod registration;
@@ -14,6 +15,7 @@ mod status_codes;
 mod switch;
 
 pub use nbl::*;
+pub use offload::*;
 pub use oid::*;
 pub use property::*;
 pub use registration::*;
@@ -155,5 +157,6 @@ pub mod object_type {
     pub const FILTER_ATTACH_PARAMETERS: u8 = 0x99;
     pub const FILTER_PAUSE_PARAMETERS: u8 = 0x9A;
     pub const FILTER_RESTART_PARAMETERS: u8 = 0x9B;
+    pub const OFFLOAD: u8 = 0xA7;
     pub const SWITCH_OPTIONAL_HANDLERS: u8 = 0xB8;
 }
