@@ -5,6 +5,7 @@
 
 /// Numbers by their documented names without the prefix `OID_` (`IEEE_` stands before a name that begins with a digit).
 pub mod oids {
+    pub const GEN_CURRENT_PACKET_FILTER: u32 = 0x0001_010E;
     pub const GEN_LINK_STATE: u32 = 0x0001_0207;
     pub const RECEIVE_FILTER_HARDWARE_CAPABILITIES: u32 = 0x0001_0221;
     pub const RECEIVE_FILTER_ALLOCATE_QUEUE: u32 = 0x0001_0223;
@@ -50,6 +51,7 @@ pub mod oids {
     pub const SWITCH_NIC_RESTORE_COMPLETE: u32 = 0x0001_0293;
     pub const SWITCH_NIC_UPDATED: u32 = 0x0001_0294;
     pub const SWITCH_PORT_UPDATED: u32 = 0x0001_0295;
+    pub const IEEE_802_3_MULTICAST_LIST: u32 = 0x0101_0103;
     pub const IEEE_802_3_ADD_MULTICAST_ADDRESS: u32 = 0x0101_0208;
     pub const IEEE_802_3_DELETE_MULTICAST_ADDRESS: u32 = 0x0101_0209;
     pub const TCP_OFFLOAD_CURRENT_CONFIG: u32 = 0xFC01_020B;
