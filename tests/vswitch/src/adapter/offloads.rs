@@ -284,7 +284,7 @@ impl Offloads {
         let from = target(wire::move_filter::FROM_QUEUE, wire::move_filter::FROM_VPORT);
         let to = target(wire::move_filter::TO_QUEUE, wire::move_filter::TO_VPORT);
         if let Target::Vport(vport) = to
-            && !self.functions.vports.get(&vport).is_some_and(|v| v.holder.source == holder.source)
+            && self.functions.vports.get(&vport).is_none_or(|v| v.holder.source != holder.source)
         {
             return Served::refused((INVALID_PARAMETER, unknown("virtual port", vport)));
         }

@@ -169,6 +169,7 @@ impl State {
         if let Some((rule, text)) = &served.complaint {
             world.violate(rule, format!("adapter {index}: {text}"));
         }
+        self.control.nics.known.extend(served.made.iter().map(|made| (module, source, *made)));
         world.log(|| format!("adapter {index} ends {:#x} of {source} with {:#x}", inner.oid, served.status));
         served
     }
@@ -271,7 +272,8 @@ impl State {
             let index = *index;
             let there = m.topology.nic(NicId::new(m.outside.external_port, index));
             let there = there.is_some_and(|nic| nic.state == NicState::Connected && nic.usable);
-            rule(world, "OFFLOAD-07", excused || !there || m.topology.is_changing(), || {
+            let known = self.control.nics.known.contains(&(module, holder.source, resource));
+            rule(world, "OFFLOAD-07", excused || !known || !there || m.topology.is_changing(), || {
                 format!(
                     "{} of {} went to the whole team; adapter {index} has {resource:?}",
                     row.name, holder.source

@@ -11,6 +11,7 @@ pub mod buffer;
 pub mod envelope;
 pub mod lifecycle;
 pub mod nic_request;
+pub mod offload;
 pub mod payload;
 pub mod status;
 
@@ -87,6 +88,8 @@ pub struct Control {
     pub cancel_next: bool,
     /// Requests to NICs.
     pub nics: nic_request::NicRequests,
+    /// Offloads that the switch holds for partitions.
+    pub wants: offload::Wants,
     /// Fenced memory: base and size by address.
     pub(crate) fences: BTreeMap<usize, (usize, usize)>,
 }

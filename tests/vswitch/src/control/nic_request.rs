@@ -12,7 +12,7 @@ use crate::world::World;
 use lbfoext::ndis::raw::{
     INVALID_PARAMETER, OidRequest, SwitchNicOidRequest, object_type, oids, request_type,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem::offset_of;
 
 /// What an envelope from above carries, as the checks follow it.
@@ -84,6 +84,8 @@ pub struct NicRequests {
     pub arrived: Vec<Arrived>,
     /// Copies of a partition's resource that the extension made on several members, by what the switch was told.
     pub replicas: BTreeMap<(NicId, Resource), Vec<(u16, Resource)>>,
+    /// What was made since the module attached: by module, partition and name.
+    pub known: BTreeSet<(usize, NicId, Resource)>,
     /// What was lost with an adapter that was taken out.
     pub lost: Vec<(NicId, Resource)>,
 }

@@ -40,7 +40,7 @@ impl Net {
     }
 
     /// Runs the closure on a simulated thread; nothing if the machine has stopped.
-    fn inside<R: Send>(&self, body: impl FnOnce() -> R + Send) -> Option<R> {
+    pub(super) fn inside<R: Send>(&self, body: impl FnOnce() -> R + Send) -> Option<R> {
         self.world().enter(body).ok()
     }
 
@@ -100,9 +100,15 @@ impl Net {
     pub fn receive_from_outside(&self, member: u16, frames: &[Vec<u8>]) {
         let module = self.1;
         let source = self.member(member);
-        let chain: Vec<_> = frames.iter().map(|f| (source, Packet::of(f.clone()))).collect();
+        let mut chain: Vec<_> = frames.iter().map(|f| (source, Packet::of(f.clone()))).collect();
         self.inside(move || {
             with(|_, state| {
+                let adapters = &mut state.modules[module].outside.adapters;
+                for (_, packet) in &mut chain {
+                    let station = packet.frames[0].get(..6).and_then(|m| m.try_into().ok());
+                    let queues = adapters.get_mut(&member).map(|a| &mut a.offloads.queues);
+                    packet.queue = station.zip(queues).and_then(|(mac, queues)| queues.sort(mac));
+                }
                 for (_, packet) in &chain {
                     let sender = packet.frames[0].get(6..12).and_then(|m| m.try_into().ok());
                     sender.into_iter().for_each(|mac| state.modules[module].outside.physical.host(mac));
