@@ -72,7 +72,7 @@ mod tests {
             for length in [0, 1, 32, 4095, 4096, 5000] {
                 let address = take(&world, &vec![7; length], "buffer");
                 let to_page = PAGE - (address + length) % PAGE;
-                assert!(address % ALIGN == 0 && to_page % PAGE < ALIGN, "{length}: {address:#x}");
+                assert!(address.is_multiple_of(ALIGN) && to_page % PAGE < ALIGN, "{length}: {address:#x}");
                 free(&world, address);
             }
         });
