@@ -4,9 +4,9 @@
 //! takes it back. `ndis::edges` hands frames in, `scenario` breaks and mends links, `control` answers for an adapter.
 
 use crate::frames::{Fate, FrameId, Frames};
-use crate::physical_switch::{Complaint, PhysicalSwitch};
+use crate::physical_switch::{Aggregation, Complaint, PhysicalSwitch};
 use crate::ports::NicId;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub const GIGABIT: u64 = 1_000_000_000;
 /// 100 ns units in a second.
@@ -66,11 +66,45 @@ pub struct Outside {
     pub external_port: u32,
     pub adapters: BTreeMap<u16, Adapter>,
     pub physical: PhysicalSwitch,
+    pub receivers: Receivers,
+    /// The driver's mode was set while it ran: what it is now nobody here can say.
+    pub mode_unknown: bool,
     pub arrivals: Vec<Arrival>,
     order: u64,
 }
 
+/// Which member lets in what is flooded to a team that the physical switches know nothing of.
+#[derive(Default)]
+pub struct Receivers {
+    generation: u64,
+    taking: Option<u16>,
+    refusing: BTreeSet<u16>,
+}
+
+impl Receivers {
+    /// A member took such a frame or did not; says what is wrong with that while `generation` lasts.
+    pub fn note(&mut self, generation: u64, member: u16, taken: bool, live: usize) -> Option<&'static str> {
+        if self.generation != generation {
+            *self = Self { generation, ..Self::default() };
+        }
+        if taken {
+            let other = self.taking.is_some_and(|known| known != member);
+            let changed = self.refusing.contains(&member);
+            self.taking = Some(member);
+            return (other || changed).then_some("a second member takes in what is flooded");
+        }
+        self.refusing.insert(member);
+        let refused = self.taking == Some(member) || self.refusing.len() >= live;
+        refused.then_some("no member takes in what is flooded")
+    }
+}
+
 impl Outside {
+    /// What the driver takes the team for, if that is certain.
+    pub fn mode(&self) -> Option<Aggregation> {
+        (!self.mode_unknown).then_some(self.physical.aggregation)
+    }
+
     /// A frame goes to a member. `draw` gives a number below its argument.
     pub fn transmit(
         &mut self,

@@ -1,6 +1,7 @@
 //! Guests and hosts: their addresses, the frames they send, and how a chain of them enters the switch.
 
 use crate::check::packets::STATUS_SENTINEL;
+use crate::check::reference::vlan::{self, Tag};
 use crate::cpu;
 use crate::frames::Fate;
 use crate::nbl::{Shape, UnsafeBytes, build, net_buffers};
@@ -104,6 +105,8 @@ pub struct Packet {
     pub native: bool,
     /// A virtual subnet that is not the switch's to forward.
     pub subnet: Option<u32>,
+    /// VLAN and priority beside the frame.
+    pub tag: Option<Tag>,
     /// What the guest also writes into the bytes past the first `.0`, for each frame.
     pub flicker: Option<(usize, Vec<Vec<u8>>)>,
     pub cancel_id: usize,
@@ -114,6 +117,11 @@ pub struct Packet {
 impl Packet {
     pub fn of(frame: Vec<u8>) -> Self {
         Self { frames: vec![frame], ..Self::default() }
+    }
+
+    /// With a tag beside it, as a trunk's guest or an adapter that takes tags off hands it over.
+    pub fn tagged(frame: Vec<u8>, vid: u16, priority: u8) -> Self {
+        Self { tag: Some(Tag { vid, priority }), ..Self::of(frame) }
     }
 
     /// Several frames in one list.
@@ -234,6 +242,7 @@ impl State {
                 list.info[info::HASH_VALUE] = u64::from(value);
             }
             list.info[info::CANCEL_ID] = spec.cancel_id as u64;
+            list.info[info::IEEE_8021Q] = vlan::word(spec.tag);
             list.info[info::VIRTUAL_SUBNET] = u64::from(spec.subnet.unwrap_or(0));
             list.protocol_reserved = [0xD5; 4];
             list.miniport_reserved = [0xD6; 2];

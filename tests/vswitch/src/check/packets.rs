@@ -173,13 +173,15 @@ fn destinations_chosen(world: &World, packet: &mut Packet) {
     let subnet = unsafe { (*packet.nbl).info[info::VIRTUAL_SUBNET] } != 0;
     let own = packet.own.is_some();
     let unmapped = packet.mapping_failed;
+    let paused = packet.given_while_paused;
     let Some(context) = packet.context.as_mut() else { return };
     if native {
         // Passed on as it came: neither dropped nor completed.
         world.exercised("DATA-58");
         world.exercised("DATA-61");
     }
-    if native || unmapped {
+    // Whether a packet that came while the module did not run may be sent at all is STATE's matter.
+    if native || unmapped || paused {
         return;
     }
     let written = context.written();

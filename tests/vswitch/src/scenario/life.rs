@@ -18,7 +18,11 @@ use std::collections::BTreeMap;
 impl Net {
     pub(super) fn bring_up(&self) {
         let plan = self.plan();
-        with(|_, state| state.style = plan.style.clone());
+        with(|_, state| {
+            state.style = plan.style.clone();
+            state.port_plan = plan.port_plan.clone();
+            state.machines = plan.machines.clone();
+        });
         let active = plan.activation == Activation::BeforeAttach;
         let mut modules: Vec<usize> = (0..plan.switches).map(|_| life::add_module(true, active)).collect();
         for module in &modules {
@@ -246,6 +250,11 @@ impl State {
         topology.add_nic(id, mac);
         if let Some(nic) = topology.nic_mut(id) {
             nic.state = crate::ports::NicState::Connected;
+            nic.vm = self.machines.get(&id.port).copied().unwrap_or(id.port);
+        }
+        if let Some(port) = topology.ports.get_mut(&id.port) {
+            let planned = self.port_plan.get(&id.port).cloned().unwrap_or_default();
+            port.policies.properties = (1..).zip(planned).collect();
         }
     }
 

@@ -40,8 +40,14 @@ impl Net {
     }
 
     /// Runs the closure on a simulated thread; nothing if the machine has stopped.
-    fn inside<R: Send>(&self, body: impl FnOnce() -> R + Send) -> Option<R> {
+    pub(super) fn inside<R: Send>(&self, body: impl FnOnce() -> R + Send) -> Option<R> {
         self.world().enter(body).ok()
+    }
+
+    /// The same, if a module is attached to be asked.
+    pub(super) fn attached<R: Send>(&self, body: impl FnOnce() -> R + Send) -> Option<R> {
+        let module = self.1;
+        self.inside(move || is_attached(module).then(body))?
     }
 
     // Names.
@@ -300,6 +306,9 @@ impl Net {
         let path = format!("{SERVICES}\\{}\\Parameters", driver::SERVICE);
         let (world, name) = (Arc::clone(self.world()), name.to_owned());
         self.inside(move || {
+            if matches!(name.as_str(), "TeamingMode" | "LoadBalancingAlgorithm") {
+                with(|_, s| s.modules.iter_mut().for_each(|m| m.outside.mode_unknown = true));
+            }
             world.registry_set(&path, &name, value);
             cpu::settle();
         });
@@ -357,10 +366,7 @@ impl Net {
     pub fn ask(&self, ask: Ask) -> Option<Answer> {
         let module = self.1;
         // A module that failed to attach is asked nothing.
-        self.inside(move || {
-            let attached = with(|_, s| s.life(module)) != Life::Detached;
-            attached.then(|| control::request(module, ask))
-        })?
+        self.attached(move || control::request(module, ask))
     }
 
     /// A request to a NIC from above, from a partition's NIC or nowhere.
