@@ -110,6 +110,8 @@ pub struct Packet {
     /// What the guest also writes into the bytes past the first `.0`, for each frame.
     pub flicker: Option<(usize, Vec<Vec<u8>>)>,
     pub cancel_id: usize,
+    /// The flood of which it is one copy.
+    pub copy_of: Option<u64>,
     /// Hash information and value as an adapter would leave them beside the packet.
     pub hash: Option<(u32, u32)>,
 }
@@ -217,7 +219,8 @@ impl State {
         let shaped: Vec<(&[u8], Shape)> = spec.frames.iter().map(|f| (&f[..], shape(f))).collect();
         let built = build(&shaped);
         let nbl = built.nbl;
-        let frames = spec.frames.iter().map(|f| self.frames.add(module, source, f, now)).collect();
+        let frames: Vec<_> = spec.frames.iter().map(|f| self.frames.add(module, source, f, now)).collect();
+        frames.iter().for_each(|id| self.frames.mark(*id, spec.copy_of));
         let free = u32::try_from(world.random(self.style.free_slots + 1)).unwrap_or(0);
         let detail_bits = detail_bits(world, &spec);
         // SAFETY: the list was just built.
@@ -257,6 +260,7 @@ impl State {
             .collect();
         packet.built = Some(built);
         packet.frames = frames;
+        packet.tag_given = vlan::word(spec.tag);
         packet.source = source;
         packet.detail_bits = detail_bits;
         packet.context = Some(Context::new(free, stride));

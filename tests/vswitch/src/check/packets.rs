@@ -160,6 +160,8 @@ pub fn sent(world: &World, state: &mut State, module: usize, list: usize, positi
     single_reading(world, state, list);
     super::forwarding::sent(world, state, module, list);
     let Some(packet) = state.packets.at(list) else { return };
+    // SAFETY: the packet is in the extension's hands and so uncovered.
+    packet.tag_below = unsafe { (*packet.nbl).info[info::IEEE_8021Q] };
     for bytes in &mut packet.unsafe_bytes {
         bytes.show(0);
     }
@@ -234,6 +236,9 @@ pub fn completed(world: &World, state: &mut State, module: usize, list: usize) -
         return false;
     }
     restored(world, packet);
+    // SAFETY: the packet is in the extension's hands and so uncovered.
+    let (tag, was) = (unsafe { (*packet.nbl).info[info::IEEE_8021Q] }, packet.tag_given);
+    rule(world, "DATA-32", tag == was, || format!("the tag of packet {name} was {was:#x} and is {tag:#x}"));
     if packet.place == Place::Ingress {
         dropped(world, state, module, list);
     }
