@@ -218,10 +218,11 @@ impl State {
             std::ptr::copy_nonoverlapping(reply.as_ptr(), r.information_buffer.cast::<u8>(), reply.len())
         };
         (r.method_bytes_written, r.method_bytes_needed, r.method_bytes_read) = (needed, 0, r.length);
-        if let Some(policies) = policies(self, module, port) {
-            if policies.told == Told::Nothing && !policies.properties.is_empty() {
-                policies.told = Told::ByEnumeration;
-            }
+        if let Some(policies) = policies(self, module, port)
+            && policies.told == Told::Nothing
+            && !policies.properties.is_empty()
+        {
+            policies.told = Told::ByEnumeration;
         }
         SUCCESS
     }
