@@ -17,6 +17,12 @@ pub fn name(
     stations: &[NicId],
     uplinks: usize,
 ) -> &'static str {
+    let mut once = stations.to_vec();
+    once.sort();
+    once.dedup();
+    if once.len() < stations.len() {
+        return "PORTNIC-31";
+    }
     if let Some(cause) = expected.refused {
         return by_cause(cause, told(state, case, &[case.source]));
     }
@@ -30,9 +36,8 @@ pub fn name(
     {
         return by_cause(cause, told(state, case, &[case.source, nic.id]));
     }
-    let missed: Vec<NicId> =
-        expected.ways.iter().flat_map(|way| &way.must).filter(|id| !stations.contains(id)).copied().collect();
-    let involved: Vec<NicId> = missed.iter().chain(wrong).copied().chain([case.source]).collect();
+    let right: Vec<NicId> = expected.ways.iter().flat_map(|way| &way.must).copied().collect();
+    let involved: Vec<NicId> = right.iter().chain(wrong).copied().chain([case.source]).collect();
     match told(state, case, &involved) {
         Told::RolledBack => return "PROP-14",
         Told::Damaged => return "PROP-11",
@@ -41,7 +46,7 @@ pub fn name(
     if uplinks > 0 && expected.ways.iter().all(|way| way.uplink.is_none()) {
         return "EGR-5";
     }
-    station(state, case, &missed)
+    station(state, case, &right)
 }
 
 fn told(state: &State, case: &Case, involved: &[NicId]) -> Told {
@@ -66,9 +71,9 @@ fn by_cause(cause: Cause, told: Told) -> &'static str {
 
 /// A station that the extension can know only from its enumeration is a matter of STATE-18, after another attach of
 /// STATE-31; one with a new address of PORTNIC-19, one on a port whose number another had of PORTNIC-18.
-fn station(state: &State, case: &Case, missed: &[NicId]) -> &'static str {
+fn station(state: &State, case: &Case, right: &[NicId]) -> &'static str {
     let m = &state.modules[case.module];
-    let any = |fact: &dyn Fn(&NicId) -> bool| missed.iter().any(fact);
+    let any = |fact: &dyn Fn(&NicId) -> bool| right.iter().any(fact);
     if any(&|id| m.topology.nic(*id).is_some_and(|n| n.from_array)) {
         return if m.attached_before { "STATE-31" } else { "STATE-18" };
     }
@@ -83,6 +88,7 @@ fn station(state: &State, case: &Case, missed: &[NicId]) -> &'static str {
 
 /// Notes which rules this judgement has put to the test.
 pub fn exercise(world: &World, state: &State, case: &Case, expected: &Expected) {
+    world.exercised("PORTNIC-31");
     if let Some(cause) = expected.refused {
         world.exercised(by_cause(cause, told(state, case, &[case.source])));
     }

@@ -120,7 +120,11 @@ pub fn create_nic_as(module: usize, id: NicId, mac: Mac, plan: Plan) -> bool {
             nic.vm = machine;
         }
     });
-    announce(module, oids::SWITCH_NIC_CREATE, bytes, plan, made)
+    let done = announce(module, oids::SWITCH_NIC_CREATE, bytes, plan, made);
+    if !done && plan.status != SUCCESS {
+        with(|_, s| s.modules[module].topology.failed.insert(id));
+    }
+    done
 }
 
 pub fn connect(module: usize, id: NicId) -> bool {
