@@ -104,8 +104,6 @@ pub struct Nic {
     pub told: u64,
     /// The extension knows of it only from the answer to its query.
     pub from_array: bool,
-    /// It was in such an answer before it was connected.
-    pub listed: bool,
 }
 
 impl Nic {
@@ -128,7 +126,6 @@ impl Nic {
             known_down: false,
             told: 0,
             from_array: false,
-            listed: false,
         }
     }
 
@@ -153,8 +150,6 @@ pub struct Port {
     pub reused: bool,
     pub policies: Policies,
     pub references: u32,
-    /// Order number of the newest reference.
-    pub referenced: u64,
     pub requests: u32,
     pub nics: BTreeMap<u16, Nic>,
 }
@@ -169,7 +164,6 @@ impl Port {
             reused: false,
             policies: Policies::default(),
             references: 0,
-            referenced: 0,
             requests: 0,
             nics: BTreeMap::new(),
         }
@@ -189,8 +183,6 @@ pub struct Topology {
     pub disconnects: BTreeMap<NicId, u64>,
     /// Ports that are deleted.
     pub gone: BTreeSet<u32>,
-    /// NICs whose creation failed below.
-    pub failed: BTreeSet<NicId>,
 }
 
 impl Topology {
@@ -248,7 +240,6 @@ impl Topology {
         if let Some(port) = self.ports.get_mut(&id.port) {
             let kind = port.kind;
             port.nics.entry(id.index).or_insert_with(|| Nic::new(id, kind, mac));
-            self.failed.remove(&id);
         }
     }
 

@@ -120,11 +120,7 @@ pub fn create_nic_as(module: usize, id: NicId, mac: Mac, plan: Plan) -> bool {
             nic.vm = machine;
         }
     });
-    let done = announce(module, oids::SWITCH_NIC_CREATE, bytes, plan, made);
-    if !done && plan.status != SUCCESS {
-        with(|_, s| s.modules[module].topology.failed.insert(id));
-    }
-    done
+    announce(module, oids::SWITCH_NIC_CREATE, bytes, plan, made)
 }
 
 pub fn connect(module: usize, id: NicId) -> bool {

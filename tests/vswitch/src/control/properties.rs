@@ -190,7 +190,6 @@ impl State {
             "OID_SWITCH_PORT_PROPERTY_ENUM without a valid head".to_owned()
         });
         let Some((port, kind)) = head else { return INVALID_PARAMETER };
-        let port = crate::check::mutations::asked_port(self, module, port);
         let topology = &self.modules[module].topology;
         let referenced = topology.ports.get(&port).is_some_and(|p| p.references > 0);
         rule(world, "PORTNIC-16", referenced, || {
