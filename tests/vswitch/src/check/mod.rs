@@ -15,6 +15,8 @@ pub mod mutations;
 pub mod offload;
 pub mod own;
 pub mod packets;
+pub mod policy;
+pub mod reference;
 mod rules_data;
 mod rules_other;
 

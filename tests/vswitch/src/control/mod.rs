@@ -13,6 +13,8 @@ pub mod lifecycle;
 pub mod nic_request;
 pub mod offload;
 pub mod payload;
+pub mod properties;
+pub mod property_bytes;
 pub mod status;
 
 use crate::check::mutations as bend;
