@@ -5,6 +5,7 @@
 
 /// Numbers by their documented names without the prefix `OID_` (`IEEE_` stands before a name that begins with a digit).
 pub mod oids {
+    pub const GEN_CURRENT_PACKET_FILTER: u32 = 0x0001_010E;
     pub const GEN_LINK_STATE: u32 = 0x0001_0207;
     pub const RECEIVE_FILTER_HARDWARE_CAPABILITIES: u32 = 0x0001_0221;
     pub const RECEIVE_FILTER_ALLOCATE_QUEUE: u32 = 0x0001_0223;

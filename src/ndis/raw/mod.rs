@@ -9,6 +9,7 @@
 mod nbl;
 mod offload;
 mod oid;
+mod property;
 mod registration;
 mod status_codes;
 mod switch;
@@ -16,6 +17,7 @@ mod switch;
 pub use nbl::*;
 pub use offload::*;
 pub use oid::*;
+pub use property::*;
 pub use registration::*;
 pub use status_codes::*;
 pub use switch::*;
