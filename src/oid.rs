@@ -15,6 +15,7 @@ use crate::offload::{self, Way};
 use crate::trace::Event;
 use core::ffi::c_void;
 use core::sync::atomic::Ordering;
+use teaming::ids::MemberIndex;
 
 /// `FilterOidRequest`. IRQL <= DISPATCH_LEVEL; NDIS sends one request at a time. Who answers or vetoes a request stands
 /// at the front; what is left goes the way that the table of OIDs says (`teaming::oid`).
@@ -82,9 +83,18 @@ fn clone_returned(module: &Module, clone: SentClone, status: NdisStatus) {
     offload::returned(module, request, detour.as_deref(), status);
     drop(detour);
     let connected = lifecycle::connects_member(request).filter(|_| status == NdisStatus::SUCCESS);
+    complete(module, request, status, connected);
+}
+
+/// Completes a request, and then does what had to wait for that. Completed, the request keeps the module attached no
+/// longer; the reference does.
+fn complete(module: &Module, request: Request, status: NdisStatus, connected: Option<MemberIndex>) {
+    let work = module.work.enter();
     oid::complete(module.filter, request, status);
-    lifecycle::completed(module, connected);
-    nic_status::announce(module);
+    if let Some(_work) = work {
+        lifecycle::completed(module, connected);
+        nic_status::announce(module);
+    }
 }
 
 fn parts_returned(module: &Module, parts: PoolBox<FanOut>) {
@@ -92,7 +102,7 @@ fn parts_returned(module: &Module, parts: PoolBox<FanOut>) {
     let status = offload::joined(module, &parts);
     let request = parts.original();
     drop(parts);
-    oid::complete(module.filter, request, status);
+    complete(module, request, status, None);
 }
 
 /// `FilterCancelOidRequest`: nothing is held here, so what went down for the request is to be cancelled. The parts of one
