@@ -25,6 +25,18 @@ use vswitch::scenario::{Net, Scenario};
 /// What pages of these requests allow an adapter to answer beside success.
 const REFUSALS: [i32; 5] = [FAILURE, RESOURCES, INVALID_PARAMETER, NOT_SUPPORTED, INVALID_LENGTH];
 
+/// What a member is asked when it is connected.
+const QUESTIONS: [u32; 8] = [
+    oids::GEN_LINK_STATE,
+    oid::FILTER_CURRENT,
+    oid::FILTER_HARDWARE,
+    oid::SWITCH_CURRENT,
+    oid::SWITCH_HARDWARE,
+    oid::OFFLOAD_CURRENT,
+    oid::OFFLOAD_HARDWARE,
+    oid::SRIOV_CURRENT,
+];
+
 /// `OffloadPlacement` in the registry.
 const EVERY_MEMBER: u32 = 2;
 
@@ -275,8 +287,10 @@ fn own_questions_name_nobody_as_their_source_and_one_member_each() {
         for member in 1..=3 {
             let to_member = own.iter().filter(|seen| seen.destination == net.member(member));
             let asked: Vec<u32> = to_member.map(|seen| seen.inner_oid).collect();
-            assert!(asked.contains(&oids::GEN_LINK_STATE), "member {member}: {asked:x?}");
-            assert!(asked.contains(&oid::FILTER_CURRENT) || asked.contains(&oid::FILTER_HARDWARE));
+            // However its answers come, no question is skipped.
+            for question in QUESTIONS {
+                assert!(asked.contains(&question), "member {member} was not asked {question:#x}: {asked:x?}");
+            }
         }
         for seen in own {
             seen.assert_well_made();
