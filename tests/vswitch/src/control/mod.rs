@@ -282,6 +282,9 @@ pub fn finish(key: usize) -> Answer {
 }
 
 pub(crate) fn bytes_at(address: usize, length: usize) -> Vec<u8> {
+    if address == 0 || length == 0 {
+        return Vec::new();
+    }
     // SAFETY: callers name memory of the switch that they allocated with at least this length.
     unsafe { std::slice::from_raw_parts(address as *const u8, length) }.to_vec()
 }
