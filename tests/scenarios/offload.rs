@@ -111,40 +111,48 @@ fn step(net: &Net, command: Command) {
     let there = |member: u16| {
         net.look(move |s| s.modules[0].topology.nic(NicId::new(1, member)).is_some()).unwrap_or(false)
     };
+    // A guest has one queue, or one virtual function, or neither: so no identifier means two of its things.
+    let idle = |guest: u16| {
+        let held = net.holds(net.vm(guest));
+        held.queues.is_empty() && held.functions.is_empty()
+    };
     match command {
-        Command::StartQueue(guest) => _ = net.start_queue(net.vm(guest)),
-        Command::AllocateQueue(guest) => _ = net.offload(net.vm(guest), |p| p.allocate_queue()),
+        Command::StartQueue(guest) if idle(guest) => _ = net.start_queue(net.vm(guest)),
+        Command::AllocateQueue(guest) if idle(guest) => {
+            _ = net.offload(net.vm(guest), |p| p.allocate_queue())
+        }
         Command::Release(guest) => net.release(net.vm(guest)),
         Command::PlanAgain => net.plan_again(),
-        Command::Function(guest) => {
+        Command::Function(guest) if idle(guest) => {
             let mac = net.mac(net.vm(guest));
             net.offload(net.vm(guest), move |p| {
                 let vport = p.allocate_function(mac).and_then(|function| p.create_vport(function));
                 vport.and_then(|_| p.set_filter(0, mac))
             });
         }
-        Command::Associations(guest) => {
-            net.offload(net.vm(guest), |p| (p.add_associations(&[1, 2, 3]), p.add_association_ex(4)));
+        Command::Associations(guest) if net.holds(net.vm(guest)).associations.is_empty() => {
+            // All at once, or one: so that no handle means two of its things.
+            net.offload(net.vm(guest), move |p| {
+                if guest % 2 == 0 {
+                    p.add_associations(&[1, 2, 3]).first().copied()
+                } else {
+                    p.add_association_ex(4)
+                }
+            });
         }
         Command::DeleteAssociations(guest) => {
             let all = net.holds(net.vm(guest)).associations;
-            let mut distinct = all.clone();
-            distinct.sort_unstable();
-            distinct.dedup();
-            // One number for two of them would leave open which is meant.
-            if distinct.len() == all.len() {
-                net.offload(net.vm(guest), move |p| p.delete_associations(&all));
-            }
+            net.offload(net.vm(guest), move |p| p.delete_associations(&all));
         }
         Command::UpdateAssociations(guest) => {
             let all = net.holds(net.vm(guest)).associations;
             net.offload(net.vm(guest), move |p| all.iter().all(|handle| p.update_association(*handle, 9)));
         }
-        Command::RefuseQueue(guest, status) => {
+        Command::RefuseQueue(guest, status) if idle(guest) => {
             let plan = Plan { status, completion: None };
             net.offload_planned(net.vm(guest), plan, |p| p.allocate_queue());
         }
-        Command::CancelQueue(guest) => {
+        Command::CancelQueue(guest) if idle(guest) => {
             net.cancel_next();
             let plan = Plan { status: 0, completion: Some(Completion::Later) };
             net.offload_planned(net.vm(guest), plan, |p| p.allocate_queue());
@@ -155,12 +163,12 @@ fn step(net: &Net, command: Command) {
         Command::Replug(member) if !there(member) => net.replug(member),
         Command::AddGuest(guest) => net.add_vm(guest),
         Command::RemoveGuest(guest) => net.remove_vm(guest),
-        Command::Abilities(member, seed, from_team) => {
+        Command::Abilities(member, seed, from_team) if there(member) => {
             let mut draw = Draw::new(seed);
             let abilities = Capabilities::random(|n| draw.below(n));
             net.change_abilities(member, abilities, &CAPABILITY_CODES, from_team);
         }
-        Command::Storm(member, count) => {
+        Command::Storm(member, count) if there(member) => {
             for n in 0..count {
                 let code = [0x4002_0010, 0x4002_0070, 0x4001_0003, 0x4002_0030][usize::from(n % 4)];
                 net.status(Status {
@@ -187,7 +195,15 @@ fn step(net: &Net, command: Command) {
             net.receive_from_outside(member, &[net.flow_from_outside(net.vm(guest), 4).frame(1, 60)]);
         }
         Command::Wait => net.advance(20_000),
-        Command::Fail(_)
+        Command::StartQueue(_)
+        | Command::AllocateQueue(_)
+        | Command::Function(_)
+        | Command::Associations(_)
+        | Command::RefuseQueue(..)
+        | Command::CancelQueue(_)
+        | Command::Abilities(..)
+        | Command::Storm(..)
+        | Command::Fail(_)
         | Command::Restore(_)
         | Command::Unplug(_)
         | Command::Replug(_)

@@ -138,12 +138,16 @@ pub fn indicate(module: usize, status: &Status) {
         let replaced = s.control.status.own.iter().any(|(own, began)| *own == code && *began >= began_at);
         let topology = &s.modules[module].topology;
         let alone = !topology.members().any(|nic| nic.usable && !nic.known_down) || topology.is_changing();
-        (seen, replaced, alone || s.control.status.refused != refused)
+        // What a member says that is down is nothing that the team can do.
+        let dead = status.from.and_then(|from| topology.nic(from)).is_some_and(|nic| nic.known_down);
+        (seen, replaced, alone || dead || s.control.status.refused != refused)
     });
     // What one member can do may be replaced by what the team can; without a team there is nothing to be said.
     let told = seen > 0 || capability && (replaced || nobody);
     rule(&world, "STATUS-01", told, || format!("status {code:#x} was not passed up"));
-    rule(&world, "STATUS-03", !(seen > 0 && replaced && capability), || {
+    let understood =
+        capability && matches!(status.buffer.first(), Some(0x80 | 0xA7)) && status.buffer.len() >= 32;
+    rule(&world, "STATUS-03", !(seen > 0 && replaced && understood), || {
         format!("status {code:#x} was passed up, and an own one in its stead")
     });
     rule(&world, "STATUS-03", seen < 2, || format!("status {code:#x} was passed up {seen} times"));
