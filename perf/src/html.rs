@@ -38,9 +38,12 @@ pub fn page(report: &Report) -> String {
     let _ = write!(
         page,
         "<h2>Buckets</h2>\n<p>{} of {} buckets saw traffic to the outside. The digit is the member that carried the \
-         bucket last (A is 10); a framed bucket changed member on the way.</p>\n{}",
+         bucket last{}; a framed bucket changed member on the way. A faint digit is the member that a bucket without \
+         traffic has at the end{}.</p>\n{}",
         count(used as u64),
         count(facts.buckets.len() as u64),
+        if report.members.len() > 9 { " (A is 10)" } else { "" },
+        if facts.table.contains(&0) { ", - none" } else { "" },
         chart::buckets(report)
     );
     let _ = write!(page, "<h2>Largest flows of each member</h2>\n{}", largest(report));
@@ -178,9 +181,9 @@ th,td{padding:.15em .6em;text-align:right;white-space:nowrap;border-bottom:1px s
 td.words{text-align:left;white-space:normal;overflow-wrap:break-word}
 th{white-space:normal;font-weight:600;border-bottom-color:var(--line)}
 svg{width:100%;height:auto;display:block}svg text{fill:var(--ink);font-size:12px}
-svg .small{font-size:11px}svg .digit{font-size:9px;text-anchor:middle;fill:#000;font-family:monospace}
+svg .small{font-size:11px}svg .digit{font-size:9px;text-anchor:middle;fill:#000;font-family:monospace}svg .idle{font-size:8px;text-anchor:middle;fill:var(--line);font-family:monospace}
 .axis{stroke:var(--line)}.mark{stroke:var(--ink);stroke-width:1.5;stroke-dasharray:4 3}
-.hatch{stroke:var(--line);stroke-width:1.5}.empty{fill:var(--line)}
+.hatch{stroke:var(--line);stroke-width:1.5}
 .cell{stroke:none}.moved{stroke:var(--ink);stroke-width:1.6}
 .m0{fill:#56b4e9}.m1{fill:#e69f00}.m2{fill:#2bb58c}.m3{fill:#e0d33c}.m4{fill:#d98cb3}.m5{fill:#f0824a}.m6{fill:#8fa9d6}\
 .m7{fill:#b3b3b3}
