@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::panic::resume_unwind;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -50,6 +50,8 @@ pub struct Config {
     pub mutation: Option<Mutation>,
     /// Keeps the event log as text; without it only its hash is known.
     pub keep_log: bool,
+    /// Paints the stack below the driver, to see how far down it writes.
+    pub paint_stack: bool,
     /// Length of a clock tick in 100 ns units.
     pub time_increment: u32,
     /// The driver sees time in whole ticks and its timers fire on ticks, as on a real machine.
@@ -71,6 +73,7 @@ impl Default for Config {
             fault: None,
             mutation: None,
             keep_log: false,
+            paint_stack: false,
             time_increment: 156_250,
             coarse_time: false,
             start_time: 10_000_000,
@@ -157,6 +160,7 @@ pub struct World {
     pub(crate) yield_hook: OnceLock<YieldHook>,
     pub(crate) mapping_hook: OnceLock<MappingHook>,
     mutation_spent: AtomicBool,
+    numbers: AtomicU64,
 }
 
 impl World {
@@ -182,6 +186,7 @@ impl World {
             yield_hook: OnceLock::new(),
             mapping_hook: OnceLock::new(),
             mutation_spent: AtomicBool::new(false),
+            numbers: AtomicU64::new(1),
             config,
         })
     }
@@ -239,6 +244,11 @@ impl World {
             resume_unwind(payload);
         }
         ended
+    }
+
+    /// A number that nothing else in this world has.
+    pub fn fresh_number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Stops the machine: no simulated thread gets past its next yield point. The caller, if it is one, does not return.
