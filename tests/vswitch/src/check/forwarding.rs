@@ -67,7 +67,7 @@ pub fn sent(world: &World, state: &mut State, module: usize, list: usize) {
         let expected = judge(&case.question(state, frame));
         let fits = expected.ways.iter().any(|way| way.fits(&stations, uplinks));
         policy::exercise(world, state, &case, &expected);
-        let broken = policy::name(state, &case, frame, &expected, &stations, uplinks);
+        let broken = policy::name(state, &case, frame, &expected, &stations);
         rule(world, broken, fits, || {
             let got: Vec<String> =
                 case.got.iter().map(|d| format!("{}/{}", d.port_id, d.nic_index)).collect();
@@ -103,11 +103,8 @@ pub fn dropped(world: &World, state: &mut State, module: usize, list: usize) {
         }
         let expected = judge(&case.question(state, frame));
         policy::exercise(world, state, &case, &expected);
-        let broken = if case.source.port == 0 {
-            "DATA-30"
-        } else {
-            policy::name(state, &case, frame, &expected, &[], 0)
-        };
+        let broken =
+            if case.source.port == 0 { "DATA-30" } else { policy::name(state, &case, frame, &expected, &[]) };
         rule(world, broken, expected.may_drop, || {
             format!("packet {name} (frame {id}) from {} was dropped, expected {expected:?}", case.source)
         });

@@ -8,14 +8,13 @@ use crate::ports::NicId;
 use crate::ports::policy::Told;
 use crate::world::World;
 
-/// The rule for a frame that went to these stations and that many members.
+/// The rule for a frame that went to these stations.
 pub fn name(
     state: &State,
     case: &Case,
     frame: &[u8],
     expected: &Expected,
     stations: &[NicId],
-    uplinks: usize,
 ) -> &'static str {
     if let Some(cause) = expected.refused {
         return by_cause(cause, told(state, case, &[case.source]));
@@ -36,9 +35,6 @@ pub fn name(
         Told::RolledBack => return "PROP-14",
         Told::Damaged => return "PROP-11",
         _ => {}
-    }
-    if uplinks > 0 && expected.ways.iter().all(|way| way.uplink.is_none()) {
-        return "EGR-5";
     }
     station(state, case, &right)
 }
