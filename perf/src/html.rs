@@ -83,7 +83,7 @@ fn members(report: &Report) -> String {
             format!("{:.1} %", part(member.bytes, bytes) * 100.0),
         ]
     });
-    table(&["member", "speed", "frames", "bytes", "flows", "share"], rows)
+    table(&["member", "speed", "frames", "bytes", "flows", "share"], &[], rows)
 }
 
 fn events(report: &Report) -> String {
@@ -104,7 +104,7 @@ fn events(report: &Report) -> String {
     });
     let heads =
         ["time", "what", "at frame", "flows moved", "needlessly", "given to it afterwards", "lost before"];
-    table(&heads, rows)
+    table(&heads, &["what"], rows)
 }
 
 fn account(report: &Report) -> String {
@@ -120,7 +120,7 @@ fn account(report: &Report) -> String {
     ];
     let ends = ends.into_iter().map(|(words, number)| vec![count(number), words.to_owned()]);
     let dropped = account.dropped.iter().map(|(why, number)| vec![count(*number), format!("dropped: {why}")]);
-    table(&["frames", "end"], ends.chain(dropped))
+    table(&["frames", "end"], &["end"], ends.chain(dropped))
 }
 
 fn largest(report: &Report) -> String {
@@ -136,24 +136,22 @@ fn largest(report: &Report) -> String {
             ]
         })
     });
-    table(&["member", "protocol", "flow", "frames", "bytes", "of the member"], rows)
-}
-
-fn table(heads: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
-    let heads: String = heads.iter().map(|head| format!("<th>{head}</th>")).collect();
-    let rows: String = rows
-        .map(|row| {
-            let cells: String = row.iter().map(|cell| self::cell(cell)).collect();
-            format!("<tr>{cells}</tr>\n")
-        })
-        .collect();
-    format!("<table><thead><tr>{heads}</tr></thead><tbody>\n{rows}</tbody></table>\n")
+    table(&["member", "protocol", "flow", "frames", "bytes", "of the member"], &["protocol", "flow"], rows)
 }
 
 /// Words stand on the left and may be broken; figures stand on the right and may not.
-fn cell(text: &str) -> String {
-    let class = if text.contains(|c: char| c.is_ascii_alphabetic()) { " class=\"words\"" } else { "" };
-    format!("<td{class}>{}</td>", escape(text))
+fn table(heads: &[&str], words: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let class = |head: &str| if words.contains(&head) { " class=\"words\"" } else { "" };
+    let top: String = heads.iter().map(|head| format!("<th{}>{head}</th>", class(head))).collect();
+    let rows: String = rows
+        .map(|row| {
+            let cells = heads.iter().zip(row);
+            let cells: String =
+                cells.map(|(head, cell)| format!("<td{}>{}</td>", class(head), escape(&cell))).collect();
+            format!("<tr>{cells}</tr>\n")
+        })
+        .collect();
+    format!("<table><thead><tr>{top}</tr></thead><tbody>\n{rows}</tbody></table>\n")
 }
 
 /// How to make the page again.
@@ -178,7 +176,7 @@ h1{font-size:1.35em;margin:0 0 .3em;overflow-wrap:anywhere}h2{font-size:1.05em;m
 .fine{color:var(--good)}.broken{color:var(--bad)}
 table{border-collapse:collapse;margin:.5em 0;font-variant-numeric:tabular-nums;font-size:.92em}
 th,td{padding:.15em .6em;text-align:right;white-space:nowrap;border-bottom:1px solid var(--soft)}
-td.words{text-align:left;white-space:normal;overflow-wrap:break-word}
+.words{text-align:left;white-space:normal;overflow-wrap:break-word}
 th{white-space:normal;font-weight:600;border-bottom-color:var(--line)}
 svg{width:100%;height:auto;display:block}svg text{fill:var(--ink);font-size:12px}
 svg .small{font-size:11px}svg .digit{font-size:9px;text-anchor:middle;fill:#000;font-family:monospace}svg .idle{font-size:8px;text-anchor:middle;fill:var(--line);font-family:monospace}

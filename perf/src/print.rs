@@ -55,7 +55,7 @@ fn text(report: &Report) -> String {
         report.rules_exercised,
         report.leaks
     ));
-    lines.extend(facts.details.iter().map(|detail| format!("  {detail}")));
+    lines.extend(facts.details.iter().flat_map(|detail| wrap(detail)));
     lines.join("\n") + "\n"
 }
 
@@ -169,6 +169,18 @@ fn fit(text: &str, columns: usize) -> String {
     format!("...{kept}")
 }
 
+/// Lines of words behind two spaces.
+fn wrap(text: &str) -> Vec<String> {
+    let mut lines = vec![String::from(" ")];
+    for word in text.split_whitespace() {
+        match lines.last_mut().filter(|line| line.chars().count() + word.chars().count() < COLUMNS) {
+            Some(line) => *line += &format!(" {word}"),
+            None => lines.push(format!("    {word}")),
+        }
+    }
+    lines
+}
+
 /// With separators: 10,863.
 pub fn count(number: u64) -> String {
     let digits = number.to_string();
@@ -192,6 +204,15 @@ mod tests {
         assert_eq!(count(999), "999");
         assert_eq!(count(1_000), "1,000");
         assert_eq!(count(12_345_678), "12,345,678");
+    }
+
+    #[test]
+    fn a_long_sentence_is_broken_between_words() {
+        let text = ["words"; 40].join(" ");
+        let lines = wrap(&text);
+        assert!(lines.len() == 4 && lines.iter().all(|line| line.len() <= COLUMNS), "{lines:?}");
+        let joined: Vec<&str> = lines.iter().map(|line| line.trim()).collect();
+        assert_eq!(joined.join(" "), text);
     }
 
     #[test]

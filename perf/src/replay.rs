@@ -23,6 +23,7 @@ use vswitch::frames::Frames;
 use vswitch::image::Image;
 use vswitch::ndis::State;
 use vswitch::physical_switch::Aggregation;
+use vswitch::ports::policy::{LAST_VLAN, Property, Vlan};
 use vswitch::registry::Value;
 use vswitch::scenario::{Net, Scenario};
 
@@ -121,7 +122,10 @@ fn start(arguments: &Replay, image: Option<&Image>, speeds: &[u64], hosts: &Host
         }
     });
     for (number, mac) in (0..).zip(hosts.macs()) {
-        net.readdress(net.vm(number), mac.0);
+        let machine = net.vm(number);
+        net.readdress(machine, mac.0);
+        // A trunk lets frames keep the tags that they were recorded with.
+        net.add_property(machine.port, 1, Property::Vlan(Vlan::trunk(0, 1..=LAST_VLAN)));
     }
     if speeds.iter().any(|speed| speed % 1_000_000_000 != 0) {
         (1..).zip(speeds).for_each(|(member, _)| net.indicate(member, true));

@@ -1,9 +1,13 @@
 //! What the documents say is what happens: every command in their blocks is run, and where output is printed below it,
 //! compared.
 //!
-//! A block under the line `<!-- replay -->` is the output of `teamctl replay`. In other blocks a line that starts with
+//! Commands are looked for in blocks and in the text. A block under the line `<!-- replay -->` is the output of `teamctl replay`. In other blocks a line that starts with
 //! `teamctl` or `cargo run --release` is a command; if it starts with `$ `, what follows up to the next such line is
 //! its output.
+
+#[allow(dead_code, reason = "the benches use the rest")]
+#[path = "../benches/figures/mod.rs"]
+mod figures;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,8 +16,11 @@ use std::process::{Command, Output};
 const DOCUMENTS: [&str; 3] = ["README.md", "perf/README.md", "perf/captures/varied/README.md"];
 
 /// Commands that no test can run, and who does.
-const ELSEWHERE: [(&str, &str); 4] = [
+const ELSEWHERE: [(&str, &str); 7] = [
+    ("cargo rustc -p lbfoext --lib", "only Windows, with the kit"),
+    ("bash .ci/run", "whoever lands a change"),
     (r".\install.ps1", "only Windows; tests/inf.rs holds its text against facts"),
+    (r".\uninstall.ps1", "as the one before"),
     ("cargo bench -p perf --bench count", ".ci/run"),
     ("cargo bench -p perf --bench walk", "people: it takes minutes"),
     ("cargo run --release -p perf --example generate", "perf/tests/cli.rs, with fewer frames"),
@@ -57,6 +64,18 @@ fn blocks(text: &str) -> Vec<(String, Vec<String>)> {
         }
     }
     blocks
+}
+
+/// What stands between back quotes outside of blocks, on one line.
+fn quoted(text: &str) -> Vec<String> {
+    let mut inside = false;
+    let prose = text.lines().filter(|line| {
+        let fence = line.starts_with("```");
+        inside ^= fence;
+        !inside && !fence
+    });
+    let prose = prose.collect::<Vec<_>>().join(" ");
+    prose.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
 /// The arguments of a line that calls the tool.
@@ -107,17 +126,46 @@ fn every_command_of_the_documents_runs_and_prints_what_they_show() {
 }
 
 #[test]
+fn every_command_in_the_text_runs() {
+    let mut run = 0;
+    for name in DOCUMENTS {
+        for command in quoted(&document(name)) {
+            // The tool's name alone is no command.
+            let Some(arguments) = arguments(&command).filter(|_| command.contains(' ')) else { continue };
+            let output = teamctl(&arguments);
+            assert!(
+                output.status.success(),
+                "{name}: {command}: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+            run += 1;
+        }
+    }
+    assert!(run >= 2, "{run} commands were found");
+}
+
+#[test]
+fn the_figures_of_a_packet_are_those_that_were_measured() {
+    let text = document("perf/README.md");
+    let baseline = figures::Baseline::load().expect("perf/baseline.json");
+    assert!(
+        baseline.put_into(&text) == text,
+        "perf/README.md and perf/baseline.json differ: cargo bench -p perf --bench count -- --store REASON"
+    );
+}
+
+#[test]
 fn every_other_command_of_the_documents_is_run_by_somebody() {
     let ci = document(".ci/run");
     for name in DOCUMENTS {
-        for (_, lines) in blocks(&document(name)) {
-            for line in &lines {
-                let command = line.strip_prefix("$ ").unwrap_or(line);
-                let is_command = ["cargo ", r".\", "bash "].iter().any(|start| command.starts_with(start));
-                let known = ELSEWHERE.iter().any(|(start, _)| command.starts_with(start));
-                if is_command && arguments(command).is_none() {
-                    assert!(known || ci.contains(command), "{name}: nobody runs {command}");
-                }
+        let text = document(name);
+        let lines = blocks(&text).into_iter().flat_map(|(_, lines)| lines);
+        for line in lines.chain(quoted(&text)) {
+            let command = line.strip_prefix("$ ").unwrap_or(&line);
+            let is_command = ["cargo ", r".\", "bash "].iter().any(|start| command.starts_with(start));
+            let known = ELSEWHERE.iter().any(|(start, _)| command.starts_with(start));
+            if is_command && arguments(command).is_none() {
+                assert!(known || ci.contains(command), "{name}: nobody runs {command}");
             }
         }
     }

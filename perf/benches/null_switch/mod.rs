@@ -13,7 +13,7 @@ mod pool;
 #[allow(unused_imports, reason = "each benchmark uses its part")]
 pub use {
     kernel::PROCESSOR,
-    ndis::{LOCKING, NullSwitch, Station},
+    ndis::{LOCKING, NullSwitch, Station, WAITED},
 };
 
 use lbfoext::ndis::raw::{Mdl, NetBuffer, NetBufferList, info};

@@ -13,6 +13,7 @@ use lbfoext::ndis::sys::NdisEvent;
 use std::cell::{Cell, RefCell};
 use std::hint::{black_box, spin_loop};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 /// What the switch keeps with a list: the last destination, and room for more where the list is to be flooded.
 #[derive(Default)]
@@ -61,6 +62,8 @@ struct Stack {
 thread_local! {
     static STACK: RefCell<Stack> = RefCell::default();
     static WRITING: Cell<bool> = const { Cell::new(false) };
+    /// What this thread has waited to write.
+    pub static WAITED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
     static SENT: Sent = const { Sent { calls: Cell::new(0), chains: [const { Cell::new(core::ptr::null_mut()) }; SENT_MAX] } };
 }
 
@@ -447,11 +450,13 @@ unsafe extern "win64" fn NdisAcquireRWLockRead(_: Handle, _: *mut LockStateEx, _
 #[unsafe(no_mangle)]
 unsafe extern "win64" fn NdisAcquireRWLockWrite(_: Handle, _: *mut LockStateEx, _: u8) {
     if LOCKING.load(Ordering::Relaxed) {
+        let start = Instant::now();
         HOLDERS.fetch_or(WRITER, Ordering::Acquire);
         while HOLDERS.load(Ordering::Acquire) != WRITER {
             spin_loop();
         }
         WRITING.set(true);
+        WAITED.set(WAITED.get() + start.elapsed());
     }
 }
 #[unsafe(no_mangle)]
