@@ -16,6 +16,7 @@ use crate::ndis::nbl::{Nbl, NblChain, NblQueue, NetBufferRef};
 use crate::ndis::own_list::Family;
 use crate::ndis::raw::{send_complete_flags, send_flags};
 use crate::ndis::status::NdisStatus;
+use crate::offload;
 use teaming::adapter_hash::{Adapter, HashType, Offered};
 use teaming::counters::{Counters, DropReason};
 use teaming::forward::{Beside, Decision, Forwarding, Packet, Verdict};
@@ -52,7 +53,7 @@ fn decide_some(module: &Module, lists: &mut NblQueue, groups: &mut Groups) -> Op
         let decision = if forwarding.uses_adapter_hash() {
             decide_with_adapter(module, &forwarding, &counters, &list, &mut window, now)
         } else {
-            decide(&forwarding, &list, None, &mut window, now)
+            decide(module, &forwarding, &list, None, &mut window, now)
         };
         let Some(decision) = decision else {
             counters.change(|counters| counters.split += 1);
@@ -73,9 +74,17 @@ fn decide_some(module: &Module, lists: &mut NblQueue, groups: &mut Groups) -> Op
     mixed
 }
 
+/// What is known of every packet of a list.
+struct Common<'a> {
+    beside: Beside<'a>,
+    pinned: Option<MemberIndex>,
+    now: Ticks,
+}
+
 /// What to do with all packets of a list, or `None` when they differ. One array of destinations serves them all.
 #[inline(always)]
 fn decide(
+    module: &Module,
     forwarding: &Forwarding<Pool>,
     list: &Nbl,
     adapter: Option<Adapter<'_>>,
@@ -87,13 +96,14 @@ fn decide(
         return Some(Decision { verdict: Verdict::Native, basis: None });
     }
     let beside = Beside { vlan: VlanId::new(list.vlan_id()), adapter };
+    let common = Common { beside, pinned: offload::pinned(module, list), now };
     let mut packets = list.net_buffers();
     let Some(first) = packets.next() else {
         return Some(Decision { verdict: Verdict::Drop(DropReason::Runt), basis: None });
     };
-    let decision = decide_one(forwarding, list, first, &beside, window, now);
+    let decision = decide_one(forwarding, list, first, &common, window);
     match packets.next() {
-        Some(_) if !others_agree(forwarding, list, &beside, window, now, decision.verdict) => None,
+        Some(_) if !others_agree(forwarding, list, &common, window, decision.verdict) => None,
         _ => Some(decision),
     }
 }
@@ -103,14 +113,14 @@ fn decide_one(
     forwarding: &Forwarding<Pool>,
     list: &Nbl,
     packet: NetBufferRef<'_>,
-    beside: &Beside<'_>,
+    common: &Common<'_>,
     window: &mut WindowBuffer,
-    now: Ticks,
 ) -> Decision {
     match window.read(packet, list.detail()) {
         Ok(bytes) => {
-            let packet = Packet { source: list.source(), window: bytes, pinned: None, native: false, now };
-            forwarding.decide_with(&packet, beside)
+            let (source, pinned, now) = (list.source(), common.pinned, common.now);
+            let packet = Packet { source, window: bytes, pinned, native: false, now };
+            forwarding.decide_with(&packet, &common.beside)
         }
         Err(_) => Decision { verdict: Verdict::Drop(DropReason::Unreadable), basis: None },
     }
@@ -123,13 +133,12 @@ fn decide_one(
 fn others_agree(
     forwarding: &Forwarding<Pool>,
     list: &Nbl,
-    beside: &Beside<'_>,
+    common: &Common<'_>,
     window: &mut WindowBuffer,
-    now: Ticks,
     first: Verdict,
 ) -> bool {
     let mut others = list.net_buffers().skip(1);
-    others.all(|packet| decide_one(forwarding, list, packet, beside, window, now).verdict == first)
+    others.all(|packet| decide_one(forwarding, list, packet, common, window).verdict == first)
 }
 
 /// `decide` while hashes of adapters are in use.
@@ -145,7 +154,7 @@ fn decide_with_adapter(
     // One packet in a thousand is computed although its port is trusted.
     let check = counters.change(|counters| counters.uplink & 0x3FF == 0);
     let adapter = adapter_hash(module, list, check.unwrap_or(true));
-    decide(forwarding, list, Some(adapter), window, now)
+    decide(module, forwarding, list, Some(adapter), window, now)
 }
 
 /// What an adapter's hash of a list is worth. It speaks of the list's only packet; of several it would say nothing.

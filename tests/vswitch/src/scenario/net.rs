@@ -5,7 +5,7 @@ use super::{EXTERNAL_PORT, FIRST_INTERNAL_PORT, FIRST_VM_PORT, Indication, Runni
 use crate::adapter::{Adapter, GIGABIT};
 use crate::clock;
 use crate::control::below::Plan;
-use crate::control::envelope::{self, Inner};
+use crate::control::envelope::{self, Inner, NicAnswer};
 use crate::control::{self, Answer, Ask, lifecycle, status};
 use crate::cpu;
 use crate::guest::{self, Flow, Packet};
@@ -111,9 +111,15 @@ impl Net {
     pub fn packets_from_outside(&self, member: u16, packets: Vec<Packet>) {
         let module = self.1;
         let source = self.member(member);
-        let chain: Vec<_> = packets.into_iter().map(|packet| (source, packet)).collect();
+        let mut chain: Vec<_> = packets.into_iter().map(|packet| (source, packet)).collect();
         self.inside(move || {
             with(|_, state| {
+                let adapters = &mut state.modules[module].outside.adapters;
+                for (_, packet) in &mut chain {
+                    let station = packet.frames[0].get(..6).and_then(|m| m.try_into().ok());
+                    let queues = adapters.get_mut(&member).map(|a| &mut a.offloads.queues);
+                    packet.queue = station.zip(queues).and_then(|(mac, queues)| queues.sort(mac));
+                }
                 for (_, packet) in &chain {
                     let sender = packet.frames[0].get(6..12).and_then(|m| m.try_into().ok());
                     sender.into_iter().for_each(|mac| state.modules[module].outside.physical.host(mac));
@@ -398,12 +404,13 @@ impl Net {
     }
 
     /// A request to a NIC from above, from a partition's NIC or nowhere.
-    pub fn ask_nic(&self, from: NicId, to: NicId, inner: &Inner, plan: Plan) -> Option<Answer> {
+    pub fn ask_nic(&self, from: NicId, to: NicId, inner: &Inner, plan: Plan) -> Option<NicAnswer> {
         let module = self.1;
         self.inside(move || {
+            let attached = with(|_, s| s.life(module)) != Life::Detached;
             let as_set = with(|world, _| world.chance(1, 4));
-            envelope::ask(module, from, to, inner, plan, as_set)
-        })
+            attached.then(|| envelope::ask(module, from, to, inner, plan, as_set))
+        })?
     }
 
     /// The next request from above that pends is cancelled.
