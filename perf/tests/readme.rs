@@ -16,7 +16,8 @@ use std::process::{Command, Output};
 const DOCUMENTS: [&str; 3] = ["README.md", "perf/README.md", "perf/captures/varied/README.md"];
 
 /// Commands that no test can run, and who does.
-const ELSEWHERE: [(&str, &str); 7] = [
+const ELSEWHERE: [(&str, &str); 8] = [
+    ("cargo test -p perf --test readme", "this is it"),
     ("cargo rustc -p lbfoext --lib", "only Windows, with the kit"),
     ("bash .ci/run", "whoever lands a change"),
     (r".\install.ps1", "only Windows; tests/inf.rs holds its text against facts"),
@@ -88,41 +89,65 @@ fn arguments(line: &str) -> Option<Vec<&str>> {
     }
 }
 
-#[test]
-fn the_replay_in_the_readme_is_what_the_tool_prints() {
-    let text = document("README.md");
-    let printed = String::from_utf8(teamctl(&[]).stdout).expect("text");
-    let block = blocks(&text).into_iter().find(|(before, _)| before == "<!-- replay -->");
-    let shown = block.map(|(_, lines)| lines.join("\n") + "\n").unwrap_or_default();
-    assert_eq!(shown, printed, "put this below <!-- replay --> in README.md:\n\n```text\n{printed}```\n");
+/// Runs a command and gives what it prints.
+fn printed(name: &str, arguments: &[&str]) -> String {
+    let output = teamctl(arguments);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{name}: teamctl {}: {error}", arguments.join(" "));
+    String::from_utf8(output.stdout).expect("text")
 }
 
-#[test]
-fn every_command_of_the_documents_runs_and_prints_what_they_show() {
-    let mut run = 0;
-    for name in DOCUMENTS {
-        for (before, lines) in blocks(&document(name)) {
-            if before == "<!-- replay -->" {
-                continue;
+/// The document with what its commands print now in place of what it shows, and how many commands there were.
+fn renewed(name: &str) -> (String, usize) {
+    let (mut text, mut run) = (String::new(), 0);
+    let (mut before, mut inside, mut replaced) = (String::new(), false, false);
+    for line in document(name).lines() {
+        let fence = line.starts_with("```");
+        let command = arguments(line.strip_prefix("$ ").unwrap_or(line)).filter(|_| inside && !fence);
+        replaced &= !fence && command.is_none();
+        if !replaced {
+            text += &format!("{line}\n");
+        }
+        if fence {
+            inside = !inside;
+            if inside && before == "<!-- replay -->" {
+                text += &printed(name, &[]);
+                (replaced, run) = (true, run + 1);
             }
-            for (at, line) in lines.iter().enumerate() {
-                let command = line.strip_prefix("$ ").unwrap_or(line);
-                let Some(arguments) = arguments(command) else { continue };
-                let output = teamctl(&arguments);
-                let error = String::from_utf8_lossy(&output.stderr);
-                assert!(output.status.success(), "{name}: {line}: {error}");
-                run += 1;
-                if line.starts_with("$ ") {
-                    let shown: Vec<&String> =
-                        lines[at + 1..].iter().take_while(|line| !line.starts_with("$ ")).collect();
-                    let printed = String::from_utf8_lossy(&output.stdout);
-                    let printed: Vec<&str> = printed.lines().collect();
-                    assert_eq!(shown, printed, "{name}: {line}\n{}", printed.join("\n"));
-                }
+        } else if let Some(command) = command {
+            let shown = printed(name, &command);
+            run += 1;
+            if line.starts_with("$ ") {
+                text += &shown;
+                replaced = true;
             }
+        } else if !inside && !line.trim().is_empty() {
+            line.clone_into(&mut before);
         }
     }
-    assert!(run >= 8, "{run} commands were found");
+    (text, run)
+}
+
+/// With `RENEW=1` in the environment the documents are written anew instead.
+#[test]
+fn every_command_of_the_documents_runs_and_prints_what_they_show() {
+    let mut all = 0;
+    for name in DOCUMENTS {
+        let (mut text, run) = renewed(name);
+        if let Some(baseline) = figures::Baseline::load().filter(|_| name == "perf/README.md") {
+            text = baseline.put_into(&text);
+        }
+        all += run;
+        let old = document(name);
+        if std::env::var_os("RENEW").is_some() {
+            fs::write(root().join(name), text).expect("written");
+            continue;
+        }
+        let differ = text.lines().zip(old.lines()).find(|(new, old)| new != old);
+        assert_eq!(text.lines().count(), old.lines().count(), "{name}: {differ:?}; RENEW=1 writes it anew");
+        assert_eq!(differ, None, "{name}: printed and shown; RENEW=1 writes it anew");
+    }
+    assert!(all >= 9, "{all} commands were found");
 }
 
 #[test]

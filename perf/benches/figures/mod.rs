@@ -157,8 +157,12 @@ fn document() -> PathBuf {
 
 /// Whole, with separators.
 fn count(figure: f64) -> String {
-    let whole = figure.round() as u64;
-    if whole >= 1000 { format!("{},{:03}", whole / 1000, whole % 1000) } else { whole.to_string() }
+    let digits = (figure.round() as u64).to_string();
+    let places = digits.char_indices().map(|(place, digit)| {
+        let comma = place != 0 && (digits.len() - place).is_multiple_of(3);
+        format!("{}{digit}", if comma { "," } else { "" })
+    });
+    places.collect()
 }
 
 fn time(ns: f64) -> String {
