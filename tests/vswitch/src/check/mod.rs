@@ -19,6 +19,7 @@ pub mod policy;
 pub mod reference;
 mod rules_data;
 mod rules_other;
+pub mod status;
 
 use crate::world::World;
 
