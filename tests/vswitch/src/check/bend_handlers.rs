@@ -1,5 +1,7 @@
 //! Misdeeds with the handlers of the switch: destinations, contexts, sources, reports.
 
+use super::bend_policy::{withholds, wrong_station};
+use super::bend_ports::no_destination;
 use super::mutations::{Misdeed, commit, is, pending};
 use super::own::PRESERVE_DESTINATIONS;
 use crate::ndis::array::{GARBAGE_BITS, RESERVED_BITS};
@@ -53,6 +55,10 @@ fn bend_add(
                 // SAFETY: the array belongs to the packet.
                 unsafe { (*of.pointer()).num_elements += 1 };
             }
+        }
+        Misdeed::DoubleStation if foreign && alone && element.nic_index == 0 && commit() => {
+            state.grow(world, context, list, 2, false);
+            state.add_destination(world, context, list, element, false);
         }
         Misdeed::IgnoreFailedAdd if foreign && alone && commit() => {
             state.add_destination(world, context, list, element, true);
@@ -109,6 +115,21 @@ fn bend_element(
         Misdeed::ForgetAfterAttach if !external && m.attached_before => other.map(to),
         Misdeed::WrongStation if !external && !enumerated => other.map(to),
         Misdeed::ToDeadMember if external => dead.map(to),
+        Misdeed::ForgetNewAddress
+        | Misdeed::RememberOldPort
+        | Misdeed::IgnoreVlan
+        | Misdeed::ReadPropertyId
+        | Misdeed::BelieveDamage
+        | Misdeed::IgnoreNewerVersion
+        | Misdeed::KeepRefused
+        | Misdeed::ForgetToEnumerate
+        | Misdeed::CrossSubnets
+        | Misdeed::IgnorePruning => wrong_station(state, misdeed, list).map(to),
+        Misdeed::ToValidationPort
+        | Misdeed::ToFailedNic
+        | Misdeed::ToListedNic
+        | Misdeed::ToCreatedMember
+        | Misdeed::IntoTheGap => no_destination(topology, misdeed, external).map(to),
         Misdeed::TornReading if external => {
             torn(state, packet, &members).map(|index| to(NicId::new(port, index)))
         }
@@ -317,6 +338,11 @@ pub(crate) fn report(
 ) -> Option<Report> {
     let running = state.life(module) == crate::ndis::Life::Running;
     match pending() {
+        Some(Misdeed::LetSpoof | Misdeed::TakeReflection)
+            if running && withholds(world, state, module, lists) =>
+        {
+            None
+        }
         Some(Misdeed::DropSilently) if running && commit() => None,
         Some(Misdeed::ReportWrongPort) if commit() => Some(Report { port: said.port + 1, ..said }),
         Some(Misdeed::ReportWrongCount) if commit() => Some(Report { count: said.count + 1, ..said }),

@@ -16,6 +16,12 @@ pub fn name(
     expected: &Expected,
     stations: &[NicId],
 ) -> &'static str {
+    let mut once = stations.to_vec();
+    once.sort();
+    once.dedup();
+    if once.len() < stations.len() {
+        return "PORTNIC-31";
+    }
     if let Some(cause) = expected.refused {
         return by_cause(cause, told(state, case, &[case.source]));
     }
@@ -78,6 +84,7 @@ fn station(state: &State, case: &Case, right: &[NicId]) -> &'static str {
 
 /// Notes which rules this judgement has put to the test.
 pub fn exercise(world: &World, state: &State, case: &Case, expected: &Expected) {
+    world.exercised("PORTNIC-31");
     if let Some(cause) = expected.refused {
         world.exercised(by_cause(cause, told(state, case, &[case.source])));
     }

@@ -87,6 +87,7 @@ pub struct Scenario {
     tear_down: Option<bool>,
     port_plan: BTreeMap<u32, Vec<Property>>,
     machines: BTreeMap<u32, u32>,
+    created_only: Vec<u32>,
 }
 
 impl Scenario {
@@ -110,6 +111,7 @@ impl Scenario {
             tear_down: None,
             port_plan: BTreeMap::new(),
             machines: BTreeMap::new(),
+            created_only: Vec::new(),
         }
         .setting("TeamingMode", Value::Dword(0))
         .setting("LoadBalancingAlgorithm", Value::Dword(0))
@@ -146,6 +148,12 @@ impl Scenario {
     /// A property of any port from its beginning.
     pub fn port_property(mut self, port: u32, property: Property) -> Self {
         self.port_plan.entry(port).or_default().push(property);
+        self
+    }
+
+    /// A guest's adapter is created and never connected.
+    pub fn created_only(mut self, vm: u16) -> Self {
+        self.created_only.push(FIRST_VM_PORT + u32::from(vm));
         self
     }
 

@@ -109,18 +109,8 @@ impl Net {
 
     /// Packets come in through a member: with tags beside them, or several frames in one.
     pub fn packets_from_outside(&self, member: u16, packets: Vec<Packet>) {
-        let module = self.1;
         let source = self.member(member);
-        let chain: Vec<_> = packets.into_iter().map(|packet| (source, packet)).collect();
-        self.inside(move || {
-            with(|_, state| {
-                for (_, packet) in &chain {
-                    let sender = packet.frames[0].get(6..12).and_then(|m| m.try_into().ok());
-                    sender.into_iter().for_each(|mac| state.modules[module].outside.physical.host(mac));
-                }
-            });
-            guest::send(module, chain);
-        });
+        self.from_both_sides(packets.into_iter().map(|packet| (source, packet)).collect());
     }
 
     /// Sends a chain whose packets come from guests and through members; the hosts that these name are the outside's.
