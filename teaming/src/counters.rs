@@ -26,10 +26,21 @@ pub enum DropReason {
     Unreadable,
     NoResources,
     NotRunning,
+    BadTag,
+    TaggedFrame,
+    VlanNotAllowed,
+    VlanMismatch,
+    TagInBytes,
+    PrivateVlan,
+    SpoofedAddress,
+    VirtualSubnet,
+    PortClosed,
+    NotReceiver,
+    Reflection,
 }
 
 /// All reasons, in the order of their numbers.
-pub const DROP_REASONS: [DropReason; 9] = [
+pub const DROP_REASONS: [DropReason; 20] = [
     DropReason::Runt,
     DropReason::BackToSource,
     DropReason::NoDestination,
@@ -39,6 +50,17 @@ pub const DROP_REASONS: [DropReason; 9] = [
     DropReason::Unreadable,
     DropReason::NoResources,
     DropReason::NotRunning,
+    DropReason::BadTag,
+    DropReason::TaggedFrame,
+    DropReason::VlanNotAllowed,
+    DropReason::VlanMismatch,
+    DropReason::TagInBytes,
+    DropReason::PrivateVlan,
+    DropReason::SpoofedAddress,
+    DropReason::VirtualSubnet,
+    DropReason::PortClosed,
+    DropReason::NotReceiver,
+    DropReason::Reflection,
 ];
 
 impl DropReason {
@@ -84,6 +106,33 @@ impl DropReason {
                 ("no_resources", "A buffer list or a destination could not be had.", Lacking)
             }
             Self::NotRunning => ("not_running", "The extension is paused or being stopped.", Lacking),
+            Self::BadTag => ("bad_tag", "The VLAN tag of the frame is damaged, reserved or hidden.", Closed),
+            Self::TaggedFrame => {
+                ("tagged_frame", "The port that sent the frame may not send VLAN tags.", Closed)
+            }
+            Self::VlanNotAllowed => {
+                ("vlan_not_allowed", "The port that sent the frame is not a member of its VLAN.", Closed)
+            }
+            Self::VlanMismatch => {
+                ("vlan_mismatch", "The port of the destination is not a member of the VLAN.", Closed)
+            }
+            Self::TagInBytes => {
+                ("tag_in_bytes", "The destination takes no VLAN tag and the frame has one inside.", Closed)
+            }
+            Self::PrivateVlan => ("private_vlan", "The private VLAN keeps the two ports apart.", Closed),
+            Self::SpoofedAddress => {
+                ("spoofed_address", "The source address is not that of the adapter that sent it.", Closed)
+            }
+            Self::VirtualSubnet => {
+                ("virtual_subnet", "Source and destination are in different virtual subnets.", Closed)
+            }
+            Self::PortClosed => {
+                ("port_closed", "The policy of the port is not known, so nothing may pass.", Closed)
+            }
+            Self::NotReceiver => {
+                ("not_receiver", "Another member of the team receives frames of this kind.", Closed)
+            }
+            Self::Reflection => ("reflection", "A frame of this host came back from the outside.", Closed),
         }
     }
 }
