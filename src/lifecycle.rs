@@ -1,7 +1,7 @@
 //! The life of network adapters: `OID_SWITCH_NIC_*` requests to `teaming`, in the order that keeps packets safe. What
 //! takes a NIC away is applied before the request goes down, what brings one before it completes.
 
-use crate::filter::{Module, TeamLock, new_stations};
+use crate::filter::{Module, TeamLock, new_room};
 use crate::ndis::oid::Request;
 use crate::ndis::raw::oids;
 use crate::ndis::status::NdisStatus;
@@ -83,7 +83,7 @@ pub fn apply_locked(module: &Module, control: &mut TeamLock<'_>, op: NicOp, nic:
         Route::External(op) => module.forwarding.write(control.dispatch()).on_external(op, nic),
         Route::Station(op) => {
             // Full only for a NIC whose creation was never seen and for which there is no room: it stays unknown.
-            let _ = module.forwarding.write(control.dispatch()).nics.apply(op, nic);
+            let _ = module.forwarding.write(control.dispatch()).on_station(op, nic);
         }
         Route::Ignore => {}
     }
@@ -95,7 +95,7 @@ fn create_station(module: &Module, nic: &NicParameters) -> Result<(), NdisStatus
         {
             let mut control = module.control.lock();
             control.changes = control.changes.wrapping_add(1);
-            if module.forwarding.write(control.dispatch()).nics.apply(NicOp::Create, nic).is_ok() {
+            if module.forwarding.write(control.dispatch()).on_station(NicOp::Create, nic).is_ok() {
                 return Ok(());
             }
         }
@@ -107,16 +107,16 @@ fn create_station(module: &Module, nic: &NicParameters) -> Result<(), NdisStatus
 pub fn reserve(module: &Module, more: usize) -> Result<(), NdisStatus> {
     let (used, capacity) = {
         let forwarding = module.forwarding.read();
-        (forwarding.nics.len(), forwarding.nics.capacity())
+        (forwarding.ports.len(), forwarding.ports.capacity())
     };
     let needed = used.saturating_add(more);
     if needed <= capacity {
         return Ok(());
     }
-    let (nics, macs) = new_stations(needed.max(capacity.saturating_mul(2)))?;
+    let room = new_room(needed.max(capacity.saturating_mul(2)))?;
     let old = {
         let control = module.control.lock();
-        module.forwarding.write(control.dispatch()).nics.grow(nics, macs)
+        module.forwarding.write(control.dispatch()).ports.grow(room)
     };
     drop(old);
     Ok(())

@@ -13,7 +13,7 @@ use core::ffi::c_void;
 use core::mem::offset_of;
 use core::ptr::NonNull;
 use teaming::ids::{MacAddr, MemberIndex, NicId, NicIndex, PortId};
-use teaming::switch::{NicKind, NicParameters};
+use teaming::switch::{NicKind, NicParameters, VmId};
 
 /// A request from above that has not been completed yet. The caller owns it and everything it points to: read only.
 #[derive(Clone, Copy)]
@@ -304,6 +304,12 @@ pub enum NicState {
     Other,
 }
 
+/// The bytes of a counted string; at most 512, whatever it says.
+fn counted(bytes: &[u8], at: usize) -> Option<&[u8]> {
+    let length = usize::from(u16::from_le_bytes(field(bytes, at)?)).min(512);
+    bytes.get(at.checked_add(2)?..)?.get(..length)
+}
+
 fn field<const N: usize>(buffer: &[u8], at: usize) -> Option<[u8; N]> {
     buffer.get(at..)?.get(..N)?.try_into().ok()
 }
@@ -341,6 +347,13 @@ unsafe fn read_nic_parameters(buffer: NonNull<u8>, length: usize) -> Option<(Nic
         permanent_mac: mac(offset_of!(RawNicParameters, permanent_mac_address))?,
         vm_mac: mac(offset_of!(RawNicParameters, vm_mac_address))?,
         mtu: u32::from_le_bytes(field(bytes, offset_of!(RawNicParameters, mtu))?),
+        // The name is valid for adapters of virtual machines alone.
+        vm: match i32::from_le_bytes(field(bytes, offset_of!(RawNicParameters, nic_type))?) {
+            raw::nic_type::SYNTHETIC | raw::nic_type::EMULATED => {
+                VmId::of(counted(bytes, offset_of!(RawNicParameters, vm_name))?)
+            }
+            _ => VmId::NONE,
+        },
     };
     let state = match i32::from_le_bytes(field(bytes, offset_of!(RawNicParameters, nic_state))?) {
         raw::nic_state::CREATED => NicState::Created,

@@ -106,32 +106,22 @@ impl DropReason {
                 ("no_resources", "A buffer list or a destination could not be had.", Lacking)
             }
             Self::NotRunning => ("not_running", "The extension is paused or being stopped.", Lacking),
-            Self::BadTag => ("bad_tag", "The VLAN tag of the frame is damaged, reserved or hidden.", Closed),
-            Self::TaggedFrame => {
-                ("tagged_frame", "The port that sent the frame may not send VLAN tags.", Closed)
-            }
+            Self::BadTag => ("bad_tag", "The VLAN tag of the frame is damaged or reserved.", Closed),
+            Self::TaggedFrame => ("tagged_frame", "The sending port may not send VLAN tags.", Closed),
             Self::VlanNotAllowed => {
-                ("vlan_not_allowed", "The port that sent the frame is not a member of its VLAN.", Closed)
+                ("vlan_not_allowed", "The sending port is not in the VLAN of the frame.", Closed)
             }
             Self::VlanMismatch => {
-                ("vlan_mismatch", "The port of the destination is not a member of the VLAN.", Closed)
+                ("vlan_mismatch", "The destination is not in the VLAN of the frame.", Closed)
             }
-            Self::TagInBytes => {
-                ("tag_in_bytes", "The destination takes no VLAN tag and the frame has one inside.", Closed)
-            }
+            Self::TagInBytes => ("tag_in_bytes", "The destination takes no VLAN tag in the frame.", Closed),
             Self::PrivateVlan => ("private_vlan", "The private VLAN keeps the two ports apart.", Closed),
             Self::SpoofedAddress => {
-                ("spoofed_address", "The source address is not that of the adapter that sent it.", Closed)
+                ("spoofed_address", "The source address is not the sending adapter's.", Closed)
             }
-            Self::VirtualSubnet => {
-                ("virtual_subnet", "Source and destination are in different virtual subnets.", Closed)
-            }
-            Self::PortClosed => {
-                ("port_closed", "The policy of the port is not known, so nothing may pass.", Closed)
-            }
-            Self::NotReceiver => {
-                ("not_receiver", "Another member of the team receives frames of this kind.", Closed)
-            }
+            Self::VirtualSubnet => ("virtual_subnet", "The frame may not leave its virtual subnet.", Closed),
+            Self::PortClosed => ("port_closed", "The policy of the port is not known.", Closed),
+            Self::NotReceiver => ("not_receiver", "Another member of the team receives such frames.", Closed),
             Self::Reflection => ("reflection", "A frame of this host came back from the outside.", Closed),
         }
     }
@@ -293,7 +283,7 @@ mod tests {
         }
         for (number, basis) in BASES.into_iter().enumerate() {
             assert_eq!(basis.index(), number);
-            let decision = Decision { verdict: Verdict::Native, basis: Some(basis) };
+            let decision = Decision { basis: Some(basis), ..Decision::new(Verdict::Native) };
             if number % 2 == 0 { &mut one } else { &mut two }.count_decision(decision, 0);
             both.count_decision(decision, 0);
         }

@@ -542,3 +542,18 @@ impl<S: Storage> Forwarding<S> {
         self.ports.lookup(mac).map(|port| port.id)
     }
 }
+
+#[cfg(any(test, feature = "std"))]
+impl Forwarding<crate::Heap> {
+    /// Room for a number of ports, for everything that is not the driver.
+    pub fn on_heap(ports: usize, settings: &Settings) -> Self {
+        Self::new(
+            std::vec![0; crate::ids::BUCKETS],
+            (0..crate::ids::BUCKETS).map(|_| Stamp::EMPTY).collect(),
+            Room::on_heap(ports),
+            std::vec![VlanSet::EMPTY; ports],
+            (0..crate::learn::LEARNED).map(|_| Learned::EMPTY).collect(),
+            settings,
+        )
+    }
+}

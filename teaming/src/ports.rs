@@ -162,6 +162,20 @@ impl Sizes {
     }
 }
 
+#[cfg(any(test, feature = "std"))]
+impl Room<crate::Heap> {
+    /// Room for a number of ports, for everything that is not the driver.
+    pub fn on_heap(ports: usize) -> Self {
+        let sizes = Sizes::of(ports);
+        Self {
+            ports: std::vec![Port::EMPTY; sizes.ports],
+            index: std::vec![Slot::EMPTY; sizes.index],
+            macs: std::vec![Slot::EMPTY; sizes.macs],
+            groups: std::vec![Slot::EMPTY; sizes.groups],
+        }
+    }
+}
+
 /// Ports that a table can have at most.
 pub const PORTS_MAX: usize = 0xfffe;
 
