@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod random;
+
 use lbfoext::ndis::raw::{oids, request_type};
 use vswitch::control::status::Status;
 use vswitch::frames::Fate;

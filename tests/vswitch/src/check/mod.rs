@@ -14,6 +14,8 @@ pub mod forwarding;
 pub mod mutations;
 pub mod own;
 pub mod packets;
+pub mod policy;
+pub mod reference;
 mod rules_data;
 mod rules_other;
 

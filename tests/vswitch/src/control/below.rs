@@ -293,6 +293,7 @@ impl State {
             oids::SWITCH_PARAMETERS | oids::SWITCH_PORT_ARRAY | oids::SWITCH_NIC_ARRAY => {
                 (self.answer_query(world, module, own.began, r), Told::NOTHING)
             }
+            oids::SWITCH_PORT_PROPERTY_ENUM => (self.answer_property_enum(world, module, r), Told::NOTHING),
             _ => (NOT_SUPPORTED, Told::NOTHING),
         }
     }

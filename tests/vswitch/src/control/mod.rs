@@ -9,6 +9,8 @@ pub mod below;
 pub mod envelope;
 pub mod lifecycle;
 pub mod payload;
+pub mod properties;
+pub mod property_bytes;
 pub mod status;
 
 use crate::check::mutations as bend;

@@ -12,6 +12,7 @@ pub mod driver;
 pub mod edges;
 pub mod handlers;
 pub mod leaks;
+pub mod learned;
 pub mod module;
 pub mod packet;
 pub mod pools;
@@ -137,6 +138,8 @@ pub struct Module {
     /// The FilterRestart that is under way.
     pub restart: Option<Restart>,
     pub topology: Topology,
+    /// Addresses behind ports that may use any.
+    pub learned: learned::Learned,
     pub outside: Outside,
     pub queues: edges::Queues,
     pub event_passed_up: bool,
@@ -196,6 +199,10 @@ pub struct State {
     pub last_report: Option<(u64, u32, String)>,
     /// Some mapping failed in this world.
     pub mapping_trouble: bool,
+    /// What ports are to be given when they come into being.
+    pub port_plan: BTreeMap<u32, Vec<crate::ports::policy::Property>>,
+    /// Machines that have several adapters, by port; a port that is not listed is a machine of its own.
+    pub machines: BTreeMap<u32, u32>,
     /// Packets whose guest goes on writing.
     pub flickering: Vec<usize>,
 }

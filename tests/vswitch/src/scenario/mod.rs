@@ -10,6 +10,7 @@
 
 mod life;
 mod net;
+mod policies;
 
 pub use net::{Body, Net, unknown_request};
 
@@ -18,8 +19,10 @@ use crate::ndis::Style;
 use crate::ndis::driver::{self, Entry};
 use crate::ndis::with;
 use crate::physical_switch::Aggregation;
+use crate::ports::policy::Property;
 use crate::registry::{SERVICES, Value};
 use crate::world::{Config, Mode, World};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// How the loss and return of a member's link reach the extension.
@@ -82,6 +85,8 @@ pub struct Scenario {
     attach_inside: bool,
     ordinary_stack: bool,
     tear_down: Option<bool>,
+    port_plan: BTreeMap<u32, Vec<Property>>,
+    machines: BTreeMap<u32, u32>,
 }
 
 impl Scenario {
@@ -103,6 +108,8 @@ impl Scenario {
             attach_inside: seed.is_multiple_of(2),
             ordinary_stack: false,
             tear_down: None,
+            port_plan: BTreeMap::new(),
+            machines: BTreeMap::new(),
         }
         .setting("TeamingMode", Value::Dword(0))
         .setting("LoadBalancingAlgorithm", Value::Dword(0))
@@ -128,6 +135,24 @@ impl Scenario {
     /// Adapters of the management OS.
     pub fn internal(mut self, count: u16) -> Self {
         self.internal = count;
+        self
+    }
+
+    /// A property of a guest's port from its beginning.
+    pub fn property(self, vm: u16, property: Property) -> Self {
+        self.port_property(FIRST_VM_PORT + u32::from(vm), property)
+    }
+
+    /// A property of any port from its beginning.
+    pub fn port_property(mut self, port: u32, property: Property) -> Self {
+        self.port_plan.entry(port).or_default().push(property);
+        self
+    }
+
+    /// These guests' adapters belong to one machine.
+    pub fn one_machine(mut self, vms: &[u16]) -> Self {
+        let first = vms.first().map_or(0, |vm| FIRST_VM_PORT + u32::from(*vm));
+        self.machines.extend(vms.iter().map(|vm| (FIRST_VM_PORT + u32::from(*vm), first)));
         self
     }
 

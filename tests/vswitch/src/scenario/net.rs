@@ -40,8 +40,14 @@ impl Net {
     }
 
     /// Runs the closure on a simulated thread; nothing if the machine has stopped.
-    fn inside<R: Send>(&self, body: impl FnOnce() -> R + Send) -> Option<R> {
+    pub(super) fn inside<R: Send>(&self, body: impl FnOnce() -> R + Send) -> Option<R> {
         self.world().enter(body).ok()
+    }
+
+    /// The same, if a module is attached to be asked.
+    pub(super) fn attached<R: Send>(&self, body: impl FnOnce() -> R + Send) -> Option<R> {
+        let module = self.1;
+        self.inside(move || is_attached(module).then(body))?
     }
 
     // Names.
@@ -98,14 +104,39 @@ impl Net {
 
     /// Frames come in through a member.
     pub fn receive_from_outside(&self, member: u16, frames: &[Vec<u8>]) {
+        self.packets_from_outside(member, frames.iter().map(|f| Packet::of(f.clone())).collect());
+    }
+
+    /// Packets come in through a member: with tags beside them, or several frames in one.
+    pub fn packets_from_outside(&self, member: u16, packets: Vec<Packet>) {
         let module = self.1;
         let source = self.member(member);
-        let chain: Vec<_> = frames.iter().map(|f| (source, Packet::of(f.clone()))).collect();
+        let chain: Vec<_> = packets.into_iter().map(|packet| (source, packet)).collect();
         self.inside(move || {
             with(|_, state| {
                 for (_, packet) in &chain {
                     let sender = packet.frames[0].get(6..12).and_then(|m| m.try_into().ok());
                     sender.into_iter().for_each(|mac| state.modules[module].outside.physical.host(mac));
+                }
+            });
+            guest::send(module, chain);
+        });
+    }
+
+    /// Sends a chain whose packets come from guests and through members; the hosts that these name are the outside's.
+    pub fn from_both_sides(&self, chain: Vec<(NicId, Packet)>) {
+        let module = self.1;
+        self.inside(move || {
+            with(|_, state| {
+                let m = &mut state.modules[module];
+                for (source, packet) in chain.iter().filter(|(source, _)| m.topology.is_external(source.port))
+                {
+                    debug_assert!(source.index != 0, "what comes from outside comes through a member");
+                    let sender = packet.frames[0].get(6..12).and_then(|m| m.try_into().ok());
+                    let ours = |mac: &Mac| m.topology.nics().any(|nic| nic.mac == *mac);
+                    if let Some(mac) = sender.filter(|mac| !ours(mac)) {
+                        m.outside.physical.host(mac);
+                    }
                 }
             });
             guest::send(module, chain);
@@ -128,8 +159,11 @@ impl Net {
                 }
             })
         });
-        for member in known.unwrap_or_default() {
-            self.receive_from_outside(member, &[frame.to_vec()]);
+        let known = known.unwrap_or_default();
+        let flood = (known.len() > 1).then(|| self.world().fresh_number());
+        for member in known {
+            let packet = Packet { copy_of: flood, ..Packet::of(frame.to_vec()) };
+            self.packets_from_outside(member, vec![packet]);
         }
     }
 
@@ -300,6 +334,9 @@ impl Net {
         let path = format!("{SERVICES}\\{}\\Parameters", driver::SERVICE);
         let (world, name) = (Arc::clone(self.world()), name.to_owned());
         self.inside(move || {
+            if matches!(name.as_str(), "TeamingMode" | "LoadBalancingAlgorithm") {
+                with(|_, s| s.modules.iter_mut().for_each(|m| m.outside.mode_unknown = true));
+            }
             world.registry_set(&path, &name, value);
             cpu::settle();
         });
@@ -357,10 +394,7 @@ impl Net {
     pub fn ask(&self, ask: Ask) -> Option<Answer> {
         let module = self.1;
         // A module that failed to attach is asked nothing.
-        self.inside(move || {
-            let attached = with(|_, s| s.life(module)) != Life::Detached;
-            attached.then(|| control::request(module, ask))
-        })?
+        self.attached(move || control::request(module, ask))
     }
 
     /// A request to a NIC from above, from a partition's NIC or nowhere.
