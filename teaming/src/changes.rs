@@ -36,6 +36,12 @@ impl<S: Storage> Forwarding<S> {
         created
     }
 
+    /// A port is about to go: nothing passes it any more.
+    pub fn tear_down(&mut self, id: PortId) {
+        self.ports.tear_down(id);
+        self.refresh_outside();
+    }
+
     /// A port is gone, with everything that was known of it.
     pub fn delete_port(&mut self, id: PortId) {
         self.forget(id);
@@ -62,6 +68,12 @@ impl<S: Storage> Forwarding<S> {
         let set = self.ports.set_vlans(id, wanted);
         self.refresh_outside();
         set
+    }
+
+    /// Nothing passes a port any more, until its properties are read anew.
+    pub fn close(&mut self, id: PortId) {
+        self.ports.close(id);
+        self.refresh_outside();
     }
 
     /// The security property of a port, or none.

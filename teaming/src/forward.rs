@@ -225,7 +225,7 @@ impl<S: Storage> Forwarding<S> {
         if sender.origin == Origin::Station {
             self.check_source(sender, headers.source, carried.vlan, packet.now)?;
         }
-        let mut sent = Sent::new(carried, subnet, sender.vlans, beside.vlan != 0);
+        let mut sent = Sent::new(carried, subnet, sender.vlans, beside.vlan != 0, beside.subnet != 0);
         if sender.origin == Origin::Trusted && carried.vlan.is_none() {
             sent.key = 0;
         }
@@ -302,7 +302,7 @@ impl<S: Storage> Forwarding<S> {
     /// The bits with which the outside may have a packet.
     #[inline(always)]
     fn uplink_bits(&self, sender: &Sender, sent: Sent) -> Result<u8, DropReason> {
-        if sent.subnet != 0 {
+        if sent.stays_inside() {
             return Err(DropReason::VirtualSubnet);
         }
         if sent.key != 0 && self.outside_is_open {

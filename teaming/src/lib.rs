@@ -36,6 +36,7 @@ pub mod learn;
 pub mod member;
 pub mod policy;
 pub mod ports;
+pub mod property;
 pub mod receive;
 pub mod report;
 pub mod sender;

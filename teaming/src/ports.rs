@@ -47,6 +47,8 @@ pub struct Port {
     all_groups: bool,
     /// Announced itself, not only by its NIC.
     announced: bool,
+    /// It is being torn down: nobody may refer to it any more.
+    leaving: bool,
     used: bool,
     pub current_mac: MacAddr,
     pub permanent_mac: MacAddr,
@@ -71,6 +73,7 @@ impl Port {
         groups: Groups::Unknown,
         all_groups: false,
         announced: false,
+        leaving: false,
         used: false,
         current_mac: MacAddr::ZERO,
         permanent_mac: MacAddr::ZERO,
@@ -94,6 +97,11 @@ impl Port {
 
     pub const fn is_connected(&self) -> bool {
         matches!(self.nic, NicState::Connected)
+    }
+
+    /// It is being torn down: nobody may refer to it any more.
+    pub const fn is_leaving(&self) -> bool {
+        self.leaving
     }
 
     /// It may stand for machines whose addresses nobody announced.
@@ -205,9 +213,25 @@ impl<S: Storage> PortTable<S> {
         if let Some(port) = self.room.ports.get_mut(at) {
             port.announced = true;
             port.policy.closed |= closed && !known;
+            port.leaving = false;
             port.refresh();
         }
         Ok(())
+    }
+
+    /// A port is about to go: nothing passes it any more.
+    pub fn tear_down(&mut self, id: PortId) {
+        self.close(id);
+        if let Some(port) = self.position(id).and_then(|at| self.room.ports.get_mut(at)) {
+            port.leaving = true;
+        }
+    }
+
+    /// The first port from a position on whose properties are to be read, and the position after it.
+    pub fn unread(&self, from: usize) -> Option<(PortId, usize)> {
+        let mut left = self.room.ports.iter().enumerate().skip(from);
+        let (at, port) = left.find(|(_, port)| port.used && port.policy.closed && !port.leaving)?;
+        Some((port.id.port, at.saturating_add(1)))
     }
 
     /// A port is gone, with everything that was known of it.
@@ -258,6 +282,19 @@ impl<S: Storage> PortTable<S> {
             let old = self.policy(at);
             self.set_policy(at, Policy { security, ..old });
         }
+    }
+
+    /// Nothing passes a port any more.
+    pub fn close(&mut self, id: PortId) {
+        if let Some(at) = self.position(id) {
+            let old = self.policy(at);
+            self.set_policy(at, Policy { closed: true, ..old });
+        }
+    }
+
+    /// Another set of VLANs can be kept.
+    pub fn has_room_for_set(&self) -> bool {
+        vlan::has_room(&self.sets)
     }
 
     fn policy(&self, at: usize) -> Policy {
@@ -333,7 +370,9 @@ impl<S: Storage> PortTable<S> {
         let Some(port) = self.room.ports.get_mut(at) else { return };
         let (announced, policy, revision) = (port.announced, port.policy, port.revision);
         if announced {
-            let mut kept = Port { id: port.id, policy, revision, announced, used: true, ..Port::EMPTY };
+            let leaving = port.leaving;
+            let mut kept =
+                Port { id: port.id, policy, revision, announced, leaving, used: true, ..Port::EMPTY };
             kept.refresh();
             *port = kept;
         } else {
@@ -498,7 +537,8 @@ impl<S: Storage> PortTable<S> {
         })
     }
 
-    fn forget_groups(&mut self, id: PortId) {
+    /// Nothing is known of a station's groups any more, or yet: it gets every multicast frame.
+    pub fn forget_groups(&mut self, id: PortId) {
         let Some(at) = self.position(id) else { return };
         let Some(port) = self.room.ports.get_mut(at) else { return };
         if core::mem::replace(&mut port.groups, Groups::Unknown) != Groups::Known {

@@ -36,17 +36,20 @@ pub struct Sent {
     in_bytes: bool,
     /// The VLAN is to be written into the tag beside the packet.
     writes_tag: bool,
+    /// The virtual subnet stands beside the packet, for whoever encapsulates it below.
+    subnet_told: bool,
 }
 
 impl Sent {
-    pub(crate) const NOTHING: Self = Self { key: 0, subnet: 0, vlan: 0, in_bytes: false, writes_tag: false };
+    pub(crate) const NOTHING: Self =
+        Self { key: 0, subnet: 0, vlan: 0, in_bytes: false, writes_tag: false, subnet_told: false };
 
-    /// `beside`: the tag beside the packet has a VLAN already.
-    pub(crate) fn new(carried: Carried, subnet: u32, from: Vlans, beside: bool) -> Self {
+    /// `beside`: the tag beside the packet has a VLAN already; `subnet_told`: the virtual subnet stands beside it.
+    pub(crate) fn new(carried: Carried, subnet: u32, from: Vlans, beside: bool, subnet_told: bool) -> Self {
         let vlan = carried.vlan.map_or(0, VlanId::get);
         let key = if carried.in_bytes || from.is_private() { 0 } else { policy::key(vlan, subnet) };
         let writes_tag = vlan != 0 && !beside && !carried.in_bytes;
-        Self { key, subnet, vlan, in_bytes: carried.in_bytes, writes_tag }
+        Self { key, subnet, vlan, in_bytes: carried.in_bytes, writes_tag, subnet_told }
     }
 
     pub const fn carried(&self) -> Carried {
@@ -56,6 +59,12 @@ impl Sent {
     /// The VLAN that the tag beside the packet must be given before it goes on.
     pub const fn tag(&self) -> Option<VlanId> {
         if self.writes_tag { VlanId::new(self.vlan) } else { None }
+    }
+
+    /// Outside nobody would know which virtual subnet it belongs to.
+    #[inline]
+    pub(crate) const fn stays_inside(&self) -> bool {
+        self.subnet != 0 && !self.subnet_told
     }
 
     pub(crate) const fn is_tagged(&self) -> bool {
@@ -85,7 +94,7 @@ pub struct Sender {
 impl Sender {
     fn new(nic: NicId, origin: Origin, vlans: Vlans, security: Security) -> Self {
         let carried = Carried { vlan: vlans.own(), in_bytes: false };
-        let mut untagged = Sent::new(carried, security.virtual_subnet, vlans, false);
+        let mut untagged = Sent::new(carried, security.virtual_subnet, vlans, false, false);
         if origin == Origin::Trusted {
             untagged.key = 0;
         }

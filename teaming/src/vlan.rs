@@ -67,6 +67,20 @@ impl Vlans {
 /// The bits of VLANs 0 to 4095, as `TrunkVlanIdArray` has them.
 pub type VlanBits = [u64; 64];
 
+/// Bytes of a set of VLANs in a property.
+pub const VLAN_BYTES: usize = 512;
+
+/// A set of VLANs as it lies in a property.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bits<'a>(pub &'a [u8; VLAN_BYTES]);
+
+impl Bits<'_> {
+    fn word(&self, number: usize) -> u64 {
+        let chunk = self.0.as_chunks::<8>().0.get(number);
+        chunk.map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    }
+}
+
 /// A set of VLANs and how many ports refer to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VlanSet {
@@ -91,6 +105,11 @@ pub fn intern(sets: &mut [VlanSet], bits: &VlanBits) -> Result<SetId, NoRoom> {
     set.bits = *bits;
     set.users = set.users.saturating_add(1);
     Ok(SetId(id))
+}
+
+/// A set more can be kept.
+pub fn has_room(sets: &[VlanSet]) -> bool {
+    sets.iter().any(|set| set.users == 0)
 }
 
 /// One user less.
@@ -220,23 +239,19 @@ pub fn admit(
     }
 }
 
-/// A private port and an access port never talk, even where their numbers agree: an access port in a secondary VLAN
-/// would see what isolated ports send.
-fn is_kept_apart(source: Vlans, destination: Vlans) -> bool {
-    match (source, destination) {
-        (Vlans::Access(_), other) | (other, Vlans::Access(_)) => other.is_private(),
-        _ => false,
-    }
+/// An access port in a secondary VLAN would see what isolated ports send.
+const fn is_kept_apart(source: Vlans, destination: Vlans) -> bool {
+    source.is_private() && matches!(destination, Vlans::Access(_))
 }
 
 /// What a VLAN property says, before its sets are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VlanProperty<'a> {
     Access { vlan: u16 },
-    Trunk { native: u16, allowed: &'a VlanBits, pruned: &'a VlanBits },
+    Trunk { native: u16, allowed: Bits<'a>, pruned: Bits<'a> },
     Isolated { primary: u16, secondary: u16 },
     Community { primary: u16, secondary: u16 },
-    Promiscuous { primary: u16, secondaries: &'a VlanBits },
+    Promiscuous { primary: u16, secondaries: Bits<'a> },
 }
 
 /// The property names a VLAN that cannot be, or the same one twice.
@@ -252,6 +267,7 @@ pub struct Wanted {
 
 impl VlanProperty<'_> {
     /// Checks numbers and conflicts.
+    #[inline(never)] // a frame of its own
     pub fn check(&self) -> Result<Wanted, Refused> {
         let some = |number| VlanId::new(number).ok_or(Refused);
         let maybe = |number| if number == 0 { Ok(None) } else { some(number).map(Some) };
@@ -262,22 +278,19 @@ impl VlanProperty<'_> {
         Ok(match *self {
             Self::Access { vlan } => Wanted { vlans: Vlans::Access(maybe(vlan)?), set: None },
             Self::Trunk { native, allowed, pruned } => {
-                let own = maybe(native)?;
-                let mut set = *allowed;
+                let vlans = Vlans::Trunk { native: maybe(native)?, allowed: SetId::ALL };
                 // "Non-VLAN packets" may always pass a trunk; what is pruned never may, whatever else says so.
-                if let Some(word) = set.get_mut(usize::from(native >> 6)) {
-                    *word |= bit(native);
-                }
-                if native != 0
-                    && let Some(word) = set.first_mut()
-                {
-                    *word &= !1;
-                }
-                for (word, less) in set.iter_mut().zip(pruned) {
-                    *word &= !less;
-                }
-                let native = own;
-                Wanted { vlans: Vlans::Trunk { native, allowed: SetId::ALL }, set: Some(set) }
+                let set = core::array::from_fn(|number| {
+                    let mut word = allowed.word(number);
+                    if number == 0 {
+                        word &= !1;
+                    }
+                    if number == usize::from(native >> 6) {
+                        word |= bit(native);
+                    }
+                    word & !pruned.word(number)
+                });
+                Wanted { vlans, set: Some(set) }
             }
             Self::Isolated { primary, secondary } => {
                 let (primary, secondary) = pair(primary, secondary)?;
@@ -291,7 +304,7 @@ impl VlanProperty<'_> {
                 let primary = some(primary)?;
                 Wanted {
                     vlans: Vlans::Promiscuous { primary, secondaries: SetId::ALL },
-                    set: Some(*secondaries),
+                    set: Some(core::array::from_fn(|number| secondaries.word(number))),
                 }
             }
         })
