@@ -13,8 +13,9 @@ use teaming::ids::{NicIndex, PortId};
 /// Where a packet goes, as far as it decides with whom it may travel.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Group {
-    /// One destination: the group is sent with DESTINATION_GROUP. Not a `NicId`, which would make it half as large again.
-    To(PortId, NicIndex),
+    /// One destination, with what it keeps of the tag: the group is sent with DESTINATION_GROUP. Not a `NicId`, which
+    /// would make it half as large again.
+    To(PortId, NicIndex, u8),
     /// Several destinations each.
     Several,
     /// Left to the switch's own forwarding; never mixed with others.

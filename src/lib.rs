@@ -21,7 +21,9 @@ pub mod ingress;
 
 pub mod enumerate;
 pub mod lifecycle;
+pub mod multicast;
 pub mod oid;
+pub mod properties;
 
 pub mod nic_status;
 pub mod publish;

@@ -22,6 +22,10 @@ pub enum Event {
     RequestNotForwarded { oid: u32 },
     /// A member could not be asked for its link state.
     LinkUnknown { member: MemberIndex, status: i32 },
+    /// A property of a port was vetoed: it is damaged, or asks for what is not enforced.
+    PropertyRefused { oid: u32, status: i32 },
+    /// A port has a property that cannot be enforced, or one that could not be read: nothing passes it.
+    PortClosed { port: u32 },
     /// The configuration of the switch could not be read.
     NotEnumerated { status: i32 },
 }

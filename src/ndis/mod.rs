@@ -11,6 +11,7 @@ pub mod mdl;
 pub mod nbl;
 pub mod oid;
 pub mod own_list;
+pub mod payload;
 #[doc(hidden)]
 pub mod raw;
 pub mod status;
