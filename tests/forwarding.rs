@@ -37,6 +37,13 @@ fn run(seed: u64) -> Outcome {
     net.finish()
 }
 
+/// Policies of a drawn switch, for a report.
+fn ports(seed: u64) -> Vec<String> {
+    let (members, aggregation) = TEAMS[seed as usize % TEAMS.len()];
+    let told = switch(seed, members, aggregation);
+    told.port_properties().map(|(port, properties)| format!("{port}: {properties:?}")).collect()
+}
+
 /// What holds of every frame, counted here once more and without the reference.
 fn no_frame_goes_wrong(outcome: &Outcome) -> (u64, u64) {
     let mut delivered = 0;
@@ -75,7 +82,7 @@ fn random_frames_over_random_switches_go_where_the_documentation_says() {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     let outcome = run(seed);
                     if !outcome.violations.is_empty() {
-                        eprintln!("switch {seed}:");
+                        eprintln!("switch {seed}: {:#?}", ports(seed));
                     }
                     outcome.assert_clean();
                     let (sent, reached) = no_frame_goes_wrong(&outcome);

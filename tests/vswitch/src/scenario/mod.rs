@@ -157,6 +157,11 @@ impl Scenario {
         self
     }
 
+    /// Properties that ports will have from their beginning.
+    pub fn port_properties(&self) -> impl Iterator<Item = (u32, &Vec<Property>)> {
+        self.port_plan.iter().map(|(port, all)| (*port, all))
+    }
+
     /// These guests' adapters belong to one machine.
     pub fn one_machine(mut self, vms: &[u16]) -> Self {
         let first = vms.first().map_or(0, |vm| FIRST_VM_PORT + u32::from(*vm));
