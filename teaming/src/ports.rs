@@ -143,11 +143,18 @@ pub struct Sizes {
     pub groups: usize,
 }
 
+const _: () = assert!(Sizes::of_1000().bytes() <= 384 * 1024);
+
 /// Multicast groups kept for each port on average.
 const GROUPS_EACH: usize = 8;
 
 impl Sizes {
-    pub fn of(ports: usize) -> Self {
+    /// Those of the largest switch that is planned for.
+    pub const fn of_1000() -> Self {
+        Self::of(1000)
+    }
+
+    pub const fn of(ports: usize) -> Self {
         Self {
             ports,
             index: slots::slots_for(ports),
