@@ -86,7 +86,7 @@ impl<S: Storage> Forwarding<S> {
     /// Nothing that was heard from a port leads there any more.
     fn forget(&mut self, id: PortId) {
         if let Some(position) = self.ports.position(id)
-            && self.ports.get(id).is_some_and(Port::hears_sources)
+            && self.ports.get(id).is_some_and(Port::may_learn)
         {
             self.learned.forget(position);
         }

@@ -12,7 +12,6 @@ use crate::frame::{self, ETHERNET_HEADER, Headers, Rare};
 use crate::hash::Seed;
 use crate::ids::{FlowHash, MacAddr, MemberIndex, NicId, PortId, Ticks, VlanId};
 use crate::learn::{LearnTable, Learned};
-use crate::policy::Security;
 use crate::ports::{Port, PortTable, Room};
 use crate::receive::Receive;
 use crate::sender::{Origin, Sender, Sent, preserve};
@@ -186,7 +185,7 @@ impl<S: Storage> Forwarding<S> {
                 let bits = sender.priority & port.priority();
                 Decision { bits, sent, ..Decision::new(Verdict::Deliver(port.id)) }
             }
-            Some(port) => self.deliver(sender, sent, self.mate(port, to, sent, packet.now)),
+            Some(port) => self.deliver(sender, sent, port),
             None if self.ports.learns() || sender.origin == Origin::Outside => {
                 self.decide_unknown(sender, sent, packet, beside)
             }
@@ -243,28 +242,15 @@ impl<S: Storage> Forwarding<S> {
     ) -> Result<(), DropReason> {
         let Some(position) = self.ports.position(sender.nic.port) else { return Err(DropReason::PortClosed) };
         let Some(port) = self.ports.get(sender.nic.port) else { return Err(DropReason::PortClosed) };
-        let own = port.addresses().any(|own| own == mac);
-        let mate = || self.ports.lookup(mac).is_some_and(|other| port.vm.is_same_machine(other.vm));
-        let Security { mac_spoofing, teaming, .. } = sender.security;
-        if !own && !mac_spoofing && !(teaming && mate()) {
-            return Err(DropReason::SpoofedAddress);
+        if port.addresses().any(|own| own == mac) {
+            return Ok(());
         }
-        // An address in a guest's team moves with the frames that carry it, back home too.
-        if teaming || !own {
+        if sender.security.mac_spoofing {
             self.learned.hear(mac, vlan, position, now);
+            return Ok(());
         }
-        Ok(())
-    }
-
-    /// The adapter of the same virtual machine that an address is in use on now, where a guest teams its adapters.
-    #[inline(never)]
-    fn mate<'a>(&'a self, port: &'a Port, to: MacAddr, sent: Sent, now: Ticks) -> &'a Port {
-        if !port.policy.security().teaming {
-            return port;
-        }
-        let heard = self.learned.find(to, sent.carried().vlan, now);
-        let mate = heard.and_then(|position| self.ports.at(position));
-        mate.filter(|mate| mate.vm.is_same_machine(port.vm)).unwrap_or(port)
+        let mate = || self.ports.lookup(mac).is_some_and(|other| port.vm.is_same_machine(other.vm));
+        if sender.security.teaming && mate() { Ok(()) } else { Err(DropReason::SpoofedAddress) }
     }
 
     /// To a station that may need a closer look.
@@ -487,7 +473,7 @@ impl<S: Storage> Forwarding<S> {
 
     /// Packets must say when they come: buckets wait for silence, or addresses are learned.
     pub const fn wants_time(&self) -> bool {
-        self.table.moving() || self.ports.hears_sources()
+        self.table.moving() || self.ports.learns()
     }
 
     /// The member whose copies of frames for many count; none while all members' do.
@@ -535,6 +521,12 @@ impl<S: Storage> Forwarding<S> {
     pub fn explain_packet(&self, packet: &Packet<'_>, beside: &Beside<'_>) -> (Option<MemberIndex>, Basis) {
         let (hash, basis) = self.flow_hash(packet, frame::parse(packet.window), beside);
         (self.table.lookup(hash.bucket()), basis)
+    }
+
+    /// The member where the traffic of a station arrives, as far as the policy lets one say: untagged, as it leaves.
+    pub fn member_of_station(&self, station: NicId) -> Option<MemberIndex> {
+        let mac = self.ports.get(station.port).map_or(MacAddr::ZERO, |port| port.current_mac);
+        self.table.lookup(self.seed.hash(&self.keying.station_key(station, mac)).bucket())
     }
 
     /// The station with that address.

@@ -25,6 +25,7 @@
 extern crate std;
 
 pub mod adapter_hash;
+pub mod capabilities;
 pub mod changes;
 pub mod counters;
 pub mod flow;
@@ -34,6 +35,9 @@ pub mod hash;
 pub mod ids;
 pub mod learn;
 pub mod member;
+pub mod offload;
+pub mod oid;
+pub mod payload;
 pub mod policy;
 pub mod ports;
 pub mod property;

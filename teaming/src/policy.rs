@@ -49,11 +49,9 @@ impl Policy {
     /// Equal for two open access ports that may exchange every frame without a tag, and for a frame in their VLAN; 0
     /// for all others, which are compared in full.
     pub fn key(&self) -> u64 {
-        let Security { teaming, virtual_subnet, .. } = self.security();
         match self.vlans() {
-            // The addresses of a guest's team move between its ports.
-            Vlans::Access(vlan) if !self.closed && !teaming => {
-                key(vlan.map_or(0, crate::ids::VlanId::get), virtual_subnet)
+            Vlans::Access(vlan) if !self.closed => {
+                key(vlan.map_or(0, crate::ids::VlanId::get), self.security().virtual_subnet)
             }
             _ => 0,
         }

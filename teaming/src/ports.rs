@@ -109,12 +109,6 @@ impl Port {
         self.policy.security().mac_spoofing
     }
 
-    /// Its frames are watched for addresses that are not its own.
-    pub fn hears_sources(&self) -> bool {
-        let security = self.policy.security();
-        security.mac_spoofing || security.teaming
-    }
-
     /// `preserve::PRIORITY` if the priority of a tag may reach it.
     #[inline]
     pub(crate) const fn priority(&self) -> u8 {
@@ -149,11 +143,18 @@ pub struct Sizes {
     pub groups: usize,
 }
 
+const _: () = assert!(Sizes::of_1000().bytes() <= 384 * 1024);
+
 /// Multicast groups kept for each port on average.
 const GROUPS_EACH: usize = 8;
 
 impl Sizes {
-    pub fn of(ports: usize) -> Self {
+    /// Those of the largest switch that is planned for.
+    pub const fn of_1000() -> Self {
+        Self::of(1000)
+    }
+
+    pub const fn of(ports: usize) -> Self {
         Self {
             ports,
             index: slots::slots_for(ports),
@@ -192,7 +193,6 @@ pub struct PortTable<S: Storage> {
     sets: S::Of<VlanSet>,
     used: usize,
     learning: usize,
-    hearing: usize,
     grouped: usize,
 }
 
@@ -201,7 +201,7 @@ impl<S: Storage> PortTable<S> {
     pub fn new(mut room: Room<S>, mut sets: S::Of<VlanSet>) -> Self {
         clear(&mut room);
         sets.fill(VlanSet::EMPTY);
-        Self { room, sets, used: 0, learning: 0, hearing: 0, grouped: 0 }
+        Self { room, sets, used: 0, learning: 0, grouped: 0 }
     }
 
     // Ports.
@@ -303,17 +303,14 @@ impl<S: Storage> PortTable<S> {
 
     fn set_policy(&mut self, at: usize, new: Policy) {
         let Some(port) = self.room.ports.get_mut(at) else { return };
-        let (learned, heard) = (port.may_learn(), port.hears_sources());
+        let learned = port.may_learn();
         if let Some(set) = port.policy.vlans.and_then(vlan::Vlans::set) {
             vlan::release(&mut self.sets, set);
         }
         port.policy = new;
         port.refresh();
-        let count = |count: usize, before, after| {
-            count.wrapping_add(usize::from(after)).wrapping_sub(usize::from(before))
-        };
-        self.learning = count(self.learning, learned, port.may_learn());
-        self.hearing = count(self.hearing, heard, port.hears_sources());
+        let learns = port.may_learn();
+        self.learning = self.learning.wrapping_add(usize::from(learns)).wrapping_sub(usize::from(learned));
     }
 
     // NICs.
@@ -417,11 +414,6 @@ impl<S: Storage> PortTable<S> {
     /// Some port may stand for machines whose addresses nobody announced.
     pub const fn learns(&self) -> bool {
         self.learning != 0
-    }
-
-    /// Some port's frames are watched for addresses that are not its own.
-    pub const fn hears_sources(&self) -> bool {
-        self.hearing != 0
     }
 
     pub fn len(&self) -> usize {

@@ -131,8 +131,8 @@ impl Sender {
     pub(crate) fn station(nic: NicId, port: &Port) -> Self {
         let (vlans, security) = (port.policy.vlans(), port.policy.security());
         let station = Self::new(nic, Origin::Station, vlans, security);
-        // A trunk may have pruned its native VLAN, a guest's team moves its addresses: for the closer look.
-        let plain = !matches!(vlans, Vlans::Trunk { .. }) && !security.teaming;
+        // A trunk may have pruned its native VLAN: that is for the closer look.
+        let plain = !matches!(vlans, Vlans::Trunk { .. });
         Self { mac: port.current_mac.word(), any_mac: false, plain, ..station }
     }
 

@@ -31,8 +31,12 @@ impl Slot {
 }
 
 /// Slots for a number of entries: a power of two that is at most half full.
-pub fn slots_for(entries: usize) -> usize {
-    entries.max(1).saturating_mul(2).checked_next_power_of_two().unwrap_or(0)
+pub const fn slots_for(entries: usize) -> usize {
+    let entries = if entries == 0 { 1 } else { entries };
+    match entries.saturating_mul(2).checked_next_power_of_two() {
+        Some(slots) => slots,
+        None => 0,
+    }
 }
 
 /// The value of the entry with that key that was inserted first.

@@ -3,6 +3,13 @@
 //! Time is virtual and nothing here waits: a frame's arrival is known when it is queued, and a link that fails first
 //! takes it back. `ndis::edges` hands frames in, `scenario` breaks and mends links, `control` answers for an adapter.
 
+pub mod capabilities;
+pub mod ipsec;
+pub mod offloads;
+pub mod sriov;
+pub mod vmq;
+pub mod wire;
+
 use crate::frames::{Fate, FrameId, Frames};
 use crate::physical_switch::{Aggregation, Complaint, PhysicalSwitch};
 use crate::ports::NicId;
@@ -36,6 +43,7 @@ pub struct Adapter {
     last_arrival: u64,
     pub sent: u64,
     pub lost: u64,
+    pub offloads: offloads::Offloads,
 }
 
 impl Adapter {
@@ -51,6 +59,7 @@ impl Adapter {
             last_arrival: 0,
             sent: 0,
             lost: 0,
+            offloads: offloads::Offloads::default(),
         }
     }
 }

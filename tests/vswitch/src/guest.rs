@@ -12,6 +12,9 @@ use crate::ports::{Mac, NicId};
 use crate::world::World;
 use lbfoext::ndis::raw::{FilterSend, Handle, NetBufferList, info, send_flags};
 
+/// `IPsecOffloadV2NetBufferListInfo`.
+const IPSEC: usize = 1;
+
 pub const BROADCAST: Mac = [0xFF; 6];
 
 /// Address of the guest with this number.
@@ -114,6 +117,10 @@ pub struct Packet {
     pub copy_of: Option<u64>,
     /// Hash information and value as an adapter would leave them beside the packet.
     pub hash: Option<(u32, u32)>,
+    /// The receive queue that it came through, and the filter that sent it there.
+    pub queue: Option<(u32, u32)>,
+    /// Handle of the security association that an adapter is to apply.
+    pub association: Option<u64>,
 }
 
 impl Packet {
@@ -245,6 +252,12 @@ impl State {
                 list.info[info::HASH_VALUE] = u64::from(value);
             }
             list.info[info::CANCEL_ID] = spec.cancel_id as u64;
+            if let Some((queue, filter)) = spec.queue {
+                list.info[info::FILTERING] = u64::from(filter & 0xFFFF) | u64::from(queue & 0xFFFF) << 16;
+            }
+            if let Some(handle) = spec.association {
+                list.info[IPSEC] = handle;
+            }
             list.info[info::IEEE_8021Q] = vlan::word(spec.tag);
             list.info[info::VIRTUAL_SUBNET] = u64::from(spec.subnet.unwrap_or(0));
             list.protocol_reserved = [0xD5; 4];

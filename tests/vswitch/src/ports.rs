@@ -209,6 +209,11 @@ impl Topology {
         self.generation += 1;
     }
 
+    /// Nobody can say at this moment what the extension knows.
+    pub fn is_changing(&self) -> bool {
+        self.changing > 0
+    }
+
     pub fn add_port(&mut self, id: u32, kind: NicKind) {
         self.changed();
         if kind == NicKind::External {

@@ -14,6 +14,7 @@ pub mod commit;
 pub mod flows;
 pub mod forwarding;
 pub mod mutations;
+pub mod offload;
 pub mod own;
 pub mod packets;
 pub mod policy;

@@ -193,7 +193,12 @@ pub fn delete_nic(module: usize, id: NicId) -> bool {
         s.modules[module].topology.nic(id).is_none_or(crate::ports::Nic::is_idle)
     });
     let bytes = nic_bytes(module, id, NicState::Disconnected, mac_of(module, id));
-    let made = effect(move |_, s| s.modules[module].topology.remove_nic(id));
+    let made = effect(move |_, s| {
+        s.modules[module].topology.remove_nic(id);
+        if s.modules[module].topology.is_external(id.port) && id.index != 0 {
+            s.adapter_removed(module, id.index);
+        }
+    });
     announce(module, oids::SWITCH_NIC_DELETE, bytes, Plan::default(), made)
 }
 

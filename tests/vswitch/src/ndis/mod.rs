@@ -69,6 +69,12 @@ pub struct Style {
     pub inside: u64,
     /// Percentage of Add, Update, Grow, Allocate and Copy calls that the switch refuses for want of memory.
     pub refuse: u64,
+    /// Percentage of references of NICs that the switch refuses.
+    pub refuse_references: u64,
+    /// Buffers of requests end where the mapped memory ends.
+    pub fenced: bool,
+    /// The host does not accept that two members hold a queue of the same number.
+    pub unique_ids: bool,
     /// A station that gets a copy of everything, chosen below the driver.
     pub mirror: Option<crate::ports::NicId>,
 }
@@ -87,6 +93,9 @@ impl Default for Style {
             pending: 40,
             inside: 30,
             refuse: 0,
+            refuse_references: 0,
+            fenced: false,
+            unique_ids: false,
             mirror: None,
         }
     }

@@ -303,6 +303,7 @@ pub fn detach(module: usize) {
         m.topology.forget_told();
         m.topology.nics_mut().for_each(forget);
         m.topology.changed();
+        state.control.nics.known.retain(|(of, ..)| *of != module);
         let others = state.modules.iter().any(|m| m.life != Life::Detached);
         (!others).then_some(state.modules[module].attach_mark)
     });

@@ -2,9 +2,12 @@
 //! gone when it has left.
 
 use super::{Activation, EXTERNAL_PORT, Enumeration, LONG, Net};
+use crate::adapter::capabilities::Capabilities;
+use crate::adapter::offloads::Offloads;
 use crate::adapter::{Adapter, GIGABIT};
 use crate::clock;
 use crate::control::lifecycle;
+use crate::control::offload::release_all;
 use crate::cpu;
 use crate::guest::{self, Packet};
 use crate::ndis::driver;
@@ -55,12 +58,17 @@ impl Net {
         let module = self.1;
         let plan = self.plan();
         let (latency, jitter) = plan.latency;
-        with(|_, state| {
+        with(|world, state| {
             let outside = &mut state.modules[module].outside;
             outside.external_port = EXTERNAL_PORT;
             outside.physical.aggregation = plan.aggregation;
             for (index, gigabits) in &plan.members {
-                outside.adapters.insert(*index, Adapter::new(*index, gigabits * GIGABIT, latency, jitter));
+                let mut adapter = Adapter::new(*index, gigabits * GIGABIT, latency, jitter);
+                adapter.offloads = Offloads::new(match plan.abilities {
+                    Some(of) => of(*index),
+                    None => Capabilities::random(|n| world.random(n)),
+                });
+                outside.adapters.insert(*index, adapter);
             }
         });
         if plan.enumeration == Enumeration::Requests {
@@ -224,7 +232,14 @@ pub(super) fn remove(module: usize, id: NicId) {
     if with(|_, s| s.modules[module].topology.nic(id).is_none()) {
         return;
     }
+    // Resources are given back before the NIC is disconnected, or after, but before it is deleted.
+    let external = NicId::new(EXTERNAL_PORT, 0);
+    let early = with(|world, s| s.control.wants.holds_for(module, id) && world.chance(1, 2));
+    if early {
+        release_all(module, id, external);
+    }
     lifecycle::disconnect(module, id);
+    release_all(module, id, external);
     lifecycle::delete_nic(module, id);
     lifecycle::delete_port(module, id.port);
 }

@@ -10,10 +10,13 @@
 
 mod life;
 mod net;
+mod offload;
 mod policies;
 
 pub use net::{Body, Net, unknown_request};
+pub use offload::CAPABILITY_CODES;
 
+use crate::adapter::capabilities::Capabilities;
 use crate::clock;
 use crate::ndis::Style;
 use crate::ndis::driver::{self, Entry};
@@ -85,6 +88,8 @@ pub struct Scenario {
     attach_inside: bool,
     ordinary_stack: bool,
     tear_down: Option<bool>,
+    /// What each adapter can do, drawn from the seed if `None`.
+    abilities: Option<fn(u16) -> Capabilities>,
     port_plan: BTreeMap<u32, Vec<Property>>,
     machines: BTreeMap<u32, u32>,
     created_only: Vec<u32>,
@@ -109,6 +114,7 @@ impl Scenario {
             attach_inside: seed.is_multiple_of(2),
             ordinary_stack: false,
             tear_down: None,
+            abilities: Some(|_| Capabilities::default()),
             port_plan: BTreeMap::new(),
             machines: BTreeMap::new(),
             created_only: Vec::new(),
@@ -121,6 +127,18 @@ impl Scenario {
     pub fn members(self, gigabits: &[u64]) -> Self {
         let all: Vec<(u16, u64)> = (1..).zip(gigabits.iter().copied()).collect();
         self.members_at(&all)
+    }
+
+    /// What the adapter with this index can do.
+    pub fn abilities(mut self, of: fn(u16) -> Capabilities) -> Self {
+        self.abilities = Some(of);
+        self
+    }
+
+    /// Adapters can do what the seed says.
+    pub fn random_abilities(mut self) -> Self {
+        self.abilities = None;
+        self
     }
 
     /// Members with these indexes and gigabits per second.

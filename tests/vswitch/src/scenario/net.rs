@@ -5,7 +5,7 @@ use super::{EXTERNAL_PORT, FIRST_INTERNAL_PORT, FIRST_VM_PORT, Indication, Runni
 use crate::adapter::{Adapter, GIGABIT};
 use crate::clock;
 use crate::control::below::Plan;
-use crate::control::envelope::{self, Inner};
+use crate::control::envelope::{self, Inner, NicAnswer};
 use crate::control::{self, Answer, Ask, lifecycle, status};
 use crate::cpu;
 use crate::guest::{self, Flow, Packet};
@@ -116,9 +116,16 @@ impl Net {
     /// Sends a chain whose packets come from guests and through members; the hosts that these name are the outside's.
     pub fn from_both_sides(&self, chain: Vec<(NicId, Packet)>) {
         let module = self.1;
+        let mut chain = chain;
         self.inside(move || {
             with(|_, state| {
                 let m = &mut state.modules[module];
+                let outside = |source: &NicId| m.topology.is_external(source.port);
+                for (source, packet) in chain.iter_mut().filter(|(source, _)| outside(source)) {
+                    let station = packet.frames[0].get(..6).and_then(|m| m.try_into().ok());
+                    let queues = m.outside.adapters.get_mut(&source.index).map(|a| &mut a.offloads.queues);
+                    packet.queue = station.zip(queues).and_then(|(mac, queues)| queues.sort(mac));
+                }
                 for (source, packet) in chain.iter().filter(|(source, _)| m.topology.is_external(source.port))
                 {
                     debug_assert!(source.index != 0, "what comes from outside comes through a member");
@@ -388,12 +395,13 @@ impl Net {
     }
 
     /// A request to a NIC from above, from a partition's NIC or nowhere.
-    pub fn ask_nic(&self, from: NicId, to: NicId, inner: &Inner, plan: Plan) -> Option<Answer> {
+    pub fn ask_nic(&self, from: NicId, to: NicId, inner: &Inner, plan: Plan) -> Option<NicAnswer> {
         let module = self.1;
         self.inside(move || {
+            let attached = with(|_, s| s.life(module)) != Life::Detached;
             let as_set = with(|world, _| world.chance(1, 4));
-            envelope::ask(module, from, to, inner, plan, as_set)
-        })
+            attached.then(|| envelope::ask(module, from, to, inner, plan, as_set))
+        })?
     }
 
     /// The next request from above that pends is cancelled.

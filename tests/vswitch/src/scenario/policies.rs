@@ -8,7 +8,6 @@ use crate::control::{Answer, below::Plan};
 use crate::ndis::with;
 use crate::ports::policy::{Property, Told};
 use crate::ports::{Mac, NicId, NicKind};
-use lbfoext::ndis::raw::request_type;
 use std::collections::BTreeSet;
 
 /// OIDs of group membership, as they travel inside OID_SWITCH_NIC_REQUEST.
@@ -187,7 +186,7 @@ impl Net {
 
     fn groups(&self, nic: NicId, oid: u32, macs: &[Mac], change: fn(&mut BTreeSet<Mac>, &[Mac])) {
         let module = self.1;
-        let inner = Inner { oid, kind: request_type::SET_INFORMATION, buffer: macs.concat() };
+        let inner = Inner::set(oid, macs.concat());
         self.attached(move || {
             if with(|_, s| !s.is_connected(module, nic)) {
                 return;
