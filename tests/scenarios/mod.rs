@@ -17,6 +17,7 @@ use vswitch::registry::Value;
 use vswitch::scenario::{Activation, Enumeration, Indication, Net, Scenario, unknown_request};
 
 /// One scenario.
+#[derive(Clone, Copy)]
 pub struct Case {
     pub name: &'static str,
     /// The switch that it starts with, for a seed.
@@ -45,6 +46,12 @@ const NO_WAIT: Value = Value::Dword(0);
 
 /// Every scenario.
 pub const CASES: &[Case] = &[
+    policies::CASES[0],
+    policies::CASES[1],
+    policies::CASES[2],
+    policies::CASES[3],
+    policies::CASES[4],
+    policies::CASES[5],
     Case { name: "packets", plan: packets_plan, story: packets, check: packets_arrive },
     Case { name: "awkward_memory", plan: awkward_plan, story: awkward, check: everything_ends },
     Case { name: "a_switch_that_refuses", plan: refusing_plan, story: several, check: everything_ends },

@@ -1,6 +1,6 @@
 //! Misdeeds with the handlers of the switch: destinations, contexts, sources, reports.
 
-use super::bend_policy::{withholds, wrong_station};
+use super::bend_policy::{flooded_station, withholds, wrong_station};
 use super::bend_ports::no_destination;
 use super::mutations::{Misdeed, commit, is, pending};
 use super::own::PRESERVE_DESTINATIONS;
@@ -55,10 +55,6 @@ fn bend_add(
                 // SAFETY: the array belongs to the packet.
                 unsafe { (*of.pointer()).num_elements += 1 };
             }
-        }
-        Misdeed::DoubleStation if foreign && alone && element.nic_index == 0 && commit() => {
-            state.grow(world, context, list, 2, false);
-            state.add_destination(world, context, list, element, false);
         }
         Misdeed::IgnoreFailedAdd if foreign && alone && commit() => {
             state.add_destination(world, context, list, element, true);
@@ -167,6 +163,15 @@ pub(crate) fn added(list: *mut NetBufferList) {
 /// GrowNetBufferListDestinations is about to be called.
 pub(crate) fn growing(world: &World, state: &mut State, context: Handle, list: *mut NetBufferList) {
     let Some(misdeed) = pending() else { return };
+    if misdeed == Misdeed::DoubleStation
+        && let Some(to) = flooded_station(state, list)
+        && commit()
+    {
+        state.grow(world, context, list, 1, false);
+        let element = PortDestination { port_id: to.port, nic_index: to.index, bits: 0 };
+        state.add_destination(world, context, list, element, false);
+        return;
+    }
     let Some(of) = state.packets.get_mut(list).and_then(|p| p.context.as_mut()) else { return };
     let (available, array) = (of.available(), of.pointer());
     let first = of.destinations();

@@ -62,6 +62,16 @@ pub(super) fn wrong_station(state: &mut State, misdeed: Misdeed, list: *mut NetB
     stations.into_iter().find(wrong)
 }
 
+/// A station that a flood will reach.
+pub(super) fn flooded_station(state: &mut State, list: *mut NetBufferList) -> Option<NicId> {
+    let module = state.packets.get(list)?.switch;
+    let case = case(&world::current(), state, module, list as usize)?;
+    let [(_, frame)] = &case.frames[..] else { return None };
+    let expected = judge(&case.question(state, frame));
+    let [way] = &expected.ways[..] else { return None };
+    way.must.first().copied().filter(|_| way.must.len() > 2 && !expected.may_drop)
+}
+
 /// A list whose report was withheld, to be sent instead of completed.
 #[derive(Default)]
 struct Withheld(Mutex<Option<usize>>);

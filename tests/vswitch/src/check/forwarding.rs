@@ -4,7 +4,7 @@
 
 use super::policy;
 use super::reference::vlan::{self, Tags};
-use super::reference::{Expected, Question, judge};
+use super::reference::{Expected, Question, judge, teaches};
 use super::rule;
 use crate::frames::{Fate, FrameId};
 use crate::ndis::{Life, State};
@@ -58,9 +58,30 @@ impl Case {
     }
 }
 
+/// Frames come in: what the extension may learn from them.
+pub fn given(state: &mut State, module: usize, list: usize) {
+    let Some(packet) = state.packets.at(list) else { return };
+    let (source, ids, own) = (packet.source, packet.frames.clone(), packet.before.info);
+    let subnet = (own[info::VIRTUAL_SUBNET] & 0x00FF_FFFF) as u32;
+    let case = Case {
+        module,
+        source,
+        frames: Vec::new(),
+        tag: own[info::IEEE_8021Q],
+        subnet,
+        tag_now: 0,
+        got: Vec::new(),
+    };
+    let frames = ids.iter().filter_map(|id| Some(Arc::clone(&state.frames.all.get(*id)?.bytes)));
+    let taught: Vec<_> = frames.filter_map(|frame| teaches(&case.question(state, &frame))).collect();
+    for mac in taught {
+        state.modules[module].learned.note(mac, source);
+    }
+}
+
 /// A list goes down.
 pub fn sent(world: &World, state: &mut State, module: usize, list: usize) {
-    let Some(case) = case(world, state, module, list) else { return unjudged(state, module, list) };
+    let Some(case) = case(world, state, module, list) else { return };
     if case.got.is_empty() {
         // Another rule's matter.
         return;
@@ -83,7 +104,6 @@ pub fn sent(world: &World, state: &mut State, module: usize, list: usize) {
         if fits {
             shown(world, state, &case, frame, &expected, name);
             received(world, state, &case, (*id, &expected), !stations.is_empty());
-            learn(state, case.module, case.source, frame);
         }
     }
 }
@@ -93,7 +113,7 @@ pub fn dropped(world: &World, state: &mut State, module: usize, list: usize) {
     if state.life(module) != Life::Running {
         return;
     }
-    let Some(mut case) = case(world, state, module, list) else { return unjudged(state, module, list) };
+    let Some(mut case) = case(world, state, module, list) else { return };
     let Some(packet) = state.packets.at(list) else { return };
     let (paused, reported, name) = (packet.given_while_paused, packet.reported, packet.name);
     let carried = packet.carried.clone();
@@ -115,25 +135,11 @@ pub fn dropped(world: &World, state: &mut State, module: usize, list: usize) {
         rule(world, broken, expected.may_drop, || {
             let why = state.fates(*id);
             format!(
-                "packet {name} (frame {id}) from {} was dropped, expected {expected:?}: {why:?}",
-                case.source
+                "packet {name} (frame {id}) {} was dropped, expected {expected:?}: {why:?}",
+                case.told(frame)
             )
         });
         received(world, state, &case, (*id, &expected), false);
-        if expected.refused.is_none() {
-            learn(state, case.module, case.source, frame);
-        }
-    }
-}
-
-/// Nobody can say what is right for the list; addresses behind its port may be learned from it all the same.
-fn unjudged(state: &mut State, module: usize, list: usize) {
-    let Some(packet) = state.packets.at(list) else { return };
-    let (source, ids) = (packet.source, packet.frames.clone());
-    let frames: Vec<_> =
-        ids.iter().filter_map(|id| Some(Arc::clone(&state.frames.all.get(*id)?.bytes))).collect();
-    for frame in frames {
-        learn(state, module, source, &frame);
     }
 }
 
@@ -215,16 +221,4 @@ fn received(
     rule(world, "EGR-6", verdict.is_none(), || {
         format!("{}: frame {frame} from {}, expected {expected:?}", verdict.unwrap_or_default(), case.source)
     });
-}
-
-/// Another address than its NIC's was seen behind a port that may send with it.
-fn learn(state: &mut State, module: usize, source: NicId, frame: &[u8]) {
-    let m = &mut state.modules[module];
-    let security = m.topology.policies(source.port).and_then(|p| p.security());
-    let spoofs = security.is_some_and(|s| s.spoofing || s.teaming);
-    let own = m.topology.nic(source).map(|n| n.mac);
-    let Some(from) = frame.get(6..12).and_then(|m| m.try_into().ok()) else { return };
-    if spoofs && own != Some(from) {
-        m.learned.note(from, source);
-    }
 }

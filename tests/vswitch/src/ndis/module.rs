@@ -220,6 +220,10 @@ fn restarted(world: &World, state: &mut State, module: usize, status: i32) {
     });
     m.restart = None;
     m.life = if ok { Life::Running } else { Life::Paused };
+    if !ok {
+        // The next restart begins anew.
+        m.enumerations = 0;
+    }
     if ok && m.is_active {
         let count = m.enumerations;
         rule(world, "STATE-19", count == 1, || format!("the switch was enumerated {count} times"));

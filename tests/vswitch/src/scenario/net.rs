@@ -130,7 +130,9 @@ impl Net {
                 {
                     debug_assert!(source.index != 0, "what comes from outside comes through a member");
                     let sender = packet.frames[0].get(6..12).and_then(|m| m.try_into().ok());
-                    let ours = |mac: &Mac| m.topology.nics().any(|nic| nic.mac == *mac);
+                    let ours = |mac: &Mac| {
+                        mac[..3] == guest::vm_mac(0)[..3] || m.topology.nics().any(|nic| nic.mac == *mac)
+                    };
                     if let Some(mac) = sender.filter(|mac| !ours(mac)) {
                         m.outside.physical.host(mac);
                     }
