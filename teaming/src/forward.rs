@@ -249,7 +249,11 @@ impl<S: Storage> Forwarding<S> {
             self.learned.hear(mac, vlan, position, now);
             return Ok(());
         }
-        let mate = || self.ports.lookup(mac).is_some_and(|other| port.vm.is_same_machine(other.vm));
+        // "Currently in use" by another adapter of the machine: not one that it had before.
+        let mate = || {
+            let other = self.ports.lookup(mac).filter(|other| other.current_mac == mac);
+            other.is_some_and(|other| port.vm.is_same_machine(other.vm))
+        };
         if sender.security.teaming && mate() { Ok(()) } else { Err(DropReason::SpoofedAddress) }
     }
 

@@ -280,7 +280,7 @@ impl<S: Storage> PortTable<S> {
     pub fn set_security(&mut self, id: PortId, security: Option<Security>) {
         if let Some(at) = self.position(id) {
             let old = self.policy(at);
-            self.set_policy(at, Policy { security, ..old });
+            self.put_policy(at, Policy { security, ..old });
         }
     }
 
@@ -288,7 +288,7 @@ impl<S: Storage> PortTable<S> {
     pub fn close(&mut self, id: PortId) {
         if let Some(at) = self.position(id) {
             let old = self.policy(at);
-            self.set_policy(at, Policy { closed: true, ..old });
+            self.put_policy(at, Policy { closed: true, ..old });
         }
     }
 
@@ -301,12 +301,18 @@ impl<S: Storage> PortTable<S> {
         self.room.ports.get(at).map_or(Policy::NONE, |port| port.policy)
     }
 
+    /// Puts a policy in place of another, whose set of VLANs is given back.
     fn set_policy(&mut self, at: usize, new: Policy) {
-        let Some(port) = self.room.ports.get_mut(at) else { return };
-        let learned = port.may_learn();
-        if let Some(set) = port.policy.vlans.and_then(vlan::Vlans::set) {
+        if let Some(set) = self.policy(at).vlans.and_then(vlan::Vlans::set) {
             vlan::release(&mut self.sets, set);
         }
+        self.put_policy(at, new);
+    }
+
+    /// The same for a policy that keeps the set of VLANs of the one before.
+    fn put_policy(&mut self, at: usize, new: Policy) {
+        let Some(port) = self.room.ports.get_mut(at) else { return };
+        let learned = port.may_learn();
         port.policy = new;
         port.refresh();
         let learns = port.may_learn();

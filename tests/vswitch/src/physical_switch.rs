@@ -24,8 +24,8 @@ struct Learned {
     port: u16,
     /// Whose frame it was: an address that two machines use moves with them.
     from: NicId,
-    /// It moved since the last change of the team, which explains one move.
-    moved: bool,
+    /// Moves that have a reason: one after each change of the team.
+    explained: u8,
 }
 
 #[derive(Default)]
@@ -52,7 +52,8 @@ impl PhysicalSwitch {
 
     /// Something happened to the team that explains one move of every address.
     pub fn team_changed(&mut self) {
-        self.learned.values_mut().for_each(|entry| entry.moved = false);
+        // A link that fails and returns with no frame between explains two.
+        self.learned.values_mut().for_each(|entry| entry.explained = (entry.explained + 1).min(2));
     }
 
     /// The port behind which an address of the team's side was seen.
@@ -100,16 +101,17 @@ impl PhysicalSwitch {
             ));
         }
         if self.aggregation == Aggregation::Static {
-            self.learned.insert(source, Learned { port, from, moved: false });
+            self.learned.insert(source, Learned { port, from, explained: 1 });
             return None;
         }
-        let entry = self.learned.entry(source).or_insert(Learned { port, from, moved: false });
+        let entry = self.learned.entry(source).or_insert(Learned { port, from, explained: 1 });
         if entry.port == port || entry.from != from {
-            *entry = Learned { port, from, moved: entry.moved && entry.from == from };
+            let explained = if entry.from == from { entry.explained } else { 1 };
+            *entry = Learned { port, from, explained };
             return None;
         }
-        let (was, flaps) = (entry.port, entry.moved);
-        *entry = Learned { port, from, moved: true };
+        let (was, flaps) = (entry.port, entry.explained == 0);
+        *entry = Learned { port, from, explained: entry.explained.saturating_sub(1) };
         self.moves += 1;
         flaps.then(|| ("SWITCH-FLAP", format!("{source:02x?} moved again, from port {was} to {port}")))
     }

@@ -108,9 +108,9 @@ fn tour(seed: u64, misdeed: Option<Misdeed>) -> (Outcome, bool) {
     net.remove_vm(5);
     net.add_vm(5);
     everybody(&net, &[4, 5], 10);
-    net.readdress(net.vm(4), [2, 0x15, 0x5D, 9, 9, 9]);
-    let renewed = Flow { to: [2, 0x15, 0x5D, 9, 9, 9], ..net.flow_between(net.vm(5), net.vm(4), 1) };
-    net.send(net.vm(5), &[renewed.frame(1, 60)]);
+    net.readdress(net.vm(3), [2, 0x15, 0x5D, 9, 9, 9]);
+    let renewed = Flow { to: [2, 0x15, 0x5D, 9, 9, 9], ..net.flow_between(net.vm(2), net.vm(3), 1) };
+    net.send(net.vm(2), &[renewed.frame(1, 60)]);
     net.fail_to_create(net.vm(9));
     net.send(net.vm(5), &[net.flow_between(net.vm(5), net.vm(3), 11).frame(1, 60)]);
     net.create_only(net.member(8));
