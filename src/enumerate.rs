@@ -6,6 +6,7 @@ use crate::clock;
 use crate::filter::Module;
 use crate::kernel::pool::{PoolSlice, Tag};
 use crate::ndis::irql::Passive;
+use crate::ndis::member_query::Topics;
 use crate::ndis::oid::{ARRAY_HEADER, NicState, nic_array, port_array, query, switch_info, write_header};
 use crate::ndis::raw::{SwitchParameters, oids};
 use crate::ndis::status::NdisStatus;
@@ -60,7 +61,8 @@ fn read_switch(module: &Module, passive: &Passive) -> Result<(), NdisStatus> {
         let nics = read_array(module, oids::SWITCH_NIC_ARRAY, passive)?;
         if apply(module, &ports, &nics, changes)? {
             read_properties(module, passive)?;
-            nic_status::ask_all(module);
+            nic_status::ask_all(module, Topics::ALL);
+            nic_status::announce(module);
             return Ok(());
         }
     }

@@ -15,6 +15,7 @@ use crate::ndis::nbl::{Nbl, NblChain, NblQueue};
 use crate::ndis::own_list::Family;
 use crate::ndis::raw::{send_complete_flags, send_flags};
 use crate::ndis::status::NdisStatus;
+use crate::offload;
 use core::sync::atomic::Ordering;
 use teaming::adapter_hash::{Adapter, HashType, Offered};
 use teaming::counters::DropReason;
@@ -86,7 +87,7 @@ fn decide_some(module: &Module, lists: &mut NblQueue, groups: &mut Groups) -> Pa
         } else {
             None
         };
-        let Some(decision) = decide(&forwarding, sender, &list, adapter, &mut window, now) else {
+        let Some(decision) = decide(module, &forwarding, sender, &list, adapter, &mut window, now) else {
             module.counters.with(forwarding.dispatch(), |counters| counters.split += 1);
             return Pause::Mixed(list);
         };
@@ -113,6 +114,7 @@ fn decide_some(module: &Module, lists: &mut NblQueue, groups: &mut Groups) -> Pa
 
 /// What to do with all packets of a list, or `None` when they differ. One array of destinations serves them all.
 fn decide(
+    module: &Module,
     forwarding: &Forwarding<Pool>,
     sender: &Sender,
     list: &Nbl,
@@ -126,11 +128,12 @@ fn decide(
         return Some(Decision::new(Verdict::Native));
     }
     let beside = Beside { vlan: list.vlan_id(), subnet: list.virtual_subnet(), adapter };
+    let pinned = offload::pinned(module, list);
     let mut common: Option<Decision> = None;
     for packet in list.net_buffers() {
         let one = match window.read(packet, detail) {
             Ok(bytes) => {
-                let packet = Packet { source: sender.nic, window: bytes, pinned: None, native: false, now };
+                let packet = Packet { source: sender.nic, window: bytes, pinned, native: false, now };
                 forwarding.decide_from(sender, &packet, &beside)
             }
             Err(_) => Decision::dropped(DropReason::Unreadable),

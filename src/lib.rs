@@ -22,6 +22,7 @@ pub mod ingress;
 pub mod enumerate;
 pub mod lifecycle;
 pub mod multicast;
+pub mod offload;
 pub mod oid;
 pub mod properties;
 

@@ -4,6 +4,7 @@
 
 use crate::filter::{Module, TeamLock, new_room};
 use crate::kernel::pool::Pool;
+use crate::ndis::member_query::Topics;
 use crate::ndis::oid::Request;
 use crate::ndis::raw::oids;
 use crate::ndis::status::NdisStatus;
@@ -91,7 +92,7 @@ pub fn after(module: &Module, request: Request, status: NdisStatus, carried: boo
 /// After a request was completed: a member that was connected is asked for its link state.
 pub fn completed(module: &Module, connected: Option<MemberIndex>) {
     if let Some(member) = connected {
-        nic_status::ask(module, member);
+        nic_status::ask(module, member, Topics::ALL);
     }
 }
 

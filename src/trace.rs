@@ -3,6 +3,7 @@
 use crate::kernel::pool::{PoolSlice, Tag};
 use crate::ndis::status::OutOfMemory;
 use teaming::ids::{MemberIndex, MemberSet, Ticks};
+use teaming::offload::ProcessorConflict;
 
 /// One thing worth telling.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -26,6 +27,14 @@ pub enum Event {
     PropertyRefused { oid: u32, status: i32 },
     /// A port has a property that cannot be enforced, or one that could not be read: nothing passes it.
     PortClosed { port: u32 },
+    /// A request that must not be refused went down without the member it concerns: memory or the member was missing.
+    RequestNotDirected { oid: u32 },
+    /// A request to several members failed on some of them.
+    PartlyDone { oid: u32, failed: u32 },
+    /// Members went down that held queues of so many partitions; default queues serve those now.
+    QueuesLost { members: MemberSet, partitions: u32 },
+    /// The processors of a member's queues do not fit those of the others.
+    ProcessorsConflict { member: MemberIndex, conflict: ProcessorConflict },
     /// The configuration of the switch could not be read.
     NotEnumerated { status: i32 },
 }
