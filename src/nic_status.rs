@@ -123,13 +123,12 @@ pub fn ask_all(module: &Module, topics: Topics) {
 /// IRQL <= DISPATCH_LEVEL, no lock held.
 pub fn ask(module: &Module, member: MemberIndex, topics: Topics) {
     if let Some(question) = module.queries.begin(member, topics) {
-        send(module, question);
+        send(module, question.next());
     }
 }
 
 /// Sends a question until it is out, or answered and nothing else wanted. A loop, because every answer may come at once.
-fn send(module: &Module, question: Question<'_>) {
-    let mut next = question.next();
+fn send<'m>(module: &'m Module, mut next: Option<Question<'m>>) {
     while let Some(question) = next.take() {
         next = match (reference(module, question.member()), module.work.enter()) {
             (Some((port, nic)), Some(work)) => match question.send(module.filter, port, nic, work) {
@@ -156,10 +155,8 @@ pub fn reference(module: &Module, member: MemberIndex) -> Option<(PortId, NicRef
 /// A question that was out has been answered. IRQL <= DISPATCH_LEVEL.
 pub fn answered(module: &Module, member: MemberIndex, status: NdisStatus) {
     let Some(question) = module.queries.back(member) else { return };
-    let (again, _work) = receive(module, question, status);
-    if let Some(question) = again {
-        send(module, question);
-    }
+    let (next, _work) = receive(module, question, status);
+    send(module, next);
     announce(module);
 }
 

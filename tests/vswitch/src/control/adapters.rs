@@ -254,6 +254,9 @@ impl State {
         let carried = self.control.nics.carried.values().find(|c| c.module == module);
         let excused = carried.is_some_and(|c| c.refused > 0) || world.injected_fault().is_some();
         let m = &mut self.modules[module];
+        // A list over several members can be split only in the name of a partition that is connected.
+        let there = m.topology.nic(holder.source).is_some_and(|nic| nic.state == NicState::Connected);
+        let excused = excused || !there && matches!(inner.oid, oid::DELETE_SA | oid::ALLOCATION_COMPLETE);
         let usable =
             m.topology.members().any(|nic| nic.usable && !nic.known_down) && !m.topology.is_changing();
         let nodes = checks::nodes_of(inner);
