@@ -13,7 +13,7 @@ use crate::ndis::status::NdisStatus;
 use crate::ndis::switch::NicRef;
 use crate::publish;
 use crate::trace::Event;
-use teaming::capabilities::Capability;
+use teaming::capabilities::{Block, Capability};
 use teaming::ids::{MEMBERS, MemberIndex, NicId, NicIndex, PortId};
 use teaming::member::MemberEvent;
 
@@ -46,7 +46,8 @@ fn is_external(module: &Module, nic: NicId) -> bool {
 
 /// Takes in what a member can. True when what the team can takes the place of the indication.
 fn took_capability(module: &Module, from: NicId, capability: Capability, bytes: &[u8]) -> bool {
-    if module.forwarding.read().external != Some(from.port) {
+    // What is damaged says nothing, and is passed on as it is.
+    if module.forwarding.read().external != Some(from.port) || Block::read(capability, bytes).is_none() {
         return false;
     }
     let Some(member) = MemberIndex::from_nic(from.index) else {
@@ -61,7 +62,7 @@ fn took_capability(module: &Module, from: NicId, capability: Capability, bytes: 
         return known;
     };
     let mut control = module.control.lock();
-    control.book.learn(member, capability, bytes);
+    let _ = control.book.learn(member, capability, bytes);
     control.book.indicate_again(capability);
     true
 }
@@ -180,7 +181,7 @@ fn receive<'m>(
             }
         },
         Topic::Capability(capability) if succeeded => {
-            module.control.lock().book.learn(member, capability, question.answer());
+            let _ = module.control.lock().book.learn(member, capability, question.answer());
         }
         Topic::Capability(capability) if status == NdisStatus::NOT_SUPPORTED => {
             module.control.lock().book.learn_none(member, capability);

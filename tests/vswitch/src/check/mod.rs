@@ -23,6 +23,7 @@ pub mod reference;
 mod rules_data;
 mod rules_other;
 mod rules_ports;
+pub mod status;
 
 use crate::world::World;
 

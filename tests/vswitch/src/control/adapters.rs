@@ -154,10 +154,12 @@ impl State {
         }
         let holder = Holder { source, by };
         let index = match e.destination_nic_index {
-            0 => match self.only_adapter(module) {
-                Some(index) => index,
-                None => return self.team_edge(world, module, holder, inner),
-            },
+            0 => {
+                match self.only_adapter(module).filter(|index| self.has_all(module, *index, source, inner)) {
+                    Some(index) => index,
+                    None => return self.team_edge(world, module, holder, inner),
+                }
+            }
             index => index,
         };
         self.before_serving(world, module, index, holder, inner);
@@ -181,6 +183,15 @@ impl State {
             (Some(nic), None) => Some(nic.id.index),
             _ => None,
         }
+    }
+
+    /// The adapter holds whatever the request speaks of.
+    fn has_all(&self, module: usize, index: u16, source: NicId, inner: &OidRequest) -> bool {
+        let nodes = checks::nodes_of(inner);
+        let nodes: Vec<&[u8]> = nodes.iter().map(|n| &n[..]).collect();
+        let adapter = self.modules[module].outside.adapters.get(&index);
+        let holds = |r| adapter.is_some_and(|a| a.offloads.holds(source, r));
+        checks::named(inner.oid, &nodes).into_iter().all(holds)
     }
 
     /// What has to be right about the choice of this adapter.
@@ -263,6 +274,9 @@ impl State {
         let nodes: Vec<&[u8]> = nodes.iter().map(|n| &n[..]).collect();
         let named = checks::named(inner.oid, &nodes);
         if named.is_empty() {
+            // An association that no adapter can take is not refused: it goes where it came from.
+            let lacking = m.outside.adapters.values().any(|a| a.offloads.capabilities.associations == 0);
+            let excused = excused || lacking && wire::is_ipsec(inner.oid);
             rule(world, "OID-57", excused || !usable, || {
                 format!("{} of {} went to the whole team", row.name, holder.source)
             });
@@ -282,7 +296,9 @@ impl State {
                     row.name, holder.source
                 )
             });
-            if !row.vetoable && inner.oid != oid::ALLOCATION_COMPLETE && inner.oid != oid::MOVE_FILTER {
+            if !row.vetoable
+                && !matches!(inner.oid, oid::ALLOCATION_COMPLETE | oid::MOVE_FILTER | oid::UPDATE_SA)
+            {
                 adapter.offloads.forget(holder.source, resource);
                 ended.push(resource);
             }

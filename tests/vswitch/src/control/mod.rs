@@ -285,6 +285,9 @@ pub fn finish(key: usize) -> Answer {
 }
 
 pub(crate) fn bytes_at(address: usize, length: usize) -> Vec<u8> {
+    if address == 0 || length == 0 {
+        return Vec::new();
+    }
     // SAFETY: callers name memory of the switch that they allocated with at least this length.
     unsafe { std::slice::from_raw_parts(address as *const u8, length) }.to_vec()
 }
@@ -346,7 +349,7 @@ fn unchanged(world: &World, above: &Above, now: &OidRequest, answer: &Answer) {
         portnic::payload_kept(world, above, &answer.payload);
     }
     if oid == oids::SWITCH_NIC_REQUEST {
-        let same = now.information_buffer as usize == above.buffer;
+        let same = above.length == 0 || now.information_buffer as usize == above.buffer;
         rule(world, "OID-52", same, || "the outer request points to another envelope".to_owned());
     }
 }

@@ -211,6 +211,7 @@ impl State {
 
     /// ReferenceSwitchNic was refused.
     pub(crate) fn reference_refused(&mut self, module: usize) {
+        self.control.status.refused += 1;
         self.control.nics.carried.values_mut().filter(|c| c.module == module).for_each(|c| c.refused += 1);
     }
 
