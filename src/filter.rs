@@ -29,6 +29,7 @@ use teaming::forward::Forwarding;
 use teaming::ids::{BUCKETS, MEMBERS, PortId};
 use teaming::member::Member;
 use teaming::nics::{MacSlot, Nic, mac_slots};
+use teaming::operations::{Operations, Slot};
 use teaming::settings::Settings;
 use teaming::table::Stamp;
 use teaming::team::Team;
@@ -46,7 +47,7 @@ pub struct Driver {
 
 /// One instance of the extension on one switch.
 ///
-/// Lock order: `control`, then `forwarding`. Neither is held across a call that leaves the module; handlers of the
+/// Lock order: `operations`, then `control`, then `forwarding`. Neither is held across a call that leaves the module; handlers of the
 /// switch may be called under either.
 pub struct Module {
     pub filter: Filter,
@@ -55,6 +56,8 @@ pub struct Module {
     pub forwarding: RwLock<PoolBox<Forwarding<Pool>>>,
     /// What every change of decision is planned with.
     pub control: SpinLock<PoolBox<Control>>,
+    /// Saves and restores of run-time state. Before the team lock in the order; taken by requests from above only.
+    pub operations: SpinLock<Operations<Pool>>,
     /// Open while packets may pass; also counts own lists that are out.
     pub walks: WalkRundown,
     /// Open until detach; counts requests, timers and notifications that are out.
@@ -113,6 +116,7 @@ impl FilterModule for Module {
             switch,
             forwarding: RwLock::try_new(stack.filter(), new_forwarding(&settings)?)?,
             control: SpinLock::new(new_control(settings)?),
+            operations: SpinLock::new(Operations::new(PoolSlice::try_new(Tag::STATE, 0, |_| Slot::EMPTY)?)),
             walks: WalkRundown::try_new(passive)?,
             work: WorkRundown::open(),
             lists: ListPool::try_new(stack.filter())?,

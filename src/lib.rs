@@ -22,6 +22,7 @@ pub mod ingress;
 pub mod enumerate;
 pub mod lifecycle;
 pub mod oid;
+pub mod runtime_state;
 
 pub mod nic_status;
 pub mod publish;

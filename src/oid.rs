@@ -7,12 +7,16 @@ use crate::lifecycle;
 use crate::ndis::oid::{self, OwnKind, OwnRequest, Request, Returned, SentClone};
 use crate::ndis::status::NdisStatus;
 use crate::nic_status;
+use crate::runtime_state;
 use crate::trace::Event;
 use core::ffi::c_void;
 use core::sync::atomic::Ordering;
 
 /// `FilterOidRequest`. IRQL <= DISPATCH_LEVEL; NDIS sends one request at a time.
 pub fn request(module: &Module, request: Request) -> NdisStatus {
+    if let Some(status) = runtime_state::before(module, request) {
+        return status;
+    }
     if let Err(veto) = lifecycle::before(module, request) {
         return veto;
     }
@@ -27,6 +31,7 @@ pub fn request(module: &Module, request: Request) -> NdisStatus {
         Err(status) => {
             module.forwarded_id.store(core::ptr::null_mut(), Ordering::Release);
             lifecycle::after(module, request, status, false);
+            runtime_state::after(module, request, status);
             let event = Event::RequestNotForwarded { oid: request.oid() };
             module.control.lock().events.push(clock::now(), event);
             status
@@ -49,6 +54,7 @@ fn clone_returned(module: &Module, clone: SentClone, status: NdisStatus) {
     module.forwarded_id.store(core::ptr::null_mut(), Ordering::Release);
     let request = clone.finish(module.filter);
     lifecycle::after(module, request, status, true);
+    runtime_state::after(module, request, status);
     let connected = lifecycle::connects_member(request).filter(|_| status == NdisStatus::SUCCESS);
     oid::complete(module.filter, request, status);
     lifecycle::completed(module, connected);

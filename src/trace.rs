@@ -2,7 +2,8 @@
 
 use crate::kernel::pool::{PoolSlice, Tag};
 use crate::ndis::status::OutOfMemory;
-use teaming::ids::{MemberIndex, MemberSet, Ticks};
+use teaming::ids::{MemberIndex, MemberSet, NicId, Ticks};
+use teaming::runtime_state::{Differences, Discard};
 
 /// One thing worth telling.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -22,6 +23,14 @@ pub enum Event {
     RequestNotForwarded { oid: u32 },
     /// A member could not be asked for its link state.
     LinkUnknown { member: MemberIndex, status: i32 },
+    /// The run-time state of a NIC could not be saved for lack of memory; others may have saved theirs.
+    NotSaved { nic: NicId },
+    /// What was restored for a NIC could not be used, and changed nothing.
+    RestoreDiscarded { nic: NicId, why: Discard },
+    /// A NIC's run-time state came along. Its flows keep their members' positions if nothing differs and those are up.
+    Restored { nic: NicId, differences: Differences },
+    /// The end of a save or a restore did not succeed below.
+    OperationFailed { oid: u32, nic: NicId, status: i32 },
     /// The configuration of the switch could not be read.
     NotEnumerated { status: i32 },
 }

@@ -13,6 +13,7 @@ pub mod oid;
 pub mod own_list;
 #[doc(hidden)]
 pub mod raw;
+pub mod save;
 pub mod status;
 pub mod switch;
 #[doc(hidden)]

@@ -16,6 +16,7 @@ impl NdisStatus {
     pub const UNSUPPORTED_MEDIA: Self = Self(raw::UNSUPPORTED_MEDIA);
     pub const INVALID_PARAMETER: Self = Self(raw::INVALID_PARAMETER);
     pub const INVALID_LENGTH: Self = Self(raw::INVALID_LENGTH);
+    pub const BUFFER_TOO_SHORT: Self = Self(raw::BUFFER_TOO_SHORT);
     pub const PAUSED: Self = Self(raw::PAUSED);
 
     /// `Ok` for NDIS_STATUS_SUCCESS, the status itself otherwise.
