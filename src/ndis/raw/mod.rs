@@ -7,13 +7,17 @@
 //! Never read a NET_BUFFER_LIST by value and never take its size: the operating system's own may be longer.
 
 mod nbl;
+mod offload;
 mod oid;
+mod property;
 mod registration;
 mod status_codes;
 mod switch;
 
 pub use nbl::*;
+pub use offload::*;
 pub use oid::*;
+pub use property::*;
 pub use registration::*;
 pub use status_codes::*;
 pub use switch::*;
@@ -153,5 +157,6 @@ pub mod object_type {
     pub const FILTER_ATTACH_PARAMETERS: u8 = 0x99;
     pub const FILTER_PAUSE_PARAMETERS: u8 = 0x9A;
     pub const FILTER_RESTART_PARAMETERS: u8 = 0x9B;
+    pub const OFFLOAD: u8 = 0xA7;
     pub const SWITCH_OPTIONAL_HANDLERS: u8 = 0xB8;
 }

@@ -138,6 +138,14 @@ pub mod port_type {
     pub const INTERNAL: i32 = 4;
 }
 
+/// `NDIS_SWITCH_PORT_STATE`.
+pub mod port_state {
+    pub const UNKNOWN: i32 = 0;
+    pub const CREATED: i32 = 1;
+    pub const TEARDOWN: i32 = 2;
+    pub const DELETED: i32 = 3;
+}
+
 /// Header of `NDIS_SWITCH_PORT_ARRAY` and `NDIS_SWITCH_NIC_ARRAY`, which share their layout. Elements are found by
 /// `first_element_offset` and `element_size`, never by `size_of`.
 pub type PortArray = ElementArray;

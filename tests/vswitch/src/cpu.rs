@@ -217,9 +217,9 @@ pub fn call_driver<R>(handler: &'static str, call: impl FnOnce() -> R) -> R {
     thread.stack.borrow_mut().push(handler);
     world.log_call(&thread, ">", handler);
     let (irql, held) = (thread.irql.get(), thread.held.borrow().len());
-    let outside = stack_depth::enter_driver();
+    let outside = stack_depth::enter_driver(world);
     let result = call();
-    stack_depth::left_driver(outside);
+    stack_depth::left_driver(world, outside);
     check_return(&thread, handler, irql, held);
     world.log_call(&thread, "<", handler);
     thread.stack.borrow_mut().pop();

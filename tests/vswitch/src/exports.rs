@@ -33,10 +33,15 @@ macro_rules! exports {
             $(#[$meta])*
             /// # Safety
             /// As for the documented function of the same name.
+            #[unsafe(naked)]
             #[unsafe(no_mangle)]
             pub unsafe extern "win64" fn $name($($arg: $ty),*) $(-> $ret)? {
-                let _frame = $crate::exports::Frame::enter(stringify!($name), $crate::cpu::$max);
-                $body
+                #[allow(clippy::too_many_arguments)]
+                unsafe extern "win64" fn behind($($arg: $ty),*) $(-> $ret)? {
+                    let _frame = $crate::exports::Frame::enter(stringify!($name), $crate::cpu::$max);
+                    $body
+                }
+                $crate::import_entry!(behind)
             }
         )*
 
@@ -55,7 +60,7 @@ pub struct Frame {
     thread: Rc<Thread>,
     name: &'static str,
     /// Where the driver stood on its stack.
-    driver: (usize, usize),
+    driver: stack_depth::Span,
 }
 
 impl Frame {

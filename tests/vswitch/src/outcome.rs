@@ -28,6 +28,8 @@ pub struct Outcome {
     pub log_hash: u64,
     /// Most kernel stack that nested handlers of the driver took, in bytes.
     pub deepest_stack: usize,
+    /// The same down to the last byte written; 0 unless the world paints its stacks.
+    pub deepest_painted: usize,
     /// The machine stopped before the scenario ended.
     pub aborted: bool,
 }
@@ -52,6 +54,7 @@ impl Outcome {
             log: world.log_lines(),
             log_hash: world.log_hash(),
             deepest_stack: world.part::<crate::stack_depth::StackDepth>().deepest(),
+            deepest_painted: world.part::<crate::stack_depth::StackDepth>().deepest_painted(),
             aborted: world.is_aborted(),
         }
     }

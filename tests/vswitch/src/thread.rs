@@ -165,6 +165,7 @@ pub fn spawn(world: &Arc<World>, shared: Arc<Shared>, cpu: u32, body: Body) {
             jitter: Cell::new(seed | 1),
         });
         CURRENT.set(Some(Rc::clone(&thread)));
+        crate::stack_depth::thread_begins();
         owner.scheduler.begin(&thread);
         let outcome = catch_unwind(AssertUnwindSafe(body));
         match outcome {

@@ -50,6 +50,8 @@ pub struct Config {
     pub mutation: Option<Mutation>,
     /// Keeps the event log as text; without it only its hash is known.
     pub keep_log: bool,
+    /// Paints the stack below the driver, to see how far down it writes.
+    pub paint_stack: bool,
     /// Length of a clock tick in 100 ns units.
     pub time_increment: u32,
     /// The driver sees time in whole ticks and its timers fire on ticks, as on a real machine.
@@ -71,6 +73,7 @@ impl Default for Config {
             fault: None,
             mutation: None,
             keep_log: false,
+            paint_stack: false,
             time_increment: 156_250,
             coarse_time: false,
             start_time: 10_000_000,

@@ -60,7 +60,7 @@ pub(crate) fn got_handlers(is_switch: bool) {
     }
     if is_switch && is(Misdeed::UseNewerHandler) {
         // SAFETY: the function has no arguments that matter.
-        unsafe { crate::ndis::handlers::beyond_the_revision() };
+        unsafe { crate::ndis::handlers::entry::beyond_the_revision() };
     }
 }
 

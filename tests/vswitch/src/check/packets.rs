@@ -13,6 +13,8 @@ use lbfoext::ndis::raw::{NetBufferList, PAUSED, PortDestination, info, receive_f
 /// What NET_BUFFER_LIST.Status holds when the extension gets a list.
 pub const STATUS_SENTINEL: i32 = 0x5A5A_5A5A;
 
+const TOO_EARLY: &str = "NdisFSendNetBufferLists before the restart completed";
+
 /// May anything be sent now? What must not be is not looked at any further.
 pub fn send_state(world: &World, state: &mut State, module: usize, lists: &[usize]) -> bool {
     let m = &state.modules[module];
@@ -27,9 +29,11 @@ pub fn send_state(world: &World, state: &mut State, module: usize, lists: &[usiz
             world.violate("STATE-30", "a walk that began before the pause sends after it completed");
         }
         Life::Paused => world.violate("STATE-12", "NdisFSendNetBufferLists while Paused"),
+        Life::Restarting if inside("FilterSendNetBufferLists").is_none() => {
+            world.violate("STATE-16", TOO_EARLY);
+        }
         Life::Restarting => {
-            let text = "NdisFSendNetBufferLists before the restart completed".to_owned();
-            let seen = world.observe("STATE-16", Severity::Error, text);
+            let seen = world.observe("STATE-16", Severity::Error, TOO_EARLY.to_owned());
             if let Some(restart) = state.modules[module].restart.as_mut() {
                 restart.sends.push((restart.imports(), seen));
             }

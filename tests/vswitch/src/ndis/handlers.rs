@@ -17,20 +17,68 @@ use lbfoext::ndis::raw::{
 /// The table, as NdisFGetOptionalSwitchHandlers gives it.
 pub fn table() -> SwitchOptionalHandlers {
     SwitchOptionalHandlers {
-        allocate_net_buffer_list_forwarding_context: Some(allocate_context),
-        free_net_buffer_list_forwarding_context: Some(free_context),
-        set_net_buffer_list_source: Some(set_source),
-        add_net_buffer_list_destination: Some(add_destination),
-        grow_net_buffer_list_destinations: Some(grow_destinations),
-        get_net_buffer_list_destinations: Some(get_destinations),
-        update_net_buffer_list_destinations: Some(update_destinations),
-        copy_net_buffer_list_info: Some(copy_info),
-        reference_switch_nic: Some(reference_nic),
-        dereference_switch_nic: Some(dereference_nic),
-        reference_switch_port: Some(reference_port),
-        dereference_switch_port: Some(dereference_port),
-        report_filtered_net_buffer_lists: Some(report_filtered),
+        allocate_net_buffer_list_forwarding_context: Some(entry::allocate_context),
+        free_net_buffer_list_forwarding_context: Some(entry::free_context),
+        set_net_buffer_list_source: Some(entry::set_source),
+        add_net_buffer_list_destination: Some(entry::add_destination),
+        grow_net_buffer_list_destinations: Some(entry::grow_destinations),
+        get_net_buffer_list_destinations: Some(entry::get_destinations),
+        update_net_buffer_list_destinations: Some(entry::update_destinations),
+        copy_net_buffer_list_info: Some(entry::copy_info),
+        reference_switch_nic: Some(entry::reference_nic),
+        dereference_switch_nic: Some(entry::dereference_nic),
+        reference_switch_port: Some(entry::reference_port),
+        dereference_switch_port: Some(entry::dereference_port),
+        report_filtered_net_buffer_lists: Some(entry::report_filtered),
         ..SwitchOptionalHandlers::ZERO
+    }
+}
+
+/// The handlers as the driver enters them: each first notes the driver's stack.
+pub(crate) mod entry {
+    use super::{
+        ForwardingDestinationArray, NetBufferList, PortDestination, SwitchContext as Context, UnicodeString,
+    };
+
+    macro_rules! entries {
+        ($($name:ident($($arg:ident: $ty:ty),*) $(-> $ret:ty)?;)*) => {
+            $(
+                /// # Safety
+                /// As for the documented handler.
+                #[unsafe(naked)]
+                pub unsafe extern "win64" fn $name($($arg: $ty),*) $(-> $ret)? {
+                    /// Has the same type.
+                    const _: unsafe extern "win64" fn($($ty),*) $(-> $ret)? = super::$name;
+                    crate::import_entry!(super::$name)
+                }
+            )*
+        };
+    }
+
+    entries! {
+        beyond_the_revision() -> i32;
+        allocate_context(context: Context, list: *mut NetBufferList) -> i32;
+        free_context(context: Context, list: *mut NetBufferList);
+        set_source(context: Context, list: *mut NetBufferList, port: u32, nic: u16) -> i32;
+        add_destination(context: Context, list: *mut NetBufferList, one: *mut PortDestination) -> i32;
+        grow_destinations(
+            context: Context, list: *mut NetBufferList, more: u32, array: *mut *mut ForwardingDestinationArray
+        ) -> i32;
+        get_destinations(
+            context: Context, list: *mut NetBufferList, array: *mut *mut ForwardingDestinationArray
+        );
+        update_destinations(
+            context: Context, list: *mut NetBufferList, count: u32, array: *mut ForwardingDestinationArray
+        ) -> i32;
+        copy_info(context: Context, to: *mut NetBufferList, from: *mut NetBufferList, flags: u32) -> i32;
+        reference_nic(context: Context, port: u32, nic: u16) -> i32;
+        dereference_nic(context: Context, port: u32, nic: u16) -> i32;
+        reference_port(context: Context, port: u32) -> i32;
+        dereference_port(context: Context, port: u32) -> i32;
+        report_filtered(
+            context: Context, guid: *const UnicodeString, name: *const UnicodeString, port: u32, flags: u32,
+            count: u32, lists: *mut NetBufferList, reason: *const UnicodeString
+        );
     }
 }
 

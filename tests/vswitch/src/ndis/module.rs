@@ -451,8 +451,8 @@ fn give_table(table: *mut SwitchOptionalHandlers, size: u16) {
     let mut given = handlers::table();
     given.header =
         ObjectHeader::new(object_type::SWITCH_OPTIONAL_HANDLERS, 1, SwitchOptionalHandlers::SIZE_REVISION_1);
-    given.set_net_buffer_list_switch_context = handlers::beyond_the_revision as *mut c_void;
-    given.get_net_buffer_list_switch_context = handlers::beyond_the_revision as *mut c_void;
+    given.set_net_buffer_list_switch_context = handlers::entry::beyond_the_revision as *mut c_void;
+    given.get_net_buffer_list_switch_context = handlers::entry::beyond_the_revision as *mut c_void;
     let bytes = usize::from(size).min(size_of::<SwitchOptionalHandlers>());
     // SAFETY: the driver's structure has `size` bytes.
     unsafe { ptr::copy_nonoverlapping((&raw const given).cast::<u8>(), table.cast::<u8>(), bytes) };
