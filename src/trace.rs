@@ -6,7 +6,7 @@ use teaming::ids::{MemberIndex, MemberSet, NicId, Ticks};
 use teaming::runtime_state::{Differences, Discard};
 
 /// One thing worth telling.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A slot that was never written.
     None,
@@ -49,6 +49,13 @@ impl EventRing {
             events: PoolSlice::try_new(Tag::TABLE, EVENTS, |_| (Ticks::ZERO, Event::None))?,
             written: 0,
         })
+    }
+
+    /// The events that are kept, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = (Ticks, Event)> {
+        let count = (self.written as usize).min(EVENTS);
+        let first = (self.written as usize).wrapping_sub(count);
+        (first..first.wrapping_add(count)).filter_map(|at| self.events.get(at % EVENTS).copied())
     }
 
     /// Overwrites the oldest event. Under the team lock.

@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod saved;
+
 use lbfoext::ndis::raw::{oids, request_type};
 use vswitch::control::status::Status;
 use vswitch::frames::Fate;
@@ -66,6 +68,13 @@ pub const CASES: &[Case] = &[
     Case { name: "hyper_v_port", plan: hyper_v_port_plan, story: failover, check: everything_ends },
     Case { name: "two_switches", plan: two_switches_plan, story: two_switches, check: everything_ends },
     Case { name: "no_outside", plan: private_plan, story: private, check: everything_ends },
+    Case { name: "saved_and_restored", plan: saved::here_plan, story: saved::here, check: everything_ends },
+    Case {
+        name: "live_migration",
+        plan: saved::hosts_plan,
+        story: saved::migration,
+        check: saved::others_stay,
+    },
     Case { name: "not_a_switch", plan: not_a_switch_plan, story: packets, check: everything_ends },
 ];
 

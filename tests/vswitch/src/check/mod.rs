@@ -8,6 +8,7 @@ mod bend_egress;
 mod bend_handlers;
 mod bend_life;
 mod bend_lists;
+mod bend_save;
 pub mod commit;
 pub mod flows;
 pub mod forwarding;
@@ -16,6 +17,7 @@ pub mod own;
 pub mod packets;
 mod rules_data;
 mod rules_other;
+pub mod save;
 
 use crate::world::World;
 
@@ -81,7 +83,7 @@ const fn not(id: &'static str, severity: Severity, why: &'static str) -> Rule {
 
 /// Every rule of the groups that are listed in full.
 pub fn rules() -> impl Iterator<Item = &'static Rule> {
-    rules_data::DATA.iter().chain(rules_other::FLAGS).chain(rules_other::STATE)
+    rules_data::DATA.iter().chain(rules_other::FLAGS).chain(rules_other::STATE).chain(rules_other::SAVE)
 }
 
 /// Counts the check and records what is wrong.

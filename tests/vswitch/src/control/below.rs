@@ -312,9 +312,10 @@ impl State {
             r.word56 = word();
         }
         r.supported_revision = 1 + (word() % 7) as u8;
+        unchanged_payload(world, above);
+        let status = self.saves.below(above.module, r, status);
         above.results = results(r);
         above.below_status = Some(status);
-        unchanged_payload(world, above);
         let effect = if status == SUCCESS { above.effect.take() } else { None };
         if let Some(effect) = effect {
             effect(world, self);
@@ -382,7 +383,7 @@ impl State {
         match oid {
             oids::SWITCH_PARAMETERS => {
                 m.told_active = m.is_active;
-                payload::switch(m.topology.ports.len(), m.is_active)
+                payload::switch(module, m.topology.ports.len(), m.is_active)
             }
             oids::SWITCH_PORT_ARRAY => {
                 let ports: Vec<_> =
@@ -478,7 +479,7 @@ pub fn link_state(up: bool, speed: u64) -> LinkState {
 
 fn unchanged_payload(world: &World, above: &Above) {
     let now = bytes_at(above.buffer, above.length);
-    rule(world, "OID-01", now == above.payload_before, || {
+    rule(world, super::payload_rule(above.oid), now == above.payload_before, || {
         format!("the payload of request {:#x} was edited", above.oid)
     });
 }

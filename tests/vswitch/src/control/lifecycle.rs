@@ -159,7 +159,10 @@ pub fn delete_nic(module: usize, id: NicId) -> bool {
         s.modules[module].topology.nic(id).is_none_or(crate::ports::Nic::is_idle)
     });
     let bytes = nic_bytes(module, id, NicState::Disconnected, mac_of(module, id));
-    let made = effect(move |_, s| s.modules[module].topology.remove_nic(id));
+    let made = effect(move |_, s| {
+        s.modules[module].topology.remove_nic(id);
+        s.saves.forget(module, id);
+    });
     announce(module, oids::SWITCH_NIC_DELETE, bytes, Plan::default(), made)
 }
 

@@ -9,6 +9,7 @@ pub mod below;
 pub mod envelope;
 pub mod lifecycle;
 pub mod payload;
+pub mod save;
 pub mod status;
 
 use crate::check::mutations as bend;
@@ -33,10 +34,10 @@ pub struct Above {
     pub module: usize,
     pub oid: u32,
     pub kind: i32,
-    buffer: usize,
-    length: usize,
+    pub(crate) buffer: usize,
+    pub(crate) length: usize,
     request_before: Vec<u8>,
-    payload_before: Vec<u8>,
+    pub(crate) payload_before: Vec<u8>,
     /// Thread and call in which FilterOidRequest got it.
     pub began: u64,
     /// The clone that went down, once it did.
@@ -97,6 +98,19 @@ pub struct Answer {
     pub status: i32,
     pub reached_below: bool,
     pub payload: Vec<u8>,
+    /// Of a method request: BytesWritten and BytesNeeded.
+    pub written: u32,
+    pub needed: u32,
+}
+
+impl Answer {
+    fn aborted() -> Self {
+        Self { status: REQUEST_ABORTED, reached_below: false, payload: Vec::new(), written: 0, needed: 0 }
+    }
+
+    fn results_of(r: &OidRequest) -> Self {
+        Self { written: r.method_bytes_written, needed: r.method_bytes_needed, ..Self::aborted() }
+    }
 }
 
 impl Ask {
@@ -193,7 +207,7 @@ fn hand_to_extension(module: usize, key: usize) -> bool {
     let (refused, handler, context) = with(|_, state| {
         let oid = state.control.above.get(&key).map_or(0, |a| a.oid);
         let index = state.control.above.get(&key).map_or(0, |a| payload::nic_index(&a.payload_before));
-        let refused = bend::refusal(state, module, oid, index);
+        let refused = bend::refusal(state, module, oid, index).or_else(|| bend::saving(state, module, key));
         let handler = state.driver.characteristics.and_then(|c| c.oid_request);
         (refused, handler, state.modules[module].context as Handle)
     });
@@ -212,6 +226,7 @@ fn hand_to_extension(module: usize, key: usize) -> bool {
     }
     level.restore();
     let passed = with(|_, state| {
+        let status = bend::saved(state, key, status);
         let Some(above) = state.control.above.get_mut(&key) else { return true };
         above.returned = Some(status);
         if status != PENDING {
@@ -248,13 +263,15 @@ pub fn finish(key: usize) -> Answer {
     });
     let (answer, buffer) = with(|world, state| {
         let Some(above) = state.control.above.remove(&key) else {
-            return (Answer { status: REQUEST_ABORTED, reached_below: false, payload: Vec::new() }, 0);
+            return (Answer::aborted(), 0);
         };
         state.control.busy.remove(&above.module);
         let answer = Answer {
             status: above.status.unwrap_or(PENDING),
             reached_below: above.reached_below,
             payload: bytes_at(above.buffer, above.length),
+            // SAFETY: freed below.
+            ..unsafe { Answer::results_of(&*(key as *const OidRequest)) }
         };
         judge(world, state, key, &above, &answer);
         (answer, above.buffer)
@@ -320,12 +337,22 @@ fn unchanged(world: &World, above: &Above, now: &OidRequest, answer: &Answer) {
     let oid = above.oid;
     rule(world, "OID-01", head && method_id, || format!("request {oid:#x} was edited"));
     let answers = above.kind != request_type::SET_INFORMATION && oid != oids::SWITCH_NIC_REQUEST;
-    rule(world, "OID-01", answers || answer.payload == above.payload_before, || {
+    rule(world, payload_rule(oid), answers || answer.payload == above.payload_before, || {
         format!("the payload of request {oid:#x} was edited")
     });
     if oid == oids::SWITCH_NIC_REQUEST {
         let same = now.information_buffer as usize == above.buffer;
         rule(world, "OID-52", same, || "the outer request points to another envelope".to_owned());
+    }
+}
+
+/// The rule that keeps the payload of a request as it is.
+fn payload_rule(oid: u32) -> &'static str {
+    match oid {
+        oids::SWITCH_NIC_SAVE => "SAVE-02",
+        oids::SWITCH_NIC_SAVE_COMPLETE | oids::SWITCH_NIC_RESTORE_COMPLETE => "SAVE-16",
+        oids::SWITCH_NIC_RESTORE => "SAVE-19",
+        _ => "OID-01",
     }
 }
 
@@ -348,6 +375,11 @@ fn outcome(world: &World, state: &mut State, above: &Above, answer: &Answer) {
         oids::SWITCH_NIC_REQUEST => rule(world, "OID-53", !refused, || {
             format!("a request to a NIC was completed with {status:#x} by the extension")
         }),
+        oids::SWITCH_NIC_SAVE_COMPLETE | oids::SWITCH_NIC_RESTORE_COMPLETE => {
+            rule(world, "SAVE-16", !refused, || {
+                format!("request {oid:#x} was completed with {status:#x} by the extension")
+            });
+        }
         _ if MUST_PASS.contains(&oid) => rule(world, "PORTNIC-07", !refused, || {
             format!("request {oid:#x} was completed with {status:#x} by the extension")
         }),

@@ -14,12 +14,14 @@ mod net;
 pub use net::{Body, Net, unknown_request};
 
 use crate::clock;
+use crate::control::payload;
 use crate::ndis::Style;
 use crate::ndis::driver::{self, Entry};
 use crate::ndis::with;
 use crate::physical_switch::Aggregation;
 use crate::registry::{SERVICES, Value};
 use crate::world::{Config, Mode, World};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// How the loss and return of a member's link reach the extension.
@@ -71,6 +73,9 @@ pub struct Scenario {
     vms: u16,
     internal: u16,
     switches: usize,
+    /// Members and guests of switches that are unlike the first.
+    hosts: BTreeMap<usize, (Vec<(u16, u64)>, u16)>,
+    host_settings: Vec<(usize, String, Value)>,
     aggregation: Aggregation,
     settings: Vec<(String, Value)>,
     indication: Indication,
@@ -92,6 +97,8 @@ impl Scenario {
             vms: 2,
             internal: 0,
             switches: 1,
+            hosts: BTreeMap::new(),
+            host_settings: Vec::new(),
             aggregation: Aggregation::Static,
             settings: Vec::new(),
             indication: Indication::PerMember,
@@ -135,6 +142,28 @@ impl Scenario {
     pub fn switches(mut self, count: usize) -> Self {
         self.switches = count;
         self
+    }
+
+    /// A switch that is unlike the first: a host of its own, with its members' indexes and gigabits per second, and so
+    /// many guests.
+    pub fn host(mut self, switch: usize, members: &[(u16, u64)], vms: u16) -> Self {
+        self.switches = self.switches.max(switch + 1);
+        self.hosts.insert(switch, (members.to_vec(), vms));
+        self
+    }
+
+    /// A value that holds for one switch only.
+    pub fn host_setting(mut self, switch: usize, name: &str, value: Value) -> Self {
+        self.host_settings.push((switch, name.to_owned(), value));
+        self
+    }
+
+    fn members_of(&self, switch: usize) -> &[(u16, u64)] {
+        self.hosts.get(&switch).map_or(&self.members, |(members, _)| members)
+    }
+
+    fn vms_of(&self, switch: usize) -> u16 {
+        self.hosts.get(&switch).map_or(self.vms, |(_, vms)| *vms)
     }
 
     /// The physical switches aggregate, and the team is static; or neither.
@@ -220,6 +249,11 @@ impl Scenario {
         world.registry_create(&path);
         for (name, value) in &self.settings {
             world.registry_set(&format!("{path}\\Parameters"), name, value.clone());
+        }
+        for (switch, name, value) in &self.host_settings {
+            let own = format!("{path}\\Parameters\\Switches\\{}", payload::switch_name(*switch));
+            world.registry_create(&own);
+            world.registry_set(&own, name, value.clone());
         }
         let net = Net(Arc::new(Running { world: Arc::clone(&world), plan: self }), 0);
         let starting = net.clone();

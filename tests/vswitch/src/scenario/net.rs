@@ -6,6 +6,7 @@ use crate::adapter::{Adapter, GIGABIT};
 use crate::clock;
 use crate::control::below::Plan;
 use crate::control::envelope::{self, Inner};
+use crate::control::save::{Blob, Offering, RestoreRun, SaveRun};
 use crate::control::{self, Answer, Ask, lifecycle, status};
 use crate::cpu;
 use crate::guest::{self, Flow, Packet};
@@ -215,7 +216,7 @@ impl Net {
     pub fn replug(&self, member: u16) {
         let module = self.1;
         let (id, mac) = (self.member(member), self.mac(self.member(member)));
-        let speed = self.plan().members.iter().find(|(i, _)| *i == member).map_or(10, |(_, g)| *g);
+        let speed = self.plan().members_of(module).iter().find(|(i, _)| *i == member).map_or(10, |(_, g)| *g);
         let (latency, jitter) = self.plan().latency;
         self.inside(move || {
             with(|_, state| {
@@ -243,6 +244,12 @@ impl Net {
     pub fn remove_vm(&self, n: u16) {
         let module = self.1;
         let id = self.vm(n);
+        self.inside(move || remove(module, id));
+    }
+
+    /// A NIC is disconnected and everything of it deleted.
+    pub fn remove(&self, id: NicId) {
+        let module = self.1;
         self.inside(move || remove(module, id));
     }
 
@@ -370,6 +377,86 @@ impl Net {
             let as_set = with(|world, _| world.chance(1, 4));
             envelope::ask(module, from, to, inner, plan, as_set)
         })
+    }
+
+    // Run-time state.
+
+    /// Everything that the extensions save of a NIC, in one operation that ends.
+    pub fn save(&self, nic: NicId, offering: Offering) -> Option<SaveRun> {
+        let module = self.1;
+        self.inside(move || {
+            is_attached(module).then(|| {
+                let mut run = SaveRun::new(module, nic, offering);
+                while run.step() {}
+                run
+            })
+        })?
+    }
+
+    /// A save whose requests are made one by one.
+    pub fn begin_save(&self, nic: NicId, offering: Offering) -> Option<SaveRun> {
+        let module = self.1;
+        self.inside(move || is_attached(module).then(|| SaveRun::new(module, nic, offering)))?
+    }
+
+    pub fn begin_restore(&self, nic: NicId, blobs: &[Blob]) -> Option<RestoreRun> {
+        let module = self.1;
+        self.inside(move || is_attached(module).then(|| RestoreRun::new(module, nic, blobs)))?
+    }
+
+    /// One request more; false when the operation has ended.
+    pub fn step_save(&self, run: &mut SaveRun) -> bool {
+        self.inside(move || run.step()).unwrap_or(false)
+    }
+
+    pub fn step_restore(&self, run: &mut RestoreRun) -> bool {
+        self.inside(move || run.step()).unwrap_or(false)
+    }
+
+    /// Gives it back; false if an extension fails it.
+    pub fn restore_nic(&self, nic: NicId, blobs: &[Blob]) -> bool {
+        self.run_restore(nic, blobs, None)
+    }
+
+    /// Gives back what is not as it was saved; the extension must not use it.
+    pub fn restore_spoilt(&self, nic: NicId, blobs: &[Blob], good: &[Blob]) -> bool {
+        self.run_restore(nic, blobs, Some(good))
+    }
+
+    fn run_restore(&self, nic: NicId, blobs: &[Blob], good: Option<&[Blob]>) -> bool {
+        let module = self.1;
+        let run = self.inside(move || {
+            is_attached(module).then(|| {
+                let mut run = RestoreRun::new(module, nic, blobs);
+                if let Some(good) = good {
+                    run = run.spoilt(good);
+                }
+                while run.step() {}
+                run
+            })
+        });
+        run.flatten().is_some_and(|run| !run.failed)
+    }
+
+    /// A port of a guest, and what is to be on it, step by step.
+    pub fn create_guest_port(&self, id: NicId) -> bool {
+        let module = self.1;
+        self.inside(move || lifecycle::create_port(module, id.port, NicKind::Synthetic)).unwrap_or(false)
+    }
+
+    pub fn create_guest_nic(&self, id: NicId, mac: Mac) -> bool {
+        let module = self.1;
+        self.inside(move || lifecycle::create_nic(module, id, mac)).unwrap_or(false)
+    }
+
+    pub fn connect_guest_nic(&self, id: NicId) -> bool {
+        let module = self.1;
+        self.inside(move || lifecycle::connect(module, id)).unwrap_or(false)
+    }
+
+    /// The number of this switch.
+    pub fn switch(&self) -> usize {
+        self.1
     }
 
     /// The next request from above that pends is cancelled.
