@@ -8,7 +8,7 @@
 
 use crate::frame::{Headers, Network, Stop, Transport};
 use crate::hash::Seed;
-use crate::ids::{FlowHash, NicId, VlanId};
+use crate::ids::{FlowHash, MacAddr, NicId, VlanId};
 
 /// What the distribution keeps together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,6 +184,15 @@ impl Keying {
                 let vlan = vlan.or(headers.vlan()).map_or(0, VlanId::get);
                 FlowKey::Short([headers.source.word() | u64::from(vlan) << 48, tail(0, 0, Kind::VlanMac)])
             }
+        }
+    }
+
+    /// The key that all traffic of a station has, where the policy gives it one; else what `HyperVPort` would say, for
+    /// then its traffic may arrive anywhere and one place is as good as another.
+    pub fn station_key(&self, station: NicId, mac: MacAddr) -> FlowKey {
+        match self.policy {
+            Policy::VlanSourceMac => FlowKey::Short([mac.word(), tail(0, 0, Kind::VlanMac)]),
+            _ => port_key(station),
         }
     }
 

@@ -259,6 +259,12 @@ impl<S: Storage> Forwarding<S> {
         (self.table.lookup(hash.bucket()), basis)
     }
 
+    /// The member where the traffic of a station arrives, as far as the policy lets one say: untagged, as it leaves.
+    pub fn member_of_station(&self, station: NicId) -> Option<MemberIndex> {
+        let mac = self.nics.get(station).map_or(MacAddr::ZERO, |nic| nic.current_mac);
+        self.table.lookup(self.seed.hash(&self.keying.station_key(station, mac)).bucket())
+    }
+
     /// The station with that address.
     pub fn station(&self, mac: MacAddr) -> Option<NicId> {
         self.nics.lookup(mac)

@@ -25,6 +25,7 @@
 extern crate std;
 
 pub mod adapter_hash;
+pub mod capabilities;
 pub mod counters;
 pub mod flow;
 pub mod forward;
@@ -33,7 +34,10 @@ pub mod hash;
 pub mod ids;
 pub mod member;
 pub mod nics;
+pub mod offload;
+pub mod oid;
 pub mod operations;
+pub mod payload;
 pub mod report;
 pub mod runtime_state;
 pub mod settings;

@@ -9,6 +9,7 @@ use crate::flow::{Keying, POLICIES, Policy};
 use crate::hash::DEFAULT_SEED;
 use crate::ids::Ticks;
 use crate::member::Delays;
+use crate::offload::OffloadPlacement;
 use crate::table::Pace;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +47,7 @@ pub const SETTINGS: &[Setting] = &[
     LINK_UP_DELAY_MS,
     FLOWLET_GAP_US,
     MOVE_DEADLINE_MS,
+    OFFLOAD_PLACEMENT,
 ];
 
 const TEAMING_MODE: Setting = Setting {
@@ -129,6 +131,14 @@ const MOVE_DEADLINE_MS: Setting = Setting {
     takes_effect: TakesEffect::AtOnce,
 };
 
+const OFFLOAD_PLACEMENT: Setting = Setting {
+    name: "OffloadPlacement",
+    kind: SettingKind::Choice(&[(0, "FollowFlows"), (1, "SingleMember"), (2, "EveryMember")]),
+    default: 0,
+    help: "Which member holds a partition's queues: the one its traffic arrives on, one for all, or every one.",
+    takes_effect: TakesEffect::AtOnce,
+};
+
 impl Setting {
     pub fn accepts(&self, value: u64) -> bool {
         match self.kind {
@@ -168,6 +178,8 @@ pub struct Settings {
     pub flowlet_gap: Ticks,
     /// None waits for ever.
     pub move_deadline: Option<Ticks>,
+    /// Where resources are made from now on; those that exist stay where they are.
+    pub offload_placement: OffloadPlacement,
 }
 
 impl Default for Settings {
@@ -232,6 +244,11 @@ impl Settings {
         let flowlet_gap = Ticks::from_us(value(&FLOWLET_GAP_US));
         let move_deadline =
             Some(Ticks::from_ms(value(&MOVE_DEADLINE_MS))).filter(|&span| span != Ticks::ZERO);
+        let offload_placement = match value(&OFFLOAD_PLACEMENT) {
+            0 => OffloadPlacement::FollowFlows,
+            1 => OffloadPlacement::SingleMember,
+            _ => OffloadPlacement::EveryMember,
+        };
         let mut policy = policy(algorithm);
         // One virtual machine's address on several ports of a switch that knows of no team would flap there.
         if mode == TeamingMode::SwitchIndependent && !policy.keeps_an_address_on_one_member() {
@@ -249,6 +266,7 @@ impl Settings {
             link_up_delay,
             flowlet_gap,
             move_deadline,
+            offload_placement,
         };
         (settings, issues)
     }
@@ -333,6 +351,7 @@ mod tests {
             link_up_delay: Ticks::from_ms(2000),
             flowlet_gap: Ticks::from_us(500),
             move_deadline: Some(Ticks::from_ms(30_000)),
+            offload_placement: OffloadPlacement::FollowFlows,
         };
         assert_eq!((settings, issues.len()), (expected, 0));
     }

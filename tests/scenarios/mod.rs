@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod random;
 pub mod saved;
 
 use lbfoext::ndis::raw::{oids, request_type};

@@ -3,10 +3,17 @@
 //! Time is virtual and nothing here waits: a frame's arrival is known when it is queued, and a link that fails first
 //! takes it back. `ndis::edges` hands frames in, `scenario` breaks and mends links, `control` answers for an adapter.
 
+pub mod capabilities;
+pub mod ipsec;
+pub mod offloads;
+pub mod sriov;
+pub mod vmq;
+pub mod wire;
+
 use crate::frames::{Fate, FrameId, Frames};
-use crate::physical_switch::{Complaint, PhysicalSwitch};
+use crate::physical_switch::{Aggregation, Complaint, PhysicalSwitch};
 use crate::ports::NicId;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub const GIGABIT: u64 = 1_000_000_000;
 /// 100 ns units in a second.
@@ -17,6 +24,8 @@ const WIRE_OVERHEAD: u64 = 24 * 8;
 #[derive(Clone, Copy, Debug)]
 struct Queued {
     frame: FrameId,
+    /// VLAN on the wire.
+    vid: u16,
     arrives: u64,
     order: u64,
 }
@@ -34,6 +43,7 @@ pub struct Adapter {
     last_arrival: u64,
     pub sent: u64,
     pub lost: u64,
+    pub offloads: offloads::Offloads,
 }
 
 impl Adapter {
@@ -49,6 +59,7 @@ impl Adapter {
             last_arrival: 0,
             sent: 0,
             lost: 0,
+            offloads: offloads::Offloads::default(),
         }
     }
 }
@@ -58,6 +69,7 @@ impl Adapter {
 pub struct Arrival {
     pub frame: FrameId,
     pub member: u16,
+    pub vid: u16,
     pub at: u64,
 }
 
@@ -66,16 +78,52 @@ pub struct Outside {
     pub external_port: u32,
     pub adapters: BTreeMap<u16, Adapter>,
     pub physical: PhysicalSwitch,
+    pub receivers: Receivers,
+    /// The driver's mode was set while it ran: what it is now nobody here can say.
+    pub mode_unknown: bool,
     pub arrivals: Vec<Arrival>,
+    /// Frames that the network has to flood, and the member that each came through.
+    pub floods: Vec<(FrameId, u16)>,
     order: u64,
 }
 
+/// Which member lets in what is flooded to a team that the physical switches know nothing of.
+#[derive(Default)]
+pub struct Receivers {
+    generation: u64,
+    taking: Option<u16>,
+    refusing: BTreeSet<u16>,
+}
+
+impl Receivers {
+    /// A member took such a frame or did not; says what is wrong with that while `generation` lasts.
+    pub fn note(&mut self, generation: u64, member: u16, taken: bool, live: usize) -> Option<&'static str> {
+        if self.generation != generation {
+            *self = Self { generation, ..Self::default() };
+        }
+        if taken {
+            let other = self.taking.is_some_and(|known| known != member);
+            let changed = self.refusing.contains(&member);
+            self.taking = Some(member);
+            return (other || changed).then_some("a second member takes in what is flooded");
+        }
+        self.refusing.insert(member);
+        let refused = self.taking == Some(member) || self.refusing.len() >= live;
+        refused.then_some("no member takes in what is flooded")
+    }
+}
+
 impl Outside {
-    /// A frame goes to a member. `draw` gives a number below its argument.
+    /// What the driver takes the team for, if that is certain.
+    pub fn mode(&self) -> Option<Aggregation> {
+        (!self.mode_unknown).then_some(self.physical.aggregation)
+    }
+
+    /// A frame goes to a member in a VLAN. `draw` gives a number below its argument.
     pub fn transmit(
         &mut self,
         frames: &mut Frames,
-        frame: FrameId,
+        (frame, vid): (FrameId, u16),
         member: u16,
         now: u64,
         draw: impl FnOnce(u64) -> u64,
@@ -94,7 +142,7 @@ impl Outside {
         let arrives = (adapter.wire_free_at + adapter.latency + varying).max(adapter.last_arrival);
         adapter.last_arrival = arrives;
         self.order += 1;
-        adapter.queue.push_back(Queued { frame, arrives, order: self.order });
+        adapter.queue.push_back(Queued { frame, vid, arrives, order: self.order });
         frames.depart(frame);
     }
 
@@ -105,11 +153,14 @@ impl Outside {
             let Some(adapter) = self.adapters.get_mut(&member) else { break };
             adapter.queue.pop_front();
             adapter.sent += 1;
-            self.arrivals.push(Arrival { frame: due.frame, member, at: due.arrives });
+            self.arrivals.push(Arrival { frame: due.frame, member, vid: due.vid, at: due.arrives });
             let to = NicId::new(self.external_port, member);
             frames.arrive(due.frame, Fate::Delivered { to, at: due.arrives });
             if let Some(frame) = frames.all.get(due.frame) {
-                complaints.extend(self.physical.receive(member, due.frame, &frame.bytes));
+                if self.physical.floods(&frame.bytes) {
+                    self.floods.push((due.frame, member));
+                }
+                complaints.extend(self.physical.receive(member, due.frame, &frame.bytes, due.vid));
             }
         }
         complaints
@@ -165,23 +216,23 @@ mod tests {
     fn a_frame_takes_its_time_on_the_wire_and_waits_for_the_one_before() {
         let (mut outside, mut frames) = with_two_members();
         let (a, b) = (add(&mut frames), add(&mut frames));
-        outside.transmit(&mut frames, a, 1, 0, |_| 0);
-        outside.transmit(&mut frames, b, 1, 0, |_| 0);
+        outside.transmit(&mut frames, (a, 0), 1, 0, |_| 0);
+        outside.transmit(&mut frames, (b, 0), 1, 0, |_| 0);
         // 8,192 bits at 1 Gbit/s are 81.92 units, rounded up.
         assert!(outside.settle(&mut frames, 181).is_empty());
         assert_eq!(outside.arrivals, []);
         outside.settle(&mut frames, 182);
         assert_eq!(outside.arrivals.len(), 1);
         outside.settle(&mut frames, 264);
-        assert_eq!(outside.arrivals[1], Arrival { frame: b, member: 1, at: 264 });
+        assert_eq!(outside.arrivals[1], Arrival { frame: b, member: 1, vid: 0, at: 264 });
     }
 
     #[test]
     fn a_slow_member_lets_a_later_frame_of_a_fast_one_overtake() {
         let (mut outside, mut frames) = with_two_members();
         let (a, b) = (add(&mut frames), add(&mut frames));
-        outside.transmit(&mut frames, a, 2, 0, |_| 0);
-        outside.transmit(&mut frames, b, 1, 0, |_| 0);
+        outside.transmit(&mut frames, (a, 0), 2, 0, |_| 0);
+        outside.transmit(&mut frames, (b, 0), 1, 0, |_| 0);
         outside.settle(&mut frames, 10_000);
         assert_eq!(outside.arrivals.iter().map(|x| x.frame).collect::<Vec<_>>(), [b, a]);
     }
@@ -190,9 +241,9 @@ mod tests {
     fn a_failed_link_loses_what_is_queued_and_what_comes_after() {
         let (mut outside, mut frames) = with_two_members();
         let (a, b) = (add(&mut frames), add(&mut frames));
-        outside.transmit(&mut frames, a, 1, 0, |_| 0);
+        outside.transmit(&mut frames, (a, 0), 1, 0, |_| 0);
         outside.set_link(&mut frames, 1, false, 50);
-        outside.transmit(&mut frames, b, 1, 60, |_| 0);
+        outside.transmit(&mut frames, (b, 0), 1, 60, |_| 0);
         outside.settle(&mut frames, 10_000);
         assert_eq!(outside.arrivals, []);
         for id in [a, b] {

@@ -4,7 +4,7 @@
 //! outcome of a scenario reads it.
 
 use crate::ports::NicId;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::Index;
 use std::sync::Arc;
 
@@ -37,6 +37,8 @@ pub struct Frame {
     pub bytes: Arc<[u8]>,
     pub sent_at: u64,
     pub fates: Vec<Fate>,
+    /// Number of the flood of which it is one copy; the outside sent several through several members.
+    pub copy_of: Option<u64>,
     /// Copies on their way to a destination.
     pub(crate) under_way: u32,
 }
@@ -106,10 +108,40 @@ pub struct Frames {
 impl Frames {
     pub fn add(&mut self, switch: usize, from: NicId, bytes: &[u8], now: u64) -> FrameId {
         let id = self.all.next_id();
-        let frame =
-            Frame { id, switch, from, bytes: bytes.into(), sent_at: now, fates: Vec::new(), under_way: 0 };
+        let frame = Frame {
+            id,
+            switch,
+            from,
+            bytes: bytes.into(),
+            sent_at: now,
+            fates: Vec::new(),
+            copy_of: None,
+            under_way: 0,
+        };
         self.all.kept.push_back(frame);
         id
+    }
+
+    pub fn mark(&mut self, id: FrameId, copy_of: Option<u64>) {
+        if let Some(frame) = self.all.get_mut(id) {
+            frame.copy_of = copy_of;
+        }
+    }
+
+    /// Floods that reached a station in more than one copy, as sentences.
+    pub fn repeated(&self) -> Vec<String> {
+        let mut seen = BTreeSet::new();
+        let mut twice = Vec::new();
+        for frame in self.all.iter() {
+            for fate in &frame.fates {
+                if let (Some(flood), Fate::Delivered { to, .. }) = (frame.copy_of, fate)
+                    && !seen.insert((frame.switch, flood, *to))
+                {
+                    twice.push(format!("{to} got flood {flood} again, as frame {}", frame.id));
+                }
+            }
+        }
+        twice
     }
 
     pub fn fate(&mut self, id: FrameId, fate: Fate) {

@@ -1,6 +1,7 @@
 //! Guests and hosts: their addresses, the frames they send, and how a chain of them enters the switch.
 
 use crate::check::packets::STATUS_SENTINEL;
+use crate::check::reference::vlan::{self, Tag};
 use crate::cpu;
 use crate::frames::Fate;
 use crate::nbl::{Shape, UnsafeBytes, build, net_buffers};
@@ -10,6 +11,9 @@ use crate::ndis::{Life, State, call, edges, with};
 use crate::ports::{Mac, NicId};
 use crate::world::World;
 use lbfoext::ndis::raw::{FilterSend, Handle, NetBufferList, info, send_flags};
+
+/// `IPsecOffloadV2NetBufferListInfo`.
+const IPSEC: usize = 1;
 
 pub const BROADCAST: Mac = [0xFF; 6];
 
@@ -104,16 +108,29 @@ pub struct Packet {
     pub native: bool,
     /// A virtual subnet that is not the switch's to forward.
     pub subnet: Option<u32>,
+    /// VLAN and priority beside the frame.
+    pub tag: Option<Tag>,
     /// What the guest also writes into the bytes past the first `.0`, for each frame.
     pub flicker: Option<(usize, Vec<Vec<u8>>)>,
     pub cancel_id: usize,
+    /// The flood of which it is one copy.
+    pub copy_of: Option<u64>,
     /// Hash information and value as an adapter would leave them beside the packet.
     pub hash: Option<(u32, u32)>,
+    /// The receive queue that it came through, and the filter that sent it there.
+    pub queue: Option<(u32, u32)>,
+    /// Handle of the security association that an adapter is to apply.
+    pub association: Option<u64>,
 }
 
 impl Packet {
     pub fn of(frame: Vec<u8>) -> Self {
         Self { frames: vec![frame], ..Self::default() }
+    }
+
+    /// With a tag beside it, as a trunk's guest or an adapter that takes tags off hands it over.
+    pub fn tagged(frame: Vec<u8>, vid: u16, priority: u8) -> Self {
+        Self { tag: Some(Tag { vid, priority }), ..Self::of(frame) }
     }
 
     /// Several frames in one list.
@@ -209,7 +226,8 @@ impl State {
         let shaped: Vec<(&[u8], Shape)> = spec.frames.iter().map(|f| (&f[..], shape(f))).collect();
         let built = build(&shaped);
         let nbl = built.nbl;
-        let frames = spec.frames.iter().map(|f| self.frames.add(module, source, f, now)).collect();
+        let frames: Vec<_> = spec.frames.iter().map(|f| self.frames.add(module, source, f, now)).collect();
+        frames.iter().for_each(|id| self.frames.mark(*id, spec.copy_of));
         let free = u32::try_from(world.random(self.style.free_slots + 1)).unwrap_or(0);
         let detail_bits = detail_bits(world, &spec);
         // SAFETY: the list was just built.
@@ -234,6 +252,13 @@ impl State {
                 list.info[info::HASH_VALUE] = u64::from(value);
             }
             list.info[info::CANCEL_ID] = spec.cancel_id as u64;
+            if let Some((queue, filter)) = spec.queue {
+                list.info[info::FILTERING] = u64::from(filter & 0xFFFF) | u64::from(queue & 0xFFFF) << 16;
+            }
+            if let Some(handle) = spec.association {
+                list.info[IPSEC] = handle;
+            }
+            list.info[info::IEEE_8021Q] = vlan::word(spec.tag);
             list.info[info::VIRTUAL_SUBNET] = u64::from(spec.subnet.unwrap_or(0));
             list.protocol_reserved = [0xD5; 4];
             list.miniport_reserved = [0xD6; 2];
@@ -248,6 +273,7 @@ impl State {
             .collect();
         packet.built = Some(built);
         packet.frames = frames;
+        packet.tag_given = vlan::word(spec.tag);
         packet.source = source;
         packet.detail_bits = detail_bits;
         packet.context = Some(Context::new(free, stride));

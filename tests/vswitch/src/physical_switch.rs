@@ -34,6 +34,10 @@ pub struct PhysicalSwitch {
     /// Hosts beyond the switch.
     hosts: BTreeSet<Mac>,
     seen: BTreeSet<FrameId>,
+    /// VLANs that the ports of the team carry; `None` is all.
+    pub vlans: Option<BTreeSet<u16>>,
+    /// Of a hundred floods that come out of a lone port, how many the network floods back into the others.
+    pub echoes: u64,
     /// Moves of an address from one port to another.
     pub moves: u64,
 }
@@ -59,8 +63,21 @@ impl PhysicalSwitch {
         self.seen = self.seen.split_off(&frame);
     }
 
-    /// A frame comes out of a member.
-    pub fn receive(&mut self, port: u16, frame: FrameId, bytes: &[u8]) -> Option<Complaint> {
+    /// True if the network has to flood a frame that came out of a lone port of a team.
+    pub fn floods(&self, bytes: &[u8]) -> bool {
+        let to: Option<Mac> = bytes.get(..6).and_then(|m| m.try_into().ok());
+        let lone = self.aggregation == Aggregation::SwitchIndependent;
+        lone && to.is_some_and(|to| to[0] & 1 != 0 || !self.hosts.contains(&to))
+    }
+
+    /// A frame comes out of a member in a VLAN.
+    pub fn receive(&mut self, port: u16, frame: FrameId, bytes: &[u8], vid: u16) -> Option<Complaint> {
+        if self.vlans.as_ref().is_some_and(|vlans| !vlans.contains(&vid)) {
+            return Some((
+                "SWITCH-VLAN-LEAK",
+                format!("frame {frame} came through member {port} in VLAN {vid}"),
+            ));
+        }
         let source: Mac = bytes.get(6..12)?.try_into().ok()?;
         if self.hosts.contains(&source) {
             return Some((
@@ -103,11 +120,11 @@ mod tests {
     #[test]
     fn independent_ports_report_an_address_that_moves_twice_without_a_reason() {
         let mut switch = PhysicalSwitch { aggregation: Aggregation::SwitchIndependent, ..Default::default() };
-        assert_eq!(switch.receive(1, 0, &frame(VM)), None);
-        assert_eq!(switch.receive(2, 1, &frame(VM)), None);
-        assert_eq!(switch.receive(1, 2, &frame(VM)).unwrap().0, "SWITCH-FLAP");
+        assert_eq!(switch.receive(1, 0, &frame(VM), 0), None);
+        assert_eq!(switch.receive(2, 1, &frame(VM), 0), None);
+        assert_eq!(switch.receive(1, 2, &frame(VM), 0).unwrap().0, "SWITCH-FLAP");
         switch.team_changed();
-        assert_eq!(switch.receive(2, 3, &frame(VM)), None);
+        assert_eq!(switch.receive(2, 3, &frame(VM), 0), None);
         assert_eq!(switch.port_of(VM), Some(2));
     }
 
@@ -115,7 +132,7 @@ mod tests {
     fn aggregated_ports_take_an_address_on_any_of_them() {
         let mut switch = PhysicalSwitch::default();
         for id in 0..10 {
-            assert_eq!(switch.receive(1 + u16::try_from(id).unwrap() % 3, id, &frame(VM)), None);
+            assert_eq!(switch.receive(1 + u16::try_from(id).unwrap() % 3, id, &frame(VM), 0), None);
         }
     }
 
@@ -123,8 +140,15 @@ mod tests {
     fn copies_and_echoes_are_reported() {
         let mut switch = PhysicalSwitch::default();
         switch.host(HOST);
-        assert_eq!(switch.receive(1, 7, &frame(HOST)).unwrap().0, "SWITCH-LOOP");
-        assert_eq!(switch.receive(1, 8, &frame(VM)), None);
-        assert_eq!(switch.receive(2, 8, &frame(VM)).unwrap().0, "SWITCH-DUPLICATE");
+        assert_eq!(switch.receive(1, 7, &frame(HOST), 0).unwrap().0, "SWITCH-LOOP");
+        assert_eq!(switch.receive(1, 8, &frame(VM), 0), None);
+        assert_eq!(switch.receive(2, 8, &frame(VM), 0).unwrap().0, "SWITCH-DUPLICATE");
+    }
+
+    #[test]
+    fn a_frame_in_a_vlan_that_the_port_does_not_carry_has_leaked() {
+        let mut switch = PhysicalSwitch { vlans: Some([0, 7].into()), ..PhysicalSwitch::default() };
+        assert_eq!(switch.receive(1, 1, &frame(VM), 7), None);
+        assert_eq!(switch.receive(1, 2, &frame(VM), 8).unwrap().0, "SWITCH-VLAN-LEAK");
     }
 }

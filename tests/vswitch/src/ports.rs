@@ -2,8 +2,11 @@
 //!
 //! Owns the tables that `ndis` and `control` change and every check compares with. It calls nobody.
 
+pub mod policy;
+
 use lbfoext::ndis::raw::{nic_type, port_type};
-use std::collections::BTreeMap;
+use policy::Policies;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A network adapter of the switch: port and index on it. Index 0 is the one directly on the port; the external port
 /// has its physical adapters at 1 to 32.
@@ -76,7 +79,15 @@ pub struct Nic {
     pub kind: NicKind,
     pub state: NicState,
     pub mac: Mac,
+    /// The address it was made with.
+    pub permanent: Mac,
     pub mtu: u32,
+    /// The machine that it belongs to.
+    pub vm: u32,
+    /// Groups that its owner joined; `None` while it has said nothing about groups.
+    pub groups: Option<BTreeSet<Mac>>,
+    /// Its address was changed by NIC_UPDATED.
+    pub readdressed: bool,
     /// References of the extension.
     pub references: u32,
     /// Packets that have it as source or destination and are not completed.
@@ -102,7 +113,11 @@ impl Nic {
             kind,
             state: NicState::Created,
             mac,
+            permanent: mac,
             mtu: 1500,
+            vm: id.port,
+            groups: None,
+            readdressed: false,
             references: 0,
             packets: 0,
             requests: 0,
@@ -129,9 +144,30 @@ pub struct Port {
     pub id: u32,
     pub kind: NicKind,
     pub state: PortState,
+    /// Made to try policies on, never to be used.
+    pub validation: bool,
+    /// Another port had its number before.
+    pub reused: bool,
+    pub policies: Policies,
     pub references: u32,
     pub requests: u32,
     pub nics: BTreeMap<u16, Nic>,
+}
+
+impl Port {
+    pub fn new(id: u32, kind: NicKind) -> Self {
+        Self {
+            id,
+            kind,
+            state: PortState::Created,
+            validation: false,
+            reused: false,
+            policies: Policies::default(),
+            references: 0,
+            requests: 0,
+            nics: BTreeMap::new(),
+        }
+    }
 }
 
 /// All ports of one switch.
@@ -145,6 +181,8 @@ pub struct Topology {
     pub changing: u32,
     /// Order number at which the DISCONNECT of a NIC was last passed down.
     pub disconnects: BTreeMap<NicId, u64>,
+    /// Ports that are deleted.
+    pub gone: BTreeSet<u32>,
 }
 
 impl Topology {
@@ -163,19 +201,40 @@ impl Topology {
         self.generation += 1;
     }
 
+    /// Nobody can say at this moment what the extension knows.
+    pub fn is_changing(&self) -> bool {
+        self.changing > 0
+    }
+
     pub fn add_port(&mut self, id: u32, kind: NicKind) {
         self.changed();
         if kind == NicKind::External {
             self.external_port = Some(id);
         }
-        let port =
-            Port { id, kind, state: PortState::Created, references: 0, requests: 0, nics: BTreeMap::new() };
+        let reused = self.gone.contains(&id);
+        self.ports.entry(id).or_insert_with(|| Port { reused, ..Port::new(id, kind) });
+    }
+
+    /// A port to try policies on; it never gets a NIC.
+    pub fn add_validation_port(&mut self, id: u32) {
+        self.changed();
+        let port = Port { validation: true, ..Port::new(id, NicKind::Synthetic) };
         self.ports.entry(id).or_insert(port);
+    }
+
+    /// The extension is new to it all: what it knows of policies it will have from its enumeration.
+    pub fn forget_told(&mut self) {
+        self.ports.values_mut().for_each(|port| port.policies.told = policy::Told::Nothing);
+    }
+
+    pub fn policies(&self, port: u32) -> Option<&Policies> {
+        self.ports.get(&port).map(|port| &port.policies)
     }
 
     pub fn remove_port(&mut self, id: u32) {
         self.changed();
         self.ports.remove(&id);
+        self.gone.insert(id);
         if self.external_port == Some(id) {
             self.external_port = None;
         }

@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::panic::resume_unwind;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -160,6 +160,7 @@ pub struct World {
     pub(crate) yield_hook: OnceLock<YieldHook>,
     pub(crate) mapping_hook: OnceLock<MappingHook>,
     mutation_spent: AtomicBool,
+    numbers: AtomicU64,
 }
 
 impl World {
@@ -185,6 +186,7 @@ impl World {
             yield_hook: OnceLock::new(),
             mapping_hook: OnceLock::new(),
             mutation_spent: AtomicBool::new(false),
+            numbers: AtomicU64::new(1),
             config,
         })
     }
@@ -242,6 +244,11 @@ impl World {
             resume_unwind(payload);
         }
         ended
+    }
+
+    /// A number that nothing else in this world has.
+    pub fn fresh_number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Stops the machine: no simulated thread gets past its next yield point. The caller, if it is one, does not return.

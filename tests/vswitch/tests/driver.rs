@@ -165,8 +165,8 @@ fn requests_and_status_that_mean_nothing_to_the_extension_pass_unchanged() {
                 net.ask(unknown_request(oid, kind, vec![7; length], 0));
             }
         }
-        let vmq = Inner { oid: 0x0001_0223, kind: 12, buffer: vec![3; 1084] };
-        let multicast = Inner { oid: 0x0101_0208, kind: 1, buffer: vec![1, 0, 0x5E, 0, 0, 1] };
+        let vmq = Inner::method(0x0001_0223, vec![3; 1084]);
+        let multicast = Inner::set(0x0101_0208, vec![1, 0, 0x5E, 0, 0, 1]);
         for (from, to, inner) in [
             (net.vm(0), net.member(0), &vmq),
             (net.vm(1), NicId::NOWHERE, &multicast),

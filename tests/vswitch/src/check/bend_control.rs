@@ -112,6 +112,11 @@ pub(crate) fn envelope(state: &State, module: usize, mut e: SwitchNicOidRequest)
     e
 }
 
+/// The envelope of a request that was redirected, as the checks see it.
+pub(crate) fn redirected(_: &State, _: usize, e: SwitchNicOidRequest) -> SwitchNicOidRequest {
+    e
+}
+
 /// NdisFOidRequestComplete is about to be called; the status that is said.
 pub(crate) fn completing(filter: Handle, request: *mut OidRequest, status: i32) -> i32 {
     let Some(misdeed) = pending() else { return status };
@@ -196,7 +201,10 @@ pub(crate) fn indications(filter: Handle) -> u32 {
 /// FilterDetach is about to return with a request out.
 pub(crate) fn leaves_request(state: &mut State, module: usize) {
     if is(Misdeed::LeaveRequest) {
-        state.control.own.insert(1, crate::control::Own { module, oid: oids::SWITCH_NIC_REQUEST, began: 0 });
+        state.control.own.insert(
+            1,
+            crate::control::Own { module, oid: oids::SWITCH_NIC_REQUEST, began: 0, id: 0, cancelled: false },
+        );
     }
 }
 

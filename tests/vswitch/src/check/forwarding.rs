@@ -1,174 +1,197 @@
-//! EGR-5: where a packet must go, by the truth about ports, and where it was sent.
+//! EGR-5 and EGR-6, and the port policies: where a packet was sent against where the reference says it must go.
 //!
 //! Judged only while nothing changed since the extension got the packet and no call was made to fail.
 
+use super::policy;
+use super::reference::vlan::{self, Tags};
+use super::reference::{Expected, Question, judge};
 use super::rule;
-use crate::ndis::packet::Packet;
+use crate::frames::{Fate, FrameId};
 use crate::ndis::{Life, State};
-use crate::ports::{Mac, NicId, NicKind, NicState, Topology};
+use crate::ports::NicId;
 use crate::world::World;
+use lbfoext::ndis::raw::{PortDestination, info};
+use std::sync::Arc;
 
-#[derive(Debug, PartialEq, Eq)]
-enum Uplink {
-    Must,
-    May,
-    No,
+/// One list under judgement: what came in with it and how it is about to leave.
+pub struct Case {
+    pub module: usize,
+    pub source: NicId,
+    pub frames: Vec<(FrameId, Arc<[u8]>)>,
+    /// The words of the slots when the extension got it.
+    pub tag: u64,
+    pub subnet: u32,
+    /// The word for 802.1Q now.
+    pub tag_now: u64,
+    pub got: Vec<PortDestination>,
 }
 
-#[derive(Debug)]
-struct Expected {
-    stations: Vec<NicId>,
-    uplink: Uplink,
-    /// Dropping it is right as well.
-    may_drop: bool,
+impl Case {
+    pub fn question<'a>(&self, state: &'a State, frame: &'a [u8]) -> Question<'a> {
+        let m = &state.modules[self.module];
+        Question {
+            topology: &m.topology,
+            learned: &m.learned,
+            mode: m.outside.mode(),
+            source: self.source,
+            frame,
+            tag: self.tag,
+            subnet: self.subnet,
+        }
+    }
+
+    fn stations(&self, state: &State) -> (Vec<NicId>, usize) {
+        let topology = &state.modules[self.module].topology;
+        let (outside, inside): (Vec<NicId>, Vec<NicId>) = self
+            .got
+            .iter()
+            .map(|d| NicId::new(d.port_id, d.nic_index))
+            .partition(|id| topology.is_external(id.port));
+        (inside, outside.len())
+    }
 }
 
+/// A list goes down.
 pub fn sent(world: &World, state: &mut State, module: usize, list: usize) {
-    let Some((expected, got)) = judged(world, state, module, list) else { return };
-    if got.is_empty() {
+    let Some(case) = case(world, state, module, list) else { return };
+    if case.got.is_empty() {
         // Another rule's matter.
         return;
     }
-    if state.packets.at(list).is_some_and(|p| p.source.port == 0) {
+    if case.source.port == 0 {
         world.exercised("DATA-30");
     }
-    let external = state.modules[module].topology.external_port;
-    let stations: Vec<NicId> = got.iter().copied().filter(|id| Some(id.port) != external).collect();
-    let uplinks = got.len() - stations.len();
-    let uplink_right = match expected.uplink {
-        Uplink::Must => uplinks == 1,
-        Uplink::May => uplinks <= 1,
-        Uplink::No => uplinks == 0,
-    };
-    let mut wanted = expected.stations.clone();
-    let mut found = stations;
-    wanted.sort();
-    found.sort();
-    let id = rule_for(state, module, &wanted);
-    rule(world, id, uplink_right && wanted == found, || {
-        format!("packet {} went to {got:?}, expected {expected:?}", name(state, list))
-    });
+    let (stations, uplinks) = case.stations(state);
+    let name = state.packets.at(list).map_or(0, |p| p.name);
+    for (id, frame) in &case.frames {
+        let expected = judge(&case.question(state, frame));
+        let fits = expected.ways.iter().any(|way| way.fits(&stations, uplinks));
+        policy::exercise(world, state, &case, &expected);
+        let broken = policy::name(state, &case, frame, &expected, &stations);
+        rule(world, broken, fits, || {
+            let got: Vec<String> =
+                case.got.iter().map(|d| format!("{}/{}", d.port_id, d.nic_index)).collect();
+            format!("packet {name} (frame {id}) from {} went to {got:?}, expected {expected:?}", case.source)
+        });
+        if fits {
+            shown(world, state, &case, frame, &expected, name);
+            received(world, state, &case, &expected, !stations.is_empty());
+            learn(state, &case, frame);
+        }
+    }
 }
 
+/// What a list that was never sent leaves undone.
 pub fn dropped(world: &World, state: &mut State, module: usize, list: usize) {
     if state.life(module) != Life::Running {
         return;
     }
-    let Some((expected, _)) = judged(world, state, module, list) else { return };
+    let Some(mut case) = case(world, state, module, list) else { return };
     let Some(packet) = state.packets.at(list) else { return };
-    if packet.given_while_paused || !packet.reported {
+    let (paused, reported, name) = (packet.given_while_paused, packet.reported, packet.name);
+    let carried = packet.carried.clone();
+    let short = state.style.refuse > 0 && case.frames.len() > 1;
+    if paused || short || !reported && carried.is_empty() {
         return;
     }
-    let nowhere = expected.stations.is_empty() && expected.uplink != Uplink::Must;
-    let privileged = packet.source.port == 0;
-    let known = if privileged { "DATA-30" } else { rule_for(state, module, &expected.stations) };
-    rule(world, known, nowhere || expected.may_drop, || {
-        format!("packet {} was dropped, expected {expected:?}", name(state, list))
-    });
-}
-
-fn name(state: &mut State, list: usize) -> u64 {
-    state.packets.at(list).map_or(0, |p| p.name)
-}
-
-/// A station that the extension can know only from its enumeration is a matter of STATE-18, after another attach of
-/// STATE-31.
-fn rule_for(state: &State, module: usize, stations: &[NicId]) -> &'static str {
-    let m = &state.modules[module];
-    let enumerated = stations.iter().any(|id| m.topology.nic(*id).is_some_and(|n| n.from_array));
-    match (enumerated, m.attached_before) {
-        (true, true) => "STATE-31",
-        (true, false) => "STATE-18",
-        _ => "EGR-5",
+    let frames = std::mem::take(&mut case.frames);
+    for (id, frame) in &frames {
+        let filtered = state.fates(*id).iter().any(|fate| matches!(fate, Fate::Filtered { .. }));
+        // One that went on in a list of its own, or that is another rule's matter.
+        if !filtered && (carried.contains(id) || !reported) {
+            continue;
+        }
+        let expected = judge(&case.question(state, frame));
+        policy::exercise(world, state, &case, &expected);
+        let broken =
+            if case.source.port == 0 { "DATA-30" } else { policy::name(state, &case, frame, &expected, &[]) };
+        rule(world, broken, expected.may_drop, || {
+            format!("packet {name} (frame {id}) from {} was dropped, expected {expected:?}", case.source)
+        });
+        received(world, state, &case, &expected, false);
     }
 }
 
-/// What is expected of a packet and where it goes; `None` if it cannot be judged.
-fn judged(world: &World, state: &mut State, module: usize, list: usize) -> Option<(Expected, Vec<NicId>)> {
+/// The list and its circumstances; `None` if it cannot be judged.
+pub fn case(world: &World, state: &mut State, module: usize, list: usize) -> Option<Case> {
     if world.injected_fault().is_some() {
         return None;
     }
-    let m = &state.modules[module];
     let packet = state.packets.at(list)?;
-    let generation = if packet.own.is_some() { m.topology.generation } else { packet.generation };
+    let parent = packet.own.map(|own| own.parent);
+    let (source, fault, native, ids) =
+        (packet.source, packet.fault, packet.is_native(), packet.frames.clone());
+    let got = packet.context.as_ref().map(|c| c.committed.clone()).unwrap_or_default();
+    // SAFETY: the packet is in the extension's hands and so uncovered.
+    let tag_now = unsafe { (*packet.nbl).info[info::IEEE_8021Q] };
+    let origin = match parent {
+        Some(parent) => state.packets.at(parent)?,
+        None => packet,
+    };
+    let (generation, tag) = (origin.generation, origin.before.info[info::IEEE_8021Q]);
+    let subnet = (origin.before.info[info::VIRTUAL_SUBNET] & 0x00FF_FFFF) as u32;
+    let m = &state.modules[module];
     if m.topology.changing > 0
-        || packet.fault
-        || packet.is_native()
+        || fault
+        || native
         || generation != m.topology.generation
         || m.enumerations == 0
     {
         return None;
     }
-    let addresses = destination_addresses(packet, &state.frames);
-    let [mac] = addresses[..] else { return None };
-    let got = packet
-        .context
-        .as_ref()
-        .map(|c| c.committed.iter().map(|d| NicId::new(d.port_id, d.nic_index)).collect())
-        .unwrap_or_default();
-    Some((expected(&m.topology, packet.source, mac), got))
+    let frames =
+        ids.iter().filter_map(|id| Some((*id, Arc::clone(&state.frames.all.get(*id)?.bytes)))).collect();
+    Some(Case { module, source, frames, tag, subnet, tag_now, got })
 }
 
-/// Destination addresses of the frames in a list, each once.
-fn destination_addresses(packet: &Packet, frames: &crate::frames::Frames) -> Vec<Mac> {
-    let mut all: Vec<Mac> = packet
-        .frames
-        .iter()
-        .filter_map(|id| frames.all.get(*id))
-        .filter_map(|frame| if frame.bytes.len() < 14 { None } else { frame.bytes.get(..6)?.try_into().ok() })
-        .collect();
-    all.sort_unstable();
-    all.dedup();
-    all
-}
-
-fn expected(topology: &Topology, source: NicId, mac: Mac) -> Expected {
-    let from_outside = topology.is_external(source.port);
-    let live = topology.members().any(|n| n.usable && !n.known_down);
-    let uncertain = topology.members().any(|n| !n.usable);
-    let uplink = match (from_outside, live, uncertain) {
-        (true, ..) => Uplink::No,
-        (false, true, _) => Uplink::Must,
-        (false, false, true) => Uplink::May,
-        (false, false, false) => Uplink::No,
-    };
-    if mac[0] & 1 != 0 {
-        let stations = topology
-            .nics()
-            .filter(|n| {
-                n.kind != NicKind::External && n.state == NicState::Connected && n.usable && n.id != source
-            })
-            .map(|n| n.id)
-            .collect();
-        // From the outside a copy may belong to another receiver of the team, or never pass a bridge at all.
-        return Expected { stations, uplink, may_drop: from_outside };
-    }
-    match topology.station(mac) {
-        Some(nic) if nic.id == source => Expected { stations: vec![], uplink: Uplink::No, may_drop: true },
-        Some(nic) => Expected { stations: vec![nic.id], uplink: Uplink::No, may_drop: false },
-        None => Expected { stations: vec![], uplink, may_drop: from_outside },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn unknown_addresses_go_out_from_a_guest_and_nowhere_from_outside() {
-        let mut topology = Topology::default();
-        topology.add_port(1, NicKind::External);
-        topology.add_port(5, NicKind::Synthetic);
-        for id in [NicId::new(1, 1), NicId::new(5, 0)] {
-            topology.add_nic(id, [2, 0, 0, 0, 0, 5]);
-            let nic = topology.nic_mut(id).unwrap();
-            (nic.state, nic.usable) = (NicState::Connected, true);
+/// Every destination takes the frame for what it is: in its VLAN, with its priority or without.
+fn shown(world: &World, state: &State, case: &Case, frame: &[u8], expected: &Expected, name: u64) {
+    let Some(inside) = expected.inside else { return };
+    let topology = &state.modules[case.module].topology;
+    let (before, now) = (Tags::of(frame, case.tag), Tags::of(frame, case.tag_now));
+    for to in &case.got {
+        let Some(port) = topology.ports.get(&to.port_id) else { continue };
+        let keeps = to.bits & PortDestination::PRESERVE_VLAN != 0;
+        let seen = vlan::understood(port, inside, before, now, keeps);
+        rule(world, "DATA-88", seen.is_ok(), || {
+            format!("packet {name} to port {}: {}", to.port_id, seen.unwrap_err())
+        });
+        let has_priority = before.beside.is_some_and(|t| t.priority != 0);
+        let trusted = port.policies.security().is_some_and(|s| s.priority_tag);
+        if has_priority && !topology.is_external(to.port_id) && !trusted {
+            let priority = to.bits & PortDestination::PRESERVE_PRIORITY != 0;
+            rule(world, "DATA-88", !priority, || {
+                format!(
+                    "packet {name} to port {}: the priority goes along, which the port must not see",
+                    to.port_id
+                )
+            });
         }
-        let guest = expected(&topology, NicId::new(5, 0), [2, 9, 9, 9, 9, 9]);
-        assert_eq!((guest.stations.len(), guest.uplink), (0, Uplink::Must));
-        let outside = expected(&topology, NicId::new(1, 1), [2, 9, 9, 9, 9, 9]);
-        assert_eq!((outside.stations.len(), outside.uplink), (0, Uplink::No));
-        let flood = expected(&topology, NicId::new(1, 1), [0xFF; 6]);
-        assert_eq!((flood.stations, flood.uplink), (vec![NicId::new(5, 0)], Uplink::No));
+    }
+}
+
+/// EGR-6: of a team that the physical switches know nothing of, one member takes what is flooded.
+fn received(world: &World, state: &mut State, case: &Case, expected: &Expected, taken: bool) {
+    let m = &mut state.modules[case.module];
+    let from_outside = m.topology.is_external(case.source.port);
+    let wanted = expected.ways.iter().any(|way| !way.must.is_empty());
+    if !from_outside || !expected.flooded || expected.refused.is_some() || !wanted {
+        return;
+    }
+    let Some(crate::physical_switch::Aggregation::SwitchIndependent) = m.outside.mode() else { return };
+    let generation = m.topology.generation;
+    let live = m.topology.members().filter(|n| n.usable && !n.known_down).count();
+    let verdict = m.outside.receivers.note(generation, case.source.index, taken, live);
+    rule(world, "EGR-6", verdict.is_none(), || verdict.unwrap_or_default().to_owned());
+}
+
+/// An address that is no NIC's was seen behind a port that may send with any.
+fn learn(state: &mut State, case: &Case, frame: &[u8]) {
+    let m = &mut state.modules[case.module];
+    let spoofs = m.topology.policies(case.source.port).is_some_and(|p| p.may_spoof());
+    let own = m.topology.nic(case.source).map(|n| n.mac);
+    let Some(from) = frame.get(6..12).and_then(|m| m.try_into().ok()) else { return };
+    if spoofs && own != Some(from) {
+        m.learned.note(from, case.source);
     }
 }

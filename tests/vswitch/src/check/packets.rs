@@ -164,6 +164,8 @@ pub fn sent(world: &World, state: &mut State, module: usize, list: usize, positi
     single_reading(world, state, list);
     super::forwarding::sent(world, state, module, list);
     let Some(packet) = state.packets.at(list) else { return };
+    // SAFETY: the packet is in the extension's hands and so uncovered.
+    packet.tag_below = unsafe { (*packet.nbl).info[info::IEEE_8021Q] };
     for bytes in &mut packet.unsafe_bytes {
         bytes.show(0);
     }
@@ -177,13 +179,15 @@ fn destinations_chosen(world: &World, packet: &mut Packet) {
     let subnet = unsafe { (*packet.nbl).info[info::VIRTUAL_SUBNET] } != 0;
     let own = packet.own.is_some();
     let unmapped = packet.mapping_failed;
+    let paused = packet.given_while_paused;
     let Some(context) = packet.context.as_mut() else { return };
     if native {
         // Passed on as it came: neither dropped nor completed.
         world.exercised("DATA-58");
         world.exercised("DATA-61");
     }
-    if native || unmapped {
+    // Whether a packet that came while the module did not run may be sent at all is STATE's matter.
+    if native || unmapped || paused {
         return;
     }
     let written = context.written();
@@ -236,6 +240,9 @@ pub fn completed(world: &World, state: &mut State, module: usize, list: usize) -
         return false;
     }
     restored(world, packet);
+    // SAFETY: the packet is in the extension's hands and so uncovered.
+    let (tag, was) = (unsafe { (*packet.nbl).info[info::IEEE_8021Q] }, packet.tag_given);
+    rule(world, "DATA-32", tag == was, || format!("the tag of packet {name} was {was:#x} and is {tag:#x}"));
     if packet.place == Place::Ingress {
         dropped(world, state, module, list);
     }

@@ -6,14 +6,13 @@ use crate::check::rule;
 use crate::control::bytes_at;
 use crate::cpu;
 use crate::memory::Kind;
-use crate::ndis::{Life, State, after_this_call, call, calls, inside, with};
+use crate::ndis::{Life, State, after_this_call, call, calls, with};
 use crate::ports::{NicId, NicState};
 use crate::slots::ANY;
 use crate::world::World;
 use lbfoext::ndis::raw::{
-    ADAPTER_NOT_FOUND, FAILURE, Handle, INVALID_LENGTH, INVALID_PARAMETER, LinkState, NOT_SUPPORTED,
-    ObjectHeader, OidRequest, PENDING, REQUEST_ABORTED, RESOURCES, SUCCESS, SwitchNicOidRequest, object_type,
-    oids, request_type,
+    FAILURE, Handle, INVALID_LENGTH, INVALID_PARAMETER, LinkState, NOT_SUPPORTED, ObjectHeader, OidRequest,
+    PENDING, REQUEST_ABORTED, RESOURCES, SUCCESS, object_type, oids, request_type,
 };
 
 /// When a request completes.
@@ -103,7 +102,7 @@ fn complete(module: usize, key: usize) {
 
 /// What the extension learned from an answer about a member's link.
 #[derive(Clone, Copy)]
-pub struct Told {
+pub(super) struct Told {
     module: usize,
     nic: NicId,
     down: Option<bool>,
@@ -111,7 +110,11 @@ pub struct Told {
 }
 
 impl Told {
-    const NOTHING: Self = Self { module: 0, nic: NicId::NOWHERE, down: None, order: 0 };
+    pub(super) const NOTHING: Self = Self { module: 0, nic: NicId::NOWHERE, down: None, order: 0 };
+
+    pub(super) fn about(module: usize, nic: NicId, down: bool, order: u64) -> Self {
+        Self { module, nic, down: Some(down), order }
+    }
 
     /// The extension has had its chance to act on it.
     fn apply(self, state: &mut State) {
@@ -170,10 +173,11 @@ impl State {
         above.reached_below = true;
         // SAFETY: both requests are alive; the clone was just sent.
         let (now, before) = unsafe { (*(key as *const OidRequest), *(original as *const OidRequest)) };
+        let to_nic = before.oid == oids::SWITCH_NIC_REQUEST;
         let same = now.request_type == before.request_type
             && now.oid == before.oid
             && now.length == before.length
-            && now.information_buffer == before.information_buffer
+            && (to_nic || now.information_buffer == before.information_buffer)
             && now.request_id == before.request_id
             && now.request_handle == before.request_handle
             && now.port_number == before.port_number
@@ -183,12 +187,8 @@ impl State {
         rule(world, "OID-10", reserved, || "reserved members of a clone were written".to_owned());
         let completion = above.plan.completion;
         let order = self.order;
-        if above.oid == oids::SWITCH_NIC_REQUEST {
-            let began = above.began;
-            let within = inside("FilterOidRequest").is_some_and(|call| call.began >= began);
-            rule(world, "OID-49", within, || {
-                "a request to a NIC went down outside FilterOidRequest".to_owned()
-            });
+        if to_nic {
+            return self.take_passed(world, original, key);
         }
         if above.oid == oids::SWITCH_NIC_DISCONNECT
             && let Some(id) = payload::nic_id(&above.payload_before)
@@ -234,46 +234,13 @@ impl State {
             "an array was asked for before the switch is known to be active".to_owned()
         });
         let began = calls().first().map_or(0, |call| call.began);
-        self.control.own.insert(key, Own { module, oid: r.oid, began });
+        let own = Own { module, oid: r.oid, began, id: r.request_id as usize, cancelled: false };
+        self.control.own.insert(key, own);
         world.track(Kind::Other("own OID request"), key, 0, "own OID request that is out");
         if r.oid == oids::SWITCH_NIC_REQUEST {
             self.take_envelope(world, module, &r)?;
         }
         Ok(None)
-    }
-
-    /// Rules of an own request to a physical adapter.
-    fn take_envelope(&mut self, world: &World, module: usize, r: &OidRequest) -> Result<(), i32> {
-        let lengths = r.length as usize == size_of::<SwitchNicOidRequest>() && r.word52 == r.length;
-        let shape = r.request_type == request_type::METHOD && lengths && !r.information_buffer.is_null();
-        rule(world, "OID-38", shape, || {
-            format!("own request to a NIC: type {}, length {}", r.request_type, r.length)
-        });
-        if !shape {
-            return Err(INVALID_PARAMETER);
-        }
-        // SAFETY: checked above: the buffer has the structure's size.
-        let sent = unsafe { *r.information_buffer.cast::<SwitchNicOidRequest>() };
-        let e = crate::check::mutations::envelope(self, module, sent);
-        let header =
-            (e.header.object_type, e.header.revision, e.header.size) == (object_type::DEFAULT, 1, 32);
-        rule(world, "OID-38", header, || "NDIS_SWITCH_NIC_OID_REQUEST without a valid header".to_owned());
-        rule(world, "OID-39", e.flags == 0, || format!("flags {:#x} in an own envelope", e.flags));
-        let from = NicId::new(e.source_port_id, e.source_nic_index);
-        rule(world, "OID-42", from == NicId::NOWHERE, || format!("own request from {from}"));
-        let to = NicId::new(e.destination_port_id, e.destination_nic_index);
-        let topology = &self.modules[module].topology;
-        let member = topology.is_external(to.port) && to.index != 0;
-        rule(world, "OID-57", member, || format!("own request to {to}, which is no physical adapter"));
-        let nic = topology.nic(to);
-        rule(world, "OID-45", !member || nic.is_some_and(|n| n.references > 0), || {
-            format!("own request to {to} without a reference")
-        });
-        let to = NicId::new(sent.destination_port_id, sent.destination_nic_index);
-        if let Some(nic) = self.modules[module].topology.nic_mut(to) {
-            nic.requests += 1;
-        }
-        Ok(())
     }
 
     /// Ends a request: results are written, effects come true.
@@ -289,19 +256,23 @@ impl State {
         // SAFETY: the request is out and so alive.
         let r = unsafe { &mut *request };
         match own.oid {
-            oids::SWITCH_NIC_REQUEST => self.answer_envelope(world, module, r),
+            oids::SWITCH_NIC_REQUEST => self.answer_envelope(world, module, r, own.cancelled),
             oids::SWITCH_PARAMETERS | oids::SWITCH_PORT_ARRAY | oids::SWITCH_NIC_ARRAY => {
                 (self.answer_query(world, module, own.began, r), Told::NOTHING)
             }
+            oids::SWITCH_PORT_PROPERTY_ENUM => (self.answer_property_enum(world, module, r), Told::NOTHING),
             _ => (NOT_SUPPORTED, Told::NOTHING),
         }
     }
 
     fn answer_clone(&mut self, world: &World, key: usize, original: usize, cancelled: bool) -> i32 {
-        let Some(above) = self.control.above.get_mut(&original) else { return FAILURE };
-        let status = if cancelled && above.effect.is_none() { REQUEST_ABORTED } else { above.plan.status };
         // SAFETY: the clone is out and so alive.
         let r = unsafe { &mut *(key as *mut OidRequest) };
+        let to_nic = r.oid == oids::SWITCH_NIC_REQUEST;
+        let served = if to_nic { self.answer_passed(world, original, r, cancelled) } else { None };
+        let Some(above) = self.control.above.get_mut(&original) else { return FAILURE };
+        let aborted = cancelled && above.effect.is_none();
+        let status = served.unwrap_or(if aborted { REQUEST_ABORTED } else { above.plan.status });
         let word = || 1 + u32::try_from(world.random(1000)).unwrap_or(0);
         r.word52 = word();
         if r.request_type == request_type::METHOD {
@@ -410,55 +381,6 @@ impl State {
             nic.from_array = true;
         }
         m.topology.changed();
-    }
-
-    /// A physical adapter answers.
-    fn answer_envelope(&mut self, world: &World, module: usize, r: &mut OidRequest) -> (i32, Told) {
-        // SAFETY: checked when the request came down; the extension keeps it until it completes.
-        let e = unsafe { *r.information_buffer.cast::<SwitchNicOidRequest>() };
-        let to = NicId::new(e.destination_port_id, e.destination_nic_index);
-        let order = self.tick();
-        if let Some(nic) = self.modules[module].topology.nic_mut(to) {
-            nic.requests = nic.requests.saturating_sub(1);
-        }
-        r.method_bytes_read = r.length;
-        if world.fails("OID_SWITCH_NIC_REQUEST") || e.oid_request.is_null() {
-            return (FAILURE, Told::NOTHING);
-        }
-        let Some(adapter) = self.modules[module].outside.adapters.get(&to.index) else {
-            return (ADAPTER_NOT_FOUND, Told::NOTHING);
-        };
-        let up = adapter.link_up;
-        let speed = adapter.bits_per_second;
-        // SAFETY: the inner request lives as long as the outer one.
-        let inner = unsafe { &mut *e.oid_request };
-        let header = inner.header.object_type == object_type::OID_REQUEST && inner.header.size >= 236;
-        rule(world, "OID-24", header, || "inner request without a valid header".to_owned());
-        if inner.oid != oids::GEN_LINK_STATE || inner.request_type != request_type::QUERY_INFORMATION {
-            return (NOT_SUPPORTED, Told::NOTHING);
-        }
-        if (inner.length as usize) < size_of::<LinkState>() || inner.information_buffer.is_null() {
-            inner.word56 = 40;
-            return (INVALID_LENGTH, Told::NOTHING);
-        }
-        // SAFETY: the buffer was found large enough.
-        unsafe { inner.information_buffer.cast::<LinkState>().write_unaligned(link_state(up, speed)) };
-        inner.word52 = 40;
-        world.log(|| format!("adapter {} says link {up}", to.index));
-        let m = &mut self.modules[module];
-        m.topology.unsettled();
-        let mut came_up = false;
-        if let Some(nic) = m.topology.nic_mut(to) {
-            nic.told = order;
-            came_up = up && nic.known_down;
-            if up {
-                nic.known_down = false;
-            }
-        }
-        if came_up {
-            self.flows.a_member_came_up();
-        }
-        (SUCCESS, Told { module, nic: to, down: Some(!up), order })
     }
 }
 

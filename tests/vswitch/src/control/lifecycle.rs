@@ -2,6 +2,7 @@
 //!
 //! Where no module is attached only the truth changes; the module reads it when it comes.
 
+use super::properties::{self, Change};
 use super::{Answer, Ask, below::Effect, below::Plan, payload, request};
 use crate::check::rule;
 use crate::clock::{self, SECOND};
@@ -10,7 +11,6 @@ use crate::ports::{Mac, NicId, NicKind, NicState, Port, PortState};
 use crate::world::World;
 use lbfoext::ndis::raw::{SUCCESS, oids};
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Longest that a NIC or port waits for references, packets and requests to end.
@@ -21,7 +21,7 @@ fn is_attached(module: usize) -> bool {
 }
 
 /// Announces a change, or makes it true at once if nobody listens. True if it is true now.
-fn announce(module: usize, oid: u32, bytes: Vec<u8>, plan: Plan, effect: Effect) -> bool {
+pub(super) fn announce(module: usize, oid: u32, bytes: Vec<u8>, plan: Plan, effect: Effect) -> bool {
     if !is_attached(module) {
         with(|world, state| {
             if let Some(effect) = effect {
@@ -48,12 +48,12 @@ fn announce(module: usize, oid: u32, bytes: Vec<u8>, plan: Plan, effect: Effect)
     answer.status == SUCCESS || certain
 }
 
-fn effect(f: impl FnOnce(&World, &mut State) + Send + 'static) -> Effect {
+pub(super) fn effect(f: impl FnOnce(&World, &mut State) + Send + 'static) -> Effect {
     Some(Box::new(f))
 }
 
 fn port_bytes(id: u32, kind: NicKind, state: PortState) -> Vec<u8> {
-    let port = Port { id, kind, state, references: 0, requests: 0, nics: BTreeMap::new() };
+    let port = Port { state, ..Port::new(id, kind) };
     payload::bytes_of(&payload::port(&port))
 }
 
@@ -64,6 +64,7 @@ fn nic_bytes(module: usize, id: NicId, state: NicState, mac: Mac) -> Vec<u8> {
         let topology = &s.modules[module].topology;
         let kind = topology.ports.get(&id.port).map_or(NicKind::Synthetic, |p| p.kind);
         let mut nic = topology.nic(id).cloned().unwrap_or_else(|| crate::ports::Nic::new(id, kind, mac));
+        nic.vm = s.machines.get(&id.port).copied().unwrap_or(id.port);
         nic.state = state;
         nic.mac = mac;
         payload::nic(&nic, revision)
@@ -81,7 +82,29 @@ pub fn create_port(module: usize, id: u32, kind: NicKind) -> bool {
 pub fn create_port_as(module: usize, id: u32, kind: NicKind, plan: Plan) -> bool {
     let bytes = port_bytes(id, kind, PortState::Created);
     let made = effect(move |_, s| s.modules[module].topology.add_port(id, kind));
-    announce(module, oids::SWITCH_PORT_CREATE, bytes, plan, made)
+    let done = announce(module, oids::SWITCH_PORT_CREATE, bytes, plan, made);
+    if done {
+        let planned = with(|_, s| s.port_plan.get(&id).cloned().unwrap_or_default());
+        for (instance, property) in (1..).zip(planned) {
+            properties::provision(module, Change::new(id, instance, property), false);
+        }
+    }
+    done
+}
+
+/// A port on which policies are tried; it gets no NIC and goes away again, with TEARDOWN or without.
+pub fn create_validation_port(module: usize, id: u32) -> bool {
+    let port = Port { validation: true, ..Port::new(id, NicKind::Synthetic) };
+    let bytes = payload::bytes_of(&payload::port(&port));
+    let made = effect(move |_, s| s.modules[module].topology.add_validation_port(id));
+    announce(module, oids::SWITCH_PORT_CREATE, bytes, Plan::default(), made)
+}
+
+/// The name of a port changes.
+pub fn update_port(module: usize, id: u32) -> bool {
+    let kind = with(|_, s| s.modules[module].topology.ports.get(&id).map_or(NicKind::Synthetic, |p| p.kind));
+    let bytes = port_bytes(id, kind, PortState::Created);
+    announce(module, oids::SWITCH_PORT_UPDATED, bytes, Plan::default(), effect(|_, _| ()))
 }
 
 pub fn create_nic(module: usize, id: NicId, mac: Mac) -> bool {
@@ -90,7 +113,13 @@ pub fn create_nic(module: usize, id: NicId, mac: Mac) -> bool {
 
 pub fn create_nic_as(module: usize, id: NicId, mac: Mac, plan: Plan) -> bool {
     let bytes = nic_bytes(module, id, NicState::Created, mac);
-    let made = effect(move |_, s| s.modules[module].topology.add_nic(id, mac));
+    let made = effect(move |_, s| {
+        let machine = s.machines.get(&id.port).copied();
+        s.modules[module].topology.add_nic(id, mac);
+        if let (Some(machine), Some(nic)) = (machine, s.modules[module].topology.nic_mut(id)) {
+            nic.vm = machine;
+        }
+    });
     announce(module, oids::SWITCH_NIC_CREATE, bytes, plan, made)
 }
 
@@ -129,6 +158,7 @@ pub fn update(module: usize, id: NicId, mac: Mac) -> bool {
         topology.changed();
         if let Some(nic) = topology.nic_mut(id) {
             nic.mac = mac;
+            nic.readdressed = true;
         }
     });
     let done = announce(module, oids::SWITCH_NIC_UPDATED, bytes, Plan::default(), made);
@@ -162,6 +192,9 @@ pub fn delete_nic(module: usize, id: NicId) -> bool {
     let made = effect(move |_, s| {
         s.modules[module].topology.remove_nic(id);
         s.saves.forget(module, id);
+        if s.modules[module].topology.is_external(id.port) && id.index != 0 {
+            s.adapter_removed(module, id.index);
+        }
     });
     announce(module, oids::SWITCH_NIC_DELETE, bytes, Plan::default(), made)
 }
@@ -180,6 +213,13 @@ pub fn delete_port(module: usize, id: u32) -> bool {
     });
     let gone = effect(move |_, s| s.modules[module].topology.remove_port(id));
     announce(module, oids::SWITCH_PORT_DELETE, bytes, Plan::default(), gone) && ok
+}
+
+/// A validation port goes away without TEARDOWN.
+pub fn delete_port_at_once(module: usize, id: u32) -> bool {
+    let bytes = port_bytes(id, NicKind::Synthetic, PortState::Created);
+    let gone = effect(move |_, s| s.modules[module].topology.remove_port(id));
+    announce(module, oids::SWITCH_PORT_DELETE, bytes, Plan::default(), gone)
 }
 
 /// Waits for a gate; what keeps it shut for too long is a leak.

@@ -2,13 +2,19 @@
 //!
 //! NDIS gives a module one request from above at a time; own requests of the extension are not serialised with it.
 //! `payload` builds what requests carry, `envelope` wraps those
-//! to a NIC, `below` is the miniport edge, `lifecycle` the order in which ports and NICs
+//! to a NIC, `below` is the miniport edge, `nic_request` and `adapters` its part for physical adapters, `lifecycle` the order in which ports and NICs
 //! come and go, `status` the way up.
 
+mod adapters;
 pub mod below;
+pub mod buffer;
 pub mod envelope;
 pub mod lifecycle;
+pub mod nic_request;
+pub mod offload;
 pub mod payload;
+pub mod properties;
+pub mod property_bytes;
 pub mod save;
 pub mod status;
 
@@ -69,6 +75,8 @@ pub struct Own {
     pub oid: u32,
     /// Start of the outermost call of the extension in which it was sent.
     pub began: u64,
+    pub id: usize,
+    pub cancelled: bool,
 }
 
 #[derive(Default)]
@@ -81,6 +89,12 @@ pub struct Control {
     next_id: usize,
     /// Requests from above that a test cancels while they are out.
     pub cancel_next: bool,
+    /// Requests to NICs.
+    pub nics: nic_request::NicRequests,
+    /// Offloads that the switch holds for partitions.
+    pub wants: offload::Wants,
+    /// Fenced memory: base and size by address.
+    pub(crate) fences: BTreeMap<usize, (usize, usize)>,
 }
 
 /// A request to be made from above.
@@ -143,12 +157,11 @@ pub fn request_nested(module: usize, ask: Ask) -> Option<(usize, bool)> {
 fn start(module: usize, ask: Ask) -> (usize, bool) {
     let world = world::current();
     let length = ask.payload.len();
-    let buffer = world.alloc(Kind::Switch, length.max(1), 0, "request payload");
+    let buffer = buffer::take(&world, &ask.payload, "request payload") as *mut u8;
     let memory = world.alloc(Kind::Switch, REQUEST_SIZE, 0, "OID request");
     let key = memory as usize;
-    // SAFETY: both were just allocated with these sizes.
+    // SAFETY: just allocated with this size.
     unsafe {
-        std::ptr::copy_nonoverlapping(ask.payload.as_ptr(), buffer, length);
         let mut r = OidRequest::ZERO;
         r.header = ObjectHeader::new(object_type::OID_REQUEST, 1, OidRequest::SIZE_REVISION_1);
         r.request_type = ask.kind;
@@ -279,13 +292,13 @@ pub fn finish(key: usize) -> Answer {
     cpu::wake(ANY);
     if buffer != 0 {
         let world = world::current();
-        world.free(Kind::Switch, buffer as *const u8, 0);
+        buffer::free(&world, buffer);
         world.free(Kind::Switch, key as *const u8, 0);
     }
     answer
 }
 
-fn bytes_at(address: usize, length: usize) -> Vec<u8> {
+pub(crate) fn bytes_at(address: usize, length: usize) -> Vec<u8> {
     // SAFETY: callers name memory of the switch that they allocated with at least this length.
     unsafe { std::slice::from_raw_parts(address as *const u8, length) }.to_vec()
 }
@@ -326,6 +339,9 @@ fn judge(world: &World, state: &mut State, key: usize, above: &Above, answer: &A
         });
     }
     outcome(world, state, above, answer);
+    if oid == oids::SWITCH_NIC_REQUEST {
+        crate::check::offload::judge(world, state, above, answer);
+    }
 }
 
 fn unchanged(world: &World, above: &Above, now: &OidRequest, answer: &Answer) {
@@ -372,9 +388,6 @@ fn outcome(world: &World, state: &mut State, above: &Above, answer: &Answer) {
                 format!("NIC_CREATE of index {index} was completed with {status:#x} by the extension")
             });
         }
-        oids::SWITCH_NIC_REQUEST => rule(world, "OID-53", !refused, || {
-            format!("a request to a NIC was completed with {status:#x} by the extension")
-        }),
         oids::SWITCH_NIC_SAVE_COMPLETE | oids::SWITCH_NIC_RESTORE_COMPLETE => {
             rule(world, "SAVE-16", !refused, || {
                 format!("request {oid:#x} was completed with {status:#x} by the extension")
@@ -449,7 +462,10 @@ crate::exports! {
                 // SAFETY: clones in the table are alive.
                 clone.module == module && unsafe { (*(**key as *const OidRequest)).request_id } == request_id
             });
-            rule(world, "OID-21", clone.is_some(), || "NdisFCancelOidRequest with an unknown id".to_owned());
+            let own = state.control.own.values_mut().filter(|own| own.module == module && own.id == request_id as usize);
+            let own: Vec<_> = own.map(|own| own.cancelled = true).collect();
+            let known = clone.is_some() || !own.is_empty();
+            rule(world, "OID-21", known, || "NdisFCancelOidRequest with an unknown id".to_owned());
             if let Some((_, clone)) = clone {
                 clone.cancelled = true;
             }

@@ -49,7 +49,7 @@ pub fn port(port: &Port) -> PortParameters {
     p.port_name = counted(&format!("port-{}", port.id));
     p.port_friendly_name = counted(&format!("Port {}", port.id));
     p.port_type = port.kind.port_type();
-    p.is_validation_port = 0;
+    p.is_validation_port = u8::from(port.validation);
     p.port_state = match port.state {
         PortState::Created => 1,
         PortState::TearingDown => 2,
@@ -79,8 +79,11 @@ pub fn nic(nic: &Nic, revision: u8) -> Vec<u8> {
     };
     p.mtu = nic.mtu;
     p.current_mac_address = mac_field(nic.mac);
-    p.permanent_mac_address = mac_field(nic.mac);
+    p.permanent_mac_address = mac_field(nic.permanent);
     let of_guest = matches!(nic.kind, crate::ports::NicKind::Synthetic | crate::ports::NicKind::Emulated);
+    if of_guest {
+        p.vm_name = counted(&format!("machine-{}", nic.vm));
+    }
     p.vm_mac_address = if of_guest { mac_field(nic.mac) } else { [0; 32] };
     p.vf_assigned = 0;
     let mut bytes = bytes_of(&p);

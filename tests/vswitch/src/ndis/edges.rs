@@ -6,6 +6,7 @@
 
 use super::packet::Place;
 use super::{Life, State, call, with};
+use crate::check::reference::vlan::Tags;
 use crate::check::rule;
 use crate::clock;
 use crate::cpu;
@@ -428,6 +429,7 @@ impl State {
         let frames = packet.frames.clone();
         let native = packet.is_native();
         let source = packet.source;
+        let tag = packet.tag_below;
         let committed = packet.context.as_ref().map(|c| c.committed.clone()).unwrap_or_default();
         let m = &mut self.modules[module];
         for destination in committed {
@@ -440,7 +442,8 @@ impl State {
                 if m.topology.is_external(to.port) {
                     // A single adapter may be named by index 0 as well.
                     let member = if to.index == 0 { 1 } else { to.index };
-                    m.outside.transmit(&mut self.frames, id, member, now, |n| world.random(n));
+                    let vid = wire_vid(self.frames.all.get(id).map_or(&[], |f| &f.bytes), tag, destination);
+                    m.outside.transmit(&mut self.frames, (id, vid), member, now, |n| world.random(n));
                 } else {
                     self.frames.fate(id, Fate::Delivered { to, at: now });
                 }
@@ -462,6 +465,13 @@ impl State {
     pub fn life(&self, module: usize) -> Life {
         self.modules[module].life
     }
+}
+
+/// The VLAN in which a frame goes out on the wire: that beside it if the destination preserves it, or that in it.
+fn wire_vid(frame: &[u8], tag: u64, to: PortDestination) -> u16 {
+    let tags = Tags::of(frame, tag);
+    let beside = tags.beside.filter(|_| to.bits & PortDestination::PRESERVE_VLAN != 0).map_or(0, |t| t.vid);
+    if beside != 0 { beside } else { tags.inside.map_or(0, |t| t.vid) }
 }
 
 pub fn same(a: PortDestination, b: PortDestination) -> bool {

@@ -12,6 +12,7 @@ pub mod driver;
 pub mod edges;
 pub mod handlers;
 pub mod leaks;
+pub mod learned;
 pub mod module;
 pub mod packet;
 pub mod pools;
@@ -68,6 +69,12 @@ pub struct Style {
     pub inside: u64,
     /// Percentage of Add, Update, Grow, Allocate and Copy calls that the switch refuses for want of memory.
     pub refuse: u64,
+    /// Percentage of references of NICs that the switch refuses.
+    pub refuse_references: u64,
+    /// Buffers of requests end where the mapped memory ends.
+    pub fenced: bool,
+    /// The host does not accept that two members hold a queue of the same number.
+    pub unique_ids: bool,
     /// A station that gets a copy of everything, chosen below the driver.
     pub mirror: Option<crate::ports::NicId>,
 }
@@ -86,6 +93,9 @@ impl Default for Style {
             pending: 40,
             inside: 30,
             refuse: 0,
+            refuse_references: 0,
+            fenced: false,
+            unique_ids: false,
             mirror: None,
         }
     }
@@ -137,6 +147,8 @@ pub struct Module {
     /// The FilterRestart that is under way.
     pub restart: Option<Restart>,
     pub topology: Topology,
+    /// Addresses behind ports that may use any.
+    pub learned: learned::Learned,
     pub outside: Outside,
     pub queues: edges::Queues,
     pub event_passed_up: bool,
@@ -197,6 +209,10 @@ pub struct State {
     pub last_report: Option<(u64, u32, String)>,
     /// Some mapping failed in this world.
     pub mapping_trouble: bool,
+    /// What ports are to be given when they come into being.
+    pub port_plan: BTreeMap<u32, Vec<crate::ports::policy::Property>>,
+    /// Machines that have several adapters, by port; a port that is not listed is a machine of its own.
+    pub machines: BTreeMap<u32, u32>,
     /// Packets whose guest goes on writing.
     pub flickering: Vec<usize>,
 }

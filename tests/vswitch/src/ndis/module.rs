@@ -47,6 +47,7 @@ pub fn add_module(is_switch: bool, is_active: bool) -> usize {
             restart: None,
             sends_running: 0,
             topology: Topology::default(),
+            learned: super::learned::Learned::default(),
             outside: Outside::default(),
             queues: edges::Queues::default(),
             event_passed_up: false,
@@ -78,6 +79,7 @@ pub fn attach(module: usize) -> i32 {
         m.told_active = false;
         m.context = 0;
         m.attach_mark = mark;
+        m.topology.forget_told();
         m.topology.nics_mut().for_each(forget);
         state.saves.memory.retain(|(of, _), _| *of != module);
         (state.driver.characteristics.and_then(|c| c.attach), filter, m.is_switch(), inside)
@@ -299,8 +301,10 @@ pub fn detach(module: usize) {
         let m = &mut state.modules[module];
         m.life = Life::Detached;
         m.attached_before = true;
+        m.topology.forget_told();
         m.topology.nics_mut().for_each(forget);
         m.topology.changed();
+        state.control.nics.known.retain(|(of, ..)| *of != module);
         let others = state.modules.iter().any(|m| m.life != Life::Detached);
         (!others).then_some(state.modules[module].attach_mark)
     });

@@ -110,6 +110,10 @@ pub struct Packet {
     pub alone: bool,
     /// Order number at which the extension got it.
     pub given: u64,
+    /// The slot for 802.1Q as it came from above.
+    pub tag_given: u64,
+    /// The same when it was sent down.
+    pub tag_below: u64,
 }
 
 pub const NATIVE: u64 = 1 << 40;
@@ -147,6 +151,8 @@ impl Packet {
             cancel_id: 0,
             alone: false,
             given: 0,
+            tag_given: 0,
+            tag_below: 0,
         }
     }
 

@@ -11,7 +11,9 @@ impl State {
     pub(crate) fn reference_nic(&mut self, world: &World, context: Handle, id: NicId, fails: bool) -> i32 {
         let Some(module) = self.owner(world, context, "ReferenceSwitchNic") else { return INVALID_PARAMETER };
         advice(world, "DATA-52", !checks::in_walk(), || "ReferenceSwitchNic on the data path".to_owned());
-        if fails {
+        let short = self.style.refuse_references;
+        if fails || short > 0 && world.chance(short, 100) {
+            self.reference_refused(module);
             return RESOURCES;
         }
         let m = &mut self.modules[module];
@@ -24,6 +26,7 @@ impl State {
             format!("ReferenceSwitchNic of {id}, which is not connected")
         });
         if !m.topology.reference_nic(id) {
+            self.reference_refused(module);
             return INVALID_STATE;
         }
         world.track(Kind::NicReference, key(module, id), 0, "reference of a NIC");

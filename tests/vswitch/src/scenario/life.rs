@@ -2,10 +2,14 @@
 //! gone when it has left.
 
 use super::{Activation, EXTERNAL_PORT, Enumeration, LONG, Net};
+use crate::adapter::capabilities::Capabilities;
+use crate::adapter::offloads::Offloads;
 use crate::adapter::{Adapter, GIGABIT};
 use crate::clock;
 use crate::control::lifecycle;
+use crate::control::offload::release_all;
 use crate::cpu;
+use crate::guest::{self, Packet};
 use crate::ndis::driver;
 use crate::ndis::packet::Place;
 use crate::ndis::{Life, State, edges, leaks, module as life, with};
@@ -18,7 +22,11 @@ use std::collections::BTreeMap;
 impl Net {
     pub(super) fn bring_up(&self) {
         let plan = self.plan();
-        with(|_, state| state.style = plan.style.clone());
+        with(|_, state| {
+            state.style = plan.style.clone();
+            state.port_plan = plan.port_plan.clone();
+            state.machines = plan.machines.clone();
+        });
         let active = plan.activation == Activation::BeforeAttach;
         let mut modules: Vec<usize> = (0..plan.switches).map(|_| life::add_module(true, active)).collect();
         for module in &modules {
@@ -50,12 +58,17 @@ impl Net {
         let module = self.1;
         let plan = self.plan();
         let (latency, jitter) = plan.latency;
-        with(|_, state| {
+        with(|world, state| {
             let outside = &mut state.modules[module].outside;
             outside.external_port = EXTERNAL_PORT;
             outside.physical.aggregation = plan.aggregation;
             for (index, gigabits) in plan.members_of(module) {
-                outside.adapters.insert(*index, Adapter::new(*index, gigabits * GIGABIT, latency, jitter));
+                let mut adapter = Adapter::new(*index, gigabits * GIGABIT, latency, jitter);
+                adapter.offloads = Offloads::new(match plan.abilities {
+                    Some(of) => of(*index),
+                    None => Capabilities::random(|n| world.random(n)),
+                });
+                outside.adapters.insert(*index, adapter);
             }
         });
         if plan.enumeration == Enumeration::Requests {
@@ -210,7 +223,14 @@ pub(super) fn remove(module: usize, id: NicId) {
     if with(|_, s| s.modules[module].topology.nic(id).is_none()) {
         return;
     }
+    // Resources are given back before the NIC is disconnected, or after, but before it is deleted.
+    let external = NicId::new(EXTERNAL_PORT, 0);
+    let early = with(|world, s| s.control.wants.holds_for(module, id) && world.chance(1, 2));
+    if early {
+        release_all(module, id, external);
+    }
     lifecycle::disconnect(module, id);
+    release_all(module, id, external);
     lifecycle::delete_nic(module, id);
     lifecycle::delete_port(module, id.port);
 }
@@ -236,9 +256,29 @@ pub(super) fn arrive(module: usize) {
         let complaints = modules[module].outside.settle(frames, world.now());
         complaints.into_iter().for_each(|(rule, text)| world.violate(rule, text));
     });
+    let back = with(|world, state| state.echoes(world, module));
+    if !back.is_empty() {
+        guest::send(module, back);
+    }
 }
 
 impl State {
+    /// What the network floods back into the other members of a team that it takes for lone ports.
+    fn echoes(&mut self, world: &World, module: usize) -> Vec<(NicId, Packet)> {
+        let outside = &mut self.modules[module].outside;
+        let odds = outside.physical.echoes;
+        let floods = std::mem::take(&mut outside.floods);
+        let others: Vec<u16> = outside.adapters.values().filter(|a| a.link_up).map(|a| a.index).collect();
+        let mut back = Vec::new();
+        for (frame, through) in floods.into_iter().filter(|_| world.chance(odds, 100)) {
+            let Some(frame) = self.frames.all.get(frame) else { continue };
+            for member in others.iter().filter(|member| **member != through) {
+                back.push((NicId::new(EXTERNAL_PORT, *member), Packet::of(frame.bytes.to_vec())));
+            }
+        }
+        back
+    }
+
     /// A NIC is there all of a sudden, connected.
     fn appear(&mut self, module: usize, id: NicId, kind: NicKind, mac: Mac) {
         let topology = &mut self.modules[module].topology;
@@ -246,6 +286,11 @@ impl State {
         topology.add_nic(id, mac);
         if let Some(nic) = topology.nic_mut(id) {
             nic.state = crate::ports::NicState::Connected;
+            nic.vm = self.machines.get(&id.port).copied().unwrap_or(id.port);
+        }
+        if let Some(port) = topology.ports.get_mut(&id.port) {
+            let planned = self.port_plan.get(&id.port).cloned().unwrap_or_default();
+            port.policies.properties = (1..).zip(planned).collect();
         }
     }
 
@@ -273,6 +318,8 @@ impl State {
             format!("{written} completed packets were written to")
         });
         let until = LONG;
+        let repeated = self.frames.repeated();
+        crate::check::rule(world, "EGR-6", repeated.is_empty(), || repeated[0].clone());
         for m in &mut self.modules {
             let complaints = m.outside.settle(&mut self.frames, world.now() + until);
             complaints.into_iter().for_each(|(rule, text)| world.violate(rule, text));

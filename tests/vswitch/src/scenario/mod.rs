@@ -10,15 +10,21 @@
 
 mod life;
 mod net;
+mod offload;
+mod policies;
+mod saved;
 
 pub use net::{Body, Net, unknown_request};
+pub use offload::CAPABILITY_CODES;
 
+use crate::adapter::capabilities::Capabilities;
 use crate::clock;
 use crate::control::payload;
 use crate::ndis::Style;
 use crate::ndis::driver::{self, Entry};
 use crate::ndis::with;
 use crate::physical_switch::Aggregation;
+use crate::ports::policy::Property;
 use crate::registry::{SERVICES, Value};
 use crate::world::{Config, Mode, World};
 use std::collections::BTreeMap;
@@ -87,6 +93,10 @@ pub struct Scenario {
     attach_inside: bool,
     ordinary_stack: bool,
     tear_down: Option<bool>,
+    /// What each adapter can do, drawn from the seed if `None`.
+    abilities: Option<fn(u16) -> Capabilities>,
+    port_plan: BTreeMap<u32, Vec<Property>>,
+    machines: BTreeMap<u32, u32>,
 }
 
 impl Scenario {
@@ -110,6 +120,9 @@ impl Scenario {
             attach_inside: seed.is_multiple_of(2),
             ordinary_stack: false,
             tear_down: None,
+            abilities: Some(|_| Capabilities::default()),
+            port_plan: BTreeMap::new(),
+            machines: BTreeMap::new(),
         }
         .setting("TeamingMode", Value::Dword(0))
         .setting("LoadBalancingAlgorithm", Value::Dword(0))
@@ -119,6 +132,18 @@ impl Scenario {
     pub fn members(self, gigabits: &[u64]) -> Self {
         let all: Vec<(u16, u64)> = (1..).zip(gigabits.iter().copied()).collect();
         self.members_at(&all)
+    }
+
+    /// What the adapter with this index can do.
+    pub fn abilities(mut self, of: fn(u16) -> Capabilities) -> Self {
+        self.abilities = Some(of);
+        self
+    }
+
+    /// Adapters can do what the seed says.
+    pub fn random_abilities(mut self) -> Self {
+        self.abilities = None;
+        self
     }
 
     /// Members with these indexes and gigabits per second.
@@ -135,6 +160,24 @@ impl Scenario {
     /// Adapters of the management OS.
     pub fn internal(mut self, count: u16) -> Self {
         self.internal = count;
+        self
+    }
+
+    /// A property of a guest's port from its beginning.
+    pub fn property(self, vm: u16, property: Property) -> Self {
+        self.port_property(FIRST_VM_PORT + u32::from(vm), property)
+    }
+
+    /// A property of any port from its beginning.
+    pub fn port_property(mut self, port: u32, property: Property) -> Self {
+        self.port_plan.entry(port).or_default().push(property);
+        self
+    }
+
+    /// These guests' adapters belong to one machine.
+    pub fn one_machine(mut self, vms: &[u16]) -> Self {
+        let first = vms.first().map_or(0, |vm| FIRST_VM_PORT + u32::from(*vm));
+        self.machines.extend(vms.iter().map(|vm| (FIRST_VM_PORT + u32::from(*vm), first)));
         self
     }
 

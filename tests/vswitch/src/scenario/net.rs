@@ -5,8 +5,7 @@ use super::{EXTERNAL_PORT, FIRST_INTERNAL_PORT, FIRST_VM_PORT, Indication, Runni
 use crate::adapter::{Adapter, GIGABIT};
 use crate::clock;
 use crate::control::below::Plan;
-use crate::control::envelope::{self, Inner};
-use crate::control::save::{Blob, Offering, RestoreRun, SaveRun};
+use crate::control::envelope::{self, Inner, NicAnswer};
 use crate::control::{self, Answer, Ask, lifecycle, status};
 use crate::cpu;
 use crate::guest::{self, Flow, Packet};
@@ -41,8 +40,19 @@ impl Net {
     }
 
     /// Runs the closure on a simulated thread; nothing if the machine has stopped.
-    fn inside<R: Send>(&self, body: impl FnOnce() -> R + Send) -> Option<R> {
+    pub(super) fn inside<R: Send>(&self, body: impl FnOnce() -> R + Send) -> Option<R> {
         self.world().enter(body).ok()
+    }
+
+    /// The same, if a module is attached to be asked.
+    pub(super) fn attached<R: Send>(&self, body: impl FnOnce() -> R + Send) -> Option<R> {
+        let module = self.1;
+        self.inside(move || is_attached(module).then(body))?
+    }
+
+    /// The number of this switch.
+    pub fn switch(&self) -> usize {
+        self.1
     }
 
     // Names.
@@ -99,14 +109,45 @@ impl Net {
 
     /// Frames come in through a member.
     pub fn receive_from_outside(&self, member: u16, frames: &[Vec<u8>]) {
+        self.packets_from_outside(member, frames.iter().map(|f| Packet::of(f.clone())).collect());
+    }
+
+    /// Packets come in through a member: with tags beside them, or several frames in one.
+    pub fn packets_from_outside(&self, member: u16, packets: Vec<Packet>) {
         let module = self.1;
         let source = self.member(member);
-        let chain: Vec<_> = frames.iter().map(|f| (source, Packet::of(f.clone()))).collect();
+        let mut chain: Vec<_> = packets.into_iter().map(|packet| (source, packet)).collect();
         self.inside(move || {
             with(|_, state| {
+                let adapters = &mut state.modules[module].outside.adapters;
+                for (_, packet) in &mut chain {
+                    let station = packet.frames[0].get(..6).and_then(|m| m.try_into().ok());
+                    let queues = adapters.get_mut(&member).map(|a| &mut a.offloads.queues);
+                    packet.queue = station.zip(queues).and_then(|(mac, queues)| queues.sort(mac));
+                }
                 for (_, packet) in &chain {
                     let sender = packet.frames[0].get(6..12).and_then(|m| m.try_into().ok());
                     sender.into_iter().for_each(|mac| state.modules[module].outside.physical.host(mac));
+                }
+            });
+            guest::send(module, chain);
+        });
+    }
+
+    /// Sends a chain whose packets come from guests and through members; the hosts that these name are the outside's.
+    pub fn from_both_sides(&self, chain: Vec<(NicId, Packet)>) {
+        let module = self.1;
+        self.inside(move || {
+            with(|_, state| {
+                let m = &mut state.modules[module];
+                for (source, packet) in chain.iter().filter(|(source, _)| m.topology.is_external(source.port))
+                {
+                    debug_assert!(source.index != 0, "what comes from outside comes through a member");
+                    let sender = packet.frames[0].get(6..12).and_then(|m| m.try_into().ok());
+                    let ours = |mac: &Mac| m.topology.nics().any(|nic| nic.mac == *mac);
+                    if let Some(mac) = sender.filter(|mac| !ours(mac)) {
+                        m.outside.physical.host(mac);
+                    }
                 }
             });
             guest::send(module, chain);
@@ -129,8 +170,11 @@ impl Net {
                 }
             })
         });
-        for member in known.unwrap_or_default() {
-            self.receive_from_outside(member, &[frame.to_vec()]);
+        let known = known.unwrap_or_default();
+        let flood = (known.len() > 1).then(|| self.world().fresh_number());
+        for member in known {
+            let packet = Packet { copy_of: flood, ..Packet::of(frame.to_vec()) };
+            self.packets_from_outside(member, vec![packet]);
         }
     }
 
@@ -307,6 +351,9 @@ impl Net {
         let path = format!("{SERVICES}\\{}\\Parameters", driver::SERVICE);
         let (world, name) = (Arc::clone(self.world()), name.to_owned());
         self.inside(move || {
+            if matches!(name.as_str(), "TeamingMode" | "LoadBalancingAlgorithm") {
+                with(|_, s| s.modules.iter_mut().for_each(|m| m.outside.mode_unknown = true));
+            }
             world.registry_set(&path, &name, value);
             cpu::settle();
         });
@@ -364,99 +411,17 @@ impl Net {
     pub fn ask(&self, ask: Ask) -> Option<Answer> {
         let module = self.1;
         // A module that failed to attach is asked nothing.
-        self.inside(move || {
-            let attached = with(|_, s| s.life(module)) != Life::Detached;
-            attached.then(|| control::request(module, ask))
-        })?
+        self.attached(move || control::request(module, ask))
     }
 
     /// A request to a NIC from above, from a partition's NIC or nowhere.
-    pub fn ask_nic(&self, from: NicId, to: NicId, inner: &Inner, plan: Plan) -> Option<Answer> {
+    pub fn ask_nic(&self, from: NicId, to: NicId, inner: &Inner, plan: Plan) -> Option<NicAnswer> {
         let module = self.1;
         self.inside(move || {
+            let attached = with(|_, s| s.life(module)) != Life::Detached;
             let as_set = with(|world, _| world.chance(1, 4));
-            envelope::ask(module, from, to, inner, plan, as_set)
-        })
-    }
-
-    // Run-time state.
-
-    /// Everything that the extensions save of a NIC, in one operation that ends.
-    pub fn save(&self, nic: NicId, offering: Offering) -> Option<SaveRun> {
-        let module = self.1;
-        self.inside(move || {
-            is_attached(module).then(|| {
-                let mut run = SaveRun::new(module, nic, offering);
-                while run.step() {}
-                run
-            })
+            attached.then(|| envelope::ask(module, from, to, inner, plan, as_set))
         })?
-    }
-
-    /// A save whose requests are made one by one.
-    pub fn begin_save(&self, nic: NicId, offering: Offering) -> Option<SaveRun> {
-        let module = self.1;
-        self.inside(move || is_attached(module).then(|| SaveRun::new(module, nic, offering)))?
-    }
-
-    pub fn begin_restore(&self, nic: NicId, blobs: &[Blob]) -> Option<RestoreRun> {
-        let module = self.1;
-        self.inside(move || is_attached(module).then(|| RestoreRun::new(module, nic, blobs)))?
-    }
-
-    /// One request more; false when the operation has ended.
-    pub fn step_save(&self, run: &mut SaveRun) -> bool {
-        self.inside(move || run.step()).unwrap_or(false)
-    }
-
-    pub fn step_restore(&self, run: &mut RestoreRun) -> bool {
-        self.inside(move || run.step()).unwrap_or(false)
-    }
-
-    /// Gives it back; false if an extension fails it.
-    pub fn restore_nic(&self, nic: NicId, blobs: &[Blob]) -> bool {
-        self.run_restore(nic, blobs, None)
-    }
-
-    /// Gives back what is not as it was saved; the extension must not use it.
-    pub fn restore_spoilt(&self, nic: NicId, blobs: &[Blob], good: &[Blob]) -> bool {
-        self.run_restore(nic, blobs, Some(good))
-    }
-
-    fn run_restore(&self, nic: NicId, blobs: &[Blob], good: Option<&[Blob]>) -> bool {
-        let module = self.1;
-        let run = self.inside(move || {
-            is_attached(module).then(|| {
-                let mut run = RestoreRun::new(module, nic, blobs);
-                if let Some(good) = good {
-                    run = run.spoilt(good);
-                }
-                while run.step() {}
-                run
-            })
-        });
-        run.flatten().is_some_and(|run| !run.failed)
-    }
-
-    /// A port of a guest, and what is to be on it, step by step.
-    pub fn create_guest_port(&self, id: NicId) -> bool {
-        let module = self.1;
-        self.inside(move || lifecycle::create_port(module, id.port, NicKind::Synthetic)).unwrap_or(false)
-    }
-
-    pub fn create_guest_nic(&self, id: NicId, mac: Mac) -> bool {
-        let module = self.1;
-        self.inside(move || lifecycle::create_nic(module, id, mac)).unwrap_or(false)
-    }
-
-    pub fn connect_guest_nic(&self, id: NicId) -> bool {
-        let module = self.1;
-        self.inside(move || lifecycle::connect(module, id)).unwrap_or(false)
-    }
-
-    /// The number of this switch.
-    pub fn switch(&self) -> usize {
-        self.1
     }
 
     /// The next request from above that pends is cancelled.

@@ -1,0 +1,391 @@
+//! Which member holds what: the ledger of queues, filters, virtual functions and ports, and security associations that
+//! adapters keep for the switch, and the plan for each request about one.
+//!
+//! Ids are unique only per adapter, so a resource is known by whom it is for and its id: (source port, source NIC, id).
+//! The control side, under the caller's team lock. Never sends, never frees what the switch allocated.
+
+use crate::Storage;
+use crate::ids::{MEMBERS, MemberIndex, MemberSet, NicId};
+use crate::oid::{Plan, Refusal, Resource};
+use crate::payload::{Command, PHYSICAL_FUNCTION};
+
+/// Where resources of a partition are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OffloadPlacement {
+    /// On the member where the partition's traffic arrives.
+    #[default]
+    FollowFlows,
+    /// All on one member, for a switch that does not accept one id on two.
+    SingleMember,
+    /// Queues and filters on every member, the rest as with `FollowFlows`.
+    EveryMember,
+}
+
+/// A resource on one member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Entry {
+    pub source: NicId,
+    pub resource: Resource,
+    /// The id that the switch knows.
+    pub id: u64,
+    /// Counts allocations: the copies of one resource on several members share it, and where one id was given out twice
+    /// to one partition, by different members, the later allocation is meant.
+    serial: u32,
+    member: u8,
+    /// The adapter went away, and the resource with it; kept until the switch gives it up.
+    gone: bool,
+    /// The switch has yet to be told that the partition cannot use it any more.
+    pub notify: bool,
+    /// A request of ours made it, so that only requests of ours can name it: the switch's id may be another member's.
+    own: bool,
+    /// The id that the member knows.
+    pub below: u64,
+}
+
+impl Entry {
+    pub const EMPTY: Self = Self {
+        source: NicId::new(crate::ids::PortId::DEFAULT, crate::ids::NicIndex::DEFAULT),
+        resource: Resource::Queue,
+        id: 0,
+        serial: 0,
+        member: 0,
+        gone: false,
+        notify: false,
+        own: false,
+        below: 0,
+    };
+
+    pub const fn member(&self) -> Option<MemberIndex> {
+        MemberIndex::new(self.member)
+    }
+
+    pub const fn is_gone(&self) -> bool {
+        self.gone
+    }
+
+    fn key(&self) -> (NicId, Resource, u64) {
+        (self.source, self.resource, self.id)
+    }
+}
+
+/// A source that is no partition: the host itself, or several partitions at once.
+pub const NOBODY: NicId = NicId::new(crate::ids::PortId::DEFAULT, crate::ids::NicIndex::DEFAULT);
+
+/// No free entry: the caller provides larger storage (`grow`) or refuses the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Full;
+
+/// What a plan depends on beside the ledger.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts {
+    pub placement: OffloadPlacement,
+    /// Members that are up and can hold the resource.
+    pub able: MemberSet,
+    /// The member where the source's traffic arrives.
+    pub flows: Option<MemberIndex>,
+}
+
+pub struct Ledger<S: Storage> {
+    /// Sorted; the first `used` count.
+    entries: S::Of<Entry>,
+    used: usize,
+    /// Places promised to requests that are out.
+    promised: usize,
+    serial: u32,
+}
+
+impl<S: Storage> Ledger<S> {
+    pub fn new(entries: S::Of<Entry>) -> Self {
+        Self { entries, used: 0, promised: 0, serial: 0 }
+    }
+
+    pub fn entries(&self) -> &[Entry] {
+        self.entries.get(..self.used).unwrap_or(&[])
+    }
+
+    pub fn len(&self) -> usize {
+        self.used
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.used == 0
+    }
+
+    pub fn capacity(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Promises places for what a request may make, so that keeping its result cannot fail.
+    pub fn promise(&mut self, count: usize) -> Result<(), Full> {
+        let taken = self.used.saturating_add(self.promised).saturating_add(count);
+        if taken > self.entries.len() {
+            return Err(Full);
+        }
+        self.promised = self.promised.saturating_add(count);
+        Ok(())
+    }
+
+    /// Takes a promise back, used or not.
+    pub fn release_promise(&mut self, count: usize) {
+        self.promised = self.promised.saturating_sub(count);
+    }
+
+    /// Exchanges the storage for a larger one and gives the old one back; smaller storage comes back itself.
+    pub fn grow(&mut self, mut entries: S::Of<Entry>) -> S::Of<Entry> {
+        if entries.len() <= self.entries.len() {
+            return entries;
+        }
+        for (to, from) in entries.iter_mut().zip(self.entries.iter()) {
+            *to = *from;
+        }
+        core::mem::replace(&mut self.entries, entries)
+    }
+
+    /// Begins a new allocation; its copies are recorded with this number.
+    pub fn next_serial(&mut self) -> u32 {
+        self.serial = self.serial.wrapping_add(1);
+        self.serial
+    }
+
+    /// Notes that `member` holds what a request of the switch's made there.
+    pub fn record(
+        &mut self,
+        source: NicId,
+        resource: Resource,
+        id: u64,
+        member: MemberIndex,
+    ) -> Result<(), Full> {
+        let serial = self.next_serial();
+        self.insert(Entry { source, resource, id, serial, member: member.get(), below: id, ..Entry::EMPTY })
+    }
+
+    /// Notes that `member` holds a copy, by its own id `below`, of what requests of ours made.
+    pub fn record_copy(
+        &mut self,
+        (source, resource, id): (NicId, Resource, u64),
+        member: MemberIndex,
+        below: u64,
+        serial: u32,
+    ) -> Result<(), Full> {
+        let member = member.get();
+        self.insert(Entry { source, resource, id, serial, member, below, own: true, ..Entry::EMPTY })
+    }
+
+    fn insert(&mut self, entry: Entry) -> Result<(), Full> {
+        if self.used >= self.entries.len() {
+            return Err(Full);
+        }
+        let at = self.entries().partition_point(|other| *other < entry);
+        self.used = self.used.saturating_add(1);
+        let mut carried = entry;
+        let places = self.entries.get_mut(at..self.used).unwrap_or(&mut []);
+        places.iter_mut().for_each(|place| core::mem::swap(place, &mut carried));
+        Ok(())
+    }
+
+    /// The entries under one key. From nobody in particular, an id that only one source has is that one's.
+    fn under(&self, source: NicId, resource: Resource, id: u64) -> &[Entry] {
+        let exact = self.exact((source, resource, id));
+        if !exact.is_empty() || source != NOBODY {
+            return exact;
+        }
+        let mut hits = self.entries().iter().filter(|entry| entry.resource == resource && entry.id == id);
+        let Some(first) = hits.next() else { return &[] };
+        if hits.all(|entry| entry.source == first.source) { self.exact(first.key()) } else { &[] }
+    }
+
+    fn exact(&self, key: (NicId, Resource, u64)) -> &[Entry] {
+        let entries = self.entries();
+        let first = entries.partition_point(|entry| entry.key() < key);
+        let end = entries.partition_point(|entry| entry.key() <= key);
+        entries.get(first..end).unwrap_or(&[])
+    }
+
+    /// The allocation that is meant by an id: the latest whose adapter is still there, else the latest. Its copies.
+    pub fn holders(&self, source: NicId, resource: Resource, id: u64) -> impl Iterator<Item = &Entry> {
+        let entries = self.under(source, resource, id);
+        let there = entries.iter().filter(|entry| !entry.gone).map(|entry| entry.serial).max();
+        let serial = there.or(entries.iter().map(|entry| entry.serial).max());
+        entries.iter().filter(move |entry| Some(entry.serial) == serial)
+    }
+
+    /// The member of a resource that is on one, and still there.
+    pub fn holder(&self, source: NicId, resource: Resource, id: u64) -> Option<MemberIndex> {
+        self.holders(source, resource, id).find(|entry| !entry.gone)?.member()
+    }
+
+    /// All members of a resource that are still there.
+    pub fn members_of(&self, source: NicId, resource: Resource, id: u64) -> MemberSet {
+        self.holders(source, resource, id).filter(|entry| !entry.gone).filter_map(Entry::member).collect()
+    }
+
+    /// The id that a member knows a resource by.
+    pub fn below(&self, source: NicId, resource: Resource, id: u64, member: MemberIndex) -> Option<u64> {
+        let mut holders = self.holders(source, resource, id);
+        holders.find(|entry| entry.member == member.get() && !entry.gone).map(|entry| entry.below)
+    }
+
+    /// Forgets a resource that the switch gave up.
+    pub fn release(&mut self, source: NicId, resource: Resource, id: u64) {
+        let Some(meant) = self.holders(source, resource, id).next().copied() else { return };
+        self.retain(|entry| entry.key() != meant.key() || entry.serial != meant.serial);
+    }
+
+    fn retain(&mut self, keep: impl Fn(&Entry) -> bool) {
+        let mut kept: usize = 0;
+        for index in 0..self.used {
+            let Some(entry) = self.entries.get(index).copied().filter(&keep) else { continue };
+            if let Some(place) = self.entries.get_mut(kept) {
+                *place = entry;
+            }
+            kept = kept.saturating_add(1);
+        }
+        self.used = kept;
+    }
+
+    /// Members carry traffic no more. Marks the virtual functions on them, whose partitions bypass the switch, to be
+    /// told of, and gives the number of partitions whose queue is on one of them: the default queue serves those now.
+    pub fn went_down(&mut self, members: MemberSet) -> u32 {
+        let used = self.used;
+        let (mut partitions, mut last) = (0_u32, None);
+        for entry in self.entries.iter_mut().take(used) {
+            let down = entry.member().is_some_and(|member| members.contains(member)) && !entry.gone;
+            match entry.resource {
+                Resource::Vf if down => entry.notify = true,
+                // Sorted by source, so that a partition with several queues is counted once.
+                Resource::Queue if down && last != Some(entry.source) => {
+                    last = Some(entry.source);
+                    partitions = partitions.saturating_add(1);
+                }
+                _ => {}
+            }
+        }
+        partitions
+    }
+
+    /// A member's adapter is taken away, and with it all that it held.
+    pub fn went_away(&mut self, member: MemberIndex) {
+        let used = self.used;
+        let mine = |entry: &&mut Entry| entry.member == member.get();
+        self.entries.iter_mut().take(used).filter(mine).for_each(|entry| entry.gone = true);
+    }
+
+    /// The next partition to be told that it lost its virtual function.
+    pub fn take_notice(&mut self) -> Option<NicId> {
+        let used = self.used;
+        let entry = self.entries.iter_mut().take(used).find(|entry| entry.notify)?;
+        entry.notify = false;
+        Some(entry.source)
+    }
+
+    /// What becomes of a request about one resource. Lists are planned with `plan_list`.
+    pub fn plan(&self, source: NicId, command: &Command, facts: &Facts) -> Plan {
+        let follow = |resource, id| self.plan_list(source, resource, core::iter::once(id));
+        match *command {
+            Command::AllocateQueue { .. } => self.place(source, Resource::Queue, facts),
+            Command::SetFilter { queue: 0, vport: 0 } => self.place(source, Resource::Filter, facts),
+            Command::SetFilter { queue: 0, vport } => follow(Resource::Vport, vport),
+            Command::SetFilter { queue, .. } | Command::FreeQueue { queue } => follow(Resource::Queue, queue),
+            Command::ClearFilter { filter, .. } | Command::MoveFilter { filter } => {
+                follow(Resource::Filter, filter)
+            }
+            Command::AllocateVf => self.place(source, Resource::Vf, facts),
+            Command::CreateVport { function: PHYSICAL_FUNCTION } => {
+                self.place(source, Resource::Vport, facts)
+            }
+            Command::CreateVport { function } => follow(Resource::Vf, function),
+            Command::FreeVf { vf } => follow(Resource::Vf, vf),
+            Command::DeleteVport { vport } => follow(Resource::Vport, vport),
+            Command::UpdateSa { handle } => follow(Resource::Sa, handle),
+            // Never refused: what nobody can take goes down as it came.
+            Command::AddSas => match self.place(source, Resource::Sa, facts) {
+                Plan::Refuse(_) => Plan::Pass,
+                plan => plan,
+            },
+            Command::CompleteQueues | Command::DeleteSas => Plan::Pass,
+        }
+    }
+
+    /// What becomes of a request about several resources. Those that nobody holds go along with the others.
+    pub fn plan_list(&self, source: NicId, resource: Resource, ids: impl Iterator<Item = u64>) -> Plan {
+        let (mut members, mut own) = (MemberSet::EMPTY, false);
+        for id in ids {
+            for entry in self.holders(source, resource, id).filter(|entry| !entry.gone) {
+                own |= entry.own;
+                members = entry.member().map_or(members, |member| members.with(member));
+            }
+        }
+        match (members.len(), members.iter().next()) {
+            (0, _) => Plan::Pass,
+            (1, Some(member)) if !own => Plan::Redirect(member),
+            _ => Plan::Originate(members),
+        }
+    }
+
+    fn place(&self, source: NicId, resource: Resource, facts: &Facts) -> Plan {
+        let everywhere = matches!(resource, Resource::Queue | Resource::Filter) && source != NOBODY;
+        match facts.placement {
+            _ if facts.able.is_empty() => Plan::Refuse(Refusal::NoMember),
+            OffloadPlacement::EveryMember if everywhere => Plan::Originate(facts.able),
+            OffloadPlacement::FollowFlows | OffloadPlacement::EveryMember => {
+                let there = facts.flows.filter(|&member| facts.able.contains(member));
+                one(there.or(facts.able.iter().next()))
+            }
+            OffloadPlacement::SingleMember => {
+                let mut held = self.entries().iter().filter(|entry| !entry.gone).filter_map(Entry::member);
+                one(held.find(|&member| facts.able.contains(member)).or(facts.able.iter().next()))
+            }
+        }
+    }
+}
+
+fn one(member: Option<MemberIndex>) -> Plan {
+    member.map_or(Plan::Refuse(Refusal::NoMember), Plan::Redirect)
+}
+
+/// Why the processors of two members' queues do not fit (KB 2974384, event 106).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProcessorConflict {
+    /// The members share queues out among them, and then no processor may serve two of them.
+    Overlap,
+    /// Every queue is on every member, and then all must use the same processors.
+    NotIdentical,
+}
+
+/// Processors that serve the queues of each member, bits in one processor group; 0 = none known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProcessorSets([u64; MEMBERS]);
+
+impl ProcessorSets {
+    pub const NONE: Self = Self([0; MEMBERS]);
+
+    /// Adds processors to a member's and says whether they fit those of the others.
+    pub fn add(
+        &mut self,
+        member: MemberIndex,
+        processors: u64,
+        placement: OffloadPlacement,
+    ) -> Result<(), ProcessorConflict> {
+        if let Some(set) = self.0.get_mut(member.slot()) {
+            *set |= processors;
+        }
+        let own = self.0.get(member.slot()).copied().unwrap_or(0);
+        let mut others = self
+            .0
+            .iter()
+            .enumerate()
+            .filter(|&(slot, &set)| slot != member.slot() && set != 0)
+            .map(|(_, &set)| set);
+        match placement {
+            OffloadPlacement::FollowFlows if others.any(|set| set & own != 0) => {
+                Err(ProcessorConflict::Overlap)
+            }
+            OffloadPlacement::EveryMember if others.any(|set| set != own) => {
+                Err(ProcessorConflict::NotIdentical)
+            }
+            OffloadPlacement::FollowFlows
+            | OffloadPlacement::EveryMember
+            | OffloadPlacement::SingleMember => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! What one physical adapter says it can do, as structures of the documented queries and indications.
+
+use super::wire::{
+    self, filter_caps, ipsec_caps, offload, oid, put, sriov_caps, status, structure, switch_caps,
+};
+
+/// What an adapter can do. A kind of offload that it lacks has 0 of everything.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Capabilities {
+    /// Virtual machine queues beside the default one.
+    pub queues: u32,
+    pub filters: u32,
+    /// `NDIS_RECEIVE_FILTER_*_SUPPORTED` bits, by member.
+    pub properties: u32,
+    pub tests: u32,
+    pub headers: u32,
+    pub mac_fields: u32,
+    pub functions: u32,
+    pub vports: u32,
+    pub queue_pairs: u32,
+    pub switch_bits: u32,
+    pub associations: u32,
+    /// Structures are of this revision, if there is one.
+    pub newest: bool,
+}
+
+impl Default for Capabilities {
+    fn default() -> Self {
+        Self {
+            queues: 16,
+            filters: 32,
+            properties: 0x12,
+            tests: 1,
+            headers: 1,
+            mac_fields: 0x09,
+            functions: 8,
+            vports: 16,
+            queue_pairs: 32,
+            switch_bits: 0x03,
+            associations: 32,
+            newest: true,
+        }
+    }
+}
+
+impl Capabilities {
+    pub const NONE: Self = Self {
+        queues: 0,
+        filters: 0,
+        properties: 0,
+        tests: 0,
+        headers: 0,
+        mac_fields: 0,
+        functions: 0,
+        vports: 0,
+        queue_pairs: 0,
+        switch_bits: 0,
+        associations: 0,
+        newest: false,
+    };
+
+    /// Some adapter; a kind of offload is missing in one of four.
+    pub fn random(mut draw: impl FnMut(u64) -> u64) -> Self {
+        let mut number = |most: u64| draw(most + 1) as u32;
+        let (vmq, sriov, ipsec) = (number(3), number(3), number(3));
+        let any = |has: u32, value: u32| if has == 0 { 0 } else { value };
+        Self {
+            queues: any(vmq, 1 + number(62)),
+            filters: any(vmq, 1 + number(126)),
+            properties: any(vmq, 2 | number(0xFF)),
+            tests: any(vmq, 1 | number(7)),
+            headers: any(vmq, 1 | number(0x1F)),
+            mac_fields: any(vmq, 1 | number(0x3F)),
+            functions: any(sriov, 1 + number(62)),
+            vports: any(sriov, 1 + number(126)),
+            queue_pairs: any(sriov, 1 + number(126)),
+            switch_bits: any(sriov, number(0x7F)),
+            associations: any(ipsec, 1 + number(1023)),
+            newest: number(1) == 1,
+        }
+    }
+
+    /// What a query is answered with; `None` if the adapter knows nothing of the kind.
+    pub fn answer(&self, number: u32) -> Option<Vec<u8>> {
+        match number {
+            oid::FILTER_HARDWARE | oid::FILTER_CURRENT => self.filter(),
+            oid::SWITCH_HARDWARE | oid::SWITCH_CURRENT => self.switch(),
+            oid::SRIOV_HARDWARE | oid::SRIOV_CURRENT => self.sriov(),
+            oid::OFFLOAD_HARDWARE | oid::OFFLOAD_CURRENT => self.offload(),
+            _ => None,
+        }
+    }
+
+    /// What an indication of a change carries.
+    pub fn indication(&self, code: i32) -> Option<Vec<u8>> {
+        match code {
+            status::FILTER_CURRENT | status::FILTER_HARDWARE => self.filter(),
+            status::SWITCH_CURRENT | status::SWITCH_HARDWARE => self.switch(),
+            status::OFFLOAD_CURRENT | status::OFFLOAD_HARDWARE => self.offload(),
+            _ => None,
+        }
+    }
+
+    /// `NDIS_RECEIVE_FILTER_CAPABILITIES`.
+    fn filter(&self) -> Option<Vec<u8>> {
+        if self.queues == 0 {
+            return None;
+        }
+        let (size, revision) = if self.newest { (84, 2) } else { (56, 1) };
+        let mut bytes = structure(size, revision, size as u16, 0);
+        for (member, value) in [
+            (filter_caps::FILTER_TYPES, 1),
+            (filter_caps::QUEUE_TYPES, 1),
+            (filter_caps::QUEUES, self.queues),
+            (filter_caps::PROPERTIES, self.properties),
+            (filter_caps::TESTS, self.tests),
+            (filter_caps::HEADERS, self.headers),
+            (filter_caps::MAC_FIELDS, self.mac_fields),
+            (filter_caps::FILTERS, self.filters),
+            (filter_caps::MIN_LOOKAHEAD, 64),
+            (filter_caps::MAX_LOOKAHEAD, 256),
+        ] {
+            put(&mut bytes, member, u64::from(value));
+        }
+        Some(bytes)
+    }
+
+    /// `NDIS_NIC_SWITCH_CAPABILITIES`.
+    fn switch(&self) -> Option<Vec<u8>> {
+        if self.functions == 0 {
+            return None;
+        }
+        let (size, revision) = if self.newest { (132, 3) } else { (116, 2) };
+        let mut bytes = structure(size, revision, size as u16, 0);
+        for (member, value) in [
+            (switch_caps::CAPABILITIES, self.switch_bits),
+            (switch_caps::SWITCHES, 1),
+            (switch_caps::VPORTS, self.vports),
+            (switch_caps::VFS, self.functions),
+            (switch_caps::QUEUE_PAIRS, self.queue_pairs),
+        ] {
+            put(&mut bytes, member, u64::from(value));
+        }
+        Some(bytes)
+    }
+
+    /// `NDIS_SRIOV_CAPABILITIES`: supported, by the driver of a physical function.
+    fn sriov(&self) -> Option<Vec<u8>> {
+        (self.functions > 0).then(|| {
+            let mut bytes = structure(12, 1, 12, 0);
+            put(&mut bytes, sriov_caps::CAPABILITIES, 3);
+            bytes
+        })
+    }
+
+    /// `NDIS_OFFLOAD` with its second version of IPsec.
+    fn offload(&self) -> Option<Vec<u8>> {
+        if self.associations == 0 {
+            return None;
+        }
+        let (size, revision) = if self.newest { (156, 3) } else { (144, 2) };
+        let mut bytes = structure(size, revision, size as u16, 0);
+        bytes[0] = 0xA7;
+        let ipsec = bytes.get_mut(offload::IPSEC.at..offload::IPSEC.at + 32)?;
+        put(ipsec, ipsec_caps::ENCAPSULATION, 2);
+        put(ipsec, ipsec_caps::CAPACITY, u64::from(self.associations));
+        Some(bytes)
+    }
+
+    /// Queues and filters that a `NDIS_RECEIVE_FILTER_CAPABILITIES` promises.
+    pub fn promised_queues(bytes: &[u8]) -> (u32, u32) {
+        (wire::get32(bytes, filter_caps::QUEUES), wire::get32(bytes, filter_caps::FILTERS))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_have_the_size_that_their_header_states() {
+        let mut n = 0;
+        for round in 0..200 {
+            let capabilities = Capabilities::random(|below| {
+                n = (n * 1_103_515_245 + 12_345 + round) % 0x8000_0000;
+                (n >> 7) % below
+            });
+            for query in [oid::FILTER_CURRENT, oid::SWITCH_CURRENT, oid::SRIOV_CURRENT, oid::OFFLOAD_CURRENT]
+            {
+                let Some(bytes) = capabilities.answer(query) else { continue };
+                assert_eq!(wire::header(&bytes).map(|h| usize::from(h.2)), Some(bytes.len()));
+            }
+            let promised = capabilities.answer(oid::FILTER_HARDWARE);
+            assert_eq!(promised.is_some(), capabilities.queues > 0);
+            if let Some(bytes) = promised {
+                assert_eq!(
+                    Capabilities::promised_queues(&bytes),
+                    (capabilities.queues, capabilities.filters)
+                );
+            }
+        }
+        assert_eq!(Capabilities::NONE.answer(oid::FILTER_HARDWARE), None);
+    }
+}

@@ -1,0 +1,109 @@
+//! Virtual functions and virtual ports of one physical adapter (SR-IOV).
+
+use super::offloads::{Complaint, Holder};
+use super::vmq::{foreign, lowest_free, unknown};
+use lbfoext::ndis::raw::{INVALID_PARAMETER, RESOURCES};
+use std::collections::BTreeMap;
+
+/// `NDIS_PF_FUNCTION_ID`: a virtual port that belongs to no virtual function.
+pub const PHYSICAL_FUNCTION: u32 = 0xFFFF;
+
+#[derive(Clone, Debug)]
+pub struct Function {
+    pub holder: Holder,
+}
+
+#[derive(Clone, Debug)]
+pub struct Vport {
+    pub holder: Holder,
+    pub function: u32,
+}
+
+#[derive(Clone, Debug)]
+pub struct Functions {
+    pub function_limit: u32,
+    pub vport_limit: u32,
+    pub functions: BTreeMap<u32, Function>,
+    /// Beside the default one, whose number is 0.
+    pub vports: BTreeMap<u32, Vport>,
+}
+
+impl Functions {
+    pub fn new(function_limit: u32, vport_limit: u32) -> Self {
+        Self { function_limit, vport_limit, functions: BTreeMap::new(), vports: BTreeMap::new() }
+    }
+
+    pub fn allocate(&mut self, holder: Holder) -> Result<u32, i32> {
+        if self.functions.len() >= self.function_limit as usize {
+            return Err(RESOURCES);
+        }
+        let id = lowest_free(self.functions.keys(), 0);
+        self.functions.insert(id, Function { holder });
+        Ok(id)
+    }
+
+    pub fn free(&mut self, holder: Holder, id: u32) -> Result<(), (i32, Complaint)> {
+        let function = self.functions.get(&id).ok_or((INVALID_PARAMETER, unknown("VF", id)))?;
+        if function.holder.source != holder.source {
+            return Err((INVALID_PARAMETER, foreign("VF", id, function.holder, holder)));
+        }
+        if self.vports.values().any(|vport| vport.function == id) {
+            let text = format!("VF {id} was to be freed with a virtual port on it");
+            return Err((INVALID_PARAMETER, ("OFFLOAD-11", text)));
+        }
+        self.functions.remove(&id);
+        Ok(())
+    }
+
+    pub fn create_vport(&mut self, holder: Holder, function: u32) -> Result<u32, (i32, Complaint)> {
+        if function != PHYSICAL_FUNCTION {
+            let found = self.functions.get(&function).ok_or((INVALID_PARAMETER, unknown("VF", function)))?;
+            if found.holder.source != holder.source {
+                return Err((INVALID_PARAMETER, foreign("VF", function, found.holder, holder)));
+            }
+        }
+        if self.vports.len() >= self.vport_limit as usize {
+            return Err((RESOURCES, super::vmq::NO_COMPLAINT));
+        }
+        let id = lowest_free(self.vports.keys(), 1);
+        self.vports.insert(id, Vport { holder, function });
+        Ok(id)
+    }
+
+    pub fn delete_vport(&mut self, holder: Holder, id: u32, filtered: bool) -> Result<(), (i32, Complaint)> {
+        let vport = self.vports.get(&id).ok_or((INVALID_PARAMETER, unknown("virtual port", id)))?;
+        if vport.holder.source != holder.source {
+            return Err((INVALID_PARAMETER, foreign("virtual port", id, vport.holder, holder)));
+        }
+        if filtered {
+            let text = format!("virtual port {id} was to be deleted with filters set");
+            return Err((INVALID_PARAMETER, ("OFFLOAD-11", text)));
+        }
+        self.vports.remove(&id);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapter::offloads::By;
+    use crate::ports::NicId;
+
+    #[test]
+    fn a_function_outlives_its_virtual_ports() {
+        let holder = Holder { source: NicId::new(10, 0), by: By::Switch };
+        let other = Holder { source: NicId::new(11, 0), by: By::Switch };
+        let mut functions = Functions::new(1, 2);
+        let vf = functions.allocate(holder).unwrap();
+        assert_eq!(functions.allocate(other), Err(RESOURCES));
+        assert!(functions.create_vport(other, vf).is_err(), "another partition's function");
+        let vport = functions.create_vport(holder, vf).unwrap();
+        assert_eq!(functions.free(holder, vf).unwrap_err().1.0, "OFFLOAD-11");
+        assert_eq!(functions.delete_vport(other, vport, false).unwrap_err().1.0, "OFFLOAD-08");
+        assert_eq!(functions.delete_vport(holder, vport, true).unwrap_err().1.0, "OFFLOAD-11");
+        functions.delete_vport(holder, vport, false).unwrap();
+        functions.free(holder, vf).unwrap();
+        assert_eq!(functions.free(holder, vf).unwrap_err().1.0, "OFFLOAD-07");
+    }
+}

@@ -1,0 +1,299 @@
+//! What offload requests carry, byte by byte: where the members of their structures lie, and how to read and write them.
+//!
+//! Written down here a second time on purpose: the driver's own declarations are judged by what these say. Both are
+//! compared with a table taken from the Windows Driver Kit.
+
+/// A member of a structure: its offset, with the names the table knows it by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Member {
+    pub structure: &'static str,
+    pub name: &'static str,
+    pub at: usize,
+    pub size: usize,
+}
+
+macro_rules! members {
+    ($($structure:literal $constant:ident { $($member:ident = $name:literal @ $at:literal . $size:literal,)* })*) => {
+        $(
+            #[doc = concat!("`", $structure, "`.")]
+            pub mod $constant {
+                use super::Member;
+                $(pub const $member: Member = Member { structure: $structure, name: $name, at: $at, size: $size };)*
+            }
+        )*
+
+        /// Every member above.
+        pub const MEMBERS: &[Member] = &[$($($constant::$member,)*)*];
+    };
+}
+
+members! {
+    "NDIS_RECEIVE_QUEUE_PARAMETERS" queue {
+        FLAGS = "Flags" @ 4 . 4,
+        KIND = "QueueType" @ 8 . 4,
+        ID = "QueueId" @ 12 . 4,
+        GROUP = "QueueGroupId" @ 16 . 4,
+        AFFINITY = "ProcessorAffinity" @ 24 . 16,
+        BUFFERS = "NumSuggestedReceiveBuffers" @ 40 . 4,
+        VM_NAME = "VmName" @ 52 . 516,
+        NAME = "QueueName" @ 568 . 516,
+        PORT = "PortId" @ 1084 . 4,
+    }
+    "NDIS_RECEIVE_QUEUE_FREE_PARAMETERS" free_queue {
+        ID = "QueueId" @ 8 . 4,
+    }
+    "NDIS_RECEIVE_FILTER_PARAMETERS" filter {
+        FLAGS = "Flags" @ 4 . 4,
+        KIND = "FilterType" @ 8 . 4,
+        QUEUE = "QueueId" @ 12 . 4,
+        ID = "FilterId" @ 16 . 4,
+        FIELDS_AT = "FieldParametersArrayOffset" @ 20 . 4,
+        FIELDS = "FieldParametersArrayNumElements" @ 24 . 4,
+        FIELD_SIZE = "FieldParametersArrayElementSize" @ 28 . 4,
+        VPORT = "VPortId" @ 40 . 4,
+    }
+    "NDIS_RECEIVE_FILTER_FIELD_PARAMETERS" field {
+        FLAGS = "Flags" @ 4 . 4,
+        HEADER = "FrameHeader" @ 8 . 4,
+        TEST = "ReceiveFilterTest" @ 12 . 4,
+        WHICH = "HeaderField" @ 16 . 4,
+        VALUE = "FieldValue" @ 24 . 16,
+    }
+    "NDIS_RECEIVE_FILTER_CLEAR_PARAMETERS" clear_filter {
+        QUEUE = "QueueId" @ 8 . 4,
+        ID = "FilterId" @ 12 . 4,
+    }
+    "NDIS_RECEIVE_FILTER_MOVE_FILTER_PARAMETERS" move_filter {
+        ID = "FilterId" @ 4 . 4,
+        FROM_QUEUE = "SourceQueueId" @ 8 . 4,
+        FROM_VPORT = "SourceVPortId" @ 12 . 4,
+        TO_QUEUE = "DestQueueId" @ 16 . 4,
+        TO_VPORT = "DestVPortId" @ 20 . 4,
+    }
+    "NDIS_RECEIVE_QUEUE_ALLOCATION_COMPLETE_ARRAY" complete {
+        FIRST = "FirstElementOffset" @ 8 . 4,
+        COUNT = "NumElements" @ 12 . 4,
+        SIZE = "ElementSize" @ 16 . 4,
+    }
+    "NDIS_RECEIVE_QUEUE_ALLOCATION_COMPLETE_PARAMETERS" completed {
+        QUEUE = "QueueId" @ 8 . 4,
+        STATUS = "CompletionStatus" @ 12 . 4,
+    }
+    "NDIS_NIC_SWITCH_VF_PARAMETERS" vf {
+        SWITCH = "SwitchId" @ 8 . 4,
+        MAC_LENGTH = "MacAddressLength" @ 1560 . 2,
+        MAC = "CurrentMacAddress" @ 1594 . 32,
+        ID = "VFId" @ 1626 . 2,
+        REQUESTOR = "RequestorId" @ 1628 . 4,
+    }
+    "NDIS_NIC_SWITCH_FREE_VF_PARAMETERS" free_vf {
+        ID = "VFId" @ 8 . 2,
+    }
+    "NDIS_NIC_SWITCH_VPORT_PARAMETERS" vport {
+        SWITCH = "SwitchId" @ 8 . 4,
+        ID = "VPortId" @ 12 . 4,
+        FUNCTION = "AttachedFunctionId" @ 532 . 2,
+        QUEUE_PAIRS = "NumQueuePairs" @ 536 . 4,
+        STATE = "VPortState" @ 544 . 4,
+    }
+    "NDIS_NIC_SWITCH_DELETE_VPORT_PARAMETERS" delete_vport {
+        ID = "VPortId" @ 8 . 4,
+    }
+    "IPSEC_OFFLOAD_V2_ADD_SA" add_sa {
+        NEXT = "Next" @ 8 . 8,
+        HANDLE = "OffloadHandle" @ 56 . 8,
+        ASSOCIATIONS = "SecAssoc" @ 68 . 96,
+        KEY_LENGTH = "KeyLength" @ 164 . 4,
+    }
+    "IPSEC_OFFLOAD_V2_ADD_SA_EX" add_sa_ex {
+        HANDLE = "OffloadHandle" @ 48 . 8,
+        ASSOCIATIONS = "SecAssoc" @ 60 . 96,
+        KEY_LENGTH = "KeyLength" @ 156 . 4,
+        PORT = "SourceSwitchPortId" @ 164 . 4,
+    }
+    "IPSEC_OFFLOAD_V2_DELETE_SA" delete_sa {
+        NEXT = "Next" @ 8 . 8,
+        HANDLE = "OffloadHandle" @ 16 . 8,
+    }
+    "IPSEC_OFFLOAD_V2_UPDATE_SA" update_sa {
+        HANDLE = "OffloadHandle" @ 8 . 8,
+        SPI = "Spi" @ 20 . 4,
+    }
+    "NDIS_RECEIVE_FILTER_CAPABILITIES" filter_caps {
+        FLAGS = "Flags" @ 4 . 4,
+        FILTER_TYPES = "EnabledFilterTypes" @ 8 . 4,
+        QUEUE_TYPES = "EnabledQueueTypes" @ 12 . 4,
+        QUEUES = "NumQueues" @ 16 . 4,
+        PROPERTIES = "SupportedQueueProperties" @ 20 . 4,
+        TESTS = "SupportedFilterTests" @ 24 . 4,
+        HEADERS = "SupportedHeaders" @ 28 . 4,
+        MAC_FIELDS = "SupportedMacHeaderFields" @ 32 . 4,
+        FILTERS = "MaxMacHeaderFilters" @ 36 . 4,
+        GROUPS = "MaxQueueGroups" @ 40 . 4,
+        PER_GROUP = "MaxQueuesPerQueueGroup" @ 44 . 4,
+        MIN_LOOKAHEAD = "MinLookaheadSplitSize" @ 48 . 4,
+        MAX_LOOKAHEAD = "MaxLookaheadSplitSize" @ 52 . 4,
+    }
+    "NDIS_NIC_SWITCH_CAPABILITIES" switch_caps {
+        FLAGS = "Flags" @ 4 . 4,
+        CAPABILITIES = "NicSwitchCapabilities" @ 32 . 4,
+        SWITCHES = "MaxNumSwitches" @ 36 . 4,
+        VPORTS = "MaxNumVPorts" @ 40 . 4,
+        VFS = "MaxNumVFs" @ 48 . 4,
+        QUEUE_PAIRS = "MaxNumQueuePairs" @ 52 . 4,
+    }
+    "NDIS_SRIOV_CAPABILITIES" sriov_caps {
+        FLAGS = "Flags" @ 4 . 4,
+        CAPABILITIES = "SriovCapabilities" @ 8 . 4,
+    }
+    "NDIS_OFFLOAD" offload {
+        IPSEC = "IPsecV2" @ 112 . 32,
+    }
+    "NDIS_IPSEC_OFFLOAD_V2" ipsec_caps {
+        ENCAPSULATION = "Encapsulation" @ 0 . 4,
+        CAPACITY = "SaOffloadCapacity" @ 28 . 4,
+    }
+}
+
+/// The OIDs that travel in envelopes, by their documented names, and the capability queries.
+pub mod oid {
+    pub const ALLOCATE_QUEUE: u32 = 0x0001_0223;
+    pub const FREE_QUEUE: u32 = 0x0001_0224;
+    pub const SET_FILTER: u32 = 0x0001_0227;
+    pub const CLEAR_FILTER: u32 = 0x0001_0228;
+    pub const ALLOCATION_COMPLETE: u32 = 0x0001_022B;
+    pub const MOVE_FILTER: u32 = 0x0001_0230;
+    pub const CREATE_VPORT: u32 = 0x0001_0241;
+    pub const DELETE_VPORT: u32 = 0x0001_0244;
+    pub const ALLOCATE_VF: u32 = 0x0001_0245;
+    pub const FREE_VF: u32 = 0x0001_0246;
+    pub const ADD_SA: u32 = 0xFC03_0202;
+    pub const DELETE_SA: u32 = 0xFC03_0203;
+    pub const UPDATE_SA: u32 = 0xFC03_0204;
+    pub const ADD_SA_EX: u32 = 0xFC03_0205;
+    pub const FILTER_HARDWARE: u32 = 0x0001_0221;
+    pub const FILTER_CURRENT: u32 = 0x0001_022D;
+    pub const SWITCH_HARDWARE: u32 = 0x0001_022E;
+    pub const SWITCH_CURRENT: u32 = 0x0001_022F;
+    pub const SRIOV_HARDWARE: u32 = 0x0001_0249;
+    pub const SRIOV_CURRENT: u32 = 0x0001_0250;
+    pub const OFFLOAD_CURRENT: u32 = 0xFC01_020B;
+    pub const OFFLOAD_HARDWARE: u32 = 0xFC01_020D;
+    pub const ADD_MULTICAST: u32 = 0x0101_0208;
+    pub const DELETE_MULTICAST: u32 = 0x0101_0209;
+    /// First of the numbers that vendors give to their own OIDs (`OID_GEN` private range, top byte 0xFF).
+    pub const PRIVATE: u32 = 0xFF00_0000;
+}
+
+/// Status indications about what adapters can do.
+pub mod status {
+    pub const FILTER_CURRENT: i32 = 0x4002_0010;
+    pub const FILTER_HARDWARE: i32 = 0x4002_0020;
+    pub const QUEUE_STATE: i32 = 0x4002_0070;
+    pub const SWITCH_CURRENT: i32 = 0x4002_0040;
+    pub const SWITCH_HARDWARE: i32 = 0x4002_0050;
+    pub const OFFLOAD_CURRENT: i32 = 0x4002_0006;
+    pub const OFFLOAD_HARDWARE: i32 = 0x4002_0007;
+}
+
+/// How an offload OID is asked, and who may say no.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Row {
+    pub oid: u32,
+    pub name: &'static str,
+    pub method: bool,
+    /// The extension may complete it with a failure of its own.
+    pub vetoable: bool,
+    /// Shortest buffer that is an answerable request.
+    pub size: usize,
+}
+
+const fn row(oid: u32, name: &'static str, method: bool, vetoable: bool, size: usize) -> Row {
+    Row { oid, name, method, vetoable, size }
+}
+
+/// The offload OIDs that the switch encapsulates (managing-hardware-offload-oid-requests-to-physical-network-adapters).
+pub const OFFLOAD_OIDS: [Row; 14] = [
+    row(oid::ALLOCATE_QUEUE, "ALLOCATE_QUEUE", true, true, 1084),
+    row(oid::SET_FILTER, "SET_FILTER", true, true, 36),
+    row(oid::ALLOCATION_COMPLETE, "QUEUE_ALLOCATION_COMPLETE", true, false, 20),
+    row(oid::CLEAR_FILTER, "CLEAR_FILTER", false, false, 16),
+    row(oid::FREE_QUEUE, "FREE_QUEUE", false, false, 12),
+    row(oid::MOVE_FILTER, "MOVE_FILTER", false, false, 24),
+    row(oid::CREATE_VPORT, "CREATE_VPORT", true, true, 572),
+    row(oid::DELETE_VPORT, "DELETE_VPORT", false, false, 12),
+    row(oid::ALLOCATE_VF, "ALLOCATE_VF", true, true, 1632),
+    row(oid::FREE_VF, "FREE_VF", false, false, 10),
+    row(oid::ADD_SA, "ADD_SA", false, false, 169),
+    row(oid::ADD_SA_EX, "ADD_SA_EX", false, false, 170),
+    row(oid::DELETE_SA, "DELETE_SA", false, false, 24),
+    row(oid::UPDATE_SA, "UPDATE_SA", false, false, 28),
+];
+
+/// The row of an offload OID.
+pub fn offload_row(oid: u32) -> Option<&'static Row> {
+    OFFLOAD_OIDS.iter().find(|row| row.oid == oid)
+}
+
+/// `OID_TCP_TASK_IPSEC_OFFLOAD_V2_*`.
+pub const fn is_ipsec(number: u32) -> bool {
+    matches!(number, oid::ADD_SA | oid::ADD_SA_EX | oid::DELETE_SA | oid::UPDATE_SA)
+}
+
+/// A member of up to eight bytes; 0 where the bytes end before it.
+pub fn get(bytes: &[u8], member: Member) -> u64 {
+    let field = bytes.get(member.at..member.at + member.size.min(8)).unwrap_or(&[]);
+    field.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
+}
+
+/// As `get`, for members of four bytes.
+pub fn get32(bytes: &[u8], member: Member) -> u32 {
+    get(bytes, member) as u32
+}
+
+/// Writes a member of up to eight bytes; nothing where the bytes end before it.
+pub fn put(bytes: &mut [u8], member: Member, value: u64) {
+    let size = member.size.min(8);
+    if let Some(field) = bytes.get_mut(member.at..member.at + size) {
+        field.copy_from_slice(&value.to_le_bytes()[..size]);
+    }
+}
+
+/// A structure of `length` bytes with its header; everything else is `fill`.
+pub fn structure(length: usize, revision: u8, size: u16, fill: u8) -> Vec<u8> {
+    let mut bytes = vec![fill; length.max(4)];
+    bytes[0] = 0x80;
+    bytes[1] = revision;
+    bytes[2..4].copy_from_slice(&size.to_le_bytes());
+    bytes
+}
+
+/// Type, revision and size that a structure's header states.
+pub fn header(bytes: &[u8]) -> Option<(u8, u8, u16)> {
+    Some((*bytes.first()?, *bytes.get(1)?, u16::from_le_bytes([*bytes.get(2)?, *bytes.get(3)?])))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_member_lies_where_the_table_says() {
+        let table = include_str!("../../../data/layout.csv");
+        for member in MEMBERS {
+            let row = format!("{},{},{},{},", member.structure, member.name, member.at, member.size);
+            assert!(table.lines().any(|line| line.starts_with(&row)), "{row}");
+        }
+    }
+
+    #[test]
+    fn members_are_read_and_written_in_little_endian_and_never_outside() {
+        let mut bytes = structure(16, 1, 16, 0);
+        put(&mut bytes, clear_filter::ID, 0x0102_0304);
+        assert_eq!(bytes[12..], [4, 3, 2, 1]);
+        assert_eq!(get(&bytes, clear_filter::ID), 0x0102_0304);
+        assert_eq!(get(&bytes[..15], clear_filter::ID), 0);
+        put(&mut bytes[..15], clear_filter::ID, 9);
+        assert_eq!(header(&bytes), Some((0x80, 1, 16)));
+    }
+}

@@ -1,0 +1,337 @@
+//! Checks of requests to NICs: passed on, redirected, originated in another's stead, and how they end above.
+
+use super::rule;
+use crate::adapter::offloads::{By, Resource, elements};
+use crate::adapter::wire::{self, get, get32, oid};
+use crate::control::nic_request::Carried;
+use crate::control::{Above, Answer, bytes_at, results};
+use crate::ndis::State;
+use crate::ports::{NicId, NicKind, NicState, Topology};
+use crate::world::World;
+use lbfoext::ndis::raw::{OidRequest, RESOURCES, SUCCESS, SwitchNicOidRequest, object_type, request_type};
+
+/// The switch's envelope goes down as it is.
+pub fn passed(world: &World, carried: &Carried) {
+    untouched(world, carried);
+    world.exercised("OID-40");
+}
+
+/// An envelope of the extension's goes down in the place of the switch's.
+pub fn redirected(
+    world: &World,
+    topology: &Topology,
+    carried: &Carried,
+    theirs: &SwitchNicOidRequest,
+    sent: &SwitchNicOidRequest,
+) {
+    untouched(world, carried);
+    let what = || format!("redirected {:#x} of {}", carried.oid, carried.from);
+    rule(world, "OID-53", carried.to != NicId::NOWHERE, || {
+        format!("{}, which was only to be looked at", what())
+    });
+    rule(world, "OID-39", sent.flags == theirs.flags, || {
+        format!("{} with flags {:#x} for {:#x}", what(), sent.flags, theirs.flags)
+    });
+    let understood = carried.row().is_some() || wire::is_ipsec(carried.oid);
+    rule(world, "OID-55", understood, || format!("{}, whose type is none of that OID's", what()));
+    let header = (sent.header.object_type, sent.header.revision, sent.header.size);
+    let source = (sent.source_port_id, sent.source_nic_index);
+    let kept = source == (theirs.source_port_id, theirs.source_nic_index);
+    let to = NicId::new(sent.destination_port_id, sent.destination_nic_index);
+    let member = topology.is_external(to.port) && to.index != 0;
+    let inner = same_inner(carried, sent.oid_request);
+    let right = header == (object_type::DEFAULT, 1, 32) && kept && member && inner;
+    rule(world, "OID-41", right, || {
+        format!("{} to {to}: header {header:?}, source {source:?}, inner kept {inner}", what())
+    });
+    let held = topology.nic(to).is_some_and(|nic| nic.references > 0);
+    rule(world, "OID-45", !member || held, || format!("{} to {to} without a reference", what()));
+}
+
+/// The inner request that went down is the switch's or says the same.
+fn same_inner(carried: &Carried, sent: *mut OidRequest) -> bool {
+    if sent as usize == carried.inner {
+        return true;
+    }
+    if sent.is_null() {
+        return false;
+    }
+    let clone = bytes_at(sent as usize, carried.before.len());
+    (0..carried.before.len()).all(|i| (72..232).contains(&i) || clone[i] == carried.before[i])
+}
+
+/// Nothing of what came from above was written to on its way down.
+fn untouched(world: &World, carried: &Carried) {
+    let inner = bytes_at(carried.inner, carried.before.len()) == carried.before;
+    let same = inner && carried.blocks.iter().all(|(at, bytes)| bytes_at(*at, bytes.len()) == *bytes);
+    let id = if carried.row().is_some_and(|row| !row.vetoable) { "OFFLOAD-03" } else { "OID-01" };
+    rule(world, id, same, || format!("inner request {:#x} was edited on its way down", carried.oid));
+}
+
+/// An offload request of the extension's own.
+pub fn in_its_stead(
+    world: &World,
+    topology: &Topology,
+    carried: Option<&Carried>,
+    from: NicId,
+    inner: &OidRequest,
+) {
+    let filtering = carried.is_some_and(|c| c.oid == inner.oid);
+    rule(world, "OID-44", filtering, || {
+        format!("own {:#x} while no such request from above is being filtered", inner.oid)
+    });
+    let Some(carried) = carried.filter(|_| filtering) else { return };
+    let source = topology.nic(from);
+    let partition =
+        source.is_some_and(|nic| nic.kind != NicKind::External && nic.state == NicState::Connected);
+    let ours = from == carried.from && (partition || from == NicId::NOWHERE);
+    let held = source.is_some_and(|nic| nic.references > 0) || from == NicId::NOWHERE;
+    rule(world, "OID-43", ours && held, || {
+        format!("own {:#x} for {from} in the stead of {}'s, referenced: {held}", inner.oid, carried.from)
+    });
+}
+
+/// A request to a NIC is complete.
+pub fn judge(world: &World, state: &mut State, above: &Above, answer: &Answer) {
+    let module = above.module;
+    let replicas = std::mem::take(&mut state.control.nics.replicas);
+    let Some(carried) = state.control.nics.of(above) else {
+        state.control.nics.replicas = replicas;
+        return;
+    };
+    let mut replicas = replicas;
+    let (status, own) = (answer.status, carried.own_sent > 0);
+    let starved = world.injected_fault().is_some() && status == RESOURCES;
+    let refused = !above.reached_below && !own && !starved;
+    rule(world, "OID-44", !(own && above.reached_below), || {
+        format!("{:#x} went down, and an own request in its stead", carried.oid)
+    });
+    let refusal = |id, text: &str| {
+        rule(world, id, !refused, || format!("{:#x} was completed with {status:#x}: {text}", carried.oid));
+    };
+    match carried.row() {
+        _ if carried.to == NicId::NOWHERE => refusal("OID-53", "it was only to be looked at"),
+        _ if !carried.well_formed => refusal("OID-18", "a payload that is not understood is passed on"),
+        None if wire::offload_row(carried.oid).is_some() => refusal("OID-55", "its type is not that OID's"),
+        None => refusal("OID-17", "it means nothing to the extension"),
+        Some(row) if row.vetoable => {
+            let done = carried.served.iter().any(|(_, _, served)| served.status == SUCCESS);
+            rule(world, "OFFLOAD-04", status != SUCCESS || done, || {
+                format!("{} succeeded above and nowhere below", row.name)
+            });
+        }
+        Some(_) if carried.refused > 0 => refusal("OFFLOAD-24", "it has to reach whoever cleans up"),
+        Some(_) if wire::is_ipsec(carried.oid) => refusal("OFFLOAD-02", "IPsec requests are never refused"),
+        Some(_) => refusal("OFFLOAD-03", "the switch has to clean up"),
+    }
+    if carried.refused == 0 && carried.row().is_some_and(|row| !row.vetoable) {
+        world.exercised("OFFLOAD-03");
+    }
+    ending(world, carried, status, own);
+    identifiers(world, carried, status, own);
+    if carried.oid == oid::ALLOCATION_COMPLETE && status == SUCCESS {
+        merged(world, carried);
+    }
+    keep_account(world, state, module, above, status, &mut replicas);
+    state.control.nics.replicas = replicas;
+}
+
+/// Results and contents of the inner request, seen from above.
+fn ending(world: &World, carried: &Carried, status: i32, own: bool) {
+    // SAFETY: the inner request is the switch's and lives until the caller frees it.
+    let now = unsafe { (carried.inner as *const OidRequest).read_unaligned() };
+    let head = bytes_at(carried.inner, 52) == carried.before[..52]
+        && bytes_at(carried.inner + 72, 160) == carried.before[72..232]
+        && (carried.kind != request_type::METHOD
+            || bytes_at(carried.inner + 56, 4) == carried.before[56..60]);
+    rule(world, "OID-40", head, || format!("inner request {:#x} was edited", carried.oid));
+    let contents = carried.contents();
+    match &carried.after {
+        Some((after, below)) => {
+            let same = *below == results(&now) && *after == contents;
+            rule(world, "OID-51", same, || {
+                format!("inner {:#x}: {below:?} below, {:?} above", carried.oid, results(&now))
+            });
+        }
+        None if own && status == SUCCESS => {
+            let [word52, written, read, ..] = results(&now);
+            let all = carried.buffer().len() as u32;
+            let said = if now.request_type == request_type::METHOD {
+                written == all && read == all
+            } else {
+                word52 == all
+            };
+            rule(world, "OID-51", said, || {
+                format!("inner {:#x} of an own request: bytes {:?}", carried.oid, results(&now))
+            });
+        }
+        None => {
+            let same = carried.blocks.iter().zip(&contents).all(|((_, before), now)| before == now);
+            rule(world, "OID-40", same, || format!("the buffer of inner {:#x} was edited", carried.oid));
+        }
+    }
+}
+
+/// Identifiers that came into being below are the ones seen above.
+fn identifiers(world: &World, carried: &Carried, status: i32, own: bool) {
+    let made: Vec<Resource> = carried.served.iter().flat_map(|(_, _, served)| served.made.clone()).collect();
+    if status != SUCCESS || made.is_empty() {
+        return;
+    }
+    let contents = carried.contents();
+    let nodes: Vec<&[u8]> = contents.iter().map(|n| &n[..]).collect();
+    let seen = produced(carried.oid, &nodes);
+    let right = seen.iter().all(|r| made.contains(r)) && (own || made.iter().all(|r| seen.contains(r)));
+    rule(world, "OFFLOAD-15", right && !seen.is_empty(), || {
+        format!("{:#x} made {made:?} below, above it is {seen:?}", carried.oid)
+    });
+}
+
+/// Every queue of a batch has the status that its adapter gave.
+fn merged(world: &World, carried: &Carried) {
+    let below: Vec<(u32, i32)> =
+        carried.served.iter().flat_map(|(_, _, served)| served.completed.clone()).collect();
+    let contents = carried.contents();
+    let Some(bytes) = contents.first() else { return };
+    for at in elements(bytes) {
+        let id = get32(&bytes[at..], wire::completed::QUEUE);
+        let status = get32(&bytes[at..], wire::completed::STATUS) as i32;
+        let known: Vec<i32> = below.iter().filter(|(q, _)| *q == id).map(|(_, s)| *s).collect();
+        let lost = known.is_empty() && carried.served.iter().any(|(index, _, _)| *index == 0);
+        rule(world, "OFFLOAD-12", lost || known.contains(&status), || {
+            format!("queue {id} is complete with {status:#x} above, {known:x?} below")
+        });
+    }
+}
+
+/// What the extension made in several places has to be given up in all of them.
+fn keep_account(
+    world: &World,
+    state: &mut State,
+    module: usize,
+    above: &Above,
+    status: i32,
+    replicas: &mut std::collections::BTreeMap<(NicId, Resource), Vec<(u16, Resource)>>,
+) {
+    let unique = state.style.unique_ids;
+    let Some(carried) = state.control.nics.of(above) else { return };
+    let (source, oid) = (carried.from, carried.oid);
+    let contents = carried.contents();
+    let nodes: Vec<&[u8]> = contents.iter().map(|n| &n[..]).collect();
+    let copies: Vec<(u16, Resource)> = (carried.served.iter())
+        .filter(|(_, by, _)| *by == By::Extension)
+        .flat_map(|(index, _, served)| served.made.iter().map(|made| (*index, *made)))
+        .collect();
+    let named = carried.named();
+    let refused = carried.refused > 0 || world.injected_fault().is_some();
+    let row = carried.row();
+    let produced = produced(oid, &nodes);
+    if status == SUCCESS
+        && !copies.is_empty()
+        && let [one] = produced[..]
+    {
+        replicas.insert((source, one), copies);
+    }
+    let m = &state.modules[module];
+    if row.is_some_and(|row| !row.method)
+        && status == SUCCESS
+        && !matches!(oid, oid::MOVE_FILTER | oid::UPDATE_SA)
+    {
+        for resource in named {
+            let Some(copies) = replicas.remove(&(source, resource)) else { continue };
+            let left = copies.iter().find(|(index, copy)| {
+                let there = m.topology.nic(NicId::new(m.outside.external_port, *index));
+                there.is_some_and(|nic| nic.state == NicState::Connected)
+                    && m.outside.adapters.get(index).is_some_and(|a| a.offloads.holds(source, *copy))
+            });
+            rule(world, "OFFLOAD-06", left.is_none() || refused, || {
+                format!("{resource:?} of {source} is given up, and {left:?} is not")
+            });
+        }
+    }
+    if unique && oid == oid::ALLOCATE_QUEUE && status == SUCCESS {
+        let twice = produced.iter().find(|r| {
+            m.outside.adapters.values().filter(|a| a.offloads.holdings().any(|(_, held)| held == **r)).count()
+                > 1
+        });
+        rule(world, "OFFLOAD-09", twice.is_none(), || {
+            format!("{twice:?} lives on two members, and this host does not accept that")
+        });
+    }
+}
+
+/// What a request with these contents speaks of.
+pub fn named(number: u32, nodes: &[&[u8]]) -> Vec<Resource> {
+    let Some(bytes) = nodes.first() else { return Vec::new() };
+    let word = |member| get32(bytes, member);
+    match number {
+        oid::FREE_QUEUE => vec![Resource::Queue(word(wire::free_queue::ID))],
+        oid::CLEAR_FILTER => vec![Resource::Filter(word(wire::clear_filter::ID))],
+        oid::MOVE_FILTER => vec![Resource::Filter(word(wire::move_filter::ID))],
+        oid::SET_FILTER => match (word(wire::filter::QUEUE), vport_of_filter(bytes)) {
+            (0, 0) => Vec::new(),
+            (0, vport) => vec![Resource::Vport(vport)],
+            (queue, _) => vec![Resource::Queue(queue)],
+        },
+        oid::ALLOCATION_COMPLETE => {
+            let queue = |at: usize| bytes.get(at..).map_or(0, |e| get32(e, wire::completed::QUEUE));
+            elements(bytes).into_iter().map(|at| Resource::Queue(queue(at))).collect()
+        }
+        oid::FREE_VF => vec![Resource::Function(word(wire::free_vf::ID))],
+        oid::DELETE_VPORT => vec![Resource::Vport(word(wire::delete_vport::ID))],
+        oid::CREATE_VPORT => match word(wire::vport::FUNCTION) {
+            crate::adapter::sriov::PHYSICAL_FUNCTION => Vec::new(),
+            function => vec![Resource::Function(function)],
+        },
+        oid::UPDATE_SA => vec![Resource::Association(get(bytes, wire::update_sa::HANDLE))],
+        oid::DELETE_SA => {
+            nodes.iter().map(|n| Resource::Association(get(n, wire::delete_sa::HANDLE))).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn vport_of_filter(bytes: &[u8]) -> u32 {
+    let has = wire::header(bytes).is_some_and(|h| h.1 >= 2 && h.2 >= 44);
+    if has { get32(bytes, wire::filter::VPORT) } else { 0 }
+}
+
+/// What a request with these contents brought into being.
+pub fn produced(number: u32, nodes: &[&[u8]]) -> Vec<Resource> {
+    let Some(bytes) = nodes.first() else { return Vec::new() };
+    let word = |member| get32(bytes, member);
+    let handle = |node: &[u8], member| match get(node, member) {
+        0 => None,
+        handle => Some(Resource::Association(handle)),
+    };
+    match number {
+        oid::ALLOCATE_QUEUE => vec![Resource::Queue(word(wire::queue::ID))],
+        oid::SET_FILTER => vec![Resource::Filter(word(wire::filter::ID))],
+        oid::ALLOCATE_VF => vec![Resource::Function(word(wire::vf::ID))],
+        oid::CREATE_VPORT => vec![Resource::Vport(word(wire::vport::ID))],
+        oid::ADD_SA => nodes.iter().filter_map(|n| handle(n, wire::add_sa::HANDLE)).collect(),
+        oid::ADD_SA_EX => handle(bytes, wire::add_sa_ex::HANDLE).into_iter().collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The buffer of an inner request and what its links lead to.
+pub fn nodes_of(inner: &OidRequest) -> Vec<Vec<u8>> {
+    let mut nodes = Vec::new();
+    if inner.information_buffer.is_null() {
+        return nodes;
+    }
+    let link = match inner.oid {
+        oid::DELETE_SA => Some((wire::delete_sa::NEXT, 24)),
+        oid::ADD_SA => Some((wire::add_sa::NEXT, 176)),
+        _ => None,
+    };
+    let (mut at, mut length) = (inner.information_buffer as usize, inner.length as usize);
+    while at != 0 && nodes.len() < 1000 {
+        let bytes = bytes_at(at, length);
+        at = link.map_or(0, |(next, _)| get(&bytes, next) as usize);
+        length = link.map_or(0, |(_, size)| size);
+        nodes.push(bytes);
+    }
+    nodes
+}

@@ -1,0 +1,92 @@
+//! Which rule it is that a wrong destination breaks: by what is wrong, and by how the extension got to know what is right.
+
+use super::forwarding::Case;
+use super::reference::vlan::Tags;
+use super::reference::{Cause, Expected, Reach, reach};
+use crate::ndis::State;
+use crate::ports::NicId;
+use crate::ports::policy::Told;
+use crate::world::World;
+
+/// The rule for a frame that went to these stations.
+pub fn name(
+    state: &State,
+    case: &Case,
+    frame: &[u8],
+    expected: &Expected,
+    stations: &[NicId],
+) -> &'static str {
+    if let Some(cause) = expected.refused {
+        return by_cause(cause, told(state, case, &[case.source]));
+    }
+    let topology = &state.modules[case.module].topology;
+    let allowed = |id: &NicId| expected.ways.iter().any(|way| way.must.contains(id) || way.may.contains(id));
+    let tags = Tags::of(frame, case.tag);
+    let wrong = stations.iter().find(|id| !allowed(id));
+    if let Some(nic) = wrong.and_then(|id| topology.nic(*id))
+        && let Some(inside) = expected.inside
+        && let Reach::No(cause) = reach(&case.question(state, frame), nic, inside, tags)
+    {
+        return by_cause(cause, told(state, case, &[case.source, nic.id]));
+    }
+    let right: Vec<NicId> = expected.ways.iter().flat_map(|way| &way.must).copied().collect();
+    let involved: Vec<NicId> = right.iter().chain(wrong).copied().chain([case.source]).collect();
+    match told(state, case, &involved) {
+        Told::RolledBack => return "PROP-14",
+        Told::Damaged => return "PROP-11",
+        _ => {}
+    }
+    station(state, case, &right)
+}
+
+fn told(state: &State, case: &Case, involved: &[NicId]) -> Told {
+    let topology = &state.modules[case.module].topology;
+    involved.iter().filter_map(|id| topology.policies(id.port)).map(|p| p.told).max().unwrap_or_default()
+}
+
+fn by_cause(cause: Cause, told: Told) -> &'static str {
+    match (cause, told) {
+        (Cause::Reflection, _) => "EGR-6",
+        (Cause::Pruned, _) => "DATA-89",
+        (_, Told::UnderAnyId) => "PROP-07",
+        (_, Told::AsNewerVersion) => "PROP-13",
+        (_, Told::ByEnumeration) => "PROP-15",
+        (_, Told::RolledBack) => "PROP-14",
+        (_, Told::Damaged) => "PROP-11",
+        (Cause::Spoofed, _) => "DATA-90",
+        (Cause::Vlan, Told::ByRequest) => "PROP-03",
+        (Cause::Vlan | Cause::Subnet, _) => "DATA-88",
+    }
+}
+
+/// A station that the extension can know only from its enumeration is a matter of STATE-18, after another attach of
+/// STATE-31; one with a new address of PORTNIC-19, one on a port whose number another had of PORTNIC-18.
+fn station(state: &State, case: &Case, right: &[NicId]) -> &'static str {
+    let m = &state.modules[case.module];
+    let any = |fact: &dyn Fn(&NicId) -> bool| right.iter().any(fact);
+    if any(&|id| m.topology.nic(*id).is_some_and(|n| n.from_array)) {
+        return if m.attached_before { "STATE-31" } else { "STATE-18" };
+    }
+    if any(&|id| m.topology.nic(*id).is_some_and(|n| n.readdressed)) {
+        return "PORTNIC-19";
+    }
+    if any(&|id| m.topology.ports.get(&id.port).is_some_and(|p| p.reused)) {
+        return "PORTNIC-18";
+    }
+    "EGR-5"
+}
+
+/// Notes which rules this judgement has put to the test.
+pub fn exercise(world: &World, state: &State, case: &Case, expected: &Expected) {
+    if let Some(cause) = expected.refused {
+        world.exercised(by_cause(cause, told(state, case, &[case.source])));
+    }
+    let stations: Vec<NicId> = expected.ways.iter().flat_map(|way| &way.must).copied().collect();
+    world.exercised(station(state, case, &stations));
+    let topology = &state.modules[case.module].topology;
+    for port in topology.ports.values().filter(|port| port.policies.told != Told::Nothing) {
+        for cause in [Cause::Vlan, Cause::Subnet] {
+            world.exercised(by_cause(cause, port.policies.told));
+        }
+    }
+}

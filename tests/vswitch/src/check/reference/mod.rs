@@ -1,0 +1,376 @@
+//! The reference: where one frame must go, may go and must not, by the documentation and the rule book. Simple, slow,
+//! and ignorant of the driver: it looks at the truth about ports and asks of every station whether the frame is for it.
+//!
+//! Where the documentation leaves room the room has a name (`Freedom`); why something is refused has one as well.
+
+pub mod vlan;
+
+use crate::ndis::learned::Learned;
+use crate::physical_switch::Aggregation;
+use crate::ports::{Mac, Nic, NicId, NicKind, NicState, Port, Topology};
+use std::collections::BTreeSet;
+use vlan::{Inside, Tags};
+
+/// Why something must not be delivered.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Cause {
+    Vlan,
+    /// A pruned VLAN of a trunk.
+    Pruned,
+    Subnet,
+    /// The sender may not use this source address.
+    Spoofed,
+    /// What left through one member came back through another.
+    Reflection,
+}
+
+/// What the documentation leaves open.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Freedom {
+    /// A tag inside a tag.
+    DoubleTagged,
+    /// VLAN id 4095.
+    ReservedVlan,
+    /// A priority tag in the bytes of a frame from a port that knows no tags: it cannot be taken off.
+    PriorityInBytes,
+    /// The native VLAN of a trunk is not in its list.
+    NativeNotListed,
+    /// An ordinary port in a VLAN that private ports use.
+    OrdinaryPortInPrivateVlan,
+    /// One secondary VLAN used for two purposes.
+    SharedSecondary,
+    /// The station joined other groups than this one.
+    NotInGroup,
+    /// The port has no security property and sends with another address.
+    NoSecurityProperty,
+    /// Its permanent address, while it uses another.
+    FormerAddress,
+    /// The address belongs to a station that is not reachable: drop it, or look further like for an unknown one.
+    StationElsewhere,
+    /// From a port of a virtual subnet to the outside, which knows none.
+    SubnetToOutside,
+    /// The frame names another virtual subnet than its port.
+    SubnetsDiffer,
+    /// 01-80-C2-00-00-0x stays on its link, or is flooded.
+    LinkLocal,
+    /// Another member of the team is the one that receives this, or the team's mode has just changed.
+    OtherReceiver,
+    /// The member that it came through is not up.
+    MemberDown,
+    /// A source address that is no station's.
+    OddSource,
+}
+
+/// One destination.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reach {
+    Must,
+    May(Freedom),
+    No(Cause),
+}
+
+impl Reach {
+    /// Both must allow it.
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::No(cause), _) | (_, Self::No(cause)) => Self::No(cause),
+            (Self::May(free), _) | (_, Self::May(free)) => Self::May(free),
+            (Self::Must, Self::Must) => Self::Must,
+        }
+    }
+
+    fn softened(self, freedom: Option<Freedom>) -> Self {
+        freedom.map_or(self, |freedom| self.and(Self::May(freedom)))
+    }
+}
+
+/// One right way to treat the frame.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Way {
+    pub must: BTreeSet<NicId>,
+    pub may: BTreeSet<NicId>,
+    /// One live member of the team.
+    pub uplink: Option<Reach>,
+}
+
+impl Way {
+    fn add(&mut self, id: NicId, reach: Reach) {
+        match reach {
+            Reach::Must => self.must.insert(id),
+            Reach::May(_) => self.may.insert(id),
+            Reach::No(_) => false,
+        };
+    }
+
+    pub fn is_nothing(&self) -> bool {
+        self.must.is_empty() && self.uplink != Some(Reach::Must)
+    }
+
+    /// `stations` in order, repetitions and all.
+    pub fn fits(&self, stations: &[NicId], uplinks: usize) -> bool {
+        let set: BTreeSet<NicId> = stations.iter().copied().collect();
+        let uplink = match self.uplink {
+            Some(Reach::Must) => uplinks == 1,
+            Some(Reach::May(_)) => uplinks <= 1,
+            Some(Reach::No(_)) | None => uplinks == 0,
+        };
+        let known = set.iter().all(|id| self.must.contains(id) || self.may.contains(id));
+        uplink && known && set.len() == stations.len() && self.must.is_subset(&set)
+    }
+}
+
+/// What is right for one frame.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Expected {
+    pub ways: Vec<Way>,
+    /// Dropping it is right as well, or the only right thing.
+    pub may_drop: bool,
+    /// Why it goes nowhere.
+    pub refused: Option<Cause>,
+    pub inside: Option<Inside>,
+    /// Broadcast, multicast or unknown: what only one member of a team may let in.
+    pub flooded: bool,
+}
+
+/// What decides about a frame.
+pub struct Question<'a> {
+    pub topology: &'a Topology,
+    pub learned: &'a Learned,
+    /// `None` while the team's mode may have changed.
+    pub mode: Option<Aggregation>,
+    pub source: NicId,
+    pub frame: &'a [u8],
+    /// Words of the slots for 802.1Q and the virtual subnet.
+    pub tag: u64,
+    pub subnet: u32,
+}
+
+/// An address of the frame.
+fn mac(frame: &[u8], at: usize) -> Mac {
+    frame.get(at..at + 6).and_then(|m| m.try_into().ok()).unwrap_or_default()
+}
+
+/// What is right for the frame.
+pub fn judge(q: &Question<'_>) -> Expected {
+    let nothing = |refused, may_drop| Expected {
+        ways: vec![Way::default()],
+        may_drop,
+        refused,
+        inside: None,
+        flooded: false,
+    };
+    if q.frame.len() < 14 {
+        return nothing(None, true);
+    }
+    let tags = Tags::of(q.frame, q.tag);
+    let mut soft = None;
+    let inside = match source_port(q) {
+        None => Inside::trusted(tags),
+        Some(port) => {
+            match address(q, port) {
+                Reach::Must => {}
+                Reach::May(freedom) => soft = Some(freedom),
+                Reach::No(cause) => return nothing(Some(cause), true),
+            }
+            match vlan::enter(port, tags) {
+                Ok(inside) => inside,
+                Err(cause) => return nothing(Some(cause), true),
+            }
+        }
+    };
+    let ways = ways(q, inside, tags);
+    let flooded = ways.flooded;
+    match receive_side(q, flooded) {
+        Reach::Must => {}
+        Reach::May(freedom) => soft = Some(freedom),
+        Reach::No(cause) => return Expected { flooded, ..nothing(Some(cause), true) },
+    }
+    let free = soft.or(inside.freedom).is_some();
+    let to_itself = ways.all.iter().all(Way::is_nothing);
+    Expected {
+        may_drop: free || ways.may_drop || to_itself,
+        refused: None,
+        inside: Some(inside),
+        flooded,
+        ways: ways.all,
+    }
+}
+
+impl Inside {
+    /// Frames from nobody's port pass every policy of the sender's; their tag is where they are.
+    fn trusted(tags: Tags) -> Self {
+        vlan::enter(&Port::new(0, NicKind::External), tags).expect("the outside takes every tag")
+    }
+}
+
+/// The port a frame comes from, unless it is trusted.
+fn source_port<'a>(q: &Question<'a>) -> Option<&'a Port> {
+    q.topology.ports.get(&q.source.port)
+}
+
+fn stations(topology: &Topology) -> impl Iterator<Item = &Nic> {
+    topology.nics().filter(|n| n.kind != NicKind::External && n.state == NicState::Connected && n.usable)
+}
+
+/// May the sender use this source address? (ns-ntddndis-_ndis_switch_port_property_security.md)
+fn address(q: &Question<'_>, port: &Port) -> Reach {
+    if port.kind == NicKind::External {
+        return Reach::Must;
+    }
+    let from = mac(q.frame, 6);
+    let Some(nic) = q.topology.nic(q.source) else { return Reach::May(Freedom::OddSource) };
+    if from == nic.mac {
+        return Reach::Must;
+    }
+    let odd = from[0] & 1 != 0 || from == [0; 6];
+    match port.policies.security() {
+        None => Reach::May(Freedom::NoSecurityProperty),
+        Some(s) if s.spoofing && odd => Reach::May(Freedom::OddSource),
+        Some(s) if s.spoofing => Reach::Must,
+        Some(s) if s.teaming && of_same_machine(q.topology, nic, from) => Reach::Must,
+        Some(_) if from == nic.permanent => Reach::May(Freedom::FormerAddress),
+        Some(_) => Reach::No(Cause::Spoofed),
+    }
+}
+
+/// Another adapter of the same machine uses the address.
+fn of_same_machine(topology: &Topology, nic: &Nic, address: Mac) -> bool {
+    let guest = |n: &Nic| matches!(n.kind, NicKind::Synthetic | NicKind::Emulated);
+    guest(nic) && stations(topology).any(|n| guest(n) && n.id != nic.id && n.vm == nic.vm && n.mac == address)
+}
+
+/// What a team takes in (EGR-6).
+fn receive_side(q: &Question<'_>, flooded: bool) -> Reach {
+    if !q.topology.is_external(q.source.port) {
+        return Reach::Must;
+    }
+    let from = mac(q.frame, 6);
+    let up = q.topology.nic(q.source).is_some_and(|n| n.usable && !n.known_down);
+    let own = stations(q.topology).any(|n| n.mac == from);
+    let seen_inside = !q.learned.places(from).is_empty() || stations(q.topology).any(|n| n.permanent == from);
+    match (own, flooded) {
+        (true, true) => Reach::No(Cause::Reflection),
+        (true, false) => Reach::May(Freedom::OddSource),
+        _ if seen_inside => Reach::May(Freedom::OddSource),
+        _ if !up => Reach::May(Freedom::MemberDown),
+        (false, true) if q.mode != Some(Aggregation::Static) => Reach::May(Freedom::OtherReceiver),
+        _ => Reach::Must,
+    }
+}
+
+struct Ways {
+    all: Vec<Way>,
+    may_drop: bool,
+    flooded: bool,
+}
+
+fn ways(q: &Question<'_>, inside: Inside, tags: Tags) -> Ways {
+    let to = mac(q.frame, 0);
+    let flood = |all: fn(&Nic) -> bool| {
+        let mut way = Way { uplink: uplink(q, inside, tags), ..Way::default() };
+        let others = stations(q.topology).filter(|n| n.id != q.source);
+        for nic in others {
+            let reach = reach(q, nic, inside, tags);
+            let learns = q.topology.policies(nic.id.port).is_some_and(|p| p.may_spoof());
+            if all(nic) {
+                way.add(nic.id, reach.softened(group(nic, to)));
+            } else if learns {
+                way.add(nic.id, reach);
+            }
+        }
+        way
+    };
+    if to[0] & 1 != 0 {
+        let link_local = to[..5] == [0x01, 0x80, 0xC2, 0, 0] && to[5] < 16;
+        let may_drop = link_local;
+        return Ways { all: vec![flood(|_| true)], may_drop, flooded: true };
+    }
+    let unknown = || flood(|_| false);
+    let owners: Vec<&Nic> = stations(q.topology).filter(|n| n.mac == to).collect();
+    if !owners.is_empty() {
+        return known(q, inside, tags, &owners, unknown());
+    }
+    let mut all = vec![unknown()];
+    let mut may_drop = false;
+    for nic in q.learned.places(to).iter().filter_map(|id| q.topology.nic(*id)) {
+        let (way, reachable) = single(q, inside, tags, nic);
+        may_drop |= !reachable;
+        all.push(way);
+    }
+    for nic in stations(q.topology).filter(|n| n.permanent == to) {
+        let (way, reachable) = single(q, inside, tags, nic);
+        may_drop |= !reachable;
+        all.push(way);
+    }
+    Ways { all, may_drop, flooded: true }
+}
+
+/// To one station, or nowhere if that is the sender.
+fn single(q: &Question<'_>, inside: Inside, tags: Tags, nic: &Nic) -> (Way, bool) {
+    let mut way = Way::default();
+    let reach = reach(q, nic, inside, tags);
+    if nic.id != q.source {
+        way.add(nic.id, reach);
+    }
+    (way, nic.id != q.source && reach == Reach::Must)
+}
+
+/// The address is that of one or several stations.
+fn known(q: &Question<'_>, inside: Inside, tags: Tags, owners: &[&Nic], unknown: Way) -> Ways {
+    let mut found = Ways { all: Vec::new(), may_drop: false, flooded: false };
+    for nic in owners {
+        let (way, reachable) = single(q, inside, tags, nic);
+        found.all.push(way);
+        if !reachable && nic.id != q.source {
+            // In its VLAN the address may as well be somebody else's (StationElsewhere).
+            found.may_drop = true;
+            found.all.push(unknown.clone());
+        }
+        found.may_drop |= nic.id == q.source;
+    }
+    found
+}
+
+/// May the frame go to this station?
+pub fn reach(q: &Question<'_>, nic: &Nic, inside: Inside, tags: Tags) -> Reach {
+    let Some(port) = q.topology.ports.get(&nic.id.port) else { return Reach::No(Cause::Vlan) };
+    vlan::leave(port, inside, tags).and(subnet(q, port))
+}
+
+/// Virtual subnets: a frame's is the one beside it, or that of its port.
+fn subnet(q: &Question<'_>, to: &Port) -> Reach {
+    let own = source_port(q).map_or(0, |port| port.policies.subnet());
+    let theirs = to.policies.subnet();
+    let frames = if q.subnet != 0 { q.subnet } else { own };
+    let differ = own != 0 && q.subnet != 0 && own != q.subnet;
+    match (to.kind, frames == theirs) {
+        (NicKind::External, _) if differ => Reach::May(Freedom::SubnetsDiffer),
+        (NicKind::External, _) if q.subnet == 0 && own != 0 => Reach::May(Freedom::SubnetToOutside),
+        (NicKind::External, _) => Reach::Must,
+        _ if source_port(q).is_none() && q.subnet == 0 => Reach::Must,
+        (_, true) if differ => Reach::May(Freedom::SubnetsDiffer),
+        (_, true) => Reach::Must,
+        (_, false) => Reach::No(Cause::Subnet),
+    }
+}
+
+fn group(nic: &Nic, to: Mac) -> Option<Freedom> {
+    let broadcast = to == [0xFF; 6];
+    let joined = nic.groups.as_ref().is_none_or(|groups| groups.contains(&to));
+    (!broadcast && !joined).then_some(Freedom::NotInGroup)
+}
+
+fn uplink(q: &Question<'_>, inside: Inside, tags: Tags) -> Option<Reach> {
+    if q.topology.is_external(q.source.port) {
+        return None;
+    }
+    let port = q.topology.external_port.and_then(|id| q.topology.ports.get(&id))?;
+    let live = q.topology.members().any(|n| n.usable && !n.known_down);
+    let uncertain = q.topology.members().any(|n| !n.usable);
+    let reach = vlan::leave(port, inside, tags).and(subnet(q, port));
+    match (live, uncertain) {
+        (true, _) => Some(reach),
+        (false, true) => Some(reach.and(Reach::May(Freedom::MemberDown))),
+        (false, false) => None,
+    }
+}

@@ -1,0 +1,258 @@
+//! VLANs of a frame: in which one it is when it comes in, on which ports that one may leave, and how it must look there.
+//!
+//! | port, frame | none or VID 0 | VID v |
+//! |---|---|---|
+//! | from an access port of VLAN a (0 without a property) | a | not taken |
+//! | from a private port | isolated and community: the secondary, promiscuous: the primary | not taken |
+//! | from a trunk port | its native VLAN | v if allowed and not pruned |
+//! | from outside | 0 | v |
+//!
+//! | to | in which VLANs | how |
+//! |---|---|---|
+//! | access port of VLAN a | a | untagged |
+//! | isolated | the primary | untagged |
+//! | community | the primary, the secondary | untagged |
+//! | promiscuous | the primary, the secondaries | untagged |
+//! | trunk port | allowed and not pruned, the native one if not pruned | tagged; the native one tagged or not |
+//! | outside | any | tagged, VLAN 0 untagged |
+//!
+//! Pages: ns-ntddndis-_ndis_switch_port_property_vlan.md, ne-ntddndis-_ndis_switch_port_pvlan_mode.md,
+//! ns-ndis-_ndis_switch_port_destination.md. What they leave open is a `Freedom`.
+
+use super::{Cause, Freedom, Reach};
+use crate::ports::policy::{Private, Vlan};
+use crate::ports::{NicKind, Port};
+
+/// One 802.1Q tag.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Tag {
+    pub vid: u16,
+    pub priority: u8,
+}
+
+/// The tags of a frame: beside it and in it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Tags {
+    pub beside: Option<Tag>,
+    pub inside: Option<Tag>,
+}
+
+/// The word of `NDIS_NET_BUFFER_LIST_8021Q_INFO`: priority in bits 0 to 2, VLAN id from bit 4.
+pub fn beside(word: u64) -> Option<Tag> {
+    let vid = (word >> 4 & 0xFFF) as u16;
+    let priority = (word & 7) as u8;
+    (vid != 0 || priority != 0).then_some(Tag { vid, priority })
+}
+
+pub fn word(tag: Option<Tag>) -> u64 {
+    tag.map_or(0, |tag| u64::from(tag.priority & 7) | u64::from(tag.vid & 0xFFF) << 4)
+}
+
+impl Tags {
+    pub fn of(frame: &[u8], word: u64) -> Self {
+        let inside = match frame.get(12..16) {
+            Some(&[0x81, 0x00, high, low]) => {
+                Some(Tag { vid: u16::from_be_bytes([high & 0x0F, low]), priority: high >> 5 })
+            }
+            _ => None,
+        };
+        Self { beside: beside(word), inside }
+    }
+
+    fn vids(self) -> (u16, u16) {
+        (self.beside.map_or(0, |t| t.vid), self.inside.map_or(0, |t| t.vid))
+    }
+
+    /// The outermost VLAN id, and whether another one lies inside.
+    fn outer(self) -> (u16, bool) {
+        match self.vids() {
+            (0, inside) => (inside, false),
+            (beside, inside) => (beside, inside != 0),
+        }
+    }
+}
+
+/// Where a frame is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Inside {
+    pub vid: u16,
+    /// Primary VLAN of the private port it comes from, and whether that port is isolated.
+    private: Option<(u16, bool)>,
+    pub freedom: Option<Freedom>,
+}
+
+/// The VLAN of a frame that comes from a port.
+pub fn enter(port: &Port, tags: Tags) -> Result<Inside, Cause> {
+    let (vid, double) = tags.outer();
+    let mut freedom = double.then_some(Freedom::DoubleTagged);
+    if vid == 0xFFF {
+        freedom = Some(Freedom::ReservedVlan);
+    }
+    if tags.inside.is_some_and(|t| t.vid == 0) && port.kind != NicKind::External {
+        freedom = freedom.or(Some(Freedom::PriorityInBytes));
+    }
+    let plain = |own: u16, private| {
+        if vid == 0 { Ok(Inside { vid: own, private, freedom }) } else { Err(Cause::Vlan) }
+    };
+    match port.policies.vlan() {
+        None if port.kind == NicKind::External => Ok(Inside { vid, private: None, freedom }),
+        None => plain(0, None),
+        Some(Vlan::Access(own)) => plain(*own, None),
+        Some(Vlan::Private(private)) => match private {
+            Private::Isolated { primary, secondary } => plain(*secondary, Some((*primary, true))),
+            Private::Community { primary, secondary } => plain(*secondary, Some((*primary, false))),
+            Private::Promiscuous { primary, .. } => plain(*primary, Some((*primary, false))),
+        },
+        Some(trunk) => {
+            let Vlan::Trunk { native, .. } = trunk else { return Err(Cause::Vlan) };
+            let vid = if vid == 0 { *native } else { vid };
+            match on_trunk(trunk, vid) {
+                Reach::Must => Ok(Inside { vid, private: None, freedom }),
+                Reach::May(free) => Ok(Inside { vid, private: None, freedom: Some(free) }),
+                Reach::No(cause) => Err(cause),
+            }
+        }
+    }
+}
+
+fn on_trunk(trunk: &Vlan, vid: u16) -> Reach {
+    let Vlan::Trunk { native, allowed, pruned } = trunk else { return Reach::No(Cause::Vlan) };
+    if pruned.contains(&vid) {
+        return Reach::No(Cause::Pruned);
+    }
+    match (allowed.contains(&vid), vid == *native) {
+        (true, _) => Reach::Must,
+        // The page says what the native VLAN is for, not that it must be listed as well.
+        (false, true) => Reach::May(Freedom::NativeNotListed),
+        (false, false) => Reach::No(Cause::Vlan),
+    }
+}
+
+/// May a frame go out on a port?
+pub fn leave(port: &Port, frame: Inside, tags: Tags) -> Reach {
+    let by_vlan = match port.policies.vlan() {
+        None if port.kind == NicKind::External => Reach::Must,
+        None => at(&[0], frame.vid),
+        Some(Vlan::Access(own)) => {
+            let reach = at(&[*own], frame.vid);
+            if reach == Reach::Must && frame.private.is_some() {
+                Reach::May(Freedom::OrdinaryPortInPrivateVlan)
+            } else {
+                reach
+            }
+        }
+        Some(Vlan::Private(private)) => to_private(private, frame),
+        Some(trunk) => on_trunk(trunk, frame.vid),
+    };
+    let bare = matches!(port.policies.vlan(), None | Some(Vlan::Access(_) | Vlan::Private(_)))
+        && port.kind != NicKind::External;
+    let (beside, inside) = tags.vids();
+    match by_vlan {
+        // The tag in the frame's bytes cannot be taken off on the way to a port that knows no tags.
+        Reach::Must | Reach::May(_) if bare && inside != 0 && beside == 0 => Reach::No(Cause::Vlan),
+        other => other,
+    }
+}
+
+fn at(own: &[u16], vid: u16) -> Reach {
+    if own.contains(&vid) { Reach::Must } else { Reach::No(Cause::Vlan) }
+}
+
+fn to_private(private: &Private, frame: Inside) -> Reach {
+    let (primary, reach) = match private {
+        Private::Isolated { primary, .. } => (*primary, at(&[*primary], frame.vid)),
+        Private::Community { primary, secondary } => (*primary, at(&[*primary, *secondary], frame.vid)),
+        Private::Promiscuous { primary, secondaries } => {
+            let mut own: Vec<u16> = secondaries.iter().copied().collect();
+            own.push(*primary);
+            (*primary, at(&own, frame.vid))
+        }
+    };
+    match (reach, frame.private) {
+        (Reach::Must, Some((other, _))) if other != primary => Reach::May(Freedom::SharedSecondary),
+        // An isolated and a community port that were given one secondary VLAN.
+        (Reach::Must, Some((_, true))) if matches!(private, Private::Community { .. }) => {
+            Reach::May(Freedom::SharedSecondary)
+        }
+        (Reach::Must, None) if frame.vid != 0 => Reach::Must,
+        (reach, _) => reach,
+    }
+}
+
+/// Would the far end of the port take the frame for what it is? `preserved`: the tag beside it goes along.
+pub fn understood(
+    port: &Port,
+    frame: Inside,
+    before: Tags,
+    now: Tags,
+    preserved: bool,
+) -> Result<(), String> {
+    let beside = if preserved { now.beside.map_or(0, |t| t.vid) } else { 0 };
+    let inside = before.inside.map_or(0, |t| t.vid);
+    let was_double = before.beside.is_some_and(|t| t.vid != 0) && inside != 0;
+    if beside != 0 && inside != 0 && !was_double {
+        return Err(format!("tagged twice, {beside} around {inside}"));
+    }
+    let seen = if beside != 0 { beside } else { inside };
+    let right = match port.policies.vlan() {
+        None if port.kind == NicKind::External => seen == frame.vid,
+        Some(Vlan::Trunk { native, .. }) => seen == frame.vid || seen == 0 && *native == frame.vid,
+        _ => seen == 0 || was_double && beside == 0,
+    };
+    if right { Ok(()) } else { Err(format!("in VLAN {} and shown as {seen}", frame.vid)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn port(vlan: Option<Vlan>) -> Port {
+        let mut port = Port::new(9, NicKind::Synthetic);
+        if let Some(vlan) = vlan {
+            port.policies.properties.insert(1, crate::ports::policy::Property::Vlan(vlan));
+        }
+        port
+    }
+
+    #[test]
+    fn the_table_of_private_vlans_is_that_of_the_documentation() {
+        let isolated = || port(Some(Vlan::Private(Private::Isolated { primary: 10, secondary: 20 })));
+        let community = |s| port(Some(Vlan::Private(Private::Community { primary: 10, secondary: s })));
+        let promiscuous = || {
+            let secondaries = [20, 30, 31].into();
+            port(Some(Vlan::Private(Private::Promiscuous { primary: 10, secondaries })))
+        };
+        let all = [
+            isolated(),
+            isolated(),
+            community(30),
+            community(30),
+            community(31),
+            promiscuous(),
+            promiscuous(),
+        ];
+        let expected = [
+            "0000011", //
+            "0000011", "0011011", "0011011", "0000111", "1111111", "1111111",
+        ];
+        for (from, row) in all.iter().zip(expected) {
+            let frame = enter(from, Tags::default()).unwrap();
+            let reached: String = all
+                .iter()
+                .map(|to| if leave(to, frame, Tags::default()) == Reach::Must { '1' } else { '0' })
+                .collect();
+            assert_eq!(reached, row);
+        }
+    }
+
+    #[test]
+    fn pruning_overrides_the_list_and_a_tag_never_enters_an_access_port() {
+        let trunk = port(Some(Vlan::Trunk { native: 1, allowed: [5, 6].into(), pruned: [6].into() }));
+        let tagged = |vid| Tags { beside: Some(Tag { vid, priority: 0 }), inside: None };
+        assert_eq!(enter(&trunk, tagged(5)).map(|f| f.vid), Ok(5));
+        assert_eq!(enter(&trunk, tagged(6)), Err(Cause::Pruned));
+        assert_eq!(enter(&trunk, tagged(7)), Err(Cause::Vlan));
+        assert_eq!(enter(&port(Some(Vlan::Access(5))), tagged(5)), Err(Cause::Vlan));
+        assert_eq!(enter(&port(None), Tags::default()).map(|f| f.vid), Ok(0));
+    }
+}

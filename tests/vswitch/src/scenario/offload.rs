@@ -1,0 +1,175 @@
+//! Offloads in the hands of a test: what partitions get, what adapters can do, and whether switch and adapters agree.
+
+use super::{EXTERNAL_PORT, Net};
+use crate::adapter::capabilities::Capabilities;
+use crate::adapter::offloads::{By, Resource};
+use crate::adapter::wire::status as codes;
+use crate::control::below::Plan;
+use crate::control::offload::{Held, Partition};
+use crate::control::status::{self, Status};
+use crate::ndis::{Life, State, with};
+use crate::ports::NicId;
+
+/// Capability indications of a kind, by the code that tells of what is enabled now.
+pub const CAPABILITY_CODES: [i32; 3] = [codes::FILTER_CURRENT, codes::SWITCH_CURRENT, codes::OFFLOAD_CURRENT];
+
+impl Net {
+    /// Does something with the offloads of a partition; nothing where no module listens.
+    pub fn offload<R: Send>(&self, nic: NicId, act: impl FnOnce(Partition) -> R + Send) -> Option<R> {
+        self.offload_planned(nic, Plan::default(), act)
+    }
+
+    /// The same, with requests that fare below as planned.
+    pub fn offload_planned<R: Send>(
+        &self,
+        nic: NicId,
+        plan: Plan,
+        act: impl FnOnce(Partition) -> R + Send,
+    ) -> Option<R> {
+        let module = self.1;
+        let external = NicId::new(EXTERNAL_PORT, 0);
+        self.inside(move || {
+            let listens = with(|_, s| {
+                let there = s.modules[module].topology.nic(nic).is_some();
+                there && !matches!(s.life(module), Life::Detached | Life::Attaching)
+            });
+            listens.then(|| act(Partition { module, nic, external, plan }))
+        })?
+    }
+
+    /// A partition gets a queue with a filter for its address.
+    pub fn start_queue(&self, nic: NicId) -> Option<u32> {
+        let mac = self.mac(nic);
+        self.offload(nic, move |partition| partition.start_queue(mac))?
+    }
+
+    /// A partition gives everything back.
+    pub fn release(&self, nic: NicId) {
+        self.offload(nic, |partition| partition.release());
+    }
+
+    /// The switch plans again: whoever has a queue gives it back and asks for another.
+    pub fn plan_again(&self) {
+        for nic in self.with_queues() {
+            self.release(nic);
+            self.start_queue(nic);
+        }
+    }
+
+    /// Partitions that hold a queue, as the switch believes.
+    pub fn with_queues(&self) -> Vec<NicId> {
+        let module = self.1;
+        let found = self.look(move |state| {
+            let held = state.control.wants.held.iter();
+            held.filter(|((m, _), held)| *m == module && !held.queues.is_empty())
+                .map(|((_, nic), _)| *nic)
+                .collect()
+        });
+        found.unwrap_or_default()
+    }
+
+    /// What the switch believes to hold for a partition.
+    pub fn holds(&self, nic: NicId) -> Held {
+        let module = self.1;
+        self.look(move |s| s.control.wants.held.get(&(module, nic)).cloned()).flatten().unwrap_or_default()
+    }
+
+    /// Members that hold something for a partition.
+    pub fn members_of(&self, nic: NicId) -> Vec<(u16, Resource)> {
+        let module = self.1;
+        let held = self.look(move |state| state.held_for(module, nic)).unwrap_or_default();
+        held.into_iter().map(|(index, resource, _)| (index, resource)).collect()
+    }
+
+    /// What a member can do changes, and is indicated with these codes, from the member or, as `from_team` says, from
+    /// the team.
+    pub fn change_abilities(&self, member: u16, abilities: Capabilities, tell: &[i32], from_team: bool) {
+        let module = self.1;
+        let from = self.member(if from_team { 0 } else { member });
+        self.inside(move || {
+            with(|_, state| {
+                if let Some(adapter) = state.modules[module].outside.adapters.get_mut(&member) {
+                    adapter.offloads.change(abilities);
+                }
+            });
+            for &code in tell {
+                let buffer = abilities.indication(code).unwrap_or_default();
+                status::indicate(module, &Status { code, buffer, from: Some(from) });
+            }
+        });
+    }
+
+    /// A queue's processor changes without any extension seeing it, as OID_RECEIVE_FILTER_QUEUE_PARAMETERS does.
+    pub fn move_queue_to_processor(&self, member: u16, queue: u32, mask: u64) {
+        let module = self.1;
+        self.look(move |state| {
+            let adapter = state.modules[module].outside.adapters.get_mut(&member);
+            if let Some(queue) = adapter.and_then(|a| a.offloads.queues.all.get_mut(&queue)) {
+                queue.affinity = mask;
+            }
+        });
+    }
+
+    /// Where switch and adapters disagree: one sentence for each resource that one side knows and the other does not.
+    pub fn disagreements(&self) -> Vec<String> {
+        let module = self.1;
+        self.look(move |state| state.disagreements(module)).unwrap_or_default()
+    }
+
+    /// Frames that came through a running queue, and those that went through a default queue, of all members.
+    pub fn queue_counts(&self) -> (u64, u64) {
+        let module = self.1;
+        let counts = self.look(move |state| {
+            let queues = state.modules[module].outside.adapters.values().map(|a| &a.offloads.queues);
+            queues.fold((0, 0), |(own, all), q| (own + q.to_queues, all + q.to_default))
+        });
+        counts.unwrap_or_default()
+    }
+}
+
+impl State {
+    fn disagreements(&self, module: usize) -> Vec<String> {
+        let mut found = Vec::new();
+        let lost = &self.control.nics.lost;
+        for ((m, nic), held) in &self.control.wants.held {
+            if *m != module {
+                continue;
+            }
+            let there = self.held_for(module, *nic);
+            for resource in resources(held) {
+                let count = there.iter().filter(|(_, r, by)| *r == resource && *by == By::Switch).count();
+                let copies = self.control.nics.replicas.contains_key(&(*nic, resource));
+                if count != 1 && !copies && !lost.contains(&(*nic, resource)) {
+                    found.push(format!("the switch holds {resource:?} for {nic}, {count} adapters do"));
+                }
+            }
+        }
+        for adapter in self.modules[module].outside.adapters.values() {
+            for (holder, resource) in adapter.offloads.holdings() {
+                let held = self.control.wants.held.get(&(module, holder.source));
+                let copied =
+                    (self.control.nics.replicas.values().flatten()).any(|c| *c == (adapter.index, resource));
+                if holder.by == By::Switch && !held.is_some_and(|held| resources(held).contains(&resource)) {
+                    let source = holder.source;
+                    found.push(format!(
+                        "adapter {} holds {resource:?} for {source}, the switch does not",
+                        adapter.index
+                    ));
+                } else if holder.by == By::Extension && !copied {
+                    found.push(format!("adapter {} holds {resource:?} of the extension's", adapter.index));
+                }
+            }
+        }
+        found
+    }
+}
+
+/// Everything in a belief; the default queue is nobody's.
+fn resources(held: &Held) -> Vec<Resource> {
+    let queues = held.queues.keys().filter(|id| **id != 0).map(|id| Resource::Queue(*id));
+    let filters = held.queues.values().flat_map(|(_, filters)| filters).map(|id| Resource::Filter(*id));
+    let functions = held.functions.iter().map(|id| Resource::Function(*id));
+    let vports = held.vports.iter().map(|id| Resource::Vport(*id));
+    let associations = held.associations.iter().map(|handle| Resource::Association(*handle));
+    queues.chain(filters).chain(functions).chain(vports).chain(associations).collect()
+}

@@ -1,0 +1,125 @@
+//! Policies, groups and requests about them, in the hands of a test.
+
+use super::net::Net;
+use crate::control::envelope::{self, Inner};
+use crate::control::lifecycle;
+use crate::control::properties::{self, Change, Damage};
+use crate::control::{Answer, below::Plan};
+use crate::ndis::with;
+use crate::ports::policy::{Property, Told};
+use crate::ports::{Mac, NicId};
+use std::collections::BTreeSet;
+
+/// OIDs of group membership, as they travel inside OID_SWITCH_NIC_REQUEST.
+const MULTICAST_LIST: u32 = 0x0101_0103;
+const ADD_MULTICAST: u32 = 0x0101_0208;
+const DELETE_MULTICAST: u32 = 0x0101_0209;
+
+impl Net {
+    /// A property is added to a port under an instance number. True if it holds.
+    pub fn add_property(&self, port: u32, instance: u64, property: Property) -> bool {
+        self.change_property(Change::new(port, instance, property), false)
+    }
+
+    /// A property of a port changes.
+    pub fn update_property(&self, port: u32, instance: u64, property: Property) -> bool {
+        self.change_property(Change::new(port, instance, property), true)
+    }
+
+    pub fn change_property(&self, change: Change, update: bool) -> bool {
+        let module = self.1;
+        self.inside(move || properties::provision(module, change, update)).unwrap_or(false)
+    }
+
+    /// A property that the switch below refuses after the extension let it pass.
+    pub fn property_refused_below(&self, port: u32, instance: u64, property: Property, update: bool) {
+        let plan = Plan { status: lbfoext::ndis::raw::FAILURE, completion: None };
+        self.change_property(Change { plan, ..Change::new(port, instance, property) }, update);
+    }
+
+    /// A property under an id that means nothing, or of a newer minor version.
+    pub fn add_property_told(&self, port: u32, instance: u64, property: Property, told: Told) -> bool {
+        self.change_property(Change::new(port, instance, property).told(told), false)
+    }
+
+    pub fn remove_property(&self, port: u32, instance: u64) -> bool {
+        let module = self.1;
+        self.inside(move || properties::withdraw(module, port, instance)).unwrap_or(false)
+    }
+
+    pub fn damaged_property(&self, port: u32, property: Property, damage: Damage) -> Option<Answer> {
+        let module = self.1;
+        self.attached(move || properties::damaged(module, &Change::new(port, 99, property), damage))
+    }
+
+    /// A request about a custom property of the switch.
+    pub fn switch_property(&self, oid: u32, id: [u8; 16], instance: u64) -> Option<Answer> {
+        let module = self.1;
+        self.attached(move || properties::switch_property(module, oid, id, instance))
+    }
+
+    pub fn feature_status(&self, port: Option<u32>, id: [u8; 16], room: usize) -> Option<Answer> {
+        let module = self.1;
+        self.attached(move || properties::feature_status(module, port, id, room))
+    }
+
+    /// Policies are tried on a validation port, which then goes away, with TEARDOWN before the DELETE or without.
+    pub fn try_policies(&self, port: u32, tried: &[Property]) {
+        let module = self.1;
+        self.inside(move || {
+            if !lifecycle::create_validation_port(module, port) {
+                return;
+            }
+            for (instance, property) in (1..).zip(tried) {
+                properties::provision(module, Change::new(port, instance, property.clone()), false);
+            }
+            let torn = with(|world, _| world.chance(1, 2));
+            if torn {
+                lifecycle::delete_port(module, port)
+            } else {
+                lifecycle::delete_port_at_once(module, port)
+            };
+        });
+    }
+
+    pub fn rename_port(&self, port: u32) {
+        let module = self.1;
+        self.inside(move || lifecycle::update_port(module, port));
+    }
+
+    // Groups.
+
+    pub fn join(&self, nic: NicId, group: Mac) {
+        self.groups(nic, ADD_MULTICAST, &[group], |groups, changed| groups.extend(changed));
+    }
+
+    pub fn leave(&self, nic: NicId, group: Mac) {
+        self.groups(nic, DELETE_MULTICAST, &[group], |groups, changed| {
+            groups.remove(&changed[0]);
+        });
+    }
+
+    /// The whole list at once.
+    pub fn set_groups(&self, nic: NicId, all: &[Mac]) {
+        self.groups(nic, MULTICAST_LIST, all, |groups, changed| {
+            groups.clear();
+            groups.extend(changed);
+        });
+    }
+
+    fn groups(&self, nic: NicId, oid: u32, macs: &[Mac], change: fn(&mut BTreeSet<Mac>, &[Mac])) {
+        let module = self.1;
+        let inner = Inner::set(oid, macs.concat());
+        self.attached(move || {
+            with(|_, s| s.modules[module].topology.unsettled());
+            envelope::ask(module, nic, NicId::NOWHERE, &inner, Plan::default(), false);
+            with(|_, s| {
+                let topology = &mut s.modules[module].topology;
+                if let Some(nic) = topology.nic_mut(nic) {
+                    change(nic.groups.get_or_insert_default(), macs);
+                }
+                topology.settled();
+            });
+        });
+    }
+}
