@@ -3,6 +3,7 @@
 //! support).
 
 use crate::control::save::{Blob, Offering};
+use crate::ports::policy::Property;
 use crate::ports::{Mac, NicId};
 use crate::scenario::Net;
 
@@ -26,6 +27,8 @@ pub struct Migration<'a> {
     /// Its NIC on the target.
     pub becomes: NicId,
     pub mac: Mac,
+    /// Policies of its port, which it has on the target before it is there.
+    pub properties: Vec<Property>,
     pub offering: Offering,
     pub arrival: Arrival,
 }
@@ -52,13 +55,17 @@ impl Migration<'_> {
     /// A guest with the address that it has on the source.
     pub fn new<'a>(from: &'a Net, to: &'a Net, nic: NicId, becomes: NicId) -> Migration<'a> {
         let arrival = Arrival::AfterItConnects;
-        Migration { from, to, nic, becomes, mac: from.mac(nic), offering: Offering::default(), arrival }
+        let (mac, properties) = (from.mac(nic), Vec::new());
+        Migration { from, to, nic, becomes, mac, properties, offering: Offering::default(), arrival }
     }
 
     /// All of it; `while_saving` happens on the source after its state was saved and before it stops.
     pub fn run(&self, while_saving: impl FnOnce()) -> Result<Moved, Failure> {
         if !self.to.create_guest_port(self.becomes) {
             return Err(Failure::Target);
+        }
+        for (instance, property) in (1..).zip(&self.properties) {
+            self.to.add_property(self.becomes.port, instance, property.clone());
         }
         let saved = self.from.save(self.nic, self.offering).filter(|run| !run.failed).ok_or(Failure::Save)?;
         while_saving();

@@ -401,7 +401,7 @@ pub fn link_state(up: bool, speed: u64) -> LinkState {
 
 fn unchanged_payload(world: &World, above: &Above) {
     let now = bytes_at(above.buffer, above.length);
-    rule(world, super::payload_rule(above.oid), now == above.payload_before, || {
+    rule(world, super::save::payload_rule(above.oid), now == above.payload_before, || {
         format!("the payload of request {:#x} was edited", above.oid)
     });
 }

@@ -353,22 +353,12 @@ fn unchanged(world: &World, above: &Above, now: &OidRequest, answer: &Answer) {
     let oid = above.oid;
     rule(world, "OID-01", head && method_id, || format!("request {oid:#x} was edited"));
     let answers = above.kind != request_type::SET_INFORMATION && oid != oids::SWITCH_NIC_REQUEST;
-    rule(world, payload_rule(oid), answers || answer.payload == above.payload_before, || {
+    rule(world, save::payload_rule(oid), answers || answer.payload == above.payload_before, || {
         format!("the payload of request {oid:#x} was edited")
     });
     if oid == oids::SWITCH_NIC_REQUEST {
         let same = now.information_buffer as usize == above.buffer;
         rule(world, "OID-52", same, || "the outer request points to another envelope".to_owned());
-    }
-}
-
-/// The rule that keeps the payload of a request as it is.
-fn payload_rule(oid: u32) -> &'static str {
-    match oid {
-        oids::SWITCH_NIC_SAVE => "SAVE-02",
-        oids::SWITCH_NIC_SAVE_COMPLETE | oids::SWITCH_NIC_RESTORE_COMPLETE => "SAVE-16",
-        oids::SWITCH_NIC_RESTORE => "SAVE-19",
-        _ => "OID-01",
     }
 }
 

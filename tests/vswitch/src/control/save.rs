@@ -78,6 +78,16 @@ pub fn field<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     bytes.get(at..at + N).and_then(|part| part.try_into().ok()).unwrap_or([0; N])
 }
 
+/// The rule that keeps the payload of a request as it is.
+pub(super) fn payload_rule(oid: u32) -> &'static str {
+    match oid {
+        oids::SWITCH_NIC_SAVE => "SAVE-02",
+        oids::SWITCH_NIC_SAVE_COMPLETE | oids::SWITCH_NIC_RESTORE_COMPLETE => "SAVE-16",
+        oids::SWITCH_NIC_RESTORE => "SAVE-19",
+        _ => "OID-01",
+    }
+}
+
 /// What the switch offers an extension to save into.
 #[derive(Clone, Copy, Debug)]
 pub struct Offering {
