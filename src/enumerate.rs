@@ -6,6 +6,7 @@ use crate::clock;
 use crate::filter::Module;
 use crate::kernel::pool::{PoolSlice, Tag};
 use crate::ndis::irql::Passive;
+use crate::ndis::member_query::Topics;
 use crate::ndis::oid::{NIC_ARRAY_HEADER, NicState, nic_array, query, switch_info, write_header};
 use crate::ndis::raw::{SwitchParameters, oids};
 use crate::ndis::status::NdisStatus;
@@ -61,7 +62,8 @@ fn read_nics(module: &Module, passive: &Passive) -> Result<(), NdisStatus> {
             Ok(written) => {
                 let picture = buffer.get(..written as usize).unwrap_or(&buffer);
                 if apply(module, picture, changes)? {
-                    nic_status::ask_all(module);
+                    nic_status::ask_all(module, Topics::ALL);
+                    nic_status::announce(module);
                     return Ok(());
                 }
             }

@@ -9,8 +9,8 @@ use crate::ndis::filter::{FilterModule, NetEvent, Stack};
 use crate::ndis::handle::Filter;
 use crate::ndis::irql::Passive;
 use crate::ndis::link::Indication;
-use crate::ndis::link_query::LinkQueries;
 use crate::ndis::lock::{RwLock, SpinGuard, SpinLock};
+use crate::ndis::member_query::MemberQueries;
 use crate::ndis::nbl::NblQueue;
 use crate::ndis::oid::{Request, Returned};
 use crate::ndis::own_list::ListPool;
@@ -19,16 +19,18 @@ use crate::ndis::status::NdisStatus;
 use crate::ndis::switch::Switch;
 use crate::ndis::timer::Timer;
 use crate::trace::EventRing;
-use crate::{complete, egress, enumerate, ingress, nic_status, oid, settings};
+use crate::{complete, egress, enumerate, ingress, nic_status, offload, oid, settings};
 use core::ffi::c_void;
 use core::ptr::NonNull;
 use core::sync::atomic::AtomicPtr;
 use teaming::adapter_hash::Trust;
+use teaming::capabilities::{Book, MemberCapabilities};
 use teaming::counters::Counters;
 use teaming::forward::Forwarding;
 use teaming::ids::{BUCKETS, MEMBERS, PortId};
 use teaming::member::Member;
 use teaming::nics::{MacSlot, Nic, mac_slots};
+use teaming::offload::{Ledger, ProcessorSets};
 use teaming::operations::{Operations, Slot};
 use teaming::settings::Settings;
 use teaming::table::Stamp;
@@ -47,13 +49,15 @@ pub struct Driver {
 
 /// One instance of the extension on one switch.
 ///
-/// Lock order: `operations`, then `control`, then `forwarding`. Neither is held across a call that leaves the module; handlers of the
-/// switch may be called under either.
+/// Lock order: `operations`, `control`, `forwarding`, `associations`. None is held across a call that leaves the module;
+/// handlers of the switch may be called under any.
 pub struct Module {
     pub filter: Filter,
     pub switch: Switch,
     /// What the packet walks read: destinations, buckets, policy.
     pub forwarding: RwLock<PoolBox<Forwarding<Pool>>>,
+    /// IPsec security associations: a packet with one's handle goes to the member that has it, or nowhere.
+    pub associations: RwLock<Ledger<Pool>>,
     /// What every change of decision is planned with.
     pub control: SpinLock<PoolBox<Control>>,
     /// Saves and restores of run-time state. Before the team lock in the order; taken by requests from above only.
@@ -67,7 +71,7 @@ pub struct Module {
     /// What hashes of adapters have been worth, by source port.
     trust: PoolSlice<Trust>,
     pub timer: Timer,
-    pub queries: LinkQueries,
+    pub queries: MemberQueries,
     pub watch: Watch,
     /// `\Registry\...\lbfoext`, from which the settings are read.
     pub registry_path: PoolSlice<u16>,
@@ -88,6 +92,14 @@ pub struct Control {
     /// The initial enumeration is done, or under way.
     pub enumerated: bool,
     pub events: EventRing,
+    /// Who holds what for the switch, but for security associations.
+    pub ledger: Ledger<Pool>,
+    /// What the members can do.
+    pub book: Book<Pool>,
+    /// Processors that serve the members' queues.
+    pub processors: ProcessorSets,
+    /// Partitions that a failover left with a default queue, counted each time.
+    pub default_queue_fallbacks: u64,
     /// Detach has begun: the timer is not set any more.
     pub detaching: bool,
 }
@@ -97,6 +109,8 @@ pub type TeamLock<'a> = SpinGuard<'a, PoolBox<Control>>;
 
 /// Source ports whose adapter hashes are judged apart; ports beyond share, which only makes trust harder to win.
 const TRUST: usize = 256;
+/// Resources that a ledger holds before it grows.
+const RESOURCES: usize = 64;
 /// Network adapters that the tables hold before they grow.
 const STATIONS: usize = 16;
 
@@ -115,6 +129,7 @@ impl FilterModule for Module {
             filter: stack.filter(),
             switch,
             forwarding: RwLock::try_new(stack.filter(), new_forwarding(&settings)?)?,
+            associations: RwLock::try_new(stack.filter(), Ledger::new(offload::new_ledger(RESOURCES)?))?,
             control: SpinLock::new(new_control(settings)?),
             operations: SpinLock::new(Operations::new(PoolSlice::try_new(Tag::STATE, 0, |_| Slot::EMPTY)?)),
             walks: WalkRundown::try_new(passive)?,
@@ -123,7 +138,7 @@ impl FilterModule for Module {
             counters: PerProcessor::try_new(&Counters::ZERO)?,
             trust: PoolSlice::try_new(Tag::TABLE, TRUST, |_| Trust::NONE)?,
             timer: Timer::try_new::<Self>(stack.filter())?,
-            queries: LinkQueries::try_new()?,
+            queries: MemberQueries::try_new()?,
             watch: Watch::idle(),
             registry_path: copy(&driver.registry_path)?,
             settings_paths: OnceBox::empty(Tag::SETTINGS),
@@ -236,6 +251,10 @@ fn new_control(settings: Settings) -> Result<PoolBox<Control>, NdisStatus> {
         changes: 0,
         enumerated: false,
         events: EventRing::try_new()?,
+        ledger: Ledger::new(offload::new_ledger(RESOURCES)?),
+        book: Book::new(PoolSlice::try_new(Tag::TABLE, MEMBERS, |_| MemberCapabilities::UNKNOWN)?),
+        processors: ProcessorSets::NONE,
+        default_queue_fallbacks: 0,
         detaching: false,
     };
     Ok(PoolBox::try_new(Tag::MODULE, control)?)

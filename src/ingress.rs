@@ -15,6 +15,7 @@ use crate::ndis::nbl::{Nbl, NblChain, NblQueue};
 use crate::ndis::own_list::Family;
 use crate::ndis::raw::{send_complete_flags, send_flags};
 use crate::ndis::status::NdisStatus;
+use crate::offload;
 use teaming::adapter_hash::{Adapter, HashType, Offered};
 use teaming::counters::DropReason;
 use teaming::forward::{Beside, Decision, Forwarding, Packet, Verdict};
@@ -54,7 +55,7 @@ fn decide_some(module: &Module, lists: &mut NblQueue, groups: &mut Groups) -> Op
         } else {
             None
         };
-        let Some(decision) = decide(&forwarding, &list, adapter, &mut window, now) else {
+        let Some(decision) = decide(module, &forwarding, &list, adapter, &mut window, now) else {
             module.counters.with(forwarding.dispatch(), |counters| counters.split += 1);
             mixed = Some(list);
             break;
@@ -77,6 +78,7 @@ fn decide_some(module: &Module, lists: &mut NblQueue, groups: &mut Groups) -> Op
 
 /// What to do with all packets of a list, or `None` when they differ. One array of destinations serves them all.
 fn decide(
+    module: &Module,
     forwarding: &Forwarding<Pool>,
     list: &Nbl,
     adapter: Option<Adapter<'_>>,
@@ -90,11 +92,12 @@ fn decide(
     }
     let source = list.source();
     let beside = Beside { vlan: VlanId::new(list.vlan_id()), adapter };
+    let pinned = offload::pinned(module, list);
     let mut common: Option<Decision> = None;
     for packet in list.net_buffers() {
         let one = match window.read(packet, detail) {
             Ok(bytes) => {
-                let packet = Packet { source, window: bytes, pinned: None, native: false, now };
+                let packet = Packet { source, window: bytes, pinned, native: false, now };
                 forwarding.decide_with(&packet, &beside)
             }
             Err(_) => Decision { verdict: Verdict::Drop(DropReason::Unreadable), basis: None },

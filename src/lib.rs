@@ -21,6 +21,7 @@ pub mod ingress;
 
 pub mod enumerate;
 pub mod lifecycle;
+pub mod offload;
 pub mod oid;
 pub mod runtime_state;
 

@@ -2,6 +2,7 @@
 //! takes a NIC away is applied before the request goes down, what brings one before it completes.
 
 use crate::filter::{Module, TeamLock, new_stations};
+use crate::ndis::member_query::Topics;
 use crate::ndis::oid::Request;
 use crate::ndis::raw::oids;
 use crate::ndis::status::NdisStatus;
@@ -57,7 +58,7 @@ pub fn after(module: &Module, request: Request, status: NdisStatus, carried: boo
 /// After a request was completed: a member that was connected is asked for its link state.
 pub fn completed(module: &Module, connected: Option<MemberIndex>) {
     if let Some(member) = connected {
-        nic_status::ask(module, member);
+        nic_status::ask(module, member, Topics::ALL);
     }
 }
 

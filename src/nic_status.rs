@@ -1,17 +1,20 @@
-//! Status of the physical adapters: failover on what they indicate, and own questions where the indication names only
-//! the team. No page promises a status for each member, so a member is asked for its link state when it is connected,
-//! after the enumeration, and when something changed in the team; never in intervals.
+//! Status of the physical adapters: failover on what they indicate, own questions where the indication names only the
+//! team, and what the team can do, indicated in the place of what one member can. No page promises a status for each
+//! member, so a member is asked for its link state and its capabilities when it is connected, after the enumeration, and
+//! when something changed in the team; never in intervals.
 
 use crate::clock;
 use crate::filter::Module;
 use crate::kernel::rundown::WorkGuard;
+use crate::ndis::indicate;
 use crate::ndis::link::{Indication, LinkStatus};
-use crate::ndis::link_query::Question;
+use crate::ndis::member_query::{Question, Topic, Topics};
 use crate::ndis::status::NdisStatus;
 use crate::ndis::switch::NicRef;
 use crate::publish;
 use crate::trace::Event;
-use teaming::ids::{MEMBERS, MemberIndex, NicId, PortId};
+use teaming::capabilities::Capability;
+use teaming::ids::{MEMBERS, MemberIndex, NicId, NicIndex, PortId};
 use teaming::member::MemberEvent;
 
 /// `FilterStatus`. IRQL <= DISPATCH_LEVEL. Acts first and passes the indication on within the call: when this returns,
@@ -23,10 +26,16 @@ pub fn status(module: &Module, indication: Indication<'_>) {
                 publish::member(module, member, MemberEvent::Link(link));
             }
         }
-        Some(LinkStatus::Team { from }) if is_external(module, from) => ask_all(module),
+        Some(LinkStatus::Team { from }) if is_external(module, from) => ask_all(module, Topics::LINK),
         _ => {}
     }
-    module.filter.indicate_status(indication);
+    let replaced = indication
+        .capability()
+        .is_some_and(|(from, capability, bytes)| took_capability(module, from, capability, bytes));
+    if !replaced {
+        module.filter.indicate_status(indication);
+    }
+    announce(module);
 }
 
 /// Only the external port has NICs with an index, so what comes before the port is known is believed, too: the link of a
@@ -35,27 +44,87 @@ fn is_external(module: &Module, nic: NicId) -> bool {
     module.forwarding.read().external.is_none_or(|port| port == nic.port)
 }
 
-/// Asks every connected member.
-pub fn ask_all(module: &Module) {
-    for slot in 0..MEMBERS {
-        let Some(member) = MemberIndex::from_slot(slot) else { continue };
-        if module.control.lock().team.member(member).state.is_connected() {
-            ask(module, member);
+/// Takes in what a member can. True when what the team can takes the place of the indication.
+fn took_capability(module: &Module, from: NicId, capability: Capability, bytes: &[u8]) -> bool {
+    if module.forwarding.read().external != Some(from.port) {
+        return false;
+    }
+    let Some(member) = MemberIndex::from_nic(from.index) else {
+        // The team as one adapter: what it says is only true if the members say so.
+        ask_all(module, Topics::one(Topic::Capability(capability)));
+        let mut control = module.control.lock();
+        let (live, placement) = (control.team.live(), control.settings.offload_placement);
+        let known = control.book.merged(capability, live, placement).is_some();
+        if known {
+            control.book.indicate_again(capability);
+        }
+        return known;
+    };
+    let mut control = module.control.lock();
+    control.book.learn(member, capability, bytes);
+    control.book.indicate_again(capability);
+    true
+}
+
+/// Indicates what has become due: capabilities of the team, and partitions whose virtual function is lost. A call of
+/// NdisFIndicateStatus each, with no lock held (originating-ndis-status-indications-from-physical-network-adapters.md).
+pub fn announce(module: &Module) {
+    while let Some(port) = external(module) {
+        let due = {
+            let mut control = module.control.lock();
+            let (live, placement) = (control.team.live(), control.settings.offload_placement);
+            control.book.take_due(live, placement)
+        };
+        let Some((capability, block)) = due else { break };
+        let Some(team) = module.switch.reference_nic(NicId::new(port, NicIndex::DEFAULT)) else {
+            // It comes up with the next change; the port itself is not connected yet, or any more.
+            module.control.lock().book.indicate_again(capability);
+            break;
+        };
+        indicate::capability(module.filter, &team, capability, &block);
+    }
+    loop {
+        let Some(partition) = module.control.lock().ledger.take_notice() else { break };
+        if let Some(nic) = reference_station(module, partition) {
+            indicate::remove_vf(module.filter, &nic);
         }
     }
 }
 
-/// Asks one member for its link state; at most one question to a member is out, and one that comes meanwhile is asked
-/// afterwards. IRQL <= DISPATCH_LEVEL, no lock held.
-pub fn ask(module: &Module, member: MemberIndex) {
-    if let Some(question) = module.queries.begin(member) {
+fn external(module: &Module) -> Option<PortId> {
+    module.forwarding.read().external
+}
+
+/// References a partition's adapter that is connected; under the team lock like `reference`.
+pub fn reference_station(module: &Module, station: NicId) -> Option<NicRef<'_>> {
+    let control = module.control.lock();
+    let connected = module.forwarding.read().nics.get(station).is_some_and(|nic| nic.is_connected());
+    let nic = connected.then(|| module.switch.reference_nic(station)).flatten();
+    drop(control);
+    nic
+}
+
+/// Asks every connected member.
+pub fn ask_all(module: &Module, topics: Topics) {
+    for slot in 0..MEMBERS {
+        let Some(member) = MemberIndex::from_slot(slot) else { continue };
+        if module.control.lock().team.member(member).state.is_connected() {
+            ask(module, member, topics);
+        }
+    }
+}
+
+/// Asks one member; at most one question to a member is out, and what is wanted meanwhile is asked afterwards.
+/// IRQL <= DISPATCH_LEVEL, no lock held.
+pub fn ask(module: &Module, member: MemberIndex, topics: Topics) {
+    if let Some(question) = module.queries.begin(member, topics) {
         send(module, question);
     }
 }
 
-/// Sends a question until it is out, or answered and not wanted again. A loop, because every answer may come at once.
+/// Sends a question until it is out, or answered and nothing else wanted. A loop, because every answer may come at once.
 fn send(module: &Module, question: Question<'_>) {
-    let mut next = Some(question);
+    let mut next = question.next();
     while let Some(question) = next.take() {
         next = match (reference(module, question.member()), module.work.enter()) {
             (Some((port, nic)), Some(work)) => match question.send(module.filter, port, nic, work) {
@@ -63,14 +132,14 @@ fn send(module: &Module, question: Question<'_>) {
                 (_, None) => return,
             },
             // The member or the module is going away: there is nobody to ask, or nobody who asks.
-            _ => question.end(),
+            _ => question.next(),
         };
     }
 }
 
 /// References a member that is connected. Under the team lock, which a disconnect takes before it goes down: so no
 /// reference is asked for afterwards.
-fn reference(module: &Module, member: MemberIndex) -> Option<(PortId, NicRef<'_>)> {
+pub fn reference(module: &Module, member: MemberIndex) -> Option<(PortId, NicRef<'_>)> {
     let control = module.control.lock();
     if !control.team.member(member).state.is_connected() {
         return None;
@@ -86,10 +155,11 @@ pub fn answered(module: &Module, member: MemberIndex, status: NdisStatus) {
     if let Some(question) = again {
         send(module, question);
     }
+    announce(module);
 }
 
-/// Applies the answer of a question that is back. It stays in hand when it was wanted again meanwhile. The module lives
-/// at least as long as the reference that is returned.
+/// Applies the answer of a question that is back, and goes on to what else is wanted. The module lives at least as long
+/// as the reference that is returned.
 fn receive<'m>(
     module: &'m Module,
     question: Question<'m>,
@@ -98,12 +168,23 @@ fn receive<'m>(
     let (nic, work) = question.take_back(&module.switch, &module.work);
     drop(nic);
     let member = question.member();
-    match question.answer().filter(|_| status == NdisStatus::SUCCESS) {
-        Some(link) => publish::member(module, member, MemberEvent::Link(link)),
-        None => {
-            let event = Event::LinkUnknown { member, status: status.0 };
-            module.control.lock().events.push(clock::now(), event);
+    let succeeded = status == NdisStatus::SUCCESS;
+    match question.topic() {
+        Topic::Link => match question.link().filter(|_| succeeded) {
+            Some(link) => publish::member(module, member, MemberEvent::Link(link)),
+            None => {
+                let event = Event::LinkUnknown { member, status: status.0 };
+                module.control.lock().events.push(clock::now(), event);
+            }
+        },
+        Topic::Capability(capability) if succeeded => {
+            module.control.lock().book.learn(member, capability, question.answer());
         }
+        Topic::Capability(capability) if status == NdisStatus::NOT_SUPPORTED => {
+            module.control.lock().book.learn_none(member, capability);
+        }
+        // Not known, as before.
+        Topic::Capability(_) => {}
     }
-    (question.end(), work)
+    (question.next(), work)
 }

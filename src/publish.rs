@@ -8,6 +8,7 @@ use crate::filter::{Control, Module, TeamLock};
 use crate::kernel::rundown::WorkRundown;
 use crate::ndis::irql::Dispatch;
 use crate::ndis::timer::Expire;
+use crate::nic_status;
 use crate::trace::Event;
 use teaming::ids::{MemberIndex, Ticks};
 use teaming::member::MemberEvent;
@@ -27,6 +28,13 @@ pub fn member_locked(module: &Module, control: &mut TeamLock<'_>, member: Member
     let now = clock::now();
     let plan = control.team.on(member, event, now);
     publish(module, control, &plan, now);
+    if matches!(event, MemberEvent::Disconnected | MemberEvent::Deleted) {
+        // The adapter is unbound: what it held is gone, and what comes back under its index is another.
+        control.ledger.went_away(member);
+        control.book.forget(member);
+        control.processors.forget(member);
+        module.associations.write(control.dispatch()).went_away(member);
+    }
 }
 
 /// New settings take effect. IRQL <= DISPATCH_LEVEL, no lock held.
@@ -38,6 +46,8 @@ pub fn settings(module: &Module, settings: &Settings) {
     let plan = control.team.configure(settings, now);
     module.forwarding.write(control.dispatch()).configure(settings);
     control.events.push(now, Event::SettingsRead);
+    // Another placement is another sum of what the members can.
+    control.book.team_changed();
     publish(module, &mut control, &plan, now);
 }
 
@@ -46,6 +56,14 @@ fn publish(module: &Module, control: &mut TeamLock<'_>, plan: &Plan, now: Ticks)
         let mut forwarding = module.forwarding.write(control.dispatch());
         (forwarding.publish(plan, control.team.home(), now), forwarding.moving())
     };
+    if !plan.went_down.is_empty() || !plan.came_up.is_empty() {
+        control.book.team_changed();
+    }
+    let partitions = control.ledger.went_down(plan.went_down);
+    if partitions != 0 {
+        control.default_queue_fallbacks = control.default_queue_fallbacks.wrapping_add(partitions.into());
+        control.events.push(now, Event::QueuesLost { members: plan.went_down, partitions });
+    }
     if plan.changed || moved.forced != 0 {
         let (went_down, came_up) = (plan.went_down, plan.came_up);
         let event = Event::TeamChanged { went_down, came_up, forced: moved.forced, waiting: moved.waiting };
@@ -77,6 +95,8 @@ impl Expire for Module {
         let plan = control.team.tick(now);
         if plan.changed {
             publish(self, &mut control, &plan, now);
+            drop(control);
+            nic_status::announce(self);
             return;
         }
         let moved = self.forwarding.write(control.dispatch()).settle(control.team.home(), now);

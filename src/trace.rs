@@ -3,6 +3,7 @@
 use crate::kernel::pool::{PoolSlice, Tag};
 use crate::ndis::status::OutOfMemory;
 use teaming::ids::{MemberIndex, MemberSet, NicId, Ticks};
+use teaming::offload::ProcessorConflict;
 use teaming::runtime_state::{Differences, Discard};
 
 /// One thing worth telling.
@@ -31,6 +32,14 @@ pub enum Event {
     Restored { nic: NicId, differences: Differences },
     /// The end of a save or a restore did not succeed below.
     OperationFailed { oid: u32, nic: NicId, status: i32 },
+    /// A request that must not be refused went down without the member it concerns: memory or the member was missing.
+    RequestNotDirected { oid: u32 },
+    /// A request to several members failed on some of them.
+    PartlyDone { oid: u32, failed: u32 },
+    /// Members went down that held queues of so many partitions; default queues serve those now.
+    QueuesLost { members: MemberSet, partitions: u32 },
+    /// The processors of a member's queues do not fit those of the others.
+    ProcessorsConflict { member: MemberIndex, conflict: ProcessorConflict },
     /// The configuration of the switch could not be read.
     NotEnumerated { status: i32 },
 }

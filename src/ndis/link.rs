@@ -2,6 +2,7 @@
 
 use super::raw::{self, ObjectHeader, StatusIndication, SwitchNicStatusIndication, object_type};
 use core::ptr::NonNull;
+use teaming::capabilities::Capability;
 use teaming::ids::{NicId, NicIndex, PortId};
 use teaming::member::LinkState;
 
@@ -45,9 +46,9 @@ impl<'a> Indication<'a> {
         core::ptr::from_ref(self.0).cast_mut()
     }
 
-    /// The link or media status inside an NDIS_STATUS_SWITCH_NIC_STATUS, or `None` for everything else, damaged
-    /// envelopes included: those are passed up without being looked at.
-    pub fn link_status(self) -> Option<LinkStatus> {
+    /// The indication inside an NDIS_STATUS_SWITCH_NIC_STATUS and whom it comes from, or `None` for everything else,
+    /// damaged envelopes included: those are passed up without being looked at.
+    fn inside(self) -> Option<(NicId, &'a StatusIndication)> {
         if self.0.status_code != raw::SWITCH_NIC_STATUS {
             return None;
         }
@@ -62,6 +63,24 @@ impl<'a> Indication<'a> {
             port: PortId::new(envelope.source_port_id),
             index: NicIndex::new(envelope.source_nic_index),
         };
+        Some((from, inner))
+    }
+
+    /// What an adapter, or with index 0 the team as one, says that it can: the bytes behind the status code.
+    pub fn capability(self) -> Option<(NicId, Capability, &'a [u8])> {
+        let (from, inner) = self.inside()?;
+        let capability = Capability::of_status(inner.status_code.cast_unsigned())?;
+        let (buffer, size) = (inner.status_buffer.cast::<u8>(), inner.status_buffer_size as usize);
+        if buffer.is_null() {
+            return None;
+        }
+        // SAFETY: not null, and NDIS keeps the buffer for the call.
+        Some((from, capability, unsafe { core::slice::from_raw_parts(buffer, size) }))
+    }
+
+    /// The link or media status inside, if it is one.
+    pub fn link_status(self) -> Option<LinkStatus> {
+        let (from, inner) = self.inside()?;
         let link = match inner.status_code {
             raw::LINK_STATE => {
                 let length = inner.status_buffer_size as usize;

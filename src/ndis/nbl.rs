@@ -47,6 +47,13 @@ impl Nbl {
         ((tag >> 4) & 0xFFF) as u16
     }
 
+    /// The security association that an adapter is to encrypt the packet with; 0 without one. Of a received packet the
+    /// slot says something else, which is nobody's handle.
+    pub fn ipsec_handle(&self) -> u64 {
+        // SAFETY: the list is owned.
+        unsafe { (*self.0.as_ptr()).info[info::IPSEC] }
+    }
+
     /// The Toeplitz hash that an adapter computed: `NDIS_HASH_*` type and value.
     pub fn toeplitz_hash(&self) -> Option<(u32, u32)> {
         /// `NdisHashFunctionToeplitz`, in the low octet of the hash information.

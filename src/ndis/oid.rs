@@ -1,5 +1,6 @@
 //! OID requests: checked views of those that arrive, clones that carry them on, requests of the driver's own.
 
+use super::envelope::Detour;
 use super::handle::Filter;
 use super::irql::Passive;
 use super::raw::{
@@ -8,11 +9,12 @@ use super::raw::{
 };
 use super::status::NdisStatus;
 use super::sys;
-use crate::kernel::pool::Tag;
+use crate::kernel::pool::{PoolBox, Tag};
 use core::ffi::c_void;
 use core::mem::offset_of;
 use core::ptr::NonNull;
 use teaming::ids::{MacAddr, MemberIndex, NicId, NicIndex, PortId};
+use teaming::oid::Kind;
 use teaming::switch::{NicKind, NicParameters};
 
 /// A request from above that has not been completed yet. The caller owns it and everything it points to: read only.
@@ -39,25 +41,27 @@ impl Request {
         self.get().oid
     }
 
+    pub fn kind(&self) -> Option<Kind> {
+        kind(self.get().request_type)
+    }
+
     pub fn is_set(&self) -> bool {
-        self.get().request_type == request_type::SET_INFORMATION
+        self.kind() == Some(Kind::Set)
+    }
+
+    /// The payload and its length; null with a length of 0.
+    pub(super) fn buffer(&self) -> (*const u8, usize) {
+        let (buffer, length) = (self.get().information_buffer, self.get().length);
+        (buffer.cast_const().cast(), if buffer.is_null() { 0 } else { length as usize })
     }
 
     pub fn id(&self) -> *mut c_void {
         self.get().request_id
     }
 
-    pub(super) fn kind(&self) -> i32 {
-        self.get().request_type
-    }
-
-    pub(super) fn buffer(&self) -> Option<NonNull<c_void>> {
-        NonNull::new(self.get().information_buffer)
-    }
-
-    /// Bytes in the buffer: InformationBufferLength, of a method InputBufferLength.
-    pub(super) fn length(&self) -> u32 {
-        self.get().length
+    /// The payload, for whoever writes results into it, and its length: of a method what comes in.
+    pub(super) fn payload(&self) -> Option<(NonNull<u8>, u32)> {
+        Some((NonNull::new(self.get().information_buffer)?.cast(), self.get().length))
     }
 
     /// OutputBufferLength of a method.
@@ -83,6 +87,21 @@ impl Request {
         unsafe { read_nic_parameters(buffer, length) }.map(|(parameters, _)| parameters)
     }
 
+    /// Passes the results of a request of our own, a method, on to this one that it stood in for.
+    pub(super) fn take_own_results(self, own: &OwnRequest) {
+        // SAFETY: as below.
+        let original = unsafe { &mut *self.0.as_ptr() };
+        original.supported_revision = own.request.supported_revision;
+        if original.request_type == request_type::METHOD {
+            original.method_bytes_written = own.request.method_bytes_written;
+            original.method_bytes_read = own.request.method_bytes_read;
+            original.method_bytes_needed = own.request.method_bytes_needed;
+        } else {
+            original.word52 = own.request.method_bytes_read;
+            original.word56 = own.request.method_bytes_needed;
+        }
+    }
+
     /// Passes the results of the clone on to this request, by request type.
     fn take_results(self, clone: &OidRequest) {
         // SAFETY: the request is ours to complete; results are the only members that are written.
@@ -99,6 +118,16 @@ impl Request {
     }
 }
 
+/// `NDIS_REQUEST_TYPE`, as far as it matters to anyone here.
+pub(super) const fn kind(request_type: i32) -> Option<Kind> {
+    match request_type {
+        request_type::QUERY_INFORMATION => Some(Kind::Query),
+        request_type::SET_INFORMATION => Some(Kind::Set),
+        request_type::METHOD => Some(Kind::Method),
+        _ => None,
+    }
+}
+
 /// A request that came back to `FilterOidRequestComplete`, or was completed at once.
 pub enum Returned {
     /// The clone of a request from above.
@@ -109,15 +138,18 @@ pub enum Returned {
 
 /// Who a request was sent for: what the two pointers in `SourceReserved` mean to us.
 ///
-/// A clone keeps the original in the first; an own request has none there and itself in the second.
+/// A clone keeps the original in the first, and its detour, if it makes one, in the second; an own request has no
+/// original and itself in the second.
 pub(crate) fn returned(request: NonNull<OidRequest>) -> Option<Returned> {
     // SAFETY: requests that come back are the ones that were sent, and still ours.
-    let [original, own] = unsafe { request.as_ref() }.source_reserved;
-    match (NonNull::new(original.cast()), NonNull::new(own.cast())) {
-        (Some(original), _) => {
-            Some(Returned::Clone(SentClone { clone: request, original: Request(original) }))
+    let [original, second] = unsafe { request.as_ref() }.source_reserved;
+    match (NonNull::new(original.cast()), NonNull::new(second)) {
+        (Some(original), detour) => {
+            // SAFETY: left there by `forward`, and taken back once.
+            let detour = detour.map(|detour| unsafe { PoolBox::from_raw(detour.cast(), Tag::REQUEST) });
+            Some(Returned::Clone(SentClone { clone: request, original: Request(original), detour }))
         }
-        (None, Some(own)) => Some(Returned::Own(own)),
+        (None, Some(own)) => Some(Returned::Own(own.cast())),
         (None, None) => None,
     }
 }
@@ -126,37 +158,68 @@ pub(crate) fn returned(request: NonNull<OidRequest>) -> Option<Returned> {
 pub struct SentClone {
     clone: NonNull<OidRequest>,
     original: Request,
+    detour: Option<PoolBox<Detour>>,
 }
 
 impl SentClone {
-    /// Moves the results to the original, frees the clone and gives the original back.
-    pub(crate) fn finish(self, filter: Filter) -> Request {
+    /// Moves the results to the original, frees the clone and gives the original back, and the detour it made.
+    pub(crate) fn finish(self, filter: Filter) -> (Request, Option<PoolBox<Detour>>) {
         // SAFETY: the clone is back and not freed yet.
         self.original.take_results(unsafe { self.clone.as_ref() });
         // SAFETY: allocated by NdisAllocateCloneOidRequest for this filter, freed once.
         unsafe { sys::NdisFreeCloneOidRequest(filter.handle(), self.clone.as_ptr()) };
-        self.original
+        (self.original, self.detour)
     }
 }
 
-/// Clones a request and passes the clone down. The status is NDIS_STATUS_PENDING, or the final one: then the clone is
-/// handed back as well. `Err` when there is no memory for a clone. IRQL <= DISPATCH_LEVEL, no lock held.
+/// A request that could not be cloned, and the detour that its clone would have made.
+pub(crate) struct Unsent {
+    pub status: NdisStatus,
+    pub detour: Option<PoolBox<Detour>>,
+}
+
+/// Clones a request and passes the clone down, on a detour in an envelope of ours. The status is NDIS_STATUS_PENDING, or
+/// the final one: then the clone is handed back as well. Without memory for a clone the status and the detour come
+/// back. IRQL <= DISPATCH_LEVEL, no lock held.
 pub(crate) fn forward(
     filter: Filter,
     request: Request,
-) -> Result<(NdisStatus, Option<SentClone>), NdisStatus> {
+    detour: Option<PoolBox<Detour>>,
+) -> Result<(NdisStatus, Option<SentClone>), Unsent> {
     let mut clone: *mut OidRequest = core::ptr::null_mut();
     // SAFETY: the request is valid; the result is checked.
-    let allocated = unsafe {
+    let allocated = NdisStatus(unsafe {
         sys::NdisAllocateCloneOidRequest(filter.handle(), request.as_ptr(), Tag::CLONE.0, &mut clone)
+    });
+    let clone = match NonNull::new(clone) {
+        Some(clone) if allocated == NdisStatus::SUCCESS => clone,
+        _ if allocated == NdisStatus::SUCCESS => {
+            return Err(Unsent { status: NdisStatus::RESOURCES, detour });
+        }
+        _ => return Err(Unsent { status: allocated, detour }),
     };
-    NdisStatus(allocated).ok()?;
-    let Some(clone) = NonNull::new(clone) else { return Err(NdisStatus::RESOURCES) };
-    // SAFETY: the clone is ours until it is sent.
-    unsafe { (*clone.as_ptr()).source_reserved = [request.as_ptr().cast(), core::ptr::null_mut()] };
+    let detour = detour.map(|mut detour| {
+        let envelope = detour.envelope();
+        // SAFETY: the clone is ours until it is sent.
+        let clone = unsafe { &mut *clone.as_ptr() };
+        clone.information_buffer = envelope.cast();
+        clone.length = size_of::<raw::SwitchNicOidRequest>() as u32;
+        if clone.request_type == request_type::METHOD {
+            clone.word52 = clone.length;
+        }
+        PoolBox::into_raw(detour)
+    });
+    let detour = detour.unwrap_or(core::ptr::null_mut());
+    // SAFETY: as above.
+    unsafe { (*clone.as_ptr()).source_reserved = [request.as_ptr().cast(), detour.cast()] };
     // SAFETY: no lock is held; the clone is not touched again unless it is complete.
     let status = NdisStatus(unsafe { sys::NdisFOidRequest(filter.handle(), clone.as_ptr()) });
-    let back = (status != NdisStatus::PENDING).then_some(SentClone { clone, original: request });
+    let back = (status != NdisStatus::PENDING).then(|| SentClone {
+        clone,
+        original: request,
+        // SAFETY: given up above, and the clone that had it is back.
+        detour: NonNull::new(detour).map(|detour| unsafe { PoolBox::from_raw(detour, Tag::REQUEST) }),
+    });
     Ok((status, back))
 }
 
@@ -183,8 +246,10 @@ pub struct OwnRequest {
 pub enum OwnKind {
     /// A `SyncQuery` on the stack of a waiting thread.
     Sync,
-    /// A `LinkQuery` of this member.
-    LinkState(MemberIndex),
+    /// The question that is out to this member.
+    Member(MemberIndex),
+    /// One of the requests of a `FanOut`.
+    Part,
 }
 
 impl OwnRequest {
@@ -210,6 +275,11 @@ impl OwnRequest {
             self.request.word52 = length;
         }
         self.request.source_reserved = [core::ptr::null_mut(), core::ptr::from_mut(self).cast()];
+    }
+
+    /// Under which it can be cancelled.
+    pub(super) fn set_id(&mut self, id: *mut c_void) {
+        self.request.request_id = id;
     }
 
     pub(crate) fn kind(this: NonNull<Self>) -> OwnKind {

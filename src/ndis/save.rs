@@ -2,10 +2,11 @@
 //! restore (ns-ntddndis-_ndis_switch_nic_save_state, oid-switch-nic-save).
 
 use super::oid::Request;
-use super::raw::{NicSaveState, object_type, request_type};
+use super::raw::{NicSaveState, object_type};
 use core::mem::offset_of;
 use core::ptr::NonNull;
 use teaming::ids::{NicId, NicIndex, PortId};
+use teaming::oid::Kind;
 
 /// Who writes saved data.
 pub struct Owner {
@@ -23,9 +24,11 @@ struct View {
 }
 
 impl View {
-    fn of(request: &Request, length: u32) -> Option<Self> {
-        let length = usize::try_from(length).ok()?;
-        let structure = request.buffer()?.cast::<u8>();
+    /// The structure in the payload; of a method no more of it than comes back.
+    fn of(request: &Request) -> Option<Self> {
+        let (structure, length) = request.payload()?;
+        let back = if request.kind() == Some(Kind::Method) { request.output_length() } else { length };
+        let length = usize::try_from(length.min(back)).ok()?;
         if length < FIXED {
             return None;
         }
@@ -82,7 +85,7 @@ impl View {
 
 /// The NIC that a SAVE_COMPLETE or RESTORE_COMPLETE names.
 pub fn completed_nic(request: &Request) -> Option<NicId> {
-    View::of(request, request.length())?.nic()
+    View::of(request)?.nic()
 }
 
 /// A place to save to: the structure of `OID_SWITCH_NIC_SAVE`.
@@ -98,18 +101,17 @@ impl Offer {
     /// `None` if the request is not what it must be: a method with room for the structure that its header describes. An
     /// offset that points nowhere is good for an offer of nothing.
     pub fn of(request: Request) -> Option<Self> {
-        if request.kind() != request_type::METHOD {
+        if request.kind() != Some(Kind::Method) {
             return None;
         }
-        let (input, output) = (request.length(), request.output_length());
-        let view = View::of(&request, input.min(output))?;
+        let view = View::of(&request)?;
         let offered = view.number(offset_of!(NicSaveState, save_data_size));
         let at = match view.data_offset() {
             Some(at) => at,
             None if offered == 0 => FIXED,
             None => return None,
         };
-        let end = view.size().min(usize::try_from(output).ok()?);
+        let end = view.size().min(usize::try_from(request.output_length()).ok()?);
         let room = offered.min(end.saturating_sub(at));
         let view = View { length: end, ..view };
         Some(Self { nic: view.nic()?, view, request, at, room })
@@ -160,7 +162,7 @@ impl Blob {
         if !request.is_set() {
             return None;
         }
-        let view = View::of(&request, request.length())?;
+        let view = View::of(&request)?;
         Some(Self { nic: view.nic()?, view })
     }
 

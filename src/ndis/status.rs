@@ -14,6 +14,7 @@ impl NdisStatus {
     pub const RESOURCES: Self = Self(raw::RESOURCES);
     pub const NOT_SUPPORTED: Self = Self(raw::NOT_SUPPORTED);
     pub const UNSUPPORTED_MEDIA: Self = Self(raw::UNSUPPORTED_MEDIA);
+    pub const ADAPTER_NOT_FOUND: Self = Self(raw::ADAPTER_NOT_FOUND);
     pub const INVALID_PARAMETER: Self = Self(raw::INVALID_PARAMETER);
     pub const INVALID_LENGTH: Self = Self(raw::INVALID_LENGTH);
     pub const BUFFER_TOO_SHORT: Self = Self(raw::BUFFER_TOO_SHORT);

@@ -196,6 +196,10 @@ pub struct NicRef<'a> {
 }
 
 impl NicRef<'_> {
+    pub fn nic(&self) -> NicId {
+        self.nic
+    }
+
     /// Leaves the reference to a request that is out; `adopt` takes it back at its completion.
     pub(crate) fn keep(self) {
         core::mem::forget(self);

@@ -373,9 +373,9 @@ impl<S: Storage> Book<S> {
         None
     }
 
-    /// Whether `take_due` may have something.
-    pub const fn is_due(&self) -> bool {
-        self.due != 0
+    /// Whoever was told one thing that the team can is to be told again.
+    pub fn indicate_again(&mut self, capability: Capability) {
+        self.due |= capability.bit();
     }
 
     /// What the team can: merged over the members that are up and have answered; `None` when none of them has the

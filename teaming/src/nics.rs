@@ -36,6 +36,10 @@ impl Nic {
         mtu: 0,
     };
 
+    pub fn is_connected(&self) -> bool {
+        self.state == NicState::Connected
+    }
+
     /// The addresses it is reached at: the one in use and, while the guest uses another, the one it was given.
     fn addresses(&self) -> impl Iterator<Item = MacAddr> + use<> {
         let (current, given) = (self.current_mac, self.vm_mac);

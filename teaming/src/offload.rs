@@ -352,26 +352,32 @@ pub enum ProcessorConflict {
     NotIdentical,
 }
 
-/// Processors that serve the queues of each member, bits in one processor group; 0 = none known.
+/// Processor groups that are watched; queues of higher ones are not checked.
+const GROUPS: usize = 4;
+
+/// Processors that serve the queues of each member, bits by processor group; 0 = none known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ProcessorSets([u64; MEMBERS]);
+pub struct ProcessorSets([[u64; MEMBERS]; GROUPS]);
 
 impl ProcessorSets {
-    pub const NONE: Self = Self([0; MEMBERS]);
+    pub const NONE: Self = Self([[0; MEMBERS]; GROUPS]);
 
-    /// Adds processors to a member's and says whether they fit those of the others.
+    /// Adds processors to a member's and says whether they fit those of the others; only what is new is judged.
     pub fn add(
         &mut self,
         member: MemberIndex,
+        group: u16,
         processors: u64,
         placement: OffloadPlacement,
     ) -> Result<(), ProcessorConflict> {
-        if let Some(set) = self.0.get_mut(member.slot()) {
-            *set |= processors;
+        let Some(sets) = self.0.get_mut(usize::from(group)) else { return Ok(()) };
+        let Some(own) = sets.get_mut(member.slot()) else { return Ok(()) };
+        if *own | processors == *own {
+            return Ok(());
         }
-        let own = self.0.get(member.slot()).copied().unwrap_or(0);
-        let mut others = self
-            .0
+        *own |= processors;
+        let own = *own;
+        let mut others = sets
             .iter()
             .enumerate()
             .filter(|&(slot, &set)| slot != member.slot() && set != 0)
@@ -386,6 +392,13 @@ impl ProcessorSets {
             OffloadPlacement::FollowFlows
             | OffloadPlacement::EveryMember
             | OffloadPlacement::SingleMember => Ok(()),
+        }
+    }
+
+    /// The member's adapter is gone.
+    pub fn forget(&mut self, member: MemberIndex) {
+        for set in self.0.iter_mut().filter_map(|sets| sets.get_mut(member.slot())) {
+            *set = 0;
         }
     }
 }

@@ -144,14 +144,9 @@ pub fn made(resource: Resource, bytes: &[u8]) -> Option<u64> {
     }
 }
 
-/// Writes the id that the request above is to see.
-pub fn set_made(resource: Resource, bytes: &mut [u8], value: u64) -> Option<()> {
-    let place = match resource {
-        Resource::Queue => at::ALLOCATED_QUEUE,
-        Resource::Filter => at::SET_FILTER,
-        Resource::Vf | Resource::Vport | Resource::Sa => return None,
-    };
-    put(bytes, place, u32::try_from(value).ok()?)
+/// Puts the switch's own id of the queue back into the payload of a filter that a member's copy was taken for.
+pub fn restore_queue(bytes: &mut [u8], queue: u64) -> Option<()> {
+    put(bytes, at::FILTER_QUEUE, u32::try_from(queue).ok()?)
 }
 
 /// Puts the ids that one member knows into its copy of a payload. `below` says them, resource by resource.
@@ -259,7 +254,7 @@ impl QueueArray {
         &self,
         bytes: &[u8],
         out: &mut [u8],
-        below: impl Fn(usize, u64) -> Option<u64>,
+        mut below: impl FnMut(usize, u64) -> Option<u64>,
     ) -> Option<usize> {
         let mut count: u32 = 0;
         let mut end = COMPLETE_HEADER;

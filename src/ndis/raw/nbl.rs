@@ -9,6 +9,7 @@ pub const INFO_SLOTS: usize = 24;
 /// Out-of-band slots by number; the numbers never move on x86-64.
 pub mod info {
     pub const CHECKSUM: usize = 0;
+    pub const IPSEC: usize = 1;
     pub const LARGE_SEND: usize = 2;
     pub const IEEE_8021Q: usize = 4;
     pub const CANCEL_ID: usize = 5;

@@ -1,6 +1,6 @@
-//! Questions to the team members for their link state: OID_GEN_LINK_STATE, encapsulated in OID_SWITCH_NIC_REQUEST for
-//! the extension's own purpose, both source members zero (forwarding-oid-requests-to-physical-network-adapters.md).
-//! One slot for each member, allocated at attach: asking needs no memory.
+//! Questions to the team members: a query encapsulated in OID_SWITCH_NIC_REQUEST for the extension's own purpose, both
+//! source members zero (forwarding-oid-requests-to-physical-network-adapters.md). What is asked is a `Topic`, standard or
+//! an adapter vendor's own. One slot for each member, allocated at attach: asking needs no memory.
 
 use super::handle::Filter;
 use super::oid::{OwnKind, OwnRequest};
@@ -13,9 +13,59 @@ use super::sys;
 use crate::kernel::pool::{PoolSlice, Tag};
 use crate::kernel::rundown::{WorkGuard, WorkRundown};
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicU8, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
+use teaming::capabilities::{CAPABILITIES, Capability, LONGEST};
 use teaming::ids::{MEMBERS, MemberIndex, NicId, NicIndex, PortId};
 use teaming::member::LinkState;
+
+/// What a member is asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Topic {
+    Link,
+    Capability(Capability),
+}
+
+/// A set of topics.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Topics(u32);
+
+impl Topics {
+    /// The link's bit; the capabilities' follow.
+    pub const LINK: Self = Self(1);
+    pub const ALL: Self = Self((1 << (CAPABILITIES.len() + 1)) - 1);
+
+    pub fn one(topic: Topic) -> Self {
+        match topic {
+            Topic::Link => Self::LINK,
+            Topic::Capability(capability) => Self(u32::from(capability.bit()) << 1),
+        }
+    }
+
+    /// The first topic, and the set without it.
+    fn first(self) -> Option<Topic> {
+        let capabilities = CAPABILITIES.into_iter().map(Topic::Capability);
+        core::iter::once(Topic::Link).chain(capabilities).find(|&topic| self.0 & Self::one(topic).0 != 0)
+    }
+}
+
+impl Topic {
+    const fn oid(self) -> u32 {
+        match self {
+            Self::Link => oids::GEN_LINK_STATE,
+            Self::Capability(capability) => capability.oid(),
+        }
+    }
+
+    const fn answer_size(self) -> usize {
+        match self {
+            Self::Link => size_of::<RawLinkState>(),
+            Self::Capability(_) => LONGEST,
+        }
+    }
+}
+
+/// Words of the longest answer.
+const ANSWER: usize = LONGEST.div_ceil(8);
 
 /// The buffers of one question; all must live until it is back.
 #[repr(C)]
@@ -23,11 +73,13 @@ struct Buffers {
     own: OwnRequest,
     envelope: SwitchNicOidRequest,
     inner: OidRequest,
-    answer: RawLinkState,
+    topic: Topic,
+    answer: [u64; ANSWER],
 }
 
 struct Slot {
-    state: AtomicU8,
+    /// The topics that are wanted, and `ASKING`.
+    state: AtomicU32,
     buffers: UnsafeCell<Buffers>,
 }
 
@@ -36,37 +88,33 @@ unsafe impl Send for Slot {}
 // SAFETY: as above.
 unsafe impl Sync for Slot {}
 
-/// Nobody asks.
-const IDLE: u8 = 0;
 /// A `Question` exists, or is out.
-const ASKING: u8 = 1;
-/// As above, and somebody wants to ask again.
-const ASKING_AGAIN: u8 = 2;
+const ASKING: u32 = 1 << 31;
 
 /// The questions of one module.
-pub struct LinkQueries(PoolSlice<Slot>);
+pub struct MemberQueries(PoolSlice<Slot>);
 
-impl LinkQueries {
+impl MemberQueries {
     /// IRQL <= DISPATCH_LEVEL.
     pub fn try_new() -> Result<Self, OutOfMemory> {
         let slot = |_| Slot {
-            state: AtomicU8::new(IDLE),
+            state: AtomicU32::new(0),
             buffers: UnsafeCell::new(Buffers {
                 own: OwnRequest::EMPTY,
                 envelope: SwitchNicOidRequest::ZERO,
                 inner: OidRequest::ZERO,
-                answer: RawLinkState::ZERO,
+                topic: Topic::Link,
+                answer: [0; ANSWER],
             }),
         };
         Ok(Self(PoolSlice::try_new(Tag::REQUEST, MEMBERS, slot)?))
     }
 
-    /// The right to ask a member, unless it is being asked: then it will be asked once more.
-    pub fn begin(&self, member: MemberIndex) -> Option<Question<'_>> {
+    /// The right to ask a member, unless it is being asked: then these topics follow.
+    pub fn begin(&self, member: MemberIndex, topics: Topics) -> Option<Question<'_>> {
         let slot = self.0.get(member.slot())?;
-        let begin = |state| Some(if state == IDLE { ASKING } else { ASKING_AGAIN });
-        let before = slot.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, begin);
-        (before == Ok(IDLE)).then_some(Question { slot, member })
+        let before = slot.state.fetch_or(topics.0 | ASKING, Ordering::AcqRel);
+        (before & ASKING == 0).then_some(Question { slot, member })
     }
 
     /// The question that was out and is back; called once for each completion.
@@ -87,6 +135,24 @@ impl<'a> Question<'a> {
         self.member
     }
 
+    /// Goes on to the next topic that is wanted, or gives the right up when there is none.
+    pub fn next(self) -> Option<Self> {
+        let mut state = self.slot.state.load(Ordering::Acquire);
+        loop {
+            let topic = Topics(state & !ASKING).first();
+            let after = topic.map_or(0, |topic| state & !Topics::one(topic).0);
+            match self.slot.state.compare_exchange_weak(state, after, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => {
+                    let topic = topic?;
+                    // SAFETY: the question is the right to use the buffers.
+                    unsafe { (*self.slot.buffers.get()).topic = topic };
+                    return Some(self);
+                }
+                Err(now) => state = now,
+            }
+        }
+    }
+
     /// Sends the question to the member on `port`. The references are held until it is back. The status is
     /// NDIS_STATUS_PENDING, or the final one with the question back. IRQL <= DISPATCH_LEVEL, no lock held.
     pub fn send(
@@ -99,13 +165,13 @@ impl<'a> Question<'a> {
         let buffers = self.slot.buffers.get();
         // SAFETY: the question is the right to use the buffers.
         let b = unsafe { &mut *buffers };
-        b.answer = RawLinkState::ZERO;
+        b.answer = [0; ANSWER];
         b.inner = OidRequest::ZERO;
         b.inner.header = ObjectHeader::new(object_type::OID_REQUEST, 1, OidRequest::SIZE_REVISION_1);
         b.inner.request_type = request_type::QUERY_INFORMATION;
-        b.inner.oid = oids::GEN_LINK_STATE;
+        b.inner.oid = b.topic.oid();
         b.inner.information_buffer = (&raw mut b.answer).cast();
-        b.inner.length = size_of::<RawLinkState>() as u32;
+        b.inner.length = b.topic.answer_size() as u32;
         b.envelope = SwitchNicOidRequest::ZERO;
         b.envelope.header =
             ObjectHeader::new(object_type::DEFAULT, 1, size_of::<SwitchNicOidRequest>() as u16);
@@ -113,7 +179,7 @@ impl<'a> Question<'a> {
         b.envelope.destination_nic_index = self.member.nic().get();
         b.envelope.oid_request = &raw mut b.inner;
         b.own.prepare(
-            OwnKind::LinkState(self.member),
+            OwnKind::Member(self.member),
             request_type::METHOD,
             oids::SWITCH_NIC_REQUEST,
             (&raw mut b.envelope).cast(),
@@ -138,17 +204,27 @@ impl<'a> Question<'a> {
         unsafe { (NicRef::adopt(switch, nic), work.adopt()) }
     }
 
-    /// What the adapter answered, if it wrote an answer.
-    pub fn answer(&self) -> Option<LinkState> {
+    pub fn topic(&self) -> Topic {
         // SAFETY: the question is the right to use the buffers.
-        let b = unsafe { &*self.slot.buffers.get() };
-        super::link::decode(&b.answer, b.inner.bytes_written() as usize)
+        unsafe { (*self.slot.buffers.get()).topic }
     }
 
-    /// Gives the right up, or keeps it because somebody wants to ask again.
-    pub fn end(self) -> Option<Self> {
-        let end = |state| Some(if state == ASKING_AGAIN { ASKING } else { IDLE });
-        let before = self.slot.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, end);
-        (before == Ok(ASKING_AGAIN)).then_some(self)
+    /// The bytes that the adapter answered.
+    pub fn answer(&self) -> &[u8] {
+        // SAFETY: the question is the right to use the buffers.
+        let b = unsafe { &*self.slot.buffers.get() };
+        let written = (b.inner.bytes_written() as usize).min(size_of_val(&b.answer));
+        // SAFETY: inside the answer, which is borrowed with the question.
+        unsafe { core::slice::from_raw_parts(b.answer.as_ptr().cast(), written) }
+    }
+
+    /// The link that the adapter answered, if it wrote an answer.
+    pub fn link(&self) -> Option<LinkState> {
+        let written = self.answer().len();
+        // SAFETY: the question is the right to use the buffers, and the answer is longer than a link state.
+        let state = unsafe { (*self.slot.buffers.get()).answer.as_ptr().cast::<RawLinkState>().read() };
+        super::link::decode(&state, written)
     }
 }
+
+const _: () = assert!(size_of::<RawLinkState>() <= ANSWER * 8);

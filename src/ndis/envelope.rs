@@ -1,0 +1,246 @@
+//! Requests inside OID_SWITCH_NIC_REQUEST: a checked view of those that arrive, and the envelope of the driver's own that
+//! takes one to another adapter (forwarding-oid-requests-to-physical-network-adapters.md).
+
+use super::oid::Request;
+use super::raw::{IpsecDeleteSa, ObjectHeader, OidRequest, SwitchNicOidRequest, object_type, oids};
+use super::status::OutOfMemory;
+use super::switch::{NicRef, Switch};
+use crate::kernel::pool::{PoolBox, Tag};
+use core::ffi::c_void;
+use core::ptr::NonNull;
+use teaming::ids::{MemberIndex, NicId, NicIndex, PortId};
+use teaming::oid::Kind;
+
+/// A request from above for a network adapter: who asks, who is asked, and the request inside. All of it is the
+/// caller's and is read only, but for results; valid until the request is completed.
+#[derive(Clone, Copy)]
+pub struct Envelope {
+    request: Request,
+    outer: NonNull<SwitchNicOidRequest>,
+    inner: NonNull<OidRequest>,
+}
+
+impl Envelope {
+    /// The view of a request that is what its headers must say, or `None`.
+    pub fn of(request: Request) -> Option<Self> {
+        if request.oid() != oids::SWITCH_NIC_REQUEST || !matches!(request.kind()?, Kind::Set | Kind::Method) {
+            return None;
+        }
+        let (buffer, length) = request.buffer();
+        let outer = checked::<SwitchNicOidRequest>(
+            buffer,
+            length,
+            object_type::DEFAULT,
+            size_of::<SwitchNicOidRequest>(),
+        )?;
+        // SAFETY: the header says that the structure is there.
+        let inner = unsafe { (*outer.as_ptr()).oid_request };
+        let needed = usize::from(OidRequest::SIZE_REVISION_1);
+        let inner = checked::<OidRequest>(inner.cast(), needed, object_type::OID_REQUEST, needed)?;
+        Some(Self { request, outer, inner })
+    }
+
+    pub const fn request(&self) -> Request {
+        self.request
+    }
+
+    /// The partition's adapter; 0/0 when the request is nobody's in particular.
+    pub fn source(&self) -> NicId {
+        // SAFETY: checked in `of`.
+        let outer = unsafe { self.outer.as_ref() };
+        NicId::new(PortId::new(outer.source_port_id), NicIndex::new(outer.source_nic_index))
+    }
+
+    pub fn destination(&self) -> NicId {
+        // SAFETY: checked in `of`.
+        let outer = unsafe { self.outer.as_ref() };
+        NicId::new(PortId::new(outer.destination_port_id), NicIndex::new(outer.destination_nic_index))
+    }
+
+    pub fn oid(&self) -> u32 {
+        // SAFETY: checked in `of`.
+        unsafe { (*self.inner.as_ptr()).oid }
+    }
+
+    pub fn kind(&self) -> Option<Kind> {
+        // SAFETY: checked in `of`.
+        super::oid::kind(unsafe { (*self.inner.as_ptr()).request_type })
+    }
+
+    pub(super) fn inner(&self) -> NonNull<OidRequest> {
+        self.inner
+    }
+
+    fn buffer(&self) -> (*mut u8, usize) {
+        let inner = self.inner.as_ptr();
+        // SAFETY: checked in `of`.
+        let (buffer, length) = unsafe { ((*inner).information_buffer, (*inner).length) };
+        (buffer.cast(), if buffer.is_null() { 0 } else { length as usize })
+    }
+
+    /// The payload of the request inside. Not while the request is below: an adapter may be writing to it.
+    pub fn payload(&self) -> &[u8] {
+        match self.buffer() {
+            (_, 0) => &[],
+            // SAFETY: not null and `length` bytes until the request is completed.
+            (buffer, length) => unsafe { core::slice::from_raw_parts(buffer, length) },
+        }
+    }
+
+    /// The payload, to write results to.
+    pub(crate) fn payload_mut(&mut self) -> &mut [u8] {
+        match self.buffer() {
+            (_, 0) => &mut [],
+            // SAFETY: as above, and results are for the driver to write when it completes the request itself.
+            (buffer, length) => unsafe { core::slice::from_raw_parts_mut(buffer, length) },
+        }
+    }
+
+    /// The security associations that the payload names.
+    pub fn associations(&self) -> Associations {
+        let (first, available) = self.buffer();
+        let Some(shape) = Shape::of(self.oid()) else { return Associations::NONE };
+        Associations { next: first, available, shape, left: ASSOCIATIONS_MAX }
+    }
+}
+
+impl Envelope {
+    /// Bytes of one IPSEC_OFFLOAD_V2_DELETE_SA.
+    pub const DELETED_SA: usize = size_of::<IpsecDeleteSa>();
+
+    /// Writes a list of associations to be deleted into `out`, which is aligned to eight bytes and stays where it is.
+    /// Its length, or `None` for an empty list or one that has no room.
+    pub(crate) fn write_deleted(out: &mut [u8], handles: impl Iterator<Item = u64>) -> Option<usize> {
+        let first = out.as_mut_ptr().cast::<IpsecDeleteSa>();
+        let room = out.len() / Self::DELETED_SA;
+        let mut count = 0;
+        for handle in handles {
+            if count >= room || !first.is_aligned() {
+                return None;
+            }
+            let mut element = IpsecDeleteSa::ZERO;
+            element.header = ObjectHeader::new(object_type::DEFAULT, 1, Self::DELETED_SA as u16);
+            element.offload_handle = handle as *mut c_void;
+            // SAFETY: `count < room`, so the element lies inside `out`, which is aligned.
+            let place = unsafe { first.add(count) };
+            // SAFETY: as above.
+            unsafe { place.write(element) };
+            if let Some(before) = count.checked_sub(1) {
+                // SAFETY: written in an earlier round.
+                unsafe { (*first.add(before)).next = place };
+            }
+            count += 1;
+        }
+        (count > 0).then_some(count * Self::DELETED_SA)
+    }
+}
+
+/// A pointer to a structure that begins with a header, checked against what is there and what is needed.
+fn checked<T>(pointer: *const u8, available: usize, expected: u8, needed: usize) -> Option<NonNull<T>> {
+    let pointer = NonNull::new(pointer.cast_mut())?;
+    if available < needed || !pointer.cast::<T>().is_aligned() {
+        return None;
+    }
+    // SAFETY: not null, and at least `needed` bytes, which no caller has below the header's four.
+    let header = unsafe { pointer.cast::<ObjectHeader>().read_unaligned() };
+    let fits = header.object_type == expected && header.revision >= 1 && usize::from(header.size) >= needed;
+    fits.then_some(pointer.cast())
+}
+
+/// Elements of a list that are followed at most; a longer one, or one that bites its tail, ends there.
+const ASSOCIATIONS_MAX: u32 = 4096;
+
+/// Where the elements of a list have their link and their handle.
+#[derive(Clone, Copy)]
+struct Shape {
+    next: Option<usize>,
+    handle: usize,
+    size: usize,
+}
+
+impl Shape {
+    fn of(oid: u32) -> Option<Self> {
+        let (next, handle) = match oid {
+            oids::TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA => (Some(8), 56),
+            oids::TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX => (None, 48),
+            oids::TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA => (Some(8), 16),
+            _ => return None,
+        };
+        Some(Self { next, handle, size: teaming::payload::size(oid)? })
+    }
+}
+
+/// The elements of a list of security associations, each checked by its own header before it is read.
+#[derive(Clone)]
+pub struct Associations {
+    next: *const u8,
+    available: usize,
+    shape: Shape,
+    left: u32,
+}
+
+impl Associations {
+    const NONE: Self = Self {
+        next: core::ptr::null(),
+        available: 0,
+        shape: Shape { next: None, handle: 0, size: 0 },
+        left: 0,
+    };
+}
+
+impl Iterator for Associations {
+    /// OffloadHandle; 0 for one that was not offloaded.
+    type Item = u64;
+
+    fn next(&mut self) -> Option<u64> {
+        self.left = self.left.checked_sub(1)?;
+        let element =
+            checked::<u64>(self.next, self.available, object_type::DEFAULT, self.shape.size)?.cast::<u8>();
+        // SAFETY: inside the element, which its header vouches for.
+        let handle = unsafe { element.add(self.shape.handle).cast::<u64>().read_unaligned() };
+        self.next = match self.shape.next {
+            // SAFETY: as above.
+            Some(next) => unsafe { element.add(next).cast::<*const u8>().read_unaligned() },
+            None => core::ptr::null(),
+        };
+        // Further elements lie where the issuer put them; only their headers say how long they are.
+        self.available = usize::MAX;
+        Some(handle)
+    }
+}
+
+/// The envelope of a redirected request; lives until the clone that carries it is back.
+pub struct Detour {
+    envelope: SwitchNicOidRequest,
+    pub member: MemberIndex,
+    /// Places promised in the ledger for what the request makes.
+    pub promised: usize,
+}
+
+impl Detour {
+    /// A copy of an envelope that names another adapter of the same port. IRQL <= DISPATCH_LEVEL.
+    pub fn try_new(envelope: &Envelope, member: MemberIndex) -> Result<PoolBox<Self>, OutOfMemory> {
+        // SAFETY: checked by `Envelope::of`.
+        let mut copy = unsafe { envelope.outer.read() };
+        copy.header = ObjectHeader::new(object_type::DEFAULT, 1, size_of::<SwitchNicOidRequest>() as u16);
+        copy.destination_nic_index = member.nic().get();
+        PoolBox::try_new(Tag::REQUEST, Self { envelope: copy, member, promised: 0 })
+    }
+
+    /// Keeps the reference until the request is back.
+    pub(crate) fn keep(&self, nic: NicRef<'_>) {
+        nic.keep();
+    }
+
+    /// Gives the reference back that `keep` took. Once.
+    pub(crate) fn release(&self, switch: &Switch) {
+        let e = &self.envelope;
+        let nic = NicId::new(PortId::new(e.destination_port_id), NicIndex::new(e.destination_nic_index));
+        // SAFETY: kept once, by the caller's promise, under this pair.
+        drop(unsafe { NicRef::adopt(switch, nic) });
+    }
+
+    pub(super) fn envelope(&mut self) -> *mut SwitchNicOidRequest {
+        &raw mut self.envelope
+    }
+}

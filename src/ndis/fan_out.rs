@@ -1,0 +1,234 @@
+//! One request from above that goes to several adapters: requests of the driver's own, one for each, all sent while the
+//! original is being filtered and completed as one when the last is back
+//! (forwarding-oid-requests-to-physical-network-adapters.md, originating for a child partition).
+//!
+//! A count, not a chain: every part is sent in one loop, and whoever brings the last one back finishes. So nothing is
+//! nested, whether the parts complete at once, inside the call, later or in any order.
+
+use super::envelope::Envelope;
+use super::handle::Filter;
+use super::oid::{OwnKind, OwnRequest, Request};
+use super::raw::{ObjectHeader, OidRequest, SwitchNicOidRequest, object_type, oids, request_type};
+use super::status::{NdisStatus, OutOfMemory};
+use super::switch::{NicRef, Switch};
+use super::sys;
+use crate::kernel::pool::{PoolBox, PoolSlice, Tag};
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU32, Ordering};
+use teaming::ids::{MemberIndex, NicId, NicIndex, PortId};
+
+/// A request of our own to one member, in place of the original.
+#[repr(C)]
+struct Part {
+    own: OwnRequest,
+    envelope: SwitchNicOidRequest,
+    inner: OidRequest,
+    fan: *mut FanOut,
+    member: Option<MemberIndex>,
+    status: NdisStatus,
+}
+
+pub struct FanOut {
+    original: Request,
+    parts: PoolSlice<Part>,
+    /// The payloads, one after another, each `stride` words.
+    buffer: PoolSlice<u64>,
+    stride: usize,
+    /// Parts that are out, and one for the loop that sends them.
+    left: AtomicU32,
+    /// Places promised in the ledger for what the parts make.
+    pub promised: usize,
+}
+
+// SAFETY: the pointers lead from the parts to their owner, which outlives them, and to what the request keeps alive.
+unsafe impl Send for FanOut {}
+
+impl FanOut {
+    /// Room for `parts` requests with payloads of up to `bytes`. IRQL <= DISPATCH_LEVEL.
+    pub fn try_new(original: Request, parts: usize, bytes: usize) -> Result<PoolBox<Self>, OutOfMemory> {
+        let part = |_| Part {
+            own: OwnRequest::EMPTY,
+            envelope: SwitchNicOidRequest::ZERO,
+            inner: OidRequest::ZERO,
+            fan: core::ptr::null_mut(),
+            member: None,
+            status: NdisStatus::PENDING,
+        };
+        let stride = bytes.div_ceil(size_of::<u64>());
+        let words = stride.checked_mul(parts).ok_or(OutOfMemory)?;
+        let fan = Self {
+            original,
+            parts: PoolSlice::try_new(Tag::REQUEST, parts, part)?,
+            buffer: PoolSlice::try_new(Tag::REQUEST, words, |_| 0)?,
+            stride,
+            left: AtomicU32::new(1),
+            promised: 0,
+        };
+        PoolBox::try_new(Tag::REQUEST, fan)
+    }
+
+    pub const fn original(&self) -> Request {
+        self.original
+    }
+
+    /// The payload of one part, to be written before it is sent.
+    pub fn payload_mut(&mut self, index: usize) -> &mut [u8] {
+        let (start, stride) = (index.saturating_mul(self.stride), self.stride);
+        let words = self.buffer.get_mut(start..).and_then(|rest| rest.get_mut(..stride)).unwrap_or(&mut []);
+        // SAFETY: any word is eight bytes, and the slice borrows them alone.
+        unsafe { core::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), size_of_val(words)) }
+    }
+
+    /// Makes a part ready: its first `length` payload bytes go to `member` for the partition `source`. The references
+    /// are held until it is back.
+    pub fn ready(
+        &mut self,
+        index: usize,
+        like: &Envelope,
+        member: MemberIndex,
+        length: usize,
+        (source, source_nic): (NicId, NicRef<'_>),
+        (port, nic): (PortId, NicRef<'_>),
+    ) {
+        let buffer = self.payload_mut(index).as_mut_ptr();
+        let length = u32::try_from(length).unwrap_or(0);
+        let original_id = self.original.id();
+        let Some(part) = self.parts.get_mut(index) else { return };
+        part.member = Some(member);
+        // SAFETY: the view is checked and its request not completed.
+        let (kind, oid) = unsafe { ((*like.inner().as_ptr()).request_type, (*like.inner().as_ptr()).oid) };
+        part.inner.header = ObjectHeader::new(object_type::OID_REQUEST, 1, OidRequest::SIZE_REVISION_1);
+        part.inner.request_type = kind;
+        part.inner.oid = oid;
+        part.inner.information_buffer = buffer.cast();
+        part.inner.length = length;
+        if kind == request_type::METHOD {
+            part.inner.word52 = length;
+        }
+        let envelope_size = size_of::<SwitchNicOidRequest>() as u16;
+        part.envelope.header = ObjectHeader::new(object_type::DEFAULT, 1, envelope_size);
+        part.envelope.source_port_id = source.port.get();
+        part.envelope.source_nic_index = source.index.get();
+        part.envelope.destination_port_id = port.get();
+        part.envelope.destination_nic_index = member.nic().get();
+        part.envelope.oid_request = &raw mut part.inner;
+        let envelope = &raw mut part.envelope;
+        part.own.prepare(
+            OwnKind::Part,
+            request_type::METHOD,
+            oids::SWITCH_NIC_REQUEST,
+            envelope.cast(),
+            envelope_size.into(),
+        );
+        // One cancellation of the original reaches all of them.
+        part.own.set_id(original_id);
+        source_nic.keep();
+        nic.keep();
+    }
+
+    pub fn is_any_ready(&self) -> bool {
+        self.parts.iter().any(|part| part.member.is_some())
+    }
+
+    /// Sends every part that is ready. Gives the fan-out back when all have completed by then.
+    /// IRQL <= DISPATCH_LEVEL, no lock held, inside the call that brought the original.
+    pub fn send(this: PoolBox<Self>, filter: Filter, switch: &Switch) -> Option<PoolBox<Self>> {
+        let fan = PoolBox::into_raw(this);
+        // SAFETY: nothing is out yet, so the fan-out is ours alone.
+        let parts = unsafe { &mut (*fan).parts };
+        let mut ready = 0;
+        for part in parts.iter_mut().filter(|part| part.member.is_some()) {
+            part.fan = fan;
+            ready += 1;
+        }
+        let (first, count) = (parts.as_mut_ptr(), parts.len());
+        // SAFETY: as above.
+        unsafe { &(*fan).left }.store(ready + 1, Ordering::Release);
+        for index in 0..count {
+            // SAFETY: inside the slice, which lives at least until this loop has given up its count.
+            let part = unsafe { first.add(index) };
+            // SAFETY: written before the first was sent, and not since.
+            if unsafe { (*part).member }.is_none() {
+                continue;
+            }
+            // SAFETY: the part and all it points to live until it is back; no lock is held.
+            let status = NdisStatus(unsafe { sys::NdisFOidRequest(filter.handle(), part.cast()) });
+            if status != NdisStatus::PENDING {
+                // SAFETY: the part is not null and back. The loop's own count keeps this from being the last.
+                let _ = unsafe { Self::back(NonNull::new_unchecked(part.cast()), status, switch) };
+            }
+        }
+        // SAFETY: the loop's count is given up here, once.
+        unsafe { Self::one_less(fan) }
+    }
+
+    /// A part has come back to FilterOidRequestComplete, once. The last one gives the fan-out back.
+    pub(crate) fn returned(
+        own: NonNull<OwnRequest>,
+        status: NdisStatus,
+        switch: &Switch,
+    ) -> Option<PoolBox<Self>> {
+        // SAFETY: requests of kind `Part` are parts that were sent, and NDIS completes each once.
+        unsafe { Self::back(own, status, switch) }
+    }
+
+    /// A part is back: its references are given back. The last one gives the fan-out back.
+    ///
+    /// # Safety
+    /// `own` is a part that is out, and is back now, once.
+    unsafe fn back(own: NonNull<OwnRequest>, status: NdisStatus, switch: &Switch) -> Option<PoolBox<Self>> {
+        let part = own.cast::<Part>().as_ptr();
+        // SAFETY: requests of kind `Part` begin a `Part`, which is ours since it is back.
+        let (envelope, fan) = unsafe { (&(*part).envelope, (*part).fan) };
+        let nic = |port, index| NicId::new(PortId::new(port), NicIndex::new(index));
+        let destination = nic(envelope.destination_port_id, envelope.destination_nic_index);
+        let source = nic(envelope.source_port_id, envelope.source_nic_index);
+        for pair in [destination, source] {
+            // SAFETY: both were kept in `ready`, once.
+            drop(unsafe { NicRef::adopt(switch, pair) });
+        }
+        // SAFETY: as above.
+        unsafe { (*part).status = status };
+        // SAFETY: this part's count is given up here, once.
+        unsafe { Self::one_less(fan) }
+    }
+
+    /// # Safety
+    /// One call for each count in `left`.
+    unsafe fn one_less(fan: *mut Self) -> Option<PoolBox<Self>> {
+        // SAFETY: the caller's count keeps the fan-out alive.
+        if unsafe { &(*fan).left }.fetch_sub(1, Ordering::AcqRel) != 1 {
+            return None;
+        }
+        // SAFETY: made by `into_raw` in `send`, and nobody else has a count any more.
+        NonNull::new(fan).map(|fan| unsafe { PoolBox::from_raw(fan, Tag::REQUEST) })
+    }
+
+    /// What came of the parts that were sent: member, status, payload with results.
+    pub fn results(&self) -> impl Iterator<Item = (MemberIndex, NdisStatus, &[u8])> {
+        self.parts.iter().enumerate().filter_map(|(index, part)| {
+            let start = index.checked_mul(self.stride)?;
+            let words = self.buffer.get(start..)?.get(..self.stride)?;
+            // SAFETY: any word is eight bytes, and they are borrowed with `self`.
+            let bytes = unsafe { core::slice::from_raw_parts(words.as_ptr().cast(), size_of_val(words)) };
+            Some((part.member?, part.status, bytes))
+        })
+    }
+
+    /// Gives the original the byte counts that one member's part came back with, inside and outside.
+    pub(crate) fn report(&self, envelope: &Envelope, member: MemberIndex) {
+        let Some(part) = self.parts.iter().find(|part| part.member == Some(member)) else { return };
+        // SAFETY: results of a request that this driver completes itself are its to write.
+        let inner = unsafe { &mut *envelope.inner().as_ptr() };
+        inner.supported_revision = part.inner.supported_revision;
+        if inner.request_type == request_type::METHOD {
+            inner.method_bytes_written = part.inner.method_bytes_written;
+            inner.method_bytes_read = part.inner.method_bytes_read;
+            inner.method_bytes_needed = part.inner.method_bytes_needed;
+        } else {
+            inner.word52 = part.inner.word52;
+            inner.word56 = part.inner.word56;
+        }
+        self.original.take_own_results(&part.own);
+    }
+}
