@@ -14,8 +14,12 @@ use crate::ndis::status::NdisStatus;
 use crate::text;
 use crate::trace::Event;
 use teaming::ids::NicId;
+use teaming::offload::Entry;
+use teaming::oid::Resource;
 use teaming::operations::Slot;
-use teaming::runtime_state::{Handed, NicState, Pins, Placement, Traffic, encode, record_len};
+use teaming::runtime_state::{
+    Handed, NicState, PINS_MAX, Pin, PinKind, Pins, Placement, Traffic, encode, record_len,
+};
 
 const OWNER: Owner = Owner { id: text::guid(EXTENSION_ID), name: FRIENDLY_NAME };
 
@@ -100,22 +104,40 @@ fn save(module: &Module, mut offer: Offer) -> Option<NdisStatus> {
     }
 }
 
-/// The record of a NIC as it is now.
+/// The record of a NIC as it is now: what it holds here, or what came along for it.
 #[inline(never)] // a frame of its own
 fn record(module: &Module, nic: NicId, carried: Option<(NicState, Pins<'_>)>) -> Option<PoolSlice<u8>> {
     let (before, pins) = carried.unzip();
-    let placement = {
-        let control = module.control.lock();
-        Placement::of(&control.settings, &control.team)
-    };
+    let control = module.control.lock();
+    let associations = module.associations.read();
     let state = NicState {
-        placement,
+        placement: Placement::of(&control.settings, &control.team),
         hashed_as: before.map_or(nic, |state: NicState| state.hashed_as),
         traffic: before.map_or(Traffic::default(), |state: NicState| state.traffic),
     };
-    let count = pins.map_or(0, |pins: Pins<'_>| pins.iter().count());
-    let mut record = bytes(record_len(count))?;
-    encode(&state, pins.into_iter().flat_map(|pins| pins.iter()), &mut record)?;
+    let held = || pins_of(nic, control.ledger.entries()).chain(pins_of(nic, associations.entries()));
+    let held = || held().take(PINS_MAX);
+    match held().count() {
+        0 => write(&state, || pins.into_iter().flat_map(|pins: Pins<'_>| pins.iter())),
+        _ => write(&state, held),
+    }
+}
+
+/// What a NIC has on members.
+fn pins_of(nic: NicId, entries: &[Entry]) -> impl Iterator<Item = Pin> {
+    entries.iter().filter(move |entry| entry.source == nic && !entry.is_gone()).filter_map(|entry| {
+        let kind = match entry.resource {
+            Resource::Queue => PinKind::Queue,
+            Resource::Sa => PinKind::SecurityAssociation,
+            Resource::Filter | Resource::Vf | Resource::Vport => return None,
+        };
+        Some(Pin { kind, member: entry.member()?, id: entry.id })
+    })
+}
+
+fn write<I: Iterator<Item = Pin>>(state: &NicState, pins: impl Fn() -> I) -> Option<PoolSlice<u8>> {
+    let mut record = bytes(record_len(pins().count()))?;
+    encode(state, pins(), &mut record)?;
     Some(record)
 }
 

@@ -6,7 +6,8 @@ use lbfoext::filter::Module;
 use lbfoext::trace::Event;
 use scenarios::saved::{a_state, blobs_of, everybody, many_pins};
 use std::collections::BTreeMap;
-use teaming::runtime_state::{Differences, Discard, PART_MAX};
+use teaming::runtime_state::{Differences, Discard, PART_MAX, PinKind};
+use vswitch::adapter::offloads::Resource;
 use vswitch::check::save::record;
 use vswitch::control::save::{Blob, Offering, Other, RestoreRun, SaveRun};
 use vswitch::guest::{Flow, host_mac};
@@ -137,6 +138,27 @@ fn a_record_of_several_parts_comes_back_in_any_order() {
         assert_eq!((found.hashed_as, found.traffic), (state.hashed_as, state.traffic));
         let whole = net.save(net.vm(0), Offering { room: 30_000, ..Offering::default() }).expect("it runs");
         assert_eq!((whole.blobs.len(), whole.short), (1, 0), "a larger buffer takes all at once");
+        net.finish().assert_clean();
+    }
+}
+
+#[test]
+fn queues_are_saved_with_the_member_that_has_them() {
+    for seed in 0..12 {
+        let net = three(seed).start();
+        let nic = net.vm(0);
+        let Some(queue) = net.start_queue(nic) else { continue };
+        let of_queue = |(member, resource)| matches!(resource, Resource::Queue(_)).then_some(member);
+        let members: Vec<u16> = net.members_of(nic).into_iter().filter_map(of_queue).collect();
+        let (_, pins) =
+            record(&net.save(nic, Offering::default()).expect("it runs").blobs).expect("a record");
+        let saved: Vec<_> = pins.iter().map(|pin| (pin.kind, u16::from(pin.member.get()), pin.id)).collect();
+        let expected: Vec<_> =
+            members.iter().map(|&member| (PinKind::Queue, member, u64::from(queue))).collect();
+        assert_eq!(saved, expected, "seed {seed}");
+        let (_, none) =
+            record(&net.save(net.vm(1), Offering::default()).expect("it runs").blobs).expect("a record");
+        assert!(none.is_empty(), "another partition's");
         net.finish().assert_clean();
     }
 }

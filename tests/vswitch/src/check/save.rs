@@ -143,6 +143,8 @@ pub fn saved(
     if world.injected_fault().is_some() || twice {
         return;
     }
+    // What the adapters hold for the NIC is newer than what came along.
+    let holds_nothing = state.held_for(module, nic).is_empty();
     let memory = state.saves.memory.entry((module, nic)).or_default();
     let known = state.modules[module].topology.nic(nic).is_some();
     if let Some((count, then)) = memory.last.filter(|_| known) {
@@ -162,12 +164,12 @@ pub fn saved(
     let at_stake = memory.at_stake.unwrap_or("SAVE-18");
     let id = CoreNic::new(PortId::new(nic.port), NicIndex::new(nic.index));
     let holds = match &memory.brought {
-        None => found.hashed_as == id && pins.is_empty(),
+        None => found.hashed_as == id && (pins.is_empty() || !holds_nothing),
         Some((brought, their)) => {
             found.hashed_as == brought.hashed_as
                 && found.traffic.frames >= brought.traffic.frames
                 && found.traffic.bytes >= brought.traffic.bytes
-                && pins == *their
+                && (pins == *their || !holds_nothing)
         }
     };
     rule(world, at_stake, holds, || {
