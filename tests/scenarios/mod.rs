@@ -5,6 +5,7 @@
 
 pub mod policies;
 pub mod random;
+pub mod saved;
 
 pub mod offload;
 
@@ -84,6 +85,13 @@ pub const CASES: &[Case] = &[
         plan: every_member_plan,
         story: offloads,
         check: everything_ends,
+    },
+    Case { name: "saved_and_restored", plan: saved::here_plan, story: saved::here, check: everything_ends },
+    Case {
+        name: "live_migration",
+        plan: saved::hosts_plan,
+        story: saved::migration,
+        check: saved::others_stay,
     },
     Case { name: "not_a_switch", plan: not_a_switch_plan, story: packets, check: everything_ends },
 ];
