@@ -8,17 +8,18 @@
 use crate::clock;
 use crate::filter::Module;
 use crate::groups::{self, Group, Groups};
+use crate::kernel::per_processor::Here;
 use crate::kernel::pool::Pool;
 use crate::kernel::rundown::WalkGuard;
 use crate::ndis::mdl::WindowBuffer;
-use crate::ndis::nbl::{Nbl, NblChain, NblQueue};
+use crate::ndis::nbl::{Nbl, NblChain, NblQueue, NetBufferRef};
 use crate::ndis::own_list::Family;
 use crate::ndis::raw::{send_complete_flags, send_flags};
 use crate::ndis::status::NdisStatus;
 use crate::offload;
 use core::sync::atomic::Ordering;
 use teaming::adapter_hash::{Adapter, HashType, Offered};
-use teaming::counters::DropReason;
+use teaming::counters::{Counters, DropReason};
 use teaming::forward::{Beside, Decision, Forwarding, Packet, Target, Verdict};
 use teaming::hash::TOEPLITZ_SAMPLE;
 use teaming::ids::{MemberIndex, NicId, Ticks};
@@ -70,6 +71,7 @@ pub fn send(module: &Module, mut lists: NblQueue, flags: u32) {
 fn decide_some(module: &Module, lists: &mut NblQueue, groups: &mut Groups) -> Pause {
     let mut window = WindowBuffer::empty();
     let forwarding = module.forwarding.read();
+    let counters = module.counters.here(forwarding.dispatch());
     let now = if forwarding.wants_time() { clock::now() } else { Ticks::ZERO };
     let mut sender: Option<Sender> = None;
     let mut reach = REACH;
@@ -80,15 +82,13 @@ fn decide_some(module: &Module, lists: &mut NblQueue, groups: &mut Groups) -> Pa
             Some(sender) if sender.nic == source => sender,
             other => other.insert(forwarding.sender(source)),
         };
-        let adapter = if forwarding.uses_adapter_hash() {
-            // One packet in a thousand is computed although its port is trusted.
-            let check = module.counters.with(forwarding.dispatch(), |counters| counters.uplink & 0x3FF == 0);
-            Some(adapter_hash(module, &list, check.unwrap_or(true)))
+        let decision = if forwarding.uses_adapter_hash() {
+            decide_with_adapter(module, &forwarding, &counters, sender, &list, &mut window, now)
         } else {
-            None
+            decide(module, &forwarding, sender, &list, None, &mut window, now)
         };
-        let Some(decision) = decide(module, &forwarding, sender, &list, adapter, &mut window, now) else {
-            module.counters.with(forwarding.dispatch(), |counters| counters.split += 1);
+        let Some(decision) = decision else {
+            counters.change(|counters| counters.split += 1);
             return Pause::Mixed(list);
         };
         let committed = commit(module, &forwarding, sender, &mut list, &decision, &mut reach);
@@ -98,9 +98,7 @@ fn decide_some(module: &Module, lists: &mut NblQueue, groups: &mut Groups) -> Pa
             _ => decision.verdict,
         };
         let bytes = list.net_buffers().map(|packet| u64::from(packet.data_length())).sum();
-        module.counters.with(forwarding.dispatch(), |counters| {
-            counters.count_decision(Decision { verdict, ..decision }, bytes);
-        });
+        counters.change(|counters| counters.count_decision(Decision { verdict, ..decision }, bytes));
         match committed {
             Committed::To(group) => groups.push(group, list),
             Committed::Partly(from) => return Pause::Flood(list, Flood { decision, from }),
@@ -112,7 +110,15 @@ fn decide_some(module: &Module, lists: &mut NblQueue, groups: &mut Groups) -> Pa
     Pause::Enough
 }
 
+/// What is known of every packet of a list.
+struct Common<'a> {
+    beside: Beside<'a>,
+    pinned: Option<MemberIndex>,
+    now: Ticks,
+}
+
 /// What to do with all packets of a list, or `None` when they differ. One array of destinations serves them all.
+#[inline(always)]
 fn decide(
     module: &Module,
     forwarding: &Forwarding<Pool>,
@@ -122,29 +128,71 @@ fn decide(
     window: &mut WindowBuffer,
     now: Ticks,
 ) -> Option<Decision> {
-    let detail = list.detail();
-    if detail.native_forwarding_required() {
+    if list.detail().native_forwarding_required() {
         // The switch's own affair, whatever it looks like.
         return Some(Decision::new(Verdict::Native));
     }
     let beside = Beside { vlan: list.vlan_id(), subnet: list.virtual_subnet(), adapter };
-    let pinned = offload::pinned(module, list);
-    let mut common: Option<Decision> = None;
-    for packet in list.net_buffers() {
-        let one = match window.read(packet, detail) {
-            Ok(bytes) => {
-                let packet = Packet { source: sender.nic, window: bytes, pinned, native: false, now };
-                forwarding.decide_from(sender, &packet, &beside)
-            }
-            Err(_) => Decision::dropped(DropReason::Unreadable),
-        };
-        match &common {
-            None => common = Some(one),
-            Some(first) if first.same_way(&one) => {}
-            Some(_) => return None,
-        }
+    let common = Common { beside, pinned: offload::pinned(module, list), now };
+    let mut packets = list.net_buffers();
+    let Some(first) = packets.next() else { return Some(Decision::dropped(DropReason::Runt)) };
+    let decision = decide_one(forwarding, sender, list, first, &common, window);
+    match packets.next() {
+        Some(_) if !others_agree(forwarding, sender, list, &common, window, &decision) => None,
+        _ => Some(decision),
     }
-    Some(common.unwrap_or(Decision::dropped(DropReason::Runt)))
+}
+
+#[inline(always)]
+fn decide_one(
+    forwarding: &Forwarding<Pool>,
+    sender: &Sender,
+    list: &Nbl,
+    packet: NetBufferRef<'_>,
+    common: &Common<'_>,
+    window: &mut WindowBuffer,
+) -> Decision {
+    match window.read(packet, list.detail()) {
+        Ok(bytes) => {
+            let (source, pinned, now) = (sender.nic, common.pinned, common.now);
+            let packet = Packet { source, window: bytes, pinned, native: false, now };
+            forwarding.decide_from(sender, &packet, &common.beside)
+        }
+        Err(_) => Decision::dropped(DropReason::Unreadable),
+    }
+}
+
+/// Whether the packets after the first of a list go where it goes. Apart, for a loop in `decide` made every list of
+/// one packet pay for what a list of many would save.
+#[cold]
+#[inline(never)]
+fn others_agree(
+    forwarding: &Forwarding<Pool>,
+    sender: &Sender,
+    list: &Nbl,
+    common: &Common<'_>,
+    window: &mut WindowBuffer,
+    first: &Decision,
+) -> bool {
+    let mut others = list.net_buffers().skip(1);
+    others.all(|packet| first.same_way(&decide_one(forwarding, sender, list, packet, common, window)))
+}
+
+/// `decide` while hashes of adapters are in use.
+#[inline(never)]
+fn decide_with_adapter(
+    module: &Module,
+    forwarding: &Forwarding<Pool>,
+    counters: &Here<'_, Counters>,
+    sender: &Sender,
+    list: &Nbl,
+    window: &mut WindowBuffer,
+    now: Ticks,
+) -> Option<Decision> {
+    // One packet in a thousand is computed although its port is trusted.
+    let check = counters.change(|counters| counters.uplink & 0x3FF == 0);
+    let adapter = adapter_hash(module, list, check.unwrap_or(true));
+    decide(module, forwarding, sender, list, Some(adapter), window, now)
 }
 
 /// What an adapter's hash of a list is worth. It speaks of the list's only packet; of several it would say nothing.

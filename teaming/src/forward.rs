@@ -118,6 +118,7 @@ impl<S: Storage> Forwarding<S> {
     }
 
     /// `decide_from` for one packet alone.
+    #[inline(always)]
     pub fn decide_with(&self, packet: &Packet<'_>, beside: &Beside<'_>) -> Decision {
         self.decide_from(&self.sender(packet.source), packet, beside)
     }

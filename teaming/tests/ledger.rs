@@ -55,8 +55,8 @@ type Made = (u32, u64, u8, bool);
 /// The latest that is still there, else the latest.
 fn meant(made: &[Made], port: u32, id: u64) -> Option<usize> {
     let mine = |&(_, m): &(usize, &Made)| m.0 == port && m.1 == id;
-    let there = made.iter().enumerate().filter(mine).filter(|(_, m)| m.3).map(|(index, _)| index).last();
-    there.or(made.iter().enumerate().filter(mine).map(|(index, _)| index).last())
+    let there = made.iter().enumerate().filter(mine).filter(|(_, m)| m.3).map(|(index, _)| index).next_back();
+    there.or(made.iter().enumerate().filter(mine).map(|(index, _)| index).next_back())
 }
 
 proptest! {
