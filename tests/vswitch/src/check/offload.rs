@@ -44,8 +44,27 @@ pub fn redirected(
     rule(world, "OID-41", right, || {
         format!("{} to {to}: header {header:?}, source {source:?}, inner kept {inner}", what())
     });
+    if inner && member {
+        // SAFETY: the switch's inner request lives until it is complete.
+        placed(world, topology, to, unsafe { &*(carried.inner as *const OidRequest) });
+    }
     let held = topology.nic(to).is_some_and(|nic| nic.references > 0);
     rule(world, "OID-45", !member || held, || format!("{} to {to} without a reference", what()));
+}
+
+/// A request that makes something goes to a member: one that is not known to be dead while others live.
+pub fn placed(world: &World, topology: &Topology, to: NicId, inner: &OidRequest) {
+    let nodes = nodes_of(inner);
+    let nodes: Vec<&[u8]> = nodes.iter().map(|n| &n[..]).collect();
+    let places = wire::offload_row(inner.oid).is_some_and(|row| row.vetoable);
+    if !places || !named(inner.oid, &nodes).is_empty() || topology.is_changing() {
+        return;
+    }
+    let dead = topology.nic(to).is_some_and(|n| n.known_down || n.state != NicState::Connected);
+    let others = topology.members().any(|n| n.id != to && !n.known_down && n.usable);
+    rule(world, "OFFLOAD-22", !(dead && others), || {
+        format!("{:#x} is placed on {to}, which is dead", inner.oid)
+    });
 }
 
 /// The inner request that went down is the switch's or says the same.

@@ -171,7 +171,10 @@ impl State {
         if let Some((rule, text)) = &served.complaint {
             world.violate(rule, format!("adapter {index}: {text}"));
         }
-        self.control.nics.known.extend(served.made.iter().map(|made| (module, source, *made)));
+        // What came by way of the whole team is not the extension's to find again.
+        if e.destination_nic_index != 0 {
+            self.control.nics.known.extend(served.made.iter().map(|made| (module, source, *made)));
+        }
         world.log(|| format!("adapter {index} ends {:#x} of {source} with {:#x}", inner.oid, served.status));
         served
     }
@@ -239,12 +242,6 @@ impl State {
         }
         let places = wire::offload_row(inner.oid).is_some_and(|row| row.vetoable) && named.is_empty();
         if places {
-            let nic = m.topology.nic(NicId::new(m.outside.external_port, index));
-            let dead = nic.is_some_and(|n| n.known_down || n.state != NicState::Connected);
-            let others = m.topology.members().any(|n| n.id.index != index && !n.known_down && n.usable);
-            rule(world, "OFFLOAD-22", !(dead && others), || {
-                format!("{:#x} of {} is placed on member {index}, which is dead", inner.oid, holder.source)
-            });
             let able = |a: &crate::adapter::Adapter| {
                 let c = &a.offloads.capabilities;
                 if inner.oid == oid::ALLOCATE_QUEUE { c.queues > 0 } else { c.functions > 0 }
