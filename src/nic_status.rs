@@ -180,14 +180,29 @@ fn receive<'m>(
                 module.control.lock().events.push(clock::now(), event);
             }
         },
-        Topic::Capability(capability) if succeeded => {
-            let _ = module.control.lock().book.learn(member, capability, question.answer());
-        }
-        Topic::Capability(capability) if status == NdisStatus::NOT_SUPPORTED => {
-            module.control.lock().book.learn_none(member, capability);
-        }
-        // Not known, as before.
-        Topic::Capability(_) => {}
+        Topic::Capability(capability) => took_answer(module, member, capability, status, question.answer()),
     }
     (question.next(), work)
+}
+
+/// What a member answered about a capability; nothing once it is disconnected, for the next adapter with its index is
+/// another one. A failure leaves what was known.
+fn took_answer(
+    module: &Module,
+    member: MemberIndex,
+    capability: Capability,
+    status: NdisStatus,
+    answer: &[u8],
+) {
+    let mut control = module.control.lock();
+    if !control.team.member(member).state.is_connected() {
+        return;
+    }
+    match status {
+        NdisStatus::SUCCESS => {
+            let _ = control.book.learn(member, capability, answer);
+        }
+        NdisStatus::NOT_SUPPORTED => control.book.learn_none(member, capability),
+        _ => {}
+    }
 }
