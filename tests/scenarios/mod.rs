@@ -417,7 +417,7 @@ fn offloads(net: &Net) {
     ];
     offload::run(net, &day);
     let seed = net.world().config().seed;
-    offload::run(net, &offload::sequence(seed, 30, 4));
+    offload::run(net, &offload::referenced(offload::sequence(seed, 30, 4)));
 }
 
 fn two_switches(net: &Net) {

@@ -97,6 +97,12 @@ fn command(draw: &mut Draw, members: u16) -> Command {
     }
 }
 
+/// The same without refused references, for hosts with a copy on every member: a copy whose member cannot be referenced
+/// when its queue is given up stays behind.
+pub fn referenced(commands: Vec<Command>) -> Vec<Command> {
+    commands.into_iter().filter(|command| !matches!(command, Command::RefuseReferences(_))).collect()
+}
+
 /// Runs a sequence. What cannot be done at its moment is left out, as the switch itself would not do it.
 pub fn run(net: &Net, commands: &[Command]) {
     for command in commands {
