@@ -99,7 +99,12 @@ fn external(module: &Module) -> Option<PortId> {
 /// References a partition's adapter that is connected; under the team lock like `reference`.
 pub fn reference_station(module: &Module, station: NicId) -> Option<NicRef<'_>> {
     let control = module.control.lock();
-    let connected = module.forwarding.read().nics.get(station).is_some_and(|nic| nic.is_connected());
+    let connected = module
+        .forwarding
+        .read()
+        .ports
+        .get(station.port)
+        .is_some_and(|port| port.id == station && port.is_connected());
     let nic = connected.then(|| module.switch.reference_nic(station)).flatten();
     drop(control);
     nic

@@ -14,8 +14,10 @@ pub mod member_query;
 pub mod nbl;
 pub mod oid;
 pub mod own_list;
+pub mod payload;
 #[doc(hidden)]
 pub mod raw;
+pub mod save;
 pub mod status;
 pub mod switch;
 #[doc(hidden)]

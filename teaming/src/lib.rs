@@ -3,7 +3,7 @@
 //! The driver shell (and the replay tool, and the tests) owns memory, time and locks and calls in here; this
 //! crate never allocates, never reads a clock, never blocks and cannot panic on any input. Reading order:
 //! a packet goes `frame` -> `flow` -> `hash` -> `table` inside `forward`; a change goes `switch` -> `member` ->
-//! `team` -> `forward`.
+//! `team` -> `forward`; what outlives a host goes `operations` -> `runtime_state`.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -26,22 +26,32 @@ extern crate std;
 
 pub mod adapter_hash;
 pub mod capabilities;
+pub mod changes;
 pub mod counters;
 pub mod flow;
 pub mod forward;
 pub mod frame;
 pub mod hash;
 pub mod ids;
+pub mod learn;
 pub mod member;
-pub mod nics;
 pub mod offload;
 pub mod oid;
+pub mod operations;
 pub mod payload;
+pub mod policy;
+pub mod ports;
+pub mod property;
+pub mod receive;
 pub mod report;
+pub mod runtime_state;
+pub mod sender;
 pub mod settings;
+pub mod slots;
 pub mod switch;
 pub mod table;
 pub mod team;
+pub mod vlan;
 
 /// Who owns the slices that the tables live in: pool memory in the driver, vectors in tools and tests.
 pub trait Storage {

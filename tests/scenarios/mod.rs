@@ -3,7 +3,9 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod policies;
 pub mod random;
+pub mod saved;
 
 pub mod offload;
 
@@ -18,6 +20,7 @@ use vswitch::registry::Value;
 use vswitch::scenario::{Activation, Enumeration, Indication, Net, Scenario, unknown_request};
 
 /// One scenario.
+#[derive(Clone, Copy)]
 pub struct Case {
     pub name: &'static str,
     /// The switch that it starts with, for a seed.
@@ -46,6 +49,12 @@ const NO_WAIT: Value = Value::Dword(0);
 
 /// Every scenario.
 pub const CASES: &[Case] = &[
+    policies::CASES[0],
+    policies::CASES[1],
+    policies::CASES[2],
+    policies::CASES[3],
+    policies::CASES[4],
+    policies::CASES[5],
     Case { name: "packets", plan: packets_plan, story: packets, check: packets_arrive },
     Case { name: "awkward_memory", plan: awkward_plan, story: awkward, check: everything_ends },
     Case { name: "a_switch_that_refuses", plan: refusing_plan, story: several, check: everything_ends },
@@ -76,6 +85,13 @@ pub const CASES: &[Case] = &[
         plan: every_member_plan,
         story: offloads,
         check: everything_ends,
+    },
+    Case { name: "saved_and_restored", plan: saved::here_plan, story: saved::here, check: everything_ends },
+    Case {
+        name: "live_migration",
+        plan: saved::hosts_plan,
+        story: saved::migration,
+        check: saved::others_stay,
     },
     Case { name: "not_a_switch", plan: not_a_switch_plan, story: packets, check: everything_ends },
 ];
@@ -145,7 +161,7 @@ pub fn offload_plan(seed: u64) -> Scenario {
         .setting("LinkUpDelayMs", NO_WAIT)
 }
 
-fn every_member_plan(seed: u64) -> Scenario {
+pub fn every_member_plan(seed: u64) -> Scenario {
     offload_plan(seed).setting("OffloadPlacement", Value::Dword(2)).random_abilities()
 }
 

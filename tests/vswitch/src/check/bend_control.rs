@@ -184,10 +184,10 @@ pub(crate) fn dereferences(state: &State) -> u32 {
 }
 
 /// How often NdisFIndicateStatus passes a status up.
-pub(crate) fn indications(filter: Handle) -> u32 {
+pub(crate) fn indications(filter: Handle, passing: bool) -> u32 {
     match pending() {
-        Some(Misdeed::LoseStatus) if commit() => 0,
-        Some(Misdeed::RepeatStatus) if commit() => 2,
+        Some(Misdeed::LoseStatus) if passing && commit() => 0,
+        Some(Misdeed::RepeatStatus) if passing && commit() => 2,
         Some(Misdeed::StatusWithoutHeader) if commit() => {
             let mut status = StatusIndication::ZERO;
             // SAFETY: the indication lives for the call.

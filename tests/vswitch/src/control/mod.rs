@@ -15,10 +15,11 @@ pub mod offload;
 pub mod payload;
 pub mod properties;
 pub mod property_bytes;
+pub mod save;
 pub mod status;
 
 use crate::check::mutations as bend;
-use crate::check::{advice, rule};
+use crate::check::{advice, portnic, rule};
 use crate::cpu;
 use crate::memory::Kind;
 use crate::ndis::{Life, State, call, edges, inside, with};
@@ -39,10 +40,12 @@ pub struct Above {
     pub module: usize,
     pub oid: u32,
     pub kind: i32,
-    buffer: usize,
-    length: usize,
+    pub(crate) buffer: usize,
+    pub(crate) length: usize,
     request_before: Vec<u8>,
-    payload_before: Vec<u8>,
+    pub(crate) payload_before: Vec<u8>,
+    /// It stands for a change of the switch, not for what a driver must survive.
+    pub real: bool,
     /// Thread and call in which FilterOidRequest got it.
     pub began: u64,
     /// The clone that went down, once it did.
@@ -111,6 +114,19 @@ pub struct Answer {
     pub status: i32,
     pub reached_below: bool,
     pub payload: Vec<u8>,
+    /// Of a method request: BytesWritten and BytesNeeded.
+    pub written: u32,
+    pub needed: u32,
+}
+
+impl Answer {
+    fn aborted() -> Self {
+        Self { status: REQUEST_ABORTED, reached_below: false, payload: Vec::new(), written: 0, needed: 0 }
+    }
+
+    fn results_of(r: &OidRequest) -> Self {
+        Self { written: r.method_bytes_written, needed: r.method_bytes_needed, ..Self::aborted() }
+    }
 }
 
 impl Ask {
@@ -177,6 +193,7 @@ fn start(module: usize, ask: Ask) -> (usize, bool) {
             length,
             request_before: bytes_at(key, REQUEST_SIZE),
             payload_before: ask.payload,
+            real: ask.effect.is_some(),
             began,
             reached_below: false,
             clone_alive: false,
@@ -206,7 +223,9 @@ fn hand_to_extension(module: usize, key: usize) -> bool {
     let (refused, handler, context) = with(|_, state| {
         let oid = state.control.above.get(&key).map_or(0, |a| a.oid);
         let index = state.control.above.get(&key).map_or(0, |a| payload::nic_index(&a.payload_before));
-        let refused = bend::refusal(state, module, oid, index);
+        let refused = bend::refusal(state, module, oid, index)
+            .or_else(|| bend::port_refusal(state, key))
+            .or_else(|| bend::saving(state, module, key));
         let handler = state.driver.characteristics.and_then(|c| c.oid_request);
         (refused, handler, state.modules[module].context as Handle)
     });
@@ -225,6 +244,7 @@ fn hand_to_extension(module: usize, key: usize) -> bool {
     }
     level.restore();
     let passed = with(|_, state| {
+        let status = bend::saved(state, key, status);
         let Some(above) = state.control.above.get_mut(&key) else { return true };
         above.returned = Some(status);
         if status != PENDING {
@@ -261,13 +281,15 @@ pub fn finish(key: usize) -> Answer {
     });
     let (answer, buffer) = with(|world, state| {
         let Some(above) = state.control.above.remove(&key) else {
-            return (Answer { status: REQUEST_ABORTED, reached_below: false, payload: Vec::new() }, 0);
+            return (Answer::aborted(), 0);
         };
         state.control.busy.remove(&above.module);
         let answer = Answer {
             status: above.status.unwrap_or(PENDING),
             reached_below: above.reached_below,
             payload: bytes_at(above.buffer, above.length),
+            // SAFETY: freed below.
+            ..unsafe { Answer::results_of(&*(key as *const OidRequest)) }
         };
         judge(world, state, key, &above, &answer);
         (answer, above.buffer)
@@ -328,6 +350,9 @@ fn judge(world: &World, state: &mut State, key: usize, above: &Above, answer: &A
     if oid == oids::SWITCH_NIC_REQUEST {
         crate::check::offload::judge(world, state, above, answer);
     }
+    let starved = world.injected_fault().is_some() && answer.status == RESOURCES;
+    let refused = !above.reached_below && !starved;
+    portnic::decided(world, state, above, portnic::Decision { refused, status: answer.status });
 }
 
 fn unchanged(world: &World, above: &Above, now: &OidRequest, answer: &Answer) {
@@ -339,9 +364,9 @@ fn unchanged(world: &World, above: &Above, now: &OidRequest, answer: &Answer) {
     let oid = above.oid;
     rule(world, "OID-01", head && method_id, || format!("request {oid:#x} was edited"));
     let answers = above.kind != request_type::SET_INFORMATION && oid != oids::SWITCH_NIC_REQUEST;
-    rule(world, "OID-01", answers || answer.payload == above.payload_before, || {
-        format!("the payload of request {oid:#x} was edited")
-    });
+    if !answers {
+        portnic::payload_kept(world, above, &answer.payload);
+    }
     if oid == oids::SWITCH_NIC_REQUEST {
         let same = above.length == 0 || now.information_buffer as usize == above.buffer;
         rule(world, "OID-52", same, || "the outer request points to another envelope".to_owned());
@@ -362,6 +387,11 @@ fn outcome(world: &World, state: &mut State, above: &Above, answer: &Answer) {
         oids::SWITCH_NIC_CREATE => {
             rule(world, "PORTNIC-05", !refused || status != SUCCESS && index == 0, || {
                 format!("NIC_CREATE of index {index} was completed with {status:#x} by the extension")
+            });
+        }
+        oids::SWITCH_NIC_SAVE_COMPLETE | oids::SWITCH_NIC_RESTORE_COMPLETE => {
+            rule(world, "SAVE-16", !refused, || {
+                format!("request {oid:#x} was completed with {status:#x} by the extension")
             });
         }
         _ if MUST_PASS.contains(&oid) => rule(world, "PORTNIC-07", !refused, || {
@@ -402,7 +432,10 @@ crate::exports! {
     pub extern "win64" fn NdisFOidRequest(filter: Handle, request: *mut OidRequest) -> i32 where irql <= DISPATCH {
         crate::locks::leaving("NdisFOidRequest");
         bend::requesting(filter, request);
-        below::arrived(filter, request)
+        bend::requesting_for_port(filter, request);
+        let status = below::arrived(filter, request);
+        with(|_, state| bend::undo(state));
+        status
     }
 
     pub extern "win64" fn NdisFOidRequestComplete(

@@ -62,7 +62,7 @@ impl Net {
             let outside = &mut state.modules[module].outside;
             outside.external_port = EXTERNAL_PORT;
             outside.physical.aggregation = plan.aggregation;
-            for (index, gigabits) in &plan.members {
+            for (index, gigabits) in plan.members_of(module) {
                 let mut adapter = Adapter::new(*index, gigabits * GIGABIT, latency, jitter);
                 adapter.offloads = Offloads::new(match plan.abilities {
                     Some(of) => of(*index),
@@ -85,7 +85,16 @@ impl Net {
             }
         }
         for (id, kind) in known {
-            bring(module, id, kind, self.mac(id));
+            self.bring(id, kind);
+        }
+    }
+
+    /// A NIC is created, and connected unless the scenario wants it to stay as it is.
+    fn bring(&self, id: NicId, kind: NicKind) {
+        if self.plan().created_only.contains(&id.port) {
+            self.create_only(id);
+        } else {
+            bring(self.1, id, kind, self.mac(id));
         }
     }
 
@@ -143,22 +152,22 @@ impl Net {
     /// Announces everything by requests; what the extension knows already must be merged.
     fn announce_all(&self) {
         for (id, kind) in self.nics() {
-            bring(self.1, id, kind, self.mac(id));
+            self.bring(id, kind);
         }
     }
 
     /// All NICs of the scenario in the order the switch creates them.
     fn nics(&self) -> Vec<(NicId, NicKind)> {
         let plan = self.plan();
+        let (members, vms) = (plan.members_of(self.1), plan.vms_of(self.1));
         let mut all = Vec::new();
-        if !plan.members.is_empty() {
+        if !members.is_empty() {
             all.push((NicId::new(EXTERNAL_PORT, 0), NicKind::External));
-            all.extend(plan.members.iter().map(|(index, _)| (self.member(*index), NicKind::External)));
+            all.extend(members.iter().map(|(index, _)| (self.member(*index), NicKind::External)));
         }
         all.extend((0..plan.internal).map(|n| (self.internal(n), NicKind::Internal)));
         all.extend(
-            (0..plan.vms)
-                .map(|n| (self.vm(n), if n % 5 == 4 { NicKind::Emulated } else { NicKind::Synthetic })),
+            (0..vms).map(|n| (self.vm(n), if n % 5 == 4 { NicKind::Emulated } else { NicKind::Synthetic })),
         );
         all
     }
@@ -187,7 +196,7 @@ impl Net {
     /// The whole switch is taken apart by requests.
     fn tear_down(&self) {
         let module = self.1;
-        for n in 0..self.plan().vms {
+        for n in 0..self.plan().vms_of(module) {
             remove(module, self.vm(n));
         }
         for n in 0..self.plan().internal {
