@@ -8,16 +8,17 @@
 use crate::clock;
 use crate::filter::Module;
 use crate::groups::{self, Group, Groups};
+use crate::kernel::per_processor::Here;
 use crate::kernel::pool::Pool;
 use crate::kernel::rundown::WalkGuard;
 use crate::ndis::mdl::WindowBuffer;
-use crate::ndis::nbl::{Nbl, NblChain, NblQueue};
+use crate::ndis::nbl::{Nbl, NblChain, NblQueue, NetBufferRef};
 use crate::ndis::own_list::Family;
 use crate::ndis::raw::{send_complete_flags, send_flags};
 use crate::ndis::status::NdisStatus;
 use crate::offload;
 use teaming::adapter_hash::{Adapter, HashType, Offered};
-use teaming::counters::DropReason;
+use teaming::counters::{Counters, DropReason};
 use teaming::forward::{Beside, Decision, Forwarding, Packet, Verdict};
 use teaming::hash::TOEPLITZ_SAMPLE;
 use teaming::ids::{MemberIndex, NicId, Ticks, VlanId};
@@ -44,19 +45,18 @@ pub fn send(module: &Module, mut lists: NblQueue, flags: u32) {
 fn decide_some(module: &Module, lists: &mut NblQueue, groups: &mut Groups) -> Option<Nbl> {
     let mut window = WindowBuffer::empty();
     let forwarding = module.forwarding.read();
+    let counters = module.counters.here(forwarding.dispatch());
     let now = if forwarding.moving() { clock::now() } else { Ticks::ZERO };
     let mut mixed = None;
     for _ in 0..HOLD {
         let Some(mut list) = lists.pop() else { break };
-        let adapter = if forwarding.uses_adapter_hash() {
-            // One packet in a thousand is computed although its port is trusted.
-            let check = module.counters.with(forwarding.dispatch(), |counters| counters.uplink & 0x3FF == 0);
-            Some(adapter_hash(module, &list, check.unwrap_or(true)))
+        let decision = if forwarding.uses_adapter_hash() {
+            decide_with_adapter(module, &forwarding, &counters, &list, &mut window, now)
         } else {
-            None
+            decide(module, &forwarding, &list, None, &mut window, now)
         };
-        let Some(decision) = decide(module, &forwarding, &list, adapter, &mut window, now) else {
-            module.counters.with(forwarding.dispatch(), |counters| counters.split += 1);
+        let Some(decision) = decision else {
+            counters.change(|counters| counters.split += 1);
             mixed = Some(list);
             break;
         };
@@ -65,9 +65,7 @@ fn decide_some(module: &Module, lists: &mut NblQueue, groups: &mut Groups) -> Op
         let verdict =
             if let Group::Dropped(reason, _) = group { Verdict::Drop(reason) } else { decision.verdict };
         let bytes = list.net_buffers().map(|packet| u64::from(packet.data_length())).sum();
-        module.counters.with(forwarding.dispatch(), |counters| {
-            counters.count_decision(Decision { verdict, ..decision }, bytes);
-        });
+        counters.change(|counters| counters.count_decision(Decision { verdict, ..decision }, bytes));
         groups.push(group, list);
         if groups.is_full() {
             break;
@@ -76,7 +74,15 @@ fn decide_some(module: &Module, lists: &mut NblQueue, groups: &mut Groups) -> Op
     mixed
 }
 
+/// What is known of every packet of a list.
+struct Common<'a> {
+    beside: Beside<'a>,
+    pinned: Option<MemberIndex>,
+    now: Ticks,
+}
+
 /// What to do with all packets of a list, or `None` when they differ. One array of destinations serves them all.
+#[inline(always)]
 fn decide(
     module: &Module,
     forwarding: &Forwarding<Pool>,
@@ -85,28 +91,70 @@ fn decide(
     window: &mut WindowBuffer,
     now: Ticks,
 ) -> Option<Decision> {
-    let detail = list.detail();
-    if detail.native_forwarding_required() {
+    if list.detail().native_forwarding_required() {
         // The switch's own affair, whatever it looks like.
         return Some(Decision { verdict: Verdict::Native, basis: None });
     }
-    let source = list.source();
     let beside = Beside { vlan: VlanId::new(list.vlan_id()), adapter };
-    let pinned = offload::pinned(module, list);
-    let mut common: Option<Decision> = None;
-    for packet in list.net_buffers() {
-        let one = match window.read(packet, detail) {
-            Ok(bytes) => {
-                let packet = Packet { source, window: bytes, pinned, native: false, now };
-                forwarding.decide_with(&packet, &beside)
-            }
-            Err(_) => Decision { verdict: Verdict::Drop(DropReason::Unreadable), basis: None },
-        };
-        if common.get_or_insert(one).verdict != one.verdict {
-            return None;
-        }
+    let common = Common { beside, pinned: offload::pinned(module, list), now };
+    let mut packets = list.net_buffers();
+    let Some(first) = packets.next() else {
+        return Some(Decision { verdict: Verdict::Drop(DropReason::Runt), basis: None });
+    };
+    let decision = decide_one(forwarding, list, first, &common, window);
+    match packets.next() {
+        Some(_) if !others_agree(forwarding, list, &common, window, decision.verdict) => None,
+        _ => Some(decision),
     }
-    Some(common.unwrap_or(Decision { verdict: Verdict::Drop(DropReason::Runt), basis: None }))
+}
+
+#[inline(always)]
+fn decide_one(
+    forwarding: &Forwarding<Pool>,
+    list: &Nbl,
+    packet: NetBufferRef<'_>,
+    common: &Common<'_>,
+    window: &mut WindowBuffer,
+) -> Decision {
+    match window.read(packet, list.detail()) {
+        Ok(bytes) => {
+            let (source, pinned, now) = (list.source(), common.pinned, common.now);
+            let packet = Packet { source, window: bytes, pinned, native: false, now };
+            forwarding.decide_with(&packet, &common.beside)
+        }
+        Err(_) => Decision { verdict: Verdict::Drop(DropReason::Unreadable), basis: None },
+    }
+}
+
+/// Whether the packets after the first of a list go where it goes. Apart, for a loop in `decide` made every list of
+/// one packet pay for what a list of many would save.
+#[cold]
+#[inline(never)]
+fn others_agree(
+    forwarding: &Forwarding<Pool>,
+    list: &Nbl,
+    common: &Common<'_>,
+    window: &mut WindowBuffer,
+    first: Verdict,
+) -> bool {
+    let mut others = list.net_buffers().skip(1);
+    others.all(|packet| decide_one(forwarding, list, packet, common, window).verdict == first)
+}
+
+/// `decide` while hashes of adapters are in use.
+#[inline(never)]
+fn decide_with_adapter(
+    module: &Module,
+    forwarding: &Forwarding<Pool>,
+    counters: &Here<'_, Counters>,
+    list: &Nbl,
+    window: &mut WindowBuffer,
+    now: Ticks,
+) -> Option<Decision> {
+    // One packet in a thousand is computed although its port is trusted.
+    let check = counters.change(|counters| counters.uplink & 0x3FF == 0);
+    let adapter = adapter_hash(module, list, check.unwrap_or(true));
+    decide(module, forwarding, list, Some(adapter), window, now)
 }
 
 /// What an adapter's hash of a list is worth. It speaks of the list's only packet; of several it would say nothing.

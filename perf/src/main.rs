@@ -14,6 +14,7 @@ mod replay;
 mod report;
 mod save;
 mod survey;
+mod table;
 
 use args::{Cli, Command};
 use clap::{CommandFactory, Parser};

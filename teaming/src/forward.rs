@@ -84,7 +84,7 @@ impl<S: Storage> Forwarding<S> {
         self.decide_with(packet, &Beside::NOTHING).verdict
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn decide_with(&self, packet: &Packet<'_>, beside: &Beside<'_>) -> Decision {
         if packet.native {
             return Decision::new(Verdict::Native);
