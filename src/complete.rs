@@ -1,9 +1,10 @@
 //! The way back of packet walk 1: `FilterSendNetBufferListsComplete`. Foreign lists are handed up as they come; own lists
-//! are freed, and their parent is handed up after the last of them.
+//! are freed, and their parent is handed up after the last of them. Tags that were written on the way down are restored.
 
 use crate::filter::Module;
 use crate::ndis::nbl::{NblChain, NblQueue};
 use crate::ndis::own_list::Family;
+use core::sync::atomic::Ordering;
 
 /// `FilterSendNetBufferListsComplete`. IRQL <= DISPATCH_LEVEL.
 pub fn send_complete(module: &Module, lists: NblQueue, flags: u32) {
@@ -13,6 +14,9 @@ pub fn send_complete(module: &Module, lists: NblQueue, flags: u32) {
 /// Hands up what is foreign. A parent takes the place of its last child: they have the same source port, so that a
 /// single-source flag stays true.
 pub fn hand_back(module: &Module, mut lists: NblQueue, flags: u32) {
+    if module.tags_written.load(Ordering::Relaxed) {
+        lists.restore_tags();
+    }
     if module.lists.none_out() {
         // The usual case: nothing in the chain can be ours, so nothing in it need be touched.
         return module.filter.send_complete_queue(lists, flags);

@@ -1,18 +1,19 @@
-//! The switch as it is when the module joins it: `OID_SWITCH_PARAMETERS`, then the network adapters. NICs may be
-//! created and deleted by requests at the same time on other threads; the picture is applied only if none was
-//! meanwhile, and merges with what the requests have said.
+//! The switch as it is when the module joins it: `OID_SWITCH_PARAMETERS`, ports and network adapters, then the properties
+//! of each port. Requests may change all of that at the same time on other threads; a picture is applied only if none
+//! did meanwhile, and merges with what the requests have said.
 
 use crate::clock;
 use crate::filter::Module;
 use crate::kernel::pool::{PoolSlice, Tag};
 use crate::ndis::irql::Passive;
 use crate::ndis::member_query::Topics;
-use crate::ndis::oid::{NIC_ARRAY_HEADER, NicState, nic_array, query, switch_info, write_header};
+use crate::ndis::oid::{ARRAY_HEADER, NicState, nic_array, port_array, query, switch_info, write_header};
 use crate::ndis::raw::{SwitchParameters, oids};
 use crate::ndis::status::NdisStatus;
 use crate::trace::Event;
-use crate::{lifecycle, nic_status, settings};
-use teaming::switch::{NicKind, NicOp};
+use crate::{lifecycle, nic_status, properties, settings};
+use teaming::ports::NicState as Nic;
+use teaming::switch::NicOp;
 
 /// Pictures taken before the module gives up because the switch will not stand still.
 const ATTEMPTS: u32 = 64;
@@ -39,33 +40,48 @@ pub fn at_activation(module: &Module, passive: &Passive) {
     }
 }
 
-/// Reads the NIC array once, until it was read without a change meanwhile.
+/// Reads the configuration once.
 fn take_picture(module: &Module, passive: &Passive) -> Result<(), NdisStatus> {
     if core::mem::replace(&mut module.control.lock().enumerated, true) {
         return Ok(());
     }
-    let result = read_nics(module, passive);
+    let result = read_switch(module, passive);
     if result.is_err() {
         module.control.lock().enumerated = false;
     }
     result
 }
 
+/// Ports and NICs in one picture that was taken without a change meanwhile, then the properties of each port.
 #[inline(never)] // a frame of its own
-fn read_nics(module: &Module, passive: &Passive) -> Result<(), NdisStatus> {
+fn read_switch(module: &Module, passive: &Passive) -> Result<(), NdisStatus> {
+    for _ in 0..ATTEMPTS {
+        let changes = module.control.lock().changes;
+        let ports = read_array(module, oids::SWITCH_PORT_ARRAY, passive)?;
+        let nics = read_array(module, oids::SWITCH_NIC_ARRAY, passive)?;
+        if apply(module, &ports, &nics, changes)? {
+            read_properties(module, passive)?;
+            nic_status::ask_all(module, Topics::ALL);
+            nic_status::announce(module);
+            return Ok(());
+        }
+    }
+    Err(NdisStatus::FAILURE)
+}
+
+/// Reads an array of the switch, however large it becomes meanwhile.
+#[inline(never)] // a frame of its own
+fn read_array(module: &Module, oid: u32, passive: &Passive) -> Result<PoolSlice<u8>, NdisStatus> {
     let mut size = 4096;
     for _ in 0..ATTEMPTS {
         let mut buffer = PoolSlice::try_new(Tag::REQUEST, size, |_| 0u8)?;
-        write_header(&mut buffer, NIC_ARRAY_HEADER);
-        let changes = module.control.lock().changes;
-        match query(module.filter, oids::SWITCH_NIC_ARRAY, &mut buffer, passive) {
+        write_header(&mut buffer, ARRAY_HEADER);
+        match query(module.filter, oid, &mut buffer, passive) {
             Ok(written) => {
-                let picture = buffer.get(..written as usize).unwrap_or(&buffer);
-                if apply(module, picture, changes)? {
-                    nic_status::ask_all(module, Topics::ALL);
-                    nic_status::announce(module);
-                    return Ok(());
+                if let Some(rest) = buffer.get_mut(written as usize..) {
+                    rest.fill(0);
                 }
+                return Ok(buffer);
             }
             // Too small: it says what it takes now, and may take more by then.
             Err((NdisStatus::INVALID_LENGTH, needed)) => size = size.max(needed as usize),
@@ -75,19 +91,42 @@ fn read_nics(module: &Module, passive: &Passive) -> Result<(), NdisStatus> {
     Err(NdisStatus::FAILURE)
 }
 
-/// Applies a picture if nothing has changed since `changes`. The external port comes first: members hang on it.
-fn apply(module: &Module, picture: &[u8], changes: u32) -> Result<bool, NdisStatus> {
-    let nics = || nic_array(picture).filter(|(_, state)| *state != NicState::Other);
-    lifecycle::reserve(module, nics().filter(|(nic, _)| nic.kind != NicKind::External).count())?;
+/// Applies a picture if nothing has changed since `changes`. Ports come first, closed until their properties are known;
+/// then the external NIC, because members hang on it.
+fn apply(module: &Module, ports: &[u8], nics: &[u8], changes: u32) -> Result<bool, NdisStatus> {
+    let ports = || port_array(ports).filter(|port| port.is_created && !port.is_validation);
+    let nics = || nic_array(nics).filter(|(_, state)| *state != NicState::Other);
+    lifecycle::reserve(module, ports().count().saturating_add(nics().count()))?;
     let mut control = module.control.lock();
     if control.changes != changes {
         return Ok(false);
     }
+    for port in ports() {
+        // Room was made above.
+        let _ = module.forwarding.write(control.dispatch()).create_port(port.id, true);
+    }
     for (nic, state) in nics() {
+        let id = nic.id.port;
+        let known = module.forwarding.read().ports.get(id).is_some_and(|port| port.nic != Nic::Free);
         lifecycle::apply_locked(module, &mut control, NicOp::Create, &nic);
+        if !known {
+            // What it listened to before is not known.
+            module.forwarding.write(control.dispatch()).ports.forget_groups(id);
+        }
         if state == NicState::Connected {
             lifecycle::apply_locked(module, &mut control, NicOp::Connect, &nic);
         }
     }
     Ok(true)
+}
+
+/// Opens the ports of the picture, one after the other.
+fn read_properties(module: &Module, passive: &Passive) -> Result<(), NdisStatus> {
+    let mut from = 0;
+    loop {
+        let unread = module.forwarding.read().ports.unread(from);
+        let Some((port, next)) = unread else { return Ok(()) };
+        properties::read(module, port, passive)?;
+        from = next;
+    }
 }

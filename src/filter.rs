@@ -22,19 +22,22 @@ use crate::trace::EventRing;
 use crate::{complete, egress, enumerate, ingress, nic_status, offload, oid, settings};
 use core::ffi::c_void;
 use core::ptr::NonNull;
-use core::sync::atomic::AtomicPtr;
+use core::sync::atomic::{AtomicBool, AtomicPtr};
 use teaming::adapter_hash::Trust;
 use teaming::capabilities::{Book, MemberCapabilities};
 use teaming::counters::Counters;
 use teaming::forward::Forwarding;
 use teaming::ids::{BUCKETS, MEMBERS, PortId};
+use teaming::learn::{LEARNED, Learned};
 use teaming::member::Member;
-use teaming::nics::{MacSlot, Nic, mac_slots};
 use teaming::offload::{Ledger, ProcessorSets};
-use teaming::operations::{Operations, Slot};
+use teaming::operations::{self, Operations};
+use teaming::ports::{Port, Room, Sizes};
 use teaming::settings::Settings;
+use teaming::slots::Slot;
 use teaming::table::Stamp;
 use teaming::team::Team;
+use teaming::vlan::VlanSet;
 
 /// "LBFO Teaming Extension", the name that administrators see.
 pub const FRIENDLY_NAME: &[u16] = &crate::text::utf16(b"LBFO Teaming Extension");
@@ -67,6 +70,8 @@ pub struct Module {
     /// Open until detach; counts requests, timers and notifications that are out.
     pub work: WorkRundown,
     pub lists: ListPool,
+    /// Some packet was given a VLAN beside it, which its completion takes back; set for good by the first.
+    pub tags_written: AtomicBool,
     pub counters: PerProcessor<Counters>,
     /// What hashes of adapters have been worth, by source port.
     trust: PoolSlice<Trust>,
@@ -111,8 +116,10 @@ pub type TeamLock<'a> = SpinGuard<'a, PoolBox<Control>>;
 const TRUST: usize = 256;
 /// Resources that a ledger holds before it grows.
 const RESOURCES: usize = 64;
-/// Network adapters that the tables hold before they grow.
-const STATIONS: usize = 16;
+/// Ports that the tables hold before they grow.
+const PORTS: usize = 16;
+/// Sets of VLANs that differ, likewise.
+const SETS: usize = 8;
 
 impl FilterModule for Module {
     type Driver = Driver;
@@ -131,10 +138,13 @@ impl FilterModule for Module {
             forwarding: RwLock::try_new(stack.filter(), new_forwarding(&settings)?)?,
             associations: RwLock::try_new(stack.filter(), Ledger::new(offload::new_ledger(RESOURCES)?))?,
             control: SpinLock::new(new_control(settings)?),
-            operations: SpinLock::new(Operations::new(PoolSlice::try_new(Tag::STATE, 0, |_| Slot::EMPTY)?)),
+            operations: SpinLock::new(Operations::new(PoolSlice::try_new(Tag::STATE, 0, |_| {
+                operations::Slot::EMPTY
+            })?)),
             walks: WalkRundown::try_new(passive)?,
             work: WorkRundown::open(),
             lists: ListPool::try_new(stack.filter())?,
+            tags_written: AtomicBool::new(false),
             counters: PerProcessor::try_new(&Counters::ZERO)?,
             trust: PoolSlice::try_new(Tag::TABLE, TRUST, |_| Trust::NONE)?,
             timer: Timer::try_new::<Self>(stack.filter())?,
@@ -228,12 +238,12 @@ impl Module {
 
 #[inline(never)]
 fn new_forwarding(settings: &Settings) -> Result<PoolBox<Forwarding<Pool>>, NdisStatus> {
-    let (nics, macs) = new_stations(STATIONS)?;
     let forwarding = Forwarding::new(
         PoolSlice::try_new(Tag::TABLE, BUCKETS, |_| 0)?,
         PoolSlice::try_new(Tag::TABLE, BUCKETS, |_| Stamp::EMPTY)?,
-        nics,
-        macs,
+        new_room(PORTS)?,
+        new_sets(SETS)?,
+        PoolSlice::try_new(Tag::TABLE, LEARNED, |_| Learned::EMPTY)?,
         settings,
     );
     Ok(PoolBox::try_new(Tag::MODULE, forwarding)?)
@@ -260,12 +270,23 @@ fn new_control(settings: Settings) -> Result<PoolBox<Control>, NdisStatus> {
     Ok(PoolBox::try_new(Tag::MODULE, control)?)
 }
 
-/// Storage for `count` network adapters.
-pub fn new_stations(count: usize) -> Result<(PoolSlice<Nic>, PoolSlice<MacSlot>), NdisStatus> {
-    Ok((
-        PoolSlice::try_new(Tag::TABLE, count, |_| Nic::EMPTY)?,
-        PoolSlice::try_new(Tag::TABLE, mac_slots(count), |_| MacSlot::EMPTY)?,
-    ))
+/// Storage for `count` ports.
+#[inline(never)]
+pub fn new_room(count: usize) -> Result<Room<Pool>, NdisStatus> {
+    let sizes = Sizes::of(count);
+    let slots = |count| PoolSlice::try_new(Tag::TABLE, count, |_| Slot::EMPTY);
+    Ok(Room {
+        ports: PoolSlice::try_new(Tag::TABLE, sizes.ports, |_| Port::EMPTY)?,
+        index: slots(sizes.index)?,
+        macs: slots(sizes.macs)?,
+        groups: slots(sizes.groups)?,
+    })
+}
+
+/// Storage for `count` sets of VLANs.
+#[inline(never)]
+pub fn new_sets(count: usize) -> Result<PoolSlice<VlanSet>, NdisStatus> {
+    Ok(PoolSlice::try_new(Tag::TABLE, count, |_| VlanSet::EMPTY)?)
 }
 
 /// A copy of text that does not live as long as the module.

@@ -13,8 +13,9 @@ use teaming::ids::{NicIndex, PortId};
 /// Where a packet goes, as far as it decides with whom it may travel.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Group {
-    /// One destination: the group is sent with DESTINATION_GROUP. Not a `NicId`, which would make it half as large again.
-    To(PortId, NicIndex),
+    /// One destination, with what it keeps of the tag: the group is sent with DESTINATION_GROUP. Not a `NicId`, which
+    /// would make it half as large again.
+    To(PortId, NicIndex, u8),
     /// Several destinations each.
     Several,
     /// Left to the switch's own forwarding; never mixed with others.
@@ -27,7 +28,7 @@ impl Group {
     /// Where `Groups` looks for it first: apart for the members of one team, and for neighbouring ports.
     fn place(self) -> usize {
         let place = match self {
-            Self::To(port, index) => port.get() ^ u32::from(index.get()),
+            Self::To(port, index, _) => port.get() ^ u32::from(index.get()),
             Self::Several => 0,
             Self::Native => 1,
             Self::Dropped(_, source) => source.get(),

@@ -1,7 +1,7 @@
 //! Packet walk 1: every packet that enters the switch, from `FilterSendNetBufferLists` to `NdisFSendNetBufferLists`.
 //!
-//! A chain is decided in holds of at most 32 packets under the forwarding lock. Destinations are committed under the
-//! lock, so that a failover or a disconnect, which takes it for writing, knows that nothing is assigned behind its
+//! A chain is decided in holds of at most 32 packets and 64 destinations under the forwarding lock; a flood to more goes
+//! on in the next hold. Destinations are committed under the lock, so that a failover or a disconnect, which takes it for writing, knows that nothing is assigned behind its
 //! back; sending, completing and splitting happen after the lock is released. Runs at IRQL <= DISPATCH_LEVEL; never
 //! allocates pool memory, never blocks, takes the forwarding lock only.
 
@@ -17,61 +17,97 @@ use crate::ndis::own_list::Family;
 use crate::ndis::raw::{send_complete_flags, send_flags};
 use crate::ndis::status::NdisStatus;
 use crate::offload;
+use core::sync::atomic::Ordering;
 use teaming::adapter_hash::{Adapter, HashType, Offered};
 use teaming::counters::{Counters, DropReason};
-use teaming::forward::{Beside, Decision, Forwarding, Packet, Verdict};
+use teaming::forward::{Beside, Decision, Forwarding, Packet, Target, Verdict};
 use teaming::hash::TOEPLITZ_SAMPLE;
-use teaming::ids::{MemberIndex, NicId, Ticks, VlanId};
+use teaming::ids::{MemberIndex, NicId, Ticks};
+use teaming::sender::Sender;
 
 /// Packets decided in one hold of the lock.
 const HOLD: usize = 32;
+/// Destinations committed in one hold.
+const REACH: usize = 64;
+
+/// Why a hold ended.
+enum Pause {
+    /// Enough packets, destinations or groups, or no list is left.
+    Enough,
+    /// A list whose packets go different ways: to be split.
+    Mixed(Nbl),
+    /// A list with more destinations than one hold commits.
+    Flood(Nbl, Flood),
+}
+
+/// A flood that is not finished.
+struct Flood {
+    decision: Decision,
+    /// Where the next hold goes on.
+    from: usize,
+}
 
 /// `FilterSendNetBufferLists`.
 pub fn send(module: &Module, mut lists: NblQueue, flags: u32) {
     let Some(walk) = module.walks.enter() else { return refuse(module, lists, flags) };
     let mut groups = Groups::new(flags);
     while !lists.is_empty() {
-        let mixed = decide_some(module, &mut lists, &mut groups);
+        let pause = decide_some(module, &mut lists, &mut groups);
         groups.flush(module);
-        if let Some(parent) = mixed {
-            lists.push_front(split(module, &walk, parent, flags));
+        match pause {
+            Pause::Enough => {}
+            Pause::Mixed(parent) => lists.push_front(split(module, &walk, parent, flags)),
+            Pause::Flood(mut list, flood) => {
+                finish(module, &mut list, flood);
+                groups.push(Group::Several, list);
+                groups.flush(module);
+            }
         }
     }
 }
 
-/// Decides and commits up to `HOLD` packets. Stops early when the groups are full, and at a list whose packets have
-/// different destinations: that one is given back to be split.
+/// Decides and commits up to `HOLD` packets and `REACH` destinations.
 #[inline(never)] // two frames under 1 KiB instead of one above
-fn decide_some(module: &Module, lists: &mut NblQueue, groups: &mut Groups) -> Option<Nbl> {
+fn decide_some(module: &Module, lists: &mut NblQueue, groups: &mut Groups) -> Pause {
     let mut window = WindowBuffer::empty();
     let forwarding = module.forwarding.read();
     let counters = module.counters.here(forwarding.dispatch());
-    let now = if forwarding.moving() { clock::now() } else { Ticks::ZERO };
-    let mut mixed = None;
+    let now = if forwarding.wants_time() { clock::now() } else { Ticks::ZERO };
+    let mut sender: Option<Sender> = None;
+    let mut reach = REACH;
     for _ in 0..HOLD {
         let Some(mut list) = lists.pop() else { break };
+        let source = list.source();
+        let sender = match &mut sender {
+            Some(sender) if sender.nic == source => sender,
+            other => other.insert(forwarding.sender(source)),
+        };
         let decision = if forwarding.uses_adapter_hash() {
-            decide_with_adapter(module, &forwarding, &counters, &list, &mut window, now)
+            decide_with_adapter(module, &forwarding, &counters, sender, &list, &mut window, now)
         } else {
-            decide(module, &forwarding, &list, None, &mut window, now)
+            decide(module, &forwarding, sender, &list, None, &mut window, now)
         };
         let Some(decision) = decision else {
             counters.change(|counters| counters.split += 1);
-            mixed = Some(list);
-            break;
+            return Pause::Mixed(list);
         };
-        let group = commit(module, &forwarding, &mut list, decision.verdict);
+        let committed = commit(module, &forwarding, sender, &mut list, &decision, &mut reach);
         // A verdict may have come to nothing for lack of resources.
-        let verdict =
-            if let Group::Dropped(reason, _) = group { Verdict::Drop(reason) } else { decision.verdict };
+        let verdict = match committed {
+            Committed::To(Group::Dropped(reason, _)) => Verdict::Drop(reason),
+            _ => decision.verdict,
+        };
         let bytes = list.net_buffers().map(|packet| u64::from(packet.data_length())).sum();
         counters.change(|counters| counters.count_decision(Decision { verdict, ..decision }, bytes));
-        groups.push(group, list);
-        if groups.is_full() {
+        match committed {
+            Committed::To(group) => groups.push(group, list),
+            Committed::Partly(from) => return Pause::Flood(list, Flood { decision, from }),
+        }
+        if groups.is_full() || reach == 0 {
             break;
         }
     }
-    mixed
+    Pause::Enough
 }
 
 /// What is known of every packet of a list.
@@ -86,6 +122,7 @@ struct Common<'a> {
 fn decide(
     module: &Module,
     forwarding: &Forwarding<Pool>,
+    sender: &Sender,
     list: &Nbl,
     adapter: Option<Adapter<'_>>,
     window: &mut WindowBuffer,
@@ -93,17 +130,15 @@ fn decide(
 ) -> Option<Decision> {
     if list.detail().native_forwarding_required() {
         // The switch's own affair, whatever it looks like.
-        return Some(Decision { verdict: Verdict::Native, basis: None });
+        return Some(Decision::new(Verdict::Native));
     }
-    let beside = Beside { vlan: VlanId::new(list.vlan_id()), adapter };
+    let beside = Beside { vlan: list.vlan_id(), subnet: list.virtual_subnet(), adapter };
     let common = Common { beside, pinned: offload::pinned(module, list), now };
     let mut packets = list.net_buffers();
-    let Some(first) = packets.next() else {
-        return Some(Decision { verdict: Verdict::Drop(DropReason::Runt), basis: None });
-    };
-    let decision = decide_one(forwarding, list, first, &common, window);
+    let Some(first) = packets.next() else { return Some(Decision::dropped(DropReason::Runt)) };
+    let decision = decide_one(forwarding, sender, list, first, &common, window);
     match packets.next() {
-        Some(_) if !others_agree(forwarding, list, &common, window, decision.verdict) => None,
+        Some(_) if !others_agree(forwarding, sender, list, &common, window, &decision) => None,
         _ => Some(decision),
     }
 }
@@ -111,6 +146,7 @@ fn decide(
 #[inline(always)]
 fn decide_one(
     forwarding: &Forwarding<Pool>,
+    sender: &Sender,
     list: &Nbl,
     packet: NetBufferRef<'_>,
     common: &Common<'_>,
@@ -118,11 +154,11 @@ fn decide_one(
 ) -> Decision {
     match window.read(packet, list.detail()) {
         Ok(bytes) => {
-            let (source, pinned, now) = (list.source(), common.pinned, common.now);
+            let (source, pinned, now) = (sender.nic, common.pinned, common.now);
             let packet = Packet { source, window: bytes, pinned, native: false, now };
-            forwarding.decide_with(&packet, &common.beside)
+            forwarding.decide_from(sender, &packet, &common.beside)
         }
-        Err(_) => Decision { verdict: Verdict::Drop(DropReason::Unreadable), basis: None },
+        Err(_) => Decision::dropped(DropReason::Unreadable),
     }
 }
 
@@ -132,13 +168,14 @@ fn decide_one(
 #[inline(never)]
 fn others_agree(
     forwarding: &Forwarding<Pool>,
+    sender: &Sender,
     list: &Nbl,
     common: &Common<'_>,
     window: &mut WindowBuffer,
-    first: Verdict,
+    first: &Decision,
 ) -> bool {
     let mut others = list.net_buffers().skip(1);
-    others.all(|packet| decide_one(forwarding, list, packet, common, window).verdict == first)
+    others.all(|packet| first.same_way(&decide_one(forwarding, sender, list, packet, common, window)))
 }
 
 /// `decide` while hashes of adapters are in use.
@@ -147,6 +184,7 @@ fn decide_with_adapter(
     module: &Module,
     forwarding: &Forwarding<Pool>,
     counters: &Here<'_, Counters>,
+    sender: &Sender,
     list: &Nbl,
     window: &mut WindowBuffer,
     now: Ticks,
@@ -154,7 +192,7 @@ fn decide_with_adapter(
     // One packet in a thousand is computed although its port is trusted.
     let check = counters.change(|counters| counters.uplink & 0x3FF == 0);
     let adapter = adapter_hash(module, list, check.unwrap_or(true));
-    decide(module, forwarding, list, Some(adapter), window, now)
+    decide(module, forwarding, sender, list, Some(adapter), window, now)
 }
 
 /// What an adapter's hash of a list is worth. It speaks of the list's only packet; of several it would say nothing.
@@ -168,45 +206,115 @@ fn adapter_hash<'a>(module: &'a Module, list: &Nbl, check: bool) -> Adapter<'a> 
     Adapter { toeplitz: &TOEPLITZ_SAMPLE, trust, offered, check }
 }
 
-/// Commits the destinations of one list and names the group that it leaves with. "Assigned" happens here.
-fn commit(module: &Module, forwarding: &Forwarding<Pool>, list: &mut Nbl, verdict: Verdict) -> Group {
-    let source = list.source();
-    let one = |list: &mut Nbl, nic: NicId| match module.switch.add_destination(list, nic) {
-        Ok(()) => Group::To(nic.port, nic.index),
-        Err(_) => Group::Dropped(DropReason::NoResources, source.port),
-    };
-    match verdict {
-        Verdict::Native => Group::Native,
-        Verdict::Deliver(nic) => one(list, nic),
-        Verdict::Uplink(member) => match external_nic(forwarding, member) {
-            Some(nic) => one(list, nic),
-            None => Group::Dropped(DropReason::NoLiveMember, source.port),
-        },
+/// What became of a list's destinations.
+enum Committed {
+    /// All are committed, or none: the group that it leaves with.
+    To(Group),
+    /// There are more from this position on.
+    Partly(usize),
+}
+
+/// Commits the destinations of one list, at most `reach` of them. "Assigned" happens here.
+fn commit(
+    module: &Module,
+    forwarding: &Forwarding<Pool>,
+    sender: &Sender,
+    list: &mut Nbl,
+    decision: &Decision,
+    reach: &mut usize,
+) -> Committed {
+    let dropped = |reason| Committed::To(Group::Dropped(reason, sender.nic.port));
+    let target = match decision.verdict {
+        Verdict::Native => return Committed::To(Group::Native),
+        Verdict::Drop(reason) => return dropped(reason),
         Verdict::Flood { uplink } => {
-            let member = uplink.and_then(|member| external_nic(forwarding, member));
-            let targets = || forwarding.flood(source).chain(member);
-            match targets().count() {
-                0 => Group::Dropped(DropReason::NoDestination, source.port),
-                1 => match targets().next() {
-                    Some(nic) => one(list, nic),
-                    None => Group::Dropped(DropReason::NoDestination, source.port),
-                },
-                count => {
-                    let count = u32::try_from(count).unwrap_or(u32::MAX);
-                    match module.switch.add_destinations(list, count, targets()) {
-                        Ok(()) => Group::Several,
-                        Err(_) => Group::Dropped(DropReason::NoResources, source.port),
-                    }
-                }
-            }
+            return commit_flood(module, forwarding, sender, list, decision, uplink, reach);
         }
-        Verdict::Drop(reason) => Group::Dropped(reason, source.port),
+        Verdict::Deliver(nic) => Target { nic, bits: decision.bits },
+        Verdict::Uplink(member) => match external(forwarding, member, decision.bits) {
+            Some(target) => target,
+            None => return dropped(DropReason::NoLiveMember),
+        },
+    };
+    *reach = reach.saturating_sub(1);
+    commit_one(module, sender, list, decision, target)
+}
+
+fn commit_one(
+    module: &Module,
+    sender: &Sender,
+    list: &mut Nbl,
+    decision: &Decision,
+    target: Target,
+) -> Committed {
+    if module.switch.add_destination(list, target).is_err() {
+        return Committed::To(Group::Dropped(DropReason::NoResources, sender.nic.port));
+    }
+    write_tag(module, list, decision);
+    Committed::To(Group::To(target.nic.port, target.nic.index, target.bits))
+}
+
+/// The packet's VLAN is told beside it, to those below and to the destinations that keep it; completion takes it back.
+#[inline]
+fn write_tag(module: &Module, list: &mut Nbl, decision: &Decision) {
+    if let Some(vlan) = decision.sent.tag() {
+        module.tags_written.store(true, Ordering::Relaxed);
+        list.write_tag(vlan);
+    }
+}
+
+/// The first hold of a flood: the member, then stations.
+#[inline(never)] // rare, and a frame of its own
+fn commit_flood(
+    module: &Module,
+    forwarding: &Forwarding<Pool>,
+    sender: &Sender,
+    list: &mut Nbl,
+    decision: &Decision,
+    uplink: Option<MemberIndex>,
+    reach: &mut usize,
+) -> Committed {
+    let member = || uplink.and_then(|member| external(forwarding, member, decision.bits));
+    let stations = || forwarding.flood(sender, decision, 0);
+    let room = (*reach).max(1).saturating_sub(usize::from(member().is_some()));
+    let (count, last) = stations().take(room).fold((0, 0), |(count, _), (next, _)| (count + 1, next));
+    let total = count + usize::from(member().is_some());
+    let targets = || member().into_iter().chain(stations().take(count).map(|(_, target)| target));
+    let more = count == room && forwarding.flood(sender, decision, last).next().is_some();
+    *reach = reach.saturating_sub(total);
+    match (targets().next(), total, more) {
+        (Some(target), 1, false) => commit_one(module, sender, list, decision, target),
+        (None, _, false) => Committed::To(Group::Dropped(DropReason::NoDestination, sender.nic.port)),
+        _ => {
+            let count = u32::try_from(total).unwrap_or(u32::MAX);
+            if total != 0 && module.switch.add_destinations(list, count, targets()).is_err() {
+                return Committed::To(Group::Dropped(DropReason::NoResources, sender.nic.port));
+            }
+            write_tag(module, list, decision);
+            if more { Committed::Partly(last) } else { Committed::To(Group::Several) }
+        }
+    }
+}
+
+/// The other holds: each looks at its stations anew, so that one that disconnects between two is not committed any more,
+/// and what was committed before it went is what its deletion waits for. What no memory is left for gets none.
+#[inline(never)] // rare, and a frame of its own
+fn finish(module: &Module, list: &mut Nbl, mut flood: Flood) {
+    loop {
+        let forwarding = module.forwarding.read();
+        let sender = forwarding.sender(list.source());
+        let stations = || forwarding.flood(&sender, &flood.decision, flood.from).take(REACH);
+        let (count, last) = stations().fold((0, flood.from), |(count, _), (next, _)| (count + 1, next));
+        if count == 0 || module.switch.add_destinations(list, count, stations().map(|(_, to)| to)).is_err() {
+            return;
+        }
+        flood.from = last;
     }
 }
 
 /// The member as a destination.
-fn external_nic(forwarding: &Forwarding<Pool>, member: MemberIndex) -> Option<NicId> {
-    forwarding.external.map(|port| NicId::new(port, member.nic()))
+fn external(forwarding: &Forwarding<Pool>, member: MemberIndex, bits: u8) -> Option<Target> {
+    forwarding.external.map(|port| Target { nic: NicId::new(port, member.nic()), bits })
 }
 
 /// Splits a list into own lists of one packet each, in order, which take the walk from its beginning. The parent is

@@ -21,8 +21,10 @@ pub mod ingress;
 
 pub mod enumerate;
 pub mod lifecycle;
+pub mod multicast;
 pub mod offload;
 pub mod oid;
+pub mod properties;
 pub mod runtime_state;
 
 pub mod nic_status;

@@ -1,13 +1,16 @@
-//! The life of network adapters: `OID_SWITCH_NIC_*` requests to `teaming`, in the order that keeps packets safe. What
-//! takes a NIC away is applied before the request goes down, what brings one before it completes.
+//! The life of ports and network adapters: `OID_SWITCH_PORT_*` and `OID_SWITCH_NIC_*` requests to `teaming`, in the order
+//! that keeps packets safe. What takes one away is applied before the request goes down, what brings one before it
+//! completes. Properties and multicast groups have files of their own, called from here.
 
-use crate::filter::{Module, TeamLock, new_stations};
+use crate::filter::{Module, TeamLock, new_room};
+use crate::kernel::pool::Pool;
 use crate::ndis::member_query::Topics;
 use crate::ndis::oid::Request;
 use crate::ndis::raw::oids;
 use crate::ndis::status::NdisStatus;
-use crate::{nic_status, publish};
-use teaming::ids::MemberIndex;
+use crate::{multicast, nic_status, properties, publish};
+use teaming::forward::Forwarding;
+use teaming::ids::{MemberIndex, PortId};
 use teaming::member::MemberEvent;
 use teaming::switch::{NicOp, NicParameters, Route, route};
 
@@ -27,8 +30,26 @@ fn operation(request: Request) -> Option<(NicOp, NicParameters)> {
     Some((op, request.nic_parameters()?))
 }
 
-/// Before the request goes down. `Err` vetoes it, which only the creation of a NIC with index 0 may be.
+/// What a request does to a port, if anything. A validation port is no port: it is not kept.
+fn port_operation(request: Request) -> Option<(u32, PortId)> {
+    let oid = request.oid();
+    let concerns =
+        matches!(oid, oids::SWITCH_PORT_CREATE | oids::SWITCH_PORT_TEARDOWN | oids::SWITCH_PORT_DELETE);
+    if !concerns || !request.is_set() {
+        return None;
+    }
+    request.port_parameters().filter(|port| !port.is_validation).map(|port| (oid, port.id))
+}
+
+/// Before the request goes down. `Err` vetoes it: the creation of a port or of a NIC with index 0, or a property.
 pub fn before(module: &Module, request: Request) -> Result<(), NdisStatus> {
+    properties::before(module, &request)?;
+    match port_operation(request) {
+        Some((oids::SWITCH_PORT_CREATE, port)) => return create_port(module, port),
+        // From here on nobody refers to it.
+        Some((oids::SWITCH_PORT_TEARDOWN, port)) => change(module, |forwarding| forwarding.tear_down(port)),
+        _ => {}
+    }
     let Some((op, nic)) = operation(request) else { return Ok(()) };
     match (op, route(op, &nic)) {
         (NicOp::Create, Route::Station(_)) => create_station(module, &nic),
@@ -45,8 +66,21 @@ pub fn before(module: &Module, request: Request) -> Result<(), NdisStatus> {
 /// After the request has been below, before it completes. `carried` is false when it could not be forwarded at all:
 /// then what must not be refused still happens.
 pub fn after(module: &Module, request: Request, status: NdisStatus, carried: bool) {
-    let Some((op, nic)) = operation(request) else { return };
+    if status == NdisStatus::SUCCESS {
+        properties::after(module, &request);
+        multicast::after(module, &request);
+    }
     let succeeded = status == NdisStatus::SUCCESS || !carried;
+    match port_operation(request) {
+        Some((oids::SWITCH_PORT_CREATE, port)) if status != NdisStatus::SUCCESS => {
+            change(module, |forwarding| forwarding.delete_port(port));
+        }
+        Some((oids::SWITCH_PORT_DELETE, port)) if succeeded => {
+            change(module, |forwarding| forwarding.delete_port(port));
+        }
+        _ => {}
+    }
+    let Some((op, nic)) = operation(request) else { return };
     match op {
         NicOp::Create if status != NdisStatus::SUCCESS => apply(module, NicOp::Delete, &nic),
         NicOp::Create | NicOp::Disconnect => {}
@@ -71,6 +105,27 @@ pub fn connects_member(request: Request) -> Option<MemberIndex> {
     }
 }
 
+/// Changes something about ports.
+fn change(module: &Module, what: impl FnOnce(&mut Forwarding<Pool>)) {
+    let mut control = module.control.lock();
+    control.changes = control.changes.wrapping_add(1);
+    what(&mut module.forwarding.write(control.dispatch()));
+}
+
+/// Records a port, with more room first if there is none.
+fn create_port(module: &Module, port: PortId) -> Result<(), NdisStatus> {
+    loop {
+        {
+            let mut control = module.control.lock();
+            control.changes = control.changes.wrapping_add(1);
+            if module.forwarding.write(control.dispatch()).create_port(port, false).is_ok() {
+                return Ok(());
+            }
+        }
+        reserve(module, 1)?;
+    }
+}
+
 /// Changes the tables. What may need memory has been reserved before.
 fn apply(module: &Module, op: NicOp, nic: &NicParameters) {
     apply_locked(module, &mut module.control.lock(), op, nic);
@@ -84,7 +139,7 @@ pub fn apply_locked(module: &Module, control: &mut TeamLock<'_>, op: NicOp, nic:
         Route::External(op) => module.forwarding.write(control.dispatch()).on_external(op, nic),
         Route::Station(op) => {
             // Full only for a NIC whose creation was never seen and for which there is no room: it stays unknown.
-            let _ = module.forwarding.write(control.dispatch()).nics.apply(op, nic);
+            let _ = module.forwarding.write(control.dispatch()).on_station(op, nic);
         }
         Route::Ignore => {}
     }
@@ -96,7 +151,7 @@ fn create_station(module: &Module, nic: &NicParameters) -> Result<(), NdisStatus
         {
             let mut control = module.control.lock();
             control.changes = control.changes.wrapping_add(1);
-            if module.forwarding.write(control.dispatch()).nics.apply(NicOp::Create, nic).is_ok() {
+            if module.forwarding.write(control.dispatch()).on_station(NicOp::Create, nic).is_ok() {
                 return Ok(());
             }
         }
@@ -104,20 +159,20 @@ fn create_station(module: &Module, nic: &NicParameters) -> Result<(), NdisStatus
     }
 }
 
-/// Makes room for `more` stations beyond those that are known. IRQL <= DISPATCH_LEVEL, no lock held.
+/// Makes room for `more` ports beyond those that are known. IRQL <= DISPATCH_LEVEL, no lock held.
 pub fn reserve(module: &Module, more: usize) -> Result<(), NdisStatus> {
     let (used, capacity) = {
         let forwarding = module.forwarding.read();
-        (forwarding.nics.len(), forwarding.nics.capacity())
+        (forwarding.ports.len(), forwarding.ports.capacity())
     };
     let needed = used.saturating_add(more);
     if needed <= capacity {
         return Ok(());
     }
-    let (nics, macs) = new_stations(needed.max(capacity.saturating_mul(2)))?;
+    let room = new_room(needed.max(capacity.saturating_mul(2)))?;
     let old = {
         let control = module.control.lock();
-        module.forwarding.write(control.dispatch()).nics.grow(nics, macs)
+        module.forwarding.write(control.dispatch()).ports.grow(room)
     };
     drop(old);
     Ok(())

@@ -66,7 +66,7 @@ fn tell(module: &Module, event: Event) {
 }
 
 fn is_known(module: &Module, nic: NicId) -> bool {
-    module.forwarding.read().nics.get(nic).is_some()
+    module.forwarding.read().ports.get(nic.port).is_some_and(|port| port.id == nic && port.has_nic())
 }
 
 fn slots(count: usize) -> Option<PoolSlice<Slot<Pool>>> {

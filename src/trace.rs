@@ -24,6 +24,10 @@ pub enum Event {
     RequestNotForwarded { oid: u32 },
     /// A member could not be asked for its link state.
     LinkUnknown { member: MemberIndex, status: i32 },
+    /// A property of a port was vetoed: it is damaged, or asks for what is not enforced.
+    PropertyRefused { oid: u32, status: i32 },
+    /// A port has a property that cannot be enforced, or one that could not be read: nothing passes it.
+    PortClosed { port: u32 },
     /// The run-time state of a NIC could not be saved for lack of memory; others may have saved theirs.
     NotSaved { nic: NicId },
     /// What was restored for a NIC could not be used, and changed nothing.

@@ -12,6 +12,10 @@ fn every_scenario_keeps_every_rule_with_every_seed() {
     for case in CASES {
         for seed in 0..SEEDS {
             let outcome = case.run((case.plan)(seed));
+            if !outcome.violations.is_empty() {
+                let plan = (case.plan)(seed);
+                plan.port_properties().for_each(|(port, all)| eprintln!("port {port}: {all:?}"));
+            }
             for violation in outcome.violations.iter().take(5) {
                 eprintln!("{} with seed {seed}: {violation}", case.name);
             }

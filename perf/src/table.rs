@@ -6,9 +6,7 @@ use teaming::Heap;
 use teaming::forward::Forwarding;
 use teaming::ids::{BUCKETS, MEMBERS, MemberIndex, Ticks};
 use teaming::member::{LinkState, Member, MemberEvent};
-use teaming::nics::{MacSlot, Nic, mac_slots};
 use teaming::settings::{Lookup, Settings};
-use teaming::table::Stamp;
 use teaming::team::Team;
 
 /// The member of each bucket; 0 where no member is up.
@@ -18,9 +16,7 @@ pub fn owners(speeds: &[u64], events: &[Event]) -> Vec<u16> {
         "FlowletGapUs" | "LinkUpDelayMs" => Lookup::Value(0),
         _ => Lookup::Missing,
     });
-    let stamps = (0..BUCKETS).map(|_| Stamp::EMPTY).collect();
-    let (nics, macs) = (vec![Nic::EMPTY; 1], vec![MacSlot::EMPTY; mac_slots(1)]);
-    let mut forwarding: Forwarding<Heap> = Forwarding::new(vec![0; BUCKETS], stamps, nics, macs, &settings);
+    let mut forwarding = Forwarding::on_heap(1, &settings);
     let mut team: Team<Heap> = Team::new(vec![0; BUCKETS], vec![Member::ABSENT; MEMBERS], &settings);
     let mut take = |member: u16, event| {
         let Some(member) = u8::try_from(member).ok().and_then(MemberIndex::new) else { return };

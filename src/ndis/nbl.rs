@@ -5,7 +5,7 @@
 
 use super::raw::{ForwardingDetail, Handle, NetBuffer, NetBufferList, info};
 use core::ptr::NonNull;
-use teaming::ids::{NicId, NicIndex, PortId};
+use teaming::ids::{NicId, NicIndex, PortId, VlanId};
 
 /// One owned list, unlinked.
 pub struct Nbl(NonNull<NetBufferList>);
@@ -47,6 +47,24 @@ impl Nbl {
         ((tag >> 4) & 0xFFF) as u16
     }
 
+    /// The virtual subnet that the packet is in; 0 without one.
+    pub fn virtual_subnet(&self) -> u32 {
+        // SAFETY: the list is owned.
+        let subnet = unsafe { (*self.0.as_ptr()).info[info::VIRTUAL_SUBNET] };
+        (subnet & 0x00FF_FFFF) as u32
+    }
+
+    /// Writes a VLAN into the tag beside the packet (NDIS_NET_BUFFER_LIST_8021Q_INFO). What stood there moves to the half
+    /// of the slot that the structure does not use, until `restore_tag`.
+    pub(crate) fn write_tag(&mut self, vlan: VlanId) {
+        // SAFETY: the list is owned.
+        let slot = unsafe { &mut (*self.0.as_ptr()).info[info::IEEE_8021Q] };
+        if *slot & TAG_WRITTEN == 0 {
+            let old = *slot & 0xFFFF;
+            *slot = TAG_WRITTEN | old << 32 | (*slot & 0xFFFF_000F) | u64::from(vlan.get()) << 4;
+        }
+    }
+
     /// The security association that an adapter is to encrypt the packet with; 0 without one. Of a received packet the
     /// slot says something else, which is nobody's handle.
     pub fn ipsec_handle(&self) -> u64 {
@@ -84,6 +102,17 @@ impl Nbl {
     pub fn net_buffers(&self) -> NetBuffers<'_> {
         // SAFETY: the list is owned.
         NetBuffers { next: unsafe { (*self.0.as_ptr()).first_net_buffer }, list: core::marker::PhantomData }
+    }
+}
+
+/// Marks a tag that was written here: a bit of the unused half of its slot.
+const TAG_WRITTEN: u64 = 1 << 63;
+
+/// Gives a tag that was written here back what stood there before; others stay as they are.
+fn restore_tag(list: &mut NetBufferList) {
+    let slot = &mut list.info[info::IEEE_8021Q];
+    if *slot & TAG_WRITTEN != 0 {
+        *slot = *slot & 0xFFFF_0000 | *slot >> 32 & 0xFFFF;
     }
 }
 
@@ -153,6 +182,16 @@ impl NblQueue {
         list.next = core::ptr::null_mut();
         // SAFETY: unlinked from the queue, which owned it.
         Some(unsafe { Nbl::from_raw(first) })
+    }
+
+    /// Restores the tags beside the packets, see `Nbl::write_tag`.
+    pub(crate) fn restore_tags(&mut self) {
+        let mut next = self.head;
+        // SAFETY: every list of the queue is owned.
+        while let Some(list) = unsafe { next.as_mut() } {
+            restore_tag(list);
+            next = list.next;
+        }
     }
 
     /// Gives the lists away.

@@ -4,8 +4,8 @@ use super::envelope::Detour;
 use super::handle::Filter;
 use super::irql::Passive;
 use super::raw::{
-    self, ElementArray, NicParameters as RawNicParameters, ObjectHeader, OidRequest, SwitchParameters,
-    object_type, request_type,
+    self, ElementArray, NicParameters as RawNicParameters, ObjectHeader, OidRequest,
+    PortParameters as RawPortParameters, SwitchParameters, object_type, request_type,
 };
 use super::status::NdisStatus;
 use super::sys;
@@ -15,7 +15,7 @@ use core::mem::offset_of;
 use core::ptr::NonNull;
 use teaming::ids::{MacAddr, MemberIndex, NicId, NicIndex, PortId};
 use teaming::oid::Kind;
-use teaming::switch::{NicKind, NicParameters};
+use teaming::switch::{NicKind, NicParameters, VmId};
 
 /// A request from above that has not been completed yet. The caller owns it and everything it points to: read only.
 #[derive(Clone, Copy)]
@@ -85,6 +85,11 @@ impl Request {
         let buffer = NonNull::new(request.information_buffer)?.cast::<u8>();
         // SAFETY: the buffer holds `length` bytes as long as the request is not completed.
         unsafe { read_nic_parameters(buffer, length) }.map(|(parameters, _)| parameters)
+    }
+
+    /// The payload of a port life cycle request, likewise.
+    pub fn port_parameters(&self) -> Option<PortParameters> {
+        read_port_parameters(super::payload::input(self))
     }
 
     /// Passes the results of a request of our own, a method, on to this one that it stood in for.
@@ -305,8 +310,33 @@ pub(crate) fn query(
     filter: Filter,
     oid: u32,
     buffer: &mut [u8],
-    _: &Passive,
+    passive: &Passive,
 ) -> Result<u32, (NdisStatus, u32)> {
+    let (status, request) = synchronous(filter, request_type::QUERY_INFORMATION, oid, buffer, passive);
+    status.ok().map(|()| request.word52).map_err(|status| (status, request.word56))
+}
+
+/// The same for a method, whose question stands in the buffer and whose answer is written over it.
+pub(crate) fn method(
+    filter: Filter,
+    oid: u32,
+    buffer: &mut [u8],
+    passive: &Passive,
+) -> Result<u32, (NdisStatus, u32)> {
+    let (status, request) = synchronous(filter, request_type::METHOD, oid, buffer, passive);
+    let (written, needed) = (request.method_bytes_written, request.method_bytes_needed);
+    status.ok().map(|()| written).map_err(|status| (status, needed))
+}
+
+/// Sends a request and waits for it. Gives its status and the request as it came back.
+#[inline(never)] // a frame of its own
+fn synchronous(
+    filter: Filter,
+    request_type: i32,
+    oid: u32,
+    buffer: &mut [u8],
+    _: &Passive,
+) -> (NdisStatus, OidRequest) {
     let length = u32::try_from(buffer.len()).unwrap_or(u32::MAX);
     let mut query =
         SyncQuery { own: OwnRequest::EMPTY, event: sys::NdisEvent([0; 3]), status: NdisStatus::PENDING };
@@ -316,15 +346,7 @@ pub(crate) fn query(
     // SAFETY: the event lies in the query.
     unsafe { sys::NdisInitializeEvent(event) };
     // SAFETY: not sent yet.
-    unsafe {
-        (*own).prepare(
-            OwnKind::Sync,
-            request_type::QUERY_INFORMATION,
-            oid,
-            buffer.as_mut_ptr().cast(),
-            length,
-        )
-    };
+    unsafe { (*own).prepare(OwnKind::Sync, request_type, oid, buffer.as_mut_ptr().cast(), length) };
     // SAFETY: request, buffer and event outlive the request because of the wait.
     let mut status = NdisStatus(unsafe { sys::NdisFOidRequest(filter.handle(), own.cast()) });
     if status == NdisStatus::PENDING {
@@ -334,8 +356,7 @@ pub(crate) fn query(
         status = unsafe { (*query).status };
     }
     // SAFETY: complete in either case.
-    let request = unsafe { &(*own).request };
-    status.ok().map(|()| request.word52).map_err(|status| (status, request.word56))
+    (status, unsafe { (*own).request })
 }
 
 /// The completion of a `query`: leaves the status and wakes the waiting thread.
@@ -376,20 +397,57 @@ pub fn write_header(buffer: &mut [u8], size: u16) {
     }
 }
 
-/// Size that the header of a NIC array query states.
-pub const NIC_ARRAY_HEADER: u16 = size_of::<ElementArray>() as u16;
+/// What `NDIS_SWITCH_PORT_PARAMETERS` says, as far as it decides anything.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct PortParameters {
+    pub id: PortId,
+    /// Only there to try policies on; never gets a NIC.
+    pub is_validation: bool,
+    /// Created, and not being torn down.
+    pub is_created: bool,
+}
 
-/// The network adapters of an `NDIS_SWITCH_NIC_ARRAY` with their states, stepping by the element size of the reply.
+/// Reads `NDIS_SWITCH_PORT_PARAMETERS` after checking its header; newer revisions are accepted, shorter are not.
+fn read_port_parameters(bytes: &[u8]) -> Option<PortParameters> {
+    let needed = usize::from(RawPortParameters::SIZE_REVISION_1);
+    let size = u16::from_le_bytes(field(bytes, 2)?);
+    let (&kind, &revision) = (bytes.first()?, bytes.get(1)?);
+    if bytes.len() < needed || kind != object_type::DEFAULT || revision < 1 || usize::from(size) < needed {
+        return None;
+    }
+    let state = i32::from_le_bytes(field(bytes, offset_of!(RawPortParameters, port_state))?);
+    Some(PortParameters {
+        id: PortId::new(u32::from_le_bytes(field(bytes, offset_of!(RawPortParameters, port_id))?)),
+        is_validation: *bytes.get(offset_of!(RawPortParameters, is_validation_port))? != 0,
+        is_created: state == raw::port_state::CREATED,
+    })
+}
+
+/// Size that the header of a port or NIC array query states.
+pub const ARRAY_HEADER: u16 = size_of::<ElementArray>() as u16;
+
+/// The ports of an `NDIS_SWITCH_PORT_ARRAY`.
+pub fn port_array(buffer: &[u8]) -> impl Iterator<Item = PortParameters> + '_ {
+    elements(buffer).map_while(read_port_parameters)
+}
+
+/// The network adapters of an `NDIS_SWITCH_NIC_ARRAY` with their states.
 pub fn nic_array(buffer: &[u8]) -> impl Iterator<Item = (NicParameters, NicState)> + '_ {
+    elements(buffer).map_while(|element| {
+        // SAFETY: the element is a slice of initialised bytes.
+        unsafe { read_nic_parameters(NonNull::from(element).cast(), element.len()) }
+    })
+}
+
+/// The elements of an array, stepping by the element size of the reply.
+fn elements(buffer: &[u8]) -> impl Iterator<Item = &[u8]> {
     let read = |at| field(buffer, at).map(u32::from_le_bytes).unwrap_or(0) as usize;
     let first = field(buffer, offset_of!(ElementArray, first_element_offset)).map_or(0, u16::from_le_bytes);
     let count = read(offset_of!(ElementArray, num_elements));
     let size = read(offset_of!(ElementArray, element_size));
     (0..count).map_while(move |index| {
         let start = index.checked_mul(size)?.checked_add(usize::from(first))?;
-        let element = buffer.get(start..)?.get(..size)?;
-        // SAFETY: the element is a slice of `size` initialised bytes.
-        unsafe { read_nic_parameters(NonNull::from(element).cast(), element.len()) }
+        buffer.get(start..)?.get(..size)
     })
 }
 
@@ -399,6 +457,12 @@ pub enum NicState {
     Created,
     Connected,
     Other,
+}
+
+/// The bytes of a counted string; at most 512, whatever it says.
+fn counted(bytes: &[u8], at: usize) -> Option<&[u8]> {
+    let length = usize::from(u16::from_le_bytes(field(bytes, at)?)).min(512);
+    bytes.get(at.checked_add(2)?..)?.get(..length)
 }
 
 fn field<const N: usize>(buffer: &[u8], at: usize) -> Option<[u8; N]> {
@@ -438,6 +502,13 @@ unsafe fn read_nic_parameters(buffer: NonNull<u8>, length: usize) -> Option<(Nic
         permanent_mac: mac(offset_of!(RawNicParameters, permanent_mac_address))?,
         vm_mac: mac(offset_of!(RawNicParameters, vm_mac_address))?,
         mtu: u32::from_le_bytes(field(bytes, offset_of!(RawNicParameters, mtu))?),
+        // The name is valid for adapters of virtual machines alone.
+        vm: match i32::from_le_bytes(field(bytes, offset_of!(RawNicParameters, nic_type))?) {
+            raw::nic_type::SYNTHETIC | raw::nic_type::EMULATED => {
+                VmId::of(counted(bytes, offset_of!(RawNicParameters, vm_name))?)
+            }
+            _ => VmId::NONE,
+        },
     };
     let state = match i32::from_le_bytes(field(bytes, offset_of!(RawNicParameters, nic_state))?) {
         raw::nic_state::CREATED => NicState::Created,

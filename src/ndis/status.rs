@@ -16,8 +16,9 @@ impl NdisStatus {
     pub const UNSUPPORTED_MEDIA: Self = Self(raw::UNSUPPORTED_MEDIA);
     pub const ADAPTER_NOT_FOUND: Self = Self(raw::ADAPTER_NOT_FOUND);
     pub const INVALID_PARAMETER: Self = Self(raw::INVALID_PARAMETER);
-    pub const INVALID_LENGTH: Self = Self(raw::INVALID_LENGTH);
+    pub const DATA_NOT_ACCEPTED: Self = Self(raw::DATA_NOT_ACCEPTED);
     pub const BUFFER_TOO_SHORT: Self = Self(raw::BUFFER_TOO_SHORT);
+    pub const INVALID_LENGTH: Self = Self(raw::INVALID_LENGTH);
     pub const PAUSED: Self = Self(raw::PAUSED);
 
     /// `Ok` for NDIS_STATUS_SUCCESS, the status itself otherwise.

@@ -9,7 +9,9 @@ use super::raw::{
 };
 use super::status::NdisStatus;
 use super::sys;
+use teaming::forward::Target;
 use teaming::ids::{NicId, PortId};
+use teaming::sender::preserve;
 
 /// The switch that one filter module is attached to: its context and the handlers that the driver uses.
 pub struct Switch {
@@ -33,6 +35,8 @@ pub struct Switch {
     ) -> i32,
     reference: unsafe extern "win64" fn(SwitchContext, u32, u16) -> i32,
     dereference: unsafe extern "win64" fn(SwitchContext, u32, u16) -> i32,
+    reference_port: unsafe extern "win64" fn(SwitchContext, u32) -> i32,
+    dereference_port: unsafe extern "win64" fn(SwitchContext, u32) -> i32,
     report: ReportFiltered,
 }
 
@@ -73,26 +77,28 @@ impl Switch {
             update: handlers.update_net_buffer_list_destinations?,
             reference: handlers.reference_switch_nic?,
             dereference: handlers.dereference_switch_nic?,
+            reference_port: handlers.reference_switch_port?,
+            dereference_port: handlers.dereference_switch_port?,
             report: handlers.report_filtered_net_buffer_lists?,
         })
     }
 
     /// Commits the only destination of a packet. When it fails, nothing was added.
-    pub fn add_destination(&self, list: &mut Nbl, nic: NicId) -> Result<(), NdisStatus> {
+    pub fn add_destination(&self, list: &mut Nbl, target: Target) -> Result<(), NdisStatus> {
         if list.detail().available_destinations() == 0 {
-            return self.add_destinations(list, 1, core::iter::once(nic));
+            return self.add_destinations(list, 1, core::iter::once(target));
         }
-        let mut destination = destination(nic);
+        let mut destination = destination(target);
         // SAFETY: the list is owned and has a free slot.
         NdisStatus(unsafe { (self.add)(self.context, list.as_ptr(), &mut destination) }).ok()
     }
 
-    /// Commits `count` destinations; `nics` gives at least that many. When it fails, none was added.
+    /// Commits `count` more destinations; `targets` gives at least that many. When it fails, none of them was added.
     pub fn add_destinations(
         &self,
         list: &mut Nbl,
         count: u32,
-        nics: impl Iterator<Item = NicId>,
+        targets: impl Iterator<Item = Target>,
     ) -> Result<(), NdisStatus> {
         let mut array: *mut ForwardingDestinationArray = core::ptr::null_mut();
         let free = u32::from(list.detail().available_destinations());
@@ -103,7 +109,7 @@ impl Switch {
             // SAFETY: the list is owned.
             unsafe { (self.get)(self.context, list.as_ptr(), &mut array) };
         }
-        let written = write_destinations(array, count, nics);
+        let written = write_destinations(array, count, targets);
         if written == 0 {
             return Err(NdisStatus::FAILURE);
         }
@@ -137,6 +143,13 @@ impl Switch {
         (status == NdisStatus::SUCCESS).then(|| NicRef { switch: self, nic })
     }
 
+    /// Pins a port while a request about it is out; `None` when it is going away.
+    pub fn reference_port(&self, port: PortId) -> Option<PortRef<'_>> {
+        // SAFETY: any number may be asked for.
+        let status = NdisStatus(unsafe { (self.reference_port)(self.context, port.get()) });
+        (status == NdisStatus::SUCCESS).then(|| PortRef { switch: self, port })
+    }
+
     /// Tells the switch that packets of one source port are dropped for one reason, while they are still owned.
     pub fn report_filtered(&self, lists: &NblChain, source: PortId, reason: &Reason<'_>) {
         // SAFETY: lists and strings live through the call.
@@ -162,28 +175,31 @@ pub struct Reason<'a> {
     pub text: &'a UnicodeString,
 }
 
-fn destination(nic: NicId) -> PortDestination {
-    // Neither bit is set: the receiving port sees what its VLAN settings say.
-    PortDestination { port_id: nic.port.get(), nic_index: nic.index.get(), bits: 0 }
+fn destination(Target { nic, bits }: Target) -> PortDestination {
+    const {
+        assert!(PortDestination::PRESERVE_VLAN == preserve::VLAN as u16);
+        assert!(PortDestination::PRESERVE_PRIORITY == preserve::PRIORITY as u16);
+    }
+    PortDestination { port_id: nic.port.get(), nic_index: nic.index.get(), bits: bits.into() }
 }
 
 /// Writes up to `count` elements behind the committed ones and says how many.
 fn write_destinations(
     array: *mut ForwardingDestinationArray,
     count: u32,
-    nics: impl Iterator<Item = NicId>,
+    targets: impl Iterator<Item = Target>,
 ) -> u32 {
     // SAFETY: Get and Grow give a valid array as long as the list is owned.
     let Some(array) = (unsafe { array.as_ref() }) else { return 0 };
     let room = array.num_elements.saturating_sub(array.num_destinations).min(count);
     let mut written = 0;
-    for nic in nics.take(room as usize) {
+    for target in targets.take(room as usize) {
         let index = (array.num_destinations + written) as usize;
         let offset = array.element_size as usize * index;
         // SAFETY: the element lies inside the array: `index < num_elements`.
         let element = unsafe { array.first_element.add(offset) }.cast::<PortDestination>();
         // SAFETY: as above; the whole element is written because free slots hold stale data.
-        unsafe { element.write_unaligned(destination(nic)) };
+        unsafe { element.write_unaligned(destination(target)) };
         written += 1;
     }
     written
@@ -216,5 +232,18 @@ impl Drop for NicRef<'_> {
     fn drop(&mut self) {
         // SAFETY: the pair was referenced once for this value. The status says nothing that could be acted on.
         unsafe { (self.switch.dereference)(self.switch.context, self.nic.port.get(), self.nic.index.get()) };
+    }
+}
+
+/// A counted reference to a port of the switch; given back on drop.
+pub struct PortRef<'a> {
+    switch: &'a Switch,
+    port: PortId,
+}
+
+impl Drop for PortRef<'_> {
+    fn drop(&mut self) {
+        // SAFETY: the port was referenced once for this value.
+        unsafe { (self.switch.dereference_port)(self.switch.context, self.port.get()) };
     }
 }

@@ -26,10 +26,21 @@ pub enum DropReason {
     Unreadable,
     NoResources,
     NotRunning,
+    BadTag,
+    TaggedFrame,
+    VlanNotAllowed,
+    VlanMismatch,
+    TagInBytes,
+    PrivateVlan,
+    SpoofedAddress,
+    VirtualSubnet,
+    PortClosed,
+    NotReceiver,
+    Reflection,
 }
 
 /// All reasons, in the order of their numbers.
-pub const DROP_REASONS: [DropReason; 9] = [
+pub const DROP_REASONS: [DropReason; 20] = [
     DropReason::Runt,
     DropReason::BackToSource,
     DropReason::NoDestination,
@@ -39,6 +50,17 @@ pub const DROP_REASONS: [DropReason; 9] = [
     DropReason::Unreadable,
     DropReason::NoResources,
     DropReason::NotRunning,
+    DropReason::BadTag,
+    DropReason::TaggedFrame,
+    DropReason::VlanNotAllowed,
+    DropReason::VlanMismatch,
+    DropReason::TagInBytes,
+    DropReason::PrivateVlan,
+    DropReason::SpoofedAddress,
+    DropReason::VirtualSubnet,
+    DropReason::PortClosed,
+    DropReason::NotReceiver,
+    DropReason::Reflection,
 ];
 
 impl DropReason {
@@ -84,6 +106,23 @@ impl DropReason {
                 ("no_resources", "A buffer list or a destination could not be had.", Lacking)
             }
             Self::NotRunning => ("not_running", "The extension is paused or being stopped.", Lacking),
+            Self::BadTag => ("bad_tag", "The VLAN tag of the frame is damaged or reserved.", Closed),
+            Self::TaggedFrame => ("tagged_frame", "The sending port may not send VLAN tags.", Closed),
+            Self::VlanNotAllowed => {
+                ("vlan_not_allowed", "The sending port is not in the VLAN of the frame.", Closed)
+            }
+            Self::VlanMismatch => {
+                ("vlan_mismatch", "The destination is not in the VLAN of the frame.", Closed)
+            }
+            Self::TagInBytes => ("tag_in_bytes", "The destination takes no VLAN tag in the frame.", Closed),
+            Self::PrivateVlan => ("private_vlan", "The private VLAN keeps the two ports apart.", Closed),
+            Self::SpoofedAddress => {
+                ("spoofed_address", "The source address is not the sending adapter's.", Closed)
+            }
+            Self::VirtualSubnet => ("virtual_subnet", "The frame may not leave its virtual subnet.", Closed),
+            Self::PortClosed => ("port_closed", "The policy of the port is not known.", Closed),
+            Self::NotReceiver => ("not_receiver", "Another member of the team receives such frames.", Closed),
+            Self::Reflection => ("reflection", "A frame of this host came back from the outside.", Closed),
         }
     }
 }
@@ -244,7 +283,7 @@ mod tests {
         }
         for (number, basis) in BASES.into_iter().enumerate() {
             assert_eq!(basis.index(), number);
-            let decision = Decision { verdict: Verdict::Native, basis: Some(basis) };
+            let decision = Decision { basis: Some(basis), ..Decision::new(Verdict::Native) };
             if number % 2 == 0 { &mut one } else { &mut two }.count_decision(decision, 0);
             both.count_decision(decision, 0);
         }

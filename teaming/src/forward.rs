@@ -11,20 +11,27 @@ use crate::flow::{Basis, Keying, Policy};
 use crate::frame::{self, ETHERNET_HEADER, Headers, Rare};
 use crate::hash::Seed;
 use crate::ids::{FlowHash, MacAddr, MemberIndex, NicId, PortId, Ticks, VlanId};
-use crate::nics::{MacSlot, Nic, NicTable};
+use crate::learn::{LearnTable, Learned};
+use crate::ports::{Port, PortTable, Room};
+use crate::receive::Receive;
+use crate::sender::{Origin, Sender, Sent, preserve};
 use crate::settings::Settings;
-use crate::switch::{NicOp, NicParameters};
 use crate::table::{Moved, Stamp, Table, View};
 use crate::team::Plan;
+use crate::vlan::{self, VlanSet, Vlans};
 
 pub struct Forwarding<S: Storage> {
     /// The port of the external adapter; a private switch has none.
     pub external: Option<PortId>,
     pub table: Table<S>,
-    pub nics: NicTable<S>,
+    pub ports: PortTable<S>,
+    pub learned: LearnTable<S>,
     keying: Keying,
     seed: Seed,
     adapter_hash: bool,
+    receive: Receive,
+    /// The external port has no policy of its own.
+    pub(crate) outside_is_open: bool,
 }
 
 /// What is known of a packet when its way is decided.
@@ -44,7 +51,7 @@ pub struct Packet<'a> {
 pub enum Verdict {
     Deliver(NicId),
     Uplink(MemberIndex),
-    /// To every connected station but the source, and to one member when named.
+    /// To the stations that `Forwarding::flood` names, and to one member when named.
     Flood {
         uplink: Option<MemberIndex>,
     },
@@ -52,30 +59,56 @@ pub enum Verdict {
     Drop(DropReason),
 }
 
-/// What may come beside a packet and decides about its key.
+/// What may come beside a packet.
 #[derive(Debug, Clone, Copy)]
 pub struct Beside<'a> {
-    /// The VLAN of the out-of-band tag; without one the tag in the frame counts.
-    pub vlan: Option<VlanId>,
+    /// The number in the tag beside it; 0 is none.
+    pub vlan: u16,
+    /// The virtual subnet that it is in; 0 is none.
+    pub subnet: u32,
     /// Present while adapter hashes are in use.
     pub adapter: Option<Adapter<'a>>,
 }
 
 impl Beside<'_> {
-    pub const NOTHING: Self = Self { vlan: None, adapter: None };
+    pub const NOTHING: Self = Self { vlan: 0, subnet: 0, adapter: None };
 }
 
-/// A verdict and, when it names a member by a flow's hash, what the key was made of.
+/// A verdict, how the packet goes, and, when a flow's hash named a member, what the key was made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decision {
     pub verdict: Verdict,
     pub basis: Option<Basis>,
+    /// What the destination, or the member of a flood, keeps of the tag: `preserve`.
+    pub bits: u8,
+    /// The destination address of what is flooded.
+    pub to: MacAddr,
+    pub sent: Sent,
 }
 
 impl Decision {
-    const fn new(verdict: Verdict) -> Self {
-        Self { verdict, basis: None }
+    pub const fn new(verdict: Verdict) -> Self {
+        Self { verdict, basis: None, bits: 0, to: MacAddr::ZERO, sent: Sent::NOTHING }
     }
+
+    pub const fn dropped(reason: DropReason) -> Self {
+        Self::new(Verdict::Drop(reason))
+    }
+
+    /// Packets of one list may share an array of destinations.
+    pub fn same_way(&self, other: &Self) -> bool {
+        self.verdict == other.verdict
+            && self.sent == other.sent
+            && self.bits == other.bits
+            && self.to == other.to
+    }
+}
+
+/// A destination and what it keeps of the tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    pub nic: NicId,
+    pub bits: u8,
 }
 
 impl<S: Storage> Forwarding<S> {
@@ -84,57 +117,271 @@ impl<S: Storage> Forwarding<S> {
         self.decide_with(packet, &Beside::NOTHING).verdict
     }
 
+    /// `decide_from` for one packet alone.
     #[inline(always)]
     pub fn decide_with(&self, packet: &Packet<'_>, beside: &Beside<'_>) -> Decision {
+        self.decide_from(&self.sender(packet.source), packet, beside)
+    }
+
+    /// What holds for all packets of a source while the tables do not change.
+    #[inline(never)]
+    pub fn sender(&self, nic: NicId) -> Sender {
+        if nic.port == PortId::DEFAULT {
+            return Sender::trusted(nic);
+        }
+        match self.ports.get(nic.port) {
+            Some(port) if port.policy.closed => Sender::closed(nic),
+            Some(port) if self.is_outside(nic) => Sender::outside(nic, &port.policy),
+            Some(port) => Sender::station(nic, port),
+            None if self.is_outside(nic) => Sender::outside(nic, &crate::policy::Policy::NONE),
+            None => Sender::closed(nic),
+        }
+    }
+
+    /// `sender` is that of the packet's source.
+    #[inline]
+    pub fn decide_from(&self, sender: &Sender, packet: &Packet<'_>, beside: &Beside<'_>) -> Decision {
         if packet.native {
             return Decision::new(Verdict::Native);
         }
         if packet.window.len() < ETHERNET_HEADER {
-            return Decision::new(Verdict::Drop(DropReason::Runt));
+            return Decision::dropped(DropReason::Runt);
         }
         match frame::parse_common(packet.window) {
-            Ok(headers) => self.decide_parsed(packet, headers, beside),
-            Err(Rare) => self.decide_rare(packet, beside),
+            Ok(headers) => self.decide_parsed(sender, packet, headers, beside),
+            Err(Rare) => self.decide_rare(sender, packet, beside),
         }
     }
 
     /// A second copy of the decision: merged with the first, both would keep the headers in memory.
     #[cold]
     #[inline(never)]
-    fn decide_rare(&self, packet: &Packet<'_>, beside: &Beside<'_>) -> Decision {
-        self.decide_parsed(packet, frame::parse(packet.window), beside)
+    fn decide_rare(&self, sender: &Sender, packet: &Packet<'_>, beside: &Beside<'_>) -> Decision {
+        self.decide_parsed(sender, packet, frame::parse(packet.window), beside)
     }
 
     #[inline(always)]
-    fn decide_parsed(&self, packet: &Packet<'_>, headers: Headers, beside: &Beside<'_>) -> Decision {
+    fn decide_parsed(
+        &self,
+        sender: &Sender,
+        packet: &Packet<'_>,
+        headers: Headers,
+        beside: &Beside<'_>,
+    ) -> Decision {
+        let tagged = headers.has_tag() | (beside.vlan != 0) | (beside.subnet != 0);
+        let sent = if sender.is_plain(headers.source, tagged) {
+            sender.untagged
+        } else {
+            match self.look_closer(sender, packet, beside) {
+                Ok(sent) => sent,
+                Err(reason) => return Decision::dropped(reason),
+            }
+        };
         let to = headers.destination;
         if to.is_multicast() {
-            return self.decide_group(packet, beside);
+            return self.decide_group(sender, sent, packet, beside);
         }
-        match self.nics.lookup(to) {
-            Some(station) if station == packet.source => {
-                Decision::new(Verdict::Drop(DropReason::BackToSource))
+        match self.ports.lookup(to) {
+            Some(port) if port.key == sent.key && sent.key != 0 && port.id != sender.nic => {
+                let bits = sender.priority & port.priority();
+                Decision { bits, sent, ..Decision::new(Verdict::Deliver(port.id)) }
             }
-            Some(station) => Decision::new(Verdict::Deliver(station)),
-            None if self.is_outside(packet.source) => Decision::new(Verdict::Drop(DropReason::NoDestination)),
-            None => match self.member(packet, headers, beside) {
-                Ok((member, basis)) => Decision { verdict: Verdict::Uplink(member), basis },
-                Err(reason) => Decision::new(Verdict::Drop(reason)),
+            Some(port) => self.deliver(sender, sent, port),
+            None if self.ports.learns() || sender.origin == Origin::Outside => {
+                self.decide_unknown(sender, sent, packet, beside)
+            }
+            None => match self.uplink_bits(sender, sent) {
+                Err(reason) => Decision::dropped(reason),
+                Ok(bits) => match self.member(packet, headers, beside) {
+                    Ok((member, basis)) => {
+                        Decision { basis, bits, sent, ..Decision::new(Verdict::Uplink(member)) }
+                    }
+                    Err(reason) => Decision::dropped(reason),
+                },
             },
         }
     }
 
-    /// Reads the headers again: handed over, they would lie in memory for every other packet too.
+    /// A source address that is not the adapter's, a tag, a virtual subnet, or a port with policies of its own. Reads the
+    /// headers again: handed over, they would lie in memory for every other packet too.
     #[inline(never)]
-    fn decide_group(&self, packet: &Packet<'_>, beside: &Beside<'_>) -> Decision {
+    fn look_closer(
+        &self,
+        sender: &Sender,
+        packet: &Packet<'_>,
+        beside: &Beside<'_>,
+    ) -> Result<Sent, DropReason> {
+        if sender.origin == Origin::Closed {
+            return Err(DropReason::PortClosed);
+        }
         let headers = frame::parse(packet.window);
-        match (self.is_outside(packet.source), headers.destination.is_link_local()) {
-            (true, true) => Decision::new(Verdict::Drop(DropReason::LinkLocal)),
-            (true, false) => Decision::new(Verdict::Flood { uplink: None }),
-            (false, _) => match self.member(packet, headers, beside) {
-                Ok((member, basis)) => Decision { verdict: Verdict::Flood { uplink: Some(member) }, basis },
-                Err(_) => Decision::new(Verdict::Flood { uplink: None }),
-            },
+        let carried = vlan::classify(sender.vlans, beside.vlan, &headers, self.ports.sets())?;
+        let own = sender.security.virtual_subnet;
+        let subnet = match (own, beside.subnet) {
+            (0, said) => said,
+            (own, said) if said == 0 || said == own => own,
+            _ => return Err(DropReason::VirtualSubnet),
+        };
+        if sender.origin == Origin::Station {
+            self.check_source(sender, headers.source, carried.vlan, packet.now)?;
+        }
+        let mut sent = Sent::new(carried, subnet, sender.vlans, beside.vlan != 0, beside.subnet != 0);
+        if sender.origin == Origin::Trusted && carried.vlan.is_none() {
+            sent.key = 0;
+        }
+        Ok(sent)
+    }
+
+    /// The source address rule, and the place where addresses are learned
+    /// (ns-ntddndis-_ndis_switch_port_property_security.md).
+    fn check_source(
+        &self,
+        sender: &Sender,
+        mac: MacAddr,
+        vlan: Option<VlanId>,
+        now: Ticks,
+    ) -> Result<(), DropReason> {
+        let Some(position) = self.ports.position(sender.nic.port) else { return Err(DropReason::PortClosed) };
+        let Some(port) = self.ports.get(sender.nic.port) else { return Err(DropReason::PortClosed) };
+        if port.addresses().any(|own| own == mac) {
+            return Ok(());
+        }
+        if sender.security.mac_spoofing {
+            self.learned.hear(mac, vlan, position, now);
+            return Ok(());
+        }
+        // "Currently in use" by another adapter of the machine: not one that it had before.
+        let mate = || {
+            let other = self.ports.lookup(mac).filter(|other| other.current_mac == mac);
+            other.is_some_and(|other| port.vm.is_same_machine(other.vm))
+        };
+        if sender.security.teaming && mate() { Ok(()) } else { Err(DropReason::SpoofedAddress) }
+    }
+
+    /// To a station that may need a closer look.
+    #[inline(never)]
+    fn deliver(&self, sender: &Sender, sent: Sent, port: &Port) -> Decision {
+        if port.id == sender.nic {
+            return Decision::dropped(DropReason::BackToSource);
+        }
+        match self.admit(sender, sent, port) {
+            Ok(bits) => Decision { bits, sent, ..Decision::new(Verdict::Deliver(port.id)) },
+            Err(reason) => Decision::dropped(reason),
+        }
+    }
+
+    /// The bits with which a station may have a packet.
+    fn admit(&self, sender: &Sender, sent: Sent, port: &Port) -> Result<u8, DropReason> {
+        let priority = sender.priority & port.priority();
+        if port.policy.closed {
+            return Err(DropReason::PortClosed);
+        }
+        if port.key == sent.key && sent.key != 0 {
+            return Ok(priority);
+        }
+        let of_no_network = sender.origin == Origin::Trusted && !sent.is_tagged() && sent.subnet == 0;
+        if of_no_network {
+            return Ok(priority);
+        }
+        if port.policy.security().virtual_subnet != sent.subnet {
+            return Err(DropReason::VirtualSubnet);
+        }
+        let admitted = vlan::admit(sender.vlans, sent.carried(), port.policy.vlans(), self.ports.sets())?;
+        Ok(priority | if admitted.tagged { preserve::VLAN } else { 0 })
+    }
+
+    /// The bits with which the outside may have a packet.
+    #[inline(always)]
+    fn uplink_bits(&self, sender: &Sender, sent: Sent) -> Result<u8, DropReason> {
+        if sent.stays_inside() {
+            return Err(DropReason::VirtualSubnet);
+        }
+        if sent.key != 0 && self.outside_is_open {
+            return Ok(sender.priority | if sent.is_tagged() { preserve::VLAN } else { 0 });
+        }
+        self.outside_bits(sender, sent)
+    }
+
+    #[inline(never)]
+    fn outside_bits(&self, sender: &Sender, sent: Sent) -> Result<u8, DropReason> {
+        let policy = self.external.and_then(|port| self.ports.get(port)).map(|port| port.policy);
+        if policy.is_some_and(|policy| policy.closed) {
+            return Err(DropReason::PortClosed);
+        }
+        let vlans = policy.and_then(|policy| policy.vlans).unwrap_or(Vlans::EVERYTHING);
+        let admitted = vlan::admit(sender.vlans, sent.carried(), vlans, self.ports.sets())?;
+        Ok(sender.priority | if admitted.tagged { preserve::VLAN } else { 0 })
+    }
+
+    /// A frame to an address that no adapter has: behind a port that may learn, outside, or nowhere.
+    #[inline(never)]
+    fn decide_unknown(
+        &self,
+        sender: &Sender,
+        sent: Sent,
+        packet: &Packet<'_>,
+        beside: &Beside<'_>,
+    ) -> Decision {
+        let headers = frame::parse(packet.window);
+        let to = headers.destination;
+        let heard = self.learned.find(to, sent.carried().vlan, packet.now);
+        if let Some(port) = heard.and_then(|position| self.ports.at(position)).filter(|port| port.may_learn())
+        {
+            return self.deliver(sender, sent, port);
+        }
+        let outside = sender.origin == Origin::Outside;
+        if outside && let Some(reason) = self.refuses(sender, headers.source, sent, packet.now) {
+            return Decision::dropped(reason);
+        }
+        let uplink = if outside { Err(DropReason::NoDestination) } else { self.uplink_bits(sender, sent) };
+        let uplink = uplink.and_then(|bits| Ok((bits, self.member(packet, headers, beside)?)));
+        let decision = Decision { to, sent, ..Decision::new(Verdict::Flood { uplink: None }) };
+        let behind_a_port = self.ports.learns() && self.flood(sender, &decision, 0).next().is_some();
+        match (uplink, behind_a_port) {
+            (Ok((bits, (member, basis))), false) => {
+                Decision { basis, bits, to: MacAddr::ZERO, verdict: Verdict::Uplink(member), ..decision }
+            }
+            (Ok((bits, (member, basis))), true) => {
+                Decision { basis, bits, verdict: Verdict::Flood { uplink: Some(member) }, ..decision }
+            }
+            (Err(_), true) => decision,
+            (Err(reason), false) => Decision::dropped(reason),
+        }
+    }
+
+    /// Why a frame for many, or for an unknown one, does not count that came from outside.
+    fn refuses(&self, sender: &Sender, source: MacAddr, sent: Sent, now: Ticks) -> Option<DropReason> {
+        if !self.receive.takes(sender.nic.index) {
+            return Some(DropReason::NotReceiver);
+        }
+        let ours = self.ports.lookup(source).is_some()
+            || self.ports.learns() && self.learned.find(source, sent.carried().vlan, now).is_some();
+        ours.then_some(DropReason::Reflection)
+    }
+
+    #[inline(never)]
+    fn decide_group(
+        &self,
+        sender: &Sender,
+        sent: Sent,
+        packet: &Packet<'_>,
+        beside: &Beside<'_>,
+    ) -> Decision {
+        let headers = frame::parse(packet.window);
+        let to = headers.destination;
+        let inward = Decision { to, sent, ..Decision::new(Verdict::Flood { uplink: None }) };
+        if sender.origin == Origin::Outside {
+            if to.is_link_local() {
+                return Decision::dropped(DropReason::LinkLocal);
+            }
+            return self.refuses(sender, headers.source, sent, packet.now).map_or(inward, Decision::dropped);
+        }
+        let Ok(bits) = self.uplink_bits(sender, sent) else { return inward };
+        match self.member(packet, headers, beside) {
+            Ok((member, basis)) => {
+                Decision { basis, bits, verdict: Verdict::Flood { uplink: Some(member) }, ..inward }
+            }
+            Err(_) => inward,
         }
     }
 
@@ -177,7 +424,7 @@ impl<S: Storage> Forwarding<S> {
         let offered = beside.adapter.as_ref().and_then(|adapter| adapter.value(&headers, &self.keying));
         let hash = match offered {
             Some(value) => self.seed.rehash(value),
-            None => self.seed.hash(&self.keying.key(&headers, packet.source, beside.vlan)),
+            None => self.seed.hash(&self.keying.key(&headers, packet.source, VlanId::new(beside.vlan))),
         };
         (hash, basis)
     }
@@ -187,27 +434,56 @@ impl<S: Storage> Forwarding<S> {
         self.external == Some(source.port)
     }
 
-    /// Whom a flood reaches, apart from the member it may name.
-    pub fn flood(&self, source: NicId) -> impl Iterator<Item = NicId> {
-        self.nics.connected().map(|nic| nic.id).filter(move |&id| id != source)
+    /// Whom a flood reaches, apart from the member it may name, with the position after each: where to go on after the
+    /// lock was released. Every destination is looked at in the hold in which it is asked for.
+    pub fn flood<'a>(
+        &'a self,
+        sender: &'a Sender,
+        decision: &Decision,
+        from: usize,
+    ) -> impl Iterator<Item = (usize, Target)> + 'a {
+        let (to, sent) = (decision.to, decision.sent);
+        (from..self.ports.capacity()).filter_map(move |position| {
+            let port = self.ports.at(position).filter(|port| port.id != sender.nic)?;
+            let wanted = match to.is_multicast() {
+                false => port.may_learn(),
+                true => to.is_broadcast() || self.ports.hears(position, to),
+            };
+            let bits = self.admit(sender, sent, port).ok().filter(|_| wanted)?;
+            Some((position.saturating_add(1), Target { nic: port.id, bits }))
+        })
     }
 
-    /// `owners` and `stamps` are `BUCKETS` long; for `nics` and `macs` see `NicTable::new`.
+    /// `owners` and `stamps` are `BUCKETS` long, `learned` `LEARNED`; for `room` and `sets` see `PortTable::new`.
     pub fn new(
         owners: S::Of<u8>,
         stamps: S::Of<Stamp>,
-        nics: S::Of<Nic>,
-        macs: S::Of<MacSlot>,
+        room: Room<S>,
+        sets: S::Of<VlanSet>,
+        learned: S::Of<Learned>,
         settings: &Settings,
     ) -> Self {
         Self {
             external: None,
             table: Table::new(owners, stamps, settings.pace()),
-            nics: NicTable::new(nics, macs),
+            ports: PortTable::new(room, sets),
+            learned: LearnTable::new(learned),
             keying: settings.keying(),
             seed: Seed::new(settings.seed),
             adapter_hash: settings.use_adapter_hash,
+            receive: Receive::new(settings.mode),
+            outside_is_open: true,
         }
+    }
+
+    /// Packets must say when they come: buckets wait for silence, or addresses are learned.
+    pub const fn wants_time(&self) -> bool {
+        self.table.moving() || self.ports.learns()
+    }
+
+    /// The member whose copies of frames for many count; none while all members' do.
+    pub const fn receiver(&self) -> Option<MemberIndex> {
+        self.receive.receiver()
     }
 
     /// Whether hashes of adapters are to be passed beside the packets.
@@ -218,6 +494,7 @@ impl<S: Storage> Forwarding<S> {
     /// After it returns nothing is assigned to a member that is not live.
     pub fn publish(&mut self, plan: &Plan, home: &[u8], now: Ticks) -> Moved {
         let view = View { live: plan.live, weights: &plan.weights, home };
+        self.receive.publish(plan.live);
         self.table.publish(&view, now)
     }
 
@@ -235,16 +512,8 @@ impl<S: Storage> Forwarding<S> {
         self.keying = settings.keying();
         self.seed = Seed::new(settings.seed);
         self.adapter_hash = settings.use_adapter_hash;
+        self.receive.configure(settings.mode);
         self.table.set_pace(settings.pace());
-    }
-
-    /// The external port's own life: known from its creation to its deletion.
-    pub fn on_external(&mut self, op: NicOp, nic: &NicParameters) {
-        match op {
-            NicOp::Create | NicOp::Connect | NicOp::Update => self.external = Some(nic.id.port),
-            NicOp::Disconnect => {}
-            NicOp::Delete => self.external = None,
-        }
     }
 
     /// The member that a frame of these headers from `source` takes now, and nothing is noted: for tools that explain.
@@ -261,12 +530,27 @@ impl<S: Storage> Forwarding<S> {
 
     /// The member where the traffic of a station arrives, as far as the policy lets one say: untagged, as it leaves.
     pub fn member_of_station(&self, station: NicId) -> Option<MemberIndex> {
-        let mac = self.nics.get(station).map_or(MacAddr::ZERO, |nic| nic.current_mac);
+        let mac = self.ports.get(station.port).map_or(MacAddr::ZERO, |port| port.current_mac);
         self.table.lookup(self.seed.hash(&self.keying.station_key(station, mac)).bucket())
     }
 
     /// The station with that address.
     pub fn station(&self, mac: MacAddr) -> Option<NicId> {
-        self.nics.lookup(mac)
+        self.ports.lookup(mac).map(|port| port.id)
+    }
+}
+
+#[cfg(any(test, feature = "std"))]
+impl Forwarding<crate::Heap> {
+    /// Room for a number of ports, for everything that is not the driver.
+    pub fn on_heap(ports: usize, settings: &Settings) -> Self {
+        Self::new(
+            std::vec![0; crate::ids::BUCKETS],
+            (0..crate::ids::BUCKETS).map(|_| Stamp::EMPTY).collect(),
+            Room::on_heap(ports),
+            std::vec![VlanSet::EMPTY; ports],
+            (0..crate::learn::LEARNED).map(|_| Learned::EMPTY).collect(),
+            settings,
+        )
     }
 }

@@ -88,6 +88,8 @@ pub struct Headers {
     pub ethertype: u16,
     tci: u16,
     tags: u8,
+    /// The last tag was to follow and does not.
+    cut: bool,
     tunnels: u8,
 }
 
@@ -137,6 +139,7 @@ impl Headers {
         ethertype: 0,
         tci: 0,
         tags: 0,
+        cut: false,
         tunnels: 0,
     };
 
@@ -156,6 +159,7 @@ impl Headers {
         self.ethertype = u16::from_be_bytes([t0, t1]);
         while is_tag(self.ethertype) && usize::from(self.tags) < TAGS_MAX {
             let Some(([c0, c1, t0, t1], inner)) = rest.split_first_chunk::<4>() else {
+                self.cut = true;
                 return self.halt(Stop::Window);
             };
             if self.tags == 0 {
@@ -198,6 +202,25 @@ impl Headers {
             0 => None,
             _ => Some(self.tci.to_be_bytes()[0] >> 5),
         }
+    }
+
+    /// The number in the outermost tag, 0 for a priority tag and without one.
+    pub const fn tag_vlan(&self) -> u16 {
+        match self.tags {
+            0 => 0,
+            _ => self.tci & 0x0fff,
+        }
+    }
+
+    /// There is a tag, or was to be one.
+    #[inline]
+    pub const fn has_tag(&self) -> bool {
+        self.tags != 0 || self.cut
+    }
+
+    /// A tag was announced that is not there.
+    pub const fn tag_is_cut(&self) -> bool {
+        self.cut
     }
 
     pub const fn tags(&self) -> u8 {

@@ -56,7 +56,7 @@ impl Report {
         Self {
             settings: *settings,
             members: members.collect(),
-            stations: forwarding.nics.len(),
+            stations: forwarding.ports.len(),
             moving: forwarding.moving(),
             delivered: counters.delivered,
             uplink: counters.uplink,

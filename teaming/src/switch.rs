@@ -23,6 +23,41 @@ pub enum NicOp {
     Delete,
 }
 
+/// Which virtual machine an adapter belongs to: what is kept of its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VmId(u64, u64);
+
+impl VmId {
+    /// Not a virtual machine's.
+    pub const NONE: Self = Self(0, 0);
+
+    /// Both belong to one virtual machine.
+    pub fn is_same_machine(self, other: Self) -> bool {
+        self != Self::NONE && self == other
+    }
+
+    /// Of the name's bytes. Equal names are equal; 128 bits tell different ones apart.
+    pub fn of(name: &[u8]) -> Self {
+        if name.is_empty() {
+            return Self::NONE;
+        }
+        let mut id = Self(0x9e37_79b9_7f4a_7c15, 0xd1b5_4a32_d192_ed03);
+        for chunk in name.chunks(8) {
+            let mut word = [0; 8];
+            for (place, byte) in word.iter_mut().zip(chunk) {
+                *place = *byte;
+            }
+            let word = u64::from_le_bytes(word);
+            id = Self(
+                crate::hash::mix(id.0 ^ word, 0xa076_1d64_78bd_642f),
+                crate::hash::mix(id.1 ^ word, 0xe703_7ed1_a0b4_28db),
+            );
+        }
+        let length = u64::try_from(name.len()).unwrap_or(u64::MAX);
+        Self(id.0 ^ length, id.1.wrapping_add(length))
+    }
+}
+
 /// The part of `NDIS_SWITCH_NIC_PARAMETERS` that decides anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NicParameters {
@@ -33,6 +68,7 @@ pub struct NicParameters {
     /// Zero for a NIC that is no virtual machine's.
     pub vm_mac: MacAddr,
     pub mtu: u32,
+    pub vm: VmId,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +115,7 @@ mod tests {
             permanent_mac: MacAddr::ZERO,
             vm_mac: MacAddr::ZERO,
             mtu: 1500,
+            vm: VmId::NONE,
         }
     }
 

@@ -5,10 +5,8 @@ use teaming::counters::{Counters, DropReason, Load};
 use teaming::forward::{Forwarding, Verdict};
 use teaming::ids::{BUCKETS, MEMBERS, MemberIndex, Ticks};
 use teaming::member::{LinkState, Member, MemberEvent};
-use teaming::nics::{MacSlot, Nic, mac_slots};
 use teaming::report::Report;
 use teaming::settings::Settings;
-use teaming::table::Stamp;
 use teaming::team::Team;
 
 fn member(number: u8) -> MemberIndex {
@@ -17,10 +15,8 @@ fn member(number: u8) -> MemberIndex {
 
 fn report(events: &[(u8, MemberEvent)], counters: &Counters) -> Report {
     let settings = Settings::default();
-    let stamps = (0..BUCKETS).map(|_| Stamp::EMPTY).collect();
     let mut team = Team::<Heap>::new(vec![0; BUCKETS], vec![Member::ABSENT; MEMBERS], &settings);
-    let (nics, macs) = (vec![Nic::EMPTY; 4], vec![MacSlot::EMPTY; mac_slots(4)]);
-    let mut forwarding = Forwarding::<Heap>::new(vec![0; BUCKETS], stamps, nics, macs, &settings);
+    let mut forwarding = Forwarding::on_heap(4, &settings);
     for &(number, event) in events {
         let plan = team.on(member(number), event, Ticks::ZERO);
         forwarding.publish(&plan, team.home(), Ticks::ZERO);

@@ -5,11 +5,16 @@ use std::collections::{HashMap, HashSet};
 use proptest::prelude::*;
 use teaming::Heap;
 use teaming::ids::{MacAddr, NicId, NicIndex, PortId};
-use teaming::nics::{Full, MacSlot, Nic, NicState, NicTable, mac_slots};
-use teaming::switch::{NicKind, NicOp, NicParameters};
+use teaming::ports::{Full, NicState, PortTable, Room};
+use teaming::switch::{NicKind, NicOp, NicParameters, VmId};
+use teaming::vlan::VlanSet;
 
-fn table(stations: usize) -> NicTable<Heap> {
-    NicTable::new(vec![Nic::EMPTY; stations], vec![MacSlot::EMPTY; mac_slots(stations)])
+fn table(stations: usize) -> PortTable<Heap> {
+    PortTable::new(Room::on_heap(stations), vec![VlanSet::EMPTY; stations])
+}
+
+fn found(table: &PortTable<Heap>, mac: MacAddr) -> Option<NicId> {
+    table.lookup(mac).map(|port| port.id)
 }
 
 fn mac(number: u8) -> MacAddr {
@@ -27,6 +32,7 @@ fn station(port: u32, current: u8, given: u8) -> NicParameters {
         permanent_mac: mac(current),
         vm_mac: mac(given),
         mtu: 1500,
+        vm: VmId::NONE,
     }
 }
 
@@ -57,7 +63,7 @@ fn expect(model: &mut Model, op: NicOp, nic: &NicParameters, capacity: usize) ->
     Ok(())
 }
 
-fn check(table: &NicTable<Heap>, model: &Model) {
+fn check(table: &PortTable<Heap>, model: &Model) {
     assert_eq!(table.len(), model.len());
     assert_eq!(table.is_full(), model.len() == table.capacity());
     let connected: HashSet<NicId> = table.connected().map(|nic| nic.id).collect();
@@ -66,20 +72,22 @@ fn check(table: &NicTable<Heap>, model: &Model) {
         model.iter().filter(|(_, (_, connected))| *connected).map(|(&id, _)| id).collect();
     assert_eq!(connected, expected);
     for (id, (nic, connected)) in model {
-        let kept = table.get(*id).unwrap();
+        let kept = table.get(id.port).unwrap();
         assert_eq!((kept.current_mac, kept.vm_mac, kept.mtu), (nic.current_mac, nic.vm_mac, nic.mtu));
-        assert_eq!(kept.state == NicState::Connected, *connected);
+        assert_eq!(kept.nic == NicState::Connected, *connected);
     }
     for number in 0..=40 {
         let owners: HashSet<NicId> = model
             .values()
             .filter(|(nic, connected)| {
-                *connected && number != 0 && [nic.current_mac, nic.vm_mac].contains(&mac(number))
+                *connected
+                    && number != 0
+                    && [nic.current_mac, nic.permanent_mac, nic.vm_mac].contains(&mac(number))
             })
             .map(|(nic, _)| nic.id)
             .collect();
         match table.lookup(mac(number)) {
-            Some(id) => assert!(owners.contains(&id), "{number} is not {id}'s"),
+            Some(port) => assert!(owners.contains(&port.id), "{number} is not {}'s", port.id),
             None => assert!(owners.is_empty(), "{number} belongs to {owners:?}"),
         }
     }
@@ -121,11 +129,9 @@ proptest! {
                 }
                 Step::Grow(stations) => {
                     let before = table.capacity();
-                    let (old_nics, old_macs) =
-                        table.grow(vec![Nic::EMPTY; stations], vec![MacSlot::EMPTY; mac_slots(stations)]);
+                    let old = table.grow(Room::on_heap(stations));
                     prop_assert_eq!(table.capacity(), before.max(stations));
-                    prop_assert_eq!(old_nics.len(), before.min(stations));
-                    prop_assert_eq!(old_macs.len(), mac_slots(before.min(stations)));
+                    prop_assert_eq!(old.ports.len(), before.min(stations));
                 }
             }
             check(&table, &model);
@@ -148,7 +154,7 @@ fn a_thousand_stations_are_found_and_strangers_are_not() {
     for port in 0..1024_u32 {
         let [_, _, high, low] = port.to_be_bytes();
         for kind in [1, 2] {
-            let found = table.lookup(MacAddr([0, 0x15, 0x5d, kind, high, low]));
+            let found = found(&table, MacAddr([0, 0x15, 0x5d, kind, high, low]));
             assert_eq!(found, Some(NicId::new(PortId::new(port), NicIndex::DEFAULT)));
         }
         assert_eq!(table.lookup(MacAddr([0, 0x15, 0x5d, 3, high, low])), None);
@@ -159,11 +165,11 @@ fn a_thousand_stations_are_found_and_strangers_are_not() {
 fn ids_may_be_reused_at_once_with_another_address() {
     let mut table = table(1);
     table.connect(&station(9, 1, 1)).unwrap();
-    table.delete(station(9, 1, 1).id);
+    table.delete(station(9, 1, 1).id.port);
     table.create(&station(9, 2, 2)).unwrap();
     assert_eq!(table.lookup(mac(2)), None);
     table.connect(&station(9, 2, 2)).unwrap();
-    assert_eq!((table.lookup(mac(1)), table.lookup(mac(2))), (None, Some(station(9, 2, 2).id)));
+    assert_eq!((found(&table, mac(1)), found(&table, mac(2))), (None, Some(station(9, 2, 2).id)));
 }
 
 #[test]
@@ -171,8 +177,8 @@ fn the_address_that_a_guest_left_still_reaches_it() {
     let mut table = table(2);
     table.connect(&station(9, 1, 1)).unwrap();
     table.update(&station(9, 3, 1)).unwrap();
-    assert_eq!(table.lookup(mac(3)), Some(station(9, 3, 1).id));
-    assert_eq!(table.lookup(mac(1)), Some(station(9, 3, 1).id));
+    assert_eq!(found(&table, mac(3)), Some(station(9, 3, 1).id));
+    assert_eq!(found(&table, mac(1)), Some(station(9, 3, 1).id));
 }
 
 #[test]
@@ -180,14 +186,14 @@ fn of_two_stations_with_one_address_the_other_takes_over() {
     let mut table = table(4);
     table.connect(&station(1, 5, 5)).unwrap();
     table.connect(&station(2, 5, 5)).unwrap();
-    assert_eq!(table.lookup(mac(5)), Some(station(1, 0, 0).id));
-    table.disconnect(station(1, 0, 0).id);
-    assert_eq!(table.lookup(mac(5)), Some(station(2, 0, 0).id));
+    assert_eq!(found(&table, mac(5)), Some(station(1, 0, 0).id));
+    table.disconnect(station(1, 0, 0).id.port);
+    assert_eq!(found(&table, mac(5)), Some(station(2, 0, 0).id));
 }
 
 #[test]
 fn a_table_without_storage_refuses_and_finds_nothing() {
-    let mut none = NicTable::<Heap>::new(Vec::new(), Vec::new());
+    let mut none = table(0);
     assert_eq!(none.connect(&station(1, 1, 1)), Err(Full));
     assert_eq!(none.lookup(mac(1)), None);
 }

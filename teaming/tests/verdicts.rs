@@ -3,14 +3,12 @@
 use proptest::prelude::*;
 use teaming::Heap;
 use teaming::counters::DropReason;
-use teaming::forward::{Forwarding, Packet, Verdict};
+use teaming::forward::{Beside, Forwarding, Packet, Verdict};
 use teaming::frame::parse;
 use teaming::ids::{BUCKETS, MEMBERS, MacAddr, MemberIndex, NicId, NicIndex, PortId, Ticks};
 use teaming::member::{LinkState, Member, MemberEvent};
-use teaming::nics::{MacSlot, Nic, mac_slots};
 use teaming::settings::{Lookup, Settings};
-use teaming::switch::{NicKind, NicOp, NicParameters};
-use teaming::table::Stamp;
+use teaming::switch::{NicKind, NicOp, NicParameters, VmId};
 use teaming::team::Team;
 
 const UPLINK_PORT: u32 = 1;
@@ -38,7 +36,15 @@ fn member(number: u8) -> MemberIndex {
 }
 
 fn parameters(id: NicId, kind: NicKind, mac: MacAddr) -> NicParameters {
-    NicParameters { id, kind, current_mac: mac, permanent_mac: mac, vm_mac: MacAddr::ZERO, mtu: 1500 }
+    NicParameters {
+        id,
+        kind,
+        current_mac: mac,
+        permanent_mac: mac,
+        vm_mac: MacAddr::ZERO,
+        mtu: 1500,
+        vm: VmId::NONE,
+    }
 }
 
 struct Switch {
@@ -54,11 +60,9 @@ fn switch(algorithm: u64) -> Switch {
         "FlowletGapUs" | "LinkUpDelayMs" => Lookup::Value(0),
         _ => Lookup::Missing,
     });
-    let stamps = (0..BUCKETS).map(|_| Stamp::EMPTY).collect();
-    let (nics, macs) = (vec![Nic::EMPTY; 8], vec![MacSlot::EMPTY; mac_slots(8)]);
     let mut switch = Switch {
         team: Team::new(vec![0; BUCKETS], vec![Member::ABSENT; MEMBERS], &settings),
-        forwarding: Forwarding::new(vec![0; BUCKETS], stamps, nics, macs, &settings),
+        forwarding: Forwarding::on_heap(8, &settings),
     };
     let stations = [
         (VM_A, MAC_A, NicKind::Synthetic),
@@ -66,9 +70,9 @@ fn switch(algorithm: u64) -> Switch {
         (HOST, MAC_HOST, NicKind::Internal),
     ];
     for (id, mac, kind) in stations {
-        switch.forwarding.nics.connect(&parameters(id, kind, mac)).unwrap();
+        switch.forwarding.ports.connect(&parameters(id, kind, mac)).unwrap();
     }
-    switch.forwarding.nics.create(&parameters(CREATED_ONLY, NicKind::Synthetic, MAC_CREATED)).unwrap();
+    switch.forwarding.ports.create(&parameters(CREATED_ONLY, NicKind::Synthetic, MAC_CREATED)).unwrap();
     switch
         .forwarding
         .on_external(NicOp::Create, &parameters(nic(UPLINK_PORT, 0), NicKind::External, MacAddr::ZERO));
@@ -83,8 +87,16 @@ impl Switch {
         self.forwarding.publish(&plan, self.team.home(), Ticks::ZERO);
     }
 
+    /// Whom a flood to `to` reaches inside.
+    fn reached(&self, source: NicId, to: MacAddr) -> Vec<NicId> {
+        let frame = frame_of(source, to, 0);
+        let sender = self.forwarding.sender(source);
+        let decision = self.forwarding.decide_from(&sender, &packet(source, &frame), &Beside::NOTHING);
+        self.forwarding.flood(&sender, &decision, 0).map(|(_, target)| target.nic).collect()
+    }
+
     fn decide(&self, source: NicId, to: MacAddr) -> Verdict {
-        self.forwarding.decide(&packet(source, &frame(to, 0)))
+        self.forwarding.decide(&packet(source, &frame_of(source, to, 0)))
     }
 }
 
@@ -95,6 +107,19 @@ fn frame(to: MacAddr, flow: u16) -> Vec<u8> {
     bytes.extend([0x08, 0, 0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
     bytes.extend(flow.to_be_bytes());
     bytes.extend([0, 53, 0, 8, 0, 0]);
+    bytes
+}
+
+/// The same with the source's own address.
+fn frame_of(source: NicId, to: MacAddr, flow: u16) -> Vec<u8> {
+    let own = match source {
+        VM_A => MAC_A,
+        VM_B => MAC_B,
+        HOST => MAC_HOST,
+        _ => MacAddr([0, 0x15, 0x5d, 8, 8, 8]),
+    };
+    let mut bytes = frame(to, flow);
+    bytes[6..12].copy_from_slice(&own.0);
     bytes
 }
 
@@ -131,7 +156,7 @@ fn every_source_and_destination_goes_where_the_rules_say() {
         (TRUSTED, MAC_A, to(VM_A)),
         (TRUSTED, STRANGER, AnyUplink),
         (TRUSTED, MULTICAST, FloodWithUplink),
-        (nic(77, 0), MAC_A, to(VM_A)),
+        (nic(77, 0), MAC_A, drop(DropReason::PortClosed)),
         (OUTSIDE, MAC_A, to(VM_A)),
         (OUTSIDE, MAC_HOST, to(HOST)),
         (OUTSIDE, STRANGER, drop(DropReason::NoDestination)),
@@ -219,7 +244,7 @@ fn a_frame_shorter_than_its_header_is_a_runt() {
 fn a_flood_reaches_every_connected_station_but_the_source() {
     let switch = switch(0);
     let reached = |source| {
-        let mut ids: Vec<NicId> = switch.forwarding.flood(source).collect();
+        let mut ids = switch.reached(source, MacAddr::BROADCAST);
         ids.sort();
         ids
     };
@@ -235,9 +260,11 @@ fn one_virtual_nic_stays_on_one_member_under_hyper_v_port_and_spreads_under_tran
         let switch = switch(algorithm);
         for source in [VM_A, VM_B, HOST] {
             let mut used: Vec<MemberIndex> = (0..200)
-                .filter_map(|flow| match switch.forwarding.decide(&packet(source, &frame(STRANGER, flow))) {
-                    Verdict::Uplink(member) => Some(member),
-                    _ => None,
+                .filter_map(|flow| {
+                    match switch.forwarding.decide(&packet(source, &frame_of(source, STRANGER, flow))) {
+                        Verdict::Uplink(member) => Some(member),
+                        _ => None,
+                    }
                 })
                 .collect();
             assert_eq!(used.len(), 200);
@@ -308,7 +335,7 @@ proptest! {
         match switch.forwarding.decide(&packet) {
             Verdict::Deliver(station) => {
                 prop_assert!(station != source && station.port != PortId::new(UPLINK_PORT));
-                prop_assert!(switch.forwarding.nics.connected().any(|nic| nic.id == station));
+                prop_assert!(switch.forwarding.ports.connected().any(|port| port.id == station));
             }
             Verdict::Uplink(member) => {
                 prop_assert!(carries(member));
@@ -320,7 +347,7 @@ proptest! {
             Verdict::Flood { uplink } => {
                 prop_assert!(uplink.is_none_or(carries));
                 prop_assert!(parse(&window).destination.is_multicast());
-                prop_assert!(switch.forwarding.flood(source).all(|id| id != source && id.port != PortId::new(UPLINK_PORT)));
+                prop_assert!(switch.reached(source, parse(&window).destination).into_iter().all(|id| id != source && id.port != PortId::new(UPLINK_PORT)));
             }
             Verdict::Native => prop_assert!(native),
             Verdict::Drop(_) => prop_assert!(!native),

@@ -7,9 +7,8 @@ use teaming::Heap;
 use teaming::forward::Forwarding;
 use teaming::ids::{BUCKETS, Bucket, MEMBERS, MemberIndex, MemberSet, Ticks};
 use teaming::member::{LinkState, Member, MemberEvent, MemberState};
-use teaming::nics::{MacSlot, Nic, mac_slots};
 use teaming::settings::Settings;
-use teaming::table::{Moved, Stamp};
+use teaming::table::Moved;
 use teaming::team::{Plan, Team};
 
 const SPEEDS: [u64; 5] = [1, 10, 25, 40, 100];
@@ -39,11 +38,9 @@ fn member(number: u8) -> MemberIndex {
 
 impl Host {
     fn new(settings: &Settings) -> Self {
-        let stamps = (0..BUCKETS).map(|_| Stamp::EMPTY).collect();
-        let (nics, macs) = (vec![Nic::EMPTY; 4], vec![MacSlot::EMPTY; mac_slots(4)]);
         Self {
             team: Team::new(vec![0; BUCKETS], vec![Member::ABSENT; MEMBERS], settings),
-            forwarding: Forwarding::new(vec![0; BUCKETS], stamps, nics, macs, settings),
+            forwarding: Forwarding::on_heap(4, settings),
             now: Ticks::from_ms(1000),
         }
     }

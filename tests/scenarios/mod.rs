@@ -3,8 +3,11 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod policies;
 pub mod random;
 pub mod saved;
+
+pub mod offload;
 
 use lbfoext::ndis::raw::{oids, request_type};
 use vswitch::control::status::Status;
@@ -17,6 +20,7 @@ use vswitch::registry::Value;
 use vswitch::scenario::{Activation, Enumeration, Indication, Net, Scenario, unknown_request};
 
 /// One scenario.
+#[derive(Clone, Copy)]
 pub struct Case {
     pub name: &'static str,
     /// The switch that it starts with, for a seed.
@@ -45,6 +49,12 @@ const NO_WAIT: Value = Value::Dword(0);
 
 /// Every scenario.
 pub const CASES: &[Case] = &[
+    policies::CASES[0],
+    policies::CASES[1],
+    policies::CASES[2],
+    policies::CASES[3],
+    policies::CASES[4],
+    policies::CASES[5],
     Case { name: "packets", plan: packets_plan, story: packets, check: packets_arrive },
     Case { name: "awkward_memory", plan: awkward_plan, story: awkward, check: everything_ends },
     Case { name: "a_switch_that_refuses", plan: refusing_plan, story: several, check: everything_ends },
@@ -69,6 +79,13 @@ pub const CASES: &[Case] = &[
     Case { name: "hyper_v_port", plan: hyper_v_port_plan, story: failover, check: everything_ends },
     Case { name: "two_switches", plan: two_switches_plan, story: two_switches, check: everything_ends },
     Case { name: "no_outside", plan: private_plan, story: private, check: everything_ends },
+    Case { name: "offloads", plan: offload_plan, story: offloads, check: everything_ends },
+    Case {
+        name: "offloads_of_every_member",
+        plan: every_member_plan,
+        story: offloads,
+        check: everything_ends,
+    },
     Case { name: "saved_and_restored", plan: saved::here_plan, story: saved::here, check: everything_ends },
     Case {
         name: "live_migration",
@@ -134,6 +151,18 @@ fn two_switches_plan(seed: u64) -> Scenario {
 
 fn private_plan(seed: u64) -> Scenario {
     Scenario::new(seed).members(&[]).vms(3)
+}
+
+pub fn offload_plan(seed: u64) -> Scenario {
+    Scenario::new(seed)
+        .members(&[10, 10, 25, 40])
+        .vms(4)
+        .aggregation([Aggregation::SwitchIndependent, Aggregation::Static][seed as usize % 2])
+        .setting("LinkUpDelayMs", NO_WAIT)
+}
+
+fn every_member_plan(seed: u64) -> Scenario {
+    offload_plan(seed).setting("OffloadPlacement", Value::Dword(2)).random_abilities()
 }
 
 fn not_a_switch_plan(seed: u64) -> Scenario {
@@ -357,6 +386,38 @@ fn settings(net: &Net) {
         traffic(net, 1);
     }
     net.settle();
+}
+
+/// A fixed day with everything in it, then a random one.
+fn offloads(net: &Net) {
+    use offload::Command::*;
+    traffic(net, 0);
+    let day = [
+        StartQueue(0),
+        StartQueue(1),
+        Function(2),
+        Associations(3),
+        Fail(1),
+        PlanAgain,
+        Restore(1),
+        Unplug(2),
+        Release(0),
+        StartQueue(0),
+        Replug(2),
+        UpdateAssociations(3),
+        DeleteAssociations(3),
+        Pause,
+        StartQueue(1),
+        Release(1),
+        Restart,
+        RemoveGuest(2),
+        AddGuest(2),
+        Abilities(3, 7, true),
+        Storm(1, 5),
+    ];
+    offload::run(net, &day);
+    let seed = net.world().config().seed;
+    offload::run(net, &offload::sequence(seed, 30, 4));
 }
 
 fn two_switches(net: &Net) {

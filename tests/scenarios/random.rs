@@ -144,7 +144,7 @@ impl Traffic {
         match self.draw.below(20) {
             0..16 => net.mac(from),
             16 => vm_mac(self.draw.below(u64::from(VMS)) as u16),
-            17 => host_mac(self.draw.below(8) as u16),
+            17 => host_mac(100 + self.draw.below(8) as u16),
             _ => stray(self.draw.below(6) as u8),
         }
     }

@@ -14,10 +14,8 @@ use teaming::frame::{self, Headers};
 use teaming::hash::{DEFAULT_SEED, Seed};
 use teaming::ids::{BUCKETS, MEMBERS, MacAddr, MemberIndex, NicId, NicIndex, PortId, Ticks};
 use teaming::member::{Member, MemberEvent};
-use teaming::nics::{MacSlot, Nic, mac_slots};
 use teaming::settings::{Lookup, Settings};
-use teaming::switch::{NicKind, NicOp, NicParameters};
-use teaming::table::Stamp;
+use teaming::switch::{NicKind, NicOp, NicParameters, VmId};
 use teaming::team::Team;
 
 /// What one repetition does, and for how many packets (or events).
@@ -158,12 +156,11 @@ fn forwarding() -> Forwarding<Heap> {
         permanent_mac: mac,
         vm_mac: MacAddr::ZERO,
         mtu: 1500,
+        vm: VmId::NONE,
     };
-    let stamps = (0..BUCKETS).map(|_| Stamp::EMPTY).collect();
-    let (nics, macs) = (vec![Nic::EMPTY; 16], vec![MacSlot::EMPTY; mac_slots(16)]);
-    let mut forwarding = Forwarding::new(vec![0; BUCKETS], stamps, nics, macs, &settings);
+    let mut forwarding = Forwarding::on_heap(16, &settings);
     let machine = parameters(5, 0, NicKind::Synthetic, MacAddr([2, 0, 0, 0, 0, 5]));
-    forwarding.nics.connect(&machine).expect("room for one");
+    forwarding.ports.connect(&machine).expect("room for one");
     forwarding.on_external(NicOp::Create, &parameters(1, 0, NicKind::External, MacAddr::ZERO));
     let mut team: Team<Heap> = Team::new(vec![0; BUCKETS], vec![Member::ABSENT; MEMBERS], &settings);
     for member in (1..=4).filter_map(MemberIndex::new) {

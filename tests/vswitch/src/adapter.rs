@@ -160,7 +160,12 @@ impl Outside {
                 if self.physical.floods(&frame.bytes) {
                     self.floods.push((due.frame, member));
                 }
-                complaints.extend(self.physical.receive(member, due.frame, &frame.bytes, due.vid));
+                complaints.extend(self.physical.receive(
+                    (member, due.vid),
+                    due.frame,
+                    &frame.bytes,
+                    frame.from,
+                ));
             }
         }
         complaints

@@ -204,6 +204,9 @@ impl State {
             packet.remember();
             packet.remember_bytes();
         }
+        for list in &lists {
+            crate::check::forwarding::given(self, module, *list);
+        }
         let mut flags = 0;
         if self.same_source(&lists) && world.random(4) != 0 {
             flags |= send_flags::SWITCH_SINGLE_SOURCE;

@@ -36,7 +36,34 @@ pub fn leaving(function: &'static str) {
 /// Adds a lock to those held.
 pub(crate) fn take(thread: &Thread, kind: &'static str, address: usize, old_irql: u8) {
     lock_order::note(thread, if kind == SPIN { SPIN } else { rwlock::NAME }, address);
-    thread.held.borrow_mut().push(Held { kind, address, old_irql });
+    let mut held = thread.held.borrow_mut();
+    if held.is_empty() {
+        thread.committed.set((0, 0));
+    }
+    held.push(Held { kind, address, old_irql });
+}
+
+/// Most packets, and most destinations, that the driver may commit while it holds a lock.
+const MOST_COMMITTED: (u32, u32) = (32, 64);
+
+/// Destinations of a packet are committed, perhaps with a lock held; `first` tells that it had none before.
+pub fn committing(first: bool, destinations: usize) {
+    let thread = thread::current();
+    if thread.held.borrow().is_empty() {
+        return;
+    }
+    let (packets, all) = thread.committed.get();
+    let now = (packets + u32::from(first), all + u32::try_from(destinations).unwrap_or(u32::MAX));
+    thread.committed.set(now);
+    let fits = now.0 <= MOST_COMMITTED.0 && now.1 <= MOST_COMMITTED.1;
+    crate::check::rule(&thread.world, "LOCK-HOLD", fits, || {
+        format!(
+            "{} packets and {} destinations committed in one hold of {}",
+            now.0,
+            now.1,
+            held_text(&thread)
+        )
+    });
 }
 
 /// Removes a lock from those held; false if it was not.

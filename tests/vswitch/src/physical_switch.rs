@@ -4,7 +4,7 @@
 //! each other's aggregation. Fed by `adapter` in order of arrival.
 
 use crate::frames::FrameId;
-use crate::ports::Mac;
+use crate::ports::{Mac, NicId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What the physical switches were told about the team.
@@ -22,8 +22,10 @@ pub type Complaint = (&'static str, String);
 
 struct Learned {
     port: u16,
-    /// It moved since the last change of the team, which explains one move.
-    moved: bool,
+    /// Whose frame it was: an address that two machines use moves with them.
+    from: NicId,
+    /// Moves that have a reason: one after each change of the team.
+    explained: u8,
 }
 
 #[derive(Default)]
@@ -50,7 +52,8 @@ impl PhysicalSwitch {
 
     /// Something happened to the team that explains one move of every address.
     pub fn team_changed(&mut self) {
-        self.learned.values_mut().for_each(|entry| entry.moved = false);
+        // A link that fails and returns with no frame between explains two.
+        self.learned.values_mut().for_each(|entry| entry.explained = (entry.explained + 1).min(2));
     }
 
     /// The port behind which an address of the team's side was seen.
@@ -70,8 +73,14 @@ impl PhysicalSwitch {
         lone && to.is_some_and(|to| to[0] & 1 != 0 || !self.hosts.contains(&to))
     }
 
-    /// A frame comes out of a member in a VLAN.
-    pub fn receive(&mut self, port: u16, frame: FrameId, bytes: &[u8], vid: u16) -> Option<Complaint> {
+    /// A frame of a NIC comes out of a member in a VLAN.
+    pub fn receive(
+        &mut self,
+        (port, vid): (u16, u16),
+        frame: FrameId,
+        bytes: &[u8],
+        from: NicId,
+    ) -> Option<Complaint> {
         if self.vlans.as_ref().is_some_and(|vlans| !vlans.contains(&vid)) {
             return Some((
                 "SWITCH-VLAN-LEAK",
@@ -92,17 +101,19 @@ impl PhysicalSwitch {
             ));
         }
         if self.aggregation == Aggregation::Static {
-            self.learned.insert(source, Learned { port, moved: false });
+            self.learned.insert(source, Learned { port, from, explained: 1 });
             return None;
         }
-        let entry = self.learned.entry(source).or_insert(Learned { port, moved: false });
-        if entry.port == port {
+        let entry = self.learned.entry(source).or_insert(Learned { port, from, explained: 1 });
+        if entry.port == port || entry.from != from {
+            let explained = if entry.from == from { entry.explained } else { 1 };
+            *entry = Learned { port, from, explained };
             return None;
         }
-        let (from, flaps) = (entry.port, entry.moved);
-        *entry = Learned { port, moved: true };
+        let (was, flaps) = (entry.port, entry.explained == 0);
+        *entry = Learned { port, from, explained: entry.explained.saturating_sub(1) };
         self.moves += 1;
-        flaps.then(|| ("SWITCH-FLAP", format!("{source:02x?} moved again, from port {from} to {port}")))
+        flaps.then(|| ("SWITCH-FLAP", format!("{source:02x?} moved again, from port {was} to {port}")))
     }
 }
 
@@ -111,6 +122,7 @@ mod tests {
     use super::*;
 
     const VM: Mac = [2, 0, 0, 0, 0, 1];
+    const MACHINE: NicId = NicId::new(10, 0);
     const HOST: Mac = [2, 0, 0, 0, 1, 1];
 
     fn frame(source: Mac) -> Vec<u8> {
@@ -120,11 +132,11 @@ mod tests {
     #[test]
     fn independent_ports_report_an_address_that_moves_twice_without_a_reason() {
         let mut switch = PhysicalSwitch { aggregation: Aggregation::SwitchIndependent, ..Default::default() };
-        assert_eq!(switch.receive(1, 0, &frame(VM), 0), None);
-        assert_eq!(switch.receive(2, 1, &frame(VM), 0), None);
-        assert_eq!(switch.receive(1, 2, &frame(VM), 0).unwrap().0, "SWITCH-FLAP");
+        assert_eq!(switch.receive((1, 0), 0, &frame(VM), MACHINE), None);
+        assert_eq!(switch.receive((2, 0), 1, &frame(VM), MACHINE), None);
+        assert_eq!(switch.receive((1, 0), 2, &frame(VM), MACHINE).unwrap().0, "SWITCH-FLAP");
         switch.team_changed();
-        assert_eq!(switch.receive(2, 3, &frame(VM), 0), None);
+        assert_eq!(switch.receive((2, 0), 3, &frame(VM), MACHINE), None);
         assert_eq!(switch.port_of(VM), Some(2));
     }
 
@@ -132,7 +144,10 @@ mod tests {
     fn aggregated_ports_take_an_address_on_any_of_them() {
         let mut switch = PhysicalSwitch::default();
         for id in 0..10 {
-            assert_eq!(switch.receive(1 + u16::try_from(id).unwrap() % 3, id, &frame(VM), 0), None);
+            assert_eq!(
+                switch.receive((1 + u16::try_from(id).unwrap() % 3, 0), id, &frame(VM), MACHINE),
+                None
+            );
         }
     }
 
@@ -140,15 +155,15 @@ mod tests {
     fn copies_and_echoes_are_reported() {
         let mut switch = PhysicalSwitch::default();
         switch.host(HOST);
-        assert_eq!(switch.receive(1, 7, &frame(HOST), 0).unwrap().0, "SWITCH-LOOP");
-        assert_eq!(switch.receive(1, 8, &frame(VM), 0), None);
-        assert_eq!(switch.receive(2, 8, &frame(VM), 0).unwrap().0, "SWITCH-DUPLICATE");
+        assert_eq!(switch.receive((1, 0), 7, &frame(HOST), MACHINE).unwrap().0, "SWITCH-LOOP");
+        assert_eq!(switch.receive((1, 0), 8, &frame(VM), MACHINE), None);
+        assert_eq!(switch.receive((2, 0), 8, &frame(VM), MACHINE).unwrap().0, "SWITCH-DUPLICATE");
     }
 
     #[test]
     fn a_frame_in_a_vlan_that_the_port_does_not_carry_has_leaked() {
         let mut switch = PhysicalSwitch { vlans: Some([0, 7].into()), ..PhysicalSwitch::default() };
-        assert_eq!(switch.receive(1, 1, &frame(VM), 7), None);
-        assert_eq!(switch.receive(1, 2, &frame(VM), 8).unwrap().0, "SWITCH-VLAN-LEAK");
+        assert_eq!(switch.receive((1, 7), 1, &frame(VM), MACHINE), None);
+        assert_eq!(switch.receive((1, 8), 2, &frame(VM), MACHINE).unwrap().0, "SWITCH-VLAN-LEAK");
     }
 }

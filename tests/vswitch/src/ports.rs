@@ -104,6 +104,8 @@ pub struct Nic {
     pub told: u64,
     /// The extension knows of it only from the answer to its query.
     pub from_array: bool,
+    /// It was in such an answer before it was connected.
+    pub listed: bool,
 }
 
 impl Nic {
@@ -126,6 +128,7 @@ impl Nic {
             known_down: false,
             told: 0,
             from_array: false,
+            listed: false,
         }
     }
 
@@ -150,6 +153,8 @@ pub struct Port {
     pub reused: bool,
     pub policies: Policies,
     pub references: u32,
+    /// Order number of the newest reference.
+    pub referenced: u64,
     pub requests: u32,
     pub nics: BTreeMap<u16, Nic>,
 }
@@ -164,6 +169,7 @@ impl Port {
             reused: false,
             policies: Policies::default(),
             references: 0,
+            referenced: 0,
             requests: 0,
             nics: BTreeMap::new(),
         }
@@ -183,6 +189,8 @@ pub struct Topology {
     pub disconnects: BTreeMap<NicId, u64>,
     /// Ports that are deleted.
     pub gone: BTreeSet<u32>,
+    /// NICs whose creation failed below.
+    pub failed: BTreeSet<NicId>,
 }
 
 impl Topology {
@@ -245,6 +253,7 @@ impl Topology {
         if let Some(port) = self.ports.get_mut(&id.port) {
             let kind = port.kind;
             port.nics.entry(id.index).or_insert_with(|| Nic::new(id, kind, mac));
+            self.failed.remove(&id);
         }
     }
 

@@ -63,6 +63,8 @@ pub struct Thread {
     pub irql: Cell<u8>,
     /// Locks held, in order of acquisition.
     pub held: RefCell<Vec<Held>>,
+    /// Packets and destinations that were committed since the first of these was taken.
+    pub committed: Cell<(u32, u32)>,
     /// Handlers and imports being executed, outermost first.
     pub stack: RefCell<Vec<&'static str>>,
     /// Small generator for choices that must not touch shared state.
@@ -161,6 +163,7 @@ pub fn spawn(world: &Arc<World>, shared: Arc<Shared>, cpu: u32, body: Body) {
             cpu: Cell::new(cpu),
             irql: Cell::new(cpu::PASSIVE),
             held: RefCell::default(),
+            committed: Cell::default(),
             stack: RefCell::default(),
             jitter: Cell::new(seed | 1),
         });

@@ -142,7 +142,8 @@ fn awkward_packets_are_decided_from_one_reading() {
             net.send_packets(vec![(a, Packet { subnet: Some(5001), ..Packet::of(one.clone()) })]);
             let both = Packet::several(vec![other.clone(), one.clone()]);
             net.send_packets(vec![(a, Packet { flicker: Some((20, vec![one, other])), ..both })]);
-            net.send(a, &[vec![1, 2, 3, 4], vec![0xFF; 14]]);
+            let shortest = [&[0xFF; 6][..], &net.mac(a), &[0xFF; 2]].concat();
+            net.send(a, &[vec![1, 2, 3, 4], shortest]);
             net.advance(100);
         }
         let outcome = net.finish();

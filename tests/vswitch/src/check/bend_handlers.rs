@@ -1,5 +1,7 @@
 //! Misdeeds with the handlers of the switch: destinations, contexts, sources, reports.
 
+use super::bend_policy::{flooded_station, withholds, wrong_station};
+use super::bend_ports::no_destination;
 use super::mutations::{Misdeed, commit, is, pending};
 use super::own::PRESERVE_DESTINATIONS;
 use crate::ndis::array::{GARBAGE_BITS, RESERVED_BITS};
@@ -109,6 +111,21 @@ fn bend_element(
         Misdeed::ForgetAfterAttach if !external && m.attached_before => other.map(to),
         Misdeed::WrongStation if !external && !enumerated => other.map(to),
         Misdeed::ToDeadMember if external => dead.map(to),
+        Misdeed::ForgetNewAddress
+        | Misdeed::RememberOldPort
+        | Misdeed::IgnoreVlan
+        | Misdeed::ReadPropertyId
+        | Misdeed::BelieveDamage
+        | Misdeed::IgnoreNewerVersion
+        | Misdeed::KeepRefused
+        | Misdeed::ForgetToEnumerate
+        | Misdeed::CrossSubnets
+        | Misdeed::IgnorePruning => wrong_station(state, misdeed, list).map(to),
+        Misdeed::ToValidationPort
+        | Misdeed::ToFailedNic
+        | Misdeed::ToListedNic
+        | Misdeed::ToCreatedMember
+        | Misdeed::IntoTheGap => no_destination(topology, misdeed, external).map(to),
         Misdeed::TornReading if external => {
             torn(state, packet, &members).map(|index| to(NicId::new(port, index)))
         }
@@ -146,6 +163,15 @@ pub(crate) fn added(list: *mut NetBufferList) {
 /// GrowNetBufferListDestinations is about to be called.
 pub(crate) fn growing(world: &World, state: &mut State, context: Handle, list: *mut NetBufferList) {
     let Some(misdeed) = pending() else { return };
+    if misdeed == Misdeed::DoubleStation
+        && let Some(to) = flooded_station(state, list)
+        && commit()
+    {
+        state.grow(world, context, list, 1, false);
+        let element = PortDestination { port_id: to.port, nic_index: to.index, bits: 0 };
+        state.add_destination(world, context, list, element, false);
+        return;
+    }
     let Some(of) = state.packets.get_mut(list).and_then(|p| p.context.as_mut()) else { return };
     let (available, array) = (of.available(), of.pointer());
     let first = of.destinations();
@@ -317,6 +343,11 @@ pub(crate) fn report(
 ) -> Option<Report> {
     let running = state.life(module) == crate::ndis::Life::Running;
     match pending() {
+        Some(Misdeed::LetSpoof | Misdeed::TakeReflection)
+            if running && withholds(world, state, module, lists) =>
+        {
+            None
+        }
         Some(Misdeed::DropSilently) if running && commit() => None,
         Some(Misdeed::ReportWrongPort) if commit() => Some(Report { port: said.port + 1, ..said }),
         Some(Misdeed::ReportWrongCount) if commit() => Some(Report { count: said.count + 1, ..said }),

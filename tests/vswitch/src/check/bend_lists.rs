@@ -379,6 +379,11 @@ pub(crate) fn sent(world: &World, state: &mut State, filter: Handle, lists: &[us
 
 /// NdisFSendNetBufferListsComplete; `None` if the chain is kept.
 pub(crate) fn complete(filter: Handle, lists: *mut NetBufferList, flags: u32) -> Option<Chain> {
+    let first = super::bend_policy::resurrect(filter, lists);
+    if first.is_null() {
+        return None;
+    }
+    let lists = first;
     let Some(misdeed) = pending() else { return Some((lists, flags)) };
     let mut flags = flags;
     let mut first = lists;

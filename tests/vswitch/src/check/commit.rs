@@ -30,8 +30,16 @@ pub fn destination(world: &World, topology: &Topology, packet: u64, source: NicI
     let after_disconnect = nic.is_some_and(|n| n.disconnect_passed);
     commit.rule("DATA-54", !after_disconnect, || " after its DISCONNECT was passed down".to_owned());
     let connected = after_disconnect || nic.is_some_and(|n| n.state == NicState::Connected);
+    let port = topology.ports.get(&to.port);
+    let (validation, failed) = (port.is_some_and(|p| p.validation), topology.failed.contains(&to));
+    commit.rule("PORTNIC-25", !validation, || ", whose port is there for validation".to_owned());
+    commit.rule("PORTNIC-30", !failed, || ", whose creation failed".to_owned());
+    let early = nic.is_some_and(|n| n.state == NicState::Created);
+    let listed = nic.is_some_and(|n| n.listed && n.state == NicState::Created);
+    commit.rule("PORTNIC-32", !listed, || ", which the array shows as created only".to_owned());
+    let connected = connected || validation || failed || listed;
     if external {
-        uplink(&commit, topology, connected);
+        uplink(&commit, topology, connected, early);
         let dead = nic.is_some_and(|n| n.known_down);
         commit.rule("STA-1", !dead, || ", known to be down".to_owned());
         commit.rule("DATA-50", !topology.is_external(source.port), || format!(": from {source} back out"));
@@ -40,12 +48,14 @@ pub fn destination(world: &World, topology: &Topology, packet: u64, source: NicI
         commit.rule("DATA-43", connected || to.index != 0, || ", which is not connected".to_owned());
         advice(world, "DATA-50", to != source, || format!("packet {packet} back to its source {to}"));
     }
-    let early = nic.is_some_and(|n| !n.usable);
-    advice(world, "PORTNIC-09", !early, || format!("packet {packet} to {to} before its CONNECT completed"));
+    let unusable = nic.is_some_and(|n| !n.usable);
+    advice(world, "PORTNIC-09", !unusable, || {
+        format!("packet {packet} to {to} before its CONNECT completed")
+    });
     commit.fine.get()
 }
 
-fn uplink(commit: &Commit<'_>, topology: &Topology, connected: bool) {
+fn uplink(commit: &Commit<'_>, topology: &Topology, connected: bool, early: bool) {
     let members = topology.members().count();
     if commit.to.index == 0 {
         commit.rule("DATA-46", members > 0, || ": no physical adapter is connected".to_owned());
@@ -53,7 +63,13 @@ fn uplink(commit: &Commit<'_>, topology: &Topology, connected: bool) {
         return;
     }
     let exists = topology.nic(commit.to).is_some();
-    commit.rule("DATA-45", exists, || ", which does not exist".to_owned());
+    let highest = topology.members().map(|n| n.id.index).max().unwrap_or(0);
+    let gap = !exists && commit.to.index < highest;
+    commit.rule("PORTNIC-28", !gap, || ": a gap in the indexes".to_owned());
+    commit.rule("DATA-45", exists || gap, || ", which does not exist".to_owned());
+    let early = early && members > 0;
+    commit.rule("PORTNIC-03", !early, || ", which is created and not connected".to_owned());
+    let connected = connected || early;
     commit.rule("DATA-46", members > 0 || !exists, || ": no physical adapter is connected".to_owned());
     commit.rule("DATA-43", connected || !exists || members == 0, || ", which is not connected".to_owned());
 }

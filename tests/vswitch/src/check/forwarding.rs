@@ -4,10 +4,11 @@
 
 use super::policy;
 use super::reference::vlan::{self, Tags};
-use super::reference::{Expected, Question, judge};
+use super::reference::{Expected, Question, judge, teaches};
 use super::rule;
 use crate::frames::{Fate, FrameId};
 use crate::ndis::{Life, State};
+use crate::physical_switch::Aggregation;
 use crate::ports::NicId;
 use crate::world::World;
 use lbfoext::ndis::raw::{PortDestination, info};
@@ -40,6 +41,12 @@ impl Case {
         }
     }
 
+    /// Where the frame comes from and what it says, for a report.
+    fn told(&self, frame: &[u8]) -> String {
+        let head = frame.get(..18).unwrap_or(frame);
+        format!("from {} with tag {:#x}, subnet {}, {head:02x?}", self.source, self.tag, self.subnet)
+    }
+
     fn stations(&self, state: &State) -> (Vec<NicId>, usize) {
         let topology = &state.modules[self.module].topology;
         let (outside, inside): (Vec<NicId>, Vec<NicId>) = self
@@ -48,6 +55,27 @@ impl Case {
             .map(|d| NicId::new(d.port_id, d.nic_index))
             .partition(|id| topology.is_external(id.port));
         (inside, outside.len())
+    }
+}
+
+/// Frames come in: what the extension may learn from them.
+pub fn given(state: &mut State, module: usize, list: usize) {
+    let Some(packet) = state.packets.at(list) else { return };
+    let (source, ids, own) = (packet.source, packet.frames.clone(), packet.before.info);
+    let subnet = (own[info::VIRTUAL_SUBNET] & 0x00FF_FFFF) as u32;
+    let case = Case {
+        module,
+        source,
+        frames: Vec::new(),
+        tag: own[info::IEEE_8021Q],
+        subnet,
+        tag_now: 0,
+        got: Vec::new(),
+    };
+    let frames = ids.iter().filter_map(|id| Some(Arc::clone(&state.frames.all.get(*id)?.bytes)));
+    let taught: Vec<_> = frames.filter_map(|frame| teaches(&case.question(state, &frame))).collect();
+    for mac in taught {
+        state.modules[module].learned.note(mac, source);
     }
 }
 
@@ -71,12 +99,11 @@ pub fn sent(world: &World, state: &mut State, module: usize, list: usize) {
         rule(world, broken, fits, || {
             let got: Vec<String> =
                 case.got.iter().map(|d| format!("{}/{}", d.port_id, d.nic_index)).collect();
-            format!("packet {name} (frame {id}) from {} went to {got:?}, expected {expected:?}", case.source)
+            format!("packet {name} (frame {id}) {} went to {got:?}, expected {expected:?}", case.told(frame))
         });
         if fits {
             shown(world, state, &case, frame, &expected, name);
-            received(world, state, &case, &expected, !stations.is_empty());
-            learn(state, &case, frame);
+            received(world, state, &case, (*id, &expected), !stations.is_empty());
         }
     }
 }
@@ -106,9 +133,13 @@ pub fn dropped(world: &World, state: &mut State, module: usize, list: usize) {
         let broken =
             if case.source.port == 0 { "DATA-30" } else { policy::name(state, &case, frame, &expected, &[]) };
         rule(world, broken, expected.may_drop, || {
-            format!("packet {name} (frame {id}) from {} was dropped, expected {expected:?}", case.source)
+            let why = state.fates(*id);
+            format!(
+                "packet {name} (frame {id}) {} was dropped, expected {expected:?}: {why:?}",
+                case.told(frame)
+            )
         });
-        received(world, state, &case, &expected, false);
+        received(world, state, &case, (*id, &expected), false);
     }
 }
 
@@ -171,27 +202,23 @@ fn shown(world: &World, state: &State, case: &Case, frame: &[u8], expected: &Exp
 }
 
 /// EGR-6: of a team that the physical switches know nothing of, one member takes what is flooded.
-fn received(world: &World, state: &mut State, case: &Case, expected: &Expected, taken: bool) {
+fn received(
+    world: &World,
+    state: &mut State,
+    case: &Case,
+    (frame, expected): (FrameId, &Expected),
+    taken: bool,
+) {
     let m = &mut state.modules[case.module];
-    let from_outside = m.topology.is_external(case.source.port);
     let wanted = expected.ways.iter().any(|way| !way.must.is_empty());
-    if !from_outside || !expected.flooded || expected.refused.is_some() || !wanted {
+    let certain = m.outside.mode() == Some(Aggregation::SwitchIndependent);
+    if !expected.by_receiver || !wanted || !certain {
         return;
     }
-    let Some(crate::physical_switch::Aggregation::SwitchIndependent) = m.outside.mode() else { return };
     let generation = m.topology.generation;
     let live = m.topology.members().filter(|n| n.usable && !n.known_down).count();
     let verdict = m.outside.receivers.note(generation, case.source.index, taken, live);
-    rule(world, "EGR-6", verdict.is_none(), || verdict.unwrap_or_default().to_owned());
-}
-
-/// An address that is no NIC's was seen behind a port that may send with any.
-fn learn(state: &mut State, case: &Case, frame: &[u8]) {
-    let m = &mut state.modules[case.module];
-    let spoofs = m.topology.policies(case.source.port).is_some_and(|p| p.may_spoof());
-    let own = m.topology.nic(case.source).map(|n| n.mac);
-    let Some(from) = frame.get(6..12).and_then(|m| m.try_into().ok()) else { return };
-    if spoofs && own != Some(from) {
-        m.learned.note(from, case.source);
-    }
+    rule(world, "EGR-6", verdict.is_none(), || {
+        format!("{}: frame {frame} from {}, expected {expected:?}", verdict.unwrap_or_default(), case.source)
+    });
 }

@@ -8,6 +8,8 @@ mod bend_egress;
 mod bend_handlers;
 mod bend_life;
 mod bend_lists;
+mod bend_policy;
+mod bend_ports;
 mod bend_save;
 pub mod commit;
 pub mod flows;
@@ -17,10 +19,13 @@ pub mod offload;
 pub mod own;
 pub mod packets;
 pub mod policy;
+pub mod portnic;
 pub mod reference;
 mod rules_data;
 mod rules_other;
+mod rules_ports;
 pub mod save;
+pub mod status;
 
 use crate::world::World;
 
@@ -86,7 +91,8 @@ const fn not(id: &'static str, severity: Severity, why: &'static str) -> Rule {
 
 /// Every rule of the groups that are listed in full.
 pub fn rules() -> impl Iterator<Item = &'static Rule> {
-    rules_data::DATA.iter().chain(rules_other::FLAGS).chain(rules_other::STATE).chain(rules_other::SAVE)
+    let packets = rules_data::DATA.iter().chain(rules_other::FLAGS).chain(rules_other::STATE);
+    packets.chain(rules_ports::PORTNIC).chain(rules_ports::PROP).chain(rules_other::SAVE)
 }
 
 /// Counts the check and records what is wrong.

@@ -8,6 +8,7 @@ pub(crate) use super::bend_egress::*;
 pub(crate) use super::bend_handlers::*;
 pub(crate) use super::bend_life::*;
 pub(crate) use super::bend_lists::*;
+pub(crate) use super::bend_ports::*;
 pub(crate) use super::bend_save::*;
 
 use crate::mutation::Mutation;
@@ -254,10 +255,69 @@ misdeeds! {
     RepeatStatus => "STATUS-03",
     StatusWithoutHeader => "STATUS-04",
     FreeForeignList => "MEM-06",
+    /// A member that is only created is used.
+    ToCreatedMember => "PORTNIC-03",
+    /// The parameters of a port are written to.
+    EditPort => "PORTNIC-08",
+    ReferenceEarly => "PORTNIC-10",
+    /// A DISCONNECT goes down while its port is referenced.
+    KeepPortReference => "PORTNIC-12",
+    /// A reference of a member is kept until somebody misses it.
+    HoldReference => "PORTNIC-15",
+    /// Properties of a port are asked for without a reference of it.
+    EnumerateUnreferenced => "PORTNIC-16",
+    ReferenceTornPort => "PORTNIC-17",
+    /// What is for a NIC on a new port with an old number goes elsewhere.
+    RememberOldPort => "PORTNIC-18",
+    /// What is for the new address of a NIC goes elsewhere.
+    ForgetNewAddress => "PORTNIC-19",
+    ChangeMtu => "PORTNIC-20",
+    ToValidationPort => "PORTNIC-25",
+    /// A member's index is taken for a position.
+    IntoTheGap => "PORTNIC-28",
+    /// A NIC whose creation failed below stays known.
+    ToFailedNic => "PORTNIC-30",
+    /// A NIC that was announced twice is a destination twice.
+    DoubleStation => "PORTNIC-31",
+    /// Every NIC of the array is taken for a connected one.
+    ToListedNic => "PORTNIC-32",
+    RefuseFlags => "PORTNIC-35",
+    EditProperty => "PROP-02",
+    /// A VLAN property is accepted and not enforced.
+    IgnoreVlan => "PROP-03",
+    CompleteVlan => "PROP-04",
+    DecideCustom => "PROP-06",
+    /// A standard property is not enforced because of its id.
+    ReadPropertyId => "PROP-07",
+    CompleteDeletion => "PROP-09",
+    /// A damaged payload changes what is enforced.
+    BelieveDamage => "PROP-11",
+    /// A property of a newer minor version is not enforced.
+    IgnoreNewerVersion => "PROP-13",
+    /// A property that was refused below is enforced.
+    KeepRefused => "PROP-14",
+    /// Properties from before the attach are not enforced.
+    ForgetToEnumerate => "PROP-15",
+    CompleteSecurity => "PROP-16",
+    AnswerFeature => "PROP-17",
+    ReserveForValidation => "PROP-22",
+    RefuseUnknown => "PROP-23",
+    CrossSubnets => "DATA-88",
+    IgnorePruning => "DATA-89",
+    LetSpoof => "DATA-90",
+    /// A flood that a machine here began comes back in through another member.
+    TakeReflection => "EGR-6",
     /// A packet for one guest goes to another.
     WrongStation => "EGR-5",
     /// A packet is assigned to a member that is known to be dead.
     ToDeadMember => "STA-1",
+}
+
+impl Misdeed {
+    /// It needs ports with policies, and ports and NICs in every state, to find its occasion.
+    pub const fn is_about_ports(self) -> bool {
+        (self as u32) >= (Self::ToCreatedMember as u32) && (self as u32) <= (Self::TakeReflection as u32)
+    }
 }
 
 /// What a misdeed needs between two calls.

@@ -5,7 +5,7 @@ use super::reference::vlan::Tags;
 use super::reference::{Cause, Expected, Reach, reach};
 use crate::ndis::State;
 use crate::ports::NicId;
-use crate::ports::policy::Told;
+use crate::ports::policy::{Told, Vlan};
 use crate::world::World;
 
 /// The rule for a frame that went to these stations.
@@ -16,6 +16,12 @@ pub fn name(
     expected: &Expected,
     stations: &[NicId],
 ) -> &'static str {
+    let mut once = stations.to_vec();
+    once.sort();
+    once.dedup();
+    if once.len() < stations.len() {
+        return "PORTNIC-31";
+    }
     if let Some(cause) = expected.refused {
         return by_cause(cause, told(state, case, &[case.source]));
     }
@@ -64,20 +70,21 @@ fn by_cause(cause: Cause, told: Told) -> &'static str {
 fn station(state: &State, case: &Case, right: &[NicId]) -> &'static str {
     let m = &state.modules[case.module];
     let any = |fact: &dyn Fn(&NicId) -> bool| right.iter().any(fact);
-    if any(&|id| m.topology.nic(*id).is_some_and(|n| n.from_array)) {
-        return if m.attached_before { "STATE-31" } else { "STATE-18" };
-    }
     if any(&|id| m.topology.nic(*id).is_some_and(|n| n.readdressed)) {
         return "PORTNIC-19";
     }
     if any(&|id| m.topology.ports.get(&id.port).is_some_and(|p| p.reused)) {
         return "PORTNIC-18";
     }
+    if any(&|id| m.topology.nic(*id).is_some_and(|n| n.from_array)) {
+        return if m.attached_before { "STATE-31" } else { "STATE-18" };
+    }
     "EGR-5"
 }
 
 /// Notes which rules this judgement has put to the test.
 pub fn exercise(world: &World, state: &State, case: &Case, expected: &Expected) {
+    world.exercised("PORTNIC-31");
     if let Some(cause) = expected.refused {
         world.exercised(by_cause(cause, told(state, case, &[case.source])));
     }
@@ -87,6 +94,9 @@ pub fn exercise(world: &World, state: &State, case: &Case, expected: &Expected) 
     for port in topology.ports.values().filter(|port| port.policies.told != Told::Nothing) {
         for cause in [Cause::Vlan, Cause::Subnet] {
             world.exercised(by_cause(cause, port.policies.told));
+        }
+        if matches!(port.policies.vlan(), Some(Vlan::Trunk { pruned, .. }) if !pruned.is_empty()) {
+            world.exercised("DATA-89");
         }
     }
 }

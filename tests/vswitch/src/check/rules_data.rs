@@ -100,7 +100,7 @@ pub const DATA: &[Rule] = &[
     warning("DATA-85"),
     not("DATA-86", Note, "advice; the report of a whole packet is DATA-78"),
     cost("DATA-87"),
-    not("DATA-88", Error, "port properties do not reach the extension in this switch yet"),
-    not("DATA-89", Error, "port properties do not reach the extension in this switch yet"),
-    not("DATA-90", Error, "port properties do not reach the extension in this switch yet"),
+    error("DATA-88"),
+    error("DATA-89"),
+    error("DATA-90"),
 ];

@@ -2,7 +2,7 @@
 //! the call that brought them.
 
 use super::{Above, Own, REQUEST_SIZE, payload, results};
-use crate::check::rule;
+use crate::check::{portnic, rule};
 use crate::control::bytes_at;
 use crate::cpu;
 use crate::memory::Kind;
@@ -185,15 +185,23 @@ impl State {
         rule(world, "OID-14", same, || format!("the clone of request {:#x} says something else", before.oid));
         let reserved = now.ndis_reserved == [0xDB; 128] && now.miniport_reserved == [0xDB; 16];
         rule(world, "OID-10", reserved, || "reserved members of a clone were written".to_owned());
-        let completion = above.plan.completion;
+        let (completion, began_above) = (above.plan.completion, above.began);
         let order = self.order;
         if to_nic {
             return self.take_passed(world, original, key);
         }
         if above.oid == oids::SWITCH_NIC_DISCONNECT
+            && above.real
             && let Some(id) = payload::nic_id(&above.payload_before)
         {
             let topology = &mut self.modules[module].topology;
+            let held =
+                topology.ports.get(&id.port).is_some_and(|p| p.references > 0 && p.referenced >= began_above);
+            rule(world, "PORTNIC-12", !held, || {
+                format!(
+                    "DISCONNECT of {id} went down with a reference of its port that was taken since it came"
+                )
+            });
             topology.disconnects.insert(id, order);
             if let Some(nic) = topology.nic_mut(id) {
                 nic.disconnect_passed = true;
@@ -376,6 +384,7 @@ impl State {
             m.enumerations += 1;
             m.last_enumeration = began;
         }
+        m.topology.nics_mut().for_each(|nic| nic.listed |= nic.state == NicState::Created);
         for nic in m.topology.nics_mut().filter(|n| n.state == NicState::Connected && !n.usable) {
             nic.usable = true;
             nic.from_array = true;
@@ -401,9 +410,7 @@ pub fn link_state(up: bool, speed: u64) -> LinkState {
 
 fn unchanged_payload(world: &World, above: &Above) {
     let now = bytes_at(above.buffer, above.length);
-    rule(world, super::save::payload_rule(above.oid), now == above.payload_before, || {
-        format!("the payload of request {:#x} was edited", above.oid)
-    });
+    portnic::payload_kept(world, above, &now);
 }
 
 const _: () = assert!(REQUEST_SIZE == 248);

@@ -120,7 +120,11 @@ pub fn create_nic_as(module: usize, id: NicId, mac: Mac, plan: Plan) -> bool {
             nic.vm = machine;
         }
     });
-    announce(module, oids::SWITCH_NIC_CREATE, bytes, plan, made)
+    let done = announce(module, oids::SWITCH_NIC_CREATE, bytes, plan, made);
+    if !done && plan.status != SUCCESS {
+        with(|_, s| s.modules[module].topology.failed.insert(id));
+    }
+    done
 }
 
 pub fn connect(module: usize, id: NicId) -> bool {
@@ -229,4 +233,5 @@ fn wait_for(module: usize, id: &'static str, what: &'static str, open: impl Fn(&
     with(|world, _| {
         rule(world, id, opened.is_some(), || format!("{what} did not end in switch {module}"));
     });
+    crate::check::mutations::let_go();
 }

@@ -19,7 +19,7 @@ pub mod save;
 pub mod status;
 
 use crate::check::mutations as bend;
-use crate::check::{advice, rule};
+use crate::check::{advice, portnic, rule};
 use crate::cpu;
 use crate::memory::Kind;
 use crate::ndis::{Life, State, call, edges, inside, with};
@@ -44,6 +44,8 @@ pub struct Above {
     pub(crate) length: usize,
     request_before: Vec<u8>,
     pub(crate) payload_before: Vec<u8>,
+    /// It stands for a change of the switch, not for what a driver must survive.
+    pub real: bool,
     /// Thread and call in which FilterOidRequest got it.
     pub began: u64,
     /// The clone that went down, once it did.
@@ -191,6 +193,7 @@ fn start(module: usize, ask: Ask) -> (usize, bool) {
             length,
             request_before: bytes_at(key, REQUEST_SIZE),
             payload_before: ask.payload,
+            real: ask.effect.is_some(),
             began,
             reached_below: false,
             clone_alive: false,
@@ -220,7 +223,9 @@ fn hand_to_extension(module: usize, key: usize) -> bool {
     let (refused, handler, context) = with(|_, state| {
         let oid = state.control.above.get(&key).map_or(0, |a| a.oid);
         let index = state.control.above.get(&key).map_or(0, |a| payload::nic_index(&a.payload_before));
-        let refused = bend::refusal(state, module, oid, index).or_else(|| bend::saving(state, module, key));
+        let refused = bend::refusal(state, module, oid, index)
+            .or_else(|| bend::port_refusal(state, key))
+            .or_else(|| bend::saving(state, module, key));
         let handler = state.driver.characteristics.and_then(|c| c.oid_request);
         (refused, handler, state.modules[module].context as Handle)
     });
@@ -299,6 +304,9 @@ pub fn finish(key: usize) -> Answer {
 }
 
 pub(crate) fn bytes_at(address: usize, length: usize) -> Vec<u8> {
+    if address == 0 || length == 0 {
+        return Vec::new();
+    }
     // SAFETY: callers name memory of the switch that they allocated with at least this length.
     unsafe { std::slice::from_raw_parts(address as *const u8, length) }.to_vec()
 }
@@ -342,6 +350,9 @@ fn judge(world: &World, state: &mut State, key: usize, above: &Above, answer: &A
     if oid == oids::SWITCH_NIC_REQUEST {
         crate::check::offload::judge(world, state, above, answer);
     }
+    let starved = world.injected_fault().is_some() && answer.status == RESOURCES;
+    let refused = !above.reached_below && !starved;
+    portnic::decided(world, state, above, portnic::Decision { refused, status: answer.status });
 }
 
 fn unchanged(world: &World, above: &Above, now: &OidRequest, answer: &Answer) {
@@ -353,11 +364,11 @@ fn unchanged(world: &World, above: &Above, now: &OidRequest, answer: &Answer) {
     let oid = above.oid;
     rule(world, "OID-01", head && method_id, || format!("request {oid:#x} was edited"));
     let answers = above.kind != request_type::SET_INFORMATION && oid != oids::SWITCH_NIC_REQUEST;
-    rule(world, save::payload_rule(oid), answers || answer.payload == above.payload_before, || {
-        format!("the payload of request {oid:#x} was edited")
-    });
+    if !answers {
+        portnic::payload_kept(world, above, &answer.payload);
+    }
     if oid == oids::SWITCH_NIC_REQUEST {
-        let same = now.information_buffer as usize == above.buffer;
+        let same = above.length == 0 || now.information_buffer as usize == above.buffer;
         rule(world, "OID-52", same, || "the outer request points to another envelope".to_owned());
     }
 }
@@ -421,7 +432,10 @@ crate::exports! {
     pub extern "win64" fn NdisFOidRequest(filter: Handle, request: *mut OidRequest) -> i32 where irql <= DISPATCH {
         crate::locks::leaving("NdisFOidRequest");
         bend::requesting(filter, request);
-        below::arrived(filter, request)
+        bend::requesting_for_port(filter, request);
+        let status = below::arrived(filter, request);
+        with(|_, state| bend::undo(state));
+        status
     }
 
     pub extern "win64" fn NdisFOidRequestComplete(

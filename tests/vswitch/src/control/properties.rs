@@ -64,6 +64,9 @@ fn policies(state: &mut State, module: usize, port: u32) -> Option<&mut Policies
 
 /// OID_SWITCH_PORT_PROPERTY_ADD or _UPDATE. True if the property holds now.
 pub fn provision(module: usize, change: Change, update: bool) -> bool {
+    if with(|_, state| state.modules[module].topology.policies(change.port).is_none()) {
+        return false;
+    }
     let oid = if update { oids::SWITCH_PORT_PROPERTY_UPDATE } else { oids::SWITCH_PORT_PROPERTY_ADD };
     let payload =
         with(|world, _| bytes::port_property(change.port, &change.property, &change.envelope(world)));
@@ -190,6 +193,7 @@ impl State {
             "OID_SWITCH_PORT_PROPERTY_ENUM without a valid head".to_owned()
         });
         let Some((port, kind)) = head else { return INVALID_PARAMETER };
+        let port = crate::check::mutations::asked_port(self, module, port);
         let topology = &self.modules[module].topology;
         let referenced = topology.ports.get(&port).is_some_and(|p| p.references > 0);
         rule(world, "PORTNIC-16", referenced, || {

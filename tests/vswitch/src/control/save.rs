@@ -79,7 +79,7 @@ pub fn field<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
 }
 
 /// The rule that keeps the payload of a request as it is.
-pub(super) fn payload_rule(oid: u32) -> &'static str {
+pub(crate) fn payload_rule(oid: u32) -> &'static str {
     match oid {
         oids::SWITCH_NIC_SAVE => "SAVE-02",
         oids::SWITCH_NIC_SAVE_COMPLETE | oids::SWITCH_NIC_RESTORE_COMPLETE => "SAVE-16",

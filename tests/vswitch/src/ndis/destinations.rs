@@ -204,6 +204,8 @@ impl State {
         let order = self.tick();
         let now = world.now();
         let Some(packet) = self.packets.get_mut(list) else { return };
+        let first = packet.context.as_ref().is_none_or(|c| c.committed.is_empty());
+        crate::locks::committing(first, elements.len());
         let source = packet.source;
         let name = packet.name;
         for &element in elements {

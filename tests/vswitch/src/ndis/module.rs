@@ -221,9 +221,15 @@ fn restarted(world: &World, state: &mut State, module: usize, status: i32) {
     });
     m.restart = None;
     m.life = if ok { Life::Running } else { Life::Paused };
+    if !ok {
+        // The next restart begins anew.
+        m.enumerations = 0;
+    }
     if ok && m.is_active {
         let count = m.enumerations;
-        rule(world, "STATE-19", count == 1, || format!("the switch was enumerated {count} times"));
+        // What failed on the way may be tried once more.
+        let once = count == 1 || world.injected_fault().is_some();
+        rule(world, "STATE-19", once, || format!("the switch was enumerated {count} times"));
     }
     m.topology.changed();
 }

@@ -3,7 +3,7 @@
 use super::{State, calls};
 use crate::check::{advice, packets as checks, rule};
 use crate::memory::Kind;
-use crate::ports::{NicId, NicState};
+use crate::ports::{NicId, NicState, PortState};
 use crate::world::World;
 use lbfoext::ndis::raw::{Handle, INVALID_PARAMETER, INVALID_STATE, RESOURCES, SUCCESS};
 
@@ -22,7 +22,12 @@ impl State {
         let connected =
             m.topology.nic(id).is_some_and(|n| n.state == NicState::Connected && !n.disconnect_passed);
         let raced = m.topology.disconnects.get(&id).is_some_and(|order| *order >= began);
-        rule(world, "PORTNIC-11", connected || raced || world.injected_fault().is_some(), || {
+        let early = m.topology.nic(id).is_some_and(|n| n.state == NicState::Created);
+        rule(world, "PORTNIC-10", !early, || {
+            format!("ReferenceSwitchNic of {id}, which was never connected")
+        });
+        let excused = early || raced || world.injected_fault().is_some();
+        rule(world, "PORTNIC-11", connected || excused, || {
             format!("ReferenceSwitchNic of {id}, which is not connected")
         });
         if !m.topology.reference_nic(id) {
@@ -51,8 +56,17 @@ impl State {
         if fails {
             return RESOURCES;
         }
-        if !self.modules[module].topology.reference_port(port) {
+        let order = self.order;
+        let topology = &mut self.modules[module].topology;
+        let torn = topology.ports.get(&port).is_some_and(|p| p.state == PortState::TearingDown);
+        rule(world, "PORTNIC-17", !torn, || {
+            format!("ReferenceSwitchPort of port {port}, which is torn down")
+        });
+        if !topology.reference_port(port) {
             return INVALID_STATE;
+        }
+        if let Some(port) = topology.ports.get_mut(&port) {
+            port.referenced = order;
         }
         world.track(Kind::PortReference, key(module, NicId::new(port, 0)), 0, "reference of a port");
         SUCCESS
@@ -70,6 +84,6 @@ impl State {
 }
 
 /// Key of a reference in the ledger.
-fn key(module: usize, id: NicId) -> usize {
+pub fn key(module: usize, id: NicId) -> usize {
     module << 56 | (id.port as usize) << 16 | usize::from(id.index)
 }

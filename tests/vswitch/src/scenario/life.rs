@@ -85,7 +85,16 @@ impl Net {
             }
         }
         for (id, kind) in known {
-            bring(module, id, kind, self.mac(id));
+            self.bring(id, kind);
+        }
+    }
+
+    /// A NIC is created, and connected unless the scenario wants it to stay as it is.
+    fn bring(&self, id: NicId, kind: NicKind) {
+        if self.plan().created_only.contains(&id.port) {
+            self.create_only(id);
+        } else {
+            bring(self.1, id, kind, self.mac(id));
         }
     }
 
@@ -143,7 +152,7 @@ impl Net {
     /// Announces everything by requests; what the extension knows already must be merged.
     fn announce_all(&self) {
         for (id, kind) in self.nics() {
-            bring(self.1, id, kind, self.mac(id));
+            self.bring(id, kind);
         }
     }
 

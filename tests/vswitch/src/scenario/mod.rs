@@ -97,6 +97,7 @@ pub struct Scenario {
     abilities: Option<fn(u16) -> Capabilities>,
     port_plan: BTreeMap<u32, Vec<Property>>,
     machines: BTreeMap<u32, u32>,
+    created_only: Vec<u32>,
 }
 
 impl Scenario {
@@ -123,6 +124,7 @@ impl Scenario {
             abilities: Some(|_| Capabilities::default()),
             port_plan: BTreeMap::new(),
             machines: BTreeMap::new(),
+            created_only: Vec::new(),
         }
         .setting("TeamingMode", Value::Dword(0))
         .setting("LoadBalancingAlgorithm", Value::Dword(0))
@@ -172,6 +174,17 @@ impl Scenario {
     pub fn port_property(mut self, port: u32, property: Property) -> Self {
         self.port_plan.entry(port).or_default().push(property);
         self
+    }
+
+    /// A guest's adapter is created and never connected.
+    pub fn created_only(mut self, vm: u16) -> Self {
+        self.created_only.push(FIRST_VM_PORT + u32::from(vm));
+        self
+    }
+
+    /// Properties that ports will have from their beginning.
+    pub fn port_properties(&self) -> impl Iterator<Item = (u32, &Vec<Property>)> {
+        self.port_plan.iter().map(|(port, all)| (*port, all))
     }
 
     /// These guests' adapters belong to one machine.

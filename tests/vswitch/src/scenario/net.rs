@@ -114,37 +114,30 @@ impl Net {
 
     /// Packets come in through a member: with tags beside them, or several frames in one.
     pub fn packets_from_outside(&self, member: u16, packets: Vec<Packet>) {
-        let module = self.1;
         let source = self.member(member);
-        let mut chain: Vec<_> = packets.into_iter().map(|packet| (source, packet)).collect();
-        self.inside(move || {
-            with(|_, state| {
-                let adapters = &mut state.modules[module].outside.adapters;
-                for (_, packet) in &mut chain {
-                    let station = packet.frames[0].get(..6).and_then(|m| m.try_into().ok());
-                    let queues = adapters.get_mut(&member).map(|a| &mut a.offloads.queues);
-                    packet.queue = station.zip(queues).and_then(|(mac, queues)| queues.sort(mac));
-                }
-                for (_, packet) in &chain {
-                    let sender = packet.frames[0].get(6..12).and_then(|m| m.try_into().ok());
-                    sender.into_iter().for_each(|mac| state.modules[module].outside.physical.host(mac));
-                }
-            });
-            guest::send(module, chain);
-        });
+        self.from_both_sides(packets.into_iter().map(|packet| (source, packet)).collect());
     }
 
     /// Sends a chain whose packets come from guests and through members; the hosts that these name are the outside's.
     pub fn from_both_sides(&self, chain: Vec<(NicId, Packet)>) {
         let module = self.1;
+        let mut chain = chain;
         self.inside(move || {
             with(|_, state| {
                 let m = &mut state.modules[module];
+                let outside = |source: &NicId| m.topology.is_external(source.port);
+                for (source, packet) in chain.iter_mut().filter(|(source, _)| outside(source)) {
+                    let station = packet.frames[0].get(..6).and_then(|m| m.try_into().ok());
+                    let queues = m.outside.adapters.get_mut(&source.index).map(|a| &mut a.offloads.queues);
+                    packet.queue = station.zip(queues).and_then(|(mac, queues)| queues.sort(mac));
+                }
                 for (source, packet) in chain.iter().filter(|(source, _)| m.topology.is_external(source.port))
                 {
                     debug_assert!(source.index != 0, "what comes from outside comes through a member");
                     let sender = packet.frames[0].get(6..12).and_then(|m| m.try_into().ok());
-                    let ours = |mac: &Mac| m.topology.nics().any(|nic| nic.mac == *mac);
+                    let ours = |mac: &Mac| {
+                        mac[..3] == guest::vm_mac(0)[..3] || m.topology.nics().any(|nic| nic.mac == *mac)
+                    };
                     if let Some(mac) = sender.filter(|mac| !ours(mac)) {
                         m.outside.physical.host(mac);
                     }

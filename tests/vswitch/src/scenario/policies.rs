@@ -7,7 +7,7 @@ use crate::control::properties::{self, Change, Damage};
 use crate::control::{Answer, below::Plan};
 use crate::ndis::with;
 use crate::ports::policy::{Property, Told};
-use crate::ports::{Mac, NicId};
+use crate::ports::{Mac, NicId, NicKind};
 use std::collections::BTreeSet;
 
 /// OIDs of group membership, as they travel inside OID_SWITCH_NIC_REQUEST.
@@ -42,6 +42,46 @@ impl Net {
         self.change_property(Change::new(port, instance, property).told(told), false)
     }
 
+    /// Adds or, if one of its type is there, updates; nothing if there is no such port.
+    pub fn add_property_if_there(&self, port: u32, property: Property) {
+        let module = self.1;
+        self.inside(move || {
+            let instance = 100 + u64::try_from(property.kind()).unwrap_or(0);
+            let known = with(|_, s| {
+                let policies = s.modules[module].topology.policies(port)?;
+                let same = |p: &&u64| policies.properties[*p].kind() == property.kind();
+                Some(policies.properties.keys().find(same).copied())
+            });
+            if let Some(known) = known {
+                let change = Change::new(port, known.unwrap_or(instance), property);
+                properties::provision(module, change, known.is_some());
+            }
+        });
+    }
+
+    /// A new address for a NIC, if it is connected: for others none comes.
+    pub fn readdress_if_connected(&self, nic: NicId, mac: Mac) {
+        let module = self.1;
+        self.inside(move || {
+            if with(|_, s| s.is_connected(module, nic)) {
+                lifecycle::update(module, nic, mac);
+            }
+        });
+    }
+
+    /// Deletes the n-th property of a port, if it has so many.
+    pub fn remove_nth_property(&self, port: u32, n: usize) {
+        let module = self.1;
+        self.inside(move || {
+            let instance = with(|_, s| {
+                s.modules[module].topology.policies(port).and_then(|p| p.properties.keys().nth(n).copied())
+            });
+            if let Some(instance) = instance {
+                properties::withdraw(module, port, instance);
+            }
+        });
+    }
+
     pub fn remove_property(&self, port: u32, instance: u64) -> bool {
         let module = self.1;
         self.inside(move || properties::withdraw(module, port, instance)).unwrap_or(false)
@@ -65,26 +105,63 @@ impl Net {
 
     /// Policies are tried on a validation port, which then goes away, with TEARDOWN before the DELETE or without.
     pub fn try_policies(&self, port: u32, tried: &[Property]) {
+        self.open_validation_port(port, tried);
+        self.close_validation_port(port);
+    }
+
+    /// A validation port with policies on it, which stays until it is closed.
+    pub fn open_validation_port(&self, port: u32, tried: &[Property]) {
         let module = self.1;
         self.inside(move || {
-            if !lifecycle::create_validation_port(module, port) {
-                return;
+            if lifecycle::create_validation_port(module, port) {
+                for (instance, property) in (1..).zip(tried) {
+                    properties::provision(module, Change::new(port, instance, property.clone()), false);
+                }
             }
-            for (instance, property) in (1..).zip(tried) {
-                properties::provision(module, Change::new(port, instance, property.clone()), false);
-            }
-            let torn = with(|world, _| world.chance(1, 2));
-            if torn {
+        });
+    }
+
+    pub fn close_validation_port(&self, port: u32) {
+        let module = self.1;
+        self.inside(move || {
+            if with(|world, _| world.chance(1, 2)) {
                 lifecycle::delete_port(module, port)
             } else {
                 lifecycle::delete_port_at_once(module, port)
-            };
+            }
+        });
+    }
+
+    /// A NIC is created and not connected: a machine's, with its port, or a member.
+    pub fn create_only(&self, nic: NicId) {
+        let module = self.1;
+        let mac = self.mac(nic);
+        self.inside(move || {
+            if nic.index != 0 || lifecycle::create_port(module, nic.port, NicKind::Synthetic) {
+                lifecycle::create_nic(module, nic, mac);
+            }
+        });
+    }
+
+    /// A NIC's creation passes the extension and fails below.
+    pub fn fail_to_create(&self, nic: NicId) {
+        let module = self.1;
+        let mac = self.mac(nic);
+        self.inside(move || {
+            if lifecycle::create_port(module, nic.port, NicKind::Synthetic) {
+                let plan = Plan { status: lbfoext::ndis::raw::FAILURE, completion: None };
+                lifecycle::create_nic_as(module, nic, mac, plan);
+            }
         });
     }
 
     pub fn rename_port(&self, port: u32) {
         let module = self.1;
-        self.inside(move || lifecycle::update_port(module, port));
+        self.inside(move || {
+            if with(|_, s| s.modules[module].topology.policies(port).is_some()) {
+                lifecycle::update_port(module, port);
+            }
+        });
     }
 
     // Groups.
@@ -111,6 +188,9 @@ impl Net {
         let module = self.1;
         let inner = Inner::set(oid, macs.concat());
         self.attached(move || {
+            if with(|_, s| !s.is_connected(module, nic)) {
+                return;
+            }
             with(|_, s| s.modules[module].topology.unsettled());
             envelope::ask(module, nic, NicId::NOWHERE, &inner, Plan::default(), false);
             with(|_, s| {

@@ -35,6 +35,8 @@ pub enum Freedom {
     PriorityInBytes,
     /// The native VLAN of a trunk is not in its list.
     NativeNotListed,
+    /// Tagged in its bytes with the native VLAN of the trunk it should leave on, untagged by right.
+    NativeInBytes,
     /// An ordinary port in a VLAN that private ports use.
     OrdinaryPortInPrivateVlan,
     /// One secondary VLAN used for two purposes.
@@ -55,6 +57,8 @@ pub enum Freedom {
     LinkLocal,
     /// Another member of the team is the one that receives this, or the team's mode has just changed.
     OtherReceiver,
+    /// The address was seen behind a port, which may be forgotten by now.
+    Forgotten,
     /// The member that it came through is not up.
     MemberDown,
     /// A source address that is no station's.
@@ -128,8 +132,8 @@ pub struct Expected {
     /// Why it goes nowhere.
     pub refused: Option<Cause>,
     pub inside: Option<Inside>,
-    /// Broadcast, multicast or unknown: what only one member of a team may let in.
-    pub flooded: bool,
+    /// Only that another member may be the team's receiver is a reason to drop it.
+    pub by_receiver: bool,
 }
 
 /// What decides about a frame.
@@ -157,7 +161,7 @@ pub fn judge(q: &Question<'_>) -> Expected {
         may_drop,
         refused,
         inside: None,
-        flooded: false,
+        by_receiver: false,
     };
     if q.frame.len() < 14 {
         return nothing(None, true);
@@ -179,19 +183,22 @@ pub fn judge(q: &Question<'_>) -> Expected {
         }
     };
     let ways = ways(q, inside, tags);
-    let flooded = ways.flooded;
-    match receive_side(q, flooded) {
+    let mut by_receiver = false;
+    match receive_side(q, ways.kind) {
         Reach::Must => {}
+        Reach::May(Freedom::OtherReceiver) if soft.or(inside.freedom).is_none() && !ways.may_drop => {
+            by_receiver = true;
+        }
         Reach::May(freedom) => soft = Some(freedom),
-        Reach::No(cause) => return Expected { flooded, ..nothing(Some(cause), true) },
+        Reach::No(cause) => return nothing(Some(cause), true),
     }
-    let free = soft.or(inside.freedom).is_some();
+    let free = by_receiver || soft.or(inside.freedom).is_some();
     let to_itself = ways.all.iter().all(Way::is_nothing);
     Expected {
         may_drop: free || ways.may_drop || to_itself,
         refused: None,
         inside: Some(inside),
-        flooded,
+        by_receiver,
         ways: ways.all,
     }
 }
@@ -239,8 +246,18 @@ fn of_same_machine(topology: &Topology, nic: &Nic, address: Mac) -> bool {
     guest(nic) && stations(topology).any(|n| guest(n) && n.id != nic.id && n.vm == nic.vm && n.mac == address)
 }
 
+/// The address that is behind the sender's port, if the frame may teach it: another than the adapter's own, allowed, in a
+/// VLAN of the port.
+pub fn teaches(q: &Question<'_>) -> Option<Mac> {
+    let port = source_port(q).filter(|port| port.policies.may_spoof() && q.frame.len() >= 14)?;
+    let from = mac(q.frame, 6);
+    let other = q.topology.nic(q.source).is_some_and(|n| n.mac != from);
+    let taken = vlan::enter(port, Tags::of(q.frame, q.tag)).is_ok();
+    (other && taken).then_some(from)
+}
+
 /// What a team takes in (EGR-6).
-fn receive_side(q: &Question<'_>, flooded: bool) -> Reach {
+fn receive_side(q: &Question<'_>, kind: Kind) -> Reach {
     if !q.topology.is_external(q.source.port) {
         return Reach::Must;
     }
@@ -248,20 +265,32 @@ fn receive_side(q: &Question<'_>, flooded: bool) -> Reach {
     let up = q.topology.nic(q.source).is_some_and(|n| n.usable && !n.known_down);
     let own = stations(q.topology).any(|n| n.mac == from);
     let seen_inside = !q.learned.places(from).is_empty() || stations(q.topology).any(|n| n.permanent == from);
-    match (own, flooded) {
-        (true, true) => Reach::No(Cause::Reflection),
-        (true, false) => Reach::May(Freedom::OddSource),
+    match (own, kind) {
+        (true, Kind::Flooded) => Reach::No(Cause::Reflection),
+        (true, _) => Reach::May(Freedom::OddSource),
         _ if seen_inside => Reach::May(Freedom::OddSource),
         _ if !up => Reach::May(Freedom::MemberDown),
-        (false, true) if q.mode != Some(Aggregation::Static) => Reach::May(Freedom::OtherReceiver),
+        (false, Kind::Learned) if q.mode != Some(Aggregation::Static) => Reach::May(Freedom::Forgotten),
+        (false, Kind::Flooded) if q.mode != Some(Aggregation::Static) => Reach::May(Freedom::OtherReceiver),
         _ => Reach::Must,
     }
+}
+
+/// How a team tells frames that every member gets from those that one does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// For a station.
+    Known,
+    /// For an address that was seen behind a port: for that one, or forgotten and flooded.
+    Learned,
+    /// Broadcast, multicast, unknown.
+    Flooded,
 }
 
 struct Ways {
     all: Vec<Way>,
     may_drop: bool,
-    flooded: bool,
+    kind: Kind,
 }
 
 fn ways(q: &Question<'_>, inside: Inside, tags: Tags) -> Ways {
@@ -283,26 +312,30 @@ fn ways(q: &Question<'_>, inside: Inside, tags: Tags) -> Ways {
     if to[0] & 1 != 0 {
         let link_local = to[..5] == [0x01, 0x80, 0xC2, 0, 0] && to[5] < 16;
         let may_drop = link_local;
-        return Ways { all: vec![flood(|_| true)], may_drop, flooded: true };
+        return Ways { all: vec![flood(|_| true)], may_drop, kind: Kind::Flooded };
     }
     let unknown = || flood(|_| false);
     let owners: Vec<&Nic> = stations(q.topology).filter(|n| n.mac == to).collect();
     if !owners.is_empty() {
         return known(q, inside, tags, &owners, unknown());
     }
-    let mut all = vec![unknown()];
-    let mut may_drop = false;
-    for nic in q.learned.places(to).iter().filter_map(|id| q.topology.nic(*id)) {
-        let (way, reachable) = single(q, inside, tags, nic);
-        may_drop |= !reachable;
-        all.push(way);
+    let mut ways = Ways { all: vec![unknown()], may_drop: false, kind: Kind::Flooded };
+    ways.add_seen(q, inside, tags, to);
+    ways
+}
+
+impl Ways {
+    /// Places where an address was seen that may be remembered or not, and a station's former address.
+    fn add_seen(&mut self, q: &Question<'_>, inside: Inside, tags: Tags, to: Mac) {
+        let learned = q.learned.places(to).iter().filter_map(|id| q.topology.nic(*id));
+        let former = stations(q.topology).filter(|n| n.permanent == to && n.mac != to);
+        for nic in learned.chain(former) {
+            let (way, reachable) = single(q, inside, tags, nic);
+            self.may_drop |= !reachable;
+            self.all.push(way);
+            self.kind = Kind::Learned;
+        }
     }
-    for nic in stations(q.topology).filter(|n| n.permanent == to) {
-        let (way, reachable) = single(q, inside, tags, nic);
-        may_drop |= !reachable;
-        all.push(way);
-    }
-    Ways { all, may_drop, flooded: true }
 }
 
 /// To one station, or nowhere if that is the sender.
@@ -317,7 +350,7 @@ fn single(q: &Question<'_>, inside: Inside, tags: Tags, nic: &Nic) -> (Way, bool
 
 /// The address is that of one or several stations.
 fn known(q: &Question<'_>, inside: Inside, tags: Tags, owners: &[&Nic], unknown: Way) -> Ways {
-    let mut found = Ways { all: Vec::new(), may_drop: false, flooded: false };
+    let mut found = Ways { all: Vec::new(), may_drop: false, kind: Kind::Known };
     for nic in owners {
         let (way, reachable) = single(q, inside, tags, nic);
         found.all.push(way);
@@ -325,6 +358,7 @@ fn known(q: &Question<'_>, inside: Inside, tags: Tags, owners: &[&Nic], unknown:
             // In its VLAN the address may as well be somebody else's (StationElsewhere).
             found.may_drop = true;
             found.all.push(unknown.clone());
+            found.add_seen(q, inside, tags, nic.mac);
         }
         found.may_drop |= nic.id == q.source;
     }

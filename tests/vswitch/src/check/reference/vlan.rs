@@ -147,9 +147,14 @@ pub fn leave(port: &Port, frame: Inside, tags: Tags) -> Reach {
     let bare = matches!(port.policies.vlan(), None | Some(Vlan::Access(_) | Vlan::Private(_)))
         && port.kind != NicKind::External;
     let (beside, inside) = tags.vids();
+    let native = match port.policies.vlan() {
+        Some(Vlan::Trunk { native, .. }) => Some(*native),
+        _ => None,
+    };
     match by_vlan {
         // The tag in the frame's bytes cannot be taken off on the way to a port that knows no tags.
         Reach::Must | Reach::May(_) if bare && inside != 0 && beside == 0 => Reach::No(Cause::Vlan),
+        Reach::Must if native == Some(frame.vid) && inside != 0 => Reach::May(Freedom::NativeInBytes),
         other => other,
     }
 }

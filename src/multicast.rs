@@ -1,0 +1,38 @@
+//! Multicast groups of the partitions: the requests of their network stacks, shown to the extensions in an envelope to
+//! nobody. A station whose groups are all known gets no others; what is not known is flooded, so nothing is lost.
+
+use crate::filter::Module;
+use crate::ndis::oid::Request;
+use crate::ndis::payload::{self, Shown};
+use crate::ndis::raw::oids;
+use teaming::ids::MacAddr;
+
+/// `NDIS_PACKET_TYPE_ALL_MULTICAST` and `NDIS_PACKET_TYPE_PROMISCUOUS`.
+const EVERYTHING: u32 = 0x4 | 0x20;
+
+/// After a request has been below and was taken there.
+pub fn after(module: &Module, request: &Request) {
+    let Some(shown) = payload::shown(request) else { return };
+    let control = module.control.lock();
+    let mut forwarding = module.forwarding.write(control.dispatch());
+    let (ports, port) = (&mut forwarding.ports, shown.from.port);
+    match shown.oid {
+        oids::IEEE_802_3_ADD_MULTICAST_ADDRESS => {
+            addresses(&shown).for_each(|group| ports.join(port, group));
+        }
+        oids::IEEE_802_3_DELETE_MULTICAST_ADDRESS => {
+            addresses(&shown).for_each(|group| ports.leave(port, group));
+        }
+        oids::IEEE_802_3_MULTICAST_LIST => ports.listen(port, addresses(&shown)),
+        oids::GEN_CURRENT_PACKET_FILTER => {
+            if let Some(filter) = shown.input.first_chunk::<4>() {
+                ports.listen_to_all(port, u32::from_le_bytes(*filter) & EVERYTHING != 0);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn addresses<'a>(shown: &Shown<'a>) -> impl Iterator<Item = MacAddr> + use<'a> {
+    shown.input.as_chunks::<6>().0.iter().copied().map(MacAddr)
+}

@@ -1,0 +1,203 @@
+//! Properties of ports: `OID_SWITCH_PORT_PROPERTY_*` from above, and what was there before the module came.
+//!
+//! VLAN and security are enforced here, isolation where it asks for nothing that is not; a property that is damaged or
+//! that cannot be enforced is vetoed, what is not known goes on as it is. A property takes effect when those below have
+//! taken it; what they refuse changes nothing. On a validation port, which the tables do not know, it is only checked.
+//! The driver has no property and no feature of its own, so those of others, and of the switch, pass by.
+
+use crate::clock;
+use crate::filter::{Module, new_sets};
+use crate::kernel::pool::{PoolSlice, Tag};
+use crate::ndis::irql::Passive;
+use crate::ndis::oid::{Request, method};
+use crate::ndis::payload;
+use crate::ndis::raw::oids;
+use crate::ndis::status::NdisStatus;
+use crate::ndis::switch::PortRef;
+use crate::trace::Event;
+use teaming::ids::PortId;
+use teaming::policy::Security;
+use teaming::property::{self, Kind, Malformed, Property};
+use teaming::vlan::Wanted;
+
+/// What a request does to a port.
+#[expect(clippy::large_enum_variant, reason = "one at a time, on the stack of a request")]
+enum Change {
+    Vlan(Option<Wanted>),
+    Security(Option<Security>),
+}
+
+/// The change that a request makes, if it makes one; `Err` vetoes it.
+#[inline(never)] // a frame of its own
+fn change(request: &Request) -> Result<Option<(PortId, Change)>, NdisStatus> {
+    if !request.is_set() {
+        return Ok(None);
+    }
+    match request.oid() {
+        oids::SWITCH_PORT_PROPERTY_ADD | oids::SWITCH_PORT_PROPERTY_UPDATE => {}
+        oids::SWITCH_PORT_PROPERTY_DELETE => return Ok(deleted(request)),
+        _ => return Ok(None),
+    }
+    // A head that says it is something else is nobody's here.
+    let Ok(given) = Property::parse(payload::input(request)) else { return Ok(None) };
+    let change = match given.kind {
+        Kind::Vlan => Change::Vlan(Some(wanted(given.body)?)),
+        Kind::Security => {
+            let read = given.body.and_then(property::security);
+            Change::Security(Some(read.map_err(|Malformed| NdisStatus::INVALID_PARAMETER)?))
+        }
+        Kind::Isolation => return isolation(given.body).map(|()| None),
+        Kind::Other => return Ok(None),
+    };
+    Ok(Some((given.port, change)))
+}
+
+fn deleted(request: &Request) -> Option<(PortId, Change)> {
+    match property::deletion(payload::input(request)) {
+        Ok((port, Kind::Vlan)) => Some((port, Change::Vlan(None))),
+        Ok((port, Kind::Security)) => Some((port, Change::Security(None))),
+        Ok((_, Kind::Isolation | Kind::Other)) | Err(Malformed) => None,
+    }
+}
+
+#[inline(never)] // a frame of its own
+fn wanted(body: Result<&[u8], Malformed>) -> Result<Wanted, NdisStatus> {
+    let read = body.and_then(property::vlan).map_err(|Malformed| NdisStatus::INVALID_PARAMETER)?;
+    read.check().map_err(|_| NdisStatus::DATA_NOT_ACCEPTED)
+}
+
+fn isolation(body: Result<&[u8], Malformed>) -> Result<(), NdisStatus> {
+    match body.and_then(property::isolation_is_enforced) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(NdisStatus::DATA_NOT_ACCEPTED),
+        Err(Malformed) => Err(NdisStatus::INVALID_PARAMETER),
+    }
+}
+
+/// Before a request goes down: `Err` vetoes it (PORT_PROPERTY_ADD and _UPDATE alone).
+pub fn before(module: &Module, request: &Request) -> Result<(), NdisStatus> {
+    let checked = match change(request) {
+        Ok(Some((_, Change::Vlan(Some(_))))) => reserve_set(module),
+        Ok(_) => return Ok(()),
+        Err(status) => Err(status),
+    };
+    if let Err(status) = checked {
+        let event = Event::PropertyRefused { oid: request.oid(), status: status.0 };
+        module.control.lock().events.push(clock::now(), event);
+    }
+    checked
+}
+
+/// After a request has been below and was taken there.
+pub fn after(module: &Module, request: &Request) {
+    if let Ok(Some((port, change))) = change(request) {
+        apply(module, port, &change);
+    }
+}
+
+fn apply(module: &Module, port: PortId, change: &Change) {
+    let mut control = module.control.lock();
+    control.changes = control.changes.wrapping_add(1);
+    let mut forwarding = module.forwarding.write(control.dispatch());
+    match change {
+        Change::Vlan(wanted) => {
+            if forwarding.set_vlans(port, wanted.as_ref()).is_err() {
+                // Another change took the room that was reserved: rather no frame than one in a wrong VLAN.
+                forwarding.close(port);
+            }
+        }
+        Change::Security(security) => forwarding.set_security(port, *security),
+    }
+}
+
+/// Makes room for one more set of VLANs. IRQL <= DISPATCH_LEVEL, no lock held.
+pub fn reserve_set(module: &Module) -> Result<(), NdisStatus> {
+    let (has_room, count) = {
+        let forwarding = module.forwarding.read();
+        (forwarding.ports.has_room_for_set(), forwarding.ports.sets().len())
+    };
+    if has_room {
+        return Ok(());
+    }
+    let sets = new_sets(count.saturating_mul(2).max(1))?;
+    let old = {
+        let control = module.control.lock();
+        module.forwarding.write(control.dispatch()).ports.grow_sets(sets)
+    };
+    drop(old);
+    Ok(())
+}
+
+/// Readings of one port before the module gives up because its properties will not stand still.
+const ATTEMPTS: u32 = 64;
+
+/// Reads the properties of a port that an enumeration found, and opens it. A port that is going away stays closed.
+/// PASSIVE_LEVEL, no lock held.
+pub fn read(module: &Module, port: PortId, passive: &Passive) -> Result<(), NdisStatus> {
+    let Some(_reference) = reference(module, port) else { return Ok(()) };
+    for _ in 0..ATTEMPTS {
+        let Some(revision) = module.forwarding.read().ports.revision(port) else { return Ok(()) };
+        let vlans = ask(module, port, Kind::VLAN, passive, |body| wanted(Ok(body)))?;
+        let security = ask(module, port, Kind::SECURITY, passive, |body| {
+            property::security(body).map_err(|Malformed| NdisStatus::INVALID_PARAMETER)
+        })?;
+        let isolation = ask(module, port, Kind::ISOLATION, passive, |body| isolation(Ok(body)))?;
+        // What cannot be refused any more and not be enforced leaves the port closed.
+        let closed = vlans.is_err() || security.is_err() || isolation.is_err();
+        reserve_set(module)?;
+        let mut control = module.control.lock();
+        let replaced = module.forwarding.write(control.dispatch()).replace_policy(
+            port,
+            revision,
+            vlans.as_ref().ok().and_then(Option::as_ref),
+            security.ok().flatten(),
+            closed,
+        );
+        if replaced == Ok(true) {
+            if closed {
+                control.events.push(clock::now(), Event::PortClosed { port: port.get() });
+            }
+            return Ok(());
+        }
+    }
+    Err(NdisStatus::FAILURE)
+}
+
+/// Under the team lock, which a tear-down takes before it goes down: so no reference is asked for afterwards.
+fn reference(module: &Module, port: PortId) -> Option<PortRef<'_>> {
+    let _control = module.control.lock();
+    let stays = module.forwarding.read().ports.get(port).is_some_and(|port| !port.is_leaving());
+    if stays { module.switch.reference_port(port) } else { None }
+}
+
+/// Asks for one type of property: what `read` makes of its body, `Ok(Ok(None))` when the port has none.
+fn ask<T>(
+    module: &Module,
+    port: PortId,
+    kind: i32,
+    passive: &Passive,
+    read: impl Fn(&[u8]) -> Result<T, NdisStatus>,
+) -> Result<Result<Option<T>, NdisStatus>, NdisStatus> {
+    let mut size = 2048;
+    for _ in 0..ATTEMPTS {
+        let mut buffer = PoolSlice::try_new(Tag::REQUEST, size, |_| 0u8)?;
+        property::ask(&mut buffer, port, kind);
+        match method(module.filter, oids::SWITCH_PORT_PROPERTY_ENUM, &mut buffer, passive) {
+            Ok(written) => {
+                let answer = buffer.get(..written as usize).unwrap_or(&buffer);
+                return Ok(match property::first_answer(answer) {
+                    Ok(None) => Ok(None),
+                    Ok(Some(body)) => read(body).map(Some),
+                    Err(Malformed) => Err(NdisStatus::INVALID_PARAMETER),
+                });
+            }
+            Err((NdisStatus::INVALID_LENGTH | NdisStatus::BUFFER_TOO_SHORT, needed)) => {
+                size = size.max(needed as usize).saturating_add(64);
+            }
+            // The type does not exist for this switch.
+            Err((NdisStatus::NOT_SUPPORTED, _)) => return Ok(Ok(None)),
+            Err((status, _)) => return Err(status),
+        }
+    }
+    Err(NdisStatus::FAILURE)
+}

@@ -1,0 +1,99 @@
+//! What the control path changes in the published side, under the write lock: ports, their policies, NICs, groups.
+//!
+//! Called by the driver with what requests and enumerations say; the tables themselves are `ports` and `learn`.
+
+use crate::Storage;
+use crate::forward::Forwarding;
+use crate::ids::PortId;
+use crate::policy::Security;
+use crate::ports::{Full, Port};
+use crate::switch::{NicOp, NicParameters};
+use crate::vlan::Wanted;
+
+impl<S: Storage> Forwarding<S> {
+    /// The external port's own life: known from its creation to its deletion.
+    pub fn on_external(&mut self, op: NicOp, nic: &NicParameters) {
+        match op {
+            NicOp::Create | NicOp::Connect | NicOp::Update => self.external = Some(nic.id.port),
+            NicOp::Disconnect => {}
+            NicOp::Delete => self.external = None,
+        }
+        self.refresh_outside();
+    }
+
+    /// A NIC request about a station.
+    pub fn on_station(&mut self, op: NicOp, nic: &NicParameters) -> Result<(), Full> {
+        if matches!(op, NicOp::Disconnect | NicOp::Delete) {
+            self.forget(nic.id.port);
+        }
+        self.ports.apply(op, nic)
+    }
+
+    /// A port came, or is read from an enumeration: `closed` until its properties are known.
+    pub fn create_port(&mut self, id: PortId, closed: bool) -> Result<(), Full> {
+        let created = self.ports.create_port(id, closed);
+        self.refresh_outside();
+        created
+    }
+
+    /// A port is about to go: nothing passes it any more.
+    pub fn tear_down(&mut self, id: PortId) {
+        self.ports.tear_down(id);
+        self.refresh_outside();
+    }
+
+    /// A port is gone, with everything that was known of it.
+    pub fn delete_port(&mut self, id: PortId) {
+        self.forget(id);
+        self.ports.delete_port(id);
+        self.refresh_outside();
+    }
+
+    /// All policies of a port as an enumeration found them; `Ok(false)` when one changed since `revision`.
+    pub fn replace_policy(
+        &mut self,
+        id: PortId,
+        revision: u32,
+        vlans: Option<&Wanted>,
+        security: Option<Security>,
+        closed: bool,
+    ) -> Result<bool, Full> {
+        let replaced = self.ports.replace(id, revision, vlans, security, closed);
+        self.refresh_outside();
+        replaced
+    }
+
+    /// The VLAN property of a port, or none; `Full` when there is no room for its set.
+    pub fn set_vlans(&mut self, id: PortId, wanted: Option<&Wanted>) -> Result<(), Full> {
+        let set = self.ports.set_vlans(id, wanted);
+        self.refresh_outside();
+        set
+    }
+
+    /// Nothing passes a port any more, until its properties are read anew.
+    pub fn close(&mut self, id: PortId) {
+        self.ports.close(id);
+        self.refresh_outside();
+    }
+
+    /// The security property of a port, or none.
+    pub fn set_security(&mut self, id: PortId, security: Option<Security>) {
+        self.forget(id);
+        self.ports.set_security(id, security);
+        self.refresh_outside();
+    }
+
+    /// Nothing that was heard from a port leads there any more.
+    fn forget(&mut self, id: PortId) {
+        if let Some(position) = self.ports.position(id)
+            && self.ports.get(id).is_some_and(Port::may_learn)
+        {
+            self.learned.forget(position);
+        }
+    }
+
+    fn refresh_outside(&mut self) {
+        let policy = self.external.and_then(|port| self.ports.get(port)).map(|port| port.policy);
+        self.outside_is_open = policy.is_none_or(|policy| policy.vlans.is_none() && !policy.closed);
+    }
+}

@@ -1,0 +1,166 @@
+//! Addresses learned from ports that may send with any: machines inside machines, routers, guests' own bridges.
+//!
+//! Written on the packet path by many processors at once, under the read lock: each entry is one 64-bit word that is
+//! stored whole, so a reader finds the old station or the new one, never a mixture; of two writers one wins, and the
+//! other learns with its next packet. Nothing is allocated and nothing waits. Bounded: `WAYS` entries share a set, a new
+//! one takes the place of the station's own oldest there, else of the oldest; so a port that invents addresses
+//! displaces mostly its own. An address that is not learned is flooded to the ports that may learn: nothing is lost.
+
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use crate::Storage;
+use crate::ids::{MacAddr, Ticks, VlanId};
+
+/// Entries that share a set.
+const WAYS: usize = 4;
+const SET_BITS: u32 = 10;
+/// Entries of the table.
+pub const LEARNED: usize = WAYS << SET_BITS;
+
+/// Silence after which an address is forgotten (IEEE 802.1D: 300 s).
+pub const AGE: Ticks = Ticks::from_ms(300_000);
+
+/// Bits of the station's position; the rest of the word is what the set leaves of the key.
+const STATION_BITS: u32 = 14;
+/// Positions that can be learned for.
+pub const STATIONS_MAX: usize = (1 << STATION_BITS) - 1;
+
+/// One learned address and when it was last heard.
+#[derive(Debug)]
+pub struct Learned {
+    word: AtomicU64,
+    heard: AtomicU32,
+}
+
+const _: () = assert!(core::mem::size_of::<Learned>() == 16);
+
+impl Learned {
+    #[expect(
+        clippy::declare_interior_mutable_const,
+        reason = "storage is filled with it, element by element"
+    )]
+    pub const EMPTY: Self = Self { word: AtomicU64::new(0), heard: AtomicU32::new(0) };
+}
+
+pub struct LearnTable<S: Storage> {
+    entries: S::Of<Learned>,
+}
+
+/// Address and VLAN as 60 bits.
+const KEY_BITS: u32 = 60;
+const KEY_MASK: u64 = (1 << KEY_BITS) - 1;
+
+fn key(mac: MacAddr, vlan: Option<VlanId>) -> u64 {
+    mac.word() << 12 | vlan.map_or(0, |vlan| u64::from(vlan.get()))
+}
+
+/// A permutation of the 60-bit numbers: equal results mean equal keys, so the set's number need not be kept.
+const fn scramble(key: u64) -> u64 {
+    let once = key ^ key >> 29;
+    let twice = once.wrapping_mul(0x9e37_79b9_7f4a_7c15 | 1) & KEY_MASK;
+    twice ^ twice >> 31
+}
+
+fn split(key: u64) -> (usize, u64) {
+    let scrambled = scramble(key);
+    let set = usize::try_from(scrambled & ((1 << SET_BITS) - 1)).unwrap_or(0);
+    (set, scrambled >> SET_BITS)
+}
+
+const fn compose(rest: u64, station: u64) -> u64 {
+    rest << STATION_BITS | station.wrapping_add(1)
+}
+
+fn station_of(word: u64) -> Option<usize> {
+    usize::try_from(word & ((1 << STATION_BITS) - 1)).ok()?.checked_sub(1)
+}
+
+const fn rest_of(word: u64) -> u64 {
+    word >> STATION_BITS
+}
+
+/// Time in units of 0.1 s; wraps after 13 years.
+#[expect(clippy::cast_possible_truncation, reason = "wraps, and differences are taken wrapping")]
+const fn tenths(now: Ticks) -> u32 {
+    (now.get() / 1_000_000) as u32
+}
+
+impl<S: Storage> LearnTable<S> {
+    /// `entries` is `LEARNED` long, or empty for a table that learns nothing.
+    pub fn new(entries: S::Of<Learned>) -> Self {
+        Self { entries }
+    }
+
+    fn set(&self, number: usize) -> &[Learned] {
+        let first = number.saturating_mul(WAYS);
+        self.entries.get(first..first.saturating_add(WAYS)).unwrap_or(&[])
+    }
+
+    /// Notes that `mac` was heard from the station at a position. Callable by readers.
+    pub fn hear(&self, mac: MacAddr, vlan: Option<VlanId>, station: usize, now: Ticks) {
+        if mac == MacAddr::ZERO || mac.is_multicast() || station >= STATIONS_MAX {
+            return;
+        }
+        let Ok(number) = u64::try_from(station) else { return };
+        let (set, rest) = split(key(mac, vlan));
+        let ways = self.set(set);
+        let now = tenths(now);
+        let read = |way: &Learned| way.word.load(Ordering::Relaxed);
+        let word = compose(rest, number);
+        let known = ways.iter().find(|way| read(way) != 0 && rest_of(read(way)) == rest);
+        let Some(way) = known.or_else(|| victim(ways, station, now)) else { return };
+        if read(way) != word {
+            way.word.store(word, Ordering::Relaxed);
+        }
+        if way.heard.load(Ordering::Relaxed) != now {
+            way.heard.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// The position of the station that `mac` was heard from less than `AGE` ago.
+    pub fn find(&self, mac: MacAddr, vlan: Option<VlanId>, now: Ticks) -> Option<usize> {
+        let (set, rest) = split(key(mac, vlan));
+        let now = tenths(now);
+        self.set(set)
+            .iter()
+            .map(|way| (way.word.load(Ordering::Relaxed), way.heard.load(Ordering::Relaxed)))
+            .find(|&(word, heard)| word != 0 && rest_of(word) == rest && !is_old(heard, now))
+            .and_then(|(word, _)| station_of(word))
+    }
+
+    /// Forgets everything that was heard from a station: its position may soon be another's. Under the write lock.
+    pub fn forget(&mut self, station: usize) {
+        for entry in self.entries.iter_mut() {
+            if station_of(*entry.word.get_mut()) == Some(station) {
+                *entry = Learned::EMPTY;
+            }
+        }
+    }
+
+    /// Entries in use, old ones included.
+    pub fn len(&self) -> usize {
+        self.entries.iter().filter(|entry| entry.word.load(Ordering::Relaxed) != 0).count()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Other processors may be a little ahead of the caller's clock.
+fn is_old(heard: u32, now: u32) -> bool {
+    let silence = now.wrapping_sub(heard);
+    silence > tenths(AGE) && silence < u32::MAX / 2
+}
+
+/// Which entry of a set a new one displaces: an empty or old one, else the station's own oldest, else the oldest.
+fn victim(ways: &[Learned], station: usize, now: u32) -> Option<&Learned> {
+    ways.iter().max_by_key(|way| {
+        let word = way.word.load(Ordering::Relaxed);
+        let heard = way.heard.load(Ordering::Relaxed);
+        let free = word == 0 || is_old(heard, now);
+        let silence = now.wrapping_sub(heard);
+        let silence = if silence > u32::MAX / 2 { 0 } else { silence };
+        (free, station_of(word) == Some(station), silence)
+    })
+}

@@ -1,0 +1,626 @@
+//! The ports of the switch with their policies, and the stations on them: every NIC but the external ones, which of them
+//! has which MAC address, and which multicast groups it listens to.
+//!
+//! Owned by `forward`; changed under the write lock, read under the read lock. Ports, addresses and groups are found
+//! without a search; only connected stations have addresses. Storage is the caller's and can be exchanged for larger.
+
+use crate::Storage;
+use crate::ids::{MacAddr, NicId, NicIndex, PortId};
+use crate::policy::{Policy, Security};
+use crate::sender::preserve;
+use crate::slots::{self, By, Slot};
+use crate::switch::{NicKind, NicOp, NicParameters, VmId};
+use crate::vlan::{self, VlanSet, Wanted};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NicState {
+    /// The port has no NIC.
+    Free,
+    Created,
+    Connected,
+}
+
+/// What is known of the multicast groups that a station listens to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Groups {
+    /// Nothing, or not all: it gets every multicast frame.
+    Unknown,
+    /// It was created before our eyes and has named no group yet: it gets every multicast frame.
+    Fresh,
+    /// It gets the groups that are kept for it.
+    Known,
+}
+
+/// One port. The members that packets look at come first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct Port {
+    pub id: NicId,
+    /// `Policy::key`.
+    pub(crate) key: u64,
+    pub policy: Policy,
+    priority: u8,
+    pub nic: NicState,
+    pub kind: NicKind,
+    pub groups: Groups,
+    /// The adapter listens to more than its groups (packet filter).
+    all_groups: bool,
+    /// Announced itself, not only by its NIC.
+    announced: bool,
+    /// It is being torn down: nobody may refer to it any more.
+    leaving: bool,
+    used: bool,
+    pub current_mac: MacAddr,
+    pub permanent_mac: MacAddr,
+    pub vm_mac: MacAddr,
+    pub mtu: u32,
+    pub vm: VmId,
+    /// Counts changes of its properties, so that an enumeration notices that its picture is old.
+    pub revision: u32,
+}
+
+// Packets touch the first half; a thousand ports fit into 128 KiB.
+const _: () = assert!(core::mem::size_of::<Port>() <= 128);
+
+impl Port {
+    pub const EMPTY: Self = Self {
+        id: NicId::new(PortId::DEFAULT, NicIndex::DEFAULT),
+        key: 0,
+        policy: Policy::NONE,
+        priority: 0,
+        nic: NicState::Free,
+        kind: NicKind::Synthetic,
+        groups: Groups::Unknown,
+        all_groups: false,
+        announced: false,
+        leaving: false,
+        used: false,
+        current_mac: MacAddr::ZERO,
+        permanent_mac: MacAddr::ZERO,
+        vm_mac: MacAddr::ZERO,
+        mtu: 0,
+        vm: VmId::NONE,
+        revision: 0,
+    };
+
+    /// The addresses it is reached at: the one in use, and those it was given. Zeros are no address.
+    pub fn addresses(&self) -> impl Iterator<Item = MacAddr> + use<> {
+        let all = [self.current_mac, self.permanent_mac, self.vm_mac];
+        (0..all.len())
+            .filter_map(move |at| {
+                let mac = *all.get(at)?;
+                let before = all.get(..at)?;
+                (!before.contains(&mac)).then_some(mac)
+            })
+            .filter(|&mac| mac != MacAddr::ZERO && !mac.is_multicast())
+    }
+
+    /// An adapter stands on the port, connected or not.
+    pub const fn has_nic(&self) -> bool {
+        !matches!(self.nic, NicState::Free)
+    }
+
+    pub const fn is_connected(&self) -> bool {
+        matches!(self.nic, NicState::Connected)
+    }
+
+    /// It is being torn down: nobody may refer to it any more.
+    pub const fn is_leaving(&self) -> bool {
+        self.leaving
+    }
+
+    /// It may stand for machines whose addresses nobody announced.
+    pub fn may_learn(&self) -> bool {
+        self.policy.security().mac_spoofing
+    }
+
+    /// `preserve::PRIORITY` if the priority of a tag may reach it.
+    #[inline]
+    pub(crate) const fn priority(&self) -> u8 {
+        self.priority
+    }
+
+    fn refresh(&mut self) {
+        self.key = self.policy.key();
+        self.priority = if self.policy.security().priority_tag { preserve::PRIORITY } else { 0 };
+        self.revision = self.revision.wrapping_add(1);
+    }
+}
+
+/// No free port: the caller provides larger storage (`grow`) or refuses what needs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Full;
+
+/// The storage of a table.
+pub struct Room<S: Storage> {
+    pub ports: S::Of<Port>,
+    pub index: S::Of<Slot>,
+    pub macs: S::Of<Slot>,
+    pub groups: S::Of<Slot>,
+}
+
+/// How long the slices of a `Room` for a number of ports are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    pub ports: usize,
+    pub index: usize,
+    pub macs: usize,
+    pub groups: usize,
+}
+
+const _: () = assert!(Sizes::of_1000().bytes() <= 384 * 1024);
+
+/// Multicast groups kept for each port on average.
+const GROUPS_EACH: usize = 8;
+
+impl Sizes {
+    /// Those of the largest switch that is planned for.
+    pub const fn of_1000() -> Self {
+        Self::of(1000)
+    }
+
+    pub const fn of(ports: usize) -> Self {
+        Self {
+            ports,
+            index: slots::slots_for(ports),
+            macs: slots::slots_for(ports.saturating_mul(3)),
+            groups: slots::slots_for(ports.saturating_mul(GROUPS_EACH)),
+        }
+    }
+
+    /// Bytes that a room of these sizes takes.
+    pub const fn bytes(&self) -> usize {
+        let slots = self.index.saturating_add(self.macs).saturating_add(self.groups);
+        let ports = self.ports.saturating_mul(size_of::<Port>());
+        ports.saturating_add(slots.saturating_mul(size_of::<Slot>()))
+    }
+}
+
+#[cfg(any(test, feature = "std"))]
+impl Room<crate::Heap> {
+    /// Room for a number of ports, for everything that is not the driver.
+    pub fn on_heap(ports: usize) -> Self {
+        let sizes = Sizes::of(ports);
+        Self {
+            ports: std::vec![Port::EMPTY; sizes.ports],
+            index: std::vec![Slot::EMPTY; sizes.index],
+            macs: std::vec![Slot::EMPTY; sizes.macs],
+            groups: std::vec![Slot::EMPTY; sizes.groups],
+        }
+    }
+}
+
+/// Ports that a table can have at most.
+pub const PORTS_MAX: usize = 0xfffe;
+
+pub struct PortTable<S: Storage> {
+    room: Room<S>,
+    sets: S::Of<VlanSet>,
+    used: usize,
+    learning: usize,
+    grouped: usize,
+}
+
+impl<S: Storage> PortTable<S> {
+    /// `room` has the `Sizes` of a number of ports; `sets` holds the trunks that differ.
+    pub fn new(mut room: Room<S>, mut sets: S::Of<VlanSet>) -> Self {
+        clear(&mut room);
+        sets.fill(VlanSet::EMPTY);
+        Self { room, sets, used: 0, learning: 0, grouped: 0 }
+    }
+
+    // Ports.
+
+    /// A port came, or is read from an enumeration. `closed` until its properties are known.
+    pub fn create_port(&mut self, id: PortId, closed: bool) -> Result<(), Full> {
+        let known = self.position(id).is_some();
+        let at = self.make(id)?;
+        if let Some(port) = self.room.ports.get_mut(at) {
+            port.announced = true;
+            port.policy.closed |= closed && !known;
+            port.leaving = false;
+            port.refresh();
+        }
+        Ok(())
+    }
+
+    /// A port is about to go: nothing passes it any more.
+    pub fn tear_down(&mut self, id: PortId) {
+        self.close(id);
+        if let Some(port) = self.position(id).and_then(|at| self.room.ports.get_mut(at)) {
+            port.leaving = true;
+        }
+    }
+
+    /// The first port from a position on whose properties are to be read, and the position after it.
+    pub fn unread(&self, from: usize) -> Option<(PortId, usize)> {
+        let mut left = self.room.ports.iter().enumerate().skip(from);
+        let (at, port) = left.find(|(_, port)| port.used && port.policy.closed && !port.leaving)?;
+        Some((port.id.port, at.saturating_add(1)))
+    }
+
+    /// A port is gone, with everything that was known of it.
+    pub fn delete_port(&mut self, id: PortId) {
+        self.disconnect(id);
+        if let Some(at) = self.position(id) {
+            self.set_policy(at, Policy::NONE);
+            self.free(at);
+        }
+    }
+
+    /// The revision of a port, for `open`.
+    pub fn revision(&self, id: PortId) -> Option<u32> {
+        self.get(id).map(|port| port.revision)
+    }
+
+    /// Replaces all policies of a port, if none of them changed since `revision`. `Ok(false)` when one did.
+    pub fn replace(
+        &mut self,
+        id: PortId,
+        revision: u32,
+        vlans: Option<&Wanted>,
+        security: Option<Security>,
+        closed: bool,
+    ) -> Result<bool, Full> {
+        let Some(at) = self.position(id) else { return Ok(true) };
+        if self.room.ports.get(at).is_none_or(|port| port.revision != revision) {
+            return Ok(false);
+        }
+        let vlans = vlans.map(|wanted| wanted.keep(&mut self.sets)).transpose().map_err(|_| Full)?;
+        self.set_policy(at, Policy { vlans, security, closed });
+        Ok(true)
+    }
+
+    /// Sets or takes back the VLAN property of a port; `Full` when there is no room for its set. A port that is not
+    /// known, which is how a validation port looks, is not made known.
+    pub fn set_vlans(&mut self, id: PortId, wanted: Option<&Wanted>) -> Result<(), Full> {
+        let Some(at) = self.position(id) else { return Ok(()) };
+        let vlans = wanted.map(|wanted| wanted.keep(&mut self.sets)).transpose().map_err(|_| Full)?;
+        let old = self.policy(at);
+        self.set_policy(at, Policy { vlans, ..old });
+        Ok(())
+    }
+
+    /// Sets or takes back the security property of a port.
+    pub fn set_security(&mut self, id: PortId, security: Option<Security>) {
+        if let Some(at) = self.position(id) {
+            let old = self.policy(at);
+            self.put_policy(at, Policy { security, ..old });
+        }
+    }
+
+    /// Nothing passes a port any more.
+    pub fn close(&mut self, id: PortId) {
+        if let Some(at) = self.position(id) {
+            let old = self.policy(at);
+            self.put_policy(at, Policy { closed: true, ..old });
+        }
+    }
+
+    /// Another set of VLANs can be kept.
+    pub fn has_room_for_set(&self) -> bool {
+        vlan::has_room(&self.sets)
+    }
+
+    fn policy(&self, at: usize) -> Policy {
+        self.room.ports.get(at).map_or(Policy::NONE, |port| port.policy)
+    }
+
+    /// Puts a policy in place of another, whose set of VLANs is given back.
+    fn set_policy(&mut self, at: usize, new: Policy) {
+        if let Some(set) = self.policy(at).vlans.and_then(vlan::Vlans::set) {
+            vlan::release(&mut self.sets, set);
+        }
+        self.put_policy(at, new);
+    }
+
+    /// The same for a policy that keeps the set of VLANs of the one before.
+    fn put_policy(&mut self, at: usize, new: Policy) {
+        let Some(port) = self.room.ports.get_mut(at) else { return };
+        let learned = port.may_learn();
+        port.policy = new;
+        port.refresh();
+        let learns = port.may_learn();
+        self.learning = self.learning.wrapping_add(usize::from(learns)).wrapping_sub(usize::from(learned));
+    }
+
+    // NICs.
+
+    pub fn apply(&mut self, op: NicOp, nic: &NicParameters) -> Result<(), Full> {
+        match op {
+            NicOp::Create => self.create(nic),
+            NicOp::Connect => self.connect(nic),
+            NicOp::Update => self.update(nic),
+            NicOp::Disconnect => {
+                self.disconnect(nic.id.port);
+                Ok(())
+            }
+            NicOp::Delete => {
+                self.delete(nic.id.port);
+                Ok(())
+            }
+        }
+    }
+
+    /// Known NICs are merged: enumeration and notification may both report one.
+    pub fn create(&mut self, nic: &NicParameters) -> Result<(), Full> {
+        self.write(nic, |state| match state {
+            NicState::Free | NicState::Created => NicState::Created,
+            NicState::Connected => NicState::Connected,
+        })
+    }
+
+    pub fn connect(&mut self, nic: &NicParameters) -> Result<(), Full> {
+        self.write(nic, |_| NicState::Connected)
+    }
+
+    /// A NIC that is not known is not made known by an update.
+    pub fn update(&mut self, nic: &NicParameters) -> Result<(), Full> {
+        match self.get(nic.id.port) {
+            Some(port) if port.nic != NicState::Free => self.write(nic, |state| state),
+            _ => Ok(()),
+        }
+    }
+
+    pub fn disconnect(&mut self, id: PortId) {
+        if let Some(at) = self.position(id) {
+            self.unindex(at);
+            if let Some(port) = self.room.ports.get_mut(at).filter(|port| port.is_connected()) {
+                port.nic = NicState::Created;
+            }
+        }
+    }
+
+    pub fn delete(&mut self, id: PortId) {
+        self.disconnect(id);
+        self.forget_groups(id);
+        let Some(at) = self.position(id) else { return };
+        let Some(port) = self.room.ports.get_mut(at) else { return };
+        let (announced, policy, revision) = (port.announced, port.policy, port.revision);
+        if announced {
+            let leaving = port.leaving;
+            let mut kept =
+                Port { id: port.id, policy, revision, announced, leaving, used: true, ..Port::EMPTY };
+            kept.refresh();
+            *port = kept;
+        } else {
+            self.set_policy(at, Policy::NONE);
+            self.free(at);
+        }
+    }
+
+    /// The connected station with that address; the first one connected when several have it.
+    #[inline]
+    pub fn lookup(&self, mac: MacAddr) -> Option<&Port> {
+        self.room.ports.get(slots::find(&self.room.macs, slots::key_of(mac))?)
+    }
+
+    #[inline]
+    pub fn get(&self, id: PortId) -> Option<&Port> {
+        self.room.ports.get(self.position(id)?)
+    }
+
+    /// The port with that number in the table, if it has a connected station.
+    pub fn at(&self, position: usize) -> Option<&Port> {
+        self.room.ports.get(position).filter(|port| port.is_connected())
+    }
+
+    #[inline]
+    pub fn position(&self, id: PortId) -> Option<usize> {
+        slots::find(&self.room.index, u64::from(id.get()))
+    }
+
+    pub fn connected(&self) -> impl Iterator<Item = &Port> {
+        self.room.ports.iter().filter(|port| port.is_connected())
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Port> {
+        self.room.ports.iter().filter(|port| port.used)
+    }
+
+    pub fn sets(&self) -> &[VlanSet] {
+        &self.sets
+    }
+
+    /// Some port may stand for machines whose addresses nobody announced.
+    pub const fn learns(&self) -> bool {
+        self.learning != 0
+    }
+
+    pub fn len(&self) -> usize {
+        self.used
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.used == 0
+    }
+
+    pub fn capacity(&self) -> usize {
+        self.room.ports.len().min(PORTS_MAX)
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.used >= self.capacity()
+    }
+
+    /// Moves everything into larger storage and gives the old one back, to be freed outside the lock. Storage that is
+    /// not larger in every part is given back unused.
+    pub fn grow(&mut self, mut room: Room<S>) -> Room<S> {
+        let old = &self.room;
+        if room.ports.len() < old.ports.len()
+            || room.index.len() < old.index.len()
+            || room.macs.len() < old.macs.len()
+            || room.groups.len() < old.groups.len()
+        {
+            return room;
+        }
+        clear(&mut room);
+        for (new, old) in room.ports.iter_mut().zip(old.ports.iter()) {
+            *new = *old;
+        }
+        for &entry in old.groups.iter().filter(|slot| **slot != Slot::EMPTY) {
+            slots::insert(&mut room.groups, entry, By::Entry);
+        }
+        let old = core::mem::replace(&mut self.room, room);
+        for (at, port) in old.ports.iter().enumerate().filter(|(_, port)| port.used) {
+            slots::insert(&mut self.room.index, Slot::new(u64::from(port.id.port.get()), at), By::Key);
+            self.index(at);
+        }
+        old
+    }
+
+    /// The same for the sets of VLANs.
+    pub fn grow_sets(&mut self, mut sets: S::Of<VlanSet>) -> S::Of<VlanSet> {
+        if sets.len() < self.sets.len() {
+            return sets;
+        }
+        sets.fill(VlanSet::EMPTY);
+        for (new, old) in sets.iter_mut().zip(self.sets.iter()) {
+            *new = *old;
+        }
+        core::mem::replace(&mut self.sets, sets)
+    }
+
+    // Multicast groups.
+
+    /// A station listens to one more group.
+    pub fn join(&mut self, id: PortId, group: MacAddr) {
+        let Some(at) = self.position(id) else { return };
+        let limit = self.room.groups.len() / 2;
+        let entry = Slot::new(slots::key_of(group), at);
+        let Some(port) = self.room.ports.get_mut(at).filter(|port| port.nic != NicState::Free) else {
+            return;
+        };
+        if port.groups == Groups::Unknown || slots::contains(&self.room.groups, entry, By::Entry) {
+            return;
+        }
+        if self.grouped >= limit || !slots::insert(&mut self.room.groups, entry, By::Entry) {
+            // No room: it hears everything from here on, so nothing is lost.
+            self.forget_groups(id);
+            return;
+        }
+        port.groups = Groups::Known;
+        self.grouped = self.grouped.saturating_add(1);
+    }
+
+    /// A station does not listen to a group any more.
+    pub fn leave(&mut self, id: PortId, group: MacAddr) {
+        let Some(at) = self.position(id) else { return };
+        if slots::remove(&mut self.room.groups, Slot::new(slots::key_of(group), at), By::Entry) {
+            self.grouped = self.grouped.saturating_sub(1);
+        }
+    }
+
+    /// A station has named all its groups.
+    pub fn listen(&mut self, id: PortId, groups: impl Iterator<Item = MacAddr>) {
+        self.forget_groups(id);
+        let Some(at) = self.position(id) else { return };
+        if let Some(port) = self.room.ports.get_mut(at).filter(|port| port.nic != NicState::Free) {
+            port.groups = Groups::Known;
+        }
+        for group in groups {
+            self.join(id, group);
+        }
+    }
+
+    /// Whether a station listens to every group, by its packet filter.
+    pub fn listen_to_all(&mut self, id: PortId, all: bool) {
+        if let Some(port) = self.position(id).and_then(|at| self.room.ports.get_mut(at)) {
+            port.all_groups = all;
+        }
+    }
+
+    /// Whether the station at a position gets frames to a group.
+    pub fn hears(&self, at: usize, group: MacAddr) -> bool {
+        self.room.ports.get(at).is_none_or(|port| {
+            port.groups != Groups::Known
+                || port.all_groups
+                || port.may_learn()
+                || slots::contains(&self.room.groups, Slot::new(slots::key_of(group), at), By::Entry)
+        })
+    }
+
+    /// Nothing is known of a station's groups any more, or yet: it gets every multicast frame.
+    pub fn forget_groups(&mut self, id: PortId) {
+        let Some(at) = self.position(id) else { return };
+        let Some(port) = self.room.ports.get_mut(at) else { return };
+        if core::mem::replace(&mut port.groups, Groups::Unknown) != Groups::Known {
+            return;
+        }
+        let mine = |slot: &&Slot| slot.is_of(at);
+        while let Some(&entry) = self.room.groups.iter().find(mine) {
+            slots::remove(&mut self.room.groups, entry, By::Entry);
+            self.grouped = self.grouped.saturating_sub(1);
+        }
+    }
+
+    // Records.
+
+    fn write(&mut self, nic: &NicParameters, next: impl Fn(NicState) -> NicState) -> Result<(), Full> {
+        let at = self.make(nic.id.port)?;
+        self.unindex(at);
+        if let Some(port) = self.room.ports.get_mut(at) {
+            if port.nic == NicState::Free {
+                port.groups = Groups::Fresh;
+            }
+            port.id = nic.id;
+            port.kind = nic.kind;
+            port.nic = next(port.nic);
+            port.current_mac = nic.current_mac;
+            port.permanent_mac = nic.permanent_mac;
+            port.vm_mac = nic.vm_mac;
+            port.mtu = nic.mtu;
+            port.vm = nic.vm;
+        }
+        self.index(at);
+        Ok(())
+    }
+
+    /// The record of a port, made if there is none.
+    fn make(&mut self, id: PortId) -> Result<usize, Full> {
+        if let Some(at) = self.position(id) {
+            return Ok(at);
+        }
+        let capacity = self.capacity();
+        let at = self.room.ports.iter().take(capacity).position(|port| !port.used).ok_or(Full)?;
+        let slot = Slot::new(u64::from(id.get()), at);
+        if !slots::insert(&mut self.room.index, slot, By::Key) {
+            return Err(Full);
+        }
+        if let Some(port) = self.room.ports.get_mut(at) {
+            *port = Port { id: NicId::new(id, NicIndex::DEFAULT), used: true, ..Port::EMPTY };
+            port.refresh();
+        }
+        self.used = self.used.saturating_add(1);
+        Ok(at)
+    }
+
+    fn free(&mut self, at: usize) {
+        let Some(port) = self.room.ports.get_mut(at) else { return };
+        let slot = Slot::new(u64::from(port.id.port.get()), at);
+        *port = Port::EMPTY;
+        slots::remove(&mut self.room.index, slot, By::Key);
+        self.used = self.used.saturating_sub(1);
+    }
+
+    fn index(&mut self, at: usize) {
+        let Some(port) = self.room.ports.get(at).filter(|port| port.is_connected()) else { return };
+        for mac in port.addresses() {
+            slots::insert(&mut self.room.macs, Slot::new(slots::key_of(mac), at), By::Key);
+        }
+    }
+
+    fn unindex(&mut self, at: usize) {
+        let Some(port) = self.room.ports.get(at).filter(|port| port.is_connected()) else { return };
+        for mac in port.addresses() {
+            slots::remove(&mut self.room.macs, Slot::new(slots::key_of(mac), at), By::Key);
+        }
+    }
+}
+
+fn clear<S: Storage>(room: &mut Room<S>) {
+    room.ports.fill(Port::EMPTY);
+    room.index.fill(Slot::EMPTY);
+    room.macs.fill(Slot::EMPTY);
+    room.groups.fill(Slot::EMPTY);
+}

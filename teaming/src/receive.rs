@@ -1,0 +1,51 @@
+//! The receive side of the team: frames for many come on every member, and one copy is enough.
+//!
+//! Switch-independent: the physical switches know nothing of the team and give each member its copy of a broadcast, so
+//! only the active receiver's counts. Static: the physical switch gives the team one copy, on any member. In both modes
+//! what comes back of the host's own is dropped (`forward`). The receiver changes in the critical section of the
+//! failover: what `publish` was told holds for the next packet.
+
+use crate::ids::{MemberIndex, MemberSet, NicIndex};
+use crate::settings::TeamingMode;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receive {
+    mode: TeamingMode,
+    receiver: Option<MemberIndex>,
+}
+
+impl Receive {
+    pub const fn new(mode: TeamingMode) -> Self {
+        Self { mode, receiver: None }
+    }
+
+    /// The receiver stays while it lives: a member that returns takes nothing away from it.
+    pub fn publish(&mut self, live: MemberSet) {
+        if self.receiver.is_none_or(|receiver| !live.contains(receiver)) {
+            self.receiver = live.iter().next();
+        }
+    }
+
+    pub const fn configure(&mut self, mode: TeamingMode) {
+        self.mode = mode;
+    }
+
+    /// The member whose copies count, while only one's do.
+    pub const fn receiver(&self) -> Option<MemberIndex> {
+        match self.mode {
+            TeamingMode::Static => None,
+            TeamingMode::SwitchIndependent => self.receiver,
+        }
+    }
+
+    /// Whether a frame for many counts that came on a NIC of the external port. Index 0 is the team as a whole.
+    #[inline]
+    pub fn takes(&self, from: NicIndex) -> bool {
+        match self.mode {
+            TeamingMode::Static => true,
+            TeamingMode::SwitchIndependent => {
+                from == NicIndex::DEFAULT || self.receiver.is_some_and(|receiver| receiver.nic() == from)
+            }
+        }
+    }
+}

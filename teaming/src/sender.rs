@@ -1,0 +1,144 @@
+//! Where packets come from: what holds for every packet of one source, looked up once for many of them.
+//!
+//! Made by `Forwarding::sender`, kept by a walk while the source stays the same and the lock is held.
+
+use crate::ids::{MacAddr, NicId, VlanId};
+use crate::policy::{self, Policy, Security};
+use crate::ports::Port;
+use crate::vlan::{Carried, Vlans};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    Station,
+    /// A physical adapter.
+    Outside,
+    /// The switch itself, and extensions above: port 0, to which no policy applies.
+    Trusted,
+    /// A port that nobody announced, or whose policy is not known.
+    Closed,
+}
+
+/// `NDIS_SWITCH_PORT_DESTINATION` bits.
+pub mod preserve {
+    pub const VLAN: u8 = 2;
+    pub const PRIORITY: u8 = 4;
+}
+
+/// What the destinations of a packet need to know of its source and its tags.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sent {
+    /// `Policy::key` of the ports that may have it without a closer look; 0 for none.
+    pub(crate) key: u64,
+    /// 0 is none.
+    pub(crate) subnet: u32,
+    /// 0 is none.
+    vlan: u16,
+    in_bytes: bool,
+    /// The VLAN is to be written into the tag beside the packet.
+    writes_tag: bool,
+    /// The virtual subnet stands beside the packet, for whoever encapsulates it below.
+    subnet_told: bool,
+}
+
+impl Sent {
+    pub(crate) const NOTHING: Self =
+        Self { key: 0, subnet: 0, vlan: 0, in_bytes: false, writes_tag: false, subnet_told: false };
+
+    /// `beside`: the tag beside the packet has a VLAN already; `subnet_told`: the virtual subnet stands beside it.
+    pub(crate) fn new(carried: Carried, subnet: u32, from: Vlans, beside: bool, subnet_told: bool) -> Self {
+        let vlan = carried.vlan.map_or(0, VlanId::get);
+        let key = if carried.in_bytes || from.is_private() { 0 } else { policy::key(vlan, subnet) };
+        let writes_tag = vlan != 0 && !beside && !carried.in_bytes;
+        Self { key, subnet, vlan, in_bytes: carried.in_bytes, writes_tag, subnet_told }
+    }
+
+    pub const fn carried(&self) -> Carried {
+        Carried { vlan: VlanId::new(self.vlan), in_bytes: self.in_bytes }
+    }
+
+    /// The VLAN that the tag beside the packet must be given before it goes on.
+    pub const fn tag(&self) -> Option<VlanId> {
+        if self.writes_tag { VlanId::new(self.vlan) } else { None }
+    }
+
+    /// Outside nobody would know which virtual subnet it belongs to.
+    #[inline]
+    pub(crate) const fn stays_inside(&self) -> bool {
+        self.subnet != 0 && !self.subnet_told
+    }
+
+    pub(crate) const fn is_tagged(&self) -> bool {
+        self.vlan != 0
+    }
+}
+
+/// The source of packets.
+#[derive(Debug, Clone, Copy)]
+pub struct Sender {
+    pub nic: NicId,
+    pub origin: Origin,
+    /// The address in use, as a word.
+    mac: u64,
+    /// Source addresses are nobody's business.
+    any_mac: bool,
+    /// `preserve::PRIORITY`, or nothing.
+    pub(crate) priority: u8,
+    pub(crate) vlans: Vlans,
+    pub(crate) security: Security,
+    /// What holds for a frame without any tag.
+    pub(crate) untagged: Sent,
+    /// A frame without any tag, with the adapter's own address, needs no closer look.
+    plain: bool,
+}
+
+impl Sender {
+    fn new(nic: NicId, origin: Origin, vlans: Vlans, security: Security) -> Self {
+        let carried = Carried { vlan: vlans.own(), in_bytes: false };
+        let mut untagged = Sent::new(carried, security.virtual_subnet, vlans, false, false);
+        if origin == Origin::Trusted {
+            untagged.key = 0;
+        }
+        Self {
+            nic,
+            origin,
+            mac: 0,
+            any_mac: true,
+            priority: if security.priority_tag { preserve::PRIORITY } else { 0 },
+            vlans,
+            security,
+            untagged,
+            plain: true,
+        }
+    }
+
+    pub(crate) fn closed(nic: NicId) -> Self {
+        let nobody = Self::new(nic, Origin::Closed, Vlans::UNTAGGED, Security::STRICT);
+        Self { plain: false, ..nobody }
+    }
+
+    pub(crate) fn trusted(nic: NicId) -> Self {
+        Self::new(nic, Origin::Trusted, Vlans::EVERYTHING, Security::TRUSTED)
+    }
+
+    pub(crate) fn outside(nic: NicId, policy: &Policy) -> Self {
+        let vlans = policy.vlans.unwrap_or(Vlans::EVERYTHING);
+        let virtual_subnet = policy.security().virtual_subnet;
+        let outside =
+            Self::new(nic, Origin::Outside, vlans, Security { virtual_subnet, ..Security::TRUSTED });
+        Self { plain: vlans == Vlans::EVERYTHING, ..outside }
+    }
+
+    pub(crate) fn station(nic: NicId, port: &Port) -> Self {
+        let (vlans, security) = (port.policy.vlans(), port.policy.security());
+        let station = Self::new(nic, Origin::Station, vlans, security);
+        // A trunk may have pruned its native VLAN: that is for the closer look.
+        let plain = !matches!(vlans, Vlans::Trunk { .. });
+        Self { mac: port.current_mac.word(), any_mac: false, plain, ..station }
+    }
+
+    /// `tagged`: there is a tag in the frame, or anything beside it.
+    #[inline]
+    pub(crate) const fn is_plain(&self, source: MacAddr, tagged: bool) -> bool {
+        self.plain && !tagged && (self.any_mac || source.word() == self.mac)
+    }
+}

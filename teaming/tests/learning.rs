@@ -1,0 +1,312 @@
+//! Learned addresses, floods that go on, the receive side by mode, security properties: the decision as a whole.
+
+use teaming::Heap;
+use teaming::counters::DropReason;
+use teaming::forward::{Beside, Decision, Forwarding, Packet, Verdict};
+use teaming::ids::{BUCKETS, MEMBERS, MacAddr, MemberIndex, NicId, NicIndex, PortId, Ticks, VlanId};
+use teaming::learn::{AGE, LEARNED, LearnTable, Learned, STATIONS_MAX};
+use teaming::member::{LinkState, Member, MemberEvent};
+use teaming::policy::Security;
+use teaming::ports::Sizes;
+use teaming::sender::preserve;
+use teaming::settings::{Settings, TeamingMode};
+use teaming::switch::{NicKind, NicOp, NicParameters, VmId};
+use teaming::team::Team;
+use teaming::vlan::VlanProperty;
+
+const HOST: MacAddr = MacAddr([2, 0xee, 0, 0, 0, 1]);
+const STRAY: MacAddr = MacAddr([2, 0xbb, 0, 0, 0, 1]);
+const GROUP: MacAddr = MacAddr([1, 0, 0x5e, 0, 0, 7]);
+
+fn mac(port: u32) -> MacAddr {
+    let [_, _, high, low] = port.to_be_bytes();
+    MacAddr([2, 0, 0, 0, high, low])
+}
+
+const fn nic(port: u32, index: u16) -> NicId {
+    NicId::new(PortId::new(port), NicIndex::new(index))
+}
+
+fn parameters(port: u32, kind: NicKind) -> NicParameters {
+    NicParameters {
+        id: nic(port, 0),
+        kind,
+        current_mac: mac(port),
+        permanent_mac: mac(port),
+        vm_mac: mac(port),
+        mtu: 1500,
+        vm: VmId::of(&(port / 2).to_le_bytes()),
+    }
+}
+
+struct Switch {
+    team: Team<Heap>,
+    forwarding: Forwarding<Heap>,
+}
+
+/// Stations on ports 10 and up; two members.
+fn switch(mode: TeamingMode, stations: u32) -> Switch {
+    let settings =
+        Settings { mode, flowlet_gap: Ticks::ZERO, link_up_delay: Ticks::ZERO, ..Settings::default() };
+    let mut switch = Switch {
+        team: Team::new(vec![0; BUCKETS], vec![Member::ABSENT; MEMBERS], &settings),
+        forwarding: Forwarding::on_heap(stations as usize + 1, &settings),
+    };
+    for port in 10..10 + stations {
+        switch.forwarding.create_port(PortId::new(port), false).unwrap();
+        switch.forwarding.on_station(NicOp::Connect, &parameters(port, NicKind::Synthetic)).unwrap();
+    }
+    switch.forwarding.on_external(NicOp::Create, &parameters(1, NicKind::External));
+    switch.on(1, MemberEvent::Connected);
+    switch.on(2, MemberEvent::Connected);
+    switch
+}
+
+impl Switch {
+    fn on(&mut self, number: u8, event: MemberEvent) {
+        let plan = self.team.on(MemberIndex::new(number).unwrap(), event, Ticks::ZERO);
+        self.forwarding.publish(&plan, self.team.home(), Ticks::ZERO);
+    }
+
+    fn secure(&mut self, port: u32, security: Security) {
+        self.forwarding.set_security(PortId::new(port), Some(security));
+    }
+
+    fn decide(&self, from: NicId, source: MacAddr, to: MacAddr, now: Ticks) -> Decision {
+        let frame = [&to.0[..], &source.0, &[0x08, 0, 0x45]].concat();
+        let packet = Packet { source: from, window: &frame, pinned: None, native: false, now };
+        self.forwarding.decide_with(&packet, &Beside::NOTHING)
+    }
+
+    fn verdict(&self, from: NicId, source: MacAddr, to: MacAddr) -> Verdict {
+        self.decide(from, source, to, Ticks::ZERO).verdict
+    }
+
+    fn reached(&self, from: NicId, decision: &Decision, start: usize) -> Vec<(usize, u32)> {
+        let sender = self.forwarding.sender(from);
+        self.forwarding.flood(&sender, decision, start).map(|(next, to)| (next, to.nic.port.get())).collect()
+    }
+}
+
+const SPOOFING: Security = Security { mac_spoofing: true, ..Security::STRICT };
+
+#[test]
+fn an_address_that_is_not_the_adapters_needs_the_ports_permission() {
+    let mut switch = switch(TeamingMode::Static, 4);
+    let from = nic(10, 0);
+    let uplink = |verdict| matches!(verdict, Verdict::Uplink(_));
+    assert!(uplink(switch.verdict(from, mac(10), HOST)));
+    assert_eq!(switch.verdict(from, STRAY, HOST), Verdict::Drop(DropReason::SpoofedAddress));
+    // Port 11 belongs to the same machine, port 12 to another.
+    switch.secure(10, Security { teaming: true, ..Security::STRICT });
+    assert!(uplink(switch.verdict(from, mac(11), HOST)));
+    assert_eq!(switch.verdict(from, mac(12), HOST), Verdict::Drop(DropReason::SpoofedAddress));
+    assert_eq!(switch.verdict(from, STRAY, HOST), Verdict::Drop(DropReason::SpoofedAddress));
+    switch.forwarding.set_security(PortId::new(10), None);
+    assert_eq!(switch.verdict(from, mac(11), HOST), Verdict::Drop(DropReason::SpoofedAddress));
+}
+
+#[test]
+fn an_unknown_address_is_looked_for_behind_ports_that_may_learn_until_it_is_heard() {
+    let mut switch = switch(TeamingMode::Static, 4);
+    assert_eq!(switch.verdict(nic(1, 1), HOST, STRAY), Verdict::Drop(DropReason::NoDestination));
+    switch.secure(12, SPOOFING);
+    let unknown = switch.decide(nic(1, 1), HOST, STRAY, Ticks::ZERO);
+    assert_eq!(unknown.verdict, Verdict::Flood { uplink: None });
+    assert_eq!(switch.reached(nic(1, 1), &unknown, 0), [(3, 12)]);
+    let inside = switch.decide(nic(10, 0), mac(10), STRAY, Ticks::ZERO);
+    assert!(matches!(inside.verdict, Verdict::Flood { uplink: Some(_) }));
+    // Heard once, it is where it was heard, for everybody, until it has been silent too long.
+    switch.verdict(nic(12, 0), STRAY, HOST);
+    assert_eq!(switch.verdict(nic(1, 1), HOST, STRAY), Verdict::Deliver(nic(12, 0)));
+    assert_eq!(switch.verdict(nic(10, 0), mac(10), STRAY), Verdict::Deliver(nic(12, 0)));
+    let later = switch.decide(nic(1, 1), HOST, STRAY, Ticks::new(2 * AGE.get()));
+    assert_eq!(later.verdict, Verdict::Flood { uplink: None });
+    // What came back of it from outside is a reflection.
+    assert_eq!(switch.verdict(nic(1, 1), STRAY, MacAddr::BROADCAST), Verdict::Drop(DropReason::Reflection));
+    // The port goes, and with it what was heard there.
+    switch.forwarding.on_station(NicOp::Disconnect, &parameters(12, NicKind::Synthetic)).unwrap();
+    assert!(switch.forwarding.learned.is_empty());
+}
+
+#[test]
+fn the_table_is_bounded_and_a_port_that_invents_addresses_displaces_its_own() {
+    let mut table: LearnTable<Heap> = LearnTable::new((0..LEARNED).map(|_| Learned::EMPTY).collect());
+    let address = |n: u32| MacAddr([2, 9, (n >> 24) as u8, (n >> 16) as u8, (n >> 8) as u8, n as u8]);
+    let now = Ticks::from_ms(1_000);
+    for n in 0..500 {
+        table.hear(mac(n), None, 3, now);
+    }
+    for n in 0..1_000_000 {
+        table.hear(address(n), None, 7, now);
+    }
+    assert!(table.len() <= LEARNED);
+    let kept = (0..500).filter(|&n| table.find(mac(n), None, now) == Some(3)).count();
+    assert!(kept >= 495, "{kept} of 500");
+    assert!((0..1_000_000).filter(|&n| table.find(address(n), None, now).is_some()).count() <= LEARNED);
+    table.forget(7);
+    assert_eq!(table.len(), kept);
+    // Silence makes room for anybody.
+    let later = now.saturating_add(Ticks::new(AGE.get() * 2));
+    assert_eq!(table.find(mac(1), None, later), None);
+    // One address is another in another VLAN; zeros, groups and positions beyond the word's are not learned.
+    table.hear(STRAY, VlanId::new(5), 1, later);
+    table.hear(STRAY, VlanId::new(6), 2, later);
+    assert_eq!(table.find(STRAY, VlanId::new(5), later), Some(1));
+    assert_eq!(table.find(STRAY, VlanId::new(6), later), Some(2));
+    assert_eq!(table.find(STRAY, None, later), None);
+    for (odd, station) in [(MacAddr::ZERO, 1), (GROUP, 1), (HOST, STATIONS_MAX)] {
+        table.hear(odd, None, station, later);
+        assert_eq!(table.find(odd, None, later), None);
+    }
+}
+
+#[test]
+fn processors_that_learn_at_once_never_mix_two_stations() {
+    let table: LearnTable<Heap> = LearnTable::new((0..LEARNED).map(|_| Learned::EMPTY).collect());
+    std::thread::scope(|scope| {
+        for station in 1..4_u32 {
+            let table = &table;
+            scope.spawn(move || {
+                for round in 0..200_000_u32 {
+                    let n = round % 2_000;
+                    table.hear(mac(n * 4 + station), None, station as usize, Ticks::from_ms(5));
+                    let found = table.find(mac(n * 4 + station), None, Ticks::from_ms(5));
+                    assert!(found.is_none_or(|at| at == station as usize), "{found:?}");
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_flood_that_goes_on_looks_at_every_station_anew_and_at_none_twice() {
+    let mut switch = switch(TeamingMode::Static, 200);
+    let from = nic(10, 0);
+    let decision = switch.decide(from, mac(10), MacAddr::BROADCAST, Ticks::ZERO);
+    let (mut position, mut reached) = (0, Vec::new());
+    for hold in 0_u32.. {
+        let some: Vec<_> = switch.reached(from, &decision, position).into_iter().take(64).collect();
+        let Some(&(last, _)) = some.last() else { break };
+        position = last;
+        reached.extend(some.iter().map(|&(_, port)| port));
+        // Between two holds one that was reached goes, one that was not goes, and one that went comes back.
+        let gone = [12 + hold, 180 + hold].map(|port| parameters(port, NicKind::Synthetic));
+        for station in &gone {
+            switch.forwarding.on_station(NicOp::Disconnect, station).unwrap();
+        }
+        switch.forwarding.on_station(NicOp::Connect, &gone[0]).unwrap();
+    }
+    let mut once = reached.clone();
+    once.dedup();
+    assert_eq!(once, reached);
+    assert!(!reached.contains(&10) && !reached.contains(&180) && !reached.contains(&181));
+    assert_eq!(reached.len(), 197);
+}
+
+#[test]
+fn groups_reach_their_members_and_whoever_has_not_said_what_it_wants() {
+    let mut switch = switch(TeamingMode::Static, 6);
+    let ports = &mut switch.forwarding.ports;
+    let port = PortId::new;
+    ports.join(port(11), GROUP);
+    ports.join(port(12), MacAddr([1, 0, 0x5e, 0, 0, 8]));
+    ports.join(port(13), MacAddr([1, 0, 0x5e, 0, 0, 8]));
+    ports.listen_to_all(port(13), true);
+    ports.listen(port(14), [GROUP].into_iter());
+    ports.leave(port(14), GROUP);
+    let reached = |switch: &Switch, to| {
+        let decision = switch.decide(nic(10, 0), mac(10), to, Ticks::ZERO);
+        switch.reached(nic(10, 0), &decision, 0).into_iter().map(|(_, port)| port).collect::<Vec<_>>()
+    };
+    assert_eq!(reached(&switch, GROUP), [11, 13, 15]);
+    assert_eq!(reached(&switch, MacAddr::BROADCAST), [11, 12, 13, 14, 15]);
+    // More groups than there is room for: it hears everything again.
+    for n in 0..=255 {
+        for m in 0..=255 {
+            switch.forwarding.ports.join(port(12), MacAddr([1, 0, 0x5e, 1, n, m]));
+        }
+    }
+    assert_eq!(reached(&switch, GROUP), [11, 12, 13, 15]);
+}
+
+#[test]
+fn independent_switches_are_heard_through_one_member_that_changes_with_the_failover() {
+    let mut switch = switch(TeamingMode::SwitchIndependent, 3);
+    let from = |member| nic(1, member);
+    let flood = Verdict::Flood { uplink: None };
+    let refused = Verdict::Drop(DropReason::NotReceiver);
+    for to in [MacAddr::BROADCAST, GROUP] {
+        assert_eq!(switch.verdict(from(1), HOST, to), flood);
+        assert_eq!(switch.verdict(from(2), HOST, to), refused);
+    }
+    assert_eq!(switch.verdict(from(2), HOST, mac(11)), Verdict::Deliver(nic(11, 0)));
+    switch.on(1, MemberEvent::Link(LinkState::Down));
+    assert_eq!(switch.verdict(from(2), HOST, GROUP), flood);
+    assert_eq!(switch.verdict(from(1), HOST, GROUP), refused);
+    // It stays where it is when the other returns.
+    switch.on(1, MemberEvent::Link(LinkState::Up { bits_per_second: None }));
+    assert_eq!(switch.verdict(from(2), HOST, GROUP), flood);
+    assert_eq!(switch.verdict(from(1), HOST, GROUP), refused);
+    assert_eq!(switch.verdict(from(2), mac(11), GROUP), Verdict::Drop(DropReason::Reflection));
+}
+
+#[test]
+fn one_aggregated_switch_is_heard_through_every_member_but_not_its_echo() {
+    let switch = switch(TeamingMode::Static, 3);
+    for member in [1, 2] {
+        for to in [MacAddr::BROADCAST, GROUP] {
+            assert_eq!(switch.verdict(nic(1, member), HOST, to), Verdict::Flood { uplink: None });
+            assert_eq!(switch.verdict(nic(1, member), mac(11), to), Verdict::Drop(DropReason::Reflection));
+        }
+    }
+    assert_eq!(switch.forwarding.receiver(), None);
+}
+
+#[test]
+fn virtual_subnets_do_not_meet_and_priorities_need_both_ports() {
+    let mut switch = switch(TeamingMode::Static, 4);
+    let subnet = |virtual_subnet| Security { virtual_subnet, ..Security::STRICT };
+    switch.secure(10, subnet(5001));
+    switch.secure(11, subnet(5001));
+    switch.secure(12, subnet(5002));
+    let from = |to| switch.verdict(nic(10, 0), mac(10), to);
+    assert_eq!(from(mac(11)), Verdict::Deliver(nic(11, 0)));
+    for other in [mac(12), mac(13), HOST] {
+        assert_eq!(from(other), Verdict::Drop(DropReason::VirtualSubnet));
+    }
+    let bits = |switch: &Switch| switch.decide(nic(10, 0), mac(10), mac(11), Ticks::ZERO).bits;
+    assert_eq!(bits(&switch), 0);
+    for port in [10, 11] {
+        switch.secure(port, Security { priority_tag: true, ..Security::STRICT });
+        assert_eq!(bits(&switch), if port == 11 { preserve::PRIORITY } else { 0 });
+    }
+}
+
+#[test]
+fn an_access_ports_vlan_is_told_beside_the_packet_and_kept_outside() {
+    let mut switch = switch(TeamingMode::Static, 3);
+    let vlan = VlanProperty::Access { vlan: 30 }.check().unwrap();
+    for port in [10, 11] {
+        switch.forwarding.set_vlans(PortId::new(port), Some(&vlan)).unwrap();
+    }
+    let outward = switch.decide(nic(10, 0), mac(10), HOST, Ticks::ZERO);
+    assert!(matches!(outward.verdict, Verdict::Uplink(_)));
+    assert_eq!((outward.sent.tag(), outward.bits), (VlanId::new(30), preserve::VLAN));
+    let across = switch.decide(nic(10, 0), mac(10), mac(11), Ticks::ZERO);
+    assert_eq!((across.verdict, across.bits), (Verdict::Deliver(nic(11, 0)), 0));
+    assert_eq!(switch.verdict(nic(10, 0), mac(10), mac(12)), Verdict::Drop(DropReason::VlanMismatch));
+    assert_eq!(switch.verdict(nic(1, 1), HOST, mac(10)), Verdict::Drop(DropReason::VlanMismatch));
+    // The switch itself belongs to no VLAN: what it sends without a tag reaches every port.
+    assert_eq!(switch.verdict(nic(0, 0), HOST, mac(10)), Verdict::Deliver(nic(10, 0)));
+    switch.forwarding.close(PortId::new(11));
+    assert_eq!(switch.verdict(nic(10, 0), mac(10), mac(11)), Verdict::Drop(DropReason::PortClosed));
+    assert_eq!(switch.verdict(nic(11, 0), mac(11), mac(10)), Verdict::Drop(DropReason::PortClosed));
+}
+
+#[test]
+fn a_thousand_ports_fit_into_their_memory() {
+    const { assert!(Sizes::of_1000().bytes() <= 384 * 1024) };
+    assert_eq!(Sizes::of(1000), Sizes::of_1000());
+    assert_eq!(size_of::<Learned>() * LEARNED, 64 * 1024);
+}

@@ -1,0 +1,210 @@
+//! Full forwarding through the real driver, judged frame by frame by a reference that knows only the documentation: VLANs,
+//! private VLANs, addresses, subnets, groups, unknown addresses, and what a team takes in.
+
+mod scenarios;
+
+use scenarios::policies::{access, private_plan};
+use scenarios::random::{Traffic, insert_tag, switch};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+use vswitch::frames::Fate;
+use vswitch::guest::{BROADCAST, Flow, Packet};
+use vswitch::outcome::Outcome;
+use vswitch::physical_switch::Aggregation;
+use vswitch::ports::policy::{Property, Vlan};
+use vswitch::scenario::Scenario;
+
+const FRAMES: u64 = 1_000_000;
+const FRAMES_OF_A_SWITCH: u64 = 2_000;
+
+const TEAMS: [(&[u64], Aggregation); 4] = [
+    (&[10], Aggregation::Static),
+    (&[10], Aggregation::SwitchIndependent),
+    (&[10, 10, 25, 25, 10, 40, 10, 10], Aggregation::Static),
+    (&[10, 10, 25, 25, 10, 40, 10, 10], Aggregation::SwitchIndependent),
+];
+
+/// One drawn switch with its frames.
+fn run(seed: u64) -> Outcome {
+    let (members, aggregation) = TEAMS[seed as usize % TEAMS.len()];
+    let net = switch(seed, members, aggregation)
+        .style(|style| {
+            style.awkward_memory = seed % 8 == 7;
+            style.nested = 100;
+            style.pending = 0;
+        })
+        .start();
+    Traffic::new(seed, members.len()).send(&net, FRAMES_OF_A_SWITCH as usize);
+    net.settle();
+    net.finish()
+}
+
+/// Policies of a drawn switch, for a report.
+fn ports(seed: u64) -> Vec<String> {
+    let (members, aggregation) = TEAMS[seed as usize % TEAMS.len()];
+    let told = switch(seed, members, aggregation);
+    told.port_properties().map(|(port, properties)| format!("{port}: {properties:?}")).collect()
+}
+
+/// What holds of every frame, counted here once more and without the reference.
+fn no_frame_goes_wrong(outcome: &Outcome) -> (u64, u64) {
+    let mut delivered = 0;
+    for frame in &outcome.frames {
+        assert!(!frame.fates.is_empty(), "frame {} has no end", frame.id);
+        let mut seen = BTreeSet::new();
+        for fate in &frame.fates {
+            if let Fate::Delivered { to, .. } = fate {
+                assert!(seen.insert(*to), "frame {} reached {to} twice", frame.id);
+                assert_ne!(*to, frame.from, "frame {} came back to its source", frame.id);
+                assert!(
+                    !(to.port == frame.from.port && to.port == 1),
+                    "frame {} went from member {} to member {}",
+                    frame.id,
+                    frame.from.index,
+                    to.index
+                );
+                delivered += 1;
+            }
+        }
+        let uplinks = seen.iter().filter(|to| to.port == 1).count();
+        assert!(uplinks <= 1, "frame {} left through {uplinks} members", frame.id);
+    }
+    (outcome.frames.len() as u64, delivered)
+}
+
+#[test]
+fn random_frames_over_random_switches_go_where_the_documentation_says() {
+    let (frames, delivered, next) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while frames.load(Ordering::Relaxed) < FRAMES {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    let outcome = run(seed);
+                    if !outcome.violations.is_empty() {
+                        eprintln!("switch {seed}: {:#?}", ports(seed));
+                    }
+                    outcome.assert_clean();
+                    let (sent, reached) = no_frame_goes_wrong(&outcome);
+                    frames.fetch_add(sent, Ordering::Relaxed);
+                    delivered.fetch_add(reached, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    let (frames, delivered) = (frames.into_inner(), delivered.into_inner());
+    println!(
+        "{frames} frames over {} switches, {delivered} deliveries, {:?}",
+        next.into_inner(),
+        began.elapsed()
+    );
+    assert!(delivered * 4 > frames, "only {delivered} deliveries of {frames} frames");
+}
+
+/// Which of seven machines get a frame of each, one by one and by flood: isolated, isolated, two of community A, one of
+/// community B, promiscuous, and one that knows nothing of private VLANs.
+const PAIRS: [&str; 7] = ["0000010", "0000010", "0001010", "0010010", "0000010", "1111100", "0000000"];
+
+#[test]
+fn private_vlans_let_through_what_the_matrix_of_pairs_says() {
+    for seed in 0..12 {
+        let net = private_plan(seed).start();
+        for from in 0..7 {
+            let source = net.vm(from);
+            for to in 0..7 {
+                net.send(source, &[net.flow_between(source, net.vm(to), 1).frame(u32::from(to), 60)]);
+            }
+            net.send(source, &[Flow { to: BROADCAST, ..net.flow(source, 1) }.frame(9, 60)]);
+        }
+        net.settle();
+        let outcome = net.finish();
+        outcome.assert_clean();
+        for (from, row) in PAIRS.into_iter().enumerate() {
+            let got = |frame: usize, to: u32| {
+                let at = |fate: &Fate| matches!(fate, Fate::Delivered { to: at, .. } if at.port == 10 + to);
+                outcome.frames[8 * from + frame].fates.iter().any(at)
+            };
+            let single: String = (0..7).map(|to| if got(to, to as u32) { '1' } else { '0' }).collect();
+            let flood: String = (0..7).map(|to| if got(7, to) { '1' } else { '0' }).collect();
+            assert_eq!([single.as_str(), flood.as_str()], [row; 2], "from machine {from}, seed {seed}");
+        }
+    }
+}
+
+/// What a frame carries: nothing, a tag beside it, a tag in it.
+#[derive(Clone, Copy, Debug)]
+enum Tagged {
+    No,
+    Beside(u16),
+    Inside(u16),
+}
+use Tagged::{Beside, Inside, No};
+
+/// A frame of machine 0 or of the outside, and who gets it: an access port of VLAN 7, one of VLAN 8, one without a VLAN, a
+/// trunk for 7 and 8 with 8 native and 9 pruned; and in which VLAN it is outside, if it gets there.
+const ROWS: &[(&str, Tagged, &str, Option<u16>)] = &[
+    ("access 7", No, "1001", Some(7)),
+    ("access 7", Beside(0), "1001", Some(7)),
+    ("access 7", Beside(8), "0000", None),
+    ("access 7", Inside(8), "0000", None),
+    ("none", No, "0010", Some(0)),
+    ("none", Beside(7), "0000", None),
+    ("none", Inside(7), "0000", None),
+    ("trunk", No, "0101", Some(8)),
+    ("trunk", Beside(7), "1001", Some(7)),
+    ("trunk", Beside(8), "0101", Some(8)),
+    ("trunk", Beside(9), "0000", None),
+    ("trunk", Beside(10), "0000", None),
+    ("trunk", Inside(7), "0001", Some(7)),
+    ("trunk", Inside(9), "0000", None),
+    ("outside", No, "0010", None),
+    ("outside", Beside(7), "1001", None),
+    ("outside", Beside(8), "0101", None),
+    ("outside", Beside(9), "0000", None),
+    ("outside", Inside(7), "0001", None),
+];
+
+fn trunk() -> Property {
+    Property::Vlan(Vlan::Trunk { native: 8, allowed: [7, 8, 9].into(), pruned: [9].into() })
+}
+
+#[test]
+fn every_row_of_the_vlan_table_holds_for_floods() {
+    for (seed, (source, tagged, expected, outside)) in (0..).zip(ROWS) {
+        let plan = Scenario::new(seed).members(&[10]).vms(5);
+        let plan = match *source {
+            "access 7" => plan.property(0, access(7)),
+            "trunk" => plan.property(0, trunk()),
+            _ => plan,
+        };
+        let net = plan.property(1, access(7)).property(2, access(8)).property(4, trunk()).start();
+        let flow =
+            if *source == "outside" { net.flow_from_outside(net.vm(0), 1) } else { net.flow(net.vm(0), 1) };
+        let mut frame = Flow { to: BROADCAST, ..flow }.frame(1, 60);
+        if let Inside(vid) = *tagged {
+            insert_tag(&mut frame, vid, 0);
+        }
+        let packet = match *tagged {
+            Beside(vid) => Packet::tagged(frame, vid, 3),
+            No | Inside(_) => Packet::of(frame),
+        };
+        match *source {
+            "outside" => net.packets_from_outside(1, vec![packet]),
+            _ => net.send_packets(vec![(net.vm(0), packet)]),
+        }
+        net.settle();
+        let outcome = net.finish();
+        outcome.assert_clean();
+        let wire: BTreeMap<usize, u16> = outcome.arrivals.iter().map(|a| (a.frame, a.vid)).collect();
+        let got: String = [1, 2, 3, 4]
+            .map(|vm| {
+                let at = |fate: &Fate| matches!(fate, Fate::Delivered { to, .. } if to.port == 10 + vm);
+                if outcome.frames[0].fates.iter().any(at) { '1' } else { '0' }
+            })
+            .iter()
+            .collect();
+        assert_eq!((got.as_str(), wire.get(&0).copied()), (*expected, *outside), "from {source}, {tagged:?}");
+    }
+}

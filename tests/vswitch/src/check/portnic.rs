@@ -1,0 +1,111 @@
+//! Checks of requests about ports, NICs and properties: what the extension may decide, and that it only looks.
+
+use super::rule;
+use crate::control::{Above, property_bytes};
+use crate::ndis::State;
+use crate::ports::policy::kind;
+use crate::world::World;
+use lbfoext::ndis::raw::{NicParameters, RESOURCES, SUCCESS, oids};
+use std::mem::offset_of;
+
+/// What the extension itself did with a request.
+#[derive(Clone, Copy)]
+pub struct Decision {
+    /// It ended without having been below.
+    pub refused: bool,
+    pub status: i32,
+}
+
+/// The rule that says a payload is only to be looked at.
+pub fn read_only(oid: u32, before: &[u8], now: &[u8]) -> &'static str {
+    match oid {
+        oids::SWITCH_NIC_CREATE if only_mtu_differs(before, now) => "PORTNIC-20",
+        oids::SWITCH_PORT_CREATE
+        | oids::SWITCH_PORT_UPDATED
+        | oids::SWITCH_PORT_TEARDOWN
+        | oids::SWITCH_PORT_DELETE
+        | oids::SWITCH_NIC_CREATE
+        | oids::SWITCH_NIC_CONNECT
+        | oids::SWITCH_NIC_UPDATED
+        | oids::SWITCH_NIC_DISCONNECT
+        | oids::SWITCH_NIC_DELETE => "PORTNIC-08",
+        oids::SWITCH_PROPERTY_ADD..=oids::SWITCH_PROPERTY_DELETE
+        | oids::SWITCH_PORT_PROPERTY_ADD..=oids::SWITCH_PORT_PROPERTY_DELETE => "PROP-02",
+        _ => crate::control::save::payload_rule(oid),
+    }
+}
+
+/// An MTU may be lowered while a synthetic NIC initialises, which these never do.
+fn only_mtu_differs(before: &[u8], now: &[u8]) -> bool {
+    let at = offset_of!(NicParameters, mtu);
+    before.len() == now.len()
+        && before.len() >= at + 4
+        && before[..at] == now[..at]
+        && before[at + 4..] == now[at + 4..]
+        && before != now
+}
+
+/// Rules of payloads put to the test by a request that passes.
+pub fn payload_kept(world: &World, above: &Above, now: &[u8]) {
+    let (oid, before) = (above.oid, &above.payload_before);
+    if oid == oids::SWITCH_NIC_CREATE {
+        world.exercised("PORTNIC-20");
+    }
+    rule(world, read_only(oid, before, now), now == before, || {
+        format!("the payload of request {oid:#x} was edited")
+    });
+}
+
+/// May the extension decide this by itself?
+pub fn decided(world: &World, state: &State, above: &Above, decision: Decision) {
+    let Decision { refused, status } = decision;
+    let (oid, payload) = (above.oid, &above.payload_before);
+    let flags = payload.get(4..8).is_some_and(|f| *f != [0; 4]);
+    if matches!(oid, oids::SWITCH_PORT_CREATE | oids::SWITCH_NIC_CREATE) && flags && above.real {
+        rule(world, "PORTNIC-35", !refused, || {
+            format!("request {oid:#x} with flags of the future was refused")
+        });
+    }
+    match oid {
+        oids::SWITCH_PORT_PROPERTY_ADD | oids::SWITCH_PORT_PROPERTY_UPDATE if above.real => {
+            port_property(world, state, above, decision);
+        }
+        oids::SWITCH_PORT_PROPERTY_DELETE | oids::SWITCH_PROPERTY_DELETE => {
+            rule(world, "PROP-09", !refused, || {
+                format!("the deletion of a property was completed with {status:#x} by the extension")
+            });
+        }
+        oids::SWITCH_PROPERTY_ADD | oids::SWITCH_PROPERTY_UPDATE => {
+            rule(world, "PROP-06", !refused, || "a property of somebody else's was decided upon".to_owned());
+        }
+        oids::SWITCH_FEATURE_STATUS_QUERY | oids::SWITCH_PORT_FEATURE_STATUS_QUERY => {
+            rule(world, "PROP-17", !refused, || {
+                "a question about somebody else's feature was answered".to_owned()
+            });
+        }
+        _ => {}
+    }
+}
+
+fn port_property(world: &World, state: &State, above: &Above, Decision { refused, status }: Decision) {
+    let Some((port, of)) = property_bytes::port_property_head(&above.payload_before) else { return };
+    let done = refused && status == SUCCESS;
+    let validation = state.modules[above.module].topology.ports.get(&port).is_some_and(|p| p.validation);
+    if validation {
+        rule(world, "PROP-22", !(refused && status == RESOURCES), || {
+            format!("a policy that port {port} only tries was refused for want of memory")
+        });
+    }
+    match of {
+        kind::SECURITY => rule(world, "PROP-16", !done, || "a security property went no further".to_owned()),
+        kind::VLAN | kind::PROFILE | kind::ISOLATION => rule(world, "PROP-04", !done, || {
+            format!("a standard property of type {of} was completed by the extension")
+        }),
+        kind::CUSTOM => {
+            rule(world, "PROP-06", !refused, || "a property of somebody else's was decided upon".to_owned())
+        }
+        _ => rule(world, "PROP-23", !refused, || {
+            format!("a property of type {of}, which means nothing here, was refused with {status:#x}")
+        }),
+    }
+}

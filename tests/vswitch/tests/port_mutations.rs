@@ -1,0 +1,171 @@
+//! The checks of ports, NICs, properties and policies find what they are for: a day with ports of every kind, once
+//! without and once with each misdeed.
+
+use std::collections::BTreeSet;
+use vswitch::check::mutations::{MUTATIONS, Misdeed, was_committed};
+use vswitch::check::{Severity, Status, rules};
+use vswitch::control::properties::Damage;
+use vswitch::guest::{BROADCAST, Flow, Packet, vm_mac};
+use vswitch::mutation::Mutation;
+use vswitch::outcome::Outcome;
+use vswitch::physical_switch::Aggregation;
+use vswitch::ports::NicId;
+use vswitch::ports::policy::{Property, Security, Told, Vlan};
+use vswitch::scenario::{Net, Scenario};
+
+/// Seeds to try until the misdeed finds its occasion.
+const SEEDS: u64 = 12;
+
+fn vlan(id: u16) -> Property {
+    Property::Vlan(Vlan::Access(id))
+}
+
+fn strict() -> Property {
+    Property::Security(Security::default())
+}
+
+fn subnet(subnet: u32) -> Property {
+    Property::Security(Security { subnet, ..Security::default() })
+}
+
+/// One frame from each of the machines to each other, alone; and a flood.
+fn everybody(net: &Net, vms: &[u16], n: u16) {
+    for &from in vms {
+        for &to in vms.iter().filter(|to| **to != from) {
+            net.send(net.vm(from), &[net.flow_between(net.vm(from), net.vm(to), n).frame(1, 60)]);
+        }
+        net.send(net.vm(from), &[Flow { to: BROADCAST, ..net.flow(net.vm(from), n) }.frame(2, 60)]);
+        net.send(net.vm(from), &[net.flow(net.vm(from), n).frame(3, 60)]);
+    }
+    net.advance(400);
+}
+
+fn tour(seed: u64, misdeed: Option<Misdeed>) -> (Outcome, bool) {
+    let pruned = Vlan::Trunk { native: 0, allowed: [7, 8].into(), pruned: [7].into() };
+    let net = Scenario::new(seed)
+        .members_at(&[(1, 10), (3, 10), (4, 10)])
+        .aggregation(if seed.is_multiple_of(2) {
+            Aggregation::Static
+        } else {
+            Aggregation::SwitchIndependent
+        })
+        .vms(8)
+        .internal(1)
+        // Known from the enumeration only.
+        .property(0, vlan(7))
+        .property(1, vlan(8))
+        .created_only(7)
+        .tear_down(false)
+        .style(|style| style.awkward_memory = false)
+        .config(|c| c.mutation = misdeed.map(Mutation::Switch))
+        .start();
+    let port = |vm: u16| net.vm(vm).port;
+    everybody(&net, &[0, 1, 2, 3], 1);
+    // Told by requests, under any id, of a newer version.
+    net.add_property(port(2), 1, vlan(9));
+    everybody(&net, &[2, 4, 5], 2);
+    net.remove_property(port(2), 1);
+    net.add_property_told(port(3), 1, vlan(9), Told::UnderAnyId);
+    everybody(&net, &[3, 4, 5], 3);
+    net.remove_property(port(3), 1);
+    net.add_property_told(port(3), 1, vlan(9), Told::AsNewerVersion);
+    everybody(&net, &[3, 4, 5], 4);
+    net.update_property(port(3), 1, Property::Vlan(pruned));
+    net.add_property(port(4), 1, vlan(7));
+    for _ in 0..3 {
+        everybody(&net, &[3, 4], 5);
+        net.send_packets(vec![(net.vm(3), Packet::tagged(net.flow(net.vm(3), 5).frame(1, 60), 8, 0))]);
+    }
+    net.remove_property(port(4), 1);
+    net.remove_property(port(3), 1);
+    // Refused below, and damaged.
+    net.property_refused_below(port(5), 1, vlan(9), false);
+    everybody(&net, &[4, 5], 6);
+    for damage in Damage::ALL {
+        net.damaged_property(port(4), vlan(9), damage);
+        everybody(&net, &[4, 6], 7);
+    }
+    // Addresses and subnets.
+    net.add_property(port(6), 1, subnet(5_001));
+    everybody(&net, &[4, 5, 6], 8);
+    net.add_property(port(2), 2, strict());
+    let stranger = Flow { from: vm_mac(5), ..net.flow_between(net.vm(2), net.vm(3), 1) };
+    net.send(net.vm(2), &[stranger.frame(1, 60)]);
+    let echo = Flow { to: BROADCAST, ..net.flow(net.vm(3), 1) };
+    net.receive_from_outside(1, &[echo.frame(4, 60)]);
+    // Properties that mean nothing here, and questions.
+    net.add_property(port(2), 3, Property::Custom { id: [5; 16], data: vec![1; 20] });
+    net.add_property(port(2), 4, Property::Unknown { kind: 44 });
+    net.add_property(port(2), 5, Property::Profile);
+    net.remove_property(port(2), 3);
+    net.feature_status(None, [5; 16], 16);
+    net.feature_status(Some(port(2)), [5; 16], 16);
+    net.rename_port(port(2));
+    net.open_validation_port(900, &[vlan(12), strict()]);
+    everybody(&net, &[4, 5], 9);
+    net.close_validation_port(900);
+    // A machine that goes, another on its port; a new address; a creation that fails below.
+    net.remove_vm(5);
+    net.add_vm(5);
+    everybody(&net, &[4, 5], 10);
+    net.readdress(net.vm(3), [2, 0x15, 0x5D, 9, 9, 9]);
+    let renewed = Flow { to: [2, 0x15, 0x5D, 9, 9, 9], ..net.flow_between(net.vm(2), net.vm(3), 1) };
+    net.send(net.vm(2), &[renewed.frame(1, 60)]);
+    net.fail_to_create(net.vm(9));
+    net.send(net.vm(5), &[net.flow_between(net.vm(5), net.vm(3), 11).frame(1, 60)]);
+    net.create_only(net.member(8));
+    net.send(net.vm(5), &[net.flow(net.vm(5), 11).frame(1, 60), net.flow(net.vm(5), 12).frame(1, 60)]);
+    everybody(&net, &[3, 5], 12);
+    net.unplug(4);
+    let committed = was_committed(net.world());
+    let world = net.world().clone();
+    let _: NicId = net.vm(0);
+    let outcome = net.finish();
+    (outcome, committed || was_committed(&world))
+}
+
+#[test]
+fn every_check_of_ports_runs_on_what_the_driver_does() {
+    let mut ran = BTreeSet::new();
+    for seed in 0..8 {
+        let (outcome, _) = tour(seed, None);
+        outcome.assert_clean();
+        ran.extend(outcome.exercised.into_keys());
+    }
+    let of_ports: BTreeSet<&str> = MUTATIONS
+        .iter()
+        .filter(|(m, _)| matches!(m, Mutation::Switch(misdeed) if misdeed.is_about_ports()))
+        .map(|(_, rule)| *rule)
+        .collect();
+    let silent: Vec<&str> = rules()
+        .filter(|r| r.status == Status::Checked && r.severity == Severity::Error)
+        .map(|r| r.id)
+        .filter(|id| of_ports.contains(id) && !ran.contains(id))
+        .collect();
+    assert!(silent.is_empty(), "never exercised: {silent:?}");
+}
+
+#[test]
+fn every_misdeed_with_ports_is_named_by_its_rule_alone() {
+    let only = std::env::var("MISDEED").ok();
+    let mut wrong = Vec::new();
+    for &(mutation, rule) in MUTATIONS {
+        let Mutation::Switch(misdeed) = mutation else { continue };
+        let left_out = only.as_ref().is_some_and(|name| *name != format!("{misdeed:?}"));
+        if !misdeed.is_about_ports() || left_out {
+            continue;
+        }
+        let found =
+            (0..SEEDS).map(|seed| (seed, tour(seed, Some(misdeed)))).find(|(_, (_, committed))| *committed);
+        let Some((seed, (outcome, _))) = found else {
+            wrong.push(format!("{misdeed:?} ({rule}): never had an occasion"));
+            continue;
+        };
+        if outcome.broken() != BTreeSet::from([rule]) || outcome.aborted {
+            let text: Vec<String> = outcome.violations.iter().take(4).map(ToString::to_string).collect();
+            let broken = outcome.broken();
+            wrong.push(format!("{misdeed:?} ({rule}) seed {seed}: {broken:?}\n    {}", text.join("\n    ")));
+        }
+    }
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+}
