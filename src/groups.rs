@@ -24,8 +24,23 @@ pub enum Group {
     Dropped(DropReason, PortId),
 }
 
+impl Group {
+    /// Where `Groups` looks for it first: apart for the members of one team, and for neighbouring ports.
+    fn place(self) -> usize {
+        let place = match self {
+            Self::To(port, index, _) => port.get() ^ u32::from(index.get()),
+            Self::Several => 0,
+            Self::Native => 1,
+            Self::Dropped(_, source) => source.get(),
+        };
+        place as usize % PLACES
+    }
+}
+
 /// Groups that may be open at once.
 const GROUPS: usize = 16;
+/// Members of a team, so that each has a place of its own.
+const PLACES: usize = 32;
 
 struct Open {
     group: Group,
@@ -40,6 +55,9 @@ const _: () = assert!(size_of::<Open>() == 32);
 /// The groups of one hold.
 pub struct Groups {
     open: heapless::Vec<Open, GROUPS>,
+    /// The first open group of each place, counted from 1; 0 while no open group has that place. Without it a packet
+    /// would cost the more, the more members there are.
+    first: [u8; PLACES],
     flags: u32,
 }
 
@@ -47,7 +65,7 @@ impl Groups {
     /// `flags` are those of the chain; the switch's own bits are set anew for each group.
     pub fn new(flags: u32) -> Self {
         let kept = flags & !(send_flags::SWITCH_SINGLE_SOURCE | send_flags::SWITCH_DESTINATION_GROUP);
-        Self { open: heapless::Vec::new(), flags: kept }
+        Self { open: heapless::Vec::new(), first: [0; PLACES], flags: kept }
     }
 
     /// No further group can begin.
@@ -58,7 +76,7 @@ impl Groups {
     /// Appends a list to its group; `is_full` was false before.
     pub fn push(&mut self, group: Group, list: Nbl) {
         let source = list.source().port;
-        if let Some(open) = self.open.iter_mut().rev().find(|open| open.group == group) {
+        if let Some(open) = self.find(group) {
             open.single_source &= open.source == source;
             open.lists.push(list);
             return;
@@ -67,6 +85,17 @@ impl Groups {
         lists.push(list);
         let refused = self.open.push(Open { group, lists, source, single_source: true }).err();
         debug_assert!(refused.is_none(), "a group was begun although all are open");
+        if let Some(first) = self.first.get_mut(group.place()).filter(|first| **first == 0) {
+            *first = self.open.len() as u8;
+        }
+    }
+
+    fn find(&mut self, group: Group) -> Option<&mut Open> {
+        let first = usize::from(*self.first.get(group.place())?).checked_sub(1)?;
+        if self.open.get(first)?.group == group {
+            return self.open.get_mut(first);
+        }
+        self.open.iter_mut().rev().find(|open| open.group == group)
     }
 
     /// Sends, passes on or completes every group. IRQL <= DISPATCH_LEVEL, no lock held.
@@ -86,6 +115,7 @@ impl Groups {
             }
         }
         self.open.clear();
+        self.first = [0; PLACES];
     }
 }
 

@@ -8,17 +8,18 @@
 use crate::clock;
 use crate::filter::Module;
 use crate::groups::{self, Group, Groups};
+use crate::kernel::per_processor::Here;
 use crate::kernel::pool::Pool;
 use crate::kernel::rundown::WalkGuard;
 use crate::ndis::mdl::WindowBuffer;
-use crate::ndis::nbl::{Nbl, NblChain, NblQueue};
+use crate::ndis::nbl::{Nbl, NblChain, NblQueue, NetBufferRef};
 use crate::ndis::own_list::Family;
 use crate::ndis::raw::{send_complete_flags, send_flags};
 use crate::ndis::status::NdisStatus;
 use crate::offload;
 use core::sync::atomic::Ordering;
 use teaming::adapter_hash::{Adapter, HashType, Offered};
-use teaming::counters::DropReason;
+use teaming::counters::{Counters, DropReason};
 use teaming::forward::{Beside, Decision, Forwarding, Packet, Target, Verdict};
 use teaming::hash::TOEPLITZ_SAMPLE;
 use teaming::ids::{MemberIndex, NicId, Ticks};
@@ -70,6 +71,7 @@ pub fn send(module: &Module, mut lists: NblQueue, flags: u32) {
 fn decide_some(module: &Module, lists: &mut NblQueue, groups: &mut Groups) -> Pause {
     let mut window = WindowBuffer::empty();
     let forwarding = module.forwarding.read();
+    let counters = module.counters.here(forwarding.dispatch());
     let now = if forwarding.wants_time() { clock::now() } else { Ticks::ZERO };
     let mut sender: Option<Sender> = None;
     let mut reach = REACH;
@@ -80,27 +82,24 @@ fn decide_some(module: &Module, lists: &mut NblQueue, groups: &mut Groups) -> Pa
             Some(sender) if sender.nic == source => sender,
             other => other.insert(forwarding.sender(source)),
         };
-        let adapter = if forwarding.uses_adapter_hash() {
-            // One packet in a thousand is computed although its port is trusted.
-            let check = module.counters.with(forwarding.dispatch(), |counters| counters.uplink & 0x3FF == 0);
-            Some(adapter_hash(module, &list, check.unwrap_or(true)))
+        let walk = Walk { module, forwarding: &forwarding, sender, now };
+        let decision = if forwarding.uses_adapter_hash() {
+            decide_with_adapter(&walk, &counters, &list, &mut window)
         } else {
-            None
+            decide(&walk, &list, None, &mut window)
         };
-        let Some(decision) = decide(module, &forwarding, sender, &list, adapter, &mut window, now) else {
-            module.counters.with(forwarding.dispatch(), |counters| counters.split += 1);
+        let Some(decision) = decision else {
+            counters.change(|counters| counters.split += 1);
             return Pause::Mixed(list);
         };
-        let committed = commit(module, &forwarding, sender, &mut list, &decision, &mut reach);
+        let committed = commit(&walk, &mut list, &decision, &mut reach);
         // A verdict may have come to nothing for lack of resources.
         let verdict = match committed {
             Committed::To(Group::Dropped(reason, _)) => Verdict::Drop(reason),
             _ => decision.verdict,
         };
         let bytes = list.net_buffers().map(|packet| u64::from(packet.data_length())).sum();
-        module.counters.with(forwarding.dispatch(), |counters| {
-            counters.count_decision(Decision { verdict, ..decision }, bytes);
-        });
+        counters.change(|counters| counters.count_decision(Decision { verdict, ..decision }, bytes));
         match committed {
             Committed::To(group) => groups.push(group, list),
             Committed::Partly(from) => return Pause::Flood(list, Flood { decision, from }),
@@ -112,39 +111,89 @@ fn decide_some(module: &Module, lists: &mut NblQueue, groups: &mut Groups) -> Pa
     Pause::Enough
 }
 
+/// What holds for the packets of one source in one hold of the lock.
+#[derive(Clone, Copy)]
+struct Walk<'a> {
+    module: &'a Module,
+    forwarding: &'a Forwarding<Pool>,
+    sender: &'a Sender,
+    now: Ticks,
+}
+
+/// What is known of every packet of a list.
+struct Common<'a> {
+    beside: Beside<'a>,
+    pinned: Option<MemberIndex>,
+}
+
 /// What to do with all packets of a list, or `None` when they differ. One array of destinations serves them all.
+#[inline(always)]
 fn decide(
-    module: &Module,
-    forwarding: &Forwarding<Pool>,
-    sender: &Sender,
+    walk: &Walk<'_>,
     list: &Nbl,
     adapter: Option<Adapter<'_>>,
     window: &mut WindowBuffer,
-    now: Ticks,
 ) -> Option<Decision> {
-    let detail = list.detail();
-    if detail.native_forwarding_required() {
+    if list.detail().native_forwarding_required() {
         // The switch's own affair, whatever it looks like.
         return Some(Decision::new(Verdict::Native));
     }
     let beside = Beside { vlan: list.vlan_id(), subnet: list.virtual_subnet(), adapter };
-    let pinned = offload::pinned(module, list);
-    let mut common: Option<Decision> = None;
-    for packet in list.net_buffers() {
-        let one = match window.read(packet, detail) {
-            Ok(bytes) => {
-                let packet = Packet { source: sender.nic, window: bytes, pinned, native: false, now };
-                forwarding.decide_from(sender, &packet, &beside)
-            }
-            Err(_) => Decision::dropped(DropReason::Unreadable),
-        };
-        match &common {
-            None => common = Some(one),
-            Some(first) if first.same_way(&one) => {}
-            Some(_) => return None,
-        }
+    let common = Common { beside, pinned: offload::pinned(walk.module, list) };
+    let mut packets = list.net_buffers();
+    let Some(first) = packets.next() else { return Some(Decision::dropped(DropReason::Runt)) };
+    let decision = decide_one(walk, list, first, &common, window);
+    match packets.next() {
+        Some(_) if !others_agree(walk, list, &common, window, &decision) => None,
+        _ => Some(decision),
     }
-    Some(common.unwrap_or(Decision::dropped(DropReason::Runt)))
+}
+
+#[inline(always)]
+fn decide_one(
+    walk: &Walk<'_>,
+    list: &Nbl,
+    packet: NetBufferRef<'_>,
+    common: &Common<'_>,
+    window: &mut WindowBuffer,
+) -> Decision {
+    match window.read(packet, list.detail()) {
+        Ok(bytes) => {
+            let (source, pinned, now) = (walk.sender.nic, common.pinned, walk.now);
+            let packet = Packet { source, window: bytes, pinned, native: false, now };
+            walk.forwarding.decide_from(walk.sender, &packet, &common.beside)
+        }
+        Err(_) => Decision::dropped(DropReason::Unreadable),
+    }
+}
+
+/// Whether the packets after the first of a list go where it goes. Apart, for a loop in `decide` made every list of
+/// one packet pay for what a list of many would save.
+#[cold]
+#[inline(never)]
+fn others_agree(
+    walk: &Walk<'_>,
+    list: &Nbl,
+    common: &Common<'_>,
+    window: &mut WindowBuffer,
+    first: &Decision,
+) -> bool {
+    let mut others = list.net_buffers().skip(1);
+    others.all(|packet| decide_one(walk, list, packet, common, window).same_way(first))
+}
+
+/// `decide` while hashes of adapters are in use.
+#[inline(never)]
+fn decide_with_adapter(
+    walk: &Walk<'_>,
+    counters: &Here<'_, Counters>,
+    list: &Nbl,
+    window: &mut WindowBuffer,
+) -> Option<Decision> {
+    // One packet in a thousand is computed although its port is trusted.
+    let check = counters.change(|counters| counters.uplink & 0x3FF == 0);
+    let adapter = adapter_hash(walk.module, list, check.unwrap_or(true));
+    decide(walk, list, Some(adapter), window)
 }
 
 /// What an adapter's hash of a list is worth. It speaks of the list's only packet; of several it would say nothing.
@@ -167,42 +216,29 @@ enum Committed {
 }
 
 /// Commits the destinations of one list, at most `reach` of them. "Assigned" happens here.
-fn commit(
-    module: &Module,
-    forwarding: &Forwarding<Pool>,
-    sender: &Sender,
-    list: &mut Nbl,
-    decision: &Decision,
-    reach: &mut usize,
-) -> Committed {
-    let dropped = |reason| Committed::To(Group::Dropped(reason, sender.nic.port));
+fn commit(walk: &Walk<'_>, list: &mut Nbl, decision: &Decision, reach: &mut usize) -> Committed {
+    let dropped = |reason| Committed::To(Group::Dropped(reason, walk.sender.nic.port));
     let target = match decision.verdict {
         Verdict::Native => return Committed::To(Group::Native),
         Verdict::Drop(reason) => return dropped(reason),
         Verdict::Flood { uplink } => {
-            return commit_flood(module, forwarding, sender, list, decision, uplink, reach);
+            return commit_flood(walk, list, decision, uplink, reach);
         }
         Verdict::Deliver(nic) => Target { nic, bits: decision.bits },
-        Verdict::Uplink(member) => match external(forwarding, member, decision.bits) {
+        Verdict::Uplink(member) => match external(walk.forwarding, member, decision.bits) {
             Some(target) => target,
             None => return dropped(DropReason::NoLiveMember),
         },
     };
     *reach = reach.saturating_sub(1);
-    commit_one(module, sender, list, decision, target)
+    commit_one(walk, list, decision, target)
 }
 
-fn commit_one(
-    module: &Module,
-    sender: &Sender,
-    list: &mut Nbl,
-    decision: &Decision,
-    target: Target,
-) -> Committed {
-    if module.switch.add_destination(list, target).is_err() {
-        return Committed::To(Group::Dropped(DropReason::NoResources, sender.nic.port));
+fn commit_one(walk: &Walk<'_>, list: &mut Nbl, decision: &Decision, target: Target) -> Committed {
+    if walk.module.switch.add_destination(list, target).is_err() {
+        return Committed::To(Group::Dropped(DropReason::NoResources, walk.sender.nic.port));
     }
-    write_tag(module, list, decision);
+    write_tag(walk.module, list, decision);
     Committed::To(Group::To(target.nic.port, target.nic.index, target.bits))
 }
 
@@ -218,14 +254,13 @@ fn write_tag(module: &Module, list: &mut Nbl, decision: &Decision) {
 /// The first hold of a flood: the member, then stations.
 #[inline(never)] // rare, and a frame of its own
 fn commit_flood(
-    module: &Module,
-    forwarding: &Forwarding<Pool>,
-    sender: &Sender,
+    walk: &Walk<'_>,
     list: &mut Nbl,
     decision: &Decision,
     uplink: Option<MemberIndex>,
     reach: &mut usize,
 ) -> Committed {
+    let &Walk { module, forwarding, sender, .. } = walk;
     let member = || uplink.and_then(|member| external(forwarding, member, decision.bits));
     let stations = || forwarding.flood(sender, decision, 0);
     let room = (*reach).max(1).saturating_sub(usize::from(member().is_some()));
@@ -235,7 +270,7 @@ fn commit_flood(
     let more = count == room && forwarding.flood(sender, decision, last).next().is_some();
     *reach = reach.saturating_sub(total);
     match (targets().next(), total, more) {
-        (Some(target), 1, false) => commit_one(module, sender, list, decision, target),
+        (Some(target), 1, false) => commit_one(walk, list, decision, target),
         (None, _, false) => Committed::To(Group::Dropped(DropReason::NoDestination, sender.nic.port)),
         _ => {
             let count = u32::try_from(total).unwrap_or(u32::MAX);

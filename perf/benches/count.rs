@@ -2,35 +2,25 @@
 //! times as medians. `cargo bench -p perf --bench count`; needs valgrind.
 //!
 //! Counts are the gate, for they do not depend on what else the machine does: a step that takes over 3 % more than the
-//! baseline fails. `-- --store "REASON"` makes the counts of this build the baseline; `-- --no-times` counts only.
+//! baseline fails. `-- --store "REASON"` makes the figures of this build the baseline and writes them into
+//! `perf/README.md`; `-- --no-times` counts only.
 
+mod figures;
 mod null_switch;
 mod steps;
 
-use null_switch::{LOCKING, Lists, NullSwitch, PROCESSOR};
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use figures::{Baseline, Event, Figures};
+use null_switch::{LOCKING, Lists, NullSwitch, PROCESSOR, WAITED};
 use std::env;
-use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
-use steps::{STEPS, Step};
+use std::time::{Duration, Instant};
+use steps::{STEPS, Step, single};
 
 /// A count may rise by this part.
 const TOLERANCE: f64 = 0.03;
 /// Instructions that a step may gain in any case: a third of a step of 9 is noise of the compiler.
 const SLACK: f64 = 1.0;
-
-#[derive(Serialize, Deserialize)]
-struct Baseline {
-    /// Why the counts are what they are.
-    reason: String,
-    /// Compiler that they belong to.
-    compiler: String,
-    /// Instructions for each packet or event.
-    instructions: BTreeMap<String, f64>,
-}
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).filter(|argument| argument != "--bench").collect();
@@ -39,7 +29,7 @@ fn main() -> ExitCode {
         ["--run", name, rounds] => run(name, rounds),
         [] => measure(true, None),
         ["--no-times"] => measure(false, None),
-        ["--store", reason] if !reason.trim().is_empty() => measure(false, Some(reason)),
+        ["--store", reason] if !reason.trim().is_empty() => measure(true, Some(reason)),
         _ => {
             eprintln!("usage: count [--no-times | --store REASON]");
             ExitCode::from(2)
@@ -56,53 +46,63 @@ fn run(name: &str, rounds: &str) -> ExitCode {
 }
 
 fn measure(times: bool, store: Option<&str>) -> ExitCode {
-    let baseline = load();
+    let baseline = Baseline::load();
     println!(
         "{:<26}{:<15}{:>13}{:>10}{:>9}{:>9}",
         "step", "working set", "instructions", "baseline", "change", "ns"
     );
-    let (mut counted, mut risen) = (BTreeMap::new(), Vec::new());
+    let (mut measured, mut risen) = (Vec::new(), Vec::new());
     for step in STEPS {
         let Some(count) = count(step) else {
             eprintln!("error: callgrind gave no count; install valgrind");
             return ExitCode::from(2);
         };
-        let before = baseline.as_ref().and_then(|baseline| baseline.instructions.get(step.name)).copied();
-        let ns = if times { format!("{:.1}", time(step)) } else { "-".to_owned() };
+        let before =
+            baseline.as_ref().and_then(|baseline| baseline.now.find(step.name)).map(|step| step.instructions);
+        let ns = if times { time(step) } else { 0.0 };
+        let ns_text = if times { format!("{ns:.1}") } else { "-".to_owned() };
         let change =
             before.map_or("-".to_owned(), |before| format!("{:+.1} %", (count / before - 1.0) * 100.0));
         let before_text = before.map_or("none".to_owned(), |before| format!("{before:.1}"));
-        println!("{:<26}{:<15}{count:>13.1}{before_text:>10}{change:>9}{ns:>9}", step.name, step.working_set);
+        println!(
+            "{:<26}{:<15}{count:>13.1}{before_text:>10}{change:>9}{ns_text:>9}",
+            step.name, step.working_set
+        );
         if before.is_some_and(|before| count > before * (1.0 + TOLERANCE) && count > before + SLACK) {
             risen.push(step.name);
         }
-        counted.insert(step.name.to_owned(), (count * 10.0).round() / 10.0);
+        measured.push(figures::Step {
+            step: step.name.to_owned(),
+            working_set: step.working_set.to_owned(),
+            instructions: tenth(count),
+            ns: tenth(ns),
+        });
     }
-    if times {
-        failovers();
-    }
-    finish(counted, baseline, &risen, store)
+    let events = if times { events() } else { Vec::new() };
+    let reason = store.unwrap_or_default().to_owned();
+    let measured = Figures { reason, compiler: compiler(), steps: measured, events };
+    if store.is_some() { keep(baseline, measured) } else { judge(baseline, &risen) }
 }
 
-fn finish(
-    counted: BTreeMap<String, f64>,
-    baseline: Option<Baseline>,
-    risen: &[&str],
-    store: Option<&str>,
-) -> ExitCode {
-    if let Some(reason) = store {
-        let baseline = Baseline { reason: reason.to_owned(), compiler: compiler(), instructions: counted };
-        let text = serde_json::to_string_pretty(&baseline).expect("plain data");
-        std::fs::write(path(), text + "\n").expect("perf/baseline.json can be written");
-        println!("stored in {}: {reason}", path().display());
-        return ExitCode::SUCCESS;
+/// The first figures stay what later ones are held against in the document.
+fn keep(baseline: Option<Baseline>, measured: Figures) -> ExitCode {
+    let before = baseline.map_or_else(|| measured.clone(), |baseline| baseline.before);
+    let baseline = Baseline { before, now: measured };
+    if let Err(error) = baseline.store() {
+        eprintln!("error: cannot write {} and perf/README.md: {error}", Baseline::path().display());
+        return ExitCode::from(2);
     }
+    println!("stored in perf/baseline.json and perf/README.md: {}", baseline.now.reason);
+    ExitCode::SUCCESS
+}
+
+fn judge(baseline: Option<Baseline>, risen: &[&str]) -> ExitCode {
     let Some(baseline) = baseline else {
         eprintln!("error: no baseline; make one with -- --store \"REASON\"");
         return ExitCode::FAILURE;
     };
-    if baseline.compiler != compiler() {
-        println!("the baseline is of {}, this is {}", baseline.compiler, compiler());
+    if baseline.now.compiler != compiler() {
+        println!("the baseline is of {}, this is {}", baseline.now.compiler, compiler());
     }
     if risen.is_empty() {
         println!("no step takes over {:.0} % more instructions than the baseline", TOLERANCE * 100.0);
@@ -113,17 +113,13 @@ fn finish(
     ExitCode::FAILURE
 }
 
-fn path() -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/baseline.json"))
-}
-
-fn load() -> Option<Baseline> {
-    serde_json::from_str(&std::fs::read_to_string(path()).ok()?).ok()
-}
-
 fn compiler() -> String {
     let output = Command::new("rustc").arg("--version").output();
     output.map_or("unknown".to_owned(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+fn tenth(figure: f64) -> f64 {
+    (figure * 10.0).round() / 10.0
 }
 
 /// Instructions for each packet: two runs that differ in rounds alone, so that the setup falls out.
@@ -149,19 +145,24 @@ fn callgrind(name: &str, rounds: u32) -> Option<f64> {
     text.lines().find_map(|line| line.split_once("Collected : ")?.1.trim().parse().ok())
 }
 
-/// Median of nanoseconds for each packet over 101 samples of at least as many rounds as go through all lists twice.
+/// Nanoseconds for each packet: the median of five runs, each the median of 101 samples that go through all lists twice.
 fn time(step: &Step) -> f64 {
     let mut repeat = (step.make)();
     let rounds = 2 * steps::COLD as u64 / step.packets.max(32);
-    let mut samples: Vec<f64> = (0..111)
+    let mut runs: Vec<f64> = (0..5)
         .map(|_| {
-            let start = Instant::now();
-            (0..rounds).for_each(|_| repeat());
-            start.elapsed().as_nanos() as f64 / (rounds * step.packets) as f64
+            let mut samples: Vec<f64> = (0..111)
+                .map(|_| {
+                    let start = Instant::now();
+                    (0..rounds).for_each(|_| repeat());
+                    start.elapsed().as_nanos() as f64 / (rounds * step.packets) as f64
+                })
+                .skip(10)
+                .collect();
+            median(&mut samples)
         })
-        .skip(10)
         .collect();
-    median(&mut samples)
+    median(&mut runs)
 }
 
 fn median(samples: &mut [f64]) -> f64 {
@@ -169,39 +170,50 @@ fn median(samples: &mut [f64]) -> f64 {
     samples[samples.len() / 2]
 }
 
-/// The handler of a lost link by itself, and while another processor sends without a pause.
-fn failovers() {
-    println!("\n{:<44}{:>11}{:>11}{:>11}", "link down, 4,096 buckets", "median us", "p99 us", "most us");
+/// What is timed one by one: single decisions, and the handler of a lost link by itself and while another processor sends
+/// without a pause.
+fn events() -> Vec<Event> {
+    println!("\n{:<60}{:>10}{:>10}{:>12}", "one by one", "median ns", "p99 ns", "most ns");
+    let mut events = vec![
+        event("decision, IPv4".to_owned(), &mut single::decisions(false)),
+        event("decision, IPv6, extension".to_owned(), &mut single::decisions(true)),
+    ];
     for members in [2, 8, 32] {
-        for reader in [false, true] {
-            let switch = steps::switch(members, 1);
-            let mut samples = downs(&switch, reader);
-            let middle = median(&mut samples) / 1000.0;
-            let (high, most) =
-                (samples[samples.len() * 99 / 100] / 1000.0, samples[samples.len() - 1] / 1000.0);
-            let name =
-                format!("{members} members, {}", if reader { "one processor sending" } else { "no readers" });
-            println!("{name:<44}{middle:>11.1}{high:>11.1}{most:>11.1}");
-        }
+        let switch = steps::switch(members, 1);
+        events.push(event(format!("link down of {members} members"), &mut downs(&switch, false).0));
     }
+    let (mut own, mut waited) = downs(&steps::switch(32, 1), true);
+    events.push(event("the same while another processor sends: own work".to_owned(), &mut own));
+    events.push(event("the same while another processor sends: waiting for it".to_owned(), &mut waited));
+    events
 }
 
-fn downs(switch: &NullSwitch, reader: bool) -> Vec<f64> {
+fn event(name: String, samples: &mut [f64]) -> Event {
+    let median_ns = tenth(median(samples));
+    let (p99_ns, most) = (tenth(samples[samples.len() * 99 / 100]), samples[samples.len() - 1]);
+    println!("{name:<60}{median_ns:>10.1}{p99_ns:>10.1}{most:>12.1}");
+    Event { event: name, median_ns, p99_ns }
+}
+
+/// Nanoseconds of a thousand lost links: own work, and waiting until a sender has left the lock.
+fn downs(switch: &NullSwitch, sender: bool) -> (Vec<f64>, Vec<f64>) {
     let done = AtomicBool::new(false);
-    LOCKING.store(reader, Ordering::SeqCst);
+    LOCKING.store(sender, Ordering::SeqCst);
     let samples = std::thread::scope(|scope| {
-        if reader {
+        if sender {
             scope.spawn(|| send_until(switch, &done));
         }
         let samples = (0..1000)
             .map(|_| {
                 switch.link(1, true);
-                std::thread::sleep(std::time::Duration::from_micros(50));
+                std::thread::sleep(Duration::from_micros(50));
+                WAITED.set(Duration::ZERO);
                 let start = Instant::now();
                 switch.link(1, false);
-                start.elapsed().as_nanos() as f64
+                let (whole, waited) = (start.elapsed(), WAITED.get());
+                (whole.saturating_sub(waited).as_nanos() as f64, waited.as_nanos() as f64)
             })
-            .collect();
+            .unzip();
         done.store(true, Ordering::SeqCst);
         samples
     });

@@ -12,6 +12,9 @@ use teaming::ids::MEMBERS;
 /// Replays captures through the lbfoext driver and explains what the team does
 #[derive(Parser)]
 #[command(name = "teamctl", version, max_term_width = 80)]
+#[command(
+    after_help = "Without a command: replay of the bundled recording. teamctl replay --help has examples."
+)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Option<Command>,
@@ -49,8 +52,9 @@ Examples:
   teamctl replay                                the bundled recording
   teamctl replay day.pcapng --speeds 25G,25G,10G
   teamctl replay --report team.html --save out/ the same as a page and captures
-  teamctl replay --fail 1@4.5 --restore 1@9     member 1 is down from 4.5 s to 9 s
-  teamctl replay --fail 3@50% --json
+  teamctl replay --fail 1@4.5 --restore 1@9     member 1 is down for 4.5 s
+  teamctl replay --fail 3@50% --json            one object, for a script
+  teamctl replay --policy ip-addresses --top 5  the five largest of each member
   teamctl replay --fail none --policy hyper-v-port --mode switch-independent
 
 Exit codes: 0 fine, 1 a guarantee was broken, 2 wrong usage or input.";
@@ -104,6 +108,10 @@ pub struct Replay {
     /// Run this driver image, as built for Windows, instead of the driver in this tool
     #[arg(long, value_name = "LBFOEXT.SYS")]
     pub image: Option<PathBuf>,
+
+    /// Largest flows to print of each member [default: what fits a screen]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=50))]
+    pub top: Option<u8>,
 
     /// Write a page with plots: one file without scripts that needs no network
     #[arg(long, value_name = "FILE.html")]

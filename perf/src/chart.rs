@@ -166,7 +166,8 @@ pub fn shares(members: &[Member]) -> String {
 const GRID: usize = 64;
 const CELL: f64 = 11.5;
 
-/// All buckets; the number in a cell is the member that carried it last, a frame says that it moved.
+/// All buckets; the number in a cell is the member that carried it last, a frame says that it moved. A bucket without
+/// traffic shows, faintly, where it stands at the end.
 pub fn buckets(report: &Report) -> String {
     let buckets = &report.facts.buckets;
     let rows = buckets.len().div_ceil(GRID);
@@ -175,12 +176,19 @@ pub fn buckets(report: &Report) -> String {
     for (number, bucket) in buckets.iter().enumerate() {
         let (x, y) = (left + CELL * (number % GRID) as f64, 1.0 + CELL * (number / GRID) as f64);
         let (middle, base) = (x + CELL / 2.0, y + CELL - 2.5);
+        let stands = report.facts.table.get(number).copied();
         if bucket.last == 0 {
-            let _ =
-                write!(svg, r#"<circle class="empty" cx="{middle:.1}" cy="{:.1}" r="0.8"/>"#, y + CELL / 2.0);
+            let idle = stands.filter(|&member| member != 0);
+            let digit = idle.map_or('-', digit);
+            let _ = write!(svg, r#"<text class="idle" x="{middle:.1}" y="{base:.1}">{digit}</text>"#);
             continue;
         }
-        let class = if bucket.moved { " moved" } else { "" };
+        let class = match bucket.moved {
+            true => " moved",
+            // Nothing of it was sent since the member that it was lent to gave it back.
+            false if stands != Some(bucket.last) => " elsewhere",
+            false => "",
+        };
         let _ = write!(
             svg,
             r#"<rect class="cell m{}{class}" x="{:.1}" y="{:.1}" width="{:.1}" height="{:.1}"/><text class="digit" x="{middle:.1}" y="{base:.1}">{}</text>"#,

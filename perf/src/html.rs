@@ -38,9 +38,12 @@ pub fn page(report: &Report) -> String {
     let _ = write!(
         page,
         "<h2>Buckets</h2>\n<p>{} of {} buckets saw traffic to the outside. The digit is the member that carried the \
-         bucket last (A is 10); a framed bucket changed member on the way.</p>\n{}",
+         bucket last{}; a framed bucket changed member on the way. A faint digit is the member that a bucket without \
+         traffic has at the end{}.</p>\n{}",
         count(used as u64),
         count(facts.buckets.len() as u64),
+        if report.members.len() > 9 { " (A is 10)" } else { "" },
+        if facts.table.contains(&0) { ", - none" } else { "" },
         chart::buckets(report)
     );
     let _ = write!(page, "<h2>Largest flows of each member</h2>\n{}", largest(report));
@@ -80,7 +83,7 @@ fn members(report: &Report) -> String {
             format!("{:.1} %", part(member.bytes, bytes) * 100.0),
         ]
     });
-    table(&["member", "speed", "frames", "bytes", "flows", "share"], rows)
+    table(&["member", "speed", "frames", "bytes", "flows", "share"], &[], rows)
 }
 
 fn events(report: &Report) -> String {
@@ -101,7 +104,7 @@ fn events(report: &Report) -> String {
     });
     let heads =
         ["time", "what", "at frame", "flows moved", "needlessly", "given to it afterwards", "lost before"];
-    table(&heads, rows)
+    table(&heads, &["what"], rows)
 }
 
 fn account(report: &Report) -> String {
@@ -117,7 +120,7 @@ fn account(report: &Report) -> String {
     ];
     let ends = ends.into_iter().map(|(words, number)| vec![count(number), words.to_owned()]);
     let dropped = account.dropped.iter().map(|(why, number)| vec![count(*number), format!("dropped: {why}")]);
-    table(&["frames", "end"], ends.chain(dropped))
+    table(&["frames", "end"], &["end"], ends.chain(dropped))
 }
 
 fn largest(report: &Report) -> String {
@@ -133,24 +136,22 @@ fn largest(report: &Report) -> String {
             ]
         })
     });
-    table(&["member", "protocol", "flow", "frames", "bytes", "of the member"], rows)
-}
-
-fn table(heads: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
-    let heads: String = heads.iter().map(|head| format!("<th>{head}</th>")).collect();
-    let rows: String = rows
-        .map(|row| {
-            let cells: String = row.iter().map(|cell| self::cell(cell)).collect();
-            format!("<tr>{cells}</tr>\n")
-        })
-        .collect();
-    format!("<table><thead><tr>{heads}</tr></thead><tbody>\n{rows}</tbody></table>\n")
+    table(&["member", "protocol", "flow", "frames", "bytes", "of the member"], &["protocol", "flow"], rows)
 }
 
 /// Words stand on the left and may be broken; figures stand on the right and may not.
-fn cell(text: &str) -> String {
-    let class = if text.contains(|c: char| c.is_ascii_alphabetic()) { " class=\"words\"" } else { "" };
-    format!("<td{class}>{}</td>", escape(text))
+fn table(heads: &[&str], words: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let class = |head: &str| if words.contains(&head) { " class=\"words\"" } else { "" };
+    let top: String = heads.iter().map(|head| format!("<th{}>{head}</th>", class(head))).collect();
+    let rows: String = rows
+        .map(|row| {
+            let cells = heads.iter().zip(row);
+            let cells: String =
+                cells.map(|(head, cell)| format!("<td{}>{}</td>", class(head), escape(&cell))).collect();
+            format!("<tr>{cells}</tr>\n")
+        })
+        .collect();
+    format!("<table><thead><tr>{top}</tr></thead><tbody>\n{rows}</tbody></table>\n")
 }
 
 /// How to make the page again.
@@ -175,12 +176,12 @@ h1{font-size:1.35em;margin:0 0 .3em;overflow-wrap:anywhere}h2{font-size:1.05em;m
 .fine{color:var(--good)}.broken{color:var(--bad)}
 table{border-collapse:collapse;margin:.5em 0;font-variant-numeric:tabular-nums;font-size:.92em}
 th,td{padding:.15em .6em;text-align:right;white-space:nowrap;border-bottom:1px solid var(--soft)}
-td.words{text-align:left;white-space:normal;overflow-wrap:break-word}
+.words{text-align:left;white-space:normal;overflow-wrap:break-word}
 th{white-space:normal;font-weight:600;border-bottom-color:var(--line)}
 svg{width:100%;height:auto;display:block}svg text{fill:var(--ink);font-size:12px}
-svg .small{font-size:11px}svg .digit{font-size:9px;text-anchor:middle;fill:#000;font-family:monospace}
+svg .small{font-size:11px}svg .digit{font-size:9px;text-anchor:middle;fill:#000;font-family:monospace}svg .idle{font-size:8px;text-anchor:middle;fill:var(--line);font-family:monospace}
 .axis{stroke:var(--line)}.mark{stroke:var(--ink);stroke-width:1.5;stroke-dasharray:4 3}
-.hatch{stroke:var(--line);stroke-width:1.5}.empty{fill:var(--line)}
+.hatch{stroke:var(--line);stroke-width:1.5}
 .cell{stroke:none}.moved{stroke:var(--ink);stroke-width:1.6}
 .m0{fill:#56b4e9}.m1{fill:#e69f00}.m2{fill:#2bb58c}.m3{fill:#e0d33c}.m4{fill:#d98cb3}.m5{fill:#f0824a}.m6{fill:#8fa9d6}\
 .m7{fill:#b3b3b3}

@@ -13,6 +13,7 @@ mod replay;
 mod report;
 mod save;
 mod survey;
+mod table;
 
 use args::{Cli, Command};
 use clap::{CommandFactory, Parser};

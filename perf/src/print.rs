@@ -41,8 +41,7 @@ fn text(report: &Report) -> String {
         report.imbalance, report.imbalance_floor
     ));
     lines.push(String::new());
-    largest(&mut lines, &report.members);
-    lines.push(String::new());
+    largest(&mut lines, &report.members, facts.top);
     report.events.iter().for_each(|happening| event(&mut lines, happening));
     if report.events.is_empty() {
         lines.push("no member failed".to_owned());
@@ -56,7 +55,7 @@ fn text(report: &Report) -> String {
         report.rules_exercised,
         report.leaks
     ));
-    lines.extend(facts.details.iter().map(|detail| format!("  {detail}")));
+    lines.extend(facts.details.iter().flat_map(|detail| wrap(detail)));
     lines.join("\n") + "\n"
 }
 
@@ -80,22 +79,34 @@ fn members(lines: &mut Vec<String>, members: &[Member]) {
     }
 }
 
-/// The largest flow of each member, of at most eight.
-fn largest(lines: &mut Vec<String>, members: &[Member]) {
-    lines.push("member  its largest flow, and that flow's share of the member's bytes".to_owned());
-    for member in members.iter().take(8) {
-        let line = match member.largest.first() {
-            Some((label, share)) => format!(
-                "{:>6}  {:>3.0}%  {:<6} {}",
-                member.index,
+/// The largest flows of each member: as many as asked for, or as fit, of at most eight members.
+fn largest(lines: &mut Vec<String>, members: &[Member], top: Option<u8>) {
+    let (each, shown) = match top {
+        Some(top) => (usize::from(top), members.len()),
+        None => ((4 / members.len()).clamp(1, 3), 8),
+    };
+    if each == 0 {
+        return;
+    }
+    lines.push("member  its largest flows, and their share of the member's bytes".to_owned());
+    for member in members.iter().take(shown) {
+        if member.largest.is_empty() {
+            lines.push(format!("{:>6}  none", member.index));
+        }
+        for (number, (label, share)) in member.largest.iter().take(each).enumerate() {
+            lines.push(format!(
+                "{:>6}  {:>3.0}%  {:<9} {}",
+                if number == 0 { member.index.to_string() } else { String::new() },
                 part(share.bytes, member.bytes) * 100.0,
                 label.protocol(),
-                fit(&label.to_string(), 60)
-            ),
-            None => format!("{:>6}  none", member.index),
-        };
-        lines.push(line);
+                fit(&label.to_string(), 57)
+            ));
+        }
     }
+    if members.len() > shown {
+        lines.push(format!("        members {} to {} with --top 1", shown + 1, members.len()));
+    }
+    lines.push(String::new());
 }
 
 fn event(lines: &mut Vec<String>, event: &Happening) {
@@ -158,6 +169,18 @@ fn fit(text: &str, columns: usize) -> String {
     format!("...{kept}")
 }
 
+/// Lines of words behind two spaces.
+fn wrap(text: &str) -> Vec<String> {
+    let mut lines = vec![String::from(" ")];
+    for word in text.split_whitespace() {
+        match lines.last_mut().filter(|line| line.chars().count() + word.chars().count() < COLUMNS) {
+            Some(line) => *line += &format!(" {word}"),
+            None => lines.push(format!("    {word}")),
+        }
+    }
+    lines
+}
+
 /// With separators: 10,863.
 pub fn count(number: u64) -> String {
     let digits = number.to_string();
@@ -181,6 +204,15 @@ mod tests {
         assert_eq!(count(999), "999");
         assert_eq!(count(1_000), "1,000");
         assert_eq!(count(12_345_678), "12,345,678");
+    }
+
+    #[test]
+    fn a_long_sentence_is_broken_between_words() {
+        let text = ["words"; 40].join(" ");
+        let lines = wrap(&text);
+        assert!(lines.len() == 4 && lines.iter().all(|line| line.len() <= COLUMNS), "{lines:?}");
+        let joined: Vec<&str> = lines.iter().map(|line| line.trim()).collect();
+        assert_eq!(joined.join(" "), text);
     }
 
     #[test]

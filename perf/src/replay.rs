@@ -23,6 +23,7 @@ use vswitch::frames::Frames;
 use vswitch::image::Image;
 use vswitch::ndis::State;
 use vswitch::physical_switch::Aggregation;
+use vswitch::ports::policy::{LAST_VLAN, Property, Vlan};
 use vswitch::registry::Value;
 use vswitch::scenario::{Net, Scenario};
 
@@ -37,6 +38,8 @@ const LATENCIES_MS: [u64; 4] = [6, 12, 1, 9];
 const MICROSECOND: u64 = 10;
 /// Frames between two clearings of the simulation.
 const SHIFT: usize = 2048;
+/// Frames that are sent in one visit to the simulation: entering it hands over to another thread and back.
+const VISIT: usize = 256;
 /// Frames for which a progress bar is worth while.
 const LONG: usize = 50_000;
 
@@ -59,6 +62,7 @@ pub fn run(arguments: &Replay) -> anyhow::Result<bool> {
         reader,
         survey: &survey,
         net: &net,
+        waiting: Vec::new(),
         sent: 0,
     };
     player.play(&capture, &steps)?;
@@ -118,7 +122,10 @@ fn start(arguments: &Replay, image: Option<&Image>, speeds: &[u64], hosts: &Host
         }
     });
     for (number, mac) in (0..).zip(hosts.macs()) {
-        net.readdress(net.vm(number), mac.0);
+        let machine = net.vm(number);
+        net.readdress(machine, mac.0);
+        // A trunk lets frames keep the tags that they were recorded with.
+        net.add_property(machine.port, 1, Property::Vlan(Vlan::trunk(0, 1..=LAST_VLAN)));
     }
     if speeds.iter().any(|speed| speed % 1_000_000_000 != 0) {
         (1..).zip(speeds).for_each(|(member, _)| net.indicate(member, true));
@@ -137,8 +144,25 @@ struct Player<'a> {
     up: Vec<u16>,
     /// Virtual time of the first frame.
     began: u64,
-    /// Frames of the capture that were sent.
+    /// Bursts that go into the simulation with the next visit.
+    waiting: Vec<Burst>,
+    /// Frames of the capture that were sent, those of `waiting` among them.
     sent: usize,
+}
+
+/// What one adapter sent together.
+struct Burst {
+    at: Duration,
+    way: Way,
+    frames: Vec<Vec<u8>>,
+}
+
+#[derive(Clone, Copy)]
+enum Way {
+    /// Out of a machine.
+    From(u16),
+    /// In through a member.
+    Through(u16),
 }
 
 impl Player<'_> {
@@ -152,7 +176,10 @@ impl Player<'_> {
             frame.at = frame.at.saturating_sub(self.survey.start);
             let due = steps.front().is_some_and(|step| step.at <= frame.at);
             if due || !goes_on(&burst, &frame) {
-                self.send(&mut burst);
+                self.queue(&mut burst);
+            }
+            if due || self.waiting.len() >= VISIT {
+                self.visit();
             }
             while let Some(step) = steps.front().copied().filter(|step| step.at <= frame.at) {
                 self.step(step);
@@ -161,6 +188,7 @@ impl Player<'_> {
             burst.push(frame);
             if self.sent >= cleared + SHIFT {
                 cleared = self.sent;
+                self.visit();
                 self.clear(CHAIN);
                 bar.set_position(self.sent as u64);
                 if self.net.world().is_aborted() {
@@ -168,7 +196,8 @@ impl Player<'_> {
                 }
             }
         }
-        self.send(&mut burst);
+        self.queue(&mut burst);
+        self.visit();
         steps.into_iter().for_each(|step| self.step(step));
         self.net.settle();
         self.clear(0);
@@ -203,29 +232,36 @@ impl Player<'_> {
         }
     }
 
-    /// Sends what one adapter sent together.
-    fn send(&mut self, burst: &mut Vec<Frame>) {
+    /// Finds the way of what one adapter sent together.
+    fn queue(&mut self, burst: &mut Vec<Frame>) {
         let Some(first) = burst.first() else { return };
         let at = first.at;
         let machine = self.survey.hosts.machine(source(first));
         // The physical switch has a hash of its own.
         let spread: usize =
             window(&first.bytes).iter().skip(6).take(36).map(|&octet| usize::from(octet)).sum();
-        let bytes: Vec<Vec<u8>> = burst.drain(..).map(|frame| frame.bytes).collect();
-        self.sent += bytes.len();
         let member = self.up.get(spread % self.up.len().max(1)).copied();
-        if machine.is_none() && member.is_none() {
-            self.seen.account.unreachable += bytes.len() as u64;
-            return;
+        let frames: Vec<Vec<u8>> = burst.drain(..).map(|frame| frame.bytes).collect();
+        self.sent += frames.len();
+        match (machine.and_then(|machine| u16::try_from(machine).ok()), member) {
+            (Some(machine), _) => self.waiting.push(Burst { at, way: Way::From(machine), frames }),
+            (None, Some(member)) => self.waiting.push(Burst { at, way: Way::Through(member), frames }),
+            (None, None) => self.seen.account.unreachable += frames.len() as u64,
         }
+    }
+
+    /// Sends what waits, each burst at its time.
+    fn visit(&mut self) {
+        let bursts = std::mem::take(&mut self.waiting);
         let this = &*self;
-        // One visit to the simulation for both, which is what a visit costs most.
+        // A machine that has stopped takes nothing any more; `play` looks at that.
         let _ = self.net.world().enter(|| {
-            this.wait_until(at);
-            match (machine, member) {
-                (Some(machine), _) => this.net.send(this.net.vm(u16::try_from(machine).unwrap_or(0)), &bytes),
-                (None, Some(member)) => this.net.receive_from_outside(member, &bytes),
-                (None, None) => {}
+            for Burst { at, way, frames } in &bursts {
+                this.wait_until(*at);
+                match *way {
+                    Way::From(machine) => this.net.send(this.net.vm(machine), frames),
+                    Way::Through(member) => this.net.receive_from_outside(member, frames),
+                }
             }
         });
     }

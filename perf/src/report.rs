@@ -4,6 +4,7 @@ use crate::args::Replay;
 use crate::flow::Label;
 use crate::observer::{Account, Bucket, Event, Kind, Observer, Share};
 use crate::survey::Survey;
+use crate::table;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -71,15 +72,19 @@ pub struct Facts {
     pub team: String,
     pub account: Account,
     pub buckets: Vec<Bucket>,
+    /// The member that each bucket has at the end.
+    pub table: Vec<u16>,
     /// The first violations and leaks in words.
     pub details: Vec<String>,
     /// Flows that changed member although nothing had happened to any.
     pub moved_without_an_event: u64,
     /// Flows may be moved at once, so nobody promises their order.
     pub order_promised: bool,
+    /// Largest flows of each member to print; as many as fit a screen if nobody says.
+    pub top: Option<u8>,
 }
 
-/// Largest flows kept for each member.
+/// Largest flows of each member that the page shows at least.
 const LARGEST: usize = 5;
 
 impl Report {
@@ -99,7 +104,7 @@ impl Report {
             flows: member.flows,
             speed,
             over_time: member.over_time.clone(),
-            largest: seen.largest_flows(index, LARGEST),
+            largest: seen.largest_flows(index, LARGEST.max(arguments.top.unwrap_or(0).into())),
         });
         let team = format!(
             "{} team, policy {}, seed {}",
@@ -133,8 +138,10 @@ impl Report {
                 details: details(&seen, outcome),
                 account: seen.account,
                 buckets: seen.buckets,
+                table: table::owners(speeds, &seen.events),
                 moved_without_an_event: seen.moved_without_an_event,
                 order_promised: arguments.gap_us != 0,
+                top: arguments.top,
             },
         })
     }

@@ -136,6 +136,40 @@ fn the_default_replay_fits_a_screen() {
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
 }
 
+/// As many as fit a screen, or as many as were asked for, and of every member then.
+#[test]
+fn the_largest_flows_are_shown_as_far_as_they_fit() {
+    let lines = |arguments: &[&str]| {
+        let text = String::from_utf8(teamctl(&[&["replay"], arguments].concat()).stdout).expect("text");
+        let block =
+            text.split("\n\n").find(|block| block.starts_with("member  its largest")).unwrap_or_default();
+        block.lines().count().saturating_sub(1)
+    };
+    assert_eq!(lines(&[]), 4);
+    assert_eq!(lines(&["--members", "1"]), 3);
+    assert_eq!(lines(&["--members", "2"]), 4);
+    assert_eq!(lines(&["--top", "3"]), 12);
+    assert_eq!(lines(&["--members", "12", "--top", "1"]), 12);
+    assert_eq!(lines(&["--top", "0"]), 0);
+}
+
+/// The grid knows where the driver would send what it has not seen: so it must know where it sent what it has seen.
+#[test]
+fn the_grid_shows_every_bucket_and_agrees_with_what_the_driver_did() {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("grid.html");
+    for arguments in
+        [&["--fail", "none"][..], &["--fail", "none", "--speeds", "25G,10G,1G"], &["--fail", "3@0%"]]
+    {
+        let report = ["--report", path.to_str().expect("text")];
+        let output = teamctl(&[&["replay"], arguments, &report].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        let page = fs::read_to_string(&path).expect("written");
+        let cells = page.matches("class=\"digit\"").count() + page.matches("class=\"idle\"").count();
+        assert_eq!(cells, 4096);
+        assert!(!page.contains(" elsewhere\""), "{arguments:?}");
+    }
+}
+
 #[test]
 fn the_page_is_one_file_that_loads_nothing() {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("report.html");
@@ -187,6 +221,7 @@ fn an_unusable_capture_is_refused_with_the_next_step() {
         refused(&["replay", file(name, bytes).to_str().expect("text")], &[&[name], says].concat());
     };
     replay("short.pcap", &[1, 2], &["shorter than 4 bytes", "tcpdump -w"]);
+    replay("nothing.pcap", &[], &["shorter than 4 bytes", "tcpdump -w"]);
     replay("text.pcap", b"#!/bin/sh\n", &["neither pcap nor pcapng", "23 21 2f 62", "editcap"]);
     replay("empty.pcap", &pcap(1, &[]), &["holds no frame", "choose a capture"]);
     replay("tunnel.pcap", &pcap(101, &[&udp(1)]), &["is not Ethernet", "record on an Ethernet interface"]);
@@ -213,7 +248,12 @@ fn a_wrong_command_line_is_refused_with_the_next_step() {
     refused(&["replay", "--mode", "lacp"], &["static", "switch-independent"]);
     refused(&["replay", "--mode", "switch-independent", "--policy", "ip-addresses"], &["--mode static"]);
     refused(&["replay", "--speeds", "fast"], &["10G"]);
-    refused(&["replay", "--members", "33"], &["1..=32"]);
+    refused(&["replay", "--members", "33"], &["33", "1..=32"]);
+    refused(&["replay", "--members", "0"], &["1..=32"]);
+    refused(&["replay", "--members", "99999999999"], &["1..=32"]);
+    refused(&["replay", "--top", "51"], &["0..=50"]);
+    refused(&["replay", "--seed", "x"], &["--seed"]);
+    refused(&["replay", "--gap-us", "500001"], &["500001", "0..=500000"]);
     refused(&["replay", "--speeds", &vec!["1G"; 33].join(",")], &["at most 32"]);
     refused(&["replay", "--inside", "10.0.0.0"], &["10.0.0.0", "192.168.0.0/16"]);
     refused(&["replay", "--image", "no/such.sys"], &["no/such.sys", "cargo image"]);
@@ -221,6 +261,17 @@ fn a_wrong_command_line_is_refused_with_the_next_step() {
     refused(&["replay", "--save", "perf/out.pcap"], &["FILE.pcapng"]);
     refused(&["replay", "--report", "no/such/folder/x.html"], &["no/such/folder/x.html"]);
     refused(&["explain"], &["Usage"]);
+}
+
+/// No time passes in it, so that nothing can fail by default.
+#[test]
+fn a_capture_of_one_frame_is_replayed() {
+    let path = file("one.pcap", &pcap(1, &[&udp(1)]));
+    let report = json(&[path.to_str().expect("text")]);
+    assert_eq!((&report["frames"], &report["flows"]), (&1.into(), &1.into()), "{report}");
+    assert_eq!((&report["unaccounted"], &report["events"]), (&0.into(), &Value::Array(vec![])), "{report}");
+    let text = teamctl(&["replay", path.to_str().expect("text")]);
+    assert_eq!(text.status.code(), Some(0), "{}", String::from_utf8_lossy(&text.stdout));
 }
 
 #[test]

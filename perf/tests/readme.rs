@@ -1,9 +1,13 @@
 //! What the documents say is what happens: every command in their blocks is run, and where output is printed below it,
 //! compared.
 //!
-//! A block under the line `<!-- replay -->` is the output of `teamctl replay`. In other blocks a line that starts with
+//! Commands are looked for in blocks and in the text. A block under the line `<!-- replay -->` is the output of `teamctl replay`. In other blocks a line that starts with
 //! `teamctl` or `cargo run --release` is a command; if it starts with `$ `, what follows up to the next such line is
 //! its output.
+
+#[allow(dead_code, reason = "the benches use the rest")]
+#[path = "../benches/figures/mod.rs"]
+mod figures;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,8 +16,12 @@ use std::process::{Command, Output};
 const DOCUMENTS: [&str; 3] = ["README.md", "perf/README.md", "perf/captures/varied/README.md"];
 
 /// Commands that no test can run, and who does.
-const ELSEWHERE: [(&str, &str); 4] = [
+const ELSEWHERE: [(&str, &str); 8] = [
+    ("cargo test -p perf --test readme", "this is it"),
+    ("cargo rustc -p lbfoext --lib", "only Windows, with the kit"),
+    ("bash .ci/run", "whoever lands a change"),
     (r".\install.ps1", "only Windows; tests/inf.rs holds its text against facts"),
+    (r".\uninstall.ps1", "as the one before"),
     ("cargo bench -p perf --bench count", ".ci/run"),
     ("cargo bench -p perf --bench walk", "people: it takes minutes"),
     ("cargo run --release -p perf --example generate", "perf/tests/cli.rs, with fewer frames"),
@@ -59,6 +67,18 @@ fn blocks(text: &str) -> Vec<(String, Vec<String>)> {
     blocks
 }
 
+/// What stands between back quotes outside of blocks, on one line.
+fn quoted(text: &str) -> Vec<String> {
+    let mut inside = false;
+    let prose = text.lines().filter(|line| {
+        let fence = line.starts_with("```");
+        inside ^= fence;
+        !inside && !fence
+    });
+    let prose = prose.collect::<Vec<_>>().join(" ");
+    prose.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
 /// The arguments of a line that calls the tool.
 fn arguments(line: &str) -> Option<Vec<&str>> {
     let words: Vec<&str> = line.split_whitespace().collect();
@@ -69,55 +89,108 @@ fn arguments(line: &str) -> Option<Vec<&str>> {
     }
 }
 
+/// Runs a command and gives what it prints.
+fn printed(name: &str, arguments: &[&str]) -> String {
+    let output = teamctl(arguments);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{name}: teamctl {}: {error}", arguments.join(" "));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// The document with what its commands print now in place of what it shows, and how many commands there were.
+fn renewed(name: &str) -> (String, usize) {
+    let (mut text, mut run) = (String::new(), 0);
+    let (mut before, mut inside, mut replaced) = (String::new(), false, false);
+    for line in document(name).lines() {
+        let fence = line.starts_with("```");
+        let command = arguments(line.strip_prefix("$ ").unwrap_or(line)).filter(|_| inside && !fence);
+        replaced &= !fence && command.is_none();
+        if !replaced {
+            text += &format!("{line}\n");
+        }
+        if fence {
+            inside = !inside;
+            if inside && before == "<!-- replay -->" {
+                text += &printed(name, &[]);
+                (replaced, run) = (true, run + 1);
+            }
+        } else if let Some(command) = command {
+            let shown = printed(name, &command);
+            run += 1;
+            if line.starts_with("$ ") {
+                text += &shown;
+                replaced = true;
+            }
+        } else if !inside && !line.trim().is_empty() {
+            line.clone_into(&mut before);
+        }
+    }
+    (text, run)
+}
+
+/// With `RENEW=1` in the environment the documents are written anew instead.
 #[test]
-fn the_replay_in_the_readme_is_what_the_tool_prints() {
-    let text = document("README.md");
-    let printed = String::from_utf8(teamctl(&[]).stdout).expect("text");
-    let block = blocks(&text).into_iter().find(|(before, _)| before == "<!-- replay -->");
-    let shown = block.map(|(_, lines)| lines.join("\n") + "\n").unwrap_or_default();
-    assert_eq!(shown, printed, "put this below <!-- replay --> in README.md:\n\n```text\n{printed}```\n");
+fn every_command_of_the_documents_runs_and_prints_what_they_show() {
+    let mut all = 0;
+    for name in DOCUMENTS {
+        let (mut text, run) = renewed(name);
+        if let Some(baseline) = figures::Baseline::load().filter(|_| name == "perf/README.md") {
+            text = baseline.put_into(&text);
+        }
+        all += run;
+        let old = document(name);
+        if std::env::var_os("RENEW").is_some() {
+            fs::write(root().join(name), text).expect("written");
+            continue;
+        }
+        let differ = text.lines().zip(old.lines()).find(|(new, old)| new != old);
+        assert_eq!(text.lines().count(), old.lines().count(), "{name}: {differ:?}; RENEW=1 writes it anew");
+        assert_eq!(differ, None, "{name}: printed and shown; RENEW=1 writes it anew");
+    }
+    assert!(all >= 9, "{all} commands were found");
 }
 
 #[test]
-fn every_command_of_the_documents_runs_and_prints_what_they_show() {
+fn every_command_in_the_text_runs() {
     let mut run = 0;
     for name in DOCUMENTS {
-        for (before, lines) in blocks(&document(name)) {
-            if before == "<!-- replay -->" {
-                continue;
-            }
-            for (at, line) in lines.iter().enumerate() {
-                let command = line.strip_prefix("$ ").unwrap_or(line);
-                let Some(arguments) = arguments(command) else { continue };
-                let output = teamctl(&arguments);
-                let error = String::from_utf8_lossy(&output.stderr);
-                assert!(output.status.success(), "{name}: {line}: {error}");
-                run += 1;
-                if line.starts_with("$ ") {
-                    let shown: Vec<&String> =
-                        lines[at + 1..].iter().take_while(|line| !line.starts_with("$ ")).collect();
-                    let printed = String::from_utf8_lossy(&output.stdout);
-                    let printed: Vec<&str> = printed.lines().collect();
-                    assert_eq!(shown, printed, "{name}: {line}\n{}", printed.join("\n"));
-                }
-            }
+        for command in quoted(&document(name)) {
+            // The tool's name alone is no command.
+            let Some(arguments) = arguments(&command).filter(|_| command.contains(' ')) else { continue };
+            let output = teamctl(&arguments);
+            assert!(
+                output.status.success(),
+                "{name}: {command}: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+            run += 1;
         }
     }
-    assert!(run >= 8, "{run} commands were found");
+    assert!(run >= 2, "{run} commands were found");
+}
+
+#[test]
+fn the_figures_of_a_packet_are_those_that_were_measured() {
+    let text = document("perf/README.md");
+    let baseline = figures::Baseline::load().expect("perf/baseline.json");
+    assert!(
+        baseline.put_into(&text) == text,
+        "perf/README.md and perf/baseline.json differ: cargo bench -p perf --bench count -- --store REASON"
+    );
 }
 
 #[test]
 fn every_other_command_of_the_documents_is_run_by_somebody() {
     let ci = document(".ci/run");
     for name in DOCUMENTS {
-        for (_, lines) in blocks(&document(name)) {
-            for line in &lines {
-                let command = line.strip_prefix("$ ").unwrap_or(line);
-                let is_command = ["cargo ", r".\", "bash "].iter().any(|start| command.starts_with(start));
-                let known = ELSEWHERE.iter().any(|(start, _)| command.starts_with(start));
-                if is_command && arguments(command).is_none() {
-                    assert!(known || ci.contains(command), "{name}: nobody runs {command}");
-                }
+        let text = document(name);
+        let lines = blocks(&text).into_iter().flat_map(|(_, lines)| lines);
+        for line in lines.chain(quoted(&text)) {
+            let command = line.strip_prefix("$ ").unwrap_or(&line);
+            let is_command = ["cargo ", r".\", "bash "].iter().any(|start| command.starts_with(start));
+            let known = ELSEWHERE.iter().any(|(start, _)| command.starts_with(start));
+            if is_command && arguments(command).is_none() {
+                assert!(known || ci.contains(command), "{name}: nobody runs {command}");
             }
         }
     }

@@ -20,8 +20,23 @@ impl<T: Clone> PerProcessor<T> {
 
     /// Changes this processor's value. `change` must not call out of the module.
     pub fn with<R>(&self, dispatch: &Dispatch, change: impl FnOnce(&mut T) -> R) -> Option<R> {
-        let cell = self.0.get(processor::current(dispatch))?;
+        self.here(dispatch).change(change)
+    }
+
+    /// This processor's value, found once for several changes. The token keeps the caller on its processor.
+    pub fn here<'a>(&'a self, dispatch: &'a Dispatch) -> Here<'a, T> {
+        Here(self.0.get(processor::current(dispatch)))
+    }
+}
+
+/// The calling processor's own value; not to be had for a processor that was added after the start.
+pub struct Here<'a, T>(Option<&'a UnsafeCell<T>>);
+
+impl<T> Here<'_, T> {
+    /// `change` must not call out of the module.
+    #[inline]
+    pub fn change<R>(&self, change: impl FnOnce(&mut T) -> R) -> Option<R> {
         // SAFETY: this processor's own cell, at DISPATCH_LEVEL, and `change` does not come back here.
-        Some(change(unsafe { &mut *cell.get() }))
+        self.0.map(|cell| change(unsafe { &mut *cell.get() }))
     }
 }

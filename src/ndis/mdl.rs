@@ -135,26 +135,30 @@ fn mapped(mdl: *mut Mdl) -> Result<*const u8, NotMapped> {
     if address.is_null() { Err(NotMapped) } else { Ok(address.cast_const().cast()) }
 }
 
-/// Copies `len` bytes, reading each once: single bytes up to an aligned address, then words.
+/// Copies `len` bytes, reading each once: words, four in a round, then single bytes.
 ///
 /// # Safety
 /// `source` is mapped and `target` writable for `len` bytes. The source may change meanwhile.
 unsafe fn read_once(source: *const u8, target: *mut u8, len: usize) {
-    let head = source.align_offset(8).min(len);
-    let words = (len - head) / 8;
-    // SAFETY: all offsets are below `len`; words are aligned at the source by `align_offset`, unaligned at the target.
-    unsafe {
-        for at in 0..head {
-            *target.add(at) = source.add(at).read_volatile();
-        }
-        for word in 0..words {
-            let at = head + word * 8;
-            #[expect(clippy::cast_ptr_alignment, reason = "aligned by `align_offset`")]
-            let value = source.add(at).cast::<u64>().read_volatile();
-            target.add(at).cast::<u64>().write_unaligned(value);
-        }
-        for at in head + words * 8..len {
-            *target.add(at) = source.add(at).read_volatile();
-        }
+    /// Eight bytes at any address, which this processor reads as one.
+    #[derive(Clone, Copy)]
+    #[repr(C, packed)]
+    struct Word(u64);
+    // SAFETY: all offsets are below `len`.
+    let word =
+        |at| unsafe { target.add(at).cast::<Word>().write(source.add(at).cast::<Word>().read_volatile()) };
+    let mut at = 0;
+    while at + 32 <= len {
+        [0, 8, 16, 24].into_iter().for_each(|next| word(at + next));
+        at += 32;
+    }
+    while at + 8 <= len {
+        word(at);
+        at += 8;
+    }
+    while at < len {
+        // SAFETY: `at` is below `len`.
+        unsafe { *target.add(at) = source.add(at).read_volatile() };
+        at += 1;
     }
 }

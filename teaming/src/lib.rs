@@ -2,8 +2,8 @@
 //!
 //! The driver shell (and the replay tool, and the tests) owns memory, time and locks and calls in here; this
 //! crate never allocates, never reads a clock, never blocks and cannot panic on any input. Reading order:
-//! a packet goes `frame` -> `flow` -> `hash` -> `table` inside `forward`; a change goes `switch` -> `member` ->
-//! `team` -> `forward`.
+//! a packet goes `sender` -> `frame` -> `vlan`, `ports` -> `flow` -> `hash` -> `table` inside `forward`; a change goes
+//! `switch` -> `member` -> `team` -> `forward`, or `property` -> `changes` -> `ports`.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -35,6 +35,7 @@ pub mod hash;
 pub mod ids;
 pub mod learn;
 pub mod member;
+pub mod multicast;
 pub mod offload;
 pub mod oid;
 pub mod payload;
@@ -43,9 +44,11 @@ pub mod ports;
 pub mod property;
 pub mod receive;
 pub mod report;
+pub mod room;
 pub mod sender;
 pub mod settings;
 pub mod slots;
+pub mod spread;
 pub mod switch;
 pub mod table;
 pub mod team;

@@ -8,11 +8,12 @@
 
 mod kernel;
 mod ndis;
+mod pool;
 
 #[allow(unused_imports, reason = "each benchmark uses its part")]
 pub use {
     kernel::PROCESSOR,
-    ndis::{LOCKING, NullSwitch, Station},
+    ndis::{LOCKING, NullSwitch, Station, WAITED},
 };
 
 use lbfoext::ndis::raw::{Mdl, NetBuffer, NetBufferList, info};
@@ -31,6 +32,17 @@ struct List {
     buffer: NetBuffer,
     mdl: Mdl,
     context: ndis::Context,
+    bytes: Box<[u8]>,
+    /// What a list has beside one packet in one piece.
+    more: Option<Box<More>>,
+}
+
+struct More {
+    /// The rest of a packet whose headers lie in three pieces.
+    pieces: [Mdl; 2],
+    /// A second packet, whole.
+    buffer: NetBuffer,
+    mdl: Mdl,
     bytes: Box<[u8]>,
 }
 
@@ -53,6 +65,53 @@ impl Lists {
         lists.slots = ndis::ROOM as u64;
         lists.lists.iter_mut().for_each(|list| list.context.room = Some(ndis::Room::new()));
         lists
+    }
+
+    /// Guests can write to the bytes.
+    pub fn unsafe_data(mut self) -> Self {
+        for list in &mut self.lists {
+            list.nbl.info[info::SWITCH_FORWARDING_DETAIL] &= !DATA_SAFE;
+        }
+        self
+    }
+
+    /// The first 14 bytes of each packet lie in an MDL, the next 24 in a second, the rest in a third.
+    pub fn in_pieces(mut self) -> Self {
+        for list in &mut self.lists {
+            let whole = list.mdl;
+            let piece = |from: usize, to: usize| Mdl {
+                mapped_system_va: whole.mapped_system_va.wrapping_add(from),
+                byte_count: (to - from) as u32,
+                ..whole
+            };
+            let more = list.more.insert(Box::new(More {
+                pieces: [piece(14, 38), piece(38, whole.byte_count as usize)],
+                buffer: NetBuffer::ZERO,
+                mdl: Mdl::ZERO,
+                bytes: Box::default(),
+            }));
+            list.mdl.byte_count = 14;
+            list.mdl.next = &raw mut more.pieces[0];
+            more.pieces[0].next = &raw mut more.pieces[1];
+        }
+        self
+    }
+
+    /// A second packet in each list, one of `frames` after the other.
+    pub fn with_second(mut self, frames: &[Vec<u8>]) -> Self {
+        for (list, frame) in self.lists.iter_mut().zip(frames) {
+            let more = list.more.insert(Box::new(More {
+                pieces: [Mdl::ZERO; 2],
+                buffer: NetBuffer { data_length: frame.len() as u32, ..NetBuffer::ZERO },
+                mdl: Mdl { byte_count: frame.len() as u32, ..list.mdl },
+                bytes: frame.as_slice().into(),
+            }));
+            more.mdl.mapped_system_va = more.bytes.as_mut_ptr();
+            more.buffer.current_mdl = &raw mut more.mdl;
+            more.buffer.mdl_chain = &raw mut more.mdl;
+            list.buffer.next = &raw mut more.buffer;
+        }
+        self
     }
 
     /// Links the lists `from..from + count` into a chain without destinations and gives its head.
@@ -88,6 +147,7 @@ impl List {
             mdl: Mdl { mdl_flags: Mdl::SOURCE_IS_NONPAGED_POOL, byte_count: frame.len() as u32, ..Mdl::ZERO },
             context: ndis::Context::default(),
             bytes: frame.into(),
+            more: None,
         })
     }
 

@@ -1,18 +1,19 @@
 //! ndis.sys and the switch in as few instructions as possible, and the life of the one module in it.
 
+use super::pool::{allocate_context, copy_info, free_context};
 use core::ffi::c_void;
 use core::mem::offset_of;
 use lbfoext::ndis::raw::{
     self, FilterAttachParameters, FilterAttributes, FilterDriverCharacteristics, ForwardingDestinationArray,
-    Handle, LockStateEx, Mdl, NetBufferList, NetBufferListPoolParameters, NetPnpEventNotification,
-    NicParameters, ObjectHeader, OidRequest, PortDestination, StatusIndication, SwitchContext,
-    SwitchNicOidRequest, SwitchOptionalHandlers, SwitchParameters, TimerCharacteristics, UnicodeString, info,
-    nic_state, nic_type, object_type, oids,
+    Handle, LockStateEx, NetBufferList, NetPnpEventNotification, NicParameters, ObjectHeader, OidRequest,
+    PortDestination, StatusIndication, SwitchContext, SwitchNicOidRequest, SwitchOptionalHandlers,
+    SwitchParameters, TimerCharacteristics, UnicodeString, info, nic_state, nic_type, object_type, oids,
 };
 use lbfoext::ndis::sys::NdisEvent;
 use std::cell::{Cell, RefCell};
 use std::hint::{black_box, spin_loop};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 /// What the switch keeps with a list: the last destination, and room for more where the list is to be flooded.
 #[derive(Default)]
@@ -61,8 +62,17 @@ struct Stack {
 thread_local! {
     static STACK: RefCell<Stack> = RefCell::default();
     static WRITING: Cell<bool> = const { Cell::new(false) };
-    static SENT: Cell<*mut NetBufferList> = const { Cell::new(core::ptr::null_mut()) };
+    /// What this thread has waited to write.
+    pub static WAITED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    static SENT: Sent = const { Sent { calls: Cell::new(0), chains: [const { Cell::new(core::ptr::null_mut()) }; SENT_MAX] } };
 }
+
+/// The chains of the last send calls.
+struct Sent {
+    calls: Cell<usize>,
+    chains: [Cell<*mut NetBufferList>; SENT_MAX],
+}
+const SENT_MAX: usize = 64;
 
 /// Locks exclude; off, they cost nothing and one thread may be there.
 pub static LOCKING: AtomicBool = AtomicBool::new(false);
@@ -144,9 +154,13 @@ impl NullSwitch {
         unsafe { NdisFSendNetBufferLists(self.module, chain, 0, flags) };
     }
 
-    /// The chain of the last send call.
-    pub fn last_sent(&self) -> *mut NetBufferList {
-        SENT.get()
+    /// Completes what the driver has sent since the last time, at most 64 send calls, and gives their number.
+    pub fn complete_all(&self) -> usize {
+        SENT.with(|sent| {
+            let calls = sent.calls.replace(0);
+            sent.chains[..calls].iter().for_each(|chain| self.complete(chain.get()));
+            calls
+        })
     }
 
     /// A member says that its link is up or down.
@@ -274,10 +288,6 @@ unsafe extern "win64" fn add_destination(
     }
     0
 }
-unsafe extern "win64" fn allocate_context(_: SwitchContext, _: *mut NetBufferList) -> i32 {
-    raw::RESOURCES
-}
-unsafe extern "win64" fn free_context(_: SwitchContext, _: *mut NetBufferList) {}
 unsafe extern "win64" fn set_source(_: SwitchContext, _: *mut NetBufferList, _: u32, _: u16) -> i32 {
     0
 }
@@ -314,14 +324,6 @@ unsafe extern "win64" fn update(
     }
     0
 }
-unsafe extern "win64" fn copy_info(
-    _: SwitchContext,
-    _: *mut NetBufferList,
-    _: *mut NetBufferList,
-    _: u32,
-) -> i32 {
-    0
-}
 unsafe extern "win64" fn reference_nic(_: SwitchContext, _: u32, _: u16) -> i32 {
     0
 }
@@ -342,7 +344,11 @@ unsafe extern "win64" fn report(
 
 #[unsafe(no_mangle)]
 unsafe extern "win64" fn NdisFSendNetBufferLists(_: Handle, lists: *mut NetBufferList, _: u32, _: u32) {
-    SENT.set(lists);
+    SENT.with(|sent| {
+        let call = sent.calls.get() % SENT_MAX;
+        sent.chains[call].set(lists);
+        sent.calls.set(call + 1);
+    });
 }
 #[unsafe(no_mangle)]
 unsafe extern "win64" fn NdisFSendNetBufferListsComplete(_: Handle, _: *mut NetBufferList, _: u32) {}
@@ -357,29 +363,6 @@ unsafe extern "win64" fn NdisFIndicateReceiveNetBufferLists(
 }
 #[unsafe(no_mangle)]
 unsafe extern "win64" fn NdisFReturnNetBufferLists(_: Handle, _: *mut NetBufferList, _: u32) {}
-#[unsafe(no_mangle)]
-unsafe extern "win64" fn NdisAllocateNetBufferListPool(
-    _: Handle,
-    _: *const NetBufferListPoolParameters,
-) -> Handle {
-    0x5000 as Handle
-}
-#[unsafe(no_mangle)]
-unsafe extern "win64" fn NdisFreeNetBufferListPool(_: Handle) {}
-#[unsafe(no_mangle)]
-unsafe extern "win64" fn NdisAllocateNetBufferAndNetBufferList(
-    _: Handle,
-    _: u16,
-    _: u16,
-    _: *mut Mdl,
-    _: u32,
-    _: usize,
-) -> *mut NetBufferList {
-    core::ptr::null_mut()
-}
-#[unsafe(no_mangle)]
-unsafe extern "win64" fn NdisFreeNetBufferList(_: *mut NetBufferList) {}
-
 #[unsafe(no_mangle)]
 unsafe extern "win64" fn NdisFOidRequest(_: Handle, request: *mut OidRequest) -> i32 {
     // SAFETY: the driver's request and its buffers are valid for the call.
@@ -467,11 +450,13 @@ unsafe extern "win64" fn NdisAcquireRWLockRead(_: Handle, _: *mut LockStateEx, _
 #[unsafe(no_mangle)]
 unsafe extern "win64" fn NdisAcquireRWLockWrite(_: Handle, _: *mut LockStateEx, _: u8) {
     if LOCKING.load(Ordering::Relaxed) {
+        let start = Instant::now();
         HOLDERS.fetch_or(WRITER, Ordering::Acquire);
         while HOLDERS.load(Ordering::Acquire) != WRITER {
             spin_loop();
         }
         WRITING.set(true);
+        WAITED.set(WAITED.get() + start.elapsed());
     }
 }
 #[unsafe(no_mangle)]

@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each benchmark uses its part")]
 
+pub mod single;
+
 use crate::null_switch::{Lists, NullSwitch, Station};
 use std::hint::black_box;
 use teaming::Heap;
@@ -47,6 +49,11 @@ pub const STEPS: &[Step] = &[
     Step { packets: 32, ..step("chain, 1 NIC", "256 packets", || chain(HOT, 4, 1)) },
     Step { packets: 32, ..step("chain, 1,024 NICs", "256 packets", || chain(HOT, 4, 1024)) },
     Step { packets: 32, ..step("flood to 8 and a member", "256 packets", flood) },
+    Step { packets: 32, ..step("chain, guest can write", "256 packets", copied) },
+    Step { packets: 32, ..step("chain, headers in 3 MDLs", "256 packets", pieces) },
+    Step { packets: 32, ..step("lists of 2, one way", "256 packets", || lists_of_two(false)) },
+    Step { packets: 32, ..step("lists of 2, split", "256 packets", || lists_of_two(true)) },
+    Step { packets: 32, ..step("chain, completion", "256 packets", completion) },
     Step { packets: 2, ..step("down and up, 2 members", "4,096 buckets", || failover(2)) },
     Step { packets: 2, ..step("down and up, 32 members", "4,096 buckets", || failover(32)) },
 ];
@@ -194,6 +201,45 @@ fn flood() -> Box<dyn FnMut()> {
     switch.send(lists.chain(0, 1), 0x20);
     assert_eq!(lists.destinations(0), 9, "eight other stations and one member");
     rounds(lists, move |chain| switch.send(black_box(chain), 0x20))
+}
+
+/// The window is copied, each byte read once.
+fn copied() -> Box<dyn FnMut()> {
+    let switch = switch(4, 8);
+    rounds(Lists::new(&frames(HOT), 5).unsafe_data(), move |chain| switch.send(black_box(chain), 0x20))
+}
+
+/// The window is put together.
+fn pieces() -> Box<dyn FnMut()> {
+    let switch = switch(4, 8);
+    rounds(Lists::new(&frames(HOT), 5).in_pieces(), move |chain| switch.send(black_box(chain), 0x20))
+}
+
+/// Sixteen lists of two packets, which go to the same member, or to a member and to a machine. Then each list is split
+/// in two, which are sent, completed and freed.
+fn lists_of_two(split: bool) -> Box<dyn FnMut()> {
+    let switch = switch(4, 8);
+    let frames = frames(HOT / 2);
+    let mut second = frames.clone();
+    if split {
+        second.iter_mut().for_each(|frame| frame[..6].copy_from_slice(&[2, 0, 0, 0, 0, 6]));
+    }
+    let mut lists = Lists::new(&frames, 5).with_second(&second);
+    switch.send(lists.chain(0, CHAIN / 2), 0x20);
+    // A split ends the hold, so that each pair makes groups of its own.
+    assert_eq!(switch.complete_all() >= CHAIN / 2, split, "split or not");
+    let mut from = 0;
+    Box::new(move || {
+        switch.send(black_box(lists.chain(from, CHAIN / 2)), 0x20);
+        switch.complete_all();
+        from = (from + CHAIN / 2) % lists.len();
+    })
+}
+
+/// The way back of a chain.
+fn completion() -> Box<dyn FnMut()> {
+    let switch = switch(4, 8);
+    rounds(Lists::new(&frames(HOT), 5), move |chain| switch.complete(black_box(chain)))
 }
 
 /// Chain after chain through all lists.

@@ -12,7 +12,8 @@ pub enum Mutation {
     NoTeamLock,
     /// The writer neither waits for readers nor keeps them out. Found by the races that follow.
     NoBarrier,
-    /// Waiting for rundown protection returns at once. STATE-11, STATE-24 or memory rules follow.
+    /// Waiting for the walks to leave returns at once; waiting for what else is out does not, for a driver that is
+    /// freed under its own work item takes the process along. STATE-11, STATE-24 or memory rules follow.
     NoRundown,
     /// The first RW lock taken is never released. LOCK-03
     KeepLock,

@@ -45,13 +45,10 @@ fn release(world: &World, word: &AtomicUsize, key: usize) {
     }
 }
 
-fn wait(world: &World, word: &AtomicUsize, key: usize, function: &'static str) {
+fn wait(word: &AtomicUsize, key: usize, function: &'static str) {
     wait_mutations();
     cpu::require_may_wait(function);
     word.fetch_or(RUN_DOWN, Ordering::AcqRel);
-    if world.mutation() == Some(Mutation::NoRundown) {
-        return;
-    }
     cpu::block_on(key, "rundown protection", || (word.load(Ordering::Acquire) < ONE).then_some(()));
 }
 
@@ -116,9 +113,13 @@ exports! {
     pub extern "win64" fn ExWaitForRundownProtectionReleaseCacheAware(rundown: *mut c_void) where irql <= APC {
         let world = world::current();
         let function = "ExWaitForRundownProtectionReleaseCacheAware";
-        if let Some(object) = cache_aware(&world, rundown, function) {
-            wait(&world, &object.word, rundown.addr(), function);
+        let Some(object) = cache_aware(&world, rundown, function) else { return };
+        if world.mutation() == Some(Mutation::NoRundown) {
+            wait_mutations();
+            object.word.fetch_or(RUN_DOWN, Ordering::AcqRel);
+            return;
         }
+        wait(&object.word, rundown.addr(), function);
     }
 
     pub extern "win64" fn ExReInitializeRundownProtectionCacheAware(rundown: *mut c_void) where irql <= DISPATCH {
@@ -150,7 +151,7 @@ exports! {
     pub extern "win64" fn ExWaitForRundownProtectionRelease(rundown: *mut RundownRef) where irql <= APC {
         let world = world::current();
         if let Some(word) = plain(&world, rundown, "ExWaitForRundownProtectionRelease") {
-            wait(&world, word, rundown.addr(), "ExWaitForRundownProtectionRelease");
+            wait(word, rundown.addr(), "ExWaitForRundownProtectionRelease");
         }
     }
 }

@@ -1,0 +1,170 @@
+//! What was measured: `perf/baseline.json`, and the tables that `perf/README.md` shows of it. The test of the documents
+//! uses it too, so that no figure there is anybody's memory.
+
+use serde::{Deserialize, Serialize};
+use std::fmt::Write;
+use std::path::PathBuf;
+
+#[derive(Serialize, Deserialize)]
+pub struct Baseline {
+    /// What was measured first, with the present steps.
+    pub before: Figures,
+    pub now: Figures,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Figures {
+    /// Why the counts are what they are.
+    pub reason: String,
+    /// Compiler that they belong to.
+    pub compiler: String,
+    pub steps: Vec<Step>,
+    pub events: Vec<Event>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Step {
+    pub step: String,
+    pub working_set: String,
+    /// For each packet, or for each event.
+    pub instructions: f64,
+    pub ns: f64,
+}
+
+/// Something that is timed one by one.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Event {
+    pub event: String,
+    pub median_ns: f64,
+    pub p99_ns: f64,
+}
+
+const BEGIN: &str = "<!-- figures: `cargo bench -p perf --bench count -- --store REASON` writes them -->\n";
+const END: &str = "<!-- end of figures -->\n";
+
+impl Baseline {
+    pub fn path() -> PathBuf {
+        PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/baseline.json"))
+    }
+
+    pub fn load() -> Option<Self> {
+        serde_json::from_str(&std::fs::read_to_string(Self::path()).ok()?).ok()
+    }
+
+    /// Writes the file, and the figures into the document.
+    pub fn store(&self) -> std::io::Result<()> {
+        let text = serde_json::to_string_pretty(self).expect("plain data");
+        std::fs::write(Self::path(), text + "\n")?;
+        let document = document();
+        let text = std::fs::read_to_string(&document)?;
+        std::fs::write(document, self.put_into(&text))
+    }
+
+    /// The text with the figures between its marks.
+    pub fn put_into(&self, text: &str) -> String {
+        let (before, rest) = text.split_once(BEGIN).expect("perf/README.md has the mark of the figures");
+        let (_, after) = rest.split_once(END).expect("perf/README.md has the mark behind the figures");
+        format!("{before}{BEGIN}\n{}\n{END}{after}", self.tables())
+    }
+
+    fn tables(&self) -> String {
+        let mut text = String::from(
+            "| step | working set | instructions before | now | ns before | now |\n|---|---|--:|--:|--:|--:|\n",
+        );
+        for step in &self.now.steps {
+            let before = self.before.find(&step.step);
+            let old = |figure: fn(&Step) -> String| before.map_or("-".to_owned(), figure);
+            let _ = writeln!(
+                text,
+                "| {} | {} | {} | {} | {} | {} |",
+                step.step,
+                step.working_set,
+                old(|step| count(step.instructions)),
+                count(step.instructions),
+                old(|step| time(step.ns)),
+                time(step.ns)
+            );
+        }
+        text.push_str("\n| one by one | median ns | p99 ns |\n|---|--:|--:|\n");
+        for event in &self.now.events {
+            let _ =
+                writeln!(text, "| {} | {} | {} |", event.event, count(event.median_ns), count(event.p99_ns));
+        }
+        text.push_str("\n| what | target | before | now |\n|---|---|---|---|\n");
+        for (what, target, figure) in TARGETS {
+            let _ =
+                writeln!(text, "| {what} | {target} | {} | {} |", figure(&self.before), figure(&self.now));
+        }
+        text
+    }
+}
+
+/// A row of the targets: what, how much, and the figure.
+type Target = (&'static str, &'static str, fn(&Figures) -> String);
+
+const TARGETS: [Target; 7] = [
+    ("decision, tag, IPv4; IPv6 with an extension header", "25 ns", |f| {
+        format!("{}; {} ns", time(f.ns("decide IPv4")), time(f.ns("decide IPv6, extension")))
+    }),
+    ("driver's share of a chain of 32 (chain less null driver), hot", "40 ns", |f| {
+        let instructions = f.instructions("chain") - f.instructions("chain, null driver");
+        format!(
+            "{} ns, {} instructions",
+            time(f.ns("chain") - f.ns("chain, null driver")),
+            count(instructions)
+        )
+    }),
+    ("the same, cold", "80 ns", |f| {
+        format!("{} ns", time(f.ns("chain, cold") - f.ns("chain, null driver, cold")))
+    }),
+    ("cost of 32 members against 2", "within 10 %", |f| f.against("chain, 32 members", "chain, 2 members")),
+    ("cost of 1,024 NICs against 1", "within 10 %", |f| f.against("chain, 1,024 NICs", "chain, 1 NIC")),
+    ("link down, 32 members, 4,096 buckets", "20 us", |f| f.event("link down of 32 members")),
+    ("the same while another processor sends, own work", "20 us", |f| {
+        f.event("the same while another processor sends: own work")
+    }),
+];
+
+impl Figures {
+    pub fn find(&self, name: &str) -> Option<&Step> {
+        self.steps.iter().find(|step| step.step == name)
+    }
+
+    fn ns(&self, name: &str) -> f64 {
+        self.find(name).map_or(f64::NAN, |step| step.ns)
+    }
+
+    fn instructions(&self, name: &str) -> f64 {
+        self.find(name).map_or(f64::NAN, |step| step.instructions)
+    }
+
+    fn against(&self, name: &str, other: &str) -> String {
+        let more = (self.instructions(name) / self.instructions(other) - 1.0) * 100.0;
+        format!("{:+.1} % instructions", more + 0.0)
+    }
+
+    fn event(&self, name: &str) -> String {
+        let event = self.events.iter().find(|event| event.event == name);
+        event.map_or("-".to_owned(), |event| {
+            format!("{:.1} us, p99 {:.1} us", event.median_ns / 1000.0, event.p99_ns / 1000.0)
+        })
+    }
+}
+
+fn document() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"))
+}
+
+/// Whole, with separators.
+fn count(figure: f64) -> String {
+    let digits = (figure.round() as u64).to_string();
+    let places = digits.char_indices().map(|(place, digit)| {
+        let comma = place != 0 && (digits.len() - place).is_multiple_of(3);
+        format!("{}{digit}", if comma { "," } else { "" })
+    });
+    places.collect()
+}
+
+fn time(ns: f64) -> String {
+    if ns >= 1000.0 { count(ns) } else { format!("{ns:.1}") }
+}

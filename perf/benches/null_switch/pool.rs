@@ -1,0 +1,89 @@
+//! The pool of the driver's own lists and their contexts: a list is taken from a stack and put back on it.
+
+use super::ndis::Context;
+use core::ffi::c_void;
+use lbfoext::ndis::raw::{
+    Handle, Mdl, NetBuffer, NetBufferList, NetBufferListPoolParameters, SwitchContext, info,
+};
+use std::cell::RefCell;
+
+/// A list of the driver's own. Its address is that of `nbl`.
+#[repr(C, align(16))]
+struct Own {
+    nbl: NetBufferList,
+    buffer: NetBuffer,
+    context: Context,
+}
+
+thread_local! {
+    static FREE: RefCell<Vec<*mut Own>> = const { RefCell::new(Vec::new()) };
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn NdisAllocateNetBufferListPool(
+    _: Handle,
+    _: *const NetBufferListPoolParameters,
+) -> Handle {
+    0x5000 as Handle
+}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn NdisFreeNetBufferListPool(_: Handle) {}
+
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn NdisAllocateNetBufferAndNetBufferList(
+    _: Handle,
+    _: u16,
+    _: u16,
+    mdl: *mut Mdl,
+    offset: u32,
+    length: usize,
+) -> *mut NetBufferList {
+    let new =
+        || Box::new(Own { nbl: NetBufferList::ZERO, buffer: NetBuffer::ZERO, context: Context::default() });
+    let own = FREE.with_borrow_mut(Vec::pop).unwrap_or_else(|| Box::into_raw(new()));
+    // SAFETY: in nobody's hands: new, or from the stack.
+    let own = unsafe { &mut *own };
+    // The packets of a benchmark begin in their first MDL.
+    own.buffer.current_mdl = mdl;
+    own.buffer.current_mdl_offset = offset;
+    own.buffer.mdl_chain = mdl;
+    own.buffer.data_offset = offset;
+    own.buffer.data_length = length as u32;
+    own.nbl.first_net_buffer = &raw mut own.buffer;
+    own.nbl.next = core::ptr::null_mut();
+    own.nbl.context = (&raw mut own.context).cast::<c_void>();
+    &raw mut own.nbl
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn NdisFreeNetBufferList(list: *mut NetBufferList) {
+    // Made by `NdisAllocateNetBufferAndNetBufferList`, whose `Own` begins with the list.
+    FREE.with_borrow_mut(|free| free.push(list.cast::<Own>()));
+}
+
+/// One free destination.
+pub unsafe extern "win64" fn allocate_context(_: SwitchContext, list: *mut NetBufferList) -> i32 {
+    // SAFETY: a list of this pool.
+    unsafe {
+        (*(*list).context.cast::<Context>()).destinations = 0;
+        (*list).info[info::SWITCH_FORWARDING_DETAIL] = 1;
+    }
+    0
+}
+pub unsafe extern "win64" fn free_context(_: SwitchContext, _: *mut NetBufferList) {}
+
+/// Source and what is known of the bytes come along, free destinations do not.
+pub unsafe extern "win64" fn copy_info(
+    _: SwitchContext,
+    to: *mut NetBufferList,
+    from: *mut NetBufferList,
+    _: u32,
+) -> i32 {
+    // SAFETY: two lists, both the driver's.
+    unsafe {
+        let detail = &mut (*to).info[info::SWITCH_FORWARDING_DETAIL];
+        *detail = *detail & 0xFFFF | (*from).info[info::SWITCH_FORWARDING_DETAIL] & !0xFFFF;
+        (*to).info[info::IEEE_8021Q] = (*from).info[info::IEEE_8021Q];
+    }
+    0
+}

@@ -1,0 +1,40 @@
+//! Where every bucket stands at the end of a replay, those that saw no traffic among them: the driver's distribution,
+//! fed with the speeds of the members and with what happened to them.
+
+use crate::observer::{Event, Kind};
+use teaming::Heap;
+use teaming::forward::Forwarding;
+use teaming::ids::{BUCKETS, MEMBERS, MemberIndex, Ticks};
+use teaming::member::{LinkState, Member, MemberEvent};
+use teaming::settings::{Lookup, Settings};
+use teaming::team::Team;
+
+/// The member of each bucket; 0 where no member is up.
+pub fn owners(speeds: &[u64], events: &[Event]) -> Vec<u16> {
+    // Nobody waits: every delay is 0.
+    let (settings, _) = Settings::read(|setting| match setting.name {
+        "FlowletGapUs" | "LinkUpDelayMs" => Lookup::Value(0),
+        _ => Lookup::Missing,
+    });
+    let mut forwarding = Forwarding::on_heap(1, &settings);
+    let mut team: Team<Heap> = Team::new(vec![0; BUCKETS], vec![Member::ABSENT; MEMBERS], &settings);
+    let mut take = |member: u16, event| {
+        let Some(member) = u8::try_from(member).ok().and_then(MemberIndex::new) else { return };
+        let plan = team.on(member, event, Ticks::ZERO);
+        forwarding.publish(&plan, team.home(), Ticks::ZERO);
+    };
+    let up = |&speed| MemberEvent::Link(LinkState::Up { bits_per_second: Some(speed) });
+    for (member, speed) in (1..).zip(speeds) {
+        take(member, MemberEvent::Connected);
+        take(member, up(speed));
+    }
+    for event in events {
+        let speed = usize::from(event.member).checked_sub(1).and_then(|slot| speeds.get(slot));
+        let link = match (event.kind, speed) {
+            (Kind::Up, Some(speed)) => up(speed),
+            _ => MemberEvent::Link(LinkState::Down),
+        };
+        take(event.member, link);
+    }
+    forwarding.table.owners().map(u16::from).collect()
+}
