@@ -8,7 +8,7 @@ use std::time::Duration;
 
 const WIDTH: f64 = 760.0;
 /// Left of the plots stand labels.
-const LEFT: f64 = 70.0;
+const LEFT: f64 = 82.0;
 /// Right of them, figures.
 const RIGHT: f64 = 60.0;
 const PLOT: f64 = WIDTH - LEFT - RIGHT;
@@ -17,7 +17,9 @@ const PLOT: f64 = WIDTH - LEFT - RIGHT;
 pub fn load(report: &Report) -> String {
     let members = &report.members;
     let lane = (300.0 / members.len() as f64).clamp(26.0, 64.0);
-    let top = 34.0;
+    let marks = marks(&report.events, report.facts.length);
+    let rows = marks.iter().map(|mark| mark.row + 1).max().unwrap_or(0);
+    let top = 10.0 + MARK_ROW * rows as f64;
     let bottom = top + lane * members.len() as f64;
     let length = report.facts.length;
     let peak = members.iter().flat_map(|member| &member.over_time).copied().max().unwrap_or(0).max(1);
@@ -55,7 +57,9 @@ pub fn load(report: &Report) -> String {
             speed(member.speed)
         );
     }
-    marks(&mut svg, report, top, bottom);
+    // Words last: they cover the lines that they meet.
+    marks.iter().for_each(|mark| mark.line(&mut svg, bottom));
+    marks.iter().for_each(|mark| mark.words(&mut svg));
     times(&mut svg, length, bottom);
     let column = length.as_secs_f64() / crate::observer::COLUMNS as f64;
     let _ = write!(
@@ -68,19 +72,56 @@ pub fn load(report: &Report) -> String {
     svg
 }
 
-fn marks(svg: &mut String, report: &Report, top: f64, bottom: f64) {
-    for (number, event) in report.events.iter().enumerate() {
-        let x = x_of(event.at, report.facts.length);
-        // Neighbours take turns in height, so that their words do not meet.
-        let y = 12.0 + 13.0 * (number % 2) as f64;
-        let end = if x > WIDTH * 0.7 { "end" } else { "start" };
+/// Height of a row of words above the lanes.
+const MARK_ROW: f64 = 13.0;
+/// Width of a letter of those words, rather too much.
+const LETTER: f64 = 6.2;
+
+/// A line through all lanes, and words at its head.
+struct Mark {
+    x: f64,
+    words: String,
+    /// They end at the line instead of beginning there.
+    before: bool,
+    row: usize,
+}
+
+/// What happened, each with its words in the first row where they meet no others.
+fn marks(events: &[Happening], length: Duration) -> Vec<Mark> {
+    let mut ends: Vec<f64> = Vec::new();
+    let marks = events.iter().map(|event| {
+        let x = x_of(event.at, length);
+        let words = format!("member {} {} at {:.2} s", event.member, event.kind, event.at.as_secs_f64());
+        let width = LETTER * words.len() as f64;
+        let before = x + width > WIDTH;
+        let from = if before { x - width } else { x };
+        let row = ends.iter().position(|end| *end < from).unwrap_or(ends.len());
+        if row == ends.len() {
+            ends.push(0.0);
+        }
+        ends[row] = from + width;
+        Mark { x, words, before, row }
+    });
+    marks.collect()
+}
+
+impl Mark {
+    fn base(&self) -> f64 {
+        12.0 + MARK_ROW * self.row as f64
+    }
+
+    fn line(&self, svg: &mut String, bottom: f64) {
+        let (x, top) = (self.x, self.base() + 3.0);
+        let _ = write!(svg, r#"<line class="mark" x1="{x:.1}" x2="{x:.1}" y1="{top:.1}" y2="{bottom:.1}"/>"#);
+    }
+
+    fn words(&self, svg: &mut String) {
+        let (x, y) = (self.x, self.base());
+        let anchor = if self.before { "end" } else { "start" };
         let _ = write!(
             svg,
-            r#"<line class="mark" x1="{x:.1}" x2="{x:.1}" y1="{:.1}" y2="{bottom:.1}"/><text class="small" x="{x:.1}" y="{y:.1}" text-anchor="{end}">member {} {} at {:.2} s</text>"#,
-            (y + 3.0).min(top),
-            event.member,
-            event.kind,
-            event.at.as_secs_f64()
+            r#"<text class="small" x="{x:.1}" y="{y:.1}" text-anchor="{anchor}">{}</text>"#,
+            self.words
         );
     }
 }
@@ -240,8 +281,24 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_lasts_until_the_return_or_the_end() {
-        let event = |kind, seconds| Happening {
+    fn words_of_neighbours_do_not_meet() {
+        let events: Vec<Happening> = (0..40).map(|second| event("down", second)).collect();
+        let marks = marks(&events, Duration::from_secs(39));
+        let spans = marks.iter().map(|mark| {
+            let width = LETTER * mark.words.len() as f64;
+            let from = if mark.before { mark.x - width } else { mark.x };
+            (mark.row, from, from + width)
+        });
+        let spans: Vec<_> = spans.collect();
+        for (number, (row, from, to)) in spans.iter().enumerate() {
+            assert!(*from >= 0.0 && *to <= WIDTH);
+            let meets = |(other, begin, end): &(usize, f64, f64)| other == row && begin <= to && from <= end;
+            assert!(!spans[..number].iter().any(meets), "{number}");
+        }
+    }
+
+    fn event(kind: &'static str, seconds: u64) -> Happening {
+        Happening {
             kind,
             member: 1,
             at_frame: 0,
@@ -250,7 +307,11 @@ mod tests {
             frames_to_dead_member: 0,
             frames_lost_before_indication: 0,
             at: Duration::from_secs(seconds),
-        };
+        }
+    }
+
+    #[test]
+    fn an_outage_lasts_until_the_return_or_the_end() {
         let events = [event("down", 1), event("up", 3), event("down", 5)];
         let outages = outages(&events, 1, Duration::from_secs(9));
         assert_eq!(

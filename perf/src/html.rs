@@ -179,7 +179,7 @@ th,td{padding:.15em .6em;text-align:right;white-space:nowrap;border-bottom:1px s
 .words{text-align:left;white-space:normal;overflow-wrap:break-word}
 th{white-space:normal;font-weight:600;border-bottom-color:var(--line)}
 svg{width:100%;height:auto;display:block}svg text{fill:var(--ink);font-size:12px}
-svg .small{font-size:11px}svg .digit{font-size:9px;text-anchor:middle;fill:#000;font-family:monospace}svg .idle{font-size:8px;text-anchor:middle;fill:var(--line);font-family:monospace}
+svg .small{font-size:11px;paint-order:stroke;stroke:var(--paper);stroke-width:3px}svg .digit{font-size:9px;text-anchor:middle;fill:#000;font-family:monospace}svg .idle{font-size:8px;text-anchor:middle;fill:var(--line);font-family:monospace}
 .axis{stroke:var(--line)}.mark{stroke:var(--ink);stroke-width:1.5;stroke-dasharray:4 3}
 .hatch{stroke:var(--line);stroke-width:1.5}
 .cell{stroke:none}.moved{stroke:var(--ink);stroke-width:1.6}
