@@ -195,7 +195,7 @@ impl<S: Storage> PortTable<S> {
         &mut self,
         id: PortId,
         revision: u32,
-        vlans: Option<&Wanted>,
+        vlans: Option<&Wanted<'_>>,
         security: Option<Security>,
         closed: bool,
     ) -> Result<bool, Full> {
@@ -210,7 +210,7 @@ impl<S: Storage> PortTable<S> {
 
     /// Sets or takes back the VLAN property of a port; `Full` when there is no room for its set. A port that is not
     /// known, which is how a validation port looks, is not made known.
-    pub fn set_vlans(&mut self, id: PortId, wanted: Option<&Wanted>) -> Result<(), Full> {
+    pub fn set_vlans(&mut self, id: PortId, wanted: Option<&Wanted<'_>>) -> Result<(), Full> {
         let Some(at) = self.position(id) else { return Ok(()) };
         let vlans = wanted.map(|wanted| wanted.keep(&mut self.sets)).transpose().map_err(|_| Full)?;
         let old = self.policy(at);
