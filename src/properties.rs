@@ -21,6 +21,7 @@ use teaming::property::{self, Kind, Malformed, Property};
 use teaming::vlan::Wanted;
 
 /// What a request does to a port.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, for one call")]
 enum Change {
     Vlan(Option<Wanted>),
     Security(Option<Security>),

@@ -7,7 +7,7 @@ use core::ptr::NonNull;
 use teaming::ids::{NicId, NicIndex, PortId};
 
 /// The input of a request. Nobody writes to it before the request is completed; the slice must not live longer.
-pub fn input<'a>(request: &'a Request) -> &'a [u8] {
+pub fn input(request: &Request) -> &[u8] {
     // SAFETY: valid until completed, which the borrow of the request stands for.
     unsafe { bytes_of(&*request.as_ptr()) }
 }
