@@ -31,6 +31,7 @@ use teaming::ids::{BUCKETS, MEMBERS, PortId};
 use teaming::learn::{LEARNED, Learned};
 use teaming::member::Member;
 use teaming::offload::{Ledger, ProcessorSets};
+use teaming::operations::{self, Operations};
 use teaming::ports::Port;
 use teaming::room::{Room, Sizes};
 use teaming::settings::Settings;
@@ -52,8 +53,8 @@ pub struct Driver {
 
 /// One instance of the extension on one switch.
 ///
-/// Lock order: `control`, `forwarding`, `associations`. None is held across a call that leaves the module; handlers of the
-/// switch may be called under any.
+/// Lock order: `operations`, `control`, `forwarding`, `associations`. None is held across a call that leaves the module;
+/// handlers of the switch may be called under any.
 pub struct Module {
     pub filter: Filter,
     pub switch: Switch,
@@ -63,6 +64,8 @@ pub struct Module {
     pub associations: RwLock<Ledger<Pool>>,
     /// What every change of decision is planned with.
     pub control: SpinLock<PoolBox<Control>>,
+    /// Saves and restores of run-time state. Before the team lock in the order; taken by requests from above only.
+    pub operations: SpinLock<Operations<Pool>>,
     /// Open while packets may pass; also counts own lists that are out.
     pub walks: WalkRundown,
     /// Open until detach; counts requests, timers and notifications that are out.
@@ -136,6 +139,9 @@ impl FilterModule for Module {
             forwarding: RwLock::try_new(stack.filter(), new_forwarding(&settings)?)?,
             associations: RwLock::try_new(stack.filter(), Ledger::new(offload::new_ledger(RESOURCES)?))?,
             control: SpinLock::new(new_control(settings)?),
+            operations: SpinLock::new(Operations::new(PoolSlice::try_new(Tag::STATE, 0, |_| {
+                operations::Slot::EMPTY
+            })?)),
             walks: WalkRundown::try_new(passive)?,
             work: WorkRundown::open(),
             lists: ListPool::try_new(stack.filter())?,

@@ -25,6 +25,7 @@ pub mod multicast;
 pub mod offload;
 pub mod oid;
 pub mod properties;
+pub mod runtime_state;
 
 pub mod nic_status;
 pub mod publish;

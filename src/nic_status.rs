@@ -13,7 +13,7 @@ use crate::ndis::status::NdisStatus;
 use crate::ndis::switch::NicRef;
 use crate::publish;
 use crate::trace::Event;
-use teaming::capabilities::Capability;
+use teaming::capabilities::{Block, Capability};
 use teaming::ids::{MEMBERS, MemberIndex, NicId, NicIndex, PortId};
 use teaming::member::MemberEvent;
 
@@ -46,7 +46,8 @@ fn is_external(module: &Module, nic: NicId) -> bool {
 
 /// Takes in what a member can. True when what the team can takes the place of the indication.
 fn took_capability(module: &Module, from: NicId, capability: Capability, bytes: &[u8]) -> bool {
-    if module.forwarding.read().external != Some(from.port) {
+    // What is damaged says nothing, and is passed on as it is.
+    if module.forwarding.read().external != Some(from.port) || Block::read(capability, bytes).is_none() {
         return false;
     }
     let Some(member) = MemberIndex::from_nic(from.index) else {
@@ -61,7 +62,7 @@ fn took_capability(module: &Module, from: NicId, capability: Capability, bytes: 
         return known;
     };
     let mut control = module.control.lock();
-    control.book.learn(member, capability, bytes);
+    let _ = control.book.learn(member, capability, bytes);
     control.book.indicate_again(capability);
     true
 }
@@ -123,13 +124,12 @@ pub fn ask_all(module: &Module, topics: Topics) {
 /// IRQL <= DISPATCH_LEVEL, no lock held.
 pub fn ask(module: &Module, member: MemberIndex, topics: Topics) {
     if let Some(question) = module.queries.begin(member, topics) {
-        send(module, question);
+        send(module, question.next());
     }
 }
 
 /// Sends a question until it is out, or answered and nothing else wanted. A loop, because every answer may come at once.
-fn send(module: &Module, question: Question<'_>) {
-    let mut next = question.next();
+fn send<'m>(module: &'m Module, mut next: Option<Question<'m>>) {
     while let Some(question) = next.take() {
         next = match (reference(module, question.member()), module.work.enter()) {
             (Some((port, nic)), Some(work)) => match question.send(module.filter, port, nic, work) {
@@ -156,10 +156,8 @@ pub fn reference(module: &Module, member: MemberIndex) -> Option<(PortId, NicRef
 /// A question that was out has been answered. IRQL <= DISPATCH_LEVEL.
 pub fn answered(module: &Module, member: MemberIndex, status: NdisStatus) {
     let Some(question) = module.queries.back(member) else { return };
-    let (again, _work) = receive(module, question, status);
-    if let Some(question) = again {
-        send(module, question);
-    }
+    let (next, _work) = receive(module, question, status);
+    send(module, next);
     announce(module);
 }
 
@@ -182,14 +180,29 @@ fn receive<'m>(
                 module.control.lock().events.push(clock::now(), event);
             }
         },
-        Topic::Capability(capability) if succeeded => {
-            module.control.lock().book.learn(member, capability, question.answer());
-        }
-        Topic::Capability(capability) if status == NdisStatus::NOT_SUPPORTED => {
-            module.control.lock().book.learn_none(member, capability);
-        }
-        // Not known, as before.
-        Topic::Capability(_) => {}
+        Topic::Capability(capability) => took_answer(module, member, capability, status, question.answer()),
     }
     (question.next(), work)
+}
+
+/// What a member answered about a capability; nothing once it is disconnected, for the next adapter with its index is
+/// another one. A failure leaves what was known.
+fn took_answer(
+    module: &Module,
+    member: MemberIndex,
+    capability: Capability,
+    status: NdisStatus,
+    answer: &[u8],
+) {
+    let mut control = module.control.lock();
+    if !control.team.member(member).state.is_connected() {
+        return;
+    }
+    match status {
+        NdisStatus::SUCCESS => {
+            let _ = control.book.learn(member, capability, answer);
+        }
+        NdisStatus::NOT_SUPPORTED => control.book.learn_none(member, capability),
+        _ => {}
+    }
 }

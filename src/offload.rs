@@ -306,9 +306,13 @@ pub fn returned(module: &Module, request: Request, detour: Option<&Detour>, stat
                 let _ = ledger.record(source, resource, id, member);
             }
         }
-        // Where the adapter is gone the resource is, whatever anyone says.
-        (Treatment::Release(_), member) if succeeded || member.is_none() => {
-            released(&task).for_each(|id| ledger.release(source, resource, id));
+        (Treatment::Release(_), _) => {
+            for id in released(&task) {
+                // Where the adapter is gone the resource is, whatever anyone says.
+                if succeeded || ledger.holder(source, resource, id).is_none() {
+                    ledger.release(source, resource, id);
+                }
+            }
         }
         _ => {}
     });

@@ -12,6 +12,7 @@ use crate::ndis::oid::{self, OwnKind, OwnRequest, Request, Returned, SentClone, 
 use crate::ndis::status::NdisStatus;
 use crate::nic_status;
 use crate::offload::{self, Way};
+use crate::runtime_state;
 use crate::trace::Event;
 use core::ffi::c_void;
 use core::sync::atomic::Ordering;
@@ -20,6 +21,9 @@ use teaming::ids::MemberIndex;
 /// `FilterOidRequest`. IRQL <= DISPATCH_LEVEL; NDIS sends one request at a time. Who answers or vetoes a request stands
 /// at the front; what is left goes the way that the table of OIDs says (`teaming::oid`).
 pub fn request(module: &Module, request: Request) -> NdisStatus {
+    if let Some(status) = runtime_state::before(module, request) {
+        return status;
+    }
     if let Err(veto) = lifecycle::before(module, request) {
         return veto;
     }
@@ -42,6 +46,7 @@ fn forward(module: &Module, request: Request, detour: Option<PoolBox<Detour>>) -
         Err(Unsent { status, detour }) => {
             module.forwarded_id.store(core::ptr::null_mut(), Ordering::Release);
             lifecycle::after(module, request, status, false);
+            runtime_state::after(module, request, status);
             offload::returned(module, request, detour.as_deref(), status);
             let event = Event::RequestNotForwarded { oid: request.oid() };
             module.control.lock().events.push(clock::now(), event);
@@ -80,6 +85,7 @@ fn clone_returned(module: &Module, clone: SentClone, status: NdisStatus) {
     module.forwarded_id.store(core::ptr::null_mut(), Ordering::Release);
     let (request, detour) = clone.finish(module.filter);
     lifecycle::after(module, request, status, true);
+    runtime_state::after(module, request, status);
     offload::returned(module, request, detour.as_deref(), status);
     drop(detour);
     let connected = lifecycle::connects_member(request).filter(|_| status == NdisStatus::SUCCESS);

@@ -11,3 +11,27 @@ pub const fn utf16<const N: usize>(text: &[u8; N]) -> [u16; N] {
     }
     units
 }
+
+/// The bytes of a GUID in memory, from its text `{6E3C2C0F-...}`, at compile time: the first three numbers are
+/// little-endian.
+pub const fn guid(text: &[u16; 38]) -> [u8; 16] {
+    /// Where each byte's two digits stand in the text.
+    const PLACES: [usize; 16] = [7, 5, 3, 1, 12, 10, 17, 15, 20, 22, 25, 27, 29, 31, 33, 35];
+    let mut bytes = [0; 16];
+    let mut at = 0;
+    #[expect(clippy::indexing_slicing, reason = "evaluated at compile time; places lie in the text")]
+    while at < 16 {
+        bytes[at] = digit(text[PLACES[at]]) << 4 | digit(text[PLACES[at] + 1]);
+        at += 1;
+    }
+    bytes
+}
+
+const fn digit(unit: u16) -> u8 {
+    let [unit, _] = unit.to_le_bytes();
+    match unit {
+        b'0'..=b'9' => unit - b'0',
+        b'A'..=b'F' => unit - b'A' + 10,
+        _ => 0,
+    }
+}

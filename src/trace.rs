@@ -2,11 +2,12 @@
 
 use crate::kernel::pool::{PoolSlice, Tag};
 use crate::ndis::status::OutOfMemory;
-use teaming::ids::{MemberIndex, MemberSet, Ticks};
+use teaming::ids::{MemberIndex, MemberSet, NicId, Ticks};
 use teaming::offload::ProcessorConflict;
+use teaming::runtime_state::{Differences, Discard};
 
 /// One thing worth telling.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A slot that was never written.
     None,
@@ -27,6 +28,14 @@ pub enum Event {
     PropertyRefused { oid: u32, status: i32 },
     /// A port has a property that cannot be enforced, or one that could not be read: nothing passes it.
     PortClosed { port: u32 },
+    /// The run-time state of a NIC could not be saved for lack of memory; others may have saved theirs.
+    NotSaved { nic: NicId },
+    /// What was restored for a NIC could not be used, and changed nothing.
+    RestoreDiscarded { nic: NicId, why: Discard },
+    /// A NIC's run-time state came along. Its flows keep their members' positions if nothing differs and those are up.
+    Restored { nic: NicId, differences: Differences },
+    /// The end of a save or a restore did not succeed below.
+    OperationFailed { oid: u32, nic: NicId, status: i32 },
     /// A request that must not be refused went down without the member it concerns: memory or the member was missing.
     RequestNotDirected { oid: u32 },
     /// A request to several members failed on some of them.
@@ -53,6 +62,13 @@ impl EventRing {
             events: PoolSlice::try_new(Tag::TABLE, EVENTS, |_| (Ticks::ZERO, Event::None))?,
             written: 0,
         })
+    }
+
+    /// The events that are kept, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = (Ticks, Event)> {
+        let count = (self.written as usize).min(EVENTS);
+        let first = (self.written as usize).wrapping_sub(count);
+        (first..first.wrapping_add(count)).filter_map(|at| self.events.get(at % EVENTS).copied())
     }
 
     /// Overwrites the oldest event. Under the team lock.

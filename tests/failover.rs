@@ -125,7 +125,7 @@ fn broken_without(
 
 #[test]
 fn without_the_barrier_a_dead_member_gets_packets() {
-    let broken = broken_without(Mutation::NoBarrier, 200, |plan| two_deaths(plan, 2));
+    let broken = broken_without(Mutation::NoBarrier, 2_000, |plan| two_deaths(plan, 2));
     assert!(broken.contains("STA-1"), "{broken:?}");
 }
 

@@ -17,6 +17,7 @@ const DECLARED: &[&[LayoutRow]] = &[
     raw::NetBufferListPoolParameters::LAYOUT,
     raw::OidRequest::LAYOUT,
     raw::SwitchNicOidRequest::LAYOUT,
+    raw::NicSaveState::LAYOUT,
     raw::StatusIndication::LAYOUT,
     raw::SwitchNicStatusIndication::LAYOUT,
     raw::LinkState::LAYOUT,

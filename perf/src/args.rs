@@ -29,6 +29,13 @@ pub enum Command {
     #[command(after_help = EXAMPLES)]
     Replay(Box<Replay>),
 
+    /// Move a machine of a capture to another host: which of its flows keep their member
+    ///
+    /// The capture plays through the driver on two hosts. The machine's state is saved, it stops, appears on the target
+    /// under another port, gets its state back and goes on.
+    #[command(after_help = crate::migrate::EXAMPLES)]
+    Migrate(Box<crate::migrate::Migrate>),
+
     /// Print a script that completes this tool's options in a shell
     #[command(after_help = "Example: teamctl completions bash > /etc/bash_completion.d/teamctl")]
     Completions {
@@ -124,6 +131,10 @@ pub struct Replay {
     /// Print one JSON object instead of text
     #[arg(long)]
     pub json: bool,
+}
+
+pub fn private() -> [Range; 4] {
+    PRIVATE.map(range)
 }
 
 fn range(text: &str) -> Range {

@@ -6,6 +6,7 @@ mod chart;
 mod flow;
 mod hosts;
 mod html;
+mod migrate;
 mod observer;
 mod plan;
 mod print;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
     let command = Cli::parse().command.unwrap_or_else(Command::main_job);
     let result = match command {
         Command::Replay(arguments) => replay::run(&arguments),
+        Command::Migrate(arguments) => migrate::run(&arguments),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "teamctl", &mut std::io::stdout());
             Ok(true)

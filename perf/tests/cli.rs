@@ -361,3 +361,46 @@ fn memory_does_not_grow_with_frames() {
     // 80,000 frames of 800 bytes are 61 MiB, and more with what is known of each.
     assert!(large < small + 16 * 1024, "{small} KiB, then {large} KiB");
 }
+
+fn migrate(arguments: &[&str]) -> Value {
+    let output = teamctl(&[&["migrate", "--json"], arguments].concat());
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_str(&text).expect("JSON")
+}
+
+#[test]
+fn a_machine_keeps_its_members_between_equal_hosts_only() {
+    let equal = migrate(&[]);
+    assert_eq!(equal["differences"], Value::Array(vec![]));
+    assert_eq!((&equal["flows_changed"], &equal["others_moved"]), (&0.into(), &0.into()));
+    assert!(equal["flows_kept"].as_u64() > Some(5), "{equal}");
+    assert_eq!(
+        (&equal["structures"], &equal["requests"], &equal["too_short"]),
+        (&1.into(), &3.into(), &1.into())
+    );
+    let rows: [(&[&str], &str); 4] = [
+        (&["--target-speeds", "10G,10G"], "number of members"),
+        (&["--target-speeds", "25G,10G,10G,10G"], "positions or speeds of the members"),
+        (&["--target-hash-seed", "7"], "hash seed"),
+        (&["--target-policy", "ip-addresses"], "policy"),
+    ];
+    for (arguments, difference) in rows {
+        let report = migrate(arguments);
+        let told = report["differences"].as_array().expect("a list");
+        assert!(told.contains(&difference.into()), "{arguments:?}: {report}");
+        let reasons: u64 =
+            report["reasons"].as_object().expect("a table").values().filter_map(Value::as_u64).sum();
+        assert_eq!(Some(reasons), report["flows_changed"].as_u64(), "each changed flow has a reason");
+        assert_eq!(report["others_moved"], 0);
+    }
+}
+
+#[test]
+fn a_migration_that_cannot_be_is_refused_with_what_can() {
+    refused(&["migrate", "--machine", "9"], &["--machine is 9", "machines 1 to 8"]);
+    refused(&["migrate", "--machine", "0"], &["machines 1 to 8"]);
+    refused(&["migrate", "--at", "101"], &["0..=100"]);
+    refused(&["migrate", "--target-speeds", "fast"], &["10G"]);
+    refused(&["migrate", "no-such-file.pcap"], &["no-such-file.pcap"]);
+}

@@ -27,6 +27,8 @@ impl Tag {
     pub const LIST: Self = Self::new(*b"LbfL");
     /// Settings and their watch.
     pub const SETTINGS: Self = Self::new(*b"LbfS");
+    /// Saved and restored run-time state.
+    pub const STATE: Self = Self::new(*b"LbfD");
     /// Timers.
     pub const TIMER: Self = Self::new(*b"LbfI");
     /// Rundown protection.

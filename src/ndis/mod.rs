@@ -17,6 +17,7 @@ pub mod own_list;
 pub mod payload;
 #[doc(hidden)]
 pub mod raw;
+pub mod save;
 pub mod status;
 pub mod switch;
 #[doc(hidden)]

@@ -59,6 +59,25 @@ impl Request {
         self.get().request_id
     }
 
+    /// The payload, for whoever writes results into it, and its length: of a method what comes in.
+    pub(super) fn payload(&self) -> Option<(NonNull<u8>, u32)> {
+        Some((NonNull::new(self.get().information_buffer)?.cast(), self.get().length))
+    }
+
+    /// OutputBufferLength of a method.
+    pub(super) fn output_length(&self) -> u32 {
+        self.get().word52
+    }
+
+    /// Results of a method request that is completed here.
+    pub(super) fn method_results(&self, written: u32, read: u32, needed: u32) {
+        // SAFETY: the request is ours to complete; results are the only members that are written.
+        let request = unsafe { &mut *self.0.as_ptr() };
+        request.method_bytes_written = written;
+        request.method_bytes_read = read;
+        request.method_bytes_needed = needed;
+    }
+
     /// The payload of a NIC life cycle request, or `None` when it is not what its header must say.
     pub fn nic_parameters(&self) -> Option<NicParameters> {
         let request = self.get();

@@ -261,7 +261,7 @@ impl Block {
     }
 
     /// As much of `bytes` as a known revision explains.
-    fn read(capability: Capability, bytes: &[u8]) -> Option<Self> {
+    pub fn read(capability: Capability, bytes: &[u8]) -> Option<Self> {
         let revision = capability.revision(bytes)?;
         let mut block = Self { size: capability.size_of(revision), ..Self::EMPTY };
         block.bytes.get_mut(..block.size)?.copy_from_slice(bytes.get(..block.size)?);
@@ -322,10 +322,11 @@ impl<S: Storage> Book<S> {
         Self { members, due: 0 }
     }
 
-    /// A member said what it can. What it did not say in a form that is understood is not known.
-    pub fn learn(&mut self, member: MemberIndex, capability: Capability, bytes: &[u8]) {
-        let known = Block::read(capability, bytes).map_or(Known::Nothing, Known::This);
-        self.put(member, capability, known);
+    /// A member said what it can. False, and nothing learned, when that is not in a form that is understood.
+    pub fn learn(&mut self, member: MemberIndex, capability: Capability, bytes: &[u8]) -> bool {
+        let Some(block) = Block::read(capability, bytes) else { return false };
+        self.put(member, capability, Known::This(block));
+        true
     }
 
     /// A member said that it does not have this capability.

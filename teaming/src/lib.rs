@@ -3,7 +3,8 @@
 //! The driver shell (and the replay tool, and the tests) owns memory, time and locks and calls in here; this
 //! crate never allocates, never reads a clock, never blocks and cannot panic on any input. Reading order:
 //! a packet goes `sender` -> `frame` -> `vlan`, `ports` -> `flow` -> `hash` -> `table` inside `forward`; a change goes
-//! `switch` -> `member` -> `team` -> `forward`, or `property` -> `changes` -> `ports`.
+//! `switch` -> `member` -> `team` -> `forward`, or `property` -> `changes` -> `ports`; what outlives a host goes
+//! `operations` -> `runtime_state`.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -38,6 +39,7 @@ pub mod member;
 pub mod multicast;
 pub mod offload;
 pub mod oid;
+pub mod operations;
 pub mod payload;
 pub mod policy;
 pub mod ports;
@@ -45,6 +47,7 @@ pub mod property;
 pub mod receive;
 pub mod report;
 pub mod room;
+pub mod runtime_state;
 pub mod sender;
 pub mod settings;
 pub mod slots;

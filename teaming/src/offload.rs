@@ -322,6 +322,15 @@ impl<S: Storage> Ledger<S> {
         }
     }
 
+    /// The member of a partition's earlier security associations. Later ones join them, so that no handle is given out
+    /// twice to one partition while that member is there.
+    fn kin(&self, source: NicId, resource: Resource, facts: &Facts) -> Option<MemberIndex> {
+        let mut kin =
+            self.entries().iter().filter(|entry| (entry.source, entry.resource) == (source, resource));
+        let member = kin.find(|entry| resource == Resource::Sa && !entry.gone)?.member()?;
+        facts.able.contains(member).then_some(member)
+    }
+
     fn place(&self, source: NicId, resource: Resource, facts: &Facts) -> Plan {
         let everywhere = matches!(resource, Resource::Queue | Resource::Filter) && source != NOBODY;
         match facts.placement {
@@ -329,7 +338,7 @@ impl<S: Storage> Ledger<S> {
             OffloadPlacement::EveryMember if everywhere => Plan::Originate(facts.able),
             OffloadPlacement::FollowFlows | OffloadPlacement::EveryMember => {
                 let there = facts.flows.filter(|&member| facts.able.contains(member));
-                one(there.or(facts.able.iter().next()))
+                one(self.kin(source, resource, facts).or(there).or(facts.able.iter().next()))
             }
             OffloadPlacement::SingleMember => {
                 let mut held = self.entries().iter().filter(|entry| !entry.gone).filter_map(Entry::member);

@@ -96,6 +96,11 @@ impl Port {
             .filter(|&mac| mac != MacAddr::ZERO && !mac.is_multicast())
     }
 
+    /// An adapter stands on the port, connected or not.
+    pub const fn has_nic(&self) -> bool {
+        !matches!(self.nic, NicState::Free)
+    }
+
     pub const fn is_connected(&self) -> bool {
         matches!(self.nic, NicState::Connected)
     }

@@ -5,6 +5,9 @@
 
 pub mod policies;
 pub mod random;
+pub mod saved;
+
+pub mod offload;
 
 use lbfoext::ndis::raw::{oids, request_type};
 use vswitch::control::status::Status;
@@ -76,6 +79,20 @@ pub const CASES: &[Case] = &[
     Case { name: "hyper_v_port", plan: hyper_v_port_plan, story: failover, check: everything_ends },
     Case { name: "two_switches", plan: two_switches_plan, story: two_switches, check: everything_ends },
     Case { name: "no_outside", plan: private_plan, story: private, check: everything_ends },
+    Case { name: "offloads", plan: offload_plan, story: offloads, check: everything_ends },
+    Case {
+        name: "offloads_of_every_member",
+        plan: every_member_plan,
+        story: offloads,
+        check: everything_ends,
+    },
+    Case { name: "saved_and_restored", plan: saved::here_plan, story: saved::here, check: everything_ends },
+    Case {
+        name: "live_migration",
+        plan: saved::hosts_plan,
+        story: saved::migration,
+        check: saved::others_stay,
+    },
     Case { name: "not_a_switch", plan: not_a_switch_plan, story: packets, check: everything_ends },
 ];
 
@@ -134,6 +151,18 @@ fn two_switches_plan(seed: u64) -> Scenario {
 
 fn private_plan(seed: u64) -> Scenario {
     Scenario::new(seed).members(&[]).vms(3)
+}
+
+pub fn offload_plan(seed: u64) -> Scenario {
+    Scenario::new(seed)
+        .members(&[10, 10, 25, 40])
+        .vms(4)
+        .aggregation([Aggregation::SwitchIndependent, Aggregation::Static][seed as usize % 2])
+        .setting("LinkUpDelayMs", NO_WAIT)
+}
+
+fn every_member_plan(seed: u64) -> Scenario {
+    offload_plan(seed).setting("OffloadPlacement", Value::Dword(2)).random_abilities()
 }
 
 fn not_a_switch_plan(seed: u64) -> Scenario {
@@ -357,6 +386,38 @@ fn settings(net: &Net) {
         traffic(net, 1);
     }
     net.settle();
+}
+
+/// A fixed day with everything in it, then a random one.
+fn offloads(net: &Net) {
+    use offload::Command::*;
+    traffic(net, 0);
+    let day = [
+        StartQueue(0),
+        StartQueue(1),
+        Function(2),
+        Associations(3),
+        Fail(1),
+        PlanAgain,
+        Restore(1),
+        Unplug(2),
+        Release(0),
+        StartQueue(0),
+        Replug(2),
+        UpdateAssociations(3),
+        DeleteAssociations(3),
+        Pause,
+        StartQueue(1),
+        Release(1),
+        Restart,
+        RemoveGuest(2),
+        AddGuest(2),
+        Abilities(3, 7, true),
+        Storm(1, 5),
+    ];
+    offload::run(net, &day);
+    let seed = net.world().config().seed;
+    offload::run(net, &offload::sequence(seed, 30, 4));
 }
 
 fn two_switches(net: &Net) {

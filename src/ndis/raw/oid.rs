@@ -1,6 +1,6 @@
 //! NDIS_OID_REQUEST, its encapsulation, status indications and network events.
 
-use super::{Guid, Handle, ObjectHeader, abi};
+use super::{CountedString, Guid, Handle, ObjectHeader, abi};
 use core::ffi::c_void;
 
 /// `NDIS_REQUEST_TYPE`.
@@ -67,6 +67,30 @@ abi! {
         _align2: u16 = "" @ 22,
         oid_request: *mut OidRequest = "OidRequest" @ 24,
     }
+}
+
+abi! {
+    /// Precedes the data of one extension about one network adapter. `NicIndex` is always 0.
+    "NDIS_SWITCH_NIC_SAVE_STATE" 568 => NicSaveState {
+        header: ObjectHeader = "Header" @ 0,
+        flags: u32 = "Flags" @ 4,
+        port_id: u32 = "PortId" @ 8,
+        nic_index: u16 = "NicIndex" @ 12,
+        _align: u16 = "" @ 14,
+        extension_id: Guid = "ExtensionId" @ 16,
+        extension_friendly_name: CountedString = "ExtensionFriendlyName" @ 32,
+        feature_class_id: Guid = "FeatureClassId" @ 548,
+        save_data_size: u16 = "SaveDataSize" @ 564,
+        save_data_offset: u16 = "SaveDataOffset" @ 566,
+    }
+}
+
+impl NicSaveState {
+    /// `NDIS_SIZEOF_NDIS_SWITCH_NIC_SAVE_STATE_REVISION_1`.
+    pub const SIZE_REVISION_1: u16 = 568;
+    /// Revision 2, of NDIS 6.50, goes on with `SaveDataSizeOverflow`: bytes of data beyond `SaveDataSize`.
+    pub const SIZE_REVISION_2: u16 = 572;
+    pub const OVERFLOW: usize = 568;
 }
 
 abi! {

@@ -11,6 +11,7 @@ pub mod check;
 pub mod control;
 pub mod frames;
 pub mod guest;
+pub mod migration;
 pub mod nbl;
 pub mod ndis;
 pub mod outcome;

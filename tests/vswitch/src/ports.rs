@@ -280,6 +280,10 @@ impl Topology {
         self.ports.values_mut().flat_map(|port| port.nics.values_mut())
     }
 
+    pub fn is_connected(&self, id: NicId) -> bool {
+        self.nic(id).is_some_and(|nic| nic.state == NicState::Connected)
+    }
+
     /// Physical adapters that are connected.
     pub fn members(&self) -> impl Iterator<Item = &Nic> {
         self.nics().filter(|nic| nic.is_member() && nic.state == NicState::Connected)

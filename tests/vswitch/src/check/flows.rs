@@ -22,7 +22,8 @@ impl Flows {
     }
 
     pub fn note(&mut self, source: NicId, bytes: &[u8], member: u16, generation: u64) {
-        if !self.volatile {
+        // Index 0 is the team: another rule's matter.
+        if !self.volatile && member != 0 {
             self.member.insert(key(source, bytes), (member, generation));
         }
     }

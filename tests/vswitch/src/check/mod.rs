@@ -10,6 +10,7 @@ mod bend_life;
 mod bend_lists;
 mod bend_policy;
 mod bend_ports;
+mod bend_save;
 pub mod commit;
 pub mod flows;
 pub mod forwarding;
@@ -23,6 +24,8 @@ pub mod reference;
 mod rules_data;
 mod rules_other;
 mod rules_ports;
+pub mod save;
+pub mod status;
 
 use crate::world::World;
 
@@ -89,7 +92,7 @@ const fn not(id: &'static str, severity: Severity, why: &'static str) -> Rule {
 /// Every rule of the groups that are listed in full.
 pub fn rules() -> impl Iterator<Item = &'static Rule> {
     let packets = rules_data::DATA.iter().chain(rules_other::FLAGS).chain(rules_other::STATE);
-    packets.chain(rules_ports::PORTNIC).chain(rules_ports::PROP)
+    packets.chain(rules_ports::PORTNIC).chain(rules_ports::PROP).chain(rules_other::SAVE)
 }
 
 /// Counts the check and records what is wrong.

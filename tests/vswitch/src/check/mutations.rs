@@ -9,6 +9,7 @@ pub(crate) use super::bend_handlers::*;
 pub(crate) use super::bend_life::*;
 pub(crate) use super::bend_lists::*;
 pub(crate) use super::bend_ports::*;
+pub(crate) use super::bend_save::*;
 
 use crate::mutation::Mutation;
 use crate::ndis::State;
@@ -218,6 +219,33 @@ misdeeds! {
     KeepReference => "OID-46",
     /// A request for one adapter goes to the whole team.
     RequestToTeam => "OID-57",
+    /// A save with nothing to save is completed.
+    SaveNothing => "SAVE-02",
+    SavePastRoom => "SAVE-03",
+    DemandNothing => "SAVE-04",
+    /// The room that was demanded is not enough.
+    DemandAgain => "SAVE-06",
+    SaveTwice => "SAVE-08",
+    /// The end of a save is not noticed.
+    ForgetSecondSave => "SAVE-09",
+    OtherOwner => "SAVE-10",
+    OddName => "SAVE-11",
+    LeaveFeatureClass => "SAVE-12",
+    WriteFlags => "SAVE-13",
+    /// SAVE_COMPLETE is completed instead of passed on.
+    EndSave => "SAVE-16",
+    /// Data of one NIC is taken for another's whose restore is under way too.
+    CrossTalk => "SAVE-18",
+    TakeForeign => "SAVE-19",
+    /// Damaged data is put to use.
+    BelieveSpoilt => "SAVE-20",
+    /// Data is kept for another port than the request names.
+    RestoreElsewhere => "SAVE-21",
+    /// One of several structures is dropped.
+    LosePart => "SAVE-24",
+    /// Data that comes before the NIC is connected is dropped.
+    LoseEarlyRestore => "SAVE-25",
+    LeaveOverflow => "SAVE-27",
     CompleteCreate => "PORTNIC-04",
     VetoMember => "PORTNIC-05",
     DecideConnect => "PORTNIC-07",

@@ -44,8 +44,27 @@ pub fn redirected(
     rule(world, "OID-41", right, || {
         format!("{} to {to}: header {header:?}, source {source:?}, inner kept {inner}", what())
     });
+    if inner && member {
+        // SAFETY: the switch's inner request lives until it is complete.
+        placed(world, topology, to, unsafe { &*(carried.inner as *const OidRequest) });
+    }
     let held = topology.nic(to).is_some_and(|nic| nic.references > 0);
     rule(world, "OID-45", !member || held, || format!("{} to {to} without a reference", what()));
+}
+
+/// A request that makes something goes to a member: one that is not known to be dead while others live.
+pub fn placed(world: &World, topology: &Topology, to: NicId, inner: &OidRequest) {
+    let nodes = nodes_of(inner);
+    let nodes: Vec<&[u8]> = nodes.iter().map(|n| &n[..]).collect();
+    let places = wire::offload_row(inner.oid).is_some_and(|row| row.vetoable);
+    if !places || !named(inner.oid, &nodes).is_empty() || topology.is_changing() {
+        return;
+    }
+    let dead = topology.nic(to).is_some_and(|n| n.known_down || n.state != NicState::Connected);
+    let others = topology.members().any(|n| n.id != to && !n.known_down && n.usable);
+    rule(world, "OFFLOAD-22", !(dead && others), || {
+        format!("{:#x} is placed on {to}, which is dead", inner.oid)
+    });
 }
 
 /// The inner request that went down is the switch's or says the same.
@@ -154,14 +173,10 @@ fn ending(world: &World, carried: &Carried, status: i32, own: bool) {
             });
         }
         None if own && status == SUCCESS => {
+            // One of those that went down in its stead speaks for all; how long its part was is its own matter.
             let [word52, written, read, ..] = results(&now);
-            let all = carried.buffer().len() as u32;
-            let said = if now.request_type == request_type::METHOD {
-                written == all && read == all
-            } else {
-                word52 == all
-            };
-            rule(world, "OID-51", said, || {
+            let bytes = if carried.kind == request_type::METHOD { written.min(read) } else { word52 };
+            rule(world, "OID-51", bytes > 0, || {
                 format!("inner {:#x} of an own request: bytes {:?}", carried.oid, results(&now))
             });
         }

@@ -31,7 +31,7 @@ pub fn read_only(oid: u32, before: &[u8], now: &[u8]) -> &'static str {
         | oids::SWITCH_NIC_DELETE => "PORTNIC-08",
         oids::SWITCH_PROPERTY_ADD..=oids::SWITCH_PROPERTY_DELETE
         | oids::SWITCH_PORT_PROPERTY_ADD..=oids::SWITCH_PORT_PROPERTY_DELETE => "PROP-02",
-        _ => "OID-01",
+        _ => crate::control::save::payload_rule(oid),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The rules of flags and of the module's life, every one, and whether it is checked.
 
-use super::Severity::{Note, Warning};
+use super::Severity::{Error, Note, Warning};
 use super::{Rule, cost, dormant, error, not, switch, warning};
 
 /// Group FLAGS of the rule book.
@@ -24,6 +24,39 @@ pub const FLAGS: &[Rule] = &[
     error("FLAGS-17"),
     warning("FLAGS-18"),
     switch("FLAGS-19"),
+];
+
+/// Group SAVE of the rule book.
+pub const SAVE: &[Rule] = &[
+    switch("SAVE-01"),
+    error("SAVE-02"),
+    error("SAVE-03"),
+    error("SAVE-04"),
+    switch("SAVE-05"),
+    error("SAVE-06"),
+    switch("SAVE-07"),
+    error("SAVE-08"),
+    error("SAVE-09"),
+    error("SAVE-10"),
+    error("SAVE-11"),
+    error("SAVE-12"),
+    error("SAVE-13"),
+    warning("SAVE-14"),
+    warning("SAVE-15"),
+    error("SAVE-16"),
+    switch("SAVE-17"),
+    error("SAVE-18"),
+    error("SAVE-19"),
+    error("SAVE-20"),
+    error("SAVE-21"),
+    warning("SAVE-22"),
+    switch("SAVE-23"),
+    error("SAVE-24"),
+    error("SAVE-25"),
+    switch("SAVE-26"),
+    error("SAVE-27"),
+    warning("SAVE-28"),
+    not("SAVE-29", Error, "what happens to packets after a save is held by the same rules as before it"),
 ];
 
 /// Group STATE of the rule book.

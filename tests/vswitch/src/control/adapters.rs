@@ -154,10 +154,12 @@ impl State {
         }
         let holder = Holder { source, by };
         let index = match e.destination_nic_index {
-            0 => match self.only_adapter(module) {
-                Some(index) => index,
-                None => return self.team_edge(world, module, holder, inner),
-            },
+            0 => {
+                match self.only_adapter(module).filter(|index| self.has_all(module, *index, source, inner)) {
+                    Some(index) => index,
+                    None => return self.team_edge(world, module, holder, inner),
+                }
+            }
             index => index,
         };
         self.before_serving(world, module, index, holder, inner);
@@ -169,7 +171,10 @@ impl State {
         if let Some((rule, text)) = &served.complaint {
             world.violate(rule, format!("adapter {index}: {text}"));
         }
-        self.control.nics.known.extend(served.made.iter().map(|made| (module, source, *made)));
+        // What came by way of the whole team is not the extension's to find again.
+        if e.destination_nic_index != 0 {
+            self.control.nics.known.extend(served.made.iter().map(|made| (module, source, *made)));
+        }
         world.log(|| format!("adapter {index} ends {:#x} of {source} with {:#x}", inner.oid, served.status));
         served
     }
@@ -181,6 +186,15 @@ impl State {
             (Some(nic), None) => Some(nic.id.index),
             _ => None,
         }
+    }
+
+    /// The adapter holds whatever the request speaks of.
+    fn has_all(&self, module: usize, index: u16, source: NicId, inner: &OidRequest) -> bool {
+        let nodes = checks::nodes_of(inner);
+        let nodes: Vec<&[u8]> = nodes.iter().map(|n| &n[..]).collect();
+        let adapter = self.modules[module].outside.adapters.get(&index);
+        let holds = |r| adapter.is_some_and(|a| a.offloads.holds(source, r));
+        checks::named(inner.oid, &nodes).into_iter().all(holds)
     }
 
     /// What has to be right about the choice of this adapter.
@@ -228,12 +242,6 @@ impl State {
         }
         let places = wire::offload_row(inner.oid).is_some_and(|row| row.vetoable) && named.is_empty();
         if places {
-            let nic = m.topology.nic(NicId::new(m.outside.external_port, index));
-            let dead = nic.is_some_and(|n| n.known_down || n.state != NicState::Connected);
-            let others = m.topology.members().any(|n| n.id.index != index && !n.known_down && n.usable);
-            rule(world, "OFFLOAD-22", !(dead && others), || {
-                format!("{:#x} of {} is placed on member {index}, which is dead", inner.oid, holder.source)
-            });
             let able = |a: &crate::adapter::Adapter| {
                 let c = &a.offloads.capabilities;
                 if inner.oid == oid::ALLOCATE_QUEUE { c.queues > 0 } else { c.functions > 0 }
@@ -254,12 +262,18 @@ impl State {
         let carried = self.control.nics.carried.values().find(|c| c.module == module);
         let excused = carried.is_some_and(|c| c.refused > 0) || world.injected_fault().is_some();
         let m = &mut self.modules[module];
+        // A list over several members can be split only in the name of a partition that is connected.
+        let there = m.topology.nic(holder.source).is_some_and(|nic| nic.state == NicState::Connected);
+        let excused = excused || !there && matches!(inner.oid, oid::DELETE_SA | oid::ALLOCATION_COMPLETE);
         let usable =
             m.topology.members().any(|nic| nic.usable && !nic.known_down) && !m.topology.is_changing();
         let nodes = checks::nodes_of(inner);
         let nodes: Vec<&[u8]> = nodes.iter().map(|n| &n[..]).collect();
         let named = checks::named(inner.oid, &nodes);
         if named.is_empty() {
+            // An association that no adapter can take is not refused: it goes where it came from.
+            let lacking = m.outside.adapters.values().any(|a| a.offloads.capabilities.associations == 0);
+            let excused = excused || lacking && wire::is_ipsec(inner.oid);
             rule(world, "OID-57", excused || !usable, || {
                 format!("{} of {} went to the whole team", row.name, holder.source)
             });
@@ -279,7 +293,9 @@ impl State {
                     row.name, holder.source
                 )
             });
-            if !row.vetoable && inner.oid != oid::ALLOCATION_COMPLETE && inner.oid != oid::MOVE_FILTER {
+            if !row.vetoable
+                && !matches!(inner.oid, oid::ALLOCATION_COMPLETE | oid::MOVE_FILTER | oid::UPDATE_SA)
+            {
                 adapter.offloads.forget(holder.source, resource);
                 ended.push(resource);
             }

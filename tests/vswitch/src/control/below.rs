@@ -291,9 +291,10 @@ impl State {
             r.word56 = word();
         }
         r.supported_revision = 1 + (word() % 7) as u8;
+        unchanged_payload(world, above);
+        let status = self.saves.below(above.module, r, status);
         above.results = results(r);
         above.below_status = Some(status);
-        unchanged_payload(world, above);
         let effect = if status == SUCCESS { above.effect.take() } else { None };
         if let Some(effect) = effect {
             effect(world, self);
@@ -361,7 +362,7 @@ impl State {
         match oid {
             oids::SWITCH_PARAMETERS => {
                 m.told_active = m.is_active;
-                payload::switch(m.topology.ports.len(), m.is_active)
+                payload::switch(module, m.topology.ports.len(), m.is_active)
             }
             oids::SWITCH_PORT_ARRAY => {
                 let ports: Vec<_> =

@@ -195,6 +195,7 @@ pub fn delete_nic(module: usize, id: NicId) -> bool {
     let bytes = nic_bytes(module, id, NicState::Disconnected, mac_of(module, id));
     let made = effect(move |_, s| {
         s.modules[module].topology.remove_nic(id);
+        s.saves.forget(module, id);
         if s.modules[module].topology.is_external(id.port) && id.index != 0 {
             s.adapter_removed(module, id.index);
         }

@@ -15,6 +15,7 @@ pub mod offload;
 pub mod payload;
 pub mod properties;
 pub mod property_bytes;
+pub mod save;
 pub mod status;
 
 use crate::check::mutations as bend;
@@ -39,10 +40,10 @@ pub struct Above {
     pub module: usize,
     pub oid: u32,
     pub kind: i32,
-    buffer: usize,
-    length: usize,
+    pub(crate) buffer: usize,
+    pub(crate) length: usize,
     request_before: Vec<u8>,
-    pub payload_before: Vec<u8>,
+    pub(crate) payload_before: Vec<u8>,
     /// It stands for a change of the switch, not for what a driver must survive.
     pub real: bool,
     /// Thread and call in which FilterOidRequest got it.
@@ -113,6 +114,19 @@ pub struct Answer {
     pub status: i32,
     pub reached_below: bool,
     pub payload: Vec<u8>,
+    /// Of a method request: BytesWritten and BytesNeeded.
+    pub written: u32,
+    pub needed: u32,
+}
+
+impl Answer {
+    fn aborted() -> Self {
+        Self { status: REQUEST_ABORTED, reached_below: false, payload: Vec::new(), written: 0, needed: 0 }
+    }
+
+    fn results_of(r: &OidRequest) -> Self {
+        Self { written: r.method_bytes_written, needed: r.method_bytes_needed, ..Self::aborted() }
+    }
 }
 
 impl Ask {
@@ -209,7 +223,9 @@ fn hand_to_extension(module: usize, key: usize) -> bool {
     let (refused, handler, context) = with(|_, state| {
         let oid = state.control.above.get(&key).map_or(0, |a| a.oid);
         let index = state.control.above.get(&key).map_or(0, |a| payload::nic_index(&a.payload_before));
-        let refused = bend::refusal(state, module, oid, index).or_else(|| bend::port_refusal(state, key));
+        let refused = bend::refusal(state, module, oid, index)
+            .or_else(|| bend::port_refusal(state, key))
+            .or_else(|| bend::saving(state, module, key));
         let handler = state.driver.characteristics.and_then(|c| c.oid_request);
         (refused, handler, state.modules[module].context as Handle)
     });
@@ -228,6 +244,7 @@ fn hand_to_extension(module: usize, key: usize) -> bool {
     }
     level.restore();
     let passed = with(|_, state| {
+        let status = bend::saved(state, key, status);
         let Some(above) = state.control.above.get_mut(&key) else { return true };
         above.returned = Some(status);
         if status != PENDING {
@@ -264,13 +281,15 @@ pub fn finish(key: usize) -> Answer {
     });
     let (answer, buffer) = with(|world, state| {
         let Some(above) = state.control.above.remove(&key) else {
-            return (Answer { status: REQUEST_ABORTED, reached_below: false, payload: Vec::new() }, 0);
+            return (Answer::aborted(), 0);
         };
         state.control.busy.remove(&above.module);
         let answer = Answer {
             status: above.status.unwrap_or(PENDING),
             reached_below: above.reached_below,
             payload: bytes_at(above.buffer, above.length),
+            // SAFETY: freed below.
+            ..unsafe { Answer::results_of(&*(key as *const OidRequest)) }
         };
         judge(world, state, key, &above, &answer);
         (answer, above.buffer)
@@ -285,6 +304,9 @@ pub fn finish(key: usize) -> Answer {
 }
 
 pub(crate) fn bytes_at(address: usize, length: usize) -> Vec<u8> {
+    if address == 0 || length == 0 {
+        return Vec::new();
+    }
     // SAFETY: callers name memory of the switch that they allocated with at least this length.
     unsafe { std::slice::from_raw_parts(address as *const u8, length) }.to_vec()
 }
@@ -346,7 +368,7 @@ fn unchanged(world: &World, above: &Above, now: &OidRequest, answer: &Answer) {
         portnic::payload_kept(world, above, &answer.payload);
     }
     if oid == oids::SWITCH_NIC_REQUEST {
-        let same = now.information_buffer as usize == above.buffer;
+        let same = above.length == 0 || now.information_buffer as usize == above.buffer;
         rule(world, "OID-52", same, || "the outer request points to another envelope".to_owned());
     }
 }
@@ -365,6 +387,11 @@ fn outcome(world: &World, state: &mut State, above: &Above, answer: &Answer) {
         oids::SWITCH_NIC_CREATE => {
             rule(world, "PORTNIC-05", !refused || status != SUCCESS && index == 0, || {
                 format!("NIC_CREATE of index {index} was completed with {status:#x} by the extension")
+            });
+        }
+        oids::SWITCH_NIC_SAVE_COMPLETE | oids::SWITCH_NIC_RESTORE_COMPLETE => {
+            rule(world, "SAVE-16", !refused, || {
+                format!("request {oid:#x} was completed with {status:#x} by the extension")
             });
         }
         _ if MUST_PASS.contains(&oid) => rule(world, "PORTNIC-07", !refused, || {

@@ -185,6 +185,7 @@ impl State {
         if wire::offload_row(inner.oid).is_some() {
             let carried = self.control.nics.carried.values_mut().find(|c| c.module == module);
             checks::in_its_stead(world, topology, carried.as_deref(), from, &inner);
+            checks::placed(world, topology, to, &inner);
             if let Some(carried) = carried.filter(|c| c.oid == inner.oid) {
                 carried.own_sent += 1;
             }
@@ -211,6 +212,7 @@ impl State {
 
     /// ReferenceSwitchNic was refused.
     pub(crate) fn reference_refused(&mut self, module: usize) {
+        self.control.status.refused += 1;
         self.control.nics.carried.values_mut().filter(|c| c.module == module).for_each(|c| c.refused += 1);
     }
 

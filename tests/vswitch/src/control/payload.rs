@@ -115,19 +115,21 @@ pub fn array(elements: &[Vec<u8>], gap: usize) -> Vec<u8> {
     bytes
 }
 
-pub fn switch(ports: usize, is_active: bool) -> Vec<u8> {
+pub fn switch(module: usize, ports: usize, is_active: bool) -> Vec<u8> {
     let mut p: SwitchParameters = garbage();
     p.header = ObjectHeader::new(object_type::DEFAULT, 1, SwitchParameters::SIZE_REVISION_1);
     p.flags = 0;
-    p.switch_name = counted(SWITCH_NAME);
+    p.switch_name = counted(&switch_name(module));
     p.switch_friendly_name = counted("Simulated");
     p.num_switch_ports = u32::try_from(ports).unwrap_or(0);
     p.is_active = u8::from(is_active);
     bytes_of(&p)
 }
 
-/// Name of the switch instance, under which the registry may hold settings of its own.
-pub const SWITCH_NAME: &str = "5C9D3F62-0D4B-4A0C-9A0E-31B0A2D4E6F8";
+/// Name of a switch instance, under which the registry may hold settings of its own.
+pub fn switch_name(module: usize) -> String {
+    format!("5C9D3F62-0D4B-4A0C-9A0E-31B0A2D4E6F{}", (8 + module) % 10)
+}
 
 /// Index of the NIC that a payload of NIC parameters names; 0 if it is too short.
 pub fn nic_index(payload: &[u8]) -> u16 {

@@ -21,6 +21,12 @@ pub struct Indications {
     under_way: BTreeMap<usize, u32>,
     /// Own indications of the extension, by inner status code.
     pub originated: Vec<i32>,
+    /// Capabilities of the team as they were indicated last: by module and inner status code.
+    pub advertised: BTreeMap<(usize, i32), Vec<u8>>,
+    /// Own envelopes, by inner code and the outermost call of the extension in which each was indicated.
+    own: Vec<(i32, u64)>,
+    /// Order numbers of references that were refused.
+    pub refused: u64,
 }
 
 /// What is indicated.
@@ -116,14 +122,34 @@ pub fn indicate(module: usize, status: &Status) {
     let parts = Parts::new(&world, status, switch);
     let before = parts.contents();
     let outer = parts.outer;
-    with(|_, s| s.control.status.under_way.insert(outer, 0));
+    let refused = with(|_, s| {
+        s.control.status.under_way.insert(outer, 0);
+        s.control.status.refused
+    });
     let level = edges::at_random_level();
+    let began_at = with(|_, s| s.tick());
     // SAFETY: the driver registered this handler; the indication lives for the call.
     call("FilterStatus", module, || unsafe { handler(context, outer as *mut StatusIndication) });
     level.restore();
-    let seen = with(|_, s| s.control.status.under_way.remove(&outer)).unwrap_or(0);
     let code = status.code;
-    rule(&world, "STATUS-01", seen > 0, || format!("status {code:#x} was not passed up"));
+    let capability = status.from.is_some() && crate::check::status::is_capability(code);
+    let (seen, replaced, nobody) = with(|_, s| {
+        let seen = s.control.status.under_way.remove(&outer).unwrap_or(0);
+        let replaced = s.control.status.own.iter().any(|(own, began)| *own == code && *began >= began_at);
+        let topology = &s.modules[module].topology;
+        let alone = !topology.members().any(|nic| nic.usable && !nic.known_down) || topology.is_changing();
+        // What a member says that is down is nothing that the team can do.
+        let dead = status.from.and_then(|from| topology.nic(from)).is_some_and(|nic| nic.known_down);
+        (seen, replaced, alone || dead || s.control.status.refused != refused)
+    });
+    // What one member can do may be replaced by what the team can; without a team there is nothing to be said.
+    let told = seen > 0 || capability && (replaced || nobody);
+    rule(&world, "STATUS-01", told, || format!("status {code:#x} was not passed up"));
+    let understood =
+        capability && matches!(status.buffer.first(), Some(0x80 | 0xA7)) && status.buffer.len() >= 32;
+    rule(&world, "STATUS-03", !(seen > 0 && replaced && understood), || {
+        format!("status {code:#x} was passed up, and an own one in its stead")
+    });
     rule(&world, "STATUS-03", seen < 2, || format!("status {code:#x} was passed up {seen} times"));
     rule(&world, "STATUS-03", parts.contents() == before, || format!("status {code:#x} was edited"));
     parts.free(&world);
@@ -165,9 +191,7 @@ crate::exports! {
 
 impl State {
     fn take_status(&mut self, world: &World, filter: Handle, status: *mut StatusIndication) {
-        if self.caller(world, filter, "NdisFIndicateStatus").is_none() {
-            return;
-        }
+        let Some(module) = self.caller(world, filter, "NdisFIndicateStatus") else { return };
         self.tick();
         let key = status as usize;
         if let Some(seen) = self.control.status.under_way.get_mut(&key) {
@@ -185,5 +209,15 @@ impl State {
             format!("own status {:#x} without a valid header and source", own.status_code)
         });
         self.control.status.originated.push(own.status_code);
+        let Some(code) = crate::check::status::originated(world, self, module, &own) else { return };
+        let began = crate::ndis::inside("FilterStatus").map_or(0, |call| call.began);
+        self.control.status.own.push((code, began));
+        world.log(|| format!("own status {code:#x}"));
+        // SAFETY: checked just now.
+        let inner = unsafe { *(*own.status_buffer.cast::<SwitchNicStatusIndication>()).status_indication };
+        let bytes = super::bytes_at(inner.status_buffer as usize, inner.status_buffer_size as usize);
+        if crate::check::status::is_capability(code) {
+            self.control.status.advertised.insert((module, code), bytes);
+        }
     }
 }

@@ -195,6 +195,7 @@ pub struct State {
     pub frames: Frames,
     pub pools: BTreeMap<usize, pools::ListPool>,
     pub control: Control,
+    pub saves: crate::control::save::Saves,
     pub style: Style,
     /// Counts everything the driver does or is told.
     pub order: u64,

@@ -81,6 +81,7 @@ pub fn attach(module: usize) -> i32 {
         m.attach_mark = mark;
         m.topology.forget_told();
         m.topology.nics_mut().for_each(forget);
+        state.saves.memory.retain(|(of, _), _| *of != module);
         (state.driver.characteristics.and_then(|c| c.attach), filter, m.is_switch(), inside)
     });
     let Some(attach) = attach else { return FAILURE };

@@ -62,7 +62,7 @@ impl Net {
             let outside = &mut state.modules[module].outside;
             outside.external_port = EXTERNAL_PORT;
             outside.physical.aggregation = plan.aggregation;
-            for (index, gigabits) in &plan.members {
+            for (index, gigabits) in plan.members_of(module) {
                 let mut adapter = Adapter::new(*index, gigabits * GIGABIT, latency, jitter);
                 adapter.offloads = Offloads::new(match plan.abilities {
                     Some(of) => of(*index),
@@ -159,15 +159,15 @@ impl Net {
     /// All NICs of the scenario in the order the switch creates them.
     fn nics(&self) -> Vec<(NicId, NicKind)> {
         let plan = self.plan();
+        let (members, vms) = (plan.members_of(self.1), plan.vms_of(self.1));
         let mut all = Vec::new();
-        if !plan.members.is_empty() {
+        if !members.is_empty() {
             all.push((NicId::new(EXTERNAL_PORT, 0), NicKind::External));
-            all.extend(plan.members.iter().map(|(index, _)| (self.member(*index), NicKind::External)));
+            all.extend(members.iter().map(|(index, _)| (self.member(*index), NicKind::External)));
         }
         all.extend((0..plan.internal).map(|n| (self.internal(n), NicKind::Internal)));
         all.extend(
-            (0..plan.vms)
-                .map(|n| (self.vm(n), if n % 5 == 4 { NicKind::Emulated } else { NicKind::Synthetic })),
+            (0..vms).map(|n| (self.vm(n), if n % 5 == 4 { NicKind::Emulated } else { NicKind::Synthetic })),
         );
         all
     }
@@ -196,7 +196,7 @@ impl Net {
     /// The whole switch is taken apart by requests.
     fn tear_down(&self) {
         let module = self.1;
-        for n in 0..self.plan().vms {
+        for n in 0..self.plan().vms_of(module) {
             remove(module, self.vm(n));
         }
         for n in 0..self.plan().internal {

@@ -12,12 +12,14 @@ mod life;
 mod net;
 mod offload;
 mod policies;
+mod saved;
 
 pub use net::{Body, Net, unknown_request};
 pub use offload::CAPABILITY_CODES;
 
 use crate::adapter::capabilities::Capabilities;
 use crate::clock;
+use crate::control::payload;
 use crate::ndis::Style;
 use crate::ndis::driver::{self, Entry};
 use crate::ndis::with;
@@ -77,6 +79,9 @@ pub struct Scenario {
     vms: u16,
     internal: u16,
     switches: usize,
+    /// Members and guests of switches that are unlike the first.
+    hosts: BTreeMap<usize, (Vec<(u16, u64)>, u16)>,
+    host_settings: Vec<(usize, String, Value)>,
     aggregation: Aggregation,
     settings: Vec<(String, Value)>,
     indication: Indication,
@@ -103,6 +108,8 @@ impl Scenario {
             vms: 2,
             internal: 0,
             switches: 1,
+            hosts: BTreeMap::new(),
+            host_settings: Vec::new(),
             aggregation: Aggregation::Static,
             settings: Vec::new(),
             indication: Indication::PerMember,
@@ -193,6 +200,28 @@ impl Scenario {
         self
     }
 
+    /// A switch that is unlike the first: a host of its own, with its members' indexes and gigabits per second, and so
+    /// many guests.
+    pub fn host(mut self, switch: usize, members: &[(u16, u64)], vms: u16) -> Self {
+        self.switches = self.switches.max(switch + 1);
+        self.hosts.insert(switch, (members.to_vec(), vms));
+        self
+    }
+
+    /// A value that holds for one switch only.
+    pub fn host_setting(mut self, switch: usize, name: &str, value: Value) -> Self {
+        self.host_settings.push((switch, name.to_owned(), value));
+        self
+    }
+
+    fn members_of(&self, switch: usize) -> &[(u16, u64)] {
+        self.hosts.get(&switch).map_or(&self.members, |(members, _)| members)
+    }
+
+    fn vms_of(&self, switch: usize) -> u16 {
+        self.hosts.get(&switch).map_or(self.vms, |(_, vms)| *vms)
+    }
+
     /// The physical switches aggregate, and the team is static; or neither.
     pub fn aggregation(mut self, aggregation: Aggregation) -> Self {
         self.aggregation = aggregation;
@@ -276,6 +305,11 @@ impl Scenario {
         world.registry_create(&path);
         for (name, value) in &self.settings {
             world.registry_set(&format!("{path}\\Parameters"), name, value.clone());
+        }
+        for (switch, name, value) in &self.host_settings {
+            let own = format!("{path}\\Parameters\\Switches\\{}", payload::switch_name(*switch));
+            world.registry_create(&own);
+            world.registry_set(&own, name, value.clone());
         }
         let net = Net(Arc::new(Running { world: Arc::clone(&world), plan: self }), 0);
         let starting = net.clone();

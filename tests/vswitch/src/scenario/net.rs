@@ -50,6 +50,11 @@ impl Net {
         self.inside(move || is_attached(module).then(body))?
     }
 
+    /// The number of this switch.
+    pub fn switch(&self) -> usize {
+        self.1
+    }
+
     // Names.
 
     /// Guest `n`, from 0.
@@ -251,7 +256,7 @@ impl Net {
     pub fn replug(&self, member: u16) {
         let module = self.1;
         let (id, mac) = (self.member(member), self.mac(self.member(member)));
-        let speed = self.plan().members.iter().find(|(i, _)| *i == member).map_or(10, |(_, g)| *g);
+        let speed = self.plan().members_of(module).iter().find(|(i, _)| *i == member).map_or(10, |(_, g)| *g);
         let (latency, jitter) = self.plan().latency;
         self.inside(move || {
             with(|_, state| {
@@ -279,6 +284,12 @@ impl Net {
     pub fn remove_vm(&self, n: u16) {
         let module = self.1;
         let id = self.vm(n);
+        self.inside(move || remove(module, id));
+    }
+
+    /// A NIC is disconnected and everything of it deleted.
+    pub fn remove(&self, id: NicId) {
+        let module = self.1;
         self.inside(move || remove(module, id));
     }
 

@@ -1,0 +1,462 @@
+//! `teamctl migrate`: one machine of a capture moves to another host while the capture plays. Which of its flows keep
+//! their member, why the others do not, and what its saved state takes.
+
+use crate::args::{self, PolicyName, Speed};
+use crate::capture::Capture;
+use crate::flow::{Identity, Label, Reader};
+use crate::hosts::Range;
+use crate::print::{count, speed};
+use crate::survey::Survey;
+use anyhow::{Context, bail};
+use clap::Args;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::Duration;
+use teaming::frame;
+use teaming::runtime_state::{Differences, NicState};
+use vswitch::check::save::record;
+use vswitch::control::save::{Blob, FIXED, Offering};
+use vswitch::image::Image;
+use vswitch::migration::{Migration, Moved};
+use vswitch::outcome::Outcome;
+use vswitch::ports::policy::{LAST_VLAN, Property, Vlan};
+use vswitch::registry::Value;
+use vswitch::scenario::{Net, Scenario};
+
+pub const EXAMPLES: &str = "\
+Examples:
+  teamctl migrate                               the bundled recording, equal hosts
+  teamctl migrate --target-speeds 25G,10G       to a host with another team
+  teamctl migrate day.pcapng --machine 3 --at 25
+  teamctl migrate --target-hash-seed 7 --json
+
+Exit codes: 0 fine, 1 a guarantee was broken, 2 wrong usage or input.";
+
+#[derive(Args)]
+pub struct Migrate {
+    /// A pcap or pcapng file of Ethernet frames [default: the bundled recording]
+    pub capture: Option<PathBuf>,
+
+    /// The machine that moves, counted from 1 in the order of addresses [default: the one with the most flows to the
+    /// outside]
+    #[arg(long, value_name = "N")]
+    pub machine: Option<usize>,
+
+    /// When it moves, in per cent of the capture
+    #[arg(long, value_name = "PER-CENT", default_value_t = 50, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub at: u8,
+
+    /// Speed of each member on the source
+    #[arg(long, value_name = "SPEED,...", value_delimiter = ',', default_value = "10G,10G,10G,10G")]
+    pub speeds: Vec<Speed>,
+
+    /// Speed of each member on the target [default: as on the source]
+    #[arg(long, value_name = "SPEED,...", value_delimiter = ',')]
+    pub target_speeds: Vec<Speed>,
+
+    /// What stays together on one member, on both hosts
+    #[arg(long, value_enum, default_value_t = PolicyName::TransportPorts)]
+    pub policy: PolicyName,
+
+    /// The policy of the target [default: as on the source]
+    #[arg(long, value_enum)]
+    pub target_policy: Option<PolicyName>,
+
+    /// HashSeed of the target; 0 is the product's own, which the source has
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    pub target_hash_seed: u64,
+
+    /// Seed of everything that chance decides in the simulated switches
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+
+    /// Address ranges of the inside
+    #[arg(long, value_name = "RANGE,...", value_delimiter = ',', default_values_t = args::private())]
+    pub inside: Vec<Range>,
+
+    /// Run this driver image, as built for Windows, instead of the driver in this tool
+    #[arg(long, value_name = "LBFOEXT.SYS")]
+    pub image: Option<PathBuf>,
+
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Report {
+    frames: usize,
+    driver: &'static str,
+    machine: usize,
+    /// Flows of the machine to the outside, by what became of them.
+    flows_kept: usize,
+    flows_changed: usize,
+    flows_ended: usize,
+    flows_new: usize,
+    /// In what the hosts differ; empty when every flow must keep its member.
+    differences: Vec<&'static str>,
+    /// Changed flows by reason.
+    reasons: BTreeMap<&'static str, usize>,
+    /// Flows of machines that stay and changed member.
+    others_moved: usize,
+    blob_bytes: usize,
+    structures: usize,
+    requests: usize,
+    too_short: usize,
+    /// Counted for the machine's adapter: when it left, and at the end on the target.
+    statistics: [Statistics; 2],
+    violations: usize,
+    rules_exercised: usize,
+    leaks: usize,
+    #[serde(skip)]
+    lines: Vec<String>,
+}
+
+#[derive(Serialize, Clone, Copy)]
+struct Statistics {
+    frames: u64,
+    bytes: u64,
+}
+
+/// Members of a flow on both hosts, and what it is called.
+struct Path {
+    label: Label,
+    mine: bool,
+    here: Option<u16>,
+    there: Option<u16>,
+    moved: bool,
+}
+
+/// True if every guarantee held.
+pub fn run(arguments: &Migrate) -> anyhow::Result<bool> {
+    let image = arguments.image.as_deref().map(Image::load).transpose().map_err(anyhow::Error::msg)?;
+    let capture = Capture::of(arguments.capture.as_deref());
+    let survey = Survey::of(&capture, &arguments.inside)?;
+    let machine = machine(arguments, &capture, &survey)?;
+    let target =
+        if arguments.target_speeds.is_empty() { &arguments.speeds } else { &arguments.target_speeds };
+    let net = start(arguments, image.as_ref(), target, &survey)?;
+    let (mut player, moved) = play(arguments, &net, &capture, &survey, machine)?;
+    let there = net.on(1);
+    let again = there.save(player.becomes, Offering::default()).map_or(Vec::new(), |run| run.blobs);
+    player.account();
+    let paths = std::mem::take(&mut player.paths);
+    let outcome = net.finish();
+    let report =
+        Report::new(arguments, &survey, machine, target, &moved, &again, paths.into_values(), &outcome)?;
+    if arguments.json {
+        println!("{}", serde_json::to_string(&report)?);
+    } else {
+        report.print(arguments, &capture, target);
+    }
+    Ok(report.is_fine())
+}
+
+/// The machine that moves, from 0.
+fn machine(arguments: &Migrate, capture: &Capture, survey: &Survey) -> anyhow::Result<usize> {
+    let machines = survey.hosts.macs().len();
+    if let Some(number) = arguments.machine {
+        if number == 0 || number > machines {
+            bail!("--machine is {number}, but the capture has machines 1 to {machines}; choose one of them");
+        }
+        return Ok(number - 1);
+    }
+    let reader = Reader::new(arguments.policy.policy());
+    let mut flows: Vec<std::collections::HashSet<Identity>> = Vec::new();
+    flows.resize_with(machines, Default::default);
+    for frame in capture.frames()? {
+        let bytes = frame?.bytes;
+        let headers = frame::parse(window(&bytes));
+        let to_the_outside = survey.hosts.machine(headers.destination).is_none();
+        if let Some(from) = survey.hosts.machine(headers.source).filter(|_| to_the_outside) {
+            flows[from].insert(reader.read(&bytes).0);
+        }
+    }
+    let most = flows.iter().enumerate().max_by_key(|(number, of)| (of.len(), machines - number));
+    most.map(|(number, _)| number).context("the capture has no machine")
+}
+
+fn window(bytes: &[u8]) -> &[u8] {
+    &bytes[..bytes.len().min(frame::WINDOW_MAX)]
+}
+
+/// Two hosts; all machines are on the first.
+fn start(
+    arguments: &Migrate,
+    image: Option<&Image>,
+    target: &[Speed],
+    survey: &Survey,
+) -> anyhow::Result<Net> {
+    let gigabits = |speeds: &[Speed]| -> Vec<(u16, u64)> {
+        (1..).zip(speeds.iter().map(|Speed(bits)| (bits / 1_000_000_000).max(1))).collect()
+    };
+    let there = arguments.target_policy.unwrap_or(arguments.policy);
+    let mut scenario = Scenario::new(arguments.seed)
+        .members_at(&gigabits(&arguments.speeds))
+        .vms(u16::try_from(survey.hosts.macs().len()).unwrap_or(u16::MAX))
+        .host(1, &gigabits(target), 0)
+        .setting("LoadBalancingAlgorithm", Value::Dword(arguments.policy.number()))
+        .host_setting(1, "LoadBalancingAlgorithm", Value::Dword(there.number()))
+        .host_setting(1, "HashSeed", Value::Qword(arguments.target_hash_seed));
+    if let Some(image) = image {
+        scenario = scenario.driver(image.entry());
+    }
+    let net = scenario.start();
+    if !net.is_running() {
+        let why =
+            net.world().violations().first().map_or("it gave no reason".to_owned(), ToString::to_string);
+        bail!("the driver did not start: {why}; build the image again with cargo image");
+    }
+    for (number, mac) in (0..).zip(survey.hosts.macs()) {
+        let machine = net.vm(number);
+        net.readdress(machine, mac.0);
+        net.add_property(machine.port, 1, trunk());
+    }
+    Ok(net)
+}
+
+/// Frames keep the tags that they were recorded with.
+fn trunk() -> Property {
+    Property::Vlan(Vlan::trunk(0, 1..=LAST_VLAN))
+}
+
+struct Player<'a> {
+    net: &'a Net,
+    there: Net,
+    survey: &'a Survey,
+    reader: Reader,
+    machine: usize,
+    /// The machine's adapter on the target.
+    becomes: vswitch::ports::NicId,
+    has_moved: bool,
+    began: u64,
+    paths: HashMap<Identity, Path>,
+}
+
+fn play<'a>(
+    arguments: &Migrate,
+    net: &'a Net,
+    capture: &Capture,
+    survey: &'a Survey,
+    machine: usize,
+) -> anyhow::Result<(Player<'a>, Moved)> {
+    let there = net.on(1);
+    let number = u16::try_from(machine).unwrap_or(0);
+    // Another host has other port numbers.
+    let becomes = there.vm(number + 2_000);
+    let mut player = Player {
+        net,
+        becomes,
+        there,
+        survey,
+        reader: Reader::new(arguments.policy.policy()),
+        machine,
+        has_moved: false,
+        began: net.now(),
+        paths: HashMap::new(),
+    };
+    let due = survey.length.mul_f64(f64::from(arguments.at) / 100.0);
+    let mut moved = None;
+    let mut sent = 0_usize;
+    for frame in capture.frames()? {
+        let frame = frame?;
+        let at = frame.at.saturating_sub(survey.start);
+        if at >= due && moved.is_none() {
+            moved = Some(player.migrate()?);
+        }
+        player.send(at, frame.bytes);
+        sent += 1;
+        if sent.is_multiple_of(1_024) {
+            player.account();
+        }
+    }
+    let moved = match moved {
+        Some(moved) => moved,
+        None => player.migrate()?,
+    };
+    net.settle();
+    player.there.settle();
+    Ok((player, moved))
+}
+
+impl Player<'_> {
+    fn migrate(&mut self) -> anyhow::Result<Moved> {
+        self.net.settle();
+        self.account();
+        let nic = self.net.vm(u16::try_from(self.machine).unwrap_or(0));
+        let mac = self.survey.hosts.macs().nth(self.machine).context("the machine is in the capture")?;
+        let migration = Migration {
+            mac: mac.0,
+            properties: vec![trunk()],
+            ..Migration::new(self.net, &self.there, nic, self.becomes)
+        };
+        self.has_moved = true;
+        let moved = migration.run(|| ());
+        moved.map_err(|failure| anyhow::anyhow!("the migration failed: {failure:?}"))
+    }
+
+    fn send(&self, at: Duration, bytes: Vec<u8>) {
+        let headers = frame::parse(window(&bytes));
+        let (from, to) =
+            (self.survey.hosts.machine(headers.source), self.survey.hosts.machine(headers.destination));
+        let moves = |machine: Option<usize>| self.has_moved && machine == Some(self.machine);
+        let target = self.began + u64::try_from(at.as_nanos() / 100).unwrap_or(u64::MAX);
+        let _ = self.net.world().enter(|| {
+            self.net.advance(target.saturating_sub(self.net.now()));
+            match from {
+                Some(_) if moves(from) => self.there.send(self.becomes, &[bytes]),
+                Some(machine) => self.net.send(self.net.vm(u16::try_from(machine).unwrap_or(0)), &[bytes]),
+                None if moves(to) => self.there.receive_from_outside(1, &[bytes]),
+                None => self.net.receive_from_outside(1, &[bytes]),
+            }
+        });
+    }
+
+    /// Notes which members the frames were given to.
+    fn account(&mut self) {
+        let Self { net, survey, reader, machine, paths, .. } = self;
+        net.look(|state| {
+            for assignment in state.frames.assignments.drain(..) {
+                let Some(frame) = state.frames.all.get(assignment.frame) else { continue };
+                let (identity, label) = reader.read(&frame.bytes);
+                let source = frame::parse(window(&frame.bytes)).source;
+                let mine = survey.hosts.machine(source) == Some(*machine);
+                let new = || Path { label, mine, here: None, there: None, moved: false };
+                let path = paths.entry(identity).or_insert_with(new);
+                let place = if frame.switch == 0 { &mut path.here } else { &mut path.there };
+                path.moved |= place.is_some_and(|member| member != assignment.member);
+                *place = Some(assignment.member);
+            }
+        });
+    }
+}
+
+impl Report {
+    #[expect(clippy::too_many_arguments, reason = "what a migration leaves, said once")]
+    fn new(
+        arguments: &Migrate,
+        survey: &Survey,
+        machine: usize,
+        target: &[Speed],
+        moved: &Moved,
+        again: &[Blob],
+        paths: impl Iterator<Item = Path>,
+        outcome: &Outcome,
+    ) -> anyhow::Result<Self> {
+        let (left, _) = record(&moved.blobs).context("the driver saved nothing for the machine")?;
+        let (ended, _) = record(again).context("the driver saved nothing on the target")?;
+        let differences = left.placement.differs_from(&ended.placement);
+        let (mut mine, others): (Vec<Path>, Vec<Path>) = paths.partition(|path| path.mine);
+        mine.sort_by_key(|path| path.label.to_string());
+        let both = || mine.iter().filter_map(|path| Some((path, path.here?, path.there?)));
+        let mut reasons = BTreeMap::new();
+        let mut lines = Vec::new();
+        for (path, here, there) in both().filter(|(_, here, there)| here != there) {
+            let why = reason(differences, here, target);
+            *reasons.entry(why).or_insert(0) += 1;
+            lines.push(format!("  {here:>2} > {there:<2} {:<6} {}", path.label.protocol(), path.label));
+        }
+        let statistics =
+            |state: &NicState| Statistics { frames: state.traffic.frames, bytes: state.traffic.bytes };
+        Ok(Self {
+            frames: survey.frames,
+            driver: if arguments.image.is_some() { "image" } else { "native" },
+            machine: machine + 1,
+            flows_kept: both().filter(|(_, here, there)| here == there).count(),
+            flows_changed: lines.len(),
+            flows_ended: mine.iter().filter(|path| path.there.is_none()).count(),
+            flows_new: mine.iter().filter(|path| path.here.is_none()).count(),
+            differences: differences.names().collect(),
+            reasons,
+            others_moved: others.iter().chain(&mine).filter(|path| path.moved).count(),
+            blob_bytes: moved
+                .blobs
+                .iter()
+                .filter(|blob| blob.is_ours())
+                .map(|blob| FIXED + blob.data().len())
+                .sum(),
+            structures: moved.blobs.iter().filter(|blob| blob.is_ours()).count(),
+            requests: moved.rounds,
+            too_short: moved.short,
+            statistics: [statistics(&left), statistics(&ended)],
+            violations: outcome.violations.len(),
+            rules_exercised: outcome.exercised.values().filter(|count| **count != 0).count(),
+            leaks: outcome.leaks.len(),
+            lines,
+        })
+    }
+
+    /// Between equal hosts every flow keeps its member; nobody else's flows move in any case; statistics go on.
+    fn is_fine(&self) -> bool {
+        let [left, ended] = self.statistics;
+        let kept = !self.differences.is_empty() || self.flows_changed == 0;
+        let counted = ended.frames >= left.frames && ended.bytes >= left.bytes;
+        kept && counted && self.others_moved == 0 && self.violations == 0 && self.leaks == 0
+    }
+
+    fn print(&self, arguments: &Migrate, capture: &Capture, target: &[Speed]) {
+        let team = |speeds: &[Speed]| speeds.iter().map(|s| speed(s.0)).collect::<Vec<_>>().join(",");
+        let verdict = if self.is_fine() { "Fine" } else { "A GUARANTEE WAS BROKEN" };
+        println!("{verdict}: machine {} moved after {} % of {capture}", self.machine, arguments.at);
+        println!(
+            "{} driver, from a team of {} to a team of {}",
+            self.driver,
+            team(&arguments.speeds),
+            team(target)
+        );
+        println!();
+        println!(
+            "{} of its flows went on: {} kept their member, {} changed it; {} had ended, {} began",
+            self.flows_kept + self.flows_changed,
+            self.flows_kept,
+            self.flows_changed,
+            self.flows_ended,
+            self.flows_new
+        );
+        if self.differences.is_empty() {
+            println!("the hosts agree in all that decides about members");
+        } else {
+            println!("the hosts differ in: {}", self.differences.join(", "));
+        }
+        for (why, flows) in &self.reasons {
+            println!("  {flows} changed: {why}");
+        }
+        self.lines.iter().take(SHOWN).for_each(|line| println!("{line}"));
+        if self.lines.len() > SHOWN {
+            println!("  and {} more", self.lines.len() - SHOWN);
+        }
+        println!();
+        println!(
+            "saved: {} bytes in {} structure, {} requests, {} of them with too little room",
+            self.blob_bytes, self.structures, self.requests, self.too_short
+        );
+        let [left, ended] = self.statistics;
+        println!(
+            "sent, as its adapter counts: {} frames when it left, {} at the end",
+            count(left.frames),
+            count(ended.frames)
+        );
+        println!(
+            "{} flows of others moved, {} violations of {} rules checked, {} leaks",
+            self.others_moved, self.violations, self.rules_exercised, self.leaks
+        );
+    }
+}
+
+/// Flows that are listed.
+const SHOWN: usize = 8;
+
+/// Why a flow could not keep its member, the first reason that is enough.
+fn reason(differences: Differences, here: u16, target: &[Speed]) -> &'static str {
+    let rows = [
+        (usize::from(here) > target.len(), "the target has no such member"),
+        (differences.contains(Differences::POLICY), "another policy"),
+        (differences.contains(Differences::SEED), "another hash seed"),
+        (differences.contains(Differences::MEMBERS), "shared among another number of members"),
+        (differences.contains(Differences::HOME_MAP), "other positions or speeds of the members"),
+    ];
+    rows.iter().find(|(holds, _)| *holds).map_or("no reason that is known", |(_, why)| why)
+}

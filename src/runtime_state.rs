@@ -1,0 +1,173 @@
+//! Run-time state of a partition's NIC: `OID_SWITCH_NIC_SAVE` and `_RESTORE` answered, their `_COMPLETE` watched
+//! (managing-hyper-v-extensible-switch-run-time-data). It is hints: a save that finds no memory leaves the request to
+//! others, a restore of data that cannot be used discards it whole and succeeds, because a failed one would fail the
+//! partition's. All in requests from above, at IRQL <= DISPATCH_LEVEL, of which NDIS sends one at a time.
+
+use crate::clock;
+use crate::entry::EXTENSION_ID;
+use crate::filter::{FRIENDLY_NAME, Module};
+use crate::kernel::pool::{Pool, PoolSlice, Tag};
+use crate::ndis::oid::Request;
+use crate::ndis::raw::oids;
+use crate::ndis::save::{Blob, Offer, Owner, completed_nic};
+use crate::ndis::status::NdisStatus;
+use crate::text;
+use crate::trace::Event;
+use teaming::ids::NicId;
+use teaming::offload::Entry;
+use teaming::oid::Resource;
+use teaming::operations::Slot;
+use teaming::runtime_state::{
+    Handed, NicState, PINS_MAX, Pin, PinKind, Pins, Placement, Traffic, encode, record_len,
+};
+
+const OWNER: Owner = Owner { id: text::guid(EXTENSION_ID), name: FRIENDLY_NAME };
+
+/// Before a request goes down: the status that ends it here, or `None` to pass it on.
+pub fn before(module: &Module, request: Request) -> Option<NdisStatus> {
+    match request.oid() {
+        oids::SWITCH_NIC_SAVE => save(module, Offer::of(request)?),
+        oids::SWITCH_NIC_RESTORE => restore(module, &Blob::of(request)?),
+        _ => None,
+    }
+}
+
+/// After a request has been below, or could not be forwarded: what it ends has ended.
+pub fn after(module: &Module, request: Request, status: NdisStatus) {
+    match request.oid() {
+        oids::SWITCH_NIC_SAVE_COMPLETE | oids::SWITCH_NIC_RESTORE_COMPLETE => {
+            let Some(nic) = completed_nic(&request) else { return };
+            if request.oid() == oids::SWITCH_NIC_SAVE_COMPLETE {
+                module.operations.lock().save_complete(nic);
+            } else {
+                restored(module, nic);
+            }
+            if status != NdisStatus::SUCCESS {
+                tell(module, Event::OperationFailed { oid: request.oid(), nic, status: status.0 });
+            }
+        }
+        // A partition that goes away ends a save that nobody ended.
+        oids::SWITCH_NIC_DISCONNECT => {
+            if let Some(nic) = request.nic_parameters() {
+                module.operations.lock().save_complete(nic.id);
+            }
+        }
+        oids::SWITCH_NIC_DELETE => {
+            if let Some(nic) = request.nic_parameters() {
+                module.operations.lock().forget(nic.id);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn tell(module: &Module, event: Event) {
+    module.control.lock().events.push(clock::now(), event);
+}
+
+fn is_known(module: &Module, nic: NicId) -> bool {
+    module.forwarding.read().ports.get(nic.port).is_some_and(|port| port.id == nic && port.has_nic())
+}
+
+fn slots(count: usize) -> Option<PoolSlice<Slot<Pool>>> {
+    PoolSlice::try_new(Tag::STATE, count, |_| Slot::EMPTY).ok()
+}
+
+fn bytes(count: usize) -> Option<PoolSlice<u8>> {
+    PoolSlice::try_new(Tag::STATE, count, |_| 0).ok()
+}
+
+/// Hands out the next part of the NIC's record; with nothing (more) to save the request is for others.
+fn save(module: &Module, mut offer: Offer) -> Option<NdisStatus> {
+    let nic = offer.nic;
+    if !is_known(module, nic) {
+        return None;
+    }
+    let handed = {
+        let mut operations = module.operations.lock();
+        operations.save(nic, offer.room(), |carried| record(module, nic, carried), slots)
+    };
+    match handed {
+        Ok(Handed::Part { bytes }) => {
+            offer.fill(bytes, &OWNER);
+            Some(NdisStatus::SUCCESS)
+        }
+        Ok(Handed::TooSmall { need }) => {
+            offer.demand(need);
+            Some(NdisStatus::BUFFER_TOO_SHORT)
+        }
+        Ok(Handed::Nothing) => None,
+        Err(_) => {
+            tell(module, Event::NotSaved { nic });
+            None
+        }
+    }
+}
+
+/// The record of a NIC as it is now: what it holds here, or what came along for it.
+#[inline(never)] // a frame of its own
+fn record(module: &Module, nic: NicId, carried: Option<(NicState, Pins<'_>)>) -> Option<PoolSlice<u8>> {
+    let (before, pins) = carried.unzip();
+    let control = module.control.lock();
+    let associations = module.associations.read();
+    let state = NicState {
+        placement: Placement::of(&control.settings, &control.team),
+        hashed_as: before.map_or(nic, |state: NicState| state.hashed_as),
+        traffic: before.map_or(Traffic::default(), |state: NicState| state.traffic),
+    };
+    let held = || pins_of(nic, control.ledger.entries()).chain(pins_of(nic, associations.entries()));
+    let held = || held().take(PINS_MAX);
+    match held().count() {
+        0 => write(&state, || pins.into_iter().flat_map(|pins: Pins<'_>| pins.iter())),
+        _ => write(&state, held),
+    }
+}
+
+/// What a NIC has on members.
+fn pins_of(nic: NicId, entries: &[Entry]) -> impl Iterator<Item = Pin> {
+    entries.iter().filter(move |entry| entry.source == nic && !entry.is_gone()).filter_map(|entry| {
+        let kind = match entry.resource {
+            Resource::Queue => PinKind::Queue,
+            Resource::Sa => PinKind::SecurityAssociation,
+            Resource::Filter | Resource::Vf | Resource::Vport => return None,
+        };
+        Some(Pin { kind, member: entry.member()?, id: entry.id })
+    })
+}
+
+fn write<I: Iterator<Item = Pin>>(state: &NicState, pins: impl Fn() -> I) -> Option<PoolSlice<u8>> {
+    let mut record = bytes(record_len(pins().count()))?;
+    encode(state, pins(), &mut record)?;
+    Some(record)
+}
+
+/// Copies data of ours; it is put to use when the restore is complete.
+fn restore(module: &Module, blob: &Blob) -> Option<NdisStatus> {
+    if !blob.is_of(&OWNER) {
+        return None;
+    }
+    let nic = blob.nic;
+    let kept = {
+        let mut operations = module.operations.lock();
+        let data = blob.data().unwrap_or(&[]);
+        operations.restore(nic, data, |nic| is_known(module, nic), bytes, slots)
+    };
+    if let Err(why) = kept {
+        tell(module, Event::RestoreDiscarded { nic, why });
+    }
+    Some(NdisStatus::SUCCESS)
+}
+
+/// A restore is complete: says what it was good for.
+fn restored(module: &Module, nic: NicId) {
+    let Some(result) = module.operations.lock().restore_complete(nic) else { return };
+    let mut control = module.control.lock();
+    let event = match result {
+        Ok(state) => {
+            let here = Placement::of(&control.settings, &control.team);
+            Event::Restored { nic, differences: state.placement.differs_from(&here) }
+        }
+        Err(why) => Event::RestoreDiscarded { nic, why },
+    };
+    control.events.push(clock::now(), event);
+}

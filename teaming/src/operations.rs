@@ -1,0 +1,201 @@
+//! Saves and restores that are under way, and what restores have brought, NIC by NIC.
+//!
+//! The switch never interleaves operations of one NIC but does those of different NICs in any order, and may never end
+//! one (hyper-v-extensible-switch-save-operations): nothing here is common to two NICs. An entry lives from the first
+//! operation of a NIC to its deletion. Called by the driver under a lock of its own; memory comes through closures,
+//! each of which may give none.
+
+use crate::Storage;
+use crate::ids::NicId;
+use crate::runtime_state::{Assembly, Cursor, Discard, Handed, NicState, Part, Pins, decode};
+
+/// NICs that are not known yet and have restored data waiting for them, at most.
+pub const STRANGERS_MAX: usize = 64;
+
+/// How far a save has come.
+enum Save<S: Storage> {
+    /// There is none, or nothing was handed out in it.
+    Idle,
+    Under {
+        record: S::Of<u8>,
+        cursor: Cursor,
+    },
+    /// Everything was handed out: what comes until the end is for others.
+    Done,
+}
+
+/// How far a restore has come.
+enum Restore<S: Storage> {
+    Idle,
+    Under(Assembly<S::Of<u8>>),
+    /// It has been discarded; what else comes until the end goes the same way.
+    Spoilt,
+}
+
+struct Entry<S: Storage> {
+    nic: NicId,
+    save: Save<S>,
+    restore: Restore<S>,
+    /// It was saved here and has been here since: what it counts is newer than what any record says.
+    was_saved: bool,
+    /// The record that a restore has brought; it has been decoded once.
+    carried: Option<S::Of<u8>>,
+}
+
+/// Place for one NIC.
+pub struct Slot<S: Storage>(Option<Entry<S>>);
+
+impl<S: Storage> Slot<S> {
+    pub const EMPTY: Self = Self(None);
+}
+
+pub struct Operations<S: Storage> {
+    slots: S::Of<Slot<S>>,
+}
+
+impl<S: Storage> Operations<S> {
+    pub fn new(slots: S::Of<Slot<S>>) -> Self {
+        Self { slots }
+    }
+
+    /// One buffer is offered for the data of a NIC that is known. `record` makes the NIC's record, once in an operation,
+    /// from what a restore has brought. `slots` gives that many slots. The only error is that there was no memory.
+    pub fn save(
+        &mut self,
+        nic: NicId,
+        buffer: &mut [u8],
+        record: impl FnOnce(Option<(NicState, Pins<'_>)>) -> Option<S::Of<u8>>,
+        slots: impl FnOnce(usize) -> Option<S::Of<Slot<S>>>,
+    ) -> Result<Handed, Discard> {
+        let entry = self.entry_or_new(nic, slots).ok_or(Discard::NoMemory)?;
+        if matches!(entry.save, Save::Idle) {
+            let carried = entry.carried.as_deref().and_then(|record| decode(record).ok());
+            let record = record(carried).ok_or(Discard::NoMemory)?;
+            entry.save = Save::Under { record, cursor: Cursor::START };
+            entry.was_saved = true;
+        }
+        let Save::Under { record, cursor } = &mut entry.save else { return Ok(Handed::Nothing) };
+        let handed = cursor.hand_out(record, buffer);
+        if cursor.is_done(record) {
+            entry.save = Save::Done;
+        }
+        Ok(handed)
+    }
+
+    /// The save of a NIC is over, or must be because the NIC is disconnected.
+    pub fn save_complete(&mut self, nic: NicId) {
+        if let Some(entry) = self.entry(nic) {
+            entry.save = Save::Idle;
+        }
+    }
+
+    /// Data of ours came for a NIC. The reason is told once; `storage` gives that many bytes.
+    pub fn restore(
+        &mut self,
+        nic: NicId,
+        data: &[u8],
+        is_known: impl Fn(NicId) -> bool,
+        storage: impl FnOnce(usize) -> Option<S::Of<u8>>,
+        slots: impl FnOnce(usize) -> Option<S::Of<Slot<S>>>,
+    ) -> Result<(), Discard> {
+        let is_new = self.entry(nic).is_none();
+        if is_new && !is_known(nic) && self.strangers(is_known) >= STRANGERS_MAX {
+            return Err(Discard::NoMemory);
+        }
+        let entry = self.entry_or_new(nic, slots).ok_or(Discard::NoMemory)?;
+        let result = add(&mut entry.restore, data, storage);
+        if result.is_err() {
+            entry.restore = Restore::Spoilt;
+        }
+        result
+    }
+
+    /// The restore of a NIC is over: the record that it brought, if all of it is good.
+    pub fn restore_complete(&mut self, nic: NicId) -> Option<Result<NicState, Discard>> {
+        let entry = self.entry(nic)?;
+        let Restore::Under(assembly) = core::mem::replace(&mut entry.restore, Restore::Idle) else {
+            return None;
+        };
+        let record = match assembly.finish() {
+            Ok(record) => record,
+            Err(why) => return Some(Err(why)),
+        };
+        let state = decode(&record).map(|(state, _)| state);
+        if state.is_ok() && !entry.was_saved {
+            entry.carried = Some(record);
+        }
+        Some(state)
+    }
+
+    /// A NIC was deleted.
+    pub fn forget(&mut self, nic: NicId) {
+        for slot in self.slots.iter_mut().filter(|slot| slot.is_of(nic)) {
+            slot.0 = None;
+        }
+    }
+
+    /// What a restore has brought for a NIC.
+    pub fn carried(&self, nic: NicId) -> Option<(NicState, Pins<'_>)> {
+        let slot = self.slots.iter().find(|slot| slot.is_of(nic))?;
+        decode(slot.0.as_ref()?.carried.as_deref()?).ok()
+    }
+
+    fn strangers(&self, is_known: impl Fn(NicId) -> bool) -> usize {
+        self.slots.iter().filter_map(|slot| slot.0.as_ref()).filter(|entry| !is_known(entry.nic)).count()
+    }
+
+    fn entry(&mut self, nic: NicId) -> Option<&mut Entry<S>> {
+        self.slots.iter_mut().find(|slot| slot.is_of(nic))?.0.as_mut()
+    }
+
+    fn entry_or_new(
+        &mut self,
+        nic: NicId,
+        slots: impl FnOnce(usize) -> Option<S::Of<Slot<S>>>,
+    ) -> Option<&mut Entry<S>> {
+        let known = self.slots.iter().position(|slot| slot.is_of(nic));
+        let free = || self.slots.iter().position(|slot| slot.0.is_none());
+        let at = match known.or_else(free) {
+            Some(at) => at,
+            None => {
+                let old = self.slots.len();
+                self.grow(slots(old.saturating_mul(2).max(4))?);
+                old
+            }
+        };
+        let new = || Entry { nic, save: Save::Idle, restore: Restore::Idle, was_saved: false, carried: None };
+        self.slots.get_mut(at).map(|slot| slot.0.get_or_insert_with(new))
+    }
+
+    fn grow(&mut self, mut more: S::Of<Slot<S>>) {
+        for (new, old) in more.iter_mut().zip(self.slots.iter_mut()) {
+            new.0 = old.0.take();
+        }
+        self.slots = more;
+    }
+}
+
+impl<S: Storage> Slot<S> {
+    fn is_of(&self, nic: NicId) -> bool {
+        self.0.as_ref().is_some_and(|entry| entry.nic == nic)
+    }
+}
+
+/// Adds what came to a restore; the first part says how long the record is.
+fn add<S: Storage>(
+    restore: &mut Restore<S>,
+    data: &[u8],
+    storage: impl FnOnce(usize) -> Option<S::Of<u8>>,
+) -> Result<(), Discard> {
+    if matches!(restore, Restore::Spoilt) {
+        return Ok(());
+    }
+    let part = Part::parse(data)?;
+    if matches!(restore, Restore::Idle) {
+        *restore = Restore::Under(Assembly::new(storage(part.record).ok_or(Discard::NoMemory)?));
+    }
+    match restore {
+        Restore::Under(assembly) => assembly.add(&part),
+        Restore::Idle | Restore::Spoilt => Ok(()),
+    }
+}

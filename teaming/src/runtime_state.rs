@@ -1,0 +1,484 @@
+//! What the extension knows about one NIC of a partition, as bytes that outlive it: saved when the partition is
+//! stopped, saved or live migrated, restored here or on another host (managing-hyper-v-extensible-switch-run-time-data).
+//!
+//! A *record* is the whole of it. It is encoded once and handed out in *parts*, as many as the buffers that are offered
+//! make it; an `Assembly` puts parts together in any order. All numbers are little-endian, nothing is aligned:
+//!
+//! ```text
+//! record                                   part
+//!  0  "LBRS"                                0  "LBRP"
+//!  4  u16 version, 1                        4  u16 version of this layout, 1
+//!  6  u16 pins                              6  u16 zero
+//!  8  u64 hash seed                         8  u32 length of the record
+//! 16  u32 CRC-32 of the home map           12  u32 offset of the bytes below in the record
+//! 20  u16 version of the home map          16  bytes of the record, to the end of the data
+//! 22  u8  policy (`flow::POLICIES`)
+//! 23  u8  1 flow label, 2 symmetric, 4 adapter hash
+//! 24  u8  members that the home map spreads over
+//! 25  7 octets zero
+//! 32  u32 port, 36 u16 index: what HyperVPort hashes for this NIC
+//! 38  u16 zero
+//! 40  u64 frames, 48 u64 bytes that it has sent
+//! 56  pins, 12 octets each: u8 kind, u8 member, u16 zero, u64 id
+//!  .  u32 CRC-32 of everything before
+//! ```
+//!
+//! Version rules. A version is one layout, and a field never changes its meaning: whatever changes the layout raises the
+//! version. A reader knows its own version and every older one; a newer record is discarded whole, because what it
+//! leaves unread could change the sense of what it reads. `HOME_MAP_VERSION` is a field, not a layout. Port numbers of
+//! the saving host are hashed, never looked up: the NIC is the one that the restore request names.
+
+use crate::Storage;
+use crate::flow::{Keying, POLICIES, Policy};
+use crate::ids::{MEMBERS, MemberIndex, NicId, NicIndex, PortId};
+use crate::settings::Settings;
+use crate::table::HOME_MAP_VERSION;
+use crate::team::Team;
+
+/// Version of the record's layout.
+pub const VERSION: u16 = 1;
+/// Version of the part's layout.
+const PART_VERSION: u16 = 1;
+const RECORD_MAGIC: [u8; 4] = *b"LBRS";
+const PART_MAGIC: [u8; 4] = *b"LBRP";
+const FIXED: usize = 56;
+const PIN: usize = 12;
+const CRC: usize = 4;
+/// What a part has before the bytes of the record.
+pub const PART_HEADER: usize = 16;
+/// Pins that a record can hold.
+pub const PINS_MAX: usize = 1024;
+/// The longest record.
+pub const RECORD_MAX: usize = FIXED + PIN * PINS_MAX + CRC;
+/// No more than this is asked for at once: with the structure around it a page.
+pub const PART_MAX: usize = 4096 - 568;
+
+/// Everything that two hosts must agree on for a flow to keep its member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placement {
+    pub seed: u64,
+    pub keying: Keying,
+    pub adapter_hash: bool,
+    /// Members that the home map spreads over.
+    pub members: u8,
+    pub home_map_version: u16,
+    /// CRC-32 of the home map: differs when the members' positions or weights do.
+    pub home_map: u32,
+}
+
+impl Placement {
+    /// What holds here and now.
+    pub fn of<S: Storage>(settings: &Settings, team: &Team<S>) -> Self {
+        let members = team.members().filter(|(_, member)| member.home_weight != 0).count();
+        Self {
+            seed: settings.seed,
+            keying: settings.keying(),
+            adapter_hash: settings.use_adapter_hash,
+            members: u8::try_from(members).unwrap_or(u8::MAX),
+            home_map_version: HOME_MAP_VERSION,
+            home_map: crc32fast::hash(team.home()),
+        }
+    }
+
+    /// In what `self` is unlike `other`; empty when flows keep their members.
+    pub fn differs_from(&self, other: &Self) -> Differences {
+        let keying = (self.keying, self.adapter_hash) != (other.keying, other.adapter_hash);
+        let rows = [
+            (self.seed != other.seed, Differences::SEED),
+            (keying, Differences::POLICY),
+            (self.members != other.members, Differences::MEMBERS),
+            (self.home_map_version != other.home_map_version, Differences::MAP_VERSION),
+            (self.home_map != other.home_map, Differences::HOME_MAP),
+        ];
+        Differences(rows.iter().filter(|(differs, _)| *differs).fold(0, |bits, (_, bit)| bits | bit.0))
+    }
+}
+
+/// Why flows do not keep their members; nothing is equal to `NONE`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Differences(u8);
+
+impl Differences {
+    pub const NONE: Self = Self(0);
+    pub const SEED: Self = Self(1);
+    pub const POLICY: Self = Self(2);
+    pub const MEMBERS: Self = Self(4);
+    pub const MAP_VERSION: Self = Self(8);
+    /// Same number of members, but other positions or speeds.
+    pub const HOME_MAP: Self = Self(16);
+
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    pub const fn contains(self, what: Self) -> bool {
+        self.0 & what.0 != 0
+    }
+
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// The words for what differs.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        let rows = [
+            (Self::SEED, "hash seed"),
+            (Self::POLICY, "policy"),
+            (Self::MEMBERS, "number of members"),
+            (Self::MAP_VERSION, "version of the home map"),
+            (Self::HOME_MAP, "positions or speeds of the members"),
+        ];
+        rows.into_iter().filter(move |(bit, _)| self.contains(*bit)).map(|(_, name)| name)
+    }
+}
+
+/// What a NIC has sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Traffic {
+    pub frames: u64,
+    pub bytes: u64,
+}
+
+impl Traffic {
+    #[must_use]
+    pub const fn plus(self, more: Self) -> Self {
+        Self { frames: self.frames.wrapping_add(more.frames), bytes: self.bytes.wrapping_add(more.bytes) }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PinKind {
+    /// A receive queue of the partition; `id` is its queue id on the member.
+    Queue,
+    /// A security association of the partition; `id` is its handle on the member.
+    SecurityAssociation,
+}
+
+/// Something of the NIC that lives on one member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Pin {
+    pub kind: PinKind,
+    pub member: MemberIndex,
+    pub id: u64,
+}
+
+/// A record without its pins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NicState {
+    pub placement: Placement,
+    /// What HyperVPort hashes for this NIC: the id that it had when it was first created.
+    pub hashed_as: NicId,
+    pub traffic: Traffic,
+}
+
+/// Why data of ours cannot be used; it is discarded whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Discard {
+    /// It does not begin like ours.
+    Foreign,
+    /// A version that this driver does not know yet.
+    Newer(u16),
+    Truncated,
+    /// More bytes than it says.
+    TooLong,
+    /// The check sum is wrong.
+    Damaged,
+    /// A value that cannot be.
+    Malformed,
+    /// Its parts are of different records.
+    Mixed,
+    /// Parts are missing.
+    Incomplete,
+    /// There was no memory to keep it, or too many were waiting.
+    NoMemory,
+}
+
+impl Discard {
+    /// For people; at most 80 characters.
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::Foreign => "The saved data is not this extension's.",
+            Self::Newer(_) => "The saved data is of a newer version of this extension.",
+            Self::Truncated => "The saved data is cut off.",
+            Self::TooLong => "The saved data is longer than it says.",
+            Self::Damaged => "The check sum of the saved data is wrong.",
+            Self::Malformed => "The saved data holds a value that cannot be.",
+            Self::Mixed => "The saved data is made of parts that do not belong together.",
+            Self::Incomplete => "Parts of the saved data are missing.",
+            Self::NoMemory => "There was no memory for the saved data.",
+        }
+    }
+}
+
+/// Length of a record with this many pins.
+pub const fn record_len(pins: usize) -> usize {
+    FIXED.saturating_add(PIN.saturating_mul(pins)).saturating_add(CRC)
+}
+
+/// Writes a record. `into` is exactly `record_len` of the pins, of which there are at most `PINS_MAX`; otherwise `None`,
+/// and nothing of use was written.
+pub fn encode(state: &NicState, pins: impl Iterator<Item = Pin>, into: &mut [u8]) -> Option<()> {
+    let count = into.len().checked_sub(record_len(0))?.checked_div(PIN)?;
+    if count > PINS_MAX || into.len() != record_len(count) {
+        return None;
+    }
+    let at = into.len().checked_sub(CRC)?;
+    let (body, crc) = into.split_at_mut_checked(at)?;
+    let NicState { placement, hashed_as, traffic } = state;
+    let Placement { keying, .. } = placement;
+    let (policy, _) = POLICIES.iter().find(|(_, policy)| *policy == keying.policy)?;
+    let options =
+        u8::from(keying.flow_label) | u8::from(keying.symmetric) << 1 | u8::from(placement.adapter_hash) << 2;
+    let mut out = Writer(body);
+    out.put(&RECORD_MAGIC)?;
+    out.put(&VERSION.to_le_bytes())?;
+    out.put(&u16::try_from(count).ok()?.to_le_bytes())?;
+    out.put(&placement.seed.to_le_bytes())?;
+    out.put(&placement.home_map.to_le_bytes())?;
+    out.put(&placement.home_map_version.to_le_bytes())?;
+    out.put(&[u8::try_from(*policy).ok()?, options, placement.members])?;
+    out.put(&[0; 7])?;
+    out.put(&hashed_as.port.get().to_le_bytes())?;
+    out.put(&hashed_as.index.get().to_le_bytes())?;
+    out.put(&[0; 2])?;
+    out.put(&traffic.frames.to_le_bytes())?;
+    out.put(&traffic.bytes.to_le_bytes())?;
+    for pin in pins {
+        // One too many finds no room.
+        let kind = match pin.kind {
+            PinKind::Queue => 1,
+            PinKind::SecurityAssociation => 2,
+        };
+        out.put(&[kind, pin.member.get(), 0, 0])?;
+        out.put(&pin.id.to_le_bytes())?;
+    }
+    if !out.0.is_empty() {
+        return None;
+    }
+    crc.copy_from_slice(&crc32fast::hash(body).to_le_bytes());
+    Some(())
+}
+
+struct Writer<'a>(&'a mut [u8]);
+
+impl Writer<'_> {
+    fn put(&mut self, bytes: &[u8]) -> Option<()> {
+        let (here, rest) = core::mem::take(&mut self.0).split_at_mut_checked(bytes.len())?;
+        here.copy_from_slice(bytes);
+        self.0 = rest;
+        Some(())
+    }
+}
+
+/// Reads a record, all of it or nothing.
+pub fn decode(record: &[u8]) -> Result<(NicState, Pins<'_>), Discard> {
+    let mut head = Reader(record);
+    if head.take()? != RECORD_MAGIC {
+        return Err(Discard::Foreign);
+    }
+    let version = u16::from_le_bytes(head.take()?);
+    if version > VERSION {
+        return Err(Discard::Newer(version));
+    }
+    let pins = usize::from(u16::from_le_bytes(head.take()?));
+    match record.len().cmp(&record_len(pins)) {
+        core::cmp::Ordering::Less => return Err(Discard::Truncated),
+        core::cmp::Ordering::Greater => return Err(Discard::TooLong),
+        core::cmp::Ordering::Equal => {}
+    }
+    let (body, crc) = record.split_at_checked(record.len().saturating_sub(CRC)).ok_or(Discard::Truncated)?;
+    if crc != crc32fast::hash(body).to_le_bytes() {
+        return Err(Discard::Damaged);
+    }
+    if version == 0 || pins > PINS_MAX {
+        return Err(Discard::Malformed);
+    }
+    let state = read_fixed(&mut head)?;
+    let pins = Pins(body.get(FIXED..).ok_or(Discard::Truncated)?);
+    if pins.raw().any(|raw| read_pin(raw).is_none()) {
+        return Err(Discard::Malformed);
+    }
+    Ok((state, pins))
+}
+
+fn read_fixed(head: &mut Reader<'_>) -> Result<NicState, Discard> {
+    let seed = u64::from_le_bytes(head.take()?);
+    let home_map = u32::from_le_bytes(head.take()?);
+    let home_map_version = u16::from_le_bytes(head.take()?);
+    let [number, options, members] = head.take()?;
+    let zeros: [u8; 7] = head.take()?;
+    let port = PortId::new(u32::from_le_bytes(head.take()?));
+    let index = NicIndex::new(u16::from_le_bytes(head.take()?));
+    let more_zeros: [u8; 2] = head.take()?;
+    let traffic =
+        Traffic { frames: u64::from_le_bytes(head.take()?), bytes: u64::from_le_bytes(head.take()?) };
+    let policy = policy(number).ok_or(Discard::Malformed)?;
+    let reserved = zeros != [0; 7] || more_zeros != [0; 2] || options & !7 != 0;
+    if reserved || usize::from(members) > MEMBERS {
+        return Err(Discard::Malformed);
+    }
+    let keying = Keying { policy, flow_label: options & 1 != 0, symmetric: options & 2 != 0 };
+    let placement =
+        Placement { seed, keying, adapter_hash: options & 4 != 0, members, home_map_version, home_map };
+    Ok(NicState { placement, hashed_as: NicId::new(port, index), traffic })
+}
+
+fn policy(number: u8) -> Option<Policy> {
+    POLICIES.iter().find(|(known, _)| *known == u64::from(number)).map(|&(_, policy)| policy)
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], Discard> {
+        let (here, rest) = self.0.split_first_chunk().ok_or(Discard::Truncated)?;
+        self.0 = rest;
+        Ok(*here)
+    }
+}
+
+/// The pins of a record that was read.
+#[derive(Debug, Clone, Copy)]
+pub struct Pins<'a>(&'a [u8]);
+
+impl<'a> Pins<'a> {
+    pub fn iter(&self) -> impl Iterator<Item = Pin> + use<'a> {
+        self.raw().filter_map(read_pin)
+    }
+
+    fn raw(&self) -> impl Iterator<Item = &'a [u8; PIN]> + use<'a> {
+        self.0.as_chunks().0.iter()
+    }
+}
+
+fn read_pin(raw: &[u8; PIN]) -> Option<Pin> {
+    let [kind, member, 0, 0, id @ ..] = *raw else { return None };
+    let kind = match kind {
+        1 => PinKind::Queue,
+        2 => PinKind::SecurityAssociation,
+        _ => return None,
+    };
+    Some(Pin { kind, member: MemberIndex::new(member)?, id: u64::from_le_bytes(id) })
+}
+
+/// What became of one buffer that was offered for a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Handed {
+    /// Everything has been handed out before.
+    Nothing,
+    /// It is too small; with this many bytes it will do.
+    TooSmall { need: usize },
+    /// So many bytes were written.
+    Part { bytes: usize },
+}
+
+/// How much of a record has been handed out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Cursor(usize);
+
+impl Cursor {
+    pub const START: Self = Self(0);
+
+    pub const fn is_done(self, record: &[u8]) -> bool {
+        self.0 >= record.len()
+    }
+
+    /// Writes the next part into `buffer`: all that is left if it holds that, as much as it holds if it holds a whole
+    /// `PART_MAX`, and otherwise nothing.
+    pub fn hand_out(&mut self, record: &[u8], buffer: &mut [u8]) -> Handed {
+        let Some(left) = record.get(self.0..).filter(|left| !left.is_empty()) else { return Handed::Nothing };
+        let need = left.len().saturating_add(PART_HEADER).min(PART_MAX);
+        if buffer.len() < need {
+            return Handed::TooSmall { need };
+        }
+        let bytes = left.len().min(buffer.len().saturating_sub(PART_HEADER));
+        match self.write_part(record, bytes, buffer) {
+            Some(written) => {
+                self.0 = self.0.saturating_add(bytes);
+                Handed::Part { bytes: written }
+            }
+            None => Handed::TooSmall { need },
+        }
+    }
+
+    fn write_part(self, record: &[u8], bytes: usize, buffer: &mut [u8]) -> Option<usize> {
+        let end = self.0.checked_add(bytes)?;
+        let mut out = Writer(buffer);
+        out.put(&PART_MAGIC)?;
+        out.put(&PART_VERSION.to_le_bytes())?;
+        out.put(&[0; 2])?;
+        out.put(&u32::try_from(record.len()).ok()?.to_le_bytes())?;
+        out.put(&u32::try_from(self.0).ok()?.to_le_bytes())?;
+        out.put(record.get(self.0..end)?)?;
+        bytes.checked_add(PART_HEADER)
+    }
+}
+
+/// A part that came back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part<'a> {
+    /// Length of the record that it is of, at most `RECORD_MAX`.
+    pub record: usize,
+    pub offset: usize,
+    pub bytes: &'a [u8],
+}
+
+impl<'a> Part<'a> {
+    pub fn parse(data: &'a [u8]) -> Result<Self, Discard> {
+        let mut head = Reader(data);
+        if head.take()? != PART_MAGIC {
+            return Err(Discard::Foreign);
+        }
+        let version = u16::from_le_bytes(head.take()?);
+        if version > PART_VERSION {
+            return Err(Discard::Newer(version));
+        }
+        let zeros: [u8; 2] = head.take()?;
+        let size = |octets| usize::try_from(u32::from_le_bytes(octets)).map_err(|_| Discard::Malformed);
+        let (record, offset) = (size(head.take()?)?, size(head.take()?)?);
+        let bytes = head.0;
+        if version == 0 || zeros != [0; 2] || record < record_len(0) || record > RECORD_MAX {
+            return Err(Discard::Malformed);
+        }
+        if bytes.is_empty() {
+            return Err(Discard::Truncated);
+        }
+        match offset.checked_add(bytes.len()) {
+            Some(end) if end <= record => Ok(Self { record, offset, bytes }),
+            _ => Err(Discard::TooLong),
+        }
+    }
+}
+
+/// A record that is being put together from its parts, in any order.
+#[derive(Debug)]
+pub struct Assembly<B> {
+    record: B,
+    filled: usize,
+}
+
+impl<B: core::ops::DerefMut<Target = [u8]>> Assembly<B> {
+    /// `storage` is as long as the parts say that the record is.
+    pub const fn new(storage: B) -> Self {
+        Self { record: storage, filled: 0 }
+    }
+
+    pub fn add(&mut self, part: &Part<'_>) -> Result<(), Discard> {
+        if part.record != self.record.len() {
+            return Err(Discard::Mixed);
+        }
+        let end = part.offset.saturating_add(part.bytes.len());
+        self.record.get_mut(part.offset..end).ok_or(Discard::TooLong)?.copy_from_slice(part.bytes);
+        self.filled = self.filled.saturating_add(part.bytes.len());
+        Ok(())
+    }
+
+    /// The record, once all parts are here.
+    pub fn finish(self) -> Result<B, Discard> {
+        match self.filled.cmp(&self.record.len()) {
+            core::cmp::Ordering::Less => Err(Discard::Incomplete),
+            core::cmp::Ordering::Equal => Ok(self.record),
+            core::cmp::Ordering::Greater => Err(Discard::Mixed),
+        }
+    }
+}

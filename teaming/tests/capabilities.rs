@@ -1,0 +1,254 @@
+//! What the team can, by brute force: every subset of six members with random capabilities, against the rules as the
+//! documentation states them and offsets from the Windows Driver Kit.
+
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+use teaming::Heap;
+use teaming::capabilities::{Book, CAPABILITIES, Capability, LONGEST, MemberCapabilities};
+use teaming::ids::{MEMBERS, MemberIndex, MemberSet};
+use teaming::offload::OffloadPlacement;
+use teaming::oid::Resource;
+
+const PLACEMENTS: [OffloadPlacement; 3] =
+    [OffloadPlacement::FollowFlows, OffloadPlacement::SingleMember, OffloadPlacement::EveryMember];
+
+/// Rows of the Windows Driver Kit: structure and field to offset, size and type.
+fn layout() -> BTreeMap<(&'static str, &'static str), (usize, usize, &'static str)> {
+    let row = |line: &'static str| {
+        let cells: Vec<_> = line.split(',').collect();
+        ((cells[0], cells[1]), (cells[2].parse().unwrap(), cells[3].parse().unwrap(), cells[4]))
+    };
+    include_str!("../../tests/data/capabilities.csv").lines().skip(1).map(row).collect()
+}
+
+/// Where a documented name lies: fields of a structure inside begin where that lies; bit fields are in the last word of
+/// what they are named by.
+fn place(structure: &str, name: &str) -> (usize, usize) {
+    let layout = layout();
+    let find = |structure: &str, name: &str| {
+        layout.iter().find(|(key, _)| **key == (structure, name)).map(|(_, v)| *v)
+    };
+    if let Some((offset, size, kind)) = find(structure, name) {
+        let word = if kind == "inline-aggregate" { size - 4 } else { 0 };
+        return (offset + word, if size > 4 { 4 } else { size });
+    }
+    let (outer, inner) = name.split_once('.').expect("a field of a structure inside");
+    let (offset, _, kind) = find(structure, outer).expect("the structure inside");
+    let (within, size) = place(kind, inner);
+    (offset + within, size)
+}
+
+/// A documented rule: name, offset, size, rule.
+type Documented = (&'static str, usize, usize, &'static str);
+
+/// The documented rules, read once.
+fn documented(capability: Capability) -> &'static [Documented] {
+    static ALL: OnceLock<Vec<Vec<Documented>>> = OnceLock::new();
+    &ALL.get_or_init(|| CAPABILITIES.into_iter().map(read_documented).collect())[capability as usize]
+}
+
+fn read_documented(capability: Capability) -> Vec<Documented> {
+    let structure = structure(capability);
+    let rows = include_str!("../../src/ARCHITECTURE.md").lines().filter(|line| line.starts_with("| NDIS_"));
+    let mut fields = Vec::new();
+    for row in rows {
+        let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
+        if cells[0] == structure {
+            for name in cells[2].split(", ") {
+                let (offset, size) = place(structure, name);
+                fields.push((name, offset, size, cells[1]));
+            }
+        }
+    }
+    assert!(!fields.is_empty());
+    fields
+}
+
+const fn structure(capability: Capability) -> &'static str {
+    match capability {
+        Capability::ReceiveFilter | Capability::ReceiveFilterHardware => "NDIS_RECEIVE_FILTER_CAPABILITIES",
+        Capability::NicSwitch | Capability::NicSwitchHardware => "NDIS_NIC_SWITCH_CAPABILITIES",
+        Capability::TaskOffload | Capability::TaskOffloadHardware => "NDIS_OFFLOAD",
+        Capability::Sriov => "NDIS_SRIOV_CAPABILITIES",
+    }
+}
+
+fn value(bytes: &[u8], offset: usize, size: usize) -> u64 {
+    (0..size)
+        .rev()
+        .fold(0, |value, index| value << 8 | u64::from(bytes.get(offset + index).copied().unwrap_or(0)))
+}
+
+/// What the documentation says of these members' bytes, all in the same revision.
+fn expected(capability: Capability, members: &[Vec<u8>], placement: OffloadPlacement) -> Vec<u8> {
+    let length = members.iter().map(Vec::len).min().expect("a member");
+    let mut team = vec![0; length];
+    team[..4]
+        .copy_from_slice(&members.iter().find(|bytes| bytes.len() == length).expect("the shortest")[..4]);
+    for &(_, offset, size, rule) in documented(capability) {
+        if offset + size > length {
+            continue;
+        }
+        let values: Vec<_> = members.iter().map(|bytes| value(bytes, offset, size)).collect();
+        let sums = placement == OffloadPlacement::FollowFlows;
+        let least = *values.iter().min().unwrap();
+        let merged = match rule {
+            "all" => values.iter().fold(u64::MAX, |a, b| a & b),
+            "all, mode" => {
+                let all = values.iter().fold(u64::MAX, |a, b| a & b) & !0xC0;
+                all | if sums { 0x80 } else { 0x40 }
+            }
+            "any" => values.iter().fold(0, |a, b| a | b),
+            "least" => least,
+            "most" => *values.iter().max().unwrap(),
+            "sum" if sums => values.iter().sum::<u64>().min(u64::from(u32::MAX)),
+            "sum" => least,
+            other => panic!("no such rule: {other}"),
+        };
+        team[offset..offset + size].copy_from_slice(&merged.to_le_bytes()[..size]);
+    }
+    team
+}
+
+fn book() -> Book<Heap> {
+    Book::new(vec![MemberCapabilities::UNKNOWN; MEMBERS])
+}
+
+fn member(slot: usize) -> MemberIndex {
+    MemberIndex::from_slot(slot).unwrap()
+}
+
+/// A member's structure of that revision (counted from 0) with any contents.
+fn bytes_of(capability: Capability, revision: usize, contents: &[u8]) -> Vec<u8> {
+    let size = capability.sizes()[revision];
+    let mut bytes = contents[..size].to_vec();
+    let [low, high] = u16::try_from(size).unwrap().to_le_bytes();
+    bytes[..4].copy_from_slice(&[capability.object_type(), u8::try_from(revision).unwrap() + 1, low, high]);
+    bytes
+}
+
+fn contents() -> impl Strategy<Value = Vec<u8>> {
+    // Sparse bits and small numbers as well as noise: what merges must differ.
+    let byte = prop_oneof![Just(0_u8), Just(1), Just(0xFF), any::<u8>()];
+    prop::collection::vec(byte, LONGEST)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_team_can_what_the_documented_rules_say_for_every_subset_of_six(
+        all in prop::collection::vec((contents(), any::<prop::sample::Index>()), 6),
+    ) {
+        for capability in CAPABILITIES {
+            let sizes = capability.sizes().len();
+            let vectors: Vec<_> =
+                all.iter().map(|(contents, revision)| bytes_of(capability, revision.index(sizes), contents)).collect();
+            let mut book = book();
+            for (slot, bytes) in vectors.iter().enumerate() {
+                prop_assert!(book.learn(member(slot), capability, bytes));
+            }
+            for subset in 1_u32..64 {
+                let slots: Vec<_> = (0..6).filter(|slot| subset & 1 << slot != 0).collect();
+                let live: MemberSet = slots.iter().map(|&slot| member(slot)).collect();
+                let of: Vec<_> = slots.iter().map(|&slot| vectors[slot].clone()).collect();
+                for placement in PLACEMENTS {
+                    let merged = book.merged(capability, live, placement).expect("all have answered");
+                    prop_assert_eq!(merged.bytes(), expected(capability, &of, placement), "{:?} {:?}", capability, live);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_read_no_further_than_they_go_and_merge_to_a_sound_header(
+        noise in prop::collection::vec(any::<u8>(), 0..300), known in contents(), kind in 0..7_usize,
+    ) {
+        let capability = CAPABILITIES[kind];
+        let mut book = book();
+        book.learn(member(0), capability, &noise);
+        book.learn(member(1), capability, &bytes_of(capability, 0, &known));
+        let live = MemberSet::EMPTY.with(member(0)).with(member(1));
+        let merged = book.merged(capability, live, OffloadPlacement::FollowFlows).expect("one has answered");
+        prop_assert!(capability.sizes().contains(&merged.bytes().len()));
+        prop_assert_eq!(usize::from(merged.bytes()[2]), merged.bytes().len());
+        prop_assert_eq!(merged.bytes()[0], capability.object_type());
+    }
+}
+
+#[test]
+fn the_documented_rules_and_the_rules_in_use_name_the_same_fields_in_the_same_places() {
+    for capability in CAPABILITIES {
+        let mut documented: Vec<_> =
+            documented(capability).iter().map(|&(name, offset, size, _)| (name, offset, size)).collect();
+        let mut used: Vec<_> =
+            capability.fields().iter().map(|field| (field.name, field.offset, field.width)).collect();
+        documented.sort_unstable();
+        used.sort_unstable();
+        assert_eq!(documented, used, "{capability:?}");
+    }
+}
+
+#[test]
+fn a_newer_revision_is_read_as_the_last_known_and_a_shorter_one_shortens_the_team() {
+    let capability = Capability::ReceiveFilter;
+    let mut newer = vec![1; 200];
+    newer[..4].copy_from_slice(&[0x80, 9, 200, 0]);
+    let mut book = book();
+    book.learn(member(0), capability, &newer);
+    let live = MemberSet::EMPTY.with(member(0));
+    let merged = book.merged(capability, live, OffloadPlacement::FollowFlows).unwrap();
+    assert_eq!(merged.bytes()[..4], [0x80, 2, 84, 0]);
+    book.learn(member(1), capability, &bytes_of(capability, 0, &[1; LONGEST]));
+    let both = live.with(member(1));
+    let merged = book.merged(capability, both, OffloadPlacement::FollowFlows).unwrap();
+    assert_eq!(merged.bytes()[..4], [0x80, 1, 56, 0]);
+    for damaged in [&newer[..3], &[0x80, 0, 84, 0][..], &[0x96, 1, 84, 0][..], &[0x80, 1, 84, 0][..]] {
+        assert!(!book.learn(member(0), capability, damaged), "what is damaged says nothing");
+        let still = book.merged(capability, live, OffloadPlacement::FollowFlows).unwrap();
+        assert_eq!(still.bytes()[..4], [0x80, 2, 84, 0]);
+    }
+}
+
+#[test]
+fn a_member_that_has_nothing_takes_it_from_the_team_and_one_that_is_silent_does_not() {
+    let capability = Capability::ReceiveFilter;
+    let mut book = book();
+    book.learn(member(0), capability, &bytes_of(capability, 1, &[3; LONGEST]));
+    let live: MemberSet = (0..3).map(member).collect();
+    let alone = book.merged(capability, live, OffloadPlacement::FollowFlows).unwrap();
+    assert_eq!(value(alone.bytes(), 16, 4), 0x0303_0303);
+    book.learn_none(member(1), capability);
+    let with = book.merged(capability, live, OffloadPlacement::FollowFlows).unwrap();
+    assert_eq!((value(with.bytes(), 8, 4), value(with.bytes(), 16, 4)), (0, 0x0303_0303));
+    // Whoever can is asked; whoever is silent only where nobody said that it can.
+    assert_eq!(book.able(Resource::Queue, live), MemberSet::EMPTY.with(member(0)));
+    assert_eq!(book.able(Resource::Queue, live.without(member(0))), MemberSet::EMPTY.with(member(2)));
+    book.forget(member(0));
+    assert_eq!(book.merged(capability, live, OffloadPlacement::FollowFlows), None);
+}
+
+#[test]
+fn a_change_is_indicated_once_and_a_change_of_the_team_indicates_all_that_is_known() {
+    let mut book = book();
+    let live = MemberSet::EMPTY.with(member(0)).with(member(1));
+    let placement = OffloadPlacement::FollowFlows;
+    let due = |book: &mut Book<Heap>| {
+        std::iter::from_fn(|| book.take_due(live, placement))
+            .map(|(capability, _)| capability)
+            .collect::<Vec<_>>()
+    };
+    let bytes = bytes_of(Capability::NicSwitch, 1, &[7; LONGEST]);
+    book.learn(member(0), Capability::NicSwitch, &bytes);
+    assert_eq!(due(&mut book), [Capability::NicSwitch]);
+    book.learn(member(0), Capability::NicSwitch, &bytes);
+    assert_eq!(due(&mut book), []);
+    book.learn(member(1), Capability::TaskOffload, &bytes_of(Capability::TaskOffload, 2, &[1; LONGEST]));
+    book.learn(member(1), Capability::Sriov, &bytes_of(Capability::Sriov, 0, &[1; LONGEST]));
+    assert_eq!(due(&mut book), [Capability::TaskOffload]);
+    book.team_changed();
+    assert_eq!(due(&mut book), [Capability::NicSwitch, Capability::TaskOffload]);
+    book.indicate_again(Capability::NicSwitch);
+    assert_eq!(due(&mut book), [Capability::NicSwitch]);
+}

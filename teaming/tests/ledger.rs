@@ -1,0 +1,266 @@
+//! The ledger of what members hold, against a model that keeps a list, and the plans that follow from it.
+
+use proptest::prelude::*;
+use teaming::Heap;
+use teaming::ids::{MemberIndex, MemberSet, NicId, NicIndex, PortId};
+use teaming::offload::{
+    Entry, Facts, Full, Ledger, NOBODY, OffloadPlacement, ProcessorConflict, ProcessorSets,
+};
+use teaming::oid::{Plan, Refusal, Resource};
+use teaming::payload::{Command, PHYSICAL_FUNCTION};
+
+fn member(number: u8) -> MemberIndex {
+    MemberIndex::new(number).unwrap()
+}
+
+fn set(numbers: &[u8]) -> MemberSet {
+    numbers.iter().map(|&number| member(number)).collect()
+}
+
+fn nic(port: u32) -> NicId {
+    NicId::new(PortId::new(port), NicIndex::DEFAULT)
+}
+
+fn ledger(room: usize) -> Ledger<Heap> {
+    Ledger::new(vec![Entry::EMPTY; room])
+}
+
+fn facts(able: &[u8], flows: u8, placement: OffloadPlacement) -> Facts {
+    Facts { placement, able: set(able), flows: Some(member(flows)) }
+}
+
+const ALLOCATE: Command = Command::AllocateQueue { group: 0, processors: 0 };
+
+/// What the switch and the members do to resources.
+#[derive(Debug, Clone)]
+enum Step {
+    /// A member gives a partition a resource under an id.
+    Made(u32, u8, u64),
+    /// The switch gives it up.
+    Released(u32, u64),
+    WentAway(u8),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (1..6_u32, 1..5_u8, 0..4_u64).prop_map(|(port, member, id)| Step::Made(port, member, id)),
+        3 => (1..6_u32, 0..4_u64).prop_map(|(port, id)| Step::Released(port, id)),
+        1 => (1..5_u8).prop_map(Step::WentAway),
+    ]
+}
+
+/// One allocation of the model, in the order of time: port, id, member, still there.
+type Made = (u32, u64, u8, bool);
+
+/// The latest that is still there, else the latest.
+fn meant(made: &[Made], port: u32, id: u64) -> Option<usize> {
+    let mine = |&(_, m): &(usize, &Made)| m.0 == port && m.1 == id;
+    let there = made.iter().enumerate().filter(mine).filter(|(_, m)| m.3).map(|(index, _)| index).next_back();
+    there.or(made.iter().enumerate().filter(mine).map(|(index, _)| index).next_back())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_request_goes_to_the_latest_holder_that_is_still_there(steps in prop::collection::vec(step(), 0..60)) {
+        let mut ledger = ledger(64);
+        let mut made: Vec<Made> = Vec::new();
+        for step in steps {
+            match step {
+                Step::Made(port, number, id) => {
+                    ledger.record(nic(port), Resource::Queue, id, member(number)).unwrap();
+                    made.push((port, id, number, true));
+                }
+                Step::Released(port, id) => {
+                    ledger.release(nic(port), Resource::Queue, id);
+                    if let Some(index) = meant(&made, port, id) {
+                        made.remove(index);
+                    }
+                }
+                Step::WentAway(number) => {
+                    ledger.went_away(member(number));
+                    made.iter_mut().filter(|m| m.2 == number).for_each(|m| m.3 = false);
+                }
+            }
+            prop_assert_eq!(ledger.len(), made.len());
+            prop_assert!(ledger.entries().is_sorted());
+            for port in 1..6 {
+                for id in 0..4 {
+                    let holder = meant(&made, port, id).map(|index| made[index]).filter(|m| m.3);
+                    let found = ledger.holder(nic(port), Resource::Queue, id);
+                    prop_assert_eq!(found, holder.map(|m| member(m.2)));
+                    let plan = ledger.plan(nic(port), &Command::FreeQueue { queue: id }, &facts(&[1], 1, OffloadPlacement::FollowFlows));
+                    prop_assert_eq!(plan, found.map_or(Plan::Pass, Plan::Redirect));
+                }
+            }
+            for number in 1..5 {
+                let partitions: std::collections::BTreeSet<_> =
+                    made.iter().filter(|m| m.2 == number && m.3).map(|m| m.0).collect();
+                prop_assert_eq!(ledger.went_down(set(&[number])), u32::try_from(partitions.len()).unwrap());
+            }
+        }
+    }
+}
+
+#[test]
+fn equal_ids_of_two_members_are_told_apart_by_their_partition() {
+    let mut ledger = ledger(8);
+    ledger.record(nic(5), Resource::Queue, 1, member(1)).unwrap();
+    ledger.record(nic(6), Resource::Queue, 1, member(2)).unwrap();
+    assert_eq!(ledger.holder(nic(5), Resource::Queue, 1), Some(member(1)));
+    assert_eq!(ledger.holder(nic(6), Resource::Queue, 1), Some(member(2)));
+    // Nobody in particular has no way to say which; of a single one it is clear.
+    assert_eq!(ledger.holder(NOBODY, Resource::Queue, 1), None);
+    ledger.record(nic(6), Resource::Queue, 9, member(2)).unwrap();
+    assert_eq!(ledger.holder(NOBODY, Resource::Queue, 9), Some(member(2)));
+    assert_eq!(ledger.holder(nic(7), Resource::Queue, 9), None);
+}
+
+#[test]
+fn a_full_ledger_refuses_and_a_grown_one_keeps_everything() {
+    let mut small = ledger(2);
+    assert_eq!(small.promise(2), Ok(()));
+    assert_eq!(small.promise(1), Err(Full));
+    for id in [1, 2] {
+        small.record(nic(5), Resource::Filter, id, member(1)).unwrap();
+    }
+    small.release_promise(2);
+    assert_eq!(small.record(nic(5), Resource::Filter, 3, member(1)), Err(Full));
+    assert_eq!(small.grow(vec![Entry::EMPTY; 1]).len(), 1);
+    assert_eq!(small.grow(vec![Entry::EMPTY; 4]).len(), 2);
+    small.record(nic(5), Resource::Filter, 3, member(2)).unwrap();
+    let holders: Vec<_> = [1, 2, 3].iter().map(|&id| small.holder(nic(5), Resource::Filter, id)).collect();
+    assert_eq!(holders, [Some(member(1)), Some(member(1)), Some(member(2))]);
+}
+
+#[test]
+fn each_placement_puts_a_queue_where_its_name_says() {
+    let mut ledger = ledger(8);
+    let plan = |ledger: &Ledger<Heap>, source, facts: &Facts| ledger.plan(source, &ALLOCATE, facts);
+    use OffloadPlacement::{EveryMember, FollowFlows, SingleMember};
+    assert_eq!(plan(&ledger, nic(5), &facts(&[1, 2, 3], 3, FollowFlows)), Plan::Redirect(member(3)));
+    assert_eq!(plan(&ledger, nic(5), &facts(&[1, 2], 3, FollowFlows)), Plan::Redirect(member(1)));
+    assert_eq!(plan(&ledger, nic(5), &facts(&[2, 3], 3, SingleMember)), Plan::Redirect(member(2)));
+    assert_eq!(plan(&ledger, nic(5), &facts(&[1, 2], 1, EveryMember)), Plan::Originate(set(&[1, 2])));
+    // Requests of our own name a partition, so what is nobody's goes to one.
+    assert_eq!(plan(&ledger, NOBODY, &facts(&[1, 2], 2, EveryMember)), Plan::Redirect(member(2)));
+    ledger.record(nic(6), Resource::Queue, 1, member(3)).unwrap();
+    assert_eq!(plan(&ledger, nic(5), &facts(&[2, 3], 2, SingleMember)), Plan::Redirect(member(3)));
+    for placement in [FollowFlows, SingleMember, EveryMember] {
+        assert_eq!(plan(&ledger, nic(5), &facts(&[], 1, placement)), Plan::Refuse(Refusal::NoMember));
+        // An association is never refused and never on two members.
+        assert_eq!(ledger.plan(nic(5), &Command::AddSas, &facts(&[], 1, placement)), Plan::Pass);
+        let one = ledger.plan(nic(5), &Command::AddSas, &facts(&[1, 2, 3], 1, placement));
+        assert!(matches!(one, Plan::Redirect(_)), "{placement:?}");
+    }
+}
+
+#[test]
+fn what_speaks_of_a_resource_goes_where_it_is() {
+    let mut ledger = ledger(16);
+    for (resource, id, number) in [
+        (Resource::Queue, 4, 1),
+        (Resource::Filter, 4, 2),
+        (Resource::Vf, 4, 3),
+        (Resource::Vport, 4, 4),
+        (Resource::Sa, 4, 5),
+    ] {
+        ledger.record(nic(5), resource, id, member(number)).unwrap();
+    }
+    let facts = facts(&[7], 7, OffloadPlacement::FollowFlows);
+    let rows = [
+        (Command::FreeQueue { queue: 4 }, 1),
+        (Command::SetFilter { queue: 4, vport: 0 }, 1),
+        (Command::SetFilter { queue: 0, vport: 4 }, 4),
+        (Command::SetFilter { queue: 0, vport: 0 }, 7),
+        (Command::ClearFilter { queue: 4, filter: 4 }, 2),
+        (Command::MoveFilter { filter: 4 }, 2),
+        (Command::AllocateVf, 7),
+        (Command::CreateVport { function: 4 }, 3),
+        (Command::CreateVport { function: PHYSICAL_FUNCTION }, 7),
+        (Command::FreeVf { vf: 4 }, 3),
+        (Command::DeleteVport { vport: 4 }, 4),
+        (Command::UpdateSa { handle: 4 }, 5),
+    ];
+    for (command, number) in rows {
+        assert_eq!(ledger.plan(nic(5), &command, &facts), Plan::Redirect(member(number)), "{command:?}");
+    }
+    // What nobody holds goes down as it came.
+    for command in
+        [Command::FreeQueue { queue: 5 }, Command::DeleteVport { vport: 5 }, Command::UpdateSa { handle: 5 }]
+    {
+        assert_eq!(ledger.plan(nic(5), &command, &facts), Plan::Pass, "{command:?}");
+    }
+}
+
+#[test]
+fn copies_are_reached_by_requests_of_our_own_under_each_members_id() {
+    let mut ledger = ledger(8);
+    let serial = ledger.next_serial();
+    for (number, below) in [(1, 10), (2, 3)] {
+        ledger.record_copy((nic(5), Resource::Queue, 10), member(number), below, serial).unwrap();
+    }
+    let facts = facts(&[1, 2], 1, OffloadPlacement::EveryMember);
+    let free = Command::FreeQueue { queue: 10 };
+    assert_eq!(ledger.plan(nic(5), &free, &facts), Plan::Originate(set(&[1, 2])));
+    assert_eq!(ledger.below(nic(5), Resource::Queue, 10, member(2)), Some(3));
+    // The one that is left has an id that the switch does not know.
+    ledger.went_away(member(1));
+    assert_eq!(ledger.plan(nic(5), &free, &facts), Plan::Originate(set(&[2])));
+    ledger.release(nic(5), Resource::Queue, 10);
+    assert!(ledger.is_empty());
+}
+
+#[test]
+fn a_list_goes_to_all_who_hold_something_of_it() {
+    let mut ledger = ledger(8);
+    for (id, number) in [(1, 1), (2, 2), (3, 2)] {
+        ledger.record(nic(5), Resource::Queue, id, member(number)).unwrap();
+    }
+    let plan = |ids: &[u64]| ledger.plan_list(nic(5), Resource::Queue, ids.iter().copied());
+    assert_eq!(plan(&[2, 3]), Plan::Redirect(member(2)));
+    assert_eq!(plan(&[1, 2, 3]), Plan::Originate(set(&[1, 2])));
+    assert_eq!(plan(&[1, 8]), Plan::Redirect(member(1)));
+    assert_eq!(plan(&[8]), Plan::Pass);
+}
+
+#[test]
+fn a_partition_with_a_function_on_a_dead_member_is_told_once() {
+    let mut ledger = ledger(8);
+    ledger.record(nic(5), Resource::Vf, 1, member(1)).unwrap();
+    ledger.record(nic(6), Resource::Vf, 1, member(2)).unwrap();
+    assert_eq!(ledger.went_down(set(&[1])), 0);
+    assert_eq!([ledger.take_notice(), ledger.take_notice()], [Some(nic(5)), None]);
+}
+
+/// Processors that a member's queues use, from the settings that an administrator makes: base, number, and every second
+/// one where two threads share a core.
+fn processors(base: u32, count: u32, hyper_threading: bool) -> u64 {
+    (0..count).map(|n| 1_u64 << (base + n * (1 + u32::from(hyper_threading)))).fold(0, |set, bit| set | bit)
+}
+
+/// Vectors of KB 2974384.
+#[test]
+fn processors_overlap_only_where_queues_are_shared_out_and_differ_only_where_all_hold_them() {
+    use OffloadPlacement::{EveryMember, FollowFlows, SingleMember};
+    let rows = [
+        (processors(2, 2, false), processors(4, 2, false), Ok(()), Err(ProcessorConflict::NotIdentical)),
+        (processors(0, 6, true), processors(12, 6, true), Ok(()), Err(ProcessorConflict::NotIdentical)),
+        (processors(2, 4, false), processors(2, 4, false), Err(ProcessorConflict::Overlap), Ok(())),
+    ];
+    assert_eq!(processors(12, 6, true), 0b0101_0101_0101 << 12);
+    for (first, second, sum, least) in rows {
+        for (placement, expected) in [(FollowFlows, sum), (EveryMember, least), (SingleMember, Ok(()))] {
+            let mut sets = ProcessorSets::NONE;
+            assert_eq!(sets.add(member(1), 0, first, placement), Ok(()));
+            assert_eq!(sets.add(member(2), 0, second, placement), expected);
+            // Said once: what is known already is not judged again.
+            assert_eq!(sets.add(member(2), 0, second, placement), Ok(()));
+            // Another group's processors are others, and a member that is gone uses none.
+            assert_eq!(sets.add(member(3), 1, first, placement), Ok(()));
+            sets.forget(member(1));
+            assert_eq!(sets.add(member(2), 0, first | second | 1 << 40, placement), Ok(()));
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! What holds for every payload of an offload request, whatever its bytes are. Used by tests and by the fuzz target.
+
+use teaming::oid::{OIDS, Place, Resource};
+use teaming::payload::{QueueArray, checked, command, made, restore_queue, size, translate};
+
+/// Checks one payload under every OID that may carry it: nothing depends on bytes that the header does not vouch for,
+/// and what is written stays where it belongs.
+pub fn hold(bytes: &[u8]) {
+    for row in OIDS.iter().filter(|row| row.place == Place::Envelope && row.payload.is_some()) {
+        let needed = size(row.oid).expect("a payload");
+        let vouched = checked(bytes, needed);
+        let read = command(row.oid, bytes);
+        assert_eq!(read.is_some(), vouched.is_some(), "{}", row.name);
+        let (Some(vouched), Some(read)) = (vouched, read) else { continue };
+        assert!(vouched.len() >= needed && vouched.len() <= bytes.len());
+        assert_eq!(command(row.oid, vouched), Some(read), "{} depends on what lies behind it", row.name);
+        let mut copy = bytes.to_vec();
+        let done = translate(&read, &mut copy, |_, id| id.checked_add(1));
+        assert_eq!(copy.len(), bytes.len());
+        let changed = copy.iter().zip(bytes).filter(|(a, b)| a != b).count();
+        assert!(changed <= 12, "{}: {changed} bytes of three ids at most", row.name);
+        if done.is_none() {
+            continue;
+        }
+        let mut same = bytes.to_vec();
+        assert_eq!(translate(&read, &mut same, |_, id| Some(id)), Some(()));
+        assert_eq!(same, bytes, "{}: the same ids are the same bytes", row.name);
+    }
+    for resource in [Resource::Queue, Resource::Filter, Resource::Vf, Resource::Vport, Resource::Sa] {
+        let _ = made(resource, bytes);
+    }
+    let mut copy = bytes.to_vec();
+    let _ = restore_queue(&mut copy, 7);
+    hold_array(bytes);
+}
+
+/// The array of completed queues: every element lies inside, and its parts say the same of the same queues.
+fn hold_array(bytes: &[u8]) {
+    let Some(array) = QueueArray::read(bytes) else { return };
+    // An element of size 0 is never sound, so that the count is bounded by the bytes.
+    assert!(array.len() * 16 <= bytes.len(), "{} elements in {} bytes", array.len(), bytes.len());
+    let queues: Vec<_> = array.queues(bytes).collect();
+    assert_eq!(queues.len(), array.len());
+    assert_eq!((array.queue(bytes, array.len()), array.status(bytes, array.len())), (None, None));
+    let mut out = vec![0xEE; array.part_size()];
+    let mut indexes = Vec::new();
+    let written = array.part(bytes, &mut out, |index, queue| {
+        (index % 2 == 0).then(|| {
+            indexes.push(index);
+            queue
+        })
+    });
+    assert_eq!(written.is_some(), !array.is_empty());
+    let Some(written) = written else { return };
+    assert!(out[written..].iter().all(|&byte| byte == 0xEE), "nothing is written behind the part");
+    let part = QueueArray::read(&out[..written]).expect("a part is an array");
+    let expected: Vec<_> = indexes.iter().map(|&index| queues[index]).collect();
+    assert_eq!(part.queues(&out).collect::<Vec<_>>(), expected);
+    for (position, &index) in indexes.iter().enumerate() {
+        assert_eq!(part.status(&out, position), array.status(bytes, index));
+    }
+    let mut copy = bytes.to_vec();
+    for (position, &index) in indexes.iter().enumerate() {
+        array.set_status(&mut copy, index, u32::try_from(position).expect("a small number")).expect("inside");
+    }
+    assert_eq!(QueueArray::read(&copy).map(|array| array.len()), Some(array.len()));
+}

@@ -1,0 +1,319 @@
+//! Saved run-time state: whatever was saved comes back, through any buffers; whatever was spoilt does not.
+
+mod saved;
+
+use proptest::prelude::*;
+use saved::{Draw, assemble, hold, parts, record};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use teaming::Heap;
+use teaming::ids::{BUCKETS, MEMBERS, MemberIndex, Ticks};
+use teaming::member::{LinkState, Member, MemberEvent};
+use teaming::runtime_state::{
+    Differences, Discard, PART_HEADER, PART_MAX, PINS_MAX, Part, Pin, PinKind, Placement, RECORD_MAX, decode,
+    encode, record_len,
+};
+use teaming::settings::{Lookup, Settings};
+use teaming::team::Team;
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+    #[test]
+    fn what_was_saved_is_restored_through_any_buffers_in_any_order(
+        seed: u64,
+        pins in prop_oneof![0..4_usize, 0..=PINS_MAX],
+        sizes in prop::collection::vec(prop_oneof![0..100_usize, 0..PART_MAX + 9, 0..20_000_usize], 1..9),
+    ) {
+        let mut draw = Draw(seed);
+        let (state, pins) = (draw.state(), draw.pins(pins));
+        let saved = record(&state, &pins);
+        let mut next = sizes.iter().cycle();
+        let mut all = parts(&saved, || *next.next().expect("a cycle"));
+        for at in (1..all.len()).rev() {
+            all.swap(at, draw.below(at + 1));
+        }
+        let restored = assemble(&all).expect("all parts are there");
+        prop_assert_eq!(&restored, &saved);
+        let (again, found) = decode(&restored).expect("nothing was changed");
+        prop_assert_eq!(again, state);
+        prop_assert_eq!(found.iter().collect::<Vec<Pin>>(), pins);
+        // A part less, and one twice.
+        let lost = all.pop().expect("at least one");
+        if !all.is_empty() {
+            prop_assert_eq!(assemble(&all), Err(Discard::Incomplete));
+            all.extend([lost.clone(), lost]);
+            prop_assert_eq!(assemble(&all), Err(Discard::Mixed));
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_read_whole_or_not_at_all(data in prop::collection::vec(any::<u8>(), 0..200)) {
+        hold(&data);
+    }
+}
+
+/// Written by hand from the table, the check sum by zlib.
+#[test]
+fn the_layout_is_the_documented_one() {
+    let text = "4c425253 0100 0200 efcdab8967452301 0df0adba 0700 04 05 20 00000000000000 \
+                0a000000 0300 0000 4433221100000000 8877665544332211 \
+                01 02 0000 0900000000000000 02 20 0000 ffffffffffffffff 39c55318";
+    let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
+    let expected: Vec<u8> = digits
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).expect("ASCII"), 16).expect("digits"))
+        .collect();
+    let (state, pins) = decode(&expected).expect("it is right");
+    assert_eq!(state.placement.seed, 0x0123_4567_89AB_CDEF);
+    assert_eq!(state.placement.home_map, 0xBAAD_F00D);
+    assert_eq!((state.placement.home_map_version, state.placement.members), (7, 32));
+    assert_eq!(state.placement.keying.policy, teaming::flow::Policy::HyperVPort);
+    assert!(state.placement.keying.flow_label && !state.placement.keying.symmetric);
+    assert!(state.placement.adapter_hash);
+    assert_eq!(state.hashed_as.to_string(), "10/3");
+    assert_eq!((state.traffic.frames, state.traffic.bytes), (0x1122_3344, 0x1122_3344_5566_7788));
+    let member = |number| MemberIndex::new(number).expect("1 to 32");
+    let listed: Vec<Pin> = pins.iter().collect();
+    assert_eq!(
+        listed,
+        [
+            Pin { kind: PinKind::Queue, member: member(2), id: 9 },
+            Pin { kind: PinKind::SecurityAssociation, member: member(32), id: u64::MAX },
+        ]
+    );
+    assert_eq!(record(&state, &listed), expected);
+}
+
+/// One spoilt record: what was done to it, and the bytes.
+fn spoil(draw: &mut Draw, good: &[u8], other: &[u8]) -> (&'static str, Vec<u8>) {
+    let mut bytes = good.to_vec();
+    let flip = |draw: &mut Draw, bytes: &mut Vec<u8>| {
+        let at = draw.below(bytes.len());
+        bytes[at] ^= 1 << draw.below(8);
+    };
+    match draw.below(8) {
+        0 => {
+            flip(draw, &mut bytes);
+            ("one bit", bytes)
+        }
+        1 => {
+            (0..2 + draw.below(6)).for_each(|_| flip(draw, &mut bytes));
+            ("several bits", bytes)
+        }
+        2 => {
+            bytes.truncate(draw.below(bytes.len()));
+            ("cut off", bytes)
+        }
+        3 => {
+            bytes.extend((0..1 + draw.below(40)).map(|_| draw.next() as u8));
+            ("longer", bytes)
+        }
+        4 => {
+            let version = draw.next() as u16;
+            bytes[4..6].copy_from_slice(&version.to_le_bytes());
+            ("another version", bytes)
+        }
+        5 => {
+            let name = draw.next() as u32;
+            bytes[..4].copy_from_slice(&name.to_le_bytes());
+            ("foreign", bytes)
+        }
+        6 => {
+            let (at, to) = (draw.below(bytes.len()), draw.below(bytes.len()));
+            bytes.swap(at, to);
+            ("octets exchanged", bytes)
+        }
+        _ => {
+            let at = draw.below(bytes.len().min(other.len()));
+            bytes.truncate(at);
+            bytes.extend_from_slice(&other[at..]);
+            ("two records joined", bytes)
+        }
+    }
+}
+
+#[test]
+fn a_million_spoilt_records_are_restored_whole_or_discarded_whole() {
+    let mut draw = Draw(8);
+    let mut reasons: BTreeMap<&'static str, u64> = BTreeMap::new();
+    let (mut same, mut discarded) = (0, 0);
+    for _ in 0..10_000 {
+        let count = draw.below(6);
+        let (state, pins) = (draw.state(), draw.pins(count));
+        let good = record(&state, &pins);
+        let other = {
+            let (state, count) = (draw.state(), draw.below(6));
+            record(&state, &draw.pins(count))
+        };
+        for _ in 0..100 {
+            let (what, bytes) = spoil(&mut draw, &good, &other);
+            match decode(&bytes) {
+                Ok((found, listed)) => {
+                    let whole = [&good, &other].into_iter().any(|record| *record == bytes);
+                    assert!(whole, "{what}: a spoilt record was believed");
+                    let again = record(&found, &listed.iter().collect::<Vec<_>>());
+                    assert_eq!(again, bytes, "{what}");
+                    same += 1;
+                }
+                Err(reason) => {
+                    assert!(reason.sentence().len() <= 80 && reason.sentence().ends_with('.'));
+                    *reasons.entry(reason.sentence()).or_default() += 1;
+                    discarded += 1;
+                }
+            }
+            hold(&bytes);
+        }
+    }
+    println!("{same} unchanged, {discarded} discarded: {reasons:?}");
+    assert_eq!(same + discarded, 1_000_000);
+    assert!(reasons.len() >= 5, "{reasons:?}");
+}
+
+#[test]
+fn a_spoilt_part_spoils_the_record_and_nothing_else() {
+    let mut draw = Draw(9);
+    for _ in 0..20_000 {
+        let count = if draw.below(50) == 0 { 400 } else { draw.below(5) };
+        let (state, pins) = (draw.state(), draw.pins(count));
+        let saved = record(&state, &pins);
+        let mut all = parts(&saved, || PART_MAX);
+        let which = draw.below(all.len());
+        let (_, spoilt) = spoil(&mut draw, &all[which].clone(), &all[0].clone());
+        hold(&spoilt);
+        all[which] = spoilt;
+        if let Ok(bytes) = assemble(&all)
+            && decode(&bytes).is_ok()
+        {
+            assert_eq!(bytes, saved);
+        }
+    }
+}
+
+#[test]
+fn newer_foreign_short_and_long_data_each_have_their_reason() {
+    let mut draw = Draw(1);
+    let pins = draw.pins(2);
+    let good = record(&draw.state(), &pins);
+    let with = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = good.clone();
+        change(&mut bytes);
+        decode(&bytes).map(|_| ()).expect_err("it is spoilt")
+    };
+    assert_eq!(with(&|bytes| bytes[0] = b'X'), Discard::Foreign);
+    assert_eq!(with(&|bytes| bytes[4] = 2), Discard::Newer(2));
+    assert_eq!(with(&|bytes| bytes.truncate(40)), Discard::Truncated);
+    assert_eq!(with(&|bytes| bytes.truncate(0)), Discard::Truncated);
+    assert_eq!(with(&|bytes| bytes.push(0)), Discard::TooLong);
+    assert_eq!(with(&|bytes| bytes[20] ^= 1), Discard::Damaged);
+    // Right by its check sum, and still impossible.
+    let sealed = |change: &dyn Fn(&mut [u8])| {
+        with(&|bytes| {
+            change(bytes);
+            let at = bytes.len() - 4;
+            let crc = crc32(&bytes[..at]).to_le_bytes();
+            bytes[at..].copy_from_slice(&crc);
+        })
+    };
+    for (at, value) in
+        [(4, 0), (22, 1), (22, 200), (23, 8), (24, 33), (25, 1), (38, 1), (56, 9), (57, 0), (58, 1)]
+    {
+        assert_eq!(sealed(&|bytes| bytes[at] = value), Discard::Malformed, "octet {at} is {value}");
+    }
+}
+
+/// Bit by bit, as the standard says.
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0_u32, |crc, byte| {
+        (0..8).fold(
+            crc ^ u32::from(*byte),
+            |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xEDB8_8320 } else { crc >> 1 },
+        )
+    })
+}
+
+#[test]
+fn a_record_that_cannot_be_is_not_written() {
+    let mut draw = Draw(3);
+    let state = draw.state();
+    let pins = draw.pins(PINS_MAX + 1);
+    let mut bytes = vec![0; RECORD_MAX + 12];
+    assert_eq!(encode(&state, pins.iter().copied(), &mut bytes), None);
+    assert_eq!(encode(&state, pins[..2].iter().copied(), &mut bytes), None);
+    assert_eq!(record_len(PINS_MAX), RECORD_MAX);
+    let longest = record(&state, &pins[..PINS_MAX]);
+    assert_eq!(parts(&longest, || 0).len(), RECORD_MAX.div_ceil(PART_MAX - PART_HEADER));
+    assert_eq!(parts(&longest, || 60_000).len(), 1);
+    assert!(Part::parse(&saved::part(&longest)).is_ok());
+    assert_eq!(Part::parse(&saved::part(&vec![0; RECORD_MAX + 1])), Err(Discard::Malformed));
+}
+
+/// A team of these speeds in gigabits per second; 0 is a member that is not there.
+fn team(settings: &Settings, gigabits: &[u64]) -> Team<Heap> {
+    let mut team = Team::<Heap>::new(vec![0; BUCKETS], vec![Member::ABSENT; MEMBERS], settings);
+    for (slot, &speed) in gigabits.iter().enumerate().filter(|(_, speed)| **speed != 0) {
+        let member = MemberIndex::from_slot(slot).expect("at most 32");
+        let up = LinkState::Up { bits_per_second: Some(speed * 1_000_000_000) };
+        for event in [MemberEvent::Created, MemberEvent::Connected, MemberEvent::Link(up)] {
+            team.on(member, event, Ticks::ZERO);
+        }
+    }
+    team
+}
+
+#[test]
+fn hosts_that_differ_are_told_apart_by_what_differs() {
+    let read = |name: &'static str, value: u64| {
+        let lookup = move |setting: &teaming::settings::Setting| match setting.name {
+            "TeamingMode" => Lookup::Value(0),
+            known if known == name => Lookup::Value(value),
+            _ => Lookup::Missing,
+        };
+        Settings::read(lookup).0
+    };
+    let plain = read("", 0);
+    let here = Placement::of(&plain, &team(&plain, &[10, 10, 25]));
+    assert_eq!(here.members, 3);
+    let against = |settings: &Settings, gigabits: &[u64]| {
+        Placement::of(settings, &team(settings, gigabits)).differs_from(&here)
+    };
+    assert_eq!(against(&plain, &[10, 10, 25]), Differences::NONE);
+    assert_eq!(against(&read("HashSeed", 7), &[10, 10, 25]), Differences::SEED);
+    for (name, value) in
+        [("LoadBalancingAlgorithm", 2), ("UseIpv6FlowLabel", 1), ("SymmetricHash", 1), ("UseAdapterHash", 1)]
+    {
+        assert_eq!(against(&read(name, value), &[10, 10, 25]), Differences::POLICY, "{name}");
+    }
+    // Ten times as fast each: the same shares, the same map.
+    assert_eq!(against(&plain, &[100, 100, 250]), Differences::NONE);
+    assert_eq!(against(&plain, &[10, 25, 10]), Differences::HOME_MAP);
+    assert_eq!(against(&plain, &[10, 10, 0, 25]), Differences::HOME_MAP);
+    let fewer = against(&plain, &[10, 10]);
+    assert!(fewer.contains(Differences::MEMBERS) && fewer.contains(Differences::HOME_MAP));
+    assert_eq!(fewer.names().count(), 2);
+    let other = Placement { home_map_version: 0, ..here };
+    assert_eq!(other.differs_from(&here), Differences::MAP_VERSION);
+}
+
+#[test]
+fn a_member_that_is_down_changes_nothing_in_the_placement() {
+    let settings = Settings::default();
+    let mut with_loss = team(&settings, &[10, 10, 10]);
+    let whole = Placement::of(&settings, &with_loss);
+    let two = MemberIndex::new(2).expect("1 to 32");
+    with_loss.on(two, MemberEvent::Link(LinkState::Down), Ticks::ZERO);
+    assert_eq!(Placement::of(&settings, &with_loss), whole);
+}
+
+#[test]
+fn every_input_of_the_fuzzer_holds() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/corpus/saved");
+    let mut count = 0;
+    for entry in fs::read_dir(&folder).expect("the corpus") {
+        let input = fs::read(entry.expect("an entry").path()).expect("an input");
+        hold(&input);
+        (0..input.len()).for_each(|cut| hold(&input[..cut]));
+        count += 1;
+    }
+    assert!(count > 20, "{count} inputs");
+}

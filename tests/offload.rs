@@ -1,0 +1,391 @@
+//! Offloads of partitions on the members of a team: where they are placed, that switch and adapters agree whatever
+//! happens, what the team says it can do, and that nothing is read past its end.
+
+mod scenarios;
+
+use lbfoext::ndis::raw::{SUCCESS, SwitchNicOidRequest, request_type};
+use scenarios::offload::{Command, Draw, GUESTS, run, sequence, shrink};
+use std::collections::{BTreeMap, BTreeSet};
+use vswitch::adapter::capabilities::Capabilities;
+use vswitch::adapter::offloads::Resource;
+use vswitch::adapter::wire::{OFFLOAD_OIDS, oid};
+use vswitch::control::below::Plan;
+use vswitch::control::envelope::{self, Inner};
+use vswitch::control::offload::{complete_array, delete_sa, filter_parameters, queue_parameters};
+use vswitch::outcome::Outcome;
+use vswitch::physical_switch::Aggregation;
+use vswitch::registry::Value;
+use vswitch::scenario::{CAPABILITY_CODES, Net, Scenario};
+
+const SINGLE_MEMBER: u32 = 1;
+const EVERY_MEMBER: u32 = 2;
+
+/// Nothing is broken, left behind, or known to one side alone.
+fn assert_agreed(net: &Net, when: &str) {
+    let wrong = net.disagreements();
+    assert!(wrong.is_empty(), "{when}: {:?}", &wrong[..wrong.len().min(5)]);
+}
+
+/// Members on which the queues of each partition are.
+fn queue_members(net: &Net, partitions: u16) -> BTreeMap<u16, BTreeSet<u16>> {
+    let of = |n| net.members_of(net.vm(n)).into_iter().filter(|(_, r)| matches!(r, Resource::Queue(_)));
+    (0..partitions).map(|n| (n, of(n).map(|(member, _)| member).collect())).collect()
+}
+
+#[test]
+fn a_thousand_partitions_on_eight_members_agree_after_every_failure_and_return() {
+    const PARTITIONS: u16 = 1_000;
+    let net = Scenario::new(1)
+        .members(&[10, 10, 10, 10, 25, 25, 40, 40])
+        .vms(PARTITIONS)
+        .aggregation(Aggregation::SwitchIndependent)
+        .abilities(|_| Capabilities { queues: 400, filters: 800, ..Capabilities::default() })
+        .style(|style| style.awkward_memory = false)
+        .setting("LinkUpDelayMs", Value::Dword(0))
+        .tear_down(false)
+        .start();
+    net.advance(1_000);
+    let mut numbers: BTreeMap<u32, u32> = BTreeMap::new();
+    for n in 0..PARTITIONS {
+        let nic = net.vm(n);
+        let queue = net.start_queue(nic).expect("there is room");
+        *numbers.entry(queue).or_default() += 1;
+        net.send(nic, &[net.flow(nic, 1).frame(0, 60)]);
+    }
+    net.settle();
+    assert!(numbers.values().filter(|count| **count > 1).count() > 50, "identifiers must collide");
+    assert_agreed(&net, "after the allocation");
+    let homes = queue_members(&net, PARTITIONS);
+    // Each partition's queue is where its traffic leaves and so, on independent switches, where it arrives.
+    let elsewhere = |net: &Net, homes: &BTreeMap<u16, BTreeSet<u16>>| {
+        let ports: Vec<Option<u16>> = net
+            .look(|s| {
+                (0..PARTITIONS)
+                    .map(|n| s.modules[0].outside.physical.port_of(vswitch::guest::vm_mac(n)))
+                    .collect()
+            })
+            .unwrap();
+        (0..PARTITIONS).filter(|n| homes[n] != ports[usize::from(*n)].into_iter().collect()).count()
+    };
+    assert_eq!(elsewhere(&net, &homes), 0, "queues away from their traffic");
+    arrive(&net, PARTITIONS, &homes);
+    assert_eq!(net.queue_counts(), (u64::from(PARTITIONS), 0));
+    for member in 1..=8 {
+        net.fail(member);
+        let lost: Vec<u16> = homes.iter().filter(|(_, at)| at.contains(&member)).map(|(n, _)| *n).collect();
+        for n in &lost {
+            net.send(net.vm(*n), &[net.flow(net.vm(*n), 1).frame(u32::from(member), 60)]);
+        }
+        net.settle();
+        assert_agreed(&net, "after a failure");
+        assert_eq!(
+            queue_members(&net, PARTITIONS),
+            homes,
+            "nothing is freed or allocated behind the switch's back"
+        );
+        // What came for them meanwhile fell back to a survivor's default queue, and is counted there.
+        let before = net.queue_counts().1;
+        for n in &lost {
+            let survivor = net
+                .look(|s| s.modules[0].outside.physical.port_of(vswitch::guest::vm_mac(*n)))
+                .flatten()
+                .expect("it sent through a survivor");
+            assert_ne!(survivor, member);
+            net.receive_from_outside(survivor, &[net.flow_from_outside(net.vm(*n), 2).frame(1, 60)]);
+        }
+        assert_eq!(net.queue_counts().1 - before, lost.len() as u64);
+        net.restore(member);
+        net.advance(400_000);
+    }
+    assert_agreed(&net, "after all returned");
+    for n in 0..PARTITIONS {
+        net.release(net.vm(n));
+    }
+    assert_agreed(&net, "after everything was given back");
+    assert!(queue_members(&net, PARTITIONS).values().all(BTreeSet::is_empty));
+    let failures = net.look(|s| (s.control.wants.vetoes, s.control.wants.failures)).unwrap();
+    assert_eq!(failures, (0, 0));
+    net.finish().assert_clean();
+}
+
+/// One frame from outside for each partition, on the member that has its queue.
+fn arrive(net: &Net, partitions: u16, homes: &BTreeMap<u16, BTreeSet<u16>>) {
+    for n in 0..partitions {
+        for member in &homes[&n] {
+            net.receive_from_outside(*member, &[net.flow_from_outside(net.vm(n), 2).frame(0, 60)]);
+        }
+    }
+}
+
+#[test]
+fn an_adapter_that_is_taken_out_takes_its_queues_along_and_the_switch_plans_again() {
+    for seed in 0..12 {
+        let net =
+            Scenario::new(seed).members(&[10, 10, 25]).vms(8).aggregation(Aggregation::SwitchIndependent);
+        let net = net.setting("LinkUpDelayMs", Value::Dword(0)).start();
+        net.advance(1_000);
+        for n in 0..8 {
+            net.start_queue(net.vm(n)).expect("there is room");
+        }
+        let homes = queue_members(&net, 8);
+        let victim = *homes[&0].iter().next().unwrap();
+        net.unplug(victim);
+        assert_agreed(&net, "after an adapter was taken out");
+        assert!(queue_members(&net, 8).iter().all(|(n, at)| homes[n].contains(&victim) == at.is_empty()));
+        net.plan_again();
+        assert_agreed(&net, "after planning again");
+        assert!(queue_members(&net, 8).values().all(|at| at.len() == 1 && !at.contains(&victim)));
+        net.replug(victim);
+        net.advance(400_000);
+        net.plan_again();
+        assert_agreed(&net, "after its return");
+        assert_eq!(queue_members(&net, 8), homes, "everyone is home");
+        net.finish().assert_clean();
+    }
+}
+
+#[test]
+fn a_host_that_accepts_no_number_twice_gets_everything_on_one_member() {
+    for seed in 0..8 {
+        let net = Scenario::new(seed)
+            .members(&[10, 10, 10])
+            .vms(10)
+            .setting("OffloadPlacement", Value::Dword(SINGLE_MEMBER))
+            .style(|style| style.unique_ids = true)
+            .start();
+        net.advance(1_000);
+        let numbers: BTreeSet<u32> = (0..10).filter_map(|n| net.start_queue(net.vm(n))).collect();
+        assert_eq!(numbers.len(), 10);
+        assert_agreed(&net, "on one member");
+        let members: BTreeSet<u16> = queue_members(&net, 10).into_values().flatten().collect();
+        assert_eq!(members.len(), 1);
+        net.finish().assert_clean();
+    }
+}
+
+#[test]
+fn copies_on_every_member_come_and_go_together_whoever_fails_or_refuses() {
+    for seed in 0..12 {
+        let net = Scenario::new(seed)
+            .members(&[10, 10, 10, 10])
+            .vms(4)
+            .setting("OffloadPlacement", Value::Dword(EVERY_MEMBER))
+            .setting("LinkUpDelayMs", Value::Dword(0))
+            .abilities(|index| Capabilities {
+                queues: if index == 2 { 2 } else { 16 },
+                ..Capabilities::default()
+            })
+            .start();
+        net.advance(1_000);
+        for n in 0..4 {
+            net.start_queue(net.vm(n)).expect("most members have room");
+        }
+        let at = queue_members(&net, 4);
+        assert!(
+            at.values().filter(|at| at.len() == 4).count() == 2,
+            "two of four found no room on one: {at:?}"
+        );
+        assert!(at.values().all(|at| at.len() >= 3));
+        net.fail(3);
+        net.restore(3);
+        net.unplug(4);
+        for n in 0..4 {
+            net.release(net.vm(n));
+        }
+        assert_agreed(&net, "after everything was given back");
+        assert!(queue_members(&net, 4).values().all(BTreeSet::is_empty));
+        net.finish().assert_clean();
+    }
+}
+
+#[test]
+fn packets_with_an_association_leave_through_the_member_that_has_it() {
+    for seed in 0..12 {
+        let net = Scenario::new(seed).members(&[10, 10, 10, 10]).vms(2).start();
+        net.advance(1_000);
+        let nic = net.vm(0);
+        let handle = net.offload(nic, |p| p.add_association_ex(7)).flatten().expect("there is room");
+        let home = net.members_of(nic)[0].0;
+        let packets = (0..24).map(|n| {
+            let packet = vswitch::guest::Packet::of(net.flow(nic, n).frame(1, 60));
+            (nic, vswitch::guest::Packet { association: Some(handle), ..packet })
+        });
+        net.send_packets(packets.collect());
+        net.settle();
+        net.release(nic);
+        let outcome = net.finish();
+        outcome.assert_clean();
+        let members: BTreeSet<u16> = outcome.assignments.iter().map(|a| a.member).collect();
+        assert_eq!((members, outcome.assignments.len()), (BTreeSet::from([home]), 24));
+    }
+}
+
+#[test]
+fn what_the_team_can_do_is_indicated_whatever_members_say_and_is_never_more_than_they_can() {
+    for seed in 0..24 {
+        let placement = (seed % 3) as u32;
+        let net = Scenario::new(seed)
+            .members(&[10, 10, 10, 10])
+            .vms(2)
+            .random_abilities()
+            .setting("OffloadPlacement", Value::Dword(placement))
+            .start();
+        net.advance(1_000);
+        let mut draw = Draw::new(seed);
+        for round in 0..6 {
+            let member = 1 + draw.below(4) as u16;
+            let abilities = Capabilities::random(|n| draw.below(n));
+            net.change_abilities(member, abilities, &CAPABILITY_CODES, round % 3 == 2);
+            net.advance(1_000);
+        }
+        net.fail(2);
+        net.restore(2);
+        net.advance(1_000);
+        let advertised = net.look(|s| s.control.status.advertised.len()).unwrap();
+        assert!(advertised > 0, "nothing was indicated for the team");
+        net.finish().assert_clean();
+    }
+}
+
+/// Runs a sequence and says what was wrong.
+fn outcome_of(seed: u64, commands: &[Command], plan: fn(u64) -> Scenario) -> (Outcome, Vec<String>) {
+    let net = plan(seed).start();
+    run(&net, commands);
+    let wrong = net.disagreements();
+    (net.finish(), wrong)
+}
+
+fn is_wrong((outcome, wrong): &(Outcome, Vec<String>)) -> bool {
+    !outcome.violations.is_empty() || !outcome.leaks.is_empty() || outcome.aborted || !wrong.is_empty()
+}
+
+#[test]
+fn random_sequences_break_no_rule_and_leave_everyone_agreed() {
+    const LENGTH: usize = 60;
+    let seeds = std::env::var("SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(300);
+    for seed in 0..seeds {
+        let commands = sequence(seed, LENGTH, 4);
+        let result = outcome_of(seed, &commands, scenarios::offload_plan);
+        if !is_wrong(&result) {
+            continue;
+        }
+        let shortest = shrink(commands, |part| is_wrong(&outcome_of(seed, part, scenarios::offload_plan)));
+        let (outcome, wrong) = outcome_of(seed, &shortest, scenarios::offload_plan);
+        let violations: Vec<String> = outcome.violations.iter().take(4).map(ToString::to_string).collect();
+        panic!(
+            "seed {seed}, shrunk to {} commands: {shortest:?}\n{}\n{wrong:?}\nleft: {:?}",
+            shortest.len(),
+            violations.join("\n"),
+            outcome.leaks.iter().take(3).collect::<Vec<_>>()
+        );
+    }
+    println!("{seeds} sequences of {LENGTH} commands, {GUESTS} guests");
+}
+
+/// Every way to spoil the bytes of a request: each header byte, each word of the rest, each length.
+fn spoiled(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let mut all: Vec<Vec<u8>> = Vec::new();
+    for at in 0..4.min(bytes.len()) {
+        for value in [0, 1, 3, 0x7F, 0x80, 0xFF] {
+            let mut one = bytes.to_vec();
+            one[at] = value;
+            all.push(one);
+        }
+    }
+    for at in (4..bytes.len().min(64)).step_by(4) {
+        for value in [0_u32, 1, 0x7FFF_FFFF, 0xFFFF_FFF0, 0xFFFF_FFFF] {
+            let mut one = bytes.to_vec();
+            let end = (at + 4).min(bytes.len());
+            one[at..end].copy_from_slice(&value.to_le_bytes()[..end - at]);
+            all.push(one);
+        }
+    }
+    let lengths = (0..bytes.len().min(80)).chain([bytes.len() / 2, bytes.len() - 1]);
+    all.extend(lengths.map(|length| bytes[..length].to_vec()));
+    all
+}
+
+#[test]
+fn malformed_requests_are_passed_or_refused_and_never_read_past_their_end() {
+    let net = Scenario::new(1).members(&[10, 10]).vms(2).tear_down(false).style(|s| s.fenced = true).start();
+    net.advance(1_000);
+    let (nic, external) = (net.vm(0), net.member(0));
+    let mut requests = 0;
+    for row in &OFFLOAD_OIDS {
+        let bytes = match row.oid {
+            oid::ALLOCATE_QUEUE => queue_parameters(4, nic.port, 1),
+            oid::SET_FILTER => filter_parameters(3, 0, 0, [2; 6]),
+            oid::ALLOCATION_COMPLETE => complete_array(&[1, 2, 3], 4),
+            oid::DELETE_SA => delete_sa(0x1234),
+            _ => vec![0x80, 1, row.size as u8, (row.size >> 8) as u8]
+                .into_iter()
+                .chain(vec![0; row.size])
+                .collect(),
+        };
+        // A list's links are pointers, which the switch vouches for: only what is not a link is spoiled.
+        let linked = matches!(row.oid, oid::ADD_SA | oid::DELETE_SA);
+        for buffer in spoiled(&bytes) {
+            if linked
+                && buffer.get(8..16).is_none_or(|link| link.iter().any(|b| *b != 0))
+                && buffer.len() >= 9
+            {
+                continue;
+            }
+            for kind in [request_type::METHOD, request_type::SET_INFORMATION] {
+                // What the adapters would say of nonsense is not the point.
+                let plan = Plan { status: lbfoext::ndis::raw::INVALID_PARAMETER, completion: None };
+                net.ask_nic(nic, external, &Inner::new(row.oid, kind, buffer.clone()), plan).unwrap();
+                requests += 1;
+            }
+        }
+    }
+    let spoil = |net: &Net, at: usize, value: u8, length: usize| {
+        let inner = Inner::method(oid::ALLOCATE_QUEUE, queue_parameters(1, nic.port, 1));
+        let plan = Plan { status: lbfoext::ndis::raw::INVALID_PARAMETER, completion: None };
+        net.offload(nic, move |p| {
+            let mut e = SwitchNicOidRequest::ZERO;
+            e.header = lbfoext::ndis::raw::ObjectHeader::new(0x80, 1, 32);
+            (e.source_port_id, e.source_nic_index) = (nic.port, nic.index);
+            (e.destination_port_id, e.destination_nic_index) = (external.port, external.index);
+            envelope::ask_as(p.module, e, &inner, plan, false, |bytes| {
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte = value;
+                }
+                bytes.truncate(length);
+            })
+        });
+    };
+    // The last eight bytes are a pointer of the switch's own.
+    for at in 0..24 {
+        for value in [0, 1, 2, 0x7F, 0x80, 0xFF] {
+            spoil(&net, at, value, 32);
+            requests += 1;
+        }
+    }
+    for length in 0..32 {
+        spoil(&net, 99, 0, length);
+        requests += 1;
+    }
+    println!("{requests} malformed requests");
+    assert!(requests > 2_000);
+    net.look(|s| s.control.wants.held.clear());
+    net.finish().assert_clean();
+}
+
+#[test]
+fn newer_revisions_are_understood_as_far_as_they_are_known() {
+    let net = Scenario::new(1).members(&[10, 10]).vms(1).style(|s| s.fenced = true).start();
+    net.advance(1_000);
+    let nic = net.vm(0);
+    for revision in [1, 2, 3, 9] {
+        let mut bytes = queue_parameters(4, nic.port, 1);
+        bytes[1] = revision;
+        let inner = Inner::method(oid::ALLOCATE_QUEUE, bytes);
+        let answer = net.ask_nic(nic, net.member(0), &inner, Plan::default()).unwrap();
+        assert_eq!(answer.status, SUCCESS);
+        let seen = net.look(|s| s.control.nics.arrived.last().unwrap().envelope.destination_nic_index);
+        assert_ne!(seen, Some(0), "revision {revision} was passed unread");
+    }
+    net.look(|s| s.control.wants.held.clear());
+    net.finish().assert_clean();
+}

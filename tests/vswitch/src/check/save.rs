@@ -1,0 +1,242 @@
+//! Rules of saved run-time state: who fills a structure and how, when a save ends, and that what a restore has brought
+//! is what the next save of that NIC gives, and of no other.
+
+use super::{advice, rule};
+use crate::control::Answer;
+use crate::control::save::{Blob, FIXED, Offering, Other, field, word};
+use crate::ndis::State;
+use crate::ports::NicId;
+use crate::world::World;
+use lbfoext::ndis::raw::{BUFFER_TOO_SHORT, NicSaveState, SUCCESS};
+use std::mem::offset_of;
+use teaming::ids::{NicId as CoreNic, NicIndex, PortId};
+use teaming::runtime_state::{Assembly, NicState, Part, Pin, decode};
+
+/// ExtensionId of the driver.
+pub const OURS: [u8; 16] = lbfoext::text::guid(lbfoext::entry::EXTENSION_ID);
+
+/// A record, read.
+pub type Record = (NicState, Vec<Pin>);
+
+/// The record that these structures of ours make.
+pub fn record(blobs: &[Blob]) -> Option<Record> {
+    let mut ours = blobs.iter().filter(|blob| blob.is_ours());
+    let first = ours.next()?;
+    let mut assembly = Assembly::new(vec![0; Part::parse(first.data()).ok()?.record]);
+    for blob in std::iter::once(first).chain(ours) {
+        assembly.add(&Part::parse(blob.data()).ok()?).ok()?;
+    }
+    let bytes = assembly.finish().ok()?;
+    let (state, pins) = decode(&bytes).ok()?;
+    Some((state, pins.iter().collect()))
+}
+
+/// What the driver ought to know of a NIC since it was created.
+#[derive(Default)]
+pub struct Memory {
+    /// Structures of ours in the last save, and the room that was offered for the first.
+    last: Option<(usize, usize)>,
+    /// It was saved: a restore brings nothing that it does not know better.
+    was_saved: bool,
+    /// What the last restore brought, and the rule that is at stake.
+    brought: Option<Record>,
+    at_stake: Option<&'static str>,
+}
+
+/// What a misdeed keeps while a request is with the driver.
+#[derive(Default)]
+pub struct Bent {
+    /// What a spoilt structure was made from.
+    pub good: Option<Vec<u8>>,
+    pub before: Option<(usize, Vec<u8>)>,
+    pub last_own: Option<Vec<u8>>,
+    /// The restore that is under way is of several structures of ours.
+    pub several: bool,
+}
+
+/// One request to save.
+pub struct Round<'a> {
+    pub nic: NicId,
+    pub offering: &'a Offering,
+    pub room: usize,
+    /// The room is what the extension has demanded.
+    pub demanded: bool,
+}
+
+/// A request to save was answered.
+pub fn answered(world: &World, round: &Round<'_>, before: &[u8], answer: &Answer) {
+    let after = &answer.payload;
+    let nic = round.nic;
+    if answer.reached_below {
+        // What stands there now is the others' affair; that it went down untouched was checked as it passed.
+        world.exercised("SAVE-02");
+        return;
+    }
+    match answer.status {
+        SUCCESS => {
+            rule(world, "SAVE-02", after != before, || {
+                format!("a save of {nic} with nothing to save succeeded")
+            });
+            if after != before {
+                filled(world, round, before, answer);
+            }
+        }
+        BUFFER_TOO_SHORT => {
+            let needed = usize::try_from(answer.needed).unwrap_or(0);
+            rule(world, "SAVE-04", needed >= FIXED && after == before, || {
+                format!("{nic}: {needed} bytes needed, payload changed: {}", after != before)
+            });
+            let more = needed > round.offering.offset() + round.room;
+            let stuck = needed >= FIXED && !more && round.demanded;
+            rule(world, "SAVE-06", !stuck, || format!("{nic}: the room that was demanded is not enough"));
+            advice(world, "SAVE-28", needed <= usize::from(u16::MAX), || format!("{needed} bytes needed"));
+        }
+        status => {
+            let starved = world.injected_fault().is_some();
+            advice(world, "SAVE-15", starved, || format!("a save of {nic} ended with {status:#x}"));
+        }
+    }
+}
+
+/// A structure that the driver filled.
+fn filled(world: &World, round: &Round<'_>, before: &[u8], answer: &Answer) {
+    let (after, nic) = (&answer.payload, round.nic);
+    let at = round.offering.offset();
+    let size = word(after, offset_of!(NicSaveState, save_data_size));
+    let outside = |range: std::ops::Range<usize>| before.get(range.clone()) == after.get(range);
+    let guards = outside(FIXED + 4..at) && outside(at + round.room..before.len());
+    rule(world, "SAVE-03", guards, || {
+        format!("{nic}: bytes outside the room of {} were written", round.room)
+    });
+    let fixed = outside(0..14) && outside(566..568) && size <= round.room;
+    rule(world, "SAVE-13", fixed, || {
+        format!("{nic}: members of the switch changed, or {size} bytes of data")
+    });
+    rule(world, "SAVE-10", field(after, 16) == OURS, || format!("{nic}: another ExtensionId"));
+    let name = word(after, offset_of!(NicSaveState, extension_friendly_name));
+    let ends = field::<2>(after, 34 + name.saturating_sub(2)) != [0, 0];
+    rule(world, "SAVE-11", name.is_multiple_of(2) && (2..=512).contains(&name) && ends, || {
+        format!("{nic}: a name of {name} bytes")
+    });
+    let class = offset_of!(NicSaveState, feature_class_id);
+    rule(world, "SAVE-12", field(after, class) == [0_u8; 16], || format!("{nic}: a feature class of nobody"));
+    if round.offering.revision >= 2 {
+        let overflow = u32::from_le_bytes(field(after, FIXED));
+        rule(world, "SAVE-27", overflow == 0, || format!("{nic}: {overflow} bytes more than there are"));
+    }
+    let written = usize::try_from(answer.written).unwrap_or(0);
+    advice(world, "SAVE-14", written == at + size, || format!("{nic}: BytesWritten is {written}"));
+}
+
+/// A save has ended: what it gave.
+pub fn saved(
+    world: &World,
+    state: &mut State,
+    module: usize,
+    nic: NicId,
+    room: usize,
+    abandoned: bool,
+    ours: &[Blob],
+) {
+    let twice = ours.iter().enumerate().any(|(at, blob)| ours[..at].iter().any(|b| b.data() == blob.data()));
+    rule(world, "SAVE-08", !twice, || format!("{nic}: the same data was saved twice"));
+    if world.injected_fault().is_some() || twice {
+        return;
+    }
+    // What the adapters hold for the NIC is newer than what came along.
+    let holds_nothing = state.held_for(module, nic).is_empty();
+    let memory = state.saves.memory.entry((module, nic)).or_default();
+    let known = state.modules[module].topology.nic(nic).is_some();
+    if let Some((count, then)) = memory.last.filter(|_| known) {
+        rule(world, "SAVE-09", then != room || count == ours.len(), || {
+            format!("{nic}: {} structures, {count} the time before", ours.len())
+        });
+        if then == room && count != ours.len() {
+            return;
+        }
+    }
+    let Some((found, pins)) = record(ours) else {
+        // Nothing was saved: the NIC is not known, or the save before was never ended.
+        return;
+    };
+    memory.last = (!abandoned).then_some((ours.len(), room));
+    memory.was_saved = true;
+    let at_stake = memory.at_stake.unwrap_or("SAVE-18");
+    let id = CoreNic::new(PortId::new(nic.port), NicIndex::new(nic.index));
+    let holds = match &memory.brought {
+        None => found.hashed_as == id && (pins.is_empty() || !holds_nothing),
+        Some((brought, their)) => {
+            found.hashed_as == brought.hashed_as
+                && found.traffic.frames >= brought.traffic.frames
+                && found.traffic.bytes >= brought.traffic.bytes
+                && (pins == *their || !holds_nothing)
+        }
+    };
+    rule(world, at_stake, holds, || {
+        format!("{nic}: saved as of {}, {} pins, against what was restored", found.hashed_as, pins.len())
+    });
+}
+
+/// A structure was given back to the extensions.
+pub fn restored(world: &World, nic: NicId, blob: &Blob, answer: &Answer) {
+    let (ours, below) = (blob.is_ours(), answer.reached_below);
+    let starved = world.injected_fault().is_some() && answer.status != SUCCESS;
+    let other = blob.extension() == Other::Below.id();
+    rule(world, "SAVE-19", ours != below || starved, || {
+        format!(
+            "{nic}: data of {} was {}",
+            if ours { "ours" } else { "others" },
+            if below { "passed on" } else { "taken" }
+        )
+    });
+    advice(world, "SAVE-22", answer.status == SUCCESS || starved || other, || {
+        format!("{nic}: a restore ended with {:#x}", answer.status)
+    });
+}
+
+/// How a restore went, as far as it decides which rule is at stake.
+pub struct How {
+    early: bool,
+    several: bool,
+    interleaved: bool,
+    good: Option<Vec<Blob>>,
+}
+
+impl How {
+    pub fn at_start(state: &State, module: usize, nic: NicId, blobs: &[Blob]) -> Self {
+        let connected = state.modules[module].topology.is_connected(nic);
+        let several = blobs.iter().filter(|blob| blob.is_ours()).count() > 1;
+        Self { early: !connected, several, interleaved: false, good: None }
+    }
+
+    pub fn spoilt(&mut self, good: &[Blob]) {
+        self.good = Some(good.to_vec());
+    }
+
+    pub fn others_came(&mut self, came: bool) {
+        self.interleaved |= came;
+    }
+
+    pub fn is_several(&self) -> bool {
+        self.several
+    }
+
+    /// What the structure with this number was before it was spoilt.
+    pub fn good(&self, at: usize) -> Option<Vec<u8>> {
+        self.good.as_ref().and_then(|all| all.get(at)).map(|blob| blob.0.clone())
+    }
+
+    pub fn remember(&self, state: &mut State, module: usize, nic: NicId, blobs: &[Blob]) {
+        let memory = state.saves.memory.entry((module, nic)).or_default();
+        memory.at_stake = Some(match self {
+            Self { good: Some(_), .. } => "SAVE-20",
+            Self { interleaved: true, .. } => "SAVE-18",
+            Self { several: true, .. } => "SAVE-24",
+            Self { early: true, .. } => "SAVE-25",
+            _ => "SAVE-21",
+        });
+        if let (None, false, Some(record)) = (&self.good, memory.was_saved, record(blobs)) {
+            memory.brought = Some(record);
+        }
+    }
+}
