@@ -24,8 +24,8 @@ struct Learned {
     port: u16,
     /// Whose frame it was: an address that two machines use moves with them.
     from: NicId,
-    /// Moves that have a reason: one after each change of the team.
-    explained: u8,
+    /// Moves that have a reason: those that follow a change of the team.
+    explained: u32,
 }
 
 #[derive(Default)]
@@ -50,10 +50,10 @@ impl PhysicalSwitch {
         self.hosts.insert(mac);
     }
 
-    /// Something happened to the team that explains one move of every address.
+    /// Something happened to the team that explains moves of every address.
     pub fn team_changed(&mut self) {
-        // A link that fails and returns with no frame between explains two.
-        self.learned.values_mut().for_each(|entry| entry.explained = (entry.explained + 1).min(2));
+        // A link that returns moves addresses when it does, and once more when its speed is known.
+        self.learned.values_mut().for_each(|entry| entry.explained = entry.explained.saturating_add(2));
     }
 
     /// The port behind which an address of the team's side was seen.
@@ -137,6 +137,8 @@ mod tests {
         assert_eq!(switch.receive((1, 0), 2, &frame(VM), MACHINE).unwrap().0, "SWITCH-FLAP");
         switch.team_changed();
         assert_eq!(switch.receive((2, 0), 3, &frame(VM), MACHINE), None);
+        assert_eq!(switch.receive((1, 0), 4, &frame(VM), MACHINE), None);
+        assert_eq!(switch.receive((2, 0), 5, &frame(VM), MACHINE).unwrap().0, "SWITCH-FLAP");
         assert_eq!(switch.port_of(VM), Some(2));
     }
 
