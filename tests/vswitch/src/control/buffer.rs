@@ -5,6 +5,7 @@ use super::Control;
 use crate::memory::Kind;
 use crate::ndis::with;
 use crate::world::World;
+use lbfoext::ndis::raw::{OidRequest, request_type};
 use std::ptr;
 
 const PAGE: usize = 4096;
@@ -47,6 +48,26 @@ pub fn free(world: &World, address: usize) {
         Some((base, size)) => _ = unsafe { libc::munmap(base as *mut libc::c_void, size) },
         None => world.free(Kind::Switch, address as *const u8, 0),
     }
+}
+
+/// The bytes at an address; none of a null one.
+pub(crate) fn bytes_at(address: usize, length: usize) -> Vec<u8> {
+    if address == 0 || length == 0 {
+        return Vec::new();
+    }
+    // SAFETY: callers name memory of the switch that they allocated with at least this length.
+    unsafe { std::slice::from_raw_parts(address as *const u8, length) }.to_vec()
+}
+
+/// The words of a request that hold results, by type.
+pub fn results(r: &OidRequest) -> [u32; 5] {
+    let method = r.request_type == request_type::METHOD;
+    let arm = if method {
+        [r.method_bytes_written, r.method_bytes_read, r.method_bytes_needed]
+    } else {
+        [r.word56, 0, 0]
+    };
+    [r.word52, arm[0], arm[1], arm[2], u32::from(r.supported_revision)]
 }
 
 impl Drop for Control {

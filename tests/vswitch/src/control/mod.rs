@@ -18,6 +18,9 @@ pub mod property_bytes;
 pub mod save;
 pub mod status;
 
+pub(crate) use buffer::bytes_at;
+pub use buffer::results;
+
 use crate::check::mutations as bend;
 use crate::check::{advice, portnic, rule};
 use crate::cpu;
@@ -302,25 +305,6 @@ pub fn finish(key: usize) -> Answer {
         world.free(Kind::Switch, key as *const u8, 0);
     }
     answer
-}
-
-pub(crate) fn bytes_at(address: usize, length: usize) -> Vec<u8> {
-    if address == 0 || length == 0 {
-        return Vec::new();
-    }
-    // SAFETY: callers name memory of the switch that they allocated with at least this length.
-    unsafe { std::slice::from_raw_parts(address as *const u8, length) }.to_vec()
-}
-
-/// The words of a request that hold results, by type.
-pub fn results(r: &OidRequest) -> [u32; 5] {
-    let method = r.request_type == request_type::METHOD;
-    let arm = if method {
-        [r.method_bytes_written, r.method_bytes_read, r.method_bytes_needed]
-    } else {
-        [r.word56, 0, 0]
-    };
-    [r.word52, arm[0], arm[1], arm[2], u32::from(r.supported_revision)]
 }
 
 /// A completed request from above.
