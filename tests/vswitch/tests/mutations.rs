@@ -169,6 +169,8 @@ fn offloads(net: &Net, placement: u32) {
     ] {
         net.ask_nic(a, to, &inner, plan);
     }
+    net.cancel_next();
+    net.ask_nic(a, outside, &Inner::method(0x0001_0E77, vec![2; 20]), later);
     for nic in [a, b] {
         net.start_queue(nic);
     }
