@@ -30,7 +30,9 @@ pub fn status(module: &Module, indication: Indication<'_>) {
         _ => {}
     }
     match indication.capability() {
-        Some((from, capability, bytes)) if took_capability(module, from, capability, bytes) => announce(module),
+        Some((from, capability, bytes)) if took_capability(module, from, capability, bytes) => {
+            announce(module)
+        }
         // Nothing takes its place in this call; what the members answer is indicated when they do.
         Some(_) => module.filter.indicate_status(indication),
         None => {

@@ -139,10 +139,10 @@ pub(crate) fn beside(
                 queues.and_then(|q| q.all.iter().find(|(_, q)| q.holder == holder).map(|(id, _)| *id));
             let Some(queue) = theirs else { return };
             let mut bytes = offload::free_queue(queue);
-            let mut request = request(oid::FREE_QUEUE, &mut bytes);
+            let request = request(oid::FREE_QUEUE, &mut bytes);
             if commit() {
                 let own = Holder { by: By::Extension, ..holder };
-                state.before_serving(world, module, index, own, &mut request);
+                state.before_serving(world, module, index, own, &request);
             }
             return;
         }
