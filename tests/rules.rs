@@ -1,5 +1,6 @@
-//! The rule book against the verifier: every rule of the groups DATA, FLAGS, SAVE, STATE, OID, OFFLOAD and STATUS is listed, most whose
-//! breach is an error are checked, and each checked one is broken once by a driver that misbehaves in that one way.
+//! The rule book against the verifier: every rule of the groups DATA, FLAGS, OFFLOAD, OID, PORTNIC, PROP, SAVE, STATE and
+//! STATUS is listed, most whose breach is an error are checked, and each checked one is broken once by a driver that
+//! misbehaves in that one way.
 
 mod scenarios;
 
@@ -25,6 +26,8 @@ fn the_rules_of_each_group_are_all_listed_once() {
     let counts = [
         ("DATA", 90),
         ("FLAGS", 19),
+        ("PORTNIC", 35),
+        ("PROP", 23),
         ("SAVE", 29),
         ("STATE", 31),
         ("OID", 58),

@@ -24,8 +24,7 @@ struct Learned {
     port: u16,
     /// Whose frame it was: an address that two machines use moves with them.
     from: NicId,
-    /// Moves that have a reason: one after each change of the team.
-    explained: u8,
+    moves: u32,
 }
 
 #[derive(Default)]
@@ -42,6 +41,8 @@ pub struct PhysicalSwitch {
     pub echoes: u64,
     /// Moves of an address from one port to another.
     pub moves: u64,
+    /// Moves of each address that changes of the team explain so far.
+    explained: u32,
 }
 
 impl PhysicalSwitch {
@@ -50,10 +51,10 @@ impl PhysicalSwitch {
         self.hosts.insert(mac);
     }
 
-    /// Something happened to the team that explains one move of every address.
+    /// Something happened to the team that explains moves of every address, each when it is next heard: one when a link
+    /// goes or returns, and one when the speed of a link that returned is known.
     pub fn team_changed(&mut self) {
-        // A link that fails and returns with no frame between explains two.
-        self.learned.values_mut().for_each(|entry| entry.explained = (entry.explained + 1).min(2));
+        self.explained += 2;
     }
 
     /// The port behind which an address of the team's side was seen.
@@ -101,17 +102,18 @@ impl PhysicalSwitch {
             ));
         }
         if self.aggregation == Aggregation::Static {
-            self.learned.insert(source, Learned { port, from, explained: 1 });
+            self.learned.insert(source, Learned { port, from, moves: 0 });
             return None;
         }
-        let entry = self.learned.entry(source).or_insert(Learned { port, from, explained: 1 });
+        let entry = self.learned.entry(source).or_insert(Learned { port, from, moves: 0 });
         if entry.port == port || entry.from != from {
-            let explained = if entry.from == from { entry.explained } else { 1 };
-            *entry = Learned { port, from, explained };
+            let moves = if entry.from == from { entry.moves } else { 0 };
+            *entry = Learned { port, from, moves };
             return None;
         }
-        let (was, flaps) = (entry.port, entry.explained == 0);
-        *entry = Learned { port, from, explained: entry.explained.saturating_sub(1) };
+        let (was, moves) = (entry.port, entry.moves + 1);
+        let flaps = moves > 1 + self.explained;
+        *entry = Learned { port, from, moves };
         self.moves += 1;
         flaps.then(|| ("SWITCH-FLAP", format!("{source:02x?} moved again, from port {was} to {port}")))
     }
@@ -137,6 +139,7 @@ mod tests {
         assert_eq!(switch.receive((1, 0), 2, &frame(VM), MACHINE).unwrap().0, "SWITCH-FLAP");
         switch.team_changed();
         assert_eq!(switch.receive((2, 0), 3, &frame(VM), MACHINE), None);
+        assert_eq!(switch.receive((1, 0), 4, &frame(VM), MACHINE).unwrap().0, "SWITCH-FLAP");
         assert_eq!(switch.port_of(VM), Some(2));
     }
 

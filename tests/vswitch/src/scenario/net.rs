@@ -164,7 +164,10 @@ impl Net {
             })
         });
         let known = known.unwrap_or_default();
-        let flood = (known.len() > 1).then(|| self.world().fresh_number());
+        // A flood for a station's own address is let in wherever it comes: the station may have just moved there.
+        let to: Option<Mac> = frame.get(..6).and_then(|m| m.try_into().ok());
+        let station = self.look(|s| to.is_some_and(|to| s.modules[module].topology.station(to).is_some()));
+        let flood = (known.len() > 1 && station == Some(false)).then(|| self.world().fresh_number());
         for member in known {
             let packet = Packet { copy_of: flood, ..Packet::of(frame.to_vec()) };
             self.packets_from_outside(member, vec![packet]);

@@ -193,7 +193,7 @@ pub fn judge(q: &Question<'_>) -> Expected {
         Reach::No(cause) => return nothing(Some(cause), true),
     }
     let free = by_receiver || soft.or(inside.freedom).is_some();
-    let to_itself = ways.all.iter().all(Way::is_nothing);
+    let to_itself = ways.all.iter().any(Way::is_nothing);
     Expected {
         may_drop: free || ways.may_drop || to_itself,
         refused: None,
