@@ -82,16 +82,17 @@ fn decide_some(module: &Module, lists: &mut NblQueue, groups: &mut Groups) -> Pa
             Some(sender) if sender.nic == source => sender,
             other => other.insert(forwarding.sender(source)),
         };
+        let walk = Walk { module, forwarding: &forwarding, sender, now };
         let decision = if forwarding.uses_adapter_hash() {
-            decide_with_adapter(module, &forwarding, &counters, sender, &list, &mut window, now)
+            decide_with_adapter(&walk, &counters, &list, &mut window)
         } else {
-            decide(module, &forwarding, sender, &list, None, &mut window, now)
+            decide(&walk, &list, None, &mut window)
         };
         let Some(decision) = decision else {
             counters.change(|counters| counters.split += 1);
             return Pause::Mixed(list);
         };
-        let committed = commit(module, &forwarding, sender, &mut list, &decision, &mut reach);
+        let committed = commit(&walk, &mut list, &decision, &mut reach);
         // A verdict may have come to nothing for lack of resources.
         let verdict = match committed {
             Committed::To(Group::Dropped(reason, _)) => Verdict::Drop(reason),
@@ -110,43 +111,47 @@ fn decide_some(module: &Module, lists: &mut NblQueue, groups: &mut Groups) -> Pa
     Pause::Enough
 }
 
+/// What holds for the packets of one source in one hold of the lock.
+#[derive(Clone, Copy)]
+struct Walk<'a> {
+    module: &'a Module,
+    forwarding: &'a Forwarding<Pool>,
+    sender: &'a Sender,
+    now: Ticks,
+}
+
 /// What is known of every packet of a list.
 struct Common<'a> {
     beside: Beside<'a>,
     pinned: Option<MemberIndex>,
-    now: Ticks,
 }
 
 /// What to do with all packets of a list, or `None` when they differ. One array of destinations serves them all.
 #[inline(always)]
 fn decide(
-    module: &Module,
-    forwarding: &Forwarding<Pool>,
-    sender: &Sender,
+    walk: &Walk<'_>,
     list: &Nbl,
     adapter: Option<Adapter<'_>>,
     window: &mut WindowBuffer,
-    now: Ticks,
 ) -> Option<Decision> {
     if list.detail().native_forwarding_required() {
         // The switch's own affair, whatever it looks like.
         return Some(Decision::new(Verdict::Native));
     }
     let beside = Beside { vlan: list.vlan_id(), subnet: list.virtual_subnet(), adapter };
-    let common = Common { beside, pinned: offload::pinned(module, list), now };
+    let common = Common { beside, pinned: offload::pinned(walk.module, list) };
     let mut packets = list.net_buffers();
     let Some(first) = packets.next() else { return Some(Decision::dropped(DropReason::Runt)) };
-    let decision = decide_one(forwarding, sender, list, first, &common, window);
+    let decision = decide_one(walk, list, first, &common, window);
     match packets.next() {
-        Some(_) if !others_agree(forwarding, sender, list, &common, window, &decision) => None,
+        Some(_) if !others_agree(walk, list, &common, window, &decision) => None,
         _ => Some(decision),
     }
 }
 
 #[inline(always)]
 fn decide_one(
-    forwarding: &Forwarding<Pool>,
-    sender: &Sender,
+    walk: &Walk<'_>,
     list: &Nbl,
     packet: NetBufferRef<'_>,
     common: &Common<'_>,
@@ -154,9 +159,9 @@ fn decide_one(
 ) -> Decision {
     match window.read(packet, list.detail()) {
         Ok(bytes) => {
-            let (source, pinned, now) = (sender.nic, common.pinned, common.now);
+            let (source, pinned, now) = (walk.sender.nic, common.pinned, walk.now);
             let packet = Packet { source, window: bytes, pinned, native: false, now };
-            forwarding.decide_from(sender, &packet, &common.beside)
+            walk.forwarding.decide_from(walk.sender, &packet, &common.beside)
         }
         Err(_) => Decision::dropped(DropReason::Unreadable),
     }
@@ -167,32 +172,28 @@ fn decide_one(
 #[cold]
 #[inline(never)]
 fn others_agree(
-    forwarding: &Forwarding<Pool>,
-    sender: &Sender,
+    walk: &Walk<'_>,
     list: &Nbl,
     common: &Common<'_>,
     window: &mut WindowBuffer,
     first: &Decision,
 ) -> bool {
     let mut others = list.net_buffers().skip(1);
-    others.all(|packet| first.same_way(&decide_one(forwarding, sender, list, packet, common, window)))
+    others.all(|packet| decide_one(walk, list, packet, common, window).same_way(first))
 }
 
 /// `decide` while hashes of adapters are in use.
 #[inline(never)]
 fn decide_with_adapter(
-    module: &Module,
-    forwarding: &Forwarding<Pool>,
+    walk: &Walk<'_>,
     counters: &Here<'_, Counters>,
-    sender: &Sender,
     list: &Nbl,
     window: &mut WindowBuffer,
-    now: Ticks,
 ) -> Option<Decision> {
     // One packet in a thousand is computed although its port is trusted.
     let check = counters.change(|counters| counters.uplink & 0x3FF == 0);
-    let adapter = adapter_hash(module, list, check.unwrap_or(true));
-    decide(module, forwarding, sender, list, Some(adapter), window, now)
+    let adapter = adapter_hash(walk.module, list, check.unwrap_or(true));
+    decide(walk, list, Some(adapter), window)
 }
 
 /// What an adapter's hash of a list is worth. It speaks of the list's only packet; of several it would say nothing.
@@ -215,42 +216,29 @@ enum Committed {
 }
 
 /// Commits the destinations of one list, at most `reach` of them. "Assigned" happens here.
-fn commit(
-    module: &Module,
-    forwarding: &Forwarding<Pool>,
-    sender: &Sender,
-    list: &mut Nbl,
-    decision: &Decision,
-    reach: &mut usize,
-) -> Committed {
-    let dropped = |reason| Committed::To(Group::Dropped(reason, sender.nic.port));
+fn commit(walk: &Walk<'_>, list: &mut Nbl, decision: &Decision, reach: &mut usize) -> Committed {
+    let dropped = |reason| Committed::To(Group::Dropped(reason, walk.sender.nic.port));
     let target = match decision.verdict {
         Verdict::Native => return Committed::To(Group::Native),
         Verdict::Drop(reason) => return dropped(reason),
         Verdict::Flood { uplink } => {
-            return commit_flood(module, forwarding, sender, list, decision, uplink, reach);
+            return commit_flood(walk, list, decision, uplink, reach);
         }
         Verdict::Deliver(nic) => Target { nic, bits: decision.bits },
-        Verdict::Uplink(member) => match external(forwarding, member, decision.bits) {
+        Verdict::Uplink(member) => match external(walk.forwarding, member, decision.bits) {
             Some(target) => target,
             None => return dropped(DropReason::NoLiveMember),
         },
     };
     *reach = reach.saturating_sub(1);
-    commit_one(module, sender, list, decision, target)
+    commit_one(walk, list, decision, target)
 }
 
-fn commit_one(
-    module: &Module,
-    sender: &Sender,
-    list: &mut Nbl,
-    decision: &Decision,
-    target: Target,
-) -> Committed {
-    if module.switch.add_destination(list, target).is_err() {
-        return Committed::To(Group::Dropped(DropReason::NoResources, sender.nic.port));
+fn commit_one(walk: &Walk<'_>, list: &mut Nbl, decision: &Decision, target: Target) -> Committed {
+    if walk.module.switch.add_destination(list, target).is_err() {
+        return Committed::To(Group::Dropped(DropReason::NoResources, walk.sender.nic.port));
     }
-    write_tag(module, list, decision);
+    write_tag(walk.module, list, decision);
     Committed::To(Group::To(target.nic.port, target.nic.index, target.bits))
 }
 
@@ -266,14 +254,13 @@ fn write_tag(module: &Module, list: &mut Nbl, decision: &Decision) {
 /// The first hold of a flood: the member, then stations.
 #[inline(never)] // rare, and a frame of its own
 fn commit_flood(
-    module: &Module,
-    forwarding: &Forwarding<Pool>,
-    sender: &Sender,
+    walk: &Walk<'_>,
     list: &mut Nbl,
     decision: &Decision,
     uplink: Option<MemberIndex>,
     reach: &mut usize,
 ) -> Committed {
+    let &Walk { module, forwarding, sender, .. } = walk;
     let member = || uplink.and_then(|member| external(forwarding, member, decision.bits));
     let stations = || forwarding.flood(sender, decision, 0);
     let room = (*reach).max(1).saturating_sub(usize::from(member().is_some()));
@@ -283,7 +270,7 @@ fn commit_flood(
     let more = count == room && forwarding.flood(sender, decision, last).next().is_some();
     *reach = reach.saturating_sub(total);
     match (targets().next(), total, more) {
-        (Some(target), 1, false) => commit_one(module, sender, list, decision, target),
+        (Some(target), 1, false) => commit_one(walk, list, decision, target),
         (None, _, false) => Committed::To(Group::Dropped(DropReason::NoDestination, sender.nic.port)),
         _ => {
             let count = u32::try_from(total).unwrap_or(u32::MAX);

@@ -21,15 +21,13 @@ use teaming::property::{self, Kind, Malformed, Property};
 use teaming::vlan::Wanted;
 
 /// What a request does to a port.
-#[expect(clippy::large_enum_variant, reason = "one at a time, on the stack of a request")]
-enum Change {
-    Vlan(Option<Wanted>),
+enum Change<'a> {
+    Vlan(Option<Wanted<'a>>),
     Security(Option<Security>),
 }
 
 /// The change that a request makes, if it makes one; `Err` vetoes it.
-#[inline(never)] // a frame of its own
-fn change(request: &Request) -> Result<Option<(PortId, Change)>, NdisStatus> {
+fn change(request: &Request) -> Result<Option<(PortId, Change<'_>)>, NdisStatus> {
     if !request.is_set() {
         return Ok(None);
     }
@@ -43,8 +41,8 @@ fn change(request: &Request) -> Result<Option<(PortId, Change)>, NdisStatus> {
     let change = match given.kind {
         Kind::Vlan => Change::Vlan(Some(wanted(given.body)?)),
         Kind::Security => {
-            let read = given.body.and_then(property::security);
-            Change::Security(Some(read.map_err(|Malformed| NdisStatus::INVALID_PARAMETER)?))
+            let body = given.body.map_err(|Malformed| NdisStatus::INVALID_PARAMETER)?;
+            Change::Security(Some(read_security(body)?))
         }
         Kind::Isolation => return isolation(given.body).map(|()| None),
         Kind::Other => return Ok(None),
@@ -52,7 +50,7 @@ fn change(request: &Request) -> Result<Option<(PortId, Change)>, NdisStatus> {
     Ok(Some((given.port, change)))
 }
 
-fn deleted(request: &Request) -> Option<(PortId, Change)> {
+fn deleted(request: &Request) -> Option<(PortId, Change<'_>)> {
     match property::deletion(payload::input(request)) {
         Ok((port, Kind::Vlan)) => Some((port, Change::Vlan(None))),
         Ok((port, Kind::Security)) => Some((port, Change::Security(None))),
@@ -60,10 +58,13 @@ fn deleted(request: &Request) -> Option<(PortId, Change)> {
     }
 }
 
-#[inline(never)] // a frame of its own
-fn wanted(body: Result<&[u8], Malformed>) -> Result<Wanted, NdisStatus> {
+fn wanted(body: Result<&[u8], Malformed>) -> Result<Wanted<'_>, NdisStatus> {
     let read = body.and_then(property::vlan).map_err(|Malformed| NdisStatus::INVALID_PARAMETER)?;
     read.check().map_err(|_| NdisStatus::DATA_NOT_ACCEPTED)
+}
+
+fn read_security(body: &[u8]) -> Result<Security, NdisStatus> {
+    property::security(body).map_err(|Malformed| NdisStatus::INVALID_PARAMETER)
 }
 
 fn isolation(body: Result<&[u8], Malformed>) -> Result<(), NdisStatus> {
@@ -95,7 +96,7 @@ pub fn after(module: &Module, request: &Request) {
     }
 }
 
-fn apply(module: &Module, port: PortId, change: &Change) {
+fn apply(module: &Module, port: PortId, change: &Change<'_>) {
     let mut control = module.control.lock();
     control.changes = control.changes.wrapping_add(1);
     let mut forwarding = module.forwarding.write(control.dispatch());
@@ -137,13 +138,14 @@ pub fn read(module: &Module, port: PortId, passive: &Passive) -> Result<(), Ndis
     let Some(_reference) = reference(module, port) else { return Ok(()) };
     for _ in 0..ATTEMPTS {
         let Some(revision) = module.forwarding.read().ports.revision(port) else { return Ok(()) };
-        let vlans = ask(module, port, Kind::VLAN, passive, |body| wanted(Ok(body)))?;
-        let security = ask(module, port, Kind::SECURITY, passive, |body| {
-            property::security(body).map_err(|Malformed| NdisStatus::INVALID_PARAMETER)
-        })?;
-        let isolation = ask(module, port, Kind::ISOLATION, passive, |body| isolation(Ok(body)))?;
+        let answers = [Kind::VLAN, Kind::SECURITY, Kind::ISOLATION];
+        let [vlans, security, isolation_mode] = answers.map(|kind| ask(module, port, kind, passive));
+        let (vlans, security, isolation_mode) = (vlans?, security?, isolation_mode?);
+        let vlans = vlans.first().map(|body| body.and_then(|body| wanted(Ok(body)))).transpose();
+        let security = security.first().map(|body| body.and_then(read_security)).transpose();
+        let isolation = isolation_mode.first().map(|body| body.and_then(|body| isolation(Ok(body))));
         // What cannot be refused any more and not be enforced leaves the port closed.
-        let closed = vlans.is_err() || security.is_err() || isolation.is_err();
+        let closed = vlans.is_err() || security.is_err() || isolation.transpose().is_err();
         reserve_set(module)?;
         let mut control = module.control.lock();
         let replaced = module.forwarding.write(control.dispatch()).replace_policy(
@@ -170,32 +172,31 @@ fn reference(module: &Module, port: PortId) -> Option<PortRef<'_>> {
     if stays { module.switch.reference_port(port) } else { None }
 }
 
-/// Asks for one type of property: what `read` makes of its body, `Ok(Ok(None))` when the port has none.
-fn ask<T>(
-    module: &Module,
-    port: PortId,
-    kind: i32,
-    passive: &Passive,
-    read: impl Fn(&[u8]) -> Result<T, NdisStatus>,
-) -> Result<Result<Option<T>, NdisStatus>, NdisStatus> {
+/// The answer to a question for one type of property; empty when the switch does not know the type.
+struct Answer(PoolSlice<u8>, usize);
+
+impl Answer {
+    /// The body of the first property, if the port has one.
+    fn first(&self) -> Option<Result<&[u8], NdisStatus>> {
+        let answer = self.0.get(..self.1).unwrap_or(&self.0);
+        if answer.is_empty() {
+            return None;
+        }
+        property::first_answer(answer).map_err(|Malformed| NdisStatus::INVALID_PARAMETER).transpose()
+    }
+}
+
+fn ask(module: &Module, port: PortId, kind: i32, passive: &Passive) -> Result<Answer, NdisStatus> {
     let mut size = 2048;
     for _ in 0..ATTEMPTS {
         let mut buffer = PoolSlice::try_new(Tag::REQUEST, size, |_| 0u8)?;
         property::ask(&mut buffer, port, kind);
         match method(module.filter, oids::SWITCH_PORT_PROPERTY_ENUM, &mut buffer, passive) {
-            Ok(written) => {
-                let answer = buffer.get(..written as usize).unwrap_or(&buffer);
-                return Ok(match property::first_answer(answer) {
-                    Ok(None) => Ok(None),
-                    Ok(Some(body)) => read(body).map(Some),
-                    Err(Malformed) => Err(NdisStatus::INVALID_PARAMETER),
-                });
-            }
+            Ok(written) => return Ok(Answer(buffer, written as usize)),
             Err((NdisStatus::INVALID_LENGTH | NdisStatus::BUFFER_TOO_SHORT, needed)) => {
                 size = size.max(needed as usize).saturating_add(64);
             }
-            // The type does not exist for this switch.
-            Err((NdisStatus::NOT_SUPPORTED, _)) => return Ok(Ok(None)),
+            Err((NdisStatus::NOT_SUPPORTED, _)) => return Ok(Answer(buffer, 0)),
             Err((status, _)) => return Err(status),
         }
     }

@@ -54,7 +54,7 @@ impl<S: Storage> Forwarding<S> {
         &mut self,
         id: PortId,
         revision: u32,
-        vlans: Option<&Wanted>,
+        vlans: Option<&Wanted<'_>>,
         security: Option<Security>,
         closed: bool,
     ) -> Result<bool, Full> {
@@ -64,7 +64,7 @@ impl<S: Storage> Forwarding<S> {
     }
 
     /// The VLAN property of a port, or none; `Full` when there is no room for its set.
-    pub fn set_vlans(&mut self, id: PortId, wanted: Option<&Wanted>) -> Result<(), Full> {
+    pub fn set_vlans(&mut self, id: PortId, wanted: Option<&Wanted<'_>>) -> Result<(), Full> {
         let set = self.ports.set_vlans(id, wanted);
         self.refresh_outside();
         set

@@ -12,8 +12,9 @@ use crate::frame::{self, ETHERNET_HEADER, Headers, Rare};
 use crate::hash::Seed;
 use crate::ids::{FlowHash, MacAddr, MemberIndex, NicId, PortId, Ticks, VlanId};
 use crate::learn::{LearnTable, Learned};
-use crate::ports::{Port, PortTable, Room};
+use crate::ports::{Port, PortTable};
 use crate::receive::Receive;
+use crate::room::Room;
 use crate::sender::{Origin, Sender, Sent, preserve};
 use crate::settings::Settings;
 use crate::table::{Moved, Stamp, Table, View};
@@ -29,7 +30,7 @@ pub struct Forwarding<S: Storage> {
     keying: Keying,
     seed: Seed,
     adapter_hash: bool,
-    receive: Receive,
+    pub(crate) receive: Receive,
     /// The external port has no policy of its own.
     pub(crate) outside_is_open: bool,
 }
@@ -118,7 +119,6 @@ impl<S: Storage> Forwarding<S> {
     }
 
     /// `decide_from` for one packet alone.
-    #[inline(always)]
     pub fn decide_with(&self, packet: &Packet<'_>, beside: &Beside<'_>) -> Decision {
         self.decide_from(&self.sender(packet.source), packet, beside)
     }
@@ -139,7 +139,7 @@ impl<S: Storage> Forwarding<S> {
     }
 
     /// `sender` is that of the packet's source.
-    #[inline]
+    #[inline(always)]
     pub fn decide_from(&self, sender: &Sender, packet: &Packet<'_>, beside: &Beside<'_>) -> Decision {
         if packet.native {
             return Decision::new(Verdict::Native);
@@ -260,7 +260,7 @@ impl<S: Storage> Forwarding<S> {
 
     /// To a station that may need a closer look.
     #[inline(never)]
-    fn deliver(&self, sender: &Sender, sent: Sent, port: &Port) -> Decision {
+    pub(crate) fn deliver(&self, sender: &Sender, sent: Sent, port: &Port) -> Decision {
         if port.id == sender.nic {
             return Decision::dropped(DropReason::BackToSource);
         }
@@ -271,7 +271,7 @@ impl<S: Storage> Forwarding<S> {
     }
 
     /// The bits with which a station may have a packet.
-    fn admit(&self, sender: &Sender, sent: Sent, port: &Port) -> Result<u8, DropReason> {
+    pub(crate) fn admit(&self, sender: &Sender, sent: Sent, port: &Port) -> Result<u8, DropReason> {
         let priority = sender.priority & port.priority();
         if port.policy.closed {
             return Err(DropReason::PortClosed);
@@ -292,7 +292,7 @@ impl<S: Storage> Forwarding<S> {
 
     /// The bits with which the outside may have a packet.
     #[inline(always)]
-    fn uplink_bits(&self, sender: &Sender, sent: Sent) -> Result<u8, DropReason> {
+    pub(crate) fn uplink_bits(&self, sender: &Sender, sent: Sent) -> Result<u8, DropReason> {
         if sent.stays_inside() {
             return Err(DropReason::VirtualSubnet);
         }
@@ -313,81 +313,9 @@ impl<S: Storage> Forwarding<S> {
         Ok(sender.priority | if admitted.tagged { preserve::VLAN } else { 0 })
     }
 
-    /// A frame to an address that no adapter has: behind a port that may learn, outside, or nowhere.
-    #[inline(never)]
-    fn decide_unknown(
-        &self,
-        sender: &Sender,
-        sent: Sent,
-        packet: &Packet<'_>,
-        beside: &Beside<'_>,
-    ) -> Decision {
-        let headers = frame::parse(packet.window);
-        let to = headers.destination;
-        let heard = self.learned.find(to, sent.carried().vlan, packet.now);
-        if let Some(port) = heard.and_then(|position| self.ports.at(position)).filter(|port| port.may_learn())
-        {
-            return self.deliver(sender, sent, port);
-        }
-        let outside = sender.origin == Origin::Outside;
-        if outside && let Some(reason) = self.refuses(sender, headers.source, sent, packet.now) {
-            return Decision::dropped(reason);
-        }
-        let uplink = if outside { Err(DropReason::NoDestination) } else { self.uplink_bits(sender, sent) };
-        let uplink = uplink.and_then(|bits| Ok((bits, self.member(packet, headers, beside)?)));
-        let decision = Decision { to, sent, ..Decision::new(Verdict::Flood { uplink: None }) };
-        let behind_a_port = self.ports.learns() && self.flood(sender, &decision, 0).next().is_some();
-        match (uplink, behind_a_port) {
-            (Ok((bits, (member, basis))), false) => {
-                Decision { basis, bits, to: MacAddr::ZERO, verdict: Verdict::Uplink(member), ..decision }
-            }
-            (Ok((bits, (member, basis))), true) => {
-                Decision { basis, bits, verdict: Verdict::Flood { uplink: Some(member) }, ..decision }
-            }
-            (Err(_), true) => decision,
-            (Err(reason), false) => Decision::dropped(reason),
-        }
-    }
-
-    /// Why a frame for many, or for an unknown one, does not count that came from outside.
-    fn refuses(&self, sender: &Sender, source: MacAddr, sent: Sent, now: Ticks) -> Option<DropReason> {
-        if !self.receive.takes(sender.nic.index) {
-            return Some(DropReason::NotReceiver);
-        }
-        let ours = self.ports.lookup(source).is_some()
-            || self.ports.learns() && self.learned.find(source, sent.carried().vlan, now).is_some();
-        ours.then_some(DropReason::Reflection)
-    }
-
-    #[inline(never)]
-    fn decide_group(
-        &self,
-        sender: &Sender,
-        sent: Sent,
-        packet: &Packet<'_>,
-        beside: &Beside<'_>,
-    ) -> Decision {
-        let headers = frame::parse(packet.window);
-        let to = headers.destination;
-        let inward = Decision { to, sent, ..Decision::new(Verdict::Flood { uplink: None }) };
-        if sender.origin == Origin::Outside {
-            if to.is_link_local() {
-                return Decision::dropped(DropReason::LinkLocal);
-            }
-            return self.refuses(sender, headers.source, sent, packet.now).map_or(inward, Decision::dropped);
-        }
-        let Ok(bits) = self.uplink_bits(sender, sent) else { return inward };
-        match self.member(packet, headers, beside) {
-            Ok((member, basis)) => {
-                Decision { basis, bits, verdict: Verdict::Flood { uplink: Some(member) }, ..inward }
-            }
-            Err(_) => inward,
-        }
-    }
-
     /// The live member that carries the packet's flow.
     #[inline(always)]
-    fn member(
+    pub(crate) fn member(
         &self,
         packet: &Packet<'_>,
         headers: Headers,
@@ -432,26 +360,6 @@ impl<S: Storage> Forwarding<S> {
     #[inline]
     fn is_outside(&self, source: NicId) -> bool {
         self.external == Some(source.port)
-    }
-
-    /// Whom a flood reaches, apart from the member it may name, with the position after each: where to go on after the
-    /// lock was released. Every destination is looked at in the hold in which it is asked for.
-    pub fn flood<'a>(
-        &'a self,
-        sender: &'a Sender,
-        decision: &Decision,
-        from: usize,
-    ) -> impl Iterator<Item = (usize, Target)> + 'a {
-        let (to, sent) = (decision.to, decision.sent);
-        (from..self.ports.capacity()).filter_map(move |position| {
-            let port = self.ports.at(position).filter(|port| port.id != sender.nic)?;
-            let wanted = match to.is_multicast() {
-                false => port.may_learn(),
-                true => to.is_broadcast() || self.ports.hears(position, to),
-            };
-            let bits = self.admit(sender, sent, port).ok().filter(|_| wanted)?;
-            Some((position.saturating_add(1), Target { nic: port.id, bits }))
-        })
     }
 
     /// `owners` and `stamps` are `BUCKETS` long, `learned` `LEARNED`; for `room` and `sets` see `PortTable::new`.

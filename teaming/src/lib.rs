@@ -2,8 +2,9 @@
 //!
 //! The driver shell (and the replay tool, and the tests) owns memory, time and locks and calls in here; this
 //! crate never allocates, never reads a clock, never blocks and cannot panic on any input. Reading order:
-//! a packet goes `frame` -> `flow` -> `hash` -> `table` inside `forward`; a change goes `switch` -> `member` ->
-//! `team` -> `forward`; what outlives a host goes `operations` -> `runtime_state`.
+//! a packet goes `sender` -> `frame` -> `vlan`, `ports` -> `flow` -> `hash` -> `table` inside `forward`; a change goes
+//! `switch` -> `member` -> `team` -> `forward`, or `property` -> `changes` -> `ports`; what outlives a host goes
+//! `operations` -> `runtime_state`.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -35,6 +36,7 @@ pub mod hash;
 pub mod ids;
 pub mod learn;
 pub mod member;
+pub mod multicast;
 pub mod offload;
 pub mod oid;
 pub mod operations;
@@ -44,10 +46,12 @@ pub mod ports;
 pub mod property;
 pub mod receive;
 pub mod report;
+pub mod room;
 pub mod runtime_state;
 pub mod sender;
 pub mod settings;
 pub mod slots;
+pub mod spread;
 pub mod switch;
 pub mod table;
 pub mod team;

@@ -7,6 +7,7 @@
 use crate::Storage;
 use crate::ids::{MacAddr, NicId, NicIndex, PortId};
 use crate::policy::{Policy, Security};
+use crate::room::{Room, clear};
 use crate::sender::preserve;
 use crate::slots::{self, By, Slot};
 use crate::switch::{NicKind, NicOp, NicParameters, VmId};
@@ -44,7 +45,7 @@ pub struct Port {
     pub kind: NicKind,
     pub groups: Groups,
     /// The adapter listens to more than its groups (packet filter).
-    all_groups: bool,
+    pub(crate) all_groups: bool,
     /// Announced itself, not only by its NIC.
     announced: bool,
     /// It is being torn down: nobody may refer to it any more.
@@ -131,74 +132,15 @@ impl Port {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full;
 
-/// The storage of a table.
-pub struct Room<S: Storage> {
-    pub ports: S::Of<Port>,
-    pub index: S::Of<Slot>,
-    pub macs: S::Of<Slot>,
-    pub groups: S::Of<Slot>,
-}
-
-/// How long the slices of a `Room` for a number of ports are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sizes {
-    pub ports: usize,
-    pub index: usize,
-    pub macs: usize,
-    pub groups: usize,
-}
-
-const _: () = assert!(Sizes::of_1000().bytes() <= 384 * 1024);
-
-/// Multicast groups kept for each port on average.
-const GROUPS_EACH: usize = 8;
-
-impl Sizes {
-    /// Those of the largest switch that is planned for.
-    pub const fn of_1000() -> Self {
-        Self::of(1000)
-    }
-
-    pub const fn of(ports: usize) -> Self {
-        Self {
-            ports,
-            index: slots::slots_for(ports),
-            macs: slots::slots_for(ports.saturating_mul(3)),
-            groups: slots::slots_for(ports.saturating_mul(GROUPS_EACH)),
-        }
-    }
-
-    /// Bytes that a room of these sizes takes.
-    pub const fn bytes(&self) -> usize {
-        let slots = self.index.saturating_add(self.macs).saturating_add(self.groups);
-        let ports = self.ports.saturating_mul(size_of::<Port>());
-        ports.saturating_add(slots.saturating_mul(size_of::<Slot>()))
-    }
-}
-
-#[cfg(any(test, feature = "std"))]
-impl Room<crate::Heap> {
-    /// Room for a number of ports, for everything that is not the driver.
-    pub fn on_heap(ports: usize) -> Self {
-        let sizes = Sizes::of(ports);
-        Self {
-            ports: std::vec![Port::EMPTY; sizes.ports],
-            index: std::vec![Slot::EMPTY; sizes.index],
-            macs: std::vec![Slot::EMPTY; sizes.macs],
-            groups: std::vec![Slot::EMPTY; sizes.groups],
-        }
-    }
-}
-
 /// Ports that a table can have at most.
 pub const PORTS_MAX: usize = 0xfffe;
 
 pub struct PortTable<S: Storage> {
-    room: Room<S>,
+    pub(crate) room: Room<S>,
     sets: S::Of<VlanSet>,
     used: usize,
     learning: usize,
-    grouped: usize,
+    pub(crate) grouped: usize,
 }
 
 impl<S: Storage> PortTable<S> {
@@ -258,7 +200,7 @@ impl<S: Storage> PortTable<S> {
         &mut self,
         id: PortId,
         revision: u32,
-        vlans: Option<&Wanted>,
+        vlans: Option<&Wanted<'_>>,
         security: Option<Security>,
         closed: bool,
     ) -> Result<bool, Full> {
@@ -273,7 +215,7 @@ impl<S: Storage> PortTable<S> {
 
     /// Sets or takes back the VLAN property of a port; `Full` when there is no room for its set. A port that is not
     /// known, which is how a validation port looks, is not made known.
-    pub fn set_vlans(&mut self, id: PortId, wanted: Option<&Wanted>) -> Result<(), Full> {
+    pub fn set_vlans(&mut self, id: PortId, wanted: Option<&Wanted<'_>>) -> Result<(), Full> {
         let Some(at) = self.position(id) else { return Ok(()) };
         let vlans = wanted.map(|wanted| wanted.keep(&mut self.sets)).transpose().map_err(|_| Full)?;
         let old = self.policy(at);
@@ -481,79 +423,6 @@ impl<S: Storage> PortTable<S> {
         core::mem::replace(&mut self.sets, sets)
     }
 
-    // Multicast groups.
-
-    /// A station listens to one more group.
-    pub fn join(&mut self, id: PortId, group: MacAddr) {
-        let Some(at) = self.position(id) else { return };
-        let limit = self.room.groups.len() / 2;
-        let entry = Slot::new(slots::key_of(group), at);
-        let Some(port) = self.room.ports.get_mut(at).filter(|port| port.nic != NicState::Free) else {
-            return;
-        };
-        if port.groups == Groups::Unknown || slots::contains(&self.room.groups, entry, By::Entry) {
-            return;
-        }
-        if self.grouped >= limit || !slots::insert(&mut self.room.groups, entry, By::Entry) {
-            // No room: it hears everything from here on, so nothing is lost.
-            self.forget_groups(id);
-            return;
-        }
-        port.groups = Groups::Known;
-        self.grouped = self.grouped.saturating_add(1);
-    }
-
-    /// A station does not listen to a group any more.
-    pub fn leave(&mut self, id: PortId, group: MacAddr) {
-        let Some(at) = self.position(id) else { return };
-        if slots::remove(&mut self.room.groups, Slot::new(slots::key_of(group), at), By::Entry) {
-            self.grouped = self.grouped.saturating_sub(1);
-        }
-    }
-
-    /// A station has named all its groups.
-    pub fn listen(&mut self, id: PortId, groups: impl Iterator<Item = MacAddr>) {
-        self.forget_groups(id);
-        let Some(at) = self.position(id) else { return };
-        if let Some(port) = self.room.ports.get_mut(at).filter(|port| port.nic != NicState::Free) {
-            port.groups = Groups::Known;
-        }
-        for group in groups {
-            self.join(id, group);
-        }
-    }
-
-    /// Whether a station listens to every group, by its packet filter.
-    pub fn listen_to_all(&mut self, id: PortId, all: bool) {
-        if let Some(port) = self.position(id).and_then(|at| self.room.ports.get_mut(at)) {
-            port.all_groups = all;
-        }
-    }
-
-    /// Whether the station at a position gets frames to a group.
-    pub fn hears(&self, at: usize, group: MacAddr) -> bool {
-        self.room.ports.get(at).is_none_or(|port| {
-            port.groups != Groups::Known
-                || port.all_groups
-                || port.may_learn()
-                || slots::contains(&self.room.groups, Slot::new(slots::key_of(group), at), By::Entry)
-        })
-    }
-
-    /// Nothing is known of a station's groups any more, or yet: it gets every multicast frame.
-    pub fn forget_groups(&mut self, id: PortId) {
-        let Some(at) = self.position(id) else { return };
-        let Some(port) = self.room.ports.get_mut(at) else { return };
-        if core::mem::replace(&mut port.groups, Groups::Unknown) != Groups::Known {
-            return;
-        }
-        let mine = |slot: &&Slot| slot.is_of(at);
-        while let Some(&entry) = self.room.groups.iter().find(mine) {
-            slots::remove(&mut self.room.groups, entry, By::Entry);
-            self.grouped = self.grouped.saturating_sub(1);
-        }
-    }
-
     // Records.
 
     fn write(&mut self, nic: &NicParameters, next: impl Fn(NicState) -> NicState) -> Result<(), Full> {
@@ -616,11 +485,4 @@ impl<S: Storage> PortTable<S> {
             slots::remove(&mut self.room.macs, Slot::new(slots::key_of(mac), at), By::Key);
         }
     }
-}
-
-fn clear<S: Storage>(room: &mut Room<S>) {
-    room.ports.fill(Port::EMPTY);
-    room.index.fill(Slot::EMPTY);
-    room.macs.fill(Slot::EMPTY);
-    room.groups.fill(Slot::EMPTY);
 }

@@ -96,13 +96,18 @@ impl VlanSet {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoRoom;
 
-/// Keeps `bits` once, however many ports have the same, and counts the users.
-pub fn intern(sets: &mut [VlanSet], bits: &VlanBits) -> Result<SetId, NoRoom> {
-    let known = sets.iter().position(|set| set.users != 0 && set.bits == *bits);
+/// Keeps a set once, however many ports have the same, and counts the users.
+fn intern(sets: &mut [VlanSet], wanted: &SetOf<'_>) -> Result<SetId, NoRoom> {
+    let equal = |set: &VlanSet| set.bits.iter().enumerate().all(|(at, word)| *word == wanted.word(at));
+    let known = sets.iter().position(|set| set.users != 0 && equal(set));
     let at = known.or_else(|| sets.iter().position(|set| set.users == 0)).ok_or(NoRoom)?;
     let id = u16::try_from(at).ok().filter(|&id| id != SetId::ALL.0).ok_or(NoRoom)?;
     let set = sets.get_mut(at).ok_or(NoRoom)?;
-    set.bits = *bits;
+    if known.is_none() {
+        for (at, word) in set.bits.iter_mut().enumerate() {
+            *word = wanted.word(at);
+        }
+    }
     set.users = set.users.saturating_add(1);
     Ok(SetId(id))
 }
@@ -258,64 +263,72 @@ pub enum VlanProperty<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refused;
 
-/// A property that was checked: what is kept, apart from its set.
+/// A property that was checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wanted {
+pub struct Wanted<'a> {
+    /// What is kept, apart from its set.
     vlans: Vlans,
-    set: Option<VlanBits>,
+    set: Option<SetOf<'a>>,
 }
 
-impl VlanProperty<'_> {
+/// The set of a property.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SetOf<'a> {
+    Trunk { native: u16, allowed: Bits<'a>, pruned: Bits<'a> },
+    Promiscuous(Bits<'a>),
+}
+
+impl SetOf<'_> {
+    fn word(&self, at: usize) -> u64 {
+        match self {
+            Self::Promiscuous(secondaries) => secondaries.word(at),
+            // "Non-VLAN packets" may always pass a trunk; what is pruned never may, whatever else says so.
+            Self::Trunk { native, allowed, pruned } => {
+                let listed = if at == 0 { allowed.word(0) & !1 } else { allowed.word(at) };
+                let own = if at == usize::from(*native >> 6) { bit(*native) } else { 0 };
+                (listed | own) & !pruned.word(at)
+            }
+        }
+    }
+}
+
+impl<'a> VlanProperty<'a> {
     /// Checks numbers and conflicts.
-    #[inline(never)] // a frame of its own
-    pub fn check(&self) -> Result<Wanted, Refused> {
+    pub fn check(&self) -> Result<Wanted<'a>, Refused> {
         let some = |number| VlanId::new(number).ok_or(Refused);
         let maybe = |number| if number == 0 { Ok(None) } else { some(number).map(Some) };
         let pair = |primary, secondary| {
             let (primary, secondary) = (some(primary)?, some(secondary)?);
             if primary == secondary { Err(Refused) } else { Ok((primary, secondary)) }
         };
-        Ok(match *self {
-            Self::Access { vlan } => Wanted { vlans: Vlans::Access(maybe(vlan)?), set: None },
+        let (vlans, set) = match *self {
+            Self::Access { vlan } => (Vlans::Access(maybe(vlan)?), None),
             Self::Trunk { native, allowed, pruned } => {
                 let vlans = Vlans::Trunk { native: maybe(native)?, allowed: SetId::ALL };
-                // "Non-VLAN packets" may always pass a trunk; what is pruned never may, whatever else says so.
-                let set = core::array::from_fn(|number| {
-                    let mut word = allowed.word(number);
-                    if number == 0 {
-                        word &= !1;
-                    }
-                    if number == usize::from(native >> 6) {
-                        word |= bit(native);
-                    }
-                    word & !pruned.word(number)
-                });
-                Wanted { vlans, set: Some(set) }
+                (vlans, Some(SetOf::Trunk { native, allowed, pruned }))
             }
             Self::Isolated { primary, secondary } => {
                 let (primary, secondary) = pair(primary, secondary)?;
-                Wanted { vlans: Vlans::Isolated { primary, secondary }, set: None }
+                (Vlans::Isolated { primary, secondary }, None)
             }
             Self::Community { primary, secondary } => {
                 let (primary, secondary) = pair(primary, secondary)?;
-                Wanted { vlans: Vlans::Community { primary, secondary }, set: None }
+                (Vlans::Community { primary, secondary }, None)
             }
             Self::Promiscuous { primary, secondaries } => {
-                let primary = some(primary)?;
-                Wanted {
-                    vlans: Vlans::Promiscuous { primary, secondaries: SetId::ALL },
-                    set: Some(core::array::from_fn(|number| secondaries.word(number))),
-                }
+                let vlans = Vlans::Promiscuous { primary: some(primary)?, secondaries: SetId::ALL };
+                (vlans, Some(SetOf::Promiscuous(secondaries)))
             }
-        })
+        };
+        Ok(Wanted { vlans, set })
     }
 }
 
-impl Wanted {
+impl Wanted<'_> {
     /// Keeps its set and gives what a port has.
     pub fn keep(&self, sets: &mut [VlanSet]) -> Result<Vlans, NoRoom> {
-        let Some(bits) = &self.set else { return Ok(self.vlans) };
-        let set = intern(sets, bits)?;
+        let Some(set) = &self.set else { return Ok(self.vlans) };
+        let set = intern(sets, set)?;
         Ok(match self.vlans {
             Vlans::Trunk { native, .. } => Vlans::Trunk { native, allowed: set },
             Vlans::Promiscuous { primary, .. } => Vlans::Promiscuous { primary, secondaries: set },

@@ -7,7 +7,7 @@ use teaming::ids::{BUCKETS, MEMBERS, MacAddr, MemberIndex, NicId, NicIndex, Port
 use teaming::learn::{AGE, LEARNED, LearnTable, Learned, STATIONS_MAX};
 use teaming::member::{LinkState, Member, MemberEvent};
 use teaming::policy::Security;
-use teaming::ports::Sizes;
+use teaming::room::Sizes;
 use teaming::sender::preserve;
 use teaming::settings::{Settings, TeamingMode};
 use teaming::switch::{NicKind, NicOp, NicParameters, VmId};

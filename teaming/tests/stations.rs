@@ -5,7 +5,8 @@ use std::collections::{HashMap, HashSet};
 use proptest::prelude::*;
 use teaming::Heap;
 use teaming::ids::{MacAddr, NicId, NicIndex, PortId};
-use teaming::ports::{Full, NicState, PortTable, Room};
+use teaming::ports::{Full, NicState, PortTable};
+use teaming::room::Room;
 use teaming::switch::{NicKind, NicOp, NicParameters, VmId};
 use teaming::vlan::VlanSet;
 

@@ -1,0 +1,104 @@
+//! Frames for many, and for addresses that no adapter has: whom they reach, and what of them counts that comes from
+//! outside. The rarer half of the decision that `forward` begins; it reads the headers again, for handed over they would
+//! lie in memory for every other packet too.
+
+use crate::Storage;
+use crate::counters::DropReason;
+use crate::forward::{Beside, Decision, Forwarding, Packet, Target, Verdict};
+use crate::frame;
+use crate::ids::{MacAddr, Ticks};
+use crate::sender::{Origin, Sender, Sent};
+
+impl<S: Storage> Forwarding<S> {
+    /// A frame to an address that no adapter has: behind a port that may learn, outside, or nowhere.
+    #[inline(never)]
+    pub(crate) fn decide_unknown(
+        &self,
+        sender: &Sender,
+        sent: Sent,
+        packet: &Packet<'_>,
+        beside: &Beside<'_>,
+    ) -> Decision {
+        let headers = frame::parse(packet.window);
+        let to = headers.destination;
+        let heard = self.learned.find(to, sent.carried().vlan, packet.now);
+        if let Some(port) = heard.and_then(|position| self.ports.at(position)).filter(|port| port.may_learn())
+        {
+            return self.deliver(sender, sent, port);
+        }
+        let outside = sender.origin == Origin::Outside;
+        if outside && let Some(reason) = self.refuses(sender, headers.source, sent, packet.now) {
+            return Decision::dropped(reason);
+        }
+        let uplink = if outside { Err(DropReason::NoDestination) } else { self.uplink_bits(sender, sent) };
+        let uplink = uplink.and_then(|bits| Ok((bits, self.member(packet, headers, beside)?)));
+        let decision = Decision { to, sent, ..Decision::new(Verdict::Flood { uplink: None }) };
+        let behind_a_port = self.ports.learns() && self.flood(sender, &decision, 0).next().is_some();
+        match (uplink, behind_a_port) {
+            (Ok((bits, (member, basis))), false) => {
+                Decision { basis, bits, to: MacAddr::ZERO, verdict: Verdict::Uplink(member), ..decision }
+            }
+            (Ok((bits, (member, basis))), true) => {
+                Decision { basis, bits, verdict: Verdict::Flood { uplink: Some(member) }, ..decision }
+            }
+            (Err(_), true) => decision,
+            (Err(reason), false) => Decision::dropped(reason),
+        }
+    }
+
+    /// Why a frame for many, or for an unknown one, does not count that came from outside.
+    fn refuses(&self, sender: &Sender, source: MacAddr, sent: Sent, now: Ticks) -> Option<DropReason> {
+        if !self.receive.takes(sender.nic.index) {
+            return Some(DropReason::NotReceiver);
+        }
+        let ours = self.ports.lookup(source).is_some()
+            || self.ports.learns() && self.learned.find(source, sent.carried().vlan, now).is_some();
+        ours.then_some(DropReason::Reflection)
+    }
+
+    #[inline(never)]
+    pub(crate) fn decide_group(
+        &self,
+        sender: &Sender,
+        sent: Sent,
+        packet: &Packet<'_>,
+        beside: &Beside<'_>,
+    ) -> Decision {
+        let headers = frame::parse(packet.window);
+        let to = headers.destination;
+        let inward = Decision { to, sent, ..Decision::new(Verdict::Flood { uplink: None }) };
+        if sender.origin == Origin::Outside {
+            if to.is_link_local() {
+                return Decision::dropped(DropReason::LinkLocal);
+            }
+            return self.refuses(sender, headers.source, sent, packet.now).map_or(inward, Decision::dropped);
+        }
+        let Ok(bits) = self.uplink_bits(sender, sent) else { return inward };
+        match self.member(packet, headers, beside) {
+            Ok((member, basis)) => {
+                Decision { basis, bits, verdict: Verdict::Flood { uplink: Some(member) }, ..inward }
+            }
+            Err(_) => inward,
+        }
+    }
+
+    /// Whom a flood reaches, apart from the member it may name, with the position after each: where to go on after the
+    /// lock was released. Every destination is looked at in the hold in which it is asked for.
+    pub fn flood<'a>(
+        &'a self,
+        sender: &'a Sender,
+        decision: &Decision,
+        from: usize,
+    ) -> impl Iterator<Item = (usize, Target)> + 'a {
+        let (to, sent) = (decision.to, decision.sent);
+        (from..self.ports.capacity()).filter_map(move |position| {
+            let port = self.ports.at(position).filter(|port| port.id != sender.nic)?;
+            let wanted = match to.is_multicast() {
+                false => port.may_learn(),
+                true => to.is_broadcast() || self.ports.hears(position, to),
+            };
+            let bits = self.admit(sender, sent, port).ok().filter(|_| wanted)?;
+            Some((position.saturating_add(1), Target { nic: port.id, bits }))
+        })
+    }
+}
