@@ -26,12 +26,12 @@ fn the_rules_of_each_group_are_all_listed_once() {
     let counts = [
         ("DATA", 90),
         ("FLAGS", 19),
-        ("OFFLOAD", 25),
-        ("OID", 58),
         ("PORTNIC", 35),
         ("PROP", 23),
         ("SAVE", 29),
         ("STATE", 31),
+        ("OID", 58),
+        ("OFFLOAD", 25),
         ("STATUS", 18),
     ];
     for (group, count) in counts {
