@@ -165,7 +165,7 @@ fn restored(module: &Module, nic: NicId) {
     let event = match result {
         Ok(state) => {
             let here = Placement::of(&control.settings, &control.team);
-            Event::Restored { nic, differences: state.placement.differs_from(&here) }
+            Event::Restored { nic, differences: state.differs_at(nic, &here) }
         }
         Err(why) => Event::RestoreDiscarded { nic, why },
     };

@@ -15,6 +15,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 use teaming::frame;
+use teaming::ids::{NicId, NicIndex, PortId};
 use teaming::runtime_state::{Differences, NicState};
 use vswitch::check::save::record;
 use vswitch::control::save::{Blob, FIXED, Offering};
@@ -143,10 +144,20 @@ pub fn run(arguments: &Migrate) -> anyhow::Result<bool> {
     let there = net.on(1);
     let again = there.save(player.becomes, Offering::default()).map_or(Vec::new(), |run| run.blobs);
     player.account();
+    let becomes = NicId::new(PortId::new(player.becomes.port), NicIndex::new(player.becomes.index));
     let paths = std::mem::take(&mut player.paths);
     let outcome = net.finish();
-    let report =
-        Report::new(arguments, &survey, machine, target, &moved, &again, paths.into_values(), &outcome)?;
+    let report = Report::new(
+        arguments,
+        &survey,
+        machine,
+        target,
+        &moved,
+        &again,
+        becomes,
+        paths.into_values(),
+        &outcome,
+    )?;
     if arguments.json {
         println!("{}", serde_json::to_string(&report)?);
     } else {
@@ -343,12 +354,13 @@ impl Report {
         target: &[Speed],
         moved: &Moved,
         again: &[Blob],
+        becomes: NicId,
         paths: impl Iterator<Item = Path>,
         outcome: &Outcome,
     ) -> anyhow::Result<Self> {
         let (left, _) = record(&moved.blobs).context("the driver saved nothing for the machine")?;
         let (ended, _) = record(again).context("the driver saved nothing on the target")?;
-        let differences = left.placement.differs_from(&ended.placement);
+        let differences = left.differs_at(becomes, &ended.placement);
         let (mut mine, others): (Vec<Path>, Vec<Path>) = paths.partition(|path| path.mine);
         mine.sort_by_key(|path| path.label.to_string());
         let both = || mine.iter().filter_map(|path| Some((path, path.here?, path.there?)));
@@ -455,6 +467,7 @@ fn reason(differences: Differences, here: u16, target: &[Speed]) -> &'static str
         (usize::from(here) > target.len(), "the target has no such member"),
         (differences.contains(Differences::POLICY), "another policy"),
         (differences.contains(Differences::SEED), "another hash seed"),
+        (differences.contains(Differences::PORT), "another port number, which the policy hashes"),
         (differences.contains(Differences::MEMBERS), "shared among another number of members"),
         (differences.contains(Differences::HOME_MAP), "other positions or speeds of the members"),
     ];

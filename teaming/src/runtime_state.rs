@@ -106,6 +106,8 @@ impl Differences {
     pub const MAP_VERSION: Self = Self(8);
     /// Same number of members, but other positions or speeds.
     pub const HOME_MAP: Self = Self(16);
+    /// HyperVPort hashes the number of the NIC's port, which is another one here.
+    pub const PORT: Self = Self(32);
 
     pub const fn is_empty(self) -> bool {
         self.0 == 0
@@ -127,6 +129,7 @@ impl Differences {
             (Self::MEMBERS, "number of members"),
             (Self::MAP_VERSION, "version of the home map"),
             (Self::HOME_MAP, "positions or speeds of the members"),
+            (Self::PORT, "port number, which the policy hashes"),
         ];
         rows.into_iter().filter(move |(bit, _)| self.contains(*bit)).map(|(_, name)| name)
     }
@@ -169,6 +172,15 @@ pub struct NicState {
     /// What HyperVPort hashes for this NIC: the id that it had when it was first created.
     pub hashed_as: NicId,
     pub traffic: Traffic,
+}
+
+impl NicState {
+    /// In what a NIC that was saved so is unlike it as `nic` under `here`.
+    pub fn differs_at(&self, nic: NicId, here: &Placement) -> Differences {
+        let by_port = here.keying.policy == Policy::HyperVPort && self.hashed_as != nic;
+        let port = if by_port { Differences::PORT } else { Differences::NONE };
+        Differences(self.placement.differs_from(here).0 | port.0)
+    }
 }
 
 /// Why data of ours cannot be used; it is discarded whole.

@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use teaming::Heap;
-use teaming::ids::{BUCKETS, MEMBERS, MemberIndex, Ticks};
+use teaming::ids::{BUCKETS, MEMBERS, MemberIndex, NicId, NicIndex, PortId, Ticks};
 use teaming::member::{LinkState, Member, MemberEvent};
 use teaming::runtime_state::{
-    Differences, Discard, PART_HEADER, PART_MAX, PINS_MAX, Part, Pin, PinKind, Placement, RECORD_MAX, decode,
-    encode, record_len,
+    Differences, Discard, NicState, PART_HEADER, PART_MAX, PINS_MAX, Part, Pin, PinKind, Placement,
+    RECORD_MAX, decode, encode, record_len,
 };
 use teaming::settings::{Lookup, Settings};
 use teaming::team::Team;
@@ -291,6 +291,14 @@ fn hosts_that_differ_are_told_apart_by_what_differs() {
     let fewer = against(&plain, &[10, 10]);
     assert!(fewer.contains(Differences::MEMBERS) && fewer.contains(Differences::HOME_MAP));
     assert_eq!(fewer.names().count(), 2);
+    let port = |number| NicId::new(PortId::new(number), NicIndex::DEFAULT);
+    let tuples = read("LoadBalancingAlgorithm", 0);
+    let tuples = Placement::of(&tuples, &team(&tuples, &[10, 10, 25]));
+    for (placement, expected) in [(here, Differences::PORT), (tuples, Differences::NONE)] {
+        let state = NicState { placement, hashed_as: port(10), traffic: Default::default() };
+        assert_eq!(state.differs_at(port(10), &placement), Differences::NONE);
+        assert_eq!(state.differs_at(port(40), &placement), expected);
+    }
     let other = Placement { home_map_version: 0, ..here };
     assert_eq!(other.differs_from(&here), Differences::MAP_VERSION);
 }
