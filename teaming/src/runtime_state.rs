@@ -29,6 +29,7 @@
 //! the saving host are hashed, never looked up: the NIC is the one that the restore request names.
 
 use crate::Storage;
+use crate::crc32::crc32;
 use crate::flow::{Keying, POLICIES, Policy};
 use crate::ids::{MEMBERS, MemberIndex, NicId, NicIndex, PortId};
 use crate::settings::Settings;
@@ -76,7 +77,7 @@ impl Placement {
             adapter_hash: settings.use_adapter_hash,
             members: u8::try_from(members).unwrap_or(u8::MAX),
             home_map_version: HOME_MAP_VERSION,
-            home_map: crc32fast::hash(team.home()),
+            home_map: crc32(team.home()),
         }
     }
 
@@ -267,7 +268,7 @@ pub fn encode(state: &NicState, pins: impl Iterator<Item = Pin>, into: &mut [u8]
     if !out.0.is_empty() {
         return None;
     }
-    crc.copy_from_slice(&crc32fast::hash(body).to_le_bytes());
+    crc.copy_from_slice(&crc32(body).to_le_bytes());
     Some(())
 }
 
@@ -299,7 +300,7 @@ pub fn decode(record: &[u8]) -> Result<(NicState, Pins<'_>), Discard> {
         core::cmp::Ordering::Equal => {}
     }
     let (body, crc) = record.split_at_checked(record.len().saturating_sub(CRC)).ok_or(Discard::Truncated)?;
-    if crc != crc32fast::hash(body).to_le_bytes() {
+    if crc != crc32(body).to_le_bytes() {
         return Err(Discard::Damaged);
     }
     if version == 0 || pins > PINS_MAX {
