@@ -161,7 +161,7 @@ pub fn offload_plan(seed: u64) -> Scenario {
         .setting("LinkUpDelayMs", NO_WAIT)
 }
 
-fn every_member_plan(seed: u64) -> Scenario {
+pub fn every_member_plan(seed: u64) -> Scenario {
     offload_plan(seed).setting("OffloadPlacement", Value::Dword(2)).random_abilities()
 }
 

@@ -184,12 +184,10 @@ pub(crate) fn dereferences(state: &State) -> u32 {
 }
 
 /// How often NdisFIndicateStatus passes a status up.
-pub(crate) fn indications(filter: Handle) -> u32 {
-    // A status of the extension's own may be told or not.
-    let passed_on = crate::ndis::inside("FilterStatus").is_some();
+pub(crate) fn indications(filter: Handle, passing: bool) -> u32 {
     match pending() {
-        Some(Misdeed::LoseStatus) if passed_on && commit() => 0,
-        Some(Misdeed::RepeatStatus) if passed_on && commit() => 2,
+        Some(Misdeed::LoseStatus) if passing && commit() => 0,
+        Some(Misdeed::RepeatStatus) if passing && commit() => 2,
         Some(Misdeed::StatusWithoutHeader) if commit() => {
             let mut status = StatusIndication::ZERO;
             // SAFETY: the indication lives for the call.

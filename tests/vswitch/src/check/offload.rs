@@ -9,6 +9,7 @@ use crate::ndis::State;
 use crate::ports::{NicId, NicKind, NicState, Topology};
 use crate::world::World;
 use lbfoext::ndis::raw::{OidRequest, RESOURCES, SUCCESS, SwitchNicOidRequest, object_type, request_type};
+use std::collections::BTreeMap;
 
 /// The switch's envelope goes down as it is.
 pub fn passed(world: &World, carried: &Carried) {
@@ -149,7 +150,7 @@ pub fn judge(world: &World, state: &mut State, above: &Above, answer: &Answer) {
     ending(world, carried, status, own);
     identifiers(world, carried, status, own);
     if carried.oid == oid::ALLOCATION_COMPLETE && status == SUCCESS {
-        merged(world, carried);
+        merged(world, carried, &replicas);
     }
     keep_account(world, state, module, above, status, &mut replicas);
     state.control.nics.replicas = replicas;
@@ -203,7 +204,7 @@ fn identifiers(world: &World, carried: &Carried, status: i32, own: bool) {
 }
 
 /// Every queue of a batch has the status that its adapter gave.
-fn merged(world: &World, carried: &Carried) {
+fn merged(world: &World, carried: &Carried, replicas: &BTreeMap<(NicId, Resource), Vec<(u16, Resource)>>) {
     let below: Vec<(u32, i32)> =
         carried.served.iter().flat_map(|(_, _, served)| served.completed.clone()).collect();
     let contents = carried.contents();
@@ -211,7 +212,11 @@ fn merged(world: &World, carried: &Carried) {
     for at in elements(bytes) {
         let id = get32(&bytes[at..], wire::completed::QUEUE);
         let status = get32(&bytes[at..], wire::completed::STATUS) as i32;
-        let known: Vec<i32> = below.iter().filter(|(q, _)| *q == id).map(|(_, s)| *s).collect();
+        // A queue that was copied has a number of its own on each member.
+        let copies = replicas.get(&(carried.from, Resource::Queue(id)));
+        let meant =
+            |q: u32| q == id || copies.is_some_and(|c| c.iter().any(|(_, r)| *r == Resource::Queue(q)));
+        let known: Vec<i32> = below.iter().filter(|(q, _)| meant(*q)).map(|(_, s)| *s).collect();
         let lost = known.is_empty() && carried.served.iter().any(|(index, _, _)| *index == 0);
         rule(world, "OFFLOAD-12", lost || known.contains(&status), || {
             format!("queue {id} is complete with {status:#x} above, {known:x?} below")
@@ -226,7 +231,7 @@ fn keep_account(
     module: usize,
     above: &Above,
     status: i32,
-    replicas: &mut std::collections::BTreeMap<(NicId, Resource), Vec<(u16, Resource)>>,
+    replicas: &mut BTreeMap<(NicId, Resource), Vec<(u16, Resource)>>,
 ) {
     let unique = state.style.unique_ids;
     let Some(carried) = state.control.nics.of(above) else { return };

@@ -264,7 +264,10 @@ impl State {
         let m = &mut self.modules[module];
         // A list over several members can be split only in the name of a partition that is connected.
         let there = m.topology.nic(holder.source).is_some_and(|nic| nic.state == NicState::Connected);
-        let excused = excused || !there && matches!(inner.oid, oid::DELETE_SA | oid::ALLOCATION_COMPLETE);
+        // So can what was copied to several.
+        let copied = self.control.nics.replicas.keys().any(|(source, _)| *source == holder.source);
+        let listed = matches!(inner.oid, oid::DELETE_SA | oid::ALLOCATION_COMPLETE);
+        let excused = excused || !there && (listed || copied);
         let usable =
             m.topology.members().any(|nic| nic.usable && !nic.known_down) && !m.topology.is_changing();
         let nodes = checks::nodes_of(inner);
@@ -280,7 +283,15 @@ impl State {
             return Served { status: FAILURE, ..Served::default() };
         }
         let mut ended = Vec::new();
+        let releases = !matches!(inner.oid, oid::ALLOCATION_COMPLETE | oid::MOVE_FILTER | oid::UPDATE_SA);
         for resource in named {
+            // What was copied in its name is cleaned up with it.
+            let copies = self.control.nics.replicas.get(&(holder.source, resource)).filter(|_| releases);
+            for (index, copy) in copies.into_iter().flatten() {
+                if let Some(adapter) = m.outside.adapters.get_mut(index) {
+                    adapter.offloads.forget(holder.source, *copy);
+                }
+            }
             let at = m.outside.adapters.iter_mut().find(|(_, a)| a.offloads.holds(holder.source, resource));
             let Some((index, adapter)) = at else { continue };
             let index = *index;
@@ -293,9 +304,7 @@ impl State {
                     row.name, holder.source
                 )
             });
-            if !row.vetoable
-                && !matches!(inner.oid, oid::ALLOCATION_COMPLETE | oid::MOVE_FILTER | oid::UPDATE_SA)
-            {
+            if !row.vetoable && releases {
                 adapter.offloads.forget(holder.source, resource);
                 ended.push(resource);
             }

@@ -183,7 +183,8 @@ pub fn indicate_link(module: usize, id: NicId, up: bool, status: &Status) {
 crate::exports! {
     pub extern "win64" fn NdisFIndicateStatus(filter: Handle, status: *mut StatusIndication) where irql <= DISPATCH {
         crate::locks::leaving("NdisFIndicateStatus");
-        for _ in 0..crate::check::mutations::indications(filter) {
+        let passing = with(|_, state| state.control.status.under_way.contains_key(&(status as usize)));
+        for _ in 0..crate::check::mutations::indications(filter, passing) {
             with(|world, state| state.take_status(world, filter, status));
         }
     }
