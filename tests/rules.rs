@@ -1,5 +1,6 @@
-//! The rule book against the verifier: every rule of the groups DATA, FLAGS, PORTNIC, PROP, SAVE and STATE is listed, nearly
-//! all whose breach is an error are checked, and each checked one is broken once by a driver that misbehaves in that one way.
+//! The rule book against the verifier: every rule of the groups DATA, FLAGS, PORTNIC, PROP, SAVE and STATE is listed,
+//! nearly all whose breach is an error are checked, and each checked one is broken once by a driver that misbehaves in
+//! that one way.
 
 mod scenarios;
 
