@@ -29,13 +29,17 @@ pub fn status(module: &Module, indication: Indication<'_>) {
         Some(LinkStatus::Team { from }) if is_external(module, from) => ask_all(module, Topics::LINK),
         _ => {}
     }
-    let replaced = indication
-        .capability()
-        .is_some_and(|(from, capability, bytes)| took_capability(module, from, capability, bytes));
-    if !replaced {
-        module.filter.indicate_status(indication);
+    match indication.capability() {
+        Some((from, capability, bytes)) if took_capability(module, from, capability, bytes) => {
+            announce(module)
+        }
+        // Nothing takes its place in this call; what the members answer is indicated when they do.
+        Some(_) => module.filter.indicate_status(indication),
+        None => {
+            module.filter.indicate_status(indication);
+            announce(module);
+        }
     }
-    announce(module);
 }
 
 /// Only the external port has NICs with an index, so what comes before the port is known is believed, too: the link of a

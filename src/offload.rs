@@ -353,14 +353,7 @@ pub fn joined(module: &Module, fan: &FanOut) -> NdisStatus {
     match task.row.treatment {
         Treatment::Place(_) if good(status) => speaker = keep_copies(module, &task, resource, fan, speaker),
         Treatment::Follow(_) if task.command == Command::CompleteQueues => merge_queues(task.envelope, fan),
-        Treatment::Release(_) => {
-            let mut control = module.control.lock();
-            with_ledger(module, &mut control, resource, |ledger| {
-                if good(status) {
-                    released(&task).for_each(|id| ledger.release(task.envelope.source(), resource, id));
-                }
-            });
-        }
+        Treatment::Release(_) => return give_up_copies(module, &task, resource, fan),
         _ => {}
     }
     fan.report(&task.envelope, speaker);
@@ -368,6 +361,29 @@ pub fn joined(module: &Module, fan: &FanOut) -> NdisStatus {
     if failed != 0 && good(status) {
         tell(module, Event::PartlyDone { oid: task.row.oid, failed });
     }
+    status
+}
+
+/// Forgets what members gave up. If one did not, the switch hears of it and will ask again: then only that one is left.
+/// A member that could not be asked is out of reach, and what it holds with it.
+fn give_up_copies(module: &Module, task: &Task, resource: Resource, fan: &FanOut) -> NdisStatus {
+    let source = task.envelope.source();
+    let failed = fan.results().find(|&(_, status, _)| status != NdisStatus::SUCCESS);
+    let Some((speaker, status, _)) = failed.or(fan.results().next()) else { return NdisStatus::FAILURE };
+    let mut control = module.control.lock();
+    with_ledger(module, &mut control, resource, |ledger| {
+        for id in released(task) {
+            match status {
+                NdisStatus::SUCCESS => ledger.release(source, resource, id),
+                _ => fan
+                    .results()
+                    .filter(|&(_, status, _)| status == NdisStatus::SUCCESS)
+                    .for_each(|(member, _, _)| ledger.release_on(source, resource, id, member)),
+            }
+        }
+    });
+    drop(control);
+    fan.report(&task.envelope, speaker);
     status
 }
 

@@ -231,6 +231,15 @@ impl<S: Storage> Ledger<S> {
         self.retain(|entry| entry.key() != meant.key() || entry.serial != meant.serial);
     }
 
+    /// Forgets the copy of a resource that one member gave up; the others' are still there.
+    pub fn release_on(&mut self, source: NicId, resource: Resource, id: u64, member: MemberIndex) {
+        let Some(meant) = self.holders(source, resource, id).next().copied() else { return };
+        let member = member.get();
+        self.retain(|entry| {
+            entry.key() != meant.key() || entry.serial != meant.serial || entry.member != member
+        });
+    }
+
     fn retain(&mut self, keep: impl Fn(&Entry) -> bool) {
         let mut kept: usize = 0;
         for index in 0..self.used {

@@ -205,8 +205,8 @@ fn copies_are_reached_by_requests_of_our_own_under_each_members_id() {
     let free = Command::FreeQueue { queue: 10 };
     assert_eq!(ledger.plan(nic(5), &free, &facts), Plan::Originate(set(&[1, 2])));
     assert_eq!(ledger.below(nic(5), Resource::Queue, 10, member(2)), Some(3));
-    // The one that is left has an id that the switch does not know.
-    ledger.went_away(member(1));
+    // One that gave its copy up is not asked again; the one that is left has an id that the switch does not know.
+    ledger.release_on(nic(5), Resource::Queue, 10, member(1));
     assert_eq!(ledger.plan(nic(5), &free, &facts), Plan::Originate(set(&[2])));
     ledger.release(nic(5), Resource::Queue, 10);
     assert!(ledger.is_empty());

@@ -79,6 +79,7 @@ pub const CASES: &[Case] = &[
     Case { name: "hyper_v_port", plan: hyper_v_port_plan, story: failover, check: everything_ends },
     Case { name: "two_switches", plan: two_switches_plan, story: two_switches, check: everything_ends },
     Case { name: "no_outside", plan: private_plan, story: private, check: everything_ends },
+    Case { name: "no_number_twice", plan: single_member_plan, story: queues, check: everything_ends },
     Case { name: "offloads", plan: offload_plan, story: offloads, check: everything_ends },
     Case {
         name: "offloads_of_every_member",
@@ -159,6 +160,10 @@ pub fn offload_plan(seed: u64) -> Scenario {
         .vms(4)
         .aggregation([Aggregation::SwitchIndependent, Aggregation::Static][seed as usize % 2])
         .setting("LinkUpDelayMs", NO_WAIT)
+}
+
+fn single_member_plan(seed: u64) -> Scenario {
+    offload_plan(seed).setting("OffloadPlacement", Value::Dword(1)).style(|style| style.unique_ids = true)
 }
 
 pub fn every_member_plan(seed: u64) -> Scenario {
@@ -388,10 +393,19 @@ fn settings(net: &Net) {
     net.settle();
 }
 
+fn queues(net: &Net) {
+    for n in 0..4 {
+        net.start_queue(net.vm(n));
+    }
+    traffic(net, 0);
+    net.plan_again();
+}
+
 /// A fixed day with everything in it, then a random one.
 fn offloads(net: &Net) {
     use offload::Command::*;
     traffic(net, 0);
+    offload::odd_requests(net);
     let day = [
         StartQueue(0),
         StartQueue(1),
@@ -416,8 +430,10 @@ fn offloads(net: &Net) {
         Storm(1, 5),
     ];
     offload::run(net, &day);
+    // A reference is refused to all: what cannot be refused goes where it is cleaned up.
+    offload::run(net, &[StartQueue(1), RefuseReferences(100), Release(1)]);
     let seed = net.world().config().seed;
-    offload::run(net, &offload::sequence(seed, 30, 4));
+    offload::run(net, &offload::referenced(offload::sequence(seed, 30, 4)));
 }
 
 fn two_switches(net: &Net) {

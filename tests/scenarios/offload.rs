@@ -2,7 +2,10 @@
 //! list that can be run again, cut into pieces, and printed.
 
 use vswitch::adapter::capabilities::Capabilities;
+use vswitch::adapter::wire::oid;
 use vswitch::control::below::{Completion, Plan};
+use vswitch::control::envelope::Inner;
+use vswitch::control::offload::queue_parameters;
 use vswitch::control::status::Status;
 use vswitch::ports::NicId;
 use vswitch::scenario::{CAPABILITY_CODES, Net};
@@ -95,6 +98,30 @@ fn command(draw: &mut Draw, members: u16) -> Command {
         38 => Command::Receive(member, guest),
         _ => Command::Wait,
     }
+}
+
+/// Requests that are nothing to the extension, or only look like something, and one that is cancelled.
+pub fn odd_requests(net: &Net) {
+    let (from, outside) = (net.vm(0), net.member(0));
+    let later = Plan { status: 0, completion: Some(Completion::Later) };
+    let unknown = Inner::method(0x0001_0E77, vec![1; 20]);
+    let parameters = queue_parameters(1, from.port, 1);
+    for (to, inner) in [
+        (outside, &unknown),
+        (outside, &Inner::set(oid::ALLOCATE_QUEUE, parameters)),
+        (outside, &Inner::method(oid::ALLOCATE_QUEUE, vec![3; 1084])),
+        (NicId::NOWHERE, &Inner::set(oid::ADD_MULTICAST, vec![1, 0, 0x5E, 0, 0, 1])),
+    ] {
+        net.ask_nic(from, to, inner, Plan::default());
+    }
+    net.cancel_next();
+    net.ask_nic(from, outside, &unknown, later);
+}
+
+/// The same without refused references, for hosts with a copy on every member: a copy whose member cannot be referenced
+/// when its queue is given up stays behind.
+pub fn referenced(commands: Vec<Command>) -> Vec<Command> {
+    commands.into_iter().filter(|command| !matches!(command, Command::RefuseReferences(_))).collect()
 }
 
 /// Runs a sequence. What cannot be done at its moment is left out, as the switch itself would not do it.

@@ -112,11 +112,6 @@ pub(crate) fn envelope(state: &State, module: usize, mut e: SwitchNicOidRequest)
     e
 }
 
-/// The envelope of a request that was redirected, as the checks see it.
-pub(crate) fn redirected(_: &State, _: usize, e: SwitchNicOidRequest) -> SwitchNicOidRequest {
-    e
-}
-
 /// NdisFOidRequestComplete is about to be called; the status that is said.
 pub(crate) fn completing(filter: Handle, request: *mut OidRequest, status: i32) -> i32 {
     let Some(misdeed) = pending() else { return status };
@@ -186,7 +181,7 @@ pub(crate) fn dereferences(state: &State) -> u32 {
 /// How often NdisFIndicateStatus passes a status up.
 pub(crate) fn indications(filter: Handle, passing: bool) -> u32 {
     match pending() {
-        Some(Misdeed::LoseStatus) if passing && commit() => 0,
+        Some(Misdeed::LoseStatus | Misdeed::LateStatus) if passing && commit() => 0,
         Some(Misdeed::RepeatStatus) if passing && commit() => 2,
         Some(Misdeed::StatusWithoutHeader) if commit() => {
             let mut status = StatusIndication::ZERO;

@@ -8,6 +8,7 @@ mod bend_egress;
 mod bend_handlers;
 mod bend_life;
 mod bend_lists;
+mod bend_offload;
 mod bend_policy;
 mod bend_ports;
 mod bend_save;
@@ -21,6 +22,7 @@ pub mod packets;
 pub mod policy;
 pub mod portnic;
 pub mod reference;
+mod rules_control;
 mod rules_data;
 mod rules_other;
 mod rules_ports;
@@ -92,7 +94,8 @@ const fn not(id: &'static str, severity: Severity, why: &'static str) -> Rule {
 /// Every rule of the groups that are listed in full.
 pub fn rules() -> impl Iterator<Item = &'static Rule> {
     let packets = rules_data::DATA.iter().chain(rules_other::FLAGS).chain(rules_other::STATE);
-    packets.chain(rules_ports::PORTNIC).chain(rules_ports::PROP).chain(rules_other::SAVE)
+    let control = rules_control::OID.iter().chain(rules_control::OFFLOAD).chain(rules_control::STATUS);
+    packets.chain(rules_ports::PORTNIC).chain(rules_ports::PROP).chain(rules_other::SAVE).chain(control)
 }
 
 /// Counts the check and records what is wrong.

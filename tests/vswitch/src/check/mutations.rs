@@ -8,6 +8,7 @@ pub(crate) use super::bend_egress::*;
 pub(crate) use super::bend_handlers::*;
 pub(crate) use super::bend_life::*;
 pub(crate) use super::bend_lists::*;
+pub(crate) use super::bend_offload::*;
 pub(crate) use super::bend_ports::*;
 pub(crate) use super::bend_save::*;
 
@@ -254,6 +255,48 @@ misdeeds! {
     LoseStatus => "STATUS-01",
     RepeatStatus => "STATUS-03",
     StatusWithoutHeader => "STATUS-04",
+    /// A payload that is not understood is refused.
+    RefuseMalformed => "OID-18",
+    /// An inner request that means nothing is written to.
+    EditInner => "OID-40",
+    /// A redirected request names another source.
+    ForgetSource => "OID-41",
+    OwnForNobody => "OID-43",
+    /// An offload is originated that nobody asked for.
+    OwnUnasked => "OID-44",
+    /// A clone goes down after FilterOidRequest returned.
+    SendLater => "OID-49",
+    LoseInnerResults => "OID-51",
+    KeepEnvelope => "OID-52",
+    DecideMulticast => "OID-53",
+    /// A request is taken for another because of its number alone.
+    RefuseMistyped => "OID-55",
+    RefuseAssociation => "OFFLOAD-02",
+    RefuseFree => "OFFLOAD-03",
+    /// A virtual function is said to be allocated, and is not.
+    PretendFunction => "OFFLOAD-04",
+    FreeTheirs => "OFFLOAD-05",
+    /// One of several copies is not given up.
+    LeaveCopy => "OFFLOAD-06",
+    AskWrongMember => "OFFLOAD-07",
+    /// A number is taken for the same one of another member's partition.
+    AskNeighbour => "OFFLOAD-08",
+    SameNumberTwice => "OFFLOAD-09",
+    FreeFiltered => "OFFLOAD-11",
+    LoseQueueStatus => "OFFLOAD-12",
+    FreeDefault => "OFFLOAD-13",
+    FilterOnTheirs => "OFFLOAD-14",
+    ChangeIdentifier => "OFFLOAD-15",
+    PlaceOnDead => "OFFLOAD-22",
+    WrongHandle => "OFFLOAD-23",
+    /// Without a reference, what must not be refused is refused.
+    RefuseUnreferenced => "OFFLOAD-24",
+    LateStatus => "STATUS-02",
+    ForOneGuest => "STATUS-06",
+    RemovalFromTeam => "STATUS-07",
+    IndicateUnreferenced => "STATUS-08",
+    IndicateForGone => "STATUS-09",
+    RemovalWithBytes => "STATUS-10",
     FreeForeignList => "MEM-06",
     /// A member that is only created is used.
     ToCreatedMember => "PORTNIC-03",

@@ -55,6 +55,7 @@ pub fn redirected(
 
 /// A request that makes something goes to a member: one that is not known to be dead while others live.
 pub fn placed(world: &World, topology: &Topology, to: NicId, inner: &OidRequest) {
+    let to = super::mutations::placed_on(topology, to);
     let nodes = nodes_of(inner);
     let nodes: Vec<&[u8]> = nodes.iter().map(|n| &n[..]).collect();
     let places = wire::offload_row(inner.oid).is_some_and(|row| row.vetoable);
@@ -271,7 +272,11 @@ fn keep_account(
     }
     if unique && oid == oid::ALLOCATE_QUEUE && status == SUCCESS {
         let twice = produced.iter().find(|r| {
-            m.outside.adapters.values().filter(|a| a.offloads.holdings().any(|(_, held)| held == **r)).count()
+            m.outside
+                .adapters
+                .values()
+                .filter(|a| a.link_up && a.offloads.holdings().any(|(_, held)| held == **r))
+                .count()
                 > 1
         });
         rule(world, "OFFLOAD-09", twice.is_none(), || {

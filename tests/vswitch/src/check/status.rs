@@ -41,7 +41,7 @@ pub fn originated(world: &World, state: &State, module: usize, own: &StatusIndic
         return None;
     }
     // SAFETY: the buffer has the size of an envelope.
-    let e = unsafe { own.status_buffer.cast::<SwitchNicStatusIndication>().read_unaligned() };
+    let mut e = unsafe { own.status_buffer.cast::<SwitchNicStatusIndication>().read_unaligned() };
     let header = (e.header.object_type, e.header.revision, e.header.size) == (object_type::DEFAULT, 1, 32);
     rule(world, "STATUS-04", header && e.flags == 0 && !e.status_indication.is_null(), || {
         format!("own envelope with header type {:#x}, flags {:#x}", e.header.object_type, e.flags)
@@ -50,7 +50,8 @@ pub fn originated(world: &World, state: &State, module: usize, own: &StatusIndic
         return None;
     }
     // SAFETY: the indication inside lives for the call.
-    let inner = unsafe { e.status_indication.read_unaligned() };
+    let mut inner = unsafe { e.status_indication.read_unaligned() };
+    super::mutations::status_indicated(&mut e, &mut inner);
     let code = inner.status_code;
     let from = NicId::new(e.source_port_id, e.source_nic_index);
     let to = NicId::new(e.destination_port_id, e.destination_nic_index);
@@ -69,9 +70,12 @@ pub fn originated(world: &World, state: &State, module: usize, own: &StatusIndic
         from
     };
     let nic = topology.nic(side);
-    rule(world, "STATUS-08", nic.is_none_or(|nic| nic.references > 0), || {
-        format!("own status {code:#x} without a reference of {side}")
-    });
+    rule(
+        world,
+        "STATUS-08",
+        nic.is_none_or(|nic| nic.references > 0 || nic.state != NicState::Connected),
+        || format!("own status {code:#x} without a reference of {side}"),
+    );
     let there = nic.is_some_and(|nic| nic.state == NicState::Connected || nic.references > 0);
     rule(world, "STATUS-09", there, || format!("own status {code:#x} of {side}, which is not connected"));
     if code == codes::FILTER_CURRENT {

@@ -162,7 +162,12 @@ impl State {
             }
             index => index,
         };
+        let Some(index) = crate::check::mutations::adapter_asked(self, module, index, holder, inner) else {
+            inner.word52 = inner.length;
+            return Served::default();
+        };
         self.before_serving(world, module, index, holder, inner);
+        crate::check::mutations::beside(world, self, module, index, holder, inner);
         let Some(adapter) = self.modules[module].outside.adapters.get_mut(&index) else {
             return Served { status: ADAPTER_NOT_FOUND, ..Served::default() };
         };
@@ -198,7 +203,7 @@ impl State {
     }
 
     /// What has to be right about the choice of this adapter.
-    fn before_serving(
+    pub(crate) fn before_serving(
         &mut self,
         world: &World,
         module: usize,

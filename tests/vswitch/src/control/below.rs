@@ -6,7 +6,7 @@ use crate::check::{portnic, rule};
 use crate::control::bytes_at;
 use crate::cpu;
 use crate::memory::Kind;
-use crate::ndis::{Life, State, after_this_call, call, calls, with};
+use crate::ndis::{State, after_this_call, call, calls, with};
 use crate::ports::{NicId, NicState};
 use crate::slots::ANY;
 use crate::world::World;
@@ -141,10 +141,6 @@ impl State {
         let Some(module) = self.caller(world, filter, "NdisFOidRequest") else {
             return Err(INVALID_PARAMETER);
         };
-        let life = self.life(module);
-        rule(world, "OID-23", !matches!(life, Life::Detached | Life::Attaching), || {
-            format!("NdisFOidRequest in state {life:?}")
-        });
         let key = request as usize;
         let original = self.control.above.contains_key(&key);
         rule(world, "OID-02", !original, || "a request from above was passed down itself".to_owned());

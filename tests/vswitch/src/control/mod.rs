@@ -225,7 +225,8 @@ fn hand_to_extension(module: usize, key: usize) -> bool {
         let index = state.control.above.get(&key).map_or(0, |a| payload::nic_index(&a.payload_before));
         let refused = bend::refusal(state, module, oid, index)
             .or_else(|| bend::port_refusal(state, key))
-            .or_else(|| bend::saving(state, module, key));
+            .or_else(|| bend::saving(state, module, key))
+            .or_else(|| bend::nic_decision(state, key));
         let handler = state.driver.characteristics.and_then(|c| c.oid_request);
         (refused, handler, state.modules[module].context as Handle)
     });
@@ -357,7 +358,11 @@ fn judge(world: &World, state: &mut State, key: usize, above: &Above, answer: &A
 fn unchanged(world: &World, above: &Above, now: &OidRequest, answer: &Answer) {
     // Bytes 52..72 hold results, and METHOD's MethodId, which is compared by itself.
     let bytes = bytes_at(std::ptr::from_ref(now) as usize, REQUEST_SIZE);
-    let skip = |i: usize| (52..72).contains(&i) || i == 232 || (72..200).contains(&i);
+    // Of a request to a NIC, OID-52 asks where it points.
+    let to_nic = above.oid == oids::SWITCH_NIC_REQUEST;
+    let skip = |i: usize| {
+        (52..72).contains(&i) || i == 232 || (72..200).contains(&i) || to_nic && (40..48).contains(&i)
+    };
     let head = (0..REQUEST_SIZE).all(|i| skip(i) || bytes[i] == above.request_before[i]);
     let method_id = above.kind != request_type::METHOD || bytes[56..60] == above.request_before[56..60];
     let oid = above.oid;
@@ -377,6 +382,9 @@ crate::exports! {
         crate::locks::leaving("NdisFOidRequest");
         bend::requesting(filter, request);
         bend::requesting_for_port(filter, request);
+        if bend::sent_later(filter, request) {
+            return PENDING;
+        }
         let status = below::arrived(filter, request);
         with(|_, state| bend::undo(state));
         status
@@ -387,6 +395,7 @@ crate::exports! {
     ) where irql <= DISPATCH {
         crate::locks::leaving("NdisFOidRequestComplete");
         let said = bend::completing(filter, request, status);
+        with(|_, state| bend::completing_to_nic(state, request, status));
         with(|world, state| {
             let Some(_) = state.caller(world, filter, "NdisFOidRequestComplete") else { return };
             rule(world, "OID-04", said != PENDING, || "a request was completed with PENDING".to_owned());

@@ -123,7 +123,7 @@ impl State {
         if now.information_buffer == before.information_buffer {
             checks::passed(world, carried);
         } else {
-            let e = crate::check::mutations::redirected(self, module, sent);
+            let e = crate::check::mutations::redirected(sent);
             let carried = self.control.nics.carried.get(&(theirs.oid_request as usize))?;
             let topology = &self.modules[module].topology;
             checks::redirected(world, topology, carried, &theirs, &e);
@@ -170,7 +170,11 @@ impl State {
         }
         // SAFETY: checked above: the buffer has the structure's size.
         let sent = unsafe { *r.information_buffer.cast::<SwitchNicOidRequest>() };
-        let e = crate::check::mutations::envelope(self, module, sent);
+        let mut e = crate::check::mutations::envelope(self, module, sent);
+        if !e.oid_request.is_null() {
+            let filtering = self.control.nics.carried.values().any(|c| c.module == module);
+            e = crate::check::mutations::own_envelope(e, filtering);
+        }
         let header =
             (e.header.object_type, e.header.revision, e.header.size) == (object_type::DEFAULT, 1, 32);
         rule(world, "OID-38", header, || "NDIS_SWITCH_NIC_OID_REQUEST without a valid header".to_owned());

@@ -131,6 +131,16 @@ pub fn indicate(module: usize, status: &Status) {
     // SAFETY: the driver registered this handler; the indication lives for the call.
     call("FilterStatus", module, || unsafe { handler(context, outer as *mut StatusIndication) });
     level.restore();
+    with(|world, s| {
+        // A misdeed: it is passed up only now.
+        let late = world.mutation()
+            == Some(crate::mutation::Mutation::Switch(crate::check::mutations::Misdeed::LateStatus));
+        let capability = crate::check::status::is_capability(status.code);
+        if late && !capability && s.control.status.under_way.get(&outer) == Some(&0) {
+            let filter = s.modules[module].filter as Handle;
+            s.take_status(world, filter, outer as *mut StatusIndication);
+        }
+    });
     let code = status.code;
     let capability = status.from.is_some() && crate::check::status::is_capability(code);
     let (seen, replaced, nobody) = with(|_, s| {
@@ -184,6 +194,9 @@ crate::exports! {
     pub extern "win64" fn NdisFIndicateStatus(filter: Handle, status: *mut StatusIndication) where irql <= DISPATCH {
         crate::locks::leaving("NdisFIndicateStatus");
         let passing = with(|_, state| state.control.status.under_way.contains_key(&(status as usize)));
+        if passing {
+            crate::check::mutations::one_more(filter);
+        }
         for _ in 0..crate::check::mutations::indications(filter, passing) {
             with(|world, state| state.take_status(world, filter, status));
         }
