@@ -246,7 +246,10 @@ fn commit_one(walk: &Walk<'_>, list: &mut Nbl, decision: &Decision, target: Targ
 #[inline]
 fn write_tag(module: &Module, list: &mut Nbl, decision: &Decision) {
     if let Some(vlan) = decision.sent.tag() {
-        module.tags_written.store(true, Ordering::Relaxed);
+        // Read first: a store by every processor would move the line about.
+        if !module.tags_written.load(Ordering::Relaxed) {
+            module.tags_written.store(true, Ordering::Relaxed);
+        }
         list.write_tag(vlan);
     }
 }

@@ -1,11 +1,11 @@
 //! Checks of requests about ports, NICs and properties: what the extension may decide, and that it only looks.
 
-use super::rule;
-use crate::control::{Above, property_bytes};
-use crate::ndis::State;
+use super::{advice, rule};
+use crate::control::{Above, payload, property_bytes};
+use crate::ndis::{Life, State};
 use crate::ports::policy::kind;
 use crate::world::World;
-use lbfoext::ndis::raw::{NicParameters, RESOURCES, SUCCESS, oids};
+use lbfoext::ndis::raw::{DATA_NOT_ACCEPTED, NicParameters, RESOURCES, SUCCESS, oids};
 use std::mem::offset_of;
 
 /// What the extension itself did with a request.
@@ -56,11 +56,67 @@ pub fn payload_kept(world: &World, above: &Above, now: &[u8]) {
     });
 }
 
+/// Requests that the extension must not decide.
+pub(crate) const MUST_PASS: [u32; 7] = [
+    oids::SWITCH_PORT_UPDATED,
+    oids::SWITCH_PORT_TEARDOWN,
+    oids::SWITCH_PORT_DELETE,
+    oids::SWITCH_NIC_CONNECT,
+    oids::SWITCH_NIC_UPDATED,
+    oids::SWITCH_NIC_DISCONNECT,
+    oids::SWITCH_NIC_DELETE,
+];
+
 /// May the extension decide this by itself?
 pub fn decided(world: &World, state: &State, above: &Above, decision: Decision) {
+    life_cycle(world, state, above, decision);
+    properties(world, state, above, decision);
+}
+
+/// Ports and NICs come and go: few of these may be refused, and none while the module does not know the switch.
+fn life_cycle(world: &World, state: &State, above: &Above, Decision { refused, status }: Decision) {
+    let oid = above.oid;
+    let index = payload::nic_index(&above.payload_before);
+    let creates = matches!(oid, oids::SWITCH_PORT_CREATE | oids::SWITCH_NIC_CREATE);
+    match oid {
+        oids::SWITCH_PORT_CREATE => rule(world, "PORTNIC-04", !refused || status != SUCCESS, || {
+            "PORT_CREATE was completed with success by the extension".to_owned()
+        }),
+        oids::SWITCH_NIC_CREATE => {
+            rule(world, "PORTNIC-05", !refused || status != SUCCESS && index == 0, || {
+                format!("NIC_CREATE of index {index} was completed with {status:#x} by the extension")
+            });
+        }
+        oids::SWITCH_NIC_SAVE_COMPLETE | oids::SWITCH_NIC_RESTORE_COMPLETE => {
+            rule(world, "SAVE-16", !refused, || {
+                format!("request {oid:#x} was completed with {status:#x} by the extension")
+            });
+        }
+        _ if MUST_PASS.contains(&oid) => rule(world, "PORTNIC-07", !refused, || {
+            format!("request {oid:#x} was completed with {status:#x} by the extension")
+        }),
+        _ => {}
+    }
+    if !creates && !MUST_PASS.contains(&oid) {
+        return;
+    }
+    if above.life != Life::Running {
+        rule(world, "STATE-14", !refused, || {
+            format!("request {oid:#x} was refused in state {:?}", above.life)
+        });
+    }
+    if state.modules[above.module].enumerations == 0 {
+        rule(world, "STATE-22", !refused, || format!("request {oid:#x} was refused before activation"));
+    }
+    if refused && creates {
+        advice(world, "PORTNIC-06", status == DATA_NOT_ACCEPTED, || format!("veto with {status:#x}"));
+    }
+}
+
+fn properties(world: &World, state: &State, above: &Above, decision: Decision) {
     let Decision { refused, status } = decision;
-    let (oid, payload) = (above.oid, &above.payload_before);
-    let flags = payload.get(4..8).is_some_and(|f| *f != [0; 4]);
+    let oid = above.oid;
+    let flags = above.payload_before.get(4..8).is_some_and(|f| *f != [0; 4]);
     if matches!(oid, oids::SWITCH_PORT_CREATE | oids::SWITCH_NIC_CREATE) && flags && above.real {
         rule(world, "PORTNIC-35", !refused, || {
             format!("request {oid:#x} with flags of the future was refused")

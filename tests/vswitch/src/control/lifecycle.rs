@@ -40,7 +40,7 @@ pub(super) fn announce(module: usize, oid: u32, bytes: Vec<u8>, plan: Plan, effe
     let made: Effect = Some(Box::new(move |world, state| happens(&below)(world, state)));
     let answer: Answer = request(module, Ask { plan, ..Ask::set(oid, bytes, made) });
     // What nobody may refuse happens even if the request got lost on its way down for lack of memory.
-    let certain = super::MUST_PASS.contains(&oid);
+    let certain = crate::check::portnic::MUST_PASS.contains(&oid);
     if certain {
         with(|world, state| happens(&truth)(world, state));
     }

@@ -22,7 +22,7 @@ pub(crate) use buffer::bytes_at;
 pub use buffer::results;
 
 use crate::check::mutations as bend;
-use crate::check::{advice, portnic, rule};
+use crate::check::{portnic, rule};
 use crate::cpu;
 use crate::memory::Kind;
 use crate::ndis::{Life, State, call, edges, inside, with};
@@ -331,7 +331,6 @@ fn judge(world: &World, state: &mut State, key: usize, above: &Above, answer: &A
             format!("results of {oid:#x}: {expected:?} below, {got:?} above")
         });
     }
-    outcome(world, state, above, answer);
     if oid == oids::SWITCH_NIC_REQUEST {
         crate::check::offload::judge(world, state, above, answer);
     }
@@ -361,61 +360,6 @@ fn unchanged(world: &World, above: &Above, now: &OidRequest, answer: &Answer) {
         rule(world, "OID-52", same, || "the outer request points to another envelope".to_owned());
     }
 }
-
-/// May the extension decide this by itself?
-fn outcome(world: &World, state: &mut State, above: &Above, answer: &Answer) {
-    let (oid, status) = (above.oid, answer.status);
-    let faulty = world.injected_fault().is_some();
-    let starved = faulty && status == RESOURCES;
-    let refused = !above.reached_below && !starved;
-    let index = payload::nic_index(&above.payload_before);
-    match oid {
-        oids::SWITCH_PORT_CREATE => rule(world, "PORTNIC-04", !refused || status != SUCCESS, || {
-            "PORT_CREATE was completed with success by the extension".to_owned()
-        }),
-        oids::SWITCH_NIC_CREATE => {
-            rule(world, "PORTNIC-05", !refused || status != SUCCESS && index == 0, || {
-                format!("NIC_CREATE of index {index} was completed with {status:#x} by the extension")
-            });
-        }
-        oids::SWITCH_NIC_SAVE_COMPLETE | oids::SWITCH_NIC_RESTORE_COMPLETE => {
-            rule(world, "SAVE-16", !refused, || {
-                format!("request {oid:#x} was completed with {status:#x} by the extension")
-            });
-        }
-        _ if MUST_PASS.contains(&oid) => rule(world, "PORTNIC-07", !refused, || {
-            format!("request {oid:#x} was completed with {status:#x} by the extension")
-        }),
-        _ => {}
-    }
-    let life_cycle =
-        MUST_PASS.contains(&oid) || matches!(oid, oids::SWITCH_PORT_CREATE | oids::SWITCH_NIC_CREATE);
-    if life_cycle && above.life != Life::Running {
-        rule(world, "STATE-14", !refused, || {
-            format!("request {oid:#x} was refused in state {:?}", above.life)
-        });
-    }
-    let m = &state.modules[above.module];
-    if life_cycle && m.enumerations == 0 {
-        rule(world, "STATE-22", !refused, || format!("request {oid:#x} was refused before activation"));
-    }
-    if refused && matches!(oid, oids::SWITCH_PORT_CREATE | oids::SWITCH_NIC_CREATE) {
-        advice(world, "PORTNIC-06", status == lbfoext::ndis::raw::DATA_NOT_ACCEPTED, || {
-            format!("veto with {status:#x}")
-        });
-    }
-}
-
-/// Requests that the extension must not decide.
-pub(crate) const MUST_PASS: [u32; 7] = [
-    oids::SWITCH_PORT_UPDATED,
-    oids::SWITCH_PORT_TEARDOWN,
-    oids::SWITCH_PORT_DELETE,
-    oids::SWITCH_NIC_CONNECT,
-    oids::SWITCH_NIC_UPDATED,
-    oids::SWITCH_NIC_DISCONNECT,
-    oids::SWITCH_NIC_DELETE,
-];
 
 crate::exports! {
     pub extern "win64" fn NdisFOidRequest(filter: Handle, request: *mut OidRequest) -> i32 where irql <= DISPATCH {
