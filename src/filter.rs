@@ -61,11 +61,11 @@ pub struct Module {
     /// What the packet walks read: destinations, buckets, policy.
     pub forwarding: RwLock<PoolBox<Forwarding<Pool>>>,
     /// IPsec security associations: a packet with one's handle goes to the member that has it, or nowhere.
-    pub associations: RwLock<Ledger<Pool>>,
+    pub associations: RwLock<PoolBox<Ledger<Pool>>>,
     /// What every change of decision is planned with.
     pub control: SpinLock<PoolBox<Control>>,
     /// Saves and restores of run-time state. Before the team lock in the order; taken by requests from above only.
-    pub operations: SpinLock<Operations<Pool>>,
+    pub operations: SpinLock<PoolBox<Operations<Pool>>>,
     /// Open while packets may pass; also counts own lists that are out.
     pub walks: WalkRundown,
     /// Open until detach; counts requests, timers and notifications that are out.
@@ -78,15 +78,20 @@ pub struct Module {
     trust: PoolSlice<Trust>,
     pub timer: Timer,
     pub queries: MemberQueries,
-    pub watch: Watch,
-    /// `\Registry\...\lbfoext`, from which the settings are read.
-    pub registry_path: PoolSlice<u16>,
+    pub watch: PoolBox<Watch>,
+    pub texts: PoolBox<Texts>,
     /// Where its settings are; known from the first restart on.
     pub settings_paths: OnceBox<settings::Paths>,
-    /// The module's name in reports of filtered packets.
-    pub guid_name: PoolSlice<u16>,
     /// A request from above that is below us now, so that it can be cancelled.
     pub forwarded_id: AtomicPtr<c_void>,
+}
+
+/// Names that do not change while the module is attached.
+pub struct Texts {
+    /// `\Registry\...\lbfoext`, from which the settings are read.
+    pub registry_path: PoolSlice<u16>,
+    /// The module's name in reports of filtered packets.
+    pub guid_name: PoolSlice<u16>,
 }
 
 /// The control side, under the team lock.
@@ -103,7 +108,7 @@ pub struct Control {
     /// What the members can do.
     pub book: Book<Pool>,
     /// Processors that serve the members' queues.
-    pub processors: ProcessorSets,
+    pub processors: PoolBox<ProcessorSets>,
     /// Partitions that a failover left with a default queue, counted each time.
     pub default_queue_fallbacks: u64,
     /// Detach has begun: the timer is not set any more.
@@ -127,33 +132,30 @@ impl FilterModule for Module {
 
     /// Allocates everything that must not fail later. NDIS forbids requests and packets here
     /// (attaching-a-filter-module.md), so the configuration is read at the first restart.
+    #[inline(never)] // a frame of its own
     fn attach(driver: &Driver, stack: &Stack<'_>, passive: &Passive) -> Result<PoolBox<Self>, NdisStatus> {
         if !stack.is_ethernet() {
             return Err(NdisStatus::UNSUPPORTED_MEDIA);
         }
         let switch = Switch::of(stack.filter())?;
-        let settings = Settings::default();
         let module = Self {
             filter: stack.filter(),
             switch,
-            forwarding: RwLock::try_new(stack.filter(), new_forwarding(&settings)?)?,
-            associations: RwLock::try_new(stack.filter(), Ledger::new(offload::new_ledger(RESOURCES)?))?,
-            control: SpinLock::new(new_control(settings)?),
-            operations: SpinLock::new(Operations::new(PoolSlice::try_new(Tag::STATE, 0, |_| {
-                operations::Slot::EMPTY
-            })?)),
+            forwarding: RwLock::try_new(stack.filter(), new_forwarding()?)?,
+            associations: new_associations(stack.filter())?,
+            control: SpinLock::new(new_control()?),
+            operations: new_operations()?,
             walks: WalkRundown::try_new(passive)?,
             work: WorkRundown::open(),
             lists: ListPool::try_new(stack.filter())?,
             tags_written: AtomicBool::new(false),
             counters: PerProcessor::try_new(&Counters::ZERO)?,
-            trust: PoolSlice::try_new(Tag::TABLE, TRUST, |_| Trust::NONE)?,
             timer: Timer::try_new::<Self>(stack.filter())?,
+            trust: PoolSlice::try_new(Tag::TABLE, TRUST, |_| Trust::NONE)?,
             queries: MemberQueries::try_new()?,
-            watch: Watch::idle(),
-            registry_path: copy(&driver.registry_path)?,
+            watch: new_watch()?,
+            texts: new_texts(&driver.registry_path, stack.guid_name())?,
             settings_paths: OnceBox::empty(Tag::SETTINGS),
-            guid_name: copy(stack.guid_name())?,
             forwarded_id: AtomicPtr::new(core::ptr::null_mut()),
         };
         Ok(PoolBox::try_new(Tag::MODULE, module)?)
@@ -238,20 +240,21 @@ impl Module {
 // The parts are made in functions of their own, so that no frame of the attach is above 1 KiB.
 
 #[inline(never)]
-fn new_forwarding(settings: &Settings) -> Result<PoolBox<Forwarding<Pool>>, NdisStatus> {
+fn new_forwarding() -> Result<PoolBox<Forwarding<Pool>>, NdisStatus> {
     let forwarding = Forwarding::new(
         PoolSlice::try_new(Tag::TABLE, BUCKETS, |_| 0)?,
         PoolSlice::try_new(Tag::TABLE, BUCKETS, |_| Stamp::EMPTY)?,
         new_room(PORTS)?,
         new_sets(SETS)?,
         PoolSlice::try_new(Tag::TABLE, LEARNED, |_| Learned::EMPTY)?,
-        settings,
+        &Settings::default(),
     );
     Ok(PoolBox::try_new(Tag::MODULE, forwarding)?)
 }
 
 #[inline(never)]
-fn new_control(settings: Settings) -> Result<PoolBox<Control>, NdisStatus> {
+fn new_control() -> Result<PoolBox<Control>, NdisStatus> {
+    let settings = Settings::default();
     let control = Control {
         team: Team::new(
             PoolSlice::try_new(Tag::TABLE, BUCKETS, |_| 0)?,
@@ -264,11 +267,39 @@ fn new_control(settings: Settings) -> Result<PoolBox<Control>, NdisStatus> {
         events: EventRing::try_new()?,
         ledger: Ledger::new(offload::new_ledger(RESOURCES)?),
         book: Book::new(PoolSlice::try_new(Tag::TABLE, MEMBERS, |_| MemberCapabilities::UNKNOWN)?),
-        processors: ProcessorSets::NONE,
+        processors: new_processors()?,
         default_queue_fallbacks: 0,
         detaching: false,
     };
     Ok(PoolBox::try_new(Tag::MODULE, control)?)
+}
+
+#[inline(never)]
+fn new_associations(filter: Filter) -> Result<RwLock<PoolBox<Ledger<Pool>>>, NdisStatus> {
+    let ledger = Ledger::new(offload::new_ledger(RESOURCES)?);
+    Ok(RwLock::try_new(filter, PoolBox::try_new(Tag::TABLE, ledger)?)?)
+}
+
+#[inline(never)]
+fn new_operations() -> Result<SpinLock<PoolBox<Operations<Pool>>>, NdisStatus> {
+    let none = PoolSlice::try_new(Tag::STATE, 0, |_| operations::Slot::EMPTY)?;
+    Ok(SpinLock::new(PoolBox::try_new(Tag::STATE, Operations::new(none))?))
+}
+
+#[inline(never)]
+fn new_texts(registry_path: &[u16], guid_name: &[u16]) -> Result<PoolBox<Texts>, NdisStatus> {
+    let texts = Texts { registry_path: copy(registry_path)?, guid_name: copy(guid_name)? };
+    Ok(PoolBox::try_new(Tag::SETTINGS, texts)?)
+}
+
+#[inline(never)]
+fn new_watch() -> Result<PoolBox<Watch>, NdisStatus> {
+    Ok(PoolBox::try_new(Tag::SETTINGS, Watch::idle())?)
+}
+
+#[inline(never)]
+fn new_processors() -> Result<PoolBox<ProcessorSets>, NdisStatus> {
+    Ok(PoolBox::try_new(Tag::TABLE, ProcessorSets::NONE)?)
 }
 
 /// Storage for `count` ports.

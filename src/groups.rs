@@ -152,7 +152,7 @@ fn report(module: &Module, lists: &NblChain, reason: DropReason, source: PortId)
         lists,
         source,
         &Reason {
-            extension: &UnicodeString::of(&module.guid_name),
+            extension: &UnicodeString::of(&module.texts.guid_name),
             friendly_name: &UnicodeString::from_static(FRIENDLY_NAME),
             text: &UnicodeString::of(&text),
         },

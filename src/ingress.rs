@@ -51,8 +51,9 @@ struct Flood {
 pub fn send(module: &Module, mut lists: NblQueue, flags: u32) {
     let Some(walk) = module.walks.enter() else { return refuse(module, lists, flags) };
     let mut groups = Groups::new(flags);
+    let mut sender = None;
     while !lists.is_empty() {
-        let pause = decide_some(module, &mut lists, &mut groups);
+        let pause = decide_some(module, &mut lists, &mut groups, &mut sender);
         groups.flush(module);
         match pause {
             Pause::Enough => {}
@@ -66,19 +67,24 @@ pub fn send(module: &Module, mut lists: NblQueue, flags: u32) {
     }
 }
 
-/// Decides and commits up to `HOLD` packets and `REACH` destinations.
+/// Decides and commits up to `HOLD` packets and `REACH` destinations. `sender` is room for what a hold knows of a source.
 #[inline(never)] // two frames under 1 KiB instead of one above
-fn decide_some(module: &Module, lists: &mut NblQueue, groups: &mut Groups) -> Pause {
+fn decide_some(
+    module: &Module,
+    lists: &mut NblQueue,
+    groups: &mut Groups,
+    sender: &mut Option<Sender>,
+) -> Pause {
     let mut window = WindowBuffer::empty();
     let forwarding = module.forwarding.read();
     let counters = module.counters.here(forwarding.dispatch());
     let now = if forwarding.wants_time() { clock::now() } else { Ticks::ZERO };
-    let mut sender: Option<Sender> = None;
+    *sender = None;
     let mut reach = REACH;
     for _ in 0..HOLD {
         let Some(mut list) = lists.pop() else { break };
         let source = list.source();
-        let sender = match &mut sender {
+        let sender = match &mut *sender {
             Some(sender) if sender.nic == source => sender,
             other => other.insert(forwarding.sender(source)),
         };

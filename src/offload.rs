@@ -159,7 +159,7 @@ fn check_processors(control: &mut TeamLock<'_>, task: &Task, plan: Plan) {
 fn redirect(module: &Module, task: &Task, resource: Resource, member: MemberIndex) -> Way {
     let promised = task.entries(1);
     let (Ok(mut detour), Ok(())) =
-        (Detour::try_new(&task.envelope, member), promise(module, resource, promised))
+        (Detour::try_new(&task.envelope, member, resource), promise(module, resource, promised))
     else {
         return task.give_up(module, NdisStatus::RESOURCES);
     };
@@ -168,19 +168,18 @@ fn redirect(module: &Module, task: &Task, resource: Resource, member: MemberInde
         return task.give_up(module, NdisStatus::ADAPTER_NOT_FOUND);
     };
     detour.keep(nic);
-    detour.promised = promised;
+    detour.promised = (resource, promised);
     Way::Down(Some(detour))
 }
 
 fn originate(module: &Module, task: &Task, resource: Resource, members: MemberSet) -> Way {
     let count = members.len() as usize;
     let promised = task.entries(count);
-    let fan = match FanOut::try_new(task.envelope.request(), count, part_size(task)) {
-        Ok(fan) if promise(module, resource, promised).is_ok() => fan,
-        Ok(_) | Err(OutOfMemory) => return task.give_up(module, NdisStatus::RESOURCES),
+    let fan = FanOut::try_new(task.envelope.request(), count, part_size(task));
+    let Ok(mut fan) = fan.and_then(|fan| promise(module, resource, promised).map(|()| fan)) else {
+        return task.give_up(module, NdisStatus::RESOURCES);
     };
-    let mut fan = fan;
-    fan.promised = promised;
+    fan.promised = Some((resource, promised));
     for (index, member) in members.iter().enumerate() {
         ready_part(module, task, resource, &mut fan, (index, member, members));
     }
@@ -288,9 +287,12 @@ fn write_part(
 
 /// A request is back that went down by itself, directed to a member or not: what it made or gave up is noted.
 pub fn returned(module: &Module, request: Request, detour: Option<&Detour>, status: NdisStatus) {
-    let Some(task) = Task::of(module, request) else { return release_detour(module, None, detour) };
-    let Some(resource) = task.resource() else { return release_detour(module, None, detour) };
-    release_detour(module, Some(resource), detour);
+    if let Some(detour) = detour {
+        detour.release(&module.switch);
+        break_promise(module, detour.promised.0, detour.promised.1);
+    }
+    let Some(task) = Task::of(module, request) else { return };
+    let Some(resource) = task.resource() else { return };
     let (source, succeeded) = (task.envelope.source(), status == NdisStatus::SUCCESS);
     let member = detour.map(|detour| detour.member);
     let mut control = module.control.lock();
@@ -318,15 +320,6 @@ pub fn returned(module: &Module, request: Request, detour: Option<&Detour>, stat
     });
 }
 
-/// Gives back what a detour held: the reference to its member, and the promise of room.
-fn release_detour(module: &Module, resource: Option<Resource>, detour: Option<&Detour>) {
-    let Some(detour) = detour else { return };
-    detour.release(&module.switch);
-    if let Some(resource) = resource {
-        break_promise(module, resource, detour.promised);
-    }
-}
-
 /// The ids that a request gives up.
 fn released(task: &Task) -> impl Iterator<Item = u64> + use<> {
     let one = match task.command {
@@ -343,10 +336,12 @@ fn released(task: &Task) -> impl Iterator<Item = u64> + use<> {
 /// All parts are back: their results become the original's, and what they made or gave up is noted. The status to
 /// complete it with.
 pub fn joined(module: &Module, fan: &FanOut) -> NdisStatus {
+    if let Some((resource, count)) = fan.promised {
+        break_promise(module, resource, count);
+    }
     // The same view as before: nobody writes to the request but its issuer, and that one waits.
     let Some(task) = Task::of(module, fan.original()) else { return NdisStatus::FAILURE };
     let Some(resource) = task.resource() else { return NdisStatus::FAILURE };
-    break_promise(module, resource, fan.promised);
     let good = |status| status == NdisStatus::SUCCESS;
     let speaker = fan.results().find(|&(_, status, _)| good(status)).or(fan.results().next());
     let Some((mut speaker, status, _)) = speaker else { return NdisStatus::FAILURE };

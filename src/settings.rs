@@ -39,7 +39,7 @@ impl Paths {
 pub fn load(module: &Module, switch_name: &[u8], passive: &Passive) -> Result<(), NdisStatus> {
     let paths = match module.settings_paths.get() {
         Some(paths) => paths,
-        None => module.settings_paths.set(Paths::try_new(&module.registry_path, switch_name)?)?,
+        None => module.settings_paths.set(Paths::try_new(&module.texts.registry_path, switch_name)?)?,
     };
     reload(module, passive);
     if let Some(key) = Key::open(&paths.common, passive) {

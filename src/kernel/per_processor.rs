@@ -13,6 +13,7 @@ unsafe impl<T: Send> Sync for PerProcessor<T> {}
 
 impl<T: Clone> PerProcessor<T> {
     /// IRQL <= DISPATCH_LEVEL.
+    #[inline(never)] // a frame of its own
     pub fn try_new(value: &T) -> Result<Self, OutOfMemory> {
         let cells = PoolSlice::try_new(Tag::TABLE, processor::count(), |_| UnsafeCell::new(value.clone()))?;
         Ok(Self(cells))

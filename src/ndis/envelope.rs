@@ -9,7 +9,7 @@ use crate::kernel::pool::{PoolBox, Tag};
 use core::ffi::c_void;
 use core::ptr::NonNull;
 use teaming::ids::{MemberIndex, NicId, NicIndex, PortId};
-use teaming::oid::Kind;
+use teaming::oid::{Kind, Resource};
 
 /// A request from above for a network adapter: who asks, who is asked, and the request inside. All of it is the
 /// caller's and is read only, but for results; valid until the request is completed.
@@ -213,18 +213,22 @@ impl Iterator for Associations {
 pub struct Detour {
     envelope: SwitchNicOidRequest,
     pub member: MemberIndex,
-    /// Places promised in the ledger for what the request makes.
-    pub promised: usize,
+    /// Places promised in the ledger for what the request makes, given back with it whatever it says by then.
+    pub promised: (Resource, usize),
 }
 
 impl Detour {
     /// A copy of an envelope that names another adapter of the same port. IRQL <= DISPATCH_LEVEL.
-    pub fn try_new(envelope: &Envelope, member: MemberIndex) -> Result<PoolBox<Self>, OutOfMemory> {
+    pub fn try_new(
+        envelope: &Envelope,
+        member: MemberIndex,
+        resource: Resource,
+    ) -> Result<PoolBox<Self>, OutOfMemory> {
         // SAFETY: checked by `Envelope::of`.
         let mut copy = unsafe { envelope.outer.read() };
         copy.header = ObjectHeader::new(object_type::DEFAULT, 1, size_of::<SwitchNicOidRequest>() as u16);
         copy.destination_nic_index = member.nic().get();
-        PoolBox::try_new(Tag::REQUEST, Self { envelope: copy, member, promised: 0 })
+        PoolBox::try_new(Tag::REQUEST, Self { envelope: copy, member, promised: (resource, 0) })
     }
 
     /// Keeps the reference until the request is back.

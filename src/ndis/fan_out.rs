@@ -16,6 +16,7 @@ use crate::kernel::pool::{PoolBox, PoolSlice, Tag};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, Ordering};
 use teaming::ids::{MemberIndex, NicId, NicIndex, PortId};
+use teaming::oid::Resource;
 
 /// A request of our own to one member, in place of the original.
 #[repr(C)]
@@ -37,7 +38,7 @@ pub struct FanOut {
     /// Parts that are out, and one for the loop that sends them.
     left: AtomicU32,
     /// Places promised in the ledger for what the parts make.
-    pub promised: usize,
+    pub promised: Option<(Resource, usize)>,
 }
 
 // SAFETY: the pointers lead from the parts to their owner, which outlives them, and to what the request keeps alive.
@@ -62,7 +63,7 @@ impl FanOut {
             buffer: PoolSlice::try_new(Tag::REQUEST, words, |_| 0)?,
             stride,
             left: AtomicU32::new(1),
-            promised: 0,
+            promised: None,
         };
         PoolBox::try_new(Tag::REQUEST, fan)
     }

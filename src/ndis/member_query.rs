@@ -96,6 +96,7 @@ pub struct MemberQueries(PoolSlice<Slot>);
 
 impl MemberQueries {
     /// IRQL <= DISPATCH_LEVEL.
+    #[inline(never)] // a frame of its own
     pub fn try_new() -> Result<Self, OutOfMemory> {
         let slot = |_| Slot {
             state: AtomicU32::new(0),

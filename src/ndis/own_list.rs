@@ -26,6 +26,7 @@ unsafe impl Sync for ListPool {}
 
 impl ListPool {
     /// IRQL <= DISPATCH_LEVEL.
+    #[inline(never)] // a frame of its own
     pub fn try_new(filter: Filter) -> Result<Self, OutOfMemory> {
         let parameters = NetBufferListPoolParameters {
             header: ObjectHeader::new(object_type::DEFAULT, 1, 16),

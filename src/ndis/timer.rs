@@ -30,6 +30,7 @@ unsafe impl Sync for Timer {}
 
 impl Timer {
     /// IRQL <= DISPATCH_LEVEL.
+    #[inline(never)] // a frame of its own
     pub fn try_new<T: Expire>(filter: Filter) -> Result<Self, NdisStatus> {
         let mut characteristics = TimerCharacteristics {
             header: ObjectHeader::new(object_type::TIMER_CHARACTERISTICS, 1, 24),

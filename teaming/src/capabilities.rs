@@ -349,9 +349,9 @@ impl<S: Storage> Book<S> {
         }
     }
 
-    fn known(&self, member: MemberIndex, capability: Capability) -> Known {
+    fn known(&self, member: MemberIndex, capability: Capability) -> &Known {
         let all = self.members.get(member.slot());
-        all.and_then(|all| all.0.get(capability.index())).copied().unwrap_or(Known::Nothing)
+        all.and_then(|all| all.0.get(capability.index())).unwrap_or(&Known::Nothing)
     }
 
     /// The team has changed: whoever plans by its capabilities is to plan again.
@@ -387,20 +387,18 @@ impl<S: Storage> Book<S> {
         live: MemberSet,
         placement: OffloadPlacement,
     ) -> Option<Block> {
-        let mut team: Option<Block> = None;
-        for member in live.iter() {
-            let mine = match self.known(member, capability) {
-                Known::Nothing => continue,
-                Known::None => Block { size: capability.size_of(0), ..Block::EMPTY },
-                Known::This(block) => block,
-            };
-            team = Some(match team {
-                None => mine,
-                Some(team) => merge(capability, &team, &mine, placement),
-            });
+        let none = Block { size: capability.size_of(0), ..Block::EMPTY };
+        let block = |member| match self.known(member, capability) {
+            Known::Nothing => None,
+            Known::None => Some(&none),
+            Known::This(block) => Some(block),
+        };
+        if !live.iter().any(|member| matches!(self.known(member, capability), Known::This(_))) {
+            return None;
         }
-        let mut team =
-            team.filter(|_| live.iter().any(|m| matches!(self.known(m, capability), Known::This(_))))?;
+        let mut blocks = live.iter().filter_map(block);
+        let mut team = *blocks.next()?;
+        blocks.for_each(|mine| merge(capability, &mut team, mine, placement));
         finish(capability, &mut team, placement);
         Some(team)
     }
@@ -435,8 +433,9 @@ impl<S: Storage> Book<S> {
     }
 }
 
-fn merge(capability: Capability, team: &Block, mine: &Block, placement: OffloadPlacement) -> Block {
-    let mut both = Block { size: team.size.min(mine.size), ..Block::EMPTY };
+/// Merges another member into the team; in place, for blocks are large.
+fn merge(capability: Capability, team: &mut Block, mine: &Block, placement: OffloadPlacement) {
+    team.size = team.size.min(mine.size);
     for field in capability.fields() {
         let (a, b) = (team.get(field), mine.get(field));
         let value = match field.rule {
@@ -447,9 +446,8 @@ fn merge(capability: Capability, team: &Block, mine: &Block, placement: OffloadP
             Rule::Sum if sums(placement) => a.saturating_add(b),
             Rule::Sum => a.min(b),
         };
-        both.set(field, value);
+        team.set(field, value);
     }
-    both
 }
 
 /// Writes the header, clears what no rule names, and says what the number of queues means.

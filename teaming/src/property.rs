@@ -124,7 +124,7 @@ pub fn deletion(buffer: &[u8]) -> Result<(PortId, Kind), Malformed> {
 /// Writes the question for one type of property of a port into a zeroed buffer.
 pub fn ask(buffer: &mut [u8], port: PortId, kind: i32) {
     let mut put = |at: usize, bytes: &[u8]| {
-        if let Some(place) = buffer.get_mut(at..at.saturating_add(bytes.len())) {
+        if let Some(place) = buffer.get_mut(at..).and_then(|rest| rest.get_mut(..bytes.len())) {
             place.copy_from_slice(bytes);
         }
     };

@@ -480,8 +480,8 @@ impl<B: core::ops::DerefMut<Target = [u8]>> Assembly<B> {
         if part.record != self.record.len() {
             return Err(Discard::Mixed);
         }
-        let end = part.offset.saturating_add(part.bytes.len());
-        self.record.get_mut(part.offset..end).ok_or(Discard::TooLong)?.copy_from_slice(part.bytes);
+        let place = self.record.get_mut(part.offset..).and_then(|rest| rest.get_mut(..part.bytes.len()));
+        place.ok_or(Discard::TooLong)?.copy_from_slice(part.bytes);
         self.filled = self.filled.saturating_add(part.bytes.len());
         Ok(())
     }
