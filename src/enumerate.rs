@@ -93,6 +93,7 @@ fn read_array(module: &Module, oid: u32, passive: &Passive) -> Result<PoolSlice<
 
 /// Applies a picture if nothing has changed since `changes`. Ports come first, closed until their properties are known;
 /// then the external NIC, because members hang on it.
+#[inline(never)] // not below the requests
 fn apply(module: &Module, ports: &[u8], nics: &[u8], changes: u32) -> Result<bool, NdisStatus> {
     let ports = || port_array(ports).filter(|port| port.is_created && !port.is_validation);
     let nics = || nic_array(nics).filter(|(_, state)| *state != NicState::Other);
@@ -121,6 +122,7 @@ fn apply(module: &Module, ports: &[u8], nics: &[u8], changes: u32) -> Result<boo
 }
 
 /// Opens the ports of the picture, one after the other.
+#[inline(never)] // a frame of its own
 fn read_properties(module: &Module, passive: &Passive) -> Result<(), NdisStatus> {
     let mut from = 0;
     loop {

@@ -51,6 +51,13 @@ pub fn load(module: &Module, switch_name: &[u8], passive: &Passive) -> Result<()
 /// Reads the settings and publishes them.
 #[inline(never)] // a frame of its own
 pub fn reload(module: &Module, passive: &Passive) {
+    let settings = read(module, passive);
+    publish::settings(module, &settings);
+}
+
+/// Reads the settings and tells what of them is ignored.
+#[inline(never)] // not below what the publishing needs
+fn read(module: &Module, passive: &Passive) -> Settings {
     let key =
         |path: fn(&Paths) -> &[u16]| module.settings_paths.get().and_then(|p| Key::open(path(p), passive));
     let (own, common) = (key(|paths| &paths.own), key(|paths| &paths.common));
@@ -77,5 +84,5 @@ pub fn reload(module: &Module, passive: &Passive) {
         let event = Event::SettingIgnored { setting, value, used: issue.used };
         module.control.lock().events.push(clock::now(), event);
     }
-    publish::settings(module, &settings);
+    settings
 }

@@ -312,8 +312,7 @@ pub(crate) fn query(
     buffer: &mut [u8],
     passive: &Passive,
 ) -> Result<u32, (NdisStatus, u32)> {
-    let (status, request) = synchronous(filter, request_type::QUERY_INFORMATION, oid, buffer, passive);
-    status.ok().map(|()| request.word52).map_err(|status| (status, request.word56))
+    synchronous(filter, request_type::QUERY_INFORMATION, oid, buffer, passive)
 }
 
 /// The same for a method, whose question stands in the buffer and whose answer is written over it.
@@ -323,12 +322,10 @@ pub(crate) fn method(
     buffer: &mut [u8],
     passive: &Passive,
 ) -> Result<u32, (NdisStatus, u32)> {
-    let (status, request) = synchronous(filter, request_type::METHOD, oid, buffer, passive);
-    let (written, needed) = (request.method_bytes_written, request.method_bytes_needed);
-    status.ok().map(|()| written).map_err(|status| (status, needed))
+    synchronous(filter, request_type::METHOD, oid, buffer, passive)
 }
 
-/// Sends a request and waits for it. Gives its status and the request as it came back.
+/// Sends a request and waits for it. Gives the bytes written, or the status and the bytes that would be needed.
 #[inline(never)] // a frame of its own
 fn synchronous(
     filter: Filter,
@@ -336,7 +333,7 @@ fn synchronous(
     oid: u32,
     buffer: &mut [u8],
     _: &Passive,
-) -> (NdisStatus, OidRequest) {
+) -> Result<u32, (NdisStatus, u32)> {
     let length = u32::try_from(buffer.len()).unwrap_or(u32::MAX);
     let mut query =
         SyncQuery { own: OwnRequest::EMPTY, event: sys::NdisEvent([0; 3]), status: NdisStatus::PENDING };
@@ -356,7 +353,13 @@ fn synchronous(
         status = unsafe { (*query).status };
     }
     // SAFETY: complete in either case.
-    (status, unsafe { (*own).request })
+    let request = unsafe { &(*own).request };
+    let (written, needed) = if request_type == request_type::METHOD {
+        (request.method_bytes_written, request.method_bytes_needed)
+    } else {
+        (request.word52, request.word56)
+    };
+    status.ok().map(|()| written).map_err(|status| (status, needed))
 }
 
 /// The completion of a `query`: leaves the status and wakes the waiting thread.
