@@ -103,7 +103,7 @@ impl Baseline {
 type Target = (&'static str, &'static str, fn(&Figures) -> String);
 
 const TARGETS: [Target; 7] = [
-    ("decision, tag, IPv4; IPv6 with an extension header", "25 ns", |f| {
+    ("decision, IPv4; IPv6 with an extension header", "25 ns", |f| {
         format!("{}; {} ns", time(f.ns("decide IPv4")), time(f.ns("decide IPv6, extension")))
     }),
     ("driver's share of a chain of 32 (chain less null driver), hot", "40 ns", |f| {

@@ -6,8 +6,9 @@ use core::mem::offset_of;
 use lbfoext::ndis::raw::{
     self, FilterAttachParameters, FilterAttributes, FilterDriverCharacteristics, ForwardingDestinationArray,
     Handle, LockStateEx, NetBufferList, NetPnpEventNotification, NicParameters, ObjectHeader, OidRequest,
-    PortDestination, StatusIndication, SwitchContext, SwitchNicOidRequest, SwitchOptionalHandlers,
-    SwitchParameters, TimerCharacteristics, UnicodeString, info, nic_state, nic_type, object_type, oids,
+    PortDestination, PortParameters, StatusIndication, SwitchContext, SwitchNicOidRequest,
+    SwitchOptionalHandlers, SwitchParameters, TimerCharacteristics, UnicodeString, info, nic_state, nic_type,
+    object_type, oids, port_state,
 };
 use lbfoext::ndis::sys::NdisEvent;
 use std::cell::{Cell, RefCell};
@@ -202,6 +203,15 @@ fn link_state(up: bool) -> raw::LinkState {
     }
 }
 
+fn port(number: u32) -> PortParameters {
+    PortParameters {
+        header: ObjectHeader::new(object_type::DEFAULT, 1, PortParameters::SIZE_REVISION_1),
+        port_id: number,
+        port_state: port_state::CREATED,
+        ..PortParameters::ZERO
+    }
+}
+
 fn nic(port: u32, index: u16, kind: i32, mac: [u8; 6]) -> NicParameters {
     let mut parameters = NicParameters {
         header: ObjectHeader::new(object_type::DEFAULT, 2, NicParameters::SIZE_REVISION_2),
@@ -375,7 +385,12 @@ unsafe extern "win64" fn NdisFOidRequest(_: Handle, request: *mut OidRequest) ->
                 request.word52 = u32::from(SwitchParameters::SIZE_REVISION_1);
                 raw::SUCCESS
             }
+            oids::SWITCH_PORT_ARRAY => STACK.with_borrow(|stack| {
+                let adapters = stack.nics.iter().filter(|nic| nic.nic_index == 0);
+                write_array(request, &adapters.map(|nic| port(nic.port_id)).collect::<Vec<_>>())
+            }),
             oids::SWITCH_NIC_ARRAY => STACK.with_borrow(|stack| write_array(request, &stack.nics)),
+            // Ports without properties.
             oids::SWITCH_NIC_REQUEST => {
                 let envelope = request.information_buffer.cast::<SwitchNicOidRequest>();
                 let inner = &mut *(*envelope).oid_request;
@@ -390,10 +405,10 @@ unsafe extern "win64" fn NdisFOidRequest(_: Handle, request: *mut OidRequest) ->
 
 /// # Safety
 /// The request's buffer has the stated length.
-unsafe fn write_array(request: &mut OidRequest, nics: &[NicParameters]) -> i32 {
+unsafe fn write_array<T: Copy>(request: &mut OidRequest, elements: &[T]) -> i32 {
     const FIRST: usize = 24;
-    let size = size_of::<NicParameters>();
-    let needed = FIRST + size_of_val(nics);
+    let size = size_of::<T>();
+    let needed = FIRST + size_of_val(elements);
     if (request.length as usize) < needed {
         request.word56 = needed as u32;
         return raw::INVALID_LENGTH;
@@ -402,10 +417,10 @@ unsafe fn write_array(request: &mut OidRequest, nics: &[NicParameters]) -> i32 {
     unsafe {
         let base = request.information_buffer.cast::<u8>();
         base.add(8).cast::<u16>().write_unaligned(FIRST as u16);
-        base.add(12).cast::<u32>().write_unaligned(nics.len() as u32);
+        base.add(12).cast::<u32>().write_unaligned(elements.len() as u32);
         base.add(16).cast::<u32>().write_unaligned(size as u32);
-        for (number, nic) in nics.iter().enumerate() {
-            base.add(FIRST + number * size).cast::<NicParameters>().write_unaligned(*nic);
+        for (number, element) in elements.iter().enumerate() {
+            base.add(FIRST + number * size).cast::<T>().write_unaligned(*element);
         }
     }
     request.word52 = needed as u32;

@@ -9,7 +9,7 @@ use crate::null_switch::{Lists, NullSwitch, Station};
 use std::hint::black_box;
 use teaming::Heap;
 use teaming::flow::{self, FlowKey, Policy};
-use teaming::forward::{Forwarding, Packet};
+use teaming::forward::{Beside, Forwarding, Packet, Verdict};
 use teaming::frame::{self, Headers};
 use teaming::hash::{DEFAULT_SEED, Seed};
 use teaming::ids::{BUCKETS, MEMBERS, MacAddr, MemberIndex, NicId, NicIndex, PortId, Ticks};
@@ -32,12 +32,12 @@ pub const COLD: usize = 8192;
 const CHAIN: usize = 32;
 
 pub const STEPS: &[Step] = &[
-    step("parse IPv4", "256 frames", || parse(frames(HOT))),
-    step("parse IPv6, extension", "256 frames", || parse(frames_v6(HOT))),
-    step("key IPv4", "256 headers", || key(frames(HOT))),
-    step("key IPv6", "256 headers", || key(frames_v6(HOT))),
-    step("hash IPv4", "256 keys", || hash(frames(HOT))),
-    step("hash IPv6", "256 keys", || hash(frames_v6(HOT))),
+    step("parse IPv4", "256 frames", || parse(tagged(HOT))),
+    step("parse IPv6, extension", "256 frames", || parse(tagged_v6(HOT))),
+    step("key IPv4", "256 headers", || key(tagged(HOT))),
+    step("key IPv6", "256 headers", || key(tagged_v6(HOT))),
+    step("hash IPv4", "256 keys", || hash(tagged(HOT))),
+    step("hash IPv6", "256 keys", || hash(tagged_v6(HOT))),
     step("decide IPv4", "256 frames", || decide(frames(HOT))),
     step("decide IPv6, extension", "256 frames", || decide(frames_v6(HOT))),
     Step { packets: 32, ..step("chain, null driver", "256 packets", || null_chain(HOT)) },
@@ -65,7 +65,7 @@ const fn step(name: &'static str, working_set: &'static str, make: fn() -> Box<d
 const VM: NicId = NicId { port: PortId::new(5), index: NicIndex::new(0) };
 
 /// TCP over IPv4 with one VLAN tag to an address that is outside, a new flow each.
-pub fn frames(count: usize) -> Vec<Vec<u8>> {
+fn tagged(count: usize) -> Vec<Vec<u8>> {
     (0..count as u32)
         .map(|number| {
             let mut frame = vec![0x02, 0, 0, 0, 9, 9, 0x02, 0, 0, 0, 0, 5, 0x81, 0, 0, 7, 0x08, 0x00];
@@ -80,7 +80,7 @@ pub fn frames(count: usize) -> Vec<Vec<u8>> {
 }
 
 /// The same over IPv6 behind one extension header (destination options).
-fn frames_v6(count: usize) -> Vec<Vec<u8>> {
+fn tagged_v6(count: usize) -> Vec<Vec<u8>> {
     (0..count as u32)
         .map(|number| {
             let mut frame = vec![0x02, 0, 0, 0, 9, 9, 0x02, 0, 0, 0, 0, 5, 0x81, 0, 0, 7, 0x86, 0xDD];
@@ -96,6 +96,22 @@ fn frames_v6(count: usize) -> Vec<Vec<u8>> {
             frame
         })
         .collect()
+}
+
+/// The same frames as a machine behind an access port sends them: the port says the VLAN.
+pub fn frames(count: usize) -> Vec<Vec<u8>> {
+    untagged(tagged(count))
+}
+
+fn frames_v6(count: usize) -> Vec<Vec<u8>> {
+    untagged(tagged_v6(count))
+}
+
+fn untagged(mut frames: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    for frame in &mut frames {
+        frame.drain(12..16);
+    }
+    frames
 }
 
 fn parse(frames: Vec<Vec<u8>>) -> Box<dyn FnMut()> {
@@ -129,6 +145,9 @@ fn hash(frames: Vec<Vec<u8>>) -> Box<dyn FnMut()> {
 /// Window to verdict: parse, look up the address, key, hash, bucket, member.
 fn decide(frames: Vec<Vec<u8>>) -> Box<dyn FnMut()> {
     let forwarding = forwarding();
+    let sender = forwarding.sender(VM);
+    let first = Packet { source: VM, window: &frames[0], pinned: None, native: false, now: Ticks::ZERO };
+    assert!(matches!(forwarding.decide(&first), Verdict::Uplink(_)), "a frame for the outside");
     Box::new(move || {
         for frame in &frames {
             let packet = Packet {
@@ -138,7 +157,7 @@ fn decide(frames: Vec<Vec<u8>>) -> Box<dyn FnMut()> {
                 native: false,
                 now: Ticks::ZERO,
             };
-            black_box(forwarding.decide(&packet));
+            black_box(forwarding.decide_from(&sender, &packet, &Beside::NOTHING));
         }
     })
 }

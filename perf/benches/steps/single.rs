@@ -4,7 +4,7 @@ use super::{HOT, VM, forwarding, frames, frames_v6};
 use core::arch::x86_64::{__rdtscp, _mm_lfence, _rdtsc};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
-use teaming::forward::Packet;
+use teaming::forward::{Beside, Packet};
 use teaming::ids::Ticks;
 
 const SAMPLES: usize = 100_000;
@@ -13,11 +13,12 @@ const SAMPLES: usize = 100_000;
 /// decision overlaps with it, so that one by itself costs more than one in a row.
 pub fn decisions(v6: bool) -> Vec<f64> {
     let forwarding = forwarding();
+    let sender = forwarding.sender(VM);
     let frames = if v6 { frames_v6(HOT) } else { frames(HOT) };
     let decide = |frame: &[u8]| {
         let packet =
             Packet { source: VM, window: black_box(frame), pinned: None, native: false, now: Ticks::ZERO };
-        black_box(forwarding.decide(&packet));
+        black_box(forwarding.decide_from(&sender, &packet, &Beside::NOTHING));
     };
     frames.iter().cycle().take(10 * HOT).for_each(|frame| decide(frame));
     let idle = frames.iter().map(|_| cycles(|| {})).min().unwrap_or(0);

@@ -140,7 +140,7 @@ mod tests {
         switch.team_changed();
         assert_eq!(switch.receive((2, 0), 3, &frame(VM), MACHINE), None);
         assert_eq!(switch.receive((1, 0), 4, &frame(VM), MACHINE).unwrap().0, "SWITCH-FLAP");
-        assert_eq!(switch.port_of(VM), Some(2));
+        assert_eq!(switch.port_of(VM), Some(1));
     }
 
     #[test]
