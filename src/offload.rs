@@ -347,7 +347,9 @@ pub fn joined(module: &Module, fan: &FanOut) -> NdisStatus {
     let Some((mut speaker, status, _)) = speaker else { return NdisStatus::FAILURE };
     match task.row.treatment {
         Treatment::Place(_) if good(status) => speaker = keep_copies(module, &task, resource, fan, speaker),
-        Treatment::Follow(_) if task.command == Command::CompleteQueues => merge_queues(task.envelope, fan),
+        Treatment::Follow(_) if task.command == Command::CompleteQueues && good(status) => {
+            merge_queues(task.envelope, fan);
+        }
         Treatment::Release(_) => return give_up_copies(module, &task, resource, fan),
         _ => {}
     }
@@ -359,27 +361,38 @@ pub fn joined(module: &Module, fan: &FanOut) -> NdisStatus {
     status
 }
 
-/// Forgets what members gave up. If one did not, the switch hears of it and will ask again: then only that one is left.
-/// A member that could not be asked is out of reach, and what it holds with it.
+/// Forgets what members gave up. If one did not, the switch hears of it and will ask again: then only that one is left. So
+/// it is with a member that is connected and could not be asked; one that is gone has taken along what it held.
 fn give_up_copies(module: &Module, task: &Task, resource: Resource, fan: &FanOut) -> NdisStatus {
     let source = task.envelope.source();
     let failed = fan.results().find(|&(_, status, _)| status != NdisStatus::SUCCESS);
     let Some((speaker, status, _)) = failed.or(fan.results().next()) else { return NdisStatus::FAILURE };
+    let asked: MemberSet = fan.results().map(|(member, _, _)| member).collect();
     let mut control = module.control.lock();
+    let connected: MemberSet = control
+        .team
+        .members()
+        .filter(|(_, member)| member.state.is_connected())
+        .map(|(index, _)| index)
+        .collect();
+    let mut left = false;
     with_ledger(module, &mut control, resource, |ledger| {
         for id in released(task) {
-            match status {
-                NdisStatus::SUCCESS => ledger.release(source, resource, id),
-                _ => fan
-                    .results()
-                    .filter(|&(_, status, _)| status == NdisStatus::SUCCESS)
-                    .for_each(|(member, _, _)| ledger.release_on(source, resource, id, member)),
+            let holders = ledger.members_of(source, resource, id);
+            let missed = holders.iter().any(|member| connected.contains(member) && !asked.contains(member));
+            left |= missed;
+            if status == NdisStatus::SUCCESS && !missed {
+                ledger.release(source, resource, id);
+                continue;
             }
+            fan.results()
+                .filter(|&(_, status, _)| status == NdisStatus::SUCCESS)
+                .for_each(|(member, _, _)| ledger.release_on(source, resource, id, member));
         }
     });
     drop(control);
     fan.report(&task.envelope, speaker);
-    status
+    if left && status == NdisStatus::SUCCESS { NdisStatus::ADAPTER_NOT_FOUND } else { status }
 }
 
 /// Notes the copies of a resource that requests of ours made, and shows the switch one member's id: that of the member
