@@ -354,11 +354,9 @@ fn synchronous(
     }
     // SAFETY: complete in either case.
     let request = unsafe { &(*own).request };
-    let (written, needed) = if request_type == request_type::METHOD {
-        (request.method_bytes_written, request.method_bytes_needed)
-    } else {
-        (request.word52, request.word56)
-    };
+    let method = request_type == request_type::METHOD;
+    let written = if method { request.method_bytes_written } else { request.word52 };
+    let needed = if method { request.method_bytes_needed } else { request.word56 };
     status.ok().map(|()| written).map_err(|status| (status, needed))
 }
 
