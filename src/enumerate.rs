@@ -11,7 +11,7 @@ use crate::ndis::oid::{ARRAY_HEADER, NicState, nic_array, port_array, query, swi
 use crate::ndis::raw::{SwitchParameters, oids};
 use crate::ndis::status::NdisStatus;
 use crate::trace::Event;
-use crate::{lifecycle, nic_status, properties, settings};
+use crate::{lifecycle, nic_status, properties, runtime_state, settings};
 use teaming::ports::NicState as Nic;
 use teaming::switch::NicOp;
 
@@ -60,6 +60,7 @@ fn read_switch(module: &Module, passive: &Passive) -> Result<(), NdisStatus> {
         let ports = read_array(module, oids::SWITCH_PORT_ARRAY, passive)?;
         let nics = read_array(module, oids::SWITCH_NIC_ARRAY, passive)?;
         if apply(module, &ports, &nics, changes)? {
+            runtime_state::arrived(module, None);
             read_properties(module, passive)?;
             nic_status::ask_all(module, Topics::ALL);
             nic_status::announce(module);

@@ -3,6 +3,7 @@
 
 use crate::kernel::per_processor::PerProcessor;
 use crate::kernel::pool::{OnceBox, Pool, PoolBox, PoolSlice, Tag};
+use crate::kernel::processor;
 use crate::kernel::registry::Watch;
 use crate::kernel::rundown::{WalkRundown, WorkRundown};
 use crate::ndis::filter::{FilterModule, NetEvent, Stack};
@@ -38,6 +39,7 @@ use teaming::settings::Settings;
 use teaming::slots::Slot;
 use teaming::table::Stamp;
 use teaming::team::Team;
+use teaming::traffic::Line;
 use teaming::vlan::VlanSet;
 
 /// "LBFO Teaming Extension", the name that administrators see.
@@ -305,13 +307,14 @@ fn new_processors() -> Result<PoolBox<ProcessorSets>, NdisStatus> {
 /// Storage for `count` ports.
 #[inline(never)]
 pub fn new_room(count: usize) -> Result<Room<Pool>, NdisStatus> {
-    let sizes = Sizes::of(count);
+    let sizes = Sizes::of(count, processor::count());
     let slots = |count| PoolSlice::try_new(Tag::TABLE, count, |_| Slot::EMPTY);
     Ok(Room {
         ports: PoolSlice::try_new(Tag::TABLE, sizes.ports, |_| Port::EMPTY)?,
         index: slots(sizes.index)?,
         macs: slots(sizes.macs)?,
         groups: slots(sizes.groups)?,
+        traffic: PoolSlice::try_new(Tag::TABLE, sizes.traffic, |_| Line::EMPTY)?,
     })
 }
 

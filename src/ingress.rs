@@ -24,6 +24,7 @@ use teaming::forward::{Beside, Decision, Forwarding, Packet, Target, Verdict};
 use teaming::hash::TOEPLITZ_SAMPLE;
 use teaming::ids::{MemberIndex, NicId, Ticks};
 use teaming::sender::Sender;
+use teaming::traffic::Traffic;
 
 /// Packets decided in one hold of the lock.
 const HOLD: usize = 32;
@@ -40,6 +41,16 @@ enum Pause {
     Flood(Nbl, Flood),
 }
 
+/// What a hold knows of the source of the packets at hand, and what of theirs it has let pass and not counted yet.
+struct Source {
+    sender: Option<Sender>,
+    sent: Traffic,
+}
+
+impl Source {
+    const NONE: Self = Self { sender: None, sent: Traffic::NONE };
+}
+
 /// A flood that is not finished.
 struct Flood {
     decision: Decision,
@@ -51,9 +62,9 @@ struct Flood {
 pub fn send(module: &Module, mut lists: NblQueue, flags: u32) {
     let Some(walk) = module.walks.enter() else { return refuse(module, lists, flags) };
     let mut groups = Groups::new(flags);
-    let mut sender = None;
+    let mut source = Source::NONE;
     while !lists.is_empty() {
-        let pause = decide_some(module, &mut lists, &mut groups, &mut sender);
+        let pause = decide_some(module, &mut lists, &mut groups, &mut source);
         groups.flush(module);
         match pause {
             Pause::Enough => {}
@@ -67,30 +78,38 @@ pub fn send(module: &Module, mut lists: NblQueue, flags: u32) {
     }
 }
 
-/// Decides and commits up to `HOLD` packets and `REACH` destinations. `sender` is room for what a hold knows of a source.
+/// Decides and commits up to `HOLD` packets and `REACH` destinations. `source` is room for what it knows of one.
 #[inline(never)] // two frames under 1 KiB instead of one above
-fn decide_some(
-    module: &Module,
-    lists: &mut NblQueue,
-    groups: &mut Groups,
-    sender: &mut Option<Sender>,
-) -> Pause {
-    let mut window = WindowBuffer::empty();
+fn decide_some(module: &Module, lists: &mut NblQueue, groups: &mut Groups, source: &mut Source) -> Pause {
     let forwarding = module.forwarding.read();
     let counters = module.counters.here(forwarding.dispatch());
+    let pause = decide_held(module, &forwarding, &counters, lists, groups, source);
+    count(&forwarding, &counters, source);
+    pause
+}
+
+#[inline(always)] // what the hold ends with stands once
+fn decide_held(
+    module: &Module,
+    forwarding: &Forwarding<Pool>,
+    counters: &Here<'_, Counters>,
+    lists: &mut NblQueue,
+    groups: &mut Groups,
+    source: &mut Source,
+) -> Pause {
+    let mut window = WindowBuffer::empty();
     let now = if forwarding.wants_time() { clock::now() } else { Ticks::ZERO };
-    *sender = None;
     let mut reach = REACH;
     for _ in 0..HOLD {
         let Some(mut list) = lists.pop() else { break };
-        let source = list.source();
-        let sender = match &mut *sender {
-            Some(sender) if sender.nic == source => sender,
-            other => other.insert(forwarding.sender(source)),
-        };
-        let walk = Walk { module, forwarding: &forwarding, sender, now };
+        let nic = list.source();
+        if source.sender.as_ref().is_none_or(|sender| sender.nic != nic) {
+            count(forwarding, counters, source);
+        }
+        let sender = source.sender.get_or_insert_with(|| forwarding.sender(nic));
+        let walk = Walk { module, forwarding, sender, now };
         let decision = if forwarding.uses_adapter_hash() {
-            decide_with_adapter(&walk, &counters, &list, &mut window)
+            decide_with_adapter(&walk, counters, &list, &mut window)
         } else {
             decide(&walk, &list, None, &mut window)
         };
@@ -99,13 +118,18 @@ fn decide_some(
             return Pause::Mixed(list);
         };
         let committed = commit(&walk, &mut list, &decision, &mut reach);
+        let load = list.net_buffers().fold(Traffic::NONE, |load, packet| {
+            load.plus(Traffic { frames: 1, bytes: packet.data_length().into() })
+        });
         // A verdict may have come to nothing for lack of resources.
         let verdict = match committed {
             Committed::To(Group::Dropped(reason, _)) => Verdict::Drop(reason),
-            _ => decision.verdict,
+            _ => {
+                source.sent = source.sent.plus(load);
+                decision.verdict
+            }
         };
-        let bytes = list.net_buffers().map(|packet| u64::from(packet.data_length())).sum();
-        counters.change(|counters| counters.count_decision(Decision { verdict, ..decision }, bytes));
+        counters.change(|counters| counters.count_decision(Decision { verdict, ..decision }, load.bytes));
         match committed {
             Committed::To(group) => groups.push(group, list),
             Committed::Partly(from) => return Pause::Flood(list, Flood { decision, from }),
@@ -115,6 +139,15 @@ fn decide_some(
         }
     }
     Pause::Enough
+}
+
+/// Counts what has passed of a source that the walk leaves; the next hold looks it up anew.
+#[inline(never)] // once for many packets
+fn count(forwarding: &Forwarding<Pool>, counters: &Here<'_, Counters>, source: &mut Source) {
+    if let Some(sender) = &source.sender {
+        forwarding.ports.count(counters.processor, sender.position, source.sent);
+    }
+    *source = Source::NONE;
 }
 
 /// What holds for the packets of one source in one hold of the lock.

@@ -8,7 +8,7 @@ use crate::ndis::member_query::Topics;
 use crate::ndis::oid::Request;
 use crate::ndis::raw::oids;
 use crate::ndis::status::NdisStatus;
-use crate::{multicast, nic_status, properties, publish};
+use crate::{multicast, nic_status, properties, publish, runtime_state};
 use teaming::forward::Forwarding;
 use teaming::ids::{MemberIndex, PortId};
 use teaming::member::MemberEvent;
@@ -52,7 +52,11 @@ pub fn before(module: &Module, request: Request) -> Result<(), NdisStatus> {
     }
     let Some((op, nic)) = operation(request) else { return Ok(()) };
     match (op, route(op, &nic)) {
-        (NicOp::Create, Route::Station(_)) => create_station(module, &nic),
+        (NicOp::Create, Route::Station(_)) => {
+            create_station(module, &nic)?;
+            runtime_state::arrived(module, Some(nic.id));
+            Ok(())
+        }
         // From here on no packet is assigned to it; the request follows (adding-extensible-switch-destination-port-
         // data-to-a-packet.md).
         (NicOp::Create | NicOp::Disconnect, _) => {
@@ -129,6 +133,10 @@ fn create_port(module: &Module, port: PortId) -> Result<(), NdisStatus> {
 /// Changes the tables. What may need memory has been reserved before.
 fn apply(module: &Module, op: NicOp, nic: &NicParameters) {
     apply_locked(module, &mut module.control.lock(), op, nic);
+    if op == NicOp::Connect {
+        // Its creation may not have been seen.
+        runtime_state::arrived(module, Some(nic.id));
+    }
 }
 
 /// The same with the team lock held.

@@ -17,9 +17,7 @@ use teaming::ids::NicId;
 use teaming::offload::Entry;
 use teaming::oid::Resource;
 use teaming::operations::Slot;
-use teaming::runtime_state::{
-    Handed, NicState, PINS_MAX, Pin, PinKind, Pins, Placement, Traffic, encode, record_len,
-};
+use teaming::runtime_state::{Handed, NicState, PINS_MAX, Pin, PinKind, Pins, Placement, encode, record_len};
 
 const OWNER: Owner = Owner { id: text::guid(EXTENSION_ID), name: FRIENDLY_NAME };
 
@@ -46,6 +44,12 @@ pub fn after(module: &Module, request: Request, status: NdisStatus) {
                 tell(module, Event::OperationFailed { oid: request.oid(), nic, status: status.0 });
             }
         }
+        // Everybody below has been asked, or somebody has more to save.
+        oids::SWITCH_NIC_SAVE if status != NdisStatus::BUFFER_TOO_SHORT => {
+            let Some(offer) = Offer::of(request) else { return };
+            let failed = status != NdisStatus::SUCCESS;
+            module.operations.lock().save_passed(offer.nic, offer.print(), failed);
+        }
         // A partition that goes away ends a save that nobody ended.
         oids::SWITCH_NIC_DISCONNECT => {
             if let Some(nic) = request.nic_parameters() {
@@ -66,7 +70,7 @@ fn tell(module: &Module, event: Event) {
 }
 
 fn is_known(module: &Module, nic: NicId) -> bool {
-    module.forwarding.read().ports.get(nic.port).is_some_and(|port| port.id == nic && port.has_nic())
+    module.forwarding.read().ports.get(nic.port).is_some_and(|port| port.is_station(nic))
 }
 
 fn slots(count: usize) -> Option<PoolSlice<Slot<Pool>>> {
@@ -84,8 +88,9 @@ fn save(module: &Module, mut offer: Offer) -> Option<NdisStatus> {
         return None;
     }
     let handed = {
+        let print = offer.print();
         let mut operations = module.operations.lock();
-        operations.save(nic, offer.room(), |carried| record(module, nic, carried), slots)
+        operations.save(nic, offer.room(), print, |carried| record(module, nic, carried), slots)
     };
     match handed {
         Ok(Handed::Part { bytes }) => {
@@ -104,16 +109,20 @@ fn save(module: &Module, mut offer: Offer) -> Option<NdisStatus> {
     }
 }
 
-/// The record of a NIC as it is now: what it holds here, or what came along for it.
+/// The record of a NIC as it is now: what it holds here, or what came along for it; what it has sent here, and before.
 #[inline(never)] // a frame of its own
 fn record(module: &Module, nic: NicId, carried: Option<(NicState, Pins<'_>)>) -> Option<PoolSlice<u8>> {
     let (before, pins) = carried.unzip();
     let control = module.control.lock();
+    let (hashed_as, sent) = {
+        let forwarding = module.forwarding.read();
+        (forwarding.hashed_as(nic), forwarding.ports.traffic(nic.port))
+    };
     let associations = module.associations.read();
     let state = NicState {
         placement: Placement::of(&control.settings, &control.team),
-        hashed_as: before.map_or(nic, |state: NicState| state.hashed_as),
-        traffic: before.map_or(Traffic::default(), |state: NicState| state.traffic),
+        hashed_as,
+        traffic: before.map_or(sent, |state: NicState| state.traffic.plus(sent)),
     };
     let held = || pins_of(nic, control.ledger.entries()).chain(pins_of(nic, associations.entries()));
     let held = || held().take(PINS_MAX);
@@ -158,16 +167,30 @@ fn restore(module: &Module, blob: &Blob) -> Option<NdisStatus> {
     Some(NdisStatus::SUCCESS)
 }
 
-/// A restore is complete: says what it was good for.
+/// A restore is complete: puts it to use, and says what it was good for.
 fn restored(module: &Module, nic: NicId) {
     let Some(result) = module.operations.lock().restore_complete(nic) else { return };
+    arrived(module, Some(nic));
     let mut control = module.control.lock();
     let event = match result {
         Ok(state) => {
             let here = Placement::of(&control.settings, &control.team);
-            Event::Restored { nic, differences: state.differs_at(nic, &here) }
+            // One that is yet to come will be hashed as the record says.
+            let hashed_as =
+                if is_known(module, nic) { module.forwarding.read().hashed_as(nic) } else { state.hashed_as };
+            Event::Restored { nic, differences: state.differs_from(hashed_as, &here) }
         }
         Err(why) => Event::RestoreDiscarded { nic, why },
     };
     control.events.push(clock::now(), event);
+}
+
+/// One NIC is there or has got its data, or any may be (`None`): from now on HyperVPort hashes what it did where the NIC
+/// came from. IRQL <= DISPATCH_LEVEL, no lock held.
+pub fn arrived(module: &Module, nic: Option<NicId>) {
+    let operations = module.operations.lock();
+    let control = module.control.lock();
+    for (nic, state) in operations.brought(nic) {
+        module.forwarding.write(control.dispatch()).ports.hash_as(nic, state.hashed_as);
+    }
 }

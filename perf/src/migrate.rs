@@ -360,7 +360,7 @@ impl Report {
     ) -> anyhow::Result<Self> {
         let (left, _) = record(&moved.blobs).context("the driver saved nothing for the machine")?;
         let (ended, _) = record(again).context("the driver saved nothing on the target")?;
-        let differences = left.differs_at(becomes, &ended.placement);
+        let differences = left.differs_from(ended.hashed_as, &ended.placement);
         let (mut mine, others): (Vec<Path>, Vec<Path>) = paths.partition(|path| path.mine);
         mine.sort_by_key(|path| path.label.to_string());
         let both = || mine.iter().filter_map(|path| Some((path, path.here?, path.there?)));

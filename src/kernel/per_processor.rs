@@ -26,18 +26,23 @@ impl<T: Clone> PerProcessor<T> {
 
     /// This processor's value, found once for several changes. The token keeps the caller on its processor.
     pub fn here<'a>(&'a self, dispatch: &'a Dispatch) -> Here<'a, T> {
-        Here(self.0.get(processor::current(dispatch)))
+        let processor = processor::current(dispatch);
+        Here { value: self.0.get(processor), processor }
     }
 }
 
 /// The calling processor's own value; not to be had for a processor that was added after the start.
-pub struct Here<'a, T>(Option<&'a UnsafeCell<T>>);
+pub struct Here<'a, T> {
+    value: Option<&'a UnsafeCell<T>>,
+    /// Its index.
+    pub processor: usize,
+}
 
 impl<T> Here<'_, T> {
     /// `change` must not call out of the module.
     #[inline]
     pub fn change<R>(&self, change: impl FnOnce(&mut T) -> R) -> Option<R> {
         // SAFETY: this processor's own cell, at DISPATCH_LEVEL, and `change` does not come back here.
-        self.0.map(|cell| change(unsafe { &mut *cell.get() }))
+        self.value.map(|cell| change(unsafe { &mut *cell.get() }))
     }
 }

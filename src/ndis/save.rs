@@ -5,6 +5,7 @@ use super::oid::Request;
 use super::raw::{NicSaveState, object_type};
 use core::mem::offset_of;
 use core::ptr::NonNull;
+use teaming::crc32::crc32;
 use teaming::ids::{NicId, NicIndex, PortId};
 use teaming::oid::Kind;
 
@@ -115,6 +116,16 @@ impl Offer {
         let room = offered.min(end.saturating_sub(at));
         let view = View { length: end, ..view };
         Some(Self { nic: view.nic()?, view, request, at, room })
+    }
+
+    /// Changes when another extension fills the structure: the CRC-32 of what it must write, from its identifier to the
+    /// number of bytes, which the switch sets to the room there is.
+    pub fn print(&self) -> u32 {
+        let (from, to) = (offset_of!(NicSaveState, extension_id), offset_of!(NicSaveState, save_data_offset));
+        // SAFETY: inside the fixed part, which lies in the buffer; nobody writes to it until the slice is gone.
+        crc32(unsafe {
+            core::slice::from_raw_parts(self.view.structure.byte_add(from).as_ptr(), to.saturating_sub(from))
+        })
     }
 
     /// The bytes that may be written.

@@ -129,10 +129,10 @@ impl<S: Storage> Forwarding<S> {
         if nic.port == PortId::DEFAULT {
             return Sender::trusted(nic);
         }
-        match self.ports.get(nic.port) {
-            Some(port) if port.policy.closed => Sender::closed(nic),
-            Some(port) if self.is_outside(nic) => Sender::outside(nic, &port.policy),
-            Some(port) => Sender::station(nic, port),
+        match self.ports.find(nic.port) {
+            Some((_, port)) if port.policy.closed => Sender::closed(nic),
+            Some((_, port)) if self.is_outside(nic) => Sender::outside(nic, &port.policy),
+            Some((position, port)) => Sender::station(nic, port, position),
             None if self.is_outside(nic) => Sender::outside(nic, &crate::policy::Policy::NONE),
             None => Sender::closed(nic),
         }
@@ -192,7 +192,7 @@ impl<S: Storage> Forwarding<S> {
             }
             None => match self.uplink_bits(sender, sent) {
                 Err(reason) => Decision::dropped(reason),
-                Ok(bits) => match self.member(packet, headers, beside) {
+                Ok(bits) => match self.member(sender, packet, headers, beside) {
                     Ok((member, basis)) => {
                         Decision { basis, bits, sent, ..Decision::new(Verdict::Uplink(member)) }
                     }
@@ -317,6 +317,7 @@ impl<S: Storage> Forwarding<S> {
     #[inline(always)]
     pub(crate) fn member(
         &self,
+        sender: &Sender,
         packet: &Packet<'_>,
         headers: Headers,
         beside: &Beside<'_>,
@@ -328,22 +329,28 @@ impl<S: Storage> Forwarding<S> {
             let live = self.table.live().contains(pinned);
             return if live { Ok((pinned, None)) } else { Err(DropReason::PinnedMemberDown) };
         }
-        let (hash, basis) = self.flow_hash(packet, headers, beside);
+        let (hash, basis) = self.flow_hash(sender.hashed_as, packet, headers, beside);
         let member = self.table.choose(hash.bucket(), packet.now).ok_or(DropReason::NoLiveMember)?;
         Ok((member, Some(basis)))
     }
 
     #[inline(always)]
-    fn flow_hash(&self, packet: &Packet<'_>, headers: Headers, beside: &Beside<'_>) -> (FlowHash, Basis) {
-        match self.keying.hash_at_once(&headers, packet.source, self.seed) {
+    fn flow_hash(
+        &self,
+        hashed_as: NicId,
+        packet: &Packet<'_>,
+        headers: Headers,
+        beside: &Beside<'_>,
+    ) -> (FlowHash, Basis) {
+        match self.keying.hash_at_once(&headers, hashed_as, self.seed) {
             Some(done) if beside.adapter.is_none() => done,
-            _ => self.other_hash(packet, beside),
+            _ => self.other_hash(hashed_as, packet, beside),
         }
     }
 
     /// Policies and options apart from the two that a packet must not wait for. Reads the headers again.
     #[inline(never)]
-    fn other_hash(&self, packet: &Packet<'_>, beside: &Beside<'_>) -> (FlowHash, Basis) {
+    fn other_hash(&self, hashed_as: NicId, packet: &Packet<'_>, beside: &Beside<'_>) -> (FlowHash, Basis) {
         let headers = match self.keying.policy {
             Policy::Encapsulated => frame::parse_innermost(packet.window),
             _ => frame::parse_common(packet.window).unwrap_or_else(|Rare| frame::parse(packet.window)),
@@ -352,7 +359,7 @@ impl<S: Storage> Forwarding<S> {
         let offered = beside.adapter.as_ref().and_then(|adapter| adapter.value(&headers, &self.keying));
         let hash = match offered {
             Some(value) => self.seed.rehash(value),
-            None => self.seed.hash(&self.keying.key(&headers, packet.source, VlanId::new(beside.vlan))),
+            None => self.seed.hash(&self.keying.key(&headers, hashed_as, VlanId::new(beside.vlan))),
         };
         (hash, basis)
     }
@@ -427,19 +434,27 @@ impl<S: Storage> Forwarding<S> {
     /// The member that a frame of these headers from `source` takes now, and nothing is noted: for tools that explain.
     /// `Encapsulated` wants the innermost headers.
     pub fn explain(&self, headers: &Headers, source: NicId) -> Option<MemberIndex> {
-        self.table.lookup(self.seed.hash(&self.keying.key(headers, source, None)).bucket())
+        let hashed_as = self.hashed_as(source);
+        self.table.lookup(self.seed.hash(&self.keying.key(headers, hashed_as, None)).bucket())
     }
 
     /// The same from the packet and what came beside it, and what the key was made of.
     pub fn explain_packet(&self, packet: &Packet<'_>, beside: &Beside<'_>) -> (Option<MemberIndex>, Basis) {
-        let (hash, basis) = self.flow_hash(packet, frame::parse(packet.window), beside);
+        let hashed_as = self.hashed_as(packet.source);
+        let (hash, basis) = self.flow_hash(hashed_as, packet, frame::parse(packet.window), beside);
         (self.table.lookup(hash.bucket()), basis)
     }
 
     /// The member where the traffic of a station arrives, as far as the policy lets one say: untagged, as it leaves.
     pub fn member_of_station(&self, station: NicId) -> Option<MemberIndex> {
         let mac = self.ports.get(station.port).map_or(MacAddr::ZERO, |port| port.current_mac);
-        self.table.lookup(self.seed.hash(&self.keying.station_key(station, mac)).bucket())
+        self.table.lookup(self.seed.hash(&self.keying.station_key(self.hashed_as(station), mac)).bucket())
+    }
+
+    /// What HyperVPort hashes for a NIC: its own id, unless it came from another host.
+    pub fn hashed_as(&self, nic: NicId) -> NicId {
+        let port = self.ports.get(nic.port).filter(|port| port.is_station(nic));
+        port.map_or(nic, |port| port.hashed_as)
     }
 
     /// The station with that address.

@@ -56,6 +56,7 @@ pub mod spread;
 pub mod switch;
 pub mod table;
 pub mod team;
+pub mod traffic;
 pub mod vlan;
 
 /// Who owns the slices that the tables live in: pool memory in the driver, vectors in tools and tests.

@@ -20,8 +20,11 @@ enum Save<S: Storage> {
         record: S::Of<u8>,
         cursor: Cursor,
     },
-    /// Everything was handed out: what comes until the end is for others.
-    Done,
+    /// Everything was handed out: what comes until the end is for others. What an extension that saves must write was
+    /// like this when the last of it was passed on.
+    Done {
+        print: u32,
+    },
 }
 
 /// How far a restore has come.
@@ -58,17 +61,23 @@ impl<S: Storage> Operations<S> {
         Self { slots }
     }
 
-    /// One buffer is offered for the data of a NIC that is known. `record` makes the NIC's record, once in an operation,
-    /// from what a restore has brought. `slots` gives that many slots. The only error is that there was no memory.
+    /// One buffer is offered for the data of a NIC that is known. `record` makes the NIC's record from what a restore has
+    /// brought, anew until a part of it is handed out. `slots` gives that many slots. `print` stands for what an extension
+    /// that saves must write. The only error is that there was no memory.
     pub fn save(
         &mut self,
         nic: NicId,
         buffer: &mut [u8],
+        print: u32,
         record: impl FnOnce(Option<(NicState, Pins<'_>)>) -> Option<S::Of<u8>>,
         slots: impl FnOnce(usize) -> Option<S::Of<Slot<S>>>,
     ) -> Result<Handed, Discard> {
         let entry = self.entry_or_new(nic, slots).ok_or(Discard::NoMemory)?;
-        if matches!(entry.save, Save::Idle) {
+        if let Save::Done { print: last } = &mut entry.save {
+            *last = print;
+            return Ok(Handed::Nothing);
+        }
+        if !matches!(&entry.save, Save::Under { cursor, .. } if *cursor != Cursor::START) {
             let carried = entry.carried.as_deref().and_then(|record| decode(record).ok());
             let record = record(carried).ok_or(Discard::NoMemory)?;
             entry.save = Save::Under { record, cursor: Cursor::START };
@@ -77,9 +86,20 @@ impl<S: Storage> Operations<S> {
         let Save::Under { record, cursor } = &mut entry.save else { return Ok(Handed::Nothing) };
         let handed = cursor.hand_out(record, buffer);
         if cursor.is_done(record) {
-            entry.save = Save::Done;
+            entry.save = Save::Done { print };
         }
         Ok(handed)
+    }
+
+    /// A request to save that was passed on is back. If nobody has written what who saves must write, it has been at the
+    /// end of the stack: everybody has been asked, and the next request is of another operation
+    /// (managing-hyper-v-extensible-switch-run-time-data). A failure ends the operation too.
+    pub fn save_passed(&mut self, nic: NicId, print: u32, failed: bool) {
+        if let Some(entry) = self.entry(nic)
+            && matches!(entry.save, Save::Done { print: before } if failed || before == print)
+        {
+            entry.save = Save::Idle;
+        }
     }
 
     /// The save of a NIC is over, or must be because the NIC is disconnected.
@@ -134,10 +154,13 @@ impl<S: Storage> Operations<S> {
         }
     }
 
-    /// What a restore has brought for a NIC.
-    pub fn carried(&self, nic: NicId) -> Option<(NicState, Pins<'_>)> {
-        let slot = self.slots.iter().find(|slot| slot.is_of(nic))?;
-        decode(slot.0.as_ref()?.carried.as_deref()?).ok()
+    /// What restores have brought, for one NIC or for all.
+    pub fn brought(&self, nic: Option<NicId>) -> impl Iterator<Item = (NicId, NicState)> {
+        let entries = self.slots.iter().filter_map(|slot| slot.0.as_ref());
+        entries.filter(move |entry| nic.is_none_or(|nic| nic == entry.nic)).filter_map(|entry| {
+            let (state, _) = decode(entry.carried.as_deref()?).ok()?;
+            Some((entry.nic, state))
+        })
     }
 
     fn strangers(&self, is_known: impl Fn(NicId) -> bool) -> usize {

@@ -11,6 +11,7 @@ use crate::room::{Room, clear};
 use crate::sender::preserve;
 use crate::slots::{self, By, Slot};
 use crate::switch::{NicKind, NicOp, NicParameters, VmId};
+use crate::traffic;
 use crate::vlan::{self, VlanSet, Wanted};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub enum Groups {
 #[repr(C)]
 pub struct Port {
     pub id: NicId,
+    /// What HyperVPort hashes for its NIC: the id that this had when it was first created, perhaps on another host.
+    pub hashed_as: NicId,
     /// `Policy::key`.
     pub(crate) key: u64,
     pub policy: Policy,
@@ -66,6 +69,7 @@ const _: () = assert!(core::mem::size_of::<Port>() <= 128);
 impl Port {
     pub const EMPTY: Self = Self {
         id: NicId::new(PortId::DEFAULT, NicIndex::DEFAULT),
+        hashed_as: NicId::new(PortId::DEFAULT, NicIndex::DEFAULT),
         key: 0,
         policy: Policy::NONE,
         priority: 0,
@@ -94,6 +98,11 @@ impl Port {
                 (!before.contains(&mac)).then_some(mac)
             })
             .filter(|&mac| mac != MacAddr::ZERO && !mac.is_multicast())
+    }
+
+    /// It is the port of that NIC, which is there, connected or not.
+    pub fn is_station(&self, nic: NicId) -> bool {
+        self.id == nic && self.has_nic()
     }
 
     /// An adapter stands on the port, connected or not.
@@ -342,6 +351,13 @@ impl<S: Storage> PortTable<S> {
         self.room.ports.get(self.position(id)?)
     }
 
+    /// A port and its position in the table.
+    #[inline]
+    pub fn find(&self, id: PortId) -> Option<(usize, &Port)> {
+        let at = self.position(id)?;
+        Some((at, self.room.ports.get(at)?))
+    }
+
     /// The port with that number in the table, if it has a connected station.
     pub fn at(&self, position: usize) -> Option<&Port> {
         self.room.ports.get(position).filter(|port| port.is_connected())
@@ -393,6 +409,7 @@ impl<S: Storage> PortTable<S> {
             || room.index.len() < old.index.len()
             || room.macs.len() < old.macs.len()
             || room.groups.len() < old.groups.len()
+            || room.traffic.len() < old.traffic.len()
         {
             return room;
         }
@@ -403,6 +420,7 @@ impl<S: Storage> PortTable<S> {
         for &entry in old.groups.iter().filter(|slot| **slot != Slot::EMPTY) {
             slots::insert(&mut room.groups, entry, By::Entry);
         }
+        traffic::copy((&old.traffic, old.ports.len()), (&room.traffic, room.ports.len()));
         let old = core::mem::replace(&mut self.room, room);
         for (at, port) in old.ports.iter().enumerate().filter(|(_, port)| port.used) {
             slots::insert(&mut self.room.index, Slot::new(u64::from(port.id.port.get()), at), By::Key);
@@ -423,14 +441,25 @@ impl<S: Storage> PortTable<S> {
         core::mem::replace(&mut self.sets, sets)
     }
 
+    /// A station that is known is hashed as another NIC from now on.
+    pub fn hash_as(&mut self, nic: NicId, other: NicId) {
+        let port = self.position(nic.port).and_then(|at| self.room.ports.get_mut(at));
+        if let Some(port) = port.filter(|port| port.is_station(nic)) {
+            port.hashed_as = other;
+        }
+    }
+
     // Records.
 
     fn write(&mut self, nic: &NicParameters, next: impl Fn(NicState) -> NicState) -> Result<(), Full> {
         let at = self.make(nic.id.port)?;
         self.unindex(at);
+        let capacity = self.room.ports.len();
         if let Some(port) = self.room.ports.get_mut(at) {
             if port.nic == NicState::Free {
                 port.groups = Groups::Fresh;
+                port.hashed_as = nic.id;
+                traffic::clear(&self.room.traffic, capacity, at);
             }
             port.id = nic.id;
             port.kind = nic.kind;

@@ -1,8 +1,9 @@
-//! The storage of the port table: how long its slices are for a number of ports.
+//! The storage of the port table: how long its slices are for a number of ports and processors.
 
 use crate::Storage;
 use crate::ports::Port;
 use crate::slots::{self, Slot};
+use crate::traffic::{self, Line};
 
 /// The storage of a table.
 pub struct Room<S: Storage> {
@@ -10,34 +11,41 @@ pub struct Room<S: Storage> {
     pub index: S::Of<Slot>,
     pub macs: S::Of<Slot>,
     pub groups: S::Of<Slot>,
+    /// What stations have sent, a row for each processor.
+    pub traffic: S::Of<Line>,
 }
 
-/// How long the slices of a `Room` for a number of ports are.
+/// How long the slices of a `Room` for a number of ports and processors are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sizes {
     pub ports: usize,
     pub index: usize,
     pub macs: usize,
     pub groups: usize,
+    pub traffic: usize,
 }
 
-const _: () = assert!(Sizes::of_1000().bytes() <= 384 * 1024);
+/// Ports and processors of the largest switch that is planned for.
+const LARGEST: (usize, usize) = (1000, 64);
+
+// Of that, 1,024,000 bytes are counters: 16 for each port and processor.
+const _: () = assert!(Sizes::of_largest().bytes() <= 1_024_000 + 384 * 1024);
 
 /// Multicast groups kept for each port on average.
 const GROUPS_EACH: usize = 8;
 
 impl Sizes {
-    /// Those of the largest switch that is planned for.
-    pub const fn of_1000() -> Self {
-        Self::of(1000)
+    pub const fn of_largest() -> Self {
+        Self::of(LARGEST.0, LARGEST.1)
     }
 
-    pub const fn of(ports: usize) -> Self {
+    pub const fn of(ports: usize, processors: usize) -> Self {
         Self {
             ports,
             index: slots::slots_for(ports),
             macs: slots::slots_for(ports.saturating_mul(3)),
             groups: slots::slots_for(ports.saturating_mul(GROUPS_EACH)),
+            traffic: traffic::lines_for(ports).saturating_mul(processors),
         }
     }
 
@@ -45,20 +53,22 @@ impl Sizes {
     pub const fn bytes(&self) -> usize {
         let slots = self.index.saturating_add(self.macs).saturating_add(self.groups);
         let ports = self.ports.saturating_mul(size_of::<Port>());
-        ports.saturating_add(slots.saturating_mul(size_of::<Slot>()))
+        let counters = self.traffic.saturating_mul(size_of::<Line>());
+        ports.saturating_add(slots.saturating_mul(size_of::<Slot>())).saturating_add(counters)
     }
 }
 
 #[cfg(any(test, feature = "std"))]
 impl Room<crate::Heap> {
-    /// Room for a number of ports, for everything that is not the driver.
+    /// Room for a number of ports and one processor, for everything that is not the driver.
     pub fn on_heap(ports: usize) -> Self {
-        let sizes = Sizes::of(ports);
+        let sizes = Sizes::of(ports, 1);
         Self {
             ports: std::vec![Port::EMPTY; sizes.ports],
             index: std::vec![Slot::EMPTY; sizes.index],
             macs: std::vec![Slot::EMPTY; sizes.macs],
             groups: std::vec![Slot::EMPTY; sizes.groups],
+            traffic: (0..sizes.traffic).map(|_| Line::EMPTY).collect(),
         }
     }
 }
@@ -69,4 +79,5 @@ pub(crate) fn clear<S: Storage>(room: &mut Room<S>) {
     room.index.fill(Slot::EMPTY);
     room.macs.fill(Slot::EMPTY);
     room.groups.fill(Slot::EMPTY);
+    room.traffic.iter_mut().for_each(|line| *line = Line::EMPTY);
 }

@@ -35,6 +35,7 @@ use crate::ids::{MEMBERS, MemberIndex, NicId, NicIndex, PortId};
 use crate::settings::Settings;
 use crate::table::HOME_MAP_VERSION;
 use crate::team::Team;
+use crate::traffic::Traffic;
 
 /// Version of the record's layout.
 pub const VERSION: u16 = 1;
@@ -107,7 +108,7 @@ impl Differences {
     pub const MAP_VERSION: Self = Self(8);
     /// Same number of members, but other positions or speeds.
     pub const HOME_MAP: Self = Self(16);
-    /// HyperVPort hashes the number of the NIC's port, which is another one here.
+    /// HyperVPort hashes another id for the NIC, which has been here for longer than its record.
     pub const PORT: Self = Self(32);
 
     pub const fn is_empty(self) -> bool {
@@ -130,23 +131,9 @@ impl Differences {
             (Self::MEMBERS, "number of members"),
             (Self::MAP_VERSION, "version of the home map"),
             (Self::HOME_MAP, "positions or speeds of the members"),
-            (Self::PORT, "port number, which the policy hashes"),
+            (Self::PORT, "id of the adapter, which the policy hashes"),
         ];
         rows.into_iter().filter(move |(bit, _)| self.contains(*bit)).map(|(_, name)| name)
-    }
-}
-
-/// What a NIC has sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Traffic {
-    pub frames: u64,
-    pub bytes: u64,
-}
-
-impl Traffic {
-    #[must_use]
-    pub const fn plus(self, more: Self) -> Self {
-        Self { frames: self.frames.wrapping_add(more.frames), bytes: self.bytes.wrapping_add(more.bytes) }
     }
 }
 
@@ -176,9 +163,9 @@ pub struct NicState {
 }
 
 impl NicState {
-    /// In what a NIC that was saved so is unlike it as `nic` under `here`.
-    pub fn differs_at(&self, nic: NicId, here: &Placement) -> Differences {
-        let by_port = here.keying.policy == Policy::HyperVPort && self.hashed_as != nic;
+    /// In what a NIC that was saved so is unlike one that is hashed as `hashed_as` under `here`.
+    pub fn differs_from(&self, hashed_as: NicId, here: &Placement) -> Differences {
+        let by_port = here.keying.policy == Policy::HyperVPort && self.hashed_as != hashed_as;
         let port = if by_port { Differences::PORT } else { Differences::NONE };
         Differences(self.placement.differs_from(here).0 | port.0)
     }

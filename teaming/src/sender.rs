@@ -76,6 +76,10 @@ impl Sent {
 #[derive(Debug, Clone, Copy)]
 pub struct Sender {
     pub nic: NicId,
+    /// What HyperVPort hashes for it.
+    pub hashed_as: NicId,
+    /// Position of a station in the port table, by which its frames are counted; `UNCOUNTED` for everyone else.
+    pub position: usize,
     pub origin: Origin,
     /// The address in use, as a word.
     mac: u64,
@@ -91,6 +95,9 @@ pub struct Sender {
     plain: bool,
 }
 
+/// The position of who is no station.
+pub const UNCOUNTED: usize = usize::MAX;
+
 impl Sender {
     fn new(nic: NicId, origin: Origin, vlans: Vlans, security: Security) -> Self {
         let carried = Carried { vlan: vlans.own(), in_bytes: false };
@@ -100,6 +107,8 @@ impl Sender {
         }
         Self {
             nic,
+            hashed_as: nic,
+            position: UNCOUNTED,
             origin,
             mac: 0,
             any_mac: true,
@@ -128,12 +137,15 @@ impl Sender {
         Self { plain: vlans == Vlans::EVERYTHING, ..outside }
     }
 
-    pub(crate) fn station(nic: NicId, port: &Port) -> Self {
+    /// `position` is that of its port. A NIC that is not the one of the port is treated like it, but hashed by its own id and
+    /// not counted.
+    pub(crate) fn station(nic: NicId, port: &Port, position: usize) -> Self {
         let (vlans, security) = (port.policy.vlans(), port.policy.security());
         let station = Self::new(nic, Origin::Station, vlans, security);
         // A trunk may have pruned its native VLAN: that is for the closer look.
         let plain = !matches!(vlans, Vlans::Trunk { .. });
-        Self { mac: port.current_mac.word(), any_mac: false, plain, ..station }
+        let station = Self { mac: port.current_mac.word(), any_mac: false, plain, ..station };
+        if port.is_station(nic) { Self { hashed_as: port.hashed_as, position, ..station } } else { station }
     }
 
     /// `tagged`: there is a tag in the frame, or anything beside it.

@@ -31,7 +31,7 @@ impl<S: Storage> Forwarding<S> {
             return Decision::dropped(reason);
         }
         let uplink = if outside { Err(DropReason::NoDestination) } else { self.uplink_bits(sender, sent) };
-        let uplink = uplink.and_then(|bits| Ok((bits, self.member(packet, headers, beside)?)));
+        let uplink = uplink.and_then(|bits| Ok((bits, self.member(sender, packet, headers, beside)?)));
         let decision = Decision { to, sent, ..Decision::new(Verdict::Flood { uplink: None }) };
         let behind_a_port = self.ports.learns() && self.flood(sender, &decision, 0).next().is_some();
         match (uplink, behind_a_port) {
@@ -74,7 +74,7 @@ impl<S: Storage> Forwarding<S> {
             return self.refuses(sender, headers.source, sent, packet.now).map_or(inward, Decision::dropped);
         }
         let Ok(bits) = self.uplink_bits(sender, sent) else { return inward };
-        match self.member(packet, headers, beside) {
+        match self.member(sender, packet, headers, beside) {
             Ok((member, basis)) => {
                 Decision { basis, bits, verdict: Verdict::Flood { uplink: Some(member) }, ..inward }
             }

@@ -306,7 +306,8 @@ fn an_access_ports_vlan_is_told_beside_the_packet_and_kept_outside() {
 
 #[test]
 fn a_thousand_ports_fit_into_their_memory() {
-    const { assert!(Sizes::of_1000().bytes() <= 384 * 1024) };
-    assert_eq!(Sizes::of(1000), Sizes::of_1000());
+    const { assert!(Sizes::of(1000, 1).bytes() <= 400 * 1024) };
+    assert_eq!(Sizes::of(1000, 64), Sizes::of_largest());
+    assert_eq!(Sizes::of_largest().bytes() - Sizes::of(1000, 0).bytes(), 1_024_000);
     assert_eq!(size_of::<Learned>() * LEARNED, 64 * 1024);
 }

@@ -144,7 +144,7 @@ pub fn a_state(seed: u64, hashed_as: NicId) -> NicState {
             home_map: 7,
         },
         hashed_as: CoreNic::new(PortId::new(hashed_as.port), NicIndex::new(hashed_as.index)),
-        traffic: teaming::runtime_state::Traffic { frames: 1_000 + seed, bytes: 1 << 40 },
+        traffic: teaming::traffic::Traffic { frames: 1_000 + seed, bytes: 1 << 40 },
     }
 }
 

@@ -5,8 +5,9 @@ use teaming::flow::{Keying, POLICIES};
 use teaming::ids::{MemberIndex, NicId, NicIndex, PortId};
 use teaming::runtime_state::{
     Assembly, Cursor, Discard, Handed, NicState, PART_HEADER, PART_MAX, Part, Pin, PinKind, Placement,
-    RECORD_MAX, Traffic, decode, encode, record_len,
+    RECORD_MAX, decode, encode, record_len,
 };
+use teaming::traffic::Traffic;
 
 /// A record of this state.
 pub fn record(state: &NicState, pins: &[Pin]) -> Vec<u8> {
