@@ -29,6 +29,13 @@ pub struct Indications {
     pub refused: u64,
 }
 
+impl Indications {
+    /// Own indications of this inner status code.
+    pub fn own_of(&self, code: i32) -> usize {
+        self.own.iter().filter(|(own, _)| *own == code).count()
+    }
+}
+
 /// What is indicated.
 pub struct Status {
     pub code: i32,
