@@ -116,9 +116,9 @@ pub struct Replay {
 
     /// Give each machine a receive queue (VMQ) and show which member holds it, before and after each change
     ///
-    /// The switch asks the driver for as many queues as that says the team has, sets a filter for the machine's MAC
-    /// address in each of its VLANs, and completes the allocation. It plans anew 1 s after the driver indicates other
-    /// capabilities. Frames from outside arrive, in a static team, on the member that the physical switch's own hash of
+    /// The switch allocates as many queues as the driver says the team has, sets a filter for the machine's MAC address
+    /// in each of its VLANs, and completes the allocation; it plans anew 1 s after the driver indicates what the team
+    /// can do. Frames from outside arrive, in a static team, on the member that the physical switch's own hash of
     /// the frame picks among those with a link; in a switch-independent team, on the member from whose port the physical
     /// switch heard the machine last, and as in a static team where it knows none. An adapter puts a frame into the
     /// queue whose filter takes it, or else into its default queue, and counts it there.

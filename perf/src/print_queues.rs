@@ -9,8 +9,8 @@ const ROWS: usize = 16;
 pub fn lines(lines: &mut Vec<String>, queues: &Queues) {
     lines.extend(wrap(&format!("{}; {}", queues.placement, limits(&queues.limits)), "queues:", "  "));
     for stage in &queues.stages {
-        let text = format!("s  {}", stage.explanation);
-        lines.extend(wrap(&text, &format!("{:>8.2}", stage.at_seconds), "            "));
+        let head = format!("{:>8.2} s ", stage.at_seconds);
+        lines.extend(wrap(&stage.explanation, &head, "            "));
         lines.extend(stage.disagreements.iter().take(3).flat_map(|one| wrap(one, "   DISAGREED:", "    ")));
     }
     lines.push(format!(
@@ -41,10 +41,8 @@ pub fn lines(lines: &mut Vec<String>, queues: &Queues) {
     });
     grid(lines, "member: own/default", &queues.stages, &members.collect::<Vec<_>>());
     let other: u64 = queues.stages.iter().flat_map(|stage| &stage.members).map(|m| m.frames_other).sum();
-    lines.push(
-        "(n): the member is down; own/default: frames by machines' queues, by the default one".to_owned(),
-    );
-    lines.push(format!("{} frames for groups and others in default queues", count(other)));
+    lines.push("(n): the member is down; own/default: frames that machines' queues brought, and".to_owned());
+    lines.push(format!("those for machines that the default queue did; {} more for others", count(other)));
 }
 
 pub fn limits(limits: &[u32]) -> String {

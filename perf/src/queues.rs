@@ -343,11 +343,11 @@ fn explain(before: Option<&Stage>, now: &Stage) -> String {
         Kind::Up => up(&of, now),
     };
     let head = match (now.kind, now.member.unwrap_or(0)) {
-        (Kind::Start | Kind::Planned, _) => format!("the switch plans again: {}", offer(now)),
-        (Kind::Down, member) => format!("member {member} down"),
-        (Kind::Up, member) => format!("member {member} up"),
+        (Kind::Start | Kind::Planned, _) => format!("the switch plans again: {};", offer(now)),
+        (Kind::Down, member) => format!("member {member} down:"),
+        (Kind::Up, member) => format!("member {member} up:"),
     };
-    format!("{head}: {}", parts.join("; "))
+    format!("{head} {}", parts.join("; "))
 }
 
 fn offer(now: &Stage) -> String {

@@ -118,15 +118,6 @@ pub fn odd_requests(net: &Net) {
     net.ask_nic(from, outside, &unknown, later);
 }
 
-/// The same without refused references and cancellations, for hosts with a copy on every member: a copy whose member
-/// cannot be referenced, or whose part is cancelled, when its queue is given up stays behind.
-pub fn referenced(commands: Vec<Command>) -> Vec<Command> {
-    commands
-        .into_iter()
-        .filter(|command| !matches!(command, Command::RefuseReferences(_) | Command::CancelQueue(_)))
-        .collect()
-}
-
 /// Runs a sequence. What cannot be done at its moment is left out, as the switch itself would not do it.
 pub fn run(net: &Net, commands: &[Command]) {
     for command in commands {

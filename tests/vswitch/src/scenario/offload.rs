@@ -197,12 +197,8 @@ impl State {
                         "adapter {} holds {resource:?} for {source}, the switch does not",
                         adapter.index
                     ));
-                } else if holder.by == By::Extension
-                    && !copied
-                    && self.control.status.refused == 0
-                    && !lost.contains(&(holder.source, resource))
+                } else if holder.by == By::Extension && !copied && !lost.contains(&(holder.source, resource))
                 {
-                    // Where references are refused, a copy can be out of the extension's reach.
                     found.push(format!("adapter {} holds {resource:?} of the extension's", adapter.index));
                 }
             }
