@@ -93,8 +93,7 @@ pub fn announce(module: &Module) {
         };
         indicate::capability(module.filter, &team, capability, &block);
     }
-    loop {
-        let Some(partition) = take_notice(module) else { break };
+    while let Some(partition) = take_notice(module) {
         if let Some(nic) = reference_station(module, partition) {
             indicate::remove_vf(module.filter, &nic);
         }
