@@ -93,12 +93,21 @@ pub fn announce(module: &Module) {
         };
         indicate::capability(module.filter, &team, capability, &block);
     }
-    loop {
-        let Some(partition) = module.control.lock().ledger.take_notice() else { break };
+    while let Some(partition) = take_notice(module) {
         if let Some(nic) = reference_station(module, partition) {
             indicate::remove_vf(module.filter, &nic);
         }
     }
+}
+
+/// The next partition that has to give up its virtual function; only while it uses one
+/// (ndis-status-switch-port-remove-vf.md).
+fn take_notice(module: &Module) -> Option<NicId> {
+    let mut control = module.control.lock();
+    let forwarding = module.forwarding.read();
+    let uses_it =
+        |nic: NicId| forwarding.ports.get(nic.port).is_some_and(|port| port.id == nic && port.vf_assigned);
+    control.ledger.take_notice(uses_it)
 }
 
 fn external(module: &Module) -> Option<PortId> {

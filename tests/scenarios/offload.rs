@@ -145,11 +145,7 @@ fn step(net: &Net, command: Command) {
         Command::Release(guest) => net.release(net.vm(guest)),
         Command::PlanAgain => net.plan_again(),
         Command::Function(guest) if idle(guest) => {
-            let mac = net.mac(net.vm(guest));
-            net.offload(net.vm(guest), move |p| {
-                let vport = p.allocate_function(mac).and_then(|function| p.create_vport(function));
-                vport.and_then(|_| p.set_filter(0, mac))
-            });
+            _ = net.start_function(net.vm(guest));
         }
         Command::Associations(guest) if net.holds(net.vm(guest)).associations.is_empty() => {
             // All at once, or one: so that no handle means two of its things.

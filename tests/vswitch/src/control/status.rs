@@ -23,6 +23,8 @@ pub struct Indications {
     pub originated: Vec<i32>,
     /// Capabilities of the team as they were indicated last: by module and inner status code.
     pub advertised: BTreeMap<(usize, i32), Vec<u8>>,
+    /// Partitions that were told to leave their virtual functions: module and NIC.
+    pub removals: Vec<(usize, NicId)>,
     /// Own envelopes: inner code, when the call of FilterStatus began in which each was indicated, and when it was.
     own: Vec<(i32, u64, u64)>,
     /// Order numbers of references that were refused.
@@ -251,7 +253,13 @@ impl State {
         self.control.status.own.push((code, began, at));
         world.log(|| format!("own status {code:#x}"));
         // SAFETY: checked just now.
-        let inner = unsafe { *(*own.status_buffer.cast::<SwitchNicStatusIndication>()).status_indication };
+        let envelope = unsafe { *own.status_buffer.cast::<SwitchNicStatusIndication>() };
+        if code == lbfoext::ndis::raw::SWITCH_PORT_REMOVE_VF {
+            let partition = NicId::new(envelope.destination_port_id, envelope.destination_nic_index);
+            self.control.status.removals.push((module, partition));
+        }
+        // SAFETY: as above.
+        let inner = unsafe { *envelope.status_indication };
         let bytes = super::bytes_at(inner.status_buffer as usize, inner.status_buffer_size as usize);
         if crate::check::status::is_capability(code) {
             self.control.status.advertised.insert((module, code), bytes);
