@@ -127,9 +127,7 @@ fn grid(lines: &mut Vec<String>, title_of: &str, stages: &[Stage], rows: &[Row])
             format!("{head:<HEAD$}{}", cells.collect::<String>())
         };
         lines.push(piece(title_of, &|column| titles[column].0.clone()));
-        if from == 0 || to < stages.len() {
-            lines.push(piece("", &|column| titles[column].1.clone()));
-        }
+        lines.push(piece("", &|column| titles[column].1.clone()));
         lines.extend(rows.iter().map(|row| piece(&row.head, &|column| row.cells[column].clone())));
         from = to;
     }
