@@ -433,7 +433,7 @@ fn offloads(net: &Net) {
     // A reference is refused to all: what cannot be refused goes where it is cleaned up.
     offload::run(net, &[StartQueue(1), RefuseReferences(100), Release(1)]);
     let seed = net.world().config().seed;
-    offload::run(net, &offload::referenced(offload::sequence(seed, 30, 4)));
+    offload::run(net, &offload::sequence(seed, 30, 4));
 }
 
 fn two_switches(net: &Net) {

@@ -6,6 +6,7 @@ use crate::adapter::{Adapter, GIGABIT};
 use crate::clock;
 use crate::control::below::Plan;
 use crate::control::envelope::{self, Inner, NicAnswer};
+use crate::control::offload::obey_removals;
 use crate::control::{self, Answer, Ask, lifecycle, status};
 use crate::cpu;
 use crate::guest::{self, Flow, Packet};
@@ -128,8 +129,9 @@ impl Net {
                 let outside = |source: &NicId| m.topology.is_external(source.port);
                 for (source, packet) in chain.iter_mut().filter(|(source, _)| outside(source)) {
                     let station = packet.frames[0].get(..6).and_then(|m| m.try_into().ok());
+                    let vid = packet.vid_on_the_wire();
                     let queues = m.outside.adapters.get_mut(&source.index).map(|a| &mut a.offloads.queues);
-                    packet.queue = station.zip(queues).and_then(|(mac, queues)| queues.sort(mac));
+                    packet.queue = station.zip(queues).and_then(|(mac, queues)| queues.sort(mac, vid));
                 }
                 for (source, packet) in chain.iter().filter(|(source, _)| m.topology.is_external(source.port))
                 {
@@ -323,6 +325,7 @@ impl Net {
             let until = with(|_, s| s.modules[module].outside.busy_until());
             clock::advance_to(until.max(clock::now()));
             arrive(module);
+            obey_removals(module, NicId::new(EXTERNAL_PORT, 0));
         });
     }
 
