@@ -103,7 +103,7 @@ fn decide_held(
     for _ in 0..HOLD {
         let Some(mut list) = lists.pop() else { break };
         let nic = list.source();
-        if source.sender.as_ref().is_none_or(|sender| sender.nic != nic) {
+        if source.sender.as_ref().is_some_and(|sender| sender.nic != nic) {
             count(forwarding, counters, source);
         }
         let sender = source.sender.get_or_insert_with(|| forwarding.sender(nic));
@@ -144,7 +144,7 @@ fn decide_held(
 /// Counts what has passed of a source that the walk leaves; the next hold looks it up anew.
 #[inline(never)] // once for many packets
 fn count(forwarding: &Forwarding<Pool>, counters: &Here<'_, Counters>, source: &mut Source) {
-    if let Some(sender) = &source.sender {
+    if let Some(sender) = source.sender.as_ref().filter(|_| source.sent.frames != 0) {
         forwarding.ports.count(counters.processor, sender.position, source.sent);
     }
     *source = Source::NONE;

@@ -9,7 +9,7 @@ use crate::filter::{FRIENDLY_NAME, Module};
 use crate::kernel::pool::{Pool, PoolSlice, Tag};
 use crate::ndis::oid::Request;
 use crate::ndis::raw::oids;
-use crate::ndis::save::{Blob, Offer, Owner, completed_nic};
+use crate::ndis::save::{Blob, Offer, Owner, completed_nic, passed};
 use crate::ndis::status::NdisStatus;
 use crate::text;
 use crate::trace::Event;
@@ -46,9 +46,8 @@ pub fn after(module: &Module, request: Request, status: NdisStatus) {
         }
         // Everybody below has been asked, or somebody has more to save.
         oids::SWITCH_NIC_SAVE if status != NdisStatus::BUFFER_TOO_SHORT => {
-            let Some(offer) = Offer::of(request) else { return };
-            let failed = status != NdisStatus::SUCCESS;
-            module.operations.lock().save_passed(offer.nic, offer.print(), failed);
+            let Some((nic, print)) = passed(&request) else { return };
+            module.operations.lock().save_passed(nic, print, status != NdisStatus::SUCCESS);
         }
         // A partition that goes away ends a save that nobody ended.
         oids::SWITCH_NIC_DISCONNECT => {

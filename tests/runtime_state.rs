@@ -1,5 +1,7 @@
 //! Run-time state of a NIC through the driver: saved, given back here and on another host, spoilt, in any company.
 
+#[path = "runtime_state/moved.rs"]
+mod moved;
 mod scenarios;
 
 use lbfoext::filter::Module;
@@ -211,21 +213,40 @@ fn data_that_cannot_be_used_is_discarded_whole_with_its_reason() {
 }
 
 #[test]
-fn a_save_that_is_never_ended_ends_when_the_guest_stops() {
+fn a_save_that_nobody_ended_is_over_when_its_last_request_has_been_at_the_end_of_the_stack() {
     for seed in 0..20 {
         let net = three(seed).start();
         let nic = net.vm(0);
-        let mut run = net.begin_save(nic, Offering::default()).expect("it runs");
-        run.abandon = true;
-        while net.step_save(&mut run) {}
+        // Whoever else has data below: while it saves, the operation goes on.
+        let below = |net: &Net| {
+            let data = [vec![3; 100], vec![], vec![4; 4_000]];
+            net.look(|s| s.saves.others.insert((Other::Below, 0, nic), data[..seed as usize % 4].to_vec()));
+        };
+        for _ in 0..3 {
+            below(&net);
+            let mut run = net.begin_save(nic, Offering::default()).expect("it runs");
+            run.abandon = true;
+            while net.step_save(&mut run) {}
+            assert_eq!(run.blobs.iter().filter(|blob| blob.is_ours()).count(), 1, "seed {seed}");
+        }
+        assert_eq!(net.save(nic, Offering::default()).expect("it runs").blobs.len(), 1);
+        net.finish().assert_clean();
+    }
+}
+
+#[test]
+fn a_save_that_was_left_in_the_middle_ends_with_the_guest() {
+    for seed in 0..20 {
+        let net = three(seed).start();
+        let nic = net.vm(0);
+        // Asked for room and never asked again: nothing was handed out, the next one has all of it.
+        let mut run = net.begin_save(nic, Offering { room: 9, ..Offering::default() }).expect("it runs");
+        net.step_save(&mut run);
+        assert_eq!(net.save(nic, Offering::default()).expect("it runs").blobs.len(), 1);
+        // Left behind its only part: nothing tells the next request from one more of the same operation.
+        let mut run = net.begin_save(nic, Offering { room: 99, ..Offering::default() }).expect("it runs");
+        net.step_save(&mut run);
         assert_eq!(run.blobs.len(), 1);
-        // Nothing tells this operation from the one before: its data is with the switch already.
-        let again = net.save(nic, Offering::default()).expect("it runs");
-        assert_eq!(again.blobs.len(), 0);
-        assert_eq!(net.save(nic, Offering::default()).expect("it runs").blobs.len(), 1, "that one ended");
-        let mut run = net.begin_save(nic, Offering::default()).expect("it runs");
-        run.abandon = true;
-        while net.step_save(&mut run) {}
         net.remove(nic);
         net.add_vm(0);
         assert_eq!(net.save(nic, Offering::default()).expect("it runs").blobs.len(), 1);

@@ -29,7 +29,12 @@ impl View {
     fn of(request: &Request) -> Option<Self> {
         let (structure, length) = request.payload()?;
         let back = if request.kind() == Some(Kind::Method) { request.output_length() } else { length };
-        let length = usize::try_from(length.min(back)).ok()?;
+        Self::within(structure, length.min(back))
+    }
+
+    /// The structure in so many bytes.
+    fn within(structure: NonNull<u8>, length: u32) -> Option<Self> {
+        let length = usize::try_from(length).ok()?;
         if length < FIXED {
             return None;
         }
@@ -46,6 +51,16 @@ impl View {
         }
         // SAFETY: inside the buffer, which holds `length` bytes until the request is completed.
         Some(unsafe { self.structure.byte_add(at).cast::<[u8; N]>().read_unaligned() })
+    }
+
+    /// Changes when another extension fills the structure: the CRC-32 of what it must write, from its identifier to the
+    /// number of bytes, which the switch sets to the room there is.
+    fn print(&self) -> u32 {
+        let (from, to) = (offset_of!(NicSaveState, extension_id), offset_of!(NicSaveState, save_data_offset));
+        // SAFETY: inside the fixed part, which lies in the buffer; nobody writes to it until the slice is gone.
+        crc32(unsafe {
+            core::slice::from_raw_parts(self.structure.byte_add(from).as_ptr(), to.saturating_sub(from))
+        })
     }
 
     fn write<const N: usize>(&mut self, at: usize, bytes: [u8; N]) {
@@ -89,6 +104,14 @@ pub fn completed_nic(request: &Request) -> Option<NicId> {
     View::of(request)?.nic()
 }
 
+/// The NIC of a request to save that has been below, and `Offer::print` as it is now. What a method gives back stands where
+/// its lengths stood, so that only the buffer's own is still to be had.
+pub fn passed(request: &Request) -> Option<(NicId, u32)> {
+    let (structure, length) = request.payload()?;
+    let view = View::within(structure, length)?;
+    Some((view.nic()?, view.print()))
+}
+
 /// A place to save to: the structure of `OID_SWITCH_NIC_SAVE`.
 pub struct Offer {
     view: View,
@@ -118,14 +141,8 @@ impl Offer {
         Some(Self { nic: view.nic()?, view, request, at, room })
     }
 
-    /// Changes when another extension fills the structure: the CRC-32 of what it must write, from its identifier to the
-    /// number of bytes, which the switch sets to the room there is.
     pub fn print(&self) -> u32 {
-        let (from, to) = (offset_of!(NicSaveState, extension_id), offset_of!(NicSaveState, save_data_offset));
-        // SAFETY: inside the fixed part, which lies in the buffer; nobody writes to it until the slice is gone.
-        crc32(unsafe {
-            core::slice::from_raw_parts(self.view.structure.byte_add(from).as_ptr(), to.saturating_sub(from))
-        })
+        self.view.print()
     }
 
     /// The bytes that may be written.

@@ -5,7 +5,7 @@ use teaming::ids::{MemberIndex, NicId as CoreNic, NicIndex, PortId};
 use teaming::runtime_state::{Cursor, Handed, NicState, PART_MAX, Pin, PinKind, encode, record_len};
 use vswitch::check::save::record;
 use vswitch::control::save::{Blob, Offering, Other};
-use vswitch::guest::{Flow, host_mac};
+use vswitch::guest::{BROADCAST, Flow, Packet, host_mac};
 use vswitch::migration::{ARRIVALS, Failure, Migration};
 use vswitch::outcome::Outcome;
 use vswitch::ports::NicId;
@@ -164,6 +164,20 @@ pub fn hosts_plan(seed: u64) -> Scenario {
 /// Numbers of flows on the second host.
 const THERE: u16 = 1_000;
 
+/// Frames that a count may get wrong: dropped, flooded, several in a list, split, native.
+fn of_every_kind(net: &Net, (nic, mac): (NicId, [u8; 6]), sequence: u32) {
+    let out = |n: u16| Flow::new(mac, host_mac(n), n).frame(sequence, 60);
+    let near = Flow::new(mac, net.mac(net.vm(0)), 3).frame(sequence, 90);
+    let mut flood = out(4);
+    flood[..6].copy_from_slice(&BROADCAST);
+    net.send(nic, &[vec![1; 9], flood.clone()]);
+    net.send_packets(vec![
+        (nic, Packet::several(vec![out(5), near, out(6)])),
+        (nic, Packet::several(vec![flood.clone(), flood])),
+        (nic, Packet::native(out(7))),
+    ]);
+}
+
 /// Three guests move while everybody sends; one migration is refused and one never began.
 pub fn migration(net: &Net) {
     let seed = net.world().config().seed;
@@ -183,6 +197,7 @@ pub fn migration(net: &Net) {
             ..Migration::new(net, &there, nic, becomes)
         };
         let sequence = 1 + turn as u32;
+        of_every_kind(net, (nic, mac), sequence);
         let moved = migration.run(|| {
             everybody(net, &[(nic, mac), stay[0]], 0, sequence);
             net.advance(MS);
@@ -193,6 +208,7 @@ pub fn migration(net: &Net) {
             Ok(moved) => {
                 assert!(moved.rounds <= 8, "{} requests for one save", moved.rounds);
                 everybody(&there, &[(becomes, mac)], 0, 20 + sequence);
+                of_every_kind(&there, (becomes, mac), 20 + sequence);
                 if let Some(again) = there.save(becomes, offerings(seed)) {
                     assert!(again.failed || unlucky() || !again.blobs.is_empty());
                 }

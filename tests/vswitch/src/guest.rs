@@ -215,6 +215,7 @@ impl State {
         }
         for list in &lists {
             crate::check::forwarding::given(self, module, *list);
+            crate::check::statistics::given(self, module, *list);
         }
         let mut flags = 0;
         if self.same_source(&lists) && world.random(4) != 0 {

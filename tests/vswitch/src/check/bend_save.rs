@@ -7,6 +7,7 @@ use crate::control::save::{FIXED, Other, field, word};
 use crate::ndis::State;
 use crate::ports::NicId;
 use lbfoext::ndis::raw::{BUFFER_TOO_SHORT, OidRequest, SUCCESS, oids};
+use teaming::runtime_state::{PART_HEADER, decode, encode};
 
 /// The payload of a request that is with the driver.
 fn payload(state: &State, key: usize) -> Option<(u32, &'static mut [u8])> {
@@ -41,7 +42,9 @@ pub(crate) fn saving(state: &mut State, module: usize, key: usize) -> Option<i32
             bytes[..last.len()].copy_from_slice(&last);
             Some(SUCCESS)
         }
-        Misdeed::ForgetSecondSave if oid == oids::SWITCH_NIC_SAVE_COMPLETE && commit() => {
+        Misdeed::ForgetSecondSave
+            if oid == oids::SWITCH_NIC_SAVE && state.saves.has_saved(module, nic) && commit() =>
+        {
             pretend_forwarded(state, key);
             Some(SUCCESS)
         }
@@ -139,8 +142,9 @@ pub(crate) fn saved(state: &mut State, key: usize, status: i32) -> i32 {
 /// The structure that the driver filled is spoilt.
 fn bend_filled(bytes: &mut [u8]) {
     let end = word(bytes, 566) + word(bytes, 564);
-    let revision = bytes[1];
+    let (revision, word_at) = (bytes[1], word(bytes, 566));
     match pending() {
+        Some(Misdeed::Miscount) if end < 1_000 && commit() => miscount(&mut bytes[word_at..end]),
         // The last byte belongs to nobody.
         Some(Misdeed::SavePastRoom) if end < bytes.len() && commit() => bytes[bytes.len() - 1] ^= 1,
         Some(Misdeed::OtherOwner) if commit() => bytes[16] ^= 1,
@@ -150,4 +154,13 @@ fn bend_filled(bytes: &mut [u8]) {
         Some(Misdeed::LeaveOverflow) if revision >= 2 && commit() => bytes[FIXED] = 4,
         _ => {}
     }
+}
+
+/// The record that is the only part of these data has sent one frame more.
+fn miscount(data: &mut [u8]) {
+    let Some((_, record)) = data.split_at_mut_checked(PART_HEADER) else { return };
+    let Ok((mut state, pins)) = decode(record) else { return };
+    let pins: Vec<_> = pins.iter().collect();
+    state.traffic.frames += 1;
+    encode(&state, pins.into_iter(), record);
 }

@@ -27,6 +27,7 @@ mod rules_data;
 mod rules_other;
 mod rules_ports;
 pub mod save;
+pub mod statistics;
 pub mod status;
 
 use crate::world::World;

@@ -227,7 +227,7 @@ misdeeds! {
     /// The room that was demanded is not enough.
     DemandAgain => "SAVE-06",
     SaveTwice => "SAVE-08",
-    /// The end of a save is not noticed.
+    /// A save after the first gives nothing.
     ForgetSecondSave => "SAVE-09",
     OtherOwner => "SAVE-10",
     OddName => "SAVE-11",
@@ -355,6 +355,8 @@ misdeeds! {
     WrongStation => "EGR-5",
     /// A packet is assigned to a member that is known to be dead.
     ToDeadMember => "STA-1",
+    /// One frame too many in a record.
+    Miscount => "RST-4",
 }
 
 impl Misdeed {

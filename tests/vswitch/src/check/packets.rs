@@ -163,6 +163,7 @@ pub fn sent(world: &World, state: &mut State, module: usize, list: usize, positi
     destinations_chosen(world, packet);
     single_reading(world, state, list);
     super::forwarding::sent(world, state, module, list);
+    super::statistics::sent(state, module, list);
     let Some(packet) = state.packets.at(list) else { return };
     // SAFETY: the packet is in the extension's hands and so uncovered.
     packet.tag_below = unsafe { (*packet.nbl).info[info::IEEE_8021Q] };
@@ -289,6 +290,7 @@ fn dropped(world: &World, state: &mut State, module: usize, list: usize) {
         rule(world, "DATA-78", fine, || format!("packet {name} was dropped without a report"));
     }
     super::forwarding::dropped(world, state, module, list);
+    super::statistics::dropped(state, module, list);
     state.account_for_drop(list, status);
 }
 

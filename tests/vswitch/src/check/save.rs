@@ -1,6 +1,7 @@
 //! Rules of saved run-time state: who fills a structure and how, when a save ends, and that what a restore has brought
 //! is what the next save of that NIC gives, and of no other.
 
+use super::statistics::{self, Bounds};
 use super::{advice, rule};
 use crate::control::Answer;
 use crate::control::save::{Blob, FIXED, Offering, Other, field, word};
@@ -41,6 +42,12 @@ pub struct Memory {
     /// What the last restore brought, and the rule that is at stake.
     brought: Option<Record>,
     at_stake: Option<&'static str>,
+}
+
+impl Memory {
+    pub const fn has_saved(&self) -> bool {
+        self.last.is_some()
+    }
 }
 
 /// What a misdeed keeps while a request is with the driver.
@@ -132,15 +139,18 @@ fn filled(world: &World, round: &Round<'_>, before: &[u8], answer: &Answer) {
 pub fn saved(
     world: &World,
     state: &mut State,
-    module: usize,
-    nic: NicId,
+    (module, nic): (usize, NicId),
     room: usize,
-    abandoned: bool,
+    bounds: Option<Bounds>,
     ours: &[Blob],
 ) {
     let twice = ours.iter().enumerate().any(|(at, blob)| ours[..at].iter().any(|b| b.data() == blob.data()));
     rule(world, "SAVE-08", !twice, || format!("{nic}: the same data was saved twice"));
     if world.injected_fault().is_some() || twice {
+        let brought = state.saves.memory.get(&(module, nic)).and_then(|memory| memory.brought.as_ref());
+        if let (false, Some((found, _)), Some(bounds)) = (twice, record(ours), bounds) {
+            statistics::saved(world, nic, bounds, found.traffic, brought);
+        }
         return;
     }
     // What the adapters hold for the NIC is newer than what came along.
@@ -156,25 +166,23 @@ pub fn saved(
         }
     }
     let Some((found, pins)) = record(ours) else {
-        // Nothing was saved: the NIC is not known, or the save before was never ended.
+        // Nothing was saved: the NIC is not known.
         return;
     };
-    memory.last = (!abandoned).then_some((ours.len(), room));
+    memory.last = Some((ours.len(), room));
     memory.was_saved = true;
     let at_stake = memory.at_stake.unwrap_or("SAVE-18");
     let id = CoreNic::new(PortId::new(nic.port), NicIndex::new(nic.index));
     let holds = match &memory.brought {
         None => found.hashed_as == id && (pins.is_empty() || !holds_nothing),
-        Some((brought, their)) => {
-            found.hashed_as == brought.hashed_as
-                && found.traffic.frames >= brought.traffic.frames
-                && found.traffic.bytes >= brought.traffic.bytes
-                && (pins == *their || !holds_nothing)
-        }
+        Some((brought, their)) => found.hashed_as == brought.hashed_as && (pins == *their || !holds_nothing),
     };
     rule(world, at_stake, holds, || {
         format!("{nic}: saved as of {}, {} pins, against what was restored", found.hashed_as, pins.len())
     });
+    if let (true, Some(bounds)) = (holds, bounds) {
+        statistics::saved(world, nic, bounds, found.traffic, memory.brought.as_ref());
+    }
 }
 
 /// A structure was given back to the extensions.

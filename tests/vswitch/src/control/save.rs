@@ -4,7 +4,9 @@
 use super::below::Plan;
 use super::{Answer, Ask, payload, request};
 use crate::check::save::{self as check, Memory};
-use crate::ndis::with;
+use crate::check::statistics::{Bounds, Tally};
+use crate::frames::FrameId;
+use crate::ndis::{State, with};
 use crate::ports::NicId;
 use lbfoext::ndis::raw::{
     FAILURE, NicSaveState, ObjectHeader, OidRequest, SUCCESS, object_type, oids, request_type,
@@ -148,6 +150,10 @@ pub struct Saves {
     /// Operations that are under way.
     pub under_way: BTreeSet<(usize, NicId)>,
     pub memory: BTreeMap<(usize, NicId), Memory>,
+    /// What each NIC has sent.
+    pub tallies: BTreeMap<(usize, NicId), Tally>,
+    /// Frames that went down in lists made from others that are not completed yet.
+    pub sent: BTreeSet<FrameId>,
     /// The extension below filled the structure of the request that came last.
     below_filled: bool,
     pub bend: check::Bent,
@@ -157,6 +163,18 @@ impl Saves {
     /// A NIC is gone, and with it what the extension knows of it.
     pub fn forget(&mut self, module: usize, nic: NicId) {
         self.memory.remove(&(module, nic));
+        self.tallies.remove(&(module, nic));
+    }
+
+    /// The NIC was saved in an operation before.
+    pub(crate) fn has_saved(&self, module: usize, nic: NicId) -> bool {
+        self.memory.get(&(module, nic)).is_some_and(Memory::has_saved)
+    }
+
+    /// The extension is attached anew and knows nothing.
+    pub fn forget_all(&mut self, module: usize) {
+        self.memory.retain(|(other, _), _| *other != module);
+        self.tallies.retain(|(other, _), _| *other != module);
     }
 
     /// A request reached the extension below, or the miniport edge behind it; `buffer` is its payload.
@@ -221,6 +239,8 @@ pub struct SaveRun {
     demanded: bool,
     /// Some extension failed it.
     pub failed: bool,
+    /// What the record that is being handed out may say of the NIC's traffic.
+    bounds: Option<Bounds>,
     over: bool,
     /// The end is never announced.
     pub abandon: bool,
@@ -239,6 +259,7 @@ impl SaveRun {
             short: 0,
             demanded: false,
             failed: false,
+            bounds: None,
             over: false,
             abandon: false,
         }
@@ -270,10 +291,18 @@ impl SaveRun {
             plan: Plan::default(),
             effect: None,
         };
-        with(|_, s| s.saves.below_filled = false);
+        let tally = move |s: &mut State| s.saves.tallies.get(&(module, nic)).copied().unwrap_or_default();
+        let then = with(|_, s| {
+            s.saves.below_filled = false;
+            tally(s)
+        });
         let answer = request(module, ask);
+        let bounds = Bounds::of(then, with(|_, s| tally(s)));
         let round = check::Round { nic, offering: &self.offering, room: self.room, demanded: self.demanded };
         with(|world, _| check::answered(world, &round, &before, &answer));
+        if answer.status == SUCCESS && !answer.reached_below {
+            self.bounds.get_or_insert(bounds);
+        }
         self.go_on(&answer)
     }
 
@@ -302,12 +331,12 @@ impl SaveRun {
 
     fn end(&mut self) -> bool {
         self.over = true;
-        let Self { module, nic, abandon, failed, .. } = *self;
+        let Self { module, nic, abandon, failed, bounds, .. } = *self;
         let ours: Vec<Blob> = self.blobs.iter().filter(|blob| blob.is_ours()).cloned().collect();
         with(|world, state| {
             state.saves.under_way.remove(&(module, nic));
             if !failed {
-                check::saved(world, state, module, nic, self.offering.room, abandon, &ours);
+                check::saved(world, state, (module, nic), self.offering.room, bounds, &ours);
             }
         });
         if !abandon {

@@ -69,6 +69,7 @@ pub fn attach(module: usize) -> i32 {
         let fresh_switch = state.fresh_handle(2);
         let m = &mut state.modules[module];
         m.life = Life::Attaching;
+        state.saves.forget_all(module);
         m.filter = filter;
         if m.switch != 0 {
             m.switch = fresh_switch;
