@@ -10,7 +10,7 @@ pub mod saved;
 pub mod offload;
 
 use lbfoext::ndis::raw::{oids, request_type};
-use vswitch::control::status::Status;
+use vswitch::control::status::{Damage, Status};
 use vswitch::frames::Fate;
 use vswitch::guest::{Flow, Packet};
 use vswitch::outcome::Outcome;
@@ -361,6 +361,14 @@ fn requests(net: &Net) {
             }
         }
     }
+    // Enumerations are for those below, whoever asks.
+    for oid in [oids::SWITCH_PROPERTY_ENUM, oids::SWITCH_PORT_PROPERTY_ENUM] {
+        net.ask(unknown_request(oid, request_type::METHOD, vec![0x5A; 64], 0));
+    }
+    // A member and a machine whose connection fails below, and which go again.
+    net.fail_to_connect(net.member(9));
+    net.fail_to_connect(net.vm(9));
+    net.send(net.vm(0), &[broadcast(net, net.vm(0), 7)]);
     net.cancel_next();
     net.ask(unknown_request(0x00FF_0042, request_type::QUERY_INFORMATION, vec![0; 16], 0));
     packets(net);
@@ -372,6 +380,11 @@ fn statuses(net: &Net) {
         net.status(Status { code, buffer: vec![1, 2, 3], from: None });
         net.status(Status { code, buffer: Vec::new(), from: Some(outside) });
     }
+    // Nothing is read in an envelope that is not what it must be.
+    for damage in Damage::ALL {
+        net.damaged_status(Status::link(net.member(1), false, 0), damage);
+    }
+    packets(net);
     // A link state that is cut off says nothing, so the member stays up.
     net.status(Status { buffer: vec![0x80, 1, 40, 0, 2], ..Status::link(net.member(1), true, 0) });
     packets(net);
@@ -430,6 +443,18 @@ fn offloads(net: &Net) {
         Storm(1, 5),
     ];
     offload::run(net, &day);
+    // Frames come through a queue that is freed right after.
+    offload::run(net, &[Release(1), StartQueue(1)]);
+    if let Some((member, _)) = net.members_of(net.vm(1)).first().copied() {
+        net.receive_from_outside(member, &[net.flow_from_outside(net.vm(1), 1).frame(1, 60)]);
+    }
+    offload::run(net, &[Release(1)]);
+    // A member that is disconnected and not deleted yet gets nothing new.
+    net.disconnect(net.member(4));
+    offload::run(net, &[StartQueue(2)]);
+    net.status(Status::media(net.member(0), true));
+    net.delete_member(4);
+    offload::run(net, &[Replug(4), Release(2)]);
     // A reference is refused to all: what cannot be refused goes where it is cleaned up.
     offload::run(net, &[StartQueue(1), RefuseReferences(100), Release(1)]);
     let seed = net.world().config().seed;
