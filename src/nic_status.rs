@@ -29,16 +29,21 @@ pub fn status(module: &Module, indication: Indication<'_>) {
         Some(LinkStatus::Team { from }) if is_external(module, from) => ask_all(module, Topics::LINK),
         _ => {}
     }
-    match indication.capability() {
-        Some((from, capability, bytes)) if took_capability(module, from, capability, bytes) => {
-            announce(module)
-        }
-        // Nothing takes its place in this call; what the members answer is indicated when they do.
-        Some(_) => module.filter.indicate_status(indication),
-        None => {
-            module.filter.indicate_status(indication);
-            announce(module);
-        }
+    let Some((from, capability, bytes)) = indication.capability() else {
+        module.filter.indicate_status(indication);
+        return announce(module);
+    };
+    let ours = took_capability(module, from, capability, bytes);
+    if !ours {
+        // Nothing takes its place in this call; what the members answer is indicated after it.
+        module.filter.indicate_status(indication);
+    }
+    if from.index == NicIndex::DEFAULT && is_external(module, from) {
+        // The team as one adapter: what it says is only true if the members say so.
+        ask_all(module, Topics::one(Topic::Capability(capability)));
+    }
+    if ours {
+        announce(module);
     }
 }
 
@@ -54,21 +59,21 @@ fn took_capability(module: &Module, from: NicId, capability: Capability, bytes: 
     if module.forwarding.read().external != Some(from.port) || Block::read(capability, bytes).is_none() {
         return false;
     }
-    let Some(member) = MemberIndex::from_nic(from.index) else {
-        // The team as one adapter: what it says is only true if the members say so.
-        ask_all(module, Topics::one(Topic::Capability(capability)));
-        let mut control = module.control.lock();
-        let (live, placement) = (control.team.live(), control.settings.offload_placement);
-        let known = control.book.merged(capability, live, placement).is_some();
-        if known {
-            control.book.indicate_again(capability);
-        }
-        return known;
-    };
     let mut control = module.control.lock();
-    let _ = control.book.learn(member, capability, bytes);
-    control.book.indicate_again(capability);
-    true
+    let ours = match MemberIndex::from_nic(from.index) {
+        Some(member) => {
+            let _ = control.book.learn(member, capability, bytes);
+            true
+        }
+        None => {
+            let (live, placement) = (control.team.live(), control.settings.offload_placement);
+            control.book.team(capability, live, placement).is_some()
+        }
+    };
+    if ours {
+        control.book.indicate_again(capability);
+    }
+    ours
 }
 
 /// Indicates what has become due: capabilities of the team, and partitions whose virtual function is lost. A call of
@@ -88,12 +93,21 @@ pub fn announce(module: &Module) {
         };
         indicate::capability(module.filter, &team, capability, &block);
     }
-    loop {
-        let Some(partition) = module.control.lock().ledger.take_notice() else { break };
+    while let Some(partition) = take_notice(module) {
         if let Some(nic) = reference_station(module, partition) {
             indicate::remove_vf(module.filter, &nic);
         }
     }
+}
+
+/// The next partition that has to give up its virtual function; only while it uses one
+/// (ndis-status-switch-port-remove-vf.md).
+fn take_notice(module: &Module) -> Option<NicId> {
+    let mut control = module.control.lock();
+    let forwarding = module.forwarding.read();
+    let uses_it =
+        |nic: NicId| forwarding.ports.get(nic.port).is_some_and(|port| port.id == nic && port.vf_assigned);
+    control.ledger.take_notice(uses_it)
 }
 
 fn external(module: &Module) -> Option<PortId> {

@@ -59,6 +59,7 @@ fn publish(module: &Module, control: &mut TeamLock<'_>, plan: &Plan, now: Ticks)
     if !plan.went_down.is_empty() || !plan.came_up.is_empty() {
         control.book.team_changed();
     }
+    control.ledger.came_up(plan.came_up);
     let partitions = control.ledger.went_down(plan.went_down);
     if partitions != 0 {
         control.default_queue_fallbacks = control.default_queue_fallbacks.wrapping_add(partitions.into());

@@ -14,6 +14,7 @@ pub mod member_query;
 pub mod nbl;
 pub mod oid;
 pub mod own_list;
+pub mod parameters;
 pub mod payload;
 #[doc(hidden)]
 pub mod raw;

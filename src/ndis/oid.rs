@@ -3,19 +3,16 @@
 use super::envelope::Detour;
 use super::handle::Filter;
 use super::irql::Passive;
-use super::raw::{
-    self, ElementArray, NicParameters as RawNicParameters, ObjectHeader, OidRequest,
-    PortParameters as RawPortParameters, SwitchParameters, object_type, request_type,
-};
+use super::parameters::{self, PortParameters};
+use super::raw::{self, ObjectHeader, OidRequest, object_type, request_type};
 use super::status::NdisStatus;
 use super::sys;
 use crate::kernel::pool::{PoolBox, Tag};
 use core::ffi::c_void;
-use core::mem::offset_of;
 use core::ptr::NonNull;
-use teaming::ids::{MacAddr, MemberIndex, NicId, NicIndex, PortId};
+use teaming::ids::MemberIndex;
 use teaming::oid::Kind;
-use teaming::switch::{NicKind, NicParameters, VmId};
+use teaming::switch::NicParameters;
 
 /// A request from above that has not been completed yet. The caller owns it and everything it points to: read only.
 #[derive(Clone, Copy)]
@@ -80,16 +77,12 @@ impl Request {
 
     /// The payload of a NIC life cycle request, or `None` when it is not what its header must say.
     pub fn nic_parameters(&self) -> Option<NicParameters> {
-        let request = self.get();
-        let length = usize::try_from(request.length).ok()?;
-        let buffer = NonNull::new(request.information_buffer)?.cast::<u8>();
-        // SAFETY: the buffer holds `length` bytes as long as the request is not completed.
-        unsafe { read_nic_parameters(buffer, length) }.map(|(parameters, _)| parameters)
+        parameters::read_nic(super::payload::input(self)).map(|(parameters, _)| parameters)
     }
 
     /// The payload of a port life cycle request, likewise.
     pub fn port_parameters(&self) -> Option<PortParameters> {
-        read_port_parameters(super::payload::input(self))
+        parameters::read_port(super::payload::input(self))
     }
 
     /// Passes the results of a request of our own, a method, on to this one that it stood in for.
@@ -367,154 +360,4 @@ pub(crate) fn query_returned(own: NonNull<OwnRequest>, status: NdisStatus) {
     unsafe { (*query).status = status };
     // SAFETY: as above.
     unsafe { sys::NdisSetEvent(&raw mut (*query).event) };
-}
-
-/// What `OID_SWITCH_PARAMETERS` says.
-pub struct SwitchInfo<'a> {
-    pub is_active: bool,
-    /// The switch's name (a GUID in text), UTF-16 in little-endian bytes.
-    pub name: &'a [u8],
-}
-
-/// Reads `NDIS_SWITCH_PARAMETERS` from a buffer that `query` filled with `length` bytes.
-pub fn switch_info(buffer: &[u8], length: usize) -> Option<SwitchInfo<'_>> {
-    let buffer = buffer.get(..length)?;
-    if buffer.len() < usize::from(SwitchParameters::SIZE_REVISION_1) {
-        return None;
-    }
-    let name_at = offset_of!(SwitchParameters, switch_name);
-    let bytes = usize::from(u16::from_le_bytes(field(buffer, name_at)?)).min(512);
-    Some(SwitchInfo {
-        is_active: *buffer.get(offset_of!(SwitchParameters, is_active))? != 0,
-        name: buffer.get(name_at + 2..)?.get(..bytes)?,
-    })
-}
-
-/// Writes the header that a query of `NDIS_SWITCH_PARAMETERS` or of an array must carry.
-pub fn write_header(buffer: &mut [u8], size: u16) {
-    let header = [object_type::DEFAULT, 1, size.to_le_bytes()[0], size.to_le_bytes()[1]];
-    if let Some(place) = buffer.get_mut(..4) {
-        place.copy_from_slice(&header);
-    }
-}
-
-/// What `NDIS_SWITCH_PORT_PARAMETERS` says, as far as it decides anything.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct PortParameters {
-    pub id: PortId,
-    /// Only there to try policies on; never gets a NIC.
-    pub is_validation: bool,
-    /// Created, and not being torn down.
-    pub is_created: bool,
-}
-
-/// Reads `NDIS_SWITCH_PORT_PARAMETERS` after checking its header; newer revisions are accepted, shorter are not.
-fn read_port_parameters(bytes: &[u8]) -> Option<PortParameters> {
-    let needed = usize::from(RawPortParameters::SIZE_REVISION_1);
-    let size = u16::from_le_bytes(field(bytes, 2)?);
-    let (&kind, &revision) = (bytes.first()?, bytes.get(1)?);
-    if bytes.len() < needed || kind != object_type::DEFAULT || revision < 1 || usize::from(size) < needed {
-        return None;
-    }
-    let state = i32::from_le_bytes(field(bytes, offset_of!(RawPortParameters, port_state))?);
-    Some(PortParameters {
-        id: PortId::new(u32::from_le_bytes(field(bytes, offset_of!(RawPortParameters, port_id))?)),
-        is_validation: *bytes.get(offset_of!(RawPortParameters, is_validation_port))? != 0,
-        is_created: state == raw::port_state::CREATED,
-    })
-}
-
-/// Size that the header of a port or NIC array query states.
-pub const ARRAY_HEADER: u16 = size_of::<ElementArray>() as u16;
-
-/// The ports of an `NDIS_SWITCH_PORT_ARRAY`.
-pub fn port_array(buffer: &[u8]) -> impl Iterator<Item = PortParameters> + '_ {
-    elements(buffer).map_while(read_port_parameters)
-}
-
-/// The network adapters of an `NDIS_SWITCH_NIC_ARRAY` with their states.
-pub fn nic_array(buffer: &[u8]) -> impl Iterator<Item = (NicParameters, NicState)> + '_ {
-    elements(buffer).map_while(|element| {
-        // SAFETY: the element is a slice of initialised bytes.
-        unsafe { read_nic_parameters(NonNull::from(element).cast(), element.len()) }
-    })
-}
-
-/// The elements of an array, stepping by the element size of the reply.
-fn elements(buffer: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let read = |at| field(buffer, at).map(u32::from_le_bytes).unwrap_or(0) as usize;
-    let first = field(buffer, offset_of!(ElementArray, first_element_offset)).map_or(0, u16::from_le_bytes);
-    let count = read(offset_of!(ElementArray, num_elements));
-    let size = read(offset_of!(ElementArray, element_size));
-    (0..count).map_while(move |index| {
-        let start = index.checked_mul(size)?.checked_add(usize::from(first))?;
-        buffer.get(start..)?.get(..size)
-    })
-}
-
-/// `NDIS_SWITCH_NIC_STATE`, as far as an enumeration needs it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum NicState {
-    Created,
-    Connected,
-    Other,
-}
-
-/// The bytes of a counted string; at most 512, whatever it says.
-fn counted(bytes: &[u8], at: usize) -> Option<&[u8]> {
-    let length = usize::from(u16::from_le_bytes(field(bytes, at)?)).min(512);
-    bytes.get(at.checked_add(2)?..)?.get(..length)
-}
-
-fn field<const N: usize>(buffer: &[u8], at: usize) -> Option<[u8; N]> {
-    buffer.get(at..)?.get(..N)?.try_into().ok()
-}
-
-/// Reads `NDIS_SWITCH_NIC_PARAMETERS` after checking its header against the bytes that are there; newer revisions are
-/// accepted, shorter structures are not.
-///
-/// # Safety
-/// `buffer` is readable for `length` bytes.
-unsafe fn read_nic_parameters(buffer: NonNull<u8>, length: usize) -> Option<(NicParameters, NicState)> {
-    let needed = usize::from(RawNicParameters::SIZE_REVISION_1);
-    if length < needed {
-        return None;
-    }
-    // SAFETY: at least `needed` bytes, which covers every field that is read below.
-    let bytes = unsafe { core::slice::from_raw_parts(buffer.as_ptr(), needed) };
-    let (&kind, &revision) = (bytes.first()?, bytes.get(1)?);
-    let size = u16::from_le_bytes(field(bytes, 2)?);
-    if kind != object_type::DEFAULT || revision < 1 || usize::from(size) < needed {
-        return None;
-    }
-    let mac = |at| field::<6>(bytes, at).map(MacAddr);
-    let parameters = NicParameters {
-        id: NicId {
-            port: PortId::new(u32::from_le_bytes(field(bytes, offset_of!(RawNicParameters, port_id))?)),
-            index: NicIndex::new(u16::from_le_bytes(field(bytes, offset_of!(RawNicParameters, nic_index))?)),
-        },
-        kind: match i32::from_le_bytes(field(bytes, offset_of!(RawNicParameters, nic_type))?) {
-            raw::nic_type::EXTERNAL => NicKind::External,
-            raw::nic_type::INTERNAL => NicKind::Internal,
-            raw::nic_type::EMULATED => NicKind::Emulated,
-            _ => NicKind::Synthetic,
-        },
-        current_mac: mac(offset_of!(RawNicParameters, current_mac_address))?,
-        permanent_mac: mac(offset_of!(RawNicParameters, permanent_mac_address))?,
-        vm_mac: mac(offset_of!(RawNicParameters, vm_mac_address))?,
-        mtu: u32::from_le_bytes(field(bytes, offset_of!(RawNicParameters, mtu))?),
-        // The name is valid for adapters of virtual machines alone.
-        vm: match i32::from_le_bytes(field(bytes, offset_of!(RawNicParameters, nic_type))?) {
-            raw::nic_type::SYNTHETIC | raw::nic_type::EMULATED => {
-                VmId::of(counted(bytes, offset_of!(RawNicParameters, vm_name))?)
-            }
-            _ => VmId::NONE,
-        },
-    };
-    let state = match i32::from_le_bytes(field(bytes, offset_of!(RawNicParameters, nic_state))?) {
-        raw::nic_state::CREATED => NicState::Created,
-        raw::nic_state::CONNECTED => NicState::Connected,
-        _ => NicState::Other,
-    };
-    Some((parameters, state))
 }

@@ -313,13 +313,15 @@ pub struct Book<S: Storage> {
     members: S::Of<MemberCapabilities>,
     /// Capabilities to indicate anew, a bit each.
     due: u8,
+    /// Capabilities that were indicated.
+    told: u8,
 }
 
 impl<S: Storage> Book<S> {
     /// `members` is `MEMBERS` long.
     pub fn new(members: S::Of<MemberCapabilities>) -> Self {
         debug_assert_eq!(members.len(), MEMBERS);
-        Self { members, due: 0 }
+        Self { members, due: 0, told: 0 }
     }
 
     /// A member said what it can. False, and nothing learned, when that is not in a form that is understood.
@@ -366,17 +368,38 @@ impl<S: Storage> Book<S> {
             self.due &= !capability.bit();
             if was_due
                 && capability.status().is_some()
-                && let Some(block) = self.merged(capability, live, placement)
+                && let Some(block) = self.team(capability, live, placement)
             {
+                self.told |= capability.bit();
                 return Some((capability, block));
             }
         }
         None
     }
 
-    /// Whoever was told one thing that the team can is to be told again.
+    /// Whoever was told one thing that the team can, or was not told what someone else said, is to be told again.
     pub fn indicate_again(&mut self, capability: Capability) {
         self.due |= capability.bit();
+        self.told |= capability.bit();
+    }
+
+    /// What is to be said of the team: what it can, or that it cannot any more what was indicated before.
+    pub fn team(
+        &self,
+        capability: Capability,
+        live: MemberSet,
+        placement: OffloadPlacement,
+    ) -> Option<Block> {
+        let lost = || {
+            let told = self.told & capability.bit() != 0;
+            let none = |member| matches!(self.known(member, capability), Known::None);
+            (told && live.iter().any(none)).then(|| {
+                let mut nothing = Block { size: capability.size_of(0), ..Block::EMPTY };
+                finish(capability, &mut nothing, placement);
+                nothing
+            })
+        };
+        self.merged(capability, live, placement).or_else(lost)
     }
 
     /// What the team can: merged over the members that are up and have answered; `None` when none of them has the

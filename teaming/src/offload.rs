@@ -279,10 +279,19 @@ impl<S: Storage> Ledger<S> {
         self.entries.iter_mut().take(used).filter(mine).for_each(|entry| entry.gone = true);
     }
 
-    /// The next partition to be told that it lost its virtual function.
-    pub fn take_notice(&mut self) -> Option<NicId> {
+    /// Members carry traffic again: nobody need leave a virtual function on them any more.
+    pub fn came_up(&mut self, members: MemberSet) {
         let used = self.used;
-        let entry = self.entries.iter_mut().take(used).find(|entry| entry.notify)?;
+        let up = |entry: &Entry| entry.member().is_some_and(|member| members.contains(member));
+        let back = self.entries.iter_mut().take(used).filter(|entry| up(entry) && !entry.gone);
+        back.for_each(|entry| entry.notify = false);
+    }
+
+    /// The next partition to be told that it lost its virtual function; one that does not use it is told when it does.
+    pub fn take_notice(&mut self, uses_it: impl Fn(NicId) -> bool) -> Option<NicId> {
+        let used = self.used;
+        let mut entries = self.entries.iter_mut().take(used);
+        let entry = entries.find(|entry| entry.notify && uses_it(entry.source))?;
         entry.notify = false;
         Some(entry.source)
     }

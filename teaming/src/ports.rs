@@ -51,6 +51,8 @@ pub struct Port {
     /// It is being torn down: nobody may refer to it any more.
     leaving: bool,
     used: bool,
+    /// The machine uses a virtual function in place of the adapter.
+    pub vf_assigned: bool,
     pub current_mac: MacAddr,
     pub permanent_mac: MacAddr,
     pub vm_mac: MacAddr,
@@ -76,6 +78,7 @@ impl Port {
         announced: false,
         leaving: false,
         used: false,
+        vf_assigned: false,
         current_mac: MacAddr::ZERO,
         permanent_mac: MacAddr::ZERO,
         vm_mac: MacAddr::ZERO,
@@ -440,6 +443,7 @@ impl<S: Storage> PortTable<S> {
             port.vm_mac = nic.vm_mac;
             port.mtu = nic.mtu;
             port.vm = nic.vm;
+            port.vf_assigned = nic.vf_assigned;
         }
         self.index(at);
         Ok(())

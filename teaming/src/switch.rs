@@ -69,6 +69,8 @@ pub struct NicParameters {
     pub vm_mac: MacAddr,
     pub mtu: u32,
     pub vm: VmId,
+    /// The machine uses a virtual function in its place: its packets bypass the switch.
+    pub vf_assigned: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +118,7 @@ mod tests {
             vm_mac: MacAddr::ZERO,
             mtu: 1500,
             vm: VmId::NONE,
+            vf_assigned: false,
         }
     }
 

@@ -230,6 +230,33 @@ fn a_member_that_has_nothing_takes_it_from_the_team_and_one_that_is_silent_does_
 }
 
 #[test]
+fn what_was_indicated_and_no_member_has_any_more_is_taken_back() {
+    let capability = Capability::ReceiveFilter;
+    let follow = OffloadPlacement::FollowFlows;
+    let mut book = book();
+    let live: MemberSet = (0..2).map(member).collect();
+    book.learn_none(member(0), capability);
+    book.learn_none(member(1), capability);
+    assert_eq!(book.take_due(live, follow), None, "nobody was told anything");
+    book.learn(member(0), capability, &bytes_of(capability, 1, &[3; LONGEST]));
+    assert!(book.take_due(live, follow).is_some());
+    // The one that can goes down, or loses it: either way the team can nothing.
+    let rest = live.without(member(0));
+    book.team_changed();
+    let (_, nothing) = book.take_due(rest, follow).expect("it was told before");
+    assert_eq!(nothing.bytes()[..4], [0x80, 1, 56, 0]);
+    assert_eq!((value(nothing.bytes(), 8, 4), value(nothing.bytes(), 16, 4)), (0, 0));
+    book.learn_none(member(0), capability);
+    assert_eq!(book.take_due(live, follow), Some((capability, nothing)));
+    // Nobody is up, or nobody has answered: there is nothing to be said yet.
+    book.team_changed();
+    assert_eq!(book.take_due(MemberSet::EMPTY, follow), None);
+    (0..2).for_each(|slot| book.forget(member(slot)));
+    book.team_changed();
+    assert_eq!(book.take_due(live, follow), None);
+}
+
+#[test]
 fn a_change_is_indicated_once_and_a_change_of_the_team_indicates_all_that_is_known() {
     let mut book = book();
     let live = MemberSet::EMPTY.with(member(0)).with(member(1));

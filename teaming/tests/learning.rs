@@ -36,6 +36,7 @@ fn parameters(port: u32, kind: NicKind) -> NicParameters {
         vm_mac: mac(port),
         mtu: 1500,
         vm: VmId::of(&(port / 2).to_le_bytes()),
+        vf_assigned: false,
     }
 }
 

@@ -34,6 +34,7 @@ fn forwarding(keying: Keying, speeds: &[u64]) -> Forwarding<Heap> {
         vm_mac: MacAddr::ZERO,
         mtu: 1500,
         vm: VmId::NONE,
+        vf_assigned: false,
     };
     forwarding.on_external(NicOp::Create, &external);
     // All are there before the first has its link, so that the home map is made of all.

@@ -34,6 +34,7 @@ fn station(port: u32, current: u8, given: u8) -> NicParameters {
         vm_mac: mac(given),
         mtu: 1500,
         vm: VmId::NONE,
+        vf_assigned: false,
     }
 }
 

@@ -44,6 +44,7 @@ fn parameters(id: NicId, kind: NicKind, mac: MacAddr) -> NicParameters {
         vm_mac: MacAddr::ZERO,
         mtu: 1500,
         vm: VmId::NONE,
+        vf_assigned: false,
     }
 }
 

@@ -118,15 +118,6 @@ pub fn odd_requests(net: &Net) {
     net.ask_nic(from, outside, &unknown, later);
 }
 
-/// The same without refused references and cancellations, for hosts with a copy on every member: a copy whose member
-/// cannot be referenced, or whose part is cancelled, when its queue is given up stays behind.
-pub fn referenced(commands: Vec<Command>) -> Vec<Command> {
-    commands
-        .into_iter()
-        .filter(|command| !matches!(command, Command::RefuseReferences(_) | Command::CancelQueue(_)))
-        .collect()
-}
-
 /// Runs a sequence. What cannot be done at its moment is left out, as the switch itself would not do it.
 pub fn run(net: &Net, commands: &[Command]) {
     for command in commands {
@@ -154,11 +145,7 @@ fn step(net: &Net, command: Command) {
         Command::Release(guest) => net.release(net.vm(guest)),
         Command::PlanAgain => net.plan_again(),
         Command::Function(guest) if idle(guest) => {
-            let mac = net.mac(net.vm(guest));
-            net.offload(net.vm(guest), move |p| {
-                let vport = p.allocate_function(mac).and_then(|function| p.create_vport(function));
-                vport.and_then(|_| p.set_filter(0, mac))
-            });
+            _ = net.start_function(net.vm(guest));
         }
         Command::Associations(guest) if net.holds(net.vm(guest)).associations.is_empty() => {
             // All at once, or one: so that no handle means two of its things.

@@ -86,6 +86,8 @@ pub struct Nic {
     pub vm: u32,
     /// Groups that its owner joined; `None` while it has said nothing about groups.
     pub groups: Option<BTreeSet<Mac>>,
+    /// Its machine uses a virtual function in its place.
+    pub function_assigned: bool,
     /// Its address was changed by NIC_UPDATED.
     pub readdressed: bool,
     /// References of the extension.
@@ -121,6 +123,7 @@ impl Nic {
             mtu: 1500,
             vm: id.port,
             groups: None,
+            function_assigned: false,
             readdressed: false,
             references: 0,
             packets: 0,

@@ -183,8 +183,7 @@ fn offloads(net: &Net, placement: u32) {
     if let Some(handle) = association {
         net.offload(a, move |p| p.update_association(handle, 2));
     }
-    let mac = net.mac(c);
-    net.offload(c, move |p| p.allocate_function(mac).and_then(|vf| p.create_vport(vf)));
+    net.start_function(c);
     let home = net.members_of(c).first().map_or(1, |(member, _)| *member);
     net.fail(home);
     net.offload(net.vm(3), |p| p.allocate_queue());

@@ -7,7 +7,7 @@ use crate::control::nic_request::Carried;
 use crate::control::offload;
 use crate::control::status::NdisFIndicateStatus;
 use crate::ndis::{State, with};
-use crate::ports::{NicId, NicKind, NicState};
+use crate::ports::{Nic, NicId, NicKind, NicState};
 use crate::world::World;
 use lbfoext::ndis::raw::{
     FAILURE, Handle, INVALID_PARAMETER, ObjectHeader, OidRequest, SUCCESS, SWITCH_NIC_STATUS,
@@ -279,18 +279,22 @@ pub(crate) fn one_more(filter: Handle) {
         match pending()? {
             Misdeed::IndicateUnreferenced => {
                 let team = topology.nics().find(|n| n.kind == NicKind::External && n.id.index == 0)?;
-                (team.references == 0 && team.state == NicState::Connected).then_some((team.id, false))
+                (team.references == 0 && team.state == NicState::Connected).then_some((team.id, false, 0))
             }
             Misdeed::IndicateForGone => {
                 let gone = topology
                     .nics()
                     .find(|n| n.kind != NicKind::External && n.state == NicState::Disconnected)?;
-                Some((gone.id, true))
+                Some((gone.id, true, 0))
+            }
+            Misdeed::RemoveUnused => {
+                let guest = |n: &&Nic| n.kind != NicKind::External && n.state == NicState::Connected;
+                Some((topology.nics().filter(guest).find(|n| !n.function_assigned)?.id, true, 1))
             }
             _ => None,
         }
     });
-    let Some((side, removal)) = target.filter(|_| commit()) else { return };
+    let Some((side, removal, references)) = target.filter(|_| commit()) else { return };
     let header = ObjectHeader::new(object_type::STATUS_INDICATION, 1, 112);
     let mut inner = StatusIndication::ZERO;
     inner.header = header;
@@ -309,6 +313,15 @@ pub(crate) fn one_more(filter: Handle) {
     outer.status_code = SWITCH_NIC_STATUS;
     outer.status_buffer = (&raw mut e).cast();
     outer.status_buffer_size = 32;
+    let refer = |by: i32| {
+        with(|_, state| {
+            let Some(module) = state.module_of(filter) else { return };
+            let nic = state.modules[module].topology.nic_mut(side);
+            nic.into_iter().for_each(|nic| nic.references = nic.references.wrapping_add_signed(by));
+        });
+    };
+    refer(references);
     // SAFETY: everything lives for the call.
     unsafe { NdisFIndicateStatus(filter, &raw mut outer) };
+    refer(-references);
 }

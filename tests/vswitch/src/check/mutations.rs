@@ -336,6 +336,7 @@ misdeeds! {
     IndicateUnreferenced => "STATUS-08",
     IndicateForGone => "STATUS-09",
     RemovalWithBytes => "STATUS-10",
+    RemoveUnused => "OFFLOAD-19",
     FreeForeignList => "MEM-06",
     /// A member that is only created is used.
     ToCreatedMember => "PORTNIC-03",

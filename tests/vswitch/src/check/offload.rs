@@ -243,9 +243,7 @@ fn keep_account(
         .flat_map(|(index, _, served)| served.made.iter().map(|made| (*index, *made)))
         .collect();
     let named = carried.named();
-    // An adapter that refuses to give its copy up keeps it: that is its own doing.
-    let kept = carried.served.iter().any(|(_, by, served)| *by == By::Extension && served.status != SUCCESS);
-    let refused = carried.refused > 0 || kept || world.injected_fault().is_some();
+    let starved = world.injected_fault().is_some();
     let row = carried.row();
     let produced = produced(oid, &nodes);
     if status == SUCCESS
@@ -254,7 +252,6 @@ fn keep_account(
     {
         replicas.insert((source, one), copies);
     }
-    let mut stranded = Vec::new();
     let m = &state.modules[module];
     if row.is_some_and(|row| !row.method)
         && status == SUCCESS
@@ -267,10 +264,9 @@ fn keep_account(
                 there.is_some_and(|nic| nic.state == NicState::Connected)
                     && m.outside.adapters.get(index).is_some_and(|a| a.offloads.holds(source, *copy))
             });
-            rule(world, "OFFLOAD-06", left.is_none() || refused, || {
+            rule(world, "OFFLOAD-06", left.is_none() || starved, || {
                 format!("{resource:?} of {source} is given up, and {left:?} is not")
             });
-            stranded.extend(copies.iter().map(|(_, copy)| (source, *copy)).filter(|_| kept));
         }
     }
     // A host whose settings could not be read gets the default, which is for hosts that accept it.
@@ -288,7 +284,6 @@ fn keep_account(
             format!("{twice:?} lives on two members, and this host does not accept that")
         });
     }
-    state.control.nics.lost.extend(stranded);
 }
 
 /// The queue that OID_RECEIVE_FILTER_FREE_QUEUE gives up.

@@ -89,7 +89,7 @@ pub const OFFLOAD: &[Rule] = &[
     switch("OFFLOAD-16"),
     switch("OFFLOAD-17"),
     error("OFFLOAD-18"),
-    not("OFFLOAD-19", Error, "no policy of this driver asks for a partition to give up its virtual function"),
+    error("OFFLOAD-19"),
     not("OFFLOAD-20", super::Severity::Warning, "the driver advertises what members say, and no more"),
     warning("OFFLOAD-21"),
     error("OFFLOAD-22"),

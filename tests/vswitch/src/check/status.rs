@@ -61,6 +61,9 @@ pub fn originated(world: &World, state: &State, module: usize, own: &StatusIndic
         rule(world, "STATUS-07", guest && from == NicId::NOWHERE, || {
             format!("REMOVE_VF from {from} to {to}")
         });
+        let used =
+            topology.nic(to).is_none_or(|nic| nic.function_assigned || nic.state != NicState::Connected);
+        rule(world, "OFFLOAD-19", used, || format!("REMOVE_VF to {to}, which uses no virtual function"));
         let empty = inner.status_buffer.is_null() && inner.status_buffer_size == 0;
         rule(world, "STATUS-10", empty, || format!("REMOVE_VF with {} bytes", inner.status_buffer_size));
         to

@@ -176,9 +176,14 @@ impl State {
         if let Some((rule, text)) = &served.complaint {
             world.violate(rule, format!("adapter {index}: {text}"));
         }
-        // What came by way of the whole team is not the extension's to find again.
-        if e.destination_nic_index != 0 {
-            self.control.nics.known.extend(served.made.iter().map(|made| (module, source, *made)));
+        // What came by way of the whole team is not the extension's to find again, even if an earlier one had its name.
+        for made in &served.made {
+            let thing = (module, source, *made);
+            if e.destination_nic_index == 0 {
+                self.control.nics.known.remove(&thing);
+            } else {
+                self.control.nics.known.insert(thing);
+            }
         }
         world.log(|| format!("adapter {index} ends {:#x} of {source} with {:#x}", inner.oid, served.status));
         served

@@ -71,6 +71,19 @@ fn nic_bytes(module: usize, id: NicId, state: NicState, mac: Mac) -> Vec<u8> {
     })
 }
 
+/// A machine begins or ceases to use its virtual function in place of a connected NIC.
+pub fn assign_function(module: usize, id: NicId, assigned: bool) {
+    let ready = with(|_, s| {
+        let nic = s.modules[module].topology.nic_mut(id);
+        let nic = nic.filter(|n| n.state == NicState::Connected && n.function_assigned != assigned);
+        nic.map(|nic| nic.function_assigned = assigned).is_some()
+    });
+    if ready {
+        let bytes = nic_bytes(module, id, NicState::Connected, mac_of(module, id));
+        announce(module, oids::SWITCH_NIC_UPDATED, bytes, Plan::default(), effect(|_, _| ()));
+    }
+}
+
 fn mac_of(module: usize, id: NicId) -> Mac {
     with(|_, s| s.modules[module].topology.nic(id).map_or([0; 6], |n| n.mac))
 }

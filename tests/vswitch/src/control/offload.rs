@@ -6,6 +6,7 @@
 
 use super::below::Plan;
 use super::envelope::{self, Inner, NicAnswer};
+use super::lifecycle;
 use crate::adapter::wire::{self, oid, put, structure};
 use crate::ndis::{Life, with};
 use crate::ports::{Mac, NicId};
@@ -362,6 +363,25 @@ impl Partition {
         Some(queue)
     }
 
+    /// A virtual function with a port and a filter for this address, in use: what a partition with SR-IOV gets.
+    pub fn start_function(&self, mac: Mac) -> Option<u32> {
+        let function = self.allocate_function(mac)?;
+        self.create_vport(function)?;
+        let _ = self.set_filter(0, mac);
+        lifecycle::assign_function(self.module, self.nic, true);
+        Some(function)
+    }
+
+    /// Stops using virtual functions and gives them back.
+    pub fn release_functions(&self) {
+        let held = self.holds();
+        if !held.functions.is_empty() {
+            lifecycle::assign_function(self.module, self.nic, false);
+        }
+        held.vports.into_iter().for_each(|vport| self.delete_vport(vport));
+        held.functions.into_iter().for_each(|function| self.free_function(function));
+    }
+
     /// Gives everything back, in the legal order.
     pub fn release(&self) {
         let held = self.holds();
@@ -373,9 +393,22 @@ impl Partition {
                 self.held(|held| held.queues.remove(&queue));
             }
         }
-        held.vports.into_iter().for_each(|vport| self.delete_vport(vport));
-        held.functions.into_iter().for_each(|function| self.free_function(function));
+        self.release_functions();
         self.delete_associations(&held.associations);
+    }
+}
+
+/// Partitions that the extension told to leave their virtual functions do so.
+pub fn obey_removals(module: usize, external: NicId) {
+    let told = with(|_, s| {
+        let listens = !matches!(s.life(module), Life::Detached | Life::Attaching);
+        let all = if listens { std::mem::take(&mut s.control.status.removals) } else { Vec::new() };
+        let (mine, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|(m, _)| *m == module);
+        s.control.status.removals.extend(others);
+        mine
+    });
+    for (_, nic) in told {
+        Partition { module, nic, external, plan: Plan::default() }.release_functions();
     }
 }
 

@@ -88,7 +88,7 @@ pub fn nic(nic: &Nic, revision: u8) -> Vec<u8> {
         p.vm_name.text[length..].fill(0x4100 ^ nic.id.port as u16);
     }
     p.vm_mac_address = if of_guest { mac_field(nic.mac) } else { [0; 32] };
-    p.vf_assigned = 0;
+    p.vf_assigned = if of_guest { u8::from(nic.function_assigned) } else { GARBAGE };
     let mut bytes = bytes_of(&p);
     bytes.resize(usize::from(size).max(bytes.len()), GARBAGE);
     bytes

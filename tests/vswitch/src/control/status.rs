@@ -18,13 +18,15 @@ const ENVELOPE: usize = size_of::<SwitchNicStatusIndication>();
 /// Indications that are on their way through FilterStatus, and how often each was passed up.
 #[derive(Default)]
 pub struct Indications {
-    under_way: BTreeMap<usize, u32>,
+    under_way: BTreeMap<usize, Passed>,
     /// Own indications of the extension, by inner status code.
     pub originated: Vec<i32>,
     /// Capabilities of the team as they were indicated last: by module and inner status code.
     pub advertised: BTreeMap<(usize, i32), Vec<u8>>,
-    /// Own envelopes, by inner code and the outermost call of the extension in which each was indicated.
-    own: Vec<(i32, u64)>,
+    /// Partitions that were told to leave their virtual functions: module and NIC.
+    pub removals: Vec<(usize, NicId)>,
+    /// Own envelopes: inner code, when the call of FilterStatus began in which each was indicated, and when it was.
+    own: Vec<(i32, u64, u64)>,
     /// Something is wrong with the envelope that is on its way.
     pub damaged: bool,
     /// Order numbers of references that were refused.
@@ -38,6 +40,13 @@ impl Indications {
         let one = all.next().copied().filter(|_| all.next().is_none())?;
         Some(one as *mut StatusIndication)
     }
+}
+
+/// How often an indication was passed up, and when last.
+#[derive(Clone, Copy, Default)]
+struct Passed {
+    times: u32,
+    at: u64,
 }
 
 /// What is indicated.
@@ -191,7 +200,7 @@ pub fn indicate_as(module: usize, status: &Status, damage: Option<Damage>) {
     let before = parts.contents();
     let outer = parts.outer;
     let refused = with(|_, s| {
-        s.control.status.under_way.insert(outer, 0);
+        s.control.status.under_way.insert(outer, Passed::default());
         s.control.status.damaged = damage.is_some();
         s.control.status.refused
     });
@@ -205,21 +214,30 @@ pub fn indicate_as(module: usize, status: &Status, damage: Option<Damage>) {
         let late = world.mutation()
             == Some(crate::mutation::Mutation::Switch(crate::check::mutations::Misdeed::LateStatus));
         let capability = crate::check::status::is_capability(status.code);
-        if late && !capability && s.control.status.under_way.get(&outer) == Some(&0) {
+        if late
+            && !capability
+            && s.control.status.under_way.get(&outer).is_some_and(|passed| passed.times == 0)
+        {
             let filter = s.modules[module].filter as Handle;
             s.take_status(world, filter, outer as *mut StatusIndication);
         }
     });
     let code = status.code;
     let capability = status.from.is_some() && crate::check::status::is_capability(code);
-    let (seen, replaced, nobody) = with(|_, s| {
-        let seen = s.control.status.under_way.remove(&outer).unwrap_or(0);
-        let replaced = s.control.status.own.iter().any(|(own, began)| *own == code && *began >= began_at);
+    let from_team = status.from.is_some_and(|from| from.index == 0);
+    let (seen, replaced, twice, nobody) = with(|_, s| {
+        let passed = s.control.status.under_way.remove(&outer).unwrap_or_default();
+        let seen = passed.times;
+        let mut own =
+            s.control.status.own.iter().filter(|(own, began, _)| *own == code && *began >= began_at);
+        let replaced = own.clone().next().is_some();
+        // What the members answer to a question about the team's own word comes after it, and is news.
+        let twice = seen > 0 && own.any(|(.., at)| !from_team || *at < passed.at);
         let topology = &s.modules[module].topology;
         let alone = !topology.members().any(|nic| nic.usable && !nic.known_down) || topology.is_changing();
         // What a member says that is down is nothing that the team can do.
         let dead = status.from.and_then(|from| topology.nic(from)).is_some_and(|nic| nic.known_down);
-        (seen, replaced, alone || dead || s.control.status.refused != refused)
+        (seen, replaced, twice, alone || dead || s.control.status.refused != refused)
     });
     // What one member can do may be replaced by what the team can; without a team there is nothing to be said.
     let told = seen > 0 || damage.is_none() && capability && (replaced || nobody);
@@ -234,7 +252,7 @@ pub fn indicate_as(module: usize, status: &Status, damage: Option<Damage>) {
             format!("status {code:#x} of one member was passed on as it came")
         });
     }
-    rule(&world, "STATUS-03", !(seen > 0 && replaced && understood), || {
+    rule(&world, "STATUS-03", !(twice && understood), || {
         format!("status {code:#x} was passed up, and an own one in its stead")
     });
     rule(&world, "STATUS-03", seen < 2, || format!("status {code:#x} was passed up {seen} times"));
@@ -285,10 +303,10 @@ crate::exports! {
 impl State {
     fn take_status(&mut self, world: &World, filter: Handle, status: *mut StatusIndication) {
         let Some(module) = self.caller(world, filter, "NdisFIndicateStatus") else { return };
-        self.tick();
+        let at = self.tick();
         let key = status as usize;
-        if let Some(seen) = self.control.status.under_way.get_mut(&key) {
-            *seen += 1;
+        if let Some(passed) = self.control.status.under_way.get_mut(&key) {
+            *passed = Passed { times: passed.times + 1, at };
             rule(world, "STATUS-02", crate::ndis::inside("FilterStatus").is_some(), || {
                 "a status was passed up outside FilterStatus".to_owned()
             });
@@ -308,10 +326,16 @@ impl State {
         self.control.status.originated.push(own.status_code);
         let Some(code) = crate::check::status::originated(world, self, module, &own) else { return };
         let began = crate::ndis::inside("FilterStatus").map_or(0, |call| call.began);
-        self.control.status.own.push((code, began));
+        self.control.status.own.push((code, began, at));
         world.log(|| format!("own status {code:#x}"));
         // SAFETY: checked just now.
-        let inner = unsafe { *(*own.status_buffer.cast::<SwitchNicStatusIndication>()).status_indication };
+        let envelope = unsafe { *own.status_buffer.cast::<SwitchNicStatusIndication>() };
+        if code == lbfoext::ndis::raw::SWITCH_PORT_REMOVE_VF {
+            let partition = NicId::new(envelope.destination_port_id, envelope.destination_nic_index);
+            self.control.status.removals.push((module, partition));
+        }
+        // SAFETY: as above.
+        let inner = unsafe { *envelope.status_indication };
         let bytes = super::bytes_at(inner.status_buffer as usize, inner.status_buffer_size as usize);
         if crate::check::status::is_capability(code) {
             self.control.status.advertised.insert((module, code), bytes);

@@ -6,6 +6,7 @@ use crate::adapter::{Adapter, GIGABIT};
 use crate::clock;
 use crate::control::below::Plan;
 use crate::control::envelope::{self, Inner, NicAnswer};
+use crate::control::offload::obey_removals;
 use crate::control::{self, Answer, Ask, lifecycle, status};
 use crate::cpu;
 use crate::guest::{self, Flow, Packet};
@@ -336,6 +337,7 @@ impl Net {
             let until = with(|_, s| s.modules[module].outside.busy_until());
             clock::advance_to(until.max(clock::now()));
             arrive(module);
+            obey_removals(module, NicId::new(EXTERNAL_PORT, 0));
         });
     }
 

@@ -5,6 +5,7 @@ use crate::adapter::capabilities::Capabilities;
 use crate::adapter::offloads::{By, Resource};
 use crate::adapter::wire::status as codes;
 use crate::control::below::Plan;
+use crate::control::lifecycle;
 use crate::control::offload::{Held, Partition};
 use crate::control::status::{self, Status};
 use crate::ndis::{Life, State, with};
@@ -41,6 +42,18 @@ impl Net {
     pub fn start_queue(&self, nic: NicId) -> Option<u32> {
         let mac = self.mac(nic);
         self.offload(nic, move |partition| partition.start_queue(mac))?
+    }
+
+    /// A partition gets a virtual function in place of its NIC.
+    pub fn start_function(&self, nic: NicId) -> Option<u32> {
+        let mac = self.mac(nic);
+        self.offload(nic, move |partition| partition.start_function(mac))?
+    }
+
+    /// A machine begins or ceases to use its virtual function.
+    pub fn assign_function(&self, nic: NicId, assigned: bool) {
+        let module = self.1;
+        self.inside(move || lifecycle::assign_function(module, nic, assigned));
     }
 
     /// A partition gives everything back.
@@ -145,6 +158,20 @@ impl State {
             }
         }
         for adapter in self.modules[module].outside.adapters.values() {
+            let nic = |id| self.modules[module].topology.nic(id);
+            let dead = nic(NicId::new(EXTERNAL_PORT, adapter.index)).is_some_and(|nic| nic.known_down);
+            for (holder, resource) in adapter.offloads.holdings().filter(|_| dead) {
+                let used = matches!(resource, Resource::Function(_))
+                    && nic(holder.source).is_some_and(|nic| nic.function_assigned)
+                    && self.control.nics.known.contains(&(module, holder.source, resource));
+                let told = self.control.status.removals.contains(&(module, holder.source));
+                if used && !told && self.control.status.refused == 0 {
+                    found.push(format!(
+                        "{} uses {resource:?} of a dead adapter, and was not told",
+                        holder.source
+                    ));
+                }
+            }
             for (holder, resource) in adapter.offloads.holdings() {
                 let held = self.control.wants.held.get(&(module, holder.source));
                 let copied =
@@ -155,12 +182,8 @@ impl State {
                         "adapter {} holds {resource:?} for {source}, the switch does not",
                         adapter.index
                     ));
-                } else if holder.by == By::Extension
-                    && !copied
-                    && self.control.status.refused == 0
-                    && !lost.contains(&(holder.source, resource))
+                } else if holder.by == By::Extension && !copied && !lost.contains(&(holder.source, resource))
                 {
-                    // Where references are refused, a copy can be out of the extension's reach.
                     found.push(format!("adapter {} holds {resource:?} of the extension's", adapter.index));
                 }
             }
