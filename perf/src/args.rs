@@ -62,6 +62,8 @@ Examples:
   teamctl replay --fail 1@4.5 --restore 1@9     member 1 is down for 4.5 s
   teamctl replay --fail 3@50% --json            one object, for a script
   teamctl replay --policy ip-addresses --top 5  the five largest of each member
+  teamctl replay --queues --mode switch-independent
+  teamctl replay --queues --placement every-member --queue-limits 16,16,8,8
   teamctl replay --fail none --policy hyper-v-port --mode switch-independent
 
 Exit codes: 0 fine, 1 a guarantee was broken, 2 wrong usage or input.";
@@ -111,6 +113,26 @@ pub struct Replay {
     /// Address ranges of the inside
     #[arg(long, value_name = "RANGE,...", value_delimiter = ',', default_values_t = PRIVATE.map(range))]
     pub inside: Vec<Range>,
+
+    /// Give each machine a receive queue (VMQ) and show which member holds it, before and after each change
+    ///
+    /// The switch allocates as many queues as the driver says the team has, sets a filter for the machine's MAC address
+    /// in each of its VLANs, and completes the allocation; it plans anew 1 s after the driver indicates what the team
+    /// can do. Frames from outside arrive, in a static team, on the member that the physical switch's own hash of
+    /// the frame picks among those with a link; in a switch-independent team, on the member from whose port the physical
+    /// switch heard the machine last, and as in a static team where it knows none. An adapter puts a frame into the
+    /// queue whose filter takes it, or else into its default queue, and counts it there.
+    #[arg(long)]
+    pub queues: bool,
+
+    /// On which member the driver puts a machine's queue [default: follow-flows]
+    #[arg(long, value_enum, requires = "queues")]
+    pub placement: Option<Placement>,
+
+    /// Queues of each member's adapter beside its default queue, one number for all or one for each [default: 16]
+    #[arg(long, value_name = "N,...", value_delimiter = ',', requires = "queues",
+          value_parser = clap::value_parser!(u32).range(0..=1024))]
+    pub queue_limits: Vec<u32>,
 
     /// Run this driver image, as built for Windows, instead of the driver in this tool
     #[arg(long, value_name = "LBFOEXT.SYS")]
@@ -162,6 +184,37 @@ impl Mode {
         match self {
             Self::Static => "static",
             Self::SwitchIndependent => "switch independent",
+        }
+    }
+}
+
+/// Values of `OffloadPlacement`.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Debug, Default)]
+pub enum Placement {
+    /// The member where its traffic arrives
+    #[default]
+    FollowFlows,
+    /// One member for all machines
+    SingleMember,
+    /// A copy on every member
+    EveryMember,
+}
+
+impl Placement {
+    /// Value of `OffloadPlacement`.
+    pub fn number(self) -> u32 {
+        match self {
+            Self::FollowFlows => 0,
+            Self::SingleMember => 1,
+            Self::EveryMember => 2,
+        }
+    }
+
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::FollowFlows => "follow-flows",
+            Self::SingleMember => "single-member",
+            Self::EveryMember => "every-member",
         }
     }
 }

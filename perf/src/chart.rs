@@ -2,6 +2,8 @@
 //! colour alone: lanes and cells carry the member's number.
 
 use crate::print::{count, speed};
+use crate::print_queues;
+use crate::queues::Queues;
 use crate::report::{Happening, Member, Report};
 use std::fmt::Write;
 use std::time::Duration;
@@ -239,6 +241,58 @@ pub fn buckets(report: &Report) -> String {
             CELL - 1.6,
             CELL - 1.6,
             digit(bucket.last)
+        );
+    }
+    svg.push_str("</svg>");
+    svg
+}
+
+/// Machines in the map of queues.
+const MACHINES: usize = 64;
+
+/// A row for each machine, a column for each stage, and in a cell who holds its queue then.
+pub fn queues(queues: &Queues) -> String {
+    let (row, stages) = (20.0, &queues.stages);
+    let machines = stages.first().map_or(0, |stage| stage.machines.len().min(MACHINES));
+    let width = (WIDTH - 2.0 * LEFT) / stages.len().max(1) as f64;
+    let mut svg = open(34.0 + row * machines as f64, "Member that holds each machine's queue");
+    svg.push_str(HATCH);
+    for (column, stage) in stages.iter().enumerate() {
+        let (x, middle) = (2.0 * LEFT + width * column as f64, 2.0 * LEFT + width * (column as f64 + 0.5));
+        let _ = write!(
+            svg,
+            r#"<text class="small" x="{middle:.1}" y="12" text-anchor="middle">{}</text><text class="small" x="{middle:.1}" y="26" text-anchor="middle">{:.2} s</text>"#,
+            print_queues::title(stage),
+            stage.at_seconds
+        );
+        for (number, machine) in stage.machines.iter().take(machines).enumerate() {
+            let y = 32.0 + row * number as f64;
+            let fill = match (machine.served_by().first(), machine.held_by.is_empty()) {
+                (Some(member), _) => format!(r#"class="m{}""#, color(*member)),
+                (None, false) => r#"fill="url(#hatch)""#.to_owned(),
+                (None, true) => r#"fill="none""#.to_owned(),
+            };
+            let _ = write!(
+                svg,
+                r#"<rect {fill} x="{:.1}" y="{y:.1}" width="{:.1}" height="{:.1}"/><text class="cell-words" x="{middle:.1}" y="{:.1}">{}</text>"#,
+                x + 1.0,
+                width - 2.0,
+                row - 2.0,
+                y + 13.0,
+                print_queues::queue(machine)
+            );
+        }
+    }
+    for (number, machine) in
+        stages.iter().take(1).flat_map(|stage| &stage.machines).take(machines).enumerate()
+    {
+        let _ = write!(
+            svg,
+            r#"<text class="small" x="{:.1}" y="{:.1}" text-anchor="end">{} {}</text>"#,
+            2.0 * LEFT - 6.0,
+            45.0 + row * number as f64,
+            machine.machine,
+            machine.mac
         );
     }
     svg.push_str("</svg>");

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::str::FromStr;
 use teaming::frame;
-use teaming::ids::MacAddr;
+use teaming::ids::{MacAddr, VlanId};
+use vswitch::adapter::vmq::Station;
 
 /// An address range, as in `192.168.0.0/16`.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +49,7 @@ pub const PRIVATE: [&str; 4] = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16",
 /// The virtual machines, in the order of their addresses.
 pub struct Hosts {
     inside: BTreeMap<MacAddr, usize>,
+    vlans: BTreeMap<MacAddr, BTreeSet<u16>>,
 }
 
 /// What the frames seen so far tell about who is inside.
@@ -55,6 +57,8 @@ pub struct Hosts {
 pub struct Search {
     inside: BTreeSet<MacAddr>,
     outside: BTreeSet<MacAddr>,
+    /// VLANs that inside adapters sent in; 0 is none.
+    vlans: BTreeMap<MacAddr, BTreeSet<u16>>,
 }
 
 /// Machines that one switch is given.
@@ -71,10 +75,11 @@ impl Search {
         }
         let inside = ranges.iter().any(|range| range.contains(source));
         if inside {
-            self.inside.insert(headers.source)
+            self.inside.insert(headers.source);
+            self.vlans.entry(headers.source).or_default().insert(headers.vlan().map_or(0, VlanId::get));
         } else {
-            self.outside.insert(headers.source)
-        };
+            self.outside.insert(headers.source);
+        }
     }
 
     /// An adapter is inside if it sent from an inside address and from no other: a router sends from many.
@@ -100,7 +105,7 @@ impl Search {
                 inside.len()
             );
         }
-        Ok(Hosts { inside })
+        Ok(Hosts { inside, vlans: self.vlans.clone() })
     }
 }
 
@@ -108,6 +113,17 @@ impl Hosts {
     /// The number of the virtual machine with this adapter, counted from 0.
     pub fn machine(&self, mac: MacAddr) -> Option<usize> {
         self.inside.get(&mac).copied()
+    }
+
+    /// What each machine's receive filters test: its address in each VLAN that it sends in, or in any if those are
+    /// more than `most`.
+    pub fn stations(&self, most: usize) -> impl Iterator<Item = Vec<Station>> + '_ {
+        self.inside.keys().map(move |mac| {
+            let vlans = self.vlans.get(mac).into_iter().flatten();
+            let each: Vec<Station> = vlans.map(|vid| Station { mac: mac.0, vid: Some(*vid) }).collect();
+            let any = vec![Station { mac: mac.0, vid: None }];
+            if each.is_empty() || each.len() > most { any } else { each }
+        })
     }
 
     pub fn macs(&self) -> impl ExactSizeIterator<Item = MacAddr> + '_ {

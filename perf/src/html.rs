@@ -1,8 +1,9 @@
 //! `--report`: the page to mail around. One file without scripts and without a network; light and dark.
 
-use crate::chart;
 use crate::print::{count, part, speed};
+use crate::queues::Queues;
 use crate::report::Report;
+use crate::{chart, print_queues};
 use std::fmt::Write;
 
 pub fn page(report: &Report) -> String {
@@ -33,6 +34,9 @@ pub fn page(report: &Report) -> String {
         report.imbalance, report.imbalance_floor
     );
     let _ = write!(page, "<h2>Failures and returns</h2>\n{}", events(report));
+    if let Some(queues) = &report.queues {
+        let _ = write!(page, "<h2>Receive queues</h2>\n{}", self::queues(queues));
+    }
     let _ = write!(page, "<h2>How frames ended</h2>\n{}", account(report));
     let used = facts.buckets.iter().filter(|bucket| bucket.last != 0).count();
     let _ = write!(
@@ -139,6 +143,40 @@ fn largest(report: &Report) -> String {
     table(&["member", "protocol", "flow", "frames", "bytes", "of the member"], &["protocol", "flow"], rows)
 }
 
+fn queues(queues: &Queues) -> String {
+    let stages = queues.stages.iter().map(|stage| {
+        let wrong = stage.disagreements.len();
+        let mut words = stage.explanation.clone();
+        if wrong != 0 {
+            let _ = write!(words, " ({})", stage.disagreements.join("; "));
+        }
+        vec![format!("{:.2} s", stage.at_seconds), words, wrong.to_string()]
+    });
+    let stages = table(&["time", "what", "disagreements"], &["what"], stages);
+    let frames = queues.stages.iter().flat_map(|stage| {
+        stage.members.iter().map(|member| {
+            vec![
+                print_queues::title(stage),
+                member.index.to_string(),
+                member.queues.to_string(),
+                count(member.frames_own_queue),
+                count(member.frames_default_queue),
+                count(member.frames_other),
+            ]
+        })
+    });
+    let heads = ["stage", "member", "queues", "by own queues", "by the default queue", "for no machine"];
+    format!(
+        "<p>Placement {}; {}. A cell names the member that serves a machine's queue and the queue's number; a hatched \
+         one has no link, so that the machine's frames come by default queues.</p>\n{}{stages}\
+         <p>Frames from outside in each stage:</p>\n{}",
+        queues.placement,
+        print_queues::limits(&queues.limits),
+        chart::queues(queues),
+        table(&heads, &["stage"], frames)
+    )
+}
+
 /// Words stand on the left and may be broken; figures stand on the right and may not.
 fn table(heads: &[&str], words: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let class = |head: &str| if words.contains(&head) { " class=\"words\"" } else { "" };
@@ -179,7 +217,7 @@ th,td{padding:.15em .6em;text-align:right;white-space:nowrap;border-bottom:1px s
 .words{text-align:left;white-space:normal;overflow-wrap:break-word}
 th{white-space:normal;font-weight:600;border-bottom-color:var(--line)}
 svg{width:100%;height:auto;display:block}svg text{fill:var(--ink);font-size:12px}
-svg .small{font-size:11px;paint-order:stroke;stroke:var(--paper);stroke-width:3px}svg .digit{font-size:9px;text-anchor:middle;fill:#000;font-family:monospace}svg .idle{font-size:8px;text-anchor:middle;fill:var(--line);font-family:monospace}
+svg .small{font-size:11px;paint-order:stroke;stroke:var(--paper);stroke-width:3px}svg .cell-words{font-size:11px;text-anchor:middle;paint-order:stroke;stroke:var(--paper);stroke-width:2px}svg .digit{font-size:9px;text-anchor:middle;fill:#000;font-family:monospace}svg .idle{font-size:8px;text-anchor:middle;fill:var(--line);font-family:monospace}
 .axis{stroke:var(--line)}.mark{stroke:var(--ink);stroke-width:1.5;stroke-dasharray:4 3}
 .hatch{stroke:var(--line);stroke-width:1.5}
 .cell{stroke:none}.moved{stroke:var(--ink);stroke-width:1.6}

@@ -10,6 +10,8 @@ mod migrate;
 mod observer;
 mod plan;
 mod print;
+mod print_queues;
+mod queues;
 mod replay;
 mod report;
 mod save;

@@ -21,6 +21,10 @@ pub enum What {
     Restore,
     Pull,
     IndicateDown,
+    /// A link that came back has proven itself.
+    Settle,
+    /// The switch plans its queues anew.
+    PlanAgain,
 }
 
 /// The member that fails when nobody says which: at a third of the time, and it returns after two thirds, just then

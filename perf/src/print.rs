@@ -3,7 +3,7 @@
 use crate::report::{Happening, Member, Report};
 
 /// Width of the terminal that everything fits.
-const COLUMNS: usize = 80;
+pub const COLUMNS: usize = 80;
 /// Cells of a bar.
 const BAR: usize = 24;
 
@@ -47,6 +47,10 @@ fn text(report: &Report) -> String {
         lines.push("no member failed".to_owned());
     }
     lines.push(String::new());
+    if let Some(queues) = &report.queues {
+        crate::print_queues::lines(&mut lines, queues);
+        lines.push(String::new());
+    }
     account(&mut lines, report);
     lines.push(format!(
         "{} reordered in a flow, {} violations of {} rules checked, {} leaks",
@@ -55,7 +59,7 @@ fn text(report: &Report) -> String {
         report.rules_exercised,
         report.leaks
     ));
-    lines.extend(facts.details.iter().flat_map(|detail| wrap(detail)));
+    lines.extend(facts.details.iter().flat_map(|detail| wrap(detail, " ", "    ")));
     lines.join("\n") + "\n"
 }
 
@@ -169,13 +173,13 @@ fn fit(text: &str, columns: usize) -> String {
     format!("...{kept}")
 }
 
-/// Lines of words behind two spaces.
-fn wrap(text: &str) -> Vec<String> {
-    let mut lines = vec![String::from(" ")];
+/// Lines of words, the first after its beginning and a space, the others indented.
+pub fn wrap(text: &str, first: &str, indent: &str) -> Vec<String> {
+    let mut lines = vec![first.to_owned()];
     for word in text.split_whitespace() {
         match lines.last_mut().filter(|line| line.chars().count() + word.chars().count() < COLUMNS) {
             Some(line) => *line += &format!(" {word}"),
-            None => lines.push(format!("    {word}")),
+            None => lines.push(format!("{indent}{word}")),
         }
     }
     lines
@@ -209,7 +213,7 @@ mod tests {
     #[test]
     fn a_long_sentence_is_broken_between_words() {
         let text = ["words"; 40].join(" ");
-        let lines = wrap(&text);
+        let lines = wrap(&text, " ", "    ");
         assert!(lines.len() == 4 && lines.iter().all(|line| line.len() <= COLUMNS), "{lines:?}");
         let joined: Vec<&str> = lines.iter().map(|line| line.trim()).collect();
         assert_eq!(joined.join(" "), text);

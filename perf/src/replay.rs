@@ -3,12 +3,13 @@
 //! The capture is read twice, first to see who is inside and how long it is, then to be played. What has ended is taken
 //! out of the simulation as it goes, so that memory grows with flows and not with frames.
 
-use crate::args::{Mode, Replay};
+use crate::args::{Mode, Placement, Replay};
 use crate::capture::{Capture, Frame};
 use crate::flow::Reader;
 use crate::hosts::Hosts;
 use crate::observer::Observer;
 use crate::plan::{self, Step, What};
+use crate::queues::{self, Kind, PLANS_AFTER, Watch};
 use crate::report::Report;
 use crate::save::Saved;
 use crate::survey::Survey;
@@ -19,6 +20,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 use teaming::frame;
 use teaming::ids::{NicId, NicIndex, PortId};
+use vswitch::adapter::capabilities::Capabilities;
 use vswitch::frames::Frames;
 use vswitch::image::Image;
 use vswitch::ndis::State;
@@ -40,6 +42,8 @@ const MICROSECOND: u64 = 10;
 const SHIFT: usize = 2048;
 /// Frames that are sent in one visit to the simulation: entering it hands over to another thread and back.
 const VISIT: usize = 256;
+/// What a timer of the driver's may be late.
+const TICK: Duration = Duration::from_millis(20);
 /// Frames for which a progress bar is worth while.
 const LONG: usize = 50_000;
 
@@ -51,8 +55,11 @@ pub fn run(arguments: &Replay) -> anyhow::Result<bool> {
     let capture = Capture::of(arguments.capture.as_deref());
     let survey = Survey::of(&capture, &arguments.inside)?;
     let steps = plan::steps(arguments, speeds.len(), survey.length)?;
+    let limits = queues::limits(arguments, speeds.len())?;
     let saved = arguments.save.as_deref().map(|path| Saved::create(path, speeds.len())).transpose()?;
-    let net = start(arguments, image.as_ref(), &speeds, &survey.hosts)?;
+    let net = start(arguments, image.as_ref(), &speeds, &limits, &survey.hosts)?;
+    let placement = arguments.placement.unwrap_or_default();
+    let watch = arguments.queues.then(|| Watch::start(&net, &survey.hosts, placement, limits));
     let reader = Reader::new(policy.policy());
     let mut player = Player {
         up: (1..=u16::try_from(speeds.len()).unwrap_or(0)).collect(),
@@ -64,12 +71,16 @@ pub fn run(arguments: &Replay) -> anyhow::Result<bool> {
         net: &net,
         waiting: Vec::new(),
         sent: 0,
+        watch,
+        proven_after: Duration::from_millis(arguments.up_delay_ms.into()),
+        independent: arguments.mode == Mode::SwitchIndependent,
     };
     player.play(&capture, &steps)?;
-    let (seen, saved) = (player.seen, player.saved);
+    let (seen, saved, watch) = (player.seen, player.saved, player.watch);
+    let queues = watch.map(Watch::finish);
     let (seen, outcome) = finish(net, seen);
     saved.map_or(Ok(()), Saved::close)?;
-    let report = Report::new(arguments, capture.to_string(), &survey, &speeds, seen, &outcome)?;
+    let report = Report::new(arguments, capture.to_string(), &survey, &speeds, seen, queues, &outcome)?;
     if let Some(path) = &arguments.report {
         let failed = || format!("cannot write {}", path.display());
         std::fs::write(path, html::page(&report)).with_context(failed)?;
@@ -88,7 +99,13 @@ fn load(arguments: &Replay) -> anyhow::Result<Option<Image>> {
 }
 
 /// A switch with one machine for each inside adapter, at the addresses of the capture.
-fn start(arguments: &Replay, image: Option<&Image>, speeds: &[u64], hosts: &Hosts) -> anyhow::Result<Net> {
+fn start(
+    arguments: &Replay,
+    image: Option<&Image>,
+    speeds: &[u64],
+    limits: &[u32],
+    hosts: &Hosts,
+) -> anyhow::Result<Net> {
     let aggregation = match arguments.mode {
         Mode::Static => Aggregation::Static,
         Mode::SwitchIndependent => Aggregation::SwitchIndependent,
@@ -103,6 +120,19 @@ fn start(arguments: &Replay, image: Option<&Image>, speeds: &[u64], hosts: &Host
         .setting("FlowletGapUs", Value::Dword(arguments.gap_us))
         .setting("LinkUpDelayMs", Value::Dword(arguments.up_delay_ms))
         .style(|style| style.unsafe_data = 20);
+    if arguments.queues {
+        let limits = limits.to_vec();
+        let limit = move |index: u16| limits.get(usize::from(index) - 1).copied().unwrap_or(0);
+        let placement = arguments.placement.unwrap_or_default();
+        scenario = scenario
+            .setting("OffloadPlacement", Value::Dword(placement.number()))
+            .style(|style| style.unique_ids = placement == Placement::SingleMember)
+            .abilities(move |index| Capabilities {
+                queues: limit(index),
+                filters: limit(index) * queues::FILTERS as u32,
+                ..Capabilities::default()
+            });
+    }
     if let Some(image) = image {
         scenario = scenario.driver(image.entry());
     }
@@ -148,6 +178,12 @@ struct Player<'a> {
     waiting: Vec<Burst>,
     /// Frames of the capture that were sent, those of `waiting` among them.
     sent: usize,
+    /// Sees to the machines' queues, if they have any.
+    watch: Option<Watch<'a>>,
+    /// A link that came back is used only then.
+    proven_after: Duration,
+    /// The physical switch learns on which member's port an address is.
+    independent: bool,
 }
 
 /// What one adapter sent together.
@@ -181,9 +217,8 @@ impl Player<'_> {
             if due || self.waiting.len() >= VISIT {
                 self.visit();
             }
-            while let Some(step) = steps.front().copied().filter(|step| step.at <= frame.at) {
-                self.step(step);
-                steps.pop_front();
+            while steps.front().is_some_and(|step| step.at <= frame.at) {
+                self.next(&mut steps);
             }
             burst.push(frame);
             if self.sent >= cleared + SHIFT {
@@ -198,7 +233,9 @@ impl Player<'_> {
         }
         self.queue(&mut burst);
         self.visit();
-        steps.into_iter().for_each(|step| self.step(step));
+        while !steps.is_empty() {
+            self.next(&mut steps);
+        }
         self.net.settle();
         self.clear(0);
         bar.finish_and_clear();
@@ -208,6 +245,24 @@ impl Player<'_> {
     fn wait_until(&self, at: Duration) {
         let target = self.began + u64::try_from(at.as_nanos() / 100).unwrap_or(u64::MAX);
         self.net.advance(target.saturating_sub(self.net.now()));
+    }
+
+    /// Takes the first step; what it brings about comes among the others.
+    fn next(&mut self, steps: &mut VecDeque<Step>) {
+        let Some(step) = steps.pop_front() else { return };
+        self.step(step);
+        let planned = steps.iter().any(|step| step.what == What::PlanAgain);
+        let invited = self.watch.as_ref().is_some_and(|watch| !planned && watch.is_invited());
+        let settles = step.what == What::Restore && self.watch.is_some() && !self.proven_after.is_zero();
+        let settled = self.proven_after + TICK;
+        for (due, after, what) in [(invited, PLANS_AFTER, What::PlanAgain), (settles, settled, What::Settle)]
+        {
+            if due {
+                let at = step.at + after;
+                let place = steps.partition_point(|other| other.at <= at);
+                steps.insert(place, Step { at, what, ..step });
+            }
+        }
     }
 
     fn step(&mut self, step: Step) {
@@ -222,12 +277,24 @@ impl Player<'_> {
             What::IndicateDown => {
                 self.net.indicate(step.member, false);
                 self.seen.indicated_down(step.member, self.sent);
+                if let Some(watch) = &mut self.watch {
+                    watch.changed(Kind::Down, step.member, step.at);
+                }
             }
             What::Restore => {
                 self.seen.restored(step.member, step.at, self.sent);
                 self.net.restore(step.member);
                 self.up.push(step.member);
                 self.up.sort_unstable();
+                if let Some(watch) = &mut self.watch {
+                    watch.changed(Kind::Up, step.member, step.at);
+                }
+            }
+            What::Settle => {}
+            What::PlanAgain => {
+                if let Some(watch) = &mut self.watch {
+                    watch.plan_again(step.at);
+                }
             }
         }
     }
@@ -260,15 +327,29 @@ impl Player<'_> {
                 this.wait_until(*at);
                 match *way {
                     Way::From(machine) => this.net.send(this.net.vm(machine), frames),
+                    Way::Through(member) if this.independent => this.arrive(member, frames),
                     Way::Through(member) => this.net.receive_from_outside(member, frames),
                 }
             }
         });
     }
 
+    /// Frames come in through the members on whose ports their addresses were heard, others through `member`.
+    fn arrive(&self, member: u16, frames: &[Vec<u8>]) {
+        let port = |frame: &Vec<u8>| {
+            let mac = frame.get(..6).and_then(|mac| mac.try_into().ok());
+            mac.and_then(|mac| self.net.port_of(mac)).unwrap_or(member)
+        };
+        let ports: Vec<(u16, &Vec<u8>)> = frames.iter().map(|frame| (port(frame), frame)).collect();
+        for together in ports.chunk_by(|(one, _), (other, _)| one == other) {
+            let frames: Vec<Vec<u8>> = together.iter().map(|(_, frame)| (*frame).clone()).collect();
+            together.first().into_iter().for_each(|(port, _)| self.net.receive_from_outside(*port, &frames));
+        }
+    }
+
     /// Takes out of the simulation what has happened and keeps the records of the youngest `newer` frames.
     fn clear(&mut self, newer: usize) {
-        let Self { net, survey, reader, seen, saved, began, .. } = self;
+        let Self { net, survey, reader, seen, saved, began, watch, .. } = self;
         net.look(|state| {
             let State { frames: Frames { all, assignments }, modules, .. } = state;
             for assignment in assignments.drain(..) {
@@ -277,6 +358,9 @@ impl Player<'_> {
                 let at = since(*began, assignment.time);
                 let bucket = reader.bucket(&frame.bytes, from);
                 seen.assigned(frame.id, &frame.bytes, assignment.member, at, Some(bucket));
+                if let Some(watch) = watch {
+                    watch.left(frame.from, assignment.member);
+                }
             }
             let Some(module) = modules.first_mut() else { return };
             for arrival in module.outside.arrivals.drain(..) {

@@ -3,6 +3,7 @@
 use crate::args::Replay;
 use crate::flow::Label;
 use crate::observer::{Account, Bucket, Event, Kind, Observer, Share};
+use crate::queues::Queues;
 use crate::survey::Survey;
 use crate::table;
 use serde::Serialize;
@@ -31,6 +32,9 @@ pub struct Report {
     pub violations: usize,
     pub rules_exercised: usize,
     pub leaks: usize,
+    /// Only with `--queues`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queues: Option<Queues>,
     #[serde(skip)]
     pub facts: Facts,
 }
@@ -94,6 +98,7 @@ impl Report {
         survey: &Survey,
         speeds: &[u64],
         seen: Observer,
+        queues: Option<Queues>,
         outcome: &Outcome,
     ) -> anyhow::Result<Self> {
         let (imbalance, imbalance_floor) = seen.imbalance(speeds);
@@ -129,6 +134,7 @@ impl Report {
             violations: outcome.violations.len(),
             rules_exercised: outcome.exercised.values().filter(|count| **count != 0).count(),
             leaks: outcome.leaks.len(),
+            queues,
             facts: Facts {
                 capture,
                 length: survey.length,
@@ -151,7 +157,8 @@ impl Report {
         let moved = self.facts.moved_without_an_event == 0
             && self.events.iter().all(|e| e.flows_moved_needlessly == 0 && e.frames_to_dead_member == 0);
         let ordered = self.reordered_frames == 0 || !self.facts.order_promised;
-        moved && ordered && self.violations == 0 && self.leaks == 0 && self.unaccounted == 0
+        let agreed = self.queues.as_ref().is_none_or(|queues| queues.disagreements == 0);
+        moved && ordered && agreed && self.violations == 0 && self.leaks == 0 && self.unaccounted == 0
     }
 
     pub fn verdict(&self) -> &'static str {

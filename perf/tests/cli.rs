@@ -1,32 +1,12 @@
 //! `teamctl` as its users meet it: what it prints, what it writes, how it refuses.
 
+mod tool;
+
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-
-fn teamctl(arguments: &[&str]) -> Output {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    Command::new(env!("CARGO_BIN_EXE_teamctl")).args(arguments).current_dir(root).output().expect("it starts")
-}
-
-fn json(arguments: &[&str]) -> Value {
-    let output = teamctl(&[&["replay", "--json"], arguments].concat());
-    let text = String::from_utf8_lossy(&output.stdout);
-    serde_json::from_str(&text)
-        .unwrap_or_else(|_| panic!("{text}{}", String::from_utf8_lossy(&output.stderr)))
-}
-
-/// Refused with exit code 2, nothing on standard output, and an error that says all of these.
-fn refused(arguments: &[&str], says: &[&str]) {
-    let output = teamctl(arguments);
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {error}");
-    assert!(output.stdout.is_empty());
-    for part in says {
-        assert!(error.contains(part), "{arguments:?} does not say \"{part}\": {error}");
-    }
-}
+use std::process::Command;
+use tool::{json, refused, teamctl};
 
 /// A file of this test's own.
 fn file(name: &str, bytes: &[u8]) -> PathBuf {

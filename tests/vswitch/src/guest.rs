@@ -133,6 +133,15 @@ impl Packet {
         Self { tag: Some(Tag { vid, priority }), ..Self::of(frame) }
     }
 
+    /// VLAN of its first frame, as on the wire: beside it, or in its bytes; 0 without one.
+    pub fn vid_on_the_wire(&self) -> u16 {
+        let in_band = self.frames.first().and_then(|frame| match frame.get(12..16) {
+            Some(&[0x81, 0, high, low]) => Some(u16::from_be_bytes([high, low]) & 0xFFF),
+            _ => None,
+        });
+        self.tag.as_ref().map(|tag| tag.vid).or(in_band).unwrap_or(0)
+    }
+
     /// Several frames in one list.
     pub fn several(frames: Vec<Vec<u8>>) -> Self {
         Self { frames, ..Self::default() }

@@ -6,9 +6,9 @@
 use super::capabilities::Capabilities;
 use super::ipsec::Associations;
 use super::sriov::Functions;
-use super::vmq::{DEFAULT_QUEUE, NO_COMPLAINT, Queues, Target, ended, unknown};
+use super::vmq::{DEFAULT_QUEUE, NO_COMPLAINT, Queues, Station, Target, ended, unknown};
 use super::wire::{self, get, get32, offload_row, oid, put};
-use crate::ports::{Mac, NicId};
+use crate::ports::NicId;
 use lbfoext::ndis::raw::{
     INVALID_LENGTH, INVALID_PARAMETER, NOT_SUPPORTED, OidRequest, SUCCESS, request_type,
 };
@@ -250,9 +250,10 @@ impl Offloads {
         let size = get32(bytes, wire::filter::FIELD_SIZE) as usize;
         let fields = get32(bytes, wire::filter::FIELDS) as usize;
         let value = bytes.get(first..).filter(|rest| fields > 0 && rest.len() >= size.saturating_mul(fields));
-        let at = wire::field::VALUE.at;
-        let mac: Option<Mac> = value.and_then(|f| f.get(at..at + 6)).and_then(|m| m.try_into().ok());
-        let Some(mac) = mac else { return Served::with(INVALID_PARAMETER) };
+        let tests = value.map(|rest| rest.chunks(size.max(1)).take(fields));
+        let Some(station) = tests.and_then(station) else {
+            return Served::with(INVALID_PARAMETER);
+        };
         let vport = if wire::header(bytes).is_some_and(|h| h.1 >= 2 && h.2 >= 44) {
             get32(bytes, wire::filter::VPORT)
         } else {
@@ -268,7 +269,7 @@ impl Offloads {
         } else {
             Target::Queue(queue)
         };
-        let made = self.queues.set_filter(holder, target, mac);
+        let made = self.queues.set_filter(holder, target, station);
         if let Ok(id) = made {
             put(bytes, wire::filter::ID, u64::from(id));
         }
@@ -389,6 +390,22 @@ impl Offloads {
         inner.word52 = answer.len() as u32;
         Served::default()
     }
+}
+
+/// What the fields of a filter test together: a destination address, and a VLAN or that there is none.
+fn station<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Option<Station> {
+    let (mut mac, mut vid) = (None, None);
+    for field in fields.filter(|field| field.len() >= wire::field::VALUE.at + wire::field::VALUE.size) {
+        let at = wire::field::VALUE.at;
+        if get32(field, wire::field::WHICH) == wire::mac_field::VLAN_ID {
+            vid = Some(u16::from_le_bytes(field[at..at + 2].try_into().ok()?));
+        } else {
+            mac = field[at..at + 6].try_into().ok();
+            let untagged = get32(field, wire::field::FLAGS) & wire::mac_field::UNTAGGED_OR_ZERO != 0;
+            vid = vid.or(untagged.then_some(0));
+        }
+    }
+    Some(Station { mac: mac?, vid })
 }
 
 fn needs(inner: &mut OidRequest, size: usize) {

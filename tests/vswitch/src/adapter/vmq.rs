@@ -30,7 +30,32 @@ pub enum Target {
 pub struct Filter {
     pub holder: Holder,
     pub target: Target,
+    pub station: Station,
+}
+
+/// What a filter of a partition tests: its address, and its VLAN unless any will do; 0 is a frame without a VLAN.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Station {
     pub mac: Mac,
+    pub vid: Option<u16>,
+}
+
+impl Station {
+    /// The address in frames without a VLAN.
+    pub const fn untagged(mac: Mac) -> Self {
+        Self { mac, vid: Some(0) }
+    }
+
+    fn takes(&self, mac: Mac, vid: u16) -> bool {
+        self.mac == mac && self.vid.is_none_or(|own| own == vid)
+    }
+}
+
+/// Frames that came for one address: through running queues, and through the default queue.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Sorted {
+    pub to_queues: u64,
+    pub to_default: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -40,21 +65,13 @@ pub struct Queues {
     pub filter_limit: u32,
     pub all: BTreeMap<u32, Queue>,
     pub filters: BTreeMap<u32, Filter>,
-    /// Frames that came for a station without a running queue of its own.
-    pub to_default: u64,
-    pub to_queues: u64,
+    /// Frames that came, by destination address.
+    pub sorted: BTreeMap<Mac, Sorted>,
 }
 
 impl Queues {
     pub fn new(limit: u32, filter_limit: u32) -> Self {
-        Self {
-            limit,
-            filter_limit,
-            all: BTreeMap::new(),
-            filters: BTreeMap::new(),
-            to_default: 0,
-            to_queues: 0,
-        }
+        Self { limit, filter_limit, all: BTreeMap::new(), filters: BTreeMap::new(), sorted: BTreeMap::new() }
     }
 
     pub fn allocate(&mut self, holder: Holder, affinity: u64) -> Result<u32, i32> {
@@ -67,7 +84,12 @@ impl Queues {
     }
 
     /// A new filter. On a queue it takes the queue's owner; the default queue is anybody's.
-    pub fn set_filter(&mut self, holder: Holder, target: Target, mac: Mac) -> Result<u32, (i32, Complaint)> {
+    pub fn set_filter(
+        &mut self,
+        holder: Holder,
+        target: Target,
+        station: Station,
+    ) -> Result<u32, (i32, Complaint)> {
         if let Target::Queue(id) = target
             && id != DEFAULT_QUEUE
         {
@@ -88,7 +110,7 @@ impl Queues {
             return Err((RESOURCES, NO_COMPLAINT));
         }
         let id = lowest_free(self.filters.keys(), 1);
-        self.filters.insert(id, Filter { holder, target, mac });
+        self.filters.insert(id, Filter { holder, target, station });
         Ok(id)
     }
 
@@ -159,17 +181,27 @@ impl Queues {
         Ok(())
     }
 
-    /// The running queue that takes a frame for this address, with its filter; counts where frames go.
-    pub fn sort(&mut self, mac: Mac) -> Option<(u32, u32)> {
-        let found = self.filters.iter().find(|(_, filter)| filter.mac == mac).and_then(|(filter, set)| {
+    /// The running queue that takes a frame for this address in this VLAN, with its filter; counts where frames go.
+    pub fn sort(&mut self, mac: Mac, vid: u16) -> Option<(u32, u32)> {
+        let mut taking = self.filters.iter().filter(|(_, filter)| filter.station.takes(mac, vid));
+        let found = taking.next().and_then(|(filter, set)| {
             let Target::Queue(queue) = set.target else { return None };
             self.all.get(&queue).filter(|queue| queue.completed).map(|_| (queue, *filter))
         });
+        let sorted = self.sorted.entry(mac).or_default();
         match found {
-            Some(_) => self.to_queues += 1,
-            None => self.to_default += 1,
+            Some(_) => sorted.to_queues += 1,
+            None => sorted.to_default += 1,
         }
         found
+    }
+
+    /// All frames that came.
+    pub fn total(&self) -> Sorted {
+        self.sorted.values().fold(Sorted::default(), |all, one| Sorted {
+            to_queues: all.to_queues + one.to_queues,
+            to_default: all.to_default + one.to_default,
+        })
     }
 
     /// The queue that holds this partition's filter for this address, whatever its state.
@@ -223,15 +255,15 @@ mod tests {
     fn a_queue_runs_from_its_completion_with_a_filter_until_it_is_freed() {
         let mut queues = Queues::new(2, 4);
         let id = queues.allocate(A, 4).unwrap();
-        let filter = queues.set_filter(A, Target::Queue(id), [1; 6]).unwrap();
-        assert_eq!(queues.sort([1; 6]), None, "not complete");
+        let filter = queues.set_filter(A, Target::Queue(id), Station::untagged([1; 6])).unwrap();
+        assert_eq!(queues.sort([1; 6], 0), None, "not complete");
         queues.complete(A, id).unwrap();
-        assert_eq!(queues.sort([1; 6]), Some((id, filter)));
-        assert_eq!(queues.sort([2; 6]), None, "another station");
+        assert_eq!(queues.sort([1; 6], 0), Some((id, filter)));
+        assert_eq!(queues.sort([2; 6], 0), None, "another station");
         assert_eq!(rule_of(queues.free(A, id)), "OFFLOAD-11");
         queues.clear_filter(A, id, filter).unwrap();
         queues.free(A, id).unwrap();
-        assert_eq!((queues.to_queues, queues.to_default), (1, 2));
+        assert_eq!(queues.total(), Sorted { to_queues: 1, to_default: 2 });
         assert!(queues.all.is_empty() && queues.filters.is_empty());
     }
 
@@ -242,8 +274,11 @@ mod tests {
         assert_eq!(queues.allocate(A, 0), Err(RESOURCES));
         queues.free(A, 1).unwrap();
         assert_eq!(queues.allocate(B, 0), Ok(1));
-        queues.set_filter(B, Target::Queue(1), [1; 6]).unwrap();
-        assert_eq!(queues.set_filter(B, Target::Queue(2), [2; 6]).unwrap_err().0, RESOURCES);
+        queues.set_filter(B, Target::Queue(1), Station::untagged([1; 6])).unwrap();
+        assert_eq!(
+            queues.set_filter(B, Target::Queue(2), Station::untagged([2; 6])).unwrap_err().0,
+            RESOURCES
+        );
     }
 
     #[test]
@@ -252,21 +287,36 @@ mod tests {
         let id = queues.allocate(A, 0).unwrap();
         assert_eq!(rule_of(queues.free(A, 9)), "OFFLOAD-07");
         assert_eq!(rule_of(queues.free(B, id)), "OFFLOAD-08");
-        assert_eq!(rule_of(queues.set_filter(B, Target::Queue(id), [1; 6])), "OFFLOAD-08");
+        assert_eq!(rule_of(queues.set_filter(B, Target::Queue(id), Station::untagged([1; 6]))), "OFFLOAD-08");
         assert_eq!(rule_of(queues.complete(B, id)), "OFFLOAD-08");
         assert_eq!(rule_of(queues.free(A, DEFAULT_QUEUE)), "OFFLOAD-13");
         let own = Holder { by: By::Extension, ..A };
-        assert_eq!(rule_of(queues.set_filter(own, Target::Queue(id), [1; 6])), "OFFLOAD-14");
-        assert!(queues.set_filter(own, Target::Queue(DEFAULT_QUEUE), [1; 6]).is_ok());
+        assert_eq!(
+            rule_of(queues.set_filter(own, Target::Queue(id), Station::untagged([1; 6]))),
+            "OFFLOAD-14"
+        );
+        assert!(queues.set_filter(own, Target::Queue(DEFAULT_QUEUE), Station::untagged([1; 6])).is_ok());
     }
 
     #[test]
     fn a_filter_moves_between_a_queue_and_a_virtual_port() {
         let mut queues = Queues::new(4, 4);
-        let filter = queues.set_filter(A, Target::Queue(0), [1; 6]).unwrap();
+        let filter = queues.set_filter(A, Target::Queue(0), Station::untagged([1; 6])).unwrap();
         queues.move_filter(A, filter, Target::Queue(0), Target::Vport(3)).unwrap();
         assert_eq!(queues.filters[&filter].target, Target::Vport(3));
         assert!(queues.move_filter(A, filter, Target::Queue(0), Target::Vport(4)).is_err());
         assert!(queues.move_filter(B, filter, Target::Vport(3), Target::Queue(0)).is_err());
+    }
+
+    #[test]
+    fn a_filter_with_a_vlan_takes_frames_of_that_vlan_only() {
+        let mut queues = Queues::new(4, 4);
+        let id = queues.allocate(A, 0).unwrap();
+        queues.complete(A, id).unwrap();
+        queues.set_filter(A, Target::Queue(id), Station { mac: [1; 6], vid: Some(20) }).unwrap();
+        queues.set_filter(A, Target::Queue(id), Station { mac: [2; 6], vid: None }).unwrap();
+        let taken = |mac, vid| queues.clone().sort(mac, vid).is_some();
+        assert!(taken([1; 6], 20) && !taken([1; 6], 0) && !taken([1; 6], 21));
+        assert!(taken([2; 6], 0) && taken([2; 6], 4094));
     }
 }

@@ -185,6 +185,14 @@ pub mod oid {
     pub const PRIVATE: u32 = 0xFF00_0000;
 }
 
+/// Fields of a MAC header that a filter tests (`NDIS_MAC_HEADER_FIELD`), and the flag of an address for frames that have
+/// no VLAN (`NDIS_RECEIVE_FILTER_FIELD_MAC_HEADER_VLAN_UNTAGGED_OR_ZERO`).
+pub mod mac_field {
+    pub const DESTINATION: u32 = 1;
+    pub const VLAN_ID: u32 = 4;
+    pub const UNTAGGED_OR_ZERO: u32 = 1;
+}
+
 /// Status indications about what adapters can do.
 pub mod status {
     pub const FILTER_CURRENT: i32 = 0x4002_0010;

@@ -7,6 +7,7 @@
 use super::below::Plan;
 use super::envelope::{self, Inner, NicAnswer};
 use super::lifecycle;
+use crate::adapter::vmq::Station;
 use crate::adapter::wire::{self, oid, put, structure};
 use crate::ndis::{Life, with};
 use crate::ports::{Mac, NicId};
@@ -75,32 +76,56 @@ pub fn queue_parameters(revision: u8, port: u32, mask: u64) -> Vec<u8> {
 
 /// `NDIS_RECEIVE_FILTER_PARAMETERS` with one field: the destination address, untagged or VLAN 0.
 pub fn filter_parameters(revision: u8, queue: u32, vport: u32, mac: Mac) -> Vec<u8> {
+    station_parameters(revision, queue, vport, Station::untagged(mac))
+}
+
+/// `NDIS_RECEIVE_FILTER_PARAMETERS` with the fields that tell a station: its destination address, and its VLAN if that
+/// is not 0 (setting-a-vmq-filter).
+pub fn station_parameters(revision: u8, queue: u32, vport: u32, station: Station) -> Vec<u8> {
     let size: u16 = match revision {
         1 => 36,
         2 => 44,
         _ => 60,
     };
     let first = usize::from(size).next_multiple_of(8);
-    let mut bytes = structure(first + 56, revision, size, GARBAGE);
+    let vlan = station.vid.filter(|vid| *vid != 0);
+    let fields = 1 + usize::from(vlan.is_some());
+    let mut bytes = structure(first + FIELD * fields, revision, size, GARBAGE);
     put(&mut bytes, wire::filter::KIND, 1);
     put(&mut bytes, wire::filter::QUEUE, u64::from(queue));
     put(&mut bytes, wire::filter::FIELDS_AT, first as u64);
-    put(&mut bytes, wire::filter::FIELDS, 1);
-    put(&mut bytes, wire::filter::FIELD_SIZE, 56);
+    put(&mut bytes, wire::filter::FIELDS, fields as u64);
+    put(&mut bytes, wire::filter::FIELD_SIZE, FIELD as u64);
     if revision >= 2 {
         put(&mut bytes, wire::filter::VPORT, u64::from(vport));
     }
-    let field = &mut bytes[first..];
-    field[..4].copy_from_slice(&[0x80, 2, 56, 0]);
-    // NDIS_RECEIVE_FILTER_FIELD_MAC_HEADER_VLAN_UNTAGGED_OR_ZERO, frame header MAC, test EQUAL, destination address.
-    for (member, value) in
-        [(wire::field::FLAGS, 1), (wire::field::HEADER, 1), (wire::field::TEST, 1), (wire::field::WHICH, 1)]
-    {
-        put(field, member, value);
+    let untagged = if station.vid == Some(0) { wire::mac_field::UNTAGGED_OR_ZERO } else { 0 };
+    let mut fields = bytes[first..].chunks_mut(FIELD);
+    if let Some(field) = fields.next() {
+        equal(field, wire::mac_field::DESTINATION, untagged, &station.mac);
+    }
+    if let (Some(field), Some(vid)) = (fields.next(), vlan) {
+        equal(field, wire::mac_field::VLAN_ID, 0, &vid.to_le_bytes());
+    }
+    bytes
+}
+
+/// Size of `NDIS_RECEIVE_FILTER_FIELD_PARAMETERS`.
+const FIELD: usize = 56;
+
+/// A field of the MAC header is equal to this value.
+fn equal(field: &mut [u8], which: u32, flags: u32, value: &[u8]) {
+    field[..4].copy_from_slice(&[0x80, 2, FIELD as u8, 0]);
+    for (member, value) in [
+        (wire::field::FLAGS, flags),
+        (wire::field::HEADER, 1),
+        (wire::field::TEST, 1),
+        (wire::field::WHICH, which),
+    ] {
+        put(field, member, u64::from(value));
     }
     let at = wire::field::VALUE.at;
-    field[at..at + 6].copy_from_slice(&mac);
-    bytes
+    field[at..at + value.len()].copy_from_slice(value);
 }
 
 /// `NDIS_RECEIVE_QUEUE_ALLOCATION_COMPLETE_ARRAY` with `gap` bytes before and between its elements.
@@ -244,8 +269,13 @@ impl Partition {
     }
 
     pub fn set_filter(&self, queue: u32, mac: Mac) -> Option<u32> {
+        self.set_filter_for(queue, Station::untagged(mac))
+    }
+
+    /// A filter for an address in a VLAN, or in any.
+    pub fn set_filter_for(&self, queue: u32, station: Station) -> Option<u32> {
         let revision = with(|world, _| 1 + (world.random(3) as u8));
-        let inner = Inner::method(oid::SET_FILTER, filter_parameters(revision, queue, 0, mac));
+        let inner = Inner::method(oid::SET_FILTER, station_parameters(revision, queue, 0, station));
         let id = wire::get32(self.want(&inner)?.buffer(), wire::filter::ID);
         self.held(|held| held.queues.entry(queue).or_default().1.push(id));
         Some(id)
@@ -357,10 +387,23 @@ impl Partition {
 
     /// A queue with a filter for this address, complete: what a partition with VMQ gets when it starts.
     pub fn start_queue(&self, mac: Mac) -> Option<u32> {
+        self.start_queue_for(&[Station::untagged(mac)])
+    }
+
+    /// A queue with a filter for each of these, complete.
+    pub fn start_queue_for(&self, stations: &[Station]) -> Option<u32> {
         let queue = self.allocate_queue()?;
-        let _ = self.set_filter(queue, mac);
+        for station in stations {
+            let _ = self.set_filter_for(queue, *station);
+        }
         self.complete(&[queue]);
         Some(queue)
+    }
+
+    /// Moves a filter from its queue to that same queue, which changes nothing and which only the adapter that has both
+    /// can do: so it tells whether requests about them find their way. The status.
+    pub fn touch_filter(&self, queue: u32, id: u32) -> i32 {
+        self.ask(&Inner::set(oid::MOVE_FILTER, move_filter(id, (queue, 0), (queue, 0)))).status
     }
 
     /// A virtual function with a port and a filter for this address, in use: what a partition with SR-IOV gets.

@@ -38,6 +38,13 @@ struct Passed {
     at: u64,
 }
 
+impl Indications {
+    /// Own indications of this inner status code.
+    pub fn own_of(&self, code: i32) -> usize {
+        self.own.iter().filter(|(own, ..)| *own == code).count()
+    }
+}
+
 /// What is indicated.
 pub struct Status {
     pub code: i32,

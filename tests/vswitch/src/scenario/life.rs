@@ -64,7 +64,7 @@ impl Net {
             outside.physical.aggregation = plan.aggregation;
             for (index, gigabits) in plan.members_of(module) {
                 let mut adapter = Adapter::new(*index, gigabits * GIGABIT, latency, jitter);
-                adapter.offloads = Offloads::new(match plan.abilities {
+                adapter.offloads = Offloads::new(match &plan.abilities {
                     Some(of) => of(*index),
                     None => Capabilities::random(|n| world.random(n)),
                 });

@@ -94,7 +94,7 @@ pub struct Scenario {
     ordinary_stack: bool,
     tear_down: Option<bool>,
     /// What each adapter can do, drawn from the seed if `None`.
-    abilities: Option<fn(u16) -> Capabilities>,
+    abilities: Option<Arc<dyn Fn(u16) -> Capabilities + Send + Sync>>,
     port_plan: BTreeMap<u32, Vec<Property>>,
     machines: BTreeMap<u32, u32>,
     created_only: Vec<u32>,
@@ -121,7 +121,7 @@ impl Scenario {
             attach_inside: seed.is_multiple_of(2),
             ordinary_stack: false,
             tear_down: None,
-            abilities: Some(|_| Capabilities::default()),
+            abilities: Some(Arc::new(|_| Capabilities::default())),
             port_plan: BTreeMap::new(),
             machines: BTreeMap::new(),
             created_only: Vec::new(),
@@ -137,8 +137,8 @@ impl Scenario {
     }
 
     /// What the adapter with this index can do.
-    pub fn abilities(mut self, of: fn(u16) -> Capabilities) -> Self {
-        self.abilities = Some(of);
+    pub fn abilities(mut self, of: impl Fn(u16) -> Capabilities + Send + Sync + 'static) -> Self {
+        self.abilities = Some(Arc::new(of));
         self
     }
 

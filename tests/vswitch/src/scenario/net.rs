@@ -129,8 +129,9 @@ impl Net {
                 let outside = |source: &NicId| m.topology.is_external(source.port);
                 for (source, packet) in chain.iter_mut().filter(|(source, _)| outside(source)) {
                     let station = packet.frames[0].get(..6).and_then(|m| m.try_into().ok());
+                    let vid = packet.vid_on_the_wire();
                     let queues = m.outside.adapters.get_mut(&source.index).map(|a| &mut a.offloads.queues);
-                    packet.queue = station.zip(queues).and_then(|(mac, queues)| queues.sort(mac));
+                    packet.queue = station.zip(queues).and_then(|(mac, queues)| queues.sort(mac, vid));
                 }
                 for (source, packet) in chain.iter().filter(|(source, _)| m.topology.is_external(source.port))
                 {

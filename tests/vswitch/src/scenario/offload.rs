@@ -3,13 +3,15 @@
 use super::{EXTERNAL_PORT, Net};
 use crate::adapter::capabilities::Capabilities;
 use crate::adapter::offloads::{By, Resource};
+use crate::adapter::vmq::Queues;
 use crate::adapter::wire::status as codes;
 use crate::control::below::Plan;
 use crate::control::lifecycle;
 use crate::control::offload::{Held, Partition};
 use crate::control::status::{self, Status};
 use crate::ndis::{Life, State, with};
-use crate::ports::NicId;
+use crate::ports::{Mac, NicId};
+use lbfoext::ndis::raw::SUCCESS;
 
 /// Capability indications of a kind, by the code that tells of what is enabled now.
 pub const CAPABILITY_CODES: [i32; 3] = [codes::FILTER_CURRENT, codes::SWITCH_CURRENT, codes::OFFLOAD_CURRENT];
@@ -129,12 +131,52 @@ impl Net {
         self.look(move |state| state.disagreements(module)).unwrap_or_default()
     }
 
+    /// Queues that the team offers, as the extension indicated last, and how often it has indicated that.
+    pub fn offered_queues(&self) -> (Option<u32>, usize) {
+        let module = self.1;
+        let found = self.look(move |state| {
+            let status = &state.control.status;
+            let last = status.advertised.get(&(module, codes::FILTER_CURRENT));
+            let queues = last.map(|bytes| Capabilities::promised_queues(bytes).0);
+            (queues, status.own_of(codes::FILTER_CURRENT))
+        });
+        found.unwrap_or_default()
+    }
+
+    /// The member behind which the physical switch knows an address, if that has a link.
+    pub fn port_of(&self, mac: Mac) -> Option<u16> {
+        let module = self.1;
+        self.look(move |state| {
+            let outside = &state.modules[module].outside;
+            outside.physical.port_of(mac).filter(|port| outside.adapters.get(port).is_some_and(|a| a.link_up))
+        })?
+    }
+
+    /// Whether the extension knows where everything is: each filter on a queue is asked for in a way that changes
+    /// nothing. A sentence for each that nobody answered for, and for each adapter that was asked about what it has not.
+    pub fn lost_ways(&self) -> Vec<String> {
+        let mut lost = Vec::new();
+        let known = self.world().violations().len();
+        for nic in self.with_queues() {
+            for (queue, (_, filters)) in self.holds(nic).queues {
+                for filter in filters {
+                    let status = self.offload(nic, |partition| partition.touch_filter(queue, filter));
+                    if status.is_some_and(|status| status != SUCCESS) {
+                        lost.push(format!("nobody answers for filter {filter} on queue {queue} of {nic}"));
+                    }
+                }
+            }
+        }
+        lost.extend(self.world().violations().iter().skip(known).map(ToString::to_string));
+        lost
+    }
+
     /// Frames that came through a running queue, and those that went through a default queue, of all members.
     pub fn queue_counts(&self) -> (u64, u64) {
         let module = self.1;
         let counts = self.look(move |state| {
             let queues = state.modules[module].outside.adapters.values().map(|a| &a.offloads.queues);
-            queues.fold((0, 0), |(own, all), q| (own + q.to_queues, all + q.to_default))
+            queues.map(Queues::total).fold((0, 0), |(own, rest), q| (own + q.to_queues, rest + q.to_default))
         });
         counts.unwrap_or_default()
     }

@@ -1,0 +1,548 @@
+//! `teamctl replay --queues`: each machine of the capture gets a receive queue (VMQ) through the driver, as a Hyper-V
+//! switch would ask for it, and at each change of the team it is noted which member holds which queue.
+//!
+//! What is told of queues and of frames in them is read from the simulated adapters; the driver and the switch are only
+//! asked whether they agree with them. A stage lasts from one change to the next.
+
+use crate::args::{Placement, Replay};
+use crate::hosts::Hosts;
+use anyhow::bail;
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use vswitch::adapter::offloads::Resource;
+use vswitch::adapter::vmq::{Sorted, Station};
+use vswitch::ports::{Mac, NicId};
+use vswitch::scenario::Net;
+
+/// From an indication of what the team can do until the switch, invited by it, plans its queues again.
+pub const PLANS_AFTER: Duration = Duration::from_secs(1);
+/// Queues of an adapter unless somebody says otherwise.
+const LIMIT: u32 = 16;
+/// Filters that an adapter has for each queue; a machine in more VLANs gets one for all of them.
+pub const FILTERS: usize = 4;
+
+/// What `--json` prints under `queues`.
+#[derive(Serialize)]
+pub struct Queues {
+    pub placement: &'static str,
+    /// Queues of each member's adapter beside its default queue.
+    pub limits: Vec<u32>,
+    /// Disagreements of all stages.
+    pub disagreements: usize,
+    pub stages: Vec<Stage>,
+}
+
+/// A change, what held right after it, and the frames from then to the next.
+#[derive(Clone, Debug, Serialize)]
+pub struct Stage {
+    pub kind: Kind,
+    /// The member that went down or came up.
+    pub member: Option<u16>,
+    pub at_seconds: f64,
+    /// Queues that the driver told the switch the team has.
+    pub offered: u32,
+    /// Requests for a queue that were refused when the switch planned.
+    pub refused: usize,
+    pub explanation: String,
+    /// What switch, adapters and driver do not agree about.
+    pub disagreements: Vec<String>,
+    pub members: Vec<Member>,
+    pub machines: Vec<Machine>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    Start,
+    Down,
+    Up,
+    Planned,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Member {
+    pub index: u16,
+    pub up: bool,
+    pub queues: usize,
+    /// Frames for machines that came in through their own queues, and through the default queue.
+    pub frames_own_queue: u64,
+    pub frames_default_queue: u64,
+    /// Frames for groups and for addresses that are no machine's.
+    pub frames_other: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Machine {
+    /// Counted from 1 in the order of addresses.
+    pub machine: usize,
+    pub mac: String,
+    pub arrives_on: Vec<u16>,
+    pub leaves_by: Vec<u16>,
+    /// The number of its queue as the switch knows it.
+    pub queue: Option<u32>,
+    pub held_by: Vec<Holding>,
+    pub frames_own_queue: u64,
+    pub frames_default_queue: u64,
+}
+
+/// A queue on a member's adapter, and its number there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct Holding {
+    pub member: u16,
+    pub queue: u32,
+    pub up: bool,
+}
+
+impl Machine {
+    /// Members with a link that hold its queue.
+    pub fn served_by(&self) -> Vec<u16> {
+        self.held_by.iter().filter(|held| held.up).map(|held| held.member).collect()
+    }
+
+    /// It has a queue, and no member that holds it has a link.
+    fn is_stranded(&self) -> bool {
+        !self.held_by.is_empty() && self.served_by().is_empty()
+    }
+}
+
+/// Queues of each member's adapter.
+pub fn limits(arguments: &Replay, members: usize) -> anyhow::Result<Vec<u32>> {
+    match arguments.queue_limits.as_slice() {
+        [] => Ok(vec![LIMIT; members]),
+        [one] => Ok(vec![*one; members]),
+        each if each.len() == members => Ok(each.to_vec()),
+        each => bail!(
+            "--queue-limits names {} members, but the team has members 1 to {members}; \
+             give one number for all of them, or {members} numbers",
+            each.len()
+        ),
+    }
+}
+
+/// Sees to the queues while the capture plays.
+pub struct Watch<'a> {
+    net: &'a Net,
+    /// What each machine's filters test.
+    stations: Vec<Vec<Station>>,
+    placement: Placement,
+    limits: Vec<u32>,
+    /// Indications of what the team can do that the switch has taken into account.
+    heard: usize,
+    /// Members that each machine's frames left by since the last stage began.
+    left: Vec<BTreeSet<u16>>,
+    /// What adapters had counted when it began, by member and destination.
+    counted: BTreeMap<(u16, Mac), Sorted>,
+    stages: Vec<Stage>,
+}
+
+impl<'a> Watch<'a> {
+    /// The adapters have told what they can do; the switch plans for the first time.
+    pub fn start(net: &'a Net, hosts: &Hosts, placement: Placement, limits: Vec<u32>) -> Self {
+        Self::of(net, hosts.stations(FILTERS).collect(), placement, limits)
+    }
+
+    fn of(net: &'a Net, stations: Vec<Vec<Station>>, placement: Placement, limits: Vec<u32>) -> Self {
+        let left = vec![BTreeSet::new(); stations.len()];
+        let (counted, stages) = (BTreeMap::new(), Vec::new());
+        let mut watch = Self { net, stations, placement, limits, heard: 0, left, counted, stages };
+        let refused = watch.plan();
+        watch.begin(Kind::Start, None, Duration::ZERO, refused);
+        watch
+    }
+
+    /// A frame of a NIC left by a member.
+    pub fn left(&mut self, from: NicId, member: u16) {
+        let machine = from.port.checked_sub(self.net.vm(0).port).and_then(|n| usize::try_from(n).ok());
+        if let Some(members) = machine.and_then(|machine| self.left.get_mut(machine)) {
+            members.insert(member);
+        }
+    }
+
+    /// The driver knows that a member is down or up.
+    pub fn changed(&mut self, kind: Kind, member: u16, at: Duration) {
+        self.end();
+        self.begin(kind, Some(member), at, 0);
+    }
+
+    /// True if the driver has indicated what the team can do since the switch planned last.
+    pub fn is_invited(&self) -> bool {
+        self.net.offered_queues().1 > self.heard
+    }
+
+    pub fn plan_again(&mut self, at: Duration) {
+        self.end();
+        let refused = self.plan();
+        self.begin(Kind::Planned, None, at, refused);
+    }
+
+    pub fn finish(mut self) -> Queues {
+        self.end();
+        let mut before: Option<&Stage> = None;
+        let mut explanations = Vec::new();
+        for stage in &self.stages {
+            explanations.push(explain(before, stage));
+            before = Some(stage);
+        }
+        for (stage, explanation) in self.stages.iter_mut().zip(explanations) {
+            stage.explanation = explanation;
+        }
+        Queues {
+            placement: self.placement.words(),
+            limits: self.limits,
+            disagreements: self.stages.iter().map(|stage| stage.disagreements.len()).sum(),
+            stages: self.stages,
+        }
+    }
+
+    /// The switch gives every queue back and allocates as many as the team offers, for machines in their order: a
+    /// queue, its filters, and that its allocation is complete. The number of refusals.
+    fn plan(&mut self) -> usize {
+        let (offered, heard) = self.net.offered_queues();
+        self.heard = heard;
+        let all = (0..).zip(&self.stations).map(|(number, stations)| (self.net.vm(number), stations));
+        all.clone().for_each(|(nic, _)| self.net.release(nic));
+        let (mut free, mut refused) = (offered.unwrap_or(0), 0);
+        for (nic, stations) in all {
+            if free == 0 {
+                break;
+            }
+            match self.net.offload(nic, |partition| partition.start_queue_for(stations)).flatten() {
+                Some(_) => free -= 1,
+                None => refused += 1,
+            }
+        }
+        refused
+    }
+
+    fn begin(&mut self, kind: Kind, member: Option<u16>, at: Duration, refused: usize) {
+        let mut disagreements = self.net.disagreements();
+        disagreements.extend(self.net.lost_ways());
+        let machines = (0..self.stations.len()).map(|number| self.machine(number)).collect();
+        self.stages.push(Stage {
+            kind,
+            member,
+            at_seconds: (at.as_secs_f64() * 1e3).round() / 1e3,
+            offered: self.net.offered_queues().0.unwrap_or(0),
+            refused,
+            explanation: String::new(),
+            disagreements,
+            members: self.members(),
+            machines,
+        });
+    }
+
+    fn members(&self) -> Vec<Member> {
+        let all = self.net.look(|state| {
+            let adapters = state.modules.first().into_iter().flat_map(|m| m.outside.adapters.values());
+            let member = |a: &vswitch::adapter::Adapter| Member {
+                index: a.index,
+                up: a.link_up,
+                queues: a.offloads.queues.all.len(),
+                frames_own_queue: 0,
+                frames_default_queue: 0,
+                frames_other: 0,
+            };
+            adapters.map(member).collect()
+        });
+        all.unwrap_or_default()
+    }
+
+    /// What the adapters hold for a machine, and the one number that the switch has for it.
+    fn machine(&self, number: usize) -> Machine {
+        let nic = self.net.vm(u16::try_from(number).unwrap_or(u16::MAX));
+        let queues = self.net.members_of(nic).into_iter();
+        let queues = queues.filter_map(|(member, resource)| match resource {
+            Resource::Queue(queue) => Some((member, queue)),
+            _ => None,
+        });
+        let queues: Vec<(u16, u32)> = queues.collect();
+        let up: BTreeSet<u16> =
+            self.members().iter().filter(|member| member.up).map(|member| member.index).collect();
+        let mac = self.stations[number].first().map_or([0; 6], |station| station.mac);
+        Machine {
+            machine: number + 1,
+            mac: mac.map(|byte| format!("{byte:02x}")).join(":"),
+            arrives_on: Vec::new(),
+            leaves_by: Vec::new(),
+            queue: self.net.holds(nic).queues.keys().copied().find(|id| *id != 0),
+            held_by: queues
+                .into_iter()
+                .map(|(member, queue)| Holding { member, queue, up: up.contains(&member) })
+                .collect(),
+            frames_own_queue: 0,
+            frames_default_queue: 0,
+        }
+    }
+
+    /// The stage is over: the frames of its time are added.
+    fn end(&mut self) {
+        let now: BTreeMap<(u16, Mac), Sorted> = self
+            .net
+            .look(|state| {
+                let adapters = state.modules.first().into_iter().flat_map(|m| m.outside.adapters.values());
+                adapters
+                    .flat_map(|a| {
+                        a.offloads.queues.sorted.iter().map(|(mac, sorted)| ((a.index, *mac), *sorted))
+                    })
+                    .collect()
+            })
+            .unwrap_or_default();
+        let before = std::mem::replace(&mut self.counted, now);
+        let macs = self.stations.iter().enumerate();
+        let machines: BTreeMap<Mac, usize> =
+            macs.filter_map(|(number, of)| of.first().map(|station| (station.mac, number))).collect();
+        let Some(stage) = self.stages.last_mut() else { return };
+        for (key @ (index, mac), all) in &self.counted {
+            let old = before.get(key).copied().unwrap_or_default();
+            let (own, rest) = (all.to_queues - old.to_queues, all.to_default - old.to_default);
+            let Some(member) = stage.members.iter_mut().find(|member| member.index == *index) else {
+                continue;
+            };
+            let Some(machine) = machines.get(mac).and_then(|number| stage.machines.get_mut(*number)) else {
+                member.frames_other += own + rest;
+                continue;
+            };
+            member.frames_own_queue += own;
+            member.frames_default_queue += rest;
+            machine.frames_own_queue += own;
+            machine.frames_default_queue += rest;
+            if own + rest > 0 {
+                machine.arrives_on.push(*index);
+            }
+        }
+        for (machine, left) in stage.machines.iter_mut().zip(&mut self.left) {
+            machine.leaves_by = std::mem::take(left).into_iter().collect();
+        }
+    }
+}
+
+/// Machines that are named one by one.
+const NAMED: usize = 6;
+
+/// "machine 3 is ...", "machines 3, 5 are ...", "12 machines are ...".
+fn who(machines: &[&Machine], one: &str, several: &str) -> String {
+    let numbers: Vec<String> = machines.iter().map(|machine| machine.machine.to_string()).collect();
+    match numbers.as_slice() {
+        [number] => format!("machine {number} {one}"),
+        few if few.len() <= NAMED => format!("machines {} {several}", few.join(", ")),
+        many => format!("{} machines {several}", many.len()),
+    }
+}
+
+/// One sentence about a stage.
+fn explain(before: Option<&Stage>, now: &Stage) -> String {
+    let Some(before) = before else { return format!("start: {}", offer(now)) };
+    let of = |holds: &dyn Fn(&Machine, &Machine) -> bool| -> Vec<&Machine> {
+        let pairs = before.machines.iter().zip(&now.machines);
+        pairs.filter(|(old, new)| holds(old, new)).map(|(_, new)| new).collect()
+    };
+    let parts = match now.kind {
+        Kind::Start | Kind::Planned => planned(&of),
+        Kind::Down => down(&of, now),
+        Kind::Up => up(&of, now),
+    };
+    let head = match (now.kind, now.member.unwrap_or(0)) {
+        (Kind::Start | Kind::Planned, _) => format!("the switch plans again: {};", offer(now)),
+        (Kind::Down, member) => format!("member {member} down:"),
+        (Kind::Up, member) => format!("member {member} up:"),
+    };
+    format!("{head} {}", parts.join("; "))
+}
+
+fn offer(now: &Stage) -> String {
+    let served = now.machines.iter().filter(|machine| !machine.served_by().is_empty()).count();
+    let refused = match now.refused {
+        0 => String::new(),
+        1 => ", 1 request was refused".to_owned(),
+        more => format!(", {more} requests were refused"),
+    };
+    format!(
+        "the team offers {} queues, {served} of {} machines have one{refused}",
+        now.offered,
+        now.machines.len()
+    )
+}
+
+/// The machines for which something holds before and after.
+type Pick<'a, 'm> = dyn Fn(&dyn Fn(&Machine, &Machine) -> bool) -> Vec<&'m Machine> + 'a;
+
+fn planned(of: &Pick<'_, '_>) -> Vec<String> {
+    let had = |machine: &Machine| !machine.held_by.is_empty();
+    let kinds = [
+        (of(&|old, new| had(old) && had(new) && old.served_by() != new.served_by()), "moved", "moved"),
+        (of(&|old, new| !had(old) && had(new)), "has one now", "have one now"),
+        (of(&|old, new| had(old) && !had(new)), "has none any more", "have none any more"),
+    ];
+    let some = kinds.iter().filter(|(machines, ..)| !machines.is_empty());
+    let parts: Vec<String> = some.map(|(machines, one, several)| who(machines, one, several)).collect();
+    if parts.is_empty() { vec!["none moved".to_owned()] } else { parts }
+}
+
+fn down(of: &Pick<'_, '_>, now: &Stage) -> Vec<String> {
+    let stranded = of(&|old, new| !old.is_stranded() && new.is_stranded());
+    let fewer = of(&|old, new| !new.is_stranded() && old.served_by().len() > new.served_by().len());
+    let mut parts = Vec::new();
+    if !stranded.is_empty() {
+        let until = "until the switch plans again";
+        let frames: u64 = stranded.iter().map(|machine| machine.frames_default_queue).sum();
+        parts.push(if now.members.iter().any(|member| member.up) {
+            let (one, several) = (
+                "is served by the default queue of its new member",
+                "are served by the default queues of their new members",
+            );
+            format!("{} {until}: {}", who(&stranded, one, several), count_of(frames, "frame"))
+        } else {
+            format!("{}, for no member is up", who(&stranded, "is served by none", "are served by none"))
+        });
+    }
+    if !fewer.is_empty() {
+        parts.push(who(&fewer, "is served by its copies elsewhere", "are served by their copies elsewhere"));
+    }
+    if parts.is_empty() {
+        parts.push("no queue was there".to_owned());
+    }
+    parts
+}
+
+fn up(of: &Pick<'_, '_>, now: &Stage) -> Vec<String> {
+    let back = of(&|old, new| old.is_stranded() && !new.is_stranded());
+    let more = of(&|old, new| !old.is_stranded() && old.served_by().len() < new.served_by().len());
+    let mut parts = Vec::new();
+    if !back.is_empty() {
+        parts.push(who(&back, "has its queue back", "have their queues back"));
+    }
+    if !more.is_empty() {
+        parts.push(who(&more, "has a copy there again", "have copies there again"));
+    }
+    if parts.is_empty() {
+        let frames: u64 = now.members.iter().map(|member| member.frames_default_queue).sum();
+        parts.push(format!(
+            "queues stay where they are until the switch plans again; {} for machines by default queues",
+            count_of(frames, "frame")
+        ));
+    }
+    parts
+}
+
+fn count_of(number: u64, what: &str) -> String {
+    format!("{} {what}{}", crate::print::count(number), if number == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use vswitch::physical_switch::Aggregation;
+    use vswitch::registry::Value;
+    use vswitch::scenario::Scenario;
+
+    const MACHINES: u16 = 6;
+
+    fn net(placement: Placement) -> Net {
+        let net = Scenario::new(3)
+            .members(&[10, 10, 10])
+            .vms(MACHINES)
+            .aggregation(Aggregation::SwitchIndependent)
+            .setting("OffloadPlacement", Value::Dword(placement.number()))
+            .setting("LinkUpDelayMs", Value::Dword(0))
+            .start();
+        net.advance(1_000);
+        net
+    }
+
+    fn watch(net: &Net, placement: Placement) -> Watch<'_> {
+        let stations = (0..MACHINES).map(|n| vec![Station::untagged(net.mac(net.vm(n)))]).collect();
+        Watch::of(net, stations, placement, vec![16; 3])
+    }
+
+    /// What adapters have, found without the functions that the table is made with.
+    fn adapters_have(net: &Net) -> BTreeSet<(u16, u32, u16)> {
+        let first = net.vm(0).port;
+        let all = net.look(|state| {
+            let adapters = state.modules[0].outside.adapters.iter();
+            adapters
+                .flat_map(|(index, adapter)| {
+                    adapter.offloads.queues.all.iter().map(move |(id, q)| (*index, *id, q))
+                })
+                .map(|(index, id, queue)| (index, id, (queue.holder.source.port - first + 1) as u16))
+                .collect()
+        });
+        all.expect("the machine runs")
+    }
+
+    fn table_has(stage: &Stage) -> BTreeSet<(u16, u32, u16)> {
+        let rows = stage.machines.iter().flat_map(|machine| {
+            machine.held_by.iter().map(|held| (held.member, held.queue, machine.machine as u16))
+        });
+        rows.collect()
+    }
+
+    #[test]
+    fn the_table_is_what_the_adapters_hold_whatever_driver_and_switch_believe() {
+        for placement in [Placement::FollowFlows, Placement::SingleMember, Placement::EveryMember] {
+            let net = net(placement);
+            let mut watch = watch(&net, placement);
+            let held = adapters_have(&net);
+            assert_eq!(table_has(&watch.stages[0]), held);
+            assert!(held.len() >= usize::from(MACHINES) && watch.stages[0].disagreements.is_empty());
+            // An adapter loses a queue and tells nobody: the table shows it, and so does the count.
+            let (member, queue, machine) = *held.iter().next().expect("there are some");
+            net.look(|state| {
+                let adapter = state.modules[0].outside.adapters.get_mut(&member).expect("there");
+                let source = net.vm(machine - 1);
+                adapter.offloads.forget(source, Resource::Queue(queue));
+            });
+            watch.changed(Kind::Up, member, Duration::ZERO);
+            assert_eq!(table_has(&watch.stages[1]), adapters_have(&net));
+            assert_eq!(table_has(&watch.stages[1]).len(), held.len() - 1);
+            assert!(!watch.stages[1].disagreements.is_empty(), "{placement:?}");
+        }
+    }
+
+    #[test]
+    fn a_failure_leaves_the_queues_of_other_members_alone_and_planning_again_empties_the_dead_one() {
+        let net = net(Placement::FollowFlows);
+        let mut watch = watch(&net, Placement::FollowFlows);
+        let victim = watch.stages[0].machines[0].held_by[0].member;
+        net.fail(victim);
+        watch.changed(Kind::Down, victim, Duration::ZERO);
+        assert!(watch.is_invited(), "the driver says what the team can do now");
+        watch.plan_again(Duration::ZERO);
+        assert!(!watch.is_invited());
+        net.restore(victim);
+        // What waits for a gap in its traffic has moved by then.
+        net.advance(10_000_000);
+        watch.changed(Kind::Up, victim, Duration::ZERO);
+        watch.plan_again(Duration::ZERO);
+        let [start, failed, planned, returned, home] = &watch.stages[..] else { panic!("five stages") };
+        assert_eq!(table_has(start), table_has(failed), "nothing moves by itself");
+        assert!(
+            failed.machines.iter().all(|m| m.is_stranded() == m.held_by.iter().all(|h| h.member == victim))
+        );
+        assert!(table_has(planned).iter().all(|(member, ..)| *member != victim));
+        assert_eq!(table_has(planned).len(), usize::from(MACHINES));
+        assert_eq!(table_has(planned), table_has(returned));
+        let members = |stage| table_has(stage).into_iter().map(|(member, _, machine)| (member, machine));
+        assert!(members(home).eq(members(start)), "everyone is home");
+    }
+
+    #[test]
+    fn a_frame_of_a_machines_vlan_comes_by_its_queue_and_any_other_by_the_default_one() {
+        let net = net(Placement::EveryMember);
+        let mac = net.mac(net.vm(0));
+        let stations = vec![vec![Station { mac, vid: Some(20) }]];
+        let mut watch = Watch::of(&net, stations, Placement::EveryMember, vec![16; 3]);
+        let plain = net.flow_from_outside(net.vm(0), 1).frame(1, 60);
+        let tagged = [&plain[..12], &[0x81, 0, 0, 20], &plain[12..]].concat();
+        let foreign = net.flow_from_outside(net.vm(1), 1).frame(1, 60);
+        net.receive_from_outside(2, &[tagged.clone(), plain, tagged, foreign]);
+        watch.end();
+        let machine = &watch.stages[0].machines[0];
+        assert_eq!((machine.frames_own_queue, machine.frames_default_queue), (2, 1));
+        assert_eq!(machine.arrives_on, [2]);
+        let member = &watch.stages[0].members[1];
+        let counts = (member.frames_own_queue, member.frames_default_queue, member.frames_other);
+        assert_eq!(counts, (2, 1, 1));
+    }
+}
