@@ -233,7 +233,7 @@ impl State {
             world.exercised("OFFLOAD-11");
         }
         if inner.oid == oid::FREE_QUEUE
-            && m.outside.adapters.get(&index).is_some_and(|a| a.offloads.queues.to_queues > 0)
+            && m.outside.adapters.get(&index).is_some_and(|a| a.offloads.queues.total().to_queues > 0)
         {
             let member = NicId::new(m.outside.external_port, index);
             let queue = checks::free_queue_of(&nodes);
