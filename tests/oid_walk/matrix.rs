@@ -147,13 +147,15 @@ impl Cell {
 
     /// Members that the request has to reach.
     fn members(&self) -> usize {
-        match self.row.treatment {
-            Treatment::Place(Resource::Sa)
-            | Treatment::Follow(Resource::Sa)
-            | Treatment::Release(Resource::Sa) => 1,
-            Treatment::Place(_) | Treatment::Follow(_) | Treatment::Release(_) if self.every => 3,
-            _ => 1,
-        }
+        let copied = match self.row.treatment {
+            Treatment::Place(of) | Treatment::Follow(of) | Treatment::Release(of) => {
+                matches!(of, Resource::Queue | Resource::Filter)
+            }
+            _ => false,
+        };
+        // Of a filter's copies only the one can move whose member has the virtual port.
+        let moves = self.row.oid == oids::RECEIVE_FILTER_MOVE_FILTER;
+        if self.every && copied && !moves { 3 } else { 1 }
     }
 
     fn is_directed(&self) -> bool {
