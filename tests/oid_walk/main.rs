@@ -9,15 +9,16 @@ mod seen;
 use lbfoext::ndis::raw::{FAILURE, INVALID_LENGTH, INVALID_PARAMETER, NOT_SUPPORTED, RESOURCES, SUCCESS};
 use seen::{assert_forwarded, assert_originated};
 use teaming::oid::OIDS;
-use vswitch::adapter::offloads::{By, Holder};
+use vswitch::adapter::offloads::{By, Holder, Resource};
 use vswitch::adapter::wire::{OFFLOAD_OIDS, get, get32, is_ipsec, oid, queue};
 use vswitch::control::below::Plan;
 use vswitch::control::envelope::Inner;
 use vswitch::control::nic_request::Arrived;
-use vswitch::control::offload::queue_parameters;
+use vswitch::control::offload::{move_filter, queue_parameters};
 use vswitch::outcome::Outcome;
 use vswitch::physical_switch::Aggregation;
 use vswitch::ports::NicId;
+use vswitch::registry::Value;
 use vswitch::scenario::{Net, Scenario};
 
 /// What pages of these requests allow an adapter to answer beside success.
@@ -164,6 +165,37 @@ fn a_list_of_associations_of_two_members_is_split_and_each_goes_home() {
         vacate(&net);
         assert_eq!(net.disagreements(), [""; 0]);
         net.finish().assert_clean();
+    }
+}
+
+#[test]
+fn a_filter_with_copies_moves_where_the_virtual_port_is_and_is_cleared_everywhere() {
+    for seed in 0..8 {
+        let net = team(seed).setting("OffloadPlacement", Value::Dword(EVERY_MEMBER)).start();
+        net.advance(1_000);
+        let (nic, mac) = (net.vm(0), net.mac(net.vm(0)));
+        let filters = |net: &Net| {
+            net.members_of(nic).into_iter().filter(|(_, held)| matches!(held, Resource::Filter(_))).count()
+        };
+        let (filter, vf, vport) = net
+            .offload(nic, move |p| {
+                let filter = p.set_filter(0, mac).expect("room for a filter");
+                let vf = p.allocate_function(mac).expect("an adapter has a VF");
+                (filter, vf, p.create_vport(vf).expect("room for a virtual port"))
+            })
+            .unwrap();
+        assert_eq!(filters(&net), 3);
+        let moved = Inner::set(oid::MOVE_FILTER, move_filter(filter, (0, 0), (0, vport)));
+        assert_eq!(net.offload(nic, move |p| p.ask(&moved).status), Some(SUCCESS));
+        assert_eq!(filters(&net), 3, "copies stay where their members can serve them");
+        net.offload(nic, move |p| {
+            p.clear_filter(0, filter);
+            p.delete_vport(vport);
+            p.free_function(vf);
+        });
+        assert_eq!(net.members_of(nic), []);
+        assert_eq!(net.disagreements(), [""; 0]);
+        end(net).assert_clean();
     }
 }
 
