@@ -447,9 +447,11 @@ impl Report {
         );
         let [left, ended] = self.statistics;
         println!(
-            "sent, as its adapter counts: {} frames when it left, {} at the end",
+            "sent, as its state says: {} frames, {} bytes when it left; {} frames, {} bytes at the end",
             count(left.frames),
-            count(ended.frames)
+            count(left.bytes),
+            count(ended.frames),
+            count(ended.bytes)
         );
         println!(
             "{} flows of others moved, {} violations of {} rules checked, {} leaks",
@@ -467,7 +469,7 @@ fn reason(differences: Differences, here: u16, target: &[Speed]) -> &'static str
         (usize::from(here) > target.len(), "the target has no such member"),
         (differences.contains(Differences::POLICY), "another policy"),
         (differences.contains(Differences::SEED), "another hash seed"),
-        (differences.contains(Differences::PORT), "another port number, which the policy hashes"),
+        (differences.contains(Differences::PORT), "another id of the adapter, which the policy hashes"),
         (differences.contains(Differences::MEMBERS), "shared among another number of members"),
         (differences.contains(Differences::HOME_MAP), "other positions or speeds of the members"),
     ];

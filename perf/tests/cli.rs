@@ -359,6 +359,15 @@ fn a_machine_keeps_its_members_between_equal_hosts_only() {
         (&equal["structures"], &equal["requests"], &equal["too_short"]),
         (&1.into(), &3.into(), &1.into())
     );
+    let sent =
+        |report: &Value, at: usize, what: &str| report["statistics"][at][what].as_u64().expect("a count");
+    for what in ["frames", "bytes"] {
+        assert!(sent(&equal, 0, what) > 0 && sent(&equal, 1, what) > sent(&equal, 0, what), "{equal}");
+    }
+    // Nor does it matter to HyperVPort that its port has another number there.
+    let by_port = migrate(&["--policy", "hyper-v-port"]);
+    assert_eq!(by_port["differences"], Value::Array(vec![]));
+    assert_eq!((&by_port["flows_changed"], &by_port["statistics"]), (&0.into(), &equal["statistics"]));
     let rows: [(&[&str], &str); 4] = [
         (&["--target-speeds", "10G,10G"], "number of members"),
         (&["--target-speeds", "25G,10G,10G,10G"], "positions or speeds of the members"),

@@ -60,6 +60,7 @@ struct Cell {
 const _: () = assert!(size_of::<Line>() == 64);
 
 impl Line {
+    #[expect(clippy::declare_interior_mutable_const, reason = "a value to copy, never a place")]
     pub const EMPTY: Self =
         Self([const { Cell { frames: AtomicU64::new(0), bytes: AtomicU64::new(0) } }; CELLS]);
 }
