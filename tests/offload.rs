@@ -1,17 +1,12 @@
 //! Offloads of partitions on the members of a team: where they are placed, that switch and adapters agree whatever
-//! happens, what the team says it can do, and that nothing is read past its end.
+//! happens, and what the team says it can do.
 
 mod scenarios;
 
-use lbfoext::ndis::raw::{SUCCESS, SwitchNicOidRequest, request_type};
 use scenarios::offload::{Command, Draw, GUESTS, run, sequence, shrink};
 use std::collections::{BTreeMap, BTreeSet};
 use vswitch::adapter::capabilities::Capabilities;
 use vswitch::adapter::offloads::Resource;
-use vswitch::adapter::wire::{OFFLOAD_OIDS, oid};
-use vswitch::control::below::Plan;
-use vswitch::control::envelope::{self, Inner};
-use vswitch::control::offload::{complete_array, delete_sa, filter_parameters, queue_parameters};
 use vswitch::outcome::Outcome;
 use vswitch::physical_switch::Aggregation;
 use vswitch::ports::NicId;
@@ -361,112 +356,4 @@ fn random_sequences_break_no_rule_and_leave_everyone_agreed() {
         );
     }
     println!("{seeds} sequences of {LENGTH} commands, {GUESTS} guests");
-}
-
-/// Every way to spoil the bytes of a request: each header byte, each word of the rest, each length.
-fn spoiled(bytes: &[u8]) -> Vec<Vec<u8>> {
-    let mut all: Vec<Vec<u8>> = Vec::new();
-    for at in 0..4.min(bytes.len()) {
-        for value in [0, 1, 3, 0x7F, 0x80, 0xFF] {
-            let mut one = bytes.to_vec();
-            one[at] = value;
-            all.push(one);
-        }
-    }
-    for at in (4..bytes.len().min(64)).step_by(4) {
-        for value in [0_u32, 1, 0x7FFF_FFFF, 0xFFFF_FFF0, 0xFFFF_FFFF] {
-            let mut one = bytes.to_vec();
-            let end = (at + 4).min(bytes.len());
-            one[at..end].copy_from_slice(&value.to_le_bytes()[..end - at]);
-            all.push(one);
-        }
-    }
-    let lengths = (0..bytes.len().min(80)).chain([bytes.len() / 2, bytes.len() - 1]);
-    all.extend(lengths.map(|length| bytes[..length].to_vec()));
-    all
-}
-
-#[test]
-fn malformed_requests_are_passed_or_refused_and_never_read_past_their_end() {
-    let net = Scenario::new(1).members(&[10, 10]).vms(2).tear_down(false).style(|s| s.fenced = true).start();
-    net.advance(1_000);
-    let (nic, external) = (net.vm(0), net.member(0));
-    let mut requests = 0;
-    for row in &OFFLOAD_OIDS {
-        let bytes = match row.oid {
-            oid::ALLOCATE_QUEUE => queue_parameters(4, nic.port, 1),
-            oid::SET_FILTER => filter_parameters(3, 0, 0, [2; 6]),
-            oid::ALLOCATION_COMPLETE => complete_array(&[1, 2, 3], 4),
-            oid::DELETE_SA => delete_sa(0x1234),
-            _ => vec![0x80, 1, row.size as u8, (row.size >> 8) as u8]
-                .into_iter()
-                .chain(vec![0; row.size])
-                .collect(),
-        };
-        // A list's links are pointers, which the switch vouches for: only what is not a link is spoiled.
-        let linked = matches!(row.oid, oid::ADD_SA | oid::DELETE_SA);
-        for buffer in spoiled(&bytes) {
-            if linked
-                && buffer.get(8..16).is_none_or(|link| link.iter().any(|b| *b != 0))
-                && buffer.len() >= 9
-            {
-                continue;
-            }
-            for kind in [request_type::METHOD, request_type::SET_INFORMATION] {
-                // What the adapters would say of nonsense is not the point.
-                let plan = Plan { status: lbfoext::ndis::raw::INVALID_PARAMETER, completion: None };
-                net.ask_nic(nic, external, &Inner::new(row.oid, kind, buffer.clone()), plan).unwrap();
-                requests += 1;
-            }
-        }
-    }
-    let spoil = |net: &Net, at: usize, value: u8, length: usize| {
-        let inner = Inner::method(oid::ALLOCATE_QUEUE, queue_parameters(1, nic.port, 1));
-        let plan = Plan { status: lbfoext::ndis::raw::INVALID_PARAMETER, completion: None };
-        net.offload(nic, move |p| {
-            let mut e = SwitchNicOidRequest::ZERO;
-            e.header = lbfoext::ndis::raw::ObjectHeader::new(0x80, 1, 32);
-            (e.source_port_id, e.source_nic_index) = (nic.port, nic.index);
-            (e.destination_port_id, e.destination_nic_index) = (external.port, external.index);
-            envelope::ask_as(p.module, e, &inner, plan, false, |bytes| {
-                if let Some(byte) = bytes.get_mut(at) {
-                    *byte = value;
-                }
-                bytes.truncate(length);
-            })
-        });
-    };
-    // The last eight bytes are a pointer of the switch's own.
-    for at in 0..24 {
-        for value in [0, 1, 2, 0x7F, 0x80, 0xFF] {
-            spoil(&net, at, value, 32);
-            requests += 1;
-        }
-    }
-    for length in 0..32 {
-        spoil(&net, 99, 0, length);
-        requests += 1;
-    }
-    println!("{requests} malformed requests");
-    assert!(requests > 2_000);
-    net.look(|s| s.control.wants.held.clear());
-    net.finish().assert_clean();
-}
-
-#[test]
-fn newer_revisions_are_understood_as_far_as_they_are_known() {
-    let net = Scenario::new(1).members(&[10, 10]).vms(1).style(|s| s.fenced = true).start();
-    net.advance(1_000);
-    let nic = net.vm(0);
-    for revision in [1, 2, 3, 9] {
-        let mut bytes = queue_parameters(4, nic.port, 1);
-        bytes[1] = revision;
-        let inner = Inner::method(oid::ALLOCATE_QUEUE, bytes);
-        let answer = net.ask_nic(nic, net.member(0), &inner, Plan::default()).unwrap();
-        assert_eq!(answer.status, SUCCESS);
-        let seen = net.look(|s| s.control.nics.arrived.last().unwrap().envelope.destination_nic_index);
-        assert_ne!(seen, Some(0), "revision {revision} was passed unread");
-    }
-    net.look(|s| s.control.wants.held.clear());
-    net.finish().assert_clean();
 }

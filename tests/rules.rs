@@ -1,5 +1,5 @@
 //! The rule book against the verifier: every rule of the groups DATA, FLAGS, OFFLOAD, OID, PORTNIC, PROP, SAVE, STATE and
-//! STATUS is listed, most whose breach is an error are checked, and each checked one is broken once by a driver that
+//! STATUS is listed, nine of ten of each group whose breach is an error are checked, and each checked one is broken once by a driver that
 //! misbehaves in that one way.
 
 mod scenarios;
@@ -7,34 +7,43 @@ mod scenarios;
 use std::collections::{BTreeMap, BTreeSet};
 use vswitch::check::{Severity, Status, rules};
 
+/// Groups of the rule book and the number of their rules.
+const GROUPS: [(&str, usize); 9] = [
+    ("DATA", 90),
+    ("FLAGS", 19),
+    ("PORTNIC", 35),
+    ("PROP", 23),
+    ("SAVE", 29),
+    ("STATE", 31),
+    ("OID", 58),
+    ("OFFLOAD", 25),
+    ("STATUS", 18),
+];
+
 #[test]
-fn four_of_five_rules_whose_breach_is_an_error_are_checked() {
-    let errors: Vec<_> = rules().filter(|rule| rule.severity == Severity::Error).collect();
-    let checked = errors.iter().filter(|rule| !matches!(rule.status, Status::Not(_))).count();
-    for rule in &errors {
-        if let Status::Not(reason) = rule.status {
-            println!("{} is not checked: {reason}", rule.id);
-            assert!(!reason.is_empty());
+fn nine_of_ten_rules_of_each_group_whose_breach_is_an_error_are_checked() {
+    let (mut all, mut all_checked) = (0, 0);
+    for (group, _) in GROUPS {
+        let of_group = rules().filter(|rule| rule.id.split('-').next() == Some(group));
+        let errors: Vec<_> = of_group.filter(|rule| rule.severity == Severity::Error).collect();
+        let checked = errors.iter().filter(|rule| !matches!(rule.status, Status::Not(_))).count();
+        for rule in &errors {
+            if let Status::Not(reason) = rule.status {
+                println!("{} is not checked: {reason}", rule.id);
+                assert!(!reason.is_empty());
+            }
         }
+        println!("{group}: {checked} of {} checked", errors.len());
+        assert!(checked * 10 >= errors.len() * 9, "{group}: {checked} of {}", errors.len());
+        (all, all_checked) = (all + errors.len(), all_checked + checked);
     }
-    println!("{checked} of {} checked", errors.len());
-    assert!(checked * 10 >= errors.len() * 8, "{checked} of {}", errors.len());
+    println!("{all_checked} of {all} checked");
+    assert!(all_checked * 100 >= all * 95, "{all_checked} of {all}");
 }
 
 #[test]
 fn the_rules_of_each_group_are_all_listed_once() {
-    let counts = [
-        ("DATA", 90),
-        ("FLAGS", 19),
-        ("PORTNIC", 35),
-        ("PROP", 23),
-        ("SAVE", 29),
-        ("STATE", 31),
-        ("OID", 58),
-        ("OFFLOAD", 25),
-        ("STATUS", 18),
-    ];
-    for (group, count) in counts {
+    for (group, count) in GROUPS {
         let ids: BTreeSet<_> =
             rules().filter(|rule| rule.id.starts_with(&format!("{group}-"))).map(|rule| rule.id).collect();
         let expected: BTreeSet<_> = (1..=count).map(|number| format!("{group}-{number:02}")).collect();

@@ -4,21 +4,19 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 pub mod beside;
+pub mod control;
+pub mod offload;
 pub mod policies;
 pub mod random;
 pub mod saved;
 
-pub mod offload;
-
-use lbfoext::ndis::raw::{oids, request_type};
-use vswitch::control::status::Status;
 use vswitch::frames::Fate;
 use vswitch::guest::{Flow, Packet};
 use vswitch::outcome::Outcome;
 use vswitch::physical_switch::Aggregation;
 use vswitch::ports::NicId;
 use vswitch::registry::Value;
-use vswitch::scenario::{Activation, Enumeration, Indication, Net, Scenario, unknown_request};
+use vswitch::scenario::{Activation, Enumeration, Indication, Net, Scenario};
 
 /// One scenario.
 #[derive(Clone, Copy)]
@@ -75,19 +73,24 @@ pub const CASES: &[Case] = &[
     Case { name: "inactive_at_first", plan: inactive_plan, story: activate, check: everything_ends },
     Case { name: "pause_under_traffic", plan: packets_plan, story: pause, check: everything_ends },
     Case { name: "detach_and_attach_again", plan: packets_plan, story: attach_again, check: everything_ends },
-    Case { name: "requests_pass", plan: packets_plan, story: requests, check: everything_ends },
-    Case { name: "status_passes", plan: packets_plan, story: statuses, check: everything_ends },
+    Case { name: "requests_pass", plan: packets_plan, story: control::requests, check: everything_ends },
+    Case { name: "status_passes", plan: packets_plan, story: control::statuses, check: everything_ends },
     Case { name: "settings_change", plan: settings_plan, story: settings, check: everything_ends },
     Case { name: "one_adapter", plan: one_adapter_plan, story: packets, check: everything_ends },
     Case { name: "hyper_v_port", plan: hyper_v_port_plan, story: failover, check: everything_ends },
     Case { name: "two_switches", plan: two_switches_plan, story: two_switches, check: everything_ends },
     Case { name: "no_outside", plan: private_plan, story: private, check: everything_ends },
-    Case { name: "no_number_twice", plan: single_member_plan, story: queues, check: everything_ends },
-    Case { name: "offloads", plan: offload_plan, story: offloads, check: everything_ends },
+    Case {
+        name: "no_number_twice",
+        plan: single_member_plan,
+        story: control::queues,
+        check: everything_ends,
+    },
+    Case { name: "offloads", plan: offload_plan, story: control::offloads, check: everything_ends },
     Case {
         name: "offloads_of_every_member",
         plan: every_member_plan,
-        story: offloads,
+        story: control::offloads,
         check: everything_ends,
     },
     Case { name: "saved_and_restored", plan: saved::here_plan, story: saved::here, check: everything_ends },
@@ -349,37 +352,6 @@ fn attach_again(net: &Net) {
     net.send(net.vm(0), &[net.flow_between(net.vm(0), net.vm(6), 1).frame(0, 60)]);
 }
 
-fn requests(net: &Net) {
-    for (number, kind) in
-        [request_type::QUERY_INFORMATION, request_type::SET_INFORMATION, request_type::METHOD]
-            .into_iter()
-            .enumerate()
-    {
-        for status in [0, -1_073_741_823] {
-            for length in [0, 4, 300] {
-                let payload = vec![0x5A; length];
-                net.ask(unknown_request(0x00FF_0000 + number as u32, kind, payload.clone(), status));
-                net.ask(unknown_request(oids::SWITCH_PORT_PROPERTY_ADD, kind, payload.clone(), status));
-                net.ask(unknown_request(oids::SWITCH_NIC_CREATE, kind, payload, status));
-            }
-        }
-    }
-    net.cancel_next();
-    net.ask(unknown_request(0x00FF_0042, request_type::QUERY_INFORMATION, vec![0; 16], 0));
-    packets(net);
-}
-
-fn statuses(net: &Net) {
-    let outside = net.member(0);
-    for code in [0x4001_000B, 0x4001_0017, 0x4002_0010, 0x1234_5678] {
-        net.status(Status { code, buffer: vec![1, 2, 3], from: None });
-        net.status(Status { code, buffer: Vec::new(), from: Some(outside) });
-    }
-    // A link state that is cut off says nothing, so the member stays up.
-    net.status(Status { buffer: vec![0x80, 1, 40, 0, 2], ..Status::link(net.member(1), true, 0) });
-    packets(net);
-}
-
 fn settings(net: &Net) {
     traffic(net, 0);
     for (name, value) in [
@@ -394,49 +366,6 @@ fn settings(net: &Net) {
         traffic(net, 1);
     }
     net.settle();
-}
-
-fn queues(net: &Net) {
-    for n in 0..4 {
-        net.start_queue(net.vm(n));
-    }
-    traffic(net, 0);
-    net.plan_again();
-}
-
-/// A fixed day with everything in it, then a random one.
-fn offloads(net: &Net) {
-    use offload::Command::*;
-    traffic(net, 0);
-    offload::odd_requests(net);
-    let day = [
-        StartQueue(0),
-        StartQueue(1),
-        Function(2),
-        Associations(3),
-        Fail(1),
-        PlanAgain,
-        Restore(1),
-        Unplug(2),
-        Release(0),
-        StartQueue(0),
-        Replug(2),
-        UpdateAssociations(3),
-        DeleteAssociations(3),
-        Pause,
-        StartQueue(1),
-        Release(1),
-        Restart,
-        RemoveGuest(2),
-        AddGuest(2),
-        Abilities(3, 7, true),
-        Storm(1, 5),
-    ];
-    offload::run(net, &day);
-    // A reference is refused to all: what cannot be refused goes where it is cleaned up.
-    offload::run(net, &[StartQueue(1), RefuseReferences(100), Release(1)]);
-    let seed = net.world().config().seed;
-    offload::run(net, &offload::sequence(seed, 30, 4));
 }
 
 fn two_switches(net: &Net) {

@@ -90,6 +90,9 @@ fn policies_change(net: &Net) {
     net.add_property(port(2), 5, Property::Profile);
     net.add_property(port(3), 2, strict);
     net.remove_property(port(2), 3);
+    for damage in [Damage::CutBody, Damage::FarOffset] {
+        net.damaged_property(port(2), Property::Custom { id: [5; 16], data: vec![1; 20] }, damage);
+    }
     for oid in [oids::SWITCH_PROPERTY_ADD, oids::SWITCH_PROPERTY_UPDATE, oids::SWITCH_PROPERTY_DELETE] {
         net.switch_property(oid, [6; 16], 1);
     }
@@ -148,6 +151,9 @@ fn addresses_plan(seed: u64) -> Scenario {
     Scenario::new(seed)
         .members(&[10, 10])
         .vms(5)
+        .internal(2)
+        .internal_property(0, security(false, true))
+        .internal_property(1, security(false, true))
         .aggregation(MODES[seed as usize % 2])
         .one_machine(&[2, 3])
         .property(0, security(true, false))
@@ -171,6 +177,10 @@ fn addresses_move(net: &Net) {
             let other = Flow { from: vm_mac(3), ..net.flow_between(net.vm(vm), net.vm(0), 1) };
             net.send(net.vm(vm), &[other.frame(round, 60)]);
         }
+        // Adapters of the management OS are of no machine, whatever is where a machine's name would be.
+        let other =
+            Flow { from: net.mac(net.internal(1)), ..net.flow_between(net.internal(0), net.vm(0), 1) };
+        net.send(net.internal(0), &[other.frame(round, 60)]);
         let flood = Flow { to: group, ..net.flow(net.vm(4), 2) };
         net.send(net.vm(4), &[flood.frame(round, 60)]);
         match round {

@@ -23,12 +23,25 @@ pub fn held_locks() -> Vec<String> {
     held.iter().map(|l| format!("{} {}", l.kind, thread.world.ids.name_of(l.address, "lock"))).collect()
 }
 
-/// LOCK-01: the driver calls out of its module; it must hold no lock.
+/// LOCK-01: the driver calls out of its module; it must hold no lock. For requests OID-22 says it again, for status
+/// indications STATUS-16.
 pub fn leaving(function: &'static str) {
+    let rule = match function {
+        "NdisFOidRequest" | "NdisFOidRequestComplete" => "OID-22",
+        "NdisFIndicateStatus" => "STATUS-16",
+        _ => "LOCK-01",
+    };
     let thread = thread::current();
-    thread.world.exercised("LOCK-01");
+    let bent = crate::check::mutations::holds_lock(rule);
+    if bent {
+        thread.held.borrow_mut().push(Held { kind: SPIN, address: 8, old_irql: 0 });
+    }
+    thread.world.exercised(rule);
     if !thread.held.borrow().is_empty() {
-        thread.world.violate("LOCK-01", format!("{function} called with {} held", held_text(&thread)));
+        thread.world.violate(rule, format!("{function} called with {} held", held_text(&thread)));
+    }
+    if bent {
+        thread.held.borrow_mut().pop();
     }
     release_late(&thread);
 }
@@ -167,6 +180,7 @@ exports! {
 
 /// Mutations `WaitUnderLock` and `WaitTooHigh`: the checks of a wait, run in the state they forbid.
 pub(crate) fn wait_mutations() {
+    crate::check::requests::waiting();
     let thread = thread::current();
     match thread.world.mutation() {
         Some(Mutation::WaitUnderLock) if thread.world.spend_mutation() => {

@@ -259,6 +259,16 @@ impl World {
         found.into_iter().for_each(|(_, text)| self.violate("MEM-02", text));
     }
 
+    /// True if a freed block was written to, which is then undone.
+    pub fn touched_after_free(&self, pointer: *const u8) -> bool {
+        let inner = self.ledger.inner.lock();
+        let Some(block) = inner.freed.get(&pointer.addr()) else { return false };
+        let touched = block.written_after_free().is_some();
+        // SAFETY: the block is the ledger's.
+        unsafe { block.payload().write_bytes(FREED, block.entry.bytes) };
+        touched
+    }
+
     /// Enters an object without memory; the same key may be entered several times.
     pub fn track(&self, kind: Kind, key: usize, tag: u32, what: &'static str) {
         let mut entry = self.entry(kind, key, 0, tag, what);

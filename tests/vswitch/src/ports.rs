@@ -108,6 +108,8 @@ pub struct Nic {
     pub from_array: bool,
     /// It was in such an answer before it was connected.
     pub listed: bool,
+    /// It was in such an answer where only whoever steps by the answer's element size finds it.
+    pub behind_gap: bool,
 }
 
 impl Nic {
@@ -132,6 +134,7 @@ impl Nic {
             told: 0,
             from_array: false,
             listed: false,
+            behind_gap: false,
         }
     }
 
@@ -194,6 +197,10 @@ pub struct Topology {
     pub gone: BTreeSet<u32>,
     /// NICs whose creation failed below.
     pub failed: BTreeSet<NicId>,
+    /// NICs whose connection failed below.
+    pub unconnected: BTreeSet<NicId>,
+    /// NICs were disconnected that had not been connected.
+    pub unmatched: bool,
 }
 
 impl Topology {

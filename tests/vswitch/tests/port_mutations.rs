@@ -1,6 +1,7 @@
 //! The checks of ports, NICs, properties and policies find what they are for: a day with ports of every kind, once
 //! without and once with each misdeed.
 
+use lbfoext::ndis::raw::oids;
 use std::collections::BTreeSet;
 use vswitch::check::mutations::{MUTATIONS, Misdeed, was_committed};
 use vswitch::check::{Severity, Status, rules};
@@ -50,7 +51,8 @@ fn tour(seed: u64, misdeed: Option<Misdeed>) -> (Outcome, bool) {
             Aggregation::SwitchIndependent
         })
         .vms(8)
-        .internal(1)
+        .one_machine(&[10, 11])
+        .internal(2)
         // Known from the enumeration only.
         .property(0, vlan(7))
         .property(1, vlan(8))
@@ -61,6 +63,8 @@ fn tour(seed: u64, misdeed: Option<Misdeed>) -> (Outcome, bool) {
         .start();
     let port = |vm: u16| net.vm(vm).port;
     everybody(&net, &[0, 1, 2, 3], 1);
+    net.fail_to_connect(net.vm(12));
+    everybody(&net, &[2, 4], 1);
     // Told by requests, under any id, of a newer version.
     net.add_property(port(2), 1, vlan(9));
     everybody(&net, &[2, 4, 5], 2);
@@ -116,6 +120,21 @@ fn tour(seed: u64, misdeed: Option<Misdeed>) -> (Outcome, bool) {
     net.create_only(net.member(8));
     net.send(net.vm(5), &[net.flow(net.vm(5), 11).frame(1, 60), net.flow(net.vm(5), 12).frame(1, 60)]);
     everybody(&net, &[3, 5], 12);
+    net.switch_property(oids::SWITCH_PROPERTY_DELETE, [6; 16], 1);
+    net.feature_status(Some(port(2)), [5; 16], 0);
+    let custom = Property::Custom { id: [5; 16], data: vec![1; 20] };
+    net.damaged_property(port(2), custom, Damage::CutBody);
+    // Adapters that stand in for each other, by right and not.
+    net.add_vm(10);
+    net.add_vm(11);
+    let teaming = || Property::Security(Security { teaming: true, ..Security::default() });
+    for team in [[net.vm(10), net.vm(11)], [net.internal(0), net.internal(1)]] {
+        for nic in team {
+            net.add_property(nic.port, 9, teaming());
+        }
+        let from = net.mac(team[1]);
+        net.send(team[0], &[Flow { from, ..net.flow_between(team[0], net.vm(3), 13) }.frame(1, 60)]);
+    }
     net.unplug(4);
     let committed = was_committed(net.world());
     let world = net.world().clone();

@@ -24,6 +24,7 @@ pub(crate) fn requesting(filter: Handle, request: *mut OidRequest) {
         let told = state.modules[module].told_active;
         // SAFETY: the request is the driver's until it is sent.
         let r = unsafe { &mut *request };
+        super::bend_requests::asks_beside(world, state, module, r.oid);
         match (misdeed, original) {
             (Misdeed::SendOriginal, Some(original)) if commit() => {
                 let _ = state.take_request(world, filter, original as *mut OidRequest);
@@ -69,17 +70,25 @@ pub(crate) fn requesting(filter: Handle, request: *mut OidRequest) {
                 query.oid = oids::SWITCH_NIC_ARRAY;
                 query.information_buffer = buffer.as_mut_ptr().cast();
                 query.length = 64;
-                state.answer_query(world, module, 0, &mut query);
+                state.answer_query(world, module, 0, &mut query, true);
             }
             _ => {}
         }
     });
 }
 
-const HEADER: ObjectHeader = ObjectHeader::new(object_type::OID_REQUEST, 1, OidRequest::SIZE_REVISION_1);
+pub(super) const HEADER: ObjectHeader =
+    ObjectHeader::new(object_type::OID_REQUEST, 1, OidRequest::SIZE_REVISION_1);
 
 /// One more request of the driver's own, which nobody answers.
-fn originate(world: &World, state: &mut State, filter: Handle, header: ObjectHeader, oid: u32, kind: i32) {
+pub(super) fn originate(
+    world: &World,
+    state: &mut State,
+    filter: Handle,
+    header: ObjectHeader,
+    oid: u32,
+    kind: i32,
+) {
     let mut request = OidRequest::ZERO;
     request.header = header;
     request.oid = oid;
@@ -182,6 +191,11 @@ pub(crate) fn dereferences(state: &State) -> u32 {
 pub(crate) fn indications(filter: Handle, passing: bool) -> u32 {
     match pending() {
         Some(Misdeed::LoseStatus | Misdeed::LateStatus) if passing && commit() => 0,
+        Some(Misdeed::LoseDamaged)
+            if passing && with(|_, state| state.control.status.damaged) && commit() =>
+        {
+            0
+        }
         Some(Misdeed::RepeatStatus) if passing && commit() => 2,
         Some(Misdeed::StatusWithoutHeader) if commit() => {
             let mut status = StatusIndication::ZERO;

@@ -113,6 +113,8 @@ fn bend_element(
         Misdeed::ToDeadMember if external => dead.map(to),
         Misdeed::ForgetNewAddress
         | Misdeed::RememberOldPort
+        | Misdeed::StepBySize
+        | Misdeed::ReadNameTail
         | Misdeed::IgnoreVlan
         | Misdeed::ReadPropertyId
         | Misdeed::BelieveDamage
@@ -343,7 +345,7 @@ pub(crate) fn report(
 ) -> Option<Report> {
     let running = state.life(module) == crate::ndis::Life::Running;
     match pending() {
-        Some(Misdeed::LetSpoof | Misdeed::TakeReflection)
+        Some(Misdeed::LetSpoof | Misdeed::TakeReflection | Misdeed::ReadInvalidName)
             if running && withholds(world, state, module, lists) =>
         {
             None

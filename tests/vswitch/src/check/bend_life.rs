@@ -4,11 +4,12 @@ use super::mutations::{Misdeed, commit, is, pending};
 use crate::control::status::NdisFIndicateStatus;
 use crate::kernel::{ExAllocatePool2, ExFreePoolWithTag};
 use crate::memory::Kind;
+use crate::ndis::module::NdisFNetPnPEvent;
 use crate::ndis::{Life, State, with};
 use crate::world;
 use lbfoext::ndis::raw::{
-    DATA_NOT_ACCEPTED, FAILURE, FilterDriverCharacteristics, Handle, ObjectHeader, SUCCESS, StatusIndication,
-    object_type, oids,
+    DATA_NOT_ACCEPTED, FAILURE, FilterDriverCharacteristics, Handle, NetPnpEventNotification, ObjectHeader,
+    SUCCESS, StatusIndication, object_type, oids,
 };
 
 /// What the checks of registration see.
@@ -38,10 +39,20 @@ pub(crate) fn attaches_anyway(is_switch: bool) -> bool {
 
 /// Calls of NdisFSetAttributes that one call stands for.
 pub(crate) fn attribute_calls(filter: Handle) -> u32 {
+    if is(Misdeed::EventWhileAttaching) {
+        event(filter);
+    }
     if is(Misdeed::IndicateWhileAttaching) {
         indicate(filter);
     }
+    super::bend_requests::asks_while_attaching(filter);
     if is(Misdeed::AttributesTwice) { 2 } else { 1 }
+}
+
+fn event(filter: Handle) {
+    let mut notification = NetPnpEventNotification::ZERO;
+    // SAFETY: the notification lives for the call.
+    unsafe { NdisFNetPnPEvent(filter, &raw mut notification) };
 }
 
 fn indicate(filter: Handle) {
@@ -109,8 +120,8 @@ pub(crate) fn detaching() {
 
 /// FilterDetach has returned.
 pub(crate) fn detached(filter: usize) {
-    if is(Misdeed::IndicateAfterDetach) {
-        indicate(filter as Handle);
+    if is(Misdeed::EventAfterDetach) {
+        event(filter as Handle);
     }
 }
 

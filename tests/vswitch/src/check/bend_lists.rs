@@ -68,6 +68,8 @@ struct Seen {
     own: bool,
     native: bool,
     subnet: bool,
+    /// It came through a queue.
+    queued: bool,
     running: bool,
     source: NicId,
     cancel_id: usize,
@@ -93,6 +95,8 @@ impl Seen {
             native: packet.is_native(),
             // SAFETY: the list is the driver's and so uncovered.
             subnet: unsafe { (*first).info[info::VIRTUAL_SUBNET] } != 0,
+            // SAFETY: as above.
+            queued: unsafe { (*first).info[info::FILTERING] } >> 16 != 0,
             running: false,
             source: packet.source,
             cancel_id: packet.cancel_id,
@@ -135,6 +139,7 @@ fn bend_call(misdeed: Misdeed, seen: &Seen) -> Bent {
             Bent::Flags(send_flags::SWITCH_DESTINATION_GROUP)
         }
         Misdeed::HoldCancelled if seen.cancel_id != 0 && seen.running => Bent::Keep(seen.list),
+        Misdeed::HoldQueuePacket if seen.running && seen.queued && !seen.own => Bent::Keep(seen.list),
         Misdeed::HoldSendAcrossPause if seen.running && !seen.own && seen.source.port != 0 => {
             Bent::Keep(seen.list)
         }

@@ -251,6 +251,27 @@ pub(crate) fn status_indicated(e: &mut SwitchNicStatusIndication, inner: &mut St
     }
 }
 
+/// What the driver indicates for the team in the place of what came from a member: that itself.
+pub(crate) fn passes_unread(own: *mut StatusIndication) -> *mut StatusIndication {
+    if pending() != Some(Misdeed::PassUnread) || crate::ndis::inside("FilterStatus").is_none() {
+        return own;
+    }
+    let theirs = with(|_, state| state.control.status.one_under_way());
+    let member = theirs.is_some_and(|theirs| {
+        // SAFETY: both indications live, and their envelopes, if they have any.
+        unsafe {
+            let [own, theirs] = [own, theirs].map(|status| {
+                let nic = (*status).status_code == SWITCH_NIC_STATUS && !(*status).status_buffer.is_null();
+                nic.then(|| *(*status).status_buffer.cast::<SwitchNicStatusIndication>())
+            });
+            let code = |e: &SwitchNicStatusIndication| (*e.status_indication).status_code;
+            own.zip(theirs)
+                .is_some_and(|(own, theirs)| theirs.source_nic_index != 0 && code(&own) == code(&theirs))
+        }
+    });
+    theirs.filter(|_| member && commit()).unwrap_or(own)
+}
+
 /// One more indication of the driver's own, while one passes.
 pub(crate) fn one_more(filter: Handle) {
     let target = with(|_, state| {

@@ -33,6 +33,7 @@ fn broken_by_destination(misdeed: Misdeed) -> Option<&'static str> {
 fn broken_by_sending(misdeed: Misdeed) -> Option<&'static str> {
     match misdeed {
         Misdeed::LetSpoof => Some("DATA-90"),
+        Misdeed::ReadInvalidName => Some("PORTNIC-24"),
         Misdeed::TakeReflection => Some("EGR-6"),
         _ => None,
     }
@@ -43,6 +44,8 @@ pub(super) fn wrong_station(state: &mut State, misdeed: Misdeed, list: *mut NetB
     let wanted = match misdeed {
         Misdeed::ForgetNewAddress => "PORTNIC-19",
         Misdeed::RememberOldPort => "PORTNIC-18",
+        Misdeed::StepBySize => "OID-33",
+        Misdeed::ReadNameTail => "PORTNIC-23",
         other => broken_by_destination(other)?,
     };
     let module = state.packets.get(list)?.switch;
@@ -70,6 +73,22 @@ pub(super) fn flooded_station(state: &mut State, list: *mut NetBufferList) -> Op
     let expected = judge(&case.question(state, frame));
     let [way] = &expected.ways[..] else { return None };
     way.must.first().copied().filter(|_| way.must.len() > 2 && !expected.may_drop)
+}
+
+/// Destinations that one call of UpdateNetBufferListDestinations is said to have written: one less than they are.
+pub(crate) fn destinations_written(state: &mut State, list: *mut NetBufferList, count: u32) -> u32 {
+    if pending() != Some(Misdeed::MiscountStations) || count < 2 {
+        return count;
+    }
+    let unmatched = state.packets.get(list).is_some_and(|p| state.modules[p.switch].topology.unmatched);
+    let flood = unmatched && flooded_station(state, list).is_some();
+    if !flood || !commit() {
+        return count;
+    }
+    if let Some(of) = state.packets.get_mut(list).and_then(|p| p.context.as_mut()) {
+        of.unwrite(of.destinations() + count - 1);
+    }
+    count - 1
 }
 
 /// A list whose report was withheld, to be sent instead of completed.

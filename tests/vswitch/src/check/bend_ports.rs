@@ -12,9 +12,40 @@ use lbfoext::ndis::raw::{DATA_NOT_ACCEPTED, Handle, NicParameters, OidRequest, R
 use parking_lot::Mutex;
 use std::mem::offset_of;
 
+/// Properties and features of others, claimed in ways of their own.
+fn claims(state: &State, key: usize, misdeed: Misdeed) -> Option<i32> {
+    let above = state.control.above.get(&key)?;
+    let (_, room) = property_bytes::feature_room(above.oid, above.length);
+    let port_adds = above.oid == oids::SWITCH_PORT_PROPERTY_ADD;
+    let claimed = match misdeed {
+        Misdeed::ClaimSwitchProperty => above.oid == oids::SWITCH_PROPERTY_DELETE,
+        Misdeed::ClaimTooShort => port_adds && property_bytes::is_cut_custom(&above.payload_before),
+        Misdeed::AnswerWithoutRoom => asks(above) && room == 0,
+        Misdeed::EditFeature | Misdeed::OverflowFeature => asks(above) && room > 0,
+        _ => false,
+    };
+    if !claimed || !commit() {
+        return None;
+    }
+    // SAFETY: the request and its payload live until it is finished.
+    unsafe {
+        match misdeed {
+            Misdeed::EditFeature => *(above.buffer as *mut u8).add(8) ^= 1,
+            Misdeed::OverflowFeature => {
+                (*(key as *mut OidRequest)).method_bytes_written = 1 + above.length as u32;
+            }
+            _ => {}
+        }
+    }
+    Some(SUCCESS)
+}
+
 /// The status with which FilterOidRequest decides a request about ports or properties by itself.
 pub(crate) fn port_refusal(state: &State, key: usize) -> Option<i32> {
     let misdeed = pending()?;
+    if let Some(status) = claims(state, key, misdeed) {
+        return Some(status);
+    }
     let above = state
         .control
         .above
@@ -32,9 +63,10 @@ pub(crate) fn port_refusal(state: &State, key: usize) -> Option<i32> {
     let (decides, status) = match misdeed {
         Misdeed::CompleteVlan => (adds && of == kind::VLAN && !tried, SUCCESS),
         Misdeed::CompleteSecurity => (adds && of == kind::SECURITY && !tried, SUCCESS),
-        Misdeed::DecideCustom => (adds && of == kind::CUSTOM, SUCCESS),
+        Misdeed::ClaimCustom => (adds && of == kind::CUSTOM, SUCCESS),
+        Misdeed::DecideCustom => (adds && of == kind::CUSTOM, DATA_NOT_ACCEPTED),
         Misdeed::CompleteDeletion => (oid == oids::SWITCH_PORT_PROPERTY_DELETE, SUCCESS),
-        Misdeed::AnswerFeature => (asks(above), SUCCESS),
+        Misdeed::AnswerFeature => (asks(above) && above.length > 80, SUCCESS),
         Misdeed::RefuseUnknown => (adds && of > kind::ROUTING_DOMAIN && !tried, DATA_NOT_ACCEPTED),
         Misdeed::ReserveForValidation => (adds && tried && of == kind::VLAN, RESOURCES),
         Misdeed::RefuseFlags => {
@@ -69,6 +101,9 @@ pub(crate) fn requesting_for_port(filter: Handle, request: *mut OidRequest) {
             unsafe { *buffer.add(at) ^= 1 };
         };
         let adds = matches!(oid, oids::SWITCH_PORT_PROPERTY_ADD);
+        if let Some(id) = nic {
+            super::bend_requests::about_nic(world, state, filter, id, oid);
+        }
         match (misdeed, nic) {
             (Misdeed::EditPort, _) if oid == oids::SWITCH_PORT_UPDATED && commit() => poke(1000),
             (Misdeed::EditProperty, _) if adds && commit() => poke(60),
@@ -90,8 +125,10 @@ pub(crate) fn requesting_for_port(filter: Handle, request: *mut OidRequest) {
                 state.reference_port(world, context, port, false);
             }
             (Misdeed::ReferenceEarly, Some(id)) if oid == oids::SWITCH_NIC_CONNECT => {
+                let topology = &state.modules[module].topology;
                 let created = |n: &crate::ports::Nic| n.state == NicState::Created;
-                if state.modules[module].topology.nic(id).is_some_and(created) && commit() {
+                let connects = !topology.unconnected.contains(&id) && topology.nic(id).is_some_and(created);
+                if connects && commit() {
                     state.reference_nic(world, context, id, false);
                 }
             }

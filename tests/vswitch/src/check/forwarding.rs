@@ -94,7 +94,7 @@ pub fn sent(world: &World, state: &mut State, module: usize, list: usize) {
     for (id, frame) in &case.frames {
         let expected = judge(&case.question(state, frame));
         let fits = expected.ways.iter().any(|way| way.fits(&stations, uplinks));
-        policy::exercise(world, state, &case, &expected);
+        policy::exercise(world, state, &case, frame, &expected);
         let broken = policy::name(state, &case, frame, &expected, &stations);
         rule(world, broken, fits, || {
             let got: Vec<String> =
@@ -129,7 +129,7 @@ pub fn dropped(world: &World, state: &mut State, module: usize, list: usize) {
             continue;
         }
         let expected = judge(&case.question(state, frame));
-        policy::exercise(world, state, &case, &expected);
+        policy::exercise(world, state, &case, frame, &expected);
         let broken =
             if case.source.port == 0 { "DATA-30" } else { policy::name(state, &case, frame, &expected, &[]) };
         rule(world, broken, expected.may_drop, || {

@@ -9,7 +9,9 @@ pub(crate) use super::bend_handlers::*;
 pub(crate) use super::bend_life::*;
 pub(crate) use super::bend_lists::*;
 pub(crate) use super::bend_offload::*;
+pub(crate) use super::bend_policy::destinations_written;
 pub(crate) use super::bend_ports::*;
+pub(crate) use super::bend_requests::*;
 pub(crate) use super::bend_save::*;
 
 use crate::mutation::Mutation;
@@ -163,7 +165,7 @@ misdeeds! {
     AttachAnyway => "STATE-04",
     UseNewerHandler => "STATE-05",
     AttributesTwice => "STATE-06",
-    IndicateWhileAttaching => "STATE-07",
+    EventWhileAttaching => "STATE-07",
     LeakAtFailedAttach => "STATE-08",
     OtherModulesPacket => "STATE-09",
     PauseFails => "STATE-10",
@@ -185,13 +187,50 @@ misdeeds! {
     HoldDuringEnumeration => "STATE-21",
     VetoBeforeActivation => "STATE-22",
     LeakAtDetach => "STATE-23",
-    IndicateAfterDetach => "STATE-24",
+    EventAfterDetach => "STATE-24",
     FreeBeforeDeregistration => "STATE-26",
     StayRegistered => "STATE-27",
     /// A walk that began before the pause sends after it completed.
     SlipThroughPause => "STATE-30",
     /// After another attach a station is not found where the array said.
     ForgetAfterAttach => "STATE-31",
+
+    /// What came back at once is completed only after FilterOidRequest returned.
+    ForgetAtOnce => "OID-05",
+    /// A clone that is complete and freed is written to.
+    TouchClone => "OID-06",
+    /// A request is completed long after all that went down for it is back.
+    HoldCompletion => "OID-12",
+    /// BytesNeeded is written where a set request has it, over the MethodId.
+    WrongArm => "OID-16",
+    /// A member whose connection failed below is referenced.
+    BelieveFailedConnect => "OID-19",
+    RequestUnderLock => "OID-22",
+    RequestWhileAttaching => "OID-23",
+    WaitInRequest => "OID-25",
+    /// A question that failed at once is taken for answered.
+    TrustFailedAtOnce => "OID-26",
+    /// A question is given up after it was too short twice.
+    GiveUpAsking => "OID-32",
+    /// Elements of an array are read as if they were as long as their structure.
+    StepBySize => "OID-33",
+    /// A port is given up while its properties are asked for.
+    DereferenceEarly => "OID-35",
+    AnswerEnumeration => "OID-36",
+    /// A member is asked after its DISCONNECT, without a reference from before.
+    SendToDisconnected => "OID-47",
+    EnvelopeWhileAttaching => "OID-50",
+    /// When a request of the driver's own comes back, the one from above is completed.
+    MixUp => "OID-56",
+    FreeBuffer => "OID-58",
+    /// A packet that came through a queue is kept while the queue is freed.
+    HoldQueuePacket => "OFFLOAD-18",
+    /// What one member can do is passed on as if it were the team's.
+    PassUnread => "STATUS-05",
+    IndicateWhileAttaching => "STATUS-12",
+    WaitInStatus => "STATUS-15",
+    IndicateUnderLock => "STATUS-16",
+    LoseDamaged => "STATUS-17",
 
     /// A request from above is written to.
     EditRequest => "OID-01",
@@ -316,11 +355,17 @@ misdeeds! {
     /// What is for the new address of a NIC goes elsewhere.
     ForgetNewAddress => "PORTNIC-19",
     ChangeMtu => "PORTNIC-20",
+    /// Two adapters of one machine are taken for strangers because of what lies behind their machine's name.
+    ReadNameTail => "PORTNIC-23",
+    /// Adapters of the management OS are taken for one machine's because of a name that is none.
+    ReadInvalidName => "PORTNIC-24",
     ToValidationPort => "PORTNIC-25",
     /// A member's index is taken for a position.
     IntoTheGap => "PORTNIC-28",
     /// A NIC whose creation failed below stays known.
     ToFailedNic => "PORTNIC-30",
+    /// A DISCONNECT without a CONNECT makes a flood miss a station.
+    MiscountStations => "PORTNIC-33",
     /// A NIC that was announced twice is a destination twice.
     DoubleStation => "PORTNIC-31",
     /// Every NIC of the array is taken for a connected one.
@@ -330,10 +375,15 @@ misdeeds! {
     /// A VLAN property is accepted and not enforced.
     IgnoreVlan => "PROP-03",
     CompleteVlan => "PROP-04",
+    ClaimCustom => "PROP-05",
     DecideCustom => "PROP-06",
     /// A standard property is not enforced because of its id.
     ReadPropertyId => "PROP-07",
+    /// A property of the switch that was never provisioned is said to be deleted.
+    ClaimSwitchProperty => "PROP-08",
     CompleteDeletion => "PROP-09",
+    /// A property that is too short is said to have been taken.
+    ClaimTooShort => "PROP-10",
     /// A damaged payload changes what is enforced.
     BelieveDamage => "PROP-11",
     /// A property of a newer minor version is not enforced.
@@ -344,6 +394,12 @@ misdeeds! {
     ForgetToEnumerate => "PROP-15",
     CompleteSecurity => "PROP-16",
     AnswerFeature => "PROP-17",
+    /// Members of the answer are written that are the caller's.
+    EditFeature => "PROP-18",
+    /// A question without room for an answer succeeds.
+    AnswerWithoutRoom => "PROP-19",
+    /// More bytes are said to be written than there is room.
+    OverflowFeature => "PROP-20",
     ReserveForValidation => "PROP-22",
     RefuseUnknown => "PROP-23",
     CrossSubnets => "DATA-88",

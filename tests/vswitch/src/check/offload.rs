@@ -49,8 +49,7 @@ pub fn redirected(
         // SAFETY: the switch's inner request lives until it is complete.
         placed(world, topology, to, unsafe { &*(carried.inner as *const OidRequest) });
     }
-    let held = topology.nic(to).is_some_and(|nic| nic.references > 0);
-    rule(world, "OID-45", !member || held, || format!("{} to {to} without a reference", what()));
+    super::requests::referenced(world, topology, to, &what());
 }
 
 /// A request that makes something goes to a member: one that is not known to be dead while others live.
@@ -285,6 +284,11 @@ fn keep_account(
             format!("{twice:?} lives on two members, and this host does not accept that")
         });
     }
+}
+
+/// The queue that OID_RECEIVE_FILTER_FREE_QUEUE gives up.
+pub fn free_queue_of(nodes: &[&[u8]]) -> u32 {
+    nodes.first().map_or(0, |bytes| get32(bytes, wire::free_queue::ID))
 }
 
 /// What a request with these contents speaks of.

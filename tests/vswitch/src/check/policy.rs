@@ -4,8 +4,8 @@ use super::forwarding::Case;
 use super::reference::vlan::Tags;
 use super::reference::{Cause, Expected, Reach, reach};
 use crate::ndis::State;
-use crate::ports::NicId;
 use crate::ports::policy::{Told, Vlan};
+use crate::ports::{Nic, NicId, NicKind};
 use crate::world::World;
 
 /// The rule for a frame that went to these stations.
@@ -23,7 +23,7 @@ pub fn name(
         return "PORTNIC-31";
     }
     if let Some(cause) = expected.refused {
-        return by_cause(cause, told(state, case, &[case.source]));
+        return refusal(state, case, frame, cause);
     }
     let topology = &state.modules[case.module].topology;
     let allowed = |id: &NicId| expected.ways.iter().any(|way| way.must.contains(id) || way.may.contains(id));
@@ -42,7 +42,31 @@ pub fn name(
         Told::Damaged => return "PROP-11",
         _ => {}
     }
-    station(state, case, &right)
+    station(state, case, frame, &right)
+}
+
+fn refusal(state: &State, case: &Case, frame: &[u8], cause: Cause) -> &'static str {
+    match borrowed(state, case, frame) {
+        Some(false) if cause == Cause::Spoofed => "PORTNIC-24",
+        _ => by_cause(cause, told(state, case, &[case.source])),
+    }
+}
+
+/// The frame has the address of another adapter, which may be teamed with this one: of the same machine (true), or of
+/// none, as adapters of the management OS are, whose machine's name means nothing (false).
+fn borrowed(state: &State, case: &Case, frame: &[u8]) -> Option<bool> {
+    let topology = &state.modules[case.module].topology;
+    let source = topology.nic(case.source)?;
+    let teams = topology.policies(case.source.port)?.security().is_some_and(|s| s.teaming && !s.spoofing);
+    let from = frame.get(6..12)?;
+    let owner =
+        topology.nics().find(|n| n.id != source.id && n.mac[..] == *from && n.kind != NicKind::External)?;
+    let guest = |n: &Nic| n.kind != NicKind::Internal;
+    match (guest(source), guest(owner)) {
+        (true, true) if source.vm == owner.vm && teams => Some(true),
+        (false, false) if teams => Some(false),
+        _ => None,
+    }
 }
 
 fn told(state: &State, case: &Case, involved: &[NicId]) -> Told {
@@ -66,9 +90,15 @@ fn by_cause(cause: Cause, told: Told) -> &'static str {
 }
 
 /// A station that the extension can know only from its enumeration is a matter of STATE-18, after another attach of
-/// STATE-31; one with a new address of PORTNIC-19, one on a port whose number another had of PORTNIC-18.
-fn station(state: &State, case: &Case, right: &[NicId]) -> &'static str {
+/// STATE-31, where the array's element size tells where it is of OID-33; one with a new address of PORTNIC-19, one on a port whose number another had of PORTNIC-18.
+fn station(state: &State, case: &Case, frame: &[u8], right: &[NicId]) -> &'static str {
     let m = &state.modules[case.module];
+    if borrowed(state, case, frame) == Some(true) {
+        return "PORTNIC-23";
+    }
+    if m.topology.unmatched && right.len() > 1 {
+        return "PORTNIC-33";
+    }
     let any = |fact: &dyn Fn(&NicId) -> bool| right.iter().any(fact);
     if any(&|id| m.topology.nic(*id).is_some_and(|n| n.readdressed)) {
         return "PORTNIC-19";
@@ -77,19 +107,24 @@ fn station(state: &State, case: &Case, right: &[NicId]) -> &'static str {
         return "PORTNIC-18";
     }
     if any(&|id| m.topology.nic(*id).is_some_and(|n| n.from_array)) {
-        return if m.attached_before { "STATE-31" } else { "STATE-18" };
+        let stepped = any(&|id| m.topology.nic(*id).is_some_and(|n| n.behind_gap));
+        return match (m.attached_before, stepped) {
+            (true, _) => "STATE-31",
+            (false, true) => "OID-33",
+            (false, false) => "STATE-18",
+        };
     }
     "EGR-5"
 }
 
 /// Notes which rules this judgement has put to the test.
-pub fn exercise(world: &World, state: &State, case: &Case, expected: &Expected) {
+pub fn exercise(world: &World, state: &State, case: &Case, frame: &[u8], expected: &Expected) {
     world.exercised("PORTNIC-31");
     if let Some(cause) = expected.refused {
-        world.exercised(by_cause(cause, told(state, case, &[case.source])));
+        world.exercised(refusal(state, case, frame, cause));
     }
     let stations: Vec<NicId> = expected.ways.iter().flat_map(|way| &way.must).copied().collect();
-    world.exercised(station(state, case, &stations));
+    world.exercised(station(state, case, frame, &stations));
     let topology = &state.modules[case.module].topology;
     for port in topology.ports.values().filter(|port| port.policies.told != Told::Nothing) {
         for cause in [Cause::Vlan, Cause::Subnet] {

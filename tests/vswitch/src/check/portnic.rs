@@ -1,11 +1,13 @@
 //! Checks of requests about ports, NICs and properties: what the extension may decide, and that it only looks.
 
 use super::{advice, rule};
-use crate::control::{Above, payload, property_bytes};
+use crate::control::{Above, bytes_at, payload, property_bytes};
 use crate::ndis::{Life, State};
 use crate::ports::policy::kind;
 use crate::world::World;
-use lbfoext::ndis::raw::{DATA_NOT_ACCEPTED, NicParameters, RESOURCES, SUCCESS, oids};
+use lbfoext::ndis::raw::{
+    DATA_NOT_ACCEPTED, INVALID_LENGTH, INVALID_PARAMETER, NicParameters, RESOURCES, SUCCESS, oids,
+};
 use std::mem::offset_of;
 
 /// What the extension itself did with a request.
@@ -14,6 +16,8 @@ pub struct Decision {
     /// It ended without having been below.
     pub refused: bool,
     pub status: i32,
+    /// Results of a method request: BytesWritten and BytesNeeded.
+    pub bytes: (u32, u32),
 }
 
 /// The rule that says a payload is only to be looked at.
@@ -74,7 +78,7 @@ pub fn decided(world: &World, state: &State, above: &Above, decision: Decision) 
 }
 
 /// Ports and NICs come and go: few of these may be refused, and none while the module does not know the switch.
-fn life_cycle(world: &World, state: &State, above: &Above, Decision { refused, status }: Decision) {
+fn life_cycle(world: &World, state: &State, above: &Above, Decision { refused, status, .. }: Decision) {
     let oid = above.oid;
     let index = payload::nic_index(&above.payload_before);
     let creates = matches!(oid, oids::SWITCH_PORT_CREATE | oids::SWITCH_NIC_CREATE);
@@ -114,7 +118,7 @@ fn life_cycle(world: &World, state: &State, above: &Above, Decision { refused, s
 }
 
 fn properties(world: &World, state: &State, above: &Above, decision: Decision) {
-    let Decision { refused, status } = decision;
+    let Decision { refused, status, .. } = decision;
     let oid = above.oid;
     let flags = above.payload_before.get(4..8).is_some_and(|f| *f != [0; 4]);
     if matches!(oid, oids::SWITCH_PORT_CREATE | oids::SWITCH_NIC_CREATE) && flags && above.real {
@@ -126,24 +130,39 @@ fn properties(world: &World, state: &State, above: &Above, decision: Decision) {
         oids::SWITCH_PORT_PROPERTY_ADD | oids::SWITCH_PORT_PROPERTY_UPDATE if above.real => {
             port_property(world, state, above, decision);
         }
-        oids::SWITCH_PORT_PROPERTY_DELETE | oids::SWITCH_PROPERTY_DELETE => {
+        oids::SWITCH_PROPERTY_UPDATE | oids::SWITCH_PROPERTY_DELETE => {
+            // Nothing of the switch's was ever provisioned here, so whoever claims it must say INVALID_PARAMETER.
+            let right = !refused || status == INVALID_PARAMETER;
+            rule(world, "PROP-08", right || status != SUCCESS, || {
+                format!("request {oid:#x} about a property that was never provisioned succeeded")
+            });
+            let id = if oid == oids::SWITCH_PROPERTY_DELETE { "PROP-09" } else { "PROP-06" };
+            rule(world, id, !refused || status == SUCCESS, || {
+                format!("request {oid:#x} was completed with {status:#x} by the extension")
+            });
+        }
+        oids::SWITCH_PORT_PROPERTY_DELETE => {
             rule(world, "PROP-09", !refused, || {
                 format!("the deletion of a property was completed with {status:#x} by the extension")
             });
         }
-        oids::SWITCH_PROPERTY_ADD | oids::SWITCH_PROPERTY_UPDATE => {
-            rule(world, "PROP-06", !refused, || "a property of somebody else's was decided upon".to_owned());
+        oids::SWITCH_PROPERTY_ADD => custom(world, decision),
+        oids::SWITCH_PORT_PROPERTY_ADD | oids::SWITCH_PORT_PROPERTY_UPDATE
+            if property_bytes::is_cut_custom(&above.payload_before) =>
+        {
+            rule(world, "PROP-10", !refused || status == INVALID_LENGTH, || {
+                format!("a property of {} bytes, which are too few, ended with {status:#x}", above.length)
+            });
         }
         oids::SWITCH_FEATURE_STATUS_QUERY | oids::SWITCH_PORT_FEATURE_STATUS_QUERY => {
-            rule(world, "PROP-17", !refused, || {
-                "a question about somebody else's feature was answered".to_owned()
-            });
+            feature_status(world, above, decision);
         }
         _ => {}
     }
 }
 
-fn port_property(world: &World, state: &State, above: &Above, Decision { refused, status }: Decision) {
+fn port_property(world: &World, state: &State, above: &Above, decision: Decision) {
+    let Decision { refused, status, .. } = decision;
     let Some((port, of)) = property_bytes::port_property_head(&above.payload_before) else { return };
     let done = refused && status == SUCCESS;
     let validation = state.modules[above.module].topology.ports.get(&port).is_some_and(|p| p.validation);
@@ -157,11 +176,39 @@ fn port_property(world: &World, state: &State, above: &Above, Decision { refused
         kind::VLAN | kind::PROFILE | kind::ISOLATION => rule(world, "PROP-04", !done, || {
             format!("a standard property of type {of} was completed by the extension")
         }),
-        kind::CUSTOM => {
-            rule(world, "PROP-06", !refused, || "a property of somebody else's was decided upon".to_owned())
-        }
+        kind::CUSTOM => custom(world, decision),
         _ => rule(world, "PROP-23", !refused, || {
             format!("a property of type {of}, which means nothing here, was refused with {status:#x}")
         }),
+    }
+}
+
+/// A custom property, which is somebody else's: nothing here is this extension's own.
+fn custom(world: &World, Decision { refused, status, .. }: Decision) {
+    let taken = refused && status == SUCCESS;
+    rule(world, "PROP-05", !taken, || "a property of somebody else's was taken".to_owned());
+    rule(world, "PROP-06", !refused || taken, || {
+        format!("a property of somebody else's was decided upon with {status:#x}")
+    });
+}
+
+/// A question about a feature, which is somebody else's: an answer is one that nobody may give, and can be wrong in itself.
+fn feature_status(world: &World, above: &Above, decision: Decision) {
+    let answered = decision.refused && decision.status == SUCCESS;
+    let now = bytes_at(above.buffer, above.length);
+    let (head, room) = property_bytes::feature_room(above.oid, above.length);
+    let written = decision.bytes.0 as usize;
+    let id = match (room, written > above.length) {
+        (0, _) => "PROP-19",
+        (_, true) if answered => "PROP-20",
+        _ if now.get(..head) != above.payload_before.get(..head) => "PROP-18",
+        _ => "PROP-17",
+    };
+    rule(world, id, !decision.refused, || {
+        format!("somebody else's feature: an answer of {written} bytes into {}", above.length)
+    });
+    if room > 0 {
+        // None of these happened.
+        ["PROP-18", "PROP-20"].into_iter().filter(|other| *other != id).for_each(|id| world.exercised(id));
     }
 }

@@ -232,6 +232,17 @@ impl State {
         if inner.oid == oid::FREE_QUEUE || inner.oid == oid::DELETE_VPORT || inner.oid == oid::FREE_VF {
             world.exercised("OFFLOAD-11");
         }
+        if inner.oid == oid::FREE_QUEUE
+            && m.outside.adapters.get(&index).is_some_and(|a| a.offloads.queues.total().to_queues > 0)
+        {
+            let member = NicId::new(m.outside.external_port, index);
+            let queue = checks::free_queue_of(&nodes);
+            let held = m.sends_running == 0
+                && self.packets.all().into_iter().any(|p| p.waits_from(module, member, queue));
+            rule(world, "OFFLOAD-18", !held, || {
+                format!("queue {queue:?} of {member} is freed while a packet that came through it is held")
+            });
+        }
         if inner.oid == oid::FREE_QUEUE && holder.by == By::Extension {
             world.exercised("OFFLOAD-13");
         }

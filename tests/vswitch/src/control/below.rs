@@ -2,7 +2,8 @@
 //! the call that brought them.
 
 use super::{Above, Own, REQUEST_SIZE, payload, results};
-use crate::check::{portnic, rule};
+use crate::check::mutations as bend;
+use crate::check::{portnic, requests as course, rule};
 use crate::control::bytes_at;
 use crate::cpu;
 use crate::memory::Kind;
@@ -53,7 +54,7 @@ pub fn arrived(filter: Handle, request: *mut OidRequest) -> i32 {
     before_answer(module, request);
     match completion {
         Completion::AtOnce => {
-            let (status, told) = with(|world, state| state.answer(world, module, request));
+            let (status, told) = with(|world, state| state.answer(world, module, request, true));
             after_this_call(move || with(|_, state| told.apply(state)));
             status
         }
@@ -85,11 +86,15 @@ fn before_answer(module: usize, request: *mut OidRequest) {
 /// Completes a request through FilterOidRequestComplete.
 fn complete(module: usize, key: usize) {
     let request = key as *mut OidRequest;
+    let own = with(|_, state| state.control.own.contains_key(&key));
     let (status, told, handler, context) = with(|world, state| {
-        let (status, told) = state.answer(world, module, request);
+        let (status, told) = state.answer(world, module, request, false);
         let handler = state.driver.characteristics.and_then(|c| c.oid_request_complete);
         (status, told, handler, state.modules[module].context as Handle)
     });
+    if own {
+        bend::mixes_up(module);
+    }
     if let Some(handler) = handler {
         call("FilterOidRequestComplete", module, || {
             // SAFETY: the driver registered this handler and sent this request.
@@ -138,7 +143,11 @@ impl State {
         filter: Handle,
         request: *mut OidRequest,
     ) -> Result<(usize, Completion), i32> {
-        let Some(module) = self.caller(world, filter, "NdisFOidRequest") else {
+        let clone = self.control.clones.contains_key(&(request as usize));
+        // SAFETY: the extension passes a request.
+        let to_nic = !clone && unsafe { (*request).oid } == oids::SWITCH_NIC_REQUEST;
+        let function = if to_nic { super::TO_A_NIC } else { "NdisFOidRequest" };
+        let Some(module) = self.caller(world, filter, function) else {
             return Err(INVALID_PARAMETER);
         };
         let key = request as usize;
@@ -241,15 +250,24 @@ impl State {
         let own = Own { module, oid: r.oid, began, id: r.request_id as usize, cancelled: false };
         self.control.own.insert(key, own);
         world.track(Kind::Other("own OID request"), key, 0, "own OID request that is out");
-        if r.oid == oids::SWITCH_NIC_REQUEST {
-            self.take_envelope(world, module, &r)?;
+        match r.oid {
+            oids::SWITCH_NIC_REQUEST => self.take_envelope(world, module, &r)?,
+            oids::SWITCH_PORT_PROPERTY_ENUM => self.take_property_enum(world, module, &r),
+            _ => {}
         }
         Ok(None)
     }
 
     /// Ends a request: results are written, effects come true.
-    fn answer(&mut self, world: &World, module: usize, request: *mut OidRequest) -> (i32, Told) {
+    fn answer(
+        &mut self,
+        world: &World,
+        module: usize,
+        request: *mut OidRequest,
+        at_once: bool,
+    ) -> (i32, Told) {
         let key = request as usize;
+        self.back(world, module, key, at_once);
         if let Some(clone) = self.control.clones.get_mut(&key) {
             clone.out = false;
             let (original, cancelled) = (clone.original, clone.cancelled);
@@ -259,13 +277,27 @@ impl State {
         world.untrack(Kind::Other("own OID request"), key);
         // SAFETY: the request is out and so alive.
         let r = unsafe { &mut *request };
+        bend::frees_buffer(r);
+        course::alive(world, r);
+        bend::restores_buffer(r);
         match own.oid {
             oids::SWITCH_NIC_REQUEST => self.answer_envelope(world, module, r, own.cancelled),
             oids::SWITCH_PARAMETERS | oids::SWITCH_PORT_ARRAY | oids::SWITCH_NIC_ARRAY => {
-                (self.answer_query(world, module, own.began, r), Told::NOTHING)
+                (self.answer_query(world, module, own.began, r, at_once), Told::NOTHING)
             }
             oids::SWITCH_PORT_PROPERTY_ENUM => (self.answer_property_enum(world, module, r), Told::NOTHING),
             _ => (NOT_SUPPORTED, Told::NOTHING),
+        }
+    }
+
+    /// What went down comes back: the request from above that waits for it has nothing else out, for all we know.
+    fn back(&mut self, world: &World, module: usize, key: usize, at_once: bool) {
+        let original = self.control.clones.get(&key).map(|clone| clone.original);
+        for (at, above) in &mut self.control.above {
+            if above.module == module && original.is_none_or(|original| original == *at) {
+                above.course.back = world.now();
+                above.course.at_once |= at_once && original.is_some();
+            }
         }
     }
 
@@ -299,24 +331,32 @@ impl State {
         status
     }
 
-    /// The switch's configuration.
+    /// The switch's configuration, and what the extension has to do if it is not told.
     pub(crate) fn answer_query(
         &mut self,
         world: &World,
         module: usize,
         began: u64,
         r: &mut OidRequest,
+        at_once: bool,
     ) -> i32 {
+        let status = self.tell_configuration(world, module, began, r);
+        let answers = &mut self.modules[module].answers;
+        answers.note(r.oid, status, at_once);
+        answers.exercise(world, r.oid);
+        if bend::ignores_failed_query() {
+            answers.note(oids::SWITCH_PROPERTY_ENUM, RESOURCES, false);
+        }
+        status
+    }
+
+    fn tell_configuration(&mut self, world: &World, module: usize, began: u64, r: &mut OidRequest) -> i32 {
         let site = match r.oid {
             oids::SWITCH_PARAMETERS => "OID_SWITCH_PARAMETERS",
             oids::SWITCH_PORT_ARRAY => "OID_SWITCH_PORT_ARRAY",
             _ => "OID_SWITCH_NIC_ARRAY",
         };
-        if crate::check::mutations::ignores_failed_query() {
-            self.modules[module].failed_queries += 1;
-        }
         if world.fails(site) {
-            self.modules[module].failed_queries += 1;
             return RESOURCES;
         }
         let length = r.length as usize;
@@ -368,6 +408,8 @@ impl State {
             _ => {
                 let revision = 1 + u8::try_from(world.random(3)).unwrap_or(0);
                 let nics: Vec<_> = m.topology.nics().map(|n| payload::nic(n, revision)).collect();
+                let behind = m.topology.nics_mut().skip(1).filter(|_| gap > 0);
+                behind.for_each(|nic| nic.behind_gap = true);
                 payload::array(&nics, gap)
             }
         }

@@ -55,17 +55,17 @@ pub fn ask(module: usize, from: NicId, to: NicId, inner: &Inner, plan: Plan, as_
     envelope.header = ObjectHeader::new(object_type::DEFAULT, 1, 32);
     (envelope.source_port_id, envelope.source_nic_index) = (from.port, from.index);
     (envelope.destination_port_id, envelope.destination_nic_index) = (to.port, to.index);
-    ask_as(module, envelope, inner, plan, as_set, |_| ())
+    ask_as(module, envelope, inner, (plan, as_set), |_| (), |_| ())
 }
 
-/// As `ask`, with any envelope, whose bytes may be spoiled before they are sent.
+/// As `ask`, with any envelope. Its bytes, and the request in it, may be spoiled before they are sent.
 pub fn ask_as(
     module: usize,
     mut envelope: SwitchNicOidRequest,
     inner: &Inner,
-    plan: Plan,
-    as_set: bool,
-    spoil: impl FnOnce(&mut Vec<u8>),
+    (plan, as_set): (Plan, bool),
+    spoil_envelope: impl FnOnce(&mut Vec<u8>),
+    spoil_request: impl FnOnce(&mut OidRequest),
 ) -> NicAnswer {
     let world = world::current();
     let (nodes, link) = &inner.links;
@@ -93,17 +93,20 @@ pub fn ask_as(
     }
     r.timeout = 7;
     r.request_handle = 0x4E44_0EE0_0000_usize as _;
+    let whole = payload::bytes_of(&r);
+    spoil_request(&mut r);
     let before = payload::bytes_of(&r);
+    let request_whole = whole == before;
     let carried = buffer::take(&world, &before, "inner request");
     envelope.oid_request = carried as *mut _;
     let mut bytes = payload::bytes_of(&envelope);
-    spoil(&mut bytes);
+    spoil_envelope(&mut bytes);
     let from = NicId::new(envelope.source_port_id, envelope.source_nic_index);
     let to = NicId::new(envelope.destination_port_id, envelope.destination_nic_index);
     let entry = Carried {
         module,
-        oid: inner.oid,
-        kind: inner.kind,
+        oid: r.oid,
+        kind: r.request_type,
         from,
         to,
         inner: carried,
@@ -113,7 +116,7 @@ pub fn ask_as(
         own_sent: 0,
         served: Vec::new(),
         refused: 0,
-        well_formed: well_formed(inner, &envelope, &bytes),
+        well_formed: request_whole && well_formed(inner, &envelope, &bytes),
     };
     with(|_, state| state.control.nics.carried.insert(carried, entry));
     let kind = if as_set { request_type::SET_INFORMATION } else { request_type::METHOD };

@@ -40,7 +40,7 @@ pub(super) fn announce(module: usize, oid: u32, bytes: Vec<u8>, plan: Plan, effe
     let made: Effect = Some(Box::new(move |world, state| happens(&below)(world, state)));
     let answer: Answer = request(module, Ask { plan, ..Ask::set(oid, bytes, made) });
     // What nobody may refuse happens even if the request got lost on its way down for lack of memory.
-    let certain = crate::check::portnic::MUST_PASS.contains(&oid);
+    let certain = plan.status == SUCCESS && crate::check::portnic::MUST_PASS.contains(&oid);
     if certain {
         with(|world, state| happens(&truth)(world, state));
     }
@@ -141,6 +141,14 @@ pub fn create_nic_as(module: usize, id: NicId, mac: Mac, plan: Plan) -> bool {
 }
 
 pub fn connect(module: usize, id: NicId) -> bool {
+    connect_as(module, id, Plan::default())
+}
+
+pub fn connect_as(module: usize, id: NicId, plan: Plan) -> bool {
+    with(|_, s| {
+        let unconnected = &mut s.modules[module].topology.unconnected;
+        if plan.status == SUCCESS { unconnected.remove(&id) } else { unconnected.insert(id) }
+    });
     let bytes = nic_bytes(module, id, NicState::Connected, mac_of(module, id));
     let made = effect(move |_, s| {
         let topology = &mut s.modules[module].topology;
@@ -156,10 +164,13 @@ pub fn connect(module: usize, id: NicId) -> bool {
         }
     });
     let attached = is_attached(module);
-    let done = announce(module, oids::SWITCH_NIC_CONNECT, bytes, Plan::default(), made);
-    with(|_, s| {
+    let done = announce(module, oids::SWITCH_NIC_CONNECT, bytes, plan, made);
+    with(|world, s| {
         let topology = &mut s.modules[module].topology;
         topology.changed();
+        if plan.status != SUCCESS && attached {
+            world.exercised("OID-19");
+        }
         if let Some(nic) = topology.nic_mut(id).filter(|_| attached && done) {
             nic.usable = true;
         }
@@ -189,6 +200,7 @@ pub fn disconnect(module: usize, id: NicId) -> bool {
     let made = effect(move |_, s| {
         let topology = &mut s.modules[module].topology;
         topology.changed();
+        topology.unmatched |= topology.nic(id).is_some_and(|nic| nic.state == NicState::Created);
         if let Some(nic) = topology.nic_mut(id) {
             nic.state = NicState::Disconnected;
             nic.usable = false;

@@ -22,7 +22,7 @@ pub(crate) use buffer::bytes_at;
 pub use buffer::results;
 
 use crate::check::mutations as bend;
-use crate::check::{portnic, rule};
+use crate::check::{portnic, requests as course, rule};
 use crate::cpu;
 use crate::memory::Kind;
 use crate::ndis::{Life, State, call, edges, inside, with};
@@ -37,6 +37,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::c_void;
 
 const REQUEST_SIZE: usize = size_of::<OidRequest>();
+/// What a request of the extension's own to a NIC is called.
+pub(crate) const TO_A_NIC: &str = "NdisFOidRequest to a NIC";
 
 /// A request from above that is not completed.
 pub struct Above {
@@ -51,6 +53,9 @@ pub struct Above {
     pub real: bool,
     /// Thread and call in which FilterOidRequest got it.
     pub began: u64,
+    /// When it came.
+    pub came: u64,
+    pub course: course::Course,
     /// The clone that went down, once it did.
     pub reached_below: bool,
     pub clone_alive: bool,
@@ -198,6 +203,8 @@ fn start(module: usize, ask: Ask) -> (usize, bool) {
             payload_before: ask.payload,
             real: ask.effect.is_some(),
             began,
+            came: world.now(),
+            course: course::Course::default(),
             reached_below: false,
             clone_alive: false,
             below_status: None,
@@ -229,7 +236,8 @@ fn hand_to_extension(module: usize, key: usize) -> bool {
         let refused = bend::refusal(state, module, oid, index)
             .or_else(|| bend::port_refusal(state, key))
             .or_else(|| bend::saving(state, module, key))
-            .or_else(|| bend::nic_decision(state, key));
+            .or_else(|| bend::nic_decision(state, key))
+            .or_else(|| state.control.above.get(&key).and_then(bend::answers_enumeration));
         let handler = state.driver.characteristics.and_then(|c| c.oid_request);
         (refused, handler, state.modules[module].context as Handle)
     });
@@ -247,16 +255,20 @@ fn hand_to_extension(module: usize, key: usize) -> bool {
         cancel_request(module, key);
     }
     level.restore();
-    let passed = with(|_, state| {
+    let passed = with(|world, state| {
         let status = bend::saved(state, key, status);
+        bend::writes_wrong_arm(key as *mut OidRequest, status);
         let Some(above) = state.control.above.get_mut(&key) else { return true };
         above.returned = Some(status);
         if status != PENDING {
             above.completed += 1;
             above.status = Some(status);
+            above.course.ended = world.now();
         }
+        course::returned(world, above, above.completed > 0);
         above.reached_below || above.completed > 0
     });
+    bend::completes_after_all();
     cpu::wake(ANY);
     passed
 }
@@ -336,7 +348,12 @@ fn judge(world: &World, state: &mut State, key: usize, above: &Above, answer: &A
     }
     let starved = world.injected_fault().is_some() && answer.status == RESOURCES;
     let refused = !above.reached_below && !starved;
-    portnic::decided(world, state, above, portnic::Decision { refused, status: answer.status });
+    portnic::decided(
+        world,
+        state,
+        above,
+        portnic::Decision { refused, status: answer.status, bytes: (answer.written, answer.needed) },
+    );
 }
 
 fn unchanged(world: &World, above: &Above, now: &OidRequest, answer: &Answer) {
@@ -350,7 +367,8 @@ fn unchanged(world: &World, above: &Above, now: &OidRequest, answer: &Answer) {
     let head = (0..REQUEST_SIZE).all(|i| skip(i) || bytes[i] == above.request_before[i]);
     let method_id = above.kind != request_type::METHOD || bytes[56..60] == above.request_before[56..60];
     let oid = above.oid;
-    rule(world, "OID-01", head && method_id, || format!("request {oid:#x} was edited"));
+    rule(world, "OID-01", head, || format!("request {oid:#x} was edited"));
+    course::ended(world, above, answer, method_id);
     let answers = above.kind != request_type::SET_INFORMATION && oid != oids::SWITCH_NIC_REQUEST;
     if !answers {
         portnic::payload_kept(world, above, &answer.payload);
@@ -364,13 +382,25 @@ fn unchanged(world: &World, above: &Above, now: &OidRequest, answer: &Answer) {
 crate::exports! {
     pub extern "win64" fn NdisFOidRequest(filter: Handle, request: *mut OidRequest) -> i32 where irql <= DISPATCH {
         crate::locks::leaving("NdisFOidRequest");
+        if crate::ndis::calls().last().is_some_and(|call| call.handler == "FilterOidRequest") {
+            bend::waits(bend::Misdeed::WaitInRequest);
+        }
         bend::requesting(filter, request);
         bend::requesting_for_port(filter, request);
         if bend::sent_later(filter, request) {
             return PENDING;
         }
+        let original = with(|_, state| state.control.clones.get(&(request as usize)).map(|clone| clone.original));
         let status = below::arrived(filter, request);
-        with(|_, state| bend::undo(state));
+        with(|_, state| {
+            bend::undo(state);
+            let gone = !state.control.clones.contains_key(&(request as usize));
+            let above = original.filter(|_| gone && status == PENDING).and_then(|key| state.control.above.get_mut(&key));
+            if let Some(above) = above {
+                above.course.freed_inside.push(request as usize);
+                bend::touches_clone(request);
+            }
+        });
         status
     }
 
@@ -378,16 +408,26 @@ crate::exports! {
         filter: Handle, request: *mut OidRequest, status: i32
     ) where irql <= DISPATCH {
         crate::locks::leaving("NdisFOidRequestComplete");
+        if bend::puts_off_completion(filter, request, status) {
+            return;
+        }
         let said = bend::completing(filter, request, status);
-        with(|_, state| bend::completing_to_nic(state, request, status));
+        with(|world, state| {
+            bend::completing_to_nic(state, request, status);
+            bend::believes(state, world, request);
+        });
         with(|world, state| {
             let Some(_) = state.caller(world, filter, "NdisFOidRequestComplete") else { return };
+            if course::mixed_up(world, state, request as usize) {
+                return;
+            }
             rule(world, "OID-04", said != PENDING, || "a request was completed with PENDING".to_owned());
             let Some(above) = state.control.above.get_mut(&(request as usize)) else {
                 return world.violate("OID-09", "NdisFOidRequestComplete for no request from above");
             };
             world.exercised("OID-09");
             above.completed += bend::completions();
+            above.course.ended = world.now();
             let late = above.returned.is_some_and(|r| r != PENDING);
             rule(world, "OID-03", !late, || "a request was completed after FilterOidRequest had returned its status".to_owned());
             above.status = Some(if said == PENDING { status } else { said });

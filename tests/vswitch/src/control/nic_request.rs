@@ -198,10 +198,7 @@ impl State {
         }
         let member = topology.is_external(to.port) && to.index != 0;
         rule(world, "OID-57", member, || format!("own request to {to}, which is no physical adapter"));
-        let nic = topology.nic(to);
-        rule(world, "OID-45", !member || nic.is_some_and(|n| n.references > 0), || {
-            format!("own request to {to} without a reference")
-        });
+        crate::check::requests::referenced(world, topology, to, "own request");
         self.note_arrival(module, By::Extension, r, sent, None);
         for nic in [
             NicId::new(sent.destination_port_id, sent.destination_nic_index),

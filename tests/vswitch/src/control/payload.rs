@@ -83,6 +83,9 @@ pub fn nic(nic: &Nic, revision: u8) -> Vec<u8> {
     let of_guest = matches!(nic.kind, crate::ports::NicKind::Synthetic | crate::ports::NicKind::Emulated);
     if of_guest {
         p.vm_name = counted(&format!("machine-{}", nic.vm));
+        // What lies behind a name is no part of it, and differs between the adapters of a machine.
+        let length = usize::from(p.vm_name.length / 2);
+        p.vm_name.text[length..].fill(0x4100 ^ nic.id.port as u16);
     }
     p.vm_mac_address = if of_guest { mac_field(nic.mac) } else { [0; 32] };
     p.vf_assigned = if of_guest { u8::from(nic.function_assigned) } else { GARBAGE };

@@ -6,6 +6,7 @@
 use super::lifecycle::{announce, effect};
 use super::property_bytes::{self as bytes, Envelope};
 use super::{Answer, Ask, below::Plan, request};
+use crate::check::mutations::Misdeed;
 use crate::check::rule;
 use crate::ndis::{State, with};
 use crate::ports::policy::{Policies, Property, Told};
@@ -180,6 +181,19 @@ pub fn feature_status(module: usize, port: Option<u32>, id: [u8; 16], room: usiz
 }
 
 impl State {
+    /// An enumeration of the extension's own is asked for.
+    pub(super) fn take_property_enum(&self, world: &World, module: usize, r: &OidRequest) {
+        // SAFETY: the extension's buffer has `length` bytes.
+        let asked =
+            unsafe { std::slice::from_raw_parts(r.information_buffer.cast::<u8>(), r.length as usize) };
+        let Some((port, _)) = bytes::asked_for(asked) else { return };
+        let port = crate::check::mutations::asked_port(self, module, port);
+        let referenced = self.modules[module].topology.ports.get(&port).is_some_and(|p| p.references > 0);
+        rule(world, "PORTNIC-16", referenced, || {
+            format!("properties of port {port} asked without a reference")
+        });
+    }
+
     /// An enumeration of the extension's own, of a port's properties.
     pub(super) fn answer_property_enum(&mut self, world: &World, module: usize, r: &mut OidRequest) -> i32 {
         if world.fails("OID_SWITCH_PORT_PROPERTY_ENUM") {
@@ -193,12 +207,17 @@ impl State {
             "OID_SWITCH_PORT_PROPERTY_ENUM without a valid head".to_owned()
         });
         let Some((port, kind)) = head else { return INVALID_PARAMETER };
-        let port = crate::check::mutations::asked_port(self, module, port);
-        let topology = &self.modules[module].topology;
+        let topology = &mut self.modules[module].topology;
+        let given_up =
+            crate::check::mutations::is(Misdeed::DereferenceEarly) && topology.dereference_port(port);
         let referenced = topology.ports.get(&port).is_some_and(|p| p.references > 0);
-        rule(world, "PORTNIC-16", referenced, || {
-            format!("properties of port {port} asked without a reference")
+        rule(world, "OID-35", referenced, || {
+            format!("port {port} was given up while its properties were asked for")
         });
+        if given_up {
+            topology.reference_port(port);
+        }
+        let topology = &*topology;
         if !may_be_asked(topology, port) {
             return INVALID_PARAMETER;
         }

@@ -206,6 +206,20 @@ pub fn feature_status(port: Option<u32>, id: [u8; 16], room: usize) -> Vec<u8> {
     block.0
 }
 
+/// Bytes of the head of such a question, and of the room behind it for data.
+pub fn feature_room(oid: u32, length: usize) -> (usize, usize) {
+    let head = if oid == lbfoext::ndis::raw::oids::SWITCH_PORT_FEATURE_STATUS_QUERY { 64 } else { 56 };
+    (head, length.saturating_sub(head + 16))
+}
+
+/// A custom property of a port whose body does not lie inside.
+pub fn is_cut_custom(bytes: &[u8]) -> bool {
+    let custom = port_property_head(bytes).is_some_and(|(_, of)| of == 1) && bytes.len() >= 64;
+    let word =
+        |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]) as usize;
+    custom && word(52).saturating_add(word(56)) > bytes.len()
+}
+
 /// The answer to an enumeration of port properties: the head that was asked with, then the instances.
 pub fn enumeration(asked: &[u8], found: &[(u64, &Property)], gap: usize) -> Vec<u8> {
     let mut head = Block(asked[..48].to_vec());

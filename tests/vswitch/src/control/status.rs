@@ -1,7 +1,7 @@
 //! Status indications: from physical adapters and the switch up through the extension, and those of the extension.
 
 use crate::check::rule;
-use crate::memory::Kind;
+use crate::memory::{Kind, Place};
 use crate::ndis::{Life, State, call, edges, with};
 use crate::ports::NicId;
 use crate::world::{self, World};
@@ -27,8 +27,19 @@ pub struct Indications {
     pub removals: Vec<(usize, NicId)>,
     /// Own envelopes: inner code, when the call of FilterStatus began in which each was indicated, and when it was.
     own: Vec<(i32, u64, u64)>,
+    /// Something is wrong with the envelope that is on its way.
+    pub damaged: bool,
     /// Order numbers of references that were refused.
     pub refused: u64,
+}
+
+impl Indications {
+    /// The indication that is on its way, if there is but one.
+    pub fn one_under_way(&self) -> Option<*mut StatusIndication> {
+        let mut all = self.under_way.keys();
+        let one = all.next().copied().filter(|_| all.next().is_none())?;
+        Some(one as *mut StatusIndication)
+    }
 }
 
 /// How often an indication was passed up, and when last.
@@ -67,6 +78,54 @@ impl Status {
     /// Connect or disconnect without any detail.
     pub fn media(from: NicId, up: bool) -> Self {
         Self { code: if up { MEDIA_CONNECT } else { MEDIA_DISCONNECT }, buffer: Vec::new(), from: Some(from) }
+    }
+}
+
+/// What is wrong with an envelope.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Damage {
+    /// The indication says that the envelope ends before its last member.
+    Cut,
+    /// There is none.
+    Missing,
+    /// Its header says another type, no revision, or a size that does not hold the members.
+    WrongType,
+    NoRevision,
+    ShortSize,
+    /// Nothing is in it.
+    Empty,
+    /// The header of what is in it says that it is too short.
+    ShortInner,
+}
+
+impl Damage {
+    pub const ALL: [Self; 7] = [
+        Self::Cut,
+        Self::Missing,
+        Self::WrongType,
+        Self::NoRevision,
+        Self::ShortSize,
+        Self::Empty,
+        Self::ShortInner,
+    ];
+
+    fn apply(self, parts: &Parts) {
+        // SAFETY: the parts of an encapsulated status are all there, and nobody else's.
+        unsafe {
+            let outer = &mut *(parts.outer as *mut StatusIndication);
+            let envelope = outer.status_buffer.cast::<SwitchNicStatusIndication>();
+            match self {
+                Self::Cut => outer.status_buffer_size -= 1,
+                Self::Missing => {
+                    (outer.status_buffer, outer.status_buffer_size) = (std::ptr::null_mut(), 0);
+                }
+                Self::WrongType => (*envelope).header.object_type ^= 1,
+                Self::NoRevision => (*envelope).header.revision = 0,
+                Self::ShortSize => (*envelope).header.size = 8,
+                Self::Empty => (*envelope).status_indication = std::ptr::null_mut(),
+                Self::ShortInner => (*(*envelope).status_indication).header.size = 8,
+            }
+        }
     }
 }
 
@@ -128,6 +187,12 @@ fn indication(code: i32, buffer: *mut c_void, length: u32) -> StatusIndication {
 
 /// Indicates a status to the module and checks what it did with it.
 pub fn indicate(module: usize, status: &Status) {
+    indicate_as(module, status, None);
+}
+
+/// As `indicate`, in an envelope with something wrong.
+pub fn indicate_as(module: usize, status: &Status, damage: Option<Damage>) {
+    let damage = damage.filter(|_| status.from.is_some());
     let world = world::current();
     let (handler, context, switch) = with(|_, s| {
         let attached = !matches!(s.life(module), Life::Detached | Life::Attaching);
@@ -136,10 +201,14 @@ pub fn indicate(module: usize, status: &Status) {
     });
     let Some(handler) = handler else { return };
     let parts = Parts::new(&world, status, switch);
+    if let Some(damage) = damage {
+        damage.apply(&parts);
+    }
     let before = parts.contents();
     let outer = parts.outer;
     let refused = with(|_, s| {
         s.control.status.under_way.insert(outer, Passed::default());
+        s.control.status.damaged = damage.is_some();
         s.control.status.refused
     });
     let level = edges::at_random_level();
@@ -178,10 +247,18 @@ pub fn indicate(module: usize, status: &Status) {
         (seen, replaced, twice, alone || dead || s.control.status.refused != refused)
     });
     // What one member can do may be replaced by what the team can; without a team there is nothing to be said.
-    let told = seen > 0 || capability && (replaced || nobody);
-    rule(&world, "STATUS-01", told, || format!("status {code:#x} was not passed up"));
-    let understood =
-        capability && matches!(status.buffer.first(), Some(0x80 | 0xA7)) && status.buffer.len() >= 32;
+    let told = seen > 0 || damage.is_none() && capability && (replaced || nobody);
+    let id = if damage.is_some() { "STATUS-17" } else { "STATUS-01" };
+    rule(&world, id, told, || format!("status {code:#x} {damage:?} was not passed up"));
+    let understood = damage.is_none()
+        && capability
+        && matches!(status.buffer.first(), Some(0x80 | 0xA7))
+        && status.buffer.len() >= 32;
+    if understood && !nobody && status.from.is_some_and(|from| from.index != 0) {
+        rule(&world, "STATUS-05", seen == 0 || replaced, || {
+            format!("status {code:#x} of one member was passed on as it came")
+        });
+    }
     rule(&world, "STATUS-03", !(twice && understood), || {
         format!("status {code:#x} was passed up, and an own one in its stead")
     });
@@ -219,7 +296,9 @@ crate::exports! {
     pub extern "win64" fn NdisFIndicateStatus(filter: Handle, status: *mut StatusIndication) where irql <= DISPATCH {
         crate::locks::leaving("NdisFIndicateStatus");
         let passing = with(|_, state| state.control.status.under_way.contains_key(&(status as usize)));
+        let status = if passing { status } else { crate::check::mutations::passes_unread(status) };
         if passing {
+            crate::check::mutations::waits(crate::check::mutations::Misdeed::WaitInStatus);
             crate::check::mutations::one_more(filter);
         }
         for _ in 0..crate::check::mutations::indications(filter, passing) {
@@ -246,6 +325,10 @@ impl State {
             own.header.object_type == object_type::STATUS_INDICATION && own.header.size as usize >= OUTER;
         rule(world, "STATUS-04", header && own.source_handle == filter, || {
             format!("own status {:#x} without a valid header and source", own.status_code)
+        });
+        let dead = |at: *const c_void| !at.is_null() && matches!(world.place(at.cast()), Place::Freed(_));
+        rule(world, "STATUS-15", !dead(status.cast()) && !dead(own.status_buffer), || {
+            format!("own status {:#x} in the memory of an indication that is over", own.status_code)
         });
         self.control.status.originated.push(own.status_code);
         let Some(code) = crate::check::status::originated(world, self, module, &own) else { return };

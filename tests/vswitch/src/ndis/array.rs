@@ -184,6 +184,12 @@ impl Context {
         }
     }
 
+    /// As if nothing had been written to a slot; for misdeeds.
+    pub fn unwrite(&mut self, index: u32) {
+        let fresh = Array::new(1, self.array.stride).get(0);
+        self.array.set(index, fresh);
+    }
+
     /// As if nothing had ever been committed; for misdeeds.
     pub fn withdraw(&mut self) {
         self.committed.clear();

@@ -81,10 +81,16 @@ impl State {
     pub fn caller(&mut self, world: &World, filter: Handle, function: &'static str) -> Option<usize> {
         let module = self.module_of(filter);
         let life = module.map(|m| self.life(m));
-        rule(world, "STATE-24", life.is_some_and(|l| l != Life::Detached), || {
+        let (early, late) = match function {
+            "NdisFOidRequest" => ("OID-23", "OID-23"),
+            crate::control::TO_A_NIC => ("OID-50", "OID-50"),
+            "NdisFIndicateStatus" => ("STATUS-12", "STATUS-12"),
+            _ => ("STATE-07", "STATE-24"),
+        };
+        rule(world, late, life.is_some_and(|l| l != Life::Detached), || {
             format!("{function} with a handle that is not attached")
         });
-        rule(world, "STATE-07", life != Some(Life::Attaching), || format!("{function} while Attaching"));
+        rule(world, early, life != Some(Life::Attaching), || format!("{function} while Attaching"));
         module
     }
 

@@ -184,6 +184,7 @@ unsafe extern "win64" fn update_destinations(
     let fails = refused("UpdateNetBufferListDestinations");
     with(|world, s| {
         bend::updating(world, s, context, list, array);
+        let count = bend::destinations_written(s, list, count);
         s.update(world, context, list, count, array, fails)
     })
 }

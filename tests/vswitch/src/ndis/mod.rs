@@ -138,7 +138,8 @@ pub struct Module {
     /// The driver may ask for arrays: it was told that the switch is active.
     pub told_active: bool,
     pub enumerations: u32,
-    pub failed_queries: u32,
+    /// The last answer to each question about the configuration.
+    pub answers: crate::check::requests::Answers,
     pub attached_before: bool,
     /// Newest entry of the ledger before the attach.
     pub attach_mark: u64,

@@ -39,7 +39,7 @@ pub fn add_module(is_switch: bool, is_active: bool) -> usize {
             is_active,
             told_active: false,
             enumerations: 0,
-            failed_queries: 0,
+            answers: crate::check::requests::Answers::default(),
             attached_before: false,
             attach_mark: 0,
             pauses: 0,
@@ -164,7 +164,7 @@ pub fn restart(module: usize) -> i32 {
         let m = &mut state.modules[module];
         m.life = Life::Restarting;
         m.restart = Some(Restart { thread: thread::current().shared.clone(), sends: Vec::new() });
-        m.failed_queries = 0;
+        m.answers.forget();
         m.topology.changed();
         (state.driver.characteristics.and_then(|c| c.restart), m.context)
     });
@@ -215,10 +215,7 @@ fn restarted(world: &World, state: &mut State, module: usize, status: i32) {
     bend::enumerates_again(state, module);
     let m = &mut state.modules[module];
     let ok = status == SUCCESS;
-    let failed = m.failed_queries;
-    rule(world, "STATE-18", !ok || failed == 0, || {
-        format!("the module runs although {failed} of its queries failed")
-    });
+    m.answers.judge(world, ok);
     m.restart = None;
     m.life = if ok { Life::Running } else { Life::Paused };
     if !ok {
@@ -328,13 +325,13 @@ pub fn activate(module: usize) {
     with(|_, state| {
         state.modules[module].is_active = true;
         state.modules[module].told_active = true;
-        state.modules[module].failed_queries = 0;
+        state.modules[module].answers.forget();
     });
     net_event(module, NetPnpEvent::SWITCH_ACTIVATE);
     with(|world, state| {
         let m = &state.modules[module];
-        let (count, failed) = (m.enumerations, m.failed_queries);
-        rule(world, "STATE-19", count == 1 || failed > 0 || world.injected_fault().is_some(), || {
+        let (count, failed) = (m.enumerations, m.answers.any_failed());
+        rule(world, "STATE-19", count == 1 || failed || world.injected_fault().is_some(), || {
             format!("the switch was enumerated {count} times by its activation")
         });
     });

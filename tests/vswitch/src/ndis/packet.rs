@@ -116,6 +116,15 @@ pub struct Packet {
     pub tag_below: u64,
 }
 
+impl Packet {
+    /// The extension holds it on its way in, and it came through this queue of a member.
+    pub fn waits_from(&self, module: usize, member: NicId, queue: u32) -> bool {
+        let through = (self.before.info[info::FILTERING] >> 16) as u32 & 0xFFFF;
+        let held = self.place == Place::Ingress && self.own.is_none() && self.switch == module;
+        held && self.source == member && through == queue
+    }
+}
+
 pub const NATIVE: u64 = 1 << 40;
 pub const SAFE: u64 = 1 << 42;
 pub const SAFE_SIZE_SHIFT: u32 = 43;

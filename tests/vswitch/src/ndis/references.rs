@@ -22,11 +22,13 @@ impl State {
         let connected =
             m.topology.nic(id).is_some_and(|n| n.state == NicState::Connected && !n.disconnect_passed);
         let raced = m.topology.disconnects.get(&id).is_some_and(|order| *order >= began);
-        let early = m.topology.nic(id).is_some_and(|n| n.state == NicState::Created);
+        let refused = m.topology.unconnected.contains(&id);
+        rule(world, "OID-19", !refused, || format!("ReferenceSwitchNic of {id}, whose connection failed"));
+        let early = !refused && m.topology.nic(id).is_some_and(|n| n.state == NicState::Created);
         rule(world, "PORTNIC-10", !early, || {
             format!("ReferenceSwitchNic of {id}, which was never connected")
         });
-        let excused = early || raced || world.injected_fault().is_some();
+        let excused = early || refused || raced || world.injected_fault().is_some();
         rule(world, "PORTNIC-11", connected || excused, || {
             format!("ReferenceSwitchNic of {id}, which is not connected")
         });

@@ -170,6 +170,11 @@ impl Scenario {
         self.port_property(FIRST_VM_PORT + u32::from(vm), property)
     }
 
+    /// A property of the port of an adapter of the management OS from its beginning.
+    pub fn internal_property(self, n: u16, property: Property) -> Self {
+        self.port_property(FIRST_INTERNAL_PORT + u32::from(n), property)
+    }
+
     /// A property of any port from its beginning.
     pub fn port_property(mut self, port: u32, property: Property) -> Self {
         self.port_plan.entry(port).or_default().push(property);

@@ -245,6 +245,19 @@ impl Net {
         self.inside(move || status::indicate(module, &status));
     }
 
+    /// A status in an envelope with something wrong.
+    pub fn damaged_status(&self, status: status::Status, damage: status::Damage) {
+        let module = self.1;
+        self.inside(move || status::indicate_as(module, &status, Some(damage)));
+    }
+
+    /// A disconnected member's NIC is deleted.
+    pub fn delete_member(&self, member: u16) {
+        let module = self.1;
+        let id = self.member(member);
+        self.inside(move || lifecycle::delete_nic(module, id));
+    }
+
     /// The member's NIC goes away: disconnected, then deleted.
     pub fn unplug(&self, member: u16) {
         let module = self.1;

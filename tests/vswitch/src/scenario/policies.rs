@@ -155,6 +155,25 @@ impl Net {
         });
     }
 
+    /// A NIC is created, its connection passes the extension and fails below; and it goes again, which the extension
+    /// hears of as of any other.
+    pub fn fail_to_connect(&self, nic: NicId) {
+        let module = self.1;
+        let mac = self.mac(nic);
+        self.inside(move || {
+            let port = nic.index != 0 || lifecycle::create_port(module, nic.port, NicKind::Synthetic);
+            if port && lifecycle::create_nic(module, nic, mac) {
+                let plan = Plan { status: lbfoext::ndis::raw::FAILURE, completion: None };
+                lifecycle::connect_as(module, nic, plan);
+                lifecycle::disconnect(module, nic);
+                lifecycle::delete_nic(module, nic);
+                if nic.index == 0 {
+                    lifecycle::delete_port(module, nic.port);
+                }
+            }
+        });
+    }
+
     pub fn rename_port(&self, port: u32) {
         let module = self.1;
         self.inside(move || {
