@@ -59,20 +59,18 @@ pub fn bare(row: &Row) -> Vec<u8> {
 
 /// What has to have come before a request that comes as it is: the port and the NIC that it speaks of.
 pub fn before_bare(net: &Net, row: &Row) {
-    let earlier: &[(u32, fn() -> Vec<u8>)] = match row.oid {
+    let (port, nic, connect) = (oids::SWITCH_PORT_CREATE, oids::SWITCH_NIC_CREATE, oids::SWITCH_NIC_CONNECT);
+    let earlier: &[u32] = match row.oid {
         oids::SWITCH_PORT_CREATE => &[],
-        oids::SWITCH_NIC_CREATE | oids::SWITCH_PORT_UPDATED | oids::SWITCH_PORT_TEARDOWN => {
-            &[(oids::SWITCH_PORT_CREATE, port_bytes)]
+        oids::SWITCH_NIC_CREATE | oids::SWITCH_PORT_UPDATED | oids::SWITCH_PORT_TEARDOWN => &[port],
+        oids::SWITCH_NIC_UPDATED | oids::SWITCH_NIC_DISCONNECT | oids::SWITCH_NIC_DELETE => {
+            &[port, nic, connect]
         }
-        oids::SWITCH_NIC_UPDATED | oids::SWITCH_NIC_DISCONNECT | oids::SWITCH_NIC_DELETE => &[
-            (oids::SWITCH_PORT_CREATE, port_bytes),
-            (oids::SWITCH_NIC_CREATE, nic_bytes),
-            (oids::SWITCH_NIC_CONNECT, nic_bytes),
-        ],
-        _ => &[(oids::SWITCH_PORT_CREATE, port_bytes), (oids::SWITCH_NIC_CREATE, nic_bytes)],
+        _ => &[port, nic],
     };
-    for (oid, bytes) in earlier {
-        net.ask(unknown_request(*oid, request_type::SET_INFORMATION, bytes(), 0));
+    for oid in earlier {
+        let bytes = if *oid == port { port_bytes() } else { nic_bytes() };
+        net.ask(unknown_request(*oid, request_type::SET_INFORMATION, bytes, 0));
     }
 }
 
