@@ -59,20 +59,18 @@ pub fn bare(row: &Row) -> Vec<u8> {
 
 /// What has to have come before a request that comes as it is: the port and the NIC that it speaks of.
 pub fn before_bare(net: &Net, row: &Row) {
-    let earlier: &[(u32, fn() -> Vec<u8>)] = match row.oid {
+    let (port, nic, connect) = (oids::SWITCH_PORT_CREATE, oids::SWITCH_NIC_CREATE, oids::SWITCH_NIC_CONNECT);
+    let earlier: &[u32] = match row.oid {
         oids::SWITCH_PORT_CREATE => &[],
-        oids::SWITCH_NIC_CREATE | oids::SWITCH_PORT_UPDATED | oids::SWITCH_PORT_TEARDOWN => {
-            &[(oids::SWITCH_PORT_CREATE, port_bytes)]
+        oids::SWITCH_NIC_CREATE | oids::SWITCH_PORT_UPDATED | oids::SWITCH_PORT_TEARDOWN => &[port],
+        oids::SWITCH_NIC_UPDATED | oids::SWITCH_NIC_DISCONNECT | oids::SWITCH_NIC_DELETE => {
+            &[port, nic, connect]
         }
-        oids::SWITCH_NIC_UPDATED | oids::SWITCH_NIC_DISCONNECT | oids::SWITCH_NIC_DELETE => &[
-            (oids::SWITCH_PORT_CREATE, port_bytes),
-            (oids::SWITCH_NIC_CREATE, nic_bytes),
-            (oids::SWITCH_NIC_CONNECT, nic_bytes),
-        ],
-        _ => &[(oids::SWITCH_PORT_CREATE, port_bytes), (oids::SWITCH_NIC_CREATE, nic_bytes)],
+        _ => &[port, nic],
     };
-    for (oid, bytes) in earlier {
-        net.ask(unknown_request(*oid, request_type::SET_INFORMATION, bytes(), 0));
+    for oid in earlier {
+        let bytes = if *oid == port { port_bytes() } else { nic_bytes() };
+        net.ask(unknown_request(*oid, request_type::SET_INFORMATION, bytes, 0));
     }
 }
 
@@ -105,7 +103,10 @@ pub fn inner(partition: &Partition, row: &Row, kind: Kind) -> Inner {
         oid::ADD_SA_EX => add_sa(true, 7, partition.nic.port),
         oid::DELETE_SA => delete_sa(association()),
         oid::UPDATE_SA => update_sa(association(), 8),
-        oid::ADD_MULTICAST | oids::IEEE_802_3_DELETE_MULTICAST_ADDRESS => vec![1, 0, 0x5E, 0, 0, 1],
+        oids::IEEE_802_3_MULTICAST_LIST
+        | oids::IEEE_802_3_ADD_MULTICAST_ADDRESS
+        | oids::IEEE_802_3_DELETE_MULTICAST_ADDRESS => vec![1, 0, 0x5E, 0, 0, 1],
+        oids::GEN_CURRENT_PACKET_FILTER => vec![4, 0, 0, 0],
         _ => panic!("{} has no request here: write one", row.name),
     };
     Inner::new(row.oid, request_type_of(kind), bytes)
