@@ -15,7 +15,6 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 use teaming::frame;
-use teaming::ids::{NicId, NicIndex, PortId};
 use teaming::runtime_state::{Differences, NicState};
 use vswitch::check::save::record;
 use vswitch::control::save::{Blob, FIXED, Offering};
@@ -144,20 +143,10 @@ pub fn run(arguments: &Migrate) -> anyhow::Result<bool> {
     let there = net.on(1);
     let again = there.save(player.becomes, Offering::default()).map_or(Vec::new(), |run| run.blobs);
     player.account();
-    let becomes = NicId::new(PortId::new(player.becomes.port), NicIndex::new(player.becomes.index));
     let paths = std::mem::take(&mut player.paths);
     let outcome = net.finish();
-    let report = Report::new(
-        arguments,
-        &survey,
-        machine,
-        target,
-        &moved,
-        &again,
-        becomes,
-        paths.into_values(),
-        &outcome,
-    )?;
+    let report =
+        Report::new(arguments, &survey, machine, target, &moved, &again, paths.into_values(), &outcome)?;
     if arguments.json {
         println!("{}", serde_json::to_string(&report)?);
     } else {
@@ -354,7 +343,6 @@ impl Report {
         target: &[Speed],
         moved: &Moved,
         again: &[Blob],
-        becomes: NicId,
         paths: impl Iterator<Item = Path>,
         outcome: &Outcome,
     ) -> anyhow::Result<Self> {

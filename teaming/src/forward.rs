@@ -130,9 +130,9 @@ impl<S: Storage> Forwarding<S> {
             return Sender::trusted(nic);
         }
         match self.ports.find(nic.port) {
-            Some((_, port)) if port.policy.closed => Sender::closed(nic),
+            Some((position, port)) if port.policy.closed => Sender::closed(nic).on(port, position),
             Some((_, port)) if self.is_outside(nic) => Sender::outside(nic, &port.policy),
-            Some((position, port)) => Sender::station(nic, port, position),
+            Some((position, port)) => Sender::station(nic, port).on(port, position),
             None if self.is_outside(nic) => Sender::outside(nic, &crate::policy::Policy::NONE),
             None => Sender::closed(nic),
         }

@@ -137,15 +137,18 @@ impl Sender {
         Self { plain: vlans == Vlans::EVERYTHING, ..outside }
     }
 
-    /// `position` is that of its port. A NIC that is not the one of the port is treated like it, but hashed by its own id and
-    /// not counted.
-    pub(crate) fn station(nic: NicId, port: &Port, position: usize) -> Self {
+    pub(crate) fn station(nic: NicId, port: &Port) -> Self {
         let (vlans, security) = (port.policy.vlans(), port.policy.security());
         let station = Self::new(nic, Origin::Station, vlans, security);
         // A trunk may have pruned its native VLAN: that is for the closer look.
         let plain = !matches!(vlans, Vlans::Trunk { .. });
-        let station = Self { mac: port.current_mac.word(), any_mac: false, plain, ..station };
-        if port.is_station(nic) { Self { hashed_as: port.hashed_as, position, ..station } } else { station }
+        Self { mac: port.current_mac.word(), any_mac: false, plain, ..station }
+    }
+
+    /// The same as the NIC of a port, by which it is hashed and counted, whether the port is closed or not. Another NIC of
+    /// the port is hashed by its own id and not counted.
+    pub(crate) fn on(self, port: &Port, position: usize) -> Self {
+        if port.is_station(self.nic) { Self { hashed_as: port.hashed_as, position, ..self } } else { self }
     }
 
     /// `tagged`: there is a tag in the frame, or anything beside it.

@@ -195,7 +195,7 @@ fn under_load(seed: u64) {
     net.settle();
     move_to((&net, nic), (&there, becomes), mac, seed % 3);
     net.together(busy(1, becomes));
-    if seed % 2 == 0 {
+    if seed.is_multiple_of(2) {
         there.fail(1);
     }
     everything(&there, becomes, mac, 80);
