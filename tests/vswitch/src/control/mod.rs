@@ -21,6 +21,7 @@ pub mod status;
 pub(crate) use buffer::bytes_at;
 pub use buffer::results;
 
+use crate::adapter::capabilities::Capabilities;
 use crate::check::mutations as bend;
 use crate::check::{portnic, requests as course, rule};
 use crate::cpu;
@@ -87,6 +88,17 @@ pub struct Own {
     pub began: u64,
     pub id: usize,
     pub cancelled: bool,
+    /// Of a question to a member: what the adapter saw when it was asked.
+    pub seen: Option<Seen>,
+}
+
+/// A member's link and abilities at some moment, which has an order number.
+#[derive(Clone, Copy)]
+pub struct Seen {
+    pub up: bool,
+    pub speed: u64,
+    pub abilities: Capabilities,
+    pub order: u64,
 }
 
 #[derive(Default)]

@@ -159,7 +159,13 @@ impl State {
     }
 
     /// Rules of an own request to a physical adapter.
-    pub(super) fn take_envelope(&mut self, world: &World, module: usize, r: &OidRequest) -> Result<(), i32> {
+    pub(super) fn take_envelope(
+        &mut self,
+        world: &World,
+        module: usize,
+        key: usize,
+        r: &OidRequest,
+    ) -> Result<(), i32> {
         let lengths = r.length as usize == size_of::<SwitchNicOidRequest>() && r.word52 == r.length;
         let shape = r.request_type == request_type::METHOD && lengths && !r.information_buffer.is_null();
         rule(world, "OID-38", shape, || {
@@ -200,6 +206,8 @@ impl State {
         rule(world, "OID-57", member, || format!("own request to {to}, which is no physical adapter"));
         crate::check::requests::referenced(world, topology, to, "own request");
         self.note_arrival(module, By::Extension, r, sent, None);
+        let seen = self.seen_now(module, to.index);
+        self.control.own.entry(key).and_modify(|own| own.seen = seen);
         for nic in [
             NicId::new(sent.destination_port_id, sent.destination_nic_index),
             NicId::new(sent.source_port_id, sent.source_nic_index),
