@@ -96,15 +96,22 @@ impl FanOut {
         let original_id = self.original.id();
         let Some(part) = self.parts.get_mut(index) else { return };
         part.member = Some(member);
+        let theirs = like.inner().as_ptr();
         // SAFETY: the view is checked and its request not completed.
-        let (kind, oid) = unsafe { ((*like.inner().as_ptr()).request_type, (*like.inner().as_ptr()).oid) };
+        let (kind, oid) = unsafe { ((*theirs).request_type, (*theirs).oid) };
+        // SAFETY: as above.
+        let (ndis_port, timeout, method_id) =
+            unsafe { ((*theirs).port_number, (*theirs).timeout, (*theirs).word56) };
         part.inner.header = ObjectHeader::new(object_type::OID_REQUEST, 1, OidRequest::SIZE_REVISION_1);
         part.inner.request_type = kind;
         part.inner.oid = oid;
+        part.inner.port_number = ndis_port;
+        part.inner.timeout = timeout;
         part.inner.information_buffer = buffer.cast();
         part.inner.length = length;
         if kind == request_type::METHOD {
             part.inner.word52 = length;
+            part.inner.word56 = method_id;
         }
         let envelope_size = size_of::<SwitchNicOidRequest>() as u16;
         part.envelope.header = ObjectHeader::new(object_type::DEFAULT, 1, envelope_size);

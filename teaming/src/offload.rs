@@ -304,8 +304,15 @@ impl<S: Storage> Ledger<S> {
             Command::SetFilter { queue: 0, vport: 0 } => self.place(source, Resource::Filter, facts),
             Command::SetFilter { queue: 0, vport } => follow(Resource::Vport, vport),
             Command::SetFilter { queue, .. } | Command::FreeQueue { queue } => follow(Resource::Queue, queue),
-            Command::ClearFilter { filter, .. } | Command::MoveFilter { filter } => {
-                follow(Resource::Filter, filter)
+            Command::ClearFilter { filter, .. } => follow(Resource::Filter, filter),
+            // One member has the virtual port; copies on others stay where their own members can serve them.
+            Command::MoveFilter { filter, vport } => {
+                match (follow(Resource::Filter, filter), follow(Resource::Vport, vport)) {
+                    (Plan::Originate(members), Plan::Redirect(member)) if members.contains(member) => {
+                        Plan::Originate(MemberSet::EMPTY.with(member))
+                    }
+                    (plan, _) => plan,
+                }
             }
             Command::AllocateVf => self.place(source, Resource::Vf, facts),
             Command::CreateVport { function: PHYSICAL_FUNCTION } => {

@@ -34,8 +34,10 @@ pub enum Command {
         queue: u64,
         filter: u64,
     },
+    /// To a queue of the default virtual port, or to a virtual port.
     MoveFilter {
         filter: u64,
+        vport: u64,
     },
     AllocateVf,
     FreeVf {
@@ -70,6 +72,7 @@ pub mod at {
     pub const MOVED_FILTER: usize = 4;
     pub const MOVED_FROM: usize = 8;
     pub const MOVED_TO: usize = 16;
+    pub const MOVED_TO_VPORT: usize = 20;
     /// Two bytes.
     pub const ALLOCATED_VF: usize = 1626;
     /// Two bytes.
@@ -120,7 +123,9 @@ pub fn command(oid: u32, bytes: &[u8]) -> Option<Command> {
         oids::RECEIVE_FILTER_CLEAR_FILTER => {
             Command::ClearFilter { queue: id(p, at::CLEARED_QUEUE)?, filter: id(p, at::CLEARED_FILTER)? }
         }
-        oids::RECEIVE_FILTER_MOVE_FILTER => Command::MoveFilter { filter: id(p, at::MOVED_FILTER)? },
+        oids::RECEIVE_FILTER_MOVE_FILTER => {
+            Command::MoveFilter { filter: id(p, at::MOVED_FILTER)?, vport: id(p, at::MOVED_TO_VPORT)? }
+        }
         oids::NIC_SWITCH_ALLOCATE_VF => Command::AllocateVf,
         oids::NIC_SWITCH_FREE_VF => Command::FreeVf { vf: u16_at(p, at::FREED_VF)?.into() },
         oids::NIC_SWITCH_CREATE_VPORT => {
@@ -168,7 +173,7 @@ pub fn translate(
             put_id(Resource::Queue, at::CLEARED_QUEUE, queue)?;
             put_id(Resource::Filter, at::CLEARED_FILTER, filter)
         }
-        Command::MoveFilter { filter } => {
+        Command::MoveFilter { filter, .. } => {
             put_id(Resource::Filter, at::MOVED_FILTER, filter)?;
             for place in [at::MOVED_FROM, at::MOVED_TO] {
                 let queue = id(bytes, place)?;

@@ -175,7 +175,7 @@ fn what_speaks_of_a_resource_goes_where_it_is() {
         (Command::SetFilter { queue: 0, vport: 4 }, 4),
         (Command::SetFilter { queue: 0, vport: 0 }, 7),
         (Command::ClearFilter { queue: 4, filter: 4 }, 2),
-        (Command::MoveFilter { filter: 4 }, 2),
+        (Command::MoveFilter { filter: 4, vport: 0 }, 2),
         (Command::AllocateVf, 7),
         (Command::CreateVport { function: 4 }, 3),
         (Command::CreateVport { function: PHYSICAL_FUNCTION }, 7),

@@ -73,8 +73,8 @@ fn every_id_is_read_where_the_kit_says_that_it_lies() {
         (
             oids::RECEIVE_FILTER_MOVE_FILTER,
             "NDIS_RECEIVE_FILTER_MOVE_FILTER_PARAMETERS",
-            &[("FilterId", 9, 4)],
-            Command::MoveFilter { filter: 9 },
+            &[("FilterId", 9, 4), ("DestVPortId", 5, 4)],
+            Command::MoveFilter { filter: 9, vport: 5 },
         ),
         (
             oids::NIC_SWITCH_FREE_VF,

@@ -7,14 +7,19 @@ use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub struct Faults {
-    fails: Option<u64>,
+    /// The number of the call that fails; 0 for none.
+    fails: AtomicU64,
     asked: AtomicU64,
     injected: Mutex<Option<&'static str>>,
 }
 
 impl Faults {
     pub fn new(fails: Option<u64>) -> Self {
-        Self { fails, asked: AtomicU64::new(0), injected: Mutex::new(None) }
+        Self {
+            fails: AtomicU64::new(fails.unwrap_or(0)),
+            asked: AtomicU64::new(0),
+            injected: Mutex::new(None),
+        }
     }
 }
 
@@ -22,12 +27,17 @@ impl world::World {
     /// True if the fallible call at this site is the one to fail.
     pub fn fails(&self, site: &'static str) -> bool {
         let n = self.faults.asked.fetch_add(1, Ordering::Relaxed) + 1;
-        if self.faults.fails != Some(n) {
+        if self.faults.fails.load(Ordering::Relaxed) != n {
             return false;
         }
         *self.faults.injected.lock() = Some(site);
         self.log(|| format!("fault {n} in {site}"));
         true
+    }
+
+    /// The n-th fallible call from here is the one to fail.
+    pub fn fail_from_here(&self, n: u64) {
+        self.faults.fails.store(self.asked() + n, Ordering::Relaxed);
     }
 
     /// How many fallible calls there were.

@@ -249,6 +249,9 @@ impl State {
         let began = calls().first().map_or(0, |call| call.began);
         let own = Own { module, oid: r.oid, began, id: r.request_id as usize, cancelled: false, seen: None };
         self.control.own.insert(key, own);
+        if r.oid != oids::SWITCH_NIC_REQUEST {
+            self.control.nics.asked.push(super::nic_request::Asked(r));
+        }
         world.track(Kind::Other("own OID request"), key, 0, "own OID request that is out");
         match r.oid {
             oids::SWITCH_NIC_REQUEST => self.take_envelope(world, module, key, &r)?,

@@ -72,9 +72,21 @@ pub struct Arrived {
     pub inner: OidRequest,
     /// The switch's own envelope and inner request, of a request that was passed on.
     pub theirs: Option<(SwitchNicOidRequest, usize)>,
+    /// The switch's outer and inner request as they were at this moment, if the module is filtering one.
+    pub above: Option<(OidRequest, OidRequest)>,
     /// References of the destination and of the source.
     pub references: (u32, u32),
 }
+
+// SAFETY: a copy of what the request said; its pointers are compared and never followed.
+unsafe impl Send for Arrived {}
+
+/// A request of the extension's own to the switch, as it arrived.
+#[derive(Clone, Copy)]
+pub struct Asked(pub OidRequest);
+
+// SAFETY: as above.
+unsafe impl Send for Asked {}
 
 /// All that is known of requests to NICs.
 #[derive(Default)]
@@ -82,6 +94,8 @@ pub struct NicRequests {
     /// By the address of the inner request.
     pub carried: BTreeMap<usize, Carried>,
     pub arrived: Vec<Arrived>,
+    /// Questions of the extension's own to the switch itself.
+    pub asked: Vec<Asked>,
     /// Copies of a partition's resource that the extension made on several members, by what the switch was told.
     pub replicas: BTreeMap<(NicId, Resource), Vec<(u16, Resource)>>,
     /// What was made since the module attached: by module, partition and name.
@@ -155,7 +169,26 @@ impl State {
             held(envelope.destination_port_id, envelope.destination_nic_index),
             held(envelope.source_port_id, envelope.source_nic_index),
         );
-        self.control.nics.arrived.push(Arrived { by, outer: *outer, envelope, inner, theirs, references });
+        let key = self.control.above.iter().find(|(_, above)| {
+            above.module == module
+                && above.oid == oids::SWITCH_NIC_REQUEST
+                && inner_of(&above.payload_before).is_some()
+        });
+        let above = key.and_then(|(key, above)| {
+            let inner = inner_of(&above.payload_before)?;
+            let lives = self.control.nics.carried.contains_key(&inner);
+            // SAFETY: both are in the tables and so alive.
+            lives.then(|| unsafe { (*(*key as *const OidRequest), *(inner as *const OidRequest)) })
+        });
+        self.control.nics.arrived.push(Arrived {
+            by,
+            outer: *outer,
+            envelope,
+            inner,
+            theirs,
+            above,
+            references,
+        });
     }
 
     /// Rules of an own request to a physical adapter.

@@ -1,0 +1,325 @@
+//! The matrix: every row of `teaming::oid::OIDS` and every request type it is understood with, against success however it
+//! completes, every refusal, cancellation, references that are refused, and each call that can fail, failing. A row that
+//! is added to the table is tested by that alone.
+
+use super::rows::{self, request_type_of};
+use super::seen::{self, assert_forwarded, assert_originated, assert_redirected};
+use super::{EVERY_MEMBER, REFUSALS, end, team};
+use lbfoext::ndis::raw::{ADAPTER_NOT_FOUND, FAILURE, REQUEST_ABORTED, RESOURCES, SUCCESS, oids};
+use std::collections::BTreeMap;
+use teaming::oid::{Kind, OIDS, Place, Resource, Row, Treatment};
+use vswitch::control::Ask;
+use vswitch::control::below::{Completion, Plan};
+use vswitch::control::envelope::Inner;
+use vswitch::control::nic_request::Arrived;
+use vswitch::ports::NicId;
+use vswitch::registry::Value;
+use vswitch::scenario::Net;
+
+/// What happens to a request on its way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fate {
+    Succeeds(Completion),
+    Refused(i32),
+    Cancelled(Completion),
+    /// Every reference is refused.
+    Unreferenced,
+    /// The n-th call that can fail does.
+    Fault(u64),
+}
+
+const COMPLETIONS: [Completion; 3] = [Completion::AtOnce, Completion::InsideTheCall, Completion::Later];
+
+fn fates() -> Vec<Fate> {
+    let cancelled = [Completion::InsideTheCall, Completion::Later].map(Fate::Cancelled);
+    let mut all: Vec<Fate> = COMPLETIONS.into_iter().map(Fate::Succeeds).collect();
+    all.extend(REFUSALS.map(Fate::Refused).into_iter().chain(cancelled).chain([Fate::Unreferenced]));
+    all
+}
+
+/// A cell of the matrix, walked.
+struct Walked {
+    status: i32,
+    reached_below: bool,
+    arrived: Vec<Arrived>,
+    /// The call that failed.
+    fault: Option<&'static str>,
+    /// The request inside as it came back.
+    back: Option<Inner>,
+}
+
+/// Cells by what was done to the request.
+pub type Counts = BTreeMap<String, u32>;
+
+struct Cell {
+    row: &'static Row,
+    kind: Kind,
+    every: bool,
+    fate: Fate,
+}
+
+impl Cell {
+    fn name(&self) -> String {
+        let placement = if self.every { " on every member" } else { "" };
+        format!("{} as {:?}{placement}, {:?}", self.row.name, self.kind, self.fate)
+    }
+
+    fn plan(&self) -> Plan {
+        match self.fate {
+            Fate::Succeeds(completion) | Fate::Cancelled(completion) => {
+                Plan { status: SUCCESS, completion: Some(completion) }
+            }
+            Fate::Refused(status) => Plan { status, completion: None },
+            Fate::Unreferenced | Fate::Fault(_) => Plan::default(),
+        }
+    }
+
+    fn net(&self, seed: u64) -> Net {
+        let mut plan = team(seed);
+        if self.every {
+            plan = plan.setting("OffloadPlacement", Value::Dword(EVERY_MEMBER));
+        }
+        // Own requests have no plan: they complete as the style says.
+        match self.fate {
+            Fate::Succeeds(completion) | Fate::Cancelled(completion) => plan.style(|style| {
+                (style.pending, style.inside) = match completion {
+                    Completion::AtOnce => (0, 0),
+                    Completion::InsideTheCall => (100, 100),
+                    Completion::Later => (100, 0),
+                }
+            }),
+            _ => plan,
+        }
+        .start()
+    }
+
+    /// Sets the fate up; from here on the request is on its way.
+    fn doom(&self, net: &Net) {
+        match self.fate {
+            Fate::Cancelled(_) => net.cancel_next(),
+            Fate::Unreferenced => _ = net.look(|s| s.style.refuse_references = 100),
+            Fate::Fault(n) => net.world().fail_from_here(n),
+            Fate::Succeeds(_) | Fate::Refused(_) => {}
+        }
+    }
+
+    fn walk(&self, net: &Net) -> Walked {
+        // Members have said what they can do; before that, any may be chosen.
+        net.advance(1_000);
+        let nic = net.vm(0);
+        let (row, kind) = (self.row, self.kind);
+        let prepared = (row.place == Place::Envelope)
+            .then(|| net.offload(nic, move |p| rows::inner(&p, row, kind)).expect("the module listens"));
+        if prepared.is_none() {
+            rows::before_bare(net, row);
+        }
+        let mark = net.look(|s| s.control.nics.arrived.len()).unwrap();
+        self.doom(net);
+        let plan = self.plan();
+        let mut back = None;
+        let (status, reached_below) = match prepared {
+            Some(inner) if rows::is_for_nobody(row) => {
+                let answer = net.ask_nic(nic, NicId::NOWHERE, &inner, plan).unwrap();
+                (answer.status, answer.reached_below)
+            }
+            Some(inner) => {
+                let (oid, kind) = (inner.oid, inner.kind);
+                let answer = net.offload_planned(nic, plan, move |p| p.ask(&inner)).unwrap();
+                back = Some(Inner::new(oid, kind, answer.buffer().to_vec()));
+                (answer.status, answer.reached_below)
+            }
+            None if row.oid == oids::SWITCH_NIC_REQUEST => {
+                let inner = Inner::method(0x0001_0E77, vec![1; 40]);
+                let answer = net.ask_nic(nic, net.member(0), &inner, plan).unwrap();
+                (answer.status, answer.reached_below)
+            }
+            None => {
+                let payload = rows::bare(row);
+                let kind = request_type_of(kind);
+                let answer = net.ask(Ask { oid: row.oid, kind, payload, plan, effect: None }).unwrap();
+                (answer.status, answer.reached_below)
+            }
+        };
+        let arrived = net.look(move |s| s.control.nics.arrived[mark..].to_vec()).unwrap();
+        net.look(|s| s.style.refuse_references = 0);
+        Walked { status, reached_below, arrived, fault: net.world().injected_fault(), back }
+    }
+
+    /// Members that the request has to reach.
+    fn members(&self) -> usize {
+        let copied = match self.row.treatment {
+            Treatment::Place(of) | Treatment::Follow(of) | Treatment::Release(of) => {
+                matches!(of, Resource::Queue | Resource::Filter)
+            }
+            _ => false,
+        };
+        // Of a filter's copies only the one can move whose member has the virtual port.
+        let moves = self.row.oid == oids::RECEIVE_FILTER_MOVE_FILTER;
+        if self.every && copied && !moves { 3 } else { 1 }
+    }
+
+    fn is_directed(&self) -> bool {
+        matches!(self.row.treatment, Treatment::Place(_) | Treatment::Follow(_) | Treatment::Release(_))
+    }
+
+    /// What came down went to members, as the topic demands.
+    fn assert_directed(&self, net: &Net, arrived: &[Arrived], members: usize) {
+        let (nic, external) = (net.vm(0), net.member(0).port);
+        assert_eq!(arrived.len(), members, "{}", self.name());
+        for one in arrived {
+            if seen::is_own(one) {
+                assert_originated(one, nic, external);
+            } else {
+                assert_redirected(one, nic, external);
+                assert_eq!(members, 1);
+            }
+        }
+        let mut to: Vec<u16> = arrived.iter().map(|one| seen::destination(one).index).collect();
+        to.sort_unstable();
+        to.dedup();
+        assert_eq!(to.len(), members, "one each");
+    }
+
+    /// It went on as it came, and nothing else did.
+    fn assert_passed(&self, net: &Net, walked: &Walked) {
+        assert!(walked.reached_below, "{}", self.name());
+        if self.row.place == Place::Envelope || self.row.oid == oids::SWITCH_NIC_REQUEST {
+            let [one] = &walked.arrived[..] else {
+                panic!("{}: {} arrived", self.name(), walked.arrived.len())
+            };
+            let nobody = self.row.place == Place::Envelope && rows::is_for_nobody(self.row);
+            assert_forwarded(one, net.vm(0), if nobody { NicId::NOWHERE } else { net.member(0) });
+        }
+    }
+
+    /// Neither it nor anything in its place went down.
+    fn assert_stayed(&self, walked: &Walked) {
+        assert!(!walked.reached_below && walked.arrived.is_empty(), "{} went down", self.name());
+    }
+
+    fn judge(&self, net: &Net, walked: &Walked) {
+        let name = self.name();
+        let expected = match self.fate {
+            Fate::Refused(status) => status,
+            Fate::Cancelled(Completion::Later) => REQUEST_ABORTED,
+            _ => SUCCESS,
+        };
+        match (self.fate, walked.fault) {
+            (Fate::Fault(_), Some(site)) => return self.judge_fault(net, walked, site),
+            (Fate::Unreferenced, _) if self.is_directed() => {
+                return self.judge_unreferenced(net, walked, ADAPTER_NOT_FOUND);
+            }
+            _ => {}
+        }
+        let wrong = net.world().violations();
+        assert_eq!(walked.status, expected, "{name}: {wrong:?}");
+        if self.is_directed() {
+            self.assert_directed(net, &walked.arrived, self.members());
+        } else {
+            self.assert_passed(net, walked);
+        }
+    }
+
+    /// It cannot go where it should: refused with this status, or, where nobody may refuse it, sent down as it came.
+    fn judge_unreferenced(&self, net: &Net, walked: &Walked, status: i32) {
+        if self.row.refusable {
+            assert_eq!(walked.status, status, "{}", self.name());
+            self.assert_stayed(walked);
+        } else {
+            self.assert_passed(net, walked);
+            // The team as a whole has no adapter to offload an association to.
+            let adds = matches!(self.row.treatment, Treatment::Place(Resource::Sa));
+            let met = if adds && self.kind == Kind::Set { FAILURE } else { SUCCESS };
+            assert_eq!(walked.status, met, "{}", self.name());
+        }
+    }
+
+    fn judge_fault(&self, net: &Net, walked: &Walked, site: &'static str) {
+        let name = format!("{}: {site}", self.name());
+        let (status, parts) = (walked.status, walked.arrived.len());
+        match site {
+            // A clone cannot be had ahead: what may not be refused ends with this all the same (section 6, Q-20).
+            "NdisAllocateCloneOidRequest" => {
+                assert_eq!(status, RESOURCES, "{name}");
+                self.assert_stayed(walked);
+            }
+            "ExAllocatePool2" if self.is_directed() => self.judge_unreferenced(net, walked, RESOURCES),
+            "ExAllocatePool2" if self.row.refusable && status == RESOURCES => self.assert_stayed(walked),
+            "ExAllocatePool2" => {
+                assert_eq!(status, SUCCESS, "{name}");
+                self.assert_passed(net, walked);
+            }
+            "ReferenceSwitchNic" if self.members() == 1 => {
+                self.judge_unreferenced(net, walked, ADAPTER_NOT_FOUND)
+            }
+            "ReferenceSwitchNic" => {
+                // One member is left out, whether it was its own reference or that of the partition for its part.
+                self.assert_directed(net, &walked.arrived, self.members() - 1);
+                let releases = matches!(self.row.treatment, Treatment::Release(_));
+                assert_eq!(
+                    status == SUCCESS,
+                    !releases,
+                    "{name}: {status:#x}; what is left is asked for again"
+                );
+            }
+            // The adapter fails it.
+            "OID_SWITCH_NIC_REQUEST" => {
+                let kept = parts > 1 && !matches!(self.row.treatment, Treatment::Release(_));
+                assert_eq!(status, if kept { SUCCESS } else { FAILURE }, "{name}");
+            }
+            _ => assert!(status == SUCCESS || status == RESOURCES, "{name}: {status:#x}"),
+        }
+    }
+
+    /// Walks the cell; false if it asked for a call to fail that was never made.
+    fn run(&self, seed: u64) -> (bool, Option<&'static str>) {
+        let net = self.net(seed);
+        let walked = self.walk(&net);
+        let met = !matches!(self.fate, Fate::Fault(_)) || walked.fault.is_some();
+        net.world().fail_from_here(u64::MAX / 2);
+        self.judge(&net, &walked);
+        let held = net.look(|s| {
+            let topology = &s.modules[0].topology;
+            let nics: u32 = topology.nics().map(|nic| nic.references + nic.requests).sum();
+            nics + topology.ports.values().map(|port| port.references).sum::<u32>()
+        });
+        assert_eq!(held, Some(0), "{}: references or requests are left", self.name());
+        let out = net.look(|s| s.control.above.len() + s.control.clones.len() + s.control.own.len());
+        assert_eq!(out, Some(0), "{}: requests are left", self.name());
+        if let (Fate::Refused(_), Some(inner)) = (self.fate, walked.back) {
+            // The resource is still where it was: asked again, the request succeeds there.
+            let again = net.offload(net.vm(0), move |p| p.ask(&inner).status);
+            assert_eq!(again, Some(SUCCESS), "{}, then again", self.name());
+        }
+        let outcome = end(net);
+        let violations: Vec<String> = outcome.violations.iter().take(3).map(ToString::to_string).collect();
+        assert!(violations.is_empty(), "{}: {violations:?}", self.name());
+        outcome.assert_clean();
+        (met, walked.fault)
+    }
+}
+
+/// Walks all that is asked of the extension; the cells by fate.
+pub fn walk_all() -> Counts {
+    let mut counts = Counts::new();
+    for row in OIDS.iter().filter(|row| row.place != Place::Own) {
+        for &kind in row.kinds {
+            let placements: &[bool] = if row.place == Place::Envelope { &[false, true] } else { &[false] };
+            for &every in placements {
+                for (seed, fate) in (1..).zip(fates()) {
+                    Cell { row, kind, every, fate }.run(seed);
+                    let name = format!("{fate:?}").split('(').next().unwrap_or_default().to_owned();
+                    *counts.entry(name).or_default() += 1;
+                }
+                for n in 1.. {
+                    let (met, site) = Cell { row, kind, every, fate: Fate::Fault(n) }.run(7);
+                    if !met {
+                        break;
+                    }
+                    *counts.entry(format!("without {}", site.unwrap_or_default())).or_default() += 1;
+                }
+            }
+        }
+    }
+    counts
+}

@@ -1,0 +1,143 @@
+//! The other half of the matrix: what the extension asks by itself, of the switch and of members, in its own name.
+
+use super::matrix::Counts;
+use super::rows::request_type_of;
+use super::seen::{self, assert_asked, assert_own_purpose};
+use super::{arrived_since, mark, team};
+use std::collections::BTreeSet;
+use teaming::oid::{OIDS, Place, Row};
+use vswitch::scenario::{Net, Scenario};
+
+/// How many requests may complete late, and of these inside the call, in hundred.
+const STYLES: [(&str, u64, u64); 3] = [("AtOnce", 0, 0), ("Later", 100, 0), ("InsideTheCall", 100, 100)];
+
+fn rows() -> impl Iterator<Item = &'static Row> {
+    OIDS.iter().filter(|row| row.place == Place::Own)
+}
+
+/// Questions to the switch are no encapsulated ones.
+fn is_of_switch(row: &Row) -> bool {
+    row.name.starts_with("OID_SWITCH_")
+}
+
+fn to_members() -> BTreeSet<u32> {
+    rows().filter(|row| !is_of_switch(row)).map(|row| row.oid).collect()
+}
+
+fn start(seed: u64, pending: u64, inside: u64) -> Net {
+    let styled = |plan: Scenario| plan.style(|style| (style.pending, style.inside) = (pending, inside));
+    let net = styled(team(seed)).tear_down(false).start();
+    net.advance(1_000);
+    net
+}
+
+/// The member was asked all this, each question well made; the OIDs that arrived.
+fn assert_well_asked(net: &Net, mark: usize, member: u16) -> BTreeSet<u32> {
+    let arrived = arrived_since(net, mark);
+    arrived
+        .iter()
+        .filter(|one| seen::is_own(one))
+        .for_each(|one| assert_own_purpose(one, seen::destination(one)));
+    let of = arrived.iter().filter(|one| seen::destination(one) == net.member(member));
+    of.map(|one| one.inner.oid).collect()
+}
+
+/// Every row is asked however answers come: at the start of the switch all of them, of every member.
+fn answered(counts: &mut Counts) {
+    for (name, pending, inside) in STYLES {
+        for seed in 0..4 {
+            let net = start(seed, pending, inside);
+            for member in 1..=3 {
+                assert_eq!(assert_well_asked(&net, 0, member), to_members(), "member {member}, {name}");
+            }
+            let asked = net.look(|s| s.control.nics.asked.clone()).unwrap();
+            for row in rows().filter(|row| is_of_switch(row)) {
+                let mut of_row = asked.iter().map(|asked| asked.0).filter(|r| r.oid == row.oid).peekable();
+                assert!(of_row.peek().is_some(), "{} was not asked", row.name);
+                of_row.for_each(|r| assert_asked(&r, request_type_of(row.kinds[0])));
+            }
+            net.finish().assert_clean();
+        }
+        *counts.entry(name.to_owned()).or_default() += rows().count() as u32;
+    }
+}
+
+/// A member that comes back is asked all: each call fails in turn, and no question but that one is lost for it.
+fn refused_by_members(counts: &mut Counts) {
+    for n in 1.. {
+        let net = start(5, 50, 50);
+        net.unplug(3);
+        let mark = mark(&net);
+        net.world().fail_from_here(n);
+        net.replug(3);
+        net.advance(10_000);
+        let Some(site) = net.world().injected_fault() else {
+            net.finish().assert_clean();
+            return;
+        };
+        net.world().fail_from_here(u64::MAX / 2);
+        let asked = assert_well_asked(&net, mark, 3);
+        let lost = to_members().difference(&asked).count();
+        match site {
+            "OID_SWITCH_NIC_REQUEST" => assert_eq!(lost, 0, "a question after a failed one"),
+            "ReferenceSwitchNic" => assert!(lost <= 1, "{lost} questions lost with one reference"),
+            // The request that brings the member is refused, or goes on without the extension's knowledge.
+            _ => {}
+        }
+        *counts.entry(format!("without {site}")).or_default() += 1;
+        let held = net.look(|s| s.modules[0].topology.nics().map(|nic| nic.references).sum::<u32>());
+        assert_eq!(held, Some(0), "{site}: a reference is left");
+        net.finish().assert_clean();
+    }
+}
+
+/// No reference is had: nobody is asked, and nothing is left.
+fn unreferenced(counts: &mut Counts) {
+    let net = start(6, 50, 50);
+    net.unplug(3);
+    let mark = mark(&net);
+    net.look(|s| s.style.refuse_references = 100);
+    net.replug(3);
+    net.advance(10_000);
+    assert_eq!(assert_well_asked(&net, mark, 3), BTreeSet::new());
+    net.look(|s| s.style.refuse_references = 0);
+    net.finish().assert_clean();
+    *counts.entry("Unreferenced".to_owned()).or_default() += to_members().len() as u32;
+}
+
+/// The switch fails a question, or there is no memory for it: the module does not run, and does at the next attempt.
+fn refused_by_the_switch(counts: &mut Counts) {
+    let mut failed = BTreeSet::new();
+    for n in 1.. {
+        let net = start(7, 50, 50);
+        net.detach();
+        net.world().fail_from_here(n);
+        let runs = net.attach();
+        let Some(site) = net.world().injected_fault() else {
+            assert!(runs);
+            net.finish().assert_clean();
+            break;
+        };
+        net.world().fail_from_here(u64::MAX / 2);
+        if let Some(row) = rows().find(|row| row.name == site) {
+            assert!(!runs, "the module runs without an answer to {site}");
+            failed.insert(row.name);
+        }
+        if !runs {
+            assert!(net.restart() || net.attach(), "{site} failed once and all is lost");
+        }
+        *counts.entry(format!("without {site}")).or_default() += 1;
+        net.finish().assert_clean();
+    }
+    let of_switch: BTreeSet<&str> = rows().filter(|row| is_of_switch(row)).map(|row| row.name).collect();
+    assert_eq!(failed, of_switch, "each question to the switch was failed once");
+}
+
+pub fn walk_all() -> Counts {
+    let mut counts = Counts::new();
+    answered(&mut counts);
+    refused_by_members(&mut counts);
+    unreferenced(&mut counts);
+    refused_by_the_switch(&mut counts);
+    counts
+}

@@ -1,0 +1,115 @@
+//! A request for every row of the table of OIDs: what has to be there before, and the bytes. A row without one fails.
+
+use lbfoext::ndis::raw::{oids, request_type};
+use teaming::oid::{Kind, Place, Row};
+use vswitch::adapter::wire::{self, oid};
+use vswitch::control::envelope::Inner;
+use vswitch::control::offload::{
+    Partition, add_sa, clear_filter, complete_array, delete_sa, delete_vport, filter_parameters, free_queue,
+    free_vf, move_filter, queue_parameters, update_sa, vf_parameters, vport_parameters,
+};
+use vswitch::control::payload;
+use vswitch::control::property_bytes::{self as bytes, Envelope};
+use vswitch::control::save::Blob;
+use vswitch::ports::policy::{Property, Vlan};
+use vswitch::ports::{Nic, NicId, NicKind, NicState, Port, PortState};
+use vswitch::scenario::{Net, unknown_request};
+
+/// A machine that only these requests speak of.
+const MACHINE: NicId = NicId::new(700, 0);
+const MAC: [u8; 6] = [2, 0x15, 0x5D, 0, 7, 0];
+
+pub const fn request_type_of(kind: Kind) -> i32 {
+    match kind {
+        Kind::Query => request_type::QUERY_INFORMATION,
+        Kind::Set => request_type::SET_INFORMATION,
+        Kind::Method => request_type::METHOD,
+    }
+}
+
+fn nic_bytes() -> Vec<u8> {
+    let mut nic = Nic::new(MACHINE, NicKind::Synthetic, MAC);
+    nic.state = NicState::Created;
+    payload::nic(&nic, 1)
+}
+
+fn port_bytes() -> Vec<u8> {
+    let port = Port { state: PortState::Created, ..Port::new(MACHINE.port, NicKind::Synthetic) };
+    payload::bytes_of(&payload::port(&port))
+}
+
+/// The payload of a request that comes as it is, by the structure that its row names.
+pub fn bare(row: &Row) -> Vec<u8> {
+    let envelope = Envelope { id: [0; 16], instance: 1, version: 0x0100, gap: 0, newer: false };
+    match row.payload.map(|(structure, _)| structure) {
+        None => vec![0x5A; 64],
+        Some("NDIS_SWITCH_PORT_PARAMETERS") => port_bytes(),
+        Some("NDIS_SWITCH_NIC_PARAMETERS") => nic_bytes(),
+        Some("NDIS_SWITCH_PORT_PROPERTY_PARAMETERS") => {
+            bytes::port_property(MACHINE.port, &Property::Vlan(Vlan::Access(7)), &envelope)
+        }
+        Some("NDIS_SWITCH_PORT_PROPERTY_DELETE_PARAMETERS") => {
+            bytes::port_property_deletion(MACHINE.port, 3, &envelope)
+        }
+        // Somebody else's data about nobody: the extension's own has tests of its own (runtime_state).
+        Some("NDIS_SWITCH_NIC_SAVE_STATE") => Blob::made([0xBE; 16], &[7; 24]).0,
+        Some(other) => panic!("{} has no request here: how does one make {other}?", row.name),
+    }
+}
+
+/// What has to have come before a request that comes as it is: the port and the NIC that it speaks of.
+pub fn before_bare(net: &Net, row: &Row) {
+    let (port, nic, connect) = (oids::SWITCH_PORT_CREATE, oids::SWITCH_NIC_CREATE, oids::SWITCH_NIC_CONNECT);
+    let earlier: &[u32] = match row.oid {
+        oids::SWITCH_PORT_CREATE => &[],
+        oids::SWITCH_NIC_CREATE | oids::SWITCH_PORT_UPDATED | oids::SWITCH_PORT_TEARDOWN => &[port],
+        oids::SWITCH_NIC_UPDATED | oids::SWITCH_NIC_DISCONNECT | oids::SWITCH_NIC_DELETE => {
+            &[port, nic, connect]
+        }
+        _ => &[port, nic],
+    };
+    for oid in earlier {
+        let bytes = if *oid == port { port_bytes() } else { nic_bytes() };
+        net.ask(unknown_request(*oid, request_type::SET_INFORMATION, bytes, 0));
+    }
+}
+
+/// Makes what a request inside an envelope needs to be about, and the request.
+pub fn inner(partition: &Partition, row: &Row, kind: Kind) -> Inner {
+    assert_eq!(row.place, Place::Envelope);
+    let mac = [2, 0x15, 0x5D, 0, 0, 9];
+    let queue = || partition.allocate_queue().expect("an adapter has a queue");
+    let function = || partition.allocate_function(mac).expect("an adapter has a VF");
+    let association = || partition.add_association_ex(5).expect("an adapter takes an SA");
+    let bytes = match row.oid {
+        oid::ALLOCATE_QUEUE => queue_parameters(2, partition.nic.port, 1),
+        oid::SET_FILTER => filter_parameters(1, queue(), 0, mac),
+        oid::ALLOCATION_COMPLETE => complete_array(&[queue()], 4),
+        oid::CLEAR_FILTER => {
+            let queue = queue();
+            clear_filter(queue, partition.set_filter(queue, mac).expect("room for a filter"))
+        }
+        oid::FREE_QUEUE => free_queue(queue()),
+        oid::MOVE_FILTER => {
+            let vport = partition.create_vport(function()).expect("room for a virtual port");
+            let filter = partition.set_filter(0, mac).expect("room for a filter");
+            move_filter(filter, (0, 0), (0, vport))
+        }
+        oid::CREATE_VPORT => vport_parameters(1, function()),
+        oid::DELETE_VPORT => delete_vport(partition.create_vport(function()).expect("room")),
+        oid::ALLOCATE_VF => vf_parameters(mac),
+        oid::FREE_VF => free_vf(function()),
+        oid::ADD_SA => add_sa(false, 7, 0),
+        oid::ADD_SA_EX => add_sa(true, 7, partition.nic.port),
+        oid::DELETE_SA => delete_sa(association()),
+        oid::UPDATE_SA => update_sa(association(), 8),
+        oid::ADD_MULTICAST | oids::IEEE_802_3_DELETE_MULTICAST_ADDRESS => vec![1, 0, 0x5E, 0, 0, 1],
+        _ => panic!("{} has no request here: write one", row.name),
+    };
+    Inner::new(row.oid, request_type_of(kind), bytes)
+}
+
+/// It is only to be looked at: addressed to nobody.
+pub fn is_for_nobody(row: &Row) -> bool {
+    wire::offload_row(row.oid).is_none()
+}

@@ -1,0 +1,166 @@
+//! Requests to NICs as they arrived below, member by member, against the topic on forwarding, redirecting and originating
+//! them (forwarding-oid-requests-to-physical-network-adapters.md, steps 1 to 3).
+
+use lbfoext::ndis::raw::{ObjectHeader, OidRequest, SwitchNicOidRequest, object_type, oids, request_type};
+use vswitch::adapter::offloads::By;
+use vswitch::control::nic_request::Arrived;
+use vswitch::ports::NicId;
+
+/// What NdisAllocateCloneOidRequest leaves where only NDIS and the miniport may write.
+const NOT_THEIRS: u8 = 0xDB;
+const ENVELOPE: u32 = size_of::<SwitchNicOidRequest>() as u32;
+
+fn bytes_of<T>(value: &T) -> &[u8] {
+    // SAFETY: the structures of the interface are plain bytes.
+    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>()) }
+}
+
+pub fn source(a: &Arrived) -> NicId {
+    NicId::new(a.envelope.source_port_id, a.envelope.source_nic_index)
+}
+
+pub fn destination(a: &Arrived) -> NicId {
+    NicId::new(a.envelope.destination_port_id, a.envelope.destination_nic_index)
+}
+
+pub fn is_own(a: &Arrived) -> bool {
+    a.by == By::Extension
+}
+
+/// NDIS_OBJECT_HEADER of a request: its type, at least the first revision and its size.
+fn request_header(h: ObjectHeader) {
+    assert_eq!((h.object_type, h.revision >= 1), (object_type::OID_REQUEST, true));
+    assert!(h.size >= OidRequest::SIZE_REVISION_1, "{} bytes of NDIS_OID_REQUEST", h.size);
+}
+
+/// NDIS_SWITCH_NIC_OID_REQUEST of the extension's own, or the switch's: header and flags.
+fn envelope_head(e: &SwitchNicOidRequest) {
+    let h = e.header;
+    assert_eq!((h.object_type, h.revision, u32::from(h.size)), (object_type::DEFAULT, 1, ENVELOPE));
+    assert_eq!(e.flags, 0);
+    assert!(!e.oid_request.is_null());
+}
+
+/// What is the same for every way: step 3 of the topic.
+fn outer(r: &OidRequest) {
+    request_header(r.header);
+    assert_eq!((r.oid, r.port_number, r.length), (oids::SWITCH_NIC_REQUEST, 0, ENVELOPE));
+    if r.request_type == request_type::METHOD {
+        assert_eq!(r.word52, ENVELOPE, "OutputBufferLength");
+    }
+    assert_eq!((r.reserved1, r.reserved2, r.switch_id, r.vport_id, r.flags), (0, 0, 0, 0, 0));
+}
+
+/// A clone: all that its original says, but for the members that belong to whoever issues, carries and serves it.
+fn clone_of(r: &OidRequest, original: &OidRequest) {
+    outer(r);
+    assert_eq!(bytes_of(&r.header), bytes_of(&original.header));
+    assert_eq!((r.request_type, r.timeout), (original.request_type, original.timeout));
+    assert_eq!((r.request_id, r.request_handle), (original.request_id, original.request_handle));
+    assert_eq!((r.length, r.word52, r.word56), (original.length, original.word52, original.word56));
+    assert_eq!((r.ndis_reserved, r.miniport_reserved), ([NOT_THEIRS; 128], [NOT_THEIRS; 16]));
+}
+
+/// The switch's own inner request: where it was, and as it was.
+fn same_inner(a: &Arrived) -> (SwitchNicOidRequest, OidRequest) {
+    let (theirs, at) = a.theirs.expect("it came from above");
+    let (original, inner) = a.above.expect("it came from above");
+    assert_eq!(a.envelope.oid_request as usize, at);
+    assert_eq!(bytes_of(&a.inner), bytes_of(&inner), "the inner request was edited");
+    request_header(a.inner.header);
+    clone_of(&a.outer, &original);
+    (theirs, original)
+}
+
+/// Forwarded: a clone of the outer request, and nothing else is new. No reference is needed.
+pub fn assert_forwarded(a: &Arrived, from: NicId, to: NicId) {
+    assert!(!is_own(a));
+    let (theirs, original) = same_inner(a);
+    assert_eq!(a.outer.information_buffer, original.information_buffer);
+    assert_eq!(bytes_of(&a.envelope), bytes_of(&theirs));
+    assert_eq!((source(a), destination(a)), (from, to));
+}
+
+/// Redirected: an envelope of the extension's, which names a member; source and inner request are the switch's. The
+/// member is referenced, the source needs it not.
+pub fn assert_redirected(a: &Arrived, from: NicId, external: u32) {
+    assert!(!is_own(a));
+    let (theirs, original) = same_inner(a);
+    assert_ne!(
+        a.outer.information_buffer, original.information_buffer,
+        "the switch's structure is not edited"
+    );
+    envelope_head(&a.envelope);
+    assert_eq!(source(a), from);
+    assert_eq!((theirs.source_port_id, theirs.source_nic_index), (from.port, from.index));
+    assert_eq!(destination(a).port, external);
+    assert_ne!(destination(a).index, 0);
+    assert_eq!(a.references, (1, 0));
+}
+
+/// Everything of a request that the extension made itself.
+fn made_here(a: &Arrived) {
+    assert!(is_own(a) && a.theirs.is_none());
+    outer(&a.outer);
+    assert_eq!(a.outer.request_type, request_type::METHOD);
+    let none = std::ptr::null_mut();
+    assert_eq!(a.outer.request_handle, none);
+    assert_eq!((a.outer.ndis_reserved, a.outer.miniport_reserved), ([0; 128], [0; 16]));
+    envelope_head(&a.envelope);
+    let inner = &a.inner;
+    request_header(inner.header);
+    assert!(!inner.information_buffer.is_null() && inner.length > 0);
+    assert_eq!((inner.request_id, inner.request_handle), (none, none));
+    assert_eq!((inner.ndis_reserved, inner.miniport_reserved), ([0; 128], [0; 16]));
+    assert_eq!((inner.reserved1, inner.reserved2), (0, 0));
+    let results = (inner.method_bytes_written, inner.method_bytes_read, inner.method_bytes_needed);
+    assert_eq!((results, inner.supported_revision), ((0, 0, 0), 0), "results of what is not served yet");
+}
+
+/// Originated for a partition in the place of a request of the switch's: for its port and NIC, with both references, and
+/// saying what the original says but for the buffer, which is the extension's.
+pub fn assert_originated(a: &Arrived, partition: NicId, external: u32) {
+    made_here(a);
+    let (original, theirs) = a.above.expect("the same is being filtered");
+    assert_eq!(a.outer.request_id, original.request_id, "one cancellation reaches all");
+    assert_eq!(source(a), partition);
+    assert_eq!(destination(a).port, external);
+    assert_ne!(destination(a).index, 0);
+    assert!(a.references.0 >= 1 && a.references.1 >= 1, "{:?}", a.references);
+    let inner = &a.inner;
+    assert_eq!((inner.oid, inner.request_type), (theirs.oid, theirs.request_type));
+    assert_eq!((inner.port_number, inner.timeout), (theirs.port_number, theirs.timeout));
+    assert_eq!(
+        (inner.switch_id, inner.vport_id, inner.flags),
+        (theirs.switch_id, theirs.vport_id, theirs.flags)
+    );
+    assert_ne!(inner.information_buffer, theirs.information_buffer);
+    if inner.request_type == request_type::METHOD {
+        assert_eq!(
+            (inner.word52, inner.word56),
+            (inner.length, theirs.word56),
+            "OutputBufferLength, MethodId"
+        );
+    } else {
+        assert_eq!((inner.word52, inner.word56), (0, 0), "BytesRead, BytesNeeded");
+    }
+}
+
+/// Originated for the extension's own purpose: nobody's in particular, under a reference of the member.
+pub fn assert_own_purpose(a: &Arrived, member: NicId) {
+    made_here(a);
+    assert_eq!((source(a), destination(a)), (NicId::NOWHERE, member));
+    assert_eq!(a.references, (1, 0));
+    assert_eq!(a.inner.request_type, request_type::QUERY_INFORMATION);
+    assert_eq!((a.inner.port_number, a.inner.word52, a.inner.word56), (0, 0, 0));
+    assert_eq!((a.inner.switch_id, a.inner.vport_id, a.inner.flags), (0, 0, 0));
+}
+
+/// A question of the extension's own to the switch.
+pub fn assert_asked(r: &OidRequest, kind: i32) {
+    request_header(r.header);
+    assert_eq!((r.request_type, r.port_number), (kind, 0));
+    assert!(!r.information_buffer.is_null() && r.length > 0);
+    assert_eq!((r.ndis_reserved, r.miniport_reserved), ([0; 128], [0; 16]));
+    assert_eq!((r.reserved1, r.reserved2, r.switch_id, r.vport_id, r.flags), (0, 0, 0, 0, 0));
+}
