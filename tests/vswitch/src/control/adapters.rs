@@ -1,9 +1,10 @@
 //! Below the miniport edge: the external adapter takes envelopes apart and hands what is in them to a physical adapter,
 //! or, addressed to the whole team, deals with it itself as the multiplexer under it would.
 
+use super::Own;
 use super::below::{Told, link_state};
+use super::nic_request::Seen;
 use super::results;
-use super::{Own, Seen};
 use crate::adapter::capabilities::Capabilities;
 use crate::adapter::offloads::{By, Holder, Resource, Served};
 use crate::adapter::wire::{self, oid};

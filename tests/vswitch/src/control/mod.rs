@@ -1,9 +1,9 @@
 //! The control path: requests from above, requests of the extension, the miniport edge that completes both.
 //!
 //! NDIS gives a module one request from above at a time; own requests of the extension are not serialised with it.
-//! `payload` builds what requests carry, `envelope` wraps those
-//! to a NIC, `below` is the miniport edge, `nic_request` and `adapters` its part for physical adapters, `lifecycle` the order in which ports and NICs
-//! come and go, `status` the way up.
+//! `payload` builds what requests carry, `envelope` wraps those to a NIC, `below` is the miniport edge, `nic_request` and
+//! `adapters` its part for physical adapters, `lifecycle` the order in which ports and NICs come and go, `status` the way
+//! up.
 
 mod adapters;
 pub mod below;
@@ -21,7 +21,6 @@ pub mod status;
 pub(crate) use buffer::bytes_at;
 pub use buffer::results;
 
-use crate::adapter::capabilities::Capabilities;
 use crate::check::mutations as bend;
 use crate::check::{portnic, requests as course, rule};
 use crate::cpu;
@@ -89,16 +88,7 @@ pub struct Own {
     pub id: usize,
     pub cancelled: bool,
     /// Of a question to a member: what the adapter saw when it was asked.
-    pub seen: Option<Seen>,
-}
-
-/// A member's link and abilities at some moment, which has an order number.
-#[derive(Clone, Copy)]
-pub struct Seen {
-    pub up: bool,
-    pub speed: u64,
-    pub abilities: Capabilities,
-    pub order: u64,
+    pub seen: Option<nic_request::Seen>,
 }
 
 #[derive(Default)]

@@ -3,6 +3,7 @@
 
 use super::below::Completion;
 use super::{Above, bytes_at};
+use crate::adapter::capabilities::Capabilities;
 use crate::adapter::offloads::{By, Resource, Served};
 use crate::adapter::wire;
 use crate::check::{offload as checks, rule};
@@ -61,6 +62,15 @@ impl Carried {
         let nodes: Vec<&[u8]> = self.blocks.iter().map(|(_, bytes)| &bytes[..]).collect();
         checks::named(self.oid, &nodes)
     }
+}
+
+/// A member's link and abilities at some moment, which has an order number.
+#[derive(Clone, Copy)]
+pub struct Seen {
+    pub up: bool,
+    pub speed: u64,
+    pub abilities: Capabilities,
+    pub order: u64,
 }
 
 /// A request to a NIC as it arrived at the miniport edge.
