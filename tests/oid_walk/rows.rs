@@ -103,7 +103,10 @@ pub fn inner(partition: &Partition, row: &Row, kind: Kind) -> Inner {
         oid::ADD_SA_EX => add_sa(true, 7, partition.nic.port),
         oid::DELETE_SA => delete_sa(association()),
         oid::UPDATE_SA => update_sa(association(), 8),
-        oid::ADD_MULTICAST | oids::IEEE_802_3_DELETE_MULTICAST_ADDRESS => vec![1, 0, 0x5E, 0, 0, 1],
+        oids::IEEE_802_3_MULTICAST_LIST
+        | oids::IEEE_802_3_ADD_MULTICAST_ADDRESS
+        | oids::IEEE_802_3_DELETE_MULTICAST_ADDRESS => vec![1, 0, 0x5E, 0, 0, 1],
+        oids::GEN_CURRENT_PACKET_FILTER => vec![4, 0, 0, 0],
         _ => panic!("{} has no request here: write one", row.name),
     };
     Inner::new(row.oid, request_type_of(kind), bytes)

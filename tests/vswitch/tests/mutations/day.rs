@@ -1,14 +1,10 @@
-//! Every checked rule finds what it is for: a misdeed in the driver's name is named by its rule, and by no other.
+//! A day in the life of a switch: packets, offloads, requests, saves, with an occasion for every misdeed but those with ports.
 
-#[path = "../../scenarios/mod.rs"]
-mod scenarios;
-
+use super::scenarios;
 use lbfoext::ndis::raw::{oids, request_type};
-use std::collections::BTreeSet;
 use vswitch::adapter::capabilities::Capabilities;
 use vswitch::adapter::wire::oid;
-use vswitch::check::mutations::{MUTATIONS, Misdeed, was_committed};
-use vswitch::check::{self, Severity, rules};
+use vswitch::check::mutations::{Misdeed, was_committed};
 use vswitch::control::below::{Completion, Plan};
 use vswitch::control::envelope::Inner;
 use vswitch::control::offload;
@@ -20,9 +16,6 @@ use vswitch::outcome::Outcome;
 use vswitch::ports::NicId;
 use vswitch::registry::Value;
 use vswitch::scenario::{Activation, CAPABILITY_CODES, Enumeration, Net, Scenario, unknown_request};
-
-/// Seeds to try until the misdeed finds its occasion.
-const SEEDS: u64 = 40;
 
 /// A broadcast of a guest.
 fn flood(net: &Net, from: NicId, n: u16) -> Vec<u8> {
@@ -199,7 +192,7 @@ fn offloads(net: &Net, placement: u32) {
 }
 
 /// A day in the life of a switch, with an occasion for every misdeed.
-fn tour(seed: u64, misdeed: Option<Misdeed>) -> (Outcome, bool) {
+pub fn tour(seed: u64, misdeed: Option<Misdeed>) -> (Outcome, bool) {
     let inactive = matches!(misdeed, Some(Misdeed::VetoBeforeActivation | Misdeed::EarlyArray));
     let placement = placement(seed, misdeed);
     let net = Scenario::new(seed)
@@ -278,67 +271,4 @@ fn tour(seed: u64, misdeed: Option<Misdeed>) -> (Outcome, bool) {
     let world = net.world().clone();
     let outcome = net.finish();
     (outcome, committed || was_committed(&world))
-}
-
-#[test]
-fn every_checked_rule_has_its_misdeed() {
-    let errors: Vec<_> = rules().filter(|rule| rule.severity == Severity::Error).collect();
-    let checked: BTreeSet<&str> =
-        errors.iter().filter(|r| !matches!(r.status, check::Status::Not(_))).map(|r| r.id).collect();
-    let mutated: BTreeSet<&str> = MUTATIONS.iter().map(|(_, rule)| *rule).collect();
-    assert!(checked.is_subset(&mutated), "{:?}", checked.difference(&mutated));
-    assert_eq!(MUTATIONS.len(), mutated.len(), "one misdeed for each rule");
-    assert_eq!(errors.len(), 72 + 13 + 28 + 26 + 21 + 19 + 52 + 18 + 14);
-}
-
-#[test]
-fn every_check_runs_on_what_the_driver_does() {
-    let mut ran = BTreeSet::new();
-    for seed in 0..8 {
-        let (outcome, _) = tour(seed, None);
-        outcome.assert_clean();
-        ran.extend(outcome.exercised.into_keys().chain(outcome.costs.into_keys()));
-    }
-    let of_ports: BTreeSet<&str> = MUTATIONS
-        .iter()
-        .filter(|(m, _)| matches!(m, Mutation::Switch(misdeed) if misdeed.is_about_ports()))
-        .map(|(_, rule)| *rule)
-        .collect();
-    let silent: Vec<&str> = rules()
-        .filter(|r| r.status == check::Status::Checked && r.severity == Severity::Error)
-        .map(|r| r.id)
-        .filter(|id| !of_ports.contains(id) && !ran.contains(id))
-        .collect();
-    assert!(silent.is_empty(), "never exercised: {silent:?}");
-}
-
-#[test]
-fn every_misdeed_is_named_by_its_rule_alone() {
-    let only = std::env::var("MISDEED").ok();
-    let mut wrong = Vec::new();
-    for &(mutation, rule) in MUTATIONS {
-        let Mutation::Switch(misdeed) = mutation else { continue };
-        if misdeed.is_about_ports() {
-            continue; // port_mutations.rs
-        }
-        if only.as_ref().is_some_and(|name| *name != format!("{misdeed:?}")) {
-            continue;
-        }
-        let found =
-            (0..SEEDS).map(|seed| (seed, tour(seed, Some(misdeed)))).find(|(_, (_, committed))| *committed);
-        let Some((seed, (outcome, _))) = found else {
-            wrong.push(format!("{misdeed:?} ({rule}): never had an occasion"));
-            continue;
-        };
-        if outcome.broken() != BTreeSet::from([rule]) || outcome.aborted {
-            let text: Vec<String> = outcome.violations.iter().take(4).map(ToString::to_string).collect();
-            wrong.push(format!(
-                "{misdeed:?} ({rule}) seed {seed}: {:?} aborted {}\n    {}",
-                outcome.broken(),
-                outcome.aborted,
-                text.join("\n    ")
-            ));
-        }
-    }
-    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), MUTATIONS.len(), wrong.join("\n"));
 }
