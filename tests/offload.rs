@@ -294,6 +294,34 @@ fn what_the_team_can_do_is_indicated_whatever_members_say_and_is_never_more_than
     }
 }
 
+/// Adapters that number what comes through their queues, and switches that tell of changed queues, against such as do
+/// neither: every frame goes the same way, whoever fails meanwhile.
+#[test]
+fn where_frames_go_depends_on_no_queue_number_and_on_no_queue_parameters() {
+    for seed in 0..12 {
+        let run = |tells: bool| {
+            let net = scenarios::offload_plan(seed).style(|style| {
+                style.queue_numbers = tells;
+                // What is left to chance elsewhere would be drawn differently in the two.
+                (style.awkward_memory, style.nested, style.free_slots) = (false, 100, 0);
+            });
+            let net = net.start();
+            scenarios::beside::story(&net, tells);
+            net.finish()
+        };
+        let (told, silent) = (run(true), run(false));
+        silent.assert_clean();
+        told.assert_clean();
+        assert!(told.frames.iter().any(|frame| frame.queue != 0));
+        assert!(silent.frames.iter().all(|frame| frame.queue == 0));
+        assert_eq!(scenarios::beside::ways(&told), scenarios::beside::ways(&silent), "seed {seed}");
+        let members = |outcome: &Outcome| -> Vec<(usize, u16)> {
+            outcome.assignments.iter().map(|given| (given.frame, given.member)).collect()
+        };
+        assert_eq!(members(&told), members(&silent), "seed {seed}");
+    }
+}
+
 /// Runs a sequence and says what was wrong.
 fn outcome_of(seed: u64, commands: &[Command], plan: fn(u64) -> Scenario) -> (Outcome, Vec<String>) {
     let net = plan(seed).start();

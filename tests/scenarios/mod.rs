@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod beside;
 pub mod control;
 pub mod offload;
 pub mod policies;
@@ -53,6 +54,8 @@ pub const CASES: &[Case] = &[
     policies::CASES[3],
     policies::CASES[4],
     policies::CASES[5],
+    beside::CASES[0],
+    beside::CASES[1],
     Case { name: "packets", plan: packets_plan, story: packets, check: packets_arrive },
     Case { name: "awkward_memory", plan: awkward_plan, story: awkward, check: everything_ends },
     Case { name: "a_switch_that_refuses", plan: refusing_plan, story: several, check: everything_ends },

@@ -39,6 +39,9 @@ pub struct Frame {
     pub fates: Vec<Fate>,
     /// Number of the flood of which it is one copy; the outside sent several through several members.
     pub copy_of: Option<u64>,
+    /// What lay beside it about its receive queue, and what the extension sent on; 0 is no queue.
+    pub queue: u64,
+    pub queue_below: Option<u64>,
     /// Copies on their way to a destination.
     pub(crate) under_way: u32,
 }
@@ -116,10 +119,30 @@ impl Frames {
             sent_at: now,
             fates: Vec::new(),
             copy_of: None,
+            queue: 0,
+            queue_below: None,
             under_way: 0,
         };
         self.all.kept.push_back(frame);
         id
+    }
+
+    /// These came in through a receive queue.
+    pub fn came_by_queue(&mut self, ids: &[FrameId], word: u64) {
+        for id in ids {
+            if let Some(frame) = self.all.get_mut(*id) {
+                frame.queue = word;
+            }
+        }
+    }
+
+    /// The extension sent these on with that beside them.
+    pub fn sent_with_queue(&mut self, ids: &[FrameId], word: u64) {
+        for id in ids {
+            if let Some(frame) = self.all.get_mut(*id) {
+                frame.queue_below = Some(word);
+            }
+        }
     }
 
     pub fn mark(&mut self, id: FrameId, copy_of: Option<u64>) {

@@ -265,7 +265,9 @@ impl State {
             }
             list.info[info::CANCEL_ID] = spec.cancel_id as u64;
             if let Some((queue, filter)) = spec.queue {
-                list.info[info::FILTERING] = u64::from(filter & 0xFFFF) | u64::from(queue & 0xFFFF) << 16;
+                let word = u64::from(filter & 0xFFFF) | u64::from(queue & 0xFFFF) << 16;
+                list.info[info::FILTERING] = word;
+                self.frames.came_by_queue(&frames, word);
             }
             if let Some(handle) = spec.association {
                 list.info[IPSEC] = handle;

@@ -163,6 +163,7 @@ pub mod oid {
     pub const CLEAR_FILTER: u32 = 0x0001_0228;
     pub const ALLOCATION_COMPLETE: u32 = 0x0001_022B;
     pub const MOVE_FILTER: u32 = 0x0001_0230;
+    pub const QUEUE_PARAMETERS: u32 = 0x0001_0226;
     pub const CREATE_VPORT: u32 = 0x0001_0241;
     pub const DELETE_VPORT: u32 = 0x0001_0244;
     pub const ALLOCATE_VF: u32 = 0x0001_0245;
@@ -197,6 +198,7 @@ pub mod mac_field {
 pub mod status {
     pub const FILTER_CURRENT: i32 = 0x4002_0010;
     pub const FILTER_HARDWARE: i32 = 0x4002_0020;
+    pub const QUEUE_PARAMETERS: i32 = 0x4002_0030;
     pub const QUEUE_STATE: i32 = 0x4002_0070;
     pub const SWITCH_CURRENT: i32 = 0x4002_0040;
     pub const SWITCH_HARDWARE: i32 = 0x4002_0050;

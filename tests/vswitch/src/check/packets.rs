@@ -166,6 +166,8 @@ pub fn sent(world: &World, state: &mut State, module: usize, list: usize, positi
     let Some(packet) = state.packets.at(list) else { return };
     // SAFETY: the packet is in the extension's hands and so uncovered.
     packet.tag_below = unsafe { (*packet.nbl).info[info::IEEE_8021Q] };
+    // SAFETY: as above.
+    state.frames.sent_with_queue(&packet.frames, unsafe { (*packet.nbl).info[info::FILTERING] });
     for bytes in &mut packet.unsafe_bytes {
         bytes.show(0);
     }

@@ -75,6 +75,8 @@ pub struct Style {
     pub fenced: bool,
     /// The host does not accept that two members hold a queue of the same number.
     pub unique_ids: bool,
+    /// Adapters leave the numbers of queue and filter beside what came through a queue, and of nothing beside the rest.
+    pub queue_numbers: bool,
     /// A station that gets a copy of everything, chosen below the driver.
     pub mirror: Option<crate::ports::NicId>,
 }
@@ -96,6 +98,7 @@ impl Default for Style {
             refuse_references: 0,
             fenced: false,
             unique_ids: false,
+            queue_numbers: true,
             mirror: None,
         }
     }

@@ -131,7 +131,8 @@ impl Net {
                     let station = packet.frames[0].get(..6).and_then(|m| m.try_into().ok());
                     let vid = packet.vid_on_the_wire();
                     let queues = m.outside.adapters.get_mut(&source.index).map(|a| &mut a.offloads.queues);
-                    packet.queue = station.zip(queues).and_then(|(mac, queues)| queues.sort(mac, vid));
+                    let sorted = station.zip(queues).and_then(|(mac, queues)| queues.sort(mac, vid));
+                    packet.queue = sorted.filter(|_| state.style.queue_numbers);
                 }
                 for (source, packet) in chain.iter().filter(|(source, _)| m.topology.is_external(source.port))
                 {
