@@ -308,6 +308,7 @@ impl State {
         // SAFETY: the clone is out and so alive.
         let r = unsafe { &mut *(key as *mut OidRequest) };
         let to_nic = r.oid == oids::SWITCH_NIC_REQUEST;
+        course::alive(world, r);
         let served = if to_nic { self.answer_passed(world, original, r, cancelled) } else { None };
         let Some(above) = self.control.above.get_mut(&original) else { return FAILURE };
         let aborted = cancelled && above.effect.is_none();
