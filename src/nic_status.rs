@@ -23,6 +23,7 @@ pub fn status(module: &Module, indication: Indication<'_>) {
     match indication.link_status() {
         Some(LinkStatus::Member { from, link }) if is_external(module, from) => {
             if let Some(member) = MemberIndex::from_nic(from.index) {
+                module.queries.renew(member, Topics::LINK);
                 publish::member(module, member, MemberEvent::Link(link));
             }
         }
@@ -38,9 +39,14 @@ pub fn status(module: &Module, indication: Indication<'_>) {
         // Nothing takes its place in this call; what the members answer is indicated after it.
         module.filter.indicate_status(indication);
     }
-    if from.index == NicIndex::DEFAULT && is_external(module, from) {
+    let topics = Topics::one(Topic::Capability(capability));
+    match MemberIndex::from_nic(from.index) {
+        _ if !is_external(module, from) => {}
         // The team as one adapter: what it says is only true if the members say so.
-        ask_all(module, Topics::one(Topic::Capability(capability)));
+        None if from.index == NicIndex::DEFAULT => ask_all(module, topics),
+        // Something changed, but not what.
+        Some(member) if !ours => ask(module, member, topics),
+        _ => {}
     }
     if ours {
         announce(module);
@@ -59,8 +65,12 @@ fn took_capability(module: &Module, from: NicId, capability: Capability, bytes: 
     if module.forwarding.read().external != Some(from.port) || Block::read(capability, bytes).is_none() {
         return false;
     }
+    let member = MemberIndex::from_nic(from.index);
+    if let Some(member) = member {
+        module.queries.renew(member, Topics::one(Topic::Capability(capability)));
+    }
     let mut control = module.control.lock();
-    let ours = match MemberIndex::from_nic(from.index) {
+    let ours = match member {
         Some(member) => {
             let _ = control.book.learn(member, capability, bytes);
             true
@@ -191,6 +201,8 @@ fn receive<'m>(
     let member = question.member();
     let succeeded = status == NdisStatus::SUCCESS;
     match question.topic() {
+        // Something newer was heard meanwhile; the question is put again.
+        _ if question.is_outdated() => {}
         Topic::Link => match question.link().filter(|_| succeeded) {
             Some(link) => publish::member(module, member, MemberEvent::Link(link)),
             None => {

@@ -3,8 +3,10 @@
 
 mod scenarios;
 
+use lbfoext::ndis::raw::MEDIA_CONNECT;
 use scenarios::{MS, SILENCE};
 use std::collections::BTreeSet;
+use vswitch::control::status::Status;
 use vswitch::guest::Flow;
 use vswitch::mutation::Mutation;
 use vswitch::outcome::Outcome;
@@ -162,5 +164,24 @@ fn a_death_during_a_long_chain_splits_no_flow_of_a_survivor() {
         for (flow, path) in outcome.members_of(Flow::of) {
             assert!(path.len() == 1 || path[0] == 3, "seed {seed}: {flow:?} went {path:?}");
         }
+    }
+}
+
+#[test]
+fn an_answer_from_before_the_cable_was_pulled_brings_nobody_back() {
+    for seed in 0..200 {
+        let net = team(seed).style(|style| style.delay = 20 * MS).start();
+        net.advance(SILENCE);
+        // Something changed, says the team: members are asked, and some answer late. Then one of them speaks for itself.
+        let from = Some(net.member(0));
+        net.status(Status { code: MEDIA_CONNECT, buffer: Vec::new(), from });
+        net.fail(2);
+        net.advance(SILENCE);
+        for vm in 0..4 {
+            sender(vm, 2)(&net);
+        }
+        let outcome = net.finish();
+        outcome.assert_clean();
+        assert!(outcome.assignments.iter().all(|assignment| assignment.member != 2), "seed {seed}");
     }
 }

@@ -72,7 +72,7 @@ impl<'a> Indication<'a> {
         let capability = Capability::of_status(inner.status_code.cast_unsigned())?;
         let (buffer, size) = (inner.status_buffer.cast::<u8>(), inner.status_buffer_size as usize);
         if buffer.is_null() {
-            return None;
+            return Some((from, capability, &[]));
         }
         // SAFETY: not null, and NDIS keeps the buffer for the call.
         Some((from, capability, unsafe { core::slice::from_raw_parts(buffer, size) }))

@@ -118,6 +118,15 @@ impl MemberQueries {
         (before & ASKING == 0).then_some(Question { slot, member })
     }
 
+    /// Something newer is known of these topics: what is being answered about them is out of date, and asked again.
+    /// Called before the news takes effect, so that an answer that overtakes it is followed by another.
+    pub fn renew(&self, member: MemberIndex, topics: Topics) {
+        let Some(slot) = self.0.get(member.slot()) else { return };
+        let asking = |state: u32| (state & ASKING != 0).then_some(state | topics.0);
+        // Nothing is out: nothing can be out of date.
+        let _ = slot.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, asking);
+    }
+
     /// The question that was out and is back; called once for each completion.
     pub(crate) fn back(&self, member: MemberIndex) -> Option<Question<'_>> {
         self.0.get(member.slot()).map(|slot| Question { slot, member })
@@ -203,6 +212,11 @@ impl<'a> Question<'a> {
         let nic = NicId::new(port, NicIndex::new(envelope.destination_nic_index));
         // SAFETY: both were kept in `send`, once.
         unsafe { (NicRef::adopt(switch, nic), work.adopt()) }
+    }
+
+    /// The topic is wanted again already, so that the answer may be older than what is known.
+    pub fn is_outdated(&self) -> bool {
+        self.slot.state.load(Ordering::Acquire) & Topics::one(self.topic()).0 != 0
     }
 
     pub fn topic(&self) -> Topic {

@@ -410,7 +410,8 @@ impl<S: Storage> Book<S> {
         live: MemberSet,
         placement: OffloadPlacement,
     ) -> Option<Block> {
-        let none = Block { size: capability.size_of(0), ..Block::EMPTY };
+        // Zeros as long as anyone's: who has nothing does not cut short what others say.
+        let none = Block { size: LONGEST, ..Block::EMPTY };
         let block = |member| match self.known(member, capability) {
             Known::Nothing => None,
             Known::None => Some(&none),

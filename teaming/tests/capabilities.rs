@@ -222,6 +222,7 @@ fn a_member_that_has_nothing_takes_it_from_the_team_and_one_that_is_silent_does_
     book.learn_none(member(1), capability);
     let with = book.merged(capability, live, OffloadPlacement::FollowFlows).unwrap();
     assert_eq!((value(with.bytes(), 8, 4), value(with.bytes(), 16, 4)), (0, 0x0303_0303));
+    assert_eq!(with.bytes().len(), alone.bytes().len(), "the revision is that of those who have it");
     // Whoever can is asked; whoever is silent only where nobody said that it can.
     assert_eq!(book.able(Resource::Queue, live), MemberSet::EMPTY.with(member(0)));
     assert_eq!(book.able(Resource::Queue, live.without(member(0))), MemberSet::EMPTY.with(member(2)));

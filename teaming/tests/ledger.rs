@@ -213,6 +213,20 @@ fn copies_are_reached_by_requests_of_our_own_under_each_members_id() {
 }
 
 #[test]
+fn of_a_filters_copies_the_one_moves_whose_member_has_the_virtual_port() {
+    let mut ledger = ledger(8);
+    let serial = ledger.next_serial();
+    for (number, below) in [(1, 10), (2, 3), (3, 4)] {
+        ledger.record_copy((nic(5), Resource::Filter, 10), member(number), below, serial).unwrap();
+    }
+    ledger.record(nic(5), Resource::Vport, 7, member(2)).unwrap();
+    let facts = facts(&[1, 2, 3], 1, OffloadPlacement::EveryMember);
+    let plan = |vport| ledger.plan(nic(5), &Command::MoveFilter { filter: 10, vport }, &facts);
+    assert_eq!(plan(7), Plan::Originate(set(&[2])));
+    assert_eq!(plan(0), Plan::Originate(set(&[1, 2, 3])), "to a queue, which all have");
+}
+
+#[test]
 fn a_list_goes_to_all_who_hold_something_of_it() {
     let mut ledger = ledger(8);
     for (id, number) in [(1, 1), (2, 2), (3, 2)] {

@@ -212,7 +212,14 @@ pub(crate) fn leaves_request(state: &mut State, module: usize) {
     if is(Misdeed::LeaveRequest) {
         state.control.own.insert(
             1,
-            crate::control::Own { module, oid: oids::SWITCH_NIC_REQUEST, began: 0, id: 0, cancelled: false },
+            crate::control::Own {
+                module,
+                oid: oids::SWITCH_NIC_REQUEST,
+                began: 0,
+                id: 0,
+                cancelled: false,
+                seen: None,
+            },
         );
     }
 }

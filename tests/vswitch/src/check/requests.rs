@@ -150,13 +150,14 @@ pub fn referenced(world: &World, topology: &Topology, to: NicId, what: &str) {
     }
 }
 
-/// A request of the extension's own comes back: what it points to is still there.
+/// A request of the extension's own, or its clone of one, comes back: what it points to is still there.
 pub fn alive(world: &World, r: &OidRequest) {
     let freed = |at: usize| at != 0 && matches!(world.place(at as *const u8), Place::Freed(_));
     let outer = r.information_buffer as usize;
     let mut dead = freed(outer);
-    if r.oid == oids::SWITCH_NIC_REQUEST && !dead && outer != 0 {
-        // SAFETY: the envelope was checked when the request came down, and is alive.
+    let envelope = r.length as usize >= size_of::<SwitchNicOidRequest>();
+    if r.oid == oids::SWITCH_NIC_REQUEST && envelope && !dead && outer != 0 {
+        // SAFETY: the envelope has its length, and is alive.
         let inner =
             unsafe { r.information_buffer.cast::<SwitchNicOidRequest>().read_unaligned() }.oid_request;
         dead = freed(inner as usize);

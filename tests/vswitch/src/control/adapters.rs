@@ -1,8 +1,11 @@
 //! Below the miniport edge: the external adapter takes envelopes apart and hands what is in them to a physical adapter,
 //! or, addressed to the whole team, deals with it itself as the multiplexer under it would.
 
+use super::Own;
 use super::below::{Told, link_state};
+use super::nic_request::Seen;
 use super::results;
+use crate::adapter::capabilities::Capabilities;
 use crate::adapter::offloads::{By, Holder, Resource, Served};
 use crate::adapter::wire::{self, oid};
 use crate::check::{advice, offload as checks, rule};
@@ -52,13 +55,8 @@ impl State {
     }
 
     /// A physical adapter answers a request of the extension's own.
-    pub(super) fn answer_envelope(
-        &mut self,
-        world: &World,
-        module: usize,
-        r: &mut OidRequest,
-        cancelled: bool,
-    ) -> (i32, Told) {
+    pub(super) fn answer_envelope(&mut self, world: &World, own: &Own, r: &mut OidRequest) -> (i32, Told) {
+        let (module, cancelled) = (own.module, own.cancelled);
         // SAFETY: checked when the request came down; the extension keeps it until it completes.
         let e = unsafe { *r.information_buffer.cast::<SwitchNicOidRequest>() };
         let to = NicId::new(e.destination_port_id, e.destination_nic_index);
@@ -77,13 +75,16 @@ impl State {
             && inner.header.size >= 236;
         rule(world, "OID-24", header, || "inner request without a valid header".to_owned());
         if inner.oid == oids::GEN_LINK_STATE {
-            return self.answer_link(world, module, to, inner);
+            return self.answer_link(world, module, to, inner, own.seen);
         }
         let planned = self.control.above.values().find(|a| a.module == module && a.oid == r.oid);
         let refuse = planned.map(|a| a.plan.status).filter(|s| *s != SUCCESS);
         let offload = wire::offload_row(inner.oid).is_some();
         let refuse = if cancelled { Some(REQUEST_ABORTED) } else { refuse.filter(|_| offload) };
+        let old = own.seen.filter(|_| !offload && world.chance(1, 2));
+        let now = old.and_then(|old| self.exchange_abilities(module, to.index, old.abilities));
         let served = self.hand_to_adapter(world, module, &e, By::Extension, refuse);
+        now.and_then(|now| self.exchange_abilities(module, to.index, now));
         let status = served.status;
         if offload
             && let Some(carried) =
@@ -100,15 +101,16 @@ impl State {
         module: usize,
         to: NicId,
         inner: &mut OidRequest,
+        seen: Option<Seen>,
     ) -> (i32, Told) {
-        let order = self.tick();
         if world.fails("OID_SWITCH_NIC_REQUEST") {
             return (FAILURE, Told::NOTHING);
         }
-        let Some(adapter) = self.modules[module].outside.adapters.get(&to.index) else {
+        let Some(now) = self.seen_now(module, to.index) else {
             return (ADAPTER_NOT_FOUND, Told::NOTHING);
         };
-        let (up, speed) = (adapter.link_up, adapter.bits_per_second);
+        // An adapter may have looked long before its answer arrives.
+        let Seen { up, speed, order, .. } = seen.filter(|_| world.chance(1, 2)).unwrap_or(now);
         let query = inner.request_type == request_type::QUERY_INFORMATION;
         if !query || (inner.length as usize) < size_of::<LinkState>() || inner.information_buffer.is_null() {
             inner.word56 = 40;
@@ -121,7 +123,8 @@ impl State {
         let m = &mut self.modules[module];
         m.topology.unsettled();
         let mut came_up = false;
-        if let Some(nic) = m.topology.nic_mut(to) {
+        // What was said after the adapter looked is truer than its answer.
+        if let Some(nic) = m.topology.nic_mut(to).filter(|nic| nic.told <= order) {
             nic.told = order;
             came_up = up && nic.known_down;
             if up {
@@ -132,6 +135,20 @@ impl State {
             self.flows.a_member_came_up();
         }
         (SUCCESS, Told::about(module, to, !up, order))
+    }
+
+    /// Gives an adapter other abilities for a moment; what it had.
+    fn exchange_abilities(&mut self, module: usize, index: u16, other: Capabilities) -> Option<Capabilities> {
+        let adapter = self.modules[module].outside.adapters.get_mut(&index)?;
+        Some(std::mem::replace(&mut adapter.offloads.capabilities, other))
+    }
+
+    /// A member as it is now.
+    pub(super) fn seen_now(&mut self, module: usize, index: u16) -> Option<Seen> {
+        let order = self.tick();
+        let adapter = self.modules[module].outside.adapters.get(&index)?;
+        let abilities = adapter.offloads.capabilities;
+        Some(Seen { up: adapter.link_up, speed: adapter.bits_per_second, abilities, order })
     }
 
     /// Hands an inner request to the adapter that its envelope names, or to the team's edge.

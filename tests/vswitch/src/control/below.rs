@@ -247,14 +247,14 @@ impl State {
             "an array was asked for before the switch is known to be active".to_owned()
         });
         let began = calls().first().map_or(0, |call| call.began);
-        let own = Own { module, oid: r.oid, began, id: r.request_id as usize, cancelled: false };
+        let own = Own { module, oid: r.oid, began, id: r.request_id as usize, cancelled: false, seen: None };
         self.control.own.insert(key, own);
         if r.oid != oids::SWITCH_NIC_REQUEST {
             self.control.nics.asked.push(super::nic_request::Asked(r));
         }
         world.track(Kind::Other("own OID request"), key, 0, "own OID request that is out");
         match r.oid {
-            oids::SWITCH_NIC_REQUEST => self.take_envelope(world, module, &r)?,
+            oids::SWITCH_NIC_REQUEST => self.take_envelope(world, module, key, &r)?,
             oids::SWITCH_PORT_PROPERTY_ENUM => self.take_property_enum(world, module, &r),
             _ => {}
         }
@@ -284,7 +284,7 @@ impl State {
         course::alive(world, r);
         bend::restores_buffer(r);
         match own.oid {
-            oids::SWITCH_NIC_REQUEST => self.answer_envelope(world, module, r, own.cancelled),
+            oids::SWITCH_NIC_REQUEST => self.answer_envelope(world, &own, r),
             oids::SWITCH_PARAMETERS | oids::SWITCH_PORT_ARRAY | oids::SWITCH_NIC_ARRAY => {
                 (self.answer_query(world, module, own.began, r, at_once), Told::NOTHING)
             }
@@ -308,6 +308,7 @@ impl State {
         // SAFETY: the clone is out and so alive.
         let r = unsafe { &mut *(key as *mut OidRequest) };
         let to_nic = r.oid == oids::SWITCH_NIC_REQUEST;
+        course::alive(world, r);
         let served = if to_nic { self.answer_passed(world, original, r, cancelled) } else { None };
         let Some(above) = self.control.above.get_mut(&original) else { return FAILURE };
         let aborted = cancelled && above.effect.is_none();

@@ -1,9 +1,9 @@
 //! The control path: requests from above, requests of the extension, the miniport edge that completes both.
 //!
 //! NDIS gives a module one request from above at a time; own requests of the extension are not serialised with it.
-//! `payload` builds what requests carry, `envelope` wraps those
-//! to a NIC, `below` is the miniport edge, `nic_request` and `adapters` its part for physical adapters, `lifecycle` the order in which ports and NICs
-//! come and go, `status` the way up.
+//! `payload` builds what requests carry, `envelope` wraps those to a NIC, `below` is the miniport edge, `nic_request` and
+//! `adapters` its part for physical adapters, `lifecycle` the order in which ports and NICs come and go, `status` the way
+//! up.
 
 mod adapters;
 pub mod below;
@@ -87,6 +87,8 @@ pub struct Own {
     pub began: u64,
     pub id: usize,
     pub cancelled: bool,
+    /// Of a question to a member: what the adapter saw when it was asked.
+    pub seen: Option<nic_request::Seen>,
 }
 
 #[derive(Default)]

@@ -3,6 +3,7 @@
 
 use super::below::Completion;
 use super::{Above, bytes_at};
+use crate::adapter::capabilities::Capabilities;
 use crate::adapter::offloads::{By, Resource, Served};
 use crate::adapter::wire;
 use crate::check::{offload as checks, rule};
@@ -61,6 +62,15 @@ impl Carried {
         let nodes: Vec<&[u8]> = self.blocks.iter().map(|(_, bytes)| &bytes[..]).collect();
         checks::named(self.oid, &nodes)
     }
+}
+
+/// A member's link and abilities at some moment, which has an order number.
+#[derive(Clone, Copy)]
+pub struct Seen {
+    pub up: bool,
+    pub speed: u64,
+    pub abilities: Capabilities,
+    pub order: u64,
 }
 
 /// A request to a NIC as it arrived at the miniport edge.
@@ -192,7 +202,13 @@ impl State {
     }
 
     /// Rules of an own request to a physical adapter.
-    pub(super) fn take_envelope(&mut self, world: &World, module: usize, r: &OidRequest) -> Result<(), i32> {
+    pub(super) fn take_envelope(
+        &mut self,
+        world: &World,
+        module: usize,
+        key: usize,
+        r: &OidRequest,
+    ) -> Result<(), i32> {
         let lengths = r.length as usize == size_of::<SwitchNicOidRequest>() && r.word52 == r.length;
         let shape = r.request_type == request_type::METHOD && lengths && !r.information_buffer.is_null();
         rule(world, "OID-38", shape, || {
@@ -233,6 +249,8 @@ impl State {
         rule(world, "OID-57", member, || format!("own request to {to}, which is no physical adapter"));
         crate::check::requests::referenced(world, topology, to, "own request");
         self.note_arrival(module, By::Extension, r, sent, None);
+        let seen = self.seen_now(module, to.index);
+        self.control.own.entry(key).and_modify(|own| own.seen = seen);
         for nic in [
             NicId::new(sent.destination_port_id, sent.destination_nic_index),
             NicId::new(sent.source_port_id, sent.source_nic_index),
