@@ -444,14 +444,6 @@ impl<S: Storage> PortTable<S> {
         core::mem::replace(&mut self.sets, sets)
     }
 
-    /// A station that is known is hashed as another NIC from now on.
-    pub fn hash_as(&mut self, nic: NicId, other: NicId) {
-        let port = self.position(nic.port).and_then(|at| self.room.ports.get_mut(at));
-        if let Some(port) = port.filter(|port| port.is_station(nic)) {
-            port.hashed_as = other;
-        }
-    }
-
     // Records.
 
     fn write(&mut self, nic: &NicParameters, next: impl Fn(NicState) -> NicState) -> Result<(), Full> {

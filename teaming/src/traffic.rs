@@ -1,12 +1,12 @@
-//! What each station has sent: frames and bytes that were given a destination or left to the switch, counted by every
-//! processor for itself.
+//! What comes along with a station that moves to another host: the id that it is hashed by, and what it has sent, which is
+//! frames and bytes that were given a destination or left to the switch, counted by every processor for itself.
 //!
 //! A processor has a row of its own, whole cache lines long, with a cell for each port. Only that processor writes to it,
 //! at DISPATCH_LEVEL; anybody may read, so a cell is two atomic words that are never half written. The packet walk adds
 //! once for each run of packets of one source.
 
 use crate::Storage;
-use crate::ids::PortId;
+use crate::ids::{NicId, PortId};
 use crate::ports::PortTable;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -40,6 +40,14 @@ impl<S: Storage> PortTable<S> {
     /// What a station has sent since it was created.
     pub fn traffic(&self, id: PortId) -> Traffic {
         self.position(id).map_or(Traffic::NONE, |at| sum(&self.room.traffic, self.room.ports.len(), at))
+    }
+
+    /// A station that is known is hashed as another NIC from now on.
+    pub fn hash_as(&mut self, nic: NicId, other: NicId) {
+        let port = self.position(nic.port).and_then(|at| self.room.ports.get_mut(at));
+        if let Some(port) = port.filter(|port| port.is_station(nic)) {
+            port.hashed_as = other;
+        }
     }
 }
 
