@@ -132,7 +132,8 @@ fn step(net: &Net, command: Command) {
     let there = |member: u16| {
         net.look(move |s| s.modules[0].topology.nic(NicId::new(1, member)).is_some()).unwrap_or(false)
     };
-    // A guest has one queue, or one virtual function, or neither: so no identifier means two of its things.
+    // A guest has one queue, or one virtual function, or neither, as virtual ports take the place of queues
+    // (nondefault-virtual-ports-and-vmq.md): so no identifier means two of its things.
     let idle = |guest: u16| {
         let held = net.holds(net.vm(guest));
         held.queues.is_empty() && held.functions.is_empty()
