@@ -148,7 +148,8 @@ fn decide(
 ) -> (MemberIndex, Basis) {
     let packet = Packet { source, window: frame, pinned: None, native: false, now: Ticks::ZERO };
     // As from the switch itself: what a port may do is not in question here.
-    let trusted = forwarding.sender(NicId::default());
+    let mut trusted = forwarding.sender(NicId::default());
+    trusted.hashed_as = source;
     let decision = forwarding.decide_from(&trusted, &packet, beside);
     let (Verdict::Uplink(member), Some(basis)) = (decision.verdict, decision.basis) else {
         panic!("{decision:?}");
