@@ -115,8 +115,9 @@ pub fn announce(module: &Module) {
 fn take_notice(module: &Module) -> Option<NicId> {
     let mut control = module.control.lock();
     let forwarding = module.forwarding.read();
-    let uses_it =
-        |nic: NicId| forwarding.ports.get(nic.port).is_some_and(|port| port.id == nic && port.vf_assigned);
+    let uses_it = |nic: NicId| {
+        forwarding.ports.get(nic.port).is_some_and(|port| port.is_station(nic) && port.vf_assigned)
+    };
     control.ledger.take_notice(uses_it)
 }
 

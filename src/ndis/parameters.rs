@@ -1,5 +1,5 @@
-//! What the switch says of itself, its ports and network adapters, in requests and in the answers to queries, checked before it is
-//! read.
+//! What the switch says of itself, its ports and network adapters, in requests and in the answers to queries, checked
+//! before it is read.
 
 use super::raw::{
     self, ElementArray, NicParameters as RawNicParameters, PortParameters as RawPortParameters,

@@ -1,6 +1,6 @@
 //! CRC-32 (IEEE 802.3) of what is saved, a table lookup an octet. Own code: `crc32fast` leaves its AVX paths in the image
-//! even where it never takes them, brings 16 KiB of tables, and indexes in ways that can panic; a driver may do none of
-//! that. Tests hold it against that crate.
+//! even where it never takes them, brings 16 KiB of tables, and indexes in ways that can panic; this image has no room
+//! for any of it. Tests hold it against that crate.
 
 const TABLE: [u32; 256] = {
     let mut table = [0; 256];
