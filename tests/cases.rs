@@ -1,8 +1,6 @@
 //! Every scenario, natively, with many seeds: no rule broken, nothing left behind, every frame with an end.
 
-mod scenarios;
-
-use scenarios::CASES;
+use vswitch::suite::CASES;
 
 /// Seeds for each case; each draws memory layouts, completion styles, IRQLs and delays anew.
 const SEEDS: u64 = 40;

@@ -1,10 +1,7 @@
 //! Members that die while others send: after the handler of the indication has returned, nothing is assigned to them.
 //! And the proof that it is the locks and the rundown that see to it: without each of them a run goes wrong.
 
-mod scenarios;
-
 use lbfoext::ndis::raw::MEDIA_CONNECT;
-use scenarios::{MS, SILENCE};
 use std::collections::BTreeSet;
 use vswitch::control::status::Status;
 use vswitch::guest::Flow;
@@ -12,6 +9,7 @@ use vswitch::mutation::Mutation;
 use vswitch::outcome::Outcome;
 use vswitch::registry::Value;
 use vswitch::scenario::{Net, Scenario};
+use vswitch::suite::{MS, SILENCE};
 
 /// Interleavings that the baton tries.
 const SEEDS: u64 = 1_000;

@@ -1,12 +1,10 @@
 //! Every fallible call fails once, in every scenario, until a run has no such call left: no rule broken, nothing left
 //! behind, no panic, whatever the driver was refused.
 
-mod scenarios;
-
-use scenarios::{CASES, Case};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::thread;
+use vswitch::suite::{CASES, Case};
 
 /// Runs the case with its n-th fallible call failing, for n from 1 until nothing failed. Gives how many there were.
 fn sweep(case: &Case, seed: u64, sites: &Mutex<BTreeMap<&'static str, u64>>) -> u64 {

@@ -1,10 +1,6 @@
 //! Full forwarding through the real driver, judged frame by frame by a reference that knows only the documentation: VLANs,
 //! private VLANs, addresses, subnets, groups, unknown addresses, and what a team takes in.
 
-mod scenarios;
-
-use scenarios::policies::{access, private_plan};
-use scenarios::random::{Traffic, insert_tag, switch};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -14,6 +10,8 @@ use vswitch::outcome::Outcome;
 use vswitch::physical_switch::Aggregation;
 use vswitch::ports::policy::{Property, Vlan};
 use vswitch::scenario::Scenario;
+use vswitch::suite::policies::{access, private_plan};
+use vswitch::suite::random::{Traffic, insert_tag, switch};
 
 const FRAMES: u64 = 1_000_000;
 const FRAMES_OF_A_SWITCH: u64 = 2_000;

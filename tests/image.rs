@@ -1,13 +1,11 @@
 //! The image itself under test: what was built for Windows runs every scenario in the simulated switch, and its
 //! complete event log equals that of the native driver.
 
-mod scenarios;
-
-use scenarios::CASES;
 use std::path::{Path, PathBuf};
 use vswitch::image::Image;
 use vswitch::outcome::Outcome;
 use vswitch::scenario::Scenario;
+use vswitch::suite::CASES;
 
 /// Seeds for each scenario.
 const SEEDS: u64 = 12;

@@ -1,16 +1,14 @@
 //! Ports, adapters, policies, groups and links come and go while machines send: nothing is broken and nothing is left.
 //! And floods to a thousand ports, in holds of the lock that stay short.
 
-mod scenarios;
-
-use scenarios::policies::{step, storm};
-use scenarios::random::{Draw, Traffic, switch};
 use std::collections::BTreeSet;
 use vswitch::frames::Fate;
 use vswitch::guest::{BROADCAST, Flow};
 use vswitch::physical_switch::Aggregation;
 use vswitch::registry::Value;
 use vswitch::scenario::{Enumeration, Net, Scenario};
+use vswitch::suite::policies::{step, storm};
+use vswitch::suite::random::{Draw, Traffic, switch};
 
 const ORDERS: [Enumeration; 3] = [Enumeration::Arrays, Enumeration::Requests, Enumeration::Mixed];
 const MODES: [Aggregation; 2] = [Aggregation::Static, Aggregation::SwitchIndependent];

@@ -1,10 +1,6 @@
 //! Offloads of partitions on the members of a team: where they are placed, that switch and adapters agree whatever
 //! happens, and what the team says it can do.
 
-mod scenarios;
-
-use scenarios::SILENCE;
-use scenarios::offload::{Command, Draw, GUESTS, run, sequence, shrink};
 use std::collections::{BTreeMap, BTreeSet};
 use vswitch::adapter::capabilities::Capabilities;
 use vswitch::adapter::offloads::Resource;
@@ -14,6 +10,8 @@ use vswitch::physical_switch::Aggregation;
 use vswitch::ports::NicId;
 use vswitch::registry::Value;
 use vswitch::scenario::{CAPABILITY_CODES, Net, Scenario};
+use vswitch::suite::offload::{Command, Draw, GUESTS, run, sequence, shrink};
+use vswitch::suite::{self, SILENCE};
 
 const SINGLE_MEMBER: u32 = 1;
 const EVERY_MEMBER: u32 = 2;
@@ -340,13 +338,13 @@ fn what_the_team_can_do_is_indicated_whatever_members_say_and_is_in_the_end_what
 fn where_frames_go_depends_on_no_queue_number_and_on_no_queue_parameters() {
     for seed in 0..12 {
         let run = |tells: bool| {
-            let net = scenarios::offload_plan(seed).style(|style| {
+            let net = suite::offload_plan(seed).style(|style| {
                 style.queue_numbers = tells;
                 // What is left to chance elsewhere would be drawn differently in the two.
                 (style.awkward_memory, style.nested, style.free_slots) = (false, 100, 0);
             });
             let net = net.start();
-            scenarios::beside::story(&net, tells);
+            suite::beside::story(&net, tells);
             net.finish()
         };
         let (told, silent) = (run(true), run(false));
@@ -354,7 +352,7 @@ fn where_frames_go_depends_on_no_queue_number_and_on_no_queue_parameters() {
         told.assert_clean();
         assert!(told.frames.iter().any(|frame| frame.queue != 0));
         assert!(silent.frames.iter().all(|frame| frame.queue == 0));
-        assert_eq!(scenarios::beside::ways(&told), scenarios::beside::ways(&silent), "seed {seed}");
+        assert_eq!(suite::beside::ways(&told), suite::beside::ways(&silent), "seed {seed}");
         let members = |outcome: &Outcome| -> Vec<(usize, u16)> {
             outcome.assignments.iter().map(|given| (given.frame, given.member)).collect()
         };
@@ -380,7 +378,7 @@ fn random_sequences_break_no_rule_and_leave_everyone_agreed() {
     let seeds = std::env::var("SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(300);
     for seed in 0..seeds {
         let commands = sequence(seed, LENGTH, 4);
-        let plan = [scenarios::offload_plan, scenarios::every_member_plan][seed as usize % 2];
+        let plan = [suite::offload_plan, suite::every_member_plan][seed as usize % 2];
         let result = outcome_of(seed, &commands, plan);
         if !is_wrong(&result) {
             continue;

@@ -2,8 +2,6 @@
 //! STATUS is listed, nine of ten of each group whose breach is an error are checked, and each checked one is broken once by a driver that
 //! misbehaves in that one way.
 
-mod scenarios;
-
 use std::collections::{BTreeMap, BTreeSet};
 use vswitch::check::{Severity, Status, rules};
 
@@ -55,7 +53,7 @@ fn the_rules_of_each_group_are_all_listed_once() {
 #[test]
 fn the_scenarios_exercise_every_checked_rule() {
     let mut exercised: BTreeMap<&'static str, u64> = BTreeMap::new();
-    for case in scenarios::CASES {
+    for case in vswitch::suite::CASES {
         for seed in 0..12 {
             for (rule, count) in case.run((case.plan)(seed)).exercised {
                 *exercised.entry(rule).or_default() += count;

@@ -2,11 +2,9 @@
 
 #[path = "runtime_state/moved.rs"]
 mod moved;
-mod scenarios;
 
 use lbfoext::filter::Module;
 use lbfoext::trace::Event;
-use scenarios::saved::{a_state, blobs_of, everybody, many_pins};
 use std::collections::BTreeMap;
 use teaming::runtime_state::{Differences, Discard, PART_MAX, PinKind};
 use vswitch::adapter::offloads::Resource;
@@ -17,6 +15,7 @@ use vswitch::migration::{ARRIVALS, Failure, Migration};
 use vswitch::ports::NicId;
 use vswitch::registry::Value;
 use vswitch::scenario::{Body, Net, Scenario};
+use vswitch::suite::saved::{a_state, blobs_of, everybody, many_pins};
 
 fn three(seed: u64) -> Scenario {
     Scenario::new(seed).members(&[10, 25, 10]).vms(3).setting("LinkUpDelayMs", Value::Dword(0))

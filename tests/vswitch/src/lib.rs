@@ -18,6 +18,7 @@ pub mod outcome;
 pub mod physical_switch;
 pub mod ports;
 pub mod scenario;
+pub mod suite;
 
 pub mod clock;
 pub mod cpu;

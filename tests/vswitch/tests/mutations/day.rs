@@ -1,6 +1,5 @@
 //! A day in the life of a switch: packets, offloads, requests, saves, with an occasion for every misdeed but those with ports.
 
-use super::scenarios;
 use lbfoext::ndis::raw::{oids, request_type};
 use vswitch::adapter::capabilities::Capabilities;
 use vswitch::adapter::wire::oid;
@@ -16,6 +15,7 @@ use vswitch::outcome::Outcome;
 use vswitch::ports::NicId;
 use vswitch::registry::Value;
 use vswitch::scenario::{Activation, CAPABILITY_CODES, Enumeration, Net, Scenario, unknown_request};
+use vswitch::suite;
 
 /// A broadcast of a guest.
 fn flood(net: &Net, from: NicId, n: u16) -> Vec<u8> {
@@ -88,9 +88,8 @@ fn saves(net: &Net) {
     let first = net.save(a, offering(0, 1)).map_or(Vec::new(), |run| run.blobs);
     net.save(a, offering(0, 1));
     net.save(a, offering(500, 2));
-    let state = |port: u32| scenarios::saved::a_state(1, NicId::new(port, 0));
-    let made =
-        |port, pins| scenarios::saved::blobs_of(&state(port), &scenarios::saved::many_pins(pins), 4_000);
+    let state = |port: u32| suite::saved::a_state(1, NicId::new(port, 0));
+    let made = |port, pins| suite::saved::blobs_of(&state(port), &suite::saved::many_pins(pins), 4_000);
     // Two at a time.
     let mut both = [(b, 70), (c, 71)].map(|(nic, port)| net.begin_restore(nic, &made(port, 2)));
     for run in both.iter_mut().flatten() {

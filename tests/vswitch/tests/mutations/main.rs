@@ -2,8 +2,6 @@
 
 mod day;
 mod ports;
-#[path = "../../../scenarios/mod.rs"]
-mod scenarios;
 
 use std::collections::BTreeSet;
 use vswitch::check::mutations::{MUTATIONS, Misdeed};

@@ -3,14 +3,14 @@
 
 use super::random::{self, Draw, Traffic, VMS, property, stray, switch};
 use super::{Case, MS, NO_WAIT, everything_ends};
+use crate::control::properties::Damage;
+use crate::guest::{BROADCAST, Flow, Packet, host_mac, vm_mac};
+use crate::outcome::Outcome;
+use crate::physical_switch::Aggregation;
+use crate::ports::NicId;
+use crate::ports::policy::{Private, Property, Security, Told, Vlan};
+use crate::scenario::{Enumeration, Net, Scenario};
 use lbfoext::ndis::raw::oids;
-use vswitch::control::properties::Damage;
-use vswitch::guest::{BROADCAST, Flow, Packet, host_mac, vm_mac};
-use vswitch::outcome::Outcome;
-use vswitch::physical_switch::Aggregation;
-use vswitch::ports::NicId;
-use vswitch::ports::policy::{Private, Property, Security, Told, Vlan};
-use vswitch::scenario::{Enumeration, Net, Scenario};
 
 pub const CASES: [Case; 6] = [
     Case { name: "policies", plan: drawn_plan, story: frames, check: everything_ends },
@@ -234,9 +234,9 @@ fn team_receives(net: &Net) {
 
 fn received_once(outcome: &Outcome) {
     everything_ends(outcome);
-    let reached = |frame: &vswitch::frames::Frame, vm: u32| {
+    let reached = |frame: &crate::frames::Frame, vm: u32| {
         frame.fates.iter().any(
-            |fate| matches!(fate, vswitch::frames::Fate::Delivered { to, .. } if *to == NicId::new(10 + vm, 0)),
+            |fate| matches!(fate, crate::frames::Fate::Delivered { to, .. } if *to == NicId::new(10 + vm, 0)),
         )
     };
     let floods: std::collections::BTreeSet<u64> = outcome.frames.iter().filter_map(|f| f.copy_of).collect();

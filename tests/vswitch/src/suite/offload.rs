@@ -1,14 +1,14 @@
 //! Random sequences of commands over offloads, status, links, the life of NICs, pause and restart. Every sequence is a
 //! list that can be run again, cut into pieces, and printed.
 
-use vswitch::adapter::capabilities::Capabilities;
-use vswitch::adapter::wire::oid;
-use vswitch::control::below::{Completion, Plan};
-use vswitch::control::envelope::Inner;
-use vswitch::control::offload::queue_parameters;
-use vswitch::control::status::Status;
-use vswitch::ports::NicId;
-use vswitch::scenario::{CAPABILITY_CODES, Net};
+use crate::adapter::capabilities::Capabilities;
+use crate::adapter::wire::oid;
+use crate::control::below::{Completion, Plan};
+use crate::control::envelope::Inner;
+use crate::control::offload::queue_parameters;
+use crate::control::status::Status;
+use crate::ports::NicId;
+use crate::scenario::{CAPABILITY_CODES, Net};
 
 /// Guests that a sequence speaks of.
 pub const GUESTS: u16 = 6;

@@ -1,9 +1,9 @@
 //! Stories of the control path: requests that mean something and nothing, status indications, offloads.
 
 use super::{broadcast, offload, packets, traffic};
+use crate::control::status::{Damage, Status};
+use crate::scenario::{Net, unknown_request};
 use lbfoext::ndis::raw::{oids, request_type};
-use vswitch::control::status::{Damage, Status};
-use vswitch::scenario::{Net, unknown_request};
 
 pub fn requests(net: &Net) {
     for (number, kind) in

@@ -1,8 +1,6 @@
 //! The scenarios that every kind of run repeats: natively and on the image, with each fallible call failing in turn,
 //! with each misbehaviour of the driver. A case builds a switch, lets things happen and says what must have come of it.
 
-#![allow(dead_code, reason = "each test file uses its part")]
-
 pub mod beside;
 pub mod control;
 pub mod offload;
@@ -10,13 +8,13 @@ pub mod policies;
 pub mod random;
 pub mod saved;
 
-use vswitch::frames::Fate;
-use vswitch::guest::{Flow, Packet};
-use vswitch::outcome::Outcome;
-use vswitch::physical_switch::Aggregation;
-use vswitch::ports::NicId;
-use vswitch::registry::Value;
-use vswitch::scenario::{Activation, Enumeration, Indication, Net, Scenario};
+use crate::frames::Fate;
+use crate::guest::{Flow, Packet};
+use crate::outcome::Outcome;
+use crate::physical_switch::Aggregation;
+use crate::ports::NicId;
+use crate::registry::Value;
+use crate::scenario::{Activation, Enumeration, Indication, Net, Scenario};
 
 /// One scenario.
 #[derive(Clone, Copy)]

@@ -1,11 +1,11 @@
 //! Switches and frames drawn from a seed: every kind of port policy, and frames that keep to it, strain it and break it.
 //! What must come of each frame is not said here: the reference of the simulated switch judges it.
 
-use vswitch::guest::{BROADCAST, Flow, Packet, host_mac, vm_mac};
-use vswitch::physical_switch::Aggregation;
-use vswitch::ports::policy::{Private, Property, Security, Vlan};
-use vswitch::ports::{Mac, NicId};
-use vswitch::scenario::{Net, Scenario};
+use crate::guest::{BROADCAST, Flow, Packet, host_mac, vm_mac};
+use crate::physical_switch::Aggregation;
+use crate::ports::policy::{Private, Property, Security, Vlan};
+use crate::ports::{Mac, NicId};
+use crate::scenario::{Net, Scenario};
 
 /// A stream of numbers (splitmix64).
 pub struct Draw(u64);

@@ -3,16 +3,16 @@
 //! that no page lists among those that the switch encapsulates (oid-receive-filter-queue-parameters).
 
 use super::{Case, MS, every_member_plan, everything_ends, offload_plan};
-use vswitch::adapter::offloads::Resource;
-use vswitch::adapter::wire::{oid, status as codes};
-use vswitch::control::below::Plan;
-use vswitch::control::envelope::Inner;
-use vswitch::control::offload::queue_parameters;
-use vswitch::control::status::Status;
-use vswitch::frames::Fate;
-use vswitch::guest::{Flow, Packet};
-use vswitch::outcome::Outcome;
-use vswitch::scenario::{Net, Scenario};
+use crate::adapter::offloads::Resource;
+use crate::adapter::wire::{oid, status as codes};
+use crate::control::below::Plan;
+use crate::control::envelope::Inner;
+use crate::control::offload::queue_parameters;
+use crate::control::status::Status;
+use crate::frames::Fate;
+use crate::guest::{Flow, Packet};
+use crate::outcome::Outcome;
+use crate::scenario::{Net, Scenario};
 
 const GUESTS: u16 = 4;
 

@@ -1,16 +1,16 @@
 //! Scenarios of saved run-time state: here and at once, between hosts, spoilt on the way, never ended.
 
 use super::{MS, SILENCE};
+use crate::check::save::record;
+use crate::control::save::{Blob, Offering, Other};
+use crate::guest::{BROADCAST, Flow, Packet, host_mac};
+use crate::migration::{ARRIVALS, Failure, Migration};
+use crate::outcome::Outcome;
+use crate::ports::NicId;
+use crate::registry::Value;
+use crate::scenario::{Net, Scenario};
 use teaming::ids::{MemberIndex, NicId as CoreNic, NicIndex, PortId};
 use teaming::runtime_state::{Cursor, Handed, NicState, PART_MAX, Pin, PinKind, encode, record_len};
-use vswitch::check::save::record;
-use vswitch::control::save::{Blob, Offering, Other};
-use vswitch::guest::{BROADCAST, Flow, Packet, host_mac};
-use vswitch::migration::{ARRIVALS, Failure, Migration};
-use vswitch::outcome::Outcome;
-use vswitch::ports::NicId;
-use vswitch::registry::Value;
-use vswitch::scenario::{Net, Scenario};
 
 /// Ten flows of every guest to the outside, one frame each.
 pub fn everybody(net: &Net, guests: &[(NicId, [u8; 6])], base: u16, sequence: u32) {
@@ -43,7 +43,7 @@ pub fn blobs_of(state: &NicState, pins: &[Pin], room: usize) -> Vec<Blob> {
         let mut data = vec![0; room];
         match cursor.hand_out(&bytes, &mut data) {
             Handed::Part { bytes } => {
-                blobs.push(Blob::made(vswitch::check::save::OURS, &data[..bytes]));
+                blobs.push(Blob::made(crate::check::save::OURS, &data[..bytes]));
             }
             Handed::TooSmall { need } => unreachable!("{room} bytes of room, {need} needed"),
             Handed::Nothing => return blobs,
@@ -229,7 +229,7 @@ pub fn others_stay(outcome: &Outcome) {
     assert!(members.len() >= 50, "{} flows", members.len());
     for (flow, path) in members {
         let moves =
-            (1..=3).any(|n| flow.from == vswitch::guest::vm_mac(n)) && flow.source_port < 10_000 + THERE;
+            (1..=3).any(|n| flow.from == crate::guest::vm_mac(n)) && flow.source_port < 10_000 + THERE;
         assert!(moves || path.len() == 1, "{flow:?} moved: {path:?}");
     }
 }
