@@ -3,6 +3,9 @@
 //! The checks read the file that `cargo image` built and the linker's map beside it; they run nothing of it.
 //! Each check is also shown an image with the fault that it is for.
 
+#[path = "../teaming/tests/captures/sources.rs"]
+mod sources;
+
 use std::{collections::BTreeSet, fs, path::Path};
 
 use iced_x86::{CpuidFeature, Decoder, DecoderOptions, Instruction, Mnemonic};
@@ -372,7 +375,8 @@ checks! {
 #[test]
 #[cfg_attr(not(image_present), ignore = "build the image first: cargo image")]
 fn the_linker_is_told_what_wdk_build_would_tell_it() {
-    let wdk_build = fs::read_to_string(wdk_build_sources().join("src/lib.rs")).unwrap();
+    let wdk_build = sources::package_folder(&Path::new(ROOT).join("target/release/deps"), "wdk_build");
+    let wdk_build = fs::read_to_string(wdk_build.join("src/lib.rs")).unwrap();
     let begin = wdk_build.find("pub fn configure_binary_build").unwrap();
     let kmdf = begin + wdk_build[begin..].find("DriverConfig::Kmdf").unwrap();
     let common = begin + wdk_build[begin..].find("common to all configs").unwrap();
@@ -391,19 +395,6 @@ fn the_linker_is_told_what_wdk_build_would_tell_it() {
     let list = ours.split("AS_WDK_BUILD").nth(1).and_then(|text| text.split("];").next()).unwrap();
     let ours: Vec<&str> = list.split('"').skip(1).step_by(2).collect();
     assert_eq!(ours, theirs);
-}
-
-/// Where cargo keeps the sources of wdk-build that the image was built with.
-fn wdk_build_sources() -> std::path::PathBuf {
-    let metadata = std::process::Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version=1", "--offline", "--locked"])
-        .current_dir(ROOT)
-        .output()
-        .unwrap();
-    let metadata = String::from_utf8(metadata.stdout).unwrap();
-    let manifest =
-        metadata.split('"').find(|text| text.contains("/wdk-build-") && text.ends_with("/Cargo.toml"));
-    Path::new(manifest.unwrap()).parent().unwrap().to_owned()
 }
 
 /// Overwrites bytes of the image file.

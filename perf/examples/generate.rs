@@ -6,6 +6,7 @@
 use std::env;
 use std::fs::File;
 use std::io::{BufWriter, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 const FLOWS: u64 = 5_000;
@@ -30,7 +31,7 @@ fn usage() -> ExitCode {
     ExitCode::from(2)
 }
 
-fn write(frames: u64, path: &str) -> std::io::Result<()> {
+pub fn write(frames: u64, path: impl AsRef<Path>) -> std::io::Result<()> {
     let mut out = BufWriter::new(File::create(path)?);
     // Nanoseconds, version 2.4, Ethernet.
     for word in [0xA1B2_3C4D, 0x0004_0002, 0, 0, 65_535, 1] {

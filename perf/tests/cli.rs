@@ -1,5 +1,8 @@
 //! `teamctl` as its users meet it: what it prints, what it writes, how it refuses.
 
+#[path = "../examples/generate.rs"]
+#[allow(dead_code, reason = "its command line is not wanted here")]
+mod generate;
 mod tool;
 
 use serde_json::Value;
@@ -329,11 +332,9 @@ fn peak(capture: &Path) -> u64 {
 /// All flows are there in the smaller one already, so what remains is what frames cost.
 #[test]
 fn memory_does_not_grow_with_frames() {
-    let generate = Path::new(env!("CARGO_BIN_EXE_teamctl")).with_file_name("examples").join("generate");
-    let [small, large] = ["40000", "120000"].map(|frames| {
+    let [small, large] = [40_000, 120_000].map(|frames| {
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{frames}.pcap"));
-        let status = Command::new(&generate).arg(frames).arg(&path).status();
-        assert!(status.expect("built by cargo test, or by cargo build -p perf --examples").success());
+        generate::write(frames, &path).expect("written");
         let peak = peak(&path);
         fs::remove_file(path).expect("it was there");
         peak

@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::{env, fmt, fs, process};
+use std::{env, fmt, fs};
+
+#[path = "sources.rs"]
+mod sources;
 
 use pcap_parser::{Block, PcapBlockOwned, PcapError, create_reader};
+use sources::package_folder;
 
 pub struct Frame {
     /// Collection and file name.
@@ -26,26 +30,12 @@ pub struct Collection {
     pub damaged: Vec<String>,
 }
 
-/// The folders of captures in the sources of `pdu` and `pcap-parser`.
+/// The folders of captures in the packages of `pdu` and `pcap-parser`.
 pub fn bundled() -> [(&'static str, PathBuf); 2] {
-    let output = process::Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--offline", "--locked", "--manifest-path"])
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))
-        .output()
-        .expect("cargo metadata");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("metadata");
-    let source = |name: &str| {
-        let package = metadata["packages"]
-            .as_array()
-            .and_then(|packages| packages.iter().find(|package| package["name"] == name))
-            .unwrap_or_else(|| panic!("{name} is a dev-dependency"));
-        Path::new(package["manifest_path"].as_str().expect("a path"))
-            .parent()
-            .expect("a folder")
-            .to_path_buf()
-    };
-    [("pdu", source("pdu").join("tests/pcaps")), ("pcap-parser", source("pcap-parser").join("assets"))]
+    let test = env::current_exe().expect("a running test");
+    let deps = test.parent().expect("the folder that cargo built it in");
+    let folder = |crate_name, captures| package_folder(deps, crate_name).join(captures);
+    [("pdu", folder("pdu", "tests/pcaps")), ("pcap-parser", folder("pcap_parser", "assets"))]
 }
 
 impl Collection {
