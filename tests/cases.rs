@@ -1,14 +1,15 @@
 //! Every scenario, natively, with many seeds: no rule broken, nothing left behind, every frame with an end.
 
 use vswitch::suite::CASES;
+use vswitch::suite::depth::{each, seeds};
 
 /// Seeds for each case; each draws memory layouts, completion styles, IRQLs and delays anew.
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 12;
 
 #[test]
 fn every_scenario_keeps_every_rule_with_every_seed() {
-    for case in CASES {
-        for seed in 0..SEEDS {
+    each(CASES, |case| {
+        for seed in seeds(SEEDS) {
             let outcome = case.run((case.plan)(seed));
             if !outcome.violations.is_empty() {
                 let plan = (case.plan)(seed);
@@ -20,6 +21,6 @@ fn every_scenario_keeps_every_rule_with_every_seed() {
             outcome.assert_clean();
             (case.check)(&outcome);
         }
-        println!("{}: {SEEDS} seeds", case.name);
-    }
+    });
+    println!("{} scenarios, seeds {:?} each", CASES.len(), seeds(SEEDS));
 }

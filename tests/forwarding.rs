@@ -3,17 +3,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 use vswitch::frames::Fate;
 use vswitch::guest::{BROADCAST, Flow, Packet};
 use vswitch::outcome::Outcome;
 use vswitch::physical_switch::Aggregation;
 use vswitch::ports::policy::{Property, Vlan};
 use vswitch::scenario::Scenario;
+use vswitch::suite::depth::{each, seeds};
 use vswitch::suite::policies::{access, private_plan};
 use vswitch::suite::random::{Traffic, insert_tag, switch};
 
-const FRAMES: u64 = 1_000_000;
+/// Switches that are drawn, with more than 2,000 frames each.
+const SWITCHES: u64 = 100;
 const FRAMES_OF_A_SWITCH: u64 = 2_000;
 
 const TEAMS: [(&[u64], Aggregation); 4] = [
@@ -73,31 +74,19 @@ fn no_frame_goes_wrong(outcome: &Outcome) -> (u64, u64) {
 
 #[test]
 fn random_frames_over_random_switches_go_where_the_documentation_says() {
-    let (frames, delivered, next) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-    let began = Instant::now();
-    std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                while frames.load(Ordering::Relaxed) < FRAMES {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    let outcome = run(seed);
-                    if !outcome.violations.is_empty() {
-                        eprintln!("switch {seed}: {:#?}", ports(seed));
-                    }
-                    outcome.assert_clean();
-                    let (sent, reached) = no_frame_goes_wrong(&outcome);
-                    frames.fetch_add(sent, Ordering::Relaxed);
-                    delivered.fetch_add(reached, Ordering::Relaxed);
-                }
-            });
+    let (frames, delivered) = (AtomicU64::new(0), AtomicU64::new(0));
+    each(&Vec::from_iter(seeds(SWITCHES)), |&seed| {
+        let outcome = run(seed);
+        if !outcome.violations.is_empty() {
+            eprintln!("switch {seed}: {:#?}", ports(seed));
         }
+        outcome.assert_clean();
+        let (sent, reached) = no_frame_goes_wrong(&outcome);
+        frames.fetch_add(sent, Ordering::Relaxed);
+        delivered.fetch_add(reached, Ordering::Relaxed);
     });
     let (frames, delivered) = (frames.into_inner(), delivered.into_inner());
-    println!(
-        "{frames} frames over {} switches, {delivered} deliveries, {:?}",
-        next.into_inner(),
-        began.elapsed()
-    );
+    println!("{frames} frames over the switches {:?}, {delivered} deliveries", seeds(SWITCHES));
     assert!(delivered * 4 > frames, "only {delivered} deliveries of {frames} frames");
 }
 

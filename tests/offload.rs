@@ -10,6 +10,7 @@ use vswitch::physical_switch::Aggregation;
 use vswitch::ports::NicId;
 use vswitch::registry::Value;
 use vswitch::scenario::{CAPABILITY_CODES, Net, Scenario};
+use vswitch::suite::depth::seeds;
 use vswitch::suite::offload::{Command, Draw, GUESTS, run, sequence, shrink};
 use vswitch::suite::{self, SILENCE};
 
@@ -374,9 +375,9 @@ fn is_wrong((outcome, wrong): &(Outcome, Vec<String>)) -> bool {
 
 #[test]
 fn random_sequences_break_no_rule_and_leave_everyone_agreed() {
+    const SEQUENCES: u64 = 150;
     const LENGTH: usize = 60;
-    let seeds = std::env::var("SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(300);
-    for seed in 0..seeds {
+    for seed in seeds(SEQUENCES) {
         let commands = sequence(seed, LENGTH, 4);
         let plan = [suite::offload_plan, suite::every_member_plan][seed as usize % 2];
         let result = outcome_of(seed, &commands, plan);
@@ -393,5 +394,5 @@ fn random_sequences_break_no_rule_and_leave_everyone_agreed() {
             outcome.leaks.iter().take(3).collect::<Vec<_>>()
         );
     }
-    println!("{seeds} sequences of {LENGTH} commands, {GUESTS} guests");
+    println!("seeds {:?}, sequences of {LENGTH} commands, {GUESTS} guests", seeds(SEQUENCES));
 }

@@ -3,6 +3,7 @@
 
 pub mod beside;
 pub mod control;
+pub mod depth;
 pub mod offload;
 pub mod policies;
 pub mod random;

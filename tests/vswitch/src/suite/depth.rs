@@ -1,0 +1,55 @@
+//! How far a long test goes. An ordinary run of the tests takes a few seeds; a longer one takes more, from another place,
+//! by variables of the environment.
+
+use std::env;
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+/// How many times the seeds of an ordinary run.
+const DEPTH: &str = "LBFOEXT_DEPTH";
+/// The first seed, so that each run can take another slice.
+const FIRST: &str = "LBFOEXT_SEED";
+/// One of how many calls a sweep lets fail.
+const STRIDE: &str = "LBFOEXT_STRIDE";
+
+/// # Panics
+/// If the variable is set and is no number from `least` up.
+fn number(name: &str, least: u64, default: u64) -> u64 {
+    let Ok(text) = env::var(name) else { return default };
+    let number = text.parse().ok().filter(|number| *number >= least);
+    number
+        .unwrap_or_else(|| panic!("{name} is {text:?}: set it to a number of {least} or more, or not at all"))
+}
+
+/// The seeds of a test that takes so many in an ordinary run.
+pub fn seeds(ordinary: u64) -> Range<u64> {
+    let first = number(FIRST, 0, 0);
+    first..first + ordinary * number(DEPTH, 1, 1)
+}
+
+/// The calls that a long sweep lets fail, counted from 1: all, unless the environment says otherwise.
+pub fn calls() -> impl Iterator<Item = u64> {
+    let stride = number(STRIDE, 1, 1);
+    every(stride, number(FIRST, 0, 0) % stride)
+}
+
+/// Every so-manieth call, the first after so many.
+pub fn every(stride: u64, after: u64) -> impl Iterator<Item = u64> {
+    (1 + after..).step_by(usize::try_from(stride).unwrap_or(usize::MAX))
+}
+
+/// Gives every item to `of`, on all processors.
+pub fn each<T: Sync>(items: &[T], of: impl Fn(&T) + Sync) {
+    let next = AtomicUsize::new(0);
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..processors {
+            scope.spawn(|| {
+                while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    of(item);
+                }
+            });
+        }
+    });
+}
