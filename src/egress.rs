@@ -1,5 +1,5 @@
 //! Packet walk 2: packets on their way out of the switch, `FilterReceiveNetBufferLists` and back. All decisions were
-//! taken on ingress; lists pass as they are, with their flags, also while the module is pausing: they are the last of
+//! taken on ingress; lists pass as they are, with their flags but for RESOURCES, also while the module is pausing: they are the last of
 //! what it sent. Nothing is ever injected here.
 
 use crate::filter::Module;

@@ -34,7 +34,8 @@ pub fn at_restart(module: &Module, passive: &Passive) -> Result<(), NdisStatus> 
     if info.is_active { take_picture(module, passive) } else { Ok(()) }
 }
 
-/// When the switch reports its activation. A failure is told and leaves what requests have said and will say.
+/// When the switch reports its activation. A failure is told and leaves what requests have said and will say; ports that
+/// were found and not read stay closed until a restart reads them.
 pub fn at_activation(module: &Module, passive: &Passive) {
     if let Err(status) = take_picture(module, passive) {
         module.control.lock().events.push(clock::now(), Event::NotEnumerated { status: status.0 });

@@ -55,8 +55,8 @@ pub struct Driver {
 
 /// One instance of the extension on one switch.
 ///
-/// Lock order: `operations`, `control`, `forwarding`, `associations`. None is held across a call that leaves the module;
-/// handlers of the switch may be called under any.
+/// Lock order: `operations`, `control`, `forwarding`, `associations`. None is held across a call that can come back into
+/// the module; handlers of the switch may be called under any.
 pub struct Module {
     pub filter: Filter,
     pub switch: Switch,
@@ -66,11 +66,12 @@ pub struct Module {
     pub associations: RwLock<PoolBox<Ledger<Pool>>>,
     /// What every change of decision is planned with.
     pub control: SpinLock<PoolBox<Control>>,
-    /// Saves and restores of run-time state. Before the team lock in the order; taken by requests from above only.
+    /// Saves and restores of run-time state. Before the team lock in the order; taken by requests from above, and by the
+    /// enumeration for what was restored before.
     pub operations: SpinLock<PoolBox<Operations<Pool>>>,
     /// Open while packets may pass; also counts own lists that are out.
     pub walks: WalkRundown,
-    /// Open until detach; counts requests, timers and notifications that are out.
+    /// Open until detach; counts questions to members, timers and notifications that are out.
     pub work: WorkRundown,
     pub lists: ListPool,
     /// Some packet was given a VLAN beside it, which its completion takes back; set for good by the first.
@@ -120,7 +121,8 @@ pub struct Control {
 /// The team lock, held.
 pub type TeamLock<'a> = SpinGuard<'a, PoolBox<Control>>;
 
-/// Source ports whose adapter hashes are judged apart; ports beyond share, which only makes trust harder to win.
+/// Source ports whose adapter hashes are judged apart; ports whose numbers are equal modulo this share, which only makes
+/// trust harder to win.
 const TRUST: usize = 256;
 /// Resources that a ledger holds before it grows.
 const RESOURCES: usize = 64;
@@ -133,7 +135,7 @@ impl FilterModule for Module {
     type Driver = Driver;
 
     /// Allocates everything that must not fail later. NDIS forbids requests and packets here
-    /// (attaching-a-filter-module.md), so the configuration is read at the first restart.
+    /// (attaching-a-filter-module.md), so the configuration is read at the first restart or at the activation after it.
     #[inline(never)] // a frame of its own
     fn attach(driver: &Driver, stack: &Stack<'_>, passive: &Passive) -> Result<PoolBox<Self>, NdisStatus> {
         if !stack.is_ethernet() {

@@ -1,5 +1,5 @@
-//! Destination groups: packets of a chain that leave together. One send call for each destination, one report and one
-//! completion for each reason of a drop, in the order in which the groups began.
+//! Destination groups: packets of one hold that leave together. One send call for each destination, one report and one
+//! completion for each reason and source port of a drop, in the order in which the groups began.
 
 use crate::complete;
 use crate::filter::{FRIENDLY_NAME, Module};

@@ -1,9 +1,10 @@
 //! Packet walk 1: every packet that enters the switch, from `FilterSendNetBufferLists` to `NdisFSendNetBufferLists`.
 //!
-//! A chain is decided in holds of at most 32 packets and 64 destinations under the forwarding lock; a flood to more goes
-//! on in the next hold. Destinations are committed under the lock, so that a failover or a disconnect, which takes it for writing, knows that nothing is assigned behind its
-//! back; sending, completing and splitting happen after the lock is released. Runs at IRQL <= DISPATCH_LEVEL; never
-//! allocates pool memory, never blocks, takes the forwarding lock only.
+//! A chain is decided in holds of at most 32 lists and 64 destinations under the forwarding lock; a flood to more goes
+//! on in the next hold. Destinations are committed under the lock, so that a failover or a disconnect, which takes it for
+//! writing, knows that nothing is assigned behind its back; sending, completing and splitting happen after the lock is
+//! released. Runs at IRQL <= DISPATCH_LEVEL; never allocates pool memory itself, never waits but for locks. Takes the
+//! forwarding lock and, inside it, the associations lock for a packet with the handle of a security association.
 
 use crate::clock;
 use crate::filter::Module;
@@ -26,7 +27,7 @@ use teaming::ids::{MemberIndex, NicId, Ticks};
 use teaming::sender::Sender;
 use teaming::traffic::Traffic;
 
-/// Packets decided in one hold of the lock.
+/// Lists decided in one hold of the lock, each with all its packets.
 const HOLD: usize = 32;
 /// Destinations committed in one hold.
 const REACH: usize = 64;
@@ -78,7 +79,7 @@ pub fn send(module: &Module, mut lists: NblQueue, flags: u32) {
     }
 }
 
-/// Decides and commits up to `HOLD` packets and `REACH` destinations. `source` is room for what it knows of one.
+/// Decides and commits up to `HOLD` lists and `REACH` destinations. `source` is room for what it knows of one.
 #[inline(never)] // two frames under 1 KiB instead of one above
 fn decide_some(module: &Module, lists: &mut NblQueue, groups: &mut Groups, source: &mut Source) -> Pause {
     let forwarding = module.forwarding.read();
@@ -229,7 +230,7 @@ fn decide_with_adapter(
     list: &Nbl,
     window: &mut WindowBuffer,
 ) -> Option<Decision> {
-    // One packet in a thousand is computed although its port is trusted.
+    // One in 1,024 packets to the outside is computed although its port is trusted.
     let check = counters.change(|counters| counters.uplink & 0x3FF == 0);
     let adapter = adapter_hash(walk.module, list, check.unwrap_or(true));
     decide(walk, list, Some(adapter), window)

@@ -1,6 +1,7 @@
 //! The life of ports and network adapters: `OID_SWITCH_PORT_*` and `OID_SWITCH_NIC_*` requests to `teaming`, in the order
-//! that keeps packets safe. What takes one away is applied before the request goes down, what brings one before it
-//! completes. Properties and multicast groups have files of their own, called from here.
+//! that keeps packets safe. Creations, disconnections and tear-downs are applied before the request goes down; connections,
+//! updates and deletions when it is back, before it completes. Properties and multicast groups have files of their own,
+//! called from here.
 
 use crate::filter::{Module, TeamLock, new_room};
 use crate::kernel::pool::Pool;
@@ -68,7 +69,7 @@ pub fn before(module: &Module, request: Request) -> Result<(), NdisStatus> {
 }
 
 /// After the request has been below, before it completes. `carried` is false when it could not be forwarded at all:
-/// then what must not be refused still happens.
+/// then what must not be refused still happens to ports and NICs.
 pub fn after(module: &Module, request: Request, status: NdisStatus, carried: bool) {
     if status == NdisStatus::SUCCESS {
         properties::after(module, &request);

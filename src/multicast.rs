@@ -1,5 +1,6 @@
 //! Multicast groups of the partitions: the requests of their network stacks, shown to the extensions in an envelope to
-//! nobody. A station whose groups are all known gets no others; what is not known is flooded, so nothing is lost.
+//! nobody. A station whose groups are all known gets no others, unless it takes all or may learn; what is not known is
+//! flooded, so nothing is lost.
 
 use crate::filter::Module;
 use crate::ndis::oid::Request;

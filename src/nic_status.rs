@@ -17,8 +17,8 @@ use teaming::capabilities::{Block, Capability};
 use teaming::ids::{MEMBERS, MemberIndex, NicId, NicIndex, PortId};
 use teaming::member::MemberEvent;
 
-/// `FilterStatus`. IRQL <= DISPATCH_LEVEL. Acts first and passes the indication on within the call: when this returns,
-/// nothing is assigned to a member that the indication declared dead.
+/// `FilterStatus`. IRQL <= DISPATCH_LEVEL. Acts first and, within the call, passes the indication on or indicates in its
+/// place what the team can: when this returns, nothing is assigned to a member that the indication declared dead.
 pub fn status(module: &Module, indication: Indication<'_>) {
     match indication.link_status() {
         Some(LinkStatus::Member { from, link }) if is_external(module, from) => {

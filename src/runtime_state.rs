@@ -1,7 +1,8 @@
 //! Run-time state of a partition's NIC: `OID_SWITCH_NIC_SAVE` and `_RESTORE` answered, their `_COMPLETE` watched
 //! (managing-hyper-v-extensible-switch-run-time-data). It is hints: a save that finds no memory leaves the request to
 //! others, a restore of data that cannot be used discards it whole and succeeds, because a failed one would fail the
-//! partition's. All in requests from above, at IRQL <= DISPATCH_LEVEL, of which NDIS sends one at a time.
+//! partition's. All in requests from above, at IRQL <= DISPATCH_LEVEL, of which NDIS sends one at a time; only `arrived` is
+//! called by the enumeration, too.
 
 use crate::clock;
 use crate::entry::EXTENSION_ID;

@@ -1,4 +1,5 @@
-//! What happened, in a ring of typed events that a debugger or a query can read after the fact; always on, bounded.
+//! What happened, in a ring of typed events, always on, bounded. On a host only a kernel debugger can read it; tests of the
+//! native driver do.
 
 use crate::kernel::pool::{PoolSlice, Tag};
 use crate::ndis::status::OutOfMemory;
@@ -20,9 +21,10 @@ pub enum Event {
     SettingIgnored { setting: u8, value: Option<u64>, used: u64 },
     /// The settings were read anew.
     SettingsRead,
-    /// A request could not be carried on for lack of memory; what it says has been applied all the same.
+    /// A request could not be carried on for lack of memory; what it says of ports and NICs that must not be refused has
+    /// been applied all the same.
     RequestNotForwarded { oid: u32 },
-    /// A member could not be asked for its link state.
+    /// A member was asked for its link state and did not say it.
     LinkUnknown { member: MemberIndex, status: i32 },
     /// A property of a port was vetoed: it is damaged, or asks for what is not enforced.
     PropertyRefused { oid: u32, status: i32 },
@@ -40,7 +42,7 @@ pub enum Event {
     RequestNotDirected { oid: u32 },
     /// A request to several members failed on some of them.
     PartlyDone { oid: u32, failed: u32 },
-    /// Members went down that held queues of so many partitions; default queues serve those now.
+    /// Members went down that held queues of so many partitions; default queues serve those now, or copies elsewhere.
     QueuesLost { members: MemberSet, partitions: u32 },
     /// The processors of a member's queues do not fit those of the others.
     ProcessorsConflict { member: MemberIndex, conflict: ProcessorConflict },

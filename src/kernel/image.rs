@@ -1,5 +1,5 @@
-//! What only the image needs: the exported entry point, the panic handler and the global allocator. Together with
-//! `sys::windows` these are the only lines that no native build compiles.
+//! What only the image needs: the exported entry point, the panic handler and the global allocator. Together with the lines
+//! for Windows in the two files `sys.rs` these are the only ones of the library that no native build compiles.
 
 use super::sys::KeBugCheckEx;
 use crate::ndis::raw::UnicodeString;

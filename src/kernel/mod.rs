@@ -1,4 +1,4 @@
-//! Everything that talks to ntoskrnl: the only place, beside `ndis`, with `unsafe` code.
+//! Everything that talks to ntoskrnl: the only place, beside `ndis` and `entry`, with `unsafe` code.
 
 pub mod extension;
 #[cfg(windows)]

@@ -87,7 +87,8 @@ impl Drop for WalkGuard<'_> {
     }
 }
 
-/// Rundown around everything else that outlives a call: own requests, timers, notifications. Closed once, at detach.
+/// Rundown around what else outlives a call and nothing else keeps attached: questions to members, timers, notifications.
+/// Closed once, at detach.
 pub struct WorkRundown(UnsafeCell<sys::RundownRef>);
 
 // SAFETY: the object is made for use by all processors.

@@ -2,7 +2,8 @@
 
 use core::marker::PhantomData;
 
-/// Proof that the code runs at PASSIVE_LEVEL: minted by the trampolines of handlers that NDIS calls there.
+/// Proof that the code runs at PASSIVE_LEVEL: minted by DriverEntry, by the trampolines of handlers that NDIS calls there
+/// and by the registry's work item.
 /// Not `Send`: the level belongs to the calling thread.
 pub struct Passive(PhantomData<*const ()>);
 

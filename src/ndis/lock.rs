@@ -1,5 +1,6 @@
-//! The two locks of the driver as guards. Order: team lock first, forwarding lock second; neither is held across a call
-//! that leaves the module.
+//! The two kinds of locks as guards: spin locks (`Module::operations`, `Module::control`) and NDIS read/write locks
+//! (`Module::forwarding`, `Module::associations`), to be taken in this order. None is held across a call that can come back
+//! into the module.
 
 use super::handle::Filter;
 use super::irql::Dispatch;
@@ -100,7 +101,7 @@ impl<T> RwLock<T> {
         ReadGuard { owner: self, state, dispatch }
     }
 
-    /// Takes the value alone. The token shows that a spin lock is held, as the lock order demands.
+    /// Takes the value alone. The token shows DISPATCH_LEVEL; callers have it from the team lock, which they hold.
     pub fn write<'a>(&'a self, _: &'a Dispatch) -> WriteGuard<'a, T> {
         let mut state = LockStateEx::ZERO;
         // SAFETY: the lock lives as long as `self`, the state as long as the guard; DISPATCH_LEVEL by the token.

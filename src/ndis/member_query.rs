@@ -1,6 +1,6 @@
 //! Questions to the team members: a query encapsulated in OID_SWITCH_NIC_REQUEST for the extension's own purpose, both
-//! source members zero (forwarding-oid-requests-to-physical-network-adapters.md). What is asked is a `Topic`, standard or
-//! an adapter vendor's own. One slot for each member, allocated at attach: asking needs no memory.
+//! source members zero (forwarding-oid-requests-to-physical-network-adapters.md). What is asked is a `Topic`: the link or a
+//! capability. One slot for each member, allocated at attach: asking needs no memory.
 
 use super::handle::Filter;
 use super::oid::{OwnKind, OwnRequest};

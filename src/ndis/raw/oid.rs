@@ -13,7 +13,7 @@ pub mod request_type {
 
 abi! {
     /// Query, set and method requests; the three arms of the documented union overlay bytes 32..72 and are read
-    /// through `ndis::oid::OidRequestView`.
+    /// through `ndis::oid::Request`.
     "NDIS_OID_REQUEST" 248 => OidRequest {
         header: ObjectHeader = "Header" @ 0,
         request_type: i32 = "RequestType" @ 4,
