@@ -1,5 +1,5 @@
-//! What only the image needs: the exported entry point, the panic handler and the global allocator. Together with the lines
-//! for Windows in the two files `sys.rs` these are the only ones of the library that no native build compiles.
+//! What only the image needs: the exported entry point, the panic handler and the global allocator. Together with the
+//! lines for Windows in the two files `sys.rs` these are the only ones of the library that no native build compiles.
 
 use super::sys::KeBugCheckEx;
 use crate::ndis::raw::UnicodeString;
@@ -10,7 +10,7 @@ const BUG_CHECK: u32 = 0xDEAD_DEAD;
 /// "lbfo" in a dump.
 const SIGNATURE: usize = 0x6F66_626C;
 
-/// Nothing on the packet path allocates here; what lives as long as the driver may.
+/// No line of the driver allocates through it: all memory is had from `pool`, with tags.
 #[global_allocator]
 static POOL: wdk_alloc::WdkAllocator = wdk_alloc::WdkAllocator;
 

@@ -1,9 +1,11 @@
 //! Whether a hash that an adapter computed may stand for our own computation of it.
 //!
-//! With adapter hashes in use a flow is hashed by Toeplitz, in one way for each kind of packet, whether an adapter's
-//! value came along or not. The value beside a packet only saves the computation, and only once the source port has
-//! shown that its values equal ours: so no flow changes member when values start, stop or turn out wrong. Called by
-//! `forward` when the driver passes an `Adapter` beside the packet; keeps one word for each source port.
+//! With adapter hashes in use a flow whose key a hash type covers (`HashType::of`) is hashed by Toeplitz, in one way
+//! for each kind of packet, whether an adapter's value came along or not. The value beside a packet only saves the
+//! computation, and only once the source port has shown that its values equal ours: so no flow changes member when
+//! values start or stop. Wrong values of a port that is trusted already mislead its packets until a check finds one.
+//! Called by `forward` when the driver passes an `Adapter` beside the packet; a word of what values were worth is kept
+//! for each source port, or for several that the driver takes together.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -101,7 +103,7 @@ pub struct Adapter<'a> {
     /// That of the packet's source port.
     pub trust: &'a Trust,
     pub offered: Option<Offered>,
-    /// Compute this one although its port is trusted; the driver asks for one packet in some thousand.
+    /// Compute this one although its port is trusted; the driver asks for one in 1,024 packets to the outside.
     pub check: bool,
 }
 
@@ -131,7 +133,7 @@ const BITS: u32 = 5;
 const DISTRUSTED: u32 = 1 << 31;
 const _: () = assert!(AGREEMENTS < 1 << BITS && HashType::ALL.len() * BITS as usize <= 31);
 
-/// What a source port's values have been worth: agreements by type, and whether one was ever wrong.
+/// What a source port's values have been worth: agreements by type, and whether one was seen to be wrong.
 #[derive(Debug, Default)]
 pub struct Trust(AtomicU32);
 
@@ -142,7 +144,7 @@ impl Trust {
     )]
     pub const NONE: Self = Self(AtomicU32::new(0));
 
-    /// Values of this type have agreed often enough, and no value of any type was ever wrong.
+    /// Values of this type have agreed often enough, and no value of any type was seen to be wrong.
     #[inline]
     pub fn covers(&self, hash_type: HashType) -> bool {
         let word = self.0.load(Ordering::Relaxed);

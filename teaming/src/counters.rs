@@ -1,6 +1,9 @@
-//! What happened to packets, counted: one block per processor, padded, added up when somebody asks.
+//! What happened to packets, counted: one block per processor, padded, to be added up by whoever asks; on a host nobody
+//! can yet. The driver counts a list of packets that go one way as one packet, and not those that it drops outside a
+//! decision.
 //!
-//! Also the table of reasons for which a packet is dropped; the driver reports them to the switch in these words.
+//! Also the table of reasons for which a packet is dropped; the driver reports them to the switch in these words, but
+//! for `NotRunning`, which is said by the status of the completion.
 
 use crate::flow::Basis;
 use crate::forward::{Decision, Verdict};
@@ -145,7 +148,7 @@ pub struct Counters {
     pub flooded: u64,
     /// Packets that the switch forwards itself.
     pub native: u64,
-    /// Lists that were split because their packets differ in destination or flow.
+    /// Lists that were split because their packets differ in destination or VLAN.
     pub split: u64,
     pub dropped: [u64; DropReason::COUNT],
     /// Packets whose member a hash chose, by what their key was made of (`flow::BASES`).

@@ -1,7 +1,7 @@
 //! Reads the headers of one Ethernet frame as far as the distribution needs them.
 //!
-//! Called once per packet by `forward`. Sees only the window it is given (at most 256 bytes, often less than the
-//! packet) and copies what it keeps, so nothing is read twice from memory that a guest can change. Never fails:
+//! Called by `forward`, for most packets once. Sees only the window it is given (at most 256 bytes, often less than the
+//! packet), in memory that no guest can change while it is read, and copies what it keeps. Never fails:
 //! what it does not understand it leaves out, says why it stopped, and the flow key falls back. Length fields of the
 //! headers are not looked at: segments for large send offload carry zeros there and must hash like any other packet.
 //! `link` reads what stands between Ethernet and IP, `network` IP itself, `tunnel` the frame inside a frame.

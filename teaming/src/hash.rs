@@ -1,7 +1,8 @@
 //! Hashes flow keys: the seeded hash that distributes, and Toeplitz to explain what adapters compute.
 //!
 //! The distributing hash is rapidhash V3 of the key's bytes (its default secrets, the caller's seed), unrolled for the
-//! two key sizes. `forward` calls it once per packet. Toeplitz is on the packet path only where adapter hashes are used.
+//! two key sizes. `forward` calls it once for each packet whose member a hash chooses. Toeplitz is on the packet path
+//! only where adapter hashes are used.
 
 use crate::flow::FlowKey;
 use crate::ids::FlowHash;
@@ -136,7 +137,8 @@ impl Toeplitz {
         let mut octets = key.iter().copied();
         let mut ahead = octets.by_ref().take(5).fold(0_u64, |word, octet| word << 8 | u64::from(octet));
         for pair in self.rows.as_chunks_mut::<2>().0 {
-            // `ahead` holds 40 key bits: the windows of this octet's high half start at its bits 0-3, the low half's at 4-7.
+            // `ahead` holds 40 key bits: the windows of this octet's high half start at its bits 0-3, the low half's at
+            // 4-7.
             let [high, low] = pair;
             fill_row(high, ahead);
             fill_row(low, ahead << 4);
@@ -154,7 +156,7 @@ impl Toeplitz {
     }
 }
 
-/// The table of the key that adapters and their documentation use unless they are told another.
+/// The table of the key of the verification page. That adapters use it is not assumed but found out (`adapter_hash`).
 pub static TOEPLITZ_SAMPLE: Toeplitz = Toeplitz::of(&TOEPLITZ_SAMPLE_KEY);
 
 /// Entry `n` of a row is the xor of the 32-bit key windows at the set bits of the half-octet `n`.

@@ -1,10 +1,11 @@
 //! Addresses learned from ports that may send with any: machines inside machines, routers, guests' own bridges.
 //!
-//! Written on the packet path by many processors at once, under the read lock: each entry is one 64-bit word that is
-//! stored whole, so a reader finds the old station or the new one, never a mixture; of two writers one wins, and the
-//! other learns with its next packet. Nothing is allocated and nothing waits. Bounded: `WAYS` entries share a set, a new
-//! one takes the place of the station's own oldest there, else of the oldest; so a port that invents addresses
-//! displaces mostly its own. An address that is not learned is flooded to the ports that may learn: nothing is lost.
+//! Written on the packet path by many processors at once, under the read lock: address and station of an entry are one
+//! 64-bit word that is stored whole, beside the time, so a reader finds the old station or the new one, never a
+//! mixture; of two writers one wins, and the other learns with its next packet. Nothing is allocated and nothing waits.
+//! Bounded: `WAYS` entries share a set, a new one takes the place of the station's own oldest there, else of the
+//! oldest; so a port that invents addresses displaces mostly its own. An address that is not learned is flooded to the
+//! ports that may learn: nothing is lost.
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 

@@ -1,6 +1,7 @@
 //! One member of the team: its link, its speed and the state machine that says whether it may carry traffic.
 //!
-//! Driven by `team`. Knows nothing of the other members.
+//! Driven by `team`, which also makes settling members active at once when no other member is. Knows nothing of the
+//! other members. An absent member may be connected without having been created; then it goes on as a created one does.
 //!
 //! ```text
 //!                      Created                 Connected, link up or unknown

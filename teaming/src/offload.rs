@@ -2,7 +2,8 @@
 //! adapters keep for the switch, and the plan for each request about one.
 //!
 //! Ids are unique only per adapter, so a resource is known by whom it is for and its id: (source port, source NIC, id).
-//! The control side, under the caller's team lock. Never sends, never frees what the switch allocated.
+//! The control side, under the caller's team lock; the driver keeps a second ledger for security associations alone,
+//! which packets look into under a lock of its own. Never sends, never frees what the switch allocated.
 
 use crate::Storage;
 use crate::ids::{MEMBERS, MemberIndex, MemberSet, NicId};
@@ -253,7 +254,8 @@ impl<S: Storage> Ledger<S> {
     }
 
     /// Members carry traffic no more. Marks the virtual functions on them, whose partitions bypass the switch, to be
-    /// told of, and gives the number of partitions whose queue is on one of them: the default queue serves those now.
+    /// told of, and gives the number of partitions whose queue is on one of them: the default queue serves those now,
+    /// or a copy of the queue on another member.
     pub fn went_down(&mut self, members: MemberSet) -> u32 {
         let used = self.used;
         let (mut partitions, mut last) = (0_u32, None);

@@ -1,7 +1,9 @@
-//! Every object identifier (OID) that reaches the extension, and what is done with it: one table, and nowhere else.
+//! Every object identifier (OID) that the extension knows, and what is done with it, in one table.
 //!
-//! The driver asks `find` for the row of a request, or of the request inside an envelope; what a row places, follows
-//! or releases is planned by `offload`. What has no row is passed on unchanged.
+//! The driver asks `find` for the row of the offload request inside an envelope; what a row places, follows or releases
+//! is planned by `offload`. The other rows say what `lifecycle`, `properties`, `runtime_state`, `multicast` and the
+//! driver's own questions do with the OIDs that they know by name; tests hold the driver against them. What has no row
+//! is passed on unchanged.
 
 /// Numbers by their documented names without the prefix `OID_` (`IEEE_` stands before a name that begins with a digit).
 pub mod oids {

@@ -2,8 +2,8 @@
 //! their place.
 //!
 //! A payload is trusted as far as its own header goes: type, a revision of 1 or more, a size that covers what is read,
-//! and as many bytes as that. Newer revisions are read as the first. What does not hold is `None`: such a request is
-//! passed on unread. Nothing here reads past the slice it is given.
+//! and as many bytes as that. Newer revisions are read as the first, those of filters as the second. What does not hold
+//! is `None`: such a request is passed on unread. Nothing here reads past the slice it is given.
 
 use crate::oid::{Resource, oids};
 
@@ -90,7 +90,7 @@ pub mod at {
     pub const COMPLETE_STATUS: usize = 12;
 }
 
-/// Sizes of first revisions that are not in the table of OIDs.
+/// Sizes that are not in the table of OIDs: a second revision, and the header and elements of an array.
 const FILTER_REVISION_2: usize = 44;
 const COMPLETE_HEADER: usize = 20;
 const COMPLETE_ELEMENT: usize = 16;
@@ -182,7 +182,7 @@ pub fn translate(
             }
             Some(())
         }
-        // One per resource, always: none of these is ever on several members.
+        // On one member, always, or in lists, whose parts are written elsewhere (`QueueArray::part`).
         Command::CompleteQueues
         | Command::AllocateVf
         | Command::FreeVf { .. }

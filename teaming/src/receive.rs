@@ -1,9 +1,12 @@
-//! The receive side of the team: frames for many come on every member, and one copy is enough.
+//! The receive side of the team: frames for many, or for an unknown address, may come on every member, and one copy is
+//! enough.
 //!
 //! Switch-independent: the physical switches know nothing of the team and give each member its copy of a broadcast, so
-//! only the active receiver's counts. Static: the physical switch gives the team one copy, on any member. In both modes
-//! what comes back of the host's own is dropped (`forward`). The receiver changes in the critical section of the
-//! failover: what `publish` was told holds for the next packet.
+//! only the active receiver's counts; a frame of this kind that they send to another member alone is lost. Static: the
+//! physical switch gives the team one copy, on any member. In both modes what has a source address of this host is
+//! dropped (`spread`). Frames for known addresses are not looked at here: each is delivered, however many members it
+//! comes on. The receiver changes in the critical section of the failover: what `publish` was told holds for the next
+//! packet.
 
 use crate::ids::{MemberIndex, MemberSet, NicIndex};
 use crate::settings::TeamingMode;

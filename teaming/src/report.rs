@@ -1,6 +1,6 @@
 //! A team's state and load as plain data and as text of at most 80 columns.
 //!
-//! Filled from the team, the table and merged counters; printed by the tool and by failing tests alike.
+//! Filled from the team, the table and merged counters; so far tests alone print it.
 
 use core::fmt;
 

@@ -1,8 +1,9 @@
-//! What the extension knows about one NIC of a partition, as bytes that outlive it: saved when the partition is
-//! stopped, saved or live migrated, restored here or on another host (managing-hyper-v-extensible-switch-run-time-data).
+//! What of the extension's knowledge of one NIC of a partition outlives it, as bytes: saved when the partition is
+//! stopped, saved or live migrated, restored here or on another host
+//! (managing-hyper-v-extensible-switch-run-time-data).
 //!
-//! A *record* is the whole of it. It is encoded once and handed out in *parts*, as many as the buffers that are offered
-//! make it; an `Assembly` puts parts together in any order. All numbers are little-endian, nothing is aligned:
+//! A *record* is the whole of it. It is encoded for a save and handed out in *parts*, as many as the buffers that are
+//! offered make it; an `Assembly` puts parts together in any order. All numbers are little-endian, nothing is aligned:
 //!
 //! ```text
 //! record                                   part
@@ -23,8 +24,8 @@
 //!  .  u32 CRC-32 of everything before
 //! ```
 //!
-//! Version rules. A version is one layout, and a field never changes its meaning: whatever changes the layout raises the
-//! version. A reader knows its own version and every older one; a newer record is discarded whole, because what it
+//! Version rules. A version is one layout, and a field never changes its meaning: whatever changes the layout raises
+//! the version. A reader knows its own version and every older one; a newer record is discarded whole, because what it
 //! leaves unread could change the sense of what it reads. `HOME_MAP_VERSION` is a field, not a layout. Port numbers of
 //! the saving host are hashed, never looked up: the NIC is the one that the restore request names.
 
@@ -215,8 +216,8 @@ pub const fn record_len(pins: usize) -> usize {
     FIXED.saturating_add(PIN.saturating_mul(pins)).saturating_add(CRC)
 }
 
-/// Writes a record. `into` is exactly `record_len` of the pins, of which there are at most `PINS_MAX`; otherwise `None`,
-/// and nothing of use was written.
+/// Writes a record. `into` is exactly `record_len` of the pins, of which there are at most `PINS_MAX`; otherwise
+/// `None`, and nothing of use was written.
 pub fn encode(state: &NicState, pins: impl Iterator<Item = Pin>, into: &mut [u8]) -> Option<()> {
     let count = into.len().checked_sub(record_len(0))?.checked_div(PIN)?;
     if count > PINS_MAX || into.len() != record_len(count) {

@@ -8,7 +8,7 @@ use crate::counters::DropReason;
 use crate::frame::Headers;
 use crate::ids::VlanId;
 
-/// Number of a set of VLANs that `VlanSets` keeps.
+/// Number of a set of VLANs that the port table keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SetId(u16);
 
