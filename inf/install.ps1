@@ -6,7 +6,7 @@
     Adds the driver package to the driver store, installs the network filter and, if a switch is named, enables
     the extension there. Without a switch nothing changes on the data path: an installed extension is disabled on
     every switch. Only one forwarding extension can be enabled on a switch; another one there stops the script.
-    Each step that was taken is printed with the command that undoes it, also when a later step fails.
+    For each step that was taken the command that undoes it is printed, also when a later step fails.
 
 .PARAMETER SwitchName
     The switch to enable the extension on. Its traffic pauses for a moment.
@@ -18,7 +18,7 @@
     .\install.ps1 -SwitchName External -WhatIf
 
 .NOTES
-    Exit codes: 0 done, 1 failed or refused, 3010 done after the next restart of the computer.
+    Exit codes: 0 done, 1 failed or refused, 3010 to be run again after the next restart of the computer.
     With -WhatIf the conditions are checked and the steps are named; nothing is changed.
 #>
 #Requires -Version 5.1
@@ -91,7 +91,7 @@ function Enable-Extension {
     $extension = Get-VMSwitchExtension -VMSwitchName $SwitchName -Name $ExtensionName
     $extension | Format-List -Property 'Name', 'Vendor', 'Version', 'ExtensionType', 'SwitchName', 'Enabled', 'Running' | Out-Host
     if (-not ($extension.Enabled -and $extension.Running)) {
-        throw "The extension does not run on switch '$SwitchName'; the system event log says why."
+        throw "The extension does not run on switch '$SwitchName'; see the system event log."
     }
 }
 

@@ -5,8 +5,9 @@
 .DESCRIPTION
     Disables the extension on every switch that has it enabled (the switch then forwards by itself), saves the
     tuned settings to a file, removes the network filter and its service, and takes the package out of the
-    driver store. Each step that was taken is printed with the command that undoes it, also when a later
-    step fails. What is not there is passed over, so that the script can be run again.
+    driver store. For each step that was taken the command that undoes it is printed, also when a later step
+    fails; install.ps1, which brings the filter back, brings the package back too. What is not there is passed
+    over, so that the script can be run again.
 
 .PARAMETER SettingsFile
     Where the settings are saved; by default below %ProgramData%\lbfoext.

@@ -25,7 +25,7 @@ pub enum Command {
     /// Send a capture through the driver: who carries what, what a failure moves
     ///
     /// Adapters of the capture that send from inside addresses become virtual machines. Their traffic to the outside
-    /// leaves through the team; everything else comes in through its members.
+    /// leaves through the team; what all other adapters sent comes in through its members, each frame through one.
     #[command(after_help = EXAMPLES)]
     Replay(Box<Replay>),
 
@@ -119,7 +119,7 @@ pub struct Replay {
     /// The switch allocates as many queues as the driver says the team has, sets a filter for the machine's MAC address
     /// in each of its VLANs, and completes the allocation; it plans anew 1 s after the driver indicates what the team
     /// can do. Frames from outside arrive, in a static team, on the member that the physical switch's own hash of
-    /// the frame picks among those with a link; in a switch-independent team, on the member from whose port the physical
+    /// the frame, or of the first of those that came together, picks among those with a link; in a switch-independent team, on the member from whose port the physical
     /// switch heard the machine last, and as in a static team where it knows none. An adapter puts a frame into the
     /// queue whose filter takes it, or else into its default queue, and counts it there.
     #[arg(long)]

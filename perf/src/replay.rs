@@ -40,7 +40,7 @@ const LATENCIES_MS: [u64; 4] = [6, 12, 1, 9];
 const MICROSECOND: u64 = 10;
 /// Frames between two clearings of the simulation.
 const SHIFT: usize = 2048;
-/// Frames that are sent in one visit to the simulation: entering it hands over to another thread and back.
+/// Bursts that are sent in one visit to the simulation: entering it hands over to another thread and back.
 const VISIT: usize = 256;
 /// What a timer of the driver's may be late.
 const TICK: Duration = Duration::from_millis(20);

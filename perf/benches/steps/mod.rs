@@ -21,7 +21,7 @@ use teaming::team::Team;
 /// What one repetition does, and for how many packets (or events).
 pub struct Step {
     pub name: &'static str,
-    /// Bytes that one round touches again and again, in words.
+    /// What one round touches again and again, in words.
     pub working_set: &'static str,
     pub packets: u64,
     pub make: fn() -> Box<dyn FnMut()>,

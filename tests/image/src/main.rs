@@ -1,7 +1,8 @@
 //! `cargo image`: builds the driver image `lbfoext.sys` on Linux, from the WDK crates as published.
 //!
 //! The same program also serves as cargo's rustc wrapper during that build (see `wrapper`). It changes
-//! nothing outside the workspace's `target` folder, and it is not part of a build on Windows.
+//! nothing outside the workspace's `target` folder but temporary folders of its own and cargo's cache of
+//! crates, and it is not part of a build on Windows.
 
 mod build;
 mod kit;

@@ -2,7 +2,7 @@
 //!
 //! The machine half (processors, memory, locks, clock, registry, kernel functions) is below the switch half (ports,
 //! packets, requests, adapters, guests). Tests use the scenario face; the driver reaches everything else through
-//! `Ndis*`, `Ke*`, `Ex*`, `Zw*` symbols that this crate defines.
+//! `Ndis*`, `Ke*`, `Ex*`, `Io*`, `Mm*`, `Zw*` symbols that this crate defines.
 
 pub mod exports;
 

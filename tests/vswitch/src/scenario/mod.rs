@@ -67,7 +67,7 @@ pub enum Activation {
 pub const EXTERNAL_PORT: u32 = 1;
 const FIRST_INTERNAL_PORT: u32 = 2;
 const FIRST_VM_PORT: u32 = 10;
-/// What a station or a cable's far end is told to wait for things to be over.
+/// Virtual time after which everything is over that a scenario has put off.
 const LONG: u64 = 60 * clock::SECOND;
 
 /// A switch to be.
