@@ -17,7 +17,7 @@ impl Tag {
     }
     /// The state of one filter module.
     pub const MODULE: Self = Self::new(*b"LbfM");
-    /// Tables: buckets, network adapters, MAC addresses.
+    /// Tables: buckets, ports, addresses, VLANs, resources on members, counters, events.
     pub const TABLE: Self = Self::new(*b"LbfT");
     /// Buffers of requests that the driver originates.
     pub const REQUEST: Self = Self::new(*b"LbfQ");
