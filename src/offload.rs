@@ -126,7 +126,8 @@ fn with_ledger<R>(
 }
 
 /// The member that a packet is bound to by the association that encrypts it; also when that member is gone, for elsewhere
-/// the packet would leave in the clear. A packet without a handle takes no lock. IRQL <= DISPATCH_LEVEL.
+/// the packet would leave in the clear. It is known by its index, under which another adapter may have come by then. A
+/// packet without a handle takes no lock. IRQL <= DISPATCH_LEVEL.
 #[inline]
 pub fn pinned(module: &Module, list: &Nbl) -> Option<MemberIndex> {
     match list.ipsec_handle() {
