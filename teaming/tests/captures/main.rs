@@ -56,7 +56,7 @@ fn exceptions() -> BTreeMap<(String, usize), &'static str> {
 }
 
 #[test]
-#[ignore = "needs tshark and the captures that LBFOEXT_CAPTURES names"]
+#[ignore = "needs tshark and public captures: bash .ci/run outside"]
 fn every_frame_is_read_as_tshark_reads_it() {
     let folder = env::var("LBFOEXT_CAPTURES").expect("LBFOEXT_CAPTURES is a folder of captures");
     let mut collections: Vec<Collection> =
