@@ -4,16 +4,17 @@
 use crate::filter::Module;
 use crate::ndis::nbl::{NblChain, NblQueue};
 use crate::ndis::own_list::Family;
+use crate::ndis::raw::SendCompleteFlags;
 use core::sync::atomic::Ordering;
 
 /// `FilterSendNetBufferListsComplete`. IRQL <= DISPATCH_LEVEL.
-pub fn send_complete(module: &Module, lists: NblQueue, flags: u32) {
+pub fn send_complete(module: &Module, lists: NblQueue, flags: SendCompleteFlags) {
     hand_back(module, lists, flags);
 }
 
 /// Hands up what is foreign. A parent takes the place of its last child: they have the same source port, so that a
 /// single-source flag stays true.
-pub fn hand_back(module: &Module, mut lists: NblQueue, flags: u32) {
+pub fn hand_back(module: &Module, mut lists: NblQueue, flags: SendCompleteFlags) {
     if module.tags_written.load(Ordering::Relaxed) {
         lists.restore_tags();
     }

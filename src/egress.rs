@@ -3,16 +3,16 @@
 //! what it sent. Nothing is ever injected here.
 
 use crate::filter::Module;
-use crate::ndis::raw::{NetBufferList, receive_flags};
+use crate::ndis::raw::{NetBufferList, ReceiveFlags, ReturnFlags};
 use core::ptr::NonNull;
 
 /// `FilterReceiveNetBufferLists`. IRQL <= DISPATCH_LEVEL.
-pub fn receive(module: &Module, lists: NonNull<NetBufferList>, count: u32, flags: u32) {
+pub fn receive(module: &Module, lists: NonNull<NetBufferList>, count: u32, flags: ReceiveFlags) {
     // The switch returns lists through FilterReturn whatever RESOURCES says; the flag is never passed on.
-    module.filter.indicate_receive(lists, count, flags & !receive_flags::RESOURCES);
+    module.filter.indicate_receive(lists, count, flags.difference(ReceiveFlags::RESOURCES));
 }
 
 /// `FilterReturnNetBufferLists`. IRQL <= DISPATCH_LEVEL.
-pub fn return_lists(module: &Module, lists: NonNull<NetBufferList>, flags: u32) {
+pub fn return_lists(module: &Module, lists: NonNull<NetBufferList>, flags: ReturnFlags) {
     module.filter.return_lists(lists, flags);
 }

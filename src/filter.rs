@@ -15,7 +15,7 @@ use crate::ndis::member_query::MemberQueries;
 use crate::ndis::nbl::NblQueue;
 use crate::ndis::oid::{Request, Returned};
 use crate::ndis::own_list::ListPool;
-use crate::ndis::raw::NetBufferList;
+use crate::ndis::raw::{NetBufferList, ReceiveFlags, ReturnFlags, SendCompleteFlags, SendFlags};
 use crate::ndis::status::NdisStatus;
 use crate::ndis::switch::Switch;
 use crate::ndis::timer::Timer;
@@ -190,20 +190,20 @@ impl FilterModule for Module {
         self.work.close(passive);
     }
 
-    fn send(&self, lists: NblQueue, send_flags: u32) {
-        ingress::send(self, lists, send_flags);
+    fn send(&self, lists: NblQueue, flags: SendFlags) {
+        ingress::send(self, lists, flags);
     }
 
-    fn send_complete(&self, lists: NblQueue, complete_flags: u32) {
-        complete::send_complete(self, lists, complete_flags);
+    fn send_complete(&self, lists: NblQueue, flags: SendCompleteFlags) {
+        complete::send_complete(self, lists, flags);
     }
 
-    fn receive(&self, lists: NonNull<NetBufferList>, count: u32, receive_flags: u32) {
-        egress::receive(self, lists, count, receive_flags);
+    fn receive(&self, lists: NonNull<NetBufferList>, count: u32, flags: ReceiveFlags) {
+        egress::receive(self, lists, count, flags);
     }
 
-    fn return_lists(&self, lists: NonNull<NetBufferList>, return_flags: u32) {
-        egress::return_lists(self, lists, return_flags);
+    fn return_lists(&self, lists: NonNull<NetBufferList>, flags: ReturnFlags) {
+        egress::return_lists(self, lists, flags);
     }
 
     fn oid_request(&self, request: Request) -> NdisStatus {

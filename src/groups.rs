@@ -4,18 +4,19 @@
 use crate::complete;
 use crate::filter::{FRIENDLY_NAME, Module};
 use crate::ndis::nbl::{Nbl, NblChain};
-use crate::ndis::raw::{UnicodeString, send_complete_flags, send_flags};
+use crate::ndis::raw::{SendCompleteFlags, SendFlags, UnicodeString};
 use crate::ndis::status::NdisStatus;
 use crate::ndis::switch::Reason;
 use teaming::counters::DropReason;
 use teaming::ids::{NicIndex, PortId};
+use teaming::sender::Preserve;
 
 /// Where a packet goes, as far as it decides with whom it may travel.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Group {
     /// One destination, with what it keeps of the tag: the group is sent with DESTINATION_GROUP. Not a `NicId`, which
     /// would make it half as large again.
-    To(PortId, NicIndex, u8),
+    To(PortId, NicIndex, Preserve),
     /// Several destinations each.
     Several,
     /// Left to the switch's own forwarding; never mixed with others.
@@ -58,14 +59,14 @@ pub struct Groups {
     /// The first open group of each place, counted from 1; 0 while no open group has that place. Without it a packet
     /// would cost the more, the more members there are.
     first: [u8; PLACES],
-    flags: u32,
+    flags: SendFlags,
 }
 
 impl Groups {
     /// `flags` are those of the chain; the switch's own bits are set anew for each group.
-    pub fn new(flags: u32) -> Self {
-        let kept = flags & !(send_flags::SWITCH_SINGLE_SOURCE | send_flags::SWITCH_DESTINATION_GROUP);
-        Self { open: heapless::Vec::new(), first: [0; PLACES], flags: kept }
+    pub fn new(flags: SendFlags) -> Self {
+        let switch = SendFlags::SWITCH_SINGLE_SOURCE | SendFlags::SWITCH_DESTINATION_GROUP;
+        Self { open: heapless::Vec::new(), first: [0; PLACES], flags: flags.difference(switch) }
     }
 
     /// No further group can begin.
@@ -104,11 +105,11 @@ impl Groups {
             let lists = core::mem::replace(&mut open.lists, NblChain::EMPTY);
             let mut flags = self.flags;
             if open.single_source {
-                flags |= send_flags::SWITCH_SINGLE_SOURCE;
+                flags |= SendFlags::SWITCH_SINGLE_SOURCE;
             }
             match open.group {
                 Group::To(..) => {
-                    module.filter.send(lists, flags | send_flags::SWITCH_DESTINATION_GROUP);
+                    module.filter.send(lists, flags | SendFlags::SWITCH_DESTINATION_GROUP);
                 }
                 Group::Several | Group::Native => module.filter.send(lists, flags),
                 Group::Dropped(reason, source) => drop_lists(module, lists, reason, source, self.flags),
@@ -121,18 +122,15 @@ impl Groups {
 
 /// Reports lists while they are owned, then completes them. Own lists end here like those that were sent.
 #[inline(never)] // rare, and a frame of its own
-fn drop_lists(module: &Module, mut lists: NblChain, reason: DropReason, source: PortId, flags: u32) {
+fn drop_lists(module: &Module, mut lists: NblChain, reason: DropReason, source: PortId, flags: SendFlags) {
     report(module, &lists, reason, source);
     lists.set_status(NdisStatus::FAILURE);
-    let mut complete_flags = send_complete_flags::SWITCH_SINGLE_SOURCE;
-    if flags & send_flags::DISPATCH_LEVEL != 0 {
-        complete_flags |= send_complete_flags::DISPATCH_LEVEL;
-    }
-    complete::hand_back(module, lists.into_queue(), complete_flags);
+    let flags = flags.completion() | SendCompleteFlags::SWITCH_SINGLE_SOURCE;
+    complete::hand_back(module, lists.into_queue(), flags);
 }
 
 /// Drops one list outside any group.
-pub fn drop_one(module: &Module, list: Nbl, reason: DropReason, flags: u32) {
+pub fn drop_one(module: &Module, list: Nbl, reason: DropReason, flags: SendFlags) {
     let source = list.source().port;
     drop_lists(module, NblChain::of(list), reason, source, flags);
 }

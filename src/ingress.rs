@@ -15,7 +15,7 @@ use crate::kernel::rundown::WalkGuard;
 use crate::ndis::mdl::WindowBuffer;
 use crate::ndis::nbl::{Nbl, NblChain, NblQueue, NetBufferRef};
 use crate::ndis::own_list::Family;
-use crate::ndis::raw::{send_complete_flags, send_flags};
+use crate::ndis::raw::SendFlags;
 use crate::ndis::status::NdisStatus;
 use crate::offload;
 use core::sync::atomic::Ordering;
@@ -24,7 +24,7 @@ use teaming::counters::{Counters, DropReason};
 use teaming::forward::{Beside, Decision, Forwarding, Packet, Target, Verdict};
 use teaming::hash::TOEPLITZ_SAMPLE;
 use teaming::ids::{MemberIndex, NicId, Ticks};
-use teaming::sender::Sender;
+use teaming::sender::{Preserve, Sender};
 use teaming::traffic::Traffic;
 
 /// Lists decided in one hold of the lock, each with all its packets.
@@ -60,7 +60,7 @@ struct Flood {
 }
 
 /// `FilterSendNetBufferLists`.
-pub fn send(module: &Module, mut lists: NblQueue, flags: u32) {
+pub fn send(module: &Module, mut lists: NblQueue, flags: SendFlags) {
     let Some(walk) = module.walks.enter() else { return refuse(module, lists, flags) };
     let mut groups = Groups::new(flags);
     let mut source = Source::NONE;
@@ -343,14 +343,14 @@ fn finish(module: &Module, list: &mut Nbl, mut flood: Flood) {
 }
 
 /// The member as a destination.
-fn external(forwarding: &Forwarding<Pool>, member: MemberIndex, bits: u8) -> Option<Target> {
+fn external(forwarding: &Forwarding<Pool>, member: MemberIndex, bits: Preserve) -> Option<Target> {
     forwarding.external.map(|port| Target { nic: NicId::new(port, member.nic()), bits })
 }
 
 /// Splits a list into own lists of one packet each, in order, which take the walk from its beginning. The parent is
 /// held until the last of them is back. A packet for which there is no list left is dropped, and the parent reported.
 #[inline(never)]
-fn split(module: &Module, walk: &WalkGuard<'_>, parent: Nbl, flags: u32) -> NblChain {
+fn split(module: &Module, walk: &WalkGuard<'_>, parent: Nbl, flags: SendFlags) -> NblChain {
     let mut children = NblChain::EMPTY;
     let mut lost = false;
     for packet in parent.net_buffers() {
@@ -374,18 +374,11 @@ fn split(module: &Module, walk: &WalkGuard<'_>, parent: Nbl, flags: u32) -> NblC
 }
 
 /// Completes a chain that arrived while the module does not run (pausing-a-filter-module.md).
-fn refuse(module: &Module, mut lists: NblQueue, flags: u32) {
+fn refuse(module: &Module, mut lists: NblQueue, flags: SendFlags) {
     let mut refused = NblChain::EMPTY;
     while let Some(mut list) = lists.pop() {
         list.set_status(NdisStatus::PAUSED);
         refused.push(list);
     }
-    let mut complete = 0;
-    if flags & send_flags::DISPATCH_LEVEL != 0 {
-        complete |= send_complete_flags::DISPATCH_LEVEL;
-    }
-    if flags & send_flags::SWITCH_SINGLE_SOURCE != 0 {
-        complete |= send_complete_flags::SWITCH_SINGLE_SOURCE;
-    }
-    module.filter.send_complete(refused, complete);
+    module.filter.send_complete(refused, flags.completion());
 }

@@ -5,11 +5,11 @@
 use crate::filter::Module;
 use crate::ndis::oid::Request;
 use crate::ndis::payload::{self, Shown};
-use crate::ndis::raw::oids;
+use crate::ndis::raw::{PacketFilter, oids};
 use teaming::ids::MacAddr;
 
-/// `NDIS_PACKET_TYPE_ALL_MULTICAST` and `NDIS_PACKET_TYPE_PROMISCUOUS`.
-const EVERYTHING: u32 = 0x4 | 0x20;
+/// With either a partition wants every multicast frame.
+const EVERYTHING: PacketFilter = PacketFilter::ALL_MULTICAST.union(PacketFilter::PROMISCUOUS);
 
 /// After a request has been below and was taken there.
 pub fn after(module: &Module, request: &Request) {
@@ -27,7 +27,8 @@ pub fn after(module: &Module, request: &Request) {
         oids::IEEE_802_3_MULTICAST_LIST => ports.listen(port, addresses(&shown)),
         oids::GEN_CURRENT_PACKET_FILTER => {
             if let Some(filter) = shown.input.first_chunk::<4>() {
-                ports.listen_to_all(port, u32::from_le_bytes(*filter) & EVERYTHING != 0);
+                let filter = PacketFilter::from_bits_retain(u32::from_le_bytes(*filter));
+                ports.listen_to_all(port, filter.intersects(EVERYTHING));
             }
         }
         _ => {}

@@ -1,5 +1,5 @@
-//! House rules that no compiler checks: file lengths, where `unsafe` may stand, words that do not belong, tables that
-//! documents and code share.
+//! House rules that no compiler checks: file lengths, where `unsafe` may stand, which crates the driver is made of,
+//! tables that documents and code share.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -101,5 +101,90 @@ fn every_reason_of_a_drop_stands_in_the_readme() {
     let readme = text(&root().join("README.md"));
     for reason in teaming::counters::DROP_REASONS {
         assert!(readme.contains(reason.sentence()), "the README does not explain {}", reason.name());
+    }
+}
+
+/// The crates that the driver is made of, with the paths by which its sources use them.
+const CRATES: [&str; 6] = ["wdk", "wdk-sys", "wdk-alloc", "heapless", "bitflags", "crc32fast"];
+
+/// Every line below the named headings of a manifest: a dependency, what is said of it, and why it is there.
+fn dependencies<'a>(manifest: &'a str, headings: &[&str]) -> Vec<(&'a str, &'a str, &'a str)> {
+    let mut wanted = false;
+    let mut found = Vec::new();
+    for line in manifest.lines() {
+        if let Some((heading, _)) = line.strip_prefix('[').and_then(|line| line.split_once(']')) {
+            wanted = headings.contains(&heading);
+        } else if let Some((name, rest)) = line.split_once(" = ").filter(|_| wanted) {
+            let (what, why) = rest.split_once('#').unwrap_or((rest, ""));
+            found.push((name, what.trim(), why.trim()));
+        }
+    }
+    found
+}
+
+/// Whether code of a folder names a crate, by a path or an import.
+fn is_used(name: &str, folder: &str) -> bool {
+    let path = format!("{}::", name.replace('-', "_"));
+    sources(folder).iter().any(|file| {
+        code(&text(file)).any(|(_, line)| {
+            let line = line.split("//").next().unwrap_or_default();
+            let named = |at: usize| !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+            line.match_indices(&path).any(|(at, _)| named(at))
+        })
+    })
+}
+
+#[test]
+fn the_driver_is_made_of_six_crates_and_uses_each() {
+    let windows = "target.'cfg(windows)'.dependencies";
+    for (folder, headings, sources, all) in
+        [(".", &["dependencies", windows][..], "src", 6), ("teaming", &["dependencies"], "teaming/src", 3)]
+    {
+        let manifest = text(&root().join(folder).join("Cargo.toml"));
+        let found = dependencies(&manifest, headings);
+        for &(name, what, why) in &found {
+            assert!(!why.is_empty(), "{folder}: {name} needs a reason");
+            assert!(is_used(name, sources), "{name} is not used in {sources}");
+            let own = name == "teaming" || CRATES.contains(&name);
+            assert!(own, "{folder}: {name} is one more crate in the kernel: do without, or change this list");
+            if ["heapless", "bitflags", "crc32fast"].contains(&name) {
+                assert!(
+                    what.contains("default-features = false"),
+                    "{folder}: {name} with its default features"
+                );
+            }
+        }
+        let known = found.iter().filter(|(name, ..)| CRATES.contains(name)).count();
+        assert_eq!(known, all, "{folder}: {found:?}");
+    }
+}
+
+#[test]
+fn every_manifest_that_names_crc32fast_names_the_one_version_without_avx() {
+    let mut count = 0;
+    for folder in [".", "teaming", "perf", "tests/vswitch", "tests/image", "tests/fuzz"] {
+        let manifest = text(&root().join(folder).join("Cargo.toml"));
+        for line in manifest.lines().filter(|line| line.starts_with("crc32fast")) {
+            let wanted = r#"crc32fast = { version = "=1.4.2", default-features = false }"#;
+            assert!(line.starts_with(wanted), "{folder}: {line}");
+            count += 1;
+        }
+    }
+    assert_eq!(count, 3);
+}
+
+/// With `std` it would ask the processor which instructions it has: another code natively than in the image.
+#[test]
+fn nothing_turns_on_the_standard_library_of_crc32fast() {
+    for also in [&["--workspace"][..], &["--package=lbfoext"]] {
+        let tree = std::process::Command::new(env!("CARGO"))
+            .args(["tree", "--locked", "--edges=features", "--invert=crc32fast"])
+            .args(also)
+            .current_dir(root())
+            .output()
+            .expect("cargo");
+        let tree = String::from_utf8(tree.stdout).expect("UTF-8");
+        assert!(tree.starts_with("crc32fast v1.4.2\n"), "{tree}");
+        assert!(!tree.contains("crc32fast feature"), "{tree}");
     }
 }

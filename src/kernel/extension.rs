@@ -22,7 +22,7 @@ pub unsafe fn create<T>(
     let status = unsafe {
         sys::IoAllocateDriverObjectExtension(driver_object, id, size_of::<T>() as u32, &mut extension)
     };
-    if status < 0 {
+    if !sys::nt_success(status) {
         return Err((NdisStatus(status), value));
     }
     let Some(place) = NonNull::new(extension.cast::<T>()) else { return Err((NdisStatus::RESOURCES, value)) };

@@ -1,6 +1,6 @@
 //! Non-paged pool memory with tags. Every allocation may fail; nothing here is called per packet.
 
-use super::sys;
+use super::sys::{self, PoolFlags};
 use crate::ndis::status::OutOfMemory;
 use core::ffi::c_void;
 use core::ops::{Deref, DerefMut};
@@ -35,14 +35,12 @@ impl Tag {
     pub const RUNDOWN: Self = Self::new(*b"LbfR");
 }
 
-/// `POOL_FLAG_NON_PAGED`; the memory comes zeroed.
-const POOL_FLAG_NON_PAGED: u64 = 0x40;
 /// What ExAllocatePool2 aligns to.
 const POOL_ALIGNMENT: usize = 16;
 
 fn allocate(bytes: usize, tag: Tag) -> Result<NonNull<c_void>, OutOfMemory> {
     // SAFETY: callable at IRQL <= DISPATCH_LEVEL for non-paged memory; the result is checked.
-    let pointer = unsafe { sys::ExAllocatePool2(POOL_FLAG_NON_PAGED, bytes.max(1), tag.0) };
+    let pointer = unsafe { sys::ExAllocatePool2(PoolFlags::NON_PAGED.bits(), bytes.max(1), tag.0) };
     NonNull::new(pointer).ok_or(OutOfMemory)
 }
 

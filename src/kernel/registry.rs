@@ -1,17 +1,15 @@
 //! The registry: values of one key, and word of their change. PASSIVE_LEVEL throughout.
 
 use super::rundown::WorkRundown;
-use super::sys::{self, IoStatusBlock, ObjectAttributes, WorkQueueItem};
+use super::sys::{
+    self, ChangeFilter, IoStatusBlock, KeyAccess, ObjectAttributes, ObjectFlags, WorkQueueItem,
+};
 use crate::ndis::irql::Passive;
 use crate::ndis::raw::UnicodeString;
 use core::cell::UnsafeCell;
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-/// `KEY_READ`, which includes `KEY_NOTIFY`.
-const KEY_READ: u32 = 0x0002_0019;
-/// `OBJ_CASE_INSENSITIVE | OBJ_KERNEL_HANDLE`.
-const ATTRIBUTES: u32 = 0x40 | 0x200;
 /// `KeyValuePartialInformation`: TitleIndex, Type, DataLength, then the data.
 const PARTIAL_INFORMATION: i32 = 2;
 const REG_DWORD: u32 = 4;
@@ -36,14 +34,14 @@ impl Key {
             length: size_of::<ObjectAttributes>() as u32,
             root_directory: core::ptr::null_mut(),
             object_name: &raw const name,
-            attributes: ATTRIBUTES,
+            attributes: ObjectFlags::CASE_INSENSITIVE | ObjectFlags::KERNEL_HANDLE,
             security_descriptor: core::ptr::null_mut(),
             security_quality_of_service: core::ptr::null_mut(),
         };
         let mut handle = core::ptr::null_mut();
         // SAFETY: PASSIVE_LEVEL by the token; everything lives through the call.
-        let status = unsafe { sys::ZwOpenKey(&mut handle, KEY_READ, &mut attributes) };
-        (status >= 0).then(|| Self(handle))
+        let status = unsafe { sys::ZwOpenKey(&mut handle, KeyAccess::READ.bits(), &mut attributes) };
+        sys::nt_success(status).then(|| Self(handle))
     }
 
     /// A DWORD or QWORD value.
@@ -124,8 +122,6 @@ const TAKEN: usize = 1;
 /// Somebody is arming, and another notification has come meanwhile.
 const TAKEN_AGAIN: usize = 2;
 
-/// `REG_NOTIFY_CHANGE_NAME | REG_NOTIFY_CHANGE_LAST_SET`.
-const FILTER: u32 = 1 | 4;
 /// `DelayedWorkQueue`.
 const DELAYED_WORK_QUEUE: usize = 1;
 
@@ -189,6 +185,7 @@ fn request_notification<T: Changed>(owner: &T, handle: usize) -> bool {
         (*request).item.parameter = core::ptr::from_ref(owner).cast_mut().cast();
         (&raw mut (*request).status, &raw mut (*request).item)
     };
+    let changes = ChangeFilter::NAME | ChangeFilter::LAST_SET;
     // SAFETY: PASSIVE_LEVEL; in kernel mode a work item takes the place of the APC routine and the queue type that of
     // its context (the page of ZwNotifyChangeKey). Both outlive the notification, which the work rundown counts.
     let status = unsafe {
@@ -198,14 +195,14 @@ fn request_notification<T: Changed>(owner: &T, handle: usize) -> bool {
             item.cast(),
             DELAYED_WORK_QUEUE as *mut c_void,
             status_block,
-            FILTER,
+            changes.bits(),
             1,
             core::ptr::null_mut(),
             0,
             1,
         )
     };
-    if status < 0 {
+    if !sys::nt_success(status) {
         return false;
     }
     reference.keep();

@@ -2,7 +2,42 @@
 //! simulated kernel's. IRQL limits are those of the documentation page of the same name.
 
 use crate::ndis::raw::UnicodeString;
+use bitflags::bitflags;
 use core::ffi::c_void;
+
+bitflags! {
+    /// `POOL_FLAG_*`; without UNINITIALIZED the memory comes zeroed.
+    #[derive(Clone, Copy)]
+    pub struct PoolFlags: u64 {
+        const NON_PAGED = 0x40;
+        const _ = !0;
+    }
+
+    /// `OBJ_*`.
+    #[derive(Clone, Copy)]
+    #[repr(transparent)]
+    pub struct ObjectFlags: u32 {
+        const CASE_INSENSITIVE = 0x40;
+        const KERNEL_HANDLE = 0x200;
+        const _ = !0;
+    }
+
+    /// `KEY_*`.
+    #[derive(Clone, Copy)]
+    pub struct KeyAccess: u32 {
+        /// Includes KEY_NOTIFY.
+        const READ = 0x0002_0019;
+        const _ = !0;
+    }
+
+    /// `REG_NOTIFY_CHANGE_*`.
+    #[derive(Clone, Copy)]
+    pub struct ChangeFilter: u32 {
+        const NAME = 0x1;
+        const LAST_SET = 0x4;
+        const _ = !0;
+    }
+}
 
 /// `EX_RUNDOWN_REF`.
 #[repr(C)]
@@ -14,7 +49,7 @@ pub struct ObjectAttributes {
     pub length: u32,
     pub root_directory: *mut c_void,
     pub object_name: *const UnicodeString,
-    pub attributes: u32,
+    pub attributes: ObjectFlags,
     pub security_descriptor: *mut c_void,
     pub security_quality_of_service: *mut c_void,
 }
@@ -106,6 +141,15 @@ unsafe extern "win64" {
 #[cfg(windows)]
 pub use windows::{KeBugCheckEx, ZwNotifyChangeKey};
 
+#[cfg(windows)]
+pub use wdk::nt_success;
+
+/// Whether an NTSTATUS is a success or something worth telling beside one; on Windows this is `wdk`'s.
+#[cfg(not(windows))]
+pub const fn nt_success(status: i32) -> bool {
+    status >= 0
+}
+
 /// The two whose types do not convert by a cast.
 #[cfg(windows)]
 #[allow(non_snake_case, reason = "documented names")]
@@ -159,4 +203,5 @@ mod windows {
 const _: () = {
     assert!(size_of::<wdk_sys::OBJECT_ATTRIBUTES>() == 48);
     assert!(size_of::<wdk_sys::IO_STATUS_BLOCK>() == 16);
+    assert!(PoolFlags::NON_PAGED.bits() == wdk_sys::POOL_FLAG_NON_PAGED);
 };

@@ -9,7 +9,8 @@ use super::oid::{Request, Returned, returned};
 use super::raw::{
     self, FilterAttachParameters, FilterAttributes, FilterDriverCharacteristics, FilterPauseParameters,
     FilterRestartParameters, Handle, NetBufferList, NetPnpEvent, NetPnpEventNotification, ObjectHeader,
-    OidRequest, StatusIndication, UnicodeString, object_type,
+    OidRequest, ReceiveFlags, ReturnFlags, SendCompleteFlags, SendFlags, StatusIndication, UnicodeString,
+    object_type,
 };
 use super::status::NdisStatus;
 use super::sys;
@@ -42,13 +43,13 @@ pub trait FilterModule: Sized + Send + Sync + 'static {
     fn filter(&self) -> Filter;
 
     /// FilterSendNetBufferLists: packets on their way into the switch.
-    fn send(&self, lists: NblQueue, send_flags: u32);
+    fn send(&self, lists: NblQueue, flags: SendFlags);
     /// FilterSendNetBufferListsComplete.
-    fn send_complete(&self, lists: NblQueue, complete_flags: u32);
+    fn send_complete(&self, lists: NblQueue, flags: SendCompleteFlags);
     /// FilterReceiveNetBufferLists: packets on their way to their destinations.
-    fn receive(&self, lists: NonNull<NetBufferList>, count: u32, receive_flags: u32);
+    fn receive(&self, lists: NonNull<NetBufferList>, count: u32, flags: ReceiveFlags);
     /// FilterReturnNetBufferLists.
-    fn return_lists(&self, lists: NonNull<NetBufferList>, return_flags: u32);
+    fn return_lists(&self, lists: NonNull<NetBufferList>, flags: ReturnFlags);
 
     /// FilterOidRequest.
     fn oid_request(&self, request: Request) -> NdisStatus;
@@ -230,7 +231,7 @@ unsafe extern "win64" fn send<M: FilterModule>(
     flags: u32,
 ) {
     // SAFETY: the context of an attached module; the lists are given to it.
-    unsafe { module::<M>(context).send(NblQueue::from_raw(lists), flags) };
+    unsafe { module::<M>(context).send(NblQueue::from_raw(lists), SendFlags::from_bits_retain(flags)) };
 }
 
 unsafe extern "win64" fn send_complete<M: FilterModule>(
@@ -238,6 +239,7 @@ unsafe extern "win64" fn send_complete<M: FilterModule>(
     lists: *mut NetBufferList,
     flags: u32,
 ) {
+    let flags = SendCompleteFlags::from_bits_retain(flags);
     // SAFETY: as above.
     unsafe { module::<M>(context).send_complete(NblQueue::from_raw(lists), flags) };
 }
@@ -252,7 +254,7 @@ unsafe extern "win64" fn receive<M: FilterModule>(
     // SAFETY: as above.
     let module = unsafe { module::<M>(context) };
     if let Some(lists) = NonNull::new(lists) {
-        module.receive(lists, count, flags);
+        module.receive(lists, count, ReceiveFlags::from_bits_retain(flags));
     }
 }
 
@@ -264,7 +266,7 @@ unsafe extern "win64" fn return_lists<M: FilterModule>(
     // SAFETY: as above.
     let module = unsafe { module::<M>(context) };
     if let Some(lists) = NonNull::new(lists) {
-        module.return_lists(lists, flags);
+        module.return_lists(lists, ReturnFlags::from_bits_retain(flags));
     }
 }
 

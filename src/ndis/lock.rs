@@ -4,7 +4,7 @@
 
 use super::handle::Filter;
 use super::irql::Dispatch;
-use super::raw::LockStateEx;
+use super::raw::{LockStateEx, RwLockFlags};
 use super::status::OutOfMemory;
 use super::sys;
 use crate::kernel::sys::{KeAcquireSpinLockRaiseToDpc, KeReleaseSpinLock};
@@ -80,9 +80,6 @@ unsafe impl<T: Send> Send for RwLock<T> {}
 // SAFETY: readers share the value, a writer is alone with it.
 unsafe impl<T: Send + Sync> Sync for RwLock<T> {}
 
-/// `NDIS_RWL_AT_DISPATCH_LEVEL`.
-const AT_DISPATCH_LEVEL: u8 = 1;
-
 impl<T> RwLock<T> {
     /// IRQL <= DISPATCH_LEVEL.
     pub fn try_new(filter: Filter, value: T) -> Result<Self, OutOfMemory> {
@@ -94,8 +91,9 @@ impl<T> RwLock<T> {
     /// Shares the value; raises to DISPATCH_LEVEL. IRQL <= DISPATCH_LEVEL.
     pub fn read(&self) -> ReadGuard<'_, T> {
         let mut state = LockStateEx::ZERO;
+        let flags = RwLockFlags::empty().bits();
         // SAFETY: the lock lives as long as `self`, the state as long as the guard.
-        unsafe { sys::NdisAcquireRWLockRead(self.lock.as_ptr(), &mut state, 0) };
+        unsafe { sys::NdisAcquireRWLockRead(self.lock.as_ptr(), &mut state, flags) };
         // SAFETY: the lock raised to DISPATCH_LEVEL, and the guard lends the token no longer than it holds the lock.
         let dispatch = unsafe { Dispatch::assume() };
         ReadGuard { owner: self, state, dispatch }
@@ -104,8 +102,9 @@ impl<T> RwLock<T> {
     /// Takes the value alone. The token shows DISPATCH_LEVEL; callers have it from the team lock, which they hold.
     pub fn write<'a>(&'a self, _: &'a Dispatch) -> WriteGuard<'a, T> {
         let mut state = LockStateEx::ZERO;
+        let flags = RwLockFlags::AT_DISPATCH_LEVEL.bits();
         // SAFETY: the lock lives as long as `self`, the state as long as the guard; DISPATCH_LEVEL by the token.
-        unsafe { sys::NdisAcquireRWLockWrite(self.lock.as_ptr(), &mut state, AT_DISPATCH_LEVEL) };
+        unsafe { sys::NdisAcquireRWLockWrite(self.lock.as_ptr(), &mut state, flags) };
         WriteGuard { owner: self, state }
     }
 }

@@ -5,7 +5,7 @@
 //! reference to memory that a guest can change is ever formed.
 
 use super::nbl::NetBufferRef;
-use super::raw::{ForwardingDetail, Mdl};
+use super::raw::{ForwardingDetail, Mdl, MdlFlags};
 use crate::kernel::sys::MmMapLockedPagesSpecifyCache;
 use core::mem::MaybeUninit;
 
@@ -125,7 +125,7 @@ fn mapped(mdl: *mut Mdl) -> Result<*const u8, NotMapped> {
     const MM_CACHED: i32 = 1;
     // SAFETY: the MDL belongs to an owned list.
     let mdl_ref = unsafe { &*mdl };
-    if mdl_ref.mdl_flags & (Mdl::MAPPED_TO_SYSTEM_VA | Mdl::SOURCE_IS_NONPAGED_POOL) != 0 {
+    if mdl_ref.mdl_flags.intersects(MdlFlags::MAPPED_TO_SYSTEM_VA | MdlFlags::SOURCE_IS_NONPAGED_POOL) {
         return Ok(mdl_ref.mapped_system_va);
     }
     // SAFETY: the MDL describes locked pages; a failed mapping gives NULL because bug checks are declined.

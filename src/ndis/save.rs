@@ -5,7 +5,6 @@ use super::oid::Request;
 use super::raw::{NicSaveState, object_type};
 use core::mem::offset_of;
 use core::ptr::NonNull;
-use teaming::crc32::crc32;
 use teaming::ids::{NicId, NicIndex, PortId};
 use teaming::oid::Kind;
 
@@ -58,7 +57,7 @@ impl View {
     fn print(&self) -> u32 {
         let (from, to) = (offset_of!(NicSaveState, extension_id), offset_of!(NicSaveState, save_data_offset));
         // SAFETY: inside the fixed part, which lies in the buffer; nobody writes to it until the slice is gone.
-        crc32(unsafe {
+        crc32fast::hash(unsafe {
             core::slice::from_raw_parts(self.structure.byte_add(from).as_ptr(), to.saturating_sub(from))
         })
     }

@@ -4,14 +4,15 @@
 use super::handle::Filter;
 use super::nbl::{Nbl, NblChain};
 use super::raw::{
-    self, ForwardingDestinationArray, NetBufferList, ObjectHeader, PortDestination, ReportFiltered,
-    SwitchContext, SwitchOptionalHandlers, UnicodeString,
+    self, CopyInfoFlags, DestinationBits, ForwardingDestinationArray, NetBufferList, ObjectHeader,
+    PortDestination, ReportFiltered, ReportFilteredFlags, SwitchContext, SwitchOptionalHandlers,
+    UnicodeString,
 };
 use super::status::NdisStatus;
 use super::sys;
 use teaming::forward::Target;
 use teaming::ids::{NicId, PortId};
-use teaming::sender::preserve;
+use teaming::sender::Preserve;
 
 /// The switch that one filter module is attached to: its context and the handlers that the driver uses.
 pub struct Switch {
@@ -121,9 +122,11 @@ impl Switch {
     pub(crate) fn adopt(&self, child: &mut Nbl, parent: &Nbl) -> Result<(), NdisStatus> {
         // SAFETY: the child is owned, its source handle is set, and it has no context yet.
         NdisStatus(unsafe { (self.allocate)(self.context, child.as_ptr()) }).ok()?;
-        // SAFETY: both lists are owned and have contexts. No flag: destinations are not copied.
-        let copied =
-            NdisStatus(unsafe { (self.copy_info)(self.context, child.as_ptr(), parent.as_ptr(), 0) }).ok();
+        // Destinations are not copied.
+        let flags = CopyInfoFlags::empty().bits();
+        // SAFETY: both lists are owned and have contexts.
+        let status = unsafe { (self.copy_info)(self.context, child.as_ptr(), parent.as_ptr(), flags) };
+        let copied = NdisStatus(status).ok();
         if copied.is_err() {
             self.release(child);
         }
@@ -159,7 +162,7 @@ impl Switch {
                 reason.extension,
                 reason.friendly_name,
                 source.get(),
-                raw::REPORT_FILTERED_IS_INCOMING,
+                ReportFilteredFlags::IS_INCOMING.bits(),
                 lists.len(),
                 lists.head(),
                 reason.text,
@@ -177,10 +180,11 @@ pub struct Reason<'a> {
 
 fn destination(Target { nic, bits }: Target) -> PortDestination {
     const {
-        assert!(PortDestination::PRESERVE_VLAN == preserve::VLAN as u16);
-        assert!(PortDestination::PRESERVE_PRIORITY == preserve::PRIORITY as u16);
+        assert!(DestinationBits::PRESERVE_VLAN.bits() == Preserve::VLAN.bits() as u16);
+        assert!(DestinationBits::PRESERVE_PRIORITY.bits() == Preserve::PRIORITY.bits() as u16);
     }
-    PortDestination { port_id: nic.port.get(), nic_index: nic.index.get(), bits: bits.into() }
+    let bits = DestinationBits::from_bits_retain(bits.bits().into());
+    PortDestination { port_id: nic.port.get(), nic_index: nic.index.get(), bits }
 }
 
 /// Writes up to `count` elements behind the committed ones and says how many.

@@ -61,10 +61,16 @@ const fn field(name: &'static str, offset: usize, width: usize, rule: Rule) -> F
     Field { name, offset, width, rule }
 }
 
-/// `NDIS_RECEIVE_FILTER_IMPLAT_MIN_OF_QUEUES_MODE`.
-pub const MIN_OF_QUEUES: u32 = 0x40;
-/// `NDIS_RECEIVE_FILTER_IMPLAT_SUM_OF_QUEUES_MODE`.
-pub const SUM_OF_QUEUES: u32 = 0x80;
+bitflags::bitflags! {
+    /// What `NDIS_RECEIVE_FILTER_IMPLAT_*_MODE` says of the number of queues, in SupportedQueueProperties; its other bits
+    /// are the adapter's and stay as they are.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct QueueMode: u32 {
+        const MIN_OF_QUEUES = 0x40;
+        const SUM_OF_QUEUES = 0x80;
+        const _ = !0;
+    }
+}
 
 use Rule::{All, Least, Most, QueueProperties, Sum};
 
@@ -481,8 +487,9 @@ fn finish(capability: Capability, team: &mut Block, placement: OffloadPlacement)
     for field in capability.fields() {
         let value = match field.rule {
             Rule::QueueProperties => {
-                let mode = if sums(placement) { SUM_OF_QUEUES } else { MIN_OF_QUEUES };
-                team.get(field) & !(MIN_OF_QUEUES | SUM_OF_QUEUES) | mode
+                let (sum, least) = (QueueMode::SUM_OF_QUEUES, QueueMode::MIN_OF_QUEUES);
+                let others = QueueMode::from_bits_retain(team.get(field)).difference(sum.union(least));
+                others.union(if sums(placement) { sum } else { least }).bits()
             }
             _ => team.get(field),
         };

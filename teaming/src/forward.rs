@@ -15,7 +15,7 @@ use crate::learn::{LearnTable, Learned};
 use crate::ports::{Port, PortTable};
 use crate::receive::Receive;
 use crate::room::Room;
-use crate::sender::{Origin, Sender, Sent, preserve};
+use crate::sender::{Origin, Preserve, Sender, Sent};
 use crate::settings::Settings;
 use crate::table::{Moved, Stamp, Table, View};
 use crate::team::Plan;
@@ -80,8 +80,8 @@ impl Beside<'_> {
 pub struct Decision {
     pub verdict: Verdict,
     pub basis: Option<Basis>,
-    /// What the destination, or the member of a flood, keeps of the tag: `preserve`.
-    pub bits: u8,
+    /// What the destination, or the member of a flood, keeps of the tag.
+    pub bits: Preserve,
     /// The destination address of what is flooded.
     pub to: MacAddr,
     pub sent: Sent,
@@ -89,7 +89,7 @@ pub struct Decision {
 
 impl Decision {
     pub const fn new(verdict: Verdict) -> Self {
-        Self { verdict, basis: None, bits: 0, to: MacAddr::ZERO, sent: Sent::NOTHING }
+        Self { verdict, basis: None, bits: Preserve::NOTHING, to: MacAddr::ZERO, sent: Sent::NOTHING }
     }
 
     pub const fn dropped(reason: DropReason) -> Self {
@@ -109,7 +109,7 @@ impl Decision {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Target {
     pub nic: NicId,
-    pub bits: u8,
+    pub bits: Preserve,
 }
 
 impl<S: Storage> Forwarding<S> {
@@ -271,7 +271,7 @@ impl<S: Storage> Forwarding<S> {
     }
 
     /// The bits with which a station may have a packet.
-    pub(crate) fn admit(&self, sender: &Sender, sent: Sent, port: &Port) -> Result<u8, DropReason> {
+    pub(crate) fn admit(&self, sender: &Sender, sent: Sent, port: &Port) -> Result<Preserve, DropReason> {
         let priority = sender.priority & port.priority();
         if port.policy.closed {
             return Err(DropReason::PortClosed);
@@ -287,30 +287,30 @@ impl<S: Storage> Forwarding<S> {
             return Err(DropReason::VirtualSubnet);
         }
         let admitted = vlan::admit(sender.vlans, sent.carried(), port.policy.vlans(), self.ports.sets())?;
-        Ok(priority | if admitted.tagged { preserve::VLAN } else { 0 })
+        Ok(priority.with_vlan(admitted.tagged))
     }
 
     /// The bits with which the outside may have a packet.
     #[inline(always)]
-    pub(crate) fn uplink_bits(&self, sender: &Sender, sent: Sent) -> Result<u8, DropReason> {
+    pub(crate) fn uplink_bits(&self, sender: &Sender, sent: Sent) -> Result<Preserve, DropReason> {
         if sent.stays_inside() {
             return Err(DropReason::VirtualSubnet);
         }
         if sent.key != 0 && self.outside_is_open {
-            return Ok(sender.priority | if sent.is_tagged() { preserve::VLAN } else { 0 });
+            return Ok(sender.priority.with_vlan(sent.is_tagged()));
         }
         self.outside_bits(sender, sent)
     }
 
     #[inline(never)]
-    fn outside_bits(&self, sender: &Sender, sent: Sent) -> Result<u8, DropReason> {
+    fn outside_bits(&self, sender: &Sender, sent: Sent) -> Result<Preserve, DropReason> {
         let policy = self.external.and_then(|port| self.ports.get(port)).map(|port| port.policy);
         if policy.is_some_and(|policy| policy.closed) {
             return Err(DropReason::PortClosed);
         }
         let vlans = policy.and_then(|policy| policy.vlans).unwrap_or(Vlans::EVERYTHING);
         let admitted = vlan::admit(sender.vlans, sent.carried(), vlans, self.ports.sets())?;
-        Ok(sender.priority | if admitted.tagged { preserve::VLAN } else { 0 })
+        Ok(sender.priority.with_vlan(admitted.tagged))
     }
 
     /// The live member that carries the packet's flow.

@@ -29,7 +29,6 @@ pub mod adapter_hash;
 pub mod capabilities;
 pub mod changes;
 pub mod counters;
-pub mod crc32;
 pub mod flow;
 pub mod forward;
 pub mod frame;

@@ -8,7 +8,7 @@ use crate::Storage;
 use crate::ids::{MacAddr, NicId, NicIndex, PortId};
 use crate::policy::{Policy, Security};
 use crate::room::{Room, clear};
-use crate::sender::preserve;
+use crate::sender::Preserve;
 use crate::slots::{self, By, Slot};
 use crate::switch::{NicKind, NicOp, NicParameters, VmId};
 use crate::traffic;
@@ -43,7 +43,7 @@ pub struct Port {
     /// `Policy::key`.
     pub(crate) key: u64,
     pub policy: Policy,
-    priority: u8,
+    priority: Preserve,
     pub nic: NicState,
     pub kind: NicKind,
     pub groups: Groups,
@@ -74,7 +74,7 @@ impl Port {
         hashed_as: NicId::new(PortId::DEFAULT, NicIndex::DEFAULT),
         key: 0,
         policy: Policy::NONE,
-        priority: 0,
+        priority: Preserve::NOTHING,
         nic: NicState::Free,
         kind: NicKind::Synthetic,
         groups: Groups::Unknown,
@@ -127,15 +127,16 @@ impl Port {
         self.policy.security().mac_spoofing
     }
 
-    /// `preserve::PRIORITY` if the priority of a tag may reach it.
+    /// `Preserve::PRIORITY` if the priority of a tag may reach it.
     #[inline]
-    pub(crate) const fn priority(&self) -> u8 {
+    pub(crate) const fn priority(&self) -> Preserve {
         self.priority
     }
 
     fn refresh(&mut self) {
         self.key = self.policy.key();
-        self.priority = if self.policy.security().priority_tag { preserve::PRIORITY } else { 0 };
+        self.priority =
+            if self.policy.security().priority_tag { Preserve::PRIORITY } else { Preserve::NOTHING };
         self.revision = self.revision.wrapping_add(1);
     }
 }

@@ -30,7 +30,6 @@
 //! the saving host are hashed, never looked up: the NIC is the one that the restore request names.
 
 use crate::Storage;
-use crate::crc32::crc32;
 use crate::flow::{Keying, POLICIES, Policy};
 use crate::ids::{MEMBERS, MemberIndex, NicId, NicIndex, PortId};
 use crate::settings::Settings;
@@ -79,7 +78,7 @@ impl Placement {
             adapter_hash: settings.use_adapter_hash,
             members: u8::try_from(members).unwrap_or(u8::MAX),
             home_map_version: HOME_MAP_VERSION,
-            home_map: crc32(team.home()),
+            home_map: crc32fast::hash(team.home()),
         }
     }
 
@@ -93,36 +92,29 @@ impl Placement {
             (self.home_map_version != other.home_map_version, Differences::MAP_VERSION),
             (self.home_map != other.home_map, Differences::HOME_MAP),
         ];
-        Differences(rows.iter().filter(|(differs, _)| *differs).fold(0, |bits, (_, bit)| bits | bit.0))
+        rows.into_iter()
+            .filter(|(differs, _)| *differs)
+            .fold(Differences::NONE, |all, (_, one)| all.union(one))
     }
 }
 
-/// Why flows do not keep their members; nothing is equal to `NONE`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Differences(u8);
+bitflags::bitflags! {
+    /// Why flows do not keep their members; nothing is equal to `NONE`.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+    pub struct Differences: u8 {
+        const SEED = 1;
+        const POLICY = 2;
+        const MEMBERS = 4;
+        const MAP_VERSION = 8;
+        /// Same number of members, but other positions or speeds.
+        const HOME_MAP = 16;
+        /// HyperVPort hashes another id for the NIC, which has been here for longer than its record.
+        const PORT = 32;
+    }
+}
 
 impl Differences {
-    pub const NONE: Self = Self(0);
-    pub const SEED: Self = Self(1);
-    pub const POLICY: Self = Self(2);
-    pub const MEMBERS: Self = Self(4);
-    pub const MAP_VERSION: Self = Self(8);
-    /// Same number of members, but other positions or speeds.
-    pub const HOME_MAP: Self = Self(16);
-    /// HyperVPort hashes another id for the NIC, which has been here for longer than its record.
-    pub const PORT: Self = Self(32);
-
-    pub const fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    pub const fn contains(self, what: Self) -> bool {
-        self.0 & what.0 != 0
-    }
-
-    pub const fn bits(self) -> u8 {
-        self.0
-    }
+    pub const NONE: Self = Self::empty();
 
     /// The words for what differs.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
@@ -168,7 +160,7 @@ impl NicState {
     pub fn differs_from(&self, hashed_as: NicId, here: &Placement) -> Differences {
         let by_port = here.keying.policy == Policy::HyperVPort && self.hashed_as != hashed_as;
         let port = if by_port { Differences::PORT } else { Differences::NONE };
-        Differences(self.placement.differs_from(here).0 | port.0)
+        self.placement.differs_from(here).union(port)
     }
 }
 
@@ -211,6 +203,16 @@ impl Discard {
     }
 }
 
+bitflags::bitflags! {
+    /// The options in a record.
+    #[derive(Clone, Copy)]
+    struct Options: u8 {
+        const FLOW_LABEL = 1;
+        const SYMMETRIC = 2;
+        const ADAPTER_HASH = 4;
+    }
+}
+
 /// Length of a record with this many pins.
 pub const fn record_len(pins: usize) -> usize {
     FIXED.saturating_add(PIN.saturating_mul(pins)).saturating_add(CRC)
@@ -228,8 +230,10 @@ pub fn encode(state: &NicState, pins: impl Iterator<Item = Pin>, into: &mut [u8]
     let NicState { placement, hashed_as, traffic } = state;
     let Placement { keying, .. } = placement;
     let (policy, _) = POLICIES.iter().find(|(_, policy)| *policy == keying.policy)?;
-    let options =
-        u8::from(keying.flow_label) | u8::from(keying.symmetric) << 1 | u8::from(placement.adapter_hash) << 2;
+    let mut options = Options::empty();
+    options.set(Options::FLOW_LABEL, keying.flow_label);
+    options.set(Options::SYMMETRIC, keying.symmetric);
+    options.set(Options::ADAPTER_HASH, placement.adapter_hash);
     let mut out = Writer(body);
     out.put(&RECORD_MAGIC)?;
     out.put(&VERSION.to_le_bytes())?;
@@ -237,7 +241,7 @@ pub fn encode(state: &NicState, pins: impl Iterator<Item = Pin>, into: &mut [u8]
     out.put(&placement.seed.to_le_bytes())?;
     out.put(&placement.home_map.to_le_bytes())?;
     out.put(&placement.home_map_version.to_le_bytes())?;
-    out.put(&[u8::try_from(*policy).ok()?, options, placement.members])?;
+    out.put(&[u8::try_from(*policy).ok()?, options.bits(), placement.members])?;
     out.put(&[0; 7])?;
     out.put(&hashed_as.port.get().to_le_bytes())?;
     out.put(&hashed_as.index.get().to_le_bytes())?;
@@ -256,7 +260,7 @@ pub fn encode(state: &NicState, pins: impl Iterator<Item = Pin>, into: &mut [u8]
     if !out.0.is_empty() {
         return None;
     }
-    crc.copy_from_slice(&crc32(body).to_le_bytes());
+    crc.copy_from_slice(&crc32fast::hash(body).to_le_bytes());
     Some(())
 }
 
@@ -288,7 +292,7 @@ pub fn decode(record: &[u8]) -> Result<(NicState, Pins<'_>), Discard> {
         core::cmp::Ordering::Equal => {}
     }
     let (body, crc) = record.split_at_checked(record.len().saturating_sub(CRC)).ok_or(Discard::Truncated)?;
-    if crc != crc32(body).to_le_bytes() {
+    if crc != crc32fast::hash(body).to_le_bytes() {
         return Err(Discard::Damaged);
     }
     if version == 0 || pins > PINS_MAX {
@@ -314,13 +318,15 @@ fn read_fixed(head: &mut Reader<'_>) -> Result<NicState, Discard> {
     let traffic =
         Traffic { frames: u64::from_le_bytes(head.take()?), bytes: u64::from_le_bytes(head.take()?) };
     let policy = policy(number).ok_or(Discard::Malformed)?;
-    let reserved = zeros != [0; 7] || more_zeros != [0; 2] || options & !7 != 0;
+    let options = Options::from_bits(options).ok_or(Discard::Malformed)?;
+    let reserved = zeros != [0; 7] || more_zeros != [0; 2];
     if reserved || usize::from(members) > MEMBERS {
         return Err(Discard::Malformed);
     }
-    let keying = Keying { policy, flow_label: options & 1 != 0, symmetric: options & 2 != 0 };
-    let placement =
-        Placement { seed, keying, adapter_hash: options & 4 != 0, members, home_map_version, home_map };
+    let flow_label = options.contains(Options::FLOW_LABEL);
+    let keying = Keying { policy, flow_label, symmetric: options.contains(Options::SYMMETRIC) };
+    let adapter_hash = options.contains(Options::ADAPTER_HASH);
+    let placement = Placement { seed, keying, adapter_hash, members, home_map_version, home_map };
     Ok(NicState { placement, hashed_as: NicId::new(port, index), traffic })
 }
 

@@ -18,10 +18,23 @@ pub enum Origin {
     Closed,
 }
 
-/// `NDIS_SWITCH_PORT_DESTINATION` bits.
-pub mod preserve {
-    pub const VLAN: u8 = 2;
-    pub const PRIORITY: u8 = 4;
+bitflags::bitflags! {
+    /// What a destination keeps of the tag: bits of `NDIS_SWITCH_PORT_DESTINATION`.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Preserve: u8 {
+        const VLAN = 2;
+        const PRIORITY = 4;
+    }
+}
+
+impl Preserve {
+    pub(crate) const NOTHING: Self = Self::empty();
+
+    /// The VLAN too, if `tagged`.
+    #[inline]
+    pub(crate) const fn with_vlan(self, tagged: bool) -> Self {
+        if tagged { self.union(Self::VLAN) } else { self }
+    }
 }
 
 /// What the destinations of a packet need to know of its source and its tags.
@@ -85,8 +98,8 @@ pub struct Sender {
     mac: u64,
     /// Source addresses are nobody's business.
     any_mac: bool,
-    /// `preserve::PRIORITY`, or nothing.
-    pub(crate) priority: u8,
+    /// `Preserve::PRIORITY`, or nothing.
+    pub(crate) priority: Preserve,
     pub(crate) vlans: Vlans,
     pub(crate) security: Security,
     /// What holds for a frame without any tag.
@@ -112,7 +125,7 @@ impl Sender {
             origin,
             mac: 0,
             any_mac: true,
-            priority: if security.priority_tag { preserve::PRIORITY } else { 0 },
+            priority: if security.priority_tag { Preserve::PRIORITY } else { Preserve::NOTHING },
             vlans,
             security,
             untagged,

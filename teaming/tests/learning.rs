@@ -8,7 +8,7 @@ use teaming::learn::{AGE, LEARNED, LearnTable, Learned, STATIONS_MAX};
 use teaming::member::{LinkState, Member, MemberEvent};
 use teaming::policy::Security;
 use teaming::room::Sizes;
-use teaming::sender::preserve;
+use teaming::sender::Preserve;
 use teaming::settings::{Settings, TeamingMode};
 use teaming::switch::{NicKind, NicOp, NicParameters, VmId};
 use teaming::team::Team;
@@ -277,10 +277,10 @@ fn virtual_subnets_do_not_meet_and_priorities_need_both_ports() {
         assert_eq!(from(other), Verdict::Drop(DropReason::VirtualSubnet));
     }
     let bits = |switch: &Switch| switch.decide(nic(10, 0), mac(10), mac(11), Ticks::ZERO).bits;
-    assert_eq!(bits(&switch), 0);
+    assert_eq!(bits(&switch), Preserve::empty());
     for port in [10, 11] {
         switch.secure(port, Security { priority_tag: true, ..Security::STRICT });
-        assert_eq!(bits(&switch), if port == 11 { preserve::PRIORITY } else { 0 });
+        assert_eq!(bits(&switch), if port == 11 { Preserve::PRIORITY } else { Preserve::empty() });
     }
 }
 
@@ -293,9 +293,9 @@ fn an_access_ports_vlan_is_told_beside_the_packet_and_kept_outside() {
     }
     let outward = switch.decide(nic(10, 0), mac(10), HOST, Ticks::ZERO);
     assert!(matches!(outward.verdict, Verdict::Uplink(_)));
-    assert_eq!((outward.sent.tag(), outward.bits), (VlanId::new(30), preserve::VLAN));
+    assert_eq!((outward.sent.tag(), outward.bits), (VlanId::new(30), Preserve::VLAN));
     let across = switch.decide(nic(10, 0), mac(10), mac(11), Ticks::ZERO);
-    assert_eq!((across.verdict, across.bits), (Verdict::Deliver(nic(11, 0)), 0));
+    assert_eq!((across.verdict, across.bits), (Verdict::Deliver(nic(11, 0)), Preserve::empty()));
     assert_eq!(switch.verdict(nic(10, 0), mac(10), mac(12)), Verdict::Drop(DropReason::VlanMismatch));
     assert_eq!(switch.verdict(nic(1, 1), HOST, mac(10)), Verdict::Drop(DropReason::VlanMismatch));
     // The switch itself belongs to no VLAN: what it sends without a tag reaches every port.

@@ -211,7 +211,7 @@ fn newer_foreign_short_and_long_data_each_have_their_reason() {
         with(&|bytes| {
             change(bytes);
             let at = bytes.len() - 4;
-            let crc = crc32(&bytes[..at]).to_le_bytes();
+            let crc = CRC32.checksum(&bytes[..at]).to_le_bytes();
             bytes[at..].copy_from_slice(&crc);
         })
     };
@@ -222,14 +222,17 @@ fn newer_foreign_short_and_long_data_each_have_their_reason() {
     }
 }
 
-/// Bit by bit, as the standard says.
-fn crc32(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(!0_u32, |crc, byte| {
-        (0..8).fold(
-            crc ^ u32::from(*byte),
-            |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xEDB8_8320 } else { crc >> 1 },
-        )
-    })
+/// The independent witness.
+const CRC32: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
+
+#[test]
+fn the_check_sum_is_the_crc_32_that_another_implementation_gives() {
+    assert_eq!(crc32fast::hash(b""), 0);
+    assert_eq!(crc32fast::hash(b"123456789"), 0xCBF4_3926);
+    for length in 0..600_u32 {
+        let bytes: Vec<u8> = (0..length).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        assert_eq!(crc32fast::hash(&bytes), CRC32.checksum(&bytes), "{length} octets");
+    }
 }
 
 #[test]
@@ -259,6 +262,16 @@ fn team(settings: &Settings, gigabits: &[u64]) -> Team<Heap> {
         }
     }
     team
+}
+
+#[test]
+fn the_home_map_of_a_team_has_the_same_check_sum_on_every_host_and_in_every_version() {
+    let settings = Settings::default();
+    for (gigabits, expected) in [(&[10, 10, 25][..], 0x5AFA_4AE2), (&[1, 10, 40, 100], 0x3813_D633)] {
+        let team = team(&settings, gigabits);
+        assert_eq!(Placement::of(&settings, &team).home_map, expected, "{gigabits:?}");
+        assert_eq!(CRC32.checksum(team.home()), expected, "{gigabits:?}");
+    }
 }
 
 #[test]

@@ -16,7 +16,7 @@ pub use {
     ndis::{LOCKING, NullSwitch, Station, WAITED},
 };
 
-use lbfoext::ndis::raw::{Mdl, NetBuffer, NetBufferList, info};
+use lbfoext::ndis::raw::{Mdl, MdlFlags, NetBuffer, NetBufferList, info};
 
 /// Frames as lists that can be sent again and again.
 #[expect(clippy::vec_box, reason = "the driver keeps addresses of the lists")]
@@ -144,7 +144,11 @@ impl List {
         Box::new(Self {
             nbl,
             buffer: NetBuffer { data_length: frame.len() as u32, ..NetBuffer::ZERO },
-            mdl: Mdl { mdl_flags: Mdl::SOURCE_IS_NONPAGED_POOL, byte_count: frame.len() as u32, ..Mdl::ZERO },
+            mdl: Mdl {
+                mdl_flags: MdlFlags::SOURCE_IS_NONPAGED_POOL,
+                byte_count: frame.len() as u32,
+                ..Mdl::ZERO
+            },
             context: ndis::Context::default(),
             bytes: frame.into(),
             more: None,

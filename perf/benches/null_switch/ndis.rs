@@ -4,11 +4,11 @@ use super::pool::{allocate_context, copy_info, free_context};
 use core::ffi::c_void;
 use core::mem::offset_of;
 use lbfoext::ndis::raw::{
-    self, FilterAttachParameters, FilterAttributes, FilterDriverCharacteristics, ForwardingDestinationArray,
-    Handle, LockStateEx, NetBufferList, NetPnpEventNotification, NicParameters, ObjectHeader, OidRequest,
-    PortDestination, PortParameters, StatusIndication, SwitchContext, SwitchNicOidRequest,
-    SwitchOptionalHandlers, SwitchParameters, TimerCharacteristics, UnicodeString, info, nic_state, nic_type,
-    object_type, oids, port_state,
+    self, DestinationBits, FilterAttachParameters, FilterAttributes, FilterDriverCharacteristics,
+    ForwardingDestinationArray, Handle, LockStateEx, NetBufferList, NetPnpEventNotification, NicParameters,
+    ObjectHeader, OidRequest, PortDestination, PortParameters, StatusIndication, SwitchContext,
+    SwitchNicOidRequest, SwitchOptionalHandlers, SwitchParameters, TimerCharacteristics, UnicodeString, info,
+    nic_state, nic_type, object_type, oids, port_state,
 };
 use lbfoext::ndis::sys::NdisEvent;
 use std::cell::{Cell, RefCell};
@@ -144,7 +144,8 @@ impl NullSwitch {
         let add = black_box(add_destination as unsafe extern "win64" fn(_, _, _) -> _);
         let mut list = chain;
         while !list.is_null() {
-            let mut to = PortDestination { port_id: EXTERNAL_PORT, nic_index: 1, bits: 0 };
+            let mut to =
+                PortDestination { port_id: EXTERNAL_PORT, nic_index: 1, bits: DestinationBits::empty() };
             // SAFETY: the lists of a benchmark carry a `Context`.
             list = unsafe {
                 add(self.module, list, &raw mut to);

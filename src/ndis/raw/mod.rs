@@ -6,6 +6,7 @@
 //!
 //! Never read a NET_BUFFER_LIST by value and never take its size: the operating system's own may be longer.
 
+mod flags;
 mod nbl;
 mod offload;
 mod oid;
@@ -14,6 +15,7 @@ mod registration;
 mod status_codes;
 mod switch;
 
+pub use flags::*;
 pub use nbl::*;
 pub use offload::*;
 pub use oid::*;

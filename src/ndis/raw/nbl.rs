@@ -1,6 +1,6 @@
 //! NET_BUFFER_LIST, NET_BUFFER and MDL.
 
-use super::{Handle, ObjectHeader, abi};
+use super::{Handle, MdlFlags, NblFlags, ObjectHeader, abi};
 use core::ffi::c_void;
 
 /// Slots of `NetBufferListInfo` at NDIS 6.40.
@@ -35,7 +35,7 @@ abi! {
         miniport_reserved: [u64; 2] = "MiniportReserved" @ 96,
         scratch: u64 = "Scratch" @ 112,
         source_handle: Handle = "SourceHandle" @ 120,
-        nbl_flags: u32 = "NblFlags" @ 128,
+        nbl_flags: NblFlags = "NblFlags" @ 128,
         child_ref_count: i32 = "ChildRefCount" @ 132,
         flags: u32 = "Flags" @ 136,
         status: i32 = "Status" @ 140,
@@ -70,7 +70,7 @@ abi! {
     "MDL" 48 => Mdl {
         next: *mut Mdl = "Next" @ 0,
         size: i16 = "Size" @ 8,
-        mdl_flags: i16 = "MdlFlags" @ 10,
+        mdl_flags: MdlFlags = "MdlFlags" @ 10,
         _align: u32 = "" @ 12,
         process: *mut c_void = "Process" @ 16,
         mapped_system_va: *mut u8 = "MappedSystemVa" @ 24,
@@ -78,11 +78,6 @@ abi! {
         byte_count: u32 = "ByteCount" @ 40,
         byte_offset: u32 = "ByteOffset" @ 44,
     }
-}
-
-impl Mdl {
-    pub const MAPPED_TO_SYSTEM_VA: i16 = 0x1;
-    pub const SOURCE_IS_NONPAGED_POOL: i16 = 0x4;
 }
 
 abi! {
@@ -127,35 +122,4 @@ impl ForwardingDetail {
     pub const fn is_safe_packet_data_uncached(self) -> bool {
         self.0 & (1 << 56) != 0
     }
-}
-
-/// `NDIS_SEND_FLAGS_*`.
-pub mod send_flags {
-    pub const DISPATCH_LEVEL: u32 = 0x1;
-    pub const CHECK_FOR_LOOPBACK: u32 = 0x2;
-    pub const SINGLE_QUEUE: u32 = 0x4;
-    pub const SWITCH_DESTINATION_GROUP: u32 = 0x10;
-    pub const SWITCH_SINGLE_SOURCE: u32 = 0x20;
-}
-
-/// `NDIS_SEND_COMPLETE_FLAGS_*`.
-pub mod send_complete_flags {
-    pub const DISPATCH_LEVEL: u32 = 0x1;
-    pub const SINGLE_QUEUE: u32 = 0x2;
-    pub const SWITCH_SINGLE_SOURCE: u32 = 0x4;
-}
-
-/// `NDIS_RECEIVE_FLAGS_*`.
-pub mod receive_flags {
-    pub const DISPATCH_LEVEL: u32 = 0x1;
-    pub const RESOURCES: u32 = 0x2;
-    pub const SWITCH_DESTINATION_GROUP: u32 = 0x4000;
-    pub const SWITCH_SINGLE_SOURCE: u32 = 0x8000;
-}
-
-/// `NDIS_RETURN_FLAGS_*`.
-pub mod return_flags {
-    pub const DISPATCH_LEVEL: u32 = 0x1;
-    pub const SINGLE_QUEUE: u32 = 0x2;
-    pub const SWITCH_SINGLE_SOURCE: u32 = 0x4;
 }

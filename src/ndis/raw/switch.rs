@@ -1,6 +1,8 @@
 //! Structures of the extensible switch: handlers, destinations, ports and network adapters.
 
-use super::{CountedString, Guid, Handle, NetBufferList, ObjectHeader, UnicodeString, abi};
+use super::{
+    CountedString, DestinationBits, Guid, Handle, NetBufferList, NicFlags, ObjectHeader, UnicodeString, abi,
+};
 
 pub type SwitchContext = Handle;
 
@@ -20,15 +22,8 @@ abi! {
     "NDIS_SWITCH_PORT_DESTINATION" 8 => PortDestination {
         port_id: u32 = "PortId" @ 0,
         nic_index: u16 = "NicIndex" @ 4,
-        /// Bit 0 IsExcluded, bit 1 PreserveVLAN, bit 2 PreservePriority.
-        bits: u16 = "IsExcluded" @ 6,
+        bits: DestinationBits = "IsExcluded" @ 6,
     }
-}
-
-impl PortDestination {
-    pub const IS_EXCLUDED: u16 = 1;
-    pub const PRESERVE_VLAN: u16 = 2;
-    pub const PRESERVE_PRIORITY: u16 = 4;
 }
 
 abi! {
@@ -91,9 +86,6 @@ impl SwitchOptionalHandlers {
     /// `NDIS_SIZEOF_SWITCH_OPTIONAL_HANDLERS_REVISION_1`: through ReportFilteredNetBufferLists.
     pub const SIZE_REVISION_1: u16 = 112;
 }
-
-/// `NDIS_SWITCH_REPORT_FILTERED_NBL_FLAGS_IS_INCOMING`.
-pub const REPORT_FILTERED_IS_INCOMING: u32 = 1;
 
 abi! {
     "NDIS_SWITCH_PARAMETERS" 1048 => SwitchParameters {
@@ -164,7 +156,7 @@ abi! {
 abi! {
     "NDIS_SWITCH_NIC_PARAMETERS" 2224 => NicParameters {
         header: ObjectHeader = "Header" @ 0,
-        flags: u32 = "Flags" @ 4,
+        flags: NicFlags = "Flags" @ 4,
         nic_name: CountedString = "NicName" @ 8,
         nic_friendly_name: CountedString = "NicFriendlyName" @ 524,
         port_id: u32 = "PortId" @ 1040,

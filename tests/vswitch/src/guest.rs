@@ -10,7 +10,7 @@ use crate::ndis::packet::{NATIVE, Place, SAFE, SAFE_SIZE_SHIFT, SAFE_UNCACHED, U
 use crate::ndis::{Life, State, call, edges, with};
 use crate::ports::{Mac, NicId};
 use crate::world::World;
-use lbfoext::ndis::raw::{FilterSend, Handle, NetBufferList, info, send_flags};
+use lbfoext::ndis::raw::{FilterSend, Handle, NetBufferList, SendFlags, info};
 
 /// `IPsecOffloadV2NetBufferListInfo`.
 const IPSEC: usize = 1;
@@ -217,16 +217,16 @@ impl State {
             crate::check::forwarding::given(self, module, *list);
             crate::check::statistics::given(self, module, *list);
         }
-        let mut flags = 0;
+        let mut flags = SendFlags::empty();
         if self.same_source(&lists) && world.random(4) != 0 {
-            flags |= send_flags::SWITCH_SINGLE_SOURCE;
+            flags |= SendFlags::SWITCH_SINGLE_SOURCE;
         }
         if cpu::irql() == cpu::DISPATCH && world.random(4) != 0 {
-            flags |= send_flags::DISPATCH_LEVEL;
+            flags |= SendFlags::DISPATCH_LEVEL;
         }
         let m = &mut self.modules[module];
         m.sends_running += 1;
-        Some((handler, m.context as Handle, first, flags))
+        Some((handler, m.context as Handle, first, flags.bits()))
     }
 
     /// Builds a list of the switch with its forwarding context.

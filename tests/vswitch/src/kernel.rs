@@ -8,7 +8,7 @@ use crate::memory::{Kind, Place};
 use crate::mutation::Mutation;
 use crate::thread;
 use crate::world::{self, World};
-use lbfoext::ndis::raw::Mdl;
+use lbfoext::ndis::raw::{Mdl, MdlFlags};
 use std::ffi::c_void;
 use std::ptr;
 
@@ -88,9 +88,9 @@ fn mutate_free(world: &World, block: *mut u8, tag: u32) -> bool {
 fn map(mdl: *mut Mdl) -> *mut c_void {
     // SAFETY: the driver passes a list of the switch.
     let list = unsafe { &mut *mdl };
-    if list.mdl_flags & (Mdl::MAPPED_TO_SYSTEM_VA | Mdl::SOURCE_IS_NONPAGED_POOL) == 0 {
+    if !list.mdl_flags.intersects(MdlFlags::MAPPED_TO_SYSTEM_VA | MdlFlags::SOURCE_IS_NONPAGED_POOL) {
         list.mapped_system_va = list.start_va.wrapping_add(list.byte_offset as usize);
-        list.mdl_flags |= Mdl::MAPPED_TO_SYSTEM_VA;
+        list.mdl_flags |= MdlFlags::MAPPED_TO_SYSTEM_VA;
     }
     list.mapped_system_va.cast()
 }

@@ -110,11 +110,12 @@ mod tests {
     }
 
     fn no_such_key() -> lbfoext::kernel::sys::ObjectAttributes {
-        lbfoext::kernel::sys::ObjectAttributes {
+        use lbfoext::kernel::sys::{ObjectAttributes, ObjectFlags};
+        ObjectAttributes {
             length: 48,
             root_directory: ptr::null_mut(),
             object_name: ptr::null(),
-            attributes: 0x240,
+            attributes: ObjectFlags::CASE_INSENSITIVE | ObjectFlags::KERNEL_HANDLE,
             security_descriptor: ptr::null_mut(),
             security_quality_of_service: ptr::null_mut(),
         }

@@ -4,7 +4,7 @@
 //! somebody else, and the guest that goes on writing its unsafe bytes. `ndis` decides when; nothing here calls the
 //! driver or knows a rule.
 
-use lbfoext::ndis::raw::{Mdl, NetBuffer, NetBufferList};
+use lbfoext::ndis::raw::{Mdl, MdlFlags, NetBuffer, NetBufferList};
 use std::alloc::{Layout, alloc, dealloc};
 use std::collections::VecDeque;
 use std::ptr;
@@ -221,7 +221,7 @@ fn make_mdl(start: *mut u8, length: usize, unmapped: bool) -> Mdl {
         mdl.mapped_system_va = ptr::without_provenance_mut(0xDBDB_DBDB_DBDB);
     } else {
         mdl.mapped_system_va = start;
-        mdl.mdl_flags = Mdl::MAPPED_TO_SYSTEM_VA;
+        mdl.mdl_flags = MdlFlags::MAPPED_TO_SYSTEM_VA;
     }
     mdl
 }

@@ -246,7 +246,7 @@ exports! {
         let world = world::current();
         // SAFETY: the driver passes its attributes and a place for the handle.
         let attributes = unsafe { &*attributes };
-        if attributes.attributes & OBJ_KERNEL_HANDLE == 0 {
+        if attributes.attributes.bits() & OBJ_KERNEL_HANDLE == 0 {
             world.warn("MEM-02", "registry key opened without OBJ_KERNEL_HANDLE: any process could close it");
         }
         if fault::fails("ZwOpenKey") {
@@ -361,7 +361,7 @@ mod tests {
             length: 48,
             root_directory: ptr::null_mut(),
             object_name: &raw const name,
-            attributes: 0x240,
+            attributes: lbfoext::kernel::sys::ObjectFlags::from_bits_retain(0x240),
             security_descriptor: ptr::null_mut(),
             security_quality_of_service: ptr::null_mut(),
         };

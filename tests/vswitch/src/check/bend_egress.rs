@@ -5,7 +5,9 @@ use super::mutations::{Misdeed, commit, hold, is, pending};
 use super::packets::chain;
 use crate::ndis::{State, with};
 use crate::world::World;
-use lbfoext::ndis::raw::{Handle, NetBufferList, PortDestination, receive_flags, return_flags};
+use lbfoext::ndis::raw::{
+    DestinationBits, Handle, NetBufferList, PortDestination, ReceiveFlags, ReturnFlags,
+};
 use std::ptr;
 
 /// NdisFIndicateReceiveNetBufferLists: chain and flags, port and count; `None` if the chain is kept.
@@ -27,12 +29,14 @@ pub(crate) fn indicate(
     let Some((module, destinations, _)) = facts else { return unbent };
     match misdeed {
         Misdeed::WrongIndicateCount if commit() => Some(((lists, flags), (port, count + 1))),
-        Misdeed::Resources if commit() => Some(((lists, flags | receive_flags::RESOURCES), (port, count))),
+        Misdeed::Resources if commit() => {
+            Some(((lists, flags | ReceiveFlags::RESOURCES.bits()), (port, count)))
+        }
         Misdeed::FalseSingleIndicate if mixed && commit() => {
-            Some(((lists, flags | receive_flags::SWITCH_SINGLE_SOURCE), (port, count)))
+            Some(((lists, flags | ReceiveFlags::SWITCH_SINGLE_SOURCE.bits()), (port, count)))
         }
         Misdeed::FalseReceiveGroup if differ && commit() => {
-            Some(((lists, flags | receive_flags::SWITCH_DESTINATION_GROUP), (port, count)))
+            Some(((lists, flags | ReceiveFlags::SWITCH_DESTINATION_GROUP.bits()), (port, count)))
         }
         Misdeed::HoldReceiveAcrossPause if commit() => {
             hold(filter as usize, lists as usize);
@@ -67,13 +71,13 @@ fn bend_egress(world: &World, state: &mut State, misdeed: Misdeed, module: usize
             }
         }
         Misdeed::AddOnEgress => {
-            let element = PortDestination { port_id: 2, nic_index: 0, bits: 0 };
+            let element = PortDestination { port_id: 2, nic_index: 0, bits: DestinationBits::empty() };
             state.add_destination(world, context, list, element, false);
         }
         _ => {
             let Some(of) = packet.context.as_mut() else { return };
             let port = of.committed[0].port_id;
-            of.poke_bits(0, PortDestination::IS_EXCLUDED);
+            of.poke_bits(0, DestinationBits::IS_EXCLUDED);
             if misdeed == Misdeed::TakeBackExclusion {
                 let array = of.pointer();
                 // SAFETY: the list is the driver's and so uncovered.
@@ -83,7 +87,7 @@ fn bend_egress(world: &World, state: &mut State, misdeed: Misdeed, module: usize
                 // SAFETY: as above.
                 unsafe { (*list).next = next };
                 if let Some(of) = state.packets.get_mut(list).and_then(|p| p.context.as_mut()) {
-                    of.poke_bits(0, 0);
+                    of.poke_bits(0, DestinationBits::empty());
                 }
             }
         }
@@ -113,6 +117,10 @@ pub(crate) fn give_back(lists: *mut NetBufferList, flags: u32) -> Chain {
             let all = chain(state, lists);
             !state.same_source(&all)
         });
-    let bits = if mixed && is(Misdeed::FalseSingleReturn) { return_flags::SWITCH_SINGLE_SOURCE } else { 0 };
-    (lists, flags | bits)
+    let bits = if mixed && is(Misdeed::FalseSingleReturn) {
+        ReturnFlags::SWITCH_SINGLE_SOURCE
+    } else {
+        ReturnFlags::empty()
+    };
+    (lists, flags | bits.bits())
 }

@@ -10,8 +10,8 @@ use crate::ndis::{State, with};
 use crate::ports::{NicId, NicKind, NicState};
 use crate::world::World;
 use lbfoext::ndis::raw::{
-    ForwardingDestinationArray, Handle, Mdl, NetBufferList, PortDestination, SUCCESS, SwitchContext,
-    UnicodeString,
+    DestinationBits, ForwardingDestinationArray, Handle, Mdl, NetBufferList, PortDestination, SUCCESS,
+    SwitchContext, UnicodeString,
 };
 use parking_lot::Mutex;
 use std::ptr;
@@ -102,7 +102,10 @@ fn bend_element(
             Some(PortDestination { nic_index: 0, ..element })
         }
         Misdeed::ToDeadTeam if !external && members.is_empty() && port != 0 => Some(to(NicId::new(port, 0))),
-        Misdeed::ReservedBits => Some(PortDestination { bits: element.bits | 0x8000, ..element }),
+        Misdeed::ReservedBits => Some(PortDestination {
+            bits: element.bits | DestinationBits::from_bits_retain(0x8000),
+            ..element
+        }),
         Misdeed::StaleBits => {
             Some(PortDestination { bits: element.bits | GARBAGE_BITS & RESERVED_BITS, ..element })
         }
@@ -157,7 +160,7 @@ pub(crate) fn added(list: *mut NetBufferList) {
             && !of.committed.is_empty()
             && commit()
         {
-            of.poke_bits(0, of.committed[0].bits | PortDestination::PRESERVE_VLAN);
+            of.poke_bits(0, of.committed[0].bits | DestinationBits::PRESERVE_VLAN);
         }
     });
 }
@@ -170,7 +173,8 @@ pub(crate) fn growing(world: &World, state: &mut State, context: Handle, list: *
         && commit()
     {
         state.grow(world, context, list, 1, false);
-        let element = PortDestination { port_id: to.port, nic_index: to.index, bits: 0 };
+        let element =
+            PortDestination { port_id: to.port, nic_index: to.index, bits: DestinationBits::empty() };
         state.add_destination(world, context, list, element, false);
         return;
     }
@@ -179,7 +183,7 @@ pub(crate) fn growing(world: &World, state: &mut State, context: Handle, list: *
     let first = of.destinations();
     match misdeed {
         Misdeed::AddWithoutSlot if available == 0 && commit() => {
-            let element = PortDestination { port_id: 2, nic_index: 0, bits: 0 };
+            let element = PortDestination { port_id: 2, nic_index: 0, bits: DestinationBits::empty() };
             state.add_destination(world, context, list, element, false);
         }
         Misdeed::IgnoreFailedGrow if commit() => {
@@ -381,7 +385,7 @@ fn mixed_report(world: &World, state: &mut State, module: usize, port: u32, firs
         state.report(
             world,
             module,
-            (port, lbfoext::ndis::raw::REPORT_FILTERED_IS_INCOMING, 2),
+            (port, lbfoext::ndis::raw::ReportFilteredFlags::IS_INCOMING.bits(), 2),
             first,
             "both",
         );

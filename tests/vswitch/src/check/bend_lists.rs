@@ -12,8 +12,8 @@ use crate::ndis::{Life, State, with};
 use crate::ports::NicId;
 use crate::world::{self, World};
 use lbfoext::ndis::raw::{
-    Handle, NetBufferList, PAUSED, PortDestination, REPORT_FILTERED_IS_INCOMING, SUCCESS, info, return_flags,
-    send_complete_flags, send_flags,
+    DestinationBits, Handle, NetBufferList, PAUSED, PortDestination, ReportFilteredFlags, ReturnFlags,
+    SUCCESS, SendCompleteFlags, SendFlags, info,
 };
 use std::ptr;
 
@@ -26,7 +26,7 @@ pub(crate) fn send(filter: Handle, lists: *mut NetBufferList, port: u32, flags: 
     let bent = with(|world, state| bend_send(world, state, misdeed, lists));
     match bent {
         Bent::Nothing => Some(((lists, flags), port)),
-        Bent::Flags(bits) => Some(((lists, flags | bits), port)),
+        Bent::Flags(bits) => Some(((lists, flags | bits.bits()), port)),
         Bent::Port => Some(((lists, flags), 7)),
         Bent::Keep(list) => {
             hold(filter as usize, list);
@@ -49,7 +49,7 @@ pub(crate) fn send(filter: Handle, lists: *mut NetBufferList, port: u32, flags: 
 
 enum Bent {
     Nothing,
-    Flags(u32),
+    Flags(SendFlags),
     Port,
     /// This list stays with the driver.
     Keep(usize),
@@ -125,19 +125,17 @@ fn bend_send(world: &World, state: &mut State, misdeed: Misdeed, first: *mut Net
 fn bend_call(misdeed: Misdeed, seen: &Seen) -> Bent {
     match misdeed {
         Misdeed::SendPortNumber => Bent::Port,
-        Misdeed::UnknownFlags => Bent::Flags(1 << 30),
-        Misdeed::FalseDispatch if cpu::irql() < cpu::DISPATCH => Bent::Flags(send_flags::DISPATCH_LEVEL),
+        Misdeed::UnknownFlags => Bent::Flags(SendFlags::from_bits_retain(1 << 30)),
+        Misdeed::FalseDispatch if cpu::irql() < cpu::DISPATCH => Bent::Flags(SendFlags::DISPATCH_LEVEL),
         Misdeed::LateDispatch if seen.running => Bent::Late,
-        Misdeed::FalseSingleSource if !seen.same_source => Bent::Flags(send_flags::SWITCH_SINGLE_SOURCE),
+        Misdeed::FalseSingleSource if !seen.same_source => Bent::Flags(SendFlags::SWITCH_SINGLE_SOURCE),
         Misdeed::FalseGroup if !seen.same_destinations && !seen.any_native => {
-            Bent::Flags(send_flags::SWITCH_DESTINATION_GROUP)
+            Bent::Flags(SendFlags::SWITCH_DESTINATION_GROUP)
         }
         Misdeed::GroupOfSeveral if seen.alone && seen.destinations > 1 => {
-            Bent::Flags(send_flags::SWITCH_DESTINATION_GROUP)
+            Bent::Flags(SendFlags::SWITCH_DESTINATION_GROUP)
         }
-        Misdeed::GroupNative if seen.native && seen.alone => {
-            Bent::Flags(send_flags::SWITCH_DESTINATION_GROUP)
-        }
+        Misdeed::GroupNative if seen.native && seen.alone => Bent::Flags(SendFlags::SWITCH_DESTINATION_GROUP),
         Misdeed::HoldCancelled if seen.cancel_id != 0 && seen.running => Bent::Keep(seen.list),
         Misdeed::HoldQueuePacket if seen.running && seen.queued && !seen.own => Bent::Keep(seen.list),
         Misdeed::HoldSendAcrossPause if seen.running && !seen.own && seen.source.port != 0 => {
@@ -176,7 +174,7 @@ fn bend_list(world: &World, state: &mut State, misdeed: Misdeed, seen: &Seen) ->
         }
         Misdeed::AddToNative if native && commit() => {
             let context = state.modules[module].switch as Handle;
-            let element = PortDestination { port_id: 2, nic_index: 0, bits: 0 };
+            let element = PortDestination { port_id: 2, nic_index: 0, bits: DestinationBits::empty() };
             state.add_destination(world, context, list as *mut NetBufferList, element, false);
         }
         Misdeed::SendUnmapped if foreign && commit() => {
@@ -204,7 +202,7 @@ pub(super) fn same_destinations(state: &mut State, lists: &[usize]) -> bool {
     let mut all = lists.iter().map(|l| {
         let packet = state.packets.at(*l);
         packet.and_then(|p| p.context.as_ref()).map_or_else(Vec::new, |c| {
-            c.committed.iter().map(|d| (d.port_id, d.nic_index, d.bits)).collect::<Vec<_>>()
+            c.committed.iter().map(|d| (d.port_id, d.nic_index, d.bits.bits())).collect::<Vec<_>>()
         })
     });
     let first = all.next();
@@ -236,7 +234,7 @@ fn drop_it(world: &World, state: &mut State, module: usize, list: usize, report:
         (*nbl).status = SUCCESS;
     }
     if report {
-        state.report(world, module, (port, REPORT_FILTERED_IS_INCOMING, 1), nbl, "not wanted");
+        state.report(world, module, (port, ReportFilteredFlags::IS_INCOMING.bits(), 1), nbl, "not wanted");
     }
     let filter = state.modules[module].filter as Handle;
     state.take_complete(world, filter, nbl, 0);
@@ -325,7 +323,7 @@ fn own_joins(state: &mut State, module: usize, lists: &[usize]) -> Bent {
             packet.source = source;
         }
     });
-    Bent::Flags(send_flags::SWITCH_SINGLE_SOURCE)
+    Bent::Flags(SendFlags::SWITCH_SINGLE_SOURCE)
 }
 
 fn parent_is_unsafe(state: &mut State, list: usize) -> bool {
@@ -430,7 +428,7 @@ pub(crate) fn complete(filter: Handle, lists: *mut NetBufferList, flags: u32) ->
         Misdeed::LeaveContext => packet.context = ptr::without_provenance_mut(0x1000),
         Misdeed::ChangeSourceHandle => packet.source_handle = ptr::without_provenance_mut(0x1000),
         Misdeed::WriteOob => packet.info[info::CHECKSUM] ^= 1,
-        Misdeed::FalseSingleComplete => flags |= send_complete_flags::SWITCH_SINGLE_SOURCE,
+        Misdeed::FalseSingleComplete => flags |= SendCompleteFlags::SWITCH_SINGLE_SOURCE.bits(),
         Misdeed::NotPaused => packet.status = SUCCESS,
         Misdeed::SendInRestart => {
             first = unlink(lists, nbl);
@@ -465,7 +463,7 @@ pub(crate) fn release_held() {
         unsafe {
             match (place, life) {
                 (Place::Egress, _) => {
-                    NdisFReturnNetBufferLists(filter, nbl, return_flags::SWITCH_SINGLE_SOURCE)
+                    NdisFReturnNetBufferLists(filter, nbl, ReturnFlags::SWITCH_SINGLE_SOURCE.bits())
                 }
                 (Place::Ingress, Life::Paused) => {
                     (*nbl).status = PAUSED;

@@ -11,7 +11,7 @@ use crate::ndis::packet::Place;
 use crate::ndis::{State, with};
 use crate::ports::{NicId, NicKind, NicState};
 use crate::world::{self, World};
-use lbfoext::ndis::raw::{Handle, NetBufferList, PortDestination};
+use lbfoext::ndis::raw::{DestinationBits, Handle, NetBufferList, PortDestination};
 use parking_lot::Mutex;
 
 /// The rule that a destination of this misdeed breaks, if that is how it is done.
@@ -130,7 +130,8 @@ pub(super) fn resurrect(filter: Handle, lists: *mut NetBufferList) -> *mut NetBu
             .map(|n| n.id);
         let Some(to) = to else { return };
         state.grow(world, context, nbl, 1, false);
-        let element = PortDestination { port_id: to.port, nic_index: to.index, bits: 0 };
+        let element =
+            PortDestination { port_id: to.port, nic_index: to.index, bits: DestinationBits::empty() };
         state.add_destination(world, context, nbl, element, false);
     });
     // SAFETY: the list is the driver's and has a destination now.

@@ -11,7 +11,7 @@ use crate::ndis::{Life, State};
 use crate::physical_switch::Aggregation;
 use crate::ports::NicId;
 use crate::world::World;
-use lbfoext::ndis::raw::{PortDestination, info};
+use lbfoext::ndis::raw::{DestinationBits, PortDestination, info};
 use std::sync::Arc;
 
 /// One list under judgement: what came in with it and how it is about to leave.
@@ -182,7 +182,7 @@ fn shown(world: &World, state: &State, case: &Case, frame: &[u8], expected: &Exp
     let (before, now) = (Tags::of(frame, case.tag), Tags::of(frame, case.tag_now));
     for to in &case.got {
         let Some(port) = topology.ports.get(&to.port_id) else { continue };
-        let keeps = to.bits & PortDestination::PRESERVE_VLAN != 0;
+        let keeps = to.bits.contains(DestinationBits::PRESERVE_VLAN);
         let seen = vlan::understood(port, inside, before, now, keeps);
         rule(world, "DATA-88", seen.is_ok(), || {
             format!("packet {name} to port {}: {}", to.port_id, seen.unwrap_err())
@@ -190,7 +190,7 @@ fn shown(world: &World, state: &State, case: &Case, frame: &[u8], expected: &Exp
         let has_priority = before.beside.is_some_and(|t| t.priority != 0);
         let trusted = port.policies.security().is_some_and(|s| s.priority_tag);
         if has_priority && !topology.is_external(to.port_id) && !trusted {
-            let priority = to.bits & PortDestination::PRESERVE_PRIORITY != 0;
+            let priority = to.bits.contains(DestinationBits::PRESERVE_PRIORITY);
             rule(world, "DATA-88", !priority, || {
                 format!(
                     "packet {name} to port {}: the priority goes along, which the port must not see",

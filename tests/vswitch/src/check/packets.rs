@@ -8,7 +8,7 @@ use crate::ndis::packet::{Packet, Place};
 use crate::ndis::{Life, State, calls, data, inside};
 use crate::ports::NicId;
 use crate::world::{Severity, World};
-use lbfoext::ndis::raw::{NetBufferList, PAUSED, PortDestination, info, receive_flags, send_flags};
+use lbfoext::ndis::raw::{DestinationBits, NetBufferList, PAUSED, ReceiveFlags, SendFlags, info};
 
 /// What NET_BUFFER_LIST.Status holds when the extension gets a list.
 pub const STATUS_SENTINEL: i32 = 0x5A5A_5A5A;
@@ -69,9 +69,10 @@ const DATA_HANDLERS: [&str; 4] = [
 ];
 
 pub fn send_flags(world: &World, state: &mut State, lists: &[usize], flags: u32) {
-    call_flags(world, "NdisFSendNetBufferLists", flags, data::KNOWN_SEND_FLAGS);
+    call_flags(world, "NdisFSendNetBufferLists", flags, data::KNOWN_SEND_FLAGS.bits());
+    let flags = SendFlags::from_bits_retain(flags);
     let same = state.same_source(lists);
-    let single = flags & send_flags::SWITCH_SINGLE_SOURCE != 0;
+    let single = flags.contains(SendFlags::SWITCH_SINGLE_SOURCE);
     let foreign: Vec<usize> =
         lists.iter().copied().filter(|l| state.packets.at(*l).is_some_and(|p| p.own.is_none())).collect();
     let own_spoils = !same && foreign.len() < lists.len() && state.same_source(&foreign);
@@ -81,7 +82,7 @@ pub fn send_flags(world: &World, state: &mut State, lists: &[usize], flags: u32)
     rule(world, "FLAGS-01", !single || same || own_spoils, || {
         "SINGLE_SOURCE on lists of several sources".to_owned()
     });
-    let group = flags & send_flags::SWITCH_DESTINATION_GROUP != 0;
+    let group = flags.contains(SendFlags::SWITCH_DESTINATION_GROUP);
     destination_group(world, state, lists, group, "FLAGS-07");
     if same && !single {
         state.cost("FLAGS-02");
@@ -90,7 +91,7 @@ pub fn send_flags(world: &World, state: &mut State, lists: &[usize], flags: u32)
         state.cost("FLAGS-09");
     }
     let all_own = foreign.is_empty() && !lists.is_empty();
-    advice(world, "FLAGS-18", !(all_own && flags & send_flags::CHECK_FOR_LOOPBACK != 0), || {
+    advice(world, "FLAGS-18", !(all_own && flags.contains(SendFlags::CHECK_FOR_LOOPBACK)), || {
         "CHECK_FOR_LOOPBACK on own packets".to_owned()
     });
 }
@@ -109,7 +110,7 @@ fn destination_group(world: &World, state: &mut State, lists: &[usize], group: b
         native |= packet.is_native();
         // A list without a context is another rule's matter.
         let Some(context) = packet.context.as_ref() else { continue };
-        let all: Vec<_> = context.committed.iter().map(|d| (d.port_id, d.nic_index, d.bits)).collect();
+        let all: Vec<_> = context.committed.iter().map(|d| (d.port_id, d.nic_index, d.bits.bits())).collect();
         several |= all.len() > 1;
         differ |= *first.get_or_insert_with(|| all.clone()) != all;
     }
@@ -125,15 +126,16 @@ fn destination_group(world: &World, state: &mut State, lists: &[usize], group: b
 }
 
 pub fn indicate_flags(world: &World, state: &mut State, lists: &[usize], flags: u32) {
+    let flags = ReceiveFlags::from_bits_retain(flags);
     let same = state.same_source(lists);
-    let single = flags & receive_flags::SWITCH_SINGLE_SOURCE != 0;
+    let single = flags.contains(ReceiveFlags::SWITCH_SINGLE_SOURCE);
     rule(world, "FLAGS-05", !single || same, || "SINGLE_SOURCE on lists of several sources".to_owned());
     if same && !single {
         state.cost("FLAGS-05");
     }
-    let group = flags & receive_flags::SWITCH_DESTINATION_GROUP != 0;
+    let group = flags.contains(ReceiveFlags::SWITCH_DESTINATION_GROUP);
     destination_group(world, state, lists, group, "FLAGS-11");
-    rule(world, "FLAGS-12", flags & receive_flags::RESOURCES == 0, || {
+    rule(world, "FLAGS-12", !flags.contains(ReceiveFlags::RESOURCES), || {
         "RESOURCES on a receive indication of the switch".to_owned()
     });
 }
@@ -356,15 +358,17 @@ pub fn committed_unchanged(world: &World, packet: &mut Packet, egress: bool) {
     });
     let now = context.committed_in_memory();
     for (was, is) in context.committed.clone().iter().zip(now) {
-        let (x, y) = (PortDestination::IS_EXCLUDED & was.bits, PortDestination::IS_EXCLUDED & is.bits);
-        rule(world, "DATA-84", !(x != 0 && y == 0), || format!("packet {name}: an exclusion was taken back"));
+        let [x, y] = [was.bits, is.bits].map(|bits| bits.contains(DestinationBits::IS_EXCLUDED));
+        rule(world, "DATA-84", !x || y, || format!("packet {name}: an exclusion was taken back"));
         if egress {
-            rule(world, "DATA-83", !(x == 0 && y != 0), || {
+            rule(world, "DATA-83", x || !y, || {
                 format!("packet {name}: port {} was excluded without an update", was.port_id)
             });
         }
-        let same = (was.port_id, was.nic_index, was.bits | 1) == (is.port_id, is.nic_index, is.bits | 1)
-            && (egress || x == y || x != 0);
+        let rest = DestinationBits::IS_EXCLUDED.complement();
+        let same = (was.port_id, was.nic_index, was.bits & rest)
+            == (is.port_id, is.nic_index, is.bits & rest)
+            && (egress || x == y || x);
         rule(world, "DATA-42", same, || format!("packet {name}: a committed destination was changed"));
     }
     context.repair();
@@ -390,7 +394,7 @@ pub fn indicated(world: &World, state: &mut State, module: usize, list: usize) -
         .context
         .iter()
         .flat_map(|c| &c.committed)
-        .filter(|d| d.bits & PortDestination::IS_EXCLUDED != 0)
+        .filter(|d| d.bits.contains(DestinationBits::IS_EXCLUDED))
         .map(|d| d.port_id)
         .collect();
     for port in &excluded {

@@ -4,8 +4,8 @@
 
 use crate::ports::{Mac, Nic, NicId, NicState, Port, PortState};
 use lbfoext::ndis::raw::{
-    CountedString, ElementArray, NicParameters, ObjectHeader, PortParameters, SwitchParameters, nic_state,
-    object_type,
+    CountedString, ElementArray, NicFlags, NicParameters, ObjectHeader, PortParameters, SwitchParameters,
+    nic_state, object_type,
 };
 use std::mem::offset_of;
 
@@ -66,7 +66,7 @@ pub fn nic(nic: &Nic, revision: u8) -> Vec<u8> {
         _ => NicParameters::SIZE_REVISION_2 + 16,
     };
     p.header = ObjectHeader::new(object_type::DEFAULT, revision, size);
-    p.flags = if revision > 2 { 0x10 } else { 0 };
+    p.flags = if revision > 2 { NicFlags::NIC_SUSPENDED_LM } else { NicFlags::empty() };
     p.nic_name = counted(&format!("nic-{}", nic.id));
     p.nic_friendly_name = counted(&format!("NIC {}", nic.id));
     p.port_id = nic.id.port;

@@ -3,7 +3,9 @@
 //! Free slots hold stale data, elements are further apart than they are long, and an array that Grow replaced stays,
 //! poisoned, for as long as the packet lives.
 
-use lbfoext::ndis::raw::{ForwardingDestinationArray, ObjectHeader, PortDestination, object_type};
+use lbfoext::ndis::raw::{
+    DestinationBits, ForwardingDestinationArray, ObjectHeader, PortDestination, object_type,
+};
 use std::mem::size_of;
 use std::ptr;
 
@@ -86,8 +88,8 @@ impl Array {
 }
 
 /// Bits of an element that no declaration names.
-pub const RESERVED_BITS: u16 = 0xFFF8;
-pub const GARBAGE_BITS: u16 = u16::from_ne_bytes([GARBAGE; 2]);
+pub const RESERVED_BITS: DestinationBits = DestinationBits::from_bits_retain(0xFFF8);
+pub const GARBAGE_BITS: DestinationBits = DestinationBits::from_bits_retain(u16::from_ne_bytes([GARBAGE; 2]));
 
 impl Context {
     pub fn new(free: u32, stride: usize) -> Self {
@@ -197,14 +199,14 @@ impl Context {
     }
 
     /// Writes the bits of a committed element behind the truth's back; for misdeeds.
-    pub fn poke_bits(&mut self, index: u32, bits: u16) {
+    pub fn poke_bits(&mut self, index: u32, bits: DestinationBits) {
         let element = PortDestination { bits, ..self.array.get(index) };
         self.array.set(index, element);
     }
 
     /// Writes a port into a free slot without committing it; for misdeeds.
     pub fn poke_slot(&mut self, index: u32, port_id: u32) {
-        self.array.set(index, PortDestination { port_id, nic_index: 0, bits: 0 });
+        self.array.set(index, PortDestination { port_id, nic_index: 0, bits: DestinationBits::empty() });
     }
 
     /// Writes into an array that is gone; for misdeeds.

@@ -11,7 +11,7 @@ use crate::frames::Fate;
 use crate::locks;
 use crate::world::World;
 use lbfoext::ndis::raw::{
-    Handle, NetBufferList, PAUSED, receive_flags, return_flags, send_complete_flags, send_flags,
+    Handle, NetBufferList, PAUSED, ReceiveFlags, ReturnFlags, SendCompleteFlags, SendFlags,
 };
 use std::collections::BTreeSet;
 
@@ -183,11 +183,12 @@ impl State {
             places: &[Place::Completing, Place::Ingress, Place::Idle],
         };
         let lists = self.walk(world, module, first, &expect);
-        let known = send_complete_flags::DISPATCH_LEVEL
-            | send_complete_flags::SINGLE_QUEUE
-            | send_complete_flags::SWITCH_SINGLE_SOURCE;
-        checks::call_flags(world, "NdisFSendNetBufferListsComplete", flags, known);
-        let single = flags & send_complete_flags::SWITCH_SINGLE_SOURCE != 0;
+        let known = SendCompleteFlags::DISPATCH_LEVEL
+            | SendCompleteFlags::SINGLE_QUEUE
+            | SendCompleteFlags::SWITCH_SINGLE_SOURCE;
+        checks::call_flags(world, "NdisFSendNetBufferListsComplete", flags, known.bits());
+        let said = SendCompleteFlags::from_bits_retain(flags);
+        let single = said.contains(SendCompleteFlags::SWITCH_SINGLE_SOURCE);
         let same = self.same_source(&lists);
         rule(world, "FLAGS-04", !single || same, || "SINGLE_SOURCE on lists of several sources".to_owned());
         for list in lists {
@@ -223,11 +224,11 @@ impl State {
         let lists = self.walk(world, module, first, &expect);
         let length = lists.len();
         rule(world, "DATA-11", count as usize == length, || format!("count {count} for {length} lists"));
-        let known = receive_flags::DISPATCH_LEVEL
-            | receive_flags::SWITCH_DESTINATION_GROUP
-            | receive_flags::SWITCH_SINGLE_SOURCE
-            | receive_flags::RESOURCES;
-        checks::call_flags(world, "NdisFIndicateReceiveNetBufferLists", flags, known);
+        let known = ReceiveFlags::DISPATCH_LEVEL
+            | ReceiveFlags::SWITCH_DESTINATION_GROUP
+            | ReceiveFlags::SWITCH_SINGLE_SOURCE
+            | ReceiveFlags::RESOURCES;
+        checks::call_flags(world, "NdisFIndicateReceiveNetBufferLists", flags, known.bits());
         checks::indicate_flags(world, self, &lists, flags);
         let lists: Vec<usize> =
             lists.into_iter().filter(|l| checks::indicated(world, self, module, *l)).collect();
@@ -254,9 +255,9 @@ impl State {
         };
         let lists = self.walk(world, module, first, &expect);
         let known =
-            return_flags::DISPATCH_LEVEL | return_flags::SINGLE_QUEUE | return_flags::SWITCH_SINGLE_SOURCE;
-        checks::call_flags(world, "NdisFReturnNetBufferLists", flags, known);
-        let single = flags & return_flags::SWITCH_SINGLE_SOURCE != 0;
+            ReturnFlags::DISPATCH_LEVEL | ReturnFlags::SINGLE_QUEUE | ReturnFlags::SWITCH_SINGLE_SOURCE;
+        checks::call_flags(world, "NdisFReturnNetBufferLists", flags, known.bits());
+        let single = ReturnFlags::from_bits_retain(flags).contains(ReturnFlags::SWITCH_SINGLE_SOURCE);
         let same = self.same_source(&lists);
         rule(world, "FLAGS-06", !single || same, || "SINGLE_SOURCE on lists of several sources".to_owned());
         advice(world, "FLAGS-06", single || !same || lists.is_empty(), || {
@@ -343,8 +344,8 @@ pub fn in_send_walk_before(order: u64) -> bool {
     inside("FilterSendNetBufferLists").is_some_and(|call| call.began < order)
 }
 
-pub const KNOWN_SEND_FLAGS: u32 = send_flags::DISPATCH_LEVEL
-    | send_flags::CHECK_FOR_LOOPBACK
-    | send_flags::SINGLE_QUEUE
-    | send_flags::SWITCH_DESTINATION_GROUP
-    | send_flags::SWITCH_SINGLE_SOURCE;
+pub const KNOWN_SEND_FLAGS: SendFlags = SendFlags::DISPATCH_LEVEL
+    .union(SendFlags::CHECK_FOR_LOOPBACK)
+    .union(SendFlags::SINGLE_QUEUE)
+    .union(SendFlags::SWITCH_DESTINATION_GROUP)
+    .union(SendFlags::SWITCH_SINGLE_SOURCE);

@@ -10,7 +10,8 @@ use crate::frames::Assignment;
 use crate::ports::NicId;
 use crate::world::World;
 use lbfoext::ndis::raw::{
-    ForwardingDestinationArray, Handle, INVALID_PARAMETER, NetBufferList, PortDestination, RESOURCES, SUCCESS,
+    DestinationBits, ForwardingDestinationArray, Handle, INVALID_PARAMETER, NetBufferList, PortDestination,
+    RESOURCES, SUCCESS,
 };
 use std::ptr;
 
@@ -214,9 +215,9 @@ impl State {
             rule(world, "DATA-48", !stale, || {
                 format!("packet {name}: element for {to} was not zeroed before use")
             });
-            let clean = element.bits & (RESERVED_BITS | PortDestination::IS_EXCLUDED) == 0;
+            let clean = !element.bits.intersects(RESERVED_BITS | DestinationBits::IS_EXCLUDED);
             rule(world, "DATA-47", clean || stale, || {
-                format!("packet {name}: bits {:#x} at commit", element.bits)
+                format!("packet {name}: bits {:#x} at commit", element.bits.bits())
             });
             let fine =
                 crate::check::commit::destination(world, &self.modules[module].topology, name, source, to);
@@ -253,6 +254,6 @@ impl State {
 fn exclude(context: &mut Context) {
     let now = context.committed_in_memory();
     for (was, is) in context.committed.iter_mut().zip(now) {
-        was.bits |= is.bits & PortDestination::IS_EXCLUDED;
+        was.bits |= is.bits & DestinationBits::IS_EXCLUDED;
     }
 }

@@ -14,7 +14,7 @@ use crate::frames::Fate;
 use crate::ports::{NicId, NicState};
 use crate::world::World;
 use lbfoext::ndis::raw::{
-    Handle, NetBufferList, PortDestination, receive_flags, return_flags, send_complete_flags,
+    DestinationBits, Handle, NetBufferList, PortDestination, ReceiveFlags, ReturnFlags, SendCompleteFlags,
 };
 use std::collections::VecDeque;
 
@@ -232,7 +232,11 @@ impl State {
             return;
         }
         context.grow(1);
-        context.append(PortDestination { port_id: target.port, nic_index: target.index, bits: 0 });
+        context.append(PortDestination {
+            port_id: target.port,
+            nic_index: target.index,
+            bits: DestinationBits::empty(),
+        });
         if let Some(nic) = topology.nic_mut(target) {
             nic.packets += 1;
             packet.pinned.push(target);
@@ -316,20 +320,20 @@ impl State {
                 packet.remember_bytes();
             }
         }
-        let mut flags = 0;
+        let mut flags = ReceiveFlags::empty();
         if same_source && world.random(4) != 0 {
-            flags |= receive_flags::SWITCH_SINGLE_SOURCE;
+            flags |= ReceiveFlags::SWITCH_SINGLE_SOURCE;
         }
         if same_destination && world.random(4) != 0 {
-            flags |= receive_flags::SWITCH_DESTINATION_GROUP;
+            flags |= ReceiveFlags::SWITCH_DESTINATION_GROUP;
         }
         if cpu::irql() == cpu::DISPATCH && world.random(4) != 0 {
-            flags |= receive_flags::DISPATCH_LEVEL;
+            flags |= ReceiveFlags::DISPATCH_LEVEL;
         }
         let m = &self.modules[module];
         let handler = self.driver.characteristics.and_then(|c| c.receive);
         let count = u32::try_from(lists.len()).unwrap_or(u32::MAX);
-        (m.context as Handle, handler, chain, count, flags)
+        (m.context as Handle, handler, chain, count, flags.bits())
     }
 
     fn give_return(
@@ -339,15 +343,15 @@ impl State {
         lists: &[usize],
     ) -> (Handle, Option<lbfoext::ndis::raw::FilterReturn>, *mut NetBufferList, u32) {
         let chain = self.hand_over(world, lists, Place::Returning, "FLAGS-13");
-        let mut flags = 0;
+        let mut flags = ReturnFlags::empty();
         if self.same_source(lists) && world.random(4) != 0 {
-            flags |= return_flags::SWITCH_SINGLE_SOURCE;
+            flags |= ReturnFlags::SWITCH_SINGLE_SOURCE;
         }
         if cpu::irql() == cpu::DISPATCH && world.random(4) != 0 {
-            flags |= return_flags::DISPATCH_LEVEL;
+            flags |= ReturnFlags::DISPATCH_LEVEL;
         }
         let m = &self.modules[module];
-        (m.context as Handle, self.driver.characteristics.and_then(|c| c.return_lists), chain, flags)
+        (m.context as Handle, self.driver.characteristics.and_then(|c| c.return_lists), chain, flags.bits())
     }
 
     fn give_complete(
@@ -363,15 +367,15 @@ impl State {
                 unsafe { (*packet.nbl).status = 0 };
             }
         }
-        let mut flags = 0;
+        let mut flags = SendCompleteFlags::empty();
         if self.same_source(lists) && world.random(4) != 0 {
-            flags |= send_complete_flags::SWITCH_SINGLE_SOURCE;
+            flags |= SendCompleteFlags::SWITCH_SINGLE_SOURCE;
         }
         if cpu::irql() == cpu::DISPATCH && world.random(4) != 0 {
-            flags |= send_complete_flags::DISPATCH_LEVEL;
+            flags |= SendCompleteFlags::DISPATCH_LEVEL;
         }
         let m = &self.modules[module];
-        (m.context as Handle, self.driver.characteristics.and_then(|c| c.send_complete), chain, flags)
+        (m.context as Handle, self.driver.characteristics.and_then(|c| c.send_complete), chain, flags.bits())
     }
 
     /// Uncovers lists, links them into a chain and gives them to the extension.
@@ -434,7 +438,7 @@ impl State {
         let m = &mut self.modules[module];
         for destination in committed {
             let loops = m.topology.is_external(destination.port_id) && m.topology.is_external(source.port);
-            if destination.bits & PortDestination::IS_EXCLUDED != 0 || native || loops {
+            if destination.bits.contains(DestinationBits::IS_EXCLUDED) || native || loops {
                 continue;
             }
             let to = NicId::new(destination.port_id, destination.nic_index);
@@ -470,7 +474,8 @@ impl State {
 /// The VLAN in which a frame goes out on the wire: that beside it if the destination preserves it, or that in it.
 fn wire_vid(frame: &[u8], tag: u64, to: PortDestination) -> u16 {
     let tags = Tags::of(frame, tag);
-    let beside = tags.beside.filter(|_| to.bits & PortDestination::PRESERVE_VLAN != 0).map_or(0, |t| t.vid);
+    let beside =
+        tags.beside.filter(|_| to.bits.contains(DestinationBits::PRESERVE_VLAN)).map_or(0, |t| t.vid);
     if beside != 0 { beside } else { tags.inside.map_or(0, |t| t.vid) }
 }
 

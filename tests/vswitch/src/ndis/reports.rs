@@ -5,7 +5,7 @@ use super::{State, calls};
 use crate::check::{packets as checks, rule};
 use crate::frames::Fate;
 use crate::world::World;
-use lbfoext::ndis::raw::{NetBufferList, REPORT_FILTERED_IS_INCOMING};
+use lbfoext::ndis::raw::{NetBufferList, ReportFilteredFlags};
 
 impl State {
     pub(crate) fn report(
@@ -16,7 +16,8 @@ impl State {
         first: *mut NetBufferList,
         reason: &str,
     ) {
-        let incoming = flags & REPORT_FILTERED_IS_INCOMING != 0;
+        let incoming =
+            ReportFilteredFlags::from_bits_retain(flags).contains(ReportFilteredFlags::IS_INCOMING);
         let lists = checks::chain(self, first);
         rule(world, "DATA-81", count as usize == lists.len(), || {
             format!("report of {count} lists, the chain has {}", lists.len())

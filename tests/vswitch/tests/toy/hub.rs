@@ -214,7 +214,11 @@ unsafe fn flood(hub: &Hub, list: *mut NetBufferList) -> bool {
         for (index, (port, nic)) in targets.into_iter().enumerate() {
             let element = (*array).first_element.add((*array).element_size as usize * index);
             let element = element.cast::<PortDestination>();
-            element.write_unaligned(PortDestination { port_id: *port, nic_index: *nic, bits: 0 });
+            element.write_unaligned(PortDestination {
+                port_id: *port,
+                nic_index: *nic,
+                bits: DestinationBits::empty(),
+            });
         }
         (hub.handlers.update_net_buffer_list_destinations.unwrap())(hub.context, list, count, array)
             == SUCCESS
