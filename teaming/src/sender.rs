@@ -33,7 +33,7 @@ impl Preserve {
     /// The VLAN too, if `tagged`.
     #[inline]
     pub(crate) const fn with_vlan(self, tagged: bool) -> Self {
-        if tagged { self.union(Self::VLAN) } else { self }
+        self.union(if tagged { Self::VLAN } else { Self::NOTHING })
     }
 }
 
