@@ -3,7 +3,7 @@
 //! Each type knows every bit of its word (`const _ = !0`): flags that a later NDIS, or an extension above, has set
 //! stay through every operator, `!` included, because what came is passed on. `from_bits_retain` makes a value of a word
 //! where it comes in, `bits` a word where it goes out; both are nothing to the processor.
-//! `tests/layout.rs` holds names and values against an independent table, and that no name is missing.
+//! `tests/flags.rs` holds names and values against an independent table, and that no name of a whole word is missing.
 
 use bitflags::bitflags;
 
