@@ -172,25 +172,3 @@ fn every_manifest_that_names_crc32fast_names_the_one_version_without_avx() {
     }
     assert_eq!(count, 3);
 }
-
-/// With `std` it would ask the processor which instructions it has: another code natively than in the image.
-#[test]
-fn nothing_turns_on_the_standard_library_of_crc32fast() {
-    for also in [
-        &["--workspace"][..],
-        &["--package=lbfoext"],
-        // The crates of this target are there once the image has been built.
-        #[cfg(image_present)]
-        &["--package=lbfoext", "--target=x86_64-pc-windows-msvc", "--offline"],
-    ] {
-        let tree = std::process::Command::new(env!("CARGO"))
-            .args(["tree", "--locked", "--edges=features", "--invert=crc32fast"])
-            .args(also)
-            .current_dir(root())
-            .output()
-            .expect("cargo");
-        let tree = String::from_utf8(tree.stdout).expect("UTF-8");
-        assert!(tree.starts_with("crc32fast v1.4.2\n"), "{tree}");
-        assert!(!tree.contains("crc32fast feature"), "{tree}");
-    }
-}
