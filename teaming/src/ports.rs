@@ -197,6 +197,7 @@ impl<S: Storage> PortTable<S> {
     /// A port is gone, with everything that was known of it.
     pub fn delete_port(&mut self, id: PortId) {
         self.disconnect(id);
+        self.forget_groups(id);
         if let Some(at) = self.position(id) {
             self.set_policy(at, Policy::NONE);
             self.free(at);
