@@ -49,7 +49,8 @@ impl<S: Storage> PortTable<S> {
 
     /// Whether a station listens to every group, by its packet filter.
     pub fn listen_to_all(&mut self, id: PortId, all: bool) {
-        if let Some(port) = self.position(id).and_then(|at| self.room.ports.get_mut(at)) {
+        let port = self.position(id).and_then(|at| self.room.ports.get_mut(at));
+        if let Some(port) = port.filter(|port| port.nic != NicState::Free) {
             port.all_groups = all;
         }
     }
