@@ -58,6 +58,7 @@ impl<S: Storage> Forwarding<S> {
         security: Option<Security>,
         closed: bool,
     ) -> Result<bool, Full> {
+        self.forget(id);
         let replaced = self.ports.replace(id, revision, vlans, security, closed);
         self.refresh_outside();
         replaced
