@@ -66,6 +66,7 @@ impl<S: Storage> Forwarding<S> {
 
     /// The VLAN property of a port, or none; `Full` when there is no room for its set.
     pub fn set_vlans(&mut self, id: PortId, wanted: Option<&Wanted<'_>>) -> Result<(), Full> {
+        self.forget(id);
         let set = self.ports.set_vlans(id, wanted);
         self.refresh_outside();
         set
