@@ -422,16 +422,11 @@ impl<S: Storage> PortTable<S> {
         for (new, old) in room.ports.iter_mut().zip(old.ports.iter()) {
             *new = *old;
         }
-        for &entry in old.groups.iter().filter(|slot| **slot != Slot::EMPTY) {
-            slots::insert(&mut room.groups, entry, By::Entry);
-        }
+        slots::copy(&old.index, &mut room.index, By::Key);
+        slots::copy(&old.macs, &mut room.macs, By::Key);
+        slots::copy(&old.groups, &mut room.groups, By::Entry);
         traffic::copy((&old.traffic, old.ports.len()), (&room.traffic, room.ports.len()));
-        let old = core::mem::replace(&mut self.room, room);
-        for (at, port) in old.ports.iter().enumerate().filter(|(_, port)| port.used) {
-            slots::insert(&mut self.room.index, Slot::new(u64::from(port.id.port.get()), at), By::Key);
-            self.index(at);
-        }
-        old
+        core::mem::replace(&mut self.room, room)
     }
 
     /// The same for the sets of VLANs.

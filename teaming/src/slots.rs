@@ -92,6 +92,16 @@ pub fn insert(slots: &mut [Slot], new: Slot, by: By) -> bool {
     false
 }
 
+/// Inserts every entry of one table into another. Where entries have one key, that which is found first stays the first:
+/// a run of entries is walked from its beginning, which may lie before the end of the slice.
+pub fn copy(from: &[Slot], to: &mut [Slot], by: By) {
+    let begin = from.iter().position(|slot| *slot == Slot::EMPTY).unwrap_or(0);
+    let (end, start) = from.split_at_checked(begin).unwrap_or_default();
+    for &entry in start.iter().chain(end).filter(|slot| **slot != Slot::EMPTY) {
+        insert(to, entry, by);
+    }
+}
+
 /// Whether just this entry is there.
 pub fn contains(slots: &[Slot], entry: Slot, by: By) -> bool {
     position(slots, entry, by).is_some()
