@@ -118,7 +118,7 @@ impl<S: Storage> LearnTable<S> {
         }
     }
 
-    /// The position of the station that `mac` was heard from less than `AGE` ago.
+    /// The position of the station that `mac` was heard from not longer than `AGE` ago, to a tenth of a second.
     pub fn find(&self, mac: MacAddr, vlan: Option<VlanId>, now: Ticks) -> Option<usize> {
         let (set, rest) = split(key(mac, vlan));
         let now = tenths(now);

@@ -1,0 +1,169 @@
+//! The bits of every destination, for every combination of source, tags and destination.
+
+use std::collections::BTreeMap;
+
+use teaming::counters::DropReason;
+use teaming::forward::Beside;
+use teaming::ids::{MacAddr, PortId};
+use teaming::settings::TeamingMode;
+
+use crate::host::{Host, Place, REMOTE, TRUSTED, UPLINK, frame, mac, nic, settings};
+use crate::rows::{Form, From, Mode, Rules};
+
+/// Modes that meet each other in every way.
+pub fn modes() -> Vec<Mode> {
+    let trunk = |native, listed: &[u16], pruned: &[u16]| Mode::Trunk {
+        native,
+        listed: listed.to_vec(),
+        pruned: pruned.to_vec(),
+    };
+    vec![
+        Mode::Nothing,
+        Mode::Access(0),
+        Mode::Access(10),
+        Mode::Access(100),
+        Mode::Access(101),
+        trunk(0, &[10, 100, 101], &[]),
+        trunk(10, &[20, 100], &[]),
+        trunk(20, &[10, 20, 101, 4094], &[101]),
+        trunk(10, &[20, 102], &[10]),
+        trunk(0, &[0, 20], &[0]),
+        Mode::Isolated(100, 101),
+        Mode::Isolated(200, 10),
+        Mode::Community(100, 102),
+        Mode::Promiscuous(100, vec![101, 102]),
+        Mode::Promiscuous(100, vec![0, 102]),
+    ]
+}
+
+/// Every mode with and without priority tags, in a virtual subnet and in none; and ports that are closed.
+fn stations() -> Vec<(u32, Rules)> {
+    let mut stations = Vec::new();
+    for mode in modes() {
+        for (priority, subnet) in [(false, 0), (true, 0), (false, 5001), (true, 5002)] {
+            stations.push(Rules { mode: mode.clone(), priority, subnet, closed: false });
+        }
+    }
+    for mode in [Mode::Nothing, Mode::Access(10), Mode::Promiscuous(100, vec![101])] {
+        stations.push(Rules { mode, priority: true, subnet: 0, closed: true });
+    }
+    (10..).zip(stations).collect()
+}
+
+fn forms() -> Vec<Form> {
+    let numbers = [10, 20, 100, 101, 102, 999, 4094, 4095];
+    let mut forms: Vec<Form> = vec![Form::default()];
+    let mut add = |beside, tags: &[u16]| forms.push(Form { beside, tags: tags.to_vec(), subnet: 0 });
+    for priority in [0, 0x6000] {
+        add(0, &[priority]);
+        add(0, &[priority, 10]);
+        numbers.iter().for_each(|number| add(0, &[number | priority]));
+    }
+    for number in numbers {
+        add(number, &[]);
+        add(number, &[10]);
+        add(number, &[0x6000, 20]);
+        add(0, &[number, 10]);
+    }
+    let in_subnets = forms
+        .iter()
+        .step_by(3)
+        .cloned()
+        .flat_map(|form| [5001, 5003].map(|subnet| Form { subnet, ..form.clone() }));
+    let in_subnets: Vec<Form> = in_subnets.collect();
+    forms.extend(in_subnets);
+    forms
+}
+
+/// Whether a reason is one that may be given to a frame that does not even enter.
+fn is_of_the_source(reason: DropReason) -> bool {
+    matches!(
+        reason,
+        DropReason::BadTag
+            | DropReason::TaggedFrame
+            | DropReason::VlanNotAllowed
+            | DropReason::VirtualSubnet
+            | DropReason::PortClosed
+    )
+}
+
+#[test]
+fn the_bits_of_every_destination_are_those_of_the_table() {
+    let mut seen = BTreeMap::new();
+    let outsides = [Mode::Nothing, Mode::Access(10), modes()[6].clone(), Mode::Isolated(100, 101)];
+    for outside in outsides.map(Rules::new) {
+        let stations = stations();
+        let mut host = Host::new(&settings(TeamingMode::Static), stations.len() + 1);
+        for (port, rules) in &stations {
+            host.station(*port);
+            rules.set(&mut host, PortId::new(*port));
+        }
+        host.forwarding.create_port(PortId::new(UPLINK), false).unwrap();
+        outside.mode.with_property(|property| {
+            let wanted = property.map(|property| property.check().unwrap());
+            host.forwarding.set_vlans(PortId::new(UPLINK), wanted.as_ref()).unwrap();
+        });
+        let from_stations = stations.iter().map(|(port, rules)| From::Station(*port, rules.clone()));
+        for from in from_stations.chain([From::Outside(outside.clone()), From::Switch]) {
+            for form in forms() {
+                check(&host, &from, &form, &stations, &outside, &mut seen);
+            }
+        }
+    }
+    // The table was met in full: every combination of bits, inside and outside.
+    let bits = |place: &str| seen.iter().filter(|((at, _), count)| *at == place && **count > 20).count();
+    assert_eq!((bits("station"), bits("outside")), (4, 4), "{seen:?}");
+}
+
+fn check(
+    host: &Host,
+    from: &From,
+    form: &Form,
+    stations: &[(u32, Rules)],
+    outside: &Rules,
+    seen: &mut BTreeMap<(&'static str, u8), u32>,
+) {
+    let (source, own) = match from {
+        From::Station(port, _) => (nic(*port, 0), mac(*port)),
+        From::Outside(_) => (nic(UPLINK, 1), REMOTE),
+        From::Switch => (TRUSTED, REMOTE),
+    };
+    let beside = Beside { vlan: form.beside, subnet: form.subnet, adapter: None };
+    let ways = |to: MacAddr| host.ways(source, &frame(own, to, &form.tags), &beside);
+    let inside = from.enters(form);
+    let told = || format!("{from:?} {form:?} outside {outside:?}");
+
+    // To all.
+    let rows = stations.iter().map(|(port, rules)| (*port, rules));
+    match from.broadcast(form, rows, outside) {
+        None => assert!(ways(MacAddr::BROADCAST).is_err_and(is_of_the_source), "{}", told()),
+        Some(expected) => {
+            for (place, bits) in &expected {
+                let place = if *place == Place::Outside { "outside" } else { "station" };
+                *seen.entry((place, *bits)).or_default() += 1;
+            }
+            assert_eq!(ways(MacAddr::BROADCAST), Ok(expected), "{}", told());
+        }
+    }
+    // What those below are told of its VLAN.
+    if let Some(inside) = inside {
+        let decision = host.decide(source, &frame(own, MacAddr::BROADCAST, &form.tags), &beside);
+        let tag = decision.sent.tag().map_or(0, teaming::ids::VlanId::get);
+        assert_eq!(tag, if inside.untold { inside.vlan } else { 0 }, "{}", told());
+    }
+    // To one.
+    for (port, rules) in stations {
+        let found = ways(mac(*port));
+        if matches!(from, From::Station(own, _) if own == port) {
+            assert!(found.is_err(), "{}", told());
+            continue;
+        }
+        let expected = inside.and_then(|inside| from.station(&inside, rules));
+        let expected = expected.map(|bits| BTreeMap::from([(Place::Station(*port), bits)]));
+        assert_eq!(found.ok(), expected, "{} to {port} {rules:?}", told());
+    }
+    // To nobody here.
+    let expected = inside.and_then(|inside| from.outside(&inside, form, outside));
+    let expected = expected.map(|bits| BTreeMap::from([(Place::Outside, bits)]));
+    assert_eq!(ways(MacAddr([2, 0xcc, 0, 0, 0, 1])).ok(), expected, "{}", told());
+}

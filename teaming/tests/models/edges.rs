@@ -1,0 +1,243 @@
+//! Cases at the edge of every time: exactly at it, one below, one above. Stamps count 16 ticks and learned addresses
+//! tenths of a second: what the rounding hides never makes anything early, and late by its own steps at most.
+
+use teaming::Heap;
+use teaming::ids::{BUCKETS, Bucket, MEMBERS, MemberSet, Ticks, VlanId};
+use teaming::learn::{AGE, LEARNED, LearnTable, Learned};
+use teaming::member::{LinkState, Member, MemberEvent, MemberState};
+use teaming::settings::{Settings, TeamingMode};
+use teaming::table::{Moved, Pace, Stamp, Table, View, Weights, fill_home};
+use teaming::team::Team;
+
+use crate::host::{Host, member, settings, stray};
+
+const STAMP: u64 = 16;
+const TENTH: u64 = 1_000_000;
+const MS: u64 = 10_000;
+
+/// Starts of every phase of a stamp, and around the wrap of the stamps.
+fn starts() -> impl Iterator<Item = u64> {
+    let wrap = (u64::from(u32::MAX) + 1) * STAMP;
+    (0..STAMP).chain([1 << 50, wrap - 5_000, wrap - STAMP, wrap - 1, wrap, wrap + 1])
+}
+
+/// Two members; buckets of the second are with the first and wait since `start` to go home.
+struct Waiting {
+    table: Table<Heap>,
+    home: Vec<u8>,
+    weights: Weights,
+    bucket: Bucket,
+}
+
+impl Waiting {
+    fn new() -> Self {
+        let mut weights = [0; MEMBERS];
+        weights[..2].fill(1);
+        let mut home = vec![0; BUCKETS];
+        fill_home(&mut home, &weights);
+        let stamps = (0..BUCKETS).map(|_| Stamp::EMPTY).collect();
+        let pace = Pace { gap: Ticks::ZERO, deadline: None };
+        let bucket = Bucket::new(home.iter().position(|&owner| owner == 2).unwrap() as u16).unwrap();
+        Self { table: Table::new(vec![0; BUCKETS], stamps, pace), home, weights, bucket }
+    }
+
+    fn publish(&mut self, members: &[u8], now: u64) -> Moved {
+        let live: MemberSet = members.iter().map(|&number| member(number)).collect();
+        let view = View { live, weights: &self.weights, home: &self.home };
+        self.table.publish(&view, Ticks::new(now))
+    }
+
+    /// The bucket waits since `start` and was last used at `last`; what `settle` does with all that wait.
+    fn settled(&mut self, pace: Pace, start: u64, last: Option<u64>, now: u64) -> (Moved, u8) {
+        self.table.set_pace(Pace { gap: Ticks::ZERO, deadline: None });
+        self.publish(&[1], start);
+        self.table.set_pace(pace);
+        assert_eq!(self.publish(&[1, 2], start), Moved { waiting: 2_048, ..Moved::default() });
+        if let Some(last) = last {
+            self.table.choose(self.bucket, Ticks::new(last));
+        }
+        let moved = self.table.settle(&self.home, Ticks::new(now));
+        (moved, self.table.lookup(self.bucket).unwrap().get())
+    }
+}
+
+#[test]
+fn a_bucket_moves_after_more_than_the_gap_and_at_most_three_stamps_later() {
+    let mut waiting = Waiting::new();
+    for gap in [1, STAMP - 1, STAMP, STAMP + 1, 5_000, 5_007, 5_000_000] {
+        let pace = Pace { gap: Ticks::new(gap), deadline: None };
+        for start in starts() {
+            for used in [None, Some(start + 1), Some(start + gap), Some(start + gap + 77)] {
+                let last = used.unwrap_or(start);
+                for after in
+                    [0, 1, gap - 1, gap, gap + 1, gap + 3 * STAMP, gap + 3 * STAMP + 1, gap + 10 * MS]
+                {
+                    let (moved, owner) = waiting.settled(pace, start, used, last + after);
+                    let told = format!("gap {gap}, start {start}, used {used:?}, {after} later: {moved:?}");
+                    assert!(owner == 1 || after > gap, "early: {told}");
+                    assert!(owner == 2 || after < gap + 3 * STAMP, "late: {told}");
+                    assert_eq!((moved.risky, moved.idle + moved.waiting), (0, 2_048), "{told}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn without_a_gap_a_bucket_moves_when_it_may() {
+    for start in starts() {
+        let mut waiting = Waiting::new();
+        waiting.publish(&[1], start);
+        assert_eq!(waiting.publish(&[1, 2], start), Moved { idle: 2_048, ..Moved::default() });
+        assert!(!waiting.table.moving());
+    }
+}
+
+#[test]
+fn a_busy_bucket_moves_at_its_deadline_and_never_without_one() {
+    let mut waiting = Waiting::new();
+    let gap = Ticks::from_us(500);
+    for deadline in [MS, 100 * MS, 30_000 * MS, 600_000 * MS] {
+        let pace = Pace { gap, deadline: Some(Ticks::new(deadline)) };
+        for start in starts() {
+            for now in [start, start + 1, start + deadline - STAMP - 1, start + deadline - STAMP] {
+                let (moved, owner) = waiting.settled(pace, start, Some(now), now);
+                assert_eq!(
+                    (moved.risky, owner),
+                    (0, 1),
+                    "deadline {deadline}, start {start}, {}",
+                    now - start
+                );
+            }
+            for now in [start + deadline, start + deadline + 1, start + deadline + 1_000 * MS] {
+                let (moved, owner) = waiting.settled(pace, start, Some(now), now);
+                assert_eq!(
+                    (moved.risky, owner),
+                    (1, 2),
+                    "deadline {deadline}, start {start}, {}",
+                    now - start
+                );
+            }
+            // Where the stamps begin with the wait they hide nothing.
+            if start % STAMP == 0 {
+                let now = start + deadline - 1;
+                assert_eq!(waiting.settled(pace, start, Some(now), now).0.risky, 0);
+            }
+            // What fell silent before its deadline moves without risk.
+            let quiet = start + deadline;
+            let (moved, owner) = waiting.settled(pace, start, Some(quiet - gap.get() - 3 * STAMP), quiet);
+            assert_eq!((moved.risky, owner), (0, 2));
+        }
+    }
+    for start in starts() {
+        let now = start + 6_000_000 * MS;
+        let (moved, owner) = waiting.settled(Pace { gap, deadline: None }, start, Some(now), now);
+        assert_eq!((moved.risky, owner), (0, 1));
+    }
+}
+
+#[test]
+fn a_packet_of_a_processor_whose_clock_is_ahead_counts_as_just_sent() {
+    let mut waiting = Waiting::new();
+    let pace = Pace { gap: Ticks::from_us(500), deadline: None };
+    for start in starts() {
+        for ahead in [1, STAMP, 5_000, 100 * MS] {
+            let now = start + 10_000;
+            let (_, owner) = waiting.settled(pace, start, Some(now + ahead), now);
+            assert_eq!(owner, 1, "start {start}, {ahead} ahead");
+        }
+    }
+}
+
+#[test]
+fn a_link_that_came_back_carries_traffic_exactly_when_its_delay_has_passed() {
+    for delay in [1, 2, MS, 2_000 * MS, 60_000 * MS] {
+        for start in [0, 1, 12_345, 1 << 50] {
+            let settings = Settings { link_up_delay: Ticks::new(delay), ..settings(TeamingMode::Static) };
+            let mut team: Team<Heap> = Team::new(vec![0; BUCKETS], vec![Member::ABSENT; MEMBERS], &settings);
+            let mut on = |number, event, now| team.on(member(number), event, Ticks::new(now)).live.bits();
+            on(1, MemberEvent::Connected, start);
+            on(2, MemberEvent::Connected, start);
+            assert_eq!(on(2, MemberEvent::Link(LinkState::Down), start), 1);
+            assert_eq!(on(2, MemberEvent::Link(LinkState::Unknown), start), 1);
+            let due = Ticks::new(start + delay);
+            assert_eq!(team.deadline(), Some(due));
+            assert_eq!(team.member(member(2)).state, MemberState::Settling { until: due });
+            assert_eq!(team.tick(Ticks::new(start + delay - 1)).live.bits(), 1, "one below {delay}");
+            // Said again it does not begin anew.
+            let again = MemberEvent::Link(LinkState::Up { bits_per_second: None });
+            assert_eq!(team.on(member(2), again, Ticks::new(start + delay - 1)).live.bits(), 1);
+            assert_eq!(team.deadline(), Some(due));
+            assert_eq!(team.tick(due).live.bits(), 3, "at {delay}");
+            assert_eq!(team.deadline(), None);
+        }
+    }
+    // A shorter delay holds for those that wait, a longer one does not.
+    let with = |delay| Settings { link_up_delay: Ticks::new(delay), ..settings(TeamingMode::Static) };
+    for (delay, due) in [(99, 1_099), (100, 1_100), (101, 1_100), (0, 1_000)] {
+        let mut team: Team<Heap> = Team::new(vec![0; BUCKETS], vec![Member::ABSENT; MEMBERS], &with(100));
+        for (number, event) in [
+            (1, MemberEvent::Connected),
+            (2, MemberEvent::Connected),
+            (2, MemberEvent::Link(LinkState::Down)),
+            (2, MemberEvent::Link(LinkState::Unknown)),
+        ] {
+            team.on(member(number), event, Ticks::new(1_000));
+        }
+        let live = team.configure(&with(delay), Ticks::new(1_000)).live.bits();
+        assert_eq!(live, if due == 1_000 { 3 } else { 1 });
+        if due > 1_000 {
+            assert_eq!(team.tick(Ticks::new(due - 1)).live.bits(), 1);
+            assert_eq!(team.tick(Ticks::new(due)).live.bits(), 3);
+        }
+    }
+}
+
+#[test]
+fn a_learned_address_is_forgotten_after_its_age_and_at_most_a_tenth_later() {
+    let table: LearnTable<Heap> = LearnTable::new((0..LEARNED).map(|_| Learned::EMPTY).collect());
+    let wrap = (u64::from(u32::MAX) + 1) * TENTH;
+    assert_eq!(AGE, Ticks::from_ms(300_000));
+    let age = AGE.get();
+    for start in [0, 1, TENTH - 1, TENTH, 12_345_678, wrap - age, wrap - 1, wrap, wrap + 1] {
+        for vlan in [None, VlanId::new(1), VlanId::new(4_094)] {
+            let heard = |when| table.hear(stray(1), vlan, 3, Ticks::new(when));
+            let found = |when| table.find(stray(1), vlan, Ticks::new(when));
+            heard(start);
+            for after in [0, 1, TENTH, age - 1, age] {
+                assert_eq!(found(start + after), Some(3), "{start} {after}");
+            }
+            for after in [age + TENTH, age + TENTH + 1, age + 10 * TENTH, 2 * age, 1_000 * age] {
+                assert_eq!(found(start + after), None, "{start} {after}");
+            }
+            // A clock that is behind sees it as just heard; a word more makes it as young as that.
+            assert_eq!(found((start + wrap).saturating_sub(TENTH)), Some(3));
+            heard(start + age);
+            assert_eq!(found(start + 2 * age), Some(3));
+            assert_eq!(found(start + 2 * age + TENTH), None);
+        }
+    }
+}
+
+/// The whole way: the settings of a host in use, and a flow that is busy until then.
+#[test]
+fn flows_wait_for_just_the_gap_that_the_settings_name() {
+    for gap_us in [1, 500, 500_000] {
+        let patient = Settings {
+            flowlet_gap: Ticks::from_us(gap_us),
+            move_deadline: None,
+            ..settings(TeamingMode::Static)
+        };
+        let mut host = Host::new(&settings(TeamingMode::Static), 4);
+        host.forwarding.configure(&patient);
+        host.on(2, MemberEvent::Link(LinkState::Down));
+        host.on(2, MemberEvent::Link(LinkState::Unknown));
+        assert!(host.forwarding.moving() && host.forwarding.wants_time());
+        let start = host.now.get();
+        let gap = gap_us * 10;
+        assert_eq!(host.forwarding.settle(host.team.home(), Ticks::new(start + gap)).idle, 0);
+        let moved = host.forwarding.settle(host.team.home(), Ticks::new(start + gap + 3 * STAMP));
+        assert_eq!((moved.idle, moved.risky, moved.waiting), (2_048, 0, 0));
+        assert!(!host.forwarding.wants_time());
+    }
+}

@@ -1,0 +1,174 @@
+//! A small switch with a team, and what becomes of a frame in it.
+
+use std::collections::BTreeMap;
+
+use proptest::test_runner::{Config, RngSeed};
+use teaming::Heap;
+use teaming::counters::DropReason;
+use teaming::forward::{Beside, Decision, Forwarding, Packet, Verdict};
+use teaming::ids::{BUCKETS, MEMBERS, MacAddr, MemberIndex, NicId, NicIndex, PortId, Ticks};
+use teaming::member::{Member, MemberEvent};
+use teaming::policy::Security;
+use teaming::settings::{Settings, TeamingMode};
+use teaming::switch::{NicKind, NicOp, NicParameters, VmId};
+use teaming::team::Team;
+use teaming::vlan::VLAN_BYTES;
+
+/// The external port.
+pub const UPLINK: u32 = 1;
+pub const SPOOFING: Security = Security { mac_spoofing: true, ..Security::STRICT };
+/// Somebody outside.
+pub const REMOTE: MacAddr = MacAddr([2, 0xee, 0, 0, 0, 1]);
+/// Port 0: the switch itself.
+pub const TRUSTED: NicId = nic(0, 0);
+
+pub const fn nic(port: u32, index: u16) -> NicId {
+    NicId::new(PortId::new(port), NicIndex::new(index))
+}
+
+pub fn member(number: u8) -> MemberIndex {
+    MemberIndex::new(number).unwrap()
+}
+
+/// The address of the adapter on a port.
+pub fn mac(port: u32) -> MacAddr {
+    let [_, _, high, low] = port.to_be_bytes();
+    MacAddr([2, 0, 0, 0, high, low])
+}
+
+pub fn group(number: u8) -> MacAddr {
+    MacAddr([1, 0, 0x5e, 0, 0, number])
+}
+
+/// The address of a machine behind an adapter.
+pub fn stray(number: u8) -> MacAddr {
+    MacAddr([2, 0xbb, 0, 0, 0, number])
+}
+
+pub fn parameters(port: u32, kind: NicKind) -> NicParameters {
+    NicParameters {
+        id: nic(port, 0),
+        kind,
+        current_mac: mac(port),
+        permanent_mac: mac(port),
+        vm_mac: MacAddr::ZERO,
+        mtu: 1500,
+        vm: VmId::NONE,
+        vf_assigned: false,
+    }
+}
+
+/// A set of VLANs as a property has it.
+pub fn vlan_bytes(numbers: &[u16]) -> [u8; VLAN_BYTES] {
+    let mut bytes = [0; VLAN_BYTES];
+    for number in numbers {
+        bytes[usize::from(number / 8)] |= 1 << (number % 8);
+    }
+    bytes
+}
+
+/// Whatever waits is done at once.
+pub fn settings(mode: TeamingMode) -> Settings {
+    Settings { mode, flowlet_gap: Ticks::ZERO, link_up_delay: Ticks::ZERO, ..Settings::default() }
+}
+
+/// Walks that are the same in every run.
+pub fn walks(cases: u32) -> Config {
+    Config { cases, failure_persistence: None, rng_seed: RngSeed::Fixed(7), ..Config::default() }
+}
+
+/// A frame with these tags in its bytes (number and priority).
+pub fn frame(source: MacAddr, to: MacAddr, tags: &[u16]) -> Vec<u8> {
+    let mut bytes = [to.0, source.0].concat();
+    for tag in tags {
+        bytes.extend([0x81, 0]);
+        bytes.extend(tag.to_be_bytes());
+    }
+    bytes.extend([0x08, 0, 0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+    bytes.extend([0, 9, 0, 53, 0, 8, 0, 0]);
+    bytes
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    Outside,
+    Station(u32),
+}
+
+/// Where copies of a frame go and what each keeps of the tag, or why there is none.
+pub type Ways = Result<BTreeMap<Place, u8>, DropReason>;
+
+pub struct Host {
+    pub team: Team<Heap>,
+    pub forwarding: Forwarding<Heap>,
+    pub now: Ticks,
+}
+
+impl Host {
+    /// Members 1 and 2 are up.
+    pub fn new(settings: &Settings, ports: usize) -> Self {
+        let mut host = Self {
+            team: Team::new(vec![0; BUCKETS], vec![Member::ABSENT; MEMBERS], settings),
+            forwarding: Forwarding::on_heap(ports, settings),
+            now: Ticks::from_ms(1_000),
+        };
+        host.forwarding.on_external(NicOp::Create, &parameters(UPLINK, NicKind::External));
+        host.on(1, MemberEvent::Connected);
+        host.on(2, MemberEvent::Connected);
+        host
+    }
+
+    /// A port and the adapter on it.
+    pub fn station(&mut self, port: u32) {
+        self.forwarding.create_port(PortId::new(port), false).unwrap();
+        self.forwarding.on_station(NicOp::Connect, &parameters(port, NicKind::Synthetic)).unwrap();
+    }
+
+    pub fn on(&mut self, number: u8, event: MemberEvent) {
+        let plan = self.team.on(member(number), event, self.now);
+        self.forwarding.publish(&plan, self.team.home(), self.now);
+    }
+
+    pub fn decide(&self, source: NicId, window: &[u8], beside: &Beside<'_>) -> Decision {
+        let packet = Packet { source, window, pinned: None, native: false, now: self.now };
+        self.forwarding.decide_with(&packet, beside)
+    }
+
+    /// All that becomes of a frame; a flood that reaches nobody is an empty map.
+    pub fn ways(&self, source: NicId, window: &[u8], beside: &Beside<'_>) -> Ways {
+        let decision = self.decide(source, window, beside);
+        let mut ways = BTreeMap::new();
+        match decision.verdict {
+            Verdict::Drop(reason) => return Err(reason),
+            Verdict::Native => panic!("no test asks for it"),
+            Verdict::Deliver(to) => {
+                assert_eq!(to.index, NicIndex::DEFAULT);
+                ways.insert(Place::Station(to.port.get()), decision.bits);
+            }
+            Verdict::Uplink(_) => {
+                ways.insert(Place::Outside, decision.bits);
+            }
+            Verdict::Flood { uplink } => {
+                if uplink.is_some() {
+                    ways.insert(Place::Outside, decision.bits);
+                }
+                let sender = self.forwarding.sender(source);
+                for (_, target) in self.forwarding.flood(&sender, &decision, 0) {
+                    let before = ways.insert(Place::Station(target.nic.port.get()), target.bits);
+                    assert_eq!(before, None, "one station twice");
+                }
+            }
+        }
+        Ok(ways)
+    }
+
+    /// The same for a frame without tags.
+    pub fn plain(&self, source: NicId, from: MacAddr, to: MacAddr) -> Ways {
+        self.ways(source, &frame(from, to, &[]), &Beside::NOTHING)
+    }
+
+    /// What the switch itself sends, told to be in a VLAN (0: in none), reaches.
+    pub fn sent_by_switch(&self, to: MacAddr, vlan: u16) -> Ways {
+        self.ways(TRUSTED, &frame(REMOTE, to, &[]), &Beside { vlan, ..Beside::NOTHING })
+    }
+}

@@ -1,0 +1,238 @@
+//! The VLAN table and the policies of ports of `src/ARCHITECTURE.md` once more, in plain numbers and lists: what a
+//! frame may reach and what its copies keep. 0 is no VLAN.
+
+use std::collections::BTreeMap;
+
+use teaming::ids::PortId;
+use teaming::policy::Security;
+use teaming::sender::preserve;
+use teaming::vlan::{Bits, VlanProperty};
+
+use crate::host::{Host, Place, vlan_bytes};
+
+/// The VLAN property of a port; the outside may have none at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mode {
+    Nothing,
+    Access(u16),
+    Trunk { native: u16, listed: Vec<u16>, pruned: Vec<u16> },
+    Isolated(u16, u16),
+    Community(u16, u16),
+    Promiscuous(u16, Vec<u16>),
+}
+
+/// A port and everything that was said about it.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    pub mode: Mode,
+    pub priority: bool,
+    pub subnet: u32,
+    pub closed: bool,
+}
+
+/// Who sends.
+#[derive(Debug, Clone)]
+pub enum From {
+    Station(u32, Rules),
+    /// The external port, with its rules.
+    Outside(Rules),
+    /// Port 0.
+    Switch,
+}
+
+/// The tags of a frame and what came beside it.
+#[derive(Debug, Clone, Default)]
+pub struct Form {
+    pub beside: u16,
+    pub tags: Vec<u16>,
+    pub subnet: u32,
+}
+
+/// A frame on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Inside {
+    pub vlan: u16,
+    in_bytes: bool,
+    subnet: u32,
+    /// The number is neither beside the packet nor in its bytes: those below must be told.
+    pub untold: bool,
+}
+
+impl Mode {
+    /// Calls with the property, or with none.
+    pub fn with_property<T>(&self, then: impl FnOnce(Option<VlanProperty<'_>>) -> T) -> T {
+        match self {
+            Self::Nothing => then(None),
+            Self::Access(vlan) => then(Some(VlanProperty::Access { vlan: *vlan })),
+            Self::Trunk { native, listed, pruned } => {
+                let (allowed, pruned) = (vlan_bytes(listed), vlan_bytes(pruned));
+                let (allowed, pruned) = (Bits(&allowed), Bits(&pruned));
+                then(Some(VlanProperty::Trunk { native: *native, allowed, pruned }))
+            }
+            Self::Isolated(primary, secondary) => {
+                then(Some(VlanProperty::Isolated { primary: *primary, secondary: *secondary }))
+            }
+            Self::Community(primary, secondary) => {
+                then(Some(VlanProperty::Community { primary: *primary, secondary: *secondary }))
+            }
+            Self::Promiscuous(primary, secondaries) => {
+                let bytes = vlan_bytes(secondaries);
+                then(Some(VlanProperty::Promiscuous { primary: *primary, secondaries: Bits(&bytes) }))
+            }
+        }
+    }
+
+    fn is_private(&self) -> bool {
+        matches!(self, Self::Isolated(..) | Self::Community(..) | Self::Promiscuous(..))
+    }
+
+    /// A trunk has this VLAN: what is pruned never passes, the native one need not be listed.
+    fn trunk_has(&self, vlan: u16) -> bool {
+        let Self::Trunk { native, listed, pruned } = self else { panic!("{self:?}") };
+        !pruned.contains(&vlan) && (vlan == *native || vlan != 0 && listed.contains(&vlan))
+    }
+}
+
+impl Rules {
+    pub const fn new(mode: Mode) -> Self {
+        Self { mode, priority: false, subnet: 0, closed: false }
+    }
+
+    pub fn security(&self) -> Security {
+        Security { priority_tag: self.priority, virtual_subnet: self.subnet, ..Security::STRICT }
+    }
+
+    /// Gives the rules to a port that has none yet.
+    pub fn set(&self, host: &mut Host, port: PortId) {
+        self.mode.with_property(|property| {
+            let wanted = property.map(|property| property.check().unwrap());
+            host.forwarding.set_vlans(port, wanted.as_ref()).unwrap();
+        });
+        host.forwarding.set_security(port, Some(self.security()));
+        if self.closed {
+            host.forwarding.close(port);
+        }
+    }
+}
+
+impl From {
+    /// Rows S1 to S7, and the virtual subnet; `None`: dropped.
+    pub fn enters(&self, form: &Form) -> Option<Inside> {
+        let (mode, own_subnet) = match self {
+            Self::Station(_, rules) | Self::Outside(rules) if rules.closed => return None,
+            Self::Outside(rules) if rules.mode == Mode::Nothing => (None, rules.subnet),
+            Self::Station(_, rules) | Self::Outside(rules) => (Some(&rules.mode), rules.subnet),
+            Self::Switch => (None, 0),
+        };
+        let first = form.tags.first().map(|tag| tag & 0xfff);
+        // S1.
+        let (said, in_bytes) = match (form.beside, first) {
+            (4095, _) | (0, Some(4095)) => return None,
+            (0, Some(0)) if form.tags.len() > 1 => return None,
+            (0, Some(0) | None) => (0, false),
+            (0, Some(vlan)) => (vlan, true),
+            (vlan, _) => (vlan, false),
+        };
+        let vlan = match mode {
+            // S7.
+            None => said,
+            // S4 to S6.
+            Some(trunk @ Mode::Trunk { native, .. }) => {
+                let vlan = if said == 0 { *native } else { said };
+                trunk.trunk_has(vlan).then_some(vlan)?
+            }
+            // S3.
+            Some(_) if said != 0 => return None,
+            // S2.
+            Some(Mode::Nothing) => 0,
+            Some(Mode::Access(own) | Mode::Promiscuous(own, _)) => *own,
+            Some(Mode::Isolated(_, own) | Mode::Community(_, own)) => *own,
+        };
+        let subnet = match (own_subnet, form.subnet) {
+            (0, told) => told,
+            (own, 0) => own,
+            (own, told) if own == told => own,
+            _ => return None,
+        };
+        Some(Inside { vlan, in_bytes, subnet, untold: vlan != 0 && said == 0 })
+    }
+
+    fn sends_privately(&self) -> bool {
+        match self {
+            Self::Station(_, rules) | Self::Outside(rules) => rules.mode.is_private(),
+            Self::Switch => false,
+        }
+    }
+
+    /// The outside and port 0 allow priority tags.
+    fn priority(&self) -> bool {
+        match self {
+            Self::Station(_, rules) => rules.priority,
+            Self::Outside(_) | Self::Switch => true,
+        }
+    }
+
+    /// Rows D1 to D7: whether a port in this mode takes the frame, and whether it keeps the tag.
+    fn admits(&self, inside: &Inside, to: &Mode, outside: bool) -> Option<bool> {
+        let vlan = inside.vlan;
+        let tagged = match to {
+            Mode::Nothing if outside => vlan != 0,
+            Mode::Nothing | Mode::Access(_) => {
+                let own = if let Mode::Access(own) = to { *own } else { 0 };
+                (own == vlan && !self.sends_privately()).then_some(false)?
+            }
+            trunk @ Mode::Trunk { native, .. } => trunk.trunk_has(vlan).then_some(vlan != *native)?,
+            Mode::Isolated(primary, _) => (vlan == *primary).then_some(false)?,
+            Mode::Community(primary, secondary) => [*primary, *secondary].contains(&vlan).then_some(false)?,
+            Mode::Promiscuous(primary, secondaries) => {
+                (vlan == *primary || vlan != 0 && secondaries.contains(&vlan)).then_some(false)?
+            }
+        };
+        (tagged || !inside.in_bytes).then_some(tagged)
+    }
+
+    /// What a station's copy keeps, if it may have one.
+    pub fn station(&self, inside: &Inside, to: &Rules) -> Option<u8> {
+        let priority = bit(self.priority() && to.priority, preserve::PRIORITY);
+        if to.closed {
+            return None;
+        }
+        // D8.
+        if matches!(self, Self::Switch) && inside.vlan == 0 && inside.subnet == 0 {
+            return Some(priority);
+        }
+        let tagged = self.admits(inside, &to.mode, false).filter(|_| inside.subnet == to.subnet)?;
+        Some(priority | bit(tagged, preserve::VLAN))
+    }
+
+    /// What the copy for the outside keeps; nothing goes from outside to outside.
+    pub fn outside(&self, inside: &Inside, form: &Form, to: &Rules) -> Option<u8> {
+        let told = inside.subnet == 0 || form.subnet != 0;
+        if matches!(self, Self::Outside(_)) || to.closed || !told {
+            return None;
+        }
+        let tagged = self.admits(inside, &to.mode, true)?;
+        Some(bit(self.priority(), preserve::PRIORITY) | bit(tagged, preserve::VLAN))
+    }
+
+    /// Whom a broadcast reaches.
+    pub fn broadcast<'a>(
+        &self,
+        form: &Form,
+        stations: impl Iterator<Item = (u32, &'a Rules)>,
+        outside: &Rules,
+    ) -> Option<BTreeMap<Place, u8>> {
+        let inside = self.enters(form)?;
+        let own = if let Self::Station(port, _) = self { *port } else { 0 };
+        let mut ways: BTreeMap<Place, u8> = stations
+            .filter(|(port, _)| *port != own)
+            .filter_map(|(port, rules)| Some((Place::Station(port), self.station(&inside, rules)?)))
+            .collect();
+        ways.extend(self.outside(&inside, form, outside).map(|bits| (Place::Outside, bits)));
+        Some(ways)
+    }
+}
+
+const fn bit(set: bool, bit: u8) -> u8 {
+    if set { bit } else { 0 }
+}
