@@ -193,24 +193,55 @@ fn keep(sets: &mut [VlanSet], number: u16) -> bool {
     trunk.check().unwrap().keep(sets).is_ok()
 }
 
-/// Sets that ports differ in, from what was said of them.
+/// What was said of the ports of now.
 #[derive(Debug, Default)]
-struct Said(BTreeMap<u32, Mode>);
+struct Said {
+    modes: BTreeMap<u32, Mode>,
+    /// What each adapter has sent since it came, and what it is hashed as.
+    adapters: BTreeMap<u32, (u64, NicId)>,
+}
 
 impl Said {
     fn apply(&mut self, step: &Step, host: &Host) {
         match step {
-            Step::Vlans(port, mode) if host.forwarding.ports.get(PortId::new(*port)).is_some() => {
-                self.0.insert(*port, mode.clone());
+            Step::Vlans(port, mode) => {
+                self.modes.insert(*port, mode.clone());
+            }
+            Step::Nic(NicOp::Create | NicOp::Connect, port, _) => {
+                self.adapters.entry(*port).or_insert((0, nic(*port, 0)));
+            }
+            Step::Nic(NicOp::Delete, port, _) | Step::Go(port) => {
+                self.adapters.remove(port);
+            }
+            Step::Count(port, frames) => {
+                self.adapters.entry(*port).and_modify(|adapter| adapter.0 += frames);
+            }
+            Step::HashAs(port, other) => {
+                self.adapters.entry(*port).and_modify(|adapter| adapter.1 = nic(*other, 0));
             }
             _ => {}
         }
-        self.0.retain(|port, _| host.forwarding.ports.get(PortId::new(*port)).is_some());
+        self.modes.retain(|port, _| host.forwarding.ports.get(PortId::new(*port)).is_some());
+    }
+
+    /// Counts and ids are those of the adapters of now, and as many sets can be kept as no port needs.
+    fn check(&self, host: &Host) {
+        let ports = &host.forwarding.ports;
+        for (&port, &(frames, hashed_as)) in &self.adapters {
+            assert_eq!(
+                ports.traffic(PortId::new(port)),
+                Traffic { frames, bytes: frames * 100 },
+                "port {port}"
+            );
+            assert_eq!(host.forwarding.hashed_as(nic(port, 0)), hashed_as, "port {port}");
+        }
+        assert_eq!(sets_left(host), ports.sets().len() - self.sets(), "{self:?}");
+        assert_eq!(ports.has_room_for_set(), sets_left(host) != 0);
     }
 
     fn sets(&self) -> usize {
         let mut sets: Vec<Vec<u16>> = Vec::new();
-        for mode in self.0.values() {
+        for mode in self.modes.values() {
             let mut set = match mode {
                 Mode::Trunk { native, listed, pruned } => {
                     let listed = listed.iter().copied().filter(|number| *number != 0).chain([*native]);
@@ -313,10 +344,7 @@ proptest! {
                 compare(&see(&grown), &see(&large), step);
             }
             said.apply(step, &large);
-            for host in [&grown, &large] {
-                prop_assert_eq!(sets_left(host), host.forwarding.ports.sets().len() - said.sets(), "{:?}", said);
-                prop_assert_eq!(host.forwarding.ports.has_room_for_set(), sets_left(host) != 0);
-            }
+            [&grown, &large].into_iter().for_each(|host| said.check(host));
         }
         // All go; then there is room for as much as in the beginning.
         for port in PORTS {
