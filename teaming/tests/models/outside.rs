@@ -42,7 +42,7 @@ fn other() -> Rules {
 type Coming = fn(&mut Host, &Rules);
 
 /// Ways in which the external port, which is known by its NIC alone, comes to have a policy.
-const WAYS: [(&str, Coming); 10] = [
+const WAYS: [(&str, Coming); 11] = [
     ("said while packets flow", |host, rules| {
         host.forwarding.create_port(PORT, false).unwrap();
         rules.set(host, PORT);
@@ -55,6 +55,11 @@ const WAYS: [(&str, Coming); 10] = [
     }),
     ("found by an enumeration", |host, rules| {
         host.forwarding.create_port(PORT, true).unwrap();
+        let revision = host.forwarding.ports.revision(PORT).unwrap();
+        assert!(replace(host, PORT, revision, rules));
+    }),
+    ("found where nothing was known", |host, rules| {
+        host.forwarding.create_port(PORT, false).unwrap();
         let revision = host.forwarding.ports.revision(PORT).unwrap();
         assert!(replace(host, PORT, revision, rules));
     }),

@@ -104,11 +104,12 @@ impl Rules {
 
     /// Gives the rules to a port that has none yet.
     pub fn set(&self, host: &mut Host, port: PortId) {
+        // The VLAN property last: no later change may be what makes it count.
+        host.forwarding.set_security(port, Some(self.security()));
         self.mode.with_property(|property| {
             let wanted = property.map(|property| property.check().unwrap());
             host.forwarding.set_vlans(port, wanted.as_ref()).unwrap();
         });
-        host.forwarding.set_security(port, Some(self.security()));
         if self.closed {
             host.forwarding.close(port);
         }
