@@ -136,6 +136,30 @@ fn a_busy_bucket_moves_at_its_deadline_and_never_without_one() {
     }
 }
 
+/// Neither use, nor a look whether something is due, nor the same view once more begins the wait anew.
+#[test]
+fn a_deadline_counts_from_the_beginning_of_the_wait_whatever_happens_meanwhile() {
+    let deadline = 100 * MS;
+    let pace = Pace { gap: Ticks::from_us(500), deadline: Some(Ticks::new(deadline)) };
+    for start in starts() {
+        let mut waiting = Waiting::new();
+        assert_eq!(waiting.settled(pace, start, Some(start), start).1, 1);
+        for part in 1..100 {
+            let now = start + part * MS;
+            waiting.table.choose(waiting.bucket, Ticks::new(now));
+            let moved = match part % 3 {
+                0 => waiting.publish(&[1, 2], now),
+                _ => waiting.table.settle(&waiting.home, Ticks::new(now)),
+            };
+            assert_eq!((moved.risky, moved.waiting), (0, 1), "start {start}, {part} of 100");
+        }
+        let due = Ticks::new(start + deadline);
+        waiting.table.choose(waiting.bucket, due);
+        let moved = waiting.table.settle(&waiting.home, due);
+        assert_eq!(moved, Moved { risky: 1, ..Moved::default() });
+    }
+}
+
 #[test]
 fn a_packet_of_a_processor_whose_clock_is_ahead_counts_as_just_sent() {
     let mut waiting = Waiting::new();
