@@ -167,3 +167,40 @@ fn check(
     let expected = expected.map(|bits| BTreeMap::from([(Place::Outside, bits)]));
     assert_eq!(ways(MacAddr([2, 0xcc, 0, 0, 0, 1])).ok(), expected, "{}", told());
 }
+
+/// Packets that are said to go one way share a list of destinations: so they have the same ones, with the same bits and
+/// the same tag.
+#[test]
+fn packets_that_go_the_same_way_have_the_same_destinations_bits_and_tag() {
+    let mut host = Host::new(&settings(TeamingMode::Static), 64);
+    for (port, rules) in stations() {
+        host.station(port);
+        rules.set(&mut host, PortId::new(port));
+    }
+    let groups = [[1, 0, 0x5e, 0, 0, 1], [1, 0, 0x5e, 0, 0, 2]].map(MacAddr);
+    host.forwarding.ports.listen(PortId::new(11), [groups[0]].into_iter());
+    host.forwarding.ports.listen(PortId::new(12), [groups[1]].into_iter());
+    let to: Vec<MacAddr> = (10..24).map(mac).chain(groups).chain([MacAddr::BROADCAST, REMOTE]).collect();
+    let mut pairs = [0; 2];
+    for source in [TRUSTED, nic(30, 0), nic(31, 0), nic(12, 0), nic(50, 0), nic(UPLINK, 1)] {
+        let own =
+            if source.port.get() < 10 { MacAddr([2, 0xee, 0, 0, 0, 9]) } else { mac(source.port.get()) };
+        let mut known = Vec::new();
+        for form in forms() {
+            for &to in &to {
+                let beside = Beside { vlan: form.beside, subnet: form.subnet, adapter: None };
+                let window = frame(own, to, &form.tags);
+                let decision = host.decide(source, &window, &beside);
+                known.push((decision, host.ways(source, &window, &beside), decision.sent.tag()));
+            }
+        }
+        for (number, (decision, ways, tag)) in known.iter().enumerate() {
+            for (other, other_ways, other_tag) in known.iter().skip(number + 1).step_by(7) {
+                let same = decision.same_way(other);
+                pairs[usize::from(same)] += 1;
+                assert!(!same || ways == other_ways && tag == other_tag, "{decision:?} {other:?}");
+            }
+        }
+    }
+    assert!(pairs.into_iter().all(|count| count > 10_000), "{pairs:?}");
+}

@@ -11,5 +11,6 @@ mod outside;
 mod receive;
 mod rows;
 mod settings;
+mod sources;
 mod weights;
 mod witnesses;

@@ -1,0 +1,153 @@
+//! Whose addresses a port may send with, and which ports are still to be read: both by lists computed apart.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use teaming::counters::DropReason;
+use teaming::ids::{MacAddr, PortId};
+use teaming::policy::Security;
+use teaming::settings::TeamingMode;
+use teaming::switch::{NicKind, NicOp, NicParameters, VmId};
+
+use crate::host::{Host, REMOTE, group, nic, parameters, settings, stray, walks};
+
+/// The address that the adapter on a port uses, the one that it was made with, and the one that its machine was given.
+fn address(port: u32, kind: u8) -> MacAddr {
+    MacAddr([2, 0xf0, 0, 0, kind, port as u8])
+}
+
+/// Adapters 10 and 11 are one machine's, 12 another's, 13 and 14 the host's.
+fn adapter(port: u32) -> NicParameters {
+    let vm = match port {
+        10 | 11 => VmId::of(b"one"),
+        12 => VmId::of(b"other"),
+        _ => VmId::NONE,
+    };
+    NicParameters {
+        current_mac: address(port, 1),
+        permanent_mac: address(port, 2),
+        vm_mac: if port == 11 { MacAddr::ZERO } else { address(port, 3) },
+        vm,
+        ..parameters(port, NicKind::Synthetic)
+    }
+}
+
+#[test]
+fn a_port_sends_with_its_adapters_addresses_and_those_that_its_policy_adds() {
+    let ports = 10..15_u32;
+    for (mac_spoofing, teaming) in [(false, false), (false, true), (true, false), (true, true)] {
+        for away in [None, Some(11)] {
+            let mut host = Host::new(&settings(TeamingMode::Static), 8);
+            for port in ports.clone() {
+                host.forwarding.create_port(PortId::new(port), false).unwrap();
+                host.forwarding.on_station(NicOp::Connect, &adapter(port)).unwrap();
+                let security = Security { mac_spoofing, teaming, ..Security::STRICT };
+                host.forwarding.set_security(PortId::new(port), Some(security));
+            }
+            if let Some(away) = away {
+                host.forwarding.on_station(NicOp::Disconnect, &adapter(away)).unwrap();
+            }
+            let those =
+                ports.clone().flat_map(|port| [1, 2, 3].map(|kind| (port, kind, address(port, kind))));
+            let nobodys =
+                [stray(1), MacAddr::ZERO, group(1), MacAddr::BROADCAST].map(|source| (0, 0, source));
+            for (owner, kind, source) in those.chain(nobodys) {
+                for port in ports.clone().filter(|port| Some(*port) != away) {
+                    // The machine of port 11 was given none.
+                    let mine = owner == port && (owner, kind) != (11, 3);
+                    // In use at this moment by another adapter of the same machine.
+                    let mates =
+                        kind == 1 && away != Some(owner) && [(10, 11), (11, 10)].contains(&(port, owner));
+                    let allowed = mine || mac_spoofing || teaming && mates;
+                    let refused = host.plain(nic(port, 0), source, REMOTE) == Err(DropReason::SpoofedAddress);
+                    let told = format!(
+                        "{source} from {port}, spoofing {mac_spoofing}, teaming {teaming}, away {away:?}"
+                    );
+                    assert_eq!(refused, !allowed, "{told}");
+                }
+            }
+            // What is an adapter's own is not learned, nor what is no address.
+            let learned = host.forwarding.learned.len();
+            assert_eq!(learned == 0, !mac_spoofing);
+            for none in [MacAddr::ZERO, group(1), MacAddr::BROADCAST] {
+                assert_eq!(host.forwarding.learned.find(none, None, host.now), None);
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Create(u32, bool),
+    TearDown(u32),
+    Delete(u32),
+    Close(u32),
+    /// Read, and whether something changed meanwhile.
+    Read(u32, bool),
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let port = || 10..14_u32;
+    prop_oneof![
+        3 => (port(), any::<bool>()).prop_map(|(port, closed)| Step::Create(port, closed)),
+        1 => port().prop_map(Step::TearDown),
+        2 => port().prop_map(Step::Delete),
+        1 => port().prop_map(Step::Close),
+        3 => (port(), any::<bool>()).prop_map(|(port, meanwhile)| Step::Read(port, meanwhile)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(walks(300))]
+
+    /// A port that came unread, or was closed, until it is read; not one that is about to go.
+    #[test]
+    fn the_ports_to_be_read_after_any_walk_are_those_of_a_list(steps in prop::collection::vec(any_step(), 1..60)) {
+        let mut host = Host::new(&settings(TeamingMode::Static), 4);
+        // Unread, and about to go.
+        let mut list = BTreeMap::<u32, (bool, bool)>::new();
+        for step in steps {
+            let forwarding = &mut host.forwarding;
+            match step {
+                Step::Create(port, closed) => {
+                    forwarding.create_port(PortId::new(port), closed).unwrap();
+                    list.entry(port).or_insert((closed, false)).1 = false;
+                }
+                Step::TearDown(port) => {
+                    forwarding.tear_down(PortId::new(port));
+                    list.entry(port).and_modify(|entry| *entry = (true, true));
+                }
+                Step::Delete(port) => {
+                    forwarding.delete_port(PortId::new(port));
+                    list.remove(&port);
+                }
+                Step::Close(port) => {
+                    forwarding.close(PortId::new(port));
+                    list.entry(port).and_modify(|entry| entry.0 = true);
+                }
+                Step::Read(port, meanwhile) => {
+                    let id = PortId::new(port);
+                    let revision = forwarding.ports.revision(id).unwrap_or(0);
+                    if meanwhile {
+                        forwarding.set_security(id, Some(Security::STRICT));
+                    }
+                    let replaced = forwarding.replace_policy(id, revision, None, None, false).unwrap();
+                    let known = list.contains_key(&port);
+                    prop_assert_eq!(replaced, !known || !meanwhile);
+                    if replaced {
+                        list.entry(port).and_modify(|entry| entry.0 = false);
+                    }
+                }
+            }
+            let mut unread = Vec::new();
+            let mut from = 0;
+            while let Some((port, next)) = host.forwarding.ports.unread(from) {
+                unread.push(port.get());
+                from = next;
+            }
+            unread.sort_unstable();
+            let expected: Vec<u32> = list.iter().filter(|(_, entry)| **entry == (true, false)).map(|(&port, _)| port).collect();
+            prop_assert_eq!(unread, expected, "after {:?}", step);
+        }
+    }
+}
