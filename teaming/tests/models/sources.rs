@@ -146,7 +146,8 @@ proptest! {
                 from = next;
             }
             unread.sort_unstable();
-            let expected: Vec<u32> = list.iter().filter(|(_, entry)| **entry == (true, false)).map(|(&port, _)| port).collect();
+            let of_list = list.iter().filter(|(_, entry)| **entry == (true, false));
+            let expected: Vec<u32> = of_list.map(|(&port, _)| port).collect();
             prop_assert_eq!(unread, expected, "after {:?}", step);
         }
     }
