@@ -143,18 +143,18 @@ impl Host {
             Verdict::Native => panic!("no test asks for it"),
             Verdict::Deliver(to) => {
                 assert_eq!(to.index, NicIndex::DEFAULT);
-                ways.insert(Place::Station(to.port.get()), decision.bits);
+                ways.insert(Place::Station(to.port.get()), decision.bits.bits());
             }
             Verdict::Uplink(_) => {
-                ways.insert(Place::Outside, decision.bits);
+                ways.insert(Place::Outside, decision.bits.bits());
             }
             Verdict::Flood { uplink } => {
                 if uplink.is_some() {
-                    ways.insert(Place::Outside, decision.bits);
+                    ways.insert(Place::Outside, decision.bits.bits());
                 }
                 let sender = self.forwarding.sender(source);
                 for (_, target) in self.forwarding.flood(&sender, &decision, 0) {
-                    let before = ways.insert(Place::Station(target.nic.port.get()), target.bits);
+                    let before = ways.insert(Place::Station(target.nic.port.get()), target.bits.bits());
                     assert_eq!(before, None, "one station twice");
                 }
             }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use teaming::ids::PortId;
 use teaming::policy::Security;
-use teaming::sender::preserve;
+use teaming::sender::Preserve;
 use teaming::vlan::{Bits, VlanProperty};
 
 use crate::host::{Host, Place, vlan_bytes};
@@ -194,7 +194,7 @@ impl From {
 
     /// What a station's copy keeps, if it may have one.
     pub fn station(&self, inside: &Inside, to: &Rules) -> Option<u8> {
-        let priority = bit(self.priority() && to.priority, preserve::PRIORITY);
+        let priority = bit(self.priority() && to.priority, Preserve::PRIORITY.bits());
         if to.closed {
             return None;
         }
@@ -203,7 +203,7 @@ impl From {
             return Some(priority);
         }
         let tagged = self.admits(inside, &to.mode, false).filter(|_| inside.subnet == to.subnet)?;
-        Some(priority | bit(tagged, preserve::VLAN))
+        Some(priority | bit(tagged, Preserve::VLAN.bits()))
     }
 
     /// What the copy for the outside keeps; nothing goes from outside to outside.
@@ -213,7 +213,7 @@ impl From {
             return None;
         }
         let tagged = self.admits(inside, &to.mode, true)?;
-        Some(bit(self.priority(), preserve::PRIORITY) | bit(tagged, preserve::VLAN))
+        Some(bit(self.priority(), Preserve::PRIORITY.bits()) | bit(tagged, Preserve::VLAN.bits()))
     }
 
     /// Whom a broadcast reaches.
