@@ -8,9 +8,11 @@ use std::collections::BTreeMap;
 
 use teaming::settings::{SETTINGS, Setting, SettingKind};
 
-const INF: &str = include_str!("../inf/lbfoext.inf");
-const SCRIPTS: [(&str, &str); 2] =
-    [("install", include_str!("../inf/install.ps1")), ("uninstall", include_str!("../inf/uninstall.ps1"))];
+const INF: &str = include_str!("../../inf/lbfoext.inf");
+const SCRIPTS: [(&str, &str); 2] = [
+    ("install", include_str!("../../inf/install.ps1")),
+    ("uninstall", include_str!("../../inf/uninstall.ps1")),
+];
 const EXTENSION: &str = "{6E3C2C0F-5A0B-4C55-9E0E-7B1B8B1F5D21}";
 const NAME: &str = "LBFO Teaming Extension";
 

@@ -22,7 +22,7 @@ fn constants() -> BTreeMap<&'static str, (u64, Option<u32>)> {
         let value = u64::from_str_radix(value.trim_start_matches("0x"), 16).expect("a number");
         (name, (value, later.parse().ok()))
     };
-    include_str!("data/flags.csv").lines().skip(1).map(row).collect()
+    include_str!("../data/flags.csv").lines().skip(1).map(row).collect()
 }
 
 /// One type: what stands before and behind its names in the header, and whether it has all of them.

@@ -1,6 +1,5 @@
 //! Run-time state of a NIC through the driver: saved, given back here and on another host, spoilt, in any company.
 
-#[path = "runtime_state/moved.rs"]
 mod moved;
 
 use lbfoext::filter::Module;

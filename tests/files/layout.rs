@@ -4,7 +4,7 @@
 use lbfoext::ndis::raw::{self, LayoutRow};
 use std::collections::BTreeMap;
 
-const TABLE: &str = include_str!("data/layout.csv");
+const TABLE: &str = include_str!("../data/layout.csv");
 
 /// Every structure that the driver declares.
 const DECLARED: &[&[LayoutRow]] = &[
@@ -134,13 +134,13 @@ fn every_field_of_the_table_is_declared_or_overlays_a_declared_one() {
 #[test]
 fn every_structure_of_the_driver_is_in_the_list() {
     let sources = [
-        include_str!("../src/ndis/raw/mod.rs"),
-        include_str!("../src/ndis/raw/nbl.rs"),
-        include_str!("../src/ndis/raw/offload.rs"),
-        include_str!("../src/ndis/raw/oid.rs"),
-        include_str!("../src/ndis/raw/property.rs"),
-        include_str!("../src/ndis/raw/registration.rs"),
-        include_str!("../src/ndis/raw/switch.rs"),
+        include_str!("../../src/ndis/raw/mod.rs"),
+        include_str!("../../src/ndis/raw/nbl.rs"),
+        include_str!("../../src/ndis/raw/offload.rs"),
+        include_str!("../../src/ndis/raw/oid.rs"),
+        include_str!("../../src/ndis/raw/property.rs"),
+        include_str!("../../src/ndis/raw/registration.rs"),
+        include_str!("../../src/ndis/raw/switch.rs"),
     ];
     let declared = sources
         .iter()

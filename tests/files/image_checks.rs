@@ -3,7 +3,7 @@
 //! The checks read the file that `cargo image` built and the linker's map beside it; they run nothing of it.
 //! Each check is also shown an image with the fault that it is for.
 
-#[path = "../teaming/tests/captures/sources.rs"]
+#[path = "../../teaming/tests/captures/sources.rs"]
 mod sources;
 
 use std::{collections::BTreeSet, fs, path::Path};
@@ -21,8 +21,8 @@ const SIZE_LIMIT: usize = 384 * 1024;
 const FRAME_LIMIT: u32 = 1024;
 /// Exported names, by the file of the operating system that exports them.
 const EXPORTS: [(&str, &str); 2] = [
-    ("ndis.sys", include_str!("image/exports/ndis.sys.txt")),
-    ("ntoskrnl.exe", include_str!("image/exports/ntoskrnl.exe.txt")),
+    ("ndis.sys", include_str!("../image/exports/ndis.sys.txt")),
+    ("ntoskrnl.exe", include_str!("../image/exports/ntoskrnl.exe.txt")),
 ];
 /// Functions that belong to panicking or formatting and may be in the image all the same, with the reason.
 const ALLOWED: [(&str, &str); 0] = [];
@@ -57,8 +57,8 @@ struct Image {
 impl Image {
     fn read() -> Self {
         let file = |name: &str| Path::new(ROOT).join(name);
-        let bytes = fs::read(file(image::IMAGE)).expect("build the image first: cargo image");
-        Self { bytes, map: fs::read_to_string(file(image::MAP)).expect("cargo image leaves a map") }
+        let bytes = fs::read(file(::image::IMAGE)).expect("build the image first: cargo image");
+        Self { bytes, map: fs::read_to_string(file(::image::MAP)).expect("cargo image leaves a map") }
     }
 
     fn pe(&self) -> PeFile64<'_> {
@@ -345,8 +345,8 @@ fn map(image: &Image) -> Faults {
 #[test]
 #[cfg_attr(not(image_present), ignore = "build the image first: cargo image")]
 fn the_image_was_built_from_the_present_sources() {
-    let built_from = fs::read_to_string(Path::new(ROOT).join(image::SOURCES)).unwrap();
-    let present = image::sources_digest(Path::new(ROOT)).unwrap();
+    let built_from = fs::read_to_string(Path::new(ROOT).join(::image::SOURCES)).unwrap();
+    let present = ::image::sources_digest(Path::new(ROOT)).unwrap();
     assert_eq!(built_from, present, "the image is stale: cargo image");
 }
 
@@ -393,7 +393,7 @@ fn the_linker_is_told_what_wdk_build_would_tell_it() {
     let wdk_build: &'static str = wdk_build.leak();
     let theirs = [arguments(&wdk_build[begin..kmdf]), arguments(&wdk_build[common..end])].concat();
 
-    let ours = include_str!("../src/build.rs");
+    let ours = include_str!("../../src/build.rs");
     let list = ours.split("AS_WDK_BUILD").nth(1).and_then(|text| text.split("];").next()).unwrap();
     let ours: Vec<&str> = list.split('"').skip(1).step_by(2).collect();
     assert_eq!(ours, theirs);

@@ -11,7 +11,7 @@ use vswitch::suite::CASES;
 const SEEDS: u64 = 12;
 
 fn path() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(image::IMAGE)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(::image::IMAGE)
 }
 
 fn load() -> Image {

@@ -1,0 +1,7 @@
+//! The files of the product: INF, scripts, layouts, the image as a file, and the rules of the house.
+
+mod flags;
+mod image_checks;
+mod inf;
+mod layout;
+mod tidy;
