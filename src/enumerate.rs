@@ -13,8 +13,8 @@ use crate::ndis::raw::{SwitchParameters, oids};
 use crate::ndis::status::NdisStatus;
 use crate::trace::Event;
 use crate::{lifecycle, nic_status, properties, runtime_state, settings};
+use teaming::oid::nic::NicOp;
 use teaming::ports::NicState as Nic;
-use teaming::switch::NicOp;
 
 /// Pictures taken before the module gives up because the switch will not stand still.
 const ATTEMPTS: u32 = 64;

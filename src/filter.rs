@@ -24,23 +24,23 @@ use crate::{complete, egress, enumerate, ingress, nic_status, offload, oid, sett
 use core::ffi::c_void;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicPtr};
-use teaming::adapter_hash::Trust;
-use teaming::capabilities::{Book, MemberCapabilities};
-use teaming::counters::Counters;
+use teaming::flow::adapter_hash::Trust;
 use teaming::forward::Forwarding;
+use teaming::forward::counters::Counters;
 use teaming::ids::{BUCKETS, MEMBERS, PortId};
-use teaming::learn::{LEARNED, Learned};
-use teaming::member::Member;
+use teaming::migration::operations::{self, Operations};
+use teaming::offload::capabilities::{Book, MemberCapabilities};
 use teaming::offload::{Ledger, ProcessorSets};
-use teaming::operations::{self, Operations};
 use teaming::ports::Port;
-use teaming::room::{Room, Sizes};
+use teaming::ports::index::Slot;
+use teaming::ports::mac_learning::{LEARNED, Learned};
+use teaming::ports::storage::{Room, Sizes};
+use teaming::ports::traffic::Line;
+use teaming::ports::vlan::VlanSet;
 use teaming::settings::Settings;
-use teaming::slots::Slot;
-use teaming::table::Stamp;
 use teaming::team::Team;
-use teaming::traffic::Line;
-use teaming::vlan::VlanSet;
+use teaming::team::buckets::Stamp;
+use teaming::team::member::Member;
 
 /// "LBFO Teaming Extension", the name that administrators see.
 pub const FRIENDLY_NAME: &[u16] = &crate::text::utf16(b"LBFO Teaming Extension");

@@ -19,13 +19,13 @@ use crate::ndis::raw::SendFlags;
 use crate::ndis::status::NdisStatus;
 use crate::offload;
 use core::sync::atomic::Ordering;
-use teaming::adapter_hash::{Adapter, HashType, Offered};
-use teaming::counters::{Counters, DropReason};
+use teaming::flow::adapter_hash::{Adapter, HashType, Offered};
+use teaming::flow::hash::TOEPLITZ_SAMPLE;
+use teaming::forward::counters::{Counters, DropReason};
+use teaming::forward::source::{Preserve, Sender};
 use teaming::forward::{Beside, Decision, Forwarding, Packet, Target, Verdict};
-use teaming::hash::TOEPLITZ_SAMPLE;
 use teaming::ids::{MemberIndex, NicId, Ticks};
-use teaming::sender::{Preserve, Sender};
-use teaming::traffic::Traffic;
+use teaming::ports::traffic::Traffic;
 
 /// Lists decided in one hold of the lock, each with all its packets.
 const HOLD: usize = 32;

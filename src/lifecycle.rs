@@ -12,8 +12,8 @@ use crate::ndis::status::NdisStatus;
 use crate::{multicast, nic_status, properties, publish, runtime_state};
 use teaming::forward::Forwarding;
 use teaming::ids::{MemberIndex, PortId};
-use teaming::member::MemberEvent;
-use teaming::switch::{NicOp, NicParameters, Route, route};
+use teaming::oid::nic::{NicOp, NicParameters, Route, route};
+use teaming::team::member::MemberEvent;
 
 /// What a request does to network adapters, if anything. A damaged payload is passed on without being looked at.
 fn operation(request: Request) -> Option<(NicOp, NicParameters)> {

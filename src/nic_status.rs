@@ -13,9 +13,9 @@ use crate::ndis::status::NdisStatus;
 use crate::ndis::switch::NicRef;
 use crate::publish;
 use crate::trace::Event;
-use teaming::capabilities::{Block, Capability};
 use teaming::ids::{MEMBERS, MemberIndex, NicId, NicIndex, PortId};
-use teaming::member::MemberEvent;
+use teaming::offload::capabilities::{Block, Capability};
+use teaming::team::member::MemberEvent;
 
 /// `FilterStatus`. IRQL <= DISPATCH_LEVEL. Acts first and, within the call, passes the indication on or indicates in its
 /// place what the team can: when this returns, nothing is assigned to a member that the indication declared dead.

@@ -14,8 +14,8 @@ use crate::nic_status;
 use crate::trace::Event;
 use teaming::ids::{MemberIndex, MemberSet, NicId, NicIndex};
 use teaming::offload::{Entry, Facts, Ledger, NOBODY};
+use teaming::oid::payload::{self, Command, QueueArray};
 use teaming::oid::{self, Place, Plan, Refusal, Resource, Row, Treatment};
-use teaming::payload::{self, Command, QueueArray};
 
 /// How a request from above goes on.
 pub enum Way {

@@ -16,9 +16,9 @@ use crate::ndis::status::NdisStatus;
 use crate::ndis::switch::PortRef;
 use crate::trace::Event;
 use teaming::ids::PortId;
-use teaming::policy::Security;
-use teaming::property::{self, Kind, Malformed, Property};
-use teaming::vlan::Wanted;
+use teaming::ports::policy::Security;
+use teaming::ports::property::{self, Kind, Malformed, Property};
+use teaming::ports::vlan::Wanted;
 
 /// What a request does to a port.
 enum Change<'a> {

@@ -11,9 +11,9 @@ use crate::ndis::timer::Expire;
 use crate::nic_status;
 use crate::trace::Event;
 use teaming::ids::{MemberIndex, Ticks};
-use teaming::member::MemberEvent;
 use teaming::settings::Settings;
 use teaming::team::Plan;
+use teaming::team::member::MemberEvent;
 
 /// How often waiting buckets are looked at: a packet that is late by this much more than the gap does no harm.
 const SETTLE_EVERY: Ticks = Ticks::from_ms(1);

@@ -15,10 +15,12 @@ use crate::ndis::status::NdisStatus;
 use crate::text;
 use crate::trace::Event;
 use teaming::ids::NicId;
+use teaming::migration::operations::Slot;
+use teaming::migration::record::{
+    Handed, NicState, PINS_MAX, Pin, PinKind, Pins, Placement, encode, record_len,
+};
 use teaming::offload::Entry;
 use teaming::oid::Resource;
-use teaming::operations::Slot;
-use teaming::runtime_state::{Handed, NicState, PINS_MAX, Pin, PinKind, Pins, Placement, encode, record_len};
 
 const OWNER: Owner = Owner { id: text::guid(EXTENSION_ID), name: FRIENDLY_NAME };
 

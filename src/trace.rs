@@ -4,8 +4,8 @@
 use crate::kernel::pool::{PoolSlice, Tag};
 use crate::ndis::status::OutOfMemory;
 use teaming::ids::{MemberIndex, MemberSet, NicId, Ticks};
+use teaming::migration::record::{Differences, Discard};
 use teaming::offload::ProcessorConflict;
-use teaming::runtime_state::{Differences, Discard};
 
 /// One thing worth telling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,9 +2,9 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use teaming::flow::hash::{DEFAULT_SEED, hash};
 use teaming::flow::{self, FlowKey, Keying, Policy};
 use teaming::frame::{self, Headers, Network, Transport};
-use teaming::hash::{DEFAULT_SEED, hash};
 use teaming::ids::{MacAddr, NicId, NicIndex, PortId};
 
 /// Frames of one identity get one bucket under every policy: addresses and ports, of the innermost headers where the

@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 use teaming::frame;
-use teaming::runtime_state::{Differences, NicState};
+use teaming::migration::record::{Differences, NicState};
 use vswitch::check::save::record;
 use vswitch::control::save::{Blob, FIXED, Offering};
 use vswitch::image::Image;

@@ -5,9 +5,9 @@ use crate::observer::{Event, Kind};
 use teaming::Heap;
 use teaming::forward::Forwarding;
 use teaming::ids::{BUCKETS, MEMBERS, MemberIndex, Ticks};
-use teaming::member::{LinkState, Member, MemberEvent};
 use teaming::settings::{Lookup, Settings};
 use teaming::team::Team;
+use teaming::team::member::{LinkState, Member, MemberEvent};
 
 /// The member of each bucket; 0 where no member is up.
 pub fn owners(speeds: &[u64], events: &[Event]) -> Vec<u16> {

@@ -166,7 +166,7 @@ impl Shape {
             oids::TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA => (Some(8), 16),
             _ => return None,
         };
-        Some(Self { next, handle, size: teaming::payload::size(oid)? })
+        Some(Self { next, handle, size: teaming::oid::payload::size(oid)? })
     }
 }
 

@@ -6,8 +6,8 @@ use super::raw::{self, ObjectHeader, StatusIndication, SwitchNicStatusIndication
 use super::switch::NicRef;
 use super::sys;
 use core::ffi::c_void;
-use teaming::capabilities::{Block, Capability};
 use teaming::ids::NicId;
+use teaming::offload::capabilities::{Block, Capability};
 
 /// The envelope with the indication inside, as they lie one after the other.
 #[repr(C)]

@@ -2,9 +2,9 @@
 
 use super::raw::{self, ObjectHeader, StatusIndication, SwitchNicStatusIndication, object_type};
 use core::ptr::NonNull;
-use teaming::capabilities::Capability;
 use teaming::ids::{NicId, NicIndex, PortId};
-use teaming::member::LinkState;
+use teaming::offload::capabilities::Capability;
+use teaming::team::member::LinkState;
 
 /// `NDIS_LINK_STATE` of which `length` bytes are there.
 pub fn decode(state: &raw::LinkState, length: usize) -> Option<LinkState> {

@@ -14,9 +14,9 @@ use crate::kernel::pool::{PoolSlice, Tag};
 use crate::kernel::rundown::{WorkGuard, WorkRundown};
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU32, Ordering};
-use teaming::capabilities::{CAPABILITIES, Capability, LONGEST};
 use teaming::ids::{MEMBERS, MemberIndex, NicId, NicIndex, PortId};
-use teaming::member::LinkState;
+use teaming::offload::capabilities::{CAPABILITIES, Capability, LONGEST};
+use teaming::team::member::LinkState;
 
 /// What a member is asked.
 #[derive(Clone, Copy, PartialEq, Eq)]

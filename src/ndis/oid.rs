@@ -12,7 +12,7 @@ use core::ffi::c_void;
 use core::ptr::NonNull;
 use teaming::ids::MemberIndex;
 use teaming::oid::Kind;
-use teaming::switch::NicParameters;
+use teaming::oid::nic::NicParameters;
 
 /// A request from above that has not been completed yet. The caller owns it and everything it points to: read only.
 #[derive(Clone, Copy)]

@@ -7,7 +7,7 @@ use super::raw::{
 };
 use core::mem::offset_of;
 use teaming::ids::{MacAddr, NicId, NicIndex, PortId};
-use teaming::switch::{NicKind, NicParameters, VmId};
+use teaming::oid::nic::{NicKind, NicParameters, VmId};
 
 /// What `OID_SWITCH_PARAMETERS` says.
 pub struct SwitchInfo<'a> {

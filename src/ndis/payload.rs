@@ -66,7 +66,7 @@ const _: () = {
         PortPropertyParameters as Head, PortPropertyPvlan as Private, PortPropertySecurity as Security,
         PortPropertyVlan as Vlan, port_property_type,
     };
-    use teaming::property::{Kind, at};
+    use teaming::ports::property::{Kind, at};
     assert!(size_of::<Head>() == at::head::SIZE && size_of::<Deletion>() == at::deletion::SIZE);
     assert!(offset_of!(Head, port_id) == at::head::PORT && offset_of!(Head, property_type) == at::head::TYPE);
     assert!(offset_of!(Head, property_buffer_length) == at::head::LENGTH);

@@ -25,38 +25,17 @@
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
-pub mod adapter_hash;
-pub mod capabilities;
-pub mod changes;
-pub mod counters;
 pub mod flow;
 pub mod forward;
 pub mod frame;
-pub mod hash;
 pub mod ids;
-pub mod learn;
-pub mod member;
-pub mod multicast;
+pub mod migration;
 pub mod offload;
 pub mod oid;
-pub mod operations;
-pub mod payload;
-pub mod policy;
 pub mod ports;
-pub mod property;
-pub mod receive;
 pub mod report;
-pub mod room;
-pub mod runtime_state;
-pub mod sender;
 pub mod settings;
-pub mod slots;
-pub mod spread;
-pub mod switch;
-pub mod table;
 pub mod team;
-pub mod traffic;
-pub mod vlan;
 
 /// Who owns the slices that the tables live in: pool memory in the driver, vectors in tools and tests.
 pub trait Storage {

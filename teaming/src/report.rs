@@ -5,12 +5,12 @@
 use core::fmt;
 
 use crate::Storage;
-use crate::counters::{Counters, DROP_REASONS, DropReason, Load};
 use crate::forward::Forwarding;
+use crate::forward::counters::{Counters, DROP_REASONS, DropReason, Load};
 use crate::ids::{BUCKETS, MEMBERS, MemberIndex};
-use crate::member::{Member, MemberState};
 use crate::settings::Settings;
 use crate::team::Team;
+use crate::team::member::{Member, MemberState};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberLine {

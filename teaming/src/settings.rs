@@ -5,12 +5,12 @@
 
 use core::fmt;
 
+use crate::flow::hash::DEFAULT_SEED;
 use crate::flow::{Keying, POLICIES, Policy};
-use crate::hash::DEFAULT_SEED;
 use crate::ids::Ticks;
-use crate::member::Delays;
 use crate::offload::OffloadPlacement;
-use crate::table::Pace;
+use crate::team::buckets::Pace;
+use crate::team::member::Delays;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Setting {

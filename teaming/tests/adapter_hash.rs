@@ -1,9 +1,9 @@
 //! When an adapter's hash stands for our own computation, and that a flow never notices.
 
-use teaming::adapter_hash::{AGREEMENTS, Adapter, HashType, Offered, Trust};
+use teaming::flow::adapter_hash::{AGREEMENTS, Adapter, HashType, Offered, Trust};
+use teaming::flow::hash::{TOEPLITZ_SAMPLE_KEY, Toeplitz};
 use teaming::flow::{Keying, POLICIES, Policy};
 use teaming::frame::{Headers, parse};
-use teaming::hash::{TOEPLITZ_SAMPLE_KEY, Toeplitz};
 
 const BY_PORTS: Keying = Keying { policy: Policy::TransportPorts, flow_label: false, symmetric: false };
 const BY_ADDRESSES: Keying = Keying { policy: Policy::IpAddresses, flow_label: false, symmetric: false };

@@ -5,9 +5,9 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use teaming::Heap;
-use teaming::capabilities::{Book, CAPABILITIES, Capability, LONGEST, MemberCapabilities};
 use teaming::ids::{MEMBERS, MemberIndex, MemberSet};
 use teaming::offload::OffloadPlacement;
+use teaming::offload::capabilities::{Book, CAPABILITIES, Capability, LONGEST, MemberCapabilities};
 use teaming::oid::Resource;
 
 const PLACEMENTS: [OffloadPlacement; 3] =

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use teaming::Heap;
 use teaming::ids::{BUCKETS, Bucket, MEMBERS, MemberIndex, MemberSet, Ticks};
-use teaming::table::{Moved, Pace, Stamp, Table, View, Weights, fill_home};
+use teaming::team::buckets::{Moved, Pace, Stamp, Table, View, Weights, fill_home};
 
 const AT_ONCE: Pace = Pace { gap: Ticks::ZERO, deadline: None };
 const PATIENT: Pace = Pace { gap: Ticks::from_us(500), deadline: Some(Ticks::from_ms(100)) };

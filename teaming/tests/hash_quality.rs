@@ -7,9 +7,9 @@ mod reader;
 
 use std::collections::HashSet;
 
+use teaming::flow::hash::{DEFAULT_SEED, Seed, TOEPLITZ_SAMPLE_KEY, Toeplitz};
 use teaming::flow::{FlowKey, Policy, key};
 use teaming::frame::parse;
-use teaming::hash::{DEFAULT_SEED, Seed, TOEPLITZ_SAMPLE_KEY, Toeplitz};
 use teaming::ids::{NicId, NicIndex, PortId};
 
 const BUCKETS: usize = 4096;

@@ -1,18 +1,18 @@
 //! Learned addresses, floods that go on, the receive side by mode, security properties: the decision as a whole.
 
 use teaming::Heap;
-use teaming::counters::DropReason;
+use teaming::forward::counters::DropReason;
+use teaming::forward::source::Preserve;
 use teaming::forward::{Beside, Decision, Forwarding, Packet, Verdict};
 use teaming::ids::{BUCKETS, MEMBERS, MacAddr, MemberIndex, NicId, NicIndex, PortId, Ticks, VlanId};
-use teaming::learn::{AGE, LEARNED, LearnTable, Learned, STATIONS_MAX};
-use teaming::member::{LinkState, Member, MemberEvent};
-use teaming::policy::Security;
-use teaming::room::Sizes;
-use teaming::sender::Preserve;
+use teaming::oid::nic::{NicKind, NicOp, NicParameters, VmId};
+use teaming::ports::mac_learning::{AGE, LEARNED, LearnTable, Learned, STATIONS_MAX};
+use teaming::ports::policy::Security;
+use teaming::ports::storage::Sizes;
+use teaming::ports::vlan::VlanProperty;
 use teaming::settings::{Settings, TeamingMode};
-use teaming::switch::{NicKind, NicOp, NicParameters, VmId};
 use teaming::team::Team;
-use teaming::vlan::VlanProperty;
+use teaming::team::member::{LinkState, Member, MemberEvent};
 
 const HOST: MacAddr = MacAddr([2, 0xee, 0, 0, 0, 1]);
 const STRAY: MacAddr = MacAddr([2, 0xbb, 0, 0, 0, 1]);

@@ -6,8 +6,8 @@ use teaming::ids::{MemberIndex, MemberSet, NicId, NicIndex, PortId};
 use teaming::offload::{
     Entry, Facts, Full, Ledger, NOBODY, OffloadPlacement, ProcessorConflict, ProcessorSets,
 };
+use teaming::oid::payload::{Command, PHYSICAL_FUNCTION};
 use teaming::oid::{Plan, Refusal, Resource};
-use teaming::payload::{Command, PHYSICAL_FUNCTION};
 
 fn member(number: u8) -> MemberIndex {
     MemberIndex::new(number).unwrap()

@@ -5,8 +5,8 @@ mod payloads;
 
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use teaming::oid::payload::{Command, command, size};
 use teaming::oid::{OIDS, Place, oids};
-use teaming::payload::{Command, command, size};
 
 /// A payload of `length` bytes whose header states this.
 fn payload(length: usize, kind: u8, revision: u8, stated: usize) -> Vec<u8> {
@@ -132,13 +132,13 @@ fn every_id_that_an_adapter_writes_is_found_where_the_kit_says_that_it_lies() {
         let at = offset(structure, field);
         bytes[at..at + size].copy_from_slice(&0x0A0B_0C0D_u32.to_le_bytes()[..size]);
         let expected = if size == 2 { 0x0C0D } else { 0x0A0B_0C0D };
-        assert_eq!(teaming::payload::made(resource, &bytes), Some(expected), "{structure}");
+        assert_eq!(teaming::oid::payload::made(resource, &bytes), Some(expected), "{structure}");
     }
 }
 
 #[test]
 fn an_array_that_lies_about_its_elements_is_not_read() {
-    use teaming::payload::QueueArray;
+    use teaming::oid::payload::QueueArray;
     let array = |first: u32, count: u32, size: u32, length: usize| {
         let mut bytes = payload(length, 0x80, 1, 20);
         for (at, value) in [(8, first), (12, count), (16, size)] {

@@ -10,10 +10,10 @@ use teaming::Heap;
 use teaming::flow::{Basis, Keying, POLICIES, Policy};
 use teaming::forward::{Beside, Forwarding, Packet, Verdict};
 use teaming::ids::{BUCKETS, MEMBERS, MacAddr, MemberIndex, NicId, NicIndex, PortId, Ticks};
-use teaming::member::{LinkState, Member, MemberEvent};
+use teaming::oid::nic::{NicKind, NicOp, NicParameters, VmId};
 use teaming::settings::{Settings, TeamingMode};
-use teaming::switch::{NicKind, NicOp, NicParameters, VmId};
 use teaming::team::Team;
+use teaming::team::member::{LinkState, Member, MemberEvent};
 
 /// A team of members of these speeds in Gb/s.
 fn forwarding(keying: Keying, speeds: &[u64]) -> Forwarding<Heap> {

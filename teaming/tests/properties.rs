@@ -2,11 +2,11 @@
 
 use proptest::prelude::*;
 use teaming::ids::PortId;
-use teaming::policy::Security;
-use teaming::property::{
+use teaming::ports::policy::Security;
+use teaming::ports::property::{
     Kind, Malformed, Property, deletion, first_answer, isolation_is_enforced, security, vlan,
 };
-use teaming::vlan::VlanProperty;
+use teaming::ports::vlan::VlanProperty;
 
 fn block(size: usize, length: usize) -> Vec<u8> {
     let mut bytes = vec![0x99; length];

@@ -1,13 +1,13 @@
 //! The text of a team's report: complete, and never wider than 80 columns.
 
 use teaming::Heap;
-use teaming::counters::{Counters, DropReason, Load};
+use teaming::forward::counters::{Counters, DropReason, Load};
 use teaming::forward::{Forwarding, Verdict};
 use teaming::ids::{BUCKETS, MEMBERS, MemberIndex, Ticks};
-use teaming::member::{LinkState, Member, MemberEvent};
 use teaming::report::Report;
 use teaming::settings::Settings;
 use teaming::team::Team;
+use teaming::team::member::{LinkState, Member, MemberEvent};
 
 fn member(number: u8) -> MemberIndex {
     MemberIndex::new(number).unwrap()

@@ -9,13 +9,13 @@ use std::fs;
 use std::path::Path;
 use teaming::Heap;
 use teaming::ids::{BUCKETS, MEMBERS, MemberIndex, NicId, NicIndex, PortId, Ticks};
-use teaming::member::{LinkState, Member, MemberEvent};
-use teaming::runtime_state::{
+use teaming::migration::record::{
     Differences, Discard, NicState, PART_HEADER, PART_MAX, PINS_MAX, Part, Pin, PinKind, Placement,
     RECORD_MAX, decode, encode, record_len,
 };
 use teaming::settings::{Lookup, Settings};
 use teaming::team::Team;
+use teaming::team::member::{LinkState, Member, MemberEvent};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]

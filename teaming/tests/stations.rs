@@ -5,10 +5,10 @@ use std::collections::{HashMap, HashSet};
 use proptest::prelude::*;
 use teaming::Heap;
 use teaming::ids::{MacAddr, NicId, NicIndex, PortId};
+use teaming::oid::nic::{NicKind, NicOp, NicParameters, VmId};
+use teaming::ports::storage::Room;
+use teaming::ports::vlan::VlanSet;
 use teaming::ports::{Full, NicState, PortTable};
-use teaming::room::Room;
-use teaming::switch::{NicKind, NicOp, NicParameters, VmId};
-use teaming::vlan::VlanSet;
 
 fn table(stations: usize) -> PortTable<Heap> {
     PortTable::new(Room::on_heap(stations), vec![VlanSet::EMPTY; stations])

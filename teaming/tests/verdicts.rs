@@ -2,14 +2,14 @@
 
 use proptest::prelude::*;
 use teaming::Heap;
-use teaming::counters::DropReason;
+use teaming::forward::counters::DropReason;
 use teaming::forward::{Beside, Forwarding, Packet, Verdict};
 use teaming::frame::parse;
 use teaming::ids::{BUCKETS, MEMBERS, MacAddr, MemberIndex, NicId, NicIndex, PortId, Ticks};
-use teaming::member::{LinkState, Member, MemberEvent};
+use teaming::oid::nic::{NicKind, NicOp, NicParameters, VmId};
 use teaming::settings::{Lookup, Settings};
-use teaming::switch::{NicKind, NicOp, NicParameters, VmId};
 use teaming::team::Team;
+use teaming::team::member::{LinkState, Member, MemberEvent};
 
 const UPLINK_PORT: u32 = 1;
 const VM_A: NicId = nic(10, 0);

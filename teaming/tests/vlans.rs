@@ -1,9 +1,9 @@
 //! The VLAN table of `src/ARCHITECTURE.md` row by row, and private VLANs pair by pair.
 
-use teaming::counters::DropReason;
+use teaming::forward::counters::DropReason;
 use teaming::frame::{self, Headers};
 use teaming::ids::VlanId;
-use teaming::vlan::{Bits, Carried, VLAN_BYTES, VlanProperty, VlanSet, Vlans, admit, classify};
+use teaming::ports::vlan::{Bits, Carried, VLAN_BYTES, VlanProperty, VlanSet, Vlans, admit, classify};
 
 /// A set of VLANs as a property has it.
 fn bits(numbers: &[u16]) -> [u8; VLAN_BYTES] {
@@ -274,7 +274,7 @@ fn equal_trunks_share_a_set_and_the_last_gives_it_back() {
     let other = ports.trunk(1, &[5], &[]);
     assert_ne!(one.set(), other.set());
     for _ in 0..3 {
-        teaming::vlan::release(&mut ports.sets, one.set().unwrap());
+        teaming::ports::vlan::release(&mut ports.sets, one.set().unwrap());
     }
     assert_eq!(ports.enters(other, 5, &[]), Ok(carried(5, false)));
     let reused = ports.trunk(9, &[], &[]);

@@ -6,9 +6,9 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use teaming::Heap;
 use teaming::forward::Forwarding;
 use teaming::ids::{BUCKETS, Bucket, MEMBERS, MemberIndex, MemberSet, Ticks};
-use teaming::member::{LinkState, Member, MemberEvent, MemberState};
 use teaming::settings::Settings;
-use teaming::table::Moved;
+use teaming::team::buckets::Moved;
+use teaming::team::member::{LinkState, Member, MemberEvent, MemberState};
 use teaming::team::{Plan, Team};
 
 const SPEEDS: [u64; 5] = [1, 10, 25, 40, 100];

@@ -1,7 +1,7 @@
 //! Hashes that an adapter computed, beside packets that the driver spreads: right, wrong, there and gone again.
 
 use std::collections::BTreeMap;
-use teaming::hash::TOEPLITZ_SAMPLE;
+use teaming::flow::hash::TOEPLITZ_SAMPLE;
 use vswitch::guest::{Flow, Packet};
 use vswitch::registry::Value;
 use vswitch::scenario::Scenario;

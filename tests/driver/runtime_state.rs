@@ -5,7 +5,7 @@ mod moved;
 use lbfoext::filter::Module;
 use lbfoext::trace::Event;
 use std::collections::BTreeMap;
-use teaming::runtime_state::{Differences, Discard, PART_MAX, PinKind};
+use teaming::migration::record::{Differences, Discard, PART_MAX, PinKind};
 use vswitch::adapter::offloads::Resource;
 use vswitch::check::save::record;
 use vswitch::control::save::{Blob, Offering, Other, RestoreRun, SaveRun};

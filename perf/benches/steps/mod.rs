@@ -8,15 +8,15 @@ pub mod single;
 use crate::null_switch::{Lists, NullSwitch, Station};
 use std::hint::black_box;
 use teaming::Heap;
+use teaming::flow::hash::{DEFAULT_SEED, Seed};
 use teaming::flow::{self, FlowKey, Policy};
 use teaming::forward::{Beside, Forwarding, Packet, Verdict};
 use teaming::frame::{self, Headers};
-use teaming::hash::{DEFAULT_SEED, Seed};
 use teaming::ids::{BUCKETS, MEMBERS, MacAddr, MemberIndex, NicId, NicIndex, PortId, Ticks};
-use teaming::member::{Member, MemberEvent};
+use teaming::oid::nic::{NicKind, NicOp, NicParameters, VmId};
 use teaming::settings::{Lookup, Settings};
-use teaming::switch::{NicKind, NicOp, NicParameters, VmId};
 use teaming::team::Team;
+use teaming::team::member::{Member, MemberEvent};
 
 /// What one repetition does, and for how many packets (or events).
 pub struct Step {

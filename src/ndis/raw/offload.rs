@@ -346,7 +346,7 @@ abi! {
 }
 
 abi! {
-    /// Task offload capabilities. The parts that are arrays of words are read by the rules of `teaming::capabilities`.
+    /// Task offload capabilities. The parts that are arrays of words are read by the rules of `teaming::offload::capabilities`.
     "NDIS_OFFLOAD" 156 => Offload {
         header: ObjectHeader = "Header" @ 0,
         checksum: [u32; 8] = "Checksum" @ 4,

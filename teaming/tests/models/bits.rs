@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use teaming::counters::DropReason;
 use teaming::forward::Beside;
+use teaming::forward::counters::DropReason;
 use teaming::ids::{MacAddr, PortId};
 use teaming::settings::TeamingMode;
 

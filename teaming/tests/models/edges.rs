@@ -3,11 +3,11 @@
 
 use teaming::Heap;
 use teaming::ids::{BUCKETS, Bucket, MEMBERS, MemberSet, Ticks, VlanId};
-use teaming::learn::{AGE, LEARNED, LearnTable, Learned};
-use teaming::member::{LinkState, Member, MemberEvent, MemberState};
+use teaming::ports::mac_learning::{AGE, LEARNED, LearnTable, Learned};
 use teaming::settings::{Settings, TeamingMode};
-use teaming::table::{Moved, Pace, Stamp, Table, View, Weights, fill_home};
 use teaming::team::Team;
+use teaming::team::buckets::{Moved, Pace, Stamp, Table, View, Weights, fill_home};
+use teaming::team::member::{LinkState, Member, MemberEvent, MemberState};
 
 use crate::host::{Host, member, settings, stray};
 

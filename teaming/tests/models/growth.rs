@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use teaming::forward::Beside;
 use teaming::ids::{MacAddr, NicId, PortId};
-use teaming::policy::Security;
+use teaming::oid::nic::{NicKind, NicOp, NicParameters, VmId};
+use teaming::ports::policy::Security;
+use teaming::ports::storage::{Room, Sizes};
+use teaming::ports::traffic::Traffic;
+use teaming::ports::vlan::{Bits, VlanProperty, VlanSet, Vlans};
 use teaming::ports::{Full, Port};
-use teaming::room::{Room, Sizes};
 use teaming::settings::TeamingMode;
-use teaming::switch::{NicKind, NicOp, NicParameters, VmId};
-use teaming::traffic::Traffic;
-use teaming::vlan::{Bits, VlanProperty, VlanSet, Vlans};
 
 use crate::host::{
     Host, REMOTE, TRUSTED, UPLINK, Ways, frame, group, mac, nic, parameters, settings, stray, vlan_bytes,
@@ -303,7 +303,7 @@ fn any_step() -> impl Strategy<Value = Step> {
 fn small() -> Host {
     let mut host = Host::new(&settings(TeamingMode::Static), 1);
     assert_eq!((host.forwarding.ports.capacity(), host.forwarding.ports.sets().len()), (1, 1));
-    host.on(3, teaming::member::MemberEvent::Connected);
+    host.on(3, teaming::team::member::MemberEvent::Connected);
     host
 }
 
@@ -316,7 +316,7 @@ proptest! {
     ) {
         let mut grown = small();
         let mut large = Host::new(&settings(TeamingMode::Static), 64);
-        large.on(3, teaming::member::MemberEvent::Connected);
+        large.on(3, teaming::team::member::MemberEvent::Connected);
         let mut said = Said::default();
         for (number, step) in steps.iter().enumerate() {
             let before = matches!(step, Step::Grow(_) | Step::GrowSets(_)).then(|| see(&grown));

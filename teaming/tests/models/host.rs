@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 
 use proptest::test_runner::{Config, RngSeed};
 use teaming::Heap;
-use teaming::counters::DropReason;
+use teaming::forward::counters::DropReason;
 use teaming::forward::{Beside, Decision, Forwarding, Packet, Verdict};
 use teaming::ids::{BUCKETS, MEMBERS, MacAddr, MemberIndex, NicId, NicIndex, PortId, Ticks};
-use teaming::member::{Member, MemberEvent};
-use teaming::policy::Security;
+use teaming::oid::nic::{NicKind, NicOp, NicParameters, VmId};
+use teaming::ports::policy::Security;
+use teaming::ports::vlan::VLAN_BYTES;
 use teaming::settings::{Settings, TeamingMode};
-use teaming::switch::{NicKind, NicOp, NicParameters, VmId};
 use teaming::team::Team;
-use teaming::vlan::VLAN_BYTES;
+use teaming::team::member::{Member, MemberEvent};
 
 /// The external port.
 pub const UPLINK: u32 = 1;

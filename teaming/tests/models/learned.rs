@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use teaming::counters::DropReason;
 use teaming::forward::Beside;
+use teaming::forward::counters::DropReason;
 use teaming::ids::{MacAddr, PortId, Ticks};
-use teaming::policy::Security;
-use teaming::room::Room;
+use teaming::oid::nic::{NicKind, NicOp};
+use teaming::ports::policy::Security;
+use teaming::ports::storage::Room;
 use teaming::settings::TeamingMode;
-use teaming::switch::{NicKind, NicOp};
 
 use crate::host::{
     Host, Place, REMOTE, SPOOFING, UPLINK, Ways, frame, nic, parameters, settings, stray, walks,

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use teaming::ids::{MacAddr, PortId};
-use teaming::policy::Security;
-use teaming::room::{Room, Sizes};
+use teaming::oid::nic::{NicKind, NicOp};
+use teaming::ports::policy::Security;
+use teaming::ports::storage::{Room, Sizes};
 use teaming::settings::TeamingMode;
-use teaming::switch::{NicKind, NicOp};
 
 use crate::host::{Host, Place, SPOOFING, group, mac, parameters, settings, walks};
 

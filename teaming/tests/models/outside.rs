@@ -3,10 +3,10 @@
 
 use teaming::forward::Beside;
 use teaming::ids::{MacAddr, PortId};
-use teaming::policy::Security;
+use teaming::oid::nic::{NicKind, NicOp};
+use teaming::ports::policy::Security;
+use teaming::ports::vlan::Wanted;
 use teaming::settings::TeamingMode;
-use teaming::switch::{NicKind, NicOp};
-use teaming::vlan::Wanted;
 
 use crate::bits::modes;
 use crate::host::{Host, Place, REMOTE, TRUSTED, UPLINK, frame, mac, nic, parameters, settings};

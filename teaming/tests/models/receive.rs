@@ -4,11 +4,11 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use teaming::counters::DropReason;
 use teaming::forward::Beside;
+use teaming::forward::counters::DropReason;
 use teaming::ids::{MacAddr, PortId};
-use teaming::member::{LinkState, MemberEvent};
 use teaming::settings::TeamingMode;
+use teaming::team::member::{LinkState, MemberEvent};
 
 use crate::host::{Host, Place, REMOTE, SPOOFING, UPLINK, Ways, frame, group, mac, nic, settings, stray};
 

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use teaming::forward::source::Preserve;
 use teaming::ids::PortId;
-use teaming::policy::Security;
-use teaming::sender::Preserve;
-use teaming::vlan::{Bits, VlanProperty};
+use teaming::ports::policy::Security;
+use teaming::ports::vlan::{Bits, VlanProperty};
 
 use crate::host::{Host, Place, vlan_bytes};
 

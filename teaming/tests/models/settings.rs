@@ -5,9 +5,9 @@ use proptest::prelude::*;
 use teaming::flow::Policy;
 use teaming::forward::{Beside, Packet, Verdict};
 use teaming::ids::{PortId, Ticks};
-use teaming::member::{LinkState, MemberEvent};
 use teaming::offload::OffloadPlacement;
 use teaming::settings::{Lookup, Problem, SETTINGS, Settings, TeamingMode};
+use teaming::team::member::{LinkState, MemberEvent};
 
 use crate::host::{Host, REMOTE, TRUSTED, UPLINK, frame, member, nic, walks};
 

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use teaming::counters::DropReason;
+use teaming::forward::counters::DropReason;
 use teaming::ids::{MacAddr, PortId};
-use teaming::policy::Security;
+use teaming::oid::nic::{NicKind, NicOp, NicParameters, VmId};
+use teaming::ports::policy::Security;
 use teaming::settings::TeamingMode;
-use teaming::switch::{NicKind, NicOp, NicParameters, VmId};
 
 use crate::host::{Host, REMOTE, group, nic, parameters, settings, stray, walks};
 

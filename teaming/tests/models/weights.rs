@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 use teaming::Heap;
 use teaming::ids::{BUCKETS, MEMBERS, MemberIndex, Ticks};
-use teaming::member::{LinkState, Member, MemberEvent};
 use teaming::settings::{Settings, TeamingMode};
+use teaming::team::member::{LinkState, Member, MemberEvent};
 use teaming::team::{Plan, Team};
 
 use crate::host::{member, settings, walks};

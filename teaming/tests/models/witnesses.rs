@@ -1,13 +1,13 @@
 //! Every reason for which this crate drops, every basis of a key and every verdict has a witness, which is counted, and
 //! nothing else is.
 
-use teaming::counters::{Counters, DROP_REASONS, DropReason, Load};
 use teaming::flow::{BASES, Basis, Policy};
+use teaming::forward::counters::{Counters, DROP_REASONS, DropReason, Load};
 use teaming::forward::{Beside, Decision, Packet, Verdict};
 use teaming::ids::{MacAddr, MemberIndex, NicId, PortId};
-use teaming::member::{LinkState, MemberEvent};
-use teaming::policy::Security;
+use teaming::ports::policy::Security;
 use teaming::settings::{Settings, TeamingMode};
+use teaming::team::member::{LinkState, MemberEvent};
 
 use crate::host::{Host, REMOTE, TRUSTED, UPLINK, frame, mac, member, nic, settings, stray};
 use crate::rows::{Mode, Rules};

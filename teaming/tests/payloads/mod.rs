@@ -1,7 +1,7 @@
 //! What holds for every payload of an offload request, whatever its bytes are. Used by tests and by the fuzz target.
 
+use teaming::oid::payload::{QueueArray, checked, command, made, restore_queue, size, translate};
 use teaming::oid::{OIDS, Place, Resource};
-use teaming::payload::{QueueArray, checked, command, made, restore_queue, size, translate};
 
 /// Checks one payload under every OID that may carry it: nothing depends on bytes that the header does not vouch for,
 /// and what is written stays where it belongs.

@@ -3,11 +3,11 @@
 
 use teaming::flow::{Keying, POLICIES};
 use teaming::ids::{MemberIndex, NicId, NicIndex, PortId};
-use teaming::runtime_state::{
+use teaming::migration::record::{
     Assembly, Cursor, Discard, Handed, NicState, PART_HEADER, PART_MAX, Part, Pin, PinKind, Placement,
     RECORD_MAX, decode, encode, record_len,
 };
-use teaming::traffic::Traffic;
+use teaming::ports::traffic::Traffic;
 
 /// A record of this state.
 pub fn record(state: &NicState, pins: &[Pin]) -> Vec<u8> {

@@ -2,8 +2,8 @@
 
 use super::differences;
 use std::collections::BTreeSet;
-use teaming::runtime_state::Differences;
-use teaming::traffic::Traffic;
+use teaming::migration::record::Differences;
+use teaming::ports::traffic::Traffic;
 use vswitch::adapter::offloads::Resource;
 use vswitch::check::save::record;
 use vswitch::control::save::Offering;

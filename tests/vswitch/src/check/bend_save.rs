@@ -7,7 +7,7 @@ use crate::control::save::{FIXED, Other, field, word};
 use crate::ndis::State;
 use crate::ports::NicId;
 use lbfoext::ndis::raw::{BUFFER_TOO_SHORT, OidRequest, SUCCESS, oids};
-use teaming::runtime_state::{PART_HEADER, decode, encode};
+use teaming::migration::record::{PART_HEADER, decode, encode};
 
 /// The payload of a request that is with the driver.
 fn payload(state: &State, key: usize) -> Option<(u32, &'static mut [u8])> {

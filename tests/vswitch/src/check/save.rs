@@ -11,7 +11,7 @@ use crate::world::World;
 use lbfoext::ndis::raw::{BUFFER_TOO_SHORT, NicSaveState, SUCCESS};
 use std::mem::offset_of;
 use teaming::ids::{NicId as CoreNic, NicIndex, PortId};
-use teaming::runtime_state::{Assembly, NicState, Part, Pin, decode};
+use teaming::migration::record::{Assembly, NicState, Part, Pin, decode};
 
 /// ExtensionId of the driver.
 pub const OURS: [u8; 16] = lbfoext::text::guid(lbfoext::entry::EXTENSION_ID);

@@ -8,7 +8,7 @@ use crate::frames::FrameId;
 use crate::ndis::State;
 use crate::ports::NicId;
 use crate::world::World;
-use teaming::traffic::Traffic;
+use teaming::ports::traffic::Traffic;
 
 /// Frames of a NIC since it was created, as the switch sees them.
 #[derive(Clone, Copy, Default, Debug)]

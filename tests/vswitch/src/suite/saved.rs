@@ -10,7 +10,7 @@ use crate::ports::NicId;
 use crate::registry::Value;
 use crate::scenario::{Net, Scenario};
 use teaming::ids::{MemberIndex, NicId as CoreNic, NicIndex, PortId};
-use teaming::runtime_state::{Cursor, Handed, NicState, PART_MAX, Pin, PinKind, encode, record_len};
+use teaming::migration::record::{Cursor, Handed, NicState, PART_MAX, Pin, PinKind, encode, record_len};
 
 /// Ten flows of every guest to the outside, one frame each.
 pub fn everybody(net: &Net, guests: &[(NicId, [u8; 6])], base: u16, sequence: u32) {
@@ -135,7 +135,7 @@ fn several_parts(net: &Net, nic: NicId, seed: u64) {
 pub fn a_state(seed: u64, hashed_as: NicId) -> NicState {
     let settings = teaming::settings::Settings::default();
     NicState {
-        placement: teaming::runtime_state::Placement {
+        placement: teaming::migration::record::Placement {
             seed,
             keying: settings.keying(),
             adapter_hash: false,
@@ -144,7 +144,7 @@ pub fn a_state(seed: u64, hashed_as: NicId) -> NicState {
             home_map: 7,
         },
         hashed_as: CoreNic::new(PortId::new(hashed_as.port), NicIndex::new(hashed_as.index)),
-        traffic: teaming::traffic::Traffic { frames: 1_000 + seed, bytes: 1 << 40 },
+        traffic: teaming::ports::traffic::Traffic { frames: 1_000 + seed, bytes: 1 << 40 },
     }
 }
 

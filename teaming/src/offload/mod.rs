@@ -5,10 +5,12 @@
 //! The control side, under the caller's team lock; the driver keeps a second ledger for security associations alone,
 //! which packets look into under a lock of its own. Never sends, never frees what the switch allocated.
 
+pub mod capabilities;
+
 use crate::Storage;
 use crate::ids::{MEMBERS, MemberIndex, MemberSet, NicId};
+use crate::oid::payload::{Command, PHYSICAL_FUNCTION};
 use crate::oid::{Plan, Refusal, Resource};
-use crate::payload::{Command, PHYSICAL_FUNCTION};
 
 /// Where resources of a partition are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

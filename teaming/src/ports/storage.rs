@@ -2,8 +2,8 @@
 
 use crate::Storage;
 use crate::ports::Port;
-use crate::slots::{self, Slot};
-use crate::traffic::{self, Line};
+use crate::ports::index::{self, Slot};
+use crate::ports::traffic::{self, Line};
 
 /// The storage of a table.
 pub struct Room<S: Storage> {
@@ -42,9 +42,9 @@ impl Sizes {
     pub const fn of(ports: usize, processors: usize) -> Self {
         Self {
             ports,
-            index: slots::slots_for(ports),
-            macs: slots::slots_for(ports.saturating_mul(3)),
-            groups: slots::slots_for(ports.saturating_mul(GROUPS_EACH)),
+            index: index::slots_for(ports),
+            macs: index::slots_for(ports.saturating_mul(3)),
+            groups: index::slots_for(ports.saturating_mul(GROUPS_EACH)),
             traffic: traffic::lines_for(ports).saturating_mul(processors),
         }
     }

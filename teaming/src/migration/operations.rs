@@ -7,7 +7,7 @@
 
 use crate::Storage;
 use crate::ids::NicId;
-use crate::runtime_state::{Assembly, Cursor, Discard, Handed, NicState, Part, Pins, decode};
+use crate::migration::record::{Assembly, Cursor, Discard, Handed, NicState, Part, Pins, decode};
 
 /// NICs that are not known yet and have restored data waiting for them, at most.
 pub const STRANGERS_MAX: usize = 64;

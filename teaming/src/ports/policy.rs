@@ -1,7 +1,7 @@
 //! What a port allows: VLANs, source addresses, priority tags, virtual subnet. Made from its properties by the control
 //! path, kept with the port by `ports`, asked for each packet by `forward`.
 
-use crate::vlan::Vlans;
+use crate::ports::vlan::Vlans;
 
 /// `NDIS_SWITCH_PORT_PROPERTY_SECURITY`, as far as a forwarding extension enforces it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 //! Called by the control path of the driver with what it read from `OID_SWITCH_NIC_*` requests.
 
 use crate::ids::{MacAddr, MemberIndex, NicId, NicIndex};
-use crate::member::MemberEvent;
+use crate::team::member::MemberEvent;
 
 /// `NDIS_SWITCH_NIC_TYPE`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,8 +49,8 @@ impl VmId {
             }
             let word = u64::from_le_bytes(word);
             id = Self(
-                crate::hash::mix(id.0 ^ word, 0xa076_1d64_78bd_642f),
-                crate::hash::mix(id.1 ^ word, 0xe703_7ed1_a0b4_28db),
+                crate::flow::hash::mix(id.0 ^ word, 0xa076_1d64_78bd_642f),
+                crate::flow::hash::mix(id.1 ^ word, 0xe703_7ed1_a0b4_28db),
             );
         }
         let length = u64::try_from(name.len()).unwrap_or(u64::MAX);

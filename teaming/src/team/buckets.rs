@@ -12,7 +12,7 @@ use core::hint::select_unpredictable;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use crate::Storage;
-use crate::hash::mix;
+use crate::flow::hash::mix;
 use crate::ids::{BUCKETS, Bucket, MEMBERS, MemberIndex, MemberSet, Ticks};
 
 /// Changes when the same members and weights would give another home map; saved with run-time state.

@@ -3,9 +3,9 @@
 //! Made by `Forwarding::sender`, kept by a walk while the source stays the same and the lock is held.
 
 use crate::ids::{MacAddr, NicId, VlanId};
-use crate::policy::{self, Policy, Security};
 use crate::ports::Port;
-use crate::vlan::{Carried, Vlans};
+use crate::ports::policy::{self, Policy, Security};
+use crate::ports::vlan::{Carried, Vlans};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {

@@ -9,9 +9,9 @@
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
+use crate::flow::hash::Toeplitz;
 use crate::flow::{Keying, Policy};
 use crate::frame::{Headers, Network, PROTOCOL_TCP, PROTOCOL_UDP, Transport};
-use crate::hash::Toeplitz;
 
 /// The hash types that our keys can equal. `NDIS_HASH_*_EX` have no row: their addresses may come from extension
 /// headers.

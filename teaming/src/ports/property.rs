@@ -5,8 +5,8 @@
 //! declarations.
 
 use crate::ids::PortId;
-use crate::policy::Security;
-use crate::vlan::{Bits, VLAN_BYTES, VlanProperty};
+use crate::ports::policy::Security;
+use crate::ports::vlan::{Bits, VLAN_BYTES, VlanProperty};
 
 /// `NDIS_SWITCH_PORT_PROPERTY_TYPE`, as far as anything is done about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -32,10 +32,10 @@
 use crate::Storage;
 use crate::flow::{Keying, POLICIES, Policy};
 use crate::ids::{MEMBERS, MemberIndex, NicId, NicIndex, PortId};
+use crate::ports::traffic::Traffic;
 use crate::settings::Settings;
-use crate::table::HOME_MAP_VERSION;
 use crate::team::Team;
-use crate::traffic::Traffic;
+use crate::team::buckets::HOME_MAP_VERSION;
 
 /// Version of the record's layout.
 pub const VERSION: u16 = 1;

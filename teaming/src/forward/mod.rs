@@ -4,22 +4,27 @@
 //! Called by the packet walk with the header window and the facts that came beside the packet. Never touches a
 //! packet, never sends a frame back to its source, never sends from the external port to the external port.
 
+pub mod counters;
+pub mod flood;
+pub mod source;
+pub mod update;
+
 use crate::Storage;
-use crate::adapter_hash::Adapter;
-use crate::counters::DropReason;
+use crate::flow::adapter_hash::Adapter;
+use crate::flow::hash::Seed;
 use crate::flow::{Basis, Keying, Policy};
+use crate::forward::counters::DropReason;
+use crate::forward::source::{Origin, Preserve, Sender, Sent};
 use crate::frame::{self, ETHERNET_HEADER, Headers, Rare};
-use crate::hash::Seed;
 use crate::ids::{FlowHash, MacAddr, MemberIndex, NicId, PortId, Ticks, VlanId};
-use crate::learn::{LearnTable, Learned};
+use crate::ports::mac_learning::{LearnTable, Learned};
+use crate::ports::storage::Room;
+use crate::ports::vlan::{self, VlanSet, Vlans};
 use crate::ports::{Port, PortTable};
-use crate::receive::Receive;
-use crate::room::Room;
-use crate::sender::{Origin, Preserve, Sender, Sent};
 use crate::settings::Settings;
-use crate::table::{Moved, Stamp, Table, View};
 use crate::team::Plan;
-use crate::vlan::{self, VlanSet, Vlans};
+use crate::team::buckets::{Moved, Stamp, Table, View};
+use crate::team::receive::Receive;
 
 pub struct Forwarding<S: Storage> {
     /// The port of the external adapter; a private switch has none.
@@ -133,7 +138,7 @@ impl<S: Storage> Forwarding<S> {
             Some((position, port)) if port.policy.closed => Sender::closed(nic).on(port, position),
             Some((_, port)) if self.is_outside(nic) => Sender::outside(nic, &port.policy),
             Some((position, port)) => Sender::station(nic, port).on(port, position),
-            None if self.is_outside(nic) => Sender::outside(nic, &crate::policy::Policy::NONE),
+            None if self.is_outside(nic) => Sender::outside(nic, &crate::ports::policy::Policy::NONE),
             None => Sender::closed(nic),
         }
     }
@@ -472,7 +477,7 @@ impl Forwarding<crate::Heap> {
             (0..crate::ids::BUCKETS).map(|_| Stamp::EMPTY).collect(),
             Room::on_heap(ports),
             std::vec![VlanSet::EMPTY; ports],
-            (0..crate::learn::LEARNED).map(|_| Learned::EMPTY).collect(),
+            (0..crate::ports::mac_learning::LEARNED).map(|_| Learned::EMPTY).collect(),
             settings,
         )
     }

@@ -5,10 +5,10 @@
 use crate::Storage;
 use crate::forward::Forwarding;
 use crate::ids::PortId;
-use crate::policy::Security;
+use crate::oid::nic::{NicOp, NicParameters};
+use crate::ports::policy::Security;
+use crate::ports::vlan::Wanted;
 use crate::ports::{Full, Port};
-use crate::switch::{NicOp, NicParameters};
-use crate::vlan::Wanted;
 
 impl<S: Storage> Forwarding<S> {
     /// The external port's own life: known from its creation to its deletion.

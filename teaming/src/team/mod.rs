@@ -2,11 +2,15 @@
 //!
 //! Every event yields a `Plan`, a small value that `forward` publishes to the packet path. Never touches packets.
 
+pub mod buckets;
+pub mod member;
+pub mod receive;
+
 use crate::Storage;
 use crate::ids::{MEMBERS, MemberIndex, MemberSet, Ticks};
-use crate::member::{Delays, Member, MemberEvent, MemberState};
 use crate::settings::Settings;
-use crate::table::{self, Weights};
+use crate::team::buckets::Weights;
+use crate::team::member::{Delays, Member, MemberEvent, MemberState};
 
 /// What the packet path must know after a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,7 +166,7 @@ impl<S: Storage> Team<S> {
             member.home_weight = member.weight;
             *slot = member.weight;
         }
-        table::fill_home(&mut self.home, &weights);
+        buckets::fill_home(&mut self.home, &weights);
         true
     }
 

@@ -3,22 +3,22 @@
 
 use crate::Storage;
 use crate::ids::{MacAddr, PortId};
+use crate::ports::index::{self, By, Slot};
 use crate::ports::{Groups, NicState, PortTable};
-use crate::slots::{self, By, Slot};
 
 impl<S: Storage> PortTable<S> {
     /// A station listens to one more group.
     pub fn join(&mut self, id: PortId, group: MacAddr) {
         let Some(at) = self.position(id) else { return };
         let limit = self.room.groups.len() / 2;
-        let entry = Slot::new(slots::key_of(group), at);
+        let entry = Slot::new(index::key_of(group), at);
         let Some(port) = self.room.ports.get_mut(at).filter(|port| port.nic != NicState::Free) else {
             return;
         };
-        if port.groups == Groups::Unknown || slots::contains(&self.room.groups, entry, By::Entry) {
+        if port.groups == Groups::Unknown || index::contains(&self.room.groups, entry, By::Entry) {
             return;
         }
-        if self.grouped >= limit || !slots::insert(&mut self.room.groups, entry, By::Entry) {
+        if self.grouped >= limit || !index::insert(&mut self.room.groups, entry, By::Entry) {
             // No room: it hears everything from here on, so nothing is lost.
             self.forget_groups(id);
             return;
@@ -30,7 +30,7 @@ impl<S: Storage> PortTable<S> {
     /// A station does not listen to a group any more.
     pub fn leave(&mut self, id: PortId, group: MacAddr) {
         let Some(at) = self.position(id) else { return };
-        if slots::remove(&mut self.room.groups, Slot::new(slots::key_of(group), at), By::Entry) {
+        if index::remove(&mut self.room.groups, Slot::new(index::key_of(group), at), By::Entry) {
             self.grouped = self.grouped.saturating_sub(1);
         }
     }
@@ -61,7 +61,7 @@ impl<S: Storage> PortTable<S> {
             port.groups != Groups::Known
                 || port.all_groups
                 || port.may_learn()
-                || slots::contains(&self.room.groups, Slot::new(slots::key_of(group), at), By::Entry)
+                || index::contains(&self.room.groups, Slot::new(index::key_of(group), at), By::Entry)
         })
     }
 
@@ -74,7 +74,7 @@ impl<S: Storage> PortTable<S> {
         }
         let mine = |slot: &&Slot| slot.is_of(at);
         while let Some(&entry) = self.room.groups.iter().find(mine) {
-            slots::remove(&mut self.room.groups, entry, By::Entry);
+            index::remove(&mut self.room.groups, entry, By::Entry);
             self.grouped = self.grouped.saturating_sub(1);
         }
     }

@@ -6,8 +6,11 @@
 //! asks for and the headers do not give falls back as LBFO does, from ports to addresses to MAC addresses; `Basis`
 //! says which it was.
 
+pub mod adapter_hash;
+pub mod hash;
+
+use crate::flow::hash::Seed;
 use crate::frame::{Headers, Network, Stop, Transport};
-use crate::hash::Seed;
 use crate::ids::{FlowHash, MacAddr, NicId, VlanId};
 
 /// What the distribution keeps together.

@@ -5,6 +5,9 @@
 //! driver's own questions do with the OIDs that they know by name; tests hold the driver against them. What has no row
 //! is passed on unchanged.
 
+pub mod nic;
+pub mod payload;
+
 /// Numbers by their documented names without the prefix `OID_` (`IEEE_` stands before a name that begins with a digit).
 pub mod oids {
     pub const GEN_CURRENT_PACKET_FILTER: u32 = 0x0001_010E;

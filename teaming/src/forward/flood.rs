@@ -3,11 +3,11 @@
 //! lie in memory for every other packet too.
 
 use crate::Storage;
-use crate::counters::DropReason;
+use crate::forward::counters::DropReason;
+use crate::forward::source::{Origin, Sender, Sent};
 use crate::forward::{Beside, Decision, Forwarding, Packet, Target, Verdict};
 use crate::frame;
 use crate::ids::{MacAddr, Ticks};
-use crate::sender::{Origin, Sender, Sent};
 
 impl<S: Storage> Forwarding<S> {
     /// A frame to an address that no adapter has: behind a port that may learn, outside, or nowhere.

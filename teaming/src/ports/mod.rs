@@ -4,15 +4,23 @@
 //! Owned by `forward`; changed under the write lock, read under the read lock. Ports, addresses and groups are found
 //! without a search; only connected stations have addresses. Storage is the caller's and can be exchanged for larger.
 
+pub mod index;
+pub mod mac_learning;
+pub mod multicast;
+pub mod policy;
+pub mod property;
+pub mod storage;
+pub mod traffic;
+pub mod vlan;
+
 use crate::Storage;
+use crate::forward::source::Preserve;
 use crate::ids::{MacAddr, NicId, NicIndex, PortId};
-use crate::policy::{Policy, Security};
-use crate::room::{Room, clear};
-use crate::sender::Preserve;
-use crate::slots::{self, By, Slot};
-use crate::switch::{NicKind, NicOp, NicParameters, VmId};
-use crate::traffic;
-use crate::vlan::{self, VlanSet, Wanted};
+use crate::oid::nic::{NicKind, NicOp, NicParameters, VmId};
+use crate::ports::index::{By, Slot};
+use crate::ports::policy::{Policy, Security};
+use crate::ports::storage::{Room, clear};
+use crate::ports::vlan::{VlanSet, Wanted};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NicState {
@@ -348,7 +356,7 @@ impl<S: Storage> PortTable<S> {
     /// The connected station with that address; the first one connected when several have it.
     #[inline]
     pub fn lookup(&self, mac: MacAddr) -> Option<&Port> {
-        self.room.ports.get(slots::find(&self.room.macs, slots::key_of(mac))?)
+        self.room.ports.get(index::find(&self.room.macs, index::key_of(mac))?)
     }
 
     #[inline]
@@ -370,7 +378,7 @@ impl<S: Storage> PortTable<S> {
 
     #[inline]
     pub fn position(&self, id: PortId) -> Option<usize> {
-        slots::find(&self.room.index, u64::from(id.get()))
+        index::find(&self.room.index, u64::from(id.get()))
     }
 
     pub fn connected(&self) -> impl Iterator<Item = &Port> {
@@ -422,9 +430,9 @@ impl<S: Storage> PortTable<S> {
         for (new, old) in room.ports.iter_mut().zip(old.ports.iter()) {
             *new = *old;
         }
-        slots::copy(&old.index, &mut room.index, By::Key);
-        slots::copy(&old.macs, &mut room.macs, By::Key);
-        slots::copy(&old.groups, &mut room.groups, By::Entry);
+        index::copy(&old.index, &mut room.index, By::Key);
+        index::copy(&old.macs, &mut room.macs, By::Key);
+        index::copy(&old.groups, &mut room.groups, By::Entry);
         traffic::copy((&old.traffic, old.ports.len()), (&room.traffic, room.ports.len()));
         core::mem::replace(&mut self.room, room)
     }
@@ -475,7 +483,7 @@ impl<S: Storage> PortTable<S> {
         let capacity = self.capacity();
         let at = self.room.ports.iter().take(capacity).position(|port| !port.used).ok_or(Full)?;
         let slot = Slot::new(u64::from(id.get()), at);
-        if !slots::insert(&mut self.room.index, slot, By::Key) {
+        if !index::insert(&mut self.room.index, slot, By::Key) {
             return Err(Full);
         }
         if let Some(port) = self.room.ports.get_mut(at) {
@@ -490,21 +498,21 @@ impl<S: Storage> PortTable<S> {
         let Some(port) = self.room.ports.get_mut(at) else { return };
         let slot = Slot::new(u64::from(port.id.port.get()), at);
         *port = Port::EMPTY;
-        slots::remove(&mut self.room.index, slot, By::Key);
+        index::remove(&mut self.room.index, slot, By::Key);
         self.used = self.used.saturating_sub(1);
     }
 
     fn index(&mut self, at: usize) {
         let Some(port) = self.room.ports.get(at).filter(|port| port.is_connected()) else { return };
         for mac in port.addresses() {
-            slots::insert(&mut self.room.macs, Slot::new(slots::key_of(mac), at), By::Key);
+            index::insert(&mut self.room.macs, Slot::new(index::key_of(mac), at), By::Key);
         }
     }
 
     fn unindex(&mut self, at: usize) {
         let Some(port) = self.room.ports.get(at).filter(|port| port.is_connected()) else { return };
         for mac in port.addresses() {
-            slots::remove(&mut self.room.macs, Slot::new(slots::key_of(mac), at), By::Key);
+            index::remove(&mut self.room.macs, Slot::new(index::key_of(mac), at), By::Key);
         }
     }
 }
