@@ -1,7 +1,7 @@
 //! Where Windows enters and leaves the driver.
 
-use crate::filter::{Driver, FRIENDLY_NAME, Module, copy};
 use crate::kernel::extension;
+use crate::module::{Driver, FRIENDLY_NAME, Module, copy};
 use crate::ndis::filter::{Names, deregister, register};
 use crate::ndis::irql::Passive;
 use crate::ndis::raw::UnicodeString;

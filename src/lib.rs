@@ -12,28 +12,14 @@
 
 // In reading order.
 pub mod entry;
-pub mod filter;
-
-pub mod complete;
-pub mod egress;
-pub mod groups;
-pub mod ingress;
-
-pub mod enumerate;
-pub mod lifecycle;
-pub mod multicast;
-pub mod offload;
-pub mod oid;
-pub mod properties;
-pub mod runtime_state;
-
-pub mod nic_status;
-pub mod publish;
-pub mod settings;
 
 pub mod clock;
 pub mod text;
 pub mod trace;
 
+pub mod control;
+pub mod data;
 pub mod kernel;
+pub mod module;
 pub mod ndis;
+pub mod requests;

@@ -2,7 +2,7 @@
 
 mod moved;
 
-use lbfoext::filter::Module;
+use lbfoext::module::Module;
 use lbfoext::trace::Event;
 use std::collections::BTreeMap;
 use teaming::migration::record::{Differences, Discard, PART_MAX, PinKind};

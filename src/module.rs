@@ -1,6 +1,12 @@
 //! The filter module: what exists for each switch, and its life from attach to detach. Start reading here: the handlers
 //! stand in the order of life, each naming the file where its walk goes on.
 
+use crate::control::enumerate;
+use crate::control::nic_status;
+use crate::control::settings;
+use crate::data::complete;
+use crate::data::egress;
+use crate::data::ingress;
 use crate::kernel::per_processor::PerProcessor;
 use crate::kernel::pool::{OnceBox, Pool, PoolBox, PoolSlice, Tag};
 use crate::kernel::processor;
@@ -19,8 +25,9 @@ use crate::ndis::raw::{NetBufferList, ReceiveFlags, ReturnFlags, SendCompleteFla
 use crate::ndis::status::NdisStatus;
 use crate::ndis::switch::Switch;
 use crate::ndis::timer::Timer;
+use crate::requests::offload;
+use crate::requests::oid;
 use crate::trace::EventRing;
-use crate::{complete, egress, enumerate, ingress, nic_status, offload, oid, settings};
 use core::ffi::c_void;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicPtr};

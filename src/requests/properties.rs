@@ -6,8 +6,8 @@
 //! The driver has no property and no feature of its own, so those of others, and of the switch, pass by.
 
 use crate::clock;
-use crate::filter::{Module, new_sets};
 use crate::kernel::pool::{PoolSlice, Tag};
+use crate::module::{Module, new_sets};
 use crate::ndis::irql::Passive;
 use crate::ndis::oid::{Request, method};
 use crate::ndis::payload;

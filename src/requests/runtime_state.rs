@@ -6,8 +6,8 @@
 
 use crate::clock;
 use crate::entry::EXTENSION_ID;
-use crate::filter::{FRIENDLY_NAME, Module};
 use crate::kernel::pool::{Pool, PoolSlice, Tag};
+use crate::module::{FRIENDLY_NAME, Module};
 use crate::ndis::oid::Request;
 use crate::ndis::raw::oids;
 use crate::ndis::save::{Blob, Offer, Owner, completed_nic, passed};

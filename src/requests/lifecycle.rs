@@ -3,13 +3,17 @@
 //! updates and deletions when it is back, before it completes. Properties and multicast groups have files of their own,
 //! called from here.
 
-use crate::filter::{Module, TeamLock, new_room};
+use crate::control::failover;
+use crate::control::nic_status;
 use crate::kernel::pool::Pool;
+use crate::module::{Module, TeamLock, new_room};
 use crate::ndis::member_query::Topics;
 use crate::ndis::oid::Request;
 use crate::ndis::raw::oids;
 use crate::ndis::status::NdisStatus;
-use crate::{multicast, nic_status, properties, publish, runtime_state};
+use crate::requests::multicast;
+use crate::requests::properties;
+use crate::requests::runtime_state;
 use teaming::forward::Forwarding;
 use teaming::ids::{MemberIndex, PortId};
 use teaming::oid::nic::{NicOp, NicParameters, Route, route};
@@ -144,7 +148,7 @@ fn apply(module: &Module, op: NicOp, nic: &NicParameters) {
 pub fn apply_locked(module: &Module, control: &mut TeamLock<'_>, op: NicOp, nic: &NicParameters) {
     control.changes = control.changes.wrapping_add(1);
     match route(op, nic) {
-        Route::Member(member, event) => publish::member_locked(module, control, member, event),
+        Route::Member(member, event) => failover::member_locked(module, control, member, event),
         Route::External(op) => module.forwarding.write(control.dispatch()).on_external(op, nic),
         Route::Station(op) => {
             // Full only for a NIC whose creation was never seen and for which there is no room: it stays unknown.

@@ -3,16 +3,20 @@
 //! did meanwhile, and merges with what the requests have said.
 
 use crate::clock;
-use crate::filter::Module;
+use crate::control::nic_status;
+use crate::control::settings;
 use crate::kernel::pool::{PoolSlice, Tag};
+use crate::module::Module;
 use crate::ndis::irql::Passive;
 use crate::ndis::member_query::Topics;
 use crate::ndis::oid::query;
 use crate::ndis::parameters::{ARRAY_HEADER, NicState, nic_array, port_array, switch_info, write_header};
 use crate::ndis::raw::{SwitchParameters, oids};
 use crate::ndis::status::NdisStatus;
+use crate::requests::lifecycle;
+use crate::requests::properties;
+use crate::requests::runtime_state;
 use crate::trace::Event;
-use crate::{lifecycle, nic_status, properties, runtime_state, settings};
 use teaming::oid::nic::NicOp;
 use teaming::ports::NicState as Nic;
 

@@ -1,7 +1,7 @@
 //! The way back of packet walk 1: `FilterSendNetBufferListsComplete`. Foreign lists are handed up as they come; own lists
 //! are freed, and their parent is handed up after the last of them. Tags that were written on the way down are restored.
 
-use crate::filter::Module;
+use crate::module::Module;
 use crate::ndis::nbl::{NblChain, NblQueue};
 use crate::ndis::own_list::Family;
 use crate::ndis::raw::SendCompleteFlags;

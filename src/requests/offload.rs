@@ -3,14 +3,14 @@
 //! from above at a time.
 
 use crate::clock;
-use crate::filter::{Module, TeamLock};
+use crate::control::nic_status;
 use crate::kernel::pool::{Pool, PoolBox, PoolSlice, Tag};
+use crate::module::{Module, TeamLock};
 use crate::ndis::envelope::{Detour, Envelope};
 use crate::ndis::fan_out::FanOut;
 use crate::ndis::nbl::Nbl;
 use crate::ndis::oid::Request;
 use crate::ndis::status::{NdisStatus, OutOfMemory};
-use crate::nic_status;
 use crate::trace::Event;
 use teaming::ids::{MemberIndex, MemberSet, NicId, NicIndex};
 use teaming::offload::{Entry, Facts, Ledger, NOBODY};

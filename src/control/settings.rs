@@ -1,13 +1,15 @@
 //! Settings from the registry: `Parameters` holds them for all switches, `Parameters\Switches\{switch}` for one. A
 //! change is heard of by a notification and takes effect without a pause, like any other change of a decision.
 
-use crate::filter::Module;
+use crate::clock;
+use crate::control::failover;
 use crate::kernel::pool::{PoolSlice, Tag};
 use crate::kernel::registry::{Key, Value, Watch};
+use crate::module::Module;
 use crate::ndis::irql::Passive;
 use crate::ndis::status::{NdisStatus, OutOfMemory};
+use crate::text;
 use crate::trace::Event;
-use crate::{clock, publish, text};
 use teaming::ids::Ticks;
 use teaming::settings::{Lookup, Problem, SETTINGS, Settings};
 
@@ -52,7 +54,7 @@ pub fn load(module: &Module, switch_name: &[u8], passive: &Passive) -> Result<()
 #[inline(never)] // a frame of its own
 pub fn reload(module: &Module, passive: &Passive) {
     let settings = read(module, passive);
-    publish::settings(module, &settings);
+    failover::settings(module, &settings);
 }
 
 /// Reads the settings and tells what of them is ignored.

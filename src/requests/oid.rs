@@ -3,16 +3,16 @@
 //! back, whether that was at once or later. Own requests come back through the same door.
 
 use crate::clock;
-use crate::filter::Module;
+use crate::control::nic_status;
 use crate::kernel::pool::PoolBox;
-use crate::lifecycle;
+use crate::module::Module;
 use crate::ndis::envelope::Detour;
 use crate::ndis::fan_out::FanOut;
 use crate::ndis::oid::{self, OwnKind, OwnRequest, Request, Returned, SentClone, Unsent};
 use crate::ndis::status::NdisStatus;
-use crate::nic_status;
-use crate::offload::{self, Way};
-use crate::runtime_state;
+use crate::requests::lifecycle;
+use crate::requests::offload::{self, Way};
+use crate::requests::runtime_state;
 use crate::trace::Event;
 use core::ffi::c_void;
 use core::sync::atomic::Ordering;

@@ -2,7 +2,7 @@
 //! nobody. A station whose groups are all known gets no others, unless it takes all or may learn; what is not known is
 //! flooded, so nothing is lost.
 
-use crate::filter::Module;
+use crate::module::Module;
 use crate::ndis::oid::Request;
 use crate::ndis::payload::{self, Shown};
 use crate::ndis::raw::{PacketFilter, oids};

@@ -4,11 +4,11 @@
 //! held with the member out of the table, so every walk that still saw the member has committed its packets.
 
 use crate::clock;
-use crate::filter::{Control, Module, TeamLock};
+use crate::control::nic_status;
 use crate::kernel::rundown::WorkRundown;
+use crate::module::{Control, Module, TeamLock};
 use crate::ndis::irql::Dispatch;
 use crate::ndis::timer::Expire;
-use crate::nic_status;
 use crate::trace::Event;
 use teaming::ids::{MemberIndex, Ticks};
 use teaming::settings::Settings;

@@ -7,17 +7,17 @@
 //! forwarding lock and, inside it, the associations lock for a packet with the handle of a security association.
 
 use crate::clock;
-use crate::filter::Module;
-use crate::groups::{self, Group, Groups};
+use crate::data::groups::{self, Group, Groups};
 use crate::kernel::per_processor::Here;
 use crate::kernel::pool::Pool;
 use crate::kernel::rundown::WalkGuard;
+use crate::module::Module;
 use crate::ndis::mdl::WindowBuffer;
 use crate::ndis::nbl::{Nbl, NblChain, NblQueue, NetBufferRef};
 use crate::ndis::own_list::Family;
 use crate::ndis::raw::SendFlags;
 use crate::ndis::status::NdisStatus;
-use crate::offload;
+use crate::requests::offload;
 use core::sync::atomic::Ordering;
 use teaming::flow::adapter_hash::{Adapter, HashType, Offered};
 use teaming::flow::hash::TOEPLITZ_SAMPLE;

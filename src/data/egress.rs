@@ -2,7 +2,7 @@
 //! taken on ingress; lists pass as they are, with their flags but for RESOURCES, also while the module is pausing: they are the last of
 //! what it sent. Nothing is ever injected here.
 
-use crate::filter::Module;
+use crate::module::Module;
 use crate::ndis::raw::{NetBufferList, ReceiveFlags, ReturnFlags};
 use core::ptr::NonNull;
 

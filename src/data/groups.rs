@@ -1,8 +1,8 @@
 //! Destination groups: packets of one hold that leave together. One send call for each destination, one report and one
 //! completion for each reason and source port of a drop, in the order in which the groups began.
 
-use crate::complete;
-use crate::filter::{FRIENDLY_NAME, Module};
+use crate::data::complete;
+use crate::module::{FRIENDLY_NAME, Module};
 use crate::ndis::nbl::{Nbl, NblChain};
 use crate::ndis::raw::{SendCompleteFlags, SendFlags, UnicodeString};
 use crate::ndis::status::NdisStatus;

@@ -4,14 +4,14 @@
 //! when something changed in the team; never in intervals.
 
 use crate::clock;
-use crate::filter::Module;
+use crate::control::failover;
 use crate::kernel::rundown::WorkGuard;
+use crate::module::Module;
 use crate::ndis::indicate;
 use crate::ndis::link::{Indication, LinkStatus};
 use crate::ndis::member_query::{Question, Topic, Topics};
 use crate::ndis::status::NdisStatus;
 use crate::ndis::switch::NicRef;
-use crate::publish;
 use crate::trace::Event;
 use teaming::ids::{MEMBERS, MemberIndex, NicId, NicIndex, PortId};
 use teaming::offload::capabilities::{Block, Capability};
@@ -24,7 +24,7 @@ pub fn status(module: &Module, indication: Indication<'_>) {
         Some(LinkStatus::Member { from, link }) if is_external(module, from) => {
             if let Some(member) = MemberIndex::from_nic(from.index) {
                 module.queries.renew(member, Topics::LINK);
-                publish::member(module, member, MemberEvent::Link(link));
+                failover::member(module, member, MemberEvent::Link(link));
             }
         }
         Some(LinkStatus::Team { from }) if is_external(module, from) => ask_all(module, Topics::LINK),
@@ -205,7 +205,7 @@ fn receive<'m>(
         // Something newer was heard meanwhile; the question is put again.
         _ if question.is_outdated() => {}
         Topic::Link => match question.link().filter(|_| succeeded) {
-            Some(link) => publish::member(module, member, MemberEvent::Link(link)),
+            Some(link) => failover::member(module, member, MemberEvent::Link(link)),
             None => {
                 let event = Event::LinkUnknown { member, status: status.0 };
                 module.control.lock().events.push(clock::now(), event);
