@@ -17,13 +17,13 @@ use std::time::Duration;
 use teaming::frame;
 use teaming::migration::record::{Differences, NicState};
 use vswitch::check::save::record;
-use vswitch::control::save::{Blob, FIXED, Offering};
-use vswitch::image::Image;
-use vswitch::migration::{Migration, Moved};
-use vswitch::outcome::Outcome;
-use vswitch::ports::policy::{LAST_VLAN, Property, Vlan};
-use vswitch::registry::Value;
+use vswitch::machine::image::Image;
+use vswitch::machine::registry::Value;
+use vswitch::scenario::migration::{Migration, Moved};
+use vswitch::scenario::outcome::Outcome;
 use vswitch::scenario::{Net, Scenario};
+use vswitch::switch::control::save::{Blob, FIXED, Offering};
+use vswitch::switch::ports::policy::{LAST_VLAN, Property, Vlan};
 
 pub const EXAMPLES: &str = "\
 Examples:
@@ -230,7 +230,7 @@ struct Player<'a> {
     reader: Reader,
     machine: usize,
     /// The machine's adapter on the target.
-    becomes: vswitch::ports::NicId,
+    becomes: vswitch::switch::ports::NicId,
     has_moved: bool,
     began: u64,
     paths: HashMap<Identity, Path>,

@@ -8,7 +8,7 @@ use crate::flow::{Identity, Label, Reader};
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 use teaming::ids::BUCKETS;
-use vswitch::frames::{Fate, Frame};
+use vswitch::switch::frames::{Fate, Frame};
 
 /// What one member, or one flow on one member, carried.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -331,7 +331,7 @@ fn column(at: Duration, length: Duration) -> usize {
 mod tests {
     use super::*;
     use teaming::flow::Policy;
-    use vswitch::ports::NicId;
+    use vswitch::switch::ports::NicId;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -351,7 +351,7 @@ mod tests {
     }
 
     fn end(observer: &mut Observer, id: usize, fates: Vec<Fate>) {
-        let mut frames = vswitch::frames::Frames::default();
+        let mut frames = vswitch::switch::frames::Frames::default();
         for _ in 0..=id {
             frames.add(0, NicId::new(10, 0), &bytes(1), 0);
         }

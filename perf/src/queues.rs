@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use vswitch::adapter::offloads::Resource;
 use vswitch::adapter::vmq::{Sorted, Station};
-use vswitch::ports::{Mac, NicId};
 use vswitch::scenario::Net;
+use vswitch::switch::ports::{Mac, NicId};
 
 /// From an indication of what the team can do until the switch, invited by it, plans its queues again.
 pub const PLANS_AFTER: Duration = Duration::from_secs(1);
@@ -433,8 +433,8 @@ fn count_of(number: u64, what: &str) -> String {
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
-    use vswitch::physical_switch::Aggregation;
-    use vswitch::registry::Value;
+    use vswitch::adapter::physical_switch::Aggregation;
+    use vswitch::machine::registry::Value;
     use vswitch::scenario::Scenario;
 
     const MACHINES: u16 = 6;

@@ -21,13 +21,13 @@ use std::time::Duration;
 use teaming::frame;
 use teaming::ids::{NicId, NicIndex, PortId};
 use vswitch::adapter::capabilities::Capabilities;
-use vswitch::frames::Frames;
-use vswitch::image::Image;
-use vswitch::ndis::State;
-use vswitch::physical_switch::Aggregation;
-use vswitch::ports::policy::{LAST_VLAN, Property, Vlan};
-use vswitch::registry::Value;
+use vswitch::adapter::physical_switch::Aggregation;
+use vswitch::machine::image::Image;
+use vswitch::machine::registry::Value;
 use vswitch::scenario::{Net, Scenario};
+use vswitch::switch::frames::Frames;
+use vswitch::switch::ndis::State;
+use vswitch::switch::ports::policy::{LAST_VLAN, Property, Vlan};
 
 /// Frames that leave the same adapter within this time travel as one chain.
 const BURST: Duration = Duration::from_micros(50);
@@ -381,7 +381,7 @@ impl Player<'_> {
 }
 
 /// Stops the switch and counts what only then came to its end.
-fn finish(net: Net, mut seen: Observer) -> (Observer, vswitch::outcome::Outcome) {
+fn finish(net: Net, mut seen: Observer) -> (Observer, vswitch::scenario::outcome::Outcome) {
     let outcome = net.finish();
     outcome.frames.iter().for_each(|frame| seen.ended(frame));
     (seen, outcome)

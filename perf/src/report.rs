@@ -9,7 +9,7 @@ use crate::table;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use vswitch::outcome::Outcome;
+use vswitch::scenario::outcome::Outcome;
 
 #[derive(Serialize)]
 pub struct Report {

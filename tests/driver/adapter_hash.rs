@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use teaming::flow::hash::TOEPLITZ_SAMPLE;
-use vswitch::guest::{Flow, Packet};
-use vswitch::registry::Value;
+use vswitch::machine::registry::Value;
 use vswitch::scenario::Scenario;
+use vswitch::scenario::guest::{Flow, Packet};
 
 /// `NDIS_HASH_UDP_IPV4` with `NdisHashFunctionToeplitz`.
 const UDP_IPV4: u32 = 0x4000 | 1;

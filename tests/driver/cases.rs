@@ -1,7 +1,7 @@
 //! Every scenario, natively, with many seeds: no rule broken, nothing left behind, every frame with an end.
 
-use vswitch::suite::CASES;
-use vswitch::suite::depth::{each, seeds};
+use vswitch::scenario::suite::CASES;
+use vswitch::scenario::suite::depth::{each, seeds};
 
 /// Seeds for each case; each draws memory layouts, completion styles, IRQLs and delays anew.
 const SEEDS: u64 = 12;

@@ -3,14 +3,14 @@
 
 use lbfoext::ndis::raw::MEDIA_CONNECT;
 use std::collections::BTreeSet;
-use vswitch::control::status::Status;
-use vswitch::guest::Flow;
-use vswitch::mutation::Mutation;
-use vswitch::outcome::Outcome;
-use vswitch::registry::Value;
+use vswitch::inject::mutation::Mutation;
+use vswitch::machine::registry::Value;
+use vswitch::scenario::guest::Flow;
+use vswitch::scenario::outcome::Outcome;
+use vswitch::scenario::suite::depth::seeds;
+use vswitch::scenario::suite::{MS, SILENCE};
 use vswitch::scenario::{Net, Scenario};
-use vswitch::suite::depth::seeds;
-use vswitch::suite::{MS, SILENCE};
+use vswitch::switch::control::status::Status;
 
 /// Interleavings that the baton tries.
 const SEEDS: u64 = 300;

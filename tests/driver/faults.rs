@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use vswitch::suite::depth::{calls, each, every};
-use vswitch::suite::{CASES, Case};
+use vswitch::scenario::suite::depth::{calls, each, every};
+use vswitch::scenario::suite::{CASES, Case};
 
 /// How often each call of the driver was refused.
 type Refused = BTreeMap<&'static str, u64>;

@@ -3,15 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use vswitch::frames::Fate;
-use vswitch::guest::{BROADCAST, Flow, Packet};
-use vswitch::outcome::Outcome;
-use vswitch::physical_switch::Aggregation;
-use vswitch::ports::policy::{Property, Vlan};
+use vswitch::adapter::physical_switch::Aggregation;
 use vswitch::scenario::Scenario;
-use vswitch::suite::depth::{each, seeds};
-use vswitch::suite::policies::{access, private_plan};
-use vswitch::suite::random::{Traffic, insert_tag, switch};
+use vswitch::scenario::guest::{BROADCAST, Flow, Packet};
+use vswitch::scenario::outcome::Outcome;
+use vswitch::scenario::suite::depth::{each, seeds};
+use vswitch::scenario::suite::policies::{access, private_plan};
+use vswitch::scenario::suite::random::{Traffic, insert_tag, switch};
+use vswitch::switch::frames::Fate;
+use vswitch::switch::ports::policy::{Property, Vlan};
 
 /// Switches that are drawn, with more than 2,000 frames each.
 const SWITCHES: u64 = 100;

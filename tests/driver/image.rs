@@ -2,10 +2,10 @@
 //! complete event log equals that of the native driver.
 
 use std::path::{Path, PathBuf};
-use vswitch::image::Image;
-use vswitch::outcome::Outcome;
+use vswitch::machine::image::Image;
 use vswitch::scenario::Scenario;
-use vswitch::suite::CASES;
+use vswitch::scenario::outcome::Outcome;
+use vswitch::scenario::suite::CASES;
 
 /// Seeds for each scenario.
 const SEEDS: u64 = 12;

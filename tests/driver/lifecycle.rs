@@ -2,14 +2,14 @@
 //! And floods to a thousand ports, in holds of the lock that stay short.
 
 use std::collections::BTreeSet;
-use vswitch::frames::Fate;
-use vswitch::guest::{BROADCAST, Flow};
-use vswitch::physical_switch::Aggregation;
-use vswitch::registry::Value;
+use vswitch::adapter::physical_switch::Aggregation;
+use vswitch::machine::registry::Value;
+use vswitch::scenario::guest::{BROADCAST, Flow};
+use vswitch::scenario::suite::depth::seeds;
+use vswitch::scenario::suite::policies::{step, storm};
+use vswitch::scenario::suite::random::{Draw, Traffic, switch};
 use vswitch::scenario::{Enumeration, Net, Scenario};
-use vswitch::suite::depth::seeds;
-use vswitch::suite::policies::{step, storm};
-use vswitch::suite::random::{Draw, Traffic, switch};
+use vswitch::switch::frames::Fate;
 
 const ORDERS: [Enumeration; 3] = [Enumeration::Arrays, Enumeration::Requests, Enumeration::Mixed];
 const MODES: [Aggregation; 2] = [Aggregation::Static, Aggregation::SwitchIndependent];
@@ -42,7 +42,7 @@ fn storms_of_ports_and_policies_break_no_rule_in_either_order_of_enumeration() {
 
 type Body = Box<dyn FnOnce(&Net) + Send>;
 
-fn race(plan: Scenario, seed: u64, chains: usize) -> vswitch::outcome::Outcome {
+fn race(plan: Scenario, seed: u64, chains: usize) -> vswitch::scenario::outcome::Outcome {
     let net = plan.start();
     let members = if seed.is_multiple_of(2) { 1 } else { 8 };
     let mut bodies: Vec<(&'static str, Body)> = vec![(

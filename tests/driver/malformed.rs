@@ -5,11 +5,11 @@ use lbfoext::ndis::raw::{
     INVALID_PARAMETER, ObjectHeader, OidRequest, SUCCESS, SwitchNicOidRequest, request_type,
 };
 use vswitch::adapter::wire::{OFFLOAD_OIDS, Row, oid};
-use vswitch::control::below::Plan;
-use vswitch::control::envelope::{self, Inner};
-use vswitch::control::offload::{complete_array, delete_sa, filter_parameters, queue_parameters};
-use vswitch::ports::NicId;
 use vswitch::scenario::{Net, Scenario};
+use vswitch::switch::control::below::Plan;
+use vswitch::switch::control::envelope::{self, Inner};
+use vswitch::switch::control::offload::{complete_array, delete_sa, filter_parameters, queue_parameters};
+use vswitch::switch::ports::NicId;
 
 /// What the adapters would say of nonsense is not the point.
 const REFUSED: Plan = Plan { status: INVALID_PARAMETER, completion: None };

@@ -4,15 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use vswitch::adapter::capabilities::Capabilities;
 use vswitch::adapter::offloads::Resource;
+use vswitch::adapter::physical_switch::Aggregation;
 use vswitch::adapter::wire::{filter_caps, get32, ipsec_caps, offload, switch_caps};
-use vswitch::outcome::Outcome;
-use vswitch::physical_switch::Aggregation;
-use vswitch::ports::NicId;
-use vswitch::registry::Value;
+use vswitch::machine::registry::Value;
+use vswitch::scenario::outcome::Outcome;
+use vswitch::scenario::suite::depth::seeds;
+use vswitch::scenario::suite::offload::{Command, Draw, GUESTS, run, sequence, shrink};
+use vswitch::scenario::suite::{self, SILENCE};
 use vswitch::scenario::{CAPABILITY_CODES, Net, Scenario};
-use vswitch::suite::depth::seeds;
-use vswitch::suite::offload::{Command, Draw, GUESTS, run, sequence, shrink};
-use vswitch::suite::{self, SILENCE};
+use vswitch::switch::ports::NicId;
 
 const SINGLE_MEMBER: u32 = 1;
 const EVERY_MEMBER: u32 = 2;
@@ -58,7 +58,7 @@ fn a_thousand_partitions_on_eight_members_agree_after_every_failure_and_return()
         let ports: Vec<Option<u16>> = net
             .look(|s| {
                 (0..PARTITIONS)
-                    .map(|n| s.modules[0].outside.physical.port_of(vswitch::guest::vm_mac(n)))
+                    .map(|n| s.modules[0].outside.physical.port_of(vswitch::scenario::guest::vm_mac(n)))
                     .collect()
             })
             .unwrap();
@@ -84,7 +84,7 @@ fn a_thousand_partitions_on_eight_members_agree_after_every_failure_and_return()
         let before = net.queue_counts().1;
         for n in &lost {
             let survivor = net
-                .look(|s| s.modules[0].outside.physical.port_of(vswitch::guest::vm_mac(*n)))
+                .look(|s| s.modules[0].outside.physical.port_of(vswitch::scenario::guest::vm_mac(*n)))
                 .flatten()
                 .expect("it sent through a survivor");
             assert_ne!(survivor, member);
@@ -255,8 +255,8 @@ fn packets_with_an_association_leave_through_the_member_that_has_it() {
         let handle = net.offload(nic, |p| p.add_association_ex(7)).flatten().expect("there is room");
         let home = net.members_of(nic)[0].0;
         let packets = (0..24).map(|n| {
-            let packet = vswitch::guest::Packet::of(net.flow(nic, n).frame(1, 60));
-            (nic, vswitch::guest::Packet { association: Some(handle), ..packet })
+            let packet = vswitch::scenario::guest::Packet::of(net.flow(nic, n).frame(1, 60));
+            (nic, vswitch::scenario::guest::Packet { association: Some(handle), ..packet })
         });
         net.send_packets(packets.collect());
         net.settle();

@@ -1,10 +1,10 @@
 //! The packet's walk, one fact at a time: from a guest through the driver to where it belongs.
 
 use std::collections::BTreeMap;
-use vswitch::frames::Fate;
-use vswitch::guest::{Flow, Packet};
-use vswitch::ports::NicId;
 use vswitch::scenario::Scenario;
+use vswitch::scenario::guest::{Flow, Packet};
+use vswitch::switch::frames::Fate;
+use vswitch::switch::ports::NicId;
 
 fn four_members(seed: u64) -> Scenario {
     Scenario::new(seed).members(&[10, 10, 10, 10]).vms(3)

@@ -53,7 +53,7 @@ fn the_rules_of_each_group_are_all_listed_once() {
 #[test]
 fn the_scenarios_exercise_every_checked_rule() {
     let mut exercised: BTreeMap<&'static str, u64> = BTreeMap::new();
-    for case in vswitch::suite::CASES {
+    for case in vswitch::scenario::suite::CASES {
         for seed in 0..12 {
             for (rule, count) in case.run((case.plan)(seed)).exercised {
                 *exercised.entry(rule).or_default() += count;

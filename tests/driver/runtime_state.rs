@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 use teaming::migration::record::{Differences, Discard, PART_MAX, PinKind};
 use vswitch::adapter::offloads::Resource;
 use vswitch::check::save::record;
-use vswitch::control::save::{Blob, Offering, Other, RestoreRun, SaveRun};
-use vswitch::guest::{Flow, host_mac};
-use vswitch::migration::{ARRIVALS, Failure, Migration};
-use vswitch::ports::NicId;
-use vswitch::registry::Value;
+use vswitch::machine::registry::Value;
+use vswitch::scenario::guest::{Flow, host_mac};
+use vswitch::scenario::migration::{ARRIVALS, Failure, Migration};
+use vswitch::scenario::suite::depth::{each, seeds};
+use vswitch::scenario::suite::saved::{a_state, blobs_of, everybody, many_pins};
 use vswitch::scenario::{Body, Net, Scenario};
-use vswitch::suite::depth::{each, seeds};
-use vswitch::suite::saved::{a_state, blobs_of, everybody, many_pins};
+use vswitch::switch::control::save::{Blob, Offering, Other, RestoreRun, SaveRun};
+use vswitch::switch::ports::NicId;
 
 fn three(seed: u64) -> Scenario {
     Scenario::new(seed).members(&[10, 25, 10]).vms(3).setting("LinkUpDelayMs", Value::Dword(0))

@@ -8,13 +8,13 @@ use super::{EVERY_MEMBER, REFUSALS, end, team};
 use lbfoext::ndis::raw::{ADAPTER_NOT_FOUND, FAILURE, REQUEST_ABORTED, RESOURCES, SUCCESS, oids};
 use std::collections::BTreeMap;
 use teaming::oid::{Kind, OIDS, Place, Resource, Row, Treatment};
-use vswitch::control::Ask;
-use vswitch::control::below::{Completion, Plan};
-use vswitch::control::envelope::Inner;
-use vswitch::control::nic_request::Arrived;
-use vswitch::ports::NicId;
-use vswitch::registry::Value;
+use vswitch::machine::registry::Value;
 use vswitch::scenario::Net;
+use vswitch::switch::control::Ask;
+use vswitch::switch::control::below::{Completion, Plan};
+use vswitch::switch::control::envelope::Inner;
+use vswitch::switch::control::nic_request::Arrived;
+use vswitch::switch::ports::NicId;
 
 /// What happens to a request on its way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -10,16 +10,16 @@ use lbfoext::ndis::raw::{FAILURE, INVALID_LENGTH, INVALID_PARAMETER, NOT_SUPPORT
 use seen::{assert_forwarded, assert_originated};
 use teaming::oid::OIDS;
 use vswitch::adapter::offloads::{By, Holder, Resource};
+use vswitch::adapter::physical_switch::Aggregation;
 use vswitch::adapter::wire::{OFFLOAD_OIDS, get, get32, is_ipsec, oid, queue};
-use vswitch::control::below::Plan;
-use vswitch::control::envelope::Inner;
-use vswitch::control::nic_request::Arrived;
-use vswitch::control::offload::{move_filter, queue_parameters};
-use vswitch::outcome::Outcome;
-use vswitch::physical_switch::Aggregation;
-use vswitch::ports::NicId;
-use vswitch::registry::Value;
+use vswitch::machine::registry::Value;
+use vswitch::scenario::outcome::Outcome;
 use vswitch::scenario::{Net, Scenario};
+use vswitch::switch::control::below::Plan;
+use vswitch::switch::control::envelope::Inner;
+use vswitch::switch::control::nic_request::Arrived;
+use vswitch::switch::control::offload::{move_filter, queue_parameters};
+use vswitch::switch::ports::NicId;
 
 /// What pages of these requests allow an adapter to answer beside success.
 const REFUSALS: [i32; 5] = [FAILURE, RESOURCES, INVALID_PARAMETER, NOT_SUPPORTED, INVALID_LENGTH];

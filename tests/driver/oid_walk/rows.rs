@@ -3,17 +3,17 @@
 use lbfoext::ndis::raw::{oids, request_type};
 use teaming::oid::{Kind, Place, Row};
 use vswitch::adapter::wire::{self, oid};
-use vswitch::control::envelope::Inner;
-use vswitch::control::offload::{
+use vswitch::scenario::{Net, unknown_request};
+use vswitch::switch::control::envelope::Inner;
+use vswitch::switch::control::offload::{
     Partition, add_sa, clear_filter, complete_array, delete_sa, delete_vport, filter_parameters, free_queue,
     free_vf, move_filter, queue_parameters, update_sa, vf_parameters, vport_parameters,
 };
-use vswitch::control::payload;
-use vswitch::control::property_bytes::{self as bytes, Envelope};
-use vswitch::control::save::Blob;
-use vswitch::ports::policy::{Property, Vlan};
-use vswitch::ports::{Nic, NicId, NicKind, NicState, Port, PortState};
-use vswitch::scenario::{Net, unknown_request};
+use vswitch::switch::control::payload;
+use vswitch::switch::control::property_bytes::{self as bytes, Envelope};
+use vswitch::switch::control::save::Blob;
+use vswitch::switch::ports::policy::{Property, Vlan};
+use vswitch::switch::ports::{Nic, NicId, NicKind, NicState, Port, PortState};
 
 /// A machine that only these requests speak of.
 const MACHINE: NicId = NicId::new(700, 0);

@@ -3,8 +3,8 @@
 
 use lbfoext::ndis::raw::{ObjectHeader, OidRequest, SwitchNicOidRequest, object_type, oids, request_type};
 use vswitch::adapter::offloads::By;
-use vswitch::control::nic_request::Arrived;
-use vswitch::ports::NicId;
+use vswitch::switch::control::nic_request::Arrived;
+use vswitch::switch::ports::NicId;
 
 /// What NdisAllocateCloneOidRequest leaves where only NDIS and the miniport may write.
 const NOT_THEIRS: u8 = 0xDB;

@@ -6,15 +6,15 @@ use teaming::migration::record::Differences;
 use teaming::ports::traffic::Traffic;
 use vswitch::adapter::offloads::Resource;
 use vswitch::check::save::record;
-use vswitch::control::save::Offering;
-use vswitch::frames::Fate;
-use vswitch::guest::{BROADCAST, Flow, Packet, host_mac};
-use vswitch::migration::{ARRIVALS, Migration};
-use vswitch::outcome::Outcome;
-use vswitch::ports::NicId;
-use vswitch::registry::Value;
+use vswitch::machine::registry::Value;
+use vswitch::scenario::guest::{BROADCAST, Flow, Packet, host_mac};
+use vswitch::scenario::migration::{ARRIVALS, Migration};
+use vswitch::scenario::outcome::Outcome;
+use vswitch::scenario::suite::depth::seeds;
 use vswitch::scenario::{Body, Net, Scenario};
-use vswitch::suite::depth::seeds;
+use vswitch::switch::control::save::Offering;
+use vswitch::switch::frames::Fate;
+use vswitch::switch::ports::NicId;
 
 /// HyperVPort.
 const BY_PORT: u32 = 4;

@@ -1,9 +1,9 @@
 //! The border: how an imported function is defined, and how one is found by name.
 
-use crate::cpu;
-use crate::mutation::Mutation;
-use crate::stack_depth;
-use crate::thread::{self, Thread};
+use crate::inject::mutation::Mutation;
+use crate::machine::cpu;
+use crate::machine::stack_depth;
+use crate::machine::thread::{self, Thread};
 use std::ffi::c_void;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
@@ -38,7 +38,7 @@ macro_rules! exports {
             pub unsafe extern "win64" fn $name($($arg: $ty),*) $(-> $ret)? {
                 #[allow(clippy::too_many_arguments)]
                 unsafe extern "win64" fn behind($($arg: $ty),*) $(-> $ret)? {
-                    let _frame = $crate::exports::Frame::enter(stringify!($name), $crate::cpu::$max);
+                    let _frame = $crate::exports::Frame::enter(stringify!($name), $crate::machine::cpu::$max);
                     $body
                 }
                 $crate::import_entry!(behind)
@@ -103,20 +103,20 @@ impl Drop for Frame {
 
 /// Every table of exports; the switch's files add theirs.
 const TABLES: &[&[Symbol]] = &[
-    crate::kernel::SYMBOLS,
-    crate::driver_object::SYMBOLS,
-    crate::locks::SYMBOLS,
-    crate::rwlock::SYMBOLS,
-    crate::event::SYMBOLS,
-    crate::rundown::SYMBOLS,
-    crate::timer::SYMBOLS,
-    crate::registry_calls::SYMBOLS,
-    crate::ndis::driver::SYMBOLS,
-    crate::ndis::module::SYMBOLS,
-    crate::ndis::data::SYMBOLS,
-    crate::ndis::pools::SYMBOLS,
-    crate::control::SYMBOLS,
-    crate::control::status::SYMBOLS,
+    crate::machine::kernel::SYMBOLS,
+    crate::machine::driver_object::SYMBOLS,
+    crate::machine::locks::SYMBOLS,
+    crate::machine::rwlock::SYMBOLS,
+    crate::machine::event::SYMBOLS,
+    crate::machine::rundown::SYMBOLS,
+    crate::machine::timer::SYMBOLS,
+    crate::machine::registry_calls::SYMBOLS,
+    crate::switch::ndis::driver::SYMBOLS,
+    crate::switch::ndis::module::SYMBOLS,
+    crate::switch::ndis::data::SYMBOLS,
+    crate::switch::ndis::pools::SYMBOLS,
+    crate::switch::control::SYMBOLS,
+    crate::switch::control::status::SYMBOLS,
 ];
 
 /// Finds an import by name, as a loader does.
@@ -174,16 +174,16 @@ mod tests {
     #[test]
     fn exports_have_the_types_that_the_driver_imports() {
         {
-            same_type!(crate::kernel, lbfoext::kernel::sys:
+            same_type!(crate::machine::kernel, lbfoext::kernel::sys:
                 ExAllocatePool2 ExFreePoolWithTag KeBugCheckEx KeGetCurrentProcessorNumberEx
                 KeQueryMaximumProcessorCountEx KeQueryUnbiasedInterruptTime KeQueryTimeIncrement
                 MmMapLockedPagesSpecifyCache);
         }
         {
-            same_type!(crate::locks, lbfoext::kernel::sys: KeAcquireSpinLockRaiseToDpc KeReleaseSpinLock);
+            same_type!(crate::machine::locks, lbfoext::kernel::sys: KeAcquireSpinLockRaiseToDpc KeReleaseSpinLock);
         }
         {
-            same_type!(crate::rundown, lbfoext::kernel::sys:
+            same_type!(crate::machine::rundown, lbfoext::kernel::sys:
                 ExAllocateCacheAwareRundownProtection ExFreeCacheAwareRundownProtection
                 ExAcquireRundownProtectionCacheAware ExReleaseRundownProtectionCacheAware
                 ExWaitForRundownProtectionReleaseCacheAware ExReInitializeRundownProtectionCacheAware
@@ -191,22 +191,22 @@ mod tests {
                 ExWaitForRundownProtectionRelease);
         }
         {
-            same_type!(crate::driver_object, lbfoext::kernel::sys:
+            same_type!(crate::machine::driver_object, lbfoext::kernel::sys:
                 IoAllocateDriverObjectExtension IoGetDriverObjectExtension);
         }
         {
-            same_type!(crate::registry_calls, lbfoext::kernel::sys:
+            same_type!(crate::machine::registry_calls, lbfoext::kernel::sys:
                 ZwOpenKey ZwQueryValueKey ZwNotifyChangeKey ZwClose);
         }
         {
-            same_type!(crate::rwlock, lbfoext::ndis::sys:
+            same_type!(crate::machine::rwlock, lbfoext::ndis::sys:
                 NdisAllocateRWLock NdisFreeRWLock NdisAcquireRWLockRead NdisAcquireRWLockWrite NdisReleaseRWLock);
         }
         {
-            same_type!(crate::event, lbfoext::ndis::sys: NdisInitializeEvent NdisSetEvent NdisWaitEvent);
+            same_type!(crate::machine::event, lbfoext::ndis::sys: NdisInitializeEvent NdisSetEvent NdisWaitEvent);
         }
         {
-            same_type!(crate::timer, lbfoext::ndis::sys:
+            same_type!(crate::machine::timer, lbfoext::ndis::sys:
                 NdisAllocateTimerObject NdisSetTimerObject NdisCancelTimerObject NdisFreeTimerObject);
         }
     }

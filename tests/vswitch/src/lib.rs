@@ -8,46 +8,11 @@ pub mod exports;
 
 pub mod adapter;
 pub mod check;
-pub mod control;
-pub mod frames;
-pub mod guest;
-pub mod migration;
-pub mod nbl;
-pub mod ndis;
-pub mod outcome;
-pub mod physical_switch;
-pub mod ports;
+pub mod inject;
+pub mod machine;
 pub mod scenario;
-pub mod suite;
-
-pub mod clock;
-pub mod cpu;
-pub mod driver_object;
-pub mod event;
-pub mod fault;
-pub mod ids;
-pub mod image;
-pub mod kernel;
-pub mod lock_order;
-pub mod locks;
-pub mod memory;
-pub mod mutation;
-#[cfg(test)]
-mod races;
-pub mod registry;
-pub mod registry_calls;
-pub mod rundown;
-pub mod rwlock;
-pub mod scheduler;
-#[cfg(test)]
-mod scheduling;
-pub mod slots;
-pub mod stack_depth;
-pub mod thread;
-pub mod timer;
-pub mod work;
-pub mod world;
+pub mod switch;
 
 pub use exports::symbol;
-pub use mutation::Mutation;
-pub use world::{Aborted, Config, Mode, Violation, World};
+pub use inject::mutation::Mutation;
+pub use machine::world::{Aborted, Config, Mode, Violation, World};

@@ -2,16 +2,16 @@
 //! checked as it happens; here only the outcome is looked at.
 
 use std::collections::BTreeSet;
-use vswitch::control::below::Plan;
-use vswitch::control::envelope::Inner;
-use vswitch::control::status::Status;
-use vswitch::frames::Fate;
-use vswitch::guest::{BROADCAST, Flow, Packet, host_mac};
-use vswitch::outcome::Outcome;
-use vswitch::physical_switch::Aggregation;
-use vswitch::ports::NicId;
-use vswitch::registry::Value;
+use vswitch::adapter::physical_switch::Aggregation;
+use vswitch::machine::registry::Value;
+use vswitch::scenario::guest::{BROADCAST, Flow, Packet, host_mac};
+use vswitch::scenario::outcome::Outcome;
 use vswitch::scenario::{Activation, Body, Enumeration, Indication, Net, Scenario, unknown_request};
+use vswitch::switch::control::below::Plan;
+use vswitch::switch::control::envelope::Inner;
+use vswitch::switch::control::status::Status;
+use vswitch::switch::frames::Fate;
+use vswitch::switch::ports::NicId;
 
 /// One of several, by the seed.
 fn pick<T: Copy, const N: usize>(seed: u64, step: u64, all: [T; N]) -> T {

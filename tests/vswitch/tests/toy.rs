@@ -5,10 +5,10 @@
 mod hub;
 
 use std::collections::BTreeSet;
-use vswitch::frames::Fate;
-use vswitch::guest::{BROADCAST, Flow, host_mac};
-use vswitch::outcome::Outcome;
+use vswitch::scenario::guest::{BROADCAST, Flow, host_mac};
+use vswitch::scenario::outcome::Outcome;
 use vswitch::scenario::{Enumeration, Net, Scenario};
+use vswitch::switch::frames::Fate;
 
 fn start(seed: u64) -> Net {
     Scenario::new(seed)

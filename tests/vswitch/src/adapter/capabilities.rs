@@ -1,6 +1,6 @@
 //! What one physical adapter says it can do, as structures of the documented queries and indications.
 
-use super::wire::{
+use crate::adapter::wire::{
     self, filter_caps, ipsec_caps, offload, oid, put, sriov_caps, status, structure, switch_caps,
 };
 

@@ -2,7 +2,7 @@
 //!
 //! Handles are this adapter's own and equal ones are given out by every adapter, as nothing promises otherwise.
 
-use super::offloads::{Complaint, Holder};
+use crate::adapter::offloads::{Complaint, Holder};
 use lbfoext::ndis::raw::{INVALID_PARAMETER, RESOURCES};
 use std::collections::BTreeMap;
 
@@ -64,7 +64,7 @@ impl Associations {
 mod tests {
     use super::*;
     use crate::adapter::offloads::By;
-    use crate::ports::NicId;
+    use crate::switch::ports::NicId;
 
     #[test]
     fn two_adapters_give_out_the_same_handle_and_know_only_their_own() {

@@ -3,12 +3,12 @@
 //! A request is served whole or refused whole. What no miniport could survive (a filter on a queue that is not there, a
 //! handle of another adapter) comes back as a complaint, which names the rule that whoever sent it has broken.
 
-use super::capabilities::Capabilities;
-use super::ipsec::Associations;
-use super::sriov::Functions;
-use super::vmq::{DEFAULT_QUEUE, NO_COMPLAINT, Queues, Station, Target, ended, unknown};
-use super::wire::{self, get, get32, offload_row, oid, put};
-use crate::ports::NicId;
+use crate::adapter::capabilities::Capabilities;
+use crate::adapter::ipsec::Associations;
+use crate::adapter::sriov::Functions;
+use crate::adapter::vmq::{DEFAULT_QUEUE, NO_COMPLAINT, Queues, Station, Target, ended, unknown};
+use crate::adapter::wire::{self, get, get32, offload_row, oid, put};
+use crate::switch::ports::NicId;
 use lbfoext::ndis::raw::{
     INVALID_LENGTH, INVALID_PARAMETER, NOT_SUPPORTED, OidRequest, SUCCESS, request_type,
 };

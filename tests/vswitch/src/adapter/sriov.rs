@@ -1,7 +1,7 @@
 //! Virtual functions and virtual ports of one physical adapter (SR-IOV).
 
-use super::offloads::{Complaint, Holder};
-use super::vmq::{foreign, lowest_free, unknown};
+use crate::adapter::offloads::{Complaint, Holder};
+use crate::adapter::vmq::{foreign, lowest_free, unknown};
 use lbfoext::ndis::raw::{INVALID_PARAMETER, RESOURCES};
 use std::collections::BTreeMap;
 
@@ -63,7 +63,7 @@ impl Functions {
             }
         }
         if self.vports.len() >= self.vport_limit as usize {
-            return Err((RESOURCES, super::vmq::NO_COMPLAINT));
+            return Err((RESOURCES, crate::adapter::vmq::NO_COMPLAINT));
         }
         let id = lowest_free(self.vports.keys(), 1);
         self.vports.insert(id, Vport { holder, function });
@@ -88,7 +88,7 @@ impl Functions {
 mod tests {
     use super::*;
     use crate::adapter::offloads::By;
-    use crate::ports::NicId;
+    use crate::switch::ports::NicId;
 
     #[test]
     fn a_function_outlives_its_virtual_ports() {

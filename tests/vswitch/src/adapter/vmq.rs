@@ -3,8 +3,8 @@
 //! Identifiers are unique on this adapter only and the lowest free one is given out, so that members of a team hand out
 //! the same ones all the time. What breaks the order of queue-states-and-operations is refused with a complaint.
 
-use super::offloads::{By, Complaint, Holder};
-use crate::ports::{Mac, NicId};
+use crate::adapter::offloads::{By, Complaint, Holder};
+use crate::switch::ports::{Mac, NicId};
 use lbfoext::ndis::raw::{INVALID_PARAMETER, RESOURCES, SUCCESS};
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
 //! May this destination be committed now? DATA-43 to -46, -50, -54, and the promise about dead members.
 
-use super::{advice, rule};
-use crate::ports::{NicId, NicState, Topology};
-use crate::world::World;
+use crate::check::{advice, rule};
+use crate::machine::world::World;
+use crate::switch::ports::{NicId, NicState, Topology};
 use std::cell::Cell;
 
 /// One commit under examination.

@@ -4,7 +4,7 @@
 //! that flickers between them must go to one of these two. Any other member means that a decision was put together from
 //! two readings.
 
-use crate::ports::NicId;
+use crate::switch::ports::NicId;
 use std::collections::HashMap;
 
 /// Members of flows that were sent as safe data.

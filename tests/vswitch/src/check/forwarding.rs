@@ -2,15 +2,15 @@
 //!
 //! Judged only while nothing changed since the extension got the packet and no call was made to fail.
 
-use super::policy;
-use super::reference::vlan::{self, Tags};
-use super::reference::{Expected, Question, judge, teaches};
-use super::rule;
-use crate::frames::{Fate, FrameId};
-use crate::ndis::{Life, State};
-use crate::physical_switch::Aggregation;
-use crate::ports::NicId;
-use crate::world::World;
+use crate::adapter::physical_switch::Aggregation;
+use crate::check::policy;
+use crate::check::reference::vlan::{self, Tags};
+use crate::check::reference::{Expected, Question, judge, teaches};
+use crate::check::rule;
+use crate::machine::world::World;
+use crate::switch::frames::{Fate, FrameId};
+use crate::switch::ndis::{Life, State};
+use crate::switch::ports::NicId;
 use lbfoext::ndis::raw::{DestinationBits, PortDestination, info};
 use std::sync::Arc;
 

@@ -3,20 +3,9 @@
 //! Checks are made where the facts are; they come here to be counted and recorded. The tables say for every rule of a
 //! group whether it is checked, and if not, why.
 
-mod bend_control;
-mod bend_egress;
-mod bend_handlers;
-mod bend_life;
-mod bend_lists;
-mod bend_offload;
-mod bend_policy;
-mod bend_ports;
-mod bend_requests;
-mod bend_save;
 pub mod commit;
 pub mod flows;
 pub mod forwarding;
-pub mod mutations;
 pub mod offload;
 pub mod own;
 pub mod packets;
@@ -32,7 +21,7 @@ pub mod save;
 pub mod statistics;
 pub mod status;
 
-use crate::world::World;
+use crate::machine::world::World;
 
 /// What a broken rule means.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

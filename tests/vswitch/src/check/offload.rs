@@ -1,13 +1,13 @@
 //! Checks of requests to NICs: passed on, redirected, originated in another's stead, and how they end above.
 
-use super::rule;
 use crate::adapter::offloads::{By, Resource, elements};
 use crate::adapter::wire::{self, get, get32, oid};
-use crate::control::nic_request::Carried;
-use crate::control::{Above, Answer, bytes_at, results};
-use crate::ndis::State;
-use crate::ports::{NicId, NicKind, NicState, Topology};
-use crate::world::World;
+use crate::check::rule;
+use crate::machine::world::World;
+use crate::switch::control::nic_request::Carried;
+use crate::switch::control::{Above, Answer, bytes_at, results};
+use crate::switch::ndis::State;
+use crate::switch::ports::{NicId, NicKind, NicState, Topology};
 use lbfoext::ndis::raw::{OidRequest, RESOURCES, SUCCESS, SwitchNicOidRequest, object_type, request_type};
 use std::collections::BTreeMap;
 
@@ -49,12 +49,12 @@ pub fn redirected(
         // SAFETY: the switch's inner request lives until it is complete.
         placed(world, topology, to, unsafe { &*(carried.inner as *const OidRequest) });
     }
-    super::requests::referenced(world, topology, to, &what());
+    crate::check::requests::referenced(world, topology, to, &what());
 }
 
 /// A request that makes something goes to a member: one that is not known to be dead while others live.
 pub fn placed(world: &World, topology: &Topology, to: NicId, inner: &OidRequest) {
-    let to = super::mutations::placed_on(topology, to);
+    let to = crate::inject::table::placed_on(topology, to);
     let nodes = nodes_of(inner);
     let nodes: Vec<&[u8]> = nodes.iter().map(|n| &n[..]).collect();
     let places = wire::offload_row(inner.oid).is_some_and(|row| row.vetoable);

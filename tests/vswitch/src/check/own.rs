@@ -1,10 +1,10 @@
 //! Checks of packets that the extension made itself.
 
-use super::{advice, rule};
-use crate::ndis::packet::SAFE;
-use crate::ndis::{Life, State};
-use crate::ports::NicId;
-use crate::world::World;
+use crate::check::{advice, rule};
+use crate::machine::world::World;
+use crate::switch::ndis::packet::SAFE;
+use crate::switch::ndis::{Life, State};
+use crate::switch::ports::NicId;
 use lbfoext::ndis::raw::info;
 
 /// Value of CopyNetBufferListInfo's flag that keeps destinations.
@@ -115,7 +115,7 @@ fn shared_with(state: &mut State, list: usize) -> Option<Shared> {
     let mut addresses = Vec::new();
     for buffer in packet.buffers_now() {
         // SAFETY: the extension gives readable buffers.
-        addresses.extend(unsafe { crate::nbl::segments(buffer.nb) }.iter().map(|s| s.0 as usize));
+        addresses.extend(unsafe { crate::switch::nbl::segments(buffer.nb) }.iter().map(|s| s.0 as usize));
     }
     state
         .packets

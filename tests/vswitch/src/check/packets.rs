@@ -2,12 +2,12 @@
 //!
 //! Called by `ndis::data` with the state in hand; every function looks, records and changes only the account.
 
-use super::{advice, rule};
-use crate::cpu;
-use crate::ndis::packet::{Packet, Place};
-use crate::ndis::{Life, State, calls, data, inside};
-use crate::ports::NicId;
-use crate::world::{Severity, World};
+use crate::check::{advice, rule};
+use crate::machine::cpu;
+use crate::machine::world::{Severity, World};
+use crate::switch::ndis::packet::{Packet, Place};
+use crate::switch::ndis::{Life, State, calls, data, inside};
+use crate::switch::ports::NicId;
 use lbfoext::ndis::raw::{DestinationBits, NetBufferList, PAUSED, ReceiveFlags, SendFlags, info};
 
 /// What NET_BUFFER_LIST.Status holds when the extension gets a list.
@@ -48,7 +48,7 @@ pub fn send_state(world: &World, state: &mut State, module: usize, lists: &[usiz
 }
 
 fn in_timer() -> bool {
-    crate::thread::current().stack.borrow().contains(&"TimerFunction")
+    crate::machine::thread::current().stack.borrow().contains(&"TimerFunction")
 }
 
 /// FLAGS-14, -16, -17 of any of the four calls.
@@ -146,7 +146,7 @@ pub fn sent(world: &World, state: &mut State, module: usize, list: usize, positi
     let Some(packet) = state.packets.at(list) else { return };
     let name = packet.name;
     if packet.own.is_some() {
-        super::own::sent(world, state, module, list, position);
+        crate::check::own::sent(world, state, module, list, position);
     } else {
         let handle = packet.source_handle() as usize;
         rule(world, "DATA-18", handle == packet.before.source_handle, || {
@@ -164,8 +164,8 @@ pub fn sent(world: &World, state: &mut State, module: usize, list: usize, positi
     committed_unchanged(world, packet, false);
     destinations_chosen(world, packet);
     single_reading(world, state, list);
-    super::forwarding::sent(world, state, module, list);
-    super::statistics::sent(state, module, list);
+    crate::check::forwarding::sent(world, state, module, list);
+    crate::check::statistics::sent(state, module, list);
     let Some(packet) = state.packets.at(list) else { return };
     // SAFETY: the packet is in the extension's hands and so uncovered.
     packet.tag_below = unsafe { (*packet.nbl).info[info::IEEE_8021Q] };
@@ -293,8 +293,8 @@ fn dropped(world: &World, state: &mut State, module: usize, list: usize) {
         let fine = packet.reported || all_carried;
         rule(world, "DATA-78", fine, || format!("packet {name} was dropped without a report"));
     }
-    super::forwarding::dropped(world, state, module, list);
-    super::statistics::dropped(state, module, list);
+    crate::check::forwarding::dropped(world, state, module, list);
+    crate::check::statistics::dropped(state, module, list);
     state.account_for_drop(list, status);
 }
 
@@ -340,7 +340,7 @@ fn detail_unchanged(world: &World, packet: &Packet) {
     }
     // SAFETY: the packet is in the extension's hands and so uncovered.
     let now = unsafe { (*packet.nbl).info[info::SWITCH_FORWARDING_DETAIL] };
-    let writable = if packet.own.is_some() { crate::ndis::packet::SAFE } else { 0 };
+    let writable = if packet.own.is_some() { crate::switch::ndis::packet::SAFE } else { 0 };
     let differs = (now ^ packet.detail()) & !writable;
     rule(world, "DATA-25", differs == 0, || {
         format!("bits {differs:#x} of the forwarding detail of packet {} were written", packet.name)
@@ -383,7 +383,7 @@ pub fn indicated(world: &World, state: &mut State, module: usize, list: usize) -
     world.exercised("DATA-72");
     world.exercised("STATE-13");
     if packet.place == Place::Idle {
-        super::own::indicated(world, state, life, list);
+        crate::check::own::indicated(world, state, life, list);
         return false;
     }
     let same_bytes = packet.before.bytes.is_empty() || packet.bytes() == packet.before.bytes;
@@ -427,7 +427,7 @@ pub fn returned(world: &World, state: &mut State, module: usize, list: usize) ->
         rule(world, "DATA-63", same_bytes, || format!("bytes of packet {name} changed on egress"));
         if !packet.reported {
             for id in packet.frames.clone() {
-                state.frames.fate(id, crate::frames::Fate::Paused);
+                state.frames.fate(id, crate::switch::frames::Fate::Paused);
             }
         }
     }
@@ -460,7 +460,7 @@ impl State {
             .buffers_now()
             .iter()
             // SAFETY: the extension gives readable buffers.
-            .map(|b| unsafe { crate::nbl::segments(b.nb) }.first().map_or(0, |s| s.0 as usize))
+            .map(|b| unsafe { crate::switch::nbl::segments(b.nb) }.first().map_or(0, |s| s.0 as usize))
             .collect();
         let bytes = packet.bytes();
         let Some(parent) = self.packets.get(parent) else { return };
@@ -480,7 +480,10 @@ impl State {
 
     /// The state of a NIC as a source or destination of own packets.
     pub fn is_connected(&self, module: usize, id: NicId) -> bool {
-        self.modules[module].topology.nic(id).is_some_and(|n| n.state == crate::ports::NicState::Connected)
+        self.modules[module]
+            .topology
+            .nic(id)
+            .is_some_and(|n| n.state == crate::switch::ports::NicState::Connected)
     }
 }
 

@@ -1,12 +1,12 @@
 //! Which rule it is that a wrong destination breaks: by what is wrong, and by how the extension got to know what is right.
 
-use super::forwarding::Case;
-use super::reference::vlan::Tags;
-use super::reference::{Cause, Expected, Reach, reach};
-use crate::ndis::State;
-use crate::ports::policy::{Told, Vlan};
-use crate::ports::{Nic, NicId, NicKind};
-use crate::world::World;
+use crate::check::forwarding::Case;
+use crate::check::reference::vlan::Tags;
+use crate::check::reference::{Cause, Expected, Reach, reach};
+use crate::machine::world::World;
+use crate::switch::ndis::State;
+use crate::switch::ports::policy::{Told, Vlan};
+use crate::switch::ports::{Nic, NicId, NicKind};
 
 /// The rule for a frame that went to these stations.
 pub fn name(

@@ -1,10 +1,10 @@
 //! Checks of requests about ports, NICs and properties: what the extension may decide, and that it only looks.
 
-use super::{advice, rule};
-use crate::control::{Above, bytes_at, payload, property_bytes};
-use crate::ndis::{Life, State};
-use crate::ports::policy::kind;
-use crate::world::World;
+use crate::check::{advice, rule};
+use crate::machine::world::World;
+use crate::switch::control::{Above, bytes_at, payload, property_bytes};
+use crate::switch::ndis::{Life, State};
+use crate::switch::ports::policy::kind;
 use lbfoext::ndis::raw::{
     DATA_NOT_ACCEPTED, INVALID_LENGTH, INVALID_PARAMETER, NicParameters, RESOURCES, SUCCESS, oids,
 };
@@ -35,7 +35,7 @@ pub fn read_only(oid: u32, before: &[u8], now: &[u8]) -> &'static str {
         | oids::SWITCH_NIC_DELETE => "PORTNIC-08",
         oids::SWITCH_PROPERTY_ADD..=oids::SWITCH_PROPERTY_DELETE
         | oids::SWITCH_PORT_PROPERTY_ADD..=oids::SWITCH_PORT_PROPERTY_DELETE => "PROP-02",
-        _ => crate::control::save::payload_rule(oid),
+        _ => crate::switch::control::save::payload_rule(oid),
     }
 }
 

@@ -1,13 +1,13 @@
 //! Checks of the mechanics of requests: what is done when they come back at once, late, or inside the call, how long they
 //! may stay, what must live until they are back, and what the extension does with answers that are failures.
 
-use super::rule;
-use crate::clock::SECOND;
-use crate::control::{Above, Answer};
-use crate::memory::Place;
-use crate::ndis::{State, calls};
-use crate::ports::{NicId, NicState, Topology};
-use crate::world::{self, World};
+use crate::check::rule;
+use crate::machine::clock::SECOND;
+use crate::machine::memory::Place;
+use crate::machine::world::{self, World};
+use crate::switch::control::{Above, Answer};
+use crate::switch::ndis::{State, calls};
+use crate::switch::ports::{NicId, NicState, Topology};
 use lbfoext::ndis::raw::{
     BUFFER_TOO_SHORT, INVALID_LENGTH, OidRequest, SUCCESS, SwitchNicOidRequest, oids, request_type,
 };

@@ -1,7 +1,7 @@
 //! The rules of requests, offloads and status indications, every one, and whether it is checked.
 
-use super::Severity::{Error, Note};
-use super::{Rule, error, not, switch, warning};
+use crate::check::Severity::{Error, Note};
+use crate::check::{Rule, error, not, switch, warning};
 
 /// Group OID of the rule book.
 pub const OID: &[Rule] = &[
@@ -19,14 +19,18 @@ pub const OID: &[Rule] = &[
     error("OID-12"),
     not("OID-13", Error, "the driver imports no NdisFRestartFilter"),
     error("OID-14"),
-    not("OID-15", super::Severity::Warning, "the results that are answered are judged by OID-07 and OID-51"),
+    not(
+        "OID-15",
+        crate::check::Severity::Warning,
+        "the results that are answered are judged by OID-07 and OID-51",
+    ),
     error("OID-16"),
     error("OID-17"),
     error("OID-18"),
     error("OID-19"),
     not(
         "OID-20",
-        super::Severity::Warning,
+        crate::check::Severity::Warning,
         "nothing is held; a cancelled request that completes twice is OID-03",
     ),
     error("OID-21"),
@@ -90,12 +94,12 @@ pub const OFFLOAD: &[Rule] = &[
     switch("OFFLOAD-17"),
     error("OFFLOAD-18"),
     error("OFFLOAD-19"),
-    not("OFFLOAD-20", super::Severity::Warning, "the driver advertises what members say, and no more"),
+    not("OFFLOAD-20", crate::check::Severity::Warning, "the driver advertises what members say, and no more"),
     warning("OFFLOAD-21"),
     error("OFFLOAD-22"),
     error("OFFLOAD-23"),
     error("OFFLOAD-24"),
-    not("OFFLOAD-25", super::Severity::Warning, "own requests carry the switch's payload as it came"),
+    not("OFFLOAD-25", crate::check::Severity::Warning, "own requests carry the switch's payload as it came"),
 ];
 
 /// Group STATUS of the rule book.
@@ -117,5 +121,5 @@ pub const STATUS: &[Rule] = &[
     error("STATUS-15"),
     error("STATUS-16"),
     error("STATUS-17"),
-    not("STATUS-18", super::Severity::Warning, "the driver polls nothing: its timer sends no request"),
+    not("STATUS-18", crate::check::Severity::Warning, "the driver polls nothing: its timer sends no request"),
 ];

@@ -1,7 +1,7 @@
 //! The rules of the packet path, every one, and whether it is checked.
 
-use super::Severity::{Error, Note, Switch};
-use super::{Rule, cost, dormant, error, not, switch, warning};
+use crate::check::Severity::{Error, Note, Switch};
+use crate::check::{Rule, cost, dormant, error, not, switch, warning};
 
 /// Group DATA of the rule book.
 pub const DATA: &[Rule] = &[

@@ -1,7 +1,7 @@
 //! The rules of flags and of the module's life, every one, and whether it is checked.
 
-use super::Severity::{Error, Note, Warning};
-use super::{Rule, cost, dormant, error, not, switch, warning};
+use crate::check::Severity::{Error, Note, Warning};
+use crate::check::{Rule, cost, dormant, error, not, switch, warning};
 
 /// Group FLAGS of the rule book.
 pub const FLAGS: &[Rule] = &[

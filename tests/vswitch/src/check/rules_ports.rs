@@ -1,7 +1,7 @@
 //! The rules of ports, network adapters and properties, every one, and whether it is checked.
 
-use super::Severity::{Error, Switch, Warning};
-use super::{Rule, error, not, switch, warning};
+use crate::check::Severity::{Error, Switch, Warning};
+use crate::check::{Rule, error, not, switch, warning};
 
 const NONE_OF_OURS: &str = "the extension declares no property and no feature status of its own";
 

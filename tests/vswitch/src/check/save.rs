@@ -1,13 +1,13 @@
 //! Rules of saved run-time state: who fills a structure and how, when a save ends, and that what a restore has brought
 //! is what the next save of that NIC gives, and of no other.
 
-use super::statistics::{self, Bounds};
-use super::{advice, rule};
-use crate::control::Answer;
-use crate::control::save::{Blob, FIXED, Offering, Other, field, word};
-use crate::ndis::State;
-use crate::ports::NicId;
-use crate::world::World;
+use crate::check::statistics::{self, Bounds};
+use crate::check::{advice, rule};
+use crate::machine::world::World;
+use crate::switch::control::Answer;
+use crate::switch::control::save::{Blob, FIXED, Offering, Other, field, word};
+use crate::switch::ndis::State;
+use crate::switch::ports::NicId;
 use lbfoext::ndis::raw::{BUFFER_TOO_SHORT, NicSaveState, SUCCESS};
 use std::mem::offset_of;
 use teaming::ids::{NicId as CoreNic, NicIndex, PortId};

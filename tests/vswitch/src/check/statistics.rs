@@ -2,12 +2,12 @@
 //! says. While packets are under way a record may hold any number between those that have left the extension and those
 //! that may still; of a NIC that is at rest it must hold just one.
 
-use super::rule;
-use super::save::Record;
-use crate::frames::FrameId;
-use crate::ndis::State;
-use crate::ports::NicId;
-use crate::world::World;
+use crate::check::rule;
+use crate::check::save::Record;
+use crate::machine::world::World;
+use crate::switch::frames::FrameId;
+use crate::switch::ndis::State;
+use crate::switch::ports::NicId;
 use teaming::ports::traffic::Traffic;
 
 /// Frames of a NIC since it was created, as the switch sees them.

@@ -1,13 +1,13 @@
 //! Checks of status indications that the extension originates: what the team can do, and partitions that lose a
 //! virtual function.
 
-use super::{advice, rule};
 use crate::adapter::capabilities::Capabilities;
 use crate::adapter::wire::status as codes;
-use crate::control::bytes_at;
-use crate::ndis::State;
-use crate::ports::{NicId, NicKind, NicState};
-use crate::world::World;
+use crate::check::{advice, rule};
+use crate::machine::world::World;
+use crate::switch::control::bytes_at;
+use crate::switch::ndis::State;
+use crate::switch::ports::{NicId, NicKind, NicState};
 use lbfoext::ndis::raw::{
     SWITCH_NIC_STATUS, SWITCH_PORT_REMOVE_VF, StatusIndication, SwitchNicStatusIndication, object_type,
 };
@@ -51,7 +51,7 @@ pub fn originated(world: &World, state: &State, module: usize, own: &StatusIndic
     }
     // SAFETY: the indication inside lives for the call.
     let mut inner = unsafe { e.status_indication.read_unaligned() };
-    super::mutations::status_indicated(&mut e, &mut inner);
+    crate::inject::table::status_indicated(&mut e, &mut inner);
     let code = inner.status_code;
     let from = NicId::new(e.source_port_id, e.source_nic_index);
     let to = NicId::new(e.destination_port_id, e.destination_nic_index);

@@ -5,17 +5,17 @@ use super::{Activation, EXTERNAL_PORT, Enumeration, LONG, Net};
 use crate::adapter::capabilities::Capabilities;
 use crate::adapter::offloads::Offloads;
 use crate::adapter::{Adapter, GIGABIT};
-use crate::clock;
-use crate::control::lifecycle;
-use crate::control::offload::release_all;
-use crate::cpu;
-use crate::guest::{self, Packet};
-use crate::ndis::driver;
-use crate::ndis::packet::Place;
-use crate::ndis::{Life, State, edges, leaks, module as life, with};
-use crate::outcome::Outcome;
-use crate::ports::{Mac, NicId, NicKind};
-use crate::world::World;
+use crate::machine::clock;
+use crate::machine::cpu;
+use crate::machine::world::World;
+use crate::scenario::guest::{self, Packet};
+use crate::scenario::outcome::Outcome;
+use crate::switch::control::lifecycle;
+use crate::switch::control::offload::release_all;
+use crate::switch::ndis::driver;
+use crate::switch::ndis::packet::Place;
+use crate::switch::ndis::{Life, State, edges, leaks, module as life, with};
+use crate::switch::ports::{Mac, NicId, NicKind};
 use lbfoext::ndis::raw::SUCCESS;
 use std::collections::BTreeMap;
 
@@ -188,7 +188,7 @@ impl Net {
             driver::unload();
             cpu::settle();
             with(|world, state| state.quiesce(world));
-            leaks::after_unload(&crate::world::current());
+            leaks::after_unload(&crate::machine::world::current());
         });
         Outcome::collect(self.world())
     }
@@ -294,7 +294,7 @@ impl State {
         topology.add_port(id.port, kind);
         topology.add_nic(id, mac);
         if let Some(nic) = topology.nic_mut(id) {
-            nic.state = crate::ports::NicState::Connected;
+            nic.state = crate::switch::ports::NicState::Connected;
             nic.vm = self.machines.get(&id.port).copied().unwrap_or(id.port);
         }
         if let Some(port) = topology.ports.get_mut(&id.port) {

@@ -8,6 +8,11 @@
 //! net.finish().assert_clean();
 //! ```
 
+pub mod guest;
+pub mod migration;
+pub mod outcome;
+pub mod suite;
+
 mod life;
 mod net;
 mod offload;
@@ -18,15 +23,15 @@ pub use net::{Body, Net, unknown_request};
 pub use offload::CAPABILITY_CODES;
 
 use crate::adapter::capabilities::Capabilities;
-use crate::clock;
-use crate::control::payload;
-use crate::ndis::Style;
-use crate::ndis::driver::{self, Entry};
-use crate::ndis::with;
-use crate::physical_switch::Aggregation;
-use crate::ports::policy::Property;
-use crate::registry::{SERVICES, Value};
-use crate::world::{Config, Mode, World};
+use crate::adapter::physical_switch::Aggregation;
+use crate::machine::clock;
+use crate::machine::registry::{SERVICES, Value};
+use crate::machine::world::{Config, Mode, World};
+use crate::switch::control::payload;
+use crate::switch::ndis::Style;
+use crate::switch::ndis::driver::{self, Entry};
+use crate::switch::ndis::with;
+use crate::switch::ports::policy::Property;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -325,8 +330,8 @@ impl Scenario {
 
 fn hooks(world: &Arc<World>) {
     world.on_yield(|_| {
-        let world = crate::world::current();
-        let mut state = world.part::<crate::ndis::Switch>().lock();
+        let world = crate::machine::world::current();
+        let mut state = world.part::<crate::switch::ndis::Switch>().lock();
         if !state.flickering.is_empty() {
             state.flicker();
         }

@@ -2,20 +2,20 @@
 
 use super::life::{arrive, bring, is_attached, remove, stop};
 use super::{EXTERNAL_PORT, FIRST_INTERNAL_PORT, FIRST_VM_PORT, Indication, Running, Scenario};
+use crate::adapter::physical_switch::Aggregation;
 use crate::adapter::{Adapter, GIGABIT};
-use crate::clock;
-use crate::control::below::Plan;
-use crate::control::envelope::{self, Inner, NicAnswer};
-use crate::control::offload::obey_removals;
-use crate::control::{self, Answer, Ask, lifecycle, status};
-use crate::cpu;
-use crate::guest::{self, Flow, Packet};
-use crate::ndis::driver;
-use crate::ndis::{Life, State, edges, module as life, with};
-use crate::physical_switch::Aggregation;
-use crate::ports::{Mac, NicId, NicKind};
-use crate::registry::{SERVICES, Value};
-use crate::world::World;
+use crate::machine::clock;
+use crate::machine::cpu;
+use crate::machine::registry::{SERVICES, Value};
+use crate::machine::world::World;
+use crate::scenario::guest::{self, Flow, Packet};
+use crate::switch::control::below::Plan;
+use crate::switch::control::envelope::{self, Inner, NicAnswer};
+use crate::switch::control::offload::obey_removals;
+use crate::switch::control::{self, Answer, Ask, lifecycle, status};
+use crate::switch::ndis::driver;
+use crate::switch::ndis::{Life, State, edges, module as life, with};
+use crate::switch::ports::{Mac, NicId, NicKind};
 use lbfoext::ndis::raw::{SUCCESS, request_type};
 use std::sync::Arc;
 

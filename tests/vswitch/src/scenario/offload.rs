@@ -5,12 +5,12 @@ use crate::adapter::capabilities::Capabilities;
 use crate::adapter::offloads::{By, Resource};
 use crate::adapter::vmq::Queues;
 use crate::adapter::wire::status as codes;
-use crate::control::below::Plan;
-use crate::control::lifecycle;
-use crate::control::offload::{Held, Partition};
-use crate::control::status::{self, Status};
-use crate::ndis::{Life, State, with};
-use crate::ports::{Mac, NicId};
+use crate::switch::control::below::Plan;
+use crate::switch::control::lifecycle;
+use crate::switch::control::offload::{Held, Partition};
+use crate::switch::control::status::{self, Status};
+use crate::switch::ndis::{Life, State, with};
+use crate::switch::ports::{Mac, NicId};
 use lbfoext::ndis::raw::SUCCESS;
 
 /// Capability indications of a kind, by the code that tells of what is enabled now.

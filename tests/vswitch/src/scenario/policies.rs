@@ -1,13 +1,13 @@
 //! Policies, groups and requests about them, in the hands of a test.
 
 use super::net::Net;
-use crate::control::envelope::{self, Inner};
-use crate::control::lifecycle;
-use crate::control::properties::{self, Change, Damage};
-use crate::control::{Answer, below::Plan};
-use crate::ndis::with;
-use crate::ports::policy::{Property, Told};
-use crate::ports::{Mac, NicId, NicKind};
+use crate::switch::control::envelope::{self, Inner};
+use crate::switch::control::lifecycle;
+use crate::switch::control::properties::{self, Change, Damage};
+use crate::switch::control::{Answer, below::Plan};
+use crate::switch::ndis::with;
+use crate::switch::ports::policy::{Property, Told};
+use crate::switch::ports::{Mac, NicId, NicKind};
 use std::collections::BTreeSet;
 
 /// OIDs of group membership, as they travel inside OID_SWITCH_NIC_REQUEST.

@@ -2,9 +2,9 @@
 
 use super::life::is_attached;
 use super::net::Net;
-use crate::control::lifecycle;
-use crate::control::save::{Blob, Offering, RestoreRun, SaveRun};
-use crate::ports::{Mac, NicId, NicKind};
+use crate::switch::control::lifecycle;
+use crate::switch::control::save::{Blob, Offering, RestoreRun, SaveRun};
+use crate::switch::ports::{Mac, NicId, NicKind};
 
 impl Net {
     /// Everything that the extensions save of a NIC, in one operation that ends.

@@ -3,19 +3,19 @@
 use lbfoext::ndis::raw::{oids, request_type};
 use vswitch::adapter::capabilities::Capabilities;
 use vswitch::adapter::wire::oid;
-use vswitch::check::mutations::{Misdeed, was_committed};
-use vswitch::control::below::{Completion, Plan};
-use vswitch::control::envelope::Inner;
-use vswitch::control::offload;
-use vswitch::control::save::{Offering, Other};
-use vswitch::control::status::{Damage, Status};
-use vswitch::guest::{BROADCAST, Packet, host_mac, vm_mac};
-use vswitch::mutation::Mutation;
-use vswitch::outcome::Outcome;
-use vswitch::ports::NicId;
-use vswitch::registry::Value;
+use vswitch::inject::mutation::Mutation;
+use vswitch::inject::table::{Misdeed, was_committed};
+use vswitch::machine::registry::Value;
+use vswitch::scenario::guest::{BROADCAST, Packet, host_mac, vm_mac};
+use vswitch::scenario::outcome::Outcome;
+use vswitch::scenario::suite;
 use vswitch::scenario::{Activation, CAPABILITY_CODES, Enumeration, Net, Scenario, unknown_request};
-use vswitch::suite;
+use vswitch::switch::control::below::{Completion, Plan};
+use vswitch::switch::control::envelope::Inner;
+use vswitch::switch::control::offload;
+use vswitch::switch::control::save::{Offering, Other};
+use vswitch::switch::control::status::{Damage, Status};
+use vswitch::switch::ports::NicId;
 
 /// A broadcast of a guest.
 fn flood(net: &Net, from: NicId, n: u16) -> Vec<u8> {
@@ -67,7 +67,7 @@ fn traffic(net: &Net) {
         net.send_packets(vec![(a, flicker)]);
         net.send_packets(vec![(a, Packet::native(net.flow(a, n).frame(8, 80)))]);
         net.send_packets(vec![(a, Packet { subnet: Some(5001), ..Packet::of(net.flow(a, n).frame(9, 80)) })]);
-        let stranger = vswitch::guest::Flow::new([2, 9, 9, 9, 9, 9], host_mac(1), n);
+        let stranger = vswitch::scenario::guest::Flow::new([2, 9, 9, 9, 9, 9], host_mac(1), n);
         net.send_packets(vec![(NicId::NOWHERE, Packet::of(stranger.frame(1, 80)))]);
         net.send_packets(vec![(a, Packet::of(vec![1; 9])), (b, Packet::of(vec![1; 9]))]);
         net.receive_from_outside(1, &[net.flow_from_outside(b, n).frame(1, 80)]);

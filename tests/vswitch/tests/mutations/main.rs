@@ -4,10 +4,10 @@ mod day;
 mod ports;
 
 use std::collections::BTreeSet;
-use vswitch::check::mutations::{MUTATIONS, Misdeed};
 use vswitch::check::{Severity, Status, rules};
-use vswitch::mutation::Mutation;
-use vswitch::outcome::Outcome;
+use vswitch::inject::mutation::Mutation;
+use vswitch::inject::table::{MUTATIONS, Misdeed};
+use vswitch::scenario::outcome::Outcome;
 
 /// Seeds to try until the misdeed finds its occasion.
 const SEEDS: u64 = 40;

@@ -1,15 +1,15 @@
 //! A day with ports of every kind, with an occasion for every misdeed with ports, NICs, properties and policies.
 
 use lbfoext::ndis::raw::oids;
-use vswitch::check::mutations::{Misdeed, was_committed};
-use vswitch::control::properties::Damage;
-use vswitch::guest::{BROADCAST, Flow, Packet, vm_mac};
-use vswitch::mutation::Mutation;
-use vswitch::outcome::Outcome;
-use vswitch::physical_switch::Aggregation;
-use vswitch::ports::NicId;
-use vswitch::ports::policy::{Property, Security, Told, Vlan};
+use vswitch::adapter::physical_switch::Aggregation;
+use vswitch::inject::mutation::Mutation;
+use vswitch::inject::table::{Misdeed, was_committed};
+use vswitch::scenario::guest::{BROADCAST, Flow, Packet, vm_mac};
+use vswitch::scenario::outcome::Outcome;
 use vswitch::scenario::{Net, Scenario};
+use vswitch::switch::control::properties::Damage;
+use vswitch::switch::ports::NicId;
+use vswitch::switch::ports::policy::{Property, Security, Told, Vlan};
 
 fn vlan(id: u16) -> Property {
     Property::Vlan(Vlan::Access(id))

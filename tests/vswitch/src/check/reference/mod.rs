@@ -5,9 +5,9 @@
 
 pub mod vlan;
 
-use crate::ndis::learned::Learned;
-use crate::physical_switch::Aggregation;
-use crate::ports::{Mac, Nic, NicId, NicKind, NicState, Port, Topology};
+use crate::adapter::physical_switch::Aggregation;
+use crate::switch::ndis::learned::Learned;
+use crate::switch::ports::{Mac, Nic, NicId, NicKind, NicState, Port, Topology};
 use std::collections::BTreeSet;
 use vlan::{Inside, Tags};
 

@@ -20,8 +20,8 @@
 //! ns-ndis-_ndis_switch_port_destination.md. What they leave open is a `Freedom`.
 
 use super::{Cause, Freedom, Reach};
-use crate::ports::policy::{Private, Vlan};
-use crate::ports::{NicKind, Port};
+use crate::switch::ports::policy::{Private, Vlan};
+use crate::switch::ports::{NicKind, Port};
 
 /// One 802.1Q tag.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -214,7 +214,7 @@ mod tests {
     fn port(vlan: Option<Vlan>) -> Port {
         let mut port = Port::new(9, NicKind::Synthetic);
         if let Some(vlan) = vlan {
-            port.policies.properties.insert(1, crate::ports::policy::Property::Vlan(vlan));
+            port.policies.properties.insert(1, crate::switch::ports::policy::Property::Vlan(vlan));
         }
         port
     }

@@ -1,0 +1,260 @@
+//! Physical adapters behind the external port: link, speed, a queue that takes time, and loss.
+//!
+//! Time is virtual and nothing here waits: a frame's arrival is known when it is queued, and a link that fails first
+//! takes it back. `ndis::edges` hands frames in, `scenario` breaks and mends links, `control` answers for an adapter.
+
+pub mod capabilities;
+pub mod ipsec;
+pub mod offloads;
+pub mod physical_switch;
+pub mod sriov;
+pub mod vmq;
+pub mod wire;
+
+use crate::adapter::physical_switch::{Aggregation, Complaint, PhysicalSwitch};
+use crate::switch::frames::{Fate, FrameId, Frames};
+use crate::switch::ports::NicId;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+pub const GIGABIT: u64 = 1_000_000_000;
+/// 100 ns units in a second.
+const SECOND: u64 = 10_000_000;
+/// Bits a frame takes on the wire beside its bytes: preamble, check sequence, gap.
+const WIRE_OVERHEAD: u64 = 24 * 8;
+
+#[derive(Clone, Copy, Debug)]
+struct Queued {
+    frame: FrameId,
+    /// VLAN on the wire.
+    vid: u16,
+    arrives: u64,
+    order: u64,
+}
+
+#[derive(Debug)]
+pub struct Adapter {
+    pub index: u16,
+    pub link_up: bool,
+    pub bits_per_second: u64,
+    /// Way to the physical switch, and the most that varies from frame to frame.
+    pub latency: u64,
+    pub jitter: u64,
+    queue: VecDeque<Queued>,
+    wire_free_at: u64,
+    last_arrival: u64,
+    pub sent: u64,
+    pub lost: u64,
+    pub offloads: offloads::Offloads,
+}
+
+impl Adapter {
+    pub fn new(index: u16, bits_per_second: u64, latency: u64, jitter: u64) -> Self {
+        Self {
+            index,
+            link_up: true,
+            bits_per_second,
+            latency,
+            jitter,
+            queue: VecDeque::new(),
+            wire_free_at: 0,
+            last_arrival: 0,
+            sent: 0,
+            lost: 0,
+            offloads: offloads::Offloads::default(),
+        }
+    }
+}
+
+/// A frame that reached the physical network.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Arrival {
+    pub frame: FrameId,
+    pub member: u16,
+    pub vid: u16,
+    pub at: u64,
+}
+
+#[derive(Default)]
+pub struct Outside {
+    pub external_port: u32,
+    pub adapters: BTreeMap<u16, Adapter>,
+    pub physical: PhysicalSwitch,
+    pub receivers: Receivers,
+    /// The driver's mode was set while it ran: what it is now nobody here can say.
+    pub mode_unknown: bool,
+    pub arrivals: Vec<Arrival>,
+    /// Frames that the network has to flood, and the member that each came through.
+    pub floods: Vec<(FrameId, u16)>,
+    order: u64,
+}
+
+/// Which member lets in what is flooded to a team that the physical switches know nothing of.
+#[derive(Default)]
+pub struct Receivers {
+    generation: u64,
+    taking: Option<u16>,
+    refusing: BTreeSet<u16>,
+}
+
+impl Receivers {
+    /// A member took such a frame or did not; says what is wrong with that while `generation` lasts.
+    pub fn note(&mut self, generation: u64, member: u16, taken: bool, live: usize) -> Option<&'static str> {
+        if self.generation != generation {
+            *self = Self { generation, ..Self::default() };
+        }
+        if taken {
+            let other = self.taking.is_some_and(|known| known != member);
+            let changed = self.refusing.contains(&member);
+            self.taking = Some(member);
+            return (other || changed).then_some("a second member takes in what is flooded");
+        }
+        self.refusing.insert(member);
+        let refused = self.taking == Some(member) || self.refusing.len() >= live;
+        refused.then_some("no member takes in what is flooded")
+    }
+}
+
+impl Outside {
+    /// What the driver takes the team for, if that is certain.
+    pub fn mode(&self) -> Option<Aggregation> {
+        (!self.mode_unknown).then_some(self.physical.aggregation)
+    }
+
+    /// A frame goes to a member in a VLAN. `draw` gives a number below its argument.
+    pub fn transmit(
+        &mut self,
+        frames: &mut Frames,
+        (frame, vid): (FrameId, u16),
+        member: u16,
+        now: u64,
+        draw: impl FnOnce(u64) -> u64,
+    ) {
+        let bits = frames.all.get(frame).map_or(0, |f| f.bytes.len() as u64 * 8) + WIRE_OVERHEAD;
+        let Some(adapter) = self.adapters.get_mut(&member) else {
+            return frames.fate(frame, Fate::LostBeforeIndication { member });
+        };
+        if !adapter.link_up {
+            adapter.lost += 1;
+            return frames.fate(frame, Fate::LostBeforeIndication { member });
+        }
+        let start = now.max(adapter.wire_free_at);
+        adapter.wire_free_at = start + (bits * SECOND).div_ceil(adapter.bits_per_second.max(1));
+        let varying = draw(adapter.jitter + 1);
+        let arrives = (adapter.wire_free_at + adapter.latency + varying).max(adapter.last_arrival);
+        adapter.last_arrival = arrives;
+        self.order += 1;
+        adapter.queue.push_back(Queued { frame, vid, arrives, order: self.order });
+        frames.depart(frame);
+    }
+
+    /// Lets everything arrive that is due, in order of time.
+    pub fn settle(&mut self, frames: &mut Frames, now: u64) -> Vec<Complaint> {
+        let mut complaints = Vec::new();
+        while let Some((member, due)) = self.next_due(now) {
+            let Some(adapter) = self.adapters.get_mut(&member) else { break };
+            adapter.queue.pop_front();
+            adapter.sent += 1;
+            self.arrivals.push(Arrival { frame: due.frame, member, vid: due.vid, at: due.arrives });
+            let to = NicId::new(self.external_port, member);
+            frames.arrive(due.frame, Fate::Delivered { to, at: due.arrives });
+            if let Some(frame) = frames.all.get(due.frame) {
+                if self.physical.floods(&frame.bytes) {
+                    self.floods.push((due.frame, member));
+                }
+                complaints.extend(self.physical.receive(
+                    (member, due.vid),
+                    due.frame,
+                    &frame.bytes,
+                    frame.from,
+                ));
+            }
+        }
+        complaints
+    }
+
+    fn next_due(&self, now: u64) -> Option<(u16, Queued)> {
+        (self.adapters.values())
+            .filter_map(|adapter| adapter.queue.front().map(|first| (adapter.index, *first)))
+            .filter(|(_, first)| first.arrives <= now)
+            .min_by_key(|(_, first)| (first.arrives, first.order))
+    }
+
+    /// Time at which the last queued frame arrives.
+    pub fn busy_until(&self) -> u64 {
+        self.adapters.values().filter_map(|a| a.queue.back()).map(|last| last.arrives).max().unwrap_or(0)
+    }
+
+    /// The link of a member changes; with it down, what is queued is lost.
+    pub fn set_link(&mut self, frames: &mut Frames, member: u16, up: bool, now: u64) -> Vec<Complaint> {
+        let complaints = self.settle(frames, now);
+        if let Some(adapter) = self.adapters.get_mut(&member) {
+            adapter.link_up = up;
+            adapter.wire_free_at = now;
+            adapter.last_arrival = now;
+            if !up {
+                for queued in std::mem::take(&mut adapter.queue) {
+                    adapter.lost += 1;
+                    frames.arrive(queued.frame, Fate::LostBeforeIndication { member });
+                }
+            }
+        }
+        self.physical.team_changed();
+        complaints
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_two_members() -> (Outside, Frames) {
+        let mut outside = Outside { external_port: 1, ..Outside::default() };
+        outside.adapters.insert(1, Adapter::new(1, GIGABIT, 100, 0));
+        outside.adapters.insert(2, Adapter::new(2, GIGABIT, 900, 0));
+        (outside, Frames::default())
+    }
+
+    fn add(frames: &mut Frames) -> FrameId {
+        frames.add(0, NicId::new(5, 0), &[0; 1000], 0)
+    }
+
+    #[test]
+    fn a_frame_takes_its_time_on_the_wire_and_waits_for_the_one_before() {
+        let (mut outside, mut frames) = with_two_members();
+        let (a, b) = (add(&mut frames), add(&mut frames));
+        outside.transmit(&mut frames, (a, 0), 1, 0, |_| 0);
+        outside.transmit(&mut frames, (b, 0), 1, 0, |_| 0);
+        // 8,192 bits at 1 Gbit/s are 81.92 units, rounded up.
+        assert!(outside.settle(&mut frames, 181).is_empty());
+        assert_eq!(outside.arrivals, []);
+        outside.settle(&mut frames, 182);
+        assert_eq!(outside.arrivals.len(), 1);
+        outside.settle(&mut frames, 264);
+        assert_eq!(outside.arrivals[1], Arrival { frame: b, member: 1, vid: 0, at: 264 });
+    }
+
+    #[test]
+    fn a_slow_member_lets_a_later_frame_of_a_fast_one_overtake() {
+        let (mut outside, mut frames) = with_two_members();
+        let (a, b) = (add(&mut frames), add(&mut frames));
+        outside.transmit(&mut frames, (a, 0), 2, 0, |_| 0);
+        outside.transmit(&mut frames, (b, 0), 1, 0, |_| 0);
+        outside.settle(&mut frames, 10_000);
+        assert_eq!(outside.arrivals.iter().map(|x| x.frame).collect::<Vec<_>>(), [b, a]);
+    }
+
+    #[test]
+    fn a_failed_link_loses_what_is_queued_and_what_comes_after() {
+        let (mut outside, mut frames) = with_two_members();
+        let (a, b) = (add(&mut frames), add(&mut frames));
+        outside.transmit(&mut frames, (a, 0), 1, 0, |_| 0);
+        outside.set_link(&mut frames, 1, false, 50);
+        outside.transmit(&mut frames, (b, 0), 1, 60, |_| 0);
+        outside.settle(&mut frames, 10_000);
+        assert_eq!(outside.arrivals, []);
+        for id in [a, b] {
+            assert_eq!(frames.all[id].fates, [Fate::LostBeforeIndication { member: 1 }]);
+        }
+        assert_eq!(frames.unaccounted().count(), 0);
+    }
+}

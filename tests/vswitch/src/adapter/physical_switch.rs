@@ -1,0 +1,172 @@
+//! The physical network behind the team: it learns where addresses are and complains as a real one would.
+//!
+//! Static teams are one logical port; members of a switch-independent team are ports of switches that know nothing of
+//! each other's aggregation. Fed by `adapter` in order of arrival.
+
+use crate::switch::frames::FrameId;
+use crate::switch::ports::{Mac, NicId};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What the physical switches were told about the team.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Aggregation {
+    /// The ports are aggregated: an address is behind all of them.
+    #[default]
+    Static,
+    /// Every port stands alone: an address is behind one of them.
+    SwitchIndependent,
+}
+
+/// A complaint of the physical network, as a rule and a sentence.
+pub type Complaint = (&'static str, String);
+
+struct Learned {
+    port: u16,
+    /// Whose frame it was: an address that two machines use moves with them.
+    from: NicId,
+    moves: u32,
+}
+
+#[derive(Default)]
+pub struct PhysicalSwitch {
+    pub aggregation: Aggregation,
+    /// Addresses of the team's side, by the port they were last seen on.
+    learned: BTreeMap<Mac, Learned>,
+    /// Hosts beyond the switch.
+    hosts: BTreeSet<Mac>,
+    seen: BTreeSet<FrameId>,
+    /// VLANs that the ports of the team carry; `None` is all.
+    pub vlans: Option<BTreeSet<u16>>,
+    /// Of a hundred floods that come out of a lone port, how many the network floods back into the others.
+    pub echoes: u64,
+    /// Moves of an address from one port to another.
+    pub moves: u64,
+    /// Moves of each address that changes of the team explain so far.
+    explained: u32,
+}
+
+impl PhysicalSwitch {
+    /// A host beyond the switch sends: its address is not the team's.
+    pub fn host(&mut self, mac: Mac) {
+        self.hosts.insert(mac);
+    }
+
+    /// Something happened to the team that explains moves of every address, each when it is next heard: one when a link
+    /// goes or returns, and one when the speed of a link that returned is known.
+    pub fn team_changed(&mut self) {
+        self.explained += 2;
+    }
+
+    /// The port behind which an address of the team's side was seen.
+    pub fn port_of(&self, mac: Mac) -> Option<u16> {
+        self.learned.get(&mac).map(|entry| entry.port)
+    }
+
+    /// Frames below this number come no more.
+    pub fn forget_before(&mut self, frame: FrameId) {
+        self.seen = self.seen.split_off(&frame);
+    }
+
+    /// True if the network has to flood a frame that came out of a lone port of a team.
+    pub fn floods(&self, bytes: &[u8]) -> bool {
+        let to: Option<Mac> = bytes.get(..6).and_then(|m| m.try_into().ok());
+        let lone = self.aggregation == Aggregation::SwitchIndependent;
+        lone && to.is_some_and(|to| to[0] & 1 != 0 || !self.hosts.contains(&to))
+    }
+
+    /// A frame of a NIC comes out of a member in a VLAN.
+    pub fn receive(
+        &mut self,
+        (port, vid): (u16, u16),
+        frame: FrameId,
+        bytes: &[u8],
+        from: NicId,
+    ) -> Option<Complaint> {
+        if self.vlans.as_ref().is_some_and(|vlans| !vlans.contains(&vid)) {
+            return Some((
+                "SWITCH-VLAN-LEAK",
+                format!("frame {frame} came through member {port} in VLAN {vid}"),
+            ));
+        }
+        let source: Mac = bytes.get(6..12)?.try_into().ok()?;
+        if self.hosts.contains(&source) {
+            return Some((
+                "SWITCH-LOOP",
+                format!("frame {frame} of an outside host came back through member {port}"),
+            ));
+        }
+        if !self.seen.insert(frame) {
+            return Some((
+                "SWITCH-DUPLICATE",
+                format!("frame {frame} arrived a second time, through member {port}"),
+            ));
+        }
+        if self.aggregation == Aggregation::Static {
+            self.learned.insert(source, Learned { port, from, moves: 0 });
+            return None;
+        }
+        let entry = self.learned.entry(source).or_insert(Learned { port, from, moves: 0 });
+        if entry.port == port || entry.from != from {
+            let moves = if entry.from == from { entry.moves } else { 0 };
+            *entry = Learned { port, from, moves };
+            return None;
+        }
+        let (was, moves) = (entry.port, entry.moves + 1);
+        let flaps = moves > 1 + self.explained;
+        *entry = Learned { port, from, moves };
+        self.moves += 1;
+        flaps.then(|| ("SWITCH-FLAP", format!("{source:02x?} moved again, from port {was} to {port}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VM: Mac = [2, 0, 0, 0, 0, 1];
+    const MACHINE: NicId = NicId::new(10, 0);
+    const HOST: Mac = [2, 0, 0, 0, 1, 1];
+
+    fn frame(source: Mac) -> Vec<u8> {
+        [&HOST[..], &source, &[8, 0]].concat()
+    }
+
+    #[test]
+    fn independent_ports_report_an_address_that_moves_twice_without_a_reason() {
+        let mut switch = PhysicalSwitch { aggregation: Aggregation::SwitchIndependent, ..Default::default() };
+        assert_eq!(switch.receive((1, 0), 0, &frame(VM), MACHINE), None);
+        assert_eq!(switch.receive((2, 0), 1, &frame(VM), MACHINE), None);
+        assert_eq!(switch.receive((1, 0), 2, &frame(VM), MACHINE).unwrap().0, "SWITCH-FLAP");
+        switch.team_changed();
+        assert_eq!(switch.receive((2, 0), 3, &frame(VM), MACHINE), None);
+        assert_eq!(switch.receive((1, 0), 4, &frame(VM), MACHINE).unwrap().0, "SWITCH-FLAP");
+        assert_eq!(switch.port_of(VM), Some(1));
+    }
+
+    #[test]
+    fn aggregated_ports_take_an_address_on_any_of_them() {
+        let mut switch = PhysicalSwitch::default();
+        for id in 0..10 {
+            assert_eq!(
+                switch.receive((1 + u16::try_from(id).unwrap() % 3, 0), id, &frame(VM), MACHINE),
+                None
+            );
+        }
+    }
+
+    #[test]
+    fn copies_and_echoes_are_reported() {
+        let mut switch = PhysicalSwitch::default();
+        switch.host(HOST);
+        assert_eq!(switch.receive((1, 0), 7, &frame(HOST), MACHINE).unwrap().0, "SWITCH-LOOP");
+        assert_eq!(switch.receive((1, 0), 8, &frame(VM), MACHINE), None);
+        assert_eq!(switch.receive((2, 0), 8, &frame(VM), MACHINE).unwrap().0, "SWITCH-DUPLICATE");
+    }
+
+    #[test]
+    fn a_frame_in_a_vlan_that_the_port_does_not_carry_has_leaked() {
+        let mut switch = PhysicalSwitch { vlans: Some([0, 7].into()), ..PhysicalSwitch::default() };
+        assert_eq!(switch.receive((1, 7), 1, &frame(VM), MACHINE), None);
+        assert_eq!(switch.receive((1, 8), 2, &frame(VM), MACHINE).unwrap().0, "SWITCH-VLAN-LEAK");
+    }
+}

@@ -1,0 +1,398 @@
+//! Misdeeds with the handlers of the switch: destinations, contexts, sources, reports.
+
+use crate::check::own::PRESERVE_DESTINATIONS;
+use crate::inject::policy::{flooded_station, withholds, wrong_station};
+use crate::inject::ports::no_destination;
+use crate::inject::table::{Misdeed, commit, is, pending};
+use crate::machine::world::World;
+use crate::switch::ndis::array::{GARBAGE_BITS, RESERVED_BITS};
+use crate::switch::ndis::packet::{Packet, Place};
+use crate::switch::ndis::{State, with};
+use crate::switch::ports::{NicId, NicKind, NicState};
+use lbfoext::ndis::raw::{
+    DestinationBits, ForwardingDestinationArray, Handle, Mdl, NetBufferList, PortDestination, SUCCESS,
+    SwitchContext, UnicodeString,
+};
+use parking_lot::Mutex;
+use std::ptr;
+
+/// AddNetBufferListDestination: the element that is added, or the status that the driver takes for the truth.
+pub(crate) fn destination(
+    context: SwitchContext,
+    list: *mut NetBufferList,
+    element: PortDestination,
+) -> Result<PortDestination, i32> {
+    let Some(misdeed) = pending() else { return Ok(element) };
+    with(|world, state| bend_add(world, state, misdeed, context, list, element))
+}
+
+fn bend_add(
+    world: &World,
+    state: &mut State,
+    misdeed: Misdeed,
+    context: Handle,
+    list: *mut NetBufferList,
+    element: PortDestination,
+) -> Result<PortDestination, i32> {
+    let Some(packet) = state.packets.get(list) else { return Ok(element) };
+    let (foreign, alone, source, module) = (packet.own.is_none(), packet.alone, packet.source, packet.switch);
+    match misdeed {
+        Misdeed::FreeForeignContext if foreign && commit() => state.free_context(world, context, list),
+        Misdeed::SetForeignSource if foreign && commit() => {
+            state.set_source(world, context, list, source);
+        }
+        Misdeed::WrongSwitchContext if commit() => {
+            state.get(world, (context as usize + 8) as Handle, list);
+        }
+        Misdeed::OtherModulesPacket => {
+            let other = state.modules.iter().find(|m| m.index != module && m.switch != 0).map(|m| m.switch);
+            if let Some(other) = other.filter(|_| commit()) {
+                state.get(world, other as Handle, list);
+            }
+        }
+        Misdeed::WriteArrayHeader if commit() => {
+            if let Some(of) = state.packets.get_mut(list).and_then(|p| p.context.as_mut()) {
+                // SAFETY: the array belongs to the packet.
+                unsafe { (*of.pointer()).num_elements += 1 };
+            }
+        }
+        Misdeed::IgnoreFailedAdd if foreign && alone && commit() => {
+            state.add_destination(world, context, list, element, true);
+            return Err(SUCCESS);
+        }
+        _ if alone => return Ok(bend_element(state, misdeed, list, element)),
+        _ => {}
+    }
+    Ok(element)
+}
+
+/// The destination itself is wrong.
+fn bend_element(
+    state: &mut State,
+    misdeed: Misdeed,
+    list: *mut NetBufferList,
+    element: PortDestination,
+) -> PortDestination {
+    let Some(packet) = state.packets.get(list) else { return element };
+    let (source, module) = (packet.source, packet.switch);
+    let m = &state.modules[module];
+    let topology = &m.topology;
+    let external = topology.is_external(element.port_id);
+    let port = topology.external_port.unwrap_or(0);
+    let from_outside = topology.is_external(source.port);
+    let members: Vec<u16> = topology.members().map(|n| n.id.index).collect();
+    let going = topology.nics().find(|n| n.disconnect_passed && n.kind != NicKind::External).map(|n| n.id);
+    let dead = topology.members().find(|n| n.known_down).map(|n| n.id);
+    let enumerated =
+        topology.nic(NicId::new(element.port_id, element.nic_index)).is_none_or(|n| n.from_array);
+    let other = topology
+        .nics()
+        .find(|n| {
+            n.kind != NicKind::External
+                && n.state == NicState::Connected
+                && n.id != source
+                && n.id.port != element.port_id
+        })
+        .map(|n| n.id);
+    let to = |id: NicId| PortDestination { port_id: id.port, nic_index: id.index, bits: element.bits };
+    let bent = match misdeed {
+        Misdeed::ToUnknownPort => Some(to(NicId::new(0xFFF0, 0))),
+        Misdeed::IndexOnGuestPort if !external => Some(PortDestination { nic_index: 1, ..element }),
+        Misdeed::IndexZeroOfTeam if external && members.len() > 1 => {
+            Some(PortDestination { nic_index: 0, ..element })
+        }
+        Misdeed::ToDeadTeam if !external && members.is_empty() && port != 0 => Some(to(NicId::new(port, 0))),
+        Misdeed::ReservedBits => Some(PortDestination {
+            bits: element.bits | DestinationBits::from_bits_retain(0x8000),
+            ..element
+        }),
+        Misdeed::StaleBits => {
+            Some(PortDestination { bits: element.bits | GARBAGE_BITS & RESERVED_BITS, ..element })
+        }
+        Misdeed::BackOut if from_outside => members.first().map(|index| to(NicId::new(port, *index))),
+        Misdeed::AfterDisconnect if !external => going.map(to),
+        Misdeed::ForgetAfterAttach if !external && m.attached_before => other.map(to),
+        Misdeed::WrongStation if !external && !enumerated => other.map(to),
+        Misdeed::ToDeadMember if external => dead.map(to),
+        Misdeed::ForgetNewAddress
+        | Misdeed::RememberOldPort
+        | Misdeed::StepBySize
+        | Misdeed::ReadNameTail
+        | Misdeed::IgnoreVlan
+        | Misdeed::ReadPropertyId
+        | Misdeed::BelieveDamage
+        | Misdeed::IgnoreNewerVersion
+        | Misdeed::KeepRefused
+        | Misdeed::ForgetToEnumerate
+        | Misdeed::CrossSubnets
+        | Misdeed::IgnorePruning => wrong_station(state, misdeed, list).map(to),
+        Misdeed::ToValidationPort
+        | Misdeed::ToFailedNic
+        | Misdeed::ToListedNic
+        | Misdeed::ToCreatedMember
+        | Misdeed::IntoTheGap => no_destination(topology, misdeed, external).map(to),
+        Misdeed::TornReading if external => {
+            torn(state, packet, &members).map(|index| to(NicId::new(port, index)))
+        }
+        _ => None,
+    };
+    match bent {
+        Some(bent) if commit() => bent,
+        _ => element,
+    }
+}
+
+/// A member that neither version of a packet would go to.
+fn torn(state: &State, packet: &Packet, members: &[u16]) -> Option<u16> {
+    let generation = state.modules[packet.switch].topology.generation;
+    let versions = &packet.unsafe_bytes.first()?.versions;
+    let right = state.flows.members(packet.source, versions, generation)?;
+    members.iter().copied().find(|m| !right.contains(m))
+}
+
+/// After a successful Add.
+pub(crate) fn added(list: *mut NetBufferList) {
+    if pending() != Some(Misdeed::EditCommitted) {
+        return;
+    }
+    with(|_, state| {
+        if let Some(of) = state.packets.get_mut(list).and_then(|p| p.context.as_mut())
+            && !of.committed.is_empty()
+            && commit()
+        {
+            of.poke_bits(0, of.committed[0].bits | DestinationBits::PRESERVE_VLAN);
+        }
+    });
+}
+
+/// GrowNetBufferListDestinations is about to be called.
+pub(crate) fn growing(world: &World, state: &mut State, context: Handle, list: *mut NetBufferList) {
+    let Some(misdeed) = pending() else { return };
+    if misdeed == Misdeed::DoubleStation
+        && let Some(to) = flooded_station(state, list)
+        && commit()
+    {
+        state.grow(world, context, list, 1, false);
+        let element =
+            PortDestination { port_id: to.port, nic_index: to.index, bits: DestinationBits::empty() };
+        state.add_destination(world, context, list, element, false);
+        return;
+    }
+    let Some(of) = state.packets.get_mut(list).and_then(|p| p.context.as_mut()) else { return };
+    let (available, array) = (of.available(), of.pointer());
+    let first = of.destinations();
+    match misdeed {
+        Misdeed::AddWithoutSlot if available == 0 && commit() => {
+            let element = PortDestination { port_id: 2, nic_index: 0, bits: DestinationBits::empty() };
+            state.add_destination(world, context, list, element, false);
+        }
+        Misdeed::IgnoreFailedGrow if commit() => {
+            state.grow(world, context, list, 1, true);
+            state.update(world, context, list, available + 1, array, false);
+        }
+        Misdeed::GrowUncommitted if available > 0 && commit() => of.poke_slot(first, 5),
+        _ => {}
+    }
+}
+
+/// GrowNetBufferListDestinations has replaced an array.
+pub(crate) fn grown(state: &mut State, list: *mut NetBufferList) {
+    if is(Misdeed::StaleArray)
+        && let Some(of) = state.packets.get_mut(list).and_then(|p| p.context.as_mut())
+    {
+        of.poke_dead();
+    }
+}
+
+/// UpdateNetBufferListDestinations is about to be called.
+pub(crate) fn updating(
+    world: &World,
+    state: &mut State,
+    context: Handle,
+    list: *mut NetBufferList,
+    array: *mut ForwardingDestinationArray,
+) {
+    if pending() != Some(Misdeed::UpdateTooMany) {
+        return;
+    }
+    let available = state
+        .packets
+        .get(list)
+        .and_then(|p| p.context.as_ref())
+        .map(crate::switch::ndis::array::Context::available);
+    if let Some(available) = available.filter(|_| commit()) {
+        state.update(world, context, list, available + 1, array, false);
+    }
+}
+
+/// AllocateNetBufferListForwardingContext is about to be called.
+pub(crate) fn allocating(world: &World, state: &mut State, context: Handle, list: *mut NetBufferList) {
+    match pending() {
+        Some(Misdeed::GetBeforeContext) if commit() => {
+            state.get(world, context, list);
+        }
+        Some(Misdeed::ContextBeforeHandle) if commit() => {
+            // SAFETY: the list is the driver's own.
+            let handle = unsafe { std::mem::replace(&mut (*list).source_handle, ptr::null_mut()) };
+            state.allocate_context(world, context, list, true);
+            // SAFETY: as above.
+            unsafe { (*list).source_handle = handle };
+        }
+        _ => {}
+    }
+}
+
+/// An own list has its context, source and out-of-band data.
+pub(crate) fn copied(
+    world: &World,
+    state: &mut State,
+    context: Handle,
+    list: *mut NetBufferList,
+    parent: *mut NetBufferList,
+) {
+    let Some(misdeed) = pending() else { return };
+    // SAFETY: both lists are the driver's.
+    let (own, filter) = unsafe { (&mut *list, state.modules[0].filter as Handle) };
+    match misdeed {
+        Misdeed::SetUnknownSource if commit() => {
+            state.set_source(world, context, list, NicId::new(0xFFF0, 0));
+        }
+        Misdeed::IndicateOwn | Misdeed::IndicateChanged if commit() => {
+            let (next, was) = (own.next, own.parent);
+            own.next = ptr::null_mut();
+            own.parent = parent;
+            let nb = own.first_net_buffer;
+            let cut = u32::from(misdeed == Misdeed::IndicateChanged);
+            // SAFETY: the list has a NET_BUFFER.
+            unsafe { (*nb).data_length -= cut };
+            state.take_indicate(world, filter, list, (0, 1, 0));
+            // SAFETY: as above.
+            unsafe { (*nb).data_length += cut };
+            own.next = next;
+            own.parent = was;
+        }
+        _ => {}
+    }
+}
+
+/// CopyNetBufferListInfo is about to be called.
+pub(crate) fn copying(
+    world: &World,
+    state: &mut State,
+    context: Handle,
+    to: *mut NetBufferList,
+    from: *mut NetBufferList,
+) {
+    if pending() == Some(Misdeed::SourceBeforeCopy)
+        && let Some(source) = state.packets.get(from).map(|p| p.source)
+        && source != NicId::NOWHERE
+        && commit()
+    {
+        state.set_source(world, context, to, source);
+    }
+}
+
+/// Flags of CopyNetBufferListInfo.
+pub(crate) fn copy_flags(flags: u32) -> u32 {
+    if is(Misdeed::PreserveOnIngress) { flags | PRESERVE_DESTINATIONS } else { flags }
+}
+
+/// FreeNetBufferListForwardingContext was called.
+pub(crate) fn freed_context(world: &World, state: &mut State, context: Handle, list: *mut NetBufferList) {
+    if is(Misdeed::FreeContextTwice) {
+        state.free_context(world, context, list);
+    }
+}
+
+/// NdisFreeNetBufferList is about to be called.
+pub(crate) fn freeing(world: &World, state: &mut State, list: *mut NetBufferList) {
+    let completing = state.packets.get(list).is_some_and(|p| p.place == Place::Completing);
+    if completing && is(Misdeed::CompleteOwn) {
+        let module = state.packets.get(list).map_or(0, |p| p.switch);
+        let filter = state.modules[module].filter as Handle;
+        // SAFETY: the list is the driver's own.
+        unsafe { (*list).next = ptr::null_mut() };
+        state.take_complete(world, filter, list, 0);
+    }
+}
+
+/// What NdisAllocateNetBufferAndNetBufferList was asked for last.
+#[derive(Default)]
+struct LastBuffer(Mutex<Option<(usize, u32, usize)>>);
+
+/// NdisAllocateNetBufferAndNetBufferList: memory of the list's NET_BUFFER.
+pub(crate) fn buffer(world: &World, chain: *mut Mdl, offset: u32, length: usize) -> (*mut Mdl, u32, usize) {
+    if pending() != Some(Misdeed::SameBufferTwice) {
+        return (chain, offset, length);
+    }
+    let mut last = world.part::<LastBuffer>().0.lock();
+    match *last {
+        Some((chain, offset, length)) if commit() => (chain as *mut Mdl, offset, length),
+        _ => {
+            *last = Some((chain as usize, offset, length));
+            (chain, offset, length)
+        }
+    }
+}
+
+/// What a report says.
+pub(crate) struct Report {
+    pub(crate) name: *const UnicodeString,
+    pub(crate) port: u32,
+    pub(crate) count: u32,
+}
+
+/// ReportFilteredNetBufferLists; `None` if it is not made.
+pub(crate) fn report(
+    world: &World,
+    state: &mut State,
+    module: usize,
+    said: Report,
+    lists: *mut NetBufferList,
+) -> Option<Report> {
+    let running = state.life(module) == crate::switch::ndis::Life::Running;
+    match pending() {
+        Some(Misdeed::LetSpoof | Misdeed::TakeReflection | Misdeed::ReadInvalidName)
+            if running && withholds(world, state, module, lists) =>
+        {
+            None
+        }
+        Some(Misdeed::DropSilently) if running && commit() => None,
+        Some(Misdeed::ReportWrongPort) if commit() => Some(Report { port: said.port + 1, ..said }),
+        Some(Misdeed::ReportWrongCount) if commit() => Some(Report { count: said.count + 1, ..said }),
+        Some(Misdeed::ReportNoName) if commit() => Some(Report { name: ptr::null(), ..said }),
+        Some(Misdeed::MixedReport) => {
+            mixed_report(world, state, module, said.port, lists);
+            Some(said)
+        }
+        _ => Some(said),
+    }
+}
+
+/// One report for two dropped packets of different sources.
+fn mixed_report(world: &World, state: &mut State, module: usize, port: u32, first: *mut NetBufferList) {
+    let Some(one) = state.packets.get(first) else { return };
+    let (source, name) = (one.source.port, one.name);
+    let other = state
+        .packets
+        .all()
+        .into_iter()
+        .find(|p| p.place == Place::Ingress && p.own.is_none() && p.name != name && p.source.port != source)
+        .map(|p| p.nbl);
+    let Some(other) = other.filter(|_| commit()) else { return };
+    // SAFETY: both lists are in the driver's hands.
+    unsafe {
+        let (next, after) = ((*first).next, (*other).next);
+        (*first).next = other;
+        (*other).next = ptr::null_mut();
+        state.report(
+            world,
+            module,
+            (port, lbfoext::ndis::raw::ReportFilteredFlags::IS_INCOMING.bits(), 2),
+            first,
+            "both",
+        );
+        (*first).next = next;
+        (*other).next = after;
+    }
+}

@@ -1,0 +1,478 @@
+//! Misdeeds with lists: the four calls of the packet path, bent.
+
+use crate::check::packets::chain;
+use crate::inject::mutation::Mutation;
+use crate::inject::table::{Misdeed, commit, hold, pending, take_held, undo_later};
+use crate::machine::cpu;
+use crate::machine::world::{self, World};
+use crate::switch::ndis::data::{
+    NdisFReturnNetBufferLists, NdisFSendNetBufferLists, NdisFSendNetBufferListsComplete,
+};
+use crate::switch::ndis::packet::Place;
+use crate::switch::ndis::{Life, State, with};
+use crate::switch::ports::NicId;
+use lbfoext::ndis::raw::{
+    DestinationBits, Handle, NetBufferList, PAUSED, PortDestination, ReportFilteredFlags, ReturnFlags,
+    SUCCESS, SendCompleteFlags, SendFlags, info,
+};
+use std::ptr;
+
+/// A chain and its flags.
+pub(crate) type Chain = (*mut NetBufferList, u32);
+
+/// NdisFSendNetBufferLists; `None` if the chain is kept.
+pub(crate) fn send(filter: Handle, lists: *mut NetBufferList, port: u32, flags: u32) -> Option<(Chain, u32)> {
+    let Some(misdeed) = pending() else { return Some(((lists, flags), port)) };
+    let bent = with(|world, state| bend_send(world, state, misdeed, lists));
+    match bent {
+        Bent::Nothing => Some(((lists, flags), port)),
+        Bent::Flags(bits) => Some(((lists, flags | bits.bits()), port)),
+        Bent::Port => Some(((lists, flags), 7)),
+        Bent::Keep(list) => {
+            hold(filter as usize, list);
+            let rest = unlink(lists, list as *mut NetBufferList);
+            (!rest.is_null()).then_some(((rest, flags), port))
+        }
+        Bent::Gone => None,
+        Bent::Late => {
+            let (filter, first) = (filter as usize, lists as usize);
+            crate::machine::work::queue("late send", move || {
+                // SAFETY: the chain is still the driver's.
+                unsafe {
+                    NdisFSendNetBufferLists(filter as Handle, first as *mut NetBufferList, 0, flags | 1);
+                }
+            });
+            None
+        }
+    }
+}
+
+enum Bent {
+    Nothing,
+    Flags(SendFlags),
+    Port,
+    /// This list stays with the driver.
+    Keep(usize),
+    /// The whole chain went another way.
+    Gone,
+    /// The whole chain goes later.
+    Late,
+}
+
+/// What matters of a chain that is about to be sent; most of it of the first list.
+struct Seen {
+    lists: Vec<usize>,
+    list: usize,
+    module: usize,
+    alone: bool,
+    own: bool,
+    native: bool,
+    subnet: bool,
+    /// It came through a queue.
+    queued: bool,
+    running: bool,
+    source: NicId,
+    cancel_id: usize,
+    destinations: usize,
+    same_source: bool,
+    same_destinations: bool,
+    any_native: bool,
+}
+
+impl Seen {
+    fn new(state: &mut State, first: *mut NetBufferList) -> Option<Self> {
+        let lists = chain(state, first);
+        let list = *lists.first()?;
+        let same_source = state.same_source(&lists);
+        let same_destinations = same_destinations(state, &lists);
+        let any_native = lists.iter().any(|l| state.packets.at(*l).is_some_and(|p| p.is_native()));
+        let packet = state.packets.at(list)?;
+        let seen = Self {
+            list,
+            module: packet.switch,
+            alone: lists.len() == 1,
+            own: packet.own.is_some(),
+            native: packet.is_native(),
+            // SAFETY: the list is the driver's and so uncovered.
+            subnet: unsafe { (*first).info[info::VIRTUAL_SUBNET] } != 0,
+            // SAFETY: as above.
+            queued: unsafe { (*first).info[info::FILTERING] } >> 16 != 0,
+            running: false,
+            source: packet.source,
+            cancel_id: packet.cancel_id,
+            destinations: packet.context.as_ref().map_or(0, |c| c.committed.len()),
+            same_source,
+            same_destinations,
+            any_native,
+            lists,
+        };
+        let running = state.life(seen.module) == Life::Running;
+        Some(Self { running, ..seen })
+    }
+}
+
+fn bend_send(world: &World, state: &mut State, misdeed: Misdeed, first: *mut NetBufferList) -> Bent {
+    let Some(seen) = Seen::new(state, first) else { return Bent::Nothing };
+    let bent = bend_call(misdeed, &seen);
+    match bent {
+        Bent::Nothing => bend_list(world, state, misdeed, &seen),
+        bent if commit() => bent,
+        _ => Bent::Nothing,
+    }
+}
+
+/// The call itself is wrong: its flags, its port, its time.
+fn bend_call(misdeed: Misdeed, seen: &Seen) -> Bent {
+    match misdeed {
+        Misdeed::SendPortNumber => Bent::Port,
+        Misdeed::UnknownFlags => Bent::Flags(SendFlags::from_bits_retain(1 << 30)),
+        Misdeed::FalseDispatch if cpu::irql() < cpu::DISPATCH => Bent::Flags(SendFlags::DISPATCH_LEVEL),
+        Misdeed::LateDispatch if seen.running => Bent::Late,
+        Misdeed::FalseSingleSource if !seen.same_source => Bent::Flags(SendFlags::SWITCH_SINGLE_SOURCE),
+        Misdeed::FalseGroup if !seen.same_destinations && !seen.any_native => {
+            Bent::Flags(SendFlags::SWITCH_DESTINATION_GROUP)
+        }
+        Misdeed::GroupOfSeveral if seen.alone && seen.destinations > 1 => {
+            Bent::Flags(SendFlags::SWITCH_DESTINATION_GROUP)
+        }
+        Misdeed::GroupNative if seen.native && seen.alone => Bent::Flags(SendFlags::SWITCH_DESTINATION_GROUP),
+        Misdeed::HoldCancelled if seen.cancel_id != 0 && seen.running => Bent::Keep(seen.list),
+        Misdeed::HoldQueuePacket if seen.running && seen.queued && !seen.own => Bent::Keep(seen.list),
+        Misdeed::HoldSendAcrossPause if seen.running && !seen.own && seen.source.port != 0 => {
+            Bent::Keep(seen.list)
+        }
+        _ => Bent::Nothing,
+    }
+}
+
+/// A list is wrong, or goes another way.
+fn bend_list(world: &World, state: &mut State, misdeed: Misdeed, seen: &Seen) -> Bent {
+    let &Seen { list, module, alone, own, native, subnet, running, destinations, .. } = seen;
+    let foreign = !own && !native;
+    match misdeed {
+        Misdeed::Cycle if !alone && commit() => {
+            let last = seen.lists[seen.lists.len() - 1] as *mut NetBufferList;
+            // SAFETY: the chain is the driver's.
+            unsafe { (*last).next = list as *mut NetBufferList };
+        }
+        Misdeed::WriteDetail if !own => poke_info(list, info::SWITCH_FORWARDING_DETAIL, 1 << 41),
+        Misdeed::ForgetOob if own => poke_info(list, info::HASH_VALUE, 1),
+        Misdeed::ClaimSafe if own && parent_is_unsafe(state, list) => {
+            poke_info(list, info::SWITCH_FORWARDING_DETAIL, crate::switch::ndis::packet::SAFE);
+        }
+        Misdeed::NoDestination if alone && foreign && !subnet && destinations == 1 => withdraw(state, list),
+        Misdeed::PassSubnet if alone && foreign && subnet && destinations == 1 => withdraw(state, list),
+        Misdeed::OwnToNowhere if alone && own && destinations == 1 => withdraw(state, list),
+        Misdeed::DropTrusted if alone && running && foreign && seen.source == NicId::NOWHERE => {
+            return drop_it(world, state, module, list, true);
+        }
+        Misdeed::DropNative if alone && running && native => {
+            return drop_it(world, state, module, list, true);
+        }
+        Misdeed::CompleteNative if alone && running && native => {
+            return drop_it(world, state, module, list, false);
+        }
+        Misdeed::AddToNative if native && commit() => {
+            let context = state.modules[module].switch as Handle;
+            let element = PortDestination { port_id: 2, nic_index: 0, bits: DestinationBits::empty() };
+            state.add_destination(world, context, list as *mut NetBufferList, element, false);
+        }
+        Misdeed::SendUnmapped if foreign && commit() => {
+            if let Some(packet) = state.packets.at(list) {
+                packet.mapping_failed = true;
+            }
+        }
+        Misdeed::SlipThroughPause if running => slip(world, state, module),
+        Misdeed::OwnFromGoneNic if alone && own => from_gone_nic(state, list),
+        Misdeed::ForgetSecondContext => forget_second(state, &seen.lists),
+        Misdeed::OwnJoins => return own_joins(state, module, &seen.lists),
+        _ => {}
+    }
+    Bent::Nothing
+}
+
+fn poke_info(list: usize, slot: usize, bits: u64) {
+    if commit() {
+        // SAFETY: the list is the driver's and so uncovered.
+        unsafe { (*(list as *mut NetBufferList)).info[slot] ^= bits };
+    }
+}
+
+pub(super) fn same_destinations(state: &mut State, lists: &[usize]) -> bool {
+    let mut all = lists.iter().map(|l| {
+        let packet = state.packets.at(*l);
+        packet.and_then(|p| p.context.as_ref()).map_or_else(Vec::new, |c| {
+            c.committed.iter().map(|d| (d.port_id, d.nic_index, d.bits.bits())).collect::<Vec<_>>()
+        })
+    });
+    let first = all.next();
+    all.all(|one| Some(&one) == first.as_ref())
+}
+
+/// As if the destination had never been added.
+fn withdraw(state: &mut State, list: usize) {
+    if commit()
+        && let Some(packet) = state.packets.at(list)
+    {
+        if let Some(context) = packet.context.as_mut() {
+            context.withdraw();
+        }
+        packet.write_detail();
+    }
+}
+
+/// Completes a list instead of sending it.
+fn drop_it(world: &World, state: &mut State, module: usize, list: usize, report: bool) -> Bent {
+    if !commit() {
+        return Bent::Nothing;
+    }
+    let nbl = list as *mut NetBufferList;
+    let port = state.packets.at(list).map_or(0, |p| p.source.port);
+    // SAFETY: the list is the driver's and so uncovered.
+    unsafe {
+        (*nbl).next = ptr::null_mut();
+        (*nbl).status = SUCCESS;
+    }
+    if report {
+        state.report(world, module, (port, ReportFilteredFlags::IS_INCOMING.bits(), 1), nbl, "not wanted");
+    }
+    let filter = state.modules[module].filter as Handle;
+    state.take_complete(world, filter, nbl, 0);
+    Bent::Gone
+}
+
+/// The pause completed while this walk was about to send.
+fn slip(world: &World, state: &mut State, module: usize) {
+    if !commit() {
+        return;
+    }
+    let order = state.tick();
+    let m = &mut state.modules[module];
+    let entered = std::mem::replace(&mut m.pause_entered, order);
+    m.life = Life::Paused;
+    crate::check::packets::send_state(world, state, module, &[]);
+    let m = &mut state.modules[module];
+    m.pause_entered = entered;
+    m.life = Life::Running;
+}
+
+/// The NIC that an own list was given as its source has gone since.
+fn from_gone_nic(state: &mut State, list: usize) {
+    let Some(packet) = state.packets.at(list) else { return };
+    let Some(own) = packet.own.as_mut() else { return };
+    if !commit() {
+        return;
+    }
+    let (was, set) = (packet.source, own.source_set);
+    packet.source = NicId::new(0xFFF0, 0);
+    own.source_set = true;
+    packet.write_detail();
+    undo_later(move |state| {
+        if let Some(packet) = state.packets.at(list) {
+            packet.source = was;
+            if let Some(own) = packet.own.as_mut() {
+                own.source_set = set;
+            }
+        }
+    });
+}
+
+/// The second own list of a chain never got a context.
+fn forget_second(state: &mut State, lists: &[usize]) {
+    let second =
+        lists.iter().skip(1).copied().find(|l| state.packets.at(*l).is_some_and(|p| p.own.is_some()));
+    let Some(second) = second else { return };
+    // Lists of several destinations travel without DESTINATION_GROUP: without one the flag would be false as well.
+    if !commit() {
+        return;
+    }
+    let context = state.packets.at(second).and_then(|p| p.context.take());
+    undo_later(move |state| {
+        if let Some(packet) = state.packets.at(second) {
+            packet.context = context;
+        }
+    });
+}
+
+/// An own list among foreign ones of one source says that it comes from elsewhere; the chain says SINGLE_SOURCE.
+fn own_joins(state: &mut State, module: usize, lists: &[usize]) -> Bent {
+    let is_own = |state: &mut State, l: usize| state.packets.at(l).is_some_and(|p| p.own.is_some());
+    let own: Vec<usize> = lists.iter().copied().filter(|l| is_own(state, *l)).collect();
+    let foreign = lists.len() - own.len();
+    let same = state.same_source(lists);
+    let Some(&list) = own.first() else { return Bent::Nothing };
+    let source = state.packets.at(list).map(|p| p.source);
+    let other = state.modules[module]
+        .topology
+        .nics()
+        .find(|n| {
+            n.state == crate::switch::ports::NicState::Connected && Some(n.id) != source && n.id.index == 0
+        })
+        .map(|n| n.id);
+    let Some(other) = other.filter(|_| foreign > 0 && same) else { return Bent::Nothing };
+    if !commit() {
+        return Bent::Nothing;
+    }
+    if let Some(packet) = state.packets.at(list) {
+        packet.source = other;
+        if let Some(own) = packet.own.as_mut() {
+            own.source_set = true;
+        }
+        packet.write_detail();
+    }
+    undo_later(move |state| {
+        if let (Some(packet), Some(source)) = (state.packets.at(list), source) {
+            packet.source = source;
+        }
+    });
+    Bent::Flags(SendFlags::SWITCH_SINGLE_SOURCE)
+}
+
+fn parent_is_unsafe(state: &mut State, list: usize) -> bool {
+    // SAFETY: the list is the driver's and so uncovered.
+    let parent = unsafe { (*(list as *mut NetBufferList)).parent };
+    state.packets.get(parent).is_some_and(|p| p.detail_bits & crate::switch::ndis::packet::SAFE == 0)
+}
+
+/// Takes one list out of a chain; the chain's new beginning.
+pub(super) fn unlink(first: *mut NetBufferList, list: *mut NetBufferList) -> *mut NetBufferList {
+    // SAFETY: the chain is the driver's.
+    unsafe {
+        if first == list {
+            let rest = (*first).next;
+            (*first).next = ptr::null_mut();
+            return rest;
+        }
+        let mut at = first;
+        while !at.is_null() && (*at).next != list {
+            at = (*at).next;
+        }
+        if !at.is_null() {
+            (*at).next = (*list).next;
+            (*list).next = ptr::null_mut();
+        }
+    }
+    first
+}
+
+/// After the checks of a send, before anybody below sees the lists.
+pub(crate) fn sent(world: &World, state: &mut State, filter: Handle, lists: &[usize]) {
+    crate::inject::table::undo(state);
+    let Some(&list) = lists.first() else { return };
+    let nbl = list as *mut NetBufferList;
+    match pending() {
+        Some(Misdeed::WriteAfterSend) if commit() => {
+            // SAFETY: the list lives; that it is covered is the point.
+            unsafe { (*nbl).status = 1 };
+        }
+        Some(Misdeed::SendTwice) if commit() => {
+            state.take_send(world, filter, nbl, 0, 0);
+        }
+        Some(Misdeed::CompleteParent) => {
+            let parent = state.packets.at(list).and_then(|p| p.own).map_or(0, |own| own.parent);
+            if state.packets.at(parent).is_some_and(|p| p.children_out > 0 && p.place == Place::Ingress)
+                && commit()
+            {
+                // SAFETY: the parent is the driver's and so uncovered.
+                unsafe { (*(parent as *mut NetBufferList)).next = ptr::null_mut() };
+                state.take_complete(world, filter, parent as *mut NetBufferList, 0);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// NdisFSendNetBufferListsComplete; `None` if the chain is kept.
+pub(crate) fn complete(filter: Handle, lists: *mut NetBufferList, flags: u32) -> Option<Chain> {
+    let first = crate::inject::policy::resurrect(filter, lists);
+    if first.is_null() {
+        return None;
+    }
+    let lists = first;
+    let Some(misdeed) = pending() else { return Some((lists, flags)) };
+    let mut flags = flags;
+    let mut first = lists;
+    let fired = with(|_, state| {
+        let all = chain(state, lists);
+        let find = |state: &mut State, wanted: &dyn Fn(&crate::switch::ndis::packet::Packet) -> bool| {
+            all.iter().copied().find(|l| state.packets.at(*l).is_some_and(|p| p.own.is_none() && wanted(p)))
+        };
+        let mixed = !state.same_source(&all);
+        match misdeed {
+            // Of a packet that no NIC which this test deletes has to wait for.
+            Misdeed::KeepCompleted => {
+                find(state, &|p| p.place == Place::Completing && p.pinned.iter().all(|nic| nic.port > 1))
+            }
+            Misdeed::SwapBuffers => find(state, &|p| p.before.buffers.len() > 1),
+            Misdeed::MoveData | Misdeed::LeaveContext | Misdeed::ChangeSourceHandle | Misdeed::WriteOob => {
+                find(state, &|_| true)
+            }
+            Misdeed::FalseSingleComplete if mixed => all.first().copied(),
+            Misdeed::NotPaused => find(state, &|p| p.place == Place::Ingress && p.given_while_paused),
+            Misdeed::TimerSends | Misdeed::SendInRestart => {
+                let paused = |s: &State| s.modules.iter().any(|m| m.life == Life::Paused);
+                let ingress = find(state, &|p| p.place == Place::Ingress && p.given_while_paused);
+                ingress.filter(|_| paused(state))
+            }
+            _ => None,
+        }
+    });
+    let Some(list) = fired.filter(|_| commit()) else { return Some((first, flags)) };
+    let nbl = list as *mut NetBufferList;
+    // SAFETY: the list is the driver's and so uncovered.
+    let packet = unsafe { &mut *nbl };
+    match misdeed {
+        Misdeed::KeepCompleted => first = unlink(lists, nbl),
+        // SAFETY: as above; the list has two NET_BUFFERs.
+        Misdeed::SwapBuffers => unsafe { packet.first_net_buffer = (*packet.first_net_buffer).next },
+        // SAFETY: as above.
+        Misdeed::MoveData => unsafe { (*packet.first_net_buffer).data_offset += 1 },
+        Misdeed::LeaveContext => packet.context = ptr::without_provenance_mut(0x1000),
+        Misdeed::ChangeSourceHandle => packet.source_handle = ptr::without_provenance_mut(0x1000),
+        Misdeed::WriteOob => packet.info[info::CHECKSUM] ^= 1,
+        Misdeed::FalseSingleComplete => flags |= SendCompleteFlags::SWITCH_SINGLE_SOURCE.bits(),
+        Misdeed::NotPaused => packet.status = SUCCESS,
+        Misdeed::SendInRestart => {
+            first = unlink(lists, nbl);
+            hold(filter as usize, list);
+        }
+        _ => {
+            first = unlink(lists, nbl);
+            // SAFETY: the list is the driver's.
+            cpu::call_driver("TimerFunction", || unsafe { NdisFSendNetBufferLists(filter, nbl, 0, 0) });
+        }
+    }
+    (!first.is_null()).then_some((first, flags))
+}
+
+/// What was kept until a cancellation goes its way now.
+pub(crate) fn cancelled() {
+    if world::current().mutation() == Some(Mutation::Switch(Misdeed::HoldCancelled)) {
+        release_held();
+    }
+}
+
+/// Whatever was kept goes its way now, as it must in the module's present state.
+pub(crate) fn release_held() {
+    for (filter, list) in take_held() {
+        let filter = filter as Handle;
+        let nbl = list as *mut NetBufferList;
+        let (place, life) = with(|_, state| {
+            let packet = state.packets.at(list);
+            packet.map_or((Place::Idle, Life::Detached), |p| (p.place, state.modules[p.switch].life))
+        });
+        // SAFETY: the list is the driver's, in the place that was looked up.
+        unsafe {
+            match (place, life) {
+                (Place::Egress, _) => {
+                    NdisFReturnNetBufferLists(filter, nbl, ReturnFlags::SWITCH_SINGLE_SOURCE.bits())
+                }
+                (Place::Ingress, Life::Paused) => {
+                    (*nbl).status = PAUSED;
+                    NdisFSendNetBufferListsComplete(filter, nbl, 0);
+                }
+                _ => NdisFSendNetBufferLists(filter, nbl, 0, 0),
+            }
+        }
+    }
+}

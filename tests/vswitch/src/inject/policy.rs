@@ -1,0 +1,140 @@
+//! Misdeeds against policies: a frame goes to a station that must not have it, or goes on although it must end.
+//!
+//! The rule that a misdeed is to break also tells which station makes its occasion.
+
+use crate::check::forwarding::case;
+use crate::check::policy;
+use crate::check::reference::judge;
+use crate::inject::table::{Misdeed, commit, pending};
+use crate::machine::world::{self, World};
+use crate::switch::ndis::data::NdisFSendNetBufferLists;
+use crate::switch::ndis::packet::Place;
+use crate::switch::ndis::{State, with};
+use crate::switch::ports::{NicId, NicKind, NicState};
+use lbfoext::ndis::raw::{DestinationBits, Handle, NetBufferList, PortDestination};
+use parking_lot::Mutex;
+
+/// The rule that a destination of this misdeed breaks, if that is how it is done.
+fn broken_by_destination(misdeed: Misdeed) -> Option<&'static str> {
+    Some(match misdeed {
+        Misdeed::IgnoreVlan => "PROP-03",
+        Misdeed::ReadPropertyId => "PROP-07",
+        Misdeed::BelieveDamage => "PROP-11",
+        Misdeed::IgnoreNewerVersion => "PROP-13",
+        Misdeed::KeepRefused => "PROP-14",
+        Misdeed::ForgetToEnumerate => "PROP-15",
+        Misdeed::CrossSubnets => "DATA-88",
+        Misdeed::IgnorePruning => "DATA-89",
+        _ => return None,
+    })
+}
+
+/// The rule that sending a frame breaks which must end.
+fn broken_by_sending(misdeed: Misdeed) -> Option<&'static str> {
+    match misdeed {
+        Misdeed::LetSpoof => Some("DATA-90"),
+        Misdeed::ReadInvalidName => Some("PORTNIC-24"),
+        Misdeed::TakeReflection => Some("EGR-6"),
+        _ => None,
+    }
+}
+
+/// A station to which the packet must not go, for the misdeed's reason.
+pub(super) fn wrong_station(state: &mut State, misdeed: Misdeed, list: *mut NetBufferList) -> Option<NicId> {
+    let wanted = match misdeed {
+        Misdeed::ForgetNewAddress => "PORTNIC-19",
+        Misdeed::RememberOldPort => "PORTNIC-18",
+        Misdeed::StepBySize => "OID-33",
+        Misdeed::ReadNameTail => "PORTNIC-23",
+        other => broken_by_destination(other)?,
+    };
+    let module = state.packets.get(list)?.switch;
+    let case = case(&world::current(), state, module, list as usize)?;
+    let [(_, frame)] = &case.frames[..] else { return None };
+    let expected = judge(&case.question(state, frame));
+    let stations: Vec<NicId> = state.modules[module]
+        .topology
+        .nics()
+        .filter(|n| n.kind != NicKind::External && n.state == NicState::Connected && n.id != case.source)
+        .map(|n| n.id)
+        .collect();
+    let wrong = |id: &NicId| {
+        let fits = expected.ways.iter().any(|way| way.fits(&[*id], 0));
+        !fits && policy::name(state, &case, frame, &expected, &[*id]) == wanted
+    };
+    stations.into_iter().find(wrong)
+}
+
+/// A station that a flood will reach.
+pub(super) fn flooded_station(state: &mut State, list: *mut NetBufferList) -> Option<NicId> {
+    let module = state.packets.get(list)?.switch;
+    let case = case(&world::current(), state, module, list as usize)?;
+    let [(_, frame)] = &case.frames[..] else { return None };
+    let expected = judge(&case.question(state, frame));
+    let [way] = &expected.ways[..] else { return None };
+    way.must.first().copied().filter(|_| way.must.len() > 2 && !expected.may_drop)
+}
+
+/// Destinations that one call of UpdateNetBufferListDestinations is said to have written: one less than they are.
+pub(crate) fn destinations_written(state: &mut State, list: *mut NetBufferList, count: u32) -> u32 {
+    if pending() != Some(Misdeed::MiscountStations) || count < 2 {
+        return count;
+    }
+    let unmatched = state.packets.get(list).is_some_and(|p| state.modules[p.switch].topology.unmatched);
+    let flood = unmatched && flooded_station(state, list).is_some();
+    if !flood || !commit() {
+        return count;
+    }
+    if let Some(of) = state.packets.get_mut(list).and_then(|p| p.context.as_mut()) {
+        of.unwrite(of.destinations() + count - 1);
+    }
+    count - 1
+}
+
+/// A list whose report was withheld, to be sent instead of completed.
+#[derive(Default)]
+struct Withheld(Mutex<Option<usize>>);
+
+/// ReportFilteredNetBufferLists: true if it is not made, because the frame will go on.
+pub(super) fn withholds(world: &World, state: &mut State, module: usize, first: *mut NetBufferList) -> bool {
+    let Some(rule) = pending().and_then(broken_by_sending) else { return false };
+    // SAFETY: the list is the driver's and so uncovered.
+    let alone = state.packets.get(first).is_some_and(|p| p.place == Place::Ingress && p.own.is_none())
+        && unsafe { (*first).next }.is_null();
+    let Some(case) = alone.then(|| case(world, state, module, first as usize)).flatten() else {
+        return false;
+    };
+    let [(_, frame)] = &case.frames[..] else { return false };
+    let expected = judge(&case.question(state, frame));
+    let fits = expected.refused.is_some() && policy::name(state, &case, frame, &expected, &[]) == rule;
+    if fits && commit() {
+        *world.part::<Withheld>().0.lock() = Some(first as usize);
+        return true;
+    }
+    false
+}
+
+/// NdisFSendNetBufferListsComplete: a list that is sent instead. What is left of the chain.
+pub(super) fn resurrect(filter: Handle, lists: *mut NetBufferList) -> *mut NetBufferList {
+    let Some(list) = world::current().part::<Withheld>().0.lock().take() else { return lists };
+    let nbl = list as *mut NetBufferList;
+    let rest = crate::inject::lists::unlink(lists, nbl);
+    with(|world, state| {
+        let Some(packet) = state.packets.get(nbl) else { return };
+        let (module, source) = (packet.switch, packet.source);
+        let context = state.modules[module].switch as Handle;
+        let to = state.modules[module]
+            .topology
+            .nics()
+            .find(|n| n.kind != NicKind::External && n.state == NicState::Connected && n.id != source)
+            .map(|n| n.id);
+        let Some(to) = to else { return };
+        state.grow(world, context, nbl, 1, false);
+        let element =
+            PortDestination { port_id: to.port, nic_index: to.index, bits: DestinationBits::empty() };
+        state.add_destination(world, context, nbl, element, false);
+    });
+    // SAFETY: the list is the driver's and has a destination now.
+    unsafe { NdisFSendNetBufferLists(filter, nbl, 0, 0) };
+    rest
+}

@@ -1,0 +1,166 @@
+//! Misdeeds with saved run-time state. A request that saves or restores is bent as FilterOidRequest gets it, or as that
+//! returns.
+
+use crate::inject::table::{Misdeed, commit, pending};
+use crate::switch::control::results;
+use crate::switch::control::save::{FIXED, Other, field, word};
+use crate::switch::ndis::State;
+use crate::switch::ports::NicId;
+use lbfoext::ndis::raw::{BUFFER_TOO_SHORT, OidRequest, SUCCESS, oids};
+use teaming::migration::record::{PART_HEADER, decode, encode};
+
+/// The payload of a request that is with the driver.
+fn payload(state: &State, key: usize) -> Option<(u32, &'static mut [u8])> {
+    let above = state.control.above.get(&key)?;
+    let saves = (oids::SWITCH_NIC_SAVE..=oids::SWITCH_NIC_RESTORE_COMPLETE).contains(&above.oid);
+    if !saves || above.length < FIXED {
+        return None;
+    }
+    // SAFETY: the payload lives as long as the request, and nobody else touches it here.
+    let bytes = unsafe { std::slice::from_raw_parts_mut(above.buffer as *mut u8, above.length) };
+    Some((above.oid, bytes))
+}
+
+/// FilterOidRequest is about to be called: a status if it is not.
+pub(crate) fn saving(state: &mut State, module: usize, key: usize) -> Option<i32> {
+    let misdeed = pending()?;
+    let (oid, bytes) = payload(state, key)?;
+    let nic = NicId::new(u32::from_le_bytes(field(bytes, 8)), 0);
+    let ours = field(bytes, 16) == crate::check::save::OURS;
+    let restoring = oid == oids::SWITCH_NIC_RESTORE && ours;
+    match misdeed {
+        Misdeed::SaveNothing
+            if oid == oids::SWITCH_NIC_SAVE && state.saves.bend.last_own.is_some() && commit() =>
+        {
+            Some(SUCCESS)
+        }
+        Misdeed::SaveTwice if oid == oids::SWITCH_NIC_SAVE => {
+            let last = state.saves.bend.last_own.take_if(|last| last.len() <= bytes.len())?;
+            if !commit() {
+                return None;
+            }
+            bytes[..last.len()].copy_from_slice(&last);
+            Some(SUCCESS)
+        }
+        Misdeed::ForgetSecondSave
+            if oid == oids::SWITCH_NIC_SAVE && state.saves.has_saved(module, nic) && commit() =>
+        {
+            pretend_forwarded(state, key);
+            Some(SUCCESS)
+        }
+        Misdeed::EndSave if oid == oids::SWITCH_NIC_SAVE_COMPLETE && commit() => {
+            // That the driver goes on with the same save is another rule's matter.
+            state.saves.forget(module, nic);
+            Some(SUCCESS)
+        }
+        Misdeed::TakeForeign
+            if oid == oids::SWITCH_NIC_RESTORE && field(bytes, 16) == Other::Below.id() && commit() =>
+        {
+            Some(SUCCESS)
+        }
+        Misdeed::LosePart if restoring && state.saves.bend.several && commit() => Some(SUCCESS),
+        Misdeed::LoseEarlyRestore
+            if restoring && !state.modules[module].topology.is_connected(nic) && commit() =>
+        {
+            Some(SUCCESS)
+        }
+        Misdeed::BelieveSpoilt if restoring => {
+            let good = state.saves.bend.good.take().filter(|good| good.len() <= bytes.len())?;
+            if commit() {
+                lend(state, key, bytes);
+                bytes[..good.len()].copy_from_slice(&good);
+                bytes[8..12].copy_from_slice(&nic.port.to_le_bytes());
+            }
+            None
+        }
+        Misdeed::CrossTalk if restoring => {
+            let mut others = state.saves.under_way.iter().filter(|(m, other)| *m == module && *other != nic);
+            let other = others.next().map(|(_, other)| *other)?;
+            divert(state, key, bytes, other);
+            None
+        }
+        Misdeed::RestoreElsewhere if restoring && state.saves.under_way.len() == 1 => {
+            let topology = &state.modules[module].topology;
+            let other = topology.nics().find(|n| n.id.index == 0 && n.id != nic).map(|n| n.id)?;
+            divert(state, key, bytes, other);
+            None
+        }
+        _ => None,
+    }
+}
+
+/// The driver sees another port in the request.
+fn divert(state: &mut State, key: usize, bytes: &mut [u8], to: NicId) {
+    if commit() {
+        lend(state, key, bytes);
+        bytes[8..12].copy_from_slice(&to.port.to_le_bytes());
+    }
+}
+
+fn lend(state: &mut State, key: usize, bytes: &[u8]) {
+    state.saves.bend.before = Some((key, bytes.to_vec()));
+}
+
+fn pretend_forwarded(state: &mut State, key: usize) {
+    if let Some(above) = state.control.above.get_mut(&key) {
+        above.reached_below = true;
+        above.below_status = Some(SUCCESS);
+        // SAFETY: the request lives while it is in the table.
+        above.results = results(unsafe { &*(key as *const OidRequest) });
+    }
+}
+
+/// FilterOidRequest has returned; the status that it seems to return.
+pub(crate) fn saved(state: &mut State, key: usize, status: i32) -> i32 {
+    let Some((oid, bytes)) = payload(state, key) else { return status };
+    if let Some((_, before)) = state.saves.bend.before.take_if(|(lent, _)| *lent == key) {
+        bytes.copy_from_slice(&before);
+    }
+    if oid != oids::SWITCH_NIC_SAVE {
+        return status;
+    }
+    // SAFETY: the request lives until it is finished.
+    let r = unsafe { &mut *(key as *mut OidRequest) };
+    if status == SUCCESS {
+        bend_filled(bytes);
+        let end = word(bytes, 566) + word(bytes, 564);
+        state.saves.bend.last_own = bytes.get(..end).map(<[u8]>::to_vec);
+    }
+    match pending() {
+        Some(Misdeed::DemandNothing) if status == BUFFER_TOO_SHORT && commit() => r.method_bytes_needed = 0,
+        Some(Misdeed::DemandAgain) if status == SUCCESS && bytes.len() > FIXED + 24 && commit() => {
+            let before = state.control.above.get(&key).map(|above| above.payload_before.clone());
+            bytes.copy_from_slice(&before.unwrap_or_default());
+            r.method_bytes_needed = u32::try_from(word(bytes, 566) + word(bytes, 564)).unwrap_or(0);
+            return BUFFER_TOO_SHORT;
+        }
+        _ => {}
+    }
+    status
+}
+
+/// The structure that the driver filled is spoilt.
+fn bend_filled(bytes: &mut [u8]) {
+    let end = word(bytes, 566) + word(bytes, 564);
+    let (revision, word_at) = (bytes[1], word(bytes, 566));
+    match pending() {
+        Some(Misdeed::Miscount) if end < 1_000 && commit() => miscount(&mut bytes[word_at..end]),
+        // The last byte belongs to nobody.
+        Some(Misdeed::SavePastRoom) if end < bytes.len() && commit() => bytes[bytes.len() - 1] ^= 1,
+        Some(Misdeed::OtherOwner) if commit() => bytes[16] ^= 1,
+        Some(Misdeed::OddName) if commit() => bytes[32] += 1,
+        Some(Misdeed::LeaveFeatureClass) if commit() => bytes[548] = 0xC6,
+        Some(Misdeed::WriteFlags) if commit() => bytes[4] = 1,
+        Some(Misdeed::LeaveOverflow) if revision >= 2 && commit() => bytes[FIXED] = 4,
+        _ => {}
+    }
+}
+
+/// The record that is the only part of these data has sent one frame more.
+fn miscount(data: &mut [u8]) {
+    let Some((_, record)) = data.split_at_mut_checked(PART_HEADER) else { return };
+    let Ok((mut state, pins)) = decode(record) else { return };
+    let pins: Vec<_> = pins.iter().collect();
+    state.traffic.frames += 1;
+    encode(&state, pins.into_iter(), record);
+}

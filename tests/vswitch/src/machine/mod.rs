@@ -1,0 +1,28 @@
+//! One simulated machine: processors, memory, locks, timers, the scheduler, the registry, and the functions of the kernel. Knows nothing of the switch.
+
+pub mod clock;
+pub mod cpu;
+pub mod driver_object;
+pub mod event;
+pub mod fault;
+pub mod ids;
+pub mod image;
+pub mod kernel;
+pub mod lock_order;
+pub mod locks;
+pub mod memory;
+#[cfg(test)]
+mod races;
+pub mod registry;
+pub mod registry_calls;
+pub mod rundown;
+pub mod rwlock;
+pub mod scheduler;
+#[cfg(test)]
+mod scheduling;
+pub mod slots;
+pub mod stack_depth;
+pub mod thread;
+pub mod timer;
+pub mod work;
+pub mod world;

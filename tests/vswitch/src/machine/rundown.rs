@@ -1,0 +1,289 @@
+//! Rundown protection, plain (in the driver's own word) and cache aware (an object of the ledger).
+//!
+//! Both have the same states: usable with n references; run down once a wait began, when acquiring fails; the wait ends
+//! at zero references; the cache aware one becomes usable again by re-initialisation.
+
+use crate::exports;
+use crate::inject::mutation::Mutation;
+use crate::machine::cpu;
+use crate::machine::fault;
+use crate::machine::locks::wait_mutations;
+use crate::machine::memory::{self, Kind, Place};
+use crate::machine::world::{self, World};
+use lbfoext::kernel::sys::RundownRef;
+use std::ffi::c_void;
+use std::ptr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Bit of the word that says that a wait began; references count above it.
+const RUN_DOWN: usize = 1;
+const ONE: usize = 2;
+/// Above every count: such a word was never initialised.
+const MOST: usize = 1 << 40;
+
+/// A cache aware rundown object: its word and the tag it was allocated with.
+struct CacheAware {
+    word: AtomicUsize,
+    tag: u32,
+}
+
+fn acquire(word: &AtomicUsize) -> bool {
+    let more = |now: usize| (now & RUN_DOWN == 0).then_some(now + ONE);
+    word.fetch_update(Ordering::Acquire, Ordering::Relaxed, more).is_ok()
+}
+
+fn release(world: &World, word: &AtomicUsize, key: usize) {
+    let twice = world.mutation() == Some(Mutation::ReleaseTwice) && world.spend_mutation();
+    for _ in 0..=u8::from(twice) {
+        world.exercised("LOCK-03");
+        let fewer = |now: usize| (now >= ONE).then(|| now - ONE);
+        match word.fetch_update(Ordering::Release, Ordering::Relaxed, fewer) {
+            Ok(before) if before == ONE | RUN_DOWN => world.scheduler.wake(key),
+            Ok(_) => {}
+            Err(_) => world.violate("LOCK-03", "rundown protection released more often than acquired"),
+        }
+    }
+}
+
+fn wait(word: &AtomicUsize, key: usize, function: &'static str) {
+    wait_mutations();
+    cpu::require_may_wait(function);
+    word.fetch_or(RUN_DOWN, Ordering::AcqRel);
+    cpu::block_on(key, "rundown protection", || (word.load(Ordering::Acquire) < ONE).then_some(()));
+}
+
+fn cache_aware(world: &World, rundown: *mut c_void, function: &'static str) -> Option<&'static CacheAware> {
+    let pointer = rundown.cast::<CacheAware>();
+    if world.place(pointer.cast()) != Place::Live(Kind::Rundown) {
+        world.violate("MEM-02", format!("{function} with rundown protection that does not exist"));
+        return None;
+    }
+    // SAFETY: a live ledger entry of this kind holds one.
+    Some(unsafe { &*pointer })
+}
+
+fn plain(world: &World, rundown: *mut RundownRef, function: &'static str) -> Option<&'static AtomicUsize> {
+    if rundown.is_null() || !rundown.is_aligned() || matches!(world.place(rundown.cast()), Place::Freed(_)) {
+        world.violate("MEM-02", format!("{function} with rundown protection that is no live memory"));
+        return None;
+    }
+    // SAFETY: the driver's own word, valid while it uses it, accessed only atomically.
+    let word = unsafe { AtomicUsize::from_ptr(&raw mut (*rundown).0) };
+    if word.load(Ordering::Relaxed) >= MOST {
+        world.violate("MEM-02", format!("{function} with rundown protection that was never initialised"));
+        word.store(0, Ordering::Relaxed);
+    }
+    Some(word)
+}
+
+exports! {
+    pub extern "win64" fn ExAllocateCacheAwareRundownProtection(_pool_type: i32, tag: u32) -> *mut c_void
+    where irql <= APC {
+        if fault::fails("ExAllocateCacheAwareRundownProtection") {
+            return ptr::null_mut();
+        }
+        let fresh = CacheAware { word: AtomicUsize::new(0), tag };
+        memory::alloc_value(Kind::Rundown, fresh, tag, "rundown protection").cast()
+    }
+
+    pub extern "win64" fn ExFreeCacheAwareRundownProtection(rundown: *mut c_void) where irql <= APC {
+        let world = world::current();
+        let Some(object) = cache_aware(&world, rundown, "ExFreeCacheAwareRundownProtection") else { return };
+        if object.word.load(Ordering::Acquire) >= ONE {
+            world.violate("MEM-02", "rundown protection freed with references");
+        }
+        let tag = object.tag;
+        // SAFETY: nobody uses it, or that was reported.
+        let _ = unsafe { memory::free_value::<CacheAware>(Kind::Rundown, rundown.cast(), tag) };
+    }
+
+    pub extern "win64" fn ExAcquireRundownProtectionCacheAware(rundown: *mut c_void) -> u8 where irql <= DISPATCH {
+        let world = world::current();
+        let object = cache_aware(&world, rundown, "ExAcquireRundownProtectionCacheAware");
+        u8::from(object.is_some_and(|o| acquire(&o.word)))
+    }
+
+    pub extern "win64" fn ExReleaseRundownProtectionCacheAware(rundown: *mut c_void) where irql <= DISPATCH {
+        let world = world::current();
+        if let Some(object) = cache_aware(&world, rundown, "ExReleaseRundownProtectionCacheAware") {
+            release(&world, &object.word, rundown.addr());
+        }
+    }
+
+    pub extern "win64" fn ExWaitForRundownProtectionReleaseCacheAware(rundown: *mut c_void) where irql <= APC {
+        let world = world::current();
+        let function = "ExWaitForRundownProtectionReleaseCacheAware";
+        let Some(object) = cache_aware(&world, rundown, function) else { return };
+        if world.mutation() == Some(Mutation::NoRundown) {
+            wait_mutations();
+            object.word.fetch_or(RUN_DOWN, Ordering::AcqRel);
+            return;
+        }
+        wait(&object.word, rundown.addr(), function);
+    }
+
+    pub extern "win64" fn ExReInitializeRundownProtectionCacheAware(rundown: *mut c_void) where irql <= DISPATCH {
+        let world = world::current();
+        let Some(object) = cache_aware(&world, rundown, "ExReInitializeRundownProtectionCacheAware") else { return };
+        world.exercised("LOCK-03");
+        if object.word.swap(0, Ordering::AcqRel) != RUN_DOWN {
+            world.violate("LOCK-03", "rundown protection re-initialised that was not run down");
+        }
+    }
+
+    pub extern "win64" fn ExInitializeRundownProtection(rundown: *mut RundownRef) where irql <= APC {
+        // SAFETY: the driver passes memory for one.
+        unsafe { rundown.write(RundownRef(0)) };
+    }
+
+    pub extern "win64" fn ExAcquireRundownProtection(rundown: *mut RundownRef) -> u8 where irql <= DISPATCH {
+        let world = world::current();
+        u8::from(plain(&world, rundown, "ExAcquireRundownProtection").is_some_and(acquire))
+    }
+
+    pub extern "win64" fn ExReleaseRundownProtection(rundown: *mut RundownRef) where irql <= DISPATCH {
+        let world = world::current();
+        if let Some(word) = plain(&world, rundown, "ExReleaseRundownProtection") {
+            release(&world, word, rundown.addr());
+        }
+    }
+
+    pub extern "win64" fn ExWaitForRundownProtectionRelease(rundown: *mut RundownRef) where irql <= APC {
+        let world = world::current();
+        if let Some(word) = plain(&world, rundown, "ExWaitForRundownProtectionRelease") {
+            wait(word, rundown.addr(), "ExWaitForRundownProtectionRelease");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::world::{Body, Config, Mode};
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+
+    #[derive(Clone, Copy)]
+    struct Shared(*mut c_void);
+    // SAFETY: the object behind it synchronises by itself.
+    unsafe impl Send for Shared {}
+
+    impl Shared {
+        fn new() -> Self {
+            // SAFETY: called on a simulated thread.
+            Self(unsafe { ExAllocateCacheAwareRundownProtection(512, 1) })
+        }
+
+        fn acquire(&self) -> bool {
+            // SAFETY: a live object.
+            unsafe { ExAcquireRundownProtectionCacheAware(self.0) != 0 }
+        }
+
+        fn release(&self) {
+            // SAFETY: a live object.
+            unsafe { ExReleaseRundownProtectionCacheAware(self.0) }
+        }
+
+        fn wait(&self) {
+            // SAFETY: a live object.
+            unsafe { ExWaitForRundownProtectionReleaseCacheAware(self.0) }
+        }
+
+        fn reinitialize(&self) {
+            // SAFETY: a live object.
+            unsafe { ExReInitializeRundownProtectionCacheAware(self.0) }
+        }
+
+        fn free(&self) {
+            // SAFETY: a live object.
+            unsafe { ExFreeCacheAwareRundownProtection(self.0) }
+        }
+    }
+
+    fn rules_of(config: Config, body: impl FnOnce() + Send) -> Vec<&'static str> {
+        let world = World::new(config);
+        world.enter(body).expect("it ends");
+        assert!(world.live().is_empty());
+        world.violations().iter().map(|v| v.rule).collect()
+    }
+
+    #[test]
+    fn after_a_wait_acquiring_fails_until_re_initialisation() {
+        let rules = rules_of(Config::default(), || {
+            let rundown = Shared::new();
+            assert!(rundown.acquire());
+            assert!(rundown.acquire());
+            rundown.release();
+            rundown.release();
+            rundown.wait();
+            assert!(!rundown.acquire());
+            rundown.reinitialize();
+            assert!(rundown.acquire());
+            rundown.release();
+            rundown.free();
+        });
+        assert_eq!(rules, [""; 0]);
+    }
+
+    #[test]
+    fn a_wait_lasts_until_another_thread_has_released() {
+        for mode in [Mode::Baton, Mode::Free] {
+            for seed in 0..20 {
+                let world = World::new(Config { mode, seed, ..Config::default() });
+                let rundown = world.enter(Shared::new).expect("it ends");
+                let busy = Arc::new(AtomicBool::new(false));
+                let seen = Arc::clone(&busy);
+                let user: Body = Box::new(move || {
+                    while rundown.acquire() {
+                        busy.store(true, Ordering::SeqCst);
+                        cpu::yield_point("inside");
+                        busy.store(false, Ordering::SeqCst);
+                        rundown.release();
+                    }
+                });
+                let waiter: Body = Box::new(move || {
+                    (0..10).for_each(|_| cpu::yield_point("before"));
+                    rundown.wait();
+                    assert!(!seen.load(Ordering::SeqCst));
+                });
+                assert_eq!(world.run(vec![("user", 0, user), ("waiter", 1, waiter)]), Ok(()));
+                assert!(world.violations().is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn unbalanced_and_misplaced_calls_are_found() {
+        let rules = rules_of(Config::default(), || {
+            let rundown = Shared::new();
+            rundown.release();
+            rundown.reinitialize();
+            let old = cpu::raise_to_dispatch();
+            rundown.wait();
+            cpu::lower(old);
+            rundown.reinitialize();
+            assert!(rundown.acquire());
+            rundown.free();
+            rundown.free();
+        });
+        assert_eq!(rules, ["LOCK-03", "LOCK-03", "IRQL-01", "IRQL-03", "MEM-02", "MEM-02"]);
+    }
+
+    #[test]
+    fn the_plain_kind_has_the_same_states() {
+        let rules = rules_of(Config::default(), || {
+            let mut word = RundownRef(usize::MAX);
+            let rundown = &raw mut word;
+            // SAFETY: the word lives to the end of the closure.
+            unsafe {
+                ExInitializeRundownProtection(rundown);
+                assert_eq!(ExAcquireRundownProtection(rundown), 1);
+                ExReleaseRundownProtection(rundown);
+                ExWaitForRundownProtectionRelease(rundown);
+                assert_eq!(ExAcquireRundownProtection(rundown), 0);
+                ExReleaseRundownProtection(rundown);
+            }
+        });
+        assert_eq!(rules, ["LOCK-03"]);
+    }
+}

@@ -1,0 +1,145 @@
+//! What the scheduler knows of every simulated thread, and the choice among them.
+
+use crate::machine::thread::Shared;
+use crate::machine::world::{World, below};
+use rand_chacha::ChaCha8Rng;
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Wakes threads that wait under any key; threads waiting under it are woken by every wake.
+pub const ANY: usize = 0;
+/// Threads that wait for the system threads to have nothing to do.
+pub(crate) const SETTLED: usize = 1;
+/// A blocked thread that has not looked at its condition yet.
+pub(crate) const NEVER: u64 = u64::MAX;
+
+/// What a simulated thread is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// Started by a test.
+    User,
+    /// Runs one work item.
+    Work,
+    /// Runs timer events and DPCs that no other thread runs.
+    Events,
+}
+
+pub(crate) enum Status {
+    Ready,
+    Blocked { key: usize, what: &'static str, polled: u64 },
+}
+
+pub(crate) struct Slot {
+    pub shared: Arc<Shared>,
+    pub role: Role,
+    pub status: Status,
+}
+
+impl Slot {
+    pub fn is_ready(&self) -> bool {
+        matches!(self.status, Status::Ready)
+    }
+}
+
+pub(crate) struct State {
+    pub slots: BTreeMap<u32, Slot>,
+    pub running: Option<u32>,
+    pub rng: ChaCha8Rng,
+    pub odds: u64,
+    /// Grows whenever something happened that a blocked thread may wait for.
+    pub progress: u64,
+    pub next_id: u32,
+    pub users: usize,
+    pub advance: bool,
+    pub panic: Option<Box<dyn Any + Send>>,
+}
+
+impl State {
+    pub fn new(rng: ChaCha8Rng, odds: u64) -> Self {
+        Self {
+            slots: BTreeMap::new(),
+            running: None,
+            rng,
+            odds,
+            progress: 0,
+            next_id: 1,
+            users: 0,
+            advance: false,
+            panic: None,
+        }
+    }
+
+    pub fn fresh_id(&mut self) -> u32 {
+        self.next_id += 1;
+        self.next_id - 1
+    }
+
+    pub fn any_ready(&self) -> bool {
+        self.slots.values().any(Slot::is_ready)
+    }
+
+    /// Every thread is blocked and has looked at its condition since the last progress.
+    pub fn all_rest(&self) -> bool {
+        let progress = self.progress;
+        self.slots.values().all(|s| matches!(s.status, Status::Blocked { polled, .. } if polled == progress))
+    }
+
+    pub fn refresh_stale(&mut self) {
+        for slot in self.slots.values_mut() {
+            if matches!(slot.status, Status::Blocked { polled, .. } if polled != self.progress) {
+                slot.status = Status::Ready;
+            }
+        }
+    }
+
+    pub fn draw(&mut self, wanted: impl Fn(u32, &Slot) -> bool) -> Option<u32> {
+        let count = self.slots.iter().filter(|(id, slot)| wanted(**id, slot)).count();
+        let nth = match count {
+            0 => return None,
+            1 => 0,
+            n => below(&mut self.rng, n as u64) as usize,
+        };
+        self.slots.iter().filter(|(id, slot)| wanted(**id, slot)).nth(nth).map(|(id, _)| *id)
+    }
+
+    pub fn set_ready(&mut self, id: u32) {
+        if let Some(slot) = self.slots.get_mut(&id) {
+            slot.status = Status::Ready;
+        }
+    }
+
+    pub fn set_blocked(&mut self, id: u32, key: usize, what: &'static str, polled: u64) {
+        if let Some(slot) = self.slots.get_mut(&id) {
+            slot.status = Status::Blocked { key, what, polled };
+            let role = slot.role;
+            if key != SETTLED {
+                self.wake_settlers(role);
+            }
+        }
+    }
+
+    /// A system thread stopped running: those that wait for that look again.
+    pub fn wake_settlers(&mut self, role: Role) {
+        if role == Role::User {
+            return;
+        }
+        for slot in self.slots.values_mut() {
+            if matches!(slot.status, Status::Blocked { key: SETTLED, .. }) {
+                slot.status = Status::Ready;
+            }
+        }
+    }
+}
+
+/// Who waits for what.
+pub(crate) fn describe(state: &State, world: &World) -> String {
+    let lines = state.slots.values().map(|slot| match slot.status {
+        Status::Ready => format!("{} runs", slot.shared.name),
+        Status::Blocked { key, what, .. } => match world.ids.known(key) {
+            Some(name) => format!("{} waits for {what} {name}", slot.shared.name),
+            None => format!("{} waits for {what}", slot.shared.name),
+        },
+    });
+    lines.collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,361 @@
+//! Guests and hosts: their addresses, the frames they send, and how a chain of them enters the switch.
+
+use crate::check::packets::STATUS_SENTINEL;
+use crate::check::reference::vlan::{self, Tag};
+use crate::machine::cpu;
+use crate::machine::world::World;
+use crate::switch::frames::Fate;
+use crate::switch::nbl::{Shape, UnsafeBytes, build, net_buffers};
+use crate::switch::ndis::array::Context;
+use crate::switch::ndis::packet::{NATIVE, Place, SAFE, SAFE_SIZE_SHIFT, SAFE_UNCACHED, UNCACHED};
+use crate::switch::ndis::{Life, State, call, edges, with};
+use crate::switch::ports::{Mac, NicId};
+use lbfoext::ndis::raw::{FilterSend, Handle, NetBufferList, SendFlags, info};
+
+/// `IPsecOffloadV2NetBufferListInfo`.
+const IPSEC: usize = 1;
+
+pub const BROADCAST: Mac = [0xFF; 6];
+
+/// Address of the guest with this number.
+pub const fn vm_mac(n: u16) -> Mac {
+    let [high, low] = n.to_be_bytes();
+    [0x02, 0x15, 0x5D, 0, high, low]
+}
+
+/// Address of an adapter of the management OS.
+pub const fn internal_mac(n: u16) -> Mac {
+    let [high, low] = n.to_be_bytes();
+    [0x02, 0x15, 0x5D, 1, high, low]
+}
+
+/// Address of a host beyond the physical switches.
+pub const fn host_mac(n: u16) -> Mac {
+    let [high, low] = n.to_be_bytes();
+    [0x02, 0xAA, 0, 0, high, low]
+}
+
+/// One direction of a conversation over UDP and IPv4.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct Flow {
+    pub from: Mac,
+    pub to: Mac,
+    pub source: [u8; 4],
+    pub destination: [u8; 4],
+    pub source_port: u16,
+    pub destination_port: u16,
+}
+
+impl Flow {
+    /// Conversation `n` between two addresses.
+    pub fn new(from: Mac, to: Mac, n: u16) -> Self {
+        Self {
+            from,
+            to,
+            source: [10, 0, from[4], from[5]],
+            destination: [10, 1, to[4], to[5]],
+            source_port: 10_000 + n,
+            destination_port: 80,
+        }
+    }
+
+    /// A frame of it; the payload begins with `sequence`, so that no two frames are equal.
+    pub fn frame(&self, sequence: u32, payload: usize) -> Vec<u8> {
+        let payload = payload.max(4);
+        let udp = u16::try_from(8 + payload).unwrap_or(u16::MAX);
+        let total = udp.saturating_add(20);
+        let mut bytes = [&self.to[..], &self.from, &[0x08, 0x00]].concat();
+        let mut header = [0x45, 0, 0, 0, 0, 1, 0x40, 0, 64, 17, 0, 0].to_vec();
+        header[2..4].copy_from_slice(&total.to_be_bytes());
+        header.extend(self.source);
+        header.extend(self.destination);
+        let sum = header.chunks(2).map(|w| u32::from(w[0]) << 8 | u32::from(w[1])).sum::<u32>();
+        let folded = (sum & 0xFFFF) + (sum >> 16);
+        let checksum = !u16::try_from((folded & 0xFFFF) + (folded >> 16)).unwrap_or(0);
+        header[10..12].copy_from_slice(&checksum.to_be_bytes());
+        bytes.extend(header);
+        bytes.extend(self.source_port.to_be_bytes());
+        bytes.extend(self.destination_port.to_be_bytes());
+        bytes.extend(udp.to_be_bytes());
+        bytes.extend([0, 0]);
+        bytes.extend(sequence.to_be_bytes());
+        bytes.resize(bytes.len() + payload - 4, 0x5F);
+        bytes
+    }
+
+    /// The flow of a frame that `frame` built; the key for orders and counts.
+    pub fn of(bytes: &[u8]) -> Option<Self> {
+        if bytes.len() < 42 || bytes[12..14] != [8, 0] || bytes[23] != 17 {
+            return None;
+        }
+        Some(Self {
+            to: bytes[0..6].try_into().ok()?,
+            from: bytes[6..12].try_into().ok()?,
+            source: bytes[26..30].try_into().ok()?,
+            destination: bytes[30..34].try_into().ok()?,
+            source_port: u16::from_be_bytes(bytes[34..36].try_into().ok()?),
+            destination_port: u16::from_be_bytes(bytes[36..38].try_into().ok()?),
+        })
+    }
+}
+
+/// One NET_BUFFER_LIST to be sent.
+#[derive(Clone, Debug, Default)]
+pub struct Packet {
+    /// One frame for each NET_BUFFER.
+    pub frames: Vec<Vec<u8>>,
+    /// NVGRE: the switch itself will forward it.
+    pub native: bool,
+    /// A virtual subnet that is not the switch's to forward.
+    pub subnet: Option<u32>,
+    /// VLAN and priority beside the frame.
+    pub tag: Option<Tag>,
+    /// What the guest also writes into the bytes past the first `.0`, for each frame.
+    pub flicker: Option<(usize, Vec<Vec<u8>>)>,
+    pub cancel_id: usize,
+    /// The flood of which it is one copy.
+    pub copy_of: Option<u64>,
+    /// Hash information and value as an adapter would leave them beside the packet.
+    pub hash: Option<(u32, u32)>,
+    /// The receive queue that it came through, and the filter that sent it there.
+    pub queue: Option<(u32, u32)>,
+    /// Handle of the security association that an adapter is to apply.
+    pub association: Option<u64>,
+}
+
+impl Packet {
+    pub fn of(frame: Vec<u8>) -> Self {
+        Self { frames: vec![frame], ..Self::default() }
+    }
+
+    /// With a tag beside it, as a trunk's guest or an adapter that takes tags off hands it over.
+    pub fn tagged(frame: Vec<u8>, vid: u16, priority: u8) -> Self {
+        Self { tag: Some(Tag { vid, priority }), ..Self::of(frame) }
+    }
+
+    /// VLAN of its first frame, as on the wire: beside it, or in its bytes; 0 without one.
+    pub fn vid_on_the_wire(&self) -> u16 {
+        let in_band = self.frames.first().and_then(|frame| match frame.get(12..16) {
+            Some(&[0x81, 0, high, low]) => Some(u16::from_be_bytes([high, low]) & 0xFFF),
+            _ => None,
+        });
+        self.tag.as_ref().map(|tag| tag.vid).or(in_band).unwrap_or(0)
+    }
+
+    /// Several frames in one list.
+    pub fn several(frames: Vec<Vec<u8>>) -> Self {
+        Self { frames, ..Self::default() }
+    }
+
+    pub fn native(frame: Vec<u8>) -> Self {
+        Self { native: true, ..Self::of(frame) }
+    }
+
+    /// A packet whose guest alternates between two versions of everything past the first `safe` bytes.
+    pub fn flickering(frame: Vec<u8>, other: Vec<u8>, safe: usize) -> Self {
+        Self { flicker: Some((safe, vec![other])), ..Self::of(frame) }
+    }
+}
+
+/// Sends a chain. Lists without a running module are accounted for as paused.
+pub fn send(module: usize, chain: Vec<(NicId, Packet)>) {
+    let level = edges::at_random_level();
+    let given = with(|world, state| state.give_send(world, module, chain));
+    if let Some((handler, context, first, flags)) = given {
+        // SAFETY: the driver registered this handler; the chain is built from live lists.
+        call("FilterSendNetBufferLists", module, || unsafe { handler(context, first, 0, flags) });
+        with(|_, state| state.modules[module].sends_running -= 1);
+        cpu::wake(crate::machine::slots::ANY);
+    }
+    level.restore();
+}
+
+impl State {
+    fn give_send(
+        &mut self,
+        world: &World,
+        module: usize,
+        chain: Vec<(NicId, Packet)>,
+    ) -> Option<(FilterSend, Handle, *mut NetBufferList, u32)> {
+        let life = self.life(module);
+        let handler = self.driver.characteristics.and_then(|c| c.send);
+        let reachable = match life {
+            Life::Running => true,
+            Life::Paused | Life::Pausing | Life::Restarting => self.style.send_while_paused,
+            Life::Detached | Life::Attaching => false,
+        };
+        // A NIC that does not exist has nothing to send.
+        let topology = &self.modules[module].topology;
+        let exists = |source: NicId| source == NicId::NOWHERE || topology.nic(source).is_some();
+        let chain: Vec<_> = chain.into_iter().filter(|(source, _)| exists(*source)).collect();
+        if chain.is_empty() {
+            return None;
+        }
+        let lists: Vec<usize> =
+            chain.into_iter().map(|(source, packet)| self.make_list(world, module, source, packet)).collect();
+        let Some(handler) = handler.filter(|_| reachable) else {
+            for list in lists {
+                self.account_for_drop(list, lbfoext::ndis::raw::PAUSED);
+                self.finish(world, list);
+            }
+            return None;
+        };
+        let alone = lists.len() == 1;
+        let order = self.tick();
+        let generation = self.modules[module].topology.generation;
+        let first = self.hand_over(world, &lists, Place::Ingress, "DATA-03");
+        for list in &lists {
+            let Some(packet) = self.packets.at(*list) else { continue };
+            packet.given = order;
+            packet.generation = generation;
+            packet.alone = alone;
+            packet.given_while_paused = life != Life::Running;
+            packet.remember();
+            packet.remember_bytes();
+        }
+        for list in &lists {
+            crate::check::forwarding::given(self, module, *list);
+            crate::check::statistics::given(self, module, *list);
+        }
+        let mut flags = SendFlags::empty();
+        if self.same_source(&lists) && world.random(4) != 0 {
+            flags |= SendFlags::SWITCH_SINGLE_SOURCE;
+        }
+        if cpu::irql() == cpu::DISPATCH && world.random(4) != 0 {
+            flags |= SendFlags::DISPATCH_LEVEL;
+        }
+        let m = &mut self.modules[module];
+        m.sends_running += 1;
+        Some((handler, m.context as Handle, first, flags.bits()))
+    }
+
+    /// Builds a list of the switch with its forwarding context.
+    fn make_list(&mut self, world: &World, module: usize, source: NicId, spec: Packet) -> usize {
+        let now = world.now();
+        let awkward = self.style.awkward_memory;
+        let shape = |bytes: &Vec<u8>| {
+            if awkward { Shape::awkward(bytes.len(), |n| world.random(n)) } else { Shape::default() }
+        };
+        let shaped: Vec<(&[u8], Shape)> = spec.frames.iter().map(|f| (&f[..], shape(f))).collect();
+        let built = build(&shaped);
+        let nbl = built.nbl;
+        let frames: Vec<_> = spec.frames.iter().map(|f| self.frames.add(module, source, f, now)).collect();
+        frames.iter().for_each(|id| self.frames.mark(*id, spec.copy_of));
+        let free = u32::try_from(world.random(self.style.free_slots + 1)).unwrap_or(0);
+        let detail_bits = detail_bits(world, &spec);
+        // SAFETY: the list was just built.
+        let buffers = unsafe { net_buffers(nbl, 64) };
+        let mut unsafe_bytes = Vec::new();
+        if let Some((safe, others)) = &spec.flicker {
+            for ((nb, one), other) in buffers.iter().zip(&spec.frames).zip(others) {
+                // SAFETY: the block lives as long as the packet.
+                unsafe_bytes.push(unsafe { UnsafeBytes::new(*nb, [one.clone(), other.clone()], *safe) });
+            }
+            self.flickering.push(nbl as usize);
+        }
+        // SAFETY: as above.
+        unsafe {
+            let list = &mut *nbl;
+            list.source_handle = 0x4E44_5052_0010_usize as Handle;
+            list.status = STATUS_SENTINEL;
+            list.info[info::CHECKSUM] = world.random(1 << 16);
+            list.info[info::HASH_VALUE] = world.random(1 << 32);
+            if let Some((about, value)) = spec.hash {
+                list.info[info::HASH_INFO] = u64::from(about);
+                list.info[info::HASH_VALUE] = u64::from(value);
+            }
+            list.info[info::CANCEL_ID] = spec.cancel_id as u64;
+            if let Some((queue, filter)) = spec.queue {
+                let word = u64::from(filter & 0xFFFF) | u64::from(queue & 0xFFFF) << 16;
+                list.info[info::FILTERING] = word;
+                self.frames.came_by_queue(&frames, word);
+            }
+            if let Some(handle) = spec.association {
+                list.info[IPSEC] = handle;
+            }
+            list.info[info::IEEE_8021Q] = vlan::word(spec.tag);
+            list.info[info::VIRTUAL_SUBNET] = u64::from(spec.subnet.unwrap_or(0));
+            list.protocol_reserved = [0xD5; 4];
+            list.miniport_reserved = [0xD6; 2];
+        }
+        let stride = self.style.stride;
+        self.gone.remove(&(nbl as usize));
+        let packet = self.packets.add(module, nbl, Place::Ingress);
+        packet.first_bytes = buffers
+            .iter()
+            // SAFETY: as above.
+            .map(|nb| unsafe { crate::switch::nbl::segments(*nb) }.first().map_or(0, |s| s.0 as usize))
+            .collect();
+        packet.built = Some(built);
+        packet.frames = frames;
+        packet.tag_given = vlan::word(spec.tag);
+        packet.source = source;
+        packet.detail_bits = detail_bits;
+        packet.context = Some(Context::new(free, stride));
+        packet.unsafe_bytes = unsafe_bytes;
+        packet.cancel_id = spec.cancel_id;
+        packet.write_detail();
+        if let Some(nic) = self.modules[module].topology.nic_mut(source) {
+            nic.packets += 1;
+            packet.pinned.push(source);
+        }
+        nbl as usize
+    }
+
+    /// Guests write: every unsafe byte in the extension's hands changes.
+    pub fn flicker(&mut self) {
+        let packets = &mut self.packets;
+        self.flickering.retain(|list| {
+            let Some(packet) = packets.at(*list) else { return false };
+            if packet.place == Place::Ingress {
+                packet.unsafe_bytes.iter_mut().for_each(UnsafeBytes::flip);
+            }
+            !packet.unsafe_bytes.is_empty()
+        });
+    }
+
+    /// Frames that ended in silence, as a sentence.
+    pub fn unaccounted(&self) -> Vec<String> {
+        let tell = |f: &crate::switch::frames::Frame| {
+            format!("frame {} from {} under way {}", f.id, f.from, f.under_way)
+        };
+        self.frames.unaccounted().map(tell).collect()
+    }
+
+    /// Fates of a frame so far.
+    pub fn fates(&self, id: usize) -> &[Fate] {
+        self.frames.all.get(id).map_or(&[], |f| &f.fates)
+    }
+}
+
+/// Bits of the forwarding detail above the source.
+fn detail_bits(world: &World, spec: &Packet) -> u64 {
+    let mut bits = if spec.native { NATIVE } else { 0 };
+    match &spec.flicker {
+        Some((safe, _)) => bits |= (*safe as u64 & 0xFFF) << SAFE_SIZE_SHIFT,
+        // Valid only for packets that are not safe as a whole: garbage here.
+        None => bits |= SAFE | world.random(0x1000) << SAFE_SIZE_SHIFT,
+    }
+    if world.random(8) == 0 {
+        bits |= UNCACHED;
+    }
+    if world.random(8) == 0 {
+        bits |= SAFE_UNCACHED;
+    }
+    bits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_names_its_flow_and_has_a_right_checksum() {
+        let flow = Flow::new(vm_mac(3), host_mac(9), 7);
+        let frame = flow.frame(1, 100);
+        assert_eq!(frame.len(), 14 + 20 + 8 + 100);
+        assert_eq!(Flow::of(&frame), Some(flow));
+        let sum: u32 = frame[14..34].chunks(2).map(|w| u32::from(w[0]) << 8 | u32::from(w[1])).sum();
+        assert_eq!((sum & 0xFFFF) + (sum >> 16), 0xFFFF);
+    }
+}

@@ -1,0 +1,149 @@
+//! What a scenario leaves: violations, the account of every frame, assignments, and how to count in them.
+
+use crate::adapter::Arrival;
+use crate::machine::world::{Violation, World};
+use crate::switch::frames::{Assignment, Fate, Frame};
+use crate::switch::ndis::Switch;
+use crate::switch::ports::NicId;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The end of a scenario.
+#[derive(Debug)]
+pub struct Outcome {
+    pub violations: Vec<Violation>,
+    pub warnings: Vec<Violation>,
+    /// How often the check of each rule ran.
+    pub exercised: BTreeMap<&'static str, u64>,
+    /// Cheaper ways that were not taken, by rule.
+    pub costs: BTreeMap<&'static str, u64>,
+    pub leaks: Vec<String>,
+    pub frames: Vec<Frame>,
+    pub assignments: Vec<Assignment>,
+    /// Frames in the order in which they reached the physical network, of switch 0.
+    pub arrivals: Vec<Arrival>,
+    /// Fallible calls there were.
+    pub asked: u64,
+    pub fault: Option<&'static str>,
+    pub log: Vec<String>,
+    pub log_hash: u64,
+    /// Most kernel stack that nested handlers of the driver took, in bytes.
+    pub deepest_stack: usize,
+    /// The same down to the last byte written; 0 unless the world paints its stacks.
+    pub deepest_painted: usize,
+    /// The machine stopped before the scenario ended.
+    pub aborted: bool,
+}
+
+impl Outcome {
+    pub(crate) fn collect(world: &World) -> Self {
+        world.check_memory();
+        let leaks = world.live().iter().map(ToString::to_string).collect();
+        let mut state = world.part::<Switch>().lock();
+        let arrivals = state.modules.first().map(|m| m.outside.arrivals.clone()).unwrap_or_default();
+        Self {
+            violations: world.violations(),
+            warnings: world.warnings(),
+            exercised: world.exercised_counts(),
+            costs: std::mem::take(&mut state.costs),
+            leaks,
+            frames: std::mem::take(&mut state.frames.all).into_vec(),
+            assignments: std::mem::take(&mut state.frames.assignments),
+            arrivals,
+            asked: world.asked(),
+            fault: world.injected_fault(),
+            log: world.log_lines(),
+            log_hash: world.log_hash(),
+            deepest_stack: world.part::<crate::machine::stack_depth::StackDepth>().deepest(),
+            deepest_painted: world.part::<crate::machine::stack_depth::StackDepth>().deepest_painted(),
+            aborted: world.is_aborted(),
+        }
+    }
+
+    /// Panics with all violations, leaks and silent frames, if there are any.
+    pub fn assert_clean(&self) {
+        let mut text = String::new();
+        for violation in self.violations.iter().take(20) {
+            text.push_str(&format!("{violation}\n"));
+        }
+        for leak in self.leaks.iter().take(20) {
+            text.push_str(&format!("left behind: {leak}\n"));
+        }
+        assert!(
+            text.is_empty() && !self.aborted,
+            "the scenario is not clean:\n{text}aborted: {}",
+            self.aborted
+        );
+    }
+
+    /// Rules broken, each once.
+    pub fn broken(&self) -> BTreeSet<&'static str> {
+        self.violations.iter().map(|v| v.rule).collect()
+    }
+
+    pub fn fates(&self, frame: usize) -> &[Fate] {
+        self.frames.get(frame).map_or(&[], |f| &f.fates)
+    }
+
+    /// Frames that reached a NIC, in order of arrival there.
+    pub fn delivered_to(&self, nic: NicId) -> Vec<&Frame> {
+        let mut found: Vec<(u64, &Frame)> = Vec::new();
+        for frame in &self.frames {
+            for fate in &frame.fates {
+                if let Fate::Delivered { to, at } = fate
+                    && *to == nic
+                {
+                    found.push((*at, frame));
+                }
+            }
+        }
+        found.sort_by_key(|(at, frame)| (*at, frame.id));
+        found.into_iter().map(|(_, frame)| frame).collect()
+    }
+
+    /// Frames the extension dropped, by the reason it gave.
+    pub fn drops(&self) -> BTreeMap<&str, usize> {
+        let mut drops = BTreeMap::new();
+        for fate in self.frames.iter().flat_map(|f| &f.fates) {
+            if let Fate::Filtered { reason } = fate {
+                *drops.entry(reason.as_str()).or_insert(0) += 1;
+            }
+        }
+        drops
+    }
+
+    pub fn count(&self, wanted: impl Fn(&Fate) -> bool) -> usize {
+        self.frames.iter().flat_map(|f| &f.fates).filter(|fate| wanted(fate)).count()
+    }
+
+    pub fn lost_before_indication(&self) -> usize {
+        self.count(|fate| matches!(fate, Fate::LostBeforeIndication { .. }))
+    }
+
+    /// Frames that reached the physical network after a frame of the same flow that was sent later.
+    pub fn reordered<K: Ord>(&self, key: impl Fn(&[u8]) -> Option<K>) -> usize {
+        let mut newest: BTreeMap<K, usize> = BTreeMap::new();
+        let mut late = 0;
+        for arrival in &self.arrivals {
+            let Some(key) = self.frames.get(arrival.frame).and_then(|f| key(&f.bytes)) else { continue };
+            let seen = newest.entry(key).or_insert(arrival.frame);
+            if arrival.frame < *seen {
+                late += 1;
+            }
+            *seen = (*seen).max(arrival.frame);
+        }
+        late
+    }
+
+    /// Members of each flow in the order in which they were assigned, repetitions left out.
+    pub fn members_of<K: Ord>(&self, key: impl Fn(&[u8]) -> Option<K>) -> BTreeMap<K, Vec<u16>> {
+        let mut members: BTreeMap<K, Vec<u16>> = BTreeMap::new();
+        for assignment in &self.assignments {
+            let Some(key) = self.frames.get(assignment.frame).and_then(|f| key(&f.bytes)) else { continue };
+            let all = members.entry(key).or_default();
+            if all.last() != Some(&assignment.member) {
+                all.push(assignment.member);
+            }
+        }
+        members
+    }
+}

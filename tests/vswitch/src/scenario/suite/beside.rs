@@ -1,0 +1,128 @@
+//! What goes on about receive queues beside the extension: adapters write the number of the queue and of the filter beside
+//! every frame that came through one (NDIS_NET_BUFFER_LIST_FILTERING_INFO), and a queue's parameters change by requests
+//! that no page lists among those that the switch encapsulates (oid-receive-filter-queue-parameters).
+
+use crate::adapter::offloads::Resource;
+use crate::adapter::wire::{oid, status as codes};
+use crate::scenario::guest::{Flow, Packet};
+use crate::scenario::outcome::Outcome;
+use crate::scenario::suite::{Case, MS, every_member_plan, everything_ends, offload_plan};
+use crate::scenario::{Net, Scenario};
+use crate::switch::control::below::Plan;
+use crate::switch::control::envelope::Inner;
+use crate::switch::control::offload::queue_parameters;
+use crate::switch::control::status::Status;
+use crate::switch::frames::Fate;
+
+const GUESTS: u16 = 4;
+
+pub const CASES: [Case; 2] = [
+    Case { name: "queue_numbers_beside_packets", plan: offload_plan, story: told, check: numbers_arrive },
+    Case { name: "queue_numbers_of_copies", plan: copies_plan, story: told, check: numbers_arrive },
+];
+
+fn copies_plan(seed: u64) -> Scenario {
+    every_member_plan(seed).abilities(|_| Default::default())
+}
+
+fn told(net: &Net) {
+    story(net, true);
+}
+
+/// Frames in and out while queues come, change, lose their member and go. The changes pass the extension by, and it is
+/// told of them in three ways if `tells` says so; where frames go must not depend on that.
+pub fn story(net: &Net, tells: bool) {
+    net.advance(MS);
+    for n in 0..GUESTS {
+        net.send(net.vm(n), &[net.flow(net.vm(n), 1).frame(0, 60)]);
+        net.start_queue(net.vm(n));
+    }
+    net.settle();
+    let mut sequence = 0;
+    for round in 0..3_u16 {
+        inbound(net, &mut sequence);
+        parameters_change(net, round, tells);
+        inbound(net, &mut sequence);
+        for n in 0..GUESTS {
+            let flows = (0..6).map(|flow| net.flow(net.vm(n), flow).frame(u32::from(round), 60));
+            net.send(net.vm(n), &flows.collect::<Vec<_>>());
+        }
+        match round {
+            0 => net.fail(2),
+            1 => net.restore(2),
+            _ => net.plan_again(),
+        }
+        net.advance(40 * MS);
+    }
+    inbound(net, &mut sequence);
+    (0..GUESTS).for_each(|n| net.release(net.vm(n)));
+    net.settle();
+}
+
+/// Through every member that has a link: frames alone, several for one guest in a list, several for different guests in
+/// a list, which the extension has to take apart, and one for everybody.
+fn inbound(net: &Net, sequence: &mut u32) {
+    let up: Option<Vec<u16>> = net.look(|state| {
+        let adapters = state.modules[0].outside.adapters.values();
+        adapters.filter(|adapter| adapter.link_up).map(|adapter| adapter.index).collect()
+    });
+    for member in up.unwrap_or_default() {
+        let mut next = |to: u16, flow: u16| {
+            *sequence += 1;
+            net.flow_from_outside(net.vm(to), flow).frame(*sequence, 60)
+        };
+        let mut packets: Vec<Packet> = (0..GUESTS).map(|n| Packet::of(next(n, 50))).collect();
+        packets.push(Packet::several((0..3).map(|_| next(0, 51)).collect()));
+        packets.push(Packet::several((0..GUESTS).map(|n| next(n, 52)).collect()));
+        net.packets_from_outside(member, packets);
+        net.advance(MS);
+    }
+}
+
+/// Every queue gets another processor, on its adapter.
+fn parameters_change(net: &Net, round: u16, tells: bool) {
+    let revision = 1 + (round % 4) as u8;
+    for n in 0..GUESTS {
+        let nic = net.vm(n);
+        let queues = net.members_of(nic).into_iter().filter_map(|(member, resource)| match resource {
+            Resource::Queue(queue) => Some((member, queue)),
+            _ => None,
+        });
+        for (member, queue) in queues {
+            net.move_queue_to_processor(member, queue, 1 << (8 + round));
+            if !tells {
+                continue;
+            }
+            let parameters = queue_parameters(revision, nic.port, 1 << (8 + round));
+            let from = Some(net.member(member));
+            net.status(Status { code: codes::QUEUE_PARAMETERS, buffer: parameters.clone(), from });
+            let inner = Inner::set(oid::QUEUE_PARAMETERS, parameters);
+            for to in [net.member(0), net.member(member)] {
+                net.ask_nic(nic, to, &inner, Plan::default());
+            }
+        }
+    }
+}
+
+/// What an adapter left beside a frame is beside it when the frame goes on to its guest, also where the extension took
+/// the list apart, and nothing is beside a frame that came without.
+fn numbers_arrive(outcome: &Outcome) {
+    everything_ends(outcome);
+    let reached = |fate: &Fate| matches!(fate, Fate::Delivered { to, .. } if to.index == 0);
+    let (mut with, mut without) = (0, 0);
+    for frame in outcome.frames.iter().filter(|frame| frame.fates.iter().any(reached)) {
+        assert_eq!(frame.queue_below, Some(frame.queue), "frame {} from {}", frame.id, frame.from);
+        *(if frame.queue == 0 { &mut without } else { &mut with }) += 1;
+    }
+    assert!(with > 20, "{with} frames came through a queue, {without} did not");
+}
+
+/// Where each frame went, without times: what must be the same whatever is said of queues.
+pub fn ways(outcome: &Outcome) -> Vec<(Option<Flow>, Vec<String>)> {
+    let way = |fate: &Fate| match fate {
+        Fate::Delivered { to, .. } => format!("to {to}"),
+        other => format!("{other:?}"),
+    };
+    let frames = outcome.frames.iter();
+    frames.map(|frame| (Flow::of(&frame.bytes), frame.fates.iter().map(way).collect())).collect()
+}

@@ -1,0 +1,429 @@
+//! The scenarios that every kind of run repeats: natively and on the image, with each fallible call failing in turn,
+//! with each misbehaviour of the driver. A case builds a switch, lets things happen and says what must have come of it.
+
+pub mod beside;
+pub mod control;
+pub mod depth;
+pub mod offload;
+pub mod policies;
+pub mod random;
+pub mod saved;
+
+use crate::adapter::physical_switch::Aggregation;
+use crate::machine::registry::Value;
+use crate::scenario::guest::{Flow, Packet};
+use crate::scenario::outcome::Outcome;
+use crate::scenario::{Activation, Enumeration, Indication, Net, Scenario};
+use crate::switch::frames::Fate;
+use crate::switch::ports::NicId;
+
+/// One scenario.
+#[derive(Clone, Copy)]
+pub struct Case {
+    pub name: &'static str,
+    /// The switch that it starts with, for a seed.
+    pub plan: fn(u64) -> Scenario,
+    /// What happens.
+    pub story: fn(&Net),
+    /// What must have come of it, when nothing was made to fail. Rules and leaks are checked beside.
+    pub check: fn(&Outcome),
+}
+
+impl Case {
+    pub fn run(&self, plan: Scenario) -> Outcome {
+        let net = plan.start();
+        (self.story)(&net);
+        net.finish()
+    }
+}
+
+/// A microsecond in the unit of the virtual clock.
+pub const US: u64 = 10;
+pub const MS: u64 = 1_000 * US;
+/// Longer than the default gap and the clock's tick together.
+pub const SILENCE: u64 = 40 * MS;
+
+const NO_WAIT: Value = Value::Dword(0);
+
+/// Every scenario.
+pub const CASES: &[Case] = &[
+    policies::CASES[0],
+    policies::CASES[1],
+    policies::CASES[2],
+    policies::CASES[3],
+    policies::CASES[4],
+    policies::CASES[5],
+    beside::CASES[0],
+    beside::CASES[1],
+    Case { name: "packets", plan: packets_plan, story: packets, check: packets_arrive },
+    Case { name: "awkward_memory", plan: awkward_plan, story: awkward, check: everything_ends },
+    Case { name: "a_switch_that_refuses", plan: refusing_plan, story: several, check: everything_ends },
+    Case { name: "several_packets_in_a_list", plan: packets_plan, story: several, check: everything_ends },
+    Case { name: "failover", plan: team_plan, story: failover, check: failover_moved_the_dead },
+    Case {
+        name: "failover_told_of_the_team",
+        plan: team_only_plan,
+        story: failover,
+        check: failover_moved_the_dead,
+    },
+    Case { name: "members_come_and_go", plan: team_plan, story: come_and_go, check: everything_ends },
+    Case { name: "all_members_die", plan: team_plan, story: all_die, check: dropped_for_lack_of_members },
+    Case { name: "machines_come_and_go", plan: mixed_plan, story: machines, check: everything_ends },
+    Case { name: "inactive_at_first", plan: inactive_plan, story: activate, check: everything_ends },
+    Case { name: "pause_under_traffic", plan: packets_plan, story: pause, check: everything_ends },
+    Case { name: "detach_and_attach_again", plan: packets_plan, story: attach_again, check: everything_ends },
+    Case { name: "requests_pass", plan: packets_plan, story: control::requests, check: everything_ends },
+    Case { name: "status_passes", plan: packets_plan, story: control::statuses, check: everything_ends },
+    Case { name: "settings_change", plan: settings_plan, story: settings, check: everything_ends },
+    Case { name: "one_adapter", plan: one_adapter_plan, story: packets, check: everything_ends },
+    Case { name: "hyper_v_port", plan: hyper_v_port_plan, story: failover, check: everything_ends },
+    Case { name: "two_switches", plan: two_switches_plan, story: two_switches, check: everything_ends },
+    Case { name: "no_outside", plan: private_plan, story: private, check: everything_ends },
+    Case {
+        name: "no_number_twice",
+        plan: single_member_plan,
+        story: control::queues,
+        check: everything_ends,
+    },
+    Case { name: "offloads", plan: offload_plan, story: control::offloads, check: everything_ends },
+    Case {
+        name: "offloads_of_every_member",
+        plan: every_member_plan,
+        story: control::offloads,
+        check: everything_ends,
+    },
+    Case { name: "saved_and_restored", plan: saved::here_plan, story: saved::here, check: everything_ends },
+    Case {
+        name: "live_migration",
+        plan: saved::hosts_plan,
+        story: saved::migration,
+        check: saved::others_stay,
+    },
+    Case { name: "not_a_switch", plan: not_a_switch_plan, story: packets, check: everything_ends },
+];
+
+fn packets_plan(seed: u64) -> Scenario {
+    Scenario::new(seed).members(&[10, 25]).vms(3).internal(1)
+}
+
+fn awkward_plan(seed: u64) -> Scenario {
+    packets_plan(seed).style(|style| {
+        style.awkward_memory = true;
+        style.unsafe_data = 60;
+        style.free_slots = 2;
+    })
+}
+
+fn refusing_plan(seed: u64) -> Scenario {
+    // Of a hundred destinations, growths, contexts and copies that the driver asks for, fifteen are refused.
+    packets_plan(seed).style(|style| style.refuse = 15)
+}
+
+fn team_plan(seed: u64) -> Scenario {
+    Scenario::new(seed).members(&[10, 10, 25, 40]).vms(2).setting("LinkUpDelayMs", NO_WAIT)
+}
+
+fn team_only_plan(seed: u64) -> Scenario {
+    team_plan(seed).indication(Indication::TeamOnly)
+}
+
+fn mixed_plan(seed: u64) -> Scenario {
+    packets_plan(seed)
+        .enumeration([Enumeration::Arrays, Enumeration::Requests, Enumeration::Mixed][seed as usize % 3])
+}
+
+fn inactive_plan(seed: u64) -> Scenario {
+    let activation = [Activation::WhilePaused, Activation::WhileRunning][seed as usize % 2];
+    mixed_plan(seed / 2).config(|config| config.seed = seed).activation(activation)
+}
+
+fn settings_plan(seed: u64) -> Scenario {
+    team_plan(seed)
+        .setting("FlowletGapUs", Value::Dword(1_000_000))
+        .setting("HashSeed", Value::Sz("none".into()))
+}
+
+fn one_adapter_plan(seed: u64) -> Scenario {
+    Scenario::new(seed).members(&[10]).vms(3).internal(1)
+}
+
+fn hyper_v_port_plan(seed: u64) -> Scenario {
+    team_plan(seed).vms(4).aggregation(Aggregation::SwitchIndependent)
+}
+
+fn two_switches_plan(seed: u64) -> Scenario {
+    packets_plan(seed).switches(2)
+}
+
+fn private_plan(seed: u64) -> Scenario {
+    Scenario::new(seed).members(&[]).vms(3)
+}
+
+pub fn offload_plan(seed: u64) -> Scenario {
+    Scenario::new(seed)
+        .members(&[10, 10, 25, 40])
+        .vms(4)
+        .aggregation([Aggregation::SwitchIndependent, Aggregation::Static][seed as usize % 2])
+        .setting("LinkUpDelayMs", NO_WAIT)
+}
+
+fn single_member_plan(seed: u64) -> Scenario {
+    offload_plan(seed).setting("OffloadPlacement", Value::Dword(1)).style(|style| style.unique_ids = true)
+}
+
+pub fn every_member_plan(seed: u64) -> Scenario {
+    offload_plan(seed).setting("OffloadPlacement", Value::Dword(2)).random_abilities()
+}
+
+fn not_a_switch_plan(seed: u64) -> Scenario {
+    packets_plan(seed).ordinary_stack()
+}
+
+/// One frame each way between everybody, some flows to and from the outside, a broadcast.
+fn packets(net: &Net) {
+    for round in 0..3 {
+        let (a, b) = (net.vm(0), net.vm(1));
+        net.send(a, &[net.flow_between(a, b, 1).frame(round, 60), net.flow(a, 2).frame(round, 200)]);
+        net.send(
+            b,
+            &[net.flow(b, 3).frame(round, 700), net.flow(b, 4).frame(round, 0), broadcast(net, b, round)],
+        );
+        net.receive_from_outside(1, &[net.flow_from_outside(a, 5).frame(round, 90)]);
+        net.receive_from_outside(
+            2.min(members(net)),
+            &[net.flow_from_outside(net.vm(2), 6).frame(round, 90)],
+        );
+        net.send_packets(vec![
+            (a, Packet::of(net.flow(a, 7).frame(round, 80))),
+            (b, Packet::of(net.flow(b, 8).frame(round, 80))),
+            (net.vm(2), Packet::native(net.flow(net.vm(2), 9).frame(round, 80))),
+        ]);
+        net.advance(MS);
+    }
+}
+
+fn members(net: &Net) -> u16 {
+    net.look(|state| state.modules[0].outside.adapters.len())
+        .map_or(1, |count| count.try_into().unwrap_or(1))
+        .max(1)
+}
+
+fn broadcast(net: &Net, from: NicId, round: u32) -> Vec<u8> {
+    let mut frame = net.flow(from, 99).frame(round, 40);
+    frame[..6].fill(0xFF);
+    frame
+}
+
+fn awkward(net: &Net) {
+    packets(net);
+    let a = net.vm(0);
+    let versions = |sequence| (net.flow(a, 20).frame(sequence, 300), net.flow(a, 21).frame(sequence, 300));
+    let (one, other) = versions(0);
+    net.send(a, &[one, other]);
+    for sequence in 1..8 {
+        let (one, other) = versions(sequence);
+        net.send_packets(vec![(a, Packet::flickering(one, other, 14))]);
+        net.advance(US);
+    }
+    // From nobody's port, for a virtual subnet of somebody else's, and one that is cancelled.
+    let trusted = NicId::new(0, 0);
+    net.send_packets(vec![
+        (trusted, Packet::of(net.flow_between(a, net.vm(1), 1).frame(90, 60))),
+        (trusted, Packet::of(net.flow(a, 22).frame(90, 60))),
+        (a, Packet { subnet: Some(5_001), ..Packet::of(net.flow(a, 23).frame(90, 60)) }),
+        (a, Packet { cancel_id: 7, ..Packet::of(net.flow(a, 24).frame(90, 60)) }),
+    ]);
+    net.cancel_send(7);
+}
+
+fn several(net: &Net) {
+    let (a, b) = (net.vm(0), net.vm(1));
+    for round in 0..3 {
+        let same: Vec<_> = (0..3).map(|n| net.flow(a, 1).frame(10 * round + n, 100)).collect();
+        let mixed: Vec<_> = (0..16).map(|n| net.flow(a, n).frame(20 * round + u32::from(n), 100)).collect();
+        let both = vec![net.flow_between(a, b, 1).frame(round, 60), net.flow(a, 2).frame(round, 60)];
+        net.send_packets(vec![
+            (a, Packet::several(same)),
+            (a, Packet::several(mixed)),
+            (a, Packet::several(both)),
+            (a, Packet::of(net.flow(a, 3).frame(round, 50))),
+        ]);
+        net.advance(MS);
+    }
+}
+
+/// Forty flows to the outside, one frame each.
+pub fn traffic(net: &Net, sequence: u32) {
+    for n in 0..20 {
+        let frame = |vm: u16| net.flow(net.vm(vm), n + 20 * vm).frame(sequence, 60);
+        net.send(net.vm(0), &[frame(0)]);
+        net.send(net.vm(1), &[frame(1)]);
+    }
+}
+
+fn failover(net: &Net) {
+    traffic(net, 0);
+    net.fail(2);
+    traffic(net, 1);
+    net.advance(SILENCE);
+    net.restore(2);
+    traffic(net, 2);
+    net.advance(SILENCE);
+    traffic(net, 3);
+    net.advance(SILENCE);
+    traffic(net, 4);
+    net.settle();
+}
+
+fn come_and_go(net: &Net) {
+    traffic(net, 0);
+    net.unplug(3);
+    traffic(net, 1);
+    net.fail(1);
+    traffic(net, 2);
+    net.replug(3);
+    net.advance(SILENCE);
+    traffic(net, 3);
+    net.restore(1);
+    net.advance(SILENCE);
+    traffic(net, 4);
+    net.settle();
+}
+
+fn all_die(net: &Net) {
+    traffic(net, 0);
+    for member in 1..=4 {
+        net.fail(member);
+        traffic(net, u32::from(member));
+    }
+    net.restore(4);
+    traffic(net, 9);
+    net.settle();
+}
+
+fn machines(net: &Net) {
+    packets(net);
+    net.add_vm(7);
+    let (a, new) = (net.vm(0), net.vm(7));
+    net.send(a, &[net.flow_between(a, new, 1).frame(0, 60)]);
+    net.remove_vm(1);
+    net.send(a, &[net.flow_between(a, net.vm(1), 1).frame(0, 60)]);
+    net.readdress(a, [2, 0x15, 0x5D, 9, 9, 9]);
+    net.receive_from_outside(
+        1,
+        &[Flow::new([2, 0xAA, 0, 0, 0, 1], [2, 0x15, 0x5D, 9, 9, 9], 1).frame(0, 60)],
+    );
+    net.add_vm(1);
+    net.send(new, &[net.flow_between(new, net.vm(1), 1).frame(1, 60)]);
+    for n in 20..45 {
+        net.add_vm(n);
+    }
+    net.send(new, &[net.flow_between(new, net.vm(44), 1).frame(1, 60), broadcast(net, new, 1)]);
+    net.settle();
+}
+
+fn activate(net: &Net) {
+    net.activate();
+    packets(net);
+}
+
+fn pause(net: &Net) {
+    packets(net);
+    net.pause();
+    net.fail(1);
+    net.add_vm(5);
+    net.restart();
+    packets(net);
+    net.send(net.vm(0), &[net.flow_between(net.vm(0), net.vm(5), 1).frame(0, 60)]);
+    net.pause();
+    net.restart();
+    net.restore(1);
+    packets(net);
+}
+
+fn attach_again(net: &Net) {
+    packets(net);
+    net.detach();
+    net.add_vm(6);
+    net.fail(2);
+    net.attach();
+    packets(net);
+    net.send(net.vm(0), &[net.flow_between(net.vm(0), net.vm(6), 1).frame(0, 60)]);
+}
+
+fn settings(net: &Net) {
+    traffic(net, 0);
+    for (name, value) in [
+        ("FlowletGapUs", Value::Dword(0)),
+        ("LoadBalancingAlgorithm", Value::Dword(99)),
+        ("LoadBalancingAlgorithm", Value::Dword(4)),
+        ("TeamingMode", Value::Dword(1)),
+        ("HashSeed", Value::Qword(0x1234_5678_9ABC_DEF0)),
+        ("LinkUpDelayMs", Value::Sz("soon".into())),
+    ] {
+        net.set(name, value);
+        traffic(net, 1);
+    }
+    net.settle();
+}
+
+fn two_switches(net: &Net) {
+    packets(net);
+    let second = net.on(1);
+    packets(&second);
+    net.fail(1);
+    traffic(&second, 0);
+    second.pause();
+    traffic(net, 1);
+    second.restart();
+    traffic(&second, 2);
+}
+
+fn private(net: &Net) {
+    let (a, b) = (net.vm(0), net.vm(1));
+    for round in 0..3 {
+        net.send(a, &[net.flow_between(a, b, 1).frame(round, 60), net.flow(a, 2).frame(round, 60)]);
+        net.send(b, &[broadcast(net, b, round)]);
+    }
+}
+
+// What must have come of it.
+
+/// Every frame has an end. Rules, leaks and this are asserted for every case.
+fn everything_ends(outcome: &Outcome) {
+    assert!(!outcome.frames.is_empty(), "the story sent nothing");
+    let silent = outcome.frames.iter().filter(|frame| frame.fates.is_empty()).count();
+    assert_eq!(silent, 0, "frames without an end");
+}
+
+fn packets_arrive(outcome: &Outcome) {
+    everything_ends(outcome);
+    assert_eq!(outcome.count(|fate| *fate == Fate::Native), 3, "one native packet a round");
+    // A broadcast from a guest reaches two guests, the management OS and the outside; nothing else is flooded.
+    let delivered = outcome.count(|fate| matches!(fate, Fate::Delivered { .. }));
+    assert_eq!(delivered, 3 * (2 + 2 + 4 + 2 + 2), "frames delivered");
+    assert!(outcome.drops().is_empty(), "{:?}", outcome.drops());
+}
+
+fn failover_moved_the_dead(outcome: &Outcome) {
+    everything_ends(outcome);
+    let members = outcome.members_of(Flow::of);
+    assert_eq!(members.len(), 40);
+    let moved = members.values().filter(|path| path.len() > 1).count();
+    assert!((1..40).contains(&moved), "{moved} of 40 flows moved");
+    for path in members.values().filter(|path| path.len() > 1) {
+        assert_eq!(path.first(), Some(&2), "a flow of a survivor moved: {path:?}");
+        assert_eq!(path.last(), Some(&2), "a flow did not come home: {path:?}");
+    }
+    assert_eq!(outcome.reordered(Flow::of), 0);
+}
+
+fn dropped_for_lack_of_members(outcome: &Outcome) {
+    everything_ends(outcome);
+    assert_eq!(
+        outcome.drops().get("No member of the team is up.").copied(),
+        Some(40),
+        "{:?}",
+        outcome.drops()
+    );
+}

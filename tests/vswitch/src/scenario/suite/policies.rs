@@ -1,0 +1,300 @@
+//! Scenarios of ports: policies from the beginning and changed under traffic, groups, addresses that move, what a team
+//! takes in, ports and adapters that come and go.
+
+use crate::adapter::physical_switch::Aggregation;
+use crate::scenario::guest::{BROADCAST, Flow, Packet, host_mac, vm_mac};
+use crate::scenario::outcome::Outcome;
+use crate::scenario::suite::random::{self, Draw, Traffic, VMS, property, stray, switch};
+use crate::scenario::suite::{Case, MS, NO_WAIT, everything_ends};
+use crate::scenario::{Enumeration, Net, Scenario};
+use crate::switch::control::properties::Damage;
+use crate::switch::ports::NicId;
+use crate::switch::ports::policy::{Private, Property, Security, Told, Vlan};
+use lbfoext::ndis::raw::oids;
+
+pub const CASES: [Case; 6] = [
+    Case { name: "policies", plan: drawn_plan, story: frames, check: everything_ends },
+    Case { name: "policies_change", plan: told_plan, story: policies_change, check: everything_ends },
+    Case { name: "private_vlans", plan: private_plan, story: private_vlans, check: everything_ends },
+    Case { name: "addresses_move", plan: addresses_plan, story: addresses_move, check: everything_ends },
+    Case { name: "team_receives", plan: receiving_plan, story: team_receives, check: received_once },
+    Case { name: "ports_come_and_go", plan: storm_plan, story: |net| storm(net, 20), check: everything_ends },
+];
+
+const ORDERS: [Enumeration; 3] = [Enumeration::Arrays, Enumeration::Requests, Enumeration::Mixed];
+const MODES: [Aggregation; 2] = [Aggregation::Static, Aggregation::SwitchIndependent];
+
+fn drawn_plan(seed: u64) -> Scenario {
+    let members: &[u64] = if seed.is_multiple_of(3) { &[10] } else { &[10, 25, 10] };
+    switch(seed, members, MODES[seed as usize % 2]).enumeration(ORDERS[seed as usize / 2 % 3])
+}
+
+fn frames(net: &Net) {
+    Traffic::new(net.world().config().seed, members(net)).send(net, 120);
+    net.settle();
+}
+
+fn members(net: &Net) -> usize {
+    net.look(|state| state.modules[0].outside.adapters.len()).unwrap_or(0)
+}
+
+pub fn access(id: u16) -> Property {
+    Property::Vlan(Vlan::Access(id))
+}
+
+fn told_plan(seed: u64) -> Scenario {
+    let pruned = Vlan::Trunk { native: 0, allowed: [7, 8].into(), pruned: [7].into() };
+    Scenario::new(seed)
+        .members_at(&[(1, 10), (3, 10)])
+        .aggregation(MODES[seed as usize % 2])
+        .vms(6)
+        .property(0, access(7))
+        .property(1, Property::Vlan(pruned))
+        .property(2, Property::Security(Security::default()))
+        .enumeration(ORDERS[seed as usize / 2 % 3])
+}
+
+fn everybody(net: &Net, n: u16) {
+    for from in 0..6 {
+        let to = net.vm((from + 1 + n % 4) % 6);
+        let from = net.vm(from);
+        net.send(from, &[net.flow_between(from, to, n).frame(1, 60), net.flow(from, n).frame(2, 60)]);
+    }
+    let from = net.vm(n % 6);
+    net.send(from, &[Flow { to: BROADCAST, ..net.flow(from, n) }.frame(3, 60)]);
+    net.send_packets(vec![(net.vm(1), Packet::tagged(net.flow(net.vm(1), n).frame(4, 60), 7 + n % 2, 3))]);
+    net.advance(MS);
+}
+
+fn policies_change(net: &Net) {
+    let port = |vm: u16| net.vm(vm).port;
+    let strict = Property::Security(Security { subnet: 5_001, ..Security::default() });
+    everybody(net, 1);
+    net.add_property(port(3), 1, access(9));
+    everybody(net, 2);
+    net.update_property(port(3), 1, access(7));
+    net.add_property_told(port(4), 1, access(9), Told::UnderAnyId);
+    everybody(net, 3);
+    net.add_property_told(port(5), 1, access(9), Told::AsNewerVersion);
+    everybody(net, 4);
+    net.remove_property(port(3), 1);
+    net.property_refused_below(port(3), 1, access(9), false);
+    net.property_refused_below(port(4), 1, access(7), true);
+    everybody(net, 5);
+    for (n, damage) in (6..).zip(Damage::ALL) {
+        net.damaged_property(port(2), access(9), damage);
+        everybody(net, n);
+    }
+    net.add_property(port(2), 3, Property::Custom { id: [5; 16], data: vec![1; 20] });
+    net.add_property(port(2), 4, Property::Unknown { kind: 44 });
+    net.add_property(port(2), 5, Property::Profile);
+    net.add_property(port(3), 2, strict);
+    net.remove_property(port(2), 3);
+    for damage in [Damage::CutBody, Damage::FarOffset] {
+        net.damaged_property(port(2), Property::Custom { id: [5; 16], data: vec![1; 20] }, damage);
+    }
+    for oid in [oids::SWITCH_PROPERTY_ADD, oids::SWITCH_PROPERTY_UPDATE, oids::SWITCH_PROPERTY_DELETE] {
+        net.switch_property(oid, [6; 16], 1);
+    }
+    net.feature_status(None, [5; 16], 16);
+    net.feature_status(Some(port(2)), [5; 16], 0);
+    net.try_policies(700, &[access(5), Property::Security(Security::default()), Property::RoutingDomain]);
+    net.rename_port(port(2));
+    everybody(net, 12);
+    net.pause();
+    net.update_property(port(5), 1, access(0));
+    net.restart();
+    everybody(net, 13);
+    net.detach();
+    net.add_property(port(4), 7, Property::Profile);
+    net.update_property(port(4), 1, access(7));
+    net.attach();
+    everybody(net, 14);
+    net.settle();
+}
+
+/// Isolated, isolated, two of one community, one of another, promiscuous, and an ordinary machine.
+pub fn private_plan(seed: u64) -> Scenario {
+    let primary = 100;
+    let isolated = Private::Isolated { primary, secondary: 101 };
+    let community = |secondary| Private::Community { primary, secondary };
+    let promiscuous = Private::Promiscuous { primary, secondaries: [101, 102, 103].into() };
+    let all = [isolated.clone(), isolated, community(102), community(102), community(103), promiscuous];
+    let mut plan = Scenario::new(seed)
+        .members(&[10, 10])
+        .vms(7)
+        .aggregation(MODES[seed as usize % 2])
+        .enumeration(ORDERS[seed as usize / 2 % 3]);
+    for (vm, private) in (0..).zip(all) {
+        plan = plan.property(vm, Property::Vlan(Vlan::Private(private)));
+    }
+    plan
+}
+
+fn private_vlans(net: &Net) {
+    for from in 0..7 {
+        for to in (0..7).filter(|to| *to != from) {
+            net.send(net.vm(from), &[net.flow_between(net.vm(from), net.vm(to), 1).frame(1, 60)]);
+        }
+        net.send(net.vm(from), &[Flow { to: BROADCAST, ..net.flow(net.vm(from), 1) }.frame(2, 60)]);
+    }
+    for vid in [0, 100, 101, 102, 103] {
+        let flood = Flow { to: BROADCAST, ..net.flow_from_outside(net.vm(0), 1) };
+        net.packets_from_outside(1, vec![Packet::tagged(flood.frame(u32::from(vid), 60), vid, 0)]);
+    }
+    net.settle();
+}
+
+fn addresses_plan(seed: u64) -> Scenario {
+    let security =
+        |spoofing, teaming| Property::Security(Security { spoofing, teaming, ..Security::default() });
+    Scenario::new(seed)
+        .members(&[10, 10])
+        .vms(5)
+        .internal(2)
+        .internal_property(0, security(false, true))
+        .internal_property(1, security(false, true))
+        .aggregation(MODES[seed as usize % 2])
+        .one_machine(&[2, 3])
+        .property(0, security(true, false))
+        .property(1, security(true, false))
+        .property(2, security(false, true))
+        .property(3, security(false, true))
+        .property(4, security(false, false))
+}
+
+fn addresses_move(net: &Net) {
+    let group = [0x01, 0, 0x5E, 0, 0, 9];
+    for (round, at) in (0..).zip([0, 1, 0]) {
+        // An address behind a machine that may use any, then behind another.
+        let behind = Flow { from: stray(1), ..net.flow(net.vm(at), 1) };
+        net.send(net.vm(at), &[behind.frame(round, 60)]);
+        let towards = Flow { to: stray(1), ..net.flow(net.vm(4), 1) };
+        net.send(net.vm(4), &[towards.frame(round, 60)]);
+        net.receive_from_outside(1, &[Flow { from: host_mac(3), ..towards }.frame(round, 70)]);
+        // One of a machine's adapters stands in for the other; a stranger may not.
+        for vm in [2, 4] {
+            let other = Flow { from: vm_mac(3), ..net.flow_between(net.vm(vm), net.vm(0), 1) };
+            net.send(net.vm(vm), &[other.frame(round, 60)]);
+        }
+        // Adapters of the management OS are of no machine, whatever is where a machine's name would be.
+        let other =
+            Flow { from: net.mac(net.internal(1)), ..net.flow_between(net.internal(0), net.vm(0), 1) };
+        net.send(net.internal(0), &[other.frame(round, 60)]);
+        let flood = Flow { to: group, ..net.flow(net.vm(4), 2) };
+        net.send(net.vm(4), &[flood.frame(round, 60)]);
+        match round {
+            0 => net.join(net.vm(0), group),
+            1 => net.set_groups(net.vm(1), &[[0x33, 0x33, 0, 0, 0, 1], group]),
+            _ => net.leave(net.vm(0), group),
+        }
+        net.send(net.vm(4), &[flood.frame(round + 10, 60)]);
+        net.readdress(net.vm(3), [2, 0x15, 0x5D, 8, 8, round as u8]);
+        let renewed = Flow { to: [2, 0x15, 0x5D, 8, 8, round as u8], ..net.flow(net.vm(4), 1) };
+        net.send(net.vm(4), &[renewed.frame(round, 60)]);
+        net.advance(MS);
+    }
+    net.remove_vm(0);
+    net.send(net.vm(4), &[Flow { to: stray(1), ..net.flow(net.vm(4), 1) }.frame(9, 60)]);
+    net.add_vm(0);
+    net.send(net.vm(4), &[net.flow_between(net.vm(4), net.vm(0), 1).frame(9, 60)]);
+    net.settle();
+}
+
+fn receiving_plan(seed: u64) -> Scenario {
+    Scenario::new(seed)
+        .members(&[10, 10, 10])
+        .vms(3)
+        .aggregation(MODES[seed as usize % 2])
+        .setting("LinkUpDelayMs", NO_WAIT)
+}
+
+/// Floods come through every member of a team that the network does not know for one, and its own come back.
+fn team_receives(net: &Net) {
+    net.look(|state| state.modules[0].outside.physical.echoes = 100);
+    for round in 0..4 {
+        for n in 0..3 {
+            let from = host_mac(n);
+            net.from_the_network(&Flow { from, to: BROADCAST, ..net.flow(net.vm(0), n) }.frame(round, 60));
+            let group = [0x01, 0, 0x5E, 0, 0, 1];
+            net.from_the_network(&Flow { from, to: group, ..net.flow(net.vm(0), n) }.frame(round, 60));
+            net.from_the_network(&net.flow_from_outside(net.vm(n), n).frame(round, 60));
+            net.send(net.vm(n), &[Flow { to: BROADCAST, ..net.flow(net.vm(n), n) }.frame(round, 60)]);
+        }
+        net.settle();
+        match round {
+            0 => net.fail(1),
+            1 => net.restore(1),
+            2 => net.unplug(2),
+            _ => net.replug(2),
+        }
+    }
+    net.settle();
+}
+
+fn received_once(outcome: &Outcome) {
+    everything_ends(outcome);
+    let reached = |frame: &crate::switch::frames::Frame, vm: u32| {
+        frame.fates.iter().any(
+            |fate| matches!(fate, crate::switch::frames::Fate::Delivered { to, .. } if *to == NicId::new(10 + vm, 0)),
+        )
+    };
+    let floods: std::collections::BTreeSet<u64> = outcome.frames.iter().filter_map(|f| f.copy_of).collect();
+    for flood in floods {
+        for vm in 0..3 {
+            let copies = outcome.frames.iter().filter(|f| f.copy_of == Some(flood) && reached(f, vm)).count();
+            assert!(copies <= 1, "machine {vm} got flood {flood} {copies} times");
+        }
+    }
+}
+
+fn storm_plan(seed: u64) -> Scenario {
+    drawn_plan(seed).setting("LinkUpDelayMs", NO_WAIT)
+}
+
+/// Ports, adapters, policies, groups and links change at random between frames.
+pub fn storm(net: &Net, steps: usize) {
+    let seed = net.world().config().seed;
+    let mut traffic = Traffic::new(seed, members(net));
+    let mut draw = Draw::new(seed ^ 0x5702);
+    for _ in 0..steps {
+        step(net, &mut draw);
+        traffic.send(net, 6);
+    }
+    net.settle();
+}
+
+/// One change of the switch.
+pub fn step(net: &Net, draw: &mut Draw) {
+    let vm = draw.below(u64::from(VMS)) as u16;
+    let nic = net.vm(vm);
+    match draw.below(16) {
+        0 | 1 => net.remove_vm(vm),
+        2 | 3 if net.look(|s| s.modules[0].topology.policies(nic.port).is_none()) == Some(true) => {
+            net.add_vm(vm);
+        }
+        4 => net.readdress_if_connected(nic, [2, 0x15, 0x5D, 7, 0, vm as u8]),
+        5..8 => {
+            let property = property(draw);
+            // One instance of each type, as the switch keeps it.
+            net.add_property_if_there(nic.port, property);
+        }
+        8 | 9 => net.remove_nth_property(nic.port, draw.below(3) as usize),
+        10 => net.try_policies(800 + u32::from(vm), &[random::property(draw), random::property(draw)]),
+        11 => net.join(nic, [0x01, 0, 0x5E, 0, 0, 1]),
+        12 => net.rename_port(nic.port),
+        13 => {
+            net.pause();
+            net.restart();
+        }
+        14 => {
+            let member = 1 + draw.below(members(net).max(1) as u64) as u16;
+            net.fail(member);
+            net.restore(member);
+        }
+        _ => {
+            let property = property(draw);
+            net.property_refused_below(nic.port, 50, property, false);
+        }
+    }
+}

@@ -1,0 +1,372 @@
+//! Below the miniport edge: the external adapter takes envelopes apart and hands what is in them to a physical adapter,
+//! or, addressed to the whole team, deals with it itself as the multiplexer under it would.
+
+use crate::adapter::capabilities::Capabilities;
+use crate::adapter::offloads::{By, Holder, Resource, Served};
+use crate::adapter::wire::{self, oid};
+use crate::check::{advice, offload as checks, rule};
+use crate::machine::world::World;
+use crate::switch::control::Own;
+use crate::switch::control::below::{Told, link_state};
+use crate::switch::control::nic_request::Seen;
+use crate::switch::control::results;
+use crate::switch::ndis::State;
+use crate::switch::ports::{NicId, NicState};
+use lbfoext::ndis::raw::{
+    ADAPTER_NOT_FOUND, FAILURE, INVALID_LENGTH, LinkState, OidRequest, REQUEST_ABORTED, SUCCESS,
+    SwitchNicOidRequest, oids, request_type,
+};
+
+impl State {
+    /// Ends a clone of a request to a NIC: as its adapter says, or as the scenario planned for what no adapter knows.
+    pub(super) fn answer_passed(
+        &mut self,
+        world: &World,
+        original: usize,
+        clone: &OidRequest,
+        cancelled: bool,
+    ) -> Option<i32> {
+        let above = self.control.above.get(&original)?;
+        let (module, planned) = (above.module, above.plan.status);
+        if (clone.length as usize) < size_of::<SwitchNicOidRequest>() {
+            return None;
+        }
+        // SAFETY: the clone is out, and the envelope has the length that it states.
+        let e = unsafe { clone.information_buffer.cast::<SwitchNicOidRequest>().read_unaligned() };
+        let to = NicId::new(e.destination_port_id, e.destination_nic_index);
+        if let Some(nic) = self.modules[module].topology.nic_mut(to).filter(|_| to.index != 0) {
+            nic.requests = nic.requests.saturating_sub(1);
+        }
+        let inner = inner_of(above)?;
+        let carried = self.control.nics.carried.get(&inner)?;
+        let answered = carried.row().is_some() && carried.well_formed && carried.to != NicId::NOWHERE;
+        if !answered {
+            return None;
+        }
+        let refuse = if cancelled { Some(REQUEST_ABORTED) } else { (planned != SUCCESS).then_some(planned) };
+        let served = self.hand_to_adapter(world, module, &e, By::Switch, refuse);
+        let status = served.status;
+        let carried = self.control.nics.carried.get_mut(&inner)?;
+        carried.served.push((to.index, By::Switch, served));
+        // SAFETY: the inner request lives as long as the one from above.
+        let after = results(unsafe { &*e.oid_request });
+        carried.after = Some((carried.contents(), after));
+        Some(status)
+    }
+
+    /// A physical adapter answers a request of the extension's own.
+    pub(super) fn answer_envelope(&mut self, world: &World, own: &Own, r: &mut OidRequest) -> (i32, Told) {
+        let (module, cancelled) = (own.module, own.cancelled);
+        // SAFETY: checked when the request came down; the extension keeps it until it completes.
+        let e = unsafe { *r.information_buffer.cast::<SwitchNicOidRequest>() };
+        let to = NicId::new(e.destination_port_id, e.destination_nic_index);
+        for nic in [to, NicId::new(e.source_port_id, e.source_nic_index)] {
+            if let Some(nic) = self.modules[module].topology.nic_mut(nic) {
+                nic.requests = nic.requests.saturating_sub(1);
+            }
+        }
+        r.method_bytes_read = r.length;
+        if e.oid_request.is_null() {
+            return (FAILURE, Told::NOTHING);
+        }
+        // SAFETY: the inner request lives as long as the outer one.
+        let inner = unsafe { &mut *e.oid_request };
+        let header = inner.header.object_type == lbfoext::ndis::raw::object_type::OID_REQUEST
+            && inner.header.size >= 236;
+        rule(world, "OID-24", header, || "inner request without a valid header".to_owned());
+        if inner.oid == oids::GEN_LINK_STATE {
+            return self.answer_link(world, module, to, inner, own.seen);
+        }
+        let planned = self.control.above.values().find(|a| a.module == module && a.oid == r.oid);
+        let refuse = planned.map(|a| a.plan.status).filter(|s| *s != SUCCESS);
+        let offload = wire::offload_row(inner.oid).is_some();
+        let refuse = if cancelled { Some(REQUEST_ABORTED) } else { refuse.filter(|_| offload) };
+        let old = own.seen.filter(|_| !offload && world.chance(1, 2));
+        let now = old.and_then(|old| self.exchange_abilities(module, to.index, old.abilities));
+        let served = self.hand_to_adapter(world, module, &e, By::Extension, refuse);
+        now.and_then(|now| self.exchange_abilities(module, to.index, now));
+        let status = served.status;
+        if offload
+            && let Some(carried) =
+                self.control.nics.carried.values_mut().find(|c| c.module == module && c.oid == inner.oid)
+        {
+            carried.served.push((to.index, By::Extension, served));
+        }
+        (status, Told::NOTHING)
+    }
+
+    fn answer_link(
+        &mut self,
+        world: &World,
+        module: usize,
+        to: NicId,
+        inner: &mut OidRequest,
+        seen: Option<Seen>,
+    ) -> (i32, Told) {
+        if world.fails("OID_SWITCH_NIC_REQUEST") {
+            return (FAILURE, Told::NOTHING);
+        }
+        let Some(now) = self.seen_now(module, to.index) else {
+            return (ADAPTER_NOT_FOUND, Told::NOTHING);
+        };
+        // An adapter may have looked long before its answer arrives.
+        let Seen { up, speed, order, .. } = seen.filter(|_| world.chance(1, 2)).unwrap_or(now);
+        let query = inner.request_type == request_type::QUERY_INFORMATION;
+        if !query || (inner.length as usize) < size_of::<LinkState>() || inner.information_buffer.is_null() {
+            inner.word56 = 40;
+            return (INVALID_LENGTH, Told::NOTHING);
+        }
+        // SAFETY: the buffer was found large enough.
+        unsafe { inner.information_buffer.cast::<LinkState>().write_unaligned(link_state(up, speed)) };
+        inner.word52 = 40;
+        world.log(|| format!("adapter {} says link {up}", to.index));
+        let m = &mut self.modules[module];
+        m.topology.unsettled();
+        let mut came_up = false;
+        // What was said after the adapter looked is truer than its answer.
+        if let Some(nic) = m.topology.nic_mut(to).filter(|nic| nic.told <= order) {
+            nic.told = order;
+            came_up = up && nic.known_down;
+            if up {
+                nic.known_down = false;
+            }
+        }
+        if came_up {
+            self.flows.a_member_came_up();
+        }
+        (SUCCESS, Told::about(module, to, !up, order))
+    }
+
+    /// Gives an adapter other abilities for a moment; what it had.
+    fn exchange_abilities(&mut self, module: usize, index: u16, other: Capabilities) -> Option<Capabilities> {
+        let adapter = self.modules[module].outside.adapters.get_mut(&index)?;
+        Some(std::mem::replace(&mut adapter.offloads.capabilities, other))
+    }
+
+    /// A member as it is now.
+    pub(super) fn seen_now(&mut self, module: usize, index: u16) -> Option<Seen> {
+        let order = self.tick();
+        let adapter = self.modules[module].outside.adapters.get(&index)?;
+        let abilities = adapter.offloads.capabilities;
+        Some(Seen { up: adapter.link_up, speed: adapter.bits_per_second, abilities, order })
+    }
+
+    /// Hands an inner request to the adapter that its envelope names, or to the team's edge.
+    fn hand_to_adapter(
+        &mut self,
+        world: &World,
+        module: usize,
+        e: &SwitchNicOidRequest,
+        by: By,
+        refuse: Option<i32>,
+    ) -> Served {
+        let source = NicId::new(e.source_port_id, e.source_nic_index);
+        // SAFETY: the inner request lives as long as the outer one.
+        let inner = unsafe { &mut *e.oid_request };
+        if let Some(status) = refuse {
+            return Served { status, ..Served::default() };
+        }
+        if world.fails("OID_SWITCH_NIC_REQUEST") {
+            return Served { status: FAILURE, ..Served::default() };
+        }
+        let holder = Holder { source, by };
+        let index = match e.destination_nic_index {
+            0 => {
+                match self.only_adapter(module).filter(|index| self.has_all(module, *index, source, inner)) {
+                    Some(index) => index,
+                    None => return self.team_edge(world, module, holder, inner),
+                }
+            }
+            index => index,
+        };
+        let Some(index) = crate::inject::table::adapter_asked(self, module, index, holder, inner) else {
+            inner.word52 = inner.length;
+            return Served::default();
+        };
+        self.before_serving(world, module, index, holder, inner);
+        crate::inject::table::beside(world, self, module, index, holder, inner);
+        let Some(adapter) = self.modules[module].outside.adapters.get_mut(&index) else {
+            return Served { status: ADAPTER_NOT_FOUND, ..Served::default() };
+        };
+        // SAFETY: the switch and the extension build their requests with the lengths that they state.
+        let served = unsafe { adapter.offloads.serve(holder, inner) };
+        if let Some((rule, text)) = &served.complaint {
+            world.violate(rule, format!("adapter {index}: {text}"));
+        }
+        // What came by way of the whole team is not the extension's to find again, even if an earlier one had its name.
+        for made in &served.made {
+            let thing = (module, source, *made);
+            if e.destination_nic_index == 0 {
+                self.control.nics.known.remove(&thing);
+            } else {
+                self.control.nics.known.insert(thing);
+            }
+        }
+        world.log(|| format!("adapter {index} ends {:#x} of {source} with {:#x}", inner.oid, served.status));
+        served
+    }
+
+    /// Without a team, index 0 names the one adapter there is.
+    fn only_adapter(&self, module: usize) -> Option<u16> {
+        let mut members = self.modules[module].topology.members();
+        match (members.next(), members.next()) {
+            (Some(nic), None) => Some(nic.id.index),
+            _ => None,
+        }
+    }
+
+    /// The adapter holds whatever the request speaks of.
+    fn has_all(&self, module: usize, index: u16, source: NicId, inner: &OidRequest) -> bool {
+        let nodes = checks::nodes_of(inner);
+        let nodes: Vec<&[u8]> = nodes.iter().map(|n| &n[..]).collect();
+        let adapter = self.modules[module].outside.adapters.get(&index);
+        let holds = |r| adapter.is_some_and(|a| a.offloads.holds(source, r));
+        checks::named(inner.oid, &nodes).into_iter().all(holds)
+    }
+
+    /// What has to be right about the choice of this adapter.
+    pub(crate) fn before_serving(
+        &mut self,
+        world: &World,
+        module: usize,
+        index: u16,
+        holder: Holder,
+        inner: &OidRequest,
+    ) {
+        let nodes = checks::nodes_of(inner);
+        let nodes: Vec<&[u8]> = nodes.iter().map(|n| &n[..]).collect();
+        let named = checks::named(inner.oid, &nodes);
+        let m = &self.modules[module];
+        let elsewhere = m.outside.adapters.iter().any(|(other, adapter)| {
+            *other != index && named.iter().any(|r| adapter.offloads.holdings().any(|(_, held)| held == *r))
+        });
+        if !named.is_empty() {
+            world.exercised(if wire::is_ipsec(inner.oid) { "OFFLOAD-23" } else { "OFFLOAD-07" });
+            if elsewhere && !wire::is_ipsec(inner.oid) {
+                world.exercised("OFFLOAD-08");
+            }
+        }
+        if inner.oid == oid::FREE_QUEUE || inner.oid == oid::DELETE_VPORT || inner.oid == oid::FREE_VF {
+            world.exercised("OFFLOAD-11");
+        }
+        if inner.oid == oid::FREE_QUEUE
+            && m.outside.adapters.get(&index).is_some_and(|a| a.offloads.queues.total().to_queues > 0)
+        {
+            let member = NicId::new(m.outside.external_port, index);
+            let queue = checks::free_queue_of(&nodes);
+            let held = m.sends_running == 0
+                && self.packets.all().into_iter().any(|p| p.waits_from(module, member, queue));
+            rule(world, "OFFLOAD-18", !held, || {
+                format!("queue {queue:?} of {member} is freed while a packet that came through it is held")
+            });
+        }
+        if inner.oid == oid::FREE_QUEUE && holder.by == By::Extension {
+            world.exercised("OFFLOAD-13");
+        }
+        if inner.oid == oid::SET_FILTER && holder.by == By::Extension {
+            world.exercised("OFFLOAD-14");
+        }
+        if holder.by == By::Extension && wire::offload_row(inner.oid).is_some_and(|row| !row.method) {
+            let carried = self.control.nics.carried.values().find(|c| c.module == module);
+            let allowed =
+                carried.map(crate::switch::control::nic_request::Carried::named).unwrap_or_default();
+            let adapter = m.outside.adapters.get(&index);
+            let theirs = named.iter().find(|r| {
+                let held = adapter.and_then(|a| a.offloads.holdings().find(|(_, held)| held == *r));
+                held.is_some_and(|(owner, _)| owner.by == By::Switch) && !allowed.contains(r)
+            });
+            rule(world, "OFFLOAD-05", theirs.is_none(), || {
+                format!("the extension gives up {theirs:?}, which the switch allocated")
+            });
+        }
+        let places = wire::offload_row(inner.oid).is_some_and(|row| row.vetoable) && named.is_empty();
+        if places {
+            let able = |a: &crate::adapter::Adapter| {
+                let c = &a.offloads.capabilities;
+                if inner.oid == oid::ALLOCATE_QUEUE { c.queues > 0 } else { c.functions > 0 }
+            };
+            let chosen = m.outside.adapters.get(&index).is_some_and(able);
+            let other = m.outside.adapters.values().any(|a| a.link_up && able(a));
+            advice(world, "OFFLOAD-21", chosen || !other, || {
+                format!("{:#x} is placed on member {index}, which cannot, while another can", inner.oid)
+            });
+        }
+    }
+
+    /// The whole team was addressed: what is to be given up is cleaned up wherever it is, or is gone already.
+    fn team_edge(&mut self, world: &World, module: usize, holder: Holder, inner: &mut OidRequest) -> Served {
+        let Some(row) = wire::offload_row(inner.oid) else {
+            return Served { status: FAILURE, ..Served::default() };
+        };
+        let carried = self.control.nics.carried.values().find(|c| c.module == module);
+        let excused = carried.is_some_and(|c| c.refused > 0) || world.injected_fault().is_some();
+        let m = &mut self.modules[module];
+        // A list over several members can be split only in the name of a partition that is connected.
+        let there = m.topology.nic(holder.source).is_some_and(|nic| nic.state == NicState::Connected);
+        // So can what was copied to several.
+        let copied = self.control.nics.replicas.keys().any(|(source, _)| *source == holder.source);
+        let listed = matches!(inner.oid, oid::DELETE_SA | oid::ALLOCATION_COMPLETE);
+        let excused = excused || !there && (listed || copied);
+        let usable =
+            m.topology.members().any(|nic| nic.usable && !nic.known_down) && !m.topology.is_changing();
+        let nodes = checks::nodes_of(inner);
+        let nodes: Vec<&[u8]> = nodes.iter().map(|n| &n[..]).collect();
+        let named = checks::named(inner.oid, &nodes);
+        if named.is_empty() {
+            // An association that no adapter can take is not refused: it goes where it came from.
+            let lacking = m.outside.adapters.values().any(|a| a.offloads.capabilities.associations == 0);
+            let excused = excused || lacking && wire::is_ipsec(inner.oid);
+            rule(world, "OID-57", excused || !usable, || {
+                format!("{} of {} went to the whole team", row.name, holder.source)
+            });
+            return Served { status: FAILURE, ..Served::default() };
+        }
+        let mut ended = Vec::new();
+        let releases = !matches!(inner.oid, oid::ALLOCATION_COMPLETE | oid::MOVE_FILTER | oid::UPDATE_SA);
+        for resource in named {
+            // What was copied in its name is cleaned up with it.
+            let copies = self.control.nics.replicas.get(&(holder.source, resource)).filter(|_| releases);
+            for (index, copy) in copies.into_iter().flatten() {
+                if let Some(adapter) = m.outside.adapters.get_mut(index) {
+                    adapter.offloads.forget(holder.source, *copy);
+                }
+            }
+            let at = m.outside.adapters.iter_mut().find(|(_, a)| a.offloads.holds(holder.source, resource));
+            let Some((index, adapter)) = at else { continue };
+            let index = *index;
+            let there = m.topology.nic(NicId::new(m.outside.external_port, index));
+            let there = there.is_some_and(|nic| nic.state == NicState::Connected && nic.usable);
+            let known = self.control.nics.known.contains(&(module, holder.source, resource));
+            rule(world, "OFFLOAD-07", excused || !known || !there || m.topology.is_changing(), || {
+                format!(
+                    "{} of {} went to the whole team; adapter {index} has {resource:?}",
+                    row.name, holder.source
+                )
+            });
+            if !row.vetoable && releases {
+                adapter.offloads.forget(holder.source, resource);
+                ended.push(resource);
+            }
+        }
+        let status = if row.vetoable { FAILURE } else { SUCCESS };
+        if status == SUCCESS && row.method {
+            (inner.method_bytes_read, inner.method_bytes_written) = (inner.length, inner.length);
+        }
+        Served { status, ended, ..Served::default() }
+    }
+
+    /// Everything that adapters hold for a partition: index of the adapter, resource, whose.
+    pub fn held_for(&self, module: usize, source: NicId) -> Vec<(u16, Resource, By)> {
+        let adapters = self.modules[module].outside.adapters.values();
+        adapters
+            .flat_map(|a| a.offloads.holdings().map(move |(holder, what)| (a.index, holder, what)))
+            .filter(|(_, holder, _)| holder.source == source)
+            .map(|(index, holder, what)| (index, what, holder.by))
+            .collect()
+    }
+}
+
+/// The inner request of one from above.
+pub(super) fn inner_of(above: &crate::switch::control::Above) -> Option<usize> {
+    Some(usize::from_le_bytes(above.payload_before.get(24..32)?.try_into().ok()?))
+}

@@ -1,0 +1,458 @@
+//! The miniport edge for requests: it answers clones as planned and own requests by the truth, at once, later, or inside
+//! the call that brought them.
+
+use crate::check::{portnic, requests as course, rule};
+use crate::inject::table as bend;
+use crate::machine::cpu;
+use crate::machine::memory::Kind;
+use crate::machine::slots::ANY;
+use crate::machine::world::World;
+use crate::switch::control::bytes_at;
+use crate::switch::control::{Above, Own, REQUEST_SIZE, payload, results};
+use crate::switch::ndis::{State, after_this_call, call, calls, with};
+use crate::switch::ports::{NicId, NicState};
+use lbfoext::ndis::raw::{
+    FAILURE, Handle, INVALID_LENGTH, INVALID_PARAMETER, LinkState, NOT_SUPPORTED, ObjectHeader, OidRequest,
+    PENDING, REQUEST_ABORTED, RESOURCES, SUCCESS, object_type, oids, request_type,
+};
+
+/// When a request completes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Completion {
+    /// The status is returned.
+    AtOnce,
+    /// PENDING is returned, the completion comes later.
+    Later,
+    /// PENDING is returned, the completion came before.
+    InsideTheCall,
+}
+
+/// How the miniport edge ends a request from above.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    pub status: i32,
+    /// `None`: as the seed says.
+    pub completion: Option<Completion>,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self { status: SUCCESS, completion: None }
+    }
+}
+
+/// What becomes true when the miniport edge completes a request with success.
+pub type Effect = Option<Box<dyn FnOnce(&World, &mut State) + Send>>;
+
+/// A request came down.
+pub fn arrived(filter: Handle, request: *mut OidRequest) -> i32 {
+    let taken = with(|world, state| state.take_request(world, filter, request));
+    let (module, completion) = match taken {
+        Ok(taken) => taken,
+        Err(status) => return status,
+    };
+    before_answer(module, request);
+    match completion {
+        Completion::AtOnce => {
+            let (status, told) = with(|world, state| state.answer(world, module, request, true));
+            after_this_call(move || with(|_, state| told.apply(state)));
+            status
+        }
+        Completion::InsideTheCall => {
+            complete(module, request as usize);
+            PENDING
+        }
+        Completion::Later => {
+            let key = request as usize;
+            with(|world, state| {
+                let delay = 1 + world.random(state.style.delay.max(1));
+                world.at(world.now() + delay, "request completion", move || complete(module, key));
+            });
+            PENDING
+        }
+    }
+}
+
+/// Other requests of the switch that arrive while the extension takes its picture of it.
+fn before_answer(module: usize, request: *mut OidRequest) {
+    // SAFETY: the request is out and so alive.
+    if unsafe { (*request).oid } != oids::SWITCH_NIC_ARRAY || cpu::irql() != cpu::PASSIVE {
+        return;
+    }
+    let Some(step) = with(|_, state| state.modules[module].meanwhile.pop_front()) else { return };
+    step();
+}
+
+/// Completes a request through FilterOidRequestComplete.
+fn complete(module: usize, key: usize) {
+    let request = key as *mut OidRequest;
+    let own = with(|_, state| state.control.own.contains_key(&key));
+    let (status, told, handler, context) = with(|world, state| {
+        let (status, told) = state.answer(world, module, request, false);
+        let handler = state.driver.characteristics.and_then(|c| c.oid_request_complete);
+        (status, told, handler, state.modules[module].context as Handle)
+    });
+    if own {
+        bend::mixes_up(module);
+    }
+    if let Some(handler) = handler {
+        call("FilterOidRequestComplete", module, || {
+            // SAFETY: the driver registered this handler and sent this request.
+            unsafe { handler(context, request, status) };
+        });
+    }
+    with(|_, state| told.apply(state));
+    cpu::wake(ANY);
+}
+
+/// What the extension learned from an answer about a member's link.
+#[derive(Clone, Copy)]
+pub(super) struct Told {
+    module: usize,
+    nic: NicId,
+    down: Option<bool>,
+    order: u64,
+}
+
+impl Told {
+    pub(super) const NOTHING: Self = Self { module: 0, nic: NicId::NOWHERE, down: None, order: 0 };
+
+    pub(super) fn about(module: usize, nic: NicId, down: bool, order: u64) -> Self {
+        Self { module, nic, down: Some(down), order }
+    }
+
+    /// The extension has had its chance to act on it.
+    fn apply(self, state: &mut State) {
+        let Some(down) = self.down else { return };
+        let topology = &mut state.modules[self.module].topology;
+        topology.settled();
+        if down
+            && let Some(nic) = topology.nic_mut(self.nic)
+            && nic.told <= self.order
+        {
+            nic.known_down = true;
+        }
+    }
+}
+
+impl State {
+    /// Whose request this is and when it will complete; or the status that refuses it.
+    pub(crate) fn take_request(
+        &mut self,
+        world: &World,
+        filter: Handle,
+        request: *mut OidRequest,
+    ) -> Result<(usize, Completion), i32> {
+        let clone = self.control.clones.contains_key(&(request as usize));
+        // SAFETY: the extension passes a request.
+        let to_nic = !clone && unsafe { (*request).oid } == oids::SWITCH_NIC_REQUEST;
+        let function = if to_nic { crate::switch::control::TO_A_NIC } else { "NdisFOidRequest" };
+        let Some(module) = self.caller(world, filter, function) else {
+            return Err(INVALID_PARAMETER);
+        };
+        let key = request as usize;
+        let original = self.control.above.contains_key(&key);
+        rule(world, "OID-02", !original, || "a request from above was passed down itself".to_owned());
+        if original {
+            return Err(FAILURE);
+        }
+        self.tick();
+        let planned = if self.control.clones.contains_key(&key) {
+            self.take_clone(world, key)
+        } else {
+            self.take_own(world, module, key)?
+        };
+        let drawn = if world.chance(self.style.pending, 100) {
+            if world.chance(self.style.inside, 100) { Completion::InsideTheCall } else { Completion::Later }
+        } else {
+            Completion::AtOnce
+        };
+        Ok((module, planned.unwrap_or(drawn)))
+    }
+
+    fn take_clone(&mut self, world: &World, key: usize) -> Option<Completion> {
+        let clone = self.control.clones.get_mut(&key)?;
+        clone.out = true;
+        let (module, original) = (clone.module, clone.original);
+        let above = self.control.above.get_mut(&original)?;
+        above.reached_below = true;
+        // SAFETY: both requests are alive; the clone was just sent.
+        let (now, before) = unsafe { (*(key as *const OidRequest), *(original as *const OidRequest)) };
+        let to_nic = before.oid == oids::SWITCH_NIC_REQUEST;
+        let same = now.request_type == before.request_type
+            && now.oid == before.oid
+            && now.length == before.length
+            && (to_nic || now.information_buffer == before.information_buffer)
+            && now.request_id == before.request_id
+            && now.request_handle == before.request_handle
+            && now.port_number == before.port_number
+            && now.timeout == before.timeout;
+        rule(world, "OID-14", same, || format!("the clone of request {:#x} says something else", before.oid));
+        let reserved = now.ndis_reserved == [0xDB; 128] && now.miniport_reserved == [0xDB; 16];
+        rule(world, "OID-10", reserved, || "reserved members of a clone were written".to_owned());
+        let (completion, began_above) = (above.plan.completion, above.began);
+        let order = self.order;
+        if to_nic {
+            return self.take_passed(world, original, key);
+        }
+        if above.oid == oids::SWITCH_NIC_DISCONNECT
+            && above.real
+            && let Some(id) = payload::nic_id(&above.payload_before)
+        {
+            let topology = &mut self.modules[module].topology;
+            let held =
+                topology.ports.get(&id.port).is_some_and(|p| p.references > 0 && p.referenced >= began_above);
+            rule(world, "PORTNIC-12", !held, || {
+                format!(
+                    "DISCONNECT of {id} went down with a reference of its port that was taken since it came"
+                )
+            });
+            topology.disconnects.insert(id, order);
+            if let Some(nic) = topology.nic_mut(id) {
+                nic.disconnect_passed = true;
+            }
+        }
+        completion
+    }
+
+    fn take_own(&mut self, world: &World, module: usize, key: usize) -> Result<Option<Completion>, i32> {
+        // SAFETY: the extension passes a request of its own.
+        let r = unsafe { *(key as *const OidRequest) };
+        let header = r.header.object_type == object_type::OID_REQUEST
+            && r.header.revision >= 1
+            && r.header.size >= OidRequest::SIZE_REVISION_1;
+        rule(world, "OID-24", header, || format!("own request {:#x} without a valid header", r.oid));
+        if !header {
+            return Err(INVALID_PARAMETER);
+        }
+        let kind = match r.oid {
+            oids::SWITCH_PARAMETERS | oids::SWITCH_PORT_ARRAY | oids::SWITCH_NIC_ARRAY => {
+                Some(request_type::QUERY_INFORMATION)
+            }
+            oids::SWITCH_NIC_REQUEST | oids::SWITCH_PORT_PROPERTY_ENUM | oids::SWITCH_PROPERTY_ENUM => {
+                Some(request_type::METHOD)
+            }
+            _ => None,
+        };
+        let of_switch = (0x0001_0260..=0x0001_029F).contains(&r.oid);
+        rule(world, "OID-28", kind.is_some() || !of_switch, || {
+            format!("own request {:#x} is the switch's", r.oid)
+        });
+        rule(world, "OID-29", kind.is_none_or(|k| k == r.request_type), || {
+            format!("own request {:#x} of type {}", r.oid, r.request_type)
+        });
+        let early = matches!(r.oid, oids::SWITCH_PORT_ARRAY | oids::SWITCH_NIC_ARRAY)
+            && !self.modules[module].told_active;
+        rule(world, "OID-30", !early, || {
+            "an array was asked for before the switch is known to be active".to_owned()
+        });
+        let began = calls().first().map_or(0, |call| call.began);
+        let own = Own { module, oid: r.oid, began, id: r.request_id as usize, cancelled: false, seen: None };
+        self.control.own.insert(key, own);
+        if r.oid != oids::SWITCH_NIC_REQUEST {
+            self.control.nics.asked.push(crate::switch::control::nic_request::Asked(r));
+        }
+        world.track(Kind::Other("own OID request"), key, 0, "own OID request that is out");
+        match r.oid {
+            oids::SWITCH_NIC_REQUEST => self.take_envelope(world, module, key, &r)?,
+            oids::SWITCH_PORT_PROPERTY_ENUM => self.take_property_enum(world, module, &r),
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    /// Ends a request: results are written, effects come true.
+    fn answer(
+        &mut self,
+        world: &World,
+        module: usize,
+        request: *mut OidRequest,
+        at_once: bool,
+    ) -> (i32, Told) {
+        let key = request as usize;
+        self.back(world, module, key, at_once);
+        if let Some(clone) = self.control.clones.get_mut(&key) {
+            clone.out = false;
+            let (original, cancelled) = (clone.original, clone.cancelled);
+            return (self.answer_clone(world, key, original, cancelled), Told::NOTHING);
+        }
+        let Some(own) = self.control.own.remove(&key) else { return (FAILURE, Told::NOTHING) };
+        world.untrack(Kind::Other("own OID request"), key);
+        // SAFETY: the request is out and so alive.
+        let r = unsafe { &mut *request };
+        bend::frees_buffer(r);
+        course::alive(world, r);
+        bend::restores_buffer(r);
+        match own.oid {
+            oids::SWITCH_NIC_REQUEST => self.answer_envelope(world, &own, r),
+            oids::SWITCH_PARAMETERS | oids::SWITCH_PORT_ARRAY | oids::SWITCH_NIC_ARRAY => {
+                (self.answer_query(world, module, own.began, r, at_once), Told::NOTHING)
+            }
+            oids::SWITCH_PORT_PROPERTY_ENUM => (self.answer_property_enum(world, module, r), Told::NOTHING),
+            _ => (NOT_SUPPORTED, Told::NOTHING),
+        }
+    }
+
+    /// What went down comes back: the request from above that waits for it has nothing else out, for all we know.
+    fn back(&mut self, world: &World, module: usize, key: usize, at_once: bool) {
+        let original = self.control.clones.get(&key).map(|clone| clone.original);
+        for (at, above) in &mut self.control.above {
+            if above.module == module && original.is_none_or(|original| original == *at) {
+                above.course.back = world.now();
+                above.course.at_once |= at_once && original.is_some();
+            }
+        }
+    }
+
+    fn answer_clone(&mut self, world: &World, key: usize, original: usize, cancelled: bool) -> i32 {
+        // SAFETY: the clone is out and so alive.
+        let r = unsafe { &mut *(key as *mut OidRequest) };
+        let to_nic = r.oid == oids::SWITCH_NIC_REQUEST;
+        course::alive(world, r);
+        let served = if to_nic { self.answer_passed(world, original, r, cancelled) } else { None };
+        let Some(above) = self.control.above.get_mut(&original) else { return FAILURE };
+        let aborted = cancelled && above.effect.is_none();
+        let status = served.unwrap_or(if aborted { REQUEST_ABORTED } else { above.plan.status });
+        let word = || 1 + u32::try_from(world.random(1000)).unwrap_or(0);
+        r.word52 = word();
+        if r.request_type == request_type::METHOD {
+            r.method_bytes_written = word();
+            r.method_bytes_read = word();
+            r.method_bytes_needed = word();
+        } else {
+            r.word56 = word();
+        }
+        r.supported_revision = 1 + (word() % 7) as u8;
+        unchanged_payload(world, above);
+        let status = self.saves.below(above.module, r, status);
+        above.results = results(r);
+        above.below_status = Some(status);
+        let effect = if status == SUCCESS { above.effect.take() } else { None };
+        if let Some(effect) = effect {
+            effect(world, self);
+        }
+        world.log(|| format!("below ends a request with {status:#x}"));
+        status
+    }
+
+    /// The switch's configuration, and what the extension has to do if it is not told.
+    pub(crate) fn answer_query(
+        &mut self,
+        world: &World,
+        module: usize,
+        began: u64,
+        r: &mut OidRequest,
+        at_once: bool,
+    ) -> i32 {
+        let status = self.tell_configuration(world, module, began, r);
+        let answers = &mut self.modules[module].answers;
+        answers.note(r.oid, status, at_once);
+        answers.exercise(world, r.oid);
+        if bend::ignores_failed_query() {
+            answers.note(oids::SWITCH_PROPERTY_ENUM, RESOURCES, false);
+        }
+        status
+    }
+
+    fn tell_configuration(&mut self, world: &World, module: usize, began: u64, r: &mut OidRequest) -> i32 {
+        let site = match r.oid {
+            oids::SWITCH_PARAMETERS => "OID_SWITCH_PARAMETERS",
+            oids::SWITCH_PORT_ARRAY => "OID_SWITCH_PORT_ARRAY",
+            _ => "OID_SWITCH_NIC_ARRAY",
+        };
+        if world.fails(site) {
+            return RESOURCES;
+        }
+        let length = r.length as usize;
+        if length < 4 {
+            return INVALID_LENGTH;
+        }
+        // SAFETY: the extension's buffer has `length` bytes.
+        let header = unsafe { r.information_buffer.cast::<ObjectHeader>().read_unaligned() };
+        rule(world, "OID-31", header.object_type == object_type::DEFAULT && header.revision >= 1, || {
+            format!("{site} into a buffer without a header")
+        });
+        if header.object_type != object_type::DEFAULT {
+            return INVALID_PARAMETER;
+        }
+        let reply = self.configuration(world, module, r.oid);
+        if reply.len() > length {
+            r.word52 = 0;
+            r.word56 = u32::try_from(reply.len()).unwrap_or(u32::MAX);
+            if let Some(grow) = self.modules[module].growth.pop_front() {
+                grow(world, self);
+            }
+            return INVALID_LENGTH;
+        }
+        // SAFETY: the buffer has at least the reply's length.
+        unsafe {
+            std::ptr::copy_nonoverlapping(reply.as_ptr(), r.information_buffer.cast::<u8>(), reply.len())
+        };
+        r.word52 = u32::try_from(reply.len()).unwrap_or(u32::MAX);
+        r.word56 = 0;
+        if r.oid == oids::SWITCH_NIC_ARRAY {
+            self.enumerated(module, began);
+        }
+        SUCCESS
+    }
+
+    fn configuration(&mut self, world: &World, module: usize, oid: u32) -> Vec<u8> {
+        let gap = usize::try_from(world.random(4)).unwrap_or(0) * 8;
+        let m = &mut self.modules[module];
+        match oid {
+            oids::SWITCH_PARAMETERS => {
+                m.told_active = m.is_active;
+                payload::switch(module, m.topology.ports.len(), m.is_active)
+            }
+            oids::SWITCH_PORT_ARRAY => {
+                let ports: Vec<_> =
+                    m.topology.ports.values().map(|p| payload::bytes_of(&payload::port(p))).collect();
+                payload::array(&ports, gap)
+            }
+            _ => {
+                let revision = 1 + u8::try_from(world.random(3)).unwrap_or(0);
+                let nics: Vec<_> = m.topology.nics().map(|n| payload::nic(n, revision)).collect();
+                let behind = m.topology.nics_mut().skip(1).filter(|_| gap > 0);
+                behind.for_each(|nic| nic.behind_gap = true);
+                payload::array(&nics, gap)
+            }
+        }
+    }
+
+    /// The extension has read the array: it knows the NICs in it. Several reads in one call are one enumeration.
+    fn enumerated(&mut self, module: usize, began: u64) {
+        let m = &mut self.modules[module];
+        if m.last_enumeration != began {
+            m.enumerations += 1;
+            m.last_enumeration = began;
+        }
+        m.topology.nics_mut().for_each(|nic| nic.listed |= nic.state == NicState::Created);
+        for nic in m.topology.nics_mut().filter(|n| n.state == NicState::Connected && !n.usable) {
+            nic.usable = true;
+            nic.from_array = true;
+        }
+        m.topology.changed();
+    }
+}
+
+/// NDIS_LINK_STATE of an adapter.
+pub fn link_state(up: bool, speed: u64) -> LinkState {
+    let mut state = LinkState::ZERO;
+    state.header = ObjectHeader::new(object_type::DEFAULT, 1, 40);
+    state.media_connect_state = if up {
+        LinkState::MEDIA_CONNECT_STATE_CONNECTED
+    } else {
+        LinkState::MEDIA_CONNECT_STATE_DISCONNECTED
+    };
+    state.media_duplex_state = 2;
+    state.xmit_link_speed = if up { speed } else { LinkState::SPEED_UNKNOWN };
+    state.rcv_link_speed = state.xmit_link_speed;
+    state
+}
+
+fn unchanged_payload(world: &World, above: &Above) {
+    let now = bytes_at(above.buffer, above.length);
+    portnic::payload_kept(world, above, &now);
+}
+
+const _: () = assert!(REQUEST_SIZE == 248);

@@ -1,0 +1,102 @@
+//! Memory of requests: guarded by the ledger, or, in scenarios that look for reads past the end, at the end of a page
+//! behind which there is none.
+
+use crate::machine::memory::Kind;
+use crate::machine::world::World;
+use crate::switch::control::Control;
+use crate::switch::ndis::with;
+use lbfoext::ndis::raw::{OidRequest, request_type};
+use std::ptr;
+
+const PAGE: usize = 4096;
+/// Buffers begin at such addresses, as those of the kernel's pool do.
+const ALIGN: usize = 8;
+
+/// Takes memory for a request's bytes. Its address.
+pub fn take(world: &World, bytes: &[u8], what: &'static str) -> usize {
+    if !with(|_, state| state.style.fenced) {
+        let memory = world.alloc(Kind::Switch, bytes.len().max(1), 0, what);
+        // SAFETY: just allocated with at least this length.
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), memory, bytes.len()) };
+        return memory as usize;
+    }
+    let pages = bytes.len().div_ceil(PAGE).max(1);
+    let (base, size) = (map(pages + 1), (pages + 1) * PAGE);
+    let address = (base + pages * PAGE - bytes.len()) & !(ALIGN - 1);
+    // SAFETY: the pages before the last are mapped, and the bytes end before it.
+    unsafe {
+        ptr::write_bytes(base as *mut u8, 0xFD, pages * PAGE);
+        ptr::copy_nonoverlapping(bytes.as_ptr(), address as *mut u8, bytes.len());
+        libc::mprotect((base + pages * PAGE) as *mut libc::c_void, PAGE, libc::PROT_NONE);
+    }
+    with(|_, state| state.control.fences.insert(address, (base, size)));
+    address
+}
+
+fn map(pages: usize) -> usize {
+    let (read_write, private) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // SAFETY: fresh anonymous memory.
+    let memory = unsafe { libc::mmap(ptr::null_mut(), pages * PAGE, read_write, private, -1, 0) };
+    assert!(memory != libc::MAP_FAILED, "no memory for a fenced buffer");
+    memory as usize
+}
+
+/// Gives memory back. Of fenced memory nothing is left to be looked at.
+pub fn free(world: &World, address: usize) {
+    match with(|_, state| state.control.fences.remove(&address)) {
+        // SAFETY: mapped in `take` with this size.
+        Some((base, size)) => _ = unsafe { libc::munmap(base as *mut libc::c_void, size) },
+        None => world.free(Kind::Switch, address as *const u8, 0),
+    }
+}
+
+/// The bytes at an address; none of a null one.
+pub(crate) fn bytes_at(address: usize, length: usize) -> Vec<u8> {
+    if address == 0 || length == 0 {
+        return Vec::new();
+    }
+    // SAFETY: callers name memory of the switch that they allocated with at least this length.
+    unsafe { std::slice::from_raw_parts(address as *const u8, length) }.to_vec()
+}
+
+/// The words of a request that hold results, by type.
+pub fn results(r: &OidRequest) -> [u32; 5] {
+    let method = r.request_type == request_type::METHOD;
+    let arm = if method {
+        [r.method_bytes_written, r.method_bytes_read, r.method_bytes_needed]
+    } else {
+        [r.word56, 0, 0]
+    };
+    [r.word52, arm[0], arm[1], arm[2], u32::from(r.supported_revision)]
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        for (base, size) in std::mem::take(&mut self.fences).into_values() {
+            // SAFETY: as in `free`; the machine is gone and nobody reads it any more.
+            unsafe { libc::munmap(base as *mut libc::c_void, size) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::world::{self, Config};
+
+    #[test]
+    fn a_fenced_buffer_ends_where_its_page_ends() {
+        let world = World::new(Config::default());
+        let done = world.enter(|| {
+            with(|_, state| state.style.fenced = true);
+            let world = world::current();
+            for length in [0, 1, 32, 4095, 4096, 5000] {
+                let address = take(&world, &vec![7; length], "buffer");
+                let to_page = PAGE - (address + length) % PAGE;
+                assert!(address.is_multiple_of(ALIGN) && to_page % PAGE < ALIGN, "{length}: {address:#x}");
+                free(&world, address);
+            }
+        });
+        assert_eq!(done, Ok(()));
+    }
+}

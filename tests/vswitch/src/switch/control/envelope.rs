@@ -1,0 +1,147 @@
+//! Requests to a NIC from above: an OID in the envelope of OID_SWITCH_NIC_REQUEST.
+
+use crate::machine::world;
+use crate::switch::control::nic_request::Carried;
+use crate::switch::control::{Ask, below::Plan, buffer, bytes_at, payload, request};
+use crate::switch::ndis::with;
+use crate::switch::ports::NicId;
+use lbfoext::ndis::raw::{ObjectHeader, OidRequest, SwitchNicOidRequest, object_type, oids, request_type};
+
+/// What the envelope carries.
+#[derive(Clone, Debug)]
+pub struct Inner {
+    pub oid: u32,
+    pub kind: i32,
+    pub buffer: Vec<u8>,
+    /// Further nodes of a list that begins in the buffer, and where in each the link to the next lies.
+    pub links: (Vec<Vec<u8>>, usize),
+}
+
+impl Inner {
+    pub fn new(oid: u32, kind: i32, buffer: Vec<u8>) -> Self {
+        Self { oid, kind, buffer, links: (Vec::new(), 8) }
+    }
+
+    pub fn set(oid: u32, buffer: Vec<u8>) -> Self {
+        Self::new(oid, request_type::SET_INFORMATION, buffer)
+    }
+
+    pub fn method(oid: u32, buffer: Vec<u8>) -> Self {
+        Self::new(oid, request_type::METHOD, buffer)
+    }
+}
+
+/// How a request to a NIC ended.
+#[derive(Clone, Debug)]
+pub struct NicAnswer {
+    pub status: i32,
+    pub reached_below: bool,
+    /// The buffer and the nodes linked to it, as they came back.
+    pub contents: Vec<Vec<u8>>,
+    /// The words of the inner request that hold results.
+    pub results: [u32; 5],
+}
+
+impl NicAnswer {
+    pub fn buffer(&self) -> &[u8] {
+        self.contents.first().map_or(&[], |bytes| bytes)
+    }
+}
+
+/// Makes a request to a NIC; `from` is the partition's NIC or nowhere, `to` the external port, or nowhere for a request
+/// that extensions may only look at. `as_set` gives it the request type that some pages name.
+pub fn ask(module: usize, from: NicId, to: NicId, inner: &Inner, plan: Plan, as_set: bool) -> NicAnswer {
+    let mut envelope = SwitchNicOidRequest::ZERO;
+    envelope.header = ObjectHeader::new(object_type::DEFAULT, 1, 32);
+    (envelope.source_port_id, envelope.source_nic_index) = (from.port, from.index);
+    (envelope.destination_port_id, envelope.destination_nic_index) = (to.port, to.index);
+    ask_as(module, envelope, inner, (plan, as_set), |_| (), |_| ())
+}
+
+/// As `ask`, with any envelope. Its bytes, and the request in it, may be spoiled before they are sent.
+pub fn ask_as(
+    module: usize,
+    mut envelope: SwitchNicOidRequest,
+    inner: &Inner,
+    (plan, as_set): (Plan, bool),
+    spoil_envelope: impl FnOnce(&mut Vec<u8>),
+    spoil_request: impl FnOnce(&mut OidRequest),
+) -> NicAnswer {
+    let world = world::current();
+    let (nodes, link) = &inner.links;
+    let mut blocks: Vec<(usize, Vec<u8>)> = Vec::new();
+    let mut next = 0_usize;
+    for node in nodes.iter().rev().chain([&inner.buffer]) {
+        let mut bytes = node.clone();
+        if !nodes.is_empty()
+            && let Some(place) = bytes.get_mut(*link..link + 8)
+        {
+            place.copy_from_slice(&next.to_le_bytes());
+        }
+        next = buffer::take(&world, &bytes, "buffer of an inner request");
+        blocks.insert(0, (next, bytes));
+    }
+    let mut r = OidRequest::ZERO;
+    r.header = ObjectHeader::new(object_type::OID_REQUEST, 1, OidRequest::SIZE_REVISION_1);
+    r.request_type = inner.kind;
+    r.oid = inner.oid;
+    r.information_buffer = next as *mut _;
+    r.length = u32::try_from(inner.buffer.len()).unwrap_or(0);
+    if inner.kind == request_type::METHOD {
+        r.word52 = r.length;
+        r.word56 = 33;
+    }
+    r.timeout = 7;
+    r.request_handle = 0x4E44_0EE0_0000_usize as _;
+    let whole = payload::bytes_of(&r);
+    spoil_request(&mut r);
+    let before = payload::bytes_of(&r);
+    let request_whole = whole == before;
+    let carried = buffer::take(&world, &before, "inner request");
+    envelope.oid_request = carried as *mut _;
+    let mut bytes = payload::bytes_of(&envelope);
+    spoil_envelope(&mut bytes);
+    let from = NicId::new(envelope.source_port_id, envelope.source_nic_index);
+    let to = NicId::new(envelope.destination_port_id, envelope.destination_nic_index);
+    let entry = Carried {
+        module,
+        oid: r.oid,
+        kind: r.request_type,
+        from,
+        to,
+        inner: carried,
+        before,
+        blocks: blocks.clone(),
+        after: None,
+        own_sent: 0,
+        served: Vec::new(),
+        refused: 0,
+        well_formed: request_whole && well_formed(inner, &envelope, &bytes),
+    };
+    with(|_, state| state.control.nics.carried.insert(carried, entry));
+    let kind = if as_set { request_type::SET_INFORMATION } else { request_type::METHOD };
+    let answer =
+        request(module, Ask { oid: oids::SWITCH_NIC_REQUEST, kind, payload: bytes, plan, effect: None });
+    with(|_, state| state.control.nics.carried.remove(&carried));
+    // SAFETY: taken above and not given back yet.
+    let results = crate::switch::control::results(unsafe { &*(carried as *const OidRequest) });
+    let contents = blocks.iter().map(|(at, bytes)| bytes_at(*at, bytes.len())).collect();
+    buffer::free(&world, carried);
+    blocks.iter().for_each(|(at, _)| buffer::free(&world, *at));
+    NicAnswer { status: answer.status, reached_below: answer.reached_below, contents, results }
+}
+
+/// An extension may understand it: every header names its type, at least its first revision and size, and the lengths
+/// hold what they state.
+fn well_formed(inner: &Inner, envelope: &SwitchNicOidRequest, sent: &[u8]) -> bool {
+    let untouched = sent == payload::bytes_of(envelope);
+    let header = envelope.header.object_type == object_type::DEFAULT
+        && envelope.header.revision >= 1
+        && envelope.header.size >= 32;
+    let Some(row) = crate::adapter::wire::offload_row(inner.oid) else { return untouched && header };
+    let stated = crate::adapter::wire::header(&inner.buffer);
+    let inside = stated.is_some_and(|(kind, revision, size)| {
+        kind == object_type::DEFAULT && revision >= 1 && usize::from(size) >= row.size
+    });
+    untouched && header && inside && inner.buffer.len() >= row.size
+}

@@ -1,0 +1,513 @@
+//! The control path: requests from above, requests of the extension, the miniport edge that completes both.
+//!
+//! NDIS gives a module one request from above at a time; own requests of the extension are not serialised with it.
+//! `payload` builds what requests carry, `envelope` wraps those to a NIC, `below` is the miniport edge, `nic_request` and
+//! `adapters` its part for physical adapters, `lifecycle` the order in which ports and NICs come and go, `status` the way
+//! up.
+
+mod adapters;
+pub mod below;
+pub mod buffer;
+pub mod envelope;
+pub mod lifecycle;
+pub mod nic_request;
+pub mod offload;
+pub mod payload;
+pub mod properties;
+pub mod property_bytes;
+pub mod save;
+pub mod status;
+
+pub(crate) use buffer::bytes_at;
+pub use buffer::results;
+
+use crate::check::{portnic, requests as course, rule};
+use crate::inject::table as bend;
+use crate::machine::cpu;
+use crate::machine::memory::Kind;
+use crate::machine::slots::ANY;
+use crate::machine::world::{self, World};
+use crate::switch::ndis::{Life, State, call, edges, inside, with};
+use below::Effect;
+use lbfoext::ndis::raw::{
+    Handle, ObjectHeader, OidRequest, PENDING, REQUEST_ABORTED, RESOURCES, SUCCESS, object_type, oids,
+    request_type,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::c_void;
+
+const REQUEST_SIZE: usize = size_of::<OidRequest>();
+/// What a request of the extension's own to a NIC is called.
+pub(crate) const TO_A_NIC: &str = "NdisFOidRequest to a NIC";
+
+/// A request from above that is not completed.
+pub struct Above {
+    pub module: usize,
+    pub oid: u32,
+    pub kind: i32,
+    pub(crate) buffer: usize,
+    pub(crate) length: usize,
+    request_before: Vec<u8>,
+    pub(crate) payload_before: Vec<u8>,
+    /// It stands for a change of the switch, not for what a driver must survive.
+    pub real: bool,
+    /// Thread and call in which FilterOidRequest got it.
+    pub began: u64,
+    /// When it came.
+    pub came: u64,
+    pub course: course::Course,
+    /// The clone that went down, once it did.
+    pub reached_below: bool,
+    pub clone_alive: bool,
+    pub below_status: Option<i32>,
+    /// Result words as the miniport edge set them.
+    pub results: [u32; 5],
+    pub plan: below::Plan,
+    pub effect: Effect,
+    completed: u32,
+    status: Option<i32>,
+    returned: Option<i32>,
+    pub life: Life,
+}
+
+/// A clone that the extension allocated.
+pub struct CloneOf {
+    pub module: usize,
+    pub original: usize,
+    pub tag: u32,
+    pub out: bool,
+    pub cancelled: bool,
+}
+
+/// A request that the extension originated and that is out.
+pub struct Own {
+    pub module: usize,
+    pub oid: u32,
+    /// Start of the outermost call of the extension in which it was sent.
+    pub began: u64,
+    pub id: usize,
+    pub cancelled: bool,
+    /// Of a question to a member: what the adapter saw when it was asked.
+    pub seen: Option<nic_request::Seen>,
+}
+
+#[derive(Default)]
+pub struct Control {
+    pub above: BTreeMap<usize, Above>,
+    pub clones: BTreeMap<usize, CloneOf>,
+    pub own: BTreeMap<usize, Own>,
+    busy: BTreeSet<usize>,
+    pub status: status::Indications,
+    next_id: usize,
+    /// Requests from above that a test cancels while they are out.
+    pub cancel_next: bool,
+    /// Requests to NICs.
+    pub nics: nic_request::NicRequests,
+    /// Offloads that the switch holds for partitions.
+    pub wants: offload::Wants,
+    /// Fenced memory: base and size by address.
+    pub(crate) fences: BTreeMap<usize, (usize, usize)>,
+}
+
+/// A request to be made from above.
+pub struct Ask {
+    pub oid: u32,
+    pub kind: i32,
+    pub payload: Vec<u8>,
+    pub plan: below::Plan,
+    pub effect: Effect,
+}
+
+/// What became of it.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub status: i32,
+    pub reached_below: bool,
+    pub payload: Vec<u8>,
+    /// Of a method request: BytesWritten and BytesNeeded.
+    pub written: u32,
+    pub needed: u32,
+}
+
+impl Answer {
+    fn aborted() -> Self {
+        Self { status: REQUEST_ABORTED, reached_below: false, payload: Vec::new(), written: 0, needed: 0 }
+    }
+
+    fn results_of(r: &OidRequest) -> Self {
+        Self { written: r.method_bytes_written, needed: r.method_bytes_needed, ..Self::aborted() }
+    }
+}
+
+impl Ask {
+    pub fn set(oid: u32, payload: Vec<u8>, effect: Effect) -> Self {
+        Self { oid, kind: request_type::SET_INFORMATION, payload, plan: below::Plan::default(), effect }
+    }
+}
+
+/// Makes a request from above and waits for its completion.
+pub fn request(module: usize, ask: Ask) -> Answer {
+    cpu::block_until("the request before", || with(|_, s| s.control.busy.insert(module)).then_some(()));
+    let nested = inside("FilterRestart").or(inside("FilterNetPnPEvent"));
+    let (key, passed) = start(module, ask);
+    if nested.is_some() {
+        // The extension is in the middle of its enumeration on this thread.
+        with(|world, _| {
+            rule(world, "STATE-21", passed, || "a request was held until the enumeration is over".to_owned())
+        });
+    }
+    finish(key)
+}
+
+/// Makes a request from above on a thread that must not wait: nested in a call of the extension. `None` if another one
+/// is under way. The flag tells that it went down or completed before FilterOidRequest returned.
+pub fn request_nested(module: usize, ask: Ask) -> Option<(usize, bool)> {
+    with(|_, s| s.control.busy.insert(module)).then(|| start(module, ask))
+}
+
+/// Hands the request to the extension. Its key, and whether the extension let it pass at once.
+fn start(module: usize, ask: Ask) -> (usize, bool) {
+    let world = world::current();
+    let length = ask.payload.len();
+    let buffer = buffer::take(&world, &ask.payload, "request payload") as *mut u8;
+    let memory = world.alloc(Kind::Switch, REQUEST_SIZE, 0, "OID request");
+    let key = memory as usize;
+    // SAFETY: just allocated with this size.
+    unsafe {
+        let mut r = OidRequest::ZERO;
+        r.header = ObjectHeader::new(object_type::OID_REQUEST, 1, OidRequest::SIZE_REVISION_1);
+        r.request_type = ask.kind;
+        r.oid = ask.oid;
+        r.information_buffer = if length == 0 { std::ptr::null_mut() } else { buffer.cast() };
+        r.length = u32::try_from(length).unwrap_or(0);
+        if ask.kind == request_type::METHOD {
+            r.word52 = r.length;
+            r.word56 = 77;
+        }
+        r.timeout = 10;
+        r.request_handle = 0x4E44_0FF0_0000_usize as Handle;
+        memory.cast::<OidRequest>().write(r);
+    }
+    with(|world, state| {
+        state.control.next_id += 1;
+        let id = 0x4E44_1D00_0000 + state.control.next_id;
+        // SAFETY: allocated above.
+        unsafe { (*memory.cast::<OidRequest>()).request_id = id as *mut c_void };
+        let began = state.tick();
+        let life = state.life(module);
+        let above = Above {
+            module,
+            oid: ask.oid,
+            kind: ask.kind,
+            buffer: buffer as usize,
+            length,
+            request_before: bytes_at(key, REQUEST_SIZE),
+            payload_before: ask.payload,
+            real: ask.effect.is_some(),
+            began,
+            came: world.now(),
+            course: course::Course::default(),
+            reached_below: false,
+            clone_alive: false,
+            below_status: None,
+            results: [0; 5],
+            plan: ask.plan,
+            effect: ask.effect,
+            completed: 0,
+            status: None,
+            returned: None,
+            life,
+        };
+        state.control.above.insert(key, above);
+        world.log(|| format!("request {:#x}", ask.oid));
+    });
+    if bend::holds_request() {
+        crate::machine::work::queue("held request", move || {
+            hand_to_extension(module, key);
+        });
+        return (key, false);
+    }
+    (key, hand_to_extension(module, key))
+}
+
+/// Calls FilterOidRequest. True if the request went down or completed before that returned.
+fn hand_to_extension(module: usize, key: usize) -> bool {
+    let (refused, handler, context) = with(|_, state| {
+        let oid = state.control.above.get(&key).map_or(0, |a| a.oid);
+        let index = state.control.above.get(&key).map_or(0, |a| payload::nic_index(&a.payload_before));
+        let refused = bend::refusal(state, module, oid, index)
+            .or_else(|| bend::port_refusal(state, key))
+            .or_else(|| bend::saving(state, module, key))
+            .or_else(|| bend::nic_decision(state, key))
+            .or_else(|| state.control.above.get(&key).and_then(bend::answers_enumeration));
+        let handler = state.driver.characteristics.and_then(|c| c.oid_request);
+        (refused, handler, state.modules[module].context as Handle)
+    });
+    let level = edges::at_random_level();
+    let status = match (refused, handler) {
+        (Some(status), _) => status,
+        // SAFETY: the driver registered this handler; the request lives until it is finished.
+        (None, Some(handler)) => {
+            call("FilterOidRequest", module, || unsafe { handler(context, key as *mut OidRequest) })
+        }
+        (None, None) => SUCCESS,
+    };
+    let cancel = with(|_, state| std::mem::take(&mut state.control.cancel_next));
+    if cancel && status == PENDING {
+        cancel_request(module, key);
+    }
+    level.restore();
+    let passed = with(|world, state| {
+        let status = bend::saved(state, key, status);
+        bend::writes_wrong_arm(key as *mut OidRequest, status);
+        let Some(above) = state.control.above.get_mut(&key) else { return true };
+        above.returned = Some(status);
+        if status != PENDING {
+            above.completed += 1;
+            above.status = Some(status);
+            above.course.ended = world.now();
+        }
+        course::returned(world, above, above.completed > 0);
+        above.reached_below || above.completed > 0
+    });
+    bend::completes_after_all();
+    cpu::wake(ANY);
+    passed
+}
+
+/// Asks the extension to give a request back early.
+fn cancel_request(module: usize, key: usize) {
+    let (handler, context, id) = with(|_, state| {
+        let live = state.control.above.get(&key).is_some_and(|a| a.status.is_none());
+        // SAFETY: the request lives while it is in the table.
+        let id =
+            if live { unsafe { (*(key as *const OidRequest)).request_id } } else { std::ptr::null_mut() };
+        let handler = state.driver.characteristics.and_then(|c| c.cancel_oid_request);
+        (handler.filter(|_| live), state.modules[module].context as Handle, id)
+    });
+    if let Some(handler) = handler {
+        // SAFETY: as in `start`.
+        call("FilterCancelOidRequest", module, || unsafe { handler(context, id) });
+    }
+}
+
+/// Waits until the request is complete, judges it and frees it.
+pub fn finish(key: usize) -> Answer {
+    cpu::block_until("the completion of a request", || {
+        with(|_, s| s.control.above.get(&key).is_none_or(|a| a.status.is_some() && a.returned.is_some()))
+            .then_some(())
+    });
+    let (answer, buffer) = with(|world, state| {
+        let Some(above) = state.control.above.remove(&key) else {
+            return (Answer::aborted(), 0);
+        };
+        state.control.busy.remove(&above.module);
+        let answer = Answer {
+            status: above.status.unwrap_or(PENDING),
+            reached_below: above.reached_below,
+            payload: bytes_at(above.buffer, above.length),
+            // SAFETY: freed below.
+            ..unsafe { Answer::results_of(&*(key as *const OidRequest)) }
+        };
+        judge(world, state, key, &above, &answer);
+        (answer, above.buffer)
+    });
+    cpu::wake(ANY);
+    if buffer != 0 {
+        let world = world::current();
+        buffer::free(&world, buffer);
+        world.free(Kind::Switch, key as *const u8, 0);
+    }
+    answer
+}
+
+/// A completed request from above.
+fn judge(world: &World, state: &mut State, key: usize, above: &Above, answer: &Answer) {
+    // SAFETY: freed only by the caller, later.
+    let now = unsafe { *(key as *const OidRequest) };
+    let oid = above.oid;
+    rule(world, "OID-03", above.completed == 1, || {
+        format!("request {oid:#x} completed {} times", above.completed)
+    });
+    rule(world, "OID-08", !above.clone_alive, || format!("request {oid:#x} completed with its clone alive"));
+    unchanged(world, above, &now, answer);
+    if above.reached_below {
+        let below = above.below_status;
+        rule(world, "OID-17", below == Some(answer.status), || {
+            format!(
+                "request {oid:#x} ended with {:#x} below and {:#x} above",
+                below.unwrap_or(0),
+                answer.status
+            )
+        });
+        let (expected, got) = (above.results, results(&now));
+        rule(world, "OID-07", expected == got, || {
+            format!("results of {oid:#x}: {expected:?} below, {got:?} above")
+        });
+    }
+    if oid == oids::SWITCH_NIC_REQUEST {
+        crate::check::offload::judge(world, state, above, answer);
+    }
+    let starved = world.injected_fault().is_some() && answer.status == RESOURCES;
+    let refused = !above.reached_below && !starved;
+    portnic::decided(
+        world,
+        state,
+        above,
+        portnic::Decision { refused, status: answer.status, bytes: (answer.written, answer.needed) },
+    );
+}
+
+fn unchanged(world: &World, above: &Above, now: &OidRequest, answer: &Answer) {
+    // Bytes 52..72 hold results, and METHOD's MethodId, which is compared by itself.
+    let bytes = bytes_at(std::ptr::from_ref(now) as usize, REQUEST_SIZE);
+    // Of a request to a NIC, OID-52 asks where it points.
+    let to_nic = above.oid == oids::SWITCH_NIC_REQUEST;
+    let skip = |i: usize| {
+        (52..72).contains(&i) || i == 232 || (72..200).contains(&i) || to_nic && (40..48).contains(&i)
+    };
+    let head = (0..REQUEST_SIZE).all(|i| skip(i) || bytes[i] == above.request_before[i]);
+    let method_id = above.kind != request_type::METHOD || bytes[56..60] == above.request_before[56..60];
+    let oid = above.oid;
+    rule(world, "OID-01", head, || format!("request {oid:#x} was edited"));
+    course::ended(world, above, answer, method_id);
+    let answers = above.kind != request_type::SET_INFORMATION && oid != oids::SWITCH_NIC_REQUEST;
+    if !answers {
+        portnic::payload_kept(world, above, &answer.payload);
+    }
+    if oid == oids::SWITCH_NIC_REQUEST {
+        let same = above.length == 0 || now.information_buffer as usize == above.buffer;
+        rule(world, "OID-52", same, || "the outer request points to another envelope".to_owned());
+    }
+}
+
+crate::exports! {
+    pub extern "win64" fn NdisFOidRequest(filter: Handle, request: *mut OidRequest) -> i32 where irql <= DISPATCH {
+        crate::machine::locks::leaving("NdisFOidRequest");
+        if crate::switch::ndis::calls().last().is_some_and(|call| call.handler == "FilterOidRequest") {
+            bend::waits(bend::Misdeed::WaitInRequest);
+        }
+        bend::requesting(filter, request);
+        bend::requesting_for_port(filter, request);
+        if bend::sent_later(filter, request) {
+            return PENDING;
+        }
+        let original = with(|_, state| state.control.clones.get(&(request as usize)).map(|clone| clone.original));
+        let status = below::arrived(filter, request);
+        with(|_, state| {
+            bend::undo(state);
+            let gone = !state.control.clones.contains_key(&(request as usize));
+            let above = original.filter(|_| gone && status == PENDING).and_then(|key| state.control.above.get_mut(&key));
+            if let Some(above) = above {
+                above.course.freed_inside.push(request as usize);
+                bend::touches_clone(request);
+            }
+        });
+        status
+    }
+
+    pub extern "win64" fn NdisFOidRequestComplete(
+        filter: Handle, request: *mut OidRequest, status: i32
+    ) where irql <= DISPATCH {
+        crate::machine::locks::leaving("NdisFOidRequestComplete");
+        if bend::puts_off_completion(filter, request, status) {
+            return;
+        }
+        let said = bend::completing(filter, request, status);
+        with(|world, state| {
+            bend::completing_to_nic(state, request, status);
+            bend::believes(state, world, request);
+        });
+        with(|world, state| {
+            let Some(_) = state.caller(world, filter, "NdisFOidRequestComplete") else { return };
+            if course::mixed_up(world, state, request as usize) {
+                return;
+            }
+            rule(world, "OID-04", said != PENDING, || "a request was completed with PENDING".to_owned());
+            let Some(above) = state.control.above.get_mut(&(request as usize)) else {
+                return world.violate("OID-09", "NdisFOidRequestComplete for no request from above");
+            };
+            world.exercised("OID-09");
+            above.completed += bend::completions();
+            above.course.ended = world.now();
+            let late = above.returned.is_some_and(|r| r != PENDING);
+            rule(world, "OID-03", !late, || "a request was completed after FilterOidRequest had returned its status".to_owned());
+            above.status = Some(if said == PENDING { status } else { said });
+        });
+        cpu::wake(ANY);
+    }
+
+    pub extern "win64" fn NdisFCancelOidRequest(filter: Handle, request_id: *mut c_void) where irql <= DISPATCH {
+        crate::machine::locks::leaving("NdisFCancelOidRequest");
+        with(|world, state| {
+            let Some(module) = state.caller(world, filter, "NdisFCancelOidRequest") else { return };
+            let clone = state.control.clones.iter_mut().find(|(key, clone)| {
+                // SAFETY: clones in the table are alive.
+                clone.module == module && unsafe { (*(**key as *const OidRequest)).request_id } == request_id
+            });
+            let own = state.control.own.values_mut().filter(|own| own.module == module && own.id == request_id as usize);
+            let own: Vec<_> = own.map(|own| own.cancelled = true).collect();
+            let known = clone.is_some() || !own.is_empty();
+            rule(world, "OID-21", known, || "NdisFCancelOidRequest with an unknown id".to_owned());
+            if let Some((_, clone)) = clone {
+                clone.cancelled = true;
+            }
+        });
+    }
+
+    pub extern "win64" fn NdisAllocateCloneOidRequest(
+        filter: Handle, request: *mut OidRequest, pool_tag: u32, clone: *mut *mut OidRequest
+    ) -> i32 where irql <= DISPATCH {
+        if crate::machine::fault::fails("NdisAllocateCloneOidRequest") {
+            return RESOURCES;
+        }
+        let world = world::current();
+        let known = with(|world, state| {
+            let module = state.caller(world, filter, "NdisAllocateCloneOidRequest")?;
+            let known = state.control.above.contains_key(&(request as usize));
+            rule(world, "OID-02", known, || "a clone of something that did not come from above".to_owned());
+            known.then_some(module)
+        });
+        let Some(module) = known else { return lbfoext::ndis::raw::INVALID_PARAMETER };
+        let memory = world.alloc(Kind::OidClone, REQUEST_SIZE, pool_tag, "clone of an OID request");
+        // SAFETY: the original lives; the memory was just allocated with this size.
+        unsafe {
+            let mut copy = *request;
+            copy.ndis_reserved = [0xDB; 128];
+            copy.miniport_reserved = [0xDB; 16];
+            copy.source_reserved = [std::ptr::null_mut(); 2];
+            memory.cast::<OidRequest>().write(copy);
+            *clone = memory.cast();
+        }
+        with(|_, state| {
+            let original = request as usize;
+            let entry = CloneOf { module, original, tag: pool_tag, out: false, cancelled: false };
+            state.control.clones.insert(memory as usize, entry);
+            if let Some(above) = state.control.above.get_mut(&original) {
+                above.clone_alive = true;
+            }
+        });
+        SUCCESS
+    }
+
+    pub extern "win64" fn NdisFreeCloneOidRequest(filter: Handle, clone: *mut OidRequest) where irql <= DISPATCH {
+        let _ = filter;
+        if bend::keeps_clone() {
+            return;
+        }
+        let world = world::current();
+        let known = with(|world, state| {
+            let known = state.control.clones.remove(&(clone as usize));
+            rule(world, "OID-08", known.as_ref().is_some_and(|c| !c.out), || {
+                "NdisFreeCloneOidRequest of something that is no clone, or is still below".to_owned()
+            });
+            if let Some(above) = known.as_ref().and_then(|k| state.control.above.get_mut(&k.original)) {
+                above.clone_alive = false;
+            }
+            known
+        });
+        if let Some(known) = known {
+            world.free(Kind::OidClone, clone.cast(), known.tag);
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! Requests to NICs on their way down: the envelope of OID_SWITCH_NIC_REQUEST as the switch made it, and as it arrives at
+//! the miniport edge from the extension, passed on, redirected or originated.
+
+use crate::adapter::capabilities::Capabilities;
+use crate::adapter::offloads::{By, Resource, Served};
+use crate::adapter::wire;
+use crate::check::{offload as checks, rule};
+use crate::machine::world::World;
+use crate::switch::control::below::Completion;
+use crate::switch::control::{Above, bytes_at};
+use crate::switch::ndis::{State, inside};
+use crate::switch::ports::{NicId, NicState};
+use lbfoext::ndis::raw::{
+    INVALID_PARAMETER, OidRequest, SwitchNicOidRequest, object_type, oids, request_type,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::mem::offset_of;
+
+/// What an envelope from above carries, as the checks follow it.
+pub struct Carried {
+    pub module: usize,
+    pub oid: u32,
+    pub kind: i32,
+    pub from: NicId,
+    pub to: NicId,
+    /// Where the inner request lies, and what it said.
+    pub inner: usize,
+    pub before: Vec<u8>,
+    /// The buffer, then what its links lead to: address and contents as the switch wrote them.
+    pub blocks: Vec<(usize, Vec<u8>)>,
+    /// The contents of the blocks, and the results, as those below left them.
+    pub after: Option<(Vec<Vec<u8>>, [u32; 5])>,
+    /// Own requests that the extension sent in its stead.
+    pub own_sent: u32,
+    /// What adapters did for it: index of the adapter, or 0 for the team's edge.
+    pub served: Vec<(u16, By, Served)>,
+    /// References that were refused meanwhile.
+    pub refused: u32,
+    /// The header is what the documentation asks for, so that an extension may understand the payload.
+    pub well_formed: bool,
+}
+
+impl Carried {
+    /// The documented row of this offload OID, if its request type is the documented one.
+    pub fn row(&self) -> Option<&'static wire::Row> {
+        let row = wire::offload_row(self.oid)?;
+        let method = self.kind == request_type::METHOD;
+        let set = self.kind == request_type::SET_INFORMATION;
+        (row.method == method && (method || set)).then_some(row)
+    }
+
+    pub fn buffer(&self) -> &[u8] {
+        self.blocks.first().map_or(&[], |(_, bytes)| bytes)
+    }
+
+    pub fn contents(&self) -> Vec<Vec<u8>> {
+        self.blocks.iter().map(|(at, bytes)| bytes_at(*at, bytes.len())).collect()
+    }
+
+    /// The resources that it speaks of.
+    pub fn named(&self) -> Vec<Resource> {
+        let nodes: Vec<&[u8]> = self.blocks.iter().map(|(_, bytes)| &bytes[..]).collect();
+        checks::named(self.oid, &nodes)
+    }
+}
+
+/// A member's link and abilities at some moment, which has an order number.
+#[derive(Clone, Copy)]
+pub struct Seen {
+    pub up: bool,
+    pub speed: u64,
+    pub abilities: Capabilities,
+    pub order: u64,
+}
+
+/// A request to a NIC as it arrived at the miniport edge.
+#[derive(Clone, Copy)]
+pub struct Arrived {
+    pub by: By,
+    pub outer: OidRequest,
+    pub envelope: SwitchNicOidRequest,
+    pub inner: OidRequest,
+    /// The switch's own envelope and inner request, of a request that was passed on.
+    pub theirs: Option<(SwitchNicOidRequest, usize)>,
+    /// The switch's outer and inner request as they were at this moment, if the module is filtering one.
+    pub above: Option<(OidRequest, OidRequest)>,
+    /// References of the destination and of the source.
+    pub references: (u32, u32),
+}
+
+// SAFETY: a copy of what the request said; its pointers are compared and never followed.
+unsafe impl Send for Arrived {}
+
+/// A request of the extension's own to the switch, as it arrived.
+#[derive(Clone, Copy)]
+pub struct Asked(pub OidRequest);
+
+// SAFETY: as above.
+unsafe impl Send for Asked {}
+
+/// All that is known of requests to NICs.
+#[derive(Default)]
+pub struct NicRequests {
+    /// By the address of the inner request.
+    pub carried: BTreeMap<usize, Carried>,
+    pub arrived: Vec<Arrived>,
+    /// Questions of the extension's own to the switch itself.
+    pub asked: Vec<Asked>,
+    /// Copies of a partition's resource that the extension made on several members, by what the switch was told.
+    pub replicas: BTreeMap<(NicId, Resource), Vec<(u16, Resource)>>,
+    /// What was made since the module attached: by module, partition and name.
+    pub known: BTreeSet<(usize, NicId, Resource)>,
+    /// What was lost with an adapter that was taken out.
+    pub lost: Vec<(NicId, Resource)>,
+}
+
+impl NicRequests {
+    /// What the envelope that a request from above brought carries.
+    pub fn of(&mut self, above: &Above) -> Option<&mut Carried> {
+        self.carried.get_mut(&inner_of(&above.payload_before)?)
+    }
+}
+
+/// Address of the inner request that an envelope names.
+fn inner_of(envelope: &[u8]) -> Option<usize> {
+    let at = offset_of!(SwitchNicOidRequest, oid_request);
+    Some(usize::from_le_bytes(envelope.get(at..at + 8)?.try_into().ok()?))
+}
+
+impl State {
+    /// A clone of a request to a NIC goes down: unchanged, or in an envelope of the extension's.
+    pub(super) fn take_passed(&mut self, world: &World, original: usize, key: usize) -> Option<Completion> {
+        let above = self.control.above.get(&original)?;
+        let (module, planned) = (above.module, above.plan.completion);
+        let within = inside("FilterOidRequest").is_some_and(|call| call.began >= above.began);
+        rule(world, "OID-49", within, || "a request to a NIC went down outside FilterOidRequest".to_owned());
+        // SAFETY: the clone was just sent, the original is alive.
+        let (now, before) = unsafe { (*(key as *const OidRequest), *(original as *const OidRequest)) };
+        if (before.length as usize) < size_of::<SwitchNicOidRequest>() {
+            return planned;
+        }
+        // SAFETY: the lengths are the envelope's, and its owner keeps it until the request completes.
+        let theirs = unsafe { before.information_buffer.cast::<SwitchNicOidRequest>().read_unaligned() };
+        // SAFETY: as above.
+        let sent = unsafe { now.information_buffer.cast::<SwitchNicOidRequest>().read_unaligned() };
+        let carried = self.control.nics.carried.get(&(theirs.oid_request as usize))?;
+        if now.information_buffer == before.information_buffer {
+            checks::passed(world, carried);
+        } else {
+            let e = crate::inject::table::redirected(sent);
+            let carried = self.control.nics.carried.get(&(theirs.oid_request as usize))?;
+            let topology = &self.modules[module].topology;
+            checks::redirected(world, topology, carried, &theirs, &e);
+        }
+        self.note_arrival(module, By::Switch, &now, sent, Some((theirs, theirs.oid_request as usize)));
+        let to = NicId::new(sent.destination_port_id, sent.destination_nic_index);
+        if let Some(nic) = self.modules[module].topology.nic_mut(to).filter(|_| to.index != 0) {
+            nic.requests += 1;
+        }
+        planned
+    }
+
+    fn note_arrival(
+        &mut self,
+        module: usize,
+        by: By,
+        outer: &OidRequest,
+        envelope: SwitchNicOidRequest,
+        theirs: Option<(SwitchNicOidRequest, usize)>,
+    ) {
+        if envelope.oid_request.is_null() {
+            return;
+        }
+        // SAFETY: the inner request lives as long as the outer one.
+        let inner = unsafe { envelope.oid_request.read_unaligned() };
+        let topology = &self.modules[module].topology;
+        let held = |port, index| topology.nic(NicId::new(port, index)).map_or(0, |nic| nic.references);
+        let references = (
+            held(envelope.destination_port_id, envelope.destination_nic_index),
+            held(envelope.source_port_id, envelope.source_nic_index),
+        );
+        let key = self.control.above.iter().find(|(_, above)| {
+            above.module == module
+                && above.oid == oids::SWITCH_NIC_REQUEST
+                && inner_of(&above.payload_before).is_some()
+        });
+        let above = key.and_then(|(key, above)| {
+            let inner = inner_of(&above.payload_before)?;
+            let lives = self.control.nics.carried.contains_key(&inner);
+            // SAFETY: both are in the tables and so alive.
+            lives.then(|| unsafe { (*(*key as *const OidRequest), *(inner as *const OidRequest)) })
+        });
+        self.control.nics.arrived.push(Arrived {
+            by,
+            outer: *outer,
+            envelope,
+            inner,
+            theirs,
+            above,
+            references,
+        });
+    }
+
+    /// Rules of an own request to a physical adapter.
+    pub(super) fn take_envelope(
+        &mut self,
+        world: &World,
+        module: usize,
+        key: usize,
+        r: &OidRequest,
+    ) -> Result<(), i32> {
+        let lengths = r.length as usize == size_of::<SwitchNicOidRequest>() && r.word52 == r.length;
+        let shape = r.request_type == request_type::METHOD && lengths && !r.information_buffer.is_null();
+        rule(world, "OID-38", shape, || {
+            format!("own request to a NIC: type {}, length {}", r.request_type, r.length)
+        });
+        if !shape {
+            return Err(INVALID_PARAMETER);
+        }
+        // SAFETY: checked above: the buffer has the structure's size.
+        let sent = unsafe { *r.information_buffer.cast::<SwitchNicOidRequest>() };
+        let mut e = crate::inject::table::envelope(self, module, sent);
+        if !e.oid_request.is_null() {
+            let filtering = self.control.nics.carried.values().any(|c| c.module == module);
+            e = crate::inject::table::own_envelope(e, filtering);
+        }
+        let header =
+            (e.header.object_type, e.header.revision, e.header.size) == (object_type::DEFAULT, 1, 32);
+        rule(world, "OID-38", header, || "NDIS_SWITCH_NIC_OID_REQUEST without a valid header".to_owned());
+        rule(world, "OID-39", e.flags == 0, || format!("flags {:#x} in an own envelope", e.flags));
+        // SAFETY: the inner request lives as long as the outer one.
+        let inner = (!e.oid_request.is_null()).then(|| unsafe { *e.oid_request });
+        rule(world, "OID-24", inner.is_some(), || "own envelope without an inner request".to_owned());
+        let Some(inner) = inner else { return Err(INVALID_PARAMETER) };
+        let from = NicId::new(e.source_port_id, e.source_nic_index);
+        let to = NicId::new(e.destination_port_id, e.destination_nic_index);
+        let topology = &self.modules[module].topology;
+        if wire::offload_row(inner.oid).is_some() {
+            let carried = self.control.nics.carried.values_mut().find(|c| c.module == module);
+            checks::in_its_stead(world, topology, carried.as_deref(), from, &inner);
+            checks::placed(world, topology, to, &inner);
+            if let Some(carried) = carried.filter(|c| c.oid == inner.oid) {
+                carried.own_sent += 1;
+            }
+        } else {
+            rule(world, "OID-42", from == NicId::NOWHERE, || format!("own request from {from}"));
+        }
+        let member = topology.is_external(to.port) && to.index != 0;
+        rule(world, "OID-57", member, || format!("own request to {to}, which is no physical adapter"));
+        crate::check::requests::referenced(world, topology, to, "own request");
+        self.note_arrival(module, By::Extension, r, sent, None);
+        let seen = self.seen_now(module, to.index);
+        self.control.own.entry(key).and_modify(|own| own.seen = seen);
+        for nic in [
+            NicId::new(sent.destination_port_id, sent.destination_nic_index),
+            NicId::new(sent.source_port_id, sent.source_nic_index),
+        ] {
+            if let Some(nic) = self.modules[module].topology.nic_mut(nic) {
+                nic.requests += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// ReferenceSwitchNic was refused.
+    pub(crate) fn reference_refused(&mut self, module: usize) {
+        self.control.status.refused += 1;
+        self.control.nics.carried.values_mut().filter(|c| c.module == module).for_each(|c| c.refused += 1);
+    }
+
+    /// A member's adapter is taken out with everything it holds.
+    pub(crate) fn adapter_removed(&mut self, module: usize, index: u16) {
+        let gone =
+            self.modules[module].topology.nic(NicId::new(self.modules[module].outside.external_port, index));
+        if gone.is_some_and(|nic| nic.state == NicState::Connected) {
+            return;
+        }
+        if let Some(adapter) = self.modules[module].outside.adapters.get_mut(&index) {
+            self.control.nics.lost.extend(adapter.offloads.power_off());
+        }
+    }
+
+    /// Own requests of a module that are out.
+    pub fn own_requests_out(&self, module: usize) -> usize {
+        self.control
+            .own
+            .values()
+            .filter(|own| own.module == module && own.oid == oids::SWITCH_NIC_REQUEST)
+            .count()
+    }
+}

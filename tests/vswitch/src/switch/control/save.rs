@@ -1,0 +1,423 @@
+//! Saves and restores of NICs as the protocol edge drives them, a request at a time, and the extensions above and below
+//! that save data of their own (managing-hyper-v-extensible-switch-run-time-data). Checks are in `check::save`.
+
+use crate::check::save::{self as check, Memory};
+use crate::check::statistics::{Bounds, Tally};
+use crate::switch::control::below::Plan;
+use crate::switch::control::{Answer, Ask, payload, request};
+use crate::switch::frames::FrameId;
+use crate::switch::ndis::{State, with};
+use crate::switch::ports::NicId;
+use lbfoext::ndis::raw::{
+    FAILURE, NicSaveState, ObjectHeader, OidRequest, SUCCESS, object_type, oids, request_type,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::mem::offset_of;
+
+/// Size of the structure without data, revision 1.
+pub const FIXED: usize = NicSaveState::SIZE_REVISION_1 as usize;
+/// What fills a buffer where nothing was written.
+pub const FILL: u8 = 0xC6;
+/// Requests after which an operation does not end any more.
+const ROUNDS: usize = 64;
+
+/// Another extension of the stack.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Other {
+    Above,
+    Below,
+}
+
+impl Other {
+    pub const fn id(self) -> [u8; 16] {
+        match self {
+            Self::Above => [0xAB; 16],
+            Self::Below => [0xBE; 16],
+        }
+    }
+}
+
+/// One structure that an extension filled.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Blob(pub Vec<u8>);
+
+impl Blob {
+    /// As an extension with this identifier would fill it.
+    pub fn made(id: [u8; 16], data: &[u8]) -> Self {
+        let mut bytes = Offering::default().structure(NicId::NOWHERE, data.len());
+        bytes.truncate(FIXED);
+        bytes.extend(data);
+        bytes[16..32].copy_from_slice(&id);
+        let size = u16::try_from(bytes.len()).unwrap_or(u16::MAX).to_le_bytes();
+        bytes[2..4].copy_from_slice(&size);
+        Self(bytes)
+    }
+
+    pub fn extension(&self) -> [u8; 16] {
+        field(&self.0, offset_of!(NicSaveState, extension_id))
+    }
+
+    pub fn is_ours(&self) -> bool {
+        self.extension() == check::OURS
+    }
+
+    pub fn data(&self) -> &[u8] {
+        let at = word(&self.0, offset_of!(NicSaveState, save_data_offset));
+        self.0.get(at..at + word(&self.0, offset_of!(NicSaveState, save_data_size))).unwrap_or(&[])
+    }
+
+    /// The same with other data.
+    pub fn with_data(&self, data: &[u8]) -> Self {
+        Self::made(self.extension(), data)
+    }
+}
+
+pub fn word(bytes: &[u8], at: usize) -> usize {
+    usize::from(u16::from_le_bytes(field(bytes, at)))
+}
+
+pub fn field<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    bytes.get(at..at + N).and_then(|part| part.try_into().ok()).unwrap_or([0; N])
+}
+
+/// The rule that keeps the payload of a request as it is.
+pub(crate) fn payload_rule(oid: u32) -> &'static str {
+    match oid {
+        oids::SWITCH_NIC_SAVE => "SAVE-02",
+        oids::SWITCH_NIC_SAVE_COMPLETE | oids::SWITCH_NIC_RESTORE_COMPLETE => "SAVE-16",
+        oids::SWITCH_NIC_RESTORE => "SAVE-19",
+        _ => "OID-01",
+    }
+}
+
+/// What the switch offers an extension to save into.
+#[derive(Clone, Copy, Debug)]
+pub struct Offering {
+    /// Bytes of data in the first round.
+    pub room: usize,
+    /// Bytes between the structure and the data.
+    pub gap: usize,
+    /// Bytes behind the data that the structure's size includes and nobody may write.
+    pub guard: usize,
+    /// 1, or 2 with `SaveDataSizeOverflow`.
+    pub revision: u8,
+}
+
+impl Default for Offering {
+    fn default() -> Self {
+        Self { room: 0, gap: 0, guard: 24, revision: 1 }
+    }
+}
+
+impl Offering {
+    pub fn offset(&self) -> usize {
+        FIXED + self.gap + if self.revision >= 2 { 4 } else { 0 }
+    }
+
+    /// The payload of a request that offers `room` bytes for a NIC.
+    fn structure(&self, nic: NicId, room: usize) -> Vec<u8> {
+        let total = self.offset() + room + self.guard;
+        let mut bytes = vec![FILL; total];
+        let header =
+            ObjectHeader::new(object_type::DEFAULT, self.revision, u16::try_from(total).unwrap_or(u16::MAX));
+        bytes[..4].copy_from_slice(&payload::bytes_of(&header));
+        bytes[4..8].fill(0);
+        bytes[8..12].copy_from_slice(&nic.port.to_le_bytes());
+        bytes[12..14].copy_from_slice(&nic.index.to_le_bytes());
+        let mut put = |at: usize, value: usize| {
+            bytes[at..at + 2].copy_from_slice(&u16::try_from(value).unwrap_or(u16::MAX).to_le_bytes());
+        };
+        put(offset_of!(NicSaveState, save_data_size), room);
+        put(offset_of!(NicSaveState, save_data_offset), self.offset());
+        if self.revision >= 2 {
+            bytes[FIXED..FIXED + 4].fill(0);
+        }
+        bytes
+    }
+}
+
+/// What the switch and the other extensions know of saves and restores.
+#[derive(Default)]
+pub struct Saves {
+    /// Data that the others will save for a NIC: one element for each structure.
+    pub others: BTreeMap<(Other, usize, NicId), Vec<Vec<u8>>>,
+    /// Data that came back to them, in the order in which it came.
+    pub returned: Vec<(Other, NicId, Vec<u8>)>,
+    /// The one below refuses what it is given back, which fails the restore.
+    pub below_refuses: bool,
+    /// Structures that nobody wanted.
+    pub unowned: u32,
+    /// Operations that are under way.
+    pub under_way: BTreeSet<(usize, NicId)>,
+    pub memory: BTreeMap<(usize, NicId), Memory>,
+    /// What each NIC has sent.
+    pub tallies: BTreeMap<(usize, NicId), Tally>,
+    /// Frames that went down in lists made from others that are not completed yet.
+    pub sent: BTreeSet<FrameId>,
+    /// The extension below filled the structure of the request that came last.
+    below_filled: bool,
+    pub bend: check::Bent,
+}
+
+impl Saves {
+    /// A NIC is gone, and with it what the extension knows of it.
+    pub fn forget(&mut self, module: usize, nic: NicId) {
+        self.memory.remove(&(module, nic));
+        self.tallies.remove(&(module, nic));
+    }
+
+    /// The NIC was saved in an operation before.
+    pub(crate) fn has_saved(&self, module: usize, nic: NicId) -> bool {
+        self.memory.get(&(module, nic)).is_some_and(Memory::has_saved)
+    }
+
+    /// The extension is attached anew and knows nothing.
+    pub fn forget_all(&mut self, module: usize) {
+        self.memory.retain(|(other, _), _| *other != module);
+        self.tallies.retain(|(other, _), _| *other != module);
+    }
+
+    /// A request reached the extension below, or the miniport edge behind it; `buffer` is its payload.
+    pub(super) fn below(&mut self, module: usize, r: &mut OidRequest, status: i32) -> i32 {
+        let length = r.length as usize;
+        if length < FIXED || r.information_buffer.is_null() || status != SUCCESS {
+            return status;
+        }
+        // SAFETY: the request's own buffer has this length while it is out.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(r.information_buffer.cast::<u8>(), length) };
+        let nic = NicId::new(u32::from_le_bytes(field(bytes, 8)), u16::from_le_bytes(field(bytes, 12)));
+        match r.oid {
+            oids::SWITCH_NIC_SAVE => self.below_saves(module, nic, bytes, r),
+            oids::SWITCH_NIC_RESTORE => self.below_restores(nic, &Blob(bytes.to_vec())),
+            _ => status,
+        }
+    }
+
+    fn below_saves(&mut self, module: usize, nic: NicId, bytes: &mut [u8], r: &mut OidRequest) -> i32 {
+        let mine = self.others.get_mut(&(Other::Below, module, nic)).filter(|data| !data.is_empty());
+        let Some(data) = mine else { return SUCCESS };
+        let (at, room) = (
+            word(bytes, offset_of!(NicSaveState, save_data_offset)),
+            word(bytes, offset_of!(NicSaveState, save_data_size)),
+        );
+        if data[0].len() > room {
+            r.method_bytes_needed = u32::try_from(at + data[0].len()).unwrap_or(u32::MAX);
+            return lbfoext::ndis::raw::BUFFER_TOO_SHORT;
+        }
+        let data = data.remove(0);
+        bytes[at..at + data.len()].copy_from_slice(&data);
+        bytes[16..32].copy_from_slice(&Other::Below.id());
+        bytes[564..566].copy_from_slice(&u16::try_from(data.len()).unwrap_or(0).to_le_bytes());
+        self.below_filled = true;
+        SUCCESS
+    }
+
+    fn below_restores(&mut self, nic: NicId, blob: &Blob) -> i32 {
+        if blob.extension() == Other::Below.id() {
+            if self.below_refuses {
+                return FAILURE;
+            }
+            self.returned.push((Other::Below, nic, blob.data().to_vec()));
+        } else {
+            self.unowned += 1;
+        }
+        SUCCESS
+    }
+}
+
+/// A save of one NIC. Each step is one request; other operations may come between.
+pub struct SaveRun {
+    pub module: usize,
+    pub nic: NicId,
+    offering: Offering,
+    room: usize,
+    pub blobs: Vec<Blob>,
+    /// Requests made, and those that were answered with a demand for more room.
+    pub rounds: usize,
+    pub short: usize,
+    /// The room that the extension has demanded.
+    demanded: bool,
+    /// Some extension failed it.
+    pub failed: bool,
+    /// What the record that is being handed out may say of the NIC's traffic.
+    bounds: Option<Bounds>,
+    over: bool,
+    /// The end is never announced.
+    pub abandon: bool,
+}
+
+impl SaveRun {
+    pub fn new(module: usize, nic: NicId, offering: Offering) -> Self {
+        with(|_, state| state.saves.under_way.insert((module, nic)));
+        Self {
+            module,
+            nic,
+            offering,
+            room: offering.room,
+            blobs: Vec::new(),
+            rounds: 0,
+            short: 0,
+            demanded: false,
+            failed: false,
+            bounds: None,
+            over: false,
+            abandon: false,
+        }
+    }
+
+    /// Makes the next request; false when the operation has ended.
+    pub fn step(&mut self) -> bool {
+        if self.over {
+            return false;
+        }
+        let Self { module, nic, .. } = *self;
+        if let Some(data) = with(|_, s| {
+            let above = s.saves.others.get_mut(&(Other::Above, module, nic))?;
+            (!above.is_empty()).then(|| above.remove(0))
+        }) {
+            self.blobs.push(Blob::made(Other::Above.id(), &data));
+            return true;
+        }
+        self.rounds += 1;
+        if self.rounds > ROUNDS {
+            with(|world, _| world.violate("SAVE-08", format!("a save of {nic} does not end")));
+            return self.end();
+        }
+        let before = self.offering.structure(nic, self.room);
+        let ask = Ask {
+            oid: oids::SWITCH_NIC_SAVE,
+            kind: request_type::METHOD,
+            payload: before.clone(),
+            plan: Plan::default(),
+            effect: None,
+        };
+        let tally = move |s: &mut State| s.saves.tallies.get(&(module, nic)).copied().unwrap_or_default();
+        let then = with(|_, s| {
+            s.saves.below_filled = false;
+            tally(s)
+        });
+        let answer = request(module, ask);
+        let bounds = Bounds::of(then, with(|_, s| tally(s)));
+        let round = check::Round { nic, offering: &self.offering, room: self.room, demanded: self.demanded };
+        with(|world, _| check::answered(world, &round, &before, &answer));
+        if answer.status == SUCCESS && !answer.reached_below {
+            self.bounds.get_or_insert(bounds);
+        }
+        self.go_on(&answer)
+    }
+
+    fn go_on(&mut self, answer: &Answer) -> bool {
+        let below_filled = with(|_, s| std::mem::take(&mut s.saves.below_filled));
+        let offset = self.offering.offset();
+        let needed = usize::try_from(answer.needed).unwrap_or(0);
+        match answer.status {
+            SUCCESS if !answer.reached_below || below_filled => {
+                self.blobs.push(Blob(answer.payload.clone()));
+                (self.room, self.demanded) = (self.offering.room, false);
+            }
+            SUCCESS => return self.end(),
+            lbfoext::ndis::raw::BUFFER_TOO_SHORT if needed > offset + self.room => {
+                self.short += 1;
+                self.demanded = !answer.reached_below;
+                self.room = needed - offset;
+            }
+            _ => {
+                self.failed = true;
+                return self.end();
+            }
+        }
+        true
+    }
+
+    fn end(&mut self) -> bool {
+        self.over = true;
+        let Self { module, nic, abandon, failed, bounds, .. } = *self;
+        let ours: Vec<Blob> = self.blobs.iter().filter(|blob| blob.is_ours()).cloned().collect();
+        with(|world, state| {
+            state.saves.under_way.remove(&(module, nic));
+            if !failed {
+                check::saved(world, state, (module, nic), self.offering.room, bounds, &ours);
+            }
+        });
+        if !abandon {
+            complete(module, oids::SWITCH_NIC_SAVE_COMPLETE, nic);
+        }
+        false
+    }
+}
+
+fn complete(module: usize, oid: u32, nic: NicId) {
+    let bytes = Offering { guard: 0, ..Offering::default() }.structure(nic, 0);
+    request(module, Ask::set(oid, bytes, None));
+}
+
+/// A restore of one NIC, a step for each structure.
+pub struct RestoreRun {
+    pub module: usize,
+    pub nic: NicId,
+    blobs: Vec<Blob>,
+    at: usize,
+    /// Some extension failed it, and with it the partition's start.
+    pub failed: bool,
+    how: check::How,
+    over: bool,
+}
+
+impl RestoreRun {
+    pub fn new(module: usize, nic: NicId, blobs: &[Blob]) -> Self {
+        let how = with(|_, state| {
+            state.saves.under_way.insert((module, nic));
+            check::How::at_start(state, module, nic, blobs)
+        });
+        Self { module, nic, blobs: blobs.to_vec(), at: 0, failed: false, how, over: false }
+    }
+
+    /// Ours are not what was saved: they must be discarded. `good` is what they were made from.
+    pub fn spoilt(mut self, good: &[Blob]) -> Self {
+        self.how.spoilt(good);
+        self
+    }
+
+    /// Makes the next request; false when the operation has ended.
+    pub fn step(&mut self) -> bool {
+        if self.over {
+            return false;
+        }
+        let Self { module, nic, .. } = *self;
+        let Some(blob) = self.blobs.get(self.at).cloned() else { return self.end() };
+        self.at += 1;
+        if blob.extension() == Other::Above.id() {
+            with(|_, s| s.saves.returned.push((Other::Above, nic, blob.data().to_vec())));
+            return true;
+        }
+        let mut bytes = blob.0.clone();
+        bytes[8..12].copy_from_slice(&nic.port.to_le_bytes());
+        bytes[12..14].copy_from_slice(&nic.index.to_le_bytes());
+        self.how.others_came(with(|_, s| s.saves.under_way.len() > 1));
+        let good = self.how.good(self.at - 1);
+        let several = self.how.is_several();
+        with(|_, s| (s.saves.bend.good, s.saves.bend.several) = (good, several));
+        let answer = request(module, Ask::set(oids::SWITCH_NIC_RESTORE, bytes, None));
+        with(|world, _| check::restored(world, nic, &blob, &answer));
+        if answer.status != SUCCESS {
+            self.failed = true;
+            return self.end();
+        }
+        true
+    }
+
+    fn end(&mut self) -> bool {
+        self.over = true;
+        let Self { module, nic, failed, .. } = *self;
+        if !failed {
+            complete(module, oids::SWITCH_NIC_RESTORE_COMPLETE, nic);
+        }
+        with(|_, state| {
+            state.saves.under_way.remove(&(module, nic));
+            if !failed {
+                self.how.remember(state, module, nic, &self.blobs);
+            }
+        });
+        false
+    }
+}

@@ -1,0 +1,229 @@
+//! The forwarding context of a packet: the destination array in the extension's sight, and the truth about it.
+//!
+//! Free slots hold stale data, elements are further apart than they are long, and an array that Grow replaced stays,
+//! poisoned, for as long as the packet lives.
+
+use lbfoext::ndis::raw::{
+    DestinationBits, ForwardingDestinationArray, ObjectHeader, PortDestination, object_type,
+};
+use std::mem::size_of;
+use std::ptr;
+
+/// The forwarding context of a list: the destination array in the extension's sight, and the truth about it.
+pub struct Context {
+    array: Array,
+    /// Arrays that Grow replaced, poisoned.
+    dead: Vec<Array>,
+    pub committed: Vec<PortDestination>,
+    /// Slots, committed or free.
+    pub capacity: u32,
+    /// A Grow failed and nothing was committed since.
+    pub grow_failed: bool,
+    /// An Add or Update failed and nothing was committed since.
+    pub commit_failed: bool,
+    pub adds: u32,
+}
+
+/// A destination array: header, then elements of a size that only its header tells.
+struct Array {
+    words: Vec<u64>,
+    stride: usize,
+}
+
+/// What a free slot holds: stale data of an earlier packet.
+const GARBAGE: u8 = 0xC7;
+const HEADER: usize = size_of::<ForwardingDestinationArray>();
+
+impl Array {
+    fn new(capacity: u32, stride: usize) -> Self {
+        let bytes = HEADER + capacity as usize * stride;
+        let mut this = Self { words: vec![u64::from_ne_bytes([GARBAGE; 8]); bytes.div_ceil(8)], stride };
+        let first = this.element(0);
+        let header = ForwardingDestinationArray {
+            header: ObjectHeader::new(object_type::DEFAULT, 1, 24),
+            element_size: u32::try_from(stride).unwrap_or(8),
+            num_elements: capacity,
+            num_destinations: 0,
+            first_element: first,
+        };
+        // SAFETY: the words hold the header.
+        unsafe { this.header().write(header) };
+        this
+    }
+
+    fn header(&mut self) -> *mut ForwardingDestinationArray {
+        self.words.as_mut_ptr().cast()
+    }
+
+    fn element(&mut self, index: u32) -> *mut u8 {
+        // SAFETY: callers stay below the capacity; index 0 of an empty array is one past its end.
+        unsafe { self.words.as_mut_ptr().cast::<u8>().add(HEADER + index as usize * self.stride) }
+    }
+
+    fn get(&mut self, index: u32) -> PortDestination {
+        // SAFETY: callers stay below the capacity, and an element has at least the size of the structure.
+        unsafe { ptr::read_unaligned(self.element(index).cast()) }
+    }
+
+    fn set(&mut self, index: u32, value: PortDestination) {
+        // SAFETY: as in `get`.
+        unsafe { ptr::write_unaligned(self.element(index).cast(), value) }
+    }
+
+    fn is_untouched(&mut self, index: u32) -> bool {
+        let start = self.element(index);
+        // SAFETY: the element lies in the array.
+        unsafe { std::slice::from_raw_parts(start, size_of::<PortDestination>()) }
+            .iter()
+            .all(|byte| *byte == GARBAGE)
+    }
+
+    fn poison(&mut self) {
+        self.words.fill(u64::from_ne_bytes([crate::switch::nbl::POISON; 8]));
+    }
+
+    fn is_poisoned(&self) -> bool {
+        self.words.iter().all(|word| *word == u64::from_ne_bytes([crate::switch::nbl::POISON; 8]))
+    }
+}
+
+/// Bits of an element that no declaration names.
+pub const RESERVED_BITS: DestinationBits = DestinationBits::from_bits_retain(0xFFF8);
+pub const GARBAGE_BITS: DestinationBits = DestinationBits::from_bits_retain(u16::from_ne_bytes([GARBAGE; 2]));
+
+impl Context {
+    pub fn new(free: u32, stride: usize) -> Self {
+        Self {
+            array: Array::new(free, stride),
+            dead: Vec::new(),
+            committed: Vec::new(),
+            capacity: free,
+            grow_failed: false,
+            commit_failed: false,
+            adds: 0,
+        }
+    }
+
+    pub fn pointer(&mut self) -> *mut ForwardingDestinationArray {
+        self.array.header()
+    }
+
+    pub fn destinations(&self) -> u32 {
+        u32::try_from(self.committed.len()).unwrap_or(u32::MAX)
+    }
+
+    pub fn available(&self) -> u32 {
+        self.capacity - self.destinations()
+    }
+
+    /// Slots past the committed ones that were written to.
+    pub fn written(&mut self) -> u32 {
+        let first = self.destinations();
+        let mut count = 0;
+        for index in first..self.capacity {
+            if self.array.is_untouched(index) {
+                break;
+            }
+            count += 1;
+        }
+        count
+    }
+
+    pub fn slot(&mut self, index: u32) -> PortDestination {
+        self.array.get(index)
+    }
+
+    /// Takes one more destination in; the caller has made sure of a free slot.
+    pub fn append(&mut self, destination: PortDestination) {
+        let index = self.destinations();
+        self.array.set(index, destination);
+        self.committed.push(destination);
+        let count = self.destinations();
+        // SAFETY: the header lives in the array.
+        unsafe { (*self.array.header()).num_destinations = count };
+    }
+
+    /// Moves the array to new memory with `more` free slots; the old one is poisoned.
+    pub fn grow(&mut self, more: u32) {
+        self.capacity = self.destinations() + more.max(self.available());
+        let mut array = Array::new(self.capacity, self.array.stride);
+        for (index, destination) in self.committed.iter().enumerate() {
+            array.set(u32::try_from(index).unwrap_or(0), *destination);
+        }
+        // SAFETY: the header lives in the array.
+        unsafe { (*array.header()).num_destinations = self.destinations() };
+        let mut old = std::mem::replace(&mut self.array, array);
+        old.poison();
+        self.dead.push(old);
+    }
+
+    /// True if somebody wrote into an array that is gone.
+    pub fn dead_array_touched(&self) -> bool {
+        self.dead.iter().any(|array| !array.is_poisoned())
+    }
+
+    pub fn is_dead(&mut self, pointer: *mut ForwardingDestinationArray) -> bool {
+        self.dead.iter_mut().any(|array| array.header() == pointer)
+    }
+
+    /// Committed elements as memory has them now, for the comparison with the truth.
+    pub fn committed_in_memory(&mut self) -> Vec<PortDestination> {
+        (0..self.destinations()).map(|index| self.array.get(index)).collect()
+    }
+
+    /// Puts the truth back over whatever was written.
+    pub fn repair(&mut self) {
+        for index in 0..self.destinations() {
+            self.array.set(index, self.committed[index as usize]);
+        }
+        let (count, capacity) = (self.destinations(), self.capacity);
+        let first = self.array.element(0);
+        // SAFETY: the header lives in the array.
+        unsafe {
+            (*self.array.header()).num_destinations = count;
+            (*self.array.header()).num_elements = capacity;
+            (*self.array.header()).first_element = first;
+        }
+    }
+
+    /// As if nothing had been written to a slot; for misdeeds.
+    pub fn unwrite(&mut self, index: u32) {
+        let fresh = Array::new(1, self.array.stride).get(0);
+        self.array.set(index, fresh);
+    }
+
+    /// As if nothing had ever been committed; for misdeeds.
+    pub fn withdraw(&mut self) {
+        self.committed.clear();
+        self.array = Array::new(self.capacity, self.array.stride);
+    }
+
+    /// Writes the bits of a committed element behind the truth's back; for misdeeds.
+    pub fn poke_bits(&mut self, index: u32, bits: DestinationBits) {
+        let element = PortDestination { bits, ..self.array.get(index) };
+        self.array.set(index, element);
+    }
+
+    /// Writes a port into a free slot without committing it; for misdeeds.
+    pub fn poke_slot(&mut self, index: u32, port_id: u32) {
+        self.array.set(index, PortDestination { port_id, nic_index: 0, bits: DestinationBits::empty() });
+    }
+
+    /// Writes into an array that is gone; for misdeeds.
+    pub fn poke_dead(&mut self) {
+        if let Some(word) = self.dead.last_mut().and_then(|array| array.words.last_mut()) {
+            *word = 1;
+        }
+    }
+
+    pub fn header_is_intact(&mut self) -> bool {
+        let (count, capacity, stride) = (self.destinations(), self.capacity, self.array.stride);
+        let first = self.array.element(0);
+        // SAFETY: the header lives in the array.
+        let header = unsafe { *self.array.header() };
+        header.num_destinations == count
+            && header.num_elements == capacity
+            && header.element_size as usize == stride
+            && header.first_element == first
+    }
+}

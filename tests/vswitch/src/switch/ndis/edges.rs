@@ -1,0 +1,496 @@
+//! The two ends of the stack: the miniport edge that turns sends into receive indications, and the protocol edge that
+//! delivers them.
+//!
+//! Every step happens inside the call that causes it or later, alone or with others, as the seed says; the order of the
+//! packets that go up is kept. Nothing here holds the state's mutex while it calls the driver.
+
+use crate::check::reference::vlan::Tags;
+use crate::check::rule;
+use crate::machine::clock;
+use crate::machine::cpu;
+use crate::machine::world::World;
+use crate::switch::frames::Fate;
+use crate::switch::ndis::packet::Place;
+use crate::switch::ndis::{Life, State, call, with};
+use crate::switch::ports::{NicId, NicState};
+use lbfoext::ndis::raw::{
+    DestinationBits, Handle, NetBufferList, PortDestination, ReceiveFlags, ReturnFlags, SendCompleteFlags,
+};
+use std::collections::VecDeque;
+
+/// Lists on their way, by address.
+pub type Lists = Vec<usize>;
+
+/// Steps that wait.
+#[derive(Default)]
+pub struct Queues {
+    up: VecDeque<Lists>,
+    back: VecDeque<usize>,
+    done: VecDeque<usize>,
+    /// A step is taken for the queue at this moment; order up is kept by letting only one do so.
+    moving_up: bool,
+}
+
+impl Queues {
+    pub fn is_empty(&self) -> bool {
+        self.up.is_empty() && self.back.is_empty() && self.done.is_empty()
+    }
+}
+
+/// Whether the next step happens inside this call.
+fn nested(world: &World, state: &State) -> bool {
+    world.chance(state.style.nested, 100)
+}
+
+fn later(world: &World, state: &State, what: &'static str, step: impl FnOnce() + Send + 'static) {
+    let delay = 1 + world.random(state.style.delay.max(1));
+    world.at(world.now() + delay, what, step);
+}
+
+/// Lists came down to the miniport edge.
+pub fn arrived_below(module: usize, lists: Lists) {
+    let now = with(|world, state| {
+        for &list in &lists {
+            state.choose_below(world, list);
+        }
+        let inside = nested(world, state);
+        let queues = &mut state.modules[module].queues;
+        let free = queues.up.is_empty() && !queues.moving_up;
+        queues.up.push_back(lists);
+        if !(free && inside) {
+            later(world, state, "receive indication", move || move_up(module));
+        }
+        free && inside
+    });
+    if now {
+        move_up(module);
+    }
+}
+
+/// Indicates what waits at the miniport edge.
+fn move_up(module: usize) {
+    loop {
+        let Some(lists) = with(|world, state| state.take_up(world, module)) else { return };
+        indicate(module, lists);
+        let more = with(|_, state| {
+            let queues = &mut state.modules[module].queues;
+            queues.moving_up = false;
+            !queues.up.is_empty()
+        });
+        if !more {
+            return;
+        }
+    }
+}
+
+/// One receive indication at the miniport edge.
+fn indicate(module: usize, lists: Lists) {
+    // Lists without any destination end here; what the others are given is decided with their flags.
+    let (up, ended) = with(|_, state| state.split_ended(lists));
+    if !ended.is_empty() {
+        complete(module, ended);
+    }
+    if up.is_empty() {
+        return;
+    }
+    let lowered = at_random_level();
+    let given = with(|world, state| state.give_up(world, module, &up));
+    let (context, handler, first, count, flags) = given;
+    if let Some(receive) = handler {
+        // SAFETY: the driver registered this handler; the chain is built from live lists.
+        call("FilterReceiveNetBufferLists", module, || unsafe { receive(context, first, 0, count, flags) });
+    } else {
+        crate::switch::ndis::data::bypass_receive(module, &up);
+    }
+    lowered.restore();
+}
+
+/// Packets were delivered: their lists go back down, now or later.
+pub fn delivered(module: usize, lists: Lists) {
+    let now = with(|world, state| {
+        let inside = nested(world, state);
+        if !inside {
+            state.modules[module].queues.back.extend(lists.iter().copied());
+            later(world, state, "return", move || give_back(module));
+        }
+        inside
+    });
+    if now {
+        return_lists(module, shuffled(lists));
+    }
+}
+
+fn give_back(module: usize) {
+    let lists = with(|world, state| take_some(world, &mut state.modules[module].queues.back));
+    if !lists.is_empty() {
+        return_lists(module, shuffled(lists));
+    }
+    if with(|_, state| !state.modules[module].queues.back.is_empty()) {
+        with(|world, state| later(world, state, "return", move || give_back(module)));
+    }
+}
+
+fn return_lists(module: usize, lists: Lists) {
+    let level = at_random_level();
+    let (context, handler, first, flags) = with(|world, state| state.give_return(world, module, &lists));
+    if let Some(handler) = handler {
+        // SAFETY: as in `indicate`.
+        call("FilterReturnNetBufferLists", module, || unsafe { handler(context, first, flags) });
+    } else {
+        settled(module, lists);
+    }
+    level.restore();
+}
+
+/// Lists came back to the miniport edge: their sends complete, now or later.
+pub fn settled(module: usize, lists: Lists) {
+    let now = with(|world, state| {
+        let inside = nested(world, state);
+        if !inside {
+            state.modules[module].queues.done.extend(lists.iter().copied());
+            later(world, state, "send completion", move || give_done(module));
+        }
+        inside
+    });
+    if now {
+        complete(module, lists);
+    }
+}
+
+fn give_done(module: usize) {
+    let lists = with(|world, state| take_some(world, &mut state.modules[module].queues.done));
+    if !lists.is_empty() {
+        complete(module, shuffled(lists));
+    }
+    if with(|_, state| !state.modules[module].queues.done.is_empty()) {
+        with(|world, state| later(world, state, "send completion", move || give_done(module)));
+    }
+}
+
+fn complete(module: usize, lists: Lists) {
+    let level = at_random_level();
+    let (context, handler, first, flags) = with(|world, state| state.give_complete(world, module, &lists));
+    if let Some(handler) = handler {
+        // SAFETY: as in `indicate`.
+        call("FilterSendNetBufferListsComplete", module, || unsafe { handler(context, first, flags) });
+    }
+    level.restore();
+}
+
+/// A random part of a queue, at least one.
+fn take_some(world: &World, queue: &mut VecDeque<usize>) -> Lists {
+    let count = 1 + world.random(queue.len() as u64);
+    let count = usize::try_from(count).unwrap_or(1).min(queue.len());
+    queue.drain(..count).collect()
+}
+
+fn shuffled(mut lists: Lists) -> Lists {
+    with(|world, _| {
+        for i in (1..lists.len()).rev() {
+            lists.swap(i, usize::try_from(world.random(i as u64 + 1)).unwrap_or(0));
+        }
+    });
+    lists
+}
+
+/// A level the seed raised to, to be left again.
+pub struct Level(Option<u8>);
+
+impl Level {
+    pub fn restore(self) {
+        if let Some(old) = self.0 {
+            cpu::lower(old);
+        }
+    }
+}
+
+/// Stays at the caller's level or raises to DISPATCH.
+pub fn at_random_level() -> Level {
+    let raise = cpu::irql() < cpu::DISPATCH && with(|world, s| world.chance(s.style.dispatch, 100));
+    Level(raise.then(cpu::raise_to_dispatch))
+}
+
+impl State {
+    /// What the switch does to a packet below the driver: destinations of native packets, the mirror port.
+    fn choose_below(&mut self, world: &World, list: usize) {
+        let Some(packet) = self.packets.at(list) else { return };
+        let module = packet.switch;
+        let native = packet.is_native();
+        let source = packet.source;
+        let mirror = self.style.mirror.filter(|m| *m != source);
+        let topology = &mut self.modules[module].topology;
+        let station = topology.nics().find(|n| {
+            n.kind != crate::switch::ports::NicKind::External
+                && n.state == NicState::Connected
+                && n.id != source
+        });
+        let target = if native { station.map(|n| n.id) } else { mirror };
+        let Some(target) = target else { return };
+        let Some(context) = packet.context.as_mut() else { return };
+        if context.committed.iter().any(|d| d.port_id == target.port) {
+            return;
+        }
+        if !native && context.committed.is_empty() {
+            return;
+        }
+        context.grow(1);
+        context.append(PortDestination {
+            port_id: target.port,
+            nic_index: target.index,
+            bits: DestinationBits::empty(),
+        });
+        if let Some(nic) = topology.nic_mut(target) {
+            nic.packets += 1;
+            packet.pinned.push(target);
+        }
+        if native {
+            for id in packet.frames.clone() {
+                self.frames.fate(id, Fate::Native);
+            }
+        }
+        world.log(|| format!("below adds {target}"));
+    }
+
+    /// Takes the next lists up: one batch, sometimes several merged, sometimes a part.
+    fn take_up(&mut self, world: &World, module: usize) -> Option<Lists> {
+        let queues = &mut self.modules[module].queues;
+        if queues.moving_up {
+            // Another thread is in the middle of an indication; it looks at the queue again when it is through.
+            return None;
+        }
+        let mut lists = queues.up.pop_front()?;
+        match world.random(4) {
+            0 => {
+                if let Some(next) = queues.up.pop_front() {
+                    lists.extend(next);
+                }
+            }
+            1 if lists.len() > 1 => {
+                let keep = 1 + usize::try_from(world.random(lists.len() as u64 - 1)).unwrap_or(0);
+                let rest = lists.split_off(keep);
+                queues.up.push_front(rest);
+            }
+            _ => {}
+        }
+        queues.moving_up = true;
+        Some(lists)
+    }
+
+    /// Separates lists that nothing will receive.
+    fn split_ended(&mut self, lists: Lists) -> (Lists, Lists) {
+        let (up, ended): (Lists, Lists) = lists.into_iter().partition(|list| {
+            self.packets
+                .at(*list)
+                .is_some_and(|p| p.context.as_ref().is_some_and(|c| !c.committed.is_empty()))
+        });
+        for list in &ended {
+            let Some(packet) = self.packets.at(*list) else { continue };
+            let (native, frames) = (packet.is_native(), packet.frames.clone());
+            packet.place = Place::Settled;
+            for id in frames {
+                self.frames.fate(id, if native { Fate::Native } else { Fate::Failed { status: -1 } });
+            }
+        }
+        (up, ended)
+    }
+
+    /// Hands lists to FilterReceive: context, handler, chain, count, flags.
+    fn give_up(
+        &mut self,
+        world: &World,
+        module: usize,
+        lists: &[usize],
+    ) -> (Handle, Option<lbfoext::ndis::raw::FilterReceive>, *mut NetBufferList, u32, u32) {
+        let same_source = self.same_source(lists);
+        let same_destination = self.same_single_destination(lists);
+        let generation = self.modules[module].topology.generation;
+        let order = self.tick();
+        let chain = self.hand_over(world, lists, Place::Egress, "DATA-03");
+        for list in lists {
+            let move_array = world.random(4) == 0;
+            if let Some(packet) = self.packets.at(*list) {
+                if move_array && let Some(context) = packet.context.as_mut() {
+                    context.grow(0);
+                }
+                packet.decapsulate();
+                packet.write_detail();
+                packet.generation = generation;
+                packet.reported = false;
+                packet.reported_ports.clear();
+                packet.given = order;
+                packet.remember();
+                packet.remember_bytes();
+            }
+        }
+        let mut flags = ReceiveFlags::empty();
+        if same_source && world.random(4) != 0 {
+            flags |= ReceiveFlags::SWITCH_SINGLE_SOURCE;
+        }
+        if same_destination && world.random(4) != 0 {
+            flags |= ReceiveFlags::SWITCH_DESTINATION_GROUP;
+        }
+        if cpu::irql() == cpu::DISPATCH && world.random(4) != 0 {
+            flags |= ReceiveFlags::DISPATCH_LEVEL;
+        }
+        let m = &self.modules[module];
+        let handler = self.driver.characteristics.and_then(|c| c.receive);
+        let count = u32::try_from(lists.len()).unwrap_or(u32::MAX);
+        (m.context as Handle, handler, chain, count, flags.bits())
+    }
+
+    fn give_return(
+        &mut self,
+        world: &World,
+        module: usize,
+        lists: &[usize],
+    ) -> (Handle, Option<lbfoext::ndis::raw::FilterReturn>, *mut NetBufferList, u32) {
+        let chain = self.hand_over(world, lists, Place::Returning, "FLAGS-13");
+        let mut flags = ReturnFlags::empty();
+        if self.same_source(lists) && world.random(4) != 0 {
+            flags |= ReturnFlags::SWITCH_SINGLE_SOURCE;
+        }
+        if cpu::irql() == cpu::DISPATCH && world.random(4) != 0 {
+            flags |= ReturnFlags::DISPATCH_LEVEL;
+        }
+        let m = &self.modules[module];
+        (m.context as Handle, self.driver.characteristics.and_then(|c| c.return_lists), chain, flags.bits())
+    }
+
+    fn give_complete(
+        &mut self,
+        world: &World,
+        module: usize,
+        lists: &[usize],
+    ) -> (Handle, Option<lbfoext::ndis::raw::FilterSendComplete>, *mut NetBufferList, u32) {
+        let chain = self.hand_over(world, lists, Place::Completing, "DATA-03");
+        for list in lists {
+            if let Some(packet) = self.packets.at(*list) {
+                // SAFETY: the list is uncovered and the switch's until the call below.
+                unsafe { (*packet.nbl).status = 0 };
+            }
+        }
+        let mut flags = SendCompleteFlags::empty();
+        if self.same_source(lists) && world.random(4) != 0 {
+            flags |= SendCompleteFlags::SWITCH_SINGLE_SOURCE;
+        }
+        if cpu::irql() == cpu::DISPATCH && world.random(4) != 0 {
+            flags |= SendCompleteFlags::DISPATCH_LEVEL;
+        }
+        let m = &self.modules[module];
+        (m.context as Handle, self.driver.characteristics.and_then(|c| c.send_complete), chain, flags.bits())
+    }
+
+    /// Uncovers lists, links them into a chain and gives them to the extension.
+    pub fn hand_over(
+        &mut self,
+        world: &World,
+        lists: &[usize],
+        place: Place,
+        touched_rule: &'static str,
+    ) -> *mut NetBufferList {
+        let decoy = self.decoy();
+        let mut next = std::ptr::null_mut();
+        for &list in lists.iter().rev() {
+            let Some(packet) = self.packets.at(list) else { continue };
+            if packet.cover.is_laid() {
+                let touched = packet.lift_cover(decoy);
+                let name = packet.name;
+                rule(world, touched_rule, touched.is_none(), || {
+                    format!("packet {name} was written at {} while it was others'", touched.unwrap_or(0))
+                });
+            }
+            let packet = self.packets.at(list).unwrap_or_else(|| unreachable!("found above"));
+            packet.place = place;
+            // SAFETY: uncovered and the switch's until the call that follows.
+            unsafe { (*packet.nbl).next = next };
+            next = packet.nbl;
+        }
+        next
+    }
+
+    pub fn same_source(&mut self, lists: &[usize]) -> bool {
+        let sources: Vec<_> =
+            lists.iter().filter_map(|l| self.packets.at(*l).map(|p| p.source.port)).collect();
+        sources.windows(2).all(|pair| pair[0] == pair[1])
+    }
+
+    /// All lists have one and the same destination and none is native.
+    pub fn same_single_destination(&mut self, lists: &[usize]) -> bool {
+        let mut first: Option<PortDestination> = None;
+        lists.iter().all(|list| {
+            let Some(packet) = self.packets.at(*list) else { return false };
+            let native = packet.is_native();
+            let Some(context) = packet.context.as_ref() else { return false };
+            let [one] = context.committed[..] else { return false };
+            let other = *first.get_or_insert(one);
+            !native && same(other, one)
+        })
+    }
+
+    /// Delivers a packet to every destination that is not excluded.
+    pub fn deliver(&mut self, world: &World, list: usize) {
+        let now = world.now();
+        let Some(packet) = self.packets.at(list) else { return };
+        let module = packet.switch;
+        let frames = packet.frames.clone();
+        let native = packet.is_native();
+        let source = packet.source;
+        let tag = packet.tag_below;
+        let committed = packet.context.as_ref().map(|c| c.committed.clone()).unwrap_or_default();
+        let m = &mut self.modules[module];
+        for destination in committed {
+            let loops = m.topology.is_external(destination.port_id) && m.topology.is_external(source.port);
+            if destination.bits.contains(DestinationBits::IS_EXCLUDED) || native || loops {
+                continue;
+            }
+            let to = NicId::new(destination.port_id, destination.nic_index);
+            for &id in &frames {
+                if m.topology.is_external(to.port) {
+                    // A single adapter may be named by index 0 as well.
+                    let member = if to.index == 0 { 1 } else { to.index };
+                    let vid = wire_vid(self.frames.all.get(id).map_or(&[], |f| &f.bytes), tag, destination);
+                    m.outside.transmit(&mut self.frames, (id, vid), member, now, |n| world.random(n));
+                } else {
+                    self.frames.fate(id, Fate::Delivered { to, at: now });
+                }
+                world.log(|| format!("frame {id} to {to}"));
+            }
+        }
+    }
+
+    /// Nothing is on its way in this module.
+    pub fn is_quiet(&self, module: usize) -> bool {
+        self.modules[module].queues.is_empty()
+            && !self
+                .packets
+                .all()
+                .iter()
+                .any(|p| p.switch == module && p.place != Place::Idle && !p.place.is_the_extensions())
+    }
+
+    pub fn life(&self, module: usize) -> Life {
+        self.modules[module].life
+    }
+}
+
+/// The VLAN in which a frame goes out on the wire: that beside it if the destination preserves it, or that in it.
+fn wire_vid(frame: &[u8], tag: u64, to: PortDestination) -> u16 {
+    let tags = Tags::of(frame, tag);
+    let beside =
+        tags.beside.filter(|_| to.bits.contains(DestinationBits::PRESERVE_VLAN)).map_or(0, |t| t.vid);
+    if beside != 0 { beside } else { tags.inside.map_or(0, |t| t.vid) }
+}
+
+pub fn same(a: PortDestination, b: PortDestination) -> bool {
+    (a.port_id, a.nic_index, a.bits) == (b.port_id, b.nic_index, b.bits)
+}
+
+/// Lets everything that was put off happen.
+pub fn drain(module: usize) {
+    for _ in 0..10_000 {
+        if with(|_, state| state.is_quiet(module)) {
+            return;
+        }
+        clock::advance(100);
+    }
+}

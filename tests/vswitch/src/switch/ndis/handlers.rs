@@ -1,0 +1,316 @@
+//! The handlers that the switch gives to its extensions: forwarding contexts, destinations, sources, references, drop
+//! reports.
+
+use crate::check::rule;
+use crate::exports::Frame;
+use crate::inject::table as bend;
+use crate::machine::cpu::DISPATCH;
+use crate::machine::memory::Place as MemoryPlace;
+use crate::machine::world::World;
+use crate::switch::ndis::{Life, State, with};
+use crate::switch::ports::NicId;
+use lbfoext::ndis::raw::{
+    ForwardingDestinationArray, Handle, INVALID_PARAMETER, NetBufferList, PortDestination, SUCCESS,
+    SwitchContext, SwitchOptionalHandlers, UnicodeString,
+};
+
+/// The table, as NdisFGetOptionalSwitchHandlers gives it.
+pub fn table() -> SwitchOptionalHandlers {
+    SwitchOptionalHandlers {
+        allocate_net_buffer_list_forwarding_context: Some(entry::allocate_context),
+        free_net_buffer_list_forwarding_context: Some(entry::free_context),
+        set_net_buffer_list_source: Some(entry::set_source),
+        add_net_buffer_list_destination: Some(entry::add_destination),
+        grow_net_buffer_list_destinations: Some(entry::grow_destinations),
+        get_net_buffer_list_destinations: Some(entry::get_destinations),
+        update_net_buffer_list_destinations: Some(entry::update_destinations),
+        copy_net_buffer_list_info: Some(entry::copy_info),
+        reference_switch_nic: Some(entry::reference_nic),
+        dereference_switch_nic: Some(entry::dereference_nic),
+        reference_switch_port: Some(entry::reference_port),
+        dereference_switch_port: Some(entry::dereference_port),
+        report_filtered_net_buffer_lists: Some(entry::report_filtered),
+        ..SwitchOptionalHandlers::ZERO
+    }
+}
+
+/// The handlers as the driver enters them: each first notes the driver's stack.
+pub(crate) mod entry {
+    use super::{
+        ForwardingDestinationArray, NetBufferList, PortDestination, SwitchContext as Context, UnicodeString,
+    };
+
+    macro_rules! entries {
+        ($($name:ident($($arg:ident: $ty:ty),*) $(-> $ret:ty)?;)*) => {
+            $(
+                /// # Safety
+                /// As for the documented handler.
+                #[unsafe(naked)]
+                pub unsafe extern "win64" fn $name($($arg: $ty),*) $(-> $ret)? {
+                    /// Has the same type.
+                    const _: unsafe extern "win64" fn($($ty),*) $(-> $ret)? = super::$name;
+                    crate::import_entry!(super::$name)
+                }
+            )*
+        };
+    }
+
+    entries! {
+        beyond_the_revision() -> i32;
+        allocate_context(context: Context, list: *mut NetBufferList) -> i32;
+        free_context(context: Context, list: *mut NetBufferList);
+        set_source(context: Context, list: *mut NetBufferList, port: u32, nic: u16) -> i32;
+        add_destination(context: Context, list: *mut NetBufferList, one: *mut PortDestination) -> i32;
+        grow_destinations(
+            context: Context, list: *mut NetBufferList, more: u32, array: *mut *mut ForwardingDestinationArray
+        ) -> i32;
+        get_destinations(
+            context: Context, list: *mut NetBufferList, array: *mut *mut ForwardingDestinationArray
+        );
+        update_destinations(
+            context: Context, list: *mut NetBufferList, count: u32, array: *mut ForwardingDestinationArray
+        ) -> i32;
+        copy_info(context: Context, to: *mut NetBufferList, from: *mut NetBufferList, flags: u32) -> i32;
+        reference_nic(context: Context, port: u32, nic: u16) -> i32;
+        dereference_nic(context: Context, port: u32, nic: u16) -> i32;
+        reference_port(context: Context, port: u32) -> i32;
+        dereference_port(context: Context, port: u32) -> i32;
+        report_filtered(
+            context: Context, guid: *const UnicodeString, name: *const UnicodeString, port: u32, flags: u32,
+            count: u32, lists: *mut NetBufferList, reason: *const UnicodeString
+        );
+    }
+}
+
+/// What stands where a table of revision 2 has members: calling one is STATE-05.
+///
+/// # Safety
+/// None needed: it looks at nothing.
+pub unsafe extern "win64" fn beyond_the_revision() -> i32 {
+    let _frame = Frame::enter("a switch handler of revision 2", DISPATCH);
+    crate::machine::world::current()
+        .violate("STATE-05", "a handler was called that the returned revision does not have");
+    INVALID_PARAMETER
+}
+
+/// This call is to fail: because a sweep wants it, or because the switch is short of memory.
+fn refused(handler: &'static str) -> bool {
+    crate::machine::fault::fails(handler) || with(|world, state| world.chance(state.style.refuse, 100))
+}
+
+unsafe extern "win64" fn allocate_context(context: SwitchContext, list: *mut NetBufferList) -> i32 {
+    let _frame = Frame::enter("AllocateNetBufferListForwardingContext", DISPATCH);
+    let fails = refused("AllocateNetBufferListForwardingContext");
+    with(|world, s| {
+        bend::allocating(world, s, context, list);
+        s.allocate_context(world, context, list, fails)
+    })
+}
+
+unsafe extern "win64" fn free_context(context: SwitchContext, list: *mut NetBufferList) {
+    let _frame = Frame::enter("FreeNetBufferListForwardingContext", DISPATCH);
+    with(|world, s| {
+        s.free_context(world, context, list);
+        bend::freed_context(world, s, context, list);
+    });
+}
+
+unsafe extern "win64" fn set_source(
+    context: SwitchContext,
+    list: *mut NetBufferList,
+    port: u32,
+    nic: u16,
+) -> i32 {
+    let _frame = Frame::enter("SetNetBufferListSource", DISPATCH);
+    with(|world, s| s.set_source(world, context, list, NicId::new(port, nic)))
+}
+
+unsafe extern "win64" fn add_destination(
+    context: SwitchContext,
+    list: *mut NetBufferList,
+    destination: *mut PortDestination,
+) -> i32 {
+    let _frame = Frame::enter("AddNetBufferListDestination", DISPATCH);
+    let fails = refused("AddNetBufferListDestination");
+    // SAFETY: the driver passes a readable element.
+    let element = match bend::destination(context, list, unsafe { *destination }) {
+        Ok(element) => element,
+        Err(status) => return status,
+    };
+    let status = with(|world, s| s.add_destination(world, context, list, element, fails));
+    bend::added(list);
+    status
+}
+
+unsafe extern "win64" fn grow_destinations(
+    context: SwitchContext,
+    list: *mut NetBufferList,
+    more: u32,
+    array: *mut *mut ForwardingDestinationArray,
+) -> i32 {
+    let _frame = Frame::enter("GrowNetBufferListDestinations", DISPATCH);
+    let fails = refused("GrowNetBufferListDestinations");
+    let (status, pointer) = with(|world, s| {
+        bend::growing(world, s, context, list);
+        let grown = s.grow(world, context, list, more, fails);
+        bend::grown(s, list);
+        grown
+    });
+    if status == SUCCESS {
+        // SAFETY: the driver passes a writable pointer.
+        unsafe { *array = pointer };
+    }
+    status
+}
+
+unsafe extern "win64" fn get_destinations(
+    context: SwitchContext,
+    list: *mut NetBufferList,
+    array: *mut *mut ForwardingDestinationArray,
+) {
+    let _frame = Frame::enter("GetNetBufferListDestinations", DISPATCH);
+    let pointer = with(|world, s| s.get(world, context, list));
+    // SAFETY: the driver passes a writable pointer.
+    unsafe { *array = pointer };
+}
+
+unsafe extern "win64" fn update_destinations(
+    context: SwitchContext,
+    list: *mut NetBufferList,
+    count: u32,
+    array: *mut ForwardingDestinationArray,
+) -> i32 {
+    let _frame = Frame::enter("UpdateNetBufferListDestinations", DISPATCH);
+    let fails = refused("UpdateNetBufferListDestinations");
+    with(|world, s| {
+        bend::updating(world, s, context, list, array);
+        let count = bend::destinations_written(s, list, count);
+        s.update(world, context, list, count, array, fails)
+    })
+}
+
+unsafe extern "win64" fn copy_info(
+    context: SwitchContext,
+    to: *mut NetBufferList,
+    from: *mut NetBufferList,
+    flags: u32,
+) -> i32 {
+    let _frame = Frame::enter("CopyNetBufferListInfo", DISPATCH);
+    let fails = refused("CopyNetBufferListInfo");
+    let flags = bend::copy_flags(flags);
+    with(|world, s| {
+        bend::copying(world, s, context, to, from);
+        let status = s.copy_info(world, context, to, from, flags, fails);
+        bend::copied(world, s, context, to, from);
+        status
+    })
+}
+
+unsafe extern "win64" fn reference_nic(context: SwitchContext, port: u32, nic: u16) -> i32 {
+    let _frame = Frame::enter("ReferenceSwitchNic", DISPATCH);
+    let fails = crate::machine::fault::fails("ReferenceSwitchNic");
+    with(|world, s| {
+        bend::referencing(world, s, context);
+        s.reference_nic(world, context, NicId::new(port, nic), fails)
+    })
+}
+
+unsafe extern "win64" fn dereference_nic(context: SwitchContext, port: u32, nic: u16) -> i32 {
+    let _frame = Frame::enter("DereferenceSwitchNic", DISPATCH);
+    with(|world, s| {
+        let mut status = SUCCESS;
+        for _ in 0..bend::dereferences(s) {
+            status = s.dereference_nic(world, context, NicId::new(port, nic));
+        }
+        status
+    })
+}
+
+unsafe extern "win64" fn reference_port(context: SwitchContext, port: u32) -> i32 {
+    let _frame = Frame::enter("ReferenceSwitchPort", DISPATCH);
+    let fails = crate::machine::fault::fails("ReferenceSwitchPort");
+    with(|world, s| s.reference_port(world, context, port, fails))
+}
+
+unsafe extern "win64" fn dereference_port(context: SwitchContext, port: u32) -> i32 {
+    let _frame = Frame::enter("DereferenceSwitchPort", DISPATCH);
+    with(|world, s| s.dereference_port(world, context, port))
+}
+
+unsafe extern "win64" fn report_filtered(
+    context: SwitchContext,
+    guid: *const UnicodeString,
+    name: *const UnicodeString,
+    port: u32,
+    flags: u32,
+    count: u32,
+    lists: *mut NetBufferList,
+    reason: *const UnicodeString,
+) {
+    let _frame = Frame::enter("ReportFilteredNetBufferLists", DISPATCH);
+    with(|world, s| {
+        let Some(module) = s.owner(world, context, "ReportFilteredNetBufferLists") else { return };
+        let said = bend::Report { name, port, count };
+        let Some(said) = bend::report(world, s, module, said, lists) else { return };
+        let bend::Report { name, port, count } = said;
+        for text in [guid, name] {
+            let valid = is_text(world, text);
+            rule(world, "DATA-82", valid, || "report without a valid name of the extension".to_owned());
+        }
+        let reason = if is_text(world, reason) { read_text(reason) } else { String::new() };
+        s.report(world, module, (port, flags, count), lists, &reason);
+    });
+}
+
+/// A counted string that is there: not null, inside no freed memory.
+fn is_text(world: &World, text: *const UnicodeString) -> bool {
+    if text.is_null() || matches!(world.place(text.cast()), MemoryPlace::Freed(_)) {
+        return false;
+    }
+    // SAFETY: not null and not freed; the driver passes a structure.
+    let text = unsafe { *text };
+    let freed = matches!(world.place(text.buffer.cast()), MemoryPlace::Freed(_));
+    !freed && text.length % 2 == 0 && (text.length == 0 || !text.buffer.is_null())
+}
+
+fn read_text(text: *const UnicodeString) -> String {
+    // SAFETY: checked by `is_text`.
+    let units = unsafe { std::slice::from_raw_parts((*text).buffer, usize::from((*text).length / 2)) };
+    String::from_utf16_lossy(units)
+}
+
+impl State {
+    /// The module whose switch context this is.
+    pub fn owner(&mut self, world: &World, context: Handle, function: &'static str) -> Option<usize> {
+        let module = self.modules.iter().position(|m| m.switch == context as usize && m.switch != 0);
+        rule(world, "DATA-23", module.is_some(), || format!("{function} with a context of no switch"));
+        let module = module?;
+        rule(world, "STATE-24", self.life(module) != Life::Detached, || format!("{function} after detach"));
+        self.tick();
+        Some(module)
+    }
+
+    /// A packet that the extension may give to a handler of this module.
+    pub fn target(
+        &mut self,
+        world: &World,
+        module: usize,
+        list: *mut NetBufferList,
+        function: &'static str,
+    ) -> bool {
+        let decoy = self.decoy();
+        let packet = self.packets.get(list);
+        let Some(packet) = packet else {
+            let id = if list == decoy { "DATA-03" } else { "DATA-08" };
+            world.violate(id, format!("{function} for something that is no list"));
+            return false;
+        };
+        let name = packet.name;
+        rule(world, "STATE-09", packet.switch == module, || {
+            format!("{function} for packet {name} with another module's context")
+        });
+        let theirs = packet.place.is_the_extensions();
+        rule(world, "DATA-03", theirs, || format!("{function} for packet {name} while it is others'"));
+        theirs
+    }
+}

@@ -1,0 +1,58 @@
+//! What is left behind, by the rule that its kind breaks. Every entry of the ledger is reported once.
+
+use crate::check::rule;
+use crate::machine::memory::{Entry, Kind};
+use crate::machine::world::World;
+use crate::switch::ndis::with;
+
+/// Serial number of the newest entry in the ledger.
+pub fn newest(world: &World) -> u64 {
+    world.live().last().map_or(0, |entry| entry.serial)
+}
+
+/// What was created since `mark`, lives and was not reported yet, if `wanted`.
+fn left(world: &World, mark: u64, wanted: impl Fn(&Entry) -> bool) -> Vec<Entry> {
+    let mut left = world.live();
+    with(|_, state| {
+        left.retain(|e| e.serial > mark && wanted(e) && state.driver.reported.insert(e.serial));
+    });
+    left
+}
+
+/// After a call that failed: nothing it created may live.
+pub fn after_failure(world: &World, mark: u64, within: Option<&'static str>, id: &'static str) {
+    let left = left(world, mark, |e| within.is_none_or(|name| e.stack.contains(&name)));
+    rule(world, id, left.is_empty(), || format!("a call failed and left {}", list(&left)));
+}
+
+/// After the last module was detached: nothing of it may live.
+pub fn after_detach(world: &World, mark: u64) {
+    let left = left(world, mark, |e| {
+        let of_module = !e.stack.contains(&"DriverEntry") || e.stack.contains(&"FilterAttach");
+        // A routine that has let go of everything may still have to return.
+        of_module && e.kind != Kind::RunningWork
+    });
+    for id in ["STATE-23", "DATA-20", "OID-46", "OID-08"] {
+        let of_rule: Vec<Entry> = left.iter().filter(|e| leak_rule(e.kind) == id).cloned().collect();
+        rule(world, id, of_rule.is_empty(), || format!("FilterDetach left {}", list(&of_rule)));
+    }
+}
+
+fn leak_rule(kind: Kind) -> &'static str {
+    match kind {
+        Kind::ForwardingContext => "DATA-20",
+        Kind::NicReference | Kind::PortReference => "OID-46",
+        Kind::OidClone => "OID-08",
+        _ => "STATE-23",
+    }
+}
+
+fn list(entries: &[Entry]) -> String {
+    entries.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// After unload: whatever lives and was not reported is a leak.
+pub fn after_unload(world: &World) {
+    let left = left(world, 0, |e| e.kind != Kind::RunningWork);
+    rule(world, "MEM-02", left.is_empty(), || format!("left after unload: {}", list(&left)));
+}

@@ -1,0 +1,334 @@
+//! NDIS and the extensible switch around the driver: filter modules, packets, handlers.
+//!
+//! One mutex holds all state of the switch. It is never held across a yield point, and so never while the driver runs:
+//! every function here takes the state, decides, lets go, and only then calls. Reading order: `driver` and `module`
+//! (their lives), `data` (what the driver calls for packets), `edges` (who is above and below), `handlers`.
+
+pub mod array;
+pub mod contexts;
+pub mod data;
+pub mod destinations;
+pub mod driver;
+pub mod edges;
+pub mod handlers;
+pub mod leaks;
+pub mod learned;
+pub mod module;
+pub mod packet;
+pub mod pools;
+pub mod references;
+pub mod reports;
+
+use crate::adapter::Outside;
+use crate::machine::thread::Shared;
+use crate::machine::world::{self, Violation, World};
+use crate::switch::control::Control;
+use crate::switch::frames::Frames;
+use crate::switch::nbl::{Built, Quarantine, Shape, build};
+use crate::switch::ports::Topology;
+use lbfoext::ndis::raw::{FilterDriverCharacteristics, Handle, NetBufferList};
+use packet::Packets;
+use parking_lot::{Mutex, MutexGuard};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// States of a filter module.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Debug)]
+pub enum Life {
+    Detached,
+    Attaching,
+    Paused,
+    Restarting,
+    Running,
+    Pausing,
+}
+
+/// How unkindly the switch behaves; every value is a bound or a percentage that the seed draws from.
+#[derive(Clone, Debug)]
+pub struct Style {
+    /// Packets lie split over MDLs, with unused bytes before and after, some unmapped.
+    pub awkward_memory: bool,
+    /// Bytes from one element of the destination array to the next.
+    pub stride: usize,
+    /// Most free destination slots of a new packet.
+    pub free_slots: u64,
+    /// Percentage of steps that happen inside the call that causes them.
+    pub nested: u64,
+    /// Longest delay of a step that does not, in 100 ns units.
+    pub delay: u64,
+    /// Percentage of sends at DISPATCH.
+    pub dispatch: u64,
+    /// Percentage of packets whose bytes a guest goes on writing.
+    pub unsafe_data: u64,
+    /// Chains are also sent while the module is paused.
+    pub send_while_paused: bool,
+    /// Completion of requests: percentage that pend, and of these that complete inside the call.
+    pub pending: u64,
+    pub inside: u64,
+    /// Percentage of Add, Update, Grow, Allocate and Copy calls that the switch refuses for want of memory.
+    pub refuse: u64,
+    /// Percentage of references of NICs that the switch refuses.
+    pub refuse_references: u64,
+    /// Buffers of requests end where the mapped memory ends.
+    pub fenced: bool,
+    /// The host does not accept that two members hold a queue of the same number.
+    pub unique_ids: bool,
+    /// Adapters leave the numbers of queue and filter beside what came through a queue, and of nothing beside the rest.
+    pub queue_numbers: bool,
+    /// A station that gets a copy of everything, chosen below the driver.
+    pub mirror: Option<crate::switch::ports::NicId>,
+}
+
+impl Default for Style {
+    fn default() -> Self {
+        Self {
+            awkward_memory: true,
+            stride: 16,
+            free_slots: 4,
+            nested: 60,
+            delay: 200,
+            dispatch: 50,
+            unsafe_data: 0,
+            send_while_paused: false,
+            pending: 40,
+            inside: 30,
+            refuse: 0,
+            refuse_references: 0,
+            fenced: false,
+            unique_ids: false,
+            queue_numbers: true,
+            mirror: None,
+        }
+    }
+}
+
+/// The driver as NDIS knows it.
+#[derive(Default)]
+pub struct Driver {
+    pub object: usize,
+    pub handle: usize,
+    /// FilterDriverContext.
+    pub handle_context: usize,
+    pub registered: bool,
+    pub registering: bool,
+    pub deregistered: bool,
+    pub characteristics: Option<FilterDriverCharacteristics>,
+    pub next_handle: usize,
+    pub frees_at_unload: u64,
+    pub unloading: bool,
+    /// Entries of the ledger that were reported as leaks.
+    pub reported: BTreeSet<u64>,
+    /// A module is to attach while registration is under way.
+    pub attach_inside: Vec<usize>,
+}
+
+/// One instance of the driver in one stack.
+pub struct Module {
+    pub index: usize,
+    pub filter: usize,
+    /// 0 in a stack that is no extensible switch.
+    pub switch: usize,
+    pub context: usize,
+    pub attributes_set: u32,
+    pub asked_handlers: bool,
+    pub life: Life,
+    pub is_active: bool,
+    /// The driver may ask for arrays: it was told that the switch is active.
+    pub told_active: bool,
+    pub enumerations: u32,
+    /// The last answer to each question about the configuration.
+    pub answers: crate::check::requests::Answers,
+    pub attached_before: bool,
+    /// Newest entry of the ledger before the attach.
+    pub attach_mark: u64,
+    /// Calls of FilterSend that have not returned.
+    pub sends_running: u32,
+    /// Number of pauses completed, to tell a walk that began before one from one that began after.
+    pub pauses: u64,
+    pub pause_entered: u64,
+    /// The FilterRestart that is under way.
+    pub restart: Option<Restart>,
+    pub topology: Topology,
+    /// Addresses behind ports that may use any.
+    pub learned: learned::Learned,
+    pub outside: Outside,
+    pub queues: edges::Queues,
+    pub event_passed_up: bool,
+    /// Start of the call in which the array of NICs was last read.
+    pub last_enumeration: u64,
+    /// What comes into being each time the extension offers too small a buffer.
+    pub growth: VecDeque<Growth>,
+    /// Requests that arrive while the extension reads the array of NICs.
+    pub meanwhile: VecDeque<Box<dyn FnOnce() + Send>>,
+}
+
+/// A FilterRestart that has not returned.
+///
+/// The driver opens its gate some time before it returns, so a send handler that was called before the pause and entered
+/// late may send before NDIS has seen the return. That is a send before the completion only if FilterRestart still had
+/// something to do: if it called another import afterwards, or failed.
+pub struct Restart {
+    pub thread: Arc<Shared>,
+    /// Sends, each with the imports that the thread had called by then.
+    pub sends: Vec<(u64, Violation)>,
+}
+
+impl Restart {
+    pub fn imports(&self) -> u64 {
+        self.thread.imports.load(Ordering::SeqCst)
+    }
+}
+
+/// A change of the configuration.
+pub type Growth = Box<dyn FnOnce(&World, &mut State) + Send>;
+
+impl Module {
+    pub fn is_switch(&self) -> bool {
+        self.switch != 0
+    }
+}
+
+#[derive(Default)]
+pub struct State {
+    pub driver: Driver,
+    pub modules: Vec<Module>,
+    pub packets: Packets,
+    pub quarantine: Quarantine,
+    pub frames: Frames,
+    pub pools: BTreeMap<usize, pools::ListPool>,
+    pub control: Control,
+    pub saves: crate::switch::control::save::Saves,
+    pub style: Style,
+    /// Counts everything the driver does or is told.
+    pub order: u64,
+    /// Rules of severity PERF, by how often a cheaper way existed.
+    pub costs: BTreeMap<&'static str, u64>,
+    decoy: Option<Built>,
+    /// Where packets lay that are completed, until the memory is used again.
+    pub gone: BTreeMap<usize, u64>,
+    pub flows: crate::check::flows::Flows,
+    /// The call, port and reason of the last report.
+    pub last_report: Option<(u64, u32, String)>,
+    /// Some mapping failed in this world.
+    pub mapping_trouble: bool,
+    /// What ports are to be given when they come into being.
+    pub port_plan: BTreeMap<u32, Vec<crate::switch::ports::policy::Property>>,
+    /// Machines that have several adapters, by port; a port that is not listed is a machine of its own.
+    pub machines: BTreeMap<u32, u32>,
+    /// Packets whose guest goes on writing.
+    pub flickering: Vec<usize>,
+}
+
+/// The switch half of a world.
+#[derive(Default)]
+pub struct Switch(Mutex<State>);
+
+// SAFETY: the raw pointers in the state lead to memory that the state owns or that the driver gave to it; they are
+// followed only with the mutex held or by the simulated thread that the memory was handed to.
+unsafe impl Send for Switch {}
+// SAFETY: as above.
+unsafe impl Sync for Switch {}
+
+impl Switch {
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock()
+    }
+}
+
+/// Runs the closure with the calling world's state. It must not yield.
+pub fn with<R>(f: impl FnOnce(&World, &mut State) -> R) -> R {
+    let world = world::current();
+    let mut state = world.part::<Switch>().lock();
+    f(&world, &mut state)
+}
+
+impl State {
+    pub fn tick(&mut self) -> u64 {
+        self.order += 1;
+        self.order
+    }
+
+    /// A list that nobody owns: where the pointers of a covered packet lead.
+    pub fn decoy(&mut self) -> *mut NetBufferList {
+        let bytes = [crate::switch::nbl::POISON; 64];
+        self.decoy.get_or_insert_with(|| build(&[(&bytes, Shape::default())])).nbl
+    }
+
+    /// The module that has this filter handle.
+    pub fn module_of(&self, filter: Handle) -> Option<usize> {
+        self.modules.iter().position(|m| m.filter == filter as usize && m.filter != 0)
+    }
+
+    pub fn cost(&mut self, rule: &'static str) {
+        *self.costs.entry(rule).or_insert(0) += 1;
+    }
+
+    pub fn fresh_handle(&mut self, kind: usize) -> usize {
+        self.driver.next_handle += 1;
+        // An address that no host maps, so that a driver that looks inside is stopped.
+        0x4E44_0000_0000 | kind << 32 | self.driver.next_handle << 4
+    }
+}
+
+/// One call into the driver on this thread, as the checks see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Call {
+    pub handler: &'static str,
+    pub module: usize,
+    /// Order number at its start.
+    pub began: u64,
+}
+
+/// A closure and the depth of calls at whose end it runs.
+type After = (usize, Box<dyn FnOnce()>);
+
+thread_local! {
+    static CALLS: RefCell<Vec<Call>> = const { RefCell::new(Vec::new()) };
+    static AFTER: RefCell<Vec<After>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Calls a handler of the driver.
+pub fn call<R>(handler: &'static str, module: usize, f: impl FnOnce() -> R) -> R {
+    let began = with(|_, s| s.tick());
+    let depth = CALLS.with_borrow_mut(|calls| {
+        calls.push(Call { handler, module, began });
+        calls.len()
+    });
+    let result = crate::machine::cpu::call_driver(handler, f);
+    CALLS.with_borrow_mut(|calls| calls.truncate(depth - 1));
+    loop {
+        let due = AFTER.with_borrow_mut(|after| match after.last() {
+            Some((at, _)) if *at >= depth => after.pop(),
+            _ => None,
+        });
+        let Some((_, run)) = due else { break };
+        run();
+    }
+    result
+}
+
+/// Runs the closure when the driver's innermost handler on this thread returns; at once outside of any.
+pub fn after_this_call(f: impl FnOnce() + 'static) {
+    let depth = CALLS.with_borrow(Vec::len);
+    if depth == 0 {
+        return f();
+    }
+    AFTER.with_borrow_mut(|after| after.push((depth, Box::new(f))));
+}
+
+/// Handlers of the driver that this thread is in, outermost first.
+pub fn calls() -> Vec<Call> {
+    CALLS.with_borrow(Clone::clone)
+}
+
+/// The innermost call of that handler that this thread is in.
+pub fn inside(handler: &str) -> Option<Call> {
+    CALLS.with_borrow(|calls| calls.iter().rev().find(|c| c.handler == handler).copied())
+}
+
+/// True if this thread is in any handler of the driver.
+pub fn in_driver() -> bool {
+    CALLS.with_borrow(|calls| !calls.is_empty())
+}

@@ -1,0 +1,477 @@
+//! The life of a filter module: attach, restart, pause, detach, events.
+//!
+//! The functions above the exports are what NDIS does; the scenario calls them on a simulated thread at PASSIVE.
+
+use crate::adapter::Outside;
+use crate::check::rule;
+use crate::exports;
+use crate::inject::table as bend;
+use crate::machine::memory::Kind;
+use crate::machine::thread;
+use crate::machine::world::{self, World};
+use crate::switch::control;
+use crate::switch::ndis::driver::Text;
+use crate::switch::ndis::packet::Place;
+use crate::switch::ndis::{Life, Module, Restart, State, call, edges, handlers, leaks, with};
+use crate::switch::ports::{Nic, Topology};
+use lbfoext::ndis::raw::{
+    FAILURE, FilterAttachParameters, FilterAttributes, FilterPauseParameters, FilterRestartParameters,
+    Handle, INVALID_PARAMETER, MEDIUM_802_3, NOT_SUPPORTED, NetPnpEvent, NetPnpEventNotification,
+    ObjectHeader, PENDING, RESOURCES, SUCCESS, SwitchContext, SwitchOptionalHandlers, object_type,
+};
+use std::ffi::c_void;
+use std::ptr;
+
+/// Adds a stack that the driver may attach to.
+pub fn add_module(is_switch: bool, is_active: bool) -> usize {
+    with(|_, state| {
+        let index = state.modules.len();
+        let filter = state.fresh_handle(1);
+        let switch = if is_switch { state.fresh_handle(2) } else { 0 };
+        state.modules.push(Module {
+            index,
+            filter,
+            switch,
+            context: 0,
+            attributes_set: 0,
+            asked_handlers: false,
+            life: Life::Detached,
+            is_active,
+            told_active: false,
+            enumerations: 0,
+            answers: crate::check::requests::Answers::default(),
+            attached_before: false,
+            attach_mark: 0,
+            pauses: 0,
+            pause_entered: 0,
+            restart: None,
+            sends_running: 0,
+            topology: Topology::default(),
+            learned: crate::switch::ndis::learned::Learned::default(),
+            outside: Outside::default(),
+            queues: edges::Queues::default(),
+            event_passed_up: false,
+            last_enumeration: 0,
+            growth: std::collections::VecDeque::new(),
+            meanwhile: std::collections::VecDeque::new(),
+        });
+        index
+    })
+}
+
+/// Attaches a module. The status of FilterAttach.
+pub fn attach(module: usize) -> i32 {
+    let world = world::current();
+    let mark = leaks::newest(&world);
+    let (attach, filter, is_switch, inside) = with(|_, state| {
+        let inside = state.driver.registering;
+        let filter = state.fresh_handle(1);
+        let fresh_switch = state.fresh_handle(2);
+        let m = &mut state.modules[module];
+        m.life = Life::Attaching;
+        state.saves.forget_all(module);
+        m.filter = filter;
+        if m.switch != 0 {
+            m.switch = fresh_switch;
+        }
+        m.attributes_set = 0;
+        m.asked_handlers = false;
+        m.enumerations = 0;
+        m.told_active = false;
+        m.context = 0;
+        m.attach_mark = mark;
+        m.topology.forget_told();
+        m.topology.nics_mut().for_each(forget);
+        state.saves.memory.retain(|(of, _), _| *of != module);
+        (state.driver.characteristics.and_then(|c| c.attach), filter, m.is_switch(), inside)
+    });
+    let Some(attach) = attach else { return FAILURE };
+    let names = [
+        Text::new(
+            &world,
+            "{5C9D3F62-0D4B-4A0C-9A0E-31B0A2D4E6F8}-{6E3C2C0F-5A0B-4C55-9E0E-7B1B8B1F5D21}-0000",
+        ),
+        Text::new(&world, "\\Device\\{5C9D3F62-0D4B-4A0C-9A0E-31B0A2D4E6F8}"),
+        Text::new(&world, "Simulated Virtual Switch"),
+    ];
+    let mut parameters = FilterAttachParameters::ZERO;
+    parameters.header = ObjectHeader::new(object_type::FILTER_ATTACH_PARAMETERS, 4, 224);
+    parameters.if_index = 7;
+    parameters.filter_module_guid_name = names[0].as_ptr();
+    parameters.base_miniport_instance_name = names[2].as_ptr();
+    parameters.base_miniport_name = names[1].as_ptr();
+    parameters.miniport_media_type = MEDIUM_802_3;
+    parameters.mac_address_length = 6;
+    let context = with(|_, state| state.driver.handle_context);
+    let status = call("FilterAttach", module, || {
+        // SAFETY: the driver registered this handler; the arguments live for the call.
+        unsafe { attach(filter as Handle, context as Handle, &raw mut parameters) }
+    });
+    names.into_iter().for_each(|name| name.free(&world));
+    let anyway = bend::attaches_anyway(is_switch);
+    let status = if bend::fails_attach(inside, is_switch) { give_up(module, status) } else { status };
+    with(|world, state| attached(world, state, module, if anyway { SUCCESS } else { status }, inside));
+    if status != SUCCESS {
+        leaks::after_failure(&world, mark, Some("FilterAttach"), "STATE-08");
+        with(|_, state| state.modules[module].life = Life::Detached);
+    }
+    status
+}
+
+/// A module that is attached is detached again, as if it had not been able to attach.
+fn give_up(module: usize, status: i32) -> i32 {
+    let (detach, context) =
+        with(|_, state| (state.driver.characteristics.and_then(|c| c.detach), state.modules[module].context));
+    if let (SUCCESS, Some(detach)) = (status, detach) {
+        // SAFETY: as in `attach`.
+        call("FilterDetach", module, || unsafe { detach(context as Handle) });
+    }
+    FAILURE
+}
+
+fn attached(world: &World, state: &mut State, module: usize, status: i32, inside: bool) {
+    let m = &mut state.modules[module];
+    let (set, is_switch) = (m.attributes_set, m.is_switch());
+    let ok = status == SUCCESS;
+    if ok {
+        m.life = Life::Paused;
+    }
+    rule(world, "STATE-06", !ok || set == 1 || !is_switch, || {
+        format!("NdisFSetAttributes was called {set} times in one attach")
+    });
+    rule(world, "STATE-04", !ok || is_switch, || {
+        "attached to a stack that is no extensible switch".to_owned()
+    });
+    let excused = world.injected_fault().is_some() || !is_switch;
+    if inside {
+        rule(world, "STATE-01", ok || excused, || {
+            format!("FilterAttach from inside registration failed with {status:#x}")
+        });
+    }
+}
+
+/// What the extension knows of a NIC ends with the module.
+fn forget(nic: &mut Nic) {
+    nic.usable = false;
+    nic.known_down = false;
+    nic.disconnect_passed = false;
+    nic.from_array = false;
+}
+
+/// Restarts a module. The status of FilterRestart.
+pub fn restart(module: usize) -> i32 {
+    let world = world::current();
+    let (handler, context) = with(|_, state| {
+        let m = &mut state.modules[module];
+        m.life = Life::Restarting;
+        m.restart = Some(Restart { thread: thread::current().shared.clone(), sends: Vec::new() });
+        m.answers.forget();
+        m.topology.changed();
+        (state.driver.characteristics.and_then(|c| c.restart), m.context)
+    });
+    let Some(handler) = handler else { return FAILURE };
+    // Attributes that no extension knows; or none, which means: do not touch.
+    let attributes = world.alloc(Kind::Switch, 64, 0, "restart attributes");
+    // SAFETY: just allocated with this size.
+    unsafe { attributes.write_bytes(0x3C, 64) };
+    let mut parameters = FilterRestartParameters::ZERO;
+    parameters.header = ObjectHeader::new(object_type::FILTER_RESTART_PARAMETERS, 1, 48);
+    let given = if world.random(2) == 0 { ptr::null_mut() } else { attributes.cast::<c_void>() };
+    parameters.restart_attributes = given;
+    bend::release_held();
+    let status = call("FilterRestart", module, || {
+        // SAFETY: as in `attach`.
+        let status = unsafe { handler(context as Handle, &raw mut parameters) };
+        with(|world, state| judge_early_sends(world, state, module, status));
+        status
+    });
+    bend::restarted(attributes);
+    // SAFETY: allocated above and still ours.
+    let intact = unsafe { std::slice::from_raw_parts(attributes, 64) }.iter().all(|b| *b == 0x3C);
+    rule(&world, "STATE-17", intact && parameters.restart_attributes == given, || {
+        "restart attributes were changed".to_owned()
+    });
+    world.free(Kind::Switch, attributes, 0);
+    with(|world, state| restarted(world, state, module, status));
+    status
+}
+
+/// Sends before the restart was complete; see `Restart`.
+fn judge_early_sends(world: &World, state: &mut State, module: usize, status: i32) {
+    let m = &mut state.modules[module];
+    let Some(restart) = m.restart.as_mut() else { return };
+    let imports = restart.imports();
+    let sends = std::mem::take(&mut restart.sends);
+    let early = sends.into_iter().filter(|(then, _)| *then != imports || status != SUCCESS);
+    early.for_each(|(_, seen)| world.report(seen));
+    if status == SUCCESS {
+        m.life = Life::Running;
+    }
+}
+
+fn restarted(world: &World, state: &mut State, module: usize, status: i32) {
+    rule(world, "STATE-16", status != PENDING, || {
+        "FilterRestart pended although the driver never calls NdisFRestartComplete".to_owned()
+    });
+    bend::enumerates_again(state, module);
+    let m = &mut state.modules[module];
+    let ok = status == SUCCESS;
+    m.answers.judge(world, ok);
+    m.restart = None;
+    m.life = if ok { Life::Running } else { Life::Paused };
+    if !ok {
+        // The next restart begins anew.
+        m.enumerations = 0;
+    }
+    if ok && m.is_active {
+        let count = m.enumerations;
+        // What failed on the way may be tried once more.
+        let once = count == 1 || world.injected_fault().is_some();
+        rule(world, "STATE-19", once, || format!("the switch was enumerated {count} times"));
+    }
+    m.topology.changed();
+}
+
+/// Pauses a module and checks what it still holds.
+pub fn pause(module: usize) {
+    let (handler, context) = with(|_, state| {
+        let order = state.tick();
+        let m = &mut state.modules[module];
+        m.life = Life::Pausing;
+        m.pause_entered = order;
+        m.topology.changed();
+        (state.driver.characteristics.and_then(|c| c.pause), m.context)
+    });
+    let Some(handler) = handler else { return };
+    with(|world, state| {
+        if bend::pauses_early(state, module) {
+            check_paused(world, state, module);
+        }
+    });
+    let mut parameters = FilterPauseParameters::ZERO;
+    parameters.header = ObjectHeader::new(object_type::FILTER_PAUSE_PARAMETERS, 1, 12);
+    let status = call("FilterPause", module, || {
+        // SAFETY: as in `attach`.
+        unsafe { handler(context as Handle, &raw mut parameters) }
+    });
+    let status = bend::paused(status);
+    with(|world, state| {
+        rule(world, "STATE-10", status == SUCCESS, || {
+            format!("FilterPause returned {status:#x}; NdisFPauseComplete is never called")
+        });
+        check_paused(world, state, module);
+        let m = &mut state.modules[module];
+        m.life = Life::Paused;
+        m.pauses += 1;
+    });
+    bend::release_held();
+}
+
+fn check_paused(world: &World, state: &mut State, module: usize) {
+    let m = &state.modules[module];
+    let walking = m.sends_running > 0;
+    let entered = m.pause_entered;
+    let all: Vec<_> = state.packets.all().into_iter().filter(|p| p.switch == module).collect();
+    let own_out = all.iter().filter(|p| p.own.is_some() && p.place != Place::Idle).count();
+    // A list that waits for lists made from it is not a queued one.
+    let queued = |p: &&&crate::switch::ndis::packet::Packet| {
+        p.own.is_none() && p.given < entered && p.children_out == 0
+    };
+    let held = |place| all.iter().filter(queued).filter(|p| p.place == place).count();
+    let (ingress, egress) = (held(Place::Ingress), held(Place::Egress));
+    rule(world, "DATA-75", own_out == 0, || format!("the pause completed with {own_out} own packets out"));
+    rule(world, "STATE-11", ingress == 0 || walking, || {
+        format!("the pause completed with {ingress} sends held")
+    });
+    rule(world, "STATE-13", egress == 0 || walking, || {
+        format!("the pause completed with {egress} receives held")
+    });
+}
+
+/// Detaches a paused module.
+pub fn detach(module: usize) {
+    edges::drain(module);
+    let world = world::current();
+    let (handler, context) = with(|_, state| {
+        let m = &mut state.modules[module];
+        (state.driver.characteristics.and_then(|c| c.detach), m.context)
+    });
+    let Some(handler) = handler else { return };
+    // SAFETY: as in `attach`.
+    call("FilterDetach", module, || unsafe { handler(context as Handle) });
+    bend::detaching();
+    let mark = with(|world, state| {
+        bend::leaves_request(state, module);
+        let out = state.control.own_out(module);
+        rule(world, "OID-27", out == 0, || format!("{out} own requests are out when FilterDetach returns"));
+        let m = &mut state.modules[module];
+        m.life = Life::Detached;
+        m.attached_before = true;
+        m.topology.forget_told();
+        m.topology.nics_mut().for_each(forget);
+        m.topology.changed();
+        state.control.nics.known.retain(|(of, ..)| *of != module);
+        let others = state.modules.iter().any(|m| m.life != Life::Detached);
+        (!others).then_some(state.modules[module].attach_mark)
+    });
+    if let Some(mark) = mark {
+        leaks::after_detach(&world, mark);
+    }
+    bend::detached(with(|_, state| state.modules[module].filter));
+}
+
+/// Tells a module that its switch is active now.
+pub fn activate(module: usize) {
+    if with(|_, state| state.life(module)) == Life::Detached {
+        return;
+    }
+    with(|_, state| {
+        state.modules[module].is_active = true;
+        state.modules[module].told_active = true;
+        state.modules[module].answers.forget();
+    });
+    net_event(module, NetPnpEvent::SWITCH_ACTIVATE);
+    with(|world, state| {
+        let m = &state.modules[module];
+        let (count, failed) = (m.enumerations, m.answers.any_failed());
+        rule(world, "STATE-19", count == 1 || failed || world.injected_fault().is_some(), || {
+            format!("the switch was enumerated {count} times by its activation")
+        });
+    });
+}
+
+/// Sends a network event to a module; it must be passed up.
+pub fn net_event(module: usize, event: i32) {
+    let (handler, context) = with(|_, state| {
+        let m = &mut state.modules[module];
+        m.event_passed_up = false;
+        (state.driver.characteristics.and_then(|c| c.net_pnp_event), m.context)
+    });
+    // A module that failed to attach hears nothing.
+    let Some(handler) = handler.filter(|_| context != 0) else { return };
+    let mut notification = NetPnpEventNotification::ZERO;
+    notification.header = ObjectHeader::new(object_type::DEFAULT, 1, 168);
+    notification.net_pnp_event.net_event = event;
+    call("FilterNetPnPEvent", module, || {
+        // SAFETY: as in `attach`.
+        unsafe { handler(context as Handle, &raw mut notification) }
+    });
+    with(|world, state| {
+        let passed = state.modules[module].event_passed_up;
+        rule(world, "STATE-20", passed, || format!("network event {event} was not passed up"));
+    });
+}
+
+/// The module is asked to give back what it has queued under this id.
+pub fn cancel_send(module: usize, id: usize) {
+    let (handler, context) = with(|_, state| {
+        (state.driver.characteristics.and_then(|c| c.cancel_send), state.modules[module].context)
+    });
+    if let Some(handler) = handler {
+        // SAFETY: as in `attach`.
+        call("FilterCancelSendNetBufferLists", module, || unsafe {
+            handler(context as Handle, id as *mut c_void)
+        });
+    }
+    with(|world, state| {
+        let idle = state.modules[module].sends_running == 0;
+        let is_held = |p: &&crate::switch::ndis::packet::Packet| {
+            p.switch == module && p.own.is_none() && p.place == Place::Ingress && p.cancel_id == id
+        };
+        let held = state.packets.all().into_iter().filter(is_held).count();
+        rule(world, "DATA-14", held == 0 || !idle, || {
+            format!("{held} packets of a cancelled id are still held")
+        });
+    });
+    bend::cancelled();
+}
+
+exports! {
+    pub extern "win64" fn NdisFSetAttributes(
+        filter: Handle, module_context: Handle, attributes: *mut FilterAttributes
+    ) -> i32 where irql <= PASSIVE {
+        if crate::machine::fault::fails("NdisFSetAttributes") {
+            return RESOURCES;
+        }
+        let times = bend::attribute_calls(filter);
+        // SAFETY: the driver passes a readable structure.
+        let header = unsafe { (*attributes).header };
+        with(|world, state| {
+            let Some(module) = state.module_of(filter) else {
+                world.violate("STATE-24", "NdisFSetAttributes with an unknown handle");
+                return INVALID_PARAMETER;
+            };
+            let m = &mut state.modules[module];
+            m.attributes_set += times;
+            let attaching = m.life == Life::Attaching;
+            rule(world, "STATE-06", attaching, || "NdisFSetAttributes outside FilterAttach".to_owned());
+            let valid = header.object_type == object_type::FILTER_ATTRIBUTES && header.revision == 1 && header.size >= 8;
+            rule(world, "STATE-06", valid, || "NDIS_FILTER_ATTRIBUTES without a valid header".to_owned());
+            m.context = module_context as usize;
+            if valid { SUCCESS } else { INVALID_PARAMETER }
+        })
+    }
+
+    pub extern "win64" fn NdisFGetOptionalSwitchHandlers(
+        filter: Handle, context: *mut SwitchContext, table: *mut SwitchOptionalHandlers
+    ) -> i32 where irql <= DISPATCH {
+        if crate::machine::fault::fails("NdisFGetOptionalSwitchHandlers") {
+            return RESOURCES;
+        }
+        // SAFETY: the driver passes a structure of at least the size in its header.
+        let header = unsafe { (*table).header };
+        let switch = with(|world, state| {
+            let module = state.module_of(filter)?;
+            let valid = header.object_type == object_type::SWITCH_OPTIONAL_HANDLERS
+                && header.revision >= 1
+                && header.size >= SwitchOptionalHandlers::SIZE_REVISION_1;
+            rule(world, "STATE-04", valid, || "NDIS_SWITCH_OPTIONAL_HANDLERS without a valid header".to_owned());
+            state.modules[module].asked_handlers = true;
+            valid.then_some(state.modules[module].switch)
+        });
+        let Some(switch) = switch else { return INVALID_PARAMETER };
+        bend::got_handlers(switch != 0);
+        if switch == 0 {
+            return NOT_SUPPORTED;
+        }
+        give_table(table, header.size);
+        // SAFETY: the driver passes a writable context.
+        unsafe { *context = switch as SwitchContext };
+        SUCCESS
+    }
+
+    pub extern "win64" fn NdisFNetPnPEvent(
+        filter: Handle, event: *mut NetPnpEventNotification
+    ) -> i32 where irql <= PASSIVE {
+        crate::machine::locks::leaving("NdisFNetPnPEvent");
+        if bend::loses_event() {
+            return SUCCESS;
+        }
+        with(|world, state| {
+            if let Some(module) = state.caller(world, filter, "NdisFNetPnPEvent") {
+                rule(world, "STATE-20", !event.is_null(), || "no network event passed up".to_owned());
+                state.modules[module].event_passed_up = true;
+            }
+        });
+        SUCCESS
+    }
+}
+
+/// Gives the table of revision 1, and traps behind it where the caller's structure has room for them.
+fn give_table(table: *mut SwitchOptionalHandlers, size: u16) {
+    let mut given = handlers::table();
+    given.header =
+        ObjectHeader::new(object_type::SWITCH_OPTIONAL_HANDLERS, 1, SwitchOptionalHandlers::SIZE_REVISION_1);
+    given.set_net_buffer_list_switch_context = handlers::entry::beyond_the_revision as *mut c_void;
+    given.get_net_buffer_list_switch_context = handlers::entry::beyond_the_revision as *mut c_void;
+    let bytes = usize::from(size).min(size_of::<SwitchOptionalHandlers>());
+    // SAFETY: the driver's structure has `size` bytes.
+    unsafe { ptr::copy_nonoverlapping((&raw const given).cast::<u8>(), table.cast::<u8>(), bytes) };
+}
+
+/// Requests of the extension that are out, for the check at detach.
+impl control::Control {
+    pub fn own_out(&self, module: usize) -> usize {
+        self.own.values().filter(|own| own.module == module).count()
+    }
+}
