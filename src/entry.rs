@@ -1,7 +1,7 @@
 //! Where Windows enters and leaves the driver.
 
 use crate::kernel::extension;
-use crate::module::{Driver, FRIENDLY_NAME, Module, copy};
+use crate::module::{Driver, EXTENSION_ID, FRIENDLY_NAME, Module, copy};
 use crate::ndis::filter::{Names, deregister, register};
 use crate::ndis::irql::Passive;
 use crate::ndis::raw::UnicodeString;
@@ -9,9 +9,6 @@ use crate::ndis::status::NdisStatus;
 use crate::text::utf16;
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicPtr, Ordering};
-
-/// `NetCfgInstanceId` of the INF, `ExtensionId` in saved data, `UniqueName` of the registration: one GUID.
-pub const EXTENSION_ID: &[u16; 38] = &utf16(b"{6E3C2C0F-5A0B-4C55-9E0E-7B1B8B1F5D21}");
 
 const NAMES: Names = Names { friendly: FRIENDLY_NAME, unique: EXTENSION_ID, service: &utf16(b"lbfoext") };
 

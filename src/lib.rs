@@ -10,16 +10,20 @@
     clippy::indexing_slicing
 )]
 
-// In reading order.
+// In reading order: what is called, the rooms that the calls go to, the state that these share, and what lies below.
 pub mod entry;
+pub mod handlers;
+pub mod timer;
+
+pub mod control;
+pub mod data;
+pub mod requests;
+
+pub mod module;
 
 pub mod clock;
 pub mod text;
 pub mod trace;
 
-pub mod control;
-pub mod data;
 pub mod kernel;
-pub mod module;
 pub mod ndis;
-pub mod requests;

@@ -1,35 +1,22 @@
-//! The filter module: what exists for each switch, and its life from attach to detach. Start reading here: the handlers
-//! stand in the order of life, each naming the file where its walk goes on.
+//! The filter module: what exists for each switch, its locks, and the memory that it begins with.
 
-use crate::control::enumerate;
-use crate::control::nic_status;
-use crate::control::settings;
-use crate::data::complete;
-use crate::data::egress;
-use crate::data::ingress;
 use crate::kernel::per_processor::PerProcessor;
 use crate::kernel::pool::{OnceBox, Pool, PoolBox, PoolSlice, Tag};
 use crate::kernel::processor;
 use crate::kernel::registry::Watch;
 use crate::kernel::rundown::{WalkRundown, WorkRundown};
-use crate::ndis::filter::{FilterModule, NetEvent, Stack};
+use crate::ndis::filter::Stack;
 use crate::ndis::handle::Filter;
 use crate::ndis::irql::Passive;
-use crate::ndis::link::Indication;
 use crate::ndis::lock::{RwLock, SpinGuard, SpinLock};
 use crate::ndis::member_query::MemberQueries;
-use crate::ndis::nbl::NblQueue;
-use crate::ndis::oid::{Request, Returned};
 use crate::ndis::own_list::ListPool;
-use crate::ndis::raw::{NetBufferList, ReceiveFlags, ReturnFlags, SendCompleteFlags, SendFlags};
-use crate::ndis::status::NdisStatus;
+use crate::ndis::status::{NdisStatus, OutOfMemory};
 use crate::ndis::switch::Switch;
 use crate::ndis::timer::Timer;
-use crate::requests::offload;
-use crate::requests::oid;
+use crate::text;
 use crate::trace::EventRing;
 use core::ffi::c_void;
-use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicPtr};
 use teaming::flow::adapter_hash::Trust;
 use teaming::forward::Forwarding;
@@ -37,7 +24,7 @@ use teaming::forward::counters::Counters;
 use teaming::ids::{BUCKETS, MEMBERS, PortId};
 use teaming::migration::operations::{self, Operations};
 use teaming::offload::capabilities::{Book, MemberCapabilities};
-use teaming::offload::{Ledger, ProcessorSets};
+use teaming::offload::{Entry, Ledger, ProcessorSets};
 use teaming::ports::Port;
 use teaming::ports::index::Slot;
 use teaming::ports::mac_learning::{LEARNED, Learned};
@@ -50,7 +37,10 @@ use teaming::team::buckets::Stamp;
 use teaming::team::member::Member;
 
 /// "LBFO Teaming Extension", the name that administrators see.
-pub const FRIENDLY_NAME: &[u16] = &crate::text::utf16(b"LBFO Teaming Extension");
+pub const FRIENDLY_NAME: &[u16] = &text::utf16(b"LBFO Teaming Extension");
+
+/// `NetCfgInstanceId` of the INF, `ExtensionId` in saved data, `UniqueName` of the registration: one GUID.
+pub const EXTENSION_ID: &[u16; 38] = &text::utf16(b"{6E3C2C0F-5A0B-4C55-9E0E-7B1B8B1F5D21}");
 
 /// What all modules share; lives in the driver-object extension.
 pub struct Driver {
@@ -91,7 +81,7 @@ pub struct Module {
     pub watch: PoolBox<Watch>,
     pub texts: PoolBox<Texts>,
     /// Where its settings are; known from the first restart on.
-    pub settings_paths: OnceBox<settings::Paths>,
+    pub settings_paths: OnceBox<SettingsPaths>,
     /// A request from above that is below us now, so that it can be cancelled.
     pub forwarded_id: AtomicPtr<c_void>,
 }
@@ -102,6 +92,29 @@ pub struct Texts {
     pub registry_path: PoolSlice<u16>,
     /// The module's name in reports of filtered packets.
     pub guid_name: PoolSlice<u16>,
+}
+
+/// Full paths of the two keys of the settings.
+pub struct SettingsPaths {
+    pub common: PoolSlice<u16>,
+    pub own: PoolSlice<u16>,
+}
+
+const PARAMETERS: &[u16] = &text::utf16(br"\Parameters");
+const SWITCHES: &[u16] = &text::utf16(br"\Switches\");
+
+impl SettingsPaths {
+    /// `switch_name` is UTF-16 in little-endian bytes.
+    pub fn try_new(service: &[u16], switch_name: &[u8]) -> Result<Self, OutOfMemory> {
+        let common = || service.iter().chain(PARAMETERS).copied();
+        let name =
+            switch_name.chunks_exact(2).filter_map(|unit| Some(u16::from_le_bytes(unit.try_into().ok()?)));
+        let own = || common().chain(SWITCHES.iter().copied()).chain(name.clone());
+        Ok(Self {
+            common: PoolSlice::collect(Tag::SETTINGS, common())?,
+            own: PoolSlice::collect(Tag::SETTINGS, own())?,
+        })
+    }
 }
 
 /// The control side, under the team lock.
@@ -138,16 +151,14 @@ const PORTS: usize = 16;
 /// Sets of VLANs that differ, likewise.
 const SETS: usize = 8;
 
-impl FilterModule for Module {
-    type Driver = Driver;
-
-    /// Allocates everything that must not fail later. NDIS forbids requests and packets here
-    /// (attaching-a-filter-module.md), so the configuration is read at the first restart or at the activation after it.
+impl Module {
+    /// Allocates everything that must not fail later.
     #[inline(never)] // a frame of its own
-    fn attach(driver: &Driver, stack: &Stack<'_>, passive: &Passive) -> Result<PoolBox<Self>, NdisStatus> {
-        if !stack.is_ethernet() {
-            return Err(NdisStatus::UNSUPPORTED_MEDIA);
-        }
+    pub fn try_new(
+        driver: &Driver,
+        stack: &Stack<'_>,
+        passive: &Passive,
+    ) -> Result<PoolBox<Self>, NdisStatus> {
         let switch = Switch::of(stack.filter())?;
         let module = Self {
             filter: stack.filter(),
@@ -172,69 +183,6 @@ impl FilterModule for Module {
         Ok(PoolBox::try_new(Tag::MODULE, module)?)
     }
 
-    /// Reads settings and configuration once, then lets packets in.
-    fn restart(&self, passive: &Passive) -> Result<(), NdisStatus> {
-        enumerate::at_restart(self, passive)?;
-        self.walks.open(passive);
-        Ok(())
-    }
-
-    fn net_pnp_event(&self, event: NetEvent, passive: &Passive) {
-        if event == NetEvent::SwitchActivate {
-            enumerate::at_activation(self, passive);
-        }
-    }
-
-    /// Waits for the walks and for own lists; requests and status go on (pausing-a-filter-module.md).
-    fn pause(&self, passive: &Passive) {
-        self.walks.close(passive);
-    }
-
-    fn detach(&self, passive: &Passive) {
-        self.control.lock().detaching = true;
-        self.watch.stop(passive);
-        self.timer.cancel(self);
-        self.work.close(passive);
-    }
-
-    fn send(&self, lists: NblQueue, flags: SendFlags) {
-        ingress::send(self, lists, flags);
-    }
-
-    fn send_complete(&self, lists: NblQueue, flags: SendCompleteFlags) {
-        complete::send_complete(self, lists, flags);
-    }
-
-    fn receive(&self, lists: NonNull<NetBufferList>, count: u32, flags: ReceiveFlags) {
-        egress::receive(self, lists, count, flags);
-    }
-
-    fn return_lists(&self, lists: NonNull<NetBufferList>, flags: ReturnFlags) {
-        egress::return_lists(self, lists, flags);
-    }
-
-    fn oid_request(&self, request: Request) -> NdisStatus {
-        oid::request(self, request)
-    }
-
-    fn oid_returned(&self, returned: Returned, status: NdisStatus) {
-        oid::returned(self, returned, status);
-    }
-
-    fn cancel_oid_request(&self, request_id: *mut c_void) {
-        oid::cancel(self, request_id);
-    }
-
-    fn status(&self, indication: Indication<'_>) {
-        nic_status::status(self, indication);
-    }
-
-    fn filter(&self) -> Filter {
-        self.filter
-    }
-}
-
-impl Module {
     /// What hashes of adapters have been worth for packets from a port.
     pub fn trust_in(&self, port: PortId) -> &Trust {
         /// Never reached: the slice has an element for every remainder.
@@ -276,7 +224,7 @@ fn new_control() -> Result<PoolBox<Control>, NdisStatus> {
         changes: 0,
         enumerated: false,
         events: EventRing::try_new()?,
-        ledger: Ledger::new(offload::new_ledger(RESOURCES)?),
+        ledger: Ledger::new(new_ledger(RESOURCES)?),
         book: Book::new(PoolSlice::try_new(Tag::TABLE, MEMBERS, |_| MemberCapabilities::UNKNOWN)?),
         processors: new_processors()?,
         default_queue_fallbacks: 0,
@@ -287,7 +235,7 @@ fn new_control() -> Result<PoolBox<Control>, NdisStatus> {
 
 #[inline(never)]
 fn new_associations(filter: Filter) -> Result<RwLock<PoolBox<Ledger<Pool>>>, NdisStatus> {
-    let ledger = Ledger::new(offload::new_ledger(RESOURCES)?);
+    let ledger = Ledger::new(new_ledger(RESOURCES)?);
     Ok(RwLock::try_new(filter, PoolBox::try_new(Tag::TABLE, ledger)?)?)
 }
 
@@ -311,6 +259,11 @@ fn new_watch() -> Result<PoolBox<Watch>, NdisStatus> {
 #[inline(never)]
 fn new_processors() -> Result<PoolBox<ProcessorSets>, NdisStatus> {
     Ok(PoolBox::try_new(Tag::TABLE, ProcessorSets::NONE)?)
+}
+
+/// Room for `count` resources. IRQL <= DISPATCH_LEVEL, no lock held.
+pub fn new_ledger(count: usize) -> Result<PoolSlice<Entry>, OutOfMemory> {
+    PoolSlice::try_new(Tag::TABLE, count, |_| Entry::EMPTY)
 }
 
 /// Storage for `count` ports.
@@ -337,17 +290,4 @@ pub fn new_sets(count: usize) -> Result<PoolSlice<VlanSet>, NdisStatus> {
 #[inline(never)] // a frame of its own
 pub fn copy(text: &[u16]) -> Result<PoolSlice<u16>, NdisStatus> {
     Ok(PoolSlice::collect(Tag::SETTINGS, text.iter().copied())?)
-}
-
-/// The settings' own view of the module, see `settings.rs`.
-impl crate::kernel::registry::Changed for Module {
-    fn changed(&self, passive: &Passive) {
-        settings::reload(self, passive);
-    }
-    fn work(&self) -> &WorkRundown {
-        &self.work
-    }
-    fn watch(&self) -> &Watch {
-        &self.watch
-    }
 }

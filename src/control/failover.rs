@@ -4,11 +4,7 @@
 //! held with the member out of the table, so every walk that still saw the member has committed its packets.
 
 use crate::clock;
-use crate::control::nic_status;
-use crate::kernel::rundown::WorkRundown;
 use crate::module::{Control, Module, TeamLock};
-use crate::ndis::irql::Dispatch;
-use crate::ndis::timer::Expire;
 use crate::trace::Event;
 use teaming::ids::{MemberIndex, Ticks};
 use teaming::settings::Settings;
@@ -51,7 +47,8 @@ pub fn settings(module: &Module, settings: &Settings) {
     publish(module, &mut control, &plan, now);
 }
 
-fn publish(module: &Module, control: &mut TeamLock<'_>, plan: &Plan, now: Ticks) {
+/// The plan takes effect, with the team lock held.
+pub fn publish(module: &Module, control: &mut TeamLock<'_>, plan: &Plan, now: Ticks) {
     let (moved, moving) = {
         let mut forwarding = module.forwarding.write(control.dispatch());
         (forwarding.publish(plan, control.team.home(), now), forwarding.moving())
@@ -74,7 +71,7 @@ fn publish(module: &Module, control: &mut TeamLock<'_>, plan: &Plan, now: Ticks)
 }
 
 /// Sets the timer for what comes first: waiting buckets, or a member whose link has been up long enough.
-fn arm(module: &Module, control: &Control, moving: bool, now: Ticks) {
+pub fn arm(module: &Module, control: &Control, moving: bool, now: Ticks) {
     if control.detaching {
         return;
     }
@@ -86,28 +83,4 @@ fn arm(module: &Module, control: &Control, moving: bool, now: Ticks) {
         (false, None) => return,
     };
     module.timer.set(module, after);
-}
-
-impl Expire for Module {
-    /// Up-delays have passed and buckets have fallen silent. DISPATCH_LEVEL.
-    fn expire(&self, _: &Dispatch) {
-        let now = clock::now();
-        let mut control = self.control.lock();
-        let plan = control.team.tick(now);
-        if plan.changed {
-            publish(self, &mut control, &plan, now);
-            drop(control);
-            nic_status::announce(self);
-            return;
-        }
-        let moved = self.forwarding.write(control.dispatch()).settle(control.team.home(), now);
-        if moved.idle != 0 || moved.risky != 0 {
-            control.events.push(now, Event::Settled { idle: moved.idle, risky: moved.risky });
-        }
-        arm(self, &control, moved.waiting != 0, now);
-    }
-
-    fn work(&self) -> &WorkRundown {
-        &self.work
-    }
 }

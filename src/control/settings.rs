@@ -3,45 +3,22 @@
 
 use crate::clock;
 use crate::control::failover;
-use crate::kernel::pool::{PoolSlice, Tag};
 use crate::kernel::registry::{Key, Value, Watch};
-use crate::module::Module;
+use crate::module::{Module, SettingsPaths};
 use crate::ndis::irql::Passive;
-use crate::ndis::status::{NdisStatus, OutOfMemory};
-use crate::text;
+use crate::ndis::status::NdisStatus;
 use crate::trace::Event;
 use teaming::ids::Ticks;
 use teaming::settings::{Lookup, Problem, SETTINGS, Settings};
-
-/// Full paths of the two keys.
-pub struct Paths {
-    common: PoolSlice<u16>,
-    own: PoolSlice<u16>,
-}
-
-const PARAMETERS: &[u16] = &text::utf16(br"\Parameters");
-const SWITCHES: &[u16] = &text::utf16(br"\Switches\");
-
-impl Paths {
-    /// `switch_name` is UTF-16 in little-endian bytes.
-    fn try_new(service: &[u16], switch_name: &[u8]) -> Result<Self, OutOfMemory> {
-        let common = || service.iter().chain(PARAMETERS).copied();
-        let name =
-            switch_name.chunks_exact(2).filter_map(|unit| Some(u16::from_le_bytes(unit.try_into().ok()?)));
-        let own = || common().chain(SWITCHES.iter().copied()).chain(name.clone());
-        Ok(Self {
-            common: PoolSlice::collect(Tag::SETTINGS, common())?,
-            own: PoolSlice::collect(Tag::SETTINGS, own())?,
-        })
-    }
-}
 
 /// Reads the settings for the switch of this name, and watches them from now on. At the first restart; once more if
 /// that one failed later.
 pub fn load(module: &Module, switch_name: &[u8], passive: &Passive) -> Result<(), NdisStatus> {
     let paths = match module.settings_paths.get() {
         Some(paths) => paths,
-        None => module.settings_paths.set(Paths::try_new(&module.texts.registry_path, switch_name)?)?,
+        None => {
+            module.settings_paths.set(SettingsPaths::try_new(&module.texts.registry_path, switch_name)?)?
+        }
     };
     reload(module, passive);
     if let Some(key) = Key::open(&paths.common, passive) {
@@ -60,8 +37,9 @@ pub fn reload(module: &Module, passive: &Passive) {
 /// Reads the settings and tells what of them is ignored.
 #[inline(never)] // not below what the publishing needs
 fn read(module: &Module, passive: &Passive) -> Settings {
-    let key =
-        |path: fn(&Paths) -> &[u16]| module.settings_paths.get().and_then(|p| Key::open(path(p), passive));
+    let key = |path: fn(&SettingsPaths) -> &[u16]| {
+        module.settings_paths.get().and_then(|p| Key::open(path(p), passive))
+    };
     let (own, common) = (key(|paths| &paths.own), key(|paths| &paths.common));
     let (mut settings, issues) = Settings::read(|setting| {
         let value =

@@ -4,8 +4,8 @@
 
 use crate::clock;
 use crate::control::nic_status;
-use crate::kernel::pool::{Pool, PoolBox, PoolSlice, Tag};
-use crate::module::{Module, TeamLock};
+use crate::kernel::pool::{Pool, PoolBox};
+use crate::module::{Module, TeamLock, new_ledger};
 use crate::ndis::envelope::{Detour, Envelope};
 use crate::ndis::fan_out::FanOut;
 use crate::ndis::nbl::Nbl;
@@ -13,7 +13,7 @@ use crate::ndis::oid::Request;
 use crate::ndis::status::{NdisStatus, OutOfMemory};
 use crate::trace::Event;
 use teaming::ids::{MemberIndex, MemberSet, NicId, NicIndex};
-use teaming::offload::{Entry, Facts, Ledger, NOBODY};
+use teaming::offload::{Facts, Ledger, NOBODY};
 use teaming::oid::payload::{self, Command, QueueArray};
 use teaming::oid::{self, Place, Plan, Refusal, Resource, Row, Treatment};
 
@@ -487,11 +487,6 @@ fn break_promise(module: &Module, resource: Resource, count: usize) {
         let mut control = module.control.lock();
         with_ledger(module, &mut control, resource, |ledger| ledger.release_promise(count));
     }
-}
-
-/// Room for `count` resources. IRQL <= DISPATCH_LEVEL, no lock held.
-pub fn new_ledger(count: usize) -> Result<PoolSlice<Entry>, OutOfMemory> {
-    PoolSlice::try_new(Tag::TABLE, count, |_| Entry::EMPTY)
 }
 
 fn tell(module: &Module, event: Event) {

@@ -5,9 +5,8 @@
 //! called by the enumeration, too.
 
 use crate::clock;
-use crate::entry::EXTENSION_ID;
 use crate::kernel::pool::{Pool, PoolSlice, Tag};
-use crate::module::{FRIENDLY_NAME, Module};
+use crate::module::{EXTENSION_ID, FRIENDLY_NAME, Module};
 use crate::ndis::oid::Request;
 use crate::ndis::raw::oids;
 use crate::ndis::save::{Blob, Offer, Owner, completed_nic, passed};

@@ -339,7 +339,7 @@ fn every_section_is_reached_and_every_directive_leads_somewhere() {
 #[test]
 fn the_inf_and_the_driver_agree_on_names() {
     assert_eq!(String::from_utf16(lbfoext::module::FRIENDLY_NAME).unwrap(), NAME);
-    assert_eq!(String::from_utf16(lbfoext::entry::EXTENSION_ID).unwrap(), EXTENSION);
+    assert_eq!(String::from_utf16(lbfoext::module::EXTENSION_ID).unwrap(), EXTENSION);
 }
 
 /// (rule, what stands in the INF, what breaks the rule in its place)

@@ -14,7 +14,7 @@ use teaming::ids::{NicId as CoreNic, NicIndex, PortId};
 use teaming::migration::record::{Assembly, NicState, Part, Pin, decode};
 
 /// ExtensionId of the driver.
-pub const OURS: [u8; 16] = lbfoext::text::guid(lbfoext::entry::EXTENSION_ID);
+pub const OURS: [u8; 16] = lbfoext::text::guid(lbfoext::module::EXTENSION_ID);
 
 /// A record, read.
 pub type Record = (NicState, Vec<Pin>);

@@ -1,0 +1,107 @@
+//! What NDIS calls, each handler naming the room where its walk goes on. Start reading here: they stand in the order of
+//! life.
+
+use crate::control::{enumerate, nic_status, settings};
+use crate::data::{complete, egress, ingress};
+use crate::kernel::pool::PoolBox;
+use crate::kernel::registry::{Changed, Watch};
+use crate::kernel::rundown::WorkRundown;
+use crate::module::{Driver, Module};
+use crate::ndis::filter::{FilterModule, NetEvent, Stack};
+use crate::ndis::handle::Filter;
+use crate::ndis::irql::Passive;
+use crate::ndis::link::Indication;
+use crate::ndis::nbl::NblQueue;
+use crate::ndis::oid::{Request, Returned};
+use crate::ndis::raw::{NetBufferList, ReceiveFlags, ReturnFlags, SendCompleteFlags, SendFlags};
+use crate::ndis::status::NdisStatus;
+use crate::requests::oid;
+use core::ffi::c_void;
+use core::ptr::NonNull;
+
+impl FilterModule for Module {
+    type Driver = Driver;
+
+    /// NDIS forbids requests and packets here (attaching-a-filter-module.md), so the configuration is read at the first
+    /// restart or at the activation after it.
+    fn attach(driver: &Driver, stack: &Stack<'_>, passive: &Passive) -> Result<PoolBox<Self>, NdisStatus> {
+        if !stack.is_ethernet() {
+            return Err(NdisStatus::UNSUPPORTED_MEDIA);
+        }
+        Self::try_new(driver, stack, passive)
+    }
+
+    /// Reads settings and configuration once, then lets packets in.
+    fn restart(&self, passive: &Passive) -> Result<(), NdisStatus> {
+        enumerate::at_restart(self, passive)?;
+        self.walks.open(passive);
+        Ok(())
+    }
+
+    fn net_pnp_event(&self, event: NetEvent, passive: &Passive) {
+        if event == NetEvent::SwitchActivate {
+            enumerate::at_activation(self, passive);
+        }
+    }
+
+    /// Waits for the walks and for own lists; requests and status go on (pausing-a-filter-module.md).
+    fn pause(&self, passive: &Passive) {
+        self.walks.close(passive);
+    }
+
+    fn detach(&self, passive: &Passive) {
+        self.control.lock().detaching = true;
+        self.watch.stop(passive);
+        self.timer.cancel(self);
+        self.work.close(passive);
+    }
+
+    fn send(&self, lists: NblQueue, flags: SendFlags) {
+        ingress::send(self, lists, flags);
+    }
+
+    fn send_complete(&self, lists: NblQueue, flags: SendCompleteFlags) {
+        complete::send_complete(self, lists, flags);
+    }
+
+    fn receive(&self, lists: NonNull<NetBufferList>, count: u32, flags: ReceiveFlags) {
+        egress::receive(self, lists, count, flags);
+    }
+
+    fn return_lists(&self, lists: NonNull<NetBufferList>, flags: ReturnFlags) {
+        egress::return_lists(self, lists, flags);
+    }
+
+    fn oid_request(&self, request: Request) -> NdisStatus {
+        oid::request(self, request)
+    }
+
+    fn oid_returned(&self, returned: Returned, status: NdisStatus) {
+        oid::returned(self, returned, status);
+    }
+
+    fn cancel_oid_request(&self, request_id: *mut c_void) {
+        oid::cancel(self, request_id);
+    }
+
+    fn status(&self, indication: Indication<'_>) {
+        nic_status::status(self, indication);
+    }
+
+    fn filter(&self) -> Filter {
+        self.filter
+    }
+}
+
+/// Something in the registry changed; PASSIVE_LEVEL.
+impl Changed for Module {
+    fn changed(&self, passive: &Passive) {
+        settings::reload(self, passive);
+    }
+    fn work(&self) -> &WorkRundown {
+        &self.work
+    }
+    fn watch(&self) -> &Watch {
+        &self.watch
+    }
+}

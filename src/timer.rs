@@ -1,0 +1,33 @@
+//! What happens when the module's timer expires.
+
+use crate::clock;
+use crate::control::{failover, nic_status};
+use crate::kernel::rundown::WorkRundown;
+use crate::module::Module;
+use crate::ndis::irql::Dispatch;
+use crate::ndis::timer::Expire;
+use crate::trace::Event;
+
+impl Expire for Module {
+    /// Up-delays have passed and buckets have fallen silent. DISPATCH_LEVEL.
+    fn expire(&self, _: &Dispatch) {
+        let now = clock::now();
+        let mut control = self.control.lock();
+        let plan = control.team.tick(now);
+        if plan.changed {
+            failover::publish(self, &mut control, &plan, now);
+            drop(control);
+            nic_status::announce(self);
+            return;
+        }
+        let moved = self.forwarding.write(control.dispatch()).settle(control.team.home(), now);
+        if moved.idle != 0 || moved.risky != 0 {
+            control.events.push(now, Event::Settled { idle: moved.idle, risky: moved.risky });
+        }
+        failover::arm(self, &control, moved.waiting != 0, now);
+    }
+
+    fn work(&self) -> &WorkRundown {
+        &self.work
+    }
+}
