@@ -7,9 +7,9 @@ use crate::ndis::nbl::{Nbl, NblChain};
 use crate::ndis::raw::{SendCompleteFlags, SendFlags, UnicodeString};
 use crate::ndis::status::NdisStatus;
 use crate::ndis::switch::Reason;
-use teaming::forward::counters::DropReason;
-use teaming::forward::source::Preserve;
+use teaming::forward::drop_reason::DropReason;
 use teaming::ids::{NicIndex, PortId};
+use teaming::ports::port::Preserve;
 
 /// Where a packet goes, as far as it decides with whom it may travel.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -21,10 +21,12 @@ use crate::requests::offload;
 use core::sync::atomic::Ordering;
 use teaming::flow::adapter_hash::{Adapter, HashType, Offered};
 use teaming::flow::hash::TOEPLITZ_SAMPLE;
-use teaming::forward::counters::{Counters, DropReason};
-use teaming::forward::source::{Preserve, Sender};
+use teaming::forward::counters::Counters;
+use teaming::forward::drop_reason::DropReason;
+use teaming::forward::source::Sender;
 use teaming::forward::{Beside, Decision, Forwarding, Packet, Target, Verdict};
 use teaming::ids::{MemberIndex, NicId, Ticks};
+use teaming::ports::port::Preserve;
 use teaming::ports::traffic::Traffic;
 
 /// Lists decided in one hold of the lock, each with all its packets.

@@ -11,8 +11,8 @@ use super::raw::{
 use super::status::NdisStatus;
 use super::sys;
 use teaming::forward::Target;
-use teaming::forward::source::Preserve;
 use teaming::ids::{NicId, PortId};
+use teaming::ports::port::Preserve;
 
 /// The switch that one filter module is attached to: its context and the handlers that the driver uses.
 pub struct Switch {

@@ -6,7 +6,8 @@ use core::fmt;
 
 use crate::Storage;
 use crate::forward::Forwarding;
-use crate::forward::counters::{Counters, DROP_REASONS, DropReason, Load};
+use crate::forward::counters::{Counters, Load};
+use crate::forward::drop_reason::{DROP_REASONS, DropReason};
 use crate::ids::{BUCKETS, MEMBERS, MemberIndex};
 use crate::settings::Settings;
 use crate::team::Team;

@@ -1,13 +1,13 @@
 //! Learned addresses, floods that go on, the receive side by mode, security properties: the decision as a whole.
 
 use teaming::Heap;
-use teaming::forward::counters::DropReason;
-use teaming::forward::source::Preserve;
+use teaming::forward::drop_reason::DropReason;
 use teaming::forward::{Beside, Decision, Forwarding, Packet, Verdict};
 use teaming::ids::{BUCKETS, MEMBERS, MacAddr, MemberIndex, NicId, NicIndex, PortId, Ticks, VlanId};
 use teaming::oid::nic::{NicKind, NicOp, NicParameters, VmId};
 use teaming::ports::mac_learning::{AGE, LEARNED, LearnTable, Learned, STATIONS_MAX};
 use teaming::ports::policy::Security;
+use teaming::ports::port::Preserve;
 use teaming::ports::storage::Sizes;
 use teaming::ports::vlan::VlanProperty;
 use teaming::settings::{Settings, TeamingMode};

@@ -1,7 +1,8 @@
 //! The text of a team's report: complete, and never wider than 80 columns.
 
 use teaming::Heap;
-use teaming::forward::counters::{Counters, DropReason, Load};
+use teaming::forward::counters::{Counters, Load};
+use teaming::forward::drop_reason::DropReason;
 use teaming::forward::{Forwarding, Verdict};
 use teaming::ids::{BUCKETS, MEMBERS, MemberIndex, Ticks};
 use teaming::report::Report;

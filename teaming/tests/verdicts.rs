@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use teaming::Heap;
-use teaming::forward::counters::DropReason;
+use teaming::forward::drop_reason::DropReason;
 use teaming::forward::{Beside, Forwarding, Packet, Verdict};
 use teaming::frame::parse;
 use teaming::ids::{BUCKETS, MEMBERS, MacAddr, MemberIndex, NicId, NicIndex, PortId, Ticks};

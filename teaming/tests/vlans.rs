@@ -1,6 +1,6 @@
 //! The VLAN table of `src/ARCHITECTURE.md` row by row, and private VLANs pair by pair.
 
-use teaming::forward::counters::DropReason;
+use teaming::forward::drop_reason::DropReason;
 use teaming::frame::{self, Headers};
 use teaming::ids::VlanId;
 use teaming::ports::vlan::{Bits, Carried, VLAN_BYTES, VlanProperty, VlanSet, Vlans, admit, classify};

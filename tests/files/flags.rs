@@ -9,8 +9,8 @@ use lbfoext::ndis::raw::{
 };
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use teaming::forward::source::Preserve;
 use teaming::offload::capabilities::QueueMode;
+use teaming::ports::port::Preserve;
 
 /// The NDIS version that the driver is written for, as the table counts.
 const VERSION: u32 = 640;

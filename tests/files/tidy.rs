@@ -99,7 +99,7 @@ fn every_setting_stands_in_the_readme_with_its_default() {
 #[test]
 fn every_reason_of_a_drop_stands_in_the_readme() {
     let readme = text(&root().join("README.md"));
-    for reason in teaming::forward::counters::DROP_REASONS {
+    for reason in teaming::forward::drop_reason::DROP_REASONS {
         assert!(readme.contains(reason.sentence()), "the README does not explain {}", reason.name());
     }
 }

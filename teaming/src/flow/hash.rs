@@ -4,7 +4,6 @@
 //! two key sizes. `forward` calls it once for each packet whose member a hash chooses. Toeplitz is on the packet path
 //! only where adapter hashes are used.
 
-use crate::flow::FlowKey;
 use crate::ids::FlowHash;
 
 /// The seed that two hosts agree on when nobody configured one.
@@ -12,6 +11,24 @@ pub const DEFAULT_SEED: u64 = 0x4c42_464f_4558_5431;
 
 const SECRETS: [u64; 3] = [0x2d35_8dcc_aa6c_78a5, 0x8bb8_4b93_962e_acc9, 0x4b33_a62e_d433_d4a3];
 const FINISH: u64 = 0xaaaa_aaaa_aaaa_aaaa;
+
+/// What a flow is told apart by, padded to one of two sizes. Words are little-endian images of the key's bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FlowKey {
+    Short([u64; 2]),
+    Long([u64; 5]),
+}
+
+impl FlowKey {
+    /// The key as bytes, for tools and for comparison with other hash implementations.
+    pub fn bytes(&self) -> heapless::Vec<u8, 40> {
+        let words: &[u64] = match self {
+            Self::Short(words) => words,
+            Self::Long(words) => words,
+        };
+        words.iter().flat_map(|word| word.to_le_bytes()).collect()
+    }
+}
 
 /// Hashes `key` under `seed`.
 #[inline]

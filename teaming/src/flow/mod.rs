@@ -9,6 +9,7 @@
 pub mod adapter_hash;
 pub mod hash;
 
+pub use crate::flow::hash::FlowKey;
 use crate::flow::hash::Seed;
 use crate::frame::{Headers, Network, Stop, Transport};
 use crate::ids::{FlowHash, MacAddr, NicId, VlanId};
@@ -122,13 +123,6 @@ impl Basis {
             Self::Malformed => "malformed",
         }
     }
-}
-
-/// Words are little-endian images of the key's bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum FlowKey {
-    Short([u64; 2]),
-    Long([u64; 5]),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -317,16 +311,5 @@ impl Headers {
         if self.destination.word() < self.source.word() {
             core::mem::swap(&mut self.destination, &mut self.source);
         }
-    }
-}
-
-impl FlowKey {
-    /// The key as bytes, for tools and for comparison with other hash implementations.
-    pub fn bytes(&self) -> heapless::Vec<u8, 40> {
-        let words: &[u64] = match self {
-            Self::Short(words) => words,
-            Self::Long(words) => words,
-        };
-        words.iter().flat_map(|word| word.to_le_bytes()).collect()
     }
 }

@@ -3,7 +3,7 @@
 //! lie in memory for every other packet too.
 
 use crate::Storage;
-use crate::forward::counters::DropReason;
+use crate::forward::drop_reason::DropReason;
 use crate::forward::source::{Origin, Sender, Sent};
 use crate::forward::{Beside, Decision, Forwarding, Packet, Target, Verdict};
 use crate::frame;

@@ -5,19 +5,22 @@
 //! packet, never sends a frame back to its source, never sends from the external port to the external port.
 
 pub mod counters;
+pub mod decision;
+pub mod drop_reason;
 pub mod flood;
 pub mod source;
 pub mod update;
 
 use crate::Storage;
-use crate::flow::adapter_hash::Adapter;
 use crate::flow::hash::Seed;
 use crate::flow::{Basis, Keying, Policy};
-use crate::forward::counters::DropReason;
-use crate::forward::source::{Origin, Preserve, Sender, Sent};
+pub use crate::forward::decision::{Beside, Decision, Packet, Target, Verdict};
+use crate::forward::drop_reason::DropReason;
+use crate::forward::source::{Origin, Sender, Sent};
 use crate::frame::{self, ETHERNET_HEADER, Headers, Rare};
 use crate::ids::{FlowHash, MacAddr, MemberIndex, NicId, PortId, Ticks, VlanId};
 use crate::ports::mac_learning::{LearnTable, Learned};
+use crate::ports::port::Preserve;
 use crate::ports::storage::Room;
 use crate::ports::vlan::{self, VlanSet, Vlans};
 use crate::ports::{Port, PortTable};
@@ -38,83 +41,6 @@ pub struct Forwarding<S: Storage> {
     pub(crate) receive: Receive,
     /// The external port has no policy of its own.
     pub(crate) outside_is_open: bool,
-}
-
-/// What is known of a packet when its way is decided.
-#[derive(Debug, Clone, Copy)]
-pub struct Packet<'a> {
-    pub source: NicId,
-    /// The first bytes of the frame, at most 256, in memory that does not change any more.
-    pub window: &'a [u8],
-    /// A member that facts beside the packet dictate.
-    pub pinned: Option<MemberIndex>,
-    /// The switch itself forwards it (`NativeForwardingRequired`).
-    pub native: bool,
-    pub now: Ticks,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    Deliver(NicId),
-    Uplink(MemberIndex),
-    /// To the stations that `Forwarding::flood` names, and to one member when named.
-    Flood {
-        uplink: Option<MemberIndex>,
-    },
-    Native,
-    Drop(DropReason),
-}
-
-/// What may come beside a packet.
-#[derive(Debug, Clone, Copy)]
-pub struct Beside<'a> {
-    /// The number in the tag beside it; 0 is none.
-    pub vlan: u16,
-    /// The virtual subnet that it is in; 0 is none.
-    pub subnet: u32,
-    /// Present while adapter hashes are in use.
-    pub adapter: Option<Adapter<'a>>,
-}
-
-impl Beside<'_> {
-    pub const NOTHING: Self = Self { vlan: 0, subnet: 0, adapter: None };
-}
-
-/// A verdict, how the packet goes, and, when a flow's hash named a member, what the key was made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Decision {
-    pub verdict: Verdict,
-    pub basis: Option<Basis>,
-    /// What the destination, or the member of a flood, keeps of the tag.
-    pub bits: Preserve,
-    /// The destination address of what is flooded.
-    pub to: MacAddr,
-    pub sent: Sent,
-}
-
-impl Decision {
-    pub const fn new(verdict: Verdict) -> Self {
-        Self { verdict, basis: None, bits: Preserve::NOTHING, to: MacAddr::ZERO, sent: Sent::NOTHING }
-    }
-
-    pub const fn dropped(reason: DropReason) -> Self {
-        Self::new(Verdict::Drop(reason))
-    }
-
-    /// Packets of one list may share an array of destinations.
-    pub fn same_way(&self, other: &Self) -> bool {
-        self.verdict == other.verdict
-            && self.sent == other.sent
-            && self.bits == other.bits
-            && self.to == other.to
-    }
-}
-
-/// A destination and what it keeps of the tag.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Target {
-    pub nic: NicId,
-    pub bits: Preserve,
 }
 
 impl<S: Storage> Forwarding<S> {

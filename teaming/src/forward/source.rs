@@ -3,8 +3,8 @@
 //! Made by `Forwarding::sender`, kept by a walk while the source stays the same and the lock is held.
 
 use crate::ids::{MacAddr, NicId, VlanId};
-use crate::ports::Port;
 use crate::ports::policy::{self, Policy, Security};
+use crate::ports::port::{Port, Preserve};
 use crate::ports::vlan::{Carried, Vlans};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,25 +16,6 @@ pub enum Origin {
     Trusted,
     /// A port that nobody announced, or whose policy is not known.
     Closed,
-}
-
-bitflags::bitflags! {
-    /// What a destination keeps of the tag: bits of `NDIS_SWITCH_PORT_DESTINATION`.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub struct Preserve: u8 {
-        const VLAN = 2;
-        const PRIORITY = 4;
-    }
-}
-
-impl Preserve {
-    pub(crate) const NOTHING: Self = Self::empty();
-
-    /// The VLAN too, if `tagged`.
-    #[inline]
-    pub(crate) const fn with_vlan(self, tagged: bool) -> Self {
-        self.union(if tagged { Self::VLAN } else { Self::NOTHING })
-    }
 }
 
 /// What the destinations of a packet need to know of its source and its tags.

@@ -8,146 +8,21 @@ pub mod index;
 pub mod mac_learning;
 pub mod multicast;
 pub mod policy;
+pub mod port;
 pub mod property;
 pub mod storage;
 pub mod traffic;
 pub mod vlan;
 
 use crate::Storage;
-use crate::forward::source::Preserve;
 use crate::ids::{MacAddr, NicId, NicIndex, PortId};
-use crate::oid::nic::{NicKind, NicOp, NicParameters, VmId};
+use crate::oid::nic::{NicOp, NicParameters};
 use crate::ports::index::{By, Slot};
 use crate::ports::policy::{Policy, Security};
+pub use crate::ports::port::{Groups, NicState, Port};
 use crate::ports::storage::{Room, clear};
+use crate::ports::traffic::Traffic;
 use crate::ports::vlan::{VlanSet, Wanted};
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NicState {
-    /// The port has no NIC.
-    Free,
-    Created,
-    Connected,
-}
-
-/// What is known of the multicast groups that a station listens to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Groups {
-    /// Nothing, or not all: it gets every multicast frame.
-    Unknown,
-    /// It was created before our eyes and has named no group yet: it gets every multicast frame.
-    Fresh,
-    /// It gets the groups that are kept for it.
-    Known,
-}
-
-/// One port. The members that packets look at come first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(C)]
-pub struct Port {
-    pub id: NicId,
-    /// What HyperVPort hashes for its NIC: the id that this had when it was first created, perhaps on another host.
-    pub hashed_as: NicId,
-    /// `Policy::key`.
-    pub(crate) key: u64,
-    pub policy: Policy,
-    priority: Preserve,
-    pub nic: NicState,
-    pub kind: NicKind,
-    pub groups: Groups,
-    /// The adapter listens to more than its groups (packet filter).
-    pub(crate) all_groups: bool,
-    /// Announced itself, not only by its NIC.
-    announced: bool,
-    /// It is being torn down: nobody may refer to it any more.
-    leaving: bool,
-    used: bool,
-    /// The machine uses a virtual function in place of the adapter.
-    pub vf_assigned: bool,
-    pub current_mac: MacAddr,
-    pub permanent_mac: MacAddr,
-    pub vm_mac: MacAddr,
-    pub mtu: u32,
-    pub vm: VmId,
-    /// Counts changes of its properties, so that an enumeration notices that its picture is old.
-    pub revision: u32,
-}
-
-// Packets touch the first half; a thousand ports fit into 128 KiB.
-const _: () = assert!(core::mem::size_of::<Port>() <= 128);
-
-impl Port {
-    pub const EMPTY: Self = Self {
-        id: NicId::new(PortId::DEFAULT, NicIndex::DEFAULT),
-        hashed_as: NicId::new(PortId::DEFAULT, NicIndex::DEFAULT),
-        key: 0,
-        policy: Policy::NONE,
-        priority: Preserve::NOTHING,
-        nic: NicState::Free,
-        kind: NicKind::Synthetic,
-        groups: Groups::Unknown,
-        all_groups: false,
-        announced: false,
-        leaving: false,
-        used: false,
-        vf_assigned: false,
-        current_mac: MacAddr::ZERO,
-        permanent_mac: MacAddr::ZERO,
-        vm_mac: MacAddr::ZERO,
-        mtu: 0,
-        vm: VmId::NONE,
-        revision: 0,
-    };
-
-    /// The addresses it is reached at: the one in use, and those it was given. Zeros are no address.
-    pub fn addresses(&self) -> impl Iterator<Item = MacAddr> + use<> {
-        let all = [self.current_mac, self.permanent_mac, self.vm_mac];
-        (0..all.len())
-            .filter_map(move |at| {
-                let mac = *all.get(at)?;
-                let before = all.get(..at)?;
-                (!before.contains(&mac)).then_some(mac)
-            })
-            .filter(|&mac| mac != MacAddr::ZERO && !mac.is_multicast())
-    }
-
-    /// It is the port of that NIC, which is there, connected or not.
-    pub fn is_station(&self, nic: NicId) -> bool {
-        self.id == nic && self.has_nic()
-    }
-
-    /// An adapter stands on the port, connected or not.
-    pub const fn has_nic(&self) -> bool {
-        !matches!(self.nic, NicState::Free)
-    }
-
-    pub const fn is_connected(&self) -> bool {
-        matches!(self.nic, NicState::Connected)
-    }
-
-    /// It is being torn down: nobody may refer to it any more.
-    pub const fn is_leaving(&self) -> bool {
-        self.leaving
-    }
-
-    /// It may stand for machines whose addresses nobody announced.
-    pub fn may_learn(&self) -> bool {
-        self.policy.security().mac_spoofing
-    }
-
-    /// `Preserve::PRIORITY` if the priority of a tag may reach it.
-    #[inline]
-    pub(crate) const fn priority(&self) -> Preserve {
-        self.priority
-    }
-
-    fn refresh(&mut self) {
-        self.key = self.policy.key();
-        self.priority =
-            if self.policy.security().priority_tag { Preserve::PRIORITY } else { Preserve::NOTHING };
-        self.revision = self.revision.wrapping_add(1);
-    }
-}
 
 /// No free port: the caller provides larger storage (`grow`) or refuses what needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -412,6 +287,29 @@ impl<S: Storage> PortTable<S> {
 
     pub fn is_full(&self) -> bool {
         self.used >= self.capacity()
+    }
+
+    /// The processor has let frames pass from the station with this position; at DISPATCH_LEVEL on that processor. Not
+    /// counted for a processor that was added after the start.
+    #[inline]
+    pub fn count(&self, processor: usize, position: usize, more: Traffic) {
+        if let Some(cell) = traffic::cell(&self.room.traffic, self.room.ports.len(), processor, position) {
+            cell.set(cell.get().plus(more));
+        }
+    }
+
+    /// What a station has sent since it was created.
+    pub fn traffic(&self, id: PortId) -> Traffic {
+        self.position(id)
+            .map_or(Traffic::NONE, |at| traffic::sum(&self.room.traffic, self.room.ports.len(), at))
+    }
+
+    /// A station that is known is hashed as another NIC from now on.
+    pub fn hash_as(&mut self, nic: NicId, other: NicId) {
+        let port = self.position(nic.port).and_then(|at| self.room.ports.get_mut(at));
+        if let Some(port) = port.filter(|port| port.is_station(nic)) {
+            port.hashed_as = other;
+        }
     }
 
     /// Moves everything into larger storage and gives the old one back, to be freed outside the lock. Storage that is

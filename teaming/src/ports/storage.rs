@@ -1,8 +1,8 @@
 //! The storage of the port table: how long its slices are for a number of ports and processors.
 
 use crate::Storage;
-use crate::ports::Port;
 use crate::ports::index::{self, Slot};
+use crate::ports::port::Port;
 use crate::ports::traffic::{self, Line};
 
 /// The storage of a table.

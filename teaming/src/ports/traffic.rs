@@ -5,9 +5,6 @@
 //! at DISPATCH_LEVEL; anybody may read, so a cell is two atomic words that are never half written. The packet walk adds
 //! once for each run of packets of one source.
 
-use crate::Storage;
-use crate::ids::{NicId, PortId};
-use crate::ports::PortTable;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// What a NIC has sent. A large send counts as one frame, as it does where it is counted first.
@@ -27,30 +24,6 @@ impl Traffic {
     }
 }
 
-impl<S: Storage> PortTable<S> {
-    /// The processor has let frames pass from the station with this position; at DISPATCH_LEVEL on that processor. Not
-    /// counted for a processor that was added after the start.
-    #[inline]
-    pub fn count(&self, processor: usize, position: usize, more: Traffic) {
-        if let Some(cell) = cell(&self.room.traffic, self.room.ports.len(), processor, position) {
-            cell.set(cell.get().plus(more));
-        }
-    }
-
-    /// What a station has sent since it was created.
-    pub fn traffic(&self, id: PortId) -> Traffic {
-        self.position(id).map_or(Traffic::NONE, |at| sum(&self.room.traffic, self.room.ports.len(), at))
-    }
-
-    /// A station that is known is hashed as another NIC from now on.
-    pub fn hash_as(&mut self, nic: NicId, other: NicId) {
-        let port = self.position(nic.port).and_then(|at| self.room.ports.get_mut(at));
-        if let Some(port) = port.filter(|port| port.is_station(nic)) {
-            port.hashed_as = other;
-        }
-    }
-}
-
 /// Cells of one cache line.
 const CELLS: usize = 4;
 
@@ -60,7 +33,7 @@ const CELLS: usize = 4;
 pub struct Line([Cell; CELLS]);
 
 #[derive(Debug)]
-struct Cell {
+pub(super) struct Cell {
     frames: AtomicU64,
     bytes: AtomicU64,
 }
@@ -74,11 +47,11 @@ impl Line {
 }
 
 impl Cell {
-    fn get(&self) -> Traffic {
+    pub(super) fn get(&self) -> Traffic {
         Traffic { frames: self.frames.load(Ordering::Relaxed), bytes: self.bytes.load(Ordering::Relaxed) }
     }
 
-    fn set(&self, traffic: Traffic) {
+    pub(super) fn set(&self, traffic: Traffic) {
         self.frames.store(traffic.frames, Ordering::Relaxed);
         self.bytes.store(traffic.bytes, Ordering::Relaxed);
     }
@@ -90,7 +63,7 @@ pub const fn lines_for(ports: usize) -> usize {
 }
 
 /// What all processors have counted for a port.
-fn sum(lines: &[Line], ports: usize, position: usize) -> Traffic {
+pub(super) fn sum(lines: &[Line], ports: usize, position: usize) -> Traffic {
     column(lines, ports, position).fold(Traffic::NONE, |sum, cell| sum.plus(cell.get()))
 }
 
@@ -108,7 +81,7 @@ pub(crate) fn copy(from: (&[Line], usize), to: (&[Line], usize)) {
     }
 }
 
-fn cell(lines: &[Line], ports: usize, processor: usize, position: usize) -> Option<&Cell> {
+pub(super) fn cell(lines: &[Line], ports: usize, processor: usize, position: usize) -> Option<&Cell> {
     if position >= ports {
         return None;
     }

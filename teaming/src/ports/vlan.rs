@@ -4,7 +4,7 @@
 //! is tested in that order. Where the documentation is silent a row takes the reading under which no frame can change
 //! VLAN. Nothing here knows ports or packets.
 
-use crate::forward::counters::DropReason;
+use crate::forward::drop_reason::DropReason;
 use crate::frame::Headers;
 use crate::ids::VlanId;
 

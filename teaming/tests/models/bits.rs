@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use teaming::forward::Beside;
-use teaming::forward::counters::DropReason;
+use teaming::forward::drop_reason::DropReason;
 use teaming::ids::{MacAddr, PortId};
 use teaming::settings::TeamingMode;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::test_runner::{Config, RngSeed};
 use teaming::Heap;
-use teaming::forward::counters::DropReason;
+use teaming::forward::drop_reason::DropReason;
 use teaming::forward::{Beside, Decision, Forwarding, Packet, Verdict};
 use teaming::ids::{BUCKETS, MEMBERS, MacAddr, MemberIndex, NicId, NicIndex, PortId, Ticks};
 use teaming::oid::nic::{NicKind, NicOp, NicParameters, VmId};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use teaming::forward::Beside;
-use teaming::forward::counters::DropReason;
+use teaming::forward::drop_reason::DropReason;
 use teaming::ids::{MacAddr, PortId, Ticks};
 use teaming::oid::nic::{NicKind, NicOp};
 use teaming::ports::policy::Security;

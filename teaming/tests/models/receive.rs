@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use teaming::forward::Beside;
-use teaming::forward::counters::DropReason;
+use teaming::forward::drop_reason::DropReason;
 use teaming::ids::{MacAddr, PortId};
 use teaming::settings::TeamingMode;
 use teaming::team::member::{LinkState, MemberEvent};

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use teaming::forward::source::Preserve;
 use teaming::ids::PortId;
 use teaming::ports::policy::Security;
+use teaming::ports::port::Preserve;
 use teaming::ports::vlan::{Bits, VlanProperty};
 
 use crate::host::{Host, Place, vlan_bytes};

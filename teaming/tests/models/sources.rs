@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use teaming::forward::counters::DropReason;
+use teaming::forward::drop_reason::DropReason;
 use teaming::ids::{MacAddr, PortId};
 use teaming::oid::nic::{NicKind, NicOp, NicParameters, VmId};
 use teaming::ports::policy::Security;

@@ -2,7 +2,8 @@
 //! nothing else is.
 
 use teaming::flow::{BASES, Basis, Policy};
-use teaming::forward::counters::{Counters, DROP_REASONS, DropReason, Load};
+use teaming::forward::counters::{Counters, Load};
+use teaming::forward::drop_reason::{DROP_REASONS, DropReason};
 use teaming::forward::{Beside, Decision, Packet, Verdict};
 use teaming::ids::{MacAddr, MemberIndex, NicId, PortId};
 use teaming::ports::policy::Security;

@@ -1,0 +1,85 @@
+//! What is asked of the decision and what it answers.
+
+use crate::flow::Basis;
+use crate::flow::adapter_hash::Adapter;
+use crate::forward::drop_reason::DropReason;
+use crate::forward::source::Sent;
+use crate::ids::{MacAddr, MemberIndex, NicId, Ticks};
+use crate::ports::port::Preserve;
+
+/// What is known of a packet when its way is decided.
+#[derive(Debug, Clone, Copy)]
+pub struct Packet<'a> {
+    pub source: NicId,
+    /// The first bytes of the frame, at most 256, in memory that does not change any more.
+    pub window: &'a [u8],
+    /// A member that facts beside the packet dictate.
+    pub pinned: Option<MemberIndex>,
+    /// The switch itself forwards it (`NativeForwardingRequired`).
+    pub native: bool,
+    pub now: Ticks,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Deliver(NicId),
+    Uplink(MemberIndex),
+    /// To the stations that `Forwarding::flood` names, and to one member when named.
+    Flood {
+        uplink: Option<MemberIndex>,
+    },
+    Native,
+    Drop(DropReason),
+}
+
+/// What may come beside a packet.
+#[derive(Debug, Clone, Copy)]
+pub struct Beside<'a> {
+    /// The number in the tag beside it; 0 is none.
+    pub vlan: u16,
+    /// The virtual subnet that it is in; 0 is none.
+    pub subnet: u32,
+    /// Present while adapter hashes are in use.
+    pub adapter: Option<Adapter<'a>>,
+}
+
+impl Beside<'_> {
+    pub const NOTHING: Self = Self { vlan: 0, subnet: 0, adapter: None };
+}
+
+/// A verdict, how the packet goes, and, when a flow's hash named a member, what the key was made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decision {
+    pub verdict: Verdict,
+    pub basis: Option<Basis>,
+    /// What the destination, or the member of a flood, keeps of the tag.
+    pub bits: Preserve,
+    /// The destination address of what is flooded.
+    pub to: MacAddr,
+    pub sent: Sent,
+}
+
+impl Decision {
+    pub const fn new(verdict: Verdict) -> Self {
+        Self { verdict, basis: None, bits: Preserve::NOTHING, to: MacAddr::ZERO, sent: Sent::NOTHING }
+    }
+
+    pub const fn dropped(reason: DropReason) -> Self {
+        Self::new(Verdict::Drop(reason))
+    }
+
+    /// Packets of one list may share an array of destinations.
+    pub fn same_way(&self, other: &Self) -> bool {
+        self.verdict == other.verdict
+            && self.sent == other.sent
+            && self.bits == other.bits
+            && self.to == other.to
+    }
+}
+
+/// A destination and what it keeps of the tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    pub nic: NicId,
+    pub bits: Preserve,
+}
