@@ -2,6 +2,7 @@
 
 mod flags;
 mod image_checks;
+mod imports;
 mod inf;
 mod layout;
 mod tidy;
