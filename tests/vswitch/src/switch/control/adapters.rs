@@ -81,7 +81,7 @@ impl State {
         let refuse = planned.map(|a| a.plan.status).filter(|s| *s != SUCCESS);
         let offload = wire::offload_row(inner.oid).is_some();
         let refuse = if cancelled { Some(REQUEST_ABORTED) } else { refuse.filter(|_| offload) };
-        let old = own.seen.filter(|_| !offload && world.chance(1, 2));
+        let old = own.seen.filter(|_| !offload && world.chance(self.style.old_answers, 100));
         let now = old.and_then(|old| self.exchange_abilities(module, to.index, old.abilities));
         let served = self.hand_to_adapter(world, module, &e, By::Extension, refuse);
         now.and_then(|now| self.exchange_abilities(module, to.index, now));
@@ -110,7 +110,8 @@ impl State {
             return (ADAPTER_NOT_FOUND, Told::NOTHING);
         };
         // An adapter may have looked long before its answer arrives.
-        let Seen { up, speed, order, .. } = seen.filter(|_| world.chance(1, 2)).unwrap_or(now);
+        let Seen { up, speed, order, .. } =
+            seen.filter(|_| world.chance(self.style.old_answers, 100)).unwrap_or(now);
         let query = inner.request_type == request_type::QUERY_INFORMATION;
         if !query || (inner.length as usize) < size_of::<LinkState>() || inner.information_buffer.is_null() {
             inner.word56 = 40;

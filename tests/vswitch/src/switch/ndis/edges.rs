@@ -95,10 +95,11 @@ fn indicate(module: usize, lists: Lists) {
     }
     let lowered = at_random_level();
     let given = with(|world, state| state.give_up(world, module, &up));
-    let (context, handler, first, count, flags) = given;
+    let (context, handler, first, count, flags, order) = given;
     if let Some(receive) = handler {
         // SAFETY: the driver registered this handler; the chain is built from live lists.
         call("FilterReceiveNetBufferLists", module, || unsafe { receive(context, first, 0, count, flags) });
+        with(|_, state| state.modules[module].receives_running.remove(&order));
     } else {
         crate::switch::ndis::data::bypass_receive(module, &up);
     }
@@ -294,13 +295,13 @@ impl State {
         (up, ended)
     }
 
-    /// Hands lists to FilterReceive: context, handler, chain, count, flags.
+    /// Hands lists to FilterReceive: context, handler, chain, count, flags, and the call's order number.
     fn give_up(
         &mut self,
         world: &World,
         module: usize,
         lists: &[usize],
-    ) -> (Handle, Option<lbfoext::ndis::raw::FilterReceive>, *mut NetBufferList, u32, u32) {
+    ) -> (Handle, Option<lbfoext::ndis::raw::FilterReceive>, *mut NetBufferList, u32, u32, u64) {
         let same_source = self.same_source(lists);
         let same_destination = self.same_single_destination(lists);
         let generation = self.modules[module].topology.generation;
@@ -332,10 +333,13 @@ impl State {
         if cpu::irql() == cpu::DISPATCH && world.random(4) != 0 {
             flags |= ReceiveFlags::DISPATCH_LEVEL;
         }
-        let m = &self.modules[module];
+        let m = &mut self.modules[module];
         let handler = self.driver.characteristics.and_then(|c| c.receive);
+        if handler.is_some() {
+            m.receives_running.insert(order);
+        }
         let count = u32::try_from(lists.len()).unwrap_or(u32::MAX);
-        (m.context as Handle, handler, chain, count, flags.bits())
+        (m.context as Handle, handler, chain, count, flags.bits(), order)
     }
 
     fn give_return(

@@ -67,6 +67,8 @@ pub struct Style {
     /// Completion of requests: percentage that pend, and of these that complete inside the call.
     pub pending: u64,
     pub inside: u64,
+    /// Percentage of answers of adapters that tell what was so when the question came, and not what is so now.
+    pub old_answers: u64,
     /// Percentage of Add, Update, Grow, Allocate and Copy calls that the switch refuses for want of memory.
     pub refuse: u64,
     /// Percentage of references of NICs that the switch refuses.
@@ -94,6 +96,7 @@ impl Default for Style {
             send_while_paused: false,
             pending: 40,
             inside: 30,
+            old_answers: 50,
             refuse: 0,
             refuse_references: 0,
             fenced: false,
@@ -145,6 +148,8 @@ pub struct Module {
     pub attach_mark: u64,
     /// Calls of FilterSend that have not returned.
     pub sends_running: u32,
+    /// Calls of FilterReceive that have not returned, by their order numbers.
+    pub receives_running: BTreeSet<u64>,
     /// Number of pauses completed, to tell a walk that began before one from one that began after.
     pub pauses: u64,
     pub pause_entered: u64,
