@@ -162,9 +162,10 @@ fn an_answer_from_before_the_cable_was_pulled_brings_nobody_back() {
         let from = Some(net.member(0));
         net.status(Status { code: MEDIA_CONNECT, buffer: Vec::new(), from });
         net.fail(2);
-        net.advance(SILENCE);
-        for vm in 0..4 {
-            sender(vm, 2)(&net);
+        // The late answers come while it sends, and the repeated question has not corrected anything yet.
+        for millisecond in 0..40 {
+            sender(millisecond % 4, 1)(&net);
+            net.advance(MS);
         }
         let outcome = net.finish();
         outcome.assert_clean();
