@@ -21,7 +21,7 @@ use crate::requests::offload;
 use core::sync::atomic::Ordering;
 use teaming::flow::adapter_hash::{Adapter, HashType, Offered};
 use teaming::flow::hash::TOEPLITZ_SAMPLE;
-use teaming::forward::counters::Counters;
+use teaming::forward::counters::{Counters, Load};
 use teaming::forward::drop_reason::DropReason;
 use teaming::forward::source::Sender;
 use teaming::forward::{Beside, Decision, Forwarding, Packet, Target, Verdict};
@@ -132,7 +132,8 @@ fn decide_held(
                 decision.verdict
             }
         };
-        counters.change(|counters| counters.count_decision(Decision { verdict, ..decision }, load.bytes));
+        let load = Load { frames: load.frames, bytes: load.bytes };
+        counters.change(|counters| counters.count_decision(Decision { verdict, ..decision }, load));
         match committed {
             Committed::To(group) => groups.push(group, list),
             Committed::Partly(from) => return Pause::Flood(list, Flood { decision, from }),
@@ -354,7 +355,7 @@ fn external(forwarding: &Forwarding<Pool>, member: MemberIndex, bits: Preserve) 
 #[inline(never)]
 fn split(module: &Module, walk: &WalkGuard<'_>, parent: Nbl, flags: SendFlags) -> NblChain {
     let mut children = NblChain::EMPTY;
-    let mut lost = false;
+    let mut lost = 0;
     for packet in parent.net_buffers() {
         let child = walk.again().and_then(|reference| {
             let child = module.lists.child(&module.switch, &parent, packet).ok()?;
@@ -363,14 +364,15 @@ fn split(module: &Module, walk: &WalkGuard<'_>, parent: Nbl, flags: SendFlags) -
         });
         match child {
             Some(child) => children.push(child),
-            None => lost = true,
+            None => lost += 1,
         }
     }
+    count_drops(module, DropReason::NoResources, lost);
     if children.is_empty() {
         groups::drop_one(module, parent, DropReason::NoResources, flags);
         return children;
     }
-    let parent = if lost { groups::report_one(module, parent, DropReason::NoResources) } else { parent };
+    let parent = if lost != 0 { groups::report_one(module, parent, DropReason::NoResources) } else { parent };
     Family::found(parent, children.len());
     children
 }
@@ -378,9 +380,21 @@ fn split(module: &Module, walk: &WalkGuard<'_>, parent: Nbl, flags: SendFlags) -
 /// Completes a chain that arrived while the module does not run (pausing-a-filter-module.md).
 fn refuse(module: &Module, mut lists: NblQueue, flags: SendFlags) {
     let mut refused = NblChain::EMPTY;
+    let mut packets = 0;
     while let Some(mut list) = lists.pop() {
         list.set_status(NdisStatus::PAUSED);
+        packets += list.net_buffers().count() as u64;
         refused.push(list);
     }
+    count_drops(module, DropReason::NotRunning, packets);
     module.filter.send_complete(refused, flags.completion());
+}
+
+/// Counts packets that are dropped outside a hold of the lock, which is taken for the processor that the count is of.
+fn count_drops(module: &Module, reason: DropReason, frames: u64) {
+    if frames != 0 {
+        let forwarding = module.forwarding.read();
+        let load = Load { frames, bytes: 0 };
+        module.counters.with(forwarding.dispatch(), |counters| counters.count(Verdict::Drop(reason), load));
+    }
 }

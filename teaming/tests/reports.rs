@@ -34,10 +34,10 @@ fn up(bits_per_second: u64) -> MemberEvent {
 fn the_report_says_who_carries_what_and_why_not() {
     let mut counters = Counters::ZERO;
     for _ in 0..3 {
-        counters.count(Verdict::Uplink(member(1)), 1500);
+        counters.count(Verdict::Uplink(member(1)), Load { frames: 1, bytes: 1500 });
     }
-    counters.count(Verdict::Flood { uplink: Some(member(3)) }, 60);
-    counters.count(Verdict::Drop(DropReason::NoDestination), 60);
+    counters.count(Verdict::Flood { uplink: Some(member(3)) }, Load { frames: 1, bytes: 60 });
+    counters.count(Verdict::Drop(DropReason::NoDestination), Load { frames: 1, bytes: 60 });
     let events = [
         (1, MemberEvent::Connected),
         (1, up(10_000_000_000)),

@@ -52,44 +52,44 @@ impl Counters {
         members: [Load { frames: 0, bytes: 0 }; MEMBERS],
     };
 
-    /// Counts one packet of `bytes` bytes and what its key was made of.
+    /// Counts the packets of one list and what their key was made of.
     #[inline]
-    pub fn count_decision(&mut self, decision: Decision, bytes: u64) {
-        self.count(decision.verdict, bytes);
+    pub fn count_decision(&mut self, decision: Decision, load: Load) {
+        self.count(decision.verdict, load);
         if let Some(count) = decision.basis.and_then(|basis| self.bases.get_mut(basis.index())) {
-            add(count, 1);
+            add(count, load.frames);
         }
     }
 
-    /// Counts one packet of `bytes` bytes.
+    /// Counts packets that go one way.
     #[inline]
-    pub fn count(&mut self, verdict: Verdict, bytes: u64) {
+    pub fn count(&mut self, verdict: Verdict, load: Load) {
         match verdict {
-            Verdict::Deliver(_) => add(&mut self.delivered, 1),
+            Verdict::Deliver(_) => add(&mut self.delivered, load.frames),
             Verdict::Uplink(member) => {
-                add(&mut self.uplink, 1);
-                self.count_member(member, bytes);
+                add(&mut self.uplink, load.frames);
+                self.count_member(member, load);
             }
             Verdict::Flood { uplink } => {
-                add(&mut self.flooded, 1);
+                add(&mut self.flooded, load.frames);
                 if let Some(member) = uplink {
-                    self.count_member(member, bytes);
+                    self.count_member(member, load);
                 }
             }
-            Verdict::Native => add(&mut self.native, 1),
+            Verdict::Native => add(&mut self.native, load.frames),
             Verdict::Drop(reason) => {
                 if let Some(count) = self.dropped.get_mut(reason.index()) {
-                    add(count, 1);
+                    add(count, load.frames);
                 }
             }
         }
     }
 
     #[inline]
-    fn count_member(&mut self, member: MemberIndex, bytes: u64) {
+    fn count_member(&mut self, member: MemberIndex, more: Load) {
         if let Some(load) = self.members.get_mut(member.slot()) {
-            add(&mut load.frames, 1);
-            add(&mut load.bytes, bytes);
+            add(&mut load.frames, more.frames);
+            add(&mut load.bytes, more.bytes);
         }
     }
 
@@ -133,6 +133,10 @@ mod tests {
     use crate::forward::drop_reason::DROP_REASONS;
     use crate::ids::{NicId, NicIndex, PortId};
 
+    fn one_frame(bytes: u64) -> Load {
+        Load { frames: 1, bytes }
+    }
+
     #[test]
     fn merged_counters_are_the_sum_of_both() {
         let member = MemberIndex::new(32).unwrap();
@@ -148,14 +152,14 @@ mod tests {
         let (mut one, mut two, mut both) = (Counters::ZERO, Counters::ZERO, Counters::ZERO);
         for (number, &verdict) in verdicts.iter().enumerate() {
             let part = if number % 2 == 0 { &mut one } else { &mut two };
-            part.count(verdict, 100);
-            both.count(verdict, 100);
+            part.count(verdict, one_frame(100));
+            both.count(verdict, one_frame(100));
         }
         for (number, basis) in BASES.into_iter().enumerate() {
             assert_eq!(basis.index(), number);
             let decision = Decision { basis: Some(basis), ..Decision::new(Verdict::Native) };
-            if number % 2 == 0 { &mut one } else { &mut two }.count_decision(decision, 0);
-            both.count_decision(decision, 0);
+            if number % 2 == 0 { &mut one } else { &mut two }.count_decision(decision, one_frame(0));
+            both.count_decision(decision, one_frame(0));
         }
         one.split = 3;
         two.split = 4;

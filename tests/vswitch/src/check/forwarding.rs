@@ -2,6 +2,8 @@
 //!
 //! Judged only while nothing changed since the extension got the packet and no call was made to fail.
 
+use crate::adapter::Adapter;
+use crate::adapter::offloads::Resource;
 use crate::adapter::physical_switch::Aggregation;
 use crate::check::policy;
 use crate::check::reference::vlan::{self, Tags};
@@ -11,6 +13,7 @@ use crate::machine::world::World;
 use crate::switch::frames::{Fate, FrameId};
 use crate::switch::ndis::{Life, State};
 use crate::switch::ports::NicId;
+use crate::switch::ports::policy::Property;
 use lbfoext::ndis::raw::{DestinationBits, PortDestination, info};
 use std::sync::Arc;
 
@@ -118,7 +121,11 @@ pub fn dropped(world: &World, state: &mut State, module: usize, list: usize) {
     let (paused, reported, name) = (packet.given_while_paused, packet.reported, packet.name);
     let carried = packet.carried.clone();
     let short = state.style.refuse > 0 && case.frames.len() > 1;
-    if paused || short || !reported && carried.is_empty() {
+    // SAFETY: the packet is in the extension's hands and so uncovered.
+    let association = unsafe { (*packet.nbl).info[info::IPSEC] };
+    let bound = association != 0 && state.is_held_by_the_dead(module, association);
+    let closed = state.asks_for_isolation(module, case.source.port);
+    if paused || short || bound || closed || !reported && carried.is_empty() {
         return;
     }
     let frames = std::mem::take(&mut case.frames);
@@ -140,6 +147,29 @@ pub fn dropped(world: &World, state: &mut State, module: usize, list: usize) {
             )
         });
         received(world, state, &case, (*id, &expected), false);
+    }
+}
+
+impl State {
+    /// A port has an isolation mode that no forwarding extension but one for it can enforce: nothing may pass it.
+    fn asks_for_isolation(&self, module: usize, port: u32) -> bool {
+        let asks =
+            |property: &Property| matches!(property, Property::Isolation { mode } if !matches!(mode, 0 | 1));
+        let policies = self.modules[module].topology.policies(port);
+        policies.is_some_and(|policies| policies.properties.values().any(asks))
+    }
+
+    /// Who has the security association is down: elsewhere its packets would leave in the clear.
+    fn is_held_by_the_dead(&self, module: usize, association: u64) -> bool {
+        let m = &self.modules[module];
+        let has = |adapter: &&Adapter| {
+            adapter.offloads.holdings().any(|(_, held)| held == Resource::Association(association))
+        };
+        let mut holders = m.outside.adapters.values().filter(has).map(|adapter| adapter.index).peekable();
+        let dead = |index| {
+            m.topology.nic(NicId::new(m.outside.external_port, index)).is_none_or(|nic| nic.known_down)
+        };
+        holders.peek().is_some() && holders.all(dead)
     }
 }
 
