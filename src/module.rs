@@ -18,6 +18,7 @@ use crate::text;
 use crate::trace::EventRing;
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicBool, AtomicPtr};
+use teaming::backoff::Backoff;
 use teaming::flow::adapter_hash::Trust;
 use teaming::forward::Forwarding;
 use teaming::forward::counters::Counters;
@@ -134,6 +135,8 @@ pub struct Control {
     pub processors: PoolBox<ProcessorSets>,
     /// Partitions that a failover left with a default queue, counted each time.
     pub default_queue_fallbacks: u64,
+    /// What was refused, and has to be made up for.
+    pub retry: Backoff,
     /// Detach has begun: the timer is not set any more.
     pub detaching: bool,
 }
@@ -228,6 +231,7 @@ fn new_control() -> Result<PoolBox<Control>, NdisStatus> {
         book: Book::new(PoolSlice::try_new(Tag::TABLE, MEMBERS, |_| MemberCapabilities::UNKNOWN)?),
         processors: new_processors()?,
         default_queue_fallbacks: 0,
+        retry: Backoff::IDLE,
         detaching: false,
     };
     Ok(PoolBox::try_new(Tag::MODULE, control)?)

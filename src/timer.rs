@@ -9,22 +9,27 @@ use crate::ndis::timer::Expire;
 use crate::trace::Event;
 
 impl Expire for Module {
-    /// Up-delays have passed and buckets have fallen silent. DISPATCH_LEVEL.
+    /// Up-delays have passed, buckets have fallen silent, or what was refused is due again. DISPATCH_LEVEL.
     fn expire(&self, _: &Dispatch) {
         let now = clock::now();
         let mut control = self.control.lock();
+        let retry = control.retry.take(now);
         let plan = control.team.tick(now);
         if plan.changed {
             failover::publish(self, &mut control, &plan, now);
-            drop(control);
+        } else {
+            let moved = self.forwarding.write(control.dispatch()).settle(control.team.home(), now);
+            if moved.idle != 0 || moved.risky != 0 {
+                control.events.push(now, Event::Settled { idle: moved.idle, risky: moved.risky });
+            }
+            failover::arm(self, &control, moved.waiting != 0, now);
+        }
+        drop(control);
+        if retry {
+            nic_status::retry(self);
+        } else if plan.changed {
             nic_status::announce(self);
-            return;
         }
-        let moved = self.forwarding.write(control.dispatch()).settle(control.team.home(), now);
-        if moved.idle != 0 || moved.risky != 0 {
-            control.events.push(now, Event::Settled { idle: moved.idle, risky: moved.risky });
-        }
-        failover::arm(self, &control, moved.waiting != 0, now);
     }
 
     fn work(&self) -> &WorkRundown {

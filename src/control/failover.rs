@@ -14,6 +14,15 @@ use teaming::team::member::MemberEvent;
 /// How often waiting buckets are looked at: a packet that is late by this much more than the gap does no harm.
 const SETTLE_EVERY: Ticks = Ticks::from_ms(1);
 
+/// Something was refused that has to be made up for. IRQL <= DISPATCH_LEVEL, no lock held.
+pub fn retry_later(module: &Module) {
+    let now = clock::now();
+    let mut control = module.control.lock();
+    control.retry.plan(now);
+    let moving = module.forwarding.read().moving();
+    arm(module, &control, moving, now);
+}
+
 /// Something happened to a member. IRQL <= DISPATCH_LEVEL, no lock held.
 pub fn member(module: &Module, member: MemberIndex, event: MemberEvent) {
     member_locked(module, &mut module.control.lock(), member, event);
@@ -70,17 +79,15 @@ pub fn publish(module: &Module, control: &mut TeamLock<'_>, plan: &Plan, now: Ti
     arm(module, control, moving, now);
 }
 
-/// Sets the timer for what comes first: waiting buckets, or a member whose link has been up long enough.
+/// Sets the timer for what comes first: waiting buckets, a member whose link has been up long enough, or what was
+/// refused.
 pub fn arm(module: &Module, control: &Control, moving: bool, now: Ticks) {
     if control.detaching {
         return;
     }
-    let settled = control.team.deadline().map(|deadline| deadline.since(now));
-    let after = match (moving, settled) {
-        (true, Some(deadline)) => SETTLE_EVERY.min(deadline),
-        (true, None) => SETTLE_EVERY,
-        (false, Some(deadline)) => deadline,
-        (false, None) => return,
-    };
-    module.timer.set(module, after);
+    let deadlines = [control.team.deadline(), control.retry.due()];
+    let waits = deadlines.into_iter().flatten().map(|deadline| deadline.since(now));
+    if let Some(after) = waits.chain(moving.then_some(SETTLE_EVERY)).min() {
+        module.timer.set(module, after);
+    }
 }

@@ -1,7 +1,7 @@
 //! Status of the physical adapters: failover on what they indicate, own questions where the indication names only the
 //! team, and what the team can do, indicated in the place of what one member can. No page promises a status for each
 //! member, so a member is asked for its link state and its capabilities when it is connected, after the enumeration, and
-//! when something changed in the team; never in intervals.
+//! when something changed in the team; never in intervals, but what was refused is made up for.
 
 use crate::clock;
 use crate::control::failover;
@@ -97,28 +97,43 @@ pub fn announce(module: &Module) {
         };
         let Some((capability, block)) = due else { break };
         let Some(team) = module.switch.reference_nic(NicId::new(port, NicIndex::DEFAULT)) else {
-            // It comes up with the next change; the port itself is not connected yet, or any more.
             module.control.lock().book.indicate_again(capability);
+            failover::retry_later(module);
             break;
         };
         indicate::capability(module.filter, &team, capability, &block);
     }
-    while let Some(partition) = take_notice(module) {
-        if let Some(nic) = reference_station(module, partition) {
-            indicate::remove_vf(module.filter, &nic);
-        }
+    while let Some(referenced) = take_notice(module) {
+        let Some(nic) = referenced else {
+            failover::retry_later(module);
+            break;
+        };
+        indicate::remove_vf(module.filter, &nic);
     }
 }
 
-/// The next partition that has to give up its virtual function; only while it uses one
+/// Does again what was refused before: asks members what could not be asked, and indicates what could not be indicated.
+/// IRQL <= DISPATCH_LEVEL, no lock held.
+pub fn retry(module: &Module) {
+    for slot in 0..MEMBERS {
+        let Some(member) = MemberIndex::from_slot(slot) else { continue };
+        if let Some(topics) = module.queries.take_owed(member) {
+            ask(module, member, topics);
+        }
+    }
+    announce(module);
+}
+
+/// The next partition that has to give up its virtual function, referenced under the team lock; only while it uses one
 /// (ndis-status-switch-port-remove-vf.md).
-fn take_notice(module: &Module) -> Option<NicId> {
+fn take_notice(module: &Module) -> Option<Option<NicRef<'_>>> {
     let mut control = module.control.lock();
     let forwarding = module.forwarding.read();
     let uses_it = |nic: NicId| {
-        forwarding.ports.get(nic.port).is_some_and(|port| port.is_station(nic) && port.vf_assigned)
+        let port = forwarding.ports.get(nic.port);
+        port.is_some_and(|port| port.is_station(nic) && port.is_connected() && port.vf_assigned)
     };
-    control.ledger.take_notice(uses_it)
+    control.ledger.take_notice(uses_it, |nic| module.switch.reference_nic(nic))
 }
 
 fn external(module: &Module) -> Option<PortId> {
@@ -157,6 +172,12 @@ pub fn ask(module: &Module, member: MemberIndex, topics: Topics) {
     }
 }
 
+/// Asks one member after a while. IRQL <= DISPATCH_LEVEL, no lock held.
+pub fn ask_later(module: &Module, member: MemberIndex, topics: Topics) {
+    module.queries.owe(member, topics);
+    failover::retry_later(module);
+}
+
 /// Sends a question until it is out, or answered and nothing else wanted. A loop, because every answer may come at once.
 fn send<'m>(module: &'m Module, mut next: Option<Question<'m>>) {
     while let Some(question) = next.take() {
@@ -165,10 +186,20 @@ fn send<'m>(module: &'m Module, mut next: Option<Question<'m>>) {
                 (status, Some(question)) => receive(module, question, status).0,
                 (_, None) => return,
             },
+            (None, Some(_)) if is_connected(module, question.member()) => {
+                // The reference was refused.
+                ask_later(module, question.member(), Topics::one(question.topic()));
+                question.next()
+            }
             // The member or the module is going away: there is nobody to ask, or nobody who asks.
             _ => question.next(),
         };
     }
+}
+
+/// A member that can be asked.
+fn is_connected(module: &Module, member: MemberIndex) -> bool {
+    module.control.lock().team.member(member).state.is_connected() && external(module).is_some()
 }
 
 /// References a member that is connected. Under the team lock, which a disconnect takes before it goes down: so no
@@ -212,6 +243,10 @@ fn receive<'m>(
             }
         },
         Topic::Capability(capability) => took_answer(module, member, capability, status, question.answer()),
+    }
+    if !succeeded && status != NdisStatus::NOT_SUPPORTED && is_connected(module, member) {
+        // What it cannot answer at all it will not answer later either.
+        ask_later(module, member, Topics::one(question.topic()));
     }
     (question.next(), work)
 }

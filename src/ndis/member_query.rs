@@ -80,6 +80,8 @@ struct Buffers {
 struct Slot {
     /// The topics that are wanted, and `ASKING`.
     state: AtomicU32,
+    /// Topics that could not be asked or were not answered: to be asked again later.
+    owed: AtomicU32,
     buffers: UnsafeCell<Buffers>,
 }
 
@@ -100,6 +102,7 @@ impl MemberQueries {
     pub fn try_new() -> Result<Self, OutOfMemory> {
         let slot = |_| Slot {
             state: AtomicU32::new(0),
+            owed: AtomicU32::new(0),
             buffers: UnsafeCell::new(Buffers {
                 own: OwnRequest::EMPTY,
                 envelope: SwitchNicOidRequest::ZERO,
@@ -125,6 +128,19 @@ impl MemberQueries {
         let asking = |state: u32| (state & ASKING != 0).then_some(state | topics.0);
         // Nothing is out: nothing can be out of date.
         let _ = slot.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, asking);
+    }
+
+    /// These topics have to be asked later.
+    pub fn owe(&self, member: MemberIndex, topics: Topics) {
+        if let Some(slot) = self.0.get(member.slot()) {
+            slot.owed.fetch_or(topics.0, Ordering::AcqRel);
+        }
+    }
+
+    /// What a member still has to be asked; the caller asks.
+    pub fn take_owed(&self, member: MemberIndex) -> Option<Topics> {
+        let owed = self.0.get(member.slot())?.owed.swap(0, Ordering::AcqRel);
+        (owed != 0).then_some(Topics(owed))
     }
 
     /// The question that was out and is back; called once for each completion.

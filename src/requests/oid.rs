@@ -8,6 +8,7 @@ use crate::kernel::pool::PoolBox;
 use crate::module::Module;
 use crate::ndis::envelope::Detour;
 use crate::ndis::fan_out::FanOut;
+use crate::ndis::member_query::Topics;
 use crate::ndis::oid::{self, OwnKind, OwnRequest, Request, Returned, SentClone, Unsent};
 use crate::ndis::status::NdisStatus;
 use crate::requests::lifecycle;
@@ -50,6 +51,10 @@ fn forward(module: &Module, request: Request, detour: Option<PoolBox<Detour>>) -
             offload::returned(module, request, detour.as_deref(), status);
             let event = Event::RequestNotForwarded { oid: request.oid() };
             module.control.lock().events.push(clock::now(), event);
+            if let Some(member) = lifecycle::connects_member(request) {
+                // It is connected all the same, when the request has been completed.
+                nic_status::ask_later(module, member, Topics::ALL);
+            }
             nic_status::announce(module);
             status
         }

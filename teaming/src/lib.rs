@@ -25,6 +25,7 @@
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
+pub mod backoff;
 pub mod flow;
 pub mod forward;
 pub mod frame;

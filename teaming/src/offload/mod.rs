@@ -291,13 +291,19 @@ impl<S: Storage> Ledger<S> {
         back.for_each(|entry| entry.notify = false);
     }
 
-    /// The next partition to be told that it lost its virtual function; one that does not use it is told when it does.
-    pub fn take_notice(&mut self, uses_it: impl Fn(NicId) -> bool) -> Option<NicId> {
+    /// The next partition to be told that it lost its virtual function, referenced; one that does not use it is told when
+    /// it does, and one whose reference is refused when it is not. `None` if there is none to be told.
+    pub fn take_notice<R>(
+        &mut self,
+        uses_it: impl Fn(NicId) -> bool,
+        reference: impl FnOnce(NicId) -> Option<R>,
+    ) -> Option<Option<R>> {
         let used = self.used;
         let mut entries = self.entries.iter_mut().take(used);
         let entry = entries.find(|entry| entry.notify && uses_it(entry.source))?;
-        entry.notify = false;
-        Some(entry.source)
+        let referenced = reference(entry.source);
+        entry.notify = referenced.is_none();
+        Some(referenced)
     }
 
     /// What becomes of a request about one resource. Lists are planned with `plan_list`.
