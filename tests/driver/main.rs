@@ -1,15 +1,22 @@
 //! The driver in the simulated switch: one walk, one scenario, one property a test.
 
 mod adapter_hash;
+mod answers;
 mod cases;
+mod counters;
+mod events;
 mod failover;
 mod faults;
 mod forwarding;
 mod image;
 mod lifecycle;
 mod malformed;
+mod module;
 mod offload;
 mod oid_walk;
 mod packet_walk;
+mod pause;
+mod refusals;
 mod rules;
 mod runtime_state;
+mod settings;

@@ -276,7 +276,9 @@ fn check_paused(world: &World, state: &mut State, module: usize) {
     let all: Vec<_> = state.packets.all().into_iter().filter(|p| p.switch == module).collect();
     let own_out = all.iter().filter(|p| p.own.is_some() && p.place != Place::Idle).count();
     // A list that waits for lists made from it is not a queued one.
-    let queued = |p: &&&crate::switch::ndis::packet::Packet| p.own.is_none() && p.given < entered && p.children_out == 0;
+    let queued = |p: &&&crate::switch::ndis::packet::Packet| {
+        p.own.is_none() && p.given < entered && p.children_out == 0
+    };
     let held = |place| all.iter().filter(queued).filter(move |p| p.place == place);
     // What comes from below may be passed on while the module pauses and when it is paused (nc-ndis-filter_pause): a list
     // whose call of FilterReceive is still running is on its way and not held.

@@ -1,10 +1,10 @@
 //! What a pause waits for, and what it need not wait for.
 
-use vswitch::check::mutations::Misdeed;
-use vswitch::mutation::Mutation;
-use vswitch::outcome::Outcome;
+use vswitch::inject::mutation::Mutation;
+use vswitch::inject::table::Misdeed;
+use vswitch::scenario::outcome::Outcome;
+use vswitch::scenario::suite::MS;
 use vswitch::scenario::{Net, Scenario};
-use vswitch::suite::MS;
 
 /// Interleavings that the baton tries.
 const SEEDS: u64 = 400;

@@ -1,20 +1,19 @@
 //! Every counter has a witness: packets that make it count, read from the counters of all processors merged, and held
 //! against what the switch saw of every frame.
 
-mod module;
-
-use module::look;
+use super::module::look;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use teaming::counters::{Counters, DROP_REASONS, DropReason, Load};
 use teaming::flow::{BASES, Basis};
-use vswitch::frames::Fate;
-use vswitch::guest::{BROADCAST, Flow, Packet};
-use vswitch::physical_switch::Aggregation;
-use vswitch::ports::policy::{Private, Property, Security, Vlan};
-use vswitch::registry::Value;
+use teaming::forward::counters::{Counters, Load};
+use teaming::forward::drop_reason::{DROP_REASONS, DropReason};
+use vswitch::adapter::physical_switch::Aggregation;
+use vswitch::machine::registry::Value;
+use vswitch::scenario::guest::{BROADCAST, Flow, Packet};
+use vswitch::scenario::suite::CASES;
 use vswitch::scenario::{Body, Net, Scenario};
-use vswitch::suite::CASES;
+use vswitch::switch::frames::Fate;
+use vswitch::switch::ports::policy::{Private, Property, Security, Vlan};
 
 /// The counters of every processor, each read on its own.
 fn each(net: &Net) -> Vec<Counters> {
@@ -51,7 +50,7 @@ struct Account {
 
 fn seen_by_the_switch(net: &Net) -> Account {
     let switch = net.switch();
-    let look = move |state: &mut vswitch::ndis::State| {
+    let look = move |state: &mut vswitch::switch::ndis::State| {
         let mut account =
             Account { dropped: BTreeMap::new(), members: BTreeMap::new(), native: 0, frames: 0 };
         for frame in state.frames.all.iter().filter(|frame| frame.switch == switch) {

@@ -1,30 +1,28 @@
 //! Every kind of event has a witness: something that happens to the switch, after which the ring holds exactly these
 //! events. And the stories that all kinds of runs repeat write only the events that they should.
 
-mod module;
-
+use super::module::look;
 use lbfoext::ndis::raw::{FAILURE, NicSaveState, RESOURCES, oids, request_type};
 use lbfoext::trace::Event;
-use module::look;
 use std::collections::BTreeSet;
 use std::mem::offset_of;
 use teaming::ids::{MemberIndex, MemberSet, NicId as CoreNic, NicIndex, PortId};
+use teaming::migration::record::{Differences, Discard};
 use teaming::offload::ProcessorConflict;
-use teaming::runtime_state::{Differences, Discard};
 use vswitch::adapter::capabilities::Capabilities;
 use vswitch::adapter::offloads::Resource;
 use vswitch::adapter::wire::oid;
-use vswitch::control::below::Plan;
-use vswitch::control::envelope::Inner;
-use vswitch::control::offload::{free_queue, queue_parameters};
-use vswitch::control::properties::Damage;
-use vswitch::control::save::{Blob, Offering};
-use vswitch::control::{Ask, status::Status};
-use vswitch::ports::NicId;
-use vswitch::ports::policy::{Property, Vlan};
-use vswitch::registry::Value;
+use vswitch::machine::registry::Value;
+use vswitch::scenario::suite::{CASES, MS};
 use vswitch::scenario::{Activation, Net, Scenario, unknown_request};
-use vswitch::suite::{CASES, MS};
+use vswitch::switch::control::below::Plan;
+use vswitch::switch::control::envelope::Inner;
+use vswitch::switch::control::offload::{free_queue, queue_parameters};
+use vswitch::switch::control::properties::Damage;
+use vswitch::switch::control::save::{Blob, Offering};
+use vswitch::switch::control::{Ask, status::Status};
+use vswitch::switch::ports::NicId;
+use vswitch::switch::ports::policy::{Property, Vlan};
 
 /// What happened, and every event that it must have written since a moment, in order.
 struct Seen {
@@ -68,7 +66,7 @@ witnesses! {
 }
 
 fn events(net: &Net, since: u64) -> Vec<Event> {
-    let read = |module: &lbfoext::filter::Module| {
+    let read = |module: &lbfoext::module::Module| {
         let control = module.control.lock();
         control.events.iter().filter(|(at, _)| at.get() >= since).map(|(_, event)| event).collect()
     };

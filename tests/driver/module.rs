@@ -1,6 +1,6 @@
 //! The driver's own state, for tests that hold it against what the switch and the registry say.
 
-use lbfoext::filter::Module;
+use lbfoext::module::Module;
 use vswitch::scenario::Net;
 
 /// A look into the module on this switch, on a simulated thread; nothing where none is attached. Native runs only.

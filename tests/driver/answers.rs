@@ -2,20 +2,18 @@
 //! meanwhile, indications, and changes that nobody tells. What the driver believes is held against a model of the
 //! documented rules (src/ARCHITECTURE.md, "Where a member's link state comes from").
 
-mod module;
-
+use super::module::look;
 use lbfoext::ndis::raw::MEDIA_CONNECT;
-use module::look;
-use teaming::capabilities::{Capability, RECEIVE_FILTER};
 use teaming::ids::{MemberIndex, MemberSet};
-use teaming::member::MemberState;
 use teaming::offload::OffloadPlacement;
+use teaming::offload::capabilities::{Capability, RECEIVE_FILTER};
+use teaming::team::member::MemberState;
 use vswitch::adapter::capabilities::Capabilities;
 use vswitch::adapter::wire::status as codes;
-use vswitch::control::status::Status;
-use vswitch::registry::Value;
+use vswitch::machine::registry::Value;
+use vswitch::scenario::suite::MS;
 use vswitch::scenario::{Net, Scenario};
-use vswitch::suite::MS;
+use vswitch::switch::control::status::Status;
 
 /// The member that things happen to.
 const MEMBER: u16 = 2;

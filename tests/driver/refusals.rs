@@ -1,19 +1,17 @@
 //! One call is refused while something changes in the team, and nothing else happens: in the end the driver knows the
 //! truth all the same, and the switch is told what the team can do.
 
-mod module;
-
+use super::module::look;
 use lbfoext::ndis::raw::MEDIA_CONNECT;
-use module::look;
 use teaming::ids::MemberIndex;
-use teaming::member::MemberState;
+use teaming::team::member::MemberState;
 use vswitch::adapter::capabilities::Capabilities;
 use vswitch::adapter::wire::status as codes;
-use vswitch::control::status::Status;
-use vswitch::ports::NicState;
-use vswitch::registry::Value;
+use vswitch::machine::registry::Value;
+use vswitch::scenario::suite::MS;
 use vswitch::scenario::{Net, Scenario};
-use vswitch::suite::MS;
+use vswitch::switch::control::status::Status;
+use vswitch::switch::ports::NicState;
 
 /// The member that things happen to.
 const MEMBER: u16 = 2;

@@ -1,23 +1,21 @@
 //! Settings in the registry, changed again and again in both keys: every change is noticed, what holds is what the README
 //! says of the values that stand there now, and the events tell what was ignored.
 
-mod module;
-
+use super::module::look;
 use lbfoext::trace::Event;
-use module::look;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use teaming::flow::Policy;
-use teaming::hash::DEFAULT_SEED;
+use teaming::flow::hash::DEFAULT_SEED;
 use teaming::ids::Ticks;
 use teaming::offload::OffloadPlacement;
 use teaming::settings::{Settings, TeamingMode};
-use teaming::table::Pace;
-use vswitch::control::payload::switch_name;
-use vswitch::ndis::driver::SERVICE;
-use vswitch::registry::{SERVICES, Value};
+use teaming::team::buckets::Pace;
+use vswitch::machine::registry::{SERVICES, Value};
+use vswitch::scenario::suite::random::Draw;
 use vswitch::scenario::{Net, Scenario};
-use vswitch::suite::random::Draw;
+use vswitch::switch::control::payload::switch_name;
+use vswitch::switch::ndis::driver::SERVICE;
 
 /// The keys: of all switches, and of this one.
 const KEYS: usize = 2;
@@ -74,7 +72,7 @@ impl Values {
 }
 
 fn rows() -> Vec<Row> {
-    let readme = include_str!("../README.md");
+    let readme = include_str!("../../README.md");
     let cells = |line: &'static str| -> Vec<&str> { line.split('|').map(str::trim).collect() };
     let table = readme.lines().skip_while(|line| !line.starts_with("| name | default | values"));
     let rows = table.skip(2).take_while(|line| line.starts_with('|')).map(|line| {
@@ -198,7 +196,7 @@ fn found(net: &Net, since: u64) -> Found {
 }
 
 /// Does something to the registry, and lets the notifications come.
-fn change(net: &Net, what: impl FnOnce(&vswitch::world::World) + Send) {
+fn change(net: &Net, what: impl FnOnce(&vswitch::machine::world::World) + Send) {
     let world = Arc::clone(net.world());
     net.advance(1);
     net.world().enter(|| what(&world)).expect("it runs");
@@ -268,7 +266,7 @@ fn of_changes_that_come_while_others_are_being_read_the_last_one_holds() {
                     for value in 1..=50 {
                         net.world().registry_set(&path(key), name, Value::Dword(value));
                         if net.world().chance(1, 4) {
-                            vswitch::cpu::settle();
+                            vswitch::machine::cpu::settle();
                         }
                     }
                 })
