@@ -11,8 +11,6 @@ use core::mem::MaybeUninit;
 
 /// Longest window in bytes: VLAN tags, IPv6 with extension headers, a tunnel header and the inner transport header.
 pub const WINDOW: usize = 256;
-/// A borrowed window shorter than this, of a longer packet, is copied instead: the headers continue in the next MDL.
-const BORROW_AT_LEAST: usize = 128;
 
 /// The system could not map the packet (`MmGetSystemAddressForMdlSafe` gave NULL).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +24,7 @@ impl WindowBuffer {
         Self(MaybeUninit::uninit())
     }
 
-    /// The first `min(data length, 256)` bytes of a packet, or fewer when its first safe fragment holds the headers.
+    /// The first `min(data length, 256)` bytes of a packet, wherever they lie: what is decided does not depend on that.
     /// IRQL <= DISPATCH_LEVEL.
     pub fn read<'a>(
         &'a mut self,
@@ -40,7 +38,7 @@ impl WindowBuffer {
         }
         let mut place = Place::start(packet);
         let first = place.fragment(wanted)?;
-        if first.len >= wanted.min(BORROW_AT_LEAST) && borrowable(detail, first.len) {
+        if first.len >= wanted && borrowable(detail, first.len) {
             // SAFETY: the bytes are mapped, owned with the list and out of the guest's reach, so they do not change
             // while `packet` is borrowed.
             return Ok(unsafe { core::slice::from_raw_parts(first.address, first.len) });
