@@ -351,7 +351,8 @@ fn external(forwarding: &Forwarding<Pool>, member: MemberIndex, bits: Preserve) 
 }
 
 /// Splits a list into own lists of one packet each, in order, which take the walk from its beginning. The parent is
-/// held until the last of them is back. A packet for which there is no list left is dropped, and the parent reported.
+/// held until the last of them is back. A packet for which there is no list left is dropped, and the parent reported; it
+/// fails then.
 #[inline(never)]
 fn split(module: &Module, walk: &WalkGuard<'_>, parent: Nbl, flags: SendFlags) -> NblChain {
     let mut children = NblChain::EMPTY;
@@ -372,8 +373,12 @@ fn split(module: &Module, walk: &WalkGuard<'_>, parent: Nbl, flags: SendFlags) -
         groups::drop_one(module, parent, DropReason::NoResources, flags);
         return children;
     }
-    let parent = if lost != 0 { groups::report_one(module, parent, DropReason::NoResources) } else { parent };
-    Family::found(parent, children.len());
+    let (parent, status) = if lost != 0 {
+        (groups::report_one(module, parent, DropReason::NoResources), NdisStatus::FAILURE)
+    } else {
+        (parent, NdisStatus::SUCCESS)
+    };
+    Family::found(parent, children.len(), status);
     children
 }
 

@@ -108,9 +108,10 @@ fn free(child: Nbl) {
 pub struct Family(NonNull<NetBufferList>);
 
 impl Family {
-    /// Holds `parent` until `children` of them, at least one, have left. None has been sent yet.
-    pub fn found(mut parent: Nbl, children: u32) {
-        parent.set_status(NdisStatus::SUCCESS);
+    /// Holds `parent` until `children` of them, at least one, have left. None has been sent yet. `status` is that of the
+    /// packets for which there is no child.
+    pub fn found(mut parent: Nbl, children: u32, status: NdisStatus) {
+        parent.set_status(status);
         Self(parent.into_raw()).count().store(u64::from(children), Ordering::Release);
     }
 
@@ -123,7 +124,8 @@ impl Family {
     /// One child less; the first failure of a child is the parent's. Gives the parent back after the last one.
     pub fn leave(self, status: NdisStatus) -> Option<Nbl> {
         if status != NdisStatus::SUCCESS {
-            self.status().store(status.0, Ordering::Relaxed);
+            let success = NdisStatus::SUCCESS.0;
+            let _ = self.status().compare_exchange(success, status.0, Ordering::Relaxed, Ordering::Relaxed);
         }
         // Release what this child wrote, acquire what the others wrote.
         if self.count().fetch_sub(1, Ordering::AcqRel) != 1 {
