@@ -172,16 +172,13 @@ fn reference(module: &Module, port: PortId) -> Option<PortRef<'_>> {
     if stays { module.switch.reference_port(port) } else { None }
 }
 
-/// The answer to a question for one type of property; empty when the switch does not know the type.
-struct Answer(PoolSlice<u8>, usize);
+/// The answer to a question for one type of property, and how long it is; `None` when the switch does not know the type.
+struct Answer(PoolSlice<u8>, Option<usize>);
 
 impl Answer {
     /// The body of the first property, if the port has one.
     fn first(&self) -> Option<Result<&[u8], NdisStatus>> {
-        let answer = self.0.get(..self.1).unwrap_or(&self.0);
-        if answer.is_empty() {
-            return None;
-        }
+        let answer = self.0.get(..self.1?).unwrap_or(&self.0);
         property::first_answer(answer).map_err(|Malformed| NdisStatus::INVALID_PARAMETER).transpose()
     }
 }
@@ -192,11 +189,11 @@ fn ask(module: &Module, port: PortId, kind: i32, passive: &Passive) -> Result<An
         let mut buffer = PoolSlice::try_new(Tag::REQUEST, size, |_| 0u8)?;
         property::ask(&mut buffer, port, kind);
         match method(module.filter, oids::SWITCH_PORT_PROPERTY_ENUM, &mut buffer, passive) {
-            Ok(written) => return Ok(Answer(buffer, written as usize)),
+            Ok(written) => return Ok(Answer(buffer, Some(written as usize))),
             Err((NdisStatus::INVALID_LENGTH | NdisStatus::BUFFER_TOO_SHORT, needed)) => {
                 size = size.max(needed as usize).saturating_add(64);
             }
-            Err((NdisStatus::NOT_SUPPORTED, _)) => return Ok(Answer(buffer, 0)),
+            Err((NdisStatus::NOT_SUPPORTED, _)) => return Ok(Answer(buffer, None)),
             Err((status, _)) => return Err(status),
         }
     }
