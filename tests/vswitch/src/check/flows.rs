@@ -38,7 +38,8 @@ impl Flows {
     }
 }
 
-/// Everything that a policy may look at: source, addresses, protocol and ports of plain Ethernet with IPv4 or IPv6.
+/// Everything that a policy may look at: source, addresses, protocol and ports of plain Ethernet with IPv4 or IPv6 and TCP or
+/// UDP in it; all bytes of anything else, tunnels among it.
 fn key(source: NicId, bytes: &[u8]) -> Vec<u8> {
     let mut key = Vec::with_capacity(64);
     key.extend(source.port.to_le_bytes());
@@ -46,16 +47,23 @@ fn key(source: NicId, bytes: &[u8]) -> Vec<u8> {
     let part = |from: usize, to: usize| bytes.get(from..to.min(bytes.len())).unwrap_or(&[]);
     key.extend(part(0, 14));
     match part(12, 14) {
-        [0x08, 0x00] => {
+        [0x08, 0x00] if bytes.get(14) == Some(&0x45) && ends(bytes, 23, 34) => {
             key.extend(part(20, 22));
             key.extend(part(23, 24));
             key.extend(part(26, 38));
         }
-        [0x86, 0xDD] => {
+        [0x86, 0xDD] if ends(bytes, 20, 54) => {
             key.extend(part(20, 21));
             key.extend(part(22, 58));
         }
-        _ => {}
+        _ => key.extend(bytes),
     }
     key
+}
+
+/// The headers end with the ports: TCP or UDP without a tunnel in it.
+fn ends(bytes: &[u8], protocol: usize, ports: usize) -> bool {
+    const TUNNELS: [[u8; 2]; 3] = [2152_u16.to_be_bytes(), 4789_u16.to_be_bytes(), 6081_u16.to_be_bytes()];
+    let tunnel = TUNNELS.iter().any(|port| bytes.get(ports + 2..ports + 4) == Some(port));
+    matches!(bytes.get(protocol), Some(6)) || matches!(bytes.get(protocol), Some(17)) && !tunnel
 }

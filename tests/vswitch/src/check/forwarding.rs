@@ -197,6 +197,7 @@ pub fn case(world: &World, state: &mut State, module: usize, list: usize) -> Opt
         || native
         || generation != m.topology.generation
         || m.enumerations == 0
+        || state.style.spoils.is_some()
     {
         return None;
     }

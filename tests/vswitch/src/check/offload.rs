@@ -190,6 +190,7 @@ fn ending(world: &World, carried: &Carried, status: i32, own: bool) {
 
 /// Identifiers that came into being below are the ones seen above.
 fn identifiers(world: &World, carried: &Carried, status: i32, own: bool) {
+    given_back(world, carried);
     let made: Vec<Resource> = carried.served.iter().flat_map(|(_, _, served)| served.made.clone()).collect();
     if status != SUCCESS || made.is_empty() {
         return;
@@ -201,6 +202,50 @@ fn identifiers(world: &World, carried: &Carried, status: i32, own: bool) {
     rule(world, "OFFLOAD-15", right && !seen.is_empty(), || {
         format!("{:#x} made {made:?} below, above it is {seen:?}", carried.oid)
     });
+}
+
+/// What a request named in the switch's words is named in them when it comes back, whoever was asked in which words.
+fn given_back(world: &World, carried: &Carried) {
+    if carried.row().is_none() || !carried.well_formed {
+        return;
+    }
+    let before: Vec<&[u8]> = carried.blocks.iter().map(|(_, bytes)| &bytes[..]).collect();
+    let contents = carried.contents();
+    let after: Vec<&[u8]> = contents.iter().map(|n| &n[..]).collect();
+    let (asked, told) = (words(carried.oid, &before), words(carried.oid, &after));
+    rule(world, "OFFLOAD-15", asked == told, || {
+        format!("{:#x} of {} named {asked:?} and came back with {told:?}", carried.oid, carried.from)
+    });
+}
+
+/// Every identifier that whoever makes a request puts into it.
+fn words(number: u32, nodes: &[&[u8]]) -> Vec<u64> {
+    let Some(bytes) = nodes.first() else { return Vec::new() };
+    let all = |members: &[wire::Member]| members.iter().map(|m| u64::from(get32(bytes, *m))).collect();
+    match number {
+        oid::SET_FILTER => {
+            vec![u64::from(get32(bytes, wire::filter::QUEUE)), u64::from(vport_of_filter(bytes))]
+        }
+        oid::MOVE_FILTER => all(&[
+            wire::move_filter::ID,
+            wire::move_filter::FROM_QUEUE,
+            wire::move_filter::FROM_VPORT,
+            wire::move_filter::TO_QUEUE,
+            wire::move_filter::TO_VPORT,
+        ]),
+        oid::CLEAR_FILTER => all(&[wire::clear_filter::ID, wire::clear_filter::QUEUE]),
+        oid::FREE_QUEUE => all(&[wire::free_queue::ID]),
+        oid::FREE_VF => all(&[wire::free_vf::ID]),
+        oid::CREATE_VPORT => all(&[wire::vport::FUNCTION]),
+        oid::DELETE_VPORT => all(&[wire::delete_vport::ID]),
+        oid::UPDATE_SA => vec![get(bytes, wire::update_sa::HANDLE)],
+        oid::DELETE_SA => nodes.iter().map(|n| get(n, wire::delete_sa::HANDLE)).collect(),
+        oid::ALLOCATION_COMPLETE => {
+            let queue = |at: usize| bytes.get(at..).map_or(0, |e| get32(e, wire::completed::QUEUE));
+            elements(bytes).into_iter().map(|at| u64::from(queue(at))).collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// Every queue of a batch has the status that its adapter gave.

@@ -8,7 +8,7 @@ use crate::switch::frames::Fate;
 use crate::switch::nbl::{Shape, UnsafeBytes, build, net_buffers};
 use crate::switch::ndis::array::Context;
 use crate::switch::ndis::packet::{NATIVE, Place, SAFE, SAFE_SIZE_SHIFT, SAFE_UNCACHED, UNCACHED};
-use crate::switch::ndis::{Life, State, call, edges, with};
+use crate::switch::ndis::{Life, State, call_with, edges, with};
 use crate::switch::ports::{Mac, NicId};
 use lbfoext::ndis::raw::{FilterSend, Handle, NetBufferList, SendFlags, info};
 
@@ -121,6 +121,8 @@ pub struct Packet {
     pub queue: Option<(u32, u32)>,
     /// Handle of the security association that an adapter is to apply.
     pub association: Option<u64>,
+    /// How the bytes of each frame lie in memory; otherwise as the style says.
+    pub shape: Option<Shape>,
 }
 
 impl Packet {
@@ -163,7 +165,7 @@ pub fn send(module: usize, chain: Vec<(NicId, Packet)>) {
     let given = with(|world, state| state.give_send(world, module, chain));
     if let Some((handler, context, first, flags)) = given {
         // SAFETY: the driver registered this handler; the chain is built from live lists.
-        call("FilterSendNetBufferLists", module, || unsafe { handler(context, first, 0, flags) });
+        call_with("FilterSendNetBufferLists", module, flags, || unsafe { handler(context, first, 0, flags) });
         with(|_, state| state.modules[module].sends_running -= 1);
         cpu::wake(crate::machine::slots::ANY);
     }
@@ -234,6 +236,9 @@ impl State {
         let now = world.now();
         let awkward = self.style.awkward_memory;
         let shape = |bytes: &Vec<u8>| {
+            if let Some(shape) = &spec.shape {
+                return shape.clone();
+            }
             if awkward { Shape::awkward(bytes.len(), |n| world.random(n)) } else { Shape::default() }
         };
         let shaped: Vec<(&[u8], Shape)> = spec.frames.iter().map(|f| (&f[..], shape(f))).collect();

@@ -119,7 +119,8 @@ impl Net {
         self.from_both_sides(packets.into_iter().map(|packet| (source, packet)).collect());
     }
 
-    /// Sends a chain whose packets come from guests and through members; the hosts that these name are the outside's.
+    /// Sends a chain whose packets come from guests and from outside, through members or the team as a whole (index 0);
+    /// the hosts that these name are the outside's.
     pub fn from_both_sides(&self, chain: Vec<(NicId, Packet)>) {
         let module = self.1;
         let mut chain = chain;
@@ -134,9 +135,7 @@ impl Net {
                     let sorted = station.zip(queues).and_then(|(mac, queues)| queues.sort(mac, vid));
                     packet.queue = sorted.filter(|_| state.style.queue_numbers);
                 }
-                for (source, packet) in chain.iter().filter(|(source, _)| m.topology.is_external(source.port))
-                {
-                    debug_assert!(source.index != 0, "what comes from outside comes through a member");
+                for (_, packet) in chain.iter().filter(|(source, _)| m.topology.is_external(source.port)) {
                     let sender = packet.frames[0].get(6..12).and_then(|m| m.try_into().ok());
                     let ours = |mac: &Mac| {
                         mac[..3] == guest::vm_mac(0)[..3] || m.topology.nics().any(|nic| nic.mac == *mac)

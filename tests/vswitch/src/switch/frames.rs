@@ -37,6 +37,8 @@ pub struct Frame {
     pub bytes: Arc<[u8]>,
     pub sent_at: u64,
     pub fates: Vec<Fate>,
+    /// Status with which the extension completed the list that it came in.
+    pub status: Option<i32>,
     /// Number of the flood of which it is one copy; the outside sent several through several members.
     pub copy_of: Option<u64>,
     /// What lay beside it about its receive queue, and what the extension sent on; 0 is no queue.
@@ -118,6 +120,7 @@ impl Frames {
             bytes: bytes.into(),
             sent_at: now,
             fates: Vec::new(),
+            status: None,
             copy_of: None,
             queue: 0,
             queue_below: None,
@@ -170,6 +173,15 @@ impl Frames {
     pub fn fate(&mut self, id: FrameId, fate: Fate) {
         if let Some(frame) = self.all.get_mut(id) {
             frame.fates.push(fate);
+        }
+    }
+
+    /// The list that these came in is complete.
+    pub fn completed(&mut self, ids: &[FrameId], status: i32) {
+        for id in ids {
+            if let Some(frame) = self.all.get_mut(*id) {
+                frame.status = Some(status);
+            }
         }
     }
 

@@ -271,7 +271,10 @@ fn receive_side(q: &Question<'_>, kind: Kind) -> Reach {
         _ if seen_inside => Reach::May(Freedom::OddSource),
         _ if !up => Reach::May(Freedom::MemberDown),
         (false, Kind::Learned) if q.mode != Some(Aggregation::Static) => Reach::May(Freedom::Forgotten),
-        (false, Kind::Flooded) if q.mode != Some(Aggregation::Static) => Reach::May(Freedom::OtherReceiver),
+        // What comes from the team as a whole is no member's copy.
+        (false, Kind::Flooded) if q.mode != Some(Aggregation::Static) && q.source.index != 0 => {
+            Reach::May(Freedom::OtherReceiver)
+        }
         _ => Reach::Must,
     }
 }

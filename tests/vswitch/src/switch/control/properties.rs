@@ -15,6 +15,7 @@ use crate::switch::ports::{PortState, Topology};
 use lbfoext::ndis::raw::{
     INVALID_LENGTH, INVALID_PARAMETER, OidRequest, RESOURCES, SUCCESS, oids, request_type,
 };
+use std::sync::Arc;
 
 /// A property on its way to a port.
 #[derive(Clone, Debug)]
@@ -156,6 +157,19 @@ impl Damage {
     }
 }
 
+/// What happens to an answer about properties of a type. It does not make it longer.
+#[derive(Clone)]
+pub struct Spoils(pub Arc<Spoil>);
+
+/// Gets the type that was asked for and the answer.
+type Spoil = dyn Fn(i32, &mut Vec<u8>) + Send + Sync;
+
+impl std::fmt::Debug for Spoils {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Spoils")
+    }
+}
+
 /// Requests about properties of the switch itself: somebody's custom ones.
 pub fn switch_property(module: usize, oid: u32, id: [u8; 16], instance: u64) -> Answer {
     let payload = with(|world, _| {
@@ -228,8 +242,12 @@ impl State {
             .filter(|(_, property)| property.kind() == kind)
             .map(|(instance, property)| (*instance, property))
             .collect();
-        let reply = bytes::enumeration(asked, &found, gap);
-        let needed = u32::try_from(reply.len()).unwrap_or(u32::MAX);
+        let mut reply = bytes::enumeration(asked, &found, gap);
+        let whole = reply.len();
+        if let Some(Spoils(spoil)) = &self.style.spoils {
+            spoil(kind, &mut reply);
+        }
+        let needed = u32::try_from(whole).unwrap_or(u32::MAX);
         (r.method_bytes_written, r.method_bytes_needed) = (0, needed);
         // SAFETY: the output part of the buffer has `word52` bytes.
         if r.word52 < needed {
@@ -239,7 +257,8 @@ impl State {
         unsafe {
             std::ptr::copy_nonoverlapping(reply.as_ptr(), r.information_buffer.cast::<u8>(), reply.len())
         };
-        (r.method_bytes_written, r.method_bytes_needed, r.method_bytes_read) = (needed, 0, r.length);
+        let written = u32::try_from(reply.len()).unwrap_or(u32::MAX);
+        (r.method_bytes_written, r.method_bytes_needed, r.method_bytes_read) = (written, 0, r.length);
         if let Some(policies) = policies(self, module, port)
             && policies.told == Told::Nothing
             && !policies.properties.is_empty()

@@ -9,7 +9,7 @@ use crate::machine::locks;
 use crate::machine::world::World;
 use crate::switch::frames::Fate;
 use crate::switch::ndis::packet::Place;
-use crate::switch::ndis::{Life, State, edges, inside, with};
+use crate::switch::ndis::{Crossing, Life, State, edges, inside, with};
 use lbfoext::ndis::raw::{
     Handle, NetBufferList, PAUSED, ReceiveFlags, ReturnFlags, SendCompleteFlags, SendFlags,
 };
@@ -158,6 +158,7 @@ impl State {
             places: &[Place::Ingress, Place::Idle],
         };
         let lists = self.walk(world, module, first, &expect);
+        self.cross("NdisFSendNetBufferLists", &lists, flags);
         if checks::send_state(world, self, module, &lists) {
             checks::send_flags(world, self, &lists, flags);
             for (position, list) in lists.iter().enumerate() {
@@ -187,6 +188,7 @@ impl State {
             | SendCompleteFlags::SINGLE_QUEUE
             | SendCompleteFlags::SWITCH_SINGLE_SOURCE;
         checks::call_flags(world, "NdisFSendNetBufferListsComplete", flags, known.bits());
+        self.cross("NdisFSendNetBufferListsComplete", &lists, flags);
         let said = SendCompleteFlags::from_bits_retain(flags);
         let single = said.contains(SendCompleteFlags::SWITCH_SINGLE_SOURCE);
         let same = self.same_source(&lists);
@@ -199,6 +201,10 @@ impl State {
             }
             world.exercised("DATA-04");
             if checks::completed(world, self, module, list) {
+                if let Some(packet) = self.packets.at(list) {
+                    // SAFETY: the packet is in the extension's hands and so uncovered.
+                    self.frames.completed(&packet.frames, unsafe { (*packet.nbl).status });
+                }
                 self.finish(world, list);
             }
         }
@@ -229,6 +235,7 @@ impl State {
             | ReceiveFlags::SWITCH_SINGLE_SOURCE
             | ReceiveFlags::RESOURCES;
         checks::call_flags(world, "NdisFIndicateReceiveNetBufferLists", flags, known.bits());
+        self.cross("NdisFIndicateReceiveNetBufferLists", &lists, flags);
         checks::indicate_flags(world, self, &lists, flags);
         let lists: Vec<usize> =
             lists.into_iter().filter(|l| checks::indicated(world, self, module, *l)).collect();
@@ -257,6 +264,7 @@ impl State {
         let known =
             ReturnFlags::DISPATCH_LEVEL | ReturnFlags::SINGLE_QUEUE | ReturnFlags::SWITCH_SINGLE_SOURCE;
         checks::call_flags(world, "NdisFReturnNetBufferLists", flags, known.bits());
+        self.cross("NdisFReturnNetBufferLists", &lists, flags);
         let single = ReturnFlags::from_bits_retain(flags).contains(ReturnFlags::SWITCH_SINGLE_SOURCE);
         let same = self.same_source(&lists);
         rule(world, "FLAGS-06", !single || same, || "SINGLE_SOURCE on lists of several sources".to_owned());
@@ -267,6 +275,26 @@ impl State {
             lists.into_iter().filter(|l| checks::returned(world, self, module, *l)).collect();
         self.cover(&lists, Place::Settled);
         (!lists.is_empty()).then_some((module, lists))
+    }
+
+    /// Notes a call for packets, if somebody wants to see them.
+    fn cross(&mut self, function: &'static str, lists: &[usize], gave: u32) {
+        if self.crossings.is_none() {
+            return;
+        }
+        let Some(call) = super::calls().last().copied() else { return };
+        let crossing = Crossing {
+            handler: call.handler,
+            came: call.flags,
+            function,
+            gave,
+            at_dispatch: crate::cpu::irql() >= crate::cpu::DISPATCH,
+            same_source: self.same_source(lists),
+            same_destination: self.same_single_destination(lists),
+            own: lists.iter().any(|l| self.packets.at(*l).is_some_and(|p| p.own.is_some())),
+            parent: lists.iter().any(|l| self.packets.at(*l).is_some_and(|p| !p.carried.is_empty())),
+        };
+        self.crossings.iter_mut().for_each(|all| all.push(crossing));
     }
 
     /// The packets belong to others from here on.

@@ -11,7 +11,7 @@ use crate::machine::cpu;
 use crate::machine::world::World;
 use crate::switch::frames::Fate;
 use crate::switch::ndis::packet::Place;
-use crate::switch::ndis::{Life, State, call, with};
+use crate::switch::ndis::{Life, State, call_with, with};
 use crate::switch::ports::{NicId, NicState};
 use lbfoext::ndis::raw::{
     DestinationBits, Handle, NetBufferList, PortDestination, ReceiveFlags, ReturnFlags, SendCompleteFlags,
@@ -98,7 +98,9 @@ fn indicate(module: usize, lists: Lists) {
     let (context, handler, first, count, flags, order) = given;
     if let Some(receive) = handler {
         // SAFETY: the driver registered this handler; the chain is built from live lists.
-        call("FilterReceiveNetBufferLists", module, || unsafe { receive(context, first, 0, count, flags) });
+        call_with("FilterReceiveNetBufferLists", module, flags, || unsafe {
+            receive(context, first, 0, count, flags);
+        });
         with(|_, state| state.modules[module].receives_running.remove(&order));
     } else {
         crate::switch::ndis::data::bypass_receive(module, &up);
@@ -136,7 +138,7 @@ fn return_lists(module: usize, lists: Lists) {
     let (context, handler, first, flags) = with(|world, state| state.give_return(world, module, &lists));
     if let Some(handler) = handler {
         // SAFETY: as in `indicate`.
-        call("FilterReturnNetBufferLists", module, || unsafe { handler(context, first, flags) });
+        call_with("FilterReturnNetBufferLists", module, flags, || unsafe { handler(context, first, flags) });
     } else {
         settled(module, lists);
     }
@@ -173,7 +175,9 @@ fn complete(module: usize, lists: Lists) {
     let (context, handler, first, flags) = with(|world, state| state.give_complete(world, module, &lists));
     if let Some(handler) = handler {
         // SAFETY: as in `indicate`.
-        call("FilterSendNetBufferListsComplete", module, || unsafe { handler(context, first, flags) });
+        call_with("FilterSendNetBufferListsComplete", module, flags, || unsafe {
+            handler(context, first, flags)
+        });
     }
     level.restore();
 }
@@ -369,8 +373,9 @@ impl State {
         let chain = self.hand_over(world, lists, Place::Completing, "DATA-03");
         for list in lists {
             if let Some(packet) = self.packets.at(*list) {
+                let status = packet.frames.first().and_then(|frame| self.style.statuses.get(frame));
                 // SAFETY: the list is uncovered and the switch's until the call below.
-                unsafe { (*packet.nbl).status = 0 };
+                unsafe { (*packet.nbl).status = status.copied().unwrap_or(0) };
             }
         }
         let mut flags = SendCompleteFlags::empty();

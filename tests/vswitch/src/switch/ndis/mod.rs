@@ -81,6 +81,10 @@ pub struct Style {
     pub queue_numbers: bool,
     /// A station that gets a copy of everything, chosen below the driver.
     pub mirror: Option<crate::switch::ports::NicId>,
+    /// Status with which the lists that begin with these frames complete; the others succeed.
+    pub statuses: BTreeMap<crate::switch::frames::FrameId, i32>,
+    /// What happens to the answer about a port's properties of one type. What follows is for the test to judge.
+    pub spoils: Option<crate::switch::control::properties::Spoils>,
 }
 
 impl Default for Style {
@@ -103,6 +107,8 @@ impl Default for Style {
             unique_ids: false,
             queue_numbers: true,
             mirror: None,
+            statuses: BTreeMap::new(),
+            spoils: None,
         }
     }
 }
@@ -224,6 +230,8 @@ pub struct State {
     pub machines: BTreeMap<u32, u32>,
     /// Packets whose guest goes on writing.
     pub flickering: Vec<usize>,
+    /// Calls of the driver's for packets, once a test has made room for them.
+    pub crossings: Option<Vec<Crossing>>,
 }
 
 /// The switch half of a world.
@@ -284,6 +292,24 @@ pub struct Call {
     pub module: usize,
     /// Order number at its start.
     pub began: u64,
+    /// Flags that packets came with.
+    pub flags: u32,
+}
+
+/// One call of the driver's for packets, with the call into the driver that it belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Crossing {
+    pub handler: &'static str,
+    pub came: u32,
+    pub function: &'static str,
+    pub gave: u32,
+    pub at_dispatch: bool,
+    /// All lists have one source port; they all go to one destination.
+    pub same_source: bool,
+    pub same_destination: bool,
+    /// Some list is the driver's own, some has children that are all back.
+    pub own: bool,
+    pub parent: bool,
 }
 
 /// A closure and the depth of calls at whose end it runs.
@@ -296,9 +322,14 @@ thread_local! {
 
 /// Calls a handler of the driver.
 pub fn call<R>(handler: &'static str, module: usize, f: impl FnOnce() -> R) -> R {
+    call_with(handler, module, 0, f)
+}
+
+/// The same with packets, which come with these flags.
+pub fn call_with<R>(handler: &'static str, module: usize, flags: u32, f: impl FnOnce() -> R) -> R {
     let began = with(|_, s| s.tick());
     let depth = CALLS.with_borrow_mut(|calls| {
-        calls.push(Call { handler, module, began });
+        calls.push(Call { handler, module, began, flags });
         calls.len()
     });
     let result = crate::machine::cpu::call_driver(handler, f);
