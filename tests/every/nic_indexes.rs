@@ -1,0 +1,109 @@
+//! Frames from every NIC of the external port: index 0, which is the team as a whole, and the members 1 to 32; each kind
+//! of frame, each mode of the team, also while the receiver is another.
+
+use super::driver::{dropped, fates, next_frame, reached};
+use std::collections::BTreeSet;
+use vswitch::frames::Fate;
+use vswitch::guest::{BROADCAST, Flow, Packet};
+use vswitch::physical_switch::Aggregation;
+use vswitch::ports::policy::{Property, Security};
+use vswitch::ports::{Mac, NicId};
+use vswitch::registry::Value;
+use vswitch::scenario::{Net, Scenario};
+use vswitch::suite::policies::access;
+
+const OTHER: &str = "Another member of the team receives such frames.";
+const OWN: &str = "A frame of this host came back from the outside.";
+const LINK: &str = "Frames to 01-80-C2-00-00-0x stay on the link they came on.";
+const NOBODY: &str = "No connected adapter has the destination address.";
+
+/// Machines 0 and 1 are ordinary, 2 may have others behind it, 3 is in VLAN 7.
+fn plan(seed: u64, members: &[(u16, u64)], aggregation: Aggregation) -> Scenario {
+    let learning = Security { spoofing: true, ..Security::default() };
+    Scenario::new(seed)
+        .members_at(members)
+        .vms(4)
+        .property(2, Property::Security(learning))
+        .property(3, access(7))
+        .aggregation(aggregation)
+        .setting("LinkUpDelayMs", Value::Dword(0))
+}
+
+/// What a frame is, to whom, and who gets it: the machines' numbers, or the reason why nobody does.
+type Kind = (&'static str, Mac, Mac, Option<u16>, Result<&'static [u16], &'static str>);
+
+fn kinds(net: &Net, takes: bool) -> Vec<Kind> {
+    let host = [0x02, 0xAA, 0, 0, 0, 1];
+    let many = |all: &'static [u16]| if takes { Ok(all) } else { Err(OTHER) };
+    let (a, b) = (net.mac(net.vm(0)), net.mac(net.vm(1)));
+    vec![
+        ("for a machine", a, host, None, Ok(&[0])),
+        ("for a machine in its VLAN", net.mac(net.vm(3)), host, Some(7), Ok(&[3])),
+        ("for all", BROADCAST, host, None, many(&[0, 1, 2])),
+        ("for all in a VLAN", BROADCAST, host, Some(7), many(&[3])),
+        ("for a group", [0x01, 0, 0x5E, 0, 0, 9], host, None, many(&[0, 1, 2])),
+        ("for an unknown address", [0x02, 0xBB, 0, 0, 0, 1], host, None, many(&[2])),
+        ("for an unknown address in a VLAN", [0x02, 0xBB, 0, 0, 0, 1], host, Some(7), {
+            if takes { Err(NOBODY) } else { Err(OTHER) }
+        }),
+        ("for the link", [0x01, 0x80, 0xC2, 0, 0, 0x0E], host, None, Err(LINK)),
+        ("of our own, for all", BROADCAST, b, None, if takes { Err(OWN) } else { Err(OTHER) }),
+    ]
+}
+
+/// Every kind of frame from one NIC of the external port.
+fn arrive(net: &Net, index: u16, takes: bool, when: &str) {
+    let source = NicId::new(1, index);
+    for (what, to, from, vid, expected) in kinds(net, takes) {
+        let frame = net.flow_from_outside(net.vm(0), 1);
+        let frame = Flow { to, from, ..frame }.frame(u32::from(index), 60);
+        let packet =
+            vid.map_or_else(|| Packet::of(frame.clone()), |vid| Packet::tagged(frame.clone(), vid, 0));
+        let at = next_frame(net);
+        net.from_both_sides(vec![(source, packet)]);
+        net.settle();
+        let (stations, members) = reached(net, at);
+        let wanted: BTreeSet<NicId> = expected.unwrap_or(&[]).iter().map(|n| net.vm(*n)).collect();
+        assert_eq!(stations, wanted, "{when}: {what} from {source}: {:?}", fates(net, at));
+        assert!(members.is_empty(), "{when}: {what} from {source} went out again");
+        assert_eq!(dropped(net, at).as_deref(), expected.err(), "{when}: {what} from {source}");
+    }
+    let at = next_frame(net);
+    let frame = net.flow_from_outside(net.vm(0), 1).frame(u32::from(index), 60);
+    net.from_both_sides(vec![(source, Packet::native(frame))]);
+    net.settle();
+    assert!(fates(net, at).contains(&Fate::Native), "{when}: native from {source}");
+}
+
+fn walk(seed: u64, members: &[(u16, u64)], aggregation: Aggregation) {
+    let net = plan(seed, members, aggregation).start();
+    let mut live: Vec<u16> = members.iter().map(|(index, _)| *index).collect();
+    live.sort_unstable();
+    // Each in turn is the receiver, the last one stays.
+    loop {
+        let receiver = live[0];
+        let alone = aggregation == Aggregation::Static;
+        let when = format!("{aggregation:?}, receiver {receiver} of {}", live.len());
+        arrive(&net, 0, true, &when);
+        for &index in &live {
+            arrive(&net, index, alone || index == receiver, &when);
+        }
+        if live.len() == 1 {
+            break;
+        }
+        let gone = if live.len() > 4 { live.len() - 1 } else { 1 };
+        live.drain(..gone).for_each(|member| net.fail(member));
+    }
+    net.finish().assert_clean();
+}
+
+#[test]
+fn frames_from_every_nic_of_the_external_port_reach_whom_they_are_for() {
+    let all: Vec<(u16, u64)> = (1..=32).map(|index| (index, 10)).collect();
+    for (seed, aggregation) in (0..).zip([Aggregation::Static, Aggregation::SwitchIndependent]) {
+        walk(seed, &all, aggregation);
+        walk(10 + seed, &[(5, 10), (9, 25), (32, 10)], aggregation);
+        walk(20 + seed, &[(1, 10)], aggregation);
+        walk(30 + seed, &[(32, 10)], aggregation);
+    }
+}

@@ -1,0 +1,216 @@
+//! The port table grows and ports come and go: nothing that a frame can see changes, and what the ports of now do not need
+//! is given back.
+
+use super::driver::{look, next_frame, reached};
+use std::collections::BTreeSet;
+use teaming::ids::{MacAddr, PortId};
+use vswitch::guest::{BROADCAST, Flow, Packet};
+use vswitch::physical_switch::Aggregation;
+use vswitch::ports::policy::{Private, Property, Security, Vlan};
+use vswitch::ports::{Mac, NicId};
+use vswitch::scenario::{Net, Scenario};
+use vswitch::suite::policies::access;
+
+const GROUPS: [Mac; 2] = [[0x01, 0, 0x5E, 1, 1, 1], [0x01, 0, 0x5E, 1, 1, 2]];
+/// Machines whose frames are compared; others come and go.
+const VMS: u16 = 10;
+/// Behind machine 1, which may have others.
+const HIDDEN: Mac = [0x02, 0xBB, 0, 0, 0, 1];
+
+fn trunk(allowed: impl IntoIterator<Item = u16>) -> Property {
+    Property::Vlan(Vlan::trunk(0, allowed))
+}
+
+fn plan(seed: u64) -> Scenario {
+    let learning = Security { spoofing: true, priority_tag: true, ..Security::default() };
+    let teaming = Security { teaming: true, ..Security::default() };
+    let subnet = Security { subnet: 5_001, ..Security::default() };
+    let pairs = Private::Promiscuous { primary: 100, secondaries: [101].into() };
+    Scenario::new(seed)
+        .members(&[10, 10, 25])
+        .vms(VMS)
+        .property(1, Property::Security(learning))
+        .property(2, access(7))
+        .property(3, trunk([7, 8]))
+        .property(4, trunk([7, 9]))
+        .property(5, Property::Vlan(Vlan::Private(Private::Isolated { primary: 100, secondary: 101 })))
+        .property(6, Property::Vlan(Vlan::Private(pairs)))
+        .property(7, Property::Security(teaming))
+        .one_machine(&[7, 8])
+        .property(9, Property::Security(subnet))
+        .style(|style| style.awkward_memory = false)
+        .tear_down(false)
+}
+
+fn start(plan: Scenario) -> Net {
+    let net = plan.start();
+    for n in [0, 2, 7] {
+        net.set_groups(net.vm(n), &GROUPS[..1]);
+    }
+    net.set_groups(net.vm(8), &[]);
+    net.send(net.vm(1), &[Flow { from: HIDDEN, ..net.flow(net.vm(1), 1) }.frame(0, 60)]);
+    net.settle();
+    net
+}
+
+/// Where frames of every kind between all machines and the outside go.
+fn picture(net: &Net) -> Vec<(BTreeSet<NicId>, BTreeSet<u16>)> {
+    let first = next_frame(net);
+    for n in 0..VMS {
+        let nic = net.vm(n);
+        let unicast = (0..VMS).map(|to| net.mac(net.vm(to)));
+        let to = unicast.chain(GROUPS).chain([BROADCAST, HIDDEN, [0x02, 0xBB, 0, 0, 0, 2]]);
+        let mut chain = Vec::new();
+        for to in to {
+            let frame = Flow { to, ..net.flow(nic, n) }.frame(1, 60);
+            chain.push((nic, Packet::of(frame.clone())));
+            chain.push((nic, Packet::tagged(frame, 7, 3)));
+        }
+        for from in [net.mac(net.vm(8)), HIDDEN] {
+            chain.push((nic, Packet::of(Flow { from, ..net.flow(nic, n) }.frame(2, 60))));
+        }
+        net.send_packets(chain);
+        for vid in [None, Some(7), Some(9)] {
+            for to in [net.mac(nic), GROUPS[n as usize % 2], BROADCAST, HIDDEN] {
+                let frame = Flow { to, ..net.flow_from_outside(nic, n) }.frame(3, 60);
+                let packet = vid
+                    .map_or_else(|| Packet::of(frame.clone()), |vid| Packet::tagged(frame.clone(), vid, 0));
+                net.packets_from_outside(1, vec![packet]);
+            }
+        }
+    }
+    net.settle();
+    // Whoever else is there is not the question.
+    let old: BTreeSet<NicId> = (0..VMS).map(|n| net.vm(n)).collect();
+    let count = next_frame(net) - first;
+    let seen = (first..first + count).map(|frame| reached(net, frame));
+    seen.map(|(stations, members)| (&stations & &old, members)).collect()
+}
+
+fn capacity(net: &Net) -> (usize, usize) {
+    look(net, |module| {
+        let forwarding = module.forwarding.read();
+        (forwarding.ports.capacity(), forwarding.ports.sets().len())
+    })
+}
+
+/// Bytes of pool memory that the driver has.
+fn pool(net: &Net) -> usize {
+    net.world().live().iter().map(|entry| entry.bytes).sum()
+}
+
+#[test]
+fn frames_go_where_they_went_before_the_table_grew_and_after_the_others_left() {
+    for (seed, aggregation) in (0..).zip([Aggregation::Static, Aggregation::SwitchIndependent]) {
+        let net = start(plan(seed).aggregation(aggregation));
+        let before = picture(&net);
+        assert!(before.iter().any(|(stations, _)| stations.len() > 2), "hardly anything arrives");
+        let mut sizes = BTreeSet::from([capacity(&net)]);
+        for n in VMS..150 {
+            net.add_vm(n);
+            if n % 4 == 0 {
+                // Every fourth has a set of VLANs of its own.
+                assert!(net.add_property(net.vm(n).port, 1, trunk([1_000 + n])));
+            }
+            if sizes.insert(capacity(&net)) {
+                assert_eq!(picture(&net), before, "after machine {n}, sizes {sizes:?}");
+            }
+        }
+        assert!(sizes.len() > 3, "ports and sets grew: {sizes:?}");
+        for n in VMS..150 {
+            net.remove_vm(n);
+        }
+        assert_eq!(picture(&net), before, "after all others left");
+        for nic in [0, 1, 9].map(|n| net.vm(n)) {
+            // What they have sent is counted on: the checker compares.
+            net.save(nic, vswitch::control::save::Offering::default()).expect("it runs");
+        }
+        net.finish().assert_clean();
+    }
+}
+
+#[test]
+fn the_memory_of_ports_that_come_and_go_is_what_the_most_at_a_time_needed() {
+    let net = start(plan(5));
+    let before = picture(&net);
+    let mut settled = None;
+    for round in 0..12_u16 {
+        for n in VMS..VMS + 12 {
+            net.add_vm(n);
+            let port = net.vm(n).port;
+            // Replaced, taken back, and gone with its port.
+            let set = |other: u16| trunk([7, 1_000 + 40 * round + n + other]);
+            assert!(net.add_property(port, 1, set(0)));
+            assert!(net.update_property(port, 1, set(13)));
+            if n % 3 == 0 {
+                assert!(net.remove_property(port, 1));
+            }
+            if n % 3 == 1 {
+                let promiscuous = Private::Promiscuous { primary: 100, secondaries: [101, 200 + n].into() };
+                assert!(net.update_property(port, 1, Property::Vlan(Vlan::Private(promiscuous))));
+            }
+            let more = Security { spoofing: n % 2 == 0, ..Security::default() };
+            assert!(net.add_property(port, 2, Property::Security(more)));
+            let groups: Vec<Mac> = (0..6).map(|g| [0x01, 0, 0x5E, round as u8, n as u8, g]).collect();
+            net.set_groups(net.vm(n), &groups);
+            net.join(net.vm(n), [0x01, 0, 0x5E, 0x7F, n as u8, 9]);
+            let (heard, kept) = look(&net, |module| {
+                let ports = &module.forwarding.read().ports;
+                let at = ports.position(PortId::new(port)).expect("it is there");
+                let hears = |group: &Mac| ports.hears(at, MacAddr(*group));
+                let before = [0x01, 0, 0x5E, (round as u8).wrapping_sub(1), n as u8, 0];
+                (groups.iter().filter(|group| hears(group)).count(), hears(&before))
+            });
+            assert_eq!((heard, kept), (groups.len(), n % 2 == 0), "round {round}: groups of machine {n}");
+            net.readdress(net.vm(n), [2, 0x15, 0x5D, 7, round as u8, n as u8]);
+            net.property_refused_below(port, 60, set(26), false);
+            net.property_refused_below(port, 1, set(31), true);
+        }
+        for n in VMS..VMS + 12 {
+            net.remove_vm(n);
+        }
+        net.settle();
+        let now = (capacity(&net), pool(&net));
+        assert_eq!(*settled.get_or_insert(now), now, "round {round}");
+    }
+    assert_eq!(picture(&net), before);
+    net.finish().assert_clean();
+}
+
+#[test]
+fn no_more_sets_of_vlans_are_in_use_than_the_ports_of_now_differ_in() {
+    use teaming::vlan::VlanSet;
+    let net = start(plan(6));
+    let in_use = |net: &Net| {
+        look(net, |module| {
+            let forwarding = module.forwarding.read();
+            // A set in use differs from one that a release left: it has users, which only its text tells.
+            let used = |set: &&VlanSet| !format!("{set:?}").contains("users: 0");
+            forwarding.ports.sets().iter().filter(used).count()
+        })
+    };
+    // Two trunks and a promiscuous port.
+    assert_eq!(in_use(&net), 3);
+    let port = net.vm(2).port;
+    for (change, expected) in [
+        (Some(trunk([7, 8])), 3),
+        (Some(trunk([7, 10])), 4),
+        (Some(trunk([7, 10])), 4),
+        (Some(access(7)), 3),
+        (Some(trunk([7, 9])), 3),
+        (Some(trunk([1, 2, 3])), 4),
+        (None, 3),
+    ] {
+        let instance = 1;
+        match change.clone() {
+            Some(property) => assert!(net.update_property(port, instance, property)),
+            None => assert!(net.remove_property(port, instance)),
+        }
+        assert_eq!(in_use(&net), expected, "{change:?}");
+    }
+    for (gone, expected) in [(3, 2), (4, 1), (6, 0)] {
+        net.remove_vm(gone);
+        assert_eq!(in_use(&net), expected, "after machine {gone} left");
+    }
+    net.finish().assert_clean();
+}
