@@ -160,7 +160,15 @@ fn start(
     if speeds.iter().any(|speed| speed % 1_000_000_000 != 0) {
         (1..).zip(speeds).for_each(|(member, _)| net.indicate(member, true));
     }
+    settle(&net, arguments);
     Ok(net)
+}
+
+/// What the members' answers and speeds changed takes effect once it has been silent for the gap, and nobody sends yet: the
+/// team that the first frame meets is the one that stays while nothing happens.
+fn settle(net: &Net, arguments: &Replay) {
+    let silence = Duration::from_micros(arguments.gap_us.into()) + 4 * TICK;
+    net.advance(u64::try_from(silence.as_nanos() / 100).unwrap_or(u64::MAX));
 }
 
 /// Sends the frames at their times and takes the steps between them.

@@ -75,6 +75,20 @@ fn without_a_failure_nothing_moves() {
 }
 
 #[test]
+fn the_team_has_settled_before_the_first_frame_for_every_gap_and_speed() {
+    for gap in ["500", "90000", "200000", "500000"] {
+        for (speeds, mode) in
+            [("10G,10G,10G,10G", "static"), ("100M,1G,10G", "static"), ("2500M,25G", "switch-independent")]
+        {
+            let asked = ["replay", "--gap-us", gap, "--speeds", speeds, "--mode", mode, "--fail", "none"];
+            let output = teamctl(&asked);
+            let text = String::from_utf8_lossy(&output.stdout);
+            assert_eq!(output.status.code(), Some(0), "{gap}, {speeds}, {mode}: {text}");
+        }
+    }
+}
+
+#[test]
 fn every_policy_and_mode_keeps_the_guarantees() {
     for policy in [
         "transport-ports",
