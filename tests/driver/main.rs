@@ -5,6 +5,7 @@ mod answers;
 mod cases;
 mod counters;
 mod events;
+mod every;
 mod failover;
 mod faults;
 mod forwarding;

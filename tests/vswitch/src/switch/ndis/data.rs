@@ -288,7 +288,7 @@ impl State {
             came: call.flags,
             function,
             gave,
-            at_dispatch: crate::cpu::irql() >= crate::cpu::DISPATCH,
+            at_dispatch: crate::machine::cpu::irql() >= crate::machine::cpu::DISPATCH,
             same_source: self.same_source(lists),
             same_destination: self.same_single_destination(lists),
             own: lists.iter().any(|l| self.packets.at(*l).is_some_and(|p| p.own.is_some())),

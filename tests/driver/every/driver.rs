@@ -1,20 +1,15 @@
 //! What the tests of this folder share: a look into the driver, and what became of a frame so far.
 
-use lbfoext::filter::Module;
+use lbfoext::module::Module;
 use lbfoext::trace::Event;
 use std::collections::BTreeSet;
-use vswitch::frames::Fate;
-use vswitch::ports::NicId;
 use vswitch::scenario::Net;
+use vswitch::switch::frames::Fate;
+use vswitch::switch::ports::NicId;
 
 /// A look at the driver's own state.
 pub fn look<R: Send>(net: &Net, look: impl FnOnce(&Module) -> R + Send) -> R {
-    let module = net.switch();
-    let context = net.look(|state| state.modules[module].context).unwrap_or(0);
-    assert_ne!(context, 0, "the module is attached");
-    // SAFETY: the context is the driver's own module, linked natively, and it stays attached meanwhile.
-    let looking = || look(unsafe { &*(context as *const Module) });
-    net.world().enter(looking).expect("the machine runs")
+    crate::module::look(net, look).expect("the module is attached")
 }
 
 /// What the driver has noted since it was attached.

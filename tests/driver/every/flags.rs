@@ -1,12 +1,12 @@
 //! Flags of every call for packets, against the flags and the IRQL of the call that brought the packets: what is known
 //! is carried on, what is not is not claimed.
 
-use lbfoext::ndis::raw::{receive_flags, return_flags, send_complete_flags, send_flags};
+use lbfoext::ndis::raw::{ReceiveFlags, ReturnFlags, SendCompleteFlags, SendFlags};
 use std::collections::BTreeSet;
-use vswitch::guest::{BROADCAST, Flow, Packet};
-use vswitch::ndis::Crossing;
+use vswitch::scenario::guest::{BROADCAST, Flow, Packet};
+use vswitch::scenario::suite::MS;
 use vswitch::scenario::{Net, Scenario};
-use vswitch::suite::MS;
+use vswitch::switch::ndis::Crossing;
 
 const SEND: &str = "FilterSendNetBufferLists";
 const SENT: &str = "FilterSendNetBufferListsComplete";
@@ -18,11 +18,11 @@ const UP: &str = "NdisFIndicateReceiveNetBufferLists";
 const BACK: &str = "NdisFReturnNetBufferLists";
 
 // The same bit everywhere.
-const DISPATCH: u32 = send_flags::DISPATCH_LEVEL;
+const DISPATCH: u32 = SendFlags::DISPATCH_LEVEL.bits();
 const _: () = assert!(
-    DISPATCH == send_complete_flags::DISPATCH_LEVEL
-        && DISPATCH == receive_flags::DISPATCH_LEVEL
-        && DISPATCH == return_flags::DISPATCH_LEVEL
+    DISPATCH == SendCompleteFlags::DISPATCH_LEVEL.bits()
+        && DISPATCH == ReceiveFlags::DISPATCH_LEVEL.bits()
+        && DISPATCH == ReturnFlags::DISPATCH_LEVEL.bits()
 );
 
 fn watched(plan: Scenario) -> Net {
@@ -67,10 +67,10 @@ fn traffic(net: &Net) {
 
 /// What the flags of the call must be.
 fn expected(c: &Crossing) -> u32 {
-    let single = if c.same_source { send_flags::SWITCH_SINGLE_SOURCE } else { 0 };
-    let group = if c.same_destination { send_flags::SWITCH_DESTINATION_GROUP } else { 0 };
-    let back = if c.same_source { return_flags::SWITCH_SINGLE_SOURCE } else { 0 };
-    let done = if c.same_source { send_complete_flags::SWITCH_SINGLE_SOURCE } else { 0 };
+    let single = if c.same_source { SendFlags::SWITCH_SINGLE_SOURCE.bits() } else { 0 };
+    let group = if c.same_destination { SendFlags::SWITCH_DESTINATION_GROUP.bits() } else { 0 };
+    let back = if c.same_source { ReturnFlags::SWITCH_SINGLE_SOURCE.bits() } else { 0 };
+    let done = if c.same_source { SendCompleteFlags::SWITCH_SINGLE_SOURCE.bits() } else { 0 };
     match (c.handler, c.function) {
         (SEND, DOWN) => c.came & DISPATCH | single | group,
         (SEND | SENT, DONE) => c.came & DISPATCH | done,

@@ -3,14 +3,14 @@
 
 use super::driver::{dropped, fates, next_frame, reached};
 use std::collections::BTreeSet;
-use vswitch::frames::Fate;
-use vswitch::guest::{BROADCAST, Flow, Packet};
-use vswitch::physical_switch::Aggregation;
-use vswitch::ports::policy::{Property, Security};
-use vswitch::ports::{Mac, NicId};
-use vswitch::registry::Value;
+use vswitch::adapter::physical_switch::Aggregation;
+use vswitch::machine::registry::Value;
+use vswitch::scenario::guest::{BROADCAST, Flow, Packet};
+use vswitch::scenario::suite::policies::access;
 use vswitch::scenario::{Net, Scenario};
-use vswitch::suite::policies::access;
+use vswitch::switch::frames::Fate;
+use vswitch::switch::ports::policy::{Property, Security};
+use vswitch::switch::ports::{Mac, NicId};
 
 const OTHER: &str = "Another member of the team receives such frames.";
 const OWN: &str = "A frame of this host came back from the outside.";

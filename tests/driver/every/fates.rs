@@ -4,18 +4,18 @@
 use super::driver::look;
 use std::collections::{BTreeMap, BTreeSet};
 use teaming::ids::PortId;
+use teaming::migration::record::PART_MAX;
 use teaming::ports::NicState as Known;
-use teaming::runtime_state::PART_MAX;
-use vswitch::control::below::{Completion, Plan};
-use vswitch::control::lifecycle;
-use vswitch::control::properties::{self, Change};
-use vswitch::control::save::Offering;
-use vswitch::ports::policy::{Property, Security, Vlan};
-use vswitch::ports::{NicId, NicKind, NicState};
-use vswitch::registry::Value;
+use vswitch::machine::registry::Value;
+use vswitch::scenario::suite::policies::access;
+use vswitch::scenario::suite::saved::{a_state, blobs_of, many_pins};
 use vswitch::scenario::{Net, Scenario};
-use vswitch::suite::policies::access;
-use vswitch::suite::saved::{a_state, blobs_of, many_pins};
+use vswitch::switch::control::below::{Completion, Plan};
+use vswitch::switch::control::lifecycle;
+use vswitch::switch::control::properties::{self, Change};
+use vswitch::switch::control::save::Offering;
+use vswitch::switch::ports::policy::{Property, Security, Vlan};
+use vswitch::switch::ports::{NicId, NicKind, NicState};
 
 /// One line for each port, NIC and member.
 type Table = BTreeMap<String, String>;
@@ -54,7 +54,7 @@ fn known(net: &Net) -> Table {
         let forwarding = module.forwarding.read();
         for port in forwarding.ports.iter() {
             let vlan = port.policy.vlans.map(|vlans| match vlans {
-                teaming::vlan::Vlans::Access(id) => format!("access {}", id.map_or(0, |id| id.get())),
+                teaming::ports::vlan::Vlans::Access(id) => format!("access {}", id.map_or(0, |id| id.get())),
                 _ => "trunk".to_owned(),
             });
             let nic = port
@@ -69,7 +69,7 @@ fn known(net: &Net) -> Table {
         table.insert("external".to_owned(), format!("{:?}", forwarding.external.map(PortId::get)));
         drop(forwarding);
         for (index, member) in module.control.lock().team.members() {
-            if member.state != teaming::member::MemberState::Absent {
+            if member.state != teaming::team::member::MemberState::Absent {
                 let connected = member.state.is_connected();
                 table.insert(format!("member {}", index.nic().get()), format!("connected {connected}"));
             }

@@ -4,7 +4,7 @@
 use super::driver::{dropped, next_frame, reached};
 use lbfoext::ndis::raw::{FAILURE, SUCCESS};
 use std::collections::BTreeSet;
-use vswitch::guest::Packet;
+use vswitch::scenario::guest::Packet;
 use vswitch::scenario::{Net, Scenario};
 
 /// NDIS_STATUS_RESOURCES, _INVALID_LENGTH, _SEND_ABORTED and a number that means nothing here.

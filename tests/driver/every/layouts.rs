@@ -2,11 +2,11 @@
 //! mapping, in memory that a guest may change. The bytes that decide lie at every depth that is read.
 
 use super::driver::next_frame;
-use vswitch::frames::Fate;
-use vswitch::guest::Packet;
-use vswitch::nbl::Shape;
-use vswitch::registry::Value;
+use vswitch::machine::registry::Value;
+use vswitch::scenario::guest::Packet;
 use vswitch::scenario::{Net, Scenario};
+use vswitch::switch::frames::Fate;
+use vswitch::switch::nbl::Shape;
 
 /// Bytes that are read of a packet.
 const WINDOW: usize = 256;
@@ -176,7 +176,7 @@ fn every_layout_of_what_is_dropped_or_delivered_inside_gives_the_same_end() {
     let net = Scenario::new(9).members(&[10, 10]).vms(3).style(|style| style.awkward_memory = false).start();
     let a = net.vm(0);
     let mut tagged = net.flow(a, 1).frame(0, 300);
-    vswitch::suite::random::insert_tag(&mut tagged, 7, 0);
+    vswitch::scenario::suite::random::insert_tag(&mut tagged, 7, 0);
     let mut spoofed = net.flow(a, 2).frame(0, 300);
     spoofed[6..12].copy_from_slice(&net.mac(net.vm(1)));
     let frames = [

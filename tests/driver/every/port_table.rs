@@ -4,12 +4,12 @@
 use super::driver::{look, next_frame, reached};
 use std::collections::BTreeSet;
 use teaming::ids::{MacAddr, PortId};
-use vswitch::guest::{BROADCAST, Flow, Packet};
-use vswitch::physical_switch::Aggregation;
-use vswitch::ports::policy::{Private, Property, Security, Vlan};
-use vswitch::ports::{Mac, NicId};
+use vswitch::adapter::physical_switch::Aggregation;
+use vswitch::scenario::guest::{BROADCAST, Flow, Packet};
+use vswitch::scenario::suite::policies::access;
 use vswitch::scenario::{Net, Scenario};
-use vswitch::suite::policies::access;
+use vswitch::switch::ports::policy::{Private, Property, Security, Vlan};
+use vswitch::switch::ports::{Mac, NicId};
 
 const GROUPS: [Mac; 2] = [[0x01, 0, 0x5E, 1, 1, 1], [0x01, 0, 0x5E, 1, 1, 2]];
 /// Machines whose frames are compared; others come and go.
@@ -123,7 +123,7 @@ fn frames_go_where_they_went_before_the_table_grew_and_after_the_others_left() {
         assert_eq!(picture(&net), before, "after all others left");
         for nic in [0, 1, 9].map(|n| net.vm(n)) {
             // What they have sent is counted on: the checker compares.
-            net.save(nic, vswitch::control::save::Offering::default()).expect("it runs");
+            net.save(nic, vswitch::switch::control::save::Offering::default()).expect("it runs");
         }
         net.finish().assert_clean();
     }
@@ -179,7 +179,7 @@ fn the_memory_of_ports_that_come_and_go_is_what_the_most_at_a_time_needed() {
 
 #[test]
 fn no_more_sets_of_vlans_are_in_use_than_the_ports_of_now_differ_in() {
-    use teaming::vlan::VlanSet;
+    use teaming::ports::vlan::VlanSet;
     let net = start(plan(6));
     let in_use = |net: &Net| {
         look(net, |module| {

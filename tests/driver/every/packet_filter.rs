@@ -3,12 +3,12 @@
 
 use super::driver::{next_frame, reached};
 use std::collections::{BTreeMap, BTreeSet};
-use vswitch::control::below::Plan;
-use vswitch::control::envelope::Inner;
-use vswitch::guest::{BROADCAST, Flow};
-use vswitch::ports::{Mac, NicId};
+use vswitch::scenario::guest::{BROADCAST, Flow};
+use vswitch::scenario::suite::random::Draw;
 use vswitch::scenario::{Enumeration, Net, Scenario};
-use vswitch::suite::random::Draw;
+use vswitch::switch::control::below::Plan;
+use vswitch::switch::control::envelope::Inner;
+use vswitch::switch::ports::{Mac, NicId};
 
 const FILTER: u32 = 0x0001_010E;
 const LIST: u32 = 0x0101_0103;

@@ -6,14 +6,14 @@ use lbfoext::ndis::raw::{INVALID_PARAMETER, SUCCESS, oids};
 use lbfoext::trace::Event;
 use std::sync::Arc;
 use teaming::ids::PortId;
-use teaming::policy::Policy;
-use vswitch::control::Ask;
-use vswitch::control::below::Plan;
-use vswitch::control::properties::Spoils;
-use vswitch::control::property_bytes::{Envelope, port_property, port_property_deletion};
-use vswitch::ports::policy::{Private, Property, Security, Vlan};
+use teaming::ports::policy::Policy;
+use vswitch::scenario::suite::policies::access;
 use vswitch::scenario::{Activation, Net, Scenario};
-use vswitch::suite::policies::access;
+use vswitch::switch::control::Ask;
+use vswitch::switch::control::below::Plan;
+use vswitch::switch::control::properties::Spoils;
+use vswitch::switch::control::property_bytes::{Envelope, port_property, port_property_deletion};
+use vswitch::switch::ports::policy::{Private, Property, Security, Vlan};
 
 const UNKNOWN: &str = "The policy of the port is not known.";
 
@@ -266,7 +266,7 @@ fn envelope(instance: u64) -> Envelope {
 }
 
 /// A request that means no change: those below answer with `status` if they see it.
-fn ask(net: &Net, oid: u32, payload: Vec<u8>, status: i32) -> vswitch::control::Answer {
+fn ask(net: &Net, oid: u32, payload: Vec<u8>, status: i32) -> vswitch::switch::control::Answer {
     let plan = Plan { status, completion: None };
     net.ask(Ask { plan, ..Ask::set(oid, payload, None) }).expect("the module is attached")
 }

@@ -6,8 +6,8 @@ use lbfoext::ndis::raw::SUCCESS;
 use std::collections::BTreeSet;
 use vswitch::adapter::capabilities::Capabilities;
 use vswitch::adapter::offloads::Resource;
-use vswitch::physical_switch::Aggregation;
-use vswitch::registry::Value;
+use vswitch::adapter::physical_switch::Aggregation;
+use vswitch::machine::registry::Value;
 use vswitch::scenario::{Net, Scenario};
 
 const PLACEMENTS: [u32; 3] = [0, 1, 2];
