@@ -36,6 +36,13 @@ pub enum Command {
     #[command(after_help = crate::migrate::EXAMPLES)]
     Migrate(Box<crate::migrate::Migrate>),
 
+    /// Print the rule book of the simulated switch: what is checked, and where it is documented
+    ///
+    /// Each rule with its severity, whether a check names it, whether a misdeed in the driver's name proves that check,
+    /// its sentence and, in brackets, the page of Microsoft's documentation or the header that it rests on.
+    #[command(after_help = crate::rules::EXAMPLES)]
+    Rules(crate::rules::Rules),
+
     /// Print a script that completes this tool's options in a shell
     #[command(after_help = "Example: teamctl completions bash > /etc/bash_completion.d/teamctl")]
     Completions {

@@ -7,6 +7,7 @@ mod flow;
 mod hosts;
 mod html;
 mod migrate;
+mod nearest;
 mod observer;
 mod plan;
 mod print;
@@ -14,6 +15,7 @@ mod print_queues;
 mod queues;
 mod replay;
 mod report;
+mod rules;
 mod save;
 mod survey;
 mod table;
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
     let result = match command {
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Migrate(arguments) => migrate::run(&arguments),
+        Command::Rules(arguments) => rules::run(&arguments),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "teamctl", &mut std::io::stdout());
             Ok(true)

@@ -1,6 +1,7 @@
 //! The report as text: one screen of 80 columns for a team of four. Zeros are printed: silence says nothing.
 
 use crate::report::{Happening, Member, Report};
+use std::io::{self, Write};
 
 /// Width of the terminal that everything fits.
 pub const COLUMNS: usize = 80;
@@ -171,6 +172,14 @@ fn fit(text: &str, columns: usize) -> String {
     }
     let kept: String = text.chars().skip(length - (columns - 3)).collect();
     format!("...{kept}")
+}
+
+/// Prints a long text; whoever stops reading has had enough.
+pub fn out(text: &str) -> io::Result<()> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
 }
 
 /// Lines of words, the first after its beginning and a space, the others indented.

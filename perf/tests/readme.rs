@@ -12,6 +12,7 @@ mod figures;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::LazyLock;
 
 const DOCUMENTS: [&str; 3] = ["README.md", "perf/README.md", "perf/captures/varied/README.md"];
 
@@ -35,8 +36,9 @@ fn document(name: &str) -> String {
     fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// A folder that looks like the repository's root, with a capture as users have one.
-fn workplace() -> PathBuf {
+/// A folder that looks like the repository's root, with a capture as users have one. It is made once: no command reads
+/// what another is about to write.
+static WORKPLACE: LazyLock<PathBuf> = LazyLock::new(|| {
     let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("readme");
     let captures = root().join("perf/captures");
     fs::create_dir_all(place.join("perf/captures/varied")).expect("made");
@@ -45,11 +47,11 @@ fn workplace() -> PathBuf {
         fs::copy(entry.path(), place.join("perf/captures/varied").join(entry.file_name())).expect("copied");
     }
     place
-}
+});
 
 fn teamctl(arguments: &[&str]) -> Output {
     let tool = env!("CARGO_BIN_EXE_teamctl");
-    Command::new(tool).args(arguments).current_dir(workplace()).output().expect("it starts")
+    Command::new(tool).args(arguments).current_dir(&*WORKPLACE).output().expect("it starts")
 }
 
 /// Blocks between fences, each with the last line before it that is not empty.

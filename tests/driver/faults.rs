@@ -19,10 +19,11 @@ fn sweep(case: &Case, seed: u64, numbers: impl Iterator<Item = u64>) -> Refused 
         let text: Vec<_> = outcome.violations.iter().take(3).map(ToString::to_string).collect();
         assert!(
             outcome.violations.is_empty() && outcome.leaks.is_empty() && !outcome.aborted,
-            "{} with seed {seed}, call {n} ({call}) failing:\n{}\nleft: {:?}",
+            "{} with seed {seed}, call {n} ({call}) failing:\n{}\nleft: {:?}\nagain: {}",
             case.name,
             text.join("\n"),
-            outcome.leaks.iter().take(3).collect::<Vec<_>>()
+            outcome.leaks.iter().take(3).collect::<Vec<_>>(),
+            outcome.again.as_deref().unwrap_or_default()
         );
     }
     refused

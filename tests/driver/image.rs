@@ -43,8 +43,7 @@ fn every_scenario_runs_alike_natively_and_on_the_image() {
             let native = case.run(logged((case.plan)(seed)));
             let image = load();
             let on_image = case.run(logged((case.plan)(seed)).driver(image.entry()));
-            on_image.assert_clean();
-            (case.check)(&on_image);
+            case.assert(&on_image);
             if let Some(difference) = difference(&native, &on_image) {
                 eprintln!("{} with seed {seed}: {difference}", case.name);
                 different += 1;

@@ -28,3 +28,11 @@ pub fn refused(arguments: &[&str], says: &[&str]) {
         assert!(error.contains(part), "{arguments:?} does not say \"{part}\": {error}");
     }
 }
+
+/// What a command prints that ends well.
+pub fn printed(arguments: &[&str]) -> String {
+    let output = teamctl(arguments);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {error}");
+    String::from_utf8(output.stdout).expect("text")
+}

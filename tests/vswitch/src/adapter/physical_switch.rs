@@ -74,6 +74,13 @@ impl PhysicalSwitch {
         lone && to.is_some_and(|to| to[0] & 1 != 0 || !self.hosts.contains(&to))
     }
 
+    /// Rules that it holds each frame against.
+    pub fn rules(&self) -> impl Iterator<Item = &'static str> {
+        let lone = self.aggregation == Aggregation::SwitchIndependent;
+        let vlans = self.vlans.is_some().then_some("SWITCH-VLAN-LEAK");
+        ["SWITCH-LOOP", "SWITCH-DUPLICATE"].into_iter().chain(vlans).chain(lone.then_some("SWITCH-FLAP"))
+    }
+
     /// A frame of a NIC comes out of a member in a VLAN.
     pub fn receive(
         &mut self,

@@ -49,6 +49,25 @@ pub enum Mutation {
     ReleaseTwice,
 }
 
+/// Misbehaviour towards the machine, each with the rule that must be named.
+pub const MACHINE: &[(Mutation, &str)] = &[
+    (Mutation::KeepLock, "LOCK-03"),
+    (Mutation::KeepIrql, "IRQL-02"),
+    (Mutation::LateUnlock, "LOCK-01"),
+    (Mutation::FalseDispatch, "LOCK-03"),
+    (Mutation::WaitUnderLock, "LOCK-04"),
+    (Mutation::SwapLockOrder, "LOCK-05"),
+    (Mutation::CallTooHigh, "IRQL-01"),
+    (Mutation::WaitTooHigh, "IRQL-03"),
+    (Mutation::PagedPool, "MEM-01"),
+    (Mutation::FreeTwice, "MEM-02"),
+    (Mutation::WrongTag, "MEM-02"),
+    (Mutation::Overrun, "MEM-02"),
+    (Mutation::WriteAfterFree, "MEM-02"),
+    (Mutation::FreeSetTimer, "MEM-02"),
+    (Mutation::ReleaseTwice, "LOCK-03"),
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,26 +158,9 @@ mod tests {
 
     #[test]
     fn every_misbehaviour_is_named_by_its_rule() {
-        let expected = [
-            (Mutation::KeepLock, "LOCK-03"),
-            (Mutation::KeepIrql, "IRQL-02"),
-            (Mutation::LateUnlock, "LOCK-01"),
-            (Mutation::FalseDispatch, "LOCK-03"),
-            (Mutation::WaitUnderLock, "LOCK-04"),
-            (Mutation::SwapLockOrder, "LOCK-05"),
-            (Mutation::CallTooHigh, "IRQL-01"),
-            (Mutation::WaitTooHigh, "IRQL-03"),
-            (Mutation::PagedPool, "MEM-01"),
-            (Mutation::FreeTwice, "MEM-02"),
-            (Mutation::WrongTag, "MEM-02"),
-            (Mutation::Overrun, "MEM-02"),
-            (Mutation::WriteAfterFree, "MEM-02"),
-            (Mutation::FreeSetTimer, "MEM-02"),
-            (Mutation::ReleaseTwice, "LOCK-03"),
-        ];
-        for (mutation, rule) in expected {
-            let (rules, _) = named(Some(mutation));
-            assert!(rules.contains(&rule), "{mutation:?}: {rules:?} without {rule}");
+        for (mutation, rule) in MACHINE {
+            let (rules, _) = named(Some(*mutation));
+            assert!(rules.contains(rule), "{mutation:?}: {rules:?} without {rule}");
         }
         assert_eq!(named(Some(Mutation::LeakPool)), (vec![], 1));
     }

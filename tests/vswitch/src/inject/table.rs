@@ -14,7 +14,7 @@ pub(crate) use crate::inject::ports::*;
 pub(crate) use crate::inject::requests::*;
 pub(crate) use crate::inject::save::*;
 
-use crate::inject::mutation::Mutation;
+use crate::inject::mutation::{MACHINE, Mutation};
 use crate::machine::world::{self, World};
 use crate::switch::ndis::State;
 use parking_lot::Mutex;
@@ -413,6 +413,21 @@ misdeeds! {
     ToDeadMember => "STA-1",
     /// One frame too many in a record.
     Miscount => "RST-4",
+}
+
+/// Misdeeds, and misbehaviour towards the machine, that this rule must name.
+pub fn misdeeds_of(rule: &str) -> impl Iterator<Item = String> {
+    MUTATIONS.iter().chain(MACHINE).filter(move |(_, named)| *named == rule).map(|(mutation, _)| {
+        match mutation {
+            Mutation::Switch(misdeed) => format!("{misdeed:?}"),
+            machine => format!("{machine:?}"),
+        }
+    })
+}
+
+/// Some misdeed proves that the check of this rule finds what it is for.
+pub fn is_proven(rule: &str) -> bool {
+    misdeeds_of(rule).next().is_some()
 }
 
 impl Misdeed {

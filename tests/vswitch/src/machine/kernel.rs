@@ -164,9 +164,9 @@ exports! {
         _priority: u32,
     ) -> *mut c_void where irql <= DISPATCH {
         let world = world::current();
-        if access_mode != 0 || bug_check_on_failure != 0 {
-            world.violate("MEM-03", "packet memory must be mapped for kernel mode and may fail without a bug check");
-        }
+        crate::check::rule(&world, "MEM-03", access_mode == 0 && bug_check_on_failure == 0, || {
+            "packet memory must be mapped for kernel mode and may fail without a bug check".to_owned()
+        });
         let address = if fault::fails("MmMapLockedPagesSpecifyCache") { ptr::null_mut() } else { map(mdl.cast()) };
         if let Some(hook) = world.mapping_hook.get() {
             hook(mdl.cast(), !address.is_null());

@@ -311,8 +311,11 @@ exports! {
             world.violate("LOCK-04", "ZwNotifyChangeKey other than with a work item would block or needs an event");
             return STATUS_INVALID_PARAMETER;
         }
-        if apc_context.addr() > DELAYED_WORK_QUEUE {
-            world.violate("IRQL-05", "ZwNotifyChangeKey with a work item, but no type of work queue in its context");
+        let queue = apc_context.addr() <= DELAYED_WORK_QUEUE;
+        crate::check::rule(&world, "IRQL-05", queue, || {
+            "ZwNotifyChangeKey with a work item, but no type of work queue in its context".to_owned()
+        });
+        if !queue {
             return STATUS_INVALID_PARAMETER;
         }
         if fault::fails("ZwNotifyChangeKey") {

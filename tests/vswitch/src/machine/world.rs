@@ -4,6 +4,7 @@
 //! module. Two worlds in one process share nothing: a simulated thread finds its world through its own thread-local.
 //! It never panics on what the driver does: it records.
 
+use crate::check::Rule;
 use crate::inject::mutation::Mutation;
 use crate::machine::clock::Clock;
 use crate::machine::cpu::Processors;
@@ -89,7 +90,7 @@ pub enum Severity {
     Warning,
 }
 
-/// One rule broken once.
+/// One rule broken once. Its text is what happened, its rule, and where the driver was.
 #[derive(Clone, Debug)]
 pub struct Violation {
     pub rule: &'static str,
@@ -107,11 +108,20 @@ impl std::fmt::Display for Violation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let stack =
             if self.stack.is_empty() { "outside the driver".to_owned() } else { self.stack.join(" > ") };
+        let (sentence, page) =
+            self.book().map_or(("no such rule in the book", ""), |rule| (rule.sentence, rule.page));
         write!(
             f,
-            "{}: {} [{}] thread {} at {} seed {}",
-            self.rule, self.text, stack, self.thread, self.time, self.seed
+            "{}: {}\n    rule: {sentence} [{page}]\n    in {stack}, thread {} at {} seed {}",
+            self.rule, self.text, self.thread, self.time, self.seed
         )
+    }
+}
+
+impl Violation {
+    /// The rule as the book has it; every name that a check uses stands there.
+    pub fn book(&self) -> Option<&'static Rule> {
+        crate::check::find(self.rule)
     }
 }
 

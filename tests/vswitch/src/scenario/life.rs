@@ -332,6 +332,9 @@ impl State {
         for m in &mut self.modules {
             let complaints = m.outside.settle(&mut self.frames, world.now() + until);
             complaints.into_iter().for_each(|(rule, text)| world.violate(rule, text));
+            if !m.outside.arrivals.is_empty() {
+                m.outside.physical.rules().for_each(|rule| world.exercised(rule));
+            }
         }
         if world.violations().is_empty() {
             let silent = self.unaccounted();

@@ -303,6 +303,20 @@ impl Scenario {
         self
     }
 
+    pub fn seed(&self) -> u64 {
+        self.config.seed
+    }
+
+    /// The fallible call that fails.
+    pub fn fault(&self) -> Option<u64> {
+        self.config.fault
+    }
+
+    /// The driver is the one that is linked into this program, not an image.
+    pub fn is_native(&self) -> bool {
+        std::ptr::fn_addr_eq(self.entry, lbfoext::entry::driver_entry as Entry)
+    }
+
     pub fn free_threads(self) -> Self {
         self.config(|c| c.mode = Mode::Free)
     }

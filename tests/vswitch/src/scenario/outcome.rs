@@ -32,11 +32,15 @@ pub struct Outcome {
     pub deepest_painted: usize,
     /// The machine stopped before the scenario ended.
     pub aborted: bool,
+    /// The command that runs it again, for a scenario of the suite.
+    pub again: Option<String>,
 }
 
 impl Outcome {
     pub(crate) fn collect(world: &World) -> Self {
         world.check_memory();
+        // A bug check would have been recorded.
+        world.exercised("MEM-09");
         let leaks = world.live().iter().map(ToString::to_string).collect();
         let mut state = world.part::<Switch>().lock();
         let arrivals = state.modules.first().map(|m| m.outside.arrivals.clone()).unwrap_or_default();
@@ -56,11 +60,12 @@ impl Outcome {
             deepest_stack: world.part::<crate::machine::stack_depth::StackDepth>().deepest(),
             deepest_painted: world.part::<crate::machine::stack_depth::StackDepth>().deepest_painted(),
             aborted: world.is_aborted(),
+            again: None,
         }
     }
 
-    /// Panics with all violations, leaks and silent frames, if there are any.
-    pub fn assert_clean(&self) {
+    /// Violations, leaks and the command that shows them again; `None` if there is nothing to complain of.
+    pub fn complaint(&self) -> Option<String> {
         let mut text = String::new();
         for violation in self.violations.iter().take(20) {
             text.push_str(&format!("{violation}\n"));
@@ -68,11 +73,18 @@ impl Outcome {
         for leak in self.leaks.iter().take(20) {
             text.push_str(&format!("left behind: {leak}\n"));
         }
-        assert!(
-            text.is_empty() && !self.aborted,
-            "the scenario is not clean:\n{text}aborted: {}",
-            self.aborted
-        );
+        if self.aborted {
+            text.push_str("the simulated machine stopped before the end\n");
+        }
+        let again = self.again.iter().map(|command| format!("again: {command}\n"));
+        (!text.is_empty()).then(|| text + &again.collect::<String>())
+    }
+
+    /// Panics with all violations and leaks, if there are any.
+    pub fn assert_clean(&self) {
+        if let Some(complaint) = self.complaint() {
+            panic!("the scenario is not clean:\n{complaint}");
+        }
     }
 
     /// Rules broken, each once.

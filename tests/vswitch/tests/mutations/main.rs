@@ -4,13 +4,26 @@ mod day;
 mod ports;
 
 use std::collections::BTreeSet;
-use vswitch::check::{Severity, Status, rules};
-use vswitch::inject::mutation::Mutation;
-use vswitch::inject::table::{MUTATIONS, Misdeed};
+use vswitch::check::{GROUPS, Rule, Severity, Status, find, rules};
+use vswitch::inject::mutation::{MACHINE, Mutation};
+use vswitch::inject::table::{MUTATIONS, Misdeed, is_proven};
 use vswitch::scenario::outcome::Outcome;
 
 /// Seeds to try until the misdeed finds its occasion.
 const SEEDS: u64 = 40;
+
+/// Rules outside the nine groups that no misdeed proves: unit tests beside the checks, or nothing, do.
+const OTHERWISE: [&str; 9] = [
+    "ACCOUNT",
+    "IRQL-05",
+    "LOCK-HOLD",
+    "MEM-03",
+    "MEM-05",
+    "MEM-09",
+    "SWITCH-DUPLICATE",
+    "SWITCH-FLAP",
+    "SWITCH-LOOP",
+];
 
 /// What happens on a day that begins with a seed, and whether the misdeed was committed.
 fn tour(seed: u64, of_ports: bool, misdeed: Option<Misdeed>) -> (Outcome, bool) {
@@ -29,12 +42,14 @@ fn misdeeds(of_ports: bool) -> impl Iterator<Item = (Misdeed, &'static str)> {
 #[test]
 fn every_checked_rule_has_its_misdeed() {
     let errors: Vec<_> = rules().filter(|rule| rule.severity == Severity::Error).collect();
-    let checked: BTreeSet<&str> =
-        errors.iter().filter(|r| !matches!(r.status, Status::Not(_))).map(|r| r.id).collect();
+    let unproven: BTreeSet<&str> =
+        errors.iter().filter(|r| r.is_checked() && !is_proven(r.id)).map(|r| r.id).collect();
+    assert_eq!(unproven, BTreeSet::from(OTHERWISE), "checked, and no misdeed is named by it");
     let mutated: BTreeSet<&str> = MUTATIONS.iter().map(|(_, rule)| *rule).collect();
-    assert!(checked.is_subset(&mutated), "{:?}", checked.difference(&mutated));
     assert_eq!(MUTATIONS.len(), mutated.len(), "one misdeed for each rule");
-    assert_eq!(errors.len(), 72 + 13 + 28 + 26 + 21 + 19 + 52 + 18 + 14);
+    let full = &GROUPS[..9];
+    let of_full = errors.iter().filter(|r| full.iter().any(|(group, _)| *group == r.group())).count();
+    assert_eq!(of_full, 72 + 13 + 28 + 26 + 21 + 19 + 52 + 18 + 14);
 }
 
 #[test]
@@ -89,4 +104,11 @@ fn every_misdeed_is_named_by_its_rule_alone() {
 fn every_misdeed_with_ports_is_named_by_its_rule_alone() {
     let wrong = wrongly_named(true);
     assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn what_a_misdeed_must_be_named_by_stands_in_the_book_as_checked() {
+    for (mutation, id) in MUTATIONS.iter().chain(MACHINE) {
+        assert!(find(id).is_some_and(Rule::is_checked), "{mutation:?}: {id}");
+    }
 }

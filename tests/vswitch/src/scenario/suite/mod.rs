@@ -31,10 +31,43 @@ pub struct Case {
 
 impl Case {
     pub fn run(&self, plan: Scenario) -> Outcome {
+        let again = Again(self.command(&plan));
         let net = plan.start();
         (self.story)(&net);
-        net.finish()
+        let mut outcome = net.finish();
+        outcome.again = Some(again.0.clone());
+        outcome
     }
+
+    /// Panics unless it is clean and what must have come of it has.
+    pub fn assert(&self, outcome: &Outcome) {
+        outcome.assert_clean();
+        let _again = Again(outcome.again.clone().unwrap_or_default());
+        (self.check)(outcome);
+    }
+
+    /// The command that runs it with this seed and this fault.
+    fn command(&self, plan: &Scenario) -> String {
+        let fault = plan.fault().map(|number| format!(" --fault {number}")).unwrap_or_default();
+        let image = if plan.is_native() { "" } else { " --image LBFOEXT.SYS" };
+        format!("teamctl scenario {} --seed {}{fault}{image}", self.name, plan.seed())
+    }
+}
+
+/// A command that is printed if the test fails while it lives.
+struct Again(String);
+
+impl Drop for Again {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("again: {}", self.0);
+        }
+    }
+}
+
+/// The scenario of that name.
+pub fn find(name: &str) -> Option<&'static Case> {
+    CASES.iter().find(|case| case.name == name)
 }
 
 /// A microsecond in the unit of the virtual clock.

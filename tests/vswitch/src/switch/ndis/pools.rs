@@ -107,11 +107,10 @@ impl State {
             world.violate("MEM-05", "list from something that is no pool");
             return ptr::null_mut();
         };
+        rule(world, "MEM-06", pool.with_net_buffer, || {
+            "NdisAllocateNetBufferAndNetBufferList from a pool without fAllocateNetBuffer".to_owned()
+        });
         if !pool.with_net_buffer {
-            world.violate(
-                "MEM-06",
-                "NdisAllocateNetBufferAndNetBufferList from a pool without fAllocateNetBuffer",
-            );
             return ptr::null_mut();
         }
         pool.live += 1;

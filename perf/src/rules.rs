@@ -1,0 +1,271 @@
+//! `teamctl rules`: the rule book of the simulated switch, and how often a run has put each rule to the test.
+
+use crate::nearest;
+use crate::print::{self, COLUMNS, count, wrap};
+use anyhow::bail;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use vswitch::check::{self, GROUPS, Rule, Severity, Status};
+use vswitch::inject::table::{is_proven, misdeeds_of};
+use vswitch::scenario::outcome::Outcome;
+use vswitch::scenario::suite::depth::each;
+use vswitch::scenario::suite::{CASES, Case};
+
+pub const EXAMPLES: &str = "\
+Examples:
+  teamctl rules                     the whole book
+  teamctl rules DATA-17             one rule, with the misdeed that proves it
+  teamctl rules --group SAVE        one group
+  teamctl rules --group SAVE --run  and how often a run has checked each rule
+  teamctl rules --json              one object, for a script
+
+Exit codes: 0 fine, 1 the run broke a rule, 2 wrong usage or no such rule.";
+
+#[derive(Args)]
+pub struct Rules {
+    /// One rule, as in DATA-17
+    #[arg(conflicts_with = "group")]
+    pub id: Option<String>,
+
+    /// The rules of one group, as in DATA
+    #[arg(long)]
+    pub group: Option<String>,
+
+    /// Run every scenario of the suite and count how often each rule is checked
+    #[arg(long)]
+    pub run: bool,
+
+    /// Seeds of each scenario
+    #[arg(long, value_name = "N", default_value_t = 3, requires = "run",
+          value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub seeds: u64,
+
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A rule as `--json` prints it.
+#[derive(Serialize)]
+struct Row {
+    id: &'static str,
+    group: &'static str,
+    severity: &'static str,
+    /// A check names it.
+    checked: bool,
+    /// Why it is not checked, or why this driver never comes to what it is about.
+    reason: Option<&'static str>,
+    /// A misdeed in the driver's name shows that the check finds what it is for.
+    proven: bool,
+    misdeeds: Vec<String>,
+    sentence: &'static str,
+    page: &'static str,
+    /// How often its check ran in the run just made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exercised: Option<u64>,
+}
+
+/// What a run of the suite has shown.
+#[derive(Default)]
+struct Ran {
+    runs: u64,
+    exercised: BTreeMap<&'static str, u64>,
+    /// Scenarios that were not clean: what happened and how to see it again.
+    broken: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Book {
+    rules: Vec<Row>,
+    checked: usize,
+    proven: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runs: Option<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    broken: Vec<String>,
+}
+
+pub fn run(arguments: &Rules) -> anyhow::Result<bool> {
+    let chosen = chosen(arguments)?;
+    let ran = arguments.run.then(|| suite(arguments.seeds));
+    let rows: Vec<Row> = chosen.iter().map(|rule| row(rule, ran.as_ref())).collect();
+    let book = Book {
+        checked: rows.iter().filter(|row| row.checked).count(),
+        proven: rows.iter().filter(|row| row.proven).count(),
+        rules: rows,
+        runs: ran.as_ref().map(|ran| ran.runs),
+        broken: ran.map(|ran| ran.broken).unwrap_or_default(),
+    };
+    if arguments.json {
+        print::out(&(serde_json::to_string(&book)? + "\n"))?;
+    } else {
+        let lines = if arguments.id.is_some() { whole(&chosen, &book) } else { table(&chosen, &book) };
+        print::out(&(lines.join("\n") + "\n"))?;
+    }
+    Ok(book.broken.is_empty())
+}
+
+fn chosen(arguments: &Rules) -> anyhow::Result<Vec<&'static Rule>> {
+    if let Some(id) = &arguments.id {
+        let Some(rule) = check::find(&id.to_uppercase()) else {
+            let near = nearest::of(&id.to_uppercase(), check::rules().map(|rule| rule.id)).join(", ");
+            bail!("there is no rule \"{id}\"; near it: {near}; teamctl rules lists all");
+        };
+        return Ok(vec![rule]);
+    }
+    let Some(group) = &arguments.group else { return Ok(check::rules().collect()) };
+    let rules: Vec<_> = check::rules().filter(|rule| rule.group() == group.to_uppercase()).collect();
+    if rules.is_empty() {
+        let groups: Vec<&str> = GROUPS.iter().map(|(name, _)| *name).collect();
+        bail!("there is no group \"{group}\"; the groups are {}", groups.join(", "));
+    }
+    Ok(rules)
+}
+
+fn row(rule: &'static Rule, ran: Option<&Ran>) -> Row {
+    Row {
+        id: rule.id,
+        group: rule.group(),
+        severity: rule.severity.word(),
+        checked: rule.is_checked(),
+        reason: rule.reason(),
+        proven: is_proven(rule.id),
+        misdeeds: misdeeds_of(rule.id).collect(),
+        sentence: rule.sentence,
+        page: rule.page,
+        exercised: ran.map(|ran| ran.exercised.get(rule.id).copied().unwrap_or(0)),
+    }
+}
+
+/// Every scenario with the first seeds, on all processors.
+fn suite(seeds: u64) -> Ran {
+    let work: Vec<(&Case, u64)> = CASES.iter().flat_map(|case| (0..seeds).map(move |s| (case, s))).collect();
+    let style = ProgressStyle::with_template("{bar:30} {percent:>3} %  {pos} of {len} scenarios, {eta} left");
+    let bar = ProgressBar::new(work.len() as u64)
+        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let ran = Mutex::new(Ran::default());
+    each(&work, |(case, seed)| {
+        let outcome = case.run((case.plan)(*seed));
+        if let Ok(mut ran) = ran.lock() {
+            ran.take(&outcome);
+        }
+        bar.inc(1);
+    });
+    bar.finish_and_clear();
+    ran.into_inner().unwrap_or_default()
+}
+
+impl Ran {
+    fn take(&mut self, outcome: &Outcome) {
+        self.runs += 1;
+        for (rule, times) in outcome.exercised.iter().chain(&outcome.costs) {
+            *self.exercised.entry(rule).or_default() += times;
+        }
+        self.broken.extend(outcome.complaint());
+    }
+}
+
+/// A group after the other, three lines or four for each rule.
+fn table(chosen: &[&'static Rule], book: &Book) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (group, about) in GROUPS {
+        let rows = || book.rules.iter().filter(|row| row.group == group);
+        if rows().next().is_none() {
+            continue;
+        }
+        lines.push(format!("{group}: {about}"));
+        for row in rows() {
+            lines.push(facts(row));
+            let text = wrap(&format!("{} [{}]", row.sentence, row.page), "     ", "      ");
+            lines.extend(text.iter().map(|line| narrow(line)));
+        }
+        lines.push(String::new());
+    }
+    lines.push(sum(chosen, book));
+    lines.extend(broken(book));
+    lines
+}
+
+/// A line whose only word is too long for its indentation.
+fn narrow(line: &str) -> String {
+    let word = line.trim_start();
+    let indent = COLUMNS.saturating_sub(word.chars().count()).min(line.len() - word.len());
+    format!("{}{word}", " ".repeat(indent))
+}
+
+/// Severity, check and proof of a rule in one line.
+fn facts(row: &Row) -> String {
+    let checked = if row.checked { "checked" } else { "not checked" };
+    let proven = if row.proven { "proven" } else { "" };
+    let times = match row.exercised {
+        Some(times) => format!("{:>12} times", count(times)),
+        None => String::new(),
+    };
+    format!("  {:<18}{:<9}{checked:<13}{proven:<8}{times}", row.id, row.severity).trim_end().to_owned()
+}
+
+fn sum(chosen: &[&'static Rule], book: &Book) -> String {
+    let errors: Vec<_> = chosen.iter().filter(|rule| rule.severity == Severity::Error).collect();
+    let checked = errors.iter().filter(|rule| rule.is_checked()).count();
+    let proven = errors.iter().filter(|rule| is_proven(rule.id)).count();
+    let ran = match book.runs {
+        Some(runs) => {
+            let exercised = book.rules.iter().filter(|row| row.exercised.unwrap_or(0) != 0).count();
+            format!("; {runs} runs exercised {exercised}")
+        }
+        None => String::new(),
+    };
+    format!(
+        "{} rules, {} errors: {checked} checked, {proven} proven by a misdeed{ran}",
+        book.rules.len(),
+        errors.len()
+    )
+}
+
+fn broken(book: &Book) -> Vec<String> {
+    let mut lines = Vec::new();
+    for complaint in book.broken.iter().take(5) {
+        lines.push(String::new());
+        lines.extend(complaint.lines().flat_map(|line| wrap(line, "", "    ")).map(|l| l.trim().to_owned()));
+    }
+    lines
+}
+
+/// One rule with all that is known of it.
+fn whole(chosen: &[&'static Rule], book: &Book) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (rule, row) in chosen.iter().zip(&book.rules) {
+        let about = GROUPS.iter().find(|(group, _)| *group == row.group).map_or("", |(_, about)| about);
+        lines.push(format!("{}  ({about})", row.id));
+        lines.extend(wrap(row.sentence, "     ", "      ").iter().map(|line| format!("  {}", line.trim())));
+        lines.push(String::new());
+        lines.push(format!("page      {}", row.page));
+        lines.push(format!("severity  {}: {}", row.severity, meaning(rule.severity)));
+        let checked = match rule.status {
+            Status::Checked => "yes".to_owned(),
+            Status::Dormant(why) => format!("yes, but {why}"),
+            Status::Not(why) => format!("no: {why}"),
+        };
+        lines.extend(wrap(&checked, "checked  ", "          "));
+        let proven = if row.proven { row.misdeeds.join(", ") } else { "by no misdeed".to_owned() };
+        lines.extend(wrap(&proven, "proven   ", "          "));
+        if let Some(times) = row.exercised {
+            lines.push(format!("exercised {} times in {} runs", count(times), book.runs.unwrap_or(0)));
+        }
+    }
+    lines.extend(broken(book));
+    lines
+}
+
+const fn meaning(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Error => "the run fails",
+        Severity::Warning => "it is reported",
+        Severity::Cost => "cheaper ways are counted",
+        Severity::Switch => "the switch itself keeps it",
+        Severity::Note => "nothing to observe",
+    }
+}

@@ -1,0 +1,97 @@
+//! Rules that hosts enforce and no check here does yet.
+
+use super::Severity::Error;
+use super::{Rule, not};
+
+/// Group HOST.
+pub const HOST: &[Rule] = &[
+    not(
+        "HOST-01",
+        Error,
+        "Who drops for the policy of a destination reports without IS_INCOMING and names the destination's \
+         port.",
+        "nc-ndis-ndis_switch_report_filtered_net_buffer_lists",
+        "the side of a report is held against its port by DATA-80, not against who refused the packet",
+    ),
+    not(
+        "HOST-02",
+        Error,
+        "A timer that was cancelled too late is waited for by other means than its own function, which may \
+         still run.",
+        "nf-ndis-ndiscanceltimerobject",
+        "every scenario settles before it detaches: no timer is due then",
+    ),
+    not(
+        "HOST-03",
+        Error,
+        "A reader-writer lock is not fair: how long a writer waits is bounded by the readers, not by the \
+         lock.",
+        "nf-ndis-ndisallocaterwlock",
+        "in this switch a waiting writer keeps new readers out",
+    ),
+    not(
+        "HOST-04",
+        Error,
+        "A handler, timer or lock hold takes at most 100 microseconds at DISPATCH_LEVEL, on the largest \
+         host too.",
+        "guidelines-for-writing-dpc-routines",
+        "only what one hold commits is counted, by LOCK-HOLD: nothing is timed",
+    ),
+    not(
+        "HOST-05",
+        Error,
+        "Rundown protection is completed before it is set up again, and taken in a critical region or from \
+         APC_LEVEL up.",
+        "run-down-protection",
+        "the simulated protection may be set up again at once, and taken anywhere",
+    ),
+    not(
+        "HOST-06",
+        Error,
+        "Who derives lists keeps ChildRefCount of their parent.",
+        "relationships-between-net-buffer-list-generations",
+        "nobody here reads the count",
+    ),
+    not(
+        "HOST-07",
+        Error,
+        "Reserved bits of out-of-band data are zero whenever others own the list.",
+        "ns-nbl8021q-ndis_net_buffer_list_8021q_info",
+        "nobody below reads or clears these bits",
+    ),
+    not(
+        "HOST-08",
+        Error,
+        "NIC_CREATE may be the first of a NIC's life or not: NIC_INITIALIZING tells which.",
+        "ns-ntddndis-_ndis_switch_nic_parameters",
+        "a NIC that migrates here comes without the flag, as if it were always the same",
+    ),
+    not(
+        "HOST-09",
+        Error,
+        "An hour after any single failure a running module knows the switch as it is.",
+        "inference",
+        "STATE-18 and the rules of forwarding are not applied after an injected failure",
+    ),
+    not(
+        "HOST-10",
+        Error,
+        "Multicast requests inform: they are no complete list of what a machine listens to.",
+        "forwarding-oid-requests-from-a-hyper-v-child-partition",
+        "machines listen to the groups that they have announced, and to no other",
+    ),
+    not(
+        "HOST-11",
+        Error,
+        "A save does not demand room that the request's buffer already has.",
+        "oid-switch-nic-save",
+        "every buffer of a save here has its room in one shape",
+    ),
+    not(
+        "HOST-12",
+        Error,
+        "A request that names a virtual port or queue goes to the member that holds it, or to nobody.",
+        "managing-hardware-offload-oid-requests-to-physical-network-adapters",
+        "judged by OFFLOAD-07 for what the switch allocated, not for the ports that an envelope names",
+    ),
+];
