@@ -43,6 +43,12 @@ pub enum Command {
     #[command(after_help = crate::rules::EXAMPLES)]
     Rules(crate::rules::Rules),
 
+    /// Run one scenario of the driver's tests: what became of its frames, which rules were broken
+    ///
+    /// The same scenario and the same seed give the same run. A test that fails names the command that repeats it.
+    #[command(after_help = crate::scenario::EXAMPLES)]
+    Scenario(crate::scenario::Scenario),
+
     /// Print a script that completes this tool's options in a shell
     #[command(after_help = "Example: teamctl completions bash > /etc/bash_completion.d/teamctl")]
     Completions {

@@ -17,6 +17,7 @@ mod replay;
 mod report;
 mod rules;
 mod save;
+mod scenario;
 mod survey;
 mod table;
 
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Migrate(arguments) => migrate::run(&arguments),
         Command::Rules(arguments) => rules::run(&arguments),
+        Command::Scenario(arguments) => scenario::run(&arguments),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "teamctl", &mut std::io::stdout());
             Ok(true)

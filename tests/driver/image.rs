@@ -45,7 +45,11 @@ fn every_scenario_runs_alike_natively_and_on_the_image() {
             let on_image = case.run(logged((case.plan)(seed)).driver(image.entry()));
             case.assert(&on_image);
             if let Some(difference) = difference(&native, &on_image) {
-                eprintln!("{} with seed {seed}: {difference}", case.name);
+                let again = on_image.again.as_deref().unwrap_or_default();
+                eprintln!(
+                    "{} with seed {seed}: {difference}\nagain: {again} --log, and without --image",
+                    case.name
+                );
                 different += 1;
             }
             assert!(

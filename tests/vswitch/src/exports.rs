@@ -38,8 +38,21 @@ macro_rules! exports {
             pub unsafe extern "win64" fn $name($($arg: $ty),*) $(-> $ret)? {
                 #[allow(clippy::too_many_arguments)]
                 unsafe extern "win64" fn behind($($arg: $ty),*) $(-> $ret)? {
-                    let _frame = $crate::exports::Frame::enter(stringify!($name), $crate::machine::cpu::$max);
-                    $body
+                    // Apart, so that little of ours lies on the stack when the driver gets control back: what lies there
+                    // counts as its own.
+                    #[inline(never)]
+                    #[allow(clippy::too_many_arguments)]
+                    fn enter($($arg: $ty),*) -> $crate::exports::Frame {
+                        let shown = $crate::shown::arguments!($($arg),*);
+                        $crate::exports::Frame::enter(stringify!($name), $crate::machine::cpu::$max, shown)
+                    }
+                    #[inline(never)]
+                    #[allow(clippy::too_many_arguments)]
+                    unsafe fn body($($arg: $ty),*) $(-> $ret)? $body
+                    let frame = enter($($arg),*);
+                    // SAFETY: the arguments are the caller's.
+                    #[allow(unreachable_code, clippy::diverging_sub_expression)]
+                    frame.ended(unsafe { body($($arg),*) })
                 }
                 $crate::import_entry!(behind)
             }
@@ -64,7 +77,7 @@ pub struct Frame {
 }
 
 impl Frame {
-    pub fn enter(name: &'static str, max: u8) -> Self {
+    pub fn enter(name: &'static str, max: u8, arguments: impl FnOnce() -> String) -> Self {
         let Some(thread) = thread::try_current() else {
             eprintln!("vswitch: {name} called on a thread that belongs to no simulated machine");
             std::process::abort();
@@ -73,7 +86,7 @@ impl Frame {
         thread.world.scheduler.yield_point(&thread, name);
         thread.stack.borrow_mut().push(name);
         thread.shared.imports.fetch_add(1, Ordering::SeqCst);
-        thread.world.log_call(&thread, "+", name);
+        thread.world.log_call(&thread, "+", name, arguments);
         if max == cpu::PASSIVE
             && thread.world.mutation() == Some(Mutation::CallTooHigh)
             && thread.world.spend_mutation()
@@ -84,6 +97,13 @@ impl Frame {
         }
         cpu::require_irql(name, max);
         Self { thread, name, driver }
+    }
+
+    /// What the import returns, on its way back.
+    #[inline(never)]
+    pub fn ended<R: 'static>(&self, result: R) -> R {
+        self.thread.world.log_result(&self.thread, self.name, &result);
+        result
     }
 }
 

@@ -11,6 +11,7 @@ pub mod check;
 pub mod inject;
 pub mod machine;
 pub mod scenario;
+mod shown;
 pub mod switch;
 
 pub use exports::symbol;

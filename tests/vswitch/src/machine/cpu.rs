@@ -210,18 +210,27 @@ fn run_dpc(thread: &Thread, what: &'static str, routine: Routine) {
 }
 
 /// Wraps every call into the driver: the simulated call stack, IRQL and locks at return, yield points around it.
-pub fn call_driver<R>(handler: &'static str, call: impl FnOnce() -> R) -> R {
+pub fn call_driver<R: 'static>(handler: &'static str, call: impl FnOnce() -> R) -> R {
+    call_driver_with(handler, String::new, call)
+}
+
+/// As `call_driver`, with what the event log shows of the arguments.
+pub fn call_driver_with<R: 'static>(
+    handler: &'static str,
+    arguments: impl FnOnce() -> String,
+    call: impl FnOnce() -> R,
+) -> R {
     let thread = thread::current();
     let world = &*thread.world;
     world.scheduler.yield_point(&thread, handler);
     thread.stack.borrow_mut().push(handler);
-    world.log_call(&thread, ">", handler);
+    world.log_call(&thread, ">", handler, arguments);
     let (irql, held) = (thread.irql.get(), thread.held.borrow().len());
     let outside = stack_depth::enter_driver(world);
     let result = call();
     stack_depth::left_driver(world, outside);
     check_return(&thread, handler, irql, held);
-    world.log_call(&thread, "<", handler);
+    world.log_call(&thread, "<", handler, || crate::shown::result(&result).unwrap_or_default());
     thread.stack.borrow_mut().pop();
     world.scheduler.yield_point(&thread, handler);
     result

@@ -10,6 +10,7 @@ pub mod image;
 pub mod kernel;
 pub mod lock_order;
 pub mod locks;
+pub(crate) mod log;
 pub mod memory;
 #[cfg(test)]
 mod races;

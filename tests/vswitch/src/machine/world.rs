@@ -12,6 +12,7 @@ use crate::machine::driver_object::DriverObjects;
 use crate::machine::fault::Faults;
 use crate::machine::ids::Ids;
 use crate::machine::lock_order::LockOrder;
+use crate::machine::log::EventLog;
 use crate::machine::memory::Ledger;
 use crate::machine::registry::Registry;
 use crate::machine::scheduler::Scheduler;
@@ -49,7 +50,7 @@ pub struct Config {
     /// The fallible call with this number (from 1) fails.
     pub fault: Option<u64>,
     pub mutation: Option<Mutation>,
-    /// Keeps the event log as text; without it only its hash is known.
+    /// Keeps the event log as text, with the arguments of calls; without it only its hash is known.
     pub keep_log: bool,
     /// Paints the stack below the driver, to see how far down it writes.
     pub paint_stack: bool,
@@ -164,7 +165,7 @@ pub struct World {
     pub(crate) driver_objects: DriverObjects,
     violations: Mutex<Vec<Violation>>,
     exercised: [Mutex<BTreeMap<&'static str, u64>>; SHARDS],
-    log: Mutex<Log>,
+    pub(crate) log: EventLog,
     decisions: Mutex<ChaCha8Rng>,
     parts: [OnceLock<Part>; PARTS],
     pub(crate) yield_hook: OnceLock<YieldHook>,
@@ -190,7 +191,7 @@ impl World {
             driver_objects: DriverObjects::default(),
             violations: Mutex::default(),
             exercised: Default::default(),
-            log: Mutex::default(),
+            log: EventLog::default(),
             decisions: Mutex::new(stream(config.seed, DECISIONS)),
             parts: Default::default(),
             yield_hook: OnceLock::new(),
@@ -340,40 +341,6 @@ impl World {
         sum
     }
 
-    /// Appends a line to the event log. Lines never contain addresses: name objects by `ids::name`.
-    pub fn log(&self, line: impl FnOnce() -> String) {
-        if self.config.mode == Mode::Free && !self.config.keep_log {
-            return;
-        }
-        let line = format!("{} {} {}", self.clock.now(), thread::current_label(), line());
-        self.log.lock().append(line, self.config.keep_log);
-    }
-
-    /// Appends the call of an import or a handler: the cheap form of `log` for the most frequent line.
-    pub(crate) fn log_call(&self, thread: &Thread, direction: &'static str, name: &'static str) {
-        if self.config.mode == Mode::Free && !self.config.keep_log {
-            return;
-        }
-        let (now, id) = (self.clock.now(), thread.shared.id);
-        let mut log = self.log.lock();
-        log.mix(&(now ^ (u64::from(id) << 56)).to_le_bytes());
-        log.mix(direction.as_bytes());
-        log.mix(name.as_bytes());
-        if self.config.keep_log {
-            log.lines.push(format!("{now} T{id} {direction} {name}"));
-        }
-    }
-
-    /// The kept lines of the event log.
-    pub fn log_lines(&self) -> Vec<String> {
-        self.log.lock().lines.clone()
-    }
-
-    /// Hash of the whole event log: equal for equal runs of one configuration in baton mode.
-    pub fn log_hash(&self) -> u64 {
-        self.log.lock().hash
-    }
-
     /// A number below `n` from the seeded stream of the switch's decisions.
     pub fn random(&self, n: u64) -> u64 {
         below(&mut self.decisions.lock(), n)
@@ -437,30 +404,6 @@ pub fn current() -> Current {
 /// As `current`, but `None` outside a simulated thread.
 pub fn try_current() -> Option<Current> {
     thread::try_current().map(Current)
-}
-
-#[derive(Default)]
-struct Log {
-    hash: u64,
-    lines: Vec<String>,
-}
-
-impl Log {
-    fn append(&mut self, line: String, keep: bool) {
-        self.mix(line.as_bytes());
-        if keep {
-            self.lines.push(line);
-        }
-    }
-
-    /// FNV-1a with a separator, so that two lines never hash as one.
-    fn mix(&mut self, bytes: &[u8]) {
-        let mut hash = self.hash ^ 0xCBF2_9CE4_8422_2325;
-        for byte in bytes.iter().chain(b"\n") {
-            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01B3);
-        }
-        self.hash = hash;
-    }
 }
 
 const DECISIONS: u64 = 1;

@@ -4,11 +4,12 @@ use crate::check::packets::STATUS_SENTINEL;
 use crate::check::reference::vlan::{self, Tag};
 use crate::machine::cpu;
 use crate::machine::world::World;
+use crate::shown::arguments;
 use crate::switch::frames::Fate;
 use crate::switch::nbl::{Shape, UnsafeBytes, build, net_buffers};
 use crate::switch::ndis::array::Context;
 use crate::switch::ndis::packet::{NATIVE, Place, SAFE, SAFE_SIZE_SHIFT, SAFE_UNCACHED, UNCACHED};
-use crate::switch::ndis::{Life, State, call_with, edges, with};
+use crate::switch::ndis::{Life, State, call_packets, edges, with};
 use crate::switch::ports::{Mac, NicId};
 use lbfoext::ndis::raw::{FilterSend, Handle, NetBufferList, SendFlags, info};
 
@@ -165,7 +166,9 @@ pub fn send(module: usize, chain: Vec<(NicId, Packet)>) {
     let given = with(|world, state| state.give_send(world, module, chain));
     if let Some((handler, context, first, flags)) = given {
         // SAFETY: the driver registered this handler; the chain is built from live lists.
-        call_with("FilterSendNetBufferLists", module, flags, || unsafe { handler(context, first, 0, flags) });
+        call_packets("FilterSendNetBufferLists", module, flags, arguments!(first, flags), || unsafe {
+            handler(context, first, 0, flags)
+        });
         with(|_, state| state.modules[module].sends_running -= 1);
         cpu::wake(crate::machine::slots::ANY);
     }

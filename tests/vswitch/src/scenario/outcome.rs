@@ -26,6 +26,8 @@ pub struct Outcome {
     pub fault: Option<&'static str>,
     pub log: Vec<String>,
     pub log_hash: u64,
+    /// Virtual time at the end, in 100 ns units.
+    pub time: u64,
     /// Most kernel stack that nested handlers of the driver took, in bytes.
     pub deepest_stack: usize,
     /// The same down to the last byte written; 0 unless the world paints its stacks.
@@ -57,6 +59,7 @@ impl Outcome {
             fault: world.injected_fault(),
             log: world.log_lines(),
             log_hash: world.log_hash(),
+            time: world.now(),
             deepest_stack: world.part::<crate::machine::stack_depth::StackDepth>().deepest(),
             deepest_painted: world.part::<crate::machine::stack_depth::StackDepth>().deepest_painted(),
             aborted: world.is_aborted(),

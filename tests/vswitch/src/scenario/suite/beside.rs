@@ -17,8 +17,20 @@ use crate::switch::frames::Fate;
 const GUESTS: u16 = 4;
 
 pub const CASES: [Case; 2] = [
-    Case { name: "queue_numbers_beside_packets", plan: offload_plan, story: told, check: numbers_arrive },
-    Case { name: "queue_numbers_of_copies", plan: copies_plan, story: told, check: numbers_arrive },
+    Case {
+        name: "queue_numbers_beside_packets",
+        about: "packets from outside carry the queue they came through",
+        plan: offload_plan,
+        story: told,
+        check: numbers_arrive,
+    },
+    Case {
+        name: "queue_numbers_of_copies",
+        about: "the same where every member has a copy of the queue",
+        plan: copies_plan,
+        story: told,
+        check: numbers_arrive,
+    },
 ];
 
 fn copies_plan(seed: u64) -> Scenario {

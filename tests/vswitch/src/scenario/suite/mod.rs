@@ -2,12 +2,15 @@
 //! with each misbehaviour of the driver. A case builds a switch, lets things happen and says what must have come of it.
 
 pub mod beside;
+mod cases;
 pub mod control;
 pub mod depth;
 pub mod offload;
 pub mod policies;
 pub mod random;
 pub mod saved;
+
+pub use cases::CASES;
 
 use crate::adapter::physical_switch::Aggregation;
 use crate::machine::registry::Value;
@@ -21,6 +24,8 @@ use crate::switch::ports::NicId;
 #[derive(Clone, Copy)]
 pub struct Case {
     pub name: &'static str,
+    /// What happens, in a line.
+    pub about: &'static str,
     /// The switch that it starts with, for a seed.
     pub plan: fn(u64) -> Scenario,
     /// What happens.
@@ -77,63 +82,6 @@ pub const MS: u64 = 1_000 * US;
 pub const SILENCE: u64 = 40 * MS;
 
 const NO_WAIT: Value = Value::Dword(0);
-
-/// Every scenario.
-pub const CASES: &[Case] = &[
-    policies::CASES[0],
-    policies::CASES[1],
-    policies::CASES[2],
-    policies::CASES[3],
-    policies::CASES[4],
-    policies::CASES[5],
-    beside::CASES[0],
-    beside::CASES[1],
-    Case { name: "packets", plan: packets_plan, story: packets, check: packets_arrive },
-    Case { name: "awkward_memory", plan: awkward_plan, story: awkward, check: everything_ends },
-    Case { name: "a_switch_that_refuses", plan: refusing_plan, story: several, check: everything_ends },
-    Case { name: "several_packets_in_a_list", plan: packets_plan, story: several, check: everything_ends },
-    Case { name: "failover", plan: team_plan, story: failover, check: failover_moved_the_dead },
-    Case {
-        name: "failover_told_of_the_team",
-        plan: team_only_plan,
-        story: failover,
-        check: failover_moved_the_dead,
-    },
-    Case { name: "members_come_and_go", plan: team_plan, story: come_and_go, check: everything_ends },
-    Case { name: "all_members_die", plan: team_plan, story: all_die, check: dropped_for_lack_of_members },
-    Case { name: "machines_come_and_go", plan: mixed_plan, story: machines, check: everything_ends },
-    Case { name: "inactive_at_first", plan: inactive_plan, story: activate, check: everything_ends },
-    Case { name: "pause_under_traffic", plan: packets_plan, story: pause, check: everything_ends },
-    Case { name: "detach_and_attach_again", plan: packets_plan, story: attach_again, check: everything_ends },
-    Case { name: "requests_pass", plan: packets_plan, story: control::requests, check: everything_ends },
-    Case { name: "status_passes", plan: packets_plan, story: control::statuses, check: everything_ends },
-    Case { name: "settings_change", plan: settings_plan, story: settings, check: everything_ends },
-    Case { name: "one_adapter", plan: one_adapter_plan, story: packets, check: everything_ends },
-    Case { name: "hyper_v_port", plan: hyper_v_port_plan, story: failover, check: everything_ends },
-    Case { name: "two_switches", plan: two_switches_plan, story: two_switches, check: everything_ends },
-    Case { name: "no_outside", plan: private_plan, story: private, check: everything_ends },
-    Case {
-        name: "no_number_twice",
-        plan: single_member_plan,
-        story: control::queues,
-        check: everything_ends,
-    },
-    Case { name: "offloads", plan: offload_plan, story: control::offloads, check: everything_ends },
-    Case {
-        name: "offloads_of_every_member",
-        plan: every_member_plan,
-        story: control::offloads,
-        check: everything_ends,
-    },
-    Case { name: "saved_and_restored", plan: saved::here_plan, story: saved::here, check: everything_ends },
-    Case {
-        name: "live_migration",
-        plan: saved::hosts_plan,
-        story: saved::migration,
-        check: saved::others_stay,
-    },
-    Case { name: "not_a_switch", plan: not_a_switch_plan, story: packets, check: everything_ends },
-];
 
 fn packets_plan(seed: u64) -> Scenario {
     Scenario::new(seed).members(&[10, 25]).vms(3).internal(1)

@@ -13,12 +13,48 @@ use crate::switch::ports::policy::{Private, Property, Security, Told, Vlan};
 use lbfoext::ndis::raw::oids;
 
 pub const CASES: [Case; 6] = [
-    Case { name: "policies", plan: drawn_plan, story: frames, check: everything_ends },
-    Case { name: "policies_change", plan: told_plan, story: policies_change, check: everything_ends },
-    Case { name: "private_vlans", plan: private_plan, story: private_vlans, check: everything_ends },
-    Case { name: "addresses_move", plan: addresses_plan, story: addresses_move, check: everything_ends },
-    Case { name: "team_receives", plan: receiving_plan, story: team_receives, check: received_once },
-    Case { name: "ports_come_and_go", plan: storm_plan, story: |net| storm(net, 20), check: everything_ends },
+    Case {
+        name: "policies",
+        about: "drawn policies of ports, drawn frames from machines and from outside",
+        plan: drawn_plan,
+        story: frames,
+        check: everything_ends,
+    },
+    Case {
+        name: "policies_change",
+        about: "VLAN and security properties come, change and go under traffic",
+        plan: told_plan,
+        story: policies_change,
+        check: everything_ends,
+    },
+    Case {
+        name: "private_vlans",
+        about: "isolated, community and promiscuous ports; nobody reaches whom they must not",
+        plan: private_plan,
+        story: private_vlans,
+        check: everything_ends,
+    },
+    Case {
+        name: "addresses_move",
+        about: "an address moves between machines; some are spoofed, some lent within a machine",
+        plan: addresses_plan,
+        story: addresses_move,
+        check: everything_ends,
+    },
+    Case {
+        name: "team_receives",
+        about: "copies of floods on several members: each station gets one",
+        plan: receiving_plan,
+        story: team_receives,
+        check: received_once,
+    },
+    Case {
+        name: "ports_come_and_go",
+        about: "a storm of 20 drawn steps: ports, adapters, policies, groups, links",
+        plan: storm_plan,
+        story: |net| storm(net, 20),
+        check: everything_ends,
+    },
 ];
 
 const ORDERS: [Enumeration; 3] = [Enumeration::Arrays, Enumeration::Requests, Enumeration::Mixed];

@@ -7,9 +7,10 @@ use crate::machine::cpu;
 use crate::machine::memory::Kind;
 use crate::machine::slots::ANY;
 use crate::machine::world::World;
+use crate::shown::arguments;
 use crate::switch::control::bytes_at;
 use crate::switch::control::{Above, Own, REQUEST_SIZE, payload, results};
-use crate::switch::ndis::{State, after_this_call, call, calls, with};
+use crate::switch::ndis::{State, after_this_call, call_with, calls, with};
 use crate::switch::ports::{NicId, NicState};
 use lbfoext::ndis::raw::{
     FAILURE, Handle, INVALID_LENGTH, INVALID_PARAMETER, LinkState, NOT_SUPPORTED, ObjectHeader, OidRequest,
@@ -96,7 +97,7 @@ fn complete(module: usize, key: usize) {
         bend::mixes_up(module);
     }
     if let Some(handler) = handler {
-        call("FilterOidRequestComplete", module, || {
+        call_with("FilterOidRequestComplete", module, arguments!(request, status), || {
             // SAFETY: the driver registered this handler and sent this request.
             unsafe { handler(context, request, status) };
         });

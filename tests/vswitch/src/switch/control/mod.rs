@@ -27,7 +27,8 @@ use crate::machine::cpu;
 use crate::machine::memory::Kind;
 use crate::machine::slots::ANY;
 use crate::machine::world::{self, World};
-use crate::switch::ndis::{Life, State, call, edges, inside, with};
+use crate::shown::arguments;
+use crate::switch::ndis::{Life, State, call, call_with, edges, inside, with};
 use below::Effect;
 use lbfoext::ndis::raw::{
     Handle, ObjectHeader, OidRequest, PENDING, REQUEST_ABORTED, RESOURCES, SUCCESS, object_type, oids,
@@ -248,7 +249,10 @@ fn hand_to_extension(module: usize, key: usize) -> bool {
         (Some(status), _) => status,
         // SAFETY: the driver registered this handler; the request lives until it is finished.
         (None, Some(handler)) => {
-            call("FilterOidRequest", module, || unsafe { handler(context, key as *mut OidRequest) })
+            let request = key as *mut OidRequest;
+            call_with("FilterOidRequest", module, arguments!(request), || unsafe {
+                handler(context, request)
+            })
         }
         (None, None) => SUCCESS,
     };

@@ -3,7 +3,8 @@
 use crate::check::rule;
 use crate::machine::memory::{Kind, Place};
 use crate::machine::world::{self, World};
-use crate::switch::ndis::{Life, State, call, edges, with};
+use crate::shown::arguments;
+use crate::switch::ndis::{Life, State, call_with, edges, with};
 use crate::switch::ports::NicId;
 use lbfoext::ndis::raw::{
     Handle, MEDIA_CONNECT, MEDIA_DISCONNECT, ObjectHeader, SWITCH_NIC_STATUS, StatusIndication,
@@ -214,7 +215,8 @@ pub fn indicate_as(module: usize, status: &Status, damage: Option<Damage>) {
     let level = edges::at_random_level();
     let began_at = with(|_, s| s.tick());
     // SAFETY: the driver registered this handler; the indication lives for the call.
-    call("FilterStatus", module, || unsafe { handler(context, outer as *mut StatusIndication) });
+    let shown = outer as *mut StatusIndication;
+    call_with("FilterStatus", module, arguments!(shown), || unsafe { handler(context, shown) });
     level.restore();
     with(|world, s| {
         // A misdeed: it is passed up only now.

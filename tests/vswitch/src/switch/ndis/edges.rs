@@ -9,9 +9,10 @@ use crate::check::rule;
 use crate::machine::clock;
 use crate::machine::cpu;
 use crate::machine::world::World;
+use crate::shown::arguments;
 use crate::switch::frames::Fate;
 use crate::switch::ndis::packet::Place;
-use crate::switch::ndis::{Life, State, call_with, with};
+use crate::switch::ndis::{Life, State, call_packets, with};
 use crate::switch::ports::{NicId, NicState};
 use lbfoext::ndis::raw::{
     DestinationBits, Handle, NetBufferList, PortDestination, ReceiveFlags, ReturnFlags, SendCompleteFlags,
@@ -98,9 +99,15 @@ fn indicate(module: usize, lists: Lists) {
     let (context, handler, first, count, flags, order) = given;
     if let Some(receive) = handler {
         // SAFETY: the driver registered this handler; the chain is built from live lists.
-        call_with("FilterReceiveNetBufferLists", module, flags, || unsafe {
-            receive(context, first, 0, count, flags);
-        });
+        call_packets(
+            "FilterReceiveNetBufferLists",
+            module,
+            flags,
+            arguments!(first, count, flags),
+            || unsafe {
+                receive(context, first, 0, count, flags);
+            },
+        );
         with(|_, state| state.modules[module].receives_running.remove(&order));
     } else {
         crate::switch::ndis::data::bypass_receive(module, &up);
@@ -138,7 +145,9 @@ fn return_lists(module: usize, lists: Lists) {
     let (context, handler, first, flags) = with(|world, state| state.give_return(world, module, &lists));
     if let Some(handler) = handler {
         // SAFETY: as in `indicate`.
-        call_with("FilterReturnNetBufferLists", module, flags, || unsafe { handler(context, first, flags) });
+        call_packets("FilterReturnNetBufferLists", module, flags, arguments!(first, flags), || unsafe {
+            handler(context, first, flags);
+        });
     } else {
         settled(module, lists);
     }
@@ -175,9 +184,13 @@ fn complete(module: usize, lists: Lists) {
     let (context, handler, first, flags) = with(|world, state| state.give_complete(world, module, &lists));
     if let Some(handler) = handler {
         // SAFETY: as in `indicate`.
-        call_with("FilterSendNetBufferListsComplete", module, flags, || unsafe {
-            handler(context, first, flags)
-        });
+        call_packets(
+            "FilterSendNetBufferListsComplete",
+            module,
+            flags,
+            arguments!(first, flags),
+            || unsafe { handler(context, first, flags) },
+        );
     }
     level.restore();
 }

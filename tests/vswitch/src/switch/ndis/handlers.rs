@@ -7,6 +7,7 @@ use crate::inject::table as bend;
 use crate::machine::cpu::DISPATCH;
 use crate::machine::memory::Place as MemoryPlace;
 use crate::machine::world::World;
+use crate::shown::arguments;
 use crate::switch::ndis::{Life, State, with};
 use crate::switch::ports::NicId;
 use lbfoext::ndis::raw::{
@@ -87,7 +88,7 @@ pub(crate) mod entry {
 /// # Safety
 /// None needed: it looks at nothing.
 pub unsafe extern "win64" fn beyond_the_revision() -> i32 {
-    let _frame = Frame::enter("a switch handler of revision 2", DISPATCH);
+    let _frame = Frame::enter("a switch handler of revision 2", DISPATCH, arguments!());
     crate::machine::world::current()
         .violate("STATE-05", "a handler was called that the returned revision does not have");
     INVALID_PARAMETER
@@ -99,16 +100,16 @@ fn refused(handler: &'static str) -> bool {
 }
 
 unsafe extern "win64" fn allocate_context(context: SwitchContext, list: *mut NetBufferList) -> i32 {
-    let _frame = Frame::enter("AllocateNetBufferListForwardingContext", DISPATCH);
+    let frame = Frame::enter("AllocateNetBufferListForwardingContext", DISPATCH, arguments!(list));
     let fails = refused("AllocateNetBufferListForwardingContext");
-    with(|world, s| {
+    frame.ended(with(|world, s| {
         bend::allocating(world, s, context, list);
         s.allocate_context(world, context, list, fails)
-    })
+    }))
 }
 
 unsafe extern "win64" fn free_context(context: SwitchContext, list: *mut NetBufferList) {
-    let _frame = Frame::enter("FreeNetBufferListForwardingContext", DISPATCH);
+    let _frame = Frame::enter("FreeNetBufferListForwardingContext", DISPATCH, arguments!(list));
     with(|world, s| {
         s.free_context(world, context, list);
         bend::freed_context(world, s, context, list);
@@ -121,8 +122,8 @@ unsafe extern "win64" fn set_source(
     port: u32,
     nic: u16,
 ) -> i32 {
-    let _frame = Frame::enter("SetNetBufferListSource", DISPATCH);
-    with(|world, s| s.set_source(world, context, list, NicId::new(port, nic)))
+    let frame = Frame::enter("SetNetBufferListSource", DISPATCH, arguments!(list, port, nic));
+    frame.ended(with(|world, s| s.set_source(world, context, list, NicId::new(port, nic))))
 }
 
 unsafe extern "win64" fn add_destination(
@@ -130,7 +131,7 @@ unsafe extern "win64" fn add_destination(
     list: *mut NetBufferList,
     destination: *mut PortDestination,
 ) -> i32 {
-    let _frame = Frame::enter("AddNetBufferListDestination", DISPATCH);
+    let frame = Frame::enter("AddNetBufferListDestination", DISPATCH, arguments!(list, destination));
     let fails = refused("AddNetBufferListDestination");
     // SAFETY: the driver passes a readable element.
     let element = match bend::destination(context, list, unsafe { *destination }) {
@@ -139,7 +140,7 @@ unsafe extern "win64" fn add_destination(
     };
     let status = with(|world, s| s.add_destination(world, context, list, element, fails));
     bend::added(list);
-    status
+    frame.ended(status)
 }
 
 unsafe extern "win64" fn grow_destinations(
@@ -148,7 +149,7 @@ unsafe extern "win64" fn grow_destinations(
     more: u32,
     array: *mut *mut ForwardingDestinationArray,
 ) -> i32 {
-    let _frame = Frame::enter("GrowNetBufferListDestinations", DISPATCH);
+    let frame = Frame::enter("GrowNetBufferListDestinations", DISPATCH, arguments!(list, more));
     let fails = refused("GrowNetBufferListDestinations");
     let (status, pointer) = with(|world, s| {
         bend::growing(world, s, context, list);
@@ -160,7 +161,7 @@ unsafe extern "win64" fn grow_destinations(
         // SAFETY: the driver passes a writable pointer.
         unsafe { *array = pointer };
     }
-    status
+    frame.ended(status)
 }
 
 unsafe extern "win64" fn get_destinations(
@@ -168,7 +169,7 @@ unsafe extern "win64" fn get_destinations(
     list: *mut NetBufferList,
     array: *mut *mut ForwardingDestinationArray,
 ) {
-    let _frame = Frame::enter("GetNetBufferListDestinations", DISPATCH);
+    let _frame = Frame::enter("GetNetBufferListDestinations", DISPATCH, arguments!(list));
     let pointer = with(|world, s| s.get(world, context, list));
     // SAFETY: the driver passes a writable pointer.
     unsafe { *array = pointer };
@@ -180,13 +181,13 @@ unsafe extern "win64" fn update_destinations(
     count: u32,
     array: *mut ForwardingDestinationArray,
 ) -> i32 {
-    let _frame = Frame::enter("UpdateNetBufferListDestinations", DISPATCH);
+    let frame = Frame::enter("UpdateNetBufferListDestinations", DISPATCH, arguments!(list, count));
     let fails = refused("UpdateNetBufferListDestinations");
-    with(|world, s| {
+    frame.ended(with(|world, s| {
         bend::updating(world, s, context, list, array);
         let count = bend::destinations_written(s, list, count);
         s.update(world, context, list, count, array, fails)
-    })
+    }))
 }
 
 unsafe extern "win64" fn copy_info(
@@ -195,46 +196,46 @@ unsafe extern "win64" fn copy_info(
     from: *mut NetBufferList,
     flags: u32,
 ) -> i32 {
-    let _frame = Frame::enter("CopyNetBufferListInfo", DISPATCH);
+    let frame = Frame::enter("CopyNetBufferListInfo", DISPATCH, arguments!(to, from, flags));
     let fails = refused("CopyNetBufferListInfo");
     let flags = bend::copy_flags(flags);
-    with(|world, s| {
+    frame.ended(with(|world, s| {
         bend::copying(world, s, context, to, from);
         let status = s.copy_info(world, context, to, from, flags, fails);
         bend::copied(world, s, context, to, from);
         status
-    })
+    }))
 }
 
 unsafe extern "win64" fn reference_nic(context: SwitchContext, port: u32, nic: u16) -> i32 {
-    let _frame = Frame::enter("ReferenceSwitchNic", DISPATCH);
+    let frame = Frame::enter("ReferenceSwitchNic", DISPATCH, arguments!(port, nic));
     let fails = crate::machine::fault::fails("ReferenceSwitchNic");
-    with(|world, s| {
+    frame.ended(with(|world, s| {
         bend::referencing(world, s, context);
         s.reference_nic(world, context, NicId::new(port, nic), fails)
-    })
+    }))
 }
 
 unsafe extern "win64" fn dereference_nic(context: SwitchContext, port: u32, nic: u16) -> i32 {
-    let _frame = Frame::enter("DereferenceSwitchNic", DISPATCH);
-    with(|world, s| {
+    let frame = Frame::enter("DereferenceSwitchNic", DISPATCH, arguments!(port, nic));
+    frame.ended(with(|world, s| {
         let mut status = SUCCESS;
         for _ in 0..bend::dereferences(s) {
             status = s.dereference_nic(world, context, NicId::new(port, nic));
         }
         status
-    })
+    }))
 }
 
 unsafe extern "win64" fn reference_port(context: SwitchContext, port: u32) -> i32 {
-    let _frame = Frame::enter("ReferenceSwitchPort", DISPATCH);
+    let frame = Frame::enter("ReferenceSwitchPort", DISPATCH, arguments!(port));
     let fails = crate::machine::fault::fails("ReferenceSwitchPort");
-    with(|world, s| s.reference_port(world, context, port, fails))
+    frame.ended(with(|world, s| s.reference_port(world, context, port, fails)))
 }
 
 unsafe extern "win64" fn dereference_port(context: SwitchContext, port: u32) -> i32 {
-    let _frame = Frame::enter("DereferenceSwitchPort", DISPATCH);
-    with(|world, s| s.dereference_port(world, context, port))
+    let frame = Frame::enter("DereferenceSwitchPort", DISPATCH, arguments!(port));
+    frame.ended(with(|world, s| s.dereference_port(world, context, port)))
 }
 
 unsafe extern "win64" fn report_filtered(
@@ -247,7 +248,8 @@ unsafe extern "win64" fn report_filtered(
     lists: *mut NetBufferList,
     reason: *const UnicodeString,
 ) {
-    let _frame = Frame::enter("ReportFilteredNetBufferLists", DISPATCH);
+    let _frame =
+        Frame::enter("ReportFilteredNetBufferLists", DISPATCH, arguments!(reason, port, flags, count, lists));
     with(|world, s| {
         let Some(module) = s.owner(world, context, "ReportFilteredNetBufferLists") else { return };
         let said = bend::Report { name, port, count };

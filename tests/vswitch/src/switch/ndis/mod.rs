@@ -248,6 +248,11 @@ impl Switch {
     pub fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock()
     }
+
+    /// The state, unless somebody has it.
+    pub fn try_lock(&self) -> Option<MutexGuard<'_, State>> {
+        self.0.try_lock()
+    }
 }
 
 /// Runs the closure with the calling world's state. It must not yield.
@@ -321,18 +326,38 @@ thread_local! {
 }
 
 /// Calls a handler of the driver.
-pub fn call<R>(handler: &'static str, module: usize, f: impl FnOnce() -> R) -> R {
-    call_with(handler, module, 0, f)
+pub fn call<R: 'static>(handler: &'static str, module: usize, f: impl FnOnce() -> R) -> R {
+    call_with(handler, module, String::new, f)
+}
+
+/// As `call`, with what the event log shows of the arguments.
+pub fn call_with<R: 'static>(
+    handler: &'static str,
+    module: usize,
+    arguments: impl FnOnce() -> String,
+    f: impl FnOnce() -> R,
+) -> R {
+    call_packets(handler, module, 0, arguments, f)
 }
 
 /// The same with packets, which come with these flags.
-pub fn call_with<R>(handler: &'static str, module: usize, flags: u32, f: impl FnOnce() -> R) -> R {
+pub fn call_packets<R: 'static>(
+    handler: &'static str,
+    module: usize,
+    flags: u32,
+    arguments: impl FnOnce() -> String,
+    f: impl FnOnce() -> R,
+) -> R {
     let began = with(|_, s| s.tick());
     let depth = CALLS.with_borrow_mut(|calls| {
         calls.push(Call { handler, module, began, flags });
         calls.len()
     });
-    let result = crate::machine::cpu::call_driver(handler, f);
+    let shown = || match arguments() {
+        arguments if arguments.is_empty() => format!("switch {module}"),
+        arguments => format!("switch {module}: {arguments}"),
+    };
+    let result = crate::machine::cpu::call_driver_with(handler, shown, f);
     CALLS.with_borrow_mut(|calls| calls.truncate(depth - 1));
     loop {
         let due = AFTER.with_borrow_mut(|after| match after.last() {

@@ -9,10 +9,11 @@ use crate::inject::table as bend;
 use crate::machine::memory::Kind;
 use crate::machine::thread;
 use crate::machine::world::{self, World};
+use crate::shown::arguments;
 use crate::switch::control;
 use crate::switch::ndis::driver::Text;
 use crate::switch::ndis::packet::Place;
-use crate::switch::ndis::{Life, Module, Restart, State, call, edges, handlers, leaks, with};
+use crate::switch::ndis::{Life, Module, Restart, State, call, call_with, edges, handlers, leaks, with};
 use crate::switch::ports::{Nic, Topology};
 use lbfoext::ndis::raw::{
     FAILURE, FilterAttachParameters, FilterAttributes, FilterPauseParameters, FilterRestartParameters,
@@ -355,7 +356,7 @@ pub fn net_event(module: usize, event: i32) {
     let mut notification = NetPnpEventNotification::ZERO;
     notification.header = ObjectHeader::new(object_type::DEFAULT, 1, 168);
     notification.net_pnp_event.net_event = event;
-    call("FilterNetPnPEvent", module, || {
+    call_with("FilterNetPnPEvent", module, arguments!(event), || {
         // SAFETY: as in `attach`.
         unsafe { handler(context as Handle, &raw mut notification) }
     });
