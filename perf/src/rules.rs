@@ -229,7 +229,10 @@ fn broken(book: &Book) -> Vec<String> {
     let mut lines = Vec::new();
     for complaint in book.broken.iter().take(5) {
         lines.push(String::new());
-        lines.extend(complaint.lines().flat_map(|line| wrap(line, "", "    ")).map(|l| l.trim().to_owned()));
+        lines.extend(complaint.lines().flat_map(|line| match line.strip_prefix("    ") {
+            Some(inner) => wrap(inner, "   ", "    "),
+            None => wrap(line, "", "    ").iter().map(|line| line.trim_start().to_owned()).collect(),
+        }));
     }
     lines
 }

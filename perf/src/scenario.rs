@@ -203,9 +203,18 @@ impl Report {
             fallible_calls: outcome.asked,
             fault: outcome.fault,
             aborted: outcome.aborted,
-            again: outcome.again.clone().unwrap_or_default(),
+            again: again(arguments, outcome),
             log: arguments.log.then(|| outcome.log.iter().map(|line| in_seconds(line)).collect()),
         }
+    }
+}
+
+/// The command that runs it again, with the path of the image as it was given.
+fn again(arguments: &Scenario, outcome: &Outcome) -> String {
+    let command = outcome.again.clone().unwrap_or_default();
+    match &arguments.image {
+        Some(path) => command.replace("LBFOEXT.SYS", &path.display().to_string()),
+        None => command,
     }
 }
 

@@ -107,13 +107,16 @@ pub struct Violation {
 
 impl std::fmt::Display for Violation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let stack =
-            if self.stack.is_empty() { "outside the driver".to_owned() } else { self.stack.join(" > ") };
+        let stack = if self.stack.is_empty() {
+            "outside the driver".to_owned()
+        } else {
+            format!("in {}", self.stack.join(" > "))
+        };
         let (sentence, page) =
             self.book().map_or(("no such rule in the book", ""), |rule| (rule.sentence, rule.page));
         write!(
             f,
-            "{}: {}\n    rule: {sentence} [{page}]\n    in {stack}, thread {} at {} seed {}",
+            "{}: {}\n    rule: {sentence} [{page}]\n    {stack}, thread {} at {} seed {}",
             self.rule, self.text, self.thread, self.time, self.seed
         )
     }

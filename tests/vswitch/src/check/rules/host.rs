@@ -64,7 +64,7 @@ pub const HOST: &[Rule] = &[
         Error,
         "NIC_CREATE may be the first of a NIC's life or not: NIC_INITIALIZING tells which.",
         "ns-ntddndis-_ndis_switch_nic_parameters",
-        "a NIC that migrates here comes without the flag, as if it were always the same",
+        "no NIC of this switch is created with the flag",
     ),
     not(
         "HOST-09",
@@ -78,7 +78,7 @@ pub const HOST: &[Rule] = &[
         Error,
         "Multicast requests inform: they are no complete list of what a machine listens to.",
         "forwarding-oid-requests-from-a-hyper-v-child-partition",
-        "machines listen to the groups that they have announced, and to no other",
+        "what a machine has announced is taken for all that it listens to",
     ),
     not(
         "HOST-11",

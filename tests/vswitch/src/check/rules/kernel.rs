@@ -5,7 +5,7 @@ use super::{Rule, error, not, switch, warning};
 
 /// Groups IRQL, LOCK and MEM.
 pub const KERNEL: &[Rule] = &[
-    error("IRQL-01", "A function is called only at the IRQL that its page allows.", "inference"),
+    error("IRQL-01", "A function is called only at the IRQL that its page allows.", "each function's page"),
     error("IRQL-02", "A callback returns at the IRQL at which it was called.", "inference"),
     error(
         "IRQL-03",
@@ -58,9 +58,9 @@ pub const KERNEL: &[Rule] = &[
         "LOCK-03",
         "A lock is released on every path, by who took it, and AT_DISPATCH_LEVEL is said only at \
          DISPATCH_LEVEL.",
-        "inference",
+        "Open vSwitch",
     ),
-    error("LOCK-04", "Nothing waits while it holds a lock, and nothing waits for ever.", "inference"),
+    error("LOCK-04", "Nothing waits while it holds a lock, and nothing waits for ever.", "Open vSwitch"),
     warning("LOCK-05", "Locks are always taken in the same order.", "inference"),
     error(
         "LOCK-HOLD",
@@ -81,7 +81,7 @@ pub const KERNEL: &[Rule] = &[
     error(
         "MEM-03",
         "Memory that cannot be had costs a packet, not the machine: no call may end in a bug check for it.",
-        "inference",
+        "Open vSwitch",
     ),
     not(
         "MEM-04",
