@@ -34,7 +34,9 @@ fn storms_of_ports_and_policies_break_no_rule_in_either_order_of_enumeration() {
         storm(&net, 40);
         let outcome = net.finish();
         if !outcome.violations.is_empty() || outcome.aborted {
-            eprintln!("storm {seed}, again: LBFOEXT_SEED={seed} cargo test -p lbfoext --test lifecycle");
+            eprintln!(
+                "storm {seed}, again: LBFOEXT_SEED={seed} cargo test -p lbfoext --test driver lifecycle::"
+            );
         }
         outcome.assert_clean();
     }
@@ -75,7 +77,9 @@ fn storms_under_the_traffic_of_three_processors_leave_nothing_behind() {
     for seed in seeds(RACES) {
         let outcome = race(plan(seed), seed, 8);
         if !outcome.violations.is_empty() || outcome.aborted {
-            eprintln!("race {seed}, again: LBFOEXT_SEED={seed} cargo test -p lbfoext --test lifecycle");
+            eprintln!(
+                "race {seed}, again: LBFOEXT_SEED={seed} cargo test -p lbfoext --test driver lifecycle::"
+            );
         }
         outcome.assert_clean();
     }
