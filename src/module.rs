@@ -19,22 +19,22 @@ use crate::trace::EventRing;
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicBool, AtomicPtr};
 use teaming::backoff::Backoff;
-use teaming::flow::adapter_hash::Trust;
+use teaming::flow::adapter_hash::HashConfidence;
 use teaming::forward::Forwarding;
 use teaming::forward::counters::Counters;
 use teaming::ids::{BUCKETS, MEMBERS, PortId};
 use teaming::migration::operations::{self, Operations};
-use teaming::offload::capabilities::{Book, MemberCapabilities};
-use teaming::offload::{Entry, Ledger, ProcessorSets};
+use teaming::offload::capabilities::{CapabilityTable, MemberCapabilities};
+use teaming::offload::{Entry, OffloadResources, ProcessorSets};
 use teaming::ports::Port;
 use teaming::ports::index::Slot;
 use teaming::ports::mac_learning::{LEARNED, Learned};
-use teaming::ports::storage::{Room, Sizes};
+use teaming::ports::storage::{PortTableSizes, PortTableStorage};
 use teaming::ports::traffic::Line;
 use teaming::ports::vlan::VlanSet;
 use teaming::settings::Settings;
 use teaming::team::Team;
-use teaming::team::buckets::Stamp;
+use teaming::team::buckets::BucketActivity;
 use teaming::team::member::Member;
 
 /// "LBFO Teaming Extension", the name that administrators see.
@@ -61,7 +61,7 @@ pub struct Module {
     /// What the packet walks read: destinations, buckets, policy.
     pub forwarding: RwLock<PoolBox<Forwarding<Pool>>>,
     /// IPsec security associations: a packet with one's handle goes to the member that has it, or nowhere.
-    pub associations: RwLock<PoolBox<Ledger<Pool>>>,
+    pub associations: RwLock<PoolBox<OffloadResources<Pool>>>,
     /// What every change of decision is planned with.
     pub control: SpinLock<PoolBox<Control>>,
     /// Saves and restores of run-time state. Before the team lock in the order; taken by requests from above, and by the
@@ -76,7 +76,7 @@ pub struct Module {
     pub tags_written: AtomicBool,
     pub counters: PerProcessor<Counters>,
     /// What hashes of adapters have been worth, by source port.
-    trust: PoolSlice<Trust>,
+    trust: PoolSlice<HashConfidence>,
     pub timer: Timer,
     pub queries: MemberQueries,
     pub watch: PoolBox<Watch>,
@@ -128,9 +128,9 @@ pub struct Control {
     pub enumerated: bool,
     pub events: EventRing,
     /// Who holds what for the switch, but for security associations.
-    pub ledger: Ledger<Pool>,
+    pub ledger: OffloadResources<Pool>,
     /// What the members can do.
-    pub book: Book<Pool>,
+    pub capabilities: CapabilityTable<Pool>,
     /// Processors that serve the members' queues.
     pub processors: PoolBox<ProcessorSets>,
     /// Partitions that a failover left with a default queue, counted each time.
@@ -176,7 +176,7 @@ impl Module {
             tags_written: AtomicBool::new(false),
             counters: PerProcessor::try_new(&Counters::ZERO)?,
             timer: Timer::try_new::<Self>(stack.filter())?,
-            trust: PoolSlice::try_new(Tag::TABLE, TRUST, |_| Trust::NONE)?,
+            trust: PoolSlice::try_new(Tag::TABLE, TRUST, |_| HashConfidence::NONE)?,
             queries: MemberQueries::try_new()?,
             watch: new_watch()?,
             texts: new_texts(&driver.registry_path, stack.guid_name())?,
@@ -187,15 +187,15 @@ impl Module {
     }
 
     /// What hashes of adapters have been worth for packets from a port.
-    pub fn trust_in(&self, port: PortId) -> &Trust {
+    pub fn trust_in(&self, port: PortId) -> &HashConfidence {
         /// Never reached: the slice has an element for every remainder.
-        static NOBODY: Trust = Trust::NONE;
-        self.trust.get(port.get() as usize % TRUST).unwrap_or(&NOBODY)
+        static UNKNOWN: HashConfidence = HashConfidence::NONE;
+        self.trust.get(port.get() as usize % TRUST).unwrap_or(&UNKNOWN)
     }
 
     /// Forgets what adapters have proved: the settings have changed.
     pub fn distrust_adapters(&self) {
-        self.trust.iter().for_each(Trust::reset);
+        self.trust.iter().for_each(HashConfidence::reset);
     }
 }
 
@@ -205,7 +205,7 @@ impl Module {
 fn new_forwarding() -> Result<PoolBox<Forwarding<Pool>>, NdisStatus> {
     let forwarding = Forwarding::new(
         PoolSlice::try_new(Tag::TABLE, BUCKETS, |_| 0)?,
-        PoolSlice::try_new(Tag::TABLE, BUCKETS, |_| Stamp::EMPTY)?,
+        PoolSlice::try_new(Tag::TABLE, BUCKETS, |_| BucketActivity::EMPTY)?,
         new_room(PORTS)?,
         new_sets(SETS)?,
         PoolSlice::try_new(Tag::TABLE, LEARNED, |_| Learned::EMPTY)?,
@@ -227,8 +227,10 @@ fn new_control() -> Result<PoolBox<Control>, NdisStatus> {
         changes: 0,
         enumerated: false,
         events: EventRing::try_new()?,
-        ledger: Ledger::new(new_ledger(RESOURCES)?),
-        book: Book::new(PoolSlice::try_new(Tag::TABLE, MEMBERS, |_| MemberCapabilities::UNKNOWN)?),
+        ledger: OffloadResources::new(new_ledger(RESOURCES)?),
+        capabilities: CapabilityTable::new(PoolSlice::try_new(Tag::TABLE, MEMBERS, |_| {
+            MemberCapabilities::UNKNOWN
+        })?),
         processors: new_processors()?,
         default_queue_fallbacks: 0,
         retry: Backoff::IDLE,
@@ -238,8 +240,8 @@ fn new_control() -> Result<PoolBox<Control>, NdisStatus> {
 }
 
 #[inline(never)]
-fn new_associations(filter: Filter) -> Result<RwLock<PoolBox<Ledger<Pool>>>, NdisStatus> {
-    let ledger = Ledger::new(new_ledger(RESOURCES)?);
+fn new_associations(filter: Filter) -> Result<RwLock<PoolBox<OffloadResources<Pool>>>, NdisStatus> {
+    let ledger = OffloadResources::new(new_ledger(RESOURCES)?);
     Ok(RwLock::try_new(filter, PoolBox::try_new(Tag::TABLE, ledger)?)?)
 }
 
@@ -272,10 +274,10 @@ pub fn new_ledger(count: usize) -> Result<PoolSlice<Entry>, OutOfMemory> {
 
 /// Storage for `count` ports.
 #[inline(never)]
-pub fn new_room(count: usize) -> Result<Room<Pool>, NdisStatus> {
-    let sizes = Sizes::of(count, processor::count());
+pub fn new_room(count: usize) -> Result<PortTableStorage<Pool>, NdisStatus> {
+    let sizes = PortTableSizes::of(count, processor::count());
     let slots = |count| PoolSlice::try_new(Tag::TABLE, count, |_| Slot::EMPTY);
-    Ok(Room {
+    Ok(PortTableStorage {
         ports: PoolSlice::try_new(Tag::TABLE, sizes.ports, |_| Port::EMPTY)?,
         index: slots(sizes.index)?,
         macs: slots(sizes.macs)?,

@@ -19,8 +19,10 @@ impl Expire for Module {
             failover::publish(self, &mut control, &plan, now);
         } else {
             let moved = self.forwarding.write(control.dispatch()).settle(control.team.home(), now);
-            if moved.idle != 0 || moved.risky != 0 {
-                control.events.push(now, Event::Settled { idle: moved.idle, risky: moved.risky });
+            if moved.idle != 0 || moved.deadline_moves != 0 {
+                control
+                    .events
+                    .push(now, Event::Settled { idle: moved.idle, deadline_moves: moved.deadline_moves });
             }
             failover::arm(self, &control, moved.waiting != 0, now);
         }
@@ -28,7 +30,7 @@ impl Expire for Module {
         if retry {
             nic_status::retry(self);
         } else if plan.changed {
-            nic_status::announce(self);
+            nic_status::indicate_pending(self);
         }
     }
 

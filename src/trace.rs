@@ -15,7 +15,7 @@ pub enum Event {
     /// Members went down and came up; buckets that moved at once, and that wait for silence.
     TeamChanged { went_down: MemberSet, came_up: MemberSet, forced: u32, waiting: u32 },
     /// Waiting buckets moved: after silence, or because their deadline passed.
-    Settled { idle: u32, risky: u32 },
+    Settled { idle: u32, deadline_moves: u32 },
     /// A setting takes its default; `setting` counts in `SETTINGS`, which has its name and range. The value is what the
     /// registry holds, or `None` for one of the wrong type.
     SettingIgnored { setting: u8, value: Option<u64>, used: u64 },

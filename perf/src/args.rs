@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
-use teaming::flow::{POLICIES, Policy};
+use teaming::flow::{HashPolicy, POLICIES};
 use teaming::ids::MEMBERS;
 
 /// Replays captures through the lbfoext driver and explains what the team does
@@ -249,14 +249,14 @@ pub enum PolicyName {
 }
 
 impl PolicyName {
-    pub fn policy(self) -> Policy {
+    pub fn policy(self) -> HashPolicy {
         match self {
-            Self::TransportPorts => Policy::TransportPorts,
-            Self::IpAddresses => Policy::IpAddresses,
-            Self::MacAddresses => Policy::MacAddresses,
-            Self::HyperVPort => Policy::HyperVPort,
-            Self::VlanSourceMac => Policy::VlanSourceMac,
-            Self::Encapsulated => Policy::Encapsulated,
+            Self::TransportPorts => HashPolicy::TransportPorts,
+            Self::IpAddresses => HashPolicy::IpAddresses,
+            Self::MacAddresses => HashPolicy::MacAddresses,
+            Self::HyperVPort => HashPolicy::HyperVPort,
+            Self::VlanSourceMac => HashPolicy::VlanSourceMac,
+            Self::Encapsulated => HashPolicy::Encapsulated,
         }
     }
 

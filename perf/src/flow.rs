@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use teaming::flow::hash::{DEFAULT_SEED, hash};
-use teaming::flow::{self, FlowKey, Keying, Policy};
+use teaming::flow::{self, FlowKey, HashPolicy, Keying};
 use teaming::frame::{self, Headers, Network, Transport};
 use teaming::ids::{MacAddr, NicId, NicIndex, PortId};
 
@@ -19,11 +19,11 @@ pub struct Identity {
 /// Reads frames as the driver does under a policy.
 #[derive(Clone, Copy)]
 pub struct Reader {
-    policy: Policy,
+    policy: HashPolicy,
 }
 
 impl Reader {
-    pub fn new(policy: Policy) -> Self {
+    pub fn new(policy: HashPolicy) -> Self {
         Self { policy }
     }
 
@@ -31,10 +31,10 @@ impl Reader {
         let window = &bytes[..bytes.len().min(frame::WINDOW_MAX)];
         let outer = frame::parse(window);
         let headers =
-            if self.policy == Policy::Encapsulated { frame::parse_innermost(window) } else { outer };
+            if self.policy == HashPolicy::Encapsulated { frame::parse_innermost(window) } else { outer };
         let nowhere = NicId::new(PortId::DEFAULT, NicIndex::DEFAULT);
         let identity = Identity {
-            key: flow::key(&headers, Policy::TransportPorts, nowhere),
+            key: flow::key(&headers, HashPolicy::TransportPorts, nowhere),
             macs: (outer.source.word(), outer.destination.word()),
             vlan: outer.vlan().map_or(0, teaming::ids::VlanId::get),
         };
@@ -44,7 +44,8 @@ impl Reader {
     /// The bucket that the driver's default seed gives a frame of this adapter.
     pub fn bucket(self, bytes: &[u8], from: NicId) -> usize {
         let window = &bytes[..bytes.len().min(frame::WINDOW_MAX)];
-        let read = if self.policy == Policy::Encapsulated { frame::parse_innermost } else { frame::parse };
+        let read =
+            if self.policy == HashPolicy::Encapsulated { frame::parse_innermost } else { frame::parse };
         let keying = Keying { policy: self.policy, flow_label: false, symmetric: false };
         hash(&keying.key(&read(window), from, None), DEFAULT_SEED).bucket().index()
     }
@@ -151,16 +152,16 @@ mod tests {
 
     #[test]
     fn a_flow_is_written_with_its_ends() {
-        let (_, label) = Reader::new(Policy::TransportPorts).read(&tcp(1, None));
+        let (_, label) = Reader::new(HashPolicy::TransportPorts).read(&tcp(1, None));
         assert_eq!(label.to_string(), "10.0.0.5:12345 > 192.0.2.7:443");
         assert_eq!(label.protocol(), "TCP");
-        let (_, label) = Reader::new(Policy::TransportPorts).read(&[1; 14]);
+        let (_, label) = Reader::new(HashPolicy::TransportPorts).read(&[1; 14]);
         assert_eq!(label.to_string(), "01-01-01-01-01-01 > 01-01-01-01-01-01");
     }
 
     #[test]
     fn adapters_and_vlans_keep_equal_tuples_apart() {
-        let identity = |source, tag| Reader::new(Policy::TransportPorts).read(&tcp(source, tag)).0;
+        let identity = |source, tag| Reader::new(HashPolicy::TransportPorts).read(&tcp(source, tag)).0;
         assert_eq!(identity(1, Some(7)), identity(1, Some(7)));
         assert_ne!(identity(1, Some(7)), identity(1, Some(8)));
         assert_ne!(identity(1, Some(7)), identity(2, Some(7)));

@@ -330,13 +330,13 @@ fn column(at: Duration, length: Duration) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use teaming::flow::Policy;
+    use teaming::flow::HashPolicy;
     use vswitch::switch::ports::NicId;
 
     const SECOND: Duration = Duration::from_secs(1);
 
     fn observer(members: usize) -> Observer {
-        Observer::new(Reader::new(Policy::TransportPorts), members, SECOND)
+        Observer::new(Reader::new(HashPolicy::TransportPorts), members, SECOND)
     }
 
     /// A frame of 100 bytes of the flow with this number.

@@ -35,19 +35,19 @@ pub fn at_restart(module: &Module, passive: &Passive) -> Result<(), NdisStatus> 
     let written = written.map_err(|(status, _)| status)?;
     let info = switch_info(&buffer, written as usize).ok_or(NdisStatus::FAILURE)?;
     settings::load(module, info.name, passive)?;
-    if info.is_active { take_picture(module, passive) } else { Ok(()) }
+    if info.is_active { snapshot_switch(module, passive) } else { Ok(()) }
 }
 
 /// When the switch reports its activation. A failure is told and leaves what requests have said and will say; ports that
 /// were found and not read stay closed until a restart reads them.
 pub fn at_activation(module: &Module, passive: &Passive) {
-    if let Err(status) = take_picture(module, passive) {
+    if let Err(status) = snapshot_switch(module, passive) {
         module.control.lock().events.push(clock::now(), Event::NotEnumerated { status: status.0 });
     }
 }
 
 /// Reads the configuration once.
-fn take_picture(module: &Module, passive: &Passive) -> Result<(), NdisStatus> {
+fn snapshot_switch(module: &Module, passive: &Passive) -> Result<(), NdisStatus> {
     if core::mem::replace(&mut module.control.lock().enumerated, true) {
         return Ok(());
     }
@@ -69,7 +69,7 @@ fn read_switch(module: &Module, passive: &Passive) -> Result<(), NdisStatus> {
             runtime_state::arrived(module, None);
             read_properties(module, passive)?;
             nic_status::ask_all(module, Topics::ALL);
-            nic_status::announce(module);
+            nic_status::indicate_pending(module);
             return Ok(());
         }
     }

@@ -8,7 +8,7 @@ use crate::module::{Control, Module, TeamLock};
 use crate::trace::Event;
 use teaming::ids::{MemberIndex, Ticks};
 use teaming::settings::Settings;
-use teaming::team::Plan;
+use teaming::team::TeamView;
 use teaming::team::member::MemberEvent;
 
 /// How often waiting buckets are looked at: a packet that is late by this much more than the gap does no harm.
@@ -36,7 +36,7 @@ pub fn member_locked(module: &Module, control: &mut TeamLock<'_>, member: Member
     if matches!(event, MemberEvent::Disconnected | MemberEvent::Deleted) {
         // The adapter is unbound: what it held is gone, and what comes back under its index is another.
         control.ledger.went_away(member);
-        control.book.forget(member);
+        control.capabilities.forget(member);
         control.processors.forget(member);
         module.associations.write(control.dispatch()).went_away(member);
     }
@@ -52,18 +52,18 @@ pub fn settings(module: &Module, settings: &Settings) {
     module.forwarding.write(control.dispatch()).configure(settings);
     control.events.push(now, Event::SettingsRead);
     // Another placement is another sum of what the members can.
-    control.book.team_changed();
+    control.capabilities.team_changed();
     publish(module, &mut control, &plan, now);
 }
 
 /// The plan takes effect, with the team lock held.
-pub fn publish(module: &Module, control: &mut TeamLock<'_>, plan: &Plan, now: Ticks) {
+pub fn publish(module: &Module, control: &mut TeamLock<'_>, plan: &TeamView, now: Ticks) {
     let (moved, moving) = {
         let mut forwarding = module.forwarding.write(control.dispatch());
         (forwarding.publish(plan, control.team.home(), now), forwarding.moving())
     };
     if !plan.went_down.is_empty() || !plan.came_up.is_empty() {
-        control.book.team_changed();
+        control.capabilities.team_changed();
     }
     control.ledger.came_up(plan.came_up);
     let partitions = control.ledger.went_down(plan.went_down);

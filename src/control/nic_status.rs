@@ -32,7 +32,7 @@ pub fn status(module: &Module, indication: Indication<'_>) {
     }
     let Some((from, capability, bytes)) = indication.capability() else {
         module.filter.indicate_status(indication);
-        return announce(module);
+        return indicate_pending(module);
     };
     let ours = took_capability(module, from, capability, bytes);
     if !ours {
@@ -49,7 +49,7 @@ pub fn status(module: &Module, indication: Indication<'_>) {
         _ => {}
     }
     if ours {
-        announce(module);
+        indicate_pending(module);
     }
 }
 
@@ -72,38 +72,38 @@ fn took_capability(module: &Module, from: NicId, capability: Capability, bytes: 
     let mut control = module.control.lock();
     let ours = match member {
         Some(member) => {
-            let _ = control.book.learn(member, capability, bytes);
+            let _ = control.capabilities.record(member, capability, bytes);
             true
         }
         None => {
             let (live, placement) = (control.team.live(), control.settings.offload_placement);
-            control.book.team(capability, live, placement).is_some()
+            control.capabilities.team(capability, live, placement).is_some()
         }
     };
     if ours {
-        control.book.indicate_again(capability);
+        control.capabilities.indicate_again(capability);
     }
     ours
 }
 
 /// Indicates what has become due: capabilities of the team, and partitions whose virtual function is lost. A call of
 /// NdisFIndicateStatus each, with no lock held (originating-ndis-status-indications-from-physical-network-adapters.md).
-pub fn announce(module: &Module) {
+pub fn indicate_pending(module: &Module) {
     while let Some(port) = external(module) {
         let due = {
             let mut control = module.control.lock();
             let (live, placement) = (control.team.live(), control.settings.offload_placement);
-            control.book.take_due(live, placement)
+            control.capabilities.take_due(live, placement)
         };
         let Some((capability, block)) = due else { break };
         let Some(team) = module.switch.reference_nic(NicId::new(port, NicIndex::DEFAULT)) else {
-            module.control.lock().book.indicate_again(capability);
+            module.control.lock().capabilities.indicate_again(capability);
             failover::retry_later(module);
             break;
         };
         indicate::capability(module.filter, &team, capability, &block);
     }
-    while let Some(referenced) = take_notice(module) {
+    while let Some(referenced) = next_lost_vf(module) {
         let Some(nic) = referenced else {
             failover::retry_later(module);
             break;
@@ -121,19 +121,19 @@ pub fn retry(module: &Module) {
             ask(module, member, topics);
         }
     }
-    announce(module);
+    indicate_pending(module);
 }
 
 /// The next partition that has to give up its virtual function, referenced under the team lock; only while it uses one
 /// (ndis-status-switch-port-remove-vf.md).
-fn take_notice(module: &Module) -> Option<Option<NicRef<'_>>> {
+fn next_lost_vf(module: &Module) -> Option<Option<NicRef<'_>>> {
     let mut control = module.control.lock();
     let forwarding = module.forwarding.read();
     let uses_it = |nic: NicId| {
         let port = forwarding.ports.get(nic.port);
         port.is_some_and(|port| port.is_station(nic) && port.is_connected() && port.vf_assigned)
     };
-    control.ledger.take_notice(uses_it, |nic| module.switch.reference_nic(nic))
+    control.ledger.next_lost_vf(uses_it, |nic| module.switch.reference_nic(nic))
 }
 
 fn external(module: &Module) -> Option<PortId> {
@@ -218,7 +218,7 @@ pub fn answered(module: &Module, member: MemberIndex, status: NdisStatus) {
     let Some(question) = module.queries.back(member) else { return };
     let (next, _work) = receive(module, question, status);
     send(module, next);
-    announce(module);
+    indicate_pending(module);
 }
 
 /// Applies the answer of a question that is back, and goes on to what else is wanted. The module lives at least as long
@@ -266,9 +266,9 @@ fn took_answer(
     }
     match status {
         NdisStatus::SUCCESS => {
-            let _ = control.book.learn(member, capability, answer);
+            let _ = control.capabilities.record(member, capability, answer);
         }
-        NdisStatus::NOT_SUPPORTED => control.book.learn_none(member, capability),
+        NdisStatus::NOT_SUPPORTED => control.capabilities.record_none(member, capability),
         _ => {}
     }
 }

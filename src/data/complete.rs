@@ -3,7 +3,7 @@
 
 use crate::module::Module;
 use crate::ndis::nbl::{NblChain, NblQueue};
-use crate::ndis::own_list::Family;
+use crate::ndis::own_list::SplitParent;
 use crate::ndis::raw::SendCompleteFlags;
 use core::sync::atomic::Ordering;
 
@@ -23,20 +23,20 @@ pub fn hand_back(module: &Module, mut lists: NblQueue, flags: SendCompleteFlags)
         return module.filter.send_complete_queue(lists, flags);
     }
     let mut done = NblChain::EMPTY;
-    let mut buried = 0;
+    let mut freed = 0;
     while let Some(list) = lists.pop() {
         if !list.is_originated_by(module.filter.handle()) {
             done.push(list);
             continue;
         }
-        let family = Family::of(&list);
-        let status = module.lists.bury(&module.switch, list);
-        if let Some(parent) = family.and_then(|family| family.leave(status)) {
+        let split = SplitParent::of(&list);
+        let status = module.lists.free_child(&module.switch, list);
+        if let Some(parent) = split.and_then(|split| split.child_completed(status)) {
             done.push(parent);
         }
-        buried += 1;
+        freed += 1;
     }
     module.filter.send_complete(done, flags);
     // Last: a pause that waits for own lists may end, and the module with it.
-    module.walks.left(buried);
+    module.walks.left(freed);
 }

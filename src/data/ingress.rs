@@ -8,34 +8,34 @@
 
 use crate::clock;
 use crate::data::groups::{self, Group, Groups};
-use crate::kernel::per_processor::Here;
+use crate::kernel::per_processor::ThisCpu;
 use crate::kernel::pool::Pool;
 use crate::kernel::rundown::WalkGuard;
 use crate::module::Module;
 use crate::ndis::mdl::WindowBuffer;
 use crate::ndis::nbl::{Nbl, NblChain, NblQueue, NetBufferRef};
-use crate::ndis::own_list::Family;
+use crate::ndis::own_list::SplitParent;
 use crate::ndis::raw::SendFlags;
 use crate::ndis::status::NdisStatus;
 use crate::requests::offload;
 use core::sync::atomic::Ordering;
-use teaming::flow::adapter_hash::{Adapter, HashType, Offered};
+use teaming::flow::adapter_hash::{Adapter, HashType, NicHash};
 use teaming::flow::hash::TOEPLITZ_SAMPLE;
 use teaming::forward::counters::{Counters, Load};
 use teaming::forward::drop_reason::DropReason;
-use teaming::forward::source::Sender;
-use teaming::forward::{Beside, Decision, Forwarding, Packet, Target, Verdict};
+use teaming::forward::source::SourcePort;
+use teaming::forward::{Decision, Forwarding, OutOfBand, Packet, Target, Verdict};
 use teaming::ids::{MemberIndex, NicId, Ticks};
 use teaming::ports::port::Preserve;
 use teaming::ports::traffic::Traffic;
 
 /// Lists decided in one hold of the lock, each with all its packets.
-const HOLD: usize = 32;
+const BATCH_LISTS: usize = 32;
 /// Destinations committed in one hold.
-const REACH: usize = 64;
+const BATCH_DESTINATIONS: usize = 64;
 
 /// Why a hold ended.
-enum Pause {
+enum BatchEnd {
     /// Enough packets, destinations or groups, or no list is left.
     Enough,
     /// A list whose packets go different ways: to be split.
@@ -46,7 +46,7 @@ enum Pause {
 
 /// What a hold knows of the source of the packets at hand, and what of theirs it has let pass and not counted yet.
 struct Source {
-    sender: Option<Sender>,
+    sender: Option<SourcePort>,
     sent: Traffic,
 }
 
@@ -70,9 +70,9 @@ pub fn send(module: &Module, mut lists: NblQueue, flags: SendFlags) {
         let pause = decide_some(module, &mut lists, &mut groups, &mut source);
         groups.flush(module);
         match pause {
-            Pause::Enough => {}
-            Pause::Mixed(parent) => lists.push_front(split(module, &walk, parent, flags)),
-            Pause::Flood(mut list, flood) => {
+            BatchEnd::Enough => {}
+            BatchEnd::Mixed(parent) => lists.push_front(split(module, &walk, parent, flags)),
+            BatchEnd::Flood(mut list, flood) => {
                 finish(module, &mut list, flood);
                 groups.push(Group::Several, list);
                 groups.flush(module);
@@ -81,9 +81,9 @@ pub fn send(module: &Module, mut lists: NblQueue, flags: SendFlags) {
     }
 }
 
-/// Decides and commits up to `HOLD` lists and `REACH` destinations. `source` is room for what it knows of one.
+/// Decides and commits up to `BATCH_LISTS` lists and `BATCH_DESTINATIONS` destinations. `source` is room for what it knows of one.
 #[inline(never)] // two frames under 1 KiB instead of one above
-fn decide_some(module: &Module, lists: &mut NblQueue, groups: &mut Groups, source: &mut Source) -> Pause {
+fn decide_some(module: &Module, lists: &mut NblQueue, groups: &mut Groups, source: &mut Source) -> BatchEnd {
     let forwarding = module.forwarding.read();
     let counters = module.counters.here(forwarding.dispatch());
     let pause = decide_held(module, &forwarding, &counters, lists, groups, source);
@@ -95,15 +95,15 @@ fn decide_some(module: &Module, lists: &mut NblQueue, groups: &mut Groups, sourc
 fn decide_held(
     module: &Module,
     forwarding: &Forwarding<Pool>,
-    counters: &Here<'_, Counters>,
+    counters: &ThisCpu<'_, Counters>,
     lists: &mut NblQueue,
     groups: &mut Groups,
     source: &mut Source,
-) -> Pause {
+) -> BatchEnd {
     let mut window = WindowBuffer::empty();
     let now = if forwarding.wants_time() { clock::now() } else { Ticks::ZERO };
-    let mut reach = REACH;
-    for _ in 0..HOLD {
+    let mut reach = BATCH_DESTINATIONS;
+    for _ in 0..BATCH_LISTS {
         let Some(mut list) = lists.pop() else { break };
         let nic = list.source();
         if source.sender.as_ref().is_some_and(|sender| sender.nic != nic) {
@@ -118,7 +118,7 @@ fn decide_held(
         };
         let Some(decision) = decision else {
             counters.change(|counters| counters.split += 1);
-            return Pause::Mixed(list);
+            return BatchEnd::Mixed(list);
         };
         let committed = commit(&walk, &mut list, &decision, &mut reach);
         let load = list.net_buffers().fold(Traffic::NONE, |load, packet| {
@@ -136,18 +136,18 @@ fn decide_held(
         counters.change(|counters| counters.count_decision(Decision { verdict, ..decision }, load));
         match committed {
             Committed::To(group) => groups.push(group, list),
-            Committed::Partly(from) => return Pause::Flood(list, Flood { decision, from }),
+            Committed::Partly(from) => return BatchEnd::Flood(list, Flood { decision, from }),
         }
         if groups.is_full() || reach == 0 {
             break;
         }
     }
-    Pause::Enough
+    BatchEnd::Enough
 }
 
 /// Counts what has passed of a source that the walk leaves; the next hold looks it up anew.
 #[inline(never)] // once for many packets
-fn count(forwarding: &Forwarding<Pool>, counters: &Here<'_, Counters>, source: &mut Source) {
+fn count(forwarding: &Forwarding<Pool>, counters: &ThisCpu<'_, Counters>, source: &mut Source) {
     if let Some(sender) = source.sender.as_ref().filter(|_| source.sent.frames != 0) {
         forwarding.ports.count(counters.processor, sender.position, source.sent);
     }
@@ -159,13 +159,13 @@ fn count(forwarding: &Forwarding<Pool>, counters: &Here<'_, Counters>, source: &
 struct Walk<'a> {
     module: &'a Module,
     forwarding: &'a Forwarding<Pool>,
-    sender: &'a Sender,
+    sender: &'a SourcePort,
     now: Ticks,
 }
 
 /// What is known of every packet of a list.
 struct Common<'a> {
-    beside: Beside<'a>,
+    beside: OutOfBand<'a>,
     pinned: Option<MemberIndex>,
 }
 
@@ -181,7 +181,7 @@ fn decide(
         // The switch's own affair, whatever it looks like.
         return Some(Decision::new(Verdict::Native));
     }
-    let beside = Beside { vlan: list.vlan_id(), subnet: list.virtual_subnet(), adapter };
+    let beside = OutOfBand { vlan: list.vlan_id(), subnet: list.virtual_subnet(), adapter };
     let common = Common { beside, pinned: offload::pinned(walk.module, list) };
     let mut packets = list.net_buffers();
     let Some(first) = packets.next() else { return Some(Decision::dropped(DropReason::Runt)) };
@@ -229,7 +229,7 @@ fn others_agree(
 #[inline(never)]
 fn decide_with_adapter(
     walk: &Walk<'_>,
-    counters: &Here<'_, Counters>,
+    counters: &ThisCpu<'_, Counters>,
     list: &Nbl,
     window: &mut WindowBuffer,
 ) -> Option<Decision> {
@@ -245,7 +245,7 @@ fn adapter_hash<'a>(module: &'a Module, list: &Nbl, check: bool) -> Adapter<'a> 
     let offered = list
         .toeplitz_hash()
         .filter(|_| alone)
-        .and_then(|(hash_type, value)| Some(Offered { value, hash_type: HashType::from_ndis(hash_type)? }));
+        .and_then(|(hash_type, value)| Some(NicHash { value, hash_type: HashType::from_ndis(hash_type)? }));
     let trust = module.trust_in(list.source().port);
     Adapter { toeplitz: &TOEPLITZ_SAMPLE, trust, offered, check }
 }
@@ -336,7 +336,7 @@ fn finish(module: &Module, list: &mut Nbl, mut flood: Flood) {
     loop {
         let forwarding = module.forwarding.read();
         let sender = forwarding.sender(list.source());
-        let stations = || forwarding.flood(&sender, &flood.decision, flood.from).take(REACH);
+        let stations = || forwarding.flood(&sender, &flood.decision, flood.from).take(BATCH_DESTINATIONS);
         let (count, last) = stations().fold((0, flood.from), |(count, _), (next, _)| (count + 1, next));
         if count == 0 || module.switch.add_destinations(list, count, stations().map(|(_, to)| to)).is_err() {
             return;
@@ -378,7 +378,7 @@ fn split(module: &Module, walk: &WalkGuard<'_>, parent: Nbl, flags: SendFlags) -
     } else {
         (parent, NdisStatus::SUCCESS)
     };
-    Family::found(parent, children.len(), status);
+    SplitParent::hold(parent, children.len(), status);
     children
 }
 

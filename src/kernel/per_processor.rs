@@ -25,20 +25,20 @@ impl<T: Clone> PerProcessor<T> {
     }
 
     /// This processor's value, found once for several changes. The token keeps the caller on its processor.
-    pub fn here<'a>(&'a self, dispatch: &'a Dispatch) -> Here<'a, T> {
+    pub fn here<'a>(&'a self, dispatch: &'a Dispatch) -> ThisCpu<'a, T> {
         let processor = processor::current(dispatch);
-        Here { value: self.0.get(processor), processor }
+        ThisCpu { value: self.0.get(processor), processor }
     }
 }
 
 /// The calling processor's own value; not to be had for a processor that was added after the start.
-pub struct Here<'a, T> {
+pub struct ThisCpu<'a, T> {
     value: Option<&'a UnsafeCell<T>>,
     /// Its index.
     pub processor: usize,
 }
 
-impl<T> Here<'_, T> {
+impl<T> ThisCpu<'_, T> {
     /// `change` must not call out of the module.
     #[inline]
     pub fn change<R>(&self, change: impl FnOnce(&mut T) -> R) -> Option<R> {

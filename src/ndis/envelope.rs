@@ -210,14 +210,14 @@ impl Iterator for Associations {
 }
 
 /// The envelope of a redirected request; lives until the clone that carries it is back.
-pub struct Detour {
+pub struct RedirectedRequest {
     envelope: SwitchNicOidRequest,
     pub member: MemberIndex,
     /// Places promised in the ledger for what the request makes, given back with it whatever it says by then.
     pub promised: (Resource, usize),
 }
 
-impl Detour {
+impl RedirectedRequest {
     /// A copy of an envelope that names another adapter of the same port. IRQL <= DISPATCH_LEVEL.
     pub fn try_new(
         envelope: &Envelope,

@@ -1,6 +1,6 @@
 //! OID requests: checked views of those that arrive, clones that carry them on, requests of the driver's own.
 
-use super::envelope::Detour;
+use super::envelope::RedirectedRequest;
 use super::handle::Filter;
 use super::irql::Passive;
 use super::parameters::{self, PortParameters};
@@ -142,10 +142,11 @@ pub(crate) fn returned(request: NonNull<OidRequest>) -> Option<Returned> {
     // SAFETY: requests that come back are the ones that were sent, and still ours.
     let [original, second] = unsafe { request.as_ref() }.source_reserved;
     match (NonNull::new(original.cast()), NonNull::new(second)) {
-        (Some(original), detour) => {
+        (Some(original), redirected) => {
             // SAFETY: left there by `forward`, and taken back once.
-            let detour = detour.map(|detour| unsafe { PoolBox::from_raw(detour.cast(), Tag::REQUEST) });
-            Some(Returned::Clone(SentClone { clone: request, original: Request(original), detour }))
+            let redirected =
+                redirected.map(|redirected| unsafe { PoolBox::from_raw(redirected.cast(), Tag::REQUEST) });
+            Some(Returned::Clone(SentClone { clone: request, original: Request(original), redirected }))
         }
         (None, Some(own)) => Some(Returned::Own(own.cast())),
         (None, None) => None,
@@ -156,24 +157,24 @@ pub(crate) fn returned(request: NonNull<OidRequest>) -> Option<Returned> {
 pub struct SentClone {
     clone: NonNull<OidRequest>,
     original: Request,
-    detour: Option<PoolBox<Detour>>,
+    redirected: Option<PoolBox<RedirectedRequest>>,
 }
 
 impl SentClone {
     /// Moves the results to the original, frees the clone and gives the original back, and the detour it made.
-    pub(crate) fn finish(self, filter: Filter) -> (Request, Option<PoolBox<Detour>>) {
+    pub(crate) fn finish(self, filter: Filter) -> (Request, Option<PoolBox<RedirectedRequest>>) {
         // SAFETY: the clone is back and not freed yet.
         self.original.take_results(unsafe { self.clone.as_ref() });
         // SAFETY: allocated by NdisAllocateCloneOidRequest for this filter, freed once.
         unsafe { sys::NdisFreeCloneOidRequest(filter.handle(), self.clone.as_ptr()) };
-        (self.original, self.detour)
+        (self.original, self.redirected)
     }
 }
 
 /// A request that could not be cloned, and the detour that its clone would have made.
 pub(crate) struct Unsent {
     pub status: NdisStatus,
-    pub detour: Option<PoolBox<Detour>>,
+    pub redirected: Option<PoolBox<RedirectedRequest>>,
 }
 
 /// Clones a request and passes the clone down, on a detour in an envelope of ours. The status is NDIS_STATUS_PENDING, or
@@ -182,7 +183,7 @@ pub(crate) struct Unsent {
 pub(crate) fn forward(
     filter: Filter,
     request: Request,
-    detour: Option<PoolBox<Detour>>,
+    redirected: Option<PoolBox<RedirectedRequest>>,
 ) -> Result<(NdisStatus, Option<SentClone>), Unsent> {
     let mut clone: *mut OidRequest = core::ptr::null_mut();
     // SAFETY: the request is valid; the result is checked.
@@ -192,12 +193,12 @@ pub(crate) fn forward(
     let clone = match NonNull::new(clone) {
         Some(clone) if allocated == NdisStatus::SUCCESS => clone,
         _ if allocated == NdisStatus::SUCCESS => {
-            return Err(Unsent { status: NdisStatus::RESOURCES, detour });
+            return Err(Unsent { status: NdisStatus::RESOURCES, redirected });
         }
-        _ => return Err(Unsent { status: allocated, detour }),
+        _ => return Err(Unsent { status: allocated, redirected }),
     };
-    let detour = detour.map(|mut detour| {
-        let envelope = detour.envelope();
+    let redirected = redirected.map(|mut redirected| {
+        let envelope = redirected.envelope();
         // SAFETY: the clone is ours until it is sent.
         let clone = unsafe { &mut *clone.as_ptr() };
         clone.information_buffer = envelope.cast();
@@ -205,18 +206,19 @@ pub(crate) fn forward(
         if clone.request_type == request_type::METHOD {
             clone.word52 = clone.length;
         }
-        PoolBox::into_raw(detour)
+        PoolBox::into_raw(redirected)
     });
-    let detour = detour.unwrap_or(core::ptr::null_mut());
+    let redirected = redirected.unwrap_or(core::ptr::null_mut());
     // SAFETY: as above.
-    unsafe { (*clone.as_ptr()).source_reserved = [request.as_ptr().cast(), detour.cast()] };
+    unsafe { (*clone.as_ptr()).source_reserved = [request.as_ptr().cast(), redirected.cast()] };
     // SAFETY: no lock is held; the clone is not touched again unless it is complete.
     let status = NdisStatus(unsafe { sys::NdisFOidRequest(filter.handle(), clone.as_ptr()) });
     let back = (status != NdisStatus::PENDING).then(|| SentClone {
         clone,
         original: request,
         // SAFETY: given up above, and the clone that had it is back.
-        detour: NonNull::new(detour).map(|detour| unsafe { PoolBox::from_raw(detour, Tag::REQUEST) }),
+        redirected: NonNull::new(redirected)
+            .map(|redirected| unsafe { PoolBox::from_raw(redirected, Tag::REQUEST) }),
     });
     Ok((status, back))
 }

@@ -40,7 +40,7 @@ impl ListPool {
     }
 
     /// A list over the same bytes as one NET_BUFFER of `parent`, with the parent's source and out-of-band data and no
-    /// destination. It never outlives the parent's stay with us: `Family` counts it.
+    /// destination. It never outlives the parent's stay with us: `SplitParent` counts it.
     pub fn child(&self, switch: &Switch, parent: &Nbl, packet: NetBufferRef<'_>) -> Result<Nbl, NdisStatus> {
         // SAFETY: the buffer belongs to the owned parent.
         let buffer = unsafe { &*packet.as_ptr() };
@@ -83,7 +83,7 @@ impl ListPool {
     }
 
     /// Frees a child that is back, or was never sent, and gives its status.
-    pub fn bury(&self, switch: &Switch, mut child: Nbl) -> NdisStatus {
+    pub fn free_child(&self, switch: &Switch, mut child: Nbl) -> NdisStatus {
         let status = child.status();
         switch.release(&mut child);
         free(child);
@@ -105,12 +105,12 @@ fn free(child: Nbl) {
 }
 
 /// A parent that is held while its children are out.
-pub struct Family(NonNull<NetBufferList>);
+pub struct SplitParent(NonNull<NetBufferList>);
 
-impl Family {
+impl SplitParent {
     /// Holds `parent` until `children` of them, at least one, have left. None has been sent yet. `status` is that of the
     /// packets for which there is no child.
-    pub fn found(mut parent: Nbl, children: u32, status: NdisStatus) {
+    pub fn hold(mut parent: Nbl, children: u32, status: NdisStatus) {
         parent.set_status(status);
         Self(parent.into_raw()).count().store(u64::from(children), Ordering::Release);
     }
@@ -122,7 +122,7 @@ impl Family {
     }
 
     /// One child less; the first failure of a child is the parent's. Gives the parent back after the last one.
-    pub fn leave(self, status: NdisStatus) -> Option<Nbl> {
+    pub fn child_completed(self, status: NdisStatus) -> Option<Nbl> {
         if status != NdisStatus::SUCCESS {
             let success = NdisStatus::SUCCESS.0;
             let _ = self.status().compare_exchange(success, status.0, Ordering::Relaxed, Ordering::Relaxed);

@@ -6,21 +6,21 @@ use crate::clock;
 use crate::control::nic_status;
 use crate::kernel::pool::{Pool, PoolBox};
 use crate::module::{Module, TeamLock, new_ledger};
-use crate::ndis::envelope::{Detour, Envelope};
+use crate::ndis::envelope::{Envelope, RedirectedRequest};
 use crate::ndis::fan_out::FanOut;
 use crate::ndis::nbl::Nbl;
 use crate::ndis::oid::Request;
 use crate::ndis::status::{NdisStatus, OutOfMemory};
 use crate::trace::Event;
 use teaming::ids::{MemberIndex, MemberSet, NicId, NicIndex};
-use teaming::offload::{Facts, Ledger, NOBODY};
+use teaming::offload::{Facts, NO_PARTITION, OffloadResources};
 use teaming::oid::payload::{self, Command, QueueArray};
-use teaming::oid::{self, Place, Plan, Refusal, Resource, Row, Treatment};
+use teaming::oid::{self, OidContext, OidPlan, Refusal, Resource, Row, Treatment};
 
 /// How a request from above goes on.
-pub enum Way {
+pub enum OidDisposition {
     /// As it is.
-    Down(Option<PoolBox<Detour>>),
+    Down(Option<PoolBox<RedirectedRequest>>),
     /// In parts that take its place.
     Parts(PoolBox<FanOut>),
     Refused(NdisStatus),
@@ -37,7 +37,7 @@ impl Task {
     /// `None` for what is none of our business: a request that names a physical adapter already, or nobody.
     fn of(module: &Module, request: Request) -> Option<Self> {
         let envelope = Envelope::of(request)?;
-        let row = oid::find(Place::Envelope, envelope.oid(), envelope.kind()?)?;
+        let row = oid::find(OidContext::Envelope, envelope.oid(), envelope.kind()?)?;
         let command = payload::command(row.oid, envelope.payload())?;
         let external = module.forwarding.read().external?;
         (envelope.destination() == NicId::new(external, NicIndex::DEFAULT)).then_some(())?;
@@ -63,20 +63,20 @@ impl Task {
     }
 
     /// What can be done for a request that cannot go where it should.
-    fn give_up(&self, module: &Module, status: NdisStatus) -> Way {
+    fn give_up(&self, module: &Module, status: NdisStatus) -> OidDisposition {
         if self.row.refusable {
-            return Way::Refused(status);
+            return OidDisposition::Refused(status);
         }
         // The switch must be able to clean up, so what may not be refused goes down as it came.
         tell(module, Event::RequestNotDirected { oid: self.row.oid });
-        Way::Down(None)
+        OidDisposition::Down(None)
     }
 }
 
 /// Plans a request and prepares what it needs. IRQL <= DISPATCH_LEVEL, no lock held.
-pub fn way(module: &Module, request: Request) -> Way {
-    let Some(task) = Task::of(module, request) else { return Way::Down(None) };
-    let Some(resource) = task.resource() else { return Way::Down(None) };
+pub fn plan_request(module: &Module, request: Request) -> OidDisposition {
+    let Some(task) = Task::of(module, request) else { return OidDisposition::Down(None) };
+    let Some(resource) = task.resource() else { return OidDisposition::Down(None) };
     let plan = {
         let mut control = module.control.lock();
         let plan = plan(module, &mut control, &task, resource);
@@ -84,20 +84,20 @@ pub fn way(module: &Module, request: Request) -> Way {
         plan
     };
     match plan {
-        Plan::Pass | Plan::Answer => Way::Down(None),
-        Plan::Refuse(_) if !task.row.refusable => Way::Down(None),
-        Plan::Refuse(Refusal::NoMember) => Way::Refused(NdisStatus::NOT_SUPPORTED),
-        Plan::Refuse(Refusal::NoMemory) => Way::Refused(NdisStatus::RESOURCES),
-        Plan::Redirect(member) => redirect(module, &task, resource, member),
-        Plan::Originate(members) => originate(module, &task, resource, members),
+        OidPlan::Pass | OidPlan::Answer => OidDisposition::Down(None),
+        OidPlan::Refuse(_) if !task.row.refusable => OidDisposition::Down(None),
+        OidPlan::Refuse(Refusal::NoMember) => OidDisposition::Refused(NdisStatus::NOT_SUPPORTED),
+        OidPlan::Refuse(Refusal::NoMemory) => OidDisposition::Refused(NdisStatus::RESOURCES),
+        OidPlan::Redirect(member) => redirect(module, &task, resource, member),
+        OidPlan::Originate(members) => originate(module, &task, resource, members),
     }
 }
 
-fn plan(module: &Module, control: &mut TeamLock<'_>, task: &Task, resource: Resource) -> Plan {
+fn plan(module: &Module, control: &mut TeamLock<'_>, task: &Task, resource: Resource) -> OidPlan {
     let source = task.envelope.source();
     let facts = Facts {
         placement: control.settings.offload_placement,
-        able: control.book.able(resource, control.team.live()),
+        able: control.capabilities.able(resource, control.team.live()),
         flows: module.forwarding.read().member_of_station(source),
     };
     let bytes = task.envelope.payload();
@@ -105,7 +105,7 @@ fn plan(module: &Module, control: &mut TeamLock<'_>, task: &Task, resource: Reso
     with_ledger(module, control, resource, |ledger| match task.command {
         Command::CompleteQueues => match QueueArray::read(bytes) {
             Some(array) => ledger.plan_list(source, resource, array.queues(bytes)),
-            None => Plan::Pass,
+            None => OidPlan::Pass,
         },
         Command::DeleteSas => ledger.plan_list(source, resource, task.envelope.associations()),
         ref command => ledger.plan(source, command, &facts),
@@ -117,7 +117,7 @@ fn with_ledger<R>(
     module: &Module,
     control: &mut TeamLock<'_>,
     resource: Resource,
-    f: impl FnOnce(&mut Ledger<Pool>) -> R,
+    f: impl FnOnce(&mut OffloadResources<Pool>) -> R,
 ) -> R {
     match resource {
         Resource::Sa => f(&mut module.associations.write(control.dispatch())),
@@ -142,12 +142,12 @@ fn pin(module: &Module, source: NicId, handle: u64) -> Option<MemberIndex> {
 }
 
 /// Tells once when a queue makes the members' processors overlap, or differ, where they may not.
-fn check_processors(control: &mut TeamLock<'_>, task: &Task, plan: Plan) {
+fn check_processors(control: &mut TeamLock<'_>, task: &Task, plan: OidPlan) {
     let Command::AllocateQueue { group, processors } = task.command else { return };
     let members = match plan {
-        Plan::Redirect(member) => MemberSet::EMPTY.with(member),
-        Plan::Originate(members) => members,
-        Plan::Pass | Plan::Answer | Plan::Refuse(_) => return,
+        OidPlan::Redirect(member) => MemberSet::EMPTY.with(member),
+        OidPlan::Originate(members) => members,
+        OidPlan::Pass | OidPlan::Answer | OidPlan::Refuse(_) => return,
     };
     let placement = control.settings.offload_placement;
     for member in members.iter() {
@@ -157,10 +157,10 @@ fn check_processors(control: &mut TeamLock<'_>, task: &Task, plan: Plan) {
     }
 }
 
-fn redirect(module: &Module, task: &Task, resource: Resource, member: MemberIndex) -> Way {
+fn redirect(module: &Module, task: &Task, resource: Resource, member: MemberIndex) -> OidDisposition {
     let promised = task.entries(1);
-    let (Ok(mut detour), Ok(())) =
-        (Detour::try_new(&task.envelope, member, resource), promise(module, resource, promised))
+    let (Ok(mut redirected), Ok(())) =
+        (RedirectedRequest::try_new(&task.envelope, member, resource), promise(module, resource, promised))
     else {
         return task.give_up(module, NdisStatus::RESOURCES);
     };
@@ -168,12 +168,12 @@ fn redirect(module: &Module, task: &Task, resource: Resource, member: MemberInde
         break_promise(module, resource, promised);
         return task.give_up(module, NdisStatus::ADAPTER_NOT_FOUND);
     };
-    detour.keep(nic);
-    detour.promised = (resource, promised);
-    Way::Down(Some(detour))
+    redirected.keep(nic);
+    redirected.promised = (resource, promised);
+    OidDisposition::Down(Some(redirected))
 }
 
-fn originate(module: &Module, task: &Task, resource: Resource, members: MemberSet) -> Way {
+fn originate(module: &Module, task: &Task, resource: Resource, members: MemberSet) -> OidDisposition {
     let count = members.len() as usize;
     let promised = task.entries(count);
     let fan = FanOut::try_new(task.envelope.request(), count, part_size(task));
@@ -185,7 +185,7 @@ fn originate(module: &Module, task: &Task, resource: Resource, members: MemberSe
         ready_part(module, task, resource, &mut fan, (index, member, members));
     }
     if fan.is_any_ready() {
-        return Way::Parts(fan);
+        return OidDisposition::Parts(fan);
     }
     break_promise(module, resource, promised);
     task.give_up(module, NdisStatus::ADAPTER_NOT_FOUND)
@@ -220,14 +220,14 @@ fn ready_part(
         })
     };
     let Some((length, partition)) = written else { return };
-    let partition = if source == NOBODY { partition } else { source };
+    let partition = if source == NO_PARTITION { partition } else { source };
     let Some(source_nic) = nic_status::reference_station(module, partition) else { return };
     let Some((port, nic)) = nic_status::reference(module, member) else { return };
     fan.ready(index, &task.envelope, member, length, (partition, source_nic), (port, nic));
 }
 
 /// One partition of a list: requests of ours always name one, also where the original is nobody's in particular.
-fn partition(task: &Task, ledger: &Ledger<Pool>, member: MemberIndex) -> NicId {
+fn partition(task: &Task, ledger: &OffloadResources<Pool>, member: MemberIndex) -> NicId {
     let source = task.envelope.source();
     let of = |resource, id| {
         ledger
@@ -248,7 +248,7 @@ fn partition(task: &Task, ledger: &Ledger<Pool>, member: MemberIndex) -> NicId {
 /// The payload that one member gets in place of the original's; its length, or `None` if there is nothing for it.
 fn write_part(
     task: &Task,
-    ledger: &Ledger<Pool>,
+    ledger: &OffloadResources<Pool>,
     out: &mut [u8],
     member: MemberIndex,
     all: MemberSet,
@@ -256,7 +256,7 @@ fn write_part(
     let source = task.envelope.source();
     let bytes = task.envelope.payload();
     let first = all.iter().next() == Some(member);
-    let below = |resource, id| ledger.below(source, resource, id, member);
+    let below = |resource, id| ledger.member_resource_id(source, resource, id, member);
     match task.command {
         Command::CompleteQueues => {
             let array = QueueArray::read(bytes)?;
@@ -287,15 +287,20 @@ fn write_part(
 }
 
 /// A request is back that went down by itself, directed to a member or not: what it made or gave up is noted.
-pub fn returned(module: &Module, request: Request, detour: Option<&Detour>, status: NdisStatus) {
-    if let Some(detour) = detour {
-        detour.release(&module.switch);
-        break_promise(module, detour.promised.0, detour.promised.1);
+pub fn returned(
+    module: &Module,
+    request: Request,
+    redirected: Option<&RedirectedRequest>,
+    status: NdisStatus,
+) {
+    if let Some(redirected) = redirected {
+        redirected.release(&module.switch);
+        break_promise(module, redirected.promised.0, redirected.promised.1);
     }
     let Some(task) = Task::of(module, request) else { return };
     let Some(resource) = task.resource() else { return };
     let (source, succeeded) = (task.envelope.source(), status == NdisStatus::SUCCESS);
-    let member = detour.map(|detour| detour.member);
+    let member = redirected.map(|redirected| redirected.member);
     let mut control = module.control.lock();
     with_ledger(module, &mut control, resource, |ledger| match (task.row.treatment, member) {
         (Treatment::Place(Resource::Sa), Some(member)) if succeeded => {

@@ -6,13 +6,13 @@ use crate::clock;
 use crate::control::nic_status;
 use crate::kernel::pool::PoolBox;
 use crate::module::Module;
-use crate::ndis::envelope::Detour;
+use crate::ndis::envelope::RedirectedRequest;
 use crate::ndis::fan_out::FanOut;
 use crate::ndis::member_query::Topics;
 use crate::ndis::oid::{self, OwnKind, OwnRequest, Request, Returned, SentClone, Unsent};
 use crate::ndis::status::NdisStatus;
 use crate::requests::lifecycle;
-use crate::requests::offload::{self, Way};
+use crate::requests::offload::{self, OidDisposition};
 use crate::requests::runtime_state;
 use crate::trace::Event;
 use core::ffi::c_void;
@@ -28,34 +28,34 @@ pub fn request(module: &Module, request: Request) -> NdisStatus {
     if let Err(veto) = lifecycle::before(module, request) {
         return veto;
     }
-    match offload::way(module, request) {
-        Way::Down(detour) => forward(module, request, detour),
-        Way::Parts(parts) => originate(module, parts),
-        Way::Refused(status) => status,
+    match offload::plan_request(module, request) {
+        OidDisposition::Down(redirected) => forward(module, request, redirected),
+        OidDisposition::Parts(parts) => originate(module, parts),
+        OidDisposition::Refused(status) => status,
     }
 }
 
 /// Sends a clone. One path for both kinds of completion: the original is completed by us and reported as pending.
-fn forward(module: &Module, request: Request, detour: Option<PoolBox<Detour>>) -> NdisStatus {
+fn forward(module: &Module, request: Request, redirected: Option<PoolBox<RedirectedRequest>>) -> NdisStatus {
     module.forwarded_id.store(request.id(), Ordering::Release);
-    match oid::forward(module.filter, request, detour) {
+    match oid::forward(module.filter, request, redirected) {
         Ok((_, None)) => NdisStatus::PENDING,
         Ok((status, Some(clone))) => {
             clone_returned(module, clone, status);
             NdisStatus::PENDING
         }
-        Err(Unsent { status, detour }) => {
+        Err(Unsent { status, redirected }) => {
             module.forwarded_id.store(core::ptr::null_mut(), Ordering::Release);
             lifecycle::after(module, request, status, false);
             runtime_state::after(module, request, status);
-            offload::returned(module, request, detour.as_deref(), status);
+            offload::returned(module, request, redirected.as_deref(), status);
             let event = Event::RequestNotForwarded { oid: request.oid() };
             module.control.lock().events.push(clock::now(), event);
             if let Some(member) = lifecycle::connects_member(request) {
                 // It is connected all the same, when the request has been completed.
                 nic_status::ask_later(module, member, Topics::ALL);
             }
-            nic_status::announce(module);
+            nic_status::indicate_pending(module);
             status
         }
     }
@@ -88,11 +88,11 @@ pub fn returned(module: &Module, returned: Returned, status: NdisStatus) {
 
 fn clone_returned(module: &Module, clone: SentClone, status: NdisStatus) {
     module.forwarded_id.store(core::ptr::null_mut(), Ordering::Release);
-    let (request, detour) = clone.finish(module.filter);
+    let (request, redirected) = clone.finish(module.filter);
     lifecycle::after(module, request, status, true);
     runtime_state::after(module, request, status);
-    offload::returned(module, request, detour.as_deref(), status);
-    drop(detour);
+    offload::returned(module, request, redirected.as_deref(), status);
+    drop(redirected);
     let connected = lifecycle::connects_member(request).filter(|_| status == NdisStatus::SUCCESS);
     complete(module, request, status, connected);
 }
@@ -104,7 +104,7 @@ fn complete(module: &Module, request: Request, status: NdisStatus, connected: Op
     oid::complete(module.filter, request, status);
     if let Some(_work) = work {
         lifecycle::completed(module, connected);
-        nic_status::announce(module);
+        nic_status::indicate_pending(module);
     }
 }
 

@@ -18,11 +18,11 @@ use crate::trace::Event;
 use teaming::ids::PortId;
 use teaming::ports::policy::Security;
 use teaming::ports::property::{self, Kind, Malformed, Property};
-use teaming::ports::vlan::Wanted;
+use teaming::ports::vlan::RequestedVlans;
 
 /// What a request does to a port.
 enum Change<'a> {
-    Vlan(Option<Wanted<'a>>),
+    Vlan(Option<RequestedVlans<'a>>),
     Security(Option<Security>),
 }
 
@@ -58,7 +58,7 @@ fn deleted(request: &Request) -> Option<(PortId, Change<'_>)> {
     }
 }
 
-fn wanted(body: Result<&[u8], Malformed>) -> Result<Wanted<'_>, NdisStatus> {
+fn wanted(body: Result<&[u8], Malformed>) -> Result<RequestedVlans<'_>, NdisStatus> {
     let read = body.and_then(property::vlan).map_err(|Malformed| NdisStatus::INVALID_PARAMETER)?;
     read.check().map_err(|_| NdisStatus::DATA_NOT_ACCEPTED)
 }

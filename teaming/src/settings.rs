@@ -6,10 +6,10 @@
 use core::fmt;
 
 use crate::flow::hash::DEFAULT_SEED;
-use crate::flow::{Keying, POLICIES, Policy};
+use crate::flow::{HashPolicy, Keying, POLICIES};
 use crate::ids::Ticks;
 use crate::offload::OffloadPlacement;
-use crate::team::buckets::Pace;
+use crate::team::buckets::RebalanceTimers;
 use crate::team::member::Delays;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,12 +61,12 @@ const TEAMING_MODE: Setting = Setting {
 const LOAD_BALANCING_ALGORITHM: Setting = Setting {
     name: "LoadBalancingAlgorithm",
     kind: SettingKind::Choice(&[
-        (0, Policy::TransportPorts.name()),
-        (2, Policy::IpAddresses.name()),
-        (3, Policy::MacAddresses.name()),
-        (4, Policy::HyperVPort.name()),
-        (6, Policy::VlanSourceMac.name()),
-        (7, Policy::Encapsulated.name()),
+        (0, HashPolicy::TransportPorts.name()),
+        (2, HashPolicy::IpAddresses.name()),
+        (3, HashPolicy::MacAddresses.name()),
+        (4, HashPolicy::HyperVPort.name()),
+        (6, HashPolicy::VlanSourceMac.name()),
+        (7, HashPolicy::Encapsulated.name()),
     ]),
     default: 4,
     help: "What stays together on one member. All but HyperVPort and VlanSourceMac need TeamingMode Static.",
@@ -167,7 +167,7 @@ impl TeamingMode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
     pub mode: TeamingMode,
-    pub policy: Policy,
+    pub policy: HashPolicy,
     pub use_ipv6_flow_label: bool,
     pub symmetric_hash: bool,
     /// Flows are hashed by Toeplitz, which an adapter may have computed.
@@ -254,7 +254,7 @@ impl Settings {
         if mode == TeamingMode::SwitchIndependent && !policy.keeps_an_address_on_one_member() {
             let problem = Problem::NotInMode(algorithm, mode);
             raise(&mut issues, &LOAD_BALANCING_ALGORITHM, problem, LOAD_BALANCING_ALGORITHM.default);
-            policy = Policy::HyperVPort;
+            policy = HashPolicy::HyperVPort;
         }
         let settings = Self {
             mode,
@@ -279,14 +279,14 @@ impl Settings {
         Delays { link_up: self.link_up_delay }
     }
 
-    pub const fn pace(&self) -> Pace {
-        Pace { gap: self.flowlet_gap, deadline: self.move_deadline }
+    pub const fn rebalance_timers(&self) -> RebalanceTimers {
+        RebalanceTimers { gap: self.flowlet_gap, deadline: self.move_deadline }
     }
 }
 
-fn policy(algorithm: u64) -> Policy {
+fn policy(algorithm: u64) -> HashPolicy {
     let row = POLICIES.iter().find(|(number, _)| *number == algorithm);
-    row.map_or(Policy::HyperVPort, |&(_, policy)| policy)
+    row.map_or(HashPolicy::HyperVPort, |&(_, policy)| policy)
 }
 
 fn raise(issues: &mut Issues, setting: &'static Setting, problem: Problem, used: u64) {
@@ -343,7 +343,7 @@ mod tests {
         assert_eq!(settings, Settings::default());
         let expected = Settings {
             mode: TeamingMode::SwitchIndependent,
-            policy: Policy::HyperVPort,
+            policy: HashPolicy::HyperVPort,
             use_ipv6_flow_label: false,
             symmetric_hash: false,
             use_adapter_hash: false,
@@ -373,7 +373,7 @@ mod tests {
             [("UseIpv6FlowLabel", true, false), ("SymmetricHash", false, true), ("TeamingMode", false, false)]
         {
             let (settings, issues) = read(&[(name, Lookup::Value(1))]);
-            let expected = Keying { policy: Policy::HyperVPort, flow_label, symmetric };
+            let expected = Keying { policy: HashPolicy::HyperVPort, flow_label, symmetric };
             assert_eq!((settings.keying(), issues.len()), (expected, 0));
         }
     }
@@ -422,29 +422,29 @@ mod tests {
         assert!(issues.is_empty());
         assert_eq!(settings.delays().link_up, Ticks::from_ms(60_000));
         assert_eq!(
-            settings.pace(),
-            Pace { gap: Ticks::from_ms(500), deadline: Some(Ticks::from_ms(600_000)) }
+            settings.rebalance_timers(),
+            RebalanceTimers { gap: Ticks::from_ms(500), deadline: Some(Ticks::from_ms(600_000)) }
         );
         assert_eq!(settings.seed, u64::MAX);
         let (settings, _) = read(&[("FlowletGapUs", Lookup::Value(0)), ("MoveDeadlineMs", Lookup::Value(0))]);
-        assert_eq!(settings.pace(), Pace { gap: Ticks::ZERO, deadline: None });
+        assert_eq!(settings.rebalance_timers(), RebalanceTimers { gap: Ticks::ZERO, deadline: None });
     }
 
     #[test]
     fn only_a_static_team_spreads_one_address_over_its_members() {
         let rows = [
-            (0, 0, Policy::TransportPorts, 0),
-            (0, 2, Policy::IpAddresses, 0),
-            (0, 3, Policy::MacAddresses, 0),
-            (0, 4, Policy::HyperVPort, 0),
-            (0, 6, Policy::VlanSourceMac, 0),
-            (0, 7, Policy::Encapsulated, 0),
-            (1, 0, Policy::HyperVPort, 1),
-            (1, 2, Policy::HyperVPort, 1),
-            (1, 3, Policy::HyperVPort, 1),
-            (1, 4, Policy::HyperVPort, 0),
-            (1, 6, Policy::VlanSourceMac, 0),
-            (1, 7, Policy::HyperVPort, 1),
+            (0, 0, HashPolicy::TransportPorts, 0),
+            (0, 2, HashPolicy::IpAddresses, 0),
+            (0, 3, HashPolicy::MacAddresses, 0),
+            (0, 4, HashPolicy::HyperVPort, 0),
+            (0, 6, HashPolicy::VlanSourceMac, 0),
+            (0, 7, HashPolicy::Encapsulated, 0),
+            (1, 0, HashPolicy::HyperVPort, 1),
+            (1, 2, HashPolicy::HyperVPort, 1),
+            (1, 3, HashPolicy::HyperVPort, 1),
+            (1, 4, HashPolicy::HyperVPort, 0),
+            (1, 6, HashPolicy::VlanSourceMac, 0),
+            (1, 7, HashPolicy::HyperVPort, 1),
         ];
         for (mode, algorithm, policy, issue_count) in rows {
             let (settings, issues) = read(&[

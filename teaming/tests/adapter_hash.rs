@@ -1,12 +1,12 @@
 //! When an adapter's hash stands for our own computation, and that a flow never notices.
 
-use teaming::flow::adapter_hash::{AGREEMENTS, Adapter, HashType, Offered, Trust};
+use teaming::flow::adapter_hash::{AGREEMENTS, Adapter, HashConfidence, HashType, NicHash};
 use teaming::flow::hash::{TOEPLITZ_SAMPLE_KEY, Toeplitz};
-use teaming::flow::{Keying, POLICIES, Policy};
+use teaming::flow::{HashPolicy, Keying, POLICIES};
 use teaming::frame::{Headers, parse};
 
-const BY_PORTS: Keying = Keying { policy: Policy::TransportPorts, flow_label: false, symmetric: false };
-const BY_ADDRESSES: Keying = Keying { policy: Policy::IpAddresses, flow_label: false, symmetric: false };
+const BY_PORTS: Keying = Keying { policy: HashPolicy::TransportPorts, flow_label: false, symmetric: false };
+const BY_ADDRESSES: Keying = Keying { policy: HashPolicy::IpAddresses, flow_label: false, symmetric: false };
 
 fn ipv4(protocol: u8, fragment: u8, addresses: [u8; 8], ports: [u16; 2]) -> Headers {
     let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
@@ -29,15 +29,15 @@ fn ipv6(protocol: u8, addresses: &str, ports: [u16; 2]) -> Headers {
 
 struct Bench {
     toeplitz: Toeplitz,
-    trust: Trust,
+    trust: HashConfidence,
 }
 
 impl Bench {
     fn new() -> Self {
-        Self { toeplitz: Toeplitz::new(&TOEPLITZ_SAMPLE_KEY), trust: Trust::NONE }
+        Self { toeplitz: Toeplitz::new(&TOEPLITZ_SAMPLE_KEY), trust: HashConfidence::NONE }
     }
 
-    fn value(&self, headers: &Headers, keying: Keying, offered: Option<Offered>, check: bool) -> Option<u32> {
+    fn value(&self, headers: &Headers, keying: Keying, offered: Option<NicHash>, check: bool) -> Option<u32> {
         Adapter { toeplitz: &self.toeplitz, trust: &self.trust, offered, check }.value(headers, &keying)
     }
 
@@ -46,7 +46,7 @@ impl Bench {
         let own = self.value(headers, BY_PORTS, None, false).unwrap();
         for _ in 0..AGREEMENTS {
             assert!(!self.trust.covers(hash_type));
-            self.value(headers, BY_PORTS, Some(Offered { value: own, hash_type }), false);
+            self.value(headers, BY_PORTS, Some(NicHash { value: own, hash_type }), false);
         }
         assert!(self.trust.covers(hash_type));
     }
@@ -90,7 +90,7 @@ fn a_value_is_believed_only_after_enough_of_its_type_agreed() {
     let tcp = ipv4(6, 0, [10, 0, 0, 1, 10, 0, 0, 2], [1, 2]);
     let udp = ipv4(17, 0, [10, 0, 0, 1, 10, 0, 0, 2], [1, 2]);
     bench.earn(&tcp, HashType::TcpIpv4);
-    let marked = |hash_type| Some(Offered { value: 0x1234_5678, hash_type });
+    let marked = |hash_type| Some(NicHash { value: 0x1234_5678, hash_type });
     assert_eq!(bench.value(&tcp, BY_PORTS, marked(HashType::TcpIpv4), false), Some(0x1234_5678));
     // Neither another type of the same port, nor a type that is not that of the key.
     for hash_type in HashType::ALL {
@@ -112,7 +112,7 @@ fn one_wrong_value_ends_the_trust_in_every_type_until_it_is_reset() {
     bench.earn(&tcp, HashType::TcpIpv4);
     bench.earn(&tcp6, HashType::TcpIpv6);
     let own = bench.value(&tcp, BY_PORTS, None, false);
-    let wrong = Some(Offered { value: own.unwrap() ^ 1, hash_type: HashType::TcpIpv4 });
+    let wrong = Some(NicHash { value: own.unwrap() ^ 1, hash_type: HashType::TcpIpv4 });
     assert_eq!(bench.value(&tcp, BY_PORTS, wrong, true), own, "a check uses our value");
     assert!(HashType::ALL.iter().all(|&hash_type| !bench.trust.covers(hash_type)));
     assert_eq!(bench.value(&tcp, BY_PORTS, wrong, false), own);
@@ -135,8 +135,8 @@ fn a_flow_has_one_value_whatever_comes_beside_its_packets() {
         let bench = Bench::new();
         let own = bench.value(&headers, BY_PORTS, None, false);
         for round in 0..200 {
-            let right = Offered { value: own.unwrap(), hash_type };
-            let wrong = Offered { value: !own.unwrap(), hash_type };
+            let right = NicHash { value: own.unwrap(), hash_type };
+            let wrong = NicHash { value: !own.unwrap(), hash_type };
             let (offered, check) = match round {
                 0..100 if round % 7 == 0 => (None, false),
                 150 => (Some(wrong), true),
@@ -154,7 +154,7 @@ fn keys_that_no_hash_type_covers_are_hashed_by_ourselves() {
     let bench = Bench::new();
     let tcp = ipv4(6, 0, [10, 0, 0, 1, 10, 0, 0, 2], [1, 2]);
     for (_, policy) in POLICIES {
-        let usable = matches!(policy, Policy::TransportPorts | Policy::IpAddresses);
+        let usable = matches!(policy, HashPolicy::TransportPorts | HashPolicy::IpAddresses);
         for (flow_label, symmetric) in [(false, false), (true, false), (false, true)] {
             let keying = Keying { policy, flow_label, symmetric };
             let expected = usable && !flow_label && !symmetric;

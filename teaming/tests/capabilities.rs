@@ -7,7 +7,9 @@ use std::sync::OnceLock;
 use teaming::Heap;
 use teaming::ids::{MEMBERS, MemberIndex, MemberSet};
 use teaming::offload::OffloadPlacement;
-use teaming::offload::capabilities::{Book, CAPABILITIES, Capability, LONGEST, MemberCapabilities};
+use teaming::offload::capabilities::{
+    CAPABILITIES, Capability, CapabilityTable, LONGEST, MemberCapabilities,
+};
 use teaming::oid::Resource;
 
 const PLACEMENTS: [OffloadPlacement; 3] =
@@ -111,8 +113,8 @@ fn expected(capability: Capability, members: &[Vec<u8>], placement: OffloadPlace
     team
 }
 
-fn book() -> Book<Heap> {
-    Book::new(vec![MemberCapabilities::UNKNOWN; MEMBERS])
+fn book() -> CapabilityTable<Heap> {
+    CapabilityTable::new(vec![MemberCapabilities::UNKNOWN; MEMBERS])
 }
 
 fn member(slot: usize) -> MemberIndex {
@@ -147,7 +149,7 @@ proptest! {
                 all.iter().map(|(contents, revision)| bytes_of(capability, revision.index(sizes), contents)).collect();
             let mut book = book();
             for (slot, bytes) in vectors.iter().enumerate() {
-                prop_assert!(book.learn(member(slot), capability, bytes));
+                prop_assert!(book.record(member(slot), capability, bytes));
             }
             for subset in 1_u32..64 {
                 let slots: Vec<_> = (0..6).filter(|slot| subset & 1 << slot != 0).collect();
@@ -167,8 +169,8 @@ proptest! {
     ) {
         let capability = CAPABILITIES[kind];
         let mut book = book();
-        book.learn(member(0), capability, &noise);
-        book.learn(member(1), capability, &bytes_of(capability, 0, &known));
+        book.record(member(0), capability, &noise);
+        book.record(member(1), capability, &bytes_of(capability, 0, &known));
         let live = MemberSet::EMPTY.with(member(0)).with(member(1));
         let merged = book.merged(capability, live, OffloadPlacement::FollowFlows).expect("one has answered");
         prop_assert!(capability.sizes().contains(&merged.bytes().len()));
@@ -196,16 +198,16 @@ fn a_newer_revision_is_read_as_the_last_known_and_a_shorter_one_shortens_the_tea
     let mut newer = vec![1; 200];
     newer[..4].copy_from_slice(&[0x80, 9, 200, 0]);
     let mut book = book();
-    book.learn(member(0), capability, &newer);
+    book.record(member(0), capability, &newer);
     let live = MemberSet::EMPTY.with(member(0));
     let merged = book.merged(capability, live, OffloadPlacement::FollowFlows).unwrap();
     assert_eq!(merged.bytes()[..4], [0x80, 2, 84, 0]);
-    book.learn(member(1), capability, &bytes_of(capability, 0, &[1; LONGEST]));
+    book.record(member(1), capability, &bytes_of(capability, 0, &[1; LONGEST]));
     let both = live.with(member(1));
     let merged = book.merged(capability, both, OffloadPlacement::FollowFlows).unwrap();
     assert_eq!(merged.bytes()[..4], [0x80, 1, 56, 0]);
     for damaged in [&newer[..3], &[0x80, 0, 84, 0][..], &[0x96, 1, 84, 0][..], &[0x80, 1, 84, 0][..]] {
-        assert!(!book.learn(member(0), capability, damaged), "what is damaged says nothing");
+        assert!(!book.record(member(0), capability, damaged), "what is damaged says nothing");
         let still = book.merged(capability, live, OffloadPlacement::FollowFlows).unwrap();
         assert_eq!(still.bytes()[..4], [0x80, 2, 84, 0]);
     }
@@ -215,11 +217,11 @@ fn a_newer_revision_is_read_as_the_last_known_and_a_shorter_one_shortens_the_tea
 fn a_member_that_has_nothing_takes_it_from_the_team_and_one_that_is_silent_does_not() {
     let capability = Capability::ReceiveFilter;
     let mut book = book();
-    book.learn(member(0), capability, &bytes_of(capability, 1, &[3; LONGEST]));
+    book.record(member(0), capability, &bytes_of(capability, 1, &[3; LONGEST]));
     let live: MemberSet = (0..3).map(member).collect();
     let alone = book.merged(capability, live, OffloadPlacement::FollowFlows).unwrap();
     assert_eq!(value(alone.bytes(), 16, 4), 0x0303_0303);
-    book.learn_none(member(1), capability);
+    book.record_none(member(1), capability);
     let with = book.merged(capability, live, OffloadPlacement::FollowFlows).unwrap();
     assert_eq!((value(with.bytes(), 8, 4), value(with.bytes(), 16, 4)), (0, 0x0303_0303));
     assert_eq!(with.bytes().len(), alone.bytes().len(), "the revision is that of those who have it");
@@ -236,10 +238,10 @@ fn what_was_indicated_and_no_member_has_any_more_is_taken_back() {
     let follow = OffloadPlacement::FollowFlows;
     let mut book = book();
     let live: MemberSet = (0..2).map(member).collect();
-    book.learn_none(member(0), capability);
-    book.learn_none(member(1), capability);
+    book.record_none(member(0), capability);
+    book.record_none(member(1), capability);
     assert_eq!(book.take_due(live, follow), None, "nobody was told anything");
-    book.learn(member(0), capability, &bytes_of(capability, 1, &[3; LONGEST]));
+    book.record(member(0), capability, &bytes_of(capability, 1, &[3; LONGEST]));
     assert!(book.take_due(live, follow).is_some());
     // The one that can goes down, or loses it: either way the team can nothing.
     let rest = live.without(member(0));
@@ -247,7 +249,7 @@ fn what_was_indicated_and_no_member_has_any_more_is_taken_back() {
     let (_, nothing) = book.take_due(rest, follow).expect("it was told before");
     assert_eq!(nothing.bytes()[..4], [0x80, 1, 56, 0]);
     assert_eq!((value(nothing.bytes(), 8, 4), value(nothing.bytes(), 16, 4)), (0, 0));
-    book.learn_none(member(0), capability);
+    book.record_none(member(0), capability);
     assert_eq!(book.take_due(live, follow), Some((capability, nothing)));
     // Nobody is up, or nobody has answered: there is nothing to be said yet.
     book.team_changed();
@@ -262,18 +264,18 @@ fn a_change_is_indicated_once_and_a_change_of_the_team_indicates_all_that_is_kno
     let mut book = book();
     let live = MemberSet::EMPTY.with(member(0)).with(member(1));
     let placement = OffloadPlacement::FollowFlows;
-    let due = |book: &mut Book<Heap>| {
+    let due = |book: &mut CapabilityTable<Heap>| {
         std::iter::from_fn(|| book.take_due(live, placement))
             .map(|(capability, _)| capability)
             .collect::<Vec<_>>()
     };
     let bytes = bytes_of(Capability::NicSwitch, 1, &[7; LONGEST]);
-    book.learn(member(0), Capability::NicSwitch, &bytes);
+    book.record(member(0), Capability::NicSwitch, &bytes);
     assert_eq!(due(&mut book), [Capability::NicSwitch]);
-    book.learn(member(0), Capability::NicSwitch, &bytes);
+    book.record(member(0), Capability::NicSwitch, &bytes);
     assert_eq!(due(&mut book), []);
-    book.learn(member(1), Capability::TaskOffload, &bytes_of(Capability::TaskOffload, 2, &[1; LONGEST]));
-    book.learn(member(1), Capability::Sriov, &bytes_of(Capability::Sriov, 0, &[1; LONGEST]));
+    book.record(member(1), Capability::TaskOffload, &bytes_of(Capability::TaskOffload, 2, &[1; LONGEST]));
+    book.record(member(1), Capability::Sriov, &bytes_of(Capability::Sriov, 0, &[1; LONGEST]));
     assert_eq!(due(&mut book), [Capability::TaskOffload]);
     book.team_changed();
     assert_eq!(due(&mut book), [Capability::NicSwitch, Capability::TaskOffload]);

@@ -3,10 +3,11 @@
 use proptest::prelude::*;
 use teaming::Heap;
 use teaming::ids::{BUCKETS, Bucket, MEMBERS, MemberIndex, MemberSet, Ticks};
-use teaming::team::buckets::{Moved, Pace, Stamp, Table, View, Weights, fill_home};
+use teaming::team::buckets::{BucketActivity, Moved, RebalanceTimers, Table, View, Weights, fill_home};
 
-const AT_ONCE: Pace = Pace { gap: Ticks::ZERO, deadline: None };
-const PATIENT: Pace = Pace { gap: Ticks::from_us(500), deadline: Some(Ticks::from_ms(100)) };
+const AT_ONCE: RebalanceTimers = RebalanceTimers { gap: Ticks::ZERO, deadline: None };
+const PATIENT: RebalanceTimers =
+    RebalanceTimers { gap: Ticks::from_us(500), deadline: Some(Ticks::from_ms(100)) };
 
 struct Bench {
     table: Table<Heap>,
@@ -19,12 +20,12 @@ fn member(number: u8) -> MemberIndex {
     MemberIndex::new(number).unwrap()
 }
 
-fn bench(speeds: &[u32], pace: Pace) -> Bench {
+fn bench(speeds: &[u32], pace: RebalanceTimers) -> Bench {
     let mut weights = [0; MEMBERS];
     weights[..speeds.len()].copy_from_slice(speeds);
     let mut home = vec![0; BUCKETS];
     fill_home(&mut home, &weights);
-    let stamps = (0..BUCKETS).map(|_| Stamp::EMPTY).collect();
+    let stamps = (0..BUCKETS).map(|_| BucketActivity::EMPTY).collect();
     let all = (0..speeds.len()).filter_map(MemberIndex::from_slot).collect();
     let mut bench = Bench { table: Table::new(vec![0; BUCKETS], stamps, pace), home, weights, all };
     bench.publish(all, Ticks::ZERO);
@@ -123,7 +124,7 @@ proptest! {
                 left = left.with(index);
                 let before = one_by_one.owners();
                 let moved = one_by_one.publish(left, Ticks::ZERO);
-                prop_assert_eq!((moved.risky, moved.waiting), (0, 0));
+                prop_assert_eq!((moved.deadline_moves, moved.waiting), (0, 0));
                 for (old, new) in before.into_iter().zip(one_by_one.owners()) {
                     prop_assert!(old == new || new == index.get());
                 }
@@ -180,8 +181,8 @@ fn voluntary_moves_wait_until_the_bucket_was_idle_longer_than_the_gap() {
 
 #[test]
 fn a_bucket_that_is_never_idle_moves_at_the_deadline_and_is_counted_as_risky() {
-    for (deadline, risky) in [(Some(Ticks::from_ms(100)), 1), (None, 0)] {
-        let mut bench = bench(&[1, 1], Pace { gap: Ticks::from_us(500), deadline });
+    for (deadline, deadline_moves) in [(Some(Ticks::from_ms(100)), 1), (None, 0)] {
+        let mut bench = bench(&[1, 1], RebalanceTimers { gap: Ticks::from_us(500), deadline });
         bench.publish(MemberSet::EMPTY.with(member(1)), Ticks::ZERO);
         let bucket = Bucket::new(bench.home.iter().position(|&home| home == 2).unwrap() as u16).unwrap();
         bench.publish(bench.all, Ticks::ZERO);
@@ -190,13 +191,16 @@ fn a_bucket_that_is_never_idle_moves_at_the_deadline_and_is_counted_as_risky() {
             let now = Ticks::from_us(step * 200);
             bench.table.choose(bucket, now);
             let moved = bench.settle(now);
-            sum.risky += moved.risky;
+            sum.deadline_moves += moved.deadline_moves;
             sum.idle += moved.idle;
             if now < Ticks::from_ms(100) {
-                assert_eq!((moved.risky, moved.waiting != 0), (0, true));
+                assert_eq!((moved.deadline_moves, moved.waiting != 0), (0, true));
             }
         }
-        assert_eq!((sum.idle, sum.risky, bench.table.moving()), (2047, risky, risky == 0));
+        assert_eq!(
+            (sum.idle, sum.deadline_moves, bench.table.moving()),
+            (2047, deadline_moves, deadline_moves == 0)
+        );
     }
 }
 
@@ -251,11 +255,14 @@ fn a_second_return_does_not_prolong_the_first_ones_deadline() {
     let moved = bench.settle(Ticks::from_ms(101));
     assert_eq!(moved.idle, 0);
     assert!(
-        moved.risky > 1300 && moved.waiting > 600 && moved.risky + moved.waiting == waiting,
+        moved.deadline_moves > 1300 && moved.waiting > 600 && moved.deadline_moves + moved.waiting == waiting,
         "{moved:?} {waiting}"
     );
     busy(&bench, Ticks::from_ms(161));
-    assert_eq!(bench.settle(Ticks::from_ms(161)), Moved { risky: moved.waiting, ..Moved::default() });
+    assert_eq!(
+        bench.settle(Ticks::from_ms(161)),
+        Moved { deadline_moves: moved.waiting, ..Moved::default() }
+    );
     assert_eq!(bench.owners(), bench.home);
 }
 

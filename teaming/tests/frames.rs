@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use proptest::prelude::*;
-use teaming::flow::{FlowKey, Policy, key};
+use teaming::flow::{FlowKey, HashPolicy, key};
 use teaming::frame::{Headers, Network, Transport, parse};
 use teaming::ids::{MacAddr, NicId, NicIndex, PortId, VlanId};
 
@@ -68,7 +68,7 @@ fn fragment_header(offset_and_more: u16) -> Vec<u8> {
 const PORTS: [u8; 20] = [0x1f, 0x90, 0x01, 0xbb, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x10, 0, 0, 0, 0, 0, 0];
 
 fn transport_key(headers: &Headers) -> FlowKey {
-    key(headers, Policy::TransportPorts, SOURCE)
+    key(headers, HashPolicy::TransportPorts, SOURCE)
 }
 
 #[test]
@@ -206,16 +206,16 @@ fn known_key_bytes() {
     let bytes = |frame: &[u8], policy| key(&parse(frame), policy, SOURCE).bytes().to_vec();
     let tcp = frame(&[], 0x0800, &ipv4(0, 0, 6, &PORTS));
     assert_eq!(
-        bytes(&tcp, Policy::TransportPorts),
+        bytes(&tcp, HashPolicy::TransportPorts),
         [10, 0, 0, 1, 10, 0, 0, 2, 0x1f, 0x90, 1, 0xbb, 6, 1, 0, 0]
     );
-    assert_eq!(bytes(&tcp, Policy::HyperVPort), [7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0]);
+    assert_eq!(bytes(&tcp, HashPolicy::HyperVPort), [7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0]);
     let arp = frame(&[], 0x0806, &[0; 28]);
     assert_eq!(
-        bytes(&arp, Policy::TransportPorts),
+        bytes(&arp, HashPolicy::TransportPorts),
         [0, 0x15, 0x5d, 0, 0, 1, 0, 0x15, 0x5d, 0, 0, 2, 0, 3, 0, 0]
     );
-    let tcp6 = bytes(&frame(&[], 0x86dd, &ipv6(&[], 6, &PORTS)), Policy::TransportPorts);
+    let tcp6 = bytes(&frame(&[], 0x86dd, &ipv6(&[], 6, &PORTS)), HashPolicy::TransportPorts);
     assert_eq!(tcp6.len(), 40);
     assert_eq!(tcp6[..4], [0x20, 0x01, 0x0d, 0xb8]);
     assert_eq!(tcp6[31..], [2, 0x1f, 0x90, 1, 0xbb, 6, 1, 0, 0]);
@@ -252,7 +252,7 @@ proptest! {
             let cut = parse(&bytes[..length]);
             prop_assert!(cut.ran_out() || cut == whole, "{length}: {cut:?} {whole:?}");
             prop_assert!(!(cut.ran_out() && cut.ports().is_some()));
-            for policy in [Policy::TransportPorts, Policy::HyperVPort] {
+            for policy in [HashPolicy::TransportPorts, HashPolicy::HyperVPort] {
                 let bytes = key(&cut, policy, SOURCE).bytes();
                 prop_assert!(bytes.len() == 16 || bytes.len() == 40);
             }

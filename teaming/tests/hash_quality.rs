@@ -8,7 +8,7 @@ mod reader;
 use std::collections::HashSet;
 
 use teaming::flow::hash::{DEFAULT_SEED, Seed, TOEPLITZ_SAMPLE_KEY, Toeplitz};
-use teaming::flow::{FlowKey, Policy, key};
+use teaming::flow::{FlowKey, HashPolicy, key};
 use teaming::frame::parse;
 use teaming::ids::{NicId, NicIndex, PortId};
 
@@ -134,7 +134,7 @@ fn flows_of_real_captures_fill_the_buckets_like_random_ones() {
         .into_iter()
         .flat_map(|(name, folder)| reader::Collection::read(name, &folder).frames);
     let keys: HashSet<FlowKey> =
-        frames.map(|frame| key(&parse(&frame.bytes), Policy::TransportPorts, source)).collect();
+        frames.map(|frame| key(&parse(&frame.bytes), HashPolicy::TransportPorts, source)).collect();
     for (name, hash) in hashes() {
         let deviation = chi_square(keys.iter().map(|key| hash(key, DEFAULT_SEED)), 64);
         println!("{name:<10} {} flows of captures in 64 bins {deviation:>6.1}", keys.len());

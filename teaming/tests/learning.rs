@@ -2,13 +2,13 @@
 
 use teaming::Heap;
 use teaming::forward::drop_reason::DropReason;
-use teaming::forward::{Beside, Decision, Forwarding, Packet, Verdict};
+use teaming::forward::{Decision, Forwarding, OutOfBand, Packet, Verdict};
 use teaming::ids::{BUCKETS, MEMBERS, MacAddr, MemberIndex, NicId, NicIndex, PortId, Ticks, VlanId};
 use teaming::oid::nic::{NicKind, NicOp, NicParameters, VmId};
 use teaming::ports::mac_learning::{AGE, LEARNED, LearnTable, Learned, STATIONS_MAX};
 use teaming::ports::policy::Security;
 use teaming::ports::port::Preserve;
-use teaming::ports::storage::Sizes;
+use teaming::ports::storage::PortTableSizes;
 use teaming::ports::vlan::VlanProperty;
 use teaming::settings::{Settings, TeamingMode};
 use teaming::team::Team;
@@ -76,7 +76,7 @@ impl Switch {
     fn decide(&self, from: NicId, source: MacAddr, to: MacAddr, now: Ticks) -> Decision {
         let frame = [&to.0[..], &source.0, &[0x08, 0, 0x45]].concat();
         let packet = Packet { source: from, window: &frame, pinned: None, native: false, now };
-        self.forwarding.decide_with(&packet, &Beside::NOTHING)
+        self.forwarding.decide_with(&packet, &OutOfBand::NOTHING)
     }
 
     fn verdict(&self, from: NicId, source: MacAddr, to: MacAddr) -> Verdict {
@@ -307,8 +307,8 @@ fn an_access_ports_vlan_is_told_beside_the_packet_and_kept_outside() {
 
 #[test]
 fn a_thousand_ports_fit_into_their_memory() {
-    const { assert!(Sizes::of(1000, 1).bytes() <= 400 * 1024) };
-    assert_eq!(Sizes::of(1000, 64), Sizes::of_largest());
-    assert_eq!(Sizes::of_largest().bytes() - Sizes::of(1000, 0).bytes(), 1_024_000);
+    const { assert!(PortTableSizes::of(1000, 1).bytes() <= 400 * 1024) };
+    assert_eq!(PortTableSizes::of(1000, 64), PortTableSizes::of_largest());
+    assert_eq!(PortTableSizes::of_largest().bytes() - PortTableSizes::of(1000, 0).bytes(), 1_024_000);
     assert_eq!(size_of::<Learned>() * LEARNED, 64 * 1024);
 }

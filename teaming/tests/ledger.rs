@@ -4,10 +4,10 @@ use proptest::prelude::*;
 use teaming::Heap;
 use teaming::ids::{MemberIndex, MemberSet, NicId, NicIndex, PortId};
 use teaming::offload::{
-    Entry, Facts, Full, Ledger, NOBODY, OffloadPlacement, ProcessorConflict, ProcessorSets,
+    Entry, Facts, Full, NO_PARTITION, OffloadPlacement, OffloadResources, ProcessorConflict, ProcessorSets,
 };
 use teaming::oid::payload::{Command, PHYSICAL_FUNCTION};
-use teaming::oid::{Plan, Refusal, Resource};
+use teaming::oid::{OidPlan, Refusal, Resource};
 
 fn member(number: u8) -> MemberIndex {
     MemberIndex::new(number).unwrap()
@@ -21,8 +21,8 @@ fn nic(port: u32) -> NicId {
     NicId::new(PortId::new(port), NicIndex::DEFAULT)
 }
 
-fn ledger(room: usize) -> Ledger<Heap> {
-    Ledger::new(vec![Entry::EMPTY; room])
+fn ledger(room: usize) -> OffloadResources<Heap> {
+    OffloadResources::new(vec![Entry::EMPTY; room])
 }
 
 fn facts(able: &[u8], flows: u8, placement: OffloadPlacement) -> Facts {
@@ -91,7 +91,7 @@ proptest! {
                     let found = ledger.holder(nic(port), Resource::Queue, id);
                     prop_assert_eq!(found, holder.map(|m| member(m.2)));
                     let plan = ledger.plan(nic(port), &Command::FreeQueue { queue: id }, &facts(&[1], 1, OffloadPlacement::FollowFlows));
-                    prop_assert_eq!(plan, found.map_or(Plan::Pass, Plan::Redirect));
+                    prop_assert_eq!(plan, found.map_or(OidPlan::Pass, OidPlan::Redirect));
                 }
             }
             for number in 1..5 {
@@ -111,9 +111,9 @@ fn equal_ids_of_two_members_are_told_apart_by_their_partition() {
     assert_eq!(ledger.holder(nic(5), Resource::Queue, 1), Some(member(1)));
     assert_eq!(ledger.holder(nic(6), Resource::Queue, 1), Some(member(2)));
     // Nobody in particular has no way to say which; of a single one it is clear.
-    assert_eq!(ledger.holder(NOBODY, Resource::Queue, 1), None);
+    assert_eq!(ledger.holder(NO_PARTITION, Resource::Queue, 1), None);
     ledger.record(nic(6), Resource::Queue, 9, member(2)).unwrap();
-    assert_eq!(ledger.holder(NOBODY, Resource::Queue, 9), Some(member(2)));
+    assert_eq!(ledger.holder(NO_PARTITION, Resource::Queue, 9), Some(member(2)));
     assert_eq!(ledger.holder(nic(7), Resource::Queue, 9), None);
 }
 
@@ -137,22 +137,22 @@ fn a_full_ledger_refuses_and_a_grown_one_keeps_everything() {
 #[test]
 fn each_placement_puts_a_queue_where_its_name_says() {
     let mut ledger = ledger(8);
-    let plan = |ledger: &Ledger<Heap>, source, facts: &Facts| ledger.plan(source, &ALLOCATE, facts);
+    let plan = |ledger: &OffloadResources<Heap>, source, facts: &Facts| ledger.plan(source, &ALLOCATE, facts);
     use OffloadPlacement::{EveryMember, FollowFlows, SingleMember};
-    assert_eq!(plan(&ledger, nic(5), &facts(&[1, 2, 3], 3, FollowFlows)), Plan::Redirect(member(3)));
-    assert_eq!(plan(&ledger, nic(5), &facts(&[1, 2], 3, FollowFlows)), Plan::Redirect(member(1)));
-    assert_eq!(plan(&ledger, nic(5), &facts(&[2, 3], 3, SingleMember)), Plan::Redirect(member(2)));
-    assert_eq!(plan(&ledger, nic(5), &facts(&[1, 2], 1, EveryMember)), Plan::Originate(set(&[1, 2])));
+    assert_eq!(plan(&ledger, nic(5), &facts(&[1, 2, 3], 3, FollowFlows)), OidPlan::Redirect(member(3)));
+    assert_eq!(plan(&ledger, nic(5), &facts(&[1, 2], 3, FollowFlows)), OidPlan::Redirect(member(1)));
+    assert_eq!(plan(&ledger, nic(5), &facts(&[2, 3], 3, SingleMember)), OidPlan::Redirect(member(2)));
+    assert_eq!(plan(&ledger, nic(5), &facts(&[1, 2], 1, EveryMember)), OidPlan::Originate(set(&[1, 2])));
     // Requests of our own name a partition, so what is nobody's goes to one.
-    assert_eq!(plan(&ledger, NOBODY, &facts(&[1, 2], 2, EveryMember)), Plan::Redirect(member(2)));
+    assert_eq!(plan(&ledger, NO_PARTITION, &facts(&[1, 2], 2, EveryMember)), OidPlan::Redirect(member(2)));
     ledger.record(nic(6), Resource::Queue, 1, member(3)).unwrap();
-    assert_eq!(plan(&ledger, nic(5), &facts(&[2, 3], 2, SingleMember)), Plan::Redirect(member(3)));
+    assert_eq!(plan(&ledger, nic(5), &facts(&[2, 3], 2, SingleMember)), OidPlan::Redirect(member(3)));
     for placement in [FollowFlows, SingleMember, EveryMember] {
-        assert_eq!(plan(&ledger, nic(5), &facts(&[], 1, placement)), Plan::Refuse(Refusal::NoMember));
+        assert_eq!(plan(&ledger, nic(5), &facts(&[], 1, placement)), OidPlan::Refuse(Refusal::NoMember));
         // An association is never refused and never on two members.
-        assert_eq!(ledger.plan(nic(5), &Command::AddSas, &facts(&[], 1, placement)), Plan::Pass);
+        assert_eq!(ledger.plan(nic(5), &Command::AddSas, &facts(&[], 1, placement)), OidPlan::Pass);
         let one = ledger.plan(nic(5), &Command::AddSas, &facts(&[1, 2, 3], 1, placement));
-        assert!(matches!(one, Plan::Redirect(_)), "{placement:?}");
+        assert!(matches!(one, OidPlan::Redirect(_)), "{placement:?}");
     }
 }
 
@@ -184,13 +184,13 @@ fn what_speaks_of_a_resource_goes_where_it_is() {
         (Command::UpdateSa { handle: 4 }, 5),
     ];
     for (command, number) in rows {
-        assert_eq!(ledger.plan(nic(5), &command, &facts), Plan::Redirect(member(number)), "{command:?}");
+        assert_eq!(ledger.plan(nic(5), &command, &facts), OidPlan::Redirect(member(number)), "{command:?}");
     }
     // What nobody holds goes down as it came.
     for command in
         [Command::FreeQueue { queue: 5 }, Command::DeleteVport { vport: 5 }, Command::UpdateSa { handle: 5 }]
     {
-        assert_eq!(ledger.plan(nic(5), &command, &facts), Plan::Pass, "{command:?}");
+        assert_eq!(ledger.plan(nic(5), &command, &facts), OidPlan::Pass, "{command:?}");
     }
 }
 
@@ -203,11 +203,11 @@ fn copies_are_reached_by_requests_of_our_own_under_each_members_id() {
     }
     let facts = facts(&[1, 2], 1, OffloadPlacement::EveryMember);
     let free = Command::FreeQueue { queue: 10 };
-    assert_eq!(ledger.plan(nic(5), &free, &facts), Plan::Originate(set(&[1, 2])));
-    assert_eq!(ledger.below(nic(5), Resource::Queue, 10, member(2)), Some(3));
+    assert_eq!(ledger.plan(nic(5), &free, &facts), OidPlan::Originate(set(&[1, 2])));
+    assert_eq!(ledger.member_resource_id(nic(5), Resource::Queue, 10, member(2)), Some(3));
     // One that gave its copy up is not asked again; the one that is left has an id that the switch does not know.
     ledger.release_on(nic(5), Resource::Queue, 10, member(1));
-    assert_eq!(ledger.plan(nic(5), &free, &facts), Plan::Originate(set(&[2])));
+    assert_eq!(ledger.plan(nic(5), &free, &facts), OidPlan::Originate(set(&[2])));
     ledger.release(nic(5), Resource::Queue, 10);
     assert!(ledger.is_empty());
 }
@@ -222,8 +222,8 @@ fn of_a_filters_copies_the_one_moves_whose_member_has_the_virtual_port() {
     ledger.record(nic(5), Resource::Vport, 7, member(2)).unwrap();
     let facts = facts(&[1, 2, 3], 1, OffloadPlacement::EveryMember);
     let plan = |vport| ledger.plan(nic(5), &Command::MoveFilter { filter: 10, vport }, &facts);
-    assert_eq!(plan(7), Plan::Originate(set(&[2])));
-    assert_eq!(plan(0), Plan::Originate(set(&[1, 2, 3])), "to a queue, which all have");
+    assert_eq!(plan(7), OidPlan::Originate(set(&[2])));
+    assert_eq!(plan(0), OidPlan::Originate(set(&[1, 2, 3])), "to a queue, which all have");
 }
 
 #[test]
@@ -233,10 +233,10 @@ fn a_list_goes_to_all_who_hold_something_of_it() {
         ledger.record(nic(5), Resource::Queue, id, member(number)).unwrap();
     }
     let plan = |ids: &[u64]| ledger.plan_list(nic(5), Resource::Queue, ids.iter().copied());
-    assert_eq!(plan(&[2, 3]), Plan::Redirect(member(2)));
-    assert_eq!(plan(&[1, 2, 3]), Plan::Originate(set(&[1, 2])));
-    assert_eq!(plan(&[1, 8]), Plan::Redirect(member(1)));
-    assert_eq!(plan(&[8]), Plan::Pass);
+    assert_eq!(plan(&[2, 3]), OidPlan::Redirect(member(2)));
+    assert_eq!(plan(&[1, 2, 3]), OidPlan::Originate(set(&[1, 2])));
+    assert_eq!(plan(&[1, 8]), OidPlan::Redirect(member(1)));
+    assert_eq!(plan(&[8]), OidPlan::Pass);
 }
 
 #[test]
@@ -245,14 +245,14 @@ fn a_partition_with_a_function_on_a_dead_member_is_told_once() {
     ledger.record(nic(5), Resource::Vf, 1, member(1)).unwrap();
     ledger.record(nic(6), Resource::Vf, 1, member(2)).unwrap();
     assert_eq!(ledger.went_down(set(&[1])), 0);
-    assert_eq!(ledger.take_notice(|_| false, Some), None, "nobody is told to leave what it does not use");
+    assert_eq!(ledger.next_lost_vf(|_| false, Some), None, "nobody is told to leave what it does not use");
     let refused = |_| None::<NicId>;
-    assert_eq!(ledger.take_notice(|_| true, refused), Some(None), "who could not be told is told later");
-    let mut twice = || [0, 1].map(|_| ledger.take_notice(|_| true, Some).flatten());
+    assert_eq!(ledger.next_lost_vf(|_| true, refused), Some(None), "who could not be told is told later");
+    let mut twice = || [0, 1].map(|_| ledger.next_lost_vf(|_| true, Some).flatten());
     assert_eq!(twice(), [Some(nic(5)), None]);
     ledger.went_down(set(&[1, 2]));
     ledger.came_up(set(&[1]));
-    let mut twice = || [0, 1].map(|_| ledger.take_notice(|_| true, Some).flatten());
+    let mut twice = || [0, 1].map(|_| ledger.next_lost_vf(|_| true, Some).flatten());
     assert_eq!(twice(), [Some(nic(6)), None]);
 }
 

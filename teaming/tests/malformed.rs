@@ -6,7 +6,7 @@ mod payloads;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use teaming::oid::payload::{Command, command, size};
-use teaming::oid::{OIDS, Place, oids};
+use teaming::oid::{OIDS, OidContext, oids};
 
 /// A payload of `length` bytes whose header states this.
 fn payload(length: usize, kind: u8, revision: u8, stated: usize) -> Vec<u8> {
@@ -18,7 +18,7 @@ fn payload(length: usize, kind: u8, revision: u8, stated: usize) -> Vec<u8> {
 
 #[test]
 fn a_payload_is_read_exactly_when_type_revision_size_and_length_allow_it() {
-    for row in OIDS.iter().filter(|row| row.place == Place::Envelope) {
+    for row in OIDS.iter().filter(|row| row.place == OidContext::Envelope) {
         let Some(needed) = size(row.oid) else { continue };
         for length in (0..8).chain(needed - 4..needed + 5) {
             for stated in [0, 3, needed - 1, needed, needed + 1, length, 0xFFFF] {

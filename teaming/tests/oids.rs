@@ -1,7 +1,7 @@
 //! The table of OIDs against the constants of the Windows Driver Kit, and the sizes of its payloads against the layouts.
 
 use std::collections::BTreeMap;
-use teaming::oid::{Kind, OIDS, Place, Treatment, find};
+use teaming::oid::{Kind, OIDS, OidContext, Treatment, find};
 
 /// Name and value of each OID that a switch, or a physical adapter for a partition, may see; the NDIS version that
 /// brought it where that is later than 6.40.
@@ -29,7 +29,7 @@ fn every_oid_of_the_switch_has_one_row_and_newer_ones_have_none() {
     {
         // What comes from above may be asked by the driver itself as well.
         let rows =
-            |own: bool| OIDS.iter().filter(|r| r.oid == value && (r.place == Place::Own) == own).count();
+            |own: bool| OIDS.iter().filter(|r| r.oid == value && (r.place == OidContext::Own) == own).count();
         let (theirs, own) = (rows(false), rows(true));
         assert!(theirs <= 1 && own <= 1, "{name}");
         assert_eq!(theirs + own > 0, later.is_none(), "{name}");
@@ -38,7 +38,7 @@ fn every_oid_of_the_switch_has_one_row_and_newer_ones_have_none() {
 
 #[test]
 fn every_request_that_may_arrive_in_an_envelope_has_a_row_and_only_what_makes_something_may_be_refused() {
-    let rows: Vec<_> = OIDS.iter().filter(|row| row.place == Place::Envelope).collect();
+    let rows: Vec<_> = OIDS.iter().filter(|row| row.place == OidContext::Envelope).collect();
     let offloads = rows.iter().filter(|row| row.treatment != Treatment::Note).count();
     assert_eq!(
         offloads, 14,
@@ -55,14 +55,14 @@ fn every_request_that_may_arrive_in_an_envelope_has_a_row_and_only_what_makes_so
 fn a_request_is_found_only_in_its_place_and_with_its_type() {
     for row in OIDS {
         for kind in [Kind::Query, Kind::Set, Kind::Method] {
-            for place in [Place::Bare, Place::Envelope, Place::Own] {
+            for place in [OidContext::Bare, OidContext::Envelope, OidContext::Own] {
                 let found = find(place, row.oid, kind);
                 let meant = place == row.place && row.kinds.contains(&kind);
                 assert_eq!(found == Some(row), meant, "{} {place:?} {kind:?}", row.name);
             }
         }
     }
-    assert_eq!(find(Place::Bare, 0x0001_0296, Kind::Method), None);
+    assert_eq!(find(OidContext::Bare, 0x0001_0296, Kind::Method), None);
 }
 
 #[test]

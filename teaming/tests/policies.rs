@@ -7,8 +7,8 @@ use std::collections::HashSet;
 
 use invariants::keyings;
 use teaming::Heap;
-use teaming::flow::{Basis, Keying, POLICIES, Policy};
-use teaming::forward::{Beside, Forwarding, Packet, Verdict};
+use teaming::flow::{Basis, HashPolicy, Keying, POLICIES};
+use teaming::forward::{Forwarding, OutOfBand, Packet, Verdict};
 use teaming::ids::{BUCKETS, MEMBERS, MacAddr, MemberIndex, NicId, NicIndex, PortId, Ticks};
 use teaming::oid::nic::{NicKind, NicOp, NicParameters, VmId};
 use teaming::settings::{Settings, TeamingMode};
@@ -144,7 +144,7 @@ fn decide(
     forwarding: &Forwarding<Heap>,
     source: NicId,
     frame: &[u8],
-    beside: &Beside<'_>,
+    beside: &OutOfBand<'_>,
 ) -> (MemberIndex, Basis) {
     let packet = Packet { source, window: frame, pinned: None, native: false, now: Ticks::ZERO };
     // As from the switch itself: what a port may do is not in question here.
@@ -159,10 +159,10 @@ fn decide(
 }
 
 fn member(forwarding: &Forwarding<Heap>, shape: &Shape) -> MemberIndex {
-    decide(forwarding, shape.source(), &shape.frame(), &Beside::NOTHING).0
+    decide(forwarding, shape.source(), &shape.frame(), &OutOfBand::NOTHING).0
 }
 
-fn plain(policy: Policy) -> Keying {
+fn plain(policy: HashPolicy) -> Keying {
     Keying { policy, flow_label: false, symmetric: false }
 }
 
@@ -237,9 +237,10 @@ fn all_fragments_of_a_datagram_take_one_member_in_any_order() {
                             ..Shape::new(v6, tag, flow)
                         };
                         let (whole, basis) =
-                            decide(&forwarding, shape.source(), &shape.frame(), &Beside::NOTHING);
-                        let ports = matches!(keying.policy, Policy::TransportPorts | Policy::Encapsulated);
-                        assert_eq!(basis, if ports { Basis::Fragment } else { Basis::Policy });
+                            decide(&forwarding, shape.source(), &shape.frame(), &OutOfBand::NOTHING);
+                        let ports =
+                            matches!(keying.policy, HashPolicy::TransportPorts | HashPolicy::Encapsulated);
+                        assert_eq!(basis, if ports { Basis::Fragment } else { Basis::HashPolicy });
                         [whole]
                     })
                     .collect();
@@ -248,7 +249,7 @@ fn all_fragments_of_a_datagram_take_one_member_in_any_order() {
                     .iter()
                     .map(|&fragment| {
                         let shape = Shape { fragment: Some(fragment), ..Shape::new(v6, tag, flow) };
-                        decide(&forwarding, shape.source(), &shape.tunnelled(), &Beside::NOTHING).0
+                        decide(&forwarding, shape.source(), &shape.tunnelled(), &OutOfBand::NOTHING).0
                     })
                     .collect();
                 assert_eq!(inner.len(), 1, "{keying:?} inside a tunnel");
@@ -316,13 +317,14 @@ fn with_the_symmetric_option_both_directions_take_one_member() {
                     if v6 {
                         back[17] ^= 0x40;
                     }
-                    let way = |frame: &[u8]| decide(&forwarding, there.source(), frame, &Beside::NOTHING).0;
+                    let way =
+                        |frame: &[u8]| decide(&forwarding, there.source(), frame, &OutOfBand::NOTHING).0;
                     way(&frame) != way(&back)
                 });
                 let differing = differing.count();
                 let same = match policy {
-                    Policy::HyperVPort => true,
-                    Policy::VlanSourceMac => false,
+                    HashPolicy::HyperVPort => true,
+                    HashPolicy::VlanSourceMac => false,
                     _ => symmetric,
                 };
                 assert!(if same { differing == 0 } else { differing > 450 }, "{policy:?} {differing}");
@@ -336,7 +338,7 @@ fn a_flow_label_stands_for_the_ports_where_it_may() {
     for (_, policy) in POLICIES {
         for flow_label in [false, true] {
             let forwarding = forwarding(Keying { policy, flow_label, symmetric: false }, &[10; 32]);
-            let by_ports = matches!(policy, Policy::TransportPorts | Policy::Encapsulated);
+            let by_ports = matches!(policy, HashPolicy::TransportPorts | HashPolicy::Encapsulated);
             let moved = |change: Change, start: Shape| {
                 let moves = |&flow: &u32| {
                     let before = Shape { flow, ..start };
@@ -359,11 +361,11 @@ fn a_flow_label_stands_for_the_ports_where_it_may() {
 
 #[test]
 fn a_vlan_beside_the_packet_counts_as_if_it_stood_in_the_frame() {
-    let forwarding = forwarding(plain(Policy::VlanSourceMac), &[10; 32]);
+    let forwarding = forwarding(plain(HashPolicy::VlanSourceMac), &[10; 32]);
     for flow in 0..500 {
         let tagged = Shape::new(flow % 2 == 0, Some(2 ^ ((flow % 1024) << 1) as u16 ^ 300), flow);
         let untagged = Shape { tag: None, ..tagged };
-        let beside = Beside { vlan: 300, ..Beside::NOTHING };
+        let beside = OutOfBand { vlan: 300, ..OutOfBand::NOTHING };
         let (there, _) = decide(&forwarding, untagged.source(), &untagged.frame(), &beside);
         let inside = Shape { tag: Some(300 ^ ((flow % 1024) << 1) as u16), ..tagged };
         assert_eq!(there, member(&forwarding, &inside));
@@ -380,12 +382,12 @@ fn inner_flows_of_one_tunnel_spread_only_when_inner_headers_count() {
         let mut counts = [0_u32; 8];
         for flow in 0..8000 {
             let frame = Shape::new(flow % 2 == 0, (flow % 3 == 0).then_some(4), flow).tunnelled();
-            let (member, basis) = decide(&forwarding, source, &frame, &Beside::NOTHING);
-            assert_eq!(basis, Basis::Policy);
+            let (member, basis) = decide(&forwarding, source, &frame, &OutOfBand::NOTHING);
+            assert_eq!(basis, Basis::HashPolicy);
             counts[member.slot()] += 1;
         }
         let used = counts.iter().filter(|&&count| count > 0).count();
-        assert_eq!(used, if policy == Policy::Encapsulated { 8 } else { 1 }, "{policy:?}");
+        assert_eq!(used, if policy == HashPolicy::Encapsulated { 8 } else { 1 }, "{policy:?}");
         assert!(used == 1 || counts.iter().all(|&count| (850..1150).contains(&count)), "{counts:?}");
     }
 }

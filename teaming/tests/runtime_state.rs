@@ -68,7 +68,7 @@ fn the_layout_is_the_documented_one() {
     assert_eq!(state.placement.seed, 0x0123_4567_89AB_CDEF);
     assert_eq!(state.placement.home_map, 0xBAAD_F00D);
     assert_eq!((state.placement.home_map_version, state.placement.members), (7, 32));
-    assert_eq!(state.placement.keying.policy, teaming::flow::Policy::HyperVPort);
+    assert_eq!(state.placement.keying.policy, teaming::flow::HashPolicy::HyperVPort);
     assert!(state.placement.keying.flow_label && !state.placement.keying.symmetric);
     assert!(state.placement.adapter_hash);
     assert_eq!(state.hashed_as.to_string(), "10/3");

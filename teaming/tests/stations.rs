@@ -6,12 +6,12 @@ use proptest::prelude::*;
 use teaming::Heap;
 use teaming::ids::{MacAddr, NicId, NicIndex, PortId};
 use teaming::oid::nic::{NicKind, NicOp, NicParameters, VmId};
-use teaming::ports::storage::Room;
+use teaming::ports::storage::PortTableStorage;
 use teaming::ports::vlan::VlanSet;
 use teaming::ports::{Full, NicState, PortTable};
 
 fn table(stations: usize) -> PortTable<Heap> {
-    PortTable::new(Room::on_heap(stations), vec![VlanSet::EMPTY; stations])
+    PortTable::new(PortTableStorage::on_heap(stations), vec![VlanSet::EMPTY; stations])
 }
 
 fn found(table: &PortTable<Heap>, mac: MacAddr) -> Option<NicId> {
@@ -131,7 +131,7 @@ proptest! {
                 }
                 Step::Grow(stations) => {
                     let before = table.capacity();
-                    let old = table.grow(Room::on_heap(stations));
+                    let old = table.grow(PortTableStorage::on_heap(stations));
                     prop_assert_eq!(table.capacity(), before.max(stations));
                     prop_assert_eq!(old.ports.len(), before.min(stations));
                 }

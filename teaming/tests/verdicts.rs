@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use teaming::Heap;
 use teaming::forward::drop_reason::DropReason;
-use teaming::forward::{Beside, Forwarding, Packet, Verdict};
+use teaming::forward::{Forwarding, OutOfBand, Packet, Verdict};
 use teaming::frame::parse;
 use teaming::ids::{BUCKETS, MEMBERS, MacAddr, MemberIndex, NicId, NicIndex, PortId, Ticks};
 use teaming::oid::nic::{NicKind, NicOp, NicParameters, VmId};
@@ -92,7 +92,7 @@ impl Switch {
     fn reached(&self, source: NicId, to: MacAddr) -> Vec<NicId> {
         let frame = frame_of(source, to, 0);
         let sender = self.forwarding.sender(source);
-        let decision = self.forwarding.decide_from(&sender, &packet(source, &frame), &Beside::NOTHING);
+        let decision = self.forwarding.decide_from(&sender, &packet(source, &frame), &OutOfBand::NOTHING);
         self.forwarding.flood(&sender, &decision, 0).map(|(_, target)| target.nic).collect()
     }
 

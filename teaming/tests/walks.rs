@@ -9,7 +9,7 @@ use teaming::ids::{BUCKETS, Bucket, MEMBERS, MemberIndex, MemberSet, Ticks};
 use teaming::settings::Settings;
 use teaming::team::buckets::Moved;
 use teaming::team::member::{LinkState, Member, MemberEvent, MemberState};
-use teaming::team::{Plan, Team};
+use teaming::team::{Team, TeamView};
 
 const SPEEDS: [u64; 5] = [1, 10, 25, 40, 100];
 
@@ -58,17 +58,17 @@ impl Host {
         host
     }
 
-    fn on(&mut self, index: MemberIndex, event: MemberEvent) -> (Plan, Moved) {
+    fn on(&mut self, index: MemberIndex, event: MemberEvent) -> (TeamView, Moved) {
         let plan = self.team.on(index, event, self.now);
         (plan, self.publish(&plan))
     }
 
-    fn tick(&mut self) -> (Plan, Moved) {
+    fn tick(&mut self) -> (TeamView, Moved) {
         let plan = self.team.tick(self.now);
         (plan, self.publish(&plan))
     }
 
-    fn publish(&mut self, plan: &Plan) -> Moved {
+    fn publish(&mut self, plan: &TeamView) -> Moved {
         let moved = self.forwarding.publish(plan, self.team.home(), self.now);
         self.check_that_only_live_members_carry();
         moved
@@ -110,7 +110,7 @@ impl Host {
 }
 
 /// No flow leaves a live member but voluntarily, counted as such, and without a gap only to a member that came up.
-fn check_moves(before: &[u8], after: &[u8], plan: &Plan, moved: &Moved, gap: Ticks) {
+fn check_moves(before: &[u8], after: &[u8], plan: &TeamView, moved: &Moved, gap: Ticks) {
     let (mut forced, mut voluntary) = (0, 0);
     for (&old, &new) in before.iter().zip(after).filter(|(old, new)| old != new) {
         if MemberIndex::new(old).is_some_and(|owner| plan.live.contains(owner)) {
@@ -122,7 +122,7 @@ fn check_moves(before: &[u8], after: &[u8], plan: &Plan, moved: &Moved, gap: Tic
             forced += 1;
         }
     }
-    assert_eq!((forced, voluntary), (moved.forced, moved.idle + moved.risky));
+    assert_eq!((forced, voluntary), (moved.forced, moved.idle + moved.deadline_moves));
 }
 
 fn walk(speeds: &[u64], settings: &Settings, seed: u8) {

@@ -10,7 +10,7 @@ use vswitch::scenario::guest::{Flow, Packet};
 const UDP_IPV4: u32 = 0x4000 | 1;
 
 /// What comes beside a packet of a flow.
-type Beside = fn(&Flow) -> Option<(u32, u32)>;
+type OutOfBand = fn(&Flow) -> Option<(u32, u32)>;
 
 fn value(flow: &Flow) -> u32 {
     let ports = [flow.source_port.to_be_bytes(), flow.destination_port.to_be_bytes()].concat();
@@ -26,7 +26,7 @@ fn right(flow: &Flow) -> Option<(u32, u32)> {
 }
 
 /// Members of forty flows over rounds with these hashes.
-fn members(seed: u64, rounds: &[Beside]) -> BTreeMap<Flow, Vec<u16>> {
+fn members(seed: u64, rounds: &[OutOfBand]) -> BTreeMap<Flow, Vec<u16>> {
     let net =
         Scenario::new(seed).members(&[10, 10, 10, 10]).setting("UseAdapterHash", Value::Dword(1)).start();
     for (round, hash) in (0..).zip(rounds) {
@@ -54,7 +54,7 @@ fn right_values_change_no_flow_whether_they_come_or_stay_away() {
 #[test]
 fn wrong_values_and_types_that_are_not_ours_move_nothing() {
     let expected = members(1, &[nothing]);
-    let bad: [Beside; 4] = [
+    let bad: [OutOfBand; 4] = [
         |flow| Some((UDP_IPV4, !value(flow))),
         |flow| Some((UDP_IPV4, u32::from(flow.source_port))),
         |_| Some((0x4000, 7)),          // no hash function
@@ -69,6 +69,6 @@ fn wrong_values_and_types_that_are_not_ours_move_nothing() {
 fn one_wrong_value_before_trust_is_won_ends_it() {
     // The first value is wrong, all others are right: nothing is believed, and nothing moves.
     let expected = members(1, &[nothing]);
-    let once: Beside = |flow| Some((UDP_IPV4, if flow.source_port == 10_000 { 1 } else { value(flow) }));
+    let once: OutOfBand = |flow| Some((UDP_IPV4, if flow.source_port == 10_000 { 1 } else { value(flow) }));
     assert_eq!(members(4, &[once, right, right, once]), expected);
 }

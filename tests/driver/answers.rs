@@ -121,7 +121,8 @@ const QUEUE_COUNT: Subject = Subject {
         look(net, |module| {
             let control = module.control.lock();
             let alone = MemberSet::EMPTY.with(member());
-            let block = control.book.merged(Capability::ReceiveFilter, alone, OffloadPlacement::FollowFlows);
+            let block =
+                control.capabilities.merged(Capability::ReceiveFilter, alone, OffloadPlacement::FollowFlows);
             let queues = RECEIVE_FILTER.iter().find(|field| field.name == "NumQueues").expect("a field");
             let queues = block.expect("it has answered").get(queues);
             assert!(QUEUES.contains(&queues), "{queues} queues");

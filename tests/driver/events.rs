@@ -141,7 +141,7 @@ fn buckets_fall_silent() -> Seen {
         net.restore(2);
         net.advance(100 * MS);
     };
-    after(net, act, |_| vec![came_up(home), Event::Settled { idle: home, risky: 0 }])
+    after(net, act, |_| vec![came_up(home), Event::Settled { idle: home, deadline_moves: 0 }])
 }
 
 fn buckets_are_late() -> Seen {
@@ -159,7 +159,7 @@ fn buckets_are_late() -> Seen {
         net.advance(100 * MS);
     };
     // Nothing has been silent for half a second when the deadline comes.
-    after(net, act, |_| vec![waiting, Event::Settled { idle: 0, risky: home }])
+    after(net, act, |_| vec![waiting, Event::Settled { idle: 0, deadline_moves: home }])
 }
 
 // Settings.

@@ -124,32 +124,32 @@ fn private_vlans_let_through_what_the_matrix_of_pairs_says() {
 #[derive(Clone, Copy, Debug)]
 enum Tagged {
     No,
-    Beside(u16),
+    OutOfBand(u16),
     Inside(u16),
 }
-use Tagged::{Beside, Inside, No};
+use Tagged::{Inside, No, OutOfBand};
 
 /// A frame of machine 0 or of the outside, and who gets it: an access port of VLAN 7, one of VLAN 8, one without a VLAN, a
 /// trunk for 7 and 8 with 8 native and 9 pruned; and in which VLAN it is outside, if it gets there.
 const ROWS: &[(&str, Tagged, &str, Option<u16>)] = &[
     ("access 7", No, "1001", Some(7)),
-    ("access 7", Beside(0), "1001", Some(7)),
-    ("access 7", Beside(8), "0000", None),
+    ("access 7", OutOfBand(0), "1001", Some(7)),
+    ("access 7", OutOfBand(8), "0000", None),
     ("access 7", Inside(8), "0000", None),
     ("none", No, "0010", Some(0)),
-    ("none", Beside(7), "0000", None),
+    ("none", OutOfBand(7), "0000", None),
     ("none", Inside(7), "0000", None),
     ("trunk", No, "0101", Some(8)),
-    ("trunk", Beside(7), "1001", Some(7)),
-    ("trunk", Beside(8), "0101", Some(8)),
-    ("trunk", Beside(9), "0000", None),
-    ("trunk", Beside(10), "0000", None),
+    ("trunk", OutOfBand(7), "1001", Some(7)),
+    ("trunk", OutOfBand(8), "0101", Some(8)),
+    ("trunk", OutOfBand(9), "0000", None),
+    ("trunk", OutOfBand(10), "0000", None),
     ("trunk", Inside(7), "0001", Some(7)),
     ("trunk", Inside(9), "0000", None),
     ("outside", No, "0010", None),
-    ("outside", Beside(7), "1001", None),
-    ("outside", Beside(8), "0101", None),
-    ("outside", Beside(9), "0000", None),
+    ("outside", OutOfBand(7), "1001", None),
+    ("outside", OutOfBand(8), "0101", None),
+    ("outside", OutOfBand(9), "0000", None),
     ("outside", Inside(7), "0001", None),
 ];
 
@@ -174,7 +174,7 @@ fn every_row_of_the_vlan_table_holds_for_floods() {
             insert_tag(&mut frame, vid, 0);
         }
         let packet = match *tagged {
-            Beside(vid) => Packet::tagged(frame, vid, 3),
+            OutOfBand(vid) => Packet::tagged(frame, vid, 3),
             No | Inside(_) => Packet::of(frame),
         };
         match *source {

@@ -5,12 +5,12 @@ use super::module::look;
 use lbfoext::trace::Event;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use teaming::flow::Policy;
+use teaming::flow::HashPolicy;
 use teaming::flow::hash::DEFAULT_SEED;
 use teaming::ids::Ticks;
 use teaming::offload::OffloadPlacement;
 use teaming::settings::{Settings, TeamingMode};
-use teaming::team::buckets::Pace;
+use teaming::team::buckets::RebalanceTimers;
 use vswitch::machine::registry::{SERVICES, Value};
 use vswitch::scenario::suite::random::Draw;
 use vswitch::scenario::{Net, Scenario};
@@ -135,12 +135,12 @@ fn expected(rows: &[Row], registry: &Registry, step: u64) -> (Settings, Vec<Igno
     let settings = Settings {
         mode: [TeamingMode::Static, TeamingMode::SwitchIndependent][used["TeamingMode"] as usize],
         policy: match used["LoadBalancingAlgorithm"] {
-            0 => Policy::TransportPorts,
-            2 => Policy::IpAddresses,
-            3 => Policy::MacAddresses,
-            4 => Policy::HyperVPort,
-            6 => Policy::VlanSourceMac,
-            7 => Policy::Encapsulated,
+            0 => HashPolicy::TransportPorts,
+            2 => HashPolicy::IpAddresses,
+            3 => HashPolicy::MacAddresses,
+            4 => HashPolicy::HyperVPort,
+            6 => HashPolicy::VlanSourceMac,
+            7 => HashPolicy::Encapsulated,
             other => panic!("no algorithm {other}"),
         },
         use_ipv6_flow_label: used["UseIpv6FlowLabel"] == 1,
@@ -166,7 +166,7 @@ fn expected(rows: &[Row], registry: &Registry, step: u64) -> (Settings, Vec<Igno
 /// What the driver goes by, and what it has said about it since a moment.
 struct Found {
     settings: Settings,
-    pace: Pace,
+    pace: RebalanceTimers,
     uses_adapter_hash: bool,
     readings: usize,
     ignored: Vec<Ignored>,
@@ -180,7 +180,7 @@ fn found(net: &Net, since: u64) -> Found {
             control.events.iter().filter(|(at, _)| at.get() >= since).map(|(_, event)| event).collect();
         Found {
             settings: control.settings,
-            pace: forwarding.table.pace(),
+            pace: forwarding.table.rebalance_timers(),
             uses_adapter_hash: forwarding.uses_adapter_hash(),
             readings: new.iter().filter(|event| **event == Event::SettingsRead).count(),
             ignored: new
@@ -207,7 +207,7 @@ fn check(net: &Net, rows: &[Row], registry: &Registry, since: u64, what: &str) {
     let found = found(net, since);
     assert!(found.readings > 0, "{what} was not noticed");
     assert_eq!(found.settings, settings, "after {what}, with {registry:?}");
-    assert_eq!(found.pace, settings.pace(), "after {what}");
+    assert_eq!(found.pace, settings.rebalance_timers(), "after {what}");
     assert_eq!(found.uses_adapter_hash, settings.use_adapter_hash, "after {what}");
     // A change of several parts may be read in between, with the same complaints.
     let told = &found.ignored[found.ignored.len().saturating_sub(ignored.len())..];

@@ -6,3 +6,4 @@ mod imports;
 mod inf;
 mod layout;
 mod tidy;
+mod words;

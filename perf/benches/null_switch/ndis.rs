@@ -21,18 +21,18 @@ use std::time::{Duration, Instant};
 pub struct Context {
     pub destinations: u32,
     pub last: u64,
-    pub room: Option<Box<Room>>,
+    pub room: Option<Box<PortTableStorage>>,
 }
 
 /// A destination array and its elements.
-pub struct Room {
+pub struct PortTableStorage {
     array: ForwardingDestinationArray,
     elements: [u64; ROOM],
 }
 
 pub const ROOM: usize = 16;
 
-impl Room {
+impl PortTableStorage {
     pub fn new() -> Box<Self> {
         let array = ForwardingDestinationArray {
             num_elements: ROOM as u32,

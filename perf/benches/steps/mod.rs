@@ -9,8 +9,8 @@ use crate::null_switch::{Lists, NullSwitch, Station};
 use std::hint::black_box;
 use teaming::Heap;
 use teaming::flow::hash::{DEFAULT_SEED, Seed};
-use teaming::flow::{self, FlowKey, Policy};
-use teaming::forward::{Beside, Forwarding, Packet, Verdict};
+use teaming::flow::{self, FlowKey, HashPolicy};
+use teaming::forward::{Forwarding, OutOfBand, Packet, Verdict};
 use teaming::frame::{self, Headers};
 use teaming::ids::{BUCKETS, MEMBERS, MacAddr, MemberIndex, NicId, NicIndex, PortId, Ticks};
 use teaming::oid::nic::{NicKind, NicOp, NicParameters, VmId};
@@ -126,13 +126,13 @@ fn key(frames: Vec<Vec<u8>>) -> Box<dyn FnMut()> {
     let headers: Vec<Headers> = frames.iter().map(|frame| frame::parse(frame)).collect();
     Box::new(move || {
         for headers in &headers {
-            black_box(flow::key(black_box(headers), Policy::TransportPorts, VM));
+            black_box(flow::key(black_box(headers), HashPolicy::TransportPorts, VM));
         }
     })
 }
 
 fn hash(frames: Vec<Vec<u8>>) -> Box<dyn FnMut()> {
-    let key = |frame: &Vec<u8>| flow::key(&frame::parse(frame), Policy::TransportPorts, VM);
+    let key = |frame: &Vec<u8>| flow::key(&frame::parse(frame), HashPolicy::TransportPorts, VM);
     let keys: Vec<FlowKey> = frames.iter().map(key).collect();
     let seed = Seed::new(DEFAULT_SEED);
     Box::new(move || {
@@ -157,7 +157,7 @@ fn decide(frames: Vec<Vec<u8>>) -> Box<dyn FnMut()> {
                 native: false,
                 now: Ticks::ZERO,
             };
-            black_box(forwarding.decide_from(&sender, &packet, &Beside::NOTHING));
+            black_box(forwarding.decide_from(&sender, &packet, &OutOfBand::NOTHING));
         }
     })
 }

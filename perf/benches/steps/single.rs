@@ -4,7 +4,7 @@ use super::{HOT, VM, forwarding, frames, frames_v6};
 use core::arch::x86_64::{__rdtscp, _mm_lfence, _rdtsc};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
-use teaming::forward::{Beside, Packet};
+use teaming::forward::{OutOfBand, Packet};
 use teaming::ids::Ticks;
 
 const SAMPLES: usize = 100_000;
@@ -18,7 +18,7 @@ pub fn decisions(v6: bool) -> Vec<f64> {
     let decide = |frame: &[u8]| {
         let packet =
             Packet { source: VM, window: black_box(frame), pinned: None, native: false, now: Ticks::ZERO };
-        black_box(forwarding.decide_from(&sender, &packet, &Beside::NOTHING));
+        black_box(forwarding.decide_from(&sender, &packet, &OutOfBand::NOTHING));
     };
     frames.iter().cycle().take(10 * HOT).for_each(|frame| decide(frame));
     let idle = frames.iter().map(|_| cycles(|| {})).min().unwrap_or(0);

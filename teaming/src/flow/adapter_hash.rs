@@ -10,7 +10,7 @@
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use crate::flow::hash::Toeplitz;
-use crate::flow::{Keying, Policy};
+use crate::flow::{HashPolicy, Keying};
 use crate::frame::{Headers, Network, PROTOCOL_TCP, PROTOCOL_UDP, Transport};
 
 /// The hash types that our keys can equal. `NDIS_HASH_*_EX` have no row: their addresses may come from extension
@@ -48,9 +48,12 @@ impl HashType {
             return None;
         }
         let by_ports = match keying.policy {
-            Policy::TransportPorts => true,
-            Policy::IpAddresses => false,
-            Policy::MacAddresses | Policy::HyperVPort | Policy::VlanSourceMac | Policy::Encapsulated => {
+            HashPolicy::TransportPorts => true,
+            HashPolicy::IpAddresses => false,
+            HashPolicy::MacAddresses
+            | HashPolicy::HyperVPort
+            | HashPolicy::VlanSourceMac
+            | HashPolicy::Encapsulated => {
                 return None;
             }
         };
@@ -90,7 +93,7 @@ impl HashType {
 
 /// A value that came beside a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Offered {
+pub struct NicHash {
     pub value: u32,
     pub hash_type: HashType,
 }
@@ -101,8 +104,8 @@ pub struct Adapter<'a> {
     /// Set to the key that the adapter uses.
     pub toeplitz: &'a Toeplitz,
     /// That of the packet's source port.
-    pub trust: &'a Trust,
-    pub offered: Option<Offered>,
+    pub trust: &'a HashConfidence,
+    pub offered: Option<NicHash>,
     /// Compute this one although its port is trusted; the driver asks for one in 1,024 packets to the outside.
     pub check: bool,
 }
@@ -135,9 +138,9 @@ const _: () = assert!(AGREEMENTS < 1 << BITS && HashType::ALL.len() * BITS as us
 
 /// What a source port's values have been worth: agreements by type, and whether one was seen to be wrong.
 #[derive(Debug, Default)]
-pub struct Trust(AtomicU32);
+pub struct HashConfidence(AtomicU32);
 
-impl Trust {
+impl HashConfidence {
     #[expect(
         clippy::declare_interior_mutable_const,
         reason = "storage is filled with it, element by element"

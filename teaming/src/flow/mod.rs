@@ -16,7 +16,7 @@ use crate::ids::{FlowHash, MacAddr, NicId, VlanId};
 
 /// What the distribution keeps together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Policy {
+pub enum HashPolicy {
     /// By addresses and ports, or the security index; else by addresses; else by the pair of MAC addresses.
     TransportPorts,
     /// By the pair of IP addresses; else by the pair of MAC addresses.
@@ -32,16 +32,16 @@ pub enum Policy {
 }
 
 /// All policies with their numbers. The first four are LBFO's `LoadBalancingAlgorithm`, whose 5 is Dynamic.
-pub const POLICIES: [(u64, Policy); 6] = [
-    (0, Policy::TransportPorts),
-    (2, Policy::IpAddresses),
-    (3, Policy::MacAddresses),
-    (4, Policy::HyperVPort),
-    (6, Policy::VlanSourceMac),
-    (7, Policy::Encapsulated),
+pub const POLICIES: [(u64, HashPolicy); 6] = [
+    (0, HashPolicy::TransportPorts),
+    (2, HashPolicy::IpAddresses),
+    (3, HashPolicy::MacAddresses),
+    (4, HashPolicy::HyperVPort),
+    (6, HashPolicy::VlanSourceMac),
+    (7, HashPolicy::Encapsulated),
 ];
 
-impl Policy {
+impl HashPolicy {
     pub const fn name(self) -> &'static str {
         match self {
             Self::TransportPorts => "TransportPorts",
@@ -63,7 +63,7 @@ impl Policy {
 /// A policy with its options: everything that decides about keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keying {
-    pub policy: Policy,
+    pub policy: HashPolicy,
     /// A flow label that is not 0 stands for the ports and the protocol (RFC 6438), but not in fragments.
     pub flow_label: bool,
     /// Both directions of a flow have one key; labels and security indexes, which differ by direction, are left out.
@@ -74,7 +74,7 @@ pub struct Keying {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Basis {
     /// All that the policy names.
-    Policy,
+    HashPolicy,
     /// Encapsulated: the frame's own headers, for there is no tunnel that is understood, or no IP in it.
     NotEncapsulated,
     /// A fragment: addresses; IPv4 also the protocol.
@@ -93,7 +93,7 @@ pub enum Basis {
 
 /// All bases in the order of their numbers; all but the first are fallbacks.
 pub const BASES: [Basis; 8] = [
-    Basis::Policy,
+    Basis::HashPolicy,
     Basis::NotEncapsulated,
     Basis::Fragment,
     Basis::NoPorts,
@@ -113,7 +113,7 @@ impl Basis {
 
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Policy => "policy",
+            Self::HashPolicy => "policy",
             Self::NotEncapsulated => "not_encapsulated",
             Self::Fragment => "fragment",
             Self::NoPorts => "no_ports",
@@ -138,7 +138,7 @@ enum Kind {
 }
 
 /// The key of a packet from `source` under `policy` without options; `Encapsulated` wants the innermost headers.
-pub fn key(headers: &Headers, policy: Policy, source: NicId) -> FlowKey {
+pub fn key(headers: &Headers, policy: HashPolicy, source: NicId) -> FlowKey {
     Keying { policy, flow_label: false, symmetric: false }.key(headers, source, None)
 }
 
@@ -153,10 +153,14 @@ impl Keying {
         seed: Seed,
     ) -> Option<(FlowHash, Basis)> {
         let hash = match (self.policy, headers.network) {
-            (Policy::HyperVPort, _) => return Some((seed.hash(&port_key(source)), Basis::Policy)),
-            (Policy::TransportPorts, _) if self.flow_label || self.symmetric => return None,
-            (Policy::TransportPorts, Network::V4) => seed.hash(&short_key(headers, transport_tail(headers))),
-            (Policy::TransportPorts, Network::V6) => seed.hash(&long_key(headers, transport_tail(headers))),
+            (HashPolicy::HyperVPort, _) => return Some((seed.hash(&port_key(source)), Basis::HashPolicy)),
+            (HashPolicy::TransportPorts, _) if self.flow_label || self.symmetric => return None,
+            (HashPolicy::TransportPorts, Network::V4) => {
+                seed.hash(&short_key(headers, transport_tail(headers)))
+            }
+            (HashPolicy::TransportPorts, Network::V6) => {
+                seed.hash(&long_key(headers, transport_tail(headers)))
+            }
             _ => return None,
         };
         Some((hash, transport_basis(headers)))
@@ -166,18 +170,22 @@ impl Keying {
     /// other policy `frame::parse`.
     pub fn key(&self, headers: &Headers, source: NicId, vlan: Option<VlanId>) -> FlowKey {
         let mut headers = *headers;
-        if self.symmetric && self.policy != Policy::VlanSourceMac {
+        if self.symmetric && self.policy != HashPolicy::VlanSourceMac {
             headers.put_in_order();
         }
         match self.policy {
-            Policy::TransportPorts | Policy::Encapsulated if self.flow_label && has_label(&headers) => {
+            HashPolicy::TransportPorts | HashPolicy::Encapsulated
+                if self.flow_label && has_label(&headers) =>
+            {
                 network_key(&headers, tail(headers.flow_label, 0, Kind::FlowLabel))
             }
-            Policy::TransportPorts | Policy::Encapsulated => network_key(&headers, transport_tail(&headers)),
-            Policy::HyperVPort => port_key(source),
-            Policy::IpAddresses => network_key(&headers, tail(0, 0, Kind::AddressPair)),
-            Policy::MacAddresses => mac_key(&headers),
-            Policy::VlanSourceMac => {
+            HashPolicy::TransportPorts | HashPolicy::Encapsulated => {
+                network_key(&headers, transport_tail(&headers))
+            }
+            HashPolicy::HyperVPort => port_key(source),
+            HashPolicy::IpAddresses => network_key(&headers, tail(0, 0, Kind::AddressPair)),
+            HashPolicy::MacAddresses => mac_key(&headers),
+            HashPolicy::VlanSourceMac => {
                 let vlan = vlan.or(headers.vlan()).map_or(0, VlanId::get);
                 FlowKey::Short([headers.source.word() | u64::from(vlan) << 48, tail(0, 0, Kind::VlanMac)])
             }
@@ -188,7 +196,7 @@ impl Keying {
     /// then its traffic may arrive anywhere and one place is as good as another.
     pub fn station_key(&self, station: NicId, mac: MacAddr) -> FlowKey {
         match self.policy {
-            Policy::VlanSourceMac => FlowKey::Short([mac.word(), tail(0, 0, Kind::VlanMac)]),
+            HashPolicy::VlanSourceMac => FlowKey::Short([mac.word(), tail(0, 0, Kind::VlanMac)]),
             _ => port_key(station),
         }
     }
@@ -198,20 +206,24 @@ impl Keying {
         let is_ip = headers.network != Network::Other;
         let labelled = self.flow_label && !self.symmetric && has_label(headers);
         match self.policy {
-            Policy::HyperVPort | Policy::MacAddresses | Policy::VlanSourceMac => Basis::Policy,
-            Policy::IpAddresses if is_ip => Basis::Policy,
-            Policy::Encapsulated if is_ip && headers.stop != Stop::Not => {
+            HashPolicy::HyperVPort | HashPolicy::MacAddresses | HashPolicy::VlanSourceMac => {
+                Basis::HashPolicy
+            }
+            HashPolicy::IpAddresses if is_ip => Basis::HashPolicy,
+            HashPolicy::Encapsulated if is_ip && headers.stop != Stop::Not => {
                 stopped(headers.stop, Basis::NoPorts)
             }
-            Policy::Encapsulated if is_ip && headers.tunnels() == 0 => match headers.transport {
+            HashPolicy::Encapsulated if is_ip && headers.tunnels() == 0 => match headers.transport {
                 Transport::Fragment => Basis::Fragment,
                 Transport::Other | Transport::Ports | Transport::Spi => Basis::NotEncapsulated,
             },
-            Policy::IpAddresses | Policy::TransportPorts | Policy::Encapsulated => match headers.transport {
-                _ if labelled => Basis::Policy,
-                Transport::Spi if self.symmetric => Basis::NoPorts,
-                _ => transport_basis(headers),
-            },
+            HashPolicy::IpAddresses | HashPolicy::TransportPorts | HashPolicy::Encapsulated => {
+                match headers.transport {
+                    _ if labelled => Basis::HashPolicy,
+                    Transport::Spi if self.symmetric => Basis::NoPorts,
+                    _ => transport_basis(headers),
+                }
+            }
         }
     }
 }
@@ -219,7 +231,7 @@ impl Keying {
 #[inline(always)]
 fn transport_basis(headers: &Headers) -> Basis {
     match (headers.transport, headers.network) {
-        (Transport::Ports | Transport::Spi, _) => Basis::Policy,
+        (Transport::Ports | Transport::Spi, _) => Basis::HashPolicy,
         (Transport::Fragment, _) => Basis::Fragment,
         (Transport::Other, Network::Other) => stopped(headers.stop, Basis::NotIp),
         (Transport::Other, Network::V4 | Network::V6 | Network::Arp) => stopped(headers.stop, Basis::NoPorts),

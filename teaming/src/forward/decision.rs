@@ -3,7 +3,7 @@
 use crate::flow::Basis;
 use crate::flow::adapter_hash::Adapter;
 use crate::forward::drop_reason::DropReason;
-use crate::forward::source::Sent;
+use crate::forward::source::FrameTag;
 use crate::ids::{MacAddr, MemberIndex, NicId, Ticks};
 use crate::ports::port::Preserve;
 
@@ -34,7 +34,7 @@ pub enum Verdict {
 
 /// What may come beside a packet.
 #[derive(Debug, Clone, Copy)]
-pub struct Beside<'a> {
+pub struct OutOfBand<'a> {
     /// The number in the tag beside it; 0 is none.
     pub vlan: u16,
     /// The virtual subnet that it is in; 0 is none.
@@ -43,7 +43,7 @@ pub struct Beside<'a> {
     pub adapter: Option<Adapter<'a>>,
 }
 
-impl Beside<'_> {
+impl OutOfBand<'_> {
     pub const NOTHING: Self = Self { vlan: 0, subnet: 0, adapter: None };
 }
 
@@ -56,12 +56,12 @@ pub struct Decision {
     pub bits: Preserve,
     /// The destination address of what is flooded.
     pub to: MacAddr,
-    pub sent: Sent,
+    pub sent: FrameTag,
 }
 
 impl Decision {
     pub const fn new(verdict: Verdict) -> Self {
-        Self { verdict, basis: None, bits: Preserve::NOTHING, to: MacAddr::ZERO, sent: Sent::NOTHING }
+        Self { verdict, basis: None, bits: Preserve::NOTHING, to: MacAddr::ZERO, sent: FrameTag::NOTHING }
     }
 
     pub const fn dropped(reason: DropReason) -> Self {

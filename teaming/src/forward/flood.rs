@@ -4,8 +4,8 @@
 
 use crate::Storage;
 use crate::forward::drop_reason::DropReason;
-use crate::forward::source::{Origin, Sender, Sent};
-use crate::forward::{Beside, Decision, Forwarding, Packet, Target, Verdict};
+use crate::forward::source::{FrameTag, Origin, SourcePort};
+use crate::forward::{Decision, Forwarding, OutOfBand, Packet, Target, Verdict};
 use crate::frame;
 use crate::ids::{MacAddr, Ticks};
 
@@ -14,10 +14,10 @@ impl<S: Storage> Forwarding<S> {
     #[inline(never)]
     pub(crate) fn decide_unknown(
         &self,
-        sender: &Sender,
-        sent: Sent,
+        sender: &SourcePort,
+        sent: FrameTag,
         packet: &Packet<'_>,
-        beside: &Beside<'_>,
+        beside: &OutOfBand<'_>,
     ) -> Decision {
         let headers = frame::parse(packet.window);
         let to = headers.destination;
@@ -47,7 +47,13 @@ impl<S: Storage> Forwarding<S> {
     }
 
     /// Why a frame for many, or for an unknown one, does not count that came from outside.
-    fn refuses(&self, sender: &Sender, source: MacAddr, sent: Sent, now: Ticks) -> Option<DropReason> {
+    fn refuses(
+        &self,
+        sender: &SourcePort,
+        source: MacAddr,
+        sent: FrameTag,
+        now: Ticks,
+    ) -> Option<DropReason> {
         if !self.receive.takes(sender.nic.index) {
             return Some(DropReason::NotReceiver);
         }
@@ -59,10 +65,10 @@ impl<S: Storage> Forwarding<S> {
     #[inline(never)]
     pub(crate) fn decide_group(
         &self,
-        sender: &Sender,
-        sent: Sent,
+        sender: &SourcePort,
+        sent: FrameTag,
         packet: &Packet<'_>,
-        beside: &Beside<'_>,
+        beside: &OutOfBand<'_>,
     ) -> Decision {
         let headers = frame::parse(packet.window);
         let to = headers.destination;
@@ -86,7 +92,7 @@ impl<S: Storage> Forwarding<S> {
     /// lock was released. Every destination is looked at in the hold in which it is asked for.
     pub fn flood<'a>(
         &'a self,
-        sender: &'a Sender,
+        sender: &'a SourcePort,
         decision: &Decision,
         from: usize,
     ) -> impl Iterator<Item = (usize, Target)> + 'a {

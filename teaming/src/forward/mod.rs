@@ -13,20 +13,20 @@ pub mod update;
 
 use crate::Storage;
 use crate::flow::hash::Seed;
-use crate::flow::{Basis, Keying, Policy};
-pub use crate::forward::decision::{Beside, Decision, Packet, Target, Verdict};
+use crate::flow::{Basis, HashPolicy, Keying};
+pub use crate::forward::decision::{Decision, OutOfBand, Packet, Target, Verdict};
 use crate::forward::drop_reason::DropReason;
-use crate::forward::source::{Origin, Sender, Sent};
+use crate::forward::source::{FrameTag, Origin, SourcePort};
 use crate::frame::{self, ETHERNET_HEADER, Headers, Rare};
 use crate::ids::{FlowHash, MacAddr, MemberIndex, NicId, PortId, Ticks, VlanId};
 use crate::ports::mac_learning::{LearnTable, Learned};
 use crate::ports::port::Preserve;
-use crate::ports::storage::Room;
+use crate::ports::storage::PortTableStorage;
 use crate::ports::vlan::{self, VlanSet, Vlans};
 use crate::ports::{Port, PortTable};
 use crate::settings::Settings;
-use crate::team::Plan;
-use crate::team::buckets::{Moved, Stamp, Table, View};
+use crate::team::TeamView;
+use crate::team::buckets::{BucketActivity, Moved, Table, View};
 use crate::team::receive::Receive;
 
 pub struct Forwarding<S: Storage> {
@@ -46,32 +46,32 @@ pub struct Forwarding<S: Storage> {
 impl<S: Storage> Forwarding<S> {
     #[inline]
     pub fn decide(&self, packet: &Packet<'_>) -> Verdict {
-        self.decide_with(packet, &Beside::NOTHING).verdict
+        self.decide_with(packet, &OutOfBand::NOTHING).verdict
     }
 
     /// `decide_from` for one packet alone.
-    pub fn decide_with(&self, packet: &Packet<'_>, beside: &Beside<'_>) -> Decision {
+    pub fn decide_with(&self, packet: &Packet<'_>, beside: &OutOfBand<'_>) -> Decision {
         self.decide_from(&self.sender(packet.source), packet, beside)
     }
 
     /// What holds for all packets of a source while the tables do not change.
     #[inline(never)]
-    pub fn sender(&self, nic: NicId) -> Sender {
+    pub fn sender(&self, nic: NicId) -> SourcePort {
         if nic.port == PortId::DEFAULT {
-            return Sender::trusted(nic);
+            return SourcePort::trusted(nic);
         }
         match self.ports.find(nic.port) {
-            Some((position, port)) if port.policy.closed => Sender::closed(nic).on(port, position),
-            Some((_, port)) if self.is_outside(nic) => Sender::outside(nic, &port.policy),
-            Some((position, port)) => Sender::station(nic, port).on(port, position),
-            None if self.is_outside(nic) => Sender::outside(nic, &crate::ports::policy::Policy::NONE),
-            None => Sender::closed(nic),
+            Some((position, port)) if port.policy.closed => SourcePort::closed(nic).on(port, position),
+            Some((_, port)) if self.is_outside(nic) => SourcePort::outside(nic, &port.policy),
+            Some((position, port)) => SourcePort::station(nic, port).on(port, position),
+            None if self.is_outside(nic) => SourcePort::outside(nic, &crate::ports::policy::PortPolicy::NONE),
+            None => SourcePort::closed(nic),
         }
     }
 
     /// `sender` is that of the packet's source.
     #[inline(always)]
-    pub fn decide_from(&self, sender: &Sender, packet: &Packet<'_>, beside: &Beside<'_>) -> Decision {
+    pub fn decide_from(&self, sender: &SourcePort, packet: &Packet<'_>, beside: &OutOfBand<'_>) -> Decision {
         if packet.native {
             return Decision::new(Verdict::Native);
         }
@@ -87,17 +87,17 @@ impl<S: Storage> Forwarding<S> {
     /// A second copy of the decision: merged with the first, both would keep the headers in memory.
     #[cold]
     #[inline(never)]
-    fn decide_rare(&self, sender: &Sender, packet: &Packet<'_>, beside: &Beside<'_>) -> Decision {
+    fn decide_rare(&self, sender: &SourcePort, packet: &Packet<'_>, beside: &OutOfBand<'_>) -> Decision {
         self.decide_parsed(sender, packet, frame::parse(packet.window), beside)
     }
 
     #[inline(always)]
     fn decide_parsed(
         &self,
-        sender: &Sender,
+        sender: &SourcePort,
         packet: &Packet<'_>,
         headers: Headers,
-        beside: &Beside<'_>,
+        beside: &OutOfBand<'_>,
     ) -> Decision {
         let tagged = headers.has_tag() | (beside.vlan != 0) | (beside.subnet != 0);
         let sent = if sender.is_plain(headers.source, tagged) {
@@ -138,10 +138,10 @@ impl<S: Storage> Forwarding<S> {
     #[inline(never)]
     fn look_closer(
         &self,
-        sender: &Sender,
+        sender: &SourcePort,
         packet: &Packet<'_>,
-        beside: &Beside<'_>,
-    ) -> Result<Sent, DropReason> {
+        beside: &OutOfBand<'_>,
+    ) -> Result<FrameTag, DropReason> {
         if sender.origin == Origin::Closed {
             return Err(DropReason::PortClosed);
         }
@@ -156,7 +156,7 @@ impl<S: Storage> Forwarding<S> {
         if sender.origin == Origin::Station {
             self.check_source(sender, headers.source, carried.vlan, packet.now)?;
         }
-        let mut sent = Sent::new(carried, subnet, sender.vlans, beside.vlan != 0, beside.subnet != 0);
+        let mut sent = FrameTag::new(carried, subnet, sender.vlans, beside.vlan != 0, beside.subnet != 0);
         if sender.origin == Origin::Trusted && carried.vlan.is_none() {
             sent.key = 0;
         }
@@ -167,7 +167,7 @@ impl<S: Storage> Forwarding<S> {
     /// (ns-ntddndis-_ndis_switch_port_property_security.md).
     fn check_source(
         &self,
-        sender: &Sender,
+        sender: &SourcePort,
         mac: MacAddr,
         vlan: Option<VlanId>,
         now: Ticks,
@@ -191,7 +191,7 @@ impl<S: Storage> Forwarding<S> {
 
     /// To a station that may need a closer look.
     #[inline(never)]
-    pub(crate) fn deliver(&self, sender: &Sender, sent: Sent, port: &Port) -> Decision {
+    pub(crate) fn deliver(&self, sender: &SourcePort, sent: FrameTag, port: &Port) -> Decision {
         if port.id == sender.nic {
             return Decision::dropped(DropReason::BackToSource);
         }
@@ -202,7 +202,12 @@ impl<S: Storage> Forwarding<S> {
     }
 
     /// The bits with which a station may have a packet.
-    pub(crate) fn admit(&self, sender: &Sender, sent: Sent, port: &Port) -> Result<Preserve, DropReason> {
+    pub(crate) fn admit(
+        &self,
+        sender: &SourcePort,
+        sent: FrameTag,
+        port: &Port,
+    ) -> Result<Preserve, DropReason> {
         let priority = sender.priority & port.priority();
         if port.policy.closed {
             return Err(DropReason::PortClosed);
@@ -223,7 +228,7 @@ impl<S: Storage> Forwarding<S> {
 
     /// The bits with which the outside may have a packet.
     #[inline(always)]
-    pub(crate) fn uplink_bits(&self, sender: &Sender, sent: Sent) -> Result<Preserve, DropReason> {
+    pub(crate) fn uplink_bits(&self, sender: &SourcePort, sent: FrameTag) -> Result<Preserve, DropReason> {
         if sent.stays_inside() {
             return Err(DropReason::VirtualSubnet);
         }
@@ -234,7 +239,7 @@ impl<S: Storage> Forwarding<S> {
     }
 
     #[inline(never)]
-    fn outside_bits(&self, sender: &Sender, sent: Sent) -> Result<Preserve, DropReason> {
+    fn outside_bits(&self, sender: &SourcePort, sent: FrameTag) -> Result<Preserve, DropReason> {
         let policy = self.external.and_then(|port| self.ports.get(port)).map(|port| port.policy);
         if policy.is_some_and(|policy| policy.closed) {
             return Err(DropReason::PortClosed);
@@ -248,10 +253,10 @@ impl<S: Storage> Forwarding<S> {
     #[inline(always)]
     pub(crate) fn member(
         &self,
-        sender: &Sender,
+        sender: &SourcePort,
         packet: &Packet<'_>,
         headers: Headers,
-        beside: &Beside<'_>,
+        beside: &OutOfBand<'_>,
     ) -> Result<(MemberIndex, Option<Basis>), DropReason> {
         if self.external.is_none() {
             return Err(DropReason::NoDestination);
@@ -271,7 +276,7 @@ impl<S: Storage> Forwarding<S> {
         hashed_as: NicId,
         packet: &Packet<'_>,
         headers: Headers,
-        beside: &Beside<'_>,
+        beside: &OutOfBand<'_>,
     ) -> (FlowHash, Basis) {
         match self.keying.hash_at_once(&headers, hashed_as, self.seed) {
             Some(done) if beside.adapter.is_none() => done,
@@ -281,9 +286,9 @@ impl<S: Storage> Forwarding<S> {
 
     /// Policies and options apart from the two that a packet must not wait for. Reads the headers again.
     #[inline(never)]
-    fn other_hash(&self, hashed_as: NicId, packet: &Packet<'_>, beside: &Beside<'_>) -> (FlowHash, Basis) {
+    fn other_hash(&self, hashed_as: NicId, packet: &Packet<'_>, beside: &OutOfBand<'_>) -> (FlowHash, Basis) {
         let headers = match self.keying.policy {
-            Policy::Encapsulated => frame::parse_innermost(packet.window),
+            HashPolicy::Encapsulated => frame::parse_innermost(packet.window),
             _ => frame::parse_common(packet.window).unwrap_or_else(|Rare| frame::parse(packet.window)),
         };
         let basis = self.keying.basis(&headers);
@@ -303,15 +308,15 @@ impl<S: Storage> Forwarding<S> {
     /// `owners` and `stamps` are `BUCKETS` long, `learned` `LEARNED`; for `room` and `sets` see `PortTable::new`.
     pub fn new(
         owners: S::Of<u8>,
-        stamps: S::Of<Stamp>,
-        room: Room<S>,
+        stamps: S::Of<BucketActivity>,
+        room: PortTableStorage<S>,
         sets: S::Of<VlanSet>,
         learned: S::Of<Learned>,
         settings: &Settings,
     ) -> Self {
         Self {
             external: None,
-            table: Table::new(owners, stamps, settings.pace()),
+            table: Table::new(owners, stamps, settings.rebalance_timers()),
             ports: PortTable::new(room, sets),
             learned: LearnTable::new(learned),
             keying: settings.keying(),
@@ -338,7 +343,7 @@ impl<S: Storage> Forwarding<S> {
     }
 
     /// After it returns nothing is assigned to a member that is not live.
-    pub fn publish(&mut self, plan: &Plan, home: &[u8], now: Ticks) -> Moved {
+    pub fn publish(&mut self, plan: &TeamView, home: &[u8], now: Ticks) -> Moved {
         let view = View { live: plan.live, weights: &plan.weights, home };
         self.receive.publish(plan.live);
         self.table.publish(&view, now)
@@ -359,7 +364,7 @@ impl<S: Storage> Forwarding<S> {
         self.seed = Seed::new(settings.seed);
         self.adapter_hash = settings.use_adapter_hash;
         self.receive.configure(settings.mode);
-        self.table.set_pace(settings.pace());
+        self.table.set_rebalance_timers(settings.rebalance_timers());
     }
 
     /// The member that a frame of these headers from `source` takes now, and nothing is noted: for tools that explain.
@@ -370,7 +375,11 @@ impl<S: Storage> Forwarding<S> {
     }
 
     /// The same from the packet and what came beside it, and what the key was made of.
-    pub fn explain_packet(&self, packet: &Packet<'_>, beside: &Beside<'_>) -> (Option<MemberIndex>, Basis) {
+    pub fn explain_packet(
+        &self,
+        packet: &Packet<'_>,
+        beside: &OutOfBand<'_>,
+    ) -> (Option<MemberIndex>, Basis) {
         let hashed_as = self.hashed_as(packet.source);
         let (hash, basis) = self.flow_hash(hashed_as, packet, frame::parse(packet.window), beside);
         (self.table.lookup(hash.bucket()), basis)
@@ -400,8 +409,8 @@ impl Forwarding<crate::Heap> {
     pub fn on_heap(ports: usize, settings: &Settings) -> Self {
         Self::new(
             std::vec![0; crate::ids::BUCKETS],
-            (0..crate::ids::BUCKETS).map(|_| Stamp::EMPTY).collect(),
-            Room::on_heap(ports),
+            (0..crate::ids::BUCKETS).map(|_| BucketActivity::EMPTY).collect(),
+            PortTableStorage::on_heap(ports),
             std::vec![VlanSet::EMPTY; ports],
             (0..crate::ports::mac_learning::LEARNED).map(|_| Learned::EMPTY).collect(),
             settings,

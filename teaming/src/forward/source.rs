@@ -3,7 +3,7 @@
 //! Made by `Forwarding::sender`, kept by a walk while the source stays the same and the lock is held.
 
 use crate::ids::{MacAddr, NicId, VlanId};
-use crate::ports::policy::{self, Policy, Security};
+use crate::ports::policy::{self, PortPolicy, Security};
 use crate::ports::port::{Port, Preserve};
 use crate::ports::vlan::{Carried, Vlans};
 
@@ -20,8 +20,8 @@ pub enum Origin {
 
 /// What the destinations of a packet need to know of its source and its tags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sent {
-    /// `Policy::key` of the ports that may have it without a closer look; 0 for none.
+pub struct FrameTag {
+    /// `PortPolicy::key` of the ports that may have it without a closer look; 0 for none.
     pub(crate) key: u64,
     /// 0 is none.
     pub(crate) subnet: u32,
@@ -34,7 +34,7 @@ pub struct Sent {
     subnet_told: bool,
 }
 
-impl Sent {
+impl FrameTag {
     pub(crate) const NOTHING: Self =
         Self { key: 0, subnet: 0, vlan: 0, in_bytes: false, writes_tag: false, subnet_told: false };
 
@@ -68,7 +68,7 @@ impl Sent {
 
 /// The source of packets.
 #[derive(Debug, Clone, Copy)]
-pub struct Sender {
+pub struct SourcePort {
     pub nic: NicId,
     /// What HyperVPort hashes for it.
     pub hashed_as: NicId,
@@ -84,7 +84,7 @@ pub struct Sender {
     pub(crate) vlans: Vlans,
     pub(crate) security: Security,
     /// What holds for a frame without any tag.
-    pub(crate) untagged: Sent,
+    pub(crate) untagged: FrameTag,
     /// A frame without any tag, with the adapter's own address, needs no closer look.
     plain: bool,
 }
@@ -92,10 +92,10 @@ pub struct Sender {
 /// The position of who is no station.
 pub const UNCOUNTED: usize = usize::MAX;
 
-impl Sender {
+impl SourcePort {
     fn new(nic: NicId, origin: Origin, vlans: Vlans, security: Security) -> Self {
         let carried = Carried { vlan: vlans.own(), in_bytes: false };
-        let mut untagged = Sent::new(carried, security.virtual_subnet, vlans, false, false);
+        let mut untagged = FrameTag::new(carried, security.virtual_subnet, vlans, false, false);
         if origin == Origin::Trusted {
             untagged.key = 0;
         }
@@ -123,7 +123,7 @@ impl Sender {
         Self::new(nic, Origin::Trusted, Vlans::EVERYTHING, Security::TRUSTED)
     }
 
-    pub(crate) fn outside(nic: NicId, policy: &Policy) -> Self {
+    pub(crate) fn outside(nic: NicId, policy: &PortPolicy) -> Self {
         let vlans = policy.vlans.unwrap_or(Vlans::EVERYTHING);
         let virtual_subnet = policy.security().virtual_subnet;
         let outside =

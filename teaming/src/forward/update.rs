@@ -7,7 +7,7 @@ use crate::forward::Forwarding;
 use crate::ids::PortId;
 use crate::oid::nic::{NicOp, NicParameters};
 use crate::ports::policy::Security;
-use crate::ports::vlan::Wanted;
+use crate::ports::vlan::RequestedVlans;
 use crate::ports::{Full, Port};
 
 impl<S: Storage> Forwarding<S> {
@@ -54,7 +54,7 @@ impl<S: Storage> Forwarding<S> {
         &mut self,
         id: PortId,
         revision: u32,
-        vlans: Option<&Wanted<'_>>,
+        vlans: Option<&RequestedVlans<'_>>,
         security: Option<Security>,
         closed: bool,
     ) -> Result<bool, Full> {
@@ -65,7 +65,7 @@ impl<S: Storage> Forwarding<S> {
     }
 
     /// The VLAN property of a port, or none; `Full` when there is no room for its set.
-    pub fn set_vlans(&mut self, id: PortId, wanted: Option<&Wanted<'_>>) -> Result<(), Full> {
+    pub fn set_vlans(&mut self, id: PortId, wanted: Option<&RequestedVlans<'_>>) -> Result<(), Full> {
         self.forget(id);
         let set = self.ports.set_vlans(id, wanted);
         self.refresh_outside();

@@ -30,7 +30,7 @@
 //! the saving host are hashed, never looked up: the NIC is the one that the restore request names.
 
 use crate::Storage;
-use crate::flow::{Keying, POLICIES, Policy};
+use crate::flow::{HashPolicy, Keying, POLICIES};
 use crate::ids::{MEMBERS, MemberIndex, NicId, NicIndex, PortId};
 use crate::ports::traffic::Traffic;
 use crate::settings::Settings;
@@ -158,7 +158,7 @@ pub struct NicState {
 impl NicState {
     /// In what a NIC that was saved so is unlike one that is hashed as `hashed_as` under `here`.
     pub fn differs_from(&self, hashed_as: NicId, here: &Placement) -> Differences {
-        let by_port = here.keying.policy == Policy::HyperVPort && self.hashed_as != hashed_as;
+        let by_port = here.keying.policy == HashPolicy::HyperVPort && self.hashed_as != hashed_as;
         let port = if by_port { Differences::PORT } else { Differences::NONE };
         self.placement.differs_from(here).union(port)
     }
@@ -330,7 +330,7 @@ fn read_fixed(head: &mut Reader<'_>) -> Result<NicState, Discard> {
     Ok(NicState { placement, hashed_as: NicId::new(port, index), traffic })
 }
 
-fn policy(number: u8) -> Option<Policy> {
+fn policy(number: u8) -> Option<HashPolicy> {
     POLICIES.iter().find(|(known, _)| *known == u64::from(number)).map(|&(_, policy)| policy)
 }
 

@@ -315,7 +315,7 @@ impl MemberCapabilities {
 }
 
 /// The capabilities of all members, by slot.
-pub struct Book<S: Storage> {
+pub struct CapabilityTable<S: Storage> {
     members: S::Of<MemberCapabilities>,
     /// Capabilities to indicate anew, a bit each.
     due: u8,
@@ -323,7 +323,7 @@ pub struct Book<S: Storage> {
     told: u8,
 }
 
-impl<S: Storage> Book<S> {
+impl<S: Storage> CapabilityTable<S> {
     /// `members` is `MEMBERS` long.
     pub fn new(members: S::Of<MemberCapabilities>) -> Self {
         debug_assert_eq!(members.len(), MEMBERS);
@@ -331,14 +331,14 @@ impl<S: Storage> Book<S> {
     }
 
     /// A member said what it can. False, and nothing learned, when that is not in a form that is understood.
-    pub fn learn(&mut self, member: MemberIndex, capability: Capability, bytes: &[u8]) -> bool {
+    pub fn record(&mut self, member: MemberIndex, capability: Capability, bytes: &[u8]) -> bool {
         let Some(block) = Block::read(capability, bytes) else { return false };
         self.put(member, capability, Known::This(block));
         true
     }
 
     /// A member said that it does not have this capability.
-    pub fn learn_none(&mut self, member: MemberIndex, capability: Capability) {
+    pub fn record_none(&mut self, member: MemberIndex, capability: Capability) {
         self.put(member, capability, Known::None);
     }
 

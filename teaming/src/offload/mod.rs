@@ -10,7 +10,7 @@ pub mod capabilities;
 use crate::Storage;
 use crate::ids::{MEMBERS, MemberIndex, MemberSet, NicId};
 use crate::oid::payload::{Command, PHYSICAL_FUNCTION};
-use crate::oid::{Plan, Refusal, Resource};
+use crate::oid::{OidPlan, Refusal, Resource};
 
 /// Where resources of a partition are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -42,7 +42,7 @@ pub struct Entry {
     /// A request of ours made it, so that only requests of ours can name it: the switch's id may be another member's.
     own: bool,
     /// The id that the member knows.
-    pub below: u64,
+    pub member_resource_id: u64,
 }
 
 impl Entry {
@@ -55,7 +55,7 @@ impl Entry {
         gone: false,
         notify: false,
         own: false,
-        below: 0,
+        member_resource_id: 0,
     };
 
     pub const fn member(&self) -> Option<MemberIndex> {
@@ -72,7 +72,7 @@ impl Entry {
 }
 
 /// A source that is no partition: the host itself, or several partitions at once.
-pub const NOBODY: NicId = NicId::new(crate::ids::PortId::DEFAULT, crate::ids::NicIndex::DEFAULT);
+pub const NO_PARTITION: NicId = NicId::new(crate::ids::PortId::DEFAULT, crate::ids::NicIndex::DEFAULT);
 
 /// No free entry: the caller provides larger storage (`grow`) or refuses the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +88,7 @@ pub struct Facts {
     pub flows: Option<MemberIndex>,
 }
 
-pub struct Ledger<S: Storage> {
+pub struct OffloadResources<S: Storage> {
     /// Sorted; the first `used` count.
     entries: S::Of<Entry>,
     used: usize,
@@ -97,7 +97,7 @@ pub struct Ledger<S: Storage> {
     serial: u32,
 }
 
-impl<S: Storage> Ledger<S> {
+impl<S: Storage> OffloadResources<S> {
     pub fn new(entries: S::Of<Entry>) -> Self {
         Self { entries, used: 0, promised: 0, serial: 0 }
     }
@@ -159,7 +159,15 @@ impl<S: Storage> Ledger<S> {
         member: MemberIndex,
     ) -> Result<(), Full> {
         let serial = self.next_serial();
-        self.insert(Entry { source, resource, id, serial, member: member.get(), below: id, ..Entry::EMPTY })
+        self.insert(Entry {
+            source,
+            resource,
+            id,
+            serial,
+            member: member.get(),
+            member_resource_id: id,
+            ..Entry::EMPTY
+        })
     }
 
     /// Notes that `member` holds a copy, by its own id `below`, of what requests of ours made.
@@ -167,11 +175,20 @@ impl<S: Storage> Ledger<S> {
         &mut self,
         (source, resource, id): (NicId, Resource, u64),
         member: MemberIndex,
-        below: u64,
+        member_resource_id: u64,
         serial: u32,
     ) -> Result<(), Full> {
         let member = member.get();
-        self.insert(Entry { source, resource, id, serial, member, below, own: true, ..Entry::EMPTY })
+        self.insert(Entry {
+            source,
+            resource,
+            id,
+            serial,
+            member,
+            member_resource_id,
+            own: true,
+            ..Entry::EMPTY
+        })
     }
 
     fn insert(&mut self, entry: Entry) -> Result<(), Full> {
@@ -189,7 +206,7 @@ impl<S: Storage> Ledger<S> {
     /// The entries under one key. From nobody in particular, an id that only one source has is that one's.
     fn under(&self, source: NicId, resource: Resource, id: u64) -> &[Entry] {
         let exact = self.exact((source, resource, id));
-        if !exact.is_empty() || source != NOBODY {
+        if !exact.is_empty() || source != NO_PARTITION {
             return exact;
         }
         let mut hits = self.entries().iter().filter(|entry| entry.resource == resource && entry.id == id);
@@ -223,9 +240,17 @@ impl<S: Storage> Ledger<S> {
     }
 
     /// The id that a member knows a resource by.
-    pub fn below(&self, source: NicId, resource: Resource, id: u64, member: MemberIndex) -> Option<u64> {
+    pub fn member_resource_id(
+        &self,
+        source: NicId,
+        resource: Resource,
+        id: u64,
+        member: MemberIndex,
+    ) -> Option<u64> {
         let mut holders = self.holders(source, resource, id);
-        holders.find(|entry| entry.member == member.get() && !entry.gone).map(|entry| entry.below)
+        holders
+            .find(|entry| entry.member == member.get() && !entry.gone)
+            .map(|entry| entry.member_resource_id)
     }
 
     /// Forgets a resource that the switch gave up.
@@ -293,7 +318,7 @@ impl<S: Storage> Ledger<S> {
 
     /// The next partition to be told that it lost its virtual function, referenced; one that does not use it is told when
     /// it does, and one whose reference is refused when it is not. `None` if there is none to be told.
-    pub fn take_notice<R>(
+    pub fn next_lost_vf<R>(
         &mut self,
         uses_it: impl Fn(NicId) -> bool,
         reference: impl FnOnce(NicId) -> Option<R>,
@@ -307,7 +332,7 @@ impl<S: Storage> Ledger<S> {
     }
 
     /// What becomes of a request about one resource. Lists are planned with `plan_list`.
-    pub fn plan(&self, source: NicId, command: &Command, facts: &Facts) -> Plan {
+    pub fn plan(&self, source: NicId, command: &Command, facts: &Facts) -> OidPlan {
         let follow = |resource, id| self.plan_list(source, resource, core::iter::once(id));
         match *command {
             Command::AllocateQueue { .. } => self.place(source, Resource::Queue, facts),
@@ -318,8 +343,8 @@ impl<S: Storage> Ledger<S> {
             // One member has the virtual port; copies on others stay where their own members can serve them.
             Command::MoveFilter { filter, vport } => {
                 match (follow(Resource::Filter, filter), follow(Resource::Vport, vport)) {
-                    (Plan::Originate(members), Plan::Redirect(member)) if members.contains(member) => {
-                        Plan::Originate(MemberSet::EMPTY.with(member))
+                    (OidPlan::Originate(members), OidPlan::Redirect(member)) if members.contains(member) => {
+                        OidPlan::Originate(MemberSet::EMPTY.with(member))
                     }
                     (plan, _) => plan,
                 }
@@ -334,15 +359,15 @@ impl<S: Storage> Ledger<S> {
             Command::UpdateSa { handle } => follow(Resource::Sa, handle),
             // Never refused: what nobody can take goes down as it came.
             Command::AddSas => match self.place(source, Resource::Sa, facts) {
-                Plan::Refuse(_) => Plan::Pass,
+                OidPlan::Refuse(_) => OidPlan::Pass,
                 plan => plan,
             },
-            Command::CompleteQueues | Command::DeleteSas => Plan::Pass,
+            Command::CompleteQueues | Command::DeleteSas => OidPlan::Pass,
         }
     }
 
     /// What becomes of a request about several resources. Those that nobody holds go along with the others.
-    pub fn plan_list(&self, source: NicId, resource: Resource, ids: impl Iterator<Item = u64>) -> Plan {
+    pub fn plan_list(&self, source: NicId, resource: Resource, ids: impl Iterator<Item = u64>) -> OidPlan {
         let (mut members, mut own) = (MemberSet::EMPTY, false);
         for id in ids {
             for entry in self.holders(source, resource, id).filter(|entry| !entry.gone) {
@@ -351,29 +376,29 @@ impl<S: Storage> Ledger<S> {
             }
         }
         match (members.len(), members.iter().next()) {
-            (0, _) => Plan::Pass,
-            (1, Some(member)) if !own => Plan::Redirect(member),
-            _ => Plan::Originate(members),
+            (0, _) => OidPlan::Pass,
+            (1, Some(member)) if !own => OidPlan::Redirect(member),
+            _ => OidPlan::Originate(members),
         }
     }
 
     /// The member of a partition's earlier security associations. Later ones join them, so that no handle is given out
     /// twice to one partition while that member is there.
-    fn kin(&self, source: NicId, resource: Resource, facts: &Facts) -> Option<MemberIndex> {
-        let mut kin =
+    fn existing_sa_member(&self, source: NicId, resource: Resource, facts: &Facts) -> Option<MemberIndex> {
+        let mut existing =
             self.entries().iter().filter(|entry| (entry.source, entry.resource) == (source, resource));
-        let member = kin.find(|entry| resource == Resource::Sa && !entry.gone)?.member()?;
+        let member = existing.find(|entry| resource == Resource::Sa && !entry.gone)?.member()?;
         facts.able.contains(member).then_some(member)
     }
 
-    fn place(&self, source: NicId, resource: Resource, facts: &Facts) -> Plan {
-        let everywhere = matches!(resource, Resource::Queue | Resource::Filter) && source != NOBODY;
+    fn place(&self, source: NicId, resource: Resource, facts: &Facts) -> OidPlan {
+        let everywhere = matches!(resource, Resource::Queue | Resource::Filter) && source != NO_PARTITION;
         match facts.placement {
-            _ if facts.able.is_empty() => Plan::Refuse(Refusal::NoMember),
-            OffloadPlacement::EveryMember if everywhere => Plan::Originate(facts.able),
+            _ if facts.able.is_empty() => OidPlan::Refuse(Refusal::NoMember),
+            OffloadPlacement::EveryMember if everywhere => OidPlan::Originate(facts.able),
             OffloadPlacement::FollowFlows | OffloadPlacement::EveryMember => {
                 let there = facts.flows.filter(|&member| facts.able.contains(member));
-                one(self.kin(source, resource, facts).or(there).or(facts.able.iter().next()))
+                one(self.existing_sa_member(source, resource, facts).or(there).or(facts.able.iter().next()))
             }
             OffloadPlacement::SingleMember => {
                 let mut held = self.entries().iter().filter(|entry| !entry.gone).filter_map(Entry::member);
@@ -383,8 +408,8 @@ impl<S: Storage> Ledger<S> {
     }
 }
 
-fn one(member: Option<MemberIndex>) -> Plan {
-    member.map_or(Plan::Refuse(Refusal::NoMember), Plan::Redirect)
+fn one(member: Option<MemberIndex>) -> OidPlan {
+    member.map_or(OidPlan::Refuse(Refusal::NoMember), OidPlan::Redirect)
 }
 
 /// Why the processors of two members' queues do not fit (KB 2974384, event 106).

@@ -77,7 +77,7 @@ pub enum Kind {
 
 /// Where a row's request is met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum OidContext {
     /// From above, as it is.
     Bare,
     /// Inside OID_SWITCH_NIC_REQUEST.
@@ -121,7 +121,7 @@ pub enum Treatment {
 pub struct Row {
     pub oid: u32,
     pub name: &'static str,
-    pub place: Place,
+    pub place: OidContext,
     /// Request types that are understood; one of another type is passed on unread.
     pub kinds: &'static [Kind],
     /// The documented payload and the bytes of its first revision; `None` where it is not read.
@@ -134,7 +134,7 @@ pub struct Row {
 
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Plan {
+pub enum OidPlan {
     /// A clone goes down, nothing else changes.
     Pass,
     /// A clone goes down in an envelope of ours that names this member.
@@ -172,7 +172,7 @@ macro_rules! rows {
         &[$(Row {
             oid: oids::$oid,
             name: $name,
-            place: Place::$place,
+            place: OidContext::$place,
             kinds: $kinds,
             payload: $payload,
             treatment: $treatment,
@@ -244,6 +244,6 @@ pub const OIDS: &[Row] = rows! {
 };
 
 /// The row of a request of this type, or `None`: it is passed on unread.
-pub fn find(place: Place, oid: u32, kind: Kind) -> Option<&'static Row> {
+pub fn find(place: OidContext, oid: u32, kind: Kind) -> Option<&'static Row> {
     OIDS.iter().find(|row| row.place == place && row.oid == oid && row.kinds.contains(&kind))
 }

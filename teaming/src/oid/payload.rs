@@ -294,8 +294,8 @@ pub fn checked(bytes: &[u8], needed: usize) -> Option<&[u8]> {
 
 /// Bytes of the first revision of a payload, from the table.
 pub fn size(oid: u32) -> Option<usize> {
-    use crate::oid::{OIDS, Place};
-    let row = OIDS.iter().find(|row| row.oid == oid && row.place == Place::Envelope)?;
+    use crate::oid::{OIDS, OidContext};
+    let row = OIDS.iter().find(|row| row.oid == oid && row.place == OidContext::Envelope)?;
     row.payload.map(|(_, size)| size)
 }
 

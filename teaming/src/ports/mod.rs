@@ -18,11 +18,11 @@ use crate::Storage;
 use crate::ids::{MacAddr, NicId, NicIndex, PortId};
 use crate::oid::nic::{NicOp, NicParameters};
 use crate::ports::index::{By, Slot};
-use crate::ports::policy::{Policy, Security};
+use crate::ports::policy::{PortPolicy, Security};
 pub use crate::ports::port::{Groups, NicState, Port};
-use crate::ports::storage::{Room, clear};
+use crate::ports::storage::{PortTableStorage, clear};
 use crate::ports::traffic::Traffic;
-use crate::ports::vlan::{VlanSet, Wanted};
+use crate::ports::vlan::{RequestedVlans, VlanSet};
 
 /// No free port: the caller provides larger storage (`grow`) or refuses what needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub struct Full;
 pub const PORTS_MAX: usize = 0xfffe;
 
 pub struct PortTable<S: Storage> {
-    pub(crate) room: Room<S>,
+    pub(crate) room: PortTableStorage<S>,
     sets: S::Of<VlanSet>,
     used: usize,
     learning: usize,
@@ -40,8 +40,8 @@ pub struct PortTable<S: Storage> {
 }
 
 impl<S: Storage> PortTable<S> {
-    /// `room` has the `Sizes` of a number of ports; `sets` holds the trunks that differ.
-    pub fn new(mut room: Room<S>, mut sets: S::Of<VlanSet>) -> Self {
+    /// `room` has the `PortTableSizes` of a number of ports; `sets` holds the trunks that differ.
+    pub fn new(mut room: PortTableStorage<S>, mut sets: S::Of<VlanSet>) -> Self {
         clear(&mut room);
         sets.fill(VlanSet::EMPTY);
         Self { room, sets, used: 0, learning: 0, grouped: 0 }
@@ -82,7 +82,7 @@ impl<S: Storage> PortTable<S> {
         self.disconnect(id);
         self.forget_groups(id);
         if let Some(at) = self.position(id) {
-            self.set_policy(at, Policy::NONE);
+            self.set_policy(at, PortPolicy::NONE);
             self.free(at);
         }
     }
@@ -97,7 +97,7 @@ impl<S: Storage> PortTable<S> {
         &mut self,
         id: PortId,
         revision: u32,
-        vlans: Option<&Wanted<'_>>,
+        vlans: Option<&RequestedVlans<'_>>,
         security: Option<Security>,
         closed: bool,
     ) -> Result<bool, Full> {
@@ -106,17 +106,17 @@ impl<S: Storage> PortTable<S> {
             return Ok(false);
         }
         let vlans = vlans.map(|wanted| wanted.keep(&mut self.sets)).transpose().map_err(|_| Full)?;
-        self.set_policy(at, Policy { vlans, security, closed });
+        self.set_policy(at, PortPolicy { vlans, security, closed });
         Ok(true)
     }
 
     /// Sets or takes back the VLAN property of a port; `Full` when there is no room for its set. A port that is not
     /// known, which is how a validation port looks, is not made known.
-    pub fn set_vlans(&mut self, id: PortId, wanted: Option<&Wanted<'_>>) -> Result<(), Full> {
+    pub fn set_vlans(&mut self, id: PortId, wanted: Option<&RequestedVlans<'_>>) -> Result<(), Full> {
         let Some(at) = self.position(id) else { return Ok(()) };
         let vlans = wanted.map(|wanted| wanted.keep(&mut self.sets)).transpose().map_err(|_| Full)?;
         let old = self.policy(at);
-        self.set_policy(at, Policy { vlans, ..old });
+        self.set_policy(at, PortPolicy { vlans, ..old });
         Ok(())
     }
 
@@ -124,7 +124,7 @@ impl<S: Storage> PortTable<S> {
     pub fn set_security(&mut self, id: PortId, security: Option<Security>) {
         if let Some(at) = self.position(id) {
             let old = self.policy(at);
-            self.put_policy(at, Policy { security, ..old });
+            self.put_policy(at, PortPolicy { security, ..old });
         }
     }
 
@@ -132,7 +132,7 @@ impl<S: Storage> PortTable<S> {
     pub fn close(&mut self, id: PortId) {
         if let Some(at) = self.position(id) {
             let old = self.policy(at);
-            self.put_policy(at, Policy { closed: true, ..old });
+            self.put_policy(at, PortPolicy { closed: true, ..old });
         }
     }
 
@@ -141,12 +141,12 @@ impl<S: Storage> PortTable<S> {
         vlan::has_room(&self.sets)
     }
 
-    fn policy(&self, at: usize) -> Policy {
-        self.room.ports.get(at).map_or(Policy::NONE, |port| port.policy)
+    fn policy(&self, at: usize) -> PortPolicy {
+        self.room.ports.get(at).map_or(PortPolicy::NONE, |port| port.policy)
     }
 
     /// Puts a policy in place of another, whose set of VLANs is given back.
-    fn set_policy(&mut self, at: usize, new: Policy) {
+    fn set_policy(&mut self, at: usize, new: PortPolicy) {
         if let Some(set) = self.policy(at).vlans.and_then(vlan::Vlans::set) {
             vlan::release(&mut self.sets, set);
         }
@@ -154,7 +154,7 @@ impl<S: Storage> PortTable<S> {
     }
 
     /// The same for a policy that keeps the set of VLANs of the one before.
-    fn put_policy(&mut self, at: usize, new: Policy) {
+    fn put_policy(&mut self, at: usize, new: PortPolicy) {
         let Some(port) = self.room.ports.get_mut(at) else { return };
         let learned = port.may_learn();
         port.policy = new;
@@ -223,7 +223,7 @@ impl<S: Storage> PortTable<S> {
             kept.refresh();
             *port = kept;
         } else {
-            self.set_policy(at, Policy::NONE);
+            self.set_policy(at, PortPolicy::NONE);
             self.free(at);
         }
     }
@@ -314,7 +314,7 @@ impl<S: Storage> PortTable<S> {
 
     /// Moves everything into larger storage and gives the old one back, to be freed outside the lock. Storage that is
     /// not larger in every part is given back unused.
-    pub fn grow(&mut self, mut room: Room<S>) -> Room<S> {
+    pub fn grow(&mut self, mut room: PortTableStorage<S>) -> PortTableStorage<S> {
         let old = &self.room;
         if room.ports.len() < old.ports.len()
             || room.index.len() < old.index.len()

@@ -27,14 +27,14 @@ impl Security {
 
 /// All policies of one port. A property that was never said, or taken back, is `None`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Policy {
+pub struct PortPolicy {
     pub vlans: Option<Vlans>,
     pub security: Option<Security>,
     /// The properties have not been read yet, or one cannot be enforced: nothing may pass.
     pub closed: bool,
 }
 
-impl Policy {
+impl PortPolicy {
     pub const NONE: Self = Self { vlans: None, security: None, closed: false };
 
     /// What holds for a virtual machine or the host.

@@ -2,7 +2,7 @@
 
 use crate::ids::{MacAddr, NicId, NicIndex, PortId};
 use crate::oid::nic::{NicKind, VmId};
-use crate::ports::policy::Policy;
+use crate::ports::policy::PortPolicy;
 
 bitflags::bitflags! {
     /// What a destination keeps of the tag: bits of `NDIS_SWITCH_PORT_DESTINATION`.
@@ -49,9 +49,9 @@ pub struct Port {
     pub id: NicId,
     /// What HyperVPort hashes for its NIC: the id that this had when it was first created, perhaps on another host.
     pub hashed_as: NicId,
-    /// `Policy::key`.
+    /// `PortPolicy::key`.
     pub(crate) key: u64,
-    pub policy: Policy,
+    pub policy: PortPolicy,
     pub(super) priority: Preserve,
     pub nic: NicState,
     pub kind: NicKind,
@@ -82,7 +82,7 @@ impl Port {
         id: NicId::new(PortId::DEFAULT, NicIndex::DEFAULT),
         hashed_as: NicId::new(PortId::DEFAULT, NicIndex::DEFAULT),
         key: 0,
-        policy: Policy::NONE,
+        policy: PortPolicy::NONE,
         priority: Preserve::NOTHING,
         nic: NicState::Free,
         kind: NicKind::Synthetic,

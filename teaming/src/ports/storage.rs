@@ -6,7 +6,7 @@ use crate::ports::port::Port;
 use crate::ports::traffic::{self, Line};
 
 /// The storage of a table.
-pub struct Room<S: Storage> {
+pub struct PortTableStorage<S: Storage> {
     pub ports: S::Of<Port>,
     pub index: S::Of<Slot>,
     pub macs: S::Of<Slot>,
@@ -15,9 +15,9 @@ pub struct Room<S: Storage> {
     pub traffic: S::Of<Line>,
 }
 
-/// How long the slices of a `Room` for a number of ports and processors are.
+/// How long the slices of a `PortTableStorage` for a number of ports and processors are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sizes {
+pub struct PortTableSizes {
     pub ports: usize,
     pub index: usize,
     pub macs: usize,
@@ -29,12 +29,12 @@ pub struct Sizes {
 const LARGEST: (usize, usize) = (1000, 64);
 
 // Of that, 1,024,000 bytes are counters: 16 for each port and processor.
-const _: () = assert!(Sizes::of_largest().bytes() <= 1_024_000 + 384 * 1024);
+const _: () = assert!(PortTableSizes::of_largest().bytes() <= 1_024_000 + 384 * 1024);
 
 /// Multicast groups kept for each port on average.
 const GROUPS_EACH: usize = 8;
 
-impl Sizes {
+impl PortTableSizes {
     pub const fn of_largest() -> Self {
         Self::of(LARGEST.0, LARGEST.1)
     }
@@ -59,10 +59,10 @@ impl Sizes {
 }
 
 #[cfg(any(test, feature = "std"))]
-impl Room<crate::Heap> {
+impl PortTableStorage<crate::Heap> {
     /// Room for a number of ports and one processor, for everything that is not the driver.
     pub fn on_heap(ports: usize) -> Self {
-        let sizes = Sizes::of(ports, 1);
+        let sizes = PortTableSizes::of(ports, 1);
         Self {
             ports: std::vec![Port::EMPTY; sizes.ports],
             index: std::vec![Slot::EMPTY; sizes.index],
@@ -74,7 +74,7 @@ impl Room<crate::Heap> {
 }
 
 /// Empties every slice.
-pub(crate) fn clear<S: Storage>(room: &mut Room<S>) {
+pub(crate) fn clear<S: Storage>(room: &mut PortTableStorage<S>) {
     room.ports.fill(Port::EMPTY);
     room.index.fill(Slot::EMPTY);
     room.macs.fill(Slot::EMPTY);

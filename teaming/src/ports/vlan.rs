@@ -169,7 +169,7 @@ pub struct Admitted {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Tags {
     None,
-    Beside(VlanId),
+    OutOfBand(VlanId),
     InBytes(VlanId),
 }
 
@@ -183,7 +183,7 @@ pub fn classify(
 ) -> Result<Carried, DropReason> {
     let frame = match tags(beside, headers).ok_or(DropReason::BadTag)? {
         Tags::None => Carried { vlan: source.own(), in_bytes: false },
-        Tags::Beside(vlan) => Carried { vlan: Some(vlan), in_bytes: false },
+        Tags::OutOfBand(vlan) => Carried { vlan: Some(vlan), in_bytes: false },
         Tags::InBytes(vlan) => Carried { vlan: Some(vlan), in_bytes: true },
     };
     match source {
@@ -203,7 +203,7 @@ fn tags(beside: u16, headers: &Headers) -> Option<Tags> {
     }
     match beside {
         0 => {}
-        _ => return VlanId::new(beside).map(Tags::Beside),
+        _ => return VlanId::new(beside).map(Tags::OutOfBand),
     }
     match (headers.tags(), headers.tag_vlan()) {
         (0, _) | (1, 0) => Some(Tags::None),
@@ -265,7 +265,7 @@ pub struct Refused;
 
 /// A property that was checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wanted<'a> {
+pub struct RequestedVlans<'a> {
     /// What is kept, apart from its set.
     vlans: Vlans,
     set: Option<SetOf<'a>>,
@@ -294,7 +294,7 @@ impl SetOf<'_> {
 
 impl<'a> VlanProperty<'a> {
     /// Checks numbers and conflicts.
-    pub fn check(&self) -> Result<Wanted<'a>, Refused> {
+    pub fn check(&self) -> Result<RequestedVlans<'a>, Refused> {
         let some = |number| VlanId::new(number).ok_or(Refused);
         let maybe = |number| if number == 0 { Ok(None) } else { some(number).map(Some) };
         let pair = |primary, secondary| {
@@ -320,11 +320,11 @@ impl<'a> VlanProperty<'a> {
                 (vlans, Some(SetOf::Promiscuous(secondaries)))
             }
         };
-        Ok(Wanted { vlans, set })
+        Ok(RequestedVlans { vlans, set })
     }
 }
 
-impl Wanted<'_> {
+impl RequestedVlans<'_> {
     /// Keeps its set and gives what a port has.
     pub fn keep(&self, sets: &mut [VlanSet]) -> Result<Vlans, NoRoom> {
         let Some(set) = &self.set else { return Ok(self.vlans) };

@@ -32,7 +32,7 @@ pub struct View<'a> {
 
 /// When voluntary moves happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pace {
+pub struct RebalanceTimers {
     /// A bucket must have been idle longer than this; zero moves at once.
     pub gap: Ticks,
     /// A bucket that waited this long moves although it is busy; none waits for ever.
@@ -47,18 +47,18 @@ pub struct Moved {
     /// Voluntarily, in a gap.
     pub idle: u32,
     /// Voluntarily, at the deadline, though busy: packets may be overtaken.
-    pub risky: u32,
+    pub deadline_moves: u32,
     pub waiting: u32,
 }
 
 /// When a waiting bucket was last used and since when it waits, in units of 1.6 us, wrapping.
 #[derive(Debug)]
-pub struct Stamp {
+pub struct BucketActivity {
     last: AtomicU32,
     since: u32,
 }
 
-impl Stamp {
+impl BucketActivity {
     #[expect(
         clippy::declare_interior_mutable_const,
         reason = "storage is filled with it, element by element"
@@ -66,7 +66,7 @@ impl Stamp {
     pub const EMPTY: Self = Self { last: AtomicU32::new(0), since: 0 };
 }
 
-impl Default for Stamp {
+impl Default for BucketActivity {
     fn default() -> Self {
         Self::EMPTY
     }
@@ -81,8 +81,8 @@ const WAITING: u8 = 0x80;
 
 pub struct Table<S: Storage> {
     owners: S::Of<u8>,
-    stamps: S::Of<Stamp>,
-    pace: Pace,
+    stamps: S::Of<BucketActivity>,
+    pace: RebalanceTimers,
     waiting: u32,
     live: MemberSet,
     weights: Weights,
@@ -90,7 +90,7 @@ pub struct Table<S: Storage> {
 
 impl<S: Storage> Table<S> {
     /// Both slices are `BUCKETS` long.
-    pub fn new(mut owners: S::Of<u8>, stamps: S::Of<Stamp>, pace: Pace) -> Self {
+    pub fn new(mut owners: S::Of<u8>, stamps: S::Of<BucketActivity>, pace: RebalanceTimers) -> Self {
         owners.fill(0);
         Self { owners, stamps, pace, waiting: 0, live: MemberSet::EMPTY, weights: [0; MEMBERS] }
     }
@@ -118,11 +118,11 @@ impl<S: Storage> Table<S> {
         self.waiting != 0
     }
 
-    pub const fn pace(&self) -> Pace {
+    pub const fn rebalance_timers(&self) -> RebalanceTimers {
         self.pace
     }
 
-    pub fn set_pace(&mut self, pace: Pace) {
+    pub fn set_rebalance_timers(&mut self, pace: RebalanceTimers) {
         self.pace = pace;
     }
 
@@ -187,9 +187,9 @@ impl<S: Storage> Table<S> {
 fn step(
     owner: u8,
     target: u8,
-    stamp: &mut Stamp,
+    stamp: &mut BucketActivity,
     live: MemberSet,
-    pace: Pace,
+    pace: RebalanceTimers,
     now: Ticks,
     moved: &mut Moved,
 ) -> u8 {
@@ -208,7 +208,7 @@ fn step(
     } else if is_idle(*stamp.last.get_mut(), pace.gap, now) {
         &mut moved.idle
     } else if pace.deadline.is_some_and(|deadline| units(now).wrapping_sub(stamp.since) >= units(deadline)) {
-        &mut moved.risky
+        &mut moved.deadline_moves
     } else {
         moved.waiting = moved.waiting.saturating_add(1);
         return owner;

@@ -1,6 +1,6 @@
 //! The team: its members, their weights and the home map. The control side, under the caller's team lock.
 //!
-//! Every event yields a `Plan`, a small value that `forward` publishes to the packet path. Never touches packets.
+//! Every event yields a `TeamView`, a small value that `forward` publishes to the packet path. Never touches packets.
 
 pub mod buckets;
 pub mod member;
@@ -14,7 +14,7 @@ use crate::team::member::{Delays, Member, MemberEvent, MemberState};
 
 /// What the packet path must know after a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Plan {
+pub struct TeamView {
     pub live: MemberSet,
     pub weights: Weights,
     /// Anything below differs from the plan before.
@@ -40,7 +40,7 @@ impl<S: Storage> Team<S> {
         Self { home, members, delays: settings.delays(), live: MemberSet::EMPTY, weights: [0; MEMBERS] }
     }
 
-    pub fn on(&mut self, index: MemberIndex, event: MemberEvent, now: Ticks) -> Plan {
+    pub fn on(&mut self, index: MemberIndex, event: MemberEvent, now: Ticks) -> TeamView {
         if let Some(member) = self.members.get_mut(index.slot()) {
             member.on(event, now, &self.delays);
         }
@@ -48,7 +48,7 @@ impl<S: Storage> Team<S> {
     }
 
     /// Takes in that time has passed; due at `deadline`.
-    pub fn tick(&mut self, now: Ticks) -> Plan {
+    pub fn tick(&mut self, now: Ticks) -> TeamView {
         for member in self.members.iter_mut() {
             member.on(MemberEvent::DelayPassed, now, &self.delays);
         }
@@ -56,7 +56,7 @@ impl<S: Storage> Team<S> {
     }
 
     /// Members that settle now never wait longer than the new delay.
-    pub fn configure(&mut self, settings: &Settings, now: Ticks) -> Plan {
+    pub fn configure(&mut self, settings: &Settings, now: Ticks) -> TeamView {
         self.delays = settings.delays();
         let latest = now.saturating_add(self.delays.link_up);
         for member in self.members.iter_mut() {
@@ -103,13 +103,13 @@ impl<S: Storage> Team<S> {
             .filter_map(|(slot, member)| Some((MemberIndex::from_slot(slot)?, member)))
     }
 
-    fn plan(&mut self) -> Plan {
+    fn plan(&mut self) -> TeamView {
         self.use_settling_members_when_nothing_else_is_up();
         self.weigh();
         let home_changed = self.rebuild_home_if_due();
         let live = self.collect(|member| member.state == MemberState::Active);
         let weights = self.plan_weights();
-        let plan = Plan {
+        let plan = TeamView {
             live,
             weights,
             changed: home_changed || live != self.live || weights != self.weights,

@@ -1,6 +1,6 @@
 //! What holds for the headers and keys of every window, whatever is in it. Used by tests and by the fuzz target.
 
-use teaming::flow::{Basis, FlowKey, Keying, POLICIES, Policy};
+use teaming::flow::{Basis, FlowKey, HashPolicy, Keying, POLICIES};
 use teaming::frame::{Headers, Network, Stop, TUNNELS_MAX, Transport, parse, parse_innermost};
 use teaming::ids::{NicId, NicIndex, PortId, VlanId};
 
@@ -20,7 +20,7 @@ pub fn keyings() -> impl Iterator<Item = Keying> {
 /// The headers that the policy's key is made of.
 pub fn headers(window: &[u8], keying: &Keying) -> Headers {
     match keying.policy {
-        Policy::Encapsulated => parse_innermost(window),
+        HashPolicy::Encapsulated => parse_innermost(window),
         _ => parse(window),
     }
 }
@@ -59,7 +59,7 @@ pub fn hold(window: &[u8]) {
         (innermost.destination, innermost.source, innermost.vlan(), innermost.tags(), innermost.priority());
     assert_eq!(whole, same);
     if innermost.tunnels() == 0 {
-        let plain = Keying { policy: Policy::TransportPorts, flow_label: true, symmetric: false };
+        let plain = Keying { policy: HashPolicy::TransportPorts, flow_label: true, symmetric: false };
         assert_eq!(plain.key(&innermost, SOURCE, None), plain.key(&outer, SOURCE, None));
     }
     for keying in keyings() {
@@ -72,22 +72,22 @@ fn falls_back_as_stated(window: &[u8], keying: &Keying) {
     let (key, basis) = (keying.key(&headers, SOURCE, None), keying.basis(&headers));
     let is_ip = headers.network != Network::Other;
     let expected: &[u64] = match (keying.policy, basis) {
-        (Policy::HyperVPort, Basis::Policy) => &[SWITCH_PORT],
-        (Policy::MacAddresses, Basis::Policy) => &[MACS],
-        (Policy::VlanSourceMac, Basis::Policy) => &[VLAN_MAC],
-        (Policy::IpAddresses, Basis::Policy) => &[PAIR],
-        (Policy::HyperVPort | Policy::MacAddresses | Policy::VlanSourceMac, _) => &[],
-        (Policy::TransportPorts | Policy::Encapsulated, Basis::Policy) => &[PORTS, LABEL, SPI],
+        (HashPolicy::HyperVPort, Basis::HashPolicy) => &[SWITCH_PORT],
+        (HashPolicy::MacAddresses, Basis::HashPolicy) => &[MACS],
+        (HashPolicy::VlanSourceMac, Basis::HashPolicy) => &[VLAN_MAC],
+        (HashPolicy::IpAddresses, Basis::HashPolicy) => &[PAIR],
+        (HashPolicy::HyperVPort | HashPolicy::MacAddresses | HashPolicy::VlanSourceMac, _) => &[],
+        (HashPolicy::TransportPorts | HashPolicy::Encapsulated, Basis::HashPolicy) => &[PORTS, LABEL, SPI],
         (_, Basis::Fragment | Basis::NoPorts) => &[ADDRESSES],
         (_, Basis::NotEncapsulated) => &[PORTS, ADDRESSES, LABEL, SPI],
         (_, Basis::NotIp) => &[MACS],
-        (Policy::IpAddresses, _) | (_, Basis::CutShort | Basis::TooDeep | Basis::Malformed) if !is_ip => {
+        (HashPolicy::IpAddresses, _) | (_, Basis::CutShort | Basis::TooDeep | Basis::Malformed) if !is_ip => {
             &[MACS]
         }
-        (Policy::IpAddresses, _) => &[],
+        (HashPolicy::IpAddresses, _) => &[],
         // A tunnel that could not be entered leaves the keys of the frame's own headers.
-        (Policy::Encapsulated, _) => &[PORTS, ADDRESSES, LABEL, SPI],
-        (Policy::TransportPorts, _) => &[ADDRESSES],
+        (HashPolicy::Encapsulated, _) => &[PORTS, ADDRESSES, LABEL, SPI],
+        (HashPolicy::TransportPorts, _) => &[ADDRESSES],
     };
     assert!(expected.contains(&kind(&key)), "{keying:?} {basis:?} {headers:?}");
     let stopped = match headers.stop {
@@ -97,7 +97,7 @@ fn falls_back_as_stated(window: &[u8], keying: &Keying) {
         Stop::Malformed => Some(Basis::Malformed),
     };
     assert!(!matches!(basis, Basis::CutShort | Basis::TooDeep | Basis::Malformed) || stopped == Some(basis));
-    if keying.policy == Policy::VlanSourceMac {
+    if keying.policy == HashPolicy::VlanSourceMac {
         let beside = VlanId::new(9);
         assert_ne!(keying.key(&headers, SOURCE, beside) == key, headers.vlan() != beside);
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use teaming::forward::Beside;
+use teaming::forward::OutOfBand;
 use teaming::forward::drop_reason::DropReason;
 use teaming::ids::{MacAddr, PortId};
 use teaming::settings::TeamingMode;
@@ -128,7 +128,7 @@ fn check(
         From::Outside(_) => (nic(UPLINK, 1), REMOTE),
         From::Switch => (TRUSTED, REMOTE),
     };
-    let beside = Beside { vlan: form.beside, subnet: form.subnet, adapter: None };
+    let beside = OutOfBand { vlan: form.beside, subnet: form.subnet, adapter: None };
     let ways = |to: MacAddr| host.ways(source, &frame(own, to, &form.tags), &beside);
     let inside = from.enters(form);
     let told = || format!("{from:?} {form:?} outside {outside:?}");
@@ -188,7 +188,7 @@ fn packets_that_go_the_same_way_have_the_same_destinations_bits_and_tag() {
         let mut known = Vec::new();
         for form in forms() {
             for &to in &to {
-                let beside = Beside { vlan: form.beside, subnet: form.subnet, adapter: None };
+                let beside = OutOfBand { vlan: form.beside, subnet: form.subnet, adapter: None };
                 let window = frame(own, to, &form.tags);
                 let decision = host.decide(source, &window, &beside);
                 known.push((decision, host.ways(source, &window, &beside), decision.sent.tag()));

@@ -6,7 +6,7 @@ use teaming::ids::{BUCKETS, Bucket, MEMBERS, MemberSet, Ticks, VlanId};
 use teaming::ports::mac_learning::{AGE, LEARNED, LearnTable, Learned};
 use teaming::settings::{Settings, TeamingMode};
 use teaming::team::Team;
-use teaming::team::buckets::{Moved, Pace, Stamp, Table, View, Weights, fill_home};
+use teaming::team::buckets::{BucketActivity, Moved, RebalanceTimers, Table, View, Weights, fill_home};
 use teaming::team::member::{LinkState, Member, MemberEvent, MemberState};
 
 use crate::host::{Host, member, settings, stray};
@@ -35,8 +35,8 @@ impl Waiting {
         weights[..2].fill(1);
         let mut home = vec![0; BUCKETS];
         fill_home(&mut home, &weights);
-        let stamps = (0..BUCKETS).map(|_| Stamp::EMPTY).collect();
-        let pace = Pace { gap: Ticks::ZERO, deadline: None };
+        let stamps = (0..BUCKETS).map(|_| BucketActivity::EMPTY).collect();
+        let pace = RebalanceTimers { gap: Ticks::ZERO, deadline: None };
         let bucket = Bucket::new(home.iter().position(|&owner| owner == 2).unwrap() as u16).unwrap();
         Self { table: Table::new(vec![0; BUCKETS], stamps, pace), home, weights, bucket }
     }
@@ -48,10 +48,10 @@ impl Waiting {
     }
 
     /// The bucket waits since `start` and was last used at `last`; what `settle` does with all that wait.
-    fn settled(&mut self, pace: Pace, start: u64, last: Option<u64>, now: u64) -> (Moved, u8) {
-        self.table.set_pace(Pace { gap: Ticks::ZERO, deadline: None });
+    fn settled(&mut self, pace: RebalanceTimers, start: u64, last: Option<u64>, now: u64) -> (Moved, u8) {
+        self.table.set_rebalance_timers(RebalanceTimers { gap: Ticks::ZERO, deadline: None });
         self.publish(&[1], start);
-        self.table.set_pace(pace);
+        self.table.set_rebalance_timers(pace);
         assert_eq!(self.publish(&[1, 2], start), Moved { waiting: 2_048, ..Moved::default() });
         if let Some(last) = last {
             self.table.choose(self.bucket, Ticks::new(last));
@@ -65,7 +65,7 @@ impl Waiting {
 fn a_bucket_moves_after_more_than_the_gap_and_at_most_three_stamps_later() {
     let mut waiting = Waiting::new();
     for gap in [1, STAMP - 1, STAMP, STAMP + 1, 5_000, 5_007, 5_000_000] {
-        let pace = Pace { gap: Ticks::new(gap), deadline: None };
+        let pace = RebalanceTimers { gap: Ticks::new(gap), deadline: None };
         for start in starts() {
             for used in [None, Some(start + 1), Some(start + gap), Some(start + gap + 77)] {
                 let last = used.unwrap_or(start);
@@ -76,7 +76,7 @@ fn a_bucket_moves_after_more_than_the_gap_and_at_most_three_stamps_later() {
                     let told = format!("gap {gap}, start {start}, used {used:?}, {after} later: {moved:?}");
                     assert!(owner == 1 || after > gap, "early: {told}");
                     assert!(owner == 2 || after < gap + 3 * STAMP, "late: {told}");
-                    assert_eq!((moved.risky, moved.idle + moved.waiting), (0, 2_048), "{told}");
+                    assert_eq!((moved.deadline_moves, moved.idle + moved.waiting), (0, 2_048), "{told}");
                 }
             }
         }
@@ -98,12 +98,12 @@ fn a_busy_bucket_moves_at_its_deadline_and_never_without_one() {
     let mut waiting = Waiting::new();
     let gap = Ticks::from_us(500);
     for deadline in [MS, 100 * MS, 30_000 * MS, 600_000 * MS] {
-        let pace = Pace { gap, deadline: Some(Ticks::new(deadline)) };
+        let pace = RebalanceTimers { gap, deadline: Some(Ticks::new(deadline)) };
         for start in starts() {
             for now in [start, start + 1, start + deadline - STAMP - 1, start + deadline - STAMP] {
                 let (moved, owner) = waiting.settled(pace, start, Some(now), now);
                 assert_eq!(
-                    (moved.risky, owner),
+                    (moved.deadline_moves, owner),
                     (0, 1),
                     "deadline {deadline}, start {start}, {}",
                     now - start
@@ -112,7 +112,7 @@ fn a_busy_bucket_moves_at_its_deadline_and_never_without_one() {
             for now in [start + deadline, start + deadline + 1, start + deadline + 1_000 * MS] {
                 let (moved, owner) = waiting.settled(pace, start, Some(now), now);
                 assert_eq!(
-                    (moved.risky, owner),
+                    (moved.deadline_moves, owner),
                     (1, 2),
                     "deadline {deadline}, start {start}, {}",
                     now - start
@@ -121,18 +121,18 @@ fn a_busy_bucket_moves_at_its_deadline_and_never_without_one() {
             // Where the stamps begin with the wait they hide nothing.
             if start % STAMP == 0 {
                 let now = start + deadline - 1;
-                assert_eq!(waiting.settled(pace, start, Some(now), now).0.risky, 0);
+                assert_eq!(waiting.settled(pace, start, Some(now), now).0.deadline_moves, 0);
             }
             // What fell silent before its deadline moves without risk.
             let quiet = start + deadline;
             let (moved, owner) = waiting.settled(pace, start, Some(quiet - gap.get() - 3 * STAMP), quiet);
-            assert_eq!((moved.risky, owner), (0, 2));
+            assert_eq!((moved.deadline_moves, owner), (0, 2));
         }
     }
     for start in starts() {
         let now = start + 6_000_000 * MS;
-        let (moved, owner) = waiting.settled(Pace { gap, deadline: None }, start, Some(now), now);
-        assert_eq!((moved.risky, owner), (0, 1));
+        let (moved, owner) = waiting.settled(RebalanceTimers { gap, deadline: None }, start, Some(now), now);
+        assert_eq!((moved.deadline_moves, owner), (0, 1));
     }
 }
 
@@ -140,7 +140,7 @@ fn a_busy_bucket_moves_at_its_deadline_and_never_without_one() {
 #[test]
 fn a_deadline_counts_from_the_beginning_of_the_wait_whatever_happens_meanwhile() {
     let deadline = 100 * MS;
-    let pace = Pace { gap: Ticks::from_us(500), deadline: Some(Ticks::new(deadline)) };
+    let pace = RebalanceTimers { gap: Ticks::from_us(500), deadline: Some(Ticks::new(deadline)) };
     for start in starts() {
         let mut waiting = Waiting::new();
         assert_eq!(waiting.settled(pace, start, Some(start), start).1, 1);
@@ -151,19 +151,19 @@ fn a_deadline_counts_from_the_beginning_of_the_wait_whatever_happens_meanwhile()
                 0 => waiting.publish(&[1, 2], now),
                 _ => waiting.table.settle(&waiting.home, Ticks::new(now)),
             };
-            assert_eq!((moved.risky, moved.waiting), (0, 1), "start {start}, {part} of 100");
+            assert_eq!((moved.deadline_moves, moved.waiting), (0, 1), "start {start}, {part} of 100");
         }
         let due = Ticks::new(start + deadline);
         waiting.table.choose(waiting.bucket, due);
         let moved = waiting.table.settle(&waiting.home, due);
-        assert_eq!(moved, Moved { risky: 1, ..Moved::default() });
+        assert_eq!(moved, Moved { deadline_moves: 1, ..Moved::default() });
     }
 }
 
 #[test]
 fn a_packet_of_a_processor_whose_clock_is_ahead_counts_as_just_sent() {
     let mut waiting = Waiting::new();
-    let pace = Pace { gap: Ticks::from_us(500), deadline: None };
+    let pace = RebalanceTimers { gap: Ticks::from_us(500), deadline: None };
     for start in starts() {
         for ahead in [1, STAMP, 5_000, 100 * MS] {
             let now = start + 10_000;
@@ -261,7 +261,7 @@ fn flows_wait_for_just_the_gap_that_the_settings_name() {
         let gap = gap_us * 10;
         assert_eq!(host.forwarding.settle(host.team.home(), Ticks::new(start + gap)).idle, 0);
         let moved = host.forwarding.settle(host.team.home(), Ticks::new(start + gap + 3 * STAMP));
-        assert_eq!((moved.idle, moved.risky, moved.waiting), (2_048, 0, 0));
+        assert_eq!((moved.idle, moved.deadline_moves, moved.waiting), (2_048, 0, 0));
         assert!(!host.forwarding.wants_time());
     }
 }

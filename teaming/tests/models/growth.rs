@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use teaming::forward::Beside;
+use teaming::forward::OutOfBand;
 use teaming::ids::{MacAddr, NicId, PortId};
 use teaming::oid::nic::{NicKind, NicOp, NicParameters, VmId};
 use teaming::ports::policy::Security;
-use teaming::ports::storage::{Room, Sizes};
+use teaming::ports::storage::{PortTableSizes, PortTableStorage};
 use teaming::ports::traffic::Traffic;
 use teaming::ports::vlan::{Bits, VlanProperty, VlanSet, Vlans};
 use teaming::ports::{Full, Port};
@@ -61,7 +61,7 @@ fn apply(host: &mut Host, step: &Step) {
         while change(host) == Err(Full) {
             let (ports, sets) = (host.forwarding.ports.capacity(), host.forwarding.ports.sets().len());
             if host.forwarding.ports.is_full() {
-                host.forwarding.ports.grow(Room::on_heap(ports + 1));
+                host.forwarding.ports.grow(PortTableStorage::on_heap(ports + 1));
             } else {
                 host.forwarding.ports.grow_sets(vec![VlanSet::EMPTY; sets + 1]);
             }
@@ -159,7 +159,7 @@ fn see(host: &Host) -> Seen {
     let ways = sources.into_iter().flat_map(|(source, own)| {
         addresses().into_iter().flat_map(move |to| {
             [0, 5].map(|vlan| {
-                let beside = Beside { vlan, ..Beside::NOTHING };
+                let beside = OutOfBand { vlan, ..OutOfBand::NOTHING };
                 (source, to, vlan, host.ways(source, &frame(own, to, &[]), &beside))
             })
         })
@@ -324,7 +324,7 @@ proptest! {
             match step {
                 Step::Grow(size) => {
                     let capacity = ports.capacity();
-                    let old = ports.grow(Room::on_heap(*size));
+                    let old = ports.grow(PortTableStorage::on_heap(*size));
                     prop_assert_eq!((ports.capacity(), old.ports.len()), (capacity.max(*size), capacity.min(*size)));
                 }
                 Step::GrowSets(count) => {
@@ -382,7 +382,7 @@ fn holds_what_it_has_room_for(host: &mut Host) {
             assert_eq!(found.map(|port| port.id), Some(nic(port(number), 0)));
         }
     }
-    let kept = Sizes::of(capacity, 1).groups / 2;
+    let kept = PortTableSizes::of(capacity, 1).groups / 2;
     for number in 0..kept {
         let group = MacAddr([1, 0, 0x5e, 5, (number >> 8) as u8, number as u8]);
         host.forwarding.ports.join(PortId::new(port(number % capacity)), group);

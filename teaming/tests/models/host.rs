@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::test_runner::{Config, RngSeed};
 use teaming::Heap;
 use teaming::forward::drop_reason::DropReason;
-use teaming::forward::{Beside, Decision, Forwarding, Packet, Verdict};
+use teaming::forward::{Decision, Forwarding, OutOfBand, Packet, Verdict};
 use teaming::ids::{BUCKETS, MEMBERS, MacAddr, MemberIndex, NicId, NicIndex, PortId, Ticks};
 use teaming::oid::nic::{NicKind, NicOp, NicParameters, VmId};
 use teaming::ports::policy::Security;
@@ -129,13 +129,13 @@ impl Host {
         self.forwarding.publish(&plan, self.team.home(), self.now);
     }
 
-    pub fn decide(&self, source: NicId, window: &[u8], beside: &Beside<'_>) -> Decision {
+    pub fn decide(&self, source: NicId, window: &[u8], beside: &OutOfBand<'_>) -> Decision {
         let packet = Packet { source, window, pinned: None, native: false, now: self.now };
         self.forwarding.decide_with(&packet, beside)
     }
 
     /// All that becomes of a frame; a flood that reaches nobody is an empty map.
-    pub fn ways(&self, source: NicId, window: &[u8], beside: &Beside<'_>) -> Ways {
+    pub fn ways(&self, source: NicId, window: &[u8], beside: &OutOfBand<'_>) -> Ways {
         let decision = self.decide(source, window, beside);
         let mut ways = BTreeMap::new();
         match decision.verdict {
@@ -164,11 +164,11 @@ impl Host {
 
     /// The same for a frame without tags.
     pub fn plain(&self, source: NicId, from: MacAddr, to: MacAddr) -> Ways {
-        self.ways(source, &frame(from, to, &[]), &Beside::NOTHING)
+        self.ways(source, &frame(from, to, &[]), &OutOfBand::NOTHING)
     }
 
     /// What the switch itself sends, told to be in a VLAN (0: in none), reaches.
     pub fn sent_by_switch(&self, to: MacAddr, vlan: u16) -> Ways {
-        self.ways(TRUSTED, &frame(REMOTE, to, &[]), &Beside { vlan, ..Beside::NOTHING })
+        self.ways(TRUSTED, &frame(REMOTE, to, &[]), &OutOfBand { vlan, ..OutOfBand::NOTHING })
     }
 }

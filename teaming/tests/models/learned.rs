@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use teaming::forward::Beside;
+use teaming::forward::OutOfBand;
 use teaming::forward::drop_reason::DropReason;
 use teaming::ids::{MacAddr, PortId, Ticks};
 use teaming::oid::nic::{NicKind, NicOp};
 use teaming::ports::policy::Security;
-use teaming::ports::storage::Room;
+use teaming::ports::storage::PortTableStorage;
 use teaming::settings::TeamingMode;
 
 use crate::host::{
@@ -148,7 +148,7 @@ fn apply(host: &mut Host, step: &Step) {
     let security = |spoofing: &bool| if *spoofing { SPOOFING } else { Security::STRICT };
     match step {
         Step::Say(port, number, vlan) => {
-            let beside = Beside { vlan: *vlan, ..Beside::NOTHING };
+            let beside = OutOfBand { vlan: *vlan, ..OutOfBand::NOTHING };
             let _: Ways = host.ways(nic(*port, 0), &frame(stray(*number), REMOTE, &[]), &beside);
         }
         Step::Wait(tenths) => host.now = host.now.saturating_add(Ticks::from_ms(tenths * 100)),
@@ -166,7 +166,7 @@ fn apply(host: &mut Host, step: &Step) {
         Step::Nic(op, port) => forwarding.on_station(*op, &parameters(*port, NicKind::Synthetic)).unwrap(),
         Step::Come(port) => host.station(*port),
         Step::Go(port) => forwarding.delete_port(id(port)),
-        Step::Grow(ports) => drop(forwarding.ports.grow(Room::on_heap(*ports))),
+        Step::Grow(ports) => drop(forwarding.ports.grow(PortTableStorage::on_heap(*ports))),
     }
 }
 
@@ -222,7 +222,7 @@ proptest! {
                 let found = host.sent_by_switch(stray(number), vlan);
                 prop_assert_eq!(found.ok(), model.ways(number, vlan), "{} in {} after {:?}", number, vlan, step);
                 // And what comes back of it from outside, in that VLAN, is nobody's.
-                let beside = Beside { vlan, ..Beside::NOTHING };
+                let beside = OutOfBand { vlan, ..OutOfBand::NOTHING };
                 let back = frame(stray(number), MacAddr::BROADCAST, &[]);
                 let back = host.ways(nic(UPLINK, 1), &back, &beside) == Err(DropReason::Reflection);
                 prop_assert_eq!(back, model.heard_from(number, vlan).is_some());

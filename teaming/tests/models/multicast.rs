@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use teaming::ids::{MacAddr, PortId};
 use teaming::oid::nic::{NicKind, NicOp};
 use teaming::ports::policy::Security;
-use teaming::ports::storage::{Room, Sizes};
+use teaming::ports::storage::{PortTableSizes, PortTableStorage};
 use teaming::settings::TeamingMode;
 
 use crate::host::{Host, Place, SPOOFING, group, mac, parameters, settings, walks};
@@ -137,7 +137,7 @@ impl Model {
             Step::DeletePort(port) => {
                 self.ports.remove(port);
             }
-            Step::Grow(ports) => self.room = self.room.max(Sizes::of(*ports, 1).groups / 2),
+            Step::Grow(ports) => self.room = self.room.max(PortTableSizes::of(*ports, 1).groups / 2),
         }
     }
 
@@ -171,7 +171,7 @@ fn apply(host: &mut Host, step: &Step) {
         }
         Step::CreatePort(port) => forwarding.create_port(id(port), false).unwrap(),
         Step::DeletePort(port) => forwarding.delete_port(id(port)),
-        Step::Grow(ports) => drop(forwarding.ports.grow(Room::on_heap(*ports))),
+        Step::Grow(ports) => drop(forwarding.ports.grow(PortTableStorage::on_heap(*ports))),
     }
 }
 
@@ -206,7 +206,7 @@ proptest! {
     #[test]
     fn membership_after_any_walk_equals_a_set_computed_apart(steps in prop::collection::vec(any_step(), 0..120)) {
         let mut host = Host::new(&settings(TeamingMode::Static), PORTS.len());
-        let mut model = Model { room: Sizes::of(PORTS.len(), 1).groups / 2, ..Model::default() };
+        let mut model = Model { room: PortTableSizes::of(PORTS.len(), 1).groups / 2, ..Model::default() };
         for port in PORTS {
             for step in [Step::CreatePort(port), Step::Nic(NicOp::Connect, port)] {
                 apply(&mut host, &step);
@@ -250,7 +250,7 @@ fn room_for_groups_is_given_back_in_full_whichever_way_they_go() {
     for (number, go) in ways.iter().enumerate() {
         let mut host = Host::new(&settings(TeamingMode::Static), PORTS.len());
         PORTS.for_each(|port| host.station(port));
-        let room = Sizes::of(PORTS.len(), 1).groups / 2;
+        let room = PortTableSizes::of(PORTS.len(), 1).groups / 2;
         for round in 0..100_u32 {
             let port = PortId::new(10 + round % 2);
             (0..20).for_each(|number| host.forwarding.ports.join(port, group(number)));

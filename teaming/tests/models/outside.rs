@@ -1,11 +1,11 @@
 //! Policies of the external port, row by row: whichever way they came, what goes out and what comes in is what they
 //! say.
 
-use teaming::forward::Beside;
+use teaming::forward::OutOfBand;
 use teaming::ids::{MacAddr, PortId};
 use teaming::oid::nic::{NicKind, NicOp};
 use teaming::ports::policy::Security;
-use teaming::ports::vlan::Wanted;
+use teaming::ports::vlan::RequestedVlans;
 use teaming::settings::TeamingMode;
 
 use crate::bits::modes;
@@ -15,7 +15,7 @@ use crate::rows::{Form, From, Mode, Rules};
 const PORT: PortId = PortId::new(UPLINK);
 const OTHER: PortId = PortId::new(2);
 
-fn wanted<T>(rules: &Rules, then: impl FnOnce(Option<&Wanted<'_>>) -> T) -> T {
+fn wanted<T>(rules: &Rules, then: impl FnOnce(Option<&RequestedVlans<'_>>) -> T) -> T {
     rules.mode.with_property(|property| then(property.map(|property| property.check().unwrap()).as_ref()))
 }
 
@@ -151,7 +151,7 @@ fn check(host: &Host, outside: &Rules, told: &str) {
             From::Switch => (TRUSTED, REMOTE),
         };
         for form in forms() {
-            let beside = Beside { vlan: form.beside, subnet: form.subnet, adapter: None };
+            let beside = OutOfBand { vlan: form.beside, subnet: form.subnet, adapter: None };
             let ways = |to| host.ways(source, &frame(own, to, &form.tags), &beside);
             let expected =
                 from.broadcast(&form, stations.iter().map(|(port, rules)| (*port, rules)), outside);

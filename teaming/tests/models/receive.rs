@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use teaming::forward::Beside;
+use teaming::forward::OutOfBand;
 use teaming::forward::drop_reason::DropReason;
 use teaming::ids::{MacAddr, PortId};
 use teaming::settings::TeamingMode;
@@ -83,7 +83,7 @@ fn check(host: &Host, listened_to: Option<BTreeSet<u16>>, learning: bool) {
                 Kind::Many(ports) => Ok(ports.iter().map(|&port| (Place::Station(port), 0)).collect()),
                 Kind::Dropped(reason) => Err(reason),
             };
-            let found = host.ways(nic(UPLINK, index), &frame(from, to, &[]), &Beside::NOTHING);
+            let found = host.ways(nic(UPLINK, index), &frame(from, to, &[]), &OutOfBand::NOTHING);
             assert_eq!(found, expected, "index {index}: {from} to {to}, learning {learning}");
         }
     }

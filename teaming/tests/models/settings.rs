@@ -2,8 +2,8 @@
 //! governs, after any number of changes.
 
 use proptest::prelude::*;
-use teaming::flow::Policy;
-use teaming::forward::{Beside, Packet, Verdict};
+use teaming::flow::HashPolicy;
+use teaming::forward::{OutOfBand, Packet, Verdict};
 use teaming::ids::{PortId, Ticks};
 use teaming::offload::OffloadPlacement;
 use teaming::settings::{Lookup, Problem, SETTINGS, Settings, TeamingMode};
@@ -59,16 +59,16 @@ fn expected(values: &[Lookup]) -> (Settings, Vec<(&'static str, Problem)>) {
     let mode = if value("TeamingMode") == 0 { TeamingMode::Static } else { TeamingMode::SwitchIndependent };
     let number = value("LoadBalancingAlgorithm");
     let mut policy = match number {
-        0 => Policy::TransportPorts,
-        2 => Policy::IpAddresses,
-        3 => Policy::MacAddresses,
-        6 => Policy::VlanSourceMac,
-        7 => Policy::Encapsulated,
-        _ => Policy::HyperVPort,
+        0 => HashPolicy::TransportPorts,
+        2 => HashPolicy::IpAddresses,
+        3 => HashPolicy::MacAddresses,
+        6 => HashPolicy::VlanSourceMac,
+        7 => HashPolicy::Encapsulated,
+        _ => HashPolicy::HyperVPort,
     };
     // "All but 4 and 6 need TeamingMode 0."
     if mode == TeamingMode::SwitchIndependent && ![4, 6].contains(&number) {
-        policy = Policy::HyperVPort;
+        policy = HashPolicy::HyperVPort;
         issues.push(("LoadBalancingAlgorithm", Problem::NotInMode(number, mode)));
     }
     let settings = Settings {
@@ -124,13 +124,14 @@ fn any_values() -> impl Strategy<Value = Vec<Lookup>> {
 /// What the settings decide, as packets and members see it.
 fn seen(host: &mut Host) -> Vec<String> {
     let forwarding = &host.forwarding;
-    let mut seen = vec![format!("{:?} {}", forwarding.table.pace(), forwarding.uses_adapter_hash())];
+    let mut seen =
+        vec![format!("{:?} {}", forwarding.table.rebalance_timers(), forwarding.uses_adapter_hash())];
     for flow in 0..40_u16 {
         let mut bytes = frame(REMOTE, crate::host::stray((flow % 5) as u8), &[]);
         bytes[34..36].copy_from_slice(&flow.to_be_bytes());
         bytes[29] = (flow % 3) as u8;
         let packet = Packet { source: TRUSTED, window: &bytes, pinned: None, native: false, now: host.now };
-        let decision = forwarding.decide_with(&packet, &Beside::NOTHING);
+        let decision = forwarding.decide_with(&packet, &OutOfBand::NOTHING);
         assert!(matches!(decision.verdict, Verdict::Uplink(_)));
         seen.push(format!("{:?} {:?}", decision.verdict, decision.basis));
     }

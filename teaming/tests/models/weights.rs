@@ -5,7 +5,7 @@ use teaming::Heap;
 use teaming::ids::{BUCKETS, MEMBERS, MemberIndex, Ticks};
 use teaming::settings::{Settings, TeamingMode};
 use teaming::team::member::{LinkState, Member, MemberEvent};
-use teaming::team::{Plan, Team};
+use teaming::team::{Team, TeamView};
 
 use crate::host::{member, settings, walks};
 
@@ -189,7 +189,7 @@ fn any_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn check(team: &Team<Heap>, plan: &Plan, before: &Model, model: &Model) {
+fn check(team: &Team<Heap>, plan: &TeamView, before: &Model, model: &Model) {
     let bits = |model: &Model, belongs: fn(&Adapter) -> bool| -> u32 {
         let those = model.adapters.iter().enumerate().filter(|(_, adapter)| belongs(adapter));
         those.map(|(slot, _)| 1 << slot).sum()

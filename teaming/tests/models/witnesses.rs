@@ -1,10 +1,10 @@
 //! Every reason for which this crate drops, every basis of a key and every verdict has a witness, which is counted, and
 //! nothing else is.
 
-use teaming::flow::{BASES, Basis, Policy};
+use teaming::flow::{BASES, Basis, HashPolicy};
 use teaming::forward::counters::{Counters, Load};
 use teaming::forward::drop_reason::{DROP_REASONS, DropReason};
-use teaming::forward::{Beside, Decision, Packet, Verdict};
+use teaming::forward::{Decision, OutOfBand, Packet, Verdict};
 use teaming::ids::{MacAddr, MemberIndex, NicId, PortId};
 use teaming::ports::policy::Security;
 use teaming::settings::{Settings, TeamingMode};
@@ -38,11 +38,11 @@ fn decide(host: &Host, case: &Case) -> Decision {
         native: case.native,
         now: host.now,
     };
-    host.forwarding.decide_with(&packet, &Beside { vlan: case.beside, ..Beside::NOTHING })
+    host.forwarding.decide_with(&packet, &OutOfBand { vlan: case.beside, ..OutOfBand::NOTHING })
 }
 
 /// Stations 10 and 11 like any other, 12 in VLAN 5, 13 isolated, 14 a trunk, 15 in a virtual subnet, 16 closed.
-fn host(policy: Policy) -> Host {
+fn host(policy: HashPolicy) -> Host {
     let settings = Settings { policy, ..settings(TeamingMode::SwitchIndependent) };
     let mut host = Host::new(&settings, 8);
     let trunk = Mode::Trunk { native: 0, listed: vec![5], pruned: vec![] };
@@ -71,7 +71,7 @@ fn without_members(mut host: Host) -> Host {
 
 /// `None`: for the driver to say, which sees what this crate does not.
 fn witness(reason: DropReason) -> Option<(Host, Case)> {
-    let host = host(Policy::HyperVPort);
+    let host = host(HashPolicy::HyperVPort);
     let to_nobody = stray(9);
     Some(match reason {
         DropReason::Runt => {
@@ -125,7 +125,7 @@ fn every_reason_to_drop_has_a_witness_that_is_counted_as_that_alone() {
 /// dropped for the host's sake.
 #[test]
 fn the_host_of_the_witnesses_lets_ordinary_frames_pass() {
-    let host = host(Policy::HyperVPort);
+    let host = host(HashPolicy::HyperVPort);
     let ordinary = [
         case(10, mac(11)),
         case(10, stray(9)),
@@ -147,21 +147,21 @@ fn the_host_of_the_witnesses_lets_ordinary_frames_pass() {
 }
 
 /// A policy and the bytes from the EtherType on.
-fn basis_witness(basis: Basis) -> (Policy, Vec<u8>) {
+fn basis_witness(basis: Basis) -> (HashPolicy, Vec<u8>) {
     let ipv4 = |protocol: u8, fragment: u8, rest: &[u8]| {
         let header = [0x45, 0, 0, 28, 0, 0, fragment, 0, 64, protocol, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
         [&[0x08, 0][..], &header, rest].concat()
     };
     let udp = [0, 9, 0, 53, 0, 8, 0, 0];
     match basis {
-        Basis::Policy => (Policy::TransportPorts, ipv4(17, 0, &udp)),
-        Basis::NotEncapsulated => (Policy::Encapsulated, ipv4(17, 0, &udp)),
-        Basis::Fragment => (Policy::TransportPorts, ipv4(17, 0x20, &udp)),
-        Basis::NoPorts => (Policy::TransportPorts, ipv4(1, 0, &udp)),
-        Basis::NotIp => (Policy::TransportPorts, vec![0x88, 0xb5, 0, 0]),
-        Basis::CutShort => (Policy::TransportPorts, ipv4(17, 0, &udp[..3])),
-        Basis::TooDeep => (Policy::TransportPorts, [[0x86, 0xdd].to_vec(), deep_ipv6()].concat()),
-        Basis::Malformed => (Policy::TransportPorts, [&[0x08, 0, 0x55][..], &[0; 30]].concat()),
+        Basis::HashPolicy => (HashPolicy::TransportPorts, ipv4(17, 0, &udp)),
+        Basis::NotEncapsulated => (HashPolicy::Encapsulated, ipv4(17, 0, &udp)),
+        Basis::Fragment => (HashPolicy::TransportPorts, ipv4(17, 0x20, &udp)),
+        Basis::NoPorts => (HashPolicy::TransportPorts, ipv4(1, 0, &udp)),
+        Basis::NotIp => (HashPolicy::TransportPorts, vec![0x88, 0xb5, 0, 0]),
+        Basis::CutShort => (HashPolicy::TransportPorts, ipv4(17, 0, &udp[..3])),
+        Basis::TooDeep => (HashPolicy::TransportPorts, [[0x86, 0xdd].to_vec(), deep_ipv6()].concat()),
+        Basis::Malformed => (HashPolicy::TransportPorts, [&[0x08, 0, 0x55][..], &[0; 30]].concat()),
     }
 }
 
@@ -201,7 +201,7 @@ fn every_verdict_has_a_witness_that_is_counted_as_that_alone() {
         counters.count_decision(decision, Load { frames: 1, bytes: 70 });
         (decision.verdict, counters)
     };
-    let all = host(Policy::HyperVPort);
+    let all = host(HashPolicy::HyperVPort);
     let delivered = Counters { delivered: 1, ..Counters::ZERO };
     assert_eq!(count(&all, &case(10, mac(11))), (Verdict::Deliver(nic(11, 0)), delivered));
     let native = Counters { native: 1, ..Counters::ZERO };
@@ -219,6 +219,6 @@ fn every_verdict_has_a_witness_that_is_counted_as_that_alone() {
     let inside = Counters { flooded: 1, ..Counters::ZERO };
     let from_outside = from_outside(1, REMOTE, MacAddr::BROADCAST);
     assert_eq!(count(&all, &from_outside), (Verdict::Flood { uplink: None }, inside.clone()));
-    let alone = without_members(host(Policy::HyperVPort));
+    let alone = without_members(host(HashPolicy::HyperVPort));
     assert_eq!(count(&alone, &case(10, MacAddr::BROADCAST)), (Verdict::Flood { uplink: None }, inside));
 }

@@ -1,12 +1,12 @@
 //! What holds for every payload of an offload request, whatever its bytes are. Used by tests and by the fuzz target.
 
 use teaming::oid::payload::{QueueArray, checked, command, made, restore_queue, size, translate};
-use teaming::oid::{OIDS, Place, Resource};
+use teaming::oid::{OIDS, OidContext, Resource};
 
 /// Checks one payload under every OID that may carry it: nothing depends on bytes that the header does not vouch for,
 /// and what is written stays where it belongs.
 pub fn hold(bytes: &[u8]) {
-    for row in OIDS.iter().filter(|row| row.place == Place::Envelope && row.payload.is_some()) {
+    for row in OIDS.iter().filter(|row| row.place == OidContext::Envelope && row.payload.is_some()) {
         let needed = size(row.oid).expect("a payload");
         let vouched = checked(bytes, needed);
         let read = command(row.oid, bytes);

@@ -6,7 +6,7 @@ use lbfoext::ndis::raw::{INVALID_PARAMETER, SUCCESS, oids};
 use lbfoext::trace::Event;
 use std::sync::Arc;
 use teaming::ids::PortId;
-use teaming::ports::policy::Policy;
+use teaming::ports::policy::PortPolicy;
 use vswitch::scenario::suite::policies::access;
 use vswitch::scenario::{Activation, Net, Scenario};
 use vswitch::switch::control::Ask;
@@ -254,7 +254,7 @@ fn of_request(property: &Property, whole: usize) -> Vec<(Damage, bool)> {
     all
 }
 
-fn policies(net: &Net) -> Vec<(u32, Policy)> {
+fn policies(net: &Net) -> Vec<(u32, PortPolicy)> {
     look(net, |module| {
         let forwarding = module.forwarding.read();
         forwarding.ports.iter().map(|port| (port.id.port.get(), port.policy)).collect()

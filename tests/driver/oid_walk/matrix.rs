@@ -7,7 +7,7 @@ use super::seen::{self, assert_forwarded, assert_originated, assert_redirected};
 use super::{EVERY_MEMBER, REFUSALS, end, team};
 use lbfoext::ndis::raw::{ADAPTER_NOT_FOUND, FAILURE, REQUEST_ABORTED, RESOURCES, SUCCESS, oids};
 use std::collections::BTreeMap;
-use teaming::oid::{Kind, OIDS, Place, Resource, Row, Treatment};
+use teaming::oid::{Kind, OIDS, OidContext, Resource, Row, Treatment};
 use vswitch::machine::registry::Value;
 use vswitch::scenario::Net;
 use vswitch::switch::control::Ask;
@@ -108,7 +108,7 @@ impl Cell {
         net.advance(1_000);
         let nic = net.vm(0);
         let (row, kind) = (self.row, self.kind);
-        let prepared = (row.place == Place::Envelope)
+        let prepared = (row.place == OidContext::Envelope)
             .then(|| net.offload(nic, move |p| rows::inner(&p, row, kind)).expect("the module listens"));
         if prepared.is_none() {
             rows::before_bare(net, row);
@@ -183,11 +183,11 @@ impl Cell {
     /// It went on as it came, and nothing else did.
     fn assert_passed(&self, net: &Net, walked: &Walked) {
         assert!(walked.reached_below, "{}", self.name());
-        if self.row.place == Place::Envelope || self.row.oid == oids::SWITCH_NIC_REQUEST {
+        if self.row.place == OidContext::Envelope || self.row.oid == oids::SWITCH_NIC_REQUEST {
             let [one] = &walked.arrived[..] else {
                 panic!("{}: {} arrived", self.name(), walked.arrived.len())
             };
-            let nobody = self.row.place == Place::Envelope && rows::is_for_nobody(self.row);
+            let nobody = self.row.place == OidContext::Envelope && rows::is_for_nobody(self.row);
             assert_forwarded(one, net.vm(0), if nobody { NicId::NOWHERE } else { net.member(0) });
         }
     }
@@ -302,9 +302,10 @@ impl Cell {
 /// Walks all that is asked of the extension; the cells by fate.
 pub fn walk_all() -> Counts {
     let mut counts = Counts::new();
-    for row in OIDS.iter().filter(|row| row.place != Place::Own) {
+    for row in OIDS.iter().filter(|row| row.place != OidContext::Own) {
         for &kind in row.kinds {
-            let placements: &[bool] = if row.place == Place::Envelope { &[false, true] } else { &[false] };
+            let placements: &[bool] =
+                if row.place == OidContext::Envelope { &[false, true] } else { &[false] };
             for &every in placements {
                 for (seed, fate) in (1..).zip(fates()) {
                     Cell { row, kind, every, fate }.run(seed);

@@ -5,14 +5,14 @@ use super::rows::request_type_of;
 use super::seen::{self, assert_asked, assert_own_purpose};
 use super::{arrived_since, mark, team};
 use std::collections::BTreeSet;
-use teaming::oid::{OIDS, Place, Row};
+use teaming::oid::{OIDS, OidContext, Row};
 use vswitch::scenario::{Net, Scenario};
 
 /// How many requests may complete late, and of these inside the call, in hundred.
 const STYLES: [(&str, u64, u64); 3] = [("AtOnce", 0, 0), ("Later", 100, 0), ("InsideTheCall", 100, 100)];
 
 fn rows() -> impl Iterator<Item = &'static Row> {
-    OIDS.iter().filter(|row| row.place == Place::Own)
+    OIDS.iter().filter(|row| row.place == OidContext::Own)
 }
 
 /// Questions to the switch are no encapsulated ones.

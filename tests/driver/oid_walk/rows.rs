@@ -1,7 +1,7 @@
 //! A request for every row of the table of OIDs: what has to be there before, and the bytes. A row without one fails.
 
 use lbfoext::ndis::raw::{oids, request_type};
-use teaming::oid::{Kind, Place, Row};
+use teaming::oid::{Kind, OidContext, Row};
 use vswitch::adapter::wire::{self, oid};
 use vswitch::scenario::{Net, unknown_request};
 use vswitch::switch::control::envelope::Inner;
@@ -76,7 +76,7 @@ pub fn before_bare(net: &Net, row: &Row) {
 
 /// Makes what a request inside an envelope needs to be about, and the request.
 pub fn inner(partition: &Partition, row: &Row, kind: Kind) -> Inner {
-    assert_eq!(row.place, Place::Envelope);
+    assert_eq!(row.place, OidContext::Envelope);
     let mac = [2, 0x15, 0x5D, 0, 0, 9];
     let queue = || partition.allocate_queue().expect("an adapter has a queue");
     let function = || partition.allocate_function(mac).expect("an adapter has a VF");

@@ -1,0 +1,68 @@
+//! Words: one for each thing, the one that the field uses.
+
+use super::tidy::{code, root, sources, text};
+use std::collections::BTreeSet;
+
+/// Identifiers that once stood for what the second of the pair says now.
+const GONE: [(&str, &str); 25] = [
+    ("Beside", "OutOfBand"),
+    ("BESIDE", "OutOfBand"),
+    ("HOLD", "BATCH_LISTS"),
+    ("REACH", "BATCH_DESTINATIONS"),
+    ("Pause", "BatchEnd"),
+    ("Family", "SplitParent"),
+    ("bury", "SplitParent::free_child"),
+    ("Book", "CapabilityTable"),
+    ("Ledger", "OffloadResources"),
+    ("kin", "existing_sa_member"),
+    ("NOBODY", "NO_PARTITION"),
+    ("Way", "OidDisposition"),
+    ("Detour", "RedirectedRequest"),
+    ("take_picture", "snapshot_switch"),
+    ("take_notice", "next_lost_vf"),
+    ("Here", "ThisCpu"),
+    ("Pace", "RebalanceTimers"),
+    ("Stamp", "BucketActivity"),
+    ("risky", "deadline_moves"),
+    ("Trust", "HashConfidence"),
+    ("Offered", "NicHash"),
+    ("Wanted", "RequestedVlans"),
+    ("Sender", "SourcePort"),
+    ("Sent", "FrameTag"),
+    ("Room", "PortTableStorage"),
+];
+
+/// Files of the core and of the driver that went into rooms under another name.
+const FILES: [&str; 14] = [
+    "src/filter.rs",
+    "src/publish.rs",
+    "teaming/src/capabilities.rs",
+    "teaming/src/changes.rs",
+    "teaming/src/learn.rs",
+    "teaming/src/operations.rs",
+    "teaming/src/payload.rs",
+    "teaming/src/room.rs",
+    "teaming/src/runtime_state.rs",
+    "teaming/src/sender.rs",
+    "teaming/src/slots.rs",
+    "teaming/src/spread.rs",
+    "teaming/src/switch.rs",
+    "teaming/src/table.rs",
+];
+
+#[test]
+fn no_word_that_was_given_up_comes_back() {
+    for path in ["src", "teaming/src"].into_iter().flat_map(sources) {
+        let text = text(&path);
+        for (number, line) in code(&text) {
+            let line = line.split("//").next().unwrap_or_default();
+            let words: BTreeSet<&str> = line.split(|c: char| !(c.is_alphanumeric() || c == '_')).collect();
+            for (gone, now) in GONE {
+                assert!(!words.contains(gone), "{}:{number}: {gone} is {now} now", path.display());
+            }
+        }
+    }
+    for file in FILES {
+        assert!(!root().join(file).exists(), "{file} is in a room now: src/ARCHITECTURE.md names it");
+    }
+}
