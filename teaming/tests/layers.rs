@@ -121,7 +121,7 @@ fn every_protocol_with_ports_is_read_and_security_indexes_stand_for_them() {
         assert_ne!(BY_PORTS.key(&esp, SOURCE, None), BY_PORTS.key(&other, SOURCE, None));
         let symmetric = Keying { symmetric: true, ..BY_PORTS };
         assert_eq!(symmetric.key(&esp, SOURCE, None), symmetric.key(&other, SOURCE, None));
-        assert_eq!((BY_PORTS.basis(&esp), symmetric.basis(&esp)), (Basis::HashPolicy, Basis::NoPorts));
+        assert_eq!((BY_PORTS.basis(&esp), symmetric.basis(&esp)), (Basis::Policy, Basis::NoPorts));
         // Behind an authentication header ports count; what has none goes by the index.
         let authenticated = |next: u8, rest: &[u8]| {
             let header = [next, 1, 0, 0, 5, 6, 7, 8, 0, 0, 0, 0];
@@ -207,7 +207,7 @@ fn every_tunnel_is_entered_for_the_inner_headers_and_for_nothing_else() {
         assert_eq!((last(&outer), outer.tunnels(), outer.tags()), (Some(1), 0, 0), "{name}");
         assert_eq!((last(&inner), inner.tunnels(), inner.ports()), (Some(9), 1, PORTS), "{name}");
         assert_eq!((inner.source, inner.destination, inner.tags()), (outer.source, outer.destination, 0));
-        assert_eq!(basis(&frame, ENCAPSULATED), Basis::HashPolicy, "{name}");
+        assert_eq!(basis(&frame, ENCAPSULATED), Basis::Policy, "{name}");
         hold_for_every_truncation(&frame);
     }
 }
@@ -280,10 +280,7 @@ fn stacks_of_ten_tags_and_chains_without_end_fall_back() {
         let expected =
             if count <= TAGS_MAX { (Network::V4, Stop::Not) } else { (Network::Other, Stop::Depth) };
         assert_eq!((headers.network, headers.stop), expected);
-        assert_eq!(
-            basis(&frame, BY_PORTS),
-            if count <= TAGS_MAX { Basis::HashPolicy } else { Basis::TooDeep }
-        );
+        assert_eq!(basis(&frame, BY_PORTS), if count <= TAGS_MAX { Basis::Policy } else { Basis::TooDeep });
         hold_for_every_truncation(&frame);
     }
     for number in [0, 43, 51, 60, 135, 139, 140] {

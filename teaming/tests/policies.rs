@@ -240,7 +240,7 @@ fn all_fragments_of_a_datagram_take_one_member_in_any_order() {
                             decide(&forwarding, shape.source(), &shape.frame(), &OutOfBand::NOTHING);
                         let ports =
                             matches!(keying.policy, HashPolicy::TransportPorts | HashPolicy::Encapsulated);
-                        assert_eq!(basis, if ports { Basis::Fragment } else { Basis::HashPolicy });
+                        assert_eq!(basis, if ports { Basis::Fragment } else { Basis::Policy });
                         [whole]
                     })
                     .collect();
@@ -383,7 +383,7 @@ fn inner_flows_of_one_tunnel_spread_only_when_inner_headers_count() {
         for flow in 0..8000 {
             let frame = Shape::new(flow % 2 == 0, (flow % 3 == 0).then_some(4), flow).tunnelled();
             let (member, basis) = decide(&forwarding, source, &frame, &OutOfBand::NOTHING);
-            assert_eq!(basis, Basis::HashPolicy);
+            assert_eq!(basis, Basis::Policy);
             counts[member.slot()] += 1;
         }
         let used = counts.iter().filter(|&&count| count > 0).count();

@@ -274,7 +274,7 @@ fn keyed_by(basis: Basis) -> Net {
     let algorithm = if basis == Basis::NotEncapsulated { 7 } else { 0 };
     let net = team().setting("LoadBalancingAlgorithm", Value::Dword(algorithm)).start();
     let frame = match basis {
-        Basis::HashPolicy | Basis::NotEncapsulated => ipv4(&net, &[]),
+        Basis::Policy | Basis::NotEncapsulated => ipv4(&net, &[]),
         Basis::Fragment => ipv4(&net, &[(20, 0x20), (21, 0)]),
         Basis::NoPorts => ipv4(&net, &[(23, 1)]),
         Basis::NotIp => from_guest(&net, None, &[0x88, 0xB5]),
@@ -336,7 +336,7 @@ fn what_every_member_was_given_is_counted_by_every_processor() {
     net.together(vec![("0", sender(0)), ("1", sender(1)), ("2", sender(2)), ("3", sender(3))]);
     let counters = agreed(&net, "members");
     assert!(counters.members.iter().all(|load| load.frames > 0), "{:?}", counters.members);
-    assert_eq!((counters.uplink, counters.based_on(Basis::HashPolicy)), (400, 400));
+    assert_eq!((counters.uplink, counters.based_on(Basis::Policy)), (400, 400));
     // Each processor counts what it did itself.
     assert_eq!(each(&net).iter().map(|one| one.uplink).collect::<Vec<_>>(), [100; 4]);
     net.finish().assert_clean();

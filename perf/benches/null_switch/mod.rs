@@ -63,7 +63,7 @@ impl Lists {
     pub fn with_room(frames: &[Vec<u8>], port: u16) -> Self {
         let mut lists = Self::new(frames, port);
         lists.slots = ndis::ROOM as u64;
-        lists.lists.iter_mut().for_each(|list| list.context.room = Some(ndis::PortTableStorage::new()));
+        lists.lists.iter_mut().for_each(|list| list.context.room = Some(ndis::Room::new()));
         lists
     }
 

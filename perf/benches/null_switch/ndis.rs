@@ -21,18 +21,18 @@ use std::time::{Duration, Instant};
 pub struct Context {
     pub destinations: u32,
     pub last: u64,
-    pub room: Option<Box<PortTableStorage>>,
+    pub room: Option<Box<Room>>,
 }
 
 /// A destination array and its elements.
-pub struct PortTableStorage {
+pub struct Room {
     array: ForwardingDestinationArray,
     elements: [u64; ROOM],
 }
 
 pub const ROOM: usize = 16;
 
-impl PortTableStorage {
+impl Room {
     pub fn new() -> Box<Self> {
         let array = ForwardingDestinationArray {
             num_elements: ROOM as u32,

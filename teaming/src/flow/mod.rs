@@ -74,7 +74,7 @@ pub struct Keying {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Basis {
     /// All that the policy names.
-    HashPolicy,
+    Policy,
     /// Encapsulated: the frame's own headers, for there is no tunnel that is understood, or no IP in it.
     NotEncapsulated,
     /// A fragment: addresses; IPv4 also the protocol.
@@ -93,7 +93,7 @@ pub enum Basis {
 
 /// All bases in the order of their numbers; all but the first are fallbacks.
 pub const BASES: [Basis; 8] = [
-    Basis::HashPolicy,
+    Basis::Policy,
     Basis::NotEncapsulated,
     Basis::Fragment,
     Basis::NoPorts,
@@ -113,7 +113,7 @@ impl Basis {
 
     pub const fn name(self) -> &'static str {
         match self {
-            Self::HashPolicy => "policy",
+            Self::Policy => "policy",
             Self::NotEncapsulated => "not_encapsulated",
             Self::Fragment => "fragment",
             Self::NoPorts => "no_ports",
@@ -153,7 +153,7 @@ impl Keying {
         seed: Seed,
     ) -> Option<(FlowHash, Basis)> {
         let hash = match (self.policy, headers.network) {
-            (HashPolicy::HyperVPort, _) => return Some((seed.hash(&port_key(source)), Basis::HashPolicy)),
+            (HashPolicy::HyperVPort, _) => return Some((seed.hash(&port_key(source)), Basis::Policy)),
             (HashPolicy::TransportPorts, _) if self.flow_label || self.symmetric => return None,
             (HashPolicy::TransportPorts, Network::V4) => {
                 seed.hash(&short_key(headers, transport_tail(headers)))
@@ -206,10 +206,8 @@ impl Keying {
         let is_ip = headers.network != Network::Other;
         let labelled = self.flow_label && !self.symmetric && has_label(headers);
         match self.policy {
-            HashPolicy::HyperVPort | HashPolicy::MacAddresses | HashPolicy::VlanSourceMac => {
-                Basis::HashPolicy
-            }
-            HashPolicy::IpAddresses if is_ip => Basis::HashPolicy,
+            HashPolicy::HyperVPort | HashPolicy::MacAddresses | HashPolicy::VlanSourceMac => Basis::Policy,
+            HashPolicy::IpAddresses if is_ip => Basis::Policy,
             HashPolicy::Encapsulated if is_ip && headers.stop != Stop::Not => {
                 stopped(headers.stop, Basis::NoPorts)
             }
@@ -219,7 +217,7 @@ impl Keying {
             },
             HashPolicy::IpAddresses | HashPolicy::TransportPorts | HashPolicy::Encapsulated => {
                 match headers.transport {
-                    _ if labelled => Basis::HashPolicy,
+                    _ if labelled => Basis::Policy,
                     Transport::Spi if self.symmetric => Basis::NoPorts,
                     _ => transport_basis(headers),
                 }
@@ -231,7 +229,7 @@ impl Keying {
 #[inline(always)]
 fn transport_basis(headers: &Headers) -> Basis {
     match (headers.transport, headers.network) {
-        (Transport::Ports | Transport::Spi, _) => Basis::HashPolicy,
+        (Transport::Ports | Transport::Spi, _) => Basis::Policy,
         (Transport::Fragment, _) => Basis::Fragment,
         (Transport::Other, Network::Other) => stopped(headers.stop, Basis::NotIp),
         (Transport::Other, Network::V4 | Network::V6 | Network::Arp) => stopped(headers.stop, Basis::NoPorts),

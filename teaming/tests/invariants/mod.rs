@@ -72,12 +72,12 @@ fn falls_back_as_stated(window: &[u8], keying: &Keying) {
     let (key, basis) = (keying.key(&headers, SOURCE, None), keying.basis(&headers));
     let is_ip = headers.network != Network::Other;
     let expected: &[u64] = match (keying.policy, basis) {
-        (HashPolicy::HyperVPort, Basis::HashPolicy) => &[SWITCH_PORT],
-        (HashPolicy::MacAddresses, Basis::HashPolicy) => &[MACS],
-        (HashPolicy::VlanSourceMac, Basis::HashPolicy) => &[VLAN_MAC],
-        (HashPolicy::IpAddresses, Basis::HashPolicy) => &[PAIR],
+        (HashPolicy::HyperVPort, Basis::Policy) => &[SWITCH_PORT],
+        (HashPolicy::MacAddresses, Basis::Policy) => &[MACS],
+        (HashPolicy::VlanSourceMac, Basis::Policy) => &[VLAN_MAC],
+        (HashPolicy::IpAddresses, Basis::Policy) => &[PAIR],
         (HashPolicy::HyperVPort | HashPolicy::MacAddresses | HashPolicy::VlanSourceMac, _) => &[],
-        (HashPolicy::TransportPorts | HashPolicy::Encapsulated, Basis::HashPolicy) => &[PORTS, LABEL, SPI],
+        (HashPolicy::TransportPorts | HashPolicy::Encapsulated, Basis::Policy) => &[PORTS, LABEL, SPI],
         (_, Basis::Fragment | Basis::NoPorts) => &[ADDRESSES],
         (_, Basis::NotEncapsulated) => &[PORTS, ADDRESSES, LABEL, SPI],
         (_, Basis::NotIp) => &[MACS],

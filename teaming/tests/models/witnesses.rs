@@ -154,7 +154,7 @@ fn basis_witness(basis: Basis) -> (HashPolicy, Vec<u8>) {
     };
     let udp = [0, 9, 0, 53, 0, 8, 0, 0];
     match basis {
-        Basis::HashPolicy => (HashPolicy::TransportPorts, ipv4(17, 0, &udp)),
+        Basis::Policy => (HashPolicy::TransportPorts, ipv4(17, 0, &udp)),
         Basis::NotEncapsulated => (HashPolicy::Encapsulated, ipv4(17, 0, &udp)),
         Basis::Fragment => (HashPolicy::TransportPorts, ipv4(17, 0x20, &udp)),
         Basis::NoPorts => (HashPolicy::TransportPorts, ipv4(1, 0, &udp)),
