@@ -5,5 +5,6 @@ mod image_checks;
 mod imports;
 mod inf;
 mod layout;
+mod map;
 mod tidy;
 mod words;
