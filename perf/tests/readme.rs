@@ -21,7 +21,7 @@ const ELSEWHERE: [(&str, &str); 8] = [
     ("cargo test -p perf --test readme", "this is it"),
     ("cargo rustc -p lbfoext --lib", "only Windows, with the kit"),
     ("bash .ci/run", "whoever lands a change"),
-    (r".\install.ps1", "only Windows; tests/inf.rs holds its text against facts"),
+    (r".\install.ps1", "only Windows; tests/files/inf.rs holds its text against facts"),
     (r".\uninstall.ps1", "as the one before"),
     ("cargo bench -p perf --bench count", ".ci/run"),
     ("cargo bench -p perf --bench walk", "people: it takes minutes"),

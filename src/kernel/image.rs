@@ -15,7 +15,7 @@ const SIGNATURE: usize = 0x6F66_626C;
 static POOL: wdk_alloc::WdkAllocator = wdk_alloc::WdkAllocator;
 
 /// Stops the machine with the place of the panic: line, column, address of the file name. No formatting: it would bring
-/// `core::fmt` into the image. No panic is reachable; `tests/image_checks.rs` holds the linker's map against that.
+/// `core::fmt` into the image. No panic is reachable; `tests/files/image_checks.rs` holds the linker's map against that.
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     let (line, column, file) = info.location().map_or((0, 0, 0), |place| {

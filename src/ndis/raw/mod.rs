@@ -1,7 +1,7 @@
 //! The binary interface of NDIS 6.40 on x86-64, declared once.
 //!
 //! `wdk-sys` binds no NDIS header, so these declarations are the driver's own. Each structure states the documented
-//! name, size and offset of every field; a wrong one does not compile. `tests/layout.rs` holds the same rows
+//! name, size and offset of every field; a wrong one does not compile. `tests/files/layout.rs` holds the same rows
 //! against an independent table. The simulated switch shares the declarations: what it would not notice, the table does.
 //!
 //! Never read a NET_BUFFER_LIST by value and never take its size: the operating system's own may be longer.

@@ -1,6 +1,6 @@
 //! What the control path changes in the published side, under the write lock: ports, their policies, NICs, groups.
 //!
-//! Called by the driver with what requests and enumerations say; the tables themselves are `ports` and `learn`.
+//! Called by the driver with what requests and enumerations say; the tables themselves are in `ports`.
 
 use crate::Storage;
 use crate::forward::Forwarding;

@@ -4,7 +4,7 @@
 //! Switch-independent: the physical switches know nothing of the team and give each member its copy of a broadcast, so
 //! only the active receiver's counts; a frame of this kind that they send to another member alone is lost. Static: the
 //! physical switch gives the team one copy, on any member. In both modes what has a source address of this host is
-//! dropped (`spread`). Frames for known addresses are not looked at here: each is delivered, however many members it
+//! dropped (`forward::flood`). Frames for known addresses are not looked at here: each is delivered, however many members it
 //! comes on. The receiver changes in the critical section of the failover: what `publish` was told holds for the next
 //! packet.
 

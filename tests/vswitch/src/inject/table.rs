@@ -1,7 +1,7 @@
 //! Misdeeds: the border bends one call in the driver's name, and a check must name the rule that is broken by it.
 //!
 //! Owns the list of misdeeds with their rules and the account of whether one was committed. How each is done stands in
-//! the `bend_*` files, by what is bent: lists, handlers, the life of the module.
+//! the other files of `inject`, by what is bent: lists, handlers, the life of the module.
 
 pub(crate) use crate::inject::control::*;
 pub(crate) use crate::inject::egress::*;
