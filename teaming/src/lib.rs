@@ -36,6 +36,7 @@ pub mod oid;
 pub mod ports;
 pub mod report;
 pub mod settings;
+pub mod state_machine;
 pub mod team;
 
 /// Who owns the slices that the tables live in: pool memory in the driver, vectors in tools and tests.

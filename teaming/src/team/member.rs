@@ -1,24 +1,26 @@
 //! One member of the team: its link, its speed and the state machine that says whether it may carry traffic.
 //!
-//! Driven by `team`, which also makes settling members active at once when no other member is. Knows nothing of the
-//! other members. An absent member may be connected without having been created; then it goes on as a created one does.
+//! Driven by `team`; knows nothing of the other members. An absent member may be connected without having been created.
+//! A line is an event with its guard, a column a state before it, a cell the state after it, `-` the same state. A test
+//! renders this matrix from the table below; `src/ARCHITECTURE.md` has it as a diagram.
 //!
 //! ```text
-//!                      Created                 Connected, link up or unknown
-//!            Absent ------------> Created ------------------------------------> Active
-//!               ^                 ^   |                                        ^  |  ^
-//!    Deleted,   |   Disconnected, |   | Connected, link down       DelayPassed |  |  |
-//!    from any   |        from any |   |                               Settling-+  |  |
-//!               |                 |   v                                 ^  |      |  |
-//!               +-----------------+-- Down <----------- link down ------|--+      |  |
-//!                                      | ^                              |         |  |
-//!                                      | +------------- link down ------|---------+  |
-//!                                      |                                |            |
-//!                                      +-- link up or unknown, delay ---+            |
-//!                                      +-- link up or unknown, no delay -------------+
+//!                        Absent    Created   Down      Settling  Active
+//! Created                Created   -         -         -         -
+//! Connected [link down]  Down      Down
+//! Connected              Active    Active    -         -         -
+//! Disconnected           -         -         Created   Created   Created
+//! Deleted                -         Absent    Absent    Absent    Absent
+//! Link [link down]                           -         Down      Down
+//! Link [no delay]                            Active
+//! Link                   -         -         Settling  -         -
+//! Tick [delay passed]                                  Active
+//! Tick                   -         -         -         -         -
+//! NoneActive             -         -         -         Active    -
 //! ```
 
 use crate::ids::Ticks;
+use crate::state_machine::state_machine;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LinkState {
@@ -78,8 +80,10 @@ pub enum MemberEvent {
     Disconnected,
     Deleted,
     Link(LinkState),
-    /// Time has passed: a member whose settling is over becomes active.
-    DelayPassed,
+    /// Time has passed; a member that has settled becomes active.
+    Tick,
+    /// No member is active. A link that may be unstable is better than none, so a settling member is used at once.
+    NoneActive,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,54 +92,60 @@ pub struct Delays {
     pub link_up: Ticks,
 }
 
-const MEDIA_DOWN: MemberState = MemberState::Down { reason: FailureReason::PhysicalMediaDisconnected };
+/// What the guards of the transitions ask.
+struct Conditions {
+    link: LinkState,
+    /// The member settles, and its delay is over.
+    delay_passed: bool,
+    now: Ticks,
+    link_up_delay: Ticks,
+}
+
+impl Conditions {
+    const fn link_down(&self) -> bool {
+        matches!(self.link, LinkState::Down)
+    }
+
+    const fn delay_passed(&self) -> bool {
+        self.delay_passed
+    }
+
+    fn no_delay(&self) -> bool {
+        self.link_up_delay == Ticks::ZERO
+    }
+}
+
+state_machine! {
+    next, TRANSITIONS: MemberState on MemberEvent with at: &Conditions, from Absent
+    {
+        Created: Absent => Created;
+        Created: Created | Down | Settling | Active => stays;
+        Connected [link_down]: Absent | Created => Down { reason: FailureReason::PhysicalMediaDisconnected };
+        Connected: Absent | Created => Active;
+        Connected: Down | Settling | Active => stays;
+        Disconnected: Absent | Created => stays;
+        Disconnected: Down | Settling | Active => Created;
+        Deleted: Absent => stays;
+        Deleted: Created | Down | Settling | Active => Absent;
+        Link [link_down]: Down => stays;
+        Link [link_down]: Settling | Active => Down { reason: FailureReason::PhysicalMediaDisconnected };
+        Link [no_delay]: Down => Active;
+        Link: Down => Settling { until: at.now.saturating_add(at.link_up_delay) };
+        Link: Absent | Created | Settling | Active => stays;
+        Tick [delay_passed]: Settling => Active;
+        Tick: Absent | Created | Down | Settling | Active => stays;
+        NoneActive: Settling => Active;
+        NoneActive: Absent | Created | Down | Active => stays;
+    }
+}
 
 impl MemberState {
     /// The next state. `link` is the member's link with the event taken into account. Repeated and unmatched events
     /// are normal: enumeration and notification race (PORTNIC-31, PORTNIC-33 of the rule book).
     #[must_use]
     pub fn on(self, event: MemberEvent, link: LinkState, now: Ticks, delays: &Delays) -> Self {
-        match (self, event) {
-            (_, MemberEvent::Deleted) | (Self::Absent, MemberEvent::Disconnected) => Self::Absent,
-            (Self::Absent, MemberEvent::Link(_) | MemberEvent::DelayPassed) => Self::Absent,
-            (Self::Absent | Self::Created, MemberEvent::Connected) => Self::connected(link),
-            (Self::Absent | Self::Created, MemberEvent::Created) => Self::Created,
-            (Self::Created, MemberEvent::Link(_) | MemberEvent::DelayPassed) => Self::Created,
-            (
-                Self::Created | Self::Down { .. } | Self::Settling { .. } | Self::Active,
-                MemberEvent::Disconnected,
-            ) => Self::Created,
-            (
-                Self::Down { .. } | Self::Settling { .. } | Self::Active,
-                MemberEvent::Link(LinkState::Down),
-            ) => MEDIA_DOWN,
-            (Self::Down { .. }, MemberEvent::Link(LinkState::Up { .. } | LinkState::Unknown)) => {
-                Self::returned(now, delays)
-            }
-            (Self::Settling { until }, MemberEvent::DelayPassed) if now >= until => Self::Active,
-            (
-                Self::Down { .. } | Self::Settling { .. } | Self::Active,
-                MemberEvent::Created | MemberEvent::Connected | MemberEvent::DelayPassed,
-            )
-            | (
-                Self::Settling { .. } | Self::Active,
-                MemberEvent::Link(LinkState::Up { .. } | LinkState::Unknown),
-            ) => self,
-        }
-    }
-
-    const fn connected(link: LinkState) -> Self {
-        match link {
-            LinkState::Up { .. } | LinkState::Unknown => Self::Active,
-            LinkState::Down => MEDIA_DOWN,
-        }
-    }
-
-    fn returned(now: Ticks, delays: &Delays) -> Self {
-        match delays.link_up {
-            Ticks::ZERO => Self::Active,
-            delay => Self::Settling { until: now.saturating_add(delay) },
-        }
+        let delay_passed = matches!(self, Self::Settling { until } if now >= until);
+        self.next(event, &Conditions { link, delay_passed, now, link_up_delay: delays.link_up })
     }
 
     /// Connected to the switch, in whatever shape: counts as a member for the home map.
@@ -197,7 +207,8 @@ impl Member {
             MemberEvent::Created
             | MemberEvent::Connected
             | MemberEvent::Disconnected
-            | MemberEvent::DelayPassed => {}
+            | MemberEvent::Tick
+            | MemberEvent::NoneActive => {}
         }
         self.state = self.state.on(event, self.link, now, delays);
     }
@@ -206,9 +217,11 @@ impl Member {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state_machine::picture::assert_drawn;
     use std::fmt::Write;
     use std::string::String;
 
+    const MEDIA_DOWN: MemberState = MemberState::Down { reason: FailureReason::PhysicalMediaDisconnected };
     const DELAYS: Delays = Delays { link_up: Ticks::from_ms(2) };
     const UP: LinkState = LinkState::Up { bits_per_second: Some(10_000_000_000) };
 
@@ -239,7 +252,8 @@ mod tests {
             ("Link unknown", MemberEvent::Link(LinkState::Unknown), LinkState::Unknown),
             ("Link up", MemberEvent::Link(UP), UP),
             ("Link down", MemberEvent::Link(LinkState::Down), LinkState::Down),
-            ("DelayPassed", MemberEvent::DelayPassed, UP),
+            ("Tick", MemberEvent::Tick, UP),
+            ("NoneActive", MemberEvent::NoneActive, UP),
         ];
         let mut text = String::from("\n");
         write!(text, "{:<19}", "").unwrap();
@@ -267,8 +281,21 @@ Deleted            Absent         Absent         Absent         Absent         A
 Link unknown       Absent         Created        Settling(7000) Settling(5000) Settling(6000) Active
 Link up            Absent         Created        Settling(7000) Settling(5000) Settling(6000) Active
 Link down          Absent         Created        Down           Down           Down           Down
-DelayPassed        Absent         Created        Down           Active         Settling(6000) Active";
+Tick               Absent         Created        Down           Active         Settling(6000) Active
+NoneActive         Absent         Created        Down           Active         Active         Active";
         assert_eq!(matrix(), expected, "{}", matrix());
+    }
+
+    #[test]
+    fn the_documents_show_the_transitions_as_they_are() {
+        assert_drawn(include_str!("member.rs"), "//! ", &MemberState::TRANSITIONS.matrix());
+        let architecture = include_str!("../../../src/ARCHITECTURE.md");
+        assert_drawn(architecture, "", &MemberState::TRANSITIONS.mermaid());
+    }
+
+    #[test]
+    fn every_state_is_reached() {
+        assert_eq!(MemberState::TRANSITIONS.unreachable(), [""; 0]);
     }
 
     #[test]

@@ -44,15 +44,15 @@ impl<S: Storage> Team<S> {
         if let Some(member) = self.members.get_mut(index.slot()) {
             member.on(event, now, &self.delays);
         }
-        self.plan()
+        self.plan(now)
     }
 
     /// Takes in that time has passed; due at `deadline`.
     pub fn tick(&mut self, now: Ticks) -> TeamView {
         for member in self.members.iter_mut() {
-            member.on(MemberEvent::DelayPassed, now, &self.delays);
+            member.on(MemberEvent::Tick, now, &self.delays);
         }
-        self.plan()
+        self.plan(now)
     }
 
     /// Members that settle now never wait longer than the new delay.
@@ -103,8 +103,8 @@ impl<S: Storage> Team<S> {
             .filter_map(|(slot, member)| Some((MemberIndex::from_slot(slot)?, member)))
     }
 
-    fn plan(&mut self) -> TeamView {
-        self.use_settling_members_when_nothing_else_is_up();
+    fn plan(&mut self, now: Ticks) -> TeamView {
+        self.use_settling_members_when_none_is_active(now);
         self.weigh();
         let home_changed = self.rebuild_home_if_due();
         let live = self.collect(|member| member.state == MemberState::Active);
@@ -131,15 +131,12 @@ impl<S: Storage> Team<S> {
             .collect()
     }
 
-    /// A link that may be unstable is better than none.
-    fn use_settling_members_when_nothing_else_is_up(&mut self) {
+    fn use_settling_members_when_none_is_active(&mut self, now: Ticks) {
         if self.members.iter().any(|member| member.state == MemberState::Active) {
             return;
         }
         for member in self.members.iter_mut() {
-            if matches!(member.state, MemberState::Settling { .. }) {
-                member.state = MemberState::Active;
-            }
+            member.on(MemberEvent::NoneActive, now, &self.delays);
         }
     }
 

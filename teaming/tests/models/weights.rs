@@ -125,7 +125,7 @@ impl Model {
                     }
                 }
             }
-            MemberEvent::DelayPassed => {}
+            MemberEvent::Tick | MemberEvent::NoneActive => {}
         }
     }
 
