@@ -1,6 +1,9 @@
 //! Payloads of offload requests with every header field, every length, newer revisions and noise: read as their header
 //! says, or not at all; and the corpus of the fuzz target `payloads`, replayed.
 
+#[path = "../../tests/fuzz/corpus/mod.rs"]
+#[allow(dead_code, reason = "other tests use the rest of it")]
+mod corpus;
 mod payloads;
 
 use proptest::prelude::*;
@@ -191,14 +194,9 @@ proptest! {
 
 #[test]
 fn every_input_that_reached_something_new_holds_and_so_does_every_cut_of_it() {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/corpus/payloads");
-    let mut count = 0;
-    for entry in std::fs::read_dir(&folder).expect("the corpus") {
-        let bytes = std::fs::read(entry.expect("an entry").path()).expect("an input");
-        for length in 0..=bytes.len() {
-            payloads::hold(&bytes[..length]);
-        }
-        count += 1;
+    let inputs = corpus::inputs("payloads");
+    assert!(inputs.len() > 20, "{} inputs", inputs.len());
+    for bytes in inputs {
+        (0..=bytes.len()).for_each(|length| payloads::hold(&bytes[..length]));
     }
-    assert!(count > 20, "{count} inputs");
 }

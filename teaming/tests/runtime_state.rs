@@ -1,12 +1,13 @@
 //! Saved run-time state: whatever was saved comes back, through any buffers; whatever was spoilt does not.
 
+#[path = "../../tests/fuzz/corpus/mod.rs"]
+#[allow(dead_code, reason = "other tests use the rest of it")]
+mod corpus;
 mod saved;
 
 use proptest::prelude::*;
 use saved::{Draw, assemble, hold, parts, record};
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
 use teaming::Heap;
 use teaming::ids::{BUCKETS, MEMBERS, MemberIndex, NicId, NicIndex, PortId, Ticks};
 use teaming::migration::record::{
@@ -328,13 +329,9 @@ fn a_member_that_is_down_changes_nothing_in_the_placement() {
 
 #[test]
 fn every_input_of_the_fuzzer_holds() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/corpus/saved");
-    let mut count = 0;
-    for entry in fs::read_dir(&folder).expect("the corpus") {
-        let input = fs::read(entry.expect("an entry").path()).expect("an input");
-        hold(&input);
-        (0..input.len()).for_each(|cut| hold(&input[..cut]));
-        count += 1;
+    let inputs = corpus::inputs("saved");
+    assert!(inputs.len() > 20, "{} inputs", inputs.len());
+    for input in inputs {
+        (0..=input.len()).for_each(|length| hold(&input[..length]));
     }
-    assert!(count > 20, "{count} inputs");
 }
