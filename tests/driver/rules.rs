@@ -20,8 +20,8 @@ const GROUPS: [(&str, usize); 9] = [
     ("STATUS", 18),
 ];
 
-/// Rules of the group of those that nothing checks yet.
-const UNCHECKED: usize = 12;
+/// Rules of the group HOST, which has no bar: what is not checked there says why.
+const HOST_RULES: usize = 12;
 
 #[test]
 fn nine_of_ten_rules_of_each_group_whose_breach_is_an_error_are_checked() {
@@ -46,18 +46,12 @@ fn nine_of_ten_rules_of_each_group_whose_breach_is_an_error_are_checked() {
 
 #[test]
 fn the_rules_of_each_group_are_all_listed_once() {
-    for (group, count) in GROUPS.into_iter().chain([("HOST", UNCHECKED)]) {
+    for (group, count) in GROUPS.into_iter().chain([("HOST", HOST_RULES)]) {
         let ids: BTreeSet<_> = rules().filter(|rule| rule.group() == group).map(|rule| rule.id).collect();
         let expected: BTreeSet<_> = (1..=count).map(|number| format!("{group}-{number:02}")).collect();
         assert_eq!(ids, expected.iter().map(String::as_str).collect());
         assert_eq!(rules().filter(|rule| rule.group() == group).count(), count);
     }
-}
-
-/// Whoever writes a check moves its rule into a group that has a bar.
-#[test]
-fn what_is_not_checked_yet_stands_in_a_group_of_its_own() {
-    assert!(rules().filter(|rule| rule.group() == "HOST").all(|rule| !rule.is_checked()));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Rules that hosts enforce and no check here does yet.
+//! Rules that hosts enforce. Those that no check here does yet say why.
 
 use super::Severity::Error;
 use super::{Rule, not};

@@ -142,7 +142,7 @@ pub const GROUPS: [(&str, &str); 18] = [
     ("RST", "own guarantee: what is saved"),
     ("ACCOUNT", "own guarantee: the account of frames"),
     ("SWITCH", "own guarantee: the physical switch"),
-    ("HOST", "hosts demand it, and nothing checks it yet"),
+    ("HOST", "what hosts demand and switches of tests used to excuse"),
 ];
 
 /// Every rule, in the order of the groups.
