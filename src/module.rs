@@ -128,7 +128,7 @@ pub struct Control {
     pub enumerated: bool,
     pub events: EventRing,
     /// Who holds what for the switch, but for security associations.
-    pub ledger: OffloadResources<Pool>,
+    pub resources: OffloadResources<Pool>,
     /// What the members can do.
     pub capabilities: CapabilityTable<Pool>,
     /// Processors that serve the members' queues.
@@ -147,7 +147,7 @@ pub type TeamLock<'a> = SpinGuard<'a, PoolBox<Control>>;
 /// Source ports whose adapter hashes are judged apart; ports whose numbers are equal modulo this share, which only makes
 /// trust harder to win.
 const TRUST: usize = 256;
-/// Resources that a ledger holds before it grows.
+/// Entries of a new resource table; it grows when they are used up.
 const RESOURCES: usize = 64;
 /// Ports that the tables hold before they grow.
 const PORTS: usize = 16;
@@ -227,7 +227,7 @@ fn new_control() -> Result<PoolBox<Control>, NdisStatus> {
         changes: 0,
         enumerated: false,
         events: EventRing::try_new()?,
-        ledger: OffloadResources::new(new_ledger(RESOURCES)?),
+        resources: OffloadResources::new(new_resources(RESOURCES)?),
         capabilities: CapabilityTable::new(PoolSlice::try_new(Tag::TABLE, MEMBERS, |_| {
             MemberCapabilities::UNKNOWN
         })?),
@@ -241,8 +241,8 @@ fn new_control() -> Result<PoolBox<Control>, NdisStatus> {
 
 #[inline(never)]
 fn new_associations(filter: Filter) -> Result<RwLock<PoolBox<OffloadResources<Pool>>>, NdisStatus> {
-    let ledger = OffloadResources::new(new_ledger(RESOURCES)?);
-    Ok(RwLock::try_new(filter, PoolBox::try_new(Tag::TABLE, ledger)?)?)
+    let resources = OffloadResources::new(new_resources(RESOURCES)?);
+    Ok(RwLock::try_new(filter, PoolBox::try_new(Tag::TABLE, resources)?)?)
 }
 
 #[inline(never)]
@@ -268,7 +268,7 @@ fn new_processors() -> Result<PoolBox<ProcessorSets>, NdisStatus> {
 }
 
 /// Room for `count` resources. IRQL <= DISPATCH_LEVEL, no lock held.
-pub fn new_ledger(count: usize) -> Result<PoolSlice<Entry>, OutOfMemory> {
+pub fn new_resources(count: usize) -> Result<PoolSlice<Entry>, OutOfMemory> {
     PoolSlice::try_new(Tag::TABLE, count, |_| Entry::EMPTY)
 }
 

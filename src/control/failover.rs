@@ -35,7 +35,7 @@ pub fn member_locked(module: &Module, control: &mut TeamLock<'_>, member: Member
     publish(module, control, &plan, now);
     if matches!(event, MemberEvent::Disconnected | MemberEvent::Deleted) {
         // The adapter is unbound: what it held is gone, and what comes back under its index is another.
-        control.ledger.went_away(member);
+        control.resources.went_away(member);
         control.capabilities.forget(member);
         control.processors.forget(member);
         module.associations.write(control.dispatch()).went_away(member);
@@ -65,8 +65,8 @@ pub fn publish(module: &Module, control: &mut TeamLock<'_>, plan: &TeamView, now
     if !plan.went_down.is_empty() || !plan.came_up.is_empty() {
         control.capabilities.team_changed();
     }
-    control.ledger.came_up(plan.came_up);
-    let partitions = control.ledger.went_down(plan.went_down);
+    control.resources.came_up(plan.came_up);
+    let partitions = control.resources.went_down(plan.went_down);
     if partitions != 0 {
         control.default_queue_fallbacks = control.default_queue_fallbacks.wrapping_add(partitions.into());
         control.events.push(now, Event::QueuesLost { members: plan.went_down, partitions });

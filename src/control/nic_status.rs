@@ -133,7 +133,7 @@ fn next_lost_vf(module: &Module) -> Option<Option<NicRef<'_>>> {
         let port = forwarding.ports.get(nic.port);
         port.is_some_and(|port| port.is_station(nic) && port.is_connected() && port.vf_assigned)
     };
-    control.ledger.next_lost_vf(uses_it, |nic| module.switch.reference_nic(nic))
+    control.resources.next_lost_vf(uses_it, |nic| module.switch.reference_nic(nic))
 }
 
 fn external(module: &Module) -> Option<PortId> {

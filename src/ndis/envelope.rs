@@ -213,7 +213,7 @@ impl Iterator for Associations {
 pub struct RedirectedRequest {
     envelope: SwitchNicOidRequest,
     pub member: MemberIndex,
-    /// Places promised in the ledger for what the request makes, given back with it whatever it says by then.
+    /// Entries reserved in the resource table for what the request allocates; released when it is back, whatever its status.
     pub promised: (Resource, usize),
 }
 

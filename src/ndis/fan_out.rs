@@ -37,7 +37,7 @@ pub struct FanOut {
     stride: usize,
     /// Parts that are out, and one for the loop that sends them.
     left: AtomicU32,
-    /// Places promised in the ledger for what the parts make.
+    /// Entries reserved in the resource table for what the parts allocate.
     pub promised: Option<(Resource, usize)>,
 }
 

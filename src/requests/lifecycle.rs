@@ -1,7 +1,6 @@
 //! The life of ports and network adapters: `OID_SWITCH_PORT_*` and `OID_SWITCH_NIC_*` requests to `teaming`, in the order
 //! that keeps packets safe. Creations, disconnections and tear-downs are applied before the request goes down; connections,
-//! updates and deletions when it is back, before it completes. Properties and multicast groups have files of their own,
-//! called from here.
+//! updates and deletions when it is back, before it completes.
 
 use crate::control::failover;
 use crate::control::nic_status;
@@ -11,8 +10,6 @@ use crate::ndis::member_query::Topics;
 use crate::ndis::oid::Request;
 use crate::ndis::raw::oids;
 use crate::ndis::status::NdisStatus;
-use crate::requests::multicast;
-use crate::requests::properties;
 use crate::requests::runtime_state;
 use teaming::forward::Forwarding;
 use teaming::ids::{MemberIndex, PortId};
@@ -46,9 +43,8 @@ fn port_operation(request: Request) -> Option<(u32, PortId)> {
     request.port_parameters().filter(|port| !port.is_validation).map(|port| (oid, port.id))
 }
 
-/// Before the request goes down. `Err` vetoes it: the creation of a port or of a NIC with index 0, or a property.
+/// Before the request goes down. `Err` vetoes it: the creation of a port or of a NIC with index 0.
 pub fn before(module: &Module, request: Request) -> Result<(), NdisStatus> {
-    properties::before(module, &request)?;
     match port_operation(request) {
         Some((oids::SWITCH_PORT_CREATE, port)) => return create_port(module, port),
         // From here on nobody refers to it.
@@ -75,10 +71,6 @@ pub fn before(module: &Module, request: Request) -> Result<(), NdisStatus> {
 /// After the request has been below, before it completes. `carried` is false when it could not be forwarded at all:
 /// then what must not be refused still happens to ports and NICs.
 pub fn after(module: &Module, request: Request, status: NdisStatus, carried: bool) {
-    if status == NdisStatus::SUCCESS {
-        properties::after(module, &request);
-        multicast::after(module, &request);
-    }
     let succeeded = status == NdisStatus::SUCCESS || !carried;
     match port_operation(request) {
         Some((oids::SWITCH_PORT_CREATE, port)) if status != NdisStatus::SUCCESS => {

@@ -1,6 +1,8 @@
-//! OID walk: a request from above is looked at, and goes on within the call: a clone of it as it is, a clone in an envelope
-//! to another adapter, or requests of the driver's own in its place. It is completed exactly once when what went down is
-//! back, whether that was at once or later. Own requests come back through the same door.
+//! OID requests from above. Each one goes on within the call: as a clone, as a clone in an envelope to another adapter,
+//! or as requests of our own in its place. The original is completed once, when all that went down is back, at once or
+//! later.
+//!
+//! The modules in this folder see a request twice, in one order: `begin` before it goes down, `finish` with its result.
 
 use crate::clock;
 use crate::control::nic_status;
@@ -11,33 +13,68 @@ use crate::ndis::fan_out::FanOut;
 use crate::ndis::member_query::Topics;
 use crate::ndis::oid::{self, OwnKind, OwnRequest, Request, Returned, SentClone, Unsent};
 use crate::ndis::status::NdisStatus;
-use crate::requests::lifecycle;
-use crate::requests::offload::{self, OidDisposition};
-use crate::requests::runtime_state;
+use crate::requests::offload::answers;
+use crate::requests::offload::plan::{self, OidDisposition};
+use crate::requests::{lifecycle, multicast, properties, runtime_state};
 use crate::trace::Event;
 use core::ffi::c_void;
+use core::ptr::null_mut;
 use core::sync::atomic::Ordering;
 use teaming::ids::MemberIndex;
 
-/// `FilterOidRequest`. IRQL <= DISPATCH_LEVEL; NDIS sends one request at a time. Who answers or vetoes a request stands
-/// at the front; what is left goes the way that the table of OIDs says (`teaming::oid`).
+/// `FilterOidRequest`. IRQL <= DISPATCH_LEVEL; NDIS sends one request at a time.
 pub fn request(module: &Module, request: Request) -> NdisStatus {
-    if let Some(status) = runtime_state::before(module, request) {
-        return status;
-    }
-    if let Err(veto) = lifecycle::before(module, request) {
-        return veto;
-    }
-    match offload::plan_request(module, request) {
-        OidDisposition::Down(redirected) => forward(module, request, redirected),
-        OidDisposition::Parts(parts) => originate(module, parts),
-        OidDisposition::Refused(status) => status,
+    match begin(module, request) {
+        Ok(OidDisposition::Down(redirected)) => forward(module, request, redirected),
+        Ok(OidDisposition::Parts(parts)) => originate(module, parts),
+        Ok(OidDisposition::Refused(status)) | Err(status) => status,
     }
 }
 
-/// Sends a clone. One path for both kinds of completion: the original is completed by us and reported as pending.
+/// What happens before a request goes down. `Err` is the status that ends it here: an answer of ours, or a veto.
+fn begin(module: &Module, request: Request) -> Result<OidDisposition, NdisStatus> {
+    if let Some(status) = runtime_state::before(module, request) {
+        return Err(status);
+    }
+    properties::before(module, &request)?;
+    lifecycle::before(module, request)?;
+    Ok(plan::plan_request(module, request))
+}
+
+/// How far a request came.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reached {
+    /// Its clone came back from below with the status.
+    Below,
+    /// It could not be cloned, so nobody below has seen it.
+    Nobody,
+}
+
+/// What follows from the status of a request, before it completes: the counterpart of `begin`. Gives back what the
+/// request held. The answer is the team member that it connected.
+fn finish(
+    module: &Module,
+    request: Request,
+    redirected: Option<PoolBox<RedirectedRequest>>,
+    status: NdisStatus,
+    reached: Reached,
+) -> Option<MemberIndex> {
+    let succeeded = status == NdisStatus::SUCCESS;
+    if succeeded {
+        properties::after(module, &request);
+        multicast::after(module, &request);
+    }
+    // What must not be refused happens to ports and NICs even if nobody below was told.
+    let carried = reached == Reached::Below;
+    lifecycle::after(module, request, status, carried);
+    runtime_state::after(module, request, status);
+    answers::returned(module, request, redirected.as_deref(), status);
+    lifecycle::connects_member(request).filter(|_| succeeded || !carried)
+}
+
+/// Sends a clone. The original is pending in either case, because we complete it ourselves.
 fn forward(module: &Module, request: Request, redirected: Option<PoolBox<RedirectedRequest>>) -> NdisStatus {
-    module.forwarded_id.store(request.id(), Ordering::Release);
+    set_forwarded(module, request.id());
     match oid::forward(module.filter, request, redirected) {
         Ok((_, None)) => NdisStatus::PENDING,
         Ok((status, Some(clone))) => {
@@ -45,14 +82,12 @@ fn forward(module: &Module, request: Request, redirected: Option<PoolBox<Redirec
             NdisStatus::PENDING
         }
         Err(Unsent { status, redirected }) => {
-            module.forwarded_id.store(core::ptr::null_mut(), Ordering::Release);
-            lifecycle::after(module, request, status, false);
-            runtime_state::after(module, request, status);
-            offload::returned(module, request, redirected.as_deref(), status);
+            set_forwarded(module, null_mut());
+            let connected = finish(module, request, redirected, status, Reached::Nobody);
             let event = Event::RequestNotForwarded { oid: request.oid() };
             module.control.lock().events.push(clock::now(), event);
-            if let Some(member) = lifecycle::connects_member(request) {
-                // It is connected all the same, when the request has been completed.
+            if let Some(member) = connected {
+                // The member may be asked once the request has completed, which is when this call has returned.
                 nic_status::ask_later(module, member, Topics::ALL);
             }
             nic_status::indicate_pending(module);
@@ -63,14 +98,14 @@ fn forward(module: &Module, request: Request, redirected: Option<PoolBox<Redirec
 
 /// Sends requests of our own in place of one from above, which goes no further.
 fn originate(module: &Module, parts: PoolBox<FanOut>) -> NdisStatus {
-    module.forwarded_id.store(parts.original().id(), Ordering::Release);
+    set_forwarded(module, parts.original().id());
     if let Some(done) = FanOut::send(parts, module.filter, &module.switch) {
         parts_returned(module, done);
     }
     NdisStatus::PENDING
 }
 
-/// `FilterOidRequestComplete`. IRQL <= DISPATCH_LEVEL.
+/// `FilterOidRequestComplete`, of clones and of requests of our own. IRQL <= DISPATCH_LEVEL.
 pub fn returned(module: &Module, returned: Returned, status: NdisStatus) {
     match returned {
         Returned::Clone(clone) => clone_returned(module, clone, status),
@@ -87,18 +122,22 @@ pub fn returned(module: &Module, returned: Returned, status: NdisStatus) {
 }
 
 fn clone_returned(module: &Module, clone: SentClone, status: NdisStatus) {
-    module.forwarded_id.store(core::ptr::null_mut(), Ordering::Release);
+    set_forwarded(module, null_mut());
     let (request, redirected) = clone.finish(module.filter);
-    lifecycle::after(module, request, status, true);
-    runtime_state::after(module, request, status);
-    offload::returned(module, request, redirected.as_deref(), status);
-    drop(redirected);
-    let connected = lifecycle::connects_member(request).filter(|_| status == NdisStatus::SUCCESS);
+    let connected = finish(module, request, redirected, status, Reached::Below);
     complete(module, request, status, connected);
 }
 
-/// Completes a request, and then does what had to wait for that. Completed, the request keeps the module attached no
-/// longer; the reference does.
+fn parts_returned(module: &Module, parts: PoolBox<FanOut>) {
+    set_forwarded(module, null_mut());
+    let status = answers::joined(module, &parts);
+    let request = parts.original();
+    drop(parts);
+    complete(module, request, status, None);
+}
+
+/// Completes a request, and then does what had to wait for that: asks the member that it connected, sends indications.
+/// A pending request keeps the module attached; once it has completed, only the work reference does.
 fn complete(module: &Module, request: Request, status: NdisStatus, connected: Option<MemberIndex>) {
     let work = module.work.enter();
     oid::complete(module.filter, request, status);
@@ -108,16 +147,13 @@ fn complete(module: &Module, request: Request, status: NdisStatus, connected: Op
     }
 }
 
-fn parts_returned(module: &Module, parts: PoolBox<FanOut>) {
-    module.forwarded_id.store(core::ptr::null_mut(), Ordering::Release);
-    let status = offload::joined(module, &parts);
-    let request = parts.original();
-    drop(parts);
-    complete(module, request, status, None);
+/// Notes the id of the request that is below, for `cancel`; null for none.
+fn set_forwarded(module: &Module, id: *mut c_void) {
+    module.forwarded_id.store(id, Ordering::Release);
 }
 
-/// `FilterCancelOidRequest`: nothing is held here, so what went down for the request is to be cancelled. The parts of one
-/// that goes to several members have its id.
+/// `FilterCancelOidRequest`. IRQL <= DISPATCH_LEVEL. No request is held here, so the clone is cancelled, or the
+/// requests of our own, which have the original's id.
 pub fn cancel(module: &Module, request_id: *mut c_void) {
     if !request_id.is_null() && module.forwarded_id.load(Ordering::Acquire) == request_id {
         oid::cancel(module.filter, request_id);

@@ -125,7 +125,7 @@ fn record(module: &Module, nic: NicId, carried: Option<(NicState, Pins<'_>)>) ->
         hashed_as,
         traffic: before.map_or(sent, |state: NicState| state.traffic.plus(sent)),
     };
-    let held = || pins_of(nic, control.ledger.entries()).chain(pins_of(nic, associations.entries()));
+    let held = || pins_of(nic, control.resources.entries()).chain(pins_of(nic, associations.entries()));
     let held = || held().take(PINS_MAX);
     match held().count() {
         0 => write(&state, || pins.into_iter().flat_map(|pins: Pins<'_>| pins.iter())),

@@ -1,0 +1,124 @@
+//! Offload requests to team members: `plan` carries out what `teaming::offload` decides, `answers` records what the
+//! adapters allocated and freed. This file holds what both use: the checked view of a request, and access to the tables
+//! of resources. From the plan of a request to its completion, only the loss of a member changes those tables: NDIS
+//! serialises OID requests (synchronous-oid-request-interface-in-ndis-6-80.md).
+
+pub mod answers;
+pub mod plan;
+
+use crate::clock;
+use crate::kernel::pool::Pool;
+use crate::module::{Module, TeamLock, new_resources};
+use crate::ndis::envelope::Envelope;
+use crate::ndis::nbl::Nbl;
+use crate::ndis::oid::Request;
+use crate::ndis::status::OutOfMemory;
+use crate::trace::Event;
+use teaming::ids::{MemberIndex, NicId, NicIndex};
+use teaming::offload::OffloadResources;
+use teaming::oid::payload::{self, Command};
+use teaming::oid::{self, OidContext, Resource, Row, Treatment};
+
+/// An offload request whose headers and payload have been checked: the envelope, its row in `teaming::oid::OIDS`, and
+/// the command that the payload encodes.
+struct Task {
+    envelope: Envelope,
+    row: &'static Row,
+    command: Command,
+}
+
+impl Task {
+    /// `None` for a request that the driver passes on unread: no row, a damaged header, or a destination other than the
+    /// external port's NIC 0 (the switch has chosen a physical adapter already, or 0/0 as for multicast lists).
+    /// IRQL <= DISPATCH_LEVEL; takes the forwarding lock for reading.
+    fn of(module: &Module, request: Request) -> Option<Self> {
+        let envelope = Envelope::of(request)?;
+        let row = oid::find(OidContext::Envelope, envelope.oid(), envelope.kind()?)?;
+        let command = payload::command(row.oid, envelope.payload())?;
+        let external = module.forwarding.read().external?;
+        (envelope.destination() == NicId::new(external, NicIndex::DEFAULT)).then_some(())?;
+        Some(Self { envelope, row, command })
+    }
+
+    const fn resource(&self) -> Option<Resource> {
+        match self.row.treatment {
+            Treatment::Place(resource) | Treatment::Follow(resource) | Treatment::Release(resource) => {
+                Some(resource)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Calls `f` with the table that holds resources of this type. Security associations have a table and a lock of their
+/// own, because packets look them up; all others are under the team lock.
+fn with_resources<R>(
+    module: &Module,
+    control: &mut TeamLock<'_>,
+    resource: Resource,
+    f: impl FnOnce(&mut OffloadResources<Pool>) -> R,
+) -> R {
+    match resource {
+        Resource::Sa => f(&mut module.associations.write(control.dispatch())),
+        Resource::Queue | Resource::Filter | Resource::Vf | Resource::Vport => f(&mut control.resources),
+    }
+}
+
+/// The member that holds the security association of a packet, or `None`. The answer may be a member that is down: the
+/// packet is dropped then, because any other adapter would send it unencrypted. Members are known by NIC index; if an
+/// adapter was unbound and another bound under its index, the packet goes to that one until the switch deletes the
+/// association. IRQL <= DISPATCH_LEVEL; takes the associations lock for reading if the packet has a handle.
+#[inline]
+pub fn pinned(module: &Module, list: &Nbl) -> Option<MemberIndex> {
+    match list.ipsec_handle() {
+        0 => None,
+        handle => pin(module, list.source(), handle),
+    }
+}
+
+#[inline(never)]
+fn pin(module: &Module, source: NicId, handle: u64) -> Option<MemberIndex> {
+    module.associations.read().holders(source, Resource::Sa, handle).next()?.member()
+}
+
+/// Reserves `count` entries of the table, so that recording an answer cannot fail; grows the table if necessary.
+/// `break_promise` releases them. IRQL <= DISPATCH_LEVEL, no lock held.
+///
+/// # Errors
+///
+/// `OutOfMemory` if the table would have to grow and the pool is exhausted.
+fn promise(module: &Module, resource: Resource, count: usize) -> Result<(), OutOfMemory> {
+    if count == 0 {
+        return Ok(());
+    }
+    loop {
+        let capacity = {
+            let mut control = module.control.lock();
+            let promised = with_resources(module, &mut control, resource, |resources| {
+                resources.promise(count).map_err(|_| resources.capacity())
+            });
+            match promised {
+                Ok(()) => return Ok(()),
+                Err(capacity) => capacity,
+            }
+        };
+        let larger = new_resources(capacity.saturating_mul(2).max(capacity.saturating_add(count)))?;
+        let old = {
+            let mut control = module.control.lock();
+            with_resources(module, &mut control, resource, |resources| resources.grow(larger))
+        };
+        drop(old);
+    }
+}
+
+/// Releases what `promise` reserved. IRQL <= DISPATCH_LEVEL, no lock held.
+fn break_promise(module: &Module, resource: Resource, count: usize) {
+    if count != 0 {
+        let mut control = module.control.lock();
+        with_resources(module, &mut control, resource, |resources| resources.release_promise(count));
+    }
+}
+
+fn tell(module: &Module, event: Event) {
+    module.control.lock().events.push(clock::now(), event);
+}

@@ -1,0 +1,240 @@
+//! The way down of an offload request: it is passed on as it is, redirected to a member, replaced by requests of our
+//! own to several members, or refused (forwarding-oid-requests-to-physical-network-adapters.md).
+
+use super::{Task, break_promise, promise, tell, with_resources};
+use crate::clock;
+use crate::control::nic_status;
+use crate::kernel::pool::{Pool, PoolBox};
+use crate::module::{Module, TeamLock};
+use crate::ndis::envelope::{Envelope, RedirectedRequest};
+use crate::ndis::fan_out::FanOut;
+use crate::ndis::oid::Request;
+use crate::ndis::status::NdisStatus;
+use crate::trace::Event;
+use teaming::ids::{MemberIndex, MemberSet, NicId};
+use teaming::offload::{Facts, NO_PARTITION, OffloadResources};
+use teaming::oid::payload::{self, Command, QueueArray};
+use teaming::oid::{OidPlan, Refusal, Resource, Treatment};
+
+/// What happens to a request from above.
+pub enum OidDisposition {
+    /// A clone goes down; with a `RedirectedRequest`, to a member.
+    Down(Option<PoolBox<RedirectedRequest>>),
+    /// Requests of our own, one for each of several members, take its place.
+    Parts(PoolBox<FanOut>),
+    /// It is completed with this status.
+    Refused(NdisStatus),
+}
+
+/// Decides what happens to a request, and allocates memory and takes references for it. IRQL <= DISPATCH_LEVEL, no lock
+/// held.
+pub fn plan_request(module: &Module, request: Request) -> OidDisposition {
+    let Some(task) = Task::of(module, request) else { return OidDisposition::Down(None) };
+    let Some(resource) = task.resource() else { return OidDisposition::Down(None) };
+    let plan = {
+        let mut control = module.control.lock();
+        let plan = plan(module, &mut control, &task, resource);
+        check_processors(&mut control, &task, plan);
+        plan
+    };
+    match plan {
+        OidPlan::Pass | OidPlan::Answer => OidDisposition::Down(None),
+        OidPlan::Refuse(_) if !task.row.refusable => OidDisposition::Down(None),
+        OidPlan::Refuse(Refusal::NoMember) => OidDisposition::Refused(NdisStatus::NOT_SUPPORTED),
+        OidPlan::Refuse(Refusal::NoMemory) => OidDisposition::Refused(NdisStatus::RESOURCES),
+        OidPlan::Redirect(member) => redirect(module, &task, resource, member),
+        OidPlan::Originate(members) => originate(module, &task, resource, members),
+    }
+}
+
+fn plan(module: &Module, control: &mut TeamLock<'_>, task: &Task, resource: Resource) -> OidPlan {
+    let source = task.envelope.source();
+    let facts = Facts {
+        placement: control.settings.offload_placement,
+        able: control.capabilities.able(resource, control.team.live()),
+        flows: module.forwarding.read().member_of_station(source),
+    };
+    let bytes = task.envelope.payload();
+    let task = &task;
+    with_resources(module, control, resource, |resources| match task.command {
+        Command::CompleteQueues => match QueueArray::read(bytes) {
+            Some(array) => resources.plan_list(source, resource, array.queues(bytes)),
+            None => OidPlan::Pass,
+        },
+        Command::DeleteSas => resources.plan_list(source, resource, task.envelope.associations()),
+        ref command => resources.plan(source, command, &facts),
+    })
+}
+
+impl Task {
+    /// How many entries the resource table needs if the request succeeds on `members` adapters.
+    fn entries(&self, members: usize) -> usize {
+        match self.row.treatment {
+            Treatment::Place(Resource::Sa) => self.envelope.associations().count(),
+            Treatment::Place(_) => members,
+            _ => 0,
+        }
+    }
+
+    /// The disposition of a request for whose member there is no memory or no reference: refused with `status` if the
+    /// protocol allows that, otherwise passed on unchanged, with an event.
+    fn give_up(&self, module: &Module, status: NdisStatus) -> OidDisposition {
+        if self.row.refusable {
+            return OidDisposition::Refused(status);
+        }
+        // The switch must be able to free what it holds: such a request goes down to the external port as it came.
+        tell(module, Event::RequestNotDirected { oid: self.row.oid });
+        OidDisposition::Down(None)
+    }
+}
+
+/// Pushes an event if the processors of a new queue conflict with those of other members: they must not overlap when
+/// members share the queues out, and must agree when every member holds every queue (KB 2974384). Once for each member.
+fn check_processors(control: &mut TeamLock<'_>, task: &Task, plan: OidPlan) {
+    let Command::AllocateQueue { group, processors } = task.command else { return };
+    let members = match plan {
+        OidPlan::Redirect(member) => MemberSet::EMPTY.with(member),
+        OidPlan::Originate(members) => members,
+        OidPlan::Pass | OidPlan::Answer | OidPlan::Refuse(_) => return,
+    };
+    let placement = control.settings.offload_placement;
+    for member in members.iter() {
+        if let Err(conflict) = control.processors.add(member, group, processors, placement) {
+            control.events.push(clock::now(), Event::ProcessorsConflict { member, conflict });
+        }
+    }
+}
+
+fn redirect(module: &Module, task: &Task, resource: Resource, member: MemberIndex) -> OidDisposition {
+    let promised = task.entries(1);
+    let (Ok(mut redirected), Ok(())) =
+        (RedirectedRequest::try_new(&task.envelope, member, resource), promise(module, resource, promised))
+    else {
+        return task.give_up(module, NdisStatus::RESOURCES);
+    };
+    let Some((_, nic)) = nic_status::reference(module, member) else {
+        break_promise(module, resource, promised);
+        return task.give_up(module, NdisStatus::ADAPTER_NOT_FOUND);
+    };
+    redirected.keep(nic);
+    redirected.promised = (resource, promised);
+    OidDisposition::Down(Some(redirected))
+}
+
+fn originate(module: &Module, task: &Task, resource: Resource, members: MemberSet) -> OidDisposition {
+    let count = members.len() as usize;
+    let promised = task.entries(count);
+    let fan = FanOut::try_new(task.envelope.request(), count, part_size(task));
+    let Ok(mut fan) = fan.and_then(|fan| promise(module, resource, promised).map(|()| fan)) else {
+        return task.give_up(module, NdisStatus::RESOURCES);
+    };
+    fan.promised = Some((resource, promised));
+    for (index, member) in members.iter().enumerate() {
+        ready_part(module, task, resource, &mut fan, (index, member, members));
+    }
+    if fan.is_any_ready() {
+        return OidDisposition::Parts(fan);
+    }
+    break_promise(module, resource, promised);
+    task.give_up(module, NdisStatus::ADAPTER_NOT_FOUND)
+}
+
+/// Upper bound of a part's payload, in bytes. A list of queues is followed by the index of each queue in the original
+/// list, 4 bytes each.
+fn part_size(task: &Task) -> usize {
+    let bytes = task.envelope.payload();
+    match task.command {
+        Command::CompleteQueues => QueueArray::read(bytes)
+            .map_or(0, |array| array.part_size().saturating_add(array.len().saturating_mul(4))),
+        Command::DeleteSas => task.envelope.associations().count().saturating_mul(Envelope::DELETED_SA),
+        _ => bytes.len(),
+    }
+}
+
+/// Prepares the request to one member: writes its payload and references the member and the partition's NIC. If a
+/// reference is refused, this member is left out.
+fn ready_part(
+    module: &Module,
+    task: &Task,
+    resource: Resource,
+    fan: &mut FanOut,
+    (index, member, all): (usize, MemberIndex, MemberSet),
+) {
+    let source = task.envelope.source();
+    let written = {
+        let mut control = module.control.lock();
+        let payload = fan.payload_mut(index);
+        with_resources(module, &mut control, resource, |resources| {
+            write_part(task, resources, payload, member, all)
+                .map(|length| (length, partition(task, resources, member)))
+        })
+    };
+    let Some((length, partition)) = written else { return };
+    let partition = if source == NO_PARTITION { partition } else { source };
+    let Some(source_nic) = nic_status::reference_station(module, partition) else { return };
+    let Some((port, nic)) = nic_status::reference(module, member) else { return };
+    fan.ready(index, &task.envelope, member, length, (partition, source_nic), (port, nic));
+}
+
+/// The partition that a request of our own names as its source: that of the first element in the list which this member
+/// holds. An originated request must name a partition, while the original may come from 0/0.
+fn partition(task: &Task, resources: &OffloadResources<Pool>, member: MemberIndex) -> NicId {
+    let source = task.envelope.source();
+    let of = |resource, id| {
+        resources
+            .holders(source, resource, id)
+            .find(|entry| entry.member() == Some(member))
+            .map(|entry| entry.source)
+    };
+    let bytes = task.envelope.payload();
+    let found = match task.command {
+        Command::CompleteQueues => QueueArray::read(bytes)
+            .and_then(|array| array.queues(bytes).find_map(|id| of(Resource::Queue, id))),
+        Command::DeleteSas => task.envelope.associations().find_map(|id| of(Resource::Sa, id)),
+        _ => None,
+    };
+    found.unwrap_or(source)
+}
+
+/// Writes the payload for one member, with that member's own ids. Returns its length in bytes, or `None` if the list
+/// holds nothing for this member.
+fn write_part(
+    task: &Task,
+    resources: &OffloadResources<Pool>,
+    out: &mut [u8],
+    member: MemberIndex,
+    all: MemberSet,
+) -> Option<usize> {
+    let source = task.envelope.source();
+    let bytes = task.envelope.payload();
+    let first = all.iter().next() == Some(member);
+    let below = |resource, id| resources.member_resource_id(source, resource, id, member);
+    match task.command {
+        Command::CompleteQueues => {
+            let array = QueueArray::read(bytes)?;
+            let (out, places) = out.split_at_mut_checked(array.part_size())?;
+            let mut places = places.chunks_exact_mut(4);
+            array.part(bytes, out, |index, queue| {
+                // A queue that no member holds goes to the first member, which will fail it.
+                let held_by_none =
+                    || resources.members_of(source, Resource::Queue, queue).is_empty().then_some(queue);
+                let id = below(Resource::Queue, queue).or_else(|| held_by_none().filter(|_| first))?;
+                places.next()?.copy_from_slice(&u32::try_from(index).ok()?.to_le_bytes());
+                Some(id)
+            })
+        }
+        Command::DeleteSas => {
+            let mine = task.envelope.associations().filter(|&handle| match below(Resource::Sa, handle) {
+                Some(_) => true,
+                None => first && resources.members_of(source, Resource::Sa, handle).is_empty(),
+            });
+            Envelope::write_deleted(out, mine)
+        }
+        ref command => {
+            let out = out.get_mut(..bytes.len())?;
+            out.copy_from_slice(bytes);
+            payload::translate(command, out, below)?;
+            Some(bytes.len())
+        }
+    }
+}
