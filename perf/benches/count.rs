@@ -145,7 +145,8 @@ fn callgrind(name: &str, rounds: u32) -> Option<f64> {
     text.lines().find_map(|line| line.split_once("Collected : ")?.1.trim().parse().ok())
 }
 
-/// Nanoseconds for each packet: the median of five runs, each the median of 101 samples that go through all lists twice.
+/// Nanoseconds for each packet: the median of five runs, each the median of 101 samples that go through all lists
+/// twice.
 fn time(step: &Step) -> f64 {
     let mut repeat = (step.make)();
     let rounds = 2 * steps::COLD as u64 / step.packets.max(32);
@@ -170,8 +171,8 @@ fn median(samples: &mut [f64]) -> f64 {
     samples[samples.len() / 2]
 }
 
-/// What is timed one by one: single decisions, and the handler of a lost link by itself and while another processor sends
-/// without a pause.
+/// What is timed one by one: single decisions, and the handler of a lost link by itself and while another processor
+/// sends without a pause.
 fn events() -> Vec<Event> {
     println!("\n{:<60}{:>10}{:>10}{:>12}", "one by one", "median ns", "p99 ns", "most ns");
     let mut events = vec![

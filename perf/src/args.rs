@@ -38,8 +38,8 @@ pub enum Command {
 
     /// Print the rule book of the simulated switch: what is checked, and where it is documented
     ///
-    /// Each rule with its severity, whether a check names it, whether a misdeed in the driver's name proves that check,
-    /// its sentence and, in brackets, the page of Microsoft's documentation or the header that it rests on.
+    /// Each rule with its severity, whether a check names it, whether a mutation in the driver's name proves that
+    /// check, its sentence and, in brackets, the page of Microsoft's documentation or the header that it rests on.
     #[command(after_help = crate::rules::EXAMPLES)]
     Rules(crate::rules::Rules),
 
@@ -131,10 +131,11 @@ pub struct Replay {
     ///
     /// The switch allocates as many queues as the driver says the team has, sets a filter for the machine's MAC address
     /// in each of its VLANs, and completes the allocation; it plans anew 1 s after the driver indicates what the team
-    /// can do. Frames from outside arrive, in a static team, on the member that the physical switch's own hash of
-    /// the frame, or of the first of those that came together, picks among those with a link; in a switch-independent team, on the member from whose port the physical
-    /// switch heard the machine last, and as in a static team where it knows none. An adapter puts a frame into the
-    /// queue whose filter takes it, or else into its default queue, and counts it there.
+    /// can do. Frames from outside arrive, in a static team, on the member that the physical switch's own hash of the
+    /// frame, or of the first of those that came together, picks among those with a link; in a switch-independent team,
+    /// on the member from whose port the physical switch heard the machine last, and as in a static team where it knows
+    /// none. An adapter puts a frame into the queue whose filter takes it, or else into its default queue, and counts
+    /// it there.
     #[arg(long)]
     pub queues: bool,
 

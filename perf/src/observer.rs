@@ -251,8 +251,8 @@ impl Observer {
         }
     }
 
-    /// The member's link is gone; that is told of twice, when it happens and when it is indicated, from when on nothing may
-    /// be assigned to the member.
+    /// The member's link is gone; that is told of twice, when it happens and when it is indicated, from when on nothing
+    /// may be assigned to the member.
     pub fn pulled(&mut self, member: u16, at: Duration, at_frame: usize) {
         self.push(Kind::Down, member, at, at_frame);
         self.set(member, State::Pulled);

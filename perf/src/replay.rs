@@ -164,8 +164,8 @@ fn start(
     Ok(net)
 }
 
-/// What the members' answers and speeds changed takes effect once it has been silent for the gap, and nobody sends yet: the
-/// team that the first frame meets is the one that stays while nothing happens.
+/// What the members' answers and speeds changed takes effect once it has been silent for the gap, and nobody sends yet:
+/// the team that the first frame meets is the one that stays while nothing happens.
 fn settle(net: &Net, arguments: &Replay) {
     let silence = Duration::from_micros(arguments.gap_us.into()) + 4 * TICK;
     net.advance(u64::try_from(silence.as_nanos() / 100).unwrap_or(u64::MAX));

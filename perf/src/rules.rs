@@ -9,7 +9,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use vswitch::check::{self, GROUPS, Rule, Severity, Status};
-use vswitch::inject::table::{is_proven, misdeeds_of};
+use vswitch::mutation::{is_proven, mutations_of};
 use vswitch::scenario::outcome::Outcome;
 use vswitch::scenario::suite::depth::each;
 use vswitch::scenario::suite::{CASES, Case};
@@ -17,7 +17,7 @@ use vswitch::scenario::suite::{CASES, Case};
 pub const EXAMPLES: &str = "\
 Examples:
   teamctl rules                     the whole book
-  teamctl rules DATA-17             one rule, with the misdeed that proves it
+  teamctl rules DATA-17             one rule, with the mutation that proves it
   teamctl rules --group SAVE        one group
   teamctl rules --group SAVE --run  and how often a run has checked each rule
   teamctl rules --json              one object, for a script
@@ -58,9 +58,9 @@ struct Row {
     checked: bool,
     /// Why it is not checked, or why this driver never comes to what it is about.
     reason: Option<&'static str>,
-    /// A misdeed in the driver's name shows that the check finds what it is for.
+    /// A mutation in the driver's name shows that the check finds what it is for.
     proven: bool,
-    misdeeds: Vec<String>,
+    mutations: Vec<String>,
     sentence: &'static str,
     page: &'static str,
     /// How often its check ran in the run just made.
@@ -133,7 +133,7 @@ fn row(rule: &'static Rule, ran: Option<&Ran>) -> Row {
         checked: rule.is_checked(),
         reason: rule.reason(),
         proven: is_proven(rule.id),
-        misdeeds: misdeeds_of(rule.id).collect(),
+        mutations: mutations_of(rule.id).collect(),
         sentence: rule.sentence,
         page: rule.page,
         exercised: ran.map(|ran| ran.exercised.get(rule.id).copied().unwrap_or(0)),
@@ -219,7 +219,7 @@ fn sum(chosen: &[&'static Rule], book: &Book) -> String {
         None => String::new(),
     };
     format!(
-        "{} rules, {} errors: {checked} checked, {proven} proven by a misdeed{ran}",
+        "{} rules, {} errors: {checked} checked, {proven} proven by a mutation{ran}",
         book.rules.len(),
         errors.len()
     )
@@ -253,7 +253,7 @@ fn whole(chosen: &[&'static Rule], book: &Book) -> Vec<String> {
             Status::Not(why) => format!("no: {why}"),
         };
         lines.extend(wrap(&checked, "checked  ", "          "));
-        let proven = if row.proven { row.misdeeds.join(", ") } else { "by no misdeed".to_owned() };
+        let proven = if row.proven { row.mutations.join(", ") } else { "by no mutation".to_owned() };
         lines.extend(wrap(&proven, "proven   ", "          "));
         if let Some(times) = row.exercised {
             lines.push(format!("exercised {} times in {} runs", count(times), book.runs.unwrap_or(0)));

@@ -1,9 +1,9 @@
 //! What the documents say is what happens: every command in their blocks is run, and where output is printed below it,
 //! compared.
 //!
-//! Commands are looked for in blocks and in the text. A block under the line `<!-- replay -->` is the output of `teamctl replay`. In other blocks a line that starts with
-//! `teamctl` or `cargo run --release` is a command; if it starts with `$ `, what follows up to the next such line is
-//! its output.
+//! Commands are looked for in blocks and in the text. A block under the line `<!-- replay -->` is the output of
+//! `teamctl replay`. In other blocks a line that starts with `teamctl` or `cargo run --release` is a command; if it
+//! starts with `$ `, what follows up to the next such line is its output.
 
 #[allow(dead_code, reason = "the benches use the rest")]
 #[path = "../benches/figures/mod.rs"]

@@ -1,6 +1,6 @@
-//! What members say, in every order: questions of the extension, answers that are older or newer than what was indicated
-//! meanwhile, indications, and changes that nobody tells. What the driver believes is held against a model of the
-//! documented rules (src/ARCHITECTURE.md, "Where a member's link state comes from").
+//! What members say, in every order: questions of the extension, answers that are older or newer than what was
+//! indicated meanwhile, indications, and changes that nobody tells. What the driver believes is held against a model of
+//! the documented rules (src/ARCHITECTURE.md, "Where a member's link state comes from").
 
 use super::module::look;
 use lbfoext::ndis::raw::MEDIA_CONNECT;

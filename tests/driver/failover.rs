@@ -3,8 +3,8 @@
 
 use lbfoext::ndis::raw::MEDIA_CONNECT;
 use std::collections::BTreeSet;
-use vswitch::inject::mutation::Mutation;
 use vswitch::machine::registry::Value;
+use vswitch::mutation::Mutation;
 use vswitch::scenario::guest::Flow;
 use vswitch::scenario::outcome::Outcome;
 use vswitch::scenario::suite::depth::seeds;
@@ -158,7 +158,8 @@ fn an_answer_from_before_the_cable_was_pulled_brings_nobody_back() {
     for seed in 0..200 {
         let net = team(seed).style(|style| style.delay = 20 * MS).start();
         net.advance(SILENCE);
-        // Something changed, says the team: members are asked, and some answer late. Then one of them speaks for itself.
+        // Something changed, says the team: members are asked, and some answer late. Then one of them speaks for
+        // itself.
         let from = Some(net.member(0));
         net.status(Status { code: MEDIA_CONNECT, buffer: Vec::new(), from });
         net.fail(2);

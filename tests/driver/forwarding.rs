@@ -1,5 +1,5 @@
-//! Full forwarding through the real driver, judged frame by frame by a reference that knows only the documentation: VLANs,
-//! private VLANs, addresses, subnets, groups, unknown addresses, and what a team takes in.
+//! Full forwarding through the real driver, judged frame by frame by a reference that knows only the documentation:
+//! VLANs, private VLANs, addresses, subnets, groups, unknown addresses, and what a team takes in.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -129,8 +129,8 @@ enum Tagged {
 }
 use Tagged::{Inside, No, OutOfBand};
 
-/// A frame of machine 0 or of the outside, and who gets it: an access port of VLAN 7, one of VLAN 8, one without a VLAN, a
-/// trunk for 7 and 8 with 8 native and 9 pruned; and in which VLAN it is outside, if it gets there.
+/// A frame of machine 0 or of the outside, and who gets it: an access port of VLAN 7, one of VLAN 8, one without a
+/// VLAN, a trunk for 7 and 8 with 8 native and 9 pruned; and in which VLAN it is outside, if it gets there.
 const ROWS: &[(&str, Tagged, &str, Option<u16>)] = &[
     ("access 7", No, "1001", Some(7)),
     ("access 7", OutOfBand(0), "1001", Some(7)),

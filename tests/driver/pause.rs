@@ -1,7 +1,6 @@
 //! What a pause waits for, and what it need not wait for.
 
-use vswitch::inject::mutation::Mutation;
-use vswitch::inject::table::Misdeed;
+use vswitch::mutation::Mutation;
 use vswitch::scenario::outcome::Outcome;
 use vswitch::scenario::suite::MS;
 use vswitch::scenario::{Net, Scenario};
@@ -44,9 +43,9 @@ fn a_receive_that_another_processor_is_passing_on_is_not_held() {
 
 #[test]
 fn a_receive_that_is_kept_across_a_pause_is_found() {
-    let misdeed = Some(Mutation::Switch(Misdeed::HoldReceiveAcrossPause));
+    let mutation = Some(Mutation::HoldReceiveAcrossPause);
     let broken = (0..40)
-        .map(|seed| pauses_among_receives(Scenario::new(seed).config(|config| config.mutation = misdeed)))
+        .map(|seed| pauses_among_receives(Scenario::new(seed).config(|config| config.mutation = mutation)))
         .filter(|outcome| outcome.broken().contains("STATE-13"))
         .count();
     assert!(broken > 10, "found in {broken} of 40 interleavings");

@@ -1,6 +1,7 @@
-//! The rule book against the verifier: every rule of the groups DATA, FLAGS, OFFLOAD, OID, PORTNIC, PROP, SAVE, STATE and
-//! STATUS is listed, nine of ten of each group whose breach is an error are checked, and each checked one is broken once by a driver that
-//! misbehaves in that one way. What the verifier names stands in the book, with a sentence and a page.
+//! The rule book against the verifier: every rule of the groups DATA, FLAGS, OFFLOAD, OID, PORTNIC, PROP, SAVE, STATE
+//! and STATUS is listed, nine of ten of each group whose breach is an error are checked, and each checked one is broken
+//! once by a driver that misbehaves in that one way. What the verifier names stands in the book, with a sentence and a
+//! page.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

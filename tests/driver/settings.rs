@@ -1,5 +1,5 @@
-//! Settings in the registry, changed again and again in both keys: every change is noticed, what holds is what the README
-//! says of the values that stand there now, and the events tell what was ignored.
+//! Settings in the registry, changed again and again in both keys: every change is noticed, what holds is what the
+//! README says of the values that stand there now, and the events tell what was ignored.
 
 use super::module::look;
 use lbfoext::trace::Event;

@@ -1,5 +1,6 @@
-//! Properties that are damaged, each in every way: what was there before the extension and cannot be read leaves its port
-//! closed, what comes later and cannot be read is vetoed and leaves things as they were, and nothing else is touched.
+//! Properties that are damaged, each in every way: what was there before the extension and cannot be read leaves its
+//! port closed, what comes later and cannot be read is vetoed and leaves things as they were, and nothing else is
+//! touched.
 
 use super::driver::{dropped, events, look, next_frame, reached};
 use lbfoext::ndis::raw::{INVALID_PARAMETER, SUCCESS, oids};

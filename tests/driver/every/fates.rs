@@ -1,5 +1,5 @@
-//! Ports and NICs after every fate of every request about them: no clone, no memory, refused below, late, inside the call,
-//! cancelled. The driver's tables are then those of the switch.
+//! Ports and NICs after every fate of every request about them: no clone, no memory, refused below, late, inside the
+//! call, cancelled. The driver's tables are then those of the switch.
 
 use super::driver::look;
 use std::collections::{BTreeMap, BTreeSet};
@@ -111,8 +111,8 @@ const fn security(spoofing: bool, subnet: u32) -> Property {
     Property::Security(Security { spoofing, subnet, priority_tag: false, teaming: false })
 }
 
-/// The life of a machine's port and NIC and of a member, a request or a short walk of them each. Those that may fail below
-/// take the plan.
+/// The life of a machine's port and NIC and of a member, a request or a short walk of them each. Those that may fail
+/// below take the plan.
 const STEPS: &[Step] = &[
     ("port created", |net, plan| {
         let port = net.vm(VM).port;

@@ -1,6 +1,6 @@
-//! Identifiers of offloads where each member has numbers of its own for the same thing: what the switch is shown is what it
-//! was given, and what it says with that is understood. That a request comes back with the names it was made with is for
-//! the checker (OFFLOAD-15).
+//! Identifiers of offloads where each member has numbers of its own for the same thing: what the switch is shown is
+//! what it was given, and what it says with that is understood. That a request comes back with the names it was made
+//! with is for the checker (OFFLOAD-15).
 
 use lbfoext::ndis::raw::SUCCESS;
 use std::collections::BTreeSet;

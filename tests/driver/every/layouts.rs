@@ -1,5 +1,5 @@
-//! The same frame is decided the same way however its bytes lie in memory: split anywhere, behind other bytes, without a
-//! mapping, in memory that a guest may change. The bytes that decide lie at every depth that is read.
+//! The same frame is decided the same way however its bytes lie in memory: split anywhere, behind other bytes, without
+//! a mapping, in memory that a guest may change. The bytes that decide lie at every depth that is read.
 
 use super::driver::next_frame;
 use vswitch::machine::registry::Value;

@@ -1,5 +1,5 @@
-//! Properties that hold for every case of a kind: each filter, index, layout, damage, and fate of a request. Every case is
-//! held against an expectation that is computed apart from the driver, or against the same case done plainly.
+//! Properties that hold for every case of a kind: each filter, index, layout, damage, and fate of a request. Every case
+//! is held against an expectation that is computed apart from the driver, or against the same case done plainly.
 
 mod damaged;
 mod driver;

@@ -1,5 +1,5 @@
-//! Frames from every NIC of the external port: index 0, which is the team as a whole, and the members 1 to 32; each kind
-//! of frame, each mode of the team, also while the receiver is another.
+//! Frames from every NIC of the external port: index 0, which is the team as a whole, and the members 1 to 32; each
+//! kind of frame, each mode of the team, also while the receiver is another.
 
 use super::driver::{dropped, fates, next_frame, reached};
 use std::collections::BTreeSet;

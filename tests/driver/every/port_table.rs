@@ -1,5 +1,5 @@
-//! The port table grows and ports come and go: nothing that a frame can see changes, and what the ports of now do not need
-//! is given back.
+//! The port table grows and ports come and go: nothing that a frame can see changes, and what the ports of now do not
+//! need is given back.
 
 use super::driver::{look, next_frame, reached};
 use std::collections::BTreeSet;

@@ -1,5 +1,5 @@
-//! A list that is split completes with success if and only if every one of its packets did, whichever of them fail, how,
-//! where and in which order they come back.
+//! A list that is split completes with success if and only if every one of its packets did, whichever of them fail,
+//! how, where and in which order they come back.
 
 use super::driver::{dropped, next_frame, reached};
 use lbfoext::ndis::raw::{FAILURE, SUCCESS};

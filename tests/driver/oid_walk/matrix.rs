@@ -1,6 +1,6 @@
-//! The matrix: every row of `teaming::oid::OIDS` and every request type it is understood with, against success however it
-//! completes, every refusal, cancellation, references that are refused, and each call that can fail, failing. A row that
-//! is added to the table is tested by that alone.
+//! The matrix: every row of `teaming::oid::OIDS` and every request type it is understood with, against success however
+//! it completes, every refusal, cancellation, references that are refused, and each call that can fail, failing. A row
+//! that is added to the table is tested by that alone.
 
 use super::rows::{self, request_type_of};
 use super::seen::{self, assert_forwarded, assert_originated, assert_redirected};

@@ -1,5 +1,5 @@
-//! The OID walk: every row of the table of OIDs meets every fate (`matrix`, `own`), and every member of the structures that
-//! arrive below says what the topic on forwarding, redirecting and originating demands (`seen`).
+//! The OID walk: every row of the table of OIDs meets every fate (`matrix`, `own`), and every member of the structures
+//! that arrive below says what the topic on forwarding, redirecting and originating demands (`seen`).
 
 mod matrix;
 mod own;

@@ -1,5 +1,5 @@
-//! Requests to NICs as they arrived below, member by member, against the topic on forwarding, redirecting and originating
-//! them (forwarding-oid-requests-to-physical-network-adapters.md, steps 1 to 3).
+//! Requests to NICs as they arrived below, member by member, against the topic on forwarding, redirecting and
+//! originating them (forwarding-oid-requests-to-physical-network-adapters.md, steps 1 to 3).
 
 use lbfoext::ndis::raw::{ObjectHeader, OidRequest, SwitchNicOidRequest, object_type, oids, request_type};
 use vswitch::adapter::offloads::By;
@@ -117,8 +117,8 @@ fn made_here(a: &Arrived) {
     assert_eq!((results, inner.supported_revision), ((0, 0, 0), 0), "results of what is not served yet");
 }
 
-/// Originated for a partition in the place of a request of the switch's: for its port and NIC, with both references, and
-/// saying what the original says but for the buffer, which is the extension's.
+/// Originated for a partition in the place of a request of the switch's: for its port and NIC, with both references,
+/// and saying what the original says but for the buffer, which is the extension's.
 pub fn assert_originated(a: &Arrived, partition: NicId, external: u32) {
     made_here(a);
     let (original, theirs) = a.above.expect("the same is being filtered");

@@ -141,7 +141,8 @@ fn a_machine_keeps_its_member_under_hyper_v_port_exactly_between_equal_hosts_who
     assert!(count((true, true)) >= 40 && count((false, false)) >= 25, "{all:?}");
 }
 
-/// Frames of every end: to the outside, to a neighbour, to all, in lists that are split, native, and three that are dropped.
+/// Frames of every end: to the outside, to a neighbour, to all, in lists that are split, native, and three that are
+/// dropped.
 fn everything(net: &Net, nic: NicId, mac: [u8; 6], n: u16) {
     let out = |n: u16| Flow::new(mac, host_mac(n), n).frame(1, 60 + usize::from(n % 7));
     let near = Flow::new(mac, net.mac(net.vm(0)), n).frame(1, 90);

@@ -1,9 +1,9 @@
 //! The border: how an imported function is defined, and how one is found by name.
 
-use crate::inject::mutation::Mutation;
 use crate::machine::cpu;
 use crate::machine::stack_depth;
 use crate::machine::thread::{self, Thread};
+use crate::mutation::Mutation;
 use std::ffi::c_void;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
@@ -38,8 +38,8 @@ macro_rules! exports {
             pub unsafe extern "win64" fn $name($($arg: $ty),*) $(-> $ret)? {
                 #[allow(clippy::too_many_arguments)]
                 unsafe extern "win64" fn behind($($arg: $ty),*) $(-> $ret)? {
-                    // Apart, so that little of ours lies on the stack when the driver gets control back: what lies there
-                    // counts as its own.
+                    // Apart, so that little of ours lies on the stack when the driver gets control back: what lies
+                    // there counts as its own.
                     #[inline(never)]
                     #[allow(clippy::too_many_arguments)]
                     fn enter($($arg: $ty),*) -> $crate::exports::Frame {

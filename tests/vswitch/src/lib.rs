@@ -10,10 +10,11 @@ pub mod adapter;
 pub mod check;
 pub mod inject;
 pub mod machine;
+pub mod mutation;
 pub mod scenario;
 mod shown;
 pub mod switch;
 
 pub use exports::symbol;
-pub use inject::mutation::Mutation;
 pub use machine::world::{Aborted, Config, Mode, Violation, World};
+pub use mutation::Mutation;

@@ -30,7 +30,7 @@ pub(crate) use arguments;
 
 /// What is worth showing of the arguments, with commas.
 pub(crate) fn line(arguments: &[Argument<'_>]) -> String {
-    // A misdeed may pass anything.
+    // A mutation may pass anything.
     if world::current().mutation().is_some() {
         return String::new();
     }
@@ -64,8 +64,8 @@ fn show(name: &str, value: &dyn Any) -> Option<String> {
     if let Some(list) = value.downcast_ref::<*mut NetBufferList>() {
         return packets(name, *list);
     }
-    // SAFETY: the driver, or the switch, passes structures that live for the call; without a misdeed they are what their
-    // types say.
+    // SAFETY: the driver, or the switch, passes structures that live for the call; without a mutation they are what
+    // their types say.
     unsafe {
         if let Some(request) = value.downcast_ref::<*mut OidRequest>() {
             return request.as_ref().map(request_text);

@@ -1,4 +1,5 @@
-//! What offload requests carry, byte by byte: where the members of their structures lie, and how to read and write them.
+//! What offload requests carry, byte by byte: where the members of their structures lie, and how to read and write
+//! them.
 //!
 //! Written down here a second time on purpose: the driver's own declarations are judged by what these say. Both are
 //! compared with a table taken from the Windows Driver Kit.
@@ -186,8 +187,8 @@ pub mod oid {
     pub const PRIVATE: u32 = 0xFF00_0000;
 }
 
-/// Fields of a MAC header that a filter tests (`NDIS_MAC_HEADER_FIELD`), and the flag of an address for frames that have
-/// no VLAN (`NDIS_RECEIVE_FILTER_FIELD_MAC_HEADER_VLAN_UNTAGGED_OR_ZERO`).
+/// Fields of a MAC header that a filter tests (`NDIS_MAC_HEADER_FIELD`), and the flag of an address for frames that
+/// have no VLAN (`NDIS_RECEIVE_FILTER_FIELD_MAC_HEADER_VLAN_UNTAGGED_OR_ZERO`).
 pub mod mac_field {
     pub const DESTINATION: u32 = 1;
     pub const VLAN_ID: u32 = 4;

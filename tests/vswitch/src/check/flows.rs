@@ -38,8 +38,8 @@ impl Flows {
     }
 }
 
-/// Everything that a policy may look at: source, addresses, protocol and ports of plain Ethernet with IPv4 or IPv6 and TCP or
-/// UDP in it; all bytes of anything else, tunnels among it.
+/// Everything that a policy may look at: source, addresses, protocol and ports of plain Ethernet with IPv4 or IPv6 and
+/// TCP or UDP in it; all bytes of anything else, tunnels among it.
 fn key(source: NicId, bytes: &[u8]) -> Vec<u8> {
     let mut key = Vec::with_capacity(64);
     key.extend(source.port.to_le_bytes());

@@ -54,7 +54,7 @@ pub fn redirected(
 
 /// A request that makes something goes to a member: one that is not known to be dead while others live.
 pub fn placed(world: &World, topology: &Topology, to: NicId, inner: &OidRequest) {
-    let to = crate::inject::table::placed_on(topology, to);
+    let to = crate::inject::placed_on(topology, to);
     let nodes = nodes_of(inner);
     let nodes: Vec<&[u8]> = nodes.iter().map(|n| &n[..]).collect();
     let places = wire::offload_row(inner.oid).is_some_and(|row| row.vetoable);

@@ -1,4 +1,5 @@
-//! Which rule it is that a wrong destination breaks: by what is wrong, and by how the extension got to know what is right.
+//! Which rule it is that a wrong destination breaks: by what is wrong, and by how the extension got to know what is
+//! right.
 
 use crate::check::forwarding::Case;
 use crate::check::reference::vlan::Tags;
@@ -90,7 +91,8 @@ fn by_cause(cause: Cause, told: Told) -> &'static str {
 }
 
 /// A station that the extension can know only from its enumeration is a matter of STATE-18, after another attach of
-/// STATE-31, where the array's element size tells where it is of OID-33; one with a new address of PORTNIC-19, one on a port whose number another had of PORTNIC-18.
+/// STATE-31, where the array's element size tells where it is of OID-33; one with a new address of PORTNIC-19, one on a
+/// port whose number another had of PORTNIC-18.
 fn station(state: &State, case: &Case, frame: &[u8], right: &[NicId]) -> &'static str {
     let m = &state.modules[case.module];
     if borrowed(state, case, frame) == Some(true) {

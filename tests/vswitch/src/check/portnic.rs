@@ -192,7 +192,8 @@ fn custom(world: &World, Decision { refused, status, .. }: Decision) {
     });
 }
 
-/// A question about a feature, which is somebody else's: an answer is one that nobody may give, and can be wrong in itself.
+/// A question about a feature, which is somebody else's: an answer is one that nobody may give, and can be wrong in
+/// itself.
 fn feature_status(world: &World, above: &Above, decision: Decision) {
     let answered = decision.refused && decision.status == SUCCESS;
     let now = bytes_at(above.buffer, above.length);

@@ -1,5 +1,5 @@
-//! Checks of the mechanics of requests: what is done when they come back at once, late, or inside the call, how long they
-//! may stay, what must live until they are back, and what the extension does with answers that are failures.
+//! Checks of the mechanics of requests: what is done when they come back at once, late, or inside the call, how long
+//! they may stay, what must live until they are back, and what the extension does with answers that are failures.
 
 use crate::check::rule;
 use crate::machine::clock::SECOND;

@@ -50,9 +50,9 @@ impl Memory {
     }
 }
 
-/// What a misdeed keeps while a request is with the driver.
+/// What a mutation keeps while a request is with the driver.
 #[derive(Default)]
-pub struct Bent {
+pub struct Injected {
     /// What a spoilt structure was made from.
     pub good: Option<Vec<u8>>,
     pub before: Option<(usize, Vec<u8>)>,

@@ -51,7 +51,7 @@ pub fn originated(world: &World, state: &State, module: usize, own: &StatusIndic
     }
     // SAFETY: the indication inside lives for the call.
     let mut inner = unsafe { e.status_indication.read_unaligned() };
-    crate::inject::table::status_indicated(&mut e, &mut inner);
+    crate::inject::status_indicated(&mut e, &mut inner);
     let code = inner.status_code;
     let from = NicId::new(e.source_port_id, e.source_nic_index);
     let to = NicId::new(e.destination_port_id, e.destination_nic_index);

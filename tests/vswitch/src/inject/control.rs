@@ -1,8 +1,9 @@
-//! Misdeeds on the control path: requests, their clones and envelopes, references, status.
+//! Mutations on the control path: requests, their clones and envelopes, references, status.
 
-use crate::inject::table::{Misdeed, commit, is, pending};
+use crate::inject::state::{commit, is, pending};
 use crate::machine::memory::Kind;
 use crate::machine::world::World;
+use crate::mutation::Mutation;
 use crate::switch::control::status::NdisFIndicateStatus;
 use crate::switch::control::{NdisFCancelOidRequest, NdisFOidRequestComplete};
 use crate::switch::ndis::pools::NdisFreeNetBufferList;
@@ -16,7 +17,7 @@ use std::ptr;
 
 /// NdisFOidRequest is about to be called.
 pub(crate) fn requesting(filter: Handle, request: *mut OidRequest) {
-    let Some(misdeed) = pending() else { return };
+    let Some(mutation) = pending() else { return };
     with(|world, state| {
         let key = request as usize;
         let original = state.control.clones.get(&key).map(|clone| clone.original);
@@ -25,16 +26,16 @@ pub(crate) fn requesting(filter: Handle, request: *mut OidRequest) {
         // SAFETY: the request is the driver's until it is sent.
         let r = unsafe { &mut *request };
         crate::inject::requests::asks_beside(world, state, module, r.oid);
-        match (misdeed, original) {
-            (Misdeed::SendOriginal, Some(original)) if commit() => {
+        match (mutation, original) {
+            (Mutation::SendOriginal, Some(original)) if commit() => {
                 let _ = state.take_request(world, filter, original as *mut OidRequest);
             }
-            (Misdeed::ChangeClone, Some(_)) if commit() => r.timeout += 1,
-            (Misdeed::WriteCloneReserved, Some(_)) if commit() => r.ndis_reserved[0] = 0,
-            (Misdeed::RequestWithoutHeader, _) if told && commit() => {
+            (Mutation::ChangeClone, Some(_)) if commit() => r.timeout += 1,
+            (Mutation::WriteCloneReserved, Some(_)) if commit() => r.ndis_reserved[0] = 0,
+            (Mutation::RequestWithoutHeader, _) if told && commit() => {
                 originate(world, state, filter, ObjectHeader::new(0, 0, 0), oids::SWITCH_NIC_ARRAY, 0);
             }
-            (Misdeed::OriginateCreate, _) if told && commit() => {
+            (Mutation::OriginateCreate, _) if told && commit() => {
                 originate(
                     world,
                     state,
@@ -44,7 +45,7 @@ pub(crate) fn requesting(filter: Handle, request: *mut OidRequest) {
                     request_type::SET_INFORMATION,
                 );
             }
-            (Misdeed::QueryAsSet, _) if told && commit() => {
+            (Mutation::QueryAsSet, _) if told && commit() => {
                 originate(
                     world,
                     state,
@@ -54,7 +55,7 @@ pub(crate) fn requesting(filter: Handle, request: *mut OidRequest) {
                     request_type::SET_INFORMATION,
                 );
             }
-            (Misdeed::EarlyArray, _) if !told && commit() => {
+            (Mutation::EarlyArray, _) if !told && commit() => {
                 originate(
                     world,
                     state,
@@ -64,7 +65,7 @@ pub(crate) fn requesting(filter: Handle, request: *mut OidRequest) {
                     request_type::QUERY_INFORMATION,
                 );
             }
-            (Misdeed::QueryWithoutHeader, _) if told && commit() => {
+            (Mutation::QueryWithoutHeader, _) if told && commit() => {
                 let mut buffer = [0_u8; 64];
                 let mut query = OidRequest::ZERO;
                 query.oid = oids::SWITCH_NIC_ARRAY;
@@ -102,16 +103,16 @@ pub(super) fn originate(
 
 /// The envelope of an own request, as the checks see it.
 pub(crate) fn envelope(state: &State, module: usize, mut e: SwitchNicOidRequest) -> SwitchNicOidRequest {
-    let Some(misdeed) = pending() else { return e };
+    let Some(mutation) = pending() else { return e };
     let topology = &state.modules[module].topology;
     let index = e.destination_nic_index;
     let other = topology.members().find(|n| n.id.index != index && n.references == 0).map(|n| n.id.index);
-    match misdeed {
-        Misdeed::ShortEnvelope if commit() => e.header.size = 31,
-        Misdeed::EnvelopeFlags if commit() => e.flags = 1,
-        Misdeed::EnvelopeSource if commit() => e.source_port_id = 10,
-        Misdeed::RequestToTeam if commit() => e.destination_nic_index = 0,
-        Misdeed::RequestUnreferenced => {
+    match mutation {
+        Mutation::ShortEnvelope if commit() => e.header.size = 31,
+        Mutation::EnvelopeFlags if commit() => e.flags = 1,
+        Mutation::EnvelopeSource if commit() => e.source_port_id = 10,
+        Mutation::RequestToTeam if commit() => e.destination_nic_index = 0,
+        Mutation::RequestUnreferenced => {
             if let Some(other) = other.filter(|_| commit()) {
                 e.destination_nic_index = other;
             }
@@ -123,7 +124,7 @@ pub(crate) fn envelope(state: &State, module: usize, mut e: SwitchNicOidRequest)
 
 /// NdisFOidRequestComplete is about to be called; the status that is said.
 pub(crate) fn completing(filter: Handle, request: *mut OidRequest, status: i32) -> i32 {
-    let Some(misdeed) = pending() else { return status };
+    let Some(mutation) = pending() else { return status };
     let unknown = with(|_, state| {
         state
             .control
@@ -131,26 +132,26 @@ pub(crate) fn completing(filter: Handle, request: *mut OidRequest, status: i32) 
             .get(&(request as usize))
             .is_some_and(|a| a.effect.is_none() && a.reached_below && a.oid > 0x0100_0000)
     });
-    match misdeed {
-        Misdeed::CompletePending if commit() => PENDING,
-        Misdeed::ChangeStatus if unknown && commit() => FAILURE ^ status,
-        Misdeed::LoseResults if unknown && commit() => {
+    match mutation {
+        Mutation::CompletePending if commit() => PENDING,
+        Mutation::ChangeStatus if unknown && commit() => FAILURE ^ status,
+        Mutation::LoseResults if unknown && commit() => {
             // SAFETY: the request lives until it is completed.
             unsafe { (*request).word52 = 0 };
             status
         }
-        Misdeed::EditRequest if unknown && commit() => {
+        Mutation::EditRequest if unknown && commit() => {
             // SAFETY: as above.
             unsafe { (*request).timeout += 1 };
             status
         }
-        Misdeed::CompleteStranger if commit() => {
+        Mutation::CompleteStranger if commit() => {
             let mut stranger = OidRequest::ZERO;
             // SAFETY: the request lives for the call.
             unsafe { NdisFOidRequestComplete(filter, &raw mut stranger, status) };
             status
         }
-        Misdeed::CancelStranger if commit() => {
+        Mutation::CancelStranger if commit() => {
             // SAFETY: the id is only compared.
             unsafe { NdisFCancelOidRequest(filter, ptr::without_provenance_mut(0x77)) };
             status
@@ -161,17 +162,17 @@ pub(crate) fn completing(filter: Handle, request: *mut OidRequest, status: i32) 
 
 /// How often NdisFOidRequestComplete counts.
 pub(crate) fn completions() -> u32 {
-    1 + u32::from(is(Misdeed::CompleteRequestTwice))
+    1 + u32::from(is(Mutation::CompleteRequestTwice))
 }
 
 /// NdisFreeCloneOidRequest is not called.
 pub(crate) fn keeps_clone() -> bool {
-    is(Misdeed::KeepClone)
+    is(Mutation::KeepClone)
 }
 
 /// ReferenceSwitchNic is about to be called.
 pub(crate) fn referencing(world: &World, state: &mut State, context: Handle) {
-    if is(Misdeed::ReferenceStranger) {
+    if is(Mutation::ReferenceStranger) {
         state.reference_nic(world, context, NicId::new(0xFFF0, 0), false);
     }
 }
@@ -181,8 +182,8 @@ pub(crate) fn dereferences(state: &State) -> u32 {
     // A reference that stays would keep a member from being deleted, which is another rule's matter.
     let last_life = state.modules.iter().any(|m| m.attached_before && m.life == Life::Running);
     match pending() {
-        Some(Misdeed::KeepReference) if last_life && commit() => 0,
-        Some(Misdeed::DereferenceTwice) if commit() => 2,
+        Some(Mutation::KeepReference) if last_life && commit() => 0,
+        Some(Mutation::DereferenceTwice) if commit() => 2,
         _ => 1,
     }
 }
@@ -190,14 +191,14 @@ pub(crate) fn dereferences(state: &State) -> u32 {
 /// How often NdisFIndicateStatus passes a status up.
 pub(crate) fn indications(filter: Handle, passing: bool) -> u32 {
     match pending() {
-        Some(Misdeed::LoseStatus | Misdeed::LateStatus) if passing && commit() => 0,
-        Some(Misdeed::LoseDamaged)
+        Some(Mutation::LoseStatus | Mutation::LateStatus) if passing && commit() => 0,
+        Some(Mutation::LoseDamaged)
             if passing && with(|_, state| state.control.status.damaged) && commit() =>
         {
             0
         }
-        Some(Misdeed::RepeatStatus) if passing && commit() => 2,
-        Some(Misdeed::StatusWithoutHeader) if commit() => {
+        Some(Mutation::RepeatStatus) if passing && commit() => 2,
+        Some(Mutation::StatusWithoutHeader) if commit() => {
             let mut status = StatusIndication::ZERO;
             // SAFETY: the indication lives for the call.
             unsafe { NdisFIndicateStatus(filter, &raw mut status) };
@@ -209,7 +210,7 @@ pub(crate) fn indications(filter: Handle, passing: bool) -> u32 {
 
 /// FilterDetach is about to return with a request out.
 pub(crate) fn leaves_request(state: &mut State, module: usize) {
-    if is(Misdeed::LeaveRequest) {
+    if is(Mutation::LeaveRequest) {
         state.control.own.insert(
             1,
             crate::switch::control::Own {
@@ -226,7 +227,7 @@ pub(crate) fn leaves_request(state: &mut State, module: usize) {
 
 /// NdisFSendNetBufferListsComplete is about to be called: a foreign list is freed as if it were an own one.
 pub(crate) fn freeing_foreign(list: *mut NetBufferList) {
-    let foreign = pending() == Some(Misdeed::FreeForeignList)
+    let foreign = pending() == Some(Mutation::FreeForeignList)
         && with(|_, state| state.packets.get(list).is_some_and(|p| p.own.is_none()));
     if foreign && commit() {
         // SAFETY: the list is alive; that it is not the driver's to free is the point.

@@ -1,9 +1,10 @@
-//! Misdeeds with lists on their way up and back: indications and returns, bent.
+//! Mutations of NET_BUFFER_LISTs in NdisFIndicateReceiveNetBufferLists and NdisFReturnNetBufferLists.
 
 use crate::check::packets::chain;
 use crate::inject::lists::{Chain, same_destinations, unlink};
-use crate::inject::table::{Misdeed, commit, hold, is, pending};
+use crate::inject::state::{commit, hold, is, pending};
 use crate::machine::world::World;
+use crate::mutation::Mutation;
 use crate::switch::ndis::{State, with};
 use lbfoext::ndis::raw::{
     DestinationBits, Handle, NetBufferList, PortDestination, ReceiveFlags, ReturnFlags,
@@ -17,8 +18,8 @@ pub(crate) fn indicate(
     (port, count): (u32, u32),
     flags: u32,
 ) -> Option<(Chain, (u32, u32))> {
-    let unbent = Some(((lists, flags), (port, count)));
-    let Some(misdeed) = pending() else { return unbent };
+    let unchanged = Some(((lists, flags), (port, count)));
+    let Some(mutation) = pending() else { return unchanged };
     let (mixed, differ, facts) = with(|_, state| {
         let all = chain(state, lists);
         let first = all.first().and_then(|l| state.packets.at(*l));
@@ -26,41 +27,47 @@ pub(crate) fn indicate(
             .map(|p| (p.switch, p.context.as_ref().map_or(0, |c| c.committed.len()), p.unsafe_bytes.len()));
         (!state.same_source(&all), !same_destinations(state, &all), facts)
     });
-    let Some((module, destinations, _)) = facts else { return unbent };
-    match misdeed {
-        Misdeed::WrongIndicateCount if commit() => Some(((lists, flags), (port, count + 1))),
-        Misdeed::Resources if commit() => {
+    let Some((module, destinations, _)) = facts else { return unchanged };
+    match mutation {
+        Mutation::WrongIndicateCount if commit() => Some(((lists, flags), (port, count + 1))),
+        Mutation::Resources if commit() => {
             Some(((lists, flags | ReceiveFlags::RESOURCES.bits()), (port, count)))
         }
-        Misdeed::FalseSingleIndicate if mixed && commit() => {
+        Mutation::FalseSingleIndicate if mixed && commit() => {
             Some(((lists, flags | ReceiveFlags::SWITCH_SINGLE_SOURCE.bits()), (port, count)))
         }
-        Misdeed::FalseReceiveGroup if differ && commit() => {
+        Mutation::FalseReceiveGroup if differ && commit() => {
             Some(((lists, flags | ReceiveFlags::SWITCH_DESTINATION_GROUP.bits()), (port, count)))
         }
-        Misdeed::HoldReceiveAcrossPause if commit() => {
+        Mutation::HoldReceiveAcrossPause if commit() => {
             hold(filter as usize, lists as usize);
             let rest = unlink(lists, lists);
             (!rest.is_null()).then_some(((rest, flags), (port, count - 1)))
         }
-        Misdeed::WriteEgressBytes
-        | Misdeed::ExcludeSilently
-        | Misdeed::TakeBackExclusion
-        | Misdeed::AddOnEgress
+        Mutation::WriteEgressBytes
+        | Mutation::ExcludeSilently
+        | Mutation::TakeBackExclusion
+        | Mutation::AddOnEgress
             if destinations > 0 && commit() =>
         {
-            with(|world, state| bend_egress(world, state, misdeed, module, lists));
-            unbent
+            with(|world, state| inject_egress(world, state, mutation, module, lists));
+            unchanged
         }
-        _ => unbent,
+        _ => unchanged,
     }
 }
 
-fn bend_egress(world: &World, state: &mut State, misdeed: Misdeed, module: usize, list: *mut NetBufferList) {
+fn inject_egress(
+    world: &World,
+    state: &mut State,
+    mutation: Mutation,
+    module: usize,
+    list: *mut NetBufferList,
+) {
     let context = state.modules[module].switch as Handle;
     let Some(packet) = state.packets.get_mut(list) else { return };
-    match misdeed {
-        Misdeed::WriteEgressBytes => {
+    match mutation {
+        Mutation::WriteEgressBytes => {
             if let Some(buffer) = packet.buffers_now().first() {
                 // SAFETY: the buffer is in the driver's hands.
                 let segments = unsafe { crate::switch::nbl::segments(buffer.nb) };
@@ -70,7 +77,7 @@ fn bend_egress(world: &World, state: &mut State, misdeed: Misdeed, module: usize
                 }
             }
         }
-        Misdeed::AddOnEgress => {
+        Mutation::AddOnEgress => {
             let element = PortDestination { port_id: 2, nic_index: 0, bits: DestinationBits::empty() };
             state.add_destination(world, context, list, element, false);
         }
@@ -78,7 +85,7 @@ fn bend_egress(world: &World, state: &mut State, misdeed: Misdeed, module: usize
             let Some(of) = packet.context.as_mut() else { return };
             let port = of.committed[0].port_id;
             of.poke_bits(0, DestinationBits::IS_EXCLUDED);
-            if misdeed == Misdeed::TakeBackExclusion {
+            if mutation == Mutation::TakeBackExclusion {
                 let array = of.pointer();
                 // SAFETY: the list is the driver's and so uncovered.
                 let next = unsafe { std::mem::replace(&mut (*list).next, ptr::null_mut()) };
@@ -99,11 +106,11 @@ pub(crate) fn indicated(world: &World, state: &mut State, filter: Handle, lists:
     let Some(&list) = lists.first() else { return };
     let nbl = list as *mut NetBufferList;
     match pending() {
-        Some(Misdeed::WriteAfterIndicate) if commit() => {
+        Some(Mutation::WriteAfterIndicate) if commit() => {
             // SAFETY: the list lives; that it is covered is the point.
             unsafe { (*nbl).status = 1 };
         }
-        Some(Misdeed::IndicateTwice) if commit() => {
+        Some(Mutation::IndicateTwice) if commit() => {
             state.take_indicate(world, filter, nbl, (0, 0, 0));
         }
         _ => {}
@@ -112,12 +119,12 @@ pub(crate) fn indicated(world: &World, state: &mut State, filter: Handle, lists:
 
 /// NdisFReturnNetBufferLists.
 pub(crate) fn give_back(lists: *mut NetBufferList, flags: u32) -> Chain {
-    let mixed = pending() == Some(Misdeed::FalseSingleReturn)
+    let mixed = pending() == Some(Mutation::FalseSingleReturn)
         && with(|_, state| {
             let all = chain(state, lists);
             !state.same_source(&all)
         });
-    let bits = if mixed && is(Misdeed::FalseSingleReturn) {
+    let bits = if mixed && is(Mutation::FalseSingleReturn) {
         ReturnFlags::SWITCH_SINGLE_SOURCE
     } else {
         ReturnFlags::empty()

@@ -1,10 +1,11 @@
-//! Misdeeds with the handlers of the switch: destinations, contexts, sources, reports.
+//! Mutations with the handlers of the switch: destinations, contexts, sources, reports.
 
 use crate::check::own::PRESERVE_DESTINATIONS;
 use crate::inject::policy::{flooded_station, withholds, wrong_station};
 use crate::inject::ports::no_destination;
-use crate::inject::table::{Misdeed, commit, is, pending};
+use crate::inject::state::{commit, is, pending};
 use crate::machine::world::World;
+use crate::mutation::Mutation;
 use crate::switch::ndis::array::{GARBAGE_BITS, RESERVED_BITS};
 use crate::switch::ndis::packet::{Packet, Place};
 use crate::switch::ndis::{State, with};
@@ -22,54 +23,54 @@ pub(crate) fn destination(
     list: *mut NetBufferList,
     element: PortDestination,
 ) -> Result<PortDestination, i32> {
-    let Some(misdeed) = pending() else { return Ok(element) };
-    with(|world, state| bend_add(world, state, misdeed, context, list, element))
+    let Some(mutation) = pending() else { return Ok(element) };
+    with(|world, state| inject_add(world, state, mutation, context, list, element))
 }
 
-fn bend_add(
+fn inject_add(
     world: &World,
     state: &mut State,
-    misdeed: Misdeed,
+    mutation: Mutation,
     context: Handle,
     list: *mut NetBufferList,
     element: PortDestination,
 ) -> Result<PortDestination, i32> {
     let Some(packet) = state.packets.get(list) else { return Ok(element) };
     let (foreign, alone, source, module) = (packet.own.is_none(), packet.alone, packet.source, packet.switch);
-    match misdeed {
-        Misdeed::FreeForeignContext if foreign && commit() => state.free_context(world, context, list),
-        Misdeed::SetForeignSource if foreign && commit() => {
+    match mutation {
+        Mutation::FreeForeignContext if foreign && commit() => state.free_context(world, context, list),
+        Mutation::SetForeignSource if foreign && commit() => {
             state.set_source(world, context, list, source);
         }
-        Misdeed::WrongSwitchContext if commit() => {
+        Mutation::WrongSwitchContext if commit() => {
             state.get(world, (context as usize + 8) as Handle, list);
         }
-        Misdeed::OtherModulesPacket => {
+        Mutation::OtherModulesPacket => {
             let other = state.modules.iter().find(|m| m.index != module && m.switch != 0).map(|m| m.switch);
             if let Some(other) = other.filter(|_| commit()) {
                 state.get(world, other as Handle, list);
             }
         }
-        Misdeed::WriteArrayHeader if commit() => {
+        Mutation::WriteArrayHeader if commit() => {
             if let Some(of) = state.packets.get_mut(list).and_then(|p| p.context.as_mut()) {
                 // SAFETY: the array belongs to the packet.
                 unsafe { (*of.pointer()).num_elements += 1 };
             }
         }
-        Misdeed::IgnoreFailedAdd if foreign && alone && commit() => {
+        Mutation::IgnoreFailedAdd if foreign && alone && commit() => {
             state.add_destination(world, context, list, element, true);
             return Err(SUCCESS);
         }
-        _ if alone => return Ok(bend_element(state, misdeed, list, element)),
+        _ if alone => return Ok(inject_element(state, mutation, list, element)),
         _ => {}
     }
     Ok(element)
 }
 
 /// The destination itself is wrong.
-fn bend_element(
+fn inject_element(
     state: &mut State,
-    misdeed: Misdeed,
+    mutation: Mutation,
     list: *mut NetBufferList,
     element: PortDestination,
 ) -> PortDestination {
@@ -95,49 +96,49 @@ fn bend_element(
         })
         .map(|n| n.id);
     let to = |id: NicId| PortDestination { port_id: id.port, nic_index: id.index, bits: element.bits };
-    let bent = match misdeed {
-        Misdeed::ToUnknownPort => Some(to(NicId::new(0xFFF0, 0))),
-        Misdeed::IndexOnGuestPort if !external => Some(PortDestination { nic_index: 1, ..element }),
-        Misdeed::IndexZeroOfTeam if external && members.len() > 1 => {
+    let injected = match mutation {
+        Mutation::ToUnknownPort => Some(to(NicId::new(0xFFF0, 0))),
+        Mutation::IndexOnGuestPort if !external => Some(PortDestination { nic_index: 1, ..element }),
+        Mutation::IndexZeroOfTeam if external && members.len() > 1 => {
             Some(PortDestination { nic_index: 0, ..element })
         }
-        Misdeed::ToDeadTeam if !external && members.is_empty() && port != 0 => Some(to(NicId::new(port, 0))),
-        Misdeed::ReservedBits => Some(PortDestination {
+        Mutation::ToDeadTeam if !external && members.is_empty() && port != 0 => Some(to(NicId::new(port, 0))),
+        Mutation::ReservedBits => Some(PortDestination {
             bits: element.bits | DestinationBits::from_bits_retain(0x8000),
             ..element
         }),
-        Misdeed::StaleBits => {
+        Mutation::StaleBits => {
             Some(PortDestination { bits: element.bits | GARBAGE_BITS & RESERVED_BITS, ..element })
         }
-        Misdeed::BackOut if from_outside => members.first().map(|index| to(NicId::new(port, *index))),
-        Misdeed::AfterDisconnect if !external => going.map(to),
-        Misdeed::ForgetAfterAttach if !external && m.attached_before => other.map(to),
-        Misdeed::WrongStation if !external && !enumerated => other.map(to),
-        Misdeed::ToDeadMember if external => dead.map(to),
-        Misdeed::ForgetNewAddress
-        | Misdeed::RememberOldPort
-        | Misdeed::StepBySize
-        | Misdeed::ReadNameTail
-        | Misdeed::IgnoreVlan
-        | Misdeed::ReadPropertyId
-        | Misdeed::BelieveDamage
-        | Misdeed::IgnoreNewerVersion
-        | Misdeed::KeepRefused
-        | Misdeed::ForgetToEnumerate
-        | Misdeed::CrossSubnets
-        | Misdeed::IgnorePruning => wrong_station(state, misdeed, list).map(to),
-        Misdeed::ToValidationPort
-        | Misdeed::ToFailedNic
-        | Misdeed::ToListedNic
-        | Misdeed::ToCreatedMember
-        | Misdeed::IntoTheGap => no_destination(topology, misdeed, external).map(to),
-        Misdeed::TornReading if external => {
+        Mutation::BackOut if from_outside => members.first().map(|index| to(NicId::new(port, *index))),
+        Mutation::AfterDisconnect if !external => going.map(to),
+        Mutation::ForgetAfterAttach if !external && m.attached_before => other.map(to),
+        Mutation::WrongStation if !external && !enumerated => other.map(to),
+        Mutation::ToDeadMember if external => dead.map(to),
+        Mutation::ForgetNewAddress
+        | Mutation::RememberOldPort
+        | Mutation::StepBySize
+        | Mutation::ReadNameTail
+        | Mutation::IgnoreVlan
+        | Mutation::ReadPropertyId
+        | Mutation::BelieveDamage
+        | Mutation::IgnoreNewerVersion
+        | Mutation::KeepRefused
+        | Mutation::ForgetToEnumerate
+        | Mutation::CrossSubnets
+        | Mutation::IgnorePruning => wrong_station(state, mutation, list).map(to),
+        Mutation::ToValidationPort
+        | Mutation::ToFailedNic
+        | Mutation::ToListedNic
+        | Mutation::ToCreatedMember
+        | Mutation::IntoTheGap => no_destination(topology, mutation, external).map(to),
+        Mutation::TornReading if external => {
             torn(state, packet, &members).map(|index| to(NicId::new(port, index)))
         }
         _ => None,
     };
-    match bent {
-        Some(bent) if commit() => bent,
+    match injected {
+        Some(injected) if commit() => injected,
         _ => element,
     }
 }
@@ -152,7 +153,7 @@ fn torn(state: &State, packet: &Packet, members: &[u16]) -> Option<u16> {
 
 /// After a successful Add.
 pub(crate) fn added(list: *mut NetBufferList) {
-    if pending() != Some(Misdeed::EditCommitted) {
+    if pending() != Some(Mutation::EditCommitted) {
         return;
     }
     with(|_, state| {
@@ -167,8 +168,8 @@ pub(crate) fn added(list: *mut NetBufferList) {
 
 /// GrowNetBufferListDestinations is about to be called.
 pub(crate) fn growing(world: &World, state: &mut State, context: Handle, list: *mut NetBufferList) {
-    let Some(misdeed) = pending() else { return };
-    if misdeed == Misdeed::DoubleStation
+    let Some(mutation) = pending() else { return };
+    if mutation == Mutation::DoubleStation
         && let Some(to) = flooded_station(state, list)
         && commit()
     {
@@ -181,23 +182,23 @@ pub(crate) fn growing(world: &World, state: &mut State, context: Handle, list: *
     let Some(of) = state.packets.get_mut(list).and_then(|p| p.context.as_mut()) else { return };
     let (available, array) = (of.available(), of.pointer());
     let first = of.destinations();
-    match misdeed {
-        Misdeed::AddWithoutSlot if available == 0 && commit() => {
+    match mutation {
+        Mutation::AddWithoutSlot if available == 0 && commit() => {
             let element = PortDestination { port_id: 2, nic_index: 0, bits: DestinationBits::empty() };
             state.add_destination(world, context, list, element, false);
         }
-        Misdeed::IgnoreFailedGrow if commit() => {
+        Mutation::IgnoreFailedGrow if commit() => {
             state.grow(world, context, list, 1, true);
             state.update(world, context, list, available + 1, array, false);
         }
-        Misdeed::GrowUncommitted if available > 0 && commit() => of.poke_slot(first, 5),
+        Mutation::GrowUncommitted if available > 0 && commit() => of.poke_slot(first, 5),
         _ => {}
     }
 }
 
 /// GrowNetBufferListDestinations has replaced an array.
 pub(crate) fn grown(state: &mut State, list: *mut NetBufferList) {
-    if is(Misdeed::StaleArray)
+    if is(Mutation::StaleArray)
         && let Some(of) = state.packets.get_mut(list).and_then(|p| p.context.as_mut())
     {
         of.poke_dead();
@@ -212,7 +213,7 @@ pub(crate) fn updating(
     list: *mut NetBufferList,
     array: *mut ForwardingDestinationArray,
 ) {
-    if pending() != Some(Misdeed::UpdateTooMany) {
+    if pending() != Some(Mutation::UpdateTooMany) {
         return;
     }
     let available = state
@@ -228,10 +229,10 @@ pub(crate) fn updating(
 /// AllocateNetBufferListForwardingContext is about to be called.
 pub(crate) fn allocating(world: &World, state: &mut State, context: Handle, list: *mut NetBufferList) {
     match pending() {
-        Some(Misdeed::GetBeforeContext) if commit() => {
+        Some(Mutation::GetBeforeContext) if commit() => {
             state.get(world, context, list);
         }
-        Some(Misdeed::ContextBeforeHandle) if commit() => {
+        Some(Mutation::ContextBeforeHandle) if commit() => {
             // SAFETY: the list is the driver's own.
             let handle = unsafe { std::mem::replace(&mut (*list).source_handle, ptr::null_mut()) };
             state.allocate_context(world, context, list, true);
@@ -250,19 +251,19 @@ pub(crate) fn copied(
     list: *mut NetBufferList,
     parent: *mut NetBufferList,
 ) {
-    let Some(misdeed) = pending() else { return };
+    let Some(mutation) = pending() else { return };
     // SAFETY: both lists are the driver's.
     let (own, filter) = unsafe { (&mut *list, state.modules[0].filter as Handle) };
-    match misdeed {
-        Misdeed::SetUnknownSource if commit() => {
+    match mutation {
+        Mutation::SetUnknownSource if commit() => {
             state.set_source(world, context, list, NicId::new(0xFFF0, 0));
         }
-        Misdeed::IndicateOwn | Misdeed::IndicateChanged if commit() => {
+        Mutation::IndicateOwn | Mutation::IndicateChanged if commit() => {
             let (next, was) = (own.next, own.parent);
             own.next = ptr::null_mut();
             own.parent = parent;
             let nb = own.first_net_buffer;
-            let cut = u32::from(misdeed == Misdeed::IndicateChanged);
+            let cut = u32::from(mutation == Mutation::IndicateChanged);
             // SAFETY: the list has a NET_BUFFER.
             unsafe { (*nb).data_length -= cut };
             state.take_indicate(world, filter, list, (0, 1, 0));
@@ -283,7 +284,7 @@ pub(crate) fn copying(
     to: *mut NetBufferList,
     from: *mut NetBufferList,
 ) {
-    if pending() == Some(Misdeed::SourceBeforeCopy)
+    if pending() == Some(Mutation::SourceBeforeCopy)
         && let Some(source) = state.packets.get(from).map(|p| p.source)
         && source != NicId::NOWHERE
         && commit()
@@ -294,12 +295,12 @@ pub(crate) fn copying(
 
 /// Flags of CopyNetBufferListInfo.
 pub(crate) fn copy_flags(flags: u32) -> u32 {
-    if is(Misdeed::PreserveOnIngress) { flags | PRESERVE_DESTINATIONS } else { flags }
+    if is(Mutation::PreserveOnIngress) { flags | PRESERVE_DESTINATIONS } else { flags }
 }
 
 /// FreeNetBufferListForwardingContext was called.
 pub(crate) fn freed_context(world: &World, state: &mut State, context: Handle, list: *mut NetBufferList) {
-    if is(Misdeed::FreeContextTwice) {
+    if is(Mutation::FreeContextTwice) {
         state.free_context(world, context, list);
     }
 }
@@ -307,7 +308,7 @@ pub(crate) fn freed_context(world: &World, state: &mut State, context: Handle, l
 /// NdisFreeNetBufferList is about to be called.
 pub(crate) fn freeing(world: &World, state: &mut State, list: *mut NetBufferList) {
     let completing = state.packets.get(list).is_some_and(|p| p.place == Place::Completing);
-    if completing && is(Misdeed::CompleteOwn) {
+    if completing && is(Mutation::CompleteOwn) {
         let module = state.packets.get(list).map_or(0, |p| p.switch);
         let filter = state.modules[module].filter as Handle;
         // SAFETY: the list is the driver's own.
@@ -322,7 +323,7 @@ struct LastBuffer(Mutex<Option<(usize, u32, usize)>>);
 
 /// NdisAllocateNetBufferAndNetBufferList: memory of the list's NET_BUFFER.
 pub(crate) fn buffer(world: &World, chain: *mut Mdl, offset: u32, length: usize) -> (*mut Mdl, u32, usize) {
-    if pending() != Some(Misdeed::SameBufferTwice) {
+    if pending() != Some(Mutation::SameBufferTwice) {
         return (chain, offset, length);
     }
     let mut last = world.part::<LastBuffer>().0.lock();
@@ -352,16 +353,16 @@ pub(crate) fn report(
 ) -> Option<Report> {
     let running = state.life(module) == crate::switch::ndis::Life::Running;
     match pending() {
-        Some(Misdeed::LetSpoof | Misdeed::TakeReflection | Misdeed::ReadInvalidName)
+        Some(Mutation::LetSpoof | Mutation::TakeReflection | Mutation::ReadInvalidName)
             if running && withholds(world, state, module, lists) =>
         {
             None
         }
-        Some(Misdeed::DropSilently) if running && commit() => None,
-        Some(Misdeed::ReportWrongPort) if commit() => Some(Report { port: said.port + 1, ..said }),
-        Some(Misdeed::ReportWrongCount) if commit() => Some(Report { count: said.count + 1, ..said }),
-        Some(Misdeed::ReportNoName) if commit() => Some(Report { name: ptr::null(), ..said }),
-        Some(Misdeed::MixedReport) => {
+        Some(Mutation::DropSilently) if running && commit() => None,
+        Some(Mutation::ReportWrongPort) if commit() => Some(Report { port: said.port + 1, ..said }),
+        Some(Mutation::ReportWrongCount) if commit() => Some(Report { count: said.count + 1, ..said }),
+        Some(Mutation::ReportNoName) if commit() => Some(Report { name: ptr::null(), ..said }),
+        Some(Mutation::MixedReport) => {
             mixed_report(world, state, module, said.port, lists);
             Some(said)
         }

@@ -1,9 +1,10 @@
-//! Misdeeds in the life of driver and module: registration, attach, restart, pause, detach, requests, events.
+//! Mutations in the life of driver and module: registration, attach, restart, pause, detach, requests, events.
 
-use crate::inject::table::{Misdeed, commit, is, pending};
+use crate::inject::state::{commit, is, pending};
 use crate::machine::kernel::{ExAllocatePool2, ExFreePoolWithTag};
 use crate::machine::memory::Kind;
 use crate::machine::world;
+use crate::mutation::Mutation;
 use crate::switch::control::status::NdisFIndicateStatus;
 use crate::switch::ndis::module::NdisFNetPnPEvent;
 use crate::switch::ndis::{Life, State, with};
@@ -15,8 +16,8 @@ use lbfoext::ndis::raw::{
 /// What the checks of registration see.
 pub(crate) fn characteristics(mut c: FilterDriverCharacteristics) -> FilterDriverCharacteristics {
     match pending() {
-        Some(Misdeed::WrongUniqueName) if commit() => c.unique_name.length -= 2,
-        Some(Misdeed::NoStatusHandler) if commit() => c.status = None,
+        Some(Mutation::WrongUniqueName) if commit() => c.unique_name.length -= 2,
+        Some(Mutation::NoStatusHandler) if commit() => c.status = None,
         _ => {}
     }
     c
@@ -24,29 +25,29 @@ pub(crate) fn characteristics(mut c: FilterDriverCharacteristics) -> FilterDrive
 
 /// What DriverEntry seems to return.
 pub(crate) fn entry(status: i32) -> i32 {
-    if status == SUCCESS && is(Misdeed::StayRegistered) { FAILURE } else { status }
+    if status == SUCCESS && is(Mutation::StayRegistered) { FAILURE } else { status }
 }
 
 /// FilterAttach gives up although nothing is wrong.
 pub(crate) fn fails_attach(inside: bool, is_switch: bool) -> bool {
-    inside && is_switch && is(Misdeed::AttachTooEarly)
+    inside && is_switch && is(Mutation::AttachTooEarly)
 }
 
 /// FilterAttach succeeds although the stack is no switch.
 pub(crate) fn attaches_anyway(is_switch: bool) -> bool {
-    !is_switch && is(Misdeed::AttachAnyway)
+    !is_switch && is(Mutation::AttachAnyway)
 }
 
 /// Calls of NdisFSetAttributes that one call stands for.
 pub(crate) fn attribute_calls(filter: Handle) -> u32 {
-    if is(Misdeed::EventWhileAttaching) {
+    if is(Mutation::EventWhileAttaching) {
         event(filter);
     }
-    if is(Misdeed::IndicateWhileAttaching) {
+    if is(Mutation::IndicateWhileAttaching) {
         indicate(filter);
     }
     crate::inject::requests::asks_while_attaching(filter);
-    if is(Misdeed::AttributesTwice) { 2 } else { 1 }
+    if is(Mutation::AttributesTwice) { 2 } else { 1 }
 }
 
 fn event(filter: Handle) {
@@ -66,10 +67,10 @@ fn indicate(filter: Handle) {
 
 /// NdisFGetOptionalSwitchHandlers has answered.
 pub(crate) fn got_handlers(is_switch: bool) {
-    if !is_switch && is(Misdeed::LeakAtFailedAttach) {
+    if !is_switch && is(Mutation::LeakAtFailedAttach) {
         world::current().alloc(Kind::Pool, 16, 0x6B61_654C, "forgotten at a failed attach");
     }
-    if is_switch && is(Misdeed::UseNewerHandler) {
+    if is_switch && is(Mutation::UseNewerHandler) {
         // SAFETY: the function has no arguments that matter.
         unsafe { crate::switch::ndis::handlers::entry::beyond_the_revision() };
     }
@@ -77,7 +78,7 @@ pub(crate) fn got_handlers(is_switch: bool) {
 
 /// FilterRestart has returned.
 pub(crate) fn restarted(attributes: *mut u8) {
-    if is(Misdeed::TouchAttributes) {
+    if is(Mutation::TouchAttributes) {
         // SAFETY: the attributes are the switch's memory.
         unsafe { *attributes = 0 };
     }
@@ -86,14 +87,14 @@ pub(crate) fn restarted(attributes: *mut u8) {
 /// A later restart reads the configuration again.
 pub(crate) fn enumerates_again(state: &mut State, module: usize) {
     let m = &mut state.modules[module];
-    if m.enumerations == 1 && m.pauses > 0 && is(Misdeed::EnumerateTwice) {
+    if m.enumerations == 1 && m.pauses > 0 && is(Mutation::EnumerateTwice) {
         m.enumerations += 1;
     }
 }
 
 /// A query fails and the driver does not care.
 pub(crate) fn ignores_failed_query() -> bool {
-    is(Misdeed::IgnoreFailedQuery)
+    is(Mutation::IgnoreFailedQuery)
 }
 
 /// FilterPause returns before anything has ended.
@@ -101,24 +102,24 @@ pub(crate) fn pauses_early(state: &State, module: usize) -> bool {
     let out = state.packets.all().iter().any(|p| {
         p.switch == module && p.own.is_some() && p.place != crate::switch::ndis::packet::Place::Idle
     });
-    out && is(Misdeed::PauseEarly)
+    out && is(Mutation::PauseEarly)
 }
 
 /// What FilterPause returns.
 pub(crate) fn paused(status: i32) -> i32 {
-    if is(Misdeed::PauseFails) { FAILURE } else { status }
+    if is(Mutation::PauseFails) { FAILURE } else { status }
 }
 
 /// FilterDetach is about to return.
 pub(crate) fn detaching() {
-    if is(Misdeed::LeakAtDetach) {
+    if is(Mutation::LeakAtDetach) {
         world::current().alloc(Kind::Pool, 16, 0x6B61_654C, "forgotten at detach");
     }
 }
 
 /// FilterDetach has returned.
 pub(crate) fn detached(filter: usize) {
-    if is(Misdeed::EventAfterDetach) {
+    if is(Mutation::EventAfterDetach) {
         event(filter as Handle);
     }
 }
@@ -126,7 +127,7 @@ pub(crate) fn detached(filter: usize) {
 /// DriverUnload is about to deregister.
 pub(crate) fn deregistering() {
     let unloading = with(|_, state| state.driver.unloading);
-    if unloading && is(Misdeed::FreeBeforeDeregistration) {
+    if unloading && is(Mutation::FreeBeforeDeregistration) {
         // SAFETY: allocated and freed here.
         unsafe { ExFreePoolWithTag(ExAllocatePool2(0x40, 16, 7), 7) };
     }
@@ -134,26 +135,26 @@ pub(crate) fn deregistering() {
 
 /// A network event is not passed up.
 pub(crate) fn loses_event() -> bool {
-    is(Misdeed::LoseEvent)
+    is(Mutation::LoseEvent)
 }
 
 /// The status with which FilterOidRequest refuses a request by itself.
 pub(crate) fn refusal(state: &State, module: usize, oid: u32, index: u16) -> Option<i32> {
-    let misdeed = pending()?;
+    let mutation = pending()?;
     let m = &state.modules[module];
     let create = matches!(oid, oids::SWITCH_PORT_CREATE);
     let known = m.life == Life::Running && m.enumerations > 0;
-    let status = match misdeed {
-        Misdeed::CompleteCreate => SUCCESS,
-        Misdeed::DecideConnect => FAILURE,
+    let status = match mutation {
+        Mutation::CompleteCreate => SUCCESS,
+        Mutation::DecideConnect => FAILURE,
         _ => DATA_NOT_ACCEPTED,
     };
-    let refuses = match misdeed {
-        Misdeed::CompleteCreate => create && known,
-        Misdeed::VetoMember => oid == oids::SWITCH_NIC_CREATE && index != 0 && known,
-        Misdeed::DecideConnect => oid == oids::SWITCH_NIC_CONNECT && index == 0 && known,
-        Misdeed::RefuseWhilePaused => create && m.life == Life::Paused && m.enumerations > 0,
-        Misdeed::VetoBeforeActivation => create && m.life == Life::Running && m.enumerations == 0,
+    let refuses = match mutation {
+        Mutation::CompleteCreate => create && known,
+        Mutation::VetoMember => oid == oids::SWITCH_NIC_CREATE && index != 0 && known,
+        Mutation::DecideConnect => oid == oids::SWITCH_NIC_CONNECT && index == 0 && known,
+        Mutation::RefuseWhilePaused => create && m.life == Life::Paused && m.enumerations > 0,
+        Mutation::VetoBeforeActivation => create && m.life == Life::Running && m.enumerations == 0,
         _ => false,
     };
     (refuses && commit()).then_some(status)
@@ -163,5 +164,5 @@ pub(crate) fn refusal(state: &State, module: usize, oid: u32, index: u16) -> Opt
 pub(crate) fn holds_request() -> bool {
     let enumerating =
         crate::switch::ndis::inside("FilterRestart").or(crate::switch::ndis::inside("FilterNetPnPEvent"));
-    enumerating.is_some() && is(Misdeed::HoldDuringEnumeration)
+    enumerating.is_some() && is(Mutation::HoldDuringEnumeration)
 }

@@ -1,10 +1,10 @@
-//! Misdeeds with lists: the four calls of the packet path, bent.
+//! Mutations of NET_BUFFER_LISTs in NdisFSendNetBufferLists and NdisFSendNetBufferListsComplete.
 
 use crate::check::packets::chain;
-use crate::inject::mutation::Mutation;
-use crate::inject::table::{Misdeed, commit, hold, pending, take_held, undo_later};
+use crate::inject::state::{commit, hold, pending, take_held, undo_later};
 use crate::machine::cpu;
 use crate::machine::world::{self, World};
+use crate::mutation::Mutation;
 use crate::switch::ndis::data::{
     NdisFReturnNetBufferLists, NdisFSendNetBufferLists, NdisFSendNetBufferListsComplete,
 };
@@ -22,19 +22,19 @@ pub(crate) type Chain = (*mut NetBufferList, u32);
 
 /// NdisFSendNetBufferLists; `None` if the chain is kept.
 pub(crate) fn send(filter: Handle, lists: *mut NetBufferList, port: u32, flags: u32) -> Option<(Chain, u32)> {
-    let Some(misdeed) = pending() else { return Some(((lists, flags), port)) };
-    let bent = with(|world, state| bend_send(world, state, misdeed, lists));
-    match bent {
-        Bent::Nothing => Some(((lists, flags), port)),
-        Bent::Flags(bits) => Some(((lists, flags | bits.bits()), port)),
-        Bent::Port => Some(((lists, flags), 7)),
-        Bent::Keep(list) => {
+    let Some(mutation) = pending() else { return Some(((lists, flags), port)) };
+    let injected = with(|world, state| inject_send(world, state, mutation, lists));
+    match injected {
+        Injected::Nothing => Some(((lists, flags), port)),
+        Injected::Flags(bits) => Some(((lists, flags | bits.bits()), port)),
+        Injected::Port => Some(((lists, flags), 7)),
+        Injected::Keep(list) => {
             hold(filter as usize, list);
             let rest = unlink(lists, list as *mut NetBufferList);
             (!rest.is_null()).then_some(((rest, flags), port))
         }
-        Bent::Gone => None,
-        Bent::Late => {
+        Injected::Gone => None,
+        Injected::Late => {
             let (filter, first) = (filter as usize, lists as usize);
             crate::machine::work::queue("late send", move || {
                 // SAFETY: the chain is still the driver's.
@@ -47,7 +47,8 @@ pub(crate) fn send(filter: Handle, lists: *mut NetBufferList, port: u32, flags: 
     }
 }
 
-enum Bent {
+/// What becomes of the call.
+enum Injected {
     Nothing,
     Flags(SendFlags),
     Port,
@@ -111,84 +112,86 @@ impl Seen {
     }
 }
 
-fn bend_send(world: &World, state: &mut State, misdeed: Misdeed, first: *mut NetBufferList) -> Bent {
-    let Some(seen) = Seen::new(state, first) else { return Bent::Nothing };
-    let bent = bend_call(misdeed, &seen);
-    match bent {
-        Bent::Nothing => bend_list(world, state, misdeed, &seen),
-        bent if commit() => bent,
-        _ => Bent::Nothing,
+fn inject_send(world: &World, state: &mut State, mutation: Mutation, first: *mut NetBufferList) -> Injected {
+    let Some(seen) = Seen::new(state, first) else { return Injected::Nothing };
+    let injected = inject_call(mutation, &seen);
+    match injected {
+        Injected::Nothing => inject_list(world, state, mutation, &seen),
+        injected if commit() => injected,
+        _ => Injected::Nothing,
     }
 }
 
 /// The call itself is wrong: its flags, its port, its time.
-fn bend_call(misdeed: Misdeed, seen: &Seen) -> Bent {
-    match misdeed {
-        Misdeed::SendPortNumber => Bent::Port,
-        Misdeed::UnknownFlags => Bent::Flags(SendFlags::from_bits_retain(1 << 30)),
-        Misdeed::FalseDispatch if cpu::irql() < cpu::DISPATCH => Bent::Flags(SendFlags::DISPATCH_LEVEL),
-        Misdeed::LateDispatch if seen.running => Bent::Late,
-        Misdeed::FalseSingleSource if !seen.same_source => Bent::Flags(SendFlags::SWITCH_SINGLE_SOURCE),
-        Misdeed::FalseGroup if !seen.same_destinations && !seen.any_native => {
-            Bent::Flags(SendFlags::SWITCH_DESTINATION_GROUP)
+fn inject_call(mutation: Mutation, seen: &Seen) -> Injected {
+    match mutation {
+        Mutation::SendPortNumber => Injected::Port,
+        Mutation::UnknownFlags => Injected::Flags(SendFlags::from_bits_retain(1 << 30)),
+        Mutation::FalseDispatch if cpu::irql() < cpu::DISPATCH => Injected::Flags(SendFlags::DISPATCH_LEVEL),
+        Mutation::LateDispatch if seen.running => Injected::Late,
+        Mutation::FalseSingleSource if !seen.same_source => Injected::Flags(SendFlags::SWITCH_SINGLE_SOURCE),
+        Mutation::FalseGroup if !seen.same_destinations && !seen.any_native => {
+            Injected::Flags(SendFlags::SWITCH_DESTINATION_GROUP)
         }
-        Misdeed::GroupOfSeveral if seen.alone && seen.destinations > 1 => {
-            Bent::Flags(SendFlags::SWITCH_DESTINATION_GROUP)
+        Mutation::GroupOfSeveral if seen.alone && seen.destinations > 1 => {
+            Injected::Flags(SendFlags::SWITCH_DESTINATION_GROUP)
         }
-        Misdeed::GroupNative if seen.native && seen.alone => Bent::Flags(SendFlags::SWITCH_DESTINATION_GROUP),
-        Misdeed::HoldCancelled if seen.cancel_id != 0 && seen.running => Bent::Keep(seen.list),
-        Misdeed::HoldQueuePacket if seen.running && seen.queued && !seen.own => Bent::Keep(seen.list),
-        Misdeed::HoldSendAcrossPause if seen.running && !seen.own && seen.source.port != 0 => {
-            Bent::Keep(seen.list)
+        Mutation::GroupNative if seen.native && seen.alone => {
+            Injected::Flags(SendFlags::SWITCH_DESTINATION_GROUP)
         }
-        _ => Bent::Nothing,
+        Mutation::HoldCancelled if seen.cancel_id != 0 && seen.running => Injected::Keep(seen.list),
+        Mutation::HoldQueuePacket if seen.running && seen.queued && !seen.own => Injected::Keep(seen.list),
+        Mutation::HoldSendAcrossPause if seen.running && !seen.own && seen.source.port != 0 => {
+            Injected::Keep(seen.list)
+        }
+        _ => Injected::Nothing,
     }
 }
 
 /// A list is wrong, or goes another way.
-fn bend_list(world: &World, state: &mut State, misdeed: Misdeed, seen: &Seen) -> Bent {
+fn inject_list(world: &World, state: &mut State, mutation: Mutation, seen: &Seen) -> Injected {
     let &Seen { list, module, alone, own, native, subnet, running, destinations, .. } = seen;
     let foreign = !own && !native;
-    match misdeed {
-        Misdeed::Cycle if !alone && commit() => {
+    match mutation {
+        Mutation::Cycle if !alone && commit() => {
             let last = seen.lists[seen.lists.len() - 1] as *mut NetBufferList;
             // SAFETY: the chain is the driver's.
             unsafe { (*last).next = list as *mut NetBufferList };
         }
-        Misdeed::WriteDetail if !own => poke_info(list, info::SWITCH_FORWARDING_DETAIL, 1 << 41),
-        Misdeed::ForgetOob if own => poke_info(list, info::HASH_VALUE, 1),
-        Misdeed::ClaimSafe if own && parent_is_unsafe(state, list) => {
+        Mutation::WriteDetail if !own => poke_info(list, info::SWITCH_FORWARDING_DETAIL, 1 << 41),
+        Mutation::ForgetOob if own => poke_info(list, info::HASH_VALUE, 1),
+        Mutation::ClaimSafe if own && parent_is_unsafe(state, list) => {
             poke_info(list, info::SWITCH_FORWARDING_DETAIL, crate::switch::ndis::packet::SAFE);
         }
-        Misdeed::NoDestination if alone && foreign && !subnet && destinations == 1 => withdraw(state, list),
-        Misdeed::PassSubnet if alone && foreign && subnet && destinations == 1 => withdraw(state, list),
-        Misdeed::OwnToNowhere if alone && own && destinations == 1 => withdraw(state, list),
-        Misdeed::DropTrusted if alone && running && foreign && seen.source == NicId::NOWHERE => {
+        Mutation::NoDestination if alone && foreign && !subnet && destinations == 1 => withdraw(state, list),
+        Mutation::PassSubnet if alone && foreign && subnet && destinations == 1 => withdraw(state, list),
+        Mutation::OwnToNowhere if alone && own && destinations == 1 => withdraw(state, list),
+        Mutation::DropTrusted if alone && running && foreign && seen.source == NicId::NOWHERE => {
             return drop_it(world, state, module, list, true);
         }
-        Misdeed::DropNative if alone && running && native => {
+        Mutation::DropNative if alone && running && native => {
             return drop_it(world, state, module, list, true);
         }
-        Misdeed::CompleteNative if alone && running && native => {
+        Mutation::CompleteNative if alone && running && native => {
             return drop_it(world, state, module, list, false);
         }
-        Misdeed::AddToNative if native && commit() => {
+        Mutation::AddToNative if native && commit() => {
             let context = state.modules[module].switch as Handle;
             let element = PortDestination { port_id: 2, nic_index: 0, bits: DestinationBits::empty() };
             state.add_destination(world, context, list as *mut NetBufferList, element, false);
         }
-        Misdeed::SendUnmapped if foreign && commit() => {
+        Mutation::SendUnmapped if foreign && commit() => {
             if let Some(packet) = state.packets.at(list) {
                 packet.mapping_failed = true;
             }
         }
-        Misdeed::SlipThroughPause if running => slip(world, state, module),
-        Misdeed::OwnFromGoneNic if alone && own => from_gone_nic(state, list),
-        Misdeed::ForgetSecondContext => forget_second(state, &seen.lists),
-        Misdeed::OwnJoins => return own_joins(state, module, &seen.lists),
+        Mutation::SlipThroughPause if running => slip(world, state, module),
+        Mutation::OwnFromGoneNic if alone && own => from_gone_nic(state, list),
+        Mutation::ForgetSecondContext => forget_second(state, &seen.lists),
+        Mutation::OwnJoins => return own_joins(state, module, &seen.lists),
         _ => {}
     }
-    Bent::Nothing
+    Injected::Nothing
 }
 
 fn poke_info(list: usize, slot: usize, bits: u64) {
@@ -222,9 +225,9 @@ fn withdraw(state: &mut State, list: usize) {
 }
 
 /// Completes a list instead of sending it.
-fn drop_it(world: &World, state: &mut State, module: usize, list: usize, report: bool) -> Bent {
+fn drop_it(world: &World, state: &mut State, module: usize, list: usize, report: bool) -> Injected {
     if !commit() {
-        return Bent::Nothing;
+        return Injected::Nothing;
     }
     let nbl = list as *mut NetBufferList;
     let port = state.packets.at(list).map_or(0, |p| p.source.port);
@@ -238,7 +241,7 @@ fn drop_it(world: &World, state: &mut State, module: usize, list: usize, report:
     }
     let filter = state.modules[module].filter as Handle;
     state.take_complete(world, filter, nbl, 0);
-    Bent::Gone
+    Injected::Gone
 }
 
 /// The pause completed while this walk was about to send.
@@ -295,12 +298,12 @@ fn forget_second(state: &mut State, lists: &[usize]) {
 }
 
 /// An own list among foreign ones of one source says that it comes from elsewhere; the chain says SINGLE_SOURCE.
-fn own_joins(state: &mut State, module: usize, lists: &[usize]) -> Bent {
+fn own_joins(state: &mut State, module: usize, lists: &[usize]) -> Injected {
     let is_own = |state: &mut State, l: usize| state.packets.at(l).is_some_and(|p| p.own.is_some());
     let own: Vec<usize> = lists.iter().copied().filter(|l| is_own(state, *l)).collect();
     let foreign = lists.len() - own.len();
     let same = state.same_source(lists);
-    let Some(&list) = own.first() else { return Bent::Nothing };
+    let Some(&list) = own.first() else { return Injected::Nothing };
     let source = state.packets.at(list).map(|p| p.source);
     let other = state.modules[module]
         .topology
@@ -309,9 +312,9 @@ fn own_joins(state: &mut State, module: usize, lists: &[usize]) -> Bent {
             n.state == crate::switch::ports::NicState::Connected && Some(n.id) != source && n.id.index == 0
         })
         .map(|n| n.id);
-    let Some(other) = other.filter(|_| foreign > 0 && same) else { return Bent::Nothing };
+    let Some(other) = other.filter(|_| foreign > 0 && same) else { return Injected::Nothing };
     if !commit() {
-        return Bent::Nothing;
+        return Injected::Nothing;
     }
     if let Some(packet) = state.packets.at(list) {
         packet.source = other;
@@ -325,7 +328,7 @@ fn own_joins(state: &mut State, module: usize, lists: &[usize]) -> Bent {
             packet.source = source;
         }
     });
-    Bent::Flags(SendFlags::SWITCH_SINGLE_SOURCE)
+    Injected::Flags(SendFlags::SWITCH_SINGLE_SOURCE)
 }
 
 fn parent_is_unsafe(state: &mut State, list: usize) -> bool {
@@ -357,18 +360,18 @@ pub(super) fn unlink(first: *mut NetBufferList, list: *mut NetBufferList) -> *mu
 
 /// After the checks of a send, before anybody below sees the lists.
 pub(crate) fn sent(world: &World, state: &mut State, filter: Handle, lists: &[usize]) {
-    crate::inject::table::undo(state);
+    crate::inject::state::undo(state);
     let Some(&list) = lists.first() else { return };
     let nbl = list as *mut NetBufferList;
     match pending() {
-        Some(Misdeed::WriteAfterSend) if commit() => {
+        Some(Mutation::WriteAfterSend) if commit() => {
             // SAFETY: the list lives; that it is covered is the point.
             unsafe { (*nbl).status = 1 };
         }
-        Some(Misdeed::SendTwice) if commit() => {
+        Some(Mutation::SendTwice) if commit() => {
             state.take_send(world, filter, nbl, 0, 0);
         }
-        Some(Misdeed::CompleteParent) => {
+        Some(Mutation::CompleteParent) => {
             let parent = state.packets.at(list).and_then(|p| p.own).map_or(0, |own| own.parent);
             if state.packets.at(parent).is_some_and(|p| p.children_out > 0 && p.place == Place::Ingress)
                 && commit()
@@ -389,7 +392,7 @@ pub(crate) fn complete(filter: Handle, lists: *mut NetBufferList, flags: u32) ->
         return None;
     }
     let lists = first;
-    let Some(misdeed) = pending() else { return Some((lists, flags)) };
+    let Some(mutation) = pending() else { return Some((lists, flags)) };
     let mut flags = flags;
     let mut first = lists;
     let fired = with(|_, state| {
@@ -398,18 +401,19 @@ pub(crate) fn complete(filter: Handle, lists: *mut NetBufferList, flags: u32) ->
             all.iter().copied().find(|l| state.packets.at(*l).is_some_and(|p| p.own.is_none() && wanted(p)))
         };
         let mixed = !state.same_source(&all);
-        match misdeed {
+        match mutation {
             // Of a packet that no NIC which this test deletes has to wait for.
-            Misdeed::KeepCompleted => {
+            Mutation::KeepCompleted => {
                 find(state, &|p| p.place == Place::Completing && p.pinned.iter().all(|nic| nic.port > 1))
             }
-            Misdeed::SwapBuffers => find(state, &|p| p.before.buffers.len() > 1),
-            Misdeed::MoveData | Misdeed::LeaveContext | Misdeed::ChangeSourceHandle | Misdeed::WriteOob => {
-                find(state, &|_| true)
-            }
-            Misdeed::FalseSingleComplete if mixed => all.first().copied(),
-            Misdeed::NotPaused => find(state, &|p| p.place == Place::Ingress && p.given_while_paused),
-            Misdeed::TimerSends | Misdeed::SendInRestart => {
+            Mutation::SwapBuffers => find(state, &|p| p.before.buffers.len() > 1),
+            Mutation::MoveData
+            | Mutation::LeaveContext
+            | Mutation::ChangeSourceHandle
+            | Mutation::WriteOob => find(state, &|_| true),
+            Mutation::FalseSingleComplete if mixed => all.first().copied(),
+            Mutation::NotPaused => find(state, &|p| p.place == Place::Ingress && p.given_while_paused),
+            Mutation::TimerSends | Mutation::SendInRestart => {
                 let paused = |s: &State| s.modules.iter().any(|m| m.life == Life::Paused);
                 let ingress = find(state, &|p| p.place == Place::Ingress && p.given_while_paused);
                 ingress.filter(|_| paused(state))
@@ -421,18 +425,18 @@ pub(crate) fn complete(filter: Handle, lists: *mut NetBufferList, flags: u32) ->
     let nbl = list as *mut NetBufferList;
     // SAFETY: the list is the driver's and so uncovered.
     let packet = unsafe { &mut *nbl };
-    match misdeed {
-        Misdeed::KeepCompleted => first = unlink(lists, nbl),
+    match mutation {
+        Mutation::KeepCompleted => first = unlink(lists, nbl),
         // SAFETY: as above; the list has two NET_BUFFERs.
-        Misdeed::SwapBuffers => unsafe { packet.first_net_buffer = (*packet.first_net_buffer).next },
+        Mutation::SwapBuffers => unsafe { packet.first_net_buffer = (*packet.first_net_buffer).next },
         // SAFETY: as above.
-        Misdeed::MoveData => unsafe { (*packet.first_net_buffer).data_offset += 1 },
-        Misdeed::LeaveContext => packet.context = ptr::without_provenance_mut(0x1000),
-        Misdeed::ChangeSourceHandle => packet.source_handle = ptr::without_provenance_mut(0x1000),
-        Misdeed::WriteOob => packet.info[info::CHECKSUM] ^= 1,
-        Misdeed::FalseSingleComplete => flags |= SendCompleteFlags::SWITCH_SINGLE_SOURCE.bits(),
-        Misdeed::NotPaused => packet.status = SUCCESS,
-        Misdeed::SendInRestart => {
+        Mutation::MoveData => unsafe { (*packet.first_net_buffer).data_offset += 1 },
+        Mutation::LeaveContext => packet.context = ptr::without_provenance_mut(0x1000),
+        Mutation::ChangeSourceHandle => packet.source_handle = ptr::without_provenance_mut(0x1000),
+        Mutation::WriteOob => packet.info[info::CHECKSUM] ^= 1,
+        Mutation::FalseSingleComplete => flags |= SendCompleteFlags::SWITCH_SINGLE_SOURCE.bits(),
+        Mutation::NotPaused => packet.status = SUCCESS,
+        Mutation::SendInRestart => {
             first = unlink(lists, nbl);
             hold(filter as usize, list);
         }
@@ -447,7 +451,7 @@ pub(crate) fn complete(filter: Handle, lists: *mut NetBufferList, flags: u32) ->
 
 /// What was kept until a cancellation goes its way now.
 pub(crate) fn cancelled() {
-    if world::current().mutation() == Some(Mutation::Switch(Misdeed::HoldCancelled)) {
+    if world::current().mutation() == Some(Mutation::HoldCancelled) {
         release_held();
     }
 }

@@ -1,9 +1,10 @@
-//! Misdeeds with requests to NICs, offloads and status indications.
+//! Mutations with requests to NICs, offloads and status indications.
 
 use crate::adapter::offloads::{By, Holder};
 use crate::adapter::wire::{self, oid, put};
-use crate::inject::table::{Misdeed, commit, is, pending};
+use crate::inject::state::{commit, is, pending};
 use crate::machine::world::World;
+use crate::mutation::Mutation;
 use crate::switch::control::nic_request::Carried;
 use crate::switch::control::offload;
 use crate::switch::control::status::NdisFIndicateStatus;
@@ -17,23 +18,23 @@ use lbfoext::ndis::raw::{
 /// FilterOidRequest decides a request to a NIC that it must not decide.
 fn decides(carried: &mut Carried) -> Option<i32> {
     let decided = match pending()? {
-        Misdeed::DecideMulticast => carried.to == NicId::NOWHERE,
-        Misdeed::RefuseMistyped => {
+        Mutation::DecideMulticast => carried.to == NicId::NOWHERE,
+        Mutation::RefuseMistyped => {
             carried.row().is_none() && wire::offload_row(carried.oid).is_some() && carried.well_formed
         }
-        Misdeed::RefuseMalformed => !carried.well_formed && carried.row().is_some(),
-        Misdeed::RefuseAssociation => carried.oid == oid::UPDATE_SA && carried.well_formed,
-        Misdeed::RefuseFree => carried.oid == oid::FREE_QUEUE && carried.well_formed,
-        Misdeed::PretendFunction => carried.oid == oid::ALLOCATE_VF && carried.well_formed,
-        Misdeed::RefuseUnreferenced => carried.oid == oid::CLEAR_FILTER && carried.well_formed,
+        Mutation::RefuseMalformed => !carried.well_formed && carried.row().is_some(),
+        Mutation::RefuseAssociation => carried.oid == oid::UPDATE_SA && carried.well_formed,
+        Mutation::RefuseFree => carried.oid == oid::FREE_QUEUE && carried.well_formed,
+        Mutation::PretendFunction => carried.oid == oid::ALLOCATE_VF && carried.well_formed,
+        Mutation::RefuseUnreferenced => carried.oid == oid::CLEAR_FILTER && carried.well_formed,
         _ => false,
     };
     if !decided || !commit() {
         return None;
     }
     match crate::machine::world::current().mutation() {
-        Some(crate::inject::mutation::Mutation::Switch(Misdeed::PretendFunction)) => Some(SUCCESS),
-        Some(crate::inject::mutation::Mutation::Switch(Misdeed::RefuseUnreferenced)) => {
+        Some(Mutation::PretendFunction) => Some(SUCCESS),
+        Some(Mutation::RefuseUnreferenced) => {
             carried.refused += 1;
             Some(FAILURE)
         }
@@ -43,7 +44,7 @@ fn decides(carried: &mut Carried) -> Option<i32> {
 
 /// The envelope of a request that was redirected, as the checks see it.
 pub(crate) fn redirected(mut e: SwitchNicOidRequest) -> SwitchNicOidRequest {
-    if is(Misdeed::ForgetSource) {
+    if is(Mutation::ForgetSource) {
         e.source_port_id = 0;
     }
     e
@@ -54,8 +55,8 @@ pub(crate) fn own_envelope(mut e: SwitchNicOidRequest, filtering: bool) -> Switc
     // SAFETY: the inner request lives as long as the outer one.
     let offload = wire::offload_row(unsafe { (*e.oid_request).oid }).is_some();
     match pending() {
-        Some(Misdeed::OwnForNobody) if offload && commit() => e.source_port_id = 0,
-        Some(Misdeed::OwnUnasked) if !offload && !filtering && commit() => {
+        Some(Mutation::OwnForNobody) if offload && commit() => e.source_port_id = 0,
+        Some(Mutation::OwnUnasked) if !offload && !filtering && commit() => {
             let mut inner = OidRequest::ZERO;
             inner.header = ObjectHeader::new(object_type::OID_REQUEST, 1, OidRequest::SIZE_REVISION_1);
             inner.oid = oid::FREE_VF;
@@ -69,7 +70,7 @@ pub(crate) fn own_envelope(mut e: SwitchNicOidRequest, filtering: bool) -> Switc
 /// The member on which something is placed, as the check sees it.
 pub(crate) fn placed_on(topology: &crate::switch::ports::Topology, to: NicId) -> NicId {
     let dead = topology.members().find(|nic| nic.known_down && nic.id != to).map(|nic| nic.id);
-    dead.filter(|_| is(Misdeed::PlaceOnDead)).unwrap_or(to)
+    dead.filter(|_| is(Mutation::PlaceOnDead)).unwrap_or(to)
 }
 
 /// The adapter that an inner request really goes to; `None` if it goes nowhere and is said to have succeeded.
@@ -80,13 +81,13 @@ pub(crate) fn adapter_asked(
     holder: Holder,
     inner: &OidRequest,
 ) -> Option<u16> {
-    let Some(misdeed) = pending() else { return Some(index) };
+    let Some(mutation) = pending() else { return Some(index) };
     let adapters = &state.modules[module].outside.adapters;
     let nodes = crate::check::offload::nodes_of(inner);
     let nodes: Vec<&[u8]> = nodes.iter().map(|node| &node[..]).collect();
     let named = crate::check::offload::named(inner.oid, &nodes);
     let Some(first) = named.first().copied() else {
-        let again = misdeed == Misdeed::SameNumberTwice && inner.oid == oid::ALLOCATE_QUEUE;
+        let again = mutation == Mutation::SameNumberTwice && inner.oid == oid::ALLOCATE_QUEUE;
         let taken = adapters.get(&index).is_some_and(|a| !a.offloads.queues.all.is_empty());
         let other = adapters.keys().copied().find(|other| *other != index);
         return other.filter(|_| again && taken && commit()).or(Some(index));
@@ -95,18 +96,18 @@ pub(crate) fn adapter_asked(
         adapters.values().find(|a| a.index != index && wanted(&a.offloads)).map(|a| a.index)
     };
     let has = |o: &crate::adapter::offloads::Offloads| o.holdings().any(|(_, held)| held == first);
-    match misdeed {
-        Misdeed::AskWrongMember if inner.oid == oid::FREE_QUEUE => {
+    match mutation {
+        Mutation::AskWrongMember if inner.oid == oid::FREE_QUEUE => {
             other(&|o| !has(o)).filter(|_| commit()).or(Some(index))
         }
-        Misdeed::AskNeighbour if inner.oid == oid::FREE_QUEUE => {
+        Mutation::AskNeighbour if inner.oid == oid::FREE_QUEUE => {
             other(&|o| has(o) && !o.holds(holder.source, first)).filter(|_| commit()).or(Some(index))
         }
-        Misdeed::WrongHandle if inner.oid == oid::UPDATE_SA => {
+        Mutation::WrongHandle if inner.oid == oid::UPDATE_SA => {
             other(&|o| !has(o)).filter(|_| commit()).or(Some(index))
         }
-        Misdeed::LeaveCopy if inner.oid == oid::FREE_QUEUE && holder.by == By::Extension && commit() => None,
-        Misdeed::FreeFiltered if inner.oid == oid::CLEAR_FILTER && holder.by == By::Switch && commit() => {
+        Mutation::LeaveCopy if inner.oid == oid::FREE_QUEUE && holder.by == By::Extension && commit() => None,
+        Mutation::FreeFiltered if inner.oid == oid::CLEAR_FILTER && holder.by == By::Switch && commit() => {
             None
         }
         _ => Some(index),
@@ -123,17 +124,17 @@ pub(crate) fn beside(
     inner: &OidRequest,
 ) {
     let (number, mut bytes) = match pending() {
-        Some(Misdeed::FreeDefault) if inner.oid == oid::FREE_QUEUE && holder.by == By::Extension => {
+        Some(Mutation::FreeDefault) if inner.oid == oid::FREE_QUEUE && holder.by == By::Extension => {
             (oid::FREE_QUEUE, offload::free_queue(0))
         }
-        Some(Misdeed::FilterOnTheirs) if inner.oid == oid::CLEAR_FILTER && holder.by == By::Switch => {
+        Some(Mutation::FilterOnTheirs) if inner.oid == oid::CLEAR_FILTER && holder.by == By::Switch => {
             let queues = state.modules[module].outside.adapters.get(&index).map(|a| &a.offloads.queues);
             let theirs =
                 queues.and_then(|q| q.all.iter().find(|(_, q)| q.holder == holder).map(|(id, _)| *id));
             let Some(queue) = theirs else { return };
             (oid::SET_FILTER, offload::filter_parameters(1, queue, 0, [2; 6]))
         }
-        Some(Misdeed::FreeTheirs) if inner.oid == oid::CLEAR_FILTER && holder.by == By::Switch => {
+        Some(Mutation::FreeTheirs) if inner.oid == oid::CLEAR_FILTER && holder.by == By::Switch => {
             let queues = state.modules[module].outside.adapters.get(&index).map(|a| &a.offloads.queues);
             let theirs =
                 queues.and_then(|q| q.all.iter().find(|(_, q)| q.holder == holder).map(|(id, _)| *id));
@@ -179,14 +180,14 @@ fn completing_nic(outer: *mut OidRequest, carried: &Carried, status: i32) {
     // SAFETY: all of it is the switch's memory, which lives until the request is judged.
     unsafe {
         match pending() {
-            Some(Misdeed::EditInner) if carried.row().is_none() && commit() => (*inner).timeout += 1,
-            Some(Misdeed::LoseInnerResults) if carried.after.is_some() && status == SUCCESS && commit() => {
+            Some(Mutation::EditInner) if carried.row().is_none() && commit() => (*inner).timeout += 1,
+            Some(Mutation::LoseInnerResults) if carried.after.is_some() && status == SUCCESS && commit() => {
                 (*inner).supported_revision = 99;
             }
-            Some(Misdeed::KeepEnvelope) if commit() => {
+            Some(Mutation::KeepEnvelope) if commit() => {
                 (*outer).information_buffer = std::ptr::without_provenance_mut(0x1000);
             }
-            Some(Misdeed::LoseQueueStatus)
+            Some(Mutation::LoseQueueStatus)
                 if carried.own_sent > 0 && carried.oid == oid::ALLOCATION_COMPLETE && commit() =>
             {
                 let bytes = std::slice::from_raw_parts_mut(buffer, length);
@@ -194,7 +195,7 @@ fn completing_nic(outer: *mut OidRequest, carried: &Carried, status: i32) {
                     put(&mut bytes[at..], wire::completed::STATUS, 0x1234);
                 }
             }
-            Some(Misdeed::ChangeIdentifier)
+            Some(Mutation::ChangeIdentifier)
                 if carried.own_sent > 0
                     && carried.oid == oid::ALLOCATE_QUEUE
                     && status == SUCCESS
@@ -216,7 +217,7 @@ pub(crate) fn sent_later(filter: Handle, request: *mut OidRequest) -> bool {
                 && above.plan.completion == Some(crate::switch::control::below::Completion::Later)
         })
     });
-    if !later || !is(Misdeed::SendLater) {
+    if !later || !is(Mutation::SendLater) {
         return false;
     }
     let (filter, request) = (filter as usize, request as usize);
@@ -244,16 +245,16 @@ pub(crate) fn completing_to_nic(state: &mut State, request: *mut OidRequest, sta
 pub(crate) fn status_indicated(e: &mut SwitchNicStatusIndication, inner: &mut StatusIndication) {
     let removal = inner.status_code == SWITCH_PORT_REMOVE_VF;
     match pending() {
-        Some(Misdeed::ForOneGuest) if !removal && commit() => e.destination_port_id = 10,
-        Some(Misdeed::RemovalFromTeam) if removal && commit() => e.source_port_id = 1,
-        Some(Misdeed::RemovalWithBytes) if removal && commit() => inner.status_buffer_size = 4,
+        Some(Mutation::ForOneGuest) if !removal && commit() => e.destination_port_id = 10,
+        Some(Mutation::RemovalFromTeam) if removal && commit() => e.source_port_id = 1,
+        Some(Mutation::RemovalWithBytes) if removal && commit() => inner.status_buffer_size = 4,
         _ => {}
     }
 }
 
 /// What the driver indicates for the team in the place of what came from a member: that itself.
 pub(crate) fn passes_unread(own: *mut StatusIndication) -> *mut StatusIndication {
-    if pending() != Some(Misdeed::PassUnread) || crate::switch::ndis::inside("FilterStatus").is_none() {
+    if pending() != Some(Mutation::PassUnread) || crate::switch::ndis::inside("FilterStatus").is_none() {
         return own;
     }
     let theirs = with(|_, state| state.control.status.one_under_way());
@@ -277,17 +278,17 @@ pub(crate) fn one_more(filter: Handle) {
     let target = with(|_, state| {
         let topology = &state.modules[state.module_of(filter)?].topology;
         match pending()? {
-            Misdeed::IndicateUnreferenced => {
+            Mutation::IndicateUnreferenced => {
                 let team = topology.nics().find(|n| n.kind == NicKind::External && n.id.index == 0)?;
                 (team.references == 0 && team.state == NicState::Connected).then_some((team.id, false, 0))
             }
-            Misdeed::IndicateForGone => {
+            Mutation::IndicateForGone => {
                 let gone = topology
                     .nics()
                     .find(|n| n.kind != NicKind::External && n.state == NicState::Disconnected)?;
                 Some((gone.id, true, 0))
             }
-            Misdeed::RemoveUnused => {
+            Mutation::RemoveUnused => {
                 let guest = |n: &&Nic| n.kind != NicKind::External && n.state == NicState::Connected;
                 Some((topology.nics().filter(guest).find(|n| !n.function_assigned)?.id, true, 1))
             }

@@ -1,12 +1,13 @@
-//! Misdeeds against policies: a frame goes to a station that must not have it, or goes on although it must end.
+//! Mutations against policies: a frame goes to a station that must not have it, or goes on although it must end.
 //!
-//! The rule that a misdeed is to break also tells which station makes its occasion.
+//! The rule that a mutation is to break also tells which station makes its occasion.
 
 use crate::check::forwarding::case;
 use crate::check::policy;
 use crate::check::reference::judge;
-use crate::inject::table::{Misdeed, commit, pending};
+use crate::inject::state::{commit, pending};
 use crate::machine::world::{self, World};
+use crate::mutation::Mutation;
 use crate::switch::ndis::data::NdisFSendNetBufferLists;
 use crate::switch::ndis::packet::Place;
 use crate::switch::ndis::{State, with};
@@ -14,38 +15,42 @@ use crate::switch::ports::{NicId, NicKind, NicState};
 use lbfoext::ndis::raw::{DestinationBits, Handle, NetBufferList, PortDestination};
 use parking_lot::Mutex;
 
-/// The rule that a destination of this misdeed breaks, if that is how it is done.
-fn broken_by_destination(misdeed: Misdeed) -> Option<&'static str> {
-    Some(match misdeed {
-        Misdeed::IgnoreVlan => "PROP-03",
-        Misdeed::ReadPropertyId => "PROP-07",
-        Misdeed::BelieveDamage => "PROP-11",
-        Misdeed::IgnoreNewerVersion => "PROP-13",
-        Misdeed::KeepRefused => "PROP-14",
-        Misdeed::ForgetToEnumerate => "PROP-15",
-        Misdeed::CrossSubnets => "DATA-88",
-        Misdeed::IgnorePruning => "DATA-89",
+/// The rule that a destination of this mutation breaks, if that is how it is done.
+fn broken_by_destination(mutation: Mutation) -> Option<&'static str> {
+    Some(match mutation {
+        Mutation::IgnoreVlan => "PROP-03",
+        Mutation::ReadPropertyId => "PROP-07",
+        Mutation::BelieveDamage => "PROP-11",
+        Mutation::IgnoreNewerVersion => "PROP-13",
+        Mutation::KeepRefused => "PROP-14",
+        Mutation::ForgetToEnumerate => "PROP-15",
+        Mutation::CrossSubnets => "DATA-88",
+        Mutation::IgnorePruning => "DATA-89",
         _ => return None,
     })
 }
 
 /// The rule that sending a frame breaks which must end.
-fn broken_by_sending(misdeed: Misdeed) -> Option<&'static str> {
-    match misdeed {
-        Misdeed::LetSpoof => Some("DATA-90"),
-        Misdeed::ReadInvalidName => Some("PORTNIC-24"),
-        Misdeed::TakeReflection => Some("EGR-6"),
+fn broken_by_sending(mutation: Mutation) -> Option<&'static str> {
+    match mutation {
+        Mutation::LetSpoof => Some("DATA-90"),
+        Mutation::ReadInvalidName => Some("PORTNIC-24"),
+        Mutation::TakeReflection => Some("EGR-6"),
         _ => None,
     }
 }
 
-/// A station to which the packet must not go, for the misdeed's reason.
-pub(super) fn wrong_station(state: &mut State, misdeed: Misdeed, list: *mut NetBufferList) -> Option<NicId> {
-    let wanted = match misdeed {
-        Misdeed::ForgetNewAddress => "PORTNIC-19",
-        Misdeed::RememberOldPort => "PORTNIC-18",
-        Misdeed::StepBySize => "OID-33",
-        Misdeed::ReadNameTail => "PORTNIC-23",
+/// A station to which the packet must not go, for the mutation's reason.
+pub(super) fn wrong_station(
+    state: &mut State,
+    mutation: Mutation,
+    list: *mut NetBufferList,
+) -> Option<NicId> {
+    let wanted = match mutation {
+        Mutation::ForgetNewAddress => "PORTNIC-19",
+        Mutation::RememberOldPort => "PORTNIC-18",
+        Mutation::StepBySize => "OID-33",
+        Mutation::ReadNameTail => "PORTNIC-23",
         other => broken_by_destination(other)?,
     };
     let module = state.packets.get(list)?.switch;
@@ -77,7 +82,7 @@ pub(super) fn flooded_station(state: &mut State, list: *mut NetBufferList) -> Op
 
 /// Destinations that one call of UpdateNetBufferListDestinations is said to have written: one less than they are.
 pub(crate) fn destinations_written(state: &mut State, list: *mut NetBufferList, count: u32) -> u32 {
-    if pending() != Some(Misdeed::MiscountStations) || count < 2 {
+    if pending() != Some(Mutation::MiscountStations) || count < 2 {
         return count;
     }
     let unmatched = state.packets.get(list).is_some_and(|p| state.modules[p.switch].topology.unmatched);

@@ -1,9 +1,10 @@
-//! Misdeeds with ports, NICs and properties: requests decided that are not the extension's, payloads edited, references
-//! taken when they must not be, destinations that are not there.
+//! Mutations with ports, NICs and properties: requests decided that are not the extension's, payloads edited,
+//! references taken when they must not be, destinations that are not there.
 
-use crate::inject::table::{Misdeed, commit, is, pending, undo_later};
+use crate::inject::state::{commit, is, pending, undo_later};
 use crate::machine::memory::Kind;
 use crate::machine::world;
+use crate::mutation::Mutation;
 use crate::switch::control::{Above, payload, property_bytes};
 use crate::switch::ndis::{Life, State, with};
 use crate::switch::ports::policy::kind;
@@ -13,15 +14,15 @@ use parking_lot::Mutex;
 use std::mem::offset_of;
 
 /// Properties and features of others, claimed in ways of their own.
-fn claims(state: &State, key: usize, misdeed: Misdeed) -> Option<i32> {
+fn claims(state: &State, key: usize, mutation: Mutation) -> Option<i32> {
     let above = state.control.above.get(&key)?;
     let (_, room) = property_bytes::feature_room(above.oid, above.length);
     let port_adds = above.oid == oids::SWITCH_PORT_PROPERTY_ADD;
-    let claimed = match misdeed {
-        Misdeed::ClaimSwitchProperty => above.oid == oids::SWITCH_PROPERTY_DELETE,
-        Misdeed::ClaimTooShort => port_adds && property_bytes::is_cut_custom(&above.payload_before),
-        Misdeed::AnswerWithoutRoom => asks(above) && room == 0,
-        Misdeed::EditFeature | Misdeed::OverflowFeature => asks(above) && room > 0,
+    let claimed = match mutation {
+        Mutation::ClaimSwitchProperty => above.oid == oids::SWITCH_PROPERTY_DELETE,
+        Mutation::ClaimTooShort => port_adds && property_bytes::is_cut_custom(&above.payload_before),
+        Mutation::AnswerWithoutRoom => asks(above) && room == 0,
+        Mutation::EditFeature | Mutation::OverflowFeature => asks(above) && room > 0,
         _ => false,
     };
     if !claimed || !commit() {
@@ -29,9 +30,9 @@ fn claims(state: &State, key: usize, misdeed: Misdeed) -> Option<i32> {
     }
     // SAFETY: the request and its payload live until it is finished.
     unsafe {
-        match misdeed {
-            Misdeed::EditFeature => *(above.buffer as *mut u8).add(8) ^= 1,
-            Misdeed::OverflowFeature => {
+        match mutation {
+            Mutation::EditFeature => *(above.buffer as *mut u8).add(8) ^= 1,
+            Mutation::OverflowFeature => {
                 (*(key as *mut OidRequest)).method_bytes_written = 1 + above.length as u32;
             }
             _ => {}
@@ -42,8 +43,8 @@ fn claims(state: &State, key: usize, misdeed: Misdeed) -> Option<i32> {
 
 /// The status with which FilterOidRequest decides a request about ports or properties by itself.
 pub(crate) fn port_refusal(state: &State, key: usize) -> Option<i32> {
-    let misdeed = pending()?;
-    if let Some(status) = claims(state, key, misdeed) {
+    let mutation = pending()?;
+    if let Some(status) = claims(state, key, mutation) {
         return Some(status);
     }
     let above = state
@@ -60,16 +61,16 @@ pub(crate) fn port_refusal(state: &State, key: usize) -> Option<i32> {
     let adds = oid == oids::SWITCH_PORT_PROPERTY_ADD;
     let creates = matches!(oid, oids::SWITCH_PORT_CREATE | oids::SWITCH_NIC_CREATE);
     let flags = above.payload_before.get(4..8).is_some_and(|f| *f != [0; 4]);
-    let (decides, status) = match misdeed {
-        Misdeed::CompleteVlan => (adds && of == kind::VLAN && !tried, SUCCESS),
-        Misdeed::CompleteSecurity => (adds && of == kind::SECURITY && !tried, SUCCESS),
-        Misdeed::ClaimCustom => (adds && of == kind::CUSTOM, SUCCESS),
-        Misdeed::DecideCustom => (adds && of == kind::CUSTOM, DATA_NOT_ACCEPTED),
-        Misdeed::CompleteDeletion => (oid == oids::SWITCH_PORT_PROPERTY_DELETE, SUCCESS),
-        Misdeed::AnswerFeature => (asks(above) && above.length > 80, SUCCESS),
-        Misdeed::RefuseUnknown => (adds && of > kind::ROUTING_DOMAIN && !tried, DATA_NOT_ACCEPTED),
-        Misdeed::ReserveForValidation => (adds && tried && of == kind::VLAN, RESOURCES),
-        Misdeed::RefuseFlags => {
+    let (decides, status) = match mutation {
+        Mutation::CompleteVlan => (adds && of == kind::VLAN && !tried, SUCCESS),
+        Mutation::CompleteSecurity => (adds && of == kind::SECURITY && !tried, SUCCESS),
+        Mutation::ClaimCustom => (adds && of == kind::CUSTOM, SUCCESS),
+        Mutation::DecideCustom => (adds && of == kind::CUSTOM, DATA_NOT_ACCEPTED),
+        Mutation::CompleteDeletion => (oid == oids::SWITCH_PORT_PROPERTY_DELETE, SUCCESS),
+        Mutation::AnswerFeature => (asks(above) && above.length > 80, SUCCESS),
+        Mutation::RefuseUnknown => (adds && of > kind::ROUTING_DOMAIN && !tried, DATA_NOT_ACCEPTED),
+        Mutation::ReserveForValidation => (adds && tried && of == kind::VLAN, RESOURCES),
+        Mutation::RefuseFlags => {
             (creates && flags && payload::nic_index(&above.payload_before) == 0, DATA_NOT_ACCEPTED)
         }
         _ => return None,
@@ -83,7 +84,7 @@ fn asks(above: &Above) -> bool {
 
 /// NdisFOidRequest is about to be called with the clone of a request about a port or a NIC.
 pub(crate) fn requesting_for_port(filter: Handle, request: *mut OidRequest) {
-    let Some(misdeed) = pending() else { return };
+    let Some(mutation) = pending() else { return };
     with(|world, state| {
         let Some(clone) = state.control.clones.get(&(request as usize)) else { return };
         let Some(above) = state.control.above.get(&clone.original).filter(|above| above.real) else { return };
@@ -104,27 +105,27 @@ pub(crate) fn requesting_for_port(filter: Handle, request: *mut OidRequest) {
         if let Some(id) = nic {
             crate::inject::requests::about_nic(world, state, filter, id, oid);
         }
-        match (misdeed, nic) {
-            (Misdeed::EditPort, _) if oid == oids::SWITCH_PORT_UPDATED && commit() => poke(1000),
-            (Misdeed::EditProperty, _) if adds && commit() => poke(60),
-            (Misdeed::ChangeMtu, _) if oid == oids::SWITCH_NIC_CREATE && commit() => {
+        match (mutation, nic) {
+            (Mutation::EditPort, _) if oid == oids::SWITCH_PORT_UPDATED && commit() => poke(1000),
+            (Mutation::EditProperty, _) if adds && commit() => poke(60),
+            (Mutation::ChangeMtu, _) if oid == oids::SWITCH_NIC_CREATE && commit() => {
                 poke(offset_of!(NicParameters, mtu));
             }
-            (Misdeed::KeepPortReference, Some(id)) if oid == oids::SWITCH_NIC_DISCONNECT && commit() => {
+            (Mutation::KeepPortReference, Some(id)) if oid == oids::SWITCH_NIC_DISCONNECT && commit() => {
                 state.reference_port(world, context, id.port, false);
                 let context = context as usize;
                 undo_later(move |state| {
                     state.dereference_port(&world::current(), context as Handle, id.port);
                 });
             }
-            (Misdeed::ReferenceTornPort, _)
+            (Mutation::ReferenceTornPort, _)
                 if oid == oids::SWITCH_PORT_DELETE
                     && is_torn(&state.modules[module].topology, port)
                     && commit() =>
             {
                 state.reference_port(world, context, port, false);
             }
-            (Misdeed::ReferenceEarly, Some(id)) if oid == oids::SWITCH_NIC_CONNECT => {
+            (Mutation::ReferenceEarly, Some(id)) if oid == oids::SWITCH_NIC_CONNECT => {
                 let topology = &state.modules[module].topology;
                 let created = |n: &crate::switch::ports::Nic| n.state == NicState::Created;
                 let connects = !topology.unconnected.contains(&id) && topology.nic(id).is_some_and(created);
@@ -132,7 +133,7 @@ pub(crate) fn requesting_for_port(filter: Handle, request: *mut OidRequest) {
                     state.reference_nic(world, context, id, false);
                 }
             }
-            (Misdeed::HoldReference, Some(id))
+            (Mutation::HoldReference, Some(id))
                 if oid == oids::SWITCH_NIC_DISCONNECT && id.index != 0 && commit() =>
             {
                 state.reference_nic(world, context, id, false);
@@ -165,27 +166,27 @@ pub(crate) fn asked_port(state: &State, module: usize, port: u32) -> u32 {
     let topology = &state.modules[module].topology;
     let other = topology.ports.values().find(|p| p.references == 0 && p.id != port).map(|p| p.id);
     match other {
-        Some(other) if is(Misdeed::EnumerateUnreferenced) => other,
+        Some(other) if is(Mutation::EnumerateUnreferenced) => other,
         _ => port,
     }
 }
 
 /// A destination that is no destination, for a packet to a station (or to a member).
-pub(super) fn no_destination(topology: &Topology, misdeed: Misdeed, external: bool) -> Option<NicId> {
+pub(super) fn no_destination(topology: &Topology, mutation: Mutation, external: bool) -> Option<NicId> {
     let members: Vec<u16> = topology.members().map(|n| n.id.index).collect();
     let port = topology.external_port.unwrap_or(0);
-    match misdeed {
-        Misdeed::ToValidationPort if !external => {
+    match mutation {
+        Mutation::ToValidationPort if !external => {
             topology.ports.values().find(|p| p.validation).map(|p| NicId::new(p.id, 0))
         }
-        Misdeed::ToFailedNic if !external => topology.failed.iter().next().copied(),
-        Misdeed::ToListedNic if !external => {
+        Mutation::ToFailedNic if !external => topology.failed.iter().next().copied(),
+        Mutation::ToListedNic if !external => {
             topology.nics().find(|n| n.listed && n.state == NicState::Created).map(|n| n.id)
         }
-        Misdeed::ToCreatedMember if external => {
+        Mutation::ToCreatedMember if external => {
             topology.nics().find(|n| n.is_member() && n.state == NicState::Created).map(|n| n.id)
         }
-        Misdeed::IntoTheGap if external => {
+        Mutation::IntoTheGap if external => {
             let highest = members.iter().copied().max().unwrap_or(0);
             let exists = |index: u16| topology.nic(NicId::new(port, index)).is_some();
             (1..highest).find(|index| !exists(*index)).map(|index| NicId::new(port, index))

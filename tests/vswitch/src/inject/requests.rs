@@ -1,13 +1,14 @@
-//! Misdeeds with the mechanics of requests: completions that are forgotten, put off or mixed up, memory that goes too
+//! Mutations with the mechanics of requests: completions that are forgotten, put off or mixed up, memory that goes too
 //! early, waits where nobody may wait, failures that are taken for answers.
 
-use crate::inject::mutation::Mutation;
-use crate::inject::table::{Misdeed, commit, is, pending, release_held};
+use crate::inject::lists::release_held;
+use crate::inject::state::{commit, is, pending};
 use crate::machine::clock::SECOND;
 use crate::machine::cpu;
 use crate::machine::event::{NdisInitializeEvent, NdisSetEvent, NdisWaitEvent};
 use crate::machine::memory::Kind;
 use crate::machine::world::{self, World};
+use crate::mutation::Mutation;
 use crate::switch::control::below::Completion;
 use crate::switch::control::{Above, NdisFOidRequestComplete};
 use crate::switch::ndis::{Life, State, with};
@@ -25,21 +26,21 @@ struct PutOff(Mutex<Option<(usize, usize, i32)>>);
 /// A call that leaves the driver happens with a lock held.
 pub(crate) fn holds_lock(rule: &str) -> bool {
     match rule {
-        "OID-22" => is(Misdeed::RequestUnderLock),
-        "STATUS-16" => is(Misdeed::IndicateUnderLock),
+        "OID-22" => is(Mutation::RequestUnderLock),
+        "STATUS-16" => is(Mutation::IndicateUnderLock),
         _ => false,
     }
 }
 
 /// A request that came down later, or at once, is completed only some time after.
 pub(crate) fn puts_off_completion(filter: Handle, request: *mut OidRequest, status: i32) -> bool {
-    let Some(misdeed) = pending() else { return false };
+    let Some(mutation) = pending() else { return false };
     let fits = with(|_, state| {
         let Some(above) = state.control.above.get(&(request as usize)) else { return false };
         let plain = !above.real && above.reached_below;
-        match misdeed {
-            Misdeed::ForgetAtOnce => plain && above.course.at_once,
-            Misdeed::HoldCompletion => plain && above.plan.completion == Some(Completion::Later),
+        match mutation {
+            Mutation::ForgetAtOnce => plain && above.course.at_once,
+            Mutation::HoldCompletion => plain && above.plan.completion == Some(Completion::Later),
             _ => false,
         }
     });
@@ -48,7 +49,7 @@ pub(crate) fn puts_off_completion(filter: Handle, request: *mut OidRequest, stat
     }
     let late = (filter as usize, request as usize, status);
     let world = world::current();
-    if misdeed == Misdeed::ForgetAtOnce {
+    if mutation == Mutation::ForgetAtOnce {
         *world.part::<PutOff>().0.lock() = Some(late);
     } else {
         world.at(world.now() + 2 * SECOND, "held completion", move || complete(late));
@@ -63,7 +64,7 @@ fn complete((filter, request, status): (usize, usize, i32)) {
 
 /// What was forgotten is made up for, and what was held while a queue was freed goes its way.
 pub(crate) fn completes_after_all() {
-    let held = world::current().mutation() == Some(Mutation::Switch(Misdeed::HoldQueuePacket));
+    let held = world::current().mutation() == Some(Mutation::HoldQueuePacket);
     if held && with(|world, _| world.violations().iter().any(|v| v.rule == "OFFLOAD-18")) {
         release_held();
     }
@@ -75,7 +76,7 @@ pub(crate) fn completes_after_all() {
 
 /// A request of the driver's own has come back, and the one from above is taken for it.
 pub(crate) fn mixes_up(module: usize) {
-    if pending() != Some(Misdeed::MixUp) {
+    if pending() != Some(Mutation::MixUp) {
         return;
     }
     let other = with(|_, state| {
@@ -92,7 +93,7 @@ pub(crate) fn mixes_up(module: usize) {
 
 /// A clone that is complete and freed is written to.
 pub(crate) fn touches_clone(clone: *mut OidRequest) {
-    if is(Misdeed::TouchClone) {
+    if is(Mutation::TouchClone) {
         // SAFETY: the quarantine still owns the memory.
         unsafe { clone.cast::<u8>().add(8).write(0) };
     }
@@ -105,7 +106,7 @@ struct Exchanged(Mutex<Option<usize>>);
 /// The memory of an own request goes while the request is out.
 pub(crate) fn frees_buffer(r: &OidRequest) {
     let Some(inner) = inner_of(r) else { return };
-    if !is(Misdeed::FreeBuffer) {
+    if !is(Mutation::FreeBuffer) {
         return;
     }
     let world = world::current();
@@ -134,8 +135,8 @@ fn inner_of(r: &OidRequest) -> Option<*mut OidRequest> {
 }
 
 /// The driver waits where it must not; for an event that is set already.
-pub(crate) fn waits(misdeed: Misdeed) {
-    if cpu::irql() != cpu::PASSIVE || !is(misdeed) {
+pub(crate) fn waits(mutation: Mutation) {
+    if cpu::irql() != cpu::PASSIVE || !is(mutation) {
         return;
     }
     let mut event = NdisEvent([0; 3]);
@@ -150,8 +151,8 @@ pub(crate) fn waits(misdeed: Misdeed) {
 /// Questions of the driver's own whose failure it takes for an answer, beside its question for the array of NICs.
 pub(crate) fn asks_beside(world: &World, state: &mut State, module: usize, oid: u32) {
     let times = match pending() {
-        Some(Misdeed::TrustFailedAtOnce) => 1,
-        Some(Misdeed::GiveUpAsking) => 2,
+        Some(Mutation::TrustFailedAtOnce) => 1,
+        Some(Mutation::GiveUpAsking) => 2,
         _ => return,
     };
     // At its first attach, what comes meanwhile may make the driver ask for everything again.
@@ -175,7 +176,7 @@ pub(crate) fn asks_beside(world: &World, state: &mut State, module: usize, oid: 
 /// The status with which FilterOidRequest answers an enumeration that is for those below.
 pub(crate) fn answers_enumeration(above: &Above) -> Option<i32> {
     let enumeration = matches!(above.oid, oids::SWITCH_PORT_PROPERTY_ENUM | oids::SWITCH_PROPERTY_ENUM);
-    (enumeration && is(Misdeed::AnswerEnumeration)).then_some(SUCCESS)
+    (enumeration && is(Mutation::AnswerEnumeration)).then_some(SUCCESS)
 }
 
 /// FilterOidRequest has refused a method request for its length: BytesNeeded is written where a set has it.
@@ -183,7 +184,7 @@ pub(crate) fn writes_wrong_arm(request: *mut OidRequest, status: i32) {
     // SAFETY: the request lives until it is finished.
     let r = unsafe { &mut *request };
     let short = status != SUCCESS && status != PENDING && r.method_bytes_needed != 0;
-    if short && r.request_type == request_type::METHOD && is(Misdeed::WrongArm) {
+    if short && r.request_type == request_type::METHOD && is(Mutation::WrongArm) {
         r.word56 = r.method_bytes_needed;
     }
 }
@@ -218,7 +219,7 @@ pub(crate) fn asks_while_attaching(filter: Handle) {
         let Some(module) = state.module_of(filter) else { return };
         let member = state.modules[module].topology.members().next().map(|nic| nic.id);
         match (pending(), member) {
-            (Some(Misdeed::RequestWhileAttaching), _) if commit() => {
+            (Some(Mutation::RequestWhileAttaching), _) if commit() => {
                 let kind = request_type::QUERY_INFORMATION;
                 crate::inject::control::originate(
                     world,
@@ -229,7 +230,7 @@ pub(crate) fn asks_while_attaching(filter: Handle) {
                     kind,
                 );
             }
-            (Some(Misdeed::EnvelopeWhileAttaching), Some(member)) if commit() => {
+            (Some(Mutation::EnvelopeWhileAttaching), Some(member)) if commit() => {
                 let _ = state.modules[module].topology.reference_nic(member);
                 asks_link(world, state, filter, member);
                 let _ = state.modules[module].topology.dereference_nic(member);
@@ -243,7 +244,7 @@ pub(crate) fn asks_while_attaching(filter: Handle) {
 pub(super) fn about_nic(world: &World, state: &mut State, filter: Handle, nic: NicId, oid: u32) {
     let module = state.module_of(filter).unwrap_or(0);
     let is_member = state.modules[module].topology.nic(nic).is_some_and(crate::switch::ports::Nic::is_member);
-    if oid == oids::SWITCH_NIC_DELETE && is_member && is(Misdeed::SendToDisconnected) {
+    if oid == oids::SWITCH_NIC_DELETE && is_member && is(Mutation::SendToDisconnected) {
         asks_link(world, state, filter, nic);
     }
 }
@@ -255,7 +256,7 @@ pub(crate) fn believes(state: &mut State, world: &World, request: *mut OidReques
     let nic = crate::switch::control::payload::nic_id(&above.payload_before);
     let context = state.modules[above.module].switch as Handle;
     if let Some(nic) = nic.filter(|nic| failed && nic.index != 0)
-        && is(Misdeed::BelieveFailedConnect)
+        && is(Mutation::BelieveFailedConnect)
     {
         let _ = state.reference_nic(world, context, nic, false);
     }

@@ -1,7 +1,8 @@
-//! Misdeeds with saved run-time state. A request that saves or restores is bent as FilterOidRequest gets it, or as that
-//! returns.
+//! Mutations with saved run-time state. A request that saves or restores is changed as FilterOidRequest gets it, or as
+//! that returns.
 
-use crate::inject::table::{Misdeed, commit, pending};
+use crate::inject::state::{commit, pending};
+use crate::mutation::Mutation;
 use crate::switch::control::results;
 use crate::switch::control::save::{FIXED, Other, field, word};
 use crate::switch::ndis::State;
@@ -23,49 +24,49 @@ fn payload(state: &State, key: usize) -> Option<(u32, &'static mut [u8])> {
 
 /// FilterOidRequest is about to be called: a status if it is not.
 pub(crate) fn saving(state: &mut State, module: usize, key: usize) -> Option<i32> {
-    let misdeed = pending()?;
+    let mutation = pending()?;
     let (oid, bytes) = payload(state, key)?;
     let nic = NicId::new(u32::from_le_bytes(field(bytes, 8)), 0);
     let ours = field(bytes, 16) == crate::check::save::OURS;
     let restoring = oid == oids::SWITCH_NIC_RESTORE && ours;
-    match misdeed {
-        Misdeed::SaveNothing
-            if oid == oids::SWITCH_NIC_SAVE && state.saves.bend.last_own.is_some() && commit() =>
+    match mutation {
+        Mutation::SaveNothing
+            if oid == oids::SWITCH_NIC_SAVE && state.saves.injected.last_own.is_some() && commit() =>
         {
             Some(SUCCESS)
         }
-        Misdeed::SaveTwice if oid == oids::SWITCH_NIC_SAVE => {
-            let last = state.saves.bend.last_own.take_if(|last| last.len() <= bytes.len())?;
+        Mutation::SaveTwice if oid == oids::SWITCH_NIC_SAVE => {
+            let last = state.saves.injected.last_own.take_if(|last| last.len() <= bytes.len())?;
             if !commit() {
                 return None;
             }
             bytes[..last.len()].copy_from_slice(&last);
             Some(SUCCESS)
         }
-        Misdeed::ForgetSecondSave
+        Mutation::ForgetSecondSave
             if oid == oids::SWITCH_NIC_SAVE && state.saves.has_saved(module, nic) && commit() =>
         {
             pretend_forwarded(state, key);
             Some(SUCCESS)
         }
-        Misdeed::EndSave if oid == oids::SWITCH_NIC_SAVE_COMPLETE && commit() => {
+        Mutation::EndSave if oid == oids::SWITCH_NIC_SAVE_COMPLETE && commit() => {
             // That the driver goes on with the same save is another rule's matter.
             state.saves.forget(module, nic);
             Some(SUCCESS)
         }
-        Misdeed::TakeForeign
+        Mutation::TakeForeign
             if oid == oids::SWITCH_NIC_RESTORE && field(bytes, 16) == Other::Below.id() && commit() =>
         {
             Some(SUCCESS)
         }
-        Misdeed::LosePart if restoring && state.saves.bend.several && commit() => Some(SUCCESS),
-        Misdeed::LoseEarlyRestore
+        Mutation::LosePart if restoring && state.saves.injected.several && commit() => Some(SUCCESS),
+        Mutation::LoseEarlyRestore
             if restoring && !state.modules[module].topology.is_connected(nic) && commit() =>
         {
             Some(SUCCESS)
         }
-        Misdeed::BelieveSpoilt if restoring => {
-            let good = state.saves.bend.good.take().filter(|good| good.len() <= bytes.len())?;
+        Mutation::BelieveSpoilt if restoring => {
+            let good = state.saves.injected.good.take().filter(|good| good.len() <= bytes.len())?;
             if commit() {
                 lend(state, key, bytes);
                 bytes[..good.len()].copy_from_slice(&good);
@@ -73,13 +74,13 @@ pub(crate) fn saving(state: &mut State, module: usize, key: usize) -> Option<i32
             }
             None
         }
-        Misdeed::CrossTalk if restoring => {
+        Mutation::CrossTalk if restoring => {
             let mut others = state.saves.under_way.iter().filter(|(m, other)| *m == module && *other != nic);
             let other = others.next().map(|(_, other)| *other)?;
             divert(state, key, bytes, other);
             None
         }
-        Misdeed::RestoreElsewhere if restoring && state.saves.under_way.len() == 1 => {
+        Mutation::RestoreElsewhere if restoring && state.saves.under_way.len() == 1 => {
             let topology = &state.modules[module].topology;
             let other = topology.nics().find(|n| n.id.index == 0 && n.id != nic).map(|n| n.id)?;
             divert(state, key, bytes, other);
@@ -98,7 +99,7 @@ fn divert(state: &mut State, key: usize, bytes: &mut [u8], to: NicId) {
 }
 
 fn lend(state: &mut State, key: usize, bytes: &[u8]) {
-    state.saves.bend.before = Some((key, bytes.to_vec()));
+    state.saves.injected.before = Some((key, bytes.to_vec()));
 }
 
 fn pretend_forwarded(state: &mut State, key: usize) {
@@ -113,7 +114,7 @@ fn pretend_forwarded(state: &mut State, key: usize) {
 /// FilterOidRequest has returned; the status that it seems to return.
 pub(crate) fn saved(state: &mut State, key: usize, status: i32) -> i32 {
     let Some((oid, bytes)) = payload(state, key) else { return status };
-    if let Some((_, before)) = state.saves.bend.before.take_if(|(lent, _)| *lent == key) {
+    if let Some((_, before)) = state.saves.injected.before.take_if(|(lent, _)| *lent == key) {
         bytes.copy_from_slice(&before);
     }
     if oid != oids::SWITCH_NIC_SAVE {
@@ -122,13 +123,13 @@ pub(crate) fn saved(state: &mut State, key: usize, status: i32) -> i32 {
     // SAFETY: the request lives until it is finished.
     let r = unsafe { &mut *(key as *mut OidRequest) };
     if status == SUCCESS {
-        bend_filled(bytes);
+        inject_filled(bytes);
         let end = word(bytes, 566) + word(bytes, 564);
-        state.saves.bend.last_own = bytes.get(..end).map(<[u8]>::to_vec);
+        state.saves.injected.last_own = bytes.get(..end).map(<[u8]>::to_vec);
     }
     match pending() {
-        Some(Misdeed::DemandNothing) if status == BUFFER_TOO_SHORT && commit() => r.method_bytes_needed = 0,
-        Some(Misdeed::DemandAgain) if status == SUCCESS && bytes.len() > FIXED + 24 && commit() => {
+        Some(Mutation::DemandNothing) if status == BUFFER_TOO_SHORT && commit() => r.method_bytes_needed = 0,
+        Some(Mutation::DemandAgain) if status == SUCCESS && bytes.len() > FIXED + 24 && commit() => {
             let before = state.control.above.get(&key).map(|above| above.payload_before.clone());
             bytes.copy_from_slice(&before.unwrap_or_default());
             r.method_bytes_needed = u32::try_from(word(bytes, 566) + word(bytes, 564)).unwrap_or(0);
@@ -140,18 +141,18 @@ pub(crate) fn saved(state: &mut State, key: usize, status: i32) -> i32 {
 }
 
 /// The structure that the driver filled is spoilt.
-fn bend_filled(bytes: &mut [u8]) {
+fn inject_filled(bytes: &mut [u8]) {
     let end = word(bytes, 566) + word(bytes, 564);
     let (revision, word_at) = (bytes[1], word(bytes, 566));
     match pending() {
-        Some(Misdeed::Miscount) if end < 1_000 && commit() => miscount(&mut bytes[word_at..end]),
+        Some(Mutation::Miscount) if end < 1_000 && commit() => miscount(&mut bytes[word_at..end]),
         // The last byte belongs to nobody.
-        Some(Misdeed::SavePastRoom) if end < bytes.len() && commit() => bytes[bytes.len() - 1] ^= 1,
-        Some(Misdeed::OtherOwner) if commit() => bytes[16] ^= 1,
-        Some(Misdeed::OddName) if commit() => bytes[32] += 1,
-        Some(Misdeed::LeaveFeatureClass) if commit() => bytes[548] = 0xC6,
-        Some(Misdeed::WriteFlags) if commit() => bytes[4] = 1,
-        Some(Misdeed::LeaveOverflow) if revision >= 2 && commit() => bytes[FIXED] = 4,
+        Some(Mutation::SavePastRoom) if end < bytes.len() && commit() => bytes[bytes.len() - 1] ^= 1,
+        Some(Mutation::OtherOwner) if commit() => bytes[16] ^= 1,
+        Some(Mutation::OddName) if commit() => bytes[32] += 1,
+        Some(Mutation::LeaveFeatureClass) if commit() => bytes[548] = 0xC6,
+        Some(Mutation::WriteFlags) if commit() => bytes[4] = 1,
+        Some(Mutation::LeaveOverflow) if revision >= 2 && commit() => bytes[FIXED] = 4,
         _ => {}
     }
 }

@@ -1,6 +1,7 @@
 //! Makes the n-th fallible call of a world fail.
 //!
-//! Every import that may fail asks once for each call; a sweep runs a scenario for n = 1, 2, ... until `asked` is below n.
+//! Every import that may fail asks once for each call; a sweep runs a scenario for n = 1, 2, ... until `asked` is below
+//! n.
 
 use crate::machine::world;
 use parking_lot::Mutex;

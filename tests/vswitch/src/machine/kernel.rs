@@ -1,13 +1,13 @@
 //! ntoskrnl's pool, processor and time queries, mapping of packet memory, and the end of the machine.
 
 use crate::exports;
-use crate::inject::mutation::Mutation;
 use crate::machine::clock;
 use crate::machine::cpu::{self, APC, DISPATCH};
 use crate::machine::fault;
 use crate::machine::memory::{Kind, Place};
 use crate::machine::thread;
 use crate::machine::world::{self, World};
+use crate::mutation::Mutation;
 use lbfoext::ndis::raw::{Mdl, MdlFlags};
 use std::ffi::c_void;
 use std::ptr;

@@ -4,12 +4,12 @@
 //! in free mode as a real one does.
 
 use crate::exports;
-use crate::inject::mutation::Mutation;
 use crate::machine::cpu::{self, Held, held_text};
 use crate::machine::lock_order;
 use crate::machine::memory::Place;
 use crate::machine::rwlock;
 use crate::machine::thread::{self, Thread};
+use crate::mutation::Mutation;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 const SPIN: &str = "spin";
@@ -32,15 +32,15 @@ pub fn leaving(function: &'static str) {
         _ => "LOCK-01",
     };
     let thread = thread::current();
-    let bent = crate::inject::table::holds_lock(rule);
-    if bent {
+    let injected = crate::inject::holds_lock(rule);
+    if injected {
         thread.held.borrow_mut().push(Held { kind: SPIN, address: 8, old_irql: 0 });
     }
     thread.world.exercised(rule);
     if !thread.held.borrow().is_empty() {
         thread.world.violate(rule, format!("{function} called with {} held", held_text(&thread)));
     }
-    if bent {
+    if injected {
         thread.held.borrow_mut().pop();
     }
     release_late(&thread);

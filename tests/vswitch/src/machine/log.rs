@@ -85,8 +85,8 @@ impl World {
         self.config().mode == Mode::Baton || self.config().keep_log
     }
 
-    /// The kept lines of the event log: virtual time in 100 ns units, thread, processor if it runs at DISPATCH, and what
-    /// happened. `+` is a call by the driver and `=` its result, `>` a call of a handler of the driver and `<` its
+    /// The kept lines of the event log: virtual time in 100 ns units, thread, processor if it runs at DISPATCH, and
+    /// what happened. `+` is a call by the driver and `=` its result, `>` a call of a handler of the driver and `<` its
     /// return, `!` a broken rule; the rest are the switch's own words.
     pub fn log_lines(&self) -> Vec<String> {
         self.log.0.lock().lines.clone()

@@ -1,4 +1,5 @@
-//! One simulated machine: processors, memory, locks, timers, the scheduler, the registry, and the functions of the kernel. Knows nothing of the switch.
+//! One simulated machine: processors, memory, locks, timers, the scheduler, the registry, and the functions of the
+//! kernel. Knows nothing of the switch.
 
 pub mod clock;
 pub mod cpu;
@@ -12,6 +13,8 @@ pub mod lock_order;
 pub mod locks;
 pub(crate) mod log;
 pub mod memory;
+#[cfg(test)]
+mod mutations;
 #[cfg(test)]
 mod races;
 pub mod registry;

@@ -3,7 +3,6 @@
 //! Each mutation must show both ways, by the seeded baton and by threads that really run in parallel; unmutated, the
 //! same driver never shows anything.
 
-use crate::inject::mutation::Mutation;
 use crate::machine::cpu;
 use crate::machine::kernel::ExAllocatePool2;
 use crate::machine::kernel::ExFreePoolWithTag;
@@ -16,6 +15,7 @@ use crate::machine::rwlock::{
     NdisAcquireRWLockRead, NdisAcquireRWLockWrite, NdisAllocateRWLock, NdisReleaseRWLock,
 };
 use crate::machine::world::{Body, Config, Mode, World};
+use crate::mutation::Mutation;
 use lbfoext::ndis::raw::LockStateEx;
 use std::ffi::c_void;
 use std::ptr;

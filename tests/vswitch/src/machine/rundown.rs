@@ -4,12 +4,12 @@
 //! at zero references; the cache aware one becomes usable again by re-initialisation.
 
 use crate::exports;
-use crate::inject::mutation::Mutation;
 use crate::machine::cpu;
 use crate::machine::fault;
 use crate::machine::locks::wait_mutations;
 use crate::machine::memory::{self, Kind, Place};
 use crate::machine::world::{self, World};
+use crate::mutation::Mutation;
 use lbfoext::kernel::sys::RundownRef;
 use std::ffi::c_void;
 use std::ptr;

@@ -3,7 +3,6 @@
 //! The caller's lock state remembers the IRQL before and how the lock was taken.
 
 use crate::exports;
-use crate::inject::mutation::Mutation;
 use crate::machine::cpu::{self, DISPATCH, Held};
 use crate::machine::fault;
 use crate::machine::lock_order;
@@ -11,6 +10,7 @@ use crate::machine::locks::{give, take};
 use crate::machine::memory::{self, Kind, Place};
 use crate::machine::thread::{self, Thread};
 use crate::machine::world::World;
+use crate::mutation::Mutation;
 use lbfoext::ndis::raw::{Handle, LockStateEx};
 use parking_lot::Mutex;
 
@@ -84,7 +84,7 @@ fn acquire_rw(lock: Handle, state: *mut LockStateEx, flags: u8, kind: &'static s
     let me = thread.shared.id;
     world.exercised("LOCK-03");
     let name = || world.ids.name_of(lock.addr(), NAME);
-    let flags = if world.mutation() == Some(Mutation::FalseDispatch) { 1 } else { flags };
+    let flags = if world.mutation() == Some(Mutation::FalseDispatchOfLock) { 1 } else { flags };
     if flags & !1 != 0 || (flags & 1 != 0 && thread.irql.get() < DISPATCH) {
         world.violate(
             "LOCK-03",

@@ -1,13 +1,13 @@
-//! How much kernel stack the driver takes when its handlers nest: NdisFSend can come back as FilterReceive, FilterReturn
-//! and FilterSendComplete on the same stack.
+//! How much kernel stack the driver takes when its handlers nest: NdisFSend can come back as FilterReceive,
+//! FilterReturn and FilterSendComplete on the same stack.
 //!
-//! Measured between two points that bracket the driver's own frames: where the simulation calls a handler, and where the
-//! driver enters an import. Nested calls add up; the simulation's frames in between do not count. In a world with
+//! Measured between two points that bracket the driver's own frames: where the simulation calls a handler, and where
+//! the driver enters an import. Nested calls add up; the simulation's frames in between do not count. In a world with
 //! `paint_stack` the dead stack below is painted whenever the driver gets control, and what it has overwritten is found
 //! before anything else happens when it gives control up, so that leaf functions count too.
 //!
-//! Every import and every handler of the switch begins with `import_entry!`, which takes both figures without touching the stack: what the compiler makes
-//! of the function behind it does not count.
+//! Every import and every handler of the switch begins with `import_entry!`, which takes both figures without touching
+//! the stack: what the compiler makes of the function behind it does not count.
 
 use crate::machine::world::World;
 use std::arch::asm;
@@ -57,8 +57,8 @@ thread_local! {
     static INNERMOST: Cell<Span> = const { Cell::new(Span { entered_at: 0, around: 0, paint_ends: 0 }) };
 }
 
-/// Where `BORDER` lies from the thread pointer; the same in every thread of a program that is linked as one piece. 0 until
-/// the first simulated thread begins.
+/// Where `BORDER` lies from the thread pointer; the same in every thread of a program that is linked as one piece. 0
+/// until the first simulated thread begins.
 pub static BORDER_AT: AtomicIsize = AtomicIsize::new(0);
 
 pub const PAINT: u64 = 0xA5C3_96F0_5A3C_690F;
@@ -75,8 +75,8 @@ pub fn thread_begins() {
     assert!(before == 0 || before == at, "thread-local storage is not static in this program");
 }
 
-/// The body of a naked function that notes the stack and goes on in `$body`. Only what the callee may change is changed;
-/// the stack is not written.
+/// The body of a naked function that notes the stack and goes on in `$body`. Only what the callee may change is
+/// changed; the stack is not written.
 #[macro_export]
 macro_rules! import_entry {
     ($body:path) => {

@@ -4,12 +4,12 @@
 //! a real machine, and freeing it is a use after free in waiting (MEM-02).
 
 use crate::exports;
-use crate::inject::mutation::Mutation;
 use crate::machine::clock::{EventId, MILLISECOND};
 use crate::machine::cpu;
 use crate::machine::fault;
 use crate::machine::memory::{self, Kind, Place};
 use crate::machine::world::{self, World};
+use crate::mutation::Mutation;
 use lbfoext::ndis::raw::{
     Handle, INVALID_PARAMETER, RESOURCES, SUCCESS, TimerCharacteristics, TimerFunction, object_type,
 };

@@ -5,7 +5,6 @@
 //! It never panics on what the driver does: it records.
 
 use crate::check::Rule;
-use crate::inject::mutation::Mutation;
 use crate::machine::clock::Clock;
 use crate::machine::cpu::Processors;
 use crate::machine::driver_object::DriverObjects;
@@ -18,6 +17,7 @@ use crate::machine::registry::Registry;
 use crate::machine::scheduler::Scheduler;
 use crate::machine::thread::{self, Pool, Thread};
 use crate::machine::work::WorkQueue;
+use crate::mutation::Mutation;
 use lbfoext::ndis::raw::Mdl;
 use parking_lot::Mutex;
 use rand_chacha::ChaCha8Rng;
@@ -218,7 +218,7 @@ impl World {
         self.config.mutation
     }
 
-    /// True once, for mutations that bend only the first call of their kind.
+    /// True once, for mutations that change only the first call of their kind.
     pub fn spend_mutation(&self) -> bool {
         !self.mutation_spent.swap(true, Ordering::Relaxed)
     }
@@ -233,8 +233,8 @@ impl World {
         {
             let slot = &mut result;
             let body: Box<dyn FnOnce() + Send + '_> = Box::new(move || *slot = Some(body()));
-            // SAFETY: `finish_batch` returns after the thread ended, or when the world was aborted: then the thread never
-            // gets past its next yield point and so never touches what the closure borrows.
+            // SAFETY: `finish_batch` returns after the thread ended, or when the world was aborted: then the thread
+            // never gets past its next yield point and so never touches what the closure borrows.
             let body: Body = unsafe { std::mem::transmute::<Box<dyn FnOnce() + Send + '_>, Body>(body) };
             self.finish_batch(vec![("main".to_owned(), 0, body)], true)?;
         }
@@ -265,7 +265,8 @@ impl World {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Stops the machine: no simulated thread gets past its next yield point. The caller, if it is one, does not return.
+    /// Stops the machine: no simulated thread gets past its next yield point. The caller, if it is one, does not
+    /// return.
     pub fn abort(&self) {
         self.scheduler.abort();
         if thread::is_of(self) {

@@ -153,7 +153,8 @@ impl Net {
     }
 
     /// Whether the extension knows where everything is: each filter on a queue is asked for in a way that changes
-    /// nothing. A sentence for each that nobody answered for, and for each adapter that was asked about what it has not.
+    /// nothing. A sentence for each that nobody answered for, and for each adapter that was asked about what it has
+    /// not.
     pub fn lost_ways(&self) -> Vec<String> {
         let mut lost = Vec::new();
         let known = self.world().violations().len();

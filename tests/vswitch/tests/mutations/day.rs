@@ -1,11 +1,12 @@
-//! A day in the life of a switch: packets, offloads, requests, saves, with an occasion for every misdeed but those with ports.
+//! A day in the life of a switch: packets, offloads, requests, saves, with an occasion for every mutation but those
+//! with ports.
 
 use lbfoext::ndis::raw::{oids, request_type};
 use vswitch::adapter::capabilities::Capabilities;
 use vswitch::adapter::wire::oid;
-use vswitch::inject::mutation::Mutation;
-use vswitch::inject::table::{Misdeed, was_committed};
+use vswitch::inject::was_committed;
 use vswitch::machine::registry::Value;
+use vswitch::mutation::Mutation;
 use vswitch::scenario::guest::{BROADCAST, Packet, host_mac, vm_mac};
 use vswitch::scenario::outcome::Outcome;
 use vswitch::scenario::suite;
@@ -75,7 +76,7 @@ fn traffic(net: &Net) {
     }
 }
 
-/// Saves and restores with an occasion for every misdeed; the last extension of the stack has data too.
+/// Saves and restores with an occasion for every mutation; the last extension of the stack has data too.
 fn saves(net: &Net) {
     // Guests that send nothing: whatever keeps a packet does not keep them.
     (20..23).for_each(|n| net.add_vm(n));
@@ -126,17 +127,17 @@ fn saves(net: &Net) {
     net.restore_nic(a, &first);
 }
 
-/// `OffloadPlacement`: each in turn, or the one that the misdeed needs.
-fn placement(seed: u64, misdeed: Option<Misdeed>) -> u32 {
-    match misdeed {
+/// `OffloadPlacement`: each in turn, or the one that the mutation needs.
+fn placement(seed: u64, mutation: Option<Mutation>) -> u32 {
+    match mutation {
         None => (seed % 3) as u32,
-        Some(Misdeed::SameNumberTwice) => 1,
+        Some(Mutation::SameNumberTwice) => 1,
         Some(
-            Misdeed::LeaveCopy
-            | Misdeed::LoseQueueStatus
-            | Misdeed::ChangeIdentifier
-            | Misdeed::FreeDefault
-            | Misdeed::OwnForNobody,
+            Mutation::LeaveCopy
+            | Mutation::LoseQueueStatus
+            | Mutation::ChangeIdentifier
+            | Mutation::FreeDefault
+            | Mutation::OwnForNobody,
         ) => 2,
         Some(_) => 0,
     }
@@ -190,28 +191,28 @@ fn offloads(net: &Net, placement: u32) {
     }
 }
 
-/// A day in the life of a switch, with an occasion for every misdeed.
-pub fn tour(seed: u64, misdeed: Option<Misdeed>) -> (Outcome, bool) {
-    let inactive = matches!(misdeed, Some(Misdeed::VetoBeforeActivation | Misdeed::EarlyArray));
-    let placement = placement(seed, misdeed);
+/// A day in the life of a switch, with an occasion for every mutation.
+pub fn tour(seed: u64, mutation: Option<Mutation>) -> (Outcome, bool) {
+    let inactive = matches!(mutation, Some(Mutation::VetoBeforeActivation | Mutation::EarlyArray));
+    let placement = placement(seed, mutation);
     let net = Scenario::new(seed)
         .members(&[10, 10, 10, 10])
         .vms(4)
         .internal(1)
-        .switches(if misdeed == Some(Misdeed::OtherModulesPacket) { 2 } else { 1 })
+        .switches(if mutation == Some(Mutation::OtherModulesPacket) { 2 } else { 1 })
         .ordinary_stack()
         .enumeration(if seed.is_multiple_of(2) { Enumeration::Mixed } else { Enumeration::Arrays })
         .activation(if inactive { Activation::Never } else { Activation::BeforeAttach })
-        .attach_inside(misdeed.is_none_or(|m| m == Misdeed::AttachTooEarly))
+        .attach_inside(mutation.is_none_or(|m| m == Mutation::AttachTooEarly))
         .tear_down(false)
         .setting("OffloadPlacement", Value::Dword(placement))
         .setting("LinkUpDelayMs", Value::Dword(0))
         .style(|s| {
             s.send_while_paused = true;
             s.unique_ids = placement == 1;
-            s.refuse = if misdeed.is_none() { seed } else { 0 };
+            s.refuse = if mutation.is_none() { seed } else { 0 };
         })
-        .config(|c| c.mutation = misdeed.map(Mutation::Switch))
+        .config(|c| c.mutation = mutation)
         .start();
     if inactive {
         net.add_vm(7);

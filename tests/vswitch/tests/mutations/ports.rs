@@ -1,9 +1,9 @@
-//! A day with ports of every kind, with an occasion for every misdeed with ports, NICs, properties and policies.
+//! A day with ports of every kind, with an occasion for every mutation with ports, NICs, properties and policies.
 
 use lbfoext::ndis::raw::oids;
 use vswitch::adapter::physical_switch::Aggregation;
-use vswitch::inject::mutation::Mutation;
-use vswitch::inject::table::{Misdeed, was_committed};
+use vswitch::inject::was_committed;
+use vswitch::mutation::Mutation;
 use vswitch::scenario::guest::{BROADCAST, Flow, Packet, vm_mac};
 use vswitch::scenario::outcome::Outcome;
 use vswitch::scenario::{Net, Scenario};
@@ -35,7 +35,7 @@ fn everybody(net: &Net, vms: &[u16], n: u16) {
     net.advance(400);
 }
 
-pub fn tour(seed: u64, misdeed: Option<Misdeed>) -> (Outcome, bool) {
+pub fn tour(seed: u64, mutation: Option<Mutation>) -> (Outcome, bool) {
     let pruned = Vlan::Trunk { native: 0, allowed: [7, 8].into(), pruned: [7].into() };
     let net = Scenario::new(seed)
         .members_at(&[(1, 10), (3, 10), (4, 10)])
@@ -53,7 +53,7 @@ pub fn tour(seed: u64, misdeed: Option<Misdeed>) -> (Outcome, bool) {
         .created_only(7)
         .tear_down(false)
         .style(|style| style.awkward_memory = false)
-        .config(|c| c.mutation = misdeed.map(Mutation::Switch))
+        .config(|c| c.mutation = mutation)
         .start();
     let port = |vm: u16| net.vm(vm).port;
     everybody(&net, &[0, 1, 2, 3], 1);

@@ -246,8 +246,8 @@ fn of_same_machine(topology: &Topology, nic: &Nic, address: Mac) -> bool {
     guest(nic) && stations(topology).any(|n| guest(n) && n.id != nic.id && n.vm == nic.vm && n.mac == address)
 }
 
-/// The address that is behind the sender's port, if the frame may teach it: another than the adapter's own, allowed, in a
-/// VLAN of the port.
+/// The address that is behind the sender's port, if the frame may teach it: another than the adapter's own, allowed, in
+/// a VLAN of the port.
 pub fn teaches(q: &Question<'_>) -> Option<Mac> {
     let port = source_port(q).filter(|port| port.policies.may_spoof() && q.frame.len() >= 14)?;
     let from = mac(q.frame, 6);

@@ -1,4 +1,5 @@
-//! VLANs of a frame: in which one it is when it comes in, on which ports that one may leave, and how it must look there.
+//! VLANs of a frame: in which one it is when it comes in, on which ports that one may leave, and how it must look
+//! there.
 //!
 //! | port, frame | none or VID 0 | VID v |
 //! |---|---|---|

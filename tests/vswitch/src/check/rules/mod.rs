@@ -49,7 +49,7 @@ impl Severity {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Status {
     Checked,
-    /// Checked, and a misdeed proves it; but this driver never does what the rule is about, for the stated reason.
+    /// Checked, and a mutation proves it; but this driver never does what the rule is about, for the stated reason.
     Dormant(&'static str),
     Not(&'static str),
 }

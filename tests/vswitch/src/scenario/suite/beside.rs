@@ -1,6 +1,6 @@
-//! What goes on about receive queues beside the extension: adapters write the number of the queue and of the filter beside
-//! every frame that came through one (NDIS_NET_BUFFER_LIST_FILTERING_INFO), and a queue's parameters change by requests
-//! that no page lists among those that the switch encapsulates (oid-receive-filter-queue-parameters).
+//! What goes on about receive queues beside the extension: adapters write the number of the queue and of the filter
+//! beside every frame that came through one (NDIS_NET_BUFFER_LIST_FILTERING_INFO), and a queue's parameters change by
+//! requests that no page lists among those that the switch encapsulates (oid-receive-filter-queue-parameters).
 
 use crate::adapter::offloads::Resource;
 use crate::adapter::wire::{oid, status as codes};

@@ -1,5 +1,5 @@
-//! How far a long test goes. An ordinary run of the tests takes a few seeds; a longer one takes more, from another place,
-//! by variables of the environment.
+//! How far a long test goes. An ordinary run of the tests takes a few seeds; a longer one takes more, from another
+//! place, by variables of the environment.
 
 use std::env;
 use std::ops::Range;

@@ -1,5 +1,5 @@
-//! Switches and frames drawn from a seed: every kind of port policy, and frames that keep to it, strain it and break it.
-//! What must come of each frame is not said here: the reference of the simulated switch judges it.
+//! Switches and frames drawn from a seed: every kind of port policy, and frames that keep to it, strain it and break
+//! it. What must come of each frame is not said here: the reference of the simulated switch judges it.
 
 use crate::adapter::physical_switch::Aggregation;
 use crate::scenario::guest::{BROADCAST, Flow, Packet, host_mac, vm_mac};

@@ -180,12 +180,12 @@ impl State {
             }
             index => index,
         };
-        let Some(index) = crate::inject::table::adapter_asked(self, module, index, holder, inner) else {
+        let Some(index) = crate::inject::adapter_asked(self, module, index, holder, inner) else {
             inner.word52 = inner.length;
             return Served::default();
         };
         self.before_serving(world, module, index, holder, inner);
-        crate::inject::table::beside(world, self, module, index, holder, inner);
+        crate::inject::beside(world, self, module, index, holder, inner);
         let Some(adapter) = self.modules[module].outside.adapters.get_mut(&index) else {
             return Served { status: ADAPTER_NOT_FOUND, ..Served::default() };
         };

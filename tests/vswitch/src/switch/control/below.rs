@@ -1,8 +1,8 @@
-//! The miniport edge for requests: it answers clones as planned and own requests by the truth, at once, later, or inside
-//! the call that brought them.
+//! The miniport edge for requests: it answers clones as planned and own requests by the truth, at once, later, or
+//! inside the call that brought them.
 
 use crate::check::{portnic, requests as course, rule};
-use crate::inject::table as bend;
+use crate::inject;
 use crate::machine::cpu;
 use crate::machine::memory::Kind;
 use crate::machine::slots::ANY;
@@ -94,7 +94,7 @@ fn complete(module: usize, key: usize) {
         (status, told, handler, state.modules[module].context as Handle)
     });
     if own {
-        bend::mixes_up(module);
+        inject::mixes_up(module);
     }
     if let Some(handler) = handler {
         call_with("FilterOidRequestComplete", module, arguments!(request, status), || {
@@ -281,9 +281,9 @@ impl State {
         world.untrack(Kind::Other("own OID request"), key);
         // SAFETY: the request is out and so alive.
         let r = unsafe { &mut *request };
-        bend::frees_buffer(r);
+        inject::frees_buffer(r);
         course::alive(world, r);
-        bend::restores_buffer(r);
+        inject::restores_buffer(r);
         match own.oid {
             oids::SWITCH_NIC_REQUEST => self.answer_envelope(world, &own, r),
             oids::SWITCH_PARAMETERS | oids::SWITCH_PORT_ARRAY | oids::SWITCH_NIC_ARRAY => {
@@ -349,7 +349,7 @@ impl State {
         let answers = &mut self.modules[module].answers;
         answers.note(r.oid, status, at_once);
         answers.exercise(world, r.oid);
-        if bend::ignores_failed_query() {
+        if inject::ignores_failed_query() {
             answers.note(oids::SWITCH_PROPERTY_ENUM, RESOURCES, false);
         }
         status

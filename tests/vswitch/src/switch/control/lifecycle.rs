@@ -1,4 +1,5 @@
-//! Ports and NICs come and go: the requests that announce it, in the order the switch keeps, and the truth that follows.
+//! Ports and NICs come and go: the requests that announce it, in the order the switch keeps, and the truth that
+//! follows.
 //!
 //! Where no module is attached only the truth changes; the module reads it when it comes.
 
@@ -259,5 +260,5 @@ fn wait_for(module: usize, id: &'static str, what: &'static str, open: impl Fn(&
     with(|world, _| {
         rule(world, id, opened.is_some(), || format!("{what} did not end in switch {module}"));
     });
-    crate::inject::table::let_go();
+    crate::inject::let_go();
 }

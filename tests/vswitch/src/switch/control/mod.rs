@@ -1,9 +1,9 @@
 //! The control path: requests from above, requests of the extension, the miniport edge that completes both.
 //!
 //! NDIS gives a module one request from above at a time; own requests of the extension are not serialised with it.
-//! `payload` builds what requests carry, `envelope` wraps those to a NIC, `below` is the miniport edge, `nic_request` and
-//! `adapters` its part for physical adapters, `lifecycle` the order in which ports and NICs come and go, `status` the way
-//! up.
+//! `payload` builds what requests carry, `envelope` wraps those to a NIC, `below` is the miniport edge, `nic_request`
+//! and `adapters` its part for physical adapters, `lifecycle` the order in which ports and NICs come and go, `status`
+//! the way up.
 
 mod adapters;
 pub mod below;
@@ -22,11 +22,12 @@ pub(crate) use buffer::bytes_at;
 pub use buffer::results;
 
 use crate::check::{portnic, requests as course, rule};
-use crate::inject::table as bend;
+use crate::inject;
 use crate::machine::cpu;
 use crate::machine::memory::Kind;
 use crate::machine::slots::ANY;
 use crate::machine::world::{self, World};
+use crate::mutation::Mutation;
 use crate::shown::arguments;
 use crate::switch::ndis::{Life, State, call, call_with, edges, inside, with};
 use below::Effect;
@@ -222,7 +223,7 @@ fn start(module: usize, ask: Ask) -> (usize, bool) {
         state.control.above.insert(key, above);
         world.log(|| format!("request {:#x}", ask.oid));
     });
-    if bend::holds_request() {
+    if inject::holds_request() {
         crate::machine::work::queue("held request", move || {
             hand_to_extension(module, key);
         });
@@ -236,11 +237,11 @@ fn hand_to_extension(module: usize, key: usize) -> bool {
     let (refused, handler, context) = with(|_, state| {
         let oid = state.control.above.get(&key).map_or(0, |a| a.oid);
         let index = state.control.above.get(&key).map_or(0, |a| payload::nic_index(&a.payload_before));
-        let refused = bend::refusal(state, module, oid, index)
-            .or_else(|| bend::port_refusal(state, key))
-            .or_else(|| bend::saving(state, module, key))
-            .or_else(|| bend::nic_decision(state, key))
-            .or_else(|| state.control.above.get(&key).and_then(bend::answers_enumeration));
+        let refused = inject::refusal(state, module, oid, index)
+            .or_else(|| inject::port_refusal(state, key))
+            .or_else(|| inject::saving(state, module, key))
+            .or_else(|| inject::nic_decision(state, key))
+            .or_else(|| state.control.above.get(&key).and_then(inject::answers_enumeration));
         let handler = state.driver.characteristics.and_then(|c| c.oid_request);
         (refused, handler, state.modules[module].context as Handle)
     });
@@ -262,8 +263,8 @@ fn hand_to_extension(module: usize, key: usize) -> bool {
     }
     level.restore();
     let passed = with(|world, state| {
-        let status = bend::saved(state, key, status);
-        bend::writes_wrong_arm(key as *mut OidRequest, status);
+        let status = inject::saved(state, key, status);
+        inject::writes_wrong_arm(key as *mut OidRequest, status);
         let Some(above) = state.control.above.get_mut(&key) else { return true };
         above.returned = Some(status);
         if status != PENDING {
@@ -274,7 +275,7 @@ fn hand_to_extension(module: usize, key: usize) -> bool {
         course::returned(world, above, above.completed > 0);
         above.reached_below || above.completed > 0
     });
-    bend::completes_after_all();
+    inject::completes_after_all();
     cpu::wake(ANY);
     passed
 }
@@ -389,22 +390,22 @@ crate::exports! {
     pub extern "win64" fn NdisFOidRequest(filter: Handle, request: *mut OidRequest) -> i32 where irql <= DISPATCH {
         crate::machine::locks::leaving("NdisFOidRequest");
         if crate::switch::ndis::calls().last().is_some_and(|call| call.handler == "FilterOidRequest") {
-            bend::waits(bend::Misdeed::WaitInRequest);
+            inject::waits(Mutation::WaitInRequest);
         }
-        bend::requesting(filter, request);
-        bend::requesting_for_port(filter, request);
-        if bend::sent_later(filter, request) {
+        inject::requesting(filter, request);
+        inject::requesting_for_port(filter, request);
+        if inject::sent_later(filter, request) {
             return PENDING;
         }
         let original = with(|_, state| state.control.clones.get(&(request as usize)).map(|clone| clone.original));
         let status = below::arrived(filter, request);
         with(|_, state| {
-            bend::undo(state);
+            inject::undo(state);
             let gone = !state.control.clones.contains_key(&(request as usize));
             let above = original.filter(|_| gone && status == PENDING).and_then(|key| state.control.above.get_mut(&key));
             if let Some(above) = above {
                 above.course.freed_inside.push(request as usize);
-                bend::touches_clone(request);
+                inject::touches_clone(request);
             }
         });
         status
@@ -414,13 +415,13 @@ crate::exports! {
         filter: Handle, request: *mut OidRequest, status: i32
     ) where irql <= DISPATCH {
         crate::machine::locks::leaving("NdisFOidRequestComplete");
-        if bend::puts_off_completion(filter, request, status) {
+        if inject::puts_off_completion(filter, request, status) {
             return;
         }
-        let said = bend::completing(filter, request, status);
+        let said = inject::completing(filter, request, status);
         with(|world, state| {
-            bend::completing_to_nic(state, request, status);
-            bend::believes(state, world, request);
+            inject::completing_to_nic(state, request, status);
+            inject::believes(state, world, request);
         });
         with(|world, state| {
             let Some(_) = state.caller(world, filter, "NdisFOidRequestComplete") else { return };
@@ -432,7 +433,7 @@ crate::exports! {
                 return world.violate("OID-09", "NdisFOidRequestComplete for no request from above");
             };
             world.exercised("OID-09");
-            above.completed += bend::completions();
+            above.completed += inject::completions();
             above.course.ended = world.now();
             let late = above.returned.is_some_and(|r| r != PENDING);
             rule(world, "OID-03", !late, || "a request was completed after FilterOidRequest had returned its status".to_owned());
@@ -496,7 +497,7 @@ crate::exports! {
 
     pub extern "win64" fn NdisFreeCloneOidRequest(filter: Handle, clone: *mut OidRequest) where irql <= DISPATCH {
         let _ = filter;
-        if bend::keeps_clone() {
+        if inject::keeps_clone() {
             return;
         }
         let world = world::current();

@@ -1,5 +1,5 @@
-//! Requests to NICs on their way down: the envelope of OID_SWITCH_NIC_REQUEST as the switch made it, and as it arrives at
-//! the miniport edge from the extension, passed on, redirected or originated.
+//! Requests to NICs on their way down: the envelope of OID_SWITCH_NIC_REQUEST as the switch made it, and as it arrives
+//! at the miniport edge from the extension, passed on, redirected or originated.
 
 use crate::adapter::capabilities::Capabilities;
 use crate::adapter::offloads::{By, Resource, Served};
@@ -147,7 +147,7 @@ impl State {
         if now.information_buffer == before.information_buffer {
             checks::passed(world, carried);
         } else {
-            let e = crate::inject::table::redirected(sent);
+            let e = crate::inject::redirected(sent);
             let carried = self.control.nics.carried.get(&(theirs.oid_request as usize))?;
             let topology = &self.modules[module].topology;
             checks::redirected(world, topology, carried, &theirs, &e);
@@ -219,10 +219,10 @@ impl State {
         }
         // SAFETY: checked above: the buffer has the structure's size.
         let sent = unsafe { *r.information_buffer.cast::<SwitchNicOidRequest>() };
-        let mut e = crate::inject::table::envelope(self, module, sent);
+        let mut e = crate::inject::envelope(self, module, sent);
         if !e.oid_request.is_null() {
             let filtering = self.control.nics.carried.values().any(|c| c.module == module);
-            e = crate::inject::table::own_envelope(e, filtering);
+            e = crate::inject::own_envelope(e, filtering);
         }
         let header =
             (e.header.object_type, e.header.revision, e.header.size) == (object_type::DEFAULT, 1, 32);

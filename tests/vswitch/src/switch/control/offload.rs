@@ -1,5 +1,5 @@
-//! The switch as the one who wants offloads for its partitions: what it asks of the external adapter, what it believes to
-//! have, and how it gives it back.
+//! The switch as the one who wants offloads for its partitions: what it asks of the external adapter, what it believes
+//! to have, and how it gives it back.
 //!
 //! It keeps the order of queue-states-and-operations and names the partition's NIC as the source of everything. It does
 //! not know members: identifiers are what it was told.

@@ -1,11 +1,11 @@
-//! Properties come and go by requests: added, updated and deleted at ports and at the switch, tried on validation ports,
-//! asked for; and the answers to the extension's own enumerations.
+//! Properties come and go by requests: added, updated and deleted at ports and at the switch, tried on validation
+//! ports, asked for; and the answers to the extension's own enumerations.
 //!
 //! What the extension must do with each is in the rule book, group PROP.
 
 use crate::check::rule;
-use crate::inject::table::Misdeed;
 use crate::machine::world::World;
+use crate::mutation::Mutation;
 use crate::switch::control::lifecycle::{announce, effect};
 use crate::switch::control::property_bytes::{self as bytes, Envelope};
 use crate::switch::control::{Answer, Ask, below::Plan, request};
@@ -201,7 +201,7 @@ impl State {
         let asked =
             unsafe { std::slice::from_raw_parts(r.information_buffer.cast::<u8>(), r.length as usize) };
         let Some((port, _)) = bytes::asked_for(asked) else { return };
-        let port = crate::inject::table::asked_port(self, module, port);
+        let port = crate::inject::asked_port(self, module, port);
         let referenced = self.modules[module].topology.ports.get(&port).is_some_and(|p| p.references > 0);
         rule(world, "PORTNIC-16", referenced, || {
             format!("properties of port {port} asked without a reference")
@@ -222,7 +222,7 @@ impl State {
         });
         let Some((port, kind)) = head else { return INVALID_PARAMETER };
         let topology = &mut self.modules[module].topology;
-        let given_up = crate::inject::table::is(Misdeed::DereferenceEarly) && topology.dereference_port(port);
+        let given_up = crate::inject::is(Mutation::DereferenceEarly) && topology.dereference_port(port);
         let referenced = topology.ports.get(&port).is_some_and(|p| p.references > 0);
         rule(world, "OID-35", referenced, || {
             format!("port {port} was given up while its properties were asked for")

@@ -156,7 +156,7 @@ pub struct Saves {
     pub sent: BTreeSet<FrameId>,
     /// The extension below filled the structure of the request that came last.
     below_filled: bool,
-    pub bend: check::Bent,
+    pub injected: check::Injected,
 }
 
 impl Saves {
@@ -396,7 +396,7 @@ impl RestoreRun {
         self.how.others_came(with(|_, s| s.saves.under_way.len() > 1));
         let good = self.how.good(self.at - 1);
         let several = self.how.is_several();
-        with(|_, s| (s.saves.bend.good, s.saves.bend.several) = (good, several));
+        with(|_, s| (s.saves.injected.good, s.saves.injected.several) = (good, several));
         let answer = request(module, Ask::set(oids::SWITCH_NIC_RESTORE, bytes, None));
         with(|world, _| check::restored(world, nic, &blob, &answer));
         if answer.status != SUCCESS {

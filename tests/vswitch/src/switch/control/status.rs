@@ -3,6 +3,7 @@
 use crate::check::rule;
 use crate::machine::memory::{Kind, Place};
 use crate::machine::world::{self, World};
+use crate::mutation::Mutation;
 use crate::shown::arguments;
 use crate::switch::ndis::{Life, State, call_with, edges, with};
 use crate::switch::ports::NicId;
@@ -219,9 +220,8 @@ pub fn indicate_as(module: usize, status: &Status, damage: Option<Damage>) {
     call_with("FilterStatus", module, arguments!(shown), || unsafe { handler(context, shown) });
     level.restore();
     with(|world, s| {
-        // A misdeed: it is passed up only now.
-        let late = world.mutation()
-            == Some(crate::inject::mutation::Mutation::Switch(crate::inject::table::Misdeed::LateStatus));
+        // A mutation: it is passed up only now.
+        let late = world.mutation() == Some(Mutation::LateStatus);
         let capability = crate::check::status::is_capability(status.code);
         if late
             && !capability
@@ -298,12 +298,12 @@ crate::exports! {
     pub extern "win64" fn NdisFIndicateStatus(filter: Handle, status: *mut StatusIndication) where irql <= DISPATCH {
         crate::machine::locks::leaving("NdisFIndicateStatus");
         let passing = with(|_, state| state.control.status.under_way.contains_key(&(status as usize)));
-        let status = if passing { status } else { crate::inject::table::passes_unread(status) };
+        let status = if passing { status } else { crate::inject::passes_unread(status) };
         if passing {
-            crate::inject::table::waits(crate::inject::table::Misdeed::WaitInStatus);
-            crate::inject::table::one_more(filter);
+            crate::inject::waits(Mutation::WaitInStatus);
+            crate::inject::one_more(filter);
         }
-        for _ in 0..crate::inject::table::indications(filter, passing) {
+        for _ in 0..crate::inject::indications(filter, passing) {
             with(|world, state| state.take_status(world, filter, status));
         }
     }

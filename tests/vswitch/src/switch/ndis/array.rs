@@ -186,30 +186,30 @@ impl Context {
         }
     }
 
-    /// As if nothing had been written to a slot; for misdeeds.
+    /// As if nothing had been written to a slot; for mutations.
     pub fn unwrite(&mut self, index: u32) {
         let fresh = Array::new(1, self.array.stride).get(0);
         self.array.set(index, fresh);
     }
 
-    /// As if nothing had ever been committed; for misdeeds.
+    /// As if nothing had ever been committed; for mutations.
     pub fn withdraw(&mut self) {
         self.committed.clear();
         self.array = Array::new(self.capacity, self.array.stride);
     }
 
-    /// Writes the bits of a committed element behind the truth's back; for misdeeds.
+    /// Writes the bits of a committed element behind the truth's back; for mutations.
     pub fn poke_bits(&mut self, index: u32, bits: DestinationBits) {
         let element = PortDestination { bits, ..self.array.get(index) };
         self.array.set(index, element);
     }
 
-    /// Writes a port into a free slot without committing it; for misdeeds.
+    /// Writes a port into a free slot without committing it; for mutations.
     pub fn poke_slot(&mut self, index: u32, port_id: u32) {
         self.array.set(index, PortDestination { port_id, nic_index: 0, bits: DestinationBits::empty() });
     }
 
-    /// Writes into an array that is gone; for misdeeds.
+    /// Writes into an array that is gone; for mutations.
     pub fn poke_dead(&mut self) {
         if let Some(word) = self.dead.last_mut().and_then(|array| array.words.last_mut()) {
             *word = 1;

@@ -4,7 +4,7 @@
 
 use crate::check::{advice, packets as checks, rule};
 use crate::exports;
-use crate::inject::table as bend;
+use crate::inject;
 use crate::machine::locks;
 use crate::machine::world::World;
 use crate::switch::frames::Fate;
@@ -19,11 +19,11 @@ exports! {
     pub extern "win64" fn NdisFSendNetBufferLists(
         filter: Handle, lists: *mut NetBufferList, port_number: u32, flags: u32
     ) where irql <= DISPATCH {
-        let Some(((lists, flags), port_number)) = bend::send(filter, lists, port_number, flags) else { return };
+        let Some(((lists, flags), port_number)) = inject::send(filter, lists, port_number, flags) else { return };
         locks::leaving("NdisFSendNetBufferLists");
         let taken = with(|world, state| {
             let taken = state.take_send(world, filter, lists, port_number, flags);
-            bend::sent(world, state, filter, taken.as_ref().map_or(&[], |(_, lists)| lists));
+            inject::sent(world, state, filter, taken.as_ref().map_or(&[], |(_, lists)| lists));
             taken
         });
         if let Some((module, lists)) = taken {
@@ -34,8 +34,8 @@ exports! {
     pub extern "win64" fn NdisFSendNetBufferListsComplete(
         filter: Handle, lists: *mut NetBufferList, flags: u32
     ) where irql <= DISPATCH {
-        bend::freeing_foreign(lists);
-        let Some((lists, flags)) = bend::complete(filter, lists, flags) else { return };
+        inject::freeing_foreign(lists);
+        let Some((lists, flags)) = inject::complete(filter, lists, flags) else { return };
         locks::leaving("NdisFSendNetBufferListsComplete");
         with(|world, state| state.take_complete(world, filter, lists, flags));
     }
@@ -43,12 +43,12 @@ exports! {
     pub extern "win64" fn NdisFIndicateReceiveNetBufferLists(
         filter: Handle, lists: *mut NetBufferList, port_number: u32, count: u32, flags: u32
     ) where irql <= DISPATCH {
-        let bent = bend::indicate(filter, lists, (port_number, count), flags);
-        let Some(((lists, flags), (port_number, count))) = bent else { return };
+        let injected = inject::indicate(filter, lists, (port_number, count), flags);
+        let Some(((lists, flags), (port_number, count))) = injected else { return };
         locks::leaving("NdisFIndicateReceiveNetBufferLists");
         let taken = with(|world, state| {
             let taken = state.take_indicate(world, filter, lists, (port_number, count, flags));
-            bend::indicated(world, state, filter, taken.as_ref().map_or(&[], |(_, lists)| lists));
+            inject::indicated(world, state, filter, taken.as_ref().map_or(&[], |(_, lists)| lists));
             taken
         });
         if let Some((module, lists)) = taken {
@@ -59,7 +59,7 @@ exports! {
     pub extern "win64" fn NdisFReturnNetBufferLists(
         filter: Handle, lists: *mut NetBufferList, flags: u32
     ) where irql <= DISPATCH {
-        let (lists, flags) = bend::give_back(lists, flags);
+        let (lists, flags) = inject::give_back(lists, flags);
         locks::leaving("NdisFReturnNetBufferLists");
         let taken = with(|world, state| state.take_return(world, filter, lists, flags));
         if let Some((module, lists)) = taken {

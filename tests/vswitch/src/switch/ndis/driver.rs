@@ -4,7 +4,7 @@
 
 use crate::check::rule;
 use crate::exports;
-use crate::inject::table as bend;
+use crate::inject;
 use crate::machine::memory::Kind;
 use crate::machine::world::{self, World};
 use crate::switch::ndis::module::{attach, detach, pause};
@@ -75,7 +75,7 @@ pub fn load(entry: Entry) -> i32 {
     path.free(&world);
     with(|world, state| {
         let registered = state.driver.registered;
-        rule(world, "STATE-27", bend::entry(status) == SUCCESS || !registered, || {
+        rule(world, "STATE-27", inject::entry(status) == SUCCESS || !registered, || {
             "DriverEntry failed and left the driver registered".to_owned()
         });
     });
@@ -127,7 +127,7 @@ exports! {
         let c = unsafe { *characteristics };
         let fails = crate::machine::fault::fails("NdisFRegisterFilterDriver");
         let (handle, waiting) = with(|world, state| {
-            check_characteristics(world, &bend::characteristics(c));
+            check_characteristics(world, &inject::characteristics(c));
             rule(world, "STATE-02", state.driver.object == driver_object as usize, || {
                 "registration for another driver object".to_owned()
             });
@@ -156,7 +156,7 @@ exports! {
     }
 
     pub extern "win64" fn NdisFDeregisterFilterDriver(handle: Handle) where irql <= PASSIVE {
-        bend::deregistering();
+        inject::deregistering();
         let attached = with(|world, state| {
             let known = state.driver.registered && state.driver.handle == handle as usize;
             rule(world, "STATE-24", known, || "NdisFDeregisterFilterDriver with an unknown handle".to_owned());

@@ -3,7 +3,7 @@
 
 use crate::check::rule;
 use crate::exports::Frame;
-use crate::inject::table as bend;
+use crate::inject;
 use crate::machine::cpu::DISPATCH;
 use crate::machine::memory::Place as MemoryPlace;
 use crate::machine::world::World;
@@ -103,7 +103,7 @@ unsafe extern "win64" fn allocate_context(context: SwitchContext, list: *mut Net
     let frame = Frame::enter("AllocateNetBufferListForwardingContext", DISPATCH, arguments!(list));
     let fails = refused("AllocateNetBufferListForwardingContext");
     frame.ended(with(|world, s| {
-        bend::allocating(world, s, context, list);
+        inject::allocating(world, s, context, list);
         s.allocate_context(world, context, list, fails)
     }))
 }
@@ -112,7 +112,7 @@ unsafe extern "win64" fn free_context(context: SwitchContext, list: *mut NetBuff
     let _frame = Frame::enter("FreeNetBufferListForwardingContext", DISPATCH, arguments!(list));
     with(|world, s| {
         s.free_context(world, context, list);
-        bend::freed_context(world, s, context, list);
+        inject::freed_context(world, s, context, list);
     });
 }
 
@@ -134,12 +134,12 @@ unsafe extern "win64" fn add_destination(
     let frame = Frame::enter("AddNetBufferListDestination", DISPATCH, arguments!(list, destination));
     let fails = refused("AddNetBufferListDestination");
     // SAFETY: the driver passes a readable element.
-    let element = match bend::destination(context, list, unsafe { *destination }) {
+    let element = match inject::destination(context, list, unsafe { *destination }) {
         Ok(element) => element,
         Err(status) => return status,
     };
     let status = with(|world, s| s.add_destination(world, context, list, element, fails));
-    bend::added(list);
+    inject::added(list);
     frame.ended(status)
 }
 
@@ -152,9 +152,9 @@ unsafe extern "win64" fn grow_destinations(
     let frame = Frame::enter("GrowNetBufferListDestinations", DISPATCH, arguments!(list, more));
     let fails = refused("GrowNetBufferListDestinations");
     let (status, pointer) = with(|world, s| {
-        bend::growing(world, s, context, list);
+        inject::growing(world, s, context, list);
         let grown = s.grow(world, context, list, more, fails);
-        bend::grown(s, list);
+        inject::grown(s, list);
         grown
     });
     if status == SUCCESS {
@@ -184,8 +184,8 @@ unsafe extern "win64" fn update_destinations(
     let frame = Frame::enter("UpdateNetBufferListDestinations", DISPATCH, arguments!(list, count));
     let fails = refused("UpdateNetBufferListDestinations");
     frame.ended(with(|world, s| {
-        bend::updating(world, s, context, list, array);
-        let count = bend::destinations_written(s, list, count);
+        inject::updating(world, s, context, list, array);
+        let count = inject::destinations_written(s, list, count);
         s.update(world, context, list, count, array, fails)
     }))
 }
@@ -198,11 +198,11 @@ unsafe extern "win64" fn copy_info(
 ) -> i32 {
     let frame = Frame::enter("CopyNetBufferListInfo", DISPATCH, arguments!(to, from, flags));
     let fails = refused("CopyNetBufferListInfo");
-    let flags = bend::copy_flags(flags);
+    let flags = inject::copy_flags(flags);
     frame.ended(with(|world, s| {
-        bend::copying(world, s, context, to, from);
+        inject::copying(world, s, context, to, from);
         let status = s.copy_info(world, context, to, from, flags, fails);
-        bend::copied(world, s, context, to, from);
+        inject::copied(world, s, context, to, from);
         status
     }))
 }
@@ -211,7 +211,7 @@ unsafe extern "win64" fn reference_nic(context: SwitchContext, port: u32, nic: u
     let frame = Frame::enter("ReferenceSwitchNic", DISPATCH, arguments!(port, nic));
     let fails = crate::machine::fault::fails("ReferenceSwitchNic");
     frame.ended(with(|world, s| {
-        bend::referencing(world, s, context);
+        inject::referencing(world, s, context);
         s.reference_nic(world, context, NicId::new(port, nic), fails)
     }))
 }
@@ -220,7 +220,7 @@ unsafe extern "win64" fn dereference_nic(context: SwitchContext, port: u32, nic:
     let frame = Frame::enter("DereferenceSwitchNic", DISPATCH, arguments!(port, nic));
     frame.ended(with(|world, s| {
         let mut status = SUCCESS;
-        for _ in 0..bend::dereferences(s) {
+        for _ in 0..inject::dereferences(s) {
             status = s.dereference_nic(world, context, NicId::new(port, nic));
         }
         status
@@ -252,9 +252,9 @@ unsafe extern "win64" fn report_filtered(
         Frame::enter("ReportFilteredNetBufferLists", DISPATCH, arguments!(reason, port, flags, count, lists));
     with(|world, s| {
         let Some(module) = s.owner(world, context, "ReportFilteredNetBufferLists") else { return };
-        let said = bend::Report { name, port, count };
-        let Some(said) = bend::report(world, s, module, said, lists) else { return };
-        let bend::Report { name, port, count } = said;
+        let said = inject::Report { name, port, count };
+        let Some(said) = inject::report(world, s, module, said, lists) else { return };
+        let inject::Report { name, port, count } = said;
         for text in [guid, name] {
             let valid = is_text(world, text);
             rule(world, "DATA-82", valid, || "report without a valid name of the extension".to_owned());

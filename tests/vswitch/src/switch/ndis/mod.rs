@@ -177,9 +177,9 @@ pub struct Module {
 
 /// A FilterRestart that has not returned.
 ///
-/// The driver opens its gate some time before it returns, so a send handler that was called before the pause and entered
-/// late may send before NDIS has seen the return. That is a send before the completion only if FilterRestart still had
-/// something to do: if it called another import afterwards, or failed.
+/// The driver opens its gate some time before it returns, so a send handler that was called before the pause and
+/// entered late may send before NDIS has seen the return. That is a send before the completion only if FilterRestart
+/// still had something to do: if it called another import afterwards, or failed.
 pub struct Restart {
     pub thread: Arc<Shared>,
     /// Sends, each with the imports that the thread had called by then.

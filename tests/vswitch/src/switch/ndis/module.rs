@@ -5,7 +5,7 @@
 use crate::adapter::Outside;
 use crate::check::rule;
 use crate::exports;
-use crate::inject::table as bend;
+use crate::inject;
 use crate::machine::memory::Kind;
 use crate::machine::thread;
 use crate::machine::world::{self, World};
@@ -111,8 +111,8 @@ pub fn attach(module: usize) -> i32 {
         unsafe { attach(filter as Handle, context as Handle, &raw mut parameters) }
     });
     names.into_iter().for_each(|name| name.free(&world));
-    let anyway = bend::attaches_anyway(is_switch);
-    let status = if bend::fails_attach(inside, is_switch) { give_up(module, status) } else { status };
+    let anyway = inject::attaches_anyway(is_switch);
+    let status = if inject::fails_attach(inside, is_switch) { give_up(module, status) } else { status };
     with(|world, state| attached(world, state, module, if anyway { SUCCESS } else { status }, inside));
     if status != SUCCESS {
         leaks::after_failure(&world, mark, Some("FilterAttach"), "STATE-08");
@@ -181,14 +181,14 @@ pub fn restart(module: usize) -> i32 {
     parameters.header = ObjectHeader::new(object_type::FILTER_RESTART_PARAMETERS, 1, 48);
     let given = if world.random(2) == 0 { ptr::null_mut() } else { attributes.cast::<c_void>() };
     parameters.restart_attributes = given;
-    bend::release_held();
+    inject::release_held();
     let status = call("FilterRestart", module, || {
         // SAFETY: as in `attach`.
         let status = unsafe { handler(context as Handle, &raw mut parameters) };
         with(|world, state| judge_early_sends(world, state, module, status));
         status
     });
-    bend::restarted(attributes);
+    inject::restarted(attributes);
     // SAFETY: allocated above and still ours.
     let intact = unsafe { std::slice::from_raw_parts(attributes, 64) }.iter().all(|b| *b == 0x3C);
     rule(&world, "STATE-17", intact && parameters.restart_attributes == given, || {
@@ -216,7 +216,7 @@ fn restarted(world: &World, state: &mut State, module: usize, status: i32) {
     rule(world, "STATE-16", status != PENDING, || {
         "FilterRestart pended although the driver never calls NdisFRestartComplete".to_owned()
     });
-    bend::enumerates_again(state, module);
+    inject::enumerates_again(state, module);
     let m = &mut state.modules[module];
     let ok = status == SUCCESS;
     m.answers.judge(world, ok);
@@ -247,7 +247,7 @@ pub fn pause(module: usize) {
     });
     let Some(handler) = handler else { return };
     with(|world, state| {
-        if bend::pauses_early(state, module) {
+        if inject::pauses_early(state, module) {
             check_paused(world, state, module);
         }
     });
@@ -257,7 +257,7 @@ pub fn pause(module: usize) {
         // SAFETY: as in `attach`.
         unsafe { handler(context as Handle, &raw mut parameters) }
     });
-    let status = bend::paused(status);
+    let status = inject::paused(status);
     with(|world, state| {
         rule(world, "STATE-10", status == SUCCESS, || {
             format!("FilterPause returned {status:#x}; NdisFPauseComplete is never called")
@@ -267,7 +267,7 @@ pub fn pause(module: usize) {
         m.life = Life::Paused;
         m.pauses += 1;
     });
-    bend::release_held();
+    inject::release_held();
 }
 
 fn check_paused(world: &World, state: &mut State, module: usize) {
@@ -281,8 +281,8 @@ fn check_paused(world: &World, state: &mut State, module: usize) {
         p.own.is_none() && p.given < entered && p.children_out == 0
     };
     let held = |place| all.iter().filter(queued).filter(move |p| p.place == place);
-    // What comes from below may be passed on while the module pauses and when it is paused (nc-ndis-filter_pause): a list
-    // whose call of FilterReceive is still running is on its way and not held.
+    // What comes from below may be passed on while the module pauses and when it is paused (nc-ndis-filter_pause): a
+    // list whose call of FilterReceive is still running is on its way and not held.
     let kept = |p: &&&crate::switch::ndis::packet::Packet| !m.receives_running.contains(&p.given);
     let (ingress, egress) = (held(Place::Ingress).count(), held(Place::Egress).filter(kept).count());
     rule(world, "DATA-75", own_out == 0, || format!("the pause completed with {own_out} own packets out"));
@@ -303,9 +303,9 @@ pub fn detach(module: usize) {
     let Some(handler) = handler else { return };
     // SAFETY: as in `attach`.
     call("FilterDetach", module, || unsafe { handler(context as Handle) });
-    bend::detaching();
+    inject::detaching();
     let mark = with(|world, state| {
-        bend::leaves_request(state, module);
+        inject::leaves_request(state, module);
         let out = state.control.own_out(module);
         rule(world, "OID-27", out == 0, || format!("{out} own requests are out when FilterDetach returns"));
         let m = &mut state.modules[module];
@@ -321,7 +321,7 @@ pub fn detach(module: usize) {
     if let Some(mark) = mark {
         leaks::after_detach(&world, mark);
     }
-    bend::detached(with(|_, state| state.modules[module].filter));
+    inject::detached(with(|_, state| state.modules[module].filter));
 }
 
 /// Tells a module that its switch is active now.
@@ -387,7 +387,7 @@ pub fn cancel_send(module: usize, id: usize) {
             format!("{held} packets of a cancelled id are still held")
         });
     });
-    bend::cancelled();
+    inject::cancelled();
 }
 
 exports! {
@@ -397,7 +397,7 @@ exports! {
         if crate::machine::fault::fails("NdisFSetAttributes") {
             return RESOURCES;
         }
-        let times = bend::attribute_calls(filter);
+        let times = inject::attribute_calls(filter);
         // SAFETY: the driver passes a readable structure.
         let header = unsafe { (*attributes).header };
         with(|world, state| {
@@ -434,7 +434,7 @@ exports! {
             valid.then_some(state.modules[module].switch)
         });
         let Some(switch) = switch else { return INVALID_PARAMETER };
-        bend::got_handlers(switch != 0);
+        inject::got_handlers(switch != 0);
         if switch == 0 {
             return NOT_SUPPORTED;
         }
@@ -448,7 +448,7 @@ exports! {
         filter: Handle, event: *mut NetPnpEventNotification
     ) -> i32 where irql <= PASSIVE {
         crate::machine::locks::leaving("NdisFNetPnPEvent");
-        if bend::loses_event() {
+        if inject::loses_event() {
             return SUCCESS;
         }
         with(|world, state| {

@@ -2,7 +2,7 @@
 
 use crate::check::rule;
 use crate::exports;
-use crate::inject::table as bend;
+use crate::inject;
 use crate::machine::memory::{self, Kind};
 use crate::machine::world::World;
 use crate::switch::nbl::{NB_SIZE, NBL_SIZE};
@@ -48,14 +48,14 @@ exports! {
         }
         let size = (context_size, context_back_fill);
         with(|world, state| {
-            let (mdl_chain, data_offset, data_length) = bend::buffer(world, mdl_chain, data_offset, data_length);
+            let (mdl_chain, data_offset, data_length) = inject::buffer(world, mdl_chain, data_offset, data_length);
             state.new_list(world, pool as usize, size, mdl_chain, data_offset, data_length)
         })
     }
 
     pub extern "win64" fn NdisFreeNetBufferList(list: *mut NetBufferList) where irql <= DISPATCH {
         with(|world, state| {
-            bend::freeing(world, state, list);
+            inject::freeing(world, state, list);
             state.free_list(world, list);
         });
     }
