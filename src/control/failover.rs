@@ -1,7 +1,7 @@
-//! Every change of a decision: planned under the team lock, published under the forwarding lock, followed up by a timer.
+//! Every change of a team: planned under the team lock, published under the forwarding lock, continued by the timer.
 //!
-//! `member` is the failover. When it returns, no packet is assigned to a member that it took out: the write lock was
-//! held with the member out of the table, so every walk that still saw the member has committed its packets.
+//! `member` is the failover. After it returns, no packet is assigned to a member that it removed: the table without the
+//! member was published under the write lock, so every walk that read the old table has committed its packets before.
 
 use crate::clock;
 use crate::module::{Control, Module, TeamLock};
@@ -11,10 +11,10 @@ use teaming::settings::Settings;
 use teaming::team::TeamView;
 use teaming::team::member::MemberEvent;
 
-/// How often waiting buckets are looked at: a packet that is late by this much more than the gap does no harm.
+/// How often buckets that wait for silence are checked. A longer period delays moves, but reorders nothing.
 const SETTLE_EVERY: Ticks = Ticks::from_ms(1);
 
-/// Something was refused that has to be made up for. IRQL <= DISPATCH_LEVEL, no lock held.
+/// Sets the timer to try again what was refused. IRQL <= DISPATCH_LEVEL, no lock held.
 pub fn retry_later(module: &Module) {
     let now = clock::now();
     let mut control = module.control.lock();
@@ -23,7 +23,7 @@ pub fn retry_later(module: &Module) {
     arm(module, &control, moving, now);
 }
 
-/// Something happened to a member. IRQL <= DISPATCH_LEVEL, no lock held.
+/// Applies an event to a member, and publishes the result. IRQL <= DISPATCH_LEVEL, no lock held.
 pub fn member(module: &Module, member: MemberIndex, event: MemberEvent) {
     member_locked(module, &mut module.control.lock(), member, event);
 }
@@ -34,7 +34,7 @@ pub fn member_locked(module: &Module, control: &mut TeamLock<'_>, member: Member
     let plan = control.team.on(member, event, now);
     publish(module, control, &plan, now);
     if matches!(event, MemberEvent::Disconnected | MemberEvent::Deleted) {
-        // The adapter is unbound: what it held is gone, and what comes back under its index is another.
+        // The adapter is unbound and its resources are gone; an adapter that is bound under its index later is another.
         control.resources.went_away(member);
         control.capabilities.forget(member);
         control.processors.forget(member);
@@ -42,7 +42,7 @@ pub fn member_locked(module: &Module, control: &mut TeamLock<'_>, member: Member
     }
 }
 
-/// New settings take effect. IRQL <= DISPATCH_LEVEL, no lock held.
+/// Applies new settings. IRQL <= DISPATCH_LEVEL, no lock held.
 pub fn settings(module: &Module, settings: &Settings) {
     let now = clock::now();
     let mut control = module.control.lock();
@@ -51,12 +51,12 @@ pub fn settings(module: &Module, settings: &Settings) {
     let plan = control.team.configure(settings, now);
     module.forwarding.write(control.dispatch()).configure(settings);
     control.events.push(now, Event::SettingsRead);
-    // Another placement is another sum of what the members can.
+    // The team's capabilities depend on the placement of offloads.
     control.capabilities.team_changed();
     publish(module, &mut control, &plan, now);
 }
 
-/// The plan takes effect, with the team lock held.
+/// Publishes a plan to the packet walks and pushes its events. The team lock is held.
 pub fn publish(module: &Module, control: &mut TeamLock<'_>, plan: &TeamView, now: Ticks) {
     let (moved, moving) = {
         let mut forwarding = module.forwarding.write(control.dispatch());
@@ -79,8 +79,8 @@ pub fn publish(module: &Module, control: &mut TeamLock<'_>, plan: &TeamView, now
     arm(module, control, moving, now);
 }
 
-/// Sets the timer for what comes first: waiting buckets, a member whose link has been up long enough, or what was
-/// refused.
+/// Sets the timer to the earliest of: the next check of waiting buckets, the end of a member's LinkUpDelayMs, the next
+/// retry. The team lock is held.
 pub fn arm(module: &Module, control: &Control, moving: bool, now: Ticks) {
     if control.detaching {
         return;

@@ -1,4 +1,4 @@
-//! Changes: what statuses, timers and the registry say, made the decision of every walk.
+//! Changes of the team and its settings: from status indications, NIC requests, the timer and the registry.
 
 pub mod enumerate;
 pub mod failover;

@@ -1,7 +1,7 @@
-//! Status of the physical adapters: failover on what they indicate, own questions where the indication names only the
-//! team, and what the team can do, indicated in the place of what one member can. No page promises a status for each
-//! member, so a member is asked for its link state and its capabilities when it is connected, after the enumeration, and
-//! when something changed in the team; never in intervals, but what was refused is made up for.
+//! Status of the physical adapters: failover on link status, queries to members, and indications of the team's
+//! capabilities in place of one member's. No page promises a status indication for each member, so a member is queried
+//! for its link state and its capabilities when it is connected, after the enumeration, and when an indication names
+//! only the team. Members are not polled; only a query that was refused is repeated.
 
 use crate::clock;
 use crate::control::failover;
@@ -17,8 +17,9 @@ use teaming::ids::{MEMBERS, MemberIndex, NicId, NicIndex, PortId};
 use teaming::offload::capabilities::{Block, Capability};
 use teaming::team::member::MemberEvent;
 
-/// `FilterStatus`. IRQL <= DISPATCH_LEVEL. Acts first and, within the call, passes the indication on or indicates in its
-/// place what the team can: when this returns, nothing is assigned to a member that the indication declared dead.
+/// `FilterStatus`. IRQL <= DISPATCH_LEVEL. Acts on the indication, then passes it on or indicates the team's
+/// capabilities in its place, both within the call. After it returns, no packet is assigned to a member whose link the
+/// indication reported as down.
 pub fn status(module: &Module, indication: Indication<'_>) {
     match indication.link_status() {
         Some(LinkStatus::Member { from, link }) if is_external(module, from) => {
@@ -36,15 +37,15 @@ pub fn status(module: &Module, indication: Indication<'_>) {
     };
     let ours = took_capability(module, from, capability, bytes);
     if !ours {
-        // Nothing takes its place in this call; what the members answer is indicated after it.
+        // Not replaced: the team's capabilities are indicated when the members have answered.
         module.filter.indicate_status(indication);
     }
     let topics = Topics::one(Topic::Capability(capability));
     match MemberIndex::from_nic(from.index) {
         _ if !is_external(module, from) => {}
-        // The team as one adapter: what it says is only true if the members say so.
+        // The team as one adapter: query the members, because only their capabilities count.
         None if from.index == NicIndex::DEFAULT => ask_all(module, topics),
-        // Something changed, but not what.
+        // Damaged, or from before the external port was known: query the member.
         Some(member) if !ours => ask(module, member, topics),
         _ => {}
     }
@@ -53,15 +54,16 @@ pub fn status(module: &Module, indication: Indication<'_>) {
     }
 }
 
-/// Only the external port has NICs with an index, so what comes before the port is known is believed, too: the link of a
-/// member that is not enumerated yet is remembered for when it is.
+/// Whether a status is from the external port. Before that port is known the answer is true: only its NICs have an
+/// index other than 0, and the link state of a member that is not enumerated yet must not be lost.
 fn is_external(module: &Module, nic: NicId) -> bool {
     module.forwarding.read().external.is_none_or(|port| port == nic.port)
 }
 
-/// Takes in what a member can. True when what the team can takes the place of the indication.
+/// Records the capabilities that a member indicated. True if the team's capabilities are to be indicated in their
+/// place.
 fn took_capability(module: &Module, from: NicId, capability: Capability, bytes: &[u8]) -> bool {
-    // What is damaged says nothing, and is passed on as it is.
+    // A damaged structure is not recorded; the caller passes the indication on.
     if module.forwarding.read().external != Some(from.port) || Block::read(capability, bytes).is_none() {
         return false;
     }
@@ -86,8 +88,9 @@ fn took_capability(module: &Module, from: NicId, capability: Capability, bytes: 
     ours
 }
 
-/// Indicates what has become due: capabilities of the team, and partitions whose virtual function is lost. A call of
-/// NdisFIndicateStatus each, with no lock held (originating-ndis-status-indications-from-physical-network-adapters.md).
+/// Sends the indications that are due: capabilities of the team, and NDIS_STATUS_SWITCH_PORT_REMOVE_VF to partitions
+/// whose virtual function is lost (originating-ndis-status-indications-from-physical-network-adapters.md). If a
+/// reference is refused, the rest is retried by the timer. IRQL <= DISPATCH_LEVEL, no lock held.
 pub fn indicate_pending(module: &Module) {
     while let Some(port) = external(module) {
         let due = {
@@ -112,8 +115,7 @@ pub fn indicate_pending(module: &Module) {
     }
 }
 
-/// Does again what was refused before: asks members what could not be asked, and indicates what could not be indicated.
-/// IRQL <= DISPATCH_LEVEL, no lock held.
+/// Repeats the queries and the indications that were refused. IRQL <= DISPATCH_LEVEL, no lock held.
 pub fn retry(module: &Module) {
     for slot in 0..MEMBERS {
         let Some(member) = MemberIndex::from_slot(slot) else { continue };
@@ -124,8 +126,9 @@ pub fn retry(module: &Module) {
     indicate_pending(module);
 }
 
-/// The next partition that has to give up its virtual function, referenced under the team lock; only while it uses one
-/// (ndis-status-switch-port-remove-vf.md).
+/// The next partition that uses a lost virtual function, with a reference to its NIC that was taken under the team lock
+/// (ndis-status-switch-port-remove-vf.md). `None` if there is no such partition, `Some(None)` if the reference was
+/// refused.
 fn next_lost_vf(module: &Module) -> Option<Option<NicRef<'_>>> {
     let mut control = module.control.lock();
     let forwarding = module.forwarding.read();
@@ -140,21 +143,21 @@ fn external(module: &Module) -> Option<PortId> {
     module.forwarding.read().external
 }
 
-/// References a partition's adapter that is connected; under the team lock like `reference`.
-pub fn reference_station(module: &Module, station: NicId) -> Option<NicRef<'_>> {
+/// References a connected vNIC, under the team lock as `reference` does. IRQL <= DISPATCH_LEVEL, no lock held.
+pub fn reference_vnic(module: &Module, vnic: NicId) -> Option<NicRef<'_>> {
     let control = module.control.lock();
     let connected = module
         .forwarding
         .read()
         .ports
-        .get(station.port)
-        .is_some_and(|port| port.id == station && port.is_connected());
-    let nic = connected.then(|| module.switch.reference_nic(station)).flatten();
+        .get(vnic.port)
+        .is_some_and(|port| port.id == vnic && port.is_connected());
+    let nic = connected.then(|| module.switch.reference_nic(vnic)).flatten();
     drop(control);
     nic
 }
 
-/// Asks every connected member.
+/// Queries every connected member. IRQL <= DISPATCH_LEVEL, no lock held.
 pub fn ask_all(module: &Module, topics: Topics) {
     for slot in 0..MEMBERS {
         let Some(member) = MemberIndex::from_slot(slot) else { continue };
@@ -164,7 +167,7 @@ pub fn ask_all(module: &Module, topics: Topics) {
     }
 }
 
-/// Asks one member; at most one question to a member is out, and what is wanted meanwhile is asked afterwards.
+/// Queries one member. At most one query to a member is outstanding; topics that are added meanwhile follow it.
 /// IRQL <= DISPATCH_LEVEL, no lock held.
 pub fn ask(module: &Module, member: MemberIndex, topics: Topics) {
     if let Some(question) = module.queries.begin(member, topics) {
@@ -172,13 +175,14 @@ pub fn ask(module: &Module, member: MemberIndex, topics: Topics) {
     }
 }
 
-/// Asks one member after a while. IRQL <= DISPATCH_LEVEL, no lock held.
+/// Queries one member at the next retry of the timer. IRQL <= DISPATCH_LEVEL, no lock held.
 pub fn ask_later(module: &Module, member: MemberIndex, topics: Topics) {
     module.queries.owe(member, topics);
     failover::retry_later(module);
 }
 
-/// Sends a question until it is out, or answered and nothing else wanted. A loop, because every answer may come at once.
+/// Sends queries to a member until one is pending or no topic is left. A loop instead of recursion, because each may
+/// complete within the call.
 fn send<'m>(module: &'m Module, mut next: Option<Question<'m>>) {
     while let Some(question) = next.take() {
         next = match (reference(module, question.member()), module.work.enter()) {
@@ -191,19 +195,20 @@ fn send<'m>(module: &'m Module, mut next: Option<Question<'m>>) {
                 ask_later(module, question.member(), Topics::one(question.topic()));
                 question.next()
             }
-            // The member or the module is going away: there is nobody to ask, or nobody who asks.
+            // The member is disconnected, or the module is being detached: the topic is dropped.
             _ => question.next(),
         };
     }
 }
 
-/// A member that can be asked.
+/// Whether a member can be queried: it is connected, and the external port is known.
 fn is_connected(module: &Module, member: MemberIndex) -> bool {
     module.control.lock().team.member(member).state.is_connected() && external(module).is_some()
 }
 
-/// References a member that is connected. Under the team lock, which a disconnect takes before it goes down: so no
-/// reference is asked for afterwards.
+/// References a connected member, and returns the external port with the reference. The team lock is held meanwhile; a
+/// disconnect takes it before its request goes down, so no reference is requested after that.
+/// IRQL <= DISPATCH_LEVEL, no lock held.
 pub fn reference(module: &Module, member: MemberIndex) -> Option<(PortId, NicRef<'_>)> {
     let control = module.control.lock();
     if !control.team.member(member).state.is_connected() {
@@ -213,7 +218,7 @@ pub fn reference(module: &Module, member: MemberIndex) -> Option<(PortId, NicRef
     Some((port, module.switch.reference_nic(NicId::new(port, member.nic()))?))
 }
 
-/// A question that was out has been answered. IRQL <= DISPATCH_LEVEL.
+/// A query to a member has completed. IRQL <= DISPATCH_LEVEL, no lock held.
 pub fn answered(module: &Module, member: MemberIndex, status: NdisStatus) {
     let Some(question) = module.queries.back(member) else { return };
     let (next, _work) = receive(module, question, status);
@@ -221,8 +226,8 @@ pub fn answered(module: &Module, member: MemberIndex, status: NdisStatus) {
     indicate_pending(module);
 }
 
-/// Applies the answer of a question that is back, and goes on to what else is wanted. The module lives at least as long
-/// as the reference that is returned.
+/// Applies the answer to a query and returns the next query to the same member, with the work reference that keeps the
+/// module attached.
 fn receive<'m>(
     module: &'m Module,
     question: Question<'m>,
@@ -233,7 +238,7 @@ fn receive<'m>(
     let member = question.member();
     let succeeded = status == NdisStatus::SUCCESS;
     match question.topic() {
-        // Something newer was heard meanwhile; the question is put again.
+        // A newer indication arrived while the query was outstanding: discard the answer, query again.
         _ if question.is_outdated() => {}
         Topic::Link => match question.link().filter(|_| succeeded) {
             Some(link) => failover::member(module, member, MemberEvent::Link(link)),
@@ -245,14 +250,14 @@ fn receive<'m>(
         Topic::Capability(capability) => took_answer(module, member, capability, status, question.answer()),
     }
     if !succeeded && status != NdisStatus::NOT_SUPPORTED && is_connected(module, member) {
-        // What it cannot answer at all it will not answer later either.
+        // A member that does not support the query is not queried again.
         ask_later(module, member, Topics::one(question.topic()));
     }
     (question.next(), work)
 }
 
-/// What a member answered about a capability; nothing once it is disconnected, for the next adapter with its index is
-/// another one. A failure leaves what was known.
+/// Records a member's answer about a capability, unless the member is disconnected by now: the next adapter under its
+/// index is another one. A failed query leaves what is recorded.
 fn took_answer(
     module: &Module,
     member: MemberIndex,

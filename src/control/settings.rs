@@ -1,5 +1,5 @@
-//! Settings from the registry: `Parameters` holds them for all switches, `Parameters\Switches\{switch}` for one. A
-//! change is heard of by a notification and takes effect without a pause, like any other change of a decision.
+//! Settings from the registry: `Parameters` holds them for all switches, `Parameters\Switches\{switch}` overrides them
+//! for one. A registry notification reports changes, which take effect without pausing the module.
 
 use crate::clock;
 use crate::control::failover;
@@ -11,8 +11,13 @@ use crate::trace::Event;
 use teaming::ids::Ticks;
 use teaming::settings::{Lookup, Problem, SETTINGS, Settings};
 
-/// Reads the settings for the switch of this name, and watches them from now on. At the first restart; once more if
-/// that one failed later.
+/// Reads the settings and begins to watch them. Called by the first restart, and again if that restart failed
+/// afterwards. `switch_name` is the switch's GUID in UTF-16, little-endian bytes. PASSIVE_LEVEL, no lock held.
+///
+/// # Errors
+///
+/// NDIS_STATUS_RESOURCES if the paths of the keys cannot be allocated. A key or value that cannot be read takes its
+/// default.
 pub fn load(module: &Module, switch_name: &[u8], passive: &Passive) -> Result<(), NdisStatus> {
     let paths = match module.settings_paths.get() {
         Some(paths) => paths,
@@ -27,14 +32,14 @@ pub fn load(module: &Module, switch_name: &[u8], passive: &Passive) -> Result<()
     Ok(())
 }
 
-/// Reads the settings and publishes them.
+/// Reads the settings and applies them. PASSIVE_LEVEL, no lock held.
 #[inline(never)] // a frame of its own
 pub fn reload(module: &Module, passive: &Passive) {
     let settings = read(module, passive);
     failover::settings(module, &settings);
 }
 
-/// Reads the settings and tells what of them is ignored.
+/// Reads the settings; pushes an event for each value that is ignored.
 #[inline(never)] // not below what the publishing needs
 fn read(module: &Module, passive: &Passive) -> Settings {
     let key = |path: fn(&SettingsPaths) -> &[u16]| {
@@ -50,7 +55,7 @@ fn read(module: &Module, passive: &Passive) -> Settings {
             (Value::Missing, Value::Missing) => Lookup::Missing,
         }
     });
-    // The clock moves in steps: a bucket may have been used a step later than its stamp says.
+    // The clock moves in steps: a bucket may have been used one step later than its time stamp.
     if settings.flowlet_gap != Ticks::ZERO {
         settings.flowlet_gap = settings.flowlet_gap.saturating_add(clock::granularity());
     }

@@ -1,5 +1,6 @@
-//! The way back of packet walk 1: `FilterSendNetBufferListsComplete`. Foreign lists are handed up as they come; own lists
-//! are freed, and their parent is handed up after the last of them. Tags that were written on the way down are restored.
+//! The way back of packet walk 1: `FilterSendNetBufferListsComplete`. Lists from above are completed as they come;
+//! child NBLs are freed, and their parent is completed after the last of them. VLAN tags that the way down wrote are
+//! restored.
 
 use crate::module::Module;
 use crate::ndis::nbl::{NblChain, NblQueue};
@@ -12,14 +13,14 @@ pub fn send_complete(module: &Module, lists: NblQueue, flags: SendCompleteFlags)
     hand_back(module, lists, flags);
 }
 
-/// Hands up what is foreign. A parent takes the place of its last child: they have the same source port, so that a
-/// single-source flag stays true.
+/// Completes lists from above and frees child NBLs. A parent is completed in the place of its last child; both have the
+/// same source port, so the single-source flag stays valid. IRQL <= DISPATCH_LEVEL, no lock held.
 pub fn hand_back(module: &Module, mut lists: NblQueue, flags: SendCompleteFlags) {
     if module.tags_written.load(Ordering::Relaxed) {
         lists.restore_tags();
     }
     if module.lists.none_out() {
-        // The usual case: nothing in the chain can be ours, so nothing in it need be touched.
+        // The usual case: no child exists, so the chain is passed on without touching its lists.
         return module.filter.send_complete_queue(lists, flags);
     }
     let mut done = NblChain::EMPTY;
@@ -37,6 +38,6 @@ pub fn hand_back(module: &Module, mut lists: NblQueue, flags: SendCompleteFlags)
         freed += 1;
     }
     module.filter.send_complete(done, flags);
-    // Last: a pause that waits for own lists may end, and the module with it.
+    // Last: a pause that waits for the children may return now, and a detach may free the module.
     module.walks.left(freed);
 }

@@ -1,6 +1,6 @@
-//! Packet walk 2: packets on their way out of the switch, `FilterReceiveNetBufferLists` and back. All decisions were
-//! taken on ingress; lists pass as they are, with their flags but for RESOURCES, also while the module is pausing: they are the last of
-//! what it sent. Nothing is ever injected here.
+//! Packet walk 2: packets from the switch to their destinations, `FilterReceiveNetBufferLists` and back. Destinations
+//! were committed on ingress, so lists are passed on unchanged, also while the module is pausing, with all flags except
+//! NDIS_RECEIVE_FLAGS_RESOURCES. The driver originates no packets on this path.
 
 use crate::module::Module;
 use crate::ndis::raw::{NetBufferList, ReceiveFlags, ReturnFlags};
@@ -8,7 +8,8 @@ use core::ptr::NonNull;
 
 /// `FilterReceiveNetBufferLists`. IRQL <= DISPATCH_LEVEL.
 pub fn receive(module: &Module, lists: NonNull<NetBufferList>, count: u32, flags: ReceiveFlags) {
-    // The switch returns lists through FilterReturn whatever RESOURCES says; the flag is never passed on.
+    // The switch gets its lists back through FilterReturnNetBufferLists in any case, so the flag is not passed on
+    // (hyper-v-extensible-switch-send-and-receive-flags.md).
     module.filter.indicate_receive(lists, count, flags.difference(ReceiveFlags::RESOURCES));
 }
 

@@ -1,5 +1,5 @@
-//! Destination groups: packets of one hold that leave together. One send call for each destination, one report and one
-//! completion for each reason and source port of a drop, in the order in which the groups began.
+//! Destination groups: the packets of one batch that leave together. Each destination costs one send call; each pair of
+//! drop reason and source port costs one report and one completion. Groups leave in the order of their first packet.
 
 use crate::data::complete;
 use crate::module::{FRIENDLY_NAME, Module};
@@ -11,70 +11,72 @@ use teaming::forward::drop_reason::DropReason;
 use teaming::ids::{NicIndex, PortId};
 use teaming::ports::port::Preserve;
 
-/// Where a packet goes, as far as it decides with whom it may travel.
+/// What the packets of one group have in common.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Group {
-    /// One destination, with what it keeps of the tag: the group is sent with DESTINATION_GROUP. Not a `NicId`, which
-    /// would make it half as large again.
+    /// One destination, and what it preserves of the VLAN tag: the group is sent with
+    /// NDIS_SEND_FLAGS_SWITCH_DESTINATION_GROUP. A `NicId` in place of port and index would make the type 12 bytes long
+    /// instead of 8.
     To(PortId, NicIndex, Preserve),
-    /// Several destinations each.
+    /// Each packet has several destinations.
     Several,
-    /// Left to the switch's own forwarding; never mixed with others.
+    /// Packets that the switch forwards natively; never mixed with others.
     Native,
-    /// Dropped for one reason, from one source port, as a report demands.
+    /// Dropped, for one reason and from one source port: a report names one of each.
     Dropped(DropReason, PortId),
 }
 
 impl Group {
-    /// Where `Groups` looks for it first: apart for the members of one team, and for neighbouring ports.
-    fn place(self) -> usize {
-        let place = match self {
+    /// Hash for `Groups::find`. Members of one team differ in it, and so do ports with neighbouring numbers.
+    fn hash(self) -> usize {
+        let hash = match self {
             Self::To(port, index, _) => port.get() ^ u32::from(index.get()),
             Self::Several => 0,
             Self::Native => 1,
             Self::Dropped(_, source) => source.get(),
         };
-        place as usize % PLACES
+        hash as usize % HASHES
     }
 }
 
 /// Groups that may be open at once.
 const GROUPS: usize = 16;
-/// Members of a team, so that each has a place of its own.
-const PLACES: usize = 32;
+/// Values of `Group::hash`: as many as a team has members.
+const HASHES: usize = 32;
 
-struct Open {
+/// A group that has packets.
+struct OpenGroup {
     group: Group,
     lists: NblChain,
     source: PortId,
     single_source: bool,
 }
 
-// All groups lie in the frame of the walk.
-const _: () = assert!(size_of::<Open>() == 32);
+// All groups are on the stack of the walk.
+const _: () = assert!(size_of::<OpenGroup>() == 32);
 
-/// The groups of one hold.
+/// The groups of one batch.
 pub struct Groups {
-    open: heapless::Vec<Open, GROUPS>,
-    /// The first open group of each place, counted from 1; 0 while no open group has that place. Without it a packet
-    /// would cost the more, the more members there are.
-    first: [u8; PLACES],
+    open: heapless::Vec<OpenGroup, GROUPS>,
+    /// For each hash, 1 + the index of the first open group with it; 0 if there is none. Without it the cost of a
+    /// packet would grow with the number of members.
+    first: [u8; HASHES],
     flags: SendFlags,
 }
 
 impl Groups {
-    /// `flags` are those of the chain; the switch's own bits are set anew for each group.
+    /// `flags` are those of the chain; the two flags of the switch are set for each group when it is sent.
     pub fn new(flags: SendFlags) -> Self {
         let switch = SendFlags::SWITCH_SINGLE_SOURCE | SendFlags::SWITCH_DESTINATION_GROUP;
-        Self { open: heapless::Vec::new(), first: [0; PLACES], flags: flags.difference(switch) }
+        Self { open: heapless::Vec::new(), first: [0; HASHES], flags: flags.difference(switch) }
     }
 
-    /// No further group can begin.
+    /// True if no further group can be opened.
     pub fn is_full(&self) -> bool {
         self.open.is_full()
     }
 
-    /// Appends a list to its group; `is_full` was false before.
+    /// Appends a list to its group. The caller has checked `is_full` since the last call.
     pub fn push(&mut self, group: Group, list: Nbl) {
         let source = list.source().port;
         if let Some(open) = self.find(group) {
@@ -84,22 +86,22 @@ impl Groups {
         }
         let mut lists = NblChain::EMPTY;
         lists.push(list);
-        let refused = self.open.push(Open { group, lists, source, single_source: true }).err();
+        let refused = self.open.push(OpenGroup { group, lists, source, single_source: true }).err();
         debug_assert!(refused.is_none(), "a group was begun although all are open");
-        if let Some(first) = self.first.get_mut(group.place()).filter(|first| **first == 0) {
+        if let Some(first) = self.first.get_mut(group.hash()).filter(|first| **first == 0) {
             *first = self.open.len() as u8;
         }
     }
 
-    fn find(&mut self, group: Group) -> Option<&mut Open> {
-        let first = usize::from(*self.first.get(group.place())?).checked_sub(1)?;
+    fn find(&mut self, group: Group) -> Option<&mut OpenGroup> {
+        let first = usize::from(*self.first.get(group.hash())?).checked_sub(1)?;
         if self.open.get(first)?.group == group {
             return self.open.get_mut(first);
         }
         self.open.iter_mut().rev().find(|open| open.group == group)
     }
 
-    /// Sends, passes on or completes every group. IRQL <= DISPATCH_LEVEL, no lock held.
+    /// Sends every group, or reports and completes it if it is dropped. IRQL <= DISPATCH_LEVEL, no lock held.
     pub fn flush(&mut self, module: &Module) {
         for open in &mut self.open {
             let lists = core::mem::replace(&mut open.lists, NblChain::EMPTY);
@@ -116,11 +118,11 @@ impl Groups {
             }
         }
         self.open.clear();
-        self.first = [0; PLACES];
+        self.first = [0; HASHES];
     }
 }
 
-/// Reports lists while they are owned, then completes them. Own lists end here like those that were sent.
+/// Reports lists as filtered while they are owned, then completes them with NDIS_STATUS_FAILURE; child NBLs are freed.
 #[inline(never)] // rare, and a frame of its own
 fn drop_lists(module: &Module, mut lists: NblChain, reason: DropReason, source: PortId, flags: SendFlags) {
     report(module, &lists, reason, source);
@@ -129,13 +131,13 @@ fn drop_lists(module: &Module, mut lists: NblChain, reason: DropReason, source: 
     complete::hand_back(module, lists.into_queue(), flags);
 }
 
-/// Drops one list outside any group.
+/// Drops one list that is in no group. IRQL <= DISPATCH_LEVEL, no lock held.
 pub fn drop_one(module: &Module, list: Nbl, reason: DropReason, flags: SendFlags) {
     let source = list.source().port;
     drop_lists(module, NblChain::of(list), reason, source, flags);
 }
 
-/// Reports one list that stays with us.
+/// Reports one list as filtered without completing it.
 pub fn report_one(module: &Module, list: Nbl, reason: DropReason) -> Nbl {
     let source = list.source().port;
     let lists = NblChain::of(list);

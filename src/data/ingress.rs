@@ -1,10 +1,12 @@
 //! Packet walk 1: every packet that enters the switch, from `FilterSendNetBufferLists` to `NdisFSendNetBufferLists`.
 //!
-//! A chain is decided in holds of at most 32 lists and 64 destinations under the forwarding lock; a flood to more goes
-//! on in the next hold. Destinations are committed under the lock, so that a failover or a disconnect, which takes it for
-//! writing, knows that nothing is assigned behind its back; sending, completing and splitting happen after the lock is
-//! released. Runs at IRQL <= DISPATCH_LEVEL; never allocates pool memory itself, never waits but for locks. Takes the
-//! forwarding lock and, inside it, the associations lock for a packet with the handle of a security association.
+//! A chain is decided in batches of at most 32 lists and 64 destinations, each under one hold of the forwarding lock; a
+//! flood to more destinations continues in the next batch. Destinations are committed under the lock: a failover or a
+//! disconnect takes it for writing, so after that no packet is assigned to what it removed. Lists are sent, completed
+//! and split after the lock is released.
+//!
+//! IRQL <= DISPATCH_LEVEL. Allocates no pool memory and waits for locks only: the forwarding lock and, inside it, the
+//! associations lock if a packet has the handle of a security association.
 
 use crate::clock;
 use crate::data::groups::{self, Group, Groups};
@@ -29,43 +31,43 @@ use teaming::ids::{MemberIndex, NicId, Ticks};
 use teaming::ports::port::Preserve;
 use teaming::ports::traffic::Traffic;
 
-/// Lists decided in one hold of the lock, each with all its packets.
+/// Lists of one batch; every packet of a list is decided in the same batch.
 const BATCH_LISTS: usize = 32;
-/// Destinations committed in one hold.
+/// Destinations committed in one batch.
 const BATCH_DESTINATIONS: usize = 64;
 
-/// Why a hold ended.
+/// Why a batch ended.
 enum BatchEnd {
-    /// Enough packets, destinations or groups, or no list is left.
+    /// A limit of lists, destinations or groups is reached, or no list is left.
     Enough,
-    /// A list whose packets go different ways: to be split.
+    /// A list whose packets have different destinations or VLANs: it must be split.
     Mixed(Nbl),
-    /// A list with more destinations than one hold commits.
+    /// A list with more destinations than the batch had left.
     Flood(Nbl, Flood),
 }
 
-/// What a hold knows of the source of the packets at hand, and what of theirs it has let pass and not counted yet.
-struct Source {
+/// The source of the current run of packets, looked up once, and the traffic of the run that is not counted yet.
+struct Run {
     sender: Option<SourcePort>,
     sent: Traffic,
 }
 
-impl Source {
+impl Run {
     const NONE: Self = Self { sender: None, sent: Traffic::NONE };
 }
 
-/// A flood that is not finished.
+/// A flood with destinations left.
 struct Flood {
     decision: Decision,
-    /// Where the next hold goes on.
+    /// Position in the port table at which the next batch continues.
     from: usize,
 }
 
-/// `FilterSendNetBufferLists`.
+/// `FilterSendNetBufferLists`. IRQL <= DISPATCH_LEVEL, no lock held.
 pub fn send(module: &Module, mut lists: NblQueue, flags: SendFlags) {
     let Some(walk) = module.walks.enter() else { return refuse(module, lists, flags) };
     let mut groups = Groups::new(flags);
-    let mut source = Source::NONE;
+    let mut source = Run::NONE;
     while !lists.is_empty() {
         let pause = decide_some(module, &mut lists, &mut groups, &mut source);
         groups.flush(module);
@@ -81,9 +83,9 @@ pub fn send(module: &Module, mut lists: NblQueue, flags: SendFlags) {
     }
 }
 
-/// Decides and commits up to `BATCH_LISTS` lists and `BATCH_DESTINATIONS` destinations. `source` is room for what it knows of one.
+/// Decides and commits one batch. `source` is scratch space that lives in the caller's frame.
 #[inline(never)] // two frames under 1 KiB instead of one above
-fn decide_some(module: &Module, lists: &mut NblQueue, groups: &mut Groups, source: &mut Source) -> BatchEnd {
+fn decide_some(module: &Module, lists: &mut NblQueue, groups: &mut Groups, source: &mut Run) -> BatchEnd {
     let forwarding = module.forwarding.read();
     let counters = module.counters.here(forwarding.dispatch());
     let pause = decide_held(module, &forwarding, &counters, lists, groups, source);
@@ -91,14 +93,14 @@ fn decide_some(module: &Module, lists: &mut NblQueue, groups: &mut Groups, sourc
     pause
 }
 
-#[inline(always)] // what the hold ends with stands once
+#[inline(always)] // one caller, which counts at every exit
 fn decide_held(
     module: &Module,
     forwarding: &Forwarding<Pool>,
     counters: &ThisCpu<'_, Counters>,
     lists: &mut NblQueue,
     groups: &mut Groups,
-    source: &mut Source,
+    source: &mut Run,
 ) -> BatchEnd {
     let mut window = WindowBuffer::empty();
     let now = if forwarding.wants_time() { clock::now() } else { Ticks::ZERO };
@@ -124,7 +126,7 @@ fn decide_held(
         let load = list.net_buffers().fold(Traffic::NONE, |load, packet| {
             load.plus(Traffic { frames: 1, bytes: packet.data_length().into() })
         });
-        // A verdict may have come to nothing for lack of resources.
+        // The switch may have refused the destinations: then the packet is dropped whatever the verdict.
         let verdict = match committed {
             Committed::To(Group::Dropped(reason, _)) => Verdict::Drop(reason),
             _ => {
@@ -145,16 +147,16 @@ fn decide_held(
     BatchEnd::Enough
 }
 
-/// Counts what has passed of a source that the walk leaves; the next hold looks it up anew.
+/// Counts the traffic of a run of packets of one source, and forgets the source: the next batch looks it up again.
 #[inline(never)] // once for many packets
-fn count(forwarding: &Forwarding<Pool>, counters: &ThisCpu<'_, Counters>, source: &mut Source) {
+fn count(forwarding: &Forwarding<Pool>, counters: &ThisCpu<'_, Counters>, source: &mut Run) {
     if let Some(sender) = source.sender.as_ref().filter(|_| source.sent.frames != 0) {
         forwarding.ports.count(counters.processor, sender.position, source.sent);
     }
-    *source = Source::NONE;
+    *source = Run::NONE;
 }
 
-/// What holds for the packets of one source in one hold of the lock.
+/// What all packets of one source share within a batch.
 #[derive(Clone, Copy)]
 struct Walk<'a> {
     module: &'a Module,
@@ -163,13 +165,13 @@ struct Walk<'a> {
     now: Ticks,
 }
 
-/// What is known of every packet of a list.
+/// What all packets of one list share.
 struct Common<'a> {
-    beside: OutOfBand<'a>,
+    out_of_band: OutOfBand<'a>,
     pinned: Option<MemberIndex>,
 }
 
-/// What to do with all packets of a list, or `None` when they differ. One array of destinations serves them all.
+/// The decision for all packets of a list, or `None` if they differ: a list has one array of destinations.
 #[inline(always)]
 fn decide(
     walk: &Walk<'_>,
@@ -178,11 +180,11 @@ fn decide(
     window: &mut WindowBuffer,
 ) -> Option<Decision> {
     if list.detail().native_forwarding_required() {
-        // The switch's own affair, whatever it looks like.
+        // An NVGRE packet: the switch determines its destinations (hybrid-forwarding.md).
         return Some(Decision::new(Verdict::Native));
     }
-    let beside = OutOfBand { vlan: list.vlan_id(), subnet: list.virtual_subnet(), adapter };
-    let common = Common { beside, pinned: offload::pinned(walk.module, list) };
+    let out_of_band = OutOfBand { vlan: list.vlan_id(), subnet: list.virtual_subnet(), adapter };
+    let common = Common { out_of_band, pinned: offload::pinned(walk.module, list) };
     let mut packets = list.net_buffers();
     let Some(first) = packets.next() else { return Some(Decision::dropped(DropReason::Runt)) };
     let decision = decide_one(walk, list, first, &common, window);
@@ -204,14 +206,14 @@ fn decide_one(
         Ok(bytes) => {
             let (source, pinned, now) = (walk.sender.nic, common.pinned, walk.now);
             let packet = Packet { source, window: bytes, pinned, native: false, now };
-            walk.forwarding.decide_from(walk.sender, &packet, &common.beside)
+            walk.forwarding.decide_from(walk.sender, &packet, &common.out_of_band)
         }
         Err(_) => Decision::dropped(DropReason::Unreadable),
     }
 }
 
-/// Whether the packets after the first of a list go where it goes. Apart, for a loop in `decide` made every list of
-/// one packet pay for what a list of many would save.
+/// Whether the packets after the first have the same destinations and VLAN. A function of its own, because a loop in
+/// `decide` costs instructions for each list of one packet, which is the usual case.
 #[cold]
 #[inline(never)]
 fn others_agree(
@@ -233,13 +235,13 @@ fn decide_with_adapter(
     list: &Nbl,
     window: &mut WindowBuffer,
 ) -> Option<Decision> {
-    // One in 1,024 packets to the outside is computed although its port is trusted.
+    // One in 1,024 packets to the external port is hashed in software although the adapter's hashes are trusted.
     let check = counters.change(|counters| counters.uplink & 0x3FF == 0);
     let adapter = adapter_hash(walk.module, list, check.unwrap_or(true));
     decide(walk, list, Some(adapter), window)
 }
 
-/// What an adapter's hash of a list is worth. It speaks of the list's only packet; of several it would say nothing.
+/// The hash that an adapter computed, and whether it may be used. Valid only if the NBL has one NET_BUFFER.
 fn adapter_hash<'a>(module: &'a Module, list: &Nbl, check: bool) -> Adapter<'a> {
     let alone = list.net_buffers().nth(1).is_none();
     let offered = list
@@ -250,15 +252,15 @@ fn adapter_hash<'a>(module: &'a Module, list: &Nbl, check: bool) -> Adapter<'a> 
     Adapter { toeplitz: &TOEPLITZ_SAMPLE, trust, offered, check }
 }
 
-/// What became of a list's destinations.
+/// The result of committing the destinations of a list.
 enum Committed {
-    /// All are committed, or none: the group that it leaves with.
+    /// Every destination is committed, or none: the group in which the list leaves.
     To(Group),
-    /// There are more from this position on.
+    /// More destinations are left, from this position in the port table on.
     Partly(usize),
 }
 
-/// Commits the destinations of one list, at most `reach` of them. "Assigned" happens here.
+/// Commits the destinations of one list, at most `reach` of them. From here on the packet counts as assigned to them.
 fn commit(walk: &Walk<'_>, list: &mut Nbl, decision: &Decision, reach: &mut usize) -> Committed {
     let dropped = |reason| Committed::To(Group::Dropped(reason, walk.sender.nic.port));
     let target = match decision.verdict {
@@ -285,11 +287,12 @@ fn commit_one(walk: &Walk<'_>, list: &mut Nbl, decision: &Decision, target: Targ
     Committed::To(Group::To(target.nic.port, target.nic.index, target.bits))
 }
 
-/// The packet's VLAN is told beside it, to those below and to the destinations that keep it; completion takes it back.
+/// Writes the packet's VLAN into its out-of-band tag, for the extensions below and for destinations that preserve it.
+/// The completion restores the tag.
 #[inline]
 fn write_tag(module: &Module, list: &mut Nbl, decision: &Decision) {
     if let Some(vlan) = decision.sent.tag() {
-        // Read first: a store by every processor would move the line about.
+        // Read first: unconditional stores would bounce the cache line between processors.
         if !module.tags_written.load(Ordering::Relaxed) {
             module.tags_written.store(true, Ordering::Relaxed);
         }
@@ -297,7 +300,7 @@ fn write_tag(module: &Module, list: &mut Nbl, decision: &Decision) {
     }
 }
 
-/// The first hold of a flood: the member, then stations.
+/// The first batch of a flood: the member, then vNICs.
 #[inline(never)] // rare, and a frame of its own
 fn commit_flood(
     walk: &Walk<'_>,
@@ -329,8 +332,9 @@ fn commit_flood(
     }
 }
 
-/// The other holds: each looks at its stations anew, so that one that disconnects between two is not committed any more,
-/// and what was committed before it went is what its deletion waits for. What no memory is left for gets none.
+/// The further batches of a flood. Each reads the port table again, so a vNIC that was disconnected since the last
+/// batch gets no copy; the switch waits for copies that were committed before it deletes a NIC. If memory runs out, the
+/// remaining destinations get no copy.
 #[inline(never)] // rare, and a frame of its own
 fn finish(module: &Module, list: &mut Nbl, mut flood: Flood) {
     loop {
@@ -345,14 +349,14 @@ fn finish(module: &Module, list: &mut Nbl, mut flood: Flood) {
     }
 }
 
-/// The member as a destination.
+/// The destination that stands for a member: the external port with the member's NIC index.
 fn external(forwarding: &Forwarding<Pool>, member: MemberIndex, bits: Preserve) -> Option<Target> {
     forwarding.external.map(|port| Target { nic: NicId::new(port, member.nic()), bits })
 }
 
-/// Splits a list into own lists of one packet each, in order, which take the walk from its beginning. The parent is
-/// held until the last of them is back. A packet for which there is no list left is dropped, and the parent reported; it
-/// fails then.
+/// Splits a list into child NBLs of one packet each, in order; they take the walk from its beginning, and the parent is
+/// held until the last child is back. A packet for which no child can be allocated is dropped; the parent is then
+/// reported as filtered and completes with NDIS_STATUS_FAILURE.
 #[inline(never)]
 fn split(module: &Module, walk: &WalkGuard<'_>, parent: Nbl, flags: SendFlags) -> NblChain {
     let mut children = NblChain::EMPTY;
@@ -382,7 +386,7 @@ fn split(module: &Module, walk: &WalkGuard<'_>, parent: Nbl, flags: SendFlags) -
     children
 }
 
-/// Completes a chain that arrived while the module does not run (pausing-a-filter-module.md).
+/// Completes a chain that arrived while the module is paused, with NDIS_STATUS_PAUSED (pausing-a-filter-module.md).
 fn refuse(module: &Module, mut lists: NblQueue, flags: SendFlags) {
     let mut refused = NblChain::EMPTY;
     let mut packets = 0;
@@ -395,7 +399,8 @@ fn refuse(module: &Module, mut lists: NblQueue, flags: SendFlags) {
     module.filter.send_complete(refused, flags.completion());
 }
 
-/// Counts packets that are dropped outside a hold of the lock, which is taken for the processor that the count is of.
+/// Counts packets that are dropped while the forwarding lock is not held. The lock is taken only because it raises to
+/// DISPATCH_LEVEL, where the thread stays on its processor.
 fn count_drops(module: &Module, reason: DropReason, frames: u64) {
     if frames != 0 {
         let forwarding = module.forwarding.read();

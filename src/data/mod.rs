@@ -1,4 +1,4 @@
-//! The packets' walks: in from the switch, out to it, and back.
+//! The packet walks: ingress (`FilterSendNetBufferLists`), its completion, and egress (`FilterReceiveNetBufferLists`).
 
 pub mod complete;
 pub mod egress;

@@ -171,7 +171,7 @@ fn ready_part(
     };
     let Some((length, partition)) = written else { return };
     let partition = if source == NO_PARTITION { partition } else { source };
-    let Some(source_nic) = nic_status::reference_station(module, partition) else { return };
+    let Some(source_nic) = nic_status::reference_vnic(module, partition) else { return };
     let Some((port, nic)) = nic_status::reference(module, member) else { return };
     fan.ready(index, &task.envelope, member, length, (partition, source_nic), (port, nic));
 }
