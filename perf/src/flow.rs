@@ -55,7 +55,7 @@ impl Reader {
 #[derive(Clone, Copy, Debug)]
 pub struct Label {
     ends: Ends,
-    kind: Kind,
+    kind: LabelKind,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +65,7 @@ enum Ends {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Kind {
+enum LabelKind {
     Ports(u8, u16, u16),
     Fragment,
     Protocol(u8),
@@ -76,11 +76,11 @@ impl Label {
     fn of(headers: &Headers, source: MacAddr, destination: MacAddr) -> Self {
         let protocol = headers.protocol();
         let kind = match (headers.ports(), protocol) {
-            (Some((from, to)), Some(protocol)) => Kind::Ports(protocol, from, to),
-            _ if headers.transport == Transport::Fragment => Kind::Fragment,
-            (_, Some(protocol)) => Kind::Protocol(protocol),
-            (_, None) if headers.network == Network::Arp => Kind::Ethertype(0x0806),
-            (_, None) => Kind::Ethertype(headers.ethertype),
+            (Some((from, to)), Some(protocol)) => LabelKind::Ports(protocol, from, to),
+            _ if headers.transport == Transport::Fragment => LabelKind::Fragment,
+            (_, Some(protocol)) => LabelKind::Protocol(protocol),
+            (_, None) if headers.network == Network::Arp => LabelKind::Ethertype(0x0806),
+            (_, None) => LabelKind::Ethertype(headers.ethertype),
         };
         let ends = match headers.addresses() {
             Some((from, to)) if headers.network != Network::Other => Ends::Ip(from, to),
@@ -92,8 +92,8 @@ impl Label {
     /// TCP, UDP and so on.
     pub fn protocol(&self) -> String {
         match self.kind {
-            Kind::Fragment => "fragments".to_owned(),
-            Kind::Ports(number, ..) | Kind::Protocol(number) => match number {
+            LabelKind::Fragment => "fragments".to_owned(),
+            LabelKind::Ports(number, ..) | LabelKind::Protocol(number) => match number {
                 1 => "ICMP".to_owned(),
                 2 => "IGMP".to_owned(),
                 6 => "TCP".to_owned(),
@@ -104,8 +104,8 @@ impl Label {
                 132 => "SCTP".to_owned(),
                 other => format!("IP {other}"),
             },
-            Kind::Ethertype(0x0806) => "ARP".to_owned(),
-            Kind::Ethertype(other) => format!("{other:04x}"),
+            LabelKind::Ethertype(0x0806) => "ARP".to_owned(),
+            LabelKind::Ethertype(other) => format!("{other:04x}"),
         }
     }
 }
@@ -113,7 +113,7 @@ impl Label {
 /// `192.168.10.11:443 > 203.0.113.10:51512`.
 impl fmt::Display for Label {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ports = if let Kind::Ports(_, from, to) = self.kind { Some((from, to)) } else { None };
+        let ports = if let LabelKind::Ports(_, from, to) = self.kind { Some((from, to)) } else { None };
         match (self.ends, ports) {
             (Ends::Ip(from, to), Some((source, target))) => {
                 end(out, from, source)?;

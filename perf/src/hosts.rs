@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use teaming::frame;
 use teaming::ids::{MacAddr, VlanId};
-use vswitch::adapter::vmq::Station;
+use vswitch::adapter::vmq::VnicAddress;
 
 /// An address range, as in `192.168.0.0/16`.
 #[derive(Clone, Copy, Debug)]
@@ -117,11 +117,12 @@ impl Hosts {
 
     /// What each machine's receive filters test: its address in each VLAN that it sends in, or in any if those are
     /// more than `most`.
-    pub fn stations(&self, most: usize) -> impl Iterator<Item = Vec<Station>> + '_ {
+    pub fn vnics(&self, most: usize) -> impl Iterator<Item = Vec<VnicAddress>> + '_ {
         self.inside.keys().map(move |mac| {
             let vlans = self.vlans.get(mac).into_iter().flatten();
-            let each: Vec<Station> = vlans.map(|vid| Station { mac: mac.0, vid: Some(*vid) }).collect();
-            let any = vec![Station { mac: mac.0, vid: None }];
+            let each: Vec<VnicAddress> =
+                vlans.map(|vid| VnicAddress { mac: mac.0, vid: Some(*vid) }).collect();
+            let any = vec![VnicAddress { mac: mac.0, vid: None }];
             if each.is_empty() || each.len() > most { any } else { each }
         })
     }

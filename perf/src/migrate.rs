@@ -309,8 +309,8 @@ impl Player<'_> {
             match from {
                 Some(_) if moves(from) => self.there.send(self.becomes, &[bytes]),
                 Some(machine) => self.net.send(self.net.vm(u16::try_from(machine).unwrap_or(0)), &[bytes]),
-                None if moves(to) => self.there.receive_from_outside(1, &[bytes]),
-                None => self.net.receive_from_outside(1, &[bytes]),
+                None if moves(to) => self.there.receive_external(1, &[bytes]),
+                None => self.net.receive_external(1, &[bytes]),
             }
         });
     }

@@ -8,7 +8,7 @@ use crate::flow::{Identity, Label, Reader};
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 use teaming::ids::BUCKETS;
-use vswitch::switch::frames::{Fate, Frame};
+use vswitch::switch::frames::{Frame, FrameOutcome};
 
 /// What one member, or one flow on one member, carried.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,7 +41,7 @@ enum State {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
+pub enum LinkChange {
     Down,
     Up,
 }
@@ -49,7 +49,7 @@ pub enum Kind {
 /// Something that happened to a member, and what came of it until the next such thing.
 #[derive(Clone, Copy, Debug)]
 pub struct Event {
-    pub kind: Kind,
+    pub kind: LinkChange,
     pub member: u16,
     pub at: Duration,
     /// Frames of the capture that were sent before.
@@ -198,8 +198,9 @@ impl Observer {
             self.members.get(usize::from(from) - 1).is_some_and(|member| member.state == State::Down);
         let since = if is_down { 0 } else { then };
         let home = self.members[to_slot].state == State::Returned;
-        let failure =
-            self.events[since..].iter().rposition(|event| event.member == from && event.kind == Kind::Down);
+        let failure = self.events[since..]
+            .iter()
+            .rposition(|event| event.member == from && event.kind == LinkChange::Down);
         let cause = failure.map_or(self.events.len().checked_sub(1), |failure| Some(since + failure));
         if let Some(cause) = cause {
             self.events[cause].flows_moved += 1;
@@ -226,15 +227,17 @@ impl Observer {
         let account = &mut self.account;
         let (mut outside, mut inside, mut native, mut lost_by, mut reason) =
             (false, false, false, None, None);
-        for fate in &frame.fates {
-            match fate {
-                Fate::Delivered { to, .. } if to.index == 0 => inside = true,
-                Fate::Delivered { .. } => outside = true,
-                Fate::Native => native = true,
-                Fate::LostBeforeIndication { member } => lost_by = Some(*member),
-                Fate::Filtered { reason: why } => reason = Some(why.clone()),
-                Fate::Paused => reason = Some("The extension was not running.".to_owned()),
-                Fate::Failed { status } => reason = Some(format!("It failed with status {status:#010x}.")),
+        for end in &frame.outcomes {
+            match end {
+                FrameOutcome::Delivered { to, .. } if to.index == 0 => inside = true,
+                FrameOutcome::Delivered { .. } => outside = true,
+                FrameOutcome::Native => native = true,
+                FrameOutcome::LostBeforeIndication { member } => lost_by = Some(*member),
+                FrameOutcome::Filtered { reason: why } => reason = Some(why.clone()),
+                FrameOutcome::Paused => reason = Some("The extension was not running.".to_owned()),
+                FrameOutcome::Failed { status } => {
+                    reason = Some(format!("It failed with status {status:#010x}."))
+                }
             }
         }
         if let Some(event) = lost_by.and_then(|member| last_of(&mut self.events, member)) {
@@ -254,7 +257,7 @@ impl Observer {
     /// The member's link is gone; that is told of twice, when it happens and when it is indicated, from when on nothing
     /// may be assigned to the member.
     pub fn pulled(&mut self, member: u16, at: Duration, at_frame: usize) {
-        self.push(Kind::Down, member, at, at_frame);
+        self.push(LinkChange::Down, member, at, at_frame);
         self.set(member, State::Pulled);
     }
 
@@ -266,11 +269,11 @@ impl Observer {
     }
 
     pub fn restored(&mut self, member: u16, at: Duration, at_frame: usize) {
-        self.push(Kind::Up, member, at, at_frame);
+        self.push(LinkChange::Up, member, at, at_frame);
         self.set(member, State::Returned);
     }
 
-    fn push(&mut self, kind: Kind, member: u16, at: Duration, at_frame: usize) {
+    fn push(&mut self, kind: LinkChange, member: u16, at: Duration, at_frame: usize) {
         self.events.push(Event {
             kind,
             member,
@@ -319,7 +322,7 @@ impl Observer {
 }
 
 fn last_of(events: &mut [Event], member: u16) -> Option<&mut Event> {
-    events.iter_mut().rfind(|event| event.member == member && event.kind == Kind::Down)
+    events.iter_mut().rfind(|event| event.member == member && event.kind == LinkChange::Down)
 }
 
 fn column(at: Duration, length: Duration) -> usize {
@@ -350,12 +353,12 @@ mod tests {
         observer.assigned(frame, &bytes(flow), member, Duration::ZERO, None);
     }
 
-    fn end(observer: &mut Observer, id: usize, fates: Vec<Fate>) {
+    fn end(observer: &mut Observer, id: usize, outcomes: Vec<FrameOutcome>) {
         let mut frames = vswitch::switch::frames::Frames::default();
         for _ in 0..=id {
             frames.add(0, NicId::new(10, 0), &bytes(1), 0);
         }
-        fates.into_iter().for_each(|fate| frames.fate(id, fate));
+        outcomes.into_iter().for_each(|end| frames.end(id, end));
         observer.ended(&frames.all[id]);
     }
 
@@ -417,7 +420,9 @@ mod tests {
         let mut observer = observer(2);
         for round in 0..2 {
             observer.pulled(1, SECOND, round);
-            (0..=round).for_each(|id| end(&mut observer, id, vec![Fate::LostBeforeIndication { member: 1 }]));
+            (0..=round).for_each(|id| {
+                end(&mut observer, id, vec![FrameOutcome::LostBeforeIndication { member: 1 }])
+            });
             observer.indicated_down(1, round);
             observer.restored(1, SECOND, round);
         }
@@ -430,13 +435,13 @@ mod tests {
     #[test]
     fn every_frame_is_counted_once() {
         let mut observer = observer(2);
-        let machine = Fate::Delivered { to: NicId::new(10, 0), at: 0 };
-        let member = Fate::Delivered { to: NicId::new(1, 2), at: 0 };
+        let machine = FrameOutcome::Delivered { to: NicId::new(10, 0), at: 0 };
+        let member = FrameOutcome::Delivered { to: NicId::new(1, 2), at: 0 };
         end(&mut observer, 0, vec![machine.clone(), member.clone(), machine.clone()]);
         end(&mut observer, 1, vec![machine]);
         end(&mut observer, 2, vec![member]);
-        end(&mut observer, 3, vec![Fate::Native]);
-        end(&mut observer, 4, vec![Fate::Filtered { reason: "why".into() }]);
+        end(&mut observer, 3, vec![FrameOutcome::Native]);
+        end(&mut observer, 4, vec![FrameOutcome::Filtered { reason: "why".into() }]);
         end(&mut observer, 5, vec![]);
         let expected = Account {
             outside: 1,

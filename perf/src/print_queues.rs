@@ -1,7 +1,7 @@
 //! Queues as text: what happened, and tables of machines and members with a column for each stage.
 
 use crate::print::{COLUMNS, count, wrap};
-use crate::queues::{Kind, Machine, Queues, Stage};
+use crate::queues::{Machine, Queues, Stage, StageKind};
 
 /// Machines that a screen has room for; `--json` and the page have all.
 const ROWS: usize = 16;
@@ -79,10 +79,10 @@ fn frames(stage: &Stage, number: usize) -> String {
 pub fn title(stage: &Stage) -> String {
     let member = stage.member.unwrap_or(0);
     match stage.kind {
-        Kind::Start => "start".to_owned(),
-        Kind::Planned => "planned".to_owned(),
-        Kind::Down => format!("{member} down"),
-        Kind::Up => format!("{member} up"),
+        StageKind::Start => "start".to_owned(),
+        StageKind::Planned => "planned".to_owned(),
+        StageKind::Down => format!("{member} down"),
+        StageKind::Up => format!("{member} up"),
     }
 }
 

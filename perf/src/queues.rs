@@ -11,7 +11,7 @@ use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use vswitch::adapter::offloads::Resource;
-use vswitch::adapter::vmq::{Sorted, Station};
+use vswitch::adapter::vmq::{Sorted, VnicAddress};
 use vswitch::scenario::Net;
 use vswitch::switch::ports::{Mac, NicId};
 
@@ -36,7 +36,7 @@ pub struct Queues {
 /// A change, what held right after it, and the frames from then to the next.
 #[derive(Clone, Debug, Serialize)]
 pub struct Stage {
-    pub kind: Kind,
+    pub kind: StageKind,
     /// The member that went down or came up.
     pub member: Option<u16>,
     pub at_seconds: f64,
@@ -53,7 +53,7 @@ pub struct Stage {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum StageKind {
     Start,
     Down,
     Up,
@@ -124,7 +124,7 @@ pub fn limits(arguments: &Replay, members: usize) -> anyhow::Result<Vec<u32>> {
 pub struct Watch<'a> {
     net: &'a Net,
     /// What each machine's filters test.
-    stations: Vec<Vec<Station>>,
+    vnics: Vec<Vec<VnicAddress>>,
     placement: Placement,
     limits: Vec<u32>,
     /// Indications of what the team can do that the switch has taken into account.
@@ -139,15 +139,15 @@ pub struct Watch<'a> {
 impl<'a> Watch<'a> {
     /// The adapters have told what they can do; the switch plans for the first time.
     pub fn start(net: &'a Net, hosts: &Hosts, placement: Placement, limits: Vec<u32>) -> Self {
-        Self::of(net, hosts.stations(FILTERS).collect(), placement, limits)
+        Self::of(net, hosts.vnics(FILTERS).collect(), placement, limits)
     }
 
-    fn of(net: &'a Net, stations: Vec<Vec<Station>>, placement: Placement, limits: Vec<u32>) -> Self {
-        let left = vec![BTreeSet::new(); stations.len()];
+    fn of(net: &'a Net, vnics: Vec<Vec<VnicAddress>>, placement: Placement, limits: Vec<u32>) -> Self {
+        let left = vec![BTreeSet::new(); vnics.len()];
         let (counted, stages) = (BTreeMap::new(), Vec::new());
-        let mut watch = Self { net, stations, placement, limits, heard: 0, left, counted, stages };
+        let mut watch = Self { net, vnics, placement, limits, heard: 0, left, counted, stages };
         let refused = watch.plan();
-        watch.begin(Kind::Start, None, Duration::ZERO, refused);
+        watch.begin(StageKind::Start, None, Duration::ZERO, refused);
         watch
     }
 
@@ -160,7 +160,7 @@ impl<'a> Watch<'a> {
     }
 
     /// The driver knows that a member is down or up.
-    pub fn changed(&mut self, kind: Kind, member: u16, at: Duration) {
+    pub fn changed(&mut self, kind: StageKind, member: u16, at: Duration) {
         self.end();
         self.begin(kind, Some(member), at, 0);
     }
@@ -173,7 +173,7 @@ impl<'a> Watch<'a> {
     pub fn plan_again(&mut self, at: Duration) {
         self.end();
         let refused = self.plan();
-        self.begin(Kind::Planned, None, at, refused);
+        self.begin(StageKind::Planned, None, at, refused);
     }
 
     pub fn finish(mut self) -> Queues {
@@ -200,14 +200,14 @@ impl<'a> Watch<'a> {
     fn plan(&mut self) -> usize {
         let (offered, heard) = self.net.offered_queues();
         self.heard = heard;
-        let all = (0..).zip(&self.stations).map(|(number, stations)| (self.net.vm(number), stations));
+        let all = (0..).zip(&self.vnics).map(|(number, vnics)| (self.net.vm(number), vnics));
         all.clone().for_each(|(nic, _)| self.net.release(nic));
         let (mut free, mut refused) = (offered.unwrap_or(0), 0);
-        for (nic, stations) in all {
+        for (nic, vnics) in all {
             if free == 0 {
                 break;
             }
-            match self.net.offload(nic, |partition| partition.start_queue_for(stations)).flatten() {
+            match self.net.offload(nic, |partition| partition.start_queue_for(vnics)).flatten() {
                 Some(_) => free -= 1,
                 None => refused += 1,
             }
@@ -215,10 +215,10 @@ impl<'a> Watch<'a> {
         refused
     }
 
-    fn begin(&mut self, kind: Kind, member: Option<u16>, at: Duration, refused: usize) {
+    fn begin(&mut self, kind: StageKind, member: Option<u16>, at: Duration, refused: usize) {
         let mut disagreements = self.net.disagreements();
         disagreements.extend(self.net.lost_ways());
-        let machines = (0..self.stations.len()).map(|number| self.machine(number)).collect();
+        let machines = (0..self.vnics.len()).map(|number| self.machine(number)).collect();
         self.stages.push(Stage {
             kind,
             member,
@@ -234,7 +234,7 @@ impl<'a> Watch<'a> {
 
     fn members(&self) -> Vec<Member> {
         let all = self.net.look(|state| {
-            let adapters = state.modules.first().into_iter().flat_map(|m| m.outside.adapters.values());
+            let adapters = state.modules.first().into_iter().flat_map(|m| m.external.adapters.values());
             let member = |a: &vswitch::adapter::Adapter| Member {
                 index: a.index,
                 up: a.link_up,
@@ -259,7 +259,7 @@ impl<'a> Watch<'a> {
         let queues: Vec<(u16, u32)> = queues.collect();
         let up: BTreeSet<u16> =
             self.members().iter().filter(|member| member.up).map(|member| member.index).collect();
-        let mac = self.stations[number].first().map_or([0; 6], |station| station.mac);
+        let mac = self.vnics[number].first().map_or([0; 6], |vnic| vnic.mac);
         Machine {
             machine: number + 1,
             mac: mac.map(|byte| format!("{byte:02x}")).join(":"),
@@ -280,7 +280,7 @@ impl<'a> Watch<'a> {
         let now: BTreeMap<(u16, Mac), Sorted> = self
             .net
             .look(|state| {
-                let adapters = state.modules.first().into_iter().flat_map(|m| m.outside.adapters.values());
+                let adapters = state.modules.first().into_iter().flat_map(|m| m.external.adapters.values());
                 adapters
                     .flat_map(|a| {
                         a.offloads.queues.sorted.iter().map(|(mac, sorted)| ((a.index, *mac), *sorted))
@@ -289,9 +289,9 @@ impl<'a> Watch<'a> {
             })
             .unwrap_or_default();
         let before = std::mem::replace(&mut self.counted, now);
-        let macs = self.stations.iter().enumerate();
+        let macs = self.vnics.iter().enumerate();
         let machines: BTreeMap<Mac, usize> =
-            macs.filter_map(|(number, of)| of.first().map(|station| (station.mac, number))).collect();
+            macs.filter_map(|(number, of)| of.first().map(|vnic| (vnic.mac, number))).collect();
         let Some(stage) = self.stages.last_mut() else { return };
         for (key @ (index, mac), all) in &self.counted {
             let old = before.get(key).copied().unwrap_or_default();
@@ -338,14 +338,14 @@ fn explain(before: Option<&Stage>, now: &Stage) -> String {
         pairs.filter(|(old, new)| holds(old, new)).map(|(_, new)| new).collect()
     };
     let parts = match now.kind {
-        Kind::Start | Kind::Planned => planned(&of),
-        Kind::Down => down(&of, now),
-        Kind::Up => up(&of, now),
+        StageKind::Start | StageKind::Planned => planned(&of),
+        StageKind::Down => down(&of, now),
+        StageKind::Up => up(&of, now),
     };
     let head = match (now.kind, now.member.unwrap_or(0)) {
-        (Kind::Start | Kind::Planned, _) => format!("the switch plans again: {};", offer(now)),
-        (Kind::Down, member) => format!("member {member} down:"),
-        (Kind::Up, member) => format!("member {member} up:"),
+        (StageKind::Start | StageKind::Planned, _) => format!("the switch plans again: {};", offer(now)),
+        (StageKind::Down, member) => format!("member {member} down:"),
+        (StageKind::Up, member) => format!("member {member} up:"),
     };
     format!("{head} {}", parts.join("; "))
 }
@@ -452,15 +452,15 @@ mod tests {
     }
 
     fn watch(net: &Net, placement: Placement) -> Watch<'_> {
-        let stations = (0..MACHINES).map(|n| vec![Station::untagged(net.mac(net.vm(n)))]).collect();
-        Watch::of(net, stations, placement, vec![16; 3])
+        let vnics = (0..MACHINES).map(|n| vec![VnicAddress::untagged(net.mac(net.vm(n)))]).collect();
+        Watch::of(net, vnics, placement, vec![16; 3])
     }
 
     /// What adapters have, found without the functions that the table is made with.
     fn adapters_have(net: &Net) -> BTreeSet<(u16, u32, u16)> {
         let first = net.vm(0).port;
         let all = net.look(|state| {
-            let adapters = state.modules[0].outside.adapters.iter();
+            let adapters = state.modules[0].external.adapters.iter();
             adapters
                 .flat_map(|(index, adapter)| {
                     adapter.offloads.queues.all.iter().map(move |(id, q)| (*index, *id, q))
@@ -489,11 +489,11 @@ mod tests {
             // An adapter loses a queue and tells nobody: the table shows it, and so does the count.
             let (member, queue, machine) = *held.iter().next().expect("there are some");
             net.look(|state| {
-                let adapter = state.modules[0].outside.adapters.get_mut(&member).expect("there");
+                let adapter = state.modules[0].external.adapters.get_mut(&member).expect("there");
                 let source = net.vm(machine - 1);
                 adapter.offloads.forget(source, Resource::Queue(queue));
             });
-            watch.changed(Kind::Up, member, Duration::ZERO);
+            watch.changed(StageKind::Up, member, Duration::ZERO);
             assert_eq!(table_has(&watch.stages[1]), adapters_have(&net));
             assert_eq!(table_has(&watch.stages[1]).len(), held.len() - 1);
             assert!(!watch.stages[1].disagreements.is_empty(), "{placement:?}");
@@ -506,14 +506,14 @@ mod tests {
         let mut watch = watch(&net, Placement::FollowFlows);
         let victim = watch.stages[0].machines[0].held_by[0].member;
         net.fail(victim);
-        watch.changed(Kind::Down, victim, Duration::ZERO);
+        watch.changed(StageKind::Down, victim, Duration::ZERO);
         assert!(watch.is_invited(), "the driver says what the team can do now");
         watch.plan_again(Duration::ZERO);
         assert!(!watch.is_invited());
         net.restore(victim);
         // What waits for a gap in its traffic has moved by then.
         net.advance(10_000_000);
-        watch.changed(Kind::Up, victim, Duration::ZERO);
+        watch.changed(StageKind::Up, victim, Duration::ZERO);
         watch.plan_again(Duration::ZERO);
         let [start, failed, planned, returned, home] = &watch.stages[..] else { panic!("five stages") };
         assert_eq!(table_has(start), table_has(failed), "nothing moves by itself");
@@ -531,12 +531,12 @@ mod tests {
     fn a_frame_of_a_machines_vlan_comes_by_its_queue_and_any_other_by_the_default_one() {
         let net = net(Placement::EveryMember);
         let mac = net.mac(net.vm(0));
-        let stations = vec![vec![Station { mac, vid: Some(20) }]];
-        let mut watch = Watch::of(&net, stations, Placement::EveryMember, vec![16; 3]);
-        let plain = net.flow_from_outside(net.vm(0), 1).frame(1, 60);
+        let vnics = vec![vec![VnicAddress { mac, vid: Some(20) }]];
+        let mut watch = Watch::of(&net, vnics, Placement::EveryMember, vec![16; 3]);
+        let plain = net.external_flow(net.vm(0), 1).frame(1, 60);
         let tagged = [&plain[..12], &[0x81, 0, 0, 20], &plain[12..]].concat();
-        let foreign = net.flow_from_outside(net.vm(1), 1).frame(1, 60);
-        net.receive_from_outside(2, &[tagged.clone(), plain, tagged, foreign]);
+        let foreign = net.external_flow(net.vm(1), 1).frame(1, 60);
+        net.receive_external(2, &[tagged.clone(), plain, tagged, foreign]);
         watch.end();
         let machine = &watch.stages[0].machines[0];
         assert_eq!((machine.frames_own_queue, machine.frames_default_queue), (2, 1));

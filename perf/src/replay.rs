@@ -9,7 +9,7 @@ use crate::flow::Reader;
 use crate::hosts::Hosts;
 use crate::observer::Observer;
 use crate::plan::{self, Step, What};
-use crate::queues::{self, Kind, PLANS_AFTER, Watch};
+use crate::queues::{self, PLANS_AFTER, StageKind, Watch};
 use crate::report::Report;
 use crate::save::Saved;
 use crate::survey::Survey;
@@ -143,7 +143,7 @@ fn start(
         bail!("the driver did not start: {why}; build the image again with cargo image");
     }
     net.look(|state| {
-        let adapters = state.modules[0].outside.adapters.values_mut();
+        let adapters = state.modules[0].external.adapters.values_mut();
         for (adapter, (&speed, number)) in adapters.zip(speeds.iter().zip(1usize..)) {
             adapter.bits_per_second = speed;
             // Unlike ways to the far end, each varying: moving a flow carelessly shows as reordering.
@@ -286,7 +286,7 @@ impl Player<'_> {
                 self.net.indicate(step.member, false);
                 self.seen.indicated_down(step.member, self.sent);
                 if let Some(watch) = &mut self.watch {
-                    watch.changed(Kind::Down, step.member, step.at);
+                    watch.changed(StageKind::Down, step.member, step.at);
                 }
             }
             What::Restore => {
@@ -295,7 +295,7 @@ impl Player<'_> {
                 self.up.push(step.member);
                 self.up.sort_unstable();
                 if let Some(watch) = &mut self.watch {
-                    watch.changed(Kind::Up, step.member, step.at);
+                    watch.changed(StageKind::Up, step.member, step.at);
                 }
             }
             What::Settle => {}
@@ -336,7 +336,7 @@ impl Player<'_> {
                 match *way {
                     Way::From(machine) => this.net.send(this.net.vm(machine), frames),
                     Way::Through(member) if this.independent => this.arrive(member, frames),
-                    Way::Through(member) => this.net.receive_from_outside(member, frames),
+                    Way::Through(member) => this.net.receive_external(member, frames),
                 }
             }
         });
@@ -351,7 +351,7 @@ impl Player<'_> {
         let ports: Vec<(u16, &Vec<u8>)> = frames.iter().map(|frame| (port(frame), frame)).collect();
         for together in ports.chunk_by(|(one, _), (other, _)| one == other) {
             let frames: Vec<Vec<u8>> = together.iter().map(|(_, frame)| (*frame).clone()).collect();
-            together.first().into_iter().for_each(|(port, _)| self.net.receive_from_outside(*port, &frames));
+            together.first().into_iter().for_each(|(port, _)| self.net.receive_external(*port, &frames));
         }
     }
 
@@ -371,7 +371,7 @@ impl Player<'_> {
                 }
             }
             let Some(module) = modules.first_mut() else { return };
-            for arrival in module.outside.arrivals.drain(..) {
+            for arrival in module.external.arrivals.drain(..) {
                 seen.arrived(arrival.frame);
                 let Some((saved, frame)) = saved.as_mut().zip(all.get(arrival.frame)) else { continue };
                 saved.write(arrival.member, survey.start + since(*began, arrival.at), &frame.bytes);
@@ -382,7 +382,7 @@ impl Player<'_> {
                 oldest = Some(frame.id + 1);
             }
             if let Some(oldest) = oldest {
-                module.outside.physical.forget_before(oldest);
+                module.external.physical.forget_before(oldest);
             }
         });
     }

@@ -2,7 +2,7 @@
 
 use crate::args::Replay;
 use crate::flow::Label;
-use crate::observer::{Account, Bucket, Event, Kind, Observer, Share};
+use crate::observer::{Account, Bucket, Event, LinkChange, Observer, Share};
 use crate::queues::Queues;
 use crate::survey::Survey;
 use crate::table;
@@ -169,7 +169,7 @@ impl Report {
 impl Happening {
     fn of(event: &Event) -> Self {
         Self {
-            kind: if event.kind == Kind::Down { "down" } else { "up" },
+            kind: if event.kind == LinkChange::Down { "down" } else { "up" },
             member: event.member,
             at_frame: event.at_frame,
             flows_moved: event.flows_moved,

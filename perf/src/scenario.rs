@@ -14,7 +14,7 @@ use vswitch::machine::image::Image;
 use vswitch::scenario::EXTERNAL_PORT;
 use vswitch::scenario::outcome::Outcome;
 use vswitch::scenario::suite::{self, CASES, Case};
-use vswitch::switch::frames::Fate;
+use vswitch::switch::frames::FrameOutcome;
 
 pub const EXAMPLES: &str = "\
 Examples:
@@ -178,8 +178,8 @@ fn ended_badly(report: Option<Report>, why: &str, json: bool) {
 impl Report {
     fn of(case: &Case, arguments: &Scenario, outcome: &Outcome) -> Self {
         let mut ends = BTreeMap::new();
-        for fate in outcome.frames.iter().flat_map(|frame| &frame.fates) {
-            *ends.entry(end_of(fate)).or_default() += 1;
+        for end in outcome.frames.iter().flat_map(|frame| &frame.outcomes) {
+            *ends.entry(end_of(end)).or_default() += 1;
         }
         let mut warnings = BTreeMap::new();
         outcome.warnings.iter().for_each(|warning| *warnings.entry(warning.rule).or_default() += 1);
@@ -195,7 +195,7 @@ impl Report {
             frames: outcome.frames.len(),
             ends,
             dropped: dropped.collect(),
-            unaccounted: outcome.frames.iter().filter(|frame| frame.fates.is_empty()).count(),
+            unaccounted: outcome.frames.iter().filter(|frame| frame.outcomes.is_empty()).count(),
             violations: outcome.violations.iter().map(Broken::of).collect(),
             warnings,
             leaks: outcome.leaks.clone(),
@@ -218,15 +218,15 @@ fn again(arguments: &Scenario, outcome: &Outcome) -> String {
     }
 }
 
-fn end_of(fate: &Fate) -> String {
-    match fate {
-        Fate::Delivered { to, .. } if to.port == EXTERNAL_PORT => format!("to member {}", to.index),
-        Fate::Delivered { .. } => "to a port inside".to_owned(),
-        Fate::Filtered { .. } => "dropped".to_owned(),
-        Fate::Native => "native".to_owned(),
-        Fate::LostBeforeIndication { .. } => "lost with a link".to_owned(),
-        Fate::Paused => "not sent: the module did not run".to_owned(),
-        Fate::Failed { status } => format!("failed with {status:#x}"),
+fn end_of(end: &FrameOutcome) -> String {
+    match end {
+        FrameOutcome::Delivered { to, .. } if to.port == EXTERNAL_PORT => format!("to member {}", to.index),
+        FrameOutcome::Delivered { .. } => "to a port inside".to_owned(),
+        FrameOutcome::Filtered { .. } => "dropped".to_owned(),
+        FrameOutcome::Native => "native".to_owned(),
+        FrameOutcome::LostBeforeIndication { .. } => "lost with a link".to_owned(),
+        FrameOutcome::Paused => "not sent: the module did not run".to_owned(),
+        FrameOutcome::Failed { status } => format!("failed with {status:#x}"),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Where every bucket stands at the end of a replay, those that saw no traffic among them: the driver's distribution,
 //! fed with the speeds of the members and with what happened to them.
 
-use crate::observer::{Event, Kind};
+use crate::observer::{Event, LinkChange};
 use teaming::Heap;
 use teaming::forward::Forwarding;
 use teaming::ids::{BUCKETS, MEMBERS, MemberIndex, Ticks};
@@ -31,7 +31,7 @@ pub fn owners(speeds: &[u64], events: &[Event]) -> Vec<u16> {
     for event in events {
         let speed = usize::from(event.member).checked_sub(1).and_then(|slot| speeds.get(slot));
         let link = match (event.kind, speed) {
-            (Kind::Up, Some(speed)) => up(speed),
+            (LinkChange::Up, Some(speed)) => up(speed),
             _ => MemberEvent::Link(LinkState::Down),
         };
         take(event.member, link);

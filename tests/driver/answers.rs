@@ -17,7 +17,7 @@ use vswitch::switch::control::status::Status;
 
 /// The member that things happen to.
 const MEMBER: u16 = 2;
-/// Steps of a story. Every shorter one is the beginning of a longer one.
+/// Steps of a sequence. Every shorter one is the beginning of a longer one.
 const STEPS: u32 = 4;
 
 /// One thing that happens. A value is a link that is down or up, or one of two numbers of queues.
@@ -36,7 +36,7 @@ enum Step {
 const ALL: [Step; 5] =
     [Step::Asked, Step::Answered, Step::Indicated(false), Step::Indicated(true), Step::Silent];
 
-/// What the documented rules make of a story.
+/// What the documented rules make of a sequence.
 struct Model {
     truth: bool,
     believed: bool,
@@ -157,8 +157,8 @@ fn start(old_answers: bool) -> Net {
     net
 }
 
-/// Every story of that many steps.
-fn stories() -> impl Iterator<Item = Vec<Step>> {
+/// Every sequence of that many steps.
+fn sequences() -> impl Iterator<Item = Vec<Step>> {
     (0..ALL.len().pow(STEPS))
         .map(|number| (0..STEPS).map(|place| ALL[number / ALL.len().pow(place) % ALL.len()]).collect())
 }
@@ -166,10 +166,10 @@ fn stories() -> impl Iterator<Item = Vec<Step>> {
 fn told_in_every_order(subject: &Subject) {
     for old_answers in [false, true] {
         let net = start(old_answers);
-        for story in stories() {
+        for sequence in sequences() {
             let mut model = Model { truth: true, believed: true, out: None, again: false, old_answers };
-            assert!((subject.believed)(&net), "before {story:?}");
-            for (at, step) in story.iter().enumerate() {
+            assert!((subject.believed)(&net), "before {sequence:?}");
+            for (at, step) in sequence.iter().enumerate() {
                 match *step {
                     Step::Asked => (subject.ask)(&net),
                     Step::Answered => net.advance(1),
@@ -178,14 +178,17 @@ fn told_in_every_order(subject: &Subject) {
                 }
                 model.take(*step);
                 let believed = (subject.believed)(&net);
-                assert_eq!(believed, model.believed, "{story:?} after step {at}, old answers: {old_answers}");
+                assert_eq!(
+                    believed, model.believed,
+                    "{sequence:?} after step {at}, old answers: {old_answers}"
+                );
             }
-            // All that is out comes, and the next story begins where this one did.
+            // All that is out comes, and the next sequence begins where this one did.
             net.advance(100);
             while model.out.is_some() {
                 model.take(Step::Answered);
             }
-            assert_eq!((subject.believed)(&net), model.believed, "at the end of {story:?}");
+            assert_eq!((subject.believed)(&net), model.believed, "at the end of {sequence:?}");
             (subject.change)(&net, true, true);
         }
         net.finish().assert_clean();

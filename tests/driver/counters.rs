@@ -12,7 +12,7 @@ use vswitch::machine::registry::Value;
 use vswitch::scenario::guest::{BROADCAST, Flow, Packet};
 use vswitch::scenario::suite::CASES;
 use vswitch::scenario::{Body, Net, Scenario};
-use vswitch::switch::frames::Fate;
+use vswitch::switch::frames::FrameOutcome;
 use vswitch::switch::ports::policy::{Private, Property, Security, Vlan};
 
 /// The counters of every processor, each read on its own.
@@ -55,13 +55,13 @@ fn seen_by_the_switch(net: &Net) -> Account {
             Account { dropped: BTreeMap::new(), members: BTreeMap::new(), native: 0, frames: 0 };
         for frame in state.frames.all.iter().filter(|frame| frame.switch == switch) {
             account.frames += 1;
-            account.native += u64::from(frame.fates.contains(&Fate::Native));
-            for fate in &frame.fates {
-                let reason = match fate {
-                    Fate::Filtered { reason } => {
+            account.native += u64::from(frame.outcomes.contains(&FrameOutcome::Native));
+            for end in &frame.outcomes {
+                let reason = match end {
+                    FrameOutcome::Filtered { reason } => {
                         DROP_REASONS.into_iter().find(|known| known.sentence() == reason)
                     }
-                    Fate::Paused => Some(DropReason::NotRunning),
+                    FrameOutcome::Paused => Some(DropReason::NotRunning),
                     _ => None,
                 };
                 if let Some(reason) = reason {
@@ -115,7 +115,7 @@ fn raw(to: [u8; 6], from: [u8; 6], rest: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// From a guest's address to another's, or to the outside.
+/// From a guest's address to another's, or to the external network.
 fn from_guest(net: &Net, to: Option<u16>, rest: &[u8]) -> Vec<u8> {
     let to = to.map_or([2, 0xAA, 0, 0, 0, 9], |n| net.mac(net.vm(n)));
     raw(to, net.mac(net.vm(0)), rest)
@@ -147,7 +147,7 @@ fn provoke(reason: DropReason) -> Net {
         DropReason::BackToSource => on(team(), &|net| send(net, from_guest(net, Some(0), &[0x88, 0xB5]))),
         DropReason::NoDestination => on(team(), &|net| {
             let stranger = raw([2, 9, 9, 9, 9, 9], [2, 0xAA, 0, 0, 0, 1], &[0x88, 0xB5]);
-            net.receive_from_outside(1, &[stranger]);
+            net.receive_external(1, &[stranger]);
         }),
         DropReason::NoLiveMember => on(team(), &|net| {
             net.fail(1);
@@ -164,7 +164,7 @@ fn provoke(reason: DropReason) -> Net {
         }),
         DropReason::LinkLocal => on(team(), &|net| {
             let bpdu = raw([1, 0x80, 0xC2, 0, 0, 0], [2, 0xAA, 0, 0, 0, 1], &[0, 3, 0x42, 0x42, 3]);
-            net.receive_from_outside(1, &[bpdu]);
+            net.receive_external(1, &[bpdu]);
         }),
         DropReason::Unreadable => failing("MmMapLockedPagesSpecifyCache", reason, team(), &|net| {
             send(net, net.flow(net.vm(0), 1).frame(0, 600));
@@ -210,12 +210,12 @@ fn provoke(reason: DropReason) -> Net {
         }
         DropReason::PortClosed => on(team().property(0, Property::Isolation { mode: 2 }), &guest_to_guest),
         DropReason::NotReceiver => on(team().aggregation(Aggregation::SwitchIndependent), &|net| {
-            let flood = Flow { to: BROADCAST, ..net.flow_from_outside(net.vm(0), 1) }.frame(0, 60);
+            let flood = Flow { to: BROADCAST, ..net.external_flow(net.vm(0), 1) }.frame(0, 60);
             net.from_the_network(&flood);
         }),
         DropReason::Reflection => on(team(), &|net| {
             let ours = raw(BROADCAST, net.mac(net.vm(0)), &[0x88, 0xB5]);
-            net.receive_from_outside(1, &[ours]);
+            net.receive_external(1, &[ours]);
         }),
     }
 }
@@ -269,7 +269,7 @@ fn ipv4(net: &Net, changes: &[(usize, u8)]) -> Vec<u8> {
     frame
 }
 
-/// Names every basis of a key with a frame to the outside that has it. A basis without one does not compile.
+/// Names every basis of a key with a frame to the external network that has it. A basis without one does not compile.
 fn keyed_by(basis: Basis) -> Net {
     let algorithm = if basis == Basis::NotEncapsulated { 7 } else { 0 };
     let net = team().setting("LoadBalancingAlgorithm", Value::Dword(algorithm)).start();
@@ -343,16 +343,16 @@ fn what_every_member_was_given_is_counted_by_every_processor() {
 }
 
 #[test]
-fn driver_and_switch_agree_on_every_count_in_the_stories_of_the_suite() {
+fn driver_and_switch_agree_on_every_count_in_the_scenarios_of_the_suite() {
     for case in CASES {
         for seed in 0..4 {
             let net = (case.plan)(seed).start();
             let first = net.look(|state| state.modules[0].context);
-            (case.story)(&net);
+            (case.steps)(&net);
             let last = net.look(|state| state.modules[0].context);
             // What an earlier module counted went with it; a module that never came counts nothing.
             if first != last || !net.is_running() || DETACH.contains(&case.name) {
-            } else if case.name == "a_switch_that_refuses" {
+            } else if case.name == "switch_refusals" {
                 // Lists are lost in part, and a report is of a whole list: every frame is counted once all the same.
                 net.settle();
                 let (counted, seen) = (counted(&merged(&net)), seen_by_the_switch(&net));
@@ -366,6 +366,6 @@ fn driver_and_switch_agree_on_every_count_in_the_stories_of_the_suite() {
     }
 }
 
-/// Stories that detach the module.
+/// Scenarios that detach the module.
 const DETACH: &[&str] =
     &["policies_change", "detach_and_attach_again", "offloads", "offloads_of_every_member"];

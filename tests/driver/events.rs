@@ -1,5 +1,5 @@
 //! Every kind of event has a witness: something that happens to the switch, after which the ring holds exactly these
-//! events. And the stories that all kinds of runs repeat write only the events that they should.
+//! events. And the scenarios that all kinds of runs repeat write only the events that they should.
 
 use super::module::look;
 use lbfoext::ndis::raw::{FAILURE, NicSaveState, RESOURCES, oids, request_type};
@@ -438,12 +438,12 @@ fn an_event_more_than_the_ring_holds_takes_the_place_of_the_oldest() {
     net.finish().assert_clean();
 }
 
-/// What the stories of the suite may write beside what every switch does. Those that detach the module are read
+/// What the scenarios of the suite may write beside what every switch does. Those that detach the module are read
 /// from its last attachment on.
 fn allowed(case: &str) -> &'static [&'static str] {
     match case {
         // Members die with queues on them.
-        "queue_numbers_beside_packets" => &["QueuesLost"],
+        "queue_numbers" => &["QueuesLost"],
         // Guests' queues have processors of their own, whatever the placement wants.
         "queue_numbers_of_copies" => &["QueuesLost", "ProcessorsConflict"],
         // References are refused, and adapters have the queues that the seed says.
@@ -458,14 +458,14 @@ fn allowed(case: &str) -> &'static [&'static str] {
 }
 
 #[test]
-fn the_stories_of_the_suite_write_only_the_events_that_they_should() {
+fn the_scenarios_of_the_suite_write_only_the_events_that_they_should() {
     let everywhere = ["SettingsRead", "TeamChanged", "Settled"];
     let mut wrong = Vec::new();
     for case in CASES {
         let mut written = BTreeSet::new();
         for seed in 0..6 {
             let net = (case.plan)(seed).start();
-            (case.story)(&net);
+            (case.steps)(&net);
             for switch in 0..2 {
                 let there = net.look(move |state| state.modules.len()).unwrap_or(0) > switch;
                 if there {

@@ -27,7 +27,7 @@ fn team(seed: u64) -> Scenario {
         .style(|style| style.awkward_memory = false)
 }
 
-/// Chains of flows from one machine, one after the other.
+/// Chains of flows from one VM, one after the other.
 fn sender(vm: u16, chains: u32) -> impl FnOnce(&Net) + Send {
     move |net| {
         for sequence in 0..chains {
@@ -40,7 +40,7 @@ fn sender(vm: u16, chains: u32) -> impl FnOnce(&Net) + Send {
 
 type Body = Box<dyn FnOnce(&Net) + Send>;
 
-/// Members 1 and 2 die on two processors at once while four machines send.
+/// Members 1 and 2 die on two processors at once while four VMs send.
 fn two_deaths(plan: Scenario, chains: u32) -> Outcome {
     let net = plan.start();
     let mut bodies: Vec<(&'static str, Body)> = vec![
@@ -58,7 +58,7 @@ fn two_deaths(plan: Scenario, chains: u32) -> Outcome {
     net.finish()
 }
 
-/// The module is paused and started again while four machines send.
+/// The module is paused and started again while four VMs send.
 fn pause_under_fire(plan: Scenario) -> Outcome {
     let net = plan.start();
     let mut bodies: Vec<(&'static str, Body)> = vec![(

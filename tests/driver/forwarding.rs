@@ -10,7 +10,7 @@ use vswitch::scenario::outcome::Outcome;
 use vswitch::scenario::suite::depth::{each, seeds};
 use vswitch::scenario::suite::policies::{access, private_plan};
 use vswitch::scenario::suite::random::{Traffic, insert_tag, switch};
-use vswitch::switch::frames::Fate;
+use vswitch::switch::frames::FrameOutcome;
 use vswitch::switch::ports::policy::{Property, Vlan};
 
 /// Switches that are drawn, with more than 2,000 frames each.
@@ -50,10 +50,10 @@ fn ports(seed: u64) -> Vec<String> {
 fn no_frame_goes_wrong(outcome: &Outcome) -> (u64, u64) {
     let mut delivered = 0;
     for frame in &outcome.frames {
-        assert!(!frame.fates.is_empty(), "frame {} has no end", frame.id);
+        assert!(!frame.outcomes.is_empty(), "frame {} has no end", frame.id);
         let mut seen = BTreeSet::new();
-        for fate in &frame.fates {
-            if let Fate::Delivered { to, .. } = fate {
+        for end in &frame.outcomes {
+            if let FrameOutcome::Delivered { to, .. } = end {
                 assert!(seen.insert(*to), "frame {} reached {to} twice", frame.id);
                 assert_ne!(*to, frame.from, "frame {} came back to its source", frame.id);
                 assert!(
@@ -90,7 +90,7 @@ fn random_frames_over_random_switches_go_where_the_documentation_says() {
     assert!(delivered * 4 > frames, "only {delivered} deliveries of {frames} frames");
 }
 
-/// Which of seven machines get a frame of each, one by one and by flood: isolated, isolated, two of community A, one of
+/// Which of seven VMs get a frame of each, one by one and by flood: isolated, isolated, two of community A, one of
 /// community B, promiscuous, and one that knows nothing of private VLANs.
 const PAIRS: [&str; 7] = ["0000010", "0000010", "0001010", "0010010", "0000010", "1111100", "0000000"];
 
@@ -110,12 +110,12 @@ fn private_vlans_let_through_what_the_matrix_of_pairs_says() {
         outcome.assert_clean();
         for (from, row) in PAIRS.into_iter().enumerate() {
             let got = |frame: usize, to: u32| {
-                let at = |fate: &Fate| matches!(fate, Fate::Delivered { to: at, .. } if at.port == 10 + to);
-                outcome.frames[8 * from + frame].fates.iter().any(at)
+                let at = |end: &FrameOutcome| matches!(end, FrameOutcome::Delivered { to: at, .. } if at.port == 10 + to);
+                outcome.frames[8 * from + frame].outcomes.iter().any(at)
             };
             let single: String = (0..7).map(|to| if got(to, to as u32) { '1' } else { '0' }).collect();
             let flood: String = (0..7).map(|to| if got(7, to) { '1' } else { '0' }).collect();
-            assert_eq!([single.as_str(), flood.as_str()], [row; 2], "from machine {from}, seed {seed}");
+            assert_eq!([single.as_str(), flood.as_str()], [row; 2], "from VM {from}, seed {seed}");
         }
     }
 }
@@ -129,8 +129,9 @@ enum Tagged {
 }
 use Tagged::{Inside, No, OutOfBand};
 
-/// A frame of machine 0 or of the outside, and who gets it: an access port of VLAN 7, one of VLAN 8, one without a
-/// VLAN, a trunk for 7 and 8 with 8 native and 9 pruned; and in which VLAN it is outside, if it gets there.
+/// A frame of VM 0 or of the external network, and who gets it: an access port of VLAN 7, one of VLAN 8, one
+/// without a VLAN, a trunk for 7 and 8 with 8 native and 9 pruned; and in which VLAN it is on the wire, if it gets
+/// there.
 const ROWS: &[(&str, Tagged, &str, Option<u16>)] = &[
     ("access 7", No, "1001", Some(7)),
     ("access 7", OutOfBand(0), "1001", Some(7)),
@@ -146,11 +147,11 @@ const ROWS: &[(&str, Tagged, &str, Option<u16>)] = &[
     ("trunk", OutOfBand(10), "0000", None),
     ("trunk", Inside(7), "0001", Some(7)),
     ("trunk", Inside(9), "0000", None),
-    ("outside", No, "0010", None),
-    ("outside", OutOfBand(7), "1001", None),
-    ("outside", OutOfBand(8), "0101", None),
-    ("outside", OutOfBand(9), "0000", None),
-    ("outside", Inside(7), "0001", None),
+    ("external", No, "0010", None),
+    ("external", OutOfBand(7), "1001", None),
+    ("external", OutOfBand(8), "0101", None),
+    ("external", OutOfBand(9), "0000", None),
+    ("external", Inside(7), "0001", None),
 ];
 
 fn trunk() -> Property {
@@ -159,7 +160,7 @@ fn trunk() -> Property {
 
 #[test]
 fn every_row_of_the_vlan_table_holds_for_floods() {
-    for (seed, (source, tagged, expected, outside)) in (0..).zip(ROWS) {
+    for (seed, (source, tagged, expected, external)) in (0..).zip(ROWS) {
         let plan = Scenario::new(seed).members(&[10]).vms(5);
         let plan = match *source {
             "access 7" => plan.property(0, access(7)),
@@ -168,7 +169,7 @@ fn every_row_of_the_vlan_table_holds_for_floods() {
         };
         let net = plan.property(1, access(7)).property(2, access(8)).property(4, trunk()).start();
         let flow =
-            if *source == "outside" { net.flow_from_outside(net.vm(0), 1) } else { net.flow(net.vm(0), 1) };
+            if *source == "external" { net.external_flow(net.vm(0), 1) } else { net.flow(net.vm(0), 1) };
         let mut frame = Flow { to: BROADCAST, ..flow }.frame(1, 60);
         if let Inside(vid) = *tagged {
             insert_tag(&mut frame, vid, 0);
@@ -178,7 +179,7 @@ fn every_row_of_the_vlan_table_holds_for_floods() {
             No | Inside(_) => Packet::of(frame),
         };
         match *source {
-            "outside" => net.packets_from_outside(1, vec![packet]),
+            "external" => net.receive_external_packets(1, vec![packet]),
             _ => net.send_packets(vec![(net.vm(0), packet)]),
         }
         net.settle();
@@ -187,11 +188,15 @@ fn every_row_of_the_vlan_table_holds_for_floods() {
         let wire: BTreeMap<usize, u16> = outcome.arrivals.iter().map(|a| (a.frame, a.vid)).collect();
         let got: String = [1, 2, 3, 4]
             .map(|vm| {
-                let at = |fate: &Fate| matches!(fate, Fate::Delivered { to, .. } if to.port == 10 + vm);
-                if outcome.frames[0].fates.iter().any(at) { '1' } else { '0' }
+                let at = |end: &FrameOutcome| matches!(end, FrameOutcome::Delivered { to, .. } if to.port == 10 + vm);
+                if outcome.frames[0].outcomes.iter().any(at) { '1' } else { '0' }
             })
             .iter()
             .collect();
-        assert_eq!((got.as_str(), wire.get(&0).copied()), (*expected, *outside), "from {source}, {tagged:?}");
+        assert_eq!(
+            (got.as_str(), wire.get(&0).copied()),
+            (*expected, *external),
+            "from {source}, {tagged:?}"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Ports, adapters, policies, groups and links come and go while machines send: nothing is broken and nothing is left.
+//! Ports, adapters, policies, groups and links come and go while VMs send: nothing is broken and nothing is left.
 //! And floods to a thousand ports, in holds of the lock that stay short.
 
 use std::collections::BTreeSet;
@@ -9,7 +9,7 @@ use vswitch::scenario::suite::depth::seeds;
 use vswitch::scenario::suite::policies::{step, storm};
 use vswitch::scenario::suite::random::{Draw, Traffic, switch};
 use vswitch::scenario::{Enumeration, Net, Scenario};
-use vswitch::switch::frames::Fate;
+use vswitch::switch::frames::FrameOutcome;
 
 const ORDERS: [Enumeration; 3] = [Enumeration::Arrays, Enumeration::Requests, Enumeration::Mixed];
 const MODES: [Aggregation; 2] = [Aggregation::Static, Aggregation::SwitchIndependent];
@@ -88,7 +88,7 @@ fn storms_under_the_traffic_of_three_processors_leave_nothing_behind() {
     }
 }
 
-/// Machines of a flood.
+/// VMs of a flood.
 const PORTS: u16 = 1_000;
 
 #[test]
@@ -106,21 +106,21 @@ fn a_flood_reaches_a_thousand_ports_in_holds_of_at_most_64_destinations() {
             net.vm(1),
             &[flood(1).frame(2, 60), net.flow(net.vm(1), 1).frame(3, 60), flood(1).frame(4, 60)],
         );
-        let from_outside = Flow { to: BROADCAST, ..net.flow_from_outside(net.vm(0), 1) };
-        net.from_the_network(&from_outside.frame(5, 60));
+        let from_external = Flow { to: BROADCAST, ..net.external_flow(net.vm(0), 1) };
+        net.from_the_network(&from_external.frame(5, 60));
         net.settle();
         let outcome = net.finish();
         outcome.assert_clean();
         assert!(outcome.exercised.contains_key("LOCK-HOLD"), "no hold was measured");
         let reached = |frame: usize| {
-            let stations = outcome.frames[frame].fates.iter().filter_map(|fate| match fate {
-                Fate::Delivered { to, .. } if to.port != 1 => Some(to.port),
+            let vnics = outcome.frames[frame].outcomes.iter().filter_map(|end| match end {
+                FrameOutcome::Delivered { to, .. } if to.port != 1 => Some(to.port),
                 _ => None,
             });
-            stations.collect::<BTreeSet<_>>().len()
+            vnics.collect::<BTreeSet<_>>().len()
         };
         assert_eq!([reached(0), reached(1), reached(3)], [usize::from(PORTS) - 1; 3]);
-        let outside: usize = (4..outcome.frames.len()).map(reached).sum();
-        assert_eq!(outside, usize::from(PORTS), "each machine gets the flood from outside once");
+        let external: usize = (4..outcome.frames.len()).map(reached).sum();
+        assert_eq!(external, usize::from(PORTS), "each VM gets the flood from the external network once");
     }
 }

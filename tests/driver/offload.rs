@@ -58,7 +58,7 @@ fn a_thousand_partitions_on_eight_members_agree_after_every_failure_and_return()
         let ports: Vec<Option<u16>> = net
             .look(|s| {
                 (0..PARTITIONS)
-                    .map(|n| s.modules[0].outside.physical.port_of(vswitch::scenario::guest::vm_mac(n)))
+                    .map(|n| s.modules[0].external.physical.port_of(vswitch::scenario::guest::vm_mac(n)))
                     .collect()
             })
             .unwrap();
@@ -84,11 +84,11 @@ fn a_thousand_partitions_on_eight_members_agree_after_every_failure_and_return()
         let before = net.queue_counts().1;
         for n in &lost {
             let survivor = net
-                .look(|s| s.modules[0].outside.physical.port_of(vswitch::scenario::guest::vm_mac(*n)))
+                .look(|s| s.modules[0].external.physical.port_of(vswitch::scenario::guest::vm_mac(*n)))
                 .flatten()
                 .expect("it sent through a survivor");
             assert_ne!(survivor, member);
-            net.receive_from_outside(survivor, &[net.flow_from_outside(net.vm(*n), 2).frame(1, 60)]);
+            net.receive_external(survivor, &[net.external_flow(net.vm(*n), 2).frame(1, 60)]);
         }
         assert_eq!(net.queue_counts().1 - before, lost.len() as u64);
         net.restore(member);
@@ -105,11 +105,11 @@ fn a_thousand_partitions_on_eight_members_agree_after_every_failure_and_return()
     net.finish().assert_clean();
 }
 
-/// One frame from outside for each partition, on the member that has its queue.
+/// One frame from the external network for each partition, on the member that has its queue.
 fn arrive(net: &Net, partitions: u16, homes: &BTreeMap<u16, BTreeSet<u16>>) {
     for n in 0..partitions {
         for member in &homes[&n] {
-            net.receive_from_outside(*member, &[net.flow_from_outside(net.vm(n), 2).frame(0, 60)]);
+            net.receive_external(*member, &[net.external_flow(net.vm(n), 2).frame(0, 60)]);
         }
     }
 }
@@ -200,7 +200,7 @@ fn has_function(net: &Net, nic: NicId, member: u16) -> bool {
 }
 
 #[test]
-fn a_machine_that_bypasses_the_switch_is_told_to_come_back_when_its_adapter_dies() {
+fn a_vm_that_bypasses_the_switch_is_told_to_come_back_when_its_adapter_dies() {
     const SPEEDS: [u64; 3] = [10, 10, 10];
     for seed in 0..12 {
         let net = Scenario::new(seed).members(&SPEEDS).vms(9).setting("LinkUpDelayMs", Value::Dword(0));
@@ -284,7 +284,7 @@ fn assert_told(net: &Net, placement: u32, when: &str) {
     let (told, up): (BTreeMap<i32, Vec<u8>>, Vec<Capabilities>) = net
         .look(|s| {
             let told = s.control.status.advertised.iter().map(|((_, code), bytes)| (*code, bytes.clone()));
-            let adapters = s.modules[0].outside.adapters.values().filter(|a| a.link_up);
+            let adapters = s.modules[0].external.adapters.values().filter(|a| a.link_up);
             (told.collect(), adapters.map(|a| a.offloads.capabilities).collect())
         })
         .unwrap();
@@ -345,7 +345,7 @@ fn where_frames_go_depends_on_no_queue_number_and_on_no_queue_parameters() {
                 (style.awkward_memory, style.nested, style.free_slots) = (false, 100, 0);
             });
             let net = net.start();
-            suite::beside::story(&net, tells);
+            suite::queue_numbers::steps(&net, tells);
             net.finish()
         };
         let (told, silent) = (run(true), run(false));
@@ -353,7 +353,7 @@ fn where_frames_go_depends_on_no_queue_number_and_on_no_queue_parameters() {
         told.assert_clean();
         assert!(told.frames.iter().any(|frame| frame.queue != 0));
         assert!(silent.frames.iter().all(|frame| frame.queue == 0));
-        assert_eq!(suite::beside::ways(&told), suite::beside::ways(&silent), "seed {seed}");
+        assert_eq!(suite::queue_numbers::ways(&told), suite::queue_numbers::ways(&silent), "seed {seed}");
         let members = |outcome: &Outcome| -> Vec<(usize, u16)> {
             outcome.assignments.iter().map(|given| (given.frame, given.member)).collect()
         };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use vswitch::scenario::Scenario;
 use vswitch::scenario::guest::{Flow, Packet};
-use vswitch::switch::frames::Fate;
+use vswitch::switch::frames::FrameOutcome;
 use vswitch::switch::ports::NicId;
 
 fn four_members(seed: u64) -> Scenario {
@@ -50,7 +50,7 @@ fn packets_of_one_list_take_the_members_they_would_take_alone() {
 }
 
 #[test]
-fn a_list_for_guests_and_the_outside_reaches_both() {
+fn a_list_for_guests_and_the_external_network_reaches_both() {
     for seed in 0..60 {
         let net = four_members(seed).start();
         let (a, b, c) = (net.vm(0), net.vm(1), net.vm(2));
@@ -85,9 +85,9 @@ fn a_guest_that_rewrites_its_headers_cannot_split_a_decision() {
 #[test]
 fn a_packet_for_nobody_is_reported_with_the_reason_and_completed() {
     let net = four_members(3).start();
-    let mut stranger = net.flow_from_outside(net.vm(0), 1).frame(0, 60);
+    let mut stranger = net.external_flow(net.vm(0), 1).frame(0, 60);
     stranger[..6].copy_from_slice(&[2, 9, 9, 9, 9, 9]);
-    net.receive_from_outside(1, &[stranger]);
+    net.receive_external(1, &[stranger]);
     let mut itself = net.flow(net.vm(0), 1).frame(0, 60);
     itself[..6].copy_from_slice(&net.mac(net.vm(0)));
     net.send(net.vm(0), &[itself]);
@@ -119,10 +119,10 @@ fn a_trusted_packet_without_a_source_port_is_forwarded() {
     for seed in 0..20 {
         let net = four_members(seed).start();
         let trusted = NicId::new(0, 0);
-        let (inside, outside) = (net.flow_between(net.vm(0), net.vm(1), 1), net.flow(net.vm(0), 2));
+        let (inside, external) = (net.flow_between(net.vm(0), net.vm(1), 1), net.flow(net.vm(0), 2));
         net.send_packets(vec![
             (trusted, Packet::of(inside.frame(0, 60))),
-            (trusted, Packet::of(outside.frame(0, 60))),
+            (trusted, Packet::of(external.frame(0, 60))),
         ]);
         let outcome = net.finish();
         outcome.assert_clean();
@@ -137,7 +137,7 @@ fn net_vm(n: u32) -> NicId {
 }
 
 #[test]
-fn a_broadcast_reaches_everybody_else_once_and_the_outside_once() {
+fn a_broadcast_reaches_everybody_else_once_and_the_external_network_once() {
     for seed in 0..40 {
         let net = four_members(seed).internal(2).start();
         let to_all = |mut frame: Vec<u8>| {
@@ -145,22 +145,22 @@ fn a_broadcast_reaches_everybody_else_once_and_the_outside_once() {
             frame
         };
         net.send(net.vm(0), &[to_all(net.flow(net.vm(0), 1).frame(0, 60))]);
-        net.receive_from_outside(2, &[to_all(net.flow_from_outside(net.vm(0), 1).frame(0, 60))]);
+        net.receive_external(2, &[to_all(net.external_flow(net.vm(0), 1).frame(0, 60))]);
         let outcome = net.finish();
         outcome.assert_clean();
-        let reached = |fates: &[Fate]| {
-            let mut all: Vec<_> = fates
+        let reached = |outcomes: &[FrameOutcome]| {
+            let mut all: Vec<_> = outcomes
                 .iter()
-                .map(|fate| match fate {
-                    Fate::Delivered { to, .. } => (to.port, u16::from(to.index != 0)),
+                .map(|end| match end {
+                    FrameOutcome::Delivered { to, .. } => (to.port, u16::from(to.index != 0)),
                     other => panic!("{other:?}"),
                 })
                 .collect();
             all.sort_unstable();
             all
         };
-        assert_eq!(reached(outcome.fates(0)), [(1, 1), (2, 0), (3, 0), (11, 0), (12, 0)], "seed {seed}");
-        assert_eq!(reached(outcome.fates(1)), [(2, 0), (3, 0), (10, 0), (11, 0), (12, 0)], "seed {seed}");
+        assert_eq!(reached(outcome.outcomes(0)), [(1, 1), (2, 0), (3, 0), (11, 0), (12, 0)], "seed {seed}");
+        assert_eq!(reached(outcome.outcomes(1)), [(2, 0), (3, 0), (10, 0), (11, 0), (12, 0)], "seed {seed}");
     }
 }
 

@@ -8,7 +8,7 @@ use vswitch::scenario::{Net, Scenario};
 /// Interleavings that the baton tries.
 const SEEDS: u64 = 400;
 
-/// Machine to machine while the module is paused and started again; time passes on another processor, and brings what
+/// VM to VM while the module is paused and started again; time passes on another processor, and brings what
 /// goes up to the extension: nothing happens inside the call that causes it, so that no send is under way.
 fn pauses_among_receives(plan: Scenario) -> Outcome {
     let net = plan

@@ -89,7 +89,7 @@ const CHANGES: [Change; 5] = [
         happens: |net| {
             net.unplug(MEMBER);
             net.look(|state| {
-                let adapter = state.modules[0].outside.adapters.get_mut(&MEMBER);
+                let adapter = state.modules[0].external.adapters.get_mut(&MEMBER);
                 adapter.expect("it stays in its slot").offloads.change(abilities(QUEUES[1]));
             });
             net.replug(MEMBER);
@@ -151,7 +151,7 @@ fn when_references_can_be_had_again_the_truth_is_known_soon() {
 }
 
 #[test]
-fn a_machine_is_told_to_leave_the_function_of_a_dead_member_after_any_single_refusal() {
+fn a_vm_is_told_to_leave_the_function_of_a_dead_member_after_any_single_refusal() {
     for completion in COMPLETIONS {
         for n in 1.. {
             let net = start(completion);

@@ -34,13 +34,27 @@ const GONE: [(&str, &str); 25] = [
 ];
 
 /// The same for the tests and the tool.
-const GONE_IN_TESTS: [(&str, &str); 6] = [
+const GONE_IN_TESTS: [(&str, &str); 20] = [
     ("Misdeed", "Mutation"),
     ("misdeed", "mutation"),
     ("Bend", "Injection"),
     ("bend", "inject"),
     ("Bent", "Injected"),
     ("bent", "injected"),
+    ("Fate", "FrameOutcome, RequestOutcome"),
+    ("fate", "outcome"),
+    ("fates", "outcomes"),
+    ("Station", "VnicAddress"),
+    ("station", "vnic"),
+    ("stations", "vnics"),
+    ("Outside", "ExternalNetwork"),
+    ("from_outside", "external"),
+    ("one_machine", "one_vm"),
+    ("tour", "full_scenario"),
+    ("stories", "scenarios"),
+    ("beside", "out_of_band, queue_numbers"),
+    ("Slot", "ThreadSlot"),
+    ("receive_from_outside", "receive_external"),
 ];
 
 /// Files of the core and of the driver that went into rooms under another name.

@@ -13,7 +13,7 @@ mod pool;
 #[allow(unused_imports, reason = "each benchmark uses its part")]
 pub use {
     kernel::PROCESSOR,
-    ndis::{LOCKING, NullSwitch, Station, WAITED},
+    ndis::{LOCKING, NullSwitch, Vnic, WAITED},
 };
 
 use lbfoext::ndis::raw::{Mdl, MdlFlags, NetBuffer, NetBufferList, info};
@@ -50,7 +50,7 @@ struct More {
 const DATA_SAFE: u64 = 1 << 42;
 
 impl Lists {
-    /// One list for each frame, from the station on `port`.
+    /// One list for each frame, from the vNIC on `port`.
     pub fn new(frames: &[Vec<u8>], port: u16) -> Self {
         let mut lists: Vec<_> = frames.iter().map(|frame| List::new(frame, port)).collect();
         for list in &mut lists {

@@ -47,7 +47,7 @@ impl Room {
 
 /// A network adapter that the switch enumerates.
 #[derive(Clone, Copy)]
-pub struct Station {
+pub struct Vnic {
     pub port: u32,
     pub mac: [u8; 6],
 }
@@ -95,11 +95,11 @@ unsafe impl Sync for NullSwitch {}
 pub const EXTERNAL_PORT: u32 = 1;
 
 impl NullSwitch {
-    /// Loads the driver into a switch with `members` adapters of 10 Gbit/s and these stations.
-    pub fn start(members: u16, stations: &[Station]) -> Self {
+    /// Loads the driver into a switch with `members` adapters of 10 Gbit/s and these vNICs.
+    pub fn start(members: u16, vnics: &[Vnic]) -> Self {
         let mut nics: Vec<_> =
             (0..=members).map(|index| nic(EXTERNAL_PORT, index, nic_type::EXTERNAL, [0; 6])).collect();
-        nics.extend(stations.iter().map(|station| nic(station.port, 0, nic_type::SYNTHETIC, station.mac)));
+        nics.extend(vnics.iter().map(|vnic| nic(vnic.port, 0, nic_type::SYNTHETIC, vnic.mac)));
         STACK.with_borrow_mut(|stack| stack.nics = nics);
         let mut object = [0u64; 42];
         let path: Vec<u16> = r"\Registry\Machine\System\Services\lbfoext".encode_utf16().collect();

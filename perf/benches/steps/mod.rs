@@ -5,7 +5,7 @@
 
 pub mod single;
 
-use crate::null_switch::{Lists, NullSwitch, Station};
+use crate::null_switch::{Lists, NullSwitch, Vnic};
 use std::hint::black_box;
 use teaming::Heap;
 use teaming::flow::hash::{DEFAULT_SEED, Seed};
@@ -190,19 +190,19 @@ fn forwarding() -> Forwarding<Heap> {
     forwarding
 }
 
-/// The driver in a null switch of members of 10 Gbit/s and this many stations.
-pub fn switch(members: u16, stations: u16) -> NullSwitch {
-    let stations: Vec<Station> = (5..5 + stations)
+/// The driver in a null switch of members of 10 Gbit/s and this many vNICs.
+pub fn switch(members: u16, vnics: u16) -> NullSwitch {
+    let vnics: Vec<Vnic> = (5..5 + vnics)
         .map(|port| {
             let [high, low] = port.to_be_bytes();
-            Station { port: port.into(), mac: [2, 0, 0, 0, high, low] }
+            Vnic { port: port.into(), mac: [2, 0, 0, 0, high, low] }
         })
         .collect();
-    NullSwitch::start(members, &stations)
+    NullSwitch::start(members, &vnics)
 }
 
-fn chain(working_set: usize, members: u16, stations: u16) -> Box<dyn FnMut()> {
-    let switch = switch(members, stations);
+fn chain(working_set: usize, members: u16, vnics: u16) -> Box<dyn FnMut()> {
+    let switch = switch(members, vnics);
     rounds(Lists::new(&frames(working_set), 5), move |chain| switch.send(black_box(chain), 0x20))
 }
 
@@ -219,7 +219,7 @@ fn flood() -> Box<dyn FnMut()> {
     frames.iter_mut().for_each(|frame| frame[..6].fill(0xFF));
     let mut lists = Lists::with_room(&frames, 5);
     switch.send(lists.chain(0, 1), 0x20);
-    assert_eq!(lists.destinations(0), 9, "eight other stations and one member");
+    assert_eq!(lists.destinations(0), 9, "eight other vNICs and one member");
     rounds(lists, move |chain| switch.send(black_box(chain), 0x20))
 }
 

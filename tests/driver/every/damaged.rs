@@ -166,7 +166,7 @@ fn enumerated(seed: u64, property: &Property, Damage(_, change): &Damage) -> Net
     net
 }
 
-/// Where frames from and to each of three machines go.
+/// Where frames from and to each of three VMs go.
 fn assert_closed(net: &Net, when: &str) {
     let closed: Vec<u32> = events(net)
         .into_iter()
@@ -178,16 +178,16 @@ fn assert_closed(net: &Net, when: &str) {
     net.send(a, &[net.flow(a, 1).frame(1, 60), net.flow_between(a, b, 1).frame(1, 60)]);
     net.send(b, &[net.flow_between(b, a, 1).frame(2, 60), net.flow_between(b, c, 1).frame(2, 60)]);
     net.send(c, &[net.flow_between(c, b, 1).frame(3, 60), net.flow(c, 1).frame(3, 60)]);
-    net.receive_from_outside(1, &[net.flow_from_outside(a, 1).frame(4, 60)]);
+    net.receive_external(1, &[net.external_flow(a, 1).frame(4, 60)]);
     net.settle();
     for frame in [first, first + 1] {
         assert_eq!(dropped(net, frame).as_deref(), Some(UNKNOWN), "{when}: from the closed port");
     }
     assert!(!reached(net, first + 2).0.contains(&a), "{when}: to the closed port");
-    assert!(!reached(net, first + 6).0.contains(&a), "{when}: to the closed port from outside");
+    assert!(!reached(net, first + 6).0.contains(&a), "{when}: to the closed port from the external network");
     assert_eq!(reached(net, first + 3).0, [c].into(), "{when}: between the others");
     assert_eq!(reached(net, first + 4).0, [b].into(), "{when}: between the others");
-    assert_eq!(reached(net, first + 5).1, [1].into(), "{when}: from another to the outside");
+    assert_eq!(reached(net, first + 5).1, [1].into(), "{when}: from another to the external network");
 }
 
 /// Another property, whole, and a NIC that goes and comes say nothing about the one that could not be read.

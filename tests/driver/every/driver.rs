@@ -4,7 +4,7 @@ use lbfoext::module::Module;
 use lbfoext::trace::Event;
 use std::collections::BTreeSet;
 use vswitch::scenario::Net;
-use vswitch::switch::frames::Fate;
+use vswitch::switch::frames::FrameOutcome;
 use vswitch::switch::ports::NicId;
 
 /// A look at the driver's own state.
@@ -22,17 +22,19 @@ pub fn next_frame(net: &Net) -> usize {
     net.look(|state| state.frames.all.next_id()).expect("the machine runs")
 }
 
-pub fn fates(net: &Net, frame: usize) -> Vec<Fate> {
-    net.look(|state| state.fates(frame).to_vec()).expect("the machine runs")
+pub fn outcomes(net: &Net, frame: usize) -> Vec<FrameOutcome> {
+    net.look(|state| state.outcomes(frame).to_vec()).expect("the machine runs")
 }
 
-/// The stations that a frame has reached, and the members through which it left.
+/// The vNICs that a frame has reached, and the members through which it left.
 pub fn reached(net: &Net, frame: usize) -> (BTreeSet<NicId>, BTreeSet<u16>) {
     let mut found = (BTreeSet::new(), BTreeSet::new());
-    for fate in fates(net, frame) {
-        match fate {
-            Fate::Delivered { to, .. } if to.port == 1 => _ = found.1.insert(to.index),
-            Fate::Delivered { to, .. } => assert!(found.0.insert(to), "frame {frame} reached {to} twice"),
+    for end in outcomes(net, frame) {
+        match end {
+            FrameOutcome::Delivered { to, .. } if to.port == 1 => _ = found.1.insert(to.index),
+            FrameOutcome::Delivered { to, .. } => {
+                assert!(found.0.insert(to), "frame {frame} reached {to} twice")
+            }
             _ => {}
         }
     }
@@ -41,8 +43,8 @@ pub fn reached(net: &Net, frame: usize) -> (BTreeSet<NicId>, BTreeSet<u16>) {
 
 /// Why the driver dropped a frame, if it did.
 pub fn dropped(net: &Net, frame: usize) -> Option<String> {
-    fates(net, frame).into_iter().find_map(|fate| match fate {
-        Fate::Filtered { reason } => Some(reason),
+    outcomes(net, frame).into_iter().find_map(|end| match end {
+        FrameOutcome::Filtered { reason } => Some(reason),
         _ => None,
     })
 }

@@ -60,7 +60,7 @@ fn traffic(net: &Net) {
         net.send_packets(vec![(a, Packet::several(mixed)), (b, Packet::of(broadcast(b)))]);
         net.send_packets(vec![(a, Packet::several(vec![to_itself(a), vec![0; 6]]))]);
         net.send_packets(vec![(a, Packet::several(vec![to_itself(a), flow(1)]))]);
-        net.receive_from_outside(1, &[net.flow_from_outside(a, 1).frame(round, 60)]);
+        net.receive_external(1, &[net.external_flow(a, 1).frame(round, 60)]);
         net.advance(MS);
     }
 }

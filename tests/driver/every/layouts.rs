@@ -5,7 +5,7 @@ use super::driver::next_frame;
 use vswitch::machine::registry::Value;
 use vswitch::scenario::guest::Packet;
 use vswitch::scenario::{Net, Scenario};
-use vswitch::switch::frames::Fate;
+use vswitch::switch::frames::FrameOutcome;
 use vswitch::switch::nbl::Shape;
 
 /// Bytes that are read of a packet.
@@ -105,10 +105,10 @@ fn shapes(at: usize) -> Vec<Shape> {
 
 /// What has been decided about a frame: the member, or nothing.
 fn member(net: &Net, frame: usize) -> Option<u16> {
-    let fates = net.look(|state| state.fates(frame).to_vec()).expect("the machine runs");
-    assert_eq!(fates.len(), 1, "{fates:?}");
-    match fates[0] {
-        Fate::Delivered { to, .. } if to.port == 1 => Some(to.index),
+    let outcomes = net.look(|state| state.outcomes(frame).to_vec()).expect("the machine runs");
+    assert_eq!(outcomes.len(), 1, "{outcomes:?}");
+    match outcomes[0] {
+        FrameOutcome::Delivered { to, .. } if to.port == 1 => Some(to.index),
         _ => None,
     }
 }
@@ -191,9 +191,9 @@ fn every_layout_of_what_is_dropped_or_delivered_inside_gives_the_same_end() {
         let frame = next_frame(&net);
         net.send_packets(vec![(a, packet)]);
         net.settle();
-        let fates = net.look(|state| state.fates(frame).to_vec()).expect("the machine runs");
-        let untimed = fates.into_iter().map(|fate| match fate {
-            Fate::Delivered { to, .. } => format!("to {to}"),
+        let outcomes = net.look(|state| state.outcomes(frame).to_vec()).expect("the machine runs");
+        let untimed = outcomes.into_iter().map(|end| match end {
+            FrameOutcome::Delivered { to, .. } => format!("to {to}"),
             other => format!("{other:?}"),
         });
         untimed.collect::<Vec<_>>()

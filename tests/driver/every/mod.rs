@@ -1,13 +1,13 @@
-//! Properties that hold for every case of a kind: each filter, index, layout, damage, and fate of a request. Every case
-//! is held against an expectation that is computed apart from the driver, or against the same case done plainly.
+//! Properties that hold for every case of a kind: each filter, index, layout, damage, and outcome of a request. Every
+//! case is held against an expectation that is computed apart from the driver, or against the same case done plainly.
 
 mod damaged;
 mod driver;
-mod fates;
 mod flags;
 mod ids;
 mod layouts;
 mod nic_indexes;
 mod packet_filter;
 mod port_table;
+mod request_outcomes;
 mod split_lists;

@@ -1,14 +1,14 @@
 //! Frames from every NIC of the external port: index 0, which is the team as a whole, and the members 1 to 32; each
 //! kind of frame, each mode of the team, also while the receiver is another.
 
-use super::driver::{dropped, fates, next_frame, reached};
+use super::driver::{dropped, next_frame, outcomes, reached};
 use std::collections::BTreeSet;
 use vswitch::adapter::physical_switch::Aggregation;
 use vswitch::machine::registry::Value;
 use vswitch::scenario::guest::{BROADCAST, Flow, Packet};
 use vswitch::scenario::suite::policies::access;
 use vswitch::scenario::{Net, Scenario};
-use vswitch::switch::frames::Fate;
+use vswitch::switch::frames::FrameOutcome;
 use vswitch::switch::ports::policy::{Property, Security};
 use vswitch::switch::ports::{Mac, NicId};
 
@@ -17,7 +17,7 @@ const OWN: &str = "A frame of this host came back from the outside.";
 const LINK: &str = "Frames to 01-80-C2-00-00-0x stay on the link they came on.";
 const NOBODY: &str = "No connected adapter has the destination address.";
 
-/// Machines 0 and 1 are ordinary, 2 may have others behind it, 3 is in VLAN 7.
+/// VMs 0 and 1 are ordinary, 2 may have others behind it, 3 is in VLAN 7.
 fn plan(seed: u64, members: &[(u16, u64)], aggregation: Aggregation) -> Scenario {
     let learning = Security { spoofing: true, ..Security::default() };
     Scenario::new(seed)
@@ -29,16 +29,16 @@ fn plan(seed: u64, members: &[(u16, u64)], aggregation: Aggregation) -> Scenario
         .setting("LinkUpDelayMs", Value::Dword(0))
 }
 
-/// What a frame is, to whom, and who gets it: the machines' numbers, or the reason why nobody does.
-type Kind = (&'static str, Mac, Mac, Option<u16>, Result<&'static [u16], &'static str>);
+/// What a frame is, to whom, and who gets it: the VMs' numbers, or the reason why nobody does.
+type FrameCase = (&'static str, Mac, Mac, Option<u16>, Result<&'static [u16], &'static str>);
 
-fn kinds(net: &Net, takes: bool) -> Vec<Kind> {
+fn kinds(net: &Net, takes: bool) -> Vec<FrameCase> {
     let host = [0x02, 0xAA, 0, 0, 0, 1];
     let many = |all: &'static [u16]| if takes { Ok(all) } else { Err(OTHER) };
     let (a, b) = (net.mac(net.vm(0)), net.mac(net.vm(1)));
     vec![
-        ("for a machine", a, host, None, Ok(&[0])),
-        ("for a machine in its VLAN", net.mac(net.vm(3)), host, Some(7), Ok(&[3])),
+        ("for a VM", a, host, None, Ok(&[0])),
+        ("for a VM in its VLAN", net.mac(net.vm(3)), host, Some(7), Ok(&[3])),
         ("for all", BROADCAST, host, None, many(&[0, 1, 2])),
         ("for all in a VLAN", BROADCAST, host, Some(7), many(&[3])),
         ("for a group", [0x01, 0, 0x5E, 0, 0, 9], host, None, many(&[0, 1, 2])),
@@ -55,24 +55,24 @@ fn kinds(net: &Net, takes: bool) -> Vec<Kind> {
 fn arrive(net: &Net, index: u16, takes: bool, when: &str) {
     let source = NicId::new(1, index);
     for (what, to, from, vid, expected) in kinds(net, takes) {
-        let frame = net.flow_from_outside(net.vm(0), 1);
+        let frame = net.external_flow(net.vm(0), 1);
         let frame = Flow { to, from, ..frame }.frame(u32::from(index), 60);
         let packet =
             vid.map_or_else(|| Packet::of(frame.clone()), |vid| Packet::tagged(frame.clone(), vid, 0));
         let at = next_frame(net);
         net.from_both_sides(vec![(source, packet)]);
         net.settle();
-        let (stations, members) = reached(net, at);
+        let (vnics, members) = reached(net, at);
         let wanted: BTreeSet<NicId> = expected.unwrap_or(&[]).iter().map(|n| net.vm(*n)).collect();
-        assert_eq!(stations, wanted, "{when}: {what} from {source}: {:?}", fates(net, at));
+        assert_eq!(vnics, wanted, "{when}: {what} from {source}: {:?}", outcomes(net, at));
         assert!(members.is_empty(), "{when}: {what} from {source} went out again");
         assert_eq!(dropped(net, at).as_deref(), expected.err(), "{when}: {what} from {source}");
     }
     let at = next_frame(net);
-    let frame = net.flow_from_outside(net.vm(0), 1).frame(u32::from(index), 60);
+    let frame = net.external_flow(net.vm(0), 1).frame(u32::from(index), 60);
     net.from_both_sides(vec![(source, Packet::native(frame))]);
     net.settle();
-    assert!(fates(net, at).contains(&Fate::Native), "{when}: native from {source}");
+    assert!(outcomes(net, at).contains(&FrameOutcome::Native), "{when}: native from {source}");
 }
 
 fn walk(seed: u64, members: &[(u16, u64)], aggregation: Aggregation) {

@@ -21,10 +21,10 @@ const ALL_MULTICAST: u32 = 0x4;
 const PROMISCUOUS: u32 = 0x20;
 
 const GROUPS: [Mac; 3] = [[0x01, 0, 0x5E, 1, 1, 1], [0x33, 0x33, 0, 0, 0, 7], [0x01, 0, 0x5E, 1, 1, 2]];
-/// Machine 0 sends, the others listen.
+/// VM 0 sends, the others listen.
 const VMS: u16 = 6;
 
-/// What the documentation makes of a station's requests. A stack that has named no group, or whose first ones nobody
+/// What the documentation makes of a vNIC's requests. A stack that has named no group, or whose first ones nobody
 /// heard, may listen to any.
 #[derive(Clone, Debug, Default)]
 struct Listener {
@@ -68,7 +68,7 @@ fn set_filter(net: &Net, nic: NicId, filter: u32) {
     assert_eq!(answer.map(|answer| answer.status), Some(0));
 }
 
-/// Sends from a machine and from outside: to each group, to all, to one station, to nobody here.
+/// Sends from a VM and from the external network: to each group, to all, to one vNIC, to nobody here.
 fn probe(net: &Net, listeners: &Listeners, sequence: u32, when: &str) {
     let all = |wanted: &dyn Fn(&Listener) -> bool| -> BTreeSet<NicId> {
         listeners.iter().filter(|(_, listener)| wanted(listener)).map(|(nic, _)| *nic).collect()
@@ -79,24 +79,27 @@ fn probe(net: &Net, listeners: &Listeners, sequence: u32, when: &str) {
     cases.push((BROADCAST, all(&|_| true)));
     cases.push((net.mac(one), [one].into()));
     cases.push(([0x02, 0xBB, 0, 0, 0, 9], BTreeSet::new()));
-    for outside in [false, true] {
+    for external in [false, true] {
         let first = next_frame(net);
-        let flow = if outside { net.flow_from_outside(one, 1) } else { net.flow(net.vm(0), 1) };
+        let flow = if external { net.external_flow(one, 1) } else { net.flow(net.vm(0), 1) };
         let frames: Vec<_> =
             cases.iter().map(|(to, _)| Flow { to: *to, ..flow }.frame(sequence, 60)).collect();
-        if outside {
-            net.receive_from_outside(1, &frames)
+        if external {
+            net.receive_external(1, &frames)
         } else {
             net.send(net.vm(0), &frames)
         }
         net.settle();
         for (at, (to, expected)) in cases.iter().enumerate() {
             let mut got = reached(net, first + at).0;
-            if outside {
+            if external {
                 // The sender of the other round listens to all: it has named nothing.
                 got.remove(&net.vm(0));
             }
-            assert_eq!(got, *expected, "{when}: to {to:02x?}, from outside {outside}, {listeners:?}");
+            assert_eq!(
+                got, *expected,
+                "{when}: to {to:02x?}, from the external network {external}, {listeners:?}"
+            );
         }
     }
 }
@@ -107,7 +110,7 @@ fn filters() -> impl Iterator<Item = u32> {
 }
 
 #[test]
-fn each_filter_gives_every_station_its_groups_and_only_two_bits_give_it_all() {
+fn each_filter_gives_every_vnic_its_groups_and_only_two_bits_give_it_all() {
     for found in [false, true] {
         let (net, mut listeners) = start(3, found);
         let [g, h, _] = GROUPS;
@@ -157,7 +160,7 @@ fn step(net: &Net, draw: &mut Draw, listeners: &mut Listeners) -> String {
     let nic = net.vm(vm);
     let group = draw.pick(&GROUPS);
     let filter = draw.pick(&[0, 1, 2, 4, 8, 0x0B, 0x0F, 0x20, 0x24, 0x2B, 0x80, u32::MAX]);
-    let listener = listeners.get_mut(&nic).expect("every machine listens");
+    let listener = listeners.get_mut(&nic).expect("every VM listens");
     let bytes = filter.to_le_bytes().to_vec();
     let oid = draw.pick(&[FILTER, ADD, DELETE, LIST]);
     let payload = if oid == FILTER { bytes.clone() } else { group.to_vec() };
@@ -217,7 +220,7 @@ fn step(net: &Net, draw: &mut Draw, listeners: &mut Listeners) -> String {
 }
 
 #[test]
-fn any_walk_of_requests_leaves_every_station_what_the_taken_ones_say() {
+fn any_walk_of_requests_leaves_every_vnic_what_the_taken_ones_say() {
     for seed in 0..6 {
         let (net, mut listeners) = start(seed, seed % 2 == 0);
         let mut draw = Draw::new(seed);

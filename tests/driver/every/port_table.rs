@@ -12,9 +12,9 @@ use vswitch::switch::ports::policy::{Private, Property, Security, Vlan};
 use vswitch::switch::ports::{Mac, NicId};
 
 const GROUPS: [Mac; 2] = [[0x01, 0, 0x5E, 1, 1, 1], [0x01, 0, 0x5E, 1, 1, 2]];
-/// Machines whose frames are compared; others come and go.
+/// VMs whose frames are compared; others come and go.
 const VMS: u16 = 10;
-/// Behind machine 1, which may have others.
+/// Behind VM 1, which may have others.
 const HIDDEN: Mac = [0x02, 0xBB, 0, 0, 0, 1];
 
 fn trunk(allowed: impl IntoIterator<Item = u16>) -> Property {
@@ -36,7 +36,7 @@ fn plan(seed: u64) -> Scenario {
         .property(5, Property::Vlan(Vlan::Private(Private::Isolated { primary: 100, secondary: 101 })))
         .property(6, Property::Vlan(Vlan::Private(pairs)))
         .property(7, Property::Security(teaming))
-        .one_machine(&[7, 8])
+        .one_vm(&[7, 8])
         .property(9, Property::Security(subnet))
         .style(|style| style.awkward_memory = false)
         .tear_down(false)
@@ -53,7 +53,7 @@ fn start(plan: Scenario) -> Net {
     net
 }
 
-/// Where frames of every kind between all machines and the outside go.
+/// Where frames of every kind between all VMs and the external network go.
 fn picture(net: &Net) -> Vec<(BTreeSet<NicId>, BTreeSet<u16>)> {
     let first = next_frame(net);
     for n in 0..VMS {
@@ -72,10 +72,10 @@ fn picture(net: &Net) -> Vec<(BTreeSet<NicId>, BTreeSet<u16>)> {
         net.send_packets(chain);
         for vid in [None, Some(7), Some(9)] {
             for to in [net.mac(nic), GROUPS[n as usize % 2], BROADCAST, HIDDEN] {
-                let frame = Flow { to, ..net.flow_from_outside(nic, n) }.frame(3, 60);
+                let frame = Flow { to, ..net.external_flow(nic, n) }.frame(3, 60);
                 let packet = vid
                     .map_or_else(|| Packet::of(frame.clone()), |vid| Packet::tagged(frame.clone(), vid, 0));
-                net.packets_from_outside(1, vec![packet]);
+                net.receive_external_packets(1, vec![packet]);
             }
         }
     }
@@ -84,7 +84,7 @@ fn picture(net: &Net) -> Vec<(BTreeSet<NicId>, BTreeSet<u16>)> {
     let old: BTreeSet<NicId> = (0..VMS).map(|n| net.vm(n)).collect();
     let count = next_frame(net) - first;
     let seen = (first..first + count).map(|frame| reached(net, frame));
-    seen.map(|(stations, members)| (&stations & &old, members)).collect()
+    seen.map(|(vnics, members)| (&vnics & &old, members)).collect()
 }
 
 fn capacity(net: &Net) -> (usize, usize) {
@@ -104,7 +104,7 @@ fn frames_go_where_they_went_before_the_table_grew_and_after_the_others_left() {
     for (seed, aggregation) in (0..).zip([Aggregation::Static, Aggregation::SwitchIndependent]) {
         let net = start(plan(seed).aggregation(aggregation));
         let before = picture(&net);
-        assert!(before.iter().any(|(stations, _)| stations.len() > 2), "hardly anything arrives");
+        assert!(before.iter().any(|(vnics, _)| vnics.len() > 2), "hardly anything arrives");
         let mut sizes = BTreeSet::from([capacity(&net)]);
         for n in VMS..150 {
             net.add_vm(n);
@@ -113,7 +113,7 @@ fn frames_go_where_they_went_before_the_table_grew_and_after_the_others_left() {
                 assert!(net.add_property(net.vm(n).port, 1, trunk([1_000 + n])));
             }
             if sizes.insert(capacity(&net)) {
-                assert_eq!(picture(&net), before, "after machine {n}, sizes {sizes:?}");
+                assert_eq!(picture(&net), before, "after VM {n}, sizes {sizes:?}");
             }
         }
         assert!(sizes.len() > 3, "ports and sets grew: {sizes:?}");
@@ -161,7 +161,7 @@ fn the_memory_of_ports_that_come_and_go_is_what_the_most_at_a_time_needed() {
                 let before = [0x01, 0, 0x5E, (round as u8).wrapping_sub(1), n as u8, 0];
                 (groups.iter().filter(|group| hears(group)).count(), hears(&before))
             });
-            assert_eq!((heard, kept), (groups.len(), n % 2 == 0), "round {round}: groups of machine {n}");
+            assert_eq!((heard, kept), (groups.len(), n % 2 == 0), "round {round}: groups of VM {n}");
             net.readdress(net.vm(n), [2, 0x15, 0x5D, 7, round as u8, n as u8]);
             net.property_refused_below(port, 60, set(26), false);
             net.property_refused_below(port, 1, set(31), true);
@@ -210,7 +210,7 @@ fn no_more_sets_of_vlans_are_in_use_than_the_ports_of_now_differ_in() {
     }
     for (gone, expected) in [(3, 2), (4, 1), (6, 0)] {
         net.remove_vm(gone);
-        assert_eq!(in_use(&net), expected, "after machine {gone} left");
+        assert_eq!(in_use(&net), expected, "after VM {gone} left");
     }
     net.finish().assert_clean();
 }

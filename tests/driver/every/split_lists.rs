@@ -14,7 +14,7 @@ fn status(net: &Net, frame: usize) -> Option<i32> {
     net.look(|state| state.frames.all[frame].status).expect("the machine runs")
 }
 
-/// One list of packets with destinations of their own: a machine each, the last one the outside.
+/// One list of packets with destinations of their own: a VM each, the last one the external network.
 fn packets(net: &Net, count: u16) -> Vec<Vec<u8>> {
     let from = net.vm(0);
     let to = |n| if n == count - 1 { net.flow(from, n) } else { net.flow_between(from, net.vm(1 + n), n) };
@@ -89,8 +89,8 @@ fn a_parent_fails_if_memory_is_refused_for_any_of_its_packets() {
             sites.extend(site);
             let mut arrived = 0;
             for frame in first..first + 4 {
-                let (stations, members) = reached(&net, frame);
-                let there = !stations.is_empty() || !members.is_empty();
+                let (vnics, members) = reached(&net, frame);
+                let there = !vnics.is_empty() || !members.is_empty();
                 // A report is of whole lists: it names the parent of a packet that could not have one.
                 assert!(there || dropped(&net, frame).is_some(), "call {n}, {site:?}: frame {frame}");
                 arrived += usize::from(there);

@@ -18,7 +18,7 @@ use vswitch::switch::ports::NicId;
 
 /// What happens to a request on its way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Fate {
+enum RequestOutcome {
     Succeeds(Completion),
     Refused(i32),
     Cancelled(Completion),
@@ -30,10 +30,16 @@ enum Fate {
 
 const COMPLETIONS: [Completion; 3] = [Completion::AtOnce, Completion::InsideTheCall, Completion::Later];
 
-fn fates() -> Vec<Fate> {
-    let cancelled = [Completion::InsideTheCall, Completion::Later].map(Fate::Cancelled);
-    let mut all: Vec<Fate> = COMPLETIONS.into_iter().map(Fate::Succeeds).collect();
-    all.extend(REFUSALS.map(Fate::Refused).into_iter().chain(cancelled).chain([Fate::Unreferenced]));
+fn request_outcomes() -> Vec<RequestOutcome> {
+    let cancelled = [Completion::InsideTheCall, Completion::Later].map(RequestOutcome::Cancelled);
+    let mut all: Vec<RequestOutcome> = COMPLETIONS.into_iter().map(RequestOutcome::Succeeds).collect();
+    all.extend(
+        REFUSALS
+            .map(RequestOutcome::Refused)
+            .into_iter()
+            .chain(cancelled)
+            .chain([RequestOutcome::Unreferenced]),
+    );
     all
 }
 
@@ -55,22 +61,22 @@ struct Cell {
     row: &'static Row,
     kind: Kind,
     every: bool,
-    fate: Fate,
+    outcome: RequestOutcome,
 }
 
 impl Cell {
     fn name(&self) -> String {
         let placement = if self.every { " on every member" } else { "" };
-        format!("{} as {:?}{placement}, {:?}", self.row.name, self.kind, self.fate)
+        format!("{} as {:?}{placement}, {:?}", self.row.name, self.kind, self.outcome)
     }
 
     fn plan(&self) -> Plan {
-        match self.fate {
-            Fate::Succeeds(completion) | Fate::Cancelled(completion) => {
+        match self.outcome {
+            RequestOutcome::Succeeds(completion) | RequestOutcome::Cancelled(completion) => {
                 Plan { status: SUCCESS, completion: Some(completion) }
             }
-            Fate::Refused(status) => Plan { status, completion: None },
-            Fate::Unreferenced | Fate::Fault(_) => Plan::default(),
+            RequestOutcome::Refused(status) => Plan { status, completion: None },
+            RequestOutcome::Unreferenced | RequestOutcome::Fault(_) => Plan::default(),
         }
     }
 
@@ -80,26 +86,28 @@ impl Cell {
             plan = plan.setting("OffloadPlacement", Value::Dword(EVERY_MEMBER));
         }
         // Own requests have no plan: they complete as the style says.
-        match self.fate {
-            Fate::Succeeds(completion) | Fate::Cancelled(completion) => plan.style(|style| {
-                (style.pending, style.inside) = match completion {
-                    Completion::AtOnce => (0, 0),
-                    Completion::InsideTheCall => (100, 100),
-                    Completion::Later => (100, 0),
-                }
-            }),
+        match self.outcome {
+            RequestOutcome::Succeeds(completion) | RequestOutcome::Cancelled(completion) => {
+                plan.style(|style| {
+                    (style.pending, style.inside) = match completion {
+                        Completion::AtOnce => (0, 0),
+                        Completion::InsideTheCall => (100, 100),
+                        Completion::Later => (100, 0),
+                    }
+                })
+            }
             _ => plan,
         }
         .start()
     }
 
-    /// Sets the fate up; from here on the request is on its way.
+    /// Sets the outcome up; from here on the request is on its way.
     fn doom(&self, net: &Net) {
-        match self.fate {
-            Fate::Cancelled(_) => net.cancel_next(),
-            Fate::Unreferenced => _ = net.look(|s| s.style.refuse_references = 100),
-            Fate::Fault(n) => net.world().fail_from_here(n),
-            Fate::Succeeds(_) | Fate::Refused(_) => {}
+        match self.outcome {
+            RequestOutcome::Cancelled(_) => net.cancel_next(),
+            RequestOutcome::Unreferenced => _ = net.look(|s| s.style.refuse_references = 100),
+            RequestOutcome::Fault(n) => net.world().fail_from_here(n),
+            RequestOutcome::Succeeds(_) | RequestOutcome::Refused(_) => {}
         }
     }
 
@@ -199,14 +207,14 @@ impl Cell {
 
     fn judge(&self, net: &Net, walked: &Walked) {
         let name = self.name();
-        let expected = match self.fate {
-            Fate::Refused(status) => status,
-            Fate::Cancelled(Completion::Later) => REQUEST_ABORTED,
+        let expected = match self.outcome {
+            RequestOutcome::Refused(status) => status,
+            RequestOutcome::Cancelled(Completion::Later) => REQUEST_ABORTED,
             _ => SUCCESS,
         };
-        match (self.fate, walked.fault) {
-            (Fate::Fault(_), Some(site)) => return self.judge_fault(net, walked, site),
-            (Fate::Unreferenced, _) if self.is_directed() => {
+        match (self.outcome, walked.fault) {
+            (RequestOutcome::Fault(_), Some(site)) => return self.judge_fault(net, walked, site),
+            (RequestOutcome::Unreferenced, _) if self.is_directed() => {
                 return self.judge_unreferenced(net, walked, ADAPTER_NOT_FOUND);
             }
             _ => {}
@@ -275,7 +283,7 @@ impl Cell {
     fn run(&self, seed: u64) -> (bool, Option<&'static str>) {
         let net = self.net(seed);
         let walked = self.walk(&net);
-        let met = !matches!(self.fate, Fate::Fault(_)) || walked.fault.is_some();
+        let met = !matches!(self.outcome, RequestOutcome::Fault(_)) || walked.fault.is_some();
         net.world().fail_from_here(u64::MAX / 2);
         self.judge(&net, &walked);
         let held = net.look(|s| {
@@ -286,7 +294,7 @@ impl Cell {
         assert_eq!(held, Some(0), "{}: references or requests are left", self.name());
         let out = net.look(|s| s.control.above.len() + s.control.clones.len() + s.control.own.len());
         assert_eq!(out, Some(0), "{}: requests are left", self.name());
-        if let (Fate::Refused(_), Some(inner)) = (self.fate, walked.back) {
+        if let (RequestOutcome::Refused(_), Some(inner)) = (self.outcome, walked.back) {
             // The resource is still where it was: asked again, the request succeeds there.
             let again = net.offload(net.vm(0), move |p| p.ask(&inner).status);
             assert_eq!(again, Some(SUCCESS), "{}, then again", self.name());
@@ -299,7 +307,7 @@ impl Cell {
     }
 }
 
-/// Walks all that is asked of the extension; the cells by fate.
+/// Walks all that is asked of the extension; the cells by outcome.
 pub fn walk_all() -> Counts {
     let mut counts = Counts::new();
     for row in OIDS.iter().filter(|row| row.place != OidContext::Own) {
@@ -307,13 +315,13 @@ pub fn walk_all() -> Counts {
             let placements: &[bool] =
                 if row.place == OidContext::Envelope { &[false, true] } else { &[false] };
             for &every in placements {
-                for (seed, fate) in (1..).zip(fates()) {
-                    Cell { row, kind, every, fate }.run(seed);
-                    let name = format!("{fate:?}").split('(').next().unwrap_or_default().to_owned();
+                for (seed, outcome) in (1..).zip(request_outcomes()) {
+                    Cell { row, kind, every, outcome }.run(seed);
+                    let name = format!("{outcome:?}").split('(').next().unwrap_or_default().to_owned();
                     *counts.entry(name).or_default() += 1;
                 }
                 for n in 1.. {
-                    let (met, site) = Cell { row, kind, every, fate: Fate::Fault(n) }.run(7);
+                    let (met, site) = Cell { row, kind, every, outcome: RequestOutcome::Fault(n) }.run(7);
                     if !met {
                         break;
                     }

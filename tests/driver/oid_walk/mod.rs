@@ -1,5 +1,5 @@
-//! The OID walk: every row of the table of OIDs meets every fate (`matrix`, `own`), and every member of the structures
-//! that arrive below says what the topic on forwarding, redirecting and originating demands (`seen`).
+//! The OID walk: every row of the table of OIDs meets every outcome (`matrix`, `own`), and every member of the
+//! structures that arrive below says what the topic on forwarding, redirecting and originating demands (`seen`).
 
 mod matrix;
 mod own;
@@ -28,7 +28,7 @@ const REFUSALS: [i32; 5] = [FAILURE, RESOURCES, INVALID_PARAMETER, NOT_SUPPORTED
 const EVERY_MEMBER: u32 = 2;
 
 fn team(seed: u64) -> Scenario {
-    // One machine, one member: the placement that follows the flows is a single member.
+    // One VM, one member: the placement that follows the flows is a single member.
     Scenario::new(seed).members(&[10, 10, 10]).vms(2).aggregation(Aggregation::SwitchIndependent)
 }
 
@@ -48,7 +48,7 @@ fn mark(net: &Net) -> usize {
 }
 
 #[test]
-fn every_row_of_the_table_meets_every_fate() {
+fn every_row_of_the_table_meets_every_outcome() {
     let counts = matrix::walk_all();
     let own = own::walk_all();
     let cells: u32 = counts.values().chain(own.values()).sum();
@@ -100,7 +100,7 @@ fn occupy(net: &Net, except: u16) {
     let holder = Holder { source: STRANGER, by: By::Switch };
     net.look(move |state| {
         for (_, adapter) in
-            state.modules[0].outside.adapters.iter_mut().filter(|(index, _)| **index != except)
+            state.modules[0].external.adapters.iter_mut().filter(|(index, _)| **index != except)
         {
             for _ in 0..3 {
                 adapter.offloads.queues.allocate(holder, 0).expect("room");
@@ -112,7 +112,7 @@ fn occupy(net: &Net, except: u16) {
 
 fn vacate(net: &Net) {
     net.look(|state| {
-        for adapter in state.modules[0].outside.adapters.values_mut() {
+        for adapter in state.modules[0].external.adapters.values_mut() {
             let held: Vec<_> =
                 adapter.offloads.holdings().filter(|(h, _)| h.source == STRANGER).map(|(_, r)| r).collect();
             held.into_iter().for_each(|resource| adapter.offloads.forget(STRANGER, resource));

@@ -15,8 +15,8 @@ use vswitch::switch::control::save::Blob;
 use vswitch::switch::ports::policy::{Property, Vlan};
 use vswitch::switch::ports::{Nic, NicId, NicKind, NicState, Port, PortState};
 
-/// A machine that only these requests speak of.
-const MACHINE: NicId = NicId::new(700, 0);
+/// A VM that only these requests speak of.
+const VM_NIC: NicId = NicId::new(700, 0);
 const MAC: [u8; 6] = [2, 0x15, 0x5D, 0, 7, 0];
 
 pub const fn request_type_of(kind: Kind) -> i32 {
@@ -28,13 +28,13 @@ pub const fn request_type_of(kind: Kind) -> i32 {
 }
 
 fn nic_bytes() -> Vec<u8> {
-    let mut nic = Nic::new(MACHINE, NicKind::Synthetic, MAC);
+    let mut nic = Nic::new(VM_NIC, NicKind::Synthetic, MAC);
     nic.state = NicState::Created;
     payload::nic(&nic, 1)
 }
 
 fn port_bytes() -> Vec<u8> {
-    let port = Port { state: PortState::Created, ..Port::new(MACHINE.port, NicKind::Synthetic) };
+    let port = Port { state: PortState::Created, ..Port::new(VM_NIC.port, NicKind::Synthetic) };
     payload::bytes_of(&payload::port(&port))
 }
 
@@ -46,10 +46,10 @@ pub fn bare(row: &Row) -> Vec<u8> {
         Some("NDIS_SWITCH_PORT_PARAMETERS") => port_bytes(),
         Some("NDIS_SWITCH_NIC_PARAMETERS") => nic_bytes(),
         Some("NDIS_SWITCH_PORT_PROPERTY_PARAMETERS") => {
-            bytes::port_property(MACHINE.port, &Property::Vlan(Vlan::Access(7)), &envelope)
+            bytes::port_property(VM_NIC.port, &Property::Vlan(Vlan::Access(7)), &envelope)
         }
         Some("NDIS_SWITCH_PORT_PROPERTY_DELETE_PARAMETERS") => {
-            bytes::port_property_deletion(MACHINE.port, 3, &envelope)
+            bytes::port_property_deletion(VM_NIC.port, 3, &envelope)
         }
         // Somebody else's data about nobody: the extension's own has tests of its own (runtime_state).
         Some("NDIS_SWITCH_NIC_SAVE_STATE") => Blob::made([0xBE; 16], &[7; 24]).0,

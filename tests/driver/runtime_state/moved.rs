@@ -1,4 +1,4 @@
-//! What comes along when a machine moves: its member under HyperVPort, and what it has sent.
+//! What comes along when a VM moves: its member under HyperVPort, and what it has sent.
 
 use super::differences;
 use std::collections::BTreeSet;
@@ -13,7 +13,7 @@ use vswitch::scenario::outcome::Outcome;
 use vswitch::scenario::suite::depth::seeds;
 use vswitch::scenario::{Body, Net, Scenario};
 use vswitch::switch::control::save::Offering;
-use vswitch::switch::frames::Fate;
+use vswitch::switch::frames::FrameOutcome;
 use vswitch::switch::ports::NicId;
 
 /// HyperVPort.
@@ -52,7 +52,7 @@ fn member(outcome: &Outcome, mac: [u8; 6], phase: u16) -> u16 {
     let of_phase = |flow: &Flow| flow.from == mac && (first..first + 3).contains(&flow.source_port);
     let members = outcome.members_of(|bytes| Flow::of(bytes).filter(of_phase));
     let all: BTreeSet<u16> = members.into_values().flatten().collect();
-    assert_eq!(all.len(), 1, "one machine, one member: {all:?}");
+    assert_eq!(all.len(), 1, "one VM, one member: {all:?}");
     all.into_iter().next().expect("there is one")
 }
 
@@ -61,7 +61,7 @@ fn move_to((from, nic): (&Net, NicId), (to, becomes): (&Net, NicId), mac: [u8; 6
     Migration { arrival, mac, ..Migration::new(from, to, nic, becomes) }.run(|| ()).expect("it moves");
 }
 
-/// A machine moves to another host and back. `(hosts are equal, its member was the same there)`.
+/// A VM moves to another host and back. `(hosts are equal, its member was the same there)`.
 fn there_and_back(seed: u64) -> (bool, bool) {
     let mut draw = Draw(seed);
     let team = draw.team();
@@ -134,15 +134,15 @@ fn there_and_back(seed: u64) -> (bool, bool) {
 }
 
 #[test]
-fn a_machine_keeps_its_member_under_hyper_v_port_exactly_between_equal_hosts_whose_position_is_up() {
+fn a_vm_keeps_its_member_under_hyper_v_port_exactly_between_equal_hosts_whose_position_is_up() {
     let all: Vec<_> = seeds(200).map(there_and_back).collect();
     let count = |kind: (bool, bool)| all.iter().filter(|found| **found == kind).count();
     assert_eq!(count((true, false)), 0);
     assert!(count((true, true)) >= 40 && count((false, false)) >= 25, "{all:?}");
 }
 
-/// Frames of every end: to the outside, to a neighbour, to all, in lists that are split, native, and three that are
-/// dropped.
+/// Frames of every end: to the external network, to a neighbour, to all, in lists that are split, native, and three
+/// that are dropped.
 fn everything(net: &Net, nic: NicId, mac: [u8; 6], n: u16) {
     let out = |n: u16| Flow::new(mac, host_mac(n), n).frame(1, 60 + usize::from(n % 7));
     let near = Flow::new(mac, net.mac(net.vm(0)), n).frame(1, 90);
@@ -164,14 +164,16 @@ fn everything(net: &Net, nic: NicId, mac: [u8; 6], n: u16) {
 
 /// What the switch delivered, or left on a line that was down, of what these sent.
 fn delivered(outcome: &Outcome, nics: &[(usize, NicId)]) -> Traffic {
-    let ended = |fate: &Fate| matches!(fate, Fate::Filtered { .. } | Fate::Paused | Fate::Failed { .. });
+    let ended = |end: &FrameOutcome| {
+        matches!(end, FrameOutcome::Filtered { .. } | FrameOutcome::Paused | FrameOutcome::Failed { .. })
+    };
     let frames = outcome.frames.iter().filter(|frame| nics.contains(&(frame.switch, frame.from)));
     frames
-        .filter(|frame| !frame.fates.iter().all(ended))
+        .filter(|frame| !frame.outcomes.iter().all(ended))
         .fold(Traffic::NONE, |sum, frame| sum.plus(Traffic { frames: 1, bytes: frame.bytes.len() as u64 }))
 }
 
-/// A machine that never rests moves to another host and back, and is saved all the time.
+/// A VM that never rests moves to another host and back, and is saved all the time.
 fn under_load(seed: u64) {
     let net = Scenario::new(seed)
         .members_at(&[(1, 10), (2, 25)])

@@ -226,7 +226,7 @@ mutations! {
         StayRegistered => "STATE-27",
         /// A walk that began before the pause sends after it completed.
         SlipThroughPause => "STATE-30",
-        /// After another attach a station is not found where the array said.
+        /// After another attach a vNIC is not found where the array said.
         ForgetAfterAttach => "STATE-31",
 
         /// What came back at once is completed only after FilterOidRequest returned.
@@ -398,10 +398,10 @@ mutations! {
         IntoTheGap => "PORTNIC-28",
         /// A NIC whose creation failed below stays known.
         ToFailedNic => "PORTNIC-30",
-        /// A DISCONNECT without a CONNECT makes a flood miss a station.
-        MiscountStations => "PORTNIC-33",
+        /// A DISCONNECT without a CONNECT makes a flood miss a vNIC.
+        MiscountVnics => "PORTNIC-33",
         /// A NIC that was announced twice is a destination twice.
-        DoubleStation => "PORTNIC-31",
+        DoubleVnic => "PORTNIC-31",
         /// Every NIC of the array is taken for a connected one.
         ToListedNic => "PORTNIC-32",
         RefuseFlags => "PORTNIC-35",
@@ -442,7 +442,7 @@ mutations! {
         /// A flood that a machine here began comes back in through another member.
         TakeReflection => "EGR-6",
         /// A packet for one guest goes to another.
-        WrongStation => "EGR-5",
+        WrongVnic => "EGR-5",
         /// A packet is assigned to a member that is known to be dead.
         ToDeadMember => "STA-1",
         /// One frame too many in a record.

@@ -10,7 +10,7 @@ use vswitch::scenario::{Activation, Body, Enumeration, Indication, Net, Scenario
 use vswitch::switch::control::below::Plan;
 use vswitch::switch::control::envelope::Inner;
 use vswitch::switch::control::status::Status;
-use vswitch::switch::frames::Fate;
+use vswitch::switch::frames::FrameOutcome;
 use vswitch::switch::ports::NicId;
 
 /// One of several, by the seed.
@@ -40,7 +40,7 @@ fn any(seed: u64) -> Scenario {
 }
 
 /// Traffic in all directions while members and guests come and go.
-fn day(plan: Scenario) -> Outcome {
+fn full_scenario(plan: Scenario) -> Outcome {
     let net = plan.start();
     let [a, b, c] = [net.vm(0), net.vm(1), net.vm(2)];
     for n in 0..20 {
@@ -57,8 +57,8 @@ fn day(plan: Scenario) -> Outcome {
         net.send(c, &[Flow { to: BROADCAST, ..net.flow(c, 1) }.frame(3, 100)]);
         let stranger = Flow::new([2, 7, 7, 7, 7, 7], host_mac(3), n);
         net.send_packets(vec![(NicId::NOWHERE, Packet::of(stranger.frame(3, 200)))]);
-        let inbound = [net.flow_from_outside(net.vm(n % 3), n), net.flow_from_outside(a, n)];
-        net.receive_from_outside(1 + n % 2, &inbound.map(|flow| flow.frame(5, 300)));
+        let inbound = [net.external_flow(net.vm(n % 3), n), net.external_flow(a, n)];
+        net.receive_external(1 + n % 2, &inbound.map(|flow| flow.frame(5, 300)));
         net.advance(300);
         match n {
             8 => net.fail(1),
@@ -84,7 +84,7 @@ fn day(plan: Scenario) -> Outcome {
 #[test]
 fn a_day_in_every_kind_of_switch_breaks_no_rule() {
     for seed in 0..54 {
-        day(any(seed)).assert_clean();
+        full_scenario(any(seed)).assert_clean();
     }
 }
 
@@ -92,7 +92,7 @@ fn a_day_in_every_kind_of_switch_breaks_no_rule() {
 fn one_seed_is_one_run() {
     let mut hashes = BTreeSet::new();
     for seed in 0..6 {
-        let [one, two] = [day(any(seed)), day(any(seed))];
+        let [one, two] = [full_scenario(any(seed)), full_scenario(any(seed))];
         assert_eq!(one.log_hash, two.log_hash);
         assert_eq!(one.assignments, two.assignments);
         hashes.insert(one.log_hash);
@@ -104,7 +104,7 @@ fn one_seed_is_one_run() {
 fn a_refused_call_anywhere_in_the_day_breaks_no_rule() {
     let mut n = 1;
     loop {
-        let outcome = day(any(5).config(|c| c.fault = Some(n)));
+        let outcome = full_scenario(any(5).config(|c| c.fault = Some(n)));
         outcome.assert_clean();
         if outcome.asked < n {
             break;
@@ -118,9 +118,9 @@ fn a_refused_call_anywhere_in_the_day_breaks_no_rule() {
 #[test]
 fn a_switch_that_often_has_no_memory_gets_reports_for_what_is_dropped() {
     for seed in 0..10 {
-        let outcome = day(any(seed).style(|s| s.refuse = 10));
+        let outcome = full_scenario(any(seed).style(|s| s.refuse = 10));
         outcome.assert_clean();
-        assert!(outcome.count(|fate| matches!(fate, Fate::Filtered { .. })) > 0);
+        assert!(outcome.count(|end| matches!(end, FrameOutcome::Filtered { .. })) > 0);
     }
 }
 
@@ -205,7 +205,7 @@ fn settings_addresses_and_modules_change_while_the_switch_runs() {
         }
         let outcome = net.finish();
         outcome.assert_clean();
-        assert_eq!(outcome.fates(1), [Fate::Paused]);
+        assert_eq!(outcome.outcomes(1), [FrameOutcome::Paused]);
         assert_eq!(outcome.delivered_to(NicId::new(12, 0)).len(), 2);
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use vswitch::scenario::guest::{BROADCAST, Flow, host_mac};
 use vswitch::scenario::outcome::Outcome;
 use vswitch::scenario::{Enumeration, Net, Scenario};
-use vswitch::switch::frames::Fate;
+use vswitch::switch::frames::FrameOutcome;
 
 fn start(seed: u64) -> Net {
     Scenario::new(seed)
@@ -26,7 +26,7 @@ fn broadcasts(seed: u64) -> Outcome {
     for n in 0..10 {
         let from = net.vm(n % 3);
         net.send(from, &[Flow { to: BROADCAST, ..net.flow(from, n) }.frame(1, 60)]);
-        net.receive_from_outside(1, &[Flow::new(host_mac(1), BROADCAST, n).frame(1, 60)]);
+        net.receive_external(1, &[Flow::new(host_mac(1), BROADCAST, n).frame(1, 60)]);
         net.advance(100);
     }
     net.pause();
@@ -39,13 +39,14 @@ fn a_hub_is_right_as_long_as_everybody_is_meant() {
     for seed in 0..20 {
         let outcome = broadcasts(seed);
         outcome.assert_clean();
-        // Two machines, the management OS and the outside; from the outside three machines and the management OS.
-        assert_eq!(outcome.count(|fate| matches!(fate, Fate::Delivered { .. })), 10 * 4 + 10 * 4);
+        // Two VMs, the management OS and the external network; from the external network three VMs and the
+        // management OS.
+        assert_eq!(outcome.count(|end| matches!(end, FrameOutcome::Delivered { .. })), 10 * 4 + 10 * 4);
     }
 }
 
 #[test]
-fn a_hub_is_wrong_when_one_machine_is_meant() {
+fn a_hub_is_wrong_when_one_vm_is_meant() {
     let net = start(3);
     net.send(net.vm(0), &[net.flow_between(net.vm(0), net.vm(1), 1).frame(1, 60)]);
     assert_eq!(net.finish().broken(), BTreeSet::from(["STATE-18"]));

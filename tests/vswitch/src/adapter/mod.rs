@@ -12,7 +12,7 @@ pub mod vmq;
 pub mod wire;
 
 use crate::adapter::physical_switch::{Aggregation, Complaint, PhysicalSwitch};
-use crate::switch::frames::{Fate, FrameId, Frames};
+use crate::switch::frames::{FrameId, FrameOutcome, Frames};
 use crate::switch::ports::NicId;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -75,7 +75,7 @@ pub struct Arrival {
 }
 
 #[derive(Default)]
-pub struct Outside {
+pub struct ExternalNetwork {
     pub external_port: u32,
     pub adapters: BTreeMap<u16, Adapter>,
     pub physical: PhysicalSwitch,
@@ -114,7 +114,7 @@ impl Receivers {
     }
 }
 
-impl Outside {
+impl ExternalNetwork {
     /// What the driver takes the team for, if that is certain.
     pub fn mode(&self) -> Option<Aggregation> {
         (!self.mode_unknown).then_some(self.physical.aggregation)
@@ -131,11 +131,11 @@ impl Outside {
     ) {
         let bits = frames.all.get(frame).map_or(0, |f| f.bytes.len() as u64 * 8) + WIRE_OVERHEAD;
         let Some(adapter) = self.adapters.get_mut(&member) else {
-            return frames.fate(frame, Fate::LostBeforeIndication { member });
+            return frames.end(frame, FrameOutcome::LostBeforeIndication { member });
         };
         if !adapter.link_up {
             adapter.lost += 1;
-            return frames.fate(frame, Fate::LostBeforeIndication { member });
+            return frames.end(frame, FrameOutcome::LostBeforeIndication { member });
         }
         let start = now.max(adapter.wire_free_at);
         adapter.wire_free_at = start + (bits * SECOND).div_ceil(adapter.bits_per_second.max(1));
@@ -156,7 +156,7 @@ impl Outside {
             adapter.sent += 1;
             self.arrivals.push(Arrival { frame: due.frame, member, vid: due.vid, at: due.arrives });
             let to = NicId::new(self.external_port, member);
-            frames.arrive(due.frame, Fate::Delivered { to, at: due.arrives });
+            frames.arrive(due.frame, FrameOutcome::Delivered { to, at: due.arrives });
             if let Some(frame) = frames.all.get(due.frame) {
                 if self.physical.floods(&frame.bytes) {
                     self.floods.push((due.frame, member));
@@ -194,7 +194,7 @@ impl Outside {
             if !up {
                 for queued in std::mem::take(&mut adapter.queue) {
                     adapter.lost += 1;
-                    frames.arrive(queued.frame, Fate::LostBeforeIndication { member });
+                    frames.arrive(queued.frame, FrameOutcome::LostBeforeIndication { member });
                 }
             }
         }
@@ -207,11 +207,11 @@ impl Outside {
 mod tests {
     use super::*;
 
-    fn with_two_members() -> (Outside, Frames) {
-        let mut outside = Outside { external_port: 1, ..Outside::default() };
-        outside.adapters.insert(1, Adapter::new(1, GIGABIT, 100, 0));
-        outside.adapters.insert(2, Adapter::new(2, GIGABIT, 900, 0));
-        (outside, Frames::default())
+    fn with_two_members() -> (ExternalNetwork, Frames) {
+        let mut external = ExternalNetwork { external_port: 1, ..ExternalNetwork::default() };
+        external.adapters.insert(1, Adapter::new(1, GIGABIT, 100, 0));
+        external.adapters.insert(2, Adapter::new(2, GIGABIT, 900, 0));
+        (external, Frames::default())
     }
 
     fn add(frames: &mut Frames) -> FrameId {
@@ -220,40 +220,40 @@ mod tests {
 
     #[test]
     fn a_frame_takes_its_time_on_the_wire_and_waits_for_the_one_before() {
-        let (mut outside, mut frames) = with_two_members();
+        let (mut external, mut frames) = with_two_members();
         let (a, b) = (add(&mut frames), add(&mut frames));
-        outside.transmit(&mut frames, (a, 0), 1, 0, |_| 0);
-        outside.transmit(&mut frames, (b, 0), 1, 0, |_| 0);
+        external.transmit(&mut frames, (a, 0), 1, 0, |_| 0);
+        external.transmit(&mut frames, (b, 0), 1, 0, |_| 0);
         // 8,192 bits at 1 Gbit/s are 81.92 units, rounded up.
-        assert!(outside.settle(&mut frames, 181).is_empty());
-        assert_eq!(outside.arrivals, []);
-        outside.settle(&mut frames, 182);
-        assert_eq!(outside.arrivals.len(), 1);
-        outside.settle(&mut frames, 264);
-        assert_eq!(outside.arrivals[1], Arrival { frame: b, member: 1, vid: 0, at: 264 });
+        assert!(external.settle(&mut frames, 181).is_empty());
+        assert_eq!(external.arrivals, []);
+        external.settle(&mut frames, 182);
+        assert_eq!(external.arrivals.len(), 1);
+        external.settle(&mut frames, 264);
+        assert_eq!(external.arrivals[1], Arrival { frame: b, member: 1, vid: 0, at: 264 });
     }
 
     #[test]
     fn a_slow_member_lets_a_later_frame_of_a_fast_one_overtake() {
-        let (mut outside, mut frames) = with_two_members();
+        let (mut external, mut frames) = with_two_members();
         let (a, b) = (add(&mut frames), add(&mut frames));
-        outside.transmit(&mut frames, (a, 0), 2, 0, |_| 0);
-        outside.transmit(&mut frames, (b, 0), 1, 0, |_| 0);
-        outside.settle(&mut frames, 10_000);
-        assert_eq!(outside.arrivals.iter().map(|x| x.frame).collect::<Vec<_>>(), [b, a]);
+        external.transmit(&mut frames, (a, 0), 2, 0, |_| 0);
+        external.transmit(&mut frames, (b, 0), 1, 0, |_| 0);
+        external.settle(&mut frames, 10_000);
+        assert_eq!(external.arrivals.iter().map(|x| x.frame).collect::<Vec<_>>(), [b, a]);
     }
 
     #[test]
     fn a_failed_link_loses_what_is_queued_and_what_comes_after() {
-        let (mut outside, mut frames) = with_two_members();
+        let (mut external, mut frames) = with_two_members();
         let (a, b) = (add(&mut frames), add(&mut frames));
-        outside.transmit(&mut frames, (a, 0), 1, 0, |_| 0);
-        outside.set_link(&mut frames, 1, false, 50);
-        outside.transmit(&mut frames, (b, 0), 1, 60, |_| 0);
-        outside.settle(&mut frames, 10_000);
-        assert_eq!(outside.arrivals, []);
+        external.transmit(&mut frames, (a, 0), 1, 0, |_| 0);
+        external.set_link(&mut frames, 1, false, 50);
+        external.transmit(&mut frames, (b, 0), 1, 60, |_| 0);
+        external.settle(&mut frames, 10_000);
+        assert_eq!(external.arrivals, []);
         for id in [a, b] {
-            assert_eq!(frames.all[id].fates, [Fate::LostBeforeIndication { member: 1 }]);
+            assert_eq!(frames.all[id].outcomes, [FrameOutcome::LostBeforeIndication { member: 1 }]);
         }
         assert_eq!(frames.unaccounted().count(), 0);
     }

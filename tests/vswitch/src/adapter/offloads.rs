@@ -6,7 +6,7 @@
 use crate::adapter::capabilities::Capabilities;
 use crate::adapter::ipsec::Associations;
 use crate::adapter::sriov::Functions;
-use crate::adapter::vmq::{DEFAULT_QUEUE, NO_COMPLAINT, Queues, Station, Target, ended, unknown};
+use crate::adapter::vmq::{DEFAULT_QUEUE, NO_COMPLAINT, Queues, Target, VnicAddress, ended, unknown};
 use crate::adapter::wire::{self, get, get32, offload_row, oid, put};
 use crate::switch::ports::NicId;
 use lbfoext::ndis::raw::{
@@ -251,7 +251,7 @@ impl Offloads {
         let fields = get32(bytes, wire::filter::FIELDS) as usize;
         let value = bytes.get(first..).filter(|rest| fields > 0 && rest.len() >= size.saturating_mul(fields));
         let tests = value.map(|rest| rest.chunks(size.max(1)).take(fields));
-        let Some(station) = tests.and_then(station) else {
+        let Some(vnic) = tests.and_then(vnic) else {
             return Served::with(INVALID_PARAMETER);
         };
         let vport = if wire::header(bytes).is_some_and(|h| h.1 >= 2 && h.2 >= 44) {
@@ -269,7 +269,7 @@ impl Offloads {
         } else {
             Target::Queue(queue)
         };
-        let made = self.queues.set_filter(holder, target, station);
+        let made = self.queues.set_filter(holder, target, vnic);
         if let Ok(id) = made {
             put(bytes, wire::filter::ID, u64::from(id));
         }
@@ -393,7 +393,7 @@ impl Offloads {
 }
 
 /// What the fields of a filter test together: a destination address, and a VLAN or that there is none.
-fn station<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Option<Station> {
+fn vnic<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Option<VnicAddress> {
     let (mut mac, mut vid) = (None, None);
     for field in fields.filter(|field| field.len() >= wire::field::VALUE.at + wire::field::VALUE.size) {
         let at = wire::field::VALUE.at;
@@ -405,7 +405,7 @@ fn station<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Option<Station> {
             vid = vid.or(untagged.then_some(0));
         }
     }
-    Some(Station { mac: mac?, vid })
+    Some(VnicAddress { mac: mac?, vid })
 }
 
 fn needs(inner: &mut OidRequest, size: usize) {

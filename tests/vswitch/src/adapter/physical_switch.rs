@@ -22,7 +22,7 @@ pub type Complaint = (&'static str, String);
 
 struct Learned {
     port: u16,
-    /// Whose frame it was: an address that two machines use moves with them.
+    /// Whose frame it was: an address that two VMs use moves with them.
     from: NicId,
     moves: u32,
 }
@@ -99,7 +99,7 @@ impl PhysicalSwitch {
         if self.hosts.contains(&source) {
             return Some((
                 "SWITCH-LOOP",
-                format!("frame {frame} of an outside host came back through member {port}"),
+                format!("frame {frame} of an external host came back through member {port}"),
             ));
         }
         if !self.seen.insert(frame) {
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     const VM: Mac = [2, 0, 0, 0, 0, 1];
-    const MACHINE: NicId = NicId::new(10, 0);
+    const VM_NIC: NicId = NicId::new(10, 0);
     const HOST: Mac = [2, 0, 0, 0, 1, 1];
 
     fn frame(source: Mac) -> Vec<u8> {
@@ -141,12 +141,12 @@ mod tests {
     #[test]
     fn independent_ports_report_an_address_that_moves_twice_without_a_reason() {
         let mut switch = PhysicalSwitch { aggregation: Aggregation::SwitchIndependent, ..Default::default() };
-        assert_eq!(switch.receive((1, 0), 0, &frame(VM), MACHINE), None);
-        assert_eq!(switch.receive((2, 0), 1, &frame(VM), MACHINE), None);
-        assert_eq!(switch.receive((1, 0), 2, &frame(VM), MACHINE).unwrap().0, "SWITCH-FLAP");
+        assert_eq!(switch.receive((1, 0), 0, &frame(VM), VM_NIC), None);
+        assert_eq!(switch.receive((2, 0), 1, &frame(VM), VM_NIC), None);
+        assert_eq!(switch.receive((1, 0), 2, &frame(VM), VM_NIC).unwrap().0, "SWITCH-FLAP");
         switch.team_changed();
-        assert_eq!(switch.receive((2, 0), 3, &frame(VM), MACHINE), None);
-        assert_eq!(switch.receive((1, 0), 4, &frame(VM), MACHINE).unwrap().0, "SWITCH-FLAP");
+        assert_eq!(switch.receive((2, 0), 3, &frame(VM), VM_NIC), None);
+        assert_eq!(switch.receive((1, 0), 4, &frame(VM), VM_NIC).unwrap().0, "SWITCH-FLAP");
         assert_eq!(switch.port_of(VM), Some(1));
     }
 
@@ -154,10 +154,7 @@ mod tests {
     fn aggregated_ports_take_an_address_on_any_of_them() {
         let mut switch = PhysicalSwitch::default();
         for id in 0..10 {
-            assert_eq!(
-                switch.receive((1 + u16::try_from(id).unwrap() % 3, 0), id, &frame(VM), MACHINE),
-                None
-            );
+            assert_eq!(switch.receive((1 + u16::try_from(id).unwrap() % 3, 0), id, &frame(VM), VM_NIC), None);
         }
     }
 
@@ -165,15 +162,15 @@ mod tests {
     fn copies_and_echoes_are_reported() {
         let mut switch = PhysicalSwitch::default();
         switch.host(HOST);
-        assert_eq!(switch.receive((1, 0), 7, &frame(HOST), MACHINE).unwrap().0, "SWITCH-LOOP");
-        assert_eq!(switch.receive((1, 0), 8, &frame(VM), MACHINE), None);
-        assert_eq!(switch.receive((2, 0), 8, &frame(VM), MACHINE).unwrap().0, "SWITCH-DUPLICATE");
+        assert_eq!(switch.receive((1, 0), 7, &frame(HOST), VM_NIC).unwrap().0, "SWITCH-LOOP");
+        assert_eq!(switch.receive((1, 0), 8, &frame(VM), VM_NIC), None);
+        assert_eq!(switch.receive((2, 0), 8, &frame(VM), VM_NIC).unwrap().0, "SWITCH-DUPLICATE");
     }
 
     #[test]
     fn a_frame_in_a_vlan_that_the_port_does_not_carry_has_leaked() {
         let mut switch = PhysicalSwitch { vlans: Some([0, 7].into()), ..PhysicalSwitch::default() };
-        assert_eq!(switch.receive((1, 7), 1, &frame(VM), MACHINE), None);
-        assert_eq!(switch.receive((1, 8), 2, &frame(VM), MACHINE).unwrap().0, "SWITCH-VLAN-LEAK");
+        assert_eq!(switch.receive((1, 7), 1, &frame(VM), VM_NIC), None);
+        assert_eq!(switch.receive((1, 8), 2, &frame(VM), VM_NIC).unwrap().0, "SWITCH-VLAN-LEAK");
     }
 }

@@ -30,17 +30,17 @@ pub enum Target {
 pub struct Filter {
     pub holder: Holder,
     pub target: Target,
-    pub station: Station,
+    pub vnic: VnicAddress,
 }
 
 /// What a filter of a partition tests: its address, and its VLAN unless any will do; 0 is a frame without a VLAN.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Station {
+pub struct VnicAddress {
     pub mac: Mac,
     pub vid: Option<u16>,
 }
 
-impl Station {
+impl VnicAddress {
     /// The address in frames without a VLAN.
     pub const fn untagged(mac: Mac) -> Self {
         Self { mac, vid: Some(0) }
@@ -88,7 +88,7 @@ impl Queues {
         &mut self,
         holder: Holder,
         target: Target,
-        station: Station,
+        vnic: VnicAddress,
     ) -> Result<u32, (i32, Complaint)> {
         if let Target::Queue(id) = target
             && id != DEFAULT_QUEUE
@@ -110,7 +110,7 @@ impl Queues {
             return Err((RESOURCES, NO_COMPLAINT));
         }
         let id = lowest_free(self.filters.keys(), 1);
-        self.filters.insert(id, Filter { holder, target, station });
+        self.filters.insert(id, Filter { holder, target, vnic });
         Ok(id)
     }
 
@@ -183,7 +183,7 @@ impl Queues {
 
     /// The running queue that takes a frame for this address in this VLAN, with its filter; counts where frames go.
     pub fn sort(&mut self, mac: Mac, vid: u16) -> Option<(u32, u32)> {
-        let mut taking = self.filters.iter().filter(|(_, filter)| filter.station.takes(mac, vid));
+        let mut taking = self.filters.iter().filter(|(_, filter)| filter.vnic.takes(mac, vid));
         let found = taking.next().and_then(|(filter, set)| {
             let Target::Queue(queue) = set.target else { return None };
             self.all.get(&queue).filter(|queue| queue.completed).map(|_| (queue, *filter))
@@ -255,11 +255,11 @@ mod tests {
     fn a_queue_runs_from_its_completion_with_a_filter_until_it_is_freed() {
         let mut queues = Queues::new(2, 4);
         let id = queues.allocate(A, 4).unwrap();
-        let filter = queues.set_filter(A, Target::Queue(id), Station::untagged([1; 6])).unwrap();
+        let filter = queues.set_filter(A, Target::Queue(id), VnicAddress::untagged([1; 6])).unwrap();
         assert_eq!(queues.sort([1; 6], 0), None, "not complete");
         queues.complete(A, id).unwrap();
         assert_eq!(queues.sort([1; 6], 0), Some((id, filter)));
-        assert_eq!(queues.sort([2; 6], 0), None, "another station");
+        assert_eq!(queues.sort([2; 6], 0), None, "another vNIC");
         assert_eq!(rule_of(queues.free(A, id)), "OFFLOAD-11");
         queues.clear_filter(A, id, filter).unwrap();
         queues.free(A, id).unwrap();
@@ -274,9 +274,9 @@ mod tests {
         assert_eq!(queues.allocate(A, 0), Err(RESOURCES));
         queues.free(A, 1).unwrap();
         assert_eq!(queues.allocate(B, 0), Ok(1));
-        queues.set_filter(B, Target::Queue(1), Station::untagged([1; 6])).unwrap();
+        queues.set_filter(B, Target::Queue(1), VnicAddress::untagged([1; 6])).unwrap();
         assert_eq!(
-            queues.set_filter(B, Target::Queue(2), Station::untagged([2; 6])).unwrap_err().0,
+            queues.set_filter(B, Target::Queue(2), VnicAddress::untagged([2; 6])).unwrap_err().0,
             RESOURCES
         );
     }
@@ -287,21 +287,24 @@ mod tests {
         let id = queues.allocate(A, 0).unwrap();
         assert_eq!(rule_of(queues.free(A, 9)), "OFFLOAD-07");
         assert_eq!(rule_of(queues.free(B, id)), "OFFLOAD-08");
-        assert_eq!(rule_of(queues.set_filter(B, Target::Queue(id), Station::untagged([1; 6]))), "OFFLOAD-08");
+        assert_eq!(
+            rule_of(queues.set_filter(B, Target::Queue(id), VnicAddress::untagged([1; 6]))),
+            "OFFLOAD-08"
+        );
         assert_eq!(rule_of(queues.complete(B, id)), "OFFLOAD-08");
         assert_eq!(rule_of(queues.free(A, DEFAULT_QUEUE)), "OFFLOAD-13");
         let own = Holder { by: By::Extension, ..A };
         assert_eq!(
-            rule_of(queues.set_filter(own, Target::Queue(id), Station::untagged([1; 6]))),
+            rule_of(queues.set_filter(own, Target::Queue(id), VnicAddress::untagged([1; 6]))),
             "OFFLOAD-14"
         );
-        assert!(queues.set_filter(own, Target::Queue(DEFAULT_QUEUE), Station::untagged([1; 6])).is_ok());
+        assert!(queues.set_filter(own, Target::Queue(DEFAULT_QUEUE), VnicAddress::untagged([1; 6])).is_ok());
     }
 
     #[test]
     fn a_filter_moves_between_a_queue_and_a_virtual_port() {
         let mut queues = Queues::new(4, 4);
-        let filter = queues.set_filter(A, Target::Queue(0), Station::untagged([1; 6])).unwrap();
+        let filter = queues.set_filter(A, Target::Queue(0), VnicAddress::untagged([1; 6])).unwrap();
         queues.move_filter(A, filter, Target::Queue(0), Target::Vport(3)).unwrap();
         assert_eq!(queues.filters[&filter].target, Target::Vport(3));
         assert!(queues.move_filter(A, filter, Target::Queue(0), Target::Vport(4)).is_err());
@@ -313,8 +316,8 @@ mod tests {
         let mut queues = Queues::new(4, 4);
         let id = queues.allocate(A, 0).unwrap();
         queues.complete(A, id).unwrap();
-        queues.set_filter(A, Target::Queue(id), Station { mac: [1; 6], vid: Some(20) }).unwrap();
-        queues.set_filter(A, Target::Queue(id), Station { mac: [2; 6], vid: None }).unwrap();
+        queues.set_filter(A, Target::Queue(id), VnicAddress { mac: [1; 6], vid: Some(20) }).unwrap();
+        queues.set_filter(A, Target::Queue(id), VnicAddress { mac: [2; 6], vid: None }).unwrap();
         let taken = |mac, vid| queues.clone().sort(mac, vid).is_some();
         assert!(taken([1; 6], 20) && !taken([1; 6], 0) && !taken([1; 6], 21));
         assert!(taken([2; 6], 0) && taken([2; 6], 4094));

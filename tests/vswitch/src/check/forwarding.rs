@@ -10,7 +10,7 @@ use crate::check::reference::vlan::{self, Tags};
 use crate::check::reference::{Expected, Question, judge, teaches};
 use crate::check::rule;
 use crate::machine::world::World;
-use crate::switch::frames::{Fate, FrameId};
+use crate::switch::frames::{FrameId, FrameOutcome};
 use crate::switch::ndis::{Life, State};
 use crate::switch::ports::NicId;
 use crate::switch::ports::policy::Property;
@@ -36,7 +36,7 @@ impl Case {
         Question {
             topology: &m.topology,
             learned: &m.learned,
-            mode: m.outside.mode(),
+            mode: m.external.mode(),
             source: self.source,
             frame,
             tag: self.tag,
@@ -50,14 +50,14 @@ impl Case {
         format!("from {} with tag {:#x}, subnet {}, {head:02x?}", self.source, self.tag, self.subnet)
     }
 
-    fn stations(&self, state: &State) -> (Vec<NicId>, usize) {
+    fn vnics(&self, state: &State) -> (Vec<NicId>, usize) {
         let topology = &state.modules[self.module].topology;
-        let (outside, inside): (Vec<NicId>, Vec<NicId>) = self
+        let (external, inside): (Vec<NicId>, Vec<NicId>) = self
             .got
             .iter()
             .map(|d| NicId::new(d.port_id, d.nic_index))
             .partition(|id| topology.is_external(id.port));
-        (inside, outside.len())
+        (inside, external.len())
     }
 }
 
@@ -92,13 +92,13 @@ pub fn sent(world: &World, state: &mut State, module: usize, list: usize) {
     if case.source.port == 0 {
         world.exercised("DATA-30");
     }
-    let (stations, uplinks) = case.stations(state);
+    let (vnics, uplinks) = case.vnics(state);
     let name = state.packets.at(list).map_or(0, |p| p.name);
     for (id, frame) in &case.frames {
         let expected = judge(&case.question(state, frame));
-        let fits = expected.ways.iter().any(|way| way.fits(&stations, uplinks));
+        let fits = expected.ways.iter().any(|way| way.fits(&vnics, uplinks));
         policy::exercise(world, state, &case, frame, &expected);
-        let broken = policy::name(state, &case, frame, &expected, &stations);
+        let broken = policy::name(state, &case, frame, &expected, &vnics);
         rule(world, broken, fits, || {
             let got: Vec<String> =
                 case.got.iter().map(|d| format!("{}/{}", d.port_id, d.nic_index)).collect();
@@ -106,7 +106,7 @@ pub fn sent(world: &World, state: &mut State, module: usize, list: usize) {
         });
         if fits {
             shown(world, state, &case, frame, &expected, name);
-            received(world, state, &case, (*id, &expected), !stations.is_empty());
+            received(world, state, &case, (*id, &expected), !vnics.is_empty());
         }
     }
 }
@@ -130,7 +130,7 @@ pub fn dropped(world: &World, state: &mut State, module: usize, list: usize) {
     }
     let frames = std::mem::take(&mut case.frames);
     for (id, frame) in &frames {
-        let filtered = state.fates(*id).iter().any(|fate| matches!(fate, Fate::Filtered { .. }));
+        let filtered = state.outcomes(*id).iter().any(|end| matches!(end, FrameOutcome::Filtered { .. }));
         // One that went on in a list of its own, or that is another rule's matter.
         if !filtered && (carried.contains(id) || !reported) {
             continue;
@@ -140,7 +140,7 @@ pub fn dropped(world: &World, state: &mut State, module: usize, list: usize) {
         let broken =
             if case.source.port == 0 { "DATA-30" } else { policy::name(state, &case, frame, &expected, &[]) };
         rule(world, broken, expected.may_drop, || {
-            let why = state.fates(*id);
+            let why = state.outcomes(*id);
             format!(
                 "packet {name} (frame {id}) {} was dropped, expected {expected:?}: {why:?}",
                 case.told(frame)
@@ -165,9 +165,9 @@ impl State {
         let has = |adapter: &&Adapter| {
             adapter.offloads.holdings().any(|(_, held)| held == Resource::Association(association))
         };
-        let mut holders = m.outside.adapters.values().filter(has).map(|adapter| adapter.index).peekable();
+        let mut holders = m.external.adapters.values().filter(has).map(|adapter| adapter.index).peekable();
         let dead = |index| {
-            m.topology.nic(NicId::new(m.outside.external_port, index)).is_none_or(|nic| nic.known_down)
+            m.topology.nic(NicId::new(m.external.external_port, index)).is_none_or(|nic| nic.known_down)
         };
         holders.peek().is_some() && holders.all(dead)
     }
@@ -218,7 +218,7 @@ fn shown(world: &World, state: &State, case: &Case, frame: &[u8], expected: &Exp
         rule(world, "DATA-88", seen.is_ok(), || {
             format!("packet {name} to port {}: {}", to.port_id, seen.unwrap_err())
         });
-        let has_priority = before.beside.is_some_and(|t| t.priority != 0);
+        let has_priority = before.out_of_band.is_some_and(|t| t.priority != 0);
         let trusted = port.policies.security().is_some_and(|s| s.priority_tag);
         if has_priority && !topology.is_external(to.port_id) && !trusted {
             let priority = to.bits.contains(DestinationBits::PRESERVE_PRIORITY);
@@ -242,13 +242,13 @@ fn received(
 ) {
     let m = &mut state.modules[case.module];
     let wanted = expected.ways.iter().any(|way| !way.must.is_empty());
-    let certain = m.outside.mode() == Some(Aggregation::SwitchIndependent);
+    let certain = m.external.mode() == Some(Aggregation::SwitchIndependent);
     if !expected.by_receiver || !wanted || !certain {
         return;
     }
     let generation = m.topology.generation;
     let live = m.topology.members().filter(|n| n.usable && !n.known_down).count();
-    let verdict = m.outside.receivers.note(generation, case.source.index, taken, live);
+    let verdict = m.external.receivers.note(generation, case.source.index, taken, live);
     rule(world, "EGR-6", verdict.is_none(), || {
         format!("{}: frame {frame} from {}, expected {expected:?}", verdict.unwrap_or_default(), case.source)
     });

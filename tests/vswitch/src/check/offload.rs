@@ -305,9 +305,9 @@ fn keep_account(
         for resource in named {
             let Some(copies) = replicas.remove(&(source, resource)) else { continue };
             let left = copies.iter().find(|(index, copy)| {
-                let there = m.topology.nic(NicId::new(m.outside.external_port, *index));
+                let there = m.topology.nic(NicId::new(m.external.external_port, *index));
                 there.is_some_and(|nic| nic.state == NicState::Connected)
-                    && m.outside.adapters.get(index).is_some_and(|a| a.offloads.holds(source, *copy))
+                    && m.external.adapters.get(index).is_some_and(|a| a.offloads.holds(source, *copy))
             });
             rule(world, "OFFLOAD-06", left.is_none() || starved, || {
                 format!("{resource:?} of {source} is given up, and {left:?} is not")
@@ -318,7 +318,7 @@ fn keep_account(
     let unread = world.injected_fault().is_some_and(|site| site.starts_with("Zw"));
     if unique && !unread && oid == oid::ALLOCATE_QUEUE && status == SUCCESS {
         let twice = produced.iter().find(|r| {
-            m.outside
+            m.external
                 .adapters
                 .values()
                 .filter(|a| a.link_up && a.offloads.holdings().any(|(_, held)| held == **r))

@@ -5,7 +5,7 @@
 use crate::check::{advice, rule};
 use crate::machine::cpu;
 use crate::machine::world::{Severity, World};
-use crate::switch::ndis::packet::{Packet, Place};
+use crate::switch::ndis::packet::{Packet, PacketStage};
 use crate::switch::ndis::{Life, State, calls, data, inside};
 use crate::switch::ports::NicId;
 use lbfoext::ndis::raw::{DestinationBits, NetBufferList, PAUSED, ReceiveFlags, SendFlags, info};
@@ -248,7 +248,7 @@ pub fn completed(world: &World, state: &mut State, module: usize, list: usize) -
     // SAFETY: the packet is in the extension's hands and so uncovered.
     let (tag, was) = (unsafe { (*packet.nbl).info[info::IEEE_8021Q] }, packet.tag_given);
     rule(world, "DATA-32", tag == was, || format!("the tag of packet {name} was {was:#x} and is {tag:#x}"));
-    if packet.place == Place::Ingress {
+    if packet.place == PacketStage::Ingress {
         dropped(world, state, module, list);
     }
     true
@@ -382,7 +382,7 @@ pub fn indicated(world: &World, state: &mut State, module: usize, list: usize) -
     world.exercised("DATA-71");
     world.exercised("DATA-72");
     world.exercised("STATE-13");
-    if packet.place == Place::Idle {
+    if packet.place == PacketStage::Idle {
         crate::check::own::indicated(world, state, life, list);
         return false;
     }
@@ -414,20 +414,20 @@ pub fn returned(world: &World, state: &mut State, module: usize, list: usize) ->
     let life = state.life(module);
     let Some(packet) = state.packets.at(list) else { return false };
     let name = packet.name;
-    rule(world, "DATA-04", packet.place != Place::Idle, || {
+    rule(world, "DATA-04", packet.place != PacketStage::Idle, || {
         "NdisFReturnNetBufferLists with a list of the extension's own".to_owned()
     });
-    if packet.place == Place::Idle {
+    if packet.place == PacketStage::Idle {
         return false;
     }
-    if packet.place == Place::Egress {
+    if packet.place == PacketStage::Egress {
         let served = packet.reported || life != Life::Running;
         rule(world, "DATA-78", served, || format!("packet {name} was dropped on egress without a report"));
         let same_bytes = packet.before.bytes.is_empty() || packet.bytes() == packet.before.bytes;
         rule(world, "DATA-63", same_bytes, || format!("bytes of packet {name} changed on egress"));
         if !packet.reported {
             for id in packet.frames.clone() {
-                state.frames.fate(id, crate::switch::frames::Fate::Paused);
+                state.frames.end(id, crate::switch::frames::FrameOutcome::Paused);
             }
         }
     }

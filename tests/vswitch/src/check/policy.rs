@@ -9,18 +9,12 @@ use crate::switch::ndis::State;
 use crate::switch::ports::policy::{Told, Vlan};
 use crate::switch::ports::{Nic, NicId, NicKind};
 
-/// The rule for a frame that went to these stations.
-pub fn name(
-    state: &State,
-    case: &Case,
-    frame: &[u8],
-    expected: &Expected,
-    stations: &[NicId],
-) -> &'static str {
-    let mut once = stations.to_vec();
+/// The rule for a frame that went to these vNICs.
+pub fn name(state: &State, case: &Case, frame: &[u8], expected: &Expected, vnics: &[NicId]) -> &'static str {
+    let mut once = vnics.to_vec();
     once.sort();
     once.dedup();
-    if once.len() < stations.len() {
+    if once.len() < vnics.len() {
         return "PORTNIC-31";
     }
     if let Some(cause) = expected.refused {
@@ -29,7 +23,7 @@ pub fn name(
     let topology = &state.modules[case.module].topology;
     let allowed = |id: &NicId| expected.ways.iter().any(|way| way.must.contains(id) || way.may.contains(id));
     let tags = Tags::of(frame, case.tag);
-    let wrong = stations.iter().find(|id| !allowed(id));
+    let wrong = vnics.iter().find(|id| !allowed(id));
     if let Some(nic) = wrong.and_then(|id| topology.nic(*id))
         && let Some(inside) = expected.inside
         && let Reach::No(cause) = reach(&case.question(state, frame), nic, inside, tags)
@@ -43,7 +37,7 @@ pub fn name(
         Told::Damaged => return "PROP-11",
         _ => {}
     }
-    station(state, case, frame, &right)
+    vnic(state, case, frame, &right)
 }
 
 fn refusal(state: &State, case: &Case, frame: &[u8], cause: Cause) -> &'static str {
@@ -53,8 +47,8 @@ fn refusal(state: &State, case: &Case, frame: &[u8], cause: Cause) -> &'static s
     }
 }
 
-/// The frame has the address of another adapter, which may be teamed with this one: of the same machine (true), or of
-/// none, as adapters of the management OS are, whose machine's name means nothing (false).
+/// The frame has the address of another adapter, which may be teamed with this one: of the same VM (true), or of
+/// none, as adapters of the management OS are, whose VM's name means nothing (false).
 fn borrowed(state: &State, case: &Case, frame: &[u8]) -> Option<bool> {
     let topology = &state.modules[case.module].topology;
     let source = topology.nic(case.source)?;
@@ -90,10 +84,10 @@ fn by_cause(cause: Cause, told: Told) -> &'static str {
     }
 }
 
-/// A station that the extension can know only from its enumeration is a matter of STATE-18, after another attach of
+/// A vNIC that the extension can know only from its enumeration is a matter of STATE-18, after another attach of
 /// STATE-31, where the array's element size tells where it is of OID-33; one with a new address of PORTNIC-19, one on a
 /// port whose number another had of PORTNIC-18.
-fn station(state: &State, case: &Case, frame: &[u8], right: &[NicId]) -> &'static str {
+fn vnic(state: &State, case: &Case, frame: &[u8], right: &[NicId]) -> &'static str {
     let m = &state.modules[case.module];
     if borrowed(state, case, frame) == Some(true) {
         return "PORTNIC-23";
@@ -125,8 +119,8 @@ pub fn exercise(world: &World, state: &State, case: &Case, frame: &[u8], expecte
     if let Some(cause) = expected.refused {
         world.exercised(refusal(state, case, frame, cause));
     }
-    let stations: Vec<NicId> = expected.ways.iter().flat_map(|way| &way.must).copied().collect();
-    world.exercised(station(state, case, frame, &stations));
+    let vnics: Vec<NicId> = expected.ways.iter().flat_map(|way| &way.must).copied().collect();
+    world.exercised(vnic(state, case, frame, &vnics));
     let topology = &state.modules[case.module].topology;
     for port in topology.ports.values().filter(|port| port.policies.told != Told::Nothing) {
         for cause in [Cause::Vlan, Cause::Subnet] {

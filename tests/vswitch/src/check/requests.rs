@@ -3,7 +3,7 @@
 
 use crate::check::rule;
 use crate::machine::clock::SECOND;
-use crate::machine::memory::Place;
+use crate::machine::memory::MemoryState;
 use crate::machine::world::{self, World};
 use crate::switch::control::{Above, Answer};
 use crate::switch::ndis::{State, calls};
@@ -152,7 +152,7 @@ pub fn referenced(world: &World, topology: &Topology, to: NicId, what: &str) {
 
 /// A request of the extension's own, or its clone of one, comes back: what it points to is still there.
 pub fn alive(world: &World, r: &OidRequest) {
-    let freed = |at: usize| at != 0 && matches!(world.place(at as *const u8), Place::Freed(_));
+    let freed = |at: usize| at != 0 && matches!(world.place(at as *const u8), MemoryState::Freed(_));
     let outer = r.information_buffer as usize;
     let mut dead = freed(outer);
     let envelope = r.length as usize >= size_of::<SwitchNicOidRequest>();

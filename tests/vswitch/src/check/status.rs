@@ -91,7 +91,7 @@ pub fn originated(world: &World, state: &State, module: usize, own: &StatusIndic
 fn servable(world: &World, state: &State, module: usize, inner: &StatusIndication) {
     let bytes = bytes_at(inner.status_buffer as usize, inner.status_buffer_size as usize);
     let (queues, filters) = Capabilities::promised_queues(&bytes);
-    let adapters = state.modules[module].outside.adapters.values().map(|a| &a.offloads.capabilities);
+    let adapters = state.modules[module].external.adapters.values().map(|a| &a.offloads.capabilities);
     let (most_queues, most_filters) = adapters.fold((0, 0), |(q, f), c| (q + c.queues, f + c.filters));
     advice(world, "STATUS-13", queues <= most_queues && filters <= most_filters, || {
         format!("{queues} queues and {filters} filters promised, {most_queues} and {most_filters} there are")

@@ -1,7 +1,7 @@
 //! Mutations on the control path: requests, their clones and envelopes, references, status.
 
 use crate::inject::state::{commit, is, pending};
-use crate::machine::memory::Kind;
+use crate::machine::memory::AllocationKind;
 use crate::machine::world::World;
 use crate::mutation::Mutation;
 use crate::switch::control::status::NdisFIndicateStatus;
@@ -25,7 +25,7 @@ pub(crate) fn requesting(filter: Handle, request: *mut OidRequest) {
         let told = state.modules[module].told_active;
         // SAFETY: the request is the driver's until it is sent.
         let r = unsafe { &mut *request };
-        crate::inject::requests::asks_beside(world, state, module, r.oid);
+        crate::inject::requests::own_queries(world, state, module, r.oid);
         match (mutation, original) {
             (Mutation::SendOriginal, Some(original)) if commit() => {
                 let _ = state.take_request(world, filter, original as *mut OidRequest);
@@ -97,7 +97,7 @@ pub(super) fn originate(
     let key = &raw mut request;
     let _ = state.take_request(world, filter, key);
     if state.control.own.remove(&(key as usize)).is_some() {
-        world.untrack(Kind::Other("own OID request"), key as usize);
+        world.untrack(AllocationKind::Other("own OID request"), key as usize);
     }
 }
 

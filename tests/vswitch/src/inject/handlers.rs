@@ -1,13 +1,13 @@
 //! Mutations with the handlers of the switch: destinations, contexts, sources, reports.
 
 use crate::check::own::PRESERVE_DESTINATIONS;
-use crate::inject::policy::{flooded_station, withholds, wrong_station};
+use crate::inject::policy::{flooded_vnic, withholds, wrong_vnic};
 use crate::inject::ports::no_destination;
 use crate::inject::state::{commit, is, pending};
 use crate::machine::world::World;
 use crate::mutation::Mutation;
 use crate::switch::ndis::array::{GARBAGE_BITS, RESERVED_BITS};
-use crate::switch::ndis::packet::{Packet, Place};
+use crate::switch::ndis::packet::{Packet, PacketStage};
 use crate::switch::ndis::{State, with};
 use crate::switch::ports::{NicId, NicKind, NicState};
 use lbfoext::ndis::raw::{
@@ -80,7 +80,7 @@ fn inject_element(
     let topology = &m.topology;
     let external = topology.is_external(element.port_id);
     let port = topology.external_port.unwrap_or(0);
-    let from_outside = topology.is_external(source.port);
+    let from_external = topology.is_external(source.port);
     let members: Vec<u16> = topology.members().map(|n| n.id.index).collect();
     let going = topology.nics().find(|n| n.disconnect_passed && n.kind != NicKind::External).map(|n| n.id);
     let dead = topology.members().find(|n| n.known_down).map(|n| n.id);
@@ -110,10 +110,10 @@ fn inject_element(
         Mutation::StaleBits => {
             Some(PortDestination { bits: element.bits | GARBAGE_BITS & RESERVED_BITS, ..element })
         }
-        Mutation::BackOut if from_outside => members.first().map(|index| to(NicId::new(port, *index))),
+        Mutation::BackOut if from_external => members.first().map(|index| to(NicId::new(port, *index))),
         Mutation::AfterDisconnect if !external => going.map(to),
         Mutation::ForgetAfterAttach if !external && m.attached_before => other.map(to),
-        Mutation::WrongStation if !external && !enumerated => other.map(to),
+        Mutation::WrongVnic if !external && !enumerated => other.map(to),
         Mutation::ToDeadMember if external => dead.map(to),
         Mutation::ForgetNewAddress
         | Mutation::RememberOldPort
@@ -126,7 +126,7 @@ fn inject_element(
         | Mutation::KeepRefused
         | Mutation::ForgetToEnumerate
         | Mutation::CrossSubnets
-        | Mutation::IgnorePruning => wrong_station(state, mutation, list).map(to),
+        | Mutation::IgnorePruning => wrong_vnic(state, mutation, list).map(to),
         Mutation::ToValidationPort
         | Mutation::ToFailedNic
         | Mutation::ToListedNic
@@ -169,8 +169,8 @@ pub(crate) fn added(list: *mut NetBufferList) {
 /// GrowNetBufferListDestinations is about to be called.
 pub(crate) fn growing(world: &World, state: &mut State, context: Handle, list: *mut NetBufferList) {
     let Some(mutation) = pending() else { return };
-    if mutation == Mutation::DoubleStation
-        && let Some(to) = flooded_station(state, list)
+    if mutation == Mutation::DoubleVnic
+        && let Some(to) = flooded_vnic(state, list)
         && commit()
     {
         state.grow(world, context, list, 1, false);
@@ -307,7 +307,7 @@ pub(crate) fn freed_context(world: &World, state: &mut State, context: Handle, l
 
 /// NdisFreeNetBufferList is about to be called.
 pub(crate) fn freeing(world: &World, state: &mut State, list: *mut NetBufferList) {
-    let completing = state.packets.get(list).is_some_and(|p| p.place == Place::Completing);
+    let completing = state.packets.get(list).is_some_and(|p| p.place == PacketStage::Completing);
     if completing && is(Mutation::CompleteOwn) {
         let module = state.packets.get(list).map_or(0, |p| p.switch);
         let filter = state.modules[module].filter as Handle;
@@ -378,7 +378,9 @@ fn mixed_report(world: &World, state: &mut State, module: usize, port: u32, firs
         .packets
         .all()
         .into_iter()
-        .find(|p| p.place == Place::Ingress && p.own.is_none() && p.name != name && p.source.port != source)
+        .find(|p| {
+            p.place == PacketStage::Ingress && p.own.is_none() && p.name != name && p.source.port != source
+        })
         .map(|p| p.nbl);
     let Some(other) = other.filter(|_| commit()) else { return };
     // SAFETY: both lists are in the driver's hands.

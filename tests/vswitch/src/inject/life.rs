@@ -2,7 +2,7 @@
 
 use crate::inject::state::{commit, is, pending};
 use crate::machine::kernel::{ExAllocatePool2, ExFreePoolWithTag};
-use crate::machine::memory::Kind;
+use crate::machine::memory::AllocationKind;
 use crate::machine::world;
 use crate::mutation::Mutation;
 use crate::switch::control::status::NdisFIndicateStatus;
@@ -68,7 +68,7 @@ fn indicate(filter: Handle) {
 /// NdisFGetOptionalSwitchHandlers has answered.
 pub(crate) fn got_handlers(is_switch: bool) {
     if !is_switch && is(Mutation::LeakAtFailedAttach) {
-        world::current().alloc(Kind::Pool, 16, 0x6B61_654C, "forgotten at a failed attach");
+        world::current().alloc(AllocationKind::Pool, 16, 0x6B61_654C, "forgotten at a failed attach");
     }
     if is_switch && is(Mutation::UseNewerHandler) {
         // SAFETY: the function has no arguments that matter.
@@ -100,7 +100,7 @@ pub(crate) fn ignores_failed_query() -> bool {
 /// FilterPause returns before anything has ended.
 pub(crate) fn pauses_early(state: &State, module: usize) -> bool {
     let out = state.packets.all().iter().any(|p| {
-        p.switch == module && p.own.is_some() && p.place != crate::switch::ndis::packet::Place::Idle
+        p.switch == module && p.own.is_some() && p.place != crate::switch::ndis::packet::PacketStage::Idle
     });
     out && is(Mutation::PauseEarly)
 }
@@ -113,7 +113,7 @@ pub(crate) fn paused(status: i32) -> i32 {
 /// FilterDetach is about to return.
 pub(crate) fn detaching() {
     if is(Mutation::LeakAtDetach) {
-        world::current().alloc(Kind::Pool, 16, 0x6B61_654C, "forgotten at detach");
+        world::current().alloc(AllocationKind::Pool, 16, 0x6B61_654C, "forgotten at detach");
     }
 }
 

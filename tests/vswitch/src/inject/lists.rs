@@ -8,7 +8,7 @@ use crate::mutation::Mutation;
 use crate::switch::ndis::data::{
     NdisFReturnNetBufferLists, NdisFSendNetBufferLists, NdisFSendNetBufferListsComplete,
 };
-use crate::switch::ndis::packet::Place;
+use crate::switch::ndis::packet::PacketStage;
 use crate::switch::ndis::{Life, State, with};
 use crate::switch::ports::NicId;
 use lbfoext::ndis::raw::{
@@ -373,7 +373,7 @@ pub(crate) fn sent(world: &World, state: &mut State, filter: Handle, lists: &[us
         }
         Some(Mutation::CompleteParent) => {
             let parent = state.packets.at(list).and_then(|p| p.own).map_or(0, |own| own.parent);
-            if state.packets.at(parent).is_some_and(|p| p.children_out > 0 && p.place == Place::Ingress)
+            if state.packets.at(parent).is_some_and(|p| p.children_out > 0 && p.place == PacketStage::Ingress)
                 && commit()
             {
                 // SAFETY: the parent is the driver's and so uncovered.
@@ -403,19 +403,19 @@ pub(crate) fn complete(filter: Handle, lists: *mut NetBufferList, flags: u32) ->
         let mixed = !state.same_source(&all);
         match mutation {
             // Of a packet that no NIC which this test deletes has to wait for.
-            Mutation::KeepCompleted => {
-                find(state, &|p| p.place == Place::Completing && p.pinned.iter().all(|nic| nic.port > 1))
-            }
+            Mutation::KeepCompleted => find(state, &|p| {
+                p.place == PacketStage::Completing && p.pinned.iter().all(|nic| nic.port > 1)
+            }),
             Mutation::SwapBuffers => find(state, &|p| p.before.buffers.len() > 1),
             Mutation::MoveData
             | Mutation::LeaveContext
             | Mutation::ChangeSourceHandle
             | Mutation::WriteOob => find(state, &|_| true),
             Mutation::FalseSingleComplete if mixed => all.first().copied(),
-            Mutation::NotPaused => find(state, &|p| p.place == Place::Ingress && p.given_while_paused),
+            Mutation::NotPaused => find(state, &|p| p.place == PacketStage::Ingress && p.given_while_paused),
             Mutation::TimerSends | Mutation::SendInRestart => {
                 let paused = |s: &State| s.modules.iter().any(|m| m.life == Life::Paused);
-                let ingress = find(state, &|p| p.place == Place::Ingress && p.given_while_paused);
+                let ingress = find(state, &|p| p.place == PacketStage::Ingress && p.given_while_paused);
                 ingress.filter(|_| paused(state))
             }
             _ => None,
@@ -463,15 +463,15 @@ pub(crate) fn release_held() {
         let nbl = list as *mut NetBufferList;
         let (place, life) = with(|_, state| {
             let packet = state.packets.at(list);
-            packet.map_or((Place::Idle, Life::Detached), |p| (p.place, state.modules[p.switch].life))
+            packet.map_or((PacketStage::Idle, Life::Detached), |p| (p.place, state.modules[p.switch].life))
         });
         // SAFETY: the list is the driver's, in the place that was looked up.
         unsafe {
             match (place, life) {
-                (Place::Egress, _) => {
+                (PacketStage::Egress, _) => {
                     NdisFReturnNetBufferLists(filter, nbl, ReturnFlags::SWITCH_SINGLE_SOURCE.bits())
                 }
-                (Place::Ingress, Life::Paused) => {
+                (PacketStage::Ingress, Life::Paused) => {
                     (*nbl).status = PAUSED;
                     NdisFSendNetBufferListsComplete(filter, nbl, 0);
                 }

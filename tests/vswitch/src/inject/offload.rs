@@ -82,7 +82,7 @@ pub(crate) fn adapter_asked(
     inner: &OidRequest,
 ) -> Option<u16> {
     let Some(mutation) = pending() else { return Some(index) };
-    let adapters = &state.modules[module].outside.adapters;
+    let adapters = &state.modules[module].external.adapters;
     let nodes = crate::check::offload::nodes_of(inner);
     let nodes: Vec<&[u8]> = nodes.iter().map(|node| &node[..]).collect();
     let named = crate::check::offload::named(inner.oid, &nodes);
@@ -115,7 +115,7 @@ pub(crate) fn adapter_asked(
 }
 
 /// One more request of the driver's own, beside one that it may make.
-pub(crate) fn beside(
+pub(crate) fn extra_request(
     world: &World,
     state: &mut State,
     module: usize,
@@ -128,14 +128,14 @@ pub(crate) fn beside(
             (oid::FREE_QUEUE, offload::free_queue(0))
         }
         Some(Mutation::FilterOnTheirs) if inner.oid == oid::CLEAR_FILTER && holder.by == By::Switch => {
-            let queues = state.modules[module].outside.adapters.get(&index).map(|a| &a.offloads.queues);
+            let queues = state.modules[module].external.adapters.get(&index).map(|a| &a.offloads.queues);
             let theirs =
                 queues.and_then(|q| q.all.iter().find(|(_, q)| q.holder == holder).map(|(id, _)| *id));
             let Some(queue) = theirs else { return };
             (oid::SET_FILTER, offload::filter_parameters(1, queue, 0, [2; 6]))
         }
         Some(Mutation::FreeTheirs) if inner.oid == oid::CLEAR_FILTER && holder.by == By::Switch => {
-            let queues = state.modules[module].outside.adapters.get(&index).map(|a| &a.offloads.queues);
+            let queues = state.modules[module].external.adapters.get(&index).map(|a| &a.offloads.queues);
             let theirs =
                 queues.and_then(|q| q.all.iter().find(|(_, q)| q.holder == holder).map(|(id, _)| *id));
             let Some(queue) = theirs else { return };
@@ -154,7 +154,7 @@ pub(crate) fn beside(
     }
     let mut own = request(number, &mut bytes);
     let own_holder = Holder { by: By::Extension, ..holder };
-    if let Some(adapter) = state.modules[module].outside.adapters.get_mut(&index) {
+    if let Some(adapter) = state.modules[module].external.adapters.get_mut(&index) {
         // SAFETY: the buffer has the length that the request states.
         let served = unsafe { adapter.offloads.serve(own_holder, &mut own) };
         if let Some((rule, text)) = served.complaint {

@@ -1,6 +1,6 @@
-//! Mutations against policies: a frame goes to a station that must not have it, or goes on although it must end.
+//! Mutations against policies: a frame goes to a vNIC that must not have it, or goes on although it must end.
 //!
-//! The rule that a mutation is to break also tells which station makes its occasion.
+//! The rule that a mutation is to break also tells which vNIC makes its occasion.
 
 use crate::check::forwarding::case;
 use crate::check::policy;
@@ -9,7 +9,7 @@ use crate::inject::state::{commit, pending};
 use crate::machine::world::{self, World};
 use crate::mutation::Mutation;
 use crate::switch::ndis::data::NdisFSendNetBufferLists;
-use crate::switch::ndis::packet::Place;
+use crate::switch::ndis::packet::PacketStage;
 use crate::switch::ndis::{State, with};
 use crate::switch::ports::{NicId, NicKind, NicState};
 use lbfoext::ndis::raw::{DestinationBits, Handle, NetBufferList, PortDestination};
@@ -40,12 +40,8 @@ fn broken_by_sending(mutation: Mutation) -> Option<&'static str> {
     }
 }
 
-/// A station to which the packet must not go, for the mutation's reason.
-pub(super) fn wrong_station(
-    state: &mut State,
-    mutation: Mutation,
-    list: *mut NetBufferList,
-) -> Option<NicId> {
+/// A vNIC to which the packet must not go, for the mutation's reason.
+pub(super) fn wrong_vnic(state: &mut State, mutation: Mutation, list: *mut NetBufferList) -> Option<NicId> {
     let wanted = match mutation {
         Mutation::ForgetNewAddress => "PORTNIC-19",
         Mutation::RememberOldPort => "PORTNIC-18",
@@ -57,7 +53,7 @@ pub(super) fn wrong_station(
     let case = case(&world::current(), state, module, list as usize)?;
     let [(_, frame)] = &case.frames[..] else { return None };
     let expected = judge(&case.question(state, frame));
-    let stations: Vec<NicId> = state.modules[module]
+    let vnics: Vec<NicId> = state.modules[module]
         .topology
         .nics()
         .filter(|n| n.kind != NicKind::External && n.state == NicState::Connected && n.id != case.source)
@@ -67,11 +63,11 @@ pub(super) fn wrong_station(
         let fits = expected.ways.iter().any(|way| way.fits(&[*id], 0));
         !fits && policy::name(state, &case, frame, &expected, &[*id]) == wanted
     };
-    stations.into_iter().find(wrong)
+    vnics.into_iter().find(wrong)
 }
 
-/// A station that a flood will reach.
-pub(super) fn flooded_station(state: &mut State, list: *mut NetBufferList) -> Option<NicId> {
+/// A vNIC that a flood will reach.
+pub(super) fn flooded_vnic(state: &mut State, list: *mut NetBufferList) -> Option<NicId> {
     let module = state.packets.get(list)?.switch;
     let case = case(&world::current(), state, module, list as usize)?;
     let [(_, frame)] = &case.frames[..] else { return None };
@@ -82,11 +78,11 @@ pub(super) fn flooded_station(state: &mut State, list: *mut NetBufferList) -> Op
 
 /// Destinations that one call of UpdateNetBufferListDestinations is said to have written: one less than they are.
 pub(crate) fn destinations_written(state: &mut State, list: *mut NetBufferList, count: u32) -> u32 {
-    if pending() != Some(Mutation::MiscountStations) || count < 2 {
+    if pending() != Some(Mutation::MiscountVnics) || count < 2 {
         return count;
     }
     let unmatched = state.packets.get(list).is_some_and(|p| state.modules[p.switch].topology.unmatched);
-    let flood = unmatched && flooded_station(state, list).is_some();
+    let flood = unmatched && flooded_vnic(state, list).is_some();
     if !flood || !commit() {
         return count;
     }
@@ -104,7 +100,7 @@ struct Withheld(Mutex<Option<usize>>);
 pub(super) fn withholds(world: &World, state: &mut State, module: usize, first: *mut NetBufferList) -> bool {
     let Some(rule) = pending().and_then(broken_by_sending) else { return false };
     // SAFETY: the list is the driver's and so uncovered.
-    let alone = state.packets.get(first).is_some_and(|p| p.place == Place::Ingress && p.own.is_none())
+    let alone = state.packets.get(first).is_some_and(|p| p.place == PacketStage::Ingress && p.own.is_none())
         && unsafe { (*first).next }.is_null();
     let Some(case) = alone.then(|| case(world, state, module, first as usize)).flatten() else {
         return false;

@@ -2,7 +2,7 @@
 //! references taken when they must not be, destinations that are not there.
 
 use crate::inject::state::{commit, is, pending, undo_later};
-use crate::machine::memory::Kind;
+use crate::machine::memory::AllocationKind;
 use crate::machine::world;
 use crate::mutation::Mutation;
 use crate::switch::control::{Above, payload, property_bytes};
@@ -157,7 +157,7 @@ pub(crate) fn let_go() {
     let Some((module, id)) = world::current().part::<Held>().0.lock().take() else { return };
     with(|world, state| {
         state.modules[module].topology.dereference_nic(id);
-        world.untrack(Kind::NicReference, crate::switch::ndis::references::key(module, id));
+        world.untrack(AllocationKind::NicReference, crate::switch::ndis::references::key(module, id));
     });
 }
 
@@ -171,7 +171,7 @@ pub(crate) fn asked_port(state: &State, module: usize, port: u32) -> u32 {
     }
 }
 
-/// A destination that is no destination, for a packet to a station (or to a member).
+/// A destination that is no destination, for a packet to a vNIC (or to a member).
 pub(super) fn no_destination(topology: &Topology, mutation: Mutation, external: bool) -> Option<NicId> {
     let members: Vec<u16> = topology.members().map(|n| n.id.index).collect();
     let port = topology.external_port.unwrap_or(0);

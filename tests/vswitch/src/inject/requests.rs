@@ -6,7 +6,7 @@ use crate::inject::state::{commit, is, pending};
 use crate::machine::clock::SECOND;
 use crate::machine::cpu;
 use crate::machine::event::{NdisInitializeEvent, NdisSetEvent, NdisWaitEvent};
-use crate::machine::memory::Kind;
+use crate::machine::memory::AllocationKind;
 use crate::machine::world::{self, World};
 use crate::mutation::Mutation;
 use crate::switch::control::below::Completion;
@@ -110,11 +110,11 @@ pub(crate) fn frees_buffer(r: &OidRequest) {
         return;
     }
     let world = world::current();
-    let block = world.alloc(Kind::Pool, 64, 7, "buffer of an own request");
+    let block = world.alloc(AllocationKind::Pool, 64, 7, "buffer of an own request");
     // SAFETY: the request is out and so alive.
     let before = unsafe { std::mem::replace(&mut (*inner).information_buffer, block.cast()) };
     *world.part::<Exchanged>().0.lock() = Some(before as usize);
-    world.free(Kind::Pool, block, 7);
+    world.free(AllocationKind::Pool, block, 7);
 }
 
 pub(crate) fn restores_buffer(r: &OidRequest) {
@@ -149,7 +149,7 @@ pub(crate) fn waits(mutation: Mutation) {
 }
 
 /// Questions of the driver's own whose failure it takes for an answer, beside its question for the array of NICs.
-pub(crate) fn asks_beside(world: &World, state: &mut State, module: usize, oid: u32) {
+pub(crate) fn own_queries(world: &World, state: &mut State, module: usize, oid: u32) {
     let times = match pending() {
         Some(Mutation::TrustFailedAtOnce) => 1,
         Some(Mutation::GiveUpAsking) => 2,
@@ -206,7 +206,7 @@ pub(super) fn asks_link(world: &World, state: &mut State, filter: Handle, member
     let module = state.module_of(filter).unwrap_or(0);
     let _ = state.take_request(world, filter, key);
     if state.control.own.remove(&(key as usize)).is_some() {
-        world.untrack(Kind::Other("own OID request"), key as usize);
+        world.untrack(AllocationKind::Other("own OID request"), key as usize);
     }
     if let Some(nic) = state.modules[module].topology.nic_mut(member) {
         nic.requests = nic.requests.saturating_sub(1);

@@ -2,7 +2,7 @@
 
 use crate::exports;
 use crate::machine::fault;
-use crate::machine::memory::Kind;
+use crate::machine::memory::AllocationKind;
 use crate::machine::world::{self, World};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -29,7 +29,7 @@ impl World {
         extensions.retain(|(of, _), _| *of != object);
         drop(extensions);
         for (_, block) in gone {
-            self.free(Kind::DriverObjectExtension, ptr::with_exposed_provenance(block), 0);
+            self.free(AllocationKind::DriverObjectExtension, ptr::with_exposed_provenance(block), 0);
         }
     }
 }
@@ -51,7 +51,7 @@ exports! {
         if world.driver_objects.extensions.lock().contains_key(&key) {
             return STATUS_OBJECT_NAME_COLLISION;
         }
-        let block = world.alloc(Kind::DriverObjectExtension, size as usize, 0, "driver object extension");
+        let block = world.alloc(AllocationKind::DriverObjectExtension, size as usize, 0, "driver object extension");
         world.driver_objects.extensions.lock().insert(key, block.expose_provenance());
         // SAFETY: fresh memory of that size, and the place as above.
         unsafe {

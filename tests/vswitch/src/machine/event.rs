@@ -4,7 +4,7 @@ use crate::exports;
 use crate::machine::clock;
 use crate::machine::cpu;
 use crate::machine::locks::wait_mutations;
-use crate::machine::memory::Place;
+use crate::machine::memory::MemoryState;
 use crate::machine::world;
 use lbfoext::ndis::sys::NdisEvent;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +14,7 @@ const EVENT_MAGIC: u64 = u64::from_le_bytes(*b"NdisEvnt");
 
 fn event_word(event: *mut NdisEvent, function: &'static str) -> Option<&'static AtomicU64> {
     let world = world::current();
-    if event.is_null() || !event.is_aligned() || matches!(world.place(event.cast()), Place::Freed(_)) {
+    if event.is_null() || !event.is_aligned() || matches!(world.place(event.cast()), MemoryState::Freed(_)) {
         world.violate("MEM-02", format!("{function} of an event that is no live memory"));
         return None;
     }
@@ -58,14 +58,14 @@ exports! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::memory::Kind;
+    use crate::machine::memory::AllocationKind;
     use crate::machine::world::{Body, Config, Mode, World};
 
     #[test]
     fn an_event_wakes_who_waits_and_a_wait_can_time_out() {
         for mode in [Mode::Baton, Mode::Free] {
             let world = World::new(Config { mode, ..Config::default() });
-            let event = world.alloc(Kind::Switch, 24, 0, "event").expose_provenance();
+            let event = world.alloc(AllocationKind::Switch, 24, 0, "event").expose_provenance();
             let pointer = move || std::ptr::with_exposed_provenance_mut::<NdisEvent>(event);
             let waits: Body = Box::new(move || {
                 // SAFETY: memory for an event that lives as long as the world.

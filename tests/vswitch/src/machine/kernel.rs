@@ -4,7 +4,7 @@ use crate::exports;
 use crate::machine::clock;
 use crate::machine::cpu::{self, APC, DISPATCH};
 use crate::machine::fault;
-use crate::machine::memory::{Kind, Place};
+use crate::machine::memory::{AllocationKind, MemoryState};
 use crate::machine::thread;
 use crate::machine::world::{self, World};
 use crate::mutation::Mutation;
@@ -48,7 +48,7 @@ fn allocate(world: &World, flags: u64, bytes: usize, tag: u32) -> *mut u8 {
         _ if flags & POOL_FLAG_CACHE_ALIGNED != 0 => CACHE_LINE,
         _ => 16,
     };
-    let block = world.alloc_aligned(Kind::Pool, bytes, align, tag, "pool");
+    let block = world.alloc_aligned(AllocationKind::Pool, bytes, align, tag, "pool");
     if flags & POOL_FLAG_UNINITIALIZED == 0 {
         // SAFETY: fresh memory of that size.
         unsafe { block.write_bytes(0, bytes) };
@@ -62,11 +62,11 @@ fn mutate_free(world: &World, block: *mut u8, tag: u32) -> bool {
     match world.mutation() {
         Some(Mutation::LeakPool) if world.spend_mutation() => true,
         Some(Mutation::FreeTwice) if world.spend_mutation() => {
-            world.free(Kind::Pool, block, tag);
+            world.free(AllocationKind::Pool, block, tag);
             false
         }
         Some(Mutation::WrongTag) if world.spend_mutation() => {
-            world.free(Kind::Pool, block, !tag);
+            world.free(AllocationKind::Pool, block, !tag);
             true
         }
         Some(Mutation::Overrun) if world.spend_mutation() => {
@@ -75,7 +75,7 @@ fn mutate_free(world: &World, block: *mut u8, tag: u32) -> bool {
             false
         }
         Some(Mutation::WriteAfterFree) if world.spend_mutation() => {
-            world.free(Kind::Pool, block, tag);
+            world.free(AllocationKind::Pool, block, tag);
             // SAFETY: the quarantine still owns the memory.
             unsafe { block.write(0) };
             true
@@ -111,11 +111,11 @@ exports! {
 
     pub extern "win64" fn ExFreePoolWithTag(pointer: *mut c_void, tag: u32) where irql <= DISPATCH {
         let world = world::current();
-        let live = world.place(pointer.cast()) == Place::Live(Kind::Pool);
+        let live = world.place(pointer.cast()) == MemoryState::Live(AllocationKind::Pool);
         if live && mutate_free(&world, pointer.cast(), tag) {
             return;
         }
-        world.free(Kind::Pool, pointer.cast(), tag);
+        world.free(AllocationKind::Pool, pointer.cast(), tag);
     }
 
     pub extern "win64" fn KeBugCheckEx(code: u32, p1: usize, p2: usize, p3: usize, p4: usize) -> ! where irql <= ANY_LEVEL {

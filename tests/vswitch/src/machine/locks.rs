@@ -6,7 +6,7 @@
 use crate::exports;
 use crate::machine::cpu::{self, Held, held_text};
 use crate::machine::lock_order;
-use crate::machine::memory::Place;
+use crate::machine::memory::MemoryState;
 use crate::machine::rwlock;
 use crate::machine::thread::{self, Thread};
 use crate::mutation::Mutation;
@@ -100,7 +100,8 @@ pub(crate) fn force_release(thread: &Thread, lock: Held) {
 
 fn spin_word(thread: &Thread, address: usize) -> Option<&'static AtomicUsize> {
     let word = std::ptr::with_exposed_provenance_mut::<usize>(address);
-    if address == 0 || !word.is_aligned() || matches!(thread.world.place(word.cast()), Place::Freed(_)) {
+    if address == 0 || !word.is_aligned() || matches!(thread.world.place(word.cast()), MemoryState::Freed(_))
+    {
         thread.world.violate("MEM-02", "spin lock at an address that is no live memory");
         return None;
     }

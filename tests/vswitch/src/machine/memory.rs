@@ -13,7 +13,7 @@ use std::ptr::{NonNull, slice_from_raw_parts};
 
 /// What an entry of the ledger is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Kind {
+pub enum AllocationKind {
     Pool,
     DriverObjectExtension,
     RwLock,
@@ -41,8 +41,8 @@ pub enum Kind {
 
 /// A live object.
 #[derive(Clone, Debug)]
-pub struct Entry {
-    pub kind: Kind,
+pub struct Allocation {
+    pub kind: AllocationKind,
     /// Address of the memory, or the key of an object without memory.
     pub key: usize,
     pub bytes: usize,
@@ -54,7 +54,7 @@ pub struct Entry {
     pub stack: Vec<&'static str>,
 }
 
-impl std::fmt::Display for Entry {
+impl std::fmt::Display for Allocation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { kind, what, bytes, serial, .. } = self;
         write!(
@@ -68,9 +68,9 @@ impl std::fmt::Display for Entry {
 
 /// Where an address lies.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Place {
-    Live(Kind),
-    Freed(Kind),
+pub enum MemoryState {
+    Live(AllocationKind),
+    Freed(AllocationKind),
     Unknown,
 }
 
@@ -82,7 +82,7 @@ const QUARANTINE_BLOCKS: usize = 4096;
 const QUARANTINE_BYTES: usize = 16 << 20;
 
 struct Block {
-    entry: Entry,
+    allocation: Allocation,
     base: NonNull<u8>,
     layout: Layout,
     front: usize,
@@ -99,7 +99,7 @@ pub struct Ledger {
 #[derive(Default)]
 struct Inner {
     live: BTreeMap<usize, Block>,
-    objects: BTreeMap<(Kind, usize), Vec<Entry>>,
+    objects: BTreeMap<(AllocationKind, usize), Vec<Allocation>>,
     freed: BTreeMap<usize, Block>,
     order: VecDeque<usize>,
     freed_bytes: usize,
@@ -110,19 +110,19 @@ struct Inner {
 }
 
 impl Block {
-    fn new(entry: Entry, align: usize) -> Self {
+    fn new(allocation: Allocation, align: usize) -> Self {
         let front = align.max(GUARD_BYTES);
-        let layout = Layout::from_size_align(front + entry.bytes + GUARD_BYTES, align.max(16))
+        let layout = Layout::from_size_align(front + allocation.bytes + GUARD_BYTES, align.max(16))
             .expect("an allocation fits the address space");
         // SAFETY: the layout is not empty.
         let base = NonNull::new(unsafe { host_alloc(layout) }).unwrap_or_else(|| handle_alloc_error(layout));
         // SAFETY: all three ranges lie in the block just allocated.
         unsafe {
             base.write_bytes(GUARD, front);
-            base.add(front).write_bytes(FRESH, entry.bytes);
-            base.add(front + entry.bytes).write_bytes(GUARD, GUARD_BYTES);
+            base.add(front).write_bytes(FRESH, allocation.bytes);
+            base.add(front + allocation.bytes).write_bytes(GUARD, GUARD_BYTES);
         }
-        Self { entry, base, layout, front }
+        Self { allocation, base, layout, front }
     }
 
     fn payload(&self) -> NonNull<u8> {
@@ -140,12 +140,12 @@ impl Block {
 
     fn broken_guard(&self) -> Option<isize> {
         let low = self.front - GUARD_BYTES;
-        let high = self.front + self.entry.bytes;
+        let high = self.front + self.allocation.bytes;
         self.first_other(low, GUARD_BYTES, GUARD).or_else(|| self.first_other(high, GUARD_BYTES, GUARD))
     }
 
     fn written_after_free(&self) -> Option<isize> {
-        self.first_other(self.front, self.entry.bytes, FREED)
+        self.first_other(self.front, self.allocation.bytes, FREED)
     }
 }
 
@@ -158,37 +158,37 @@ impl Drop for Block {
 
 impl World {
     /// Hands out poisoned memory, aligned to 16 bytes.
-    pub fn alloc(&self, kind: Kind, bytes: usize, tag: u32, what: &'static str) -> *mut u8 {
+    pub fn alloc(&self, kind: AllocationKind, bytes: usize, tag: u32, what: &'static str) -> *mut u8 {
         self.alloc_aligned(kind, bytes, 16, tag, what)
     }
 
     pub fn alloc_aligned(
         &self,
-        kind: Kind,
+        kind: AllocationKind,
         bytes: usize,
         align: usize,
         tag: u32,
         what: &'static str,
     ) -> *mut u8 {
-        let mut block = Block::new(self.entry(kind, 0, bytes, tag, what), align);
+        let mut block = Block::new(self.allocation(kind, 0, bytes, tag, what), align);
         let payload = block.payload();
-        block.entry.key = payload.addr().get();
+        block.allocation.key = payload.addr().get();
         let mut inner = self.ledger.inner.lock();
         inner.serial += 1;
-        block.entry.serial = inner.serial;
+        block.allocation.serial = inner.serial;
         inner.bytes += bytes;
         inner.peak = inner.peak.max(inner.bytes);
-        inner.live.insert(block.entry.key, block);
+        inner.live.insert(block.allocation.key, block);
         payload.as_ptr()
     }
 
     /// Takes memory back. Anything wrong with it is MEM-02; memory that is not the ledger's is left alone.
-    pub fn free(&self, kind: Kind, pointer: *const u8, tag: u32) {
+    pub fn free(&self, kind: AllocationKind, pointer: *const u8, tag: u32) {
         self.exercised("MEM-02");
         let address = pointer.addr();
         let mut inner = self.ledger.inner.lock();
         let Some(block) = inner.live.remove(&address) else {
-            let freed = inner.freed.get(&address).map(|b| b.entry.to_string());
+            let freed = inner.freed.get(&address).map(|b| b.allocation.to_string());
             drop(inner);
             let text = freed.map_or_else(
                 || format!("{kind:?} freed that was never allocated"),
@@ -196,30 +196,30 @@ impl World {
             );
             return self.violate("MEM-02", text);
         };
-        inner.bytes -= block.entry.bytes;
-        inner.pool_frees += u64::from(block.entry.kind == Kind::Pool);
+        inner.bytes -= block.allocation.bytes;
+        inner.pool_frees += u64::from(block.allocation.kind == AllocationKind::Pool);
         drop(inner);
         self.check_block(&block);
-        if block.entry.kind != kind {
-            self.violate("MEM-02", format!("freed as {kind:?}: {}", block.entry));
-        } else if block.entry.tag != tag {
-            self.violate("MEM-02", format!("freed with tag {}: {}", tag_text(tag), block.entry));
+        if block.allocation.kind != kind {
+            self.violate("MEM-02", format!("freed as {kind:?}: {}", block.allocation));
+        } else if block.allocation.tag != tag {
+            self.violate("MEM-02", format!("freed with tag {}: {}", tag_text(tag), block.allocation));
         }
         self.quarantine(block);
     }
 
     fn quarantine(&self, block: Block) {
-        self.ids.forget(block.entry.key, block.entry.bytes);
+        self.ids.forget(block.allocation.key, block.allocation.bytes);
         // SAFETY: the payload is the ledger's again.
-        unsafe { block.payload().write_bytes(FREED, block.entry.bytes) };
+        unsafe { block.payload().write_bytes(FREED, block.allocation.bytes) };
         let mut evicted = Vec::new();
         let mut inner = self.ledger.inner.lock();
-        inner.freed_bytes += block.entry.bytes;
-        inner.order.push_back(block.entry.key);
-        inner.freed.insert(block.entry.key, block);
+        inner.freed_bytes += block.allocation.bytes;
+        inner.order.push_back(block.allocation.key);
+        inner.freed.insert(block.allocation.key, block);
         while inner.order.len() > QUARANTINE_BLOCKS || inner.freed_bytes > QUARANTINE_BYTES {
             let Some(old) = inner.order.pop_front().and_then(|key| inner.freed.remove(&key)) else { break };
-            inner.freed_bytes -= old.entry.bytes;
+            inner.freed_bytes -= old.allocation.bytes;
             evicted.push(old);
         }
         drop(inner);
@@ -228,13 +228,16 @@ impl World {
 
     fn check_block(&self, block: &Block) {
         if let Some(at) = block.broken_guard() {
-            self.violate("MEM-02", format!("written outside at offset {at}: {}", block.entry));
+            self.violate("MEM-02", format!("written outside at offset {at}: {}", block.allocation));
         }
     }
 
     fn check_freed(&self, block: &Block) {
         if let Some(at) = block.written_after_free() {
-            self.violate("MEM-02", format!("written at offset {at} after it was freed: {}", block.entry));
+            self.violate(
+                "MEM-02",
+                format!("written at offset {at} after it was freed: {}", block.allocation),
+            );
         }
     }
 
@@ -243,15 +246,16 @@ impl World {
         let inner = self.ledger.inner.lock();
         let mut found = Vec::new();
         for block in inner.live.values() {
-            found.extend(
-                block.broken_guard().map(|at| {
-                    (block.entry.serial, format!("written outside at offset {at}: {}", block.entry))
-                }),
-            );
+            found.extend(block.broken_guard().map(|at| {
+                (block.allocation.serial, format!("written outside at offset {at}: {}", block.allocation))
+            }));
         }
         for block in inner.freed.values() {
             found.extend(block.written_after_free().map(|at| {
-                (block.entry.serial, format!("written at offset {at} after it was freed: {}", block.entry))
+                (
+                    block.allocation.serial,
+                    format!("written at offset {at} after it was freed: {}", block.allocation),
+                )
             }));
         }
         drop(inner);
@@ -265,21 +269,21 @@ impl World {
         let Some(block) = inner.freed.get(&pointer.addr()) else { return false };
         let touched = block.written_after_free().is_some();
         // SAFETY: the block is the ledger's.
-        unsafe { block.payload().write_bytes(FREED, block.entry.bytes) };
+        unsafe { block.payload().write_bytes(FREED, block.allocation.bytes) };
         touched
     }
 
     /// Enters an object without memory; the same key may be entered several times.
-    pub fn track(&self, kind: Kind, key: usize, tag: u32, what: &'static str) {
-        let mut entry = self.entry(kind, key, 0, tag, what);
+    pub fn track(&self, kind: AllocationKind, key: usize, tag: u32, what: &'static str) {
+        let mut allocation = self.allocation(kind, key, 0, tag, what);
         let mut inner = self.ledger.inner.lock();
         inner.serial += 1;
-        entry.serial = inner.serial;
-        inner.objects.entry((kind, key)).or_default().push(entry);
+        allocation.serial = inner.serial;
+        inner.objects.entry((kind, key)).or_default().push(allocation);
     }
 
     /// Ends an object without memory; false if there is none.
-    pub fn untrack(&self, kind: Kind, key: usize) -> bool {
+    pub fn untrack(&self, kind: AllocationKind, key: usize) -> bool {
         let mut inner = self.ledger.inner.lock();
         let Some(entries) = inner.objects.get_mut(&(kind, key)) else { return false };
         entries.pop();
@@ -290,17 +294,17 @@ impl World {
     }
 
     /// How often an object without memory is entered.
-    pub fn tracked(&self, kind: Kind, key: usize) -> usize {
+    pub fn tracked(&self, kind: AllocationKind, key: usize) -> usize {
         self.ledger.inner.lock().objects.get(&(kind, key)).map_or(0, Vec::len)
     }
 
     /// Everything that is lent to the driver now, in order of creation.
-    pub fn live(&self) -> Vec<Entry> {
+    pub fn live(&self) -> Vec<Allocation> {
         let inner = self.ledger.inner.lock();
-        let blocks = inner.live.values().map(|b| &b.entry);
-        let mut all: Vec<Entry> = blocks
+        let blocks = inner.live.values().map(|b| &b.allocation);
+        let mut all: Vec<Allocation> = blocks
             .chain(inner.objects.values().flatten())
-            .filter(|e| e.kind != Kind::Switch)
+            .filter(|e| e.kind != AllocationKind::Switch)
             .cloned()
             .collect();
         all.sort_by_key(|e| e.serial);
@@ -319,43 +323,50 @@ impl World {
     }
 
     /// Where an address lies.
-    pub fn place(&self, pointer: *const u8) -> Place {
+    pub fn place(&self, pointer: *const u8) -> MemoryState {
         let address = pointer.addr();
         let inner = self.ledger.inner.lock();
         let inside = |blocks: &BTreeMap<usize, Block>| {
             let (start, block) = blocks.range(..=address).next_back()?;
-            (address < start + block.entry.bytes.max(1)).then_some(block.entry.kind)
+            (address < start + block.allocation.bytes.max(1)).then_some(block.allocation.kind)
         };
         match (inside(&inner.live), inside(&inner.freed)) {
-            (Some(kind), _) => Place::Live(kind),
-            (_, Some(kind)) => Place::Freed(kind),
-            _ => Place::Unknown,
+            (Some(kind), _) => MemoryState::Live(kind),
+            (_, Some(kind)) => MemoryState::Freed(kind),
+            _ => MemoryState::Unknown,
         }
     }
 
-    fn entry(&self, kind: Kind, key: usize, bytes: usize, tag: u32, what: &'static str) -> Entry {
+    fn allocation(
+        &self,
+        kind: AllocationKind,
+        key: usize,
+        bytes: usize,
+        tag: u32,
+        what: &'static str,
+    ) -> Allocation {
         let stack = thread::try_current().map_or_else(Vec::new, |t| t.stack.borrow().clone());
-        Entry { kind, key, bytes, tag, what, serial: 0, stack }
+        Allocation { kind, key, bytes, tag, what, serial: 0, stack }
     }
 }
 
 /// `World::alloc` in the calling thread's world.
-pub fn alloc(kind: Kind, bytes: usize, tag: u32, what: &'static str) -> *mut u8 {
+pub fn alloc(kind: AllocationKind, bytes: usize, tag: u32, what: &'static str) -> *mut u8 {
     world::current().alloc(kind, bytes, tag, what)
 }
 
 /// `World::free` in the calling thread's world.
-pub fn free(kind: Kind, pointer: *const u8, tag: u32) {
+pub fn free(kind: AllocationKind, pointer: *const u8, tag: u32) {
     world::current().free(kind, pointer, tag);
 }
 
 /// `World::live` of the calling thread's world.
-pub fn live() -> Vec<Entry> {
+pub fn live() -> Vec<Allocation> {
     world::current().live()
 }
 
 /// Hands out memory that holds a value; `free_value` takes it back.
-pub fn alloc_value<T>(kind: Kind, value: T, tag: u32, what: &'static str) -> *mut T {
+pub fn alloc_value<T>(kind: AllocationKind, value: T, tag: u32, what: &'static str) -> *mut T {
     let world = world::current();
     let place = world.alloc_aligned(kind, size_of::<T>(), align_of::<T>().max(16), tag, what).cast::<T>();
     // SAFETY: fresh memory of the right size and alignment.
@@ -367,9 +378,9 @@ pub fn alloc_value<T>(kind: Kind, value: T, tag: u32, what: &'static str) -> *mu
 ///
 /// # Safety
 /// Nobody uses the value any more.
-pub unsafe fn free_value<T>(kind: Kind, pointer: *mut T, tag: u32) -> Option<T> {
+pub unsafe fn free_value<T>(kind: AllocationKind, pointer: *mut T, tag: u32) -> Option<T> {
     let world = world::current();
-    let live = world.place(pointer.cast()) == Place::Live(kind);
+    let live = world.place(pointer.cast()) == MemoryState::Live(kind);
     // SAFETY: live memory of that kind holds a value written by `alloc_value`.
     let value = live.then(|| unsafe { pointer.read() });
     world.free(kind, pointer.cast(), tag);
@@ -397,7 +408,7 @@ mod tests {
     }
 
     fn block() -> *mut u8 {
-        alloc(Kind::Pool, 100, TAG, "block")
+        alloc(AllocationKind::Pool, 100, TAG, "block")
     }
 
     #[test]
@@ -406,7 +417,7 @@ mod tests {
             let p = block();
             // SAFETY: 100 bytes were allocated.
             unsafe { p.write_bytes(1, 100) };
-            free(Kind::Pool, p, TAG);
+            free(AllocationKind::Pool, p, TAG);
         });
         assert!(texts.is_empty(), "{texts:?}");
     }
@@ -416,10 +427,10 @@ mod tests {
         found(|| {
             let world = world::current();
             for align in [16, 64, 4096] {
-                let p = world.alloc_aligned(Kind::Pool, 10, align, TAG, "block");
+                let p = world.alloc_aligned(AllocationKind::Pool, 10, align, TAG, "block");
                 // SAFETY: 10 bytes were allocated.
                 assert_eq!((p.addr() % align, unsafe { p.add(9).read() }), (0, FRESH));
-                free(Kind::Pool, p, TAG);
+                free(AllocationKind::Pool, p, TAG);
             }
         });
     }
@@ -433,20 +444,23 @@ mod tests {
             });
         };
         world.enter(leak).expect("it ends");
-        world.track(Kind::NicReference, 7, 0, "reference");
+        world.track(AllocationKind::NicReference, 7, 0, "reference");
         let live = world.live();
-        assert_eq!(live.iter().map(|e| e.kind).collect::<Vec<_>>(), [Kind::Pool, Kind::NicReference]);
+        assert_eq!(
+            live.iter().map(|e| e.kind).collect::<Vec<_>>(),
+            [AllocationKind::Pool, AllocationKind::NicReference]
+        );
         assert_eq!((live[0].bytes, live[0].stack.as_slice()), (100, ["FilterAttach"].as_slice()));
-        assert!(world.untrack(Kind::NicReference, 7));
-        assert!(!world.untrack(Kind::NicReference, 7));
+        assert!(world.untrack(AllocationKind::NicReference, 7));
+        assert!(!world.untrack(AllocationKind::NicReference, 7));
     }
 
     #[test]
     fn a_double_free_is_found() {
         let texts = found(|| {
             let p = block();
-            free(Kind::Pool, p, TAG);
-            free(Kind::Pool, p, TAG);
+            free(AllocationKind::Pool, p, TAG);
+            free(AllocationKind::Pool, p, TAG);
         });
         assert!(texts[0].starts_with("freed twice"), "{texts:?}");
     }
@@ -454,9 +468,9 @@ mod tests {
     #[test]
     fn a_wrong_tag_or_kind_is_found() {
         let texts = found(|| {
-            free(Kind::Pool, block(), TAG + 1);
-            free(Kind::Nbl, block(), TAG);
-            free(Kind::Pool, [0_u8; 4].as_ptr(), TAG);
+            free(AllocationKind::Pool, block(), TAG + 1);
+            free(AllocationKind::Nbl, block(), TAG);
+            free(AllocationKind::Pool, [0_u8; 4].as_ptr(), TAG);
         });
         assert!(texts[0].starts_with("freed with tag uest"), "{texts:?}");
         assert!(texts[1].starts_with("freed as Nbl"), "{texts:?}");
@@ -471,7 +485,7 @@ mod tests {
                 let p = block();
                 // SAFETY: guard bytes of the same host allocation.
                 unsafe { p.offset(offset).write(0) };
-                free(Kind::Pool, p, TAG);
+                free(AllocationKind::Pool, p, TAG);
             });
             assert!(texts[0].starts_with(&format!("written outside at offset {offset}")), "{texts:?}");
         }
@@ -482,10 +496,10 @@ mod tests {
         for later in [0, QUARANTINE_BLOCKS + 1] {
             let texts = found(move || {
                 let p = block();
-                free(Kind::Pool, p, TAG);
+                free(AllocationKind::Pool, p, TAG);
                 // SAFETY: the quarantine still owns the memory.
                 unsafe { p.add(5).write(0) };
-                (0..later).for_each(|_| free(Kind::Pool, block(), TAG));
+                (0..later).for_each(|_| free(AllocationKind::Pool, block(), TAG));
             });
             assert!(texts[0].starts_with("written at offset 5 after it was freed"), "{texts:?}");
             assert_eq!(texts.len(), 1);

@@ -6,7 +6,7 @@
 use crate::exports;
 use crate::machine::cpu;
 use crate::machine::fault;
-use crate::machine::memory::{Kind, Place};
+use crate::machine::memory::{AllocationKind, MemoryState};
 use crate::machine::registry::{Path, Value, canonical};
 use crate::machine::world::{self, World};
 use lbfoext::kernel::sys::{IoStatusBlock, ObjectAttributes, WorkQueueItem};
@@ -86,7 +86,7 @@ impl World {
 
     fn complete_notification(&self, pending: Pending, status: i32) {
         let block = ptr::with_exposed_provenance_mut::<IoStatusBlock>(pending.status_block);
-        if matches!(self.place(block.cast()), Place::Freed(_)) {
+        if matches!(self.place(block.cast()), MemoryState::Freed(_)) {
             self.violate("MEM-02", "status block of a registry notification was freed while it was pending");
         } else {
             // SAFETY: the driver keeps the block until the notification completes.
@@ -101,19 +101,19 @@ fn run_item(item: usize) {
     let world = world::current();
     let pointer = ptr::with_exposed_provenance::<WorkQueueItem>(item);
     // From here on the driver may queue the item again.
-    world.untrack(Kind::WorkItem, item);
-    if matches!(world.place(pointer.cast()), Place::Freed(_)) {
+    world.untrack(AllocationKind::WorkItem, item);
+    if matches!(world.place(pointer.cast()), MemoryState::Freed(_)) {
         return world.violate("MEM-02", "work item was freed while it was queued");
     }
     // SAFETY: the driver keeps the item until its routine is called.
     let (routine, parameter) = unsafe { ((*pointer).worker_routine, (*pointer).parameter) };
     let Some(routine) = routine else { return world.violate("MEM-02", "work item without a routine") };
-    world.track(Kind::RunningWork, item, 0, "routine of a work item");
+    world.track(AllocationKind::RunningWork, item, 0, "routine of a work item");
     cpu::call_driver("WorkerRoutine", || {
         // SAFETY: the driver's routine, called as documented.
         unsafe { routine(parameter) }
     });
-    world.untrack(Kind::RunningWork, item);
+    world.untrack(AllocationKind::RunningWork, item);
 }
 
 /// Text of a counted string of the driver.
@@ -161,7 +161,7 @@ fn open(world: &World, path: Path, access: u32) -> usize {
     let handle = FIRST_HANDLE + 4 * nth;
     let entry = Handle { path, access, watch: None, pending: None, missed: false };
     world.registry.watches.handles.lock().insert(handle, entry);
-    world.track(Kind::RegistryKey, handle, 0, "registry key");
+    world.track(AllocationKind::RegistryKey, handle, 0, "registry key");
     handle
 }
 
@@ -228,12 +228,12 @@ fn watch(world: &World, handle: *mut c_void, filter: u32, tree: bool, pending: P
                 .violate("MEM-02", "a second registry notification on one handle while the first is pending");
             return STATUS_INVALID_PARAMETER;
         }
-        Ok(Some(_)) if world.tracked(Kind::WorkItem, pending.item) > 0 => {
+        Ok(Some(_)) if world.tracked(AllocationKind::WorkItem, pending.item) > 0 => {
             world.violate("MEM-02", "work item given to a second notification while it is queued");
         }
         Ok(_) => {}
     }
-    world.track(Kind::WorkItem, pending.item, 0, "work item of a registry notification");
+    world.track(AllocationKind::WorkItem, pending.item, 0, "work item of a registry notification");
     if missed == Ok(Some(true)) {
         world.complete_notification(pending, STATUS_NOTIFY_ENUM_DIR);
     }
@@ -332,7 +332,7 @@ exports! {
             world.violate("MEM-02", "registry handle closed that is not open");
             return STATUS_INVALID_HANDLE;
         };
-        world.untrack(Kind::RegistryKey, handle.addr());
+        world.untrack(AllocationKind::RegistryKey, handle.addr());
         if let Some(pending) = closed.pending {
             world.complete_notification(pending, STATUS_NOTIFY_CLEANUP);
         }
@@ -463,9 +463,13 @@ mod tests {
             world.registry_create(PATH);
             world
                 .enter(|| {
-                    let watcher =
-                        crate::machine::memory::alloc(Kind::Switch, size_of::<Watcher>(), 0, "watcher")
-                            .cast::<Watcher>();
+                    let watcher = crate::machine::memory::alloc(
+                        AllocationKind::Switch,
+                        size_of::<Watcher>(),
+                        0,
+                        "watcher",
+                    )
+                    .cast::<Watcher>();
                     let key = open(PATH, 0x2_0019).expect("the key exists");
                     let item = WorkQueueItem {
                         list: [ptr::null_mut(); 2],
@@ -481,7 +485,7 @@ mod tests {
                         });
                         ask(watcher);
                     }
-                    assert_eq!(world::current().tracked(Kind::WorkItem, watcher.addr()), 1);
+                    assert_eq!(world::current().tracked(AllocationKind::WorkItem, watcher.addr()), 1);
                     registry::set(r"\Registry\Machine\Software\Elsewhere", "Other", Value::Dword(1));
                     for n in 0..3 {
                         registry::set(&format!(r"{PATH}\Below"), "Weight", Value::Dword(n));
@@ -506,8 +510,9 @@ mod tests {
         world.registry_create(PATH);
         world
             .enter(|| {
-                let watcher = crate::machine::memory::alloc(Kind::Switch, size_of::<Watcher>(), 0, "watcher")
-                    .cast::<Watcher>();
+                let watcher =
+                    crate::machine::memory::alloc(AllocationKind::Switch, size_of::<Watcher>(), 0, "watcher")
+                        .cast::<Watcher>();
                 let key = open(PATH, 0x2_0019).expect("the key exists");
                 let item = WorkQueueItem {
                     list: [ptr::null_mut(); 2],

@@ -7,7 +7,7 @@ use crate::exports;
 use crate::machine::cpu;
 use crate::machine::fault;
 use crate::machine::locks::wait_mutations;
-use crate::machine::memory::{self, Kind, Place};
+use crate::machine::memory::{self, AllocationKind, MemoryState};
 use crate::machine::world::{self, World};
 use crate::mutation::Mutation;
 use lbfoext::kernel::sys::RundownRef;
@@ -54,7 +54,7 @@ fn wait(word: &AtomicUsize, key: usize, function: &'static str) {
 
 fn cache_aware(world: &World, rundown: *mut c_void, function: &'static str) -> Option<&'static CacheAware> {
     let pointer = rundown.cast::<CacheAware>();
-    if world.place(pointer.cast()) != Place::Live(Kind::Rundown) {
+    if world.place(pointer.cast()) != MemoryState::Live(AllocationKind::Rundown) {
         world.violate("MEM-02", format!("{function} with rundown protection that does not exist"));
         return None;
     }
@@ -63,7 +63,10 @@ fn cache_aware(world: &World, rundown: *mut c_void, function: &'static str) -> O
 }
 
 fn plain(world: &World, rundown: *mut RundownRef, function: &'static str) -> Option<&'static AtomicUsize> {
-    if rundown.is_null() || !rundown.is_aligned() || matches!(world.place(rundown.cast()), Place::Freed(_)) {
+    if rundown.is_null()
+        || !rundown.is_aligned()
+        || matches!(world.place(rundown.cast()), MemoryState::Freed(_))
+    {
         world.violate("MEM-02", format!("{function} with rundown protection that is no live memory"));
         return None;
     }
@@ -83,7 +86,7 @@ exports! {
             return ptr::null_mut();
         }
         let fresh = CacheAware { word: AtomicUsize::new(0), tag };
-        memory::alloc_value(Kind::Rundown, fresh, tag, "rundown protection").cast()
+        memory::alloc_value(AllocationKind::Rundown, fresh, tag, "rundown protection").cast()
     }
 
     pub extern "win64" fn ExFreeCacheAwareRundownProtection(rundown: *mut c_void) where irql <= APC {
@@ -94,7 +97,7 @@ exports! {
         }
         let tag = object.tag;
         // SAFETY: nobody uses it, or that was reported.
-        let _ = unsafe { memory::free_value::<CacheAware>(Kind::Rundown, rundown.cast(), tag) };
+        let _ = unsafe { memory::free_value::<CacheAware>(AllocationKind::Rundown, rundown.cast(), tag) };
     }
 
     pub extern "win64" fn ExAcquireRundownProtectionCacheAware(rundown: *mut c_void) -> u8 where irql <= DISPATCH {

@@ -7,7 +7,7 @@ use crate::machine::cpu::{self, DISPATCH, Held};
 use crate::machine::fault;
 use crate::machine::lock_order;
 use crate::machine::locks::{give, take};
-use crate::machine::memory::{self, Kind, Place};
+use crate::machine::memory::{self, AllocationKind, MemoryState};
 use crate::machine::thread::{self, Thread};
 use crate::machine::world::World;
 use crate::mutation::Mutation;
@@ -69,7 +69,7 @@ impl RwLock {
 
 fn rw_lock(world: &World, address: usize, function: &'static str) -> Option<&'static RwLock> {
     let pointer = std::ptr::with_exposed_provenance::<RwLock>(address);
-    if world.place(pointer.cast()) != Place::Live(Kind::RwLock) {
+    if world.place(pointer.cast()) != MemoryState::Live(AllocationKind::RwLock) {
         world.violate("MEM-02", format!("{function} of a read/write lock that does not exist"));
         return None;
     }
@@ -164,7 +164,7 @@ exports! {
         if fault::fails("NdisAllocateRWLock") {
             return std::ptr::null_mut();
         }
-        let lock = memory::alloc_value(Kind::RwLock, RwLock { state: Mutex::default() }, 0, "read/write lock");
+        let lock = memory::alloc_value(AllocationKind::RwLock, RwLock { state: Mutex::default() }, 0, "read/write lock");
         lock.expose_provenance();
         lock.cast()
     }
@@ -175,7 +175,7 @@ exports! {
             world.violate("MEM-02", format!("{} freed while held", world.ids.name_of(lock.addr(), NAME)));
         }
         // SAFETY: nobody uses it, or that was reported.
-        let _ = unsafe { memory::free_value::<RwLock>(Kind::RwLock, lock.cast(), 0) };
+        let _ = unsafe { memory::free_value::<RwLock>(AllocationKind::RwLock, lock.cast(), 0) };
     }
 
     pub extern "win64" fn NdisAcquireRWLockRead(lock: Handle, state: *mut LockStateEx, flags: u8)

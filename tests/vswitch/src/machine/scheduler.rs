@@ -5,7 +5,7 @@
 //! blocked and has looked at its condition since the last progress, virtual time advances to the next event; with no
 //! event left that is a deadlock. Conditions of blocked threads must be changed by simulated threads or events alone.
 
-use crate::machine::slots::{NEVER, SETTLED, Slot, State, Status, describe};
+use crate::machine::slots::{NEVER, SETTLED, State, Status, ThreadSlot, describe};
 use crate::machine::thread::{self, Shared, Thread};
 use crate::machine::work;
 use crate::machine::world::{Aborted, Body, Config, Mode, SCHEDULING, World, below, stream};
@@ -127,7 +127,7 @@ impl Scheduler {
     ) {
         let shared = Shared::new(id, name);
         assert!(!state.slots.contains_key(&id), "one host thread at a time enters a world");
-        state.slots.insert(id, Slot { shared: Arc::clone(&shared), role, status: Status::Ready });
+        state.slots.insert(id, ThreadSlot { shared: Arc::clone(&shared), role, status: Status::Ready });
         state.users += usize::from(role == Role::User);
         self.refresh(state);
         thread::spawn(&world.arc(), shared, cpu, body);

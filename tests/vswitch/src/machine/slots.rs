@@ -30,20 +30,20 @@ pub(crate) enum Status {
     Blocked { key: usize, what: &'static str, polled: u64 },
 }
 
-pub(crate) struct Slot {
+pub(crate) struct ThreadSlot {
     pub shared: Arc<Shared>,
     pub role: Role,
     pub status: Status,
 }
 
-impl Slot {
+impl ThreadSlot {
     pub fn is_ready(&self) -> bool {
         matches!(self.status, Status::Ready)
     }
 }
 
 pub(crate) struct State {
-    pub slots: BTreeMap<u32, Slot>,
+    pub slots: BTreeMap<u32, ThreadSlot>,
     pub running: Option<u32>,
     pub rng: ChaCha8Rng,
     pub odds: u64,
@@ -76,7 +76,7 @@ impl State {
     }
 
     pub fn any_ready(&self) -> bool {
-        self.slots.values().any(Slot::is_ready)
+        self.slots.values().any(ThreadSlot::is_ready)
     }
 
     /// Every thread is blocked and has looked at its condition since the last progress.
@@ -93,7 +93,7 @@ impl State {
         }
     }
 
-    pub fn draw(&mut self, wanted: impl Fn(u32, &Slot) -> bool) -> Option<u32> {
+    pub fn draw(&mut self, wanted: impl Fn(u32, &ThreadSlot) -> bool) -> Option<u32> {
         let count = self.slots.iter().filter(|(id, slot)| wanted(**id, slot)).count();
         let nth = match count {
             0 => return None,

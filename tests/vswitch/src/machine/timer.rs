@@ -7,7 +7,7 @@ use crate::exports;
 use crate::machine::clock::{EventId, MILLISECOND};
 use crate::machine::cpu;
 use crate::machine::fault;
-use crate::machine::memory::{self, Kind, Place};
+use crate::machine::memory::{self, AllocationKind, MemoryState};
 use crate::machine::world::{self, World};
 use crate::mutation::Mutation;
 use lbfoext::ndis::raw::{
@@ -36,7 +36,7 @@ struct Armed {
 
 fn timer(world: &World, handle: usize, function: &'static str) -> Option<&'static Timer> {
     let pointer = ptr::with_exposed_provenance::<Timer>(handle);
-    if world.place(pointer.cast()) != Place::Live(Kind::Timer) {
+    if world.place(pointer.cast()) != MemoryState::Live(AllocationKind::Timer) {
         world.violate("MEM-02", format!("{function} of a timer that does not exist"));
         return None;
     }
@@ -116,7 +116,7 @@ exports! {
         let tag = wanted.allocation_tag;
         let default_context = wanted.function_context.expose_provenance();
         let timer = Timer { state: Mutex::default(), function, default_context, tag };
-        let timer = memory::alloc_value(Kind::Timer, timer, tag, "timer object");
+        let timer = memory::alloc_value(AllocationKind::Timer, timer, tag, "timer object");
         timer.expose_provenance();
         // SAFETY: the driver passes a place for the handle.
         unsafe { out.write(timer.cast()) };
@@ -171,7 +171,7 @@ exports! {
         }
         let tag = timer.tag;
         // SAFETY: nobody uses it, or that was reported.
-        let _ = unsafe { memory::free_value::<Timer>(Kind::Timer, handle.cast(), tag) };
+        let _ = unsafe { memory::free_value::<Timer>(AllocationKind::Timer, handle.cast(), tag) };
     }
 }
 

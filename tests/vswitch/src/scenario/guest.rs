@@ -5,10 +5,10 @@ use crate::check::reference::vlan::{self, Tag};
 use crate::machine::cpu;
 use crate::machine::world::World;
 use crate::shown::arguments;
-use crate::switch::frames::Fate;
+use crate::switch::frames::FrameOutcome;
 use crate::switch::nbl::{Shape, UnsafeBytes, build, net_buffers};
 use crate::switch::ndis::array::Context;
-use crate::switch::ndis::packet::{NATIVE, Place, SAFE, SAFE_SIZE_SHIFT, SAFE_UNCACHED, UNCACHED};
+use crate::switch::ndis::packet::{NATIVE, PacketStage, SAFE, SAFE_SIZE_SHIFT, SAFE_UNCACHED, UNCACHED};
 use crate::switch::ndis::{Life, State, call_packets, edges, with};
 use crate::switch::ports::{Mac, NicId};
 use lbfoext::ndis::raw::{FilterSend, Handle, NetBufferList, SendFlags, info};
@@ -208,7 +208,7 @@ impl State {
         let alone = lists.len() == 1;
         let order = self.tick();
         let generation = self.modules[module].topology.generation;
-        let first = self.hand_over(world, &lists, Place::Ingress, "DATA-03");
+        let first = self.hand_over(world, &lists, PacketStage::Ingress, "DATA-03");
         for list in &lists {
             let Some(packet) = self.packets.at(*list) else { continue };
             packet.given = order;
@@ -288,7 +288,7 @@ impl State {
         }
         let stride = self.style.stride;
         self.gone.remove(&(nbl as usize));
-        let packet = self.packets.add(module, nbl, Place::Ingress);
+        let packet = self.packets.add(module, nbl, PacketStage::Ingress);
         packet.first_bytes = buffers
             .iter()
             // SAFETY: as above.
@@ -315,7 +315,7 @@ impl State {
         let packets = &mut self.packets;
         self.flickering.retain(|list| {
             let Some(packet) = packets.at(*list) else { return false };
-            if packet.place == Place::Ingress {
+            if packet.place == PacketStage::Ingress {
                 packet.unsafe_bytes.iter_mut().for_each(UnsafeBytes::flip);
             }
             !packet.unsafe_bytes.is_empty()
@@ -330,9 +330,9 @@ impl State {
         self.frames.unaccounted().map(tell).collect()
     }
 
-    /// Fates of a frame so far.
-    pub fn fates(&self, id: usize) -> &[Fate] {
-        self.frames.all.get(id).map_or(&[], |f| &f.fates)
+    /// Outcomes of a frame so far.
+    pub fn outcomes(&self, id: usize) -> &[FrameOutcome] {
+        self.frames.all.get(id).map_or(&[], |f| &f.outcomes)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::scenario::outcome::Outcome;
 use crate::switch::control::lifecycle;
 use crate::switch::control::offload::release_all;
 use crate::switch::ndis::driver;
-use crate::switch::ndis::packet::Place;
+use crate::switch::ndis::packet::PacketStage;
 use crate::switch::ndis::{Life, State, edges, leaks, module as life, with};
 use crate::switch::ports::{Mac, NicId, NicKind};
 use lbfoext::ndis::raw::SUCCESS;
@@ -25,7 +25,7 @@ impl Net {
         with(|_, state| {
             state.style = plan.style.clone();
             state.port_plan = plan.port_plan.clone();
-            state.machines = plan.machines.clone();
+            state.vm_of_port = plan.vm_of_port.clone();
         });
         let active = plan.activation == Activation::BeforeAttach;
         let mut modules: Vec<usize> = (0..plan.switches).map(|_| life::add_module(true, active)).collect();
@@ -59,16 +59,16 @@ impl Net {
         let plan = self.plan();
         let (latency, jitter) = plan.latency;
         with(|world, state| {
-            let outside = &mut state.modules[module].outside;
-            outside.external_port = EXTERNAL_PORT;
-            outside.physical.aggregation = plan.aggregation;
+            let external = &mut state.modules[module].external;
+            external.external_port = EXTERNAL_PORT;
+            external.physical.aggregation = plan.aggregation;
             for (index, gigabits) in plan.members_of(module) {
                 let mut adapter = Adapter::new(*index, gigabits * GIGABIT, latency, jitter);
                 adapter.offloads = Offloads::new(match &plan.abilities {
                     Some(of) => of(*index),
                     None => Capabilities::random(|n| world.random(n)),
                 });
-                outside.adapters.insert(*index, adapter);
+                external.adapters.insert(*index, adapter);
             }
         });
         if plan.enumeration == Enumeration::Requests {
@@ -262,7 +262,7 @@ pub(super) fn stop(module: usize) {
 pub(super) fn arrive(module: usize) {
     with(|world, state| {
         let State { modules, frames, .. } = state;
-        let complaints = modules[module].outside.settle(frames, world.now());
+        let complaints = modules[module].external.settle(frames, world.now());
         complaints.into_iter().for_each(|(rule, text)| world.violate(rule, text));
     });
     let back = with(|world, state| state.echoes(world, module));
@@ -274,10 +274,10 @@ pub(super) fn arrive(module: usize) {
 impl State {
     /// What the network floods back into the other members of a team that it takes for lone ports.
     fn echoes(&mut self, world: &World, module: usize) -> Vec<(NicId, Packet)> {
-        let outside = &mut self.modules[module].outside;
-        let odds = outside.physical.echoes;
-        let floods = std::mem::take(&mut outside.floods);
-        let others: Vec<u16> = outside.adapters.values().filter(|a| a.link_up).map(|a| a.index).collect();
+        let external = &mut self.modules[module].external;
+        let odds = external.physical.echoes;
+        let floods = std::mem::take(&mut external.floods);
+        let others: Vec<u16> = external.adapters.values().filter(|a| a.link_up).map(|a| a.index).collect();
         let mut back = Vec::new();
         for (frame, through) in floods.into_iter().filter(|_| world.chance(odds, 100)) {
             let Some(frame) = self.frames.all.get(frame) else { continue };
@@ -295,7 +295,7 @@ impl State {
         topology.add_nic(id, mac);
         if let Some(nic) = topology.nic_mut(id) {
             nic.state = crate::switch::ports::NicState::Connected;
-            nic.vm = self.machines.get(&id.port).copied().unwrap_or(id.port);
+            nic.vm = self.vm_of_port.get(&id.port).copied().unwrap_or(id.port);
         }
         if let Some(port) = topology.ports.get_mut(&id.port) {
             let planned = self.port_plan.get(&id.port).cloned().unwrap_or_default();
@@ -308,10 +308,13 @@ impl State {
         let left: BTreeMap<&'static str, Vec<u64>> =
             self.packets.all().iter().fold(BTreeMap::new(), |mut left, packet| {
                 let rule = match packet.place {
-                    Place::Ingress => "DATA-01",
-                    Place::Egress => "DATA-02",
-                    Place::Completing | Place::Returning => "DATA-05",
-                    Place::Idle | Place::Below | Place::Delivered | Place::Settled => "MEM-05",
+                    PacketStage::Ingress => "DATA-01",
+                    PacketStage::Egress => "DATA-02",
+                    PacketStage::Completing | PacketStage::Returning => "DATA-05",
+                    PacketStage::Idle
+                    | PacketStage::Below
+                    | PacketStage::Delivered
+                    | PacketStage::Settled => "MEM-05",
                 };
                 left.entry(rule).or_insert_with(Vec::new).push(packet.name);
                 left
@@ -330,10 +333,10 @@ impl State {
         let repeated = self.frames.repeated();
         crate::check::rule(world, "EGR-6", repeated.is_empty(), || repeated[0].clone());
         for m in &mut self.modules {
-            let complaints = m.outside.settle(&mut self.frames, world.now() + until);
+            let complaints = m.external.settle(&mut self.frames, world.now() + until);
             complaints.into_iter().for_each(|(rule, text)| world.violate(rule, text));
-            if !m.outside.arrivals.is_empty() {
-                m.outside.physical.rules().for_each(|rule| world.exercised(rule));
+            if !m.external.arrivals.is_empty() {
+                m.external.physical.rules().for_each(|rule| world.exercised(rule));
             }
         }
         if world.violations().is_empty() {

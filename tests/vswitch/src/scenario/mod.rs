@@ -25,11 +25,12 @@ pub use offload::CAPABILITY_CODES;
 use crate::adapter::capabilities::Capabilities;
 use crate::adapter::physical_switch::Aggregation;
 use crate::machine::clock;
+use crate::machine::image::DriverEntry;
 use crate::machine::registry::{SERVICES, Value};
 use crate::machine::world::{Config, Mode, World};
 use crate::switch::control::payload;
 use crate::switch::ndis::Style;
-use crate::switch::ndis::driver::{self, Entry};
+use crate::switch::ndis::driver;
 use crate::switch::ndis::with;
 use crate::switch::ports::policy::Property;
 use std::collections::BTreeMap;
@@ -93,7 +94,7 @@ pub struct Scenario {
     enumeration: Enumeration,
     activation: Activation,
     style: Style,
-    entry: Entry,
+    entry: DriverEntry,
     latency: (u64, u64),
     attach_inside: bool,
     ordinary_stack: bool,
@@ -101,7 +102,7 @@ pub struct Scenario {
     /// What each adapter can do, drawn from the seed if `None`.
     abilities: Option<Arc<dyn Fn(u16) -> Capabilities + Send + Sync>>,
     port_plan: BTreeMap<u32, Vec<Property>>,
-    machines: BTreeMap<u32, u32>,
+    vm_of_port: BTreeMap<u32, u32>,
     created_only: Vec<u32>,
 }
 
@@ -128,7 +129,7 @@ impl Scenario {
             tear_down: None,
             abilities: Some(Arc::new(|_| Capabilities::default())),
             port_plan: BTreeMap::new(),
-            machines: BTreeMap::new(),
+            vm_of_port: BTreeMap::new(),
             created_only: Vec::new(),
         }
         .setting("TeamingMode", Value::Dword(0))
@@ -197,10 +198,10 @@ impl Scenario {
         self.port_plan.iter().map(|(port, all)| (*port, all))
     }
 
-    /// These guests' adapters belong to one machine.
-    pub fn one_machine(mut self, vms: &[u16]) -> Self {
+    /// These guests' adapters belong to one VM.
+    pub fn one_vm(mut self, vms: &[u16]) -> Self {
         let first = vms.first().map_or(0, |vm| FIRST_VM_PORT + u32::from(*vm));
-        self.machines.extend(vms.iter().map(|vm| (FIRST_VM_PORT + u32::from(*vm), first)));
+        self.vm_of_port.extend(vms.iter().map(|vm| (FIRST_VM_PORT + u32::from(*vm), first)));
         self
     }
 
@@ -275,7 +276,7 @@ impl Scenario {
         self
     }
 
-    pub fn driver(mut self, entry: Entry) -> Self {
+    pub fn driver(mut self, entry: DriverEntry) -> Self {
         self.entry = entry;
         self
     }
@@ -314,7 +315,7 @@ impl Scenario {
 
     /// The driver is the one that is linked into this program, not an image.
     pub fn is_native(&self) -> bool {
-        std::ptr::fn_addr_eq(self.entry, lbfoext::entry::driver_entry as Entry)
+        std::ptr::fn_addr_eq(self.entry, lbfoext::entry::driver_entry as DriverEntry)
     }
 
     pub fn free_threads(self) -> Self {

@@ -91,7 +91,7 @@ impl Net {
     }
 
     /// Conversation `n` from a host beyond the physical switches to a NIC.
-    pub fn flow_from_outside(&self, to: NicId, n: u16) -> Flow {
+    pub fn external_flow(&self, to: NicId, n: u16) -> Flow {
         Flow::new(guest::host_mac(n), self.mac(to), n)
     }
 
@@ -109,30 +109,30 @@ impl Net {
     }
 
     /// Frames come in through a member.
-    pub fn receive_from_outside(&self, member: u16, frames: &[Vec<u8>]) {
-        self.packets_from_outside(member, frames.iter().map(|f| Packet::of(f.clone())).collect());
+    pub fn receive_external(&self, member: u16, frames: &[Vec<u8>]) {
+        self.receive_external_packets(member, frames.iter().map(|f| Packet::of(f.clone())).collect());
     }
 
     /// Packets come in through a member: with tags beside them, or several frames in one.
-    pub fn packets_from_outside(&self, member: u16, packets: Vec<Packet>) {
+    pub fn receive_external_packets(&self, member: u16, packets: Vec<Packet>) {
         let source = self.member(member);
         self.from_both_sides(packets.into_iter().map(|packet| (source, packet)).collect());
     }
 
-    /// Sends a chain whose packets come from guests and from outside, through members or the team as a whole (index 0);
-    /// the hosts that these name are the outside's.
+    /// Sends a chain whose packets come from guests and from the external network, through members or the team as a
+    /// whole (index 0); the hosts that these name are the external network's.
     pub fn from_both_sides(&self, chain: Vec<(NicId, Packet)>) {
         let module = self.1;
         let mut chain = chain;
         self.inside(move || {
             with(|_, state| {
                 let m = &mut state.modules[module];
-                let outside = |source: &NicId| m.topology.is_external(source.port);
-                for (source, packet) in chain.iter_mut().filter(|(source, _)| outside(source)) {
-                    let station = packet.frames[0].get(..6).and_then(|m| m.try_into().ok());
+                let external = |source: &NicId| m.topology.is_external(source.port);
+                for (source, packet) in chain.iter_mut().filter(|(source, _)| external(source)) {
+                    let vnic = packet.frames[0].get(..6).and_then(|m| m.try_into().ok());
                     let vid = packet.vid_on_the_wire();
-                    let queues = m.outside.adapters.get_mut(&source.index).map(|a| &mut a.offloads.queues);
-                    let sorted = station.zip(queues).and_then(|(mac, queues)| queues.sort(mac, vid));
+                    let queues = m.external.adapters.get_mut(&source.index).map(|a| &mut a.offloads.queues);
+                    let sorted = vnic.zip(queues).and_then(|(mac, queues)| queues.sort(mac, vid));
                     packet.queue = sorted.filter(|_| state.style.queue_numbers);
                 }
                 for (_, packet) in chain.iter().filter(|(source, _)| m.topology.is_external(source.port)) {
@@ -141,7 +141,7 @@ impl Net {
                         mac[..3] == guest::vm_mac(0)[..3] || m.topology.nics().any(|nic| nic.mac == *mac)
                     };
                     if let Some(mac) = sender.filter(|mac| !ours(mac)) {
-                        m.outside.physical.host(mac);
+                        m.external.physical.host(mac);
                     }
                 }
             });
@@ -154,11 +154,12 @@ impl Net {
         let module = self.1;
         let known = self.inside(|| {
             with(|_, state| {
-                let outside = &state.modules[module].outside;
-                let up: Vec<u16> = outside.adapters.values().filter(|a| a.link_up).map(|a| a.index).collect();
+                let external = &state.modules[module].external;
+                let up: Vec<u16> =
+                    external.adapters.values().filter(|a| a.link_up).map(|a| a.index).collect();
                 let to: Option<Mac> = frame.get(..6).and_then(|m| m.try_into().ok());
-                let port = to.and_then(|mac| outside.physical.port_of(mac)).filter(|p| up.contains(p));
-                match (outside.physical.aggregation, port) {
+                let port = to.and_then(|mac| external.physical.port_of(mac)).filter(|p| up.contains(p));
+                match (external.physical.aggregation, port) {
                     (_, Some(port)) => vec![port],
                     (Aggregation::Static, None) => up.into_iter().take(1).collect(),
                     (Aggregation::SwitchIndependent, None) => up,
@@ -166,13 +167,13 @@ impl Net {
             })
         });
         let known = known.unwrap_or_default();
-        // A flood for a station's own address is let in wherever it comes: the station may have just moved there.
+        // A flood for a vNIC's own address is let in wherever it comes: the vNIC may have just moved there.
         let to: Option<Mac> = frame.get(..6).and_then(|m| m.try_into().ok());
-        let station = self.look(|s| to.is_some_and(|to| s.modules[module].topology.station(to).is_some()));
-        let flood = (known.len() > 1 && station == Some(false)).then(|| self.world().fresh_number());
+        let vnic = self.look(|s| to.is_some_and(|to| s.modules[module].topology.vnic(to).is_some()));
+        let flood = (known.len() > 1 && vnic == Some(false)).then(|| self.world().fresh_number());
         for member in known {
             let packet = Packet { copy_of: flood, ..Packet::of(frame.to_vec()) };
-            self.packets_from_outside(member, vec![packet]);
+            self.receive_external_packets(member, vec![packet]);
         }
     }
 
@@ -208,7 +209,7 @@ impl Net {
         self.inside(move || {
             with(|world, state| {
                 let State { modules, frames, .. } = state;
-                let complaints = modules[module].outside.set_link(frames, member, up, world.now());
+                let complaints = modules[module].external.set_link(frames, member, up, world.now());
                 modules[module].topology.changed();
                 complaints.into_iter().for_each(|(rule, text)| world.violate(rule, text));
             });
@@ -221,8 +222,9 @@ impl Net {
         let id = self.member(member);
         let indication = self.plan().indication;
         self.inside(move || {
-            let speed =
-                with(|_, s| s.modules[module].outside.adapters.get(&member).map_or(0, |a| a.bits_per_second));
+            let speed = with(|_, s| {
+                s.modules[module].external.adapters.get(&member).map_or(0, |a| a.bits_per_second)
+            });
             let media = with(|world, _| world.chance(1, 3));
             let make = |from, up| {
                 if media { status::Status::media(from, up) } else { status::Status::link(from, up, speed) }
@@ -230,7 +232,7 @@ impl Net {
             match indication {
                 Indication::PerMember => status::indicate_link(module, id, up, &make(id, up)),
                 Indication::TeamOnly => {
-                    let any = with(|_, s| s.modules[module].outside.adapters.values().any(|a| a.link_up));
+                    let any = with(|_, s| s.modules[module].external.adapters.values().any(|a| a.link_up));
                     status::indicate(module, &make(NicId::new(EXTERNAL_PORT, 0), any));
                 }
                 Indication::SilentUntilAsked => {}
@@ -275,7 +277,7 @@ impl Net {
         let (latency, jitter) = self.plan().latency;
         self.inside(move || {
             with(|_, state| {
-                let adapters = &mut state.modules[module].outside.adapters;
+                let adapters = &mut state.modules[module].external.adapters;
                 adapters
                     .entry(member)
                     .or_insert_with(|| Adapter::new(member, speed * GIGABIT, latency, jitter));
@@ -335,7 +337,7 @@ impl Net {
         let module = self.1;
         self.inside(move || {
             edges::drain(module);
-            let until = with(|_, s| s.modules[module].outside.busy_until());
+            let until = with(|_, s| s.modules[module].external.busy_until());
             clock::advance_to(until.max(clock::now()));
             arrive(module);
             obey_removals(module, NicId::new(EXTERNAL_PORT, 0));
@@ -364,7 +366,7 @@ impl Net {
         let (world, name) = (Arc::clone(self.world()), name.to_owned());
         self.inside(move || {
             if matches!(name.as_str(), "TeamingMode" | "LoadBalancingAlgorithm") {
-                with(|_, s| s.modules.iter_mut().for_each(|m| m.outside.mode_unknown = true));
+                with(|_, s| s.modules.iter_mut().for_each(|m| m.external.mode_unknown = true));
             }
             world.registry_set(&path, &name, value);
             cpu::settle();

@@ -52,7 +52,7 @@ impl Net {
         self.offload(nic, move |partition| partition.start_function(mac))?
     }
 
-    /// A machine begins or ceases to use its virtual function.
+    /// A VM begins or ceases to use its virtual function.
     pub fn assign_function(&self, nic: NicId, assigned: bool) {
         let module = self.1;
         self.inside(move || lifecycle::assign_function(module, nic, assigned));
@@ -103,7 +103,7 @@ impl Net {
         let from = self.member(if from_team { 0 } else { member });
         self.inside(move || {
             with(|_, state| {
-                if let Some(adapter) = state.modules[module].outside.adapters.get_mut(&member) {
+                if let Some(adapter) = state.modules[module].external.adapters.get_mut(&member) {
                     adapter.offloads.change(abilities);
                 }
             });
@@ -118,7 +118,7 @@ impl Net {
     pub fn move_queue_to_processor(&self, member: u16, queue: u32, mask: u64) {
         let module = self.1;
         self.look(move |state| {
-            let adapter = state.modules[module].outside.adapters.get_mut(&member);
+            let adapter = state.modules[module].external.adapters.get_mut(&member);
             if let Some(queue) = adapter.and_then(|a| a.offloads.queues.all.get_mut(&queue)) {
                 queue.affinity = mask;
             }
@@ -147,8 +147,11 @@ impl Net {
     pub fn port_of(&self, mac: Mac) -> Option<u16> {
         let module = self.1;
         self.look(move |state| {
-            let outside = &state.modules[module].outside;
-            outside.physical.port_of(mac).filter(|port| outside.adapters.get(port).is_some_and(|a| a.link_up))
+            let external = &state.modules[module].external;
+            external
+                .physical
+                .port_of(mac)
+                .filter(|port| external.adapters.get(port).is_some_and(|a| a.link_up))
         })?
     }
 
@@ -176,7 +179,7 @@ impl Net {
     pub fn queue_counts(&self) -> (u64, u64) {
         let module = self.1;
         let counts = self.look(move |state| {
-            let queues = state.modules[module].outside.adapters.values().map(|a| &a.offloads.queues);
+            let queues = state.modules[module].external.adapters.values().map(|a| &a.offloads.queues);
             queues.map(Queues::total).fold((0, 0), |(own, rest), q| (own + q.to_queues, rest + q.to_default))
         });
         counts.unwrap_or_default()
@@ -200,7 +203,7 @@ impl State {
                 }
             }
         }
-        for adapter in self.modules[module].outside.adapters.values() {
+        for adapter in self.modules[module].external.adapters.values() {
             let nic = |id| self.modules[module].topology.nic(id);
             let dead = nic(NicId::new(EXTERNAL_PORT, adapter.index)).is_some_and(|nic| nic.known_down);
             for (holder, resource) in adapter.offloads.holdings().filter(|_| dead) {

@@ -2,7 +2,7 @@
 
 use crate::adapter::Arrival;
 use crate::machine::world::{Violation, World};
-use crate::switch::frames::{Assignment, Fate, Frame};
+use crate::switch::frames::{Assignment, Frame, FrameOutcome};
 use crate::switch::ndis::Switch;
 use crate::switch::ports::NicId;
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,7 +45,7 @@ impl Outcome {
         world.exercised("MEM-09");
         let leaks = world.live().iter().map(ToString::to_string).collect();
         let mut state = world.part::<Switch>().lock();
-        let arrivals = state.modules.first().map(|m| m.outside.arrivals.clone()).unwrap_or_default();
+        let arrivals = state.modules.first().map(|m| m.external.arrivals.clone()).unwrap_or_default();
         Self {
             violations: world.violations(),
             warnings: world.warnings(),
@@ -95,16 +95,16 @@ impl Outcome {
         self.violations.iter().map(|v| v.rule).collect()
     }
 
-    pub fn fates(&self, frame: usize) -> &[Fate] {
-        self.frames.get(frame).map_or(&[], |f| &f.fates)
+    pub fn outcomes(&self, frame: usize) -> &[FrameOutcome] {
+        self.frames.get(frame).map_or(&[], |f| &f.outcomes)
     }
 
     /// Frames that reached a NIC, in order of arrival there.
     pub fn delivered_to(&self, nic: NicId) -> Vec<&Frame> {
         let mut found: Vec<(u64, &Frame)> = Vec::new();
         for frame in &self.frames {
-            for fate in &frame.fates {
-                if let Fate::Delivered { to, at } = fate
+            for end in &frame.outcomes {
+                if let FrameOutcome::Delivered { to, at } = end
                     && *to == nic
                 {
                     found.push((*at, frame));
@@ -118,20 +118,20 @@ impl Outcome {
     /// Frames the extension dropped, by the reason it gave.
     pub fn drops(&self) -> BTreeMap<&str, usize> {
         let mut drops = BTreeMap::new();
-        for fate in self.frames.iter().flat_map(|f| &f.fates) {
-            if let Fate::Filtered { reason } = fate {
+        for end in self.frames.iter().flat_map(|f| &f.outcomes) {
+            if let FrameOutcome::Filtered { reason } = end {
                 *drops.entry(reason.as_str()).or_insert(0) += 1;
             }
         }
         drops
     }
 
-    pub fn count(&self, wanted: impl Fn(&Fate) -> bool) -> usize {
-        self.frames.iter().flat_map(|f| &f.fates).filter(|fate| wanted(fate)).count()
+    pub fn count(&self, wanted: impl Fn(&FrameOutcome) -> bool) -> usize {
+        self.frames.iter().flat_map(|f| &f.outcomes).filter(|end| wanted(end)).count()
     }
 
     pub fn lost_before_indication(&self) -> usize {
-        self.count(|fate| matches!(fate, Fate::LostBeforeIndication { .. }))
+        self.count(|end| matches!(end, FrameOutcome::LostBeforeIndication { .. }))
     }
 
     /// Frames that reached the physical network after a frame of the same flow that was sent later.

@@ -132,7 +132,7 @@ impl Net {
         });
     }
 
-    /// A NIC is created and not connected: a machine's, with its port, or a member.
+    /// A NIC is created and not connected: a VM's, with its port, or a member.
     pub fn create_only(&self, nic: NicId) {
         let module = self.1;
         let mac = self.mac(nic);

@@ -1,7 +1,7 @@
 //! What became of every frame: the account that nothing is lost in silence.
 //!
-//! Owns one record for each frame that a guest or the outside sent. Everybody who moves a packet adds to it; the
-//! outcome of a scenario reads it.
+//! Owns one record for each frame that a guest or the external network sent. Everybody who moves a packet adds to it;
+//! the outcome of a scenario reads it.
 
 use crate::switch::ports::NicId;
 use std::collections::{BTreeSet, VecDeque};
@@ -11,9 +11,9 @@ use std::sync::Arc;
 /// Number of a frame in the order in which frames entered the switch.
 pub type FrameId = usize;
 
-/// What became of a frame; a flooded one has several fates.
+/// What became of a frame; a flooded one has several outcomes.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Fate {
+pub enum FrameOutcome {
     /// It reached a guest, or the physical network behind the member with this index on the external port.
     Delivered { to: NicId, at: u64 },
     /// The extension reported that it dropped it.
@@ -36,10 +36,10 @@ pub struct Frame {
     pub from: NicId,
     pub bytes: Arc<[u8]>,
     pub sent_at: u64,
-    pub fates: Vec<Fate>,
+    pub outcomes: Vec<FrameOutcome>,
     /// Status with which the extension completed the list that it came in.
     pub status: Option<i32>,
-    /// Number of the flood of which it is one copy; the outside sent several through several members.
+    /// Number of the flood of which it is one copy; the external network sent several through several members.
     pub copy_of: Option<u64>,
     /// What lay beside it about its receive queue, and what the extension sent on; 0 is no queue.
     pub queue: u64,
@@ -90,7 +90,7 @@ impl Records {
 
     /// Takes out the oldest frame if it has ended and at least `newer` younger ones are there.
     pub fn take_oldest(&mut self, newer: usize) -> Option<Frame> {
-        let ended = |frame: &&Frame| !frame.fates.is_empty() && frame.under_way == 0;
+        let ended = |frame: &&Frame| !frame.outcomes.is_empty() && frame.under_way == 0;
         self.kept.front().filter(ended).filter(|_| self.kept.len() > newer)?;
         self.first += 1;
         self.kept.pop_front()
@@ -119,7 +119,7 @@ impl Frames {
             from,
             bytes: bytes.into(),
             sent_at: now,
-            fates: Vec::new(),
+            outcomes: Vec::new(),
             status: None,
             copy_of: None,
             queue: 0,
@@ -154,13 +154,13 @@ impl Frames {
         }
     }
 
-    /// Floods that reached a station in more than one copy, as sentences.
+    /// Floods that reached a vNIC in more than one copy, as sentences.
     pub fn repeated(&self) -> Vec<String> {
         let mut seen = BTreeSet::new();
         let mut twice = Vec::new();
         for frame in self.all.iter() {
-            for fate in &frame.fates {
-                if let (Some(flood), Fate::Delivered { to, .. }) = (frame.copy_of, fate)
+            for end in &frame.outcomes {
+                if let (Some(flood), FrameOutcome::Delivered { to, .. }) = (frame.copy_of, end)
                     && !seen.insert((frame.switch, flood, *to))
                 {
                     twice.push(format!("{to} got flood {flood} again, as frame {}", frame.id));
@@ -170,9 +170,9 @@ impl Frames {
         twice
     }
 
-    pub fn fate(&mut self, id: FrameId, fate: Fate) {
+    pub fn end(&mut self, id: FrameId, end: FrameOutcome) {
         if let Some(frame) = self.all.get_mut(id) {
-            frame.fates.push(fate);
+            frame.outcomes.push(end);
         }
     }
 
@@ -185,22 +185,22 @@ impl Frames {
         }
     }
 
-    /// A copy of the frame goes to a destination whose fate comes later.
+    /// A copy of the frame goes to a destination whose outcome comes later.
     pub fn depart(&mut self, id: FrameId) {
         if let Some(frame) = self.all.get_mut(id) {
             frame.under_way += 1;
         }
     }
 
-    pub fn arrive(&mut self, id: FrameId, fate: Fate) {
+    pub fn arrive(&mut self, id: FrameId, end: FrameOutcome) {
         if let Some(frame) = self.all.get_mut(id) {
             frame.under_way = frame.under_way.saturating_sub(1);
-            frame.fates.push(fate);
+            frame.outcomes.push(end);
         }
     }
 
     /// Frames nobody can account for.
     pub fn unaccounted(&self) -> impl Iterator<Item = &Frame> {
-        self.all.iter().filter(|frame| frame.fates.is_empty() || frame.under_way > 0)
+        self.all.iter().filter(|frame| frame.outcomes.is_empty() || frame.under_way > 0)
     }
 }

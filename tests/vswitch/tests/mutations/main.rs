@@ -1,6 +1,6 @@
 //! Every checked rule finds what it is for: a mutation in the driver's name is named by its rule, and by no other.
 
-mod day;
+mod full;
 mod ports;
 
 use std::collections::BTreeSet;
@@ -25,8 +25,8 @@ const OTHERWISE: [&str; 9] = [
 ];
 
 /// What happens on a day that begins with a seed, and whether the mutation was committed.
-fn tour(seed: u64, of_ports: bool, mutation: Option<Mutation>) -> (Outcome, bool) {
-    if of_ports { ports::tour(seed, mutation) } else { day::tour(seed, mutation) }
+fn full_scenario(seed: u64, of_ports: bool, mutation: Option<Mutation>) -> (Outcome, bool) {
+    if of_ports { ports::full_scenario(seed, mutation) } else { full::full_scenario(seed, mutation) }
 }
 
 /// The mutations of one kind of day with their rules.
@@ -52,7 +52,7 @@ fn every_check_runs_on_what_the_driver_does() {
     for of_ports in [false, true] {
         let mut ran = BTreeSet::new();
         for seed in 0..8 {
-            let (outcome, _) = tour(seed, of_ports, None);
+            let (outcome, _) = full_scenario(seed, of_ports, None);
             outcome.assert_clean();
             ran.extend(outcome.exercised.into_keys().chain(outcome.costs.into_keys()));
         }
@@ -74,8 +74,8 @@ fn wrongly_named(of_ports: bool) -> Vec<String> {
         if only.as_ref().is_some_and(|name| *name != format!("{mutation:?}")) {
             continue;
         }
-        let days = (0..SEEDS).map(|seed| (seed, tour(seed, of_ports, Some(mutation))));
-        let Some((seed, (outcome, _))) = days.into_iter().find(|(_, (_, committed))| *committed) else {
+        let runs = (0..SEEDS).map(|seed| (seed, full_scenario(seed, of_ports, Some(mutation))));
+        let Some((seed, (outcome, _))) = runs.into_iter().find(|(_, (_, committed))| *committed) else {
             wrong.push(format!("{mutation:?} ({rule}): never had an occasion"));
             continue;
         };

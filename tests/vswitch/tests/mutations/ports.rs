@@ -23,7 +23,7 @@ fn subnet(subnet: u32) -> Property {
     Property::Security(Security { subnet, ..Security::default() })
 }
 
-/// One frame from each of the machines to each other, alone; and a flood.
+/// One frame from each of the VMs to each other, alone; and a flood.
 fn everybody(net: &Net, vms: &[u16], n: u16) {
     for &from in vms {
         for &to in vms.iter().filter(|to| **to != from) {
@@ -35,7 +35,7 @@ fn everybody(net: &Net, vms: &[u16], n: u16) {
     net.advance(400);
 }
 
-pub fn tour(seed: u64, mutation: Option<Mutation>) -> (Outcome, bool) {
+pub fn full_scenario(seed: u64, mutation: Option<Mutation>) -> (Outcome, bool) {
     let pruned = Vlan::Trunk { native: 0, allowed: [7, 8].into(), pruned: [7].into() };
     let net = Scenario::new(seed)
         .members_at(&[(1, 10), (3, 10), (4, 10)])
@@ -45,7 +45,7 @@ pub fn tour(seed: u64, mutation: Option<Mutation>) -> (Outcome, bool) {
             Aggregation::SwitchIndependent
         })
         .vms(8)
-        .one_machine(&[10, 11])
+        .one_vm(&[10, 11])
         .internal(2)
         // Known from the enumeration only.
         .property(0, vlan(7))
@@ -90,7 +90,7 @@ pub fn tour(seed: u64, mutation: Option<Mutation>) -> (Outcome, bool) {
     let stranger = Flow { from: vm_mac(5), ..net.flow_between(net.vm(2), net.vm(3), 1) };
     net.send(net.vm(2), &[stranger.frame(1, 60)]);
     let echo = Flow { to: BROADCAST, ..net.flow(net.vm(3), 1) };
-    net.receive_from_outside(1, &[echo.frame(4, 60)]);
+    net.receive_external(1, &[echo.frame(4, 60)]);
     // Properties that mean nothing here, and questions.
     net.add_property(port(2), 3, Property::Custom { id: [5; 16], data: vec![1; 20] });
     net.add_property(port(2), 4, Property::Unknown { kind: 44 });
@@ -102,7 +102,7 @@ pub fn tour(seed: u64, mutation: Option<Mutation>) -> (Outcome, bool) {
     net.open_validation_port(900, &[vlan(12), strict()]);
     everybody(&net, &[4, 5], 9);
     net.close_validation_port(900);
-    // A machine that goes, another on its port; a new address; a creation that fails below.
+    // A VM that goes, another on its port; a new address; a creation that fails below.
     net.remove_vm(5);
     net.add_vm(5);
     everybody(&net, &[4, 5], 10);

@@ -1,5 +1,5 @@
 //! The reference: where one frame must go, may go and must not, by the documentation and the rule book. Simple, slow,
-//! and ignorant of the driver: it looks at the truth about ports and asks of every station whether the frame is for it.
+//! and ignorant of the driver: it looks at the truth about ports and asks of every vNIC whether the frame is for it.
 //!
 //! Where the documentation leaves room the room has a name (`Freedom`); why something is refused has one as well.
 
@@ -41,16 +41,16 @@ pub enum Freedom {
     OrdinaryPortInPrivateVlan,
     /// One secondary VLAN used for two purposes.
     SharedSecondary,
-    /// The station joined other groups than this one.
+    /// The vNIC joined other groups than this one.
     NotInGroup,
     /// The port has no security property and sends with another address.
     NoSecurityProperty,
     /// Its permanent address, while it uses another.
     FormerAddress,
-    /// The address belongs to a station that is not reachable: drop it, or look further like for an unknown one.
-    StationElsewhere,
-    /// From a port of a virtual subnet to the outside, which knows none.
-    SubnetToOutside,
+    /// The address belongs to a vNIC that is not reachable: drop it, or look further like for an unknown one.
+    VnicElsewhere,
+    /// From a port of a virtual subnet to the external network, which knows none.
+    SubnetToExternal,
     /// The frame names another virtual subnet than its port.
     SubnetsDiffer,
     /// 01-80-C2-00-00-0x stays on its link, or is flooded.
@@ -61,7 +61,7 @@ pub enum Freedom {
     Forgotten,
     /// The member that it came through is not up.
     MemberDown,
-    /// A source address that is no station's.
+    /// A source address that is no vNIC's.
     OddSource,
 }
 
@@ -110,16 +110,16 @@ impl Way {
         self.must.is_empty() && self.uplink != Some(Reach::Must)
     }
 
-    /// `stations` in order, repetitions and all.
-    pub fn fits(&self, stations: &[NicId], uplinks: usize) -> bool {
-        let set: BTreeSet<NicId> = stations.iter().copied().collect();
+    /// `vnics` in order, repetitions and all.
+    pub fn fits(&self, vnics: &[NicId], uplinks: usize) -> bool {
+        let set: BTreeSet<NicId> = vnics.iter().copied().collect();
         let uplink = match self.uplink {
             Some(Reach::Must) => uplinks == 1,
             Some(Reach::May(_)) => uplinks <= 1,
             Some(Reach::No(_)) | None => uplinks == 0,
         };
         let known = set.iter().all(|id| self.must.contains(id) || self.may.contains(id));
-        uplink && known && set.len() == stations.len() && self.must.is_subset(&set)
+        uplink && known && set.len() == vnics.len() && self.must.is_subset(&set)
     }
 }
 
@@ -206,7 +206,7 @@ pub fn judge(q: &Question<'_>) -> Expected {
 impl Inside {
     /// Frames from nobody's port pass every policy of the sender's; their tag is where they are.
     fn trusted(tags: Tags) -> Self {
-        vlan::enter(&Port::new(0, NicKind::External), tags).expect("the outside takes every tag")
+        vlan::enter(&Port::new(0, NicKind::External), tags).expect("the external network takes every tag")
     }
 }
 
@@ -215,7 +215,7 @@ fn source_port<'a>(q: &Question<'a>) -> Option<&'a Port> {
     q.topology.ports.get(&q.source.port)
 }
 
-fn stations(topology: &Topology) -> impl Iterator<Item = &Nic> {
+fn vnics(topology: &Topology) -> impl Iterator<Item = &Nic> {
     topology.nics().filter(|n| n.kind != NicKind::External && n.state == NicState::Connected && n.usable)
 }
 
@@ -234,16 +234,16 @@ fn address(q: &Question<'_>, port: &Port) -> Reach {
         None => Reach::May(Freedom::NoSecurityProperty),
         Some(s) if s.spoofing && odd => Reach::May(Freedom::OddSource),
         Some(s) if s.spoofing => Reach::Must,
-        Some(s) if s.teaming && of_same_machine(q.topology, nic, from) => Reach::Must,
+        Some(s) if s.teaming && of_same_vm(q.topology, nic, from) => Reach::Must,
         Some(_) if from == nic.permanent => Reach::May(Freedom::FormerAddress),
         Some(_) => Reach::No(Cause::Spoofed),
     }
 }
 
-/// Another adapter of the same machine uses the address.
-fn of_same_machine(topology: &Topology, nic: &Nic, address: Mac) -> bool {
+/// Another adapter of the same VM uses the address.
+fn of_same_vm(topology: &Topology, nic: &Nic, address: Mac) -> bool {
     let guest = |n: &Nic| matches!(n.kind, NicKind::Synthetic | NicKind::Emulated);
-    guest(nic) && stations(topology).any(|n| guest(n) && n.id != nic.id && n.vm == nic.vm && n.mac == address)
+    guest(nic) && vnics(topology).any(|n| guest(n) && n.id != nic.id && n.vm == nic.vm && n.mac == address)
 }
 
 /// The address that is behind the sender's port, if the frame may teach it: another than the adapter's own, allowed, in
@@ -257,22 +257,24 @@ pub fn teaches(q: &Question<'_>) -> Option<Mac> {
 }
 
 /// What a team takes in (EGR-6).
-fn receive_side(q: &Question<'_>, kind: Kind) -> Reach {
+fn receive_side(q: &Question<'_>, kind: AddressClass) -> Reach {
     if !q.topology.is_external(q.source.port) {
         return Reach::Must;
     }
     let from = mac(q.frame, 6);
     let up = q.topology.nic(q.source).is_some_and(|n| n.usable && !n.known_down);
-    let own = stations(q.topology).any(|n| n.mac == from);
-    let seen_inside = !q.learned.places(from).is_empty() || stations(q.topology).any(|n| n.permanent == from);
+    let own = vnics(q.topology).any(|n| n.mac == from);
+    let seen_inside = !q.learned.places(from).is_empty() || vnics(q.topology).any(|n| n.permanent == from);
     match (own, kind) {
-        (true, Kind::Flooded) => Reach::No(Cause::Reflection),
+        (true, AddressClass::Flooded) => Reach::No(Cause::Reflection),
         (true, _) => Reach::May(Freedom::OddSource),
         _ if seen_inside => Reach::May(Freedom::OddSource),
         _ if !up => Reach::May(Freedom::MemberDown),
-        (false, Kind::Learned) if q.mode != Some(Aggregation::Static) => Reach::May(Freedom::Forgotten),
+        (false, AddressClass::Learned) if q.mode != Some(Aggregation::Static) => {
+            Reach::May(Freedom::Forgotten)
+        }
         // What comes from the team as a whole is no member's copy.
-        (false, Kind::Flooded) if q.mode != Some(Aggregation::Static) && q.source.index != 0 => {
+        (false, AddressClass::Flooded) if q.mode != Some(Aggregation::Static) && q.source.index != 0 => {
             Reach::May(Freedom::OtherReceiver)
         }
         _ => Reach::Must,
@@ -281,8 +283,8 @@ fn receive_side(q: &Question<'_>, kind: Kind) -> Reach {
 
 /// How a team tells frames that every member gets from those that one does.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// For a station.
+enum AddressClass {
+    /// For a vNIC.
     Known,
     /// For an address that was seen behind a port: for that one, or forgotten and flooded.
     Learned,
@@ -293,14 +295,14 @@ enum Kind {
 struct Ways {
     all: Vec<Way>,
     may_drop: bool,
-    kind: Kind,
+    kind: AddressClass,
 }
 
 fn ways(q: &Question<'_>, inside: Inside, tags: Tags) -> Ways {
     let to = mac(q.frame, 0);
     let flood = |all: fn(&Nic) -> bool| {
         let mut way = Way { uplink: uplink(q, inside, tags), ..Way::default() };
-        let others = stations(q.topology).filter(|n| n.id != q.source);
+        let others = vnics(q.topology).filter(|n| n.id != q.source);
         for nic in others {
             let reach = reach(q, nic, inside, tags);
             let learns = q.topology.policies(nic.id.port).is_some_and(|p| p.may_spoof());
@@ -315,33 +317,33 @@ fn ways(q: &Question<'_>, inside: Inside, tags: Tags) -> Ways {
     if to[0] & 1 != 0 {
         let link_local = to[..5] == [0x01, 0x80, 0xC2, 0, 0] && to[5] < 16;
         let may_drop = link_local;
-        return Ways { all: vec![flood(|_| true)], may_drop, kind: Kind::Flooded };
+        return Ways { all: vec![flood(|_| true)], may_drop, kind: AddressClass::Flooded };
     }
     let unknown = || flood(|_| false);
-    let owners: Vec<&Nic> = stations(q.topology).filter(|n| n.mac == to).collect();
+    let owners: Vec<&Nic> = vnics(q.topology).filter(|n| n.mac == to).collect();
     if !owners.is_empty() {
         return known(q, inside, tags, &owners, unknown());
     }
-    let mut ways = Ways { all: vec![unknown()], may_drop: false, kind: Kind::Flooded };
+    let mut ways = Ways { all: vec![unknown()], may_drop: false, kind: AddressClass::Flooded };
     ways.add_seen(q, inside, tags, to);
     ways
 }
 
 impl Ways {
-    /// Places where an address was seen that may be remembered or not, and a station's former address.
+    /// Places where an address was seen that may be remembered or not, and a vNIC's former address.
     fn add_seen(&mut self, q: &Question<'_>, inside: Inside, tags: Tags, to: Mac) {
         let learned = q.learned.places(to).iter().filter_map(|id| q.topology.nic(*id));
-        let former = stations(q.topology).filter(|n| n.permanent == to && n.mac != to);
+        let former = vnics(q.topology).filter(|n| n.permanent == to && n.mac != to);
         for nic in learned.chain(former) {
             let (way, reachable) = single(q, inside, tags, nic);
             self.may_drop |= !reachable;
             self.all.push(way);
-            self.kind = Kind::Learned;
+            self.kind = AddressClass::Learned;
         }
     }
 }
 
-/// To one station, or nowhere if that is the sender.
+/// To one vNIC, or nowhere if that is the sender.
 fn single(q: &Question<'_>, inside: Inside, tags: Tags, nic: &Nic) -> (Way, bool) {
     let mut way = Way::default();
     let reach = reach(q, nic, inside, tags);
@@ -351,9 +353,9 @@ fn single(q: &Question<'_>, inside: Inside, tags: Tags, nic: &Nic) -> (Way, bool
     (way, nic.id != q.source && reach == Reach::Must)
 }
 
-/// The address is that of one or several stations.
+/// The address is that of one or several vNICs.
 fn known(q: &Question<'_>, inside: Inside, tags: Tags, owners: &[&Nic], unknown: Way) -> Ways {
-    let mut found = Ways { all: Vec::new(), may_drop: false, kind: Kind::Known };
+    let mut found = Ways { all: Vec::new(), may_drop: false, kind: AddressClass::Known };
     for nic in owners {
         let (way, reachable) = single(q, inside, tags, nic);
         found.all.push(way);
@@ -368,7 +370,7 @@ fn known(q: &Question<'_>, inside: Inside, tags: Tags, owners: &[&Nic], unknown:
     found
 }
 
-/// May the frame go to this station?
+/// May the frame go to this vNIC?
 pub fn reach(q: &Question<'_>, nic: &Nic, inside: Inside, tags: Tags) -> Reach {
     let Some(port) = q.topology.ports.get(&nic.id.port) else { return Reach::No(Cause::Vlan) };
     vlan::leave(port, inside, tags).and(subnet(q, port))
@@ -382,7 +384,7 @@ fn subnet(q: &Question<'_>, to: &Port) -> Reach {
     let differ = own != 0 && q.subnet != 0 && own != q.subnet;
     match (to.kind, frames == theirs) {
         (NicKind::External, _) if differ => Reach::May(Freedom::SubnetsDiffer),
-        (NicKind::External, _) if q.subnet == 0 && own != 0 => Reach::May(Freedom::SubnetToOutside),
+        (NicKind::External, _) if q.subnet == 0 && own != 0 => Reach::May(Freedom::SubnetToExternal),
         (NicKind::External, _) => Reach::Must,
         _ if source_port(q).is_none() && q.subnet == 0 => Reach::Must,
         (_, true) if differ => Reach::May(Freedom::SubnetsDiffer),

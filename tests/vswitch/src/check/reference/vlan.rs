@@ -6,7 +6,7 @@
 //! | from an access port of VLAN a (0 without a property) | a | not taken |
 //! | from a private port | isolated and community: the secondary, promiscuous: the primary | not taken |
 //! | from a trunk port | its native VLAN | v if allowed and not pruned |
-//! | from outside | 0 | v |
+//! | from the external network | 0 | v |
 //!
 //! | to | in which VLANs | how |
 //! |---|---|---|
@@ -15,7 +15,7 @@
 //! | community | the primary, the secondary | untagged |
 //! | promiscuous | the primary, the secondaries | untagged |
 //! | trunk port | allowed and not pruned, the native one if not pruned | tagged; the native one tagged or not |
-//! | outside | any | tagged, VLAN 0 untagged |
+//! | external | any | tagged, VLAN 0 untagged |
 //!
 //! Pages: ns-ntddndis-_ndis_switch_port_property_vlan.md, ne-ntddndis-_ndis_switch_port_pvlan_mode.md,
 //! ns-ndis-_ndis_switch_port_destination.md. What they leave open is a `Freedom`.
@@ -34,12 +34,12 @@ pub struct Tag {
 /// The tags of a frame: beside it and in it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Tags {
-    pub beside: Option<Tag>,
+    pub out_of_band: Option<Tag>,
     pub inside: Option<Tag>,
 }
 
 /// The word of `NDIS_NET_BUFFER_LIST_8021Q_INFO`: priority in bits 0 to 2, VLAN id from bit 4.
-pub fn beside(word: u64) -> Option<Tag> {
+pub fn out_of_band(word: u64) -> Option<Tag> {
     let vid = (word >> 4 & 0xFFF) as u16;
     let priority = (word & 7) as u8;
     (vid != 0 || priority != 0).then_some(Tag { vid, priority })
@@ -57,18 +57,18 @@ impl Tags {
             }
             _ => None,
         };
-        Self { beside: beside(word), inside }
+        Self { out_of_band: out_of_band(word), inside }
     }
 
     fn vids(self) -> (u16, u16) {
-        (self.beside.map_or(0, |t| t.vid), self.inside.map_or(0, |t| t.vid))
+        (self.out_of_band.map_or(0, |t| t.vid), self.inside.map_or(0, |t| t.vid))
     }
 
     /// The outermost VLAN id, and whether another one lies inside.
     fn outer(self) -> (u16, bool) {
         match self.vids() {
             (0, inside) => (inside, false),
-            (beside, inside) => (beside, inside != 0),
+            (out_of_band, inside) => (out_of_band, inside != 0),
         }
     }
 }
@@ -147,14 +147,14 @@ pub fn leave(port: &Port, frame: Inside, tags: Tags) -> Reach {
     };
     let bare = matches!(port.policies.vlan(), None | Some(Vlan::Access(_) | Vlan::Private(_)))
         && port.kind != NicKind::External;
-    let (beside, inside) = tags.vids();
+    let (out_of_band, inside) = tags.vids();
     let native = match port.policies.vlan() {
         Some(Vlan::Trunk { native, .. }) => Some(*native),
         _ => None,
     };
     match by_vlan {
         // The tag in the frame's bytes cannot be taken off on the way to a port that knows no tags.
-        Reach::Must | Reach::May(_) if bare && inside != 0 && beside == 0 => Reach::No(Cause::Vlan),
+        Reach::Must | Reach::May(_) if bare && inside != 0 && out_of_band == 0 => Reach::No(Cause::Vlan),
         Reach::Must if native == Some(frame.vid) && inside != 0 => Reach::May(Freedom::NativeInBytes),
         other => other,
     }
@@ -193,17 +193,17 @@ pub fn understood(
     now: Tags,
     preserved: bool,
 ) -> Result<(), String> {
-    let beside = if preserved { now.beside.map_or(0, |t| t.vid) } else { 0 };
+    let out_of_band = if preserved { now.out_of_band.map_or(0, |t| t.vid) } else { 0 };
     let inside = before.inside.map_or(0, |t| t.vid);
-    let was_double = before.beside.is_some_and(|t| t.vid != 0) && inside != 0;
-    if beside != 0 && inside != 0 && !was_double {
-        return Err(format!("tagged twice, {beside} around {inside}"));
+    let was_double = before.out_of_band.is_some_and(|t| t.vid != 0) && inside != 0;
+    if out_of_band != 0 && inside != 0 && !was_double {
+        return Err(format!("tagged twice, {out_of_band} around {inside}"));
     }
-    let seen = if beside != 0 { beside } else { inside };
+    let seen = if out_of_band != 0 { out_of_band } else { inside };
     let right = match port.policies.vlan() {
         None if port.kind == NicKind::External => seen == frame.vid,
         Some(Vlan::Trunk { native, .. }) => seen == frame.vid || seen == 0 && *native == frame.vid,
-        _ => seen == 0 || was_double && beside == 0,
+        _ => seen == 0 || was_double && out_of_band == 0,
     };
     if right { Ok(()) } else { Err(format!("in VLAN {} and shown as {seen}", frame.vid)) }
 }
@@ -254,7 +254,7 @@ mod tests {
     #[test]
     fn pruning_overrides_the_list_and_a_tag_never_enters_an_access_port() {
         let trunk = port(Some(Vlan::Trunk { native: 1, allowed: [5, 6].into(), pruned: [6].into() }));
-        let tagged = |vid| Tags { beside: Some(Tag { vid, priority: 0 }), inside: None };
+        let tagged = |vid| Tags { out_of_band: Some(Tag { vid, priority: 0 }), inside: None };
         assert_eq!(enter(&trunk, tagged(5)).map(|f| f.vid), Ok(5));
         assert_eq!(enter(&trunk, tagged(6)), Err(Cause::Pruned));
         assert_eq!(enter(&trunk, tagged(7)), Err(Cause::Vlan));

@@ -76,9 +76,9 @@ pub const HOST: &[Rule] = &[
     not(
         "HOST-10",
         Error,
-        "Multicast requests inform: they are no complete list of what a machine listens to.",
+        "Multicast requests inform: they are no complete list of what a VM listens to.",
         "forwarding-oid-requests-from-a-hyper-v-child-partition",
-        "what a machine has announced is taken for all that it listens to",
+        "what a VM has announced is taken for all that it listens to",
     ),
     not(
         "HOST-11",

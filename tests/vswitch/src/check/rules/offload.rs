@@ -87,7 +87,7 @@ pub const OFFLOAD: &[Rule] = &[
     ),
     switch(
         "OFFLOAD-17",
-        "When a machine's NIC goes, the switch frees its resources, before or after DISCONNECT, and \
+        "When a VM's NIC goes, the switch frees its resources, before or after DISCONNECT, and \
          deletes the NIC last.",
         "oid-switch-nic-delete",
     ),

@@ -60,7 +60,7 @@ pub const OID: &[Rule] = &[
     ),
     switch(
         "OID-11",
-        "A module gets one request from above at a time; its own requests run beside it.",
+        "A module gets one request from above at a time; its own requests run concurrently.",
         "filtering-oid-requests-in-an-ndis-filter-driver",
     ),
     error(

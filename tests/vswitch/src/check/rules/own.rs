@@ -7,7 +7,7 @@ use super::{Rule, error, not};
 pub const OWN: &[Rule] = &[
     error(
         "EGR-5",
-        "A packet for a known station reaches it, and a flood reaches everyone that may have it.",
+        "A packet for a known vNIC reaches it, and a flood reaches everyone that may have it.",
         "own guarantee",
     ),
     error(
@@ -33,7 +33,7 @@ pub const OWN: &[Rule] = &[
         "An address stays on its port of the physical switch, unless a change of the team explains its move.",
         "own guarantee",
     ),
-    error("SWITCH-LOOP", "No frame of an outside host comes back to the physical switch.", "own guarantee"),
+    error("SWITCH-LOOP", "No frame of an external host comes back to the physical switch.", "own guarantee"),
     not(
         "SWITCH-VLAN-LEAK",
         Error,

@@ -184,7 +184,7 @@ pub const DATA: &[Rule] = &[
     error(
         "DATA-90",
         "Without AllowMacSpoofing the source address is the NIC's own, or with AllowTeaming one of the \
-         same machine's.",
+         same VM's.",
         "ns-ntddndis-_ndis_switch_port_property_security",
     ),
 ];

@@ -95,7 +95,7 @@ pub const PORTNIC: &[Rule] = &[
     ),
     error(
         "PORTNIC-18",
-        "A deleted port or NIC is forgotten: its number may be another machine's at once.",
+        "A deleted port or NIC is forgotten: its number may be another VM's at once.",
         "oid-switch-port-delete",
     ),
     error(
@@ -130,7 +130,7 @@ pub const PORTNIC: &[Rule] = &[
     ),
     error(
         "PORTNIC-24",
-        "VmName and VMMacAddress mean something for machines' NICs only, NetCfgInstanceId for external and \
+        "VmName and VMMacAddress mean something for VMs' NICs only, NetCfgInstanceId for external and \
          internal ones.",
         "ns-ntddndis-_ndis_switch_nic_parameters",
     ),
@@ -146,7 +146,7 @@ pub const PORTNIC: &[Rule] = &[
     ),
     switch(
         "PORTNIC-27",
-        "Several internal NICs, several NICs of a machine and a switch without the outside are legal.",
+        "Several internal NICs, several NICs of a VM and a switch without an external network are legal.",
         "overview-of-the-hyper-v-extensible-switch",
     ),
     error(

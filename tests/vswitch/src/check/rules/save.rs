@@ -150,7 +150,7 @@ pub const SAVE: &[Rule] = &[
     not(
         "SAVE-29",
         Error,
-        "A save changes nothing in the forwarding: the machine may run on.",
+        "A save changes nothing in the forwarding: the VM may run on.",
         "hyper-v-extensible-switch-save-and-restore-operations",
         "what happens to packets after a save is held by the same rules as before it",
     ),

@@ -78,7 +78,7 @@ pub const STATUS: &[Rule] = &[
     ),
     switch(
         "STATUS-14",
-        "The switch unwraps envelopes: destination 0/0 is for the drivers above, a machine's NIC for itself.",
+        "The switch unwraps envelopes: destination 0/0 is for the drivers above, a VM's NIC for itself.",
         "ndis-status-switch-nic-status",
     ),
     error(

@@ -1,4 +1,4 @@
-//! Stories of the control path: requests that mean something and nothing, status indications, offloads.
+//! Scenarios of the control path: requests that mean something and nothing, status indications, offloads.
 
 use crate::scenario::suite::{broadcast, offload, packets, traffic};
 use crate::scenario::{Net, unknown_request};
@@ -24,7 +24,7 @@ pub fn requests(net: &Net) {
     for oid in [oids::SWITCH_PROPERTY_ENUM, oids::SWITCH_PORT_PROPERTY_ENUM] {
         net.ask(unknown_request(oid, request_type::METHOD, vec![0x5A; 64], 0));
     }
-    // A member and a machine whose connection fails below, and which go again.
+    // A member and a VM whose connection fails below, and which go again.
     net.fail_to_connect(net.member(9));
     net.fail_to_connect(net.vm(9));
     net.send(net.vm(0), &[broadcast(net, net.vm(0), 7)]);
@@ -34,10 +34,10 @@ pub fn requests(net: &Net) {
 }
 
 pub fn statuses(net: &Net) {
-    let outside = net.member(0);
+    let external = net.member(0);
     for code in [0x4001_000B, 0x4001_0017, 0x4002_0010, 0x1234_5678] {
         net.status(Status { code, buffer: vec![1, 2, 3], from: None });
-        net.status(Status { code, buffer: Vec::new(), from: Some(outside) });
+        net.status(Status { code, buffer: Vec::new(), from: Some(external) });
     }
     // Nothing is read in an envelope that is not what it must be.
     for damage in Damage::ALL {
@@ -62,7 +62,7 @@ pub fn offloads(net: &Net) {
     use offload::Command::*;
     traffic(net, 0);
     offload::odd_requests(net);
-    let day = [
+    let fixed = [
         StartQueue(0),
         StartQueue(1),
         Function(2),
@@ -85,11 +85,11 @@ pub fn offloads(net: &Net) {
         Abilities(3, 7, true),
         Storm(1, 5),
     ];
-    offload::run(net, &day);
+    offload::run(net, &fixed);
     // Frames come through a queue that is freed right after.
     offload::run(net, &[Release(1), StartQueue(1)]);
     if let Some((member, _)) = net.members_of(net.vm(1)).first().copied() {
-        net.receive_from_outside(member, &[net.flow_from_outside(net.vm(1), 1).frame(1, 60)]);
+        net.receive_external(member, &[net.external_flow(net.vm(1), 1).frame(1, 60)]);
     }
     offload::run(net, &[Release(1)]);
     // A member that is disconnected and not deleted yet gets nothing new.

@@ -1,12 +1,12 @@
 //! The scenarios that every kind of run repeats: natively and on the image, with each fallible call failing in turn,
 //! with each misbehaviour of the driver. A case builds a switch, lets things happen and says what must have come of it.
 
-pub mod beside;
 mod cases;
 pub mod control;
 pub mod depth;
 pub mod offload;
 pub mod policies;
+pub mod queue_numbers;
 pub mod random;
 pub mod saved;
 
@@ -17,7 +17,7 @@ use crate::machine::registry::Value;
 use crate::scenario::guest::{Flow, Packet};
 use crate::scenario::outcome::Outcome;
 use crate::scenario::{Activation, Enumeration, Indication, Net, Scenario};
-use crate::switch::frames::Fate;
+use crate::switch::frames::FrameOutcome;
 use crate::switch::ports::NicId;
 
 /// One scenario.
@@ -29,7 +29,7 @@ pub struct Case {
     /// The switch that it starts with, for a seed.
     pub plan: fn(u64) -> Scenario,
     /// What happens.
-    pub story: fn(&Net),
+    pub steps: fn(&Net),
     /// What must have come of it, when nothing was made to fail. Rules and leaks are checked beside.
     pub check: fn(&Outcome),
 }
@@ -38,7 +38,7 @@ impl Case {
     pub fn run(&self, plan: Scenario) -> Outcome {
         let again = Again(self.command(&plan));
         let net = plan.start();
-        (self.story)(&net);
+        (self.steps)(&net);
         let mut outcome = net.finish();
         outcome.again = Some(again.0.clone());
         outcome
@@ -160,7 +160,7 @@ fn not_a_switch_plan(seed: u64) -> Scenario {
     packets_plan(seed).ordinary_stack()
 }
 
-/// One frame each way between everybody, some flows to and from the outside, a broadcast.
+/// One frame each way between everybody, some flows to and from the external network, a broadcast.
 fn packets(net: &Net) {
     for round in 0..3 {
         let (a, b) = (net.vm(0), net.vm(1));
@@ -169,11 +169,8 @@ fn packets(net: &Net) {
             b,
             &[net.flow(b, 3).frame(round, 700), net.flow(b, 4).frame(round, 0), broadcast(net, b, round)],
         );
-        net.receive_from_outside(1, &[net.flow_from_outside(a, 5).frame(round, 90)]);
-        net.receive_from_outside(
-            2.min(members(net)),
-            &[net.flow_from_outside(net.vm(2), 6).frame(round, 90)],
-        );
+        net.receive_external(1, &[net.external_flow(a, 5).frame(round, 90)]);
+        net.receive_external(2.min(members(net)), &[net.external_flow(net.vm(2), 6).frame(round, 90)]);
         net.send_packets(vec![
             (a, Packet::of(net.flow(a, 7).frame(round, 80))),
             (b, Packet::of(net.flow(b, 8).frame(round, 80))),
@@ -184,7 +181,7 @@ fn packets(net: &Net) {
 }
 
 fn members(net: &Net) -> u16 {
-    net.look(|state| state.modules[0].outside.adapters.len())
+    net.look(|state| state.modules[0].external.adapters.len())
         .map_or(1, |count| count.try_into().unwrap_or(1))
         .max(1)
 }
@@ -233,7 +230,7 @@ fn several(net: &Net) {
     }
 }
 
-/// Forty flows to the outside, one frame each.
+/// Forty flows to the external network, one frame each.
 pub fn traffic(net: &Net, sequence: u32) {
     for n in 0..20 {
         let frame = |vm: u16| net.flow(net.vm(vm), n + 20 * vm).frame(sequence, 60);
@@ -282,7 +279,7 @@ fn all_die(net: &Net) {
     net.settle();
 }
 
-fn machines(net: &Net) {
+fn vms_change(net: &Net) {
     packets(net);
     net.add_vm(7);
     let (a, new) = (net.vm(0), net.vm(7));
@@ -290,10 +287,7 @@ fn machines(net: &Net) {
     net.remove_vm(1);
     net.send(a, &[net.flow_between(a, net.vm(1), 1).frame(0, 60)]);
     net.readdress(a, [2, 0x15, 0x5D, 9, 9, 9]);
-    net.receive_from_outside(
-        1,
-        &[Flow::new([2, 0xAA, 0, 0, 0, 1], [2, 0x15, 0x5D, 9, 9, 9], 1).frame(0, 60)],
-    );
+    net.receive_external(1, &[Flow::new([2, 0xAA, 0, 0, 0, 1], [2, 0x15, 0x5D, 9, 9, 9], 1).frame(0, 60)]);
     net.add_vm(1);
     net.send(new, &[net.flow_between(new, net.vm(1), 1).frame(1, 60)]);
     for n in 20..45 {
@@ -372,16 +366,16 @@ fn private(net: &Net) {
 
 /// Every frame has an end. Rules, leaks and this are asserted for every case.
 fn everything_ends(outcome: &Outcome) {
-    assert!(!outcome.frames.is_empty(), "the story sent nothing");
-    let silent = outcome.frames.iter().filter(|frame| frame.fates.is_empty()).count();
+    assert!(!outcome.frames.is_empty(), "the scenario sent nothing");
+    let silent = outcome.frames.iter().filter(|frame| frame.outcomes.is_empty()).count();
     assert_eq!(silent, 0, "frames without an end");
 }
 
 fn packets_arrive(outcome: &Outcome) {
     everything_ends(outcome);
-    assert_eq!(outcome.count(|fate| *fate == Fate::Native), 3, "one native packet a round");
-    // A broadcast from a guest reaches two guests, the management OS and the outside; nothing else is flooded.
-    let delivered = outcome.count(|fate| matches!(fate, Fate::Delivered { .. }));
+    assert_eq!(outcome.count(|end| *end == FrameOutcome::Native), 3, "one native packet a round");
+    // A broadcast from a guest reaches two guests, the management OS and the external network; nothing else is flooded.
+    let delivered = outcome.count(|end| matches!(end, FrameOutcome::Delivered { .. }));
     assert_eq!(delivered, 3 * (2 + 2 + 4 + 2 + 2), "frames delivered");
     assert!(outcome.drops().is_empty(), "{:?}", outcome.drops());
 }

@@ -102,20 +102,20 @@ fn command(draw: &mut Draw, members: u16) -> Command {
 
 /// Requests that are nothing to the extension, or only look like something, and one that is cancelled.
 pub fn odd_requests(net: &Net) {
-    let (from, outside) = (net.vm(0), net.member(0));
+    let (from, external) = (net.vm(0), net.member(0));
     let later = Plan { status: 0, completion: Some(Completion::Later) };
     let unknown = Inner::method(0x0001_0E77, vec![1; 20]);
     let parameters = queue_parameters(1, from.port, 1);
     for (to, inner) in [
-        (outside, &unknown),
-        (outside, &Inner::set(oid::ALLOCATE_QUEUE, parameters)),
-        (outside, &Inner::method(oid::ALLOCATE_QUEUE, vec![3; 1084])),
+        (external, &unknown),
+        (external, &Inner::set(oid::ALLOCATE_QUEUE, parameters)),
+        (external, &Inner::method(oid::ALLOCATE_QUEUE, vec![3; 1084])),
         (NicId::NOWHERE, &Inner::set(oid::ADD_MULTICAST, vec![1, 0, 0x5E, 0, 0, 1])),
     ] {
         net.ask_nic(from, to, inner, Plan::default());
     }
     net.cancel_next();
-    net.ask_nic(from, outside, &unknown, later);
+    net.ask_nic(from, external, &unknown, later);
 }
 
 /// Runs a sequence. What cannot be done at its moment is left out, as the switch itself would not do it.
@@ -210,7 +210,7 @@ fn step(net: &Net, command: Command) {
             net.send(from, &[net.flow(from, 3).frame(1, 60)]);
         }
         Command::Receive(member, guest) if there(member) => {
-            net.receive_from_outside(member, &[net.flow_from_outside(net.vm(guest), 4).frame(1, 60)]);
+            net.receive_external(member, &[net.external_flow(net.vm(guest), 4).frame(1, 60)]);
         }
         Command::Wait => net.advance(20_000),
         Command::StartQueue(_)

@@ -15,44 +15,44 @@ use lbfoext::ndis::raw::oids;
 pub const CASES: [Case; 6] = [
     Case {
         name: "policies",
-        about: "drawn policies of ports, drawn frames from machines and from outside",
+        about: "drawn policies of ports, drawn frames from VMs and from the external network",
         plan: drawn_plan,
-        story: frames,
+        steps: frames,
         check: everything_ends,
     },
     Case {
         name: "policies_change",
         about: "VLAN and security properties come, change and go under traffic",
         plan: told_plan,
-        story: policies_change,
+        steps: policies_change,
         check: everything_ends,
     },
     Case {
         name: "private_vlans",
         about: "isolated, community and promiscuous ports; nobody reaches whom they must not",
         plan: private_plan,
-        story: private_vlans,
+        steps: private_vlans,
         check: everything_ends,
     },
     Case {
         name: "addresses_move",
-        about: "an address moves between machines; some are spoofed, some lent within a machine",
+        about: "an address moves between VMs; some are spoofed, some lent within a VM",
         plan: addresses_plan,
-        story: addresses_move,
+        steps: addresses_move,
         check: everything_ends,
     },
     Case {
         name: "team_receives",
-        about: "copies of floods on several members: each station gets one",
+        about: "copies of floods on several members: each vNIC gets one",
         plan: receiving_plan,
-        story: team_receives,
+        steps: team_receives,
         check: received_once,
     },
     Case {
-        name: "ports_come_and_go",
+        name: "ports_added_and_removed",
         about: "a storm of 20 drawn steps: ports, adapters, policies, groups, links",
         plan: storm_plan,
-        story: |net| storm(net, 20),
+        steps: |net| storm(net, 20),
         check: everything_ends,
     },
 ];
@@ -71,7 +71,7 @@ fn frames(net: &Net) {
 }
 
 fn members(net: &Net) -> usize {
-    net.look(|state| state.modules[0].outside.adapters.len()).unwrap_or(0)
+    net.look(|state| state.modules[0].external.adapters.len()).unwrap_or(0)
 }
 
 pub fn access(id: u16) -> Property {
@@ -149,7 +149,7 @@ fn policies_change(net: &Net) {
     net.settle();
 }
 
-/// Isolated, isolated, two of one community, one of another, promiscuous, and an ordinary machine.
+/// Isolated, isolated, two of one community, one of another, promiscuous, and an ordinary VM.
 pub fn private_plan(seed: u64) -> Scenario {
     let primary = 100;
     let isolated = Private::Isolated { primary, secondary: 101 };
@@ -175,8 +175,8 @@ fn private_vlans(net: &Net) {
         net.send(net.vm(from), &[Flow { to: BROADCAST, ..net.flow(net.vm(from), 1) }.frame(2, 60)]);
     }
     for vid in [0, 100, 101, 102, 103] {
-        let flood = Flow { to: BROADCAST, ..net.flow_from_outside(net.vm(0), 1) };
-        net.packets_from_outside(1, vec![Packet::tagged(flood.frame(u32::from(vid), 60), vid, 0)]);
+        let flood = Flow { to: BROADCAST, ..net.external_flow(net.vm(0), 1) };
+        net.receive_external_packets(1, vec![Packet::tagged(flood.frame(u32::from(vid), 60), vid, 0)]);
     }
     net.settle();
 }
@@ -191,7 +191,7 @@ fn addresses_plan(seed: u64) -> Scenario {
         .internal_property(0, security(false, true))
         .internal_property(1, security(false, true))
         .aggregation(MODES[seed as usize % 2])
-        .one_machine(&[2, 3])
+        .one_vm(&[2, 3])
         .property(0, security(true, false))
         .property(1, security(true, false))
         .property(2, security(false, true))
@@ -202,18 +202,18 @@ fn addresses_plan(seed: u64) -> Scenario {
 fn addresses_move(net: &Net) {
     let group = [0x01, 0, 0x5E, 0, 0, 9];
     for (round, at) in (0..).zip([0, 1, 0]) {
-        // An address behind a machine that may use any, then behind another.
+        // An address behind a VM that may use any, then behind another.
         let behind = Flow { from: stray(1), ..net.flow(net.vm(at), 1) };
         net.send(net.vm(at), &[behind.frame(round, 60)]);
         let towards = Flow { to: stray(1), ..net.flow(net.vm(4), 1) };
         net.send(net.vm(4), &[towards.frame(round, 60)]);
-        net.receive_from_outside(1, &[Flow { from: host_mac(3), ..towards }.frame(round, 70)]);
-        // One of a machine's adapters stands in for the other; a stranger may not.
+        net.receive_external(1, &[Flow { from: host_mac(3), ..towards }.frame(round, 70)]);
+        // One of a VM's adapters stands in for the other; a stranger may not.
         for vm in [2, 4] {
             let other = Flow { from: vm_mac(3), ..net.flow_between(net.vm(vm), net.vm(0), 1) };
             net.send(net.vm(vm), &[other.frame(round, 60)]);
         }
-        // Adapters of the management OS are of no machine, whatever is where a machine's name would be.
+        // Adapters of the management OS are of no VM, whatever is where a VM's name would be.
         let other =
             Flow { from: net.mac(net.internal(1)), ..net.flow_between(net.internal(0), net.vm(0), 1) };
         net.send(net.internal(0), &[other.frame(round, 60)]);
@@ -247,14 +247,14 @@ fn receiving_plan(seed: u64) -> Scenario {
 
 /// Floods come through every member of a team that the network does not know for one, and its own come back.
 fn team_receives(net: &Net) {
-    net.look(|state| state.modules[0].outside.physical.echoes = 100);
+    net.look(|state| state.modules[0].external.physical.echoes = 100);
     for round in 0..4 {
         for n in 0..3 {
             let from = host_mac(n);
             net.from_the_network(&Flow { from, to: BROADCAST, ..net.flow(net.vm(0), n) }.frame(round, 60));
             let group = [0x01, 0, 0x5E, 0, 0, 1];
             net.from_the_network(&Flow { from, to: group, ..net.flow(net.vm(0), n) }.frame(round, 60));
-            net.from_the_network(&net.flow_from_outside(net.vm(n), n).frame(round, 60));
+            net.from_the_network(&net.external_flow(net.vm(n), n).frame(round, 60));
             net.send(net.vm(n), &[Flow { to: BROADCAST, ..net.flow(net.vm(n), n) }.frame(round, 60)]);
         }
         net.settle();
@@ -271,15 +271,15 @@ fn team_receives(net: &Net) {
 fn received_once(outcome: &Outcome) {
     everything_ends(outcome);
     let reached = |frame: &crate::switch::frames::Frame, vm: u32| {
-        frame.fates.iter().any(
-            |fate| matches!(fate, crate::switch::frames::Fate::Delivered { to, .. } if *to == NicId::new(10 + vm, 0)),
+        frame.outcomes.iter().any(
+            |end| matches!(end, crate::switch::frames::FrameOutcome::Delivered { to, .. } if *to == NicId::new(10 + vm, 0)),
         )
     };
     let floods: std::collections::BTreeSet<u64> = outcome.frames.iter().filter_map(|f| f.copy_of).collect();
     for flood in floods {
         for vm in 0..3 {
             let copies = outcome.frames.iter().filter(|f| f.copy_of == Some(flood) && reached(f, vm)).count();
-            assert!(copies <= 1, "machine {vm} got flood {flood} {copies} times");
+            assert!(copies <= 1, "VM {vm} got flood {flood} {copies} times");
         }
     }
 }

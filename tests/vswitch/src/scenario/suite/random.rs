@@ -88,7 +88,7 @@ pub const VMS: u16 = 8;
 pub fn switch(seed: u64, members: &[u64], aggregation: Aggregation) -> Scenario {
     let draw = &mut Draw::new(seed);
     let mut plan = Scenario::new(seed).members(members).vms(VMS).internal(1 + draw.below(2) as u16);
-    plan = plan.aggregation(aggregation).one_machine(&[0, 1]).one_machine(&[2, 3]);
+    plan = plan.aggregation(aggregation).one_vm(&[0, 1]).one_vm(&[2, 3]);
     // Some switches are of one kind, so that much arrives; most are of all.
     let tame = draw.chance(20);
     for vm in 0..VMS {
@@ -151,15 +151,15 @@ impl Traffic {
 
     /// A frame from somebody to somebody, tagged or not, in a list of its own or with others like it.
     pub fn packet(&mut self, net: &Net) -> (NicId, Packet) {
-        let outside = self.members > 0 && self.draw.chance(25);
-        let from = if outside {
+        let external = self.members > 0 && self.draw.chance(25);
+        let from = if external {
             net.member(1 + self.draw.below(u64::from(self.members)) as u16)
         } else {
             self.guest(net)
         };
         let to = self.target(net, from);
-        let sender = match outside {
-            // Now and then an echo of what a machine here sent.
+        let sender = match external {
+            // Now and then an echo of what a VM here sent.
             true if self.draw.chance(5) => vm_mac(self.draw.below(u64::from(VMS)) as u16),
             true => host_mac(self.draw.below(8) as u16),
             false => self.sender(net, from),

@@ -12,7 +12,7 @@ use crate::switch::ports::NicId;
 use teaming::ids::{MemberIndex, NicId as CoreNic, NicIndex, PortId};
 use teaming::migration::record::{Cursor, Handed, NicState, PART_MAX, Pin, PinKind, encode, record_len};
 
-/// Ten flows of every guest to the outside, one frame each.
+/// Ten flows of every guest to the external network, one frame each.
 pub fn everybody(net: &Net, guests: &[(NicId, [u8; 6])], base: u16, sequence: u32) {
     for &(nic, mac) in guests {
         for n in 0..10 {

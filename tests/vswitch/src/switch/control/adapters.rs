@@ -140,14 +140,14 @@ impl State {
 
     /// Gives an adapter other abilities for a moment; what it had.
     fn exchange_abilities(&mut self, module: usize, index: u16, other: Capabilities) -> Option<Capabilities> {
-        let adapter = self.modules[module].outside.adapters.get_mut(&index)?;
+        let adapter = self.modules[module].external.adapters.get_mut(&index)?;
         Some(std::mem::replace(&mut adapter.offloads.capabilities, other))
     }
 
     /// A member as it is now.
     pub(super) fn seen_now(&mut self, module: usize, index: u16) -> Option<Seen> {
         let order = self.tick();
-        let adapter = self.modules[module].outside.adapters.get(&index)?;
+        let adapter = self.modules[module].external.adapters.get(&index)?;
         let abilities = adapter.offloads.capabilities;
         Some(Seen { up: adapter.link_up, speed: adapter.bits_per_second, abilities, order })
     }
@@ -185,8 +185,8 @@ impl State {
             return Served::default();
         };
         self.before_serving(world, module, index, holder, inner);
-        crate::inject::beside(world, self, module, index, holder, inner);
-        let Some(adapter) = self.modules[module].outside.adapters.get_mut(&index) else {
+        crate::inject::extra_request(world, self, module, index, holder, inner);
+        let Some(adapter) = self.modules[module].external.adapters.get_mut(&index) else {
             return Served { status: ADAPTER_NOT_FOUND, ..Served::default() };
         };
         // SAFETY: the switch and the extension build their requests with the lengths that they state.
@@ -220,7 +220,7 @@ impl State {
     fn has_all(&self, module: usize, index: u16, source: NicId, inner: &OidRequest) -> bool {
         let nodes = checks::nodes_of(inner);
         let nodes: Vec<&[u8]> = nodes.iter().map(|n| &n[..]).collect();
-        let adapter = self.modules[module].outside.adapters.get(&index);
+        let adapter = self.modules[module].external.adapters.get(&index);
         let holds = |r| adapter.is_some_and(|a| a.offloads.holds(source, r));
         checks::named(inner.oid, &nodes).into_iter().all(holds)
     }
@@ -238,7 +238,7 @@ impl State {
         let nodes: Vec<&[u8]> = nodes.iter().map(|n| &n[..]).collect();
         let named = checks::named(inner.oid, &nodes);
         let m = &self.modules[module];
-        let elsewhere = m.outside.adapters.iter().any(|(other, adapter)| {
+        let elsewhere = m.external.adapters.iter().any(|(other, adapter)| {
             *other != index && named.iter().any(|r| adapter.offloads.holdings().any(|(_, held)| held == *r))
         });
         if !named.is_empty() {
@@ -251,9 +251,9 @@ impl State {
             world.exercised("OFFLOAD-11");
         }
         if inner.oid == oid::FREE_QUEUE
-            && m.outside.adapters.get(&index).is_some_and(|a| a.offloads.queues.total().to_queues > 0)
+            && m.external.adapters.get(&index).is_some_and(|a| a.offloads.queues.total().to_queues > 0)
         {
-            let member = NicId::new(m.outside.external_port, index);
+            let member = NicId::new(m.external.external_port, index);
             let queue = checks::free_queue_of(&nodes);
             let held = m.sends_running == 0
                 && self.packets.all().into_iter().any(|p| p.waits_from(module, member, queue));
@@ -271,7 +271,7 @@ impl State {
             let carried = self.control.nics.carried.values().find(|c| c.module == module);
             let allowed =
                 carried.map(crate::switch::control::nic_request::Carried::named).unwrap_or_default();
-            let adapter = m.outside.adapters.get(&index);
+            let adapter = m.external.adapters.get(&index);
             let theirs = named.iter().find(|r| {
                 let held = adapter.and_then(|a| a.offloads.holdings().find(|(_, held)| held == *r));
                 held.is_some_and(|(owner, _)| owner.by == By::Switch) && !allowed.contains(r)
@@ -286,8 +286,8 @@ impl State {
                 let c = &a.offloads.capabilities;
                 if inner.oid == oid::ALLOCATE_QUEUE { c.queues > 0 } else { c.functions > 0 }
             };
-            let chosen = m.outside.adapters.get(&index).is_some_and(able);
-            let other = m.outside.adapters.values().any(|a| a.link_up && able(a));
+            let chosen = m.external.adapters.get(&index).is_some_and(able);
+            let other = m.external.adapters.values().any(|a| a.link_up && able(a));
             advice(world, "OFFLOAD-21", chosen || !other, || {
                 format!("{:#x} is placed on member {index}, which cannot, while another can", inner.oid)
             });
@@ -315,7 +315,7 @@ impl State {
         let named = checks::named(inner.oid, &nodes);
         if named.is_empty() {
             // An association that no adapter can take is not refused: it goes where it came from.
-            let lacking = m.outside.adapters.values().any(|a| a.offloads.capabilities.associations == 0);
+            let lacking = m.external.adapters.values().any(|a| a.offloads.capabilities.associations == 0);
             let excused = excused || lacking && wire::is_ipsec(inner.oid);
             rule(world, "OID-57", excused || !usable, || {
                 format!("{} of {} went to the whole team", row.name, holder.source)
@@ -328,14 +328,14 @@ impl State {
             // What was copied in its name is cleaned up with it.
             let copies = self.control.nics.replicas.get(&(holder.source, resource)).filter(|_| releases);
             for (index, copy) in copies.into_iter().flatten() {
-                if let Some(adapter) = m.outside.adapters.get_mut(index) {
+                if let Some(adapter) = m.external.adapters.get_mut(index) {
                     adapter.offloads.forget(holder.source, *copy);
                 }
             }
-            let at = m.outside.adapters.iter_mut().find(|(_, a)| a.offloads.holds(holder.source, resource));
+            let at = m.external.adapters.iter_mut().find(|(_, a)| a.offloads.holds(holder.source, resource));
             let Some((index, adapter)) = at else { continue };
             let index = *index;
-            let there = m.topology.nic(NicId::new(m.outside.external_port, index));
+            let there = m.topology.nic(NicId::new(m.external.external_port, index));
             let there = there.is_some_and(|nic| nic.state == NicState::Connected && nic.usable);
             let known = self.control.nics.known.contains(&(module, holder.source, resource));
             rule(world, "OFFLOAD-07", excused || !known || !there || m.topology.is_changing(), || {
@@ -358,7 +358,7 @@ impl State {
 
     /// Everything that adapters hold for a partition: index of the adapter, resource, whose.
     pub fn held_for(&self, module: usize, source: NicId) -> Vec<(u16, Resource, By)> {
-        let adapters = self.modules[module].outside.adapters.values();
+        let adapters = self.modules[module].external.adapters.values();
         adapters
             .flat_map(|a| a.offloads.holdings().map(move |(holder, what)| (a.index, holder, what)))
             .filter(|(_, holder, _)| holder.source == source)

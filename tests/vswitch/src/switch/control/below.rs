@@ -4,7 +4,7 @@
 use crate::check::{portnic, requests as course, rule};
 use crate::inject;
 use crate::machine::cpu;
-use crate::machine::memory::Kind;
+use crate::machine::memory::AllocationKind;
 use crate::machine::slots::ANY;
 use crate::machine::world::World;
 use crate::shown::arguments;
@@ -253,7 +253,7 @@ impl State {
         if r.oid != oids::SWITCH_NIC_REQUEST {
             self.control.nics.asked.push(crate::switch::control::nic_request::Asked(r));
         }
-        world.track(Kind::Other("own OID request"), key, 0, "own OID request that is out");
+        world.track(AllocationKind::Other("own OID request"), key, 0, "own OID request that is out");
         match r.oid {
             oids::SWITCH_NIC_REQUEST => self.take_envelope(world, module, key, &r)?,
             oids::SWITCH_PORT_PROPERTY_ENUM => self.take_property_enum(world, module, &r),
@@ -278,7 +278,7 @@ impl State {
             return (self.answer_clone(world, key, original, cancelled), Told::NOTHING);
         }
         let Some(own) = self.control.own.remove(&key) else { return (FAILURE, Told::NOTHING) };
-        world.untrack(Kind::Other("own OID request"), key);
+        world.untrack(AllocationKind::Other("own OID request"), key);
         // SAFETY: the request is out and so alive.
         let r = unsafe { &mut *request };
         inject::frees_buffer(r);

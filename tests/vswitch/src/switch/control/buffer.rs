@@ -1,7 +1,7 @@
 //! Memory of requests: guarded by the ledger, or, in scenarios that look for reads past the end, at the end of a page
 //! behind which there is none.
 
-use crate::machine::memory::Kind;
+use crate::machine::memory::AllocationKind;
 use crate::machine::world::World;
 use crate::switch::control::Control;
 use crate::switch::ndis::with;
@@ -15,7 +15,7 @@ const ALIGN: usize = 8;
 /// Takes memory for a request's bytes. Its address.
 pub fn take(world: &World, bytes: &[u8], what: &'static str) -> usize {
     if !with(|_, state| state.style.fenced) {
-        let memory = world.alloc(Kind::Switch, bytes.len().max(1), 0, what);
+        let memory = world.alloc(AllocationKind::Switch, bytes.len().max(1), 0, what);
         // SAFETY: just allocated with at least this length.
         unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), memory, bytes.len()) };
         return memory as usize;
@@ -46,7 +46,7 @@ pub fn free(world: &World, address: usize) {
     match with(|_, state| state.control.fences.remove(&address)) {
         // SAFETY: mapped in `take` with this size.
         Some((base, size)) => _ = unsafe { libc::munmap(base as *mut libc::c_void, size) },
-        None => world.free(Kind::Switch, address as *const u8, 0),
+        None => world.free(AllocationKind::Switch, address as *const u8, 0),
     }
 }
 

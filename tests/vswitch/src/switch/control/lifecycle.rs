@@ -66,14 +66,14 @@ fn nic_bytes(module: usize, id: NicId, state: NicState, mac: Mac) -> Vec<u8> {
         let kind = topology.ports.get(&id.port).map_or(NicKind::Synthetic, |p| p.kind);
         let mut nic =
             topology.nic(id).cloned().unwrap_or_else(|| crate::switch::ports::Nic::new(id, kind, mac));
-        nic.vm = s.machines.get(&id.port).copied().unwrap_or(id.port);
+        nic.vm = s.vm_of_port.get(&id.port).copied().unwrap_or(id.port);
         nic.state = state;
         nic.mac = mac;
         payload::nic(&nic, revision)
     })
 }
 
-/// A machine begins or ceases to use its virtual function in place of a connected NIC.
+/// A VM begins or ceases to use its virtual function in place of a connected NIC.
 pub fn assign_function(module: usize, id: NicId, assigned: bool) {
     let ready = with(|_, s| {
         let nic = s.modules[module].topology.nic_mut(id);
@@ -129,10 +129,10 @@ pub fn create_nic(module: usize, id: NicId, mac: Mac) -> bool {
 pub fn create_nic_as(module: usize, id: NicId, mac: Mac, plan: Plan) -> bool {
     let bytes = nic_bytes(module, id, NicState::Created, mac);
     let made = effect(move |_, s| {
-        let machine = s.machines.get(&id.port).copied();
+        let vm = s.vm_of_port.get(&id.port).copied();
         s.modules[module].topology.add_nic(id, mac);
-        if let (Some(machine), Some(nic)) = (machine, s.modules[module].topology.nic_mut(id)) {
-            nic.vm = machine;
+        if let (Some(vm), Some(nic)) = (vm, s.modules[module].topology.nic_mut(id)) {
+            nic.vm = vm;
         }
     });
     let done = announce(module, oids::SWITCH_NIC_CREATE, bytes, plan, made);
@@ -162,7 +162,7 @@ pub fn connect_as(module: usize, id: NicId, plan: Plan) -> bool {
         }
         if id.index != 0 {
             s.flows.a_member_came_up();
-            s.modules[module].outside.physical.team_changed();
+            s.modules[module].external.physical.team_changed();
         }
     });
     let attached = is_attached(module);
@@ -208,7 +208,7 @@ pub fn disconnect(module: usize, id: NicId) -> bool {
             nic.usable = false;
         }
         if id.index != 0 {
-            s.modules[module].outside.physical.team_changed();
+            s.modules[module].external.physical.team_changed();
         }
     });
     announce(module, oids::SWITCH_NIC_DISCONNECT, bytes, Plan::default(), made)

@@ -24,7 +24,7 @@ pub use buffer::results;
 use crate::check::{portnic, requests as course, rule};
 use crate::inject;
 use crate::machine::cpu;
-use crate::machine::memory::Kind;
+use crate::machine::memory::AllocationKind;
 use crate::machine::slots::ANY;
 use crate::machine::world::{self, World};
 use crate::mutation::Mutation;
@@ -172,7 +172,7 @@ fn start(module: usize, ask: Ask) -> (usize, bool) {
     let world = world::current();
     let length = ask.payload.len();
     let buffer = buffer::take(&world, &ask.payload, "request payload") as *mut u8;
-    let memory = world.alloc(Kind::Switch, REQUEST_SIZE, 0, "OID request");
+    let memory = world.alloc(AllocationKind::Switch, REQUEST_SIZE, 0, "OID request");
     let key = memory as usize;
     // SAFETY: just allocated with this size.
     unsafe {
@@ -321,7 +321,7 @@ pub fn finish(key: usize) -> Answer {
     if buffer != 0 {
         let world = world::current();
         buffer::free(&world, buffer);
-        world.free(Kind::Switch, key as *const u8, 0);
+        world.free(AllocationKind::Switch, key as *const u8, 0);
     }
     answer
 }
@@ -474,7 +474,7 @@ crate::exports! {
             known.then_some(module)
         });
         let Some(module) = known else { return lbfoext::ndis::raw::INVALID_PARAMETER };
-        let memory = world.alloc(Kind::OidClone, REQUEST_SIZE, pool_tag, "clone of an OID request");
+        let memory = world.alloc(AllocationKind::OidClone, REQUEST_SIZE, pool_tag, "clone of an OID request");
         // SAFETY: the original lives; the memory was just allocated with this size.
         unsafe {
             let mut copy = *request;
@@ -512,7 +512,7 @@ crate::exports! {
             known
         });
         if let Some(known) = known {
-            world.free(Kind::OidClone, clone.cast(), known.tag);
+            world.free(AllocationKind::OidClone, clone.cast(), known.tag);
         }
     }
 }

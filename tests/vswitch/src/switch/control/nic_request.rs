@@ -271,11 +271,11 @@ impl State {
     /// A member's adapter is taken out with everything it holds.
     pub(crate) fn adapter_removed(&mut self, module: usize, index: u16) {
         let gone =
-            self.modules[module].topology.nic(NicId::new(self.modules[module].outside.external_port, index));
+            self.modules[module].topology.nic(NicId::new(self.modules[module].external.external_port, index));
         if gone.is_some_and(|nic| nic.state == NicState::Connected) {
             return;
         }
-        if let Some(adapter) = self.modules[module].outside.adapters.get_mut(&index) {
+        if let Some(adapter) = self.modules[module].external.adapters.get_mut(&index) {
             self.control.nics.lost.extend(adapter.offloads.power_off());
         }
     }

@@ -4,7 +4,7 @@
 //! It keeps the order of queue-states-and-operations and names the partition's NIC as the source of everything. It does
 //! not know members: identifiers are what it was told.
 
-use crate::adapter::vmq::Station;
+use crate::adapter::vmq::VnicAddress;
 use crate::adapter::wire::{self, oid, put, structure};
 use crate::switch::control::below::Plan;
 use crate::switch::control::envelope::{self, Inner, NicAnswer};
@@ -76,19 +76,19 @@ pub fn queue_parameters(revision: u8, port: u32, mask: u64) -> Vec<u8> {
 
 /// `NDIS_RECEIVE_FILTER_PARAMETERS` with one field: the destination address, untagged or VLAN 0.
 pub fn filter_parameters(revision: u8, queue: u32, vport: u32, mac: Mac) -> Vec<u8> {
-    station_parameters(revision, queue, vport, Station::untagged(mac))
+    vnic_parameters(revision, queue, vport, VnicAddress::untagged(mac))
 }
 
-/// `NDIS_RECEIVE_FILTER_PARAMETERS` with the fields that tell a station: its destination address, and its VLAN if that
+/// `NDIS_RECEIVE_FILTER_PARAMETERS` with the fields that tell a vNIC: its destination address, and its VLAN if that
 /// is not 0 (setting-a-vmq-filter).
-pub fn station_parameters(revision: u8, queue: u32, vport: u32, station: Station) -> Vec<u8> {
+pub fn vnic_parameters(revision: u8, queue: u32, vport: u32, vnic: VnicAddress) -> Vec<u8> {
     let size: u16 = match revision {
         1 => 36,
         2 => 44,
         _ => 60,
     };
     let first = usize::from(size).next_multiple_of(8);
-    let vlan = station.vid.filter(|vid| *vid != 0);
+    let vlan = vnic.vid.filter(|vid| *vid != 0);
     let fields = 1 + usize::from(vlan.is_some());
     let mut bytes = structure(first + FIELD * fields, revision, size, GARBAGE);
     put(&mut bytes, wire::filter::KIND, 1);
@@ -99,10 +99,10 @@ pub fn station_parameters(revision: u8, queue: u32, vport: u32, station: Station
     if revision >= 2 {
         put(&mut bytes, wire::filter::VPORT, u64::from(vport));
     }
-    let untagged = if station.vid == Some(0) { wire::mac_field::UNTAGGED_OR_ZERO } else { 0 };
+    let untagged = if vnic.vid == Some(0) { wire::mac_field::UNTAGGED_OR_ZERO } else { 0 };
     let mut fields = bytes[first..].chunks_mut(FIELD);
     if let Some(field) = fields.next() {
-        equal(field, wire::mac_field::DESTINATION, untagged, &station.mac);
+        equal(field, wire::mac_field::DESTINATION, untagged, &vnic.mac);
     }
     if let (Some(field), Some(vid)) = (fields.next(), vlan) {
         equal(field, wire::mac_field::VLAN_ID, 0, &vid.to_le_bytes());
@@ -269,13 +269,13 @@ impl Partition {
     }
 
     pub fn set_filter(&self, queue: u32, mac: Mac) -> Option<u32> {
-        self.set_filter_for(queue, Station::untagged(mac))
+        self.set_filter_for(queue, VnicAddress::untagged(mac))
     }
 
     /// A filter for an address in a VLAN, or in any.
-    pub fn set_filter_for(&self, queue: u32, station: Station) -> Option<u32> {
+    pub fn set_filter_for(&self, queue: u32, vnic: VnicAddress) -> Option<u32> {
         let revision = with(|world, _| 1 + (world.random(3) as u8));
-        let inner = Inner::method(oid::SET_FILTER, station_parameters(revision, queue, 0, station));
+        let inner = Inner::method(oid::SET_FILTER, vnic_parameters(revision, queue, 0, vnic));
         let id = wire::get32(self.want(&inner)?.buffer(), wire::filter::ID);
         self.held(|held| held.queues.entry(queue).or_default().1.push(id));
         Some(id)
@@ -387,14 +387,14 @@ impl Partition {
 
     /// A queue with a filter for this address, complete: what a partition with VMQ gets when it starts.
     pub fn start_queue(&self, mac: Mac) -> Option<u32> {
-        self.start_queue_for(&[Station::untagged(mac)])
+        self.start_queue_for(&[VnicAddress::untagged(mac)])
     }
 
     /// A queue with a filter for each of these, complete.
-    pub fn start_queue_for(&self, stations: &[Station]) -> Option<u32> {
+    pub fn start_queue_for(&self, vnics: &[VnicAddress]) -> Option<u32> {
         let queue = self.allocate_queue()?;
-        for station in stations {
-            let _ = self.set_filter_for(queue, *station);
+        for vnic in vnics {
+            let _ = self.set_filter_for(queue, *vnic);
         }
         self.complete(&[queue]);
         Some(queue)
@@ -467,7 +467,7 @@ pub fn release_all(module: usize, nic: NicId, external: NicId) {
     }
     with(|_, state| {
         state.control.wants.held.remove(&(module, nic));
-        for adapter in state.modules[module].outside.adapters.values_mut() {
+        for adapter in state.modules[module].external.adapters.values_mut() {
             let held: Vec<_> =
                 adapter.offloads.holdings().filter(|(h, _)| h.source == nic).map(|(_, r)| r).collect();
             held.into_iter().for_each(|resource| adapter.offloads.forget(nic, resource));

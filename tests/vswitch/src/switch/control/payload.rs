@@ -86,7 +86,7 @@ pub fn nic(nic: &Nic, revision: u8) -> Vec<u8> {
     );
     if of_guest {
         p.vm_name = counted(&format!("machine-{}", nic.vm));
-        // What lies behind a name is no part of it, and differs between the adapters of a machine.
+        // What lies behind a name is no part of it, and differs between the adapters of a VM.
         let length = usize::from(p.vm_name.length / 2);
         p.vm_name.text[length..].fill(0x4100 ^ nic.id.port as u16);
     }

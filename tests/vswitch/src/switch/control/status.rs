@@ -1,7 +1,7 @@
 //! Status indications: from physical adapters and the switch up through the extension, and those of the extension.
 
 use crate::check::rule;
-use crate::machine::memory::{Kind, Place};
+use crate::machine::memory::{AllocationKind, MemoryState};
 use crate::machine::world::{self, World};
 use crate::mutation::Mutation;
 use crate::shown::arguments;
@@ -141,7 +141,7 @@ impl Parts {
     fn new(world: &World, status: &Status, filter_below: usize) -> Self {
         let mut blocks = Vec::new();
         let mut take = |bytes: &[u8]| {
-            let memory = world.alloc(Kind::Switch, bytes.len().max(1), 0, "status indication");
+            let memory = world.alloc(AllocationKind::Switch, bytes.len().max(1), 0, "status indication");
             // SAFETY: just allocated with this size.
             unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), memory, bytes.len()) };
             blocks.push((memory as usize, bytes.len()));
@@ -173,7 +173,7 @@ impl Parts {
 
     fn free(self, world: &World) {
         for (at, _) in self.blocks {
-            world.free(Kind::Switch, at as *const u8, 0);
+            world.free(AllocationKind::Switch, at as *const u8, 0);
         }
     }
 }
@@ -328,7 +328,8 @@ impl State {
         rule(world, "STATUS-04", header && own.source_handle == filter, || {
             format!("own status {:#x} without a valid header and source", own.status_code)
         });
-        let dead = |at: *const c_void| !at.is_null() && matches!(world.place(at.cast()), Place::Freed(_));
+        let dead =
+            |at: *const c_void| !at.is_null() && matches!(world.place(at.cast()), MemoryState::Freed(_));
         rule(world, "STATUS-15", !dead(status.cast()) && !dead(own.status_buffer), || {
             format!("own status {:#x} in the memory of an indication that is over", own.status_code)
         });

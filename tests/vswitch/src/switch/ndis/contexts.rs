@@ -2,7 +2,7 @@
 
 use crate::check::own::PRESERVE_DESTINATIONS;
 use crate::check::rule;
-use crate::machine::memory::Kind;
+use crate::machine::memory::AllocationKind;
 use crate::machine::world::World;
 use crate::switch::ndis::State;
 use crate::switch::ndis::array::Context;
@@ -44,7 +44,7 @@ impl State {
         packet.source = NicId::NOWHERE;
         packet.detail_bits = 0;
         packet.write_detail();
-        world.track(Kind::ForwardingContext, list as usize, 0, "forwarding context");
+        world.track(AllocationKind::ForwardingContext, list as usize, 0, "forwarding context");
         SUCCESS
     }
 
@@ -66,7 +66,7 @@ impl State {
             format!("{function} for packet {name} without one")
         });
         if packet.context.take().is_some() {
-            world.untrack(Kind::ForwardingContext, list as usize);
+            world.untrack(AllocationKind::ForwardingContext, list as usize);
             // SAFETY: the packet is in the extension's hands and so uncovered.
             unsafe { (*list).info[info::SWITCH_FORWARDING_DETAIL] = 0 };
         }

@@ -7,8 +7,8 @@ use crate::exports;
 use crate::inject;
 use crate::machine::locks;
 use crate::machine::world::World;
-use crate::switch::frames::Fate;
-use crate::switch::ndis::packet::Place;
+use crate::switch::frames::FrameOutcome;
+use crate::switch::ndis::packet::PacketStage;
 use crate::switch::ndis::{Crossing, Life, State, edges, inside, with};
 use lbfoext::ndis::raw::{
     Handle, NetBufferList, PAUSED, ReceiveFlags, ReturnFlags, SendCompleteFlags, SendFlags,
@@ -73,7 +73,7 @@ struct Expect {
     function: &'static str,
     /// Rule for a packet that is not the caller's.
     owner_rule: &'static str,
-    places: &'static [Place],
+    places: &'static [PacketStage],
 }
 
 impl State {
@@ -155,7 +155,7 @@ impl State {
         let expect = Expect {
             function: "NdisFSendNetBufferLists",
             owner_rule: "DATA-01",
-            places: &[Place::Ingress, Place::Idle],
+            places: &[PacketStage::Ingress, PacketStage::Idle],
         };
         let lists = self.walk(world, module, first, &expect);
         self.cross("NdisFSendNetBufferLists", &lists, flags);
@@ -165,7 +165,7 @@ impl State {
                 checks::sent(world, self, module, *list, position);
             }
         }
-        self.cover(&lists, Place::Below);
+        self.cover(&lists, PacketStage::Below);
         Some((module, lists))
     }
 
@@ -181,7 +181,7 @@ impl State {
         let expect = Expect {
             function: "NdisFSendNetBufferListsComplete",
             owner_rule: "DATA-01",
-            places: &[Place::Completing, Place::Ingress, Place::Idle],
+            places: &[PacketStage::Completing, PacketStage::Ingress, PacketStage::Idle],
         };
         let lists = self.walk(world, module, first, &expect);
         let known = SendCompleteFlags::DISPATCH_LEVEL
@@ -225,7 +225,7 @@ impl State {
         let expect = Expect {
             function: "NdisFIndicateReceiveNetBufferLists",
             owner_rule: "DATA-02",
-            places: &[Place::Egress, Place::Idle],
+            places: &[PacketStage::Egress, PacketStage::Idle],
         };
         let lists = self.walk(world, module, first, &expect);
         let length = lists.len();
@@ -242,7 +242,7 @@ impl State {
         for list in &lists {
             self.deliver(world, *list);
         }
-        self.cover(&lists, Place::Delivered);
+        self.cover(&lists, PacketStage::Delivered);
         (!lists.is_empty()).then_some((module, lists))
     }
 
@@ -258,7 +258,7 @@ impl State {
         let expect = Expect {
             function: "NdisFReturnNetBufferLists",
             owner_rule: "DATA-02",
-            places: &[Place::Returning, Place::Egress, Place::Idle],
+            places: &[PacketStage::Returning, PacketStage::Egress, PacketStage::Idle],
         };
         let lists = self.walk(world, module, first, &expect);
         let known =
@@ -273,7 +273,7 @@ impl State {
         });
         let lists: Vec<usize> =
             lists.into_iter().filter(|l| checks::returned(world, self, module, *l)).collect();
-        self.cover(&lists, Place::Settled);
+        self.cover(&lists, PacketStage::Settled);
         (!lists.is_empty()).then_some((module, lists))
     }
 
@@ -298,7 +298,7 @@ impl State {
     }
 
     /// The packets belong to others from here on.
-    fn cover(&mut self, lists: &[usize], place: Place) {
+    fn cover(&mut self, lists: &[usize], place: PacketStage) {
         let decoy = self.decoy();
         for list in lists {
             if let Some(packet) = self.packets.at(*list) {
@@ -350,8 +350,8 @@ impl State {
             if carried.contains(&id) || reported {
                 continue;
             }
-            let fate = if status == PAUSED { Fate::Paused } else { Fate::Failed { status } };
-            self.frames.fate(id, fate);
+            let end = if status == PAUSED { FrameOutcome::Paused } else { FrameOutcome::Failed { status } };
+            self.frames.end(id, end);
         }
     }
 }
@@ -362,7 +362,7 @@ pub fn bypass_receive(module: usize, lists: &[usize]) {
         for list in lists {
             state.deliver(world, *list);
         }
-        state.cover(lists, Place::Delivered);
+        state.cover(lists, PacketStage::Delivered);
     });
     edges::delivered(module, lists.to_vec());
 }

@@ -7,7 +7,7 @@ use crate::machine::world::World;
 use crate::switch::frames::Assignment;
 use crate::switch::ndis::State;
 use crate::switch::ndis::array::{Context, GARBAGE_BITS, RESERVED_BITS};
-use crate::switch::ndis::packet::Place;
+use crate::switch::ndis::packet::PacketStage;
 use crate::switch::ports::NicId;
 use lbfoext::ndis::raw::{
     DestinationBits, ForwardingDestinationArray, Handle, INVALID_PARAMETER, NetBufferList, PortDestination,
@@ -51,7 +51,7 @@ impl State {
         }
         let Some(packet) = self.packets.get_mut(list) else { return INVALID_PARAMETER };
         let name = packet.name;
-        let ingress = matches!(packet.place, Place::Ingress | Place::Idle);
+        let ingress = matches!(packet.place, PacketStage::Ingress | PacketStage::Idle);
         rule(world, "DATA-51", ingress, || format!("{function} for packet {name} on egress"));
         if !ingress {
             return INVALID_PARAMETER;
@@ -94,7 +94,7 @@ impl State {
         }
         let Some(packet) = self.packets.get_mut(list) else { return failed };
         let name = packet.name;
-        let ingress = matches!(packet.place, Place::Ingress | Place::Idle);
+        let ingress = matches!(packet.place, PacketStage::Ingress | PacketStage::Idle);
         rule(world, "DATA-51", ingress, || format!("{function} for packet {name} on egress"));
         checks::committed_unchanged(world, packet, false);
         let Some(of) = packet.context.as_mut() else { return failed };
@@ -153,7 +153,7 @@ impl State {
         }
         let Some(packet) = self.packets.get_mut(list) else { return INVALID_PARAMETER };
         let name = packet.name;
-        let ingress = matches!(packet.place, Place::Ingress | Place::Idle);
+        let ingress = matches!(packet.place, PacketStage::Ingress | PacketStage::Idle);
         rule(world, "DATA-51", ingress || count == 0, || {
             format!("{function} adds to packet {name} on egress")
         });

@@ -5,7 +5,8 @@
 use crate::check::rule;
 use crate::exports;
 use crate::inject;
-use crate::machine::memory::Kind;
+use crate::machine::image::DriverEntry;
+use crate::machine::memory::AllocationKind;
 use crate::machine::world::{self, World};
 use crate::switch::ndis::module::{attach, detach, pause};
 use crate::switch::ndis::{Driver, Life, call, leaks, with};
@@ -14,9 +15,6 @@ use lbfoext::ndis::raw::{
 };
 use std::ffi::c_void;
 use std::ptr;
-
-/// `DriverEntry` as `extern "win64"`.
-pub type Entry = unsafe extern "win64" fn(*mut c_void, *const UnicodeString) -> i32;
 
 const DRIVER_OBJECT_SIZE: usize = 336;
 const DRIVER_UNLOAD_OFFSET: usize = 104;
@@ -33,8 +31,8 @@ impl Text {
     pub fn new(world: &World, text: &str) -> Self {
         let units: Vec<u16> = text.encode_utf16().collect();
         let bytes = units.len() * 2;
-        let buffer = world.alloc(Kind::Switch, bytes.max(2), 0, "text");
-        let structure = world.alloc(Kind::Switch, 16, 0, "UNICODE_STRING").cast::<UnicodeString>();
+        let buffer = world.alloc(AllocationKind::Switch, bytes.max(2), 0, "text");
+        let structure = world.alloc(AllocationKind::Switch, 16, 0, "UNICODE_STRING").cast::<UnicodeString>();
         // SAFETY: both were just allocated with these sizes.
         unsafe {
             ptr::copy_nonoverlapping(units.as_ptr().cast::<u8>(), buffer, bytes);
@@ -52,15 +50,15 @@ impl Text {
     }
 
     pub fn free(self, world: &World) {
-        world.free(Kind::Switch, self.units, 0);
-        world.free(Kind::Switch, self.structure.cast(), 0);
+        world.free(AllocationKind::Switch, self.units, 0);
+        world.free(AllocationKind::Switch, self.structure.cast(), 0);
     }
 }
 
 /// Loads the driver: creates its object and calls DriverEntry.
-pub fn load(entry: Entry) -> i32 {
+pub fn load(entry: DriverEntry) -> i32 {
     let world = world::current();
-    let object = world.alloc(Kind::Switch, DRIVER_OBJECT_SIZE, 0, "driver object");
+    let object = world.alloc(AllocationKind::Switch, DRIVER_OBJECT_SIZE, 0, "driver object");
     // SAFETY: just allocated with this size.
     unsafe { object.write_bytes(0, DRIVER_OBJECT_SIZE) };
     with(|_, state| {
@@ -82,7 +80,7 @@ pub fn load(entry: Entry) -> i32 {
     if status != SUCCESS {
         world.free_driver_object_extensions(object.cast());
         leaks::after_failure(&world, mark, None, "STATE-27");
-        world.free(Kind::Switch, object, 0);
+        world.free(AllocationKind::Switch, object, 0);
     }
     status
 }
@@ -113,7 +111,7 @@ pub fn unload() {
         state.driver.object = 0;
     });
     world.free_driver_object_extensions(object.cast());
-    world.free(Kind::Switch, object, 0);
+    world.free(AllocationKind::Switch, object, 0);
 }
 
 exports! {
@@ -145,7 +143,7 @@ exports! {
         if fails {
             return RESOURCES;
         }
-        world::current().track(Kind::DriverRegistration, handle, 0, "filter driver");
+        world::current().track(AllocationKind::DriverRegistration, handle, 0, "filter driver");
         // SAFETY: the driver passes a writable handle.
         unsafe { *filter_driver_handle = handle as Handle };
         for module in waiting {
@@ -177,7 +175,7 @@ exports! {
             state.driver.registered = false;
             state.driver.deregistered = true;
             state.driver.characteristics = None;
-            world.untrack(Kind::DriverRegistration, state.driver.handle);
+            world.untrack(AllocationKind::DriverRegistration, state.driver.handle);
         });
     }
 }

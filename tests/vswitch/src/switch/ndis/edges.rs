@@ -10,8 +10,8 @@ use crate::machine::clock;
 use crate::machine::cpu;
 use crate::machine::world::World;
 use crate::shown::arguments;
-use crate::switch::frames::Fate;
-use crate::switch::ndis::packet::Place;
+use crate::switch::frames::FrameOutcome;
+use crate::switch::ndis::packet::PacketStage;
 use crate::switch::ndis::{Life, State, call_packets, with};
 use crate::switch::ports::{NicId, NicState};
 use lbfoext::ndis::raw::{
@@ -237,12 +237,12 @@ impl State {
         let source = packet.source;
         let mirror = self.style.mirror.filter(|m| *m != source);
         let topology = &mut self.modules[module].topology;
-        let station = topology.nics().find(|n| {
+        let vnic = topology.nics().find(|n| {
             n.kind != crate::switch::ports::NicKind::External
                 && n.state == NicState::Connected
                 && n.id != source
         });
-        let target = if native { station.map(|n| n.id) } else { mirror };
+        let target = if native { vnic.map(|n| n.id) } else { mirror };
         let Some(target) = target else { return };
         let Some(context) = packet.context.as_mut() else { return };
         if context.committed.iter().any(|d| d.port_id == target.port) {
@@ -263,7 +263,7 @@ impl State {
         }
         if native {
             for id in packet.frames.clone() {
-                self.frames.fate(id, Fate::Native);
+                self.frames.end(id, FrameOutcome::Native);
             }
         }
         world.log(|| format!("below adds {target}"));
@@ -304,9 +304,10 @@ impl State {
         for list in &ended {
             let Some(packet) = self.packets.at(*list) else { continue };
             let (native, frames) = (packet.is_native(), packet.frames.clone());
-            packet.place = Place::Settled;
+            packet.place = PacketStage::Settled;
             for id in frames {
-                self.frames.fate(id, if native { Fate::Native } else { Fate::Failed { status: -1 } });
+                self.frames
+                    .end(id, if native { FrameOutcome::Native } else { FrameOutcome::Failed { status: -1 } });
             }
         }
         (up, ended)
@@ -323,7 +324,7 @@ impl State {
         let same_destination = self.same_single_destination(lists);
         let generation = self.modules[module].topology.generation;
         let order = self.tick();
-        let chain = self.hand_over(world, lists, Place::Egress, "DATA-03");
+        let chain = self.hand_over(world, lists, PacketStage::Egress, "DATA-03");
         for list in lists {
             let move_array = world.random(4) == 0;
             if let Some(packet) = self.packets.at(*list) {
@@ -365,7 +366,7 @@ impl State {
         module: usize,
         lists: &[usize],
     ) -> (Handle, Option<lbfoext::ndis::raw::FilterReturn>, *mut NetBufferList, u32) {
-        let chain = self.hand_over(world, lists, Place::Returning, "FLAGS-13");
+        let chain = self.hand_over(world, lists, PacketStage::Returning, "FLAGS-13");
         let mut flags = ReturnFlags::empty();
         if self.same_source(lists) && world.random(4) != 0 {
             flags |= ReturnFlags::SWITCH_SINGLE_SOURCE;
@@ -383,7 +384,7 @@ impl State {
         module: usize,
         lists: &[usize],
     ) -> (Handle, Option<lbfoext::ndis::raw::FilterSendComplete>, *mut NetBufferList, u32) {
-        let chain = self.hand_over(world, lists, Place::Completing, "DATA-03");
+        let chain = self.hand_over(world, lists, PacketStage::Completing, "DATA-03");
         for list in lists {
             if let Some(packet) = self.packets.at(*list) {
                 let status = packet.frames.first().and_then(|frame| self.style.statuses.get(frame));
@@ -407,7 +408,7 @@ impl State {
         &mut self,
         world: &World,
         lists: &[usize],
-        place: Place,
+        place: PacketStage,
         touched_rule: &'static str,
     ) -> *mut NetBufferList {
         let decoy = self.decoy();
@@ -471,9 +472,9 @@ impl State {
                     // A single adapter may be named by index 0 as well.
                     let member = if to.index == 0 { 1 } else { to.index };
                     let vid = wire_vid(self.frames.all.get(id).map_or(&[], |f| &f.bytes), tag, destination);
-                    m.outside.transmit(&mut self.frames, (id, vid), member, now, |n| world.random(n));
+                    m.external.transmit(&mut self.frames, (id, vid), member, now, |n| world.random(n));
                 } else {
-                    self.frames.fate(id, Fate::Delivered { to, at: now });
+                    self.frames.end(id, FrameOutcome::Delivered { to, at: now });
                 }
                 world.log(|| format!("frame {id} to {to}"));
             }
@@ -487,7 +488,7 @@ impl State {
                 .packets
                 .all()
                 .iter()
-                .any(|p| p.switch == module && p.place != Place::Idle && !p.place.is_the_extensions())
+                .any(|p| p.switch == module && p.place != PacketStage::Idle && !p.place.is_the_extensions())
     }
 
     pub fn life(&self, module: usize) -> Life {
@@ -498,9 +499,9 @@ impl State {
 /// The VLAN in which a frame goes out on the wire: that beside it if the destination preserves it, or that in it.
 fn wire_vid(frame: &[u8], tag: u64, to: PortDestination) -> u16 {
     let tags = Tags::of(frame, tag);
-    let beside =
-        tags.beside.filter(|_| to.bits.contains(DestinationBits::PRESERVE_VLAN)).map_or(0, |t| t.vid);
-    if beside != 0 { beside } else { tags.inside.map_or(0, |t| t.vid) }
+    let out_of_band =
+        tags.out_of_band.filter(|_| to.bits.contains(DestinationBits::PRESERVE_VLAN)).map_or(0, |t| t.vid);
+    if out_of_band != 0 { out_of_band } else { tags.inside.map_or(0, |t| t.vid) }
 }
 
 pub fn same(a: PortDestination, b: PortDestination) -> bool {

@@ -5,7 +5,7 @@ use crate::check::rule;
 use crate::exports::Frame;
 use crate::inject;
 use crate::machine::cpu::DISPATCH;
-use crate::machine::memory::Place as MemoryPlace;
+use crate::machine::memory::MemoryState;
 use crate::machine::world::World;
 use crate::shown::arguments;
 use crate::switch::ndis::{Life, State, with};
@@ -266,12 +266,12 @@ unsafe extern "win64" fn report_filtered(
 
 /// A counted string that is there: not null, inside no freed memory.
 fn is_text(world: &World, text: *const UnicodeString) -> bool {
-    if text.is_null() || matches!(world.place(text.cast()), MemoryPlace::Freed(_)) {
+    if text.is_null() || matches!(world.place(text.cast()), MemoryState::Freed(_)) {
         return false;
     }
     // SAFETY: not null and not freed; the driver passes a structure.
     let text = unsafe { *text };
-    let freed = matches!(world.place(text.buffer.cast()), MemoryPlace::Freed(_));
+    let freed = matches!(world.place(text.buffer.cast()), MemoryState::Freed(_));
     !freed && text.length % 2 == 0 && (text.length == 0 || !text.buffer.is_null())
 }
 

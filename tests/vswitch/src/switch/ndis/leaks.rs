@@ -1,7 +1,7 @@
 //! What is left behind, by the rule that its kind breaks. Every entry of the ledger is reported once.
 
 use crate::check::rule;
-use crate::machine::memory::{Entry, Kind};
+use crate::machine::memory::{Allocation, AllocationKind};
 use crate::machine::world::World;
 use crate::switch::ndis::with;
 
@@ -11,7 +11,7 @@ pub fn newest(world: &World) -> u64 {
 }
 
 /// What was created since `mark`, lives and was not reported yet, if `wanted`.
-fn left(world: &World, mark: u64, wanted: impl Fn(&Entry) -> bool) -> Vec<Entry> {
+fn left(world: &World, mark: u64, wanted: impl Fn(&Allocation) -> bool) -> Vec<Allocation> {
     let mut left = world.live();
     with(|_, state| {
         left.retain(|e| e.serial > mark && wanted(e) && state.driver.reported.insert(e.serial));
@@ -30,29 +30,29 @@ pub fn after_detach(world: &World, mark: u64) {
     let left = left(world, mark, |e| {
         let of_module = !e.stack.contains(&"DriverEntry") || e.stack.contains(&"FilterAttach");
         // A routine that has let go of everything may still have to return.
-        of_module && e.kind != Kind::RunningWork
+        of_module && e.kind != AllocationKind::RunningWork
     });
     for id in ["STATE-23", "DATA-20", "OID-46", "OID-08"] {
-        let of_rule: Vec<Entry> = left.iter().filter(|e| leak_rule(e.kind) == id).cloned().collect();
+        let of_rule: Vec<Allocation> = left.iter().filter(|e| leak_rule(e.kind) == id).cloned().collect();
         rule(world, id, of_rule.is_empty(), || format!("FilterDetach left {}", list(&of_rule)));
     }
 }
 
-fn leak_rule(kind: Kind) -> &'static str {
+fn leak_rule(kind: AllocationKind) -> &'static str {
     match kind {
-        Kind::ForwardingContext => "DATA-20",
-        Kind::NicReference | Kind::PortReference => "OID-46",
-        Kind::OidClone => "OID-08",
+        AllocationKind::ForwardingContext => "DATA-20",
+        AllocationKind::NicReference | AllocationKind::PortReference => "OID-46",
+        AllocationKind::OidClone => "OID-08",
         _ => "STATE-23",
     }
 }
 
-fn list(entries: &[Entry]) -> String {
+fn list(entries: &[Allocation]) -> String {
     entries.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// After unload: whatever lives and was not reported is a leak.
 pub fn after_unload(world: &World) {
-    let left = left(world, 0, |e| e.kind != Kind::RunningWork);
+    let left = left(world, 0, |e| e.kind != AllocationKind::RunningWork);
     rule(world, "MEM-02", left.is_empty(), || format!("left after unload: {}", list(&left)));
 }

@@ -19,7 +19,7 @@ pub mod pools;
 pub mod references;
 pub mod reports;
 
-use crate::adapter::Outside;
+use crate::adapter::ExternalNetwork;
 use crate::machine::thread::Shared;
 use crate::machine::world::{self, Violation, World};
 use crate::switch::control::Control;
@@ -79,7 +79,7 @@ pub struct Style {
     pub unique_ids: bool,
     /// Adapters leave the numbers of queue and filter beside what came through a queue, and of nothing beside the rest.
     pub queue_numbers: bool,
-    /// A station that gets a copy of everything, chosen below the driver.
+    /// A vNIC that gets a copy of everything, chosen below the driver.
     pub mirror: Option<crate::switch::ports::NicId>,
     /// Status with which the lists that begin with these frames complete; the others succeed.
     pub statuses: BTreeMap<crate::switch::frames::FrameId, i32>,
@@ -164,7 +164,7 @@ pub struct Module {
     pub topology: Topology,
     /// Addresses behind ports that may use any.
     pub learned: learned::Learned,
-    pub outside: Outside,
+    pub external: ExternalNetwork,
     pub queues: edges::Queues,
     pub event_passed_up: bool,
     /// Start of the call in which the array of NICs was last read.
@@ -226,8 +226,8 @@ pub struct State {
     pub mapping_trouble: bool,
     /// What ports are to be given when they come into being.
     pub port_plan: BTreeMap<u32, Vec<crate::switch::ports::policy::Property>>,
-    /// Machines that have several adapters, by port; a port that is not listed is a machine of its own.
-    pub machines: BTreeMap<u32, u32>,
+    /// VMs that have several adapters, by port; a port that is not listed is a VM of its own.
+    pub vm_of_port: BTreeMap<u32, u32>,
     /// Packets whose guest goes on writing.
     pub flickering: Vec<usize>,
     /// Calls of the driver's for packets, once a test has made room for them.

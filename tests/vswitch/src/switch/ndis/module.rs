@@ -2,17 +2,17 @@
 //!
 //! The functions above the exports are what NDIS does; the scenario calls them on a simulated thread at PASSIVE.
 
-use crate::adapter::Outside;
+use crate::adapter::ExternalNetwork;
 use crate::check::rule;
 use crate::exports;
 use crate::inject;
-use crate::machine::memory::Kind;
+use crate::machine::memory::AllocationKind;
 use crate::machine::thread;
 use crate::machine::world::{self, World};
 use crate::shown::arguments;
 use crate::switch::control;
 use crate::switch::ndis::driver::Text;
-use crate::switch::ndis::packet::Place;
+use crate::switch::ndis::packet::PacketStage;
 use crate::switch::ndis::{Life, Module, Restart, State, call, call_with, edges, handlers, leaks, with};
 use crate::switch::ports::{Nic, Topology};
 use lbfoext::ndis::raw::{
@@ -51,7 +51,7 @@ pub fn add_module(is_switch: bool, is_active: bool) -> usize {
             receives_running: BTreeSet::new(),
             topology: Topology::default(),
             learned: crate::switch::ndis::learned::Learned::default(),
-            outside: Outside::default(),
+            external: ExternalNetwork::default(),
             queues: edges::Queues::default(),
             event_passed_up: false,
             last_enumeration: 0,
@@ -174,7 +174,7 @@ pub fn restart(module: usize) -> i32 {
     });
     let Some(handler) = handler else { return FAILURE };
     // Attributes that no extension knows; or none, which means: do not touch.
-    let attributes = world.alloc(Kind::Switch, 64, 0, "restart attributes");
+    let attributes = world.alloc(AllocationKind::Switch, 64, 0, "restart attributes");
     // SAFETY: just allocated with this size.
     unsafe { attributes.write_bytes(0x3C, 64) };
     let mut parameters = FilterRestartParameters::ZERO;
@@ -194,7 +194,7 @@ pub fn restart(module: usize) -> i32 {
     rule(&world, "STATE-17", intact && parameters.restart_attributes == given, || {
         "restart attributes were changed".to_owned()
     });
-    world.free(Kind::Switch, attributes, 0);
+    world.free(AllocationKind::Switch, attributes, 0);
     with(|world, state| restarted(world, state, module, status));
     status
 }
@@ -275,7 +275,7 @@ fn check_paused(world: &World, state: &mut State, module: usize) {
     let walking = m.sends_running > 0;
     let entered = m.pause_entered;
     let all: Vec<_> = state.packets.all().into_iter().filter(|p| p.switch == module).collect();
-    let own_out = all.iter().filter(|p| p.own.is_some() && p.place != Place::Idle).count();
+    let own_out = all.iter().filter(|p| p.own.is_some() && p.place != PacketStage::Idle).count();
     // A list that waits for lists made from it is not a queued one.
     let queued = |p: &&&crate::switch::ndis::packet::Packet| {
         p.own.is_none() && p.given < entered && p.children_out == 0
@@ -284,7 +284,8 @@ fn check_paused(world: &World, state: &mut State, module: usize) {
     // What comes from below may be passed on while the module pauses and when it is paused (nc-ndis-filter_pause): a
     // list whose call of FilterReceive is still running is on its way and not held.
     let kept = |p: &&&crate::switch::ndis::packet::Packet| !m.receives_running.contains(&p.given);
-    let (ingress, egress) = (held(Place::Ingress).count(), held(Place::Egress).filter(kept).count());
+    let (ingress, egress) =
+        (held(PacketStage::Ingress).count(), held(PacketStage::Egress).filter(kept).count());
     rule(world, "DATA-75", own_out == 0, || format!("the pause completed with {own_out} own packets out"));
     rule(world, "STATE-11", ingress == 0 || walking, || {
         format!("the pause completed with {ingress} sends held")
@@ -380,7 +381,7 @@ pub fn cancel_send(module: usize, id: usize) {
     with(|world, state| {
         let idle = state.modules[module].sends_running == 0;
         let is_held = |p: &&crate::switch::ndis::packet::Packet| {
-            p.switch == module && p.own.is_none() && p.place == Place::Ingress && p.cancel_id == id
+            p.switch == module && p.own.is_none() && p.place == PacketStage::Ingress && p.cancel_id == id
         };
         let held = state.packets.all().into_iter().filter(is_held).count();
         rule(world, "DATA-14", held == 0 || !idle, || {

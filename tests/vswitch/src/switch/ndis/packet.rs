@@ -11,7 +11,7 @@ use std::collections::HashMap;
 
 /// Where a packet is on its way. The extension may touch it only in the places that name it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Place {
+pub enum PacketStage {
     /// Own packet of the extension that is not out; the extension's.
     Idle,
     /// Given to FilterSend; the extension's.
@@ -30,7 +30,7 @@ pub enum Place {
     Completing,
 }
 
-impl Place {
+impl PacketStage {
     pub fn is_the_extensions(self) -> bool {
         matches!(self, Self::Idle | Self::Ingress | Self::Egress | Self::Returning | Self::Completing)
     }
@@ -75,7 +75,7 @@ pub struct Packet {
     pub name: u64,
     pub switch: usize,
     pub nbl: *mut NetBufferList,
-    pub place: Place,
+    pub place: PacketStage,
     pub own: Option<Own>,
     pub built: Option<Built>,
     pub context: Option<Context>,
@@ -120,7 +120,7 @@ impl Packet {
     /// The extension holds it on its way in, and it came through this queue of a member.
     pub fn waits_from(&self, module: usize, member: NicId, queue: u32) -> bool {
         let through = (self.before.info[info::FILTERING] >> 16) as u32 & 0xFFFF;
-        let held = self.place == Place::Ingress && self.own.is_none() && self.switch == module;
+        let held = self.place == PacketStage::Ingress && self.own.is_none() && self.switch == module;
         held && self.source == member && through == queue
     }
 }
@@ -132,7 +132,7 @@ pub const UNCACHED: u64 = 1 << 55;
 pub const SAFE_UNCACHED: u64 = 1 << 56;
 
 impl Packet {
-    pub fn new(name: u64, switch: usize, nbl: *mut NetBufferList, place: Place) -> Self {
+    pub fn new(name: u64, switch: usize, nbl: *mut NetBufferList, place: PacketStage) -> Self {
         Self {
             name,
             switch,
@@ -283,7 +283,7 @@ pub struct Packets {
 }
 
 impl Packets {
-    pub fn add(&mut self, switch: usize, nbl: *mut NetBufferList, place: Place) -> &mut Packet {
+    pub fn add(&mut self, switch: usize, nbl: *mut NetBufferList, place: PacketStage) -> &mut Packet {
         self.next_name += 1;
         let packet = Packet::new(self.next_name, switch, nbl, place);
         self.by_address.entry(nbl as usize).insert_entry(packet).into_mut()

@@ -3,10 +3,10 @@
 use crate::check::rule;
 use crate::exports;
 use crate::inject;
-use crate::machine::memory::{self, Kind};
+use crate::machine::memory::{self, AllocationKind};
 use crate::machine::world::World;
 use crate::switch::nbl::{NB_SIZE, NBL_SIZE};
-use crate::switch::ndis::packet::{Own, Place};
+use crate::switch::ndis::packet::{Own, PacketStage};
 use crate::switch::ndis::{State, with};
 use lbfoext::ndis::raw::{
     Handle, Mdl, NetBuffer, NetBufferList, NetBufferListPoolParameters, ObjectHeader, object_type,
@@ -72,7 +72,7 @@ impl State {
             world.violate("MEM-05", "NET_BUFFER_LIST_POOL_PARAMETERS without a valid header");
             return ptr::null_mut();
         }
-        let block = memory::alloc(Kind::NblPool, 16, p.pool_tag, "NET_BUFFER_LIST pool");
+        let block = memory::alloc(AllocationKind::NblPool, 16, p.pool_tag, "NET_BUFFER_LIST pool");
         let pool = ListPool {
             module,
             tag: p.pool_tag,
@@ -91,7 +91,7 @@ impl State {
         rule(world, "MEM-05", known.live == 0, || {
             format!("pool freed with {} lists of it alive", known.live)
         });
-        memory::free(Kind::NblPool, pool as *mut u8, known.tag);
+        memory::free(AllocationKind::NblPool, pool as *mut u8, known.tag);
     }
 
     fn new_list(
@@ -118,8 +118,12 @@ impl State {
         let tag = pool.tag;
         let context =
             if context_size + back_fill > 0 { 16 + usize::from(context_size + back_fill) } else { 0 };
-        let block =
-            memory::alloc(Kind::Nbl, NBL_SIZE + NB_SIZE + context, tag, "NET_BUFFER_LIST of the driver");
+        let block = memory::alloc(
+            AllocationKind::Nbl,
+            NBL_SIZE + NB_SIZE + context,
+            tag,
+            "NET_BUFFER_LIST of the driver",
+        );
         let nbl = block.cast::<NetBufferList>();
         // SAFETY: the block holds a list, a NET_BUFFER and the context, and is aligned to 16.
         unsafe {
@@ -138,7 +142,7 @@ impl State {
             nb.write(first_buffer(mdl_chain, offset, length));
         }
         self.gone.remove(&(nbl as usize));
-        let packet = self.packets.add(module, nbl, Place::Idle);
+        let packet = self.packets.add(module, nbl, PacketStage::Idle);
         packet.own = Some(Own { pool: handle, ..Own::default() });
         nbl
     }
@@ -150,7 +154,7 @@ impl State {
         let Some(own) = packet.own else {
             return world.violate("MEM-06", "NdisFreeNetBufferList of a list of the switch");
         };
-        let free = matches!(packet.place, Place::Idle | Place::Completing);
+        let free = matches!(packet.place, PacketStage::Idle | PacketStage::Completing);
         if !free {
             return world.violate("DATA-03", format!("own list freed while {:?}", packet.place));
         }
@@ -164,7 +168,7 @@ impl State {
             pool.live -= 1;
             pool.tag
         });
-        memory::free(Kind::Nbl, list.cast(), tag);
+        memory::free(AllocationKind::Nbl, list.cast(), tag);
     }
 
     pub fn note_gone(&mut self, list: *mut NetBufferList) {

@@ -1,7 +1,7 @@
 //! References of NICs and ports, which keep them from going away.
 
 use crate::check::{advice, packets as checks, rule};
-use crate::machine::memory::Kind;
+use crate::machine::memory::AllocationKind;
 use crate::machine::world::World;
 use crate::switch::ndis::{State, calls};
 use crate::switch::ports::{NicId, NicState, PortState};
@@ -36,7 +36,7 @@ impl State {
             self.reference_refused(module);
             return INVALID_STATE;
         }
-        world.track(Kind::NicReference, key(module, id), 0, "reference of a NIC");
+        world.track(AllocationKind::NicReference, key(module, id), 0, "reference of a NIC");
         SUCCESS
     }
 
@@ -46,7 +46,7 @@ impl State {
         };
         let held = self.modules[module].topology.dereference_nic(id);
         rule(world, "PORTNIC-14", held, || format!("DereferenceSwitchNic of {id} without a reference"));
-        world.untrack(Kind::NicReference, key(module, id));
+        world.untrack(AllocationKind::NicReference, key(module, id));
         crate::machine::cpu::wake(crate::machine::slots::ANY);
         if held { SUCCESS } else { INVALID_PARAMETER }
     }
@@ -70,7 +70,12 @@ impl State {
         if let Some(port) = topology.ports.get_mut(&port) {
             port.referenced = order;
         }
-        world.track(Kind::PortReference, key(module, NicId::new(port, 0)), 0, "reference of a port");
+        world.track(
+            AllocationKind::PortReference,
+            key(module, NicId::new(port, 0)),
+            0,
+            "reference of a port",
+        );
         SUCCESS
     }
 
@@ -80,7 +85,7 @@ impl State {
         };
         let held = self.modules[module].topology.dereference_port(port);
         rule(world, "PORTNIC-14", held, || format!("DereferenceSwitchPort of {port} without a reference"));
-        world.untrack(Kind::PortReference, key(module, NicId::new(port, 0)));
+        world.untrack(AllocationKind::PortReference, key(module, NicId::new(port, 0)));
         if held { SUCCESS } else { INVALID_PARAMETER }
     }
 }

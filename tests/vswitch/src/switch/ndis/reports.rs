@@ -2,8 +2,8 @@
 
 use crate::check::{packets as checks, rule};
 use crate::machine::world::World;
-use crate::switch::frames::Fate;
-use crate::switch::ndis::packet::Place;
+use crate::switch::frames::FrameOutcome;
+use crate::switch::ndis::packet::PacketStage;
 use crate::switch::ndis::{State, calls};
 use lbfoext::ndis::raw::{NetBufferList, ReportFilteredFlags};
 
@@ -47,7 +47,7 @@ impl State {
                 continue;
             }
             packet.reported_ports.push(port);
-            if incoming || packet.place == Place::Egress {
+            if incoming || packet.place == PacketStage::Egress {
                 self.reported(list, incoming, reason);
             }
             world.log(|| format!("packet {name} filtered: {reason}"));
@@ -69,7 +69,7 @@ impl State {
             if incoming && carried.contains(&id) {
                 continue;
             }
-            self.frames.fate(id, Fate::Filtered { reason: reason.to_owned() });
+            self.frames.end(id, FrameOutcome::Filtered { reason: reason.to_owned() });
             if own && let Some(parent) = self.packets.at(parent) {
                 parent.carried.push(id);
             }

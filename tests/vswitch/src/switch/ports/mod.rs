@@ -82,11 +82,11 @@ pub struct Nic {
     /// The address it was made with.
     pub permanent: Mac,
     pub mtu: u32,
-    /// The machine that it belongs to.
+    /// The VM that it belongs to.
     pub vm: u32,
     /// Groups that its owner joined; `None` while it has said nothing about groups.
     pub groups: Option<BTreeSet<Mac>>,
-    /// Its machine uses a virtual function in its place.
+    /// Its VM uses a virtual function in its place.
     pub function_assigned: bool,
     /// Its address was changed by NIC_UPDATED.
     pub readdressed: bool,
@@ -304,7 +304,7 @@ impl Topology {
     }
 
     /// The connected virtual adapter that has this address.
-    pub fn station(&self, mac: Mac) -> Option<&Nic> {
+    pub fn vnic(&self, mac: Mac) -> Option<&Nic> {
         self.nics().find(|nic| {
             nic.kind != NicKind::External && nic.state == NicState::Connected && nic.usable && nic.mac == mac
         })

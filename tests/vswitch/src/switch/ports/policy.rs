@@ -134,7 +134,7 @@ impl Policies {
         self.properties.values().find_map(|p| if let Property::Security(s) = p { Some(*s) } else { None })
     }
 
-    /// May send with any address, and so may have stations behind it.
+    /// May send with any address, and so may have vNICs behind it.
     pub fn may_spoof(&self) -> bool {
         self.security().is_some_and(|s| s.spoofing)
     }

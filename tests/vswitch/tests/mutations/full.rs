@@ -71,7 +71,7 @@ fn traffic(net: &Net) {
         let stranger = vswitch::scenario::guest::Flow::new([2, 9, 9, 9, 9, 9], host_mac(1), n);
         net.send_packets(vec![(NicId::NOWHERE, Packet::of(stranger.frame(1, 80)))]);
         net.send_packets(vec![(a, Packet::of(vec![1; 9])), (b, Packet::of(vec![1; 9]))]);
-        net.receive_from_outside(1, &[net.flow_from_outside(b, n).frame(1, 80)]);
+        net.receive_external(1, &[net.external_flow(b, n).frame(1, 80)]);
         net.advance(400);
     }
 }
@@ -153,24 +153,24 @@ fn offloads(net: &Net, placement: u32) {
         net.offload(b, |p| p.allocate_queue());
         return;
     }
-    let outside = net.member(0);
+    let external = net.member(0);
     let later = Plan { status: 0, completion: Some(Completion::Later) };
     let queue = |revision| offload::queue_parameters(revision, a.port, 1);
     for (to, inner, plan) in [
-        (outside, Inner::method(0x0001_0E77, vec![1; 20]), later),
-        (outside, Inner::set(oid::ALLOCATE_QUEUE, queue(1)), Plan::default()),
-        (outside, Inner::method(oid::ALLOCATE_QUEUE, vec![3; 1084]), Plan::default()),
+        (external, Inner::method(0x0001_0E77, vec![1; 20]), later),
+        (external, Inner::set(oid::ALLOCATE_QUEUE, queue(1)), Plan::default()),
+        (external, Inner::method(oid::ALLOCATE_QUEUE, vec![3; 1084]), Plan::default()),
         (NicId::NOWHERE, Inner::set(oid::ADD_MULTICAST, vec![1, 0, 0x5E, 0, 0, 1]), Plan::default()),
     ] {
         net.ask_nic(a, to, &inner, plan);
     }
     net.cancel_next();
-    net.ask_nic(a, outside, &Inner::method(0x0001_0E77, vec![2; 20]), later);
+    net.ask_nic(a, external, &Inner::method(0x0001_0E77, vec![2; 20]), later);
     for nic in [a, b] {
         net.start_queue(nic);
     }
     let home = net.members_of(a).first().map_or(1, |(member, _)| *member);
-    net.receive_from_outside(home, &[net.flow_from_outside(a, 1).frame(1, 80)]);
+    net.receive_external(home, &[net.external_flow(a, 1).frame(1, 80)]);
     net.start_queue(net.vm(3));
     let association = net.offload(a, |p| p.add_association_ex(1)).flatten();
     if let Some(handle) = association {
@@ -192,7 +192,7 @@ fn offloads(net: &Net, placement: u32) {
 }
 
 /// A day in the life of a switch, with an occasion for every mutation.
-pub fn tour(seed: u64, mutation: Option<Mutation>) -> (Outcome, bool) {
+pub fn full_scenario(seed: u64, mutation: Option<Mutation>) -> (Outcome, bool) {
     let inactive = matches!(mutation, Some(Mutation::VetoBeforeActivation | Mutation::EarlyArray));
     let placement = placement(seed, mutation);
     let net = Scenario::new(seed)

@@ -1,4 +1,4 @@
-//! Ports and NICs after every fate of every request about them: no clone, no memory, refused below, late, inside the
+//! Ports and NICs after every outcome of every request about them: no clone, no memory, refused below, late, inside the
 //! call, cancelled. The driver's tables are then those of the switch.
 
 use super::driver::look;
@@ -78,13 +78,13 @@ fn known(net: &Net) -> Table {
     })
 }
 
-/// Machine 20 and member 3, which are not there at the beginning.
+/// VM 20 and member 3, which are not there at the beginning.
 const VM: u16 = 20;
 const MEMBER: u16 = 3;
 
 /// How the requests of a step fare.
 #[derive(Clone, Copy, Debug)]
-enum Fate {
+enum RequestOutcome {
     /// All goes well, completed in this way.
     Well(Completion),
     /// The n-th call that may fail from here on does.
@@ -111,7 +111,7 @@ const fn security(spoofing: bool, subnet: u32) -> Property {
     Property::Security(Security { spoofing, subnet, priority_tag: false, teaming: false })
 }
 
-/// The life of a machine's port and NIC and of a member, a request or a short walk of them each. Those that may fail
+/// The life of a VM's port and NIC and of a member, a request or a short walk of them each. Those that may fail
 /// below take the plan.
 const STEPS: &[Step] = &[
     ("port created", |net, plan| {
@@ -240,14 +240,14 @@ fn assert_equal(net: &Net, when: &str) {
     assert!(kept.is_empty(), "{when}: restored for NICs that are gone: {kept:?}");
 }
 
-/// The port whose number HyperVPort hashes for the machine.
+/// The port whose number HyperVPort hashes for the VM.
 fn hashed_as(net: &Net) -> u32 {
     let nic = teaming::ids::NicId::new(PortId::new(net.vm(VM).port), teaming::ids::NicIndex::DEFAULT);
     look(net, |module| module.forwarding.read().hashed_as(nic).port.get())
 }
 
 /// A whole life in which one step fares in one way. The call that was made to fail, if any was.
-fn life(seed: u64, number: usize, fate: Fate) -> Option<&'static str> {
+fn life(seed: u64, number: usize, outcome: RequestOutcome) -> Option<&'static str> {
     let net = start(seed);
     assert_equal(&net, "at the beginning");
     let mut failed = None;
@@ -257,13 +257,13 @@ fn life(seed: u64, number: usize, fate: Fate) -> Option<&'static str> {
         }
         let mut plan = Plan::default();
         if at == number {
-            match fate {
-                Fate::Well(completion) => plan.completion = Some(completion),
-                Fate::Failed(completion) => {
+            match outcome {
+                RequestOutcome::Well(completion) => plan.completion = Some(completion),
+                RequestOutcome::Failed(completion) => {
                     plan = Plan { status: lbfoext::ndis::raw::FAILURE, completion: Some(completion) };
                 }
-                Fate::Short(n) => net.world().fail_from_here(n),
-                Fate::Cancelled => {
+                RequestOutcome::Short(n) => net.world().fail_from_here(n),
+                RequestOutcome::Cancelled => {
                     net.cancel_next();
                     plan.completion = Some(Completion::Later);
                 }
@@ -275,16 +275,16 @@ fn life(seed: u64, number: usize, fate: Fate) -> Option<&'static str> {
             step(&net, plan);
         }
         if *name == "brought from another host" && at != number {
-            assert_eq!(hashed_as(&net), 90, "{fate:?} of {}", STEPS[number].0);
+            assert_eq!(hashed_as(&net), 90, "{outcome:?} of {}", STEPS[number].0);
         }
-        let when = format!("seed {seed}: {} with {fate:?} ({failed:?}), after {name}", STEPS[number].0);
+        let when = format!("seed {seed}: {} with {outcome:?} ({failed:?}), after {name}", STEPS[number].0);
         assert_equal(&net, &when);
     }
     net.add_vm(VM);
     assert_eq!(
         hashed_as(&net),
         net.vm(VM).port,
-        "{fate:?} of {}: a new NIC is nobody's heir",
+        "{outcome:?} of {}: a new NIC is nobody's heir",
         STEPS[number].0
     );
     net.finish().assert_clean();
@@ -297,11 +297,11 @@ const COMPLETIONS: [Completion; 3] = [Completion::AtOnce, Completion::Later, Com
 fn the_tables_are_those_of_the_switch_however_a_request_completes() {
     for number in 0..STEPS.len() {
         for (seed, completion) in (0..).zip(COMPLETIONS) {
-            life(seed, number, Fate::Well(completion));
-            life(seed, number, Fate::Failed(completion));
+            life(seed, number, RequestOutcome::Well(completion));
+            life(seed, number, RequestOutcome::Failed(completion));
         }
         for seed in 0..2 {
-            life(seed, number, Fate::Cancelled);
+            life(seed, number, RequestOutcome::Cancelled);
         }
     }
 }
@@ -312,7 +312,7 @@ fn the_tables_are_those_of_the_switch_whatever_a_request_is_refused_on_its_way()
     for number in 0..STEPS.len() {
         for seed in 0..2 {
             for n in 1..40 {
-                let Some(site) = life(seed, number, Fate::Short(n)) else { break };
+                let Some(site) = life(seed, number, RequestOutcome::Short(n)) else { break };
                 *sites.entry(site).or_default() += 1;
             }
         }

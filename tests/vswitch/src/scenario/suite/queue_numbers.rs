@@ -12,23 +12,23 @@ use crate::switch::control::below::Plan;
 use crate::switch::control::envelope::Inner;
 use crate::switch::control::offload::queue_parameters;
 use crate::switch::control::status::Status;
-use crate::switch::frames::Fate;
+use crate::switch::frames::FrameOutcome;
 
 const GUESTS: u16 = 4;
 
 pub const CASES: [Case; 2] = [
     Case {
-        name: "queue_numbers_beside_packets",
-        about: "packets from outside carry the queue they came through",
+        name: "queue_numbers",
+        about: "packets from the external network carry the queue they came through",
         plan: offload_plan,
-        story: told,
+        steps: told,
         check: numbers_arrive,
     },
     Case {
         name: "queue_numbers_of_copies",
         about: "the same where every member has a copy of the queue",
         plan: copies_plan,
-        story: told,
+        steps: told,
         check: numbers_arrive,
     },
 ];
@@ -38,12 +38,12 @@ fn copies_plan(seed: u64) -> Scenario {
 }
 
 fn told(net: &Net) {
-    story(net, true);
+    steps(net, true);
 }
 
 /// Frames in and out while queues come, change, lose their member and go. The changes pass the extension by, and it is
 /// told of them in three ways if `tells` says so; where frames go must not depend on that.
-pub fn story(net: &Net, tells: bool) {
+pub fn steps(net: &Net, tells: bool) {
     net.advance(MS);
     for n in 0..GUESTS {
         net.send(net.vm(n), &[net.flow(net.vm(n), 1).frame(0, 60)]);
@@ -75,18 +75,18 @@ pub fn story(net: &Net, tells: bool) {
 /// a list, which the extension has to take apart, and one for everybody.
 fn inbound(net: &Net, sequence: &mut u32) {
     let up: Option<Vec<u16>> = net.look(|state| {
-        let adapters = state.modules[0].outside.adapters.values();
+        let adapters = state.modules[0].external.adapters.values();
         adapters.filter(|adapter| adapter.link_up).map(|adapter| adapter.index).collect()
     });
     for member in up.unwrap_or_default() {
         let mut next = |to: u16, flow: u16| {
             *sequence += 1;
-            net.flow_from_outside(net.vm(to), flow).frame(*sequence, 60)
+            net.external_flow(net.vm(to), flow).frame(*sequence, 60)
         };
         let mut packets: Vec<Packet> = (0..GUESTS).map(|n| Packet::of(next(n, 50))).collect();
         packets.push(Packet::several((0..3).map(|_| next(0, 51)).collect()));
         packets.push(Packet::several((0..GUESTS).map(|n| next(n, 52)).collect()));
-        net.packets_from_outside(member, packets);
+        net.receive_external_packets(member, packets);
         net.advance(MS);
     }
 }
@@ -120,9 +120,9 @@ fn parameters_change(net: &Net, round: u16, tells: bool) {
 /// the list apart, and nothing is beside a frame that came without.
 fn numbers_arrive(outcome: &Outcome) {
     everything_ends(outcome);
-    let reached = |fate: &Fate| matches!(fate, Fate::Delivered { to, .. } if to.index == 0);
+    let reached = |end: &FrameOutcome| matches!(end, FrameOutcome::Delivered { to, .. } if to.index == 0);
     let (mut with, mut without) = (0, 0);
-    for frame in outcome.frames.iter().filter(|frame| frame.fates.iter().any(reached)) {
+    for frame in outcome.frames.iter().filter(|frame| frame.outcomes.iter().any(reached)) {
         assert_eq!(frame.queue_below, Some(frame.queue), "frame {} from {}", frame.id, frame.from);
         *(if frame.queue == 0 { &mut without } else { &mut with }) += 1;
     }
@@ -131,10 +131,10 @@ fn numbers_arrive(outcome: &Outcome) {
 
 /// Where each frame went, without times: what must be the same whatever is said of queues.
 pub fn ways(outcome: &Outcome) -> Vec<(Option<Flow>, Vec<String>)> {
-    let way = |fate: &Fate| match fate {
-        Fate::Delivered { to, .. } => format!("to {to}"),
+    let way = |end: &FrameOutcome| match end {
+        FrameOutcome::Delivered { to, .. } => format!("to {to}"),
         other => format!("{other:?}"),
     };
     let frames = outcome.frames.iter();
-    frames.map(|frame| (Flow::of(&frame.bytes), frame.fates.iter().map(way).collect())).collect()
+    frames.map(|frame| (Flow::of(&frame.bytes), frame.outcomes.iter().map(way).collect())).collect()
 }
