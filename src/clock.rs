@@ -1,4 +1,5 @@
-//! The only place that reads time. Unbiased interrupt time moves in steps; who compares times adds `granularity`.
+//! The only place that reads time. Unbiased interrupt time moves in steps, so an interval that must have passed is
+//! compared with `granularity` added.
 
 use crate::kernel::time;
 use teaming::ids::Ticks;
@@ -8,7 +9,7 @@ pub fn now() -> Ticks {
     Ticks::new(time::unbiased_interrupt_time())
 }
 
-/// The step in which `now` moves.
+/// The step in which `now` moves. Any IRQL.
 pub fn granularity() -> Ticks {
     Ticks::new(u64::from(time::increment()))
 }

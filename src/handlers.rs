@@ -1,5 +1,5 @@
-//! What NDIS calls, each handler naming the room where its walk goes on. Start reading here: they stand in the order of
-//! life.
+//! The handlers that NDIS calls, in the order of a module's life. Each calls the module where the work is done; start
+//! reading here.
 
 use crate::control::{enumerate, nic_status, settings};
 use crate::data::{complete, egress, ingress};
@@ -44,7 +44,8 @@ impl FilterModule for Module {
         }
     }
 
-    /// Waits for the walks and for own lists; requests and status go on (pausing-a-filter-module.md).
+    /// Waits for the packet walks and for child NBLs; OID requests and status indications continue
+    /// (pausing-a-filter-module.md).
     fn pause(&self, passive: &Passive) {
         self.walks.close(passive);
     }
@@ -93,7 +94,7 @@ impl FilterModule for Module {
     }
 }
 
-/// Something in the registry changed; PASSIVE_LEVEL.
+/// A key of the settings changed. PASSIVE_LEVEL.
 impl Changed for Module {
     fn changed(&self, passive: &Passive) {
         settings::reload(self, passive);

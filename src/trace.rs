@@ -1,5 +1,5 @@
-//! What happened, in a ring of typed events, always on, bounded. On a host only a kernel debugger can read it; tests of the
-//! native driver do.
+//! Events of a module, in a bounded ring that is always on. On a host only a kernel debugger can read it; tests of the
+//! native driver read it directly.
 
 use crate::kernel::pool::{PoolSlice, Tag};
 use crate::ndis::status::OutOfMemory;
@@ -7,7 +7,7 @@ use teaming::ids::{MemberIndex, MemberSet, NicId, Ticks};
 use teaming::migration::record::{Differences, Discard};
 use teaming::offload::ProcessorConflict;
 
-/// One thing worth telling.
+/// One event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A slot that was never written.
@@ -21,10 +21,10 @@ pub enum Event {
     SettingIgnored { setting: u8, value: Option<u64>, used: u64 },
     /// The settings were read anew.
     SettingsRead,
-    /// A request could not be carried on for lack of memory; what it says of ports and NICs that must not be refused has
-    /// been applied all the same.
+    /// A request could not be cloned for lack of memory; operations on ports and NICs that must not fail were applied
+    /// all the same.
     RequestNotForwarded { oid: u32 },
-    /// A member was asked for its link state and did not say it.
+    /// A member failed the query of its link state.
     LinkUnknown { member: MemberIndex, status: i32 },
     /// A property of a port was vetoed: it is damaged, or asks for what is not enforced.
     PropertyRefused { oid: u32, status: i32 },
@@ -53,6 +53,7 @@ pub enum Event {
 /// How many events are kept.
 const EVENTS: usize = 256;
 
+/// The newest `EVENTS` events with their times.
 pub struct EventRing {
     events: PoolSlice<(Ticks, Event)>,
     written: u32,

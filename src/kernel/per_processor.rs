@@ -1,4 +1,4 @@
-//! One value for each processor, changed without locks by the processor itself.
+//! One value for each processor, changed without locks by code that runs on it at DISPATCH_LEVEL.
 
 use super::pool::{PoolSlice, Tag};
 use super::processor;
@@ -12,7 +12,7 @@ pub struct PerProcessor<T>(PoolSlice<UnsafeCell<T>>);
 unsafe impl<T: Send> Sync for PerProcessor<T> {}
 
 impl<T: Clone> PerProcessor<T> {
-    /// IRQL <= DISPATCH_LEVEL.
+    /// A copy of `value` for each processor. IRQL <= DISPATCH_LEVEL.
     #[inline(never)] // a frame of its own
     pub fn try_new(value: &T) -> Result<Self, OutOfMemory> {
         let cells = PoolSlice::try_new(Tag::TABLE, processor::count(), |_| UnsafeCell::new(value.clone()))?;
@@ -31,7 +31,8 @@ impl<T: Clone> PerProcessor<T> {
     }
 }
 
-/// The calling processor's own value; not to be had for a processor that was added after the start.
+/// The calling processor's value; none for a processor that was added after the allocation (hot-add beyond the maximum
+/// that the system reported).
 pub struct ThisCpu<'a, T> {
     value: Option<&'a UnsafeCell<T>>,
     /// Its index.

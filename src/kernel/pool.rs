@@ -23,7 +23,7 @@ impl Tag {
     pub const REQUEST: Self = Self::new(*b"LbfQ");
     /// Clones of requests from above.
     pub const CLONE: Self = Self::new(*b"LbfC");
-    /// Lists of the driver's own.
+    /// Child NBLs.
     pub const LIST: Self = Self::new(*b"LbfL");
     /// Settings and their watch.
     pub const SETTINGS: Self = Self::new(*b"LbfS");

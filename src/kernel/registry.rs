@@ -1,4 +1,4 @@
-//! The registry: values of one key, and word of their change. PASSIVE_LEVEL throughout.
+//! The registry: values of a key, and notifications of their change. PASSIVE_LEVEL throughout.
 
 use super::rundown::WorkRundown;
 use super::sys::{
@@ -86,17 +86,18 @@ fn close(handle: *mut c_void) {
     unsafe { sys::ZwClose(handle) };
 }
 
-/// What hears of changes; the owner outlives the watch's last notification, which its work rundown counts.
+/// The owner of a watch; it outlives the last notification, which its work rundown counts.
 pub trait Changed: Sync {
     fn changed(&self, passive: &Passive);
     fn work(&self) -> &WorkRundown;
     fn watch(&self) -> &Watch;
 }
 
-/// A standing request for word of changes below a key.
+/// A repeated request to be notified of changes below a key (ZwNotifyChangeKey).
 ///
-/// The handle of the key is in `key` while nobody uses it. Who arms the notification takes the handle out and puts it
-/// back; `stop` leaves `CLOSED`, and whoever then holds the handle closes it, which ends a pending notification.
+/// `key` holds the handle of the key while no thread uses it. The thread that arms the notification takes the handle
+/// out and puts it back. `stop` stores `CLOSED`; the thread that then has the handle closes it, which completes a
+/// pending notification.
 ///
 /// # Invariants
 /// One reference of the owner's work rundown is held for each notification that is still to come.
@@ -117,9 +118,9 @@ unsafe impl Sync for Watch {}
 
 /// No key is watched, or the watch is stopped.
 const CLOSED: usize = 0;
-/// Somebody is arming.
+/// A thread is arming.
 const TAKEN: usize = 1;
-/// Somebody is arming, and another notification has come meanwhile.
+/// A thread is arming, and another notification has come meanwhile.
 const TAKEN_AGAIN: usize = 2;
 
 /// `DelayedWorkQueue`.
@@ -136,7 +137,7 @@ impl Watch {
         Self { key: AtomicUsize::new(CLOSED), request: UnsafeCell::new(Request { status, item }) }
     }
 
-    /// Begins to watch `key` and everything below it.
+    /// Begins to watch `key` and its subkeys. PASSIVE_LEVEL.
     pub fn start<T: Changed>(owner: &T, key: Key, passive: &Passive) {
         let handle = key.0 as usize;
         core::mem::forget(key);
@@ -147,7 +148,7 @@ impl Watch {
         }
     }
 
-    /// Ends the watch. A notification that is pending comes once more, and is the last.
+    /// Ends the watch. A pending notification completes once more and is the last. PASSIVE_LEVEL.
     pub fn stop(&self, _: &Passive) {
         let key = self.key.swap(CLOSED, Ordering::AcqRel);
         if key > TAKEN_AGAIN {
@@ -156,7 +157,7 @@ impl Watch {
     }
 }
 
-/// Asks for the next notification and puts the handle back.
+/// Requests the next notification and puts the handle back.
 fn arm<T: Changed>(owner: &T, handle: usize, passive: &Passive) {
     let watch = owner.watch();
     loop {
@@ -164,7 +165,7 @@ fn arm<T: Changed>(owner: &T, handle: usize, passive: &Passive) {
         if pending && watch.key.compare_exchange(TAKEN, handle, Ordering::AcqRel, Ordering::Acquire).is_ok() {
             return;
         }
-        // Stopped meanwhile, not to be watched, or called again before the handle was back.
+        // The watch was stopped, the request failed, or a notification came before the handle was back.
         let again = pending
             && watch.key.compare_exchange(TAKEN_AGAIN, TAKEN, Ordering::AcqRel, Ordering::Acquire).is_ok();
         if !again {
@@ -214,12 +215,13 @@ unsafe extern "win64" fn notified<T: Changed>(owner: *mut c_void) {
     let passive = unsafe { Passive::assume() };
     // SAFETY: the owner outlives the notification.
     let Some(owner) = (unsafe { owner.cast::<T>().as_ref() }) else { return };
-    hear(owner, &passive);
+    handle_notification(owner, &passive);
     // SAFETY: this notification's own reference; the last use of the owner.
     drop(unsafe { owner.work().adopt() });
 }
 
-fn hear<T: Changed>(owner: &T, passive: &Passive) {
+/// Calls the owner and requests the next notification, unless another thread is about to.
+fn handle_notification<T: Changed>(owner: &T, passive: &Passive) {
     let key = &owner.watch().key;
     loop {
         let now = key.load(Ordering::Acquire);

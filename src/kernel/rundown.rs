@@ -37,7 +37,7 @@ impl WalkRundown {
         (unsafe { sys::ExAcquireRundownProtectionCacheAware(self.0.as_ptr()) } != 0).then(|| WalkGuard(self))
     }
 
-    /// Gives back `count` references that `WalkGuard::keep` left: as many own lists are back and freed.
+    /// Releases `count` references that `WalkGuard::keep` left, one for each child NBL that was freed.
     pub fn left(&self, count: u32) {
         for _ in 0..count {
             drop(WalkGuard(self));
@@ -68,13 +68,13 @@ impl Drop for WalkRundown {
 pub struct WalkGuard<'a>(&'a WalkRundown);
 
 impl WalkGuard<'_> {
-    /// Keeps the reference beyond the guard, for a list of our own; `WalkRundown::left` gives it back.
+    /// Keeps the reference beyond the guard, for a child NBL; `WalkRundown::left` releases it.
     pub(crate) fn keep(self) {
         core::mem::forget(self);
     }
 
-    /// A second reference for something that outlives this walk. Refused once the wait has begun: then the thing must
-    /// not be started.
+    /// A second reference, for a child NBL that outlives this walk. `None` once `close` waits: then no child may be
+    /// sent.
     pub fn again(&self) -> Option<WalkGuard<'_>> {
         self.0.enter()
     }
@@ -87,8 +87,8 @@ impl Drop for WalkGuard<'_> {
     }
 }
 
-/// Rundown around what else outlives a call and nothing else keeps attached: questions to members, timers, notifications.
-/// Closed once, at detach.
+/// Rundown protection for what outlives a call while NDIS would let the module detach: queries to members, timers,
+/// registry notifications. Closed once, at detach.
 pub struct WorkRundown(UnsafeCell<sys::RundownRef>);
 
 // SAFETY: the object is made for use by all processors.

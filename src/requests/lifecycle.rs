@@ -1,6 +1,6 @@
-//! The life of ports and network adapters: `OID_SWITCH_PORT_*` and `OID_SWITCH_NIC_*` requests to `teaming`, in the order
-//! that keeps packets safe. Creations, disconnections and tear-downs are applied before the request goes down; connections,
-//! updates and deletions when it is back, before it completes.
+//! Ports and network adapters: `OID_SWITCH_PORT_*` and `OID_SWITCH_NIC_*` requests, applied to the tables. Creations,
+//! disconnections and tear-downs are applied before the request goes down; connections, updates and deletions when it
+//! is back, before it completes. So no packet is assigned to a NIC or port that the switch considers gone.
 
 use crate::control::failover;
 use crate::control::nic_status;
@@ -16,7 +16,8 @@ use teaming::ids::{MemberIndex, PortId};
 use teaming::oid::nic::{NicOp, NicParameters, Route, route};
 use teaming::team::member::MemberEvent;
 
-/// What a request does to network adapters, if anything. A damaged payload is passed on without being looked at.
+/// The NIC operation of a request; `None` if it is another request, or its payload is damaged: that is passed on
+/// unread.
 fn operation(request: Request) -> Option<(NicOp, NicParameters)> {
     let op = match request.oid() {
         oids::SWITCH_NIC_CREATE => NicOp::Create,
@@ -32,7 +33,7 @@ fn operation(request: Request) -> Option<(NicOp, NicParameters)> {
     Some((op, request.nic_parameters()?))
 }
 
-/// What a request does to a port, if anything. A validation port is no port: it is not kept.
+/// The OID and the port of a port request; `None` for other requests and for validation ports, which are not recorded.
 fn port_operation(request: Request) -> Option<(u32, PortId)> {
     let oid = request.oid();
     let concerns =
@@ -43,23 +44,27 @@ fn port_operation(request: Request) -> Option<(u32, PortId)> {
     request.port_parameters().filter(|port| !port.is_validation).map(|port| (oid, port.id))
 }
 
-/// Before the request goes down. `Err` vetoes it: the creation of a port or of a NIC with index 0.
+/// Before the request goes down. IRQL <= DISPATCH_LEVEL, no lock held.
+///
+/// # Errors
+///
+/// NDIS_STATUS_RESOURCES vetoes the creation of a port or of a NIC with index 0.
 pub fn before(module: &Module, request: Request) -> Result<(), NdisStatus> {
     match port_operation(request) {
         Some((oids::SWITCH_PORT_CREATE, port)) => return create_port(module, port),
-        // From here on nobody refers to it.
+        // From here on the port is not referenced any more (oid-switch-port-teardown.md).
         Some((oids::SWITCH_PORT_TEARDOWN, port)) => change(module, |forwarding| forwarding.tear_down(port)),
         _ => {}
     }
     let Some((op, nic)) = operation(request) else { return Ok(()) };
     match (op, route(op, &nic)) {
         (NicOp::Create, Route::Station(_)) => {
-            create_station(module, &nic)?;
+            create_vnic(module, &nic)?;
             runtime_state::arrived(module, Some(nic.id));
             Ok(())
         }
-        // From here on no packet is assigned to it; the request follows (adding-extensible-switch-destination-port-
-        // data-to-a-packet.md).
+        // A disconnected NIC gets no packets from here on
+        // (adding-extensible-switch-destination-port-data-to-a-packet.md).
         (NicOp::Create | NicOp::Disconnect, _) => {
             apply(module, op, &nic);
             Ok(())
@@ -68,8 +73,8 @@ pub fn before(module: &Module, request: Request) -> Result<(), NdisStatus> {
     }
 }
 
-/// After the request has been below, before it completes. `carried` is false when it could not be forwarded at all:
-/// then what must not be refused still happens to ports and NICs.
+/// When the request is back, before it completes. `carried` is false if it could not be forwarded: then operations that
+/// the protocol does not allow to fail are applied all the same. IRQL <= DISPATCH_LEVEL, no lock held.
 pub fn after(module: &Module, request: Request, status: NdisStatus, carried: bool) {
     let succeeded = status == NdisStatus::SUCCESS || !carried;
     match port_operation(request) {
@@ -90,7 +95,7 @@ pub fn after(module: &Module, request: Request, status: NdisStatus, carried: boo
     }
 }
 
-/// After a request was completed: a member that was connected is asked for its link state.
+/// After the request has completed: queries the member that it connected.
 pub fn completed(module: &Module, connected: Option<MemberIndex>) {
     if let Some(member) = connected {
         nic_status::ask(module, member, Topics::ALL);
@@ -106,14 +111,14 @@ pub fn connects_member(request: Request) -> Option<MemberIndex> {
     }
 }
 
-/// Changes something about ports.
+/// Changes the port table, and invalidates an enumeration that is under way.
 fn change(module: &Module, what: impl FnOnce(&mut Forwarding<Pool>)) {
     let mut control = module.control.lock();
     control.changes = control.changes.wrapping_add(1);
     what(&mut module.forwarding.write(control.dispatch()));
 }
 
-/// Records a port, with more room first if there is none.
+/// Adds a port; grows the table if it is full.
 fn create_port(module: &Module, port: PortId) -> Result<(), NdisStatus> {
     loop {
         {
@@ -127,11 +132,11 @@ fn create_port(module: &Module, port: PortId) -> Result<(), NdisStatus> {
     }
 }
 
-/// Changes the tables. What may need memory has been reserved before.
+/// Applies a NIC operation to the tables. Memory has been reserved before.
 fn apply(module: &Module, op: NicOp, nic: &NicParameters) {
     apply_locked(module, &mut module.control.lock(), op, nic);
     if op == NicOp::Connect {
-        // Its creation may not have been seen.
+        // The module may have been attached after the creation.
         runtime_state::arrived(module, Some(nic.id));
     }
 }
@@ -143,15 +148,15 @@ pub fn apply_locked(module: &Module, control: &mut TeamLock<'_>, op: NicOp, nic:
         Route::Member(member, event) => failover::member_locked(module, control, member, event),
         Route::External(op) => module.forwarding.write(control.dispatch()).on_external(op, nic),
         Route::Station(op) => {
-            // Full only for a NIC whose creation was never seen and for which there is no room: it stays unknown.
+            // Fails only for a NIC whose creation the module has not seen, if the table is full: the NIC stays unknown.
             let _ = module.forwarding.write(control.dispatch()).on_station(op, nic);
         }
         Route::Ignore => {}
     }
 }
 
-/// Records a station, with more room first if there is none.
-fn create_station(module: &Module, nic: &NicParameters) -> Result<(), NdisStatus> {
+/// Adds a vNIC; grows the table if it is full.
+fn create_vnic(module: &Module, nic: &NicParameters) -> Result<(), NdisStatus> {
     loop {
         {
             let mut control = module.control.lock();
@@ -164,7 +169,11 @@ fn create_station(module: &Module, nic: &NicParameters) -> Result<(), NdisStatus
     }
 }
 
-/// Makes room for `more` ports beyond those that are known. IRQL <= DISPATCH_LEVEL, no lock held.
+/// Makes room for `more` ports beyond the known ones. IRQL <= DISPATCH_LEVEL, no lock held.
+///
+/// # Errors
+///
+/// NDIS_STATUS_RESOURCES if the table must grow and the pool is exhausted.
 pub fn reserve(module: &Module, more: usize) -> Result<(), NdisStatus> {
     let (used, capacity) = {
         let forwarding = module.forwarding.read();

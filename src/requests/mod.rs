@@ -1,4 +1,4 @@
-//! OIDs: passed on, taken in, sent to the members they concern.
+//! OID requests from above: what the driver learns from them, and to which team members they go.
 
 pub mod lifecycle;
 pub mod multicast;

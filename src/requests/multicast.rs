@@ -1,6 +1,7 @@
-//! Multicast groups of the partitions: the requests of their network stacks, shown to the extensions in an envelope to
-//! nobody. A station whose groups are all known gets no others, unless it takes all or may learn; what is not known is
-//! flooded, so nothing is lost.
+//! Multicast groups of the partitions, from the requests of their network stacks, which the switch shows to extensions
+//! in an OID_SWITCH_NIC_REQUEST with destination 0/0 (forwarding-oid-requests-from-a-hyper-v-child-partition.md). A
+//! vNIC whose groups are all known gets frames of these groups only, unless it takes every group or its port may learn.
+//! A vNIC whose groups are not known gets every multicast frame.
 
 use crate::module::Module;
 use crate::ndis::oid::Request;
@@ -8,10 +9,10 @@ use crate::ndis::payload::{self, Shown};
 use crate::ndis::raw::{PacketFilter, oids};
 use teaming::ids::MacAddr;
 
-/// With either a partition wants every multicast frame.
+/// With either bit the partition receives every multicast frame.
 const EVERYTHING: PacketFilter = PacketFilter::ALL_MULTICAST.union(PacketFilter::PROMISCUOUS);
 
-/// After a request has been below and was taken there.
+/// After a request has succeeded below. IRQL <= DISPATCH_LEVEL, no lock held.
 pub fn after(module: &Module, request: &Request) {
     let Some(shown) = payload::shown(request) else { return };
     let control = module.control.lock();

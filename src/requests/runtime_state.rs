@@ -1,8 +1,8 @@
 //! Run-time state of a partition's NIC: `OID_SWITCH_NIC_SAVE` and `_RESTORE` answered, their `_COMPLETE` watched
-//! (managing-hyper-v-extensible-switch-run-time-data). It is hints: a save that finds no memory leaves the request to
-//! others, a restore of data that cannot be used discards it whole and succeeds, because a failed one would fail the
-//! partition's. All in requests from above, at IRQL <= DISPATCH_LEVEL, of which NDIS sends one at a time; only `arrived` is
-//! called by the enumeration, too.
+//! (managing-hyper-v-extensible-switch-run-time-data.md). The data is optional for the partition: if memory runs out at
+//! a save, nothing is saved and the request is passed on; data that cannot be used at a restore is discarded, and the
+//! request succeeds, because a failure would fail the partition's restore. IRQL <= DISPATCH_LEVEL. NDIS serialises the
+//! requests; only `arrived` is also called by the enumeration.
 
 use crate::clock;
 use crate::kernel::pool::{Pool, PoolSlice, Tag};
@@ -23,7 +23,7 @@ use teaming::oid::Resource;
 
 const OWNER: Owner = Owner { id: text::guid(EXTENSION_ID), name: FRIENDLY_NAME };
 
-/// Before a request goes down: the status that ends it here, or `None` to pass it on.
+/// Before a request goes down: the status to complete it with, or `None` to pass it on.
 pub fn before(module: &Module, request: Request) -> Option<NdisStatus> {
     match request.oid() {
         oids::SWITCH_NIC_SAVE => save(module, Offer::of(request)?),
@@ -32,7 +32,7 @@ pub fn before(module: &Module, request: Request) -> Option<NdisStatus> {
     }
 }
 
-/// After a request has been below, or could not be forwarded: what it ends has ended.
+/// When a request is back, or could not be forwarded: ends the operations that it ends.
 pub fn after(module: &Module, request: Request, status: NdisStatus) {
     match request.oid() {
         oids::SWITCH_NIC_SAVE_COMPLETE | oids::SWITCH_NIC_RESTORE_COMPLETE => {
@@ -46,12 +46,12 @@ pub fn after(module: &Module, request: Request, status: NdisStatus) {
                 tell(module, Event::OperationFailed { oid: request.oid(), nic, status: status.0 });
             }
         }
-        // Everybody below has been asked, or somebody has more to save.
+        // Every extension below has been asked; with BUFFER_TOO_SHORT one of them has more to save.
         oids::SWITCH_NIC_SAVE if status != NdisStatus::BUFFER_TOO_SHORT => {
             let Some((nic, print)) = passed(&request) else { return };
             module.operations.lock().save_passed(nic, print, status != NdisStatus::SUCCESS);
         }
-        // A partition that goes away ends a save that nobody ended.
+        // A disconnection ends a save for which no SAVE_COMPLETE came.
         oids::SWITCH_NIC_DISCONNECT => {
             if let Some(nic) = request.nic_parameters() {
                 module.operations.lock().save_complete(nic.id);
@@ -82,7 +82,8 @@ fn bytes(count: usize) -> Option<PoolSlice<u8>> {
     PoolSlice::try_new(Tag::STATE, count, |_| 0).ok()
 }
 
-/// Hands out the next part of the NIC's record; with nothing (more) to save the request is for others.
+/// Writes the next part of the NIC's record into the request. `None` if nothing is left to save: the request is passed
+/// on.
 fn save(module: &Module, mut offer: Offer) -> Option<NdisStatus> {
     let nic = offer.nic;
     if !is_known(module, nic) {
@@ -110,7 +111,8 @@ fn save(module: &Module, mut offer: Offer) -> Option<NdisStatus> {
     }
 }
 
-/// The record of a NIC as it is now: what it holds here, or what came along for it; what it has sent here, and before.
+/// Encodes the NIC's present state: the resources that it holds here, or else those of the restored record; traffic
+/// counted here plus the restored counts. `None` if memory runs out.
 #[inline(never)] // a frame of its own
 fn record(module: &Module, nic: NicId, carried: Option<(NicState, Pins<'_>)>) -> Option<PoolSlice<u8>> {
     let (before, pins) = carried.unzip();
@@ -133,7 +135,7 @@ fn record(module: &Module, nic: NicId, carried: Option<(NicState, Pins<'_>)>) ->
     }
 }
 
-/// What a NIC has on members.
+/// The resources of a NIC that are saved: its queues and security associations, by member.
 fn pins_of(nic: NicId, entries: &[Entry]) -> impl Iterator<Item = Pin> {
     entries.iter().filter(move |entry| entry.source == nic && !entry.is_gone()).filter_map(|entry| {
         let kind = match entry.resource {
@@ -151,7 +153,7 @@ fn write<I: Iterator<Item = Pin>>(state: &NicState, pins: impl Fn() -> I) -> Opt
     Some(record)
 }
 
-/// Copies data of ours; it is put to use when the restore is complete.
+/// Copies data of this extension; it takes effect at RESTORE_COMPLETE. `None` for data of others.
 fn restore(module: &Module, blob: &Blob) -> Option<NdisStatus> {
     if !blob.is_of(&OWNER) {
         return None;
@@ -168,7 +170,7 @@ fn restore(module: &Module, blob: &Blob) -> Option<NdisStatus> {
     Some(NdisStatus::SUCCESS)
 }
 
-/// A restore is complete: puts it to use, and says what it was good for.
+/// At RESTORE_COMPLETE: applies the record, and pushes an event that says how this host differs from the source.
 fn restored(module: &Module, nic: NicId) {
     let Some(result) = module.operations.lock().restore_complete(nic) else { return };
     arrived(module, Some(nic));
@@ -176,7 +178,7 @@ fn restored(module: &Module, nic: NicId) {
     let event = match result {
         Ok(state) => {
             let here = Placement::of(&control.settings, &control.team);
-            // One that is yet to come will be hashed as the record says.
+            // A NIC that is not created yet will be hashed as the record says.
             let hashed_as =
                 if is_known(module, nic) { module.forwarding.read().hashed_as(nic) } else { state.hashed_as };
             Event::Restored { nic, differences: state.differs_from(hashed_as, &here) }
@@ -186,8 +188,8 @@ fn restored(module: &Module, nic: NicId) {
     control.events.push(clock::now(), event);
 }
 
-/// One NIC is there or has got its data, or any may be (`None`): from now on HyperVPort hashes what it did where the NIC
-/// came from. IRQL <= DISPATCH_LEVEL, no lock held.
+/// Applies restored records to a NIC, or to all NICs (`None`), once both the NIC and its record are there: from now on
+/// HyperVPort hashes the id that the NIC had on its first host. IRQL <= DISPATCH_LEVEL, no lock held.
 pub fn arrived(module: &Module, nic: Option<NicId>) {
     let operations = module.operations.lock();
     let control = module.control.lock();

@@ -43,3 +43,49 @@ fn every_path_that_the_map_names_is_there() {
     }
     assert!(count > 30, "only {count} paths: are they still in backticks?");
 }
+
+/// The names in the parentheses after each path in backticks: "`src/timer.rs` (`expire`, `work`)".
+fn named_in_files(document: &str) -> Vec<(&str, Vec<&str>)> {
+    let parts: Vec<&str> = document.split('`').collect();
+    let mut found: Vec<(&str, Vec<&str>)> = Vec::new();
+    let mut is_open = false;
+    for pair in parts[1..].chunks(2) {
+        let &[word, after] = pair else { continue };
+        if is_open && let Some((_, names)) = found.last_mut() {
+            names.push(word);
+        }
+        is_open = match after {
+            " (" => {
+                found.push((word, Vec::new()));
+                true
+            }
+            ", " => is_open,
+            _ => false,
+        };
+    }
+    found
+}
+
+#[test]
+fn every_function_that_the_map_names_is_in_its_file() {
+    let map = text(&root().join(".github/CONTRIBUTING.md"));
+    let (_, questions) = map.split_once("## Ten questions").expect("the questions");
+    let (questions, _) = questions.split_once("## How to run").expect("their end");
+    let mut count = 0;
+    for (file, names) in named_in_files(questions) {
+        let text = text(&root().join(file));
+        for name in names {
+            let is_word = |at: usize| {
+                let end = |c: char| c.is_alphanumeric() || c == '_';
+                !text[..at].ends_with(end) && !text[at + name.len()..].starts_with(end)
+            };
+            assert!(text.match_indices(name).any(|(at, _)| is_word(at)), "{file} has no {name}");
+            count += 1;
+        }
+    }
+    assert!(count > 20, "only {count} functions: are they still in backticks and parentheses?");
+    assert_eq!(
+        named_in_files("see `a.rs` (`b`, `c`), `d.rs`, `e.rs` (`f`)"),
+        [("a.rs", vec!["b", "c"]), ("e.rs", vec!["f"])]
+    );
+}
