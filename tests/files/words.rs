@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Identifiers that once stood for what the second of the pair says now.
-const GONE: [(&str, &str); 25] = [
+const GONE: [(&str, &str); 29] = [
     ("Beside", "OutOfBand"),
     ("BESIDE", "OutOfBand"),
     ("HOLD", "BATCH_LISTS"),
@@ -31,6 +31,10 @@ const GONE: [(&str, &str); 25] = [
     ("Sender", "SourcePort"),
     ("Sent", "FrameTag"),
     ("Room", "PortTableStorage"),
+    ("new_ledger", "new_resources"),
+    ("with_ledger", "with_resources"),
+    ("reference_station", "reference_vnic"),
+    ("create_station", "create_vnic"),
 ];
 
 /// The same for the tests and the tool.
