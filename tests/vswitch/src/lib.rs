@@ -11,6 +11,8 @@ pub mod check;
 pub mod inject;
 pub mod machine;
 pub mod mutation;
+pub mod reference;
+pub mod rules;
 pub mod scenario;
 mod shown;
 pub mod switch;

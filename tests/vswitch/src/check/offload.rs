@@ -4,6 +4,7 @@ use crate::adapter::offloads::{By, Resource, elements};
 use crate::adapter::wire::{self, get, get32, oid};
 use crate::check::rule;
 use crate::machine::world::World;
+use crate::switch::control::inner_request::{named, nodes_of, vport_of_filter};
 use crate::switch::control::nic_request::Carried;
 use crate::switch::control::{Above, Answer, bytes_at, results};
 use crate::switch::ndis::State;
@@ -17,6 +18,9 @@ pub fn passed(world: &World, carried: &Carried) {
     world.exercised("OID-40");
 }
 
+/// How a mutation changes the destination that `placed` sees.
+pub type InjectPlace = fn(&Topology, NicId) -> NicId;
+
 /// An envelope of the extension's goes down in the place of the switch's.
 pub fn redirected(
     world: &World,
@@ -24,6 +28,7 @@ pub fn redirected(
     carried: &Carried,
     theirs: &SwitchNicOidRequest,
     sent: &SwitchNicOidRequest,
+    inject: InjectPlace,
 ) {
     untouched(world, carried);
     let what = || format!("redirected {:#x} of {}", carried.oid, carried.from);
@@ -47,14 +52,14 @@ pub fn redirected(
     });
     if inner && member {
         // SAFETY: the switch's inner request lives until it is complete.
-        placed(world, topology, to, unsafe { &*(carried.inner as *const OidRequest) });
+        placed(world, topology, to, unsafe { &*(carried.inner as *const OidRequest) }, inject);
     }
     crate::check::requests::referenced(world, topology, to, &what());
 }
 
 /// A request that makes something goes to a member: one that is not known to be dead while others live.
-pub fn placed(world: &World, topology: &Topology, to: NicId, inner: &OidRequest) {
-    let to = crate::inject::placed_on(topology, to);
+pub fn placed(world: &World, topology: &Topology, to: NicId, inner: &OidRequest, inject: InjectPlace) {
+    let to = inject(topology, to);
     let nodes = nodes_of(inner);
     let nodes: Vec<&[u8]> = nodes.iter().map(|n| &n[..]).collect();
     let places = wire::offload_row(inner.oid).is_some_and(|row| row.vetoable);
@@ -336,42 +341,6 @@ pub fn free_queue_of(nodes: &[&[u8]]) -> u32 {
     nodes.first().map_or(0, |bytes| get32(bytes, wire::free_queue::ID))
 }
 
-/// What a request with these contents speaks of.
-pub fn named(number: u32, nodes: &[&[u8]]) -> Vec<Resource> {
-    let Some(bytes) = nodes.first() else { return Vec::new() };
-    let word = |member| get32(bytes, member);
-    match number {
-        oid::FREE_QUEUE => vec![Resource::Queue(word(wire::free_queue::ID))],
-        oid::CLEAR_FILTER => vec![Resource::Filter(word(wire::clear_filter::ID))],
-        oid::MOVE_FILTER => vec![Resource::Filter(word(wire::move_filter::ID))],
-        oid::SET_FILTER => match (word(wire::filter::QUEUE), vport_of_filter(bytes)) {
-            (0, 0) => Vec::new(),
-            (0, vport) => vec![Resource::Vport(vport)],
-            (queue, _) => vec![Resource::Queue(queue)],
-        },
-        oid::ALLOCATION_COMPLETE => {
-            let queue = |at: usize| bytes.get(at..).map_or(0, |e| get32(e, wire::completed::QUEUE));
-            elements(bytes).into_iter().map(|at| Resource::Queue(queue(at))).collect()
-        }
-        oid::FREE_VF => vec![Resource::Function(word(wire::free_vf::ID))],
-        oid::DELETE_VPORT => vec![Resource::Vport(word(wire::delete_vport::ID))],
-        oid::CREATE_VPORT => match word(wire::vport::FUNCTION) {
-            crate::adapter::sriov::PHYSICAL_FUNCTION => Vec::new(),
-            function => vec![Resource::Function(function)],
-        },
-        oid::UPDATE_SA => vec![Resource::Association(get(bytes, wire::update_sa::HANDLE))],
-        oid::DELETE_SA => {
-            nodes.iter().map(|n| Resource::Association(get(n, wire::delete_sa::HANDLE))).collect()
-        }
-        _ => Vec::new(),
-    }
-}
-
-fn vport_of_filter(bytes: &[u8]) -> u32 {
-    let has = wire::header(bytes).is_some_and(|h| h.1 >= 2 && h.2 >= 44);
-    if has { get32(bytes, wire::filter::VPORT) } else { 0 }
-}
-
 /// What a request with these contents brought into being.
 pub fn produced(number: u32, nodes: &[&[u8]]) -> Vec<Resource> {
     let Some(bytes) = nodes.first() else { return Vec::new() };
@@ -389,25 +358,4 @@ pub fn produced(number: u32, nodes: &[&[u8]]) -> Vec<Resource> {
         oid::ADD_SA_EX => handle(bytes, wire::add_sa_ex::HANDLE).into_iter().collect(),
         _ => Vec::new(),
     }
-}
-
-/// The buffer of an inner request and what its links lead to.
-pub fn nodes_of(inner: &OidRequest) -> Vec<Vec<u8>> {
-    let mut nodes = Vec::new();
-    if inner.information_buffer.is_null() {
-        return nodes;
-    }
-    let link = match inner.oid {
-        oid::DELETE_SA => Some((wire::delete_sa::NEXT, 24)),
-        oid::ADD_SA => Some((wire::add_sa::NEXT, 176)),
-        _ => None,
-    };
-    let (mut at, mut length) = (inner.information_buffer as usize, inner.length as usize);
-    while at != 0 && nodes.len() < 1000 {
-        let bytes = bytes_at(at, length);
-        at = link.map_or(0, |(next, _)| get(&bytes, next) as usize);
-        length = link.map_or(0, |(_, size)| size);
-        nodes.push(bytes);
-    }
-    nodes
 }

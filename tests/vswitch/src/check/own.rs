@@ -2,13 +2,11 @@
 
 use crate::check::{advice, rule};
 use crate::machine::world::World;
+use crate::switch::ndis::contexts::PRESERVE_DESTINATIONS;
 use crate::switch::ndis::packet::SAFE;
 use crate::switch::ndis::{Life, State};
 use crate::switch::ports::NicId;
 use lbfoext::ndis::raw::info;
-
-/// Value of CopyNetBufferListInfo's flag that keeps destinations.
-pub const PRESERVE_DESTINATIONS: u32 = 1;
 
 /// An own packet goes down; `position` is its place in the chain.
 pub fn sent(world: &World, state: &mut State, module: usize, list: usize, position: usize) {

@@ -8,7 +8,7 @@ use crate::machine::world::{Severity, World};
 use crate::switch::ndis::packet::{Packet, PacketStage};
 use crate::switch::ndis::{Life, State, calls, data, inside};
 use crate::switch::ports::NicId;
-use lbfoext::ndis::raw::{DestinationBits, NetBufferList, PAUSED, ReceiveFlags, SendFlags, info};
+use lbfoext::ndis::raw::{DestinationBits, PAUSED, ReceiveFlags, SendFlags, info};
 
 /// What NET_BUFFER_LIST.Status holds when the extension gets a list.
 pub const STATUS_SENTINEL: i32 = 0x5A5A_5A5A;
@@ -485,24 +485,6 @@ impl State {
             .nic(id)
             .is_some_and(|n| n.state == crate::switch::ports::NicState::Connected)
     }
-}
-
-/// Lists of the chain, for reports; stops at what is no list.
-pub fn chain(state: &mut State, first: *mut NetBufferList) -> Vec<usize> {
-    let decoy = state.decoy();
-    let mut lists = Vec::new();
-    let mut next = first;
-    while !next.is_null() && next != decoy && lists.len() < 100_000 {
-        let Some(packet) = state.packets.get(next) else { break };
-        if packet.cover.is_laid() {
-            lists.push(next as usize);
-            break;
-        }
-        lists.push(next as usize);
-        // SAFETY: uncovered.
-        next = unsafe { (*next).next };
-    }
-    lists
 }
 
 /// The send call of this thread belongs to a walk.

@@ -5,6 +5,7 @@ use crate::check::statistics::{self, Bounds};
 use crate::check::{advice, rule};
 use crate::machine::world::World;
 use crate::switch::control::Answer;
+use crate::switch::control::save::OURS;
 use crate::switch::control::save::{Blob, FIXED, Offering, Other, field, word};
 use crate::switch::ndis::State;
 use crate::switch::ports::NicId;
@@ -12,9 +13,6 @@ use lbfoext::ndis::raw::{BUFFER_TOO_SHORT, NicSaveState, SUCCESS};
 use std::mem::offset_of;
 use teaming::ids::{NicId as CoreNic, NicIndex, PortId};
 use teaming::migration::record::{Assembly, NicState, Part, Pin, decode};
-
-/// ExtensionId of the driver.
-pub const OURS: [u8; 16] = lbfoext::text::guid(lbfoext::module::EXTENSION_ID);
 
 /// A record, read.
 pub type Record = (NicState, Vec<Pin>);
@@ -48,17 +46,6 @@ impl Memory {
     pub const fn has_saved(&self) -> bool {
         self.last.is_some()
     }
-}
-
-/// What a mutation keeps while a request is with the driver.
-#[derive(Default)]
-pub struct Injected {
-    /// What a spoilt structure was made from.
-    pub good: Option<Vec<u8>>,
-    pub before: Option<(usize, Vec<u8>)>,
-    pub last_own: Option<Vec<u8>>,
-    /// The restore that is under way is of several structures of ours.
-    pub several: bool,
 }
 
 /// One request to save.

@@ -28,8 +28,17 @@ pub fn is_capability(code: i32) -> bool {
     all.contains(&code)
 }
 
+/// How a mutation changes the envelope and the indication inside that `originated` sees.
+pub type InjectStatus = fn(&mut SwitchNicStatusIndication, &mut StatusIndication);
+
 /// An indication of the extension's own. The inner status code, if it is an envelope.
-pub fn originated(world: &World, state: &State, module: usize, own: &StatusIndication) -> Option<i32> {
+pub fn originated(
+    world: &World,
+    state: &State,
+    module: usize,
+    own: &StatusIndication,
+    inject: InjectStatus,
+) -> Option<i32> {
     if own.status_code != SWITCH_NIC_STATUS {
         return None;
     }
@@ -51,7 +60,7 @@ pub fn originated(world: &World, state: &State, module: usize, own: &StatusIndic
     }
     // SAFETY: the indication inside lives for the call.
     let mut inner = unsafe { e.status_indication.read_unaligned() };
-    crate::inject::status_indicated(&mut e, &mut inner);
+    inject(&mut e, &mut inner);
     let code = inner.status_code;
     let from = NicId::new(e.source_port_id, e.source_nic_index);
     let to = NicId::new(e.destination_port_id, e.destination_nic_index);

@@ -1,10 +1,10 @@
 //! Mutations of NET_BUFFER_LISTs in NdisFIndicateReceiveNetBufferLists and NdisFReturnNetBufferLists.
 
-use crate::check::packets::chain;
 use crate::inject::lists::{Chain, same_destinations, unlink};
 use crate::inject::state::{commit, hold, is, pending};
 use crate::machine::world::World;
 use crate::mutation::Mutation;
+use crate::switch::ndis::chain::chain;
 use crate::switch::ndis::{State, with};
 use lbfoext::ndis::raw::{
     DestinationBits, Handle, NetBufferList, PortDestination, ReceiveFlags, ReturnFlags,

@@ -1,12 +1,12 @@
 //! Mutations with the handlers of the switch: destinations, contexts, sources, reports.
 
-use crate::check::own::PRESERVE_DESTINATIONS;
 use crate::inject::policy::{flooded_vnic, withholds, wrong_vnic};
 use crate::inject::ports::no_destination;
 use crate::inject::state::{commit, is, pending};
 use crate::machine::world::World;
 use crate::mutation::Mutation;
 use crate::switch::ndis::array::{GARBAGE_BITS, RESERVED_BITS};
+use crate::switch::ndis::contexts::PRESERVE_DESTINATIONS;
 use crate::switch::ndis::packet::{Packet, PacketStage};
 use crate::switch::ndis::{State, with};
 use crate::switch::ports::{NicId, NicKind, NicState};

@@ -1,10 +1,10 @@
 //! Mutations of NET_BUFFER_LISTs in NdisFSendNetBufferLists and NdisFSendNetBufferListsComplete.
 
-use crate::check::packets::chain;
 use crate::inject::state::{commit, hold, pending, take_held, undo_later};
 use crate::machine::cpu;
 use crate::machine::world::{self, World};
 use crate::mutation::Mutation;
+use crate::switch::ndis::chain::chain;
 use crate::switch::ndis::data::{
     NdisFReturnNetBufferLists, NdisFSendNetBufferLists, NdisFSendNetBufferListsComplete,
 };
@@ -253,7 +253,7 @@ fn slip(world: &World, state: &mut State, module: usize) {
     let m = &mut state.modules[module];
     let entered = std::mem::replace(&mut m.pause_entered, order);
     m.life = Life::Paused;
-    crate::check::packets::send_state(world, state, module, &[]);
+    crate::switch::ndis::data::check_send_state(world, state, module);
     let m = &mut state.modules[module];
     m.pause_entered = entered;
     m.life = Life::Running;

@@ -83,9 +83,9 @@ pub(crate) fn adapter_asked(
 ) -> Option<u16> {
     let Some(mutation) = pending() else { return Some(index) };
     let adapters = &state.modules[module].external.adapters;
-    let nodes = crate::check::offload::nodes_of(inner);
+    let nodes = crate::switch::control::inner_request::nodes_of(inner);
     let nodes: Vec<&[u8]> = nodes.iter().map(|node| &node[..]).collect();
-    let named = crate::check::offload::named(inner.oid, &nodes);
+    let named = crate::switch::control::inner_request::named(inner.oid, &nodes);
     let Some(first) = named.first().copied() else {
         let again = mutation == Mutation::SameNumberTwice && inner.oid == oid::ALLOCATE_QUEUE;
         let taken = adapters.get(&index).is_some_and(|a| !a.offloads.queues.all.is_empty());

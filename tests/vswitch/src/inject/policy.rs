@@ -2,12 +2,12 @@
 //!
 //! The rule that a mutation is to break also tells which vNIC makes its occasion.
 
-use crate::check::forwarding::case;
-use crate::check::policy;
-use crate::check::reference::judge;
 use crate::inject::state::{commit, pending};
 use crate::machine::world::{self, World};
 use crate::mutation::Mutation;
+use crate::reference::case::case;
+use crate::reference::judge;
+use crate::reference::policy;
 use crate::switch::ndis::data::NdisFSendNetBufferLists;
 use crate::switch::ndis::packet::PacketStage;
 use crate::switch::ndis::{State, with};

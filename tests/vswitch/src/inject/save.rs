@@ -27,7 +27,7 @@ pub(crate) fn saving(state: &mut State, module: usize, key: usize) -> Option<i32
     let mutation = pending()?;
     let (oid, bytes) = payload(state, key)?;
     let nic = NicId::new(u32::from_le_bytes(field(bytes, 8)), 0);
-    let ours = field(bytes, 16) == crate::check::save::OURS;
+    let ours = field(bytes, 16) == crate::switch::control::save::OURS;
     let restoring = oid == oids::SWITCH_NIC_RESTORE && ours;
     match mutation {
         Mutation::SaveNothing

@@ -164,7 +164,7 @@ exports! {
         _priority: u32,
     ) -> *mut c_void where irql <= DISPATCH {
         let world = world::current();
-        crate::check::rule(&world, "MEM-03", access_mode == 0 && bug_check_on_failure == 0, || {
+        crate::machine::verify::rule(&world, "MEM-03", access_mode == 0 && bug_check_on_failure == 0, || {
             "packet memory must be mapped for kernel mode and may fail without a bug check".to_owned()
         });
         let address = if fault::fails("MmMapLockedPagesSpecifyCache") { ptr::null_mut() } else { map(mdl.cast()) };

@@ -32,7 +32,7 @@ pub fn leaving(function: &'static str) {
         _ => "LOCK-01",
     };
     let thread = thread::current();
-    let injected = crate::inject::holds_lock(rule);
+    let injected = thread.world.leave_hook.get().is_some_and(|hook| hook(rule));
     if injected {
         thread.held.borrow_mut().push(Held { kind: SPIN, address: 8, old_irql: 0 });
     }
@@ -69,7 +69,7 @@ pub fn committing(first: bool, destinations: usize) {
     let now = (packets + u32::from(first), all + u32::try_from(destinations).unwrap_or(u32::MAX));
     thread.committed.set(now);
     let fits = now.0 <= MOST_COMMITTED.0 && now.1 <= MOST_COMMITTED.1;
-    crate::check::rule(&thread.world, "LOCK-HOLD", fits, || {
+    crate::machine::verify::rule(&thread.world, "LOCK-HOLD", fits, || {
         format!(
             "{} packets and {} destinations committed in one hold of {}",
             now.0,
@@ -181,8 +181,10 @@ exports! {
 
 /// Mutations `WaitUnderLock` and `WaitTooHigh`: the checks of a wait, run in the state they forbid.
 pub(crate) fn wait_mutations() {
-    crate::check::requests::waiting();
     let thread = thread::current();
+    if let Some(hook) = thread.world.wait_hook.get() {
+        hook();
+    }
     match thread.world.mutation() {
         Some(Mutation::WaitUnderLock) if thread.world.spend_mutation() => {
             thread.held.borrow_mut().push(Held { kind: SPIN, address: 8, old_irql: 0 });

@@ -28,5 +28,6 @@ pub mod slots;
 pub mod stack_depth;
 pub mod thread;
 pub mod timer;
+pub mod verify;
 pub mod work;
 pub mod world;

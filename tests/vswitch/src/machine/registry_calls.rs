@@ -312,7 +312,7 @@ exports! {
             return STATUS_INVALID_PARAMETER;
         }
         let queue = apc_context.addr() <= DELAYED_WORK_QUEUE;
-        crate::check::rule(&world, "IRQL-05", queue, || {
+        crate::machine::verify::rule(&world, "IRQL-05", queue, || {
             "ZwNotifyChangeKey with a work item, but no type of work queue in its context".to_owned()
         });
         if !queue {

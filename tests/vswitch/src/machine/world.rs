@@ -4,7 +4,6 @@
 //! module. Two worlds in one process share nothing: a simulated thread finds its world through its own thread-local.
 //! It never panics on what the driver does: it records.
 
-use crate::check::Rule;
 use crate::machine::clock::Clock;
 use crate::machine::cpu::Processors;
 use crate::machine::driver_object::DriverObjects;
@@ -18,6 +17,7 @@ use crate::machine::scheduler::Scheduler;
 use crate::machine::thread::{self, Pool, Thread};
 use crate::machine::work::WorkQueue;
 use crate::mutation::Mutation;
+use crate::rules::Rule;
 use lbfoext::ndis::raw::Mdl;
 use parking_lot::Mutex;
 use rand_chacha::ChaCha8Rng;
@@ -125,7 +125,7 @@ impl std::fmt::Display for Violation {
 impl Violation {
     /// The rule as the book has it; every name that a check uses stands there.
     pub fn book(&self) -> Option<&'static Rule> {
-        crate::check::find(self.rule)
+        crate::rules::find(self.rule)
     }
 }
 
@@ -145,6 +145,8 @@ impl std::error::Error for Aborted {}
 pub type Body = Box<dyn FnOnce() + Send>;
 type Part = (TypeId, Box<dyn Any + Send + Sync>);
 type YieldHook = Box<dyn Fn(&'static str) + Send + Sync>;
+type WaitHook = Box<dyn Fn() + Send + Sync>;
+type LeaveHook = Box<dyn Fn(&str) -> bool + Send + Sync>;
 type MappingHook = Box<dyn Fn(*mut Mdl, bool) + Send + Sync>;
 
 const PARTS: usize = 16;
@@ -173,6 +175,8 @@ pub struct World {
     parts: [OnceLock<Part>; PARTS],
     pub(crate) yield_hook: OnceLock<YieldHook>,
     pub(crate) mapping_hook: OnceLock<MappingHook>,
+    pub(crate) wait_hook: OnceLock<WaitHook>,
+    pub(crate) leave_hook: OnceLock<LeaveHook>,
     mutation_spent: AtomicBool,
     numbers: AtomicU64,
 }
@@ -199,6 +203,8 @@ impl World {
             parts: Default::default(),
             yield_hook: OnceLock::new(),
             mapping_hook: OnceLock::new(),
+            wait_hook: OnceLock::new(),
+            leave_hook: OnceLock::new(),
             mutation_spent: AtomicBool::new(false),
             numbers: AtomicU64::new(1),
             config,
@@ -380,6 +386,16 @@ impl World {
     /// Calls the hook when the driver asked for packet memory to be mapped; the flag says whether it was.
     pub fn on_mapping(&self, hook: impl Fn(*mut Mdl, bool) + Send + Sync + 'static) {
         assert!(self.mapping_hook.set(Box::new(hook)).is_ok(), "a world has one mapping hook");
+    }
+
+    /// Calls the hook when a thread of the driver is about to wait.
+    pub fn on_wait(&self, hook: impl Fn() + Send + Sync + 'static) {
+        assert!(self.wait_hook.set(Box::new(hook)).is_ok(), "a world has one wait hook");
+    }
+
+    /// Asks the hook when the driver calls out of its module under this rule; true injects a lock that it holds.
+    pub fn on_leave(&self, hook: impl Fn(&str) -> bool + Send + Sync + 'static) {
+        assert!(self.leave_hook.set(Box::new(hook)).is_ok(), "a world has one leave hook");
     }
 
     /// Handlers and imports that the calling thread is executing, outermost first.

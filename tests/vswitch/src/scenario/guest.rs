@@ -1,9 +1,9 @@
 //! Guests and hosts: their addresses, the frames they send, and how a chain of them enters the switch.
 
 use crate::check::packets::STATUS_SENTINEL;
-use crate::check::reference::vlan::{self, Tag};
 use crate::machine::cpu;
 use crate::machine::world::World;
+use crate::reference::vlan::{self, Tag};
 use crate::shown::arguments;
 use crate::switch::frames::FrameOutcome;
 use crate::switch::nbl::{Shape, UnsafeBytes, build, net_buffers};

@@ -344,6 +344,8 @@ impl Scenario {
 }
 
 fn hooks(world: &Arc<World>) {
+    world.on_wait(crate::check::requests::waiting);
+    world.on_leave(crate::inject::holds_lock);
     world.on_yield(|_| {
         let world = crate::machine::world::current();
         let mut state = world.part::<crate::switch::ndis::Switch>().lock();

@@ -43,7 +43,7 @@ pub fn blobs_of(state: &NicState, pins: &[Pin], room: usize) -> Vec<Blob> {
         let mut data = vec![0; room];
         match cursor.hand_out(&bytes, &mut data) {
             Handed::Part { bytes } => {
-                blobs.push(Blob::made(crate::check::save::OURS, &data[..bytes]));
+                blobs.push(Blob::made(crate::switch::control::save::OURS, &data[..bytes]));
             }
             Handed::TooSmall { need } => unreachable!("{room} bytes of room, {need} needed"),
             Handed::Nothing => return blobs,

@@ -8,6 +8,7 @@ use crate::check::{advice, offload as checks, rule};
 use crate::machine::world::World;
 use crate::switch::control::Own;
 use crate::switch::control::below::{Told, link_state};
+use crate::switch::control::inner_request;
 use crate::switch::control::nic_request::Seen;
 use crate::switch::control::results;
 use crate::switch::ndis::State;
@@ -218,11 +219,11 @@ impl State {
 
     /// The adapter holds whatever the request speaks of.
     fn has_all(&self, module: usize, index: u16, source: NicId, inner: &OidRequest) -> bool {
-        let nodes = checks::nodes_of(inner);
+        let nodes = inner_request::nodes_of(inner);
         let nodes: Vec<&[u8]> = nodes.iter().map(|n| &n[..]).collect();
         let adapter = self.modules[module].external.adapters.get(&index);
         let holds = |r| adapter.is_some_and(|a| a.offloads.holds(source, r));
-        checks::named(inner.oid, &nodes).into_iter().all(holds)
+        inner_request::named(inner.oid, &nodes).into_iter().all(holds)
     }
 
     /// What has to be right about the choice of this adapter.
@@ -234,9 +235,9 @@ impl State {
         holder: Holder,
         inner: &OidRequest,
     ) {
-        let nodes = checks::nodes_of(inner);
+        let nodes = inner_request::nodes_of(inner);
         let nodes: Vec<&[u8]> = nodes.iter().map(|n| &n[..]).collect();
-        let named = checks::named(inner.oid, &nodes);
+        let named = inner_request::named(inner.oid, &nodes);
         let m = &self.modules[module];
         let elsewhere = m.external.adapters.iter().any(|(other, adapter)| {
             *other != index && named.iter().any(|r| adapter.offloads.holdings().any(|(_, held)| held == *r))
@@ -310,9 +311,9 @@ impl State {
         let excused = excused || !there && (listed || copied);
         let usable =
             m.topology.members().any(|nic| nic.usable && !nic.known_down) && !m.topology.is_changing();
-        let nodes = checks::nodes_of(inner);
+        let nodes = inner_request::nodes_of(inner);
         let nodes: Vec<&[u8]> = nodes.iter().map(|n| &n[..]).collect();
-        let named = checks::named(inner.oid, &nodes);
+        let named = inner_request::named(inner.oid, &nodes);
         if named.is_empty() {
             // An association that no adapter can take is not refused: it goes where it came from.
             let lacking = m.external.adapters.values().any(|a| a.offloads.capabilities.associations == 0);

@@ -9,6 +9,7 @@ mod adapters;
 pub mod below;
 pub mod buffer;
 pub mod envelope;
+pub mod inner_request;
 pub mod lifecycle;
 pub mod nic_request;
 pub mod offload;

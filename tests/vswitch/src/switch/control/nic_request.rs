@@ -7,6 +7,7 @@ use crate::adapter::wire;
 use crate::check::{offload as checks, rule};
 use crate::machine::world::World;
 use crate::switch::control::below::Completion;
+use crate::switch::control::inner_request;
 use crate::switch::control::{Above, bytes_at};
 use crate::switch::ndis::{State, inside};
 use crate::switch::ports::{NicId, NicState};
@@ -60,7 +61,7 @@ impl Carried {
     /// The resources that it speaks of.
     pub fn named(&self) -> Vec<Resource> {
         let nodes: Vec<&[u8]> = self.blocks.iter().map(|(_, bytes)| &bytes[..]).collect();
-        checks::named(self.oid, &nodes)
+        inner_request::named(self.oid, &nodes)
     }
 }
 
@@ -150,7 +151,7 @@ impl State {
             let e = crate::inject::redirected(sent);
             let carried = self.control.nics.carried.get(&(theirs.oid_request as usize))?;
             let topology = &self.modules[module].topology;
-            checks::redirected(world, topology, carried, &theirs, &e);
+            checks::redirected(world, topology, carried, &theirs, &e, crate::inject::placed_on);
         }
         self.note_arrival(module, By::Switch, &now, sent, Some((theirs, theirs.oid_request as usize)));
         let to = NicId::new(sent.destination_port_id, sent.destination_nic_index);
@@ -238,7 +239,7 @@ impl State {
         if wire::offload_row(inner.oid).is_some() {
             let carried = self.control.nics.carried.values_mut().find(|c| c.module == module);
             checks::in_its_stead(world, topology, carried.as_deref(), from, &inner);
-            checks::placed(world, topology, to, &inner);
+            checks::placed(world, topology, to, &inner, crate::inject::placed_on);
             if let Some(carried) = carried.filter(|c| c.oid == inner.oid) {
                 carried.own_sent += 1;
             }

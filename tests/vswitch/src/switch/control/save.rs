@@ -14,6 +14,20 @@ use lbfoext::ndis::raw::{
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::offset_of;
 
+/// ExtensionId of the driver.
+pub const OURS: [u8; 16] = lbfoext::text::guid(lbfoext::module::EXTENSION_ID);
+
+/// What a mutation keeps while a request is with the driver.
+#[derive(Default)]
+pub struct Injected {
+    /// What a spoilt structure was made from.
+    pub good: Option<Vec<u8>>,
+    pub before: Option<(usize, Vec<u8>)>,
+    pub last_own: Option<Vec<u8>>,
+    /// The restore that is under way is of several structures of ours.
+    pub several: bool,
+}
+
 /// Size of the structure without data, revision 1.
 pub const FIXED: usize = NicSaveState::SIZE_REVISION_1 as usize;
 /// What fills a buffer where nothing was written.
@@ -58,7 +72,7 @@ impl Blob {
     }
 
     pub fn is_ours(&self) -> bool {
-        self.extension() == check::OURS
+        self.extension() == OURS
     }
 
     pub fn data(&self) -> &[u8] {
@@ -156,7 +170,7 @@ pub struct Saves {
     pub sent: BTreeSet<FrameId>,
     /// The extension below filled the structure of the request that came last.
     below_filled: bool,
-    pub injected: check::Injected,
+    pub injected: Injected,
 }
 
 impl Saves {

@@ -334,7 +334,11 @@ impl State {
             format!("own status {:#x} in the memory of an indication that is over", own.status_code)
         });
         self.control.status.originated.push(own.status_code);
-        let Some(code) = crate::check::status::originated(world, self, module, &own) else { return };
+        let Some(code) =
+            crate::check::status::originated(world, self, module, &own, crate::inject::status_indicated)
+        else {
+            return;
+        };
         let began = crate::switch::ndis::inside("FilterStatus").map_or(0, |call| call.began);
         self.control.status.own.push((code, began, at));
         world.log(|| format!("own status {code:#x}"));

@@ -1,6 +1,5 @@
 //! Forwarding contexts of the extension's own lists: allocated, freed, given a source, copied from a parent.
 
-use crate::check::own::PRESERVE_DESTINATIONS;
 use crate::check::rule;
 use crate::machine::memory::AllocationKind;
 use crate::machine::world::World;
@@ -8,6 +7,9 @@ use crate::switch::ndis::State;
 use crate::switch::ndis::array::Context;
 use crate::switch::ports::NicId;
 use lbfoext::ndis::raw::{Handle, INVALID_PARAMETER, NetBufferList, RESOURCES, SUCCESS, info};
+
+/// Value of CopyNetBufferListInfo's flag that keeps destinations.
+pub const PRESERVE_DESTINATIONS: u32 = 1;
 
 impl State {
     pub(crate) fn allocate_context(

@@ -377,3 +377,8 @@ pub const KNOWN_SEND_FLAGS: SendFlags = SendFlags::DISPATCH_LEVEL
     .union(SendFlags::SINGLE_QUEUE)
     .union(SendFlags::SWITCH_DESTINATION_GROUP)
     .union(SendFlags::SWITCH_SINGLE_SOURCE);
+
+/// Checks whether the module may send now, for a mutation.
+pub(crate) fn check_send_state(world: &World, state: &mut State, module: usize) {
+    crate::check::packets::send_state(world, state, module, &[]);
+}

@@ -4,11 +4,11 @@
 //! Every step happens inside the call that causes it or later, alone or with others, as the seed says; the order of the
 //! packets that go up is kept. Nothing here holds the state's mutex while it calls the driver.
 
-use crate::check::reference::vlan::Tags;
 use crate::check::rule;
 use crate::machine::clock;
 use crate::machine::cpu;
 use crate::machine::world::World;
+use crate::reference::vlan::Tags;
 use crate::shown::arguments;
 use crate::switch::frames::FrameOutcome;
 use crate::switch::ndis::packet::PacketStage;

@@ -5,6 +5,7 @@
 //! (their lives), `data` (what the driver calls for packets), `edges` (who is above and below), `handlers`.
 
 pub mod array;
+pub mod chain;
 pub mod contexts;
 pub mod data;
 pub mod destinations;

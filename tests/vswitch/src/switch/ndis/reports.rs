@@ -1,8 +1,9 @@
 //! Reports of filtered packets: the reason of every drop.
 
-use crate::check::{packets as checks, rule};
+use crate::check::rule;
 use crate::machine::world::World;
 use crate::switch::frames::FrameOutcome;
+use crate::switch::ndis::chain::chain;
 use crate::switch::ndis::packet::PacketStage;
 use crate::switch::ndis::{State, calls};
 use lbfoext::ndis::raw::{NetBufferList, ReportFilteredFlags};
@@ -18,7 +19,7 @@ impl State {
     ) {
         let incoming =
             ReportFilteredFlags::from_bits_retain(flags).contains(ReportFilteredFlags::IS_INCOMING);
-        let lists = checks::chain(self, first);
+        let lists = chain(self, first);
         rule(world, "DATA-81", count as usize == lists.len(), || {
             format!("report of {count} lists, the chain has {}", lists.len())
         });

@@ -1,10 +1,10 @@
 //! Which rule it is that a wrong destination breaks: by what is wrong, and by how the extension got to know what is
 //! right.
 
-use crate::check::forwarding::Case;
-use crate::check::reference::vlan::Tags;
-use crate::check::reference::{Cause, Expected, Reach, reach};
 use crate::machine::world::World;
+use crate::reference::case::Case;
+use crate::reference::vlan::Tags;
+use crate::reference::{Cause, Expected, Reach, reach};
 use crate::switch::ndis::State;
 use crate::switch::ports::policy::{Told, Vlan};
 use crate::switch::ports::{Nic, NicId, NicKind};

@@ -3,6 +3,8 @@
 //!
 //! Where the documentation leaves room the room has a name (`Freedom`); why something is refused has one as well.
 
+pub mod case;
+pub mod policy;
 pub mod vlan;
 
 use crate::adapter::physical_switch::Aggregation;

@@ -1,0 +1,64 @@
+//! What the request inside an envelope names, as far as its bytes tell.
+
+use crate::adapter::offloads::{Resource, elements};
+use crate::adapter::wire::{self, get, get32, oid};
+use crate::switch::control::bytes_at;
+use lbfoext::ndis::raw::OidRequest;
+
+/// What a request with these contents speaks of.
+pub fn named(number: u32, nodes: &[&[u8]]) -> Vec<Resource> {
+    let Some(bytes) = nodes.first() else { return Vec::new() };
+    let word = |member| get32(bytes, member);
+    match number {
+        oid::FREE_QUEUE => vec![Resource::Queue(word(wire::free_queue::ID))],
+        oid::CLEAR_FILTER => vec![Resource::Filter(word(wire::clear_filter::ID))],
+        oid::MOVE_FILTER => vec![Resource::Filter(word(wire::move_filter::ID))],
+        oid::SET_FILTER => match (word(wire::filter::QUEUE), vport_of_filter(bytes)) {
+            (0, 0) => Vec::new(),
+            (0, vport) => vec![Resource::Vport(vport)],
+            (queue, _) => vec![Resource::Queue(queue)],
+        },
+        oid::ALLOCATION_COMPLETE => {
+            let queue = |at: usize| bytes.get(at..).map_or(0, |e| get32(e, wire::completed::QUEUE));
+            elements(bytes).into_iter().map(|at| Resource::Queue(queue(at))).collect()
+        }
+        oid::FREE_VF => vec![Resource::Function(word(wire::free_vf::ID))],
+        oid::DELETE_VPORT => vec![Resource::Vport(word(wire::delete_vport::ID))],
+        oid::CREATE_VPORT => match word(wire::vport::FUNCTION) {
+            crate::adapter::sriov::PHYSICAL_FUNCTION => Vec::new(),
+            function => vec![Resource::Function(function)],
+        },
+        oid::UPDATE_SA => vec![Resource::Association(get(bytes, wire::update_sa::HANDLE))],
+        oid::DELETE_SA => {
+            nodes.iter().map(|n| Resource::Association(get(n, wire::delete_sa::HANDLE))).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The virtual port of a filter; 0 in revisions that have none.
+pub fn vport_of_filter(bytes: &[u8]) -> u32 {
+    let has = wire::header(bytes).is_some_and(|h| h.1 >= 2 && h.2 >= 44);
+    if has { get32(bytes, wire::filter::VPORT) } else { 0 }
+}
+
+/// The buffer of an inner request and what its links lead to.
+pub fn nodes_of(inner: &OidRequest) -> Vec<Vec<u8>> {
+    let mut nodes = Vec::new();
+    if inner.information_buffer.is_null() {
+        return nodes;
+    }
+    let link = match inner.oid {
+        oid::DELETE_SA => Some((wire::delete_sa::NEXT, 24)),
+        oid::ADD_SA => Some((wire::add_sa::NEXT, 176)),
+        _ => None,
+    };
+    let (mut at, mut length) = (inner.information_buffer as usize, inner.length as usize);
+    while at != 0 && nodes.len() < 1000 {
+        let bytes = bytes_at(at, length);
+        at = link.map_or(0, |(next, _)| get(&bytes, next) as usize);
+        length = link.map_or(0, |(_, size)| size);
+        nodes.push(bytes);
+    }
+    nodes
+}
