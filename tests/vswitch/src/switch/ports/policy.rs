@@ -1,7 +1,7 @@
 //! What a port was told to allow: VLANs, addresses, priorities, virtual subnets, and properties that mean nothing here.
 //!
 //! Truth in the terms of the documentation (ns-ntddndis-_ndis_switch_port_property_vlan.md, ..._security.md); how it
-//! travels stands in `control/property_bytes.rs`, what follows from it for packets in `check/reference`.
+//! travels stands in `control/property_bytes.rs`, what follows from it for packets in `reference`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
