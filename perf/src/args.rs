@@ -2,9 +2,11 @@
 
 use crate::hosts::{PRIVATE, Range};
 use anyhow::bail;
+use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::OnceLock;
 use std::time::Duration;
 use teaming::flow::{HashPolicy, POLICIES};
 use teaming::ids::MEMBERS;
@@ -233,65 +235,49 @@ impl Placement {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Debug)]
-pub enum PolicyName {
-    /// Addresses and ports
-    TransportPorts,
-    /// The pair of IP addresses
-    IpAddresses,
-    /// The pair of MAC addresses
-    MacAddresses,
-    /// The virtual machine's adapter
-    HyperVPort,
-    /// MAC address and VLAN of the sender
-    VlanSourceMac,
-    /// Addresses and ports inside tunnels
-    Encapsulated,
+/// A hash policy as an option: the driver's table, each name in lower case with hyphens.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PolicyName(pub HashPolicy);
+
+impl ValueEnum for PolicyName {
+    fn value_variants<'a>() -> &'a [Self] {
+        POLICY_NAMES.get_or_init(|| POLICIES.map(Self))
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(hyphenated(self.0.name())).help(self.0.row().help))
+    }
 }
 
-impl PolicyName {
-    pub fn policy(self) -> HashPolicy {
-        match self {
-            Self::TransportPorts => HashPolicy::TransportPorts,
-            Self::IpAddresses => HashPolicy::IpAddresses,
-            Self::MacAddresses => HashPolicy::MacAddresses,
-            Self::HyperVPort => HashPolicy::HyperVPort,
-            Self::VlanSourceMac => HashPolicy::VlanSourceMac,
-            Self::Encapsulated => HashPolicy::Encapsulated,
-        }
-    }
+static POLICY_NAMES: OnceLock<[PolicyName; POLICIES.len()]> = OnceLock::new();
 
-    /// Value of `LoadBalancingAlgorithm`.
-    pub fn number(self) -> u32 {
-        let row = POLICIES.iter().find(|(_, policy)| *policy == self.policy());
-        row.and_then(|(number, _)| u32::try_from(*number).ok()).unwrap_or(0)
-    }
-
-    pub fn words(self) -> &'static str {
-        match self {
-            Self::TransportPorts => "transport ports",
-            Self::IpAddresses => "IP addresses",
-            Self::MacAddresses => "MAC addresses",
-            Self::HyperVPort => "Hyper-V port",
-            Self::VlanSourceMac => "VLAN and source MAC",
-            Self::Encapsulated => "encapsulated",
+/// A hyphen before each word: a capital begins one after a small letter, or before one.
+fn hyphenated(name: &str) -> String {
+    let letters: Vec<char> = name.chars().collect();
+    let small = |at: usize| letters.get(at).is_some_and(char::is_ascii_lowercase);
+    let mut words = String::new();
+    for (at, letter) in letters.iter().enumerate() {
+        if at > 0 && letter.is_ascii_uppercase() && (small(at - 1) || small(at + 1)) {
+            words.push('-');
         }
+        words.push(letter.to_ascii_lowercase());
     }
+    words
 }
 
 impl Replay {
     /// The policy, which must suit the mode.
-    pub fn policy(&self) -> anyhow::Result<PolicyName> {
+    pub fn policy(&self) -> anyhow::Result<HashPolicy> {
         let of_mode = match self.mode {
-            Mode::Static => PolicyName::TransportPorts,
-            Mode::SwitchIndependent => PolicyName::HyperVPort,
+            Mode::Static => HashPolicy::TransportPorts,
+            Mode::SwitchIndependent => HashPolicy::HyperVPort,
         };
-        let policy = self.policy.unwrap_or(of_mode);
-        if self.mode == Mode::SwitchIndependent && !policy.policy().keeps_an_address_on_one_member() {
+        let policy = self.policy.map_or(of_mode, |PolicyName(policy)| policy);
+        if self.mode == Mode::SwitchIndependent && !policy.keeps_an_address_on_one_member() {
             bail!(
                 "policy {} needs a physical switch that knows of the team; \
                  take --mode static, or --policy hyper-v-port or vlan-source-mac",
-                policy.words()
+                policy.row().words
             );
         }
         Ok(policy)
@@ -382,10 +368,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_policy_of_the_driver_can_be_asked_for() {
-        let numbers: Vec<u64> =
-            PolicyName::value_variants().iter().map(|name| name.number().into()).collect();
-        assert_eq!(numbers, POLICIES.map(|(number, _)| number));
+    fn every_policy_of_the_driver_can_be_asked_for_by_its_name_with_hyphens() {
+        let names: Vec<String> = PolicyName::value_variants()
+            .iter()
+            .filter_map(|name| Some(name.to_possible_value()?.get_name().to_owned()))
+            .collect();
+        let [ports, ip, mac, port, vlan, tunnel] = &names[..6] else { unreachable!("six names") };
+        assert_eq!([ports, ip, mac], ["transport-ports", "ip-addresses", "mac-addresses"]);
+        assert_eq!([port, vlan, tunnel], ["hyper-v-port", "vlan-source-mac", "encapsulated"]);
+        assert_eq!(names.len(), POLICIES.len());
     }
 
     #[test]

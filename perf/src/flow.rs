@@ -31,7 +31,7 @@ impl Reader {
         let window = &bytes[..bytes.len().min(frame::WINDOW_MAX)];
         let outer = frame::parse(window);
         let headers =
-            if self.policy == HashPolicy::Encapsulated { frame::parse_innermost(window) } else { outer };
+            if self.policy.wants_innermost_headers() { frame::parse_innermost(window) } else { outer };
         let nowhere = NicId::new(PortId::DEFAULT, NicIndex::DEFAULT);
         let identity = Identity {
             key: flow::key(&headers, HashPolicy::TransportPorts, nowhere),
@@ -44,8 +44,7 @@ impl Reader {
     /// The bucket that the driver's default seed gives a frame of this adapter.
     pub fn bucket(self, bytes: &[u8], from: NicId) -> usize {
         let window = &bytes[..bytes.len().min(frame::WINDOW_MAX)];
-        let read =
-            if self.policy == HashPolicy::Encapsulated { frame::parse_innermost } else { frame::parse };
+        let read = if self.policy.wants_innermost_headers() { frame::parse_innermost } else { frame::parse };
         let keying = Keying { policy: self.policy, flow_label: false, symmetric: false };
         hash(&keying.key(&read(window), from, None), DEFAULT_SEED).bucket().index()
     }

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
+use teaming::flow::HashPolicy;
 use teaming::frame;
 use teaming::migration::record::{Differences, NicState};
 use vswitch::check::save::record;
@@ -57,7 +58,7 @@ pub struct Migrate {
     pub target_speeds: Vec<Speed>,
 
     /// What stays together on one member, on both hosts
-    #[arg(long, value_enum, default_value_t = PolicyName::TransportPorts)]
+    #[arg(long, value_enum, default_value_t = PolicyName(HashPolicy::TransportPorts))]
     pub policy: PolicyName,
 
     /// The policy of the target [default: as on the source]
@@ -164,7 +165,7 @@ fn machine(arguments: &Migrate, capture: &Capture, survey: &Survey) -> anyhow::R
         }
         return Ok(number - 1);
     }
-    let reader = Reader::new(arguments.policy.policy());
+    let reader = Reader::new(arguments.policy.0);
     let mut flows: Vec<std::collections::HashSet<Identity>> = Vec::new();
     flows.resize_with(machines, Default::default);
     for frame in capture.frames()? {
@@ -198,8 +199,8 @@ fn start(
         .members_at(&gigabits(&arguments.speeds))
         .vms(u16::try_from(survey.hosts.macs().len()).unwrap_or(u16::MAX))
         .host(1, &gigabits(target), 0)
-        .setting("LoadBalancingAlgorithm", Value::Dword(arguments.policy.number()))
-        .host_setting(1, "LoadBalancingAlgorithm", Value::Dword(there.number()))
+        .setting("LoadBalancingAlgorithm", Value::Dword(arguments.policy.0.number().into()))
+        .host_setting(1, "LoadBalancingAlgorithm", Value::Dword(there.0.number().into()))
         .host_setting(1, "HashSeed", Value::Qword(arguments.target_hash_seed));
     if let Some(image) = image {
         scenario = scenario.driver(image.entry());
@@ -252,7 +253,7 @@ fn play<'a>(
         becomes,
         there,
         survey,
-        reader: Reader::new(arguments.policy.policy()),
+        reader: Reader::new(arguments.policy.0),
         machine,
         has_moved: false,
         began: net.now(),

@@ -60,7 +60,7 @@ pub fn run(arguments: &Replay) -> anyhow::Result<bool> {
     let net = start(arguments, image.as_ref(), &speeds, &limits, &survey.hosts)?;
     let placement = arguments.placement.unwrap_or_default();
     let watch = arguments.queues.then(|| Watch::start(&net, &survey.hosts, placement, limits));
-    let reader = Reader::new(policy.policy());
+    let reader = Reader::new(policy);
     let mut player = Player {
         up: (1..=u16::try_from(speeds.len()).unwrap_or(0)).collect(),
         began: net.now(),
@@ -116,7 +116,7 @@ fn start(
         .vms(u16::try_from(hosts.macs().len()).unwrap_or(u16::MAX))
         .aggregation(aggregation)
         .setting("TeamingMode", Value::Dword(arguments.mode.number()))
-        .setting("LoadBalancingAlgorithm", Value::Dword(arguments.policy()?.number()))
+        .setting("LoadBalancingAlgorithm", Value::Dword(arguments.policy()?.number().into()))
         .setting("FlowletGapUs", Value::Dword(arguments.gap_us))
         .setting("LinkUpDelayMs", Value::Dword(arguments.up_delay_ms))
         .style(|style| style.unsafe_data = 20);

@@ -114,7 +114,7 @@ impl Report {
         let team = format!(
             "{} team, policy {}, seed {}",
             arguments.mode.words(),
-            arguments.policy()?.words(),
+            arguments.policy()?.row().words,
             arguments.seed
         );
         Ok(Self {

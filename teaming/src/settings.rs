@@ -6,7 +6,7 @@
 use core::fmt;
 
 use crate::flow::hash::DEFAULT_SEED;
-use crate::flow::{HashPolicy, Keying, POLICIES};
+use crate::flow::{HashPolicy, Keying};
 use crate::ids::Ticks;
 use crate::offload::OffloadPlacement;
 use crate::team::buckets::RebalanceTimers;
@@ -60,14 +60,7 @@ const TEAMING_MODE: Setting = Setting {
 
 const LOAD_BALANCING_ALGORITHM: Setting = Setting {
     name: "LoadBalancingAlgorithm",
-    kind: SettingKind::Choice(&[
-        (0, HashPolicy::TransportPorts.name()),
-        (2, HashPolicy::IpAddresses.name()),
-        (3, HashPolicy::MacAddresses.name()),
-        (4, HashPolicy::HyperVPort.name()),
-        (6, HashPolicy::VlanSourceMac.name()),
-        (7, HashPolicy::Encapsulated.name()),
-    ]),
+    kind: SettingKind::Choice(HashPolicy::CHOICES),
     default: 4,
     help: "What stays together on one member. All but HyperVPort and VlanSourceMac need TeamingMode Static.",
     takes_effect: TakesEffect::AtOnce,
@@ -249,7 +242,7 @@ impl Settings {
             1 => OffloadPlacement::SingleMember,
             _ => OffloadPlacement::EveryMember,
         };
-        let mut policy = policy(algorithm);
+        let mut policy = HashPolicy::from_number(algorithm).unwrap_or(HashPolicy::HyperVPort);
         // One virtual machine's address on several ports of a switch that knows of no team would flap there.
         if mode == TeamingMode::SwitchIndependent && !policy.keeps_an_address_on_one_member() {
             let problem = Problem::NotInMode(algorithm, mode);
@@ -282,11 +275,6 @@ impl Settings {
     pub const fn rebalance_timers(&self) -> RebalanceTimers {
         RebalanceTimers { gap: self.flowlet_gap, deadline: self.move_deadline }
     }
-}
-
-fn policy(algorithm: u64) -> HashPolicy {
-    let row = POLICIES.iter().find(|(number, _)| *number == algorithm);
-    row.map_or(HashPolicy::HyperVPort, |&(_, policy)| policy)
 }
 
 fn raise(issues: &mut Issues, setting: &'static Setting, problem: Problem, used: u64) {
@@ -326,6 +314,7 @@ impl fmt::Display for SettingIssue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flow::POLICIES;
     use std::string::{String, ToString};
     use std::vec::Vec;
 
@@ -366,9 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn every_policy_has_its_number_and_every_option_its_field() {
-        let SettingKind::Choice(choices) = LOAD_BALANCING_ALGORITHM.kind else { panic!("a choice") };
-        assert_eq!(choices, POLICIES.map(|(number, policy)| (number, policy.name())));
+    fn every_option_has_its_field() {
         for (name, flow_label, symmetric) in
             [("UseIpv6FlowLabel", true, false), ("SymmetricHash", false, true), ("TeamingMode", false, false)]
         {
@@ -428,6 +415,14 @@ mod tests {
         assert_eq!(settings.seed, u64::MAX);
         let (settings, _) = read(&[("FlowletGapUs", Lookup::Value(0)), ("MoveDeadlineMs", Lookup::Value(0))]);
         assert_eq!(settings.rebalance_timers(), RebalanceTimers { gap: Ticks::ZERO, deadline: None });
+    }
+
+    #[test]
+    fn the_help_names_the_policies_that_any_team_may_have() {
+        let names = POLICIES.into_iter().filter(|policy| policy.keeps_an_address_on_one_member());
+        let names: Vec<&str> = names.map(HashPolicy::name).collect();
+        let sentence = std::format!("All but {} need TeamingMode Static.", names.join(" and "));
+        assert!(LOAD_BALANCING_ALGORITHM.help.ends_with(&sentence), "{sentence}");
     }
 
     #[test]

@@ -153,7 +153,7 @@ fn a_flow_has_one_value_whatever_comes_beside_its_packets() {
 fn keys_that_no_hash_type_covers_are_hashed_by_ourselves() {
     let bench = Bench::new();
     let tcp = ipv4(6, 0, [10, 0, 0, 1, 10, 0, 0, 2], [1, 2]);
-    for (_, policy) in POLICIES {
+    for policy in POLICIES {
         let usable = matches!(policy, HashPolicy::TransportPorts | HashPolicy::IpAddresses);
         for (flow_label, symmetric) in [(false, false), (true, false), (false, true)] {
             let keying = Keying { policy, flow_label, symmetric };

@@ -188,7 +188,7 @@ const FIELDS: [(&str, Change, [bool; 6]); 12] = [
 #[test]
 fn a_field_inside_the_policy_moves_flows_and_one_outside_moves_none() {
     const FLOWS: u32 = 3000;
-    for (column, (_, policy)) in POLICIES.into_iter().enumerate() {
+    for (column, policy) in POLICIES.into_iter().enumerate() {
         for count in [2, 4, 7, 32] {
             let forwarding = forwarding(plain(policy), &vec![10; count]);
             for (v6, tag) in [(false, None), (false, Some(2)), (true, None), (true, Some(2))] {
@@ -270,7 +270,7 @@ fn shares_are_within_the_statistics_of_the_weights() {
         &[1, 1, 10, 10, 25, 25, 40, 40, 100, 100, 100, 100, 100, 100, 100, 100],
         &[10; 32],
     ];
-    for (_, policy) in POLICIES {
+    for policy in POLICIES {
         for speeds in teams {
             let forwarding = forwarding(plain(policy), speeds);
             let total: f64 = speeds.iter().sum::<u64>() as f64;
@@ -298,7 +298,7 @@ fn shares_are_within_the_statistics_of_the_weights() {
 
 #[test]
 fn with_the_symmetric_option_both_directions_take_one_member() {
-    for (_, policy) in POLICIES {
+    for policy in POLICIES {
         for symmetric in [false, true] {
             let forwarding = forwarding(Keying { policy, flow_label: true, symmetric }, &[10; 32]);
             for v6 in [false, true] {
@@ -335,7 +335,7 @@ fn with_the_symmetric_option_both_directions_take_one_member() {
 
 #[test]
 fn a_flow_label_stands_for_the_ports_where_it_may() {
-    for (_, policy) in POLICIES {
+    for policy in POLICIES {
         for flow_label in [false, true] {
             let forwarding = forwarding(Keying { policy, flow_label, symmetric: false }, &[10; 32]);
             let by_ports = matches!(policy, HashPolicy::TransportPorts | HashPolicy::Encapsulated);
@@ -376,7 +376,7 @@ fn a_vlan_beside_the_packet_counts_as_if_it_stood_in_the_frame() {
 
 #[test]
 fn inner_flows_of_one_tunnel_spread_only_when_inner_headers_count() {
-    for (_, policy) in POLICIES {
+    for policy in POLICIES {
         let forwarding = forwarding(plain(policy), &[10; 8]);
         let source = NicId::new(PortId::new(5), NicIndex::DEFAULT);
         let mut counts = [0_u32; 8];

@@ -97,6 +97,21 @@ fn every_setting_stands_in_the_readme_with_its_default() {
 }
 
 #[test]
+fn the_readme_lists_the_choices_of_every_setting_and_the_policies_that_any_team_may_have() {
+    let readme = text(&root().join("README.md"));
+    for setting in teaming::settings::SETTINGS {
+        let choices = format!("| `{}` | {} | {} |", setting.name, setting.default, setting.kind);
+        let is_choice = matches!(setting.kind, teaming::settings::SettingKind::Choice(_));
+        assert!(!is_choice || readme.contains(&choices), "the README lacks {choices}");
+    }
+    let any_team =
+        teaming::flow::POLICIES.into_iter().filter(|policy| policy.keeps_an_address_on_one_member());
+    let numbers: Vec<String> = any_team.map(|policy| policy.number().to_string()).collect();
+    let sentence = format!("all but {} need TeamingMode 0", numbers.join(" and "));
+    assert!(readme.contains(&sentence), "the README lacks: {sentence}");
+}
+
+#[test]
 fn every_reason_of_a_drop_stands_in_the_readme() {
     let readme = text(&root().join("README.md"));
     for reason in teaming::forward::drop_reason::DROP_REASONS {

@@ -8,57 +8,13 @@
 
 pub mod adapter_hash;
 pub mod hash;
+pub mod policy;
 
 pub use crate::flow::hash::FlowKey;
 use crate::flow::hash::Seed;
+pub use crate::flow::policy::{HashPolicy, POLICIES};
 use crate::frame::{Headers, Network, Stop, Transport};
 use crate::ids::{FlowHash, MacAddr, NicId, VlanId};
-
-/// What the distribution keeps together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HashPolicy {
-    /// By addresses and ports, or the security index; else by addresses; else by the pair of MAC addresses.
-    TransportPorts,
-    /// By the pair of IP addresses; else by the pair of MAC addresses.
-    IpAddresses,
-    /// By the pair of MAC addresses.
-    MacAddresses,
-    /// Everything of one virtual NIC stays together.
-    HyperVPort,
-    /// Everything that one MAC address sends in one VLAN stays together.
-    VlanSourceMac,
-    /// As `TransportPorts`, of the innermost headers of a tunnel that is understood.
-    Encapsulated,
-}
-
-/// All policies with their numbers. The first four are LBFO's `LoadBalancingAlgorithm`, whose 5 is Dynamic.
-pub const POLICIES: [(u64, HashPolicy); 6] = [
-    (0, HashPolicy::TransportPorts),
-    (2, HashPolicy::IpAddresses),
-    (3, HashPolicy::MacAddresses),
-    (4, HashPolicy::HyperVPort),
-    (6, HashPolicy::VlanSourceMac),
-    (7, HashPolicy::Encapsulated),
-];
-
-impl HashPolicy {
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::TransportPorts => "TransportPorts",
-            Self::IpAddresses => "IPAddresses",
-            Self::MacAddresses => "MacAddresses",
-            Self::HyperVPort => "HyperVPort",
-            Self::VlanSourceMac => "VlanSourceMac",
-            Self::Encapsulated => "Encapsulated",
-        }
-    }
-
-    /// All frames of one MAC address in one VLAN take one member, so that a physical switch which does not know of the
-    /// team sees the address on one of its ports.
-    pub const fn keeps_an_address_on_one_member(self) -> bool {
-        matches!(self, Self::HyperVPort | Self::VlanSourceMac)
-    }
-}
 
 /// A policy with its options: everything that decides about keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,7 +117,9 @@ impl Keying {
             (HashPolicy::TransportPorts, Network::V6) => {
                 seed.hash(&long_key(headers, transport_tail(headers)))
             }
-            _ => return None,
+            (HashPolicy::TransportPorts, Network::Arp | Network::Other) => return None,
+            (HashPolicy::IpAddresses | HashPolicy::MacAddresses, _) => return None,
+            (HashPolicy::VlanSourceMac | HashPolicy::Encapsulated, _) => return None,
         };
         Some((hash, transport_basis(headers)))
     }
@@ -170,7 +128,7 @@ impl Keying {
     /// other policy `frame::parse`.
     pub fn key(&self, headers: &Headers, source: NicId, vlan: Option<VlanId>) -> FlowKey {
         let mut headers = *headers;
-        if self.symmetric && self.policy != HashPolicy::VlanSourceMac {
+        if self.symmetric && self.policy.names_both_ends() {
             headers.put_in_order();
         }
         match self.policy {
@@ -197,7 +155,11 @@ impl Keying {
     pub fn station_key(&self, station: NicId, mac: MacAddr) -> FlowKey {
         match self.policy {
             HashPolicy::VlanSourceMac => FlowKey::Short([mac.word(), tail(0, 0, Kind::VlanMac)]),
-            _ => port_key(station),
+            HashPolicy::TransportPorts
+            | HashPolicy::IpAddresses
+            | HashPolicy::MacAddresses
+            | HashPolicy::HyperVPort
+            | HashPolicy::Encapsulated => port_key(station),
         }
     }
 

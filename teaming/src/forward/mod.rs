@@ -13,7 +13,7 @@ pub mod update;
 
 use crate::Storage;
 use crate::flow::hash::Seed;
-use crate::flow::{Basis, HashPolicy, Keying};
+use crate::flow::{Basis, Keying};
 pub use crate::forward::decision::{Decision, OutOfBand, Packet, Target, Verdict};
 use crate::forward::drop_reason::DropReason;
 use crate::forward::source::{FrameTag, Origin, SourcePort};
@@ -287,9 +287,10 @@ impl<S: Storage> Forwarding<S> {
     /// Policies and options apart from the two that a packet must not wait for. Reads the headers again.
     #[inline(never)]
     fn other_hash(&self, hashed_as: NicId, packet: &Packet<'_>, beside: &OutOfBand<'_>) -> (FlowHash, Basis) {
-        let headers = match self.keying.policy {
-            HashPolicy::Encapsulated => frame::parse_innermost(packet.window),
-            _ => frame::parse_common(packet.window).unwrap_or_else(|Rare| frame::parse(packet.window)),
+        let headers = if self.keying.policy.wants_innermost_headers() {
+            frame::parse_innermost(packet.window)
+        } else {
+            frame::parse_common(packet.window).unwrap_or_else(|Rare| frame::parse(packet.window))
         };
         let basis = self.keying.basis(&headers);
         let offered = beside.adapter.as_ref().and_then(|adapter| adapter.value(&headers, &self.keying));

@@ -13,7 +13,7 @@
 //!  8  u64 hash seed                         8  u32 length of the record
 //! 16  u32 CRC-32 of the home map           12  u32 offset of the bytes below in the record
 //! 20  u16 version of the home map          16  bytes of the record, to the end of the data
-//! 22  u8  policy (`flow::POLICIES`)
+//! 22  u8  policy (`HashPolicy::number`)
 //! 23  u8  1 flow label, 2 symmetric, 4 adapter hash
 //! 24  u8  members that the home map spreads over
 //! 25  7 octets zero
@@ -30,7 +30,7 @@
 //! the saving host are hashed, never looked up: the NIC is the one that the restore request names.
 
 use crate::Storage;
-use crate::flow::{HashPolicy, Keying, POLICIES};
+use crate::flow::{HashPolicy, Keying};
 use crate::ids::{MEMBERS, MemberIndex, NicId, NicIndex, PortId};
 use crate::ports::traffic::Traffic;
 use crate::settings::Settings;
@@ -229,7 +229,6 @@ pub fn encode(state: &NicState, pins: impl Iterator<Item = Pin>, into: &mut [u8]
     let (body, crc) = into.split_at_mut_checked(at)?;
     let NicState { placement, hashed_as, traffic } = state;
     let Placement { keying, .. } = placement;
-    let (policy, _) = POLICIES.iter().find(|(_, policy)| *policy == keying.policy)?;
     let mut options = Options::empty();
     options.set(Options::FLOW_LABEL, keying.flow_label);
     options.set(Options::SYMMETRIC, keying.symmetric);
@@ -241,7 +240,7 @@ pub fn encode(state: &NicState, pins: impl Iterator<Item = Pin>, into: &mut [u8]
     out.put(&placement.seed.to_le_bytes())?;
     out.put(&placement.home_map.to_le_bytes())?;
     out.put(&placement.home_map_version.to_le_bytes())?;
-    out.put(&[u8::try_from(*policy).ok()?, options.bits(), placement.members])?;
+    out.put(&[keying.policy.number(), options.bits(), placement.members])?;
     out.put(&[0; 7])?;
     out.put(&hashed_as.port.get().to_le_bytes())?;
     out.put(&hashed_as.index.get().to_le_bytes())?;
@@ -317,7 +316,7 @@ fn read_fixed(head: &mut Reader<'_>) -> Result<NicState, Discard> {
     let more_zeros: [u8; 2] = head.take()?;
     let traffic =
         Traffic { frames: u64::from_le_bytes(head.take()?), bytes: u64::from_le_bytes(head.take()?) };
-    let policy = policy(number).ok_or(Discard::Malformed)?;
+    let policy = HashPolicy::from_number(number.into()).ok_or(Discard::Malformed)?;
     let options = Options::from_bits(options).ok_or(Discard::Malformed)?;
     let reserved = zeros != [0; 7] || more_zeros != [0; 2];
     if reserved || usize::from(members) > MEMBERS {
@@ -328,10 +327,6 @@ fn read_fixed(head: &mut Reader<'_>) -> Result<NicState, Discard> {
     let adapter_hash = options.contains(Options::ADAPTER_HASH);
     let placement = Placement { seed, keying, adapter_hash, members, home_map_version, home_map };
     Ok(NicState { placement, hashed_as: NicId::new(port, index), traffic })
-}
-
-fn policy(number: u8) -> Option<HashPolicy> {
-    POLICIES.iter().find(|(known, _)| *known == u64::from(number)).map(|&(_, policy)| policy)
 }
 
 struct Reader<'a>(&'a [u8]);

@@ -8,7 +8,7 @@ pub const SOURCE: NicId = NicId::new(PortId::new(7), NicIndex::DEFAULT);
 
 /// Every policy with every option.
 pub fn keyings() -> impl Iterator<Item = Keying> {
-    POLICIES.into_iter().flat_map(|(_, policy)| {
+    POLICIES.into_iter().flat_map(|policy| {
         [(false, false), (false, true), (true, false), (true, true)].map(|(flow_label, symmetric)| Keying {
             policy,
             flow_label,
@@ -19,10 +19,7 @@ pub fn keyings() -> impl Iterator<Item = Keying> {
 
 /// The headers that the policy's key is made of.
 pub fn headers(window: &[u8], keying: &Keying) -> Headers {
-    match keying.policy {
-        HashPolicy::Encapsulated => parse_innermost(window),
-        _ => parse(window),
-    }
+    if keying.policy.wants_innermost_headers() { parse_innermost(window) } else { parse(window) }
 }
 
 const PORTS: u64 = 1;

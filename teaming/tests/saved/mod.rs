@@ -112,7 +112,7 @@ impl Draw {
 
     pub fn state(&mut self) -> NicState {
         let bits = self.next();
-        let (_, policy) = POLICIES[self.below(POLICIES.len())];
+        let policy = POLICIES[self.below(POLICIES.len())];
         NicState {
             placement: Placement {
                 seed: self.next(),
