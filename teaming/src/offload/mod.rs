@@ -6,11 +6,13 @@
 //! which packets look into under a lock of its own. Never sends, never frees what the switch allocated.
 
 pub mod capabilities;
+pub mod processors;
 
 use crate::Storage;
-use crate::ids::{MEMBERS, MemberIndex, MemberSet, NicId};
+use crate::ids::{MemberIndex, MemberSet, NicId};
 use crate::oid::payload::{Command, PHYSICAL_FUNCTION};
 use crate::oid::{OidPlan, Refusal, Resource};
+pub use processors::{ProcessorConflict, ProcessorSets};
 
 /// Where resources of a partition are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -410,64 +412,4 @@ impl<S: Storage> OffloadResources<S> {
 
 fn one(member: Option<MemberIndex>) -> OidPlan {
     member.map_or(OidPlan::Refuse(Refusal::NoMember), OidPlan::Redirect)
-}
-
-/// Why the processors of two members' queues do not fit (KB 2974384, event 106).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ProcessorConflict {
-    /// The members share queues out among them, and then no processor may serve two of them.
-    Overlap,
-    /// Every queue is on every member, and then all must use the same processors.
-    NotIdentical,
-}
-
-/// Processor groups that are watched; queues of higher ones are not checked.
-const GROUPS: usize = 4;
-
-/// Processors that serve the queues of each member, bits by processor group; 0 = none known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ProcessorSets([[u64; MEMBERS]; GROUPS]);
-
-impl ProcessorSets {
-    pub const NONE: Self = Self([[0; MEMBERS]; GROUPS]);
-
-    /// Adds processors to a member's and says whether they fit those of the others; only what is new is judged.
-    pub fn add(
-        &mut self,
-        member: MemberIndex,
-        group: u16,
-        processors: u64,
-        placement: OffloadPlacement,
-    ) -> Result<(), ProcessorConflict> {
-        let Some(sets) = self.0.get_mut(usize::from(group)) else { return Ok(()) };
-        let Some(own) = sets.get_mut(member.slot()) else { return Ok(()) };
-        if *own | processors == *own {
-            return Ok(());
-        }
-        *own |= processors;
-        let own = *own;
-        let mut others = sets
-            .iter()
-            .enumerate()
-            .filter(|&(slot, &set)| slot != member.slot() && set != 0)
-            .map(|(_, &set)| set);
-        match placement {
-            OffloadPlacement::FollowFlows if others.any(|set| set & own != 0) => {
-                Err(ProcessorConflict::Overlap)
-            }
-            OffloadPlacement::EveryMember if others.any(|set| set != own) => {
-                Err(ProcessorConflict::NotIdentical)
-            }
-            OffloadPlacement::FollowFlows
-            | OffloadPlacement::EveryMember
-            | OffloadPlacement::SingleMember => Ok(()),
-        }
-    }
-
-    /// The member's adapter is gone.
-    pub fn forget(&mut self, member: MemberIndex) {
-        for set in self.0.iter_mut().filter_map(|sets| sets.get_mut(member.slot())) {
-            *set = 0;
-        }
-    }
 }
