@@ -25,9 +25,9 @@ use teaming::forward::counters::Counters;
 use teaming::ids::{BUCKETS, MEMBERS, PortId};
 use teaming::migration::operations::{self, Operations};
 use teaming::offload::capabilities::{CapabilityTable, MemberCapabilities};
-use teaming::offload::{Entry, OffloadResources, ProcessorSets};
+use teaming::offload::{HeldResource, OffloadResources, ProcessorSets};
 use teaming::ports::Port;
-use teaming::ports::index::Slot;
+use teaming::ports::index::IndexSlot;
 use teaming::ports::mac_learning::{LEARNED, Learned};
 use teaming::ports::storage::{PortTableSizes, PortTableStorage};
 use teaming::ports::traffic::Line;
@@ -247,7 +247,7 @@ fn new_associations(filter: Filter) -> Result<RwLock<PoolBox<OffloadResources<Po
 
 #[inline(never)]
 fn new_operations() -> Result<SpinLock<PoolBox<Operations<Pool>>>, NdisStatus> {
-    let none = PoolSlice::try_new(Tag::STATE, 0, |_| operations::Slot::EMPTY)?;
+    let none = PoolSlice::try_new(Tag::STATE, 0, |_| operations::OperationSlot::EMPTY)?;
     Ok(SpinLock::new(PoolBox::try_new(Tag::STATE, Operations::new(none))?))
 }
 
@@ -268,15 +268,15 @@ fn new_processors() -> Result<PoolBox<ProcessorSets>, NdisStatus> {
 }
 
 /// Room for `count` resources. IRQL <= DISPATCH_LEVEL, no lock held.
-pub fn new_resources(count: usize) -> Result<PoolSlice<Entry>, OutOfMemory> {
-    PoolSlice::try_new(Tag::TABLE, count, |_| Entry::EMPTY)
+pub fn new_resources(count: usize) -> Result<PoolSlice<HeldResource>, OutOfMemory> {
+    PoolSlice::try_new(Tag::TABLE, count, |_| HeldResource::EMPTY)
 }
 
 /// Storage for `count` ports.
 #[inline(never)]
 pub fn new_room(count: usize) -> Result<PortTableStorage<Pool>, NdisStatus> {
     let sizes = PortTableSizes::of(count, processor::count());
-    let slots = |count| PoolSlice::try_new(Tag::TABLE, count, |_| Slot::EMPTY);
+    let slots = |count| PoolSlice::try_new(Tag::TABLE, count, |_| IndexSlot::EMPTY);
     Ok(PortTableStorage {
         ports: PoolSlice::try_new(Tag::TABLE, sizes.ports, |_| Port::EMPTY)?,
         index: slots(sizes.index)?,

@@ -9,7 +9,7 @@ use crate::kernel::pool::{PoolBox, Tag};
 use core::ffi::c_void;
 use core::ptr::NonNull;
 use teaming::ids::{MemberIndex, NicId, NicIndex, PortId};
-use teaming::oid::{Kind, Resource};
+use teaming::oid::{RequestType, Resource};
 
 /// A request from above for a network adapter: who asks, who is asked, and the request inside. All of it is the
 /// caller's and is read only, but for results; valid until the request is completed.
@@ -23,7 +23,9 @@ pub struct Envelope {
 impl Envelope {
     /// The view of a request that is what its headers must say, or `None`.
     pub fn of(request: Request) -> Option<Self> {
-        if request.oid() != oids::SWITCH_NIC_REQUEST || !matches!(request.kind()?, Kind::Set | Kind::Method) {
+        if request.oid() != oids::SWITCH_NIC_REQUEST
+            || !matches!(request.kind()?, RequestType::Set | RequestType::Method)
+        {
             return None;
         }
         let (buffer, length) = request.buffer();
@@ -62,7 +64,7 @@ impl Envelope {
         unsafe { (*self.inner.as_ptr()).oid }
     }
 
-    pub fn kind(&self) -> Option<Kind> {
+    pub fn kind(&self) -> Option<RequestType> {
         // SAFETY: checked in `of`.
         super::oid::kind(unsafe { (*self.inner.as_ptr()).request_type })
     }

@@ -11,7 +11,7 @@ use crate::kernel::pool::{PoolBox, Tag};
 use core::ffi::c_void;
 use core::ptr::NonNull;
 use teaming::ids::MemberIndex;
-use teaming::oid::Kind;
+use teaming::oid::RequestType;
 use teaming::oid::nic::NicParameters;
 
 /// A request from above that has not been completed yet. The caller owns it and everything it points to: read only.
@@ -38,12 +38,12 @@ impl Request {
         self.get().oid
     }
 
-    pub fn kind(&self) -> Option<Kind> {
+    pub fn kind(&self) -> Option<RequestType> {
         kind(self.get().request_type)
     }
 
     pub fn is_set(&self) -> bool {
-        self.kind() == Some(Kind::Set)
+        self.kind() == Some(RequestType::Set)
     }
 
     /// The payload and its length; null with a length of 0.
@@ -117,11 +117,11 @@ impl Request {
 }
 
 /// `NDIS_REQUEST_TYPE`, as far as it matters to anyone here.
-pub(super) const fn kind(request_type: i32) -> Option<Kind> {
+pub(super) const fn kind(request_type: i32) -> Option<RequestType> {
     match request_type {
-        request_type::QUERY_INFORMATION => Some(Kind::Query),
-        request_type::SET_INFORMATION => Some(Kind::Set),
-        request_type::METHOD => Some(Kind::Method),
+        request_type::QUERY_INFORMATION => Some(RequestType::Query),
+        request_type::SET_INFORMATION => Some(RequestType::Set),
+        request_type::METHOD => Some(RequestType::Method),
         _ => None,
     }
 }

@@ -66,7 +66,7 @@ const _: () = {
         PortPropertyParameters as Head, PortPropertyPvlan as Private, PortPropertySecurity as Security,
         PortPropertyVlan as Vlan, port_property_type,
     };
-    use teaming::ports::property::{Kind, at};
+    use teaming::ports::property::{PropertyType, at};
     assert!(size_of::<Head>() == at::head::SIZE && size_of::<Deletion>() == at::deletion::SIZE);
     assert!(offset_of!(Head, port_id) == at::head::PORT && offset_of!(Head, property_type) == at::head::TYPE);
     assert!(offset_of!(Head, property_buffer_length) == at::head::LENGTH);
@@ -97,6 +97,9 @@ const _: () = {
     assert!(offset_of!(Security, allow_teaming) == at::security::TEAMING);
     assert!(size_of::<Isolation>() == at::isolation::SIZE);
     assert!(offset_of!(Isolation, isolation_mode) == at::isolation::MODE);
-    assert!(Kind::SECURITY == port_property_type::SECURITY && Kind::VLAN == port_property_type::VLAN);
-    assert!(Kind::ISOLATION == port_property_type::ISOLATION);
+    assert!(
+        PropertyType::SECURITY == port_property_type::SECURITY
+            && PropertyType::VLAN == port_property_type::VLAN
+    );
+    assert!(PropertyType::ISOLATION == port_property_type::ISOLATION);
 };

@@ -6,7 +6,7 @@ use super::raw::{NicSaveState, object_type};
 use core::mem::offset_of;
 use core::ptr::NonNull;
 use teaming::ids::{NicId, NicIndex, PortId};
-use teaming::oid::Kind;
+use teaming::oid::RequestType;
 
 /// Who writes saved data.
 pub struct Owner {
@@ -27,7 +27,7 @@ impl View {
     /// The structure in the payload; of a method no more of it than comes back.
     fn of(request: &Request) -> Option<Self> {
         let (structure, length) = request.payload()?;
-        let back = if request.kind() == Some(Kind::Method) { request.output_length() } else { length };
+        let back = if request.kind() == Some(RequestType::Method) { request.output_length() } else { length };
         Self::within(structure, length.min(back))
     }
 
@@ -124,7 +124,7 @@ impl Offer {
     /// `None` if the request is not what it must be: a method with room for the structure that its header describes. An
     /// offset that points nowhere is good for an offer of nothing.
     pub fn of(request: Request) -> Option<Self> {
-        if request.kind() != Some(Kind::Method) {
+        if request.kind() != Some(RequestType::Method) {
             return None;
         }
         let view = View::of(&request)?;

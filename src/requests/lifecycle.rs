@@ -58,7 +58,7 @@ pub fn before(module: &Module, request: Request) -> Result<(), NdisStatus> {
     }
     let Some((op, nic)) = operation(request) else { return Ok(()) };
     match (op, route(op, &nic)) {
-        (NicOp::Create, Route::Station(_)) => {
+        (NicOp::Create, Route::Vnic(_)) => {
             create_vnic(module, &nic)?;
             runtime_state::arrived(module, Some(nic.id));
             Ok(())
@@ -147,9 +147,9 @@ pub fn apply_locked(module: &Module, control: &mut TeamLock<'_>, op: NicOp, nic:
     match route(op, nic) {
         Route::Member(member, event) => failover::member_locked(module, control, member, event),
         Route::External(op) => module.forwarding.write(control.dispatch()).on_external(op, nic),
-        Route::Station(op) => {
+        Route::Vnic(op) => {
             // Fails only for a NIC whose creation the module has not seen, if the table is full: the NIC stays unknown.
-            let _ = module.forwarding.write(control.dispatch()).on_station(op, nic);
+            let _ = module.forwarding.write(control.dispatch()).on_vnic(op, nic);
         }
         Route::Ignore => {}
     }
@@ -161,7 +161,7 @@ fn create_vnic(module: &Module, nic: &NicParameters) -> Result<(), NdisStatus> {
         {
             let mut control = module.control.lock();
             control.changes = control.changes.wrapping_add(1);
-            if module.forwarding.write(control.dispatch()).on_station(NicOp::Create, nic).is_ok() {
+            if module.forwarding.write(control.dispatch()).on_vnic(NicOp::Create, nic).is_ok() {
                 return Ok(());
             }
         }

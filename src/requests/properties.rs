@@ -17,7 +17,7 @@ use crate::ndis::switch::PortRef;
 use crate::trace::Event;
 use teaming::ids::PortId;
 use teaming::ports::policy::Security;
-use teaming::ports::property::{self, Kind, Malformed, Property};
+use teaming::ports::property::{self, Malformed, Property, PropertyType};
 use teaming::ports::vlan::RequestedVlans;
 
 /// What a request does to a port.
@@ -39,22 +39,22 @@ fn change(request: &Request) -> Result<Option<(PortId, Change<'_>)>, NdisStatus>
     // A head that says it is something else is nobody's here.
     let Ok(given) = Property::parse(payload::input(request)) else { return Ok(None) };
     let change = match given.kind {
-        Kind::Vlan => Change::Vlan(Some(wanted(given.body)?)),
-        Kind::Security => {
+        PropertyType::Vlan => Change::Vlan(Some(wanted(given.body)?)),
+        PropertyType::Security => {
             let body = given.body.map_err(|Malformed| NdisStatus::INVALID_PARAMETER)?;
             Change::Security(Some(read_security(body)?))
         }
-        Kind::Isolation => return isolation(given.body).map(|()| None),
-        Kind::Other => return Ok(None),
+        PropertyType::Isolation => return isolation(given.body).map(|()| None),
+        PropertyType::Other => return Ok(None),
     };
     Ok(Some((given.port, change)))
 }
 
 fn deleted(request: &Request) -> Option<(PortId, Change<'_>)> {
     match property::deletion(payload::input(request)) {
-        Ok((port, Kind::Vlan)) => Some((port, Change::Vlan(None))),
-        Ok((port, Kind::Security)) => Some((port, Change::Security(None))),
-        Ok((_, Kind::Isolation | Kind::Other)) | Err(Malformed) => None,
+        Ok((port, PropertyType::Vlan)) => Some((port, Change::Vlan(None))),
+        Ok((port, PropertyType::Security)) => Some((port, Change::Security(None))),
+        Ok((_, PropertyType::Isolation | PropertyType::Other)) | Err(Malformed) => None,
     }
 }
 
@@ -138,7 +138,7 @@ pub fn read(module: &Module, port: PortId, passive: &Passive) -> Result<(), Ndis
     let Some(_reference) = reference(module, port) else { return Ok(()) };
     for _ in 0..ATTEMPTS {
         let Some(revision) = module.forwarding.read().ports.revision(port) else { return Ok(()) };
-        let answers = [Kind::VLAN, Kind::SECURITY, Kind::ISOLATION];
+        let answers = [PropertyType::VLAN, PropertyType::SECURITY, PropertyType::ISOLATION];
         let [vlans, security, isolation_mode] = answers.map(|kind| ask(module, port, kind, passive));
         let (vlans, security, isolation_mode) = (vlans?, security?, isolation_mode?);
         let vlans = vlans.first().map(|body| body.and_then(|body| wanted(Ok(body)))).transpose();

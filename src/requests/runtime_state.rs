@@ -14,11 +14,11 @@ use crate::ndis::status::NdisStatus;
 use crate::text;
 use crate::trace::Event;
 use teaming::ids::NicId;
-use teaming::migration::operations::Slot;
+use teaming::migration::operations::OperationSlot;
 use teaming::migration::record::{
     Handed, NicState, PINS_MAX, Pin, PinKind, Pins, Placement, encode, record_len,
 };
-use teaming::offload::Entry;
+use teaming::offload::HeldResource;
 use teaming::oid::Resource;
 
 const OWNER: Owner = Owner { id: text::guid(EXTENSION_ID), name: FRIENDLY_NAME };
@@ -74,8 +74,8 @@ fn is_known(module: &Module, nic: NicId) -> bool {
     module.forwarding.read().ports.get(nic.port).is_some_and(|port| port.is_station(nic))
 }
 
-fn slots(count: usize) -> Option<PoolSlice<Slot<Pool>>> {
-    PoolSlice::try_new(Tag::STATE, count, |_| Slot::EMPTY).ok()
+fn slots(count: usize) -> Option<PoolSlice<OperationSlot<Pool>>> {
+    PoolSlice::try_new(Tag::STATE, count, |_| OperationSlot::EMPTY).ok()
 }
 
 fn bytes(count: usize) -> Option<PoolSlice<u8>> {
@@ -136,7 +136,7 @@ fn record(module: &Module, nic: NicId, carried: Option<(NicState, Pins<'_>)>) ->
 }
 
 /// The resources of a NIC that are saved: its queues and security associations, by member.
-fn pins_of(nic: NicId, entries: &[Entry]) -> impl Iterator<Item = Pin> {
+fn pins_of(nic: NicId, entries: &[HeldResource]) -> impl Iterator<Item = Pin> {
     entries.iter().filter(move |entry| entry.source == nic && !entry.is_gone()).filter_map(|entry| {
         let kind = match entry.resource {
             Resource::Queue => PinKind::Queue,

@@ -1,12 +1,11 @@
-//! When what was refused is tried again: after a tenth of a second, then at intervals that double while it goes on being
-//! refused, up to a minute.
+//! When a refused request is retried: after 0.1 s, then at intervals that double while it is refused, up to a minute.
 
 use crate::ids::Ticks;
 
 #[derive(Debug, Clone, Copy)]
 pub struct Backoff {
     due: Option<Ticks>,
-    /// The interval that was waited last, and when it was over.
+    /// The last interval, and when it ended.
     wait: Ticks,
     last: Ticks,
 }

@@ -11,7 +11,7 @@ pub const MEMBERS: usize = 32;
 /// Buckets of the distribution table. 4096 is the smallest size at which one bucket is a small enough share.
 pub const BUCKETS: usize = 4096;
 
-/// A port of the switch. Port 0 is the default port: packets with it as source are trusted.
+/// A port of the switch. Port 0 is the default port: packets from it are trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct PortId(u32);
 

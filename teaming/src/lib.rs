@@ -1,10 +1,10 @@
 //! Every decision of the teaming provider, as plain functions over plain data.
 //!
 //! The driver shell (and the replay tool, and the tests) owns memory, time and locks and calls in here; this crate
-//! never allocates, never reads a clock, never blocks and cannot panic on any input. Reading order: a packet goes through
-//! `forward` (its source, `frame`, the VLAN and policies of `ports`, the key and hash of `flow`, the buckets of `team`; one
-//! for many or for an unknown address through its flood); a change goes `oid` -> `team` -> `forward`, or a property ->
-//! `forward::update` -> `ports`; what outlives a host goes through `migration`.
+//! never allocates, never reads a clock, never blocks and cannot panic on any input. Reading order: a packet goes
+//! through `forward` (its source, `frame`, the VLAN and policies of `ports`, the key and hash of `flow`, the buckets of
+//! `team`; one for many or for an unknown address through its flood); a change goes `oid` -> `team` -> `forward`, or a
+//! property -> `forward::update` -> `ports`; what outlives a host goes through `migration`.
 
 #![no_std]
 #![forbid(unsafe_code)]

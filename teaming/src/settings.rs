@@ -181,7 +181,7 @@ impl Default for Settings {
     }
 }
 
-/// What a store of values says about one.
+/// The result of looking up a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lookup {
     Missing,
@@ -243,7 +243,7 @@ impl Settings {
             _ => OffloadPlacement::EveryMember,
         };
         let mut policy = HashPolicy::from_number(algorithm).unwrap_or(HashPolicy::HyperVPort);
-        // One virtual machine's address on several ports of a switch that knows of no team would flap there.
+        // A physical switch that does not know of the team would see a VM's address flap between its ports.
         if mode == TeamingMode::SwitchIndependent && !policy.keeps_an_address_on_one_member() {
             let problem = Problem::NotInMode(algorithm, mode);
             raise(&mut issues, &LOAD_BALANCING_ALGORITHM, problem, LOAD_BALANCING_ALGORITHM.default);

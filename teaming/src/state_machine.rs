@@ -5,13 +5,13 @@
 //! event that no row covers does not compile, and a row that is never reached is a warning of the compiler.
 //!
 //! - A guard is a method of the context without arguments that returns `bool`.
-//! - `=> To` enters a state, also when it is the state before; `=> To { field: value }` fills in what the state carries.
+//! - `=> To` enters a state, even if it is the state before; `=> To { field: value }` fills in what the state carries.
 //! - `=> stays` keeps the state with what it carries, and runs no action.
 //! - `entering { State: action, action; State: ; }` is optional and names every state: the actions are methods of the
 //!   context that run, in this order, each time the state is entered.
 //!
-//! Events may carry data; guards and actions find it in the context. A machine that several events drive at one instant,
-//! as the receive machine of IEEE 802.1AX, is one enum of states and one enum of events like any other.
+//! Events may carry data; guards and actions find it in the context. A machine that several events drive at one
+//! instant, as the receive machine of IEEE 802.1AX, is one enum of states and one enum of events like any other.
 
 /// The transitions of one machine, for pictures and checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

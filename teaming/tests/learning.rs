@@ -5,7 +5,7 @@ use teaming::forward::drop_reason::DropReason;
 use teaming::forward::{Decision, Forwarding, OutOfBand, Packet, Verdict};
 use teaming::ids::{BUCKETS, MEMBERS, MacAddr, MemberIndex, NicId, NicIndex, PortId, Ticks, VlanId};
 use teaming::oid::nic::{NicKind, NicOp, NicParameters, VmId};
-use teaming::ports::mac_learning::{AGE, LEARNED, LearnTable, Learned, STATIONS_MAX};
+use teaming::ports::mac_learning::{AGE, LEARNED, LearnTable, Learned, POSITIONS_MAX};
 use teaming::ports::policy::Security;
 use teaming::ports::port::Preserve;
 use teaming::ports::storage::PortTableSizes;
@@ -55,7 +55,7 @@ fn switch(mode: TeamingMode, stations: u32) -> Switch {
     };
     for port in 10..10 + stations {
         switch.forwarding.create_port(PortId::new(port), false).unwrap();
-        switch.forwarding.on_station(NicOp::Connect, &parameters(port, NicKind::Synthetic)).unwrap();
+        switch.forwarding.on_vnic(NicOp::Connect, &parameters(port, NicKind::Synthetic)).unwrap();
     }
     switch.forwarding.on_external(NicOp::Create, &parameters(1, NicKind::External));
     switch.on(1, MemberEvent::Connected);
@@ -126,7 +126,7 @@ fn an_unknown_address_is_looked_for_behind_ports_that_may_learn_until_it_is_hear
     // What came back of it from outside is a reflection.
     assert_eq!(switch.verdict(nic(1, 1), STRAY, MacAddr::BROADCAST), Verdict::Drop(DropReason::Reflection));
     // The port goes, and with it what was heard there.
-    switch.forwarding.on_station(NicOp::Disconnect, &parameters(12, NicKind::Synthetic)).unwrap();
+    switch.forwarding.on_vnic(NicOp::Disconnect, &parameters(12, NicKind::Synthetic)).unwrap();
     assert!(switch.forwarding.learned.is_empty());
 }
 
@@ -136,10 +136,10 @@ fn the_table_is_bounded_and_a_port_that_invents_addresses_displaces_its_own() {
     let address = |n: u32| MacAddr([2, 9, (n >> 24) as u8, (n >> 16) as u8, (n >> 8) as u8, n as u8]);
     let now = Ticks::from_ms(1_000);
     for n in 0..500 {
-        table.hear(mac(n), None, 3, now);
+        table.learn(mac(n), None, 3, now);
     }
     for n in 0..1_000_000 {
-        table.hear(address(n), None, 7, now);
+        table.learn(address(n), None, 7, now);
     }
     assert!(table.len() <= LEARNED);
     let kept = (0..500).filter(|&n| table.find(mac(n), None, now) == Some(3)).count();
@@ -151,13 +151,13 @@ fn the_table_is_bounded_and_a_port_that_invents_addresses_displaces_its_own() {
     let later = now.saturating_add(Ticks::new(AGE.get() * 2));
     assert_eq!(table.find(mac(1), None, later), None);
     // One address is another in another VLAN; zeros, groups and positions beyond the word's are not learned.
-    table.hear(STRAY, VlanId::new(5), 1, later);
-    table.hear(STRAY, VlanId::new(6), 2, later);
+    table.learn(STRAY, VlanId::new(5), 1, later);
+    table.learn(STRAY, VlanId::new(6), 2, later);
     assert_eq!(table.find(STRAY, VlanId::new(5), later), Some(1));
     assert_eq!(table.find(STRAY, VlanId::new(6), later), Some(2));
     assert_eq!(table.find(STRAY, None, later), None);
-    for (odd, station) in [(MacAddr::ZERO, 1), (GROUP, 1), (HOST, STATIONS_MAX)] {
-        table.hear(odd, None, station, later);
+    for (odd, station) in [(MacAddr::ZERO, 1), (GROUP, 1), (HOST, POSITIONS_MAX)] {
+        table.learn(odd, None, station, later);
         assert_eq!(table.find(odd, None, later), None);
     }
 }
@@ -171,7 +171,7 @@ fn processors_that_learn_at_once_never_mix_two_stations() {
             scope.spawn(move || {
                 for round in 0..200_000_u32 {
                     let n = round % 2_000;
-                    table.hear(mac(n * 4 + station), None, station as usize, Ticks::from_ms(5));
+                    table.learn(mac(n * 4 + station), None, station as usize, Ticks::from_ms(5));
                     let found = table.find(mac(n * 4 + station), None, Ticks::from_ms(5));
                     assert!(found.is_none_or(|at| at == station as usize), "{found:?}");
                 }
@@ -194,9 +194,9 @@ fn a_flood_that_goes_on_looks_at_every_station_anew_and_at_none_twice() {
         // Between two holds one that was reached goes, one that was not goes, and one that went comes back.
         let gone = [12 + hold, 180 + hold].map(|port| parameters(port, NicKind::Synthetic));
         for station in &gone {
-            switch.forwarding.on_station(NicOp::Disconnect, station).unwrap();
+            switch.forwarding.on_vnic(NicOp::Disconnect, station).unwrap();
         }
-        switch.forwarding.on_station(NicOp::Connect, &gone[0]).unwrap();
+        switch.forwarding.on_vnic(NicOp::Connect, &gone[0]).unwrap();
     }
     let mut once = reached.clone();
     once.dedup();

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 use teaming::Heap;
 use teaming::ids::{MemberIndex, MemberSet, NicId, NicIndex, PortId};
 use teaming::offload::{
-    Entry, Facts, Full, NO_PARTITION, OffloadPlacement, OffloadResources, ProcessorConflict, ProcessorSets,
+    Facts, Full, HeldResource, NO_PARTITION, OffloadPlacement, OffloadResources, ProcessorConflict,
+    ProcessorSets,
 };
 use teaming::oid::payload::{Command, PHYSICAL_FUNCTION};
 use teaming::oid::{OidPlan, Refusal, Resource};
@@ -22,7 +23,7 @@ fn nic(port: u32) -> NicId {
 }
 
 fn ledger(room: usize) -> OffloadResources<Heap> {
-    OffloadResources::new(vec![Entry::EMPTY; room])
+    OffloadResources::new(vec![HeldResource::EMPTY; room])
 }
 
 fn facts(able: &[u8], flows: u8, placement: OffloadPlacement) -> Facts {
@@ -127,8 +128,8 @@ fn a_full_ledger_refuses_and_a_grown_one_keeps_everything() {
     }
     small.release_promise(2);
     assert_eq!(small.record(nic(5), Resource::Filter, 3, member(1)), Err(Full));
-    assert_eq!(small.grow(vec![Entry::EMPTY; 1]).len(), 1);
-    assert_eq!(small.grow(vec![Entry::EMPTY; 4]).len(), 2);
+    assert_eq!(small.grow(vec![HeldResource::EMPTY; 1]).len(), 1);
+    assert_eq!(small.grow(vec![HeldResource::EMPTY; 4]).len(), 2);
     small.record(nic(5), Resource::Filter, 3, member(2)).unwrap();
     let holders: Vec<_> = [1, 2, 3].iter().map(|&id| small.holder(nic(5), Resource::Filter, id)).collect();
     assert_eq!(holders, [Some(member(1)), Some(member(1)), Some(member(2))]);

@@ -1,7 +1,7 @@
 //! The table of OIDs against the constants of the Windows Driver Kit, and the sizes of its payloads against the layouts.
 
 use std::collections::BTreeMap;
-use teaming::oid::{Kind, OIDS, OidContext, Treatment, find};
+use teaming::oid::{OIDS, OidContext, RequestType, Treatment, find};
 
 /// Name and value of each OID that a switch, or a physical adapter for a partition, may see; the NDIS version that
 /// brought it where that is later than 6.40.
@@ -54,7 +54,7 @@ fn every_request_that_may_arrive_in_an_envelope_has_a_row_and_only_what_makes_so
 #[test]
 fn a_request_is_found_only_in_its_place_and_with_its_type() {
     for row in OIDS {
-        for kind in [Kind::Query, Kind::Set, Kind::Method] {
+        for kind in [RequestType::Query, RequestType::Set, RequestType::Method] {
             for place in [OidContext::Bare, OidContext::Envelope, OidContext::Own] {
                 let found = find(place, row.oid, kind);
                 let meant = place == row.place && row.kinds.contains(&kind);
@@ -62,7 +62,7 @@ fn a_request_is_found_only_in_its_place_and_with_its_type() {
             }
         }
     }
-    assert_eq!(find(OidContext::Bare, 0x0001_0296, Kind::Method), None);
+    assert_eq!(find(OidContext::Bare, 0x0001_0296, RequestType::Method), None);
 }
 
 #[test]

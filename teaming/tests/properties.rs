@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use teaming::ids::PortId;
 use teaming::ports::policy::Security;
 use teaming::ports::property::{
-    Kind, Malformed, Property, deletion, first_answer, isolation_is_enforced, security, vlan,
+    Malformed, Property, PropertyType, deletion, first_answer, isolation_is_enforced, security, vlan,
 };
 use teaming::ports::vlan::VlanProperty;
 
@@ -46,7 +46,7 @@ fn a_security_property_is_read_wherever_its_head_says_and_whatever_its_revision(
             (body[1], body[2]) = (revision, size);
             let bytes = request(2, &body, at);
             let read = Property::parse(&bytes).unwrap();
-            assert_eq!((read.port, read.kind), (PortId::new(7), Kind::Security));
+            assert_eq!((read.port, read.kind), (PortId::new(7), PropertyType::Security));
             assert_eq!(security(read.body.unwrap()), Ok(EXPECTED));
         }
     }

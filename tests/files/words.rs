@@ -5,7 +5,16 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Identifiers that once stood for what the second of the pair says now.
-const GONE: [(&str, &str); 29] = [
+const GONE: [(&str, &str); 38] = [
+    ("Kind", "KeyKind, RequestType or PropertyType"),
+    ("Entry", "HeldResource or NicOperations"),
+    ("Station", "Vnic"),
+    ("Outside", "External"),
+    ("STATIONS_MAX", "POSITIONS_MAX"),
+    ("station_key", "vnic_key"),
+    ("member_of_station", "member_of_vnic"),
+    ("on_station", "on_vnic"),
+    ("is_outside", "is_external"),
     ("Beside", "OutOfBand"),
     ("BESIDE", "OutOfBand"),
     ("HOLD", "BATCH_LISTS"),

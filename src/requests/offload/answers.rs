@@ -146,7 +146,7 @@ fn keep_copies(
             .filter(|&(_, status, _)| status == NdisStatus::SUCCESS)
             .filter_map(|(member, _, bytes)| Some((member, payload::made(resource, bytes)?, bytes)))
     };
-    let flows = module.forwarding.read().member_of_station(source);
+    let flows = module.forwarding.read().member_of_vnic(source);
     let mut control = module.control.lock();
     let resources = &mut control.resources;
     let free = |id| resources.members_of(source, resource, id).is_empty();

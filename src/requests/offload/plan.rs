@@ -52,7 +52,7 @@ fn plan(module: &Module, control: &mut TeamLock<'_>, task: &Task, resource: Reso
     let facts = Facts {
         placement: control.settings.offload_placement,
         able: control.capabilities.able(resource, control.team.live()),
-        flows: module.forwarding.read().member_of_station(source),
+        flows: module.forwarding.read().member_of_vnic(source),
     };
     let bytes = task.envelope.payload();
     let task = &task;

@@ -1,11 +1,11 @@
 //! Whether a hash that an adapter computed may stand for our own computation of it.
 //!
 //! With adapter hashes in use a flow whose key a hash type covers (`HashType::of`) is hashed by Toeplitz, in one way
-//! for each kind of packet, whether an adapter's value came along or not. The value beside a packet only saves the
-//! computation, and only once the source port has shown that its values equal ours: so no flow changes member when
-//! values start or stop. Wrong values of a port that is trusted already mislead its packets until a check finds one.
-//! Called by `forward` when the driver passes an `Adapter` beside the packet; a word of what values were worth is kept
-//! for each source port, or for several that the driver takes together.
+//! for each kind of packet, whether an adapter's value came along or not. The adapter's value only saves the
+//! computation, and is used only after the source port's values have proved equal to ours, so that no flow changes
+//! member when values start or stop. If a trusted port's values go wrong, its packets take the wrong member until a
+//! check finds one. Called by `forward` when the driver passes an `Adapter`; one word of confidence is kept for each
+//! source port, or for several that the driver groups.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -91,14 +91,14 @@ impl HashType {
     }
 }
 
-/// A value that came beside a packet.
+/// A hash value from a packet's out-of-band data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NicHash {
     pub value: u32,
     pub hash_type: HashType,
 }
 
-/// What the driver passes beside each packet while adapter hashes are in use.
+/// What the driver passes with each packet while adapter hashes are in use.
 #[derive(Debug, Clone, Copy)]
 pub struct Adapter<'a> {
     /// Set to the key that the adapter uses.
@@ -106,7 +106,7 @@ pub struct Adapter<'a> {
     /// That of the packet's source port.
     pub trust: &'a HashConfidence,
     pub offered: Option<NicHash>,
-    /// Compute this one although its port is trusted; the driver asks for one in 1,024 packets to the outside.
+    /// Compute this one although its port is trusted; the driver sets it for one in 1,024 packets to the external port.
     pub check: bool,
 }
 
@@ -129,14 +129,14 @@ impl Adapter<'_> {
     }
 }
 
-/// Equal values of one type before the port is believed for that type.
+/// Equal values of one type after which the port is trusted for that type.
 pub const AGREEMENTS: u32 = 31;
 /// Bits of the count of one type.
 const BITS: u32 = 5;
 const DISTRUSTED: u32 = 1 << 31;
 const _: () = assert!(AGREEMENTS < 1 << BITS && HashType::ALL.len() * BITS as usize <= 31);
 
-/// What a source port's values have been worth: agreements by type, and whether one was seen to be wrong.
+/// Confidence in a source port's values: agreements by type, and whether one was wrong.
 #[derive(Debug, Default)]
 pub struct HashConfidence(AtomicU32);
 

@@ -2,7 +2,7 @@
 //!
 //! Called by `forward` with parsed headers. Keys are zero-filled words, 16 bytes for anything short and 40 bytes for
 //! IPv6, each with a kind octet, so that keys of different kinds never meet. Only `VlanSourceMac` has the VLAN in its
-//! key, taken from beside the packet or from the frame: the same tag reaches the driver either way. What a policy
+//! key, taken from the 802.1Q information or from the frame: the same tag reaches the driver either way. What a policy
 //! asks for and the headers do not give falls back as LBFO does, from ports to addresses to MAC addresses; `Basis`
 //! says which it was.
 
@@ -82,7 +82,7 @@ impl Basis {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum KeyKind {
     Ports = 1,
     Addresses = 2,
     Macs = 3,
@@ -99,8 +99,8 @@ pub fn key(headers: &Headers, policy: HashPolicy, source: NicId) -> FlowKey {
 }
 
 impl Keying {
-    /// The hash of a packet's key, and its basis, where they are had without a call: the default policy, and ports
-    /// without options. Each key is hashed where it is made, so that it never goes through memory.
+    /// The hash of a packet's key and its basis for the common cases, inlined: the default policy, and ports without
+    /// options. Each key is hashed where it is made, so that it stays in registers.
     #[inline(always)]
     pub(crate) fn hash_at_once(
         &self,
@@ -135,26 +135,26 @@ impl Keying {
             HashPolicy::TransportPorts | HashPolicy::Encapsulated
                 if self.flow_label && has_label(&headers) =>
             {
-                network_key(&headers, tail(headers.flow_label, 0, Kind::FlowLabel))
+                network_key(&headers, tail(headers.flow_label, 0, KeyKind::FlowLabel))
             }
             HashPolicy::TransportPorts | HashPolicy::Encapsulated => {
                 network_key(&headers, transport_tail(&headers))
             }
             HashPolicy::HyperVPort => port_key(source),
-            HashPolicy::IpAddresses => network_key(&headers, tail(0, 0, Kind::AddressPair)),
+            HashPolicy::IpAddresses => network_key(&headers, tail(0, 0, KeyKind::AddressPair)),
             HashPolicy::MacAddresses => mac_key(&headers),
             HashPolicy::VlanSourceMac => {
                 let vlan = vlan.or(headers.vlan()).map_or(0, VlanId::get);
-                FlowKey::Short([headers.source.word() | u64::from(vlan) << 48, tail(0, 0, Kind::VlanMac)])
+                FlowKey::Short([headers.source.word() | u64::from(vlan) << 48, tail(0, 0, KeyKind::VlanMac)])
             }
         }
     }
 
-    /// The key that all traffic of a station has, where the policy gives it one; else what `HyperVPort` would say, for
-    /// then its traffic may arrive anywhere and one place is as good as another.
-    pub fn station_key(&self, station: NicId, mac: MacAddr) -> FlowKey {
+    /// The key of all traffic of a vNIC, if the policy gives it one key; otherwise its `HyperVPort` key: then its
+    /// traffic may arrive on any member, and each is as good as another.
+    pub fn vnic_key(&self, station: NicId, mac: MacAddr) -> FlowKey {
         match self.policy {
-            HashPolicy::VlanSourceMac => FlowKey::Short([mac.word(), tail(0, 0, Kind::VlanMac)]),
+            HashPolicy::VlanSourceMac => FlowKey::Short([mac.word(), tail(0, 0, KeyKind::VlanMac)]),
             HashPolicy::TransportPorts
             | HashPolicy::IpAddresses
             | HashPolicy::MacAddresses
@@ -211,7 +211,7 @@ const fn stopped(stop: Stop, otherwise: Basis) -> Basis {
 #[inline]
 fn port_key(source: NicId) -> FlowKey {
     let place = u64::from(source.port.get()) | u64::from(source.index.get()) << 32;
-    FlowKey::Short([place, tail(0, 0, Kind::SwitchPort)])
+    FlowKey::Short([place, tail(0, 0, KeyKind::SwitchPort)])
 }
 
 fn has_label(headers: &Headers) -> bool {
@@ -222,9 +222,9 @@ fn has_label(headers: &Headers) -> bool {
 fn transport_tail(headers: &Headers) -> u64 {
     // Ports are zero unless they were read, and the protocol is zero where it may not count.
     let kind = match headers.transport {
-        Transport::Ports => Kind::Ports,
-        Transport::Other | Transport::Fragment => Kind::Addresses,
-        Transport::Spi => Kind::Spi,
+        Transport::Ports => KeyKind::Ports,
+        Transport::Other | Transport::Fragment => KeyKind::Addresses,
+        Transport::Spi => KeyKind::Spi,
     };
     tail(headers.ports, headers.protocol, kind)
 }
@@ -252,17 +252,17 @@ const fn long_key(headers: &Headers, tail: u64) -> FlowKey {
 
 fn mac_key(headers: &Headers) -> FlowKey {
     let source = headers.source.word();
-    FlowKey::Short([headers.destination.word() | source << 48, source >> 16 | tail(0, 0, Kind::Macs)])
+    FlowKey::Short([headers.destination.word() | source << 48, source >> 16 | tail(0, 0, KeyKind::Macs)])
 }
 
 /// Ports in bytes 0-3, protocol in byte 4, kind in byte 5, zeros in 6 and 7.
 #[inline]
-const fn tail(ports: u32, protocol: u8, kind: Kind) -> u64 {
+const fn tail(ports: u32, protocol: u8, kind: KeyKind) -> u64 {
     ports as u64 | (protocol as u64) << 32 | (kind as u64) << 40
 }
 
 impl Headers {
-    /// The lower end of the flow becomes the source, and what one direction alone has is dropped.
+    /// Makes the lower end of the flow the source, and drops what only one direction has.
     fn put_in_order(&mut self) {
         let ([a, b, c, d], ports) = (self.addresses, self.ports.rotate_right(16));
         if self.transport == Transport::Spi {

@@ -1,13 +1,12 @@
-//! What happened to packets, counted: one block per processor, padded, to be added up by whoever asks; on a host nobody
-//! can yet. The driver counts a list of packets that go one way as one packet, and not those that it drops outside a
-//! decision.
+//! Packet counters, one padded block per processor; the reader adds them up. On a host no interface reads them yet. The
+//! driver counts a list of packets to one destination as one packet, and does not count drops without a decision.
 
 use crate::flow::Basis;
 use crate::forward::decision::{Decision, Verdict};
 use crate::forward::drop_reason::DropReason;
 use crate::ids::{MEMBERS, MemberIndex};
 
-/// What one member was given.
+/// What was sent through one member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Load {
     pub frames: u64,
@@ -18,7 +17,7 @@ pub struct Load {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[repr(C, align(64))]
 pub struct Counters {
-    /// Packets for one station.
+    /// Packets for one vNIC.
     pub delivered: u64,
     /// Packets for one member.
     pub uplink: u64,
@@ -61,7 +60,7 @@ impl Counters {
         }
     }
 
-    /// Counts packets that go one way.
+    /// Counts packets with one verdict.
     #[inline]
     pub fn count(&mut self, verdict: Verdict, load: Load) {
         match verdict {

@@ -1,4 +1,4 @@
-//! What is asked of the decision and what it answers.
+//! The input of a forwarding decision and its result.
 
 use crate::flow::Basis;
 use crate::flow::adapter_hash::Adapter;
@@ -7,13 +7,13 @@ use crate::forward::source::FrameTag;
 use crate::ids::{MacAddr, MemberIndex, NicId, Ticks};
 use crate::ports::port::Preserve;
 
-/// What is known of a packet when its way is decided.
+/// A packet as the decision sees it.
 #[derive(Debug, Clone, Copy)]
 pub struct Packet<'a> {
     pub source: NicId,
-    /// The first bytes of the frame, at most 256, in memory that does not change any more.
+    /// The first bytes of the frame, at most 256, in memory that no guest can change.
     pub window: &'a [u8],
-    /// A member that facts beside the packet dictate.
+    /// The member that holds the packet's security association: no other may send it.
     pub pinned: Option<MemberIndex>,
     /// The switch itself forwards it (`NativeForwardingRequired`).
     pub native: bool,
@@ -24,7 +24,7 @@ pub struct Packet<'a> {
 pub enum Verdict {
     Deliver(NicId),
     Uplink(MemberIndex),
-    /// To the stations that `Forwarding::flood` names, and to one member when named.
+    /// To the vNICs that `Forwarding::flood` yields, and to one member if named.
     Flood {
         uplink: Option<MemberIndex>,
     },
@@ -32,12 +32,12 @@ pub enum Verdict {
     Drop(DropReason),
 }
 
-/// What may come beside a packet.
+/// Out-of-band data of a packet (NET_BUFFER_LIST information).
 #[derive(Debug, Clone, Copy)]
 pub struct OutOfBand<'a> {
-    /// The number in the tag beside it; 0 is none.
+    /// The VLAN of the 802.1Q information; 0 is none.
     pub vlan: u16,
-    /// The virtual subnet that it is in; 0 is none.
+    /// The virtual subnet of the forwarding detail; 0 is none.
     pub subnet: u32,
     /// Present while adapter hashes are in use.
     pub adapter: Option<Adapter<'a>>,

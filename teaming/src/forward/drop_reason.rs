@@ -1,5 +1,5 @@
-//! The reasons for which a packet is dropped. The driver reports them to the switch in these words, but for `NotRunning`,
-//! which is said by the status of the completion.
+//! The reasons for which a packet is dropped. The driver reports them to the switch in these words, but for
+//! `NotRunning`, which is said by the status of the completion.
 
 /// Why not forwarding is the right answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

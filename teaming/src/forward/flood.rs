@@ -1,6 +1,6 @@
-//! Frames for many, and for addresses that no adapter has: whom they reach, and what of them counts that comes from
-//! outside. The rarer half of the decision that `forward` begins; it reads the headers again, for handed over they would
-//! lie in memory for every other packet too.
+//! Broadcasts, multicasts and frames to unknown addresses: their destinations, and which of those that arrive on the
+//! external port are accepted. The rare half of the decision that `forward` begins. It parses the headers again:
+//! handing them over would force them into memory for every packet.
 
 use crate::Storage;
 use crate::forward::drop_reason::DropReason;
@@ -10,7 +10,7 @@ use crate::frame;
 use crate::ids::{MacAddr, Ticks};
 
 impl<S: Storage> Forwarding<S> {
-    /// A frame to an address that no adapter has: behind a port that may learn, outside, or nowhere.
+    /// A frame to an address that no vNIC has: to a learned address, to the external port, or dropped.
     #[inline(never)]
     pub(crate) fn decide_unknown(
         &self,
@@ -26,7 +26,7 @@ impl<S: Storage> Forwarding<S> {
         {
             return self.deliver(sender, sent, port);
         }
-        let outside = sender.origin == Origin::Outside;
+        let outside = sender.origin == Origin::External;
         if outside && let Some(reason) = self.refuses(sender, headers.source, sent, packet.now) {
             return Decision::dropped(reason);
         }
@@ -46,7 +46,7 @@ impl<S: Storage> Forwarding<S> {
         }
     }
 
-    /// Why a frame for many, or for an unknown one, does not count that came from outside.
+    /// Why a broadcast, multicast or unknown unicast from the external port is dropped.
     fn refuses(
         &self,
         sender: &SourcePort,
@@ -73,7 +73,7 @@ impl<S: Storage> Forwarding<S> {
         let headers = frame::parse(packet.window);
         let to = headers.destination;
         let inward = Decision { to, sent, ..Decision::new(Verdict::Flood { uplink: None }) };
-        if sender.origin == Origin::Outside {
+        if sender.origin == Origin::External {
             if to.is_link_local() {
                 return Decision::dropped(DropReason::LinkLocal);
             }
@@ -88,8 +88,8 @@ impl<S: Storage> Forwarding<S> {
         }
     }
 
-    /// Whom a flood reaches, apart from the member it may name, with the position after each: where to go on after the
-    /// lock was released. Every destination is looked at in the hold in which it is asked for.
+    /// The vNICs that a flood reaches, each with the position after it, where the next batch goes on after the lock was
+    /// released. A destination is checked in the batch that commits it.
     pub fn flood<'a>(
         &'a self,
         sender: &'a SourcePort,
@@ -101,7 +101,7 @@ impl<S: Storage> Forwarding<S> {
             let port = self.ports.at(position).filter(|port| port.id != sender.nic)?;
             let wanted = match to.is_multicast() {
                 false => port.may_learn(),
-                true => to.is_broadcast() || self.ports.hears(position, to),
+                true => to.is_broadcast() || self.ports.is_member_of(position, to),
             };
             let bits = self.admit(sender, sent, port).ok().filter(|_| wanted)?;
             Some((position.saturating_add(1), Target { nic: port.id, bits }))

@@ -62,9 +62,11 @@ impl<S: Storage> Forwarding<S> {
         }
         match self.ports.find(nic.port) {
             Some((position, port)) if port.policy.closed => SourcePort::closed(nic).on(port, position),
-            Some((_, port)) if self.is_outside(nic) => SourcePort::outside(nic, &port.policy),
-            Some((position, port)) => SourcePort::station(nic, port).on(port, position),
-            None if self.is_outside(nic) => SourcePort::outside(nic, &crate::ports::policy::PortPolicy::NONE),
+            Some((_, port)) if self.is_external(nic) => SourcePort::external(nic, &port.policy),
+            Some((position, port)) => SourcePort::vnic(nic, port).on(port, position),
+            None if self.is_external(nic) => {
+                SourcePort::external(nic, &crate::ports::policy::PortPolicy::NONE)
+            }
             None => SourcePort::closed(nic),
         }
     }
@@ -118,7 +120,7 @@ impl<S: Storage> Forwarding<S> {
                 Decision { bits, sent, ..Decision::new(Verdict::Deliver(port.id)) }
             }
             Some(port) => self.deliver(sender, sent, port),
-            None if self.ports.learns() || sender.origin == Origin::Outside => {
+            None if self.ports.learns() || sender.origin == Origin::External => {
                 self.decide_unknown(sender, sent, packet, beside)
             }
             None => match self.uplink_bits(sender, sent) {
@@ -133,8 +135,8 @@ impl<S: Storage> Forwarding<S> {
         }
     }
 
-    /// A source address that is not the adapter's, a tag, a virtual subnet, or a port with policies of its own. Reads the
-    /// headers again: handed over, they would lie in memory for every other packet too.
+    /// A source address that is not the adapter's, a tag, a virtual subnet, or a port with policies of its own. Reads
+    /// the headers again: handed over, they would lie in memory for every other packet too.
     #[inline(never)]
     fn look_closer(
         &self,
@@ -153,7 +155,7 @@ impl<S: Storage> Forwarding<S> {
             (own, said) if said == 0 || said == own => own,
             _ => return Err(DropReason::VirtualSubnet),
         };
-        if sender.origin == Origin::Station {
+        if sender.origin == Origin::Vnic {
             self.check_source(sender, headers.source, carried.vlan, packet.now)?;
         }
         let mut sent = FrameTag::new(carried, subnet, sender.vlans, beside.vlan != 0, beside.subnet != 0);
@@ -178,10 +180,10 @@ impl<S: Storage> Forwarding<S> {
             return Ok(());
         }
         if sender.security.mac_spoofing {
-            self.learned.hear(mac, vlan, position, now);
+            self.learned.learn(mac, vlan, position, now);
             return Ok(());
         }
-        // "Currently in use" by another adapter of the machine: not one that it had before.
+        // "Currently in use" by another adapter of the VM: not one that it had before.
         let mate = || {
             let other = self.ports.lookup(mac).filter(|other| other.current_mac == mac);
             other.is_some_and(|other| port.vm.is_same_machine(other.vm))
@@ -189,7 +191,7 @@ impl<S: Storage> Forwarding<S> {
         if sender.security.teaming && mate() { Ok(()) } else { Err(DropReason::SpoofedAddress) }
     }
 
-    /// To a station that may need a closer look.
+    /// To a vNIC whose policy may have to be compared in full.
     #[inline(never)]
     pub(crate) fn deliver(&self, sender: &SourcePort, sent: FrameTag, port: &Port) -> Decision {
         if port.id == sender.nic {
@@ -201,7 +203,7 @@ impl<S: Storage> Forwarding<S> {
         }
     }
 
-    /// The bits with which a station may have a packet.
+    /// The preserve bits with which a vNIC may have a packet.
     pub(crate) fn admit(
         &self,
         sender: &SourcePort,
@@ -226,7 +228,7 @@ impl<S: Storage> Forwarding<S> {
         Ok(priority.with_vlan(admitted.tagged))
     }
 
-    /// The bits with which the outside may have a packet.
+    /// The preserve bits with which the external port may have a packet.
     #[inline(always)]
     pub(crate) fn uplink_bits(&self, sender: &SourcePort, sent: FrameTag) -> Result<Preserve, DropReason> {
         if sent.stays_inside() {
@@ -284,7 +286,7 @@ impl<S: Storage> Forwarding<S> {
         }
     }
 
-    /// Policies and options apart from the two that a packet must not wait for. Reads the headers again.
+    /// All policies and options but the two that `hash_at_once` inlines. Parses the headers again.
     #[inline(never)]
     fn other_hash(&self, hashed_as: NicId, packet: &Packet<'_>, beside: &OutOfBand<'_>) -> (FlowHash, Basis) {
         let headers = if self.keying.policy.wants_innermost_headers() {
@@ -302,7 +304,7 @@ impl<S: Storage> Forwarding<S> {
     }
 
     #[inline]
-    fn is_outside(&self, source: NicId) -> bool {
+    fn is_external(&self, source: NicId) -> bool {
         self.external == Some(source.port)
     }
 
@@ -343,7 +345,7 @@ impl<S: Storage> Forwarding<S> {
         self.adapter_hash
     }
 
-    /// After it returns nothing is assigned to a member that is not live.
+    /// After it returns no packet is assigned to a member that is not live.
     pub fn publish(&mut self, plan: &TeamView, home: &[u8], now: Ticks) -> Moved {
         let view = View { live: plan.live, weights: &plan.weights, home };
         self.receive.publish(plan.live);
@@ -386,10 +388,10 @@ impl<S: Storage> Forwarding<S> {
         (self.table.lookup(hash.bucket()), basis)
     }
 
-    /// The member where the traffic of a station arrives, as far as the policy lets one say: untagged, as it leaves.
-    pub fn member_of_station(&self, station: NicId) -> Option<MemberIndex> {
+    /// The member on which a vNIC's untagged traffic arrives, as far as the policy determines it: the one it leaves by.
+    pub fn member_of_vnic(&self, station: NicId) -> Option<MemberIndex> {
         let mac = self.ports.get(station.port).map_or(MacAddr::ZERO, |port| port.current_mac);
-        self.table.lookup(self.seed.hash(&self.keying.station_key(self.hashed_as(station), mac)).bucket())
+        self.table.lookup(self.seed.hash(&self.keying.vnic_key(self.hashed_as(station), mac)).bucket())
     }
 
     /// What HyperVPort hashes for a NIC: its own id, unless it came from another host.
@@ -398,7 +400,7 @@ impl<S: Storage> Forwarding<S> {
         port.map_or(nic, |port| port.hashed_as)
     }
 
-    /// The station with that address.
+    /// The vNIC with that address.
     pub fn station(&self, mac: MacAddr) -> Option<NicId> {
         self.ports.lookup(mac).map(|port| port.id)
     }

@@ -9,16 +9,16 @@ use crate::ports::vlan::{Carried, Vlans};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    Station,
+    Vnic,
     /// A physical adapter.
-    Outside,
+    External,
     /// The switch itself, and extensions above: port 0, to which no policy applies.
     Trusted,
-    /// A port that nobody announced, or whose policy is not known.
+    /// An unknown port, or one whose policy has not been read.
     Closed,
 }
 
-/// What the destinations of a packet need to know of its source and its tags.
+/// What decides which destinations may have a packet: its source's VLAN and subnet, and its tags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameTag {
     /// `PortPolicy::key` of the ports that may have it without a closer look; 0 for none.
@@ -55,7 +55,8 @@ impl FrameTag {
         if self.writes_tag { VlanId::new(self.vlan) } else { None }
     }
 
-    /// Outside nobody would know which virtual subnet it belongs to.
+    /// A frame of a virtual subnet may leave only with the subnet in its out-of-band data: elsewhere it could not be
+    /// told which.
     #[inline]
     pub(crate) const fn stays_inside(&self) -> bool {
         self.subnet != 0 && !self.subnet_told
@@ -72,12 +73,12 @@ pub struct SourcePort {
     pub nic: NicId,
     /// What HyperVPort hashes for it.
     pub hashed_as: NicId,
-    /// Position of a station in the port table, by which its frames are counted; `UNCOUNTED` for everyone else.
+    /// Position of a vNIC in the port table, by which its frames are counted; `UNCOUNTED` for every other source.
     pub position: usize,
     pub origin: Origin,
     /// The address in use, as a word.
     mac: u64,
-    /// Source addresses are nobody's business.
+    /// Any source address is allowed.
     any_mac: bool,
     /// `Preserve::PRIORITY`, or nothing.
     pub(crate) priority: Preserve,
@@ -89,7 +90,7 @@ pub struct SourcePort {
     plain: bool,
 }
 
-/// The position of who is no station.
+/// The position of a source that is not a vNIC.
 pub const UNCOUNTED: usize = usize::MAX;
 
 impl SourcePort {
@@ -123,24 +124,24 @@ impl SourcePort {
         Self::new(nic, Origin::Trusted, Vlans::EVERYTHING, Security::TRUSTED)
     }
 
-    pub(crate) fn outside(nic: NicId, policy: &PortPolicy) -> Self {
+    pub(crate) fn external(nic: NicId, policy: &PortPolicy) -> Self {
         let vlans = policy.vlans.unwrap_or(Vlans::EVERYTHING);
         let virtual_subnet = policy.security().virtual_subnet;
-        let outside =
-            Self::new(nic, Origin::Outside, vlans, Security { virtual_subnet, ..Security::TRUSTED });
-        Self { plain: vlans == Vlans::EVERYTHING, ..outside }
+        let external =
+            Self::new(nic, Origin::External, vlans, Security { virtual_subnet, ..Security::TRUSTED });
+        Self { plain: vlans == Vlans::EVERYTHING, ..external }
     }
 
-    pub(crate) fn station(nic: NicId, port: &Port) -> Self {
+    pub(crate) fn vnic(nic: NicId, port: &Port) -> Self {
         let (vlans, security) = (port.policy.vlans(), port.policy.security());
-        let station = Self::new(nic, Origin::Station, vlans, security);
+        let vnic = Self::new(nic, Origin::Vnic, vlans, security);
         // A trunk may have pruned its native VLAN: that is for the closer look.
         let plain = !matches!(vlans, Vlans::Trunk { .. });
-        Self { mac: port.current_mac.word(), any_mac: false, plain, ..station }
+        Self { mac: port.current_mac.word(), any_mac: false, plain, ..vnic }
     }
 
-    /// The same as the NIC of a port, by which it is hashed and counted, whether the port is closed or not. Another NIC of
-    /// the port is hashed by its own id and not counted.
+    /// The same as the NIC of a port, by which it is hashed and counted, whether the port is closed or not. Another NIC
+    /// of the port is hashed by its own id and not counted.
     pub(crate) fn on(self, port: &Port, position: usize) -> Self {
         if port.is_station(self.nic) { Self { hashed_as: port.hashed_as, position, ..self } } else { self }
     }

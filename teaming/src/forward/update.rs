@@ -1,4 +1,5 @@
-//! What the control path changes in the published side, under the write lock: ports, their policies, NICs, groups.
+//! Changes that the control path makes to the tables which packets read, under the write lock: ports, policies, NICs,
+//! groups.
 //!
 //! Called by the driver with what requests and enumerations say; the tables themselves are in `ports`.
 
@@ -21,28 +22,28 @@ impl<S: Storage> Forwarding<S> {
         self.refresh_outside();
     }
 
-    /// A NIC request about a station.
-    pub fn on_station(&mut self, op: NicOp, nic: &NicParameters) -> Result<(), Full> {
+    /// A NIC request about a vNIC.
+    pub fn on_vnic(&mut self, op: NicOp, nic: &NicParameters) -> Result<(), Full> {
         if matches!(op, NicOp::Disconnect | NicOp::Delete) {
             self.forget(nic.id.port);
         }
         self.ports.apply(op, nic)
     }
 
-    /// A port came, or is read from an enumeration: `closed` until its properties are known.
+    /// Adds a port that was created or enumerated; `closed` until its properties have been read.
     pub fn create_port(&mut self, id: PortId, closed: bool) -> Result<(), Full> {
         let created = self.ports.create_port(id, closed);
         self.refresh_outside();
         created
     }
 
-    /// A port is about to go: nothing passes it any more.
+    /// A port is being torn down: drops all its traffic.
     pub fn tear_down(&mut self, id: PortId) {
         self.ports.tear_down(id);
         self.refresh_outside();
     }
 
-    /// A port is gone, with everything that was known of it.
+    /// Deletes a port with its policies, address and groups.
     pub fn delete_port(&mut self, id: PortId) {
         self.forget(id);
         self.ports.delete_port(id);
@@ -72,7 +73,7 @@ impl<S: Storage> Forwarding<S> {
         set
     }
 
-    /// Nothing passes a port any more, until its properties are read anew.
+    /// Closes a port: all its traffic is dropped until its properties have been read again.
     pub fn close(&mut self, id: PortId) {
         self.ports.close(id);
         self.refresh_outside();
@@ -85,7 +86,7 @@ impl<S: Storage> Forwarding<S> {
         self.refresh_outside();
     }
 
-    /// Nothing that was heard from a port leads there any more.
+    /// Forgets the addresses learned from a port.
     fn forget(&mut self, id: PortId) {
         if let Some(position) = self.ports.position(id)
             && self.ports.get(id).is_some_and(Port::may_learn)

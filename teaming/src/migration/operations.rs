@@ -9,7 +9,7 @@ use crate::Storage;
 use crate::ids::NicId;
 use crate::migration::record::{Assembly, Cursor, Discard, Handed, NicState, Part, Pins, decode};
 
-/// NICs that are not known yet and have restored data waiting for them, at most.
+/// At most this many unknown NICs may have restored data waiting for them.
 pub const STRANGERS_MAX: usize = 64;
 
 /// How far a save has come.
@@ -20,8 +20,8 @@ enum Save<S: Storage> {
         record: S::Of<u8>,
         cursor: Cursor,
     },
-    /// Everything was handed out: what comes until the end is for others. What an extension that saves must write was
-    /// like this when the last of it was passed on.
+    /// Everything was handed out: further requests until the end are for other extensions. What an extension that saves
+    /// must write was like this when the last of it was passed on.
     Done {
         print: u32,
     },
@@ -31,46 +31,46 @@ enum Save<S: Storage> {
 enum Restore<S: Storage> {
     Idle,
     Under(Assembly<S::Of<u8>>),
-    /// It has been discarded; what else comes until the end goes the same way.
+    /// Discarded; what else arrives before the end is discarded too.
     Spoilt,
 }
 
-struct Entry<S: Storage> {
+struct NicOperations<S: Storage> {
     nic: NicId,
     save: Save<S>,
     restore: Restore<S>,
-    /// It was saved here and has been here since: what it counts is newer than what any record says.
+    /// It was saved here and has not left since: its counters are newer than those of any record.
     was_saved: bool,
     /// The record that a restore has brought; it has been decoded once.
     carried: Option<S::Of<u8>>,
 }
 
-/// Place for one NIC.
-pub struct Slot<S: Storage>(Option<Entry<S>>);
+/// The operations of one NIC, or a free slot.
+pub struct OperationSlot<S: Storage>(Option<NicOperations<S>>);
 
-impl<S: Storage> Slot<S> {
+impl<S: Storage> OperationSlot<S> {
     pub const EMPTY: Self = Self(None);
 }
 
 pub struct Operations<S: Storage> {
-    slots: S::Of<Slot<S>>,
+    slots: S::Of<OperationSlot<S>>,
 }
 
 impl<S: Storage> Operations<S> {
-    pub fn new(slots: S::Of<Slot<S>>) -> Self {
+    pub fn new(slots: S::Of<OperationSlot<S>>) -> Self {
         Self { slots }
     }
 
-    /// One buffer is offered for the data of a NIC that is known. `record` makes the NIC's record from what a restore has
-    /// brought, anew until a part of it is handed out. `slots` gives that many slots. `print` stands for what an extension
-    /// that saves must write. The only error is that there was no memory.
+    /// One buffer is offered for the data of a NIC that is known. `record` makes the NIC's record from what a restore
+    /// has brought, anew until a part of it is handed out. `slots` gives that many slots. `print` stands for what an
+    /// extension that saves must write. The only error is that there was no memory.
     pub fn save(
         &mut self,
         nic: NicId,
         buffer: &mut [u8],
         print: u32,
         record: impl FnOnce(Option<(NicState, Pins<'_>)>) -> Option<S::Of<u8>>,
-        slots: impl FnOnce(usize) -> Option<S::Of<Slot<S>>>,
+        slots: impl FnOnce(usize) -> Option<S::Of<OperationSlot<S>>>,
     ) -> Result<Handed, Discard> {
         let entry = self.entry_or_new(nic, slots).ok_or(Discard::NoMemory)?;
         if let Save::Done { print: last } = &mut entry.save {
@@ -91,8 +91,8 @@ impl<S: Storage> Operations<S> {
         Ok(handed)
     }
 
-    /// A request to save that was passed on is back. If nobody has written what who saves must write, it has been at the
-    /// end of the stack: everybody has been asked, and the next request is of another operation
+    /// A request to save that was passed on is back. If nobody has written what who saves must write, it has been at
+    /// the end of the stack: everybody has been asked, and the next request is of another operation
     /// (managing-hyper-v-extensible-switch-run-time-data). A failure ends the operation too.
     pub fn save_passed(&mut self, nic: NicId, print: u32, failed: bool) {
         if let Some(entry) = self.entry(nic)
@@ -116,7 +116,7 @@ impl<S: Storage> Operations<S> {
         data: &[u8],
         is_known: impl Fn(NicId) -> bool,
         storage: impl FnOnce(usize) -> Option<S::Of<u8>>,
-        slots: impl FnOnce(usize) -> Option<S::Of<Slot<S>>>,
+        slots: impl FnOnce(usize) -> Option<S::Of<OperationSlot<S>>>,
     ) -> Result<(), Discard> {
         let is_new = self.entry(nic).is_none();
         if is_new && !is_known(nic) && self.strangers(is_known) >= STRANGERS_MAX {
@@ -167,15 +167,15 @@ impl<S: Storage> Operations<S> {
         self.slots.iter().filter_map(|slot| slot.0.as_ref()).filter(|entry| !is_known(entry.nic)).count()
     }
 
-    fn entry(&mut self, nic: NicId) -> Option<&mut Entry<S>> {
+    fn entry(&mut self, nic: NicId) -> Option<&mut NicOperations<S>> {
         self.slots.iter_mut().find(|slot| slot.is_of(nic))?.0.as_mut()
     }
 
     fn entry_or_new(
         &mut self,
         nic: NicId,
-        slots: impl FnOnce(usize) -> Option<S::Of<Slot<S>>>,
-    ) -> Option<&mut Entry<S>> {
+        slots: impl FnOnce(usize) -> Option<S::Of<OperationSlot<S>>>,
+    ) -> Option<&mut NicOperations<S>> {
         let known = self.slots.iter().position(|slot| slot.is_of(nic));
         let free = || self.slots.iter().position(|slot| slot.0.is_none());
         let at = match known.or_else(free) {
@@ -186,11 +186,17 @@ impl<S: Storage> Operations<S> {
                 old
             }
         };
-        let new = || Entry { nic, save: Save::Idle, restore: Restore::Idle, was_saved: false, carried: None };
+        let new = || NicOperations {
+            nic,
+            save: Save::Idle,
+            restore: Restore::Idle,
+            was_saved: false,
+            carried: None,
+        };
         self.slots.get_mut(at).map(|slot| slot.0.get_or_insert_with(new))
     }
 
-    fn grow(&mut self, mut more: S::Of<Slot<S>>) {
+    fn grow(&mut self, mut more: S::Of<OperationSlot<S>>) {
         for (new, old) in more.iter_mut().zip(self.slots.iter_mut()) {
             new.0 = old.0.take();
         }
@@ -198,7 +204,7 @@ impl<S: Storage> Operations<S> {
     }
 }
 
-impl<S: Storage> Slot<S> {
+impl<S: Storage> OperationSlot<S> {
     fn is_of(&self, nic: NicId) -> bool {
         self.0.as_ref().is_some_and(|entry| entry.nic == nic)
     }

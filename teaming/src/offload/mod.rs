@@ -1,9 +1,9 @@
-//! Which member holds what: the ledger of queues, filters, virtual functions and ports, and security associations that
-//! adapters keep for the switch, and the plan for each request about one.
+//! Which member holds which resource: the table of queues, filters, virtual functions, virtual ports and security
+//! associations that adapters keep for the switch, and the plan for each request about one.
 //!
-//! Ids are unique only per adapter, so a resource is known by whom it is for and its id: (source port, source NIC, id).
-//! The control side, under the caller's team lock; the driver keeps a second ledger for security associations alone,
-//! which packets look into under a lock of its own. Never sends, never frees what the switch allocated.
+//! Ids are unique only per adapter, so a resource is identified by its partition and its id: (source port, source NIC,
+//! id). The control side, under the caller's team lock; the driver keeps a second table for security associations
+//! alone, which packets read under a lock of its own. Never sends, never frees what the switch allocated.
 
 pub mod capabilities;
 pub mod processors;
@@ -28,7 +28,7 @@ pub enum OffloadPlacement {
 
 /// A resource on one member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Entry {
+pub struct HeldResource {
     pub source: NicId,
     pub resource: Resource,
     /// The id that the switch knows.
@@ -37,17 +37,18 @@ pub struct Entry {
     /// to one partition, by different members, the later allocation is meant.
     serial: u32,
     member: u8,
-    /// The adapter went away, and the resource with it; kept until the switch gives it up.
+    /// The adapter was unbound, and the resource with it; kept until the switch frees it.
     gone: bool,
-    /// The switch has yet to be told that the partition cannot use it any more.
+    /// The switch must still be told that the partition cannot use it any more.
     pub notify: bool,
-    /// A request of ours made it, so that only requests of ours can name it: the switch's id may be another member's.
+    /// Allocated by a request of the driver's own, so that only such requests may name it: the switch's id may be
+    /// another member's.
     own: bool,
     /// The id that the member knows.
     pub member_resource_id: u64,
 }
 
-impl Entry {
+impl HeldResource {
     pub const EMPTY: Self = Self {
         source: NicId::new(crate::ids::PortId::DEFAULT, crate::ids::NicIndex::DEFAULT),
         resource: Resource::Queue,
@@ -80,7 +81,7 @@ pub const NO_PARTITION: NicId = NicId::new(crate::ids::PortId::DEFAULT, crate::i
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full;
 
-/// What a plan depends on beside the ledger.
+/// What a plan depends on besides the table.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts {
     pub placement: OffloadPlacement,
@@ -92,19 +93,19 @@ pub struct Facts {
 
 pub struct OffloadResources<S: Storage> {
     /// Sorted; the first `used` count.
-    entries: S::Of<Entry>,
+    entries: S::Of<HeldResource>,
     used: usize,
-    /// Places promised to requests that are out.
+    /// Entries reserved for requests that are pending.
     promised: usize,
     serial: u32,
 }
 
 impl<S: Storage> OffloadResources<S> {
-    pub fn new(entries: S::Of<Entry>) -> Self {
+    pub fn new(entries: S::Of<HeldResource>) -> Self {
         Self { entries, used: 0, promised: 0, serial: 0 }
     }
 
-    pub fn entries(&self) -> &[Entry] {
+    pub fn entries(&self) -> &[HeldResource] {
         self.entries.get(..self.used).unwrap_or(&[])
     }
 
@@ -120,7 +121,7 @@ impl<S: Storage> OffloadResources<S> {
         self.entries.len()
     }
 
-    /// Promises places for what a request may make, so that keeping its result cannot fail.
+    /// Reserves entries for what a request may allocate, so that recording its result cannot fail.
     pub fn promise(&mut self, count: usize) -> Result<(), Full> {
         let taken = self.used.saturating_add(self.promised).saturating_add(count);
         if taken > self.entries.len() {
@@ -130,13 +131,13 @@ impl<S: Storage> OffloadResources<S> {
         Ok(())
     }
 
-    /// Takes a promise back, used or not.
+    /// Releases a reservation, used or not.
     pub fn release_promise(&mut self, count: usize) {
         self.promised = self.promised.saturating_sub(count);
     }
 
     /// Exchanges the storage for a larger one and gives the old one back; smaller storage comes back itself.
-    pub fn grow(&mut self, mut entries: S::Of<Entry>) -> S::Of<Entry> {
+    pub fn grow(&mut self, mut entries: S::Of<HeldResource>) -> S::Of<HeldResource> {
         if entries.len() <= self.entries.len() {
             return entries;
         }
@@ -152,7 +153,7 @@ impl<S: Storage> OffloadResources<S> {
         self.serial
     }
 
-    /// Notes that `member` holds what a request of the switch's made there.
+    /// Records that `member` holds what a request of the switch allocated there.
     pub fn record(
         &mut self,
         source: NicId,
@@ -161,18 +162,18 @@ impl<S: Storage> OffloadResources<S> {
         member: MemberIndex,
     ) -> Result<(), Full> {
         let serial = self.next_serial();
-        self.insert(Entry {
+        self.insert(HeldResource {
             source,
             resource,
             id,
             serial,
             member: member.get(),
             member_resource_id: id,
-            ..Entry::EMPTY
+            ..HeldResource::EMPTY
         })
     }
 
-    /// Notes that `member` holds a copy, by its own id `below`, of what requests of ours made.
+    /// Records that `member` holds a copy, under its own id, that a request of the driver's allocated.
     pub fn record_copy(
         &mut self,
         (source, resource, id): (NicId, Resource, u64),
@@ -181,7 +182,7 @@ impl<S: Storage> OffloadResources<S> {
         serial: u32,
     ) -> Result<(), Full> {
         let member = member.get();
-        self.insert(Entry {
+        self.insert(HeldResource {
             source,
             resource,
             id,
@@ -189,11 +190,11 @@ impl<S: Storage> OffloadResources<S> {
             member,
             member_resource_id,
             own: true,
-            ..Entry::EMPTY
+            ..HeldResource::EMPTY
         })
     }
 
-    fn insert(&mut self, entry: Entry) -> Result<(), Full> {
+    fn insert(&mut self, entry: HeldResource) -> Result<(), Full> {
         if self.used >= self.entries.len() {
             return Err(Full);
         }
@@ -205,8 +206,8 @@ impl<S: Storage> OffloadResources<S> {
         Ok(())
     }
 
-    /// The entries under one key. From nobody in particular, an id that only one source has is that one's.
-    fn under(&self, source: NicId, resource: Resource, id: u64) -> &[Entry] {
+    /// The entries under one key. A request from 0/0 matches the only partition that owns this id.
+    fn under(&self, source: NicId, resource: Resource, id: u64) -> &[HeldResource] {
         let exact = self.exact((source, resource, id));
         if !exact.is_empty() || source != NO_PARTITION {
             return exact;
@@ -216,7 +217,7 @@ impl<S: Storage> OffloadResources<S> {
         if hits.all(|entry| entry.source == first.source) { self.exact(first.key()) } else { &[] }
     }
 
-    fn exact(&self, key: (NicId, Resource, u64)) -> &[Entry] {
+    fn exact(&self, key: (NicId, Resource, u64)) -> &[HeldResource] {
         let entries = self.entries();
         let first = entries.partition_point(|entry| entry.key() < key);
         let end = entries.partition_point(|entry| entry.key() <= key);
@@ -224,7 +225,7 @@ impl<S: Storage> OffloadResources<S> {
     }
 
     /// The allocation that is meant by an id: the latest whose adapter is still there, else the latest. Its copies.
-    pub fn holders(&self, source: NicId, resource: Resource, id: u64) -> impl Iterator<Item = &Entry> {
+    pub fn holders(&self, source: NicId, resource: Resource, id: u64) -> impl Iterator<Item = &HeldResource> {
         let entries = self.under(source, resource, id);
         let there = entries.iter().filter(|entry| !entry.gone).map(|entry| entry.serial).max();
         let serial = there.or(entries.iter().map(|entry| entry.serial).max());
@@ -238,7 +239,10 @@ impl<S: Storage> OffloadResources<S> {
 
     /// All members of a resource that are still there.
     pub fn members_of(&self, source: NicId, resource: Resource, id: u64) -> MemberSet {
-        self.holders(source, resource, id).filter(|entry| !entry.gone).filter_map(Entry::member).collect()
+        self.holders(source, resource, id)
+            .filter(|entry| !entry.gone)
+            .filter_map(HeldResource::member)
+            .collect()
     }
 
     /// The id that a member knows a resource by.
@@ -255,13 +259,13 @@ impl<S: Storage> OffloadResources<S> {
             .map(|entry| entry.member_resource_id)
     }
 
-    /// Forgets a resource that the switch gave up.
+    /// Removes a resource that the switch freed.
     pub fn release(&mut self, source: NicId, resource: Resource, id: u64) {
         let Some(meant) = self.holders(source, resource, id).next().copied() else { return };
         self.retain(|entry| entry.key() != meant.key() || entry.serial != meant.serial);
     }
 
-    /// Forgets the copy of a resource that one member gave up; the others' are still there.
+    /// Removes one member's copy of a resource; the copies on other members stay.
     pub fn release_on(&mut self, source: NicId, resource: Resource, id: u64, member: MemberIndex) {
         let Some(meant) = self.holders(source, resource, id).next().copied() else { return };
         let member = member.get();
@@ -270,7 +274,7 @@ impl<S: Storage> OffloadResources<S> {
         });
     }
 
-    fn retain(&mut self, keep: impl Fn(&Entry) -> bool) {
+    fn retain(&mut self, keep: impl Fn(&HeldResource) -> bool) {
         let mut kept: usize = 0;
         for index in 0..self.used {
             let Some(entry) = self.entries.get(index).copied().filter(&keep) else { continue };
@@ -282,9 +286,9 @@ impl<S: Storage> OffloadResources<S> {
         self.used = kept;
     }
 
-    /// Members carry traffic no more. Marks the virtual functions on them, whose partitions bypass the switch, to be
-    /// told of, and gives the number of partitions whose queue is on one of them: the default queue serves those now,
-    /// or a copy of the queue on another member.
+    /// Members went down. Marks their virtual functions, whose partitions bypass the switch, for notification, and
+    /// returns the number of partitions with a queue on one of them: the default queue serves those now, or a copy of
+    /// the queue on another member.
     pub fn went_down(&mut self, members: MemberSet) -> u32 {
         let used = self.used;
         let (mut partitions, mut last) = (0_u32, None);
@@ -303,23 +307,24 @@ impl<S: Storage> OffloadResources<S> {
         partitions
     }
 
-    /// A member's adapter is taken away, and with it all that it held.
+    /// A member's adapter was unbound, and all that it held is gone.
     pub fn went_away(&mut self, member: MemberIndex) {
         let used = self.used;
-        let mine = |entry: &&mut Entry| entry.member == member.get();
+        let mine = |entry: &&mut HeldResource| entry.member == member.get();
         self.entries.iter_mut().take(used).filter(mine).for_each(|entry| entry.gone = true);
     }
 
-    /// Members carry traffic again: nobody need leave a virtual function on them any more.
+    /// Members are up again: no partition has to leave a virtual function on them any more.
     pub fn came_up(&mut self, members: MemberSet) {
         let used = self.used;
-        let up = |entry: &Entry| entry.member().is_some_and(|member| members.contains(member));
+        let up = |entry: &HeldResource| entry.member().is_some_and(|member| members.contains(member));
         let back = self.entries.iter_mut().take(used).filter(|entry| up(entry) && !entry.gone);
         back.for_each(|entry| entry.notify = false);
     }
 
-    /// The next partition to be told that it lost its virtual function, referenced; one that does not use it is told when
-    /// it does, and one whose reference is refused when it is not. `None` if there is none to be told.
+    /// The next partition to notify of a lost virtual function, with a reference. A partition that does not use its
+    /// function is notified when it does; one whose reference is refused, when it is granted. `None` if there is none
+    /// to notify.
     pub fn next_lost_vf<R>(
         &mut self,
         uses_it: impl Fn(NicId) -> bool,
@@ -333,7 +338,7 @@ impl<S: Storage> OffloadResources<S> {
         Some(referenced)
     }
 
-    /// What becomes of a request about one resource. Lists are planned with `plan_list`.
+    /// Plans a request about one resource. Lists are planned with `plan_list`.
     pub fn plan(&self, source: NicId, command: &Command, facts: &Facts) -> OidPlan {
         let follow = |resource, id| self.plan_list(source, resource, core::iter::once(id));
         match *command {
@@ -359,7 +364,7 @@ impl<S: Storage> OffloadResources<S> {
             Command::FreeVf { vf } => follow(Resource::Vf, vf),
             Command::DeleteVport { vport } => follow(Resource::Vport, vport),
             Command::UpdateSa { handle } => follow(Resource::Sa, handle),
-            // Never refused: what nobody can take goes down as it came.
+            // Never refused: if no member can take it, the request is passed on unchanged.
             Command::AddSas => match self.place(source, Resource::Sa, facts) {
                 OidPlan::Refuse(_) => OidPlan::Pass,
                 plan => plan,
@@ -368,7 +373,7 @@ impl<S: Storage> OffloadResources<S> {
         }
     }
 
-    /// What becomes of a request about several resources. Those that nobody holds go along with the others.
+    /// Plans a request about several resources. Resources that no member holds go along with the others.
     pub fn plan_list(&self, source: NicId, resource: Resource, ids: impl Iterator<Item = u64>) -> OidPlan {
         let (mut members, mut own) = (MemberSet::EMPTY, false);
         for id in ids {
@@ -403,7 +408,8 @@ impl<S: Storage> OffloadResources<S> {
                 one(self.existing_sa_member(source, resource, facts).or(there).or(facts.able.iter().next()))
             }
             OffloadPlacement::SingleMember => {
-                let mut held = self.entries().iter().filter(|entry| !entry.gone).filter_map(Entry::member);
+                let mut held =
+                    self.entries().iter().filter(|entry| !entry.gone).filter_map(HeldResource::member);
                 one(held.find(|&member| facts.able.contains(member)).or(facts.able.iter().next()))
             }
         }

@@ -6,9 +6,9 @@ use crate::offload::OffloadPlacement;
 /// Why the processors of two members' queues do not fit (KB 2974384, event 106).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProcessorConflict {
-    /// The members share queues out among them, and then no processor may serve two of them.
+    /// Queues are distributed over the members (Sum-of-Queues): no processor may serve two members.
     Overlap,
-    /// Every queue is on every member, and then all must use the same processors.
+    /// Every queue is on every member (Min-of-Queues): all members must use the same processors.
     NotIdentical,
 }
 
@@ -55,7 +55,7 @@ impl ProcessorSets {
         }
     }
 
-    /// The member's adapter is gone.
+    /// The member's adapter was unbound.
     pub fn forget(&mut self, member: MemberIndex) {
         for set in self.0.iter_mut().filter_map(|sets| sets.get_mut(member.slot())) {
             *set = 0;

@@ -69,7 +69,7 @@ pub mod oids {
 
 /// `NDIS_REQUEST_TYPE` of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum RequestType {
     Query,
     Set,
     Method,
@@ -101,19 +101,19 @@ pub enum Resource {
 pub enum Treatment {
     /// Cloned and sent on.
     Pass,
-    /// As `Pass`, after or before the tables took it in.
+    /// As `Pass`; the tables are updated before or after.
     Note,
     /// Ours are answered, the others passed on.
     Answer,
-    /// The request inside decides.
+    /// The request inside the envelope has a row of its own.
     Open,
-    /// Makes a resource, on a member of our choice.
+    /// Allocates a resource on a member that the driver chooses.
     Place(Resource),
-    /// Speaks of a resource: goes where it is.
+    /// Names a resource: sent to the member that holds it.
     Follow(Resource),
-    /// Gives a resource up: goes where it is, and it is forgotten.
+    /// Frees a resource: sent to the member that holds it, and removed from the table on success.
     Release(Resource),
-    /// A question of the driver's own.
+    /// A query that the driver itself sends.
     Ask,
 }
 
@@ -123,7 +123,7 @@ pub struct Row {
     pub name: &'static str,
     pub place: OidContext,
     /// Request types that are understood; one of another type is passed on unread.
-    pub kinds: &'static [Kind],
+    pub kinds: &'static [RequestType],
     /// The documented payload and the bytes of its first revision; `None` where it is not read.
     pub payload: Option<(&'static str, usize)>,
     pub treatment: Treatment,
@@ -135,30 +135,30 @@ pub struct Row {
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OidPlan {
-    /// A clone goes down, nothing else changes.
+    /// A clone is passed on unchanged.
     Pass,
-    /// A clone goes down in an envelope of ours that names this member.
+    /// A clone is passed on in an envelope of the driver's that names this member.
     Redirect(crate::ids::MemberIndex),
-    /// It stays here; each of these gets a request of ours in its place.
+    /// Held; the driver sends a request of its own to each of these members instead.
     Originate(crate::ids::MemberSet),
-    /// It is completed here.
+    /// The driver completes it.
     Answer,
     Refuse(Refusal),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// No member that is up can do it.
+    /// No member that is up supports it.
     NoMember,
     /// No memory to keep track of it.
     NoMemory,
 }
 
-const SET: &[Kind] = &[Kind::Set];
-const METHOD: &[Kind] = &[Kind::Method];
-const QUERY: &[Kind] = &[Kind::Query];
+const SET: &[RequestType] = &[RequestType::Set];
+const METHOD: &[RequestType] = &[RequestType::Method];
+const QUERY: &[RequestType] = &[RequestType::Query];
 /// The topic on these requests says set, their own page and the header say method.
-const SET_OR_METHOD: &[Kind] = &[Kind::Set, Kind::Method];
+const SET_OR_METHOD: &[RequestType] = &[RequestType::Set, RequestType::Method];
 
 const PORT: Option<(&str, usize)> = Some(("NDIS_SWITCH_PORT_PARAMETERS", 1056));
 const NIC: Option<(&str, usize)> = Some(("NDIS_SWITCH_NIC_PARAMETERS", 2207));
@@ -244,6 +244,6 @@ pub const OIDS: &[Row] = rows! {
 };
 
 /// The row of a request of this type, or `None`: it is passed on unread.
-pub fn find(place: OidContext, oid: u32, kind: Kind) -> Option<&'static Row> {
+pub fn find(place: OidContext, oid: u32, kind: RequestType) -> Option<&'static Row> {
     OIDS.iter().find(|row| row.place == place && row.oid == oid && row.kinds.contains(&kind))
 }

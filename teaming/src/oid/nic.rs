@@ -1,4 +1,4 @@
-//! What a NIC request of the switch means: for a member of the team, for the external port, or for a station.
+//! What a NIC request of the switch means: for a member of the team, for the external port, or for a vNIC.
 //!
 //! Called by the control path of the driver with what it read from `OID_SWITCH_NIC_*` requests.
 
@@ -23,15 +23,15 @@ pub enum NicOp {
     Delete,
 }
 
-/// Which virtual machine an adapter belongs to: what is kept of its name.
+/// Which VM a vNIC belongs to, as a digest of the VM's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VmId(u64, u64);
 
 impl VmId {
-    /// Not a virtual machine's.
+    /// Not a VM's.
     pub const NONE: Self = Self(0, 0);
 
-    /// Both belong to one virtual machine.
+    /// Both belong to the same VM.
     pub fn is_same_machine(self, other: Self) -> bool {
         self != Self::NONE && self == other
     }
@@ -65,11 +65,11 @@ pub struct NicParameters {
     pub kind: NicKind,
     pub current_mac: MacAddr,
     pub permanent_mac: MacAddr,
-    /// Zero for a NIC that is no virtual machine's.
+    /// Zero for a NIC that is not a VM's.
     pub vm_mac: MacAddr,
     pub mtu: u32,
     pub vm: VmId,
-    /// The machine uses a virtual function in its place: its packets bypass the switch.
+    /// The VM uses a virtual function instead: its packets bypass the switch.
     pub vf_assigned: bool,
 }
 
@@ -78,7 +78,7 @@ pub enum Route {
     Member(MemberIndex, MemberEvent),
     /// The team as a whole: the external port itself.
     External(NicOp),
-    Station(NicOp),
+    Vnic(NicOp),
     Ignore,
 }
 
@@ -90,7 +90,7 @@ pub fn route(op: NicOp, nic: &NicParameters) -> Route {
             (Some(member), Some(event)) => Route::Member(member, event),
             (Some(_) | None, _) => Route::Ignore,
         },
-        (NicKind::Synthetic | NicKind::Emulated | NicKind::Internal, _) => Route::Station(op),
+        (NicKind::Synthetic | NicKind::Emulated | NicKind::Internal, _) => Route::Vnic(op),
     }
 }
 
@@ -135,7 +135,7 @@ mod tests {
             assert_eq!(route(op, &nic(NicKind::External, 2)), Route::Member(two, event));
             assert_eq!(route(op, &nic(NicKind::External, 0)), Route::External(op));
             for kind in [NicKind::Synthetic, NicKind::Emulated, NicKind::Internal] {
-                assert_eq!(route(op, &nic(kind, 0)), Route::Station(op));
+                assert_eq!(route(op, &nic(kind, 0)), Route::Vnic(op));
             }
         }
         assert_eq!(route(NicOp::Update, &nic(NicKind::External, 2)), Route::Ignore);

@@ -5,9 +5,9 @@ use crate::ids::MacAddr;
 
 /// Key in the upper 48 bits, value + 1 in the lower 16; 0 = empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Slot(u64);
+pub struct IndexSlot(u64);
 
-impl Slot {
+impl IndexSlot {
     pub const EMPTY: Self = Self(0);
 
     pub fn new(key: u64, value: usize) -> Self {
@@ -41,15 +41,15 @@ pub const fn slots_for(entries: usize) -> usize {
 
 /// The value of the entry with that key that was inserted first.
 #[inline]
-pub fn find(slots: &[Slot], key: u64) -> Option<usize> {
+pub fn find(slots: &[IndexSlot], key: u64) -> Option<usize> {
     let mask = slots.len().wrapping_sub(1);
     let mut at = spread(key);
     for _ in 0..slots.len() {
         let slot = *slots.get(at & mask)?;
-        if slot.key() == key && slot != Slot::EMPTY {
+        if slot.key() == key && slot != IndexSlot::EMPTY {
             return slot.value();
         }
-        if slot == Slot::EMPTY {
+        if slot == IndexSlot::EMPTY {
             return None;
         }
         at = at.wrapping_add(1);
@@ -67,23 +67,23 @@ fn spread(word: u64) -> usize {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum By {
     Key,
-    Entry,
+    KeyAndValue,
 }
 
-fn home(slot: Slot, by: By) -> usize {
+fn home(slot: IndexSlot, by: By) -> usize {
     spread(match by {
         By::Key => slot.key(),
-        By::Entry => slot.0,
+        By::KeyAndValue => slot.0,
     })
 }
 
 /// False when the table is full.
-pub fn insert(slots: &mut [Slot], new: Slot, by: By) -> bool {
+pub fn insert(slots: &mut [IndexSlot], new: IndexSlot, by: By) -> bool {
     let mask = slots.len().wrapping_sub(1);
     let start = home(new, by);
     for step in 0..slots.len() {
         if let Some(slot) =
-            slots.get_mut(start.wrapping_add(step) & mask).filter(|slot| **slot == Slot::EMPTY)
+            slots.get_mut(start.wrapping_add(step) & mask).filter(|slot| **slot == IndexSlot::EMPTY)
         {
             *slot = new;
             return true;
@@ -92,38 +92,38 @@ pub fn insert(slots: &mut [Slot], new: Slot, by: By) -> bool {
     false
 }
 
-/// Inserts every entry of one table into another. Where entries have one key, that which is found first stays the first:
-/// a run of entries is walked from its beginning, which may lie before the end of the slice.
-pub fn copy(from: &[Slot], to: &mut [Slot], by: By) {
-    let begin = from.iter().position(|slot| *slot == Slot::EMPTY).unwrap_or(0);
+/// Inserts every entry of one table into another. Where entries have one key, that which is found first stays the
+/// first: a run of entries is walked from its beginning, which may lie before the end of the slice.
+pub fn copy(from: &[IndexSlot], to: &mut [IndexSlot], by: By) {
+    let begin = from.iter().position(|slot| *slot == IndexSlot::EMPTY).unwrap_or(0);
     let (end, start) = from.split_at_checked(begin).unwrap_or_default();
-    for &entry in start.iter().chain(end).filter(|slot| **slot != Slot::EMPTY) {
+    for &entry in start.iter().chain(end).filter(|slot| **slot != IndexSlot::EMPTY) {
         insert(to, entry, by);
     }
 }
 
 /// Whether just this entry is there.
-pub fn contains(slots: &[Slot], entry: Slot, by: By) -> bool {
+pub fn contains(slots: &[IndexSlot], entry: IndexSlot, by: By) -> bool {
     position(slots, entry, by).is_some()
 }
 
-fn position(slots: &[Slot], entry: Slot, by: By) -> Option<usize> {
+fn position(slots: &[IndexSlot], entry: IndexSlot, by: By) -> Option<usize> {
     let mask = slots.len().wrapping_sub(1);
     let start = home(entry, by);
     (0..slots.len())
         .map(|step| start.wrapping_add(step) & mask)
-        .take_while(|&at| slots.get(at).is_some_and(|slot| *slot != Slot::EMPTY))
+        .take_while(|&at| slots.get(at).is_some_and(|slot| *slot != IndexSlot::EMPTY))
         .find(|&at| slots.get(at) == Some(&entry))
 }
 
 /// Closes the hole by moving back what probed across it. False when the entry is not there.
-pub fn remove(slots: &mut [Slot], old: Slot, by: By) -> bool {
+pub fn remove(slots: &mut [IndexSlot], old: IndexSlot, by: By) -> bool {
     let mask = slots.len().wrapping_sub(1);
     let Some(mut hole) = position(slots, old, by) else { return false };
     let first = hole;
     for step in 1..slots.len() {
         let at = first.wrapping_add(step) & mask;
-        let Some(&slot) = slots.get(at).filter(|slot| **slot != Slot::EMPTY) else { break };
+        let Some(&slot) = slots.get(at).filter(|slot| **slot != IndexSlot::EMPTY) else { break };
         let travelled = at.wrapping_sub(home(slot, by) & mask) & mask;
         let distance = at.wrapping_sub(hole) & mask;
         if travelled >= distance {
@@ -134,7 +134,7 @@ pub fn remove(slots: &mut [Slot], old: Slot, by: By) -> bool {
         }
     }
     if let Some(target) = slots.get_mut(hole) {
-        *target = Slot::EMPTY;
+        *target = IndexSlot::EMPTY;
     }
     true
 }

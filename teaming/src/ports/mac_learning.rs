@@ -1,11 +1,11 @@
-//! Addresses learned from ports that may send with any: machines inside machines, routers, guests' own bridges.
+//! MAC addresses learned from ports that may send with any source address: nested VMs, routers, bridges in guests.
 //!
-//! Written on the packet path by many processors at once, under the read lock: address and station of an entry are one
-//! 64-bit word that is stored whole, beside the time, so a reader finds the old station or the new one, never a
-//! mixture; of two writers one wins, and the other learns with its next packet. Nothing is allocated and nothing waits.
-//! Bounded: `WAYS` entries share a set, a new one takes the place of the station's own oldest there, else of the
-//! oldest; so a port that invents addresses displaces mostly its own. An address that is not learned is flooded to the
-//! ports that may learn: nothing is lost.
+//! Written on the packet path by many processors at once, under the read lock: address and position of an entry are one
+//! 64-bit word that is stored whole, beside the time, so a reader finds the old position or the new one, never a
+//! mixture. Of two writers one wins; the other learns with its next packet. Nothing is allocated and nothing waits.
+//! Bounded: `WAYS` entries share a set, a new one replaces the vNIC's own oldest there, else the oldest, so that a port
+//! which invents addresses displaces mostly its own. An address that is not learned is flooded to the ports that may
+//! learn: nothing is lost.
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -21,16 +21,16 @@ pub const LEARNED: usize = WAYS << SET_BITS;
 /// Silence after which an address is forgotten (IEEE 802.1D: 300 s).
 pub const AGE: Ticks = Ticks::from_ms(300_000);
 
-/// Bits of the station's position; the rest of the word is what the set leaves of the key.
-const STATION_BITS: u32 = 14;
+/// Bits of the vNIC's position in the port table; the rest of the word is what the set leaves of the key.
+const POSITION_BITS: u32 = 14;
 /// Positions that can be learned for.
-pub const STATIONS_MAX: usize = (1 << STATION_BITS) - 1;
+pub const POSITIONS_MAX: usize = (1 << POSITION_BITS) - 1;
 
-/// One learned address and when it was last heard.
+/// One learned address and when a frame last had it as source.
 #[derive(Debug)]
 pub struct Learned {
     word: AtomicU64,
-    heard: AtomicU32,
+    last_seen: AtomicU32,
 }
 
 const _: () = assert!(core::mem::size_of::<Learned>() == 16);
@@ -40,7 +40,7 @@ impl Learned {
         clippy::declare_interior_mutable_const,
         reason = "storage is filled with it, element by element"
     )]
-    pub const EMPTY: Self = Self { word: AtomicU64::new(0), heard: AtomicU32::new(0) };
+    pub const EMPTY: Self = Self { word: AtomicU64::new(0), last_seen: AtomicU32::new(0) };
 }
 
 pub struct LearnTable<S: Storage> {
@@ -68,16 +68,16 @@ fn split(key: u64) -> (usize, u64) {
     (set, scrambled >> SET_BITS)
 }
 
-const fn compose(rest: u64, station: u64) -> u64 {
-    rest << STATION_BITS | station.wrapping_add(1)
+const fn compose(rest: u64, position: u64) -> u64 {
+    rest << POSITION_BITS | position.wrapping_add(1)
 }
 
-fn station_of(word: u64) -> Option<usize> {
-    usize::try_from(word & ((1 << STATION_BITS) - 1)).ok()?.checked_sub(1)
+fn position_of(word: u64) -> Option<usize> {
+    usize::try_from(word & ((1 << POSITION_BITS) - 1)).ok()?.checked_sub(1)
 }
 
 const fn rest_of(word: u64) -> u64 {
-    word >> STATION_BITS
+    word >> POSITION_BITS
 }
 
 /// Time in units of 0.1 s; wraps after 13 years.
@@ -97,42 +97,42 @@ impl<S: Storage> LearnTable<S> {
         self.entries.get(first..first.saturating_add(WAYS)).unwrap_or(&[])
     }
 
-    /// Notes that `mac` was heard from the station at a position. Callable by readers.
-    pub fn hear(&self, mac: MacAddr, vlan: Option<VlanId>, station: usize, now: Ticks) {
-        if mac == MacAddr::ZERO || mac.is_multicast() || station >= STATIONS_MAX {
+    /// Records that the vNIC at `position` sent a frame from `mac`. Callable under the read lock.
+    pub fn learn(&self, mac: MacAddr, vlan: Option<VlanId>, position: usize, now: Ticks) {
+        if mac == MacAddr::ZERO || mac.is_multicast() || position >= POSITIONS_MAX {
             return;
         }
-        let Ok(number) = u64::try_from(station) else { return };
+        let Ok(number) = u64::try_from(position) else { return };
         let (set, rest) = split(key(mac, vlan));
         let ways = self.set(set);
         let now = tenths(now);
         let read = |way: &Learned| way.word.load(Ordering::Relaxed);
         let word = compose(rest, number);
         let known = ways.iter().find(|way| read(way) != 0 && rest_of(read(way)) == rest);
-        let Some(way) = known.or_else(|| victim(ways, station, now)) else { return };
+        let Some(way) = known.or_else(|| victim(ways, position, now)) else { return };
         if read(way) != word {
             way.word.store(word, Ordering::Relaxed);
         }
-        if way.heard.load(Ordering::Relaxed) != now {
-            way.heard.store(now, Ordering::Relaxed);
+        if way.last_seen.load(Ordering::Relaxed) != now {
+            way.last_seen.store(now, Ordering::Relaxed);
         }
     }
 
-    /// The position of the station that `mac` was heard from not longer than `AGE` ago, to a tenth of a second.
+    /// The position of the vNIC that sent from `mac` at most `AGE` ago, to a tenth of a second.
     pub fn find(&self, mac: MacAddr, vlan: Option<VlanId>, now: Ticks) -> Option<usize> {
         let (set, rest) = split(key(mac, vlan));
         let now = tenths(now);
         self.set(set)
             .iter()
-            .map(|way| (way.word.load(Ordering::Relaxed), way.heard.load(Ordering::Relaxed)))
-            .find(|&(word, heard)| word != 0 && rest_of(word) == rest && !is_old(heard, now))
-            .and_then(|(word, _)| station_of(word))
+            .map(|way| (way.word.load(Ordering::Relaxed), way.last_seen.load(Ordering::Relaxed)))
+            .find(|&(word, last_seen)| word != 0 && rest_of(word) == rest && !is_old(last_seen, now))
+            .and_then(|(word, _)| position_of(word))
     }
 
-    /// Forgets everything that was heard from a station: its position may soon be another's. Under the write lock.
-    pub fn forget(&mut self, station: usize) {
+    /// Forgets all addresses learned from a vNIC, since its position may be reused. Under the write lock.
+    pub fn forget(&mut self, position: usize) {
         for entry in self.entries.iter_mut() {
-            if station_of(*entry.word.get_mut()) == Some(station) {
+            if position_of(*entry.word.get_mut()) == Some(position) {
                 *entry = Learned::EMPTY;
             }
         }
@@ -149,19 +149,19 @@ impl<S: Storage> LearnTable<S> {
 }
 
 /// Other processors may be a little ahead of the caller's clock.
-fn is_old(heard: u32, now: u32) -> bool {
-    let silence = now.wrapping_sub(heard);
+fn is_old(last_seen: u32, now: u32) -> bool {
+    let silence = now.wrapping_sub(last_seen);
     silence > tenths(AGE) && silence < u32::MAX / 2
 }
 
-/// Which entry of a set a new one displaces: an empty or old one, else the station's own oldest, else the oldest.
-fn victim(ways: &[Learned], station: usize, now: u32) -> Option<&Learned> {
+/// Which entry of a set a new one displaces: an empty or old one, else the vNIC's own oldest, else the oldest.
+fn victim(ways: &[Learned], position: usize, now: u32) -> Option<&Learned> {
     ways.iter().max_by_key(|way| {
         let word = way.word.load(Ordering::Relaxed);
-        let heard = way.heard.load(Ordering::Relaxed);
-        let free = word == 0 || is_old(heard, now);
-        let silence = now.wrapping_sub(heard);
+        let last_seen = way.last_seen.load(Ordering::Relaxed);
+        let free = word == 0 || is_old(last_seen, now);
+        let silence = now.wrapping_sub(last_seen);
         let silence = if silence > u32::MAX / 2 { 0 } else { silence };
-        (free, station_of(word) == Some(station), silence)
+        (free, position_of(word) == Some(position), silence)
     })
 }

@@ -1,8 +1,8 @@
-//! The ports of the switch with their policies, and the stations on them: every NIC but the external ones, which of them
-//! has which MAC address, and which multicast groups it listens to.
+//! The ports of the switch with their policies, and the vNICs on them (every NIC but the external ones) with their MAC
+//! addresses and multicast groups.
 //!
-//! Owned by `forward`; changed under the write lock, read under the read lock. Ports, addresses and groups are found
-//! without a search; only connected stations have addresses. Storage is the caller's and can be exchanged for larger.
+//! Owned by `forward`; changed under the write lock, read under the read lock. Ports, addresses and groups are looked
+//! up in hash tables; only connected vNICs have addresses. Storage is the caller's and can be exchanged for larger.
 
 pub mod index;
 pub mod mac_learning;
@@ -17,7 +17,7 @@ pub mod vlan;
 use crate::Storage;
 use crate::ids::{MacAddr, NicId, NicIndex, PortId};
 use crate::oid::nic::{NicOp, NicParameters};
-use crate::ports::index::{By, Slot};
+use crate::ports::index::{By, IndexSlot};
 use crate::ports::policy::{PortPolicy, Security};
 pub use crate::ports::port::{Groups, NicState, Port};
 use crate::ports::storage::{PortTableStorage, clear};
@@ -49,7 +49,7 @@ impl<S: Storage> PortTable<S> {
 
     // Ports.
 
-    /// A port came, or is read from an enumeration. `closed` until its properties are known.
+    /// Adds a port that was created or enumerated; `closed` until its properties have been read.
     pub fn create_port(&mut self, id: PortId, closed: bool) -> Result<(), Full> {
         let known = self.position(id).is_some();
         let at = self.make(id)?;
@@ -62,7 +62,7 @@ impl<S: Storage> PortTable<S> {
         Ok(())
     }
 
-    /// A port is about to go: nothing passes it any more.
+    /// A port is being torn down: drops all its traffic.
     pub fn tear_down(&mut self, id: PortId) {
         self.close(id);
         if let Some(port) = self.position(id).and_then(|at| self.room.ports.get_mut(at)) {
@@ -77,7 +77,7 @@ impl<S: Storage> PortTable<S> {
         Some((port.id.port, at.saturating_add(1)))
     }
 
-    /// A port is gone, with everything that was known of it.
+    /// Deletes a port with its policies, address and groups.
     pub fn delete_port(&mut self, id: PortId) {
         self.disconnect(id);
         self.forget_groups(id);
@@ -128,7 +128,7 @@ impl<S: Storage> PortTable<S> {
         }
     }
 
-    /// Nothing passes a port any more.
+    /// Closes a port: all its traffic is dropped.
     pub fn close(&mut self, id: PortId) {
         if let Some(at) = self.position(id) {
             let old = self.policy(at);
@@ -228,7 +228,7 @@ impl<S: Storage> PortTable<S> {
         }
     }
 
-    /// The connected station with that address; the first one connected when several have it.
+    /// The connected vNIC with that address; the one connected first if several have it.
     #[inline]
     pub fn lookup(&self, mac: MacAddr) -> Option<&Port> {
         self.room.ports.get(index::find(&self.room.macs, index::key_of(mac))?)
@@ -246,7 +246,7 @@ impl<S: Storage> PortTable<S> {
         Some((at, self.room.ports.get(at)?))
     }
 
-    /// The port with that number in the table, if it has a connected station.
+    /// The port with that number in the table, if it has a connected vNIC.
     pub fn at(&self, position: usize) -> Option<&Port> {
         self.room.ports.get(position).filter(|port| port.is_connected())
     }
@@ -268,7 +268,7 @@ impl<S: Storage> PortTable<S> {
         &self.sets
     }
 
-    /// Some port may stand for machines whose addresses nobody announced.
+    /// Some port may send from addresses that the switch does not know (MAC spoofing allowed).
     pub const fn learns(&self) -> bool {
         self.learning != 0
     }
@@ -289,8 +289,8 @@ impl<S: Storage> PortTable<S> {
         self.used >= self.capacity()
     }
 
-    /// The processor has let frames pass from the station with this position; at DISPATCH_LEVEL on that processor. Not
-    /// counted for a processor that was added after the start.
+    /// Counts frames that this processor forwarded from the vNIC at a position; at DISPATCH_LEVEL on that processor.
+    /// Not counted for a processor that was added after the start.
     #[inline]
     pub fn count(&self, processor: usize, position: usize, more: Traffic) {
         if let Some(cell) = traffic::cell(&self.room.traffic, self.room.ports.len(), processor, position) {
@@ -298,13 +298,13 @@ impl<S: Storage> PortTable<S> {
         }
     }
 
-    /// What a station has sent since it was created.
+    /// What a vNIC has sent since it was created.
     pub fn traffic(&self, id: PortId) -> Traffic {
         self.position(id)
             .map_or(Traffic::NONE, |at| traffic::sum(&self.room.traffic, self.room.ports.len(), at))
     }
 
-    /// A station that is known is hashed as another NIC from now on.
+    /// Hashes a known vNIC as another NIC from now on.
     pub fn hash_as(&mut self, nic: NicId, other: NicId) {
         let port = self.position(nic.port).and_then(|at| self.room.ports.get_mut(at));
         if let Some(port) = port.filter(|port| port.is_station(nic)) {
@@ -330,7 +330,7 @@ impl<S: Storage> PortTable<S> {
         }
         index::copy(&old.index, &mut room.index, By::Key);
         index::copy(&old.macs, &mut room.macs, By::Key);
-        index::copy(&old.groups, &mut room.groups, By::Entry);
+        index::copy(&old.groups, &mut room.groups, By::KeyAndValue);
         traffic::copy((&old.traffic, old.ports.len()), (&room.traffic, room.ports.len()));
         core::mem::replace(&mut self.room, room)
     }
@@ -380,7 +380,7 @@ impl<S: Storage> PortTable<S> {
         }
         let capacity = self.capacity();
         let at = self.room.ports.iter().take(capacity).position(|port| !port.used).ok_or(Full)?;
-        let slot = Slot::new(u64::from(id.get()), at);
+        let slot = IndexSlot::new(u64::from(id.get()), at);
         if !index::insert(&mut self.room.index, slot, By::Key) {
             return Err(Full);
         }
@@ -394,7 +394,7 @@ impl<S: Storage> PortTable<S> {
 
     fn free(&mut self, at: usize) {
         let Some(port) = self.room.ports.get_mut(at) else { return };
-        let slot = Slot::new(u64::from(port.id.port.get()), at);
+        let slot = IndexSlot::new(u64::from(port.id.port.get()), at);
         *port = Port::EMPTY;
         index::remove(&mut self.room.index, slot, By::Key);
         self.used = self.used.saturating_sub(1);
@@ -403,14 +403,14 @@ impl<S: Storage> PortTable<S> {
     fn index(&mut self, at: usize) {
         let Some(port) = self.room.ports.get(at).filter(|port| port.is_connected()) else { return };
         for mac in port.addresses() {
-            index::insert(&mut self.room.macs, Slot::new(index::key_of(mac), at), By::Key);
+            index::insert(&mut self.room.macs, IndexSlot::new(index::key_of(mac), at), By::Key);
         }
     }
 
     fn unindex(&mut self, at: usize) {
         let Some(port) = self.room.ports.get(at).filter(|port| port.is_connected()) else { return };
         for mac in port.addresses() {
-            index::remove(&mut self.room.macs, Slot::new(index::key_of(mac), at), By::Key);
+            index::remove(&mut self.room.macs, IndexSlot::new(index::key_of(mac), at), By::Key);
         }
     }
 }

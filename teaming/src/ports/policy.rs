@@ -17,27 +17,27 @@ pub struct Security {
 }
 
 impl Security {
-    /// A port about which nothing was said.
+    /// A port without properties.
     pub const STRICT: Self =
         Self { mac_spoofing: false, teaming: false, priority_tag: false, virtual_subnet: 0 };
-    /// The outside, and the switch itself.
+    /// The external port, and the switch itself.
     pub const TRUSTED: Self =
         Self { mac_spoofing: true, teaming: false, priority_tag: true, virtual_subnet: 0 };
 }
 
-/// All policies of one port. A property that was never said, or taken back, is `None`.
+/// All policies of one port. A property that was never set, or was deleted, is `None`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PortPolicy {
     pub vlans: Option<Vlans>,
     pub security: Option<Security>,
-    /// The properties have not been read yet, or one cannot be enforced: nothing may pass.
+    /// The properties have not been read yet, or one cannot be enforced: all traffic is dropped.
     pub closed: bool,
 }
 
 impl PortPolicy {
     pub const NONE: Self = Self { vlans: None, security: None, closed: false };
 
-    /// What holds for a virtual machine or the host.
+    /// The properties that apply to a vNIC, of a VM or of the host.
     pub fn vlans(&self) -> Vlans {
         self.vlans.unwrap_or(Vlans::UNTAGGED)
     }

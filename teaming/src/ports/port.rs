@@ -31,12 +31,12 @@ pub enum NicState {
     Connected,
 }
 
-/// What is known of the multicast groups that a station listens to.
+/// What is known of a vNIC's multicast groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Groups {
     /// Nothing, or not all: it gets every multicast frame.
     Unknown,
-    /// It was created before our eyes and has named no group yet: it gets every multicast frame.
+    /// Created while the extension ran, and no group named yet: it gets every multicast frame.
     Fresh,
     /// It gets the groups that are kept for it.
     Known,
@@ -58,19 +58,19 @@ pub struct Port {
     pub groups: Groups,
     /// The adapter listens to more than its groups (packet filter).
     pub(crate) all_groups: bool,
-    /// Announced itself, not only by its NIC.
+    /// Known from its own creation or enumeration, not only from a NIC on it.
     pub(super) announced: bool,
-    /// It is being torn down: nobody may refer to it any more.
+    /// Being torn down: no new reference may be taken.
     pub(super) leaving: bool,
     pub(super) used: bool,
-    /// The machine uses a virtual function in place of the adapter.
+    /// The VM uses a virtual function instead of the vNIC.
     pub vf_assigned: bool,
     pub current_mac: MacAddr,
     pub permanent_mac: MacAddr,
     pub vm_mac: MacAddr,
     pub mtu: u32,
     pub vm: VmId,
-    /// Counts changes of its properties, so that an enumeration notices that its picture is old.
+    /// Counts changes of its properties, so that an enumeration notices that what it read is stale.
     pub revision: u32,
 }
 
@@ -112,12 +112,12 @@ impl Port {
             .filter(|&mac| mac != MacAddr::ZERO && !mac.is_multicast())
     }
 
-    /// It is the port of that NIC, which is there, connected or not.
+    /// It has that NIC, connected or not.
     pub fn is_station(&self, nic: NicId) -> bool {
         self.id == nic && self.has_nic()
     }
 
-    /// An adapter stands on the port, connected or not.
+    /// A NIC exists on the port, connected or not.
     pub const fn has_nic(&self) -> bool {
         !matches!(self.nic, NicState::Free)
     }
@@ -126,12 +126,12 @@ impl Port {
         matches!(self.nic, NicState::Connected)
     }
 
-    /// It is being torn down: nobody may refer to it any more.
+    /// Being torn down: no new reference may be taken.
     pub const fn is_leaving(&self) -> bool {
         self.leaving
     }
 
-    /// It may stand for machines whose addresses nobody announced.
+    /// It may send from addresses that the switch does not know (MAC spoofing allowed).
     pub fn may_learn(&self) -> bool {
         self.policy.security().mac_spoofing
     }

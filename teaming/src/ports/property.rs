@@ -10,7 +10,7 @@ use crate::ports::vlan::{Bits, VLAN_BYTES, VlanProperty};
 
 /// `NDIS_SWITCH_PORT_PROPERTY_TYPE`, as far as anything is done about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum PropertyType {
     Security,
     Vlan,
     Isolation,
@@ -18,7 +18,7 @@ pub enum Kind {
     Other,
 }
 
-impl Kind {
+impl PropertyType {
     pub const SECURITY: i32 = 2;
     pub const VLAN: i32 = 3;
     pub const ISOLATION: i32 = 5;
@@ -97,7 +97,7 @@ pub struct Malformed;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Property<'a> {
     pub port: PortId,
-    pub kind: Kind,
+    pub kind: PropertyType,
     /// `Malformed` when it does not lie inside the buffer.
     pub body: Result<&'a [u8], Malformed>,
 }
@@ -108,16 +108,16 @@ impl<'a> Property<'a> {
         header(buffer, at::head::SIZE)?;
         Ok(Self {
             port: PortId::new(word(buffer, at::head::PORT)?),
-            kind: Kind::of(word(buffer, at::head::TYPE)?.cast_signed()),
+            kind: PropertyType::of(word(buffer, at::head::TYPE)?.cast_signed()),
             body: body(buffer, at::head::OFFSET, at::head::LENGTH),
         })
     }
 }
 
 /// Port and type from the buffer of OID_SWITCH_PORT_PROPERTY_DELETE.
-pub fn deletion(buffer: &[u8]) -> Result<(PortId, Kind), Malformed> {
+pub fn deletion(buffer: &[u8]) -> Result<(PortId, PropertyType), Malformed> {
     header(buffer, at::deletion::SIZE)?;
-    let kind = Kind::of(word(buffer, at::head::TYPE)?.cast_signed());
+    let kind = PropertyType::of(word(buffer, at::head::TYPE)?.cast_signed());
     Ok((PortId::new(word(buffer, at::head::PORT)?), kind))
 }
 

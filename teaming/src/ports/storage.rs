@@ -1,17 +1,17 @@
 //! The storage of the port table: how long its slices are for a number of ports and processors.
 
 use crate::Storage;
-use crate::ports::index::{self, Slot};
+use crate::ports::index::{self, IndexSlot};
 use crate::ports::port::Port;
 use crate::ports::traffic::{self, Line};
 
 /// The storage of a table.
 pub struct PortTableStorage<S: Storage> {
     pub ports: S::Of<Port>,
-    pub index: S::Of<Slot>,
-    pub macs: S::Of<Slot>,
-    pub groups: S::Of<Slot>,
-    /// What stations have sent, a row for each processor.
+    pub index: S::Of<IndexSlot>,
+    pub macs: S::Of<IndexSlot>,
+    pub groups: S::Of<IndexSlot>,
+    /// What vNICs have sent, a row for each processor.
     pub traffic: S::Of<Line>,
 }
 
@@ -54,7 +54,7 @@ impl PortTableSizes {
         let slots = self.index.saturating_add(self.macs).saturating_add(self.groups);
         let ports = self.ports.saturating_mul(size_of::<Port>());
         let counters = self.traffic.saturating_mul(size_of::<Line>());
-        ports.saturating_add(slots.saturating_mul(size_of::<Slot>())).saturating_add(counters)
+        ports.saturating_add(slots.saturating_mul(size_of::<IndexSlot>())).saturating_add(counters)
     }
 }
 
@@ -65,9 +65,9 @@ impl PortTableStorage<crate::Heap> {
         let sizes = PortTableSizes::of(ports, 1);
         Self {
             ports: std::vec![Port::EMPTY; sizes.ports],
-            index: std::vec![Slot::EMPTY; sizes.index],
-            macs: std::vec![Slot::EMPTY; sizes.macs],
-            groups: std::vec![Slot::EMPTY; sizes.groups],
+            index: std::vec![IndexSlot::EMPTY; sizes.index],
+            macs: std::vec![IndexSlot::EMPTY; sizes.macs],
+            groups: std::vec![IndexSlot::EMPTY; sizes.groups],
             traffic: (0..sizes.traffic).map(|_| Line::EMPTY).collect(),
         }
     }
@@ -76,8 +76,8 @@ impl PortTableStorage<crate::Heap> {
 /// Empties every slice.
 pub(crate) fn clear<S: Storage>(room: &mut PortTableStorage<S>) {
     room.ports.fill(Port::EMPTY);
-    room.index.fill(Slot::EMPTY);
-    room.macs.fill(Slot::EMPTY);
-    room.groups.fill(Slot::EMPTY);
+    room.index.fill(IndexSlot::EMPTY);
+    room.macs.fill(IndexSlot::EMPTY);
+    room.groups.fill(IndexSlot::EMPTY);
     room.traffic.iter_mut().for_each(|line| *line = Line::EMPTY);
 }

@@ -1,9 +1,9 @@
-//! What comes along with a station that moves to another host: the id that it is hashed by, and what it has sent, which is
-//! frames and bytes that were given a destination or left to the switch, counted by every processor for itself.
+//! What a vNIC has sent: frames and bytes that got a destination or were left to the switch, counted by each processor
+//! on its own. A live migration takes the counts along.
 //!
-//! A processor has a row of its own, whole cache lines long, with a cell for each port. Only that processor writes to it,
-//! at DISPATCH_LEVEL; anybody may read, so a cell is two atomic words that are never half written. The packet walk adds
-//! once for each run of packets of one source.
+//! A processor has a row of its own, whole cache lines long, with a cell for each port. Only that processor writes to
+//! it, at DISPATCH_LEVEL; anybody may read, so a cell is two atomic words that are never half written. The packet walk
+//! adds once for each run of packets of one source.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 

@@ -13,7 +13,7 @@ use crate::ids::VlanId;
 pub struct SetId(u16);
 
 impl SetId {
-    /// Every VLAN, kept by nobody: what the outside is a trunk for.
+    /// Every VLAN, not stored: the set of the external port's trunk.
     pub const ALL: Self = Self(u16::MAX);
 }
 
@@ -33,9 +33,9 @@ pub enum Vlans {
 }
 
 impl Vlans {
-    /// A port about which nothing was said.
+    /// A port without a VLAN property.
     pub const UNTAGGED: Self = Self::Access(None);
-    /// The outside, and the switch itself.
+    /// The external port, and the switch itself.
     pub const EVERYTHING: Self = Self::Trunk { native: None, allowed: SetId::ALL };
 
     /// The set that it refers to.
@@ -150,7 +150,7 @@ const fn number(vlan: Option<VlanId>) -> u16 {
 pub struct Carried {
     /// `None`: the network without VLANs.
     pub vlan: Option<VlanId>,
-    /// The tag lies in the bytes of the frame, where nobody takes it out.
+    /// The tag is in the frame's bytes and stays there.
     pub in_bytes: bool,
 }
 

@@ -148,8 +148,9 @@ impl<S: Storage> Table<S> {
 
     /// Brings the table in line with a new view: no bucket is with a dead member after it.
     pub fn publish(&mut self, view: &View<'_>, now: Ticks) -> Moved {
-        // When members only died (equal weights mean an equal home map), a bucket whose owner lives is where it belongs:
-        // rendezvous among fewer has the same winner. Failover then looks closer at the dead member's buckets alone.
+        // When members only died (equal weights mean an equal home map), a bucket whose owner lives is where it
+        // belongs: rendezvous among fewer has the same winner. Failover then looks closer at the dead member's buckets
+        // alone.
         let only_deaths = !self.moving() && view.live.is_subset(self.live) && *view.weights == self.weights;
         self.live = view.live;
         self.weights = *view.weights;

@@ -66,7 +66,7 @@ pub enum MemberState {
     Down {
         reason: FailureReason,
     },
-    /// The link is back; it must stay until the moment named.
+    /// The link is back and must stay up until then.
     Settling {
         until: Ticks,
     },
@@ -148,7 +148,7 @@ impl MemberState {
         self.next(event, &Conditions { link, delay_passed, now, link_up_delay: delays.link_up })
     }
 
-    /// Connected to the switch, in whatever shape: counts as a member for the home map.
+    /// Connected to the switch, up or not: counts for the home map.
     pub const fn is_connected(self) -> bool {
         match self {
             Self::Absent | Self::Created => false,
@@ -193,7 +193,7 @@ impl Member {
     pub const ABSENT: Self =
         Self { state: MemberState::Absent, link: LinkState::Unknown, speed: None, weight: 0, home_weight: 0 };
 
-    /// Takes an event in.
+    /// Applies an event.
     pub fn on(&mut self, event: MemberEvent, now: Ticks, delays: &Delays) {
         match event {
             MemberEvent::Link(link) => {

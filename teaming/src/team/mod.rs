@@ -17,7 +17,7 @@ use crate::team::member::{Delays, Member, MemberEvent, MemberState};
 pub struct TeamView {
     pub live: MemberSet,
     pub weights: Weights,
-    /// Anything below differs from the plan before.
+    /// Anything below differs from the view before.
     pub changed: bool,
     pub home_changed: bool,
     pub went_down: MemberSet,
@@ -47,7 +47,7 @@ impl<S: Storage> Team<S> {
         self.plan(now)
     }
 
-    /// Takes in that time has passed; due at `deadline`.
+    /// Advances the members' delays; call at `deadline`.
     pub fn tick(&mut self, now: Ticks) -> TeamView {
         for member in self.members.iter_mut() {
             member.on(MemberEvent::Tick, now, &self.delays);
@@ -55,7 +55,7 @@ impl<S: Storage> Team<S> {
         self.plan(now)
     }
 
-    /// Members that settle now never wait longer than the new delay.
+    /// Applies new settings; a member that settles does not wait longer than the new delay.
     pub fn configure(&mut self, settings: &Settings, now: Ticks) -> TeamView {
         self.delays = settings.delays();
         let latest = now.saturating_add(self.delays.link_up);
@@ -94,7 +94,7 @@ impl<S: Storage> Team<S> {
         self.members.get(index.slot()).unwrap_or(&Member::ABSENT)
     }
 
-    /// Those that the switch knows.
+    /// The members that the switch has created.
     pub fn members(&self) -> impl Iterator<Item = (MemberIndex, &Member)> {
         self.members
             .iter()

@@ -1,12 +1,12 @@
-//! The receive side of the team: frames for many, or for an unknown address, may come on every member, and one copy is
-//! enough.
+//! The receive side of the team: a broadcast, multicast or unknown unicast may arrive on every member; one copy is
+//! accepted.
 //!
 //! Switch-independent: the physical switches know nothing of the team and give each member its copy of a broadcast, so
 //! only the active receiver's counts; a frame of this kind that they send to another member alone is lost. Static: the
 //! physical switch gives the team one copy, on any member. In both modes what has a source address of this host is
-//! dropped (`forward::flood`). Frames for known addresses are not looked at here: each is delivered, however many members it
-//! comes on. The receiver changes in the critical section of the failover: what `publish` was told holds for the next
-//! packet.
+//! dropped (`forward::flood`). Frames for known addresses are not looked at here: each is delivered, however many
+//! members it comes on. The receiver changes in the critical section of the failover: what `publish` was told holds for
+//! the next packet.
 
 use crate::ids::{MemberIndex, MemberSet, NicIndex};
 use crate::settings::TeamingMode;
@@ -22,7 +22,7 @@ impl Receive {
         Self { mode, receiver: None }
     }
 
-    /// The receiver stays while it lives: a member that returns takes nothing away from it.
+    /// The receiver changes only when it goes down: a member that returns does not replace it.
     pub fn publish(&mut self, live: MemberSet) {
         if self.receiver.is_none_or(|receiver| !live.contains(receiver)) {
             self.receiver = live.iter().next();
@@ -33,7 +33,7 @@ impl Receive {
         self.mode = mode;
     }
 
-    /// The member whose copies count, while only one's do.
+    /// The member whose copies are accepted, if only one's are.
     pub const fn receiver(&self) -> Option<MemberIndex> {
         match self.mode {
             TeamingMode::Static => None,
@@ -41,7 +41,8 @@ impl Receive {
         }
     }
 
-    /// Whether a frame for many counts that came on a NIC of the external port. Index 0 is the team as a whole.
+    /// Whether a broadcast or multicast that arrived on a NIC of the external port is accepted. Index 0 is the team as
+    /// a whole.
     #[inline]
     pub fn takes(&self, from: NicIndex) -> bool {
         match self.mode {

@@ -225,7 +225,7 @@ fn a_learned_address_is_forgotten_after_its_age_and_at_most_a_tenth_later() {
     let age = AGE.get();
     for start in [0, 1, TENTH - 1, TENTH, 12_345_678, wrap - age, wrap - 1, wrap, wrap + 1] {
         for vlan in [None, VlanId::new(1), VlanId::new(4_094)] {
-            let heard = |when| table.hear(stray(1), vlan, 3, Ticks::new(when));
+            let heard = |when| table.learn(stray(1), vlan, 3, Ticks::new(when));
             let found = |when| table.find(stray(1), vlan, Ticks::new(when));
             heard(start);
             for after in [0, 1, TENTH, age - 1, age] {

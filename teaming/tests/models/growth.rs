@@ -72,7 +72,7 @@ fn apply(host: &mut Host, step: &Step) {
         Step::Come(port) => room_for(host, |host| host.forwarding.create_port(id(port), false)),
         Step::Go(port) => host.forwarding.delete_port(id(port)),
         Step::Nic(op, port, given) => {
-            room_for(host, |host| host.forwarding.on_station(*op, &adapter(*port, *given)));
+            room_for(host, |host| host.forwarding.on_vnic(*op, &adapter(*port, *given)));
         }
         Step::Vlans(port, mode) => room_for(host, |host| {
             mode.with_property(|property| {
@@ -171,7 +171,7 @@ fn see(host: &Host) -> Seen {
         found: addresses().into_iter().map(|to| ports.lookup(to).map(|port| port.id)).collect(),
         sent: PORTS.map(|port| ports.traffic(PortId::new(port))).collect(),
         members: PORTS
-            .map(|port| forwarding.member_of_station(nic(port, 0)).map(|member| member.get()))
+            .map(|port| forwarding.member_of_vnic(nic(port, 0)).map(|member| member.get()))
             .collect(),
         unread,
         count: ports.len(),
@@ -372,7 +372,7 @@ fn holds_what_it_has_room_for(host: &mut Host) {
             vm_mac: MacAddr([2, 0xdd, 0, 0, 2, number as u8]),
             ..parameters(port(number), NicKind::Synthetic)
         };
-        host.forwarding.on_station(NicOp::Connect, &nic).unwrap();
+        host.forwarding.on_vnic(NicOp::Connect, &nic).unwrap();
         host.forwarding.ports.listen(nic.id.port, [].into_iter());
     }
     assert_eq!(host.forwarding.create_port(PortId::new(99), false), Err(Full));
@@ -413,9 +413,9 @@ fn a_set_of_vlans_is_given_back_whichever_way_its_port_goes() {
         ("with its NIC, never announced", |host, port| {
             host.forwarding.delete_port(port);
             let nic = parameters(port.get(), NicKind::Synthetic);
-            host.forwarding.on_station(NicOp::Connect, &nic).unwrap();
+            host.forwarding.on_vnic(NicOp::Connect, &nic).unwrap();
             set(host, port, 77);
-            host.forwarding.on_station(NicOp::Delete, &nic).unwrap();
+            host.forwarding.on_vnic(NicOp::Delete, &nic).unwrap();
         }),
         ("said again, and again", |host, port| {
             (0..3).for_each(|_| set(host, port, 9));

@@ -121,7 +121,7 @@ impl Host {
     /// A port and the adapter on it.
     pub fn station(&mut self, port: u32) {
         self.forwarding.create_port(PortId::new(port), false).unwrap();
-        self.forwarding.on_station(NicOp::Connect, &parameters(port, NicKind::Synthetic)).unwrap();
+        self.forwarding.on_vnic(NicOp::Connect, &parameters(port, NicKind::Synthetic)).unwrap();
     }
 
     pub fn on(&mut self, number: u8, event: MemberEvent) {

@@ -163,7 +163,7 @@ fn apply(host: &mut Host, step: &Step) {
             let revision = forwarding.ports.revision(id(port)).unwrap_or(0);
             forwarding.replace_policy(id(port), revision, wanted.as_ref(), security, false).unwrap();
         }),
-        Step::Nic(op, port) => forwarding.on_station(*op, &parameters(*port, NicKind::Synthetic)).unwrap(),
+        Step::Nic(op, port) => forwarding.on_vnic(*op, &parameters(*port, NicKind::Synthetic)).unwrap(),
         Step::Come(port) => host.station(*port),
         Step::Go(port) => forwarding.delete_port(id(port)),
         Step::Grow(ports) => drop(forwarding.ports.grow(PortTableStorage::on_heap(*ports))),

@@ -167,7 +167,7 @@ fn apply(host: &mut Host, step: &Step) {
         Step::Forget(port) => forwarding.ports.forget_groups(id(port)),
         Step::Secure(port, security) => forwarding.set_security(id(port), Some(*security)),
         Step::Nic(op, port) => {
-            forwarding.on_station(*op, &parameters(*port, NicKind::Synthetic)).unwrap();
+            forwarding.on_vnic(*op, &parameters(*port, NicKind::Synthetic)).unwrap();
         }
         Step::CreatePort(port) => forwarding.create_port(id(port), false).unwrap(),
         Step::DeletePort(port) => forwarding.delete_port(id(port)),
@@ -239,8 +239,8 @@ fn room_for_groups_is_given_back_in_full_whichever_way_they_go() {
         },
         |host, port| {
             let nic = parameters(port.get(), NicKind::Synthetic);
-            host.forwarding.on_station(NicOp::Delete, &nic).unwrap();
-            host.forwarding.on_station(NicOp::Connect, &nic).unwrap();
+            host.forwarding.on_vnic(NicOp::Delete, &nic).unwrap();
+            host.forwarding.on_vnic(NicOp::Connect, &nic).unwrap();
         },
         |host, port| {
             host.forwarding.delete_port(port);

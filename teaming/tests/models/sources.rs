@@ -40,12 +40,12 @@ fn a_port_sends_with_its_adapters_addresses_and_those_that_its_policy_adds() {
             let mut host = Host::new(&settings(TeamingMode::Static), 8);
             for port in ports.clone() {
                 host.forwarding.create_port(PortId::new(port), false).unwrap();
-                host.forwarding.on_station(NicOp::Connect, &adapter(port)).unwrap();
+                host.forwarding.on_vnic(NicOp::Connect, &adapter(port)).unwrap();
                 let security = Security { mac_spoofing, teaming, ..Security::STRICT };
                 host.forwarding.set_security(PortId::new(port), Some(security));
             }
             if let Some(away) = away {
-                host.forwarding.on_station(NicOp::Disconnect, &adapter(away)).unwrap();
+                host.forwarding.on_vnic(NicOp::Disconnect, &adapter(away)).unwrap();
             }
             let those =
                 ports.clone().flat_map(|port| [1, 2, 3].map(|kind| (port, kind, address(port, kind))));

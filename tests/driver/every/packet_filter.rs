@@ -48,7 +48,7 @@ impl Listener {
         (self.named, self.groups) = (true, groups.iter().copied().collect());
     }
 
-    fn hears(&self, group: Mac) -> bool {
+    fn is_member_of(&self, group: Mac) -> bool {
         !self.named || self.filter & (ALL_MULTICAST | PROMISCUOUS) != 0 || self.groups.contains(&group)
     }
 }
@@ -75,7 +75,7 @@ fn probe(net: &Net, listeners: &Listeners, sequence: u32, when: &str) {
     };
     let one = *listeners.keys().next().expect("a listener");
     let mut cases: Vec<(Mac, BTreeSet<NicId>)> =
-        GROUPS.iter().map(|group| (*group, all(&|listener| listener.hears(*group)))).collect();
+        GROUPS.iter().map(|group| (*group, all(&|listener| listener.is_member_of(*group)))).collect();
     cases.push((BROADCAST, all(&|_| true)));
     cases.push((net.mac(one), [one].into()));
     cases.push(([0x02, 0xBB, 0, 0, 0, 9], BTreeSet::new()));

@@ -157,7 +157,7 @@ fn the_memory_of_ports_that_come_and_go_is_what_the_most_at_a_time_needed() {
             let (heard, kept) = look(&net, |module| {
                 let ports = &module.forwarding.read().ports;
                 let at = ports.position(PortId::new(port)).expect("it is there");
-                let hears = |group: &Mac| ports.hears(at, MacAddr(*group));
+                let hears = |group: &Mac| ports.is_member_of(at, MacAddr(*group));
                 let before = [0x01, 0, 0x5E, (round as u8).wrapping_sub(1), n as u8, 0];
                 (groups.iter().filter(|group| hears(group)).count(), hears(&before))
             });

@@ -7,7 +7,7 @@ use super::seen::{self, assert_forwarded, assert_originated, assert_redirected};
 use super::{EVERY_MEMBER, REFUSALS, end, team};
 use lbfoext::ndis::raw::{ADAPTER_NOT_FOUND, FAILURE, REQUEST_ABORTED, RESOURCES, SUCCESS, oids};
 use std::collections::BTreeMap;
-use teaming::oid::{Kind, OIDS, OidContext, Resource, Row, Treatment};
+use teaming::oid::{OIDS, OidContext, RequestType, Resource, Row, Treatment};
 use vswitch::machine::registry::Value;
 use vswitch::scenario::Net;
 use vswitch::switch::control::Ask;
@@ -59,7 +59,7 @@ pub type Counts = BTreeMap<String, u32>;
 
 struct Cell {
     row: &'static Row,
-    kind: Kind,
+    kind: RequestType,
     every: bool,
     outcome: RequestOutcome,
 }
@@ -237,7 +237,7 @@ impl Cell {
             self.assert_passed(net, walked);
             // The team as a whole has no adapter to offload an association to.
             let adds = matches!(self.row.treatment, Treatment::Place(Resource::Sa));
-            let met = if adds && self.kind == Kind::Set { FAILURE } else { SUCCESS };
+            let met = if adds && self.kind == RequestType::Set { FAILURE } else { SUCCESS };
             assert_eq!(walked.status, met, "{}", self.name());
         }
     }

@@ -1,7 +1,7 @@
 //! A request for every row of the table of OIDs: what has to be there before, and the bytes. A row without one fails.
 
 use lbfoext::ndis::raw::{oids, request_type};
-use teaming::oid::{Kind, OidContext, Row};
+use teaming::oid::{OidContext, RequestType, Row};
 use vswitch::adapter::wire::{self, oid};
 use vswitch::scenario::{Net, unknown_request};
 use vswitch::switch::control::envelope::Inner;
@@ -19,11 +19,11 @@ use vswitch::switch::ports::{Nic, NicId, NicKind, NicState, Port, PortState};
 const VM_NIC: NicId = NicId::new(700, 0);
 const MAC: [u8; 6] = [2, 0x15, 0x5D, 0, 7, 0];
 
-pub const fn request_type_of(kind: Kind) -> i32 {
+pub const fn request_type_of(kind: RequestType) -> i32 {
     match kind {
-        Kind::Query => request_type::QUERY_INFORMATION,
-        Kind::Set => request_type::SET_INFORMATION,
-        Kind::Method => request_type::METHOD,
+        RequestType::Query => request_type::QUERY_INFORMATION,
+        RequestType::Set => request_type::SET_INFORMATION,
+        RequestType::Method => request_type::METHOD,
     }
 }
 
@@ -75,7 +75,7 @@ pub fn before_bare(net: &Net, row: &Row) {
 }
 
 /// Makes what a request inside an envelope needs to be about, and the request.
-pub fn inner(partition: &Partition, row: &Row, kind: Kind) -> Inner {
+pub fn inner(partition: &Partition, row: &Row, kind: RequestType) -> Inner {
     assert_eq!(row.place, OidContext::Envelope);
     let mac = [2, 0x15, 0x5D, 0, 0, 9];
     let queue = || partition.allocate_queue().expect("an adapter has a queue");

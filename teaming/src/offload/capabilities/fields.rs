@@ -35,8 +35,8 @@ const fn field(name: &'static str, offset: usize, width: usize, rule: Rule) -> F
 }
 
 bitflags::bitflags! {
-    /// What `NDIS_RECEIVE_FILTER_IMPLAT_*_MODE` says of the number of queues, in SupportedQueueProperties; its other bits
-    /// are the adapter's and stay as they are.
+    /// What `NDIS_RECEIVE_FILTER_IMPLAT_*_MODE` says of the number of queues, in SupportedQueueProperties; its other
+    /// bits are the adapter's and stay as they are.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub struct QueueMode: u32 {
         const MIN_OF_QUEUES = 0x40;

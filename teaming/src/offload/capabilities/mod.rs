@@ -18,7 +18,7 @@ pub use structure::{Block, CAPABILITIES, Capability, LONGEST};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Known {
     Nothing,
-    /// It said that it has none.
+    /// It answered that it has none.
     None,
     This(Block),
 }
@@ -47,14 +47,14 @@ impl<S: Storage> CapabilityTable<S> {
         Self { members, due: 0, told: 0 }
     }
 
-    /// A member said what it can. False, and nothing learned, when that is not in a form that is understood.
+    /// Records a member's structure. False, and nothing recorded, if the structure is malformed.
     pub fn record(&mut self, member: MemberIndex, capability: Capability, bytes: &[u8]) -> bool {
         let Some(block) = Block::read(capability, bytes) else { return false };
         self.put(member, capability, Known::This(block));
         true
     }
 
-    /// A member said that it does not have this capability.
+    /// Records that a member does not have this capability.
     pub fn record_none(&mut self, member: MemberIndex, capability: Capability) {
         self.put(member, capability, Known::None);
     }
@@ -67,7 +67,7 @@ impl<S: Storage> CapabilityTable<S> {
         }
     }
 
-    /// The member's adapter is gone; the next one with its index is another.
+    /// The member's adapter was unbound; the next one under its index is another.
     pub fn forget(&mut self, member: MemberIndex) {
         if let Some(all) = self.members.get_mut(member.slot()) {
             *all = MemberCapabilities::UNKNOWN;
@@ -79,12 +79,12 @@ impl<S: Storage> CapabilityTable<S> {
         all.and_then(|all| all.0.get(capability.index())).unwrap_or(&Known::Nothing)
     }
 
-    /// The team has changed: whoever plans by its capabilities is to plan again.
+    /// The team has changed: all capabilities are to be indicated again.
     pub fn team_changed(&mut self) {
         self.due = u8::MAX;
     }
 
-    /// A capability that is to be indicated, and what the team can now. Taken until there is none.
+    /// The next capability to indicate, with the team's structure. Call until there is none.
     pub fn take_due(&mut self, live: MemberSet, placement: OffloadPlacement) -> Option<(Capability, Block)> {
         for capability in CAPABILITIES {
             let was_due = self.due & capability.bit() != 0;
@@ -100,13 +100,15 @@ impl<S: Storage> CapabilityTable<S> {
         None
     }
 
-    /// Whoever was told one thing that the team can, or was not told what someone else said, is to be told again.
+    /// A capability is to be indicated again: the last indication did not reach the switch, or a member's was not
+    /// passed on.
     pub fn indicate_again(&mut self, capability: Capability) {
         self.due |= capability.bit();
         self.told |= capability.bit();
     }
 
-    /// What is to be said of the team: what it can, or that it cannot any more what was indicated before.
+    /// The structure to indicate: the merged one, or zeros if one was indicated before and no member has the capability
+    /// now.
     pub fn team(
         &self,
         capability: Capability,
@@ -133,7 +135,7 @@ impl<S: Storage> CapabilityTable<S> {
         live: MemberSet,
         placement: OffloadPlacement,
     ) -> Option<Block> {
-        // Zeros as long as anyone's: who has nothing does not cut short what others say.
+        // As long as the longest revision: a member without the capability must not shorten the others' structure.
         let none = Block::zeros(LONGEST);
         let block = |member| match self.known(member, capability) {
             Known::Nothing => None,
@@ -150,7 +152,8 @@ impl<S: Storage> CapabilityTable<S> {
         Some(team)
     }
 
-    /// Those of `live` that can hold a resource; those that have not said so only where none has said that it can.
+    /// The members of `live` that can hold a resource. Those that have not answered count only if no member has
+    /// confirmed it.
     pub fn able(&self, resource: Resource, live: MemberSet) -> MemberSet {
         let with = |wanted: Option<bool>| {
             live.iter().filter(|&m| self.can(m, resource) == wanted).collect::<MemberSet>()
@@ -161,7 +164,7 @@ impl<S: Storage> CapabilityTable<S> {
         }
     }
 
-    /// Whether a member can hold a resource; `None` if it has not said.
+    /// Whether a member can hold a resource; `None` if it has not answered.
     fn can(&self, member: MemberIndex, resource: Resource) -> Option<bool> {
         let (capability, name) = match resource {
             Resource::Queue | Resource::Filter => (Capability::ReceiveFilter, "EnabledQueueTypes"),
