@@ -9,16 +9,16 @@ use crate::ndis::raw::SendCompleteFlags;
 use core::sync::atomic::Ordering;
 
 /// `FilterSendNetBufferListsComplete`. IRQL <= DISPATCH_LEVEL.
-pub fn send_complete(module: &Module, lists: NblQueue, flags: SendCompleteFlags) {
+pub fn send_complete(module: &Module, mut lists: NblQueue, flags: SendCompleteFlags) {
+    if module.tags_written.load(Ordering::Relaxed) {
+        take_back_tags(module, &mut lists);
+    }
     hand_back(module, lists, flags);
 }
 
 /// Completes lists from above and frees child NBLs. A parent is completed in the place of its last child; both have the
 /// same source port, so the single-source flag stays valid. IRQL <= DISPATCH_LEVEL, no lock held.
 pub fn hand_back(module: &Module, mut lists: NblQueue, flags: SendCompleteFlags) {
-    if module.tags_written.load(Ordering::Relaxed) {
-        lists.restore_tags();
-    }
     if module.lists.none_out() {
         // The usual case: no child exists, so the chain is passed on without touching its lists.
         return module.filter.send_complete_queue(lists, flags);
@@ -40,4 +40,11 @@ pub fn hand_back(module: &Module, mut lists: NblQueue, flags: SendCompleteFlags)
     module.filter.send_complete(done, flags);
     // Last: a pause that waits for the children may return now, and a detach may free the module.
     module.walks.left(freed);
+}
+
+/// What was sent comes back to its source as it came from there: what the extension wrote into a tag is taken out
+/// (nf-ndis-ndisfsendnetbufferlistscomplete). The lock is held for one look at a port.
+#[inline(never)] // a frame of its own
+fn take_back_tags(module: &Module, lists: &mut NblQueue) {
+    lists.take_back_tags(module.filter.handle(), |source| module.forwarding.read().owns_tags(source));
 }

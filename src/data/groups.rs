@@ -22,8 +22,17 @@ pub enum Group {
     Several,
     /// Packets that the switch forwards natively; never mixed with others.
     Native,
-    /// Dropped, for one reason and from one source port: a report names one of each.
-    Dropped(DropReason, PortId),
+    /// Dropped, for one reason and by the policy of one port: a report names one of each.
+    Dropped(DropReason, PortId, Side),
+}
+
+/// Whose policy it was that dropped packets (nc-ndis-ndis_switch_report_filtered_net_buffer_lists).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// That of the port that they came in from.
+    Source,
+    /// That of the port that they were for.
+    Destination,
 }
 
 impl Group {
@@ -33,7 +42,7 @@ impl Group {
             Self::To(port, index, _) => port.get() ^ u32::from(index.get()),
             Self::Several => 0,
             Self::Native => 1,
-            Self::Dropped(_, source) => source.get(),
+            Self::Dropped(_, port, _) => port.get(),
         };
         hash as usize % HASHES
     }
@@ -114,7 +123,10 @@ impl Groups {
                     module.filter.send(lists, flags | SendFlags::SWITCH_DESTINATION_GROUP);
                 }
                 Group::Several | Group::Native => module.filter.send(lists, flags),
-                Group::Dropped(reason, source) => drop_lists(module, lists, reason, source, self.flags),
+                Group::Dropped(reason, port, side) => {
+                    let flags = flags.difference(SendFlags::SWITCH_DESTINATION_GROUP);
+                    drop_lists(module, lists, reason, (port, side), flags);
+                }
             }
         }
         self.open.clear();
@@ -124,33 +136,44 @@ impl Groups {
 
 /// Reports lists as filtered while they are owned, then completes them with NDIS_STATUS_FAILURE; child NBLs are freed.
 #[inline(never)] // rare, and a frame of its own
-fn drop_lists(module: &Module, mut lists: NblChain, reason: DropReason, source: PortId, flags: SendFlags) {
-    report(module, &lists, reason, source);
+fn drop_lists(
+    module: &Module,
+    mut lists: NblChain,
+    reason: DropReason,
+    (port, side): (PortId, Side),
+    flags: SendFlags,
+) {
+    report(module, &lists, reason, (port, side));
     lists.set_status(NdisStatus::FAILURE);
-    let flags = flags.completion() | SendCompleteFlags::SWITCH_SINGLE_SOURCE;
-    complete::hand_back(module, lists.into_queue(), flags);
+    let mut completion = flags.completion();
+    if flags.contains(SendFlags::SWITCH_SINGLE_SOURCE) {
+        completion |= SendCompleteFlags::SWITCH_SINGLE_SOURCE;
+    }
+    complete::hand_back(module, lists.into_queue(), completion);
 }
 
 /// Drops one list that is in no group. IRQL <= DISPATCH_LEVEL, no lock held.
 pub fn drop_one(module: &Module, list: Nbl, reason: DropReason, flags: SendFlags) {
     let source = list.source().port;
-    drop_lists(module, NblChain::of(list), reason, source, flags);
+    let flags = flags | SendFlags::SWITCH_SINGLE_SOURCE;
+    drop_lists(module, NblChain::of(list), reason, (source, Side::Source), flags);
 }
 
 /// Reports one list as filtered without completing it.
 pub fn report_one(module: &Module, list: Nbl, reason: DropReason) -> Nbl {
     let source = list.source().port;
     let lists = NblChain::of(list);
-    report(module, &lists, reason, source);
+    report(module, &lists, reason, (source, Side::Source));
     lists.into_only()
 }
 
 #[inline(never)] // as above
-fn report(module: &Module, lists: &NblChain, reason: DropReason, source: PortId) {
+fn report(module: &Module, lists: &NblChain, reason: DropReason, (port, side): (PortId, Side)) {
     let text: heapless::Vec<u16, 96> = reason.sentence().encode_utf16().take(96).collect();
     module.switch.report_filtered(
         lists,
-        source,
+        port,
+        side == Side::Source,
         &Reason {
             extension: &UnicodeString::of(&module.texts.guid_name),
             friendly_name: &UnicodeString::from_static(FRIENDLY_NAME),

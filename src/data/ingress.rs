@@ -9,7 +9,7 @@
 //! associations lock if a packet has the handle of a security association.
 
 use crate::clock;
-use crate::data::groups::{self, Group, Groups};
+use crate::data::groups::{self, Group, Groups, Side};
 use crate::kernel::per_processor::ThisCpu;
 use crate::kernel::pool::Pool;
 use crate::kernel::rundown::WalkGuard;
@@ -40,7 +40,8 @@ const BATCH_DESTINATIONS: usize = 64;
 enum BatchEnd {
     /// A limit of lists, destinations or groups is reached, or no list is left.
     Enough,
-    /// A list whose packets have different destinations or VLANs: it must be split.
+    /// A list whose packets have different destinations or VLANs, or whose tag only a child NBL may carry: it must be
+    /// split.
     Mixed(Nbl),
     /// A list with more destinations than the batch had left.
     Flood(Nbl, Flood),
@@ -123,12 +124,16 @@ fn decide_held(
             return BatchEnd::Mixed(list);
         };
         let committed = commit(&walk, &mut list, &decision, &mut reach);
+        if matches!(committed, Committed::Apart) {
+            counters.change(|counters| counters.split += 1);
+            return BatchEnd::Mixed(list);
+        }
         let load = list.net_buffers().fold(Traffic::NONE, |load, packet| {
             load.plus(Traffic { frames: 1, bytes: packet.data_length().into() })
         });
         // The switch may have refused the destinations: then the packet is dropped whatever the verdict.
         let verdict = match committed {
-            Committed::To(Group::Dropped(reason, _)) => Verdict::Drop(reason),
+            Committed::To(Group::Dropped(reason, ..)) => Verdict::Drop(reason),
             _ => {
                 source.sent = source.sent.plus(load);
                 decision.verdict
@@ -139,6 +144,7 @@ fn decide_held(
         match committed {
             Committed::To(group) => groups.push(group, list),
             Committed::Partly(from) => return BatchEnd::Flood(list, Flood { decision, from }),
+            Committed::Apart => {}
         }
         if groups.is_full() || reach == 0 {
             break;
@@ -258,14 +264,24 @@ enum Committed {
     To(Group),
     /// More destinations are left, from this position in the port table on.
     Partly(usize),
+    /// None: its tag may only stand in a list of our own.
+    Apart,
+}
+
+/// Dropped on the side that the packet came from.
+fn dropped(sender: &SourcePort, reason: DropReason) -> Group {
+    Group::Dropped(reason, sender.nic.port, Side::Source)
 }
 
 /// Commits the destinations of one list, at most `reach` of them. From here on the packet counts as assigned to them.
 fn commit(walk: &Walk<'_>, list: &mut Nbl, decision: &Decision, reach: &mut usize) -> Committed {
-    let dropped = |reason| Committed::To(Group::Dropped(reason, walk.sender.nic.port));
+    let dropped = |reason| Committed::To(dropped(walk.sender, reason));
     let target = match decision.verdict {
         Verdict::Native => return Committed::To(Group::Native),
         Verdict::Drop(reason) => return dropped(reason),
+        Verdict::RefusedBy(port, reason) => {
+            return Committed::To(Group::Dropped(reason, port, Side::Destination));
+        }
         Verdict::Flood { uplink } => {
             return commit_flood(walk, list, decision, uplink, reach);
         }
@@ -280,11 +296,20 @@ fn commit(walk: &Walk<'_>, list: &mut Nbl, decision: &Decision, reach: &mut usiz
 }
 
 fn commit_one(walk: &Walk<'_>, list: &mut Nbl, decision: &Decision, target: Target) -> Committed {
+    if must_travel_apart(walk.module, list, decision) {
+        return Committed::Apart;
+    }
     if walk.module.switch.add_destination(list, target).is_err() {
-        return Committed::To(Group::Dropped(DropReason::NoResources, walk.sender.nic.port));
+        return Committed::To(dropped(walk.sender, DropReason::NoResources));
     }
     write_tag(walk.module, list, decision);
     Committed::To(Group::To(target.nic.port, target.nic.index, target.bits))
+}
+
+/// See `FrameTag::needs_own_list`.
+#[inline]
+fn must_travel_apart(module: &Module, list: &Nbl, decision: &Decision) -> bool {
+    decision.sent.needs_own_list() && !list.is_originated_by(module.filter.handle())
 }
 
 /// Writes the packet's VLAN into its out-of-band tag, for the extensions below and for destinations that preserve it.
@@ -310,6 +335,9 @@ fn commit_flood(
     reach: &mut usize,
 ) -> Committed {
     let &Walk { module, forwarding, sender, .. } = walk;
+    if must_travel_apart(module, list, decision) {
+        return Committed::Apart;
+    }
     let member = || uplink.and_then(|member| external(forwarding, member, decision.bits));
     let stations = || forwarding.flood(sender, decision, 0);
     let room = (*reach).max(1).saturating_sub(usize::from(member().is_some()));
@@ -320,11 +348,11 @@ fn commit_flood(
     *reach = reach.saturating_sub(total);
     match (targets().next(), total, more) {
         (Some(target), 1, false) => commit_one(walk, list, decision, target),
-        (None, _, false) => Committed::To(Group::Dropped(DropReason::NoDestination, sender.nic.port)),
+        (None, _, false) => Committed::To(dropped(sender, DropReason::NoDestination)),
         _ => {
             let count = u32::try_from(total).unwrap_or(u32::MAX);
             if total != 0 && module.switch.add_destinations(list, count, targets()).is_err() {
-                return Committed::To(Group::Dropped(DropReason::NoResources, sender.nic.port));
+                return Committed::To(dropped(sender, DropReason::NoResources));
             }
             write_tag(module, list, decision);
             if more { Committed::Partly(last) } else { Committed::To(Group::Several) }

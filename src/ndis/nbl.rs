@@ -54,15 +54,11 @@ impl Nbl {
         (subnet & 0x00FF_FFFF) as u32
     }
 
-    /// Writes a VLAN into the tag beside the packet (NDIS_NET_BUFFER_LIST_8021Q_INFO). What stood there moves to the half
-    /// of the slot that the structure does not use, until `restore_tag`.
+    /// Writes a VLAN into the out-of-band tag, whose other members stay (ns-nbl8021q-ndis_net_buffer_list_8021q_info).
     pub(crate) fn write_tag(&mut self, vlan: VlanId) {
         // SAFETY: the list is owned.
         let slot = unsafe { &mut (*self.0.as_ptr()).info[info::IEEE_8021Q] };
-        if *slot & TAG_WRITTEN == 0 {
-            let old = *slot & 0xFFFF;
-            *slot = TAG_WRITTEN | old << 32 | (*slot & 0xFFFF_000F) | u64::from(vlan.get()) << 4;
-        }
+        *slot = *slot & !VLAN_ID | u64::from(vlan.get()) << 4;
     }
 
     /// The security association that an adapter is to encrypt the packet with; 0 without one. Of a received packet the
@@ -105,16 +101,8 @@ impl Nbl {
     }
 }
 
-/// Marks a tag that was written here: a bit of the unused half of its slot.
-const TAG_WRITTEN: u64 = 1 << 63;
-
-/// Gives a tag that was written here back what stood there before; others stay as they are.
-fn restore_tag(list: &mut NetBufferList) {
-    let slot = &mut list.info[info::IEEE_8021Q];
-    if *slot & TAG_WRITTEN != 0 {
-        *slot = *slot & 0xFFFF_0000 | *slot >> 32 & 0xFFFF;
-    }
-}
+/// `TagHeader.VlanId`.
+const VLAN_ID: u64 = 0xFFF0;
 
 impl Drop for Nbl {
     fn drop(&mut self) {
@@ -184,13 +172,26 @@ impl NblQueue {
         Some(unsafe { Nbl::from_raw(first) })
     }
 
-    /// Restores the tags beside the packets, see `Nbl::write_tag`.
-    pub(crate) fn restore_tags(&mut self) {
+    /// Takes the VLANs out of the tags that `Nbl::write_tag` wrote: those of foreign lists whose source port `is_ours`
+    /// names. It is asked once for neighbours of one port.
+    pub(crate) fn take_back_tags(&mut self, filter: Handle, mut is_ours: impl FnMut(PortId) -> bool) {
         let mut next = self.head;
+        let mut last = None;
         // SAFETY: every list of the queue is owned.
         while let Some(list) = unsafe { next.as_mut() } {
-            restore_tag(list);
             next = list.next;
+            if list.info[info::IEEE_8021Q] & VLAN_ID == 0 || list.source_handle == filter {
+                continue;
+            }
+            let port = ForwardingDetail(list.info[info::SWITCH_FORWARDING_DETAIL]).source_port();
+            let ours = match last {
+                Some((same, ours)) if same == port => ours,
+                _ => is_ours(PortId::new(port)),
+            };
+            last = Some((port, ours));
+            if ours {
+                list.info[info::IEEE_8021Q] &= !VLAN_ID;
+            }
         }
     }
 

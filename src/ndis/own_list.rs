@@ -112,7 +112,9 @@ impl SplitParent {
     /// packets for which there is no child.
     pub fn hold(mut parent: Nbl, children: u32, status: NdisStatus) {
         parent.set_status(status);
-        Self(parent.into_raw()).count().store(u64::from(children), Ordering::Release);
+        let held = Self(parent.into_raw());
+        held.child_ref_count().fetch_add(children.cast_signed(), Ordering::Relaxed);
+        held.count().store(u64::from(children), Ordering::Release);
     }
 
     /// The family of a child that is back; `None` for a list without a parent.
@@ -127,6 +129,7 @@ impl SplitParent {
             let success = NdisStatus::SUCCESS.0;
             let _ = self.status().compare_exchange(success, status.0, Ordering::Relaxed, Ordering::Relaxed);
         }
+        self.child_ref_count().fetch_sub(1, Ordering::Relaxed);
         // Release what this child wrote, acquire what the others wrote.
         if self.count().fetch_sub(1, Ordering::AcqRel) != 1 {
             return None;
@@ -138,6 +141,13 @@ impl SplitParent {
     fn count(&self) -> &AtomicU64 {
         // SAFETY: the parent is held by the family, and `Scratch` belongs to its owner.
         unsafe { AtomicU64::from_ptr(&raw mut (*self.0.as_ptr()).scratch) }
+    }
+
+    /// What everybody else may read of the children (relationships-between-net-buffer-list-generations); others may have
+    /// derived lists from the same parent, so it does not say when ours are back.
+    fn child_ref_count(&self) -> &AtomicI32 {
+        // SAFETY: the parent is held by the family.
+        unsafe { AtomicI32::from_ptr(&raw mut (*self.0.as_ptr()).child_ref_count) }
     }
 
     fn status(&self) -> &AtomicI32 {

@@ -153,16 +153,19 @@ impl Switch {
         (status == NdisStatus::SUCCESS).then(|| PortRef { switch: self, port })
     }
 
-    /// Tells the switch that packets of one source port are dropped for one reason, while they are still owned.
-    pub fn report_filtered(&self, lists: &NblChain, source: PortId, reason: &Reason<'_>) {
+    /// Tells the switch that packets are dropped for one reason, while they are still owned: `incoming` for the policy
+    /// of the `port` that all of them came from, otherwise for that of the `port` they were for
+    /// (nc-ndis-ndis_switch_report_filtered_net_buffer_lists).
+    pub fn report_filtered(&self, lists: &NblChain, port: PortId, incoming: bool, reason: &Reason<'_>) {
+        let flags = if incoming { ReportFilteredFlags::IS_INCOMING } else { ReportFilteredFlags::empty() };
         // SAFETY: lists and strings live through the call.
         unsafe {
             (self.report)(
                 self.context,
                 reason.extension,
                 reason.friendly_name,
-                source.get(),
-                ReportFilteredFlags::IS_INCOMING.bits(),
+                port.get(),
+                flags.bits(),
                 lists.len(),
                 lists.head(),
                 reason.text,

@@ -273,9 +273,9 @@ fn virtual_subnets_do_not_meet_and_priorities_need_both_ports() {
     switch.secure(12, subnet(5002));
     let from = |to| switch.verdict(nic(10, 0), mac(10), to);
     assert_eq!(from(mac(11)), Verdict::Deliver(nic(11, 0)));
-    for other in [mac(12), mac(13), HOST] {
-        assert_eq!(from(other), Verdict::Drop(DropReason::VirtualSubnet));
-    }
+    let by = |port| Verdict::RefusedBy(PortId::new(port), DropReason::VirtualSubnet);
+    assert_eq!((from(mac(12)), from(mac(13))), (by(12), by(13)));
+    assert_eq!(from(HOST), Verdict::Drop(DropReason::VirtualSubnet), "the frame may not leave its own");
     let bits = |switch: &Switch| switch.decide(nic(10, 0), mac(10), mac(11), Ticks::ZERO).bits;
     assert_eq!(bits(&switch), Preserve::empty());
     for port in [10, 11] {
@@ -296,12 +296,13 @@ fn an_access_ports_vlan_is_told_beside_the_packet_and_kept_outside() {
     assert_eq!((outward.sent.tag(), outward.bits), (VlanId::new(30), Preserve::VLAN));
     let across = switch.decide(nic(10, 0), mac(10), mac(11), Ticks::ZERO);
     assert_eq!((across.verdict, across.bits), (Verdict::Deliver(nic(11, 0)), Preserve::empty()));
-    assert_eq!(switch.verdict(nic(10, 0), mac(10), mac(12)), Verdict::Drop(DropReason::VlanMismatch));
-    assert_eq!(switch.verdict(nic(1, 1), HOST, mac(10)), Verdict::Drop(DropReason::VlanMismatch));
+    let by = |port, reason| Verdict::RefusedBy(PortId::new(port), reason);
+    assert_eq!(switch.verdict(nic(10, 0), mac(10), mac(12)), by(12, DropReason::VlanMismatch));
+    assert_eq!(switch.verdict(nic(1, 1), HOST, mac(10)), by(10, DropReason::VlanMismatch));
     // The switch itself belongs to no VLAN: what it sends without a tag reaches every port.
     assert_eq!(switch.verdict(nic(0, 0), HOST, mac(10)), Verdict::Deliver(nic(10, 0)));
     switch.forwarding.close(PortId::new(11));
-    assert_eq!(switch.verdict(nic(10, 0), mac(10), mac(11)), Verdict::Drop(DropReason::PortClosed));
+    assert_eq!(switch.verdict(nic(10, 0), mac(10), mac(11)), by(11, DropReason::PortClosed));
     assert_eq!(switch.verdict(nic(11, 0), mac(11), mac(10)), Verdict::Drop(DropReason::PortClosed));
 }
 

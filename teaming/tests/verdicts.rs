@@ -351,7 +351,7 @@ proptest! {
                 prop_assert!(switch.reached(source, parse(&window).destination).into_iter().all(|id| id != source && id.port != PortId::new(UPLINK_PORT)));
             }
             Verdict::Native => prop_assert!(native),
-            Verdict::Drop(_) => prop_assert!(!native),
+            Verdict::Drop(_) | Verdict::RefusedBy(..) => prop_assert!(!native),
         }
     }
 }

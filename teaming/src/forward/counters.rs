@@ -76,7 +76,7 @@ impl Counters {
                 }
             }
             Verdict::Native => add(&mut self.native, load.frames),
-            Verdict::Drop(reason) => {
+            Verdict::Drop(reason) | Verdict::RefusedBy(_, reason) => {
                 if let Some(count) = self.dropped.get_mut(reason.index()) {
                     add(count, load.frames);
                 }

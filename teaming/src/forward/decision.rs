@@ -4,7 +4,7 @@ use crate::flow::Basis;
 use crate::flow::adapter_hash::Adapter;
 use crate::forward::drop_reason::DropReason;
 use crate::forward::source::FrameTag;
-use crate::ids::{MacAddr, MemberIndex, NicId, Ticks};
+use crate::ids::{MacAddr, MemberIndex, NicId, PortId, Ticks};
 use crate::ports::port::Preserve;
 
 /// A packet as the decision sees it.
@@ -29,7 +29,20 @@ pub enum Verdict {
         uplink: Option<MemberIndex>,
     },
     Native,
+    /// Dropped for what it is or where it comes from.
     Drop(DropReason),
+    /// Dropped for the policy of its destination's port.
+    RefusedBy(PortId, DropReason),
+}
+
+impl Verdict {
+    /// Why the packet goes nowhere, if it does.
+    pub const fn drop_reason(self) -> Option<DropReason> {
+        match self {
+            Self::Drop(reason) | Self::RefusedBy(_, reason) => Some(reason),
+            Self::Deliver(_) | Self::Uplink(_) | Self::Flood { .. } | Self::Native => None,
+        }
+    }
 }
 
 /// Out-of-band data of a packet (NET_BUFFER_LIST information).
@@ -66,6 +79,10 @@ impl Decision {
 
     pub const fn dropped(reason: DropReason) -> Self {
         Self::new(Verdict::Drop(reason))
+    }
+
+    pub const fn refused_by(port: PortId, reason: DropReason) -> Self {
+        Self::new(Verdict::RefusedBy(port, reason))
     }
 
     /// Packets of one list may share an array of destinations.

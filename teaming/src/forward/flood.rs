@@ -42,7 +42,7 @@ impl<S: Storage> Forwarding<S> {
                 Decision { basis, bits, verdict: Verdict::Flood { uplink: Some(member) }, ..decision }
             }
             (Err(_), true) => decision,
-            (Err(reason), false) => Decision::dropped(reason),
+            (Err(reason), false) => self.not_outside(reason),
         }
     }
 

@@ -20,7 +20,7 @@ use crate::forward::source::{FrameTag, Origin, SourcePort};
 use crate::frame::{self, ETHERNET_HEADER, Headers, Rare};
 use crate::ids::{FlowHash, MacAddr, MemberIndex, NicId, PortId, Ticks, VlanId};
 use crate::ports::mac_learning::{LearnTable, Learned};
-use crate::ports::port::Preserve;
+use crate::ports::port::{Preserve, TagOwner};
 use crate::ports::storage::PortTableStorage;
 use crate::ports::vlan::{self, VlanSet, Vlans};
 use crate::ports::{Port, PortTable};
@@ -124,7 +124,7 @@ impl<S: Storage> Forwarding<S> {
                 self.decide_unknown(sender, sent, packet, beside)
             }
             None => match self.uplink_bits(sender, sent) {
-                Err(reason) => Decision::dropped(reason),
+                Err(reason) => self.not_outside(reason),
                 Ok(bits) => match self.member(sender, packet, headers, beside) {
                     Ok((member, basis)) => {
                         Decision { basis, bits, sent, ..Decision::new(Verdict::Uplink(member)) }
@@ -158,7 +158,13 @@ impl<S: Storage> Forwarding<S> {
         if sender.origin == Origin::Vnic {
             self.check_source(sender, headers.source, carried.vlan, packet.now)?;
         }
-        let mut sent = FrameTag::new(carried, subnet, sender.vlans, beside.vlan != 0, beside.subnet != 0);
+        let mut sent = FrameTag::new(
+            carried,
+            subnet,
+            (sender.vlans, sender.tag_owner),
+            beside.vlan != 0,
+            beside.subnet != 0,
+        );
         if sender.origin == Origin::Trusted && carried.vlan.is_none() {
             sent.key = 0;
         }
@@ -199,7 +205,23 @@ impl<S: Storage> Forwarding<S> {
         }
         match self.admit(sender, sent, port) {
             Ok(bits) => Decision { bits, sent, ..Decision::new(Verdict::Deliver(port.id)) },
-            Err(reason) => Decision::dropped(reason),
+            Err(reason) => Decision::refused_by(port.id.port, reason),
+        }
+    }
+
+    /// A packet that has no way but the outside, which it may not or cannot take. Of the reasons of `uplink_bits` and of
+    /// `member` these are the external port's.
+    #[cold]
+    pub(crate) fn not_outside(&self, reason: DropReason) -> Decision {
+        match (reason, self.external) {
+            (
+                DropReason::PortClosed
+                | DropReason::VlanMismatch
+                | DropReason::TagInBytes
+                | DropReason::PrivateVlan,
+                Some(port),
+            ) => Decision::refused_by(port, reason),
+            _ => Decision::dropped(reason),
         }
     }
 
@@ -392,6 +414,12 @@ impl<S: Storage> Forwarding<S> {
     pub fn member_of_vnic(&self, station: NicId) -> Option<MemberIndex> {
         let mac = self.ports.get(station.port).map_or(MacAddr::ZERO, |port| port.current_mac);
         self.table.lookup(self.seed.hash(&self.keying.vnic_key(self.hashed_as(station), mac)).bucket())
+    }
+
+    /// A VLAN in the out-of-band tag of a foreign list that comes back to this port was written by the extension.
+    pub fn owns_tags(&self, source: PortId) -> bool {
+        self.external != Some(source)
+            && self.ports.get(source).is_some_and(|port| port.tag_owner == TagOwner::Extension)
     }
 
     /// What HyperVPort hashes for a NIC: its own id, unless it came from another host.

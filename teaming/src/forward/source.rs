@@ -4,7 +4,7 @@
 
 use crate::ids::{MacAddr, NicId, VlanId};
 use crate::ports::policy::{self, PortPolicy, Security};
-use crate::ports::port::{Port, Preserve};
+use crate::ports::port::{Port, Preserve, TagOwner};
 use crate::ports::vlan::{Carried, Vlans};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,22 +28,39 @@ pub struct FrameTag {
     /// 0 is none.
     vlan: u16,
     in_bytes: bool,
-    /// The VLAN is to be written into the tag beside the packet.
+    /// The extension answers for the out-of-band tag and writes the VLAN into it.
     writes_tag: bool,
+    /// The tag may only stand in a list of the extension's own: see `TagOwner`.
+    own_list: bool,
     /// The virtual subnet stands beside the packet, for whoever encapsulates it below.
     subnet_told: bool,
 }
 
 impl FrameTag {
-    pub(crate) const NOTHING: Self =
-        Self { key: 0, subnet: 0, vlan: 0, in_bytes: false, writes_tag: false, subnet_told: false };
+    pub(crate) const NOTHING: Self = Self {
+        key: 0,
+        subnet: 0,
+        vlan: 0,
+        in_bytes: false,
+        writes_tag: false,
+        own_list: false,
+        subnet_told: false,
+    };
 
     /// `beside`: the tag beside the packet has a VLAN already; `subnet_told`: the virtual subnet stands beside it.
-    pub(crate) fn new(carried: Carried, subnet: u32, from: Vlans, beside: bool, subnet_told: bool) -> Self {
+    pub(crate) fn new(
+        carried: Carried,
+        subnet: u32,
+        (from, owner): (Vlans, TagOwner),
+        beside: bool,
+        subnet_told: bool,
+    ) -> Self {
         let vlan = carried.vlan.map_or(0, VlanId::get);
         let key = if carried.in_bytes || from.is_private() { 0 } else { policy::key(vlan, subnet) };
-        let writes_tag = vlan != 0 && !beside && !carried.in_bytes;
-        Self { key, subnet, vlan, in_bytes: carried.in_bytes, writes_tag, subnet_told }
+        let out_of_band = vlan != 0 && !carried.in_bytes;
+        let own_list = out_of_band && (beside == (owner == TagOwner::Extension));
+        let writes_tag = out_of_band && (!beside || own_list);
+        Self { key, subnet, vlan, in_bytes: carried.in_bytes, writes_tag, own_list, subnet_told }
     }
 
     pub const fn carried(&self) -> Carried {
@@ -53,6 +70,12 @@ impl FrameTag {
     /// The VLAN that the tag beside the packet must be given before it goes on.
     pub const fn tag(&self) -> Option<VlanId> {
         if self.writes_tag { VlanId::new(self.vlan) } else { None }
+    }
+
+    /// A foreign list must not carry this tag: it would come back with a VLAN that the port's other lists have from
+    /// somebody else.
+    pub const fn needs_own_list(&self) -> bool {
+        self.own_list
     }
 
     /// A frame of a virtual subnet may leave only with the subnet in its out-of-band data: elsewhere it could not be
@@ -83,6 +106,7 @@ pub struct SourcePort {
     /// `Preserve::PRIORITY`, or nothing.
     pub(crate) priority: Preserve,
     pub(crate) vlans: Vlans,
+    pub(crate) tag_owner: TagOwner,
     pub(crate) security: Security,
     /// What holds for a frame without any tag.
     pub(crate) untagged: FrameTag,
@@ -94,9 +118,9 @@ pub struct SourcePort {
 pub const UNCOUNTED: usize = usize::MAX;
 
 impl SourcePort {
-    fn new(nic: NicId, origin: Origin, vlans: Vlans, security: Security) -> Self {
+    fn new(nic: NicId, origin: Origin, (vlans, tag_owner): (Vlans, TagOwner), security: Security) -> Self {
         let carried = Carried { vlan: vlans.own(), in_bytes: false };
-        let mut untagged = FrameTag::new(carried, security.virtual_subnet, vlans, false, false);
+        let mut untagged = FrameTag::new(carried, security.virtual_subnet, (vlans, tag_owner), false, false);
         if origin == Origin::Trusted {
             untagged.key = 0;
         }
@@ -109,6 +133,7 @@ impl SourcePort {
             any_mac: true,
             priority: if security.priority_tag { Preserve::PRIORITY } else { Preserve::NOTHING },
             vlans,
+            tag_owner,
             security,
             untagged,
             plain: true,
@@ -116,25 +141,25 @@ impl SourcePort {
     }
 
     pub(crate) fn closed(nic: NicId) -> Self {
-        let nobody = Self::new(nic, Origin::Closed, Vlans::UNTAGGED, Security::STRICT);
+        let nobody = Self::new(nic, Origin::Closed, (Vlans::UNTAGGED, TagOwner::Undecided), Security::STRICT);
         Self { plain: false, ..nobody }
     }
 
     pub(crate) fn trusted(nic: NicId) -> Self {
-        Self::new(nic, Origin::Trusted, Vlans::EVERYTHING, Security::TRUSTED)
+        Self::new(nic, Origin::Trusted, (Vlans::EVERYTHING, TagOwner::Source), Security::TRUSTED)
     }
 
     pub(crate) fn external(nic: NicId, policy: &PortPolicy) -> Self {
         let vlans = policy.vlans.unwrap_or(Vlans::EVERYTHING);
         let virtual_subnet = policy.security().virtual_subnet;
-        let external =
-            Self::new(nic, Origin::External, vlans, Security { virtual_subnet, ..Security::TRUSTED });
+        let security = Security { virtual_subnet, ..Security::TRUSTED };
+        let external = Self::new(nic, Origin::External, (vlans, TagOwner::Source), security);
         Self { plain: vlans == Vlans::EVERYTHING, ..external }
     }
 
     pub(crate) fn vnic(nic: NicId, port: &Port) -> Self {
         let (vlans, security) = (port.policy.vlans(), port.policy.security());
-        let vnic = Self::new(nic, Origin::Vnic, vlans, security);
+        let vnic = Self::new(nic, Origin::Vnic, (vlans, port.tag_owner), security);
         // A trunk may have pruned its native VLAN: that is for the closer look.
         let plain = !matches!(vlans, Vlans::Trunk { .. });
         Self { mac: port.current_mac.word(), any_mac: false, plain, ..vnic }

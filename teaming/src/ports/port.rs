@@ -3,6 +3,7 @@
 use crate::ids::{MacAddr, NicId, NicIndex, PortId};
 use crate::oid::nic::{NicKind, VmId};
 use crate::ports::policy::PortPolicy;
+use crate::ports::vlan::Vlans;
 
 bitflags::bitflags! {
     /// What a destination keeps of the tag: bits of `NDIS_SWITCH_PORT_DESTINATION`.
@@ -42,6 +43,20 @@ pub enum Groups {
     Known,
 }
 
+/// Whose VLAN numbers stand in the out-of-band tags of the lists that a port has in flight. A list that is not the
+/// extension's own keeps no note of who wrote its tag (reserved bits are not ours,
+/// ns-nbl8021q-ndis_net_buffer_list_8021q_info), so one port never has both in foreign lists: the first policy that needs
+/// tags decides, until the NIC is gone and with it all of its lists. The other kind travels in lists of our own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TagOwner {
+    /// No policy has needed a tag yet.
+    Undecided,
+    /// The extension: a VLAN that comes back was written by it and is taken out again.
+    Extension,
+    /// The source: what comes back is as it came.
+    Source,
+}
+
 /// One port. The members that packets look at come first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
@@ -63,6 +78,7 @@ pub struct Port {
     /// Being torn down: no new reference may be taken.
     pub(super) leaving: bool,
     pub(super) used: bool,
+    pub(crate) tag_owner: TagOwner,
     /// The VM uses a virtual function instead of the vNIC.
     pub vf_assigned: bool,
     pub current_mac: MacAddr,
@@ -76,6 +92,20 @@ pub struct Port {
 
 // Packets touch the first half; a thousand ports fit into 128 KiB.
 const _: () = assert!(core::mem::size_of::<Port>() <= 128);
+
+impl TagOwner {
+    /// Who begins to write tags under a policy.
+    const fn under(vlans: Vlans) -> Self {
+        match vlans {
+            Vlans::Trunk { .. } => Self::Source,
+            Vlans::Access(None) => Self::Undecided,
+            Vlans::Access(Some(_))
+            | Vlans::Isolated { .. }
+            | Vlans::Community { .. }
+            | Vlans::Promiscuous { .. } => Self::Extension,
+        }
+    }
+}
 
 impl Port {
     pub const EMPTY: Self = Self {
@@ -91,6 +121,7 @@ impl Port {
         announced: false,
         leaving: false,
         used: false,
+        tag_owner: TagOwner::Undecided,
         vf_assigned: false,
         current_mac: MacAddr::ZERO,
         permanent_mac: MacAddr::ZERO,
@@ -145,6 +176,9 @@ impl Port {
     /// Its policy has changed.
     pub(super) fn refresh(&mut self) {
         self.key = self.policy.key();
+        if self.tag_owner == TagOwner::Undecided {
+            self.tag_owner = TagOwner::under(self.policy.vlans());
+        }
         self.priority =
             if self.policy.security().priority_tag { Preserve::PRIORITY } else { Preserve::NOTHING };
         self.revision = self.revision.wrapping_add(1);

@@ -139,7 +139,7 @@ impl Host {
         let decision = self.decide(source, window, beside);
         let mut ways = BTreeMap::new();
         match decision.verdict {
-            Verdict::Drop(reason) => return Err(reason),
+            Verdict::Drop(reason) | Verdict::RefusedBy(_, reason) => return Err(reason),
             Verdict::Native => panic!("no test asks for it"),
             Verdict::Deliver(to) => {
                 assert_eq!(to.index, NicIndex::DEFAULT);

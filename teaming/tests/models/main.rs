@@ -12,5 +12,6 @@ mod receive;
 mod rows;
 mod settings;
 mod sources;
+mod tags;
 mod weights;
 mod witnesses;

@@ -113,6 +113,12 @@ mutations! {
         DropTrusted => "DATA-30",
         /// Out-of-band data of a foreign list is not restored.
         WriteOob => "DATA-32",
+        /// A drop is reported as the destination's doing.
+        BlameDestination => "HOST-01",
+        /// An own list goes out and its parent does not count it.
+        ForgetChildCount => "HOST-06",
+        /// The driver keeps a note in the reserved bits of an 802.1Q tag.
+        ReservedTagBit => "HOST-07",
         /// A packet is sent without a destination.
         NoDestination => "DATA-33",
         /// The header of a destination array is written.

@@ -5,6 +5,7 @@
 use crate::adapter::Adapter;
 use crate::adapter::offloads::Resource;
 use crate::adapter::physical_switch::Aggregation;
+use crate::check::blame::blame;
 use crate::check::rule;
 use crate::machine::world::World;
 use crate::reference::case::{Case, case};
@@ -76,6 +77,7 @@ pub fn dropped(world: &World, state: &mut State, module: usize, list: usize) {
     let Some(mut case) = case(world, state, module, list) else { return };
     let Some(packet) = state.packets.at(list) else { return };
     let (paused, reported, name) = (packet.given_while_paused, packet.reported, packet.name);
+    let blamed = packet.blamed;
     let carried = packet.carried.clone();
     let short = state.style.refuse > 0 && case.frames.len() > 1;
     // SAFETY: the packet is in the extension's hands and so uncovered.
@@ -104,12 +106,15 @@ pub fn dropped(world: &World, state: &mut State, module: usize, list: usize) {
             )
         });
         received(world, state, &case, (*id, &expected), false);
+        if let Some(blamed) = blamed.filter(|_| expected.may_drop && reported) {
+            blame(world, state, &case, (*id, frame), &expected, blamed);
+        }
     }
 }
 
 impl State {
     /// A port has an isolation mode that no forwarding extension but one for it can enforce: nothing may pass it.
-    fn asks_for_isolation(&self, module: usize, port: u32) -> bool {
+    pub fn asks_for_isolation(&self, module: usize, port: u32) -> bool {
         let asks =
             |property: &Property| matches!(property, Property::Isolation { mode } if !matches!(mode, 0 | 1));
         let policies = self.modules[module].topology.policies(port);

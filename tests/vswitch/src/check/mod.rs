@@ -2,6 +2,7 @@
 //!
 //! Checks are made where the facts are; they come here to be counted and recorded under the name of a rule of the book.
 
+pub mod blame;
 pub mod commit;
 pub mod flows;
 pub mod forwarding;
@@ -13,6 +14,7 @@ pub mod requests;
 pub mod save;
 pub mod statistics;
 pub mod status;
+pub mod unchanged;
 
 pub use crate::machine::verify::{advice, rule};
 pub use crate::rules::{GROUPS, Rule, Severity, Status, find, rules};

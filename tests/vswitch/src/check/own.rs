@@ -83,6 +83,12 @@ fn inherit(world: &World, state: &mut State, list: usize, parent: usize) {
     }
     if let Some(parent) = state.packets.at(parent) {
         parent.children_out += 1;
+        let counted = parent.before.child_refs + parent.children_out as i32;
+        // SAFETY: uncovered, it is in the extension's hands.
+        let said = if parent.cover.is_laid() { counted } else { unsafe { (*parent.nbl).child_ref_count } };
+        rule(world, "HOST-06", said >= counted, || {
+            format!("packet {name} goes out as child number {counted} of a list that counts {said}")
+        });
         parent.carried.extend(carried);
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Called by `ndis::data` with the state in hand; every function looks, records and changes only the account.
 
+use crate::check::unchanged::{committed_unchanged, detail_unchanged, info_unchanged, restored};
 use crate::check::{advice, rule};
 use crate::machine::cpu;
 use crate::machine::world::{Severity, World};
@@ -60,6 +61,9 @@ pub fn call_flags(world: &World, function: &'static str, flags: u32, known: u32)
     let id = if in_data_handler { "FLAGS-14" } else { "FLAGS-16" };
     rule(world, id, !false_dispatch, || format!("{function} with DISPATCH_LEVEL at IRQL {}", cpu::irql()));
 }
+
+/// What NDIS_NET_BUFFER_LIST_8021Q_INFO gives a meaning: priority, format, VLAN id.
+const TAG_HEADER: u64 = 0xFFFF;
 
 const DATA_HANDLERS: [&str; 4] = [
     "FilterSendNetBufferLists",
@@ -168,7 +172,14 @@ pub fn sent(world: &World, state: &mut State, module: usize, list: usize, positi
     crate::check::statistics::sent(state, module, list);
     let Some(packet) = state.packets.at(list) else { return };
     // SAFETY: the packet is in the extension's hands and so uncovered.
-    packet.tag_below = unsafe { (*packet.nbl).info[info::IEEE_8021Q] };
+    let tag = unsafe { &mut (*packet.nbl).info[info::IEEE_8021Q] };
+    packet.tag_below = *tag;
+    let reserved = *tag & !TAG_HEADER;
+    rule(world, "HOST-07", reserved == 0, || {
+        format!("packet {name} was sent with reserved bits in its 802.1Q data: {reserved:#x}")
+    });
+    // Whoever owns the list below may use what is reserved, or take the structure for what it says.
+    *tag &= TAG_HEADER;
     // SAFETY: as above.
     state.frames.sent_with_queue(&packet.frames, unsafe { (*packet.nbl).info[info::FILTERING] });
     for bytes in &mut packet.unsafe_bytes {
@@ -296,82 +307,6 @@ fn dropped(world: &World, state: &mut State, module: usize, list: usize) {
     crate::check::forwarding::dropped(world, state, module, list);
     crate::check::statistics::dropped(state, module, list);
     state.account_for_drop(list, status);
-}
-
-/// Whatever was done to a foreign list on its way is undone.
-fn restored(world: &World, packet: &mut Packet) {
-    let name = packet.name;
-    let now = packet.buffers_now();
-    let before = &packet.before.buffers;
-    let same_buffers = now.iter().map(|b| b.nb).eq(before.iter().map(|b| b.nb));
-    rule(world, "DATA-06", same_buffers, || {
-        format!("NET_BUFFERs of packet {name} are not those it came with")
-    });
-    if same_buffers {
-        rule(world, "DATA-07", now == *before, || format!("data of packet {name} starts or ends elsewhere"));
-    }
-    // SAFETY: the packet is in the extension's hands and so uncovered.
-    let (context, handle) = unsafe { ((*packet.nbl).context as usize, (*packet.nbl).source_handle as usize) };
-    rule(world, "DATA-22", context == packet.before.context, || {
-        format!("packet {name} carries another NET_BUFFER_LIST_CONTEXT than it came with")
-    });
-    rule(world, "DATA-18", handle == packet.before.source_handle, || {
-        format!("SourceHandle of packet {name} changed")
-    });
-    info_unchanged(world, packet);
-    detail_unchanged(world, packet);
-    committed_unchanged(world, packet, false);
-}
-
-/// Out-of-band data is in the format of the packet's source; this extension has no reason to write it.
-fn info_unchanged(world: &World, packet: &Packet) {
-    // SAFETY: the packet is in the extension's hands and so uncovered.
-    let now = unsafe { &(*packet.nbl).info };
-    let skip = [info::SWITCH_FORWARDING_DETAIL, info::SWITCH_FORWARDING_RESERVED, info::IEEE_8021Q];
-    let changed = (0..now.len()).find(|i| !skip.contains(i) && now[*i] != packet.before.info[*i]);
-    rule(world, "DATA-32", changed.is_none(), || {
-        format!("out-of-band slot {} of packet {} changed", changed.unwrap_or(0), packet.name)
-    });
-}
-
-fn detail_unchanged(world: &World, packet: &Packet) {
-    if packet.context.is_none() {
-        return;
-    }
-    // SAFETY: the packet is in the extension's hands and so uncovered.
-    let now = unsafe { (*packet.nbl).info[info::SWITCH_FORWARDING_DETAIL] };
-    let writable = if packet.own.is_some() { crate::switch::ndis::packet::SAFE } else { 0 };
-    let differs = (now ^ packet.detail()) & !writable;
-    rule(world, "DATA-25", differs == 0, || {
-        format!("bits {differs:#x} of the forwarding detail of packet {} were written", packet.name)
-    });
-}
-
-/// DATA-24, -35, -42, -83, -84: the array against the truth.
-pub fn committed_unchanged(world: &World, packet: &mut Packet, egress: bool) {
-    let name = packet.name;
-    let Some(context) = packet.context.as_mut() else { return };
-    let intact = !context.dead_array_touched();
-    rule(world, "DATA-24", intact, || format!("packet {name}: a destination array that is gone was written"));
-    rule(world, "DATA-35", context.header_is_intact(), || {
-        format!("packet {name}: the header of the destination array was written")
-    });
-    let now = context.committed_in_memory();
-    for (was, is) in context.committed.clone().iter().zip(now) {
-        let [x, y] = [was.bits, is.bits].map(|bits| bits.contains(DestinationBits::IS_EXCLUDED));
-        rule(world, "DATA-84", !x || y, || format!("packet {name}: an exclusion was taken back"));
-        if egress {
-            rule(world, "DATA-83", x || !y, || {
-                format!("packet {name}: port {} was excluded without an update", was.port_id)
-            });
-        }
-        let rest = DestinationBits::IS_EXCLUDED.complement();
-        let same = (was.port_id, was.nic_index, was.bits & rest)
-            == (is.port_id, is.nic_index, is.bits & rest)
-            && (egress || x == y || x);
-        rule(world, "DATA-42", same, || format!("packet {name}: a committed destination was changed"));
-    }
-    context.repair();
 }
 
 /// A packet leaves through NdisFIndicateReceive. False if it does not belong there.

@@ -340,6 +340,7 @@ pub(crate) fn buffer(world: &World, chain: *mut Mdl, offset: u32, length: usize)
 pub(crate) struct Report {
     pub(crate) name: *const UnicodeString,
     pub(crate) port: u32,
+    pub(crate) flags: u32,
     pub(crate) count: u32,
 }
 
@@ -361,6 +362,11 @@ pub(crate) fn report(
         Some(Mutation::DropSilently) if running && commit() => None,
         Some(Mutation::ReportWrongPort) if commit() => Some(Report { port: said.port + 1, ..said }),
         Some(Mutation::ReportWrongCount) if commit() => Some(Report { count: said.count + 1, ..said }),
+        Some(Mutation::BlameDestination)
+            if crate::reference::case::case(world, state, module, lists as usize).is_some() && commit() =>
+        {
+            Some(Report { flags: 0, ..said })
+        }
         Some(Mutation::ReportNoName) if commit() => Some(Report { name: ptr::null(), ..said }),
         Some(Mutation::MixedReport) => {
             mixed_report(world, state, module, said.port, lists);

@@ -159,6 +159,12 @@ fn inject_list(world: &World, state: &mut State, mutation: Mutation, seen: &Seen
             unsafe { (*last).next = list as *mut NetBufferList };
         }
         Mutation::WriteDetail if !own => poke_info(list, info::SWITCH_FORWARDING_DETAIL, 1 << 41),
+        Mutation::ReservedTagBit if foreign => poke_info(list, info::IEEE_8021Q, 1 << 40),
+        Mutation::ForgetChildCount if own && commit() => {
+            let child = list as *mut NetBufferList;
+            // SAFETY: the child is the driver's, and so is the parent that it names.
+            unsafe { (*(*child).parent).child_ref_count -= 1 };
+        }
         Mutation::ForgetOob if own => poke_info(list, info::HASH_VALUE, 1),
         Mutation::ClaimSafe if own && parent_is_unsafe(state, list) => {
             poke_info(list, info::SWITCH_FORWARDING_DETAIL, crate::switch::ndis::packet::SAFE);

@@ -134,6 +134,8 @@ pub struct Expected {
     /// Why it goes nowhere.
     pub refused: Option<Cause>,
     pub inside: Option<Inside>,
+    /// The documentation leaves open whether the sender's own port lets it pass.
+    pub sender_may_refuse: bool,
     /// Only that another member may be the team's receiver is a reason to drop it.
     pub by_receiver: bool,
 }
@@ -163,6 +165,7 @@ pub fn judge(q: &Question<'_>) -> Expected {
         may_drop,
         refused,
         inside: None,
+        sender_may_refuse: true,
         by_receiver: false,
     };
     if q.frame.len() < 14 {
@@ -184,6 +187,9 @@ pub fn judge(q: &Question<'_>) -> Expected {
             }
         }
     };
+    let own = source_port(q).map_or(0, |port| port.policies.subnet());
+    let subnets_differ = own != 0 && q.subnet != 0 && own != q.subnet;
+    let sender_may_refuse = soft.or(inside.freedom).is_some() || subnets_differ;
     let ways = ways(q, inside, tags);
     let mut by_receiver = false;
     match receive_side(q, ways.kind) {
@@ -200,6 +206,7 @@ pub fn judge(q: &Question<'_>) -> Expected {
         may_drop: free || ways.may_drop || to_itself,
         refused: None,
         inside: Some(inside),
+        sender_may_refuse,
         by_receiver,
         ways: ways.all,
     }

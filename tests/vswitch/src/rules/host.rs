@@ -1,17 +1,15 @@
 //! Rules that hosts enforce. Those that no check here does yet say why.
 
 use super::Severity::Error;
-use super::{Rule, not};
+use super::{Rule, error, not};
 
 /// Group HOST.
 pub const HOST: &[Rule] = &[
-    not(
+    error(
         "HOST-01",
-        Error,
         "Who drops for the policy of a destination reports without IS_INCOMING and names the destination's \
          port.",
         "nc-ndis-ndis_switch_report_filtered_net_buffer_lists",
-        "the side of a report is held against its port by DATA-80, not against who refused the packet",
     ),
     not(
         "HOST-02",
@@ -45,19 +43,15 @@ pub const HOST: &[Rule] = &[
         "run-down-protection",
         "the simulated protection may be set up again at once, and taken anywhere",
     ),
-    not(
+    error(
         "HOST-06",
-        Error,
         "Who derives lists keeps ChildRefCount of their parent.",
         "relationships-between-net-buffer-list-generations",
-        "nobody here reads the count",
     ),
-    not(
+    error(
         "HOST-07",
-        Error,
         "Reserved bits of out-of-band data are zero whenever others own the list.",
         "ns-nbl8021q-ndis_net_buffer_list_8021q_info",
-        "nobody below reads or clears these bits",
     ),
     not(
         "HOST-08",

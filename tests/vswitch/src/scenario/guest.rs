@@ -283,6 +283,8 @@ impl State {
             }
             list.info[info::IEEE_8021Q] = vlan::word(spec.tag);
             list.info[info::VIRTUAL_SUBNET] = u64::from(spec.subnet.unwrap_or(0));
+            // Whoever sent it may have derived lists from it too.
+            list.child_ref_count = frames.first().map_or(0, |id| (id % 3) as i32);
             list.protocol_reserved = [0xD5; 4];
             list.miniport_reserved = [0xD6; 2];
         }

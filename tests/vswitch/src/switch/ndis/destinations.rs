@@ -2,7 +2,7 @@
 //!
 //! `commit` is where a packet is assigned: what the extension decided is decided there.
 
-use crate::check::{advice, packets as checks, rule};
+use crate::check::{advice, rule, unchanged};
 use crate::machine::world::World;
 use crate::switch::frames::Assignment;
 use crate::switch::ndis::State;
@@ -56,7 +56,7 @@ impl State {
         if !ingress {
             return INVALID_PARAMETER;
         }
-        checks::committed_unchanged(world, packet, false);
+        unchanged::committed_unchanged(world, packet, false);
         let Some(of) = packet.context.as_mut() else { return INVALID_PARAMETER };
         let room = of.available() > 0;
         rule(world, "DATA-37", room, || format!("{function} for packet {name} without a free slot"));
@@ -96,7 +96,7 @@ impl State {
         let name = packet.name;
         let ingress = matches!(packet.place, PacketStage::Ingress | PacketStage::Idle);
         rule(world, "DATA-51", ingress, || format!("{function} for packet {name} on egress"));
-        checks::committed_unchanged(world, packet, false);
+        unchanged::committed_unchanged(world, packet, false);
         let Some(of) = packet.context.as_mut() else { return failed };
         rule(world, "DATA-40", of.written() == 0, || {
             format!("{function} for packet {name} with destinations written and not committed")
@@ -183,7 +183,7 @@ impl State {
         }
         let first = of.destinations();
         let elements: Vec<PortDestination> = (first..first + count).map(|i| of.slot(i)).collect();
-        checks::committed_unchanged(world, packet, false);
+        unchanged::committed_unchanged(world, packet, false);
         if count == 1 {
             self.cost("DATA-34");
         }

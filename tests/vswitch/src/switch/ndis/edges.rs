@@ -336,6 +336,7 @@ impl State {
                 packet.generation = generation;
                 packet.reported = false;
                 packet.reported_ports.clear();
+                packet.blamed = None;
                 packet.given = order;
                 packet.remember();
                 packet.remember_bytes();

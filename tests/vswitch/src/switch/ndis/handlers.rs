@@ -252,9 +252,9 @@ unsafe extern "win64" fn report_filtered(
         Frame::enter("ReportFilteredNetBufferLists", DISPATCH, arguments!(reason, port, flags, count, lists));
     with(|world, s| {
         let Some(module) = s.owner(world, context, "ReportFilteredNetBufferLists") else { return };
-        let said = inject::Report { name, port, count };
+        let said = inject::Report { name, port, flags, count };
         let Some(said) = inject::report(world, s, module, said, lists) else { return };
-        let inject::Report { name, port, count } = said;
+        let inject::Report { name, port, flags, count } = said;
         for text in [guid, name] {
             let valid = is_text(world, text);
             rule(world, "DATA-82", valid, || "report without a valid name of the extension".to_owned());

@@ -53,6 +53,7 @@ pub struct Before {
     pub context: usize,
     pub buffers: Vec<BufferFacts>,
     pub info: [u64; INFO_SLOTS],
+    pub child_refs: i32,
     /// The packet's bytes; empty where a guest goes on writing them.
     pub bytes: Vec<Vec<u8>>,
 }
@@ -92,6 +93,8 @@ pub struct Packet {
     pub reported: bool,
     /// Destination ports that were reported as not served.
     pub reported_ports: Vec<u32>,
+    /// The side and the port that the last report on ingress named: incoming, or for a destination.
+    pub blamed: Option<(bool, u32)>,
     /// Frames reported or carried away by lists that name this one as parent.
     pub carried: Vec<FrameId>,
     pub children_out: u32,
@@ -150,6 +153,7 @@ impl Packet {
             detail_bits: 0,
             reported: false,
             reported_ports: Vec::new(),
+            blamed: None,
             carried: Vec::new(),
             children_out: 0,
             mapping_failed: false,
@@ -191,6 +195,7 @@ impl Packet {
             self.before.source_handle = list.source_handle as usize;
             self.before.context = list.context as usize;
             self.before.info = list.info;
+            self.before.child_refs = list.child_ref_count;
             let buffers = net_buffers(self.nbl, MOST_BUFFERS);
             self.before.buffers = buffers.into_iter().map(|nb| facts(nb)).collect();
         }

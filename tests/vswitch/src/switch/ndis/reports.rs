@@ -48,9 +48,10 @@ impl State {
                 continue;
             }
             packet.reported_ports.push(port);
-            if incoming || packet.place == PacketStage::Egress {
-                self.reported(list, incoming, reason);
+            if packet.place == PacketStage::Ingress {
+                packet.blamed = Some((incoming, port));
             }
+            self.reported(list, incoming, reason);
             world.log(|| format!("packet {name} filtered: {reason}"));
         }
     }
