@@ -2,17 +2,25 @@
 //!
 //! With the Windows Driver Kit on the build host, wdk-build decides; on another host `cargo image` has laid
 //! out a kit of its own, and the same arguments are given here. A native build links nothing: it only
-//! learns whether there is an image (`cfg(image_present)`), because a test cannot ignore itself as it runs.
+//! learns whether there is an image (`cfg(image_present)`) and whether there are the extensions that the simulated
+//! switch is checked with (`cfg(witnesses_present)`), because a test cannot ignore itself as it runs.
 
 use std::{env, error::Error, fs, path::Path, time::SystemTime};
 
 /// The image, and a file that changes when it appears; `cargo image` writes both.
 const IMAGE: &str = "target/x86_64-pc-windows-msvc/release/lbfoext.sys";
 const MARKER: &str = "target/image.marker";
+/// The last of the extensions that `cargo image witnesses` builds.
+const WITNESS: &str = "target/witnesses/forward.sys";
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rustc-check-cfg=cfg(image_present)");
-    if env::var("CARGO_CFG_TARGET_OS")? == "windows" { link_driver() } else { look_for_image() }
+    println!("cargo::rustc-check-cfg=cfg(witnesses_present)");
+    if env::var("CARGO_CFG_TARGET_OS")? == "windows" {
+        return link_driver();
+    }
+    look_for(IMAGE, "image_present")?;
+    look_for(WITNESS, "witnesses_present")
 }
 
 #[cfg(windows)]
@@ -55,13 +63,13 @@ fn link_driver() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The image is watched once it exists. Until then the marker is, because a watched file that does
+/// An image is watched once it exists. Until then the marker is, because a watched file that does
 /// not exist makes every build a new one.
-fn look_for_image() -> Result<(), Box<dyn Error>> {
+fn look_for(image: &str, found: &str) -> Result<(), Box<dyn Error>> {
     let workspace = env::var("CARGO_MANIFEST_DIR")?;
-    let [image, marker] = [IMAGE, MARKER].map(|file| Path::new(&workspace).join(file));
+    let [image, marker] = [image, MARKER].map(|file| Path::new(&workspace).join(file));
     let watched = if image.exists() {
-        println!("cargo::rustc-cfg=image_present");
+        println!("cargo::rustc-cfg={found}");
         image
     } else {
         if !marker.exists() {

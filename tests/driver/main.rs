@@ -21,3 +21,4 @@ mod refusals;
 mod rules;
 mod runtime_state;
 mod settings;
+mod witnesses;

@@ -76,7 +76,7 @@ fn leads_astray(name: &OsStr) -> bool {
 }
 
 /// Copies one of cargo's results, unless it is there already: tests depend on the time of the copy.
-fn place(from: &Path, to: &Path) -> Result<()> {
+pub fn place(from: &Path, to: &Path) -> Result<()> {
     let content = fs::read(from).with_context(|| from.display().to_string())?;
     if fs::read(to).ok().as_deref() != Some(&content) {
         fs::write(to, content)?;

@@ -76,7 +76,7 @@ fn shims(sources: &Path, folder: &Path, toolchain: &Toolchain) -> Result<()> {
 }
 
 /// Copies the files of a folder that are new or different, and tells which these are.
-fn copy_changed(from: &Path, to: &Path) -> Result<Vec<PathBuf>> {
+pub fn copy_changed(from: &Path, to: &Path) -> Result<Vec<PathBuf>> {
     fs::create_dir_all(to)?;
     let mut changed = Vec::new();
     for entry in fs::read_dir(from).with_context(|| from.display().to_string())? {

@@ -22,14 +22,28 @@ pub const SOURCES: &str = "target/x86_64-pc-windows-msvc/release/lbfoext.sys.sou
 /// A file whose time changes when the image appears (`src/build.rs` names it, too).
 pub const MARKER: &str = "target/image.marker";
 
+/// The extensions that the simulated switch is checked with, and the folder of their sources.
+pub const WITNESSES: &str = "target/witnesses";
+pub const WITNESS_SOURCES: &str = "tests/vswitch/witness";
+pub const WITNESS_NAMES: [&str; 2] = ["passthrough", "forward"];
+
 /// What decides the bytes of the image, from the workspace's root: files, and folders with all they hold.
 const INPUTS: [&str; 7] =
     [".cargo", "Cargo.lock", "Cargo.toml", "src", "teaming/Cargo.toml", "teaming/src", "tests/image/minikit"];
 
 /// SHA-256 over the names and contents of everything that the image is built from.
 pub fn sources_digest(workspace: &Path) -> io::Result<String> {
+    digest_of(workspace, &INPUTS)
+}
+
+/// The same of everything that the witnesses are built from.
+pub fn witness_digest(workspace: &Path) -> io::Result<String> {
+    digest_of(workspace, &[WITNESS_SOURCES, "tests/image/exports"])
+}
+
+fn digest_of(workspace: &Path, inputs: &[&str]) -> io::Result<String> {
     let mut files = Vec::new();
-    for input in INPUTS {
+    for input in inputs {
         collect(&workspace.join(input), &mut files)?;
     }
     files.sort();

@@ -9,6 +9,7 @@ mod kit;
 mod reproduce;
 mod sign;
 mod toolchain;
+mod witnesses;
 mod wrapper;
 
 use std::{
@@ -35,6 +36,8 @@ enum Command {
     Sign,
     /// Build the image once more in another folder and compare the bytes
     Reproduce,
+    /// Build the extensions that check the simulated switch (tests/vswitch/witness)
+    Witnesses,
 }
 
 fn main() -> ExitCode {
@@ -56,6 +59,7 @@ fn run() -> Result<()> {
         Command::Build => build::run(&workspace),
         Command::Sign => sign::run(&workspace),
         Command::Reproduce => reproduce::run(&workspace),
+        Command::Witnesses => witnesses::run(&workspace),
     }
 }
 

@@ -136,6 +136,7 @@ const TABLES: &[&[Symbol]] = &[
     crate::switch::ndis::data::SYMBOLS,
     crate::switch::ndis::pools::SYMBOLS,
     crate::switch::control::SYMBOLS,
+    crate::switch::control::optional::SYMBOLS,
     crate::switch::control::status::SYMBOLS,
 ];
 

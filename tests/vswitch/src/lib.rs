@@ -3,6 +3,9 @@
 //! The machine half (processors, memory, locks, clock, registry, kernel functions) is below the switch half (ports,
 //! packets, requests, adapters, guests). Tests use the scenario face; the driver reaches everything else through
 //! `Ndis*`, `Ke*`, `Ex*`, `Io*`, `Mm*`, `Zw*` symbols that this crate defines.
+//!
+//! The driver is the product, or any other extension: `witness` holds two in C, written from the documentation, that
+//! find what the product and this crate might have wrong in the same way.
 
 pub mod exports;
 

@@ -124,7 +124,6 @@ mutations! {
         /// The header of a destination array is written.
         WriteArrayHeader => "DATA-35",
         UpdateTooMany => "DATA-36",
-        AddWithoutSlot => "DATA-37",
         /// After a failed Grow the old array is used as if it had grown.
         IgnoreFailedGrow => "DATA-39",
         GrowUncommitted => "DATA-40",

@@ -9,6 +9,7 @@ use vswitch::scenario::guest::{BROADCAST, Flow, host_mac};
 use vswitch::scenario::outcome::Outcome;
 use vswitch::scenario::{Enumeration, Net, Scenario};
 use vswitch::switch::frames::FrameOutcome;
+use vswitch::switch::ndis::driver::Role;
 
 fn start(seed: u64) -> Net {
     Scenario::new(seed)
@@ -42,6 +43,23 @@ fn a_hub_is_right_as_long_as_everybody_is_meant() {
         // Two VMs, the management OS and the external network; from the external network three VMs and the
         // management OS.
         assert_eq!(outcome.count(|end| matches!(end, FrameOutcome::Delivered { .. })), 10 * 4 + 10 * 4);
+    }
+}
+
+#[test]
+fn the_switch_itself_forwards_where_the_extension_only_looks_on() {
+    for seed in 0..20 {
+        let plan = Scenario::new(seed).members(&[10]).vms(3).internal(1).tear_down(false);
+        let net = plan.driver(hub::onlooker_entry).installed("lbfoext", Role::Filtering).start();
+        let (a, b) = (net.vm(0), net.vm(1));
+        net.send(a, &[net.flow_between(a, b, 1).frame(1, 60), net.flow(a, 2).frame(1, 60)]);
+        net.send(a, &[Flow { to: BROADCAST, ..net.flow(a, 3) }.frame(1, 60)]);
+        net.receive_external(1, &[net.external_flow(b, 4).frame(1, 60)]);
+        net.receive_external(1, &[Flow::new(host_mac(1), host_mac(2), 5).frame(1, 60)]);
+        let outcome = net.finish();
+        outcome.assert_clean();
+        assert_eq!(outcome.count(|end| matches!(end, FrameOutcome::Delivered { .. })), 1 + 1 + 4 + 1);
+        assert_eq!(outcome.drops().len(), 1, "{:?}", outcome.drops());
     }
 }
 

@@ -23,7 +23,13 @@ impl Commit<'_> {
 }
 
 /// False if it may not.
-pub fn destination(world: &World, topology: &Topology, packet: u64, source: NicId, to: NicId) -> bool {
+pub fn destination(
+    world: &World,
+    topology: &Topology,
+    packet: u64,
+    (source, to): (NicId, NicId),
+    has_team: bool,
+) -> bool {
     let commit = Commit { world, packet, to, fine: Cell::new(true) };
     let external = topology.is_external(to.port);
     let nic = topology.nic(to);
@@ -40,7 +46,8 @@ pub fn destination(world: &World, topology: &Topology, packet: u64, source: NicI
     let connected = connected || validation || failed || listed;
     if external {
         uplink(&commit, topology, connected, early);
-        let dead = nic.is_some_and(|n| n.known_down);
+        // Links are the business of who has a team: any other extension names an adapter that is connected.
+        let dead = nic.is_some_and(|n| n.known_down) && has_team;
         commit.rule("STA-1", !dead, || ", known to be down".to_owned());
         commit.rule("DATA-50", !topology.is_external(source.port), || format!(": from {source} back out"));
     } else {

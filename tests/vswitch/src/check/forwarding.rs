@@ -172,7 +172,7 @@ fn received(
     let m = &mut state.modules[case.module];
     let wanted = expected.ways.iter().any(|way| !way.must.is_empty());
     let certain = m.external.mode() == Some(Aggregation::SwitchIndependent);
-    if !expected.by_receiver || !wanted || !certain {
+    if !expected.by_receiver || !wanted || !certain || !state.installed.role.has_team() {
         return;
     }
     let generation = m.topology.generation;

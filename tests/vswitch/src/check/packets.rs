@@ -146,6 +146,7 @@ pub fn indicate_flags(world: &World, state: &mut State, lists: &[usize], flags: 
 
 /// A packet leaves through NdisFSend.
 pub fn sent(world: &World, state: &mut State, module: usize, list: usize, position: usize) {
+    let by_extension = state.installed.role.forwards();
     state.identify(list);
     let Some(packet) = state.packets.at(list) else { return };
     let name = packet.name;
@@ -166,7 +167,7 @@ pub fn sent(world: &World, state: &mut State, module: usize, list: usize, positi
         format!("packet {name} was sent although its memory could not be mapped")
     });
     committed_unchanged(world, packet, false);
-    destinations_chosen(world, packet);
+    destinations_chosen(world, packet, by_extension);
     single_reading(world, state, list);
     crate::check::forwarding::sent(world, state, module, list);
     crate::check::statistics::sent(state, module, list);
@@ -188,7 +189,8 @@ pub fn sent(world: &World, state: &mut State, module: usize, list: usize, positi
     packet.unsafe_bytes.clear();
 }
 
-fn destinations_chosen(world: &World, packet: &mut Packet) {
+/// `by_extension`: it is a forwarding one. Of another the switch expects none (adding-extensible-switch-destination-...).
+fn destinations_chosen(world: &World, packet: &mut Packet, by_extension: bool) {
     let name = packet.name;
     let native = packet.is_native();
     // SAFETY: the packet is in the extension's hands and so uncovered.
@@ -203,7 +205,7 @@ fn destinations_chosen(world: &World, packet: &mut Packet) {
         world.exercised("DATA-61");
     }
     // Whether a packet that came while the module did not run may be sent at all is STATE's matter.
-    if native || unmapped || paused {
+    if native || unmapped || paused || !by_extension {
         return;
     }
     let written = context.written();

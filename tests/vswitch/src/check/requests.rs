@@ -1,7 +1,7 @@
 //! Checks of the mechanics of requests: what is done when they come back at once, late, or inside the call, how long
 //! they may stay, what must live until they are back, and what the extension does with answers that are failures.
 
-use crate::check::rule;
+use crate::check::{advice, rule};
 use crate::machine::clock::SECOND;
 use crate::machine::memory::MemoryState;
 use crate::machine::world::{self, World};
@@ -46,8 +46,14 @@ pub fn returned(world: &World, above: &Above, is_complete: bool) {
 }
 
 /// A request from above is complete and looked at.
-pub fn ended(world: &World, above: &Above, answer: &Answer, method_id_kept: bool) {
+pub fn ended(world: &World, above: &Above, answer: &Answer, method_id_kept: bool, revision: u8) {
     let oid = above.oid;
+    // Of who only forwards a request nobody asks it (filtering-oid-requests-in-an-ndis-filter-driver).
+    if above.kind == request_type::SET_INFORMATION && !above.reached_below && answer.status == SUCCESS {
+        advice(world, "OID-07", revision != 0, || {
+            format!("set request {oid:#x} was handled, and in no revision")
+        });
+    }
     let stayed = above.course.ended.saturating_sub(above.course.back.max(above.came));
     rule(world, "OID-12", stayed <= PATIENCE, || {
         format!("request {oid:#x} was held for {stayed} after all that it waits for was back")

@@ -183,10 +183,6 @@ pub(crate) fn growing(world: &World, state: &mut State, context: Handle, list: *
     let (available, array) = (of.available(), of.pointer());
     let first = of.destinations();
     match mutation {
-        Mutation::AddWithoutSlot if available == 0 && commit() => {
-            let element = PortDestination { port_id: 2, nic_index: 0, bits: DestinationBits::empty() };
-            state.add_destination(world, context, list, element, false);
-        }
         Mutation::IgnoreFailedGrow if commit() => {
             state.grow(world, context, list, 1, true);
             state.update(world, context, list, available + 1, array, false);

@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 pub const PASSIVE: u8 = 0;
 pub const APC: u8 = 1;
 pub const DISPATCH: u8 = 2;
+/// Of functions that may be called at any level.
+pub const HIGH: u8 = 15;
 /// Limit of functions that may be called anywhere.
 pub const ANY_LEVEL: u8 = u8::MAX;
 

@@ -29,7 +29,7 @@ fn event_word(event: *mut NdisEvent, function: &'static str) -> Option<&'static 
 }
 
 exports! {
-    pub extern "win64" fn NdisInitializeEvent(event: *mut NdisEvent) where irql <= DISPATCH {
+    pub extern "win64" fn NdisInitializeEvent(event: *mut NdisEvent) where irql <= HIGH {
         // SAFETY: the driver passes memory for an event.
         unsafe { event.write(NdisEvent([EVENT_MAGIC, 0, 0])) };
     }

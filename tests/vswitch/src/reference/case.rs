@@ -76,7 +76,7 @@ pub fn case(world: &World, state: &mut State, module: usize, list: usize) -> Opt
         || fault
         || native
         || generation != m.topology.generation
-        || m.enumerations == 0
+        || m.enumerations == 0 && state.installed.role.forwards()
         || state.style.spoils.is_some()
     {
         return None;

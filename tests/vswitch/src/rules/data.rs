@@ -200,9 +200,9 @@ pub const DATA: &[Rule] = &[
         "An update commits no more destinations than NumAvailableDestinations.",
         "nc-ndis-ndis_switch_update_net_buffer_list_destinations",
     ),
-    error(
+    warning(
         "DATA-37",
-        "AddNetBufferListDestination needs a free slot: with none, the array is grown first.",
+        "AddNetBufferListDestination may be refused where no slot is free: to grow the array first is safe.",
         "sample code",
     ),
     cost(

@@ -163,7 +163,13 @@ impl Packet {
 /// Sends a chain. Lists without a running module are accounted for as paused.
 pub fn send(module: usize, chain: Vec<(NicId, Packet)>) {
     let level = edges::at_random_level();
-    let given = with(|world, state| state.give_send(world, module, chain));
+    let (given, passed) = with(|world, state| {
+        let given = state.give_send(world, module, chain);
+        (given, std::mem::take(&mut state.modules[module].bypassing))
+    });
+    if !passed.is_empty() {
+        edges::arrived_below(module, passed);
+    }
     if let Some((handler, context, first, flags)) = given {
         // SAFETY: the driver registered this handler; the chain is built from live lists.
         call_packets("FilterSendNetBufferLists", module, flags, arguments!(first, flags), || unsafe {
@@ -198,6 +204,12 @@ impl State {
         }
         let lists: Vec<usize> =
             chain.into_iter().map(|(source, packet)| self.make_list(world, module, source, packet)).collect();
+        if handler.is_none() && life == Life::Running {
+            // Who has no handler for sends is passed over (data-bypass-mode).
+            self.hand_over(world, &lists, PacketStage::Below, "DATA-03");
+            self.modules[module].bypassing = lists;
+            return None;
+        }
         let Some(handler) = handler.filter(|_| reachable) else {
             for list in lists {
                 self.account_for_drop(list, lbfoext::ndis::raw::PAUSED);

@@ -24,6 +24,7 @@ impl Net {
         let plan = self.plan();
         with(|_, state| {
             state.style = plan.style.clone();
+            state.installed = plan.installed.clone();
             state.port_plan = plan.port_plan.clone();
             state.vm_of_port = plan.vm_of_port.clone();
         });
@@ -296,6 +297,8 @@ impl State {
         if let Some(nic) = topology.nic_mut(id) {
             nic.state = crate::switch::ports::NicState::Connected;
             nic.vm = self.vm_of_port.get(&id.port).copied().unwrap_or(id.port);
+            // Who asks for no array is told nothing; the switch itself knows.
+            nic.usable = !self.installed.role.forwards();
         }
         if let Some(port) = topology.ports.get_mut(&id.port) {
             let planned = self.port_plan.get(&id.port).cloned().unwrap_or_default();
@@ -331,7 +334,8 @@ impl State {
         });
         let until = LONG;
         let repeated = self.frames.repeated();
-        crate::check::rule(world, "EGR-6", repeated.is_empty(), || repeated[0].clone());
+        let once = repeated.is_empty() || !self.installed.role.has_team();
+        crate::check::rule(world, "EGR-6", once, || repeated[0].clone());
         for m in &mut self.modules {
             let complaints = m.external.settle(&mut self.frames, world.now() + until);
             complaints.into_iter().for_each(|(rule, text)| world.violate(rule, text));

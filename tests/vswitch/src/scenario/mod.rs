@@ -30,7 +30,7 @@ use crate::machine::registry::{SERVICES, Value};
 use crate::machine::world::{Config, Mode, World};
 use crate::switch::control::payload;
 use crate::switch::ndis::Style;
-use crate::switch::ndis::driver;
+use crate::switch::ndis::driver::{Installed, Role};
 use crate::switch::ndis::with;
 use crate::switch::ports::policy::Property;
 use std::collections::BTreeMap;
@@ -95,6 +95,7 @@ pub struct Scenario {
     activation: Activation,
     style: Style,
     entry: DriverEntry,
+    installed: Installed,
     latency: (u64, u64),
     attach_inside: bool,
     ordinary_stack: bool,
@@ -123,6 +124,7 @@ impl Scenario {
             activation: Activation::BeforeAttach,
             style: Style::default(),
             entry: lbfoext::entry::driver_entry,
+            installed: Installed::default(),
             latency: (50, 20),
             attach_inside: seed.is_multiple_of(2),
             ordinary_stack: false,
@@ -281,6 +283,12 @@ impl Scenario {
         self
     }
 
+    /// Another extension than the product: its service and what it is for the switch.
+    pub fn installed(mut self, service: &str, role: Role) -> Self {
+        self.installed = Installed { service: service.to_owned(), role };
+        self
+    }
+
     /// FilterAttach comes from inside registration, or after DriverEntry.
     pub fn attach_inside(mut self, inside: bool) -> Self {
         self.attach_inside = inside;
@@ -318,6 +326,11 @@ impl Scenario {
         std::ptr::fn_addr_eq(self.entry, lbfoext::entry::driver_entry as DriverEntry)
     }
 
+    /// The service of an extension that is not the product.
+    pub fn witness(&self) -> Option<&str> {
+        (self.installed != Installed::default()).then_some(&*self.installed.service)
+    }
+
     pub fn free_threads(self) -> Self {
         self.config(|c| c.mode = Mode::Free)
     }
@@ -326,7 +339,7 @@ impl Scenario {
     pub fn start(self) -> Net {
         let world = World::new(self.config.clone());
         hooks(&world);
-        let path = format!("{SERVICES}\\{}", driver::SERVICE);
+        let path = format!("{SERVICES}\\{}", self.installed.service);
         world.registry_create(&path);
         for (name, value) in &self.settings {
             world.registry_set(&format!("{path}\\Parameters"), name, value.clone());

@@ -13,7 +13,6 @@ use crate::switch::control::below::Plan;
 use crate::switch::control::envelope::{self, Inner, NicAnswer};
 use crate::switch::control::offload::obey_removals;
 use crate::switch::control::{self, Answer, Ask, lifecycle, status};
-use crate::switch::ndis::driver;
 use crate::switch::ndis::{Life, State, edges, module as life, with};
 use crate::switch::ports::{Mac, NicId, NicKind};
 use lbfoext::ndis::raw::{SUCCESS, request_type};
@@ -362,7 +361,7 @@ impl Net {
 
     /// A value of the service's `Parameters` key changes.
     pub fn set(&self, name: &str, value: Value) {
-        let path = format!("{SERVICES}\\{}\\Parameters", driver::SERVICE);
+        let path = format!("{SERVICES}\\{}\\Parameters", self.plan().installed.service);
         let (world, name) = (Arc::clone(self.world()), name.to_owned());
         self.inside(move || {
             if matches!(name.as_str(), "TeamingMode" | "LoadBalancingAlgorithm") {
@@ -426,6 +425,18 @@ impl Net {
         let module = self.1;
         // A module that failed to attach is asked nothing.
         self.attached(move || control::request(module, ask))
+    }
+
+    /// A direct request from above. Its status.
+    pub fn ask_direct(&self, oid: u32, kind: i32, payload: &[u8], planned: i32) -> Option<i32> {
+        let module = self.1;
+        self.attached(move || control::optional::request(module, oid, kind, payload, planned))
+    }
+
+    /// An event of the device.
+    pub fn device_event(&self) {
+        let module = self.1;
+        self.attached(move || control::optional::device_event(module));
     }
 
     /// A request to a NIC from above, from a partition's NIC or nowhere.

@@ -37,7 +37,18 @@ unsafe fn hub<'a>(context: Handle) -> &'a mut Hub {
     unsafe { &mut *context.cast::<Hub>() }
 }
 
+/// A filter that looks at requests and status only: packets pass it over, and the switch says where they go.
+pub unsafe extern "win64" fn onlooker_entry(object: *mut c_void, _: *const UnicodeString) -> i32 {
+    // SAFETY: as in `driver_entry`.
+    unsafe { register(object, false) }
+}
+
 pub unsafe extern "win64" fn driver_entry(object: *mut c_void, _: *const UnicodeString) -> i32 {
+    // SAFETY: the driver's entry point.
+    unsafe { register(object, true) }
+}
+
+unsafe fn register(object: *mut c_void, packets: bool) -> i32 {
     let (name, unique, service) =
         (utf16("Hub"), utf16("{11111111-2222-3333-4444-555555555555}"), utf16("lbfoext"));
     let mut c = FilterDriverCharacteristics::ZERO;
@@ -48,8 +59,8 @@ pub unsafe extern "win64" fn driver_entry(object: *mut c_void, _: *const Unicode
     c.detach = Some(detach);
     c.restart = Some(restart);
     c.pause = Some(pause);
-    c.send = Some(send);
-    c.send_complete = Some(send_complete);
+    c.send = packets.then_some(send);
+    c.send_complete = packets.then_some(send_complete);
     c.oid_request = Some(oid_request);
     c.oid_request_complete = Some(oid_request_complete);
     c.status = Some(status);

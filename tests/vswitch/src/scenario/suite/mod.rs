@@ -54,6 +54,9 @@ impl Case {
     /// The command that runs it with this seed and this fault.
     fn command(&self, plan: &Scenario) -> String {
         let fault = plan.fault().map(|number| format!(" --fault {number}")).unwrap_or_default();
+        if let Some(witness) = plan.witness() {
+            return format!("cargo test -p lbfoext --test driver witnesses::   # {witness}, {}", self.name);
+        }
         let image = if plan.is_native() { "" } else { " --image LBFOEXT.SYS" };
         format!("teamctl scenario {} --seed {}{fault}{image}", self.name, plan.seed())
     }
@@ -97,7 +100,7 @@ fn awkward_plan(seed: u64) -> Scenario {
 
 fn refusing_plan(seed: u64) -> Scenario {
     // Of a hundred destinations, growths, contexts and copies that the driver asks for, fifteen are refused.
-    packets_plan(seed).style(|style| style.refuse = 15)
+    packets_plan(seed).style(|style| (style.refuse, style.add_needs_slot) = (15, true))
 }
 
 fn team_plan(seed: u64) -> Scenario {

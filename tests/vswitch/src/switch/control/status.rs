@@ -256,7 +256,8 @@ pub fn indicate_as(module: usize, status: &Status, damage: Option<Damage>) {
         && capability
         && matches!(status.buffer.first(), Some(0x80 | 0xA7))
         && status.buffer.len() >= 32;
-    if understood && !nobody && status.from.is_some_and(|from| from.index != 0) {
+    let for_team = with(|_, s| s.installed.role.has_team());
+    if for_team && understood && !nobody && status.from.is_some_and(|from| from.index != 0) {
         rule(&world, "STATUS-05", seen == 0 || replaced, || {
             format!("status {code:#x} of one member was passed on as it came")
         });

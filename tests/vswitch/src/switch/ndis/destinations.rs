@@ -45,6 +45,7 @@ impl State {
         fails: bool,
     ) -> i32 {
         let function = "AddNetBufferListDestination";
+        let needs_slot = self.style.add_needs_slot;
         let Some(module) = self.owner(world, context, function) else { return INVALID_PARAMETER };
         if !self.may_add(world, module, list, function) {
             return INVALID_PARAMETER;
@@ -59,11 +60,15 @@ impl State {
         unchanged::committed_unchanged(world, packet, false);
         let Some(of) = packet.context.as_mut() else { return INVALID_PARAMETER };
         let room = of.available() > 0;
-        rule(world, "DATA-37", room, || format!("{function} for packet {name} without a free slot"));
-        if !room || fails {
+        advice(world, "DATA-37", room, || format!("{function} for packet {name} without a free slot"));
+        let refused = !room && needs_slot;
+        if refused || fails {
             of.commit_failed = true;
-            packet.fault |= fails;
+            packet.fault = true;
             return RESOURCES;
+        }
+        if !room {
+            of.grow(1);
         }
         if of.adds > 0 {
             self.cost("DATA-34");
@@ -209,6 +214,7 @@ impl State {
         crate::machine::locks::committing(first, elements.len());
         let source = packet.source;
         let name = packet.name;
+        let has_team = self.installed.role.has_team();
         for &element in elements {
             let to = NicId::new(element.port_id, element.nic_index);
             let stale = element.bits & RESERVED_BITS == GARBAGE_BITS & RESERVED_BITS;
@@ -219,8 +225,13 @@ impl State {
             rule(world, "DATA-47", clean || stale, || {
                 format!("packet {name}: bits {:#x} at commit", element.bits.bits())
             });
-            let fine =
-                crate::check::commit::destination(world, &self.modules[module].topology, name, source, to);
+            let fine = crate::check::commit::destination(
+                world,
+                &self.modules[module].topology,
+                name,
+                (source, to),
+                has_team,
+            );
             packet.fault |= !fine;
             let Some(context) = packet.context.as_mut() else { return };
             let twice = context.committed.iter().any(|d| (d.port_id, d.nic_index) == (to.port, to.index));

@@ -18,8 +18,45 @@ use std::ptr;
 
 const DRIVER_OBJECT_SIZE: usize = 336;
 const DRIVER_UNLOAD_OFFSET: usize = 104;
-/// The service's name: the last part of the registry path, and `ServiceName` of the registration.
+/// The product's service: the last part of the registry path, and `ServiceName` of the registration.
 pub const SERVICE: &str = "lbfoext";
+
+/// What an extension is for the switch: the `FilterClass` of its INF (inf-requirements-for-hyper-v-extensions), and
+/// whether it answers for a team of adapters.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// `ms_switch_filter`: the switch itself says where packets go (filtering-extensions).
+    Filtering,
+    /// `ms_switch_forward`: the extension says where packets go (forwarding-extensions).
+    Forwarding,
+    /// The same, and it balances a team whose adapters may fail (teaming-provider-extensions).
+    TeamingProvider,
+}
+
+impl Role {
+    /// Destinations are the extension's to choose.
+    pub const fn forwards(self) -> bool {
+        matches!(self, Self::Forwarding | Self::TeamingProvider)
+    }
+
+    /// What the product promises of teams is asked of nobody else.
+    pub const fn has_team(self) -> bool {
+        matches!(self, Self::TeamingProvider)
+    }
+}
+
+/// The extension as its INF installs it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Installed {
+    pub service: String,
+    pub role: Role,
+}
+
+impl Default for Installed {
+    fn default() -> Self {
+        Self { service: SERVICE.to_owned(), role: Role::TeamingProvider }
+    }
+}
 
 /// Text in memory of the switch that is poisoned when it is given up.
 pub struct Text {
@@ -66,7 +103,8 @@ pub fn load(entry: DriverEntry) -> i32 {
         let attach_inside = std::mem::take(&mut state.driver.attach_inside);
         state.driver = Driver { object: object as usize, next_handle, attach_inside, ..Driver::default() };
     });
-    let path = Text::new(&world, &format!("{}\\{SERVICE}", crate::machine::registry::SERVICES));
+    let service = with(|_, state| state.installed.service.clone());
+    let path = Text::new(&world, &format!("{}\\{service}", crate::machine::registry::SERVICES));
     let mark = leaks::newest(&world);
     // SAFETY: the entry point of a driver, with arguments as documented.
     let status = call("DriverEntry", 0, || unsafe { entry(object.cast(), path.as_ptr()) });
@@ -125,7 +163,7 @@ exports! {
         let c = unsafe { *characteristics };
         let fails = crate::machine::fault::fails("NdisFRegisterFilterDriver");
         let (handle, waiting) = with(|world, state| {
-            check_characteristics(world, &inject::characteristics(c));
+            check_characteristics(world, &inject::characteristics(c), &state.installed.service);
             rule(world, "STATE-02", state.driver.object == driver_object as usize, || {
                 "registration for another driver object".to_owned()
             });
@@ -146,6 +184,19 @@ exports! {
         world::current().track(AllocationKind::DriverRegistration, handle, 0, "filter driver");
         // SAFETY: the driver passes a writable handle.
         unsafe { *filter_driver_handle = handle as Handle };
+        // No module is there before the driver has set its options (initializing-a-filter-driver).
+        let options = c.set_options.map_or(SUCCESS, |set_options| {
+            // SAFETY: the driver registered this handler.
+            call("FilterSetOptions", 0, || unsafe { set_options(handle as Handle, filter_driver_context) })
+        });
+        if options != SUCCESS {
+            with(|world, state| {
+                state.driver.registered = false;
+                state.driver.characteristics = None;
+                world.untrack(AllocationKind::DriverRegistration, handle);
+            });
+            return options;
+        }
         for module in waiting {
             attach(module);
         }
@@ -180,7 +231,7 @@ exports! {
     }
 }
 
-fn check_characteristics(world: &World, c: &FilterDriverCharacteristics) {
+fn check_characteristics(world: &World, c: &FilterDriverCharacteristics, installed: &str) {
     let version = (c.major_ndis_version, c.minor_ndis_version);
     let header_fits = match c.header.revision {
         2 => c.header.size >= 224,
@@ -201,7 +252,7 @@ fn check_characteristics(world: &World, c: &FilterDriverCharacteristics) {
     let (unique, service) = (text(&c.unique_name), text(&c.service_name));
     let guid = unique.len() == 38 && unique.starts_with('{') && unique.ends_with('}');
     rule(world, "STATE-02", guid, || format!("UniqueName {unique:?} is no GUID in braces"));
-    rule(world, "STATE-02", service == SERVICE, || format!("ServiceName {service:?}"));
+    rule(world, "STATE-02", service == installed, || format!("ServiceName {service:?}"));
     let pairs = [
         ("oid request and its completion", c.oid_request.is_some() == c.oid_request_complete.is_some()),
         (

@@ -8,12 +8,11 @@ use crate::check::rule;
 use crate::machine::clock;
 use crate::machine::cpu;
 use crate::machine::world::World;
-use crate::reference::vlan::Tags;
 use crate::shown::arguments;
 use crate::switch::frames::FrameOutcome;
 use crate::switch::ndis::packet::PacketStage;
 use crate::switch::ndis::{Life, State, call_packets, with};
-use crate::switch::ports::{NicId, NicState};
+use crate::switch::ports::NicState;
 use lbfoext::ndis::raw::{
     DestinationBits, Handle, NetBufferList, PortDestination, ReceiveFlags, ReturnFlags, SendCompleteFlags,
 };
@@ -191,6 +190,8 @@ fn complete(module: usize, lists: Lists) {
             arguments!(first, flags),
             || unsafe { handler(context, first, flags) },
         );
+    } else {
+        with(|world, state| lists.iter().for_each(|list| state.finish(world, *list)));
     }
     level.restore();
 }
@@ -231,6 +232,7 @@ pub fn at_random_level() -> Level {
 impl State {
     /// What the switch does to a packet below the driver: destinations of native packets, the mirror port.
     fn choose_below(&mut self, world: &World, list: usize) {
+        self.forward_itself(world, list);
         let Some(packet) = self.packets.at(list) else { return };
         let module = packet.switch;
         let native = packet.is_native();
@@ -304,8 +306,9 @@ impl State {
         for list in &ended {
             let Some(packet) = self.packets.at(*list) else { continue };
             let (native, frames) = (packet.is_native(), packet.frames.clone());
+            let dropped = packet.chosen.is_some();
             packet.place = PacketStage::Settled;
-            for id in frames {
+            for id in frames.into_iter().filter(|_| !dropped) {
                 self.frames
                     .end(id, if native { FrameOutcome::Native } else { FrameOutcome::Failed { status: -1 } });
             }
@@ -451,37 +454,6 @@ impl State {
         })
     }
 
-    /// Delivers a packet to every destination that is not excluded.
-    pub fn deliver(&mut self, world: &World, list: usize) {
-        let now = world.now();
-        let Some(packet) = self.packets.at(list) else { return };
-        let module = packet.switch;
-        let frames = packet.frames.clone();
-        let native = packet.is_native();
-        let source = packet.source;
-        let tag = packet.tag_below;
-        let committed = packet.context.as_ref().map(|c| c.committed.clone()).unwrap_or_default();
-        let m = &mut self.modules[module];
-        for destination in committed {
-            let loops = m.topology.is_external(destination.port_id) && m.topology.is_external(source.port);
-            if destination.bits.contains(DestinationBits::IS_EXCLUDED) || native || loops {
-                continue;
-            }
-            let to = NicId::new(destination.port_id, destination.nic_index);
-            for &id in &frames {
-                if m.topology.is_external(to.port) {
-                    // A single adapter may be named by index 0 as well.
-                    let member = if to.index == 0 { 1 } else { to.index };
-                    let vid = wire_vid(self.frames.all.get(id).map_or(&[], |f| &f.bytes), tag, destination);
-                    m.external.transmit(&mut self.frames, (id, vid), member, now, |n| world.random(n));
-                } else {
-                    self.frames.end(id, FrameOutcome::Delivered { to, at: now });
-                }
-                world.log(|| format!("frame {id} to {to}"));
-            }
-        }
-    }
-
     /// Nothing is on its way in this module.
     pub fn is_quiet(&self, module: usize) -> bool {
         self.modules[module].queues.is_empty()
@@ -495,14 +467,6 @@ impl State {
     pub fn life(&self, module: usize) -> Life {
         self.modules[module].life
     }
-}
-
-/// The VLAN in which a frame goes out on the wire: that beside it if the destination preserves it, or that in it.
-fn wire_vid(frame: &[u8], tag: u64, to: PortDestination) -> u16 {
-    let tags = Tags::of(frame, tag);
-    let out_of_band =
-        tags.out_of_band.filter(|_| to.bits.contains(DestinationBits::PRESERVE_VLAN)).map_or(0, |t| t.vid);
-    if out_of_band != 0 { out_of_band } else { tags.inside.map_or(0, |t| t.vid) }
 }
 
 pub fn same(a: PortDestination, b: PortDestination) -> bool {

@@ -8,9 +8,11 @@ pub mod array;
 pub mod chain;
 pub mod contexts;
 pub mod data;
+pub mod delivery;
 pub mod destinations;
 pub mod driver;
 pub mod edges;
+pub mod forwarding;
 pub mod handlers;
 pub mod leaks;
 pub mod learned;
@@ -72,6 +74,10 @@ pub struct Style {
     pub old_answers: u64,
     /// Percentage of Add, Update, Grow, Allocate and Copy calls that the switch refuses for want of memory.
     pub refuse: u64,
+    /// AddNetBufferListDestination is refused where no slot is free. The documented steps for a single destination have no
+    /// GrowNetBufferListDestinations (adding-extensible-switch-destination-port-data-to-a-packet), so the switch makes room
+    /// by itself; no page promises it.
+    pub add_needs_slot: bool,
     /// Percentage of references of NICs that the switch refuses.
     pub refuse_references: u64,
     /// Buffers of requests end where the mapped memory ends.
@@ -103,6 +109,7 @@ impl Default for Style {
             inside: 30,
             old_answers: 50,
             refuse: 0,
+            add_needs_slot: false,
             refuse_references: 0,
             fenced: false,
             unique_ids: false,
@@ -167,6 +174,8 @@ pub struct Module {
     pub learned: learned::Learned,
     pub external: ExternalNetwork,
     pub queues: edges::Queues,
+    /// Lists that pass over an extension without a handler for sends.
+    pub bypassing: edges::Lists,
     pub event_passed_up: bool,
     /// Start of the call in which the array of NICs was last read.
     pub last_enumeration: u64,
@@ -205,6 +214,7 @@ impl Module {
 #[derive(Default)]
 pub struct State {
     pub driver: Driver,
+    pub installed: driver::Installed,
     pub modules: Vec<Module>,
     pub packets: Packets,
     pub quarantine: Quarantine,

@@ -14,7 +14,7 @@ use crate::switch::control;
 use crate::switch::ndis::driver::Text;
 use crate::switch::ndis::packet::PacketStage;
 use crate::switch::ndis::{Life, Module, Restart, State, call, call_with, edges, handlers, leaks, with};
-use crate::switch::ports::{Nic, Topology};
+use crate::switch::ports::{Nic, NicState, Topology};
 use lbfoext::ndis::raw::{
     FAILURE, FilterAttachParameters, FilterAttributes, FilterPauseParameters, FilterRestartParameters,
     Handle, INVALID_PARAMETER, MEDIUM_802_3, NOT_SUPPORTED, NetPnpEvent, NetPnpEventNotification,
@@ -53,6 +53,7 @@ pub fn add_module(is_switch: bool, is_active: bool) -> usize {
             learned: crate::switch::ndis::learned::Learned::default(),
             external: ExternalNetwork::default(),
             queues: edges::Queues::default(),
+            bypassing: edges::Lists::new(),
             event_passed_up: false,
             last_enumeration: 0,
             growth: std::collections::VecDeque::new(),
@@ -139,6 +140,10 @@ fn attached(world: &World, state: &mut State, module: usize, status: i32, inside
     if ok {
         m.life = Life::Paused;
     }
+    if ok && !state.installed.role.forwards() {
+        // Who asks for no array is told nothing; the switch itself knows.
+        m.topology.nics_mut().for_each(|nic| nic.usable = nic.state == NicState::Connected);
+    }
     rule(world, "STATE-06", !ok || set == 1 || !is_switch, || {
         format!("NdisFSetAttributes was called {set} times in one attach")
     });
@@ -161,9 +166,29 @@ fn forget(nic: &mut Nic) {
     nic.from_array = false;
 }
 
+/// FILTER_SET_MODULE_OPTIONS.
+type SetModuleOptions = unsafe extern "win64" fn(Handle) -> i32;
+/// Before each restart, while the module is still paused (starting-a-filter-module). A failure ends the restart.
+pub fn set_module_options(module: usize) -> i32 {
+    let (handler, context) = with(|_, state| {
+        let handler = state.driver.characteristics.map_or(std::ptr::null_mut(), |c| c.set_module_options);
+        (handler, state.modules[module].context)
+    });
+    // SAFETY: the driver registered null or a function of this type in this member.
+    let handler = unsafe { std::mem::transmute::<Handle, Option<SetModuleOptions>>(handler) };
+    handler.map_or(SUCCESS, |handler| {
+        // SAFETY: as above.
+        call("FilterSetModuleOptions", module, || unsafe { handler(context as Handle) })
+    })
+}
+
 /// Restarts a module. The status of FilterRestart.
 pub fn restart(module: usize) -> i32 {
     let world = world::current();
+    let options = set_module_options(module);
+    if options != SUCCESS {
+        return options;
+    }
     let (handler, context) = with(|_, state| {
         let m = &mut state.modules[module];
         m.life = Life::Restarting;
@@ -219,6 +244,8 @@ fn restarted(world: &World, state: &mut State, module: usize, status: i32) {
     inject::enumerates_again(state, module);
     let m = &mut state.modules[module];
     let ok = status == SUCCESS;
+    // Who does not forward may do without the configuration.
+    let must_know = state.installed.role.forwards();
     m.answers.judge(world, ok);
     m.restart = None;
     m.life = if ok { Life::Running } else { Life::Paused };
@@ -226,7 +253,7 @@ fn restarted(world: &World, state: &mut State, module: usize, status: i32) {
         // The next restart begins anew.
         m.enumerations = 0;
     }
-    if ok && m.is_active {
+    if ok && m.is_active && (must_know || m.enumerations > 0) {
         let count = m.enumerations;
         // What failed on the way may be tried once more.
         let once = count == 1 || world.injected_fault().is_some();
@@ -339,7 +366,8 @@ pub fn activate(module: usize) {
     with(|world, state| {
         let m = &state.modules[module];
         let (count, failed) = (m.enumerations, m.answers.any_failed());
-        rule(world, "STATE-19", count == 1 || failed || world.injected_fault().is_some(), || {
+        let needless = count == 0 && !state.installed.role.forwards();
+        rule(world, "STATE-19", count == 1 || needless || failed || world.injected_fault().is_some(), || {
             format!("the switch was enumerated {count} times by its activation")
         });
     });

@@ -7,7 +7,7 @@ use crate::switch::nbl::{Built, Cover, UnsafeBytes, net_buffers, read};
 use crate::switch::ndis::array::Context;
 use crate::switch::ports::NicId;
 use lbfoext::ndis::raw::{Handle, INFO_SLOTS, Mdl, NetBuffer, NetBufferList, info};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Where a packet is on its way. The extension may touch it only in the places that name it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,6 +71,9 @@ pub struct Own {
     pub own_memory: bool,
 }
 
+/// The destinations of each frame of a list.
+pub type Chosen = BTreeMap<FrameId, BTreeSet<NicId>>;
+
 pub struct Packet {
     /// Number in order of first sight, for messages.
     pub name: u64,
@@ -117,6 +120,8 @@ pub struct Packet {
     pub tag_given: u64,
     /// The same when it was sent down.
     pub tag_below: u64,
+    /// Where the switch itself sends each of its frames, if no extension is there for that.
+    pub chosen: Option<Chosen>,
 }
 
 impl Packet {
@@ -166,6 +171,7 @@ impl Packet {
             given: 0,
             tag_given: 0,
             tag_below: 0,
+            chosen: None,
         }
     }
 

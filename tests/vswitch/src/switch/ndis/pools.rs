@@ -26,7 +26,7 @@ pub struct ListPool {
 exports! {
     pub extern "win64" fn NdisAllocateNetBufferListPool(
         handle: Handle, parameters: *const NetBufferListPoolParameters
-    ) -> Handle where irql <= PASSIVE {
+    ) -> Handle where irql <= DISPATCH {
         if crate::machine::fault::fails("NdisAllocateNetBufferListPool") {
             return ptr::null_mut();
         }

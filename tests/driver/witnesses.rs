@@ -1,0 +1,206 @@
+//! The simulated switch under test: two extensions that are not ours, written in C from the documentation alone
+//! (`tests/vswitch/witness`), run the scenarios. What a rule finds against one of them is a fault of the extension by
+//! the rule's page, or a fault of the switch.
+
+use std::path::Path;
+use std::{fs, panic};
+use vswitch::machine::image::Image;
+use vswitch::scenario::Scenario;
+use vswitch::scenario::outcome::Outcome;
+use vswitch::scenario::suite::{CASES, Case};
+use vswitch::switch::control::save::{Offering, Other};
+use vswitch::switch::ndis::driver::Role;
+
+/// Seeds for each scenario.
+const SEEDS: u64 = 12;
+
+/// The service is named like the file, in the INF that would install it.
+#[derive(Clone, Copy)]
+struct Witness {
+    name: &'static str,
+    role: Role,
+}
+
+const PASSTHROUGH: Witness = Witness { name: "passthrough", role: Role::Filtering };
+const FORWARD: Witness = Witness { name: "forward", role: Role::Forwarding };
+
+/// How much of a scenario an extension is run with that is not what the scenario was written for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Part {
+    Whole,
+    /// Every rule holds and every frame ends; what else comes of it is a team's promise.
+    Rules,
+    Nothing,
+}
+use Part::{Nothing, Rules, Whole};
+
+/// Scenarios that do not fit as they are: with the passthrough, with the forwarding extension, and why.
+const UNFIT: [(&str, Part, Part, &str); 15] = [
+    ("policies", Whole, Nothing, NO_POLICY),
+    ("policies_change", Whole, Nothing, NO_POLICY),
+    ("private_vlans", Whole, Nothing, NO_POLICY),
+    ("addresses_move", Whole, Nothing, NO_POLICY),
+    ("ports_added_and_removed", Whole, Nothing, NO_POLICY),
+    ("team_receives", Nothing, Nothing, "one copy of a flood, and none of one's own: a team's promise"),
+    ("queue_numbers", Rules, Nothing, NO_QUEUES),
+    ("queue_numbers_of_copies", Rules, Nothing, NO_QUEUES),
+    ("switch_refusals", Whole, Nothing, NO_SPLIT),
+    ("several_packets_in_a_list", Whole, Nothing, NO_SPLIT),
+    ("failover", Rules, Rules, "that flows move to another adapter is a team's promise"),
+    ("failover_indicated_for_the_team", Rules, Rules, "the same"),
+    ("all_members_fail", Rules, Nothing, "that an adapter without a link gets nothing is a team's promise"),
+    ("saved_and_restored", Nothing, Nothing, NO_RECORDS),
+    ("live_migration", Nothing, Nothing, NO_RECORDS),
+];
+
+const NO_POLICY: &str = "the forwarding witness enforces no port policy";
+const NO_QUEUES: &str = "a queue for the team as a whole exists nowhere: a teaming provider places it; \
+                         and the forwarding witness splits no list";
+const NO_SPLIT: &str = "the forwarding witness decides about a list as a whole: no page asks to split one";
+const NO_RECORDS: &str = "neither has records of its own: `records_of_others_pass` stands for it";
+
+fn fit(case: &Case, witness: Witness) -> Part {
+    let row = UNFIT.iter().find(|(name, ..)| *name == case.name);
+    row.map_or(
+        Whole,
+        |(_, passing, forwarding, _)| if witness.role.forwards() { *forwarding } else { *passing },
+    )
+}
+
+fn load(witness: Witness) -> Image {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(image::WITNESSES).join(witness.name);
+    Image::load(&path.with_extension("sys")).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn with(witness: Witness, image: &Image, plan: Scenario) -> Scenario {
+    plan.driver(image.entry()).installed(witness.name, witness.role)
+}
+
+fn assert_ends(outcome: &Outcome) {
+    outcome.assert_clean();
+    let silent = outcome.frames.iter().filter(|frame| frame.outcomes.is_empty()).count();
+    assert_eq!(silent, 0, "frames without an end");
+}
+
+/// Runs every scenario that fits, with every seed, and says how many there are of each kind.
+fn run(witness: Witness, change: fn(Scenario) -> Scenario, judge: fn(&Case, Part, &Outcome)) {
+    let (mut counts, mut frames) = ([0; 3], 0);
+    for case in CASES {
+        let part = fit(case, witness);
+        counts[part as usize] += 1;
+        for seed in 0..SEEDS {
+            if part == Nothing {
+                break;
+            }
+            let image = load(witness);
+            let outcome = case.run(change(with(witness, &image, (case.plan)(seed))));
+            frames += outcome.frames.len();
+            if let Err(cause) = panic::catch_unwind(panic::AssertUnwindSafe(|| judge(case, part, &outcome))) {
+                eprintln!("{}: {} with seed {seed}", witness.name, case.name);
+                panic::resume_unwind(cause);
+            }
+        }
+    }
+    let [whole, rules, nothing] = counts;
+    println!(
+        "{}: {whole} scenarios as a whole, {rules} for the rules, {nothing} left out, {SEEDS} seeds each, \
+         {frames} frames",
+        witness.name
+    );
+}
+
+fn as_it_fits(case: &Case, part: Part, outcome: &Outcome) {
+    if part == Whole { case.assert(outcome) } else { assert_ends(outcome) }
+}
+
+#[test]
+#[cfg_attr(not(witnesses_present), ignore = "build the witnesses first: cargo image witnesses")]
+fn the_passthrough_keeps_every_rule_and_the_switch_forwards_by_itself() {
+    run(PASSTHROUGH, |plan| plan, as_it_fits);
+}
+
+#[test]
+#[cfg_attr(not(witnesses_present), ignore = "build the witnesses first: cargo image witnesses")]
+fn the_forwarding_extension_keeps_every_rule() {
+    run(FORWARD, |plan| plan, as_it_fits);
+}
+
+/// Calls are refused, often no slot is free, frames lie in many small buffers.
+#[test]
+#[cfg_attr(not(witnesses_present), ignore = "build the witnesses first: cargo image witnesses")]
+fn both_keep_every_rule_in_adversity() {
+    for witness in [PASSTHROUGH, FORWARD] {
+        let harder = |plan: Scenario| {
+            plan.style(|style| {
+                (style.refuse, style.add_needs_slot, style.free_slots) = (10, true, 2);
+                style.awkward_memory = true;
+                style.stride = 24;
+            })
+        };
+        run(witness, harder, |_, _, outcome| assert_ends(outcome));
+    }
+}
+
+#[test]
+#[cfg_attr(not(witnesses_present), ignore = "build the witnesses first: cargo image witnesses")]
+fn records_of_others_pass() {
+    for (witness, seed) in
+        [PASSTHROUGH, FORWARD].into_iter().flat_map(|w| (0..SEEDS).map(move |seed| (w, seed)))
+    {
+        let image = load(witness);
+        let net = with(witness, &image, Scenario::new(seed)).start();
+        let (vm, data) = (net.vm(0), vec![9; 700]);
+        net.look(|s| s.saves.others.entry((Other::Below, 0, vm)).or_default().push(data.clone()));
+        let saved = net.save(vm, Offering::default()).expect("somebody saves");
+        assert!(!saved.failed && !saved.blobs.is_empty());
+        assert!(net.restore_nic(vm, &saved.blobs));
+        assert_ends(&net.finish());
+    }
+}
+
+/// NDIS calls what an extension may do without, where it is there: options of driver and module, events of the device,
+/// direct requests.
+#[test]
+#[cfg_attr(not(witnesses_present), ignore = "build the witnesses first: cargo image witnesses")]
+fn handlers_that_are_optional_are_called() {
+    const CALLED: [&str; 5] = [
+        "FilterSetOptions",
+        "FilterSetModuleOptions",
+        "FilterDevicePnPEventNotify",
+        "FilterDirectOidRequest",
+        "FilterDirectOidRequestComplete",
+    ];
+    let mut called = std::collections::BTreeSet::new();
+    for seed in 0..SEEDS {
+        let image = load(PASSTHROUGH);
+        let plan = with(PASSTHROUGH, &image, Scenario::new(seed)).config(|config| config.keep_log = true);
+        let net = plan.start();
+        net.device_event();
+        for (kind, planned) in [(0, 0), (1, -1_073_741_823), (12, 0)] {
+            assert_eq!(net.ask_direct(0x00FF_0001, kind, &[7; 40], planned), Some(planned));
+        }
+        let outcome = net.finish();
+        outcome.assert_clean();
+        called.extend(CALLED.into_iter().filter(|name| outcome.log.iter().any(|line| line.contains(name))));
+    }
+    assert_eq!(called.len(), CALLED.len(), "{called:?}");
+}
+
+#[test]
+fn every_scenario_that_is_left_out_exists_and_has_a_reason() {
+    for (name, passing, forwarding, reason) in UNFIT {
+        assert!(CASES.iter().any(|case| case.name == name), "{name}");
+        assert!(!reason.is_empty(), "{name}: {passing:?} {forwarding:?}");
+    }
+    let left_out = |witness| CASES.iter().filter(|case| fit(case, witness) == Nothing).count();
+    assert_eq!([left_out(PASSTHROUGH), left_out(FORWARD)], [3, 13], "of {}", CASES.len());
+}
+
+#[test]
+#[cfg_attr(not(witnesses_present), ignore = "build the witnesses first: cargo image witnesses")]
+fn the_witnesses_are_built_from_the_sources_that_are_here() {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let built = fs::read_to_string(workspace.join(image::WITNESSES).join("sources")).unwrap_or_default();
+    let here = image::witness_digest(workspace).expect("sources");
+    assert_eq!(built, here, "the witnesses are older than their sources: cargo image witnesses");
+}

@@ -1,0 +1,53 @@
+//! The protocol edge gives packets to their destinations.
+
+use crate::machine::world::World;
+use crate::reference::vlan::Tags;
+use crate::switch::frames::{FrameId, FrameOutcome};
+use crate::switch::ndis::State;
+use crate::switch::ports::NicId;
+use lbfoext::ndis::raw::{DestinationBits, PortDestination};
+
+impl State {
+    /// Delivers a packet to every destination that is not excluded.
+    pub fn deliver(&mut self, world: &World, list: usize) {
+        let now = world.now();
+        let Some(packet) = self.packets.at(list) else { return };
+        let module = packet.switch;
+        let frames = packet.frames.clone();
+        let native = packet.is_native();
+        let source = packet.source;
+        let tag = packet.tag_below;
+        let committed = packet.context.as_ref().map(|c| c.committed.clone()).unwrap_or_default();
+        let chosen = packet.chosen.take();
+        let m = &mut self.modules[module];
+        for destination in committed {
+            let loops = m.topology.is_external(destination.port_id) && m.topology.is_external(source.port);
+            if destination.bits.contains(DestinationBits::IS_EXCLUDED) || native || loops {
+                continue;
+            }
+            let to = NicId::new(destination.port_id, destination.nic_index);
+            let meant = |id: &&FrameId| {
+                chosen.as_ref().is_none_or(|all| all.get(*id).is_some_and(|all| all.contains(&to)))
+            };
+            for &id in frames.iter().filter(meant) {
+                if m.topology.is_external(to.port) {
+                    // A single adapter may be named by index 0 as well.
+                    let member = if to.index == 0 { 1 } else { to.index };
+                    let vid = wire_vid(self.frames.all.get(id).map_or(&[], |f| &f.bytes), tag, destination);
+                    m.external.transmit(&mut self.frames, (id, vid), member, now, |n| world.random(n));
+                } else {
+                    self.frames.end(id, FrameOutcome::Delivered { to, at: now });
+                }
+                world.log(|| format!("frame {id} to {to}"));
+            }
+        }
+    }
+}
+
+/// The VLAN in which a frame goes out on the wire: that beside it if the destination preserves it, or that in it.
+fn wire_vid(frame: &[u8], tag: u64, to: PortDestination) -> u16 {
+    let tags = Tags::of(frame, tag);
+    let out_of_band =
+        tags.out_of_band.filter(|_| to.bits.contains(DestinationBits::PRESERVE_VLAN)).map_or(0, |t| t.vid);
+    if out_of_band != 0 { out_of_band } else { tags.inside.map_or(0, |t| t.vid) }
+}
