@@ -1,7 +1,8 @@
 //! The two kinds of locks as guards: spin locks (`Module::operations`, `Module::control`) and NDIS read/write locks
 //! (`Module::forwarding`, `Module::associations`), to be taken in this order. None is held across a call that can come back
-//! into the module.
+//! into the module. Before each read/write lock stands a gate, so that readers do not starve a writer.
 
+use super::gate::{Flag, Gate, Turn};
 use super::handle::Filter;
 use super::irql::Dispatch;
 use super::raw::{LockStateEx, RwLockFlags};
@@ -11,6 +12,7 @@ use crate::kernel::sys::{KeAcquireSpinLockRaiseToDpc, KeReleaseSpinLock};
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 /// A spin lock and what it protects; raises to DISPATCH_LEVEL. Callers are at IRQL <= DISPATCH_LEVEL.
 pub struct SpinLock<T> {
@@ -69,8 +71,27 @@ impl<T> Drop for SpinGuard<'_, T> {
     }
 }
 
-/// An NDIS read/write lock and what it protects.
+impl Turn for SpinLock<()> {
+    fn hold<R>(&self, body: impl FnOnce() -> R) -> R {
+        let _held = self.lock();
+        body()
+    }
+}
+
+impl Flag for AtomicBool {
+    fn set(&self, on: bool) {
+        self.store(on, Ordering::SeqCst);
+    }
+
+    #[inline]
+    fn is_set(&self) -> bool {
+        self.load(Ordering::SeqCst)
+    }
+}
+
+/// An NDIS read/write lock and what it protects, behind a gate.
 pub struct RwLock<T> {
+    gate: Gate<AtomicBool, SpinLock<()>>,
     lock: NonNull<core::ffi::c_void>,
     value: UnsafeCell<T>,
 }
@@ -85,11 +106,13 @@ impl<T> RwLock<T> {
     pub fn try_new(filter: Filter, value: T) -> Result<Self, OutOfMemory> {
         // SAFETY: the handle is the filter's own; the result is checked.
         let lock = NonNull::new(unsafe { sys::NdisAllocateRWLock(filter.handle()) }).ok_or(OutOfMemory)?;
-        Ok(Self { lock, value: UnsafeCell::new(value) })
+        let gate = Gate::new(AtomicBool::new(false), SpinLock::new(()));
+        Ok(Self { gate, lock, value: UnsafeCell::new(value) })
     }
 
-    /// Shares the value; raises to DISPATCH_LEVEL. IRQL <= DISPATCH_LEVEL.
+    /// Shares the value; raises to DISPATCH_LEVEL. Waits for a writer that wants in or is in. IRQL <= DISPATCH_LEVEL.
     pub fn read(&self) -> ReadGuard<'_, T> {
+        self.gate.stand_back();
         let mut state = LockStateEx::ZERO;
         let flags = RwLockFlags::empty().bits();
         // SAFETY: the lock lives as long as `self`, the state as long as the guard.
@@ -99,12 +122,13 @@ impl<T> RwLock<T> {
         ReadGuard { owner: self, state, dispatch }
     }
 
-    /// Takes the value alone. The token shows DISPATCH_LEVEL; callers have it from the team lock, which they hold.
+    /// Takes the value alone. The token shows DISPATCH_LEVEL; callers have it from the team lock, which they hold. Waits
+    /// for one hold of each thread that reads, at most.
     pub fn write<'a>(&'a self, _: &'a Dispatch) -> WriteGuard<'a, T> {
         let mut state = LockStateEx::ZERO;
         let flags = RwLockFlags::AT_DISPATCH_LEVEL.bits();
         // SAFETY: the lock lives as long as `self`, the state as long as the guard; DISPATCH_LEVEL by the token.
-        unsafe { sys::NdisAcquireRWLockWrite(self.lock.as_ptr(), &mut state, flags) };
+        self.gate.enter(|| unsafe { sys::NdisAcquireRWLockWrite(self.lock.as_ptr(), &mut state, flags) });
         WriteGuard { owner: self, state }
     }
 }

@@ -4,6 +4,7 @@
 pub mod envelope;
 pub mod fan_out;
 pub mod filter;
+pub mod gate;
 pub mod handle;
 pub mod indicate;
 pub mod irql;

@@ -3,7 +3,10 @@
 
 use lbfoext::ndis::raw::MEDIA_CONNECT;
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use vswitch::machine::registry::Value;
+use vswitch::machine::rwlock::{Fairness, most_overtaken};
 use vswitch::mutation::Mutation;
 use vswitch::scenario::guest::Flow;
 use vswitch::scenario::outcome::Outcome;
@@ -97,6 +100,57 @@ fn two_members_dying_at_once_get_nothing_afterwards_with_free_threads() {
     }
 }
 
+/// Chains after which a sender gives up waiting for the failover.
+const MOST_CHAINS: u32 = 400;
+
+/// A member dies while four machines send until the failover is through. Gives the most chains that one of them sent
+/// meanwhile, and how often the lock was taken for reading, at most, while one writer waited for it.
+fn death_among_senders_that_never_stop(plan: Scenario) -> (u32, u32) {
+    let net = plan.start();
+    let [through, most] = [(); 2].map(|()| Arc::new(AtomicU32::new(0)));
+    let is_through = Arc::clone(&through);
+    let death = move |net: &Net| {
+        net.fail(1);
+        is_through.store(1, Ordering::SeqCst);
+    };
+    let mut bodies: Vec<(&'static str, Body)> = vec![("death", Box::new(death))];
+    for (vm, name) in (0..).zip(["sender 0", "sender 1", "sender 2", "sender 3"]) {
+        let (through, most) = (Arc::clone(&through), Arc::clone(&most));
+        let body = move |net: &Net| {
+            let mut chains = 0;
+            while chains < MOST_CHAINS && through.load(Ordering::SeqCst) == 0 {
+                sender(vm, 1)(net);
+                chains += 1;
+            }
+            most.fetch_max(chains, Ordering::SeqCst);
+        };
+        bodies.push((name, Box::new(body)));
+    }
+    net.together(bodies);
+    let overtaken = most_overtaken(net.world());
+    net.finish().assert_clean();
+    (most.load(Ordering::SeqCst), overtaken)
+}
+
+#[test]
+fn a_failover_is_published_among_senders_that_never_stop_whatever_the_lock_does() {
+    for fairness in [Fairness::ReaderFirst, Fairness::WriterFirst] {
+        for free in [false, true] {
+            let runs = seeds(40).map(|seed| {
+                let plan = team(seed).config(|config| config.fairness = Some(fairness));
+                death_among_senders_that_never_stop(if free { plan.free_threads() } else { plan })
+            });
+            let (chains, overtaken) = runs.fold((0, 0), |(a, b), (c, d)| (a.max(c), b.max(d)));
+            println!(
+                "{fairness:?}, {}: published after at most {chains} chains of a sender, {overtaken} reads of \
+                 all while a writer waited",
+                if free { "free threads" } else { "baton" }
+            );
+            assert!(chains < MOST_CHAINS, "{fairness:?}: a sender sent {chains} chains before");
+        }
+    }
+}
+
 #[test]
 fn pausing_under_fire_leaves_nothing_under_way() {
     for seed in seeds(SEEDS) {
@@ -117,6 +171,13 @@ fn breaks_without(mutation: Mutation, seeds: u64, group: &str, run: impl Fn(Scen
 #[test]
 fn without_the_barrier_a_dead_member_gets_packets() {
     breaks_without(Mutation::NoBarrier, 2_000, "STA-1", |plan| two_deaths(plan, 2));
+}
+
+#[test]
+fn without_the_gate_readers_overtake_a_writer_again_and_again() {
+    // A spin lock that excludes nobody is a gate that stops nobody.
+    let reader_first = |plan: Scenario| plan.config(|config| config.fairness = Some(Fairness::ReaderFirst));
+    breaks_without(Mutation::NoTeamLock, 200, "LOCK-06", |plan| two_deaths(reader_first(plan), 20));
 }
 
 #[test]

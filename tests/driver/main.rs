@@ -9,6 +9,7 @@ mod every;
 mod failover;
 mod faults;
 mod forwarding;
+mod gate;
 mod image;
 mod lifecycle;
 mod malformed;

@@ -34,6 +34,8 @@ mutations! {
         NoRundown,
         /// The first RW lock taken is never released.
         KeepLock => "LOCK-03",
+        /// The first reader takes its lock again and again while a writer waits.
+        Overtake => "LOCK-06",
         /// The first spin lock released leaves IRQL at DISPATCH.
         KeepIrql => "IRQL-02",
         /// A spin lock is released only after the next call that leaves the driver.

@@ -275,10 +275,10 @@ impl Scheduler {
         if let Some(value) = poll() {
             return value;
         }
-        match self.mode {
+        thread.shared.rest_while(|| match self.mode {
             Mode::Baton => self.block_baton(thread, key, what, poll),
             Mode::Free => self.block_free(thread, key, what, poll),
-        }
+        })
     }
 
     fn block_baton<T>(

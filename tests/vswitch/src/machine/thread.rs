@@ -21,6 +21,8 @@ pub struct Shared {
     pub steps: AtomicU64,
     /// Imports that the driver has called on this thread.
     pub imports: AtomicU64,
+    /// It waits for something, or has ended.
+    pub rests: AtomicBool,
     granted: AtomicBool,
     host: OnceLock<std::thread::Thread>,
 }
@@ -32,9 +34,18 @@ impl Shared {
             name,
             steps: AtomicU64::new(0),
             imports: AtomicU64::new(0),
+            rests: AtomicBool::new(false),
             granted: AtomicBool::new(false),
             host: OnceLock::new(),
         })
+    }
+
+    /// Runs what waits on this thread.
+    pub fn rest_while<T>(&self, wait: impl FnOnce() -> T) -> T {
+        self.rests.store(true, Ordering::SeqCst);
+        let value = wait();
+        self.rests.store(false, Ordering::SeqCst);
+        value
     }
 
     /// Gives the baton to this thread.
@@ -175,6 +186,7 @@ pub fn spawn(world: &Arc<World>, shared: Arc<Shared>, cpu: u32, body: Body) {
             Ok(()) => cpu::leave(&thread),
             Err(payload) => owner.scheduler.abort_by_panic(payload),
         }
+        thread.shared.rests.store(true, Ordering::SeqCst);
         owner.scheduler.end(&thread);
         CURRENT.set(None);
     });

@@ -13,6 +13,7 @@ use crate::machine::lock_order::LockOrder;
 use crate::machine::log::EventLog;
 use crate::machine::memory::Ledger;
 use crate::machine::registry::Registry;
+use crate::machine::rwlock::Fairness;
 use crate::machine::scheduler::Scheduler;
 use crate::machine::thread::{self, Pool, Thread};
 use crate::machine::work::WorkQueue;
@@ -64,6 +65,8 @@ pub struct Config {
     pub watchdog: Duration,
     /// Odds of handing the baton on at a yield point are 1 to this number; 0 draws them from the seed.
     pub switch_odds: u32,
+    /// What read/write locks do for a waiting writer; drawn from the seed if `None`.
+    pub fairness: Option<Fairness>,
 }
 
 impl Default for Config {
@@ -81,6 +84,7 @@ impl Default for Config {
             start_time: 10_000_000,
             watchdog: Duration::from_secs(20),
             switch_odds: 0,
+            fairness: None,
         }
     }
 }

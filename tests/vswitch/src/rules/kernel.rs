@@ -63,6 +63,12 @@ pub const KERNEL: &[Rule] = &[
     error("LOCK-04", "Nothing waits while it holds a lock, and nothing waits for ever.", "Open vSwitch"),
     warning("LOCK-05", "Locks are always taken in the same order.", "inference"),
     error(
+        "LOCK-06",
+        "A read/write lock is not fair: while a writer waits, no thread takes it for reading more than four \
+         times.",
+        "nf-ndis-ndisallocaterwlock",
+    ),
+    error(
         "LOCK-HOLD",
         "One hold of a lock commits at most 32 packets and 64 destinations.",
         "guidelines-for-writing-dpc-routines",
