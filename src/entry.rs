@@ -1,6 +1,6 @@
 //! Where Windows enters and leaves the driver.
 
-use crate::kernel::extension;
+use crate::kernel::extension::{self, DriverObject};
 use crate::module::{Driver, EXTENSION_ID, FRIENDLY_NAME, Module, copy};
 use crate::ndis::filter::{Names, deregister, register};
 use crate::ndis::irql::Passive;
@@ -38,7 +38,9 @@ unsafe fn start(
     let path = unsafe { registry_path.as_ref() }.ok_or(NdisStatus::INVALID_PARAMETER)?;
     // SAFETY: as above.
     let registry_path = copy(unsafe { path.text() })?;
-    let driver = Driver { handle: AtomicPtr::new(core::ptr::null_mut()), registry_path };
+    // SAFETY: as above.
+    let object = unsafe { DriverObject::new(driver_object) };
+    let driver = Driver { handle: AtomicPtr::new(core::ptr::null_mut()), object, registry_path };
     // SAFETY: the driver object is ours; the address of the entry point names the extension.
     let driver = unsafe { extension::create(driver_object, id(), driver, passive) };
     let driver = driver.map_err(|(status, driver)| {

@@ -31,11 +31,11 @@ impl FilterModule for Module {
         Self::try_new(driver, stack, passive)
     }
 
-    /// Reads settings and configuration once, then lets packets in.
-    fn restart(&self, passive: &Passive) -> Result<(), NdisStatus> {
-        enumerate::at_restart(self, passive)?;
+    /// Reads settings and configuration once, then lets packets in. What was refused is asked again later: whoever fails
+    /// here is detached for good (starting-a-filter-module.md).
+    fn restart(&self, passive: &Passive) {
+        enumerate::read(self, passive);
         self.walks.open(passive);
-        Ok(())
     }
 
     fn net_pnp_event(&self, event: NetEvent, passive: &Passive) {

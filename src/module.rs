@@ -1,10 +1,12 @@
 //! The filter module: what exists for each switch, its locks, and the memory that it begins with.
 
+use crate::kernel::extension::DriverObject;
 use crate::kernel::per_processor::PerProcessor;
 use crate::kernel::pool::{OnceBox, Pool, PoolBox, PoolSlice, Tag};
 use crate::kernel::processor;
 use crate::kernel::registry::Watch;
 use crate::kernel::rundown::{WalkRundown, WorkRundown};
+use crate::kernel::work::WorkItem;
 use crate::ndis::filter::Stack;
 use crate::ndis::handle::Filter;
 use crate::ndis::irql::Passive;
@@ -19,6 +21,7 @@ use crate::trace::EventRing;
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicBool, AtomicPtr};
 use teaming::backoff::Backoff;
+use teaming::enumeration::Enumeration;
 use teaming::flow::adapter_hash::HashConfidence;
 use teaming::forward::Forwarding;
 use teaming::forward::counters::Counters;
@@ -47,6 +50,8 @@ pub const EXTENSION_ID: &[u16; 38] = &text::utf16(b"{6E3C2C0F-5A0B-4C55-9E0E-7B1
 pub struct Driver {
     /// What NDIS calls the driver; set by registration, read at unload.
     pub handle: AtomicPtr<c_void>,
+    /// The driver object, which outlives every module.
+    pub object: DriverObject,
     /// The service's registry key, where the settings are.
     pub registry_path: PoolSlice<u16>,
 }
@@ -78,6 +83,8 @@ pub struct Module {
     /// What hashes of adapters have been worth, by source port.
     trust: PoolSlice<HashConfidence>,
     pub timer: Timer,
+    /// What is noticed above PASSIVE_LEVEL and has to be done there: reading the configuration once more.
+    pub deferred: WorkItem,
     pub queries: MemberQueries,
     pub watch: PoolBox<Watch>,
     pub texts: PoolBox<Texts>,
@@ -124,8 +131,8 @@ pub struct Control {
     pub settings: Settings,
     /// Counts life cycle requests, so that an enumeration notices that its picture is old.
     pub changes: u32,
-    /// The initial enumeration is done, or under way.
-    pub enumerated: bool,
+    /// What of the switch's configuration has still to be read.
+    pub enumeration: Enumeration,
     pub events: EventRing,
     /// Who holds what for the switch, but for security associations.
     pub resources: OffloadResources<Pool>,
@@ -176,6 +183,7 @@ impl Module {
             tags_written: AtomicBool::new(false),
             counters: PerProcessor::try_new(&Counters::ZERO)?,
             timer: Timer::try_new::<Self>(stack.filter())?,
+            deferred: WorkItem::try_new(&driver.object)?,
             trust: PoolSlice::try_new(Tag::TABLE, TRUST, |_| HashConfidence::NONE)?,
             queries: MemberQueries::try_new()?,
             watch: new_watch()?,
@@ -225,7 +233,7 @@ fn new_control() -> Result<PoolBox<Control>, NdisStatus> {
         ),
         settings,
         changes: 0,
-        enumerated: false,
+        enumeration: Enumeration::NEW,
         events: EventRing::try_new()?,
         resources: OffloadResources::new(new_resources(RESOURCES)?),
         capabilities: CapabilityTable::new(PoolSlice::try_new(Tag::TABLE, MEMBERS, |_| {

@@ -3,6 +3,7 @@
 use crate::clock;
 use crate::control::{failover, nic_status};
 use crate::kernel::rundown::WorkRundown;
+use crate::kernel::work::WorkItem;
 use crate::module::Module;
 use crate::ndis::irql::Dispatch;
 use crate::ndis::timer::Expire;
@@ -14,6 +15,7 @@ impl Expire for Module {
         let now = clock::now();
         let mut control = self.control.lock();
         let retry = control.retry.take(now);
+        let unread = retry && control.enumeration.is_owed();
         let plan = control.team.tick(now);
         if plan.changed {
             failover::publish(self, &mut control, &plan, now);
@@ -27,6 +29,9 @@ impl Expire for Module {
             failover::arm(self, &control, moved.waiting != 0, now);
         }
         drop(control);
+        if unread {
+            WorkItem::queue(self);
+        }
         if retry {
             nic_status::retry(self);
         } else if plan.changed {

@@ -46,8 +46,10 @@ pub enum Event {
     QueuesLost { members: MemberSet, partitions: u32 },
     /// The processors of a member's queues do not fit those of the others.
     ProcessorsConflict { member: MemberIndex, conflict: ProcessorConflict },
-    /// The configuration of the switch could not be read.
+    /// The configuration of the switch, or the properties of one of its ports, could not be read; it is asked again.
     NotEnumerated { status: i32 },
+    /// The switch announced more ports and network adapters than could be read; they are asked for again.
+    PictureIncomplete { announced: u32, understood: u32 },
 }
 
 /// How many events are kept.

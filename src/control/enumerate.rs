@@ -1,113 +1,162 @@
 //! The switch as it is when the module joins it: `OID_SWITCH_PARAMETERS`, ports and network adapters, then the properties
 //! of each port. Requests may change all of that at the same time on other threads; a picture is applied only if none
 //! did meanwhile, and merges with what the requests have said.
+//!
+//! Whatever is refused is asked again, by a work item at intervals that double up to a minute, until it is known: a module
+//! that fails its restart is detached for good (starting-a-filter-module.md), and one that reads no activation would stay
+//! closed. Until then ports whose properties are not known are closed, each by itself.
 
 use crate::clock;
+use crate::control::failover;
 use crate::control::nic_status;
 use crate::control::settings;
 use crate::kernel::pool::{PoolSlice, Tag};
+use crate::kernel::rundown::WorkRundown;
+use crate::kernel::work::{Deferred, WorkItem};
 use crate::module::Module;
 use crate::ndis::irql::Passive;
 use crate::ndis::member_query::Topics;
 use crate::ndis::oid::query;
-use crate::ndis::parameters::{ARRAY_HEADER, NicState, nic_array, port_array, switch_info, write_header};
+use crate::ndis::parameters::{
+    ARRAY_HEADER, NicState, announced, nic_array, port_array, switch_info, write_header,
+};
 use crate::ndis::raw::{SwitchParameters, oids};
 use crate::ndis::status::NdisStatus;
 use crate::requests::lifecycle;
 use crate::requests::properties;
 use crate::requests::runtime_state;
 use crate::trace::Event;
+use teaming::enumeration::{Next, Step};
 use teaming::oid::nic::NicOp;
 use teaming::ports::NicState as Nic;
 
-/// Pictures taken before the module gives up because the switch will not stand still.
+/// Pictures taken in a row before the module waits for the switch to stand still.
 const ATTEMPTS: u32 = 64;
+/// Bytes that an array is asked for at first, and those of the largest one that is read: some 25,000 network adapters.
+const FIRST_ROOM: usize = 4_096;
+const LARGEST: usize = 64 << 20;
 
-/// At the first restart: settings, and the configuration if the switch is active already. Later restarts find
-/// everything up to date, because requests are handled while the module is paused.
-pub fn at_restart(module: &Module, passive: &Passive) -> Result<(), NdisStatus> {
-    if module.control.lock().enumerated {
-        return Ok(());
+/// When the switch reports its activation. PASSIVE_LEVEL, no lock held.
+pub fn at_activation(module: &Module, passive: &Passive) {
+    module.control.lock().enumeration.want(Step::Arrays);
+    read(module, passive);
+}
+
+/// Reads what has to be read and can be; what is refused is tried again later. At the first restart that is the settings,
+/// and the configuration if the switch is active already; later restarts find everything up to date, because requests are
+/// handled while the module is paused. PASSIVE_LEVEL, no lock held.
+pub fn read(module: &Module, passive: &Passive) {
+    let mut next = module.control.lock().enumeration.begin();
+    while let Next::Read(step) = next {
+        let result = match step {
+            Step::Parameters => read_parameters(module, passive),
+            Step::Arrays => read_switch(module, passive),
+            Step::Properties => read_properties(module, passive),
+        };
+        let mut control = module.control.lock();
+        if let Err(status) = result {
+            control.events.push(clock::now(), Event::NotEnumerated { status: status.0 });
+        }
+        next = if control.detaching { Next::Rest } else { control.enumeration.finish(step, result.is_ok()) };
     }
+    if next == Next::Later {
+        failover::retry_later(module);
+    }
+}
+
+/// What was refused is due again.
+impl Deferred for Module {
+    fn perform(&self, passive: &Passive) {
+        read(self, passive);
+    }
+    fn item(&self) -> &WorkItem {
+        &self.deferred
+    }
+    fn work(&self) -> &WorkRundown {
+        &self.work
+    }
+}
+
+#[inline(never)] // a frame of its own
+fn read_parameters(module: &Module, passive: &Passive) -> Result<(), NdisStatus> {
     let mut buffer = PoolSlice::try_new(Tag::REQUEST, size_of::<SwitchParameters>(), |_| 0u8)?;
     write_header(&mut buffer, SwitchParameters::SIZE_REVISION_1);
-    let written = query(module.filter, oids::SWITCH_PARAMETERS, &mut buffer, passive);
-    let written = written.map_err(|(status, _)| status)?;
-    let info = switch_info(&buffer, written as usize).ok_or(NdisStatus::FAILURE)?;
+    query(module.filter, oids::SWITCH_PARAMETERS, &mut buffer, passive).map_err(|(status, _)| status)?;
+    let info = switch_info(&buffer).ok_or(NdisStatus::FAILURE)?;
     settings::load(module, info.name, passive)?;
-    if info.is_active { snapshot_switch(module, passive) } else { Ok(()) }
+    if info.is_active {
+        module.control.lock().enumeration.want(Step::Arrays);
+    }
+    Ok(())
 }
 
-/// When the switch reports its activation. A failure is told and leaves what requests have said and will say; ports that
-/// were found and not read stay closed until a restart reads them.
-pub fn at_activation(module: &Module, passive: &Passive) {
-    if let Err(status) = snapshot_switch(module, passive) {
-        module.control.lock().events.push(clock::now(), Event::NotEnumerated { status: status.0 });
-    }
-}
-
-/// Reads the configuration once.
-fn snapshot_switch(module: &Module, passive: &Passive) -> Result<(), NdisStatus> {
-    if core::mem::replace(&mut module.control.lock().enumerated, true) {
-        return Ok(());
-    }
-    let result = read_switch(module, passive);
-    if result.is_err() {
-        module.control.lock().enumerated = false;
-    }
-    result
-}
-
-/// Ports and NICs in one picture that was taken without a change meanwhile, then the properties of each port.
+/// Ports and NICs in one picture that was taken without a change meanwhile.
 #[inline(never)] // a frame of its own
 fn read_switch(module: &Module, passive: &Passive) -> Result<(), NdisStatus> {
     for _ in 0..ATTEMPTS {
         let changes = module.control.lock().changes;
         let ports = read_array(module, oids::SWITCH_PORT_ARRAY, passive)?;
         let nics = read_array(module, oids::SWITCH_NIC_ARRAY, passive)?;
-        if apply(module, &ports, &nics, changes)? {
+        if let Some(picture) = apply(module, &ports, &nics, changes)? {
             runtime_state::arrived(module, None);
-            read_properties(module, passive)?;
             nic_status::ask_all(module, Topics::ALL);
             nic_status::indicate_pending(module);
-            return Ok(());
+            return picture.check(module);
         }
     }
     Err(NdisStatus::FAILURE)
 }
 
-/// Reads an array of the switch, however large it becomes meanwhile.
+/// Reads an array of the switch, however large it becomes meanwhile. What lies in it its own numbers say, whatever is said
+/// to have been written: behind that is nothing but zeros, in which no element is found.
 #[inline(never)] // a frame of its own
 fn read_array(module: &Module, oid: u32, passive: &Passive) -> Result<PoolSlice<u8>, NdisStatus> {
-    let mut size = 4096;
-    for _ in 0..ATTEMPTS {
+    let mut size = FIRST_ROOM;
+    loop {
         let mut buffer = PoolSlice::try_new(Tag::REQUEST, size, |_| 0u8)?;
         write_header(&mut buffer, ARRAY_HEADER);
         match query(module.filter, oid, &mut buffer, passive) {
-            Ok(written) => {
-                if let Some(rest) = buffer.get_mut(written as usize..) {
-                    rest.fill(0);
-                }
-                return Ok(buffer);
+            Ok(_) => return Ok(buffer),
+            // It says what it takes now, and may take more by then.
+            Err((status, needed)) if status.is_too_short() && size < LARGEST => {
+                size = usize::max(needed as usize, size.saturating_add(FIRST_ROOM)).min(LARGEST);
             }
-            // Too small: it says what it takes now, and may take more by then.
-            Err((NdisStatus::INVALID_LENGTH, needed)) => size = size.max(needed as usize),
             Err((status, _)) => return Err(status),
         }
     }
-    Err(NdisStatus::FAILURE)
+}
+
+/// Elements of both arrays: as many as the switch says there are, and those that could be read.
+struct Picture {
+    announced: u32,
+    understood: u32,
+}
+
+impl Picture {
+    /// What could not be read was not applied: that is told, and the arrays are read again.
+    fn check(&self, module: &Module) -> Result<(), NdisStatus> {
+        let Self { announced, understood } = *self;
+        if understood == announced {
+            return Ok(());
+        }
+        let event = Event::PictureIncomplete { announced, understood };
+        module.control.lock().events.push(clock::now(), event);
+        Err(NdisStatus::FAILURE)
+    }
 }
 
 /// Applies a picture if nothing has changed since `changes`. Ports come first, closed until their properties are known;
-/// then the external NIC, because members hang on it.
+/// then NICs, those on a port that could not be read as well; the external one first, because members hang on it.
 #[inline(never)] // not below the requests
-fn apply(module: &Module, ports: &[u8], nics: &[u8], changes: u32) -> Result<bool, NdisStatus> {
+fn apply(module: &Module, ports: &[u8], nics: &[u8], changes: u32) -> Result<Option<Picture>, NdisStatus> {
+    let announced = announced(ports).saturating_add(announced(nics));
+    let understood = port_array(ports).count().saturating_add(nic_array(nics).count());
     let ports = || port_array(ports).filter(|port| port.is_created && !port.is_validation);
     let nics = || nic_array(nics).filter(|(_, state)| *state != NicState::Other);
     lifecycle::reserve(module, ports().count().saturating_add(nics().count()))?;
     let mut control = module.control.lock();
     if control.changes != changes {
-        return Ok(false);
+        return Ok(None);
     }
     for port in ports() {
         // Room was made above.
@@ -125,17 +174,21 @@ fn apply(module: &Module, ports: &[u8], nics: &[u8], changes: u32) -> Result<boo
             lifecycle::apply_locked(module, &mut control, NicOp::Connect, &nic);
         }
     }
-    Ok(true)
+    control.enumeration.want(Step::Properties);
+    Ok(Some(Picture { announced, understood: u32::try_from(understood).unwrap_or(u32::MAX) }))
 }
 
-/// Opens the ports of the picture, one after the other.
+/// Opens the ports whose properties can be read, one after the other; one that is refused keeps no other closed.
 #[inline(never)] // a frame of its own
 fn read_properties(module: &Module, passive: &Passive) -> Result<(), NdisStatus> {
+    let mut result = Ok(());
     let mut from = 0;
     loop {
         let unread = module.forwarding.read().ports.unread(from);
-        let Some((port, next)) = unread else { return Ok(()) };
-        properties::read(module, port, passive)?;
+        let Some((port, next)) = unread else { return result };
+        if let Err(status) = properties::read(module, port, passive) {
+            result = Err(status);
+        }
         from = next;
     }
 }

@@ -16,11 +16,15 @@ const SETTLE_EVERY: Ticks = Ticks::from_ms(1);
 
 /// Sets the timer to try again what was refused. IRQL <= DISPATCH_LEVEL, no lock held.
 pub fn retry_later(module: &Module) {
+    retry_locked(module, &mut module.control.lock());
+}
+
+/// The same with the team lock held.
+pub fn retry_locked(module: &Module, control: &mut TeamLock<'_>) {
     let now = clock::now();
-    let mut control = module.control.lock();
     control.retry.plan(now);
     let moving = module.forwarding.read().moving();
-    arm(module, &control, moving, now);
+    arm(module, control, moving, now);
 }
 
 /// Applies an event to a member, and publishes the result. IRQL <= DISPATCH_LEVEL, no lock held.

@@ -11,3 +11,4 @@ pub mod rundown;
 #[doc(hidden)]
 pub mod sys;
 pub mod time;
+pub mod work;

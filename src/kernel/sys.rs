@@ -72,6 +72,9 @@ pub struct WorkQueueItem {
 }
 const _: () = assert!(core::mem::size_of::<WorkQueueItem>() == 32);
 
+/// `IO_WORKITEM_ROUTINE_EX`: the driver object, the context and the item.
+pub type WorkItemRoutine = unsafe extern "win64" fn(*mut c_void, *mut c_void, *mut c_void);
+
 /// One list for both worlds: the simulated kernel's symbols on the host, `wdk-sys` on Windows, where bindgen has given
 /// integers and pointers other names.
 macro_rules! kernel {
@@ -116,6 +119,8 @@ kernel! {
     fn MmMapLockedPagesSpecifyCache(mdl: *mut c_void, access_mode: i8, cache_type: i32, requested_address: *mut c_void, bug_check_on_failure: u32, priority: u32) -> *mut c_void;
     fn IoAllocateDriverObjectExtension(driver_object: *mut c_void, client_identification: *mut c_void, size: u32, extension: *mut *mut c_void) -> i32;
     fn IoGetDriverObjectExtension(driver_object: *mut c_void, client_identification: *mut c_void) -> *mut c_void;
+    fn IoAllocateWorkItem(object: *mut c_void) -> *mut c_void;
+    fn IoFreeWorkItem(item: *mut c_void);
     fn ZwOpenKey(handle: *mut *mut c_void, access: u32, attributes: *mut ObjectAttributes) -> i32;
     fn ZwQueryValueKey(handle: *mut c_void, name: *mut UnicodeString, class: i32, buffer: *mut c_void, length: u32, result_length: *mut u32) -> i32;
     fn ZwClose(handle: *mut c_void) -> i32;
@@ -136,10 +141,11 @@ unsafe extern "win64" {
         buffer_size: u32,
         asynchronous: u8,
     ) -> i32;
+    pub fn IoQueueWorkItemEx(item: *mut c_void, routine: WorkItemRoutine, queue: i32, context: *mut c_void);
 }
 
 #[cfg(windows)]
-pub use windows::{KeBugCheckEx, ZwNotifyChangeKey};
+pub use windows::{IoQueueWorkItemEx, KeBugCheckEx, ZwNotifyChangeKey};
 
 #[cfg(windows)]
 pub use wdk::nt_success;
@@ -150,11 +156,25 @@ pub const fn nt_success(status: i32) -> bool {
     status >= 0
 }
 
-/// The two whose types do not convert by a cast.
+/// Those whose types do not convert by a cast.
 #[cfg(windows)]
 #[allow(non_snake_case, reason = "documented names")]
 mod windows {
-    use super::{IoStatusBlock, c_void};
+    use super::{IoStatusBlock, WorkItemRoutine, c_void};
+
+    /// # Safety
+    /// As the documentation page demands: the item is not queued, and what the routine needs outlives it.
+    pub unsafe fn IoQueueWorkItemEx(
+        item: *mut c_void,
+        routine: WorkItemRoutine,
+        queue: i32,
+        context: *mut c_void,
+    ) {
+        // SAFETY: the kit's type of the same function; all its arguments are pointers.
+        let routine = unsafe { core::mem::transmute(routine) };
+        // SAFETY: by the caller's promise.
+        unsafe { wdk_sys::ntddk::IoQueueWorkItemEx(item as _, routine, queue as _, context) }
+    }
 
     /// # Safety
     /// Callable at any IRQL; stops the machine.

@@ -31,7 +31,7 @@ pub trait FilterModule: Sized + Send + Sync + 'static {
         passive: &Passive,
     ) -> Result<PoolBox<Self>, NdisStatus>;
     /// FilterRestart.
-    fn restart(&self, passive: &Passive) -> Result<(), NdisStatus>;
+    fn restart(&self, passive: &Passive);
     /// FilterPause: on return nothing of this module is under way in the data path.
     fn pause(&self, passive: &Passive);
     /// FilterDetach: on return nothing of this module is under way at all; it is dropped afterwards.
@@ -195,7 +195,8 @@ unsafe extern "win64" fn restart<M: FilterModule>(context: Handle, _: *mut Filte
     // SAFETY: NDIS calls this at PASSIVE_LEVEL.
     let passive = unsafe { Passive::assume() };
     // SAFETY: the context of an attached module.
-    NdisStatus::from(unsafe { module::<M>(context) }.restart(&passive)).0
+    unsafe { module::<M>(context) }.restart(&passive);
+    NdisStatus::SUCCESS.0
 }
 
 unsafe extern "win64" fn pause<M: FilterModule>(context: Handle, _: *mut FilterPauseParameters) -> i32 {

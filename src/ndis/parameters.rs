@@ -16,17 +16,13 @@ pub struct SwitchInfo<'a> {
     pub name: &'a [u8],
 }
 
-/// Reads `NDIS_SWITCH_PARAMETERS` from a buffer that `query` filled with `length` bytes.
-pub fn switch_info(buffer: &[u8], length: usize) -> Option<SwitchInfo<'_>> {
-    let buffer = buffer.get(..length)?;
-    if buffer.len() < usize::from(SwitchParameters::SIZE_REVISION_1) {
-        return None;
-    }
+/// Reads `NDIS_SWITCH_PARAMETERS` from a buffer that was zeroed before a query filled it; every switch has a name.
+pub fn switch_info(buffer: &[u8]) -> Option<SwitchInfo<'_>> {
     let name_at = offset_of!(SwitchParameters, switch_name);
     let bytes = usize::from(u16::from_le_bytes(field(buffer, name_at)?)).min(512);
     Some(SwitchInfo {
         is_active: *buffer.get(offset_of!(SwitchParameters, is_active))? != 0,
-        name: buffer.get(name_at + 2..)?.get(..bytes)?,
+        name: buffer.get(name_at + 2..)?.get(..bytes).filter(|name| !name.is_empty())?,
     })
 }
 
@@ -67,24 +63,29 @@ pub fn read_port(bytes: &[u8]) -> Option<PortParameters> {
 /// Size that the header of a port or NIC array query states.
 pub const ARRAY_HEADER: u16 = size_of::<ElementArray>() as u16;
 
-/// The ports of an `NDIS_SWITCH_PORT_ARRAY`.
+/// The ports of an `NDIS_SWITCH_PORT_ARRAY` that can be read.
 pub fn port_array(buffer: &[u8]) -> impl Iterator<Item = PortParameters> + '_ {
-    elements(buffer).map_while(read_port)
+    elements(buffer, RawPortParameters::SIZE_REVISION_1).filter_map(read_port)
 }
 
-/// The network adapters of an `NDIS_SWITCH_NIC_ARRAY` with their states.
+/// The network adapters of an `NDIS_SWITCH_NIC_ARRAY` that can be read, with their states.
 pub fn nic_array(buffer: &[u8]) -> impl Iterator<Item = (NicParameters, NicState)> + '_ {
-    elements(buffer).map_while(read_nic)
+    elements(buffer, RawNicParameters::SIZE_REVISION_1).filter_map(read_nic)
 }
 
-/// The elements of an array, stepping by the element size of the reply.
-fn elements(buffer: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let read = |at| field(buffer, at).map(u32::from_le_bytes).unwrap_or(0) as usize;
+/// How many elements an array says that it has.
+pub fn announced(buffer: &[u8]) -> u32 {
+    field(buffer, offset_of!(ElementArray, num_elements)).map_or(0, u32::from_le_bytes)
+}
+
+/// The elements of an array that lie in the buffer, stepping by the element size of the reply, which is at least `least`.
+fn elements(buffer: &[u8], least: u16) -> impl Iterator<Item = &[u8]> {
     let first = field(buffer, offset_of!(ElementArray, first_element_offset)).map_or(0, u16::from_le_bytes);
-    let count = read(offset_of!(ElementArray, num_elements));
-    let size = read(offset_of!(ElementArray, element_size));
+    let size = field(buffer, offset_of!(ElementArray, element_size)).map_or(0, u32::from_le_bytes);
+    let size = usize::try_from(size).unwrap_or(usize::MAX);
+    let count = if size < usize::from(least) { 0 } else { announced(buffer) };
     (0..count).map_while(move |index| {
-        let start = index.checked_mul(size)?.checked_add(usize::from(first))?;
+        let start = size.checked_mul(index as usize)?.checked_add(usize::from(first))?;
         buffer.get(start..)?.get(..size)
     })
 }

@@ -18,8 +18,15 @@ impl NdisStatus {
     pub const INVALID_PARAMETER: Self = Self(raw::INVALID_PARAMETER);
     pub const DATA_NOT_ACCEPTED: Self = Self(raw::DATA_NOT_ACCEPTED);
     pub const BUFFER_TOO_SHORT: Self = Self(raw::BUFFER_TOO_SHORT);
+    pub const BUFFER_OVERFLOW: Self = Self(raw::BUFFER_OVERFLOW);
     pub const INVALID_LENGTH: Self = Self(raw::INVALID_LENGTH);
     pub const PAUSED: Self = Self(raw::PAUSED);
+
+    /// One of the statuses with which a request says that its buffer is too short: the switch's pages name
+    /// INVALID_LENGTH, NDIS has two more for it (oid-switch-nic-array.md, ns-ndis-ndis_oid_request).
+    pub fn is_too_short(self) -> bool {
+        matches!(self, Self::INVALID_LENGTH | Self::BUFFER_TOO_SHORT | Self::BUFFER_OVERFLOW)
+    }
 
     /// `Ok` for NDIS_STATUS_SUCCESS, the status itself otherwise.
     pub fn ok(self) -> Result<(), Self> {

@@ -11,9 +11,11 @@ use crate::ndis::oid::Request;
 use crate::ndis::raw::oids;
 use crate::ndis::status::NdisStatus;
 use crate::requests::runtime_state;
+use teaming::enumeration::Step;
 use teaming::forward::Forwarding;
 use teaming::ids::{MemberIndex, PortId};
 use teaming::oid::nic::{NicOp, NicParameters, Route, route};
+use teaming::ports::Full;
 use teaming::team::member::MemberEvent;
 
 /// The NIC operation of a request; `None` if it is another request, or its payload is damaged: that is passed on
@@ -80,6 +82,7 @@ pub fn after(module: &Module, request: Request, status: NdisStatus, carried: boo
     match port_operation(request) {
         Some((oids::SWITCH_PORT_CREATE, port)) if status != NdisStatus::SUCCESS => {
             change(module, |forwarding| forwarding.delete_port(port));
+            read_again(module);
         }
         Some((oids::SWITCH_PORT_DELETE, port)) if succeeded => {
             change(module, |forwarding| forwarding.delete_port(port));
@@ -88,10 +91,23 @@ pub fn after(module: &Module, request: Request, status: NdisStatus, carried: boo
     }
     let Some((op, nic)) = operation(request) else { return };
     match op {
-        NicOp::Create if status != NdisStatus::SUCCESS => apply(module, NicOp::Delete, &nic),
+        NicOp::Create if status != NdisStatus::SUCCESS => {
+            apply(module, NicOp::Delete, &nic);
+            read_again(module);
+        }
         NicOp::Create | NicOp::Disconnect => {}
         NicOp::Connect | NicOp::Update if !succeeded => {}
         NicOp::Connect | NicOp::Update | NicOp::Delete => apply(module, op, &nic),
+    }
+}
+
+/// A creation failed, and what it was to make is forgotten. If the arrays had it already, which an activation may have
+/// told first, it is there all the same: they are read again.
+fn read_again(module: &Module) {
+    let mut control = module.control.lock();
+    if control.enumeration.knows_ports() {
+        control.enumeration.want_arrays_again();
+        failover::retry_locked(module, &mut control);
     }
 }
 
@@ -144,15 +160,40 @@ fn apply(module: &Module, op: NicOp, nic: &NicParameters) {
 /// The same with the team lock held.
 pub fn apply_locked(module: &Module, control: &mut TeamLock<'_>, op: NicOp, nic: &NicParameters) {
     control.changes = control.changes.wrapping_add(1);
-    match route(op, nic) {
-        Route::Member(member, event) => failover::member_locked(module, control, member, event),
-        Route::External(op) => module.forwarding.write(control.dispatch()).on_external(op, nic),
-        Route::Vnic(op) => {
-            // Fails only for a NIC whose creation the module has not seen, if the table is full: the NIC stays unknown.
-            let _ = module.forwarding.write(control.dispatch()).on_vnic(op, nic);
+    let applied = match route(op, nic) {
+        Route::Member(member, event) => {
+            failover::member_locked(module, control, member, event);
+            Ok(())
         }
-        Route::Ignore => {}
+        Route::External(op) => {
+            let expected = expect_port(module, control, op, nic.id.port);
+            module.forwarding.write(control.dispatch()).on_external(op, nic);
+            expected
+        }
+        Route::Vnic(op) => expect_port(module, control, op, nic.id.port)
+            .and_then(|()| module.forwarding.write(control.dispatch()).on_vnic(op, nic)),
+        Route::Ignore => Ok(()),
+    };
+    if applied == Err(Full) {
+        // A NIC whose creation was never seen, and no room for it: the arrays have it.
+        control.enumeration.want_arrays_again();
+        failover::retry_locked(module, control);
     }
+}
+
+/// A NIC comes on a port that nobody announced: the port is older than the module, and closed until its properties are
+/// known.
+fn expect_port(module: &Module, control: &mut TeamLock<'_>, op: NicOp, port: PortId) -> Result<(), Full> {
+    let comes = matches!(op, NicOp::Create | NicOp::Connect);
+    if !comes || module.forwarding.read().ports.get(port).is_some() {
+        return Ok(());
+    }
+    module.forwarding.write(control.dispatch()).create_port(port, true)?;
+    if control.enumeration.knows_ports() {
+        control.enumeration.want(Step::Properties);
+        failover::retry_locked(module, control);
+    }
+    Ok(())
 }
 
 /// Adds a vNIC; grows the table if it is full.
@@ -161,7 +202,10 @@ fn create_vnic(module: &Module, nic: &NicParameters) -> Result<(), NdisStatus> {
         {
             let mut control = module.control.lock();
             control.changes = control.changes.wrapping_add(1);
-            if module.forwarding.write(control.dispatch()).on_vnic(NicOp::Create, nic).is_ok() {
+            let expected = expect_port(module, &mut control, NicOp::Create, nic.id.port);
+            let created = expected
+                .and_then(|()| module.forwarding.write(control.dispatch()).on_vnic(NicOp::Create, nic));
+            if created.is_ok() {
                 return Ok(());
             }
         }

@@ -6,6 +6,7 @@
 //! The driver has no property and no feature of its own, so those of others, and of the switch, pass by.
 
 use crate::clock;
+use crate::control::failover;
 use crate::kernel::pool::{PoolSlice, Tag};
 use crate::module::{Module, new_sets};
 use crate::ndis::irql::Passive;
@@ -15,6 +16,7 @@ use crate::ndis::raw::oids;
 use crate::ndis::status::NdisStatus;
 use crate::ndis::switch::PortRef;
 use crate::trace::Event;
+use teaming::enumeration::Step;
 use teaming::ids::PortId;
 use teaming::ports::policy::Security;
 use teaming::ports::property::{self, Malformed, Property, PropertyType};
@@ -94,6 +96,32 @@ pub fn after(module: &Module, request: &Request) {
     if let Ok(Some((port, change))) = change(request) {
         apply(module, port, &change);
     }
+    if let Some(port) = concerned(request) {
+        read_if_closed(module, port);
+    }
+}
+
+/// The port whose properties a request changes.
+fn concerned(request: &Request) -> Option<PortId> {
+    let input = payload::input(request);
+    match request.oid() {
+        oids::SWITCH_PORT_PROPERTY_ADD | oids::SWITCH_PORT_PROPERTY_UPDATE => {
+            Property::parse(input).ok().map(|given| given.port)
+        }
+        oids::SWITCH_PORT_PROPERTY_DELETE => property::deletion(input).ok().map(|(port, _)| port),
+        _ => None,
+    }
+}
+
+/// A port that is closed for what its properties were is looked at again when they have changed.
+fn read_if_closed(module: &Module, port: PortId) {
+    let mut control = module.control.lock();
+    let closed =
+        module.forwarding.read().ports.get(port).is_some_and(|port| port.policy.closed && !port.is_leaving());
+    if closed && control.enumeration.knows_ports() {
+        control.enumeration.want(Step::Properties);
+        failover::retry_locked(module, &mut control);
+    }
 }
 
 fn apply(module: &Module, port: PortId, change: &Change<'_>) {
@@ -132,10 +160,15 @@ pub fn reserve_set(module: &Module) -> Result<(), NdisStatus> {
 /// Readings of one port before the module gives up because its properties will not stand still.
 const ATTEMPTS: u32 = 64;
 
-/// Reads the properties of a port that an enumeration found, and opens it. A port that is going away stays closed.
+/// Reads the properties of a port that an enumeration found, and opens it. What is refused, or cannot be read, is to be
+/// asked again; what asks for what is not enforced leaves the port closed, and so does a port that is going away.
 /// PASSIVE_LEVEL, no lock held.
 pub fn read(module: &Module, port: PortId, passive: &Passive) -> Result<(), NdisStatus> {
-    let Some(_reference) = reference(module, port) else { return Ok(()) };
+    let _reference = match reference(module, port) {
+        Referenced::Yes(reference) => reference,
+        Referenced::Going => return Ok(()),
+        Referenced::Refused => return Err(NdisStatus::RESOURCES),
+    };
     for _ in 0..ATTEMPTS {
         let Some(revision) = module.forwarding.read().ports.revision(port) else { return Ok(()) };
         let answers = [PropertyType::VLAN, PropertyType::SECURITY, PropertyType::ISOLATION];
@@ -143,33 +176,50 @@ pub fn read(module: &Module, port: PortId, passive: &Passive) -> Result<(), Ndis
         let (vlans, security, isolation_mode) = (vlans?, security?, isolation_mode?);
         let vlans = vlans.first().map(|body| body.and_then(|body| wanted(Ok(body)))).transpose();
         let security = security.first().map(|body| body.and_then(read_security)).transpose();
-        let isolation = isolation_mode.first().map(|body| body.and_then(|body| isolation(Ok(body))));
+        let isolation =
+            isolation_mode.first().map(|body| body.and_then(|body| isolation(Ok(body)))).transpose();
         // What cannot be refused any more and not be enforced leaves the port closed.
-        let closed = vlans.is_err() || security.is_err() || isolation.transpose().is_err();
+        let problems = [vlans.as_ref().err(), security.as_ref().err(), isolation.as_ref().err()];
+        let closed = problems.iter().any(Option::is_some);
+        let unreadable =
+            problems.into_iter().flatten().find(|status| **status != NdisStatus::DATA_NOT_ACCEPTED);
+        let result = unreadable.map_or(Ok(()), |status| Err(*status));
         reserve_set(module)?;
         let mut control = module.control.lock();
         let replaced = module.forwarding.write(control.dispatch()).replace_policy(
             port,
             revision,
             vlans.as_ref().ok().and_then(Option::as_ref),
-            security.ok().flatten(),
+            security.as_ref().ok().copied().flatten(),
             closed,
         );
         if replaced == Ok(true) {
             if closed {
                 control.events.push(clock::now(), Event::PortClosed { port: port.get() });
             }
-            return Ok(());
+            return result;
         }
     }
     Err(NdisStatus::FAILURE)
 }
 
+/// What came of asking for a port's reference.
+enum Referenced<'a> {
+    Yes(PortRef<'a>),
+    /// It is gone, or about to go.
+    Going,
+    Refused,
+}
+
 /// Under the team lock, which a tear-down takes before it goes down: so no reference is asked for afterwards.
-fn reference(module: &Module, port: PortId) -> Option<PortRef<'_>> {
+fn reference(module: &Module, port: PortId) -> Referenced<'_> {
     let _control = module.control.lock();
     let stays = module.forwarding.read().ports.get(port).is_some_and(|port| !port.is_leaving());
-    if stays { module.switch.reference_port(port) } else { None }
+    match stays.then(|| module.switch.reference_port(port)) {
+        None => Referenced::Going,
+        Some(None) => Referenced::Refused,
+        Some(Some(reference)) => Referenced::Yes(reference),
+    }
 }
 
 /// The answer to a question for one type of property, and how long it is; `None` when the switch does not know the type.
@@ -183,19 +233,22 @@ impl Answer {
     }
 }
 
+/// Bytes that an answer is given at first, and at most.
+const FIRST_ROOM: usize = 2_048;
+const LARGEST: usize = 1 << 20;
+
 fn ask(module: &Module, port: PortId, kind: i32, passive: &Passive) -> Result<Answer, NdisStatus> {
-    let mut size = 2048;
-    for _ in 0..ATTEMPTS {
+    let mut size = FIRST_ROOM;
+    loop {
         let mut buffer = PoolSlice::try_new(Tag::REQUEST, size, |_| 0u8)?;
         property::ask(&mut buffer, port, kind);
         match method(module.filter, oids::SWITCH_PORT_PROPERTY_ENUM, &mut buffer, passive) {
             Ok(written) => return Ok(Answer(buffer, Some(written as usize))),
-            Err((NdisStatus::INVALID_LENGTH | NdisStatus::BUFFER_TOO_SHORT, needed)) => {
-                size = size.max(needed as usize).saturating_add(64);
+            Err((status, needed)) if status.is_too_short() && size < LARGEST => {
+                size = usize::max(needed as usize, size).saturating_add(FIRST_ROOM).min(LARGEST);
             }
             Err((NdisStatus::NOT_SUPPORTED, _)) => return Ok(Answer(buffer, None)),
             Err((status, _)) => return Err(status),
         }
     }
-    Err(NdisStatus::FAILURE)
 }

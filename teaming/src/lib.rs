@@ -26,6 +26,7 @@
 extern crate std;
 
 pub mod backoff;
+pub mod enumeration;
 pub mod flow;
 pub mod forward;
 pub mod frame;

@@ -101,7 +101,7 @@ fn no_length_that_is_too_short_is_read() {
 #[test]
 fn modes_that_do_not_exist_are_malformed() {
     for (mode, private, known) in [
-        (0, 1, false),
+        (0, 1, true),
         (1, 9, true),
         (2, 9, true),
         (3, 0, false),

@@ -21,6 +21,7 @@ use vswitch::switch::control::offload::{free_queue, queue_parameters};
 use vswitch::switch::control::properties::Damage;
 use vswitch::switch::control::save::{Blob, Offering};
 use vswitch::switch::control::{Ask, status::Status};
+use vswitch::switch::ndis::State;
 use vswitch::switch::ports::NicId;
 use vswitch::switch::ports::policy::{Property, Vlan};
 
@@ -63,6 +64,7 @@ witnesses! {
     QueuesLost: a_member_dies_with_queues;
     ProcessorsConflict: two_members_share_a_processor, two_members_differ_in_processors;
     NotEnumerated: the_ports_cannot_be_read;
+    PictureIncomplete: one_port_and_one_adapter_are_unreadable;
 }
 
 fn events(net: &Net, since: u64) -> Vec<Event> {
@@ -261,6 +263,20 @@ fn a_port_is_provisioned_with_what_is_not_enforced() -> Seen {
 fn the_ports_cannot_be_read() -> Seen {
     let event = Event::NotEnumerated { status: RESOURCES };
     with_failure("OID_SWITCH_PORT_ARRAY", &not_activated(), Net::activate, vec![event])
+}
+
+fn one_port_and_one_adapter_are_unreadable() -> Seen {
+    let net = not_activated().start();
+    net.look(|state| state.style.odd.unreadable = 100);
+    after(net, Net::activate, |net| {
+        let announced = |state: &mut State| {
+            let topology = &state.modules[0].topology;
+            (topology.ports.len() + topology.nics().count()) as u32
+        };
+        let announced = net.look(announced).expect("the machine runs");
+        let incomplete = Event::PictureIncomplete { announced, understood: announced - 2 };
+        vec![incomplete, Event::NotEnumerated { status: FAILURE }]
+    })
 }
 
 // Saves and restores.

@@ -4,12 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use vswitch::adapter::physical_switch::Aggregation;
-use vswitch::scenario::Scenario;
 use vswitch::scenario::guest::{BROADCAST, Flow, Packet};
 use vswitch::scenario::outcome::Outcome;
 use vswitch::scenario::suite::depth::{each, seeds};
 use vswitch::scenario::suite::policies::{access, private_plan};
 use vswitch::scenario::suite::random::{Traffic, insert_tag, switch};
+use vswitch::scenario::{EXTERNAL_PORT, Scenario};
 use vswitch::switch::frames::FrameOutcome;
 use vswitch::switch::ports::policy::{Property, Vlan};
 
@@ -158,16 +158,40 @@ fn trunk() -> Property {
     Property::Vlan(Vlan::Trunk { native: 8, allowed: [7, 8, 9].into(), pruned: [9].into() })
 }
 
+/// How a switch says nothing about the VLANs of its external port: by no property at all, by access VLAN 0 for every port
+/// that nobody configured, by a property that came before the module or after it, of VLAN 0 or of no mode.
+const UNSAID: [(&str, Option<Vlan>, bool); 6] = [
+    ("no property", None, false),
+    ("reported", None, true),
+    ("found as access VLAN 0", Some(Vlan::Access(0)), false),
+    ("found without a mode", Some(Vlan::Unknown), false),
+    ("added as access VLAN 0", Some(Vlan::Access(0)), true),
+    ("added without a mode", Some(Vlan::Unknown), true),
+];
+
 #[test]
-fn every_row_of_the_vlan_table_holds_for_floods() {
+fn every_row_of_the_vlan_table_holds_for_floods_however_nothing_is_said_about_the_external_port() {
+    UNSAID.iter().for_each(rows_hold);
+}
+
+fn rows_hold((told, property, late): &(&str, Option<Vlan>, bool)) {
+    let property = property.clone().map(Property::Vlan);
     for (seed, (source, tagged, expected, external)) in (0..).zip(ROWS) {
         let plan = Scenario::new(seed).members(&[10]).vms(5);
+        let plan = match (&property, late) {
+            (Some(property), false) => plan.port_property(EXTERNAL_PORT, property.clone()),
+            (Some(_), true) => plan,
+            (None, late) => plan.style(|style| style.silent_about_vlans = if *late { 0 } else { 100 }),
+        };
         let plan = match *source {
             "access 7" => plan.property(0, access(7)),
             "trunk" => plan.property(0, trunk()),
             _ => plan,
         };
         let net = plan.property(1, access(7)).property(2, access(8)).property(4, trunk()).start();
+        if let (Some(property), true) = (&property, late) {
+            assert!(net.add_property(EXTERNAL_PORT, 1, property.clone()), "{told}");
+        }
         let flow =
             if *source == "external" { net.external_flow(net.vm(0), 1) } else { net.flow(net.vm(0), 1) };
         let mut frame = Flow { to: BROADCAST, ..flow }.frame(1, 60);
@@ -196,7 +220,7 @@ fn every_row_of_the_vlan_table_holds_for_floods() {
         assert_eq!(
             (got.as_str(), wire.get(&0).copied()),
             (*expected, *external),
-            "from {source}, {tagged:?}"
+            "from {source}, {tagged:?}, {told}"
         );
     }
 }

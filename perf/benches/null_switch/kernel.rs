@@ -1,7 +1,7 @@
 //! ntoskrnl in as few instructions as possible.
 
 use core::ffi::c_void;
-use lbfoext::kernel::sys::{IoStatusBlock, ObjectAttributes, RundownRef};
+use lbfoext::kernel::sys::{IoStatusBlock, ObjectAttributes, RundownRef, WorkItemRoutine};
 use lbfoext::ndis::raw::UnicodeString;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::cell::Cell;
@@ -114,6 +114,18 @@ unsafe extern "win64" fn IoAllocateDriverObjectExtension(
     unsafe { extension.write(ExAllocatePool2(0, size as usize, 0)) };
     0
 }
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn IoAllocateWorkItem(_: *mut c_void) -> *mut c_void {
+    // SAFETY: any size may be asked for; lives until the process ends.
+    unsafe { ExAllocatePool2(0, 64, 0) }
+}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn IoQueueWorkItemEx(_: *mut c_void, _: WorkItemRoutine, _: i32, _: *mut c_void) {
+    // Nothing is ever refused here, so nothing has to be asked again.
+}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn IoFreeWorkItem(_: *mut c_void) {}
+
 #[unsafe(no_mangle)]
 unsafe extern "win64" fn IoGetDriverObjectExtension(_: *mut c_void, _: *mut c_void) -> *mut c_void {
     core::ptr::null_mut()

@@ -383,6 +383,11 @@ unsafe extern "win64" fn NdisFOidRequest(_: Handle, request: *mut OidRequest) ->
             oids::SWITCH_PARAMETERS => {
                 let parameters = request.information_buffer.cast::<u8>();
                 parameters.add(offset_of!(SwitchParameters, is_active)).write(1);
+                // A name of one character.
+                parameters
+                    .add(offset_of!(SwitchParameters, switch_name))
+                    .cast::<[u16; 2]>()
+                    .write_unaligned([2, 0x30]);
                 request.word52 = u32::from(SwitchParameters::SIZE_REVISION_1);
                 raw::SUCCESS
             }

@@ -12,6 +12,7 @@ pub const INVALID_STATE: i32 = 0xC000_0184_u32 as i32;
 pub const DATA_NOT_ACCEPTED: i32 = 0xC000_021B_u32 as i32;
 pub const REQUEST_ABORTED: i32 = 0xC001_000C_u32 as i32;
 pub const INVALID_LENGTH: i32 = 0xC001_0014_u32 as i32;
+pub const BUFFER_OVERFLOW: i32 = 0x8000_0005_u32 as i32;
 pub const BUFFER_TOO_SHORT: i32 = 0xC001_0016_u32 as i32;
 pub const FILE_NOT_FOUND: i32 = 0xC001_001B_u32 as i32;
 pub const UNSUPPORTED_MEDIA: i32 = 0xC001_0019_u32 as i32;

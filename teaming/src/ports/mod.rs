@@ -105,7 +105,7 @@ impl<S: Storage> PortTable<S> {
         if self.room.ports.get(at).is_none_or(|port| port.revision != revision) {
             return Ok(false);
         }
-        let vlans = vlans.map(|wanted| wanted.keep(&mut self.sets)).transpose().map_err(|_| Full)?;
+        let vlans = self.keep(vlans)?;
         self.set_policy(at, PortPolicy { vlans, security, closed });
         Ok(true)
     }
@@ -114,7 +114,7 @@ impl<S: Storage> PortTable<S> {
     /// known, which is how a validation port looks, is not made known.
     pub fn set_vlans(&mut self, id: PortId, wanted: Option<&RequestedVlans<'_>>) -> Result<(), Full> {
         let Some(at) = self.position(id) else { return Ok(()) };
-        let vlans = wanted.map(|wanted| wanted.keep(&mut self.sets)).transpose().map_err(|_| Full)?;
+        let vlans = self.keep(wanted)?;
         let old = self.policy(at);
         self.set_policy(at, PortPolicy { vlans, ..old });
         Ok(())
@@ -139,6 +139,12 @@ impl<S: Storage> PortTable<S> {
     /// Another set of VLANs can be kept.
     pub fn has_room_for_set(&self) -> bool {
         vlan::has_room(&self.sets)
+    }
+
+    /// What a VLAN property leaves with a port: nothing if it says nothing, so that the outside stays a trunk.
+    fn keep(&mut self, wanted: Option<&RequestedVlans<'_>>) -> Result<Option<vlan::Vlans>, Full> {
+        let said = wanted.filter(|wanted| !wanted.is_unsaid());
+        said.map(|wanted| wanted.keep(&mut self.sets)).transpose().map_err(|_| Full)
     }
 
     fn policy(&self, at: usize) -> PortPolicy {

@@ -145,7 +145,8 @@ pub fn first_answer(buffer: &[u8]) -> Result<Option<&[u8]>, Malformed> {
     body(info, at::info::OFFSET, at::info::LENGTH).map(Some)
 }
 
-/// `NDIS_SWITCH_PORT_PROPERTY_VLAN`. A mode that does not exist is malformed too.
+/// `NDIS_SWITCH_PORT_PROPERTY_VLAN`. A mode that does not exist is malformed too; the unknown
+/// one says nothing.
 pub fn vlan(body: &[u8]) -> Result<VlanProperty<'_>, Malformed> {
     header(body, at::vlan::SIZE)?;
     let bits = |at: usize| {
@@ -154,6 +155,8 @@ pub fn vlan(body: &[u8]) -> Result<VlanProperty<'_>, Malformed> {
     };
     let short = |at| half(body, at);
     match word(body, at::vlan::MODE)? {
+        // NdisSwitchPortVlanModeUnknown: nothing is said (ne-ntddndis-_ndis_switch_port_vlan_mode.md).
+        0 => Ok(VlanProperty::Access { vlan: 0 }),
         1 => Ok(VlanProperty::Access { vlan: short(at::vlan::ACCESS)? }),
         2 => Ok(VlanProperty::Trunk {
             native: short(at::vlan::NATIVE)?,

@@ -325,6 +325,12 @@ impl<'a> VlanProperty<'a> {
 }
 
 impl RequestedVlans<'_> {
+    /// Access VLAN 0 is what a switch reports for every port that nobody configured, the external one included: it is
+    /// as good as no property.
+    pub fn is_unsaid(&self) -> bool {
+        self.vlans == Vlans::UNTAGGED
+    }
+
     /// Keeps its set and gives what a port has.
     pub fn keep(&self, sets: &mut [VlanSet]) -> Result<Vlans, NoRoom> {
         let Some(set) = &self.set else { return Ok(self.vlans) };

@@ -86,6 +86,11 @@ impl Mode {
         matches!(self, Self::Isolated(..) | Self::Community(..) | Self::Promiscuous(..))
     }
 
+    /// Nothing was said about VLANs: a switch reports access VLAN 0 for every port that nobody configured.
+    const fn is_unsaid(&self) -> bool {
+        matches!(self, Self::Nothing | Self::Access(0))
+    }
+
     /// A trunk has this VLAN: what is pruned never passes, the native one need not be listed.
     fn trunk_has(&self, vlan: u16) -> bool {
         let Self::Trunk { native, listed, pruned } = self else { panic!("{self:?}") };
@@ -121,7 +126,7 @@ impl From {
     pub fn enters(&self, form: &Form) -> Option<Inside> {
         let (mode, own_subnet) = match self {
             Self::Station(_, rules) | Self::Outside(rules) if rules.closed => return None,
-            Self::Outside(rules) if rules.mode == Mode::Nothing => (None, rules.subnet),
+            Self::Outside(rules) if rules.mode.is_unsaid() => (None, rules.subnet),
             Self::Station(_, rules) | Self::Outside(rules) => (Some(&rules.mode), rules.subnet),
             Self::Switch => (None, 0),
         };
@@ -177,7 +182,7 @@ impl From {
     fn admits(&self, inside: &Inside, to: &Mode, outside: bool) -> Option<bool> {
         let vlan = inside.vlan;
         let tagged = match to {
-            Mode::Nothing if outside => vlan != 0,
+            unsaid if outside && unsaid.is_unsaid() => vlan != 0,
             Mode::Nothing | Mode::Access(_) => {
                 let own = if let Mode::Access(own) = to { *own } else { 0 };
                 (own == vlan && !self.sends_privately()).then_some(false)?

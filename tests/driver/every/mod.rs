@@ -9,5 +9,6 @@ mod layouts;
 mod nic_indexes;
 mod packet_filter;
 mod port_table;
+mod recovered;
 mod request_outcomes;
 mod split_lists;

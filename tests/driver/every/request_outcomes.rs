@@ -18,9 +18,9 @@ use vswitch::switch::ports::policy::{Property, Security, Vlan};
 use vswitch::switch::ports::{NicId, NicKind, NicState};
 
 /// One line for each port, NIC and member.
-type Table = BTreeMap<String, String>;
+pub(super) type Table = BTreeMap<String, String>;
 
-fn truth(net: &Net) -> Table {
+pub(super) fn truth(net: &Net) -> Table {
     net.look(|state| {
         let topology = &state.modules[0].topology;
         let mut table = Table::new();
@@ -48,7 +48,7 @@ fn truth(net: &Net) -> Table {
     .expect("the machine runs")
 }
 
-fn known(net: &Net) -> Table {
+pub(super) fn known(net: &Net) -> Table {
     look(net, |module| {
         let mut table = Table::new();
         let forwarding = module.forwarding.read();

@@ -130,6 +130,7 @@ const TABLES: &[&[Symbol]] = &[
     crate::machine::event::SYMBOLS,
     crate::machine::rundown::SYMBOLS,
     crate::machine::timer::SYMBOLS,
+    crate::machine::work::SYMBOLS,
     crate::machine::registry_calls::SYMBOLS,
     crate::switch::ndis::driver::SYMBOLS,
     crate::switch::ndis::module::SYMBOLS,
@@ -214,6 +215,10 @@ mod tests {
         {
             same_type!(crate::machine::driver_object, lbfoext::kernel::sys:
                 IoAllocateDriverObjectExtension IoGetDriverObjectExtension);
+        }
+        {
+            same_type!(crate::machine::work, lbfoext::kernel::sys:
+                IoAllocateWorkItem IoQueueWorkItemEx IoFreeWorkItem);
         }
         {
             same_type!(crate::machine::registry_calls, lbfoext::kernel::sys:

@@ -452,6 +452,8 @@ mutations! {
         WrongVnic => "EGR-5",
         /// A packet is assigned to a member that is known to be dead.
         ToDeadMember => "STA-1",
+        /// What was refused once is not asked again.
+        AskNoMore => "HOST-09",
         /// One frame too many in a record.
         Miscount => "RST-4",
     }

@@ -7,8 +7,9 @@ mod hub;
 use std::collections::BTreeSet;
 use vswitch::scenario::guest::{BROADCAST, Flow, host_mac};
 use vswitch::scenario::outcome::Outcome;
-use vswitch::scenario::{Enumeration, Net, Scenario};
+use vswitch::scenario::{Activation, Enumeration, Net, Scenario};
 use vswitch::switch::frames::FrameOutcome;
+use vswitch::switch::ndis::Life;
 use vswitch::switch::ndis::driver::Role;
 
 fn start(seed: u64) -> Net {
@@ -76,4 +77,36 @@ fn a_hub_without_a_team_goes_on_naming_a_member_whose_link_is_down() {
     net.fail(1);
     net.send(net.vm(0), &[Flow { to: BROADCAST, ..net.flow(net.vm(0), 1) }.frame(1, 60)]);
     assert!(net.finish().broken().contains("STA-1"));
+}
+
+#[test]
+fn a_module_that_fails_its_restart_is_detached_and_may_attach_again() {
+    let mut refused = 0;
+    for n in 1.. {
+        let scenario = Scenario::new(5).members(&[10]).vms(2).driver(hub::driver_entry);
+        let net = scenario.config(|config| config.fault = Some(n)).start();
+        let Some(site) = net.world().injected_fault() else { break };
+        if site.starts_with("OID_SWITCH_") {
+            refused += 1;
+            let life = net.look(|state| state.life(0));
+            assert_eq!(life, Some(Life::Detached), "{site}");
+            assert!(net.attach() && net.is_running(), "{site}");
+        }
+        net.finish();
+    }
+    assert_eq!(refused, 2);
+}
+
+#[test]
+fn a_switch_tells_its_activation_once() {
+    let scenario = Scenario::new(6).members(&[10]).vms(2).activation(Activation::Never);
+    let net = scenario.driver(hub::driver_entry).start();
+    let events = |net: &Net| {
+        // SAFETY: the context is the hub, which is attached.
+        net.look(|state| unsafe { (*(state.modules[0].context as *const hub::Hub)).events })
+    };
+    for expected in [1, 1, 1] {
+        net.activate();
+        assert_eq!(events(&net), Some(expected));
+    }
 }

@@ -1,6 +1,7 @@
 //! EGR-5 and EGR-6, and the port policies: where a packet was sent against where the reference says it must go.
 //!
-//! Judged only while nothing changed since the extension got the packet and no call was made to fail.
+//! Judged while nothing changed since the extension got the packet. While a failure may have left the extension with less
+//! than the whole picture (see `recovery`), only that no station gets what its port must not have.
 
 use crate::adapter::Adapter;
 use crate::adapter::offloads::Resource;
@@ -8,10 +9,11 @@ use crate::adapter::physical_switch::Aggregation;
 use crate::check::blame::blame;
 use crate::check::rule;
 use crate::machine::world::World;
+use crate::reference::case::Picture;
 use crate::reference::case::{Case, case};
 use crate::reference::policy;
 use crate::reference::vlan::{self, Tags};
-use crate::reference::{Expected, judge, teaches};
+use crate::reference::{Expected, Reach, judge, reach, teaches};
 use crate::switch::frames::{FrameId, FrameOutcome};
 use crate::switch::ndis::{Life, State};
 use crate::switch::ports::NicId;
@@ -32,6 +34,7 @@ pub fn given(state: &mut State, module: usize, list: usize) {
         subnet,
         tag_now: 0,
         got: Vec::new(),
+        picture: Picture::Partial,
     };
     let frames = ids.iter().filter_map(|id| Some(Arc::clone(&state.frames.all.get(*id)?.bytes)));
     let taught: Vec<_> = frames.filter_map(|frame| teaches(&case.question(state, &frame))).collect();
@@ -50,13 +53,16 @@ pub fn sent(world: &World, state: &mut State, module: usize, list: usize) {
     if case.source.port == 0 {
         world.exercised("DATA-30");
     }
-    let (vnics, uplinks) = case.vnics(state);
     let name = state.packets.at(list).map_or(0, |p| p.name);
+    if case.picture == Picture::Partial {
+        return kept_apart(world, state, &case, name);
+    }
+    let (vnics, uplinks) = case.vnics(state);
     for (id, frame) in &case.frames {
         let expected = judge(&case.question(state, frame));
         let fits = expected.ways.iter().any(|way| way.fits(&vnics, uplinks));
         policy::exercise(world, state, &case, frame, &expected);
-        let broken = policy::name(state, &case, frame, &expected, &vnics);
+        let broken = case.named(|| policy::name(state, &case, frame, &expected, &vnics));
         rule(world, broken, fits, || {
             let got: Vec<String> =
                 case.got.iter().map(|d| format!("{}/{}", d.port_id, d.nic_index)).collect();
@@ -84,7 +90,8 @@ pub fn dropped(world: &World, state: &mut State, module: usize, list: usize) {
     let association = unsafe { (*packet.nbl).info[info::IPSEC] };
     let bound = association != 0 && state.is_held_by_the_dead(module, association);
     let closed = state.asks_for_isolation(module, case.source.port);
-    if paused || short || bound || closed || !reported && carried.is_empty() {
+    let partial = case.picture == Picture::Partial;
+    if paused || short || bound || closed || partial || !reported && carried.is_empty() {
         return;
     }
     let frames = std::mem::take(&mut case.frames);
@@ -96,8 +103,10 @@ pub fn dropped(world: &World, state: &mut State, module: usize, list: usize) {
         }
         let expected = judge(&case.question(state, frame));
         policy::exercise(world, state, &case, frame, &expected);
-        let broken =
-            if case.source.port == 0 { "DATA-30" } else { policy::name(state, &case, frame, &expected, &[]) };
+        let broken = case.named(|| match case.source.port {
+            0 => "DATA-30",
+            _ => policy::name(state, &case, frame, &expected, &[]),
+        });
         rule(world, broken, expected.may_drop, || {
             let why = state.outcomes(*id);
             format!(
@@ -109,6 +118,33 @@ pub fn dropped(world: &World, state: &mut State, module: usize, list: usize) {
         if let Some(blamed) = blamed.filter(|_| expected.may_drop && reported) {
             blame(world, state, &case, (*id, frame), &expected, blamed);
         }
+    }
+}
+
+/// Whatever the extension does not know, VLANs and virtual subnets stay apart.
+fn kept_apart(world: &World, state: &State, case: &Case, name: u64) {
+    let topology = &state.modules[case.module].topology;
+    let Some(port) = topology.ports.get(&case.source.port) else { return };
+    let (vnics, _) = case.vnics(state);
+    for (id, frame) in &case.frames {
+        let tags = Tags::of(frame, case.tag);
+        let question = case.question(state, frame);
+        let inside = vlan::enter(port, tags);
+        let mut wrong = vnics.iter().filter(|to| {
+            let no = |inside| {
+                topology
+                    .nic(**to)
+                    .is_some_and(|nic| matches!(reach(&question, nic, inside, tags), Reach::No(_)))
+            };
+            inside.map_or(true, no)
+        });
+        let wrong = wrong.next();
+        rule(world, "DATA-88", wrong.is_none(), || {
+            format!(
+                "packet {name} (frame {id}) {} went to {wrong:?}, which must not have it",
+                case.told(frame)
+            )
+        });
     }
 }
 

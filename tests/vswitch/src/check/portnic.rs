@@ -109,7 +109,7 @@ fn life_cycle(world: &World, state: &State, above: &Above, Decision { refused, s
             format!("request {oid:#x} was refused in state {:?}", above.life)
         });
     }
-    if state.modules[above.module].enumerations == 0 {
+    if !state.modules[above.module].is_active {
         rule(world, "STATE-22", !refused, || format!("request {oid:#x} was refused before activation"));
     }
     if refused && creates {

@@ -9,7 +9,8 @@ use crate::switch::control::{Above, Answer};
 use crate::switch::ndis::{State, calls};
 use crate::switch::ports::{NicId, NicState, Topology};
 use lbfoext::ndis::raw::{
-    BUFFER_TOO_SHORT, INVALID_LENGTH, OidRequest, SUCCESS, SwitchNicOidRequest, oids, request_type,
+    BUFFER_OVERFLOW, BUFFER_TOO_SHORT, INVALID_LENGTH, OidRequest, SUCCESS, SwitchNicOidRequest, oids,
+    request_type,
 };
 use std::collections::BTreeMap;
 
@@ -86,7 +87,12 @@ pub fn waiting() {
     rule(&world, "OID-25", !callback, || format!("a wait inside {handler}"));
 }
 
-/// The last answers to questions about the configuration, in one FilterRestart or activation.
+/// The statuses with which NDIS says that a buffer is too short.
+fn is_too_short(status: i32) -> bool {
+    matches!(status, INVALID_LENGTH | BUFFER_TOO_SHORT | BUFFER_OVERFLOW)
+}
+
+/// The last answers to questions about the configuration since the module was attached.
 #[derive(Default)]
 pub struct Answers(BTreeMap<u32, Last>);
 
@@ -117,19 +123,15 @@ impl Answers {
 
     pub fn note(&mut self, oid: u32, status: i32, at_once: bool) {
         let entry = self.0.entry(oid).or_default();
-        let short = if status == INVALID_LENGTH { entry.short + 1 } else { 0 };
+        let short = if is_too_short(status) { entry.short + 1 } else { 0 };
         *entry = Last { status, at_once, short };
     }
 
-    pub fn any_failed(&self) -> bool {
-        self.0.values().any(|last| last.status != SUCCESS)
-    }
-
-    /// Whoever goes on has got an answer in the end: whatever failed before, at once or later, was asked again.
-    pub fn judge(&self, world: &World, goes_on: bool) {
+    /// Whoever goes on has got an answer in the end: whatever failed before, at once or later, was asked again. At the end
+    /// of a run, an hour after the last failure.
+    pub fn judge(&self, world: &World) {
         for (oid, last) in &self.0 {
-            let failed = goes_on && last.status != SUCCESS;
-            rule(world, last.rule(), !failed, || {
+            rule(world, last.rule(), last.status == SUCCESS, || {
                 format!("{oid:#x} was answered with {:#x} in the end, and the module runs", last.status)
             });
         }

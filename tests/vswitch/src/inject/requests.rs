@@ -2,7 +2,7 @@
 //! early, waits where nobody may wait, failures that are taken for answers.
 
 use crate::inject::lists::release_held;
-use crate::inject::state::{commit, is, pending};
+use crate::inject::state::{commit, is, pending, was_committed};
 use crate::machine::clock::SECOND;
 use crate::machine::cpu;
 use crate::machine::event::{NdisInitializeEvent, NdisSetEvent, NdisWaitEvent};
@@ -171,6 +171,16 @@ pub(crate) fn own_queries(world: &World, state: &mut State, module: usize, oid: 
     for _ in 0..times {
         let _too_short = state.answer_query(world, module, 0, &mut query, true);
     }
+}
+
+/// A question about the configuration is refused, at another attach, and the driver asks no more: whatever it asks later
+/// is refused as well.
+pub(crate) fn asks_no_more(state: &State, module: usize) -> bool {
+    let again = state.modules[module].attached_before;
+    let world = world::current();
+    let chosen = world.mutation() == Some(Mutation::AskNoMore);
+    // Once begun it goes on.
+    again && chosen && (commit() || was_committed(&world))
 }
 
 /// The status with which FilterOidRequest answers an enumeration that is for those below.

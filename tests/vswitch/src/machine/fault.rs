@@ -1,4 +1,4 @@
-//! Makes the n-th fallible call of a world fail.
+//! Makes the n-th fallible call of a world fail, and if wanted one more some calls later.
 //!
 //! Every import that may fail asks once for each call; a sweep runs a scenario for n = 1, 2, ... until `asked` is below
 //! n.
@@ -10,16 +10,36 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Faults {
     /// The number of the call that fails; 0 for none.
     fails: AtomicU64,
+    /// Calls from that one to a second that fails; 0 for none.
+    again: AtomicU64,
     asked: AtomicU64,
-    injected: Mutex<Option<&'static str>>,
+    injected: Mutex<Vec<Injected>>,
 }
 
+/// A call that was made to fail.
+#[derive(Clone, Copy, Debug)]
+pub struct Injected {
+    pub site: &'static str,
+    pub at: u64,
+    /// While packets were handled: nothing that lasts can depend on it.
+    pub in_walk: bool,
+}
+
+/// Handlers in which packets are handled.
+const WALKS: [&str; 4] = [
+    "FilterSendNetBufferLists",
+    "FilterSendNetBufferListsComplete",
+    "FilterReceiveNetBufferLists",
+    "FilterReturnNetBufferLists",
+];
+
 impl Faults {
-    pub fn new(fails: Option<u64>) -> Self {
+    pub fn new(fails: Option<u64>, again: Option<u64>) -> Self {
         Self {
             fails: AtomicU64::new(fails.unwrap_or(0)),
+            again: AtomicU64::new(again.unwrap_or(0)),
             asked: AtomicU64::new(0),
-            injected: Mutex::new(None),
+            injected: Mutex::default(),
         }
     }
 }
@@ -31,7 +51,16 @@ impl world::World {
         if self.faults.fails.load(Ordering::Relaxed) != n {
             return false;
         }
-        *self.faults.injected.lock() = Some(site);
+        let again = self.faults.again.swap(0, Ordering::Relaxed);
+        if again > 0 {
+            self.faults.fails.store(n + again, Ordering::Relaxed);
+        }
+        let stack = crate::machine::thread::try_current().map_or(Vec::new(), |t| t.stack.borrow().clone());
+        let handler = stack.iter().rev().find(|name| {
+            name.starts_with("Filter") || name.ends_with("Function") || name.ends_with("Routine")
+        });
+        let in_walk = handler.is_some_and(|name| WALKS.contains(name));
+        self.faults.injected.lock().push(Injected { site, at: self.now(), in_walk });
         self.log(|| format!("fault {n} in {site}"));
         true
     }
@@ -46,9 +75,14 @@ impl world::World {
         self.faults.asked.load(Ordering::Relaxed)
     }
 
-    /// The site of the call that was made to fail, once it has.
+    /// The site of the first call that was made to fail, once it has.
     pub fn injected_fault(&self) -> Option<&'static str> {
-        *self.faults.injected.lock()
+        self.faults.injected.lock().first().map(|fault| fault.site)
+    }
+
+    /// The last call that was made to fail.
+    pub fn last_fault(&self) -> Option<Injected> {
+        self.faults.injected.lock().last().copied()
     }
 }
 
@@ -76,6 +110,18 @@ mod tests {
         let failed = world.enter(|| (0..5).map(|_| fails("a call")).collect::<Vec<_>>());
         assert_eq!(failed, Ok(vec![false, false, true, false, false]));
         assert_eq!((world.asked(), world.injected_fault()), (5, Some("a call")));
+    }
+
+    #[test]
+    fn a_second_call_fails_so_many_calls_after_the_first() {
+        let config = Config { fault: Some(2), fault_again: Some(3), ..Config::default() };
+        let world = World::new(config);
+        let failed = world.enter(|| (0..9).map(|_| fails("a call")).collect::<Vec<_>>());
+        assert_eq!(
+            failed.map(|all| all.iter().map(|f| u8::from(*f)).collect()),
+            Ok(vec![0, 1, 0, 0, 1, 0, 0, 0, 0])
+        );
+        assert!(world.last_fault().is_some_and(|fault| !fault.in_walk));
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub enum AllocationKind {
     RegistryKey,
     /// Queued or pending.
     WorkItem,
+    /// Allocated by the I/O manager.
+    IoWorkItem,
     /// The routine of a work item is running.
     RunningWork,
     Mapping,

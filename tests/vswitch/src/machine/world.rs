@@ -50,6 +50,8 @@ pub struct Config {
     pub cpus: u32,
     /// The fallible call with this number (from 1) fails.
     pub fault: Option<u64>,
+    /// Calls from that one to a second that fails.
+    pub fault_again: Option<u64>,
     pub mutation: Option<Mutation>,
     /// Keeps the event log as text, with the arguments of calls; without it only its hash is known.
     pub keep_log: bool,
@@ -76,6 +78,7 @@ impl Default for Config {
             mode: Mode::Baton,
             cpus: 4,
             fault: None,
+            fault_again: None,
             mutation: None,
             keep_log: false,
             paint_stack: false,
@@ -196,7 +199,7 @@ impl World {
             work: WorkQueue::default(),
             ledger: Ledger::default(),
             ids: Ids::default(),
-            faults: Faults::new(config.fault),
+            faults: Faults::new(config.fault, config.fault_again),
             lock_order: LockOrder::default(),
             registry: Registry::default(),
             driver_objects: DriverObjects::default(),

@@ -6,7 +6,7 @@
 //! | from an access port of VLAN a (0 without a property) | a | not taken |
 //! | from a private port | isolated and community: the secondary, promiscuous: the primary | not taken |
 //! | from a trunk port | its native VLAN | v if allowed and not pruned |
-//! | from the external network | 0 | v |
+//! | from the external network, of which nothing was said: no property, access VLAN 0, no mode | 0 | v |
 //!
 //! | to | in which VLANs | how |
 //! |---|---|---|
@@ -82,6 +82,16 @@ pub struct Inside {
     pub freedom: Option<Freedom>,
 }
 
+/// What the VLAN property of a port says, if it says anything. A real switch reports access VLAN 0 for every port that
+/// nobody configured, the external one included, which then carries the VLANs of all others.
+fn said(port: &Port) -> Option<&Vlan> {
+    port.policies.vlan().filter(|vlan| match vlan {
+        Vlan::Unknown => false,
+        Vlan::Access(own) => *own != 0 || port.kind != NicKind::External,
+        Vlan::Trunk { .. } | Vlan::Private(_) => true,
+    })
+}
+
 /// The VLAN of a frame that comes from a port.
 pub fn enter(port: &Port, tags: Tags) -> Result<Inside, Cause> {
     let (vid, double) = tags.outer();
@@ -95,7 +105,7 @@ pub fn enter(port: &Port, tags: Tags) -> Result<Inside, Cause> {
     let plain = |own: u16, private| {
         if vid == 0 { Ok(Inside { vid: own, private, freedom }) } else { Err(Cause::Vlan) }
     };
-    match port.policies.vlan() {
+    match said(port) {
         None if port.kind == NicKind::External => Ok(Inside { vid, private: None, freedom }),
         None => plain(0, None),
         Some(Vlan::Access(own)) => plain(*own, None),
@@ -131,7 +141,7 @@ fn on_trunk(trunk: &Vlan, vid: u16) -> Reach {
 
 /// May a frame go out on a port?
 pub fn leave(port: &Port, frame: Inside, tags: Tags) -> Reach {
-    let by_vlan = match port.policies.vlan() {
+    let by_vlan = match said(port) {
         None if port.kind == NicKind::External => Reach::Must,
         None => at(&[0], frame.vid),
         Some(Vlan::Access(own)) => {
@@ -145,10 +155,10 @@ pub fn leave(port: &Port, frame: Inside, tags: Tags) -> Reach {
         Some(Vlan::Private(private)) => to_private(private, frame),
         Some(trunk) => on_trunk(trunk, frame.vid),
     };
-    let bare = matches!(port.policies.vlan(), None | Some(Vlan::Access(_) | Vlan::Private(_)))
+    let bare = matches!(said(port), None | Some(Vlan::Access(_) | Vlan::Private(_)))
         && port.kind != NicKind::External;
     let (out_of_band, inside) = tags.vids();
-    let native = match port.policies.vlan() {
+    let native = match said(port) {
         Some(Vlan::Trunk { native, .. }) => Some(*native),
         _ => None,
     };
@@ -200,7 +210,7 @@ pub fn understood(
         return Err(format!("tagged twice, {out_of_band} around {inside}"));
     }
     let seen = if out_of_band != 0 { out_of_band } else { inside };
-    let right = match port.policies.vlan() {
+    let right = match said(port) {
         None if port.kind == NicKind::External => seen == frame.vid,
         Some(Vlan::Trunk { native, .. }) => seen == frame.vid || seen == 0 && *native == frame.vid,
         _ => seen == 0 || was_double && out_of_band == 0,

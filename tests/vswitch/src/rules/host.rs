@@ -60,12 +60,10 @@ pub const HOST: &[Rule] = &[
         "ns-ntddndis-_ndis_switch_nic_parameters",
         "no NIC of this switch is created with the flag",
     ),
-    not(
+    error(
         "HOST-09",
-        Error,
         "An hour after any single failure a running module knows the switch as it is.",
         "inference",
-        "STATE-18 and the rules of forwarding are not applied after an injected failure",
     ),
     not(
         "HOST-10",

@@ -93,8 +93,8 @@ pub const STATE: &[Rule] = &[
     ),
     error(
         "STATE-18",
-        "A running module knows the switch as it is: a failed query at the first restart fails the restart.",
-        "sample code",
+        "A running module knows the switch as it is: what was refused is asked again until it is answered.",
+        "querying-the-hyper-v-extensible-switch-configuration",
     ),
     error(
         "STATE-19",

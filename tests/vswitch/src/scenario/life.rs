@@ -180,6 +180,7 @@ impl Net {
         let _ = self.world().enter(move || {
             for module in 0..modules {
                 net.on(module).settle();
+                net.on(module).recover();
                 let drawn = with(|world, _| world.chance(1, 2));
                 if net.plan().tear_down.unwrap_or(drawn) && with(|_, s| s.life(module)) == Life::Running {
                     net.on(module).tear_down();

@@ -17,6 +17,7 @@ mod life;
 mod net;
 mod offload;
 mod policies;
+mod recovery;
 mod saved;
 
 pub use net::{Body, Net, unknown_request};

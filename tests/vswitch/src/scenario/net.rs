@@ -461,7 +461,12 @@ impl Net {
 
     /// A look at the state, for what no other function tells.
     pub fn look<R: Send>(&self, look: impl FnOnce(&mut State) -> R + Send) -> Option<R> {
-        self.inside(|| with(|_, state| look(state)))
+        self.look_with(|_, state| look(state))
+    }
+
+    /// The same with the machine.
+    pub fn look_with<R: Send>(&self, look: impl FnOnce(&World, &mut State) -> R + Send) -> Option<R> {
+        self.inside(|| with(look))
     }
 }
 

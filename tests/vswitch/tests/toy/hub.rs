@@ -10,13 +10,15 @@ use std::ptr::null_mut;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The only module of the only switch.
-struct Hub {
+pub struct Hub {
     driver: Handle,
     filter: Handle,
     context: SwitchContext,
     handlers: SwitchOptionalHandlers,
     nics: Vec<(u32, u16)>,
     running: bool,
+    /// Network events, counted.
+    pub events: usize,
     /// FilterSend calls that have not returned.
     walks: AtomicUsize,
 }
@@ -97,7 +99,8 @@ unsafe extern "win64" fn attach(filter: Handle, driver: Handle, _: *mut FilterAt
             return status;
         }
         let walks = AtomicUsize::new(0);
-        let hub = Hub { driver, filter, context, handlers, nics: Vec::new(), running: false, walks };
+        let hub =
+            Hub { driver, filter, context, handlers, nics: Vec::new(), running: false, events: 0, walks };
         let module = Box::into_raw(Box::new(hub));
         NdisFSetAttributes(filter, module.cast(), &mut attributes)
     }
@@ -302,6 +305,7 @@ unsafe extern "win64" fn net_pnp_event(context: Handle, event: *mut NetPnpEventN
     // SAFETY: the context is ours.
     let hub = unsafe { hub(context) };
     let _ = hub.driver;
+    hub.events += 1;
     // SAFETY: the event is passed on as it came.
     unsafe { NdisFNetPnPEvent(hub.filter, event) }
 }

@@ -3,7 +3,7 @@
 
 use crate::adapter::physical_switch::Aggregation;
 use crate::scenario::guest::{BROADCAST, Flow, Packet, host_mac, vm_mac};
-use crate::scenario::{Net, Scenario};
+use crate::scenario::{EXTERNAL_PORT, Net, Scenario};
 use crate::switch::ports::policy::{Private, Property, Security, Vlan};
 use crate::switch::ports::{Mac, NicId};
 
@@ -39,7 +39,8 @@ const GROUPS: [Mac; 3] = [[0x01, 0, 0x5E, 0, 0, 1], [0x33, 0x33, 0, 0, 0, 7], [0
 pub fn vlan(draw: &mut Draw) -> Vlan {
     let set =
         |draw: &mut Draw, percent| VLANS.into_iter().filter(|v| *v != 0 && draw.chance(percent)).collect();
-    match draw.below(8) {
+    match draw.below(9) {
+        8 => Vlan::Unknown,
         0..3 => Vlan::Access(draw.pick(&[0, 10, 11])),
         3..5 => {
             let native = draw.pick(&[0, 10, 20]);
@@ -89,6 +90,12 @@ pub fn switch(seed: u64, members: &[u64], aggregation: Aggregation) -> Scenario 
     let draw = &mut Draw::new(seed);
     let mut plan = Scenario::new(seed).members(members).vms(VMS).internal(1 + draw.below(2) as u16);
     plan = plan.aggregation(aggregation).one_vm(&[0, 1]).one_vm(&[2, 3]);
+    plan = plan.style(|style| style.silent_about_vlans = draw.pick(&[0, 0, 50, 100]));
+    match draw.below(8) {
+        0 => plan = plan.port_property(EXTERNAL_PORT, Property::Vlan(Vlan::Access(0))),
+        1 => plan = plan.port_property(EXTERNAL_PORT, Property::Vlan(Vlan::Unknown)),
+        _ => {}
+    }
     // Some switches are of one kind, so that much arrives; most are of all.
     let tame = draw.chance(20);
     for vm in 0..VMS {

@@ -11,10 +11,10 @@ use crate::shown::arguments;
 use crate::switch::control::bytes_at;
 use crate::switch::control::{Above, Own, REQUEST_SIZE, payload, results};
 use crate::switch::ndis::{State, after_this_call, call_with, calls, with};
-use crate::switch::ports::{NicId, NicState};
+use crate::switch::ports::NicId;
 use lbfoext::ndis::raw::{
-    FAILURE, Handle, INVALID_LENGTH, INVALID_PARAMETER, LinkState, NOT_SUPPORTED, ObjectHeader, OidRequest,
-    PENDING, REQUEST_ABORTED, RESOURCES, SUCCESS, object_type, oids, request_type,
+    FAILURE, Handle, INVALID_PARAMETER, LinkState, NOT_SUPPORTED, ObjectHeader, OidRequest, PENDING,
+    REQUEST_ABORTED, SUCCESS, object_type, oids, request_type,
 };
 
 /// When a request completes.
@@ -290,6 +290,7 @@ impl State {
                 (self.answer_query(world, module, own.began, r, at_once), Told::NOTHING)
             }
             oids::SWITCH_PORT_PROPERTY_ENUM => (self.answer_property_enum(world, module, r), Told::NOTHING),
+            oids::SWITCH_PROPERTY_ENUM => (self.answer_switch_property_enum(world, r), Told::NOTHING),
             _ => (NOT_SUPPORTED, Told::NOTHING),
         }
     }
@@ -334,105 +335,6 @@ impl State {
         }
         world.log(|| format!("below ends a request with {status:#x}"));
         status
-    }
-
-    /// The switch's configuration, and what the extension has to do if it is not told.
-    pub(crate) fn answer_query(
-        &mut self,
-        world: &World,
-        module: usize,
-        began: u64,
-        r: &mut OidRequest,
-        at_once: bool,
-    ) -> i32 {
-        let status = self.tell_configuration(world, module, began, r);
-        let answers = &mut self.modules[module].answers;
-        answers.note(r.oid, status, at_once);
-        answers.exercise(world, r.oid);
-        if inject::ignores_failed_query() {
-            answers.note(oids::SWITCH_PROPERTY_ENUM, RESOURCES, false);
-        }
-        status
-    }
-
-    fn tell_configuration(&mut self, world: &World, module: usize, began: u64, r: &mut OidRequest) -> i32 {
-        let site = match r.oid {
-            oids::SWITCH_PARAMETERS => "OID_SWITCH_PARAMETERS",
-            oids::SWITCH_PORT_ARRAY => "OID_SWITCH_PORT_ARRAY",
-            _ => "OID_SWITCH_NIC_ARRAY",
-        };
-        if world.fails(site) {
-            return RESOURCES;
-        }
-        let length = r.length as usize;
-        if length < 4 {
-            return INVALID_LENGTH;
-        }
-        // SAFETY: the extension's buffer has `length` bytes.
-        let header = unsafe { r.information_buffer.cast::<ObjectHeader>().read_unaligned() };
-        rule(world, "OID-31", header.object_type == object_type::DEFAULT && header.revision >= 1, || {
-            format!("{site} into a buffer without a header")
-        });
-        if header.object_type != object_type::DEFAULT {
-            return INVALID_PARAMETER;
-        }
-        let reply = self.configuration(world, module, r.oid);
-        if reply.len() > length {
-            r.word52 = 0;
-            r.word56 = u32::try_from(reply.len()).unwrap_or(u32::MAX);
-            if let Some(grow) = self.modules[module].growth.pop_front() {
-                grow(world, self);
-            }
-            return INVALID_LENGTH;
-        }
-        // SAFETY: the buffer has at least the reply's length.
-        unsafe {
-            std::ptr::copy_nonoverlapping(reply.as_ptr(), r.information_buffer.cast::<u8>(), reply.len())
-        };
-        r.word52 = u32::try_from(reply.len()).unwrap_or(u32::MAX);
-        r.word56 = 0;
-        if r.oid == oids::SWITCH_NIC_ARRAY {
-            self.enumerated(module, began);
-        }
-        SUCCESS
-    }
-
-    fn configuration(&mut self, world: &World, module: usize, oid: u32) -> Vec<u8> {
-        let gap = usize::try_from(world.random(4)).unwrap_or(0) * 8;
-        let m = &mut self.modules[module];
-        match oid {
-            oids::SWITCH_PARAMETERS => {
-                m.told_active = m.is_active;
-                payload::switch(module, m.topology.ports.len(), m.is_active)
-            }
-            oids::SWITCH_PORT_ARRAY => {
-                let ports: Vec<_> =
-                    m.topology.ports.values().map(|p| payload::bytes_of(&payload::port(p))).collect();
-                payload::array(&ports, gap)
-            }
-            _ => {
-                let revision = 1 + u8::try_from(world.random(3)).unwrap_or(0);
-                let nics: Vec<_> = m.topology.nics().map(|n| payload::nic(n, revision)).collect();
-                let behind = m.topology.nics_mut().skip(1).filter(|_| gap > 0);
-                behind.for_each(|nic| nic.behind_gap = true);
-                payload::array(&nics, gap)
-            }
-        }
-    }
-
-    /// The extension has read the array: it knows the NICs in it. Several reads in one call are one enumeration.
-    fn enumerated(&mut self, module: usize, began: u64) {
-        let m = &mut self.modules[module];
-        if m.last_enumeration != began {
-            m.enumerations += 1;
-            m.last_enumeration = began;
-        }
-        m.topology.nics_mut().for_each(|nic| nic.listed |= nic.state == NicState::Created);
-        for nic in m.topology.nics_mut().filter(|n| n.state == NicState::Connected && !n.usable) {
-            nic.usable = true;
-            nic.from_array = true;
-        }
-        m.topology.changed();
     }
 }
 

@@ -7,6 +7,7 @@
 mod adapters;
 pub mod below;
 pub mod buffer;
+mod configuration;
 pub mod envelope;
 pub mod inner_request;
 pub mod lifecycle;
@@ -19,9 +20,6 @@ pub mod property_bytes;
 pub mod save;
 pub mod status;
 
-pub(crate) use buffer::bytes_at;
-pub use buffer::results;
-
 use crate::check::{portnic, requests as course, rule};
 use crate::inject;
 use crate::machine::cpu;
@@ -32,6 +30,8 @@ use crate::mutation::Mutation;
 use crate::shown::arguments;
 use crate::switch::ndis::{Life, State, call, call_with, edges, inside, with};
 use below::Effect;
+pub(crate) use buffer::bytes_at;
+pub use buffer::results;
 use lbfoext::ndis::raw::{
     Handle, ObjectHeader, OidRequest, PENDING, REQUEST_ABORTED, RESOURCES, SUCCESS, object_type, oids,
     request_type,

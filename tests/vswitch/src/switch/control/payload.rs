@@ -57,6 +57,18 @@ pub fn port(port: &Port) -> PortParameters {
     p
 }
 
+/// Parameters of a port as an element of an array; `newer` is of a revision that this product does not know.
+pub fn port_element(of: &Port, newer: bool) -> Vec<u8> {
+    let mut p = port(of);
+    let mut bytes = bytes_of(&p);
+    if newer {
+        p.header = ObjectHeader::new(object_type::DEFAULT, 3, PortParameters::SIZE_REVISION_1 + 24);
+        bytes = bytes_of(&p);
+        bytes.resize(usize::from(PortParameters::SIZE_REVISION_1 + 24).max(bytes.len()), GARBAGE);
+    }
+    bytes
+}
+
 /// Parameters of a NIC; `revision` 1 is the shortest, 3 is newer than any this product knows.
 pub fn nic(nic: &Nic, revision: u8) -> Vec<u8> {
     let mut p: NicParameters = garbage();
@@ -91,7 +103,8 @@ pub fn nic(nic: &Nic, revision: u8) -> Vec<u8> {
         p.vm_name.text[length..].fill(0x4100 ^ nic.id.port as u16);
     }
     p.vm_mac_address = if of_guest { mac_field(nic.mac) } else { [0; 32] };
-    p.vf_assigned = if of_guest { u8::from(nic.function_assigned) } else { GARBAGE };
+    // FALSE for external and internal adapters (ns-ntddndis-_ndis_switch_nic_parameters), unless a test wants it otherwise.
+    p.vf_assigned = u8::from(nic.function_assigned);
     let mut bytes = bytes_of(&p);
     bytes.resize(usize::from(size).max(bytes.len()), GARBAGE);
     bytes

@@ -10,12 +10,16 @@ use crate::switch::control::lifecycle::{announce, effect};
 use crate::switch::control::property_bytes::{self as bytes, Envelope};
 use crate::switch::control::{Answer, Ask, below::Plan, request};
 use crate::switch::ndis::{State, with};
-use crate::switch::ports::policy::{Policies, Property, Told};
+use crate::switch::ports::policy::{Policies, Property, Told, Vlan};
 use crate::switch::ports::{PortState, Topology};
 use lbfoext::ndis::raw::{
     INVALID_LENGTH, INVALID_PARAMETER, OidRequest, RESOURCES, SUCCESS, oids, request_type,
 };
 use std::sync::Arc;
+
+/// What a switch reports of the VLANs of a port that nobody configured, the external one not excepted: Microsoft's own
+/// forwarding sample does not start where any port has no such property.
+const UNCONFIGURED: Property = Property::Vlan(Vlan::Access(0));
 
 /// A property on its way to a port.
 #[derive(Clone, Debug)]
@@ -235,30 +239,19 @@ impl State {
             return INVALID_PARAMETER;
         }
         let gap = usize::try_from(world.random(4)).unwrap_or(0) * 8;
-        let found: Vec<_> = topology
-            .policies(port)
-            .into_iter()
-            .flat_map(|p| &p.properties)
-            .filter(|(_, property)| property.kind() == kind)
-            .map(|(instance, property)| (*instance, property))
-            .collect();
+        let silent = world.chance(self.style.silent_about_vlans, 100);
+        let unsaid = (!silent).then_some(&UNCONFIGURED);
+        let found: Vec<_> =
+            topology.policies(port).map_or(Vec::new(), |p| p.reported(kind, unsaid).collect());
         let mut reply = bytes::enumeration(asked, &found, gap);
         let whole = reply.len();
         if let Some(Spoils(spoil)) = &self.style.spoils {
             spoil(kind, &mut reply);
         }
         let needed = u32::try_from(whole).unwrap_or(u32::MAX);
-        (r.method_bytes_written, r.method_bytes_needed) = (0, needed);
-        // SAFETY: the output part of the buffer has `word52` bytes.
-        if r.word52 < needed {
+        if !give(r, &reply, needed) {
             return INVALID_LENGTH;
         }
-        // SAFETY: found large enough.
-        unsafe {
-            std::ptr::copy_nonoverlapping(reply.as_ptr(), r.information_buffer.cast::<u8>(), reply.len())
-        };
-        let written = u32::try_from(reply.len()).unwrap_or(u32::MAX);
-        (r.method_bytes_written, r.method_bytes_needed, r.method_bytes_read) = (written, 0, r.length);
         if let Some(policies) = policies(self, module, port)
             && policies.told == Told::Nothing
             && !policies.properties.is_empty()
@@ -267,6 +260,43 @@ impl State {
         }
         SUCCESS
     }
+}
+
+impl State {
+    /// An enumeration of the extension's own, of the switch's properties, of which none are provisioned here
+    /// (oid-switch-property-enum: SUCCESS, NumProperties zero; INVALID_LENGTH and BytesNeeded for a short buffer).
+    pub(super) fn answer_switch_property_enum(&self, world: &World, r: &mut OidRequest) -> i32 {
+        if world.fails("OID_SWITCH_PROPERTY_ENUM") {
+            return RESOURCES;
+        }
+        // SAFETY: the extension's buffer has `length` bytes.
+        let asked =
+            unsafe { std::slice::from_raw_parts(r.information_buffer.cast::<u8>(), r.length as usize) };
+        let answer = bytes::empty_switch_enumeration(asked);
+        rule(world, "OID-31", answer.is_some(), || {
+            "OID_SWITCH_PROPERTY_ENUM without a valid head".to_owned()
+        });
+        match answer {
+            None => INVALID_PARAMETER,
+            Some(answer) if give(r, &answer, u32::try_from(answer.len()).unwrap_or(u32::MAX)) => SUCCESS,
+            Some(_) => INVALID_LENGTH,
+        }
+    }
+}
+
+/// Writes the answer of a method over its question, with the byte counts; false, and BytesNeeded, if it is too long.
+fn give(r: &mut OidRequest, answer: &[u8], needed: u32) -> bool {
+    if r.word52 < needed {
+        (r.method_bytes_written, r.method_bytes_needed) = (0, needed);
+        return false;
+    }
+    // SAFETY: the output part of the buffer has `word52` bytes.
+    unsafe {
+        std::ptr::copy_nonoverlapping(answer.as_ptr(), r.information_buffer.cast::<u8>(), answer.len())
+    };
+    let written = u32::try_from(answer.len()).unwrap_or(u32::MAX);
+    (r.method_bytes_written, r.method_bytes_needed, r.method_bytes_read) = (written, 0, r.length);
+    true
 }
 
 fn may_be_asked(topology: &Topology, port: u32) -> bool {

@@ -91,6 +91,9 @@ pub fn body(property: &Property, newer: bool) -> Vec<u8> {
 fn vlan_body(vlan: &Vlan) -> Block {
     let mut block = Block::new(1048, 1, 1048);
     match vlan {
+        Vlan::Unknown => {
+            block.i32(8, 0);
+        }
         Vlan::Access(id) => {
             block.i32(8, 1).u16(16, *id);
         }
@@ -240,6 +243,16 @@ pub fn enumeration(asked: &[u8], found: &[(u64, &Property)], gap: usize) -> Vec<
         head.0.resize(head.0.len().next_multiple_of(8), GARBAGE);
     }
     head.0
+}
+
+/// The answer to an enumeration of the switch's properties when there are none; `None` if the question's head is not
+/// that of `NDIS_SWITCH_PROPERTY_ENUM_PARAMETERS`, 38 bytes and the room that they take.
+pub fn empty_switch_enumeration(asked: &[u8]) -> Option<Vec<u8>> {
+    let mut head = Block(asked.get(..40)?.to_vec());
+    let size = u16::from_le_bytes([head.0[2], head.0[3]]);
+    (head.0[0] == OBJECT_TYPE_DEFAULT && head.0[1] >= 1 && size >= 38).then_some(())?;
+    head.u32(32, 40).u32(36, 0);
+    Some(head.0)
 }
 
 /// Port and type that an enumeration asks for; `None` if its head is too short or says it is something else.

@@ -29,7 +29,9 @@ use crate::switch::control::Control;
 use crate::switch::frames::Frames;
 use crate::switch::nbl::{Built, Quarantine, Shape, build};
 use crate::switch::ports::Topology;
-use lbfoext::ndis::raw::{FilterDriverCharacteristics, Handle, NetBufferList};
+use lbfoext::ndis::raw::{
+    BUFFER_OVERFLOW, BUFFER_TOO_SHORT, FilterDriverCharacteristics, Handle, INVALID_LENGTH, NetBufferList,
+};
 use packet::Packets;
 use parking_lot::{Mutex, MutexGuard};
 use std::cell::RefCell;
@@ -46,6 +48,38 @@ pub enum Life {
     Restarting,
     Running,
     Pausing,
+}
+
+/// Percentages of answers that are unlike the plain ones and as well within the documentation, but for `unreadable`.
+#[derive(Clone, Copy, Debug)]
+pub struct Odd {
+    /// Buffers that are too short get one of NDIS's other statuses for that, with BytesNeeded as well.
+    pub short: u64,
+    /// Ports are told in a newer revision of their structure (NICs always may be).
+    pub newer: u64,
+    /// BytesWritten counts the head of an array alone: where its elements are its own numbers say.
+    pub understated: u64,
+    /// One element of an array has a header that is none. Not documented; nobody can read that element.
+    pub unreadable: u64,
+}
+
+impl Default for Odd {
+    fn default() -> Self {
+        Self { short: 30, newer: 30, understated: 20, unreadable: 0 }
+    }
+}
+
+impl Odd {
+    /// Answers that every extension must be able to read as they are.
+    pub const NOTHING: Self = Self { short: 0, newer: 0, understated: 0, unreadable: 0 };
+
+    pub(crate) fn too_short(&self, world: &World) -> i32 {
+        match world.chance(self.short, 100) {
+            false => INVALID_LENGTH,
+            true if world.chance(1, 2) => BUFFER_TOO_SHORT,
+            true => BUFFER_OVERFLOW,
+        }
+    }
 }
 
 /// How unkindly the switch behaves; every value is a bound or a percentage that the seed draws from.
@@ -90,6 +124,10 @@ pub struct Style {
     pub mirror: Option<crate::switch::ports::NicId>,
     /// Status with which the lists that begin with these frames complete; the others succeed.
     pub statuses: BTreeMap<crate::switch::frames::FrameId, i32>,
+    /// How answers about the configuration are unlike the plain ones.
+    pub odd: Odd,
+    /// Percentage of answers that report no VLAN property for a port that nobody configured, instead of access VLAN 0.
+    pub silent_about_vlans: u64,
     /// What happens to the answer about a port's properties of one type. What follows is for the test to judge.
     pub spoils: Option<crate::switch::control::properties::Spoils>,
 }
@@ -116,6 +154,8 @@ impl Default for Style {
             queue_numbers: true,
             mirror: None,
             statuses: BTreeMap::new(),
+            odd: Odd::default(),
+            silent_about_vlans: 0,
             spoils: None,
         }
     }
@@ -155,6 +195,8 @@ pub struct Module {
     /// The driver may ask for arrays: it was told that the switch is active.
     pub told_active: bool,
     pub enumerations: u32,
+    /// When a question about the configuration was last refused, or answered with what nobody can read.
+    pub refused_at: Option<u64>,
     /// The last answer to each question about the configuration.
     pub answers: crate::check::requests::Answers,
     pub attached_before: bool,

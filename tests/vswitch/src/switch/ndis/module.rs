@@ -41,6 +41,7 @@ pub fn add_module(is_switch: bool, is_active: bool) -> usize {
             is_active,
             told_active: false,
             enumerations: 0,
+            refused_at: None,
             answers: crate::check::requests::Answers::default(),
             attached_before: false,
             attach_mark: 0,
@@ -81,6 +82,8 @@ pub fn attach(module: usize) -> i32 {
         m.attributes_set = 0;
         m.asked_handlers = false;
         m.enumerations = 0;
+        m.refused_at = None;
+        m.answers.forget();
         m.told_active = false;
         m.context = 0;
         m.attach_mark = mark;
@@ -182,7 +185,8 @@ pub fn set_module_options(module: usize) -> i32 {
     })
 }
 
-/// Restarts a module. The status of FilterRestart.
+/// Restarts a module. The status of FilterRestart; a module that fails it is detached, and its stack goes on without it
+/// (starting-a-filter-module: an optional filter).
 pub fn restart(module: usize) -> i32 {
     let world = world::current();
     let options = set_module_options(module);
@@ -193,7 +197,6 @@ pub fn restart(module: usize) -> i32 {
         let m = &mut state.modules[module];
         m.life = Life::Restarting;
         m.restart = Some(Restart { thread: thread::current().shared.clone(), sends: Vec::new() });
-        m.answers.forget();
         m.topology.changed();
         (state.driver.characteristics.and_then(|c| c.restart), m.context)
     });
@@ -221,6 +224,9 @@ pub fn restart(module: usize) -> i32 {
     });
     world.free(AllocationKind::Switch, attributes, 0);
     with(|world, state| restarted(world, state, module, status));
+    if status != SUCCESS {
+        detach(module);
+    }
     status
 }
 
@@ -246,17 +252,12 @@ fn restarted(world: &World, state: &mut State, module: usize, status: i32) {
     let ok = status == SUCCESS;
     // Who does not forward may do without the configuration.
     let must_know = state.installed.role.forwards();
-    m.answers.judge(world, ok);
     m.restart = None;
     m.life = if ok { Life::Running } else { Life::Paused };
-    if !ok {
-        // The next restart begins anew.
-        m.enumerations = 0;
-    }
     if ok && m.is_active && (must_know || m.enumerations > 0) {
         let count = m.enumerations;
-        // What failed on the way may be tried once more.
-        let once = count == 1 || world.injected_fault().is_some();
+        // What was refused on the way is put again.
+        let once = count == 1 || m.refused_at.is_some() || world.last_fault().is_some();
         rule(world, "STATE-19", once, || format!("the switch was enumerated {count} times"));
     }
     m.topology.changed();
@@ -352,22 +353,30 @@ pub fn detach(module: usize) {
     inject::detached(with(|_, state| state.modules[module].filter));
 }
 
-/// Tells a module that its switch is active now.
+/// The switch becomes active, once; its module is told so, once.
 pub fn activate(module: usize) {
-    if with(|_, state| state.life(module)) == Life::Detached {
+    let becomes = with(|_, state| {
+        let attached = state.life(module) != Life::Detached;
+        let m = &mut state.modules[module];
+        let becomes = attached && !m.is_active;
+        m.is_active |= becomes;
+        m.told_active |= becomes;
+        if becomes {
+            // Until the event is over nobody can say what the module knows.
+            m.topology.unsettled();
+        }
+        becomes
+    });
+    if !becomes {
         return;
     }
-    with(|_, state| {
-        state.modules[module].is_active = true;
-        state.modules[module].told_active = true;
-        state.modules[module].answers.forget();
-    });
     net_event(module, NetPnpEvent::SWITCH_ACTIVATE);
     with(|world, state| {
-        let m = &state.modules[module];
-        let (count, failed) = (m.enumerations, m.answers.any_failed());
+        let m = &mut state.modules[module];
+        m.topology.settled();
+        let (count, refused) = (m.enumerations, m.refused_at.is_some());
         let needless = count == 0 && !state.installed.role.forwards();
-        rule(world, "STATE-19", count == 1 || needless || failed || world.injected_fault().is_some(), || {
+        rule(world, "STATE-19", count == 1 || needless || refused || world.last_fault().is_some(), || {
             format!("the switch was enumerated {count} times by its activation")
         });
     });

@@ -21,6 +21,8 @@ pub enum Vlan {
         pruned: BTreeSet<u16>,
     },
     Private(Private),
+    /// NdisSwitchPortVlanModeUnknown: the property is there and says nothing.
+    Unknown,
 }
 
 impl Vlan {
@@ -132,6 +134,17 @@ impl Policies {
 
     pub fn security(&self) -> Option<Security> {
         self.properties.values().find_map(|p| if let Property::Security(s) = p { Some(*s) } else { None })
+    }
+
+    /// What an enumeration of one type gives, by instance; `unsaid` stands for the VLANs of a port that has none.
+    pub fn reported<'a>(
+        &'a self,
+        kind: i32,
+        unsaid: Option<&'a Property>,
+    ) -> impl Iterator<Item = (u64, &'a Property)> {
+        let unsaid = unsaid.filter(move |p| p.kind() == kind && self.vlan().is_none());
+        let provisioned = self.properties.iter().filter(move |(_, property)| property.kind() == kind);
+        unsaid.map(|p| (0, p)).into_iter().chain(provisioned.map(|(instance, p)| (*instance, p)))
     }
 
     /// May send with any address, and so may have vNICs behind it.

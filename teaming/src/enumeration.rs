@@ -1,0 +1,172 @@
+//! What has still to be read of the switch's configuration, and who reads it.
+//!
+//! A step that was refused is tried again until it is done; steps that are wanted while somebody reads are read by the
+//! same. Nothing here asks anything: the driver does, one step at a time, and says what came of it.
+
+/// A part of the configuration, in the order in which they are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Whether the switch is active, and its name, under which the settings are.
+    Parameters,
+    /// Ports and network adapters.
+    Arrays,
+    /// Properties of ports that are closed until theirs are known.
+    Properties,
+}
+
+impl Step {
+    const ALL: [Self; 3] = [Self::Parameters, Self::Arrays, Self::Properties];
+
+    const fn bit(self) -> u8 {
+        match self {
+            Self::Parameters => 1,
+            Self::Arrays => 2,
+            Self::Properties => 4,
+        }
+    }
+}
+
+/// What to do now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    Read(Step),
+    /// Nothing: all is known, or somebody else reads and goes on with it.
+    Rest,
+    /// Something was refused: begin again after a while.
+    Later,
+}
+
+/// Begins with the parameters, which are read before anything else.
+#[derive(Debug, Clone, Copy)]
+pub struct Enumeration {
+    wanted: u8,
+    refused: u8,
+    done: u8,
+    reading: Option<Step>,
+}
+
+impl Enumeration {
+    pub const NEW: Self = Self { wanted: Step::Parameters.bit(), refused: 0, done: 0, reading: None };
+
+    /// A step has to be done; parameters and arrays once only.
+    pub fn want(&mut self, step: Step) {
+        let under_way = self.reading == Some(step) && step != Step::Properties;
+        if self.done & step.bit() == 0 && !under_way {
+            self.wanted |= step.bit();
+        }
+    }
+
+    /// Something in the arrays got lost: they have to be read once more, unless their first reading is still to come.
+    pub fn want_arrays_again(&mut self) {
+        if self.knows_ports() || self.reading == Some(Step::Arrays) {
+            self.done &= !Step::Arrays.bit();
+            self.wanted |= Step::Arrays.bit();
+        }
+    }
+
+    /// Ports and network adapters are known.
+    pub const fn knows_ports(&self) -> bool {
+        self.done & Step::Arrays.bit() != 0
+    }
+
+    /// Something has still to be read.
+    pub const fn is_owed(&self) -> bool {
+        self.wanted | self.refused != 0
+    }
+
+    /// Begins to read, if nobody does.
+    pub fn begin(&mut self) -> Next {
+        if self.reading.is_some() { Next::Rest } else { self.next() }
+    }
+
+    /// The step that was being read is done, or was refused; goes on with the next.
+    pub fn finish(&mut self, step: Step, is_done: bool) -> Next {
+        let is_wanted_again = self.wanted & step.bit() != 0;
+        match (is_done, step) {
+            (true, Step::Parameters | Step::Arrays) if is_wanted_again => {}
+            (true, Step::Parameters | Step::Arrays) => self.done |= step.bit(),
+            (true, Step::Properties) => {}
+            (false, _) => self.refused |= step.bit(),
+        }
+        self.reading = None;
+        self.next()
+    }
+
+    fn next(&mut self) -> Next {
+        // What was refused in this round waits for the next one.
+        let due = self.wanted & !self.refused;
+        if let Some(step) = Step::ALL.into_iter().find(|step| due & step.bit() != 0) {
+            self.wanted &= !step.bit();
+            self.reading = Some(step);
+            return Next::Read(step);
+        }
+        self.wanted |= self.refused;
+        self.refused = 0;
+        if self.wanted == 0 { Next::Rest } else { Next::Later }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Does every step that is due, refusing some; what was done, and how it ended.
+    fn round(of: &mut Enumeration, refuse: &[Step]) -> (std::vec::Vec<Step>, Next) {
+        let mut steps = std::vec::Vec::new();
+        let mut next = of.begin();
+        while let Next::Read(step) = next {
+            steps.push(step);
+            next = of.finish(step, !refuse.contains(&step));
+        }
+        (steps, next)
+    }
+
+    #[test]
+    fn steps_are_read_in_order_and_once() {
+        let mut all = Enumeration::NEW;
+        all.want(Step::Properties);
+        // Nobody said that the switch is active.
+        all.want_arrays_again();
+        assert_eq!(all.wanted & Step::Arrays.bit(), 0);
+        all.want(Step::Arrays);
+        assert_eq!(round(&mut all, &[]), (Step::ALL.to_vec(), Next::Rest));
+        all.want(Step::Parameters);
+        all.want(Step::Arrays);
+        assert_eq!(round(&mut all, &[]), (std::vec![], Next::Rest));
+        all.want(Step::Properties);
+        assert_eq!(round(&mut all, &[]), (std::vec![Step::Properties], Next::Rest));
+        all.want_arrays_again();
+        assert_eq!(round(&mut all, &[]), (std::vec![Step::Arrays], Next::Rest));
+    }
+
+    #[test]
+    fn a_refused_step_keeps_no_other_from_being_read_and_is_read_in_the_next_round() {
+        for refused in Step::ALL {
+            let mut all = Enumeration::NEW;
+            Step::ALL.into_iter().for_each(|step| all.want(step));
+            assert_eq!(round(&mut all, &[refused]), (Step::ALL.to_vec(), Next::Later));
+            assert!(all.is_owed());
+            assert_eq!(all.knows_ports(), refused != Step::Arrays);
+            assert_eq!(round(&mut all, &[refused]), (std::vec![refused], Next::Later));
+            assert_eq!(round(&mut all, &[]), (std::vec![refused], Next::Rest));
+            assert!(!all.is_owed() && all.knows_ports());
+        }
+    }
+
+    #[test]
+    fn who_reads_goes_on_with_what_is_wanted_meanwhile_and_nobody_reads_beside() {
+        let mut all = Enumeration::NEW;
+        assert_eq!(all.begin(), Next::Read(Step::Parameters));
+        all.want(Step::Parameters);
+        all.want(Step::Arrays);
+        assert_eq!(all.begin(), Next::Rest);
+        assert_eq!(all.finish(Step::Parameters, true), Next::Read(Step::Arrays));
+        all.want(Step::Properties);
+        assert_eq!(all.finish(Step::Arrays, true), Next::Read(Step::Properties));
+        // A port that was closed after its properties were read.
+        all.want(Step::Properties);
+        assert_eq!(all.finish(Step::Properties, false), Next::Later);
+        assert_eq!(all.begin(), Next::Read(Step::Properties));
+        assert_eq!(all.finish(Step::Properties, true), Next::Rest);
+    }
+}
