@@ -4,7 +4,7 @@ use lbfoext::ndis::gate::{Flag, Gate, Turn};
 use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
-use std::sync::atomic::AtomicBool as Outside;
+use std::sync::atomic::AtomicBool as StdAtomicBool;
 
 const READERS: usize = 2;
 /// Holds of the lock that each reader wants.
@@ -108,7 +108,7 @@ impl Model {
 
 /// True if no reader overtakes the writer more than once, in any interleaving.
 fn is_bounded(protocol: Protocol) -> bool {
-    let bounded = std::sync::Arc::new(Outside::new(true));
+    let bounded = std::sync::Arc::new(StdAtomicBool::new(true));
     let seen = std::sync::Arc::clone(&bounded);
     let model = move || {
         let turn = (protocol != Protocol::NobodyWaits).then(|| Mutex::new(()));
