@@ -31,8 +31,8 @@ pub fn blame(
         let here = |inside| fails(reach(&case.question(state, frame), nic, inside, tags));
         expected.inside.is_some_and(here) || state.asks_for_isolation(case.module, nic.id.port)
     };
-    let (must_refuse, may_refuse): (fn(Reach) -> bool, fn(Reach) -> bool) =
-        (|reach| matches!(reach, Reach::No(_)), |reach| reach != Reach::Must);
+    let must_refuse: fn(Reach) -> bool = |reach| matches!(reach, Reach::No(_));
+    let may_refuse: fn(Reach) -> bool = |reach| reach != Reach::Must;
     let nobody_else = expected.ways.iter().all(|way| way.must.is_empty() && way.may.is_empty());
     let outside = |fails: fn(Reach) -> bool| expected.ways.iter().any(|way| way.uplink.is_some_and(fails));
     let reachable = |nic: &Nic| nic.state == NicState::Connected && nic.usable;
