@@ -296,13 +296,30 @@ fn commit(walk: &Walk<'_>, list: &mut Nbl, decision: &Decision, reach: &mut usiz
 }
 
 fn commit_one(walk: &Walk<'_>, list: &mut Nbl, decision: &Decision, target: Target) -> Committed {
+    match decision.sent.tag() {
+        None => add_destination(walk, list, target),
+        Some(_) => commit_tagged(walk, list, decision, target),
+    }
+}
+
+/// Commits the only destination of a list whose VLAN goes into its out-of-band tag.
+#[inline(never)] // packets without a VLAN do not pay for it
+fn commit_tagged(walk: &Walk<'_>, list: &mut Nbl, decision: &Decision, target: Target) -> Committed {
     if must_travel_apart(walk.module, list, decision) {
         return Committed::Apart;
     }
+    let committed = add_destination(walk, list, target);
+    if let Committed::To(Group::To(..)) = committed {
+        write_tag(walk.module, list, decision);
+    }
+    committed
+}
+
+#[inline(always)]
+fn add_destination(walk: &Walk<'_>, list: &mut Nbl, target: Target) -> Committed {
     if walk.module.switch.add_destination(list, target).is_err() {
         return Committed::To(dropped(walk.sender, DropReason::NoResources));
     }
-    write_tag(walk.module, list, decision);
     Committed::To(Group::To(target.nic.port, target.nic.index, target.bits))
 }
 

@@ -27,25 +27,28 @@ pub struct FrameTag {
     pub(crate) subnet: u32,
     /// 0 is none.
     vlan: u16,
-    in_bytes: bool,
-    /// The extension answers for the out-of-band tag and writes the VLAN into it.
-    writes_tag: bool,
-    /// The tag may only stand in a list of the extension's own: see `TagOwner`.
-    own_list: bool,
-    /// The virtual subnet stands beside the packet, for whoever encapsulates it below.
-    subnet_told: bool,
+    facts: TagFacts,
 }
 
+bitflags::bitflags! {
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    struct TagFacts: u8 {
+        /// The VLAN is that of a tag in the frame's bytes.
+        const IN_BYTES = 1;
+        /// The extension answers for the out-of-band tag and writes the VLAN into it.
+        const WRITTEN = 2;
+        /// Such a tag may only stand in a list of the extension's own: see `TagOwner`.
+        const OWN_LIST = 4;
+        /// The virtual subnet is in the out-of-band data, for whoever encapsulates the frame below.
+        const SUBNET_TOLD = 8;
+    }
+}
+
+// A decision carries it, for every packet.
+const _: () = assert!(size_of::<FrameTag>() == 16);
+
 impl FrameTag {
-    pub(crate) const NOTHING: Self = Self {
-        key: 0,
-        subnet: 0,
-        vlan: 0,
-        in_bytes: false,
-        writes_tag: false,
-        own_list: false,
-        subnet_told: false,
-    };
+    pub(crate) const NOTHING: Self = Self { key: 0, subnet: 0, vlan: 0, facts: TagFacts::empty() };
 
     /// `beside`: the tag beside the packet has a VLAN already; `subnet_told`: the virtual subnet stands beside it.
     pub(crate) fn new(
@@ -60,29 +63,34 @@ impl FrameTag {
         let out_of_band = vlan != 0 && !carried.in_bytes;
         let own_list = out_of_band && (beside == (owner == TagOwner::Extension));
         let writes_tag = out_of_band && (!beside || own_list);
-        Self { key, subnet, vlan, in_bytes: carried.in_bytes, writes_tag, own_list, subnet_told }
+        let mut facts = TagFacts::empty();
+        facts.set(TagFacts::IN_BYTES, carried.in_bytes);
+        facts.set(TagFacts::WRITTEN, writes_tag);
+        facts.set(TagFacts::OWN_LIST, own_list);
+        facts.set(TagFacts::SUBNET_TOLD, subnet_told);
+        Self { key, subnet, vlan, facts }
     }
 
     pub const fn carried(&self) -> Carried {
-        Carried { vlan: VlanId::new(self.vlan), in_bytes: self.in_bytes }
+        Carried { vlan: VlanId::new(self.vlan), in_bytes: self.facts.contains(TagFacts::IN_BYTES) }
     }
 
     /// The VLAN that the tag beside the packet must be given before it goes on.
     pub const fn tag(&self) -> Option<VlanId> {
-        if self.writes_tag { VlanId::new(self.vlan) } else { None }
+        if self.facts.contains(TagFacts::WRITTEN) { VlanId::new(self.vlan) } else { None }
     }
 
     /// A foreign list must not carry this tag: it would come back with a VLAN that the port's other lists have from
     /// somebody else.
     pub const fn needs_own_list(&self) -> bool {
-        self.own_list
+        self.facts.contains(TagFacts::OWN_LIST)
     }
 
     /// A frame of a virtual subnet may leave only with the subnet in its out-of-band data: elsewhere it could not be
     /// told which.
     #[inline]
     pub(crate) const fn stays_inside(&self) -> bool {
-        self.subnet != 0 && !self.subnet_told
+        self.subnet != 0 && !self.facts.contains(TagFacts::SUBNET_TOLD)
     }
 
     pub(crate) const fn is_tagged(&self) -> bool {
