@@ -169,7 +169,16 @@ impl Module {
         stack: &Stack<'_>,
         passive: &Passive,
     ) -> Result<PoolBox<Self>, NdisStatus> {
-        let switch = Switch::of(stack.filter())?;
+        Self::assemble(Switch::of(stack.filter())?, driver, stack, passive)
+    }
+
+    #[inline(never)] // as above
+    fn assemble(
+        switch: Switch,
+        driver: &Driver,
+        stack: &Stack<'_>,
+        passive: &Passive,
+    ) -> Result<PoolBox<Self>, NdisStatus> {
         let module = Self {
             filter: stack.filter(),
             switch,
