@@ -43,7 +43,7 @@ fn the_log_shows_calls_with_their_arguments_and_no_address() {
         "+ ReferenceSwitchNic port 1, nic ",
         "+ NdisFOidRequest query OID_SWITCH_NIC_ARRAY, 4096 bytes",
         ": query OID_GEN_LINK_STATE",
-        "> FilterOidRequest switch 0: set OID_SWITCH_NIC_DISCONNECT, 2224 bytes of ",
+        "> FilterStatus switch 0: code 0x",
         "of 1/2 to 0/0: code 0x40010017",
         "= NdisFOidRequest SUCCESS",
         "+ ZwQueryValueKey TeamingMode",
