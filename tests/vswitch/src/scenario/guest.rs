@@ -195,10 +195,11 @@ impl State {
             Life::Paused | Life::Pausing | Life::Restarting => self.style.send_while_paused,
             Life::Detached | Life::Attaching => false,
         };
-        // A NIC that does not exist has nothing to send.
+        // A NIC that does not exist, or is being deleted, has nothing to send.
         let topology = &self.modules[module].topology;
-        let exists = |source: NicId| source == NicId::NOWHERE || topology.nic(source).is_some();
-        let chain: Vec<_> = chain.into_iter().filter(|(source, _)| exists(*source)).collect();
+        let sends =
+            |source: NicId| source == NicId::NOWHERE || topology.nic(source).is_some_and(|nic| !nic.deleting);
+        let chain: Vec<_> = chain.into_iter().filter(|(source, _)| sends(*source)).collect();
         if chain.is_empty() {
             return None;
         }

@@ -216,11 +216,15 @@ pub fn disconnect(module: usize, id: NicId) -> bool {
 
 /// Deletes a disconnected NIC once nothing uses it any more.
 pub fn delete_nic(module: usize, id: NicId) -> bool {
+    // From then on nothing of it is given to the extension: oid-switch-nic-delete.
     wait_for(module, "PORTNIC-15", "packets, requests and references of a NIC", move |s| {
-        s.modules[module].topology.nic(id).is_none_or(crate::switch::ports::Nic::is_idle)
+        s.modules[module].topology.nic_mut(id).is_none_or(crate::switch::ports::Nic::begin_deletion)
     });
     let bytes = nic_bytes(module, id, NicState::Disconnected, mac_of(module, id));
     let made = effect(move |_, s| {
+        // PORTNIC-13 binds the switch itself.
+        let sent = s.packets.all_mut().find(|p| p.switch == module && p.own.is_none() && p.source == id);
+        assert!(sent.is_none(), "a packet of {id} is out while it is deleted: {:?}", sent.map(|p| p.name));
         s.modules[module].topology.remove_nic(id);
         s.saves.forget(module, id);
         if s.modules[module].topology.is_external(id.port) && id.index != 0 {
@@ -254,7 +258,7 @@ pub fn delete_port_at_once(module: usize, id: u32) -> bool {
 }
 
 /// Waits for a gate; what keeps it shut for too long is a leak.
-fn wait_for(module: usize, id: &'static str, what: &'static str, open: impl Fn(&State) -> bool) {
+fn wait_for(module: usize, id: &'static str, what: &'static str, open: impl Fn(&mut State) -> bool) {
     let deadline = clock::now() + PATIENCE;
     let opened = clock::block_until_deadline(what, deadline, || with(|_, s| open(s)).then_some(()));
     with(|world, _| {

@@ -100,6 +100,8 @@ pub struct Nic {
     pub usable: bool,
     /// The extension passed its DISCONNECT down: nothing may be committed to it from here on.
     pub disconnect_passed: bool,
+    /// Its DELETE is on its way: it sends nothing more.
+    pub deleting: bool,
     /// The extension was told that the link is down, and the call that told it is over.
     pub known_down: bool,
     /// Order number of the newest news about its link.
@@ -130,6 +132,7 @@ impl Nic {
             requests: 0,
             usable: false,
             disconnect_passed: false,
+            deleting: false,
             known_down: false,
             told: 0,
             from_array: false,
@@ -145,6 +148,12 @@ impl Nic {
     /// Nothing keeps it from being deleted.
     pub fn is_idle(&self) -> bool {
         self.references == 0 && self.packets == 0 && self.requests == 0
+    }
+
+    /// It is deleted from now on, if nothing keeps it.
+    pub fn begin_deletion(&mut self) -> bool {
+        self.deleting |= self.is_idle();
+        self.deleting
     }
 }
 
