@@ -162,8 +162,14 @@ pub fn apply_locked(module: &Module, control: &mut TeamLock<'_>, op: NicOp, nic:
     control.changes = control.changes.wrapping_add(1);
     let applied = match route(op, nic) {
         Route::Member(member, event) => {
+            // A member that connects before the external port was read of tells which port that is.
+            let unknown = op == NicOp::Connect && module.forwarding.read().external.is_none();
+            let expected = if unknown { expect_port(module, control, op, nic.id.port) } else { Ok(()) };
+            if unknown {
+                module.forwarding.write(control.dispatch()).on_external(op, nic);
+            }
             failover::member_locked(module, control, member, event);
-            Ok(())
+            expected
         }
         Route::External(op) => {
             let expected = expect_port(module, control, op, nic.id.port);
