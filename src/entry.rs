@@ -1,4 +1,4 @@
-//! Where Windows enters and leaves the driver.
+//! DriverEntry and DriverUnload.
 
 use crate::kernel::extension::{self, DriverObject};
 use crate::module::{Driver, EXTENSION_ID, FRIENDLY_NAME, Module, copy};
@@ -12,10 +12,10 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 
 const NAMES: Names = Names { friendly: FRIENDLY_NAME, unique: EXTENSION_ID, service: &utf16(b"lbfoext") };
 
-/// The driver's first call, at PASSIVE_LEVEL.
+/// DriverEntry. PASSIVE_LEVEL.
 ///
 /// # Safety
-/// The I/O manager passes a driver object and the path of the service's registry key.
+/// `driver_object` and `registry_path` are those that the I/O manager passes.
 pub unsafe extern "win64" fn driver_entry(
     driver_object: *mut c_void,
     registry_path: *const UnicodeString,
@@ -41,7 +41,7 @@ unsafe fn start(
     // SAFETY: as above.
     let object = unsafe { DriverObject::new(driver_object) };
     let driver = Driver { handle: AtomicPtr::new(core::ptr::null_mut()), object, registry_path };
-    // SAFETY: the driver object is ours; the address of the entry point names the extension.
+    // SAFETY: the driver object is this driver's; the address of `driver_entry` identifies the extension.
     let driver = unsafe { extension::create(driver_object, id(), driver, passive) };
     let driver = driver.map_err(|(status, driver)| {
         drop(driver);
@@ -49,24 +49,25 @@ unsafe fn start(
     })?;
     // SAFETY: the extension was written above and lives as long as the driver object.
     let handle = unsafe { driver.as_ref() }.handle.as_ptr();
-    // SAFETY: the driver object is ours. Attach may come before the next line returns: all is in place.
+    // SAFETY: the driver object is this driver's. NDIS may call FilterAttach before `register` returns, so everything
+    // is initialized here.
     unsafe { extension::set_unload(driver_object, unload) };
     // SAFETY: the extension outlives the registration; NDIS writes the handle.
     let registered = unsafe { register::<Module>(driver_object, driver, handle, &NAMES) };
     if registered != NdisStatus::SUCCESS {
-        // SAFETY: nobody else knows the extension.
+        // SAFETY: the registration failed, so nothing else refers to the extension.
         unsafe { driver.drop_in_place() };
     }
     registered.ok()
 }
 
-/// `DriverUnload`: after deregistration nothing of the driver runs.
+/// DriverUnload: after the deregistration no handler runs any more. PASSIVE_LEVEL.
 unsafe extern "win64" fn unload(driver_object: *mut c_void) {
-    // SAFETY: created by `start` under the same identification.
+    // SAFETY: created by `start` with the same identifier.
     let Some(driver) = (unsafe { extension::find::<Driver>(driver_object, id()) }) else { return };
-    // SAFETY: valid until the driver object goes.
+    // SAFETY: the extension is valid as long as the driver object.
     deregister(unsafe { driver.as_ref() }.handle.load(Ordering::Acquire));
-    // SAFETY: every module is detached; the memory itself is the I/O manager's.
+    // SAFETY: every module is detached; the I/O manager frees the memory.
     unsafe { driver.drop_in_place() };
 }
 

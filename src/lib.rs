@@ -10,7 +10,8 @@
     clippy::indexing_slicing
 )]
 
-// In reading order: what is called, the rooms that the calls go to, the state that these share, and what lies below.
+// In reading order: the entry points, the modules that they call, the shared state, and the wrappers of the kernel and
+// of NDIS.
 pub mod entry;
 pub mod handlers;
 pub mod timer;

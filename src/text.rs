@@ -1,6 +1,6 @@
-//! ASCII constants as the UTF-16 text that Windows wants.
+//! Conversion of ASCII constants to UTF-16, at compile time.
 
-/// `text` in UTF-16 code units, at compile time.
+/// `text` in UTF-16 code units.
 pub const fn utf16<const N: usize>(text: &[u8; N]) -> [u16; N] {
     let mut units = [0; N];
     let mut at = 0;
@@ -12,10 +12,10 @@ pub const fn utf16<const N: usize>(text: &[u8; N]) -> [u16; N] {
     units
 }
 
-/// The bytes of a GUID in memory, from its text `{6E3C2C0F-...}`, at compile time: the first three numbers are
+/// The 16 bytes of a GUID as it lies in memory, from its text `{6E3C2C0F-...}`. Data1, Data2 and Data3 are
 /// little-endian.
 pub const fn guid(text: &[u16; 38]) -> [u8; 16] {
-    /// Where each byte's two digits stand in the text.
+    /// Index in the text of the first of each byte's two digits.
     const PLACES: [usize; 16] = [7, 5, 3, 1, 12, 10, 17, 15, 20, 22, 25, 27, 29, 31, 33, 35];
     let mut bytes = [0; 16];
     let mut at = 0;

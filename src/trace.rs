@@ -1,5 +1,5 @@
-//! Events of a module, in a bounded ring that is always on. On a host only a kernel debugger can read it; tests of the
-//! native driver read it directly.
+//! Events of a module, recorded in a ring buffer that is always on. On a host only a kernel debugger can read it;
+//! tests of the native driver read it directly.
 
 use crate::kernel::pool::{PoolSlice, Tag};
 use crate::ndis::status::OutOfMemory;
@@ -10,52 +10,56 @@ use teaming::offload::ProcessorConflict;
 /// One event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A slot that was never written.
+    /// An entry that was never written.
     None,
-    /// Members went down and came up; buckets that moved at once, and that wait for silence.
+    /// Members went down or came up. `forced`: buckets that moved at once; `waiting`: buckets that move after an idle
+    /// gap.
     TeamChanged { went_down: MemberSet, came_up: MemberSet, forced: u32, waiting: u32 },
-    /// Waiting buckets moved: after silence, or because their deadline passed.
+    /// Waiting buckets moved: `idle` after an idle gap, `deadline_moves` because their deadline passed.
     Settled { idle: u32, deadline_moves: u32 },
-    /// A setting takes its default; `setting` counts in `SETTINGS`, which has its name and range. The value is what the
-    /// registry holds, or `None` for one of the wrong type.
+    /// A value in the registry is invalid, and the default `used` applies. `setting` is an index of `SETTINGS`;
+    /// `value` is `None` if the registry value has the wrong type.
     SettingIgnored { setting: u8, value: Option<u64>, used: u64 },
-    /// The settings were read anew.
+    /// The settings were read again.
     SettingsRead,
-    /// A request could not be cloned for lack of memory; operations on ports and NICs that must not fail were applied
-    /// all the same.
+    /// A request could not be cloned for lack of memory. A port or NIC request that must not fail was applied
+    /// nevertheless.
     RequestNotForwarded { oid: u32 },
     /// A member failed the query of its link state.
     LinkUnknown { member: MemberIndex, status: i32 },
-    /// A property of a port was vetoed: it is damaged, or asks for what is not enforced.
+    /// A port property was vetoed, because it is damaged or asks for something that the driver cannot enforce.
     PropertyRefused { oid: u32, status: i32 },
-    /// A port has a property that cannot be enforced, or one that could not be read: nothing passes it.
+    /// A port has a property that the driver cannot enforce or read; all its traffic is dropped.
     PortClosed { port: u32 },
-    /// The run-time state of a NIC could not be saved for lack of memory; others may have saved theirs.
+    /// The run-time state of a NIC could not be saved for lack of memory; other extensions may have saved theirs.
     NotSaved { nic: NicId },
-    /// What was restored for a NIC could not be used, and changed nothing.
+    /// The data to restore for a NIC could not be used and was ignored.
     RestoreDiscarded { nic: NicId, why: Discard },
-    /// A NIC's run-time state came along. Its flows keep their members' positions if nothing differs and those are up.
+    /// The run-time state of a NIC was restored. Its flows keep their member positions if nothing differs and those
+    /// members are up.
     Restored { nic: NicId, differences: Differences },
-    /// The end of a save or a restore did not succeed below.
+    /// The completion of a save or restore failed below.
     OperationFailed { oid: u32, nic: NicId, status: i32 },
-    /// A request that must not be refused went down without the member it concerns: memory or the member was missing.
+    /// A request that must not be refused was forwarded without being redirected to its member, for lack of memory or
+    /// because the member is gone.
     RequestNotDirected { oid: u32 },
-    /// A request to several members failed on some of them.
+    /// A request to several members failed on `failed` of them.
     PartlyDone { oid: u32, failed: u32 },
-    /// Members went down that held queues of so many partitions; default queues serve those now, or copies elsewhere.
+    /// Members went down that held queues of `partitions` partitions. Default queues, or queues of other members,
+    /// serve those now.
     QueuesLost { members: MemberSet, partitions: u32 },
-    /// The processors of a member's queues do not fit those of the others.
+    /// The processors of a member's queues conflict with those of other members.
     ProcessorsConflict { member: MemberIndex, conflict: ProcessorConflict },
-    /// The configuration of the switch, or the properties of one of its ports, could not be read; it is asked again.
+    /// The configuration of the switch, or the properties of a port, could not be read; the query is repeated.
     NotEnumerated { status: i32 },
-    /// The switch announced more ports and network adapters than could be read; they are asked for again.
+    /// The switch announced more ports and NICs than the driver could read; the query is repeated.
     PictureIncomplete { announced: u32, understood: u32 },
 }
 
-/// How many events are kept.
+/// Number of entries of the ring.
 const EVENTS: usize = 256;
 
-/// The newest `EVENTS` events with their times.
+/// The last `EVENTS` events with their times.
 pub struct EventRing {
     events: PoolSlice<(Ticks, Event)>,
     written: u32,
@@ -69,14 +73,14 @@ impl EventRing {
         })
     }
 
-    /// The events that are kept, oldest first.
+    /// The recorded events, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = (Ticks, Event)> {
         let count = (self.written as usize).min(EVENTS);
         let first = (self.written as usize).wrapping_sub(count);
         (first..first.wrapping_add(count)).filter_map(|at| self.events.get(at % EVENTS).copied())
     }
 
-    /// Overwrites the oldest event. Under the team lock.
+    /// Overwrites the oldest event. Called with the team lock held.
     pub fn push(&mut self, now: Ticks, event: Event) {
         let slot = self.written as usize % EVENTS;
         if let Some(place) = self.events.get_mut(slot) {

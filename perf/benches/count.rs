@@ -197,11 +197,11 @@ fn event(name: String, samples: &mut [f64]) -> Event {
 }
 
 /// Nanoseconds of a thousand lost links: own work, and waiting until a sender has left the lock.
-fn downs(switch: &NullSwitch, sender: bool) -> (Vec<f64>, Vec<f64>) {
+fn downs(switch: &NullSwitch, is_contended: bool) -> (Vec<f64>, Vec<f64>) {
     let done = AtomicBool::new(false);
-    LOCKING.store(sender, Ordering::SeqCst);
+    LOCKING.store(is_contended, Ordering::SeqCst);
     let samples = std::thread::scope(|scope| {
-        if sender {
+        if is_contended {
             scope.spawn(|| send_until(switch, &done));
         }
         let samples = (0..1000)

@@ -9,7 +9,7 @@ use crate::kernel::rundown::WorkGuard;
 use crate::module::Module;
 use crate::ndis::indicate;
 use crate::ndis::link::{Indication, LinkStatus};
-use crate::ndis::member_query::{Question, Topic, Topics};
+use crate::ndis::member_query::{MemberQuery, Topic, Topics};
 use crate::ndis::status::NdisStatus;
 use crate::ndis::switch::NicRef;
 use crate::trace::Event;
@@ -119,7 +119,7 @@ pub fn indicate_pending(module: &Module) {
 pub fn retry(module: &Module) {
     for slot in 0..MEMBERS {
         let Some(member) = MemberIndex::from_slot(slot) else { continue };
-        if let Some(topics) = module.queries.take_owed(member) {
+        if let Some(topics) = module.queries.take_deferred(member) {
             ask(module, member, topics);
         }
     }
@@ -170,33 +170,33 @@ pub fn ask_all(module: &Module, topics: Topics) {
 /// Queries one member. At most one query to a member is outstanding; topics that are added meanwhile follow it.
 /// IRQL <= DISPATCH_LEVEL, no lock held.
 pub fn ask(module: &Module, member: MemberIndex, topics: Topics) {
-    if let Some(question) = module.queries.begin(member, topics) {
-        send(module, question.next());
+    if let Some(query) = module.queries.begin(member, topics) {
+        send(module, query.next());
     }
 }
 
 /// Queries one member at the next retry of the timer. IRQL <= DISPATCH_LEVEL, no lock held.
 pub fn ask_later(module: &Module, member: MemberIndex, topics: Topics) {
-    module.queries.owe(member, topics);
+    module.queries.defer(member, topics);
     failover::retry_later(module);
 }
 
 /// Sends queries to a member until one is pending or no topic is left. A loop instead of recursion, because each may
 /// complete within the call.
-fn send<'m>(module: &'m Module, mut next: Option<Question<'m>>) {
-    while let Some(question) = next.take() {
-        next = match (reference(module, question.member()), module.work.enter()) {
-            (Some((port, nic)), Some(work)) => match question.send(module.filter, port, nic, work) {
-                (status, Some(question)) => receive(module, question, status).0,
+fn send<'m>(module: &'m Module, mut next: Option<MemberQuery<'m>>) {
+    while let Some(query) = next.take() {
+        next = match (reference(module, query.member()), module.work.enter()) {
+            (Some((port, nic)), Some(work)) => match query.send(module.filter, port, nic, work) {
+                (status, Some(query)) => receive(module, query, status).0,
                 (_, None) => return,
             },
-            (None, Some(_)) if is_connected(module, question.member()) => {
+            (None, Some(_)) if is_connected(module, query.member()) => {
                 // The reference was refused.
-                ask_later(module, question.member(), Topics::one(question.topic()));
-                question.next()
+                ask_later(module, query.member(), Topics::one(query.topic()));
+                query.next()
             }
             // The member is disconnected, or the module is being detached: the topic is dropped.
-            _ => question.next(),
+            _ => query.next(),
         };
     }
 }
@@ -220,8 +220,8 @@ pub fn reference(module: &Module, member: MemberIndex) -> Option<(PortId, NicRef
 
 /// A query to a member has completed. IRQL <= DISPATCH_LEVEL, no lock held.
 pub fn answered(module: &Module, member: MemberIndex, status: NdisStatus) {
-    let Some(question) = module.queries.back(member) else { return };
-    let (next, _work) = receive(module, question, status);
+    let Some(query) = module.queries.completed(member) else { return };
+    let (next, _work) = receive(module, query, status);
     send(module, next);
     indicate_pending(module);
 }
@@ -230,30 +230,30 @@ pub fn answered(module: &Module, member: MemberIndex, status: NdisStatus) {
 /// module attached.
 fn receive<'m>(
     module: &'m Module,
-    question: Question<'m>,
+    query: MemberQuery<'m>,
     status: NdisStatus,
-) -> (Option<Question<'m>>, WorkGuard<'m>) {
-    let (nic, work) = question.take_back(&module.switch, &module.work);
+) -> (Option<MemberQuery<'m>>, WorkGuard<'m>) {
+    let (nic, work) = query.take_references(&module.switch, &module.work);
     drop(nic);
-    let member = question.member();
+    let member = query.member();
     let succeeded = status == NdisStatus::SUCCESS;
-    match question.topic() {
+    match query.topic() {
         // A newer indication arrived while the query was outstanding: discard the answer, query again.
-        _ if question.is_outdated() => {}
-        Topic::Link => match question.link().filter(|_| succeeded) {
+        _ if query.is_outdated() => {}
+        Topic::Link => match query.link().filter(|_| succeeded) {
             Some(link) => failover::member(module, member, MemberEvent::Link(link)),
             None => {
                 let event = Event::LinkUnknown { member, status: status.0 };
                 module.control.lock().events.push(clock::now(), event);
             }
         },
-        Topic::Capability(capability) => took_answer(module, member, capability, status, question.answer()),
+        Topic::Capability(capability) => took_answer(module, member, capability, status, query.answer()),
     }
     if !succeeded && status != NdisStatus::NOT_SUPPORTED && is_connected(module, member) {
         // A member that does not support the query is not queried again.
-        ask_later(module, member, Topics::one(question.topic()));
+        ask_later(module, member, Topics::one(query.topic()));
     }
-    (question.next(), work)
+    (query.next(), work)
 }
 
 /// Records a member's answer about a capability, unless the member is disconnected by now: the next adapter under its

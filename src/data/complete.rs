@@ -3,8 +3,8 @@
 //! restored.
 
 use crate::module::Module;
+use crate::ndis::child_nbl::SplitParent;
 use crate::ndis::nbl::{NblChain, NblQueue};
-use crate::ndis::own_list::SplitParent;
 use crate::ndis::raw::SendCompleteFlags;
 use core::sync::atomic::Ordering;
 

@@ -14,9 +14,9 @@ use crate::kernel::per_processor::ThisCpu;
 use crate::kernel::pool::Pool;
 use crate::kernel::rundown::WalkGuard;
 use crate::module::Module;
+use crate::ndis::child_nbl::SplitParent;
 use crate::ndis::mdl::WindowBuffer;
 use crate::ndis::nbl::{Nbl, NblChain, NblQueue, NetBufferRef};
-use crate::ndis::own_list::SplitParent;
 use crate::ndis::raw::SendFlags;
 use crate::ndis::status::NdisStatus;
 use crate::requests::offload;
@@ -49,12 +49,12 @@ enum BatchEnd {
 
 /// The source of the current run of packets, looked up once, and the traffic of the run that is not counted yet.
 struct Run {
-    sender: Option<SourcePort>,
+    source_port: Option<SourcePort>,
     sent: Traffic,
 }
 
 impl Run {
-    const NONE: Self = Self { sender: None, sent: Traffic::NONE };
+    const NONE: Self = Self { source_port: None, sent: Traffic::NONE };
 }
 
 /// A flood with destinations left.
@@ -68,11 +68,11 @@ struct Flood {
 pub fn send(module: &Module, mut lists: NblQueue, flags: SendFlags) {
     let Some(walk) = module.walks.enter() else { return refuse(module, lists, flags) };
     let mut groups = Groups::new(flags);
-    let mut source = Run::NONE;
+    let mut run = Run::NONE;
     while !lists.is_empty() {
-        let pause = decide_some(module, &mut lists, &mut groups, &mut source);
+        let end = decide_some(module, &mut lists, &mut groups, &mut run);
         groups.flush(module);
-        match pause {
+        match end {
             BatchEnd::Enough => {}
             BatchEnd::Mixed(parent) => lists.push_front(split(module, &walk, parent, flags)),
             BatchEnd::Flood(mut list, flood) => {
@@ -84,14 +84,14 @@ pub fn send(module: &Module, mut lists: NblQueue, flags: SendFlags) {
     }
 }
 
-/// Decides and commits one batch. `source` is scratch space that lives in the caller's frame.
+/// Decides and commits one batch. `run` is scratch space on the caller's stack.
 #[inline(never)] // two frames under 1 KiB instead of one above
-fn decide_some(module: &Module, lists: &mut NblQueue, groups: &mut Groups, source: &mut Run) -> BatchEnd {
+fn decide_some(module: &Module, lists: &mut NblQueue, groups: &mut Groups, run: &mut Run) -> BatchEnd {
     let forwarding = module.forwarding.read();
     let counters = module.counters.here(forwarding.dispatch());
-    let pause = decide_held(module, &forwarding, &counters, lists, groups, source);
-    count(&forwarding, &counters, source);
-    pause
+    let end = decide_held(module, &forwarding, &counters, lists, groups, run);
+    count(&forwarding, &counters, run);
+    end
 }
 
 #[inline(always)] // one caller, which counts at every exit
@@ -101,19 +101,19 @@ fn decide_held(
     counters: &ThisCpu<'_, Counters>,
     lists: &mut NblQueue,
     groups: &mut Groups,
-    source: &mut Run,
+    run: &mut Run,
 ) -> BatchEnd {
     let mut window = WindowBuffer::empty();
     let now = if forwarding.wants_time() { clock::now() } else { Ticks::ZERO };
-    let mut reach = BATCH_DESTINATIONS;
+    let mut destinations_left = BATCH_DESTINATIONS;
     for _ in 0..BATCH_LISTS {
         let Some(mut list) = lists.pop() else { break };
         let nic = list.source();
-        if source.sender.as_ref().is_some_and(|sender| sender.nic != nic) {
-            count(forwarding, counters, source);
+        if run.source_port.as_ref().is_some_and(|source_port| source_port.nic != nic) {
+            count(forwarding, counters, run);
         }
-        let sender = source.sender.get_or_insert_with(|| forwarding.sender(nic));
-        let walk = Walk { module, forwarding, sender, now };
+        let source_port = run.source_port.get_or_insert_with(|| forwarding.source_port(nic));
+        let walk = Walk { module, forwarding, source_port, now };
         let decision = if forwarding.uses_adapter_hash() {
             decide_with_adapter(&walk, counters, &list, &mut window)
         } else {
@@ -123,7 +123,7 @@ fn decide_held(
             counters.change(|counters| counters.split += 1);
             return BatchEnd::Mixed(list);
         };
-        let committed = commit(&walk, &mut list, &decision, &mut reach);
+        let committed = commit(&walk, &mut list, &decision, &mut destinations_left);
         if matches!(committed, Committed::Apart) {
             counters.change(|counters| counters.split += 1);
             return BatchEnd::Mixed(list);
@@ -135,7 +135,7 @@ fn decide_held(
         let verdict = match committed {
             Committed::To(Group::Dropped(reason, ..)) => Verdict::Drop(reason),
             _ => {
-                source.sent = source.sent.plus(load);
+                run.sent = run.sent.plus(load);
                 decision.verdict
             }
         };
@@ -146,7 +146,7 @@ fn decide_held(
             Committed::Partly(from) => return BatchEnd::Flood(list, Flood { decision, from }),
             Committed::Apart => {}
         }
-        if groups.is_full() || reach == 0 {
+        if groups.is_full() || destinations_left == 0 {
             break;
         }
     }
@@ -155,11 +155,11 @@ fn decide_held(
 
 /// Counts the traffic of a run of packets of one source, and forgets the source: the next batch looks it up again.
 #[inline(never)] // once for many packets
-fn count(forwarding: &Forwarding<Pool>, counters: &ThisCpu<'_, Counters>, source: &mut Run) {
-    if let Some(sender) = source.sender.as_ref().filter(|_| source.sent.frames != 0) {
-        forwarding.ports.count(counters.processor, sender.position, source.sent);
+fn count(forwarding: &Forwarding<Pool>, counters: &ThisCpu<'_, Counters>, run: &mut Run) {
+    if let Some(source_port) = run.source_port.as_ref().filter(|_| run.sent.frames != 0) {
+        forwarding.ports.count(counters.processor, source_port.position, run.sent);
     }
-    *source = Run::NONE;
+    *run = Run::NONE;
 }
 
 /// What all packets of one source share within a batch.
@@ -167,7 +167,7 @@ fn count(forwarding: &Forwarding<Pool>, counters: &ThisCpu<'_, Counters>, source
 struct Walk<'a> {
     module: &'a Module,
     forwarding: &'a Forwarding<Pool>,
-    sender: &'a SourcePort,
+    source_port: &'a SourcePort,
     now: Ticks,
 }
 
@@ -210,9 +210,9 @@ fn decide_one(
 ) -> Decision {
     match window.read(packet, list.detail()) {
         Ok(bytes) => {
-            let (source, pinned, now) = (walk.sender.nic, common.pinned, walk.now);
+            let (source, pinned, now) = (walk.source_port.nic, common.pinned, walk.now);
             let packet = Packet { source, window: bytes, pinned, native: false, now };
-            walk.forwarding.decide_from(walk.sender, &packet, &common.out_of_band)
+            walk.forwarding.decide_from(walk.source_port, &packet, &common.out_of_band)
         }
         Err(_) => Decision::dropped(DropReason::Unreadable),
     }
@@ -254,8 +254,8 @@ fn adapter_hash<'a>(module: &'a Module, list: &Nbl, check: bool) -> Adapter<'a> 
         .toeplitz_hash()
         .filter(|_| alone)
         .and_then(|(hash_type, value)| Some(NicHash { value, hash_type: HashType::from_ndis(hash_type)? }));
-    let trust = module.trust_in(list.source().port);
-    Adapter { toeplitz: &TOEPLITZ_SAMPLE, trust, offered, check }
+    let confidence = module.trust_in(list.source().port);
+    Adapter { toeplitz: &TOEPLITZ_SAMPLE, confidence, offered, check }
 }
 
 /// The result of committing the destinations of a list.
@@ -269,13 +269,14 @@ enum Committed {
 }
 
 /// Dropped on the side that the packet came from.
-fn dropped(sender: &SourcePort, reason: DropReason) -> Group {
-    Group::Dropped(reason, sender.nic.port, Side::Source)
+fn dropped(source_port: &SourcePort, reason: DropReason) -> Group {
+    Group::Dropped(reason, source_port.nic.port, Side::Source)
 }
 
-/// Commits the destinations of one list, at most `reach` of them. From here on the packet counts as assigned to them.
-fn commit(walk: &Walk<'_>, list: &mut Nbl, decision: &Decision, reach: &mut usize) -> Committed {
-    let dropped = |reason| Committed::To(dropped(walk.sender, reason));
+/// Commits the destinations of one list, at most `destinations_left` of them. From here on the packet counts as
+/// assigned to them.
+fn commit(walk: &Walk<'_>, list: &mut Nbl, decision: &Decision, destinations_left: &mut usize) -> Committed {
+    let dropped = |reason| Committed::To(dropped(walk.source_port, reason));
     let target = match decision.verdict {
         Verdict::Native => return Committed::To(Group::Native),
         Verdict::Drop(reason) => return dropped(reason),
@@ -283,7 +284,7 @@ fn commit(walk: &Walk<'_>, list: &mut Nbl, decision: &Decision, reach: &mut usiz
             return Committed::To(Group::Dropped(reason, port, Side::Destination));
         }
         Verdict::Flood { uplink } => {
-            return commit_flood(walk, list, decision, uplink, reach);
+            return commit_flood(walk, list, decision, uplink, destinations_left);
         }
         Verdict::Deliver(nic) => Target { nic, bits: decision.bits },
         Verdict::Uplink(member) => match external(walk.forwarding, member, decision.bits) {
@@ -291,7 +292,7 @@ fn commit(walk: &Walk<'_>, list: &mut Nbl, decision: &Decision, reach: &mut usiz
             None => return dropped(DropReason::NoLiveMember),
         },
     };
-    *reach = reach.saturating_sub(1);
+    *destinations_left = destinations_left.saturating_sub(1);
     commit_one(walk, list, decision, target)
 }
 
@@ -318,7 +319,7 @@ fn commit_tagged(walk: &Walk<'_>, list: &mut Nbl, decision: &Decision, target: T
 #[inline(always)]
 fn add_destination(walk: &Walk<'_>, list: &mut Nbl, target: Target) -> Committed {
     if walk.module.switch.add_destination(list, target).is_err() {
-        return Committed::To(dropped(walk.sender, DropReason::NoResources));
+        return Committed::To(dropped(walk.source_port, DropReason::NoResources));
     }
     Committed::To(Group::To(target.nic.port, target.nic.index, target.bits))
 }
@@ -349,27 +350,27 @@ fn commit_flood(
     list: &mut Nbl,
     decision: &Decision,
     uplink: Option<MemberIndex>,
-    reach: &mut usize,
+    destinations_left: &mut usize,
 ) -> Committed {
-    let &Walk { module, forwarding, sender, .. } = walk;
+    let &Walk { module, forwarding, source_port, .. } = walk;
     if must_travel_apart(module, list, decision) {
         return Committed::Apart;
     }
     let member = || uplink.and_then(|member| external(forwarding, member, decision.bits));
-    let stations = || forwarding.flood(sender, decision, 0);
-    let room = (*reach).max(1).saturating_sub(usize::from(member().is_some()));
-    let (count, last) = stations().take(room).fold((0, 0), |(count, _), (next, _)| (count + 1, next));
+    let vnics = || forwarding.flood(source_port, decision, 0);
+    let vnics_max = (*destinations_left).max(1).saturating_sub(usize::from(member().is_some()));
+    let (count, last) = vnics().take(vnics_max).fold((0, 0), |(count, _), (next, _)| (count + 1, next));
     let total = count + usize::from(member().is_some());
-    let targets = || member().into_iter().chain(stations().take(count).map(|(_, target)| target));
-    let more = count == room && forwarding.flood(sender, decision, last).next().is_some();
-    *reach = reach.saturating_sub(total);
+    let targets = || member().into_iter().chain(vnics().take(count).map(|(_, target)| target));
+    let more = count == vnics_max && forwarding.flood(source_port, decision, last).next().is_some();
+    *destinations_left = destinations_left.saturating_sub(total);
     match (targets().next(), total, more) {
         (Some(target), 1, false) => commit_one(walk, list, decision, target),
-        (None, _, false) => Committed::To(dropped(sender, DropReason::NoDestination)),
+        (None, _, false) => Committed::To(dropped(source_port, DropReason::NoDestination)),
         _ => {
             let count = u32::try_from(total).unwrap_or(u32::MAX);
             if total != 0 && module.switch.add_destinations(list, count, targets()).is_err() {
-                return Committed::To(dropped(sender, DropReason::NoResources));
+                return Committed::To(dropped(source_port, DropReason::NoResources));
             }
             write_tag(module, list, decision);
             if more { Committed::Partly(last) } else { Committed::To(Group::Several) }
@@ -384,10 +385,10 @@ fn commit_flood(
 fn finish(module: &Module, list: &mut Nbl, mut flood: Flood) {
     loop {
         let forwarding = module.forwarding.read();
-        let sender = forwarding.sender(list.source());
-        let stations = || forwarding.flood(&sender, &flood.decision, flood.from).take(BATCH_DESTINATIONS);
-        let (count, last) = stations().fold((0, flood.from), |(count, _), (next, _)| (count + 1, next));
-        if count == 0 || module.switch.add_destinations(list, count, stations().map(|(_, to)| to)).is_err() {
+        let source_port = forwarding.source_port(list.source());
+        let vnics = || forwarding.flood(&source_port, &flood.decision, flood.from).take(BATCH_DESTINATIONS);
+        let (count, last) = vnics().fold((0, flood.from), |(count, _), (next, _)| (count + 1, next));
+        if count == 0 || module.switch.add_destinations(list, count, vnics().map(|(_, to)| to)).is_err() {
             return;
         }
         flood.from = last;

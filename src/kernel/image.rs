@@ -1,21 +1,21 @@
-//! What only the image needs: the exported entry point, the panic handler and the global allocator. Together with the
-//! lines for Windows in the two files `sys.rs` these are the only ones of the library that no native build compiles.
+//! Code of the image only: the exported entry point, the panic handler and the global allocator. Native builds compile
+//! everything else except the `cfg(windows)` lines of the two files `sys.rs`.
 
 use super::sys::KeBugCheckEx;
 use crate::ndis::raw::UnicodeString;
 use core::ffi::c_void;
 
-/// `MANUALLY_INITIATED_CRASH1`: a code that no other component raises; the first parameter says who did.
+/// `MANUALLY_INITIATED_CRASH1`; the first parameter of the bug check, `SIGNATURE`, identifies this driver.
 const BUG_CHECK: u32 = 0xDEAD_DEAD;
 /// "lbfo" in a dump.
 const SIGNATURE: usize = 0x6F66_626C;
 
-/// No line of the driver allocates through it: all memory is had from `pool`, with tags.
+/// Required by the linker, but never called: the driver allocates all its memory with `pool`, under its own tags.
 #[global_allocator]
 static POOL: wdk_alloc::WdkAllocator = wdk_alloc::WdkAllocator;
 
-/// Stops the machine with the place of the panic: line, column, address of the file name. No formatting: it would bring
-/// `core::fmt` into the image. No panic is reachable; `tests/files/image_checks.rs` holds the linker's map against that.
+/// Bug-checks with the location of the panic: line, column, address of the file name. Formatting a message would bring
+/// `core::fmt` into the image. No panic is reachable; `tests/files/image_checks.rs` checks this in the linker's map.
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     let (line, column, file) = info.location().map_or((0, 0, 0), |place| {
@@ -25,15 +25,15 @@ fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     unsafe { KeBugCheckEx(BUG_CHECK, SIGNATURE, line, column, file) }
 }
 
-/// The image's entry point.
+/// The entry point of the image.
 ///
 /// # Safety
-/// Called by the I/O manager alone.
+/// Only the I/O manager calls it.
 #[unsafe(export_name = "DriverEntry")]
 unsafe extern "win64" fn driver_entry(
     driver_object: *mut c_void,
     registry_path: *const UnicodeString,
 ) -> i32 {
-    // SAFETY: passed on as it came.
+    // SAFETY: the arguments of the I/O manager, unchanged.
     unsafe { crate::entry::driver_entry(driver_object, registry_path) }
 }

@@ -1,4 +1,4 @@
-//! Everything that talks to ntoskrnl: the only place, beside `ndis` and `entry`, with `unsafe` code.
+//! All calls of ntoskrnl. Besides `ndis` and `entry` the only module with `unsafe` code.
 
 pub mod extension;
 #[cfg(windows)]

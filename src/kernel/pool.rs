@@ -1,4 +1,4 @@
-//! Non-paged pool memory with tags. Every allocation may fail; nothing here is called per packet.
+//! Non-paged pool memory with tags. Every allocation may fail; none is made on the packet path.
 
 use super::sys::{self, PoolFlags};
 use crate::ndis::status::OutOfMemory;
@@ -7,7 +7,7 @@ use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
-/// Four characters that name an allocation in a pool dump, which shows them in this order.
+/// A pool tag; a pool dump shows its four characters in this order.
 #[derive(Clone, Copy)]
 pub struct Tag(pub u32);
 
@@ -17,7 +17,7 @@ impl Tag {
     }
     /// The state of one filter module.
     pub const MODULE: Self = Self::new(*b"LbfM");
-    /// Tables: buckets, ports, addresses, VLANs, resources on members, counters, events.
+    /// Tables: buckets, ports, addresses, VLANs, offload resources, counters, events.
     pub const TABLE: Self = Self::new(*b"LbfT");
     /// Buffers of requests that the driver originates.
     pub const REQUEST: Self = Self::new(*b"LbfQ");
@@ -25,7 +25,7 @@ impl Tag {
     pub const CLONE: Self = Self::new(*b"LbfC");
     /// Child NBLs.
     pub const LIST: Self = Self::new(*b"LbfL");
-    /// Settings and their watch.
+    /// Settings and the notification of their changes.
     pub const SETTINGS: Self = Self::new(*b"LbfS");
     /// Saved and restored run-time state.
     pub const STATE: Self = Self::new(*b"LbfD");
@@ -35,7 +35,7 @@ impl Tag {
     pub const RUNDOWN: Self = Self::new(*b"LbfR");
 }
 
-/// What ExAllocatePool2 aligns to.
+/// Alignment of ExAllocatePool2, in bytes.
 const POOL_ALIGNMENT: usize = 16;
 
 fn allocate(bytes: usize, tag: Tag) -> Result<NonNull<c_void>, OutOfMemory> {
@@ -50,7 +50,7 @@ pub struct PoolBox<T> {
     tag: Tag,
 }
 
-// SAFETY: the box owns its value; the memory is not bound to a thread.
+// SAFETY: the box owns its value, and pool memory belongs to no thread.
 unsafe impl<T: Send> Send for PoolBox<T> {}
 // SAFETY: as for a reference to the value.
 unsafe impl<T: Sync> Sync for PoolBox<T> {}
@@ -60,12 +60,12 @@ impl<T> PoolBox<T> {
     pub fn try_new(tag: Tag, value: T) -> Result<Self, OutOfMemory> {
         const { assert!(align_of::<T>() <= POOL_ALIGNMENT) };
         let memory = allocate(size_of::<T>(), tag)?.cast::<T>();
-        // SAFETY: the memory is fresh, large enough and aligned.
+        // SAFETY: the memory is new, large enough and aligned.
         unsafe { memory.write(value) };
         Ok(Self { value: memory, tag })
     }
 
-    /// Gives the value up to a raw pointer, which `from_raw` takes back.
+    /// Releases the value as a raw pointer, which `from_raw` takes over again.
     pub fn into_raw(this: Self) -> *mut T {
         let pointer = this.value.as_ptr();
         core::mem::forget(this);
@@ -73,7 +73,7 @@ impl<T> PoolBox<T> {
     }
 
     /// # Safety
-    /// `pointer` came from `into_raw` of a box with this tag and is not used otherwise any more.
+    /// `pointer` came from `into_raw` of a box with this tag, and nothing else uses it any more.
     pub unsafe fn from_raw(pointer: NonNull<T>, tag: Tag) -> Self {
         Self { value: pointer, tag }
     }
@@ -96,14 +96,14 @@ impl<T> DerefMut for PoolBox<T> {
 
 impl<T> Drop for PoolBox<T> {
     fn drop(&mut self) {
-        // SAFETY: the value is alive and never touched again.
+        // SAFETY: the value is initialized and not used afterwards.
         unsafe { self.value.drop_in_place() };
         // SAFETY: allocated with this tag in `try_new`.
         unsafe { sys::ExFreePoolWithTag(self.value.as_ptr().cast(), self.tag.0) };
     }
 }
 
-/// A value that is set once, when it becomes known, and read without a lock from then on.
+/// A value that is set once and then read without a lock.
 pub struct OnceBox<T> {
     value: AtomicPtr<T>,
     tag: Tag,
@@ -119,12 +119,12 @@ impl<T> OnceBox<T> {
         unsafe { self.value.load(Ordering::Acquire).as_ref() }
     }
 
-    /// Sets the value; if another was set meanwhile, that one stays. IRQL <= DISPATCH_LEVEL.
+    /// Sets the value unless one is set already, and returns the value that is set. IRQL <= DISPATCH_LEVEL.
     pub fn set(&self, value: T) -> Result<&T, OutOfMemory> {
         let new = PoolBox::into_raw(PoolBox::try_new(self.tag, value)?);
         let none = core::ptr::null_mut();
         if self.value.compare_exchange(none, new, Ordering::AcqRel, Ordering::Acquire).is_err() {
-            // SAFETY: just made here, and nobody else knows it.
+            // SAFETY: made above, and not published.
             drop(unsafe { take(new, self.tag) });
         }
         self.get().ok_or(OutOfMemory)
@@ -133,7 +133,7 @@ impl<T> OnceBox<T> {
 
 impl<T> Drop for OnceBox<T> {
     fn drop(&mut self) {
-        // SAFETY: made by `set`, and nobody borrows it any more.
+        // SAFETY: made by `set`, and not borrowed, since `self` is borrowed mutably.
         drop(unsafe { take(*self.value.get_mut(), self.tag) });
     }
 }
@@ -149,7 +149,7 @@ unsafe fn take<T>(pointer: *mut T, tag: Tag) -> Option<PoolBox<T>> {
 pub struct PoolSlice<T> {
     first: NonNull<T>,
     len: usize,
-    /// Where the allocation begins: before `first` only for elements aligned to more than the pool gives.
+    /// Start of the allocation; before `first` only if the elements need a larger alignment than the pool's.
     base: NonNull<c_void>,
     tag: Tag,
 }
@@ -160,7 +160,7 @@ unsafe impl<T: Send> Send for PoolSlice<T> {}
 unsafe impl<T: Sync> Sync for PoolSlice<T> {}
 
 impl<T> PoolSlice<T> {
-    /// `len` elements, each made by `element(index)` in place. IRQL <= DISPATCH_LEVEL.
+    /// Allocates `len` elements and initializes each with `element(index)`. IRQL <= DISPATCH_LEVEL.
     pub fn try_new(tag: Tag, len: usize, element: impl Fn(usize) -> T) -> Result<Self, OutOfMemory> {
         let slack = align_of::<T>().saturating_sub(POOL_ALIGNMENT);
         let bytes = size_of::<T>().checked_mul(len).and_then(|b| b.checked_add(slack)).ok_or(OutOfMemory)?;
@@ -172,7 +172,7 @@ impl<T> PoolSlice<T> {
         for index in 0..len {
             // SAFETY: `index` lies inside the allocation.
             let place = unsafe { first.add(index) };
-            // SAFETY: the place is fresh, large enough and aligned.
+            // SAFETY: the memory is new, large enough and aligned.
             unsafe { place.write(element(index)) };
         }
         Ok(Self { first, len, base, tag })
@@ -180,7 +180,7 @@ impl<T> PoolSlice<T> {
 }
 
 impl<T: Copy + Default> PoolSlice<T> {
-    /// The elements of an iterator that can be run twice: once to count, once to copy.
+    /// A slice of the elements of an iterator, which is run twice: to count and to copy. IRQL <= DISPATCH_LEVEL.
     pub fn collect(tag: Tag, elements: impl Iterator<Item = T> + Clone) -> Result<Self, OutOfMemory> {
         let mut slice = Self::try_new(tag, elements.clone().count(), |_| T::default())?;
         slice.iter_mut().zip(elements).for_each(|(place, element)| *place = element);
@@ -206,7 +206,7 @@ impl<T> DerefMut for PoolSlice<T> {
 impl<T> Drop for PoolSlice<T> {
     fn drop(&mut self) {
         let elements: *mut [T] = &mut **self;
-        // SAFETY: the elements are alive and never touched again.
+        // SAFETY: the elements are initialized and not used afterwards.
         unsafe { elements.drop_in_place() };
         // SAFETY: allocated with this tag in `try_new`.
         unsafe { sys::ExFreePoolWithTag(self.base.as_ptr(), self.tag.0) };

@@ -1,4 +1,4 @@
-//! Which processor this is, and how many there may be.
+//! Number of processors, and index of the current one.
 
 use super::sys;
 use crate::ndis::irql::Dispatch;
@@ -6,14 +6,14 @@ use crate::ndis::irql::Dispatch;
 /// `ALL_PROCESSOR_GROUPS`.
 const ALL_PROCESSOR_GROUPS: u16 = 0xFFFF;
 
-/// Processors that may ever be active; at least 1.
+/// Maximum number of active processors in all groups; at least 1. Any IRQL.
 pub fn count() -> usize {
     // SAFETY: callable at any IRQL.
     (unsafe { sys::KeQueryMaximumProcessorCountEx(ALL_PROCESSOR_GROUPS) }.max(1)) as usize
 }
 
-/// Index of this processor, below `count()`; the token keeps the thread on it.
+/// System-wide index of the current processor. The token proves that the thread stays on it.
 pub fn current(_: &Dispatch) -> usize {
-    // SAFETY: callable at any IRQL; a null argument asks for the index alone.
+    // SAFETY: callable at any IRQL; with a null argument only the index is returned.
     (unsafe { sys::KeGetCurrentProcessorNumberEx(core::ptr::null_mut()) }) as usize
 }

@@ -1,5 +1,6 @@
-//! Requests inside OID_SWITCH_NIC_REQUEST: a checked view of those that arrive, and the envelope of the driver's own that
-//! takes one to another adapter (forwarding-oid-requests-to-physical-network-adapters.md).
+//! Encapsulated requests (OID_SWITCH_NIC_REQUEST): a checked view of those that arrive, and the driver's own
+//! NDIS_SWITCH_NIC_OID_REQUEST that redirects one to another physical adapter
+//! (forwarding-oid-requests-to-physical-network-adapters.md).
 
 use super::oid::Request;
 use super::raw::{IpsecDeleteSa, ObjectHeader, OidRequest, SwitchNicOidRequest, object_type, oids};
@@ -11,8 +12,8 @@ use core::ptr::NonNull;
 use teaming::ids::{MemberIndex, NicId, NicIndex, PortId};
 use teaming::oid::{RequestType, Resource};
 
-/// A request from above for a network adapter: who asks, who is asked, and the request inside. All of it is the
-/// caller's and is read only, but for results; valid until the request is completed.
+/// An OID_SWITCH_NIC_REQUEST from above: source, destination and the encapsulated request. The issuer owns the memory;
+/// it is valid until the request is completed, and the driver writes nothing but results to it.
 #[derive(Clone, Copy)]
 pub struct Envelope {
     request: Request,
@@ -21,7 +22,8 @@ pub struct Envelope {
 }
 
 impl Envelope {
-    /// The view of a request that is what its headers must say, or `None`.
+    /// `None` unless the request is an OID_SWITCH_NIC_REQUEST and both headers have the type, revision and size that
+    /// NDIS documents.
     pub fn of(request: Request) -> Option<Self> {
         if request.oid() != oids::SWITCH_NIC_REQUEST
             || !matches!(request.kind()?, RequestType::Set | RequestType::Method)
@@ -35,7 +37,7 @@ impl Envelope {
             object_type::DEFAULT,
             size_of::<SwitchNicOidRequest>(),
         )?;
-        // SAFETY: the header says that the structure is there.
+        // SAFETY: `checked` found the whole structure in the buffer.
         let inner = unsafe { (*outer.as_ptr()).oid_request };
         let needed = usize::from(OidRequest::SIZE_REVISION_1);
         let inner = checked::<OidRequest>(inner.cast(), needed, object_type::OID_REQUEST, needed)?;
@@ -46,7 +48,7 @@ impl Envelope {
         self.request
     }
 
-    /// The partition's adapter; 0/0 when the request is nobody's in particular.
+    /// The NIC of the partition that issued the request; 0/0 if the request is not on behalf of one partition.
     pub fn source(&self) -> NicId {
         // SAFETY: checked in `of`.
         let outer = unsafe { self.outer.as_ref() };
@@ -80,7 +82,8 @@ impl Envelope {
         (buffer.cast(), if buffer.is_null() { 0 } else { length as usize })
     }
 
-    /// The payload of the request inside. Not while the request is below: an adapter may be writing to it.
+    /// InformationBuffer of the encapsulated request, in bytes. Must not be read while the request is below: the
+    /// adapter may write to it.
     pub fn payload(&self) -> &[u8] {
         match self.buffer() {
             (_, 0) => &[],
@@ -89,20 +92,20 @@ impl Envelope {
         }
     }
 
-    /// The payload, to write results to.
+    /// The same for writing, when the driver completes the request itself.
     pub(crate) fn payload_mut(&mut self) -> &mut [u8] {
         match self.buffer() {
             (_, 0) => &mut [],
-            // SAFETY: as above, and results are for the driver to write when it completes the request itself.
+            // SAFETY: as above; the driver completes the request itself, so nobody else writes to the buffer.
             (buffer, length) => unsafe { core::slice::from_raw_parts_mut(buffer, length) },
         }
     }
 
-    /// The security associations that the payload names.
+    /// The IPsec security associations in the payload; empty for an OID without any.
     pub fn associations(&self) -> Associations {
         let (first, available) = self.buffer();
-        let Some(shape) = Shape::of(self.oid()) else { return Associations::NONE };
-        Associations { next: first, available, shape, left: ASSOCIATIONS_MAX }
+        let Some(layout) = SaLayout::of(self.oid()) else { return Associations::NONE };
+        Associations { next: first, available, layout, left: ASSOCIATIONS_MAX }
     }
 }
 
@@ -110,8 +113,8 @@ impl Envelope {
     /// Bytes of one IPSEC_OFFLOAD_V2_DELETE_SA.
     pub const DELETED_SA: usize = size_of::<IpsecDeleteSa>();
 
-    /// Writes a list of associations to be deleted into `out`, which is aligned to eight bytes and stays where it is.
-    /// Its length, or `None` for an empty list or one that has no room.
+    /// Writes a linked list of IPSEC_OFFLOAD_V2_DELETE_SA into `out`, which must be aligned to 8 bytes and must not
+    /// move afterwards. Returns its length in bytes; `None` if there are no handles or `out` is too short.
     pub(crate) fn write_deleted(out: &mut [u8], handles: impl Iterator<Item = u64>) -> Option<usize> {
         let first = out.as_mut_ptr().cast::<IpsecDeleteSa>();
         let room = out.len() / Self::DELETED_SA;
@@ -128,7 +131,7 @@ impl Envelope {
             // SAFETY: as above.
             unsafe { place.write(element) };
             if let Some(before) = count.checked_sub(1) {
-                // SAFETY: written in an earlier round.
+                // SAFETY: written by an earlier iteration.
                 unsafe { (*first.add(before)).next = place };
             }
             count += 1;
@@ -137,30 +140,31 @@ impl Envelope {
     }
 }
 
-/// A pointer to a structure that begins with a header, checked against what is there and what is needed.
+/// Checks a pointer to a structure that begins with NDIS_OBJECT_HEADER: not null, aligned, type `expected`, and both
+/// `available` and the header's size at least `needed` bytes.
 fn checked<T>(pointer: *const u8, available: usize, expected: u8, needed: usize) -> Option<NonNull<T>> {
     let pointer = NonNull::new(pointer.cast_mut())?;
     if available < needed || !pointer.cast::<T>().is_aligned() {
         return None;
     }
-    // SAFETY: not null, and at least `needed` bytes, which no caller has below the header's four.
+    // SAFETY: not null, and at least `needed` bytes are readable; every caller asks for more than the header's 4.
     let header = unsafe { pointer.cast::<ObjectHeader>().read_unaligned() };
     let fits = header.object_type == expected && header.revision >= 1 && usize::from(header.size) >= needed;
     fits.then_some(pointer.cast())
 }
 
-/// Elements of a list that are followed at most; a longer one, or one that bites its tail, ends there.
+/// Longest list of security associations that is followed. It bounds a list that is linked in a circle.
 const ASSOCIATIONS_MAX: u32 = 4096;
 
-/// Where the elements of a list have their link and their handle.
+/// Byte offsets in one element of a list of security associations.
 #[derive(Clone, Copy)]
-struct Shape {
+struct SaLayout {
     next: Option<usize>,
     handle: usize,
     size: usize,
 }
 
-impl Shape {
+impl SaLayout {
     fn of(oid: u32) -> Option<Self> {
         let (next, handle) = match oid {
             oids::TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA => (Some(8), 56),
@@ -172,12 +176,12 @@ impl Shape {
     }
 }
 
-/// The elements of a list of security associations, each checked by its own header before it is read.
+/// Iterates over a list of security associations; checks the header of each element before it is read.
 #[derive(Clone)]
 pub struct Associations {
     next: *const u8,
     available: usize,
-    shape: Shape,
+    layout: SaLayout,
     left: u32,
 }
 
@@ -185,42 +189,43 @@ impl Associations {
     const NONE: Self = Self {
         next: core::ptr::null(),
         available: 0,
-        shape: Shape { next: None, handle: 0, size: 0 },
+        layout: SaLayout { next: None, handle: 0, size: 0 },
         left: 0,
     };
 }
 
 impl Iterator for Associations {
-    /// OffloadHandle; 0 for one that was not offloaded.
+    /// OffloadHandle; 0 if the association was not offloaded.
     type Item = u64;
 
     fn next(&mut self) -> Option<u64> {
         self.left = self.left.checked_sub(1)?;
         let element =
-            checked::<u64>(self.next, self.available, object_type::DEFAULT, self.shape.size)?.cast::<u8>();
-        // SAFETY: inside the element, which its header vouches for.
-        let handle = unsafe { element.add(self.shape.handle).cast::<u64>().read_unaligned() };
-        self.next = match self.shape.next {
+            checked::<u64>(self.next, self.available, object_type::DEFAULT, self.layout.size)?.cast::<u8>();
+        // SAFETY: `checked` found at least `layout.size` bytes, and the offsets lie inside them.
+        let handle = unsafe { element.add(self.layout.handle).cast::<u64>().read_unaligned() };
+        self.next = match self.layout.next {
             // SAFETY: as above.
             Some(next) => unsafe { element.add(next).cast::<*const u8>().read_unaligned() },
             None => core::ptr::null(),
         };
-        // Further elements lie where the issuer put them; only their headers say how long they are.
+        // The next element is a separate allocation of the issuer; only its header states its length.
         self.available = usize::MAX;
         Some(handle)
     }
 }
 
-/// The envelope of a redirected request; lives until the clone that carries it is back.
+/// The driver's own envelope for a redirected request; freed when the clone that carries it is completed.
 pub struct RedirectedRequest {
     envelope: SwitchNicOidRequest,
     pub member: MemberIndex,
-    /// Entries reserved in the resource table for what the request allocates; released when it is back, whatever its status.
+    /// Entries reserved in the resource table for what the request allocates; released when the request completes with
+    /// any status.
     pub promised: (Resource, usize),
 }
 
 impl RedirectedRequest {
-    /// A copy of an envelope that names another adapter of the same port. IRQL <= DISPATCH_LEVEL.
+    /// A copy of an envelope with the destination NIC index of `member`. IRQL <= DISPATCH_LEVEL.
     pub fn try_new(
         envelope: &Envelope,
         member: MemberIndex,
@@ -233,12 +238,12 @@ impl RedirectedRequest {
         PoolBox::try_new(Tag::REQUEST, Self { envelope: copy, member, promised: (resource, 0) })
     }
 
-    /// Keeps the reference until the request is back.
+    /// Keeps the reference to the NIC until `release`.
     pub(crate) fn keep(&self, nic: NicRef<'_>) {
         nic.keep();
     }
 
-    /// Gives the reference back that `keep` took. Once.
+    /// Releases the reference that `keep` took. Called once, when the request is completed.
     pub(crate) fn release(&self, switch: &Switch) {
         let e = &self.envelope;
         let nic = NicId::new(PortId::new(e.destination_port_id), NicIndex::new(e.destination_nic_index));

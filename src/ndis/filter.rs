@@ -1,5 +1,5 @@
-//! The filter driver as NDIS sees it: registration, and one trampoline for each handler. A trampoline rebuilds typed
-//! arguments and calls the safe method of the same name; what a handler does is in the module of its noun.
+//! Registration with NDIS, and one `extern "win64"` trampoline for each Filter* handler. A trampoline converts the raw
+//! arguments to typed ones and calls the method of `FilterModule` with the same name.
 
 use super::handle::Filter;
 use super::irql::Passive;
@@ -19,12 +19,12 @@ use core::ffi::c_void;
 use core::ptr::NonNull;
 
 /// A filter module: one instance for each switch that the extension is enabled on. Handlers run concurrently on all
-/// processors, except those of the life cycle, and `oid_request`, which NDIS serialises.
+/// processors, except attach, restart, pause, detach and `oid_request`, which NDIS serialises.
 pub trait FilterModule: Sized + Send + Sync + 'static {
     /// State of the driver that all modules share.
     type Driver: Sync;
 
-    /// FilterAttach. The module comes out paused.
+    /// FilterAttach. The module is then in the Paused state.
     fn attach(
         driver: &Self::Driver,
         stack: &Stack<'_>,
@@ -32,21 +32,21 @@ pub trait FilterModule: Sized + Send + Sync + 'static {
     ) -> Result<PoolBox<Self>, NdisStatus>;
     /// FilterRestart.
     fn restart(&self, passive: &Passive);
-    /// FilterPause: on return nothing of this module is under way in the data path.
+    /// FilterPause. On return no packet walk runs, and every NBL that the module originated is freed.
     fn pause(&self, passive: &Passive);
-    /// FilterDetach: on return nothing of this module is under way at all; it is dropped afterwards.
+    /// FilterDetach. On return no thread, timer or own request uses the module any more; the caller then frees it.
     fn detach(&self, passive: &Passive);
-    /// FilterNetPnPEvent; the event is passed on whatever this does.
+    /// FilterNetPnPEvent. The trampoline passes the event on afterwards.
     fn net_pnp_event(&self, event: NetEvent, passive: &Passive);
 
-    /// The handle under which NDIS knows the module.
+    /// The module's NdisFilterHandle.
     fn filter(&self) -> Filter;
 
-    /// FilterSendNetBufferLists: packets on their way into the switch.
+    /// FilterSendNetBufferLists: packets on the ingress path.
     fn send(&self, lists: NblQueue, flags: SendFlags);
     /// FilterSendNetBufferListsComplete.
     fn send_complete(&self, lists: NblQueue, flags: SendCompleteFlags);
-    /// FilterReceiveNetBufferLists: packets on their way to their destinations.
+    /// FilterReceiveNetBufferLists: packets on the egress path.
     fn receive(&self, lists: NonNull<NetBufferList>, count: u32, flags: ReceiveFlags);
     /// FilterReturnNetBufferLists.
     fn return_lists(&self, lists: NonNull<NetBufferList>, flags: ReturnFlags);
@@ -61,15 +61,15 @@ pub trait FilterModule: Sized + Send + Sync + 'static {
     fn status(&self, indication: Indication<'_>);
 }
 
-/// Network Plug and Play events that the module acts on.
+/// Network Plug and Play events, as far as the module acts on them.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum NetEvent {
-    /// The switch has finished its activation: its configuration may be queried.
+    /// NetEventSwitchActivate: the switch is active, its configuration may be queried.
     SwitchActivate,
     Other,
 }
 
-/// What FilterAttach is told about the stack that it is asked to join.
+/// The parameters of FilterAttach.
 pub struct Stack<'a> {
     filter: Filter,
     parameters: &'a FilterAttachParameters,
@@ -91,14 +91,15 @@ impl Stack<'_> {
     }
 }
 
-/// Names under which the driver registers.
+/// FriendlyName, UniqueName and ServiceName of the registration.
 pub struct Names {
     pub friendly: &'static [u16],
     pub unique: &'static [u16],
     pub service: &'static [u16],
 }
 
-/// Registers the driver. FilterAttach may be called before this returns: `driver` is complete by now. PASSIVE_LEVEL.
+/// Registers the driver (NdisFRegisterFilterDriver). NDIS may call FilterAttach before this returns, so `driver` must
+/// be complete. PASSIVE_LEVEL.
 ///
 /// # Safety
 /// `driver` outlives the registration, and `handle` is valid.
@@ -138,13 +139,13 @@ pub(crate) unsafe fn register<M: FilterModule>(
     })
 }
 
-/// Deregisters the driver; every module is detached when this returns. PASSIVE_LEVEL.
+/// Deregisters the driver; NDIS has detached every module when this returns. PASSIVE_LEVEL.
 pub(crate) fn deregister(handle: Handle) {
     // SAFETY: the handle comes from `register`, once.
     unsafe { sys::NdisFDeregisterFilterDriver(handle) };
 }
 
-/// The module behind a context that NDIS hands to a handler.
+/// The module of a FilterModuleContext.
 ///
 /// # Safety
 /// The context was set in `attach` and the module is not detached yet.
@@ -174,7 +175,7 @@ unsafe extern "win64" fn attach<M: FilterModule>(
     // SAFETY: the handle is the one being attached; the module lives until detach.
     let status = NdisStatus(unsafe { sys::NdisFSetAttributes(filter, module.cast(), &mut attributes) });
     if let (Err(_), Some(module)) = (status.ok(), NonNull::new(module)) {
-        // SAFETY: NDIS refused the module, so nobody else knows it.
+        // SAFETY: NDIS did not take the context, so this is the only pointer to the module.
         drop(unsafe { PoolBox::from_raw(module, Tag::MODULE) });
     }
     status.0
@@ -186,7 +187,7 @@ unsafe extern "win64" fn detach<M: FilterModule>(context: Handle) {
     // SAFETY: the context of an attached module.
     unsafe { module::<M>(context) }.detach(&passive);
     if let Some(module) = NonNull::new(context.cast::<M>()) {
-        // SAFETY: nothing of the module is under way any more, by the contract of `FilterModule::detach`.
+        // SAFETY: nothing uses the module any more, by the contract of `FilterModule::detach`.
         drop(unsafe { PoolBox::from_raw(module, Tag::MODULE) });
     }
 }
@@ -221,7 +222,7 @@ unsafe extern "win64" fn net_pnp_event<M: FilterModule>(
         _ => NetEvent::Other,
     };
     module.net_pnp_event(event, &passive);
-    // SAFETY: passed on as it came.
+    // SAFETY: the notification is passed on unchanged, during the call that brought it.
     unsafe { sys::NdisFNetPnPEvent(module.filter().handle(), notification) }
 }
 
@@ -231,7 +232,7 @@ unsafe extern "win64" fn send<M: FilterModule>(
     _: u32,
     flags: u32,
 ) {
-    // SAFETY: the context of an attached module; the lists are given to it.
+    // SAFETY: the context of an attached module, which owns the lists from here on.
     unsafe { module::<M>(context).send(NblQueue::from_raw(lists), SendFlags::from_bits_retain(flags)) };
 }
 

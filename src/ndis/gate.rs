@@ -1,23 +1,23 @@
-//! Readers stand back for a writer, whatever the lock under them does: an NDIS read/write lock is not fair, readers may
-//! starve a writer (nf-ndis-ndisallocaterwlock).
+//! A gate in front of a read/write lock, which bounds a writer's wait: an NDIS read/write lock is not fair, and
+//! readers may starve a writer (nf-ndis-ndisallocaterwlock).
 //!
-//! A writer takes its turn, says that it wants in, and waits for those that read. Whoever is about to read and finds it
-//! said waits for the turn before taking the lock, holding nothing of this lock meanwhile. So after it was said each
-//! thread takes the lock at most once more, namely one that had looked before, and the writer waits for one hold of each
-//! at most. `tests/driver/gate.rs` checks that in every interleaving.
+//! A writer takes the spin lock `turn`, sets the flag `wanted` and then waits for the read/write lock. A reader that
+//! finds the flag set first waits until it can take `turn`, without the read/write lock held. So after the flag is
+//! set, a thread takes the lock for reading at most once more, if it had tested the flag before; the writer waits for
+//! at most one hold of each thread. `tests/driver/gate.rs` checks this in every interleaving.
 
-/// A word that all processors see, set before everything that its setter does afterwards.
+/// A flag with sequentially consistent loads and stores.
 pub trait Flag {
     fn set(&self, on: bool);
     fn is_set(&self) -> bool;
 }
 
-/// A lock that excludes; it need not be fair either.
+/// An exclusive lock; it need not be fair.
 pub trait Turn {
     fn hold<R>(&self, body: impl FnOnce() -> R) -> R;
 }
 
-/// One of it stands before each read/write lock.
+/// One for each read/write lock.
 pub struct Gate<F, T> {
     wanted: F,
     turn: T,
@@ -28,8 +28,8 @@ impl<F: Flag, T: Turn> Gate<F, T> {
         Self { wanted, turn }
     }
 
-    /// Waits for a writer that wants in. Called before the lock is taken for reading, with neither it nor one that
-    /// comes after it in the order held.
+    /// Waits while a writer waits for the lock. Called before the lock is taken for reading, with neither this lock
+    /// nor a later one of the lock order held.
     #[inline]
     pub fn stand_back(&self) {
         if self.wanted.is_set() {
@@ -38,19 +38,19 @@ impl<F: Flag, T: Turn> Gate<F, T> {
     }
 
     #[cold]
-    #[inline(never)] // while a writer waits
+    #[inline(never)] // rare: only while a writer waits
     fn wait(&self) {
         self.turn.hold(|| ());
     }
 
-    /// Enters as a writer: `enter` takes the lock under the gate for writing. Said only once it is this writer's turn:
-    /// a reader that finds it said waits until the writer is in.
-    pub fn enter<R>(&self, enter: impl FnOnce() -> R) -> R {
+    /// Takes the read/write lock for writing, by `acquire`. The flag is set only after `turn` is taken, so a reader
+    /// that finds it set waits until this writer has the lock.
+    pub fn enter<R>(&self, acquire: impl FnOnce() -> R) -> R {
         self.turn.hold(|| {
             self.wanted.set(true);
-            let entered = enter();
+            let acquired = acquire();
             self.wanted.set(false);
-            entered
+            acquired
         })
     }
 }

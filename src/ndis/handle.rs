@@ -1,4 +1,5 @@
-//! The filter handle, and the calls that give packets and status away. All at IRQL <= DISPATCH_LEVEL with no lock held.
+//! The filter module handle, and the calls that pass packets and status indications to other components. All at IRQL
+//! <= DISPATCH_LEVEL, no lock held.
 
 use super::link::Indication;
 use super::nbl::{NblChain, NblQueue, one_source};
@@ -6,7 +7,7 @@ use super::raw::{Handle, NetBufferList, ReceiveFlags, ReturnFlags, SendCompleteF
 use super::sys;
 use core::ptr::NonNull;
 
-/// The name under which NDIS knows a filter module.
+/// The handle of a filter module (NdisFilterHandle).
 #[derive(Clone, Copy)]
 pub struct Filter(Handle);
 
@@ -27,7 +28,7 @@ impl Filter {
         self.0
     }
 
-    /// Passes lists on into the switch.
+    /// NdisFSendNetBufferLists: passes lists down the ingress path.
     pub fn send(self, lists: NblChain, flags: SendFlags) {
         if let Some((head, _)) = lists.into_raw() {
             // SAFETY: the lists are given away.
@@ -35,17 +36,18 @@ impl Filter {
         }
     }
 
-    /// Hands foreign lists back to where they came from.
+    /// NdisFSendNetBufferListsComplete: completes lists that another component sent.
     pub fn send_complete(self, lists: NblChain, flags: SendCompleteFlags) {
         self.send_complete_queue(lists.into_queue(), flags);
     }
 
-    /// The single-source flag is set whenever it is true: the switch counts what it is owed by it.
+    /// The same for a queue. SWITCH_SINGLE_SOURCE is set if all lists have one source port; the switch then updates
+    /// the port's count once for the call (nf-ndis-ndisfsendnetbufferlists).
     pub fn send_complete_queue(self, lists: NblQueue, mut flags: SendCompleteFlags) {
         if let Some(head) = lists.into_raw() {
-            let said = flags.contains(SendCompleteFlags::SWITCH_SINGLE_SOURCE);
+            let is_set = flags.contains(SendCompleteFlags::SWITCH_SINGLE_SOURCE);
             // SAFETY: the lists are owned until they are given away below.
-            if !said && unsafe { one_source(head.as_ptr()) } {
+            if !is_set && unsafe { one_source(head.as_ptr()) } {
                 flags |= SendCompleteFlags::SWITCH_SINGLE_SOURCE;
             }
             // SAFETY: the lists are given away.
@@ -53,7 +55,7 @@ impl Filter {
         }
     }
 
-    /// Passes lists on towards their destinations.
+    /// NdisFIndicateReceiveNetBufferLists: passes lists up the egress path, to their destinations.
     pub fn indicate_receive(self, lists: NonNull<NetBufferList>, count: u32, flags: ReceiveFlags) {
         // SAFETY: the lists are given away.
         unsafe {
@@ -61,18 +63,19 @@ impl Filter {
         };
     }
 
-    /// Hands lists back that came from below; the single-source flag as for `send_complete_queue`.
+    /// NdisFReturnNetBufferLists: returns lists that were indicated from below. SWITCH_SINGLE_SOURCE as for
+    /// `send_complete_queue`.
     pub fn return_lists(self, lists: NonNull<NetBufferList>, mut flags: ReturnFlags) {
-        let said = flags.contains(ReturnFlags::SWITCH_SINGLE_SOURCE);
+        let is_set = flags.contains(ReturnFlags::SWITCH_SINGLE_SOURCE);
         // SAFETY: the lists are owned until they are given away below.
-        if !said && unsafe { one_source(lists.as_ptr()) } {
+        if !is_set && unsafe { one_source(lists.as_ptr()) } {
             flags |= ReturnFlags::SWITCH_SINGLE_SOURCE;
         }
         // SAFETY: the lists are given away.
         unsafe { sys::NdisFReturnNetBufferLists(self.0, lists.as_ptr(), flags.bits()) };
     }
 
-    /// Passes a status on, unchanged, within the handler that got it.
+    /// NdisFIndicateStatus: passes a status indication up unchanged. Called from FilterStatus.
     pub fn indicate_status(self, indication: Indication<'_>) {
         // SAFETY: the indication lives through the call.
         unsafe { sys::NdisFIndicateStatus(self.0, indication.as_ptr()) };

@@ -1,5 +1,6 @@
-//! Status indications that the driver originates, each in an envelope of its own on the stack
-//! (originating-ndis-status-indications-from-physical-network-adapters.md, ndis-status-switch-port-remove-vf.md).
+//! Status indications that the driver originates, each encapsulated in an NDIS_SWITCH_NIC_STATUS_INDICATION on the
+//! stack (originating-ndis-status-indications-from-physical-network-adapters.md,
+//! ndis-status-switch-port-remove-vf.md).
 
 use super::handle::Filter;
 use super::raw::{self, ObjectHeader, StatusIndication, SwitchNicStatusIndication, object_type};
@@ -9,15 +10,15 @@ use core::ffi::c_void;
 use teaming::ids::NicId;
 use teaming::offload::capabilities::{Block, Capability};
 
-/// The envelope with the indication inside, as they lie one after the other.
+/// The envelope, followed in memory by the encapsulated indication.
 #[repr(C)]
-struct Wrapped {
+struct Encapsulated {
     envelope: SwitchNicStatusIndication,
     inner: StatusIndication,
 }
 
-/// What the whole team can: from the external port's adapter with index 0, which is referenced.
-/// IRQL <= DISPATCH_LEVEL, no lock held.
+/// Indicates a capability of the team as a whole. The source is the external network adapter (NIC index 0), to which
+/// `team` holds a reference. IRQL <= DISPATCH_LEVEL, no lock held.
 #[inline(never)] // a frame of its own
 pub(crate) fn capability(filter: Filter, team: &NicRef<'_>, capability: Capability, block: &Block) {
     let Some(code) = capability.status() else { return };
@@ -26,12 +27,12 @@ pub(crate) fn capability(filter: Filter, team: &NicRef<'_>, capability: Capabili
     send(filter, Some(team.nic()), None, code.cast_signed(), (buffer, bytes.len() as u32));
 }
 
-/// A partition must give its virtual function up: to its adapter, which is referenced. The indication has no payload.
-/// IRQL <= DISPATCH_LEVEL, no lock held.
+/// Indicates NDIS_STATUS_SWITCH_PORT_REMOVE_VF to the NIC of a partition, whose virtual function is lost. The
+/// indication has no payload. IRQL <= DISPATCH_LEVEL, no lock held.
 #[inline(never)] // a frame of its own
 pub(crate) fn remove_vf(filter: Filter, partition: &NicRef<'_>) {
-    let nothing = (core::ptr::null_mut(), 0);
-    send(filter, None, Some(partition.nic()), raw::SWITCH_PORT_REMOVE_VF, nothing);
+    let no_payload = (core::ptr::null_mut(), 0);
+    send(filter, None, Some(partition.nic()), raw::SWITCH_PORT_REMOVE_VF, no_payload);
 }
 
 fn send(
@@ -42,28 +43,29 @@ fn send(
     (buffer, size): (*mut c_void, u32),
 ) {
     let header = ObjectHeader::new(object_type::STATUS_INDICATION, 1, size_of::<StatusIndication>() as u16);
-    let mut wrapped = Wrapped { envelope: SwitchNicStatusIndication::ZERO, inner: StatusIndication::ZERO };
-    wrapped.inner.header = header;
-    wrapped.inner.source_handle = filter.handle();
-    wrapped.inner.status_code = code;
-    wrapped.inner.status_buffer = buffer;
-    wrapped.inner.status_buffer_size = size;
+    let mut encapsulated =
+        Encapsulated { envelope: SwitchNicStatusIndication::ZERO, inner: StatusIndication::ZERO };
+    encapsulated.inner.header = header;
+    encapsulated.inner.source_handle = filter.handle();
+    encapsulated.inner.status_code = code;
+    encapsulated.inner.status_buffer = buffer;
+    encapsulated.inner.status_buffer_size = size;
     let envelope_size = size_of::<SwitchNicStatusIndication>() as u16;
-    wrapped.envelope.header = ObjectHeader::new(object_type::DEFAULT, 1, envelope_size);
+    encapsulated.envelope.header = ObjectHeader::new(object_type::DEFAULT, 1, envelope_size);
     let (from, to) = (source.unwrap_or_default(), destination.unwrap_or_default());
-    wrapped.envelope.source_port_id = from.port.get();
-    wrapped.envelope.source_nic_index = from.index.get();
-    wrapped.envelope.destination_port_id = to.port.get();
-    wrapped.envelope.destination_nic_index = to.index.get();
-    wrapped.envelope.status_indication = &raw mut wrapped.inner;
+    encapsulated.envelope.source_port_id = from.port.get();
+    encapsulated.envelope.source_nic_index = from.index.get();
+    encapsulated.envelope.destination_port_id = to.port.get();
+    encapsulated.envelope.destination_nic_index = to.index.get();
+    encapsulated.envelope.status_indication = &raw mut encapsulated.inner;
     let mut outer = StatusIndication::ZERO;
     outer.header = header;
     outer.source_handle = filter.handle();
     outer.status_code = raw::SWITCH_NIC_STATUS;
-    outer.status_buffer = (&raw mut wrapped).cast();
-    // The page on the removal of virtual functions adds the length of the indication inside; the others do not.
+    outer.status_buffer = (&raw mut encapsulated).cast();
+    // ndis-status-switch-port-remove-vf.md adds the size of the encapsulated indication; the other pages do not.
     let inner_size = if destination.is_some() { size_of::<StatusIndication>() as u32 } else { 0 };
     outer.status_buffer_size = u32::from(envelope_size) + inner_size;
-    // SAFETY: everything lives through the call, which keeps nothing.
+    // SAFETY: the structures live on this stack for the call, and NDIS keeps no pointer to them.
     unsafe { sys::NdisFIndicateStatus(filter.handle(), &mut outer) };
 }

@@ -1,4 +1,4 @@
-//! Link states and the status indications that carry them, checked before they are read.
+//! Status indications from below (FilterStatus), and NDIS_LINK_STATE in them, checked before they are read.
 
 use super::raw::{self, ObjectHeader, StatusIndication, SwitchNicStatusIndication, object_type};
 use core::ptr::NonNull;
@@ -6,7 +6,7 @@ use teaming::ids::{NicId, NicIndex, PortId};
 use teaming::offload::capabilities::Capability;
 use teaming::team::member::LinkState;
 
-/// `NDIS_LINK_STATE` of which `length` bytes are there.
+/// Decodes an NDIS_LINK_STATE of `length` bytes; `None` if it is too short.
 pub fn decode(state: &raw::LinkState, length: usize) -> Option<LinkState> {
     if length < size_of::<raw::LinkState>() {
         return None;
@@ -21,16 +21,16 @@ pub fn decode(state: &raw::LinkState, length: usize) -> Option<LinkState> {
     })
 }
 
-/// A status indication that arrived from below; valid and read only during the handler.
+/// A status indication from below; valid and read only until FilterStatus returns.
 #[derive(Clone, Copy)]
 pub struct Indication<'a>(&'a StatusIndication);
 
-/// What an encapsulated status says of the physical adapters.
+/// The link or media status in an NDIS_STATUS_SWITCH_NIC_STATUS, by its source.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LinkStatus {
-    /// The adapter `from` said so itself.
+    /// Indicated by the physical adapter `from` (NIC index > 0).
     Member { from: NicId, link: LinkState },
-    /// Something changed in the team that the external network adapter `from` stands for.
+    /// Indicated by the external network adapter `from` (NIC index 0): the links of its team may have changed.
     Team { from: NicId },
 }
 
@@ -46,8 +46,8 @@ impl<'a> Indication<'a> {
         core::ptr::from_ref(self.0).cast_mut()
     }
 
-    /// The indication inside an NDIS_STATUS_SWITCH_NIC_STATUS and whom it comes from, or `None` for everything else,
-    /// damaged envelopes included: those are passed up without being looked at.
+    /// The source and the encapsulated indication of an NDIS_STATUS_SWITCH_NIC_STATUS; `None` for any other status and
+    /// for a damaged envelope. The driver passes those up without reading them.
     fn inside(self) -> Option<(NicId, &'a StatusIndication)> {
         if self.0.status_code != raw::SWITCH_NIC_STATUS {
             return None;
@@ -66,7 +66,8 @@ impl<'a> Indication<'a> {
         Some((from, inner))
     }
 
-    /// What an adapter, or with index 0 the team as one, says that it can: the bytes behind the status code.
+    /// The capability that a physical adapter, or with NIC index 0 the team, indicates: source, capability,
+    /// StatusBuffer.
     pub fn capability(self) -> Option<(NicId, Capability, &'a [u8])> {
         let (from, inner) = self.inside()?;
         let capability = Capability::of_status(inner.status_code.cast_unsigned())?;
@@ -78,7 +79,7 @@ impl<'a> Indication<'a> {
         Some((from, capability, unsafe { core::slice::from_raw_parts(buffer, size) }))
     }
 
-    /// The link or media status inside, if it is one.
+    /// The encapsulated link or media status; `None` for any other status.
     pub fn link_status(self) -> Option<LinkStatus> {
         let (from, inner) = self.inside()?;
         let link = match inner.status_code {
@@ -100,8 +101,8 @@ impl<'a> Indication<'a> {
     }
 }
 
-/// Follows a pointer of an indication to a structure that begins with a header, after checking it: not null, at least
-/// as many bytes as the structure has, the right type, a size that covers it.
+/// Follows a pointer of an indication to a structure that begins with NDIS_OBJECT_HEADER. `None` unless it is not
+/// null, aligned, of type `expected`, and both `available` and the header's size cover the structure.
 fn structure<'a, T>(pointer: *const T, available: usize, expected: u8) -> Option<&'a T> {
     if pointer.is_null() || available < size_of::<T>() {
         return None;
@@ -110,6 +111,6 @@ fn structure<'a, T>(pointer: *const T, available: usize, expected: u8) -> Option
     let header = unsafe { pointer.cast::<ObjectHeader>().read_unaligned() };
     let fits =
         header.object_type == expected && header.revision >= 1 && usize::from(header.size) >= size_of::<T>();
-    // SAFETY: as above, and the header says that the whole structure is there.
+    // SAFETY: as above; the whole structure is readable, and it is aligned.
     (fits && pointer.is_aligned()).then(|| unsafe { &*pointer })
 }

@@ -1,6 +1,7 @@
-//! The two kinds of locks as guards: spin locks (`Module::operations`, `Module::control`) and NDIS read/write locks
-//! (`Module::forwarding`, `Module::associations`), to be taken in this order. None is held across a call that can come back
-//! into the module. Before each read/write lock stands a gate, so that readers do not starve a writer.
+//! Spin locks and NDIS read/write locks, released by guards on drop. The lock order is `Module::operations`,
+//! `Module::control` (spin locks), `Module::forwarding`, `Module::associations` (read/write locks). None is held
+//! across a call that can re-enter the module. A `Gate` in front of each read/write lock keeps readers from starving a
+//! writer.
 
 use super::gate::{Flag, Gate, Turn};
 use super::handle::Filter;
@@ -14,13 +15,13 @@ use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-/// A spin lock and what it protects; raises to DISPATCH_LEVEL. Callers are at IRQL <= DISPATCH_LEVEL.
+/// A spin lock and the value that it protects. `lock` raises to DISPATCH_LEVEL; IRQL <= DISPATCH_LEVEL.
 pub struct SpinLock<T> {
     lock: UnsafeCell<usize>,
     value: UnsafeCell<T>,
 }
 
-// SAFETY: the lock gives the value to one thread at a time.
+// SAFETY: only the thread that holds the lock accesses the value.
 unsafe impl<T: Send> Sync for SpinLock<T> {}
 
 impl<T> SpinLock<T> {
@@ -31,7 +32,7 @@ impl<T> SpinLock<T> {
     pub fn lock(&self) -> SpinGuard<'_, T> {
         // SAFETY: the lock lives in non-paged memory as long as `self`.
         let old_irql = unsafe { KeAcquireSpinLockRaiseToDpc(self.lock.get()) };
-        // SAFETY: the lock raised to DISPATCH_LEVEL, and the guard lends the token no longer than it holds the lock.
+        // SAFETY: the lock raised to DISPATCH_LEVEL, and the guard lends the token only while it holds the lock.
         let dispatch = unsafe { Dispatch::assume() };
         SpinGuard { owner: self, old_irql, dispatch }
     }
@@ -89,16 +90,16 @@ impl Flag for AtomicBool {
     }
 }
 
-/// An NDIS read/write lock and what it protects, behind a gate.
+/// An NDIS read/write lock with a gate in front, and the value that it protects.
 pub struct RwLock<T> {
     gate: Gate<AtomicBool, SpinLock<()>>,
     lock: NonNull<core::ffi::c_void>,
     value: UnsafeCell<T>,
 }
 
-// SAFETY: moved only while nobody holds it.
+// SAFETY: the lock cannot be moved while a guard borrows it.
 unsafe impl<T: Send> Send for RwLock<T> {}
-// SAFETY: readers share the value, a writer is alone with it.
+// SAFETY: readers have shared access to the value, a writer has exclusive access.
 unsafe impl<T: Send + Sync> Sync for RwLock<T> {}
 
 impl<T> RwLock<T> {
@@ -110,20 +111,21 @@ impl<T> RwLock<T> {
         Ok(Self { gate, lock, value: UnsafeCell::new(value) })
     }
 
-    /// Shares the value; raises to DISPATCH_LEVEL. Waits for a writer that wants in or is in. IRQL <= DISPATCH_LEVEL.
+    /// Takes the lock for reading and raises to DISPATCH_LEVEL. Waits for a writer that holds the lock or waits for
+    /// it. IRQL <= DISPATCH_LEVEL.
     pub fn read(&self) -> ReadGuard<'_, T> {
         self.gate.stand_back();
         let mut state = LockStateEx::ZERO;
         let flags = RwLockFlags::empty().bits();
         // SAFETY: the lock lives as long as `self`, the state as long as the guard.
         unsafe { sys::NdisAcquireRWLockRead(self.lock.as_ptr(), &mut state, flags) };
-        // SAFETY: the lock raised to DISPATCH_LEVEL, and the guard lends the token no longer than it holds the lock.
+        // SAFETY: the lock raised to DISPATCH_LEVEL, and the guard lends the token only while it holds the lock.
         let dispatch = unsafe { Dispatch::assume() };
         ReadGuard { owner: self, state, dispatch }
     }
 
-    /// Takes the value alone. The token shows DISPATCH_LEVEL; callers have it from the team lock, which they hold. Waits
-    /// for one hold of each thread that reads, at most.
+    /// Takes the lock for writing at DISPATCH_LEVEL; callers take the token from the team lock, which they hold. Waits
+    /// for at most one hold of each reading thread.
     pub fn write<'a>(&'a self, _: &'a Dispatch) -> WriteGuard<'a, T> {
         let mut state = LockStateEx::ZERO;
         let flags = RwLockFlags::AT_DISPATCH_LEVEL.bits();
@@ -135,7 +137,7 @@ impl<T> RwLock<T> {
 
 impl<T> Drop for RwLock<T> {
     fn drop(&mut self) {
-        // SAFETY: nobody holds the lock any more: `self` is borrowed mutably.
+        // SAFETY: no guard exists, since `self` is borrowed mutably.
         unsafe { sys::NdisFreeRWLock(self.lock.as_ptr()) };
     }
 }

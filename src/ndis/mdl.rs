@@ -1,8 +1,8 @@
-//! The header window: the first bytes of a packet, read once.
+//! The header window: the first bytes of a packet, each byte read once.
 //!
-//! A guest may change bytes that the switch has not marked safe at any time. The window is therefore borrowed only
-//! when its bytes are contiguous, safe and cached; otherwise they are copied, each byte read exactly once. No Rust
-//! reference to memory that a guest can change is ever formed.
+//! A guest may change packet bytes at any time unless the forwarding detail marks them as safe. The window is
+//! therefore borrowed only if its bytes are contiguous, safe and cached; otherwise they are copied, each byte read
+//! exactly once. No Rust reference to memory that a guest can change is ever formed.
 
 use super::nbl::NetBufferRef;
 use super::raw::{ForwardingDetail, Mdl, MdlFlags};
@@ -12,11 +12,11 @@ use core::mem::MaybeUninit;
 /// Longest window in bytes: VLAN tags, IPv6 with extension headers, a tunnel header and the inner transport header.
 pub const WINDOW: usize = 256;
 
-/// The system could not map the packet (`MmGetSystemAddressForMdlSafe` gave NULL).
+/// The packet could not be mapped (`MmGetSystemAddressForMdlSafe` returned NULL).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotMapped;
 
-/// Room for one window; lives in the walk and is used again for each packet.
+/// Memory for one window; allocated on the stack of the walk and reused for each packet.
 pub struct WindowBuffer(MaybeUninit<[u64; WINDOW / 8]>);
 
 impl WindowBuffer {
@@ -24,8 +24,7 @@ impl WindowBuffer {
         Self(MaybeUninit::uninit())
     }
 
-    /// The first `min(data length, 256)` bytes of a packet, wherever they lie: what is decided does not depend on that.
-    /// IRQL <= DISPATCH_LEVEL.
+    /// The first `min(data length, 256)` bytes of a packet, however its MDLs divide them. IRQL <= DISPATCH_LEVEL.
     pub fn read<'a>(
         &'a mut self,
         packet: NetBufferRef<'a>,
@@ -33,32 +32,32 @@ impl WindowBuffer {
     ) -> Result<&'a [u8], NotMapped> {
         let wanted = (packet.data_length() as usize).min(WINDOW);
         if wanted == 0 {
-            // Such a packet may have no mapping at all.
+            // An empty packet may have no MDL that can be mapped.
             return Ok(&[]);
         }
-        let mut place = Place::start(packet);
-        let first = place.fragment(wanted)?;
+        let mut cursor = MdlCursor::start(packet);
+        let first = cursor.fragment(wanted)?;
         if first.len >= wanted && borrowable(detail, first.len) {
-            // SAFETY: the bytes are mapped, owned with the list and out of the guest's reach, so they do not change
-            // while `packet` is borrowed.
+            // SAFETY: the bytes are mapped, belong to the owned list, and the guest cannot change them while `packet`
+            // is borrowed.
             return Ok(unsafe { core::slice::from_raw_parts(first.address, first.len) });
         }
-        self.copy(place, wanted)
+        self.copy(cursor, wanted)
     }
 
     #[inline(never)]
-    fn copy(&mut self, mut place: Place, wanted: usize) -> Result<&[u8], NotMapped> {
+    fn copy(&mut self, mut cursor: MdlCursor, wanted: usize) -> Result<&[u8], NotMapped> {
         let target = self.0.as_mut_ptr().cast::<u8>();
         let mut filled = 0;
         while filled < wanted {
-            let fragment = place.fragment(wanted - filled)?;
+            let fragment = cursor.fragment(wanted - filled)?;
             if fragment.len == 0 {
                 break;
             }
             // SAFETY: `fragment.len` is at most what is left of the buffer.
             unsafe { read_once(fragment.address, target.add(filled), fragment.len) };
             filled += fragment.len;
-            place.advance();
+            cursor.advance();
         }
         // SAFETY: `filled` bytes were written above.
         Ok(unsafe { core::slice::from_raw_parts(target, filled) })
@@ -75,7 +74,7 @@ fn borrowable(detail: ForwardingDetail, len: usize) -> bool {
 }
 
 /// A position in the MDL chain of a packet.
-struct Place {
+struct MdlCursor {
     mdl: *mut Mdl,
     offset: u32,
 }
@@ -85,14 +84,14 @@ struct Fragment {
     len: usize,
 }
 
-impl Place {
+impl MdlCursor {
     fn start(packet: NetBufferRef<'_>) -> Self {
         // SAFETY: the buffer belongs to an owned list.
         let buffer = unsafe { &*packet.as_ptr() };
         Self { mdl: buffer.current_mdl, offset: buffer.current_mdl_offset }
     }
 
-    /// Mapped bytes at this place, at most `limit`; skips empty MDLs; length 0 at the end of the chain.
+    /// The mapped bytes at this position, at most `limit`; skips empty MDLs; length 0 at the end of the chain.
     fn fragment(&mut self, limit: usize) -> Result<Fragment, NotMapped> {
         while !self.mdl.is_null() {
             // SAFETY: the MDL belongs to an owned list.
@@ -115,7 +114,7 @@ impl Place {
     }
 }
 
-/// `MmGetSystemAddressForMdlSafe`: the address that the MDL carries, or a new mapping.
+/// `MmGetSystemAddressForMdlSafe`: the system address of the MDL, mapped now if it was not.
 fn mapped(mdl: *mut Mdl) -> Result<*const u8, NotMapped> {
     /// `NormalPagePriority | MdlMappingNoExecute`.
     const PRIORITY: u32 = 16 | 0x4000_0000;
@@ -126,19 +125,19 @@ fn mapped(mdl: *mut Mdl) -> Result<*const u8, NotMapped> {
     if mdl_ref.mdl_flags.intersects(MdlFlags::MAPPED_TO_SYSTEM_VA | MdlFlags::SOURCE_IS_NONPAGED_POOL) {
         return Ok(mdl_ref.mapped_system_va);
     }
-    // SAFETY: the MDL describes locked pages; a failed mapping gives NULL because bug checks are declined.
+    // SAFETY: the MDL describes locked pages; BugCheckOnFailure is FALSE, so a failed mapping returns NULL.
     let address = unsafe {
         MmMapLockedPagesSpecifyCache(mdl.cast(), KERNEL_MODE, MM_CACHED, core::ptr::null_mut(), 0, PRIORITY)
     };
     if address.is_null() { Err(NotMapped) } else { Ok(address.cast_const().cast()) }
 }
 
-/// Copies `len` bytes, reading each once: words, four in a round, then single bytes.
+/// Copies `len` bytes and reads each once: in steps of 32 and 8 bytes, then single bytes.
 ///
 /// # Safety
 /// `source` is mapped and `target` writable for `len` bytes. The source may change meanwhile.
 unsafe fn read_once(source: *const u8, target: *mut u8, len: usize) {
-    /// Eight bytes at any address, which this processor reads as one.
+    /// An unaligned 8-byte word, which x86-64 reads with one instruction.
     #[derive(Clone, Copy)]
     #[repr(C, packed)]
     struct Word(u64);

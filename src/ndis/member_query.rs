@@ -1,6 +1,7 @@
-//! Questions to the team members: a query encapsulated in OID_SWITCH_NIC_REQUEST for the extension's own purpose, both
-//! source members zero (forwarding-oid-requests-to-physical-network-adapters.md). What is asked is a `Topic`: the link or a
-//! capability. One slot for each member, allocated at attach: asking needs no memory.
+//! OID queries that the driver originates to team members: an encapsulated query in OID_SWITCH_NIC_REQUEST with
+//! SourcePortId and SourceNicIndex zero (forwarding-oid-requests-to-physical-network-adapters.md). A `Topic` is what
+//! one query asks for: the link state or a capability. The buffers of each member are allocated at attach, so a query
+//! needs no memory.
 
 use super::handle::Filter;
 use super::oid::{OwnKind, OwnRequest};
@@ -18,7 +19,7 @@ use teaming::ids::{MEMBERS, MemberIndex, NicId, NicIndex, PortId};
 use teaming::offload::capabilities::{CAPABILITIES, Capability, LONGEST};
 use teaming::team::member::LinkState;
 
-/// What a member is asked.
+/// What one query asks a member for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Topic {
     Link,
@@ -30,7 +31,7 @@ pub enum Topic {
 pub struct Topics(u32);
 
 impl Topics {
-    /// The link's bit; the capabilities' follow.
+    /// The bit of the link state; those of the capabilities follow.
     pub const LINK: Self = Self(1);
     pub const ALL: Self = Self((1 << (CAPABILITIES.len() + 1)) - 1);
 
@@ -41,7 +42,7 @@ impl Topics {
         }
     }
 
-    /// The first topic, and the set without it.
+    /// The first topic of the set.
     fn first(self) -> Option<Topic> {
         let capabilities = CAPABILITIES.into_iter().map(Topic::Capability);
         core::iter::once(Topic::Link).chain(capabilities).find(|&topic| self.0 & Self::one(topic).0 != 0)
@@ -64,10 +65,10 @@ impl Topic {
     }
 }
 
-/// Words of the longest answer.
+/// Length of the answer buffer, in 8-byte words.
 const ANSWER: usize = LONGEST.div_ceil(8);
 
-/// The buffers of one question; all must live until it is back.
+/// The buffers of one query; they must not move until it is completed.
 #[repr(C)]
 struct Buffers {
     own: OwnRequest,
@@ -77,32 +78,32 @@ struct Buffers {
     answer: [u64; ANSWER],
 }
 
-struct Slot {
-    /// The topics that are wanted, and `ASKING`.
+struct MemberSlot {
+    /// The topics still to be queried, and `BUSY`.
     state: AtomicU32,
-    /// Topics that could not be asked or were not answered: to be asked again later.
-    owed: AtomicU32,
+    /// Topics whose query could not be sent or failed; they are queried again later.
+    deferred: AtomicU32,
     buffers: UnsafeCell<Buffers>,
 }
 
-// SAFETY: the buffers belong to the holder of the slot's `Question`, of which `state` allows one.
-unsafe impl Send for Slot {}
+// SAFETY: only the holder of the slot's `MemberQuery` uses the buffers, and `state` allows one holder.
+unsafe impl Send for MemberSlot {}
 // SAFETY: as above.
-unsafe impl Sync for Slot {}
+unsafe impl Sync for MemberSlot {}
 
-/// A `Question` exists, or is out.
-const ASKING: u32 = 1 << 31;
+/// A `MemberQuery` of the slot exists, or its request is pending.
+const BUSY: u32 = 1 << 31;
 
-/// The questions of one module.
-pub struct MemberQueries(PoolSlice<Slot>);
+/// The queries of one module, one slot for each member.
+pub struct MemberQueries(PoolSlice<MemberSlot>);
 
 impl MemberQueries {
     /// IRQL <= DISPATCH_LEVEL.
     #[inline(never)] // a frame of its own
     pub fn try_new() -> Result<Self, OutOfMemory> {
-        let slot = |_| Slot {
+        let slot = |_| MemberSlot {
             state: AtomicU32::new(0),
-            owed: AtomicU32::new(0),
+            deferred: AtomicU32::new(0),
             buffers: UnsafeCell::new(Buffers {
                 own: OwnRequest::EMPTY,
                 envelope: SwitchNicOidRequest::ZERO,
@@ -114,58 +115,60 @@ impl MemberQueries {
         Ok(Self(PoolSlice::try_new(Tag::REQUEST, MEMBERS, slot)?))
     }
 
-    /// The right to ask a member, unless it is being asked: then these topics follow.
-    pub fn begin(&self, member: MemberIndex, topics: Topics) -> Option<Question<'_>> {
+    /// The right to query a member. `None` if another query of the member is in progress; the topics are then queried
+    /// after it.
+    pub fn begin(&self, member: MemberIndex, topics: Topics) -> Option<MemberQuery<'_>> {
         let slot = self.0.get(member.slot())?;
-        let before = slot.state.fetch_or(topics.0 | ASKING, Ordering::AcqRel);
-        (before & ASKING == 0).then_some(Question { slot, member })
+        let before = slot.state.fetch_or(topics.0 | BUSY, Ordering::AcqRel);
+        (before & BUSY == 0).then_some(MemberQuery { slot, member })
     }
 
-    /// Something newer is known of these topics: what is being answered about them is out of date, and asked again.
-    /// Called before the news takes effect, so that an answer that overtakes it is followed by another.
+    /// Marks a pending answer about these topics as outdated, because a status indication was newer; the topics are
+    /// queried again. Called before the indication takes effect, so that an older answer that is applied after it is
+    /// corrected by the next.
     pub fn renew(&self, member: MemberIndex, topics: Topics) {
         let Some(slot) = self.0.get(member.slot()) else { return };
-        let asking = |state: u32| (state & ASKING != 0).then_some(state | topics.0);
-        // Nothing is out: nothing can be out of date.
-        let _ = slot.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, asking);
+        let add_topics = |state: u32| (state & BUSY != 0).then_some(state | topics.0);
+        // Without a pending query no answer can be outdated.
+        let _ = slot.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, add_topics);
     }
 
-    /// These topics have to be asked later.
-    pub fn owe(&self, member: MemberIndex, topics: Topics) {
+    /// Records topics that must be queried later.
+    pub fn defer(&self, member: MemberIndex, topics: Topics) {
         if let Some(slot) = self.0.get(member.slot()) {
-            slot.owed.fetch_or(topics.0, Ordering::AcqRel);
+            slot.deferred.fetch_or(topics.0, Ordering::AcqRel);
         }
     }
 
-    /// What a member still has to be asked; the caller asks.
-    pub fn take_owed(&self, member: MemberIndex) -> Option<Topics> {
-        let owed = self.0.get(member.slot())?.owed.swap(0, Ordering::AcqRel);
-        (owed != 0).then_some(Topics(owed))
+    /// Takes the topics that `defer` recorded; the caller queries them.
+    pub fn take_deferred(&self, member: MemberIndex) -> Option<Topics> {
+        let deferred = self.0.get(member.slot())?.deferred.swap(0, Ordering::AcqRel);
+        (deferred != 0).then_some(Topics(deferred))
     }
 
-    /// The question that was out and is back; called once for each completion.
-    pub(crate) fn back(&self, member: MemberIndex) -> Option<Question<'_>> {
-        self.0.get(member.slot()).map(|slot| Question { slot, member })
+    /// The query that was completed. Called once for each completion.
+    pub(crate) fn completed(&self, member: MemberIndex) -> Option<MemberQuery<'_>> {
+        self.0.get(member.slot()).map(|slot| MemberQuery { slot, member })
     }
 }
 
-/// The right to use a member's slot.
+/// The right to use a member's slot, for one query after the other.
 #[must_use]
-pub struct Question<'a> {
-    slot: &'a Slot,
+pub struct MemberQuery<'a> {
+    slot: &'a MemberSlot,
     member: MemberIndex,
 }
 
-impl<'a> Question<'a> {
+impl<'a> MemberQuery<'a> {
     pub fn member(&self) -> MemberIndex {
         self.member
     }
 
-    /// Goes on to the next topic that is wanted, or gives the right up when there is none.
+    /// Goes on to the next topic to be queried; releases the slot if there is none.
     pub fn next(self) -> Option<Self> {
         let mut state = self.slot.state.load(Ordering::Acquire);
         loop {
-            let topic = Topics(state & !ASKING).first();
+            let topic = Topics(state & !BUSY).first();
             let after = topic.map_or(0, |topic| state & !Topics::one(topic).0);
             match self.slot.state.compare_exchange_weak(state, after, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => {
@@ -179,8 +182,8 @@ impl<'a> Question<'a> {
         }
     }
 
-    /// Sends the question to the member on `port`. The references are held until it is back. The status is
-    /// NDIS_STATUS_PENDING, or the final one with the question back. IRQL <= DISPATCH_LEVEL, no lock held.
+    /// Sends the query to the member on the external `port`. The two references are held until it is completed.
+    /// Returns NDIS_STATUS_PENDING, or the final status and the query. IRQL <= DISPATCH_LEVEL, no lock held.
     pub fn send(
         self,
         filter: Filter,
@@ -220,8 +223,13 @@ impl<'a> Question<'a> {
         (status, back)
     }
 
-    /// Takes back the references of a question that is back. The work reference is the last thing to give up.
-    pub fn take_back<'m>(&self, switch: &'m Switch, work: &'m WorkRundown) -> (NicRef<'m>, WorkGuard<'m>) {
+    /// Takes over the references of a completed query. The caller releases the work reference last: detach waits for
+    /// it.
+    pub fn take_references<'m>(
+        &self,
+        switch: &'m Switch,
+        work: &'m WorkRundown,
+    ) -> (NicRef<'m>, WorkGuard<'m>) {
         // SAFETY: the question is the right to use the buffers.
         let envelope = unsafe { &(*self.slot.buffers.get()).envelope };
         let port = PortId::new(envelope.destination_port_id);
@@ -230,7 +238,7 @@ impl<'a> Question<'a> {
         unsafe { (NicRef::adopt(switch, nic), work.adopt()) }
     }
 
-    /// The topic is wanted again already, so that the answer may be older than what is known.
+    /// The topic is to be queried again, so the answer may be older than the last status indication.
     pub fn is_outdated(&self) -> bool {
         self.slot.state.load(Ordering::Acquire) & Topics::one(self.topic()).0 != 0
     }
@@ -240,7 +248,7 @@ impl<'a> Question<'a> {
         unsafe { (*self.slot.buffers.get()).topic }
     }
 
-    /// The bytes that the adapter answered.
+    /// The bytes that the adapter wrote.
     pub fn answer(&self) -> &[u8] {
         // SAFETY: the question is the right to use the buffers.
         let b = unsafe { &*self.slot.buffers.get() };
@@ -249,7 +257,7 @@ impl<'a> Question<'a> {
         unsafe { core::slice::from_raw_parts(b.answer.as_ptr().cast(), written) }
     }
 
-    /// The link that the adapter answered, if it wrote an answer.
+    /// The link state that the adapter wrote; `None` if it wrote less than an NDIS_LINK_STATE.
     pub fn link(&self) -> Option<LinkState> {
         let written = self.answer().len();
         // SAFETY: the question is the right to use the buffers, and the answer is longer than a link state.

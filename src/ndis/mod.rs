@@ -1,6 +1,8 @@
-//! Everything that talks to NDIS and to the switch's own handlers. What leaves this module is typed: lists are owned,
-//! references give themselves back, foreign buffers are read through checked views.
+//! All calls of NDIS and of the extensible switch's handlers. Other modules see typed wrappers only: an NBL has one
+//! owner, a reference to a port or NIC is released on drop, and a buffer that another component filled is read through
+//! a view that checks its header and its length.
 
+pub mod child_nbl;
 pub mod envelope;
 pub mod fan_out;
 pub mod filter;
@@ -14,7 +16,6 @@ pub mod mdl;
 pub mod member_query;
 pub mod nbl;
 pub mod oid;
-pub mod own_list;
 pub mod parameters;
 pub mod payload;
 #[doc(hidden)]

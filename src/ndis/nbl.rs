@@ -1,7 +1,8 @@
-//! NET_BUFFER_LISTs as owned values: one list, a chain that grows at its end, a chain that is consumed from its front.
+//! NET_BUFFER_LISTs as owned values: `Nbl` is one list, `NblChain` grows at its end, `NblQueue` is consumed from its
+//! front.
 //!
-//! Who holds an `Nbl` owns the list: it must be sent, indicated, completed, returned or freed. Forgetting one is a
-//! bug that debug builds assert on; the calls that give a list away consume it.
+//! The holder of an `Nbl` owns the list: it must be sent, indicated, completed, returned or freed. The calls that do
+//! so consume the value; dropping it otherwise is a bug, on which debug builds assert.
 
 use super::raw::{ForwardingDetail, Handle, NetBuffer, NetBufferList, info};
 use core::ptr::NonNull;
@@ -12,12 +13,13 @@ pub struct Nbl(NonNull<NetBufferList>);
 
 impl Nbl {
     /// # Safety
-    /// The list is valid, owned by the caller and given to the value; its `Next` is not used by anyone else.
+    /// The list is valid and owned by the caller, which passes the ownership to the value; nobody else uses its
+    /// `Next`.
     pub(crate) unsafe fn from_raw(list: NonNull<NetBufferList>) -> Self {
         Self(list)
     }
 
-    /// Gives the list away.
+    /// Passes the ownership of the list to the caller.
     pub(crate) fn into_raw(self) -> NonNull<NetBufferList> {
         let list = self.0;
         core::mem::forget(self);
@@ -28,47 +30,48 @@ impl Nbl {
         self.0.as_ptr()
     }
 
-    /// The forwarding detail that the switch keeps with the list.
+    /// NetBufferListInfo[NetBufferListSwitchForwardingDetail].
     pub fn detail(&self) -> ForwardingDetail {
-        // SAFETY: the list is owned; NDIS 6.30 and later provide this slot.
+        // SAFETY: the list is owned; NDIS 6.30 and later have this index.
         ForwardingDetail(unsafe { (*self.0.as_ptr()).info[info::SWITCH_FORWARDING_DETAIL] })
     }
 
-    /// Port and NIC that the packet came from.
+    /// The source port and NIC.
     pub fn source(&self) -> NicId {
         let detail = self.detail();
         NicId { port: PortId::new(detail.source_port()), index: NicIndex::new(detail.source_nic()) }
     }
 
-    /// The VLAN of the out-of-band tag; 0 without one.
+    /// The VLAN ID of the out-of-band 802.1Q tag; 0 if there is none.
     pub fn vlan_id(&self) -> u16 {
         // SAFETY: the list is owned.
         let tag = unsafe { (*self.0.as_ptr()).info[info::IEEE_8021Q] };
         ((tag >> 4) & 0xFFF) as u16
     }
 
-    /// The virtual subnet that the packet is in; 0 without one.
+    /// The virtual subnet ID of the packet; 0 if there is none.
     pub fn virtual_subnet(&self) -> u32 {
         // SAFETY: the list is owned.
         let subnet = unsafe { (*self.0.as_ptr()).info[info::VIRTUAL_SUBNET] };
         (subnet & 0x00FF_FFFF) as u32
     }
 
-    /// Writes a VLAN into the out-of-band tag, whose other members stay (ns-nbl8021q-ndis_net_buffer_list_8021q_info).
+    /// Writes the VLAN ID of the out-of-band tag and leaves its other members
+    /// (ns-nbl8021q-ndis_net_buffer_list_8021q_info).
     pub(crate) fn write_tag(&mut self, vlan: VlanId) {
         // SAFETY: the list is owned.
         let slot = unsafe { &mut (*self.0.as_ptr()).info[info::IEEE_8021Q] };
         *slot = *slot & !VLAN_ID | u64::from(vlan.get()) << 4;
     }
 
-    /// The security association that an adapter is to encrypt the packet with; 0 without one. Of a received packet the
-    /// slot says something else, which is nobody's handle.
+    /// The OffloadHandle of the security association with which the adapter is to encrypt the packet; 0 if there is
+    /// none. In a received packet the same index carries flags and a status, which match no handle.
     pub fn ipsec_handle(&self) -> u64 {
         // SAFETY: the list is owned.
         unsafe { (*self.0.as_ptr()).info[info::IPSEC] }
     }
 
-    /// The Toeplitz hash that an adapter computed: `NDIS_HASH_*` type and value.
+    /// The Toeplitz hash that an adapter computed, as (`NDIS_HASH_*` type, value); `None` for another hash function.
     pub fn toeplitz_hash(&self) -> Option<(u32, u32)> {
         /// `NdisHashFunctionToeplitz`, in the low octet of the hash information.
         const TOEPLITZ: u64 = 1;
@@ -88,13 +91,13 @@ impl Nbl {
         super::status::NdisStatus(unsafe { (*self.0.as_ptr()).status })
     }
 
-    /// True for lists that this filter module allocated.
+    /// Whether this filter module allocated the list.
     pub fn is_originated_by(&self, filter: Handle) -> bool {
         // SAFETY: the list is owned.
         (unsafe { (*self.0.as_ptr()).source_handle }) == filter
     }
 
-    /// The packets of the list, in order; usually one.
+    /// The NET_BUFFERs of the list, in order; usually one.
     pub fn net_buffers(&self) -> NetBuffers<'_> {
         // SAFETY: the list is owned.
         NetBuffers { next: unsafe { (*self.0.as_ptr()).first_net_buffer }, list: core::marker::PhantomData }
@@ -138,7 +141,7 @@ impl NetBufferRef<'_> {
         self.buffer.as_ptr()
     }
 
-    /// Bytes of the packet.
+    /// DataLength, in bytes.
     pub fn data_length(self) -> u32 {
         // SAFETY: the buffer belongs to an owned list.
         unsafe { (*self.buffer.as_ptr()).data_length }
@@ -152,7 +155,7 @@ pub struct NblQueue {
 
 impl NblQueue {
     /// # Safety
-    /// Every list of the chain is valid, owned by the caller and given to the value.
+    /// Every list of the chain is valid and owned by the caller, which passes the ownership to the value.
     pub(crate) unsafe fn from_raw(head: *mut NetBufferList) -> Self {
         Self { head }
     }
@@ -172,8 +175,8 @@ impl NblQueue {
         Some(unsafe { Nbl::from_raw(first) })
     }
 
-    /// Takes the VLANs out of the tags that `Nbl::write_tag` wrote: those of foreign lists whose source port `is_ours`
-    /// names. It is asked once for neighbours of one port.
+    /// Clears the VLAN IDs that `Nbl::write_tag` wrote: those of lists that other components originated and for whose
+    /// source port `is_ours` is true. `is_ours` is called once for consecutive lists of one port.
     pub(crate) fn take_back_tags(&mut self, filter: Handle, mut is_ours: impl FnMut(PortId) -> bool) {
         let mut next = self.head;
         let mut last = None;
@@ -195,17 +198,17 @@ impl NblQueue {
         }
     }
 
-    /// Gives the lists away.
+    /// Passes the ownership of the lists to the caller.
     pub(crate) fn into_raw(self) -> Option<NonNull<NetBufferList>> {
         let head = NonNull::new(self.head);
         core::mem::forget(self);
         head
     }
 
-    /// Puts a chain in front of what is left.
+    /// Inserts a chain before the lists that are left.
     pub fn push_front(&mut self, chain: NblChain) {
         let Some((head, tail)) = chain.into_raw() else { return };
-        // SAFETY: the tail is owned by the chain that was just given.
+        // SAFETY: the tail belongs to the owned chain.
         unsafe { (*tail.as_ptr()).next = self.head };
         self.head = head.as_ptr();
     }
@@ -266,19 +269,19 @@ impl NblChain {
         self.ends.map_or(core::ptr::null_mut(), |(head, _)| head.as_ptr())
     }
 
-    /// Gives the chain away: its first and its last list.
+    /// Passes the ownership of the chain to the caller, as its first and its last list.
     pub(crate) fn into_raw(self) -> Option<(NonNull<NetBufferList>, NonNull<NetBufferList>)> {
         let ends = self.ends;
         core::mem::forget(self);
         ends
     }
 
-    /// The list of a chain made by `of`.
+    /// The only list of a chain that `of` made.
     pub fn into_only(self) -> Nbl {
         let head = self.ends;
         core::mem::forget(self);
         match head {
-            // SAFETY: owned by the chain, which held no other.
+            // SAFETY: owned by the chain, which has no other list.
             Some((list, _)) => unsafe { Nbl::from_raw(list) },
             None => unreachable_list(),
         }
@@ -309,7 +312,7 @@ impl Drop for NblChain {
     }
 }
 
-/// Whether all lists of a chain came from one port.
+/// Whether all lists of a chain have the same source port.
 ///
 /// # Safety
 /// Every list of the chain is valid and owned by the caller.
@@ -327,7 +330,7 @@ pub(crate) unsafe fn one_source(head: *mut NetBufferList) -> bool {
     true
 }
 
-/// A chain made by `NblChain::of` holds a list; this arm is never taken and has no panic.
+/// Never reached: a chain made by `NblChain::of` has a list. Returns a value so that the image contains no panic.
 fn unreachable_list() -> Nbl {
     debug_assert!(false, "an empty chain was opened");
     Nbl(NonNull::dangling())

@@ -1,5 +1,5 @@
-//! What the switch says of itself, its ports and network adapters, in requests and in the answers to queries, checked
-//! before it is read.
+//! Parameters of the switch, its ports and its NICs (NDIS_SWITCH_PARAMETERS, _PORT_PARAMETERS, _NIC_PARAMETERS and the
+//! arrays) in requests and in answers to queries, checked before they are read.
 
 use super::raw::{
     self, ElementArray, NicParameters as RawNicParameters, PortParameters as RawPortParameters,
@@ -9,14 +9,15 @@ use core::mem::offset_of;
 use teaming::ids::{MacAddr, NicId, NicIndex, PortId};
 use teaming::oid::nic::{NicKind, NicParameters, VmId};
 
-/// What `OID_SWITCH_PARAMETERS` says.
+/// The members of NDIS_SWITCH_PARAMETERS that the driver uses.
 pub struct SwitchInfo<'a> {
     pub is_active: bool,
-    /// The switch's name (a GUID in text), UTF-16 in little-endian bytes.
+    /// SwitchName (a GUID as text), UTF-16 in little-endian bytes.
     pub name: &'a [u8],
 }
 
-/// Reads `NDIS_SWITCH_PARAMETERS` from a buffer that was zeroed before a query filled it; every switch has a name.
+/// Reads NDIS_SWITCH_PARAMETERS from a buffer that was zeroed before the query; `None` if no name was written, which
+/// every switch has.
 pub fn switch_info(buffer: &[u8]) -> Option<SwitchInfo<'_>> {
     let name_at = offset_of!(SwitchParameters, switch_name);
     let bytes = usize::from(u16::from_le_bytes(field(buffer, name_at)?)).min(512);
@@ -26,7 +27,7 @@ pub fn switch_info(buffer: &[u8]) -> Option<SwitchInfo<'_>> {
     })
 }
 
-/// Writes the header that a query of `NDIS_SWITCH_PARAMETERS` or of an array must carry.
+/// Writes the NDIS_OBJECT_HEADER (type DEFAULT, revision 1) with which a query must be issued.
 pub fn write_header(buffer: &mut [u8], size: u16) {
     let header = [object_type::DEFAULT, 1, size.to_le_bytes()[0], size.to_le_bytes()[1]];
     if let Some(place) = buffer.get_mut(..4) {
@@ -34,17 +35,18 @@ pub fn write_header(buffer: &mut [u8], size: u16) {
     }
 }
 
-/// What `NDIS_SWITCH_PORT_PARAMETERS` says, as far as it decides anything.
+/// The members of NDIS_SWITCH_PORT_PARAMETERS that the driver uses.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PortParameters {
     pub id: PortId,
-    /// Only there to try policies on; never gets a NIC.
+    /// IsValidationPort: the port exists to validate policies and never gets a NIC.
     pub is_validation: bool,
-    /// Created, and not being torn down.
+    /// PortState is NdisSwitchPortStateCreated, so no teardown has begun.
     pub is_created: bool,
 }
 
-/// Reads `NDIS_SWITCH_PORT_PARAMETERS` after checking its header; newer revisions are accepted, shorter are not.
+/// Reads NDIS_SWITCH_PORT_PARAMETERS of revision 1 or later; `None` if the header does not match or the buffer is too
+/// short.
 pub fn read_port(bytes: &[u8]) -> Option<PortParameters> {
     let needed = usize::from(RawPortParameters::SIZE_REVISION_1);
     let size = u16::from_le_bytes(field(bytes, 2)?);
@@ -60,25 +62,26 @@ pub fn read_port(bytes: &[u8]) -> Option<PortParameters> {
     })
 }
 
-/// Size that the header of a port or NIC array query states.
+/// Size in the header of a query of the port or NIC array, in bytes.
 pub const ARRAY_HEADER: u16 = size_of::<ElementArray>() as u16;
 
-/// The ports of an `NDIS_SWITCH_PORT_ARRAY` that can be read.
+/// The ports of an NDIS_SWITCH_PORT_ARRAY; elements that `read_port` rejects are left out.
 pub fn port_array(buffer: &[u8]) -> impl Iterator<Item = PortParameters> + '_ {
     elements(buffer, RawPortParameters::SIZE_REVISION_1).filter_map(read_port)
 }
 
-/// The network adapters of an `NDIS_SWITCH_NIC_ARRAY` that can be read, with their states.
+/// The NICs of an NDIS_SWITCH_NIC_ARRAY with their states; elements that `read_nic` rejects are left out.
 pub fn nic_array(buffer: &[u8]) -> impl Iterator<Item = (NicParameters, NicState)> + '_ {
     elements(buffer, RawNicParameters::SIZE_REVISION_1).filter_map(read_nic)
 }
 
-/// How many elements an array says that it has.
+/// NumElements of an array.
 pub fn announced(buffer: &[u8]) -> u32 {
     field(buffer, offset_of!(ElementArray, num_elements)).map_or(0, u32::from_le_bytes)
 }
 
-/// The elements of an array that lie in the buffer, stepping by the element size of the reply, which is at least `least`.
+/// The elements of an array that lie in the buffer, found by its FirstElementOffset and ElementSize, which is at least
+/// `least` bytes.
 fn elements(buffer: &[u8], least: u16) -> impl Iterator<Item = &[u8]> {
     let first = field(buffer, offset_of!(ElementArray, first_element_offset)).map_or(0, u16::from_le_bytes);
     let size = field(buffer, offset_of!(ElementArray, element_size)).map_or(0, u32::from_le_bytes);
@@ -90,7 +93,7 @@ fn elements(buffer: &[u8], least: u16) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// `NDIS_SWITCH_NIC_STATE`, as far as an enumeration needs it.
+/// NDIS_SWITCH_NIC_STATE; an enumeration distinguishes only these.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum NicState {
     Created,
@@ -98,7 +101,7 @@ pub enum NicState {
     Other,
 }
 
-/// The bytes of a counted string; at most 512, whatever it says.
+/// The text of an IF_COUNTED_STRING, at most 512 bytes whatever its length field says.
 fn counted(bytes: &[u8], at: usize) -> Option<&[u8]> {
     let length = usize::from(u16::from_le_bytes(field(bytes, at)?)).min(512);
     bytes.get(at.checked_add(2)?..)?.get(..length)
@@ -108,8 +111,8 @@ fn field<const N: usize>(buffer: &[u8], at: usize) -> Option<[u8; N]> {
     buffer.get(at..)?.get(..N)?.try_into().ok()
 }
 
-/// Reads `NDIS_SWITCH_NIC_PARAMETERS` after checking its header against the bytes that are there; newer revisions are
-/// accepted, shorter structures are not.
+/// Reads NDIS_SWITCH_NIC_PARAMETERS of revision 1 or later; `None` if the header does not match or the buffer is too
+/// short.
 pub fn read_nic(bytes: &[u8]) -> Option<(NicParameters, NicState)> {
     let needed = usize::from(RawNicParameters::SIZE_REVISION_1);
     let bytes = bytes.get(..needed)?;
@@ -120,8 +123,8 @@ pub fn read_nic(bytes: &[u8]) -> Option<(NicParameters, NicState)> {
     }
     let mac = |at| field::<6>(bytes, at).map(MacAddr);
     let kind = i32::from_le_bytes(field(bytes, offset_of!(RawNicParameters, nic_type))?);
-    // Some members are valid for adapters of virtual machines alone.
-    let of_machine = matches!(kind, raw::nic_type::SYNTHETIC | raw::nic_type::EMULATED);
+    // VmName and VFAssigned are valid only for NICs of virtual machines.
+    let is_vm_nic = matches!(kind, raw::nic_type::SYNTHETIC | raw::nic_type::EMULATED);
     let [vf_assigned] = field(bytes, offset_of!(RawNicParameters, vf_assigned))?;
     let parameters = NicParameters {
         id: NicId {
@@ -138,11 +141,11 @@ pub fn read_nic(bytes: &[u8]) -> Option<(NicParameters, NicState)> {
         permanent_mac: mac(offset_of!(RawNicParameters, permanent_mac_address))?,
         vm_mac: mac(offset_of!(RawNicParameters, vm_mac_address))?,
         mtu: u32::from_le_bytes(field(bytes, offset_of!(RawNicParameters, mtu))?),
-        vm: match of_machine {
+        vm: match is_vm_nic {
             true => VmId::of(counted(bytes, offset_of!(RawNicParameters, vm_name))?),
             false => VmId::NONE,
         },
-        vf_assigned: of_machine && vf_assigned != 0,
+        vf_assigned: is_vm_nic && vf_assigned != 0,
     };
     let state = match i32::from_le_bytes(field(bytes, offset_of!(RawNicParameters, nic_state))?) {
         raw::nic_state::CREATED => NicState::Created,

@@ -1,4 +1,4 @@
-//! What requests carry, as bytes that can be read until the request is completed.
+//! The information buffers of requests, as bytes that can be read until the request is completed.
 
 use super::oid::Request;
 use super::raw::{OidRequest, SwitchNicOidRequest, object_type, oids, request_type};
@@ -6,15 +6,17 @@ use core::mem::offset_of;
 use core::ptr::NonNull;
 use teaming::ids::{NicId, NicIndex, PortId};
 
-/// The input of a request. Nobody writes to it before the request is completed; the slice must not live longer.
+/// The input bytes of a request. They do not change until the request is completed; the slice must not be used
+/// afterwards.
 pub fn input(request: &Request) -> &[u8] {
-    // SAFETY: valid until completed, which the borrow of the request stands for.
+    // SAFETY: the request and its buffer are valid until it is completed, and the caller does not complete it while
+    // the slice is borrowed.
     unsafe { bytes_of(&*request.as_ptr()) }
 }
 
-/// A request of a partition that is shown to the extensions: the inner one of an envelope to nobody.
+/// The encapsulated request of a child partition that the switch forwards to the extensions for inspection.
 pub struct Shown<'a> {
-    /// Whose adapter it is about.
+    /// The partition's NIC.
     pub from: NicId,
     pub oid: u32,
     pub input: &'a [u8],
@@ -32,7 +34,7 @@ pub fn shown<'a>(request: &'a Request) -> Option<Shown<'a>> {
     if kind != object_type::DEFAULT || revision < 1 || bytes.len() < size {
         return None;
     }
-    // SAFETY: the bytes are as many as the structure has, and all values are valid.
+    // SAFETY: at least `size` bytes are readable, and every bit pattern is a valid structure.
     let envelope = unsafe { bytes.as_ptr().cast::<SwitchNicOidRequest>().read_unaligned() };
     if usize::from(envelope.header.size) < size
         || (envelope.destination_port_id, envelope.destination_nic_index) != (0, 0)
@@ -40,7 +42,7 @@ pub fn shown<'a>(request: &'a Request) -> Option<Shown<'a>> {
         return None;
     }
     let inner = NonNull::new(envelope.oid_request)?;
-    // SAFETY: whoever sent the envelope keeps the inner request as long as the outer one.
+    // SAFETY: the issuer keeps the encapsulated request valid until the outer one is completed.
     let inner = unsafe { inner.as_ref() };
     if inner.header.size < OidRequest::SIZE_REVISION_1 || inner.request_type != request_type::SET_INFORMATION
     {
@@ -52,7 +54,7 @@ pub fn shown<'a>(request: &'a Request) -> Option<Shown<'a>> {
 }
 
 /// # Safety
-/// The request is alive and so is its buffer, of the length it states, as long as the result is used.
+/// The request and its buffer of `length` bytes are valid as long as the result is used.
 unsafe fn bytes_of(request: &OidRequest) -> &[u8] {
     let Some(buffer) = NonNull::new(request.information_buffer.cast::<u8>()) else { return &[] };
     // SAFETY: by the caller's promise.

@@ -1,4 +1,4 @@
-//! NDIS_STATUS and the one place where the driver's errors become one.
+//! NDIS_STATUS, and the conversions of the driver's errors to it.
 
 use super::raw;
 
@@ -22,8 +22,9 @@ impl NdisStatus {
     pub const INVALID_LENGTH: Self = Self(raw::INVALID_LENGTH);
     pub const PAUSED: Self = Self(raw::PAUSED);
 
-    /// One of the statuses with which a request says that its buffer is too short: the switch's pages name
-    /// INVALID_LENGTH, NDIS has two more for it (oid-switch-nic-array.md, ns-ndis-ndis_oid_request).
+    /// Whether the status means that the buffer of a request is too short. The pages of the switch's OIDs name
+    /// NDIS_STATUS_INVALID_LENGTH, those of NDIS also BUFFER_TOO_SHORT and BUFFER_OVERFLOW (oid-switch-nic-array.md,
+    /// ns-ndis-ndis_oid_request).
     pub fn is_too_short(self) -> bool {
         matches!(self, Self::INVALID_LENGTH | Self::BUFFER_TOO_SHORT | Self::BUFFER_OVERFLOW)
     }
@@ -43,7 +44,7 @@ impl From<Result<(), NdisStatus>> for NdisStatus {
     }
 }
 
-/// No pool memory was to be had; becomes NDIS_STATUS_RESOURCES.
+/// An allocation from pool failed; converts to NDIS_STATUS_RESOURCES.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutOfMemory;
 

@@ -1,5 +1,6 @@
-//! What the switch does for its extensions: destinations, references, reports of filtered packets.
-//! Every handler may be called at IRQL <= DISPATCH_LEVEL, also under the driver's locks: none calls back.
+//! The handlers that the extensible switch offers to extensions (NDIS_SWITCH_OPTIONAL_HANDLERS): destinations,
+//! references, reports of filtered packets. Each may be called at IRQL <= DISPATCH_LEVEL with the driver's locks held,
+//! because none re-enters the driver.
 
 use super::handle::Filter;
 use super::nbl::{Nbl, NblChain};
@@ -14,7 +15,7 @@ use teaming::forward::Target;
 use teaming::ids::{NicId, PortId};
 use teaming::ports::port::Preserve;
 
-/// The switch that one filter module is attached to: its context and the handlers that the driver uses.
+/// The NdisSwitchContext of a filter module, and the handlers that the driver uses.
 pub struct Switch {
     context: SwitchContext,
     allocate: unsafe extern "win64" fn(SwitchContext, *mut NetBufferList) -> i32,
@@ -41,14 +42,14 @@ pub struct Switch {
     report: ReportFiltered,
 }
 
-// SAFETY: the context is a handle and the handlers are functions, both made for all processors.
+// SAFETY: the context is an opaque handle, and the handlers may be called on every processor.
 unsafe impl Send for Switch {}
 // SAFETY: as above.
 unsafe impl Sync for Switch {}
 
 impl Switch {
-    /// Asks NDIS for the handlers; NDIS_STATUS_NOT_SUPPORTED outside the extensible switch, and where one that the
-    /// driver needs is missing. PASSIVE_LEVEL (attach).
+    /// NdisFGetOptionalSwitchHandlers. NDIS_STATUS_NOT_SUPPORTED if the module is not attached to an extensible
+    /// switch, or a handler that the driver needs is missing. PASSIVE_LEVEL, in FilterAttach.
     #[inline(never)] // a frame of its own
     pub(crate) fn of(filter: Filter) -> Result<Self, NdisStatus> {
         let mut handlers = SwitchOptionalHandlers::ZERO;
@@ -84,17 +85,17 @@ impl Switch {
         })
     }
 
-    /// Commits the only destination of a packet. When it fails, nothing was added.
+    /// Adds the only destination of a packet. On failure none is added.
     pub fn add_destination(&self, list: &mut Nbl, target: Target) -> Result<(), NdisStatus> {
         if list.detail().available_destinations() == 0 {
             return self.add_destinations(list, 1, core::iter::once(target));
         }
         let mut destination = destination(target);
-        // SAFETY: the list is owned and has a free slot.
+        // SAFETY: the list is owned and has a free element for a destination.
         NdisStatus(unsafe { (self.add)(self.context, list.as_ptr(), &mut destination) }).ok()
     }
 
-    /// Commits `count` more destinations; `targets` gives at least that many. When it fails, none of them was added.
+    /// Adds `count` more destinations; `targets` must yield at least as many. On failure none of them is added.
     pub fn add_destinations(
         &self,
         list: &mut Nbl,
@@ -114,15 +115,15 @@ impl Switch {
         if written == 0 {
             return Err(NdisStatus::FAILURE);
         }
-        // SAFETY: `written` new elements stand behind those already committed.
+        // SAFETY: `written` new elements follow those already committed.
         NdisStatus(unsafe { (self.update)(self.context, list.as_ptr(), written, array) }).ok()
     }
 
-    /// Gives an own list its forwarding context and the parent's source and out-of-band data.
+    /// Allocates the forwarding context of a child NBL and copies the parent's source and out-of-band data.
     pub(crate) fn adopt(&self, child: &mut Nbl, parent: &Nbl) -> Result<(), NdisStatus> {
         // SAFETY: the child is owned, its source handle is set, and it has no context yet.
         NdisStatus(unsafe { (self.allocate)(self.context, child.as_ptr()) }).ok()?;
-        // Destinations are not copied.
+        // Without a flag, destinations are not copied.
         let flags = CopyInfoFlags::empty().bits();
         // SAFETY: both lists are owned and have contexts.
         let status = unsafe { (self.copy_info)(self.context, child.as_ptr(), parent.as_ptr(), flags) };
@@ -133,28 +134,28 @@ impl Switch {
         copied
     }
 
-    /// Frees the forwarding context of an own list.
+    /// Frees the forwarding context of a child NBL.
     pub(crate) fn release(&self, child: &mut Nbl) {
         // SAFETY: allocated in `adopt`, freed once.
         unsafe { (self.free)(self.context, child.as_ptr()) };
     }
 
-    /// Pins a network adapter while a request to it is out; `None` when it is going away.
+    /// References a NIC, which the switch then does not delete. `None` if its disconnection or deletion has begun.
     pub fn reference_nic(&self, nic: NicId) -> Option<NicRef<'_>> {
-        // SAFETY: any pair may be asked for.
+        // SAFETY: the switch checks the pair.
         let status = NdisStatus(unsafe { (self.reference)(self.context, nic.port.get(), nic.index.get()) });
         (status == NdisStatus::SUCCESS).then(|| NicRef { switch: self, nic })
     }
 
-    /// Pins a port while a request about it is out; `None` when it is going away.
+    /// References a port, which the switch then does not delete. `None` if its teardown has begun.
     pub fn reference_port(&self, port: PortId) -> Option<PortRef<'_>> {
-        // SAFETY: any number may be asked for.
+        // SAFETY: the switch checks the port ID.
         let status = NdisStatus(unsafe { (self.reference_port)(self.context, port.get()) });
         (status == NdisStatus::SUCCESS).then(|| PortRef { switch: self, port })
     }
 
-    /// Tells the switch that packets are dropped for one reason, while they are still owned: `incoming` for the policy
-    /// of the `port` that all of them came from, otherwise for that of the `port` they were for
+    /// Reports packets that are dropped for one reason, before they are completed. `incoming`: `port` is the source
+    /// port of all of them; otherwise it is the destination port
     /// (nc-ndis-ndis_switch_report_filtered_net_buffer_lists).
     pub fn report_filtered(&self, lists: &NblChain, port: PortId, incoming: bool, reason: &Reason<'_>) {
         let flags = if incoming { ReportFilteredFlags::IS_INCOMING } else { ReportFilteredFlags::empty() };
@@ -174,7 +175,7 @@ impl Switch {
     }
 }
 
-/// Strings that go with a report.
+/// The strings of a report of filtered packets.
 pub struct Reason<'a> {
     pub extension: &'a UnicodeString,
     pub friendly_name: &'a UnicodeString,
@@ -190,13 +191,13 @@ fn destination(Target { nic, bits }: Target) -> PortDestination {
     PortDestination { port_id: nic.port.get(), nic_index: nic.index.get(), bits }
 }
 
-/// Writes up to `count` elements behind the committed ones and says how many.
+/// Writes up to `count` elements after the committed ones and returns how many.
 fn write_destinations(
     array: *mut ForwardingDestinationArray,
     count: u32,
     targets: impl Iterator<Item = Target>,
 ) -> u32 {
-    // SAFETY: Get and Grow give a valid array as long as the list is owned.
+    // SAFETY: the array that the switch returned is valid while the list is owned.
     let Some(array) = (unsafe { array.as_ref() }) else { return 0 };
     let room = array.num_elements.saturating_sub(array.num_destinations).min(count);
     let mut written = 0;
@@ -205,14 +206,14 @@ fn write_destinations(
         let offset = array.element_size as usize * index;
         // SAFETY: the element lies inside the array: `index < num_elements`.
         let element = unsafe { array.first_element.add(offset) }.cast::<PortDestination>();
-        // SAFETY: as above; the whole element is written because free slots hold stale data.
+        // SAFETY: as above. The whole element is written, because a free element has old contents.
         unsafe { element.write_unaligned(destination(target)) };
         written += 1;
     }
     written
 }
 
-/// A counted reference to a network adapter of the switch; given back on drop.
+/// A reference to a NIC of the switch; released on drop.
 pub struct NicRef<'a> {
     switch: &'a Switch,
     nic: NicId,
@@ -223,7 +224,7 @@ impl NicRef<'_> {
         self.nic
     }
 
-    /// Leaves the reference to a request that is out; `adopt` takes it back at its completion.
+    /// Keeps the reference while a request is pending; `adopt` takes it over when the request is completed.
     pub(crate) fn keep(self) {
         core::mem::forget(self);
     }
@@ -237,12 +238,13 @@ impl NicRef<'_> {
 
 impl Drop for NicRef<'_> {
     fn drop(&mut self) {
-        // SAFETY: the pair was referenced once for this value. The status says nothing that could be acted on.
+        // SAFETY: the pair was referenced once for this value. The status is ignored: nothing can be done about a
+        // failure.
         unsafe { (self.switch.dereference)(self.switch.context, self.nic.port.get(), self.nic.index.get()) };
     }
 }
 
-/// A counted reference to a port of the switch; given back on drop.
+/// A reference to a port of the switch; released on drop.
 pub struct PortRef<'a> {
     switch: &'a Switch,
     port: PortId,

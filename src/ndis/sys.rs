@@ -1,6 +1,6 @@
-//! Everything the driver imports from `ndis.sys`. On Windows the linker makes the import table from this list; on the
-//! host the simulated switch defines the same symbols. `extern "win64"` is the system's own convention on x86-64.
-//! IRQL limits are those of the documentation page of the same name.
+//! The functions that the driver imports from `ndis.sys`. The linker of the image makes the import table from this
+//! list; in a Linux process the simulated switch exports the same symbols. `extern "win64"` is the calling convention
+//! of Windows on x86-64. IRQL limits are those of each function's documentation page.
 
 use super::raw::{
     FilterAttributes, FilterDriverCharacteristics, Handle, LockStateEx, Mdl, NetBufferList,
@@ -81,17 +81,18 @@ unsafe extern "win64" {
         characteristics: *mut TimerCharacteristics,
         timer: *mut Handle,
     ) -> i32;
-    /// `due_time` in 100 ns units, negative = relative; `period_ms` 0 = once. True if the timer was already set.
+    /// `due_time` in units of 100 ns, negative = relative; `period_ms` 0 = one shot. TRUE if the timer was already
+    /// set.
     pub fn NdisSetTimerObject(timer: Handle, due_time: i64, period_ms: i32, context: *mut c_void) -> u8;
-    /// True if the timer was set and will not fire.
+    /// TRUE if the timer was set and will not expire.
     pub fn NdisCancelTimerObject(timer: Handle) -> u8;
     pub fn NdisFreeTimerObject(timer: Handle);
     pub fn NdisInitializeEvent(event: *mut NdisEvent);
     pub fn NdisSetEvent(event: *mut NdisEvent);
-    /// `ms` 0 = for ever. PASSIVE_LEVEL.
+    /// `ms` 0 = no timeout. PASSIVE_LEVEL.
     pub fn NdisWaitEvent(event: *mut NdisEvent, ms: u32) -> u8;
 }
 
-/// `NDIS_EVENT`: a KEVENT of 24 bytes that only NDIS looks into.
+/// `NDIS_EVENT`: a KEVENT of 24 bytes, opaque to the driver.
 #[repr(C)]
 pub struct NdisEvent(pub [u64; 3]);

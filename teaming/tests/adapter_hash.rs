@@ -1,4 +1,4 @@
-//! When an adapter's hash stands for our own computation, and that a flow never notices.
+//! When an adapter's hash replaces the computed one, and that a flow keeps its value either way.
 
 use teaming::flow::adapter_hash::{AGREEMENTS, Adapter, HashConfidence, HashType, NicHash};
 use teaming::flow::hash::{TOEPLITZ_SAMPLE_KEY, Toeplitz};
@@ -29,26 +29,27 @@ fn ipv6(protocol: u8, addresses: &str, ports: [u16; 2]) -> Headers {
 
 struct Bench {
     toeplitz: Toeplitz,
-    trust: HashConfidence,
+    confidence: HashConfidence,
 }
 
 impl Bench {
     fn new() -> Self {
-        Self { toeplitz: Toeplitz::new(&TOEPLITZ_SAMPLE_KEY), trust: HashConfidence::NONE }
+        Self { toeplitz: Toeplitz::new(&TOEPLITZ_SAMPLE_KEY), confidence: HashConfidence::NONE }
     }
 
     fn value(&self, headers: &Headers, keying: Keying, offered: Option<NicHash>, check: bool) -> Option<u32> {
-        Adapter { toeplitz: &self.toeplitz, trust: &self.trust, offered, check }.value(headers, &keying)
+        Adapter { toeplitz: &self.toeplitz, confidence: &self.confidence, offered, check }
+            .value(headers, &keying)
     }
 
-    /// As many right values as trust needs.
+    /// Passes as many equal values as trust requires.
     fn earn(&self, headers: &Headers, hash_type: HashType) {
         let own = self.value(headers, BY_PORTS, None, false).unwrap();
         for _ in 0..AGREEMENTS {
-            assert!(!self.trust.covers(hash_type));
+            assert!(!self.confidence.covers(hash_type));
             self.value(headers, BY_PORTS, Some(NicHash { value: own, hash_type }), false);
         }
-        assert!(self.trust.covers(hash_type));
+        assert!(self.confidence.covers(hash_type));
     }
 }
 
@@ -92,16 +93,16 @@ fn a_value_is_believed_only_after_enough_of_its_type_agreed() {
     bench.earn(&tcp, HashType::TcpIpv4);
     let marked = |hash_type| Some(NicHash { value: 0x1234_5678, hash_type });
     assert_eq!(bench.value(&tcp, BY_PORTS, marked(HashType::TcpIpv4), false), Some(0x1234_5678));
-    // Neither another type of the same port, nor a type that is not that of the key.
+    // Neither values of another type on the same port, nor values of a type other than the key's.
     for hash_type in HashType::ALL {
-        assert_eq!(bench.trust.covers(hash_type), hash_type == HashType::TcpIpv4);
+        assert_eq!(bench.confidence.covers(hash_type), hash_type == HashType::TcpIpv4);
     }
     let own = bench.value(&tcp, BY_PORTS, None, false);
     assert_eq!(bench.value(&tcp, BY_PORTS, marked(HashType::Ipv4), false), own);
-    assert!(!bench.trust.distrusted());
+    assert!(!bench.confidence.distrusted());
     let own = bench.value(&udp, BY_PORTS, None, false);
     assert_eq!(bench.value(&udp, BY_PORTS, marked(HashType::UdpIpv4), false), own);
-    assert!(bench.trust.distrusted());
+    assert!(bench.confidence.distrusted());
 }
 
 #[test]
@@ -114,14 +115,14 @@ fn one_wrong_value_ends_the_trust_in_every_type_until_it_is_reset() {
     let own = bench.value(&tcp, BY_PORTS, None, false);
     let wrong = Some(NicHash { value: own.unwrap() ^ 1, hash_type: HashType::TcpIpv4 });
     assert_eq!(bench.value(&tcp, BY_PORTS, wrong, true), own, "a check uses our value");
-    assert!(HashType::ALL.iter().all(|&hash_type| !bench.trust.covers(hash_type)));
+    assert!(HashType::ALL.iter().all(|&hash_type| !bench.confidence.covers(hash_type)));
     assert_eq!(bench.value(&tcp, BY_PORTS, wrong, false), own);
-    bench.trust.reset();
-    assert!(!bench.trust.distrusted());
+    bench.confidence.reset();
+    assert!(!bench.confidence.distrusted());
     bench.earn(&tcp, HashType::TcpIpv4);
 }
 
-/// Values that come, stop, come again and turn wrong: one flow, one value.
+/// The adapter's values start, stop, start again and become wrong: the flow's value stays the same.
 #[test]
 fn a_flow_has_one_value_whatever_comes_beside_its_packets() {
     for (headers, hash_type) in [
@@ -144,7 +145,7 @@ fn a_flow_has_one_value_whatever_comes_beside_its_packets() {
                 _ => (Some(right), round % 5 == 0),
             };
             assert_eq!(bench.value(&headers, BY_PORTS, offered, check), own, "{hash_type:?} {round}");
-            assert_eq!(bench.trust.covers(hash_type), (36..150).contains(&round));
+            assert_eq!(bench.confidence.covers(hash_type), (36..150).contains(&round));
         }
     }
 }

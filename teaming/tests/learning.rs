@@ -1,4 +1,5 @@
-//! Learned addresses, floods that go on, the receive side by mode, security properties: the decision as a whole.
+//! The whole decision: learned addresses, floods in several batches, the receive side by teaming mode, security
+//! properties.
 
 use teaming::Heap;
 use teaming::forward::drop_reason::DropReason;
@@ -45,7 +46,7 @@ struct Switch {
     forwarding: Forwarding<Heap>,
 }
 
-/// Stations on ports 10 and up; two members.
+/// vNICs on ports 10 and up; two members.
 fn switch(mode: TeamingMode, stations: u32) -> Switch {
     let settings =
         Settings { mode, flowlet_gap: Ticks::ZERO, link_up_delay: Ticks::ZERO, ..Settings::default() };
@@ -84,8 +85,11 @@ impl Switch {
     }
 
     fn reached(&self, from: NicId, decision: &Decision, start: usize) -> Vec<(usize, u32)> {
-        let sender = self.forwarding.sender(from);
-        self.forwarding.flood(&sender, decision, start).map(|(next, to)| (next, to.nic.port.get())).collect()
+        let source_port = self.forwarding.source_port(from);
+        self.forwarding
+            .flood(&source_port, decision, start)
+            .map(|(next, to)| (next, to.nic.port.get()))
+            .collect()
     }
 }
 
@@ -98,7 +102,7 @@ fn an_address_that_is_not_the_adapters_needs_the_ports_permission() {
     let uplink = |verdict| matches!(verdict, Verdict::Uplink(_));
     assert!(uplink(switch.verdict(from, mac(10), HOST)));
     assert_eq!(switch.verdict(from, STRAY, HOST), Verdict::Drop(DropReason::SpoofedAddress));
-    // Port 11 belongs to the same machine, port 12 to another.
+    // Port 11 belongs to the same VM, port 12 to another.
     switch.secure(10, Security { teaming: true, ..Security::STRICT });
     assert!(uplink(switch.verdict(from, mac(11), HOST)));
     assert_eq!(switch.verdict(from, mac(12), HOST), Verdict::Drop(DropReason::SpoofedAddress));
@@ -117,15 +121,15 @@ fn an_unknown_address_is_looked_for_behind_ports_that_may_learn_until_it_is_hear
     assert_eq!(switch.reached(nic(1, 1), &unknown, 0), [(3, 12)]);
     let inside = switch.decide(nic(10, 0), mac(10), STRAY, Ticks::ZERO);
     assert!(matches!(inside.verdict, Verdict::Flood { uplink: Some(_) }));
-    // Heard once, it is where it was heard, for everybody, until it has been silent too long.
+    // Once learned, the address is delivered to its port from every source, until it has sent nothing for too long.
     switch.verdict(nic(12, 0), STRAY, HOST);
     assert_eq!(switch.verdict(nic(1, 1), HOST, STRAY), Verdict::Deliver(nic(12, 0)));
     assert_eq!(switch.verdict(nic(10, 0), mac(10), STRAY), Verdict::Deliver(nic(12, 0)));
     let later = switch.decide(nic(1, 1), HOST, STRAY, Ticks::new(2 * AGE.get()));
     assert_eq!(later.verdict, Verdict::Flood { uplink: None });
-    // What came back of it from outside is a reflection.
+    // Its own frame that comes back from a member is a reflection.
     assert_eq!(switch.verdict(nic(1, 1), STRAY, MacAddr::BROADCAST), Verdict::Drop(DropReason::Reflection));
-    // The port goes, and with it what was heard there.
+    // When the NIC is disconnected, the addresses learned on its port are removed.
     switch.forwarding.on_vnic(NicOp::Disconnect, &parameters(12, NicKind::Synthetic)).unwrap();
     assert!(switch.forwarding.learned.is_empty());
 }
@@ -147,10 +151,11 @@ fn the_table_is_bounded_and_a_port_that_invents_addresses_displaces_its_own() {
     assert!((0..1_000_000).filter(|&n| table.find(address(n), None, now).is_some()).count() <= LEARNED);
     table.forget(7);
     assert_eq!(table.len(), kept);
-    // Silence makes room for anybody.
+    // An expired entry is replaced by any new address.
     let later = now.saturating_add(Ticks::new(AGE.get() * 2));
     assert_eq!(table.find(mac(1), None, later), None);
-    // One address is another in another VLAN; zeros, groups and positions beyond the word's are not learned.
+    // The same address in another VLAN is another entry; the zero address, group addresses and positions that do not
+    // fit the entry are not learned.
     table.learn(STRAY, VlanId::new(5), 1, later);
     table.learn(STRAY, VlanId::new(6), 2, later);
     assert_eq!(table.find(STRAY, VlanId::new(5), later), Some(1));
@@ -191,7 +196,8 @@ fn a_flood_that_goes_on_looks_at_every_station_anew_and_at_none_twice() {
         let Some(&(last, _)) = some.last() else { break };
         position = last;
         reached.extend(some.iter().map(|&(_, port)| port));
-        // Between two holds one that was reached goes, one that was not goes, and one that went comes back.
+        // Between two batches a vNIC that has its copy is disconnected, one without is disconnected, and one is
+        // connected again.
         let gone = [12 + hold, 180 + hold].map(|port| parameters(port, NicKind::Synthetic));
         for station in &gone {
             switch.forwarding.on_vnic(NicOp::Disconnect, station).unwrap();
@@ -222,7 +228,7 @@ fn groups_reach_their_members_and_whoever_has_not_said_what_it_wants() {
     };
     assert_eq!(reached(&switch, GROUP), [11, 13, 15]);
     assert_eq!(reached(&switch, MacAddr::BROADCAST), [11, 12, 13, 14, 15]);
-    // More groups than there is room for: it hears everything again.
+    // More groups than can be stored: the vNIC receives every group again.
     for n in 0..=255 {
         for m in 0..=255 {
             switch.forwarding.ports.join(port(12), MacAddr([1, 0, 0x5e, 1, n, m]));
@@ -245,7 +251,7 @@ fn independent_switches_are_heard_through_one_member_that_changes_with_the_failo
     switch.on(1, MemberEvent::Link(LinkState::Down));
     assert_eq!(switch.verdict(from(2), HOST, GROUP), flood);
     assert_eq!(switch.verdict(from(1), HOST, GROUP), refused);
-    // It stays where it is when the other returns.
+    // The receiving member stays the same when the other member returns.
     switch.on(1, MemberEvent::Link(LinkState::Up { bits_per_second: None }));
     assert_eq!(switch.verdict(from(2), HOST, GROUP), flood);
     assert_eq!(switch.verdict(from(1), HOST, GROUP), refused);
@@ -299,7 +305,7 @@ fn an_access_ports_vlan_is_told_beside_the_packet_and_kept_outside() {
     let by = |port, reason| Verdict::RefusedBy(PortId::new(port), reason);
     assert_eq!(switch.verdict(nic(10, 0), mac(10), mac(12)), by(12, DropReason::VlanMismatch));
     assert_eq!(switch.verdict(nic(1, 1), HOST, mac(10)), by(10, DropReason::VlanMismatch));
-    // The switch itself belongs to no VLAN: what it sends without a tag reaches every port.
+    // The switch itself belongs to no VLAN: its untagged frames reach every port.
     assert_eq!(switch.verdict(nic(0, 0), HOST, mac(10)), Verdict::Deliver(nic(10, 0)));
     switch.forwarding.close(PortId::new(11));
     assert_eq!(switch.verdict(nic(10, 0), mac(10), mac(11)), by(11, DropReason::PortClosed));

@@ -1,4 +1,5 @@
-//! Every policy through the whole decision: what moves a flow and what does not, fragments, spread, both directions.
+//! Every hash policy through the whole decision: which fields change a flow's member, fragments, distribution, both
+//! directions.
 
 #[allow(dead_code, reason = "other tests use the rest of it")]
 mod invariants;
@@ -15,7 +16,7 @@ use teaming::settings::{Settings, TeamingMode};
 use teaming::team::Team;
 use teaming::team::member::{LinkState, Member, MemberEvent};
 
-/// A team of members of these speeds in Gb/s.
+/// A team of members with these speeds in Gbit/s.
 fn forwarding(keying: Keying, speeds: &[u64]) -> Forwarding<Heap> {
     let settings = Settings {
         mode: TeamingMode::Static,
@@ -37,7 +38,7 @@ fn forwarding(keying: Keying, speeds: &[u64]) -> Forwarding<Heap> {
         vf_assigned: false,
     };
     forwarding.on_external(NicOp::Create, &external);
-    // All are there before the first has its link, so that the home map is made of all.
+    // All members are connected before the first link is up, so that the home map includes all.
     let up = |speed: u64| MemberEvent::Link(LinkState::Up { bits_per_second: Some(speed * 1_000_000_000) });
     for (slot, &speed) in speeds.iter().enumerate() {
         let member = MemberIndex::from_slot(slot).unwrap();
@@ -53,7 +54,7 @@ fn forwarding(keying: Keying, speeds: &[u64]) -> Forwarding<Heap> {
     forwarding
 }
 
-/// A TCP segment with everything that may vary.
+/// A TCP segment with all fields that vary.
 #[derive(Debug, Clone, Copy)]
 struct Shape {
     v6: bool,
@@ -67,7 +68,7 @@ struct Shape {
     class: u8,
     ttl: u8,
     sequence: u8,
-    /// Offset in units of 8 and whether more follow.
+    /// Fragment offset in units of 8 bytes, and the flag "more fragments".
     fragment: Option<(u16, bool)>,
 }
 
@@ -130,7 +131,7 @@ impl Shape {
         bytes
     }
 
-    /// The frame inside VXLAN between two fixed hosts.
+    /// The frame encapsulated in VXLAN between two fixed hosts.
     fn tunnelled(&self) -> Vec<u8> {
         let mut bytes = vec![2, 0, 0, 0, 9, 9, 6, 0, 0, 0, 9, 9, 8, 0];
         bytes.extend([0x45, 0, 0, 0, 0, 0, 0, 0, 64, 17, 0, 0, 10, 9, 9, 9, 10, 9, 9, 8]);
@@ -144,17 +145,17 @@ fn decide(
     forwarding: &Forwarding<Heap>,
     source: NicId,
     frame: &[u8],
-    beside: &OutOfBand<'_>,
+    out_of_band: &OutOfBand<'_>,
 ) -> (MemberIndex, Basis) {
     let packet = Packet { source, window: frame, pinned: None, native: false, now: Ticks::ZERO };
-    // As from the switch itself: what a port may do is not in question here.
-    let mut trusted = forwarding.sender(NicId::default());
+    // The source is the switch itself, so that no port policy applies.
+    let mut trusted = forwarding.source_port(NicId::default());
     trusted.hashed_as = source;
-    let decision = forwarding.decide_from(&trusted, &packet, beside);
+    let decision = forwarding.decide_from(&trusted, &packet, out_of_band);
     let (Verdict::Uplink(member), Some(basis)) = (decision.verdict, decision.basis) else {
         panic!("{decision:?}");
     };
-    assert_eq!(forwarding.explain_packet(&packet, beside), (Some(member), basis));
+    assert_eq!(forwarding.explain_packet(&packet, out_of_band), (Some(member), basis));
     (member, basis)
 }
 
@@ -168,8 +169,8 @@ fn plain(policy: HashPolicy) -> Keying {
 
 type Change = fn(&mut Shape);
 
-/// One field each, and whether it is inside the key of TransportPorts, IPAddresses, MacAddresses, HyperVPort,
-/// VlanSourceMac (when tagged, for the VLAN), Encapsulated.
+/// For each field, whether it is part of the key of TransportPorts, IPAddresses, MacAddresses, HyperVPort,
+/// VlanSourceMac (tagged, for the VLAN), Encapsulated.
 const FIELDS: [(&str, Change, [bool; 6]); 12] = [
     ("destination MAC", |shape| shape.macs[0] ^= 1, [false, false, true, false, false, false]),
     ("source MAC", |shape| shape.macs[1] ^= 1, [false, false, true, false, true, false]),
@@ -223,7 +224,8 @@ fn all_fragments_of_a_datagram_take_one_member_in_any_order() {
         let forwarding = forwarding(keying, &[10, 10, 25, 40, 100]);
         for (v6, tag) in [(false, None), (false, Some(2)), (true, None), (true, Some(2))] {
             for flow in 0..200 {
-                // The last one first, then the first; ports are whatever lies there, labels as a hostile sender's.
+                // In the order last, first, middle. The bytes in place of the ports and the flow labels are arbitrary,
+                // as a hostile sender might set them.
                 let fragments = [(370, false), (0, true), (185, true), (1, true)];
                 let members: HashSet<_> = fragments
                     .iter()
@@ -258,8 +260,9 @@ fn all_fragments_of_a_datagram_take_one_member_in_any_order() {
     }
 }
 
-/// A share is a binomial sample of the member's part of the table, which is within one bucket of its weight. Five
-/// deviations and that bucket are below 1 % from 65,700 flows on for any weight; at 1,000 flows for weights up to 0.38 %.
+/// A member's number of flows is binomial with its share of the table, which is within one bucket of its weight. Five
+/// standard deviations and one bucket are below 1 % from 65,700 flows on for any weight; at 1,000 flows for weights up
+/// to 0.38 %.
 #[test]
 fn shares_are_within_the_statistics_of_the_weights() {
     let teams: [&[u64]; 6] = [
@@ -365,12 +368,12 @@ fn a_vlan_beside_the_packet_counts_as_if_it_stood_in_the_frame() {
     for flow in 0..500 {
         let tagged = Shape::new(flow % 2 == 0, Some(2 ^ ((flow % 1024) << 1) as u16 ^ 300), flow);
         let untagged = Shape { tag: None, ..tagged };
-        let beside = OutOfBand { vlan: 300, ..OutOfBand::NOTHING };
-        let (there, _) = decide(&forwarding, untagged.source(), &untagged.frame(), &beside);
+        let out_of_band = OutOfBand { vlan: 300, ..OutOfBand::NOTHING };
+        let (there, _) = decide(&forwarding, untagged.source(), &untagged.frame(), &out_of_band);
         let inside = Shape { tag: Some(300 ^ ((flow % 1024) << 1) as u16), ..tagged };
         assert_eq!(there, member(&forwarding, &inside));
-        // The tag beside the packet is the outer one.
-        assert_eq!(there, decide(&forwarding, tagged.source(), &tagged.frame(), &beside).0);
+        // The out-of-band tag is the outer tag.
+        assert_eq!(there, decide(&forwarding, tagged.source(), &tagged.frame(), &out_of_band).0);
     }
 }
 

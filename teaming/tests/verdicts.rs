@@ -1,4 +1,4 @@
-//! The rules of forwarding, row by row, and what must hold for every frame.
+//! The forwarding rules, row by row, and properties that hold for every frame.
 
 use proptest::prelude::*;
 use teaming::Heap;
@@ -53,7 +53,7 @@ struct Switch {
     forwarding: Forwarding<Heap>,
 }
 
-/// Two members up; two machines, the host and a NIC that is not connected yet.
+/// Two members up; two VMs, the host and a NIC that is not connected yet.
 fn switch(algorithm: u64) -> Switch {
     let (settings, _) = Settings::read(|setting| match setting.name {
         "TeamingMode" => Lookup::Value(0),
@@ -88,12 +88,13 @@ impl Switch {
         self.forwarding.publish(&plan, self.team.home(), Ticks::ZERO);
     }
 
-    /// Whom a flood to `to` reaches inside.
+    /// The vNICs that a flood to `to` reaches.
     fn reached(&self, source: NicId, to: MacAddr) -> Vec<NicId> {
         let frame = frame_of(source, to, 0);
-        let sender = self.forwarding.sender(source);
-        let decision = self.forwarding.decide_from(&sender, &packet(source, &frame), &OutOfBand::NOTHING);
-        self.forwarding.flood(&sender, &decision, 0).map(|(_, target)| target.nic).collect()
+        let source_port = self.forwarding.source_port(source);
+        let decision =
+            self.forwarding.decide_from(&source_port, &packet(source, &frame), &OutOfBand::NOTHING);
+        self.forwarding.flood(&source_port, &decision, 0).map(|(_, target)| target.nic).collect()
     }
 
     fn decide(&self, source: NicId, to: MacAddr) -> Verdict {
@@ -101,7 +102,7 @@ impl Switch {
     }
 }
 
-/// UDP over IPv4 to `to`, told apart by a number.
+/// A UDP/IPv4 frame to `to`; `flow` selects its ports.
 fn frame(to: MacAddr, flow: u16) -> Vec<u8> {
     let mut bytes = to.0.to_vec();
     bytes.extend(MAC_A.0);

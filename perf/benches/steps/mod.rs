@@ -145,7 +145,7 @@ fn hash(frames: Vec<Vec<u8>>) -> Box<dyn FnMut()> {
 /// Window to verdict: parse, look up the address, key, hash, bucket, member.
 fn decide(frames: Vec<Vec<u8>>) -> Box<dyn FnMut()> {
     let forwarding = forwarding();
-    let sender = forwarding.sender(VM);
+    let source_port = forwarding.source_port(VM);
     let first = Packet { source: VM, window: &frames[0], pinned: None, native: false, now: Ticks::ZERO };
     assert!(matches!(forwarding.decide(&first), Verdict::Uplink(_)), "a frame for the outside");
     Box::new(move || {
@@ -157,7 +157,7 @@ fn decide(frames: Vec<Vec<u8>>) -> Box<dyn FnMut()> {
                 native: false,
                 now: Ticks::ZERO,
             };
-            black_box(forwarding.decide_from(&sender, &packet, &OutOfBand::NOTHING));
+            black_box(forwarding.decide_from(&source_port, &packet, &OutOfBand::NOTHING));
         }
     })
 }

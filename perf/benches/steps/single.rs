@@ -13,12 +13,12 @@ const SAMPLES: usize = 100_000;
 /// decision overlaps with it, so that one by itself costs more than one in a row.
 pub fn decisions(v6: bool) -> Vec<f64> {
     let forwarding = forwarding();
-    let sender = forwarding.sender(VM);
+    let source_port = forwarding.source_port(VM);
     let frames = if v6 { frames_v6(HOT) } else { frames(HOT) };
     let decide = |frame: &[u8]| {
         let packet =
             Packet { source: VM, window: black_box(frame), pinned: None, native: false, now: Ticks::ZERO };
-        black_box(forwarding.decide_from(&sender, &packet, &OutOfBand::NOTHING));
+        black_box(forwarding.decide_from(&source_port, &packet, &OutOfBand::NOTHING));
     };
     frames.iter().cycle().take(10 * HOT).for_each(|frame| decide(frame));
     let idle = frames.iter().map(|_| cycles(|| {})).min().unwrap_or(0);

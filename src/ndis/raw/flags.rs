@@ -1,9 +1,9 @@
-//! The flag words of NDIS, a type for each, so that a flag of one direction does not compile in another.
+//! The flag words of NDIS, one type for each, so that a flag of one call does not compile in another.
 //!
-//! Each type knows every bit of its word (`const _ = !0`): flags that a later NDIS, or an extension above, has set
-//! stay through every operator, `!` included, because what came is passed on. `from_bits_retain` makes a value of a word
-//! where it comes in, `bits` a word where it goes out; both are nothing to the processor.
-//! `tests/flags.rs` holds names and values against an independent table, and that no name of a whole word is missing.
+//! `const _ = !0` makes every bit of a word known to its type, so that flags that a later NDIS or an extension above
+//! has set survive every operator, `!` included, and are passed on. `from_bits_retain` and `bits` convert from and to
+//! the raw word and generate no instructions. `tests/files/flags.rs` compares names and values with an independent
+//! table and requires that no flag of a word is missing.
 
 use bitflags::bitflags;
 
@@ -20,7 +20,7 @@ bitflags! {
         const _ = !0;
     }
 
-    /// `NDIS_SEND_COMPLETE_FLAGS_*`: the way back of what was sent.
+    /// `NDIS_SEND_COMPLETE_FLAGS_*`: of FilterSendNetBufferListsComplete and NdisFSendNetBufferListsComplete.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     #[repr(transparent)]
     pub struct SendCompleteFlags: u32 {
@@ -47,7 +47,7 @@ bitflags! {
         const _ = !0;
     }
 
-    /// `NDIS_RETURN_FLAGS_*`: the way back of what was indicated.
+    /// `NDIS_RETURN_FLAGS_*`: of FilterReturnNetBufferLists and NdisFReturnNetBufferLists.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     #[repr(transparent)]
     pub struct ReturnFlags: u32 {
@@ -57,7 +57,7 @@ bitflags! {
         const _ = !0;
     }
 
-    /// `NDIS_NBL_FLAGS_*`: of one list; not read by this driver.
+    /// `NDIS_NBL_FLAGS_*`: of one list. The driver does not read them.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     #[repr(transparent)]
     pub struct NblFlags: u32 {
@@ -74,7 +74,7 @@ bitflags! {
         const _ = !0;
     }
 
-    /// `MDL_*`, as far as they say where the bytes are mapped.
+    /// `MDL_*`: only the flags that tell whether the pages are mapped.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     #[repr(transparent)]
     pub struct MdlFlags: i16 {
@@ -83,7 +83,7 @@ bitflags! {
         const _ = !0;
     }
 
-    /// The bit fields of `NDIS_SWITCH_PORT_DESTINATION`; they have no names in the header but their own.
+    /// The bit fields of `NDIS_SWITCH_PORT_DESTINATION`, for which the header defines no flag names.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     #[repr(transparent)]
     pub struct DestinationBits: u16 {
@@ -121,7 +121,7 @@ bitflags! {
         const _ = !0;
     }
 
-    /// `NDIS_PACKET_TYPE_*`: what OID_GEN_CURRENT_PACKET_FILTER asks for.
+    /// `NDIS_PACKET_TYPE_*`: of OID_GEN_CURRENT_PACKET_FILTER.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     #[repr(transparent)]
     pub struct PacketFilter: u32 {
@@ -143,7 +143,7 @@ bitflags! {
 }
 
 impl SendFlags {
-    /// What is said of lists when they are completed, of what was said when they were sent.
+    /// The flags with which lists are completed, from the flags with which they were sent.
     #[inline]
     pub const fn completion(self) -> SendCompleteFlags {
         let mut complete = SendCompleteFlags::empty();

@@ -1,10 +1,10 @@
 //! The binary interface of NDIS 6.40 on x86-64, declared once.
 //!
 //! `wdk-sys` binds no NDIS header, so these declarations are the driver's own. Each structure states the documented
-//! name, size and offset of every field; a wrong one does not compile. `tests/files/layout.rs` holds the same rows
-//! against an independent table. The simulated switch shares the declarations: what it would not notice, the table does.
+//! name, size and offset of every field; a wrong one does not compile. `tests/files/layout.rs` compares the same rows
+//! with an independent table: the simulated switch uses these declarations too, so it cannot detect an error in them.
 //!
-//! Never read a NET_BUFFER_LIST by value and never take its size: the operating system's own may be longer.
+//! Never read a NET_BUFFER_LIST by value and never use its size: the structure of a later NDIS may be longer.
 
 mod flags;
 mod nbl;
@@ -26,7 +26,7 @@ pub use switch::*;
 
 use core::ffi::c_void;
 
-/// Opaque handle that NDIS hands out.
+/// An opaque handle of NDIS (NDIS_HANDLE).
 pub type Handle = *mut c_void;
 
 /// One row of the layout table: documented structure and field names, byte offset and size.
@@ -54,7 +54,7 @@ macro_rules! abi {
         };
 
         impl $name {
-            /// The structure with every byte zero, as NDIS expects unset members.
+            /// The structure with every byte zero, which NDIS expects in members that are not set.
             pub const ZERO: Self = {
                 // SAFETY: every field is an integer, a raw pointer, an `Option` of a function or an array of these.
                 unsafe { core::mem::zeroed() }
@@ -79,7 +79,7 @@ macro_rules! abi {
 pub(crate) use abi;
 
 abi! {
-    /// Type, revision and size that precede every NDIS structure.
+    /// NDIS_OBJECT_HEADER, the first member of most NDIS structures.
     "NDIS_OBJECT_HEADER" 4 => ObjectHeader {
         object_type: u8 = "Type" @ 0,
         revision: u8 = "Revision" @ 1,
@@ -102,7 +102,7 @@ abi! {
 }
 
 impl UnicodeString {
-    /// The text of a string that was passed in.
+    /// The text in UTF-16 code units.
     ///
     /// # Safety
     /// `buffer` is null or holds `length` bytes as long as the result is used.
@@ -114,13 +114,13 @@ impl UnicodeString {
         unsafe { core::slice::from_raw_parts(self.buffer, self.length as usize / 2) }
     }
 
-    /// A counted string over text that the caller keeps while the string is used.
+    /// A string over `text`, which the caller keeps valid while the string is used.
     pub fn of(text: &[u16]) -> Self {
         let bytes = u16::try_from(text.len().saturating_mul(2)).unwrap_or(u16::MAX - 1);
         Self { length: bytes, maximum_length: bytes, buffer: text.as_ptr() }
     }
 
-    /// A counted string over text that outlives every use of it.
+    /// A string over text of the image, which is always valid.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "callers pass short constants; longer text is cut by the type"

@@ -3,10 +3,10 @@
 use super::{Handle, MdlFlags, NblFlags, ObjectHeader, abi};
 use core::ffi::c_void;
 
-/// Slots of `NetBufferListInfo` at NDIS 6.40.
+/// Length of the array `NetBufferListInfo` at NDIS 6.40.
 pub const INFO_SLOTS: usize = 24;
 
-/// Out-of-band slots by number; the numbers never move on x86-64.
+/// Indices of `NetBufferListInfo` (NDIS_NET_BUFFER_LIST_INFO) on x86-64.
 pub mod info {
     pub const CHECKSUM: usize = 0;
     pub const IPSEC: usize = 1;
@@ -21,7 +21,7 @@ pub mod info {
     pub const VIRTUAL_SUBNET: usize = 20;
 }
 
-// Alignment 16 is the structure's own; a pointer to it is all that is ever used.
+// NDIS aligns the structure to 16 bytes; the driver only uses pointers to it.
 abi! {
     "NET_BUFFER_LIST" 336 => NetBufferList {
         next: *mut NetBufferList = "Next" @ 0,
@@ -91,7 +91,7 @@ abi! {
     }
 }
 
-/// The forwarding detail of a list (slot 19), decoded by value.
+/// NDIS_SWITCH_FORWARDING_DETAIL_NET_BUFFER_LIST_INFO (index 19 of NetBufferListInfo), decoded from its 64-bit value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(transparent)]
 pub struct ForwardingDetail(pub u64);
@@ -112,7 +112,8 @@ impl ForwardingDetail {
     pub const fn is_packet_data_safe(self) -> bool {
         self.0 & (1 << 42) != 0
     }
-    /// Bytes from the start of the packet that the guest cannot change; valid only when the packet is not safe as a whole.
+    /// Number of bytes from the start of the packet that the guest cannot change; valid only if `is_packet_data_safe`
+    /// is false.
     pub const fn safe_packet_data_size(self) -> u32 {
         ((self.0 >> 43) & 0xFFF) as u32
     }

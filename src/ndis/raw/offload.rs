@@ -1,4 +1,4 @@
-//! Payloads of the offload requests that reach an extension encapsulated, and the capabilities that adapters indicate.
+//! Payloads of encapsulated offload requests, and of the capabilities that adapters indicate.
 
 use super::{CountedString, Handle, ObjectHeader, abi};
 
@@ -11,7 +11,7 @@ abi! {
 }
 
 abi! {
-    /// Asks for a VM queue. Revision 1 ends before `port_id`.
+    /// Payload of OID_RECEIVE_FILTER_ALLOCATE_QUEUE. Revision 1 ends before `port_id`.
     "NDIS_RECEIVE_QUEUE_PARAMETERS" 1096 => ReceiveQueueParameters {
         header: ObjectHeader = "Header" @ 0,
         flags: u32 = "Flags" @ 4,
@@ -32,7 +32,8 @@ abi! {
 }
 
 abi! {
-    /// Header of the queues whose allocation is complete; elements are found by offset and element size.
+    /// Payload of OID_RECEIVE_FILTER_QUEUE_ALLOCATION_COMPLETE; its elements are found by FirstElementOffset and
+    /// ElementSize.
     "NDIS_RECEIVE_QUEUE_ALLOCATION_COMPLETE_ARRAY" 20 => QueueCompleteArray {
         header: ObjectHeader = "Header" @ 0,
         flags: u32 = "Flags" @ 4,
@@ -43,7 +44,7 @@ abi! {
 }
 
 abi! {
-    /// One queue of the array; the adapter writes the status.
+    /// One element of the array; the adapter writes CompletionStatus.
     "NDIS_RECEIVE_QUEUE_ALLOCATION_COMPLETE_PARAMETERS" 16 => QueueComplete {
         header: ObjectHeader = "Header" @ 0,
         flags: u32 = "Flags" @ 4,
@@ -53,7 +54,7 @@ abi! {
 }
 
 abi! {
-    /// Sets a filter; its field parameters follow by offset.
+    /// Payload of OID_RECEIVE_FILTER_SET_FILTER; the field parameters lie at FieldParametersArrayOffset.
     "NDIS_RECEIVE_FILTER_PARAMETERS" 44 => ReceiveFilterParameters {
         header: ObjectHeader = "Header" @ 0,
         flags: u32 = "Flags" @ 4,
@@ -70,7 +71,7 @@ abi! {
 }
 
 abi! {
-    /// One header field that a filter tests.
+    /// One header field that a receive filter tests.
     "NDIS_RECEIVE_FILTER_FIELD_PARAMETERS" 56 => ReceiveFilterField {
         header: ObjectHeader = "Header" @ 0,
         flags: u32 = "Flags" @ 4,
@@ -194,7 +195,7 @@ abi! {
 }
 
 abi! {
-    /// An element of a linked list; the key follows.
+    /// An element of a linked list; the key follows it in memory.
     "IPSEC_OFFLOAD_V2_ADD_SA" 176 => IpsecAddSa {
         header: ObjectHeader = "Header" @ 0,
         _align: u32 = "" @ 4,
@@ -213,7 +214,7 @@ abi! {
 }
 
 abi! {
-    /// A single one; the key lies at `key_offset`.
+    /// A single association, not a list; the key lies at `key_offset`.
     "IPSEC_OFFLOAD_V2_ADD_SA_EX" 176 => IpsecAddSaEx {
         header: ObjectHeader = "Header" @ 0,
         num_ext_hdrs: u32 = "NumExtHdrs" @ 4,
@@ -346,7 +347,8 @@ abi! {
 }
 
 abi! {
-    /// Task offload capabilities. The parts that are arrays of words are read by the rules of `teaming::offload::capabilities`.
+    /// Task offload capabilities. `teaming::offload::capabilities` merges the members that are declared as arrays
+    /// here.
     "NDIS_OFFLOAD" 156 => Offload {
         header: ObjectHeader = "Header" @ 0,
         checksum: [u32; 8] = "Checksum" @ 4,

@@ -1,4 +1,4 @@
-//! NDIS_OID_REQUEST, its encapsulation, status indications and network events.
+//! NDIS_OID_REQUEST and its encapsulation, status indications, network PnP events.
 
 use super::{CountedString, Guid, Handle, ObjectHeader, abi};
 use core::ffi::c_void;
@@ -12,8 +12,8 @@ pub mod request_type {
 }
 
 abi! {
-    /// Query, set and method requests; the three arms of the documented union overlay bytes 32..72 and are read
-    /// through `ndis::oid::Request`.
+    /// A query, set or method request. Bytes 32..72 are a union of three structures; `ndis::oid::Request` reads it by
+    /// request type.
     "NDIS_OID_REQUEST" 248 => OidRequest {
         header: ObjectHeader = "Header" @ 0,
         request_type: i32 = "RequestType" @ 4,
@@ -70,7 +70,7 @@ abi! {
 }
 
 abi! {
-    /// Precedes the data of one extension about one network adapter. `NicIndex` is always 0.
+    /// Header of the saved data of one extension for one NIC. `NicIndex` is always 0.
     "NDIS_SWITCH_NIC_SAVE_STATE" 568 => NicSaveState {
         header: ObjectHeader = "Header" @ 0,
         flags: u32 = "Flags" @ 4,
@@ -88,8 +88,9 @@ abi! {
 impl NicSaveState {
     /// `NDIS_SIZEOF_NDIS_SWITCH_NIC_SAVE_STATE_REVISION_1`.
     pub const SIZE_REVISION_1: u16 = 568;
-    /// Revision 2, of NDIS 6.50, goes on with `SaveDataSizeOverflow`: bytes of data beyond `SaveDataSize`.
+    /// Revision 2 (NDIS 6.50) adds `SaveDataSizeOverflow`: bytes of data in addition to `SaveDataSize`.
     pub const SIZE_REVISION_2: u16 = 572;
+    /// Offset of `SaveDataSizeOverflow`.
     pub const OVERFLOW: usize = 568;
 }
 
@@ -176,5 +177,6 @@ abi! {
     }
 }
 
-/// OIDs by their documented names without the prefix `OID_`, next to what is done with them.
+/// OIDs by their documented names without the prefix `OID_`; `teaming::oid` defines them with the table of what is
+/// done with each.
 pub use teaming::oid::oids;

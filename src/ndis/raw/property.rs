@@ -1,9 +1,10 @@
-//! Properties of ports and of the switch, and feature status: heads, enumerations and the standard properties' bodies.
+//! Properties of ports and of the switch, and feature status: parameter structures, enumerations, and the standard
+//! properties.
 
 use super::{CountedString, Guid, ObjectHeader, abi};
 
 abi! {
-    /// Head of a property of a port; the property lies at `property_buffer_offset` from its start.
+    /// Parameters of a port property; the property lies at `property_buffer_offset` from the start of this structure.
     "NDIS_SWITCH_PORT_PROPERTY_PARAMETERS" 64 => PortPropertyParameters {
         header: ObjectHeader = "Header" @ 0,
         flags: u32 = "Flags" @ 4,
@@ -31,7 +32,7 @@ abi! {
 }
 
 abi! {
-    /// What an enumeration asks for and the head of its answer; the first `PortPropertyEnumInfo` lies at
+    /// Input of an enumeration of port properties and start of its output; the first `PortPropertyEnumInfo` lies at
     /// `first_property_offset`.
     "NDIS_SWITCH_PORT_PROPERTY_ENUM_PARAMETERS" 48 => PortPropertyEnumParameters {
         header: ObjectHeader = "Header" @ 0,
@@ -49,7 +50,7 @@ abi! {
 }
 
 abi! {
-    /// One property of an answer; the next begins `qword_aligned_property_buffer_length` bytes after its end.
+    /// One property of the output; the next begins `qword_aligned_property_buffer_length` bytes after this structure.
     "NDIS_SWITCH_PORT_PROPERTY_ENUM_INFO" 40 => PortPropertyEnumInfo {
         header: ObjectHeader = "Header" @ 0,
         flags: u32 = "Flags" @ 4,
@@ -77,7 +78,7 @@ abi! {
 }
 
 abi! {
-    /// The arm of access and trunk mode.
+    /// The members of the union for access and trunk mode.
     "NDIS_SWITCH_PORT_PROPERTY_VLAN" 1048 => PortPropertyVlan {
         header: ObjectHeader = "Header" @ 0,
         flags: u32 = "Flags" @ 4,
@@ -92,7 +93,7 @@ abi! {
 }
 
 abi! {
-    /// The arm of private mode.
+    /// The members of the union for private VLAN mode.
     "NDIS_SWITCH_PORT_PROPERTY_VLAN" 1048 => PortPropertyPvlan {
         header: ObjectHeader = "Header" @ 0,
         flags: u32 = "Flags" @ 4,
@@ -156,7 +157,7 @@ abi! {
 }
 
 abi! {
-    /// The same for a property of the switch.
+    /// Parameters of a switch property, as `PortPropertyParameters`.
     "NDIS_SWITCH_PROPERTY_PARAMETERS" 56 => SwitchPropertyParameters {
         header: ObjectHeader = "Header" @ 0,
         flags: u32 = "Flags" @ 4,
@@ -269,7 +270,7 @@ impl PortPropertyEnumParameters {
 }
 
 impl PortPropertySecurity {
-    /// Ends with AllowTeaming.
+    /// Size of revision 1, which ends with AllowTeaming.
     pub const SIZE_REVISION_1: u16 = 17;
     pub const SIZE_REVISION_2: u16 = 24;
 }

@@ -1,4 +1,5 @@
-//! Registration of the filter driver and what NDIS passes to attach, pause and restart; ntoskrnl's own structures.
+//! Structures of the filter driver's registration, of FilterAttach, FilterPause and FilterRestart, and of timers and
+//! strings.
 
 use super::{
     Handle, NetBufferList, NetPnpEventNotification, ObjectHeader, OidRequest, StatusIndication,
@@ -22,7 +23,7 @@ pub type FilterStatus = unsafe extern "win64" fn(Handle, *mut StatusIndication);
 pub type FilterNetPnpEvent = unsafe extern "win64" fn(Handle, *mut NetPnpEventNotification) -> i32;
 
 abi! {
-    /// Revision 2 (NDIS 6.1 and later), as NDIS 6.40 takes it.
+    /// Revision 2 (NDIS 6.1 and later), which NDIS 6.40 accepts.
     "NDIS_FILTER_DRIVER_CHARACTERISTICS" 224 => FilterDriverCharacteristics {
         header: ObjectHeader = "Header" @ 0,
         major_ndis_version: u8 = "MajorNdisVersion" @ 4,
@@ -65,7 +66,7 @@ abi! {
 }
 
 abi! {
-    /// Through the members that every supported NDIS provides; later ones are not read.
+    /// Only the members that every supported NDIS version provides; later ones are not read.
     "NDIS_FILTER_ATTACH_PARAMETERS" 224 => FilterAttachParameters {
         header: ObjectHeader = "Header" @ 0,
         if_index: u32 = "IfIndex" @ 4,
@@ -129,7 +130,7 @@ abi! {
     }
 }
 
-/// `NDIS_TIMER_FUNCTION`; called at DISPATCH_LEVEL.
+/// `NDIS_TIMER_FUNCTION`: called at DISPATCH_LEVEL.
 pub type TimerFunction = unsafe extern "win64" fn(*mut c_void, *mut c_void, *mut c_void, *mut c_void);
 
 abi! {

@@ -20,7 +20,7 @@ pub const ADAPTER_NOT_FOUND: i32 = 0xC001_0006_u32 as i32;
 pub const SEND_ABORTED: i32 = 0xC023_000C_u32 as i32;
 pub const PAUSED: i32 = 0xC023_002A_u32 as i32;
 
-/// Status indications.
+/// Codes of status indications (FilterStatus).
 pub const MEDIA_CONNECT: i32 = 0x4001_000B;
 pub const MEDIA_DISCONNECT: i32 = 0x4001_000C;
 pub const LINK_STATE: i32 = 0x4001_0017;

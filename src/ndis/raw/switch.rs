@@ -1,4 +1,4 @@
-//! Structures of the extensible switch: handlers, destinations, ports and network adapters.
+//! Structures of the extensible switch: handlers, destinations, ports and NICs.
 
 use super::{
     CountedString, DestinationBits, Guid, Handle, NetBufferList, NicFlags, ObjectHeader, UnicodeString, abi,
@@ -37,7 +37,7 @@ abi! {
 }
 
 abi! {
-    /// What the switch offers to its extensions; every member may be called at IRQL <= DISPATCH_LEVEL.
+    /// The handlers of the switch; each may be called at IRQL <= DISPATCH_LEVEL.
     "NDIS_SWITCH_OPTIONAL_HANDLERS" 128 => SwitchOptionalHandlers {
         header: ObjectHeader = "Header" @ 0,
         _align: u32 = "" @ 4,

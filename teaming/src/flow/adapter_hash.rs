@@ -1,11 +1,11 @@
-//! Whether a hash that an adapter computed may stand for our own computation of it.
+//! Decides whether the Toeplitz hash that an adapter computed replaces the driver's own computation.
 //!
-//! With adapter hashes in use a flow whose key a hash type covers (`HashType::of`) is hashed by Toeplitz, in one way
-//! for each kind of packet, whether an adapter's value came along or not. The adapter's value only saves the
-//! computation, and is used only after the source port's values have proved equal to ours, so that no flow changes
-//! member when values start or stop. If a trusted port's values go wrong, its packets take the wrong member until a
-//! check finds one. Called by `forward` when the driver passes an `Adapter`; one word of confidence is kept for each
-//! source port, or for several that the driver groups.
+//! While adapter hashes are in use, a flow whose key a hash type covers (`HashType::of`) is hashed by Toeplitz,
+//! whether or not a packet carries an adapter's value. The value only saves the computation. It is used only after
+//! values of the same source port were compared with computed ones and were equal, so that no flow changes its member
+//! when values start or stop. If a trusted port's values become wrong, its packets take the wrong member until a check
+//! finds one. Called by `forward` when the driver passes an `Adapter`. The driver keeps one `HashConfidence` for each
+//! source port, or for a group of them.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -13,8 +13,8 @@ use crate::flow::hash::Toeplitz;
 use crate::flow::{HashPolicy, Keying};
 use crate::frame::{Headers, Network, PROTOCOL_TCP, PROTOCOL_UDP, Transport};
 
-/// The hash types that our keys can equal. `NDIS_HASH_*_EX` have no row: their addresses may come from extension
-/// headers.
+/// The NDIS hash types whose input can equal a flow key. `NDIS_HASH_*_EX` are left out: their addresses may come from
+/// extension headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HashType {
     Ipv4,
@@ -29,7 +29,7 @@ impl HashType {
     pub const ALL: [Self; 6] =
         [Self::Ipv4, Self::TcpIpv4, Self::UdpIpv4, Self::Ipv6, Self::TcpIpv6, Self::UdpIpv6];
 
-    /// From the one `NDIS_HASH_*` bit of a packet's hash type.
+    /// The type for the one `NDIS_HASH_*` bit in a packet's hash information.
     pub const fn from_ndis(bits: u32) -> Option<Self> {
         match bits {
             0x100 => Some(Self::Ipv4),
@@ -42,7 +42,7 @@ impl HashType {
         }
     }
 
-    /// What the key of these headers is hashed as; none where no type covers the key.
+    /// The type whose input equals the key of these headers; `None` if no type does.
     pub const fn of(headers: &Headers, keying: &Keying) -> Option<Self> {
         if keying.flow_label || keying.symmetric {
             return None;
@@ -69,10 +69,10 @@ impl HashType {
         }
     }
 
-    /// Our value.
+    /// Computes the value in software.
     fn compute(self, headers: &Headers, toeplitz: &Toeplitz) -> u32 {
         let mut input = heapless::Vec::<u8, 36>::new();
-        // There is room: two addresses of 16 bytes and two ports.
+        // The longest input is two addresses of 16 bytes and two ports.
         let words = match self {
             Self::Ipv4 | Self::TcpIpv4 | Self::UdpIpv4 => 1,
             Self::Ipv6 | Self::TcpIpv6 | Self::UdpIpv6 => 4,
@@ -91,52 +91,53 @@ impl HashType {
     }
 }
 
-/// A hash value from a packet's out-of-band data.
+/// A hash value in a packet's out-of-band data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NicHash {
     pub value: u32,
     pub hash_type: HashType,
 }
 
-/// What the driver passes with each packet while adapter hashes are in use.
+/// The input for one packet while adapter hashes are in use.
 #[derive(Debug, Clone, Copy)]
 pub struct Adapter<'a> {
-    /// Set to the key that the adapter uses.
+    /// Table of the key that the adapter is expected to use.
     pub toeplitz: &'a Toeplitz,
-    /// That of the packet's source port.
-    pub trust: &'a HashConfidence,
+    /// The confidence in the values of the packet's source port.
+    pub confidence: &'a HashConfidence,
     pub offered: Option<NicHash>,
-    /// Compute this one although its port is trusted; the driver sets it for one in 1,024 packets to the external port.
+    /// Compute the value although the port is trusted, and compare. The driver sets it for one in 1,024 packets to the
+    /// external port.
     pub check: bool,
 }
 
 impl Adapter<'_> {
-    /// The Toeplitz value of a packet, the same with an offered value and without.
+    /// The Toeplitz value of a packet, with or without an adapter's value; `None` if no hash type covers the key.
     pub fn value(&self, headers: &Headers, keying: &Keying) -> Option<u32> {
         let wanted = HashType::of(headers, keying)?;
         let offered = self.offered.filter(|offered| offered.hash_type == wanted);
         if let Some(offered) = offered
             && !self.check
-            && self.trust.covers(wanted)
+            && self.confidence.covers(wanted)
         {
             return Some(offered.value);
         }
         let own = wanted.compute(headers, self.toeplitz);
         if let Some(offered) = offered {
-            self.trust.note(wanted, offered.value == own);
+            self.confidence.note(wanted, offered.value == own);
         }
         Some(own)
     }
 }
 
-/// Equal values of one type after which the port is trusted for that type.
+/// Number of equal values of one type after which the port is trusted for that type.
 pub const AGREEMENTS: u32 = 31;
-/// Bits of the count of one type.
+/// Bits of the count of one type in `HashConfidence`.
 const BITS: u32 = 5;
 const DISTRUSTED: u32 = 1 << 31;
 const _: () = assert!(AGREEMENTS < 1 << BITS && HashType::ALL.len() * BITS as usize <= 31);
 
-/// Confidence in a source port's values: agreements by type, and whether one was wrong.
+/// Confidence in the values of a source port: number of equal values for each type, and whether one was wrong.
 #[derive(Debug, Default)]
 pub struct HashConfidence(AtomicU32);
 
@@ -147,19 +148,19 @@ impl HashConfidence {
     )]
     pub const NONE: Self = Self(AtomicU32::new(0));
 
-    /// Values of this type have agreed often enough, and no value of any type was seen to be wrong.
+    /// Whether enough values of this type were equal, and no value of any type was wrong.
     #[inline]
     pub fn covers(&self, hash_type: HashType) -> bool {
         let word = self.0.load(Ordering::Relaxed);
         word & DISTRUSTED == 0 && word >> hash_type.shift() & AGREEMENTS == AGREEMENTS
     }
 
-    /// One wrong value ends the port's trust until `reset`.
+    /// Whether a value was wrong; from then on no value is used until `reset`.
     pub fn distrusted(&self) -> bool {
         self.0.load(Ordering::Relaxed) & DISTRUSTED != 0
     }
 
-    /// Another key, another adapter, or a setting was turned off and on.
+    /// Forgets the comparisons, because the key, the adapter or a setting changed.
     pub fn reset(&self) {
         self.0.store(0, Ordering::Relaxed);
     }
@@ -172,7 +173,7 @@ impl HashConfidence {
                 let full = word >> hash_type.shift() & AGREEMENTS == AGREEMENTS;
                 (!full).then_some(word.wrapping_add(1 << hash_type.shift()))
             };
-            // An error means that another processor completed the count.
+            // An error means that another processor has completed the count.
             let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
         }
     }

@@ -1,18 +1,18 @@
-//! Hashes flow keys: the seeded hash that distributes, and Toeplitz to explain what adapters compute.
+//! Hash functions for flow keys: the seeded hash that chooses the member, and Toeplitz, which adapters compute.
 //!
-//! The distributing hash is rapidhash V3 of the key's bytes (its default secrets, the caller's seed), unrolled for the
-//! two key sizes. `forward` calls it once for each packet whose member a hash chooses. Toeplitz is on the packet path
-//! only where adapter hashes are used.
+//! The seeded hash is rapidhash V3 of the key's bytes with its default secrets, unrolled for the two key sizes.
+//! `forward` calls it once for each packet whose member a hash chooses. Toeplitz is on the packet path only if adapter
+//! hashes are used.
 
 use crate::ids::FlowHash;
 
-/// The seed that two hosts agree on when nobody configured one.
+/// The seed without a configured one. It is the same on all hosts, so that a migrated VM keeps its members.
 pub const DEFAULT_SEED: u64 = 0x4c42_464f_4558_5431;
 
 const SECRETS: [u64; 3] = [0x2d35_8dcc_aa6c_78a5, 0x8bb8_4b93_962e_acc9, 0x4b33_a62e_d433_d4a3];
 const FINISH: u64 = 0xaaaa_aaaa_aaaa_aaaa;
 
-/// What a flow is told apart by, padded to one of two sizes. Words are little-endian images of the key's bytes.
+/// The fields that identify a flow, padded to one of two sizes. Words hold the key's bytes in little-endian order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FlowKey {
     Short([u64; 2]),
@@ -20,7 +20,7 @@ pub enum FlowKey {
 }
 
 impl FlowKey {
-    /// The key as bytes, for tools and for comparison with other hash implementations.
+    /// The key as bytes, for tools and tests that compare hash implementations.
     pub fn bytes(&self) -> heapless::Vec<u8, 40> {
         let words: &[u64] = match self {
             Self::Short(words) => words,
@@ -36,7 +36,7 @@ pub fn hash(key: &FlowKey, seed: u64) -> FlowHash {
     Seed::new(seed).hash(key)
 }
 
-/// A seed mixed in advance, so that a packet does not pay for it.
+/// A seed, mixed in advance so that no packet has to do it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seed(u64);
 
@@ -52,7 +52,7 @@ impl Seed {
         FlowHash::new(u32::from_le_bytes([a, b, c, d]))
     }
 
-    /// Spreads a value that was hashed elsewhere, of which the low bits alone need not be even.
+    /// Hashes a Toeplitz value again, because its low bits alone may be unevenly distributed.
     pub fn rehash(self, value: u32) -> FlowHash {
         let [a, b, c, d, ..] = finish(u64::from(value), self.0 ^ 4, 4).to_le_bytes();
         FlowHash::new(u32::from_le_bytes([a, b, c, d]))
@@ -77,7 +77,7 @@ const fn finish(a: u64, b: u64, length: u64) -> u64 {
     mix(low ^ FINISH, high ^ SECRETS[1] ^ length)
 }
 
-/// The folded multiply: both halves of the product, xored.
+/// The exclusive or of the two halves of the 128-bit product.
 #[inline]
 pub(crate) const fn mix(a: u64, b: u64) -> u64 {
     let (low, high) = multiply(a, b);
@@ -91,17 +91,17 @@ const fn multiply(a: u64, b: u64) -> (u64, u64) {
     (product as u64, (product >> 64) as u64)
 }
 
-/// The key of verifying-the-rss-hash-calculation.md.
+/// The secret key of verifying-the-rss-hash-calculation.md.
 pub const TOEPLITZ_SAMPLE_KEY: [u8; 40] = [
     0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 0x41, 0x67, 0x25, 0x3d, 0x43, 0xa3, 0x8f, 0xb0, 0xd0,
     0xca, 0x2b, 0xcb, 0xae, 0x7b, 0x30, 0xb4, 0x77, 0xcb, 0x2d, 0xa3, 0x80, 0x30, 0xf2, 0x0c, 0x6a, 0x42,
     0xb7, 0x3b, 0xbe, 0xac, 0x01, 0xfa,
 ];
 
-/// Inputs a 40-byte key can hash: two IPv6 addresses and two ports.
+/// Longest input for a 40-byte key, in bytes: two IPv6 addresses and two ports.
 pub const TOEPLITZ_INPUT_MAX: usize = 36;
 
-/// `NdisHashFunctionToeplitz` with one key, as a table by input half-octet.
+/// NdisHashFunctionToeplitz with one key, as a table indexed by half-octets of the input.
 #[derive(Debug, Clone)]
 pub struct Toeplitz {
     rows: [[u32; 16]; TOEPLITZ_INPUT_MAX * 2],
@@ -110,7 +110,7 @@ pub struct Toeplitz {
 impl Toeplitz {
     pub const EMPTY: Self = Self { rows: [[0; 16]; TOEPLITZ_INPUT_MAX * 2] };
 
-    /// The table of a key that is known when the driver is built; evaluated then.
+    /// The table of a key that is known at compile time.
     #[allow(
         clippy::indexing_slicing,
         clippy::arithmetic_side_effects,
@@ -121,7 +121,7 @@ impl Toeplitz {
         let mut table = Self::EMPTY;
         let mut row = 0;
         while row < TOEPLITZ_INPUT_MAX * 2 {
-            // The 40 key bits from this octet on; the low half-octet sees them four bits later.
+            // The 40 key bits from this octet on; for the low half-octet they start four bits later.
             let (mut ahead, mut octet) = (0_u64, 0);
             while octet < 5 {
                 ahead = ahead << 8 | if row / 2 + octet < 40 { key[row / 2 + octet] as u64 } else { 0 };
@@ -163,7 +163,7 @@ impl Toeplitz {
         }
     }
 
-    /// Octets behind the 36th have no key bits and do not count.
+    /// The hash of `input`. Octets after the 36th have no key bits and are ignored.
     pub fn hash(&self, input: &[u8]) -> u32 {
         let pairs = self.rows.as_chunks::<2>().0;
         input
@@ -173,7 +173,7 @@ impl Toeplitz {
     }
 }
 
-/// The table of the key of the verification page. That adapters use it is not assumed but found out (`adapter_hash`).
+/// The table of `TOEPLITZ_SAMPLE_KEY`. `adapter_hash` tests whether an adapter uses this key; it is not assumed.
 pub static TOEPLITZ_SAMPLE: Toeplitz = Toeplitz::of(&TOEPLITZ_SAMPLE_KEY);
 
 /// Entry `n` of a row is the xor of the 32-bit key windows at the set bits of the half-octet `n`.

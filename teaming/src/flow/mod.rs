@@ -124,8 +124,8 @@ impl Keying {
         Some((hash, transport_basis(headers)))
     }
 
-    /// The key of a packet from `source` with `vlan` beside it. `Encapsulated` wants `frame::parse_innermost`, every
-    /// other policy `frame::parse`.
+    /// The key of a packet from `source` with `vlan` in its out-of-band tag. `Encapsulated` needs
+    /// `frame::parse_innermost`, every other policy `frame::parse`.
     pub fn key(&self, headers: &Headers, source: NicId, vlan: Option<VlanId>) -> FlowKey {
         let mut headers = *headers;
         if self.symmetric && self.policy.names_both_ends() {

@@ -14,26 +14,28 @@ impl<S: Storage> Forwarding<S> {
     #[inline(never)]
     pub(crate) fn decide_unknown(
         &self,
-        sender: &SourcePort,
+        source_port: &SourcePort,
         sent: FrameTag,
         packet: &Packet<'_>,
-        beside: &OutOfBand<'_>,
+        out_of_band: &OutOfBand<'_>,
     ) -> Decision {
         let headers = frame::parse(packet.window);
         let to = headers.destination;
         let heard = self.learned.find(to, sent.carried().vlan, packet.now);
         if let Some(port) = heard.and_then(|position| self.ports.at(position)).filter(|port| port.may_learn())
         {
-            return self.deliver(sender, sent, port);
+            return self.deliver(source_port, sent, port);
         }
-        let outside = sender.origin == Origin::External;
-        if outside && let Some(reason) = self.refuses(sender, headers.source, sent, packet.now) {
+        let outside = source_port.origin == Origin::External;
+        if outside && let Some(reason) = self.refuses(source_port, headers.source, sent, packet.now) {
             return Decision::dropped(reason);
         }
-        let uplink = if outside { Err(DropReason::NoDestination) } else { self.uplink_bits(sender, sent) };
-        let uplink = uplink.and_then(|bits| Ok((bits, self.member(sender, packet, headers, beside)?)));
+        let uplink =
+            if outside { Err(DropReason::NoDestination) } else { self.uplink_bits(source_port, sent) };
+        let uplink =
+            uplink.and_then(|bits| Ok((bits, self.member(source_port, packet, headers, out_of_band)?)));
         let decision = Decision { to, sent, ..Decision::new(Verdict::Flood { uplink: None }) };
-        let behind_a_port = self.ports.learns() && self.flood(sender, &decision, 0).next().is_some();
+        let behind_a_port = self.ports.learns() && self.flood(source_port, &decision, 0).next().is_some();
         match (uplink, behind_a_port) {
             (Ok((bits, (member, basis))), false) => {
                 Decision { basis, bits, to: MacAddr::ZERO, verdict: Verdict::Uplink(member), ..decision }
@@ -49,12 +51,12 @@ impl<S: Storage> Forwarding<S> {
     /// Why a broadcast, multicast or unknown unicast from the external port is dropped.
     fn refuses(
         &self,
-        sender: &SourcePort,
+        source_port: &SourcePort,
         source: MacAddr,
         sent: FrameTag,
         now: Ticks,
     ) -> Option<DropReason> {
-        if !self.receive.takes(sender.nic.index) {
+        if !self.receive.takes(source_port.nic.index) {
             return Some(DropReason::NotReceiver);
         }
         let ours = self.ports.lookup(source).is_some()
@@ -65,22 +67,24 @@ impl<S: Storage> Forwarding<S> {
     #[inline(never)]
     pub(crate) fn decide_group(
         &self,
-        sender: &SourcePort,
+        source_port: &SourcePort,
         sent: FrameTag,
         packet: &Packet<'_>,
-        beside: &OutOfBand<'_>,
+        out_of_band: &OutOfBand<'_>,
     ) -> Decision {
         let headers = frame::parse(packet.window);
         let to = headers.destination;
         let inward = Decision { to, sent, ..Decision::new(Verdict::Flood { uplink: None }) };
-        if sender.origin == Origin::External {
+        if source_port.origin == Origin::External {
             if to.is_link_local() {
                 return Decision::dropped(DropReason::LinkLocal);
             }
-            return self.refuses(sender, headers.source, sent, packet.now).map_or(inward, Decision::dropped);
+            return self
+                .refuses(source_port, headers.source, sent, packet.now)
+                .map_or(inward, Decision::dropped);
         }
-        let Ok(bits) = self.uplink_bits(sender, sent) else { return inward };
-        match self.member(sender, packet, headers, beside) {
+        let Ok(bits) = self.uplink_bits(source_port, sent) else { return inward };
+        match self.member(source_port, packet, headers, out_of_band) {
             Ok((member, basis)) => {
                 Decision { basis, bits, verdict: Verdict::Flood { uplink: Some(member) }, ..inward }
             }
@@ -92,18 +96,18 @@ impl<S: Storage> Forwarding<S> {
     /// released. A destination is checked in the batch that commits it.
     pub fn flood<'a>(
         &'a self,
-        sender: &'a SourcePort,
+        source_port: &'a SourcePort,
         decision: &Decision,
         from: usize,
     ) -> impl Iterator<Item = (usize, Target)> + 'a {
         let (to, sent) = (decision.to, decision.sent);
         (from..self.ports.capacity()).filter_map(move |position| {
-            let port = self.ports.at(position).filter(|port| port.id != sender.nic)?;
+            let port = self.ports.at(position).filter(|port| port.id != source_port.nic)?;
             let wanted = match to.is_multicast() {
                 false => port.may_learn(),
                 true => to.is_broadcast() || self.ports.is_member_of(position, to),
             };
-            let bits = self.admit(sender, sent, port).ok().filter(|_| wanted)?;
+            let bits = self.admit(source_port, sent, port).ok().filter(|_| wanted)?;
             Some((position.saturating_add(1), Target { nic: port.id, bits }))
         })
     }

@@ -1,8 +1,8 @@
 //! Decides where one packet goes. The published side of the team: many processors read it under the read lock, a
 //! change takes the write lock and alters it in place.
 //!
-//! Called by the packet walk with the header window and the facts that came beside the packet. Never touches a
-//! packet, never sends a frame back to its source, never sends from the external port to the external port.
+//! Called by the packet walk with the header window and the packet's out-of-band data. Never touches a packet, never
+//! sends a frame back to its source, never sends from the external port to the external port.
 
 pub mod counters;
 pub mod decision;
@@ -50,13 +50,13 @@ impl<S: Storage> Forwarding<S> {
     }
 
     /// `decide_from` for one packet alone.
-    pub fn decide_with(&self, packet: &Packet<'_>, beside: &OutOfBand<'_>) -> Decision {
-        self.decide_from(&self.sender(packet.source), packet, beside)
+    pub fn decide_with(&self, packet: &Packet<'_>, out_of_band: &OutOfBand<'_>) -> Decision {
+        self.decide_from(&self.source_port(packet.source), packet, out_of_band)
     }
 
     /// What holds for all packets of a source while the tables do not change.
     #[inline(never)]
-    pub fn sender(&self, nic: NicId) -> SourcePort {
+    pub fn source_port(&self, nic: NicId) -> SourcePort {
         if nic.port == PortId::DEFAULT {
             return SourcePort::trusted(nic);
         }
@@ -71,9 +71,14 @@ impl<S: Storage> Forwarding<S> {
         }
     }
 
-    /// `sender` is that of the packet's source.
+    /// `source_port` must belong to the packet's source.
     #[inline(always)]
-    pub fn decide_from(&self, sender: &SourcePort, packet: &Packet<'_>, beside: &OutOfBand<'_>) -> Decision {
+    pub fn decide_from(
+        &self,
+        source_port: &SourcePort,
+        packet: &Packet<'_>,
+        out_of_band: &OutOfBand<'_>,
+    ) -> Decision {
         if packet.native {
             return Decision::new(Verdict::Native);
         }
@@ -81,51 +86,56 @@ impl<S: Storage> Forwarding<S> {
             return Decision::dropped(DropReason::Runt);
         }
         match frame::parse_common(packet.window) {
-            Ok(headers) => self.decide_parsed(sender, packet, headers, beside),
-            Err(Rare) => self.decide_rare(sender, packet, beside),
+            Ok(headers) => self.decide_parsed(source_port, packet, headers, out_of_band),
+            Err(Rare) => self.decide_rare(source_port, packet, out_of_band),
         }
     }
 
     /// A second copy of the decision: merged with the first, both would keep the headers in memory.
     #[cold]
     #[inline(never)]
-    fn decide_rare(&self, sender: &SourcePort, packet: &Packet<'_>, beside: &OutOfBand<'_>) -> Decision {
-        self.decide_parsed(sender, packet, frame::parse(packet.window), beside)
+    fn decide_rare(
+        &self,
+        source_port: &SourcePort,
+        packet: &Packet<'_>,
+        out_of_band: &OutOfBand<'_>,
+    ) -> Decision {
+        self.decide_parsed(source_port, packet, frame::parse(packet.window), out_of_band)
     }
 
     #[inline(always)]
     fn decide_parsed(
         &self,
-        sender: &SourcePort,
+        source_port: &SourcePort,
         packet: &Packet<'_>,
         headers: Headers,
-        beside: &OutOfBand<'_>,
+        out_of_band: &OutOfBand<'_>,
     ) -> Decision {
-        let tagged = headers.has_tag() | (beside.vlan != 0) | (beside.subnet != 0);
-        let sent = if sender.is_plain(headers.source, tagged) {
-            sender.untagged
+        let tagged = headers.has_tag() | (out_of_band.vlan != 0) | (out_of_band.subnet != 0);
+        let sent = if source_port.is_plain(headers.source, tagged) {
+            source_port.untagged
         } else {
-            match self.look_closer(sender, packet, beside) {
+            match self.look_closer(source_port, packet, out_of_band) {
                 Ok(sent) => sent,
                 Err(reason) => return Decision::dropped(reason),
             }
         };
         let to = headers.destination;
         if to.is_multicast() {
-            return self.decide_group(sender, sent, packet, beside);
+            return self.decide_group(source_port, sent, packet, out_of_band);
         }
         match self.ports.lookup(to) {
-            Some(port) if port.key == sent.key && sent.key != 0 && port.id != sender.nic => {
-                let bits = sender.priority & port.priority();
+            Some(port) if port.key == sent.key && sent.key != 0 && port.id != source_port.nic => {
+                let bits = source_port.priority & port.priority();
                 Decision { bits, sent, ..Decision::new(Verdict::Deliver(port.id)) }
             }
-            Some(port) => self.deliver(sender, sent, port),
-            None if self.ports.learns() || sender.origin == Origin::External => {
-                self.decide_unknown(sender, sent, packet, beside)
+            Some(port) => self.deliver(source_port, sent, port),
+            None if self.ports.learns() || source_port.origin == Origin::External => {
+                self.decide_unknown(source_port, sent, packet, out_of_band)
             }
-            None => match self.uplink_bits(sender, sent) {
+            None => match self.uplink_bits(source_port, sent) {
                 Err(reason) => self.not_outside(reason),
-                Ok(bits) => match self.member(sender, packet, headers, beside) {
+                Ok(bits) => match self.member(source_port, packet, headers, out_of_band) {
                     Ok((member, basis)) => {
                         Decision { basis, bits, sent, ..Decision::new(Verdict::Uplink(member)) }
                     }
@@ -140,32 +150,32 @@ impl<S: Storage> Forwarding<S> {
     #[inline(never)]
     fn look_closer(
         &self,
-        sender: &SourcePort,
+        source_port: &SourcePort,
         packet: &Packet<'_>,
-        beside: &OutOfBand<'_>,
+        out_of_band: &OutOfBand<'_>,
     ) -> Result<FrameTag, DropReason> {
-        if sender.origin == Origin::Closed {
+        if source_port.origin == Origin::Closed {
             return Err(DropReason::PortClosed);
         }
         let headers = frame::parse(packet.window);
-        let carried = vlan::classify(sender.vlans, beside.vlan, &headers, self.ports.sets())?;
-        let own = sender.security.virtual_subnet;
-        let subnet = match (own, beside.subnet) {
+        let carried = vlan::classify(source_port.vlans, out_of_band.vlan, &headers, self.ports.sets())?;
+        let own = source_port.security.virtual_subnet;
+        let subnet = match (own, out_of_band.subnet) {
             (0, said) => said,
             (own, said) if said == 0 || said == own => own,
             _ => return Err(DropReason::VirtualSubnet),
         };
-        if sender.origin == Origin::Vnic {
-            self.check_source(sender, headers.source, carried.vlan, packet.now)?;
+        if source_port.origin == Origin::Vnic {
+            self.check_source(source_port, headers.source, carried.vlan, packet.now)?;
         }
         let mut sent = FrameTag::new(
             carried,
             subnet,
-            (sender.vlans, sender.tag_owner),
-            beside.vlan != 0,
-            beside.subnet != 0,
+            (source_port.vlans, source_port.tag_owner),
+            out_of_band.vlan != 0,
+            out_of_band.subnet != 0,
         );
-        if sender.origin == Origin::Trusted && carried.vlan.is_none() {
+        if source_port.origin == Origin::Trusted && carried.vlan.is_none() {
             sent.key = 0;
         }
         Ok(sent)
@@ -175,17 +185,19 @@ impl<S: Storage> Forwarding<S> {
     /// (ns-ntddndis-_ndis_switch_port_property_security.md).
     fn check_source(
         &self,
-        sender: &SourcePort,
+        source_port: &SourcePort,
         mac: MacAddr,
         vlan: Option<VlanId>,
         now: Ticks,
     ) -> Result<(), DropReason> {
-        let Some(position) = self.ports.position(sender.nic.port) else { return Err(DropReason::PortClosed) };
-        let Some(port) = self.ports.get(sender.nic.port) else { return Err(DropReason::PortClosed) };
+        let Some(position) = self.ports.position(source_port.nic.port) else {
+            return Err(DropReason::PortClosed);
+        };
+        let Some(port) = self.ports.get(source_port.nic.port) else { return Err(DropReason::PortClosed) };
         if port.addresses().any(|own| own == mac) {
             return Ok(());
         }
-        if sender.security.mac_spoofing {
+        if source_port.security.mac_spoofing {
             self.learned.learn(mac, vlan, position, now);
             return Ok(());
         }
@@ -194,16 +206,16 @@ impl<S: Storage> Forwarding<S> {
             let other = self.ports.lookup(mac).filter(|other| other.current_mac == mac);
             other.is_some_and(|other| port.vm.is_same_machine(other.vm))
         };
-        if sender.security.teaming && mate() { Ok(()) } else { Err(DropReason::SpoofedAddress) }
+        if source_port.security.teaming && mate() { Ok(()) } else { Err(DropReason::SpoofedAddress) }
     }
 
     /// To a vNIC whose policy may have to be compared in full.
     #[inline(never)]
-    pub(crate) fn deliver(&self, sender: &SourcePort, sent: FrameTag, port: &Port) -> Decision {
-        if port.id == sender.nic {
+    pub(crate) fn deliver(&self, source_port: &SourcePort, sent: FrameTag, port: &Port) -> Decision {
+        if port.id == source_port.nic {
             return Decision::dropped(DropReason::BackToSource);
         }
-        match self.admit(sender, sent, port) {
+        match self.admit(source_port, sent, port) {
             Ok(bits) => Decision { bits, sent, ..Decision::new(Verdict::Deliver(port.id)) },
             Err(reason) => Decision::refused_by(port.id.port, reason),
         }
@@ -228,59 +240,64 @@ impl<S: Storage> Forwarding<S> {
     /// The preserve bits with which a vNIC may have a packet.
     pub(crate) fn admit(
         &self,
-        sender: &SourcePort,
+        source_port: &SourcePort,
         sent: FrameTag,
         port: &Port,
     ) -> Result<Preserve, DropReason> {
-        let priority = sender.priority & port.priority();
+        let priority = source_port.priority & port.priority();
         if port.policy.closed {
             return Err(DropReason::PortClosed);
         }
         if port.key == sent.key && sent.key != 0 {
             return Ok(priority);
         }
-        let of_no_network = sender.origin == Origin::Trusted && !sent.is_tagged() && sent.subnet == 0;
+        let of_no_network = source_port.origin == Origin::Trusted && !sent.is_tagged() && sent.subnet == 0;
         if of_no_network {
             return Ok(priority);
         }
         if port.policy.security().virtual_subnet != sent.subnet {
             return Err(DropReason::VirtualSubnet);
         }
-        let admitted = vlan::admit(sender.vlans, sent.carried(), port.policy.vlans(), self.ports.sets())?;
+        let admitted =
+            vlan::admit(source_port.vlans, sent.carried(), port.policy.vlans(), self.ports.sets())?;
         Ok(priority.with_vlan(admitted.tagged))
     }
 
     /// The preserve bits with which the external port may have a packet.
     #[inline(always)]
-    pub(crate) fn uplink_bits(&self, sender: &SourcePort, sent: FrameTag) -> Result<Preserve, DropReason> {
+    pub(crate) fn uplink_bits(
+        &self,
+        source_port: &SourcePort,
+        sent: FrameTag,
+    ) -> Result<Preserve, DropReason> {
         if sent.stays_inside() {
             return Err(DropReason::VirtualSubnet);
         }
         if sent.key != 0 && self.outside_is_open {
-            return Ok(sender.priority.with_vlan(sent.is_tagged()));
+            return Ok(source_port.priority.with_vlan(sent.is_tagged()));
         }
-        self.outside_bits(sender, sent)
+        self.outside_bits(source_port, sent)
     }
 
     #[inline(never)]
-    fn outside_bits(&self, sender: &SourcePort, sent: FrameTag) -> Result<Preserve, DropReason> {
+    fn outside_bits(&self, source_port: &SourcePort, sent: FrameTag) -> Result<Preserve, DropReason> {
         let policy = self.external.and_then(|port| self.ports.get(port)).map(|port| port.policy);
         if policy.is_some_and(|policy| policy.closed) {
             return Err(DropReason::PortClosed);
         }
         let vlans = policy.and_then(|policy| policy.vlans).unwrap_or(Vlans::EVERYTHING);
-        let admitted = vlan::admit(sender.vlans, sent.carried(), vlans, self.ports.sets())?;
-        Ok(sender.priority.with_vlan(admitted.tagged))
+        let admitted = vlan::admit(source_port.vlans, sent.carried(), vlans, self.ports.sets())?;
+        Ok(source_port.priority.with_vlan(admitted.tagged))
     }
 
     /// The live member that carries the packet's flow.
     #[inline(always)]
     pub(crate) fn member(
         &self,
-        sender: &SourcePort,
+        source_port: &SourcePort,
         packet: &Packet<'_>,
         headers: Headers,
-        beside: &OutOfBand<'_>,
+        out_of_band: &OutOfBand<'_>,
     ) -> Result<(MemberIndex, Option<Basis>), DropReason> {
         if self.external.is_none() {
             return Err(DropReason::NoDestination);
@@ -289,7 +306,7 @@ impl<S: Storage> Forwarding<S> {
             let live = self.table.live().contains(pinned);
             return if live { Ok((pinned, None)) } else { Err(DropReason::PinnedMemberDown) };
         }
-        let (hash, basis) = self.flow_hash(sender.hashed_as, packet, headers, beside);
+        let (hash, basis) = self.flow_hash(source_port.hashed_as, packet, headers, out_of_band);
         let member = self.table.choose(hash.bucket(), packet.now).ok_or(DropReason::NoLiveMember)?;
         Ok((member, Some(basis)))
     }
@@ -300,27 +317,32 @@ impl<S: Storage> Forwarding<S> {
         hashed_as: NicId,
         packet: &Packet<'_>,
         headers: Headers,
-        beside: &OutOfBand<'_>,
+        out_of_band: &OutOfBand<'_>,
     ) -> (FlowHash, Basis) {
         match self.keying.hash_at_once(&headers, hashed_as, self.seed) {
-            Some(done) if beside.adapter.is_none() => done,
-            _ => self.other_hash(hashed_as, packet, beside),
+            Some(done) if out_of_band.adapter.is_none() => done,
+            _ => self.other_hash(hashed_as, packet, out_of_band),
         }
     }
 
     /// All policies and options but the two that `hash_at_once` inlines. Parses the headers again.
     #[inline(never)]
-    fn other_hash(&self, hashed_as: NicId, packet: &Packet<'_>, beside: &OutOfBand<'_>) -> (FlowHash, Basis) {
+    fn other_hash(
+        &self,
+        hashed_as: NicId,
+        packet: &Packet<'_>,
+        out_of_band: &OutOfBand<'_>,
+    ) -> (FlowHash, Basis) {
         let headers = if self.keying.policy.wants_innermost_headers() {
             frame::parse_innermost(packet.window)
         } else {
             frame::parse_common(packet.window).unwrap_or_else(|Rare| frame::parse(packet.window))
         };
         let basis = self.keying.basis(&headers);
-        let offered = beside.adapter.as_ref().and_then(|adapter| adapter.value(&headers, &self.keying));
+        let offered = out_of_band.adapter.as_ref().and_then(|adapter| adapter.value(&headers, &self.keying));
         let hash = match offered {
             Some(value) => self.seed.rehash(value),
-            None => self.seed.hash(&self.keying.key(&headers, hashed_as, VlanId::new(beside.vlan))),
+            None => self.seed.hash(&self.keying.key(&headers, hashed_as, VlanId::new(out_of_band.vlan))),
         };
         (hash, basis)
     }
@@ -362,7 +384,7 @@ impl<S: Storage> Forwarding<S> {
         self.receive.receiver()
     }
 
-    /// Whether hashes of adapters are to be passed beside the packets.
+    /// Whether the caller passes the hashes of adapters with the out-of-band data.
     pub const fn uses_adapter_hash(&self) -> bool {
         self.adapter_hash
     }
@@ -392,21 +414,21 @@ impl<S: Storage> Forwarding<S> {
         self.table.set_rebalance_timers(settings.rebalance_timers());
     }
 
-    /// The member that a frame of these headers from `source` takes now, and nothing is noted: for tools that explain.
-    /// `Encapsulated` wants the innermost headers.
+    /// The member that a frame with these headers from `source` would take now; changes no state. For tools. The
+    /// policy `Encapsulated` needs the innermost headers.
     pub fn explain(&self, headers: &Headers, source: NicId) -> Option<MemberIndex> {
         let hashed_as = self.hashed_as(source);
         self.table.lookup(self.seed.hash(&self.keying.key(headers, hashed_as, None)).bucket())
     }
 
-    /// The same from the packet and what came beside it, and what the key was made of.
+    /// The same for a packet with its out-of-band data, and the fields that its key is made of.
     pub fn explain_packet(
         &self,
         packet: &Packet<'_>,
-        beside: &OutOfBand<'_>,
+        out_of_band: &OutOfBand<'_>,
     ) -> (Option<MemberIndex>, Basis) {
         let hashed_as = self.hashed_as(packet.source);
-        let (hash, basis) = self.flow_hash(hashed_as, packet, frame::parse(packet.window), beside);
+        let (hash, basis) = self.flow_hash(hashed_as, packet, frame::parse(packet.window), out_of_band);
         (self.table.lookup(hash.bucket()), basis)
     }
 

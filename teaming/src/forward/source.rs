@@ -1,6 +1,6 @@
 //! Where packets come from: what holds for every packet of one source, looked up once for many of them.
 //!
-//! Made by `Forwarding::sender`, kept by a walk while the source stays the same and the lock is held.
+//! Made by `Forwarding::source_port`, kept by a walk while the source stays the same and the lock is held.
 
 use crate::ids::{MacAddr, NicId, VlanId};
 use crate::ports::policy::{self, PortPolicy, Security};
@@ -50,19 +50,19 @@ const _: () = assert!(size_of::<FrameTag>() == 16);
 impl FrameTag {
     pub(crate) const NOTHING: Self = Self { key: 0, subnet: 0, vlan: 0, facts: TagFacts::empty() };
 
-    /// `beside`: the tag beside the packet has a VLAN already; `subnet_told`: the virtual subnet stands beside it.
+    /// `tagged`: the out-of-band tag already has a VLAN; `subnet_told`: the out-of-band data has the virtual subnet.
     pub(crate) fn new(
         carried: Carried,
         subnet: u32,
         (from, owner): (Vlans, TagOwner),
-        beside: bool,
+        tagged: bool,
         subnet_told: bool,
     ) -> Self {
         let vlan = carried.vlan.map_or(0, VlanId::get);
         let key = if carried.in_bytes || from.is_private() { 0 } else { policy::key(vlan, subnet) };
         let out_of_band = vlan != 0 && !carried.in_bytes;
-        let own_list = out_of_band && (beside == (owner == TagOwner::Extension));
-        let writes_tag = out_of_band && (!beside || own_list);
+        let own_list = out_of_band && (tagged == (owner == TagOwner::Extension));
+        let writes_tag = out_of_band && (!tagged || own_list);
         let mut facts = TagFacts::empty();
         facts.set(TagFacts::IN_BYTES, carried.in_bytes);
         facts.set(TagFacts::WRITTEN, writes_tag);
@@ -75,13 +75,13 @@ impl FrameTag {
         Carried { vlan: VlanId::new(self.vlan), in_bytes: self.facts.contains(TagFacts::IN_BYTES) }
     }
 
-    /// The VLAN that the tag beside the packet must be given before it goes on.
+    /// The VLAN that the driver must write into the out-of-band tag before it forwards the packet.
     pub const fn tag(&self) -> Option<VlanId> {
         if self.facts.contains(TagFacts::WRITTEN) { VlanId::new(self.vlan) } else { None }
     }
 
-    /// A foreign list must not carry this tag: it would come back with a VLAN that the port's other lists have from
-    /// somebody else.
+    /// The tag must not be written into a list that another component originated: at its completion the driver could
+    /// not tell this VLAN from one that the component wrote, which must be kept.
     pub const fn needs_own_list(&self) -> bool {
         self.facts.contains(TagFacts::OWN_LIST)
     }
@@ -179,7 +179,7 @@ impl SourcePort {
         if port.is_station(self.nic) { Self { hashed_as: port.hashed_as, position, ..self } } else { self }
     }
 
-    /// `tagged`: there is a tag in the frame, or anything beside it.
+    /// `tagged`: the frame has a tag, or its out-of-band data has a VLAN or a virtual subnet.
     #[inline]
     pub(crate) const fn is_plain(&self, source: MacAddr, tagged: bool) -> bool {
         self.plain && !tagged && (self.any_mac || source.word() == self.mac)

@@ -1,10 +1,10 @@
-//! What may stand between Ethernet and IP: LLC/SNAP, MPLS labels, a PPPoE session; and ARP, which stands beside IP.
+//! Headers between Ethernet and IP (LLC/SNAP, MPLS labels, a PPPoE session), and ARP.
 //!
-//! Called for the EtherTypes that `read_ethernet` does not know itself, and for what tunnels carry.
+//! Called for the EtherTypes that `read_ethernet` does not read itself, and for the payload of tunnels.
 
-use super::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Headers, LABELS_MAX, Network, Read, Stop, WHOLE, is_tag};
+use super::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, FULL, Headers, LABELS_MAX, Network, Read, Stop, is_tag};
 
-/// EtherTypes below it are lengths: an LLC header follows (IEEE 802.3, 3.2.6).
+/// A smaller value in the EtherType field is a length, and an LLC header follows (IEEE 802.3, 3.2.6).
 const LENGTH_END: u16 = 0x0600;
 const ETHERTYPE_ARP: u16 = 0x0806;
 const ETHERTYPE_MPLS: u16 = 0x8847;
@@ -15,7 +15,7 @@ const PPP_IPV4: u16 = 0x0021;
 const PPP_IPV6: u16 = 0x0057;
 
 impl Headers {
-    /// What the EtherType in `self.ethertype` announces, apart from bare IP.
+    /// Reads the header that the EtherType in `self.ethertype` announces, except IP.
     #[cold]
     #[inline(never)]
     pub(super) fn read_link<'a>(&mut self, payload: &'a [u8]) -> Read<'a> {
@@ -29,18 +29,19 @@ impl Headers {
         }
     }
 
-    /// What a tunnel carries without an Ethernet header of its own.
+    /// Reads the payload of a tunnel that has no inner Ethernet header.
     pub(super) fn read_payload<'a>(&mut self, ethertype: u16, payload: &'a [u8]) -> Read<'a> {
         self.ethertype = ethertype;
         match ethertype {
-            ETHERTYPE_IPV4 => self.read_ipv4::<WHOLE>(payload),
-            ETHERTYPE_IPV6 => self.read_ipv6::<WHOLE>(payload),
+            ETHERTYPE_IPV4 => self.read_ipv4::<FULL>(payload),
+            ETHERTYPE_IPV6 => self.read_ipv6::<FULL>(payload),
             ETHERTYPE_ARP | ETHERTYPE_MPLS | ETHERTYPE_MPLS_MULTICAST => self.read_link(payload),
             _ => Ok(&[]),
         }
     }
 
-    /// SNAP with the EtherTypes of Ethernet (RFC 1042) carries what Ethernet II does; other LLC is not looked at.
+    /// Reads SNAP with OUI 00-00-00, which carries an EtherType as Ethernet II does (RFC 1042). Other LLC frames are
+    /// not read.
     fn read_llc<'a>(&mut self, payload: &'a [u8]) -> Read<'a> {
         const SNAP: [u8; 6] = [0xaa, 0xaa, 3, 0, 0, 0];
         let present = payload.get(..SNAP.len()).unwrap_or(payload);
@@ -68,7 +69,8 @@ impl Headers {
         Ok(&[])
     }
 
-    /// Nothing says what follows the last label: like every router, goes by the version of IP (RFC 4928).
+    /// Reads MPLS labels. They do not name the protocol that follows the last one, so, like routers, the first four
+    /// bits decide: 4 is IPv4, 6 is IPv6 (RFC 4928).
     fn read_labels<'a>(&mut self, mut rest: &'a [u8]) -> Read<'a> {
         for _ in 0..LABELS_MAX {
             let Some(([_, _, bottom, _], inner)) = rest.split_first_chunk::<4>() else {
@@ -76,8 +78,8 @@ impl Headers {
             };
             if bottom & 1 == 1 {
                 return match inner.first().map(|lead| lead >> 4) {
-                    Some(4) => self.read_ipv4::<WHOLE>(inner),
-                    Some(6) => self.read_ipv6::<WHOLE>(inner),
+                    Some(4) => self.read_ipv4::<FULL>(inner),
+                    Some(6) => self.read_ipv6::<FULL>(inner),
                     Some(_) => Ok(&[]),
                     None => self.halt(Stop::Window),
                 };
@@ -92,8 +94,8 @@ impl Headers {
             return self.halt(Stop::Window);
         };
         match (*version, *code, u16::from_be_bytes([*p0, *p1])) {
-            (0x11, 0, PPP_IPV4) => self.read_ipv4::<WHOLE>(inner),
-            (0x11, 0, PPP_IPV6) => self.read_ipv6::<WHOLE>(inner),
+            (0x11, 0, PPP_IPV4) => self.read_ipv4::<FULL>(inner),
+            (0x11, 0, PPP_IPV6) => self.read_ipv6::<FULL>(inner),
             (0x11, 0, _) => Ok(&[]),
             _ => self.halt(Stop::Malformed),
         }

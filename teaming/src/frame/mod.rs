@@ -1,10 +1,11 @@
-//! Reads the headers of one Ethernet frame as far as the distribution needs them.
+//! Reads the headers of one Ethernet frame, as far as a flow key needs them.
 //!
-//! Called by `forward`, for most packets once. Sees only the window it is given (at most 256 bytes, often less than the
-//! packet), in memory that no guest can change while it is read, and copies what it keeps. Never fails:
-//! what it does not understand it leaves out, says why it stopped, and the flow key falls back. Length fields of the
-//! headers are not looked at: segments for large send offload carry zeros there and must hash like any other packet.
-//! `link` reads what stands between Ethernet and IP, `network` IP itself, `tunnel` the frame inside a frame.
+//! Called by `forward`, for most packets once. Reads only the window (at most 256 bytes, often less than the packet),
+//! in memory that no guest can change meanwhile, and copies the fields. Never fails: headers that it does not
+//! understand are left out, `Stop` tells why it stopped, and the flow key falls back to the fields that were read.
+//! Length fields in headers are ignored, because packets for large send offload carry zeros there and must hash like
+//! any other packet. `link` reads the headers between Ethernet and IP, `network` those of IP, `tunnel` an encapsulated
+//! frame.
 
 mod link;
 mod network;
@@ -20,13 +21,13 @@ pub use tunnel::parse_innermost;
 pub const WINDOW_MAX: usize = 256;
 pub const ETHERNET_HEADER: usize = 14;
 
-/// VLAN tags that are walked; behind more of them nothing is read.
+/// VLAN tags that are read; after more of them nothing is read.
 pub const TAGS_MAX: usize = 4;
-/// IPv6 extension headers (and authentication headers of IPv4) that are walked.
+/// IPv6 extension headers (and authentication headers of IPv4) that are read.
 pub const EXTENSIONS_MAX: usize = 8;
-/// MPLS labels that are walked.
+/// MPLS labels that are read.
 pub const LABELS_MAX: usize = 8;
-/// Tunnel headers that `parse_innermost` enters, one inside the other.
+/// Nested tunnel headers that `parse_innermost` reads.
 pub const TUNNELS_MAX: usize = 4;
 
 pub(crate) const ETHERTYPE_IPV4: u16 = 0x0800;
@@ -37,19 +38,20 @@ const ETHERTYPE_OLD_SERVICE_VLAN: u16 = 0x9100;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Network {
-    /// None of the others, or not understood.
+    /// Another protocol, or headers that were not understood.
     Other,
     V4,
     V6,
-    /// ARP of Ethernet and IPv4; its addresses are those of sender and target.
+    /// ARP for IPv4 over Ethernet; the addresses are those of sender and target.
     Arp,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
-    /// No ports: another protocol, or not readable.
+    /// Neither ports nor a security parameters index: another protocol, or a header that could not be read.
     Other,
-    /// First or later fragment of a datagram, or an atomic one: never any ports, so that all are alike.
+    /// A fragment, the first and an atomic one included. Ports are never read, so that all fragments of a datagram
+    /// have one key.
     Fragment,
     /// TCP, UDP, UDP-Lite, SCTP or DCCP with both ports.
     Ports,
@@ -57,25 +59,25 @@ pub enum Transport {
     Spi,
 }
 
-/// Why reading ended before everything that was wanted was read.
+/// Why the reader stopped before the last header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
-    /// It did not.
+    /// It did not stop early.
     Not,
-    /// What comes next lies behind the end of the window.
+    /// The next header lies beyond the end of the window.
     Window,
-    /// More headers of one kind than are walked.
+    /// More headers of one kind than the limits above.
     Depth,
-    /// A version or a length that cannot be.
+    /// An invalid version or length.
     Malformed,
 }
 
-/// What the frame says. 64 bytes; addresses and ports are kept as they lie in the frame.
+/// The fields of a frame's headers, 64 bytes. Addresses and ports are in network byte order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Headers {
-    /// IPv4 and ARP: the first word is source and destination. IPv6: two words each.
+    /// IPv4 and ARP: source and destination in the first word. IPv6: two words for each.
     pub(crate) addresses: [u64; 4],
-    /// Both ports, or the security parameters index.
+    /// Source and destination port, or the security parameters index.
     pub(crate) ports: u32,
     pub(crate) flow_label: u32,
     pub(crate) protocol: u8,
@@ -88,33 +90,33 @@ pub struct Headers {
     pub ethertype: u16,
     tci: u16,
     tags: u8,
-    /// The last tag was to follow and does not.
+    /// A tag was announced, but lies beyond the end of the window.
     cut: bool,
     tunnels: u8,
 }
 
 const _: () = assert!(core::mem::size_of::<Headers>() <= 64);
 
-/// What follows the headers that were read, from the transport header on; empty when that cannot be read.
+/// The bytes from the transport header on; empty if it cannot be read.
 type Read<'a> = Result<&'a [u8], Rare>;
 
-/// The common reader met a header that it leaves to the whole one.
+/// The common reader met a header that only the full reader reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rare;
 
-/// Two readers are made of one source: the whole one, and the common one that gives up with `Rare`. The common one
-/// is straight code without calls, so that what it reads stays in registers.
-const WHOLE: bool = true;
+/// The two readers are instances of one source: the full one, and the common one, which stops with `Rare`. The common
+/// one contains no calls, so that the fields stay in registers.
+const FULL: bool = true;
 const COMMON: bool = false;
 
-/// Reads one frame from its first byte on; what is inside a tunnel is payload.
+/// Reads the outer headers of a frame; `window` begins with its first byte.
 pub fn parse(window: &[u8]) -> Headers {
     let mut headers = Headers::EMPTY;
     headers.read_whole(window);
     headers
 }
 
-/// `parse` of a frame with nothing but tags, IP and extension headers before its ports.
+/// `parse` for a frame that has only tags, IP and extension headers before its ports; `Rare` for any other.
 #[inline(always)]
 pub(crate) fn parse_common(window: &[u8]) -> Result<Headers, Rare> {
     let mut headers = Headers::EMPTY;
@@ -145,7 +147,7 @@ impl Headers {
 
     #[inline(never)]
     fn read_whole<'a>(&mut self, window: &'a [u8]) -> &'a [u8] {
-        self.read_ethernet::<WHOLE>(window).unwrap_or_default()
+        self.read_ethernet::<FULL>(window).unwrap_or_default()
     }
 
     #[inline(always)]
@@ -183,12 +185,12 @@ impl Headers {
         Ok(&[])
     }
 
-    /// Something was wanted that lies behind the end of the window.
+    /// Whether a header lies beyond the end of the window.
     pub const fn ran_out(&self) -> bool {
         matches!(self.stop, Stop::Window)
     }
 
-    /// The VLAN of the outermost tag; none for an untagged or priority-tagged frame.
+    /// The VLAN of the outermost tag; `None` for an untagged or priority-tagged frame.
     pub const fn vlan(&self) -> Option<VlanId> {
         match self.tags {
             0 => None,
@@ -204,7 +206,7 @@ impl Headers {
         }
     }
 
-    /// The number in the outermost tag, 0 for a priority tag and without one.
+    /// The VLAN ID of the outermost tag; 0 for a priority-tagged or untagged frame.
     pub const fn tag_vlan(&self) -> u16 {
         match self.tags {
             0 => 0,
@@ -212,13 +214,13 @@ impl Headers {
         }
     }
 
-    /// There is a tag, or was to be one.
+    /// Whether the frame has a tag, or announces one that was not read.
     #[inline]
     pub const fn has_tag(&self) -> bool {
         self.tags != 0 || self.cut
     }
 
-    /// A tag was announced that is not there.
+    /// Whether a tag was announced that was not read.
     pub const fn tag_is_cut(&self) -> bool {
         self.cut
     }
@@ -227,12 +229,12 @@ impl Headers {
         self.tags
     }
 
-    /// Tunnels around these headers: 0 for those of the frame itself.
+    /// Number of tunnels around these headers; 0 for the outer headers.
     pub const fn tunnels(&self) -> u8 {
         self.tunnels
     }
 
-    /// The transport protocol; none for a frame that is not IP and for fragments of IPv6.
+    /// The transport protocol; `None` for a frame that is not IP and for fragments of IPv6.
     pub const fn protocol(&self) -> Option<u8> {
         match (self.network, self.transport) {
             (Network::Other | Network::Arp, _) | (Network::V6, Transport::Fragment) => None,
@@ -270,7 +272,7 @@ impl Headers {
         }
     }
 
-    /// The flow label of IPv6; 0 when the sender set none, and for anything else.
+    /// The flow label of IPv6; 0 if the sender set none, or for any other frame.
     pub const fn flow_label(&self) -> u32 {
         self.flow_label
     }

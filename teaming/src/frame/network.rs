@@ -1,4 +1,4 @@
-//! IPv4 and IPv6 with their options, extension headers and fragments, down to ports or a security index.
+//! IPv4 and IPv6 with options, extension headers and fragments, up to the ports or the security parameters index.
 
 use super::{EXTENSIONS_MAX, Headers, Network, Rare, Read, Stop, Transport};
 
@@ -21,7 +21,7 @@ const EXTENSION_MOBILITY: u8 = 135;
 const EXTENSION_HOST_IDENTITY: u8 = 139;
 const EXTENSION_SHIM6: u8 = 140;
 
-/// The two that nearly every packet has: compared before anything else is looked up.
+/// TCP and UDP, which nearly every packet carries; compared first.
 const fn is_common(protocol: u8) -> bool {
     protocol == PROTOCOL_TCP || protocol == PROTOCOL_UDP
 }
@@ -78,9 +78,9 @@ impl Headers {
         if is_common(*next) { self.read_ports(rest) } else { self.read_chain::<ALL>(rest) }
     }
 
-    /// From the first header that is not the transport's to the transport: extension headers of IPv6, and the
-    /// authentication header, which IPv4 has too. What follows an authentication header in the clear is used like
-    /// any other; where that has no ports the security index takes their place.
+    /// Reads the headers before the transport header: extension headers of IPv6, and the authentication header, which
+    /// IPv4 has too. The transport header after an authentication header is not encrypted and is read; if it has no
+    /// ports, the security parameters index takes their place.
     #[inline(always)]
     fn read_chain<'a, const ALL: bool>(&mut self, mut rest: &'a [u8]) -> Read<'a> {
         let v6 = self.network == Network::V6;
@@ -99,8 +99,8 @@ impl Headers {
                     (8, 1)
                 }
                 EXTENSION_FRAGMENT if v6 => {
-                    // Only the next-header value of the first fragment counts (RFC 8200, 4.5): the key of a
-                    // fragment leaves the protocol out, so that no fragment can differ from its first one.
+                    // Only the next-header value of the first fragment is valid (RFC 8200, 4.5). The key of a fragment
+                    // leaves the protocol out, so that all fragments of a datagram have one key.
                     (self.protocol, self.ports) = (0, 0);
                     self.transport = Transport::Fragment;
                     return Ok(&[]);

@@ -1,7 +1,7 @@
-//! The frame inside the frame: GRE and NVGRE, VXLAN, GENEVE, GTP-U, and IP in IP.
+//! Encapsulated frames: GRE and NVGRE, VXLAN, GENEVE, GTP-U, and IP in IP.
 //!
-//! Called by `forward` under the policy that keys by inner headers, and by tools. Enters only a tunnel header that
-//! was read whole; the headers around it stay in force when what is inside is neither IP nor ARP.
+//! Called by `forward` under the policy that hashes inner headers, and by tools. If a tunnel header cannot be read
+//! whole, or its payload is neither IP nor ARP, the result is the headers around it.
 
 use super::network::{PROTOCOL_GRE, PROTOCOL_IPV4, PROTOCOL_IPV6};
 use super::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Headers, Network, PROTOCOL_UDP, Stop, TUNNELS_MAX, Transport};
@@ -13,10 +13,10 @@ const PORT_VXLAN: u16 = 4789;
 const PORT_GENEVE: u16 = 6081;
 const UDP_HEADER: usize = 8;
 
-/// What follows a tunnel header: its EtherType (`ETHERTYPE_BRIDGED_ETHERNET` for a whole frame) and the rest.
+/// The payload of a tunnel header: its EtherType (`ETHERTYPE_BRIDGED_ETHERNET` for an Ethernet frame) and its bytes.
 type Inside<'a> = (u16, &'a [u8]);
 
-/// Reads the innermost headers of a frame whose tunnels are understood; MAC addresses and tags stay the outermost.
+/// Reads the innermost headers inside the tunnels above; MAC addresses and tags are those of the outer frame.
 #[inline(never)]
 pub fn parse_innermost(window: &[u8]) -> Headers {
     let mut headers = Headers::EMPTY;
@@ -55,7 +55,8 @@ pub fn parse_innermost(window: &[u8]) -> Headers {
     }
 }
 
-/// The tunnel that the headers announce, if they do; an error when its header cannot be read.
+/// The payload of the tunnel that the headers announce; `None` if they announce none, an error if its header cannot be
+/// read.
 fn inside<'a>(headers: &Headers, segment: &'a [u8]) -> Result<Option<Inside<'a>>, Stop> {
     match (headers.transport, headers.protocol(), headers.ports()) {
         (Transport::Ports, Some(PROTOCOL_UDP), Some((_, port))) => {
@@ -67,7 +68,8 @@ fn inside<'a>(headers: &Headers, segment: &'a [u8]) -> Result<Option<Inside<'a>>
                 _ => Ok(None),
             }
         }
-        // Behind an authentication header the transport is the security index, and IP may still follow in the clear.
+        // After an authentication header the transport is the security parameters index, and an IP header may follow
+        // unencrypted.
         (Transport::Other | Transport::Spi, Some(protocol), _) if headers.stop == Stop::Not => match protocol
         {
             PROTOCOL_IPV4 => Ok(Some((ETHERTYPE_IPV4, segment))),
@@ -79,8 +81,8 @@ fn inside<'a>(headers: &Headers, segment: &'a [u8]) -> Result<Option<Inside<'a>>
     }
 }
 
-/// RFC 2784 and 2890; NVGRE (RFC 7637) is GRE with a key around an Ethernet frame. Source routes (RFC 1701) and the
-/// version of PPTP are not entered.
+/// GRE (RFC 2784, 2890); NVGRE (RFC 7637) is GRE with a key around an Ethernet frame. GRE with source routes (RFC
+/// 1701) and version 1 (PPTP) are not read.
 fn gre(header: &[u8]) -> Result<Option<Inside<'_>>, Stop> {
     const CHECKSUM: u8 = 0x80;
     const ROUTING: u8 = 0x40;
@@ -95,14 +97,14 @@ fn gre(header: &[u8]) -> Result<Option<Inside<'_>>, Stop> {
     Ok(Some((u16::from_be_bytes([t0, t1]), payload)))
 }
 
-/// RFC 7348: a network identifier is announced by one flag, and an Ethernet frame follows.
+/// VXLAN (RFC 7348): one flag announces the network identifier; an Ethernet frame follows.
 fn vxlan(header: &[u8]) -> Result<Option<Inside<'_>>, Stop> {
     const HAS_IDENTIFIER: u8 = 0x08;
     let ([flags, ..], payload) = header.split_first_chunk::<8>().ok_or(Stop::Window)?;
     Ok((flags & HAS_IDENTIFIER != 0).then_some((ETHERTYPE_BRIDGED_ETHERNET, payload)))
 }
 
-/// RFC 8926: version 0, options counted in words.
+/// GENEVE (RFC 8926), version 0; the length of the options is in 4-byte words.
 fn geneve(header: &[u8]) -> Result<Option<Inside<'_>>, Stop> {
     let [lead, _, t0, t1, ..] = *header.first_chunk::<8>().ok_or(Stop::Window)?;
     if lead >> 6 != 0 {
@@ -113,7 +115,8 @@ fn geneve(header: &[u8]) -> Result<Option<Inside<'_>>, Stop> {
     Ok(Some((u16::from_be_bytes([t0, t1]), payload)))
 }
 
-/// 3GPP TS 29.281: user data of version 1, with extension headers in words. What it carries says its version of IP.
+/// GTP-U (3GPP TS 29.281): user data of version 1; the lengths of extension headers are in 4-byte words. The first
+/// four bits of the payload are its IP version.
 fn gtp_u(header: &[u8]) -> Result<Option<Inside<'_>>, Stop> {
     const VERSION_1_OF_GTP: u8 = 0x30;
     const EXTENDED: u8 = 0x04;
@@ -130,7 +133,7 @@ fn gtp_u(header: &[u8]) -> Result<Option<Inside<'_>>, Stop> {
         while next != 0 {
             let length = usize::from(*rest.first().ok_or(Stop::Window)?).wrapping_mul(4);
             let (extension, inner) = rest.split_at_checked(length).ok_or(Stop::Window)?;
-            // An extension of no length would never end.
+            // An extension header of length 0 would be read again and again.
             next = *extension.last().ok_or(Stop::Malformed)?;
             rest = inner;
         }

@@ -1,11 +1,11 @@
 //! MAC addresses learned from ports that may send with any source address: nested VMs, routers, bridges in guests.
 //!
-//! Written on the packet path by many processors at once, under the read lock: address and position of an entry are one
-//! 64-bit word that is stored whole, beside the time, so a reader finds the old position or the new one, never a
-//! mixture. Of two writers one wins; the other learns with its next packet. Nothing is allocated and nothing waits.
-//! Bounded: `WAYS` entries share a set, a new one replaces the vNIC's own oldest there, else the oldest, so that a port
-//! which invents addresses displaces mostly its own. An address that is not learned is flooded to the ports that may
-//! learn: nothing is lost.
+//! Written on the packet path by many processors at once, under the read lock: address and position of an entry are
+//! one 64-bit word that is stored at once, next to the time, so a reader finds the old position or the new one, never
+//! a mixture. Of two writers one wins; the other learns with its next packet. Nothing is allocated and nothing waits.
+//! Bounded: `WAYS` entries share a set, a new one replaces the vNIC's own oldest there, else the oldest, so that a
+//! port which invents addresses displaces mostly its own. An address that is not learned is flooded to the ports that
+//! may learn: nothing is lost.
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 

@@ -1,20 +1,21 @@
-//! Properties of ports as they travel: the heads of requests and enumerations, and the bodies that are enforced here.
+//! Port properties in the binary form of requests: the parameter structures, and the properties that the driver
+//! enforces.
 //!
-//! Bytes in, values out; every header, length and offset is checked before it is used, newer revisions are accepted,
-//! shorter structures are not. Offsets are those of the binary interface; the driver asserts that they agree with its
-//! declarations.
+//! Every header, length and offset is checked before it is used. Newer revisions are accepted, structures shorter than
+//! revision 1 are not. The offsets in `at` are those of the binary interface; `src/ndis/payload.rs` asserts that they
+//! agree with its declarations.
 
 use crate::ids::PortId;
 use crate::ports::policy::Security;
 use crate::ports::vlan::{Bits, VLAN_BYTES, VlanProperty};
 
-/// `NDIS_SWITCH_PORT_PROPERTY_TYPE`, as far as anything is done about it.
+/// `NDIS_SWITCH_PORT_PROPERTY_TYPE`; the types that the driver acts on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PropertyType {
     Security,
     Vlan,
     Isolation,
-    /// Passed on.
+    /// Another type: forwarded without being read.
     Other,
 }
 
@@ -33,7 +34,7 @@ impl PropertyType {
     }
 }
 
-/// Where things lie in the structures.
+/// Offsets and sizes of the structures, in bytes.
 pub mod at {
     /// `NDIS_SWITCH_PORT_PROPERTY_PARAMETERS`.
     pub mod head {
@@ -89,21 +90,21 @@ pub mod at {
     }
 }
 
-/// What is not what its header must say.
+/// A header, length or offset is not as documented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Malformed;
 
-/// A property that is added to a port or changed.
+/// A property in OID_SWITCH_PORT_PROPERTY_ADD or _UPDATE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Property<'a> {
     pub port: PortId,
     pub kind: PropertyType,
-    /// `Malformed` when it does not lie inside the buffer.
+    /// The property's own structure; `Malformed` if it does not lie inside the buffer.
     pub body: Result<&'a [u8], Malformed>,
 }
 
 impl<'a> Property<'a> {
-    /// From the buffer of OID_SWITCH_PORT_PROPERTY_ADD or _UPDATE.
+    /// Reads `NDIS_SWITCH_PORT_PROPERTY_PARAMETERS`.
     pub fn parse(buffer: &'a [u8]) -> Result<Self, Malformed> {
         header(buffer, at::head::SIZE)?;
         Ok(Self {
@@ -114,14 +115,14 @@ impl<'a> Property<'a> {
     }
 }
 
-/// Port and type from the buffer of OID_SWITCH_PORT_PROPERTY_DELETE.
+/// Reads port and type from the buffer of OID_SWITCH_PORT_PROPERTY_DELETE.
 pub fn deletion(buffer: &[u8]) -> Result<(PortId, PropertyType), Malformed> {
     header(buffer, at::deletion::SIZE)?;
     let kind = PropertyType::of(word(buffer, at::head::TYPE)?.cast_signed());
     Ok((PortId::new(word(buffer, at::head::PORT)?), kind))
 }
 
-/// Writes the question for one type of property of a port into a zeroed buffer.
+/// Writes the input of OID_SWITCH_PORT_PROPERTY_ENUM for one port and property type into a zeroed buffer.
 pub fn ask(buffer: &mut [u8], port: PortId, kind: i32) {
     let mut put = |at: usize, bytes: &[u8]| {
         if let Some(place) = buffer.get_mut(at..).and_then(|rest| rest.get_mut(..bytes.len())) {
@@ -135,7 +136,7 @@ pub fn ask(buffer: &mut [u8], port: PortId, kind: i32) {
     put(at::question::SERIALIZATION, &1_u16.to_le_bytes());
 }
 
-/// The body of the first property in an answer; `Ok(None)` when there is none.
+/// The first property in the output of OID_SWITCH_PORT_PROPERTY_ENUM; `Ok(None)` if there is none.
 pub fn first_answer(buffer: &[u8]) -> Result<Option<&[u8]>, Malformed> {
     if word(buffer, at::question::COUNT)? == 0 {
         return Ok(None);
@@ -145,8 +146,8 @@ pub fn first_answer(buffer: &[u8]) -> Result<Option<&[u8]>, Malformed> {
     body(info, at::info::OFFSET, at::info::LENGTH).map(Some)
 }
 
-/// `NDIS_SWITCH_PORT_PROPERTY_VLAN`. A mode that does not exist is malformed too; the unknown
-/// one says nothing.
+/// Reads `NDIS_SWITCH_PORT_PROPERTY_VLAN`. An undefined mode is malformed; NdisSwitchPortVlanModeUnknown counts as no
+/// property.
 pub fn vlan(body: &[u8]) -> Result<VlanProperty<'_>, Malformed> {
     header(body, at::vlan::SIZE)?;
     let bits = |at: usize| {
@@ -155,7 +156,7 @@ pub fn vlan(body: &[u8]) -> Result<VlanProperty<'_>, Malformed> {
     };
     let short = |at| half(body, at);
     match word(body, at::vlan::MODE)? {
-        // NdisSwitchPortVlanModeUnknown: nothing is said (ne-ntddndis-_ndis_switch_port_vlan_mode.md).
+        // NdisSwitchPortVlanModeUnknown (ne-ntddndis-_ndis_switch_port_vlan_mode.md).
         0 => Ok(VlanProperty::Access { vlan: 0 }),
         1 => Ok(VlanProperty::Access { vlan: short(at::vlan::ACCESS)? }),
         2 => Ok(VlanProperty::Trunk {
@@ -176,7 +177,7 @@ pub fn vlan(body: &[u8]) -> Result<VlanProperty<'_>, Malformed> {
     }
 }
 
-/// `NDIS_SWITCH_PORT_PROPERTY_SECURITY`.
+/// Reads `NDIS_SWITCH_PORT_PROPERTY_SECURITY`.
 pub fn security(body: &[u8]) -> Result<Security, Malformed> {
     header(body, at::security::SIZE)?;
     let flag = |at: usize| body.get(at).map(|byte| *byte != 0).ok_or(Malformed);
@@ -188,8 +189,8 @@ pub fn security(body: &[u8]) -> Result<Security, Malformed> {
     })
 }
 
-/// Whether `NDIS_SWITCH_PORT_PROPERTY_ISOLATION` asks for a mode that is enforced: none, or the switch's own virtual
-/// subnets, whose packets the switch forwards itself.
+/// Whether the mode of `NDIS_SWITCH_PORT_PROPERTY_ISOLATION` is enforced: no isolation, or native virtual subnets,
+/// whose packets the switch itself forwards.
 pub fn isolation_is_enforced(body: &[u8]) -> Result<bool, Malformed> {
     header(body, at::isolation::SIZE)?;
     Ok(matches!(word(body, at::isolation::MODE)?, 0 | 1))
@@ -197,7 +198,7 @@ pub fn isolation_is_enforced(body: &[u8]) -> Result<bool, Malformed> {
 
 const OBJECT_TYPE_DEFAULT: u8 = 0x80;
 
-/// Checks `NDIS_OBJECT_HEADER` against the bytes that are there.
+/// Checks that `bytes` begins with an `NDIS_OBJECT_HEADER` and that both it and `bytes` cover `size` bytes.
 fn header(bytes: &[u8], size: usize) -> Result<(), Malformed> {
     match bytes {
         [OBJECT_TYPE_DEFAULT, revision, low, high, ..]

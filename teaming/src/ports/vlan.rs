@@ -1,44 +1,45 @@
-//! VLANs of ports: which VLAN a frame is in, and which ports it may reach.
+//! VLAN rules of ports: the VLAN of a frame, and the ports that it may reach.
 //!
-//! Called by `forward` with the policies that `ports` keeps. The table stands in `src/ARCHITECTURE.md`, row by row, and
-//! is tested in that order. Where the documentation is silent a row takes the reading under which no frame can change
-//! VLAN. Nothing here knows ports or packets.
+//! Called by `forward` with the policies that `ports` keeps. The functions follow the rows S1 to S7 and D1 to D8 of
+//! the table in `src/ARCHITECTURE.md`. Where the documentation leaves a case open, the row takes the reading under
+//! which no frame can change its VLAN.
 
 use crate::forward::drop_reason::DropReason;
 use crate::frame::Headers;
 use crate::ids::VlanId;
 
-/// Number of a set of VLANs that the port table keeps.
+/// Index of a `VlanSet` in the port table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SetId(u16);
 
 impl SetId {
-    /// Every VLAN, not stored: the set of the external port's trunk.
+    /// The set of all VLANs, which is not stored. The trunk of the external port has it.
     pub const ALL: Self = Self(u16::MAX);
 }
 
-/// How a port takes part in VLANs (`NDIS_SWITCH_PORT_PROPERTY_VLAN`).
+/// The VLAN mode of a port (`NDIS_SWITCH_PORT_PROPERTY_VLAN`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Vlans {
-    /// Frames without a tag in one VLAN; `None` is the network without VLANs.
+    /// Access mode: untagged frames of one VLAN; `None` is the untagged network.
     Access(Option<VlanId>),
-    /// Tagged frames of a set, and frames without a tag in the native VLAN; 0 in the set stands for no VLAN.
+    /// Trunk mode: tagged frames of a set, and untagged frames of the native VLAN. VLAN 0 in the set stands for the
+    /// untagged network.
     Trunk { native: Option<VlanId>, allowed: SetId },
-    /// Receives on the primary VLAN, sends on the secondary.
+    /// Private mode: receives in the primary VLAN, sends in the secondary.
     Isolated { primary: VlanId, secondary: VlanId },
-    /// Receives on both, sends on the secondary.
+    /// Private mode: receives in both, sends in the secondary.
     Community { primary: VlanId, secondary: VlanId },
-    /// Receives on the primary and a set of secondaries, sends on the primary.
+    /// Private mode: receives in the primary and in a set of secondary VLANs, sends in the primary.
     Promiscuous { primary: VlanId, secondaries: SetId },
 }
 
 impl Vlans {
     /// A port without a VLAN property.
     pub const UNTAGGED: Self = Self::Access(None);
-    /// The external port, and the switch itself.
+    /// The external port without a VLAN property, and frames that the switch itself originates.
     pub const EVERYTHING: Self = Self::Trunk { native: None, allowed: SetId::ALL };
 
-    /// The set that it refers to.
+    /// The stored set of the mode, if it has one.
     pub const fn set(self) -> Option<SetId> {
         match self {
             Self::Trunk { allowed: set, .. } | Self::Promiscuous { secondaries: set, .. }
@@ -54,7 +55,7 @@ impl Vlans {
         matches!(self, Self::Isolated { .. } | Self::Community { .. } | Self::Promiscuous { .. })
     }
 
-    /// The VLAN of a frame without a tag from this port.
+    /// The VLAN of an untagged frame from this port.
     pub const fn own(self) -> Option<VlanId> {
         match self {
             Self::Access(own) | Self::Trunk { native: own, .. } => own,
@@ -64,13 +65,13 @@ impl Vlans {
     }
 }
 
-/// The bits of VLANs 0 to 4095, as `TrunkVlanIdArray` has them.
+/// One bit for each VLAN from 0 to 4095, in the order of `TrunkVlanIdArray`.
 pub type VlanBits = [u64; 64];
 
-/// Bytes of a set of VLANs in a property.
+/// Length of a set of VLANs in a property, in bytes.
 pub const VLAN_BYTES: usize = 512;
 
-/// A set of VLANs as it lies in a property.
+/// A set of VLANs in the binary form of a property.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bits<'a>(pub &'a [u8; VLAN_BYTES]);
 
@@ -81,7 +82,7 @@ impl Bits<'_> {
     }
 }
 
-/// A set of VLANs and how many ports refer to it.
+/// A set of VLANs, and the number of ports that use it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VlanSet {
     bits: VlanBits,
@@ -92,11 +93,11 @@ impl VlanSet {
     pub const EMPTY: Self = Self { bits: [0; 64], users: 0 };
 }
 
-/// No room for one more set.
+/// The array of sets is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoRoom;
 
-/// Keeps a set once, however many ports have the same, and counts the users.
+/// Stores a set once for all ports with an equal one, and counts the users.
 fn intern(sets: &mut [VlanSet], wanted: &SetOf<'_>) -> Result<SetId, NoRoom> {
     let equal = |set: &VlanSet| set.bits.iter().enumerate().all(|(at, word)| *word == wanted.word(at));
     let known = sets.iter().position(|set| set.users != 0 && equal(set));
@@ -112,19 +113,19 @@ fn intern(sets: &mut [VlanSet], wanted: &SetOf<'_>) -> Result<SetId, NoRoom> {
     Ok(SetId(id))
 }
 
-/// A set more can be kept.
+/// Whether one more set can be stored.
 pub fn has_room(sets: &[VlanSet]) -> bool {
     sets.iter().any(|set| set.users == 0)
 }
 
-/// One user less.
+/// Removes one user of a set; the last one frees it.
 pub fn release(sets: &mut [VlanSet], id: SetId) {
     if let Some(set) = sets.get_mut(usize::from(id.0)) {
         set.users = set.users.saturating_sub(1);
     }
 }
 
-/// Whether a set has a VLAN. A set that is gone has none.
+/// Whether a set contains a VLAN; an index without a set contains none.
 #[inline]
 fn has(sets: &[VlanSet], id: SetId, vlan: Option<VlanId>) -> bool {
     id == SetId::ALL || sets.get(usize::from(id.0)).is_some_and(|set| is_set(&set.bits, number(vlan)))
@@ -145,12 +146,12 @@ const fn number(vlan: Option<VlanId>) -> u16 {
     }
 }
 
-/// A frame's VLAN on its way through the switch.
+/// The VLAN of a frame inside the switch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Carried {
-    /// `None`: the network without VLANs.
+    /// `None`: the untagged network.
     pub vlan: Option<VlanId>,
-    /// The tag is in the frame's bytes and stays there.
+    /// The tag is in the frame's bytes, from which the driver does not remove it.
     pub in_bytes: bool,
 }
 
@@ -158,14 +159,14 @@ impl Carried {
     pub const UNTAGGED: Self = Self { vlan: None, in_bytes: false };
 }
 
-/// What a destination gets of a frame that it may have.
+/// How an admitted frame is delivered to a destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Admitted {
-    /// `PreserveVLAN`: the tag stays.
+    /// `PreserveVLAN` of the destination: the frame is delivered with its tag.
     pub tagged: bool,
 }
 
-/// The tags of a frame as they came.
+/// The tag of a frame from its source port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Tags {
     None,
@@ -173,15 +174,15 @@ enum Tags {
     InBytes(VlanId),
 }
 
-/// The first half of the table: the VLAN of a frame from a port with `source`, whose tag beside it has the VLAN
-/// `beside` (0 without one). Rows S1 to S7.
+/// Rows S1 to S7: the VLAN of a frame from a port with the mode `source`. `tag_vlan` is the VLAN ID of its out-of-band
+/// tag, 0 without one.
 pub fn classify(
     source: Vlans,
-    beside: u16,
+    tag_vlan: u16,
     headers: &Headers,
     sets: &[VlanSet],
 ) -> Result<Carried, DropReason> {
-    let frame = match tags(beside, headers).ok_or(DropReason::BadTag)? {
+    let frame = match tags(tag_vlan, headers).ok_or(DropReason::BadTag)? {
         Tags::None => Carried { vlan: source.own(), in_bytes: false },
         Tags::OutOfBand(vlan) => Carried { vlan: Some(vlan), in_bytes: false },
         Tags::InBytes(vlan) => Carried { vlan: Some(vlan), in_bytes: true },
@@ -189,32 +190,32 @@ pub fn classify(
     match source {
         Vlans::Trunk { allowed, .. } if has(sets, allowed, frame.vlan) => Ok(frame),
         Vlans::Trunk { .. } => Err(DropReason::VlanNotAllowed),
-        _ if frame.vlan == source.own() && !frame.in_bytes && beside == 0 => Ok(frame),
+        _ if frame.vlan == source.own() && !frame.in_bytes && tag_vlan == 0 => Ok(frame),
         Vlans::Access(_) | Vlans::Isolated { .. } | Vlans::Community { .. } | Vlans::Promiscuous { .. } => {
             Err(DropReason::TaggedFrame)
         }
     }
 }
 
-/// The outermost tag; `None` for a tag that cannot be: cut short, reserved, or hidden behind a priority tag.
-fn tags(beside: u16, headers: &Headers) -> Option<Tags> {
+/// The outermost tag; `None` for an invalid one: incomplete, a reserved VLAN ID, or after a priority tag.
+fn tags(tag_vlan: u16, headers: &Headers) -> Option<Tags> {
     if headers.tag_is_cut() {
         return None;
     }
-    match beside {
+    match tag_vlan {
         0 => {}
-        _ => return VlanId::new(beside).map(Tags::OutOfBand),
+        _ => return VlanId::new(tag_vlan).map(Tags::OutOfBand),
     }
     match (headers.tags(), headers.tag_vlan()) {
         (0, _) | (1, 0) => Some(Tags::None),
-        // A switch that takes the priority tag off would find itself in the VLAN behind it.
+        // A switch that removes the priority tag would forward the frame in the VLAN of the next tag.
         (_, 0) => None,
         (_, vlan) => VlanId::new(vlan).map(Tags::InBytes),
     }
 }
 
-/// The second half: whether a port with `destination` may have a frame that came from a port with `source`, and with
-/// its tag or without. Rows D1 to D8.
+/// Rows D1 to D8: whether a port with the mode `destination` may receive a frame from a port with the mode `source`,
+/// and whether with its tag.
 pub fn admit(
     source: Vlans,
     frame: Carried,
@@ -244,12 +245,12 @@ pub fn admit(
     }
 }
 
-/// An access port in a secondary VLAN would see what isolated ports send.
+/// Without this rule an access port in the secondary VLAN would receive the frames of isolated ports.
 const fn is_kept_apart(source: Vlans, destination: Vlans) -> bool {
     source.is_private() && matches!(destination, Vlans::Access(_))
 }
 
-/// What a VLAN property says, before its sets are kept.
+/// The contents of a VLAN property, before its sets are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VlanProperty<'a> {
     Access { vlan: u16 },
@@ -259,19 +260,19 @@ pub enum VlanProperty<'a> {
     Promiscuous { primary: u16, secondaries: Bits<'a> },
 }
 
-/// The property names a VLAN that cannot be, or the same one twice.
+/// The property names an invalid VLAN, or the same one as primary and secondary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refused;
 
-/// A property that was checked.
+/// A VLAN property that was checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequestedVlans<'a> {
-    /// What is kept, apart from its set.
+    /// The mode, without its set.
     vlans: Vlans,
     set: Option<SetOf<'a>>,
 }
 
-/// The set of a property.
+/// The set in a property, not stored yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SetOf<'a> {
     Trunk { native: u16, allowed: Bits<'a>, pruned: Bits<'a> },
@@ -282,7 +283,7 @@ impl SetOf<'_> {
     fn word(&self, at: usize) -> u64 {
         match self {
             Self::Promiscuous(secondaries) => secondaries.word(at),
-            // "Non-VLAN packets" may always pass a trunk; what is pruned never may, whatever else says so.
+            // "Non-VLAN packets" always pass a trunk. A pruned VLAN never does, even if it is also allowed.
             Self::Trunk { native, allowed, pruned } => {
                 let listed = if at == 0 { allowed.word(0) & !1 } else { allowed.word(at) };
                 let own = if at == usize::from(*native >> 6) { bit(*native) } else { 0 };
@@ -293,7 +294,7 @@ impl SetOf<'_> {
 }
 
 impl<'a> VlanProperty<'a> {
-    /// Checks numbers and conflicts.
+    /// Checks the VLAN IDs and their combinations.
     pub fn check(&self) -> Result<RequestedVlans<'a>, Refused> {
         let some = |number| VlanId::new(number).ok_or(Refused);
         let maybe = |number| if number == 0 { Ok(None) } else { some(number).map(Some) };
@@ -325,13 +326,13 @@ impl<'a> VlanProperty<'a> {
 }
 
 impl RequestedVlans<'_> {
-    /// Access VLAN 0 is what a switch reports for every port that nobody configured, the external one included: it is
-    /// as good as no property.
+    /// Whether the property is access mode with VLAN 0. A switch reports it for every port that is not configured, the
+    /// external port included, so it counts as no property.
     pub fn is_unsaid(&self) -> bool {
         self.vlans == Vlans::UNTAGGED
     }
 
-    /// Keeps its set and gives what a port has.
+    /// Stores the set and returns the mode of the port.
     pub fn keep(&self, sets: &mut [VlanSet]) -> Result<Vlans, NoRoom> {
         let Some(set) = &self.set else { return Ok(self.vlans) };
         let set = intern(sets, set)?;

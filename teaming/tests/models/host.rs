@@ -1,4 +1,4 @@
-//! A small switch with a team, and what becomes of a frame in it.
+//! A small switch with a team, and the result of a frame in it.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use teaming::team::member::{Member, MemberEvent};
 /// The external port.
 pub const UPLINK: u32 = 1;
 pub const SPOOFING: Security = Security { mac_spoofing: true, ..Security::STRICT };
-/// Somebody outside.
+/// A host in the external network.
 pub const REMOTE: MacAddr = MacAddr([2, 0xee, 0, 0, 0, 1]);
 /// Port 0: the switch itself.
 pub const TRUSTED: NicId = nic(0, 0);
@@ -30,7 +30,7 @@ pub fn member(number: u8) -> MemberIndex {
     MemberIndex::new(number).unwrap()
 }
 
-/// The address of the adapter on a port.
+/// The address of the NIC on a port.
 pub fn mac(port: u32) -> MacAddr {
     let [_, _, high, low] = port.to_be_bytes();
     MacAddr([2, 0, 0, 0, high, low])
@@ -40,7 +40,7 @@ pub fn group(number: u8) -> MacAddr {
     MacAddr([1, 0, 0x5e, 0, 0, number])
 }
 
-/// The address of a machine behind an adapter.
+/// The address of a host behind a NIC.
 pub fn stray(number: u8) -> MacAddr {
     MacAddr([2, 0xbb, 0, 0, 0, number])
 }
@@ -58,7 +58,7 @@ pub fn parameters(port: u32, kind: NicKind) -> NicParameters {
     }
 }
 
-/// A set of VLANs as a property has it.
+/// A set of VLANs in the form of a property.
 pub fn vlan_bytes(numbers: &[u16]) -> [u8; VLAN_BYTES] {
     let mut bytes = [0; VLAN_BYTES];
     for number in numbers {
@@ -67,17 +67,17 @@ pub fn vlan_bytes(numbers: &[u16]) -> [u8; VLAN_BYTES] {
     bytes
 }
 
-/// Whatever waits is done at once.
+/// Settings without delays: waiting moves and members take effect at once.
 pub fn settings(mode: TeamingMode) -> Settings {
     Settings { mode, flowlet_gap: Ticks::ZERO, link_up_delay: Ticks::ZERO, ..Settings::default() }
 }
 
-/// Walks that are the same in every run.
+/// A proptest configuration with a fixed seed, so that every run is the same.
 pub fn walks(cases: u32) -> Config {
     Config { cases, failure_persistence: None, rng_seed: RngSeed::Fixed(7), ..Config::default() }
 }
 
-/// A frame with these tags in its bytes (number and priority).
+/// A frame with these tags in its bytes (each a TCI).
 pub fn frame(source: MacAddr, to: MacAddr, tags: &[u16]) -> Vec<u8> {
     let mut bytes = [to.0, source.0].concat();
     for tag in tags {
@@ -95,7 +95,7 @@ pub enum Place {
     Station(u32),
 }
 
-/// Where copies of a frame go and what each keeps of the tag, or why there is none.
+/// The destinations of a frame with the preserve bits of each, or the reason of the drop.
 pub type Ways = Result<BTreeMap<Place, u8>, DropReason>;
 
 pub struct Host {
@@ -118,7 +118,7 @@ impl Host {
         host
     }
 
-    /// A port and the adapter on it.
+    /// Adds a port and a vNIC on it.
     pub fn station(&mut self, port: u32) {
         self.forwarding.create_port(PortId::new(port), false).unwrap();
         self.forwarding.on_vnic(NicOp::Connect, &parameters(port, NicKind::Synthetic)).unwrap();
@@ -129,14 +129,14 @@ impl Host {
         self.forwarding.publish(&plan, self.team.home(), self.now);
     }
 
-    pub fn decide(&self, source: NicId, window: &[u8], beside: &OutOfBand<'_>) -> Decision {
+    pub fn decide(&self, source: NicId, window: &[u8], out_of_band: &OutOfBand<'_>) -> Decision {
         let packet = Packet { source, window, pinned: None, native: false, now: self.now };
-        self.forwarding.decide_with(&packet, beside)
+        self.forwarding.decide_with(&packet, out_of_band)
     }
 
-    /// All that becomes of a frame; a flood that reaches nobody is an empty map.
-    pub fn ways(&self, source: NicId, window: &[u8], beside: &OutOfBand<'_>) -> Ways {
-        let decision = self.decide(source, window, beside);
+    /// The result of a frame; a flood without destinations is an empty map.
+    pub fn ways(&self, source: NicId, window: &[u8], out_of_band: &OutOfBand<'_>) -> Ways {
+        let decision = self.decide(source, window, out_of_band);
         let mut ways = BTreeMap::new();
         match decision.verdict {
             Verdict::Drop(reason) | Verdict::RefusedBy(_, reason) => return Err(reason),
@@ -152,8 +152,8 @@ impl Host {
                 if uplink.is_some() {
                     ways.insert(Place::Outside, decision.bits.bits());
                 }
-                let sender = self.forwarding.sender(source);
-                for (_, target) in self.forwarding.flood(&sender, &decision, 0) {
+                let source_port = self.forwarding.source_port(source);
+                for (_, target) in self.forwarding.flood(&source_port, &decision, 0) {
                     let before = ways.insert(Place::Station(target.nic.port.get()), target.bits.bits());
                     assert_eq!(before, None, "one station twice");
                 }
@@ -167,7 +167,7 @@ impl Host {
         self.ways(source, &frame(from, to, &[]), &OutOfBand::NOTHING)
     }
 
-    /// What the switch itself sends, told to be in a VLAN (0: in none), reaches.
+    /// The result of a frame of the switch itself with `vlan` in its out-of-band tag (0: none).
     pub fn sent_by_switch(&self, to: MacAddr, vlan: u16) -> Ways {
         self.ways(TRUSTED, &frame(REMOTE, to, &[]), &OutOfBand { vlan, ..OutOfBand::NOTHING })
     }
