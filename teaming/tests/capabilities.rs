@@ -1,5 +1,5 @@
-//! What the team can, by brute force: every subset of six members with random capabilities, against the rules as the
-//! documentation states them and offsets from the Windows Driver Kit.
+//! The merged capabilities of a team, by brute force: every subset of six members with random capabilities, against
+//! the documented rules and the offsets of the Windows Driver Kit.
 
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -24,8 +24,8 @@ fn layout() -> BTreeMap<(&'static str, &'static str), (usize, usize, &'static st
     include_str!("../../tests/data/capabilities.csv").lines().skip(1).map(row).collect()
 }
 
-/// Where a documented name lies: fields of a structure inside begin where that lies; bit fields are in the last word of
-/// what they are named by.
+/// Offset and size of a documented name. The fields of a nested structure start at its offset; a bit field lies in the
+/// last word of the named structure.
 fn place(structure: &str, name: &str) -> (usize, usize) {
     let layout = layout();
     let find = |structure: &str, name: &str| {
@@ -44,7 +44,7 @@ fn place(structure: &str, name: &str) -> (usize, usize) {
 /// A documented rule: name, offset, size, rule.
 type Documented = (&'static str, usize, usize, &'static str);
 
-/// The documented rules, read once.
+/// The documented rules; the file is read once.
 fn documented(capability: Capability) -> &'static [Documented] {
     static ALL: OnceLock<Vec<Vec<Documented>>> = OnceLock::new();
     &ALL.get_or_init(|| CAPABILITIES.into_iter().map(read_documented).collect())[capability as usize]
@@ -82,7 +82,7 @@ fn value(bytes: &[u8], offset: usize, size: usize) -> u64 {
         .fold(0, |value, index| value << 8 | u64::from(bytes.get(offset + index).copied().unwrap_or(0)))
 }
 
-/// What the documentation says of these members' bytes, all in the same revision.
+/// The team's structure by the documented rules, from the members' structures of one revision.
 fn expected(capability: Capability, members: &[Vec<u8>], placement: OffloadPlacement) -> Vec<u8> {
     let length = members.iter().map(Vec::len).min().expect("a member");
     let mut team = vec![0; length];
@@ -121,7 +121,7 @@ fn member(slot: usize) -> MemberIndex {
     MemberIndex::from_slot(slot).unwrap()
 }
 
-/// A member's structure of that revision (counted from 0) with any contents.
+/// A member's structure of a revision (counted from 0) with the given contents.
 fn bytes_of(capability: Capability, revision: usize, contents: &[u8]) -> Vec<u8> {
     let size = capability.sizes()[revision];
     let mut bytes = contents[..size].to_vec();
@@ -131,7 +131,7 @@ fn bytes_of(capability: Capability, revision: usize, contents: &[u8]) -> Vec<u8>
 }
 
 fn contents() -> impl Strategy<Value = Vec<u8>> {
-    // Sparse bits and small numbers as well as noise: what merges must differ.
+    // Single bits and small numbers as well as random bytes, so that merged values differ from the inputs.
     let byte = prop_oneof![Just(0_u8), Just(1), Just(0xFF), any::<u8>()];
     prop::collection::vec(byte, LONGEST)
 }
@@ -225,7 +225,7 @@ fn a_member_that_has_nothing_takes_it_from_the_team_and_one_that_is_silent_does_
     let with = book.merged(capability, live, OffloadPlacement::FollowFlows).unwrap();
     assert_eq!((value(with.bytes(), 8, 4), value(with.bytes(), 16, 4)), (0, 0x0303_0303));
     assert_eq!(with.bytes().len(), alone.bytes().len(), "the revision is that of those who have it");
-    // Whoever can is asked; whoever is silent only where nobody said that it can.
+    // Members that have the capability are chosen; members without an answer only if no member has it.
     assert_eq!(book.able(Resource::Queue, live), MemberSet::EMPTY.with(member(0)));
     assert_eq!(book.able(Resource::Queue, live.without(member(0))), MemberSet::EMPTY.with(member(2)));
     book.forget(member(0));
@@ -243,7 +243,7 @@ fn what_was_indicated_and_no_member_has_any_more_is_taken_back() {
     assert_eq!(book.take_due(live, follow), None, "nobody was told anything");
     book.record(member(0), capability, &bytes_of(capability, 1, &[3; LONGEST]));
     assert!(book.take_due(live, follow).is_some());
-    // The one that can goes down, or loses it: either way the team can nothing.
+    // The only capable member goes down or loses the capability: the team has none in both cases.
     let rest = live.without(member(0));
     book.team_changed();
     let (_, nothing) = book.take_due(rest, follow).expect("it was told before");
@@ -251,7 +251,7 @@ fn what_was_indicated_and_no_member_has_any_more_is_taken_back() {
     assert_eq!((value(nothing.bytes(), 8, 4), value(nothing.bytes(), 16, 4)), (0, 0));
     book.record_none(member(0), capability);
     assert_eq!(book.take_due(live, follow), Some((capability, nothing)));
-    // Nobody is up, or nobody has answered: there is nothing to be said yet.
+    // No member is up, or none has answered: nothing is indicated yet.
     book.team_changed();
     assert_eq!(book.take_due(MemberSet::EMPTY, follow), None);
     (0..2).for_each(|slot| book.forget(member(slot)));

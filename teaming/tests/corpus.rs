@@ -1,4 +1,4 @@
-//! The corpus of the fuzz target `flows`, replayed, and the form of all corpora.
+//! Replays the corpus of the fuzz target `flows`, and checks the file format of all corpora.
 
 #[path = "../../tests/fuzz/corpus/mod.rs"]
 #[allow(dead_code, reason = "the command that packs uses the rest of it")]

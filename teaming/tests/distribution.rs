@@ -1,4 +1,4 @@
-//! The distribution table: exact homes, lending, voluntary moves and the clock.
+//! The bucket table: home members, buckets of dead members on other members, voluntary moves and their times.
 
 use proptest::prelude::*;
 use teaming::Heap;
@@ -76,7 +76,7 @@ proptest! {
         prop_assert_eq!(bench.owners(), bench.home);
     }
 
-    /// Only the ratio of weights counts, whatever their unit.
+    /// The home map depends only on the ratio of the weights.
     #[test]
     fn the_home_map_is_a_function_of_the_ratios(speeds in any_speeds()) {
         let tenth: Vec<u32> = speeds.iter().map(|speed| speed / 1000).collect();
@@ -118,7 +118,7 @@ proptest! {
             }
         }
         prop_assert_eq!(at_once.owners(), one_by_one.owners());
-        // And back, each return moving only what is the returning member's.
+        // The members return; each return moves only buckets whose home is the returning member.
         for slot in order.iter().rev() {
             if let Some(index) = MemberIndex::from_slot(*slot).filter(|index| dead.contains(*index)) {
                 left = left.with(index);
@@ -136,7 +136,7 @@ proptest! {
 
 #[test]
 fn a_dead_members_buckets_are_lent_by_weight() {
-    // Eight dead members of 100G lend 80 % of the table to 10G, 25G, 40G and 25G.
+    // The buckets of eight dead members of 100G, 80 % of the table, move to members of 10G, 25G, 40G and 25G.
     let speeds = [100, 100, 100, 100, 100, 100, 100, 100, 10, 25, 40, 25];
     let mut bench = bench(&speeds.map(|speed| speed * 1000), AT_ONCE);
     let live = bench.all.iter().filter(|index| index.get() > 8).collect();
@@ -166,7 +166,7 @@ fn voluntary_moves_wait_until_the_bucket_was_idle_longer_than_the_gap() {
         Moved { waiting: 2048, ..Moved::default() }
     );
 
-    // One bucket is used once more: it alone waits on.
+    // One bucket is used again, and only this one continues to wait.
     let busy = bench.home.iter().position(|&home| home == 2).unwrap();
     let bucket = Bucket::new(busy as u16).unwrap();
     assert_eq!(bench.table.choose(bucket, back.saturating_add(Ticks::from_us(400))), Some(member(1)));
@@ -275,7 +275,8 @@ fn no_member_means_no_owner_and_the_first_one_gets_everything() {
     assert_eq!(moved, Moved { forced: 4096, ..Moved::default() });
 }
 
-/// Joining or another speed moves little more than the difference of the shares; the bounds are what the map reaches.
+/// A new member or another speed moves little more buckets than the shares differ. The bounds are the measured
+/// maximum.
 #[test]
 fn a_new_home_map_moves_little_more_than_the_shares_demand() {
     let home = |speeds: &[u32]| bench(speeds, AT_ONCE).home;

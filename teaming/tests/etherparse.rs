@@ -1,4 +1,4 @@
-//! Random frames, written and read by an independent crate.
+//! Random frames, written and read by the crate `etherparse`, against this crate's parser.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -13,16 +13,16 @@ use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestRunner};
 use teaming::frame::{Headers, Network, Stop, Transport, parse};
 
-/// What was put into a frame.
+/// The headers of a generated frame.
 #[derive(Debug, Clone)]
 struct Shape {
     tags: Vec<(u16, u8)>,
     v6: bool,
     options: usize,
-    /// Raw extension headers: hop by hop, destination, routing, each with its length in units.
+    /// Extension headers hop-by-hop, destination and routing, each with its length field.
     extensions: [Option<u8>; 3],
     authentication: Option<u32>,
-    /// Offset and whether more follow.
+    /// Fragment offset, and the flag "more fragments".
     fragment: Option<(u16, bool)>,
     label: u32,
     protocol: u8,
@@ -31,13 +31,13 @@ struct Shape {
     payload: Vec<u8>,
 }
 
-/// Which part of its datagram a fragment is.
+/// The part of a datagram that a fragment carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Part {
     First,
     Middle,
     Last,
-    /// The whole datagram; IPv6 has a fragment header nevertheless.
+    /// The whole datagram, for IPv6 with a fragment header.
     Atomic,
 }
 
@@ -53,7 +53,7 @@ impl Part {
         }
     }
 
-    /// Its offset, if it has one, and whether more follow.
+    /// Fragment offset, and the flag "more fragments".
     const fn fragment(self, offset: u16) -> (u16, bool) {
         match self {
             Self::First => (0, true),
@@ -195,7 +195,7 @@ impl Shape {
         bytes.extend(segment);
     }
 
-    /// IPv6 says it by the header's presence, IPv4 by what it contains.
+    /// For IPv6 the presence of the header decides, for IPv4 its contents.
     fn is_fragment(&self) -> bool {
         self.fragment.is_some_and(|fragment| self.v6 || fragment != (0, false))
     }
@@ -208,9 +208,10 @@ impl Shape {
     }
 }
 
-/// What both say of a frame that may be damaged must be the same.
+/// Compares both parsers' results for a frame that may be damaged.
 fn agree(headers: &Headers, packet: &LaxSlicedPacket<'_>) {
-    // It goes by the version where the EtherType says otherwise, and reads MACsec that is not encrypted; we give up.
+    // If the EtherType and the IP version differ, `etherparse` follows the version; it also reads unencrypted MACsec.
+    // This parser stops in both cases.
     let announced = match &packet.net {
         Some(LaxNetSlice::Ipv4(_)) => headers.ethertype == 0x0800,
         Some(LaxNetSlice::Ipv6(_)) => headers.ethertype == 0x86dd,
@@ -264,7 +265,7 @@ fn read_as_written(shape: &Shape) -> Result<(), TestCaseError> {
     prop_assert_eq!(headers.flow_label(), if shape.v6 { shape.label } else { 0 });
     prop_assert_eq!(headers.transport == Transport::Fragment, shape.is_fragment());
     if shape.is_fragment() {
-        // No fragment shows what only the first one has, and all are read alike.
+        // A header that only the first fragment has is not read, so that all fragments are read alike.
         let next = if shape.authentication.is_some() { 51 } else { shape.protocol };
         prop_assert_eq!((headers.ports(), headers.spi()), (None, None));
         prop_assert_eq!(headers.protocol(), (!shape.v6).then_some(next));

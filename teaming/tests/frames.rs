@@ -1,4 +1,5 @@
-//! Frames of every shape, whole and cut: what is read, what falls back, and that nothing panics.
+//! Frames with every combination of headers, whole and truncated: the fields that are read, the fallbacks, and no
+//! panic.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -34,7 +35,7 @@ fn ipv4(options: usize, fragment: u16, protocol: u8, payload: &[u8]) -> Vec<u8> 
     bytes
 }
 
-/// Extension headers as (number, whole header without its next-header octet).
+/// Extension headers as (protocol number, header without its next-header octet).
 fn ipv6(extensions: &[(u8, Vec<u8>)], protocol: u8, payload: &[u8]) -> Vec<u8> {
     let numbers: Vec<u8> = extensions.iter().map(|(number, _)| *number).chain([protocol]).collect();
     let mut bytes = vec![0x60, 0, 0, 0, 0, 0, numbers[0], 64];
@@ -162,7 +163,7 @@ fn all_fragments_of_a_datagram_have_one_key_without_ports() {
     let other_protocol = parse(&frame(&[], 0x0800, &ipv4(0, 0x2000, 6, &PORTS)));
     assert_ne!(keys[0], transport_key(&other_protocol));
 
-    // The first IPv6 fragment may start with another extension header than its next-header octet says later on.
+    // The next-header octet of a later IPv6 fragment may differ from that of the first one.
     let first = parse(&frame(&[], 0x86dd, &ipv6(&[(44, fragment_header(1)), (60, options(0))], 17, &PORTS)));
     let later = parse(&frame(&[], 0x86dd, &ipv6(&[(44, fragment_header(0x5a8))], 17, &[0; 32])));
     assert_eq!((first.transport, first.ports()), (Transport::Fragment, None));
@@ -221,7 +222,7 @@ fn known_key_bytes() {
     assert_eq!(tcp6[31..], [2, 0x1f, 0x90, 1, 0xbb, 6, 1, 0, 0]);
 }
 
-/// Frames of every shape, with random numbers in them.
+/// Frames with every combination of headers and random fields.
 fn any_frame() -> impl Strategy<Value = Vec<u8>> {
     let tags =
         prop::collection::vec((prop::sample::select(vec![0x8100_u16, 0x88a8, 0x9100]), any::<u16>()), 0..6);
@@ -244,7 +245,7 @@ fn any_frame() -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// A shorter window never changes what is read without saying that it ran out.
+    /// With a shorter window either the same fields are read, or `ran_out` is true.
     #[test]
     fn every_cut_says_that_the_window_ran_out_or_reads_the_same(bytes in any_frame()) {
         let whole = parse(&bytes);
@@ -267,7 +268,7 @@ proptest! {
         let _ = (headers.addresses(), headers.vlan(), headers.priority(), headers.protocol());
     }
 
-    /// Packets of one flow get one key whatever else differs in their headers.
+    /// Packets of one flow have one key, whatever other fields differ.
     #[test]
     fn the_key_depends_on_the_flow_alone(words in 0..=10_usize, length in 0..30_usize, tci in any::<u16>()) {
         let payload = [&PORTS[..], &vec![0xcc; length]].concat();

@@ -1,5 +1,5 @@
-//! Why this hash: evenness over real and adversarial keys, what a seed is worth, avalanche; beside two that are not
-//! used. The figures that ARCHITECTURE quotes are printed with `--nocapture`.
+//! Quality of the flow hash: evenness over realistic and adversarial keys, effect of the seed, avalanche; compared
+//! with two hashes that are not used. `--nocapture` prints the figures that ARCHITECTURE.md quotes.
 
 #[path = "captures/reader.rs"]
 #[allow(dead_code, reason = "other tests use the rest of it")]
@@ -16,7 +16,7 @@ const BUCKETS: usize = 4096;
 
 type Hash = Box<dyn Fn(&FlowKey, u64) -> u32>;
 
-/// Ours; CRC-32, whose seed is its starting value; Toeplitz, which has no seed but its key.
+/// The flow hash; CRC-32, seeded by its initial value; Toeplitz, which has only a key and no seed.
 fn hashes() -> [(&'static str, Hash); 3] {
     let table: Vec<u32> = (0..256_u32)
         .map(|octet| (0..8).fold(octet, |sum, _| sum >> 1 ^ (0xedb8_8320 & (sum & 1).wrapping_neg())))
@@ -49,7 +49,7 @@ fn tcp6(source: u32, destination: u32, source_port: u16) -> FlowKey {
     FlowKey::Long([prefix, host(source), prefix, host(destination), ports | 6 << 32 | 1 << 40])
 }
 
-/// 65,536 keys each that differ in as little as real and hostile ones do.
+/// Sets of 65,536 keys that differ in few bits, as the keys of real and of hostile traffic do.
 fn key_sets() -> Vec<(&'static str, Vec<FlowKey>)> {
     let numbers = 0..=u16::MAX;
     let grid = |number: u16| (u32::from(number >> 8), number & 0xff);
@@ -84,7 +84,7 @@ fn key_sets() -> Vec<(&'static str, Vec<FlowKey>)> {
     ]
 }
 
-/// Keys that differ from a common one in one, two or three bits of a 40-byte key.
+/// 40-byte keys that differ from one key in one, two or three bits.
 fn near_keys() -> Vec<FlowKey> {
     let mut keys = Vec::new();
     let flipped = |bits: &[usize]| {
@@ -104,7 +104,8 @@ fn near_keys() -> Vec<FlowKey> {
     keys
 }
 
-/// In deviations from what even throws give: about normal with many bins, so that 5 is a chance of one in millions.
+/// Chi-square in standard deviations from its mean for a uniform distribution. With many bins it is about normal, so 5
+/// has a probability below one in a million.
 fn chi_square(values: impl Iterator<Item = u32>, bins: usize) -> f64 {
     let mut counts = vec![0_u32; bins];
     values.for_each(|value| counts[value as usize % bins] += 1);
@@ -121,7 +122,8 @@ fn adversarial_keys_fill_the_buckets_like_random_ones() {
             let deviations = [DEFAULT_SEED, 0, 1, u64::MAX]
                 .map(|seed| chi_square(keys.iter().map(|key| hash(key, seed)), BUCKETS));
             println!("{name:<10} {set:<32} {deviations:>9.1?}");
-            // Linear hashes of keys that fill a subspace are too even, which is no harm, or far from even.
+            // A linear hash of keys that form a subspace is either more even than random, which does no harm, or very
+            // uneven.
             assert!(name != "rapidhash" || deviations.iter().all(|deviation| deviation.abs() < 5.0));
         }
     }
@@ -143,7 +145,7 @@ fn flows_of_real_captures_fill_the_buckets_like_random_ones() {
     assert!(keys.len() > 640);
 }
 
-/// Somebody who knows the algorithm, but not the seed, looks for flows that share one bucket under a seed of his own.
+/// An attacker who knows the algorithm but not the seed searches, with another seed, for flows that share one bucket.
 #[test]
 fn flows_that_collide_under_one_seed_spread_under_another() {
     for (name, hash) in hashes() {
@@ -159,7 +161,7 @@ fn flows_that_collide_under_one_seed_spread_under_another() {
         let used: Vec<usize> = [DEFAULT_SEED + 1, 1, 0xdead_beef].map(used).to_vec();
         println!("{name:<10} {} flows of one bucket use {used:?} buckets under other seeds", colliding.len());
         if name == "rapidhash" {
-            // Random throws of that many into 4,096 leave (1 - 1/4096)^n empty.
+            // n random flows leave the fraction (1 - 1/4096)^n of the buckets empty.
             let expected = BUCKETS as f64 * (1.0 - (1.0 - 1.0 / BUCKETS as f64).powi(colliding.len() as i32));
             assert!(used.iter().all(|&used| (used as f64 - expected).abs() < 5.0 * expected.sqrt()));
         } else {
@@ -171,7 +173,7 @@ fn flows_that_collide_under_one_seed_spread_under_another() {
     }
 }
 
-/// Each bit of a key changes each bit of the bucket in half of all cases.
+/// Each bit of a key changes each bit of the bucket number with probability 1/2.
 #[test]
 fn every_bit_of_a_key_changes_every_bit_of_the_bucket_half_of_the_time() {
     const SAMPLES: u64 = 2000;
@@ -202,6 +204,6 @@ fn every_bit_of_a_key_changes_every_bit_of_the_bucket_half_of_the_time() {
         }
     }
     println!("avalanche: worst of 448 x 12 pairs is {worst:.4} from one half");
-    // One pair has deviation 0.0112; the worst of 5,376 is near four of them.
+    // The standard deviation for one pair of bits is 0.0112; the largest of 5,376 is expected near four of these.
     assert!(worst < 5.5 * 0.0112, "{worst}");
 }

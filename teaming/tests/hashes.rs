@@ -1,4 +1,4 @@
-//! The flow hash against an independent implementation, Toeplitz against the published answers.
+//! The flow hash against an independent implementation, Toeplitz against the published values.
 
 use proptest::prelude::*;
 use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
@@ -49,7 +49,7 @@ fn the_corner_keys_hash_like_rapidhash_too() {
     }
 }
 
-/// Flows that differ in one port only, as a client's connections do, spread like random ones.
+/// Flows that differ only in one port, as the connections of a client do, are distributed like random ones.
 #[test]
 fn consecutive_ports_fill_the_buckets_evenly() {
     let mut counts = [0_u32; 4096];
@@ -58,7 +58,7 @@ fn consecutive_ports_fill_the_buckets_evenly() {
         let bucket: Bucket = hash(&FlowKey::Short([0x0200_000a_0100_000a, tail]), DEFAULT_SEED).bucket();
         counts[bucket.index()] += 1;
     }
-    // 65,536 flows in 4,096 buckets: chi square has mean 4,095 and deviation 90; five deviations are allowed.
+    // 65,536 flows in 4,096 buckets: chi-square has mean 4,095 and standard deviation 90; five deviations are allowed.
     let chi_square: f64 = counts.iter().map(|&count| (f64::from(count) - 16.0).powi(2) / 16.0).sum();
     assert!((3645.0..4545.0).contains(&chi_square), "{chi_square}");
 }
@@ -71,7 +71,7 @@ struct Row {
     symmetric: (u32, u32),
 }
 
-/// verifying-the-rss-hash-calculation.md; the reversed and symmetric columns are computed from its algorithm.
+/// Rows of verifying-the-rss-hash-calculation.md; the columns reversed and symmetric are computed with its algorithm.
 const ROWS: [Row; 8] = [
     Row {
         input: "420995bba18e64500aea06e6",
@@ -168,7 +168,7 @@ fn toeplitz_of_single_bits_is_the_key_from_there() {
     assert_eq!(table.hash(&[0x40]), 0xdab4_adb4);
 }
 
-/// The definition, bit by bit.
+/// Toeplitz by its definition, bit by bit.
 fn toeplitz_by_bits(key: &[u8; 40], input: &[u8]) -> u32 {
     let bit = |bytes: &[u8], at: usize| bytes[at / 8] >> (7 - at % 8) & 1;
     (0..input.len() * 8)

@@ -1,4 +1,5 @@
-//! Layers one by one: what stands between Ethernet and IP, protocols without ports, tunnels, and the limits.
+//! Each layer by itself: headers between Ethernet and IP, protocols without ports, tunnels, and the limits of the
+//! parser.
 
 #[allow(dead_code, reason = "other tests use the rest of it")]
 mod invariants;
@@ -28,7 +29,7 @@ fn ipv6(last: u8, next: u8, payload: &[u8]) -> Vec<u8> {
     packet
 }
 
-/// Source port 80, destination port 1025, and enough behind.
+/// A TCP header with source port 80 and destination port 1025.
 const SEGMENT: [u8; 20] = [0, 80, 4, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0, 0, 0, 0, 0, 0, 0];
 const PORTS: Option<(u16, u16)> = Some((80, 1025));
 
@@ -36,7 +37,7 @@ fn udp(port: u16, payload: &[u8]) -> Vec<u8> {
     [&[0xc0, 0][..], &port.to_be_bytes(), &[0; 4], payload].concat()
 }
 
-/// The last octet of the destination address tells packets apart.
+/// The last octet of the destination address, by which the tests identify a packet.
 fn last(headers: &Headers) -> Option<u8> {
     headers.addresses().map(|(_, to)| match to {
         std::net::IpAddr::V4(to) => to.octets()[3],
@@ -78,7 +79,7 @@ fn ip_is_found_behind_snap_labels_and_sessions() {
     }
     let too_many = parse(&labels(LABELS_MAX + 1, &v4));
     assert_eq!((too_many.network, too_many.stop), (Network::Other, Stop::Depth));
-    // Neither IP nor a known LLC, a pseudowire, a session's control protocol, a session of another version.
+    // Neither IP nor a known LLC, a pseudowire, the control protocol of a session, a session of another version.
     let others = [
         (ethernet(8, &[0x42, 0x42, 3, 0, 0, 0, 0, 0]), Basis::NotIp),
         (ethernet(28, &[&[0xaa, 0xaa, 3, 0, 0, 0xf8, 8, 0][..], &v4].concat()), Basis::NotIp),
@@ -99,7 +100,7 @@ fn arp_goes_by_the_addresses_of_sender_and_target() {
     let headers = parse(&ethernet(0x0806, &packet));
     assert_eq!((headers.network, last(&headers), headers.protocol()), (Network::Arp, Some(9), None));
     assert_eq!(basis(&ethernet(0x0806, &packet), BY_PORTS), Basis::NoPorts);
-    // By address pairs it goes with the packets between the same two.
+    // Under IpAddresses it has the same key as other packets between the two addresses.
     let pair = Keying { policy: HashPolicy::IpAddresses, ..BY_PORTS };
     let tcp = parse(&ethernet(0x0800, &ipv4(9, 6, &SEGMENT)));
     assert_eq!(pair.key(&headers, SOURCE, None), pair.key(&tcp, SOURCE, None));
@@ -122,7 +123,7 @@ fn every_protocol_with_ports_is_read_and_security_indexes_stand_for_them() {
         let symmetric = Keying { symmetric: true, ..BY_PORTS };
         assert_eq!(symmetric.key(&esp, SOURCE, None), symmetric.key(&other, SOURCE, None));
         assert_eq!((BY_PORTS.basis(&esp), symmetric.basis(&esp)), (Basis::Policy, Basis::NoPorts));
-        // Behind an authentication header ports count; what has none goes by the index.
+        // After an authentication header the ports are read; without ports the security parameters index is used.
         let authenticated = |next: u8, rest: &[u8]| {
             let header = [next, 1, 0, 0, 5, 6, 7, 8, 0, 0, 0, 0];
             parse(&ethernet(ethertype, &packet(9, 51, &[&header[..], rest].concat())))
@@ -144,14 +145,14 @@ fn a_udp_header_at_the_very_last_byte_and_one_without_payload_are_read() {
         let whole = ethernet(ethertype, &packet(9, 17, &SEGMENT[..8]));
         let headers = parse(&whole);
         assert_eq!((headers.ports(), headers.stop), (PORTS, Stop::Not));
-        // Four octets hold both ports; with three there are none.
+        // Both ports need four octets; with three octets there are no ports.
         assert_eq!(parse(&whole[..whole.len() - 4]).ports(), PORTS);
         let cut = parse(&whole[..whole.len() - 5]);
         assert_eq!((cut.ports(), cut.stop, BY_PORTS.basis(&cut)), (None, Stop::Window, Basis::CutShort));
-        // Padding behind a datagram without payload changes nothing.
+        // Padding after a datagram without payload changes nothing.
         let padded = [&whole[..], &[0xee; 18]].concat();
         assert_eq!(parse(&padded), headers);
-        // Lengths that lie are not looked at.
+        // Wrong length fields are ignored.
         let mut lying = whole.clone();
         let length = if ethertype == 0x0800 { 16 } else { 18 };
         lying[length..length + 2].fill(0xff);
@@ -160,7 +161,7 @@ fn a_udp_header_at_the_very_last_byte_and_one_without_payload_are_read() {
     }
 }
 
-/// Outer packets end in 1, the innermost in 9.
+/// Tunnelled packets: the last octet of the destination address is 1 in outer packets and 9 in the innermost.
 fn tunnels() -> Vec<(&'static str, Vec<u8>)> {
     let (v4, v6) = (ipv4(9, 6, &SEGMENT), ipv6(9, 6, &SEGMENT));
     let frame = ethernet(0x86dd, &v6);
@@ -290,7 +291,7 @@ fn stacks_of_ten_tags_and_chains_without_end_fall_back() {
         let headers = parse(&frame);
         assert_eq!((headers.stop, last(&headers)), (Stop::Depth, Some(9)), "{number}");
         hold_for_every_truncation(&frame);
-        // As many as are walked, and a length that leads out of the window.
+        // As many headers as the limit, and a length that points beyond the window.
         let mut walked = [number, 0, 0, 0, 0, 0, 0, 0].repeat(EXTENSIONS_MAX);
         walked[EXTENSIONS_MAX * 8 - 8] = 6;
         let frame = ethernet(0x86dd, &ipv6(9, number, &[&walked[..], &SEGMENT].concat()));

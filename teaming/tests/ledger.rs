@@ -1,4 +1,4 @@
-//! The ledger of what members hold, against a model that keeps a list, and the plans that follow from it.
+//! The table of offload resources against a model that keeps a list, and the plans for requests that follow from it.
 
 use proptest::prelude::*;
 use teaming::Heap;
@@ -32,12 +32,12 @@ fn facts(able: &[u8], flows: u8, placement: OffloadPlacement) -> Facts {
 
 const ALLOCATE: Command = Command::AllocateQueue { group: 0, processors: 0 };
 
-/// What the switch and the members do to resources.
+/// An operation of the switch or of a member on a resource.
 #[derive(Debug, Clone)]
 enum Step {
-    /// A member gives a partition a resource under an id.
+    /// A member allocates a resource with this id for a partition.
     Made(u32, u8, u64),
-    /// The switch gives it up.
+    /// The switch frees it.
     Released(u32, u64),
     WentAway(u8),
 }
@@ -50,10 +50,10 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// One allocation of the model, in the order of time: port, id, member, still there.
+/// One allocation of the model, in order of time: port, id, member, whether it still exists.
 type Made = (u32, u64, u8, bool);
 
-/// The latest that is still there, else the latest.
+/// The latest allocation that still exists, otherwise the latest.
 fn meant(made: &[Made], port: u32, id: u64) -> Option<usize> {
     let mine = |&(_, m): &(usize, &Made)| m.0 == port && m.1 == id;
     let there = made.iter().enumerate().filter(mine).filter(|(_, m)| m.3).map(|(index, _)| index).next_back();
@@ -111,7 +111,7 @@ fn equal_ids_of_two_members_are_told_apart_by_their_partition() {
     ledger.record(nic(6), Resource::Queue, 1, member(2)).unwrap();
     assert_eq!(ledger.holder(nic(5), Resource::Queue, 1), Some(member(1)));
     assert_eq!(ledger.holder(nic(6), Resource::Queue, 1), Some(member(2)));
-    // Nobody in particular has no way to say which; of a single one it is clear.
+    // Source 0/0 does not identify a partition; only an id that one partition owns can be resolved.
     assert_eq!(ledger.holder(NO_PARTITION, Resource::Queue, 1), None);
     ledger.record(nic(6), Resource::Queue, 9, member(2)).unwrap();
     assert_eq!(ledger.holder(NO_PARTITION, Resource::Queue, 9), Some(member(2)));
@@ -144,13 +144,13 @@ fn each_placement_puts_a_queue_where_its_name_says() {
     assert_eq!(plan(&ledger, nic(5), &facts(&[1, 2], 3, FollowFlows)), OidPlan::Redirect(member(1)));
     assert_eq!(plan(&ledger, nic(5), &facts(&[2, 3], 3, SingleMember)), OidPlan::Redirect(member(2)));
     assert_eq!(plan(&ledger, nic(5), &facts(&[1, 2], 1, EveryMember)), OidPlan::Originate(set(&[1, 2])));
-    // Requests of our own name a partition, so what is nobody's goes to one.
+    // The driver's own requests must name a partition, so a request from 0/0 goes to one member only.
     assert_eq!(plan(&ledger, NO_PARTITION, &facts(&[1, 2], 2, EveryMember)), OidPlan::Redirect(member(2)));
     ledger.record(nic(6), Resource::Queue, 1, member(3)).unwrap();
     assert_eq!(plan(&ledger, nic(5), &facts(&[2, 3], 2, SingleMember)), OidPlan::Redirect(member(3)));
     for placement in [FollowFlows, SingleMember, EveryMember] {
         assert_eq!(plan(&ledger, nic(5), &facts(&[], 1, placement)), OidPlan::Refuse(Refusal::NoMember));
-        // An association is never refused and never on two members.
+        // A security association is never refused and never offloaded to two members.
         assert_eq!(ledger.plan(nic(5), &Command::AddSas, &facts(&[], 1, placement)), OidPlan::Pass);
         let one = ledger.plan(nic(5), &Command::AddSas, &facts(&[1, 2, 3], 1, placement));
         assert!(matches!(one, OidPlan::Redirect(_)), "{placement:?}");
@@ -187,7 +187,7 @@ fn what_speaks_of_a_resource_goes_where_it_is() {
     for (command, number) in rows {
         assert_eq!(ledger.plan(nic(5), &command, &facts), OidPlan::Redirect(member(number)), "{command:?}");
     }
-    // What nobody holds goes down as it came.
+    // A request about a resource that no member holds is forwarded unchanged.
     for command in
         [Command::FreeQueue { queue: 5 }, Command::DeleteVport { vport: 5 }, Command::UpdateSa { handle: 5 }]
     {
@@ -206,7 +206,8 @@ fn copies_are_reached_by_requests_of_our_own_under_each_members_id() {
     let free = Command::FreeQueue { queue: 10 };
     assert_eq!(ledger.plan(nic(5), &free, &facts), OidPlan::Originate(set(&[1, 2])));
     assert_eq!(ledger.member_resource_id(nic(5), Resource::Queue, 10, member(2)), Some(3));
-    // One that gave its copy up is not asked again; the one that is left has an id that the switch does not know.
+    // A member that freed its copy gets no further request; the remaining member has an id that the switch does not
+    // know.
     ledger.release_on(nic(5), Resource::Queue, 10, member(1));
     assert_eq!(ledger.plan(nic(5), &free, &facts), OidPlan::Originate(set(&[2])));
     ledger.release(nic(5), Resource::Queue, 10);
@@ -257,13 +258,13 @@ fn a_partition_with_a_function_on_a_dead_member_is_told_once() {
     assert_eq!(twice(), [Some(nic(6)), None]);
 }
 
-/// Processors that a member's queues use, from the settings that an administrator makes: base, number, and every second
-/// one where two threads share a core.
+/// The processors of a member's queues from the administrator's settings: base processor and count; with
+/// hyper-threading only every second processor.
 fn processors(base: u32, count: u32, hyper_threading: bool) -> u64 {
     (0..count).map(|n| 1_u64 << (base + n * (1 + u32::from(hyper_threading)))).fold(0, |set, bit| set | bit)
 }
 
-/// Vectors of KB 2974384.
+/// The examples of KB 2974384.
 #[test]
 fn processors_overlap_only_where_queues_are_shared_out_and_differ_only_where_all_hold_them() {
     use OffloadPlacement::{EveryMember, FollowFlows, SingleMember};
@@ -278,9 +279,9 @@ fn processors_overlap_only_where_queues_are_shared_out_and_differ_only_where_all
             let mut sets = ProcessorSets::NONE;
             assert_eq!(sets.add(member(1), 0, first, placement), Ok(()));
             assert_eq!(sets.add(member(2), 0, second, placement), expected);
-            // Said once: what is known already is not judged again.
+            // A conflict is reported once; the same processors are not checked again.
             assert_eq!(sets.add(member(2), 0, second, placement), Ok(()));
-            // Another group's processors are others, and a member that is gone uses none.
+            // Processors of another group never overlap, and a removed member uses none.
             assert_eq!(sets.add(member(3), 1, first, placement), Ok(()));
             sets.forget(member(1));
             assert_eq!(sets.add(member(2), 0, first | second | 1 << 40, placement), Ok(()));

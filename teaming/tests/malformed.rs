@@ -1,5 +1,5 @@
-//! Payloads of offload requests with every header field, every length, newer revisions and noise: read as their header
-//! says, or not at all; and the corpus of the fuzz target `payloads`, replayed.
+//! Payloads of offload requests with every header field, every length, newer revisions and random bytes are read as
+//! their header states or rejected. Replays the corpus of the fuzz target `payloads`.
 
 #[path = "../../tests/fuzz/corpus/mod.rs"]
 #[allow(dead_code, reason = "other tests use the rest of it")]
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use teaming::oid::payload::{Command, command, size};
 use teaming::oid::{OIDS, OidContext, oids};
 
-/// A payload of `length` bytes whose header states this.
+/// A payload of `length` bytes whose header has this type, revision and size.
 fn payload(length: usize, kind: u8, revision: u8, stated: usize) -> Vec<u8> {
     let mut bytes: Vec<u8> = (0..length).map(|n| u8::try_from(n % 251).unwrap()).collect();
     let [low, high] = u16::try_from(stated).unwrap().to_le_bytes();
@@ -43,7 +43,7 @@ fn a_payload_is_read_exactly_when_type_revision_size_and_length_allow_it() {
     }
 }
 
-/// Offsets of the Windows Driver Kit.
+/// The offset of a field in the Windows Driver Kit.
 fn offset(structure: &str, field: &str) -> usize {
     let layout = include_str!("../../tests/data/layout.csv");
     let prefix = format!("{structure},{field},");

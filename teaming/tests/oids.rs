@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use teaming::oid::{OIDS, OidContext, RequestType, Treatment, find};
 
-/// Name and value of each OID that a switch, or a physical adapter for a partition, may see; the NDIS version that
-/// brought it where that is later than 6.40.
+/// Name and value of each OID that a switch or, for a partition, a physical adapter may get; and the NDIS version that
+/// introduced it, if later than 6.40.
 fn constants() -> BTreeMap<&'static str, (u32, Option<u32>)> {
     let row = |line: &'static str| {
         let [name, value, later] = line.split(',').collect::<Vec<_>>().try_into().expect("three cells");
@@ -27,7 +27,7 @@ fn every_row_has_the_name_and_value_of_a_constant() {
 fn every_oid_of_the_switch_has_one_row_and_newer_ones_have_none() {
     for (name, (value, later)) in constants().into_iter().filter(|(name, _)| name.starts_with("OID_SWITCH_"))
     {
-        // What comes from above may be asked by the driver itself as well.
+        // The driver may also originate a request that arrives from above.
         let rows =
             |own: bool| OIDS.iter().filter(|r| r.oid == value && (r.place == OidContext::Own) == own).count();
         let (theirs, own) = (rows(false), rows(true));
@@ -74,7 +74,7 @@ fn payloads_are_as_large_as_their_first_revision() {
     };
     let mut checked = 0;
     for (structure, first) in OIDS.iter().filter_map(|row| row.payload) {
-        // The size that a header states leaves out the padding at the end, and later revisions are longer.
+        // The size in a header does not include padding at the end, and later revisions are longer.
         let Some(size) = size(structure) else { continue };
         assert!(first <= size, "{structure}");
         checked += 1;

@@ -1,4 +1,4 @@
-//! Payloads of property requests as they may come: cut, lying, newer, random.
+//! Payloads of property requests: truncated, with wrong lengths, of newer revisions, random.
 
 use proptest::prelude::*;
 use teaming::ids::PortId;
@@ -59,7 +59,7 @@ fn every_field_of_every_header_is_checked() {
         let mut head = whole.clone();
         head[at] = value;
         let rejected = Property::parse(&head) == Err(Malformed);
-        // A size of 64 has a high octet of 0 already.
+        // The size 64 already has a high octet of 0.
         assert_eq!(rejected, at != 3, "octet {at} of the head");
         let mut body = security_body();
         body[at] = if at == 2 { 16 } else { value };

@@ -1,4 +1,4 @@
-//! Saved run-time state: whatever was saved comes back, through any buffers; whatever was spoilt does not.
+//! Saved run-time state: valid data is restored, whatever buffers it went through; damaged data is rejected.
 
 #[path = "../../tests/fuzz/corpus/mod.rs"]
 #[allow(dead_code, reason = "other tests use the rest of it")]
@@ -39,7 +39,7 @@ proptest! {
         let (again, found) = decode(&restored).expect("nothing was changed");
         prop_assert_eq!(again, state);
         prop_assert_eq!(found.iter().collect::<Vec<Pin>>(), pins);
-        // A part less, and one twice.
+        // One part missing, and one part twice.
         let lost = all.pop().expect("at least one");
         if !all.is_empty() {
             prop_assert_eq!(assemble(&all), Err(Discard::Incomplete));
@@ -54,7 +54,7 @@ proptest! {
     }
 }
 
-/// Written by hand from the table, the check sum by zlib.
+/// The expected bytes are written by hand from the table; the checksum was computed with zlib.
 #[test]
 fn the_layout_is_the_documented_one() {
     let text = "4c425253 0100 0200 efcdab8967452301 0df0adba 0700 04 05 20 00000000000000 \
@@ -86,7 +86,7 @@ fn the_layout_is_the_documented_one() {
     assert_eq!(record(&state, &listed), expected);
 }
 
-/// One spoilt record: what was done to it, and the bytes.
+/// A damaged record: what was changed, and the bytes.
 fn spoil(draw: &mut Draw, good: &[u8], other: &[u8]) -> (&'static str, Vec<u8>) {
     let mut bytes = good.to_vec();
     let flip = |draw: &mut Draw, bytes: &mut Vec<u8>| {
@@ -207,7 +207,7 @@ fn newer_foreign_short_and_long_data_each_have_their_reason() {
     assert_eq!(with(&|bytes| bytes.truncate(0)), Discard::Truncated);
     assert_eq!(with(&|bytes| bytes.push(0)), Discard::TooLong);
     assert_eq!(with(&|bytes| bytes[20] ^= 1), Discard::Damaged);
-    // Right by its check sum, and still impossible.
+    // The checksum is valid, but a field is not.
     let sealed = |change: &dyn Fn(&mut [u8])| {
         with(&|bytes| {
             change(bytes);
@@ -223,7 +223,7 @@ fn newer_foreign_short_and_long_data_each_have_their_reason() {
     }
 }
 
-/// The independent witness.
+/// An independent implementation of the checksum.
 const CRC32: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
 
 #[test]
@@ -252,7 +252,7 @@ fn a_record_that_cannot_be_is_not_written() {
     assert_eq!(Part::parse(&saved::part(&vec![0; RECORD_MAX + 1])), Err(Discard::Malformed));
 }
 
-/// A team of these speeds in gigabits per second; 0 is a member that is not there.
+/// A team with these speeds in Gbit/s; 0 for an index without a member.
 fn team(settings: &Settings, gigabits: &[u64]) -> Team<Heap> {
     let mut team = Team::<Heap>::new(vec![0; BUCKETS], vec![Member::ABSENT; MEMBERS], settings);
     for (slot, &speed) in gigabits.iter().enumerate().filter(|(_, speed)| **speed != 0) {
@@ -298,7 +298,7 @@ fn hosts_that_differ_are_told_apart_by_what_differs() {
     {
         assert_eq!(against(&read(name, value), &[10, 10, 25]), Differences::POLICY, "{name}");
     }
-    // Ten times as fast each: the same shares, the same map.
+    // Each member ten times as fast: the same shares and the same map.
     assert_eq!(against(&plain, &[100, 100, 250]), Differences::NONE);
     assert_eq!(against(&plain, &[10, 25, 10]), Differences::HOME_MAP);
     assert_eq!(against(&plain, &[10, 10, 0, 25]), Differences::HOME_MAP);

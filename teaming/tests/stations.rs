@@ -1,4 +1,4 @@
-//! The station table against a plain map, under random life cycles with reuse of ids and growth.
+//! The port table with its vNICs against a hash map, with random life cycles, reuse of ids, and growth.
 
 use std::collections::{HashMap, HashSet};
 
@@ -38,7 +38,7 @@ fn station(port: u32, current: u8, given: u8) -> NicParameters {
     }
 }
 
-/// What the switch believes: parameters and whether connected.
+/// The model: parameters of each NIC, and whether it is connected.
 type Model = HashMap<NicId, (NicParameters, bool)>;
 
 fn expect(model: &mut Model, op: NicOp, nic: &NicParameters, capacity: usize) -> Result<(), Full> {

@@ -5,7 +5,7 @@ use teaming::frame::{self, Headers};
 use teaming::ids::VlanId;
 use teaming::ports::vlan::{Bits, Carried, VLAN_BYTES, VlanProperty, VlanSet, Vlans, admit, classify};
 
-/// A set of VLANs as a property has it.
+/// A set of VLANs in the form of a property.
 fn bits(numbers: &[u16]) -> [u8; VLAN_BYTES] {
     let mut bytes = [0; VLAN_BYTES];
     for number in numbers {
@@ -37,11 +37,11 @@ impl Ports {
         self.of(VlanProperty::Promiscuous { primary, secondaries: Bits(&secondaries) })
     }
 
-    fn enters(&self, port: Vlans, beside: u16, tags: &[u16]) -> Result<Carried, DropReason> {
-        classify(port, beside, &headers(tags), &self.sets)
+    fn enters(&self, port: Vlans, tag_vlan: u16, tags: &[u16]) -> Result<Carried, DropReason> {
+        classify(port, tag_vlan, &headers(tags), &self.sets)
     }
 
-    /// `Ok(true)`: with its tag.
+    /// `Ok(true)`: delivered with its tag.
     fn leaves(&self, from: Vlans, frame: Carried, to: Vlans) -> Result<bool, DropReason> {
         admit(from, frame, to, &self.sets).map(|admitted| admitted.tagged)
     }
@@ -86,7 +86,7 @@ fn s1_a_tag_that_cannot_be_is_dropped_from_every_port() {
     for port in all.into_iter().chain([trunk, Vlans::EVERYTHING]) {
         assert_eq!(ports.enters(port, 4095, &[]), Err(DropReason::BadTag));
         assert_eq!(ports.enters(port, 0, &[4095]), Err(DropReason::BadTag));
-        // A tag behind a priority tag.
+        // A tag after a priority tag.
         assert_eq!(ports.enters(port, 0, &[0xE000, 10]), Err(DropReason::BadTag));
         for length in 14..18 {
             let cut = [&[2; 12][..], &[0x81, 0, 0, 10, 8, 0]].concat();
@@ -139,7 +139,7 @@ fn s5_and_s6_a_tag_on_a_trunk_counts_if_it_is_allowed_and_not_pruned() {
     for number in [1, 10, 20, 4094] {
         assert_eq!(ports.enters(trunk, number, &[]), Ok(carried(number, false)));
         assert_eq!(ports.enters(trunk, 0, &[number | 0x6000]), Ok(carried(number, true)));
-        // The tag beside the packet is the outer one; what is in the bytes then is payload.
+        // The out-of-band tag is the outer tag; a tag in the bytes is then payload.
         assert_eq!(ports.enters(trunk, number, &[999]), Ok(carried(number, false)));
     }
     for number in [2, 11, 999] {
@@ -223,7 +223,7 @@ fn private_vlans_pair_by_pair() {
         'o' => ports.of(VlanProperty::Isolated { primary: 200, secondary: 201 }),
         _ => Vlans::Access(vlan(100)),
     };
-    // Rows send, columns receive.
+    // Rows are sources, columns are destinations.
     let columns = ['i', 'c', 'd', 'p', 'q', 'o', 'a'];
     let matrix = [
         ('i', "...pq.."),

@@ -1,4 +1,4 @@
-//! The team and the published side together, through long random walks of failures and returns.
+//! The team and the published bucket table together, in long random sequences of failures and returns.
 
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -45,7 +45,7 @@ impl Host {
         }
     }
 
-    /// Members 1 to n, all up and settled.
+    /// Members 1 to n, all up and without waiting buckets.
     fn with_speeds(settings: &Settings, speeds: &[u64]) -> Self {
         let mut host = Self::new(settings);
         for (slot, &speed) in speeds.iter().enumerate() {
@@ -109,7 +109,8 @@ impl Host {
     }
 }
 
-/// No flow leaves a live member but voluntarily, counted as such, and without a gap only to a member that came up.
+/// A flow leaves a live member only in a voluntary move that is counted, and without an idle gap only to a member that
+/// came up.
 fn check_moves(before: &[u8], after: &[u8], plan: &TeamView, moved: &Moved, gap: Ticks) {
     let (mut forced, mut voluntary) = (0, 0);
     for (&old, &new) in before.iter().zip(after).filter(|(old, new)| old != new) {
@@ -211,7 +212,7 @@ fn failover_moves_only_the_flows_of_the_dead_member_and_its_return_only_its_own(
 proptest! {
     #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// A plan that was never published is made good by the next one.
+    /// A plan that is not published is replaced by the next one.
     #[test]
     fn skipped_plans_do_no_harm(events in prop::collection::vec((0..8_usize, 0..4_u8, any::<bool>()), 1..40)) {
         let speeds = [10, 10, 25, 25, 40, 40, 100, 1];
@@ -265,7 +266,7 @@ fn a_settling_member_is_used_at_once_when_nothing_else_is_up() {
     host.on(member(2), up(10));
     let (plan, moved) = host.on(member(1), MemberEvent::Link(LinkState::Down));
     assert_eq!((plan.live.bits(), moved.forced), (0b10, 4096));
-    // And it stays in use when the other one settles in its turn.
+    // The member stays in use when the delay of the other one ends.
     let (plan, _) = host.on(member(1), up(10));
     assert_eq!(plan.live.bits(), 0b10);
 }

@@ -1,9 +1,9 @@
-//! Frames of every shape that captures are short of: stacked tags, labels, sessions and tunnels in tunnels, in random
-//! combinations, each well formed.
+//! Frames that are rare in captures: stacked tags, labels, sessions and nested tunnels, in random combinations, all
+//! well formed.
 
 use crate::reader::Frame;
 
-/// As many frames, the same each time.
+/// `count` frames, the same at each call.
 pub fn frames(count: usize) -> Vec<Frame> {
     let mut maker = Maker { state: 0x4c42_464f };
     (1..=count).map(|number| Frame { file: "made".to_owned(), number, bytes: maker.ethernet(0) }).collect()
@@ -76,7 +76,7 @@ impl Maker {
         bytes
     }
 
-    /// Version 6 or not, and the packet.
+    /// Whether it is IPv6, and the packet.
     fn ip(&mut self, depth: u32) -> (bool, Vec<u8>) {
         let (protocol, payload) = self.transport(depth);
         if self.below(2) == 0 {
@@ -127,7 +127,7 @@ impl Maker {
 
     /// Protocol number and payload.
     fn transport(&mut self, depth: u32) -> (u8, Vec<u8>) {
-        // Ports that no dissector of a tunnel is bound to.
+        // Ports for which tshark has no dissector of a tunnel.
         let ports =
             [50_000 + self.below(1000), 51_000 + self.below(1000)].map(|port| (port as u16).to_be_bytes());
         let ports = ports.concat();
@@ -167,7 +167,7 @@ impl Maker {
                 (false, packet) => (0x0800, packet),
             },
         };
-        // Checksum, key and sequence number are the bits 7, 5 and 4.
+        // The bits for checksum, key and sequence number are 7, 5 and 4.
         let lead = flags >> 2 << 7 | (flags & 3) << 4;
         [&[lead, 0][..], &ethertype.to_be_bytes(), &vec![0; words * 4], &payload].concat()
     }

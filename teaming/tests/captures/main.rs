@@ -1,4 +1,5 @@
-//! Real captures: every frame as tshark reads it, every truncation of every frame, every bit flip of a sample.
+//! Real captures: every frame is read as tshark reads it; every truncation of every frame and every bit flip of a
+//! sample keeps the invariants.
 //!
 //! `LBFOEXT_CAPTURES=$(teaming/tests/captures/fetch DIR) cargo test -p teaming --test captures -- --include-ignored`
 
@@ -18,10 +19,10 @@ use teaming::frame::{Headers, Transport, WINDOW_MAX, parse, parse_innermost};
 use teaming::ids::{MacAddr, VlanId};
 use tshark::Facts;
 
-/// Frames that tshark and we read differently, with the reason: file, numbers, reason.
+/// Frames that tshark and this parser read differently: file, numbers, reason.
 const EXCEPTIONS: &str = include_str!("exceptions.csv");
 
-/// No more than the driver shows the parser; frames that were made to be deep are shown whole.
+/// The bytes that the driver would pass to the parser. Generated frames with deep nesting are passed whole.
 fn window(frame: &Frame) -> &[u8] {
     let longest = if frame.file == "made" { usize::MAX } else { WINDOW_MAX };
     &frame.bytes[..frame.bytes.len().min(longest)]
@@ -96,12 +97,12 @@ fn every_frame_is_read_as_tshark_reads_it() {
     }
     println!("{} frames: {seen:?}", frames.len());
     assert_eq!((wrong, excepted.len()), (0, 0), "frames that differ, exceptions for no frame: {excepted:?}");
-    // Agreement is worth something only where there was something to agree on.
+    // The comparison proves something only if enough frames have these fields.
     assert!(seen.addresses > 10_000 && seen.ports > 7_000 && seen.tagged > 1_000 && seen.inner > 1_000);
     assert!(seen.fragments > 200 && seen.indexes > 200 && seen.labels > 500, "{seen:?}");
 }
 
-/// The captures that are always at hand and, where the others are, those too.
+/// The bundled captures, and those in `LBFOEXT_CAPTURES` if it is set.
 fn all_frames() -> Vec<Frame> {
     let others = env::var("LBFOEXT_CAPTURES").ok().map(|folder| ("tcpdump", PathBuf::from(folder)));
     let collections = bundled().into_iter().chain(others);
@@ -131,7 +132,7 @@ fn every_bit_flip_of_a_sample_falls_back_as_stated() {
     }
 }
 
-/// Frames in which tshark found something.
+/// Number of frames in which tshark found each field.
 #[derive(Debug, Default)]
 struct Seen {
     addresses: usize,

@@ -1,4 +1,4 @@
-//! Frames out of capture files: those in the sources of two crates, and a folder of others.
+//! Reads frames from capture files: those in the packages of two crates, and those of another folder.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,20 +13,20 @@ use sources::package_folder;
 pub struct Frame {
     /// Collection and file name.
     pub file: String,
-    /// Counted from 1 in its file.
+    /// Number of the frame in its file, from 1.
     pub number: usize,
     pub bytes: Vec<u8>,
 }
 
-/// The frames of a collection, and what of it is no Ethernet.
+/// The frames of a folder, and the records that are not Ethernet.
 #[derive(Default)]
 pub struct Collection {
     pub files: usize,
     pub records: usize,
     pub frames: Vec<Frame>,
-    /// Records of other link types by their number.
+    /// Number of records by other link type.
     pub others: BTreeMap<i32, usize>,
-    /// Files that end in the middle of a record or do not begin like a capture.
+    /// Files that end within a record or do not start with a capture header.
     pub damaged: Vec<String>,
 }
 
@@ -55,7 +55,7 @@ impl Collection {
         collection
     }
 
-    /// Says whether the file could be read to its end.
+    /// Returns whether the file could be read to its end.
     fn read_file(&mut self, path: &Path, name: &str) -> bool {
         let file = fs::File::open(path).expect("a readable file");
         let Ok(mut reader) = create_reader(1 << 20, file) else { return false };
@@ -99,8 +99,8 @@ impl fmt::Display for Collection {
     }
 }
 
-/// The Ethernet frame of a record. Bare IP and Linux's cooked captures, which have the payload of an Ethernet frame,
-/// are given an Ethernet header.
+/// The Ethernet frame of a record. Raw IP and Linux cooked captures carry the payload of an Ethernet frame and get an
+/// Ethernet header here.
 fn as_ethernet(link: i32, bytes: &[u8]) -> Option<Vec<u8>> {
     const ETHERNET: i32 = 1;
     let wrap = |ethertype: [u8; 2], payload: &[u8]| {
@@ -125,12 +125,12 @@ fn as_ethernet(link: i32, bytes: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-/// The type itself: the bits above it say how long the frame check sequence is.
+/// The link type; the higher bits of the field are the length of the frame check sequence.
 const fn link_type(field: i32) -> i32 {
     field & 0x03ff_ffff
 }
 
-/// Link type and captured bytes of a block that holds a packet; `links` are the interfaces of the section so far.
+/// Link type and captured bytes of a block that has a packet; `links` are the interfaces of the section so far.
 fn record<'a>(block: &'a PcapBlockOwned<'a>, links: &mut Vec<i32>) -> Option<(i32, &'a [u8])> {
     match block {
         PcapBlockOwned::LegacyHeader(header) => {
@@ -158,7 +158,7 @@ fn record<'a>(block: &'a PcapBlockOwned<'a>, links: &mut Vec<i32>) -> Option<(i3
     }
 }
 
-/// Writes frames as one classic capture.
+/// Writes frames as one pcap file.
 pub fn write_pcap<'a>(path: &Path, frames: impl Iterator<Item = &'a Frame>) {
     let mut bytes = Vec::new();
     for word in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 0x4_0000, 1] {

@@ -1,11 +1,11 @@
-//! Where the compiler read the sources of another crate. A crate's package can hold more than its code (captures, the
-//! list of a linker's arguments); the build that made this test left the paths in its dep-info, so they are there
-//! whatever else was fetched, built or cleaned before.
+//! Finds the package folder of another crate, which may have more than code: captures, for example. The compiler
+//! writes the paths of a crate's sources to its dep-info file, and that exists because this test was built with the
+//! crate.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The folder of a crate's package, from the newest dep-info of the crate among the results of a build.
+/// The package folder of a crate, from its newest dep-info file in the build folder `deps`.
 pub fn package_folder(deps: &Path, crate_name: &str) -> PathBuf {
     let entries = fs::read_dir(deps).unwrap_or_else(|error| panic!("{}: {error}", deps.display()));
     let mut found: Vec<_> = entries
@@ -23,7 +23,7 @@ pub fn package_folder(deps: &Path, crate_name: &str) -> PathBuf {
         panic!("no dep-info of {crate_name} in {}: it is not built there", deps.display())
     });
     let text = fs::read_to_string(newest).expect("readable dep-info");
-    // A rule of make: "result: source source ...", spaces within a name escaped.
+    // A rule in make's format: "result: source source ...", with escaped spaces.
     let (_, sources) = text.split_once(": ").unwrap_or_else(|| panic!("no rule in {}", newest.display()));
     let first = sources.replace("\\ ", "\0").split_whitespace().next().map(|path| path.replace('\0', " "));
     let root = PathBuf::from(first.unwrap_or_else(|| panic!("no source in {}", newest.display())));

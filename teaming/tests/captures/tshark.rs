@@ -1,11 +1,11 @@
-//! What tshark reads in each frame, and what follows from it for a parser with our rules.
+//! The fields that tshark reads in each frame, and what a parser with this crate's rules must therefore read.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::path::Path;
 use std::process;
 
-/// Columns asked for; those of one kind of layer have one value for each such layer, outermost first.
+/// Requested columns; a column has one value for each layer of its kind, outermost first.
 const FIELDS: [&str; 30] = [
     "frame.protocols",
     "eth.dst",
@@ -39,7 +39,7 @@ const FIELDS: [&str; 30] = [
     "arp.proto.size",
 ];
 
-/// What a parser should say of one set of headers; `None` where there is nothing to say.
+/// The expected fields of one set of headers; `None` if a field does not exist.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Facts {
     pub macs: Option<(String, String)>,
@@ -52,14 +52,14 @@ pub struct Facts {
     pub flow_label: u32,
 }
 
-/// One frame as tshark reads it.
+/// The fields of one frame as tshark reads them.
 pub struct Reading {
     pub protocols: String,
     pub outer: Facts,
     pub innermost: Facts,
 }
 
-/// All frames of a capture in one run. Nothing is reassembled, and no port is taken for another protocol's.
+/// Reads all frames of a capture in one run of tshark, with reassembly off.
 pub fn read(capture: &Path) -> Vec<Reading> {
     let mut command = process::Command::new("tshark");
     command.arg("-r").arg(capture).args(["-n", "-T", "fields", "-E", "separator=|", "-E", "occurrence=a"]);
@@ -123,7 +123,7 @@ fn number(text: &str) -> u32 {
 }
 
 impl Facts {
-    /// Takes layers up to and with the transport; says whether a tunnel that we enter follows.
+    /// Consumes the layers up to and including the transport; returns whether a tunnel follows that the parser reads.
     fn read(&mut self, layers: &mut VecDeque<&str>, columns: &mut Columns<'_>) -> bool {
         while let Some(layer) = layers.pop_front() {
             match layer {
@@ -131,7 +131,7 @@ impl Facts {
                 "pppoes" if layers.front() == Some(&"ppp") => {
                     layers.pop_front();
                 }
-                // A customer's tag behind a service tag belongs to the same layer.
+                // A customer tag after a service tag belongs to the same tshark layer.
                 "ieee8021ad" => match take(columns, "ieee8021ad.svid") {
                     Some(id) => {
                         self.take_tag(Some(id));
@@ -221,7 +221,7 @@ impl Facts {
         self.enters(layers)
     }
 
-    /// Drops the tunnel's own layer.
+    /// Consumes the tunnel's own layer.
     fn enters(&self, layers: &mut VecDeque<&str>) -> bool {
         match layers.front().copied() {
             Some("ip" | "ipv6") => self.ports.is_none(),

@@ -1,4 +1,4 @@
-//! What holds for the headers and keys of every window, whatever is in it. Used by tests and by the fuzz target.
+//! Invariants of the headers and keys of any window. Used by tests and by the fuzz target `flows`.
 
 use teaming::flow::{Basis, FlowKey, HashPolicy, Keying, POLICIES};
 use teaming::frame::{Headers, Network, Stop, TUNNELS_MAX, Transport, parse, parse_innermost};
@@ -17,7 +17,7 @@ pub fn keyings() -> impl Iterator<Item = Keying> {
     })
 }
 
-/// The headers that the policy's key is made of.
+/// The headers from which the policy's key is made.
 pub fn headers(window: &[u8], keying: &Keying) -> Headers {
     if keying.policy.wants_innermost_headers() { parse_innermost(window) } else { parse(window) }
 }
@@ -31,7 +31,7 @@ const LABEL: u64 = 6;
 const SPI: u64 = 7;
 const VLAN_MAC: u64 = 8;
 
-/// The octet that says what kind of key it is.
+/// The octet that identifies the kind of the key.
 fn kind(key: &FlowKey) -> u64 {
     let tail = match key {
         FlowKey::Short([_, tail]) | FlowKey::Long([.., tail]) => tail,
@@ -39,7 +39,7 @@ fn kind(key: &FlowKey) -> u64 {
     tail >> 40 & 0xff
 }
 
-/// One window: what is read is consistent, and each key falls back as its basis says.
+/// Checks one window: the fields are consistent, and each key has the fields that its basis states.
 pub fn hold(window: &[u8]) {
     let (outer, innermost) = (parse(window), parse_innermost(window));
     for headers in [outer, innermost] {
@@ -82,7 +82,7 @@ fn falls_back_as_stated(window: &[u8], keying: &Keying) {
             &[MACS]
         }
         (HashPolicy::IpAddresses, _) => &[],
-        // A tunnel that could not be entered leaves the keys of the frame's own headers.
+        // If a tunnel header cannot be read, the key is made from the outer headers.
         (HashPolicy::Encapsulated, _) => &[PORTS, ADDRESSES, LABEL, SPI],
         (HashPolicy::TransportPorts, _) => &[ADDRESSES],
     };
@@ -95,12 +95,12 @@ fn falls_back_as_stated(window: &[u8], keying: &Keying) {
     };
     assert!(!matches!(basis, Basis::CutShort | Basis::TooDeep | Basis::Malformed) || stopped == Some(basis));
     if keying.policy == HashPolicy::VlanSourceMac {
-        let beside = VlanId::new(9);
-        assert_ne!(keying.key(&headers, SOURCE, beside) == key, headers.vlan() != beside);
+        let tag_vlan = VlanId::new(9);
+        assert_ne!(keying.key(&headers, SOURCE, tag_vlan) == key, headers.vlan() != tag_vlan);
     }
 }
 
-/// A shorter window reads the same or says that it ran out.
+/// Checks every shorter window: the same fields are read, or `ran_out` is true.
 pub fn hold_for_every_truncation(window: &[u8]) {
     let whole = (parse(window), parse_innermost(window));
     for length in 0..window.len() {

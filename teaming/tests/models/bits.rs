@@ -1,4 +1,4 @@
-//! The bits of every destination, for every combination of source, tags and destination.
+//! PreserveVLAN and PreservePriority of every destination, for every combination of source, tags and destination.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use teaming::settings::TeamingMode;
 use crate::host::{Host, Place, REMOTE, TRUSTED, UPLINK, frame, mac, nic, settings};
 use crate::rows::{Form, From, Mode, Rules};
 
-/// Modes that meet each other in every way.
+/// VLAN modes that cover every combination of source and destination.
 pub fn modes() -> Vec<Mode> {
     let trunk = |native, listed: &[u16], pruned: &[u16]| Mode::Trunk {
         native,
@@ -36,7 +36,7 @@ pub fn modes() -> Vec<Mode> {
     ]
 }
 
-/// Every mode with and without priority tags, in a virtual subnet and in none; and ports that are closed.
+/// Ports of every mode, with and without priority tags, with and without a virtual subnet; and closed ports.
 fn stations() -> Vec<(u32, Rules)> {
     let mut stations = Vec::new();
     for mode in modes() {
@@ -53,7 +53,7 @@ fn stations() -> Vec<(u32, Rules)> {
 fn forms() -> Vec<Form> {
     let numbers = [10, 20, 100, 101, 102, 999, 4094, 4095];
     let mut forms: Vec<Form> = vec![Form::default()];
-    let mut add = |beside, tags: &[u16]| forms.push(Form { beside, tags: tags.to_vec(), subnet: 0 });
+    let mut add = |tag_vlan, tags: &[u16]| forms.push(Form { tag_vlan, tags: tags.to_vec(), subnet: 0 });
     for priority in [0, 0x6000] {
         add(0, &[priority]);
         add(0, &[priority, 10]);
@@ -75,7 +75,7 @@ fn forms() -> Vec<Form> {
     forms
 }
 
-/// Whether a reason is one that may be given to a frame that does not even enter.
+/// Whether a reason can apply to a frame that its source port rejects.
 fn is_of_the_source(reason: DropReason) -> bool {
     matches!(
         reason,
@@ -110,7 +110,7 @@ fn the_bits_of_every_destination_are_those_of_the_table() {
             }
         }
     }
-    // The table was met in full: every combination of bits, inside and outside.
+    // Every combination of bits occurred, for vNICs and for the external port.
     let bits = |place: &str| seen.iter().filter(|((at, _), count)| *at == place && **count > 20).count();
     assert_eq!((bits("station"), bits("outside")), (4, 4), "{seen:?}");
 }
@@ -128,12 +128,12 @@ fn check(
         From::Outside(_) => (nic(UPLINK, 1), REMOTE),
         From::Switch => (TRUSTED, REMOTE),
     };
-    let beside = OutOfBand { vlan: form.beside, subnet: form.subnet, adapter: None };
-    let ways = |to: MacAddr| host.ways(source, &frame(own, to, &form.tags), &beside);
+    let out_of_band = OutOfBand { vlan: form.tag_vlan, subnet: form.subnet, adapter: None };
+    let ways = |to: MacAddr| host.ways(source, &frame(own, to, &form.tags), &out_of_band);
     let inside = from.enters(form);
     let told = || format!("{from:?} {form:?} outside {outside:?}");
 
-    // To all.
+    // Broadcast.
     let rows = stations.iter().map(|(port, rules)| (*port, rules));
     match from.broadcast(form, rows, outside) {
         None => assert!(ways(MacAddr::BROADCAST).is_err_and(is_of_the_source), "{}", told()),
@@ -145,13 +145,13 @@ fn check(
             assert_eq!(ways(MacAddr::BROADCAST), Ok(expected), "{}", told());
         }
     }
-    // What those below are told of its VLAN.
+    // The VLAN in the out-of-band tag for the extensions below.
     if let Some(inside) = inside {
-        let decision = host.decide(source, &frame(own, MacAddr::BROADCAST, &form.tags), &beside);
+        let decision = host.decide(source, &frame(own, MacAddr::BROADCAST, &form.tags), &out_of_band);
         let tag = decision.sent.tag().map_or(0, teaming::ids::VlanId::get);
         assert_eq!(tag, if inside.untold { inside.vlan } else { 0 }, "{}", told());
     }
-    // To one.
+    // To each vNIC.
     for (port, rules) in stations {
         let found = ways(mac(*port));
         if matches!(from, From::Station(own, _) if own == port) {
@@ -162,14 +162,14 @@ fn check(
         let expected = expected.map(|bits| BTreeMap::from([(Place::Station(*port), bits)]));
         assert_eq!(found.ok(), expected, "{} to {port} {rules:?}", told());
     }
-    // To nobody here.
+    // To an address that no vNIC has.
     let expected = inside.and_then(|inside| from.outside(&inside, form, outside));
     let expected = expected.map(|bits| BTreeMap::from([(Place::Outside, bits)]));
     assert_eq!(ways(MacAddr([2, 0xcc, 0, 0, 0, 1])).ok(), expected, "{}", told());
 }
 
-/// Packets that are said to go one way share a list of destinations: so they have the same ones, with the same bits and
-/// the same tag.
+/// Packets for which `same_way` is true share one destination array, so their destinations, bits and tag must be
+/// equal.
 #[test]
 fn packets_that_go_the_same_way_have_the_same_destinations_bits_and_tag() {
     let mut host = Host::new(&settings(TeamingMode::Static), 64);
@@ -188,10 +188,10 @@ fn packets_that_go_the_same_way_have_the_same_destinations_bits_and_tag() {
         let mut known = Vec::new();
         for form in forms() {
             for &to in &to {
-                let beside = OutOfBand { vlan: form.beside, subnet: form.subnet, adapter: None };
+                let out_of_band = OutOfBand { vlan: form.tag_vlan, subnet: form.subnet, adapter: None };
                 let window = frame(own, to, &form.tags);
-                let decision = host.decide(source, &window, &beside);
-                known.push((decision, host.ways(source, &window, &beside), decision.sent.tag()));
+                let decision = host.decide(source, &window, &out_of_band);
+                known.push((decision, host.ways(source, &window, &out_of_band), decision.sent.tag()));
             }
         }
         for (number, (decision, ways, tag)) in known.iter().enumerate() {

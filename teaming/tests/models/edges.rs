@@ -1,5 +1,5 @@
-//! Cases at the edge of every time: exactly at it, one below, one above. Stamps count 16 ticks and learned addresses
-//! tenths of a second: what the rounding hides never makes anything early, and late by its own steps at most.
+//! Times exactly at each limit, one below and one above. Bucket time stamps count units of 16 ticks, learned addresses
+//! tenths of a second: the rounding never makes an event early, and late by at most one unit.
 
 use teaming::Heap;
 use teaming::ids::{BUCKETS, Bucket, MEMBERS, MemberSet, Ticks, VlanId};
@@ -15,13 +15,13 @@ const STAMP: u64 = 16;
 const TENTH: u64 = 1_000_000;
 const MS: u64 = 10_000;
 
-/// Starts of every phase of a stamp, and around the wrap of the stamps.
+/// Start times at every remainder of a time stamp's unit, and around its wrap.
 fn starts() -> impl Iterator<Item = u64> {
     let wrap = (u64::from(u32::MAX) + 1) * STAMP;
     (0..STAMP).chain([1 << 50, wrap - 5_000, wrap - STAMP, wrap - 1, wrap, wrap + 1])
 }
 
-/// Two members; buckets of the second are with the first and wait since `start` to go home.
+/// Two members; buckets of the second are assigned to the first and wait since `start` to move back.
 struct Waiting {
     table: Table<Heap>,
     home: Vec<u8>,
@@ -47,7 +47,7 @@ impl Waiting {
         self.table.publish(&view, Ticks::new(now))
     }
 
-    /// The bucket waits since `start` and was last used at `last`; what `settle` does with all that wait.
+    /// The result of `settle` for a bucket that waits since `start` and was last used at `last`.
     fn settled(&mut self, pace: RebalanceTimers, start: u64, last: Option<u64>, now: u64) -> (Moved, u8) {
         self.table.set_rebalance_timers(RebalanceTimers { gap: Ticks::ZERO, deadline: None });
         self.publish(&[1], start);
@@ -118,12 +118,12 @@ fn a_busy_bucket_moves_at_its_deadline_and_never_without_one() {
                     now - start
                 );
             }
-            // Where the stamps begin with the wait they hide nothing.
+            // If the wait starts on a whole unit, there is no rounding.
             if start % STAMP == 0 {
                 let now = start + deadline - 1;
                 assert_eq!(waiting.settled(pace, start, Some(now), now).0.deadline_moves, 0);
             }
-            // What fell silent before its deadline moves without risk.
+            // A bucket that became idle before its deadline moves without reordering.
             let quiet = start + deadline;
             let (moved, owner) = waiting.settled(pace, start, Some(quiet - gap.get() - 3 * STAMP), quiet);
             assert_eq!((moved.deadline_moves, owner), (0, 2));
@@ -136,7 +136,7 @@ fn a_busy_bucket_moves_at_its_deadline_and_never_without_one() {
     }
 }
 
-/// Neither use, nor a look whether something is due, nor the same view once more begins the wait anew.
+/// Neither traffic, nor `settle`, nor publishing the same view again restarts the wait.
 #[test]
 fn a_deadline_counts_from_the_beginning_of_the_wait_whatever_happens_meanwhile() {
     let deadline = 100 * MS;
@@ -188,7 +188,7 @@ fn a_link_that_came_back_carries_traffic_exactly_when_its_delay_has_passed() {
             assert_eq!(team.deadline(), Some(due));
             assert_eq!(team.member(member(2)).state, MemberState::Settling { until: due });
             assert_eq!(team.tick(Ticks::new(start + delay - 1)).live.bits(), 1, "one below {delay}");
-            // Said again it does not begin anew.
+            // The same event again does not restart the delay.
             let again = MemberEvent::Link(LinkState::Up { bits_per_second: None });
             assert_eq!(team.on(member(2), again, Ticks::new(start + delay - 1)).live.bits(), 1);
             assert_eq!(team.deadline(), Some(due));
@@ -196,7 +196,7 @@ fn a_link_that_came_back_carries_traffic_exactly_when_its_delay_has_passed() {
             assert_eq!(team.deadline(), None);
         }
     }
-    // A shorter delay holds for those that wait, a longer one does not.
+    // A shorter delay applies to members that already wait, a longer one does not.
     let with = |delay| Settings { link_up_delay: Ticks::new(delay), ..settings(TeamingMode::Static) };
     for (delay, due) in [(99, 1_099), (100, 1_100), (101, 1_100), (0, 1_000)] {
         let mut team: Team<Heap> = Team::new(vec![0; BUCKETS], vec![Member::ABSENT; MEMBERS], &with(100));
@@ -234,7 +234,8 @@ fn a_learned_address_is_forgotten_after_its_age_and_at_most_a_tenth_later() {
             for after in [age + TENTH, age + TENTH + 1, age + 10 * TENTH, 2 * age, 1_000 * age] {
                 assert_eq!(found(start + after), None, "{start} {after}");
             }
-            // A clock that is behind sees it as just heard; a word more makes it as young as that.
+            // With a clock that is behind, the entry counts as just learned; a further frame sets its time to that
+            // clock.
             assert_eq!(found((start + wrap).saturating_sub(TENTH)), Some(3));
             heard(start + age);
             assert_eq!(found(start + 2 * age), Some(3));
@@ -243,7 +244,7 @@ fn a_learned_address_is_forgotten_after_its_age_and_at_most_a_tenth_later() {
     }
 }
 
-/// The whole way: the settings of a host in use, and a flow that is busy until then.
+/// From the settings to the move: a flow that is busy until it moves.
 #[test]
 fn flows_wait_for_just_the_gap_that_the_settings_name() {
     for gap_us in [1, 500, 500_000] {

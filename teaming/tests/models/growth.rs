@@ -1,5 +1,5 @@
-//! Tables that grow and shrink: nothing that a frame can see changes, and after any walk the storage in use is what the
-//! ports of now need.
+//! Tables that grow and shrink: the result for frames stays the same, and after any sequence of steps the storage in
+//! use is what the present ports need.
 
 use std::collections::BTreeMap;
 
@@ -22,14 +22,14 @@ use crate::rows::Mode;
 
 const PORTS: std::ops::Range<u32> = 10..19;
 const GROUPS: u8 = 2;
-/// Addresses that adapters have beside their own, and may share.
+/// Number of addresses that NICs may have in addition to their own, and may share.
 const SHARED: u8 = 3;
 
 #[derive(Debug, Clone)]
 enum Step {
     Come(u32),
     Go(u32),
-    /// With one of the shared addresses given.
+    /// A NIC operation, with one of the shared addresses.
     Nic(NicOp, u32, u8),
     Vlans(u32, Mode),
     Secure(u32, Security),
@@ -55,7 +55,7 @@ fn adapter(port: u32, given: u8) -> NicParameters {
     }
 }
 
-/// The same step for both hosts; a small one grows where it must.
+/// Applies a step to one host, which grows its tables if needed.
 fn apply(host: &mut Host, step: &Step) {
     fn room_for(host: &mut Host, mut change: impl FnMut(&mut Host) -> Result<(), Full>) {
         while change(host) == Err(Full) {
@@ -108,7 +108,7 @@ fn policies(host: &Host) -> Vec<Port> {
     host.forwarding.ports.iter().copied().collect()
 }
 
-/// What frames see, and what the switch is told.
+/// Results for frames, and counters that the switch can query.
 #[derive(Debug, Clone, PartialEq)]
 struct Seen {
     ports: Vec<Port>,
@@ -152,15 +152,15 @@ fn see(host: &Host) -> Seen {
         unread.push(port);
         from = next;
     }
-    // Only who is connected sends.
+    // Only connected NICs send.
     let stations = ports.connected().map(|port| (port.id, port.current_mac));
     let mut sources: Vec<_> = stations.chain([(TRUSTED, REMOTE), (nic(UPLINK, 1), REMOTE)]).collect();
     sources.sort();
     let ways = sources.into_iter().flat_map(|(source, own)| {
         addresses().into_iter().flat_map(move |to| {
             [0, 5].map(|vlan| {
-                let beside = OutOfBand { vlan, ..OutOfBand::NOTHING };
-                (source, to, vlan, host.ways(source, &frame(own, to, &[]), &beside))
+                let out_of_band = OutOfBand { vlan, ..OutOfBand::NOTHING };
+                (source, to, vlan, host.ways(source, &frame(own, to, &[]), &out_of_band))
             })
         })
     });
@@ -181,7 +181,7 @@ fn see(host: &Host) -> Seen {
     }
 }
 
-/// Sets of VLANs that can still be kept.
+/// Number of sets of VLANs that can still be stored.
 fn sets_left(host: &Host) -> usize {
     let mut sets = host.forwarding.ports.sets().to_vec();
     (1_000..).take_while(|&number| keep(&mut sets, number)).count()
@@ -193,11 +193,11 @@ fn keep(sets: &mut [VlanSet], number: u16) -> bool {
     trunk.check().unwrap().keep(sets).is_ok()
 }
 
-/// What was said of the ports of now.
+/// The properties and NICs of the present ports.
 #[derive(Debug, Default)]
 struct Said {
     modes: BTreeMap<u32, Mode>,
-    /// What each adapter has sent since it came, and what it is hashed as.
+    /// For each NIC, the frames since its creation, and the NIC as which it is hashed.
     adapters: BTreeMap<u32, (u64, NicId)>,
 }
 
@@ -224,7 +224,7 @@ impl Said {
         self.modes.retain(|port, _| host.forwarding.ports.get(PortId::new(*port)).is_some());
     }
 
-    /// Counts and ids are those of the adapters of now, and as many sets can be kept as no port needs.
+    /// Counters and ids belong to the present NICs, and every set that no port uses is free.
     fn check(&self, host: &Host) {
         let ports = &host.forwarding.ports;
         for (&port, &(frames, hashed_as)) in &self.adapters {
@@ -267,7 +267,7 @@ fn any_mode() -> impl Strategy<Value = Mode> {
         Just(Mode::Access(5)),
         Just(Mode::Community(5, 6)),
         Just(Mode::Promiscuous(5, vec![6, 7])),
-        // The same set as a trunk's.
+        // The same set as that of a trunk.
         Just(Mode::Promiscuous(9, vec![0, 5, 6])),
         Just(trunk(0, vec![6, 5], vec![])),
         Just(trunk(5, vec![5, 6], vec![])),
@@ -299,7 +299,7 @@ fn any_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// A host with room for one port and one set.
+/// A host with memory for one port and one set.
 fn small() -> Host {
     let mut host = Host::new(&settings(TeamingMode::Static), 1);
     assert_eq!((host.forwarding.ports.capacity(), host.forwarding.ports.sets().len()), (1, 1));
@@ -346,7 +346,7 @@ proptest! {
             said.apply(step, &large);
             [&grown, &large].into_iter().for_each(|host| said.check(host));
         }
-        // All go; then there is room for as much as in the beginning.
+        // All ports are deleted; then as many can be added as at the start.
         for port in PORTS {
             apply(&mut grown, &Step::Go(port));
         }
@@ -362,7 +362,7 @@ fn is_empty(host: &Host) {
     assert!(addresses().into_iter().all(|to| ports.lookup(to).is_none()));
 }
 
-/// Ports, addresses and groups up to the room that there is.
+/// Adds ports, addresses and groups up to the limits.
 fn holds_what_it_has_room_for(host: &mut Host) {
     let capacity = host.forwarding.ports.capacity();
     let port = |number: usize| 100 + u32::try_from(number).unwrap();
@@ -391,7 +391,7 @@ fn holds_what_it_has_room_for(host: &mut Host) {
     assert_eq!(host.sent_by_switch(group(1), 0).unwrap().len(), 1, "nobody named it");
 }
 
-/// Ports that come and go with sets of their own, whichever way they go.
+/// Ports with their own sets are created and deleted, in each way that a port can be removed.
 #[test]
 fn a_set_of_vlans_is_given_back_whichever_way_its_port_goes() {
     type Going = fn(&mut Host, PortId);

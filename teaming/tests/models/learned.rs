@@ -1,5 +1,5 @@
-//! Where the machines behind adapters are: each address in its VLAN behind the port that it was last heard from, until
-//! it is silent too long or the port changes, after any walk.
+//! Learned addresses after any sequence of steps: each address of a VLAN is on the port from which it was last
+//! learned, until it has sent nothing for too long or the port changes.
 
 use std::collections::BTreeMap;
 
@@ -17,23 +17,23 @@ use crate::host::{
 };
 use crate::rows::{Form, From, Mode, Rules};
 
-/// More ports than there is room for at once, so that one takes another's place.
+/// More ports than the table can hold, so that positions are reused.
 const PORTS: std::ops::Range<u32> = 10..16;
 const ROOM: usize = 4;
 const STRAYS: u8 = 4;
 const VLANS: [u16; 3] = [0, 5, 6];
-/// 300 s in tenths.
+/// 300 s, in tenths of a second.
 const AGE: u64 = 3_000;
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// A machine behind a port says something, in a VLAN or in that of the port (0).
+    /// A host behind a port sends a frame: port, number of its address, VLAN (0: that of the port).
     Say(u32, u8, u16),
     /// Tenths of a second.
     Wait(u64),
     Vlans(u32, Mode),
     Secure(u32, bool),
-    /// An enumeration finds other properties than were known.
+    /// An enumeration reads properties that differ from the known ones.
     Replace(u32, Mode, bool),
     Nic(NicOp, u32),
     Come(u32),
@@ -45,14 +45,14 @@ enum Step {
 struct Port {
     rules: Rules,
     spoofing: bool,
-    /// None: no adapter.
+    /// `None`: the port has no NIC.
     connected: Option<bool>,
 }
 
 #[derive(Debug, Default)]
 struct Model {
     ports: BTreeMap<u32, Port>,
-    /// Port and time in tenths.
+    /// Port, and time in tenths of a second.
     heard: BTreeMap<(u8, u16), (u32, u64)>,
     now: u64,
     room: usize,
@@ -63,14 +63,14 @@ impl Model {
         self.heard.retain(|_, (from, _)| *from != port);
     }
 
-    /// False: the step is not possible now.
+    /// Returns false if the step is not possible in this state.
     fn apply(&mut self, step: &Step) -> bool {
         match step {
             Step::Say(port, number, vlan) => {
                 let Some(known) = self.ports.get(port).filter(|port| port.connected == Some(true)) else {
                     return false;
                 };
-                let form = Form { beside: *vlan, ..Form::default() };
+                let form = Form { tag_vlan: *vlan, ..Form::default() };
                 let from = From::Station(*port, known.rules.clone());
                 if let Some(inside) = from.enters(&form).filter(|_| known.spoofing) {
                     self.heard.insert((*number, inside.vlan), (*port, self.now));
@@ -128,9 +128,9 @@ impl Model {
         (self.now - when <= AGE).then_some(*port)
     }
 
-    /// What becomes of a frame of the switch itself to an address in a VLAN; `None`: dropped.
+    /// The result of a frame of the switch itself to an address in a VLAN; `None`: dropped.
     fn ways(&self, number: u8, vlan: u16) -> Option<BTreeMap<Place, u8>> {
-        let form = Form { beside: vlan, ..Form::default() };
+        let form = Form { tag_vlan: vlan, ..Form::default() };
         let inside = From::Switch.enters(&form).unwrap();
         if let Some(port) = self.heard_from(number, vlan) {
             let bits = From::Switch.station(&inside, &self.ports[&port].rules)?;
@@ -148,8 +148,8 @@ fn apply(host: &mut Host, step: &Step) {
     let security = |spoofing: &bool| if *spoofing { SPOOFING } else { Security::STRICT };
     match step {
         Step::Say(port, number, vlan) => {
-            let beside = OutOfBand { vlan: *vlan, ..OutOfBand::NOTHING };
-            let _: Ways = host.ways(nic(*port, 0), &frame(stray(*number), REMOTE, &[]), &beside);
+            let out_of_band = OutOfBand { vlan: *vlan, ..OutOfBand::NOTHING };
+            let _: Ways = host.ways(nic(*port, 0), &frame(stray(*number), REMOTE, &[]), &out_of_band);
         }
         Step::Wait(tenths) => host.now = host.now.saturating_add(Ticks::from_ms(tenths * 100)),
         Step::Vlans(port, mode) => mode.with_property(|property| {
@@ -208,7 +208,7 @@ proptest! {
     ) {
         let mut host = Host::new(&settings(TeamingMode::Static), ROOM);
         let mut model = Model { room: ROOM, ..Model::default() };
-        // Most of what happens concerns ports that may learn.
+        // Most steps concern ports that may learn.
         let start = PORTS.take(3).flat_map(|port| {
             let trunk = Mode::Trunk { native: 0, listed: vec![5, 6], pruned: vec![] };
             [Step::Come(port), Step::Vlans(port, trunk), Step::Secure(port, true)]
@@ -221,10 +221,10 @@ proptest! {
             for (number, vlan) in (0..STRAYS).flat_map(|number| VLANS.map(|vlan| (number, vlan))) {
                 let found = host.sent_by_switch(stray(number), vlan);
                 prop_assert_eq!(found.ok(), model.ways(number, vlan), "{} in {} after {:?}", number, vlan, step);
-                // And what comes back of it from outside, in that VLAN, is nobody's.
-                let beside = OutOfBand { vlan, ..OutOfBand::NOTHING };
+                // A frame from this address that comes back from a member in that VLAN is dropped.
+                let out_of_band = OutOfBand { vlan, ..OutOfBand::NOTHING };
                 let back = frame(stray(number), MacAddr::BROADCAST, &[]);
-                let back = host.ways(nic(UPLINK, 1), &back, &beside) == Err(DropReason::Reflection);
+                let back = host.ways(nic(UPLINK, 1), &back, &out_of_band) == Err(DropReason::Reflection);
                 prop_assert_eq!(back, model.heard_from(number, vlan).is_some());
             }
             prop_assert_eq!(host.forwarding.learned.len(), model.heard.len(), "after {:?}", step);

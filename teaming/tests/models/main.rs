@@ -1,5 +1,5 @@
-//! The decision core against models of it that are written from the documents: after any walk of changes, what frames
-//! see is what a plain description of the present says. Every walk is the same in every run.
+//! The core against models that are written from the documentation: after any sequence of changes the result for
+//! frames is that of the model's present state. The sequences are the same in every run.
 
 mod bits;
 mod edges;

@@ -1,4 +1,5 @@
-//! Who gets frames to a group: those that named it and those whose groups are not known in full, after any walk.
+//! The vNICs that receive frames of a group, after any sequence of steps: those that joined it, and those whose groups
+//! are not all known.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +20,7 @@ enum Step {
     Join(u32, u8),
     Leave(u32, u8),
     List(u32, Vec<u8>),
-    /// The packet filter asks for every group, or for those that were named.
+    /// The packet filter requests every group, or only those that were joined.
     All(u32, bool),
     Forget(u32),
     Secure(u32, Security),
@@ -29,12 +30,12 @@ enum Step {
     Grow(usize),
 }
 
-/// What is known of the groups of one adapter.
+/// What is known about the groups of one NIC.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Named {
-    /// Not everything.
+    /// Not all groups are known.
     NotInFull,
-    /// Nothing was said since it was created.
+    /// No request was seen since its creation.
     Nothing,
     Just(BTreeSet<u8>),
 }
@@ -48,7 +49,7 @@ struct Nic {
 
 #[derive(Debug, Clone, Default)]
 struct Port {
-    /// Came by itself, and stays without a NIC.
+    /// The port was created by a request, so it stays without a NIC.
     announced: bool,
     spoofing: bool,
     nic: Option<Nic>,
@@ -76,7 +77,7 @@ impl Model {
         match &mut nic.named {
             Named::NotInFull => {}
             Named::Just(groups) if groups.contains(&group) => {}
-            // What cannot be kept is not known.
+            // Groups that cannot be stored count as not known.
             _ if full => nic.named = Named::NotInFull,
             Named::Just(groups) => {
                 groups.insert(group);
@@ -219,14 +220,14 @@ proptest! {
             for number in 0..=GROUPS {
                 prop_assert_eq!(reached(&host, group(number)), model.reached(number), "{} after {:?}", number, step);
             }
-            // To all stays to all.
+            // A broadcast still reaches every vNIC.
             let connected = host.forwarding.ports.connected().count();
             prop_assert_eq!(reached(&host, MacAddr::BROADCAST).len(), connected);
         }
     }
 }
 
-/// Two adapters take turns in naming groups, each way in which groups are given back; then there is room for all.
+/// Two NICs join groups in turn, with each way in which groups are freed; afterwards all entries are free.
 #[test]
 fn room_for_groups_is_given_back_in_full_whichever_way_they_go() {
     let ways: [fn(&mut Host, PortId); 6] = [
@@ -267,7 +268,7 @@ fn room_for_groups_is_given_back_in_full_whichever_way_they_go() {
         }
         host.forwarding.ports.join(last, group(0));
         assert!(reached(&host, group(99)).contains(&12), "way {number}: more than there is room for");
-        // What it had is given back, so another may name as many.
+        // Its groups are freed, so another NIC can join as many.
         (0..room).for_each(|kept| {
             host.forwarding.ports.join(PortId::new(10), MacAddr([1, 0, 0x5e, 8, 8, kept as u8]))
         });

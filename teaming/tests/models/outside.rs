@@ -1,5 +1,5 @@
-//! Policies of the external port, row by row: whichever way they came, what goes out and what comes in is what they
-//! say.
+//! Policies of the external port, row by row: they apply to frames in both directions, in whichever order port, NIC
+//! and properties were created.
 
 use teaming::forward::OutOfBand;
 use teaming::ids::{MacAddr, PortId};
@@ -30,7 +30,7 @@ fn external(host: &mut Host, op: NicOp, port: PortId) {
     host.forwarding.on_external(op, &parameters(port.get(), NicKind::External));
 }
 
-/// Another policy than any that is asked for.
+/// A policy that differs from every tested one.
 fn other() -> Rules {
     Rules {
         subnet: 7_777,
@@ -41,7 +41,7 @@ fn other() -> Rules {
 
 type Coming = fn(&mut Host, &Rules);
 
-/// Ways in which the external port, which is known by its NIC alone, comes to have a policy.
+/// Orders of events by which the external port, which only its NIC identifies, gets a policy.
 const WAYS: [(&str, Coming); 11] = [
     ("said while packets flow", |host, rules| {
         host.forwarding.create_port(PORT, false).unwrap();
@@ -134,8 +134,8 @@ fn forms() -> Vec<Form> {
     let mut forms = Vec::new();
     for number in [0, 10, 20, 34, 100, 101, 102] {
         for subnet in [0, 5001] {
-            forms.push(Form { beside: number, tags: vec![], subnet });
-            forms.push(Form { beside: 0, tags: vec![number], subnet });
+            forms.push(Form { tag_vlan: number, tags: vec![], subnet });
+            forms.push(Form { tag_vlan: 0, tags: vec![number], subnet });
         }
     }
     forms
@@ -151,8 +151,8 @@ fn check(host: &Host, outside: &Rules, told: &str) {
             From::Switch => (TRUSTED, REMOTE),
         };
         for form in forms() {
-            let beside = OutOfBand { vlan: form.beside, subnet: form.subnet, adapter: None };
-            let ways = |to| host.ways(source, &frame(own, to, &form.tags), &beside);
+            let out_of_band = OutOfBand { vlan: form.tag_vlan, subnet: form.subnet, adapter: None };
+            let ways = |to| host.ways(source, &frame(own, to, &form.tags), &out_of_band);
             let expected =
                 from.broadcast(&form, stations.iter().map(|(port, rules)| (*port, rules)), outside);
             assert_eq!(ways(MacAddr::BROADCAST).ok(), expected, "{told}: {outside:?} {from:?} {form:?}");

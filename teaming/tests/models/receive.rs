@@ -1,5 +1,5 @@
-//! Frames from every NIC of the external port: what is delivered and what is dropped, in each mode, after any walk of
-//! the members.
+//! Frames from every NIC of the external port: which are delivered or dropped, in each teaming mode, after any
+//! sequence of member events.
 
 use std::collections::BTreeSet;
 
@@ -12,12 +12,12 @@ use teaming::team::member::{LinkState, MemberEvent};
 
 use crate::host::{Host, Place, REMOTE, SPOOFING, UPLINK, Ways, frame, group, mac, nic, settings, stray};
 
-/// What the documents say a frame of a kind becomes once it counts.
+/// The documented result for a frame that is not a duplicate.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
-    /// For one station that is known, or was heard.
+    /// Delivered to one vNIC whose address is known or learned.
     One(u32),
-    /// For these stations, if the member is the one that is listened to.
+    /// Delivered to these vNICs if it arrives on the receiving member.
     Many(&'static [u32]),
     Dropped(DropReason),
 }
@@ -30,7 +30,7 @@ const fn stray_of(number: u8) -> MacAddr {
     MacAddr([2, 0xbb, 0, 0, 0, number])
 }
 
-/// Source, destination, and what becomes of it with a port that may learn (12) and without one.
+/// Source, destination, and the result with a port that may learn (12) and without one.
 fn rows() -> [(MacAddr, MacAddr, Kind, Kind); 14] {
     use Kind::{Dropped, Many, One};
     let reflected = Dropped(DropReason::Reflection);
@@ -46,7 +46,7 @@ fn rows() -> [(MacAddr, MacAddr, Kind, Kind); 14] {
         (REMOTE, mac(12), One(12), One(12)),
         (REMOTE, HEARD, One(12), nobody),
         (REMOTE, UNHEARD, Many(&[12]), nobody),
-        // What this host sent itself.
+        // A frame that this host sent.
         (mac(10), MacAddr::BROADCAST, reflected, reflected),
         (mac(11), group(1), reflected, reflected),
         (mac(10), mac(11), One(11), One(11)),
@@ -70,14 +70,14 @@ fn host(mode: TeamingMode, learning: bool) -> Host {
     host
 }
 
-/// Every NIC index of the external port: 0 is the team as a whole, 1 to 32 are the adapters.
+/// Checks every NIC index of the external port: 0 is the team as a whole, 1 to 32 are the members.
 fn check(host: &Host, listened_to: Option<BTreeSet<u16>>, learning: bool) {
     for index in 0..=32 {
         let counts = listened_to.as_ref().is_none_or(|those| those.contains(&index));
         for (from, to, with, without) in rows() {
             let expected: Ways = match if learning { with } else { without } {
                 Kind::One(port) => Ok([(Place::Station(port), 0)].into()),
-                // For the link alone, and for nobody whoever it comes from.
+                // Link-local frames are dropped from every source.
                 Kind::Dropped(reason @ DropReason::LinkLocal) => Err(reason),
                 Kind::Dropped(_) | Kind::Many(_) if !counts => Err(DropReason::NotReceiver),
                 Kind::Many(ports) => Ok(ports.iter().map(|&port| (Place::Station(port), 0)).collect()),
@@ -115,7 +115,7 @@ fn the_team_as_a_whole_is_heard_in_every_mode_even_without_a_live_member() {
 proptest! {
     #![proptest_config(crate::host::walks(40))]
 
-    /// The one that is listened to stays while it lives; then it is the first of the living.
+    /// The receiving member stays the same while it is up; then it is the first member that is up.
     #[test]
     fn the_member_that_counts_after_any_walk_is_the_one_computed_apart(
         learning in any::<bool>(),
@@ -126,7 +126,7 @@ proptest! {
         let mut receiver = Some(1);
         let mut mode = TeamingMode::SwitchIndependent;
         for (number, kind, other_mode) in steps {
-            // Mostly a few members, so that they meet again.
+            // Mostly the same few members, so that events meet on one member.
             let number = if number > 8 { number % 4 + 1 } else { number };
             let event = match kind {
                 0 => MemberEvent::Link(LinkState::Down),

@@ -1,5 +1,5 @@
-//! The VLAN table and the policies of ports of `src/ARCHITECTURE.md` once more, in plain numbers and lists: what a
-//! frame may reach and what its copies keep. 0 is no VLAN.
+//! A second implementation of the VLAN table and port policies of `src/ARCHITECTURE.md`, in plain numbers and lists:
+//! destinations and preserve bits of a frame. VLAN 0 means none.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use teaming::ports::vlan::{Bits, VlanProperty};
 
 use crate::host::{Host, Place, vlan_bytes};
 
-/// The VLAN property of a port; the outside may have none at all.
+/// The VLAN property of a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mode {
     Nothing,
@@ -21,7 +21,7 @@ pub enum Mode {
     Promiscuous(u16, Vec<u16>),
 }
 
-/// A port and everything that was said about it.
+/// All policies of a port.
 #[derive(Debug, Clone)]
 pub struct Rules {
     pub mode: Mode,
@@ -30,36 +30,37 @@ pub struct Rules {
     pub closed: bool,
 }
 
-/// Who sends.
+/// The source of a frame.
 #[derive(Debug, Clone)]
 pub enum From {
     Station(u32, Rules),
-    /// The external port, with its rules.
+    /// The external port, with its policies.
     Outside(Rules),
     /// Port 0.
     Switch,
 }
 
-/// The tags of a frame and what came beside it.
+/// The tags of a frame and its out-of-band data.
 #[derive(Debug, Clone, Default)]
 pub struct Form {
-    pub beside: u16,
+    pub tag_vlan: u16,
     pub tags: Vec<u16>,
     pub subnet: u32,
 }
 
-/// A frame on its way.
+/// A frame that its source port admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Inside {
     pub vlan: u16,
     in_bytes: bool,
     subnet: u32,
-    /// The number is neither beside the packet nor in its bytes: those below must be told.
+    /// The VLAN is neither in the out-of-band tag nor in the bytes, so the driver must write it for the extensions
+    /// below.
     pub untold: bool,
 }
 
 impl Mode {
-    /// Calls with the property, or with none.
+    /// Calls `then` with the VLAN property, or with `None`.
     pub fn with_property<T>(&self, then: impl FnOnce(Option<VlanProperty<'_>>) -> T) -> T {
         match self {
             Self::Nothing => then(None),
@@ -86,12 +87,13 @@ impl Mode {
         matches!(self, Self::Isolated(..) | Self::Community(..) | Self::Promiscuous(..))
     }
 
-    /// Nothing was said about VLANs: a switch reports access VLAN 0 for every port that nobody configured.
+    /// Whether the port has no VLAN configuration: a switch reports access VLAN 0 for every port that is not
+    /// configured.
     const fn is_unsaid(&self) -> bool {
         matches!(self, Self::Nothing | Self::Access(0))
     }
 
-    /// A trunk has this VLAN: what is pruned never passes, the native one need not be listed.
+    /// Whether the VLAN passes a trunk: a pruned one never does, the native one need not be listed.
     fn trunk_has(&self, vlan: u16) -> bool {
         let Self::Trunk { native, listed, pruned } = self else { panic!("{self:?}") };
         !pruned.contains(&vlan) && (vlan == *native || vlan != 0 && listed.contains(&vlan))
@@ -107,9 +109,9 @@ impl Rules {
         Security { priority_tag: self.priority, virtual_subnet: self.subnet, ..Security::STRICT }
     }
 
-    /// Gives the rules to a port that has none yet.
+    /// Sets the policies of a port that has none yet.
     pub fn set(&self, host: &mut Host, port: PortId) {
-        // The VLAN property last: no later change may be what makes it count.
+        // The VLAN property is set last, so that the test fails if only a later change applied it.
         host.forwarding.set_security(port, Some(self.security()));
         self.mode.with_property(|property| {
             let wanted = property.map(|property| property.check().unwrap());
@@ -132,7 +134,7 @@ impl From {
         };
         let first = form.tags.first().map(|tag| tag & 0xfff);
         // S1.
-        let (said, in_bytes) = match (form.beside, first) {
+        let (said, in_bytes) = match (form.tag_vlan, first) {
             (4095, _) | (0, Some(4095)) => return None,
             (0, Some(0)) if form.tags.len() > 1 => return None,
             (0, Some(0) | None) => (0, false),
@@ -170,7 +172,7 @@ impl From {
         }
     }
 
-    /// The outside and port 0 allow priority tags.
+    /// Whether priority tags are allowed; the external port and port 0 always allow them.
     fn priority(&self) -> bool {
         match self {
             Self::Station(_, rules) => rules.priority,
@@ -178,7 +180,8 @@ impl From {
         }
     }
 
-    /// Rows D1 to D7: whether a port in this mode takes the frame, and whether it keeps the tag.
+    /// Rows D1 to D7: `None` if a port in this mode does not admit the frame, otherwise whether it is delivered with
+    /// its tag.
     fn admits(&self, inside: &Inside, to: &Mode, outside: bool) -> Option<bool> {
         let vlan = inside.vlan;
         let tagged = match to {
@@ -197,7 +200,7 @@ impl From {
         (tagged || !inside.in_bytes).then_some(tagged)
     }
 
-    /// What a station's copy keeps, if it may have one.
+    /// The preserve bits of a vNIC's copy; `None` if it gets none.
     pub fn station(&self, inside: &Inside, to: &Rules) -> Option<u8> {
         let priority = bit(self.priority() && to.priority, Preserve::PRIORITY.bits());
         if to.closed {
@@ -211,7 +214,8 @@ impl From {
         Some(priority | bit(tagged, Preserve::VLAN.bits()))
     }
 
-    /// What the copy for the outside keeps; nothing goes from outside to outside.
+    /// The preserve bits of the copy to the external port; `None` if it gets none, as for every frame from the
+    /// external port.
     pub fn outside(&self, inside: &Inside, form: &Form, to: &Rules) -> Option<u8> {
         let told = inside.subnet == 0 || form.subnet != 0;
         if matches!(self, Self::Outside(_)) || to.closed || !told {
@@ -221,7 +225,7 @@ impl From {
         Some(bit(self.priority(), Preserve::PRIORITY.bits()) | bit(tagged, Preserve::VLAN.bits()))
     }
 
-    /// Whom a broadcast reaches.
+    /// The destinations of a broadcast.
     pub fn broadcast<'a>(
         &self,
         form: &Form,

@@ -1,5 +1,5 @@
-//! Settings by the table of the README: each value is governed by what its own name says, and the last that was read
-//! governs, after any number of changes.
+//! Settings against the table of the README: each setting has the effect that its row describes, and the values read
+//! last apply, after any number of changes.
 
 use proptest::prelude::*;
 use teaming::flow::HashPolicy;
@@ -39,7 +39,7 @@ fn default(name: &str) -> u64 {
     all.find(|row| row.0 == name).unwrap().1
 }
 
-/// What governs, and whether something is to be said about it.
+/// The value in effect, and the problem that is reported, if any.
 fn governs(name: &str, found: Lookup) -> (u64, Option<Problem>) {
     match found {
         Lookup::Missing => (default(name), None),
@@ -121,7 +121,7 @@ fn any_values() -> impl Strategy<Value = Vec<Lookup>> {
     values
 }
 
-/// What the settings decide, as packets and members see it.
+/// The effects of the settings on packets and members.
 fn seen(host: &mut Host) -> Vec<String> {
     let forwarding = &host.forwarding;
     let mut seen =
@@ -139,7 +139,7 @@ fn seen(host: &mut Host) -> Vec<String> {
         let ways = host.plain(nic(UPLINK, index), REMOTE, teaming::ids::MacAddr::BROADCAST);
         seen.push(format!("{ways:?} {:?}", forwarding.receiver()));
     }
-    // How long a link that came back must prove itself.
+    // How long a link must stay up before the member is used again.
     host.on(2, MemberEvent::Link(LinkState::Down));
     host.on(2, MemberEvent::Link(LinkState::Unknown));
     seen.push(format!("{:?} {:?}", host.team.member(member(2)).state, host.team.deadline()));
@@ -174,7 +174,7 @@ proptest! {
             walked.forwarding.configure(&last);
         }
         let mut fresh = Host::new(&last, 4);
-        // Whatever had to wait is done.
+        // Long enough that every delay has passed.
         for host in [&mut walked, &mut fresh] {
             host.station(10);
             host.now = Ticks::from_ms(1_000_000);

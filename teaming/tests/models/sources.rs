@@ -1,4 +1,5 @@
-//! Whose addresses a port may send with, and which ports are still to be read: both by lists computed apart.
+//! The source addresses that a port may use, and the ports whose properties must still be read, each against a plain
+//! list.
 
 use std::collections::BTreeMap;
 
@@ -11,12 +12,12 @@ use teaming::settings::TeamingMode;
 
 use crate::host::{Host, REMOTE, group, nic, parameters, settings, stray, walks};
 
-/// The address that the adapter on a port uses, the one that it was made with, and the one that its machine was given.
+/// The current, the permanent and the VM's address of the NIC on a port.
 fn address(port: u32, kind: u8) -> MacAddr {
     MacAddr([2, 0xf0, 0, 0, kind, port as u8])
 }
 
-/// Adapters 10 and 11 are one machine's, 12 another's, 13 and 14 the host's.
+/// NICs 10 and 11 belong to one VM, 12 to another, 13 and 14 to the host.
 fn adapter(port: u32) -> NicParameters {
     let vm = match port {
         10 | 11 => VmId::of(b"one"),
@@ -53,9 +54,9 @@ fn a_port_sends_with_its_adapters_addresses_and_those_that_its_policy_adds() {
                 [stray(1), MacAddr::ZERO, group(1), MacAddr::BROADCAST].map(|source| (0, 0, source));
             for (owner, kind, source) in those.chain(nobodys) {
                 for port in ports.clone().filter(|port| Some(*port) != away) {
-                    // The machine of port 11 was given none.
+                    // The VM of port 11 has no address of its own.
                     let mine = owner == port && (owner, kind) != (11, 3);
-                    // In use at this moment by another adapter of the same machine.
+                    // The current address of another NIC of the same VM.
                     let mates =
                         kind == 1 && away != Some(owner) && [(10, 11), (11, 10)].contains(&(port, owner));
                     let allowed = mine || mac_spoofing || teaming && mates;
@@ -66,7 +67,7 @@ fn a_port_sends_with_its_adapters_addresses_and_those_that_its_policy_adds() {
                     assert_eq!(refused, !allowed, "{told}");
                 }
             }
-            // What is an adapter's own is not learned, nor what is no address.
+            // The NIC's own addresses and invalid addresses are not learned.
             let learned = host.forwarding.learned.len();
             assert_eq!(learned == 0, !mac_spoofing);
             for none in [MacAddr::ZERO, group(1), MacAddr::BROADCAST] {
@@ -82,7 +83,7 @@ enum Step {
     TearDown(u32),
     Delete(u32),
     Close(u32),
-    /// Read, and whether something changed meanwhile.
+    /// The properties of a port were read; whether they changed meanwhile.
     Read(u32, bool),
 }
 
@@ -100,11 +101,12 @@ fn any_step() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(walks(300))]
 
-    /// A port that came unread, or was closed, until it is read; not one that is about to go.
+    /// A port is in the list if it was found without its properties or was closed, until they are read, unless its
+    /// teardown has begun.
     #[test]
     fn the_ports_to_be_read_after_any_walk_are_those_of_a_list(steps in prop::collection::vec(any_step(), 1..60)) {
         let mut host = Host::new(&settings(TeamingMode::Static), 4);
-        // Unread, and about to go.
+        // Whether it is unread, and whether its teardown has begun.
         let mut list = BTreeMap::<u32, (bool, bool)>::new();
         for step in steps {
             let forwarding = &mut host.forwarding;

@@ -1,6 +1,6 @@
-//! Out-of-band tags in flight. Nothing in a list that is not the extension's own says who wrote its VLAN, so what comes
-//! back is judged by its source port alone: after any walk of policies, with any number of lists out, each of them comes
-//! back as it went.
+//! Out-of-band tags of pending lists. A list that another component originated does not record who wrote its VLAN, so
+//! at the completion the driver decides by the source port. After any sequence of policy changes, with any number of
+//! pending lists, each list is completed with the tag with which it arrived.
 
 use proptest::prelude::*;
 use teaming::forward::OutOfBand;
@@ -11,20 +11,20 @@ use crate::host::{Host, UPLINK, frame, mac, nic, parameters, settings, stray, wa
 use crate::rows::{Mode, Rules};
 use teaming::settings::TeamingMode;
 
-/// What may happen on a switch between two packets.
+/// An event on the switch between two packets.
 #[derive(Debug, Clone)]
 enum Step {
-    /// A policy for a station's port, or for the external one.
+    /// A policy for the port of a vNIC, or for the external port.
     Policy { port: u32, mode: Mode },
-    /// A frame with a VLAN out-of-band, or with none.
-    Send { port: u32, beside: u16 },
-    /// The oldest list that is out comes back, or the youngest.
+    /// A frame with a VLAN in its out-of-band tag (0: none).
+    Send { port: u32, tag_vlan: u16 },
+    /// The oldest or the youngest pending list is completed.
     Complete { oldest: bool },
-    /// The NIC goes, which waits for its lists, and comes again.
+    /// The NIC is deleted, after its lists are completed, and created again.
     Replug { port: u32 },
 }
 
-/// A foreign list that is out: its port, the VLAN that it came with and the one in its tag now.
+/// A pending list of another component: its port, the VLAN with which it arrived, and the one in its tag now.
 struct Out {
     port: u32,
     came: u16,
@@ -48,19 +48,19 @@ fn walk(steps: &[Step]) {
                 let wanted = property.map(|property| property.check().unwrap());
                 host.forwarding.set_vlans(PortId::new(*port), wanted.as_ref()).unwrap();
             }),
-            &Step::Send { port, beside } => {
+            &Step::Send { port, tag_vlan } => {
                 let (source, from) =
                     if port == UPLINK { (nic(UPLINK, 1), stray(1)) } else { (nic(port, 0), mac(port)) };
                 let window = frame(from, mac(21 - port.min(11)), &[]);
                 let decision =
-                    host.decide(source, &window, &OutOfBand { vlan: beside, ..OutOfBand::NOTHING });
+                    host.decide(source, &window, &OutOfBand { vlan: tag_vlan, ..OutOfBand::NOTHING });
                 let sent = decision.sent;
                 let written = sent.tag().map(|vlan| vlan.get());
                 assert!(written.is_some() || !sent.needs_own_list());
-                // A tag that is written into a list as it came has room there.
-                assert!(written.is_none() || sent.needs_own_list() || beside == 0);
+                // A tag is written into the original list only if that list had none.
+                assert!(written.is_none() || sent.needs_own_list() || tag_vlan == 0);
                 if decision.verdict.drop_reason().is_none() && !sent.needs_own_list() {
-                    out.push(Out { port, came: beside, now: written.unwrap_or(beside) });
+                    out.push(Out { port, came: tag_vlan, now: written.unwrap_or(tag_vlan) });
                 }
             }
             Step::Complete { oldest } if !out.is_empty() => {
@@ -95,7 +95,7 @@ fn step() -> impl Strategy<Value = Step> {
     let port = || prop_oneof![Just(10_u32), Just(11), Just(UPLINK)];
     prop_oneof![
         2 => (port(), mode()).prop_map(|(port, mode)| Step::Policy { port, mode }),
-        6 => (port(), 0..4_u16).prop_map(|(port, beside)| Step::Send { port, beside }),
+        6 => (port(), 0..4_u16).prop_map(|(port, tag_vlan)| Step::Send { port, tag_vlan }),
         2 => any::<bool>().prop_map(|oldest| Step::Complete { oldest }),
         1 => (10..12_u32).prop_map(|port| Step::Replug { port }),
     ]
@@ -112,7 +112,7 @@ proptest! {
 #[test]
 fn a_port_whose_policy_never_changes_needs_own_lists_only_for_the_native_vlan_of_a_trunk() {
     let trunk = Mode::Trunk { native: 3, listed: vec![1, 2], pruned: vec![] };
-    for (mode, beside, own) in [
+    for (mode, tag_vlan, own) in [
         (Mode::Nothing, 0, false),
         (Mode::Access(1), 0, false),
         (Mode::Isolated(1, 2), 0, false),
@@ -123,9 +123,9 @@ fn a_port_whose_policy_never_changes_needs_own_lists_only_for_the_native_vlan_of
         let mut host = Host::new(&settings(TeamingMode::Static), 8);
         host.station(10);
         Rules::new(mode.clone()).set(&mut host, PortId::new(10));
-        let beside = OutOfBand { vlan: beside, ..OutOfBand::NOTHING };
-        let decision = host.decide(nic(10, 0), &frame(mac(10), stray(9), &[]), &beside);
+        let out_of_band = OutOfBand { vlan: tag_vlan, ..OutOfBand::NOTHING };
+        let decision = host.decide(nic(10, 0), &frame(mac(10), stray(9), &[]), &out_of_band);
         assert_eq!(decision.verdict.drop_reason(), None, "{mode:?}");
-        assert_eq!(decision.sent.needs_own_list(), own, "{mode:?} {}", beside.vlan);
+        assert_eq!(decision.sent.needs_own_list(), own, "{mode:?} {}", out_of_band.vlan);
     }
 }

@@ -1,4 +1,4 @@
-//! Live members, weights and the home map after any walk, against the members and speeds of now.
+//! Live members, weights and the home map after any sequence of steps, against the present members and speeds.
 
 use proptest::prelude::*;
 use teaming::Heap;
@@ -34,13 +34,13 @@ struct Adapter {
     link: LinkState,
     speed: Option<u64>,
     connected: bool,
-    /// Known to the switch.
+    /// The switch has created and connected it.
     present: bool,
-    /// It must prove itself until then.
+    /// The end of its link-up delay.
     proves_until: Option<Ticks>,
     /// Carries traffic.
     active: bool,
-    /// The weight that the home map was made with.
+    /// The weight from which the home map was made.
     at_home: u32,
 }
 
@@ -129,7 +129,8 @@ impl Model {
         }
     }
 
-    /// Megabits of those that are connected; the median of the known for those that do not tell; 0 for all others.
+    /// The speed in Mbit/s of connected members, the median of the known speeds if a member does not report one, 0 for
+    /// all others.
     fn weights(&self) -> [u32; MEMBERS] {
         let megabits = |speed: u64| u32::try_from((speed / MEGABIT).max(1)).unwrap_or(u32::MAX);
         let there = || self.adapters.iter().filter(|adapter| adapter.connected);
@@ -148,7 +149,7 @@ fn new_team(settings: &Settings) -> Team<Heap> {
     Team::new(vec![0; BUCKETS], vec![Member::ABSENT; MEMBERS], settings)
 }
 
-/// A team made of just those that are there, each at once with its present speed.
+/// A new team of only the present members, each with its present speed.
 fn fresh(model: &Model, at_home: bool) -> Team<Heap> {
     let mut team = new_team(&settings(TeamingMode::Static));
     let weights = model.weights();
@@ -206,7 +207,7 @@ fn check(team: &Team<Heap>, plan: &TeamView, before: &Model, model: &Model) {
         let member = team.member(MemberIndex::from_slot(slot).unwrap());
         assert_eq!(member.weight, weights[slot], "member {}", slot + 1);
         assert_eq!((member.link, member.speed), (adapter.link, adapter.speed));
-        // Who is there is at home with what it weighs now.
+        // The home weight of a present member is its present weight.
         assert!(weights[slot] == 0 || member.home_weight == weights[slot]);
     }
     let present = bits(model, |adapter| adapter.present);
@@ -236,8 +237,8 @@ proptest! {
             check(&team, &plan, &before, &model);
             prop_assert_eq!(plan.home_changed, before.adapters.map(|a| a.at_home) != model.adapters.map(|a| a.at_home));
         }
-        // Whoever left keeps its share in the map until somebody comes, or comes back with another weight; then the
-        // map is that of a team made of those that are there.
+        // A member that left keeps its share of the map until a member joins or returns with another weight; then the
+        // map is that of a new team of the present members.
         prop_assert!(team.home() == fresh(&model, true).home());
         let newcomer = (0..MEMBERS).find(|&slot| !model.adapters[slot].connected && model.adapters[slot].at_home == 0);
         if let Some(slot) = newcomer {
@@ -268,7 +269,7 @@ fn an_unknown_speed_weighs_as_the_lower_median_of_those_that_are_there_now() {
         [(2, 10), (3, 100), (4, 40), (5, 1)].map(|(number, speed)| arrive(number, speed)),
         [10_000, 10_000, 40_000, 10_000]
     );
-    // A link that is down is still there; an adapter that has left is not.
+    // A member whose link is down keeps its weight; a deleted one does not.
     assert_eq!(weight_of_one(2, MemberEvent::Link(LinkState::Down)), 10_000);
     assert_eq!(weight_of_one(2, MemberEvent::Disconnected), 40_000);
     assert_eq!(weight_of_one(5, MemberEvent::Deleted), 40_000);

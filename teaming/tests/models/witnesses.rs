@@ -1,5 +1,5 @@
-//! Every reason for which this crate drops, every basis of a key and every verdict has a witness, which is counted, and
-//! nothing else is.
+//! Every drop reason of this crate, every basis of a key and every verdict has a packet that causes it and is counted
+//! under it, and under nothing else.
 
 use teaming::flow::{BASES, Basis, HashPolicy};
 use teaming::forward::counters::{Counters, Load};
@@ -13,17 +13,17 @@ use teaming::team::member::{LinkState, MemberEvent};
 use crate::host::{Host, REMOTE, TRUSTED, UPLINK, frame, mac, member, nic, settings, stray};
 use crate::rows::{Mode, Rules};
 
-/// A packet and what comes beside it.
+/// A packet and its out-of-band data.
 struct Case {
     source: NicId,
     window: Vec<u8>,
-    beside: u16,
+    tag_vlan: u16,
     pinned: Option<MemberIndex>,
     native: bool,
 }
 
 fn case(port: u32, to: MacAddr) -> Case {
-    Case { source: nic(port, 0), window: frame(mac(port), to, &[]), beside: 0, pinned: None, native: false }
+    Case { source: nic(port, 0), window: frame(mac(port), to, &[]), tag_vlan: 0, pinned: None, native: false }
 }
 
 fn from_outside(index: u16, source: MacAddr, to: MacAddr) -> Case {
@@ -38,10 +38,10 @@ fn decide(host: &Host, case: &Case) -> Decision {
         native: case.native,
         now: host.now,
     };
-    host.forwarding.decide_with(&packet, &OutOfBand { vlan: case.beside, ..OutOfBand::NOTHING })
+    host.forwarding.decide_with(&packet, &OutOfBand { vlan: case.tag_vlan, ..OutOfBand::NOTHING })
 }
 
-/// Stations 10 and 11 like any other, 12 in VLAN 5, 13 isolated, 14 a trunk, 15 in a virtual subnet, 16 closed.
+/// vNICs 10 and 11 without policies, 12 in VLAN 5, 13 isolated, 14 a trunk, 15 in a virtual subnet, 16 closed.
 fn host(policy: HashPolicy) -> Host {
     let settings = Settings { policy, ..settings(TeamingMode::SwitchIndependent) };
     let mut host = Host::new(&settings, 8);
@@ -69,7 +69,7 @@ fn without_members(mut host: Host) -> Host {
     host
 }
 
-/// `None`: for the driver to say, which sees what this crate does not.
+/// `None`: only the driver can detect the reason.
 fn witness(reason: DropReason) -> Option<(Host, Case)> {
     let host = host(HashPolicy::HyperVPort);
     let to_nobody = stray(9);
@@ -84,9 +84,9 @@ fn witness(reason: DropReason) -> Option<(Host, Case)> {
         DropReason::PinnedMemberDown => (host, Case { pinned: Some(member(9)), ..case(10, to_nobody) }),
         DropReason::LinkLocal => (host, from_outside(1, REMOTE, MacAddr([1, 0x80, 0xc2, 0, 0, 0]))),
         DropReason::Unreadable | DropReason::NoResources | DropReason::NotRunning => return None,
-        DropReason::BadTag => (host, Case { beside: 4095, ..case(14, to_nobody) }),
-        DropReason::TaggedFrame => (host, Case { beside: 5, ..case(12, to_nobody) }),
-        DropReason::VlanNotAllowed => (host, Case { beside: 7, ..case(14, to_nobody) }),
+        DropReason::BadTag => (host, Case { tag_vlan: 4095, ..case(14, to_nobody) }),
+        DropReason::TaggedFrame => (host, Case { tag_vlan: 5, ..case(12, to_nobody) }),
+        DropReason::VlanNotAllowed => (host, Case { tag_vlan: 7, ..case(14, to_nobody) }),
         DropReason::VlanMismatch => (host, case(10, mac(12))),
         DropReason::TagInBytes => {
             let tagged = Case { window: frame(mac(14), mac(12), &[5]), ..case(14, mac(12)) };
@@ -110,7 +110,7 @@ fn every_reason_to_drop_has_a_witness_that_is_counted_as_that_alone() {
         let Some((host, case)) = witness(reason) else { continue };
         let decision = decide(&host, &case);
         let expected = match reason {
-            // What these witnesses have in common is a sender that did nothing wrong.
+            // In these cases the source port admits the frame.
             DropReason::VlanMismatch | DropReason::TagInBytes | DropReason::PrivateVlan => {
                 Verdict::RefusedBy(PortId::new(12), reason)
             }
@@ -129,8 +129,8 @@ fn every_reason_to_drop_has_a_witness_that_is_counted_as_that_alone() {
     }
 }
 
-/// Whatever is the matter with a port, the other way of a frame that would be dropped is open: the witnesses are not
-/// dropped for the host's sake.
+/// With one property changed, each dropped frame passes: so the witness is dropped for its reason and not because of
+/// the host.
 #[test]
 fn the_host_of_the_witnesses_lets_ordinary_frames_pass() {
     let host = host(HashPolicy::HyperVPort);
@@ -143,8 +143,8 @@ fn the_host_of_the_witnesses_lets_ordinary_frames_pass() {
     for case in &ordinary {
         assert_eq!(decide(&host, case).verdict.drop_reason(), None);
     }
-    // The same packets with one thing less.
-    let tagged = Case { beside: 5, ..case(14, mac(12)) };
+    // The same packets with one property changed.
+    let tagged = Case { tag_vlan: 5, ..case(14, mac(12)) };
     assert_eq!(decide(&host, &tagged).verdict, Verdict::Deliver(nic(12, 0)));
     let pinned = Case { pinned: Some(member(2)), ..case(10, stray(9)) };
     assert_eq!(decide(&host, &pinned).verdict, Verdict::Uplink(member(2)));
@@ -154,7 +154,7 @@ fn the_host_of_the_witnesses_lets_ordinary_frames_pass() {
     assert_eq!(decide(&host, &spoofed).verdict, Verdict::Deliver(nic(11, 0)));
 }
 
-/// A policy and the bytes from the EtherType on.
+/// A policy, and the bytes of a frame from the EtherType on.
 fn basis_witness(basis: Basis) -> (HashPolicy, Vec<u8>) {
     let ipv4 = |protocol: u8, fragment: u8, rest: &[u8]| {
         let header = [0x45, 0, 0, 28, 0, 0, fragment, 0, 64, protocol, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
@@ -173,7 +173,7 @@ fn basis_witness(basis: Basis) -> (HashPolicy, Vec<u8>) {
     }
 }
 
-/// More extension headers than are walked.
+/// An IPv6 packet with more extension headers than the limit.
 fn deep_ipv6() -> Vec<u8> {
     let mut bytes = vec![0x60, 0, 0, 0, 0, 80, 60, 64];
     bytes.extend([7; 32]);
@@ -215,7 +215,7 @@ fn every_verdict_has_a_witness_that_is_counted_as_that_alone() {
     let native = Counters { native: 1, ..Counters::ZERO };
     let given = Case { native: true, ..case(10, mac(11)) };
     assert_eq!(count(&all, &given), (Verdict::Native, native));
-    // A member that the packet names is its member, and no key is made.
+    // A packet that is pinned to a member takes that member, and no key is made.
     let to_two = Case { pinned: Some(member(2)), ..case(10, stray(9)) };
     let mut uplink = Counters { uplink: 1, ..Counters::ZERO };
     uplink.members[1] = Load { frames: 1, bytes: 70 };

@@ -1,10 +1,10 @@
-//! What holds for every payload of an offload request, whatever its bytes are. Used by tests and by the fuzz target.
+//! Invariants of any payload of an offload request. Used by tests and by the fuzz target `payloads`.
 
 use teaming::oid::payload::{QueueArray, checked, command, made, restore_queue, size, translate};
 use teaming::oid::{OIDS, OidContext, Resource};
 
-/// Checks one payload under every OID that may carry it: nothing depends on bytes that the header does not vouch for,
-/// and what is written stays where it belongs.
+/// Checks one payload under every OID that may carry it: no result depends on bytes beyond the size in the header, and
+/// writes stay inside their field.
 pub fn hold(bytes: &[u8]) {
     for row in OIDS.iter().filter(|row| row.place == OidContext::Envelope && row.payload.is_some()) {
         let needed = size(row.oid).expect("a payload");
@@ -34,10 +34,10 @@ pub fn hold(bytes: &[u8]) {
     hold_array(bytes);
 }
 
-/// The array of completed queues: every element lies inside, and its parts say the same of the same queues.
+/// Checks the array of completed queues: every element lies inside, and splitting it keeps the elements of each queue.
 fn hold_array(bytes: &[u8]) {
     let Some(array) = QueueArray::read(bytes) else { return };
-    // An element of size 0 is never sound, so that the count is bounded by the bytes.
+    // An element of size 0 is rejected, so the number of elements is bounded by the length.
     assert!(array.len() * 16 <= bytes.len(), "{} elements in {} bytes", array.len(), bytes.len());
     let queues: Vec<_> = array.queues(bytes).collect();
     assert_eq!(queues.len(), array.len());

@@ -1,5 +1,5 @@
-//! What holds for any bytes that a restore may bring: they are read whole or not at all, and what was read writes the
-//! same bytes again. Used by the tests here and by the fuzz target `saved`.
+//! Invariants of any bytes in a restore: they are accepted whole or rejected, and accepted data is written as the same
+//! bytes again. Used by tests and by the fuzz target `saved`.
 
 use teaming::flow::{Keying, POLICIES};
 use teaming::ids::{MemberIndex, NicId, NicIndex, PortId};
@@ -9,14 +9,15 @@ use teaming::migration::record::{
 };
 use teaming::ports::traffic::Traffic;
 
-/// A record of this state.
+/// The record of a NIC's state.
 pub fn record(state: &NicState, pins: &[Pin]) -> Vec<u8> {
     let mut bytes = vec![0xEE; record_len(pins.len())];
     encode(state, pins.iter().copied(), &mut bytes).expect("the length is right");
     bytes
 }
 
-/// All parts of a record, from buffers of these sizes in turn; a buffer that is too small comes again as demanded.
+/// All parts of a record, written to buffers of these sizes in turn; a buffer that is too small is replaced by one of
+/// the needed size.
 pub fn parts(record: &[u8], mut offered: impl FnMut() -> usize) -> Vec<Vec<u8>> {
     const GUARD: usize = 64;
     let mut cursor = Cursor::START;
@@ -36,7 +37,7 @@ pub fn parts(record: &[u8], mut offered: impl FnMut() -> usize) -> Vec<Vec<u8>> 
                 assert!(memory.iter().all(|&byte| byte == 0xA5), "a buffer that is too small was written to");
                 assert_eq!(cursor, left);
                 assert!(need > size && need <= PART_MAX, "{size} bytes are too small, {need} wanted");
-                // Exactly so many: one less will not do.
+                // The needed size is exact: one byte less is not enough.
                 let mut less = vec![0; need - 1];
                 assert_eq!(cursor.hand_out(record, &mut less), Handed::TooSmall { need });
                 size = need;
@@ -56,7 +57,7 @@ pub fn parts(record: &[u8], mut offered: impl FnMut() -> usize) -> Vec<Vec<u8>> 
     }
 }
 
-/// The record of these parts.
+/// Assembles the record from its parts.
 pub fn assemble(parts: &[Vec<u8>]) -> Result<Vec<u8>, Discard> {
     let first = Part::parse(parts.first().ok_or(Discard::Incomplete)?)?;
     let mut assembly = Assembly::new(vec![0; first.record]);
@@ -66,7 +67,7 @@ pub fn assemble(parts: &[Vec<u8>]) -> Result<Vec<u8>, Discard> {
     assembly.finish()
 }
 
-/// Any bytes, as a record and as a part: no panic, and what is accepted is written the same again.
+/// Checks any bytes as a record and as a part: no panic, and accepted data is written as the same bytes again.
 pub fn hold(data: &[u8]) {
     if let Ok((state, pins)) = decode(data) {
         let pins: Vec<Pin> = pins.iter().collect();
@@ -89,13 +90,13 @@ fn hold_record(bytes: &[u8]) {
     }
 }
 
-/// The bytes as the only part of a record.
+/// A record in a single part.
 pub fn part(record: &[u8]) -> Vec<u8> {
     let length = u32::try_from(record.len()).expect("short").to_le_bytes();
     [b"LBRP", &[1, 0, 0, 0][..], &length, &[0; 4], record].concat()
 }
 
-/// A small generator, so that the fuzz target needs no other.
+/// A small random generator, so that the fuzz target needs no dependency.
 pub struct Draw(pub u64);
 
 impl Draw {

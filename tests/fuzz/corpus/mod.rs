@@ -1,5 +1,5 @@
-//! The corpus of a fuzz target in one text file, `tests/fuzz/corpus/TARGET.hex`: a line for each input, its bytes in
-//! hexadecimal, sorted, none twice. Git shows an added input as an added line, and merges two additions.
+//! The corpus of a fuzz target is one text file, `tests/fuzz/corpus/TARGET.hex`: one line for each input, in
+//! hexadecimal, sorted, without duplicates. So git shows an added input as an added line and can merge two additions.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// The targets that have a corpus.
 pub const TARGETS: [&str; 3] = ["flows", "payloads", "saved"];
 
-/// The folder of the archives. `cargo fuzz` looks for the inputs of `TARGET` in its subfolder `TARGET`.
+/// The folder of the corpus files. `cargo fuzz` reads the inputs of `TARGET` from its subfolder `TARGET`.
 pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/corpus")
 }
@@ -35,14 +35,14 @@ pub fn decode(line: &str) -> Option<Vec<u8>> {
     line.as_bytes().chunks(2).map(pair).collect()
 }
 
-/// The file's text for these inputs: the same bytes whatever their order.
+/// The text of the file for these inputs, independent of their order.
 pub fn encode(inputs: impl IntoIterator<Item = Vec<u8>>) -> String {
     let unique: BTreeSet<Vec<u8>> = inputs.into_iter().collect();
     let line = |input: &Vec<u8>| input.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n";
     unique.iter().map(line).collect()
 }
 
-/// The inputs that lie in a folder, one in each file.
+/// The inputs in a folder, one in each file.
 ///
 /// # Errors
 ///

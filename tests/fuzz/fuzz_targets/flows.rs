@@ -1,4 +1,4 @@
-//! Any bytes as a header window: headers and keys stay consistent, and fall back as stated.
+//! Any bytes as a header window: headers and keys stay consistent, and each key has the fields that its basis states.
 #![no_main]
 
 #[path = "../../../teaming/tests/invariants/mod.rs"]

@@ -1,4 +1,4 @@
-//! Any bytes as the payload of an offload request: read as far as its header vouches, and no further.
+//! Any bytes as the payload of an offload request: no bytes beyond the size in its header are read.
 #![no_main]
 
 #[path = "../../../teaming/tests/payloads/mod.rs"]

@@ -1,5 +1,5 @@
-//! Any bytes as saved run-time state: read whole or not at all. The check sum stops a fuzzer at its first step, so the
-//! same bytes are tried again with a right one, as a record and as a part that carries one.
+//! Any bytes as saved run-time state: accepted whole or rejected. A fuzzer rarely finds a valid checksum, so the same
+//! bytes are also tried with a valid one, as a record and as a part of one.
 #![no_main]
 
 #[path = "../../../teaming/tests/saved/mod.rs"]
