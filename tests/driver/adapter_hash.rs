@@ -1,4 +1,5 @@
-//! Hashes that an adapter computed, beside packets that the driver spreads: right, wrong, there and gone again.
+//! Hashes that an adapter computed, in the out-of-band data of packets that the driver distributes: correct, wrong,
+//! and only with some packets.
 
 use std::collections::BTreeMap;
 use teaming::flow::hash::TOEPLITZ_SAMPLE;
@@ -9,7 +10,7 @@ use vswitch::scenario::guest::{Flow, Packet};
 /// `NDIS_HASH_UDP_IPV4` with `NdisHashFunctionToeplitz`.
 const UDP_IPV4: u32 = 0x4000 | 1;
 
-/// What comes beside a packet of a flow.
+/// The adapter's hash type and value in the out-of-band data of a flow's packet.
 type OutOfBand = fn(&Flow) -> Option<(u32, u32)>;
 
 fn value(flow: &Flow) -> u32 {
@@ -25,7 +26,7 @@ fn right(flow: &Flow) -> Option<(u32, u32)> {
     Some((UDP_IPV4, value(flow)))
 }
 
-/// Members of forty flows over rounds with these hashes.
+/// The members of forty flows, in one round for each kind of hash.
 fn members(seed: u64, rounds: &[OutOfBand]) -> BTreeMap<Flow, Vec<u16>> {
     let net =
         Scenario::new(seed).members(&[10, 10, 10, 10]).setting("UseAdapterHash", Value::Dword(1)).start();
@@ -58,7 +59,7 @@ fn wrong_values_and_types_that_are_not_ours_move_nothing() {
         |flow| Some((UDP_IPV4, !value(flow))),
         |flow| Some((UDP_IPV4, u32::from(flow.source_port))),
         |_| Some((0x4000, 7)),          // no hash function
-        |_| Some((0x0008_0000 | 1, 7)), // a type that no key of ours equals
+        |_| Some((0x0008_0000 | 1, 7)), // a type that equals no key of the driver
     ];
     for hash in bad {
         assert_eq!(members(3, &[hash, hash, nothing, hash]), expected);
@@ -67,7 +68,7 @@ fn wrong_values_and_types_that_are_not_ours_move_nothing() {
 
 #[test]
 fn one_wrong_value_before_trust_is_won_ends_it() {
-    // The first value is wrong, all others are right: nothing is believed, and nothing moves.
+    // The first value is wrong, all others are correct: none is used, and no flow moves.
     let expected = members(1, &[nothing]);
     let once: OutOfBand = |flow| Some((UDP_IPV4, if flow.source_port == 10_000 { 1 } else { value(flow) }));
     assert_eq!(members(4, &[once, right, right, once]), expected);

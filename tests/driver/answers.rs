@@ -1,6 +1,6 @@
-//! What members say, in every order: questions of the extension, answers that are older or newer than what was
-//! indicated meanwhile, indications, and changes that nobody tells. What the driver believes is held against a model of
-//! the documented rules (src/ARCHITECTURE.md, "Where a member's link state comes from").
+//! Queries to a member and its status indications, in every order: answers that are older or newer than an indication,
+//! and changes without an indication. The driver's state is compared with a model of the documented rules
+//! (src/ARCHITECTURE.md, "Where a member's link state comes from").
 
 use super::module::look;
 use lbfoext::ndis::raw::MEDIA_CONNECT;
@@ -15,36 +15,36 @@ use vswitch::scenario::suite::MS;
 use vswitch::scenario::{Net, Scenario};
 use vswitch::switch::control::status::Status;
 
-/// The member that things happen to.
+/// The member under test.
 const MEMBER: u16 = 2;
-/// Steps of a sequence. Every shorter one is the beginning of a longer one.
+/// Length of a sequence. Every shorter one is the start of a longer one.
 const STEPS: u32 = 4;
 
-/// One thing that happens. A value is a link that is down or up, or one of two numbers of queues.
+/// One event. The value of a member is its link, down or up, or one of two numbers of queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    /// Something changed in the team: its members are asked.
+    /// The team indicates a change, so the driver queries its members.
     Asked,
-    /// The answer that is out comes.
+    /// The pending query is completed.
     Answered,
-    /// The member has a new value, or the same, and says so.
+    /// The member indicates its value, changed or not.
     Indicated(bool),
-    /// It has the other value, and nobody says so.
+    /// The member's value changes without an indication.
     Silent,
 }
 
 const ALL: [Step; 5] =
     [Step::Asked, Step::Answered, Step::Indicated(false), Step::Indicated(true), Step::Silent];
 
-/// What the documented rules make of a sequence.
+/// A model of the documented rules.
 struct Model {
     truth: bool,
     believed: bool,
-    /// The question that is out, with what was so when it was put.
+    /// The pending query, with the value at the time when it was sent.
     out: Option<bool>,
-    /// What is being answered is wanted once more: something newer was heard, or it was asked for again.
+    /// The query is repeated, because a newer indication arrived or it was requested again.
     again: bool,
-    /// Answers tell what was so when the question came.
+    /// Adapters answer with the value at the time of the query.
     old_answers: bool,
 }
 
@@ -70,10 +70,10 @@ impl Model {
     }
 }
 
-/// What is asked and answered: how each step is made to happen, and what the driver believes.
+/// What the query is about: how the test changes it, and how it reads the driver's state.
 struct Subject {
     ask: fn(&Net),
-    /// The member gets a value, told or not.
+    /// Sets the member's value, with or without an indication.
     change: fn(&Net, bool, bool),
     believed: fn(&Net) -> bool,
 }
@@ -104,12 +104,12 @@ const LINK: Subject = Subject {
     },
 };
 
-/// Queues of a member by value.
+/// Number of queues of a member, by value.
 const QUEUES: [u32; 2] = [4, 9];
 
 const QUEUE_COUNT: Subject = Subject {
     ask: |net| {
-        // What the team as one adapter says is only true if the members say so.
+        // An indication of the team as one adapter is valid only if the members confirm it.
         let buffer = abilities(true).indication(codes::FILTER_CURRENT).expect("there are queues");
         net.status(Status { code: codes::FILTER_CURRENT, buffer, from: Some(net.member(0)) });
     },
@@ -140,7 +140,7 @@ fn abilities(value: bool) -> Capabilities {
     Capabilities { queues: QUEUES[usize::from(value)], ..Capabilities::default() }
 }
 
-/// A switch whose adapters answer each question exactly one tick later.
+/// A switch whose adapters complete each query exactly one tick later.
 fn start(old_answers: bool) -> Net {
     let net = Scenario::new(1)
         .members(&[10, 10])
@@ -157,7 +157,7 @@ fn start(old_answers: bool) -> Net {
     net
 }
 
-/// Every sequence of that many steps.
+/// Every sequence of `STEPS` steps.
 fn sequences() -> impl Iterator<Item = Vec<Step>> {
     (0..ALL.len().pow(STEPS))
         .map(|number| (0..STEPS).map(|place| ALL[number / ALL.len().pow(place) % ALL.len()]).collect())
@@ -183,7 +183,7 @@ fn told_in_every_order(subject: &Subject) {
                     "{sequence:?} after step {at}, old answers: {old_answers}"
                 );
             }
-            // All that is out comes, and the next sequence begins where this one did.
+            // Pending queries are completed, and the next sequence starts from the same state.
             net.advance(100);
             while model.out.is_some() {
                 model.take(Step::Answered);

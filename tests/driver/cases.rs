@@ -1,9 +1,10 @@
-//! Every scenario, natively, with many seeds: no rule broken, nothing left behind, every frame with an end.
+//! Every scenario with the native driver and many seeds: no rule is broken, nothing leaks, and every frame is
+//! delivered or dropped.
 
 use vswitch::scenario::suite::CASES;
 use vswitch::scenario::suite::depth::{each, seeds};
 
-/// Seeds for each case; each draws memory layouts, completion styles, IRQLs and delays anew.
+/// Seeds for each case; each draws other memory layouts, completion styles, IRQLs and delays.
 const SEEDS: u64 = 12;
 
 #[test]

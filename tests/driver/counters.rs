@@ -1,5 +1,5 @@
-//! Every counter has a witness: packets that make it count, read from the counters of all processors merged, and held
-//! against what the switch saw of every frame.
+//! Every counter is tested with packets that it counts. The merged counters of all processors are compared with what
+//! the switch saw of every frame.
 
 use super::module::look;
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use vswitch::scenario::{Body, Net, Scenario};
 use vswitch::switch::frames::FrameOutcome;
 use vswitch::switch::ports::policy::{Private, Property, Security, Vlan};
 
-/// The counters of every processor, each read on its own.
+/// The counters of each processor.
 fn each(net: &Net) -> Vec<Counters> {
     let all = Arc::new(Mutex::new(Vec::new()));
     let read = |_| -> (&'static str, Body) {
@@ -39,7 +39,7 @@ fn merged(net: &Net) -> Counters {
     sum
 }
 
-/// What the switch saw: reports by reason, frames for each member, frames left to it, and how many there were.
+/// The switch's own counts: reports by reason, frames for each member, frames for native forwarding, all frames.
 #[derive(Debug, PartialEq, Eq)]
 struct Account {
     dropped: BTreeMap<&'static str, u64>,
@@ -96,7 +96,7 @@ fn counted(counters: &Counters) -> Account {
     }
 }
 
-/// Driver and switch have counted the same.
+/// Asserts that driver and switch counted the same.
 fn agreed(net: &Net, what: &str) -> Counters {
     net.settle();
     let counters = merged(net);
@@ -108,14 +108,14 @@ fn team() -> Scenario {
     Scenario::new(1).members(&[10, 10]).vms(3).setting("LinkUpDelayMs", Value::Dword(0))
 }
 
-/// Ethernet addresses and what follows them.
+/// A frame from its addresses and the bytes that follow them.
 fn raw(to: [u8; 6], from: [u8; 6], rest: &[u8]) -> Vec<u8> {
     let mut frame = [&to[..], &from, rest].concat();
     frame.resize(frame.len().max(60), 0);
     frame
 }
 
-/// From a guest's address to another's, or to the external network.
+/// A frame from a guest to another, or to the external network.
 fn from_guest(net: &Net, to: Option<u16>, rest: &[u8]) -> Vec<u8> {
     let to = to.map_or([2, 0xAA, 0, 0, 0, 9], |n| net.mac(net.vm(n)));
     raw(to, net.mac(net.vm(0)), rest)
@@ -125,7 +125,7 @@ fn send(net: &Net, frame: Vec<u8>) {
     net.send(net.vm(0), &[frame]);
 }
 
-/// A tag in the bytes, and the type behind it.
+/// A tag in the bytes, and the EtherType after it.
 const fn tag(vid: u16) -> [u8; 6] {
     [0x81, 0, (vid >> 8) as u8, vid as u8, 0x88, 0xB5]
 }
@@ -134,7 +134,7 @@ fn vlan(plan: Scenario, vm: u16, vlan: Vlan) -> Scenario {
     plan.property(vm, Property::Vlan(vlan))
 }
 
-/// Names every reason with a switch on which it happens. A reason without a witness does not compile.
+/// For every drop reason, a switch on which it occurs. A new reason without an arm does not compile.
 fn provoke(reason: DropReason) -> Net {
     let guest_to_guest = |net: &Net| send(net, net.flow_between(net.vm(0), net.vm(1), 1).frame(0, 60));
     let on = |plan: Scenario, act: &dyn Fn(&Net)| {
@@ -220,7 +220,7 @@ fn provoke(reason: DropReason) -> Net {
     }
 }
 
-/// A switch on which one call of that name fails while something is done, in such a way that the reason is counted.
+/// A switch on which one call of the function `site` fails during `act`, so that the reason is counted.
 fn failing(site: &str, reason: DropReason, plan: Scenario, act: &dyn Fn(&Net)) -> Net {
     for seed in 0..20 {
         for n in 1..20 {
@@ -251,7 +251,7 @@ fn every_reason_of_a_drop_is_counted_as_often_as_the_switch_hears_of_it() {
     }
 }
 
-/// IPv6 with that many extension headers of so many bytes, and no ports behind them.
+/// IPv6 with `count` extension headers of `bytes` bytes each, and no ports after them.
 fn long_headers(net: &Net, count: usize, bytes: usize) -> Vec<u8> {
     let options = [&[60, (bytes / 8 - 1) as u8, 1, (bytes - 4) as u8][..], &vec![0; bytes - 4]].concat();
     let headers = options.repeat(count);
@@ -260,7 +260,7 @@ fn long_headers(net: &Net, count: usize, bytes: usize) -> Vec<u8> {
     from_guest(net, None, &[&[0x86, 0xDD][..], &fixed, &headers].concat())
 }
 
-/// A frame over IPv4 that differs in some bytes.
+/// An IPv4 frame with some bytes changed.
 fn ipv4(net: &Net, changes: &[(usize, u8)]) -> Vec<u8> {
     let mut frame = net.flow(net.vm(0), 1).frame(0, 60);
     for (at, byte) in changes {
@@ -269,7 +269,7 @@ fn ipv4(net: &Net, changes: &[(usize, u8)]) -> Vec<u8> {
     frame
 }
 
-/// Names every basis of a key with a frame to the external network that has it. A basis without one does not compile.
+/// For every basis of a key, a frame to the external network that has it. A new basis without an arm does not compile.
 fn keyed_by(basis: Basis) -> Net {
     let algorithm = if basis == Basis::NotEncapsulated { 7 } else { 0 };
     let net = team().setting("LoadBalancingAlgorithm", Value::Dword(algorithm)).start();
@@ -337,7 +337,7 @@ fn what_every_member_was_given_is_counted_by_every_processor() {
     let counters = agreed(&net, "members");
     assert!(counters.members.iter().all(|load| load.frames > 0), "{:?}", counters.members);
     assert_eq!((counters.uplink, counters.based_on(Basis::Policy)), (400, 400));
-    // Each processor counts what it did itself.
+    // Each processor counts its own packets.
     assert_eq!(each(&net).iter().map(|one| one.uplink).collect::<Vec<_>>(), [100; 4]);
     net.finish().assert_clean();
 }
@@ -350,10 +350,11 @@ fn driver_and_switch_agree_on_every_count_in_the_scenarios_of_the_suite() {
             let first = net.look(|state| state.modules[0].context);
             (case.steps)(&net);
             let last = net.look(|state| state.modules[0].context);
-            // What an earlier module counted went with it; a module that never came counts nothing.
+            // A detached module's counters are gone, and a module that was never attached has none.
             if first != last || !net.is_running() || DETACH.contains(&case.name) {
             } else if case.name == "switch_refusals" {
-                // Lists are lost in part, and a report is of a whole list: every frame is counted once all the same.
+                // Some packets of a list are dropped, and a report names the whole list: every frame is still counted
+                // once.
                 net.settle();
                 let (counted, seen) = (counted(&merged(&net)), seen_by_the_switch(&net));
                 assert_eq!((counted.frames, &counted.members), (seen.frames, &seen.members), "seed {seed}");

@@ -1,5 +1,5 @@
-//! Every kind of event has a witness: something that happens to the switch, after which the ring holds exactly these
-//! events. And the scenarios that all kinds of runs repeat write only the events that they should.
+//! Every kind of event is tested with an action after which the ring has exactly the expected events. The scenarios of
+//! the suite record only the events that `allowed` lists.
 
 use super::module::look;
 use lbfoext::ndis::raw::{FAILURE, NicSaveState, RESOURCES, oids, request_type};
@@ -25,14 +25,14 @@ use vswitch::switch::ndis::State;
 use vswitch::switch::ports::NicId;
 use vswitch::switch::ports::policy::{Property, Vlan};
 
-/// What happened, and every event that it must have written since a moment, in order.
+/// The events after an action, and the expected ones, in order.
 struct Seen {
     net: Net,
     since: u64,
     events: Vec<Event>,
 }
 
-/// Names every kind of event with what proves it. A kind without a witness does not compile.
+/// For every kind of event, the function that provokes it. A new kind without a line does not compile.
 macro_rules! witnesses {
     ($($kind:ident: $($witness:ident),+;)*) => {
         fn kind(event: &Event) -> &'static str {
@@ -79,7 +79,7 @@ fn team(members: &[u64]) -> Scenario {
     Scenario::new(1).members(members).vms(3).setting("LinkUpDelayMs", Value::Dword(0))
 }
 
-/// Makes `act` happen on a switch that stands still.
+/// Runs `act` on a switch without pending work.
 fn after(net: Net, act: impl FnOnce(&Net), events: impl FnOnce(&Net) -> Vec<Event>) -> Seen {
     net.advance(100 * MS);
     let since = net.now();
@@ -88,7 +88,7 @@ fn after(net: Net, act: impl FnOnce(&Net), events: impl FnOnce(&Net) -> Vec<Even
     Seen { net, since, events }
 }
 
-/// The same, with the call of that name failing that is the only one, or the last that is called.
+/// The same, with the last call of the function `site` failing.
 fn with_failure(site: &str, scenario: &Scenario, act: impl Fn(&Net), events: Vec<Event>) -> Seen {
     for n in 1..200 {
         let net = scenario.clone().start();
@@ -117,7 +117,7 @@ fn core(nic: NicId) -> CoreNic {
     CoreNic::new(PortId::new(nic.port), NicIndex::new(nic.index))
 }
 
-/// Buckets that a member carries.
+/// Number of buckets that are assigned to a member.
 fn buckets(net: &Net, index: u16) -> u32 {
     let count = look(net, |module| module.forwarding.read().table.counts()[member(index).slot()]);
     count.expect("it is attached").into()
@@ -160,13 +160,13 @@ fn buckets_are_late() -> Seen {
         net.restore(2);
         net.advance(100 * MS);
     };
-    // Nothing has been silent for half a second when the deadline comes.
+    // No bucket was idle for half a second before the deadline.
     after(net, act, |_| vec![waiting, Event::Settled { idle: 0, deadline_moves: home }])
 }
 
 // Settings.
 
-/// A value is set; it is ignored, and the settings are read.
+/// Sets a value in the registry that is ignored when the settings are read.
 fn ignored(setting: u8, name: &str, set: Value, value: Option<u64>, used: u64) -> Seen {
     let net = team(&[10, 10]).start();
     let events = vec![Event::SettingIgnored { setting, value, used }, Event::SettingsRead];
@@ -182,7 +182,7 @@ fn a_setting_has_the_wrong_type() -> Seen {
 }
 
 fn a_setting_is_not_of_the_mode() -> Seen {
-    // The algorithm of the scenario needs a static team.
+    // The algorithm in the scenario requires a static team.
     ignored(1, "TeamingMode", Value::Dword(1), Some(0), 4)
 }
 
@@ -191,7 +191,7 @@ fn a_setting_changes() -> Seen {
     after(team(&[10, 10]).start(), act, |_| vec![Event::SettingsRead])
 }
 
-// Requests, and questions to members.
+// Requests, and queries to members.
 
 fn a_request_cannot_be_cloned() -> Seen {
     let oid = 0x00FF_0042;
@@ -238,7 +238,7 @@ fn a_property_is_not_enforced() -> Seen {
 }
 
 fn a_property_finds_no_memory() -> Seen {
-    // Sets of VLANs that differ, until there is room for no more.
+    // Different sets of VLANs, until no more can be stored.
     let act = |net: &Net| {
         for id in 0..9 {
             let allowed = [100 + id].into();
@@ -251,7 +251,7 @@ fn a_property_finds_no_memory() -> Seen {
 }
 
 fn not_activated() -> Scenario {
-    // Without a team, so that nothing else happens when the ports become known.
+    // Without a team, so that no other event occurs when the ports become known.
     Scenario::new(1).members(&[]).vms(3).activation(Activation::Never)
 }
 
@@ -321,7 +321,7 @@ fn a_record_comes_back() -> Seen {
     after(net, move |net| _ = net.restore_nic(nic, &blobs), |_| vec![event])
 }
 
-/// The end of an operation fails below the extension.
+/// The completion of a save or restore fails below the extension.
 fn ends_badly(oid: u32) -> Seen {
     let net = team(&[10, 10]).start();
     let nic = net.vm(0);
@@ -382,14 +382,14 @@ fn a_member_dies_with_queues() -> Seen {
     seen
 }
 
-/// Two queues for processor 0 of as many members as a placement takes, and what the second is told.
+/// Two queues for processor 0 on the members that a placement requires, and the status of the second.
 fn conflict(placement: u32, second: u64, event: impl FnOnce(&Net, u16) -> Vec<Event>) -> Seen {
     let net = team(&[10, 10]).vms(20).setting("OffloadPlacement", Value::Dword(placement)).start();
     let on = |net: &Net, n: u16| {
         let queues = net.members_of(net.vm(n)).into_iter();
         queues.filter(|(_, r)| matches!(r, Resource::Queue(_))).map(|(member, _)| member).collect::<Vec<_>>()
     };
-    // Which member each partition's queues go to is found by asking, and given back.
+    // The member of each partition's queues is found by an allocation, which is then freed.
     net.start_queue(net.vm(0));
     let first = on(&net, 0);
     let other = (1..16).find(|n| {
@@ -413,7 +413,7 @@ fn conflict(placement: u32, second: u64, event: impl FnOnce(&Net, u16) -> Vec<Ev
 }
 
 fn two_members_share_a_processor() -> Seen {
-    // The first queue is served by the processor of its port's number.
+    // The processor of the first queue has the number of its port.
     conflict(0, 1 << 10, |_, index| {
         vec![Event::ProcessorsConflict { member: member(index), conflict: ProcessorConflict::Overlap }]
     })
@@ -454,15 +454,15 @@ fn an_event_more_than_the_ring_holds_takes_the_place_of_the_oldest() {
     net.finish().assert_clean();
 }
 
-/// What the scenarios of the suite may write beside what every switch does. Those that detach the module are read
-/// from its last attachment on.
+/// The events that a scenario of the suite may record in addition to those of every switch. In scenarios that detach
+/// the module, only events since the last attachment count.
 fn allowed(case: &str) -> &'static [&'static str] {
     match case {
-        // Members die with queues on them.
+        // Members that have queues go down.
         "queue_numbers" => &["QueuesLost"],
-        // Guests' queues have processors of their own, whatever the placement wants.
+        // The queues of guests have their own processors, whatever the placement requires.
         "queue_numbers_of_copies" => &["QueuesLost", "ProcessorsConflict"],
-        // References are refused, and adapters have the queues that the seed says.
+        // References are refused, and the seed draws the number of queues of each adapter.
         "offloads" | "offloads_of_every_member" => {
             &["QueuesLost", "ProcessorsConflict", "RequestNotDirected", "PartlyDone"]
         }

@@ -1,5 +1,5 @@
-//! Members that die while others send: after the handler of the indication has returned, nothing is assigned to them.
-//! And the proof that it is the locks and the rundown that see to it: without each of them a run goes wrong.
+//! Members that go down while VMs send: once the handler of the indication has returned, no packet is assigned to
+//! them. Runs in which a lock or the rundown is disabled break a rule, which proves that each is needed.
 
 use lbfoext::ndis::raw::MEDIA_CONNECT;
 use std::collections::BTreeSet;
@@ -15,13 +15,13 @@ use vswitch::scenario::suite::{MS, SILENCE};
 use vswitch::scenario::{Net, Scenario};
 use vswitch::switch::control::status::Status;
 
-/// Interleavings that the baton tries.
+/// Number of seeds, each of which gives one interleaving.
 const SEEDS: u64 = 300;
-/// Runs with threads that the host schedules.
+/// Number of runs with threads that the host schedules.
 const FREE_RUNS: u64 = 30;
 
 fn team(seed: u64) -> Scenario {
-    // Without a gap a bucket that a stale plan names moves at once, so that a race cannot hide behind a wait.
+    // Without an idle gap a bucket of a stale plan moves at once, so no waiting time can hide a race.
     Scenario::new(seed)
         .members(&[10, 10, 10, 10])
         .vms(4)
@@ -30,7 +30,7 @@ fn team(seed: u64) -> Scenario {
         .style(|style| style.awkward_memory = false)
 }
 
-/// Chains of flows from one VM, one after the other.
+/// Sends `chains` chains of flows from one VM, one after the other.
 fn sender(vm: u16, chains: u32) -> impl FnOnce(&Net) + Send {
     move |net| {
         for sequence in 0..chains {
@@ -43,7 +43,7 @@ fn sender(vm: u16, chains: u32) -> impl FnOnce(&Net) + Send {
 
 type Body = Box<dyn FnOnce(&Net) + Send>;
 
-/// Members 1 and 2 die on two processors at once while four VMs send.
+/// Members 1 and 2 go down on two processors at the same time while four VMs send.
 fn two_deaths(plan: Scenario, chains: u32) -> Outcome {
     let net = plan.start();
     let mut bodies: Vec<(&'static str, Body)> = vec![
@@ -61,7 +61,7 @@ fn two_deaths(plan: Scenario, chains: u32) -> Outcome {
     net.finish()
 }
 
-/// The module is paused and started again while four VMs send.
+/// The module is paused and restarted while four VMs send.
 fn pause_under_fire(plan: Scenario) -> Outcome {
     let net = plan.start();
     let mut bodies: Vec<(&'static str, Body)> = vec![(
@@ -100,11 +100,11 @@ fn two_members_dying_at_once_get_nothing_afterwards_with_free_threads() {
     }
 }
 
-/// Chains after which a sender gives up waiting for the failover.
+/// Number of chains after which a sender stops waiting for the failover.
 const MOST_CHAINS: u32 = 400;
 
-/// A member dies while four machines send until the failover is through. Gives the most chains that one of them sent
-/// meanwhile, and how often the lock was taken for reading, at most, while one writer waited for it.
+/// A member goes down while four VMs send until the failover is published. Returns the largest number of chains that
+/// one VM sent meanwhile, and how often at most the lock was taken for reading while a writer waited.
 fn death_among_senders_that_never_stop(plan: Scenario) -> (u32, u32) {
     let net = plan.start();
     let [through, most] = [(); 2].map(|()| Arc::new(AtomicU32::new(0)));
@@ -137,7 +137,8 @@ fn a_failover_is_published_among_senders_that_never_stop_whatever_the_lock_does(
     for fairness in [Fairness::ReaderFirst, Fairness::WriterFirst] {
         for free in [false, true] {
             let runs = seeds(40).map(|seed| {
-                // Each thread has a processor: what is measured is the wait for the lock, not for a processor.
+                // Each thread has its own processor, so that the wait for the lock is measured and not the wait for a
+                // processor.
                 let plan = team(seed).config(|config| (config.fairness, config.cpus) = (Some(fairness), 5));
                 death_among_senders_that_never_stop(if free { plan.free_threads() } else { plan })
             });
@@ -162,7 +163,7 @@ fn pausing_under_fire_leaves_nothing_under_way() {
     }
 }
 
-/// The first of so many interleavings that breaks a rule of a group with this part of the driver taken out.
+/// The first seed with which a rule of `group` is broken while `mutation` disables a part of the driver.
 fn breaks_without(mutation: Mutation, seeds: u64, group: &str, run: impl Fn(Scenario) -> Outcome) {
     let broken = |seed| run(team(seed).config(|config| config.mutation = Some(mutation))).broken();
     let first = (0..seeds).find(|&seed| broken(seed).iter().any(|rule| rule.starts_with(group)));
@@ -176,7 +177,7 @@ fn without_the_barrier_a_dead_member_gets_packets() {
 
 #[test]
 fn without_the_gate_readers_overtake_a_writer_again_and_again() {
-    // A spin lock that excludes nobody is a gate that stops nobody.
+    // With a spin lock that does not exclude, the gate stops no reader.
     let reader_first = |plan: Scenario| plan.config(|config| config.fairness = Some(Fairness::ReaderFirst));
     breaks_without(Mutation::NoTeamLock, 200, "LOCK-06", |plan| two_deaths(reader_first(plan), 20));
 }
@@ -220,12 +221,12 @@ fn an_answer_from_before_the_cable_was_pulled_brings_nobody_back() {
     for seed in 0..200 {
         let net = team(seed).style(|style| style.delay = 20 * MS).start();
         net.advance(SILENCE);
-        // Something changed, says the team: members are asked, and some answer late. Then one of them speaks for
-        // itself.
+        // The team indicates a change, the driver queries the members, and some answer late. Then one member indicates
+        // its own link.
         let from = Some(net.member(0));
         net.status(Status { code: MEDIA_CONNECT, buffer: Vec::new(), from });
         net.fail(2);
-        // The late answers come while it sends, and the repeated question has not corrected anything yet.
+        // The late answers arrive while the VM sends, before the repeated query has corrected anything.
         for millisecond in 0..40 {
             sender(millisecond % 4, 1)(&net);
             net.advance(MS);

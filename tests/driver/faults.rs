@@ -1,6 +1,6 @@
-//! Fallible calls fail, one in each run, in every scenario, until a run has no such call left: no rule broken, nothing
-//! left behind, no panic, whatever the driver was refused; and an hour later everybody is spoken to as if nothing had
-//! happened (HOST-09). In the scenarios of the module's life two calls fail, one soon after the other.
+//! In every scenario each fallible call fails once, one in each run, until a run has no further call: no rule is
+//! broken, nothing leaks, no panic; and an hour later the driver's state equals the switch's (HOST-09). In the
+//! scenarios of `LIVES` two calls fail, the second soon after the first.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -9,11 +9,11 @@ use vswitch::machine::world::Config;
 use vswitch::scenario::suite::depth::{calls, each, every};
 use vswitch::scenario::suite::{CASES, Case};
 
-/// How often each call of the driver was refused.
+/// How often each function failed for the driver.
 type Refused = BTreeMap<&'static str, u64>;
 
-/// Runs the case with one of its fallible calls failing, and if wanted one more so many calls later, for each of `numbers`
-/// until nothing failed.
+/// Runs the case with the fallible call of each of `numbers` failing, and with `again` the call that many calls later,
+/// until a run has no such call.
 fn sweep(case: &Case, seed: u64, again: Option<u64>, numbers: impl Iterator<Item = u64>) -> Refused {
     let mut refused = Refused::new();
     for n in numbers {
@@ -34,7 +34,7 @@ fn sweep(case: &Case, seed: u64, again: Option<u64>, numbers: impl Iterator<Item
     refused
 }
 
-/// Sweeps through every scenario with two seeds and gives the number of runs.
+/// Sweeps through every scenario with two seeds; returns the number of runs.
 fn sweep_all<N: Iterator<Item = u64>>(numbers: impl Fn() -> N + Sync) -> u64 {
     let all = Mutex::new(Refused::new());
     each(CASES, |case| {
@@ -50,7 +50,7 @@ fn sweep_all<N: Iterator<Item = u64>>(numbers: impl Fn() -> N + Sync) -> u64 {
     all.values().sum()
 }
 
-/// Scenarios in which the module comes up, goes and comes again.
+/// Scenarios in which the module is attached, detached and attached again.
 const LIVES: [&str; 6] = [
     "inactive_at_first",
     "detach_and_attach_again",
@@ -60,10 +60,10 @@ const LIVES: [&str; 6] = [
     "two_switches",
 ];
 
-/// Calls from the first failure to the second; the seeds take turns.
+/// Number of calls from the first failure to the second; the seeds use them in turn.
 const AGAIN: [u64; 6] = [1, 2, 3, 7, 20, 60];
 
-/// Sweeps through the scenarios of the module's life with two failures and gives the number of runs.
+/// Sweeps through the scenarios of `LIVES` with two failures; returns the number of runs.
 fn sweep_pairs<N: Iterator<Item = u64>>(numbers: impl Fn() -> N + Sync) -> u64 {
     let runs = AtomicU64::new(0);
     let cases: Vec<_> = CASES.iter().filter(|case| LIVES.contains(&case.name)).collect();

@@ -1,5 +1,6 @@
-//! Full forwarding through the real driver, judged frame by frame by a reference that knows only the documentation:
-//! VLANs, private VLANs, addresses, subnets, groups, unknown addresses, and what a team takes in.
+//! Forwarding by the real driver, compared frame by frame with a reference that is written from the documentation
+//! alone: VLANs, private VLANs, addresses, virtual subnets, multicast groups, unknown addresses, and frames from team
+//! members.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +14,7 @@ use vswitch::scenario::{EXTERNAL_PORT, Scenario};
 use vswitch::switch::frames::FrameOutcome;
 use vswitch::switch::ports::policy::{Property, Vlan};
 
-/// Switches that are drawn, with more than 2,000 frames each.
+/// Number of random switches, with more than 2,000 frames each.
 const SWITCHES: u64 = 100;
 const FRAMES_OF_A_SWITCH: u64 = 2_000;
 
@@ -24,7 +25,7 @@ const TEAMS: [(&[u64], Aggregation); 4] = [
     (&[10, 10, 25, 25, 10, 40, 10, 10], Aggregation::SwitchIndependent),
 ];
 
-/// One drawn switch with its frames.
+/// Runs one random switch with its frames.
 fn run(seed: u64) -> Outcome {
     let (members, aggregation) = TEAMS[seed as usize % TEAMS.len()];
     let net = switch(seed, members, aggregation)
@@ -39,14 +40,14 @@ fn run(seed: u64) -> Outcome {
     net.finish()
 }
 
-/// Policies of a drawn switch, for a report.
+/// The policies of a random switch, for the message of a failure.
 fn ports(seed: u64) -> Vec<String> {
     let (members, aggregation) = TEAMS[seed as usize % TEAMS.len()];
     let told = switch(seed, members, aggregation);
     told.port_properties().map(|(port, properties)| format!("{port}: {properties:?}")).collect()
 }
 
-/// What holds of every frame, counted here once more and without the reference.
+/// Checks properties of every frame without the reference.
 fn no_frame_goes_wrong(outcome: &Outcome) -> (u64, u64) {
     let mut delivered = 0;
     for frame in &outcome.frames {
@@ -90,8 +91,8 @@ fn random_frames_over_random_switches_go_where_the_documentation_says() {
     assert!(delivered * 4 > frames, "only {delivered} deliveries of {frames} frames");
 }
 
-/// Which of seven VMs get a frame of each, one by one and by flood: isolated, isolated, two of community A, one of
-/// community B, promiscuous, and one that knows nothing of private VLANs.
+/// For each of seven VMs, which of them receive its frame, unicast and flooded: isolated, isolated, two of community
+/// A, one of community B, promiscuous, and one in access mode without private VLANs.
 const PAIRS: [&str; 7] = ["0000010", "0000010", "0001010", "0010010", "0000010", "1111100", "0000000"];
 
 #[test]
@@ -120,7 +121,7 @@ fn private_vlans_let_through_what_the_matrix_of_pairs_says() {
     }
 }
 
-/// What a frame carries: nothing, a tag beside it, a tag in it.
+/// The tag of a frame: none, out-of-band, or in its bytes.
 #[derive(Clone, Copy, Debug)]
 enum Tagged {
     No,
@@ -129,9 +130,8 @@ enum Tagged {
 }
 use Tagged::{Inside, No, OutOfBand};
 
-/// A frame of VM 0 or of the external network, and who gets it: an access port of VLAN 7, one of VLAN 8, one
-/// without a VLAN, a trunk for 7 and 8 with 8 native and 9 pruned; and in which VLAN it is on the wire, if it gets
-/// there.
+/// A frame of VM 0 or of the external network, and the ports that receive it: an access port of VLAN 7, one of VLAN 8,
+/// one without a VLAN, a trunk for 7 and 8 with 8 native and 9 pruned; and its VLAN on the wire, if it leaves.
 const ROWS: &[(&str, Tagged, &str, Option<u16>)] = &[
     ("access 7", No, "1001", Some(7)),
     ("access 7", OutOfBand(0), "1001", Some(7)),
@@ -158,8 +158,9 @@ fn trunk() -> Property {
     Property::Vlan(Vlan::Trunk { native: 8, allowed: [7, 8, 9].into(), pruned: [9].into() })
 }
 
-/// How a switch says nothing about the VLANs of its external port: by no property at all, by access VLAN 0 for every port
-/// that nobody configured, by a property that came before the module or after it, of VLAN 0 or of no mode.
+/// Forms in which a switch expresses that its external port has no VLAN configuration: no property; access VLAN 0, as
+/// for every port that is not configured; a property of VLAN 0 or without a mode, from before or after the module was
+/// attached.
 const UNSAID: [(&str, Option<Vlan>, bool); 6] = [
     ("no property", None, false),
     ("reported", None, true),

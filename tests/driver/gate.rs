@@ -1,4 +1,5 @@
-//! `ndis::gate` in every interleaving of a writer and two readers (loom), over a lock that always prefers readers.
+//! Checks `ndis::gate` with loom, in every interleaving of a writer and two readers, over a lock that always prefers
+//! readers.
 
 use lbfoext::ndis::gate::{Flag, Gate, Turn};
 use loom::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +8,7 @@ use loom::thread;
 use std::sync::atomic::AtomicBool as StdAtomicBool;
 
 const READERS: usize = 2;
-/// Holds of the lock that each reader wants.
+/// How often each reader takes the lock.
 const HOLDS: u32 = 3;
 
 struct Word(AtomicBool);
@@ -21,7 +22,7 @@ impl Flag for Word {
     }
 }
 
-/// A lock, or nothing in the place of one.
+/// A lock; `None` is one that does not exclude.
 struct Spin(Option<Mutex<()>>);
 
 impl Turn for Spin {
@@ -31,10 +32,10 @@ impl Turn for Spin {
     }
 }
 
-/// A read/write lock that lets readers overtake a writer that waits.
+/// A read/write lock that admits readers while a writer waits.
 #[derive(Default)]
 struct ReaderFirst {
-    /// Readers inside, or the writer.
+    /// Number of readers that hold the lock, and whether a writer does.
     state: Mutex<(usize, bool)>,
     changed: Condvar,
 }
@@ -63,20 +64,20 @@ impl ReaderFirst {
     }
 }
 
-/// What of the protocol is done.
+/// The steps of the protocol that are executed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Protocol {
     Whole,
-    /// Readers do not look.
+    /// Readers do not test the flag.
     NobodyLooks,
-    /// Whoever looks does not wait.
+    /// Readers test the flag but do not wait.
     NobodyWaits,
 }
 
 struct Model {
     gate: Gate<Word, Spin>,
     lock: ReaderFirst,
-    /// The writer has said that it wants in, and is not in.
+    /// The writer has set the flag and does not have the lock yet.
     waits: AtomicBool,
 }
 
@@ -90,7 +91,7 @@ impl Model {
         self.lock.leave();
     }
 
-    /// Holds in which this reader knew that the writer waits.
+    /// How often this reader took the lock although the writer was waiting.
     fn read(&self, protocol: Protocol) -> u32 {
         (0..HOLDS)
             .map(|_| {
@@ -106,7 +107,7 @@ impl Model {
     }
 }
 
-/// True if no reader overtakes the writer more than once, in any interleaving.
+/// Whether no reader overtakes the writer more than once, in any interleaving.
 fn is_bounded(protocol: Protocol) -> bool {
     let bounded = std::sync::Arc::new(StdAtomicBool::new(true));
     let seen = std::sync::Arc::clone(&bounded);

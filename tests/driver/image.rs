@@ -1,5 +1,5 @@
-//! The image itself under test: what was built for Windows runs every scenario in the simulated switch, and its
-//! complete event log equals that of the native driver.
+//! The shipped image, built for Windows, runs every scenario in the simulated switch, and its complete log equals that
+//! of the native driver.
 
 use std::path::{Path, PathBuf};
 use vswitch::machine::image::Image;
@@ -18,12 +18,12 @@ fn load() -> Image {
     Image::load(&path()).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// With the whole log kept, so that it can be compared line by line.
+/// Keeps the whole log, so that it can be compared line by line.
 fn logged(plan: Scenario) -> Scenario {
     plan.config(|config| config.keep_log = true)
 }
 
-/// The first line in which two logs differ, with what stands around it.
+/// The first line in which two logs differ, with the lines around it.
 fn difference(native: &Outcome, image: &Outcome) -> Option<String> {
     let first =
         (0..native.log.len().max(image.log.len())).find(|&at| native.log.get(at) != image.log.get(at))?;
@@ -87,7 +87,8 @@ fn two_images_run_side_by_side_in_two_worlds() {
     assert_ne!(alone[0], alone[1]);
 }
 
-/// What a handler may take of the 24 KiB that everything on the thread shares, with all that nests in it.
+/// Stack, in bytes, that a handler and its callees may use of the thread's 24 KiB, which all drivers in the call chain
+/// share.
 const DEEPEST: usize = 3 * 1024;
 
 #[test]
@@ -97,7 +98,7 @@ fn nested_handlers_take_little_of_the_kernel_stack() {
     for case in CASES {
         for seed in 0..SEEDS {
             let image = load();
-            // Everything happens inside the call that causes it.
+            // Every completion and indication happens inside the call that causes it, for the deepest stack.
             let plan = (case.plan)(seed).style(|style| {
                 style.nested = 100;
                 style.pending = 0;

@@ -1,5 +1,5 @@
-//! Ports, adapters, policies, groups and links come and go while VMs send: nothing is broken and nothing is left.
-//! And floods to a thousand ports, in holds of the lock that stay short.
+//! Ports, NICs, policies, groups and links change while VMs send: no rule is broken and nothing leaks. And floods to a
+//! thousand ports hold the lock only for one batch at a time.
 
 use std::collections::BTreeSet;
 use vswitch::adapter::physical_switch::Aggregation;
@@ -16,7 +16,7 @@ const MODES: [Aggregation; 2] = [Aggregation::Static, Aggregation::SwitchIndepen
 const ONE: &[u64] = &[10];
 const EIGHT: &[u64] = &[10, 10, 25, 25, 10, 40, 10, 10];
 
-/// Seeds of storms on one thread, and of storms under the traffic of others.
+/// Number of seeds of storms on one thread, and of storms during traffic.
 const SEEDS: u64 = 120;
 const RACES: u64 = 120;
 
@@ -88,7 +88,7 @@ fn storms_under_the_traffic_of_three_processors_leave_nothing_behind() {
     }
 }
 
-/// VMs of a flood.
+/// Number of VMs that a flood reaches.
 const PORTS: u16 = 1_000;
 
 #[test]

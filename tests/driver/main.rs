@@ -1,4 +1,4 @@
-//! The driver in the simulated switch: one walk, one scenario, one property a test.
+//! The driver in the simulated switch: each test checks one path, one scenario or one property.
 
 mod adapter_hash;
 mod answers;

@@ -1,5 +1,5 @@
-//! Requests to NICs whose bytes are not what they should be: passed on or refused as the rules say, and never read past
-//! their end, behind which the simulation keeps a fence.
+//! Requests to NICs with damaged bytes are forwarded or refused as the rules require, and never read past their end,
+//! where the simulated memory has a guard.
 
 use lbfoext::ndis::raw::{
     INVALID_PARAMETER, ObjectHeader, OidRequest, SUCCESS, SwitchNicOidRequest, request_type,
@@ -11,7 +11,7 @@ use vswitch::switch::control::envelope::{self, Inner};
 use vswitch::switch::control::offload::{complete_array, delete_sa, filter_parameters, queue_parameters};
 use vswitch::switch::ports::NicId;
 
-/// What the adapters would say of nonsense is not the point.
+/// The adapters refuse every request, because their answer to a damaged one is not tested.
 const REFUSED: Plan = Plan { status: INVALID_PARAMETER, completion: None };
 
 fn fenced(vms: u16) -> Net {
@@ -21,7 +21,7 @@ fn fenced(vms: u16) -> Net {
     net
 }
 
-/// A sound payload of an OID.
+/// A valid payload of an OID.
 fn sound(row: &Row, nic: NicId) -> Vec<u8> {
     match row.oid {
         oid::ALLOCATE_QUEUE => queue_parameters(4, nic.port, 1),
@@ -35,7 +35,7 @@ fn sound(row: &Row, nic: NicId) -> Vec<u8> {
     }
 }
 
-/// Every way to spoil bytes: each byte of the header, each word of the rest, each length.
+/// All damaged variants: each byte of the header, each word of the rest, each length.
 fn spoiled(bytes: &[u8]) -> Vec<Vec<u8>> {
     let mut all: Vec<Vec<u8>> = Vec::new();
     for at in 0..4.min(bytes.len()) {
@@ -63,7 +63,7 @@ fn every_payload_spoiled_in_every_word_and_cut_at_every_byte_is_passed_or_refuse
     let (nic, external) = (net.vm(0), net.member(0));
     let mut requests = 0;
     for row in &OFFLOAD_OIDS {
-        // A list's links are pointers, which the switch vouches for: only what is not a link is spoiled.
+        // The links of a list are pointers that the issuer guarantees, so they are not damaged.
         let linked = matches!(row.oid, oid::ADD_SA | oid::DELETE_SA);
         let link_spoiled = |bytes: &Vec<u8>| {
             bytes.len() >= 9 && bytes.get(8..16).is_none_or(|link| link.iter().any(|byte| *byte != 0))
@@ -81,7 +81,7 @@ fn every_payload_spoiled_in_every_word_and_cut_at_every_byte_is_passed_or_refuse
     net.finish().assert_clean();
 }
 
-/// One request whose envelope or inner request is spoiled.
+/// Issues a request with a damaged envelope or encapsulated request.
 fn ask(
     net: &Net,
     row: &Row,
@@ -106,7 +106,7 @@ fn every_envelope_and_every_request_in_one_spoiled_in_every_member_is_passed_or_
     let net = fenced(1);
     let mut requests = 0;
     for row in &OFFLOAD_OIDS {
-        // The last eight bytes are a pointer of the switch's own.
+        // The last eight bytes are a pointer of the switch and are not changed.
         for at in 0..24 {
             for value in BYTES {
                 ask(&net, row, |bytes| bytes[at] = value, |_| ());

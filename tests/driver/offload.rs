@@ -1,5 +1,5 @@
-//! Offloads of partitions on the members of a team: where they are placed, that switch and adapters agree whatever
-//! happens, and what the team says it can do.
+//! Offload resources of partitions on team members: their placement, agreement of switch and adapters in every case,
+//! and the capabilities that the team indicates.
 
 use std::collections::{BTreeMap, BTreeSet};
 use vswitch::adapter::capabilities::Capabilities;
@@ -17,13 +17,13 @@ use vswitch::switch::ports::NicId;
 const SINGLE_MEMBER: u32 = 1;
 const EVERY_MEMBER: u32 = 2;
 
-/// Nothing is broken, left behind, or known to one side alone.
+/// Asserts that no rule is broken, nothing leaks, and switch and adapters agree.
 fn assert_agreed(net: &Net, when: &str) {
     let wrong = net.disagreements();
     assert!(wrong.is_empty(), "{when}: {:?}", &wrong[..wrong.len().min(5)]);
 }
 
-/// Members on which the queues of each partition are.
+/// The members that have the queues of each partition.
 fn queue_members(net: &Net, partitions: u16) -> BTreeMap<u16, BTreeSet<u16>> {
     let of = |n| net.members_of(net.vm(n)).into_iter().filter(|(_, r)| matches!(r, Resource::Queue(_)));
     (0..partitions).map(|n| (n, of(n).map(|(member, _)| member).collect())).collect()
@@ -53,7 +53,8 @@ fn a_thousand_partitions_on_eight_members_agree_after_every_failure_and_return()
     assert!(numbers.values().filter(|count| **count > 1).count() > 50, "identifiers must collide");
     assert_agreed(&net, "after the allocation");
     let homes = queue_members(&net, PARTITIONS);
-    // Each partition's queue is where its traffic leaves and so, on independent switches, where it arrives.
+    // Each partition's queue is on the member where its traffic leaves, which is also where it arrives on independent
+    // switches.
     let elsewhere = |net: &Net, homes: &BTreeMap<u16, BTreeSet<u16>>| {
         let ports: Vec<Option<u16>> = net
             .look(|s| {
@@ -80,7 +81,7 @@ fn a_thousand_partitions_on_eight_members_agree_after_every_failure_and_return()
             homes,
             "nothing is freed or allocated behind the switch's back"
         );
-        // What came for them meanwhile fell back to a survivor's default queue, and is counted there.
+        // Frames for them meanwhile arrived on the default queue of a remaining member, and are counted there.
         let before = net.queue_counts().1;
         for n in &lost {
             let survivor = net
@@ -105,7 +106,7 @@ fn a_thousand_partitions_on_eight_members_agree_after_every_failure_and_return()
     net.finish().assert_clean();
 }
 
-/// One frame from the external network for each partition, on the member that has its queue.
+/// Receives one frame for each partition from the external network, on the member that has its queue.
 fn arrive(net: &Net, partitions: u16, homes: &BTreeMap<u16, BTreeSet<u16>>) {
     for n in 0..partitions {
         for member in &homes[&n] {
@@ -228,7 +229,7 @@ fn a_vm_that_bypasses_the_switch_is_told_to_come_back_when_its_adapter_dies() {
             let (mine, late) = (on(member), has_function(&net, idle, member));
             net.fail(member);
             assert_eq!(told(&net), mine, "those that use a function on it, and nobody else");
-            // It was there all the time without being used: the moment it is, it is told.
+            // The function was allocated but not assigned; when it is assigned, the loss is indicated.
             net.assign_function(idle, true);
             let now = told(&net);
             assert_eq!((now.contains(&idle.port), now.len() - mine.len()), (late, usize::from(late)));
@@ -268,7 +269,8 @@ fn packets_with_an_association_leave_through_the_member_that_has_it() {
     }
 }
 
-/// A figure of what adapters can: the code of its indication, its place in the structure, how an adapter has it.
+/// A value of a capability: the code of its indication, how to read it from the structure, and from a simulated
+/// adapter.
 type Figure = (i32, fn(&[u8]) -> u32, fn(&Capabilities) -> u32);
 
 const FIGURES: [Figure; 5] = [
@@ -279,7 +281,8 @@ const FIGURES: [Figure; 5] = [
     (CAPABILITY_CODES[2], |b| get32(&b[offload::IPSEC.at..], ipsec_caps::CAPACITY), |a| a.associations),
 ];
 
-/// What was indicated last is what the adapters can now: together, or each, as the placement asks.
+/// Asserts that the last indication has the present capabilities of the adapters, summed or in common as the placement
+/// requires.
 fn assert_told(net: &Net, placement: u32, when: &str) {
     let (told, up): (BTreeMap<i32, Vec<u8>>, Vec<Capabilities>) = net
         .look(|s| {
@@ -315,7 +318,7 @@ fn what_the_team_can_do_is_indicated_whatever_members_say_and_is_in_the_end_what
             let from_team = round % 3 == 2;
             net.change_abilities(member, abilities, &CAPABILITY_CODES, from_team);
             if from_team {
-                // While it is still being asked it says something newer itself.
+                // While a query is pending, the adapter indicates a newer value.
                 let abilities = Capabilities::random(|n| draw.below(n));
                 net.change_abilities(member, abilities, &CAPABILITY_CODES, false);
             }
@@ -333,15 +336,15 @@ fn what_the_team_can_do_is_indicated_whatever_members_say_and_is_in_the_end_what
     }
 }
 
-/// Adapters that number what comes through their queues, and switches that tell of changed queues, against such as do
-/// neither: every frame goes the same way, whoever fails meanwhile.
+/// Adapters that write queue numbers into packets, and switches that send queue parameters, against such as do
+/// neither: every frame takes the same way, also if members fail meanwhile.
 #[test]
 fn where_frames_go_depends_on_no_queue_number_and_on_no_queue_parameters() {
     for seed in 0..12 {
         let run = |tells: bool| {
             let net = suite::offload_plan(seed).style(|style| {
                 style.queue_numbers = tells;
-                // What is left to chance elsewhere would be drawn differently in the two.
+                // Other random choices would be drawn differently in the two runs.
                 (style.awkward_memory, style.nested, style.free_slots) = (false, 100, 0);
             });
             let net = net.start();
@@ -361,7 +364,7 @@ fn where_frames_go_depends_on_no_queue_number_and_on_no_queue_parameters() {
     }
 }
 
-/// Runs a sequence and says what was wrong.
+/// Runs a sequence; returns the failure, if any.
 fn outcome_of(seed: u64, commands: &[Command], plan: fn(u64) -> Scenario) -> (Outcome, Vec<String>) {
     let net = plan(seed).start();
     run(&net, commands);
@@ -373,10 +376,10 @@ fn is_wrong((outcome, wrong): &(Outcome, Vec<String>)) -> bool {
     !outcome.violations.is_empty() || !outcome.leaks.is_empty() || outcome.aborted || !wrong.is_empty()
 }
 
-/// Commands of a sequence.
+/// Number of commands of a sequence.
 const LENGTH: usize = 60;
 
-/// Runs a sequence over the plan that its seed says; one that is wrong is cut down to what makes it so.
+/// Runs a sequence over the plan of its seed; a failing one is reduced to a shorter one that still fails.
 fn agrees(seed: u64, commands: Vec<Command>) {
     let plan = [suite::offload_plan, suite::every_member_plan][seed as usize % 2];
     if !is_wrong(&outcome_of(seed, &commands, plan)) {

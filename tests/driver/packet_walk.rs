@@ -1,4 +1,4 @@
-//! The packet's walk, one fact at a time: from a guest through the driver to where it belongs.
+//! The path of a packet from a guest through the driver to its destination, one property a test.
 
 use std::collections::BTreeMap;
 use vswitch::scenario::Scenario;
@@ -10,7 +10,7 @@ fn four_members(seed: u64) -> Scenario {
     Scenario::new(seed).members(&[10, 10, 10, 10]).vms(3)
 }
 
-/// Members of each flow when every packet travels in a list of its own, laid out simply.
+/// The members of each flow when every packet has its own list, in contiguous memory.
 fn members_of_single_packets(flows: u16) -> BTreeMap<Flow, Vec<u16>> {
     let net = four_members(0).style(|style| style.awkward_memory = false).start();
     for n in 0..flows {
@@ -70,7 +70,7 @@ fn a_list_for_guests_and_the_external_network_reaches_both() {
 
 #[test]
 fn a_guest_that_rewrites_its_headers_cannot_split_a_decision() {
-    // The verifier holds the destination against both versions of the packet; what matters is that one of them wins.
+    // The verifier accepts the destination of either version of the packet, but of no mixture.
     for seed in 0..200 {
         let net = four_members(seed).start();
         let a = net.vm(0);
@@ -174,6 +174,6 @@ fn flows_spread_by_the_speed_of_the_members() {
     let outcome = net.finish();
     outcome.assert_clean();
     let fast = outcome.assignments.iter().filter(|assignment| assignment.member == 2).count();
-    // 3,000 are fair; four standard deviations of a fair draw are 110.
+    // The expected value is 3,000; four standard deviations are 110.
     assert!((2_890..=3_110).contains(&fast), "{fast} of 4000 on the member with three quarters of the speed");
 }

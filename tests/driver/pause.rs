@@ -1,15 +1,15 @@
-//! What a pause waits for, and what it need not wait for.
+//! What FilterPause waits for, and what it does not wait for.
 
 use vswitch::mutation::Mutation;
 use vswitch::scenario::outcome::Outcome;
 use vswitch::scenario::suite::MS;
 use vswitch::scenario::{Net, Scenario};
 
-/// Interleavings that the baton tries.
+/// Number of seeds, each of which gives one interleaving.
 const SEEDS: u64 = 400;
 
-/// VM to VM while the module is paused and started again; time passes on another processor, and brings what
-/// goes up to the extension: nothing happens inside the call that causes it, so that no send is under way.
+/// Frames from VM to VM while the module is paused and restarted. Time advances on another processor, on which receive
+/// indications reach the extension; nothing completes inside the call that causes it, so that no send is in progress.
 fn pauses_among_receives(plan: Scenario) -> Outcome {
     let net = plan
         .members(&[10, 10])

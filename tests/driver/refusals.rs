@@ -1,5 +1,5 @@
-//! One call is refused while something changes in the team, and nothing else happens: in the end the driver knows the
-//! truth all the same, and the switch is told what the team can do.
+//! One call fails while the team changes, and no other event follows: the driver's state still becomes correct, and
+//! the team's capabilities are indicated to the switch.
 
 use super::module::look;
 use lbfoext::ndis::raw::MEDIA_CONNECT;
@@ -13,9 +13,9 @@ use vswitch::scenario::{Net, Scenario};
 use vswitch::switch::control::status::Status;
 use vswitch::switch::ports::NicState;
 
-/// The member that things happen to.
+/// The member under test.
 const MEMBER: u16 = 2;
-/// After this time the truth is known.
+/// Time, in units of 100 ns, after which the driver's state must be correct.
 const SOON: u64 = 1_000 * MS;
 
 const QUEUES: [u32; 2] = [9, 4];
@@ -48,12 +48,12 @@ fn is_up(net: &Net) -> bool {
     state.expect("it is attached") == MemberState::Active
 }
 
-/// What the switch was told last that the team can.
+/// The number of queues in the last indication of the team's capabilities.
 fn offered(net: &Net) -> u32 {
     net.offered_queues().0.expect("it was told")
 }
 
-/// What happens, and whether the truth is known.
+/// A change of the team, and the check of the driver's state.
 struct Change {
     name: &'static str,
     happens: fn(&Net),
@@ -99,7 +99,7 @@ const CHANGES: [Change; 5] = [
             let connected = net.look(move |state| {
                 state.modules[0].topology.nic(id).is_some_and(|nic| nic.state == NicState::Connected)
             });
-            // The switch may have been refused the adapter itself.
+            // The fault may have prevented the adapter's creation.
             connected == Some(false) || offered(net) == QUEUES[0] + QUEUES[1] && is_up(net)
         },
     },

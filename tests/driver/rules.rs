@@ -21,7 +21,7 @@ const GROUPS: [(&str, usize); 9] = [
     ("STATUS", 18),
 ];
 
-/// Rules of the group HOST, which has no bar: what is not checked there says why.
+/// Number of rules of the group HOST, of which no share must be checked: each unchecked rule states why.
 const HOST_RULES: usize = 12;
 
 #[test]
@@ -60,7 +60,7 @@ fn the_scenarios_exercise_every_checked_rule_and_none_that_is_not_in_the_book() 
     let mut exercised: BTreeMap<&'static str, u64> = BTreeMap::new();
     for case in vswitch::scenario::suite::CASES {
         for seed in 0..12 {
-            // What holds after a failure is put to the test by one.
+            // The rules about recovery apply only after a failure.
             let fault = (seed == 11).then_some(60);
             for (rule, count) in case.run((case.plan)(seed).config(|config| config.fault = fault)).exercised {
                 *exercised.entry(rule).or_default() += count;
@@ -88,7 +88,7 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Strings of a source that read like the name of a rule: capitals, a dash, capitals or digits.
+/// Strings in a source file that look like a rule id: capitals, a dash, capitals or digits.
 fn names(text: &str) -> impl Iterator<Item = &str> {
     text.split('"').filter(|text| {
         let plain = text.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '-');
@@ -96,7 +96,7 @@ fn names(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Calls that are followed by the name of a rule.
+/// Functions whose argument is a rule id.
 const NAMING: [&str; 8] = [
     ".violate(",
     ".warn(",
@@ -108,7 +108,7 @@ const NAMING: [&str; 8] = [
     "advice(world,",
 ];
 
-/// A check cannot name a rule without a sentence: every name in the verifier's sources stands in the book.
+/// Every rule id in the verifier's sources is in the rule book, which has its sentence and page.
 #[test]
 fn every_rule_that_a_check_can_name_stands_in_the_book() {
     let mut seen = BTreeSet::new();

@@ -1,4 +1,5 @@
-//! Run-time state of a NIC through the driver: saved, given back here and on another host, spoilt, in any company.
+//! Run-time state of a NIC: saved, restored on this and on another host, damaged, and together with other extensions'
+//! data.
 
 mod moved;
 
@@ -21,7 +22,7 @@ fn three(seed: u64) -> Scenario {
     Scenario::new(seed).members(&[10, 25, 10]).vms(3).setting("LinkUpDelayMs", Value::Dword(0))
 }
 
-/// What the driver has noted on a switch since it was attached.
+/// The events that the driver recorded on a switch since it was attached.
 fn events(net: &Net) -> Vec<Event> {
     let module = net.switch();
     let context = net.look(|state| state.modules[module].context).unwrap_or(0);
@@ -100,7 +101,7 @@ fn a_save_and_at_once_a_restore_change_nothing() {
         let net = three(seed).start();
         let all: Vec<_> = (0..3).map(|n| (net.vm(n), net.mac(net.vm(n)))).collect();
         everybody(&net, &all, 0, 0);
-        // What another host has brought, pins included, stays as it is too.
+        // Data restored from another host, pins included, also stays the same.
         if seed % 2 == 0 {
             let state = a_state(seed, NicId::new(90, 0));
             assert!(net.restore_nic(net.vm(0), &blobs_of(&state, &many_pins(5), PART_MAX)));
@@ -205,7 +206,7 @@ fn data_that_cannot_be_used_is_discarded_whole_with_its_reason() {
         record(&net.save(nic, Offering::default()).expect("it runs").blobs).expect("a record");
     assert_eq!((found.hashed_as.to_string(), pins.len(), found.traffic.frames), ("10/0".to_owned(), 0, 0));
     assert!(differences(&net).is_empty());
-    // The NIC is as able as before.
+    // The NIC can still be restored.
     assert!(net.restore_nic(net.vm(1), &good));
     assert_eq!(differences(&net).len(), 1);
     net.finish().assert_clean();
@@ -216,7 +217,7 @@ fn a_save_that_nobody_ended_is_over_when_its_last_request_has_been_at_the_end_of
     for seed in 0..20 {
         let net = three(seed).start();
         let nic = net.vm(0);
-        // Whoever else has data below: while it saves, the operation goes on.
+        // Another extension below has data: while it saves, the operation continues.
         let below = |net: &Net| {
             let data = [vec![3; 100], vec![], vec![4; 4_000]];
             net.look(|s| s.saves.others.insert((Other::Below, 0, nic), data[..seed as usize % 4].to_vec()));
@@ -238,11 +239,13 @@ fn a_save_that_was_left_in_the_middle_ends_with_the_guest() {
     for seed in 0..20 {
         let net = three(seed).start();
         let nic = net.vm(0);
-        // Asked for room and never asked again: nothing was handed out, the next one has all of it.
+        // The driver demanded a larger buffer, and the switch never asked again: no part was written, so the next
+        // operation has all of them.
         let mut run = net.begin_save(nic, Offering { room: 9, ..Offering::default() }).expect("it runs");
         net.step_save(&mut run);
         assert_eq!(net.save(nic, Offering::default()).expect("it runs").blobs.len(), 1);
-        // Left behind its only part: nothing tells the next request from one more of the same operation.
+        // The operation ended after its only part: the next request cannot be told from a further one of the same
+        // operation.
         let mut run = net.begin_save(nic, Offering { room: 99, ..Offering::default() }).expect("it runs");
         net.step_save(&mut run);
         assert_eq!(run.blobs.len(), 1);
@@ -296,7 +299,7 @@ fn data_for_nics_that_never_come_is_bounded() {
     net.finish().assert_clean();
 }
 
-/// Members of every flow of a guest that moves from the first host to the second.
+/// The members of every flow of a guest that moves from one host to another.
 fn moved(seed: u64, scenario: Scenario) -> (BTreeMap<Flow, Vec<u16>>, Vec<Differences>) {
     let net = scenario.start();
     let there = net.on(1);
@@ -358,7 +361,7 @@ fn a_restore_that_another_extension_refuses_fails_the_migration() {
     net.finish().assert_clean();
 }
 
-/// One operation of a NIC among many.
+/// One save or restore of a NIC, among many.
 enum Operation {
     Save(SaveRun),
     Restore(RestoreRun),
@@ -375,7 +378,7 @@ impl Operation {
 
 const NICS: u16 = 100;
 
-/// A hundred NICs are restored and saved, each request of any of them at any time, on four processors.
+/// A hundred NICs are restored and saved on four processors, with their requests interleaved at random.
 fn interleaved(seed: u64) {
     let net = Scenario::new(seed).members(&[10, 10]).vms(NICS).tear_down(false).start();
     let blobs = move |n: u16| {
@@ -414,7 +417,7 @@ fn interleaved(seed: u64) {
     assert!(discarded(&net).is_empty());
     let outcome = net.finish();
     outcome.assert_clean();
-    // The last one may end when the others have.
+    // The last operation may end after the others.
     let checked = |rule| outcome.exercised.get(rule).copied().unwrap_or(0);
     let all: u64 = ["SAVE-18", "SAVE-21", "SAVE-24"].map(checked).iter().sum();
     assert_eq!(all, u64::from(NICS));

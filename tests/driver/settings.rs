@@ -1,5 +1,5 @@
-//! Settings in the registry, changed again and again in both keys: every change is noticed, what holds is what the
-//! README says of the values that stand there now, and the events tell what was ignored.
+//! Settings that change again and again in both registry keys: the driver notices every change, uses the values that
+//! the README's table defines for the present contents, and records an event for every ignored value.
 
 use super::module::look;
 use lbfoext::trace::Event;
@@ -17,7 +17,7 @@ use vswitch::scenario::{Net, Scenario};
 use vswitch::switch::control::payload::switch_name;
 use vswitch::switch::ndis::driver::SERVICE;
 
-/// The keys: of all switches, and of this one.
+/// Number of keys: one for all switches, one for this switch.
 const KEYS: usize = 2;
 const COMMON: usize = 0;
 const OWN: usize = 1;
@@ -60,7 +60,7 @@ impl Values {
         }
     }
 
-    /// Values at both ends, in the middle, beside the ends, and far away.
+    /// Values at both ends of the range, in the middle, just outside, and far outside.
     fn tried(&self) -> Vec<u64> {
         let far = [u64::from(u32::MAX), 1 << 32, u64::MAX];
         match self {
@@ -83,7 +83,7 @@ fn rows() -> Vec<Row> {
     rows.collect()
 }
 
-/// What a value in the registry says.
+/// How a value in the registry is read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Said {
     Number(u64),
@@ -101,11 +101,11 @@ fn said(value: &Value) -> Said {
 }
 
 type Registry = [BTreeMap<String, Said>; KEYS];
-/// A setting by its place in the table, the number that was ignored, and what is used in its place.
+/// Index of a setting in the table, the ignored number, and the value in effect.
 type Ignored = (u8, Option<u64>, u64);
 
-/// What the README says: the switch's own value overrides the common one; out of range, or of the wrong type, a value
-/// takes its default; all algorithms but 4 and 6 need TeamingMode 0.
+/// The README's rules: the value of the switch's key overrides the common one; a value out of range or of the wrong
+/// type is replaced by the default; all algorithms but 4 and 6 need TeamingMode 0.
 fn expected(rows: &[Row], registry: &Registry, step: u64) -> (Settings, Vec<Ignored>) {
     let mut used = BTreeMap::new();
     let mut ignored = Vec::new();
@@ -148,7 +148,7 @@ fn expected(rows: &[Row], registry: &Registry, step: u64) -> (Settings, Vec<Igno
         use_adapter_hash: used["UseAdapterHash"] == 1,
         seed: if used["HashSeed"] == 0 { DEFAULT_SEED } else { used["HashSeed"] },
         link_up_delay: ticks(used["LinkUpDelayMs"], 10_000),
-        // The clock moves in steps, and a gap is as long as it says at least.
+        // The clock advances in steps, and a gap lasts at least as long as configured.
         flowlet_gap: ticks(used["FlowletGapUs"], 10).saturating_add(Ticks::new(match used["FlowletGapUs"] {
             0 => 0,
             _ => step,
@@ -163,7 +163,7 @@ fn expected(rows: &[Row], registry: &Registry, step: u64) -> (Settings, Vec<Igno
     (settings, ignored)
 }
 
-/// What the driver goes by, and what it has said about it since a moment.
+/// The driver's settings, and its events about them since a given time.
 struct Found {
     settings: Settings,
     pace: RebalanceTimers,
@@ -195,7 +195,7 @@ fn found(net: &Net, since: u64) -> Found {
     .expect("it is attached")
 }
 
-/// Does something to the registry, and lets the notifications come.
+/// Changes the registry and waits for the notifications.
 fn change(net: &Net, what: impl FnOnce(&vswitch::machine::world::World) + Send) {
     let world = Arc::clone(net.world());
     net.advance(1);
@@ -209,7 +209,7 @@ fn check(net: &Net, rows: &[Row], registry: &Registry, since: u64, what: &str) {
     assert_eq!(found.settings, settings, "after {what}, with {registry:?}");
     assert_eq!(found.pace, settings.rebalance_timers(), "after {what}");
     assert_eq!(found.uses_adapter_hash, settings.use_adapter_hash, "after {what}");
-    // A change of several parts may be read in between, with the same complaints.
+    // The driver may read between the parts of a change, and then records the same events twice.
     let told = &found.ignored[found.ignored.len().saturating_sub(ignored.len())..];
     let mut expected = ignored;
     let mut told = told.to_vec();
@@ -225,7 +225,7 @@ fn start(seed: u64) -> Net {
     Scenario::new(seed).members(&[10, 10]).vms(1).start()
 }
 
-/// What the scenario starts with.
+/// The registry at the start of the scenario.
 fn initial() -> Registry {
     let common = ["TeamingMode", "LoadBalancingAlgorithm"].map(|name| (name.to_owned(), Said::Number(0)));
     [BTreeMap::from(common), BTreeMap::new()]
@@ -285,7 +285,7 @@ fn of_changes_that_come_while_others_are_being_read_the_last_one_holds() {
     }
 }
 
-/// A value for a setting: one that is accepted, one that is not, one of another type or length.
+/// A random value for a setting: valid, out of range, or of a wrong type or length.
 fn draw_value(draw: &mut Draw, row: &Row) -> Value {
     let tried = row.values.tried();
     let number = tried[draw.below(tried.len() as u64) as usize];
@@ -295,7 +295,7 @@ fn draw_value(draw: &mut Draw, row: &Row) -> Value {
         1 => Value::Sz(String::new()),
         2 => Value::Binary(bytes[..4].to_vec()),
         3 => Value::MultiSz(vec!["1".to_owned(), "2".to_owned()]),
-        // REG_NONE, REG_DWORD_BIG_ENDIAN, and numbers that are cut short or too long.
+        // REG_NONE, REG_DWORD_BIG_ENDIAN, and numbers that are too short or too long.
         4 => Value::Raw(0, Vec::new()),
         5 => Value::Raw(5, bytes[..4].to_vec()),
         6 => Value::Raw(4, bytes[..draw.below(4) as usize].to_vec()),
@@ -317,7 +317,7 @@ fn after_any_walk_of_changes_in_both_keys_what_stands_there_holds() {
             let row = &rows[draw.below(rows.len() as u64) as usize];
             let since = net.now() + 1;
             let what = match draw.below(20) {
-                // The key goes with all in it; of the common one only the values, for the module watches it.
+                // The whole key is deleted; of the common key only the values, because the module watches it.
                 0 if key == OWN => {
                     let own = path(OWN);
                     let was_there = !registry[OWN].is_empty();
@@ -335,7 +335,7 @@ fn after_any_walk_of_changes_in_both_keys_what_stands_there_holds() {
                 _ => {
                     let value = draw_value(&mut draw, row);
                     registry[key].insert(row.name.clone(), said(&value));
-                    // Names compare without regard to case.
+                    // Names are compared without regard to case.
                     let name = if draw.below(4) == 0 { row.name.to_lowercase() } else { row.name.clone() };
                     let what = format!("{name} = {value:?} in key {key}");
                     change(&net, |world| world.registry_set(&path(key), &name, value));
@@ -372,7 +372,7 @@ fn every_kind_of_value_in_either_key_makes_of_every_setting_what_the_readme_says
                             }
                         }
                     }
-                    // Something changes in any case.
+                    // This value changes in every step.
                     world.registry_set(&path(COMMON), "Unrelated", Value::Qword(since));
                 });
                 for (key, value) in pair.into_iter().enumerate() {

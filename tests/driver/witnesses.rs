@@ -1,6 +1,6 @@
-//! The simulated switch under test: two extensions that are not ours, written in C from the documentation alone
-//! (`tests/vswitch/witness`), run the scenarios. What a rule finds against one of them is a fault of the extension by
-//! the rule's page, or a fault of the switch.
+//! Tests of the simulated switch itself: two independent extensions, written in C from the documentation alone
+//! (`tests/vswitch/witness`), run the scenarios. If one of them breaks a rule, then by the rule's page either the
+//! extension is wrong or the simulated switch.
 
 use std::path::Path;
 use std::{fs, panic};
@@ -14,7 +14,7 @@ use vswitch::switch::ndis::driver::Role;
 /// Seeds for each scenario.
 const SEEDS: u64 = 12;
 
-/// The service is named like the file, in the INF that would install it.
+/// The service has the name of the file, as in the INF that would install it.
 #[derive(Clone, Copy)]
 struct Witness {
     name: &'static str,
@@ -24,17 +24,17 @@ struct Witness {
 const PASSTHROUGH: Witness = Witness { name: "passthrough", role: Role::Filtering };
 const FORWARD: Witness = Witness { name: "forward", role: Role::Forwarding };
 
-/// How much of a scenario an extension is run with that is not what the scenario was written for.
+/// Which checks of a scenario apply to an extension for which it was not written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Part {
     Whole,
-    /// Every rule holds and every frame ends; what else comes of it is a team's promise.
+    /// Every rule holds and every frame is delivered or dropped; the other checks apply to a team only.
     Rules,
     Nothing,
 }
 use Part::{Nothing, Rules, Whole};
 
-/// Scenarios that do not fit as they are: with the passthrough, with the forwarding extension, and why.
+/// Scenarios that do not apply unchanged: to the passthrough extension, to the forwarding extension, and the reason.
 const UNFIT: [(&str, Part, Part, &str); 15] = [
     ("policies", Whole, Nothing, NO_POLICY),
     ("policies_change", Whole, Nothing, NO_POLICY),
@@ -82,7 +82,7 @@ fn assert_ends(outcome: &Outcome) {
     assert_eq!(silent, 0, "frames without an end");
 }
 
-/// Runs every scenario that fits, with every seed, and says how many there are of each kind.
+/// Runs every scenario that applies, with every seed; returns the number of each kind.
 fn run(witness: Witness, change: fn(Scenario) -> Scenario, judge: fn(&Case, Part, &Outcome)) {
     let (mut counts, mut frames) = ([0; 3], 0);
     for case in CASES {
@@ -125,7 +125,7 @@ fn the_forwarding_extension_keeps_every_rule() {
     run(FORWARD, |plan| plan, as_it_fits);
 }
 
-/// Calls are refused, often no slot is free, frames lie in many small buffers.
+/// Calls fail, often no free destination element is left, and frames lie in many small buffers.
 #[test]
 #[cfg_attr(not(witnesses_present), ignore = "build the witnesses first: cargo image witnesses")]
 fn both_keep_every_rule_in_adversity() {
@@ -158,8 +158,8 @@ fn records_of_others_pass() {
     }
 }
 
-/// NDIS calls what an extension may do without, where it is there: options of driver and module, events of the device,
-/// direct requests.
+/// NDIS calls the optional handlers that an extension registers: driver and module options, device PnP events, direct
+/// OID requests.
 #[test]
 #[cfg_attr(not(witnesses_present), ignore = "build the witnesses first: cargo image witnesses")]
 fn handlers_that_are_optional_are_called() {

@@ -1,6 +1,5 @@
-//! Properties that are damaged, each in every way: what was there before the extension and cannot be read leaves its
-//! port closed, what comes later and cannot be read is vetoed and leaves things as they were, and nothing else is
-//! touched.
+//! Damaged properties, each in every way. A property from before the attachment that cannot be read leaves its port
+//! closed; one that arrives later is vetoed and changes nothing. Other ports are not affected.
 
 use super::driver::{dropped, events, look, next_frame, reached};
 use lbfoext::ndis::raw::{INVALID_PARAMETER, SUCCESS, oids};
@@ -34,7 +33,7 @@ fn kinds() -> Vec<Property> {
 
 type Change = Arc<dyn Fn(&mut Vec<u8>) + Send + Sync>;
 
-/// What is done to bytes, in words.
+/// A description, and the change to the bytes.
 struct Damage(String, Change);
 
 fn damage(name: impl Into<String>, change: impl Fn(&mut Vec<u8>) + Send + Sync + 'static) -> Damage {
@@ -49,7 +48,7 @@ fn put(bytes: &mut [u8], at: usize, value: u32) {
     bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
 }
 
-/// What can be wrong with the body of a property that begins where `at` says; `length` is where its length stands.
+/// The damages of a property that starts at the offset `at`; `length` is the offset of its length field.
 fn of_body(property: &Property, at: fn(&[u8]) -> usize, length: usize, offset: usize) -> Vec<Damage> {
     let mut all = vec![
         damage("a body of another type", move |b| {
@@ -116,9 +115,9 @@ fn of_body(property: &Property, at: fn(&[u8]) -> usize, length: usize, offset: u
     all
 }
 
-/// What can be wrong with the answer to an enumeration.
+/// The damages of the output of an enumeration.
 fn of_answer(property: &Property) -> Vec<Damage> {
-    // Fields of the instance are told apart from those of the head by a thousand.
+    // Offsets from 1,000 on are relative to the property instance, others to the start of the buffer.
     let mut all = of_body(property, |b| word(b, 36) + 40, 1_032, 1_036);
     let body = match property {
         Property::Security(_) => 24,
@@ -147,7 +146,7 @@ fn of_answer(property: &Property) -> Vec<Damage> {
 const ACTIVATIONS: [Activation; 3] =
     [Activation::BeforeAttach, Activation::WhilePaused, Activation::WhileRunning];
 
-/// Port 10 has the property whose enumeration is damaged, 11 has one that is whole, 12 has none.
+/// Port 10 has a property whose enumeration is damaged, port 11 a valid one, port 12 none.
 fn enumerated(seed: u64, property: &Property, Damage(_, change): &Damage) -> Net {
     let (kind, change) = (property.kind(), Arc::clone(change));
     let spoils = Spoils(Arc::new(move |asked, answer: &mut Vec<u8>| {
@@ -168,9 +167,9 @@ fn enumerated(seed: u64, property: &Property, Damage(_, change): &Damage) -> Net
     net
 }
 
-/// Where frames from and to each of three VMs go.
+/// Asserts that frames from and to the closed port are dropped and those of the other ports delivered.
 fn assert_closed(net: &Net, when: &str) {
-    // Once, or each time that the property was asked for again.
+    // Recorded once, or each time that the property was queried again.
     let closed: BTreeSet<u32> = events(net)
         .into_iter()
         .filter_map(|event| if let Event::PortClosed { port } = event { Some(port) } else { None })
@@ -193,7 +192,8 @@ fn assert_closed(net: &Net, when: &str) {
     assert_eq!(reached(net, first + 5).1, [1].into(), "{when}: from another to the external network");
 }
 
-/// Another property, whole, and a NIC that goes and comes say nothing about the one that could not be read.
+/// Neither another valid property nor a NIC that is deleted and created again opens a port whose property could not be
+/// read.
 fn nothing_else_opens(net: &Net, damaged: &Property) {
     let nic = net.vm(0);
     for other in kinds().into_iter().chain([Property::Profile]) {
@@ -245,7 +245,7 @@ fn the_same_enumerations_open_the_port_while_nothing_is_damaged() {
     }
 }
 
-/// What can be wrong with the payload of an addition or an update, and whether its head can still be read.
+/// The damages of the payload of an addition or an update, and whether its parameter structure can still be read.
 fn of_request(property: &Property, whole: usize) -> Vec<(Damage, bool)> {
     let mut all: Vec<_> =
         of_body(property, |b| word(b, 56), 52, 56).into_iter().map(|damage| (damage, true)).collect();
@@ -269,7 +269,7 @@ fn envelope(instance: u64) -> Envelope {
     Envelope { id: [0; 16], instance, version: 0x0100, gap: 0, newer: false }
 }
 
-/// A request that means no change: those below answer with `status` if they see it.
+/// Issues a request that must change nothing; the switch completes it with `status` if it gets there.
 fn ask(net: &Net, oid: u32, payload: Vec<u8>, status: i32) -> vswitch::switch::control::Answer {
     let plan = Plan { status, completion: None };
     net.ask(Ask { plan, ..Ask::set(oid, payload, None) }).expect("the module is attached")

@@ -1,4 +1,4 @@
-//! What the tests of this folder share: a look into the driver, and what became of a frame so far.
+//! Helpers of this folder: access to the driver's state, and the outcome of a frame so far.
 
 use lbfoext::module::Module;
 use lbfoext::trace::Event;
@@ -7,12 +7,12 @@ use vswitch::scenario::Net;
 use vswitch::switch::frames::FrameOutcome;
 use vswitch::switch::ports::NicId;
 
-/// A look at the driver's own state.
+/// Calls `look` with the driver's module, on a simulated thread.
 pub fn look<R: Send>(net: &Net, look: impl FnOnce(&Module) -> R + Send) -> R {
     crate::module::look(net, look).expect("the module is attached")
 }
 
-/// What the driver has noted since it was attached.
+/// The events that the driver recorded since it was attached.
 pub fn events(net: &Net) -> Vec<Event> {
     look(net, |module| module.control.lock().events.iter().map(|(_, event)| event).collect())
 }
@@ -41,7 +41,7 @@ pub fn reached(net: &Net, frame: usize) -> (BTreeSet<NicId>, BTreeSet<u16>) {
     found
 }
 
-/// Why the driver dropped a frame, if it did.
+/// The reason with which the driver dropped a frame, if it did.
 pub fn dropped(net: &Net, frame: usize) -> Option<String> {
     outcomes(net, frame).into_iter().find_map(|end| match end {
         FrameOutcome::Filtered { reason } => Some(reason),

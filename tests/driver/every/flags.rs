@@ -1,5 +1,5 @@
-//! Flags of every call for packets, against the flags and the IRQL of the call that brought the packets: what is known
-//! is carried on, what is not is not claimed.
+//! The flags of every packet call of the driver, against the flags and the IRQL of the call that brought the packets:
+//! a flag is set only if it is true.
 
 use lbfoext::ndis::raw::{ReceiveFlags, ReturnFlags, SendCompleteFlags, SendFlags};
 use std::collections::BTreeSet;
@@ -17,7 +17,7 @@ const DONE: &str = "NdisFSendNetBufferListsComplete";
 const UP: &str = "NdisFIndicateReceiveNetBufferLists";
 const BACK: &str = "NdisFReturnNetBufferLists";
 
-// The same bit everywhere.
+// The same bit in all four flag words.
 const DISPATCH: u32 = SendFlags::DISPATCH_LEVEL.bits();
 const _: () = assert!(
     DISPATCH == SendCompleteFlags::DISPATCH_LEVEL.bits()
@@ -36,7 +36,8 @@ fn crossings(net: &Net) -> Vec<Crossing> {
     net.look(|state| state.crossings.replace(Vec::new())).flatten().unwrap_or_default()
 }
 
-/// To one destination each, to several, nowhere, split with some parts lost, native; from one source and from three.
+/// Packets to one destination, to several, to none, in lists that are split with some packets lost, native; from one
+/// source and from three.
 fn traffic(net: &Net) {
     let (a, b, c) = (net.vm(0), net.vm(1), net.vm(2));
     for round in 0..4 {
@@ -65,7 +66,7 @@ fn traffic(net: &Net) {
     }
 }
 
-/// What the flags of the call must be.
+/// The expected flags of a call.
 fn expected(c: &Crossing) -> u32 {
     let single = if c.same_source { SendFlags::SWITCH_SINGLE_SOURCE.bits() } else { 0 };
     let group = if c.same_destination { SendFlags::SWITCH_DESTINATION_GROUP.bits() } else { 0 };

@@ -1,6 +1,6 @@
-//! Identifiers of offloads where each member has numbers of its own for the same thing: what the switch is shown is
-//! what it was given, and what it says with that is understood. That a request comes back with the names it was made
-//! with is for the checker (OFFLOAD-15).
+//! Offload ids when each member uses its own number for the same resource: the switch sees only the id that it was
+//! given, and requests with that id reach the right resource. The verifier checks that a request is completed with the
+//! ids with which it was issued (OFFLOAD-15).
 
 use lbfoext::ndis::raw::SUCCESS;
 use std::collections::BTreeSet;
@@ -13,7 +13,8 @@ use vswitch::scenario::{Net, Scenario};
 const PLACEMENTS: [u32; 3] = [0, 1, 2];
 const MEMBERS: u16 = 4;
 
-/// A team whose members have all counted differently: each failed while queues, filters and functions were made.
+/// A team whose members use different numbers, because each was down while some queues, filters and functions were
+/// allocated.
 fn unlike_members(seed: u64, placement: u32) -> Net {
     let net = Scenario::new(seed)
         .members(&[10; MEMBERS as usize])
@@ -27,14 +28,14 @@ fn unlike_members(seed: u64, placement: u32) -> Net {
     net.advance(1_000);
     for down in 1..=MEMBERS {
         net.fail(down);
-        // The first member misses one more than the second, and so on.
+        // Each member misses one allocation more than the next one.
         let others = |n| net.vm(6 + MEMBERS * (down - 1) + n);
         for n in 0..MEMBERS - down {
             net.start_queue(others(n)).expect("the others have room");
         }
         net.restore(down);
         net.advance(400_000);
-        // Some stay, so that numbers are not used again.
+        // Some resources stay allocated, so that their numbers are not reused.
         if down % 2 == 0 {
             (0..MEMBERS - down).for_each(|n| net.release(others(n)));
         }
@@ -42,7 +43,7 @@ fn unlike_members(seed: u64, placement: u32) -> Net {
     net
 }
 
-/// Numbers under which the members hold the queues of a partition.
+/// The numbers of a partition's queues on the members.
 fn below(net: &Net, n: u16) -> BTreeSet<u32> {
     let held = net.members_of(net.vm(n)).into_iter();
     held.filter_map(|(_, r)| if let Resource::Queue(id) = r { Some(id) } else { None }).collect()
@@ -53,7 +54,7 @@ fn assert_agreed(net: &Net, when: &str) {
     assert_eq!(net.lost_ways(), Vec::<String>::new(), "{when}");
 }
 
-/// Queues with filters come, move, are asked about and go, one at a time and several in a batch.
+/// Queues with filters are allocated, moved, queried and freed, one at a time and several in a batch.
 fn queues(net: &Net, when: &str) -> usize {
     let mut unlike = 0;
     for n in 0..4 {
@@ -78,7 +79,7 @@ fn queues(net: &Net, when: &str) -> usize {
             (first, second, filters)
         });
         let (first, second, filters) = made.expect("it runs");
-        // Whoever speaks for the members by then, with numbers of its own.
+        // Each member in turn is up alone, with its own numbers.
         for member in 1..=MEMBERS {
             net.fail(member);
             let filter = net.offload(nic, |partition| partition.set_filter(first, mac)).flatten();
@@ -122,7 +123,7 @@ fn the_switch_is_shown_and_understood_by_its_own_identifiers_for_every_placement
                 });
                 assert_eq!(handles.map_or(0, |handles| handles.len()), 4, "{when}");
                 assert_agreed(&net, &when);
-                // The member that the traffic is on may be another by then.
+                // By then the traffic may be on another member.
                 net.fail(1 + n % MEMBERS);
                 net.offload(nic, |partition| {
                     let all = partition.holds().associations;

@@ -1,5 +1,5 @@
-//! The same frame is decided the same way however its bytes lie in memory: split anywhere, behind other bytes, without
-//! a mapping, in memory that a guest may change. The bytes that decide lie at every depth that is read.
+//! The decision for a frame does not depend on its layout in memory: split at any byte, at an offset, not mapped, in
+//! memory that a guest may change. The fields that decide lie at every depth of the window.
 
 use super::driver::next_frame;
 use vswitch::machine::registry::Value;
@@ -8,12 +8,12 @@ use vswitch::scenario::{Net, Scenario};
 use vswitch::switch::frames::FrameOutcome;
 use vswitch::switch::nbl::Shape;
 
-/// Bytes that are read of a packet.
+/// Length of the header window, in bytes.
 const WINDOW: usize = 256;
 const TRANSPORT_PORTS: u32 = 0;
 const ENCAPSULATED: u32 = 7;
 
-/// Ethernet, with tags in the bytes.
+/// An Ethernet header with tags in the bytes.
 fn ethernet(net: &Net, tags: usize, ethertype: u16) -> Vec<u8> {
     let mut bytes = [[0x02, 0xAA, 0, 0, 0, 1], net.mac(net.vm(0))].concat();
     (0..tags).for_each(|_| bytes.extend([0x81, 0x00, 0x20, 0x07]));
@@ -21,7 +21,7 @@ fn ethernet(net: &Net, tags: usize, ethertype: u16) -> Vec<u8> {
     bytes
 }
 
-/// IPv6 with extension headers of these lengths, then UDP.
+/// IPv6 with extension headers of these lengths in bytes, then UDP.
 fn ipv6(mut bytes: Vec<u8>, extensions: &[usize], port: u16) -> (Vec<u8>, usize) {
     let next = |at: usize| if at < extensions.len() { 60 } else { 17 };
     bytes.extend([0x60, 0, 0, 0, 1, 0, next(0), 64]);
@@ -34,7 +34,7 @@ fn ipv6(mut bytes: Vec<u8>, extensions: &[usize], port: u16) -> (Vec<u8>, usize)
     udp(bytes, port)
 }
 
-/// IPv4 with so many bytes of options.
+/// IPv4 with `options` bytes of options.
 fn ipv4(mut bytes: Vec<u8>, options: usize, protocol: u8) -> Vec<u8> {
     bytes.extend([0x45 + (options / 4) as u8, 0, 1, 0, 0, 1, 0x40, 0, 64, protocol, 0, 0]);
     bytes.extend([10, 0, 0, 5, 192, 0, 2, 7]);
@@ -50,7 +50,7 @@ fn udp(mut bytes: Vec<u8>, port: u16) -> (Vec<u8>, usize) {
     (bytes, at)
 }
 
-/// Frames by depth: each with the place of the ports that decide, for one source port.
+/// Frames of increasing depth, each with the offset of its UDP ports.
 fn frames(net: &Net, policy: u32, port: u16) -> Vec<(Vec<u8>, usize)> {
     let mut all = Vec::new();
     if policy == TRANSPORT_PORTS {
@@ -66,14 +66,14 @@ fn frames(net: &Net, policy: u32, port: u16) -> Vec<(Vec<u8>, usize)> {
         all.push(ipv6(ethernet(net, 0, 0x86DD), &[200], port));
     } else {
         for (options, extended) in [(0, 8), (40, 0), (0, 72), (20, 40), (40, 64), (40, 72)] {
-            // VXLAN: the frame inside decides.
+            // VXLAN: the inner frame decides.
             let outer = ipv4(ethernet(net, 0, 0x0800), options, 17);
             let vxlan =
                 [&outer[..], &[0x30, 0x39, 0x12, 0xB5, 0, 200, 0, 0, 8, 0, 0, 0, 0, 0, 9, 0]].concat();
             let lengths = if extended == 0 { vec![] } else { vec![extended] };
             let inner = ethernet(net, 0, 0x86DD);
             all.push(ipv6([vxlan, inner].concat(), &lengths, port));
-            // GRE with a key, IPv4 in it.
+            // IPv4 in GRE with a key.
             let gre =
                 [&ipv4(ethernet(net, 0, 0x0800), options, 47)[..], &[0x20, 0, 8, 0, 0, 0, 0, 7]].concat();
             all.push(udp(ipv4(gre, 40.min(extended / 4 * 4), 17), port));
@@ -82,7 +82,7 @@ fn frames(net: &Net, policy: u32, port: u16) -> Vec<(Vec<u8>, usize)> {
     all
 }
 
-/// Ways to lay a frame out: cut at one place or several, with what else there may be around it.
+/// The memory layouts of a frame: split at one or several bytes, with other variations.
 fn shapes(at: usize) -> Vec<Shape> {
     let cut = |pieces: &[usize]| Shape { pieces: pieces.to_vec(), ..Shape::default() };
     let mut all: Vec<Shape> = (at.saturating_sub(3)..at + 5).map(|place| cut(&[place])).collect();
@@ -103,7 +103,7 @@ fn shapes(at: usize) -> Vec<Shape> {
     all
 }
 
-/// What has been decided about a frame: the member, or nothing.
+/// The member that a frame was assigned to, if any.
 fn member(net: &Net, frame: usize) -> Option<u16> {
     let outcomes = net.look(|state| state.outcomes(frame).to_vec()).expect("the machine runs");
     assert_eq!(outcomes.len(), 1, "{outcomes:?}");
@@ -152,7 +152,7 @@ fn every_layout_of_every_depth_of_headers_gives_the_member_of_the_plain_one() {
                     |frame: &Vec<u8>| Packet { shape: Some(shape.clone()), ..Packet::of(frame.clone()) };
                 let got = send(&net, variants.iter().map(|(frame, _)| laid(frame)).collect());
                 assert_eq!(got, expected, "policy {policy}, ports at {at}, {shape:?}");
-                // Not out of the guest's reach, though it leaves it as it is.
+                // The guest could change the bytes, but does not.
                 for safe in [0, 14, 64, 128, 200, 256] {
                     if safe % 64 != seed as usize % 2 * 14 {
                         continue;

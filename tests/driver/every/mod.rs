@@ -1,5 +1,6 @@
-//! Properties that hold for every case of a kind: each filter, index, layout, damage, and outcome of a request. Every
-//! case is held against an expectation that is computed apart from the driver, or against the same case done plainly.
+//! Tests that go through every case of a kind: each packet filter, NIC index, memory layout, damage, and outcome of a
+//! request. Each case is compared with an expectation that the test computes itself, or with the same case in its
+//! simplest form.
 
 mod damaged;
 mod driver;

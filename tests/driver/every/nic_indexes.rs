@@ -1,5 +1,5 @@
 //! Frames from every NIC of the external port: index 0, which is the team as a whole, and the members 1 to 32; each
-//! kind of frame, each mode of the team, also while the receiver is another.
+//! kind of frame, each teaming mode, with each member as the receiving member.
 
 use super::driver::{dropped, next_frame, outcomes, reached};
 use std::collections::BTreeSet;
@@ -17,7 +17,7 @@ const OWN: &str = "A frame of this host came back from the outside.";
 const LINK: &str = "Frames to 01-80-C2-00-00-0x stay on the link they came on.";
 const NOBODY: &str = "No connected adapter has the destination address.";
 
-/// VMs 0 and 1 are ordinary, 2 may have others behind it, 3 is in VLAN 7.
+/// VMs 0 and 1 have no policies, 2 may use other source addresses, 3 is in VLAN 7.
 fn plan(seed: u64, members: &[(u16, u64)], aggregation: Aggregation) -> Scenario {
     let learning = Security { spoofing: true, ..Security::default() };
     Scenario::new(seed)
@@ -29,7 +29,7 @@ fn plan(seed: u64, members: &[(u16, u64)], aggregation: Aggregation) -> Scenario
         .setting("LinkUpDelayMs", Value::Dword(0))
 }
 
-/// What a frame is, to whom, and who gets it: the VMs' numbers, or the reason why nobody does.
+/// A description, source, destination, VLAN, and the VMs that receive the frame or the reason of the drop.
 type FrameCase = (&'static str, Mac, Mac, Option<u16>, Result<&'static [u16], &'static str>);
 
 fn kinds(net: &Net, takes: bool) -> Vec<FrameCase> {
@@ -51,7 +51,7 @@ fn kinds(net: &Net, takes: bool) -> Vec<FrameCase> {
     ]
 }
 
-/// Every kind of frame from one NIC of the external port.
+/// Receives every kind of frame from one NIC of the external port.
 fn arrive(net: &Net, index: u16, takes: bool, when: &str) {
     let source = NicId::new(1, index);
     for (what, to, from, vid, expected) in kinds(net, takes) {
@@ -79,7 +79,7 @@ fn walk(seed: u64, members: &[(u16, u64)], aggregation: Aggregation) {
     let net = plan(seed, members, aggregation).start();
     let mut live: Vec<u16> = members.iter().map(|(index, _)| *index).collect();
     live.sort_unstable();
-    // Each in turn is the receiver, the last one stays.
+    // Each member in turn is the receiving member; the last one remains.
     loop {
         let receiver = live[0];
         let alone = aggregation == Aggregation::Static;

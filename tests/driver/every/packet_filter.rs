@@ -1,5 +1,5 @@
-//! Who gets what by packet filters and multicast lists: every filter, with everything that a stack may have named, and
-//! walks of requests that count, count for another, fail, or are cut short.
+//! Delivery by packet filters and multicast lists: every filter, with every state of the multicast list, and random
+//! sequences of requests, of which some concern another NIC, fail or are truncated.
 
 use super::driver::{next_frame, reached};
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,14 +21,14 @@ const ALL_MULTICAST: u32 = 0x4;
 const PROMISCUOUS: u32 = 0x20;
 
 const GROUPS: [Mac; 3] = [[0x01, 0, 0x5E, 1, 1, 1], [0x33, 0x33, 0, 0, 0, 7], [0x01, 0, 0x5E, 1, 1, 2]];
-/// VM 0 sends, the others listen.
+/// VM 0 sends, the others receive.
 const VMS: u16 = 6;
 
-/// What the documentation makes of a vNIC's requests. A stack that has named no group, or whose first ones nobody
-/// heard, may listen to any.
+/// The documented effect of a vNIC's requests. If the stack has not set a list, or the extension missed its first
+/// requests, the vNIC must receive every group.
 #[derive(Clone, Debug, Default)]
 struct Listener {
-    /// It was there before the extension.
+    /// The vNIC existed before the attachment.
     found: bool,
     named: bool,
     groups: BTreeSet<Mac>,
@@ -68,7 +68,8 @@ fn set_filter(net: &Net, nic: NicId, filter: u32) {
     assert_eq!(answer.map(|answer| answer.status), Some(0));
 }
 
-/// Sends from a VM and from the external network: to each group, to all, to one vNIC, to nobody here.
+/// Sends frames from a VM and from the external network to each group, to broadcast, to one vNIC, and to an address
+/// that no vNIC has.
 fn probe(net: &Net, listeners: &Listeners, sequence: u32, when: &str) {
     let all = |wanted: &dyn Fn(&Listener) -> bool| -> BTreeSet<NicId> {
         listeners.iter().filter(|(_, listener)| wanted(listener)).map(|(nic, _)| *nic).collect()
@@ -93,7 +94,7 @@ fn probe(net: &Net, listeners: &Listeners, sequence: u32, when: &str) {
         for (at, (to, expected)) in cases.iter().enumerate() {
             let mut got = reached(net, first + at).0;
             if external {
-                // The sender of the other round listens to all: it has named nothing.
+                // The VM that sent in the other round receives every group, because it has set no list.
                 got.remove(&net.vm(0));
             }
             assert_eq!(
@@ -104,7 +105,7 @@ fn probe(net: &Net, listeners: &Listeners, sequence: u32, when: &str) {
     }
 }
 
-/// All combinations of the filters that a stack of today sets, and each bit alone.
+/// All combinations of the filters that present stacks set, and each bit alone.
 fn filters() -> impl Iterator<Item = u32> {
     (0..64).chain((0..32).map(|bit| 1 << bit)).chain([u32::MAX, !(ALL_MULTICAST | PROMISCUOUS)])
 }
@@ -154,7 +155,7 @@ fn a_filter_stays_through_new_lists_and_the_list_through_new_filters() {
     net.finish().assert_clean();
 }
 
-/// One request of a walk, and what it means.
+/// Issues one random request and updates the model.
 fn step(net: &Net, draw: &mut Draw, listeners: &mut Listeners) -> String {
     let vm = 1 + draw.below(u64::from(VMS) - 1) as u16;
     let nic = net.vm(vm);
@@ -183,11 +184,11 @@ fn step(net: &Net, draw: &mut Draw, listeners: &mut Listeners) -> String {
             net.set_groups(nic, &groups);
             listener.list(&groups);
         }
-        // Refused below: it does not hold.
+        // Fails below, so it has no effect.
         5 => _ = net.ask_nic(nic, NicId::NOWHERE, &Inner::set(oid, payload), failing),
-        // To somebody: not a partition's own membership.
+        // Sent to a member, so it is not the partition's own membership.
         6 => _ = net.ask_nic(nic, net.member(0), &Inner::set(oid, payload), Plan::default()),
-        // A question, or a method that nobody knows.
+        // A query, or an undefined method.
         7 => {
             let kind = draw.pick(&[
                 lbfoext::ndis::raw::request_type::QUERY_INFORMATION,
@@ -195,12 +196,12 @@ fn step(net: &Net, draw: &mut Draw, listeners: &mut Listeners) -> String {
             ]);
             net.ask_nic(nic, NicId::NOWHERE, &Inner::new(oid, kind, payload), Plan::default());
         }
-        // Cut short: it says nothing.
+        // Truncated, so it has no effect.
         8 => {
             let short = bytes[..draw.below(4) as usize].to_vec();
             net.ask_nic(nic, NicId::NOWHERE, &Inner::set(FILTER, short), Plan::default());
         }
-        // Longer than it must be: its first four bytes count.
+        // Longer than needed: only the first four bytes count.
         9 => {
             let long = [&bytes[..], &[0xFF; 9]].concat();
             net.ask_nic(nic, NicId::NOWHERE, &Inner::set(FILTER, long), Plan::default());

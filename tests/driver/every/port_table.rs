@@ -1,5 +1,5 @@
-//! The port table grows and ports come and go: nothing that a frame can see changes, and what the ports of now do not
-//! need is given back.
+//! The port table grows while ports are created and deleted: frames between other ports are delivered as before, and
+//! memory that the present ports do not need is freed.
 
 use super::driver::{look, next_frame, reached};
 use std::collections::BTreeSet;
@@ -12,9 +12,9 @@ use vswitch::switch::ports::policy::{Private, Property, Security, Vlan};
 use vswitch::switch::ports::{Mac, NicId};
 
 const GROUPS: [Mac; 2] = [[0x01, 0, 0x5E, 1, 1, 1], [0x01, 0, 0x5E, 1, 1, 2]];
-/// VMs whose frames are compared; others come and go.
+/// Number of VMs whose frames are compared; others are created and deleted.
 const VMS: u16 = 10;
-/// Behind VM 1, which may have others.
+/// An address behind VM 1, which may use other source addresses.
 const HIDDEN: Mac = [0x02, 0xBB, 0, 0, 0, 1];
 
 fn trunk(allowed: impl IntoIterator<Item = u16>) -> Property {
@@ -53,7 +53,7 @@ fn start(plan: Scenario) -> Net {
     net
 }
 
-/// Where frames of every kind between all VMs and the external network go.
+/// The destinations of frames of every kind between all VMs and the external network.
 fn picture(net: &Net) -> Vec<(BTreeSet<NicId>, BTreeSet<u16>)> {
     let first = next_frame(net);
     for n in 0..VMS {
@@ -80,7 +80,7 @@ fn picture(net: &Net) -> Vec<(BTreeSet<NicId>, BTreeSet<u16>)> {
         }
     }
     net.settle();
-    // Whoever else is there is not the question.
+    // Other VMs are left out.
     let old: BTreeSet<NicId> = (0..VMS).map(|n| net.vm(n)).collect();
     let count = next_frame(net) - first;
     let seen = (first..first + count).map(|frame| reached(net, frame));
@@ -94,7 +94,7 @@ fn capacity(net: &Net) -> (usize, usize) {
     })
 }
 
-/// Bytes of pool memory that the driver has.
+/// Pool memory of the driver, in bytes.
 fn pool(net: &Net) -> usize {
     net.world().live().iter().map(|entry| entry.bytes).sum()
 }
@@ -109,7 +109,7 @@ fn frames_go_where_they_went_before_the_table_grew_and_after_the_others_left() {
         for n in VMS..150 {
             net.add_vm(n);
             if n % 4 == 0 {
-                // Every fourth has a set of VLANs of its own.
+                // Every fourth port has its own set of VLANs.
                 assert!(net.add_property(net.vm(n).port, 1, trunk([1_000 + n])));
             }
             if sizes.insert(capacity(&net)) {
@@ -122,7 +122,7 @@ fn frames_go_where_they_went_before_the_table_grew_and_after_the_others_left() {
         }
         assert_eq!(picture(&net), before, "after all others left");
         for nic in [0, 1, 9].map(|n| net.vm(n)) {
-            // What they have sent is counted on: the checker compares.
+            // Their traffic counters continue; the verifier compares them.
             net.save(nic, vswitch::switch::control::save::Offering::default()).expect("it runs");
         }
         net.finish().assert_clean();
@@ -138,7 +138,7 @@ fn the_memory_of_ports_that_come_and_go_is_what_the_most_at_a_time_needed() {
         for n in VMS..VMS + 12 {
             net.add_vm(n);
             let port = net.vm(n).port;
-            // Replaced, taken back, and gone with its port.
+            // A property is replaced, deleted, and removed with its port.
             let set = |other: u16| trunk([7, 1_000 + 40 * round + n + other]);
             assert!(net.add_property(port, 1, set(0)));
             assert!(net.update_property(port, 1, set(13)));
@@ -184,7 +184,7 @@ fn no_more_sets_of_vlans_are_in_use_than_the_ports_of_now_differ_in() {
     let in_use = |net: &Net| {
         look(net, |module| {
             let forwarding = module.forwarding.read();
-            // A set in use differs from one that a release left: it has users, which only its text tells.
+            // A set in use has users, which only its Debug text shows; a released one has none.
             let used = |set: &&VlanSet| !format!("{set:?}").contains("users: 0");
             forwarding.ports.sets().iter().filter(used).count()
         })

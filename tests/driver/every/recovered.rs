@@ -1,5 +1,5 @@
-//! What was refused while the driver learned of the switch, in every way to come up: soon its tables are those of the switch
-//! all the same, every port is open, and meanwhile one port's trouble is no other's.
+//! Calls that fail while the driver reads the switch's configuration, for each order of start: within `SOON` its
+//! tables equal the switch's and every port is open, and a failure about one port does not affect others.
 
 use super::driver::look;
 use super::request_outcomes::{known, truth};
@@ -14,9 +14,9 @@ use vswitch::switch::ports::policy::{Property, Security, Vlan};
 const ACTIVATIONS: [Activation; 3] =
     [Activation::BeforeAttach, Activation::WhilePaused, Activation::WhileRunning];
 
-/// Refused calls are made up for within this time, also when two of them come one after the other.
+/// Time, in units of 100 ns, within which a failed call is repeated, also if two fail one after the other.
 const SOON: u64 = 1_000 * MS;
-/// And twice within this, when the switch is unreadable for half a second.
+/// The same if the switch fails every query for half a second.
 const LATER: u64 = 5_000 * MS;
 
 fn plan(seed: u64, activation: Activation) -> Scenario {
@@ -32,7 +32,7 @@ fn plan(seed: u64, activation: Activation) -> Scenario {
         .activation(activation)
 }
 
-/// The module is there, knows the switch and has closed nothing.
+/// Asserts that the module is attached, its tables equal the switch's, and no port is closed.
 fn assert_known(net: &Net, when: &str) {
     assert_eq!(known(net), truth(net), "{when}");
     assert_eq!(closed(net), BTreeSet::new(), "{when}: closed");
@@ -46,16 +46,17 @@ fn closed(net: &Net) -> BTreeSet<u32> {
     })
 }
 
-/// Runs the plan with the call of that number refused, and the one that many calls later; the first one's name.
+/// Runs the plan with call `n` failing, and with `again` also the call that many calls later; returns the name of the
+/// first.
 fn refused(plan: Scenario, n: u64, again: Option<u64>, when: &str) -> Option<&'static str> {
     let net = plan.config(|config| (config.fault, config.fault_again) = (Some(n), again)).start();
     let site = net.world().injected_fault();
     net.world().fail_from_here(u64::MAX / 2);
-    // Without memory there may be no driver, or no module yet.
+    // Without memory the driver may not be loaded or the module not be attached.
     let loaded = net.look(|state| state.driver.registered).unwrap_or(false);
     if loaded {
         assert!(net.is_running() || net.attach(), "{when} ({site:?}): no module");
-        // Where there was no module nobody could be told.
+        // Without a module the activation was not indicated.
         net.activate();
         net.advance(SOON);
         assert_known(&net, &format!("{when} ({site:?})"));
@@ -105,7 +106,7 @@ fn elements_that_cannot_be_read_keep_no_other_from_being_known_and_are_asked_for
         let net = plan(seed, activation).style(|style| style.odd.unreadable = 100).start();
         let all = truth(&net);
         let found = known(&net).into_iter().filter(|(name, text)| all.get(name) == Some(text)).count();
-        // One port and one adapter in each answer, and the ports whose adapters these are.
+        // Each array lost one element; the ports of the lost NICs are also affected.
         assert!(found + 4 >= all.len(), "seed {seed}: {found} of {}", all.len());
         net.advance(500 * MS);
         net.look(|state| state.style.odd.unreadable = 0);

@@ -1,5 +1,5 @@
-//! Ports and NICs after every outcome of every request about them: no clone, no memory, refused below, late, inside the
-//! call, cancelled. The driver's tables are then those of the switch.
+//! The tables of ports and NICs after every outcome of every request about them: no clone, no memory, failed below,
+//! completed late or inside the call, cancelled. The driver's tables then equal the switch's.
 
 use super::driver::look;
 use std::collections::{BTreeMap, BTreeSet};
@@ -78,20 +78,20 @@ pub(super) fn known(net: &Net) -> Table {
     })
 }
 
-/// VM 20 and member 3, which are not there at the beginning.
+/// VM 20 and member 3, which do not exist at the start.
 const VM: u16 = 20;
 const MEMBER: u16 = 3;
 
-/// How the requests of a step fare.
+/// The outcome of a step's requests.
 #[derive(Clone, Copy, Debug)]
 enum RequestOutcome {
-    /// All goes well, completed in this way.
+    /// They succeed and are completed in this way.
     Well(Completion),
-    /// The n-th call that may fail from here on does.
+    /// The n-th fallible call from here on fails.
     Short(u64),
-    /// Those below fail the request.
+    /// The switch fails the request.
     Failed(Completion),
-    /// Cancelled while it is out.
+    /// Cancelled while pending.
     Cancelled,
 }
 
@@ -111,8 +111,8 @@ const fn security(spoofing: bool, subnet: u32) -> Property {
     Property::Security(Security { spoofing, subnet, priority_tag: false, teaming: false })
 }
 
-/// The life of a VM's port and NIC and of a member, a request or a short walk of them each. Those that may fail
-/// below take the plan.
+/// The life cycle of a VM's port and NIC and of a member; each step is one request or a few. Requests that may fail
+/// below take the completion plan.
 const STEPS: &[Step] = &[
     ("port created", |net, plan| {
         let port = net.vm(VM).port;
@@ -181,7 +181,7 @@ fn start(seed: u64) -> Net {
     net
 }
 
-/// Whether the step can be taken: the ones before it may have been refused.
+/// Whether the step is possible: an earlier one may have failed.
 fn is_possible(net: &Net, step: &str) -> bool {
     let (port, nic, member) = (net.vm(VM).port, net.vm(VM), net.member(MEMBER));
     let (has_port, vm, third, vlan, security) = net
@@ -230,7 +230,7 @@ fn assert_equal(net: &Net, when: &str) {
         .map(|key| format!("{key}: the switch {:?}, the driver {:?}", truth.get(key), known.get(key)))
         .collect();
     assert!(wrong.is_empty(), "{when}: {wrong:#?}");
-    // What was restored for a NIC goes with it.
+    // Restored state of a NIC is removed with it.
     let restored = look(net, |module| {
         let operations = module.operations.lock();
         operations.brought(None).map(|(nic, _)| nic.port.get()).collect::<Vec<_>>()
@@ -240,13 +240,13 @@ fn assert_equal(net: &Net, when: &str) {
     assert!(kept.is_empty(), "{when}: restored for NICs that are gone: {kept:?}");
 }
 
-/// The port whose number HyperVPort hashes for the VM.
+/// The port ID that HyperVPort hashes for the VM.
 fn hashed_as(net: &Net) -> u32 {
     let nic = teaming::ids::NicId::new(PortId::new(net.vm(VM).port), teaming::ids::NicIndex::DEFAULT);
     look(net, |module| module.forwarding.read().hashed_as(nic).port.get())
 }
 
-/// A whole life in which one step fares in one way. The call that was made to fail, if any was.
+/// Runs all steps, one of them with this outcome; returns the name of the call that failed, if any.
 fn life(seed: u64, number: usize, outcome: RequestOutcome) -> Option<&'static str> {
     let net = start(seed);
     assert_equal(&net, "at the beginning");

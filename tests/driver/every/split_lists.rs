@@ -1,5 +1,5 @@
-//! A list that is split completes with success if and only if every one of its packets did, whichever of them fail,
-//! how, where and in which order they come back.
+//! A split list is completed with success if and only if all its packets were, whichever fail, with which status,
+//! where, and in which order they are completed.
 
 use super::driver::{dropped, next_frame, reached};
 use lbfoext::ndis::raw::{FAILURE, SUCCESS};
@@ -7,14 +7,14 @@ use std::collections::BTreeSet;
 use vswitch::scenario::guest::Packet;
 use vswitch::scenario::{Net, Scenario};
 
-/// NDIS_STATUS_RESOURCES, _INVALID_LENGTH, _SEND_ABORTED and a number that means nothing here.
+/// NDIS_STATUS_RESOURCES, _INVALID_LENGTH, _SEND_ABORTED and an unknown status.
 const STATUSES: [i32; 4] = [-1_073_741_670, -1_073_676_268, -1_073_676_263, -1_073_700_000];
 
 fn status(net: &Net, frame: usize) -> Option<i32> {
     net.look(|state| state.frames.all[frame].status).expect("the machine runs")
 }
 
-/// One list of packets with destinations of their own: a VM each, the last one the external network.
+/// The packets of one list, each to another VM and the last one to the external network.
 fn packets(net: &Net, count: u16) -> Vec<Vec<u8>> {
     let from = net.vm(0);
     let to = |n| if n == count - 1 { net.flow(from, n) } else { net.flow_between(from, net.vm(1 + n), n) };
@@ -24,7 +24,7 @@ fn packets(net: &Net, count: u16) -> Vec<Vec<u8>> {
 #[test]
 fn a_parent_succeeds_only_if_all_its_children_did_whatever_the_subset_and_the_order() {
     for seed in 0..24 {
-        // Completed inside the calls that send them, or later in any order.
+        // Completed inside the send calls, or later in any order.
         let net = Scenario::new(seed)
             .members(&[10, 10])
             .vms(5)
@@ -46,7 +46,7 @@ fn a_parent_succeeds_only_if_all_its_children_did_whatever_the_subset_and_the_or
                 let right = if allowed.is_empty() { got == SUCCESS } else { allowed.contains(&got) };
                 assert!(right, "seed {seed}: {count} packets, {failing:x?} failed, the list has {got:#x}");
                 if seed % 3 == 0 {
-                    // One after the other: the first failure is the list's.
+                    // Completed one after the other: the first failure is the status of the list.
                     assert_eq!(got, failing.first().map_or(SUCCESS, |(_, status)| *status), "{failing:x?}");
                 }
             }
@@ -91,7 +91,7 @@ fn a_parent_fails_if_memory_is_refused_for_any_of_its_packets() {
             for frame in first..first + 4 {
                 let (vnics, members) = reached(&net, frame);
                 let there = !vnics.is_empty() || !members.is_empty();
-                // A report is of whole lists: it names the parent of a packet that could not have one.
+                // A report names whole lists: for a packet without a child it names the parent.
                 assert!(there || dropped(&net, frame).is_some(), "call {n}, {site:?}: frame {frame}");
                 arrived += usize::from(there);
             }

@@ -1,6 +1,6 @@
-//! The matrix: every row of `teaming::oid::OIDS` and every request type it is understood with, against success however
-//! it completes, every refusal, cancellation, references that are refused, and each call that can fail, failing. A row
-//! that is added to the table is tested by that alone.
+//! Every row of `teaming::oid::OIDS` with each of its request types, against every outcome: success in each way of
+//! completion, every failure status, cancellation, refused references, and each fallible call failing. A new row of
+//! the table is tested without further code.
 
 use super::rows::{self, request_type_of};
 use super::seen::{self, assert_forwarded, assert_originated, assert_redirected};
@@ -16,7 +16,7 @@ use vswitch::switch::control::envelope::Inner;
 use vswitch::switch::control::nic_request::Arrived;
 use vswitch::switch::ports::NicId;
 
-/// What happens to a request on its way.
+/// The outcome of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum RequestOutcome {
     Succeeds(Completion),
@@ -24,7 +24,7 @@ enum RequestOutcome {
     Cancelled(Completion),
     /// Every reference is refused.
     Unreferenced,
-    /// The n-th call that can fail does.
+    /// The n-th fallible call fails.
     Fault(u64),
 }
 
@@ -43,18 +43,18 @@ fn request_outcomes() -> Vec<RequestOutcome> {
     all
 }
 
-/// A cell of the matrix, walked.
+/// The result of one cell of the matrix.
 struct Walked {
     status: i32,
     reached_below: bool,
     arrived: Vec<Arrived>,
     /// The call that failed.
     fault: Option<&'static str>,
-    /// The request inside as it came back.
+    /// The encapsulated request after its completion.
     back: Option<Inner>,
 }
 
-/// Cells by what was done to the request.
+/// Number of cells by treatment of the request.
 pub type Counts = BTreeMap<String, u32>;
 
 struct Cell {
@@ -85,7 +85,7 @@ impl Cell {
         if self.every {
             plan = plan.setting("OffloadPlacement", Value::Dword(EVERY_MEMBER));
         }
-        // Own requests have no plan: they complete as the style says.
+        // The driver's own requests have no plan: they complete as the style determines.
         match self.outcome {
             RequestOutcome::Succeeds(completion) | RequestOutcome::Cancelled(completion) => {
                 plan.style(|style| {
@@ -101,7 +101,7 @@ impl Cell {
         .start()
     }
 
-    /// Sets the outcome up; from here on the request is on its way.
+    /// Arranges the outcome for the request that follows.
     fn doom(&self, net: &Net) {
         match self.outcome {
             RequestOutcome::Cancelled(_) => net.cancel_next(),
@@ -112,7 +112,7 @@ impl Cell {
     }
 
     fn walk(&self, net: &Net) -> Walked {
-        // Members have said what they can do; before that, any may be chosen.
+        // The members have answered the queries about capabilities; before that, any may be chosen.
         net.advance(1_000);
         let nic = net.vm(0);
         let (row, kind) = (self.row, self.kind);
@@ -153,7 +153,7 @@ impl Cell {
         Walked { status, reached_below, arrived, fault: net.world().injected_fault(), back }
     }
 
-    /// Members that the request has to reach.
+    /// Number of members that the request must reach.
     fn members(&self) -> usize {
         let copied = match self.row.treatment {
             Treatment::Place(of) | Treatment::Follow(of) | Treatment::Release(of) => {
@@ -161,7 +161,7 @@ impl Cell {
             }
             _ => false,
         };
-        // Of a filter's copies only the one can move whose member has the virtual port.
+        // Only the copy of a filter whose member has the virtual port can move.
         let moves = self.row.oid == oids::RECEIVE_FILTER_MOVE_FILTER;
         if self.every && copied && !moves { 3 } else { 1 }
     }
@@ -170,7 +170,7 @@ impl Cell {
         matches!(self.row.treatment, Treatment::Place(_) | Treatment::Follow(_) | Treatment::Release(_))
     }
 
-    /// What came down went to members, as the topic demands.
+    /// Asserts that the requests that arrived below went to members as the documentation requires.
     fn assert_directed(&self, net: &Net, arrived: &[Arrived], members: usize) {
         let (nic, external) = (net.vm(0), net.member(0).port);
         assert_eq!(arrived.len(), members, "{}", self.name());
@@ -188,7 +188,7 @@ impl Cell {
         assert_eq!(to.len(), members, "one each");
     }
 
-    /// It went on as it came, and nothing else did.
+    /// Asserts that the request was forwarded unchanged, and nothing else was sent.
     fn assert_passed(&self, net: &Net, walked: &Walked) {
         assert!(walked.reached_below, "{}", self.name());
         if self.row.place == OidContext::Envelope || self.row.oid == oids::SWITCH_NIC_REQUEST {
@@ -200,7 +200,7 @@ impl Cell {
         }
     }
 
-    /// Neither it nor anything in its place went down.
+    /// Asserts that neither the request nor one in its place was sent down.
     fn assert_stayed(&self, walked: &Walked) {
         assert!(!walked.reached_below && walked.arrived.is_empty(), "{} went down", self.name());
     }
@@ -228,14 +228,15 @@ impl Cell {
         }
     }
 
-    /// It cannot go where it should: refused with this status, or, where nobody may refuse it, sent down as it came.
+    /// The member cannot be referenced: the request fails with this status or, if it must not be refused, is forwarded
+    /// unchanged.
     fn judge_unreferenced(&self, net: &Net, walked: &Walked, status: i32) {
         if self.row.refusable {
             assert_eq!(walked.status, status, "{}", self.name());
             self.assert_stayed(walked);
         } else {
             self.assert_passed(net, walked);
-            // The team as a whole has no adapter to offload an association to.
+            // The team as a whole has no adapter that could offload an association.
             let adds = matches!(self.row.treatment, Treatment::Place(Resource::Sa));
             let met = if adds && self.kind == RequestType::Set { FAILURE } else { SUCCESS };
             assert_eq!(walked.status, met, "{}", self.name());
@@ -246,7 +247,8 @@ impl Cell {
         let name = format!("{}: {site}", self.name());
         let (status, parts) = (walked.status, walked.arrived.len());
         match site {
-            // A clone cannot be had ahead: what may not be refused ends with this all the same (section 6, Q-20).
+            // A clone cannot be allocated in advance, so even a request that must not be refused fails here (section
+            // 6, Q-20).
             "NdisAllocateCloneOidRequest" => {
                 assert_eq!(status, RESOURCES, "{name}");
                 self.assert_stayed(walked);
@@ -261,7 +263,8 @@ impl Cell {
                 self.judge_unreferenced(net, walked, ADAPTER_NOT_FOUND)
             }
             "ReferenceSwitchNic" => {
-                // One member is left out, whether it was its own reference or that of the partition for its part.
+                // One member gets no request, because either its reference or the partition's reference for it was
+                // refused.
                 self.assert_directed(net, &walked.arrived, self.members() - 1);
                 let releases = matches!(self.row.treatment, Treatment::Release(_));
                 assert_eq!(
@@ -270,7 +273,7 @@ impl Cell {
                     "{name}: {status:#x}; what is left is asked for again"
                 );
             }
-            // The adapter fails it.
+            // The adapter fails the request.
             "OID_SWITCH_NIC_REQUEST" => {
                 let kept = parts > 1 && !matches!(self.row.treatment, Treatment::Release(_));
                 assert_eq!(status, if kept { SUCCESS } else { FAILURE }, "{name}");
@@ -279,7 +282,7 @@ impl Cell {
         }
     }
 
-    /// Walks the cell; false if it asked for a call to fail that was never made.
+    /// Runs the cell; false if the call that was to fail was never made.
     fn run(&self, seed: u64) -> (bool, Option<&'static str>) {
         let net = self.net(seed);
         let walked = self.walk(&net);
@@ -295,12 +298,12 @@ impl Cell {
         let out = net.look(|s| s.control.above.len() + s.control.clones.len() + s.control.own.len());
         assert_eq!(out, Some(0), "{}: requests are left", self.name());
         if let (RequestOutcome::Refused(_), Some(inner)) = (self.outcome, walked.back) {
-            // The resource is still where it was: asked again, the request succeeds there.
+            // The resource still exists: the repeated request succeeds on its member.
             let again = net.offload(net.vm(0), move |p| p.ask(&inner).status);
             assert_eq!(again, Some(SUCCESS), "{}, then again", self.name());
         }
-        // Requests of this walk speak of ports that the switch's truth does not have: an hour after a failure nobody is
-        // spoken to.
+        // The requests name ports that the simulated switch does not have, so the module is paused before the check an
+        // hour after a failure.
         net.pause();
         let outcome = end(net);
         let violations: Vec<String> = outcome.violations.iter().take(3).map(ToString::to_string).collect();
@@ -310,7 +313,7 @@ impl Cell {
     }
 }
 
-/// Walks all that is asked of the extension; the cells by outcome.
+/// Runs all cells of requests from above; returns their number by outcome.
 pub fn walk_all() -> Counts {
     let mut counts = Counts::new();
     for row in OIDS.iter().filter(|row| row.place != OidContext::Own) {

@@ -1,5 +1,5 @@
-//! The OID walk: every row of the table of OIDs meets every outcome (`matrix`, `own`), and every member of the
-//! structures that arrive below says what the topic on forwarding, redirecting and originating demands (`seen`).
+//! Every row of the table of OIDs with every outcome (`matrix`, `own`), and every member of the structures that arrive
+//! below against forwarding-oid-requests-to-physical-network-adapters.md (`seen`).
 
 mod matrix;
 mod own;
@@ -21,24 +21,24 @@ use vswitch::switch::control::nic_request::Arrived;
 use vswitch::switch::control::offload::{move_filter, queue_parameters};
 use vswitch::switch::ports::NicId;
 
-/// What pages of these requests allow an adapter to answer beside success.
+/// Failure statuses that the pages of these requests allow an adapter to return.
 const REFUSALS: [i32; 5] = [FAILURE, RESOURCES, INVALID_PARAMETER, NOT_SUPPORTED, INVALID_LENGTH];
 
 /// `OffloadPlacement` in the registry.
 const EVERY_MEMBER: u32 = 2;
 
 fn team(seed: u64) -> Scenario {
-    // One VM, one member: the placement that follows the flows is a single member.
+    // With one VM, the placement that follows the flows uses a single member.
     Scenario::new(seed).members(&[10, 10, 10]).vms(2).aggregation(Aggregation::SwitchIndependent)
 }
 
-/// The switch forgets what this test did behind its back, so that nothing is given up twice.
+/// Removes from the simulated switch's records what this test allocated directly, so that nothing is freed twice.
 fn end(net: Net) -> Outcome {
     net.look(|s| s.control.wants.held.clear());
     net.finish()
 }
 
-/// What arrived below since then.
+/// The requests that arrived below since `mark`.
 fn arrived_since(net: &Net, mark: usize) -> Vec<Arrived> {
     net.look(move |s| s.control.nics.arrived[mark..].to_vec()).unwrap()
 }
@@ -66,7 +66,7 @@ fn what_means_nothing_is_forwarded_as_it_came() {
     let net = team(5).start();
     let unknown = Inner::method(0x0001_0E77, vec![1; 40]);
     let multicast = Inner::set(oid::ADD_MULTICAST, vec![1, 0, 0x5E, 0, 0, 1]);
-    // The right number with another request type is another request.
+    // The same OID with another request type is another request.
     let mistyped = Inner::set(oid::ALLOCATE_QUEUE, queue_parameters(1, 10, 1));
     let direct = Inner::method(oid::ALLOCATE_QUEUE, vec![0; 12]);
     for (inner, to) in [
@@ -92,10 +92,11 @@ fn what_means_nothing_is_forwarded_as_it_came() {
     end(net).assert_clean();
 }
 
-/// A host beside this one that shares the adapters.
+/// Another partition, which uses the same adapters.
 const STRANGER: NicId = NicId::new(900, 0);
 
-/// Somebody else takes the lowest numbers of every adapter but one, so that one partition's numbers differ.
+/// Allocates the lowest numbers of every adapter but one for another partition, so that the numbers of one partition
+/// differ by member.
 fn occupy(net: &Net, except: u16) {
     let holder = Holder { source: STRANGER, by: By::Switch };
     net.look(move |state| {

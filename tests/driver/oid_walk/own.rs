@@ -1,4 +1,4 @@
-//! The other half of the matrix: what the extension asks by itself, of the switch and of members, in its own name.
+//! The rows for requests that the extension originates for its own purpose, to the switch and to members.
 
 use super::matrix::Counts;
 use super::rows::request_type_of;
@@ -9,14 +9,14 @@ use std::collections::BTreeSet;
 use teaming::oid::{OIDS, OidContext, Row};
 use vswitch::scenario::{Net, Scenario};
 
-/// How many requests may complete late, and of these inside the call, in hundred.
+/// Percentage of requests that complete late, and of those that complete inside the call.
 const STYLES: [(&str, u64, u64); 3] = [("AtOnce", 0, 0), ("Later", 100, 0), ("InsideTheCall", 100, 100)];
 
 fn rows() -> impl Iterator<Item = &'static Row> {
     OIDS.iter().filter(|row| row.place == OidContext::Own)
 }
 
-/// Questions to the switch are no encapsulated ones.
+/// Whether the request is a query to the switch, which is not encapsulated.
 fn is_of_switch(row: &Row) -> bool {
     row.name.starts_with("OID_SWITCH_")
 }
@@ -32,7 +32,7 @@ fn start(seed: u64, pending: u64, inside: u64) -> Net {
     net
 }
 
-/// The member was asked all this, each question well made; the OIDs that arrived.
+/// Asserts that the queries to the member are well formed; returns their OIDs.
 fn assert_well_asked(net: &Net, mark: usize, member: u16) -> BTreeSet<u32> {
     let arrived = arrived_since(net, mark);
     arrived
@@ -43,7 +43,7 @@ fn assert_well_asked(net: &Net, mark: usize, member: u16) -> BTreeSet<u32> {
     of.map(|one| one.inner.oid).collect()
 }
 
-/// Every row is asked however answers come: at the start of the switch all of them, of every member.
+/// At the start of the switch every row is queried from every member, in each way of completion.
 fn answered(counts: &mut Counts) {
     for (name, pending, inside) in STYLES {
         for seed in 0..4 {
@@ -63,7 +63,7 @@ fn answered(counts: &mut Counts) {
     }
 }
 
-/// A member that comes back is asked all: each call fails in turn, and no question but that one is lost for it.
+/// A member that is connected again is queried: each call fails in turn, and only the query of that call is lost.
 fn refused_by_members(counts: &mut Counts) {
     for n in 1.. {
         let net = start(5, 50, 50);
@@ -82,7 +82,7 @@ fn refused_by_members(counts: &mut Counts) {
         match site {
             "OID_SWITCH_NIC_REQUEST" => assert_eq!(lost, 0, "a question after a failed one"),
             "ReferenceSwitchNic" => assert!(lost <= 1, "{lost} questions lost with one reference"),
-            // The request that brings the member is refused, or goes on without the extension's knowledge.
+            // The request that connects the member fails, or is forwarded without a clone.
             _ => {}
         }
         *counts.entry(format!("without {site}")).or_default() += 1;
@@ -92,7 +92,7 @@ fn refused_by_members(counts: &mut Counts) {
     }
 }
 
-/// No reference is had: nobody is asked, and nothing is left.
+/// References are refused: no query is sent, and nothing leaks.
 fn unreferenced(counts: &mut Counts) {
     let net = start(6, 50, 50);
     net.unplug(3);
@@ -106,7 +106,7 @@ fn unreferenced(counts: &mut Counts) {
     *counts.entry("Unreferenced".to_owned()).or_default() += to_members().len() as u32;
 }
 
-/// The switch fails a question, or there is no memory for it: the module runs, and knows the answer a second later.
+/// The switch fails a query, or there is no memory for it: the module runs, and has the answer a second later.
 fn refused_by_the_switch(counts: &mut Counts) {
     let mut failed = BTreeSet::new();
     for n in 1.. {
@@ -124,7 +124,7 @@ fn refused_by_the_switch(counts: &mut Counts) {
             assert!(runs, "the module does not run because of {site}");
             failed.insert(row.name);
         }
-        // Without memory there may be no module.
+        // Without memory the module may not be attached.
         assert!(runs || net.attach(), "{site} failed once and all is lost");
         net.advance(10_000_000);
         let owed = look(&net, |module| module.control.lock().enumeration.is_owed());

@@ -1,4 +1,5 @@
-//! A request for every row of the table of OIDs: what has to be there before, and the bytes. A row without one fails.
+//! A request for every row of the table of OIDs: the resources that must exist before, and its bytes. A row without
+//! one fails.
 
 use lbfoext::ndis::raw::{oids, request_type};
 use teaming::oid::{OidContext, RequestType, Row};
@@ -15,7 +16,7 @@ use vswitch::switch::control::save::Blob;
 use vswitch::switch::ports::policy::{Property, Vlan};
 use vswitch::switch::ports::{Nic, NicId, NicKind, NicState, Port, PortState};
 
-/// A VM that only these requests speak of.
+/// A NIC that only these requests name.
 const VM_NIC: NicId = NicId::new(700, 0);
 const MAC: [u8; 6] = [2, 0x15, 0x5D, 0, 7, 0];
 
@@ -38,7 +39,7 @@ fn port_bytes() -> Vec<u8> {
     payload::bytes_of(&payload::port(&port))
 }
 
-/// The payload of a request that comes as it is, by the structure that its row names.
+/// The payload of a request that is not encapsulated, by the structure that its row names.
 pub fn bare(row: &Row) -> Vec<u8> {
     let envelope = Envelope { id: [0; 16], instance: 1, version: 0x0100, gap: 0, newer: false };
     match row.payload.map(|(structure, _)| structure) {
@@ -51,13 +52,13 @@ pub fn bare(row: &Row) -> Vec<u8> {
         Some("NDIS_SWITCH_PORT_PROPERTY_DELETE_PARAMETERS") => {
             bytes::port_property_deletion(VM_NIC.port, 3, &envelope)
         }
-        // Somebody else's data about nobody: the extension's own has tests of its own (runtime_state).
+        // Data of another extension about a NIC that does not exist; `runtime_state` tests the extension's own data.
         Some("NDIS_SWITCH_NIC_SAVE_STATE") => Blob::made([0xBE; 16], &[7; 24]).0,
         Some(other) => panic!("{} has no request here: how does one make {other}?", row.name),
     }
 }
 
-/// What has to have come before a request that comes as it is: the port and the NIC that it speaks of.
+/// Creates the port and the NIC that a request that is not encapsulated names.
 pub fn before_bare(net: &Net, row: &Row) {
     let (port, nic, connect) = (oids::SWITCH_PORT_CREATE, oids::SWITCH_NIC_CREATE, oids::SWITCH_NIC_CONNECT);
     let earlier: &[u32] = match row.oid {
@@ -74,7 +75,7 @@ pub fn before_bare(net: &Net, row: &Row) {
     }
 }
 
-/// Makes what a request inside an envelope needs to be about, and the request.
+/// Allocates the resource that an encapsulated request is about, and makes the request.
 pub fn inner(partition: &Partition, row: &Row, kind: RequestType) -> Inner {
     assert_eq!(row.place, OidContext::Envelope);
     let mac = [2, 0x15, 0x5D, 0, 0, 9];
@@ -112,7 +113,7 @@ pub fn inner(partition: &Partition, row: &Row, kind: RequestType) -> Inner {
     Inner::new(row.oid, request_type_of(kind), bytes)
 }
 
-/// It is only to be looked at: addressed to nobody.
+/// Whether the request has destination 0/0, for inspection only.
 pub fn is_for_nobody(row: &Row) -> bool {
     wire::offload_row(row.oid).is_none()
 }

@@ -1,17 +1,18 @@
-//! Requests to NICs as they arrived below, member by member, against the topic on forwarding, redirecting and
-//! originating them (forwarding-oid-requests-to-physical-network-adapters.md, steps 1 to 3).
+//! Requests to NICs as they arrived below: each member of their structures against the documentation of forwarding,
+//! redirecting and originating them (forwarding-oid-requests-to-physical-network-adapters.md, steps 1 to 3).
 
 use lbfoext::ndis::raw::{ObjectHeader, OidRequest, SwitchNicOidRequest, object_type, oids, request_type};
 use vswitch::adapter::offloads::By;
 use vswitch::switch::control::nic_request::Arrived;
 use vswitch::switch::ports::NicId;
 
-/// What NdisAllocateCloneOidRequest leaves where only NDIS and the miniport may write.
+/// The byte that the simulated NdisAllocateCloneOidRequest writes to members that only NDIS and the miniport may
+/// write.
 const NOT_THEIRS: u8 = 0xDB;
 const ENVELOPE: u32 = size_of::<SwitchNicOidRequest>() as u32;
 
 fn bytes_of<T>(value: &T) -> &[u8] {
-    // SAFETY: the structures of the interface are plain bytes.
+    // SAFETY: the structures have no padding that is not initialized, and the slice covers the value.
     unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>()) }
 }
 
@@ -27,13 +28,13 @@ pub fn is_own(a: &Arrived) -> bool {
     a.by == By::Extension
 }
 
-/// NDIS_OBJECT_HEADER of a request: its type, at least the first revision and its size.
+/// Checks the NDIS_OBJECT_HEADER of a request: type, at least revision 1 and its size.
 fn request_header(h: ObjectHeader) {
     assert_eq!((h.object_type, h.revision >= 1), (object_type::OID_REQUEST, true));
     assert!(h.size >= OidRequest::SIZE_REVISION_1, "{} bytes of NDIS_OID_REQUEST", h.size);
 }
 
-/// NDIS_SWITCH_NIC_OID_REQUEST of the extension's own, or the switch's: header and flags.
+/// Checks header and flags of an NDIS_SWITCH_NIC_OID_REQUEST of the extension or of the switch.
 fn envelope_head(e: &SwitchNicOidRequest) {
     let h = e.header;
     assert_eq!((h.object_type, h.revision, u32::from(h.size)), (object_type::DEFAULT, 1, ENVELOPE));
@@ -41,7 +42,7 @@ fn envelope_head(e: &SwitchNicOidRequest) {
     assert!(!e.oid_request.is_null());
 }
 
-/// What is the same for every way: step 3 of the topic.
+/// Checks the members that are the same in all cases (step 3 of the page).
 fn outer(r: &OidRequest) {
     request_header(r.header);
     assert_eq!((r.oid, r.port_number, r.length), (oids::SWITCH_NIC_REQUEST, 0, ENVELOPE));
@@ -51,7 +52,7 @@ fn outer(r: &OidRequest) {
     assert_eq!((r.reserved1, r.reserved2, r.switch_id, r.vport_id, r.flags), (0, 0, 0, 0, 0));
 }
 
-/// A clone: all that its original says, but for the members that belong to whoever issues, carries and serves it.
+/// Checks a clone: all members equal the original's, except those that belong to the issuer, NDIS or the miniport.
 fn clone_of(r: &OidRequest, original: &OidRequest) {
     outer(r);
     assert_eq!(bytes_of(&r.header), bytes_of(&original.header));
@@ -61,7 +62,7 @@ fn clone_of(r: &OidRequest, original: &OidRequest) {
     assert_eq!((r.ndis_reserved, r.miniport_reserved), ([NOT_THEIRS; 128], [NOT_THEIRS; 16]));
 }
 
-/// The switch's own inner request: where it was, and as it was.
+/// The encapsulated request of the switch: at the same address and unchanged.
 fn same_inner(a: &Arrived) -> (SwitchNicOidRequest, OidRequest) {
     let (theirs, at) = a.theirs.expect("it came from above");
     let (original, inner) = a.above.expect("it came from above");
@@ -72,7 +73,7 @@ fn same_inner(a: &Arrived) -> (SwitchNicOidRequest, OidRequest) {
     (theirs, original)
 }
 
-/// Forwarded: a clone of the outer request, and nothing else is new. No reference is needed.
+/// Forwarded: a clone of the outer request, everything else unchanged. No reference is required.
 pub fn assert_forwarded(a: &Arrived, from: NicId, to: NicId) {
     assert!(!is_own(a));
     let (theirs, original) = same_inner(a);
@@ -81,8 +82,8 @@ pub fn assert_forwarded(a: &Arrived, from: NicId, to: NicId) {
     assert_eq!((source(a), destination(a)), (from, to));
 }
 
-/// Redirected: an envelope of the extension's, which names a member; source and inner request are the switch's. The
-/// member is referenced, the source needs it not.
+/// Redirected: the extension's own envelope names a member; source and encapsulated request are the switch's. The
+/// member must be referenced, the source need not.
 pub fn assert_redirected(a: &Arrived, from: NicId, external: u32) {
     assert!(!is_own(a));
     let (theirs, original) = same_inner(a);
@@ -98,7 +99,7 @@ pub fn assert_redirected(a: &Arrived, from: NicId, external: u32) {
     assert_eq!(a.references, (1, 0));
 }
 
-/// Everything of a request that the extension made itself.
+/// Checks a request that the extension originated.
 fn made_here(a: &Arrived) {
     assert!(is_own(a) && a.theirs.is_none());
     outer(&a.outer);
@@ -117,8 +118,8 @@ fn made_here(a: &Arrived) {
     assert_eq!((results, inner.supported_revision), ((0, 0, 0), 0), "results of what is not served yet");
 }
 
-/// Originated for a partition in the place of a request of the switch's: for its port and NIC, with both references,
-/// and saying what the original says but for the buffer, which is the extension's.
+/// Originated for a partition in place of a request of the switch: for its port and NIC, with both references, equal
+/// to the original except for the buffer, which is the extension's.
 pub fn assert_originated(a: &Arrived, partition: NicId, external: u32) {
     made_here(a);
     let (original, theirs) = a.above.expect("the same is being filtered");
@@ -146,7 +147,7 @@ pub fn assert_originated(a: &Arrived, partition: NicId, external: u32) {
     }
 }
 
-/// Originated for the extension's own purpose: nobody's in particular, under a reference of the member.
+/// Originated for the extension's own purpose: source 0/0, with a reference to the member.
 pub fn assert_own_purpose(a: &Arrived, member: NicId) {
     made_here(a);
     assert_eq!((source(a), destination(a)), (NicId::NOWHERE, member));
@@ -156,7 +157,7 @@ pub fn assert_own_purpose(a: &Arrived, member: NicId) {
     assert_eq!((a.inner.switch_id, a.inner.vport_id, a.inner.flags), (0, 0, 0));
 }
 
-/// A question of the extension's own to the switch.
+/// A query of the extension to the switch.
 pub fn assert_asked(r: &OidRequest, kind: i32) {
     request_header(r.header);
     assert_eq!((r.request_type, r.port_number), (kind, 0));

@@ -1,4 +1,4 @@
-//! What comes along when a VM moves: its member under HyperVPort, and what it has sent.
+//! State that moves with a VM: its member under HyperVPort, and its traffic counters.
 
 use super::differences;
 use std::collections::BTreeSet;
@@ -19,7 +19,7 @@ use vswitch::switch::ports::NicId;
 /// HyperVPort.
 const BY_PORT: u32 = 4;
 
-/// A small generator.
+/// A small random generator.
 struct Draw(u64);
 
 impl Draw {
@@ -28,7 +28,7 @@ impl Draw {
         (self.0 >> 33) % n
     }
 
-    /// Some of the positions 1 to 8, with speeds.
+    /// A random subset of the NIC indices 1 to 8, with speeds.
     fn team(&mut self) -> Vec<(u16, u64)> {
         let mut team: Vec<_> = (1..=8).map(|index| (index, [10, 25, 40][self.below(3) as usize])).collect();
         while team.len() > 2 && self.below(3) != 0 {
@@ -39,14 +39,14 @@ impl Draw {
     }
 }
 
-/// Flows of one phase of a guest's life have numbers of their own.
+/// Sends flows of one phase; each phase has its own flow numbers.
 fn send(net: &Net, nic: NicId, mac: [u8; 6], phase: u16) {
     for n in 0..3 {
         net.send(nic, &[Flow::new(mac, host_mac(n), phase * 100 + n).frame(1, 60)]);
     }
 }
 
-/// The only member that took frames of a phase.
+/// The only member that carried the frames of a phase.
 fn member(outcome: &Outcome, mac: [u8; 6], phase: u16) -> u16 {
     let first = Flow::new(mac, host_mac(0), phase * 100).source_port;
     let of_phase = |flow: &Flow| flow.from == mac && (first..first + 3).contains(&flow.source_port);
@@ -61,7 +61,7 @@ fn move_to((from, nic): (&Net, NicId), (to, becomes): (&Net, NicId), mac: [u8; 6
     Migration { arrival, mac, ..Migration::new(from, to, nic, becomes) }.run(|| ()).expect("it moves");
 }
 
-/// A VM moves to another host and back. `(hosts are equal, its member was the same there)`.
+/// Moves a VM to another host and back; returns (hosts are equal, its member was the same there).
 fn there_and_back(seed: u64) -> (bool, bool) {
     let mut draw = Draw(seed);
     let team = draw.team();
@@ -104,7 +104,7 @@ fn there_and_back(seed: u64) -> (bool, bool) {
     there.settle();
     let now =
         there.look(|state| state.frames.assignments.last().map(|a| a.member)).flatten().expect("it was sent");
-    // Its queue is where its traffic is.
+    // Its queue is on the member that carries its traffic.
     if there.start_queue(becomes).is_some() {
         let queues: Vec<u16> = there
             .members_of(becomes)
@@ -116,7 +116,7 @@ fn there_and_back(seed: u64) -> (bool, bool) {
     }
     move_to((&there, becomes), (&net, again), mac, draw.below(3));
     send(&net, again, mac, 2);
-    // Whoever takes its place is nobody but itself.
+    // A new VM on its port does not get its state.
     there.add_vm(becomes.port as u16 - there.vm(0).port as u16);
     let saved = there.save(becomes, Offering::default()).expect("it runs");
     let (state, _) = record(&saved.blobs).expect("a record");
@@ -141,8 +141,8 @@ fn a_vm_keeps_its_member_under_hyper_v_port_exactly_between_equal_hosts_whose_po
     assert!(count((true, true)) >= 40 && count((false, false)) >= 25, "{all:?}");
 }
 
-/// Frames of every end: to the external network, to a neighbour, to all, in lists that are split, native, and three
-/// that are dropped.
+/// Sends frames to the external network, to another VM, to broadcast, in lists that are split, native, and three that
+/// are dropped.
 fn everything(net: &Net, nic: NicId, mac: [u8; 6], n: u16) {
     let out = |n: u16| Flow::new(mac, host_mac(n), n).frame(1, 60 + usize::from(n % 7));
     let near = Flow::new(mac, net.mac(net.vm(0)), n).frame(1, 90);
@@ -162,7 +162,7 @@ fn everything(net: &Net, nic: NicId, mac: [u8; 6], n: u16) {
     ]);
 }
 
-/// What the switch delivered, or left on a line that was down, of what these sent.
+/// The traffic of these NICs that the switch delivered, or sent on a member that was down.
 fn delivered(outcome: &Outcome, nics: &[(usize, NicId)]) -> Traffic {
     let ended = |end: &FrameOutcome| {
         matches!(end, FrameOutcome::Filtered { .. } | FrameOutcome::Paused | FrameOutcome::Failed { .. })
@@ -173,7 +173,7 @@ fn delivered(outcome: &Outcome, nics: &[(usize, NicId)]) -> Traffic {
         .fold(Traffic::NONE, |sum, frame| sum.plus(Traffic { frames: 1, bytes: frame.bytes.len() as u64 }))
 }
 
-/// A VM that never rests moves to another host and back, and is saved all the time.
+/// Moves a VM to another host and back while it sends and is saved repeatedly.
 fn under_load(seed: u64) {
     let net = Scenario::new(seed)
         .members_at(&[(1, 10), (2, 25)])
