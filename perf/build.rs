@@ -1,4 +1,4 @@
-//! Tells the tests whether the image is there, as `src/build.rs` does for those of the driver.
+//! Tells the tests whether the image is built, as `src/build.rs` does for the driver's tests.
 
 use std::path::Path;
 

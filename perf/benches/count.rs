@@ -1,9 +1,9 @@
-//! What a packet costs: instructions of each step, counted by callgrind and compared with `perf/baseline.json`, and
-//! times as medians. `cargo bench -p perf --bench count`; needs valgrind.
+//! The cost of a packet: instructions of each step, counted by callgrind and compared with `perf/baseline.json`, and
+//! median times. `cargo bench -p perf --bench count`; needs valgrind.
 //!
-//! Counts are the gate, for they do not depend on what else the machine does: a step that takes over 3 % more than the
-//! baseline fails. `-- --store "REASON"` makes the figures of this build the baseline and writes them into
-//! `perf/README.md`; `-- --no-times` counts only.
+//! Only counts are checked, because they do not depend on the load of the machine: a step with over 3 % more
+//! instructions than the baseline fails. `-- --store "REASON"` makes the figures of this build the baseline and writes
+//! them into `perf/README.md`; `-- --no-times` only counts.
 
 mod figures;
 mod null_switch;
@@ -17,9 +17,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use steps::{STEPS, Step, single};
 
-/// A count may rise by this part.
+/// Relative increase of a count that is accepted.
 const TOLERANCE: f64 = 0.03;
-/// Instructions that a step may gain in any case: a third of a step of 9 is noise of the compiler.
+/// Increase in instructions that is always accepted, because small steps vary by as much between compilations.
 const SLACK: f64 = 1.0;
 
 fn main() -> ExitCode {
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Repeats one step; this is what runs under callgrind.
+/// Repeats one step; this process runs under callgrind.
 fn run(name: &str, rounds: &str) -> ExitCode {
     let Some(step) = STEPS.iter().find(|step| step.name == name) else { return ExitCode::from(2) };
     let mut repeat = (step.make)();
@@ -84,7 +84,7 @@ fn measure(times: bool, store: Option<&str>) -> ExitCode {
     if store.is_some() { keep(baseline, measured) } else { judge(baseline, &risen) }
 }
 
-/// The first figures stay what later ones are held against in the document.
+/// Keeps the first figures, with which the document compares later ones.
 fn keep(baseline: Option<Baseline>, measured: Figures) -> ExitCode {
     let before = baseline.map_or_else(|| measured.clone(), |baseline| baseline.before);
     let baseline = Baseline { before, now: measured };
@@ -122,7 +122,7 @@ fn tenth(figure: f64) -> f64 {
     (figure * 10.0).round() / 10.0
 }
 
-/// Instructions for each packet: two runs that differ in rounds alone, so that the setup falls out.
+/// Instructions for each packet: the difference of two runs with different numbers of rounds, which removes the setup.
 fn count(step: &Step) -> Option<f64> {
     const ROUNDS: [u32; 2] = [16, 48];
     let [few, many] = std::thread::scope(|scope| {
@@ -145,8 +145,8 @@ fn callgrind(name: &str, rounds: u32) -> Option<f64> {
     text.lines().find_map(|line| line.split_once("Collected : ")?.1.trim().parse().ok())
 }
 
-/// Nanoseconds for each packet: the median of five runs, each the median of 101 samples that go through all lists
-/// twice.
+/// Nanoseconds for each packet: the median of five runs, each the median of 101 samples, each of two rounds over all
+/// lists.
 fn time(step: &Step) -> f64 {
     let mut repeat = (step.make)();
     let rounds = 2 * steps::COLD as u64 / step.packets.max(32);
@@ -171,8 +171,8 @@ fn median(samples: &mut [f64]) -> f64 {
     samples[samples.len() / 2]
 }
 
-/// What is timed one by one: single decisions, and the handler of a lost link by itself and while another processor
-/// sends without a pause.
+/// Events that are timed singly: one decision, and the handler of a lost link, without load and while another
+/// processor sends continuously.
 fn events() -> Vec<Event> {
     println!("\n{:<60}{:>10}{:>10}{:>12}", "one by one", "median ns", "p99 ns", "most ns");
     let mut events = vec![
@@ -196,7 +196,8 @@ fn event(name: String, samples: &mut [f64]) -> Event {
     Event { event: name, median_ns, p99_ns }
 }
 
-/// Nanoseconds of a thousand lost links: own work, and waiting until a sender has left the lock.
+/// Nanoseconds of a thousand lost links: without the wait for the lock, and the wait for a sending processor to
+/// release it.
 fn downs(switch: &NullSwitch, is_contended: bool) -> (Vec<f64>, Vec<f64>) {
     let done = AtomicBool::new(false);
     LOCKING.store(is_contended, Ordering::SeqCst);

@@ -1,5 +1,5 @@
-//! Times of each step by criterion, with confidence intervals: `cargo bench -p perf --bench walk`. The working set
-//! stands in the name. Nothing is allocated and no system call made in what is measured.
+//! Times of each step by criterion, with confidence intervals: `cargo bench -p perf --bench walk`. The name of each
+//! benchmark states its working set. The measured code allocates nothing and makes no system call.
 
 mod null_switch;
 mod steps;

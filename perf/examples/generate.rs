@@ -1,7 +1,7 @@
 //! Writes a capture of any size, for measuring: `cargo run --release -p perf --example generate -- FRAMES FILE`.
 //!
-//! Sixteen machines send TCP over IPv4 to the outside in 5,000 flows, one frame in eight comes back, and frames of 80
-//! to 1,500 bytes are 5 us apart. The same number of frames is always the same file.
+//! Sixteen VMs send TCP/IPv4 to the external network in 5,000 flows; one frame in eight is in the reverse direction.
+//! Frames have 80 to 1,500 bytes and are 5 us apart. The same number of frames always gives the same file.
 
 use std::env;
 use std::fs::File;

@@ -1,4 +1,4 @@
-//! Captures: pcap and pcapng files of Ethernet frames, read as a stream in time order, as often as wanted.
+//! Captures: pcap and pcapng files of Ethernet frames, read as a stream in order of time, repeatedly.
 
 use anyhow::{Context, bail};
 use pcap_file::DataLink;
@@ -12,20 +12,20 @@ use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// One frame and when it was seen, in the capture's own time.
+/// One frame, with its time stamp in the capture.
 #[derive(PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Frame {
     pub at: Duration,
-    /// Place in the file: keeps frames of one instant in order.
+    /// Position in the file, which keeps frames with equal time stamps in order.
     place: u64,
     pub bytes: Vec<u8>,
-    /// The recorder kept only its beginning.
+    /// The capture has only the first bytes of the frame.
     pub cut: bool,
 }
 
-/// Where frames come from.
+/// The source of the frames.
 pub enum Capture {
-    /// The recording that comes with the tool: eight machines in an office, see `perf/captures/README.md`.
+    /// The bundled capture: eight VMs in an office, see `perf/captures/README.md`.
     Bundled,
     File(PathBuf),
 }
@@ -44,7 +44,7 @@ impl Capture {
         path.map_or(Self::Bundled, |path| Self::File(path.to_owned()))
     }
 
-    /// Starts reading at the first frame; the error names the file, what is wrong and what to do.
+    /// Starts reading at the first frame. An error names the file, the fault and the remedy.
     pub fn frames(&self) -> anyhow::Result<Frames> {
         let (mut input, name): (Input, String) = match self {
             Self::Bundled => (Box::new(OFFICE), self.to_string()),
@@ -87,7 +87,7 @@ impl std::fmt::Display for Capture {
     }
 }
 
-/// Frames that are held to be put in order: recorders of several interfaces write them slightly mixed.
+/// Number of frames that are buffered to sort them: captures of several interfaces are slightly out of order.
 const AHEAD: usize = 1024;
 
 /// The frames of a capture in order of time.
@@ -108,7 +108,7 @@ impl Iterator for Frames {
             match self.format.next() {
                 Ok(Some((at, bytes, cut))) => {
                     self.read += 1;
-                    // A record without any byte is no frame.
+                    // A record without bytes is not a frame.
                     if !bytes.is_empty() {
                         self.ahead.push(Reverse(Frame { at, place: self.read, bytes, cut }));
                     }
@@ -123,7 +123,7 @@ impl Iterator for Frames {
             }
         }
         let Reverse(mut frame) = self.ahead.pop()?;
-        // A frame that comes later than it can be put in its place is taken as of now.
+        // A frame that is too far out of order gets the time of the newest one.
         frame.at = frame.at.max(self.newest);
         self.newest = frame.at;
         Some(Ok(frame))
@@ -171,7 +171,7 @@ impl Format {
                         units.push(time_unit(&interface.options));
                         continue;
                     }
-                    // The reader takes every time stamp for nanoseconds; the interface says what it counts.
+                    // The reader returns every time stamp as nanoseconds; the interface block has its real unit.
                     Block::EnhancedPacket(packet) => {
                         let at = stamp(units, packet.interface_id, packet.timestamp.as_nanos())?;
                         (at, packet.data, packet.original_len)
@@ -220,7 +220,7 @@ fn time_unit(options: &[InterfaceDescriptionOption<'_>]) -> u128 {
 }
 
 fn ethernet(link: DataLink) -> anyhow::Result<()> {
-    // The upper half tells the length of check sequences.
+    // The upper half is the length of the frame check sequence.
     if u32::from(link) & 0xFFFF != u32::from(DataLink::ETHERNET) {
         bail!(
             "link type {link:?} is not Ethernet; record on an Ethernet interface, not on \"any\" or a tunnel"

@@ -1,5 +1,5 @@
-//! The plots of the page, as SVG whose text stays text. Colours come from the page's style sheet; nothing is told by
-//! colour alone: lanes and cells carry the member's number.
+//! The plots of the HTML report, as SVG with selectable text. Colours come from the style sheet of the page. No
+//! information depends on colour alone: lanes and cells show the member's number.
 
 use crate::print::{count, speed};
 use crate::print_queues;
@@ -9,13 +9,13 @@ use std::fmt::Write;
 use std::time::Duration;
 
 const WIDTH: f64 = 760.0;
-/// Left of the plots stand labels.
+/// Width of the labels left of the plots.
 const LEFT: f64 = 82.0;
-/// Right of them, figures.
+/// Width of the figures right of the plots.
 const RIGHT: f64 = 60.0;
 const PLOT: f64 = WIDTH - LEFT - RIGHT;
 
-/// One lane for each member over the same time and with the same scale; failures and returns are lines through all.
+/// One lane for each member, with the same time axis and scale; failures and returns are lines through all lanes.
 pub fn load(report: &Report) -> String {
     let members = &report.members;
     let lane = (300.0 / members.len() as f64).clamp(26.0, 64.0);
@@ -59,7 +59,7 @@ pub fn load(report: &Report) -> String {
             speed(member.speed)
         );
     }
-    // Words last: they cover the lines that they meet.
+    // Text is drawn last, so that it covers the lines.
     marks.iter().for_each(|mark| mark.line(&mut svg, bottom));
     marks.iter().for_each(|mark| mark.words(&mut svg));
     times(&mut svg, length, bottom);
@@ -74,21 +74,21 @@ pub fn load(report: &Report) -> String {
     svg
 }
 
-/// Height of a row of words above the lanes.
+/// Height of a row of text above the lanes.
 const MARK_ROW: f64 = 13.0;
-/// Width of a letter of those words, rather too much.
+/// Estimated width of a letter of that text, an upper bound.
 const LETTER: f64 = 6.2;
 
-/// A line through all lanes, and words at its head.
+/// A line through all lanes, with text at its top.
 struct Mark {
     x: f64,
     words: String,
-    /// They end at the line instead of beginning there.
+    /// The text ends at the line instead of starting there.
     before: bool,
     row: usize,
 }
 
-/// What happened, each with its words in the first row where they meet no others.
+/// The marks of the events, each with its text in the first row without overlap.
 fn marks(events: &[Happening], length: Duration) -> Vec<Mark> {
     let mut ends: Vec<f64> = Vec::new();
     let marks = events.iter().map(|event| {
@@ -152,7 +152,7 @@ fn steps(columns: &[u64], peak: u64, base: f64, height: f64) -> String {
     path
 }
 
-/// From each failure of the member to its return.
+/// The times from each failure of the member to its return.
 fn outages(events: &[Happening], member: u16, length: Duration) -> Vec<(Duration, Duration)> {
     let mut outages = Vec::new();
     let mut since = None;
@@ -174,7 +174,7 @@ fn x_of(at: Duration, length: Duration) -> f64 {
     LEFT + PLOT * (at.as_secs_f64() / length.as_secs_f64().max(1e-9)).min(1.0)
 }
 
-/// Bars of bytes with a tick at each member's fair share.
+/// Bars of bytes, with a tick at each member's fair share.
 pub fn shares(members: &[Member]) -> String {
     let bytes: u64 = members.iter().map(|member| member.bytes).sum();
     let speeds: u64 = members.iter().map(|member| member.speed).sum();
@@ -209,8 +209,8 @@ pub fn shares(members: &[Member]) -> String {
 const GRID: usize = 64;
 const CELL: f64 = 11.5;
 
-/// All buckets; the number in a cell is the member that carried it last, a frame says that it moved. A bucket without
-/// traffic shows, faintly, where it stands at the end.
+/// All buckets; the number in a cell is the member that carried the bucket last, a frame marks one that moved. A
+/// bucket without traffic shows, faintly, its member at the end.
 pub fn buckets(report: &Report) -> String {
     let buckets = &report.facts.buckets;
     let rows = buckets.len().div_ceil(GRID);
@@ -228,7 +228,7 @@ pub fn buckets(report: &Report) -> String {
         }
         let class = match bucket.moved {
             true => " moved",
-            // Nothing of it was sent since the member that it was lent to gave it back.
+            // The bucket had no traffic since it moved back to its home member.
             false if stands != Some(bucket.last) => " elsewhere",
             false => "",
         };
@@ -247,10 +247,10 @@ pub fn buckets(report: &Report) -> String {
     svg
 }
 
-/// Machines in the map of queues.
+/// Largest number of VMs in the map of queues.
 const MACHINES: usize = 64;
 
-/// A row for each machine, a column for each stage, and in a cell who holds its queue then.
+/// A row for each VM, a column for each stage; a cell shows the members that have its queue.
 pub fn queues(queues: &Queues) -> String {
     let (row, stages) = (20.0, &queues.stages);
     let machines = stages.first().map_or(0, |stage| stage.machines.len().min(MACHINES));

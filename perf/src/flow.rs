@@ -1,4 +1,4 @@
-//! What a flow is to the tool: what the driver may tell apart, and no more; and how a flow is written.
+//! Flows as the tool counts them, by the fields that the driver may hash, and their text form.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -7,8 +7,8 @@ use teaming::flow::{self, FlowKey, HashPolicy, Keying};
 use teaming::frame::{self, Headers, Network, Transport};
 use teaming::ids::{MacAddr, NicId, NicIndex, PortId};
 
-/// Frames of one identity get one bucket under every policy: addresses and ports, of the innermost headers where the
-/// policy looks at those, the pair of MAC addresses and the VLAN.
+/// Frames of one identity have one bucket under every policy. It consists of addresses and ports (of the innermost
+/// headers if the policy hashes those), the pair of MAC addresses and the VLAN.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Identity {
     key: FlowKey,
@@ -16,7 +16,7 @@ pub struct Identity {
     vlan: u16,
 }
 
-/// Reads frames as the driver does under a policy.
+/// Reads the headers that the driver reads under a policy.
 #[derive(Clone, Copy)]
 pub struct Reader {
     policy: HashPolicy,
@@ -41,7 +41,7 @@ impl Reader {
         (identity, Label::of(&headers, outer.source, outer.destination))
     }
 
-    /// The bucket that the driver's default seed gives a frame of this adapter.
+    /// The bucket of a frame from this NIC with the driver's default seed.
     pub fn bucket(self, bytes: &[u8], from: NicId) -> usize {
         let window = &bytes[..bytes.len().min(frame::WINDOW_MAX)];
         let read = if self.policy.wants_innermost_headers() { frame::parse_innermost } else { frame::parse };
@@ -50,7 +50,7 @@ impl Reader {
     }
 }
 
-/// A flow for people.
+/// The text form of a flow.
 #[derive(Clone, Copy, Debug)]
 pub struct Label {
     ends: Ends,

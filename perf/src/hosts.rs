@@ -1,5 +1,5 @@
-//! Who is inside: the adapters of the capture that become virtual machines. Everything else is the outside network,
-//! which reaches them through the team's members.
+//! The adapters of the capture that become VMs. All other adapters are the external network, which reaches the VMs
+//! through the team's members.
 
 use anyhow::bail;
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,7 +43,7 @@ impl Range {
     }
 }
 
-/// What is inside unless the user says otherwise: private and unique local addresses.
+/// Default address ranges of VMs: private and unique local addresses.
 pub const PRIVATE: [&str; 4] = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"];
 
 /// The virtual machines, in the order of their addresses.
@@ -52,16 +52,16 @@ pub struct Hosts {
     vlans: BTreeMap<MacAddr, BTreeSet<u16>>,
 }
 
-/// What the frames seen so far tell about who is inside.
+/// Information from the frames so far about the adapters of the capture.
 #[derive(Default)]
 pub struct Search {
     inside: BTreeSet<MacAddr>,
     outside: BTreeSet<MacAddr>,
-    /// VLANs that inside adapters sent in; 0 is none.
+    /// VLANs in which adapters with inside addresses sent; 0 is none.
     vlans: BTreeMap<MacAddr, BTreeSet<u16>>,
 }
 
-/// Machines that one switch is given.
+/// Largest number of VMs on one switch.
 const MACHINES: usize = 1024;
 
 impl Search {
@@ -82,7 +82,7 @@ impl Search {
         }
     }
 
-    /// An adapter is inside if it sent from an inside address and from no other: a router sends from many.
+    /// An adapter becomes a VM if it sent from inside addresses and from no others; a router sends from many.
     pub fn hosts(&self, ranges: &[Range]) -> anyhow::Result<Hosts> {
         let inside: BTreeMap<_, _> = self
             .inside
@@ -110,13 +110,13 @@ impl Search {
 }
 
 impl Hosts {
-    /// The number of the virtual machine with this adapter, counted from 0.
+    /// The number of the VM with this adapter, from 0.
     pub fn machine(&self, mac: MacAddr) -> Option<usize> {
         self.inside.get(&mac).copied()
     }
 
-    /// What each machine's receive filters test: its address in each VLAN that it sends in, or in any if those are
-    /// more than `most`.
+    /// The receive filters of each VM: its address in each VLAN in which it sends, or in any VLAN if those are more
+    /// than `most`.
     pub fn vnics(&self, most: usize) -> impl Iterator<Item = Vec<VnicAddress>> + '_ {
         self.inside.keys().map(move |mac| {
             let vlans = self.vlans.get(mac).into_iter().flatten();
@@ -143,12 +143,12 @@ impl std::fmt::Display for Range {
     }
 }
 
-/// Groups send nothing; zeros stand where a loopback interface has no address.
+/// Whether the address can be an adapter's: neither a group address nor the zero address of a loopback interface.
 fn is_adapter(mac: MacAddr) -> bool {
     !mac.is_multicast() && mac != MacAddr::ZERO
 }
 
-/// Unspecified and link-local sources: every adapter may use them.
+/// Unspecified and link-local addresses, which every adapter may use.
 fn says_nothing(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => v4.is_unspecified() || v4.is_link_local(),

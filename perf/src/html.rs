@@ -1,4 +1,4 @@
-//! `--report`: the page to mail around. One file without scripts and without a network; light and dark.
+//! `--report`: one HTML file without scripts and external resources, in light and dark colours.
 
 use crate::print::{count, part, speed};
 use crate::queues::Queues;
@@ -55,7 +55,7 @@ pub fn page(report: &Report) -> String {
     page
 }
 
-/// What matters most, in words.
+/// The summary sentence.
 fn sentence(report: &Report) -> String {
     let moved: u64 = report.events.iter().map(|event| event.flows_moved).sum();
     let needless: u64 = report.events.iter().map(|event| event.flows_moved_needlessly).sum();
@@ -177,7 +177,7 @@ fn queues(queues: &Queues) -> String {
     )
 }
 
-/// Words stand on the left and may be broken; figures stand on the right and may not.
+/// Text columns are left-aligned and may wrap; columns of figures are right-aligned and do not.
 fn table(heads: &[&str], words: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let class = |head: &str| if words.contains(&head) { " class=\"words\"" } else { "" };
     let top: String = heads.iter().map(|head| format!("<th{}>{head}</th>", class(head))).collect();
@@ -192,7 +192,7 @@ fn table(heads: &[&str], words: &[&str], rows: impl Iterator<Item = Vec<String>>
     format!("<table><thead><tr>{top}</tr></thead><tbody>\n{rows}</tbody></table>\n")
 }
 
-/// How to make the page again.
+/// The command that makes the page again.
 fn command() -> String {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     format!("teamctl {} (version {})", arguments.join(" "), env!("CARGO_PKG_VERSION"))
@@ -202,7 +202,7 @@ fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// Colours after Okabe and Ito, told apart by people who see few colours.
+/// The colours of Okabe and Ito, which people with colour blindness can distinguish.
 const STYLE: &str = "
 :root{color-scheme:light dark;--ink:#1b1b1b;--paper:#fff;--line:#8a8a8a;--soft:#e6e6e6;--good:#00664b;--bad:#a63c00}
 @media (prefers-color-scheme:dark){:root{--ink:#e8e8e8;--paper:#16181b;--line:#8d8d8d;--soft:#33373c;\

@@ -1,4 +1,4 @@
-//! `teamctl`: what a team of adapters does with real traffic, found out by sending the traffic through the driver.
+//! `teamctl`: sends real traffic through the driver in the simulated switch and reports what the team does.
 
 mod args;
 mod capture;
@@ -27,7 +27,7 @@ use std::process::ExitCode;
 
 /// A guarantee was broken.
 const BROKEN: u8 = 1;
-/// The command line or an input cannot be used; clap's own code for it.
+/// The command line or an input is invalid; clap uses the same code.
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {

@@ -1,5 +1,5 @@
-//! `teamctl migrate`: one machine of a capture moves to another host while the capture plays. Which of its flows keep
-//! their member, why the others do not, and what its saved state takes.
+//! `teamctl migrate`: one VM of a capture moves to another host while the capture plays. Reports which of its flows
+//! keep their member, why the others do not, and the size of its saved state.
 
 use crate::args::{self, PolicyName, Speed};
 use crate::capture::Capture;
@@ -92,22 +92,22 @@ struct Report {
     frames: usize,
     driver: &'static str,
     machine: usize,
-    /// Flows of the machine to the outside, by what became of them.
+    /// The VM's flows to the external network, by result.
     flows_kept: usize,
     flows_changed: usize,
     flows_ended: usize,
     flows_new: usize,
-    /// In what the hosts differ; empty when every flow must keep its member.
+    /// Differences of the hosts; if there are none, every flow must keep its member.
     differences: Vec<&'static str>,
     /// Changed flows by reason.
     reasons: BTreeMap<&'static str, usize>,
-    /// Flows of machines that stay and changed member.
+    /// Flows of other VMs that changed their member.
     others_moved: usize,
     blob_bytes: usize,
     structures: usize,
     requests: usize,
     too_short: usize,
-    /// Counted for the machine's adapter: when it left, and at the end on the target.
+    /// Counters of the VM's NIC: when it left the source, and at the end on the target.
     statistics: [Statistics; 2],
     violations: usize,
     rules_exercised: usize,
@@ -122,7 +122,7 @@ struct Statistics {
     bytes: u64,
 }
 
-/// Members of a flow on both hosts, and what it is called.
+/// A flow's members on both hosts, and its label.
 struct Path {
     label: Label,
     mine: bool,
@@ -156,7 +156,7 @@ pub fn run(arguments: &Migrate) -> anyhow::Result<bool> {
     Ok(report.is_fine())
 }
 
-/// The machine that moves, from 0.
+/// Number of the VM that moves, from 0.
 fn machine(arguments: &Migrate, capture: &Capture, survey: &Survey) -> anyhow::Result<usize> {
     let machines = survey.hosts.macs().len();
     if let Some(number) = arguments.machine {
@@ -184,7 +184,7 @@ fn window(bytes: &[u8]) -> &[u8] {
     &bytes[..bytes.len().min(frame::WINDOW_MAX)]
 }
 
-/// Two hosts; all machines are on the first.
+/// Starts two hosts; all VMs are on the first.
 fn start(
     arguments: &Migrate,
     image: Option<&Image>,
@@ -219,7 +219,7 @@ fn start(
     Ok(net)
 }
 
-/// Frames keep the tags that they were recorded with.
+/// A trunk property, so that frames keep the tags in the capture.
 fn trunk() -> Property {
     Property::Vlan(Vlan::trunk(0, 1..=LAST_VLAN))
 }
@@ -230,7 +230,7 @@ struct Player<'a> {
     survey: &'a Survey,
     reader: Reader,
     machine: usize,
-    /// The machine's adapter on the target.
+    /// The VM's NIC on the target.
     becomes: vswitch::switch::ports::NicId,
     has_moved: bool,
     began: u64,
@@ -246,7 +246,7 @@ fn play<'a>(
 ) -> anyhow::Result<(Player<'a>, Moved)> {
     let there = net.on(1);
     let number = u16::try_from(machine).unwrap_or(0);
-    // Another host has other port numbers.
+    // Port numbers on the other host differ.
     let becomes = there.vm(number + 2_000);
     let mut player = Player {
         net,
@@ -316,7 +316,7 @@ impl Player<'_> {
         });
     }
 
-    /// Notes which members the frames were given to.
+    /// Records the members to which the frames were assigned.
     fn account(&mut self) {
         let Self { net, survey, reader, machine, paths, .. } = self;
         net.look(|state| {
@@ -390,7 +390,8 @@ impl Report {
         })
     }
 
-    /// Between equal hosts every flow keeps its member; nobody else's flows move in any case; statistics go on.
+    /// Between equal hosts every flow keeps its member. In any case no other VM's flows move, and the counters
+    /// continue.
     fn is_fine(&self) -> bool {
         let [left, ended] = self.statistics;
         let kept = !self.differences.is_empty() || self.flows_changed == 0;
@@ -449,10 +450,10 @@ impl Report {
     }
 }
 
-/// Flows that are listed.
+/// Largest number of flows that are listed.
 const SHOWN: usize = 8;
 
-/// Why a flow could not keep its member, the first reason that is enough.
+/// The first sufficient reason why a flow could not keep its member.
 fn reason(differences: Differences, here: u16, target: &[Speed]) -> &'static str {
     let rows = [
         (usize::from(here) > target.len(), "the target has no such member"),

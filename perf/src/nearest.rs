@@ -1,13 +1,13 @@
-//! What somebody may have meant who named what is not there.
+//! Suggestions for an unknown name.
 
-/// The three of `known` that are nearest to what was written, best first.
+/// The three names of `known` that are nearest to `written`, best first.
 pub fn of(written: &str, known: impl Iterator<Item = &'static str>) -> Vec<&'static str> {
     let mut all: Vec<(usize, &str)> = known.map(|name| (distance(written, name), name)).collect();
     all.sort_by_key(|(far, _)| *far);
     all.into_iter().take(3).map(|(_, name)| name).collect()
 }
 
-/// Letters to insert, leave out or replace.
+/// Edit distance: letters to insert, delete or replace.
 fn distance(from: &str, to: &str) -> usize {
     let to: Vec<char> = to.chars().collect();
     let mut row: Vec<usize> = (0..=to.len()).collect();

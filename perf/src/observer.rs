@@ -1,8 +1,8 @@
-//! What came of the frames, kept as sums: who carried what and when, what moved and whether it had to, what was
-//! overtaken, how each frame ended. Grows with flows, never with frames.
+//! Sums over the frames of a replay: the load of each member over time, moved flows and whether they had to move,
+//! reordered frames, the result of each frame. Memory grows with the number of flows, not of frames.
 //!
-//! `replay` feeds it in order: assignments before the change of the team that follows them, arrivals as they happen,
-//! frames when they have ended.
+//! `replay` calls it in order: assignments before the next change of the team, arrivals as they happen, frames when
+//! they are finished.
 
 use crate::flow::{Identity, Label, Reader};
 use std::collections::{BTreeMap, HashMap};
@@ -10,31 +10,31 @@ use std::time::Duration;
 use teaming::ids::BUCKETS;
 use vswitch::switch::frames::{Frame, FrameOutcome};
 
-/// What one member, or one flow on one member, carried.
+/// The traffic of one member, or of one flow on one member.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Share {
     pub frames: u64,
     pub bytes: u64,
 }
 
-/// Columns of the load over time.
+/// Number of columns in the plot of load over time.
 pub const COLUMNS: usize = 120;
 
-/// What one member carried.
+/// The traffic of one member.
 #[derive(Clone, Debug)]
 pub struct Member {
     pub share: Share,
     pub flows: u64,
-    /// Bytes in each of `COLUMNS` parts of the capture's time.
+    /// Bytes in each of `COLUMNS` equal parts of the capture's time.
     pub over_time: Vec<u64>,
     state: State,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
-    /// Up from the beginning.
+    /// Up since the start.
     Untouched,
-    /// The link is gone and the driver does not know yet.
+    /// The link is down, but not indicated yet.
     Pulled,
     Down,
     Returned,
@@ -46,13 +46,13 @@ pub enum LinkChange {
     Up,
 }
 
-/// Something that happened to a member, and what came of it until the next such thing.
+/// A failure or return of a member, and its effects until the next event.
 #[derive(Clone, Copy, Debug)]
 pub struct Event {
     pub kind: LinkChange,
     pub member: u16,
     pub at: Duration,
-    /// Frames of the capture that were sent before.
+    /// Number of frames sent before.
     pub at_frame: usize,
     pub flows_moved: u64,
     pub flows_moved_needlessly: u64,
@@ -60,23 +60,23 @@ pub struct Event {
     pub frames_lost_before_indication: u64,
 }
 
-/// How frames ended; each frame is counted once.
+/// Frames by result; each frame is counted once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Account {
-    /// Through one member.
+    /// Sent through one member.
     pub outside: u64,
-    /// To one or more machines.
+    /// Delivered to one or more VMs.
     pub inside: u64,
-    /// Both: floods.
+    /// Both, for floods.
     pub both: u64,
     pub native: u64,
-    /// Taken by a member whose link was gone, before that was indicated.
+    /// Assigned to a member whose link was down, before that was indicated.
     pub lost: u64,
-    /// Reported as dropped, by reason.
+    /// Dropped and reported, by reason.
     pub dropped: BTreeMap<String, u64>,
-    /// Came from outside while every member was down.
+    /// Arrived from the external network while every member was down.
     pub unreachable: u64,
-    /// Nobody knows: a fault of the driver.
+    /// Without a result, which is a fault of the driver.
     pub unaccounted: u64,
 }
 
@@ -84,17 +84,17 @@ struct Flow {
     label: Label,
     share: Share,
     last_member: u16,
-    /// Events that the driver knew when its last frame was assigned.
+    /// Number of events that the driver knew when it assigned the flow's last frame.
     events: usize,
-    /// The highest number of assignment that has arrived.
+    /// The highest assignment number of a frame that has arrived.
     newest: u64,
 }
 
-/// Which member carried a bucket.
+/// The member that carried a bucket.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Bucket {
     pub last: u16,
-    /// It was on another member at some time.
+    /// It was on another member before.
     pub moved: bool,
 }
 
@@ -105,14 +105,14 @@ pub struct Observer {
     pub events: Vec<Event>,
     pub account: Account,
     pub reordered: u64,
-    /// Flows that changed member although nothing had happened to any.
+    /// Number of flows that changed their member without an event.
     pub moved_without_an_event: u64,
     pub buckets: Vec<Bucket>,
     flows: HashMap<Identity, u32>,
     records: Vec<Flow>,
-    /// By flow and member.
+    /// Traffic by flow and member.
     carried: HashMap<(u32, u16), Share>,
-    /// Assigned and not yet arrived: flow and number of the assignment.
+    /// Frames that are assigned and have not arrived: flow and assignment number.
     under_way: HashMap<usize, (u32, u64)>,
     assigned: u64,
 }
@@ -155,7 +155,7 @@ impl Observer {
         })
     }
 
-    /// The driver gave the frame with this number to a member, at a time of the capture.
+    /// The driver assigned the frame with this number to a member, at a time of the capture.
     pub fn assigned(&mut self, frame: usize, bytes: &[u8], member: u16, at: Duration, bucket: Option<usize>) {
         let flow = self.flow(bytes);
         self.assigned += 1;
@@ -191,8 +191,8 @@ impl Observer {
         }
     }
 
-    /// A flow changed member. Away from one that has been down since: laid to that failure. Home to one that came
-    /// back: laid to the last event, as anything else, which nothing needed.
+    /// A flow changed its member. If the old member has been down since, the move is attributed to that failure,
+    /// otherwise to the last event, as a move to a returned member or an unnecessary one.
     fn moved(&mut self, from: u16, then: usize, to_slot: usize) {
         let is_down =
             self.members.get(usize::from(from) - 1).is_some_and(|member| member.state == State::Down);
@@ -210,7 +210,7 @@ impl Observer {
         }
     }
 
-    /// The frame came out at the far end. True if a later one of its flow had come before.
+    /// The frame arrived at the far end. Returns whether a later frame of its flow arrived before it.
     pub fn arrived(&mut self, frame: usize) -> bool {
         let Some((flow, number)) = self.under_way.remove(&frame) else { return false };
         let newest = &mut self.records[flow as usize].newest;
@@ -220,7 +220,7 @@ impl Observer {
         overtaken
     }
 
-    /// Nothing more happens to the frame.
+    /// The frame is finished.
     pub fn ended(&mut self, frame: &Frame) {
         self.under_way.remove(&frame.id);
         self.flow(&frame.bytes);
@@ -254,8 +254,8 @@ impl Observer {
         }
     }
 
-    /// The member's link is gone; that is told of twice, when it happens and when it is indicated, from when on nothing
-    /// may be assigned to the member.
+    /// The member's link is down. Called twice: when it happens, and when it is indicated; from then on no frame may
+    /// be assigned to the member.
     pub fn pulled(&mut self, member: u16, at: Duration, at_frame: usize) {
         self.push(LinkChange::Down, member, at, at_frame);
         self.set(member, State::Pulled);
@@ -292,8 +292,8 @@ impl Observer {
         }
     }
 
-    /// The heaviest member's load relative to its fair share of `speeds`, and the least that any spread could reach
-    /// that keeps every flow whole: the largest flow on the fastest member.
+    /// The load of the busiest member relative to its fair share by `speeds`, and the smallest value possible if every
+    /// flow stays on one member: the largest flow on the fastest member.
     pub fn imbalance(&self, speeds: &[u64]) -> (f64, f64) {
         let total: u64 = self.members.iter().map(|member| member.share.bytes).sum();
         let speed: u64 = speeds.iter().sum();
@@ -307,7 +307,7 @@ impl Observer {
         (loads.fold(1.0, f64::max), relative(largest, fastest).max(1.0))
     }
 
-    /// The flows that brought a member the most bytes, largest first.
+    /// The flows with the most bytes on a member, largest first.
     pub fn largest_flows(&self, member: u16, count: usize) -> Vec<(Label, Share)> {
         let mut flows: Vec<(u32, Share)> = self
             .carried

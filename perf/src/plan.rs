@@ -1,14 +1,14 @@
-//! What happens to members while the capture plays: failures and returns, checked against the team and the capture
-//! before anything runs.
+//! The failures and returns of members during the replay, checked against the team and the capture before the replay
+//! starts.
 
 use crate::args::{Replay, Time, When};
 use anyhow::bail;
 use std::time::Duration;
 
-/// From the loss of a link to its indication.
+/// Time from the loss of a link to its indication.
 pub const INDICATED_AFTER: Duration = Duration::from_millis(5);
 
-/// A step of the story beside the frames.
+/// An event of the replay other than a frame.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Step {
     pub at: Duration,
@@ -21,19 +21,19 @@ pub enum What {
     Restore,
     Pull,
     IndicateDown,
-    /// A link that came back has proven itself.
+    /// The link-up delay of a member has passed.
     Settle,
-    /// The switch plans its queues anew.
+    /// The switch plans its queues again.
     PlanAgain,
 }
 
-/// The member that fails when nobody says which: at a third of the time, and it returns after two thirds, just then
-/// amid a dense exchange of the bundled recording, where a careless move would show as reordering.
+/// The member that fails by default: after a third of the time, and returns after two thirds. In the bundled capture
+/// that time has dense traffic, where a move without an idle gap would reorder frames.
 const FAILING: u16 = 2;
 const FAILS: Time = Time::PerCent(33.0);
 const RETURNS: Time = Time::PerCent(67.68);
 
-/// The steps in order of time.
+/// The events in order of time.
 pub fn steps(arguments: &Replay, members: usize, length: Duration) -> anyhow::Result<Vec<Step>> {
     let mut steps = Vec::new();
     for (option, events) in
@@ -84,13 +84,13 @@ fn returns(arguments: &Replay, members: usize, length: Duration) -> Vec<When> {
     }
 }
 
-/// Nobody says what fails, there is a member to fail, and time to notice it.
+/// Whether the default failure applies: none is given, there is a second member, and the capture is long enough.
 fn by_default(arguments: &Replay, members: usize, length: Duration) -> bool {
     let said = !arguments.fail.is_empty() || !arguments.restore.is_empty();
     !said && members >= usize::from(FAILING) && RETURNS.of(length) > FAILS.of(length) + INDICATED_AFTER
 }
 
-/// A member fails when it is up and returns when its failure has been indicated.
+/// Checks that a member fails only while it is up, and returns only after its failure was indicated.
 fn check(steps: &[Step]) -> anyhow::Result<()> {
     for (number, step) in steps.iter().enumerate() {
         let before =

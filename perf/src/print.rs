@@ -1,11 +1,11 @@
-//! The report as text: one screen of 80 columns for a team of four. Zeros are printed: silence says nothing.
+//! The report as text: one screen of 80 columns for a team of four. Zero values are printed too.
 
 use crate::report::{Happening, Member, Report};
 use std::io::{self, Write};
 
-/// Width of the terminal that everything fits.
+/// Largest line length.
 pub const COLUMNS: usize = 80;
-/// Cells of a bar.
+/// Length of a bar.
 const BAR: usize = 24;
 
 pub fn replay(report: &Report) {
@@ -84,7 +84,7 @@ fn members(lines: &mut Vec<String>, members: &[Member]) {
     }
 }
 
-/// The largest flows of each member: as many as asked for, or as fit, of at most eight members.
+/// The largest flows of each member: the requested number or as many as fit, for at most eight members.
 fn largest(lines: &mut Vec<String>, members: &[Member], top: Option<u8>) {
     let (each, shown) = match top {
         Some(top) => (usize::from(top), members.len()),
@@ -164,7 +164,7 @@ pub fn speed(bits: u64) -> String {
     }
 }
 
-/// The end of a text that is too long.
+/// Shortens a text that is too long.
 fn fit(text: &str, columns: usize) -> String {
     let length = text.chars().count();
     if length <= columns {
@@ -174,7 +174,7 @@ fn fit(text: &str, columns: usize) -> String {
     format!("...{kept}")
 }
 
-/// Prints a long text; whoever stops reading has had enough.
+/// Prints a long text; a closed pipe is not an error.
 pub fn out(text: &str) -> io::Result<()> {
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -182,7 +182,7 @@ pub fn out(text: &str) -> io::Result<()> {
     }
 }
 
-/// Lines of words, the first after its beginning and a space, the others indented.
+/// Wraps a text into lines; the first starts with `first` and a space, the others with `indent`.
 pub fn wrap(text: &str, first: &str, indent: &str) -> Vec<String> {
     let mut lines = vec![first.to_owned()];
     for word in text.split_whitespace() {
@@ -194,7 +194,7 @@ pub fn wrap(text: &str, first: &str, indent: &str) -> Vec<String> {
     lines
 }
 
-/// With separators: 10,863.
+/// The number with separators, as 10,863.
 pub fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();

@@ -1,9 +1,9 @@
-//! Queues as text: what happened, and tables of machines and members with a column for each stage.
+//! Queues as text: the events, and tables of VMs and members with a column for each stage.
 
 use crate::print::{COLUMNS, count, wrap};
 use crate::queues::{Machine, Queues, Stage, StageKind};
 
-/// Machines that a screen has room for; `--json` and the page have all.
+/// Largest number of VMs in the text; `--json` and the page show all.
 const ROWS: usize = 16;
 
 pub fn lines(lines: &mut Vec<String>, queues: &Queues) {
@@ -55,7 +55,7 @@ pub fn limits(limits: &[u32]) -> String {
     }
 }
 
-/// The member that serves a machine's queue, and its number.
+/// The member that serves a VM's queue, and the queue's number.
 pub fn queue(machine: &Machine) -> String {
     let up = machine.served_by();
     let number = machine.queue.or(machine.held_by.first().map(|held| held.queue));
@@ -86,7 +86,7 @@ pub fn title(stage: &Stage) -> String {
     }
 }
 
-/// 1-3,5; a dash for none.
+/// A set as "1-3,5"; a dash for none.
 pub fn set(members: &[u16]) -> String {
     let runs = members.chunk_by(|one, next| one + 1 == *next);
     let runs: Vec<String> = runs
@@ -107,7 +107,7 @@ struct Row {
 /// Width of the first column.
 const HEAD: usize = 22;
 
-/// A table with a column for each stage, in as many pieces as the width of the terminal asks for.
+/// A table with a column for each stage, in several parts if it is wider than the terminal.
 fn grid(lines: &mut Vec<String>, title_of: &str, stages: &[Stage], rows: &[Row]) {
     let titles: Vec<(String, String)> =
         stages.iter().map(|stage| (title(stage), format!("{:.2}", stage.at_seconds))).collect();

@@ -1,8 +1,8 @@
-//! `teamctl replay --queues`: each machine of the capture gets a receive queue (VMQ) through the driver, as a Hyper-V
-//! switch would ask for it, and at each change of the team it is noted which member holds which queue.
+//! `teamctl replay --queues`: each VM of the capture gets a receive queue (VMQ) with the requests of a Hyper-V switch,
+//! and at each change of the team the tool records which member has which queue.
 //!
-//! What is told of queues and of frames in them is read from the simulated adapters; the driver and the switch are only
-//! asked whether they agree with them. A stage lasts from one change to the next.
+//! Queues and their frames are read from the simulated adapters; the driver's and the switch's records are only
+//! compared with them. A stage lasts from one change to the next.
 
 use crate::args::{Placement, Replay};
 use crate::hosts::Hosts;
@@ -15,37 +15,37 @@ use vswitch::adapter::vmq::{Sorted, VnicAddress};
 use vswitch::scenario::Net;
 use vswitch::switch::ports::{Mac, NicId};
 
-/// From an indication of what the team can do until the switch, invited by it, plans its queues again.
+/// Time from an indication of the team's capabilities until the switch plans its queues again.
 pub const PLANS_AFTER: Duration = Duration::from_secs(1);
-/// Queues of an adapter unless somebody says otherwise.
+/// Default number of queues of an adapter.
 const LIMIT: u32 = 16;
-/// Filters that an adapter has for each queue; a machine in more VLANs gets one for all of them.
+/// Filters of an adapter for each queue; a VM in more VLANs gets one filter for all of them.
 pub const FILTERS: usize = 4;
 
 /// What `--json` prints under `queues`.
 #[derive(Serialize)]
 pub struct Queues {
     pub placement: &'static str,
-    /// Queues of each member's adapter beside its default queue.
+    /// Queues of each member's adapter in addition to its default queue.
     pub limits: Vec<u32>,
-    /// Disagreements of all stages.
+    /// Number of disagreements in all stages.
     pub disagreements: usize,
     pub stages: Vec<Stage>,
 }
 
-/// A change, what held right after it, and the frames from then to the next.
+/// A change of the team, the state right after it, and the frames until the next change.
 #[derive(Clone, Debug, Serialize)]
 pub struct Stage {
     pub kind: StageKind,
     /// The member that went down or came up.
     pub member: Option<u16>,
     pub at_seconds: f64,
-    /// Queues that the driver told the switch the team has.
+    /// Number of queues of the team in the driver's last indication.
     pub offered: u32,
-    /// Requests for a queue that were refused when the switch planned.
+    /// Number of queue allocations that failed when the switch planned.
     pub refused: usize,
     pub explanation: String,
-    /// What switch, adapters and driver do not agree about.
+    /// Differences between the records of switch, adapters and driver.
     pub disagreements: Vec<String>,
     pub members: Vec<Member>,
     pub machines: Vec<Machine>,
@@ -65,28 +65,28 @@ pub struct Member {
     pub index: u16,
     pub up: bool,
     pub queues: usize,
-    /// Frames for machines that came in through their own queues, and through the default queue.
+    /// Frames for VMs through their own queues; the next field counts those through the default queue.
     pub frames_own_queue: u64,
     pub frames_default_queue: u64,
-    /// Frames for groups and for addresses that are no machine's.
+    /// Frames for group addresses and for addresses of no VM.
     pub frames_other: u64,
 }
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Machine {
-    /// Counted from 1 in the order of addresses.
+    /// Number of the VM, from 1 in the order of addresses.
     pub machine: usize,
     pub mac: String,
     pub arrives_on: Vec<u16>,
     pub leaves_by: Vec<u16>,
-    /// The number of its queue as the switch knows it.
+    /// The queue id that the switch knows.
     pub queue: Option<u32>,
     pub held_by: Vec<Holding>,
     pub frames_own_queue: u64,
     pub frames_default_queue: u64,
 }
 
-/// A queue on a member's adapter, and its number there.
+/// A queue on a member's adapter, and its id there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub struct Holding {
     pub member: u16,
@@ -95,12 +95,12 @@ pub struct Holding {
 }
 
 impl Machine {
-    /// Members with a link that hold its queue.
+    /// Members that are up and have its queue.
     pub fn served_by(&self) -> Vec<u16> {
         self.held_by.iter().filter(|held| held.up).map(|held| held.member).collect()
     }
 
-    /// It has a queue, and no member that holds it has a link.
+    /// Whether it has a queue, but only on members that are down.
     fn is_stranded(&self) -> bool {
         !self.held_by.is_empty() && self.served_by().is_empty()
     }
@@ -120,24 +120,24 @@ pub fn limits(arguments: &Replay, members: usize) -> anyhow::Result<Vec<u32>> {
     }
 }
 
-/// Sees to the queues while the capture plays.
+/// Manages the queues during the replay.
 pub struct Watch<'a> {
     net: &'a Net,
-    /// What each machine's filters test.
+    /// The filters of each VM.
     vnics: Vec<Vec<VnicAddress>>,
     placement: Placement,
     limits: Vec<u32>,
-    /// Indications of what the team can do that the switch has taken into account.
+    /// Number of capability indications that the switch has acted on.
     heard: usize,
-    /// Members that each machine's frames left by since the last stage began.
+    /// The members that carried each VM's frames since the last stage began.
     left: Vec<BTreeSet<u16>>,
-    /// What adapters had counted when it began, by member and destination.
+    /// The adapters' counters when the stage began, by member and destination.
     counted: BTreeMap<(u16, Mac), Sorted>,
     stages: Vec<Stage>,
 }
 
 impl<'a> Watch<'a> {
-    /// The adapters have told what they can do; the switch plans for the first time.
+    /// The switch plans its queues for the first time, after the adapters have answered the queries.
     pub fn start(net: &'a Net, hosts: &Hosts, placement: Placement, limits: Vec<u32>) -> Self {
         Self::of(net, hosts.vnics(FILTERS).collect(), placement, limits)
     }
@@ -151,7 +151,7 @@ impl<'a> Watch<'a> {
         watch
     }
 
-    /// A frame of a NIC left by a member.
+    /// A member carried a frame of a NIC.
     pub fn left(&mut self, from: NicId, member: u16) {
         let machine = from.port.checked_sub(self.net.vm(0).port).and_then(|n| usize::try_from(n).ok());
         if let Some(members) = machine.and_then(|machine| self.left.get_mut(machine)) {
@@ -159,13 +159,13 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// The driver knows that a member is down or up.
+    /// The driver has handled the status of a member.
     pub fn changed(&mut self, kind: StageKind, member: u16, at: Duration) {
         self.end();
         self.begin(kind, Some(member), at, 0);
     }
 
-    /// True if the driver has indicated what the team can do since the switch planned last.
+    /// Whether the driver indicated capabilities after the switch last planned.
     pub fn is_invited(&self) -> bool {
         self.net.offered_queues().1 > self.heard
     }
@@ -195,8 +195,8 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// The switch gives every queue back and allocates as many as the team offers, for machines in their order: a
-    /// queue, its filters, and that its allocation is complete. The number of refusals.
+    /// The switch frees every queue, and allocates as many as the team indicates, for VMs in order: the queue, its
+    /// filters, and QUEUE_ALLOCATION_COMPLETE. Returns the number of failures.
     fn plan(&mut self) -> usize {
         let (offered, heard) = self.net.offered_queues();
         self.heard = heard;
@@ -248,7 +248,7 @@ impl<'a> Watch<'a> {
         all.unwrap_or_default()
     }
 
-    /// What the adapters hold for a machine, and the one number that the switch has for it.
+    /// The queues of a VM on the adapters, and the id that the switch knows.
     fn machine(&self, number: usize) -> Machine {
         let nic = self.net.vm(u16::try_from(number).unwrap_or(u16::MAX));
         let queues = self.net.members_of(nic).into_iter();
@@ -275,7 +275,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// The stage is over: the frames of its time are added.
+    /// Ends the stage and adds the frames of its time.
     fn end(&mut self) {
         let now: BTreeMap<(u16, Mac), Sorted> = self
             .net
@@ -317,7 +317,7 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// Machines that are named one by one.
+/// Largest number of VMs that are named one by one.
 const NAMED: usize = 6;
 
 /// "machine 3 is ...", "machines 3, 5 are ...", "12 machines are ...".
@@ -364,7 +364,7 @@ fn offer(now: &Stage) -> String {
     )
 }
 
-/// The machines for which something holds before and after.
+/// The VMs for which a condition on the stages before and after holds.
 type Pick<'a, 'm> = dyn Fn(&dyn Fn(&Machine, &Machine) -> bool) -> Vec<&'m Machine> + 'a;
 
 fn planned(of: &Pick<'_, '_>) -> Vec<String> {
@@ -456,7 +456,7 @@ mod tests {
         Watch::of(net, vnics, placement, vec![16; 3])
     }
 
-    /// What adapters have, found without the functions that the table is made with.
+    /// The queues of the adapters, read without the functions that make the table.
     fn adapters_have(net: &Net) -> BTreeSet<(u16, u32, u16)> {
         let first = net.vm(0).port;
         let all = net.look(|state| {
@@ -486,7 +486,7 @@ mod tests {
             let held = adapters_have(&net);
             assert_eq!(table_has(&watch.stages[0]), held);
             assert!(held.len() >= usize::from(MACHINES) && watch.stages[0].disagreements.is_empty());
-            // An adapter loses a queue and tells nobody: the table shows it, and so does the count.
+            // An adapter loses a queue without an indication: the table and the count of disagreements show it.
             let (member, queue, machine) = *held.iter().next().expect("there are some");
             net.look(|state| {
                 let adapter = state.modules[0].external.adapters.get_mut(&member).expect("there");
@@ -511,7 +511,7 @@ mod tests {
         watch.plan_again(Duration::ZERO);
         assert!(!watch.is_invited());
         net.restore(victim);
-        // What waits for a gap in its traffic has moved by then.
+        // By then, buckets that wait for an idle gap have moved.
         net.advance(10_000_000);
         watch.changed(StageKind::Up, victim, Duration::ZERO);
         watch.plan_again(Duration::ZERO);

@@ -1,7 +1,7 @@
 //! `teamctl replay`: a capture through the driver in a simulated switch, with members that fail and return.
 //!
-//! The capture is read twice, first to see who is inside and how long it is, then to be played. What has ended is taken
-//! out of the simulation as it goes, so that memory grows with flows and not with frames.
+//! The capture is read twice: first to find the VMs and its length, then to send its frames. Finished frames are
+//! removed from the simulation during the replay, so memory grows with the number of flows and not of frames.
 
 use crate::args::{Mode, Placement, Replay};
 use crate::capture::{Capture, Frame};
@@ -29,25 +29,25 @@ use vswitch::switch::frames::Frames;
 use vswitch::switch::ndis::State;
 use vswitch::switch::ports::policy::{LAST_VLAN, Property, Vlan};
 
-/// Frames that leave the same adapter within this time travel as one chain.
+/// Frames of the same adapter within this time are sent as one chain.
 const BURST: Duration = Duration::from_micros(50);
-/// Longest chain.
+/// Largest number of frames of a chain.
 const CHAIN: usize = 32;
-/// Ways to the far end, as unlike as a congested path and a free one, but less than the driver waits by default: the
-/// gap of 500 us and a clock tick of 15.6 ms.
+/// Latencies of the members to the far end. They differ as a congested and an idle path do, but by less than the
+/// driver waits by default: the gap of 500 us and a clock tick of 15.6 ms.
 const LATENCIES_MS: [u64; 4] = [6, 12, 1, 9];
-/// 100 ns units in a microsecond.
+/// A microsecond in units of 100 ns.
 const MICROSECOND: u64 = 10;
-/// Frames between two clearings of the simulation.
+/// Number of frames after which finished ones are removed from the simulation.
 const SHIFT: usize = 2048;
-/// Bursts that are sent in one visit to the simulation: entering it hands over to another thread and back.
+/// Number of bursts that are sent with one entry into the simulation, because each entry switches threads twice.
 const VISIT: usize = 256;
-/// What a timer of the driver's may be late.
+/// Largest delay of the driver's timer.
 const TICK: Duration = Duration::from_millis(20);
-/// Frames for which a progress bar is worth while.
+/// Number of frames from which a progress bar is shown.
 const LONG: usize = 50_000;
 
-/// True if every guarantee held.
+/// Runs the replay; returns whether every guarantee held.
 pub fn run(arguments: &Replay) -> anyhow::Result<bool> {
     let policy = arguments.policy()?;
     let speeds = arguments.speeds()?;
@@ -98,7 +98,7 @@ fn load(arguments: &Replay) -> anyhow::Result<Option<Image>> {
     Image::load(path).map(Some).map_err(anyhow::Error::msg)
 }
 
-/// A switch with one machine for each inside adapter, at the addresses of the capture.
+/// Starts a switch with one VM for each inside adapter, with the addresses of the capture.
 fn start(
     arguments: &Replay,
     image: Option<&Image>,
@@ -146,7 +146,7 @@ fn start(
         let adapters = state.modules[0].external.adapters.values_mut();
         for (adapter, (&speed, number)) in adapters.zip(speeds.iter().zip(1usize..)) {
             adapter.bits_per_second = speed;
-            // Unlike ways to the far end, each varying: moving a flow carelessly shows as reordering.
+            // Different latencies, each varying, so that a move of a flow without an idle gap shows as reordering.
             adapter.latency = LATENCIES_MS[number % LATENCIES_MS.len()] * 1_000 * MICROSECOND;
             adapter.jitter = 1_000 * MICROSECOND;
         }
@@ -154,7 +154,7 @@ fn start(
     for (number, mac) in (0..).zip(hosts.macs()) {
         let machine = net.vm(number);
         net.readdress(machine, mac.0);
-        // A trunk lets frames keep the tags that they were recorded with.
+        // On a trunk, frames keep the tags in the capture.
         net.add_property(machine.port, 1, Property::Vlan(Vlan::trunk(0, 1..=LAST_VLAN)));
     }
     if speeds.iter().any(|speed| speed % 1_000_000_000 != 0) {
@@ -164,37 +164,37 @@ fn start(
     Ok(net)
 }
 
-/// What the members' answers and speeds changed takes effect once it has been silent for the gap, and nobody sends yet:
-/// the team that the first frame meets is the one that stays while nothing happens.
+/// Waits until moves after the members' answers and speeds have taken effect, before the first frame is sent, so that
+/// the team does not change without an event afterwards.
 fn settle(net: &Net, arguments: &Replay) {
     let silence = Duration::from_micros(arguments.gap_us.into()) + 4 * TICK;
     net.advance(u64::try_from(silence.as_nanos() / 100).unwrap_or(u64::MAX));
 }
 
-/// Sends the frames at their times and takes the steps between them.
+/// Sends the frames at their times and executes the events between them.
 struct Player<'a> {
     net: &'a Net,
     survey: &'a Survey,
     reader: Reader,
     seen: Observer,
     saved: Option<Saved>,
-    /// Members that the outside can use.
+    /// Members through which the external network can send.
     up: Vec<u16>,
     /// Virtual time of the first frame.
     began: u64,
-    /// Bursts that go into the simulation with the next visit.
+    /// Bursts for the next entry into the simulation.
     waiting: Vec<Burst>,
-    /// Frames of the capture that were sent, those of `waiting` among them.
+    /// Number of frames sent, including those of `waiting`.
     sent: usize,
-    /// Sees to the machines' queues, if they have any.
+    /// Manages the VMs' queues with `--queues`.
     watch: Option<Watch<'a>>,
-    /// A link that came back is used only then.
+    /// Time after which a returned link is used.
     proven_after: Duration,
-    /// The physical switch learns on which member's port an address is.
+    /// Whether the physical switch learns on which member's port an address is.
     independent: bool,
 }
 
-/// What one adapter sent together.
+/// Frames that one adapter sent together.
 struct Burst {
     at: Duration,
     way: Way,
@@ -203,9 +203,9 @@ struct Burst {
 
 #[derive(Clone, Copy)]
 enum Way {
-    /// Out of a machine.
+    /// From a VM.
     From(u16),
-    /// In through a member.
+    /// From the external network through a member.
     Through(u16),
 }
 
@@ -255,7 +255,7 @@ impl Player<'_> {
         self.net.advance(target.saturating_sub(self.net.now()));
     }
 
-    /// Takes the first step; what it brings about comes among the others.
+    /// Executes the first event and inserts the events that follow from it.
     fn next(&mut self, steps: &mut VecDeque<Step>) {
         let Some(step) = steps.pop_front() else { return };
         self.step(step);
@@ -307,12 +307,12 @@ impl Player<'_> {
         }
     }
 
-    /// Finds the way of what one adapter sent together.
+    /// Determines the member or VM of a burst.
     fn queue(&mut self, burst: &mut Vec<Frame>) {
         let Some(first) = burst.first() else { return };
         let at = first.at;
         let machine = self.survey.hosts.machine(source(first));
-        // The physical switch has a hash of its own.
+        // The physical switch distributes with its own hash.
         let spread: usize =
             window(&first.bytes).iter().skip(6).take(36).map(|&octet| usize::from(octet)).sum();
         let member = self.up.get(spread % self.up.len().max(1)).copied();
@@ -325,11 +325,11 @@ impl Player<'_> {
         }
     }
 
-    /// Sends what waits, each burst at its time.
+    /// Sends the waiting bursts, each at its time.
     fn visit(&mut self) {
         let bursts = std::mem::take(&mut self.waiting);
         let this = &*self;
-        // A machine that has stopped takes nothing any more; `play` looks at that.
+        // Ignored if the simulated machine has stopped; `play` checks that.
         let _ = self.net.world().enter(|| {
             for Burst { at, way, frames } in &bursts {
                 this.wait_until(*at);
@@ -342,7 +342,7 @@ impl Player<'_> {
         });
     }
 
-    /// Frames come in through the members on whose ports their addresses were heard, others through `member`.
+    /// Receives frames through the members on whose ports their addresses were learned, others through `member`.
     fn arrive(&self, member: u16, frames: &[Vec<u8>]) {
         let port = |frame: &Vec<u8>| {
             let mac = frame.get(..6).and_then(|mac| mac.try_into().ok());
@@ -355,7 +355,7 @@ impl Player<'_> {
         }
     }
 
-    /// Takes out of the simulation what has happened and keeps the records of the youngest `newer` frames.
+    /// Removes the records of finished frames from the simulation, except the last `newer` ones.
     fn clear(&mut self, newer: usize) {
         let Self { net, survey, reader, seen, saved, began, watch, .. } = self;
         net.look(|state| {
@@ -388,7 +388,7 @@ impl Player<'_> {
     }
 }
 
-/// Stops the switch and counts what only then came to its end.
+/// Stops the switch and counts the frames that finish only then.
 fn finish(net: Net, mut seen: Observer) -> (Observer, vswitch::scenario::outcome::Outcome) {
     let outcome = net.finish();
     outcome.frames.iter().for_each(|frame| seen.ended(frame));
@@ -399,7 +399,7 @@ fn since(began: u64, time: u64) -> Duration {
     Duration::from_nanos(time.saturating_sub(began).saturating_mul(100))
 }
 
-/// True if the frame travels in one chain with those before it.
+/// Whether the frame belongs to one chain with those before it.
 fn goes_on(burst: &[Frame], frame: &Frame) -> bool {
     burst.len() < CHAIN
         && burst.first().is_none_or(|first| frame.at - first.at <= BURST && source(first) == source(frame))
@@ -413,7 +413,7 @@ fn window(bytes: &[u8]) -> &[u8] {
     &bytes[..bytes.len().min(frame::WINDOW_MAX)]
 }
 
-/// Drawn on standard error, and only when that is a terminal.
+/// A progress bar on standard error, if that is a terminal.
 fn progress(frames: usize) -> ProgressBar {
     if frames < LONG {
         return ProgressBar::hidden();

@@ -1,4 +1,4 @@
-//! What a replay found, for every way of telling it. `--json` prints `Report` as it is.
+//! The results of a replay, for all output formats. `--json` prints `Report`.
 
 use crate::args::Replay;
 use crate::flow::Label;
@@ -23,11 +23,11 @@ pub struct Report {
     pub reordered_frames: u64,
     pub dropped: BTreeMap<String, u64>,
     pub native: u64,
-    /// Taken by a member whose link was gone before anybody could know.
+    /// Assigned to a member whose link was down, before the indication.
     pub lost: u64,
-    /// From outside while every member was down: they never reached the switch.
+    /// From the external network while every member was down; they never reached the switch.
     pub unreachable: u64,
-    /// Frames whose end nobody knows.
+    /// Frames without a result.
     pub unaccounted: u64,
     pub violations: usize,
     pub rules_exercised: usize,
@@ -67,7 +67,7 @@ pub struct Happening {
     pub at: Duration,
 }
 
-/// What only people are told.
+/// Data for text and HTML only.
 pub struct Facts {
     pub capture: String,
     pub length: Duration,
@@ -76,19 +76,19 @@ pub struct Facts {
     pub team: String,
     pub account: Account,
     pub buckets: Vec<Bucket>,
-    /// The member that each bucket has at the end.
+    /// The member of each bucket at the end.
     pub table: Vec<u16>,
-    /// The first violations and leaks in words.
+    /// The text of the first violations and leaks.
     pub details: Vec<String>,
-    /// Flows that changed member although nothing had happened to any.
+    /// Number of flows that changed their member without an event.
     pub moved_without_an_event: u64,
-    /// Flows may be moved at once, so nobody promises their order.
+    /// Whether the settings promise that frames of a flow stay in order.
     pub order_promised: bool,
-    /// Largest flows of each member to print; as many as fit a screen if nobody says.
+    /// Number of largest flows of each member to print; by default as many as fit a screen.
     pub top: Option<u8>,
 }
 
-/// Largest flows of each member that the page shows at least.
+/// Smallest number of largest flows of each member on the page.
 const LARGEST: usize = 5;
 
 impl Report {
@@ -152,7 +152,7 @@ impl Report {
         })
     }
 
-    /// Every guarantee held.
+    /// Whether every guarantee held.
     pub fn is_fine(&self) -> bool {
         let moved = self.facts.moved_without_an_event == 0
             && self.events.iter().all(|e| e.flows_moved_needlessly == 0 && e.frames_to_dead_member == 0);

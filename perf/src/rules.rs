@@ -1,4 +1,4 @@
-//! `teamctl rules`: the rule book of the simulated switch, and how often a run has put each rule to the test.
+//! `teamctl rules`: the rule book of the simulated switch, and how often a run checked each rule.
 
 use crate::nearest;
 use crate::print::{self, COLUMNS, count, wrap};
@@ -54,26 +54,26 @@ struct Row {
     id: &'static str,
     group: &'static str,
     severity: &'static str,
-    /// A check names it.
+    /// Whether a check exists.
     checked: bool,
-    /// Why it is not checked, or why this driver never comes to what it is about.
+    /// Why it is not checked, or why the driver never does what it is about.
     reason: Option<&'static str>,
-    /// A mutation in the driver's name shows that the check finds what it is for.
+    /// Whether a mutation proves that the check finds a violation.
     proven: bool,
     mutations: Vec<String>,
     sentence: &'static str,
     page: &'static str,
-    /// How often its check ran in the run just made.
+    /// How often its check ran in this run.
     #[serde(skip_serializing_if = "Option::is_none")]
     exercised: Option<u64>,
 }
 
-/// What a run of the suite has shown.
+/// The result of a run of the suite.
 #[derive(Default)]
 struct Ran {
     runs: u64,
     exercised: BTreeMap<&'static str, u64>,
-    /// Scenarios that were not clean: what happened and how to see it again.
+    /// Scenarios with violations or leaks, each with the command that repeats it.
     broken: Vec<String>,
 }
 
@@ -140,7 +140,7 @@ fn row(rule: &'static Rule, ran: Option<&Ran>) -> Row {
     }
 }
 
-/// Every scenario with the first seeds, on all processors.
+/// Runs every scenario with the first seeds, on all processors.
 fn suite(seeds: u64) -> Ran {
     let work: Vec<(&Case, u64)> = CASES.iter().flat_map(|case| (0..seeds).map(move |s| (case, s))).collect();
     let style = ProgressStyle::with_template("{bar:30} {percent:>3} %  {pos} of {len} scenarios, {eta} left");
@@ -168,7 +168,7 @@ impl Ran {
     }
 }
 
-/// A group after the other, three lines or four for each rule.
+/// All rules by group, with three or four lines for each.
 fn table(chosen: &[&'static Rule], book: &Book) -> Vec<String> {
     let mut lines = Vec::new();
     for (group, about) in GROUPS {
@@ -189,14 +189,14 @@ fn table(chosen: &[&'static Rule], book: &Book) -> Vec<String> {
     lines
 }
 
-/// A line whose only word is too long for its indentation.
+/// Removes the indentation of a line whose only word does not fit.
 fn narrow(line: &str) -> String {
     let word = line.trim_start();
     let indent = COLUMNS.saturating_sub(word.chars().count()).min(line.len() - word.len());
     format!("{}{word}", " ".repeat(indent))
 }
 
-/// Severity, check and proof of a rule in one line.
+/// Severity, check and mutation of a rule in one line.
 fn facts(row: &Row) -> String {
     let checked = if row.checked { "checked" } else { "not checked" };
     let proven = if row.proven { "proven" } else { "" };
@@ -237,7 +237,7 @@ fn broken(book: &Book) -> Vec<String> {
     lines
 }
 
-/// One rule with all that is known of it.
+/// All information about one rule.
 fn whole(chosen: &[&'static Rule], book: &Book) -> Vec<String> {
     let mut lines = Vec::new();
     for (rule, row) in chosen.iter().zip(&book.rules) {

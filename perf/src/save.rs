@@ -1,4 +1,4 @@
-//! `--save`: what came out of each member at the far end, in order of arrival, as captures.
+//! `--save`: the frames that each member carried, in order of arrival at the far end, as captures.
 
 use anyhow::{Context, bail};
 use pcap_file::DataLink;
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 type Writer = PcapNgWriter<BufWriter<File>>;
 
-/// Open captures; a frame goes to the interface of its member.
+/// The open captures; a frame is written to the interface of its member.
 pub struct Saved {
     /// One file for all members, or one for each.
     writers: Vec<Writer>,
@@ -23,7 +23,7 @@ pub struct Saved {
 }
 
 impl Saved {
-    /// A name that ends in `.pcapng` is one capture with an interface for each member, any other a folder with
+    /// A path that ends in `.pcapng` becomes one capture with an interface for each member; any other a folder with
     /// `member-1.pcapng` and so on.
     pub fn create(path: &Path, members: usize) -> anyhow::Result<Self> {
         let one = path.extension().is_some_and(|extension| extension == "pcapng");
@@ -41,7 +41,7 @@ impl Saved {
         Ok(Self { writers, failed: None })
     }
 
-    /// A frame reached the far end. The first trouble is kept for the end.
+    /// Writes a frame that arrived at the far end. The first error is kept until the end.
     pub fn write(&mut self, member: u16, at: Duration, bytes: &[u8]) {
         let slot = usize::from(member).saturating_sub(1);
         let (file, interface) = if self.writers.len() == 1 { (0, slot) } else { (slot, 0) };

@@ -1,4 +1,4 @@
-//! `teamctl scenario`: one scenario of the suite with one seed, as the tests run it, and what came of it.
+//! `teamctl scenario`: runs one scenario of the suite with one seed, as the tests do, and prints the outcome.
 
 use crate::nearest;
 use crate::print::{self, count, wrap};
@@ -70,11 +70,11 @@ struct Report {
     seed: u64,
     driver: &'static str,
     fine: bool,
-    /// What else must have come of it and has not, as the scenario says.
+    /// The message of the scenario's own check, if it failed.
     unexpected: Option<String>,
     seconds: f64,
     frames: usize,
-    /// Frames by what became of them; a flood has several ends.
+    /// Frames by outcome; a flood has several.
     ends: BTreeMap<String, usize>,
     dropped: BTreeMap<String, usize>,
     unaccounted: usize,
@@ -86,7 +86,7 @@ struct Report {
     /// The call that failed.
     fault: Option<&'static str>,
     aborted: bool,
-    /// The command that runs it again.
+    /// The command that repeats the run.
     again: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     log: Option<Vec<String>>,
@@ -98,7 +98,7 @@ struct Broken {
     what: String,
     sentence: &'static str,
     page: &'static str,
-    /// Handlers and imports that were being executed, outermost first.
+    /// Handlers and imports that were executing, outermost first.
     stack: Vec<&'static str>,
     thread: String,
     seconds: f64,
@@ -133,7 +133,7 @@ pub fn run(arguments: &Scenario) -> anyhow::Result<bool> {
     if let Some(image) = &image {
         plan = plan.driver(image.entry());
     }
-    // Whatever fails in the scenario itself is its verdict.
+    // A panic of the scenario's own check is part of the outcome.
     let report = Arc::new(Mutex::new(None::<Report>));
     let (waiting, json) = (Arc::clone(&report), arguments.json);
     panic::set_hook(Box::new(move |fact| {
@@ -142,7 +142,7 @@ pub fn run(arguments: &Scenario) -> anyhow::Result<bool> {
     }));
     let outcome = case.run(plan);
     let report = prepare(&report, Report::of(case, arguments, &outcome));
-    // What comes of a failed call is not what the scenario says.
+    // The scenario's own check does not apply if a call was made to fail.
     if outcome.fault.is_none() && report.fine {
         (case.check)(&outcome);
     }
@@ -151,7 +151,7 @@ pub fn run(arguments: &Scenario) -> anyhow::Result<bool> {
     Ok(report.fine)
 }
 
-/// What the hook prints if the check does not hold.
+/// Stores the report that the panic hook prints if the check fails.
 fn prepare(waiting: &Mutex<Option<Report>>, report: Report) -> Report {
     if let Ok(mut waiting) = waiting.lock() {
         *waiting = Some(report.clone());
@@ -159,7 +159,7 @@ fn prepare(waiting: &Mutex<Option<Report>>, report: Report) -> Report {
     report
 }
 
-/// The scenario's own check, or a step of it, did not hold: the release build ends with the first panic.
+/// Prints the report when the scenario's own check or a step panics; the release build aborts at the first panic.
 fn ended_badly(report: Option<Report>, why: &str, json: bool) {
     let code = match report {
         Some(mut report) => {
@@ -209,7 +209,7 @@ impl Report {
     }
 }
 
-/// The command that runs it again, with the path of the image as it was given.
+/// The command that repeats the run, with the path of the image as given.
 fn again(arguments: &Scenario, outcome: &Outcome) -> String {
     let command = outcome.again.clone().unwrap_or_default();
     match &arguments.image {
@@ -234,7 +234,7 @@ fn seconds(time: u64) -> f64 {
     time as f64 / 1e7
 }
 
-/// A line of the log with its time in seconds, to the 100 ns.
+/// A line of the log, with its time in seconds and a resolution of 100 ns.
 fn in_seconds(line: &str) -> String {
     let parts = line.split_once(' ').and_then(|(time, rest)| Some((time.parse::<u64>().ok()?, rest)));
     parts.map_or_else(
@@ -316,7 +316,7 @@ fn text(report: &Report) -> Vec<String> {
     lines
 }
 
-/// Violations and leaks that are shown in text.
+/// Largest number of violations and leaks in the text.
 const SHOWN: usize = 10;
 
 fn violation(lines: &mut Vec<String>, broken: &Broken) {

@@ -1,4 +1,4 @@
-//! The first look at a capture, before anything is played: how long it is, who is inside, whether it can be read.
+//! The first pass over a capture: its length, the VMs in it, and whether it can be read.
 
 use crate::capture::Capture;
 use crate::hosts::{Hosts, Range, Search};
@@ -7,11 +7,11 @@ use std::time::Duration;
 
 pub struct Survey {
     pub frames: usize,
-    /// Frames that the recorder cut short.
+    /// Number of truncated frames.
     pub cut: usize,
     /// Time of the first frame.
     pub start: Duration,
-    /// From the first frame to the last.
+    /// Time from the first frame to the last.
     pub length: Duration,
     pub hosts: Hosts,
 }

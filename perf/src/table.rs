@@ -1,5 +1,5 @@
-//! Where every bucket stands at the end of a replay, those that saw no traffic among them: the driver's distribution,
-//! fed with the speeds of the members and with what happened to them.
+//! The member of every bucket at the end of a replay, also of buckets without traffic: computed with the driver's own
+//! code from the speeds of the members and the events.
 
 use crate::observer::{Event, LinkChange};
 use teaming::Heap;
@@ -11,7 +11,7 @@ use teaming::team::member::{LinkState, Member, MemberEvent};
 
 /// The member of each bucket; 0 where no member is up.
 pub fn owners(speeds: &[u64], events: &[Event]) -> Vec<u16> {
-    // Nobody waits: every delay is 0.
+    // Every delay is 0, so that moves take effect at once.
     let (settings, _) = Settings::read(|setting| match setting.name {
         "FlowletGapUs" | "LinkUpDelayMs" => Lookup::Value(0),
         _ => Lookup::Missing,

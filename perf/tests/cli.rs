@@ -1,4 +1,4 @@
-//! `teamctl` as its users meet it: what it prints, what it writes, how it refuses.
+//! `teamctl` from the command line: its output, the files that it writes, its errors.
 
 #[path = "../examples/generate.rs"]
 #[allow(dead_code, reason = "its command line is not wanted here")]
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tool::{json, refused, teamctl};
 
-/// A file of this test's own.
+/// A temporary file of this test.
 fn file(name: &str, bytes: &[u8]) -> PathBuf {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     fs::write(&path, bytes).expect("written");
@@ -29,7 +29,7 @@ fn pcap(link: u32, frames: &[&[u8]]) -> Vec<u8> {
     bytes
 }
 
-/// UDP from 10.0.0.5 to the outside.
+/// A UDP frame from 10.0.0.5 to an external address.
 fn udp(port: u8) -> Vec<u8> {
     let mut frame = vec![2, 0, 0, 0, 9, 9, 2, 0, 0, 0, 0, 5, 8, 0];
     frame.extend([0x45, 0, 0, 46, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 5, 192, 0, 2, 7, 0x30, port, 0, 53]);
@@ -59,7 +59,7 @@ fn the_default_replay_is_fine_and_moves_only_what_it_must() {
     assert_eq!(carried, 5_863);
 }
 
-/// The control for the one above: the same delays and the same failure, without the driver's patience.
+/// The control for the test above: the same latencies and the same failure, with an idle gap of 0.
 #[test]
 fn without_the_gap_flows_are_overtaken() {
     assert!(json(&["--gap-us", "0"])["reordered_frames"].as_u64() > Some(0));
@@ -133,7 +133,7 @@ fn the_default_replay_fits_a_screen() {
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
 }
 
-/// As many as fit a screen, or as many as were asked for, and of every member then.
+/// By default as many as fit a screen; with a number, that many for every member.
 #[test]
 fn the_largest_flows_are_shown_as_far_as_they_fit() {
     let lines = |arguments: &[&str]| {
@@ -150,7 +150,8 @@ fn the_largest_flows_are_shown_as_far_as_they_fit() {
     assert_eq!(lines(&["--top", "0"]), 0);
 }
 
-/// The grid knows where the driver would send what it has not seen: so it must know where it sent what it has seen.
+/// The grid also shows buckets without traffic, whose member is computed; for buckets with traffic that computation
+/// must agree with the driver.
 #[test]
 fn the_grid_shows_every_bucket_and_agrees_with_what_the_driver_did() {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("grid.html");
@@ -260,7 +261,7 @@ fn a_wrong_command_line_is_refused_with_the_next_step() {
     refused(&["explain"], &["Usage"]);
 }
 
-/// No time passes in it, so that nothing can fail by default.
+/// Its length is 0, so there is no default failure.
 #[test]
 fn a_capture_of_one_frame_is_replayed() {
     let path = file("one.pcap", &pcap(1, &[&udp(1)]));
@@ -282,7 +283,8 @@ fn odd_frames_are_accounted_for() {
     assert_eq!(report["frames"], 5);
 }
 
-/// Rows of `perf/captures/varied/README.md`: every file with its number of frames and the end that is inside.
+/// The rows of `perf/captures/varied/README.md`: every file with its number of frames and the address range that
+/// becomes VMs.
 #[test]
 fn tunnels_fragments_and_odd_files_leave_through_the_team() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("captures/varied");
@@ -313,7 +315,7 @@ fn tunnels_fragments_and_odd_files_leave_through_the_team() {
     }
 }
 
-/// What was built for Windows finds the same.
+/// The image that was built for Windows gives the same report.
 #[test]
 #[cfg_attr(not(image_present), ignore = "build the image first: cargo image")]
 fn the_image_reports_what_the_native_driver_reports() {
@@ -343,7 +345,7 @@ fn peak(capture: &Path) -> u64 {
     peak
 }
 
-/// All flows are there in the smaller one already, so what remains is what frames cost.
+/// Both captures have the same flows, so any difference is due to frames.
 #[test]
 fn memory_does_not_grow_with_frames() {
     let [small, large] = [40_000, 120_000].map(|frames| {
@@ -353,7 +355,7 @@ fn memory_does_not_grow_with_frames() {
         fs::remove_file(path).expect("it was there");
         peak
     });
-    // 80,000 frames of 800 bytes are 61 MiB, and more with what is known of each.
+    // 80,000 frames of 800 bytes are 61 MiB, without their records.
     assert!(large < small + 16 * 1024, "{small} KiB, then {large} KiB");
 }
 
@@ -379,7 +381,7 @@ fn a_machine_keeps_its_members_between_equal_hosts_only() {
     for what in ["frames", "bytes"] {
         assert!(sent(&equal, 0, what) > 0 && sent(&equal, 1, what) > sent(&equal, 0, what), "{equal}");
     }
-    // Nor does it matter to HyperVPort that its port has another number there.
+    // Under HyperVPort the flows also keep their member although the port has another number on the target.
     let by_port = migrate(&["--policy", "hyper-v-port"]);
     assert_eq!(by_port["differences"], Value::Array(vec![]));
     assert_eq!((&by_port["flows_changed"], &by_port["statistics"]), (&0.into(), &equal["statistics"]));

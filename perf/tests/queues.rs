@@ -1,5 +1,5 @@
-//! `teamctl replay --queues`: what it shows of machines' receive queues before and after failures. That its tables are
-//! what the simulated adapters hold is tested where they are made.
+//! `teamctl replay --queues`: the VMs' receive queues before and after failures. `perf/src/queues.rs` tests that its
+//! tables agree with the simulated adapters.
 
 mod tool;
 
@@ -27,7 +27,7 @@ fn number(value: &Value) -> u64 {
     value.as_u64().unwrap_or_else(|| panic!("{value} is no number"))
 }
 
-/// Machine, member and number of every queue, with those of members that are down if asked for.
+/// VM, member and id of every queue; with `dead_too` also those on members that are down.
 fn held(stage: &Value, dead_too: bool) -> BTreeSet<(u64, u64, u64)> {
     let rows = list(&stage["machines"]).iter().flat_map(|machine| {
         let holdings = list(&machine["held_by"]).iter();
@@ -73,7 +73,8 @@ fn a_failure_leaves_every_queue_where_it_is_until_the_switch_plans_again() {
     assert!(members(home).eq(members(start)), "everyone is home");
 }
 
-/// In a switch-independent team a machine's traffic arrives where its own frames leave, once it has been heard.
+/// In a switch-independent team a VM's traffic arrives on the member that carries its own frames, once the physical
+/// switch has learned its address.
 #[test]
 fn a_queue_is_where_the_machines_traffic_arrives_and_what_arrives_elsewhere_is_counted_there() {
     let report = json(&["--queues", "--mode", "switch-independent"]);
@@ -123,16 +124,16 @@ fn machines_without_a_queue_are_those_that_the_adapters_have_no_room_for() {
     for stage in stages(&single) {
         assert_eq!((number(&stage["offered"]), held(stage, false).len()), (3, 3));
     }
-    // Four copies fit nowhere but where the least member has room.
+    // With four copies, the member with the fewest queues limits their number.
     let every = json(&["--queues", "--placement", "every-member", "--queue-limits", "8,2,8,8"]);
     let offered: Vec<u64> = stages(&every).iter().map(|stage| number(&stage["offered"])).collect();
     assert_eq!(offered, [2, 8, 8, 2, 2]);
-    // A member without queues is passed by.
+    // A member without queues is skipped.
     let some = json(&["--queues", "--queue-limits", "0,16,16,0"]);
     assert!(stages(&some).iter().all(|stage| held(stage, true).iter().all(|(_, m, _)| [2, 3].contains(m))));
     let none = json(&["--queues", "--queue-limits", "0"]);
     assert!(stages(&none).iter().all(|stage| number(&stage["offered"]) == 0 && held(stage, true).is_empty()));
-    // Where traffic wants to a full adapter, the request is refused and the machine stays with its default queue.
+    // If the adapter of a VM's traffic has no free queue, the request fails and the VM keeps the default queue.
     let full = json(&["--queues", "--queue-limits", "1", "--members", "2"]);
     let start = &stages(&full)[0];
     assert_eq!(number(&start["offered"]), 2);
@@ -160,7 +161,7 @@ fn the_switch_waits_for_a_link_to_prove_itself_before_it_plans() {
     assert!((3.0..3.1).contains(&(planned - up)), "2 s of the link, 1 s of the switch: {}", planned - up);
 }
 
-/// The cells of the text, put together again from the object.
+/// Compares the cells of the text with the JSON object.
 #[test]
 fn the_text_says_what_the_object_says() {
     for arguments in [
@@ -174,7 +175,7 @@ fn the_text_says_what_the_object_says() {
         let text = String::from_utf8(output.stdout).expect("text");
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         let words: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        // A wide table comes in pieces, one below the other.
+        // A wide table is printed in parts, one below the other.
         let pieces = text.split("queue: member/number").skip(1);
         let queues: String = pieces.filter_map(|rest| rest.split("\n\n").next()).collect();
         for (column, stage) in stages(&report).iter().enumerate() {
@@ -189,7 +190,7 @@ fn the_text_says_what_the_object_says() {
     }
 }
 
-/// A machine's cell in the words of the table.
+/// The text of a VM's cell.
 fn cell(machine: &Value) -> String {
     let members = |up_only: bool| -> Vec<u64> {
         let all = list(&machine["held_by"]).iter().filter(|held| !up_only || held["up"] == true);
@@ -242,7 +243,7 @@ fn a_wrong_command_line_about_queues_is_refused_with_the_next_step() {
     refused(&["replay", "--queues", "--queue-limits", "16,8"], &says);
 }
 
-/// What was built for Windows places queues as the native driver does.
+/// The image that was built for Windows places queues as the native driver does.
 #[test]
 #[cfg_attr(not(image_present), ignore = "build the image first: cargo image")]
 fn the_image_holds_queues_where_the_native_driver_does() {

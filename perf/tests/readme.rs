@@ -1,9 +1,8 @@
-//! What the documents say is what happens: every command in their blocks is run, and where output is printed below it,
-//! compared.
+//! Runs every command in the documents' code blocks, and compares the output that a document shows.
 //!
-//! Commands are looked for in blocks and in the text. A block under the line `<!-- replay -->` is the output of
+//! Commands in the text, between back quotes, are run too. A block after the line `<!-- replay -->` is the output of
 //! `teamctl replay`. In other blocks a line that starts with `teamctl` or `cargo run --release` is a command; if it
-//! starts with `$ `, what follows up to the next such line is its output.
+//! starts with `$ `, the lines up to the next such line are its output.
 
 #[allow(dead_code, reason = "the benches use the rest")]
 #[path = "../benches/figures/mod.rs"]
@@ -16,7 +15,7 @@ use std::sync::LazyLock;
 
 const DOCUMENTS: [&str; 3] = ["README.md", "perf/README.md", "perf/captures/varied/README.md"];
 
-/// Commands that no test can run, and who does.
+/// Commands that this test cannot run, and where they are run.
 const ELSEWHERE: [(&str, &str); 9] = [
     ("cargo test -p perf --test readme", "this is it"),
     ("cargo rustc -p lbfoext --lib", "only Windows, with the kit"),
@@ -37,8 +36,7 @@ fn document(name: &str) -> String {
     fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// A folder that looks like the repository's root, with a capture as users have one. It is made once: no command reads
-/// what another is about to write.
+/// A folder with the files that the commands name. It is made once, because no command reads what another one writes.
 static WORKPLACE: LazyLock<PathBuf> = LazyLock::new(|| {
     let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("readme");
     let captures = root().join("perf/captures");
@@ -55,7 +53,7 @@ fn teamctl(arguments: &[&str]) -> Output {
     Command::new(tool).args(arguments).current_dir(&*WORKPLACE).output().expect("it starts")
 }
 
-/// Blocks between fences, each with the last line before it that is not empty.
+/// The code blocks, each with the last line before it that is not empty.
 fn blocks(text: &str) -> Vec<(String, Vec<String>)> {
     let (mut blocks, mut before, mut open) = (Vec::new(), String::new(), None);
     for line in text.lines() {
@@ -70,7 +68,7 @@ fn blocks(text: &str) -> Vec<(String, Vec<String>)> {
     blocks
 }
 
-/// What stands between back quotes outside of blocks, on one line.
+/// The texts between back quotes outside of code blocks.
 fn quoted(text: &str) -> Vec<String> {
     let mut inside = false;
     let prose = text.lines().filter(|line| {
@@ -92,7 +90,7 @@ fn arguments(line: &str) -> Option<Vec<&str>> {
     }
 }
 
-/// Runs a command and gives what it prints.
+/// Runs a command and returns its output.
 fn printed(name: &str, arguments: &[&str]) -> String {
     let output = teamctl(arguments);
     let error = String::from_utf8_lossy(&output.stderr);
@@ -100,7 +98,7 @@ fn printed(name: &str, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// The document with what its commands print now in place of what it shows, and how many commands there were.
+/// The document with the present output of its commands, and the number of commands.
 fn renewed(name: &str) -> (String, usize) {
     let (mut text, mut run) = (String::new(), 0);
     let (mut before, mut inside, mut replaced) = (String::new(), false, false);
@@ -131,7 +129,7 @@ fn renewed(name: &str) -> (String, usize) {
     (text, run)
 }
 
-/// With `RENEW=1` in the environment the documents are written anew instead.
+/// With `RENEW=1` in the environment the documents are rewritten instead.
 #[test]
 fn every_command_of_the_documents_runs_and_prints_what_they_show() {
     let mut all = 0;
@@ -158,7 +156,7 @@ fn every_command_in_the_text_runs() {
     let mut run = 0;
     for name in DOCUMENTS {
         for command in quoted(&document(name)) {
-            // The tool's name alone is no command.
+            // The name of the tool alone is not a command.
             let Some(arguments) = arguments(&command).filter(|_| command.contains(' ')) else { continue };
             let output = teamctl(&arguments);
             assert!(

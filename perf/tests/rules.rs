@@ -1,4 +1,4 @@
-//! `teamctl rules`: the book as people and scripts read it.
+//! `teamctl rules`: the text and the JSON of the rule book.
 
 mod tool;
 

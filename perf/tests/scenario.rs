@@ -1,4 +1,4 @@
-//! `teamctl scenario`: the scenarios of the tests, one by one.
+//! `teamctl scenario`: runs single scenarios of the tests.
 
 mod tool;
 
@@ -52,7 +52,7 @@ fn the_log_shows_calls_with_their_arguments_and_no_address() {
     ] {
         assert!(text.contains(part), "{part}");
     }
-    // Addresses on this host have twelve digits.
+    // Addresses of the process have twelve hexadecimal digits.
     let long =
         text.split("0x").skip(1).any(|rest| rest.chars().take_while(char::is_ascii_hexdigit).count() > 8);
     assert!(!long, "a number that may be an address");

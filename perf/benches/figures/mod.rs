@@ -1,5 +1,5 @@
-//! What was measured: `perf/baseline.json`, and the tables that `perf/README.md` shows of it. The test of the documents
-//! uses it too, so that no figure there is anybody's memory.
+//! The measured figures: `perf/baseline.json`, and the tables of them in `perf/README.md`. The test of the documents
+//! uses this module to check that the two agree.
 
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
@@ -7,16 +7,16 @@ use std::path::PathBuf;
 
 #[derive(Serialize, Deserialize)]
 pub struct Baseline {
-    /// What was measured first, with the present steps.
+    /// The first figures of the present steps.
     pub before: Figures,
     pub now: Figures,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Figures {
-    /// Why the counts are what they are.
+    /// The reason for the present counts.
     pub reason: String,
-    /// Compiler that they belong to.
+    /// The compiler with which they were measured.
     pub compiler: String,
     pub steps: Vec<Step>,
     pub events: Vec<Event>,
@@ -26,12 +26,12 @@ pub struct Figures {
 pub struct Step {
     pub step: String,
     pub working_set: String,
-    /// For each packet, or for each event.
+    /// Instructions for each packet or event.
     pub instructions: f64,
     pub ns: f64,
 }
 
-/// Something that is timed one by one.
+/// An event that is timed singly.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Event {
     pub event: String,
@@ -60,7 +60,7 @@ impl Baseline {
         std::fs::write(document, self.put_into(&text))
     }
 
-    /// The text with the figures between its marks.
+    /// Replaces the figures between the marks of the document.
     pub fn put_into(&self, text: &str) -> String {
         let (before, rest) = text.split_once(BEGIN).expect("perf/README.md has the mark of the figures");
         let (_, after) = rest.split_once(END).expect("perf/README.md has the mark behind the figures");
@@ -99,7 +99,7 @@ impl Baseline {
     }
 }
 
-/// A row of the targets: what, how much, and the figure.
+/// A row of the table of targets: description, target, and the measured figure.
 type Target = (&'static str, &'static str, fn(&Figures) -> String);
 
 const TARGETS: [Target; 7] = [
@@ -155,7 +155,7 @@ fn document() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"))
 }
 
-/// Whole, with separators.
+/// The figure as an integer with separators.
 fn count(figure: f64) -> String {
     let digits = (figure.round() as u64).to_string();
     let places = digits.char_indices().map(|(place, digit)| {

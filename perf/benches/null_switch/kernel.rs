@@ -1,4 +1,4 @@
-//! ntoskrnl in as few instructions as possible.
+//! The functions of ntoskrnl that the driver imports, in as few instructions as possible.
 
 use core::ffi::c_void;
 use lbfoext::kernel::sys::{IoStatusBlock, ObjectAttributes, RundownRef, WorkItemRoutine};
@@ -13,7 +13,7 @@ unsafe extern "win64" fn ExAllocatePool2(_: u64, bytes: usize, _: u32) -> *mut c
     let Ok(layout) = Layout::from_size_align(bytes + HEADER, 16) else { return core::ptr::null_mut() };
     // SAFETY: the layout is not empty.
     let base = unsafe { alloc_zeroed(layout) };
-    // SAFETY: the header lies in front of what the caller gets.
+    // SAFETY: the header lies before the memory that the caller gets.
     unsafe {
         base.cast::<usize>().write(bytes + HEADER);
         base.add(HEADER).cast()
@@ -43,7 +43,7 @@ unsafe extern "win64" fn KeAcquireSpinLockRaiseToDpc(_: *mut usize) -> u8 {
 #[unsafe(no_mangle)]
 unsafe extern "win64" fn KeReleaseSpinLock(_: *mut usize, _: u8) {}
 thread_local! {
-    /// The processor that a thread stands for.
+    /// The processor number that this thread simulates.
     pub static PROCESSOR: Cell<u32> = const { Cell::new(0) };
 }
 
@@ -110,13 +110,13 @@ unsafe extern "win64" fn IoAllocateDriverObjectExtension(
     size: u32,
     extension: *mut *mut c_void,
 ) -> i32 {
-    // SAFETY: the driver passes a valid place; lives until the process ends.
+    // SAFETY: the driver passes a valid pointer; the memory is never freed.
     unsafe { extension.write(ExAllocatePool2(0, size as usize, 0)) };
     0
 }
 #[unsafe(no_mangle)]
 unsafe extern "win64" fn IoAllocateWorkItem(_: *mut c_void) -> *mut c_void {
-    // SAFETY: any size may be asked for; lives until the process ends.
+    // SAFETY: any size is valid; the memory is never freed.
     unsafe { ExAllocatePool2(0, 64, 0) }
 }
 #[unsafe(no_mangle)]
@@ -131,7 +131,7 @@ unsafe extern "win64" fn IoGetDriverObjectExtension(_: *mut c_void, _: *mut c_vo
     core::ptr::null_mut()
 }
 
-/// STATUS_OBJECT_NAME_NOT_FOUND: every setting has its default.
+/// STATUS_OBJECT_NAME_NOT_FOUND, so that every setting has its default.
 const NOT_FOUND: i32 = 0xC000_0034_u32.cast_signed();
 
 #[unsafe(no_mangle)]

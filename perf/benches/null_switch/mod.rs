@@ -1,6 +1,6 @@
-//! The smallest NDIS, kernel and switch that the driver can run on: leaf functions without checks, for one thread and
-//! without locks unless `LOCKING` is on. What a benchmark measures on it is the driver, not the surroundings. Defines
-//! the imported symbols itself, so that nothing of the simulated switch is linked.
+//! The smallest kernel, NDIS and switch on which the driver runs: functions without checks, for one thread and without
+//! locks unless `LOCKING` is on, so that a benchmark measures the driver and not its environment. It defines the
+//! imported symbols itself; the simulated switch is not linked.
 
 #![allow(non_snake_case, reason = "documented names of Windows functions")]
 #![allow(dead_code, reason = "each benchmark uses its part")]
@@ -18,11 +18,11 @@ pub use {
 
 use lbfoext::ndis::raw::{Mdl, MdlFlags, NetBuffer, NetBufferList, info};
 
-/// Frames as lists that can be sent again and again.
+/// NET_BUFFER_LISTs that can be sent repeatedly.
 #[expect(clippy::vec_box, reason = "the driver keeps addresses of the lists")]
 pub struct Lists {
     lists: Vec<Box<List>>,
-    /// Free destination slots of each.
+    /// Free destination elements of each list.
     slots: u64,
 }
 
@@ -33,14 +33,14 @@ struct List {
     mdl: Mdl,
     context: ndis::Context,
     bytes: Box<[u8]>,
-    /// What a list has beside one packet in one piece.
-    more: Option<Box<More>>,
+    /// Memory of lists with more than one packet or MDL.
+    extra: Option<Box<Extra>>,
 }
 
-struct More {
-    /// The rest of a packet whose headers lie in three pieces.
+struct Extra {
+    /// The second and third MDL of a packet.
     pieces: [Mdl; 2],
-    /// A second packet, whole.
+    /// The second packet of a list.
     buffer: NetBuffer,
     mdl: Mdl,
     bytes: Box<[u8]>,
@@ -59,7 +59,7 @@ impl Lists {
         Self { lists, slots: 1 }
     }
 
-    /// The same, with room for a flood.
+    /// The same, with free destination elements for a flood.
     pub fn with_room(frames: &[Vec<u8>], port: u16) -> Self {
         let mut lists = Self::new(frames, port);
         lists.slots = ndis::ROOM as u64;
@@ -67,7 +67,7 @@ impl Lists {
         lists
     }
 
-    /// Guests can write to the bytes.
+    /// Marks the bytes as memory to which guests can write.
     pub fn unsafe_data(mut self) -> Self {
         for list in &mut self.lists {
             list.nbl.info[info::SWITCH_FORWARDING_DETAIL] &= !DATA_SAFE;
@@ -75,7 +75,7 @@ impl Lists {
         self
     }
 
-    /// The first 14 bytes of each packet lie in an MDL, the next 24 in a second, the rest in a third.
+    /// Splits each packet into three MDLs: 14 bytes, 24 bytes, the rest.
     pub fn in_pieces(mut self) -> Self {
         for list in &mut self.lists {
             let whole = list.mdl;
@@ -84,37 +84,37 @@ impl Lists {
                 byte_count: (to - from) as u32,
                 ..whole
             };
-            let more = list.more.insert(Box::new(More {
+            let extra = list.extra.insert(Box::new(Extra {
                 pieces: [piece(14, 38), piece(38, whole.byte_count as usize)],
                 buffer: NetBuffer::ZERO,
                 mdl: Mdl::ZERO,
                 bytes: Box::default(),
             }));
             list.mdl.byte_count = 14;
-            list.mdl.next = &raw mut more.pieces[0];
-            more.pieces[0].next = &raw mut more.pieces[1];
+            list.mdl.next = &raw mut extra.pieces[0];
+            extra.pieces[0].next = &raw mut extra.pieces[1];
         }
         self
     }
 
-    /// A second packet in each list, one of `frames` after the other.
+    /// Adds a second packet to each list, from `frames` in turn.
     pub fn with_second(mut self, frames: &[Vec<u8>]) -> Self {
         for (list, frame) in self.lists.iter_mut().zip(frames) {
-            let more = list.more.insert(Box::new(More {
+            let extra = list.extra.insert(Box::new(Extra {
                 pieces: [Mdl::ZERO; 2],
                 buffer: NetBuffer { data_length: frame.len() as u32, ..NetBuffer::ZERO },
                 mdl: Mdl { byte_count: frame.len() as u32, ..list.mdl },
                 bytes: frame.as_slice().into(),
             }));
-            more.mdl.mapped_system_va = more.bytes.as_mut_ptr();
-            more.buffer.current_mdl = &raw mut more.mdl;
-            more.buffer.mdl_chain = &raw mut more.mdl;
-            list.buffer.next = &raw mut more.buffer;
+            extra.mdl.mapped_system_va = extra.bytes.as_mut_ptr();
+            extra.buffer.current_mdl = &raw mut extra.mdl;
+            extra.buffer.mdl_chain = &raw mut extra.mdl;
+            list.buffer.next = &raw mut extra.buffer;
         }
         self
     }
 
-    /// Links the lists `from..from + count` into a chain without destinations and gives its head.
+    /// Links the lists `from..from + count` into a chain without destinations; returns its head.
     pub fn chain(&mut self, from: usize, count: usize) -> *mut NetBufferList {
         let mut next = core::ptr::null_mut();
         for list in self.lists[from..from + count].iter_mut().rev() {
@@ -127,7 +127,7 @@ impl Lists {
         next
     }
 
-    /// How many destinations the list was given since it was last linked.
+    /// Number of destinations that the list got since it was last linked.
     pub fn destinations(&self, list: usize) -> u32 {
         self.lists[list].context.destinations
     }
@@ -151,7 +151,7 @@ impl List {
             },
             context: ndis::Context::default(),
             bytes: frame.into(),
-            more: None,
+            extra: None,
         })
     }
 

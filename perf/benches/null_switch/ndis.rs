@@ -1,4 +1,4 @@
-//! ndis.sys and the switch in as few instructions as possible, and the life of the one module in it.
+//! The functions of ndis.sys and of the switch in as few instructions as possible, and the attachment of one module.
 
 use super::pool::{allocate_context, copy_info, free_context};
 use core::ffi::c_void;
@@ -16,7 +16,7 @@ use std::hint::{black_box, spin_loop};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// What the switch keeps with a list: the last destination, and room for more where the list is to be flooded.
+/// The forwarding context of a list: its last destination, and a destination array if the list is to be flooded.
 #[derive(Default)]
 pub struct Context {
     pub destinations: u32,
@@ -63,21 +63,21 @@ struct Stack {
 thread_local! {
     static STACK: RefCell<Stack> = RefCell::default();
     static WRITING: Cell<bool> = const { Cell::new(false) };
-    /// What this thread has waited to write.
+    /// Time that this thread has waited for a lock for writing.
     pub static WAITED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
     static SENT: Sent = const { Sent { calls: Cell::new(0), chains: [const { Cell::new(core::ptr::null_mut()) }; SENT_MAX] } };
 }
 
-/// The chains of the last send calls.
+/// The chains that the driver sent since they were last completed.
 struct Sent {
     calls: Cell<usize>,
     chains: [Cell<*mut NetBufferList>; SENT_MAX],
 }
 const SENT_MAX: usize = 64;
 
-/// Locks exclude; off, they cost nothing and one thread may be there.
+/// Whether locks exclude. If not, they cost nothing, and only one thread may run.
 pub static LOCKING: AtomicBool = AtomicBool::new(false);
-/// Readers, and `WRITER` when one waits or is in: then no reader comes in any more.
+/// Number of readers, and `WRITER` while a writer waits for the lock or holds it, which stops new readers.
 static HOLDERS: AtomicU32 = AtomicU32::new(0);
 const WRITER: u32 = 1 << 31;
 
@@ -127,19 +127,19 @@ impl NullSwitch {
         }
     }
 
-    /// A chain through the driver: down and, completed at once, back up.
+    /// Sends a chain through the driver, which is completed within the call.
     pub fn send(&self, chain: *mut NetBufferList, flags: u32) {
-        // SAFETY: the chain is the driver's until it has been completed, which is before this returns.
+        // SAFETY: the driver owns the chain until it has completed it, before this returns.
         unsafe { (self.send)(self.module, chain, 0, flags) };
     }
 
-    /// Completes what the driver has sent, one call for each send call.
+    /// Completes the chain of one send call of the driver.
     pub fn complete(&self, chain: *mut NetBufferList) {
         // SAFETY: a chain that the driver sent.
         unsafe { (self.send_complete)(self.module, chain, 4) };
     }
 
-    /// What the smallest forwarding driver does with a chain: one destination for each list, then the send.
+    /// The work of the smallest forwarding driver: add one destination to each list, then send the chain.
     pub fn send_by_null_driver(&self, chain: *mut NetBufferList, flags: u32) {
         let add = black_box(add_destination as unsafe extern "win64" fn(_, _, _) -> _);
         let mut list = chain;
@@ -156,7 +156,7 @@ impl NullSwitch {
         unsafe { NdisFSendNetBufferLists(self.module, chain, 0, flags) };
     }
 
-    /// Completes what the driver has sent since the last time, at most 64 send calls, and gives their number.
+    /// Completes the chains that the driver sent since the last call, at most 64; returns their number.
     pub fn complete_all(&self) -> usize {
         SENT.with(|sent| {
             let calls = sent.calls.replace(0);
@@ -165,7 +165,7 @@ impl NullSwitch {
         })
     }
 
-    /// A member says that its link is up or down.
+    /// A member indicates its link state.
     pub fn link(&self, member: u16, up: bool) {
         let mut state = link_state(up);
         let mut inner = StatusIndication {
@@ -189,7 +189,7 @@ impl NullSwitch {
             status_buffer_size: 32,
             ..StatusIndication::ZERO
         };
-        // SAFETY: everything lives through the call.
+        // SAFETY: all structures are valid during the call.
         unsafe { (self.status)(self.module, &mut outer) };
     }
 }
@@ -419,7 +419,7 @@ unsafe fn write_array<T: Copy>(request: &mut OidRequest, elements: &[T]) -> i32 
         request.word56 = needed as u32;
         return raw::INVALID_LENGTH;
     }
-    // SAFETY: everything written lies below `needed`.
+    // SAFETY: all writes lie in the first `needed` bytes.
     unsafe {
         let base = request.information_buffer.cast::<u8>();
         base.add(8).cast::<u16>().write_unaligned(FIRST as u16);

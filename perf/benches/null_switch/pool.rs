@@ -1,4 +1,4 @@
-//! The pool of the driver's own lists and their contexts: a list is taken from a stack and put back on it.
+//! The pool of the driver's child NBLs and their contexts: a stack of free lists.
 
 use super::ndis::Context;
 use core::ffi::c_void;
@@ -7,7 +7,7 @@ use lbfoext::ndis::raw::{
 };
 use std::cell::RefCell;
 
-/// A list of the driver's own. Its address is that of `nbl`.
+/// A child NBL; `nbl` must be its first member.
 #[repr(C, align(16))]
 struct Own {
     nbl: NetBufferList,
@@ -41,9 +41,9 @@ unsafe extern "win64" fn NdisAllocateNetBufferAndNetBufferList(
     let new =
         || Box::new(Own { nbl: NetBufferList::ZERO, buffer: NetBuffer::ZERO, context: Context::default() });
     let own = FREE.with_borrow_mut(Vec::pop).unwrap_or_else(|| Box::into_raw(new()));
-    // SAFETY: in nobody's hands: new, or from the stack.
+    // SAFETY: not in use: newly allocated, or from the stack.
     let own = unsafe { &mut *own };
-    // The packets of a benchmark begin in their first MDL.
+    // The data of a benchmark's packets begins in the first MDL.
     own.buffer.current_mdl = mdl;
     own.buffer.current_mdl_offset = offset;
     own.buffer.mdl_chain = mdl;
@@ -72,14 +72,14 @@ pub unsafe extern "win64" fn allocate_context(_: SwitchContext, list: *mut NetBu
 }
 pub unsafe extern "win64" fn free_context(_: SwitchContext, _: *mut NetBufferList) {}
 
-/// Source and what is known of the bytes come along, free destinations do not.
+/// Copies the source and the flags of the packet data, not the number of free destinations.
 pub unsafe extern "win64" fn copy_info(
     _: SwitchContext,
     to: *mut NetBufferList,
     from: *mut NetBufferList,
     _: u32,
 ) -> i32 {
-    // SAFETY: two lists, both the driver's.
+    // SAFETY: the driver owns both lists.
     unsafe {
         let detail = &mut (*to).info[info::SWITCH_FORWARDING_DETAIL];
         *detail = *detail & 0xFFFF | (*from).info[info::SWITCH_FORWARDING_DETAIL] & !0xFFFF;

@@ -1,5 +1,5 @@
-//! The steps that are measured, by name: each sets itself up and can then be repeated. Used for times and for counts
-//! of instructions, so that both speak of the same thing.
+//! The measured steps, by name: each is set up once and can then be repeated. Times and instruction counts use the
+//! same steps.
 
 #![allow(dead_code, reason = "each benchmark uses its part")]
 
@@ -18,10 +18,10 @@ use teaming::settings::{Lookup, Settings};
 use teaming::team::Team;
 use teaming::team::member::{Member, MemberEvent};
 
-/// What one repetition does, and for how many packets (or events).
+/// One repetition, and its number of packets (or events).
 pub struct Step {
     pub name: &'static str,
-    /// What one round touches again and again, in words.
+    /// Description of the memory that one round uses.
     pub working_set: &'static str,
     pub packets: u64,
     pub make: fn() -> Box<dyn FnMut()>,
@@ -64,7 +64,7 @@ const fn step(name: &'static str, working_set: &'static str, make: fn() -> Box<d
 
 const VM: NicId = NicId { port: PortId::new(5), index: NicIndex::new(0) };
 
-/// TCP over IPv4 with one VLAN tag to an address that is outside, a new flow each.
+/// TCP/IPv4 frames with one VLAN tag to an external address, each of a new flow.
 fn tagged(count: usize) -> Vec<Vec<u8>> {
     (0..count as u32)
         .map(|number| {
@@ -79,7 +79,7 @@ fn tagged(count: usize) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// The same over IPv6 behind one extension header (destination options).
+/// The same over IPv6 with one extension header (destination options).
 fn tagged_v6(count: usize) -> Vec<Vec<u8>> {
     (0..count as u32)
         .map(|number| {
@@ -98,7 +98,7 @@ fn tagged_v6(count: usize) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// The same frames as a machine behind an access port sends them: the port says the VLAN.
+/// The same frames without tag, as a VM on an access port sends them.
 pub fn frames(count: usize) -> Vec<Vec<u8>> {
     untagged(tagged(count))
 }
@@ -142,7 +142,7 @@ fn hash(frames: Vec<Vec<u8>>) -> Box<dyn FnMut()> {
     })
 }
 
-/// Window to verdict: parse, look up the address, key, hash, bucket, member.
+/// From the header window to the verdict: parse, look up the address, key, hash, bucket, member.
 fn decide(frames: Vec<Vec<u8>>) -> Box<dyn FnMut()> {
     let forwarding = forwarding();
     let source_port = forwarding.source_port(VM);
@@ -162,7 +162,7 @@ fn decide(frames: Vec<Vec<u8>>) -> Box<dyn FnMut()> {
     })
 }
 
-/// A static team of four, by transport ports, with one machine.
+/// A static team of four members with the policy TransportPorts, and one VM.
 fn forwarding() -> Forwarding<Heap> {
     let (settings, _) = Settings::read(|setting| match setting.name {
         "TeamingMode" | "LoadBalancingAlgorithm" | "FlowletGapUs" | "LinkUpDelayMs" => Lookup::Value(0),
@@ -190,7 +190,7 @@ fn forwarding() -> Forwarding<Heap> {
     forwarding
 }
 
-/// The driver in a null switch of members of 10 Gbit/s and this many vNICs.
+/// The driver in a null switch with `members` of 10 Gbit/s and `vnics`.
 pub fn switch(members: u16, vnics: u16) -> NullSwitch {
     let vnics: Vec<Vnic> = (5..5 + vnics)
         .map(|port| {
@@ -223,20 +223,20 @@ fn flood() -> Box<dyn FnMut()> {
     rounds(lists, move |chain| switch.send(black_box(chain), 0x20))
 }
 
-/// The window is copied, each byte read once.
+/// The header window is copied.
 fn copied() -> Box<dyn FnMut()> {
     let switch = switch(4, 8);
     rounds(Lists::new(&frames(HOT), 5).unsafe_data(), move |chain| switch.send(black_box(chain), 0x20))
 }
 
-/// The window is put together.
+/// The header window is assembled from three MDLs.
 fn pieces() -> Box<dyn FnMut()> {
     let switch = switch(4, 8);
     rounds(Lists::new(&frames(HOT), 5).in_pieces(), move |chain| switch.send(black_box(chain), 0x20))
 }
 
-/// Sixteen lists of two packets, which go to the same member, or to a member and to a machine. Then each list is split
-/// in two, which are sent, completed and freed.
+/// Sixteen lists of two packets. Both go to the same member or, if `split`, to a member and a VM; then two child NBLs
+/// of each list are sent, completed and freed.
 fn lists_of_two(split: bool) -> Box<dyn FnMut()> {
     let switch = switch(4, 8);
     let frames = frames(HOT / 2);
@@ -246,7 +246,7 @@ fn lists_of_two(split: bool) -> Box<dyn FnMut()> {
     }
     let mut lists = Lists::new(&frames, 5).with_second(&second);
     switch.send(lists.chain(0, CHAIN / 2), 0x20);
-    // A split ends the hold, so that each pair makes groups of its own.
+    // A split ends the batch, so that each pair of children has its own groups.
     assert_eq!(switch.complete_all() >= CHAIN / 2, split, "split or not");
     let mut from = 0;
     Box::new(move || {
@@ -256,13 +256,13 @@ fn lists_of_two(split: bool) -> Box<dyn FnMut()> {
     })
 }
 
-/// The way back of a chain.
+/// The completion of a chain.
 fn completion() -> Box<dyn FnMut()> {
     let switch = switch(4, 8);
     rounds(Lists::new(&frames(HOT), 5), move |chain| switch.complete(black_box(chain)))
 }
 
-/// Chain after chain through all lists.
+/// Runs `body` with chain after chain of all lists.
 fn rounds(
     mut lists: Lists,
     send: impl Fn(*mut lbfoext::ndis::raw::NetBufferList) + 'static,

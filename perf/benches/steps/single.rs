@@ -1,4 +1,4 @@
-//! One decision by itself, timed with the processor's own counter.
+//! The time of a single decision, by the time-stamp counter of the processor.
 
 use super::{HOT, VM, forwarding, frames, frames_v6};
 use core::arch::x86_64::{__rdtscp, _mm_lfence, _rdtsc};
@@ -9,8 +9,8 @@ use teaming::ids::Ticks;
 
 const SAMPLES: usize = 100_000;
 
-/// Nanoseconds of single decisions, sorted. What reading the counter costs is taken off; nothing before or after a
-/// decision overlaps with it, so that one by itself costs more than one in a row.
+/// Nanoseconds of single decisions, sorted, without the cost of reading the counter. The processor executes no other
+/// instructions meanwhile, so a single decision costs more than one of a series.
 pub fn decisions(v6: bool) -> Vec<f64> {
     let forwarding = forwarding();
     let source_port = forwarding.source_port(VM);

@@ -1,4 +1,4 @@
-//! `teamctl` as a program: what it prints, and how it refuses.
+//! Runs `teamctl` as a program.
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
@@ -18,7 +18,7 @@ pub fn json(arguments: &[&str]) -> Value {
         .unwrap_or_else(|_| panic!("{text}{}", String::from_utf8_lossy(&output.stderr)))
 }
 
-/// Refused with exit code 2, nothing on standard output, and an error that says all of these.
+/// Asserts exit code 2, no output on standard output, and an error that contains all of `says`.
 pub fn refused(arguments: &[&str], says: &[&str]) {
     let output = teamctl(arguments);
     let error = String::from_utf8_lossy(&output.stderr);
@@ -29,7 +29,7 @@ pub fn refused(arguments: &[&str], says: &[&str]) {
     }
 }
 
-/// What a command prints that ends well.
+/// The output of a command that succeeds.
 pub fn printed(arguments: &[&str]) -> String {
     let output = teamctl(arguments);
     let error = String::from_utf8_lossy(&output.stderr);
