@@ -1,13 +1,13 @@
-//! What one physical adapter says it can do, as structures of the documented queries and indications.
+//! The capabilities of one physical adapter, as the structures of the documented queries and indications.
 
 use crate::adapter::wire::{
     self, filter_caps, ipsec_caps, offload, oid, put, sriov_caps, status, structure, switch_caps,
 };
 
-/// What an adapter can do. A kind of offload that it lacks has 0 of everything.
+/// Capabilities of an adapter. For an offload that it lacks, all numbers are 0.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Capabilities {
-    /// Virtual machine queues beside the default one.
+    /// Virtual machine queues in addition to the default one.
     pub queues: u32,
     pub filters: u32,
     /// `NDIS_RECEIVE_FILTER_*_SUPPORTED` bits, by member.
@@ -20,7 +20,7 @@ pub struct Capabilities {
     pub queue_pairs: u32,
     pub switch_bits: u32,
     pub associations: u32,
-    /// Structures are of this revision, if there is one.
+    /// Whether structures have the newest revision.
     pub newest: bool,
 }
 
@@ -59,7 +59,7 @@ impl Capabilities {
         newest: false,
     };
 
-    /// Some adapter; a kind of offload is missing in one of four.
+    /// A random adapter; each kind of offload is missing with probability 1/4.
     pub fn random(mut draw: impl FnMut(u64) -> u64) -> Self {
         let mut number = |most: u64| draw(most + 1) as u32;
         let (vmq, sriov, ipsec) = (number(3), number(3), number(3));
@@ -80,7 +80,7 @@ impl Capabilities {
         }
     }
 
-    /// What a query is answered with; `None` if the adapter knows nothing of the kind.
+    /// The answer to a query; `None` if the adapter lacks the offload.
     pub fn answer(&self, number: u32) -> Option<Vec<u8>> {
         match number {
             oid::FILTER_HARDWARE | oid::FILTER_CURRENT => self.filter(),
@@ -91,7 +91,7 @@ impl Capabilities {
         }
     }
 
-    /// What an indication of a change carries.
+    /// The structure in an indication of a change.
     pub fn indication(&self, code: i32) -> Option<Vec<u8>> {
         match code {
             status::FILTER_CURRENT | status::FILTER_HARDWARE => self.filter(),
@@ -167,7 +167,7 @@ impl Capabilities {
         Some(bytes)
     }
 
-    /// Queues and filters that a `NDIS_RECEIVE_FILTER_CAPABILITIES` promises.
+    /// Numbers of queues and filters in an `NDIS_RECEIVE_FILTER_CAPABILITIES`.
     pub fn promised_queues(bytes: &[u8]) -> (u32, u32) {
         (wire::get32(bytes, filter_caps::QUEUES), wire::get32(bytes, filter_caps::FILTERS))
     }

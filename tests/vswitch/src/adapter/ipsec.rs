@@ -1,6 +1,6 @@
 //! The table of security associations of one physical adapter (IPsec task offload, version 2).
 //!
-//! Handles are this adapter's own and equal ones are given out by every adapter, as nothing promises otherwise.
+//! Each adapter assigns its own handles, and different adapters assign equal ones, because no page excludes that.
 
 use crate::adapter::offloads::{Complaint, Holder};
 use lbfoext::ndis::raw::{INVALID_PARAMETER, RESOURCES};
@@ -19,7 +19,7 @@ pub struct Associations {
     pub all: BTreeMap<u64, Association>,
 }
 
-/// First handle: looks like an address, as real ones do.
+/// The first handle; it has the form of an address, as real ones do.
 const FIRST: u64 = 0xFFFF_C000_0010_0000;
 const STEP: u64 = 0x40;
 

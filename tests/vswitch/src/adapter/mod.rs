@@ -1,7 +1,8 @@
-//! Physical adapters behind the external port: link, speed, a queue that takes time, and loss.
+//! Physical adapters behind the external port: link, speed, transmit queue and loss.
 //!
-//! Time is virtual and nothing here waits: a frame's arrival is known when it is queued, and a link that fails first
-//! takes it back. `ndis::edges` hands frames in, `scenario` breaks and mends links, `control` answers for an adapter.
+//! Time is virtual and no function waits: the arrival time of a frame is computed when it is queued, and the frame is
+//! lost if the link fails before. `ndis::edges` passes frames to the adapters, `scenario` changes links, `control`
+//! completes requests to an adapter.
 
 pub mod capabilities;
 pub mod ipsec;
@@ -17,9 +18,9 @@ use crate::switch::ports::NicId;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub const GIGABIT: u64 = 1_000_000_000;
-/// 100 ns units in a second.
+/// A second in units of 100 ns.
 const SECOND: u64 = 10_000_000;
-/// Bits a frame takes on the wire beside its bytes: preamble, check sequence, gap.
+/// Bits on the wire in addition to the frame's bytes: preamble, frame check sequence, interframe gap.
 const WIRE_OVERHEAD: u64 = 24 * 8;
 
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +37,7 @@ pub struct Adapter {
     pub index: u16,
     pub link_up: bool,
     pub bits_per_second: u64,
-    /// Way to the physical switch, and the most that varies from frame to frame.
+    /// Latency to the physical switch, and its largest variation, in units of 100 ns.
     pub latency: u64,
     pub jitter: u64,
     queue: VecDeque<Queued>,
@@ -80,15 +81,15 @@ pub struct ExternalNetwork {
     pub adapters: BTreeMap<u16, Adapter>,
     pub physical: PhysicalSwitch,
     pub receivers: Receivers,
-    /// The driver's mode was set while it ran: what it is now nobody here can say.
+    /// The driver's mode was changed while it ran, so the mode in effect is not known here.
     pub mode_unknown: bool,
     pub arrivals: Vec<Arrival>,
-    /// Frames that the network has to flood, and the member that each came through.
+    /// Frames that the network must flood, and the member through which each arrived.
     pub floods: Vec<(FrameId, u16)>,
     order: u64,
 }
 
-/// Which member lets in what is flooded to a team that the physical switches know nothing of.
+/// The member that accepts flooded frames, in a team that the physical switches do not know.
 #[derive(Default)]
 pub struct Receivers {
     generation: u64,
@@ -97,7 +98,8 @@ pub struct Receivers {
 }
 
 impl Receivers {
-    /// A member took such a frame or did not; says what is wrong with that while `generation` lasts.
+    /// Records whether a member accepted such a frame; returns what is wrong with it, within one `generation` of the
+    /// team.
     pub fn note(&mut self, generation: u64, member: u16, taken: bool, live: usize) -> Option<&'static str> {
         if self.generation != generation {
             *self = Self { generation, ..Self::default() };
@@ -115,12 +117,12 @@ impl Receivers {
 }
 
 impl ExternalNetwork {
-    /// What the driver takes the team for, if that is certain.
+    /// The driver's teaming mode, if it is known.
     pub fn mode(&self) -> Option<Aggregation> {
         (!self.mode_unknown).then_some(self.physical.aggregation)
     }
 
-    /// A frame goes to a member in a VLAN. `draw` gives a number below its argument.
+    /// Queues a frame on a member in a VLAN. `draw` returns a random number below its argument.
     pub fn transmit(
         &mut self,
         frames: &mut Frames,
@@ -147,7 +149,7 @@ impl ExternalNetwork {
         frames.depart(frame);
     }
 
-    /// Lets everything arrive that is due, in order of time.
+    /// Delivers all frames that are due, in order of time.
     pub fn settle(&mut self, frames: &mut Frames, now: u64) -> Vec<Complaint> {
         let mut complaints = Vec::new();
         while let Some((member, due)) = self.next_due(now) {
@@ -184,7 +186,7 @@ impl ExternalNetwork {
         self.adapters.values().filter_map(|a| a.queue.back()).map(|last| last.arrives).max().unwrap_or(0)
     }
 
-    /// The link of a member changes; with it down, what is queued is lost.
+    /// Changes the link of a member; if it goes down, queued frames are lost.
     pub fn set_link(&mut self, frames: &mut Frames, member: u16, up: bool, now: u64) -> Vec<Complaint> {
         let complaints = self.settle(frames, now);
         if let Some(adapter) = self.adapters.get_mut(&member) {

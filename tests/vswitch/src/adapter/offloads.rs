@@ -1,7 +1,8 @@
-//! The offload half of one physical adapter: what it can do, what it holds for whom, and how it answers a request.
+//! The offloads of one physical adapter: its capabilities, the resources that it holds for each partition, and its
+//! answers to requests.
 //!
-//! A request is served whole or refused whole. What no miniport could survive (a filter on a queue that is not there, a
-//! handle of another adapter) comes back as a complaint, which names the rule that whoever sent it has broken.
+//! A request succeeds or fails as a whole. A request that a miniport could not handle (a filter on a queue that does
+//! not exist, a handle of another adapter) returns a complaint with the rule that its issuer broke.
 
 use crate::adapter::capabilities::Capabilities;
 use crate::adapter::ipsec::Associations;
@@ -14,24 +15,24 @@ use lbfoext::ndis::raw::{
 };
 use std::collections::BTreeMap;
 
-/// Who made a request: the switch, or the extension in its own name.
+/// The issuer of a request: the switch or the extension.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum By {
     Switch,
     Extension,
 }
 
-/// For which partition a resource is held, and who asked for it.
+/// The partition for which a resource is held, and the issuer of its request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Holder {
     pub source: NicId,
     pub by: By,
 }
 
-/// A broken rule and what was seen.
+/// A broken rule, and a description.
 pub type Complaint = (&'static str, String);
 
-/// One thing that an adapter holds. Equal ones of a kind may be on several adapters, for different partitions.
+/// One resource of an adapter. Different adapters may have equal ids for different partitions.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Resource {
     Queue(u32),
@@ -41,12 +42,12 @@ pub enum Resource {
     Association(u64),
 }
 
-/// How a request ended.
+/// The result of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Served {
     pub status: i32,
     pub complaint: Option<Complaint>,
-    /// What it brought into being, and what it ended.
+    /// Resources that it allocated, and resources that it freed.
     pub made: Vec<Resource>,
     pub ended: Vec<Resource>,
     /// Each queue of QUEUE_ALLOCATION_COMPLETE with its status.
@@ -103,7 +104,7 @@ impl Offloads {
         }
     }
 
-    /// What the adapter can do changes. What it holds already, it keeps.
+    /// Changes the capabilities. The adapter keeps its resources.
     pub fn change(&mut self, capabilities: Capabilities) {
         self.capabilities = capabilities;
         self.queues.limit = capabilities.queues;
@@ -113,14 +114,14 @@ impl Offloads {
         self.functions.vport_limit = capabilities.vports;
     }
 
-    /// The adapter is taken out: what it held is gone. Gives what that was.
+    /// The adapter is removed; returns the resources that are lost.
     pub fn power_off(&mut self) -> Vec<(NicId, Resource)> {
         let lost = self.holdings().map(|(holder, resource)| (holder.source, resource)).collect();
         *self = Self::new(self.capabilities);
         lost
     }
 
-    /// Everything the adapter holds.
+    /// All resources of the adapter.
     pub fn holdings(&self) -> impl Iterator<Item = (Holder, Resource)> + '_ {
         let queues = self.queues.all.iter().map(|(id, q)| (q.holder, Resource::Queue(*id)));
         let filters = self.queues.filters.iter().map(|(id, f)| (f.holder, Resource::Filter(*id)));
@@ -130,7 +131,7 @@ impl Offloads {
         queues.chain(filters).chain(functions).chain(vports).chain(associations)
     }
 
-    /// Something is gone without having been given up, as far as the adapter knows.
+    /// Removes a resource without a request.
     pub fn forget(&mut self, source: NicId, resource: Resource) {
         if !self.holds(source, resource) {
             return;
@@ -154,10 +155,11 @@ impl Offloads {
         self.holdings().any(|(holder, held)| holder.source == source && held == resource)
     }
 
-    /// Serves an inner request of a partition, or for nobody. Results are written where the documentation says.
+    /// Executes an encapsulated request of a partition, or of 0/0, and writes the results where the documentation
+    /// requires.
     ///
     /// # Safety
-    /// The request's buffer holds the bytes that the request states, and every list in it is well linked.
+    /// The buffer has the length that the request states, and every list in it is linked correctly.
     pub unsafe fn serve(&mut self, holder: Holder, inner: &mut OidRequest) -> Served {
         let length = inner.length as usize;
         let mut nothing = [0_u8; 0];
@@ -344,7 +346,7 @@ impl Offloads {
         }
     }
 
-    /// Adds what there is room for; a null handle marks what was not added, and all null is a failure.
+    /// Adds as many associations as fit. The handle of one that was not added is null; if all are, the request fails.
     fn add(
         &mut self,
         holder: Holder,
@@ -392,7 +394,7 @@ impl Offloads {
     }
 }
 
-/// What the fields of a filter test together: a destination address, and a VLAN or that there is none.
+/// The destination address and the VLAN, or no VLAN, that the fields of a filter test.
 fn vnic<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Option<VnicAddress> {
     let (mut mac, mut vid) = (None, None);
     for field in fields.filter(|field| field.len() >= wire::field::VALUE.at + wire::field::VALUE.size) {
@@ -417,7 +419,7 @@ fn needs(inner: &mut OidRequest, size: usize) {
     }
 }
 
-/// Where the elements of a QUEUE_ALLOCATION_COMPLETE array begin; only those that lie in the buffer.
+/// Offsets of the elements of a QUEUE_ALLOCATION_COMPLETE array that lie in the buffer.
 pub fn elements(bytes: &[u8]) -> Vec<usize> {
     let first = get32(bytes, wire::complete::FIRST) as usize;
     let size = get32(bytes, wire::complete::SIZE) as usize;
@@ -431,7 +433,7 @@ pub fn elements(bytes: &[u8]) -> Vec<usize> {
 /// The nodes of a linked list whose link lies at `next`.
 ///
 /// # Safety
-/// Every node holds `size` bytes, the last one links to nothing, and nobody else uses the list meanwhile.
+/// Every node has `size` bytes, the last link is null, and nobody else uses the list meanwhile.
 unsafe fn nodes<'a>(first: *mut u8, next: usize, size: usize) -> Vec<&'a mut [u8]> {
     let mut all = Vec::new();
     let mut node = first;

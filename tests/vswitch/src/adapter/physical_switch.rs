@@ -1,28 +1,28 @@
-//! The physical network behind the team: it learns where addresses are and complains as a real one would.
+//! The physical network behind the team: it learns addresses and reports what would disturb a real one.
 //!
-//! Static teams are one logical port; members of a switch-independent team are ports of switches that know nothing of
-//! each other's aggregation. Fed by `adapter` in order of arrival.
+//! A static team is one logical port; the members of a switch-independent team are separate ports, possibly of several
+//! switches. `adapter` passes frames in order of arrival.
 
 use crate::switch::frames::FrameId;
 use crate::switch::ports::{Mac, NicId};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What the physical switches were told about the team.
+/// How the physical switches are configured for the team.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Aggregation {
-    /// The ports are aggregated: an address is behind all of them.
+    /// The ports are aggregated; an address is learned on the aggregate.
     #[default]
     Static,
-    /// Every port stands alone: an address is behind one of them.
+    /// The ports are separate; an address is learned on one of them.
     SwitchIndependent,
 }
 
-/// A complaint of the physical network, as a rule and a sentence.
+/// A broken rule, and a description.
 pub type Complaint = (&'static str, String);
 
 struct Learned {
     port: u16,
-    /// Whose frame it was: an address that two VMs use moves with them.
+    /// The NIC that sent the frame; an address that two VMs use may move with its NIC.
     from: NicId,
     moves: u32,
 }
@@ -30,58 +30,58 @@ struct Learned {
 #[derive(Default)]
 pub struct PhysicalSwitch {
     pub aggregation: Aggregation,
-    /// Addresses of the team's side, by the port they were last seen on.
+    /// Addresses behind the team, with the port on which each was last seen.
     learned: BTreeMap<Mac, Learned>,
-    /// Hosts beyond the switch.
+    /// Hosts in the external network.
     hosts: BTreeSet<Mac>,
     seen: BTreeSet<FrameId>,
-    /// VLANs that the ports of the team carry; `None` is all.
+    /// VLANs of the team's ports; `None` means all.
     pub vlans: Option<BTreeSet<u16>>,
-    /// Of a hundred floods that come out of a lone port, how many the network floods back into the others.
+    /// Percentage of the floods from one port that the network floods back into the other ports of the team.
     pub echoes: u64,
-    /// Moves of an address from one port to another.
+    /// Number of moves of an address from one port to another.
     pub moves: u64,
-    /// Moves of each address that changes of the team explain so far.
+    /// Number of moves of each address that changes of the team explain so far.
     explained: u32,
 }
 
 impl PhysicalSwitch {
-    /// A host beyond the switch sends: its address is not the team's.
+    /// A host in the external network sends, so its address is not behind the team.
     pub fn host(&mut self, mac: Mac) {
         self.hosts.insert(mac);
     }
 
-    /// Something happened to the team that explains moves of every address, each when it is next heard: one when a link
-    /// goes or returns, and one when the speed of a link that returned is known.
+    /// The team changed, which explains one move of every address at its next frame: when a link fails or returns, and
+    /// when the speed of a returned link becomes known.
     pub fn team_changed(&mut self) {
         self.explained += 2;
     }
 
-    /// The port behind which an address of the team's side was seen.
+    /// The port on which an address behind the team was last seen.
     pub fn port_of(&self, mac: Mac) -> Option<u16> {
         self.learned.get(&mac).map(|entry| entry.port)
     }
 
-    /// Frames below this number come no more.
+    /// No frame with a lower number will arrive any more.
     pub fn forget_before(&mut self, frame: FrameId) {
         self.seen = self.seen.split_off(&frame);
     }
 
-    /// True if the network has to flood a frame that came out of a lone port of a team.
+    /// Whether the network must flood a frame from a separate port of a team.
     pub fn floods(&self, bytes: &[u8]) -> bool {
         let to: Option<Mac> = bytes.get(..6).and_then(|m| m.try_into().ok());
         let lone = self.aggregation == Aggregation::SwitchIndependent;
         lone && to.is_some_and(|to| to[0] & 1 != 0 || !self.hosts.contains(&to))
     }
 
-    /// Rules that it holds each frame against.
+    /// The rules that are checked for each frame.
     pub fn rules(&self) -> impl Iterator<Item = &'static str> {
         let lone = self.aggregation == Aggregation::SwitchIndependent;
         let vlans = self.vlans.is_some().then_some("SWITCH-VLAN-LEAK");
         ["SWITCH-LOOP", "SWITCH-DUPLICATE"].into_iter().chain(vlans).chain(lone.then_some("SWITCH-FLAP"))
     }
 
-    /// A frame of a NIC comes out of a member in a VLAN.
+    /// Receives a frame that a NIC sent through a member in a VLAN.
     pub fn receive(
         &mut self,
         (port, vid): (u16, u16),

@@ -24,7 +24,7 @@ pub struct Functions {
     pub function_limit: u32,
     pub vport_limit: u32,
     pub functions: BTreeMap<u32, Function>,
-    /// Beside the default one, whose number is 0.
+    /// Virtual ports in addition to the default one, whose number is 0.
     pub vports: BTreeMap<u32, Vport>,
 }
 

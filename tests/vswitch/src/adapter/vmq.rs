@@ -1,25 +1,25 @@
-//! Receive queues and filters of one physical adapter, as virtual machine queues are used.
+//! Receive queues (VMQ) and receive filters of one physical adapter.
 //!
-//! Identifiers are unique on this adapter only and the lowest free one is given out, so that members of a team hand out
-//! the same ones all the time. What breaks the order of queue-states-and-operations is refused with a complaint.
+//! Ids are unique on one adapter only. The lowest free id is assigned, so members of a team often assign the same one.
+//! A request that violates the order in queue-states-and-operations fails with a complaint.
 
 use crate::adapter::offloads::{By, Complaint, Holder};
 use crate::switch::ports::{Mac, NicId};
 use lbfoext::ndis::raw::{INVALID_PARAMETER, RESOURCES, SUCCESS};
 use std::collections::BTreeMap;
 
-/// `NDIS_DEFAULT_RECEIVE_QUEUE_ID`: always there, nobody's.
+/// `NDIS_DEFAULT_RECEIVE_QUEUE_ID`: always exists and belongs to no partition.
 pub const DEFAULT_QUEUE: u32 = 0;
 
 #[derive(Clone, Debug)]
 pub struct Queue {
     pub holder: Holder,
-    /// QUEUE_ALLOCATION_COMPLETE has come; with a filter it runs.
+    /// QUEUE_ALLOCATION_COMPLETE was received; the queue runs once it has a filter.
     pub completed: bool,
     pub affinity: u64,
 }
 
-/// Where a filter sends what it matches.
+/// The destination of frames that match a filter.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Target {
     Queue(u32),
@@ -33,7 +33,7 @@ pub struct Filter {
     pub vnic: VnicAddress,
 }
 
-/// What a filter of a partition tests: its address, and its VLAN unless any will do; 0 is a frame without a VLAN.
+/// The fields that a filter tests: the address and, if set, the VLAN; 0 matches frames without a VLAN.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct VnicAddress {
     pub mac: Mac,
@@ -41,7 +41,7 @@ pub struct VnicAddress {
 }
 
 impl VnicAddress {
-    /// The address in frames without a VLAN.
+    /// An address in frames without a VLAN.
     pub const fn untagged(mac: Mac) -> Self {
         Self { mac, vid: Some(0) }
     }
@@ -51,7 +51,7 @@ impl VnicAddress {
     }
 }
 
-/// Frames that came for one address: through running queues, and through the default queue.
+/// Number of frames for one address, through running queues and through the default queue.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Sorted {
     pub to_queues: u64,
@@ -60,12 +60,12 @@ pub struct Sorted {
 
 #[derive(Clone, Debug)]
 pub struct Queues {
-    /// Queues beside the default one.
+    /// Largest number of queues in addition to the default one.
     pub limit: u32,
     pub filter_limit: u32,
     pub all: BTreeMap<u32, Queue>,
     pub filters: BTreeMap<u32, Filter>,
-    /// Frames that came, by destination address.
+    /// Received frames by destination address.
     pub sorted: BTreeMap<Mac, Sorted>,
 }
 
@@ -83,7 +83,7 @@ impl Queues {
         Ok(id)
     }
 
-    /// A new filter. On a queue it takes the queue's owner; the default queue is anybody's.
+    /// Sets a filter. On a queue only the queue's partition may do so, on the default queue any.
     pub fn set_filter(
         &mut self,
         holder: Holder,
@@ -153,7 +153,7 @@ impl Queues {
         Ok(())
     }
 
-    /// The allocation of this queue is complete.
+    /// QUEUE_ALLOCATION_COMPLETE for this queue.
     pub fn complete(&mut self, holder: Holder, id: u32) -> Result<(), (i32, Complaint)> {
         let queue = self.all.get_mut(&id).ok_or((INVALID_PARAMETER, unknown("queue", id)))?;
         if queue.holder.source != holder.source {
@@ -181,7 +181,7 @@ impl Queues {
         Ok(())
     }
 
-    /// The running queue that takes a frame for this address in this VLAN, with its filter; counts where frames go.
+    /// The running queue for a frame to this address in this VLAN, and its filter; counts the frame.
     pub fn sort(&mut self, mac: Mac, vid: u16) -> Option<(u32, u32)> {
         let mut taking = self.filters.iter().filter(|(_, filter)| filter.vnic.takes(mac, vid));
         let found = taking.next().and_then(|(filter, set)| {
@@ -196,7 +196,7 @@ impl Queues {
         found
     }
 
-    /// All frames that came.
+    /// The sum over all addresses.
     pub fn total(&self) -> Sorted {
         self.sorted.values().fold(Sorted::default(), |all, one| Sorted {
             to_queues: all.to_queues + one.to_queues,
@@ -204,13 +204,13 @@ impl Queues {
         })
     }
 
-    /// The queue that holds this partition's filter for this address, whatever its state.
+    /// The queues with this partition's filter for this address, in any state.
     pub fn queue_of(&self, source: NicId) -> impl Iterator<Item = (&u32, &Queue)> {
         self.all.iter().filter(move |(_, queue)| queue.holder.source == source)
     }
 }
 
-/// For refusals that are nobody's fault.
+/// For failures that break no rule.
 pub const NO_COMPLAINT: Complaint = ("", String::new());
 
 pub(super) fn lowest_free<'a>(taken: impl Iterator<Item = &'a u32>, first: u32) -> u32 {
@@ -232,7 +232,7 @@ pub(super) fn foreign(what: &str, id: u32, owner: Holder, asked: Holder) -> Comp
     ("OFFLOAD-08", format!("{what} {id} is {}'s here, and {} asked for its own", owner.source, asked.source))
 }
 
-/// The status of an operation that returns nothing.
+/// Status and complaint of an operation without a result.
 pub(super) fn ended(result: Result<(), (i32, Complaint)>) -> (i32, Option<Complaint>) {
     match result {
         Ok(()) => (SUCCESS, None),

@@ -1,10 +1,10 @@
-//! What offload requests carry, byte by byte: where the members of their structures lie, and how to read and write
-//! them.
+//! The payloads of offload requests in binary form: offsets of the structures' members, and functions to read and
+//! write them.
 //!
-//! Written down here a second time on purpose: the driver's own declarations are judged by what these say. Both are
-//! compared with a table taken from the Windows Driver Kit.
+//! The offsets are declared a second time on purpose, independently of the driver's declarations. Both are compared
+//! with a table from the Windows Driver Kit.
 
-/// A member of a structure: its offset, with the names the table knows it by.
+/// A member of a structure: its offset, and its names in the table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Member {
     pub structure: &'static str,
@@ -156,7 +156,7 @@ members! {
     }
 }
 
-/// The OIDs that travel in envelopes, by their documented names, and the capability queries.
+/// The encapsulated OIDs by their documented names, and the capability queries.
 pub mod oid {
     pub const ALLOCATE_QUEUE: u32 = 0x0001_0223;
     pub const FREE_QUEUE: u32 = 0x0001_0224;
@@ -195,7 +195,7 @@ pub mod mac_field {
     pub const UNTAGGED_OR_ZERO: u32 = 1;
 }
 
-/// Status indications about what adapters can do.
+/// Status indications of capabilities.
 pub mod status {
     pub const FILTER_CURRENT: i32 = 0x4002_0010;
     pub const FILTER_HARDWARE: i32 = 0x4002_0020;
@@ -207,15 +207,15 @@ pub mod status {
     pub const OFFLOAD_HARDWARE: i32 = 0x4002_0007;
 }
 
-/// How an offload OID is asked, and who may say no.
+/// The request type of an offload OID, and whether the extension may fail it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Row {
     pub oid: u32,
     pub name: &'static str,
     pub method: bool,
-    /// The extension may complete it with a failure of its own.
+    /// Whether the extension may complete it with a failure.
     pub vetoable: bool,
-    /// Shortest buffer that is an answerable request.
+    /// Smallest valid buffer, in bytes.
     pub size: usize,
 }
 
@@ -251,7 +251,7 @@ pub const fn is_ipsec(number: u32) -> bool {
     matches!(number, oid::ADD_SA | oid::ADD_SA_EX | oid::DELETE_SA | oid::UPDATE_SA)
 }
 
-/// A member of up to eight bytes; 0 where the bytes end before it.
+/// Reads a member of up to eight bytes; 0 if it lies beyond the end.
 pub fn get(bytes: &[u8], member: Member) -> u64 {
     let field = bytes.get(member.at..member.at + member.size.min(8)).unwrap_or(&[]);
     field.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
@@ -262,7 +262,7 @@ pub fn get32(bytes: &[u8], member: Member) -> u32 {
     get(bytes, member) as u32
 }
 
-/// Writes a member of up to eight bytes; nothing where the bytes end before it.
+/// Writes a member of up to eight bytes; does nothing if it lies beyond the end.
 pub fn put(bytes: &mut [u8], member: Member, value: u64) {
     let size = member.size.min(8);
     if let Some(field) = bytes.get_mut(member.at..member.at + size) {
@@ -279,7 +279,7 @@ pub fn structure(length: usize, revision: u8, size: u16, fill: u8) -> Vec<u8> {
     bytes
 }
 
-/// Type, revision and size that a structure's header states.
+/// Type, revision and size in a structure's header.
 pub fn header(bytes: &[u8]) -> Option<(u8, u8, u16)> {
     Some((*bytes.first()?, *bytes.get(1)?, u16::from_le_bytes([*bytes.get(2)?, *bytes.get(3)?])))
 }

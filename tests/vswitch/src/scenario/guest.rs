@@ -1,4 +1,4 @@
-//! Guests and hosts: their addresses, the frames they send, and how a chain of them enters the switch.
+//! Guests and hosts: their addresses, their frames, and how a chain of frames enters the switch.
 
 use crate::check::packets::STATUS_SENTINEL;
 use crate::machine::cpu;
@@ -18,19 +18,19 @@ const IPSEC: usize = 1;
 
 pub const BROADCAST: Mac = [0xFF; 6];
 
-/// Address of the guest with this number.
+/// The address of guest `n`.
 pub const fn vm_mac(n: u16) -> Mac {
     let [high, low] = n.to_be_bytes();
     [0x02, 0x15, 0x5D, 0, high, low]
 }
 
-/// Address of an adapter of the management OS.
+/// The address of adapter `n` of the management OS.
 pub const fn internal_mac(n: u16) -> Mac {
     let [high, low] = n.to_be_bytes();
     [0x02, 0x15, 0x5D, 1, high, low]
 }
 
-/// Address of a host beyond the physical switches.
+/// The address of host `n` in the external network.
 pub const fn host_mac(n: u16) -> Mac {
     let [high, low] = n.to_be_bytes();
     [0x02, 0xAA, 0, 0, high, low]
@@ -60,7 +60,7 @@ impl Flow {
         }
     }
 
-    /// A frame of it; the payload begins with `sequence`, so that no two frames are equal.
+    /// A frame of the flow; the payload starts with `sequence`, so that all frames differ.
     pub fn frame(&self, sequence: u32, payload: usize) -> Vec<u8> {
         let payload = payload.max(4);
         let udp = u16::try_from(8 + payload).unwrap_or(u16::MAX);
@@ -84,7 +84,7 @@ impl Flow {
         bytes
     }
 
-    /// The flow of a frame that `frame` built; the key for orders and counts.
+    /// The flow of a frame that `frame` made.
     pub fn of(bytes: &[u8]) -> Option<Self> {
         if bytes.len() < 42 || bytes[12..14] != [8, 0] || bytes[23] != 17 {
             return None;
@@ -100,29 +100,29 @@ impl Flow {
     }
 }
 
-/// One NET_BUFFER_LIST to be sent.
+/// The description of one NET_BUFFER_LIST to be sent.
 #[derive(Clone, Debug, Default)]
 pub struct Packet {
     /// One frame for each NET_BUFFER.
     pub frames: Vec<Vec<u8>>,
-    /// NVGRE: the switch itself will forward it.
+    /// An NVGRE packet, which the switch itself forwards.
     pub native: bool,
-    /// A virtual subnet that is not the switch's to forward.
+    /// The virtual subnet in the out-of-band data, which the switch does not forward itself.
     pub subnet: Option<u32>,
-    /// VLAN and priority beside the frame.
+    /// The out-of-band tag: VLAN and priority.
     pub tag: Option<Tag>,
-    /// What the guest also writes into the bytes past the first `.0`, for each frame.
+    /// Other contents that the guest writes alternately to the bytes after the first `.0`, for each frame.
     pub flicker: Option<(usize, Vec<Vec<u8>>)>,
     pub cancel_id: usize,
-    /// The flood of which it is one copy.
+    /// The flood of which it is a copy.
     pub copy_of: Option<u64>,
-    /// Hash information and value as an adapter would leave them beside the packet.
+    /// Hash information and value of an adapter in the out-of-band data.
     pub hash: Option<(u32, u32)>,
-    /// The receive queue that it came through, and the filter that sent it there.
+    /// The receive queue and the filter through which it arrived.
     pub queue: Option<(u32, u32)>,
-    /// Handle of the security association that an adapter is to apply.
+    /// OffloadHandle of the security association.
     pub association: Option<u64>,
-    /// How the bytes of each frame lie in memory; otherwise as the style says.
+    /// The memory layout of each frame; without one the style determines it.
     pub shape: Option<Shape>,
 }
 
@@ -131,12 +131,12 @@ impl Packet {
         Self { frames: vec![frame], ..Self::default() }
     }
 
-    /// With a tag beside it, as a trunk's guest or an adapter that takes tags off hands it over.
+    /// A frame with an out-of-band tag, as from a guest on a trunk or from an adapter that removes tags.
     pub fn tagged(frame: Vec<u8>, vid: u16, priority: u8) -> Self {
         Self { tag: Some(Tag { vid, priority }), ..Self::of(frame) }
     }
 
-    /// VLAN of its first frame, as on the wire: beside it, or in its bytes; 0 without one.
+    /// The VLAN of its first frame on the wire: of the out-of-band tag, or of the tag in the bytes; 0 without one.
     pub fn vid_on_the_wire(&self) -> u16 {
         let in_band = self.frames.first().and_then(|frame| match frame.get(12..16) {
             Some(&[0x81, 0, high, low]) => Some(u16::from_be_bytes([high, low]) & 0xFFF),
@@ -154,13 +154,13 @@ impl Packet {
         Self { native: true, ..Self::of(frame) }
     }
 
-    /// A packet whose guest alternates between two versions of everything past the first `safe` bytes.
+    /// A packet whose guest alternates between two versions of the bytes after the first `safe`.
     pub fn flickering(frame: Vec<u8>, other: Vec<u8>, safe: usize) -> Self {
         Self { flicker: Some((safe, vec![other])), ..Self::of(frame) }
     }
 }
 
-/// Sends a chain. Lists without a running module are accounted for as paused.
+/// Sends a chain. Without a running module its frames get the outcome "paused".
 pub fn send(module: usize, chain: Vec<(NicId, Packet)>) {
     let level = edges::at_random_level();
     let (given, passed) = with(|world, state| {
@@ -195,7 +195,7 @@ impl State {
             Life::Paused | Life::Pausing | Life::Restarting => self.style.send_while_paused,
             Life::Detached | Life::Attaching => false,
         };
-        // A NIC that does not exist, or is being deleted, has nothing to send.
+        // A NIC that does not exist, or whose deletion has begun, sends nothing.
         let topology = &self.modules[module].topology;
         let sends =
             |source: NicId| source == NicId::NOWHERE || topology.nic(source).is_some_and(|nic| !nic.deleting);
@@ -206,7 +206,7 @@ impl State {
         let lists: Vec<usize> =
             chain.into_iter().map(|(source, packet)| self.make_list(world, module, source, packet)).collect();
         if handler.is_none() && life == Life::Running {
-            // Who has no handler for sends is passed over (data-bypass-mode).
+            // An extension without a send handler is bypassed (data-bypass-mode).
             self.hand_over(world, &lists, PacketStage::Below, "DATA-03");
             self.modules[module].bypassing = lists;
             return None;
@@ -264,12 +264,12 @@ impl State {
         frames.iter().for_each(|id| self.frames.mark(*id, spec.copy_of));
         let free = u32::try_from(world.random(self.style.free_slots + 1)).unwrap_or(0);
         let detail_bits = detail_bits(world, &spec);
-        // SAFETY: the list was just built.
+        // SAFETY: the list was made above.
         let buffers = unsafe { net_buffers(nbl, 64) };
         let mut unsafe_bytes = Vec::new();
         if let Some((safe, others)) = &spec.flicker {
             for ((nb, one), other) in buffers.iter().zip(&spec.frames).zip(others) {
-                // SAFETY: the block lives as long as the packet.
+                // SAFETY: the memory is valid as long as the packet.
                 unsafe_bytes.push(unsafe { UnsafeBytes::new(*nb, [one.clone(), other.clone()], *safe) });
             }
             self.flickering.push(nbl as usize);
@@ -296,7 +296,7 @@ impl State {
             }
             list.info[info::IEEE_8021Q] = vlan::word(spec.tag);
             list.info[info::VIRTUAL_SUBNET] = u64::from(spec.subnet.unwrap_or(0));
-            // Whoever sent it may have derived lists from it too.
+            // The sender may also have derived lists from it.
             list.child_ref_count = frames.first().map_or(0, |id| (id % 3) as i32);
             list.protocol_reserved = [0xD5; 4];
             list.miniport_reserved = [0xD6; 2];
@@ -325,7 +325,7 @@ impl State {
         nbl as usize
     }
 
-    /// Guests write: every unsafe byte in the extension's hands changes.
+    /// Guests write to memory: every byte that is not safe changes, in all lists that the extension owns.
     pub fn flicker(&mut self) {
         let packets = &mut self.packets;
         self.flickering.retain(|list| {
@@ -337,7 +337,7 @@ impl State {
         });
     }
 
-    /// Frames that ended in silence, as a sentence.
+    /// Frames without an outcome, one sentence each.
     pub fn unaccounted(&self) -> Vec<String> {
         let tell = |f: &crate::switch::frames::Frame| {
             format!("frame {} from {} under way {}", f.id, f.from, f.under_way)
@@ -345,7 +345,7 @@ impl State {
         self.frames.unaccounted().map(tell).collect()
     }
 
-    /// Outcomes of a frame so far.
+    /// The outcomes of a frame so far.
     pub fn outcomes(&self, id: usize) -> &[FrameOutcome] {
         self.frames.all.get(id).map_or(&[], |f| &f.outcomes)
     }
@@ -356,7 +356,7 @@ fn detail_bits(world: &World, spec: &Packet) -> u64 {
     let mut bits = if spec.native { NATIVE } else { 0 };
     match &spec.flicker {
         Some((safe, _)) => bits |= (*safe as u64 & 0xFFF) << SAFE_SIZE_SHIFT,
-        // Valid only for packets that are not safe as a whole: garbage here.
+        // The size is valid only if the packet is not safe as a whole, so it is random here.
         None => bits |= SAFE | world.random(0x1000) << SAFE_SIZE_SHIFT,
     }
     if world.random(8) == 0 {

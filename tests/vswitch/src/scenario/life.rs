@@ -1,5 +1,5 @@
-//! How a scenario begins and ends: what exists before the extension comes, what appears while it looks, what must be
-//! gone when it has left.
+//! Start and end of a scenario: what exists before the extension is attached, what is created while it reads the
+//! configuration, and what must be freed after its detach.
 
 use super::{Activation, EXTERNAL_PORT, Enumeration, LONG, Net};
 use crate::adapter::capabilities::Capabilities;
@@ -54,7 +54,7 @@ impl Net {
         }
     }
 
-    /// The adapters, and the ports and NICs that exist before the extension comes.
+    /// Creates the adapters, and the ports and NICs that exist before the attachment.
     fn lay_out(&self) {
         let module = self.1;
         let plan = self.plan();
@@ -77,7 +77,7 @@ impl Net {
         }
         let mut known = Vec::new();
         for (id, kind) in self.nics() {
-            // The external port is there as a whole or not at all, as the switch keeps its order.
+            // The external port and its NICs exist together or not at all, because the switch creates them in order.
             let late = plan.enumeration == Enumeration::Mixed && kind != NicKind::External;
             if late && with(|world, _| world.chance(1, 2)) {
                 self.appear_later(id, kind);
@@ -90,7 +90,7 @@ impl Net {
         }
     }
 
-    /// A NIC is created, and connected unless the scenario wants it to stay as it is.
+    /// Creates a NIC, and connects it unless the scenario leaves it unconnected.
     fn bring(&self, id: NicId, kind: NicKind) {
         if self.plan().created_only.contains(&id.port) {
             self.create_only(id);
@@ -99,7 +99,7 @@ impl Net {
         }
     }
 
-    /// A NIC comes into being while the extension reads the array: in the array, by requests, or both.
+    /// A NIC is created while the extension reads the array: it appears in the array, by requests, or both.
     fn appear_later(&self, id: NicId, kind: NicKind) {
         let module = self.1;
         let mac = self.mac(id);
@@ -132,7 +132,8 @@ impl Net {
         if plan.activation == Activation::WhileRunning {
             life::activate(module);
         }
-        // What neither grew into an array nor came meanwhile is announced now; what grew is announced as well.
+        // NICs that neither appeared in an array nor by a request are announced now, as are those that appeared in an
+        // array.
         let late: Vec<Box<dyn FnOnce() + Send>> = with(|world, state| {
             let m = &mut state.modules[module];
             let growth = std::mem::take(&mut m.growth);
@@ -145,19 +146,19 @@ impl Net {
             self.announce_all();
         }
         edges::drain(module);
-        // Buckets that were assigned while only some members were known go home once they have been silent.
+        // Buckets that were assigned while only some members were known move to their home members after an idle gap.
         clock::advance(100 * clock::MILLISECOND);
         with(|_, state| state.flows = crate::check::flows::Flows::default());
     }
 
-    /// Announces everything by requests; what the extension knows already must be merged.
+    /// Announces all ports and NICs by requests; the extension must merge those that it already knows.
     fn announce_all(&self) {
         for (id, kind) in self.nics() {
             self.bring(id, kind);
         }
     }
 
-    /// All NICs of the scenario in the order the switch creates them.
+    /// All NICs of the scenario, in the order in which the switch creates them.
     fn nics(&self) -> Vec<(NicId, NicKind)> {
         let plan = self.plan();
         let (members, vms) = (plan.members_of(self.1), plan.vms_of(self.1));
@@ -173,7 +174,7 @@ impl Net {
         all
     }
 
-    /// Pauses, detaches and unloads, and says what happened.
+    /// Pauses, detaches and unloads the extension; returns the outcome.
     pub fn finish(self) -> Outcome {
         let modules = self.plan().switches;
         let net = self.clone();
@@ -195,7 +196,7 @@ impl Net {
         Outcome::collect(self.world())
     }
 
-    /// The whole switch is taken apart by requests.
+    /// Deletes all ports and NICs by requests.
     fn tear_down(&self) {
         let module = self.1;
         for n in 0..self.plan().vms_of(module) {
@@ -234,7 +235,7 @@ pub(super) fn remove(module: usize, id: NicId) {
     if with(|_, s| s.modules[module].topology.nic(id).is_none()) {
         return;
     }
-    // Resources are given back before the NIC is disconnected, or after, but before it is deleted.
+    // Resources are freed before the NIC is disconnected or after it, but before it is deleted.
     let external = NicId::new(EXTERNAL_PORT, 0);
     let early = with(|world, s| s.control.wants.holds_for(module, id) && world.chance(1, 2));
     if early {
@@ -250,7 +251,7 @@ pub(super) fn is_attached(module: usize) -> bool {
     with(|_, s| !matches!(s.life(module), Life::Detached | Life::Attaching))
 }
 
-/// Pauses and detaches whatever is attached.
+/// Pauses and detaches the module, if it is attached.
 pub(super) fn stop(module: usize) {
     if with(|_, s| s.life(module)) == Life::Running {
         life::pause(module);
@@ -260,7 +261,7 @@ pub(super) fn stop(module: usize) {
     }
 }
 
-/// Frames whose time has come reach the physical switches.
+/// Delivers frames that are due to the physical switches.
 pub(super) fn arrive(module: usize) {
     with(|world, state| {
         let State { modules, frames, .. } = state;
@@ -274,7 +275,7 @@ pub(super) fn arrive(module: usize) {
 }
 
 impl State {
-    /// What the network floods back into the other members of a team that it takes for lone ports.
+    /// The frames that the network floods back into the other members of a switch-independent team.
     fn echoes(&mut self, world: &World, module: usize) -> Vec<(NicId, Packet)> {
         let external = &mut self.modules[module].external;
         let odds = external.physical.echoes;
@@ -290,7 +291,7 @@ impl State {
         back
     }
 
-    /// A NIC is there all of a sudden, connected.
+    /// Makes a NIC exist, connected, without any request.
     fn appear(&mut self, module: usize, id: NicId, kind: NicKind, mac: Mac) {
         let topology = &mut self.modules[module].topology;
         topology.add_port(id.port, kind);
@@ -298,7 +299,7 @@ impl State {
         if let Some(nic) = topology.nic_mut(id) {
             nic.state = crate::switch::ports::NicState::Connected;
             nic.vm = self.vm_of_port.get(&id.port).copied().unwrap_or(id.port);
-            // Who asks for no array is told nothing; the switch itself knows.
+            // An extension that does not forward does not query the array; only the switch knows the NIC.
             nic.usable = !self.installed.role.forwards();
         }
         if let Some(port) = topology.ports.get_mut(&id.port) {
@@ -307,7 +308,7 @@ impl State {
         }
     }
 
-    /// What is left when everything has ended.
+    /// Checks what is left when the scenario has ended.
     fn quiesce(&mut self, world: &World) {
         let left: BTreeMap<&'static str, Vec<u64>> =
             self.packets.all().iter().fold(BTreeMap::new(), |mut left, packet| {

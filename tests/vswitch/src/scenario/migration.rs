@@ -1,13 +1,13 @@
-//! Live migration of a guest between two switches in the order that the switch keeps: saved while it still runs, taken
-//! off the source, put on the target under another port, restored, resumed (hyper-v-extensible-switch-live-migration-
-//! support).
+//! Live migration of a guest between two switches, in the documented order: saved while it runs, removed from the
+//! source, created on the target under another port, restored, resumed
+//! (hyper-v-extensible-switch-live-migration-support).
 
 use crate::scenario::Net;
 use crate::switch::control::save::{Blob, Offering};
 use crate::switch::ports::policy::Property;
 use crate::switch::ports::{Mac, NicId};
 
-/// When the data comes back, as seen from the NIC on the target.
+/// When the data is restored, relative to the NIC on the target.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Arrival {
     BeforeTheNic,
@@ -18,7 +18,7 @@ pub enum Arrival {
 pub const ARRIVALS: [Arrival; 3] =
     [Arrival::BeforeTheNic, Arrival::BeforeItConnects, Arrival::AfterItConnects];
 
-/// A guest on its way.
+/// The migration of a guest.
 pub struct Migration<'a> {
     pub from: &'a Net,
     pub to: &'a Net,
@@ -27,39 +27,39 @@ pub struct Migration<'a> {
     /// Its NIC on the target.
     pub becomes: NicId,
     pub mac: Mac,
-    /// Policies of its port, which it has on the target before it is there.
+    /// Policies of its port, set on the target before the NIC is created.
     pub properties: Vec<Property>,
     pub offering: Offering,
     pub arrival: Arrival,
 }
 
-/// What a migration took.
+/// The result of a migration.
 #[derive(Clone, Debug)]
 pub struct Moved {
     pub blobs: Vec<Blob>,
-    /// Requests to save, and those of them that were answered with a demand for more room.
+    /// Number of save requests, and of those that demanded a larger buffer.
     pub rounds: usize,
     pub short: usize,
 }
 
-/// Where a migration came to grief.
+/// The step in which a migration failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Failure {
-    /// The guest goes on where it is.
+    /// The guest stays on the source.
     Save,
     Target,
     Restore,
 }
 
 impl Migration<'_> {
-    /// A guest with the address that it has on the source.
+    /// The migration of a guest with its address on the source.
     pub fn new<'a>(from: &'a Net, to: &'a Net, nic: NicId, becomes: NicId) -> Migration<'a> {
         let arrival = Arrival::AfterItConnects;
         let (mac, properties) = (from.mac(nic), Vec::new());
         Migration { from, to, nic, becomes, mac, properties, offering: Offering::default(), arrival }
     }
 
-    /// All of it; `while_saving` happens on the source after its state was saved and before it stops.
+    /// Runs the migration; `while_saving` runs on the source after the state was saved and before the guest stops.
     pub fn run(&self, while_saving: impl FnOnce()) -> Result<Moved, Failure> {
         if !self.to.create_guest_port(self.becomes) {
             return Err(Failure::Target);

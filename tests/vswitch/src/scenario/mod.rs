@@ -1,4 +1,4 @@
-//! The face that tests use: describe a switch, start it, send, break, mend, and read the outcome.
+//! The interface for tests: describe a switch, start it, send frames, change it, and read the outcome.
 //!
 //! ```
 //! # use vswitch::scenario::Scenario;
@@ -37,25 +37,25 @@ use crate::switch::ports::policy::Property;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// How the loss and return of a member's link reach the extension.
+/// How the extension learns that a member's link failed or returned.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Indication {
-    /// A status names the member.
+    /// A status indication names the member.
     PerMember,
-    /// A status names only the team; whoever wants to know more asks.
+    /// A status indication names only the team; the extension must query the members.
     TeamOnly,
-    /// Nobody is told; whoever asks is answered.
+    /// No status indication; only queries are answered.
     SilentUntilAsked,
 }
 
-/// How the extension gets to know ports and NICs that exist when it starts.
+/// How the extension learns of ports and NICs that exist when it starts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Enumeration {
-    /// They are in the arrays.
+    /// From the arrays.
     Arrays,
-    /// The switch is empty at first; requests announce everything.
+    /// The switch is empty at first; ports and NICs are created by requests.
     Requests,
-    /// Some are in the arrays, some appear while the arrays are read, some come by requests, some by both.
+    /// Some are in the arrays, some are created while the arrays are read, some by requests, some by both.
     Mixed,
 }
 
@@ -63,30 +63,30 @@ pub enum Enumeration {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Activation {
     BeforeAttach,
-    /// An event tells the module while it is still paused.
+    /// NetEventSwitchActivate while the module is still paused.
     WhilePaused,
-    /// An event tells the module while it runs.
+    /// NetEventSwitchActivate while the module runs.
     WhileRunning,
-    /// Not before the test says so.
+    /// Only when the test calls for it.
     Never,
 }
 
 pub const EXTERNAL_PORT: u32 = 1;
 const FIRST_INTERNAL_PORT: u32 = 2;
 const FIRST_VM_PORT: u32 = 10;
-/// Virtual time after which everything is over that a scenario has put off.
+/// Virtual time after which every delayed completion of a scenario has happened.
 const LONG: u64 = 60 * clock::SECOND;
 
-/// A switch to be.
+/// The description of a switch.
 #[derive(Clone)]
 pub struct Scenario {
     config: Config,
-    /// Index and gigabits per second of each member.
+    /// Index and speed in Gbit/s of each member.
     members: Vec<(u16, u64)>,
     vms: u16,
     internal: u16,
     switches: usize,
-    /// Members and guests of switches that are unlike the first.
+    /// Members and number of guests of switches that differ from the first.
     hosts: BTreeMap<usize, (Vec<(u16, u64)>, u16)>,
     host_settings: Vec<(usize, String, Value)>,
     aggregation: Aggregation,
@@ -101,7 +101,7 @@ pub struct Scenario {
     attach_inside: bool,
     ordinary_stack: bool,
     tear_down: Option<bool>,
-    /// What each adapter can do, drawn from the seed if `None`.
+    /// The capabilities of each adapter; drawn from the seed if `None`.
     abilities: Option<Arc<dyn Fn(u16) -> Capabilities + Send + Sync>>,
     port_plan: BTreeMap<u32, Vec<Property>>,
     vm_of_port: BTreeMap<u32, u32>,
@@ -139,25 +139,25 @@ impl Scenario {
         .setting("LoadBalancingAlgorithm", Value::Dword(0))
     }
 
-    /// Members with indexes from 1, by gigabits per second.
+    /// Members with indices from 1, by speed in Gbit/s.
     pub fn members(self, gigabits: &[u64]) -> Self {
         let all: Vec<(u16, u64)> = (1..).zip(gigabits.iter().copied()).collect();
         self.members_at(&all)
     }
 
-    /// What the adapter with this index can do.
+    /// Sets the capabilities of each adapter, by index.
     pub fn abilities(mut self, of: impl Fn(u16) -> Capabilities + Send + Sync + 'static) -> Self {
         self.abilities = Some(Arc::new(of));
         self
     }
 
-    /// Adapters can do what the seed says.
+    /// Draws the adapters' capabilities from the seed.
     pub fn random_abilities(mut self) -> Self {
         self.abilities = None;
         self
     }
 
-    /// Members with these indexes and gigabits per second.
+    /// Members with these indices and speeds in Gbit/s.
     pub fn members_at(mut self, members: &[(u16, u64)]) -> Self {
         self.members = members.to_vec();
         self
@@ -168,61 +168,60 @@ impl Scenario {
         self
     }
 
-    /// Adapters of the management OS.
+    /// Number of NICs of the management OS.
     pub fn internal(mut self, count: u16) -> Self {
         self.internal = count;
         self
     }
 
-    /// A property of a guest's port from its beginning.
+    /// A property that a guest's port has from its creation.
     pub fn property(self, vm: u16, property: Property) -> Self {
         self.port_property(FIRST_VM_PORT + u32::from(vm), property)
     }
 
-    /// A property of the port of an adapter of the management OS from its beginning.
+    /// A property that the port of a management OS NIC has from its creation.
     pub fn internal_property(self, n: u16, property: Property) -> Self {
         self.port_property(FIRST_INTERNAL_PORT + u32::from(n), property)
     }
 
-    /// A property of any port from its beginning.
+    /// A property that a port has from its creation.
     pub fn port_property(mut self, port: u32, property: Property) -> Self {
         self.port_plan.entry(port).or_default().push(property);
         self
     }
 
-    /// A guest's adapter is created and never connected.
+    /// The guest's NIC is created but not connected.
     pub fn created_only(mut self, vm: u16) -> Self {
         self.created_only.push(FIRST_VM_PORT + u32::from(vm));
         self
     }
 
-    /// Properties that ports will have from their beginning.
+    /// The properties that ports have from their creation.
     pub fn port_properties(&self) -> impl Iterator<Item = (u32, &Vec<Property>)> {
         self.port_plan.iter().map(|(port, all)| (*port, all))
     }
 
-    /// These guests' adapters belong to one VM.
+    /// The NICs of these guests belong to one VM.
     pub fn one_vm(mut self, vms: &[u16]) -> Self {
         let first = vms.first().map_or(0, |vm| FIRST_VM_PORT + u32::from(*vm));
         self.vm_of_port.extend(vms.iter().map(|vm| (FIRST_VM_PORT + u32::from(*vm), first)));
         self
     }
 
-    /// Switch instances; all have the same ports.
+    /// Number of switch instances; all have the same ports.
     pub fn switches(mut self, count: usize) -> Self {
         self.switches = count;
         self
     }
 
-    /// A switch that is unlike the first: a host of its own, with its members' indexes and gigabits per second, and so
-    /// many guests.
+    /// Makes a switch another host, with its own members (index and Gbit/s) and number of guests.
     pub fn host(mut self, switch: usize, members: &[(u16, u64)], vms: u16) -> Self {
         self.switches = self.switches.max(switch + 1);
         self.hosts.insert(switch, (members.to_vec(), vms));
         self
     }
 
-    /// A value that holds for one switch only.
+    /// A registry value for one switch only.
     pub fn host_setting(mut self, switch: usize, name: &str, value: Value) -> Self {
         self.host_settings.push((switch, name.to_owned(), value));
         self
@@ -236,7 +235,7 @@ impl Scenario {
         self.hosts.get(&switch).map_or(self.vms, |(_, vms)| *vms)
     }
 
-    /// The physical switches aggregate, and the team is static; or neither.
+    /// Whether the physical switches aggregate the ports; the team's mode is set accordingly.
     pub fn aggregation(mut self, aggregation: Aggregation) -> Self {
         self.aggregation = aggregation;
         let mode = u32::from(aggregation == Aggregation::SwitchIndependent);
@@ -267,13 +266,13 @@ impl Scenario {
         self
     }
 
-    /// Changes how unkindly the switch behaves.
+    /// Changes the style: the choices of the switch where the documentation leaves one.
     pub fn style(mut self, change: impl FnOnce(&mut Style)) -> Self {
         change(&mut self.style);
         self
     }
 
-    /// Latency of the members, and the most that it varies, in 100 ns units.
+    /// Latency of the members and its largest variation, in units of 100 ns.
     pub fn latency(mut self, fixed: u64, varying: u64) -> Self {
         self.latency = (fixed, varying);
         self
@@ -284,25 +283,25 @@ impl Scenario {
         self
     }
 
-    /// Another extension than the product: its service and what it is for the switch.
+    /// Uses another extension than the product: its service name and its role.
     pub fn installed(mut self, service: &str, role: Role) -> Self {
         self.installed = Installed { service: service.to_owned(), role };
         self
     }
 
-    /// FilterAttach comes from inside registration, or after DriverEntry.
+    /// Whether FilterAttach is called during the registration or after DriverEntry.
     pub fn attach_inside(mut self, inside: bool) -> Self {
         self.attach_inside = inside;
         self
     }
 
-    /// One more stack that is no extensible switch.
+    /// Adds a stack that is not an extensible switch.
     pub fn ordinary_stack(mut self) -> Self {
         self.ordinary_stack = true;
         self
     }
 
-    /// Whether ports and NICs are taken apart before the module detaches; otherwise the seed says.
+    /// Whether ports and NICs are deleted before the module is detached; otherwise the seed decides.
     pub fn tear_down(mut self, first: bool) -> Self {
         self.tear_down = Some(first);
         self
@@ -322,12 +321,12 @@ impl Scenario {
         self.config.fault
     }
 
-    /// The driver is the one that is linked into this program, not an image.
+    /// Whether the driver is linked into this program, not loaded from an image.
     pub fn is_native(&self) -> bool {
         std::ptr::fn_addr_eq(self.entry, lbfoext::entry::driver_entry as DriverEntry)
     }
 
-    /// The service of an extension that is not the product.
+    /// The service name of an extension other than the product.
     pub fn witness(&self) -> Option<&str> {
         (self.installed != Installed::default()).then_some(&*self.installed.service)
     }
@@ -336,7 +335,7 @@ impl Scenario {
         self.config(|c| c.mode = Mode::Free)
     }
 
-    /// Loads the driver, attaches it and lets it run.
+    /// Loads the driver, attaches it and restarts the module.
     pub fn start(self) -> Net {
         let world = World::new(self.config.clone());
         hooks(&world);

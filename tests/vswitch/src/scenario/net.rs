@@ -1,4 +1,4 @@
-//! A running switch in the hands of a test: packets, links, guests, time, control.
+//! The operations of a test on a running switch: packets, links, guests, time, requests.
 
 use super::life::{arrive, bring, is_attached, remove, stop};
 use super::{EXTERNAL_PORT, FIRST_INTERNAL_PORT, FIRST_VM_PORT, Indication, Running, Scenario};
@@ -18,7 +18,7 @@ use crate::switch::ports::{Mac, NicId, NicKind};
 use lbfoext::ndis::raw::{SUCCESS, request_type};
 use std::sync::Arc;
 
-/// What one simulated thread of a test does.
+/// The function that one simulated thread of a test runs.
 pub type Body = Box<dyn FnOnce(&Net) + Send>;
 
 /// A running switch. Clones are handles to the same one.
@@ -34,17 +34,17 @@ impl Net {
         &self.0.world
     }
 
-    /// The same, speaking of another switch instance.
+    /// A handle to another switch instance.
     pub fn on(&self, switch: usize) -> Self {
         Self(Arc::clone(&self.0), switch)
     }
 
-    /// Runs the closure on a simulated thread; nothing if the machine has stopped.
+    /// Runs the closure on a simulated thread; `None` if the machine has stopped.
     pub(super) fn inside<R: Send>(&self, body: impl FnOnce() -> R + Send) -> Option<R> {
         self.world().enter(body).ok()
     }
 
-    /// The same, if a module is attached to be asked.
+    /// The same; `None` also if no module is attached.
     pub(super) fn attached<R: Send>(&self, body: impl FnOnce() -> R + Send) -> Option<R> {
         let module = self.1;
         self.inside(move || is_attached(module).then(body))?
@@ -79,7 +79,7 @@ impl Net {
         }
     }
 
-    /// Conversation `n` from a NIC to a host beyond the physical switches.
+    /// Conversation `n` from a NIC to a host in the external network.
     pub fn flow(&self, from: NicId, n: u16) -> Flow {
         Flow::new(self.mac(from), guest::host_mac(n), n)
     }
@@ -89,7 +89,7 @@ impl Net {
         Flow::new(self.mac(from), self.mac(to), n)
     }
 
-    /// Conversation `n` from a host beyond the physical switches to a NIC.
+    /// Conversation `n` from a host in the external network to a NIC.
     pub fn external_flow(&self, to: NicId, n: u16) -> Flow {
         Flow::new(guest::host_mac(n), self.mac(to), n)
     }
@@ -107,19 +107,19 @@ impl Net {
         self.inside(move || guest::send(module, chain));
     }
 
-    /// Frames come in through a member.
+    /// Receives frames through a member.
     pub fn receive_external(&self, member: u16, frames: &[Vec<u8>]) {
         self.receive_external_packets(member, frames.iter().map(|f| Packet::of(f.clone())).collect());
     }
 
-    /// Packets come in through a member: with tags beside them, or several frames in one.
+    /// Receives packets through a member, which may have out-of-band tags or several frames.
     pub fn receive_external_packets(&self, member: u16, packets: Vec<Packet>) {
         let source = self.member(member);
         self.from_both_sides(packets.into_iter().map(|packet| (source, packet)).collect());
     }
 
-    /// Sends a chain whose packets come from guests and from the external network, through members or the team as a
-    /// whole (index 0); the hosts that these name are the external network's.
+    /// Sends a chain of packets from guests and from the external network, through members or the team as a whole
+    /// (index 0). Source addresses of the latter become hosts in the external network.
     pub fn from_both_sides(&self, chain: Vec<(NicId, Packet)>) {
         let module = self.1;
         let mut chain = chain;
@@ -148,7 +148,7 @@ impl Net {
         });
     }
 
-    /// A frame for the team's side reaches the physical switches, which know or flood.
+    /// A frame from the external network reaches the physical switches, which know the destination's port or flood.
     pub fn from_the_network(&self, frame: &[u8]) {
         let module = self.1;
         let known = self.inside(|| {
@@ -166,7 +166,8 @@ impl Net {
             })
         });
         let known = known.unwrap_or_default();
-        // A flood for a vNIC's own address is let in wherever it comes: the vNIC may have just moved there.
+        // A flooded frame for a vNIC's own address is accepted from every member, because the vNIC may have moved to
+        // it.
         let to: Option<Mac> = frame.get(..6).and_then(|m| m.try_into().ok());
         let vnic = self.look(|s| to.is_some_and(|to| s.modules[module].topology.vnic(to).is_some()));
         let flood = (known.len() > 1 && vnic == Some(false)).then(|| self.world().fresh_number());
@@ -183,7 +184,7 @@ impl Net {
 
     // Links and adapters.
 
-    /// The cable is pulled and, as the scenario says, somebody tells.
+    /// The link fails, and is indicated as the scenario defines.
     pub fn fail(&self, member: u16) {
         self.pull(member);
         self.indicate(member, false);
@@ -194,7 +195,7 @@ impl Net {
         self.indicate(member, true);
     }
 
-    /// The cable is pulled; nobody has told yet.
+    /// The link fails without an indication.
     pub fn pull(&self, member: u16) {
         self.set_link(member, false);
     }
@@ -215,7 +216,7 @@ impl Net {
         });
     }
 
-    /// The link's state is indicated as the scenario says.
+    /// Indicates the link state as the scenario defines.
     pub fn indicate(&self, member: u16, up: bool) {
         let module = self.1;
         let id = self.member(member);
@@ -239,26 +240,26 @@ impl Net {
         });
     }
 
-    /// Any status from below.
+    /// Indicates any status from below.
     pub fn status(&self, status: status::Status) {
         let module = self.1;
         self.inside(move || status::indicate(module, &status));
     }
 
-    /// A status in an envelope with something wrong.
+    /// Indicates a status in a damaged envelope.
     pub fn damaged_status(&self, status: status::Status, damage: status::Damage) {
         let module = self.1;
         self.inside(move || status::indicate_as(module, &status, Some(damage)));
     }
 
-    /// A disconnected member's NIC is deleted.
+    /// Deletes the NIC of a disconnected member.
     pub fn delete_member(&self, member: u16) {
         let module = self.1;
         let id = self.member(member);
         self.inside(move || lifecycle::delete_nic(module, id));
     }
 
-    /// The member's NIC goes away: disconnected, then deleted.
+    /// Disconnects and deletes the member's NIC.
     pub fn unplug(&self, member: u16) {
         let module = self.1;
         let id = self.member(member);
@@ -268,7 +269,7 @@ impl Net {
         });
     }
 
-    /// The member's NIC comes (back).
+    /// Creates and connects the member's NIC.
     pub fn replug(&self, member: u16) {
         let module = self.1;
         let (id, mac) = (self.member(member), self.mac(self.member(member)));
@@ -289,33 +290,33 @@ impl Net {
 
     // Guests.
 
-    /// A guest's port and NIC are created and connected.
+    /// Creates a guest's port and NIC and connects it.
     pub fn add_vm(&self, n: u16) {
         let module = self.1;
         let (id, mac) = (self.vm(n), self.mac(self.vm(n)));
         self.inside(move || bring(module, id, NicKind::Synthetic, mac));
     }
 
-    /// A guest's NIC is disconnected and everything of it deleted.
+    /// Disconnects a guest's NIC, and deletes NIC and port.
     pub fn remove_vm(&self, n: u16) {
         let module = self.1;
         let id = self.vm(n);
         self.inside(move || remove(module, id));
     }
 
-    /// A NIC is disconnected and everything of it deleted.
+    /// Disconnects a NIC, and deletes NIC and port.
     pub fn remove(&self, id: NicId) {
         let module = self.1;
         self.inside(move || remove(module, id));
     }
 
-    /// A NIC is disconnected and stays.
+    /// Disconnects a NIC without deleting it.
     pub fn disconnect(&self, nic: NicId) {
         let module = self.1;
         self.inside(move || lifecycle::disconnect(module, nic));
     }
 
-    /// A guest gets another address.
+    /// Changes the address of a guest's NIC.
     pub fn readdress(&self, nic: NicId, mac: Mac) {
         let module = self.1;
         self.inside(move || lifecycle::update(module, nic, mac));
@@ -331,7 +332,7 @@ impl Net {
         });
     }
 
-    /// Everything that was put off happens; frames that left arrive.
+    /// Waits until all delayed completions have happened and all frames have arrived.
     pub fn settle(&self) {
         let module = self.1;
         self.inside(move || {
@@ -347,7 +348,7 @@ impl Net {
         self.world().now()
     }
 
-    /// Runs the bodies at the same time, each on a simulated thread and processor of its own.
+    /// Runs the bodies concurrently, each on its own simulated thread and processor.
     pub fn together(&self, bodies: Vec<(&'static str, Body)>) {
         let threads = bodies.into_iter().zip(0..).map(|((name, body), cpu)| {
             let net = self.clone();
@@ -359,7 +360,7 @@ impl Net {
 
     // Control.
 
-    /// A value of the service's `Parameters` key changes.
+    /// Changes a value of the service's `Parameters` key.
     pub fn set(&self, name: &str, value: Value) {
         let path = format!("{SERVICES}\\{}\\Parameters", self.plan().installed.service);
         let (world, name) = (Arc::clone(self.world()), name.to_owned());
@@ -392,7 +393,7 @@ impl Net {
         self.inside(move || stop(module));
     }
 
-    /// Attaches again and restarts.
+    /// Attaches the module again and restarts it.
     pub fn attach(&self) -> bool {
         let module = self.1;
         self.inside(move || {
@@ -420,26 +421,26 @@ impl Net {
         });
     }
 
-    /// Any request from above.
+    /// Issues any request from above.
     pub fn ask(&self, ask: Ask) -> Option<Answer> {
         let module = self.1;
-        // A module that failed to attach is asked nothing.
+        // A module that failed to attach gets no request.
         self.attached(move || control::request(module, ask))
     }
 
-    /// A direct request from above. Its status.
+    /// Issues a direct OID request from above; returns its status.
     pub fn ask_direct(&self, oid: u32, kind: i32, payload: &[u8], planned: i32) -> Option<i32> {
         let module = self.1;
         self.attached(move || control::optional::request(module, oid, kind, payload, planned))
     }
 
-    /// An event of the device.
+    /// A PnP event of the device.
     pub fn device_event(&self) {
         let module = self.1;
         self.attached(move || control::optional::device_event(module));
     }
 
-    /// A request to a NIC from above, from a partition's NIC or nowhere.
+    /// Issues a request to a NIC from above, from a partition's NIC or from 0/0.
     pub fn ask_nic(&self, from: NicId, to: NicId, inner: &Inner, plan: Plan) -> Option<NicAnswer> {
         let module = self.1;
         self.inside(move || {
@@ -449,7 +450,7 @@ impl Net {
         })?
     }
 
-    /// The next request from above that pends is cancelled.
+    /// Cancels the next request from above that is pending.
     pub fn cancel_next(&self) {
         self.inside(|| with(|_, s| s.control.cancel_next = true));
     }
@@ -459,18 +460,18 @@ impl Net {
         self.inside(move || with(|_, s| s.life(module)) == Life::Running).unwrap_or(false)
     }
 
-    /// A look at the state, for what no other function tells.
+    /// Access to the switch's state, if no other function returns it.
     pub fn look<R: Send>(&self, look: impl FnOnce(&mut State) -> R + Send) -> Option<R> {
         self.look_with(|_, state| look(state))
     }
 
-    /// The same with the machine.
+    /// The same, with the simulated machine.
     pub fn look_with<R: Send>(&self, look: impl FnOnce(&World, &mut State) -> R + Send) -> Option<R> {
         self.inside(|| with(look))
     }
 }
 
-/// A request whose OID nobody knows.
+/// A request with an undefined OID.
 pub fn unknown_request(oid: u32, kind: i32, payload: Vec<u8>, status: i32) -> Ask {
     let plan = control::below::Plan { status, ..control::below::Plan::default() };
     debug_assert!(matches!(

@@ -1,4 +1,5 @@
-//! Offloads in the hands of a test: what partitions get, what adapters can do, and whether switch and adapters agree.
+//! The operations of a test on offloads: resources of partitions, capabilities of adapters, agreement of switch and
+//! adapters.
 
 use super::{EXTERNAL_PORT, Net};
 use crate::adapter::capabilities::Capabilities;
@@ -13,16 +14,16 @@ use crate::switch::ndis::{Life, State, with};
 use crate::switch::ports::{Mac, NicId};
 use lbfoext::ndis::raw::SUCCESS;
 
-/// Capability indications of a kind, by the code that tells of what is enabled now.
+/// Status codes of the indications of current capabilities.
 pub const CAPABILITY_CODES: [i32; 3] = [codes::FILTER_CURRENT, codes::SWITCH_CURRENT, codes::OFFLOAD_CURRENT];
 
 impl Net {
-    /// Does something with the offloads of a partition; nothing where no module listens.
+    /// Runs `act` with the offloads of a partition; `None` if no module is attached.
     pub fn offload<R: Send>(&self, nic: NicId, act: impl FnOnce(Partition) -> R + Send) -> Option<R> {
         self.offload_planned(nic, Plan::default(), act)
     }
 
-    /// The same, with requests that fare below as planned.
+    /// The same, with requests that complete below as `plan` defines.
     pub fn offload_planned<R: Send>(
         &self,
         nic: NicId,
@@ -40,30 +41,30 @@ impl Net {
         })?
     }
 
-    /// A partition gets a queue with a filter for its address.
+    /// Allocates a queue with a filter for the partition's address.
     pub fn start_queue(&self, nic: NicId) -> Option<u32> {
         let mac = self.mac(nic);
         self.offload(nic, move |partition| partition.start_queue(mac))?
     }
 
-    /// A partition gets a virtual function in place of its NIC.
+    /// Allocates a virtual function for a partition.
     pub fn start_function(&self, nic: NicId) -> Option<u32> {
         let mac = self.mac(nic);
         self.offload(nic, move |partition| partition.start_function(mac))?
     }
 
-    /// A VM begins or ceases to use its virtual function.
+    /// A VM starts or stops using its virtual function.
     pub fn assign_function(&self, nic: NicId, assigned: bool) {
         let module = self.1;
         self.inside(move || lifecycle::assign_function(module, nic, assigned));
     }
 
-    /// A partition gives everything back.
+    /// Frees all resources of a partition.
     pub fn release(&self, nic: NicId) {
         self.offload(nic, |partition| partition.release());
     }
 
-    /// The switch plans again: whoever has a queue gives it back and asks for another.
+    /// The switch plans again: every queue is freed and allocated again.
     pub fn plan_again(&self) {
         for nic in self.with_queues() {
             self.release(nic);
@@ -71,7 +72,7 @@ impl Net {
         }
     }
 
-    /// Partitions that hold a queue, as the switch believes.
+    /// The partitions that have a queue in the switch's records.
     pub fn with_queues(&self) -> Vec<NicId> {
         let module = self.1;
         let found = self.look(move |state| {
@@ -83,21 +84,21 @@ impl Net {
         found.unwrap_or_default()
     }
 
-    /// What the switch believes to hold for a partition.
+    /// The resources of a partition in the switch's records.
     pub fn holds(&self, nic: NicId) -> Held {
         let module = self.1;
         self.look(move |s| s.control.wants.held.get(&(module, nic)).cloned()).flatten().unwrap_or_default()
     }
 
-    /// Members that hold something for a partition.
+    /// The members that hold resources of a partition.
     pub fn members_of(&self, nic: NicId) -> Vec<(u16, Resource)> {
         let module = self.1;
         let held = self.look(move |state| state.held_for(module, nic)).unwrap_or_default();
         held.into_iter().map(|(index, resource, _)| (index, resource)).collect()
     }
 
-    /// What a member can do changes, and is indicated with these codes, from the member or, as `from_team` says, from
-    /// the team.
+    /// Changes the capabilities of a member, and indicates them with these codes from the member or, with `from_team`,
+    /// from the team.
     pub fn change_abilities(&self, member: u16, abilities: Capabilities, tell: &[i32], from_team: bool) {
         let module = self.1;
         let from = self.member(if from_team { 0 } else { member });
@@ -114,7 +115,8 @@ impl Net {
         });
     }
 
-    /// A queue's processor changes without any extension seeing it, as OID_RECEIVE_FILTER_QUEUE_PARAMETERS does.
+    /// Changes the processor of a queue without a request that extensions see, as with
+    /// OID_RECEIVE_FILTER_QUEUE_PARAMETERS.
     pub fn move_queue_to_processor(&self, member: u16, queue: u32, mask: u64) {
         let module = self.1;
         self.look(move |state| {
@@ -125,13 +127,14 @@ impl Net {
         });
     }
 
-    /// Where switch and adapters disagree: one sentence for each resource that one side knows and the other does not.
+    /// The differences between the records of switch and adapters: one sentence for each resource that only one of
+    /// them has.
     pub fn disagreements(&self) -> Vec<String> {
         let module = self.1;
         self.look(move |state| state.disagreements(module)).unwrap_or_default()
     }
 
-    /// Queues that the team offers, as the extension indicated last, and how often it has indicated that.
+    /// The number of queues in the extension's last indication, and the number of indications.
     pub fn offered_queues(&self) -> (Option<u32>, usize) {
         let module = self.1;
         let found = self.look(move |state| {
@@ -143,7 +146,7 @@ impl Net {
         found.unwrap_or_default()
     }
 
-    /// The member behind which the physical switch knows an address, if that has a link.
+    /// The member on whose port the physical switch has learned an address, if it is up.
     pub fn port_of(&self, mac: Mac) -> Option<u16> {
         let module = self.1;
         self.look(move |state| {
@@ -155,9 +158,8 @@ impl Net {
         })?
     }
 
-    /// Whether the extension knows where everything is: each filter on a queue is asked for in a way that changes
-    /// nothing. A sentence for each that nobody answered for, and for each adapter that was asked about what it has
-    /// not.
+    /// Checks that the extension knows the member of every filter on a queue, by a request about each that changes
+    /// nothing. Returns one sentence for each request that failed or reached an adapter without the filter.
     pub fn lost_ways(&self) -> Vec<String> {
         let mut lost = Vec::new();
         let known = self.world().violations().len();
@@ -175,7 +177,7 @@ impl Net {
         lost
     }
 
-    /// Frames that came through a running queue, and those that went through a default queue, of all members.
+    /// Number of frames through running queues and through default queues, of all members.
     pub fn queue_counts(&self) -> (u64, u64) {
         let module = self.1;
         let counts = self.look(move |state| {
@@ -238,7 +240,7 @@ impl State {
     }
 }
 
-/// Everything in a belief; the default queue is nobody's.
+/// All resources in a record; the default queue belongs to no partition.
 fn resources(held: &Held) -> Vec<Resource> {
     let queues = held.queues.keys().filter(|id| **id != 0).map(|id| Resource::Queue(*id));
     let filters = held.queues.values().flat_map(|(_, filters)| filters).map(|id| Resource::Filter(*id));

@@ -1,4 +1,4 @@
-//! What a scenario leaves: violations, the account of every frame, assignments, and how to count in them.
+//! The outcome of a scenario: violations, the result of every frame, assignments, and functions to count them.
 
 use crate::adapter::Arrival;
 use crate::machine::world::{Violation, World};
@@ -14,27 +14,27 @@ pub struct Outcome {
     pub warnings: Vec<Violation>,
     /// How often the check of each rule ran.
     pub exercised: BTreeMap<&'static str, u64>,
-    /// Cheaper ways that were not taken, by rule.
+    /// Number of missed optimizations, by rule.
     pub costs: BTreeMap<&'static str, u64>,
     pub leaks: Vec<String>,
     pub frames: Vec<Frame>,
     pub assignments: Vec<Assignment>,
-    /// Frames in the order in which they reached the physical network, of switch 0.
+    /// Frames of switch 0, in the order in which they reached the physical network.
     pub arrivals: Vec<Arrival>,
-    /// Fallible calls there were.
+    /// Number of fallible calls.
     pub asked: u64,
     pub fault: Option<&'static str>,
     pub log: Vec<String>,
     pub log_hash: u64,
-    /// Virtual time at the end, in 100 ns units.
+    /// Virtual time at the end, in units of 100 ns.
     pub time: u64,
-    /// Most kernel stack that nested handlers of the driver took, in bytes.
+    /// Largest kernel stack of nested handlers of the driver, in bytes.
     pub deepest_stack: usize,
-    /// The same down to the last byte written; 0 unless the world paints its stacks.
+    /// The same, measured by the last byte written; 0 unless stacks are painted.
     pub deepest_painted: usize,
-    /// The machine stopped before the scenario ended.
+    /// Whether the simulated machine stopped before the scenario ended.
     pub aborted: bool,
-    /// The command that runs it again, for a scenario of the suite.
+    /// The command that repeats the run, for a scenario of the suite.
     pub again: Option<String>,
 }
 
@@ -67,7 +67,7 @@ impl Outcome {
         }
     }
 
-    /// Violations, leaks and the command that shows them again; `None` if there is nothing to complain of.
+    /// Violations, leaks and the command that repeats the run; `None` if there are no violations and leaks.
     pub fn complaint(&self) -> Option<String> {
         let mut text = String::new();
         for violation in self.violations.iter().take(20) {
@@ -90,7 +90,7 @@ impl Outcome {
         }
     }
 
-    /// Rules broken, each once.
+    /// The broken rules.
     pub fn broken(&self) -> BTreeSet<&'static str> {
         self.violations.iter().map(|v| v.rule).collect()
     }
@@ -99,7 +99,7 @@ impl Outcome {
         self.frames.get(frame).map_or(&[], |f| &f.outcomes)
     }
 
-    /// Frames that reached a NIC, in order of arrival there.
+    /// The frames that were delivered to a NIC, in order of arrival.
     pub fn delivered_to(&self, nic: NicId) -> Vec<&Frame> {
         let mut found: Vec<(u64, &Frame)> = Vec::new();
         for frame in &self.frames {
@@ -115,7 +115,7 @@ impl Outcome {
         found.into_iter().map(|(_, frame)| frame).collect()
     }
 
-    /// Frames the extension dropped, by the reason it gave.
+    /// Number of frames that the extension dropped, by reported reason.
     pub fn drops(&self) -> BTreeMap<&str, usize> {
         let mut drops = BTreeMap::new();
         for end in self.frames.iter().flat_map(|f| &f.outcomes) {
@@ -134,7 +134,7 @@ impl Outcome {
         self.count(|end| matches!(end, FrameOutcome::LostBeforeIndication { .. }))
     }
 
-    /// Frames that reached the physical network after a frame of the same flow that was sent later.
+    /// Number of frames that reached the physical network after a frame of the same flow that was sent later.
     pub fn reordered<K: Ord>(&self, key: impl Fn(&[u8]) -> Option<K>) -> usize {
         let mut newest: BTreeMap<K, usize> = BTreeMap::new();
         let mut late = 0;
@@ -149,7 +149,7 @@ impl Outcome {
         late
     }
 
-    /// Members of each flow in the order in which they were assigned, repetitions left out.
+    /// The members of each flow in order of assignment, without repetitions.
     pub fn members_of<K: Ord>(&self, key: impl Fn(&[u8]) -> Option<K>) -> BTreeMap<K, Vec<u16>> {
         let mut members: BTreeMap<K, Vec<u16>> = BTreeMap::new();
         for assignment in &self.assignments {

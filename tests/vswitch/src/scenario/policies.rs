@@ -1,4 +1,4 @@
-//! Policies, groups and requests about them, in the hands of a test.
+//! The operations of a test on port policies and multicast groups.
 
 use super::net::Net;
 use crate::switch::control::envelope::{self, Inner};
@@ -10,18 +10,18 @@ use crate::switch::ports::policy::{Property, Told};
 use crate::switch::ports::{Mac, NicId, NicKind};
 use std::collections::BTreeSet;
 
-/// OIDs of group membership, as they travel inside OID_SWITCH_NIC_REQUEST.
+/// OIDs of group membership, encapsulated in OID_SWITCH_NIC_REQUEST.
 const MULTICAST_LIST: u32 = 0x0101_0103;
 const ADD_MULTICAST: u32 = 0x0101_0208;
 const DELETE_MULTICAST: u32 = 0x0101_0209;
 
 impl Net {
-    /// A property is added to a port under an instance number. True if it holds.
+    /// Adds a property with an instance number to a port; returns whether it is in effect.
     pub fn add_property(&self, port: u32, instance: u64, property: Property) -> bool {
         self.change_property(Change::new(port, instance, property), false)
     }
 
-    /// A property of a port changes.
+    /// Changes a property of a port.
     pub fn update_property(&self, port: u32, instance: u64, property: Property) -> bool {
         self.change_property(Change::new(port, instance, property), true)
     }
@@ -31,18 +31,18 @@ impl Net {
         self.inside(move || properties::provision(module, change, update)).unwrap_or(false)
     }
 
-    /// A property that the switch below refuses after the extension let it pass.
+    /// Adds a property that the switch refuses after the extension has forwarded it.
     pub fn property_refused_below(&self, port: u32, instance: u64, property: Property, update: bool) {
         let plan = Plan { status: lbfoext::ndis::raw::FAILURE, completion: None };
         self.change_property(Change { plan, ..Change::new(port, instance, property) }, update);
     }
 
-    /// A property under an id that means nothing, or of a newer minor version.
+    /// Adds a property with a PropertyId that has no meaning, or of a newer minor version.
     pub fn add_property_told(&self, port: u32, instance: u64, property: Property, told: Told) -> bool {
         self.change_property(Change::new(port, instance, property).told(told), false)
     }
 
-    /// Adds or, if one of its type is there, updates; nothing if there is no such port.
+    /// Adds a property or, if one of its type exists, updates it; does nothing if the port does not exist.
     pub fn add_property_if_there(&self, port: u32, property: Property) {
         let module = self.1;
         self.inside(move || {
@@ -59,7 +59,7 @@ impl Net {
         });
     }
 
-    /// A new address for a NIC, if it is connected: for others none comes.
+    /// Changes the address of a NIC if it is connected; the switch updates no others.
     pub fn readdress_if_connected(&self, nic: NicId, mac: Mac) {
         let module = self.1;
         self.inside(move || {
@@ -69,7 +69,7 @@ impl Net {
         });
     }
 
-    /// Deletes the n-th property of a port, if it has so many.
+    /// Deletes the n-th property of a port, if it exists.
     pub fn remove_nth_property(&self, port: u32, n: usize) {
         let module = self.1;
         self.inside(move || {
@@ -92,7 +92,7 @@ impl Net {
         self.attached(move || properties::damaged(module, &Change::new(port, 99, property), damage))
     }
 
-    /// A request about a custom property of the switch.
+    /// Issues a request about a custom property of the switch.
     pub fn switch_property(&self, oid: u32, id: [u8; 16], instance: u64) -> Option<Answer> {
         let module = self.1;
         self.attached(move || properties::switch_property(module, oid, id, instance))
@@ -103,13 +103,13 @@ impl Net {
         self.attached(move || properties::feature_status(module, port, id, room))
     }
 
-    /// Policies are tried on a validation port, which then goes away, with TEARDOWN before the DELETE or without.
+    /// Sets policies on a validation port, which is then deleted, with or without TEARDOWN before the DELETE.
     pub fn try_policies(&self, port: u32, tried: &[Property]) {
         self.open_validation_port(port, tried);
         self.close_validation_port(port);
     }
 
-    /// A validation port with policies on it, which stays until it is closed.
+    /// Creates a validation port with policies, which exists until it is closed.
     pub fn open_validation_port(&self, port: u32, tried: &[Property]) {
         let module = self.1;
         self.inside(move || {
@@ -132,7 +132,7 @@ impl Net {
         });
     }
 
-    /// A NIC is created and not connected: a VM's, with its port, or a member.
+    /// Creates a NIC without connecting it: a VM's with its port, or a member.
     pub fn create_only(&self, nic: NicId) {
         let module = self.1;
         let mac = self.mac(nic);
@@ -143,7 +143,7 @@ impl Net {
         });
     }
 
-    /// A NIC's creation passes the extension and fails below.
+    /// A NIC's creation is forwarded by the extension and fails below.
     pub fn fail_to_create(&self, nic: NicId) {
         let module = self.1;
         let mac = self.mac(nic);
@@ -155,8 +155,8 @@ impl Net {
         });
     }
 
-    /// A NIC is created, its connection passes the extension and fails below; and it goes again, which the extension
-    /// hears of as of any other.
+    /// A NIC is created; its connection is forwarded by the extension and fails below. Then it is disconnected and
+    /// deleted by requests.
     pub fn fail_to_connect(&self, nic: NicId) {
         let module = self.1;
         let mac = self.mac(nic);
@@ -195,7 +195,7 @@ impl Net {
         });
     }
 
-    /// The whole list at once.
+    /// Sets the whole multicast list.
     pub fn set_groups(&self, nic: NicId, all: &[Mac]) {
         self.groups(nic, MULTICAST_LIST, all, |groups, changed| {
             groups.clear();

@@ -1,4 +1,5 @@
-//! An hour after a failure: everybody is spoken to once, so that what a module still does not know shows.
+//! The check an hour (virtual time) after a failure: a frame to every vNIC shows whether the module still lacks
+//! information.
 
 use super::Net;
 use super::life::is_attached;
@@ -8,19 +9,19 @@ use crate::switch::ndis::Odd;
 use crate::switch::ndis::{Life, with};
 use crate::switch::ports::{Mac, NicId, NicKind, NicState};
 
-/// Conversations that no other part of a scenario has.
+/// Flow numbers that no other part of a scenario uses.
 const NUMBER: u16 = 40_000;
 
 impl Net {
-    /// If something failed, waits until nothing of it can be left and speaks to everybody; then the module has got an
-    /// answer to whatever it asked.
+    /// If a call failed, waits until its effects must be over and sends frames to every vNIC. By then the module's
+    /// queries have succeeded.
     pub(super) fn recover(&self) {
         let module = self.1;
         let running = || with(|_, state| state.life(module)) == Life::Running;
         if !is_attached(module) || !running() {
             return;
         }
-        // What fails meanwhile is waited for as well.
+        // If a further call fails meanwhile, waits again.
         for _ in 0..4 {
             let partial = with(|world, state| {
                 let partial = state.may_recover(world, module);
@@ -45,11 +46,11 @@ impl Net {
         });
     }
 
-    /// Each vNIC to the next, to all and to the external network, and that to each of them.
+    /// Sends frames from each vNIC to the next, to broadcast and to the external network, and from there to each vNIC.
     fn speak_to_everybody(&self) {
         let module = self.1;
         let (vnics, members): (Vec<(NicId, Mac)>, Vec<u16>) = with(|_, state| {
-            // By now the module can have read of every vNIC, whether it was told of it or not.
+            // By now the module must have read the configuration, also of vNICs whose requests it missed.
             let topology = &mut state.modules[module].topology;
             let unread = topology.nics_mut().filter(|nic| nic.state == NicState::Connected);
             unread.filter(|nic| !nic.disconnect_passed).for_each(|nic| nic.usable = true);

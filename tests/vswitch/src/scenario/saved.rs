@@ -1,4 +1,4 @@
-//! Saves and restores in the hands of a test, whole and step by step.
+//! The operations of a test on saves and restores, whole or step by step.
 
 use super::life::is_attached;
 use super::net::Net;
@@ -7,7 +7,7 @@ use crate::switch::control::save::{Blob, Offering, RestoreRun, SaveRun};
 use crate::switch::ports::{Mac, NicId, NicKind};
 
 impl Net {
-    /// Everything that the extensions save of a NIC, in one operation that ends.
+    /// Saves the state of a NIC in one complete operation.
     pub fn save(&self, nic: NicId, offering: Offering) -> Option<SaveRun> {
         let module = self.1;
         self.inside(move || {
@@ -19,7 +19,7 @@ impl Net {
         })?
     }
 
-    /// A save whose requests are made one by one.
+    /// Begins a save whose requests are issued one by one.
     pub fn begin_save(&self, nic: NicId, offering: Offering) -> Option<SaveRun> {
         let module = self.1;
         self.inside(move || is_attached(module).then(|| SaveRun::new(module, nic, offering)))?
@@ -30,7 +30,7 @@ impl Net {
         self.inside(move || is_attached(module).then(|| RestoreRun::new(module, nic, blobs)))?
     }
 
-    /// One request more; false when the operation has ended.
+    /// Issues the next request; false when the operation has ended.
     pub fn step_save(&self, run: &mut SaveRun) -> bool {
         self.inside(move || run.step()).unwrap_or(false)
     }
@@ -39,12 +39,12 @@ impl Net {
         self.inside(move || run.step()).unwrap_or(false)
     }
 
-    /// Gives it back; false if an extension fails it.
+    /// Restores a NIC; false if an extension fails it.
     pub fn restore_nic(&self, nic: NicId, blobs: &[Blob]) -> bool {
         self.run_restore(nic, blobs, None)
     }
 
-    /// Gives back what is not as it was saved; the extension must not use it.
+    /// Restores damaged data, which the extension must not use.
     pub fn restore_spoilt(&self, nic: NicId, blobs: &[Blob], good: &[Blob]) -> bool {
         self.run_restore(nic, blobs, Some(good))
     }
@@ -64,7 +64,7 @@ impl Net {
         run.flatten().is_some_and(|run| !run.failed)
     }
 
-    /// A port of a guest, and what is to be on it, step by step.
+    /// Creates a guest's port, without a NIC.
     pub fn create_guest_port(&self, id: NicId) -> bool {
         let module = self.1;
         self.inside(move || lifecycle::create_port(module, id.port, NicKind::Synthetic)).unwrap_or(false)

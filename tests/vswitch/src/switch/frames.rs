@@ -1,6 +1,6 @@
-//! What became of every frame: the account that nothing is lost in silence.
+//! The outcome of every frame; no frame may be lost without one.
 //!
-//! Owns one record for each frame that a guest or the external network sent. Everybody who moves a packet adds to it;
+//! One record for each frame that a guest or the external network sent. Every function that moves a packet updates it;
 //! the outcome of a scenario reads it.
 
 use crate::switch::ports::NicId;
@@ -11,20 +11,20 @@ use std::sync::Arc;
 /// Number of a frame in the order in which frames entered the switch.
 pub type FrameId = usize;
 
-/// What became of a frame; a flooded one has several outcomes.
+/// The outcome of a frame; a flooded frame has several.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum FrameOutcome {
-    /// It reached a guest, or the physical network behind the member with this index on the external port.
+    /// Delivered to a NIC, or to the physical network through the member with this index on the external port.
     Delivered { to: NicId, at: u64 },
-    /// The extension reported that it dropped it.
+    /// Dropped and reported by the extension.
     Filtered { reason: String },
-    /// The switch itself picked the destination: an NVGRE packet.
+    /// An NVGRE packet, whose destination the switch itself determined.
     Native,
-    /// A member took it and its link was down: assigned before the extension could know.
+    /// Assigned to a member whose link was down, before the indication.
     LostBeforeIndication { member: u16 },
-    /// The module was not running, or not there.
+    /// The module was paused or not attached.
     Paused,
-    /// Completed with a failure and no report.
+    /// Completed with a failure status, without a report.
     Failed { status: i32 },
 }
 
@@ -37,14 +37,15 @@ pub struct Frame {
     pub bytes: Arc<[u8]>,
     pub sent_at: u64,
     pub outcomes: Vec<FrameOutcome>,
-    /// Status with which the extension completed the list that it came in.
+    /// The completion status of its list.
     pub status: Option<i32>,
-    /// Number of the flood of which it is one copy; the external network sent several through several members.
+    /// Number of the flood of which it is a copy, if the external network sent copies through several members.
     pub copy_of: Option<u64>,
-    /// What lay beside it about its receive queue, and what the extension sent on; 0 is no queue.
+    /// The receive queue and filter in its out-of-band data on arrival, and in the next field as the extension sent it
+    /// on; 0 means none.
     pub queue: u64,
     pub queue_below: Option<u64>,
-    /// Copies on their way to a destination.
+    /// Number of copies that have not arrived at their destination.
     pub(crate) under_way: u32,
 }
 
@@ -54,15 +55,15 @@ pub struct Assignment {
     pub frame: FrameId,
     pub member: u16,
     pub time: u64,
-    /// Place in the order of all things that the extension did or was told.
+    /// Order number among all calls of and to the extension.
     pub order: u64,
 }
 
-/// Records by number. Whoever replays more frames than memory holds takes the oldest out as they end.
+/// Records by number. A replay of many frames removes the oldest ones when they are finished.
 #[derive(Default)]
 pub struct Records {
     kept: VecDeque<Frame>,
-    /// Number of the oldest that is kept.
+    /// Number of the oldest record.
     first: FrameId,
 }
 
@@ -88,7 +89,7 @@ impl Records {
         self.first + self.kept.len()
     }
 
-    /// Takes out the oldest frame if it has ended and at least `newer` younger ones are there.
+    /// Removes the oldest frame if it is finished and at least `newer` later ones exist.
     pub fn take_oldest(&mut self, newer: usize) -> Option<Frame> {
         let ended = |frame: &&Frame| !frame.outcomes.is_empty() && frame.under_way == 0;
         self.kept.front().filter(ended).filter(|_| self.kept.len() > newer)?;
@@ -130,7 +131,7 @@ impl Frames {
         id
     }
 
-    /// These came in through a receive queue.
+    /// Records that these frames arrived through a receive queue.
     pub fn came_by_queue(&mut self, ids: &[FrameId], word: u64) {
         for id in ids {
             if let Some(frame) = self.all.get_mut(*id) {
@@ -139,7 +140,7 @@ impl Frames {
         }
     }
 
-    /// The extension sent these on with that beside them.
+    /// Records the out-of-band queue data with which the extension sent these frames on.
     pub fn sent_with_queue(&mut self, ids: &[FrameId], word: u64) {
         for id in ids {
             if let Some(frame) = self.all.get_mut(*id) {
@@ -154,7 +155,7 @@ impl Frames {
         }
     }
 
-    /// Floods that reached a vNIC in more than one copy, as sentences.
+    /// Floods of which a vNIC got more than one copy, one sentence each.
     pub fn repeated(&self) -> Vec<String> {
         let mut seen = BTreeSet::new();
         let mut twice = Vec::new();
@@ -176,7 +177,7 @@ impl Frames {
         }
     }
 
-    /// The list that these came in is complete.
+    /// Records the completion status of these frames' list.
     pub fn completed(&mut self, ids: &[FrameId], status: i32) {
         for id in ids {
             if let Some(frame) = self.all.get_mut(*id) {
@@ -185,7 +186,7 @@ impl Frames {
         }
     }
 
-    /// A copy of the frame goes to a destination whose outcome comes later.
+    /// Records a copy to a destination, whose outcome follows later.
     pub fn depart(&mut self, id: FrameId) {
         if let Some(frame) = self.all.get_mut(id) {
             frame.under_way += 1;
@@ -199,7 +200,7 @@ impl Frames {
         }
     }
 
-    /// Frames nobody can account for.
+    /// Frames without an outcome.
     pub fn unaccounted(&self) -> impl Iterator<Item = &Frame> {
         self.all.iter().filter(|frame| frame.outcomes.is_empty() || frame.under_way > 0)
     }

@@ -1,8 +1,7 @@
-//! The memory of packets: NET_BUFFER_LIST, NET_BUFFER, MDL and bytes, laid out as awkwardly as NDIS allows.
+//! The memory of packets: NET_BUFFER_LIST, NET_BUFFER, MDL and bytes, in every layout that NDIS allows.
 //!
-//! Owns the blocks that the switch builds packets in, the poison that covers a packet while it belongs to
-//! somebody else, and the guest that goes on writing its unsafe bytes. `ndis` decides when; nothing here calls the
-//! driver or knows a rule.
+//! Allocates packets, overwrites a packet's structures with poison while another component owns it, and changes unsafe
+//! bytes as a guest would. `ndis` decides when; this module does not call the driver and checks no rule.
 
 use lbfoext::ndis::raw::{Mdl, MdlFlags, NetBuffer, NetBufferList};
 use std::alloc::{Layout, alloc, dealloc};
@@ -12,27 +11,27 @@ use std::ptr;
 pub const NBL_SIZE: usize = 336;
 pub const NB_SIZE: usize = 176;
 const MDL_SIZE: usize = 48;
-/// What covers memory that belongs to somebody else.
+/// Value that overwrites memory while another component owns it.
 pub const POISON: u8 = 0xDB;
-/// What fills memory that a packet leaves unused.
+/// Value of unused memory in a packet's buffers.
 const SLACK: u8 = 0xEE;
 
-/// How the bytes of one NET_BUFFER lie in its MDLs.
+/// The layout of one NET_BUFFER's bytes in MDLs.
 #[derive(Clone, Debug, Default)]
 pub struct Shape {
-    /// Bytes before the packet: whole MDLs first, the rest at the start of the current MDL.
+    /// Unused bytes before the packet: the last value at the start of the current MDL, the others as whole MDLs.
     pub lead_mdls: Vec<usize>,
     pub headroom: usize,
-    /// Lengths of the first pieces of the packet; the rest is one more piece.
+    /// Lengths of the first pieces of the packet; the rest is the last piece.
     pub pieces: Vec<usize>,
     /// Unused bytes after the packet in the last MDL.
     pub tail: usize,
-    /// The MDLs carry no mapping: whoever reads has to ask for one.
+    /// The MDLs are not mapped: a reader must map them.
     pub unmapped: bool,
 }
 
 impl Shape {
-    /// A shape from `random` (a function that gives a number below its argument).
+    /// A random layout; `random` returns a number below its argument.
     pub fn awkward(length: usize, mut random: impl FnMut(u64) -> u64) -> Self {
         let mut shape = Self { unmapped: random(4) == 0, ..Self::default() };
         let mut below = |n: usize| usize::try_from(random(n as u64)).unwrap_or(0);
@@ -63,7 +62,7 @@ impl Shape {
     }
 }
 
-/// Memory of one packet, alive until it drops.
+/// The memory of one packet; freed on drop.
 pub struct Block {
     memory: *mut u8,
     layout: Layout,
@@ -104,14 +103,14 @@ impl Drop for Block {
     }
 }
 
-/// Packets that are over: poisoned, and looked at once more before their memory goes back to the host.
+/// Memory of completed packets: overwritten with poison, and checked once more before it is freed.
 #[derive(Default)]
 pub struct Quarantine(VecDeque<Block>);
 
 impl Quarantine {
     const DEPTH: usize = 512;
 
-    /// Takes a block in. False if the oldest one was written to since it was given up.
+    /// Adds a block; false if the oldest one was written to since it was added.
     #[must_use]
     pub fn push(&mut self, block: Block) -> bool {
         block.fill(POISON);
@@ -119,13 +118,13 @@ impl Quarantine {
         self.0.len() <= Self::DEPTH || self.0.pop_front().is_none_or(|old| old.is_filled_with(POISON))
     }
 
-    /// Empties it; the number of blocks that were written to.
+    /// Removes all blocks; returns the number of blocks that were written to.
     pub fn drain(&mut self) -> usize {
         self.0.drain(..).filter(|block| !block.is_filled_with(POISON)).count()
     }
 }
 
-/// A NET_BUFFER_LIST with its NET_BUFFERs and MDLs as the switch built it.
+/// A NET_BUFFER_LIST of the switch with its NET_BUFFERs and MDLs.
 pub struct Built {
     pub block: Block,
     pub nbl: *mut NetBufferList,
@@ -212,7 +211,7 @@ fn pieces(length: usize, shape: &Shape) -> Vec<Piece> {
 
 fn make_mdl(start: *mut u8, length: usize, unmapped: bool) -> Mdl {
     let mut mdl = Mdl::ZERO;
-    // A page base and an offset into the page, as the memory manager describes a buffer.
+    // Page base and offset within the page, as in a real MDL.
     mdl.start_va = (start as usize & !0xFFF) as *mut u8;
     mdl.byte_offset = u32_of(start as usize & 0xFFF);
     mdl.byte_count = u32_of(length);
@@ -237,7 +236,7 @@ fn u32_of(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 
-/// Where an MDL's bytes are, mapped or not.
+/// The address of an MDL's bytes, mapped or not.
 fn bytes_of(mdl: &Mdl) -> *mut u8 {
     (mdl.start_va as usize + mdl.byte_offset as usize) as *mut u8
 }
@@ -295,7 +294,7 @@ pub unsafe fn read(nb: *const NetBuffer) -> Vec<u8> {
     bytes
 }
 
-/// Bytes of a packet that its guest goes on changing: two versions of the packet, of which memory holds one.
+/// Bytes of a packet that its guest keeps changing: two versions of the packet, of which memory has one.
 pub struct UnsafeBytes {
     pub versions: [Vec<u8>; 2],
     safe: usize,
@@ -305,7 +304,7 @@ pub struct UnsafeBytes {
 }
 
 impl UnsafeBytes {
-    /// Bytes of the packet in `nb` from `safe` on alternate between the two versions.
+    /// The bytes of the packet in `nb` from `safe` on alternate between the two versions.
     ///
     /// # Safety
     /// As for `segments`, as long as the value is used.
@@ -319,7 +318,7 @@ impl UnsafeBytes {
         self.show(1 - self.shown);
     }
 
-    /// Puts one version into memory.
+    /// Writes one version to memory.
     pub fn show(&mut self, version: usize) {
         self.shown = version;
         let bytes = &self.versions[version];
@@ -337,14 +336,14 @@ impl UnsafeBytes {
     }
 }
 
-/// What a packet's structures held when they were given away, to be put back when they return.
+/// The contents of a packet's structures when their ownership was passed, to be restored when it returns.
 #[derive(Default)]
 pub struct Cover {
     saved: Vec<(*mut u8, Vec<u8>)>,
 }
 
 impl Cover {
-    /// Covers the list and its NET_BUFFERs with poison. `decoy` is what a reader finds behind its pointers.
+    /// Overwrites the list and its NET_BUFFERs with poison; its pointers then lead to `decoy`.
     ///
     /// # Safety
     /// The structures are writable until `lift`.
@@ -373,7 +372,7 @@ impl Cover {
         !self.saved.is_empty()
     }
 
-    /// Puts the contents back. The offset of the first byte (list first, then NET_BUFFERs) that somebody wrote
+    /// Restores the contents; returns the offset of the first byte (list first, then NET_BUFFERs) that was written
     /// meanwhile, if any.
     ///
     /// # Safety

@@ -1,4 +1,4 @@
-//! Scenarios of the control path: requests that mean something and nothing, status indications, offloads.
+//! Scenarios of the control path: requests that the extension handles or must ignore, status indications, offloads.
 
 use crate::scenario::suite::{broadcast, offload, packets, traffic};
 use crate::scenario::{Net, unknown_request};
@@ -20,11 +20,11 @@ pub fn requests(net: &Net) {
             }
         }
     }
-    // Enumerations are for those below, whoever asks.
+    // Enumerations are forwarded, whoever issues them.
     for oid in [oids::SWITCH_PROPERTY_ENUM, oids::SWITCH_PORT_PROPERTY_ENUM] {
         net.ask(unknown_request(oid, request_type::METHOD, vec![0x5A; 64], 0));
     }
-    // A member and a VM whose connection fails below, and which go again.
+    // A member and a VM whose connection fails below, and which are deleted again.
     net.fail_to_connect(net.member(9));
     net.fail_to_connect(net.vm(9));
     net.send(net.vm(0), &[broadcast(net, net.vm(0), 7)]);
@@ -39,12 +39,12 @@ pub fn statuses(net: &Net) {
         net.status(Status { code, buffer: vec![1, 2, 3], from: None });
         net.status(Status { code, buffer: Vec::new(), from: Some(external) });
     }
-    // Nothing is read in an envelope that is not what it must be.
+    // The extension must not use anything in a damaged envelope.
     for damage in Damage::ALL {
         net.damaged_status(Status::link(net.member(1), false, 0), damage);
     }
     packets(net);
-    // A link state that is cut off says nothing, so the member stays up.
+    // A truncated link state is ignored, so the member stays up.
     net.status(Status { buffer: vec![0x80, 1, 40, 0, 2], ..Status::link(net.member(1), true, 0) });
     packets(net);
 }
@@ -57,7 +57,7 @@ pub fn queues(net: &Net) {
     net.plan_again();
 }
 
-/// A fixed day with everything in it, then a random one.
+/// A fixed sequence with every command, then a random one.
 pub fn offloads(net: &Net) {
     use offload::Command::*;
     traffic(net, 0);
@@ -86,19 +86,19 @@ pub fn offloads(net: &Net) {
         Storm(1, 5),
     ];
     offload::run(net, &fixed);
-    // Frames come through a queue that is freed right after.
+    // Frames arrive through a queue that is freed right after.
     offload::run(net, &[Release(1), StartQueue(1)]);
     if let Some((member, _)) = net.members_of(net.vm(1)).first().copied() {
         net.receive_external(member, &[net.external_flow(net.vm(1), 1).frame(1, 60)]);
     }
     offload::run(net, &[Release(1)]);
-    // A member that is disconnected and not deleted yet gets nothing new.
+    // A member that is disconnected and not deleted yet gets no new resources.
     net.disconnect(net.member(4));
     offload::run(net, &[StartQueue(2)]);
     net.status(Status::media(net.member(0), true));
     net.delete_member(4);
     offload::run(net, &[Replug(4), Release(2)]);
-    // A reference is refused to all: what cannot be refused goes where it is cleaned up.
+    // All references are refused: requests that must not be refused reach the team, which frees the resources.
     offload::run(net, &[StartQueue(1), RefuseReferences(100), Release(1)]);
     let seed = net.world().config().seed;
     offload::run(net, &offload::sequence(seed, 30, 4));

@@ -1,20 +1,19 @@
-//! How far a long test goes. An ordinary run of the tests takes a few seeds; a longer one takes more, from another
-//! place, by variables of the environment.
+//! The length of long tests. An ordinary run uses a few seeds; environment variables select more or other seeds.
 
 use std::env;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-/// How many times the seeds of an ordinary run.
+/// Factor for the number of seeds of an ordinary run.
 const DEPTH: &str = "LBFOEXT_DEPTH";
-/// The first seed, so that each run can take another slice.
+/// The first seed, so that each run can use other seeds.
 const FIRST: &str = "LBFOEXT_SEED";
-/// One of how many calls a sweep lets fail.
+/// A fault sweep lets one of so many calls fail.
 const STRIDE: &str = "LBFOEXT_STRIDE";
 
 /// # Panics
-/// If the variable is set and is no number from `least` up.
+/// If the variable is set, but is not a number of at least `least`.
 fn number(name: &str, least: u64, default: u64) -> u64 {
     let Ok(text) = env::var(name) else { return default };
     let number = text.parse().ok().filter(|number| *number >= least);
@@ -22,24 +21,24 @@ fn number(name: &str, least: u64, default: u64) -> u64 {
         .unwrap_or_else(|| panic!("{name} is {text:?}: set it to a number of {least} or more, or not at all"))
 }
 
-/// The seeds of a test that takes so many in an ordinary run.
+/// The seeds of a test that uses `ordinary` seeds in an ordinary run.
 pub fn seeds(ordinary: u64) -> Range<u64> {
     let first = number(FIRST, 0, 0);
     first..first + ordinary * number(DEPTH, 1, 1)
 }
 
-/// The calls that a long sweep lets fail, counted from 1: all, unless the environment says otherwise.
+/// The calls that a long sweep lets fail, counted from 1: all, unless the environment sets a stride.
 pub fn calls() -> impl Iterator<Item = u64> {
     let stride = number(STRIDE, 1, 1);
     every(stride, number(FIRST, 0, 0) % stride)
 }
 
-/// Every so-manieth call, the first after so many.
+/// Every `stride`-th call, after the first `after` calls.
 pub fn every(stride: u64, after: u64) -> impl Iterator<Item = u64> {
     (1 + after..).step_by(usize::try_from(stride).unwrap_or(usize::MAX))
 }
 
-/// Gives every item to `of`, on all processors.
+/// Calls `of` with every item, on all processors.
 pub fn each<T: Sync>(items: &[T], of: impl Fn(&T) + Sync) {
     let next = AtomicUsize::new(0);
     let processors = thread::available_parallelism().map_or(1, usize::from);

@@ -1,5 +1,5 @@
-//! The scenarios that every kind of run repeats: natively and on the image, with each fallible call failing in turn,
-//! with each misbehaviour of the driver. A case builds a switch, lets things happen and says what must have come of it.
+//! The scenarios of all kinds of runs: with the native driver and with the image, with each fallible call failing in
+//! turn, with each mutation. A case describes a switch, runs steps and checks the outcome.
 
 mod cases;
 pub mod control;
@@ -24,13 +24,13 @@ use crate::switch::ports::NicId;
 #[derive(Clone, Copy)]
 pub struct Case {
     pub name: &'static str,
-    /// What happens, in a line.
+    /// A description in one line.
     pub about: &'static str,
-    /// The switch that it starts with, for a seed.
+    /// The description of the switch, for a seed.
     pub plan: fn(u64) -> Scenario,
-    /// What happens.
+    /// The steps.
     pub steps: fn(&Net),
-    /// What must have come of it, when nothing was made to fail. Rules and leaks are checked beside.
+    /// The check of the outcome, if no call was made to fail. Rules and leaks are checked in addition.
     pub check: fn(&Outcome),
 }
 
@@ -44,14 +44,14 @@ impl Case {
         outcome
     }
 
-    /// Panics unless it is clean and what must have come of it has.
+    /// Panics unless the outcome has no violations and leaks and the case's own check succeeds.
     pub fn assert(&self, outcome: &Outcome) {
         outcome.assert_clean();
         let _again = Again(outcome.again.clone().unwrap_or_default());
         (self.check)(outcome);
     }
 
-    /// The command that runs it with this seed and this fault.
+    /// The command that runs the case with this seed and fault.
     fn command(&self, plan: &Scenario) -> String {
         let fault = plan.fault().map(|number| format!(" --fault {number}")).unwrap_or_default();
         if let Some(witness) = plan.witness() {
@@ -62,7 +62,7 @@ impl Case {
     }
 }
 
-/// A command that is printed if the test fails while it lives.
+/// A command that is printed on drop if the test is failing.
 struct Again(String);
 
 impl Drop for Again {
@@ -73,15 +73,15 @@ impl Drop for Again {
     }
 }
 
-/// The scenario of that name.
+/// The case with this name.
 pub fn find(name: &str) -> Option<&'static Case> {
     CASES.iter().find(|case| case.name == name)
 }
 
-/// A microsecond in the unit of the virtual clock.
+/// A microsecond in units of the virtual clock.
 pub const US: u64 = 10;
 pub const MS: u64 = 1_000 * US;
-/// Longer than the default gap and the clock's tick together.
+/// An idle time longer than the default gap and one step of the clock.
 pub const SILENCE: u64 = 40 * MS;
 
 const NO_WAIT: Value = Value::Dword(0);
@@ -99,7 +99,7 @@ fn awkward_plan(seed: u64) -> Scenario {
 }
 
 fn refusing_plan(seed: u64) -> Scenario {
-    // Of a hundred destinations, growths, contexts and copies that the driver asks for, fifteen are refused.
+    // 15 % of the driver's calls for destinations, growth, contexts and copies fail.
     packets_plan(seed).style(|style| (style.refuse, style.add_needs_slot) = (15, true))
 }
 
@@ -163,7 +163,7 @@ fn not_a_switch_plan(seed: u64) -> Scenario {
     packets_plan(seed).ordinary_stack()
 }
 
-/// One frame each way between everybody, some flows to and from the external network, a broadcast.
+/// One frame in each direction between all guests, some flows to and from the external network, a broadcast.
 fn packets(net: &Net) {
     for round in 0..3 {
         let (a, b) = (net.vm(0), net.vm(1));
@@ -206,7 +206,7 @@ fn awkward(net: &Net) {
         net.send_packets(vec![(a, Packet::flickering(one, other, 14))]);
         net.advance(US);
     }
-    // From nobody's port, for a virtual subnet of somebody else's, and one that is cancelled.
+    // A frame from port 0, one of an external virtual subnet, and one that is cancelled.
     let trusted = NicId::new(0, 0);
     net.send_packets(vec![
         (trusted, Packet::of(net.flow_between(a, net.vm(1), 1).frame(90, 60))),
@@ -365,9 +365,9 @@ fn private(net: &Net) {
     }
 }
 
-// What must have come of it.
+// Checks of outcomes.
 
-/// Every frame has an end. Rules, leaks and this are asserted for every case.
+/// Every frame has an outcome. This, rules and leaks are asserted for every case.
 fn everything_ends(outcome: &Outcome) {
     assert!(!outcome.frames.is_empty(), "the scenario sent nothing");
     let silent = outcome.frames.iter().filter(|frame| frame.outcomes.is_empty()).count();
@@ -377,7 +377,8 @@ fn everything_ends(outcome: &Outcome) {
 fn packets_arrive(outcome: &Outcome) {
     everything_ends(outcome);
     assert_eq!(outcome.count(|end| *end == FrameOutcome::Native), 3, "one native packet a round");
-    // A broadcast from a guest reaches two guests, the management OS and the external network; nothing else is flooded.
+    // A broadcast from a guest reaches two guests, the management OS and the external network; no other frame is
+    // flooded.
     let delivered = outcome.count(|end| matches!(end, FrameOutcome::Delivered { .. }));
     assert_eq!(delivered, 3 * (2 + 2 + 4 + 2 + 2), "frames delivered");
     assert!(outcome.drops().is_empty(), "{:?}", outcome.drops());

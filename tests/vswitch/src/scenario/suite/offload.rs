@@ -1,5 +1,5 @@
-//! Random sequences of commands over offloads, status, links, the life of NICs, pause and restart. Every sequence is a
-//! list that can be run again, cut into pieces, and printed.
+//! Random sequences of commands: offload requests, status, links, life cycle of NICs, pause and restart. A sequence is
+//! a list that can be repeated, shortened and printed.
 
 use crate::adapter::capabilities::Capabilities;
 use crate::adapter::wire::oid;
@@ -10,7 +10,7 @@ use crate::switch::control::offload::queue_parameters;
 use crate::switch::control::status::Status;
 use crate::switch::ports::NicId;
 
-/// Guests that a sequence speaks of.
+/// Number of guests of a sequence.
 pub const GUESTS: u16 = 6;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,7 +42,7 @@ pub enum Command {
     Wait,
 }
 
-/// Numbers from a seed, the same everywhere.
+/// Random numbers from a seed.
 pub struct Draw(u64);
 
 impl Draw {
@@ -58,7 +58,7 @@ impl Draw {
     }
 }
 
-/// A sequence for a team of that many members.
+/// A random sequence for a team of `members`.
 pub fn sequence(seed: u64, length: usize, members: u16) -> Vec<Command> {
     let mut draw = Draw::new(seed);
     (0..length).map(|_| command(&mut draw, members)).collect()
@@ -100,7 +100,7 @@ fn command(draw: &mut Draw, members: u16) -> Command {
     }
 }
 
-/// Requests that are nothing to the extension, or only look like something, and one that is cancelled.
+/// Requests that the extension must forward unread or that only resemble others, and one that is cancelled.
 pub fn odd_requests(net: &Net) {
     let (from, external) = (net.vm(0), net.member(0));
     let later = Plan { status: 0, completion: Some(Completion::Later) };
@@ -118,7 +118,8 @@ pub fn odd_requests(net: &Net) {
     net.ask_nic(from, external, &unknown, later);
 }
 
-/// Runs a sequence. What cannot be done at its moment is left out, as the switch itself would not do it.
+/// Runs a sequence. A command that is not possible in the present state is skipped, because the switch would not issue
+/// it.
 pub fn run(net: &Net, commands: &[Command]) {
     for command in commands {
         step(net, *command);
@@ -132,8 +133,8 @@ fn step(net: &Net, command: Command) {
     let there = |member: u16| {
         net.look(move |s| s.modules[0].topology.nic(NicId::new(1, member)).is_some()).unwrap_or(false)
     };
-    // A guest has one queue, or one virtual function, or neither, as virtual ports take the place of queues
-    // (nondefault-virtual-ports-and-vmq.md): so no identifier means two of its things.
+    // A guest has one queue or one virtual function or neither, because virtual ports replace queues
+    // (nondefault-virtual-ports-and-vmq.md). So no id denotes two resources of a guest.
     let idle = |guest: u16| {
         let held = net.holds(net.vm(guest));
         held.queues.is_empty() && held.functions.is_empty()
@@ -149,7 +150,7 @@ fn step(net: &Net, command: Command) {
             _ = net.start_function(net.vm(guest));
         }
         Command::Associations(guest) if net.holds(net.vm(guest)).associations.is_empty() => {
-            // All at once, or one: so that no handle means two of its things.
+            // All at once or a single one, so that no handle denotes two associations of a guest.
             net.offload(net.vm(guest), move |p| {
                 if guest % 2 == 0 {
                     p.add_associations(&[1, 2, 3]).first().copied()
@@ -229,7 +230,7 @@ fn step(net: &Net, command: Command) {
     }
 }
 
-/// The shortest part of a sequence, cut by halves and then command by command, for which `fails` still holds.
+/// Shortens a sequence, first by halves and then by single commands, as long as `fails` holds.
 pub fn shrink(mut commands: Vec<Command>, fails: impl Fn(&[Command]) -> bool) -> Vec<Command> {
     let mut piece = commands.len().div_ceil(2);
     while piece > 0 {

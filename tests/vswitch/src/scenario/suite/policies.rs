@@ -1,5 +1,5 @@
-//! Scenarios of ports: policies from the beginning and changed under traffic, groups, addresses that move, what a team
-//! takes in, ports and adapters that come and go.
+//! Scenarios of ports: policies set before and during traffic, multicast groups, addresses that move, frames received
+//! by a team, ports and NICs that are created and deleted.
 
 use crate::adapter::physical_switch::Aggregation;
 use crate::scenario::guest::{BROADCAST, Flow, Packet, host_mac, vm_mac};
@@ -149,7 +149,7 @@ fn policies_change(net: &Net) {
     net.settle();
 }
 
-/// Isolated, isolated, two of one community, one of another, promiscuous, and an ordinary VM.
+/// Two isolated ports, two of one community, one of another, one promiscuous, and one without private VLAN.
 pub fn private_plan(seed: u64) -> Scenario {
     let primary = 100;
     let isolated = Private::Isolated { primary, secondary: 101 };
@@ -202,18 +202,18 @@ fn addresses_plan(seed: u64) -> Scenario {
 fn addresses_move(net: &Net) {
     let group = [0x01, 0, 0x5E, 0, 0, 9];
     for (round, at) in (0..).zip([0, 1, 0]) {
-        // An address behind a VM that may use any, then behind another.
+        // An address behind a VM that may use any source address, then behind another VM.
         let behind = Flow { from: stray(1), ..net.flow(net.vm(at), 1) };
         net.send(net.vm(at), &[behind.frame(round, 60)]);
         let towards = Flow { to: stray(1), ..net.flow(net.vm(4), 1) };
         net.send(net.vm(4), &[towards.frame(round, 60)]);
         net.receive_external(1, &[Flow { from: host_mac(3), ..towards }.frame(round, 70)]);
-        // One of a VM's adapters stands in for the other; a stranger may not.
+        // One NIC of a VM uses the address of another NIC of the VM; a NIC of another VM may not.
         for vm in [2, 4] {
             let other = Flow { from: vm_mac(3), ..net.flow_between(net.vm(vm), net.vm(0), 1) };
             net.send(net.vm(vm), &[other.frame(round, 60)]);
         }
-        // Adapters of the management OS are of no VM, whatever is where a VM's name would be.
+        // NICs of the management OS belong to no VM, whatever the member VmName contains.
         let other =
             Flow { from: net.mac(net.internal(1)), ..net.flow_between(net.internal(0), net.vm(0), 1) };
         net.send(net.internal(0), &[other.frame(round, 60)]);
@@ -245,7 +245,7 @@ fn receiving_plan(seed: u64) -> Scenario {
         .setting("LinkUpDelayMs", NO_WAIT)
 }
 
-/// Floods come through every member of a team that the network does not know for one, and its own come back.
+/// In a team that the network does not know, floods arrive through every member, and the team's own floods return.
 fn team_receives(net: &Net) {
     net.look(|state| state.modules[0].external.physical.echoes = 100);
     for round in 0..4 {
@@ -300,7 +300,7 @@ pub fn storm(net: &Net, steps: usize) {
     net.settle();
 }
 
-/// One change of the switch.
+/// One random change of the switch.
 pub fn step(net: &Net, draw: &mut Draw) {
     let vm = draw.below(u64::from(VMS)) as u16;
     let nic = net.vm(vm);
@@ -312,7 +312,7 @@ pub fn step(net: &Net, draw: &mut Draw) {
         4 => net.readdress_if_connected(nic, [2, 0x15, 0x5D, 7, 0, vm as u8]),
         5..8 => {
             let property = property(draw);
-            // One instance of each type, as the switch keeps it.
+            // The switch keeps one instance of each type.
             net.add_property_if_there(nic.port, property);
         }
         8 | 9 => net.remove_nth_property(nic.port, draw.below(3) as usize),

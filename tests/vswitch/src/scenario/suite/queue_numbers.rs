@@ -1,6 +1,6 @@
-//! What goes on about receive queues beside the extension: adapters write the number of the queue and of the filter
-//! beside every frame that came through one (NDIS_NET_BUFFER_LIST_FILTERING_INFO), and a queue's parameters change by
-//! requests that no page lists among those that the switch encapsulates (oid-receive-filter-queue-parameters).
+//! Receive queues outside of the extension's requests: adapters write the ids of queue and filter into the out-of-band
+//! data of every frame that arrives through a queue (NDIS_NET_BUFFER_LIST_FILTERING_INFO), and a queue's parameters
+//! change by requests that no page lists as encapsulated (oid-receive-filter-queue-parameters).
 
 use crate::adapter::offloads::Resource;
 use crate::adapter::wire::{oid, status as codes};
@@ -41,8 +41,9 @@ fn told(net: &Net) {
     steps(net, true);
 }
 
-/// Frames in and out while queues come, change, lose their member and go. The changes pass the extension by, and it is
-/// told of them in three ways if `tells` says so; where frames go must not depend on that.
+/// Frames in both directions while queues are allocated, changed, lose their member and are freed. The extension does
+/// not see the changes of parameters; with `tells` it gets them in three ways. The paths of frames must not depend on
+/// that.
 pub fn steps(net: &Net, tells: bool) {
     net.advance(MS);
     for n in 0..GUESTS {
@@ -71,8 +72,8 @@ pub fn steps(net: &Net, tells: bool) {
     net.settle();
 }
 
-/// Through every member that has a link: frames alone, several for one guest in a list, several for different guests in
-/// a list, which the extension has to take apart, and one for everybody.
+/// Receives through every member that is up: single frames, lists with several frames for one guest, lists for several
+/// guests, which the extension must split, and a broadcast.
 fn inbound(net: &Net, sequence: &mut u32) {
     let up: Option<Vec<u16>> = net.look(|state| {
         let adapters = state.modules[0].external.adapters.values();
@@ -91,7 +92,7 @@ fn inbound(net: &Net, sequence: &mut u32) {
     }
 }
 
-/// Every queue gets another processor, on its adapter.
+/// Changes the processor of every queue on its adapter.
 fn parameters_change(net: &Net, round: u16, tells: bool) {
     let revision = 1 + (round % 4) as u8;
     for n in 0..GUESTS {
@@ -116,8 +117,8 @@ fn parameters_change(net: &Net, round: u16, tells: bool) {
     }
 }
 
-/// What an adapter left beside a frame is beside it when the frame goes on to its guest, also where the extension took
-/// the list apart, and nothing is beside a frame that came without.
+/// A frame is delivered with the ids that the adapter wrote into its out-of-band data, also if the extension split the
+/// list, and without ids if it arrived without.
 fn numbers_arrive(outcome: &Outcome) {
     everything_ends(outcome);
     let reached = |end: &FrameOutcome| matches!(end, FrameOutcome::Delivered { to, .. } if to.index == 0);
@@ -129,7 +130,7 @@ fn numbers_arrive(outcome: &Outcome) {
     assert!(with > 20, "{with} frames came through a queue, {without} did not");
 }
 
-/// Where each frame went, without times: what must be the same whatever is said of queues.
+/// The outcomes of each frame without times, which must not depend on requests about queues.
 pub fn ways(outcome: &Outcome) -> Vec<(Option<Flow>, Vec<String>)> {
     let way = |end: &FrameOutcome| match end {
         FrameOutcome::Delivered { to, .. } => format!("to {to}"),

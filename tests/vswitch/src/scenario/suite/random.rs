@@ -1,5 +1,5 @@
-//! Switches and frames drawn from a seed: every kind of port policy, and frames that keep to it, strain it and break
-//! it. What must come of each frame is not said here: the reference of the simulated switch judges it.
+//! Random switches and frames from a seed: every kind of port policy, and frames that conform to it, test its limits
+//! or violate it. The reference of the simulated switch determines the expected outcome of each frame.
 
 use crate::adapter::physical_switch::Aggregation;
 use crate::scenario::guest::{BROADCAST, Flow, Packet, host_mac, vm_mac};
@@ -7,7 +7,7 @@ use crate::scenario::{EXTERNAL_PORT, Net, Scenario};
 use crate::switch::ports::policy::{Private, Property, Security, Vlan};
 use crate::switch::ports::{Mac, NicId};
 
-/// A stream of numbers (splitmix64).
+/// A random generator (splitmix64).
 pub struct Draw(u64);
 
 impl Draw {
@@ -32,7 +32,7 @@ impl Draw {
     }
 }
 
-/// VLAN ids in use, two of them by nobody.
+/// VLAN ids in use; no port uses two of them.
 const VLANS: [u16; 8] = [0, 10, 11, 20, 100, 101, 102, 4094];
 const GROUPS: [Mac; 3] = [[0x01, 0, 0x5E, 0, 0, 1], [0x33, 0x33, 0, 0, 0, 7], [0x01, 0x80, 0xC2, 0, 0, 0x0E]];
 
@@ -71,7 +71,7 @@ pub fn security(draw: &mut Draw) -> Security {
     }
 }
 
-/// Any property that a port may be given.
+/// A random property of a port.
 pub fn property(draw: &mut Draw) -> Property {
     match draw.below(10) {
         0..4 => Property::Vlan(vlan(draw)),
@@ -82,10 +82,10 @@ pub fn property(draw: &mut Draw) -> Property {
     }
 }
 
-/// Guests of a drawn switch.
+/// Number of guests of a random switch.
 pub const VMS: u16 = 8;
 
-/// A switch with policies of every kind.
+/// A random switch with policies of every kind.
 pub fn switch(seed: u64, members: &[u64], aggregation: Aggregation) -> Scenario {
     let draw = &mut Draw::new(seed);
     let mut plan = Scenario::new(seed).members(members).vms(VMS).internal(1 + draw.below(2) as u16);
@@ -96,7 +96,7 @@ pub fn switch(seed: u64, members: &[u64], aggregation: Aggregation) -> Scenario 
         1 => plan = plan.port_property(EXTERNAL_PORT, Property::Vlan(Vlan::Unknown)),
         _ => {}
     }
-    // Some switches are of one kind, so that much arrives; most are of all.
+    // On some switches all ports have policies of one kind, so that more frames are delivered; on most they differ.
     let tame = draw.chance(20);
     for vm in 0..VMS {
         if !tame && draw.chance(75) {
@@ -113,7 +113,7 @@ pub fn switch(seed: u64, members: &[u64], aggregation: Aggregation) -> Scenario 
     plan
 }
 
-/// Frames of a drawn switch.
+/// The frames of a random switch.
 pub struct Traffic {
     draw: Draw,
     members: u16,
@@ -156,7 +156,7 @@ impl Traffic {
         }
     }
 
-    /// A frame from somebody to somebody, tagged or not, in a list of its own or with others like it.
+    /// A packet from a random source to a random destination, with or without a tag, with one or several frames.
     pub fn packet(&mut self, net: &Net) -> (NicId, Packet) {
         let external = self.members > 0 && self.draw.chance(25);
         let from = if external {
@@ -166,7 +166,7 @@ impl Traffic {
         };
         let to = self.target(net, from);
         let sender = match external {
-            // Now and then an echo of what a VM here sent.
+            // Sometimes a frame with the source address of a VM on this host.
             true if self.draw.chance(5) => vm_mac(self.draw.below(u64::from(VMS)) as u16),
             true => host_mac(self.draw.below(8) as u16),
             false => self.sender(net, from),
@@ -208,7 +208,7 @@ impl Traffic {
         (0..length).map(|_| self.packet(net)).collect()
     }
 
-    /// Sends that many packets in chains of 1 to 40, time passing between them.
+    /// Sends `packets` packets in chains of 1 to 40, with time between the chains.
     pub fn send(&mut self, net: &Net, packets: usize) {
         let mut left = packets;
         while left > 0 {
@@ -223,12 +223,12 @@ impl Traffic {
     }
 }
 
-/// An address that is no adapter's: behind a port that may send with any, or nowhere.
+/// An address that no NIC has: behind a port that may use any source address, or nowhere.
 pub fn stray(n: u8) -> Mac {
     [0x02, 0xBB, 0, 0, 0, n]
 }
 
-/// Puts an 802.1Q tag behind the addresses.
+/// Inserts an 802.1Q tag after the addresses.
 pub fn insert_tag(frame: &mut Vec<u8>, vid: u16, priority: u8) {
     let [high, low] = (vid | u16::from(priority) << 13).to_be_bytes();
     frame.splice(12..12, [0x81, 0x00, high, low]);

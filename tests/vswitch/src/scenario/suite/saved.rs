@@ -1,4 +1,4 @@
-//! Scenarios of saved run-time state: here and at once, between hosts, spoilt on the way, never ended.
+//! Scenarios of saved run-time state: on one host, between hosts, damaged on the way, without an end.
 
 use crate::check::save::record;
 use crate::machine::registry::Value;
@@ -34,7 +34,7 @@ fn offerings(seed: u64) -> Offering {
     }
 }
 
-/// The structures of a record, as the extension would have filled them.
+/// The structures of a record, as the extension would fill them.
 pub fn blobs_of(state: &NicState, pins: &[Pin], room: usize) -> Vec<Blob> {
     let mut bytes = vec![0; record_len(pins.len())];
     encode(state, pins.iter().copied(), &mut bytes).expect("the length is right");
@@ -61,7 +61,7 @@ pub fn here_plan(seed: u64) -> Scenario {
     Scenario::new(seed).members(&[10, 25, 10]).vms(4).setting("LinkUpDelayMs", Value::Dword(0))
 }
 
-/// Saved and restored on one host, with others above and below, whole and spoilt, ended and not.
+/// Saves and restores on one host, with other extensions above and below, valid and damaged, with and without an end.
 pub fn here(net: &Net) {
     let seed = net.world().config().seed;
     let all = guests(net, &[0, 1, 2, 3]);
@@ -75,13 +75,13 @@ pub fn here(net: &Net) {
     net.restore_nic(a, &saved.blobs);
     net.save(a, offerings(seed));
     net.save(a, offerings(seed + 1));
-    // Never ended; then the guest stops.
+    // The operation is not ended; then the guest stops.
     if let Some(mut run) = net.begin_save(b, offerings(seed + 2)) {
         run.abandon = true;
         while net.step_save(&mut run) {}
         net.save(b, offerings(seed + 2));
     }
-    // Gone between two requests.
+    // The NIC is deleted between two requests.
     if let Some(mut run) = net.begin_save(c, Offering::default()) {
         net.step_save(&mut run);
         net.remove(c);
@@ -97,7 +97,7 @@ pub fn here(net: &Net) {
     net.settle();
 }
 
-/// What was damaged is not used, whatever it was.
+/// Damaged data is not used, whatever the damage.
 fn spoilt(net: &Net, nic: NicId, seed: u64) {
     net.remove(nic);
     net.add_vm(3);
@@ -113,13 +113,13 @@ fn spoilt(net: &Net, nic: NicId, seed: u64) {
     net.restore_spoilt(nic, &[good[0].with_data(&data[..at])], &good);
     net.restore_spoilt(nic, &[good[0].with_data(&[])], &good);
     net.save(nic, Offering::default());
-    // Damaged in the structure itself: nobody's, or cut off.
+    // Damaged structures: of an unknown extension, or truncated.
     let mut shorter = good[0].clone();
     shorter.0.truncate(shorter.0.len() - 9);
     net.restore_spoilt(nic, &[shorter], &good);
 }
 
-/// A record of several parts, in another order than it was saved in.
+/// A record of several parts, restored in another order.
 fn several_parts(net: &Net, nic: NicId, seed: u64) {
     let state = a_state(seed, NicId::new(78, 0));
     let mut blobs = blobs_of(&state, &many_pins(700), PART_MAX);
@@ -131,7 +131,7 @@ fn several_parts(net: &Net, nic: NicId, seed: u64) {
     }
 }
 
-/// A state that no NIC of this host has by itself.
+/// A state that differs from that of every NIC of this host.
 pub fn a_state(seed: u64, hashed_as: NicId) -> NicState {
     let settings = teaming::settings::Settings::default();
     NicState {
@@ -148,7 +148,7 @@ pub fn a_state(seed: u64, hashed_as: NicId) -> NicState {
     }
 }
 
-/// Another host: equal, or with another number, order and speed of members.
+/// Another host: equal, or with other numbers, order and speeds of members.
 pub fn hosts_plan(seed: u64) -> Scenario {
     let equal = [(1, 10), (2, 25), (3, 10)];
     let other: [&[(u16, u64)]; 4] =
@@ -161,10 +161,10 @@ pub fn hosts_plan(seed: u64) -> Scenario {
         .host_setting(1, "HashSeed", Value::Qword(if seed % 8 == 5 { 99 } else { 0 }))
 }
 
-/// Numbers of flows on the second host.
+/// Offset of flow numbers on the second host.
 const THERE: u16 = 1_000;
 
-/// Frames that a count may get wrong: dropped, flooded, several in a list, split, native.
+/// Frames that are hard to count: dropped, flooded, several in a list, split, native.
 fn of_every_kind(net: &Net, (nic, mac): (NicId, [u8; 6]), sequence: u32) {
     let out = |n: u16| Flow::new(mac, host_mac(n), n).frame(sequence, 60);
     let near = Flow::new(mac, net.mac(net.vm(0)), 3).frame(sequence, 90);
@@ -178,7 +178,7 @@ fn of_every_kind(net: &Net, (nic, mac): (NicId, [u8; 6]), sequence: u32) {
     ]);
 }
 
-/// Three guests move while everybody sends; one migration is refused and one never began.
+/// Three guests move while all guests send; one migration is refused, and one does not start.
 pub fn migration(net: &Net) {
     let seed = net.world().config().seed;
     let there = net.on(1);
@@ -222,7 +222,7 @@ pub fn migration(net: &Net) {
     there.settle();
 }
 
-/// Nobody's flows move but those of guests that move.
+/// Only flows of guests that move change their member.
 pub fn others_stay(outcome: &Outcome) {
     crate::scenario::suite::everything_ends(outcome);
     let members = outcome.members_of(Flow::of);

@@ -1,5 +1,5 @@
-//! Below the miniport edge: the external adapter takes envelopes apart and hands what is in them to a physical adapter,
-//! or, addressed to the whole team, deals with it itself as the multiplexer under it would.
+//! Below the miniport edge: the external adapter passes encapsulated requests to the physical adapter that they name,
+//! or executes those to the whole team itself, as a MUX driver would.
 
 use crate::adapter::capabilities::Capabilities;
 use crate::adapter::offloads::{By, Holder, Resource, Served};
@@ -19,7 +19,8 @@ use lbfoext::ndis::raw::{
 };
 
 impl State {
-    /// Ends a clone of a request to a NIC: as its adapter says, or as the scenario planned for what no adapter knows.
+    /// Completes the clone of a request to a NIC: with the adapter's status or, for an OID that no adapter knows, with
+    /// the planned one.
     pub(super) fn answer_passed(
         &mut self,
         world: &World,
@@ -32,7 +33,7 @@ impl State {
         if (clone.length as usize) < size_of::<SwitchNicOidRequest>() {
             return None;
         }
-        // SAFETY: the clone is out, and the envelope has the length that it states.
+        // SAFETY: the clone is pending, and the envelope has the length that it states.
         let e = unsafe { clone.information_buffer.cast::<SwitchNicOidRequest>().read_unaligned() };
         let to = NicId::new(e.destination_port_id, e.destination_nic_index);
         if let Some(nic) = self.modules[module].topology.nic_mut(to).filter(|_| to.index != 0) {
@@ -55,7 +56,7 @@ impl State {
         Some(status)
     }
 
-    /// A physical adapter answers a request of the extension's own.
+    /// A physical adapter completes a request of the extension itself.
     pub(super) fn answer_envelope(&mut self, world: &World, own: &Own, r: &mut OidRequest) -> (i32, Told) {
         let (module, cancelled) = (own.module, own.cancelled);
         // SAFETY: checked when the request came down; the extension keeps it until it completes.
@@ -110,7 +111,7 @@ impl State {
         let Some(now) = self.seen_now(module, to.index) else {
             return (ADAPTER_NOT_FOUND, Told::NOTHING);
         };
-        // An adapter may have looked long before its answer arrives.
+        // An adapter may have read the value long before its answer arrives.
         let Seen { up, speed, order, .. } =
             seen.filter(|_| world.chance(self.style.old_answers, 100)).unwrap_or(now);
         let query = inner.request_type == request_type::QUERY_INFORMATION;
@@ -125,7 +126,7 @@ impl State {
         let m = &mut self.modules[module];
         m.topology.unsettled();
         let mut came_up = false;
-        // What was said after the adapter looked is truer than its answer.
+        // An indication after the adapter read the value is newer than its answer.
         if let Some(nic) = m.topology.nic_mut(to).filter(|nic| nic.told <= order) {
             nic.told = order;
             came_up = up && nic.known_down;
@@ -139,13 +140,13 @@ impl State {
         (SUCCESS, Told::about(module, to, !up, order))
     }
 
-    /// Gives an adapter other abilities for a moment; what it had.
+    /// Replaces an adapter's capabilities temporarily; returns the previous ones.
     fn exchange_abilities(&mut self, module: usize, index: u16, other: Capabilities) -> Option<Capabilities> {
         let adapter = self.modules[module].external.adapters.get_mut(&index)?;
         Some(std::mem::replace(&mut adapter.offloads.capabilities, other))
     }
 
-    /// A member as it is now.
+    /// The present link and capabilities of a member.
     pub(super) fn seen_now(&mut self, module: usize, index: u16) -> Option<Seen> {
         let order = self.tick();
         let adapter = self.modules[module].external.adapters.get(&index)?;
@@ -153,7 +154,7 @@ impl State {
         Some(Seen { up: adapter.link_up, speed: adapter.bits_per_second, abilities, order })
     }
 
-    /// Hands an inner request to the adapter that its envelope names, or to the team's edge.
+    /// Passes an encapsulated request to the adapter that its envelope names, or to the whole team.
     fn hand_to_adapter(
         &mut self,
         world: &World,
@@ -190,12 +191,13 @@ impl State {
         let Some(adapter) = self.modules[module].external.adapters.get_mut(&index) else {
             return Served { status: ADAPTER_NOT_FOUND, ..Served::default() };
         };
-        // SAFETY: the switch and the extension build their requests with the lengths that they state.
+        // SAFETY: the switch and the extension make requests with the lengths that they state.
         let served = unsafe { adapter.offloads.serve(holder, inner) };
         if let Some((rule, text)) = &served.complaint {
             world.violate(rule, format!("adapter {index}: {text}"));
         }
-        // What came by way of the whole team is not the extension's to find again, even if an earlier one had its name.
+        // The extension need not know a resource that was allocated through the whole team, even if an earlier one had
+        // the same id.
         for made in &served.made {
             let thing = (module, source, *made);
             if e.destination_nic_index == 0 {
@@ -208,7 +210,7 @@ impl State {
         served
     }
 
-    /// Without a team, index 0 names the one adapter there is.
+    /// Without a team, index 0 denotes the only adapter.
     fn only_adapter(&self, module: usize) -> Option<u16> {
         let mut members = self.modules[module].topology.members();
         match (members.next(), members.next()) {
@@ -217,7 +219,7 @@ impl State {
         }
     }
 
-    /// The adapter holds whatever the request speaks of.
+    /// Whether the adapter holds every resource that the request names.
     fn has_all(&self, module: usize, index: u16, source: NicId, inner: &OidRequest) -> bool {
         let nodes = inner_request::nodes_of(inner);
         let nodes: Vec<&[u8]> = nodes.iter().map(|n| &n[..]).collect();
@@ -226,7 +228,7 @@ impl State {
         inner_request::named(inner.oid, &nodes).into_iter().all(holds)
     }
 
-    /// What has to be right about the choice of this adapter.
+    /// Checks that the extension chose this adapter correctly.
     pub(crate) fn before_serving(
         &mut self,
         world: &World,
@@ -295,19 +297,20 @@ impl State {
         }
     }
 
-    /// The whole team was addressed: what is to be given up is cleaned up wherever it is, or is gone already.
+    /// A request to the whole team: resources to be freed are freed on whichever adapter holds them, or are freed
+    /// already.
     fn team_edge(&mut self, world: &World, module: usize, holder: Holder, inner: &mut OidRequest) -> Served {
         let Some(row) = wire::offload_row(inner.oid) else {
             return Served { status: FAILURE, ..Served::default() };
         };
         let carried = self.control.nics.carried.values().find(|c| c.module == module);
         let excused = carried.is_some_and(|c| c.refused > 0) || world.injected_fault().is_some();
-        // Only who has a team is asked to name one of its adapters.
+        // Only a teaming provider must name a member.
         let excused = excused || !self.installed.role.has_team();
         let m = &mut self.modules[module];
-        // A list over several members can be split only in the name of a partition that is connected.
+        // A list over several members can be split only if the partition's NIC is connected.
         let there = m.topology.nic(holder.source).is_some_and(|nic| nic.state == NicState::Connected);
-        // So can what was copied to several.
+        // The same holds for resources with copies on several members.
         let copied = self.control.nics.replicas.keys().any(|(source, _)| *source == holder.source);
         let listed = matches!(inner.oid, oid::DELETE_SA | oid::ALLOCATION_COMPLETE);
         let excused = excused || !there && (listed || copied);
@@ -317,7 +320,7 @@ impl State {
         let nodes: Vec<&[u8]> = nodes.iter().map(|n| &n[..]).collect();
         let named = inner_request::named(inner.oid, &nodes);
         if named.is_empty() {
-            // An association that no adapter can take is not refused: it goes where it came from.
+            // A security association that no adapter can offload is forwarded unchanged instead of refused.
             let lacking = m.external.adapters.values().any(|a| a.offloads.capabilities.associations == 0);
             let excused = excused || lacking && wire::is_ipsec(inner.oid);
             rule(world, "OID-57", excused || !usable, || {
@@ -328,7 +331,7 @@ impl State {
         let mut ended = Vec::new();
         let releases = !matches!(inner.oid, oid::ALLOCATION_COMPLETE | oid::MOVE_FILTER | oid::UPDATE_SA);
         for resource in named {
-            // What was copied in its name is cleaned up with it.
+            // Copies of the resource are freed with it.
             let copies = self.control.nics.replicas.get(&(holder.source, resource)).filter(|_| releases);
             for (index, copy) in copies.into_iter().flatten() {
                 if let Some(adapter) = m.external.adapters.get_mut(index) {
@@ -359,7 +362,7 @@ impl State {
         Served { status, ended, ..Served::default() }
     }
 
-    /// Everything that adapters hold for a partition: index of the adapter, resource, whose.
+    /// All resources of a partition on adapters: index of the adapter, resource, issuer.
     pub fn held_for(&self, module: usize, source: NicId) -> Vec<(u16, Resource, By)> {
         let adapters = self.modules[module].external.adapters.values();
         adapters
@@ -370,7 +373,7 @@ impl State {
     }
 }
 
-/// The inner request of one from above.
+/// The encapsulated request of one from above.
 pub(super) fn inner_of(above: &crate::switch::control::Above) -> Option<usize> {
     Some(usize::from_le_bytes(above.payload_before.get(24..32)?.try_into().ok()?))
 }

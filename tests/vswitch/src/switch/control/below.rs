@@ -1,5 +1,5 @@
-//! The miniport edge for requests: it answers clones as planned and own requests by the truth, at once, later, or
-//! inside the call that brought them.
+//! The miniport edge for requests: it completes clones as planned, and the extension's own requests from the switch's
+//! state, at once, later, or inside the call.
 
 use crate::check::{portnic, requests as course, rule};
 use crate::inject;
@@ -24,15 +24,15 @@ pub enum Completion {
     AtOnce,
     /// PENDING is returned, the completion comes later.
     Later,
-    /// PENDING is returned, the completion came before.
+    /// PENDING is returned, but the completion has already happened.
     InsideTheCall,
 }
 
-/// How the miniport edge ends a request from above.
+/// How the miniport edge completes a request from above.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     pub status: i32,
-    /// `None`: as the seed says.
+    /// `None`: the seed decides.
     pub completion: Option<Completion>,
 }
 
@@ -42,7 +42,7 @@ impl Default for Plan {
     }
 }
 
-/// What becomes true when the miniport edge completes a request with success.
+/// The change of the switch's state when the miniport edge completes a request with success.
 pub type Effect = Option<Box<dyn FnOnce(&World, &mut State) + Send>>;
 
 /// A request came down.
@@ -74,9 +74,9 @@ pub fn arrived(filter: Handle, request: *mut OidRequest) -> i32 {
     }
 }
 
-/// Other requests of the switch that arrive while the extension takes its picture of it.
+/// Issues other requests of the switch while the extension reads the configuration.
 fn before_answer(module: usize, request: *mut OidRequest) {
-    // SAFETY: the request is out and so alive.
+    // SAFETY: the request is pending and therefore valid.
     if unsafe { (*request).oid } != oids::SWITCH_NIC_ARRAY || cpu::irql() != cpu::PASSIVE {
         return;
     }
@@ -84,7 +84,7 @@ fn before_answer(module: usize, request: *mut OidRequest) {
     step();
 }
 
-/// Completes a request through FilterOidRequestComplete.
+/// Completes a request with FilterOidRequestComplete.
 fn complete(module: usize, key: usize) {
     let request = key as *mut OidRequest;
     let own = with(|_, state| state.control.own.contains_key(&key));
@@ -106,7 +106,7 @@ fn complete(module: usize, key: usize) {
     cpu::wake(ANY);
 }
 
-/// What the extension learned from an answer about a member's link.
+/// The answer about a member's link that the extension got.
 #[derive(Clone, Copy)]
 pub(super) struct Told {
     module: usize,
@@ -122,7 +122,7 @@ impl Told {
         Self { module, nic, down: Some(down), order }
     }
 
-    /// The extension has had its chance to act on it.
+    /// Called when the extension has handled the answer.
     fn apply(self, state: &mut State) {
         let Some(down) = self.down else { return };
         let topology = &mut state.modules[self.module].topology;
@@ -137,7 +137,7 @@ impl Told {
 }
 
 impl State {
-    /// Whose request this is and when it will complete; or the status that refuses it.
+    /// Determines the issuer of a request and the time of its completion, or the status with which it fails at once.
     pub(crate) fn take_request(
         &mut self,
         world: &World,
@@ -262,7 +262,7 @@ impl State {
         Ok(None)
     }
 
-    /// Ends a request: results are written, effects come true.
+    /// Completes a request: writes results and applies its effect.
     fn answer(
         &mut self,
         world: &World,
@@ -279,7 +279,7 @@ impl State {
         }
         let Some(own) = self.control.own.remove(&key) else { return (FAILURE, Told::NOTHING) };
         world.untrack(AllocationKind::Other("own OID request"), key);
-        // SAFETY: the request is out and so alive.
+        // SAFETY: the request is pending and therefore valid.
         let r = unsafe { &mut *request };
         inject::frees_buffer(r);
         course::alive(world, r);
@@ -295,7 +295,7 @@ impl State {
         }
     }
 
-    /// What went down comes back: the request from above that waits for it has nothing else out, for all we know.
+    /// A request below is completed: records this for the request from above that waits for it.
     fn back(&mut self, world: &World, module: usize, key: usize, at_once: bool) {
         let original = self.control.clones.get(&key).map(|clone| clone.original);
         for (at, above) in &mut self.control.above {

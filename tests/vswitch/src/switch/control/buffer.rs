@@ -1,5 +1,5 @@
-//! Memory of requests: guarded by the ledger, or, in scenarios that look for reads past the end, at the end of a page
-//! behind which there is none.
+//! Memory of requests: recorded in the ledger or, in scenarios that detect reads past the end, at the end of a page
+//! before an unmapped one.
 
 use crate::machine::memory::AllocationKind;
 use crate::machine::world::World;
@@ -9,10 +9,10 @@ use lbfoext::ndis::raw::{OidRequest, request_type};
 use std::ptr;
 
 const PAGE: usize = 4096;
-/// Buffers begin at such addresses, as those of the kernel's pool do.
+/// Alignment of buffers, as in pool memory.
 const ALIGN: usize = 8;
 
-/// Takes memory for a request's bytes. Its address.
+/// Allocates memory with a request's bytes; returns its address.
 pub fn take(world: &World, bytes: &[u8], what: &'static str) -> usize {
     if !with(|_, state| state.style.fenced) {
         let memory = world.alloc(AllocationKind::Switch, bytes.len().max(1), 0, what);
@@ -23,7 +23,7 @@ pub fn take(world: &World, bytes: &[u8], what: &'static str) -> usize {
     let pages = bytes.len().div_ceil(PAGE).max(1);
     let (base, size) = (map(pages + 1), (pages + 1) * PAGE);
     let address = (base + pages * PAGE - bytes.len()) & !(ALIGN - 1);
-    // SAFETY: the pages before the last are mapped, and the bytes end before it.
+    // SAFETY: all pages except the last are mapped, and the bytes end before the last.
     unsafe {
         ptr::write_bytes(base as *mut u8, 0xFD, pages * PAGE);
         ptr::copy_nonoverlapping(bytes.as_ptr(), address as *mut u8, bytes.len());
@@ -41,7 +41,7 @@ fn map(pages: usize) -> usize {
     memory as usize
 }
 
-/// Gives memory back. Of fenced memory nothing is left to be looked at.
+/// Frees memory; fenced memory is unmapped.
 pub fn free(world: &World, address: usize) {
     match with(|_, state| state.control.fences.remove(&address)) {
         // SAFETY: mapped in `take` with this size.
@@ -50,7 +50,7 @@ pub fn free(world: &World, address: usize) {
     }
 }
 
-/// The bytes at an address; none of a null one.
+/// The bytes at an address; empty if it is null.
 pub(crate) fn bytes_at(address: usize, length: usize) -> Vec<u8> {
     if address == 0 || length == 0 {
         return Vec::new();
@@ -73,7 +73,7 @@ pub fn results(r: &OidRequest) -> [u32; 5] {
 impl Drop for Control {
     fn drop(&mut self) {
         for (base, size) in std::mem::take(&mut self.fences).into_values() {
-            // SAFETY: as in `free`; the machine is gone and nobody reads it any more.
+            // SAFETY: as in `free`; the simulated machine has ended, and nothing reads the memory any more.
             unsafe { libc::munmap(base as *mut libc::c_void, size) };
         }
     }

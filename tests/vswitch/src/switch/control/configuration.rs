@@ -1,7 +1,7 @@
-//! The switch tells its configuration: OID_SWITCH_PARAMETERS and the arrays of ports and NICs.
+//! Queries of the switch's configuration: OID_SWITCH_PARAMETERS and the arrays of ports and NICs.
 //!
-//! Pages: oid-switch-parameters, oid-switch-port-array, oid-switch-nic-array. A buffer that is too short gets
-//! NDIS_STATUS_INVALID_LENGTH and BytesNeeded; nothing says that a length stays right until it is used.
+//! Pages: oid-switch-parameters, oid-switch-port-array, oid-switch-nic-array. A query with a short buffer gets
+//! NDIS_STATUS_INVALID_LENGTH and BytesNeeded; the needed length may have changed by the next query.
 
 use crate::check::rule;
 use crate::inject;
@@ -15,7 +15,7 @@ use lbfoext::ndis::raw::{
 };
 use std::mem::offset_of;
 
-/// The header of one element is lost; false if there is none.
+/// Damages the header of one element; false if there is none.
 fn spoil_element(world: &World, array: &mut [u8]) -> bool {
     let word = |at: usize| u32::from_le_bytes([array[at], array[at + 1], array[at + 2], array[at + 3]]);
     let (count, size) =
@@ -31,7 +31,7 @@ fn spoil_element(world: &World, array: &mut [u8]) -> bool {
 }
 
 impl State {
-    /// The switch's configuration, and what the extension has to do if it is not told.
+    /// Answers a query of the configuration, and checks what the extension does after a failed one.
     pub(crate) fn answer_query(
         &mut self,
         world: &World,
@@ -41,7 +41,7 @@ impl State {
         at_once: bool,
     ) -> i32 {
         if inject::asks_no_more(self, module) {
-            // The driver seems not to have asked: one refusal, and nothing after it.
+            // For this mutation the driver gets one failure and does not query again.
             self.modules[module].refused_at.get_or_insert(world.now());
             return RESOURCES;
         }
@@ -54,14 +54,14 @@ impl State {
         let answers = &mut m.answers;
         answers.note(r.oid, if whole { status } else { FAILURE }, at_once);
         answers.exercise(world, r.oid);
-        // What was asked before a detach is nobody's concern after it.
+        // A query before a detach has no consequence after it.
         if attached_before && inject::ignores_failed_query() {
             answers.note(oids::SWITCH_PROPERTY_ENUM, RESOURCES, false);
         }
         status
     }
 
-    /// The status, and whether all can be read that was answered.
+    /// The status, and whether every element of the answer can be read.
     fn tell_configuration(
         &mut self,
         world: &World,
@@ -136,7 +136,7 @@ impl State {
         }
     }
 
-    /// The extension has read the array: it knows the NICs in it. Several reads in one call are one enumeration.
+    /// The extension has read the array and knows the NICs in it. Several queries in one call are one enumeration.
     fn enumerated(&mut self, module: usize, began: u64) {
         let m = &mut self.modules[module];
         if m.last_enumeration != began {
@@ -165,7 +165,7 @@ mod tests {
         Scenario::new(1).members(&[10]).vms(2).internal(1).style(|style| style.odd = odd).start()
     }
 
-    /// The status of a query with a buffer of that length, BytesWritten or BytesNeeded, and the buffer.
+    /// Issues a query with a buffer of `length` bytes; returns status, BytesWritten, BytesNeeded and the buffer.
     fn ask(net: &Net, oid: u32, length: usize) -> (i32, u32, u32, Vec<u8>) {
         net.look_with(|world, state| {
             let mut buffer = vec![0_u8; length.max(4)];
@@ -186,7 +186,7 @@ mod tests {
             for length in [0, 3, 4, 20, 100] {
                 let (status, written, needed, _) = ask(&net, oid, length);
                 assert_eq!((status, written), (INVALID_LENGTH, 0), "{oid:#x} {length}");
-                // The array may be told with more room between its elements the next time.
+                // The next answer may have larger gaps between the elements.
                 let (status, written, ..) = ask(&net, oid, needed as usize + 4_096);
                 assert_eq!(status, SUCCESS, "{oid:#x} {length}");
                 assert!(written > 100, "{oid:#x} {length}");

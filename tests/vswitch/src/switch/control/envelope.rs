@@ -1,4 +1,4 @@
-//! Requests to a NIC from above: an OID in the envelope of OID_SWITCH_NIC_REQUEST.
+//! Requests to a NIC from above: an OID encapsulated in OID_SWITCH_NIC_REQUEST.
 
 use crate::machine::world;
 use crate::switch::control::nic_request::Carried;
@@ -7,13 +7,13 @@ use crate::switch::ndis::with;
 use crate::switch::ports::NicId;
 use lbfoext::ndis::raw::{ObjectHeader, OidRequest, SwitchNicOidRequest, object_type, oids, request_type};
 
-/// What the envelope carries.
+/// The encapsulated request.
 #[derive(Clone, Debug)]
 pub struct Inner {
     pub oid: u32,
     pub kind: i32,
     pub buffer: Vec<u8>,
-    /// Further nodes of a list that begins in the buffer, and where in each the link to the next lies.
+    /// Further nodes of a list that starts in the buffer, and the offset of the link in each.
     pub links: (Vec<Vec<u8>>, usize),
 }
 
@@ -31,14 +31,14 @@ impl Inner {
     }
 }
 
-/// How a request to a NIC ended.
+/// The result of a request to a NIC.
 #[derive(Clone, Debug)]
 pub struct NicAnswer {
     pub status: i32,
     pub reached_below: bool,
-    /// The buffer and the nodes linked to it, as they came back.
+    /// The buffer and its linked nodes after the completion.
     pub contents: Vec<Vec<u8>>,
-    /// The words of the inner request that hold results.
+    /// The result members of the encapsulated request.
     pub results: [u32; 5],
 }
 
@@ -48,8 +48,8 @@ impl NicAnswer {
     }
 }
 
-/// Makes a request to a NIC; `from` is the partition's NIC or nowhere, `to` the external port, or nowhere for a request
-/// that extensions may only look at. `as_set` gives it the request type that some pages name.
+/// Issues a request to a NIC. `from` is the partition's NIC or 0/0; `to` is the external port, or 0/0 for a request
+/// that extensions may only inspect. `as_set` selects the request type that some pages name.
 pub fn ask(module: usize, from: NicId, to: NicId, inner: &Inner, plan: Plan, as_set: bool) -> NicAnswer {
     let mut envelope = SwitchNicOidRequest::ZERO;
     envelope.header = ObjectHeader::new(object_type::DEFAULT, 1, 32);
@@ -58,7 +58,7 @@ pub fn ask(module: usize, from: NicId, to: NicId, inner: &Inner, plan: Plan, as_
     ask_as(module, envelope, inner, (plan, as_set), |_| (), |_| ())
 }
 
-/// As `ask`, with any envelope. Its bytes, and the request in it, may be spoiled before they are sent.
+/// As `ask`, with any envelope. Its bytes and the encapsulated request may be damaged before it is issued.
 pub fn ask_as(
     module: usize,
     mut envelope: SwitchNicOidRequest,
@@ -123,7 +123,7 @@ pub fn ask_as(
     let answer =
         request(module, Ask { oid: oids::SWITCH_NIC_REQUEST, kind, payload: bytes, plan, effect: None });
     with(|_, state| state.control.nics.carried.remove(&carried));
-    // SAFETY: taken above and not given back yet.
+    // SAFETY: allocated above and not freed yet.
     let results = crate::switch::control::results(unsafe { &*(carried as *const OidRequest) });
     let contents = blocks.iter().map(|(at, bytes)| bytes_at(*at, bytes.len())).collect();
     buffer::free(&world, carried);
@@ -131,8 +131,8 @@ pub fn ask_as(
     NicAnswer { status: answer.status, reached_below: answer.reached_below, contents, results }
 }
 
-/// An extension may understand it: every header names its type, at least its first revision and size, and the lengths
-/// hold what they state.
+/// Whether an extension may read the request: every header has its type, at least revision 1 and its size, and the
+/// buffers have the stated lengths.
 fn well_formed(inner: &Inner, envelope: &SwitchNicOidRequest, sent: &[u8]) -> bool {
     let untouched = sent == payload::bytes_of(envelope);
     let header = envelope.header.object_type == object_type::DEFAULT

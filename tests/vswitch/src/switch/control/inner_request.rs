@@ -1,11 +1,11 @@
-//! What the request inside an envelope names, as far as its bytes tell.
+//! The resources that an encapsulated request names in its bytes.
 
 use crate::adapter::offloads::{Resource, elements};
 use crate::adapter::wire::{self, get, get32, oid};
 use crate::switch::control::bytes_at;
 use lbfoext::ndis::raw::OidRequest;
 
-/// What a request with these contents speaks of.
+/// The resources that a request with these contents names.
 pub fn named(number: u32, nodes: &[&[u8]]) -> Vec<Resource> {
     let Some(bytes) = nodes.first() else { return Vec::new() };
     let word = |member| get32(bytes, member);
@@ -36,13 +36,13 @@ pub fn named(number: u32, nodes: &[&[u8]]) -> Vec<Resource> {
     }
 }
 
-/// The virtual port of a filter; 0 in revisions that have none.
+/// The virtual port of a filter; 0 in revisions without this member.
 pub fn vport_of_filter(bytes: &[u8]) -> u32 {
     let has = wire::header(bytes).is_some_and(|h| h.1 >= 2 && h.2 >= 44);
     if has { get32(bytes, wire::filter::VPORT) } else { 0 }
 }
 
-/// The buffer of an inner request and what its links lead to.
+/// The buffer of an encapsulated request, and the nodes linked to it.
 pub fn nodes_of(inner: &OidRequest) -> Vec<Vec<u8>> {
     let mut nodes = Vec::new();
     if inner.information_buffer.is_null() {

@@ -1,7 +1,6 @@
-//! Ports and NICs come and go: the requests that announce it, in the order the switch keeps, and the truth that
-//! follows.
+//! The life cycle of ports and NICs: the requests, in the order of the switch, and the changes of the switch's state.
 //!
-//! Where no module is attached only the truth changes; the module reads it when it comes.
+//! Without an attached module only the state changes; the module reads it when it is attached.
 
 use crate::check::rule;
 use crate::machine::clock::{self, SECOND};
@@ -14,14 +13,14 @@ use lbfoext::ndis::raw::{SUCCESS, oids};
 use parking_lot::Mutex;
 use std::sync::Arc;
 
-/// Longest that a NIC or port waits for references, packets and requests to end.
+/// Longest time that the deletion of a NIC or port waits for references, packets and requests.
 const PATIENCE: u64 = 10 * SECOND;
 
 fn is_attached(module: usize) -> bool {
     with(|_, s| !matches!(s.life(module), Life::Detached | Life::Attaching))
 }
 
-/// Announces a change, or makes it true at once if nobody listens. True if it is true now.
+/// Issues the request of a change, or applies it at once without a module. Returns whether it is in effect.
 pub(super) fn announce(module: usize, oid: u32, bytes: Vec<u8>, plan: Plan, effect: Effect) -> bool {
     if !is_attached(module) {
         with(|world, state| {
@@ -40,7 +39,7 @@ pub(super) fn announce(module: usize, oid: u32, bytes: Vec<u8>, plan: Plan, effe
     };
     let made: Effect = Some(Box::new(move |world, state| happens(&below)(world, state)));
     let answer: Answer = request(module, Ask { plan, ..Ask::set(oid, bytes, made) });
-    // What nobody may refuse happens even if the request got lost on its way down for lack of memory.
+    // A change that must not be refused takes effect even if the request did not get below for lack of memory.
     let certain = plan.status == SUCCESS && crate::check::portnic::MUST_PASS.contains(&oid);
     if certain {
         with(|world, state| happens(&truth)(world, state));
@@ -58,7 +57,7 @@ fn port_bytes(id: u32, kind: NicKind, state: PortState) -> Vec<u8> {
     payload::bytes_of(&payload::port(&port))
 }
 
-/// Payload of a NIC as it is, or as it is about to be.
+/// The parameters of a NIC with its present or its new state.
 fn nic_bytes(module: usize, id: NicId, state: NicState, mac: Mac) -> Vec<u8> {
     with(|world, s| {
         let revision = 1 + u8::try_from(world.random(3)).unwrap_or(0);
@@ -73,7 +72,7 @@ fn nic_bytes(module: usize, id: NicId, state: NicState, mac: Mac) -> Vec<u8> {
     })
 }
 
-/// A VM begins or ceases to use its virtual function in place of a connected NIC.
+/// A VM starts or stops using its virtual function instead of a connected NIC.
 pub fn assign_function(module: usize, id: NicId, assigned: bool) {
     let ready = with(|_, s| {
         let nic = s.modules[module].topology.nic_mut(id);
@@ -107,7 +106,7 @@ pub fn create_port_as(module: usize, id: u32, kind: NicKind, plan: Plan) -> bool
     done
 }
 
-/// A port on which policies are tried; it gets no NIC and goes away again, with TEARDOWN or without.
+/// Creates a port for the validation of policies; it gets no NIC, and is deleted with or without TEARDOWN.
 pub fn create_validation_port(module: usize, id: u32) -> bool {
     let port = Port { validation: true, ..Port::new(id, NicKind::Synthetic) };
     let bytes = payload::bytes_of(&payload::port(&port));
@@ -115,7 +114,7 @@ pub fn create_validation_port(module: usize, id: u32) -> bool {
     announce(module, oids::SWITCH_PORT_CREATE, bytes, Plan::default(), made)
 }
 
-/// The name of a port changes.
+/// Changes the name of a port.
 pub fn update_port(module: usize, id: u32) -> bool {
     let kind = with(|_, s| s.modules[module].topology.ports.get(&id).map_or(NicKind::Synthetic, |p| p.kind));
     let bytes = port_bytes(id, kind, PortState::Created);
@@ -180,7 +179,7 @@ pub fn connect_as(module: usize, id: NicId, plan: Plan) -> bool {
     done
 }
 
-/// The address of a connected NIC changes.
+/// Changes the address of a connected NIC.
 pub fn update(module: usize, id: NicId, mac: Mac) -> bool {
     let bytes = nic_bytes(module, id, NicState::Connected, mac);
     let made = effect(move |_, s| {
@@ -214,9 +213,9 @@ pub fn disconnect(module: usize, id: NicId) -> bool {
     announce(module, oids::SWITCH_NIC_DISCONNECT, bytes, Plan::default(), made)
 }
 
-/// Deletes a disconnected NIC once nothing uses it any more.
+/// Deletes a disconnected NIC when nothing uses it any more.
 pub fn delete_nic(module: usize, id: NicId) -> bool {
-    // From then on nothing of it is given to the extension: oid-switch-nic-delete.
+    // From then on no packet of the NIC is passed to the extension (oid-switch-nic-delete).
     wait_for(module, "PORTNIC-15", "packets, requests and references of a NIC", move |s| {
         s.modules[module].topology.nic_mut(id).is_none_or(crate::switch::ports::Nic::begin_deletion)
     });
@@ -250,14 +249,14 @@ pub fn delete_port(module: usize, id: u32) -> bool {
     announce(module, oids::SWITCH_PORT_DELETE, bytes, Plan::default(), gone) && ok
 }
 
-/// A validation port goes away without TEARDOWN.
+/// Deletes a validation port without TEARDOWN.
 pub fn delete_port_at_once(module: usize, id: u32) -> bool {
     let bytes = port_bytes(id, NicKind::Synthetic, PortState::Created);
     let gone = effect(move |_, s| s.modules[module].topology.remove_port(id));
     announce(module, oids::SWITCH_PORT_DELETE, bytes, Plan::default(), gone)
 }
 
-/// Waits for a gate; what keeps it shut for too long is a leak.
+/// Waits until `open` is true; if it is not in time, that is a leak.
 fn wait_for(module: usize, id: &'static str, what: &'static str, open: impl Fn(&mut State) -> bool) {
     let deadline = clock::now() + PATIENCE;
     let opened = clock::block_until_deadline(what, deadline, || with(|_, s| open(s)).then_some(()));

@@ -1,8 +1,9 @@
 //! The control path: requests from above, requests of the extension, the miniport edge that completes both.
 //!
-//! NDIS gives a module one request from above at a time; own requests of the extension are not serialised with it.
-//! `payload` builds what requests carry, `envelope` wraps those to a NIC, `below` is the miniport edge, `nic_request`
-//! and `adapters` its part for adapters, `lifecycle` the order in which ports and NICs come and go, `status` the way up.
+//! NDIS passes one request from above at a time to a module; the extension's own requests are not serialised with it.
+//! `payload` makes the payloads, `envelope` encapsulates requests to a NIC, `below` is the miniport edge,
+//! `nic_request` and `adapters` its part for adapters, `lifecycle` the life cycle of ports and NICs, `status` the
+//! status indications.
 
 mod adapters;
 pub mod below;
@@ -40,7 +41,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::c_void;
 
 const REQUEST_SIZE: usize = size_of::<OidRequest>();
-/// What a request of the extension's own to a NIC is called.
+/// The name of the extension's own requests to a NIC in the fault list.
 pub(crate) const TO_A_NIC: &str = "NdisFOidRequest to a NIC";
 
 /// A request from above that is not completed.
@@ -52,14 +53,14 @@ pub struct Above {
     pub(crate) length: usize,
     request_before: Vec<u8>,
     pub(crate) payload_before: Vec<u8>,
-    /// It stands for a change of the switch, not for what a driver must survive.
+    /// It is about a change of the switch, not only a robustness test.
     pub real: bool,
-    /// Thread and call in which FilterOidRequest got it.
+    /// The thread, and the start of the call of FilterOidRequest.
     pub began: u64,
     /// When it came.
     pub came: u64,
     pub course: course::Course,
-    /// The clone that went down, once it did.
+    /// The clone that was sent down, if any.
     pub reached_below: bool,
     pub clone_alive: bool,
     pub below_status: Option<i32>,
@@ -82,15 +83,15 @@ pub struct CloneOf {
     pub cancelled: bool,
 }
 
-/// A request that the extension originated and that is out.
+/// A pending request that the extension originated.
 pub struct Own {
     pub module: usize,
     pub oid: u32,
-    /// Start of the outermost call of the extension in which it was sent.
+    /// Order number at the start of the outermost call of the extension in which it was sent.
     pub began: u64,
     pub id: usize,
     pub cancelled: bool,
-    /// Of a question to a member: what the adapter saw when it was asked.
+    /// For a query to a member: the adapter's state when it was sent.
     pub seen: Option<nic_request::Seen>,
 }
 
@@ -103,17 +104,17 @@ pub struct Control {
     busy: BTreeSet<usize>,
     pub status: status::Indications,
     next_id: usize,
-    /// Requests from above that a test cancels while they are out.
+    /// Whether the next pending request from above is cancelled.
     pub cancel_next: bool,
     /// Requests to NICs.
     pub nics: nic_request::NicRequests,
-    /// Offloads that the switch holds for partitions.
+    /// The switch's records of offload resources.
     pub wants: offload::Wants,
     /// Fenced memory: base and size by address.
     pub(crate) fences: BTreeMap<usize, (usize, usize)>,
 }
 
-/// A request to be made from above.
+/// A request to be issued from above.
 pub struct Ask {
     pub oid: u32,
     pub kind: i32,
@@ -122,13 +123,13 @@ pub struct Ask {
     pub effect: Effect,
 }
 
-/// What became of it.
+/// The result of a request from above.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub status: i32,
     pub reached_below: bool,
     pub payload: Vec<u8>,
-    /// Of a method request: BytesWritten and BytesNeeded.
+    /// For a method request: BytesWritten and BytesNeeded.
     pub written: u32,
     pub needed: u32,
 }
@@ -149,13 +150,13 @@ impl Ask {
     }
 }
 
-/// Makes a request from above and waits for its completion.
+/// Issues a request from above and waits for its completion.
 pub fn request(module: usize, ask: Ask) -> Answer {
     cpu::block_until("the request before", || with(|_, s| s.control.busy.insert(module)).then_some(()));
     let nested = inside("FilterRestart").or(inside("FilterNetPnPEvent"));
     let (key, passed) = start(module, ask);
     if nested.is_some() {
-        // The extension is in the middle of its enumeration on this thread.
+        // The extension is reading the configuration on this thread.
         with(|world, _| {
             rule(world, "STATE-21", passed, || "a request was held until the enumeration is over".to_owned())
         });
@@ -163,13 +164,13 @@ pub fn request(module: usize, ask: Ask) -> Answer {
     finish(key)
 }
 
-/// Makes a request from above on a thread that must not wait: nested in a call of the extension. `None` if another one
-/// is under way. The flag tells that it went down or completed before FilterOidRequest returned.
+/// Issues a request from above inside a call of the extension, where the thread must not wait. `None` if another
+/// request is in progress. The flag tells whether it was sent down or completed before FilterOidRequest returned.
 pub fn request_nested(module: usize, ask: Ask) -> Option<(usize, bool)> {
     with(|_, s| s.control.busy.insert(module)).then(|| start(module, ask))
 }
 
-/// Hands the request to the extension. Its key, and whether the extension let it pass at once.
+/// Passes the request to the extension; returns its key, and whether it was sent down or completed at once.
 fn start(module: usize, ask: Ask) -> (usize, bool) {
     let world = world::current();
     let length = ask.payload.len();
@@ -234,7 +235,7 @@ fn start(module: usize, ask: Ask) -> (usize, bool) {
     (key, hand_to_extension(module, key))
 }
 
-/// Calls FilterOidRequest. True if the request went down or completed before that returned.
+/// Calls FilterOidRequest; returns whether the request was sent down or completed before that returned.
 fn hand_to_extension(module: usize, key: usize) -> bool {
     let (refused, handler, context) = with(|_, state| {
         let oid = state.control.above.get(&key).map_or(0, |a| a.oid);
@@ -250,7 +251,7 @@ fn hand_to_extension(module: usize, key: usize) -> bool {
     let level = edges::at_random_level();
     let status = match (refused, handler) {
         (Some(status), _) => status,
-        // SAFETY: the driver registered this handler; the request lives until it is finished.
+        // SAFETY: the driver registered this handler; the request is valid until it is finished.
         (None, Some(handler)) => {
             let request = key as *mut OidRequest;
             call_with("FilterOidRequest", module, arguments!(request), || unsafe {
@@ -282,11 +283,11 @@ fn hand_to_extension(module: usize, key: usize) -> bool {
     passed
 }
 
-/// Asks the extension to give a request back early.
+/// Calls FilterCancelOidRequest for a request.
 fn cancel_request(module: usize, key: usize) {
     let (handler, context, id) = with(|_, state| {
         let live = state.control.above.get(&key).is_some_and(|a| a.status.is_none());
-        // SAFETY: the request lives while it is in the table.
+        // SAFETY: the request is valid while it is in the table.
         let id =
             if live { unsafe { (*(key as *const OidRequest)).request_id } } else { std::ptr::null_mut() };
         let handler = state.driver.characteristics.and_then(|c| c.cancel_oid_request);
@@ -298,7 +299,7 @@ fn cancel_request(module: usize, key: usize) {
     }
 }
 
-/// Waits until the request is complete, judges it and frees it.
+/// Waits until the request is completed, checks it and frees it.
 pub fn finish(key: usize) -> Answer {
     cpu::block_until("the completion of a request", || {
         with(|_, s| s.control.above.get(&key).is_none_or(|a| a.status.is_some() && a.returned.is_some()))
@@ -328,7 +329,7 @@ pub fn finish(key: usize) -> Answer {
     answer
 }
 
-/// A completed request from above.
+/// Checks a completed request from above.
 fn judge(world: &World, state: &mut State, key: usize, above: &Above, answer: &Answer) {
     // SAFETY: freed only by the caller, later.
     let now = unsafe { *(key as *const OidRequest) };
@@ -368,7 +369,7 @@ fn judge(world: &World, state: &mut State, key: usize, above: &Above, answer: &A
 fn unchanged(world: &World, above: &Above, now: &OidRequest, answer: &Answer) {
     // Bytes 52..72 hold results, and METHOD's MethodId, which is compared by itself.
     let bytes = bytes_at(std::ptr::from_ref(now) as usize, REQUEST_SIZE);
-    // Of a request to a NIC, OID-52 asks where it points.
+    // For a request to a NIC, OID-52 checks where it points.
     let to_nic = above.oid == oids::SWITCH_NIC_REQUEST;
     let skip = |i: usize| {
         (52..72).contains(&i) || i == 232 || (72..200).contains(&i) || to_nic && (40..48).contains(&i)

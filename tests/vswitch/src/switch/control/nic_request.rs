@@ -1,5 +1,5 @@
-//! Requests to NICs on their way down: the envelope of OID_SWITCH_NIC_REQUEST as the switch made it, and as it arrives
-//! at the miniport edge from the extension, passed on, redirected or originated.
+//! Requests to NICs below the extension: the envelope of OID_SWITCH_NIC_REQUEST as the switch made it, and as it
+//! arrives at the miniport edge, forwarded, redirected or originated.
 
 use crate::adapter::capabilities::Capabilities;
 use crate::adapter::offloads::{By, Resource, Served};
@@ -17,27 +17,27 @@ use lbfoext::ndis::raw::{
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::offset_of;
 
-/// What an envelope from above carries, as the checks follow it.
+/// The contents of an envelope from above, as the checks record them.
 pub struct Carried {
     pub module: usize,
     pub oid: u32,
     pub kind: i32,
     pub from: NicId,
     pub to: NicId,
-    /// Where the inner request lies, and what it said.
+    /// Address and contents of the encapsulated request.
     pub inner: usize,
     pub before: Vec<u8>,
-    /// The buffer, then what its links lead to: address and contents as the switch wrote them.
+    /// The buffer and the nodes linked to it: address and contents as the switch wrote them.
     pub blocks: Vec<(usize, Vec<u8>)>,
-    /// The contents of the blocks, and the results, as those below left them.
+    /// The contents of the blocks and the results after the completion below.
     pub after: Option<(Vec<Vec<u8>>, [u32; 5])>,
-    /// Own requests that the extension sent in its stead.
+    /// Number of requests that the extension originated in its place.
     pub own_sent: u32,
-    /// What adapters did for it: index of the adapter, or 0 for the team's edge.
+    /// Results of adapters for it: index of the adapter, or 0 for the whole team.
     pub served: Vec<(u16, By, Served)>,
-    /// References that were refused meanwhile.
+    /// Number of references that were refused meanwhile.
     pub refused: u32,
-    /// The header is what the documentation asks for, so that an extension may understand the payload.
+    /// Whether the header is as documented, so that an extension may read the payload.
     pub well_formed: bool,
 }
 
@@ -58,14 +58,14 @@ impl Carried {
         self.blocks.iter().map(|(at, bytes)| bytes_at(*at, bytes.len())).collect()
     }
 
-    /// The resources that it speaks of.
+    /// The resources that it names.
     pub fn named(&self) -> Vec<Resource> {
         let nodes: Vec<&[u8]> = self.blocks.iter().map(|(_, bytes)| &bytes[..]).collect();
         inner_request::named(self.oid, &nodes)
     }
 }
 
-/// A member's link and abilities at some moment, which has an order number.
+/// A member's link and capabilities at one time, with its order number.
 #[derive(Clone, Copy)]
 pub struct Seen {
     pub up: bool,
@@ -81,55 +81,55 @@ pub struct Arrived {
     pub outer: OidRequest,
     pub envelope: SwitchNicOidRequest,
     pub inner: OidRequest,
-    /// The switch's own envelope and inner request, of a request that was passed on.
+    /// The switch's own envelope and encapsulated request, if the request was forwarded.
     pub theirs: Option<(SwitchNicOidRequest, usize)>,
-    /// The switch's outer and inner request as they were at this moment, if the module is filtering one.
+    /// The switch's outer and encapsulated request at this time, if the module is filtering one.
     pub above: Option<(OidRequest, OidRequest)>,
     /// References of the destination and of the source.
     pub references: (u32, u32),
 }
 
-// SAFETY: a copy of what the request said; its pointers are compared and never followed.
+// SAFETY: a copy of the request; its pointers are compared and not dereferenced.
 unsafe impl Send for Arrived {}
 
-/// A request of the extension's own to the switch, as it arrived.
+/// The extension's own request to the switch, as it arrived.
 #[derive(Clone, Copy)]
 pub struct Asked(pub OidRequest);
 
 // SAFETY: as above.
 unsafe impl Send for Asked {}
 
-/// All that is known of requests to NICs.
+/// The records about requests to NICs.
 #[derive(Default)]
 pub struct NicRequests {
-    /// By the address of the inner request.
+    /// By address of the encapsulated request.
     pub carried: BTreeMap<usize, Carried>,
     pub arrived: Vec<Arrived>,
-    /// Questions of the extension's own to the switch itself.
+    /// The extension's own queries to the switch.
     pub asked: Vec<Asked>,
-    /// Copies of a partition's resource that the extension made on several members, by what the switch was told.
+    /// Copies of a partition's resource on several members, by the id that the switch knows.
     pub replicas: BTreeMap<(NicId, Resource), Vec<(u16, Resource)>>,
-    /// What was made since the module attached: by module, partition and name.
+    /// Resources that were allocated since the attachment: module, partition, resource.
     pub known: BTreeSet<(usize, NicId, Resource)>,
-    /// What was lost with an adapter that was taken out.
+    /// Resources that were lost with a removed adapter.
     pub lost: Vec<(NicId, Resource)>,
 }
 
 impl NicRequests {
-    /// What the envelope that a request from above brought carries.
+    /// The contents of the envelope of a request from above.
     pub fn of(&mut self, above: &Above) -> Option<&mut Carried> {
         self.carried.get_mut(&inner_of(&above.payload_before)?)
     }
 }
 
-/// Address of the inner request that an envelope names.
+/// The address of the encapsulated request in an envelope.
 fn inner_of(envelope: &[u8]) -> Option<usize> {
     let at = offset_of!(SwitchNicOidRequest, oid_request);
     Some(usize::from_le_bytes(envelope.get(at..at + 8)?.try_into().ok()?))
 }
 
 impl State {
-    /// A clone of a request to a NIC goes down: unchanged, or in an envelope of the extension's.
+    /// Records a clone of a request to a NIC: unchanged, or with the extension's own envelope.
     pub(super) fn take_passed(&mut self, world: &World, original: usize, key: usize) -> Option<Completion> {
         let above = self.control.above.get(&original)?;
         let (module, planned) = (above.module, above.plan.completion);
@@ -188,7 +188,7 @@ impl State {
         let above = key.and_then(|(key, above)| {
             let inner = inner_of(&above.payload_before)?;
             let lives = self.control.nics.carried.contains_key(&inner);
-            // SAFETY: both are in the tables and so alive.
+            // SAFETY: both are in the tables and therefore valid.
             lives.then(|| unsafe { (*(*key as *const OidRequest), *(inner as *const OidRequest)) })
         });
         self.control.nics.arrived.push(Arrived {
@@ -202,7 +202,7 @@ impl State {
         });
     }
 
-    /// Rules of an own request to a physical adapter.
+    /// Checks the extension's own request to a physical adapter.
     pub(super) fn take_envelope(
         &mut self,
         world: &World,
@@ -269,7 +269,7 @@ impl State {
         self.control.nics.carried.values_mut().filter(|c| c.module == module).for_each(|c| c.refused += 1);
     }
 
-    /// A member's adapter is taken out with everything it holds.
+    /// Removes a member's adapter with all its resources.
     pub(crate) fn adapter_removed(&mut self, module: usize, index: u16) {
         let gone =
             self.modules[module].topology.nic(NicId::new(self.modules[module].external.external_port, index));
@@ -281,7 +281,7 @@ impl State {
         }
     }
 
-    /// Own requests of a module that are out.
+    /// Number of a module's own requests that are pending.
     pub fn own_requests_out(&self, module: usize) -> usize {
         self.control
             .own

@@ -1,8 +1,8 @@
-//! The switch as the one who wants offloads for its partitions: what it asks of the external adapter, what it believes
-//! to have, and how it gives it back.
+//! The switch as the issuer of offload requests: its requests to the external adapter, its records of the resources,
+//! and how it frees them.
 //!
-//! It keeps the order of queue-states-and-operations and names the partition's NIC as the source of everything. It does
-//! not know members: identifiers are what it was told.
+//! It follows the order of queue-states-and-operations and names the partition's NIC as source. It does not know
+//! members: ids are those that it got.
 
 use crate::adapter::vmq::VnicAddress;
 use crate::adapter::wire::{self, oid, put, structure};
@@ -14,10 +14,10 @@ use crate::switch::ports::{Mac, NicId};
 use lbfoext::ndis::raw::SUCCESS;
 use std::collections::BTreeMap;
 
-/// What undefined bytes of a request hold.
+/// Value of undefined bytes of a request.
 const GARBAGE: u8 = 0;
 
-/// What the switch holds for one partition.
+/// The resources of one partition in the switch's records.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Held {
     /// Queue, whether its allocation is complete, and its filters.
@@ -33,13 +33,13 @@ impl Held {
     }
 }
 
-/// The switch's belief, by module and partition.
+/// The switch's records, by module and partition.
 #[derive(Default)]
 pub struct Wants {
     pub held: BTreeMap<(usize, NicId), Held>,
-    /// Refusals of what may be refused.
+    /// Number of failed requests that may be refused.
     pub vetoes: u64,
-    /// Requests that ended otherwise than the switch needs; they are tried again.
+    /// Number of failed requests that the switch repeats.
     pub failures: u64,
 }
 
@@ -49,7 +49,7 @@ impl Wants {
     }
 }
 
-/// One partition's NIC, and how its next request is to fare below.
+/// One partition's NIC, and the plan for its next request below.
 #[derive(Clone, Copy)]
 pub struct Partition {
     pub module: usize,
@@ -144,7 +144,7 @@ pub fn complete_array(queues: &[u32], gap: usize) -> Vec<u8> {
     bytes
 }
 
-/// A structure of one identifier.
+/// A structure with one id.
 fn names(size: u16, member: wire::Member, id: u64) -> Vec<u8> {
     let mut bytes = structure(usize::from(size), 1, size, GARBAGE);
     put(&mut bytes, member, id);
@@ -222,7 +222,7 @@ pub fn update_sa(handle: u64, spi: u32) -> Vec<u8> {
 }
 
 impl Partition {
-    /// Makes the request, in the name of the partition, to the external adapter as a whole.
+    /// Issues the request on behalf of the partition to the external adapter as a whole.
     pub fn ask(&self, inner: &Inner) -> NicAnswer {
         let as_set = with(|world, _| world.chance(1, 4));
         envelope::ask(self.module, self.nic, self.external, inner, self.plan, as_set)
@@ -247,7 +247,7 @@ impl Partition {
         Some(answer)
     }
 
-    /// A request that has to succeed in the end; adapters and the machine may fail it now and then.
+    /// A request that must succeed in the end; adapters and injected faults may fail it several times.
     fn insist(&self, inner: &Inner) -> bool {
         for _ in 0..4 {
             if self.ask(inner).status == SUCCESS {
@@ -281,7 +281,7 @@ impl Partition {
         Some(id)
     }
 
-    /// The batch of allocations is complete. The status of each queue.
+    /// Issues QUEUE_ALLOCATION_COMPLETE for the queues; returns the status of each.
     pub fn complete(&self, queues: &[u32]) -> Vec<i32> {
         let gap = with(|world, _| 8 * world.random(3) as usize);
         let inner = Inner::method(oid::ALLOCATION_COMPLETE, complete_array(queues, gap));
@@ -340,7 +340,7 @@ impl Partition {
         self.held(|held| held.functions.retain(|function| *function != id));
     }
 
-    /// Adds security associations as one list; the handles of those that were taken.
+    /// Adds security associations as one list; returns the handles of those that were offloaded.
     pub fn add_associations(&self, spis: &[u32]) -> Vec<u64> {
         let nodes: Vec<Vec<u8>> = spis.iter().map(|spi| add_sa(false, *spi, 0)).collect();
         let Some((first, rest)) = nodes.split_first() else { return Vec::new() };
@@ -380,17 +380,17 @@ impl Partition {
         self.held(|held| held.associations.retain(|handle| !handles.contains(handle)));
     }
 
-    /// What the switch holds for the partition.
+    /// The resources of the partition in the switch's records.
     pub fn holds(&self) -> Held {
         with(|_, s| s.control.wants.held.get(&(self.module, self.nic)).cloned().unwrap_or_default())
     }
 
-    /// A queue with a filter for this address, complete: what a partition with VMQ gets when it starts.
+    /// Allocates and completes a queue with a filter for this address, as for a partition with VMQ that starts.
     pub fn start_queue(&self, mac: Mac) -> Option<u32> {
         self.start_queue_for(&[VnicAddress::untagged(mac)])
     }
 
-    /// A queue with a filter for each of these, complete.
+    /// Allocates and completes a queue with a filter for each of these.
     pub fn start_queue_for(&self, vnics: &[VnicAddress]) -> Option<u32> {
         let queue = self.allocate_queue()?;
         for vnic in vnics {
@@ -400,13 +400,14 @@ impl Partition {
         Some(queue)
     }
 
-    /// Moves a filter from its queue to that same queue, which changes nothing and which only the adapter that has both
-    /// can do: so it tells whether requests about them find their way. The status.
+    /// Moves a filter from its queue to the same queue. This changes nothing, but only the adapter that has both can
+    /// do it, so the status shows whether requests about them reach it.
     pub fn touch_filter(&self, queue: u32, id: u32) -> i32 {
         self.ask(&Inner::set(oid::MOVE_FILTER, move_filter(id, (queue, 0), (queue, 0)))).status
     }
 
-    /// A virtual function with a port and a filter for this address, in use: what a partition with SR-IOV gets.
+    /// Allocates a virtual function with a port and a filter for this address and assigns it, as for a partition with
+    /// SR-IOV.
     pub fn start_function(&self, mac: Mac) -> Option<u32> {
         let function = self.allocate_function(mac)?;
         self.create_vport(function)?;
@@ -415,7 +416,7 @@ impl Partition {
         Some(function)
     }
 
-    /// Stops using virtual functions and gives them back.
+    /// Stops using virtual functions and frees them.
     pub fn release_functions(&self) {
         let held = self.holds();
         if !held.functions.is_empty() {
@@ -425,7 +426,7 @@ impl Partition {
         held.functions.into_iter().for_each(|function| self.free_function(function));
     }
 
-    /// Gives everything back, in the legal order.
+    /// Frees all resources in the documented order.
     pub fn release(&self) {
         let held = self.holds();
         for (queue, (_, filters)) in held.queues {
@@ -441,7 +442,7 @@ impl Partition {
     }
 }
 
-/// Partitions that the extension told to leave their virtual functions do so.
+/// Partitions that got NDIS_STATUS_SWITCH_PORT_REMOVE_VF stop using their virtual functions.
 pub fn obey_removals(module: usize, external: NicId) {
     let told = with(|_, s| {
         let listens = !matches!(s.life(module), Life::Detached | Life::Attaching);
@@ -455,7 +456,7 @@ pub fn obey_removals(module: usize, external: NicId) {
     }
 }
 
-/// Whatever a partition still holds when its NIC goes: given back while the module listens, forgotten otherwise.
+/// Frees the resources of a partition whose NIC is removed; without an attached module only the records are cleared.
 pub fn release_all(module: usize, nic: NicId, external: NicId) {
     let partition = Partition { module, nic, external, plan: Plan::default() };
     if !with(|_, s| s.control.wants.holds_for(module, nic)) {

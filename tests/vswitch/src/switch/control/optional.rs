@@ -1,8 +1,8 @@
-//! What reaches an extension through handlers that it may do without; NDIS passes over one that has none.
+//! Calls of optional handlers; NDIS skips an extension that has not registered them.
 //!
-//! Events of the device, and direct requests: not serialised, with or before one of the other kind, through handlers of their own
-//! (nc-ndis-filter_direct_oid_request). A driver for NDIS 6.40 has no place for handlers of synchronous requests, so those
-//! never reach it.
+//! Device PnP events, and direct OID requests, which are not serialised with each other or with other requests and
+//! have their own handlers (nc-ndis-filter_direct_oid_request). A driver for NDIS 6.40 cannot register handlers of
+//! synchronous requests.
 
 use crate::check::rule;
 use crate::exports;
@@ -19,12 +19,12 @@ use lbfoext::ndis::raw::{
 };
 use std::ffi::c_void;
 
-/// One that is not completed.
+/// A direct request that is not completed.
 pub struct Direct {
     module: usize,
-    /// Status with which it will end below.
+    /// Status with which it is completed below.
     planned: i32,
-    /// Result words as they were written below, and the status there.
+    /// Result members and status of the completion below.
     below: Option<([u32; 5], i32)>,
     completed: u32,
     status: Option<i32>,
@@ -37,7 +37,7 @@ impl Control {
     }
 }
 
-/// Makes a direct request and waits for its end. Its status.
+/// Issues a direct request and waits for its completion; returns its status.
 pub fn request(module: usize, oid: u32, kind: i32, payload: &[u8], planned: i32) -> i32 {
     let world = world::current();
     let (handler, context) = with(|_, state| {
@@ -113,13 +113,13 @@ fn judge(world: &World, oid: u32, direct: &Direct, now: &OidRequest, kept: bool)
     });
 }
 
-/// The end of a direct request below: results are written.
+/// Completes a direct request below: writes results.
 fn answer(world: &World, state: &mut State, clone: *mut OidRequest) -> i32 {
     let Some(of) = state.control.clones.get_mut(&(clone as usize)) else { return FAILURE };
     of.out = false;
     let original = of.original;
     let Some(direct) = state.control.direct.get_mut(&original) else { return FAILURE };
-    // SAFETY: the clone is out and so alive.
+    // SAFETY: the clone is pending and therefore valid.
     let r = unsafe { &mut *clone };
     let word = || 1 + u32::try_from(world.random(1000)).unwrap_or(0);
     (r.word52, r.method_bytes_needed) = (word(), word());
@@ -152,10 +152,10 @@ fn complete(module: usize, clone: usize) {
 /// FILTER_DEVICE_PNP_EVENT_NOTIFY.
 type DevicePnpEventNotify = unsafe extern "win64" fn(Handle, *mut c_void);
 
-/// Bytes of a NET_DEVICE_PNP_EVENT; nobody here looks inside.
+/// Size of a NET_DEVICE_PNP_EVENT in bytes; its contents are not used.
 const DEVICE_EVENT: usize = 88;
 
-/// Tells an attached module of an event of the device.
+/// Passes a device PnP event to an attached module.
 pub fn device_event(module: usize) {
     let world = world::current();
     let (handler, context) = with(|_, state| {

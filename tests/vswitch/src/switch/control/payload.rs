@@ -1,6 +1,6 @@
-//! What requests carry: parameters of ports and NICs, arrays of them, the switch's own parameters.
+//! Payloads of requests: parameters of ports and NICs, arrays of them, parameters of the switch.
 //!
-//! Everything the documentation leaves undefined holds garbage, sizes are larger than the structures, revisions newer.
+//! Undefined bytes have arbitrary values; some structures are longer than documented and of a newer revision.
 
 use crate::switch::ports::{Mac, Nic, NicId, NicState, Port, PortState};
 use lbfoext::ndis::raw::{
@@ -9,7 +9,7 @@ use lbfoext::ndis::raw::{
 };
 use std::mem::offset_of;
 
-/// What undefined bytes hold.
+/// Value of undefined bytes.
 const GARBAGE: u8 = 0x99;
 
 fn garbage<T>() -> T {
@@ -22,11 +22,11 @@ fn garbage<T>() -> T {
 }
 
 pub fn bytes_of<T>(value: &T) -> Vec<u8> {
-    // SAFETY: every byte was written by `garbage`, padding included.
+    // SAFETY: `garbage` initialized every byte, padding included.
     unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast::<u8>(), size_of::<T>()) }.to_vec()
 }
 
-/// Counted text whose tail is not zero.
+/// A counted string with arbitrary bytes after its end.
 pub fn counted(text: &str) -> CountedString {
     let mut value: CountedString = garbage();
     let units: Vec<u16> = text.encode_utf16().take(256).collect();
@@ -57,7 +57,7 @@ pub fn port(port: &Port) -> PortParameters {
     p
 }
 
-/// Parameters of a port as an element of an array; `newer` is of a revision that this product does not know.
+/// Parameters of a port as an element of an array; `newer` selects an undefined later revision.
 pub fn port_element(of: &Port, newer: bool) -> Vec<u8> {
     let mut p = port(of);
     let mut bytes = bytes_of(&p);
@@ -69,7 +69,7 @@ pub fn port_element(of: &Port, newer: bool) -> Vec<u8> {
     bytes
 }
 
-/// Parameters of a NIC; `revision` 1 is the shortest, 3 is newer than any this product knows.
+/// Parameters of a NIC; revision 3 is an undefined later one.
 pub fn nic(nic: &Nic, revision: u8) -> Vec<u8> {
     let mut p: NicParameters = garbage();
     let size = match revision {
@@ -98,7 +98,7 @@ pub fn nic(nic: &Nic, revision: u8) -> Vec<u8> {
     );
     if of_guest {
         p.vm_name = counted(&format!("machine-{}", nic.vm));
-        // What lies behind a name is no part of it, and differs between the adapters of a VM.
+        // The bytes after a name are arbitrary and differ between the NICs of a VM.
         let length = usize::from(p.vm_name.length / 2);
         p.vm_name.text[length..].fill(0x4100 ^ nic.id.port as u16);
     }
@@ -145,7 +145,7 @@ pub fn switch(module: usize, ports: usize, is_active: bool) -> Vec<u8> {
     bytes_of(&p)
 }
 
-/// Name of a switch instance, under which the registry may hold settings of its own.
+/// The name of a switch instance, which is also the registry key of its settings.
 pub fn switch_name(module: usize) -> String {
     format!("5C9D3F62-0D4B-4A0C-9A0E-31B0A2D4E6F{}", (8 + module) % 10)
 }

@@ -1,7 +1,7 @@
-//! Properties come and go by requests: added, updated and deleted at ports and at the switch, tried on validation
-//! ports, asked for; and the answers to the extension's own enumerations.
+//! Requests about properties of ports and of the switch: add, update, delete, also on validation ports; and the
+//! answers to the extension's own enumerations.
 //!
-//! What the extension must do with each is in the rule book, group PROP.
+//! The group PROP of the rule book states what the extension must do.
 
 use crate::check::rule;
 use crate::machine::world::World;
@@ -17,11 +17,11 @@ use lbfoext::ndis::raw::{
 };
 use std::sync::Arc;
 
-/// What a switch reports of the VLANs of a port that nobody configured, the external one not excepted: Microsoft's own
-/// forwarding sample does not start where any port has no such property.
+/// The VLAN property that a switch reports for a port that is not configured, also for the external port: Microsoft's
+/// forwarding sample does not start if any port has no VLAN property.
 const UNCONFIGURED: Property = Property::Vlan(Vlan::Access(0));
 
-/// A property on its way to a port.
+/// A property to be added to a port or updated.
 #[derive(Clone, Debug)]
 pub struct Change {
     pub port: u32,
@@ -36,7 +36,7 @@ impl Change {
         Self { port, instance, property, told: Told::ByRequest, plan: Plan::default() }
     }
 
-    /// Under a PropertyId that means nothing, or of a newer minor version.
+    /// With a PropertyId that has no meaning, or of a newer minor version.
     pub fn told(mut self, told: Told) -> Self {
         self.told = told;
         self
@@ -68,7 +68,7 @@ fn policies(state: &mut State, module: usize, port: u32) -> Option<&mut Policies
     topology.ports.get_mut(&port).map(|port| &mut port.policies)
 }
 
-/// OID_SWITCH_PORT_PROPERTY_ADD or _UPDATE. True if the property holds now.
+/// OID_SWITCH_PORT_PROPERTY_ADD or _UPDATE; returns whether the property is in effect.
 pub fn provision(module: usize, change: Change, update: bool) -> bool {
     if with(|_, state| state.modules[module].topology.policies(change.port).is_none()) {
         return false;
@@ -94,7 +94,7 @@ pub fn provision(module: usize, change: Change, update: bool) -> bool {
     held
 }
 
-/// OID_SWITCH_PORT_PROPERTY_DELETE of one instance. True if it is gone.
+/// OID_SWITCH_PORT_PROPERTY_DELETE of one instance; returns whether it is deleted.
 pub fn withdraw(module: usize, port: u32, instance: u64) -> bool {
     let Some(property) = with(|_, state| policies(state, module, port)?.properties.get(&instance).cloned())
     else {
@@ -112,8 +112,7 @@ pub fn withdraw(module: usize, port: u32, instance: u64) -> bool {
     announce(module, oids::SWITCH_PORT_PROPERTY_DELETE, payload, Plan::default(), gone)
 }
 
-/// A property request whose payload is cut, lies about its parts or names another port; the switch below takes it for
-/// what it is and fails it.
+/// A property request with a truncated payload, wrong lengths or another port; the switch below fails it.
 pub fn damaged(module: usize, change: &Change, damage: Damage) -> Answer {
     let payload = with(|world, state| {
         if let Some(policies) = policies(state, module, change.port) {
@@ -127,20 +126,20 @@ pub fn damaged(module: usize, change: &Change, damage: Damage) -> Answer {
     request(module, Ask { plan, ..Ask::set(oids::SWITCH_PORT_PROPERTY_ADD, payload, None) })
 }
 
-/// What is wrong with a payload.
+/// The damage of a payload.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Damage {
-    /// It ends before its head does.
+    /// It ends within its parameter structure.
     CutHead,
-    /// It ends before the body does.
+    /// It ends within the property.
     CutBody,
-    /// The body is said to begin behind the end.
+    /// The offset of the property lies beyond the end.
     FarOffset,
     /// Offset and length overflow.
     Overflow,
-    /// The body's own header says it is shorter than what it must hold.
+    /// The size in the property's header is too small.
     ShortBody,
-    /// The head is of another type.
+    /// The header of the parameter structure has another type.
     WrongType,
 }
 
@@ -161,11 +160,11 @@ impl Damage {
     }
 }
 
-/// What happens to an answer about properties of a type. It does not make it longer.
+/// A change to the answer about properties of one type, which does not make it longer.
 #[derive(Clone)]
 pub struct Spoils(pub Arc<Spoil>);
 
-/// Gets the type that was asked for and the answer.
+/// Called with the requested type and the answer.
 type Spoil = dyn Fn(i32, &mut Vec<u8>) + Send + Sync;
 
 impl std::fmt::Debug for Spoils {
@@ -174,7 +173,7 @@ impl std::fmt::Debug for Spoils {
     }
 }
 
-/// Requests about properties of the switch itself: somebody's custom ones.
+/// Issues a request about a custom property of the switch.
 pub fn switch_property(module: usize, oid: u32, id: [u8; 16], instance: u64) -> Answer {
     let payload = with(|world, _| {
         let gap = usize::try_from(world.random(5)).unwrap_or(0) * 8;
@@ -187,7 +186,7 @@ pub fn switch_property(module: usize, oid: u32, id: [u8; 16], instance: u64) -> 
     request(module, Ask::set(oid, payload, None))
 }
 
-/// A question about a feature of somebody's, of the switch or of a port.
+/// Issues a query of the status of a custom feature, of the switch or of a port.
 pub fn feature_status(module: usize, port: Option<u32>, id: [u8; 16], room: usize) -> Answer {
     let oid = match port {
         Some(_) => oids::SWITCH_PORT_FEATURE_STATUS_QUERY,
@@ -199,7 +198,7 @@ pub fn feature_status(module: usize, port: Option<u32>, id: [u8; 16], room: usiz
 }
 
 impl State {
-    /// An enumeration of the extension's own is asked for.
+    /// Checks the extension's own enumeration when it arrives.
     pub(super) fn take_property_enum(&self, world: &World, module: usize, r: &OidRequest) {
         // SAFETY: the extension's buffer has `length` bytes.
         let asked =
@@ -212,7 +211,7 @@ impl State {
         });
     }
 
-    /// An enumeration of the extension's own, of a port's properties.
+    /// Answers the extension's own enumeration of a port's properties.
     pub(super) fn answer_property_enum(&mut self, world: &World, module: usize, r: &mut OidRequest) -> i32 {
         if world.fails("OID_SWITCH_PORT_PROPERTY_ENUM") {
             return RESOURCES;
@@ -263,7 +262,7 @@ impl State {
 }
 
 impl State {
-    /// An enumeration of the extension's own, of the switch's properties, of which none are provisioned here
+    /// Answers the extension's own enumeration of the switch's properties, of which there are none
     /// (oid-switch-property-enum: SUCCESS, NumProperties zero; INVALID_LENGTH and BytesNeeded for a short buffer).
     pub(super) fn answer_switch_property_enum(&self, world: &World, r: &mut OidRequest) -> i32 {
         if world.fails("OID_SWITCH_PROPERTY_ENUM") {
@@ -284,7 +283,8 @@ impl State {
     }
 }
 
-/// Writes the answer of a method over its question, with the byte counts; false, and BytesNeeded, if it is too long.
+/// Writes the output of a method over its input, with the byte counts; if the buffer is too short, writes BytesNeeded
+/// and returns false.
 fn give(r: &mut OidRequest, answer: &[u8], needed: u32) -> bool {
     if r.word52 < needed {
         (r.method_bytes_written, r.method_bytes_needed) = (0, needed);

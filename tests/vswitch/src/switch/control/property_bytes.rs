@@ -1,7 +1,7 @@
-//! Properties as they travel: heads, bodies at odd places, enumerations. Written by the offsets of the documentation's
-//! layout table, not through the driver's structures, so that a wrong offset there shows here.
+//! Properties in binary form: parameter structures, properties at varying offsets, enumerations. They are written by
+//! the offsets of the layout table and not with the driver's structures, so that a wrong offset in those is detected.
 //!
-//! Everything undefined holds garbage; bodies lie anywhere that is aligned to eight bytes.
+//! Undefined bytes have arbitrary values; properties lie at any offset aligned to eight bytes.
 
 use crate::switch::ports::policy::{Private, Property, Security, Vlan};
 use std::collections::BTreeSet;
@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 const GARBAGE: u8 = 0x99;
 const OBJECT_TYPE_DEFAULT: u8 = 0x80;
 
-/// Bytes with an `NDIS_OBJECT_HEADER` and garbage behind it.
+/// Bytes with an `NDIS_OBJECT_HEADER` and arbitrary values after it.
 struct Block(Vec<u8>);
 
 impl Block {
@@ -50,14 +50,14 @@ fn length(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
-/// An instance id as the GUID that travels.
+/// The GUID of an instance id.
 pub fn instance_guid(instance: u64) -> [u8; 16] {
     let mut guid = [0x1D; 16];
     guid[..8].copy_from_slice(&instance.to_le_bytes());
     guid
 }
 
-/// The body of a property. `newer`: of a revision that this product does not know, and longer.
+/// The property itself. `newer`: of an undefined later revision, and longer.
 pub fn body(property: &Property, newer: bool) -> Vec<u8> {
     let mut bytes = match property {
         Property::Vlan(vlan) => vlan_body(vlan),
@@ -127,17 +127,17 @@ fn security_body(security: Security) -> Block {
     block
 }
 
-/// What travels around a property of a port.
+/// The parameters around a property of a port.
 #[derive(Clone, Copy, Debug)]
 pub struct Envelope {
-    /// Its PropertyId; means something for custom properties only.
+    /// PropertyId, which has a meaning for custom properties only.
     pub id: [u8; 16],
     pub instance: u64,
     /// Major number times 256 and minor number.
     pub version: u16,
-    /// Bytes between head and body.
+    /// Bytes between parameter structure and property.
     pub gap: usize,
-    /// The body is of a newer revision.
+    /// Whether the property has a newer revision.
     pub newer: bool,
 }
 
@@ -209,13 +209,13 @@ pub fn feature_status(port: Option<u32>, id: [u8; 16], room: usize) -> Vec<u8> {
     block.0
 }
 
-/// Bytes of the head of such a question, and of the room behind it for data.
+/// Lengths of the parameter structure of such a query and of the buffer after it for data.
 pub fn feature_room(oid: u32, length: usize) -> (usize, usize) {
     let head = if oid == lbfoext::ndis::raw::oids::SWITCH_PORT_FEATURE_STATUS_QUERY { 64 } else { 56 };
     (head, length.saturating_sub(head + 16))
 }
 
-/// A custom property of a port whose body does not lie inside.
+/// Whether the bytes are a custom property of a port that does not lie inside the buffer.
 pub fn is_cut_custom(bytes: &[u8]) -> bool {
     let custom = port_property_head(bytes).is_some_and(|(_, of)| of == 1) && bytes.len() >= 64;
     let word =
@@ -223,7 +223,7 @@ pub fn is_cut_custom(bytes: &[u8]) -> bool {
     custom && word(52).saturating_add(word(56)) > bytes.len()
 }
 
-/// The answer to an enumeration of port properties: the head that was asked with, then the instances.
+/// The output of an enumeration of port properties: the parameter structure of the input, then the instances.
 pub fn enumeration(asked: &[u8], found: &[(u64, &Property)], gap: usize) -> Vec<u8> {
     let mut head = Block(asked[..48].to_vec());
     let first = (48 + gap).next_multiple_of(8);
@@ -245,8 +245,8 @@ pub fn enumeration(asked: &[u8], found: &[(u64, &Property)], gap: usize) -> Vec<
     head.0
 }
 
-/// The answer to an enumeration of the switch's properties when there are none; `None` if the question's head is not
-/// that of `NDIS_SWITCH_PROPERTY_ENUM_PARAMETERS`, 38 bytes and the room that they take.
+/// The output of an enumeration of the switch's properties when there are none; `None` if the input is not a valid
+/// `NDIS_SWITCH_PROPERTY_ENUM_PARAMETERS` (38 bytes plus padding).
 pub fn empty_switch_enumeration(asked: &[u8]) -> Option<Vec<u8>> {
     let mut head = Block(asked.get(..40)?.to_vec());
     let size = u16::from_le_bytes([head.0[2], head.0[3]]);
@@ -255,7 +255,7 @@ pub fn empty_switch_enumeration(asked: &[u8]) -> Option<Vec<u8>> {
     Some(head.0)
 }
 
-/// Port and type that an enumeration asks for; `None` if its head is too short or says it is something else.
+/// Port and type in the input of an enumeration; `None` if it is too short or its header does not match.
 pub fn asked_for(bytes: &[u8]) -> Option<(u32, i32)> {
     let word = |at: usize| bytes.get(at..at + 4).map(|b| [b[0], b[1], b[2], b[3]]);
     let header = bytes.first() == Some(&OBJECT_TYPE_DEFAULT) && bytes.get(1).is_some_and(|r| *r >= 1);
@@ -263,7 +263,7 @@ pub fn asked_for(bytes: &[u8]) -> Option<(u32, i32)> {
     Some((u32::from_le_bytes(word(8)?), i32::from_le_bytes(word(12)?)))
 }
 
-/// Port, type and length of what a property request says it carries; `None` if it is no such thing.
+/// Port and type in a property request; `None` if it is not valid.
 pub fn port_property_head(bytes: &[u8]) -> Option<(u32, i32)> {
     asked_for(bytes)
 }

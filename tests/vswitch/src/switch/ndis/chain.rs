@@ -1,9 +1,9 @@
-//! The lists of a chain as far as they may be read.
+//! The lists of a chain, as far as they may be read.
 
 use crate::switch::ndis::State;
 use lbfoext::ndis::raw::NetBufferList;
 
-/// Lists of the chain, for reports; stops at what is no list.
+/// The lists of the chain, for reports; stops at an invalid list.
 pub fn chain(state: &mut State, first: *mut NetBufferList) -> Vec<usize> {
     let decoy = state.decoy();
     let mut lists = Vec::new();

@@ -1,4 +1,4 @@
-//! Forwarding contexts of the extension's own lists: allocated, freed, given a source, copied from a parent.
+//! Forwarding contexts of the extension's own lists: allocate, free, set the source, copy from a parent.
 
 use crate::check::rule;
 use crate::machine::memory::AllocationKind;

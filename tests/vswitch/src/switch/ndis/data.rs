@@ -1,6 +1,6 @@
-//! What the driver calls for packets: send, complete, indicate, return.
+//! The driver's calls for packets: send, complete, indicate, return.
 //!
-//! Each takes the list apart, asks `check` about every packet, changes places and hands the lists on to `edges`.
+//! Each splits the chain, checks every packet with `check`, changes its stage and passes the lists on to `edges`.
 
 use crate::check::{advice, packets as checks, rule};
 use crate::exports;
@@ -68,16 +68,16 @@ exports! {
     }
 }
 
-/// What a list of packets is expected to be.
+/// The expected state of the packets of a chain.
 struct Expect {
     function: &'static str,
-    /// Rule for a packet that is not the caller's.
+    /// The rule that a packet breaks which the caller does not own.
     owner_rule: &'static str,
     places: &'static [PacketStage],
 }
 
 impl State {
-    /// The module behind a handle, and STATE-24 / STATE-07 for calls that come too early or too late.
+    /// The module of a handle; checks STATE-24 and STATE-07 for calls that are too early or too late.
     pub fn caller(&mut self, world: &World, filter: Handle, function: &'static str) -> Option<usize> {
         let module = self.module_of(filter);
         let life = module.map(|m| self.life(m));
@@ -94,7 +94,7 @@ impl State {
         module
     }
 
-    /// Walks a chain and gives the packets that are the caller's.
+    /// Walks a chain and returns the packets that the caller owns.
     fn walk(
         &mut self,
         world: &World,
@@ -277,7 +277,7 @@ impl State {
         (!lists.is_empty()).then_some((module, lists))
     }
 
-    /// Notes a call for packets, if somebody wants to see them.
+    /// Records a call for packets, if a test requested it.
     fn cross(&mut self, function: &'static str, lists: &[usize], gave: u32) {
         if self.crossings.is_none() {
             return;
@@ -297,7 +297,7 @@ impl State {
         self.crossings.iter_mut().for_each(|all| all.push(crossing));
     }
 
-    /// The packets belong to others from here on.
+    /// Passes the ownership of the packets to another component.
     fn cover(&mut self, lists: &[usize], place: PacketStage) {
         let decoy = self.decoy();
         for list in lists {
@@ -308,7 +308,7 @@ impl State {
         }
     }
 
-    /// A packet of the switch is over: its memory goes to quarantine, its references are dropped.
+    /// Completes a packet of the switch: its memory goes to quarantine, its references are released.
     pub fn finish(&mut self, world: &World, list: usize) {
         let nbl = list as *mut NetBufferList;
         let Some(mut packet) = self.packets.remove(nbl) else { return };
@@ -326,7 +326,7 @@ impl State {
         world.log(|| format!("packet {} over", packet.name));
     }
 
-    /// An own list of the extension no longer needs its parent.
+    /// Releases the parent of the extension's own list.
     pub fn release_child(&mut self, list: *mut NetBufferList) {
         let Some(packet) = self.packets.get_mut(list) else { return };
         for id in std::mem::take(&mut packet.pinned) {
@@ -341,7 +341,7 @@ impl State {
         }
     }
 
-    /// Final status of a list that the module completed without sending it.
+    /// Records the final status of a list that the module completed without sending it.
     pub fn account_for_drop(&mut self, list: usize, status: i32) {
         let Some(packet) = self.packets.at(list) else { return };
         let carried = packet.carried.clone();
@@ -356,7 +356,7 @@ impl State {
     }
 }
 
-/// Lists that no handler wants to see go up at once.
+/// Completes lists at once for an extension without a receive handler.
 pub fn bypass_receive(module: usize, lists: &[usize]) {
     with(|world, state| {
         for list in lists {
@@ -367,7 +367,7 @@ pub fn bypass_receive(module: usize, lists: &[usize]) {
     edges::delivered(module, lists.to_vec());
 }
 
-/// A send call is part of a FilterSend of this thread that began before `order`.
+/// Whether a send call is part of a FilterSend of this thread that began before `order`.
 pub fn in_send_walk_before(order: u64) -> bool {
     inside("FilterSendNetBufferLists").is_some_and(|call| call.began < order)
 }

@@ -1,4 +1,4 @@
-//! The protocol edge gives packets to their destinations.
+//! The protocol edge delivers packets to their destinations.
 
 use crate::machine::world::World;
 use crate::reference::vlan::Tags;
@@ -31,7 +31,7 @@ impl State {
             };
             for &id in frames.iter().filter(meant) {
                 if m.topology.is_external(to.port) {
-                    // A single adapter may be named by index 0 as well.
+                    // Index 0 may also denote a single adapter.
                     let member = if to.index == 0 { 1 } else { to.index };
                     let vid = wire_vid(self.frames.all.get(id).map_or(&[], |f| &f.bytes), tag, destination);
                     m.external.transmit(&mut self.frames, (id, vid), member, now, |n| world.random(n));
@@ -44,7 +44,8 @@ impl State {
     }
 }
 
-/// The VLAN in which a frame goes out on the wire: that beside it if the destination preserves it, or that in it.
+/// The VLAN of a frame on the wire: that of the out-of-band tag if the destination preserves it, otherwise that in its
+/// bytes.
 fn wire_vid(frame: &[u8], tag: u64, to: PortDestination) -> u16 {
     let tags = Tags::of(frame, tag);
     let out_of_band =

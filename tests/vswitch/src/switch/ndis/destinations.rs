@@ -1,6 +1,6 @@
-//! Destinations of packets: added one by one, or written into the array and committed by an update.
+//! Destinations of packets: added one by one, or written to the array and committed by an update.
 //!
-//! `commit` is where a packet is assigned: what the extension decided is decided there.
+//! A packet is assigned in `commit`, where the extension's decision is checked.
 
 use crate::check::{advice, rule, unchanged};
 use crate::machine::world::World;
@@ -16,7 +16,7 @@ use lbfoext::ndis::raw::{
 use std::ptr;
 
 impl State {
-    /// The rules that hold for every call that adds destinations. False if the packet cannot take any.
+    /// Checks the rules of every call that adds destinations; false if the packet cannot take any.
     fn may_add(
         &mut self,
         world: &World,
@@ -112,7 +112,7 @@ impl State {
             return (RESOURCES, ptr::null_mut());
         }
         let enough = of.available() >= more;
-        // The extension asks for the difference, but an array twice as long is as legal an answer.
+        // The extension requests the difference, but the switch may return a longer array.
         let wanted = of.available() + more + u32::try_from(world.random(3)).unwrap_or(0);
         of.grow(wanted);
         let pointer = of.pointer();
@@ -199,7 +199,7 @@ impl State {
         SUCCESS
     }
 
-    /// Destinations become binding: what was decided is decided here.
+    /// Commits destinations and checks the decision.
     fn commit(
         &mut self,
         world: &World,
@@ -261,7 +261,7 @@ impl State {
     }
 }
 
-/// Exclusions that memory shows become the truth.
+/// Takes over the exclusions that the extension wrote to the array.
 fn exclude(context: &mut Context) {
     let now = context.committed_in_memory();
     for (was, is) in context.committed.iter_mut().zip(now) {

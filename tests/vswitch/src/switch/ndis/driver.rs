@@ -1,4 +1,4 @@
-//! The life of the driver: entry, registration, unload.
+//! The driver: entry, registration, unload.
 //!
 //! The functions above the exports are what the system does; the scenario calls them on a simulated thread at PASSIVE.
 
@@ -21,25 +21,25 @@ const DRIVER_UNLOAD_OFFSET: usize = 104;
 /// The product's service: the last part of the registry path, and `ServiceName` of the registration.
 pub const SERVICE: &str = "lbfoext";
 
-/// What an extension is for the switch: the `FilterClass` of its INF (inf-requirements-for-hyper-v-extensions), and
-/// whether it answers for a team of adapters.
+/// The role of an extension: the `FilterClass` of its INF (inf-requirements-for-hyper-v-extensions), and whether it is
+/// a teaming provider.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {
-    /// `ms_switch_filter`: the switch itself says where packets go (filtering-extensions).
+    /// `ms_switch_filter`: the switch itself determines destinations (filtering-extensions).
     Filtering,
-    /// `ms_switch_forward`: the extension says where packets go (forwarding-extensions).
+    /// `ms_switch_forward`: the extension determines destinations (forwarding-extensions).
     Forwarding,
-    /// The same, and it balances a team whose adapters may fail (teaming-provider-extensions).
+    /// The same, and it distributes traffic over a team whose adapters may fail (teaming-provider-extensions).
     TeamingProvider,
 }
 
 impl Role {
-    /// Destinations are the extension's to choose.
+    /// Whether the extension determines destinations.
     pub const fn forwards(self) -> bool {
         matches!(self, Self::Forwarding | Self::TeamingProvider)
     }
 
-    /// What the product promises of teams is asked of nobody else.
+    /// Whether the checks for teams apply; they are promises of the product only.
     pub const fn has_team(self) -> bool {
         matches!(self, Self::TeamingProvider)
     }
@@ -58,7 +58,7 @@ impl Default for Installed {
     }
 }
 
-/// Text in memory of the switch that is poisoned when it is given up.
+/// A string in memory of the switch, which is overwritten with poison when it is freed.
 pub struct Text {
     structure: *mut UnicodeString,
     units: *mut u8,
@@ -123,7 +123,7 @@ pub fn load(entry: DriverEntry) -> i32 {
     status
 }
 
-/// Unloads the driver: DriverUnload, then the driver object goes.
+/// Unloads the driver: DriverUnload, then the driver object is freed.
 pub fn unload() {
     let world = world::current();
     let (object, registered) = with(|world, state| {
@@ -184,7 +184,7 @@ exports! {
         world::current().track(AllocationKind::DriverRegistration, handle, 0, "filter driver");
         // SAFETY: the driver passes a writable handle.
         unsafe { *filter_driver_handle = handle as Handle };
-        // No module is there before the driver has set its options (initializing-a-filter-driver).
+        // No module is attached before the driver has set its options (initializing-a-filter-driver).
         let options = c.set_options.map_or(SUCCESS, |set_options| {
             // SAFETY: the driver registered this handler.
             call("FilterSetOptions", 0, || unsafe { set_options(handle as Handle, filter_driver_context) })

@@ -1,8 +1,8 @@
-//! The two ends of the stack: the miniport edge that turns sends into receive indications, and the protocol edge that
-//! delivers them.
+//! The two edges of the stack: the miniport edge turns sends into receive indications, the protocol edge delivers
+//! them.
 //!
-//! Every step happens inside the call that causes it or later, alone or with others, as the seed says; the order of the
-//! packets that go up is kept. Nothing here holds the state's mutex while it calls the driver.
+//! The seed decides whether a step happens inside the call that causes it or later, alone or with others; the order of
+//! indicated packets is kept. The state's mutex is never held during a call of the driver.
 
 use crate::check::rule;
 use crate::machine::clock;
@@ -18,7 +18,7 @@ use lbfoext::ndis::raw::{
 };
 use std::collections::VecDeque;
 
-/// Lists on their way, by address.
+/// Lists between two steps, by address.
 pub type Lists = Vec<usize>;
 
 /// Steps that wait.
@@ -27,7 +27,7 @@ pub struct Queues {
     up: VecDeque<Lists>,
     back: VecDeque<usize>,
     done: VecDeque<usize>,
-    /// A step is taken for the queue at this moment; order up is kept by letting only one do so.
+    /// Whether a thread is indicating packets of the queue; only one may do so, which keeps their order.
     moving_up: bool,
 }
 
@@ -47,7 +47,7 @@ fn later(world: &World, state: &State, what: &'static str, step: impl FnOnce() +
     world.at(world.now() + delay, what, step);
 }
 
-/// Lists came down to the miniport edge.
+/// Lists arrived at the miniport edge.
 pub fn arrived_below(module: usize, lists: Lists) {
     let now = with(|world, state| {
         for &list in &lists {
@@ -67,7 +67,7 @@ pub fn arrived_below(module: usize, lists: Lists) {
     }
 }
 
-/// Indicates what waits at the miniport edge.
+/// Indicates the lists that wait at the miniport edge.
 fn move_up(module: usize) {
     loop {
         let Some(lists) = with(|world, state| state.take_up(world, module)) else { return };
@@ -85,7 +85,7 @@ fn move_up(module: usize) {
 
 /// One receive indication at the miniport edge.
 fn indicate(module: usize, lists: Lists) {
-    // Lists without any destination end here; what the others are given is decided with their flags.
+    // Lists without a destination are completed here; the others are indicated with their flags.
     let (up, ended) = with(|_, state| state.split_ended(lists));
     if !ended.is_empty() {
         complete(module, ended);
@@ -114,7 +114,7 @@ fn indicate(module: usize, lists: Lists) {
     lowered.restore();
 }
 
-/// Packets were delivered: their lists go back down, now or later.
+/// Packets were delivered: their lists are returned, now or later.
 pub fn delivered(module: usize, lists: Lists) {
     let now = with(|world, state| {
         let inside = nested(world, state);
@@ -153,7 +153,7 @@ fn return_lists(module: usize, lists: Lists) {
     level.restore();
 }
 
-/// Lists came back to the miniport edge: their sends complete, now or later.
+/// Lists were returned to the miniport edge: their sends are completed, now or later.
 pub fn settled(module: usize, lists: Lists) {
     let now = with(|world, state| {
         let inside = nested(world, state);
@@ -212,7 +212,7 @@ fn shuffled(mut lists: Lists) -> Lists {
     lists
 }
 
-/// A level the seed raised to, to be left again.
+/// A raised IRQL, lowered on drop.
 pub struct Level(Option<u8>);
 
 impl Level {
@@ -223,14 +223,14 @@ impl Level {
     }
 }
 
-/// Stays at the caller's level or raises to DISPATCH.
+/// Stays at the caller's IRQL or raises to DISPATCH_LEVEL, as the seed decides.
 pub fn at_random_level() -> Level {
     let raise = cpu::irql() < cpu::DISPATCH && with(|world, s| world.chance(s.style.dispatch, 100));
     Level(raise.then(cpu::raise_to_dispatch))
 }
 
 impl State {
-    /// What the switch does to a packet below the driver: destinations of native packets, the mirror port.
+    /// The switch's changes to a packet below the driver: destinations of native packets, the mirror port.
     fn choose_below(&mut self, world: &World, list: usize) {
         self.forward_itself(world, list);
         let Some(packet) = self.packets.at(list) else { return };
@@ -271,11 +271,11 @@ impl State {
         world.log(|| format!("below adds {target}"));
     }
 
-    /// Takes the next lists up: one batch, sometimes several merged, sometimes a part.
+    /// Takes the next lists to be indicated: one batch, several merged, or a part.
     fn take_up(&mut self, world: &World, module: usize) -> Option<Lists> {
         let queues = &mut self.modules[module].queues;
         if queues.moving_up {
-            // Another thread is in the middle of an indication; it looks at the queue again when it is through.
+            // Another thread is indicating; it checks the queue again afterwards.
             return None;
         }
         let mut lists = queues.up.pop_front()?;
@@ -296,7 +296,7 @@ impl State {
         Some(lists)
     }
 
-    /// Separates lists that nothing will receive.
+    /// Separates lists without a receiver.
     fn split_ended(&mut self, lists: Lists) -> (Lists, Lists) {
         let (up, ended): (Lists, Lists) = lists.into_iter().partition(|list| {
             self.packets
@@ -316,7 +316,7 @@ impl State {
         (up, ended)
     }
 
-    /// Hands lists to FilterReceive: context, handler, chain, count, flags, and the call's order number.
+    /// Prepares a call of FilterReceive: context, handler, chain, count, flags, and the call's order number.
     fn give_up(
         &mut self,
         world: &World,
@@ -392,7 +392,7 @@ impl State {
         for list in lists {
             if let Some(packet) = self.packets.at(*list) {
                 let status = packet.frames.first().and_then(|frame| self.style.statuses.get(frame));
-                // SAFETY: the list is uncovered and the switch's until the call below.
+                // SAFETY: the list is uncovered, and the switch owns it until the call below.
                 unsafe { (*packet.nbl).status = status.copied().unwrap_or(0) };
             }
         }
@@ -407,7 +407,7 @@ impl State {
         (m.context as Handle, self.driver.characteristics.and_then(|c| c.send_complete), chain, flags.bits())
     }
 
-    /// Uncovers lists, links them into a chain and gives them to the extension.
+    /// Uncovers lists, links them into a chain and passes them to the extension.
     pub fn hand_over(
         &mut self,
         world: &World,
@@ -428,7 +428,7 @@ impl State {
             }
             let packet = self.packets.at(list).unwrap_or_else(|| unreachable!("found above"));
             packet.place = place;
-            // SAFETY: uncovered and the switch's until the call that follows.
+            // SAFETY: uncovered, and the switch owns it until the call that follows.
             unsafe { (*packet.nbl).next = next };
             next = packet.nbl;
         }
@@ -441,7 +441,7 @@ impl State {
         sources.windows(2).all(|pair| pair[0] == pair[1])
     }
 
-    /// All lists have one and the same destination and none is native.
+    /// Whether all lists have the same single destination and none is native.
     pub fn same_single_destination(&mut self, lists: &[usize]) -> bool {
         let mut first: Option<PortDestination> = None;
         lists.iter().all(|list| {
@@ -454,7 +454,7 @@ impl State {
         })
     }
 
-    /// Nothing is on its way in this module.
+    /// Whether no packet of this module is between two steps.
     pub fn is_quiet(&self, module: usize) -> bool {
         self.modules[module].queues.is_empty()
             && !self
@@ -473,7 +473,7 @@ pub fn same(a: PortDestination, b: PortDestination) -> bool {
     (a.port_id, a.nic_index, a.bits) == (b.port_id, b.nic_index, b.bits)
 }
 
-/// Lets everything that was put off happen.
+/// Executes all delayed steps.
 pub fn drain(module: usize) {
     for _ in 0..10_000 {
         if with(|_, state| state.is_quiet(module)) {

@@ -1,8 +1,7 @@
-//! Where packets go when no forwarding extension is enabled: then the switch itself determines their destinations and
-//! applies the standard port policies, at the miniport edge (forwarding-extensions,
-//! packet-flow-through-the-extensible-switch-data-path).
+//! Forwarding without a forwarding extension: the switch itself determines destinations and applies the standard port
+//! policies, at the miniport edge (forwarding-extensions, packet-flow-through-the-extensible-switch-data-path).
 //!
-//! It goes by the reference: what a forwarding extension must do, the switch does.
+//! It uses the reference, which determines what a forwarding extension must do.
 
 use crate::machine::world::World;
 use crate::reference::{Question, Reach, judge};
@@ -13,18 +12,18 @@ use crate::switch::ports::NicId;
 use lbfoext::ndis::raw::{DestinationBits, PortDestination, info};
 use std::collections::BTreeSet;
 
-/// Why the switch itself drops a frame.
+/// The reason with which the switch itself drops a frame.
 const NOWHERE: &str = "The switch itself has no destination for it.";
 
 impl State {
-    /// Adds the destinations of a list, unless an extension has to, or it is an NVGRE packet.
+    /// Adds the destinations of a list, unless an extension must do so or it is an NVGRE packet.
     pub(super) fn forward_itself(&mut self, world: &World, list: usize) {
         let by_extension = self.installed.role.forwards();
         let Some(packet) = self.packets.at(list).filter(|packet| !by_extension && !packet.is_native()) else {
             return;
         };
         let (module, source, ids) = (packet.switch, packet.source, packet.frames.clone());
-        // SAFETY: below, the list is the switch's.
+        // SAFETY: below the extension, the switch owns the list.
         let (tag, subnet) = (packet.before.info[info::IEEE_8021Q], packet.before.info[info::VIRTUAL_SUBNET]);
         let subnet = (subnet & 0x00FF_FFFF) as u32;
         let of = |id| Some((id, self.destinations_of(module, source, id, tag, subnet)?));
@@ -53,7 +52,7 @@ impl State {
         }
     }
 
-    /// Who must get a frame; of the members one whose link is up.
+    /// The destinations of a frame; of the members one whose link is up.
     fn destinations_of(
         &self,
         module: usize,

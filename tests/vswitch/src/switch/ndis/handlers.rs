@@ -1,5 +1,5 @@
-//! The handlers that the switch gives to its extensions: forwarding contexts, destinations, sources, references, drop
-//! reports.
+//! The handlers of the switch for extensions: forwarding contexts, destinations, sources, references, reports of
+//! dropped packets.
 
 use crate::check::rule;
 use crate::exports::Frame;
@@ -15,7 +15,7 @@ use lbfoext::ndis::raw::{
     SwitchContext, SwitchOptionalHandlers, UnicodeString,
 };
 
-/// The table, as NdisFGetOptionalSwitchHandlers gives it.
+/// The table that NdisFGetOptionalSwitchHandlers returns.
 pub fn table() -> SwitchOptionalHandlers {
     SwitchOptionalHandlers {
         allocate_net_buffer_list_forwarding_context: Some(entry::allocate_context),
@@ -35,7 +35,7 @@ pub fn table() -> SwitchOptionalHandlers {
     }
 }
 
-/// The handlers as the driver enters them: each first notes the driver's stack.
+/// The entry points of the handlers: each first records the driver's stack depth.
 pub(crate) mod entry {
     use super::{
         ForwardingDestinationArray, NetBufferList, PortDestination, SwitchContext as Context, UnicodeString,
@@ -83,10 +83,10 @@ pub(crate) mod entry {
     }
 }
 
-/// What stands where a table of revision 2 has members: calling one is STATE-05.
+/// Stored in the members that only revision 2 of the table has; calling one breaks STATE-05.
 ///
 /// # Safety
-/// None needed: it looks at nothing.
+/// None; it reads nothing.
 pub unsafe extern "win64" fn beyond_the_revision() -> i32 {
     let _frame = Frame::enter("a switch handler of revision 2", DISPATCH, arguments!());
     crate::machine::world::current()
@@ -94,7 +94,7 @@ pub unsafe extern "win64" fn beyond_the_revision() -> i32 {
     INVALID_PARAMETER
 }
 
-/// This call is to fail: because a sweep wants it, or because the switch is short of memory.
+/// Whether this call fails: as a fault of a sweep, or because the switch has no memory.
 fn refused(handler: &'static str) -> bool {
     crate::machine::fault::fails(handler) || with(|world, state| world.chance(state.style.refuse, 100))
 }
@@ -264,7 +264,7 @@ unsafe extern "win64" fn report_filtered(
     });
 }
 
-/// A counted string that is there: not null, inside no freed memory.
+/// Whether a counted string is valid: not null, not in freed memory.
 fn is_text(world: &World, text: *const UnicodeString) -> bool {
     if text.is_null() || matches!(world.place(text.cast()), MemoryState::Freed(_)) {
         return false;
@@ -282,7 +282,7 @@ fn read_text(text: *const UnicodeString) -> String {
 }
 
 impl State {
-    /// The module whose switch context this is.
+    /// The module of a switch context.
     pub fn owner(&mut self, world: &World, context: Handle, function: &'static str) -> Option<usize> {
         let module = self.modules.iter().position(|m| m.switch == context as usize && m.switch != 0);
         rule(world, "DATA-23", module.is_some(), || format!("{function} with a context of no switch"));
@@ -292,7 +292,7 @@ impl State {
         Some(module)
     }
 
-    /// A packet that the extension may give to a handler of this module.
+    /// A packet that the extension may pass to a handler of this module.
     pub fn target(
         &mut self,
         world: &World,

@@ -1,4 +1,4 @@
-//! What is left behind, by the rule that its kind breaks. Every entry of the ledger is reported once.
+//! Leaks, by the rule that each kind of allocation breaks. Every entry of the ledger is reported once.
 
 use crate::check::rule;
 use crate::machine::memory::{Allocation, AllocationKind};
@@ -10,7 +10,7 @@ pub fn newest(world: &World) -> u64 {
     world.live().last().map_or(0, |entry| entry.serial)
 }
 
-/// What was created since `mark`, lives and was not reported yet, if `wanted`.
+/// Entries since `mark` that are allocated and not reported yet, if `wanted`.
 fn left(world: &World, mark: u64, wanted: impl Fn(&Allocation) -> bool) -> Vec<Allocation> {
     let mut left = world.live();
     with(|_, state| {
@@ -19,13 +19,13 @@ fn left(world: &World, mark: u64, wanted: impl Fn(&Allocation) -> bool) -> Vec<A
     left
 }
 
-/// After a call that failed: nothing it created may live.
+/// After a failed call: nothing that it allocated may be left.
 pub fn after_failure(world: &World, mark: u64, within: Option<&'static str>, id: &'static str) {
     let left = left(world, mark, |e| within.is_none_or(|name| e.stack.contains(&name)));
     rule(world, id, left.is_empty(), || format!("a call failed and left {}", list(&left)));
 }
 
-/// After the last module was detached: nothing of it may live.
+/// After the detach of the last module: nothing of it may be left.
 pub fn after_detach(world: &World, mark: u64) {
     let left = left(world, mark, |e| {
         let of_module = !e.stack.contains(&"DriverEntry") || e.stack.contains(&"FilterAttach");
@@ -51,7 +51,7 @@ fn list(entries: &[Allocation]) -> String {
     entries.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// After unload: whatever lives and was not reported is a leak.
+/// After unload: everything that is left and not reported is a leak.
 pub fn after_unload(world: &World) {
     let left = left(world, 0, |e| e.kind != AllocationKind::RunningWork);
     rule(world, "MEM-02", left.is_empty(), || format!("left after unload: {}", list(&left)));

@@ -1,9 +1,9 @@
-//! Where addresses were seen that belong to no NIC: behind ports that may send with any address.
+//! Addresses of no NIC, and the ports from which they were sent: ports that may use any source address.
 
 use crate::switch::ports::{Mac, NicId};
 use std::collections::BTreeMap;
 
-/// Places of each address, newest last. The extension may have forgotten any of them, or never have noticed.
+/// The ports of each address, newest last. The extension may have forgotten any of them or not have learned it.
 #[derive(Default, Debug)]
 pub struct Learned(BTreeMap<Mac, Vec<NicId>>);
 

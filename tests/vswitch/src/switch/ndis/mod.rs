@@ -1,8 +1,9 @@
 //! NDIS and the extensible switch around the driver: filter modules, packets, handlers.
 //!
-//! One mutex holds all state of the switch. It is never held across a yield point, and so never while the driver runs:
-//! every function here takes the state, decides, lets go, and only then calls. Reading order: `driver` and `module`
-//! (their lives), `data` (what the driver calls for packets), `edges` (who is above and below), `handlers`.
+//! One mutex protects all state of the switch. It is never held at a yield point, and so never while the driver runs:
+//! every function takes the state, decides, releases it, and only then calls the driver. Reading order: `driver` and
+//! `module` (life cycle), `data` (the driver's calls for packets), `edges` (the components above and below),
+//! `handlers`.
 
 pub mod array;
 pub mod chain;
@@ -50,16 +51,16 @@ pub enum Life {
     Pausing,
 }
 
-/// Percentages of answers that are unlike the plain ones and as well within the documentation, but for `unreadable`.
+/// Percentages of answers in less common forms, which the documentation allows except for `unreadable`.
 #[derive(Clone, Copy, Debug)]
 pub struct Odd {
-    /// Buffers that are too short get one of NDIS's other statuses for that, with BytesNeeded as well.
+    /// Short buffers get one of NDIS's other statuses for that, also with BytesNeeded.
     pub short: u64,
-    /// Ports are told in a newer revision of their structure (NICs always may be).
+    /// Ports have a newer revision of their structure (NICs always may have).
     pub newer: u64,
-    /// BytesWritten counts the head of an array alone: where its elements are its own numbers say.
+    /// BytesWritten counts only the header of an array, whose members tell where the elements are.
     pub understated: u64,
-    /// One element of an array has a header that is none. Not documented; nobody can read that element.
+    /// One element of an array has an invalid header. Not documented; no extension can read that element.
     pub unreadable: u64,
 }
 
@@ -70,7 +71,7 @@ impl Default for Odd {
 }
 
 impl Odd {
-    /// Answers that every extension must be able to read as they are.
+    /// Only common forms.
     pub const NOTHING: Self = Self { short: 0, newer: 0, understated: 0, unreadable: 0 };
 
     pub(crate) fn too_short(&self, world: &World) -> i32 {
@@ -82,53 +83,54 @@ impl Odd {
     }
 }
 
-/// How unkindly the switch behaves; every value is a bound or a percentage that the seed draws from.
+/// The choices of the switch where the documentation leaves one; every value is a limit or a percentage for random
+/// draws.
 #[derive(Clone, Debug)]
 pub struct Style {
-    /// Packets lie split over MDLs, with unused bytes before and after, some unmapped.
+    /// Packets are split over MDLs, with unused bytes before and after, some not mapped.
     pub awkward_memory: bool,
-    /// Bytes from one element of the destination array to the next.
+    /// Distance of the elements of a destination array, in bytes.
     pub stride: usize,
-    /// Most free destination slots of a new packet.
+    /// Largest number of free destination elements of a new packet.
     pub free_slots: u64,
     /// Percentage of steps that happen inside the call that causes them.
     pub nested: u64,
-    /// Longest delay of a step that does not, in 100 ns units.
+    /// Longest delay of other steps, in units of 100 ns.
     pub delay: u64,
-    /// Percentage of sends at DISPATCH.
+    /// Percentage of sends at DISPATCH_LEVEL.
     pub dispatch: u64,
-    /// Percentage of packets whose bytes a guest goes on writing.
+    /// Percentage of packets whose bytes a guest keeps writing.
     pub unsafe_data: u64,
     /// Chains are also sent while the module is paused.
     pub send_while_paused: bool,
-    /// Completion of requests: percentage that pend, and of these that complete inside the call.
+    /// Percentage of requests that pend, and of those that are completed inside the call.
     pub pending: u64,
     pub inside: u64,
-    /// Percentage of answers of adapters that tell what was so when the question came, and not what is so now.
+    /// Percentage of adapters' answers with the values at the time of the query, not of the completion.
     pub old_answers: u64,
-    /// Percentage of Add, Update, Grow, Allocate and Copy calls that the switch refuses for want of memory.
+    /// Percentage of Add, Update, Grow, Allocate and Copy calls that fail for lack of memory.
     pub refuse: u64,
-    /// AddNetBufferListDestination is refused where no slot is free. The documented steps for a single destination have no
-    /// GrowNetBufferListDestinations (adding-extensible-switch-destination-port-data-to-a-packet), so the switch makes room
-    /// by itself; no page promises it.
+    /// AddNetBufferListDestination fails if no element is free. The documented steps for a single destination do not
+    /// include GrowNetBufferListDestinations (adding-extensible-switch-destination-port-data-to-a-packet), so the
+    /// switch normally grows the array itself; no page promises that.
     pub add_needs_slot: bool,
-    /// Percentage of references of NICs that the switch refuses.
+    /// Percentage of references to NICs that the switch refuses.
     pub refuse_references: u64,
-    /// Buffers of requests end where the mapped memory ends.
+    /// Buffers of requests end at the end of mapped memory.
     pub fenced: bool,
-    /// The host does not accept that two members hold a queue of the same number.
+    /// Whether queue ids must be unique over all members.
     pub unique_ids: bool,
-    /// Adapters leave the numbers of queue and filter beside what came through a queue, and of nothing beside the rest.
+    /// Adapters write the ids of queue and filter into the out-of-band data of frames that arrive through a queue.
     pub queue_numbers: bool,
-    /// A vNIC that gets a copy of everything, chosen below the driver.
+    /// A vNIC that gets a copy of every packet, added below the driver.
     pub mirror: Option<crate::switch::ports::NicId>,
-    /// Status with which the lists that begin with these frames complete; the others succeed.
+    /// Completion status of the lists that start with these frames; others succeed.
     pub statuses: BTreeMap<crate::switch::frames::FrameId, i32>,
-    /// How answers about the configuration are unlike the plain ones.
+    /// Less common forms of answers about the configuration.
     pub odd: Odd,
-    /// Percentage of answers that report no VLAN property for a port that nobody configured, instead of access VLAN 0.
+    /// Percentage of answers without a VLAN property for a port that is not configured, instead of access VLAN 0.
     pub silent_about_vlans: u64,
-    /// What happens to the answer about a port's properties of one type. What follows is for the test to judge.
+    /// A change to the answer about a port's properties of one type. The test checks the effect.
     pub spoils: Option<crate::switch::control::properties::Spoils>,
 }
 
@@ -161,7 +163,7 @@ impl Default for Style {
     }
 }
 
-/// The driver as NDIS knows it.
+/// NDIS's record of the driver.
 #[derive(Default)]
 pub struct Driver {
     pub object: usize,
@@ -177,7 +179,7 @@ pub struct Driver {
     pub unloading: bool,
     /// Entries of the ledger that were reported as leaks.
     pub reported: BTreeSet<u64>,
-    /// A module is to attach while registration is under way.
+    /// Modules that attach during the registration.
     pub attach_inside: Vec<usize>,
 }
 
@@ -185,19 +187,19 @@ pub struct Driver {
 pub struct Module {
     pub index: usize,
     pub filter: usize,
-    /// 0 in a stack that is no extensible switch.
+    /// 0 in a stack that is not an extensible switch.
     pub switch: usize,
     pub context: usize,
     pub attributes_set: u32,
     pub asked_handlers: bool,
     pub life: Life,
     pub is_active: bool,
-    /// The driver may ask for arrays: it was told that the switch is active.
+    /// Whether the driver was told that the switch is active and may query arrays.
     pub told_active: bool,
     pub enumerations: u32,
-    /// When a question about the configuration was last refused, or answered with what nobody can read.
+    /// Time of the last query about the configuration that failed or had an unreadable element.
     pub refused_at: Option<u64>,
-    /// The last answer to each question about the configuration.
+    /// The last answer to each query about the configuration.
     pub answers: crate::check::requests::Answers,
     pub attached_before: bool,
     /// Newest entry of the ledger before the attach.
@@ -206,22 +208,22 @@ pub struct Module {
     pub sends_running: u32,
     /// Calls of FilterReceive that have not returned, by their order numbers.
     pub receives_running: BTreeSet<u64>,
-    /// Number of pauses completed, to tell a walk that began before one from one that began after.
+    /// Number of completed pauses, which distinguishes walks that began before a pause from later ones.
     pub pauses: u64,
     pub pause_entered: u64,
-    /// The FilterRestart that is under way.
+    /// The FilterRestart in progress.
     pub restart: Option<Restart>,
     pub topology: Topology,
-    /// Addresses behind ports that may use any.
+    /// Addresses learned behind ports that may use any source address.
     pub learned: learned::Learned,
     pub external: ExternalNetwork,
     pub queues: edges::Queues,
-    /// Lists that pass over an extension without a handler for sends.
+    /// Lists that bypass an extension without a send handler.
     pub bypassing: edges::Lists,
     pub event_passed_up: bool,
-    /// Start of the call in which the array of NICs was last read.
+    /// Order number at the start of the call in which the array of NICs was last read.
     pub last_enumeration: u64,
-    /// What comes into being each time the extension offers too small a buffer.
+    /// Changes of the configuration, one for each query with a short buffer.
     pub growth: VecDeque<Growth>,
     /// Requests that arrive while the extension reads the array of NICs.
     pub meanwhile: VecDeque<Box<dyn FnOnce() + Send>>,
@@ -229,12 +231,12 @@ pub struct Module {
 
 /// A FilterRestart that has not returned.
 ///
-/// The driver opens its gate some time before it returns, so a send handler that was called before the pause and
-/// entered late may send before NDIS has seen the return. That is a send before the completion only if FilterRestart
-/// still had something to do: if it called another import afterwards, or failed.
+/// The driver admits packets some time before FilterRestart returns, so a send handler that was called before the
+/// pause and entered late may send before that. It counts as a send before the completion only if FilterRestart was
+/// not finished: if it called another import afterwards, or failed.
 pub struct Restart {
     pub thread: Arc<Shared>,
-    /// Sends, each with the imports that the thread had called by then.
+    /// Sends, each with the number of imports that the thread had called by then.
     pub sends: Vec<(u64, Violation)>,
 }
 
@@ -265,34 +267,34 @@ pub struct State {
     pub control: Control,
     pub saves: crate::switch::control::save::Saves,
     pub style: Style,
-    /// Counts everything the driver does or is told.
+    /// Counter of all calls of and to the driver.
     pub order: u64,
-    /// Rules of severity PERF, by how often a cheaper way existed.
+    /// Rules of severity PERF, with the number of missed optimizations.
     pub costs: BTreeMap<&'static str, u64>,
     decoy: Option<Built>,
-    /// Where packets lay that are completed, until the memory is used again.
+    /// Addresses of completed packets, until the memory is used again.
     pub gone: BTreeMap<usize, u64>,
     pub flows: crate::check::flows::Flows,
     /// The call, port and reason of the last report.
     pub last_report: Option<(u64, u32, String)>,
-    /// Some mapping failed in this world.
+    /// Whether a mapping failed in this world.
     pub mapping_trouble: bool,
-    /// What ports are to be given when they come into being.
+    /// Properties that ports get at their creation.
     pub port_plan: BTreeMap<u32, Vec<crate::switch::ports::policy::Property>>,
-    /// VMs that have several adapters, by port; a port that is not listed is a VM of its own.
+    /// The VM of each port whose VM has several NICs; a port that is not listed has its own VM.
     pub vm_of_port: BTreeMap<u32, u32>,
-    /// Packets whose guest goes on writing.
+    /// Packets whose guest keeps writing.
     pub flickering: Vec<usize>,
-    /// Calls of the driver's for packets, once a test has made room for them.
+    /// The driver's calls for packets, if a test records them.
     pub crossings: Option<Vec<Crossing>>,
 }
 
-/// The switch half of a world.
+/// The switch's part of a world.
 #[derive(Default)]
 pub struct Switch(Mutex<State>);
 
-// SAFETY: the raw pointers in the state lead to memory that the state owns or that the driver gave to it; they are
-// followed only with the mutex held or by the simulated thread that the memory was handed to.
+// SAFETY: the raw pointers in the state point to memory that the state owns or that the driver passed to it; they are
+// dereferenced only with the mutex held or by the simulated thread that owns the memory.
 unsafe impl Send for Switch {}
 // SAFETY: as above.
 unsafe impl Sync for Switch {}
@@ -302,7 +304,7 @@ impl Switch {
         self.0.lock()
     }
 
-    /// The state, unless somebody has it.
+    /// The state, if the mutex is free.
     pub fn try_lock(&self) -> Option<MutexGuard<'_, State>> {
         self.0.try_lock()
     }
@@ -321,7 +323,7 @@ impl State {
         self.order
     }
 
-    /// A list that nobody owns: where the pointers of a covered packet lead.
+    /// A list that no component owns, to which the pointers of a covered packet lead.
     pub fn decoy(&mut self) -> *mut NetBufferList {
         let bytes = [crate::switch::nbl::POISON; 64];
         self.decoy.get_or_insert_with(|| build(&[(&bytes, Shape::default())])).nbl
@@ -338,7 +340,7 @@ impl State {
 
     pub fn fresh_handle(&mut self, kind: usize) -> usize {
         self.driver.next_handle += 1;
-        // An address that no host maps, so that a driver that looks inside is stopped.
+        // An address that is never mapped, so that a driver that dereferences a handle crashes.
         0x4E44_0000_0000 | kind << 32 | self.driver.next_handle << 4
     }
 }
@@ -350,11 +352,11 @@ pub struct Call {
     pub module: usize,
     /// Order number at its start.
     pub began: u64,
-    /// Flags that packets came with.
+    /// Flags of the packets.
     pub flags: u32,
 }
 
-/// One call of the driver's for packets, with the call into the driver that it belongs to.
+/// One call of the driver for packets, and the call into the driver in which it happened.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Crossing {
     pub handler: &'static str,
@@ -362,15 +364,15 @@ pub struct Crossing {
     pub function: &'static str,
     pub gave: u32,
     pub at_dispatch: bool,
-    /// All lists have one source port; they all go to one destination.
+    /// Whether all lists have one source port, and whether all have one destination.
     pub same_source: bool,
     pub same_destination: bool,
-    /// Some list is the driver's own, some has children that are all back.
+    /// Whether a list is the driver's own, and whether a list has children that are all completed.
     pub own: bool,
     pub parent: bool,
 }
 
-/// A closure and the depth of calls at whose end it runs.
+/// A closure, and the call depth at the end of which it runs.
 type After = (usize, Box<dyn FnOnce()>);
 
 thread_local! {
@@ -383,7 +385,7 @@ pub fn call<R: 'static>(handler: &'static str, module: usize, f: impl FnOnce() -
     call_with(handler, module, String::new, f)
 }
 
-/// As `call`, with what the event log shows of the arguments.
+/// As `call`, with the arguments for the log.
 pub fn call_with<R: 'static>(
     handler: &'static str,
     module: usize,
@@ -393,7 +395,7 @@ pub fn call_with<R: 'static>(
     call_packets(handler, module, 0, arguments, f)
 }
 
-/// The same with packets, which come with these flags.
+/// The same for packets with these flags.
 pub fn call_packets<R: 'static>(
     handler: &'static str,
     module: usize,
@@ -423,7 +425,7 @@ pub fn call_packets<R: 'static>(
     result
 }
 
-/// Runs the closure when the driver's innermost handler on this thread returns; at once outside of any.
+/// Runs the closure when the driver's innermost handler on this thread returns; at once if there is none.
 pub fn after_this_call(f: impl FnOnce() + 'static) {
     let depth = CALLS.with_borrow(Vec::len);
     if depth == 0 {
@@ -437,12 +439,12 @@ pub fn calls() -> Vec<Call> {
     CALLS.with_borrow(Clone::clone)
 }
 
-/// The innermost call of that handler that this thread is in.
+/// The innermost call of this handler on this thread.
 pub fn inside(handler: &str) -> Option<Call> {
     CALLS.with_borrow(|calls| calls.iter().rev().find(|c| c.handler == handler).copied())
 }
 
-/// True if this thread is in any handler of the driver.
+/// Whether this thread is in a handler of the driver.
 pub fn in_driver() -> bool {
     CALLS.with_borrow(|calls| !calls.is_empty())
 }

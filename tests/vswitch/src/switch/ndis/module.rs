@@ -1,4 +1,4 @@
-//! The life of a filter module: attach, restart, pause, detach, events.
+//! The life cycle of a filter module: attach, restart, pause, detach, events.
 //!
 //! The functions above the exports are what NDIS does; the scenario calls them on a simulated thread at PASSIVE.
 
@@ -64,7 +64,7 @@ pub fn add_module(is_switch: bool, is_active: bool) -> usize {
     })
 }
 
-/// Attaches a module. The status of FilterAttach.
+/// Attaches a module; returns the status of FilterAttach.
 pub fn attach(module: usize) -> i32 {
     let world = world::current();
     let mark = leaks::newest(&world);
@@ -125,7 +125,7 @@ pub fn attach(module: usize) -> i32 {
     status
 }
 
-/// A module that is attached is detached again, as if it had not been able to attach.
+/// Detaches an attached module again, as if its attach had failed.
 fn give_up(module: usize, status: i32) -> i32 {
     let (detach, context) =
         with(|_, state| (state.driver.characteristics.and_then(|c| c.detach), state.modules[module].context));
@@ -144,7 +144,7 @@ fn attached(world: &World, state: &mut State, module: usize, status: i32, inside
         m.life = Life::Paused;
     }
     if ok && !state.installed.role.forwards() {
-        // Who asks for no array is told nothing; the switch itself knows.
+        // An extension that does not forward does not query the array; only the switch knows the NICs.
         m.topology.nics_mut().for_each(|nic| nic.usable = nic.state == NicState::Connected);
     }
     rule(world, "STATE-06", !ok || set == 1 || !is_switch, || {
@@ -161,7 +161,7 @@ fn attached(world: &World, state: &mut State, module: usize, status: i32, inside
     }
 }
 
-/// What the extension knows of a NIC ends with the module.
+/// Clears the extension's knowledge of a NIC, which ends with the module.
 fn forget(nic: &mut Nic) {
     nic.usable = false;
     nic.known_down = false;
@@ -185,8 +185,8 @@ pub fn set_module_options(module: usize) -> i32 {
     })
 }
 
-/// Restarts a module. The status of FilterRestart; a module that fails it is detached, and its stack goes on without it
-/// (starting-a-filter-module: an optional filter).
+/// Restarts a module; returns the status of FilterRestart. A module that fails it is detached, and the stack continues
+/// without it (starting-a-filter-module: an optional filter).
 pub fn restart(module: usize) -> i32 {
     let world = world::current();
     let options = set_module_options(module);
@@ -201,7 +201,7 @@ pub fn restart(module: usize) -> i32 {
         (state.driver.characteristics.and_then(|c| c.restart), m.context)
     });
     let Some(handler) = handler else { return FAILURE };
-    // Attributes that no extension knows; or none, which means: do not touch.
+    // Restart attributes of an unknown type, or none; the extension must not change them.
     let attributes = world.alloc(AllocationKind::Switch, 64, 0, "restart attributes");
     // SAFETY: just allocated with this size.
     unsafe { attributes.write_bytes(0x3C, 64) };
@@ -250,20 +250,20 @@ fn restarted(world: &World, state: &mut State, module: usize, status: i32) {
     inject::enumerates_again(state, module);
     let m = &mut state.modules[module];
     let ok = status == SUCCESS;
-    // Who does not forward may do without the configuration.
+    // An extension that does not forward need not know the configuration.
     let must_know = state.installed.role.forwards();
     m.restart = None;
     m.life = if ok { Life::Running } else { Life::Paused };
     if ok && m.is_active && (must_know || m.enumerations > 0) {
         let count = m.enumerations;
-        // What was refused on the way is put again.
+        // A failed query may be repeated.
         let once = count == 1 || m.refused_at.is_some() || world.last_fault().is_some();
         rule(world, "STATE-19", once, || format!("the switch was enumerated {count} times"));
     }
     m.topology.changed();
 }
 
-/// Pauses a module and checks what it still holds.
+/// Pauses a module and checks that it holds no packets.
 pub fn pause(module: usize) {
     let (handler, context) = with(|_, state| {
         let order = state.tick();
@@ -304,13 +304,13 @@ fn check_paused(world: &World, state: &mut State, module: usize) {
     let entered = m.pause_entered;
     let all: Vec<_> = state.packets.all().into_iter().filter(|p| p.switch == module).collect();
     let own_out = all.iter().filter(|p| p.own.is_some() && p.place != PacketStage::Idle).count();
-    // A list that waits for lists made from it is not a queued one.
+    // A parent that waits for its children is not a queued list.
     let queued = |p: &&&crate::switch::ndis::packet::Packet| {
         p.own.is_none() && p.given < entered && p.children_out == 0
     };
     let held = |place| all.iter().filter(queued).filter(move |p| p.place == place);
-    // What comes from below may be passed on while the module pauses and when it is paused (nc-ndis-filter_pause): a
-    // list whose call of FilterReceive is still running is on its way and not held.
+    // Lists from below may be passed on while the module pauses and when it is paused (nc-ndis-filter_pause), so a
+    // list whose FilterReceive is still running is not held.
     let kept = |p: &&&crate::switch::ndis::packet::Packet| !m.receives_running.contains(&p.given);
     let (ingress, egress) =
         (held(PacketStage::Ingress).count(), held(PacketStage::Egress).filter(kept).count());
@@ -353,7 +353,7 @@ pub fn detach(module: usize) {
     inject::detached(with(|_, state| state.modules[module].filter));
 }
 
-/// The switch becomes active, once; its module is told so, once.
+/// Activates the switch and sends the event to its module, once.
 pub fn activate(module: usize) {
     let becomes = with(|_, state| {
         let attached = state.life(module) != Life::Detached;
@@ -362,7 +362,7 @@ pub fn activate(module: usize) {
         m.is_active |= becomes;
         m.told_active |= becomes;
         if becomes {
-            // Until the event is over nobody can say what the module knows.
+            // Until the event is handled, the module's knowledge is undetermined.
             m.topology.unsettled();
         }
         becomes
@@ -389,7 +389,7 @@ pub fn net_event(module: usize, event: i32) {
         m.event_passed_up = false;
         (state.driver.characteristics.and_then(|c| c.net_pnp_event), m.context)
     });
-    // A module that failed to attach hears nothing.
+    // A module that failed to attach gets no events.
     let Some(handler) = handler.filter(|_| context != 0) else { return };
     let mut notification = NetPnpEventNotification::ZERO;
     notification.header = ObjectHeader::new(object_type::DEFAULT, 1, 168);
@@ -404,7 +404,7 @@ pub fn net_event(module: usize, event: i32) {
     });
 }
 
-/// The module is asked to give back what it has queued under this id.
+/// Calls FilterCancelSendNetBufferLists with this id.
 pub fn cancel_send(module: usize, id: usize) {
     let (handler, context) = with(|_, state| {
         (state.driver.characteristics.and_then(|c| c.cancel_send), state.modules[module].context)
@@ -499,7 +499,7 @@ exports! {
     }
 }
 
-/// Gives the table of revision 1, and traps behind it where the caller's structure has room for them.
+/// Returns the table of revision 1; fills further members of the caller's structure with traps.
 fn give_table(table: *mut SwitchOptionalHandlers, size: u16) {
     let mut given = handlers::table();
     given.header =
@@ -511,7 +511,7 @@ fn give_table(table: *mut SwitchOptionalHandlers, size: u16) {
     unsafe { ptr::copy_nonoverlapping((&raw const given).cast::<u8>(), table.cast::<u8>(), bytes) };
 }
 
-/// Requests of the extension that are out, for the check at detach.
+/// Pending requests of the extension, for the check at detach.
 impl control::Control {
     pub fn own_out(&self, module: usize) -> usize {
         self.own.values().filter(|own| own.module == module).count()

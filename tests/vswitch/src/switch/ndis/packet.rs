@@ -1,6 +1,6 @@
-//! The shadow of every NET_BUFFER_LIST: where it is, who may touch it, and what it held when it was handed over.
+//! The switch's record of every NET_BUFFER_LIST: its stage, its owner, and its contents when it was passed on.
 //!
-//! `data`, `edges` and `handlers` move packets through the places; the shadow itself calls nobody.
+//! `data`, `edges` and `handlers` move packets from stage to stage; the record calls no other module.
 
 use crate::switch::frames::FrameId;
 use crate::switch::nbl::{Built, Cover, UnsafeBytes, net_buffers, read};
@@ -9,24 +9,24 @@ use crate::switch::ports::NicId;
 use lbfoext::ndis::raw::{Handle, INFO_SLOTS, Mdl, NetBuffer, NetBufferList, info};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// Where a packet is on its way. The extension may touch it only in the places that name it.
+/// The stage of a packet. The extension may access it only in the stages that name the extension as owner.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PacketStage {
-    /// Own packet of the extension that is not out; the extension's.
+    /// The extension's own packet, not sent; owner: the extension.
     Idle,
-    /// Given to FilterSend; the extension's.
+    /// Passed to FilterSend; owner: the extension.
     Ingress,
-    /// Passed to NdisFSend; the miniport edge's.
+    /// Passed to NdisFSend; owner: the miniport edge.
     Below,
-    /// Given to FilterReceive; the extension's.
+    /// Passed to FilterReceive; owner: the extension.
     Egress,
-    /// Passed to NdisFIndicateReceive; the destinations'.
+    /// Passed to NdisFIndicateReceive; owner: the destinations.
     Delivered,
-    /// Given to FilterReturn; the extension's.
+    /// Passed to FilterReturn; owner: the extension.
     Returning,
-    /// Passed to NdisFReturn; the miniport edge's.
+    /// Passed to NdisFReturn; owner: the miniport edge.
     Settled,
-    /// Given to FilterSendComplete; the extension's.
+    /// Passed to FilterSendComplete; owner: the extension.
     Completing,
 }
 
@@ -36,7 +36,7 @@ impl PacketStage {
     }
 }
 
-/// A NET_BUFFER as it was.
+/// The earlier contents of a NET_BUFFER.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BufferFacts {
     pub nb: *mut NetBuffer,
@@ -46,7 +46,7 @@ pub struct BufferFacts {
     pub data_length: u32,
 }
 
-/// What a list held when the extension got it.
+/// The contents of a list when it was passed to the extension.
 #[derive(Clone, Default)]
 pub struct Before {
     pub source_handle: usize,
@@ -54,20 +54,20 @@ pub struct Before {
     pub buffers: Vec<BufferFacts>,
     pub info: [u64; INFO_SLOTS],
     pub child_refs: i32,
-    /// The packet's bytes; empty where a guest goes on writing them.
+    /// The packet's bytes; empty if a guest keeps writing them.
     pub bytes: Vec<Vec<u8>>,
 }
 
-/// What the extension did with a packet of its own.
+/// The extension's operations on its own packet.
 #[derive(Clone, Copy, Default)]
 pub struct Own {
     pub pool: usize,
     /// CopyNetBufferListInfo was called, with its flags.
     pub copied: Option<u32>,
     pub source_set: bool,
-    /// The packet that ParentNetBufferList named when it was sent.
+    /// The packet in ParentNetBufferList when it was sent.
     pub parent: usize,
-    /// All of its bytes lie in memory that is not a packet of the switch.
+    /// Whether all its bytes lie outside of packets of the switch.
     pub own_memory: bool,
 }
 
@@ -75,7 +75,7 @@ pub struct Own {
 pub type Chosen = BTreeMap<FrameId, BTreeSet<NicId>>;
 
 pub struct Packet {
-    /// Number in order of first sight, for messages.
+    /// Number in order of creation, for messages.
     pub name: u64,
     pub switch: usize,
     pub nbl: *mut NetBufferList,
@@ -86,46 +86,46 @@ pub struct Packet {
     pub cover: Cover,
     pub before: Before,
     pub frames: Vec<FrameId>,
-    /// First byte of each frame, to know it again in a list that shares its memory.
+    /// Address of the first byte of each frame, which identifies it in a list that shares its memory.
     pub first_bytes: Vec<usize>,
     pub unsafe_bytes: Vec<UnsafeBytes>,
     pub source: NicId,
-    /// Bits of the detail above the source: native, safe, sizes.
+    /// Bits of the forwarding detail above the source: native, safe, sizes.
     pub detail_bits: u64,
-    /// It was reported as dropped as a whole.
+    /// Whether it was reported as dropped as a whole.
     pub reported: bool,
-    /// Destination ports that were reported as not served.
+    /// Destination ports for which it was reported as dropped.
     pub reported_ports: Vec<u32>,
-    /// The side and the port that the last report on ingress named: incoming, or for a destination.
+    /// Direction (incoming, or for a destination) and port of the last report on ingress.
     pub blamed: Option<(bool, u32)>,
-    /// Frames reported or carried away by lists that name this one as parent.
+    /// Frames that child lists of this one reported or carry.
     pub carried: Vec<FrameId>,
     pub children_out: u32,
-    /// The last attempt to map some of its memory failed.
+    /// Whether the last attempt to map some of its memory failed.
     pub mapping_failed: bool,
-    /// A call about this packet failed because the test wanted it so.
+    /// Whether a call about this packet failed as an injected fault.
     pub fault: bool,
     /// Generation of the topology when the extension got it.
     pub generation: u64,
-    /// Module state and call in which the extension got it.
+    /// Whether the module was paused when the extension got it.
     pub given_while_paused: bool,
-    /// References on source and destinations are held until it completes.
+    /// NICs that are referenced until it is completed: source and destinations.
     pub pinned: Vec<NicId>,
     pub cancel_id: usize,
-    /// The extension got it in a chain of its own.
+    /// Whether the extension got it in a chain of one list.
     pub alone: bool,
     /// Order number at which the extension got it.
     pub given: u64,
-    /// The slot for 802.1Q as it came from above.
+    /// The out-of-band 802.1Q value on arrival from above.
     pub tag_given: u64,
-    /// The same when it was sent down.
+    /// The same value when it was sent down.
     pub tag_below: u64,
-    /// Where the switch itself sends each of its frames, if no extension is there for that.
+    /// The destinations that the switch itself determined, without a forwarding extension.
     pub chosen: Option<Chosen>,
 }
 
 impl Packet {
-    /// The extension holds it on its way in, and it came through this queue of a member.
+    /// Whether the extension holds it on the ingress path, and it arrived through this queue of a member.
     pub fn waits_from(&self, module: usize, member: NicId, queue: u32) -> bool {
         let through = (self.before.info[info::FILTERING] >> 16) as u32 & 0xFFFF;
         let held = self.place == PacketStage::Ingress && self.own.is_none() && self.switch == module;
@@ -189,11 +189,11 @@ impl Packet {
     }
 
     pub fn write_detail(&self) {
-        // SAFETY: the list is alive and not covered: the caller works on a packet in the extension's hands.
+        // SAFETY: the list is valid and not covered, because the caller works on a packet that the extension owns.
         unsafe { (*self.nbl).info[info::SWITCH_FORWARDING_DETAIL] = self.detail() };
     }
 
-    /// Notes what the list holds now.
+    /// Records the present contents of the list.
     pub fn remember(&mut self) {
         // SAFETY: the list is alive and not covered.
         unsafe {
@@ -217,7 +217,7 @@ impl Packet {
         unsafe { net_buffers(self.nbl, MOST_BUFFERS).into_iter().map(|nb| read(nb)).collect() }
     }
 
-    /// What a native packet looks like on its way up: the switch took its outer headers off.
+    /// Changes a native packet as the switch does on egress: removes its outer headers.
     pub fn decapsulate(&mut self) {
         if !self.is_native() {
             return;
@@ -233,7 +233,7 @@ impl Packet {
         }
     }
 
-    /// Covers the list while it belongs to others.
+    /// Overwrites the list with poison while another component owns it.
     pub(crate) fn lay_cover(&mut self, decoy: *mut NetBufferList) {
         // SAFETY: the list is alive; it is uncovered when it comes back.
         unsafe {
@@ -242,7 +242,7 @@ impl Packet {
         }
     }
 
-    /// Lifts the cover; the offset of the first byte written meanwhile.
+    /// Restores the contents; returns the offset of the first byte written meanwhile.
     pub(crate) fn lift_cover(&mut self, decoy: *mut NetBufferList) -> Option<usize> {
         if !self.cover.is_laid() {
             return None;
@@ -251,7 +251,7 @@ impl Packet {
         unsafe { self.cover.lift(decoy) }
     }
 
-    /// Pointers to the list's memory the extension could confuse with its own.
+    /// Whether an address lies in the list's memory.
     pub fn holds(&self, address: usize) -> bool {
         self.built.as_ref().is_some_and(|built| built.block.contains(address))
     }
@@ -262,7 +262,7 @@ impl Packet {
     }
 }
 
-/// More NET_BUFFERs than any list here has.
+/// Limit for the number of NET_BUFFERs, larger than any list has.
 const MOST_BUFFERS: usize = 64;
 
 /// # Safety
@@ -286,7 +286,7 @@ impl Packet {
     }
 }
 
-/// All packets that are alive, by the address of their list.
+/// All packets, by address of their list.
 #[derive(Default)]
 pub struct Packets {
     by_address: HashMap<usize, Packet>,

@@ -1,4 +1,4 @@
-//! References of NICs and ports, which keep them from going away.
+//! References to NICs and ports, which delay their deletion.
 
 use crate::check::{advice, packets as checks, rule};
 use crate::machine::memory::AllocationKind;
@@ -17,7 +17,7 @@ impl State {
             return RESOURCES;
         }
         let m = &mut self.modules[module];
-        // Against a DISCONNECT on another thread the call may race; what began after it may not.
+        // The call may race with a DISCONNECT on another thread, but must not begin after it.
         let began = calls().first().map_or(u64::MAX, |call| call.began);
         let connected =
             m.topology.nic(id).is_some_and(|n| n.state == NicState::Connected && !n.disconnect_passed);

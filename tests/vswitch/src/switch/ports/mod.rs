@@ -1,6 +1,6 @@
-//! The truth about ports and network adapters of one switch: what exists, in which state, who refers to it.
+//! The ports and NICs of one switch: their existence, state and references.
 //!
-//! Owns the tables that `ndis` and `control` change and every check compares with. It calls nobody.
+//! `ndis` and `control` change these tables, and every check compares with them.
 
 pub mod policy;
 
@@ -8,8 +8,8 @@ use lbfoext::ndis::raw::{nic_type, port_type};
 use policy::Policies;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A network adapter of the switch: port and index on it. Index 0 is the one directly on the port; the external port
-/// has its physical adapters at 1 to 32.
+/// A NIC of the switch: port and index. Index 0 is the NIC of the port itself; the external port has its physical
+/// adapters at indices 1 to 32.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct NicId {
     pub port: u32,
@@ -20,7 +20,7 @@ impl NicId {
     pub const fn new(port: u32, index: u16) -> Self {
         Self { port, index }
     }
-    /// The source of packets that an extension originates for itself: trusted, from nowhere.
+    /// Port 0: the source of packets that an extension originates itself, which are trusted.
     pub const NOWHERE: Self = Self::new(0, 0);
 }
 
@@ -79,38 +79,38 @@ pub struct Nic {
     pub kind: NicKind,
     pub state: NicState,
     pub mac: Mac,
-    /// The address it was made with.
+    /// The permanent address.
     pub permanent: Mac,
     pub mtu: u32,
-    /// The VM that it belongs to.
+    /// The VM of the NIC.
     pub vm: u32,
-    /// Groups that its owner joined; `None` while it has said nothing about groups.
+    /// Joined multicast groups; `None` before the first request about groups.
     pub groups: Option<BTreeSet<Mac>>,
-    /// Its VM uses a virtual function in its place.
+    /// Whether its VM uses a virtual function.
     pub function_assigned: bool,
-    /// Its address was changed by NIC_UPDATED.
+    /// Whether NIC_UPDATED changed its address.
     pub readdressed: bool,
-    /// References of the extension.
+    /// Number of the extension's references.
     pub references: u32,
-    /// Packets that have it as source or destination and are not completed.
+    /// Number of pending packets that have it as source or destination.
     pub packets: u32,
-    /// Requests on their way to it.
+    /// Number of pending requests to it.
     pub requests: u32,
-    /// Its CONNECT completed, or the extension saw it connected in an answer.
+    /// Whether the extension knows that it is connected: its CONNECT is completed, or an array listed it as connected.
     pub usable: bool,
-    /// The extension passed its DISCONNECT down: nothing may be committed to it from here on.
+    /// Whether the extension forwarded its DISCONNECT; from then on it must not be a destination.
     pub disconnect_passed: bool,
-    /// Its DELETE is on its way: it sends nothing more.
+    /// Whether its deletion has begun; it sends no more packets.
     pub deleting: bool,
-    /// The extension was told that the link is down, and the call that told it is over.
+    /// Whether the extension has handled an indication that the link is down.
     pub known_down: bool,
-    /// Order number of the newest news about its link.
+    /// Order number of the last indication or answer about its link.
     pub told: u64,
-    /// The extension knows of it only from the answer to its query.
+    /// Whether the extension knows it only from an array.
     pub from_array: bool,
-    /// It was in such an answer before it was connected.
+    /// Whether an array listed it before it was connected.
     pub listed: bool,
-    /// It was in such an answer where only whoever steps by the answer's element size finds it.
+    /// Whether it was listed in an array where only a reader that uses ElementSize finds it.
     pub behind_gap: bool,
 }
 
@@ -145,12 +145,12 @@ impl Nic {
         self.kind == NicKind::External && self.id.index != 0
     }
 
-    /// Nothing keeps it from being deleted.
+    /// Whether nothing delays its deletion.
     pub fn is_idle(&self) -> bool {
         self.references == 0 && self.packets == 0 && self.requests == 0
     }
 
-    /// It is deleted from now on, if nothing keeps it.
+    /// Begins its deletion, if nothing delays it.
     pub fn begin_deletion(&mut self) -> bool {
         self.deleting |= self.is_idle();
         self.deleting
@@ -162,9 +162,9 @@ pub struct Port {
     pub id: u32,
     pub kind: NicKind,
     pub state: PortState,
-    /// Made to try policies on, never to be used.
+    /// A validation port.
     pub validation: bool,
-    /// Another port had its number before.
+    /// Whether its id was used by a deleted port.
     pub reused: bool,
     pub policies: Policies,
     pub references: u32,
@@ -195,12 +195,12 @@ impl Port {
 #[derive(Default, Clone, Debug)]
 pub struct Topology {
     pub ports: BTreeMap<u32, Port>,
-    /// Rises with every change, so that a packet in flight across one is judged leniently.
+    /// Incremented with every change; a packet that was pending during a change is checked less strictly.
     pub generation: u64,
     pub external_port: Option<u32>,
-    /// Changes of which the extension may know already, or not yet.
+    /// Number of changes in progress, which the extension may know or not.
     pub changing: u32,
-    /// Order number at which the DISCONNECT of a NIC was last passed down.
+    /// Order number at which the last DISCONNECT of each NIC was forwarded.
     pub disconnects: BTreeMap<NicId, u64>,
     /// Ports that are deleted.
     pub gone: BTreeSet<u32>,
@@ -208,7 +208,7 @@ pub struct Topology {
     pub failed: BTreeSet<NicId>,
     /// NICs whose connection failed below.
     pub unconnected: BTreeSet<NicId>,
-    /// NICs were disconnected that had not been connected.
+    /// Whether a NIC was disconnected that was not connected.
     pub unmatched: bool,
 }
 
@@ -217,7 +217,7 @@ impl Topology {
         self.generation += 1;
     }
 
-    /// A change begins: from here until `settled` nobody can say what the extension knows.
+    /// A change begins; until `settled` the extension's knowledge is undetermined.
     pub fn unsettled(&mut self) {
         self.changing += 1;
         self.generation += 1;
@@ -228,7 +228,7 @@ impl Topology {
         self.generation += 1;
     }
 
-    /// Nobody can say at this moment what the extension knows.
+    /// Whether a change is in progress.
     pub fn is_changing(&self) -> bool {
         self.changing > 0
     }
@@ -242,14 +242,14 @@ impl Topology {
         self.ports.entry(id).or_insert_with(|| Port { reused, ..Port::new(id, kind) });
     }
 
-    /// A port to try policies on; it never gets a NIC.
+    /// Adds a validation port, which never gets a NIC.
     pub fn add_validation_port(&mut self, id: u32) {
         self.changed();
         let port = Port { validation: true, ..Port::new(id, NicKind::Synthetic) };
         self.ports.entry(id).or_insert(port);
     }
 
-    /// The extension is new to it all: what it knows of policies it will have from its enumeration.
+    /// A new module knows policies only from its enumeration.
     pub fn forget_told(&mut self) {
         self.ports.values_mut().for_each(|port| port.policies.told = policy::Told::Nothing);
     }
@@ -319,7 +319,7 @@ impl Topology {
         })
     }
 
-    /// ReferenceSwitchNic: only while connected.
+    /// ReferenceSwitchNic: succeeds only while the NIC is connected.
     pub fn reference_nic(&mut self, id: NicId) -> bool {
         match self.nic_mut(id) {
             Some(nic) if nic.state == NicState::Connected => {
@@ -330,7 +330,7 @@ impl Topology {
         }
     }
 
-    /// DereferenceSwitchNic: whenever a reference is held. False if none is.
+    /// DereferenceSwitchNic; false if no reference is held.
     pub fn dereference_nic(&mut self, id: NicId) -> bool {
         match self.nic_mut(id) {
             Some(nic) if nic.references > 0 => {

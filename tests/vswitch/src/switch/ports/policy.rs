@@ -1,11 +1,11 @@
-//! What a port was told to allow: VLANs, addresses, priorities, virtual subnets, and properties that mean nothing here.
+//! Policies of a port: VLANs, addresses, priorities, virtual subnets, and properties without effect here.
 //!
-//! Truth in the terms of the documentation (ns-ntddndis-_ndis_switch_port_property_vlan.md, ..._security.md); how it
-//! travels stands in `control/property_bytes.rs`, what follows from it for packets in `reference`.
+//! In the terms of the documentation (ns-ntddndis-_ndis_switch_port_property_vlan.md, ..._security.md).
+//! `control/property_bytes.rs` has the binary form, `reference` the effect on packets.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Largest VLAN id that names a VLAN.
+/// Largest valid VLAN id.
 pub const LAST_VLAN: u16 = 4094;
 
 /// `NDIS_SWITCH_PORT_PROPERTY_VLAN`.
@@ -21,7 +21,7 @@ pub enum Vlan {
         pruned: BTreeSet<u16>,
     },
     Private(Private),
-    /// NdisSwitchPortVlanModeUnknown: the property is there and says nothing.
+    /// NdisSwitchPortVlanModeUnknown: the property exists without effect.
     Unknown,
 }
 
@@ -60,12 +60,12 @@ pub enum Property {
         mode: i32,
     },
     RoutingDomain,
-    /// Of somebody else's making, under this id.
+    /// A custom property with this id.
     Custom {
         id: [u8; 16],
         data: Vec<u8>,
     },
-    /// A type that does not exist yet.
+    /// An undefined type.
     Unknown {
         kind: i32,
     },
@@ -94,35 +94,35 @@ impl Property {
         }
     }
 
-    /// Properties of a standard type (not custom, not of a type from the future).
+    /// Whether the property has a standard type (not custom, not undefined).
     pub const fn is_standard(&self) -> bool {
         matches!(self.kind(), kind::SECURITY..=kind::ROUTING_DOMAIN)
     }
 }
 
-/// How the extension got to know what a port allows; names the rule that is broken when it does not keep to it.
+/// How the extension learned a policy, which determines the rule that it breaks if it does not apply the policy.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub enum Told {
     #[default]
     Nothing,
     /// By ADD or UPDATE.
     ByRequest,
-    /// By ADD or UPDATE with a PropertyId that means nothing.
+    /// By ADD or UPDATE with a PropertyId without meaning.
     UnderAnyId,
     /// By ADD or UPDATE of a newer minor version.
     AsNewerVersion,
-    /// Only from the enumeration.
+    /// By the enumeration only.
     ByEnumeration,
-    /// A change was refused below, so the old policy stands.
+    /// A change failed below, so the old policy applies.
     RolledBack,
-    /// A damaged payload came, so the old policy stands.
+    /// A damaged request was refused, so the old policy applies.
     Damaged,
 }
 
-/// What a port was given and not lost again.
+/// The present properties of a port.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Policies {
-    /// By instance id: several instances of one type may be there.
+    /// By instance id; a port may have several instances of a type.
     pub properties: BTreeMap<u64, Property>,
     pub told: Told,
 }
@@ -136,7 +136,7 @@ impl Policies {
         self.properties.values().find_map(|p| if let Property::Security(s) = p { Some(*s) } else { None })
     }
 
-    /// What an enumeration of one type gives, by instance; `unsaid` stands for the VLANs of a port that has none.
+    /// The instances of one type that an enumeration returns; `unsaid` is returned for a port without a VLAN property.
     pub fn reported<'a>(
         &'a self,
         kind: i32,
@@ -147,7 +147,7 @@ impl Policies {
         unsaid.map(|p| (0, p)).into_iter().chain(provisioned.map(|(instance, p)| (*instance, p)))
     }
 
-    /// May send with any address, and so may have vNICs behind it.
+    /// Whether the port may use any source address, and so may have other hosts behind it.
     pub fn may_spoof(&self) -> bool {
         self.security().is_some_and(|s| s.spoofing)
     }
