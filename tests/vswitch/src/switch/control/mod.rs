@@ -1,9 +1,8 @@
 //! The control path: requests from above, requests of the extension, the miniport edge that completes both.
 //!
 //! NDIS passes one request from above at a time to a module; the extension's own requests are not serialised with it.
-//! `payload` makes the payloads, `envelope` encapsulates requests to a NIC, `below` is the miniport edge,
-//! `nic_request` and `adapters` its part for adapters, `lifecycle` the life cycle of ports and NICs, `status` the
-//! status indications.
+//! `payload` makes payloads, `envelope` encapsulates requests to NICs, `below` is the miniport edge (`nic_request` and
+//! `adapters` for adapters), `lifecycle` creates and deletes ports and NICs, `status` indicates status.
 
 mod adapters;
 pub mod below;
@@ -41,7 +40,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::c_void;
 
 const REQUEST_SIZE: usize = size_of::<OidRequest>();
-/// The name of the extension's own requests to a NIC in the fault list.
+/// The name of the extension's own requests to a NIC in messages.
 pub(crate) const TO_A_NIC: &str = "NdisFOidRequest to a NIC";
 
 /// A request from above that is not completed.
