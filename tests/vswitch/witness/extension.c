@@ -46,7 +46,11 @@ static NDIS_STATUS FilterAttach(NDIS_HANDLE filter, NDIS_HANDLE context, NDIS_FI
     for (USHORT unit = 0; unit < guid->Length / sizeof(WCHAR); unit++)
         ((WCHAR *)module->Guid.Buffer)[unit] = ((WCHAR *)guid->Buffer)[unit];
     module->Lock = NdisAllocateRWLock(filter);
-    if (module->Lock) {
+    if (!module->Lock) {
+        status = NDIS_STATUS_RESOURCES;
+    } else if ((status = Attached(module)) != NDIS_STATUS_SUCCESS) {
+        NdisFreeRWLock(module->Lock);
+    } else {
         NDIS_FILTER_ATTRIBUTES attributes = {0};
         attributes.Header.Type = NDIS_OBJECT_TYPE_FILTER_ATTRIBUTES;
         attributes.Header.Revision = NDIS_FILTER_ATTRIBUTES_REVISION_1;
@@ -54,9 +58,8 @@ static NDIS_STATUS FilterAttach(NDIS_HANDLE filter, NDIS_HANDLE context, NDIS_FI
         status = NdisFSetAttributes(filter, module, &attributes);
         if (status == NDIS_STATUS_SUCCESS)
             return status;
+        Stop(module);
         NdisFreeRWLock(module->Lock);
-    } else {
-        status = NDIS_STATUS_RESOURCES;
     }
     ExFreePoolWithTag(module, POOL_TAG);
     return status;
@@ -82,12 +85,16 @@ static NDIS_STATUS FilterRestart(NDIS_HANDLE context, PVOID parameters) {
     NDIS_STATUS status = Start(module);
     if (status != NDIS_STATUS_SUCCESS)
         return status;
-    __atomic_add_fetch(&module->Sends, 1, __ATOMIC_SEQ_CST);
+    SendBegins(module);
     SetRunning(module, TRUE);
     return NDIS_STATUS_SUCCESS;
 }
 
-static VOID SendEnds(MODULE *module) {
+VOID SendBegins(MODULE *module) {
+    __atomic_add_fetch(&module->Sends, 1, __ATOMIC_SEQ_CST);
+}
+
+VOID SendEnds(MODULE *module) {
     if (__atomic_sub_fetch(&module->Sends, 1, __ATOMIC_SEQ_CST) == 0)
         NdisSetEvent(&module->SendsOver);
 }
@@ -141,7 +148,7 @@ static VOID FilterSendNetBufferLists(NDIS_HANDLE context, NET_BUFFER_LIST *lists
     NdisAcquireRWLockRead(module->Lock, &state, level);
     BOOLEAN running = module->Running;
     if (running)
-        __atomic_add_fetch(&module->Sends, 1, __ATOMIC_SEQ_CST);
+        SendBegins(module);
     NdisReleaseRWLock(module->Lock, &state);
     if (!running) {
         CompleteSends(module, lists, NDIS_STATUS_PAUSED, flags);
@@ -152,7 +159,7 @@ static VOID FilterSendNetBufferLists(NDIS_HANDLE context, NET_BUFFER_LIST *lists
 }
 
 static VOID FilterSendNetBufferListsComplete(NDIS_HANDLE context, NET_BUFFER_LIST *lists, ULONG flags) {
-    NdisFSendNetBufferListsComplete(((MODULE *)context)->Filter, lists, flags);
+    SendComplete(context, lists, flags);
 }
 
 static VOID FilterReceiveNetBufferLists(NDIS_HANDLE context, NET_BUFFER_LIST *lists, NDIS_PORT_NUMBER port, ULONG count,

@@ -22,7 +22,8 @@ typedef struct MODULE {
 extern const UNICODE_STRING FriendlyName, UniqueName, ServiceName;
 extern const SIZE_T ModuleSize;
 
-// What a witness does. All run at <= DISPATCH_LEVEL but Start, Activated and Stop, which run at PASSIVE_LEVEL.
+// What a witness does. All run at <= DISPATCH_LEVEL but Attached, Start, Activated and Stop, which run at
+// PASSIVE_LEVEL.
 
 // The module is about to run. A failure fails the restart.
 NDIS_STATUS Start(MODULE *);
@@ -30,8 +31,12 @@ NDIS_STATUS Start(MODULE *);
 VOID Activated(MODULE *);
 // The module is being detached.
 VOID Stop(MODULE *);
+// The module is attached, and may still fail to be.
+NDIS_STATUS Attached(MODULE *);
 // Sends, of a running module.
 VOID Send(MODULE *, NET_BUFFER_LIST *, ULONG flags);
+// Sends come back, those of the witness's own among them.
+VOID SendComplete(MODULE *, NET_BUFFER_LIST *, ULONG flags);
 // A request is about to go down; a failure ends it here.
 NDIS_STATUS RequestDown(MODULE *, const NDIS_OID_REQUEST *);
 // It came back, or could not go.
@@ -39,6 +44,9 @@ VOID RequestUp(MODULE *, const NDIS_OID_REQUEST *, NDIS_STATUS);
 
 // Asks the switch, and waits. PASSIVE_LEVEL.
 NDIS_STATUS Query(MODULE *, NDIS_OID, PVOID buffer, ULONG length, ULONG *needed);
+// A pause waits for each send that began and did not end.
+VOID SendBegins(MODULE *);
+VOID SendEnds(MODULE *);
 // Completes sends with a status.
 VOID CompleteSends(MODULE *, NET_BUFFER_LIST *, NDIS_STATUS, ULONG send_flags);
 

@@ -16,6 +16,7 @@ typedef struct NIC {
 
 typedef struct FORWARD {
     MODULE Module;
+    NDIS_HANDLE Pool;      // of lists that are made of the packets of others
     NIC *Nics;             // all of this under Module.Lock
     BOOLEAN Known;         // the array was read: what comes later comes by requests
     BOOLEAN Reading;
@@ -187,6 +188,18 @@ static NDIS_STATUS ReadNics(MODULE *module) {
     return status;
 }
 
+NDIS_STATUS Attached(MODULE *module) {
+    NET_BUFFER_LIST_POOL_PARAMETERS parameters = {0};
+    parameters.Header.Type = NDIS_OBJECT_TYPE_DEFAULT;
+    parameters.Header.Revision = NET_BUFFER_LIST_POOL_PARAMETERS_REVISION_1;
+    parameters.Header.Size = NDIS_SIZEOF_NET_BUFFER_LIST_POOL_PARAMETERS_REVISION_1;
+    parameters.fAllocateNetBuffer = TRUE;
+    parameters.PoolTag = POOL_TAG;
+    NDIS_HANDLE pool = NdisAllocateNetBufferListPool(module->Filter, &parameters);
+    ((FORWARD *)module)->Pool = pool;
+    return pool ? NDIS_STATUS_SUCCESS : NDIS_STATUS_RESOURCES;
+}
+
 NDIS_STATUS Start(MODULE *module) {
     if (((FORWARD *)module)->Known)
         return NDIS_STATUS_SUCCESS;
@@ -212,6 +225,7 @@ VOID Stop(MODULE *module) {
     FORWARD *forward = (FORWARD *)module;
     while (forward->Nics)
         Forget(&forward->Nics);
+    NdisFreeNetBufferListPool(forward->Pool);
 }
 
 // Packets.
@@ -226,9 +240,8 @@ static const UCHAR *Mapped(MDL *mdl) {
     return MmMapLockedPagesSpecifyCache(mdl, 0, MmCached, NULL, FALSE, NormalPagePriority | MdlMappingNoExecute);
 }
 
-// The destination address of the list's first packet, wherever its bytes lie.
-static BOOLEAN ReadDestination(const NET_BUFFER_LIST *list, UCHAR mac[6]) {
-    const NET_BUFFER *packet = list->FirstNetBuffer;
+// The destination address of a packet, wherever its bytes lie.
+static BOOLEAN ReadDestination(const NET_BUFFER *packet, UCHAR mac[6]) {
     if (!packet || packet->DataLength < 14)
         return FALSE;
     MDL *mdl = packet->CurrentMdl;
@@ -329,7 +342,7 @@ static NDIS_STATUS Commit(FORWARD *forward, NET_BUFFER_LIST *list, const TARGETS
 
 static NDIS_STATUS Direct(FORWARD *forward, NET_BUFFER_LIST *list, ULONG flags) {
     UCHAR mac[6];
-    if (!ReadDestination(list, mac))
+    if (!ReadDestination(list->FirstNetBuffer, mac))
         return NDIS_STATUS_FAILURE;
     UCHAR level = flags & NDIS_SEND_FLAGS_DISPATCH_LEVEL ? NDIS_RWL_AT_DISPATCH_LEVEL : 0;
     LOCK_STATE_EX state;
@@ -340,12 +353,106 @@ static NDIS_STATUS Direct(FORWARD *forward, NET_BUFFER_LIST *list, ULONG flags) 
     return status;
 }
 
-static VOID Drop(MODULE *module, NET_BUFFER_LIST *list, NDIS_STATUS status, ULONG flags) {
+static VOID Report(MODULE *module, NET_BUFFER_LIST *list) {
     module->Handlers.ReportFilteredNetBufferLists(module->Switch, &module->Guid, &FriendlyName,
                                                   Detail(list)->SourcePortId,
                                                   NDIS_SWITCH_REPORT_FILTERED_NBL_FLAGS_IS_INCOMING, 1, list,
                                                   &NoDestination);
-    CompleteSends(module, list, status, flags);
+}
+
+// Lists of several packets. All packets of a list have its destinations, so that a list whose packets go to several
+// places becomes a list for each (cloning-or-duplicating-packet-traffic): children, which use the memory of the parent,
+// and the parent waits for them. ChildRefCount counts those that are out, and one for who makes them
+// (relationships-between-net-buffer-list-generations).
+
+static BOOLEAN IsOfOneMind(const NET_BUFFER_LIST *list) {
+    UCHAR first[6], mac[6];
+    const NET_BUFFER *packet = list->FirstNetBuffer;
+    if (!packet || !packet->Next)
+        return TRUE;
+    BOOLEAN same = ReadDestination(packet, first);
+    for (packet = packet->Next; same && packet; packet = packet->Next)
+        same = ReadDestination(packet, mac) && SameMac(first, mac);
+    return same;
+}
+
+// The last child is back, or none was sent.
+static VOID Release(MODULE *module, NET_BUFFER_LIST *parent, ULONG complete_flags) {
+    if (__atomic_sub_fetch(&parent->ChildRefCount, 1, __ATOMIC_SEQ_CST) == 0)
+        NdisFSendNetBufferListsComplete(module->Filter, parent, complete_flags);
+}
+
+static VOID FreeChild(MODULE *module, NET_BUFFER_LIST *child, BOOLEAN with_context) {
+    if (with_context)
+        module->Handlers.FreeNetBufferListForwardingContext(module->Switch, child);
+    NdisFreeNetBufferList(child);
+}
+
+// A list for one packet of another. Null if memory runs out.
+static NET_BUFFER_LIST *MakeChild(FORWARD *forward, NET_BUFFER_LIST *parent, const NET_BUFFER *packet) {
+    MODULE *module = &forward->Module;
+    NET_BUFFER_LIST *child = NdisAllocateNetBufferAndNetBufferList(forward->Pool, 0, 0, packet->MdlChain,
+                                                                   packet->DataOffset, packet->DataLength);
+    if (!child)
+        return NULL;
+    child->SourceHandle = module->Filter;
+    child->ParentNetBufferList = parent;
+    const NDIS_SWITCH_OPTIONAL_HANDLERS *of = &module->Handlers;
+    BOOLEAN context = of->AllocateNetBufferListForwardingContext(module->Switch, child) == NDIS_STATUS_SUCCESS;
+    if (context && of->CopyNetBufferListInfo(module->Switch, child, parent, 0) == NDIS_STATUS_SUCCESS)
+        return child;
+    FreeChild(module, child, context);
+    return NULL;
+}
+
+// Appends the children that go somewhere; reports the parent once if some of it goes nowhere.
+static NET_BUFFER_LIST **Split(FORWARD *forward, NET_BUFFER_LIST *parent, ULONG flags, NET_BUFFER_LIST **last) {
+    MODULE *module = &forward->Module;
+    BOOLEAN reported = FALSE;
+    parent->Status = NDIS_STATUS_SUCCESS;
+    __atomic_add_fetch(&parent->ChildRefCount, 1, __ATOMIC_SEQ_CST);
+    for (const NET_BUFFER *packet = parent->FirstNetBuffer; packet; packet = packet->Next) {
+        NET_BUFFER_LIST *child = MakeChild(forward, parent, packet);
+        NDIS_STATUS status = child ? Direct(forward, child, flags) : NDIS_STATUS_RESOURCES;
+        if (status == NDIS_STATUS_SUCCESS) {
+            __atomic_add_fetch(&parent->ChildRefCount, 1, __ATOMIC_SEQ_CST);
+            SendBegins(module);
+            *last = child;
+            last = &child->Next;
+            continue;
+        }
+        if (child)
+            Report(module, child);
+        else if (!reported)
+            Report(module, parent);
+        reported |= !child;
+        if (child)
+            FreeChild(module, child, TRUE);
+        parent->Status = status;
+    }
+    Release(module, parent, 0);
+    return last;
+}
+
+VOID SendComplete(MODULE *module, NET_BUFFER_LIST *lists, ULONG flags) {
+    NET_BUFFER_LIST *first = NULL, **last = &first;
+    ULONG level = flags & NDIS_SEND_COMPLETE_FLAGS_DISPATCH_LEVEL;
+    while (lists) {
+        NET_BUFFER_LIST *list = lists;
+        lists = list->Next;
+        list->Next = NULL;
+        if (list->SourceHandle != module->Filter) {
+            *last = list;
+            last = &list->Next;
+            continue;
+        }
+        NET_BUFFER_LIST *parent = list->ParentNetBufferList;
+        FreeChild(module, list, TRUE);
+        Release(module, parent, level);
+        SendEnds(module);
+    }
+    if (first)
+        NdisFSendNetBufferListsComplete(module->Filter, first, flags);
 }
 
 VOID Send(MODULE *module, NET_BUFFER_LIST *lists, ULONG flags) {
@@ -356,13 +463,19 @@ VOID Send(MODULE *module, NET_BUFFER_LIST *lists, ULONG flags) {
         list->Next = NULL;
         // The switch itself forwards what is marked (hybrid-forwarding): it goes on as it came.
         NDIS_STATUS status = NDIS_STATUS_SUCCESS;
-        if (!Detail(list)->NativeForwardingRequired)
+        if (!Detail(list)->NativeForwardingRequired) {
+            if (!IsOfOneMind(list)) {
+                last = Split((FORWARD *)module, list, flags, last);
+                continue;
+            }
             status = Direct((FORWARD *)module, list, flags);
+        }
         if (status == NDIS_STATUS_SUCCESS) {
             *last = list;
             last = &list->Next;
         } else {
-            Drop(module, list, status, flags);
+            Report(module, list);
+            CompleteSends(module, list, status, flags);
         }
     }
     if (first)

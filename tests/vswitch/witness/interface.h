@@ -27,6 +27,11 @@ typedef VOID (*FILTER_DIRECT_OID_REQUEST_COMPLETE_HANDLER)(NDIS_HANDLE module, N
 typedef VOID (*PDRIVER_UNLOAD)(DRIVER_OBJECT *);
 
 // Handlers of the extensible switch.
+typedef NDIS_STATUS (*NDIS_SWITCH_ALLOCATE_NET_BUFFER_LIST_FORWARDING_CONTEXT_HANDLER)(NDIS_SWITCH_CONTEXT,
+                                                                                       NET_BUFFER_LIST *);
+typedef VOID (*NDIS_SWITCH_FREE_NET_BUFFER_LIST_FORWARDING_CONTEXT_HANDLER)(NDIS_SWITCH_CONTEXT, NET_BUFFER_LIST *);
+typedef NDIS_STATUS (*NDIS_SWITCH_COPY_NET_BUFFER_LIST_INFO_HANDLER)(NDIS_SWITCH_CONTEXT, NET_BUFFER_LIST *to,
+                                                                     NET_BUFFER_LIST *from, UINT32 flags);
 typedef NDIS_STATUS (*NDIS_SWITCH_ADD_NET_BUFFER_LIST_DESTINATION_HANDLER)(NDIS_SWITCH_CONTEXT, NET_BUFFER_LIST *,
                                                                            NDIS_SWITCH_PORT_DESTINATION *);
 typedef NDIS_STATUS (*NDIS_SWITCH_GROW_NET_BUFFER_LIST_DESTINATIONS_HANDLER)(
@@ -68,6 +73,11 @@ IMPORT VOID NdisFDirectOidRequestComplete(NDIS_HANDLE filter, NDIS_OID_REQUEST *
 IMPORT VOID NdisFIndicateStatus(NDIS_HANDLE filter, PVOID indication);
 IMPORT NDIS_STATUS NdisFNetPnPEvent(NDIS_HANDLE filter, NET_PNP_EVENT_NOTIFICATION *);
 IMPORT VOID NdisFDevicePnPEventNotify(NDIS_HANDLE filter, PVOID event);
+IMPORT NDIS_HANDLE NdisAllocateNetBufferListPool(NDIS_HANDLE filter, NET_BUFFER_LIST_POOL_PARAMETERS *);
+IMPORT VOID NdisFreeNetBufferListPool(NDIS_HANDLE pool);
+IMPORT NET_BUFFER_LIST *NdisAllocateNetBufferAndNetBufferList(NDIS_HANDLE pool, USHORT context, USHORT back_fill, MDL *,
+                                                              ULONG offset, SIZE_T length);
+IMPORT VOID NdisFreeNetBufferList(NET_BUFFER_LIST *);
 IMPORT PVOID NdisAllocateRWLock(NDIS_HANDLE filter);
 IMPORT VOID NdisFreeRWLock(PVOID lock);
 IMPORT VOID NdisAcquireRWLockRead(PVOID lock, LOCK_STATE_EX *, UCHAR flags);

@@ -250,6 +250,7 @@ impl State {
     /// Builds a list of the switch with its forwarding context.
     fn make_list(&mut self, world: &World, module: usize, source: NicId, spec: Packet) -> usize {
         let now = world.now();
+        let derived_above = self.style.derived_above;
         let awkward = self.style.awkward_memory;
         let shape = |bytes: &Vec<u8>| {
             if let Some(shape) = &spec.shape {
@@ -296,8 +297,9 @@ impl State {
             }
             list.info[info::IEEE_8021Q] = vlan::word(spec.tag);
             list.info[info::VIRTUAL_SUBNET] = u64::from(spec.subnet.unwrap_or(0));
-            // The sender may also have derived lists from it.
-            list.child_ref_count = frames.first().map_or(0, |id| (id % 3) as i32);
+            // Whoever sent it may have derived lists from it too.
+            list.child_ref_count =
+                if !derived_above { 0 } else { frames.first().map_or(0, |id| (id % 3) as i32) };
             list.protocol_reserved = [0xD5; 4];
             list.miniport_reserved = [0xD6; 2];
         }

@@ -9,6 +9,7 @@ use crate::machine::slots::ANY;
 use crate::machine::world::World;
 use crate::shown::arguments;
 use crate::switch::control::bytes_at;
+use crate::switch::control::own_request;
 use crate::switch::control::{Above, Own, REQUEST_SIZE, payload, results};
 use crate::switch::ndis::{State, after_this_call, call_with, calls, with};
 use crate::switch::ports::NicId;
@@ -218,7 +219,7 @@ impl State {
 
     fn take_own(&mut self, world: &World, module: usize, key: usize) -> Result<Option<Completion>, i32> {
         // SAFETY: the extension passes a request of its own.
-        let r = unsafe { *(key as *const OidRequest) };
+        let r = unsafe { own_request(key as *const OidRequest) };
         let header = r.header.object_type == object_type::OID_REQUEST
             && r.header.revision >= 1
             && r.header.size >= OidRequest::SIZE_REVISION_1;

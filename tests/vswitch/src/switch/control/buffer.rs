@@ -59,6 +59,21 @@ pub(crate) fn bytes_at(address: usize, length: usize) -> Vec<u8> {
     unsafe { std::slice::from_raw_parts(address as *const u8, length) }.to_vec()
 }
 
+/// What NDIS reads of a request of the extension's own: NDIS_OID_REQUEST as NDIS 6.40 declares it, which is shorter than
+/// the form with the switch's members that NDIS itself hands out (ns-oidrequest-ndis_oid_request).
+const OWN_REQUEST: usize = 240;
+
+/// A request that an extension wrote.
+///
+/// # Safety
+/// The request is there.
+pub(crate) unsafe fn own_request(at: *const OidRequest) -> OidRequest {
+    let mut r = OidRequest::ZERO;
+    // SAFETY: by the caller; the copy is longer.
+    unsafe { ptr::copy_nonoverlapping(at.cast::<u8>(), (&raw mut r).cast::<u8>(), OWN_REQUEST) };
+    r
+}
+
 /// The words of a request that hold results, by type.
 pub fn results(r: &OidRequest) -> [u32; 5] {
     let method = r.request_type == request_type::METHOD;
@@ -83,6 +98,21 @@ impl Drop for Control {
 mod tests {
     use super::*;
     use crate::machine::world::{self, Config};
+
+    #[test]
+    fn of_an_own_request_nothing_is_read_past_its_end() {
+        let world = World::new(Config::default());
+        let done = world.enter(|| {
+            with(|_, state| state.style.fenced = true);
+            let world = world::current();
+            let address = take(&world, &[7; OWN_REQUEST], "request");
+            // SAFETY: so much is there.
+            let r = unsafe { own_request(address as *const OidRequest) };
+            assert_eq!((r.oid, r.supported_revision), (0x0707_0707, 7));
+            free(&world, address);
+        });
+        assert_eq!(done, Ok(()));
+    }
 
     #[test]
     fn a_fenced_buffer_ends_where_its_page_ends() {

@@ -30,8 +30,8 @@ use crate::mutation::Mutation;
 use crate::shown::arguments;
 use crate::switch::ndis::{Life, State, call, call_with, edges, inside, with};
 use below::Effect;
-pub(crate) use buffer::bytes_at;
 pub use buffer::results;
+pub(crate) use buffer::{bytes_at, own_request};
 use lbfoext::ndis::raw::{
     Handle, ObjectHeader, OidRequest, PENDING, REQUEST_ABORTED, RESOURCES, SUCCESS, object_type, oids,
     request_type,

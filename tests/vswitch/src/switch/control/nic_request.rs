@@ -8,6 +8,7 @@ use crate::check::{offload as checks, rule};
 use crate::machine::world::World;
 use crate::switch::control::below::Completion;
 use crate::switch::control::inner_request;
+use crate::switch::control::own_request;
 use crate::switch::control::{Above, bytes_at};
 use crate::switch::ndis::{State, inside};
 use crate::switch::ports::{NicId, NicState};
@@ -173,7 +174,7 @@ impl State {
             return;
         }
         // SAFETY: the inner request lives as long as the outer one.
-        let inner = unsafe { envelope.oid_request.read_unaligned() };
+        let inner = unsafe { own_request(envelope.oid_request) };
         let topology = &self.modules[module].topology;
         let held = |port, index| topology.nic(NicId::new(port, index)).map_or(0, |nic| nic.references);
         let references = (
@@ -230,7 +231,7 @@ impl State {
         rule(world, "OID-38", header, || "NDIS_SWITCH_NIC_OID_REQUEST without a valid header".to_owned());
         rule(world, "OID-39", e.flags == 0, || format!("flags {:#x} in an own envelope", e.flags));
         // SAFETY: the inner request lives as long as the outer one.
-        let inner = (!e.oid_request.is_null()).then(|| unsafe { *e.oid_request });
+        let inner = (!e.oid_request.is_null()).then(|| unsafe { own_request(e.oid_request) });
         rule(world, "OID-24", inner.is_some(), || "own envelope without an inner request".to_owned());
         let Some(inner) = inner else { return Err(INVALID_PARAMETER) };
         let from = NicId::new(e.source_port_id, e.source_nic_index);

@@ -114,7 +114,10 @@ pub struct Style {
     /// include GrowNetBufferListDestinations (adding-extensible-switch-destination-port-data-to-a-packet), so the
     /// switch normally grows the array itself; no page promises that.
     pub add_needs_slot: bool,
-    /// Percentage of references to NICs that the switch refuses.
+    /// Lists come with a ChildRefCount that somebody above left. By the page they come with none, because a parent is never
+    /// passed to another driver (relationships-between-net-buffer-list-generations).
+    pub derived_above: bool,
+    /// Percentage of references of NICs that the switch refuses.
     pub refuse_references: u64,
     /// Buffers of requests end at the end of mapped memory.
     pub fenced: bool,
@@ -150,6 +153,7 @@ impl Default for Style {
             old_answers: 50,
             refuse: 0,
             add_needs_slot: false,
+            derived_above: true,
             refuse_references: 0,
             fenced: false,
             unique_ids: false,
