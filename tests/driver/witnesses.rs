@@ -72,7 +72,7 @@ fn with(witness: Witness, image: &Image, plan: Scenario) -> Scenario {
     // By the page a list comes without children; the product is used to worse.
     plan.driver(image.entry())
         .installed(witness.name, witness.role)
-        .style(|style| style.derived_above = false)
+        .style(|style| style.adversities.derived_above = false)
 }
 
 fn assert_ends(outcome: &Outcome) {
@@ -131,7 +131,8 @@ fn both_keep_every_rule_in_adversity() {
     for witness in [PASSTHROUGH, FORWARD] {
         let harder = |plan: Scenario| {
             plan.style(|style| {
-                (style.refuse, style.add_needs_slot, style.free_slots) = (10, true, 2);
+                (style.refuse, style.free_slots) = (10, 2);
+                (style.adversities.add_needs_slot, style.adversities.stale_slots) = (true, true);
                 style.awkward_memory = true;
                 style.stride = 24;
             })

@@ -225,6 +225,9 @@ pub fn call_driver_with<R: 'static>(
     let thread = thread::current();
     let world = &*thread.world;
     world.scheduler.yield_point(&thread, handler);
+    if thread.stack.borrow().is_empty() {
+        thread.shared.gets_on();
+    }
     thread.stack.borrow_mut().push(handler);
     world.log_call(&thread, ">", handler, arguments);
     let (irql, held) = (thread.irql.get(), thread.held.borrow().len());
@@ -236,6 +239,17 @@ pub fn call_driver_with<R: 'static>(
     thread.stack.borrow_mut().pop();
     world.scheduler.yield_point(&thread, handler);
     result
+}
+
+/// The driver neither returns nor waits: it polls for what only time or another thread brings.
+#[cold]
+pub(crate) fn report_livelock(thread: &Thread) {
+    thread.shared.gets_on();
+    let (world, stack) = (&thread.world, thread.stack.borrow().join(" > "));
+    if !stack.is_empty() && !world.is_aborted() {
+        world.violate("LOCK-04", format!("{} polls without end in {stack}", thread.shared.name));
+        world.abort();
+    }
 }
 
 /// IRQL-02 and LOCK-03 at the return of a routine; the machine is put right again, so that one fault is reported once.

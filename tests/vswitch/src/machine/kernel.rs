@@ -20,6 +20,8 @@ const POOL_FLAG_PAGED: u64 = 0x100;
 const CACHE_LINE: usize = 64;
 const PAGE: usize = 4096;
 const ALL_GROUPS: u16 = 0xFFFF;
+const MDL_MAPPING_NO_EXECUTE: u32 = 0x4000_0000;
+const MDL_MAPPING_NO_WRITE: u32 = 0x8000_0000;
 
 /// MEM-01 and the documented rules of the flags.
 fn check_pool_flags(world: &World, flags: u64) {
@@ -161,11 +163,19 @@ exports! {
         _cache_type: i32,
         _requested_address: *mut c_void,
         bug_check_on_failure: u32,
-        _priority: u32,
+        priority: u32,
     ) -> *mut c_void where irql <= DISPATCH {
         let world = world::current();
         crate::machine::verify::rule(&world, "MEM-03", access_mode == 0 && bug_check_on_failure == 0, || {
             "packet memory must be mapped for kernel mode and may fail without a bug check".to_owned()
+        });
+        // Who only reads packets needs no mapping that can be executed.
+        crate::machine::verify::rule(&world, "MEM-01", priority & MDL_MAPPING_NO_EXECUTE != 0, || {
+            "packet memory was mapped executable".to_owned()
+        });
+        let known = matches!(priority & !(MDL_MAPPING_NO_EXECUTE | MDL_MAPPING_NO_WRITE), 0 | 16 | 32);
+        crate::machine::verify::rule(&world, "MEM-03", known, || {
+            format!("packet memory was mapped with priority {priority:#x}, which does not exist")
         });
         let address = if fault::fails("MmMapLockedPagesSpecifyCache") { ptr::null_mut() } else { map(mdl.cast()) };
         if let Some(hook) = world.mapping_hook.get() {
@@ -265,6 +275,26 @@ mod tests {
         };
         assert_eq!(mapped(None), Ok(bytes.as_ptr().addr() + 4));
         assert_eq!(mapped(Some(1)), Ok(0));
+    }
+
+    #[test]
+    fn a_mapping_is_not_executable_and_of_a_priority_that_exists() {
+        let bytes = [5_u8; 16];
+        for (priority, expected) in [
+            (16 | MDL_MAPPING_NO_EXECUTE, &[][..]),
+            (32 | MDL_MAPPING_NO_EXECUTE | MDL_MAPPING_NO_WRITE, &[]),
+            (16, &["MEM-01"]),
+            (17 | MDL_MAPPING_NO_EXECUTE, &["MEM-03"]),
+        ] {
+            let rules = rules_of(Config::default(), || {
+                let start_va = bytes.as_ptr().cast_mut();
+                let mut mdl = Mdl { start_va, byte_offset: 0, byte_count: 8, ..Mdl::ZERO };
+                let mdl = (&raw mut mdl).cast();
+                // SAFETY: a list that describes live bytes.
+                unsafe { MmMapLockedPagesSpecifyCache(mdl, 0, 1, ptr::null_mut(), 0, priority) };
+            });
+            assert_eq!(rules, expected, "{priority:#x}");
+        }
     }
 
     #[test]

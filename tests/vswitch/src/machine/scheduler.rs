@@ -216,8 +216,7 @@ impl Scheduler {
     /// The cheap part of every yield point.
     #[inline]
     pub fn yield_point(&self, thread: &Thread, site: &'static str) {
-        let steps = &thread.shared.steps;
-        steps.store(steps.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        thread.step();
         let attention = self.attention.load(Ordering::Relaxed);
         if attention != 0 {
             self.attend(thread, site, attention);

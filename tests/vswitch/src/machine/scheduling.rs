@@ -66,6 +66,46 @@ fn worlds_on_other_host_threads_share_nothing() {
 }
 
 #[test]
+fn a_driver_that_polls_without_end_is_reported() {
+    for mode in [Mode::Baton, Mode::Free] {
+        let world = world(1, mode);
+        let polls: Body = Box::new(|| {
+            cpu::call_driver("FilterPause", || {
+                loop {
+                    // Completions in between are calls into the driver too.
+                    cpu::call_driver("FilterOidRequestComplete", || cpu::yield_point("NdisFOidRequest"));
+                }
+            })
+        });
+        let waits: Body = Box::new(|| clock::advance(clock::SECOND));
+        assert_eq!(world.run(vec![("polling", 0, polls), ("waiting", 1, waits)]), Err(Aborted));
+        let violations = world.violations();
+        assert_eq!(violations.len(), 1, "{mode:?}");
+        assert_eq!(violations[0].rule, "LOCK-04");
+        assert!(violations[0].text.contains("polling polls without end in FilterPause"), "{}", violations[0]);
+    }
+}
+
+#[test]
+fn a_driver_that_does_much_and_waits_in_between_is_not_taken_for_one_that_polls() {
+    let world = World::new(Config { seed: 1, ..Config::default() });
+    let works: Body = Box::new(|| {
+        cpu::call_driver("FilterRestart", || {
+            for _ in 0..3 {
+                (0..1_000_000).for_each(|_| cpu::yield_point("step"));
+                let until = clock::now() + clock::MILLISECOND;
+                clock::block_until_deadline("an answer", until, || None::<()>);
+            }
+        });
+        (0..3).for_each(|_| {
+            cpu::call_driver("FilterSend", || (0..1_000_000).for_each(|_| cpu::yield_point("step")))
+        });
+    });
+    assert_eq!(world.run(vec![("working", 0, works)]), Ok(()));
+    assert!(world.violations().is_empty());
+}
+
+#[test]
 fn a_thread_that_waits_for_nothing_is_a_deadlock() {
     for mode in [Mode::Baton, Mode::Free] {
         let world = world(1, mode);

@@ -19,6 +19,8 @@ pub struct Shared {
     pub name: String,
     /// Yield points passed.
     pub steps: AtomicU64,
+    /// Those that it had passed when it last came into the driver, or got what it waited for.
+    pub since: AtomicU64,
     /// Imports that the driver has called on this thread.
     pub imports: AtomicU64,
     /// It waits for something, or has ended.
@@ -33,6 +35,7 @@ impl Shared {
             id,
             name,
             steps: AtomicU64::new(0),
+            since: AtomicU64::new(0),
             imports: AtomicU64::new(0),
             rests: AtomicBool::new(false),
             granted: AtomicBool::new(false),
@@ -45,7 +48,13 @@ impl Shared {
         self.rests.store(true, Ordering::SeqCst);
         let value = wait();
         self.rests.store(false, Ordering::SeqCst);
+        self.gets_on();
         value
+    }
+
+    /// What it does from here on is counted anew.
+    pub fn gets_on(&self) {
+        self.since.store(self.steps.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
     /// Gives the baton to this thread.
@@ -82,7 +91,20 @@ pub struct Thread {
     pub jitter: Cell<u64>,
 }
 
+/// Yield points that one call into the driver passes at most without waiting for anything.
+const LIVELOCK: u64 = 2_000_000;
+
 impl Thread {
+    /// A yield point is passed.
+    #[inline]
+    pub fn step(&self) {
+        let steps = self.shared.steps.load(Ordering::Relaxed) + 1;
+        self.shared.steps.store(steps, Ordering::Relaxed);
+        if steps - self.shared.since.load(Ordering::Relaxed) > LIVELOCK {
+            cpu::report_livelock(self);
+        }
+    }
+
     /// A cheap private random number; deterministic for each thread of a seed.
     pub fn jitter(&self) -> u64 {
         let mut x = self.jitter.get();

@@ -53,6 +53,7 @@ pub fn queue(what: &'static str, routine: impl FnOnce() + Send + 'static) {
 pub(crate) fn run_events(world: &Arc<World>) {
     let thread = thread::current();
     loop {
+        thread.shared.gets_on();
         if let Some(cpu) = world.processors.with_dpcs() {
             cpu::drain(&thread, cpu);
             continue;

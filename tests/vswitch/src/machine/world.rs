@@ -435,6 +435,7 @@ pub fn try_current() -> Option<Current> {
 
 const DECISIONS: u64 = 1;
 pub(crate) const SCHEDULING: u64 = 2;
+pub(crate) const ADVERSITIES: u64 = 3;
 
 /// A stream of random numbers of its own for each purpose, so that one more draw here moves nothing there.
 pub(crate) fn stream(seed: u64, purpose: u64) -> ChaCha8Rng {

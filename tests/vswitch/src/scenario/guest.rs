@@ -250,7 +250,7 @@ impl State {
     /// Builds a list of the switch with its forwarding context.
     fn make_list(&mut self, world: &World, module: usize, source: NicId, spec: Packet) -> usize {
         let now = world.now();
-        let derived_above = self.style.derived_above;
+        let derived_above = self.style.adversities.derived_above;
         let awkward = self.style.awkward_memory;
         let shape = |bytes: &Vec<u8>| {
             if let Some(shape) = &spec.shape {
@@ -303,7 +303,7 @@ impl State {
             list.protocol_reserved = [0xD5; 4];
             list.miniport_reserved = [0xD6; 2];
         }
-        let stride = self.style.stride;
+        let (stride, stale) = (self.style.stride, self.style.adversities.stale_slots);
         self.gone.remove(&(nbl as usize));
         let packet = self.packets.add(module, nbl, PacketStage::Ingress);
         packet.first_bytes = buffers
@@ -316,7 +316,7 @@ impl State {
         packet.tag_given = vlan::word(spec.tag);
         packet.source = source;
         packet.detail_bits = detail_bits;
-        packet.context = Some(Context::new(free, stride));
+        packet.context = Some(Context::new(free, stride, stale));
         packet.unsafe_bytes = unsafe_bytes;
         packet.cancel_id = spec.cancel_id;
         packet.write_detail();

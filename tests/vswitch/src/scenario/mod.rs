@@ -31,6 +31,7 @@ use crate::machine::registry::{SERVICES, Value};
 use crate::machine::world::{Config, Mode, World};
 use crate::switch::control::payload;
 use crate::switch::ndis::Style;
+use crate::switch::ndis::adversity::Adversities;
 use crate::switch::ndis::driver::{Installed, Role};
 use crate::switch::ndis::with;
 use crate::switch::ports::policy::Property;
@@ -123,7 +124,7 @@ impl Scenario {
             indication: Indication::PerMember,
             enumeration: Enumeration::Arrays,
             activation: Activation::BeforeAttach,
-            style: Style::default(),
+            style: Style { adversities: Adversities::drawn(seed), ..Style::default() },
             entry: lbfoext::entry::driver_entry,
             installed: Installed::default(),
             latency: (50, 20),

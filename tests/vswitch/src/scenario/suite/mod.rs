@@ -99,8 +99,8 @@ fn awkward_plan(seed: u64) -> Scenario {
 }
 
 fn refusing_plan(seed: u64) -> Scenario {
-    // 15 % of the driver's calls for destinations, growth, contexts and copies fail.
-    packets_plan(seed).style(|style| (style.refuse, style.add_needs_slot) = (15, true))
+    // Of a hundred destinations, growths, contexts and copies that the driver asks for, fifteen are refused.
+    packets_plan(seed).style(|style| (style.refuse, style.adversities.add_needs_slot) = (15, true))
 }
 
 fn team_plan(seed: u64) -> Scenario {

@@ -1,6 +1,6 @@
 //! The forwarding context of a packet: the destination array in the extension's sight, and the truth about it.
 //!
-//! Free slots hold stale data, elements are further apart than they are long, and an array that Grow replaced stays,
+//! Free slots are empty or hold stale data, elements are further apart than they are long, and an array that Grow replaced stays,
 //! poisoned, for as long as the packet lives.
 
 use lbfoext::ndis::raw::{
@@ -28,16 +28,19 @@ pub struct Context {
 struct Array {
     words: Vec<u64>,
     stride: usize,
+    /// Every byte of a slot that nobody has written to.
+    fresh: u8,
 }
 
-/// What a free slot holds: stale data of an earlier packet.
+/// Stale data of an earlier packet in a free slot.
 const GARBAGE: u8 = 0xC7;
 const HEADER: usize = size_of::<ForwardingDestinationArray>();
 
 impl Array {
-    fn new(capacity: u32, stride: usize) -> Self {
+    fn new(capacity: u32, stride: usize, fresh: u8) -> Self {
         let bytes = HEADER + capacity as usize * stride;
-        let mut this = Self { words: vec![u64::from_ne_bytes([GARBAGE; 8]); bytes.div_ceil(8)], stride };
+        let words = vec![u64::from_ne_bytes([fresh; 8]); bytes.div_ceil(8)];
+        let mut this = Self { words, stride, fresh };
         let first = this.element(0);
         let header = ForwardingDestinationArray {
             header: ObjectHeader::new(object_type::DEFAULT, 1, 24),
@@ -71,11 +74,11 @@ impl Array {
     }
 
     fn is_untouched(&mut self, index: u32) -> bool {
-        let start = self.element(index);
+        let (start, fresh) = (self.element(index), self.fresh);
         // SAFETY: the element lies in the array.
         unsafe { std::slice::from_raw_parts(start, size_of::<PortDestination>()) }
             .iter()
-            .all(|byte| *byte == GARBAGE)
+            .all(|byte| *byte == fresh)
     }
 
     fn poison(&mut self) {
@@ -92,9 +95,10 @@ pub const RESERVED_BITS: DestinationBits = DestinationBits::from_bits_retain(0xF
 pub const GARBAGE_BITS: DestinationBits = DestinationBits::from_bits_retain(u16::from_ne_bytes([GARBAGE; 2]));
 
 impl Context {
-    pub fn new(free: u32, stride: usize) -> Self {
+    /// `stale`: free slots hold garbage.
+    pub fn new(free: u32, stride: usize, stale: bool) -> Self {
         Self {
-            array: Array::new(free, stride),
+            array: Array::new(free, stride, if stale { GARBAGE } else { 0 }),
             dead: Vec::new(),
             committed: Vec::new(),
             capacity: free,
@@ -146,7 +150,7 @@ impl Context {
     /// Moves the array to new memory with `more` free slots; the old one is poisoned.
     pub fn grow(&mut self, more: u32) {
         self.capacity = self.destinations() + more.max(self.available());
-        let mut array = Array::new(self.capacity, self.array.stride);
+        let mut array = Array::new(self.capacity, self.array.stride, self.array.fresh);
         for (index, destination) in self.committed.iter().enumerate() {
             array.set(u32::try_from(index).unwrap_or(0), *destination);
         }
@@ -188,14 +192,14 @@ impl Context {
 
     /// As if nothing had been written to a slot; for mutations.
     pub fn unwrite(&mut self, index: u32) {
-        let fresh = Array::new(1, self.array.stride).get(0);
+        let fresh = Array::new(1, self.array.stride, self.array.fresh).get(0);
         self.array.set(index, fresh);
     }
 
     /// As if nothing had ever been committed; for mutations.
     pub fn withdraw(&mut self) {
         self.committed.clear();
-        self.array = Array::new(self.capacity, self.array.stride);
+        self.array = Array::new(self.capacity, self.array.stride, self.array.fresh);
     }
 
     /// Writes the bits of a committed element behind the truth's back; for mutations.
@@ -225,5 +229,24 @@ impl Context {
             && header.num_elements == capacity
             && header.element_size as usize == stride
             && header.first_element == first
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn free_slots_are_empty_or_hold_stale_data_and_what_is_written_to_one_is_seen() {
+        for (stale, bits) in [(false, DestinationBits::empty()), (true, GARBAGE_BITS)] {
+            let mut context = Context::new(3, 24, stale);
+            assert!((0..3).all(|index| context.slot(index).bits == bits), "stale: {stale}");
+            assert_eq!(context.written(), 0);
+            context.poke_slot(0, 7);
+            context.poke_slot(1, 8);
+            assert_eq!(context.written(), 2, "stale: {stale}");
+            context.grow(5);
+            assert!(context.written() == 0 && context.slot(4).bits == bits, "stale: {stale}");
+        }
     }
 }

@@ -26,7 +26,7 @@ impl State {
         }
         let filter = self.modules[module].filter;
         let slots = u32::try_from(world.random(self.style.free_slots + 1)).unwrap_or(0);
-        let stride = self.style.stride;
+        let (stride, stale) = (self.style.stride, self.style.adversities.stale_slots);
         let Some(packet) = self.packets.get_mut(list) else { return INVALID_PARAMETER };
         let (name, own) = (packet.name, packet.own.is_some());
         rule(world, "DATA-21", own, || format!("{function} for packet {name} of the switch"));
@@ -42,7 +42,7 @@ impl State {
             packet.fault = true;
             return RESOURCES;
         }
-        packet.context = Some(Context::new(slots, stride));
+        packet.context = Some(Context::new(slots, stride, stale));
         packet.source = NicId::NOWHERE;
         packet.detail_bits = 0;
         packet.write_detail();

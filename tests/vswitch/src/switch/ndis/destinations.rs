@@ -45,7 +45,7 @@ impl State {
         fails: bool,
     ) -> i32 {
         let function = "AddNetBufferListDestination";
-        let needs_slot = self.style.add_needs_slot;
+        let needs_slot = self.style.adversities.add_needs_slot;
         let Some(module) = self.owner(world, context, function) else { return INVALID_PARAMETER };
         if !self.may_add(world, module, list, function) {
             return INVALID_PARAMETER;

@@ -5,6 +5,7 @@
 //! `module` (life cycle), `data` (the driver's calls for packets), `edges` (the components above and below),
 //! `handlers`.
 
+pub mod adversity;
 pub mod array;
 pub mod chain;
 pub mod contexts;
@@ -30,6 +31,7 @@ use crate::switch::control::Control;
 use crate::switch::frames::Frames;
 use crate::switch::nbl::{Built, Quarantine, Shape, build};
 use crate::switch::ports::Topology;
+use adversity::Adversities;
 use lbfoext::ndis::raw::{
     BUFFER_OVERFLOW, BUFFER_TOO_SHORT, FilterDriverCharacteristics, Handle, INVALID_LENGTH, NetBufferList,
 };
@@ -110,13 +112,8 @@ pub struct Style {
     pub old_answers: u64,
     /// Percentage of Add, Update, Grow, Allocate and Copy calls that fail for lack of memory.
     pub refuse: u64,
-    /// AddNetBufferListDestination fails if no element is free. The documented steps for a single destination do not
-    /// include GrowNetBufferListDestinations (adding-extensible-switch-destination-port-data-to-a-packet), so the
-    /// switch normally grows the array itself; no page promises that.
-    pub add_needs_slot: bool,
-    /// Lists come with a ChildRefCount that somebody above left. By the page they come with none, because a parent is never
-    /// passed to another driver (relationships-between-net-buffer-list-generations).
-    pub derived_above: bool,
+    /// What it does that no page says.
+    pub adversities: Adversities,
     /// Percentage of references of NICs that the switch refuses.
     pub refuse_references: u64,
     /// Buffers of requests end at the end of mapped memory.
@@ -152,8 +149,7 @@ impl Default for Style {
             inside: 30,
             old_answers: 50,
             refuse: 0,
-            add_needs_slot: false,
-            derived_above: true,
+            adversities: Adversities::NONE,
             refuse_references: 0,
             fenced: false,
             unique_ids: false,
