@@ -1,9 +1,9 @@
-//! Properties of ports: `OID_SWITCH_PORT_PROPERTY_*` from above, and what was there before the module came.
+//! Properties of ports: `OID_SWITCH_PORT_PROPERTY_*` from above, and properties from before the attachment.
 //!
-//! VLAN and security are enforced here, isolation where it asks for nothing that is not; a property that is damaged or
-//! that cannot be enforced is vetoed, what is not known goes on as it is. A property takes effect when those below have
-//! taken it; what they refuse changes nothing. On a validation port, which the tables do not know, it is only checked.
-//! The driver has no property and no feature of its own, so those of others, and of the switch, pass by.
+//! VLAN and security properties are enforced, and isolation modes that need no enforcement. A property that is damaged
+//! or cannot be enforced is vetoed; other types are forwarded unread. A property takes effect when its request has
+//! succeeded below. On a validation port, which is not in the tables, it is only checked. The driver has no custom
+//! property or feature, so those of other extensions and of the switch are forwarded.
 
 use crate::clock;
 use crate::control::failover;
@@ -22,7 +22,7 @@ use teaming::ports::policy::Security;
 use teaming::ports::property::{self, Malformed, Property, PropertyType};
 use teaming::ports::vlan::RequestedVlans;
 
-/// What a request does to a port.
+/// The change that a request makes to a port.
 enum Change<'a> {
     Vlan(Option<RequestedVlans<'a>>),
     Security(Option<Security>),
@@ -38,7 +38,7 @@ fn change(request: &Request) -> Result<Option<(PortId, Change<'_>)>, NdisStatus>
         oids::SWITCH_PORT_PROPERTY_DELETE => return Ok(deleted(request)),
         _ => return Ok(None),
     }
-    // A head that says it is something else is nobody's here.
+    // A header that does not match: forwarded unread.
     let Ok(given) = Property::parse(payload::input(request)) else { return Ok(None) };
     let change = match given.kind {
         PropertyType::Vlan => Change::Vlan(Some(wanted(given.body)?)),
@@ -77,7 +77,7 @@ fn isolation(body: Result<&[u8], Malformed>) -> Result<(), NdisStatus> {
     }
 }
 
-/// Before a request goes down: `Err` vetoes it (PORT_PROPERTY_ADD and _UPDATE alone).
+/// Before a request goes down. `Err` vetoes it (only PORT_PROPERTY_ADD and _UPDATE).
 pub fn before(module: &Module, request: &Request) -> Result<(), NdisStatus> {
     let checked = match change(request) {
         Ok(Some((_, Change::Vlan(Some(_))))) => reserve_set(module),
@@ -91,7 +91,7 @@ pub fn before(module: &Module, request: &Request) -> Result<(), NdisStatus> {
     checked
 }
 
-/// After a request has been below and was taken there.
+/// After a request has succeeded below.
 pub fn after(module: &Module, request: &Request) {
     if let Ok(Some((port, change))) = change(request) {
         apply(module, port, &change);
@@ -113,7 +113,7 @@ fn concerned(request: &Request) -> Option<PortId> {
     }
 }
 
-/// A port that is closed for what its properties were is looked at again when they have changed.
+/// Reads the properties of a closed port again after one of them has changed.
 fn read_if_closed(module: &Module, port: PortId) {
     let mut control = module.control.lock();
     let closed =
@@ -131,7 +131,8 @@ fn apply(module: &Module, port: PortId, change: &Change<'_>) {
     match change {
         Change::Vlan(wanted) => {
             if forwarding.set_vlans(port, wanted.as_ref()).is_err() {
-                // Another change took the room that was reserved: rather no frame than one in a wrong VLAN.
+                // Another change used the reserved entry. The port is closed, because a frame in a wrong VLAN is worse
+                // than none.
                 forwarding.close(port);
             }
         }
@@ -139,7 +140,7 @@ fn apply(module: &Module, port: PortId, change: &Change<'_>) {
     }
 }
 
-/// Makes room for one more set of VLANs. IRQL <= DISPATCH_LEVEL, no lock held.
+/// Reserves memory for one more set of VLANs. IRQL <= DISPATCH_LEVEL, no lock held.
 pub fn reserve_set(module: &Module) -> Result<(), NdisStatus> {
     let (has_room, count) = {
         let forwarding = module.forwarding.read();
@@ -157,12 +158,12 @@ pub fn reserve_set(module: &Module) -> Result<(), NdisStatus> {
     Ok(())
 }
 
-/// Readings of one port before the module gives up because its properties will not stand still.
+/// Number of attempts to read the properties of one port while they change.
 const ATTEMPTS: u32 = 64;
 
-/// Reads the properties of a port that an enumeration found, and opens it. What is refused, or cannot be read, is to be
-/// asked again; what asks for what is not enforced leaves the port closed, and so does a port that is going away.
-/// PASSIVE_LEVEL, no lock held.
+/// Reads the properties of a port that an enumeration found, and opens it. On an error the caller repeats it later. A
+/// property that cannot be enforced leaves the port closed, as does a teardown that has begun. PASSIVE_LEVEL, no lock
+/// held.
 pub fn read(module: &Module, port: PortId, passive: &Passive) -> Result<(), NdisStatus> {
     let _reference = match reference(module, port) {
         Referenced::Yes(reference) => reference,
@@ -178,7 +179,7 @@ pub fn read(module: &Module, port: PortId, passive: &Passive) -> Result<(), Ndis
         let security = security.first().map(|body| body.and_then(read_security)).transpose();
         let isolation =
             isolation_mode.first().map(|body| body.and_then(|body| isolation(Ok(body)))).transpose();
-        // What cannot be refused any more and not be enforced leaves the port closed.
+        // A property that cannot be enforced can no longer be vetoed here, so the port stays closed.
         let problems = [vlans.as_ref().err(), security.as_ref().err(), isolation.as_ref().err()];
         let closed = problems.iter().any(Option::is_some);
         let unreadable =
@@ -203,15 +204,16 @@ pub fn read(module: &Module, port: PortId, passive: &Passive) -> Result<(), Ndis
     Err(NdisStatus::FAILURE)
 }
 
-/// What came of asking for a port's reference.
+/// The result of a request for a port's reference.
 enum Referenced<'a> {
     Yes(PortRef<'a>),
-    /// It is gone, or about to go.
+    /// The port is deleted, or its teardown has begun.
     Going,
     Refused,
 }
 
-/// Under the team lock, which a tear-down takes before it goes down: so no reference is asked for afterwards.
+/// References a port under the team lock. A teardown takes that lock before its request goes down, so no reference is
+/// requested afterwards.
 fn reference(module: &Module, port: PortId) -> Referenced<'_> {
     let _control = module.control.lock();
     let stays = module.forwarding.read().ports.get(port).is_some_and(|port| !port.is_leaving());
@@ -222,18 +224,18 @@ fn reference(module: &Module, port: PortId) -> Referenced<'_> {
     }
 }
 
-/// The answer to a question for one type of property, and how long it is; `None` when the switch does not know the type.
+/// The output of an enumeration of one property type, and its length; `None` if the switch does not know the type.
 struct Answer(PoolSlice<u8>, Option<usize>);
 
 impl Answer {
-    /// The body of the first property, if the port has one.
+    /// The first property, if the port has one.
     fn first(&self) -> Option<Result<&[u8], NdisStatus>> {
         let answer = self.0.get(..self.1?).unwrap_or(&self.0);
         property::first_answer(answer).map_err(|Malformed| NdisStatus::INVALID_PARAMETER).transpose()
     }
 }
 
-/// Bytes that an answer is given at first, and at most.
+/// First and largest size of the output buffer, in bytes.
 const FIRST_ROOM: usize = 2_048;
 const LARGEST: usize = 1 << 20;
 

@@ -5,7 +5,7 @@ use crate::ids::Ticks;
 #[derive(Debug, Clone, Copy)]
 pub struct Backoff {
     due: Option<Ticks>,
-    /// The last interval, and when it ended.
+    /// The last interval; `last` is the time when it ended.
     wait: Ticks,
     last: Ticks,
 }
@@ -15,7 +15,7 @@ impl Backoff {
     const FIRST: Ticks = Ticks::from_ms(100);
     const LONGEST: Ticks = Ticks::from_ms(60_000);
 
-    /// Something was refused.
+    /// Records a failure.
     pub fn plan(&mut self, now: Ticks) {
         if self.due.is_none() {
             let still = now.since(self.last) <= self.wait;
@@ -25,12 +25,12 @@ impl Backoff {
         }
     }
 
-    /// When to try again.
+    /// The time of the next attempt.
     pub const fn due(&self) -> Option<Ticks> {
         self.due
     }
 
-    /// True once, when the time has come.
+    /// Whether the next attempt is due; true once for each.
     pub fn take(&mut self, now: Ticks) -> bool {
         let come = self.due.is_some_and(|due| due <= now);
         if come {

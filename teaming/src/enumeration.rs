@@ -1,16 +1,16 @@
-//! What has still to be read of the switch's configuration, and who reads it.
+//! The parts of the switch's configuration that must still be read, and the thread that reads them.
 //!
-//! A step that was refused is tried again until it is done; steps that are wanted while somebody reads are read by the
-//! same. Nothing here asks anything: the driver does, one step at a time, and says what came of it.
+//! A step that failed is repeated until it succeeds. A step that is requested while a thread reads is read by that
+//! thread. The driver issues the queries, one step at a time, and reports the result of each.
 
-/// A part of the configuration, in the order in which they are read.
+/// A part of the configuration, in the order of reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Whether the switch is active, and its name, under which the settings are.
+    /// Whether the switch is active, and its name, which is part of the settings' key.
     Parameters,
-    /// Ports and network adapters.
+    /// Ports and NICs.
     Arrays,
-    /// Properties of ports that are closed until theirs are known.
+    /// Properties of ports that are closed until these are known.
     Properties,
 }
 
@@ -26,17 +26,17 @@ impl Step {
     }
 }
 
-/// What to do now.
+/// What the caller must do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
     Read(Step),
-    /// Nothing: all is known, or somebody else reads and goes on with it.
+    /// Nothing: all parts are known, or another thread reads.
     Rest,
-    /// Something was refused: begin again after a while.
+    /// A step failed: begin again later.
     Later,
 }
 
-/// Begins with the parameters, which are read before anything else.
+/// The initial state: the parameters must be read first.
 #[derive(Debug, Clone, Copy)]
 pub struct Enumeration {
     wanted: u8,
@@ -48,7 +48,7 @@ pub struct Enumeration {
 impl Enumeration {
     pub const NEW: Self = Self { wanted: Step::Parameters.bit(), refused: 0, done: 0, reading: None };
 
-    /// A step has to be done; parameters and arrays once only.
+    /// Requests a step; parameters and arrays are read only once.
     pub fn want(&mut self, step: Step) {
         let under_way = self.reading == Some(step) && step != Step::Properties;
         if self.done & step.bit() == 0 && !under_way {
@@ -56,7 +56,7 @@ impl Enumeration {
         }
     }
 
-    /// Something in the arrays got lost: they have to be read once more, unless their first reading is still to come.
+    /// Requests that the arrays are read again, unless they were not read yet.
     pub fn want_arrays_again(&mut self) {
         if self.knows_ports() || self.reading == Some(Step::Arrays) {
             self.done &= !Step::Arrays.bit();
@@ -64,22 +64,22 @@ impl Enumeration {
         }
     }
 
-    /// Ports and network adapters are known.
+    /// Whether ports and NICs are known.
     pub const fn knows_ports(&self) -> bool {
         self.done & Step::Arrays.bit() != 0
     }
 
-    /// Something has still to be read.
+    /// Whether a step is still to be done.
     pub const fn is_owed(&self) -> bool {
         self.wanted | self.refused != 0
     }
 
-    /// Begins to read, if nobody does.
+    /// Begins to read, unless another thread reads.
     pub fn begin(&mut self) -> Next {
         if self.reading.is_some() { Next::Rest } else { self.next() }
     }
 
-    /// The step that was being read is done, or was refused; goes on with the next.
+    /// Reports that the step was done or failed; returns the next one.
     pub fn finish(&mut self, step: Step, is_done: bool) -> Next {
         let is_wanted_again = self.wanted & step.bit() != 0;
         match (is_done, step) {
@@ -93,7 +93,7 @@ impl Enumeration {
     }
 
     fn next(&mut self) -> Next {
-        // What was refused in this round waits for the next one.
+        // A step that failed in this round waits for the next round.
         let due = self.wanted & !self.refused;
         if let Some(step) = Step::ALL.into_iter().find(|step| due & step.bit() != 0) {
             self.wanted &= !step.bit();
@@ -110,7 +110,7 @@ impl Enumeration {
 mod tests {
     use super::*;
 
-    /// Does every step that is due, refusing some; what was done, and how it ended.
+    /// Runs every step that is due, and lets some fail; returns the steps that were done, and the last result.
     fn round(of: &mut Enumeration, refuse: &[Step]) -> (std::vec::Vec<Step>, Next) {
         let mut steps = std::vec::Vec::new();
         let mut next = of.begin();
@@ -125,7 +125,7 @@ mod tests {
     fn steps_are_read_in_order_and_once() {
         let mut all = Enumeration::NEW;
         all.want(Step::Properties);
-        // Nobody said that the switch is active.
+        // The switch has not reported that it is active.
         all.want_arrays_again();
         assert_eq!(all.wanted & Step::Arrays.bit(), 0);
         all.want(Step::Arrays);

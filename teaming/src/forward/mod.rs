@@ -1,5 +1,5 @@
-//! Decides where one packet goes. The published side of the team: many processors read it under the read lock, a
-//! change takes the write lock and alters it in place.
+//! Decides where one packet goes. The published state of the team: packets read it under the read lock, a change
+//! modifies it in place under the write lock.
 //!
 //! Called by the packet walk with the header window and the packet's out-of-band data. Never touches a packet, never
 //! sends a frame back to its source, never sends from the external port to the external port.
@@ -39,7 +39,7 @@ pub struct Forwarding<S: Storage> {
     seed: Seed,
     adapter_hash: bool,
     pub(crate) receive: Receive,
-    /// The external port has no policy of its own.
+    /// Whether the external port has no policy.
     pub(crate) outside_is_open: bool,
 }
 
@@ -54,7 +54,7 @@ impl<S: Storage> Forwarding<S> {
         self.decide_from(&self.source_port(packet.source), packet, out_of_band)
     }
 
-    /// What holds for all packets of a source while the tables do not change.
+    /// The properties that all packets of a source share while the tables do not change.
     #[inline(never)]
     pub fn source_port(&self, nic: NicId) -> SourcePort {
         if nic.port == PortId::DEFAULT {
@@ -91,7 +91,8 @@ impl<S: Storage> Forwarding<S> {
         }
     }
 
-    /// A second copy of the decision: merged with the first, both would keep the headers in memory.
+    /// A second instance of the decision, because a single one for both parsers would keep the headers in memory
+    /// instead of registers.
     #[cold]
     #[inline(never)]
     fn decide_rare(
@@ -146,7 +147,7 @@ impl<S: Storage> Forwarding<S> {
     }
 
     /// A source address that is not the adapter's, a tag, a virtual subnet, or a port with policies of its own. Reads
-    /// the headers again: handed over, they would lie in memory for every other packet too.
+    /// the headers again, because passing them would force them into memory for every other packet too.
     #[inline(never)]
     fn look_closer(
         &self,
@@ -181,8 +182,7 @@ impl<S: Storage> Forwarding<S> {
         Ok(sent)
     }
 
-    /// The source address rule, and the place where addresses are learned
-    /// (ns-ntddndis-_ndis_switch_port_property_security.md).
+    /// The source address rule; addresses are learned here (ns-ntddndis-_ndis_switch_port_property_security.md).
     fn check_source(
         &self,
         source_port: &SourcePort,
@@ -201,7 +201,7 @@ impl<S: Storage> Forwarding<S> {
             self.learned.learn(mac, vlan, position, now);
             return Ok(());
         }
-        // "Currently in use" by another adapter of the VM: not one that it had before.
+        // "Currently in use" by another NIC of the VM: its current address, not an earlier one.
         let mate = || {
             let other = self.ports.lookup(mac).filter(|other| other.current_mac == mac);
             other.is_some_and(|other| port.vm.is_same_machine(other.vm))
@@ -209,7 +209,7 @@ impl<S: Storage> Forwarding<S> {
         if source_port.security.teaming && mate() { Ok(()) } else { Err(DropReason::SpoofedAddress) }
     }
 
-    /// To a vNIC whose policy may have to be compared in full.
+    /// Delivers to a vNIC whose policy is not equal to the source's and must be compared in full.
     #[inline(never)]
     pub(crate) fn deliver(&self, source_port: &SourcePort, sent: FrameTag, port: &Port) -> Decision {
         if port.id == source_port.nic {
@@ -221,8 +221,8 @@ impl<S: Storage> Forwarding<S> {
         }
     }
 
-    /// A packet that has no way but the outside, which it may not or cannot take. Of the reasons of `uplink_bits` and of
-    /// `member` these are the external port's.
+    /// The drop of a packet for the external network that may not or cannot leave. Of the reasons of `uplink_bits` and
+    /// `member`, those in the match are the external port's policy.
     #[cold]
     pub(crate) fn not_outside(&self, reason: DropReason) -> Decision {
         match (reason, self.external) {
@@ -237,7 +237,7 @@ impl<S: Storage> Forwarding<S> {
         }
     }
 
-    /// The preserve bits with which a vNIC may have a packet.
+    /// The preserve bits with which a vNIC is a destination.
     pub(crate) fn admit(
         &self,
         source_port: &SourcePort,
@@ -263,7 +263,7 @@ impl<S: Storage> Forwarding<S> {
         Ok(priority.with_vlan(admitted.tagged))
     }
 
-    /// The preserve bits with which the external port may have a packet.
+    /// The preserve bits with which the external port is a destination.
     #[inline(always)]
     pub(crate) fn uplink_bits(
         &self,
@@ -325,7 +325,7 @@ impl<S: Storage> Forwarding<S> {
         }
     }
 
-    /// All policies and options but the two that `hash_at_once` inlines. Parses the headers again.
+    /// The hash for all policies and options except the two that `hash_at_once` inlines. Parses the headers again.
     #[inline(never)]
     fn other_hash(
         &self,
@@ -374,12 +374,13 @@ impl<S: Storage> Forwarding<S> {
         }
     }
 
-    /// Packets must say when they come: buckets wait for silence, or addresses are learned.
+    /// Whether packets need a time stamp, because buckets wait for an idle gap or addresses are learned.
     pub const fn wants_time(&self) -> bool {
         self.table.moving() || self.ports.learns()
     }
 
-    /// The member whose copies of frames for many count; none while all members' do.
+    /// The receiving member, whose broadcast, multicast and unknown unicast frames are accepted; `None` if those of
+    /// all members are.
     pub const fn receiver(&self) -> Option<MemberIndex> {
         self.receive.receiver()
     }
@@ -389,14 +390,14 @@ impl<S: Storage> Forwarding<S> {
         self.adapter_hash
     }
 
-    /// After it returns no packet is assigned to a member that is not live.
+    /// Publishes live members and weights. Afterwards no packet is assigned to a member that is not live.
     pub fn publish(&mut self, plan: &TeamView, home: &[u8], now: Ticks) -> Moved {
         let view = View { live: plan.live, weights: &plan.weights, home };
         self.receive.publish(plan.live);
         self.table.publish(&view, now)
     }
 
-    /// Does the voluntary moves that are due; worth calling while `moving`.
+    /// Makes the voluntary moves that are due; needed only while `moving`.
     pub fn settle(&mut self, home: &[u8], now: Ticks) -> Moved {
         self.table.settle(home, now)
     }
@@ -405,7 +406,7 @@ impl<S: Storage> Forwarding<S> {
         self.table.moving()
     }
 
-    /// Another policy or seed is a new distribution: its flows move at once, as the new values demand.
+    /// Applies changed settings. With another policy or seed, flows move at once.
     pub fn configure(&mut self, settings: &Settings) {
         self.keying = settings.keying();
         self.seed = Seed::new(settings.seed);
@@ -432,13 +433,15 @@ impl<S: Storage> Forwarding<S> {
         (self.table.lookup(hash.bucket()), basis)
     }
 
-    /// The member on which a vNIC's untagged traffic arrives, as far as the policy determines it: the one it leaves by.
+    /// The member on which a vNIC's untagged traffic arrives, if the policy determines it: the member that carries its
+    /// own traffic.
     pub fn member_of_vnic(&self, station: NicId) -> Option<MemberIndex> {
         let mac = self.ports.get(station.port).map_or(MacAddr::ZERO, |port| port.current_mac);
         self.table.lookup(self.seed.hash(&self.keying.vnic_key(self.hashed_as(station), mac)).bucket())
     }
 
-    /// A VLAN in the out-of-band tag of a foreign list that comes back to this port was written by the extension.
+    /// Whether the extension wrote the VLAN in the out-of-band tags of completed lists from this port that it did not
+    /// originate.
     pub fn owns_tags(&self, source: PortId) -> bool {
         self.external != Some(source)
             && self.ports.get(source).is_some_and(|port| port.tag_owner == TagOwner::Extension)
@@ -450,7 +453,7 @@ impl<S: Storage> Forwarding<S> {
         port.map_or(nic, |port| port.hashed_as)
     }
 
-    /// The vNIC with that address.
+    /// The vNIC with this address.
     pub fn station(&self, mac: MacAddr) -> Option<NicId> {
         self.ports.lookup(mac).map(|port| port.id)
     }
@@ -458,7 +461,7 @@ impl<S: Storage> Forwarding<S> {
 
 #[cfg(any(test, feature = "std"))]
 impl Forwarding<crate::Heap> {
-    /// Room for a number of ports, for everything that is not the driver.
+    /// Allocates tables for `ports` ports; for tools and tests.
     pub fn on_heap(ports: usize, settings: &Settings) -> Self {
         Self::new(
             std::vec![0; crate::ids::BUCKETS],

@@ -1,4 +1,4 @@
-//! Where packets come from: what holds for every packet of one source, looked up once for many of them.
+//! The source of packets: properties that all packets of one source share, looked up once for many packets.
 //!
 //! Made by `Forwarding::source_port`, kept by a walk while the source stays the same and the lock is held.
 
@@ -18,10 +18,10 @@ pub enum Origin {
     Closed,
 }
 
-/// What decides which destinations may have a packet: its source's VLAN and subnet, and its tags.
+/// The VLAN, virtual subnet and tags of a packet, which determine the destinations that it may reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameTag {
-    /// `PortPolicy::key` of the ports that may have it without a closer look; 0 for none.
+    /// `PortPolicy::key` of ports that may receive it without a full comparison; 0 for none.
     pub(crate) key: u64,
     /// 0 is none.
     pub(crate) subnet: u32,
@@ -33,13 +33,13 @@ pub struct FrameTag {
 bitflags::bitflags! {
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     struct TagFacts: u8 {
-        /// The VLAN is that of a tag in the frame's bytes.
+        /// The VLAN is in a tag in the frame's bytes.
         const IN_BYTES = 1;
-        /// The extension answers for the out-of-band tag and writes the VLAN into it.
+        /// The extension writes the VLAN into the out-of-band tag, and clears it at the completion.
         const WRITTEN = 2;
-        /// Such a tag may only stand in a list of the extension's own: see `TagOwner`.
+        /// The tag may be written only into a child NBL: see `TagOwner`.
         const OWN_LIST = 4;
-        /// The virtual subnet is in the out-of-band data, for whoever encapsulates the frame below.
+        /// The virtual subnet is in the out-of-band data, for the component below that encapsulates the frame.
         const SUBNET_TOLD = 8;
     }
 }
@@ -86,8 +86,8 @@ impl FrameTag {
         self.facts.contains(TagFacts::OWN_LIST)
     }
 
-    /// A frame of a virtual subnet may leave only with the subnet in its out-of-band data: elsewhere it could not be
-    /// told which.
+    /// Whether the frame must not leave: a frame of a virtual subnet whose out-of-band data does not have the subnet
+    /// would lose it.
     #[inline]
     pub(crate) const fn stays_inside(&self) -> bool {
         self.subnet != 0 && !self.facts.contains(TagFacts::SUBNET_TOLD)
@@ -107,7 +107,7 @@ pub struct SourcePort {
     /// Position of a vNIC in the port table, by which its frames are counted; `UNCOUNTED` for every other source.
     pub position: usize,
     pub origin: Origin,
-    /// The address in use, as a word.
+    /// The current address, as a word.
     mac: u64,
     /// Any source address is allowed.
     any_mac: bool,
@@ -116,9 +116,9 @@ pub struct SourcePort {
     pub(crate) vlans: Vlans,
     pub(crate) tag_owner: TagOwner,
     pub(crate) security: Security,
-    /// What holds for a frame without any tag.
+    /// The `FrameTag` of an untagged frame.
     pub(crate) untagged: FrameTag,
-    /// A frame without any tag, with the adapter's own address, needs no closer look.
+    /// Whether an untagged frame with the NIC's own address needs no further check.
     plain: bool,
 }
 
@@ -168,12 +168,12 @@ impl SourcePort {
     pub(crate) fn vnic(nic: NicId, port: &Port) -> Self {
         let (vlans, security) = (port.policy.vlans(), port.policy.security());
         let vnic = Self::new(nic, Origin::Vnic, (vlans, port.tag_owner), security);
-        // A trunk may have pruned its native VLAN: that is for the closer look.
+        // A trunk may have pruned its native VLAN, which needs the further check.
         let plain = !matches!(vlans, Vlans::Trunk { .. });
         Self { mac: port.current_mac.word(), any_mac: false, plain, ..vnic }
     }
 
-    /// The same as the NIC of a port, by which it is hashed and counted, whether the port is closed or not. Another NIC
+    /// The same for the NIC of a port, with its hash id and counters, whether the port is closed or not. Another NIC
     /// of the port is hashed by its own id and not counted.
     pub(crate) fn on(self, port: &Port, position: usize) -> Self {
         if port.is_station(self.nic) { Self { hashed_as: port.hashed_as, position, ..self } } else { self }

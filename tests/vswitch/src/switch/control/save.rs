@@ -1,5 +1,5 @@
-//! Saves and restores of NICs as the protocol edge drives them, a request at a time, and the extensions above and below
-//! that save data of their own (managing-hyper-v-extensible-switch-run-time-data). Checks are in `check::save`.
+//! Saves and restores of NICs, one request at a time, as the protocol edge issues them; and the extensions above and
+//! below that save their own data (managing-hyper-v-extensible-switch-run-time-data). Checks are in `check::save`.
 
 use crate::check::save::{self as check, Memory};
 use crate::check::statistics::{Bounds, Tally};
@@ -17,25 +17,25 @@ use std::mem::offset_of;
 /// ExtensionId of the driver.
 pub const OURS: [u8; 16] = lbfoext::text::guid(lbfoext::module::EXTENSION_ID);
 
-/// What a mutation keeps while a request is with the driver.
+/// State of a mutation while the driver handles a request.
 #[derive(Default)]
 pub struct Injected {
-    /// What a spoilt structure was made from.
+    /// The valid structure from which a damaged one was made.
     pub good: Option<Vec<u8>>,
     pub before: Option<(usize, Vec<u8>)>,
     pub last_own: Option<Vec<u8>>,
-    /// The restore that is under way is of several structures of ours.
+    /// Whether the restore in progress has several structures of the driver.
     pub several: bool,
 }
 
 /// Size of the structure without data, revision 1.
 pub const FIXED: usize = NicSaveState::SIZE_REVISION_1 as usize;
-/// What fills a buffer where nothing was written.
+/// Value of bytes in a buffer that were not written.
 pub const FILL: u8 = 0xC6;
-/// Requests after which an operation does not end any more.
+/// Number of requests after which an operation is considered endless.
 const ROUNDS: usize = 64;
 
-/// Another extension of the stack.
+/// The position of another extension in the stack.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Other {
     Above,
@@ -51,12 +51,12 @@ impl Other {
     }
 }
 
-/// One structure that an extension filled.
+/// One NDIS_SWITCH_NIC_SAVE_STATE that an extension filled.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Blob(pub Vec<u8>);
 
 impl Blob {
-    /// As an extension with this identifier would fill it.
+    /// A structure as an extension with this id would fill it.
     pub fn made(id: [u8; 16], data: &[u8]) -> Self {
         let mut bytes = Offering::default().structure(NicId::NOWHERE, data.len());
         bytes.truncate(FIXED);
@@ -94,7 +94,7 @@ pub fn field<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     bytes.get(at..at + N).and_then(|part| part.try_into().ok()).unwrap_or([0; N])
 }
 
-/// The rule that keeps the payload of a request as it is.
+/// The rule that the extension must not change the payload of a request.
 pub(crate) fn payload_rule(oid: u32) -> &'static str {
     match oid {
         oids::SWITCH_NIC_SAVE => "SAVE-02",
@@ -104,14 +104,14 @@ pub(crate) fn payload_rule(oid: u32) -> &'static str {
     }
 }
 
-/// What the switch offers an extension to save into.
+/// The buffer that the switch passes for a save.
 #[derive(Clone, Copy, Debug)]
 pub struct Offering {
-    /// Bytes of data in the first round.
+    /// Bytes for data in the first request.
     pub room: usize,
     /// Bytes between the structure and the data.
     pub gap: usize,
-    /// Bytes behind the data that the structure's size includes and nobody may write.
+    /// Bytes after the data that the structure's size includes and no extension may write.
     pub guard: usize,
     /// 1, or 2 with `SaveDataSizeOverflow`.
     pub revision: u8,
@@ -150,54 +150,54 @@ impl Offering {
     }
 }
 
-/// What the switch and the other extensions know of saves and restores.
+/// The records of the switch and the other extensions about saves and restores.
 #[derive(Default)]
 pub struct Saves {
-    /// Data that the others will save for a NIC: one element for each structure.
+    /// Data that other extensions save for a NIC, one element for each structure.
     pub others: BTreeMap<(Other, usize, NicId), Vec<Vec<u8>>>,
-    /// Data that came back to them, in the order in which it came.
+    /// Data that was restored to other extensions, in order.
     pub returned: Vec<(Other, NicId, Vec<u8>)>,
-    /// The one below refuses what it is given back, which fails the restore.
+    /// Whether the extension below fails the restore of its data.
     pub below_refuses: bool,
-    /// Structures that nobody wanted.
+    /// Number of structures that no extension took.
     pub unowned: u32,
-    /// Operations that are under way.
+    /// Operations in progress.
     pub under_way: BTreeSet<(usize, NicId)>,
     pub memory: BTreeMap<(usize, NicId), Memory>,
-    /// What each NIC has sent.
+    /// Traffic of each NIC.
     pub tallies: BTreeMap<(usize, NicId), Tally>,
-    /// Frames that went down in lists made from others that are not completed yet.
+    /// Frames that were sent in child lists whose parents are not completed yet.
     pub sent: BTreeSet<FrameId>,
-    /// The extension below filled the structure of the request that came last.
+    /// Whether the extension below filled the structure of the last request.
     below_filled: bool,
     pub injected: Injected,
 }
 
 impl Saves {
-    /// A NIC is gone, and with it what the extension knows of it.
+    /// Clears the extension's knowledge of a deleted NIC.
     pub fn forget(&mut self, module: usize, nic: NicId) {
         self.memory.remove(&(module, nic));
         self.tallies.remove(&(module, nic));
     }
 
-    /// The NIC was saved in an operation before.
+    /// Whether the NIC was saved in an earlier operation.
     pub(crate) fn has_saved(&self, module: usize, nic: NicId) -> bool {
         self.memory.get(&(module, nic)).is_some_and(Memory::has_saved)
     }
 
-    /// The extension is attached anew and knows nothing.
+    /// Clears all knowledge of the extension, which was attached again.
     pub fn forget_all(&mut self, module: usize) {
         self.memory.retain(|(other, _), _| *other != module);
         self.tallies.retain(|(other, _), _| *other != module);
     }
 
-    /// A request reached the extension below, or the miniport edge behind it; `buffer` is its payload.
+    /// A request reached the extension below or the miniport edge.
     pub(super) fn below(&mut self, module: usize, r: &mut OidRequest, status: i32) -> i32 {
         let length = r.length as usize;
         if length < FIXED || r.information_buffer.is_null() || status != SUCCESS {
             return status;
         }
-        // SAFETY: the request's own buffer has this length while it is out.
+        // SAFETY: the request's buffer has this length while it is pending.
         let bytes = unsafe { std::slice::from_raw_parts_mut(r.information_buffer.cast::<u8>(), length) };
         let nic = NicId::new(u32::from_le_bytes(field(bytes, 8)), u16::from_le_bytes(field(bytes, 12)));
         match r.oid {
@@ -239,24 +239,24 @@ impl Saves {
     }
 }
 
-/// A save of one NIC. Each step is one request; other operations may come between.
+/// A save of one NIC. Each step is one request; requests of other operations may be between the steps.
 pub struct SaveRun {
     pub module: usize,
     pub nic: NicId,
     offering: Offering,
     room: usize,
     pub blobs: Vec<Blob>,
-    /// Requests made, and those that were answered with a demand for more room.
+    /// Number of requests, and of those that demanded a larger buffer.
     pub rounds: usize,
     pub short: usize,
-    /// The room that the extension has demanded.
+    /// Whether the extension demanded a larger buffer in the last request.
     demanded: bool,
-    /// Some extension failed it.
+    /// Whether an extension failed it.
     pub failed: bool,
-    /// What the record that is being handed out may say of the NIC's traffic.
+    /// Limits for the traffic counters in the record that is being saved.
     bounds: Option<Bounds>,
     over: bool,
-    /// The end is never announced.
+    /// SAVE_COMPLETE is not issued.
     pub abandon: bool,
 }
 
@@ -365,13 +365,13 @@ fn complete(module: usize, oid: u32, nic: NicId) {
     request(module, Ask::set(oid, bytes, None));
 }
 
-/// A restore of one NIC, a step for each structure.
+/// A restore of one NIC, with one step for each structure.
 pub struct RestoreRun {
     pub module: usize,
     pub nic: NicId,
     blobs: Vec<Blob>,
     at: usize,
-    /// Some extension failed it, and with it the partition's start.
+    /// Whether an extension failed it, which also fails the start of the partition.
     pub failed: bool,
     how: check::How,
     over: bool,
@@ -386,7 +386,7 @@ impl RestoreRun {
         Self { module, nic, blobs: blobs.to_vec(), at: 0, failed: false, how, over: false }
     }
 
-    /// Ours are not what was saved: they must be discarded. `good` is what they were made from.
+    /// The driver's structures are damaged and must be discarded. `good` are the valid ones from which they were made.
     pub fn spoilt(mut self, good: &[Blob]) -> Self {
         self.how.spoilt(good);
         self

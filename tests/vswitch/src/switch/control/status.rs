@@ -1,4 +1,4 @@
-//! Status indications: from physical adapters and the switch up through the extension, and those of the extension.
+//! Status indications from physical adapters and the switch to the extension, and those that the extension originates.
 
 use crate::check::rule;
 use crate::machine::memory::{AllocationKind, MemoryState};
@@ -17,26 +17,27 @@ use std::ffi::c_void;
 const OUTER: usize = size_of::<StatusIndication>();
 const ENVELOPE: usize = size_of::<SwitchNicStatusIndication>();
 
-/// Indications that are on their way through FilterStatus, and how often each was passed up.
+/// Indications in FilterStatus, and how often each was passed up.
 #[derive(Default)]
 pub struct Indications {
     under_way: BTreeMap<usize, Passed>,
-    /// Own indications of the extension, by inner status code.
+    /// Status codes that the extension originated.
     pub originated: Vec<i32>,
-    /// Capabilities of the team as they were indicated last: by module and inner status code.
+    /// The last indicated capabilities of the team, by module and status code.
     pub advertised: BTreeMap<(usize, i32), Vec<u8>>,
-    /// Partitions that were told to leave their virtual functions: module and NIC.
+    /// Partitions that got NDIS_STATUS_SWITCH_PORT_REMOVE_VF: module and NIC.
     pub removals: Vec<(usize, NicId)>,
-    /// Own envelopes: inner code, when the call of FilterStatus began in which each was indicated, and when it was.
+    /// The extension's own indications: status code, order number at the start of the FilterStatus in which each was
+    /// made, and its own order number.
     own: Vec<(i32, u64, u64)>,
-    /// Something is wrong with the envelope that is on its way.
+    /// Whether the envelope in FilterStatus is damaged.
     pub damaged: bool,
-    /// Order numbers of references that were refused.
+    /// Number of references that were refused.
     pub refused: u64,
 }
 
 impl Indications {
-    /// The indication that is on its way, if there is but one.
+    /// The indication in FilterStatus, if there is exactly one.
     pub fn one_under_way(&self) -> Option<*mut StatusIndication> {
         let mut all = self.under_way.keys();
         let one = all.next().copied().filter(|_| all.next().is_none())?;
@@ -44,7 +45,7 @@ impl Indications {
     }
 }
 
-/// How often an indication was passed up, and when last.
+/// How often an indication was passed up, and the order number of the last time.
 #[derive(Clone, Copy, Default)]
 struct Passed {
     times: u32,
@@ -52,22 +53,22 @@ struct Passed {
 }
 
 impl Indications {
-    /// Own indications of this inner status code.
+    /// Number of the extension's own indications with this status code.
     pub fn own_of(&self, code: i32) -> usize {
         self.own.iter().filter(|(own, ..)| *own == code).count()
     }
 }
 
-/// What is indicated.
+/// A status to be indicated.
 pub struct Status {
     pub code: i32,
     pub buffer: Vec<u8>,
-    /// The NIC it comes from; `None` for a status that is not encapsulated.
+    /// The source NIC; `None` for a status that is not encapsulated.
     pub from: Option<NicId>,
 }
 
 impl Status {
-    /// The link of a NIC, as an adapter's driver indicates it.
+    /// NDIS_STATUS_LINK_STATE of a NIC.
     pub fn link(from: NicId, up: bool, speed: u64) -> Self {
         let state = crate::switch::control::below::link_state(up, speed);
         Self {
@@ -77,26 +78,26 @@ impl Status {
         }
     }
 
-    /// Connect or disconnect without any detail.
+    /// NDIS_STATUS_MEDIA_CONNECT or _DISCONNECT of a NIC.
     pub fn media(from: NicId, up: bool) -> Self {
         Self { code: if up { MEDIA_CONNECT } else { MEDIA_DISCONNECT }, buffer: Vec::new(), from: Some(from) }
     }
 }
 
-/// What is wrong with an envelope.
+/// The damage of an envelope.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Damage {
-    /// The indication says that the envelope ends before its last member.
+    /// StatusBufferSize is too small for the envelope.
     Cut,
-    /// There is none.
+    /// There is no envelope.
     Missing,
-    /// Its header says another type, no revision, or a size that does not hold the members.
+    /// Its header has another type, revision 0, or a size that is too small.
     WrongType,
     NoRevision,
     ShortSize,
-    /// Nothing is in it.
+    /// It has no encapsulated indication.
     Empty,
-    /// The header of what is in it says that it is too short.
+    /// The size in the header of the encapsulated indication is too small.
     ShortInner,
 }
 
@@ -131,7 +132,7 @@ impl Damage {
     }
 }
 
-/// The memory of one indication: outer, envelope, inner, buffer.
+/// The memory of one indication: outer indication, envelope, encapsulated indication, buffer.
 struct Parts {
     blocks: Vec<(usize, usize)>,
     outer: usize,
@@ -187,12 +188,12 @@ fn indication(code: i32, buffer: *mut c_void, length: u32) -> StatusIndication {
     value
 }
 
-/// Indicates a status to the module and checks what it did with it.
+/// Indicates a status to the module and checks how it handled it.
 pub fn indicate(module: usize, status: &Status) {
     indicate_as(module, status, None);
 }
 
-/// As `indicate`, in an envelope with something wrong.
+/// As `indicate`, in a damaged envelope.
 pub fn indicate_as(module: usize, status: &Status, damage: Option<Damage>) {
     let damage = damage.filter(|_| status.from.is_some());
     let world = world::current();
@@ -220,7 +221,7 @@ pub fn indicate_as(module: usize, status: &Status, damage: Option<Damage>) {
     call_with("FilterStatus", module, arguments!(shown), || unsafe { handler(context, shown) });
     level.restore();
     with(|world, s| {
-        // A mutation: it is passed up only now.
+        // A mutation passes it up only now.
         let late = world.mutation() == Some(Mutation::LateStatus);
         let capability = crate::check::status::is_capability(status.code);
         if late
@@ -240,15 +241,15 @@ pub fn indicate_as(module: usize, status: &Status, damage: Option<Damage>) {
         let mut own =
             s.control.status.own.iter().filter(|(own, began, _)| *own == code && *began >= began_at);
         let replaced = own.clone().next().is_some();
-        // What the members answer to a question about the team's own word comes after it, and is news.
+        // Members' answers to a query after an indication of the team are newer than that indication.
         let twice = seen > 0 && own.any(|(.., at)| !from_team || *at < passed.at);
         let topology = &s.modules[module].topology;
         let alone = !topology.members().any(|nic| nic.usable && !nic.known_down) || topology.is_changing();
-        // What a member says that is down is nothing that the team can do.
+        // The capabilities of a member that is down do not count for the team.
         let dead = status.from.and_then(|from| topology.nic(from)).is_some_and(|nic| nic.known_down);
         (seen, replaced, twice, alone || dead || s.control.status.refused != refused)
     });
-    // What one member can do may be replaced by what the team can; without a team there is nothing to be said.
+    // A capability indication of a member may be replaced by one of the team; without members up, none is needed.
     let told = seen > 0 || damage.is_none() && capability && (replaced || nobody);
     let id = if damage.is_some() { "STATUS-17" } else { "STATUS-01" };
     rule(&world, id, told, || format!("status {code:#x} {damage:?} was not passed up"));
@@ -270,7 +271,7 @@ pub fn indicate_as(module: usize, status: &Status, damage: Option<Damage>) {
     parts.free(&world);
 }
 
-/// Indicates a member's link, and keeps account of what the extension knows from then on.
+/// Indicates a member's link, and records that the extension knows it from then on.
 pub fn indicate_link(module: usize, id: NicId, up: bool, status: &Status) {
     with(|_, state| {
         let order = state.tick();

@@ -1,7 +1,8 @@
-//! The forwarding context of a packet: the destination array in the extension's sight, and the truth about it.
+//! The forwarding context of a packet: the destination array that the extension sees, and the switch's own record of
+//! it.
 //!
-//! Free slots are empty or hold stale data, elements are further apart than they are long, and an array that Grow replaced stays,
-//! poisoned, for as long as the packet lives.
+//! Free elements are empty or have old contents, the distance of elements is larger than their size, and an array that
+//! Grow replaced stays allocated, overwritten with poison, as long as the packet exists.
 
 use lbfoext::ndis::raw::{
     DestinationBits, ForwardingDestinationArray, ObjectHeader, PortDestination, object_type,
@@ -9,30 +10,30 @@ use lbfoext::ndis::raw::{
 use std::mem::size_of;
 use std::ptr;
 
-/// The forwarding context of a list: the destination array in the extension's sight, and the truth about it.
+/// The forwarding context of a list: the destination array that the extension sees, and the switch's own record of it.
 pub struct Context {
     array: Array,
     /// Arrays that Grow replaced, poisoned.
     dead: Vec<Array>,
     pub committed: Vec<PortDestination>,
-    /// Slots, committed or free.
+    /// Number of elements, committed or free.
     pub capacity: u32,
-    /// A Grow failed and nothing was committed since.
+    /// Whether a Grow failed and nothing was committed since.
     pub grow_failed: bool,
-    /// An Add or Update failed and nothing was committed since.
+    /// Whether an Add or Update failed and nothing was committed since.
     pub commit_failed: bool,
     pub adds: u32,
 }
 
-/// A destination array: header, then elements of a size that only its header tells.
+/// A destination array: header, then elements whose size only the header tells.
 struct Array {
     words: Vec<u64>,
     stride: usize,
-    /// Every byte of a slot that nobody has written to.
+    /// Value of every byte of an element that was not written.
     fresh: u8,
 }
 
-/// Stale data of an earlier packet in a free slot.
+/// Value of free elements with old contents, as if from an earlier packet.
 const GARBAGE: u8 = 0xC7;
 const HEADER: usize = size_of::<ForwardingDestinationArray>();
 
@@ -59,12 +60,12 @@ impl Array {
     }
 
     fn element(&mut self, index: u32) -> *mut u8 {
-        // SAFETY: callers stay below the capacity; index 0 of an empty array is one past its end.
+        // SAFETY: callers use indices below the capacity; index 0 of an empty array is one past its end.
         unsafe { self.words.as_mut_ptr().cast::<u8>().add(HEADER + index as usize * self.stride) }
     }
 
     fn get(&mut self, index: u32) -> PortDestination {
-        // SAFETY: callers stay below the capacity, and an element has at least the size of the structure.
+        // SAFETY: callers use indices below the capacity, and an element has at least the size of the structure.
         unsafe { ptr::read_unaligned(self.element(index).cast()) }
     }
 
@@ -120,7 +121,7 @@ impl Context {
         self.capacity - self.destinations()
     }
 
-    /// Slots past the committed ones that were written to.
+    /// Number of elements after the committed ones that were written to.
     pub fn written(&mut self) -> u32 {
         let first = self.destinations();
         let mut count = 0;
@@ -137,7 +138,7 @@ impl Context {
         self.array.get(index)
     }
 
-    /// Takes one more destination in; the caller has made sure of a free slot.
+    /// Appends a destination; the caller has checked that an element is free.
     pub fn append(&mut self, destination: PortDestination) {
         let index = self.destinations();
         self.array.set(index, destination);
@@ -147,7 +148,7 @@ impl Context {
         unsafe { (*self.array.header()).num_destinations = count };
     }
 
-    /// Moves the array to new memory with `more` free slots; the old one is poisoned.
+    /// Moves the array to new memory with `more` free elements; the old one is overwritten with poison.
     pub fn grow(&mut self, more: u32) {
         self.capacity = self.destinations() + more.max(self.available());
         let mut array = Array::new(self.capacity, self.array.stride, self.array.fresh);
@@ -161,7 +162,7 @@ impl Context {
         self.dead.push(old);
     }
 
-    /// True if somebody wrote into an array that is gone.
+    /// Whether a replaced array was written to.
     pub fn dead_array_touched(&self) -> bool {
         self.dead.iter().any(|array| !array.is_poisoned())
     }
@@ -170,12 +171,12 @@ impl Context {
         self.dead.iter_mut().any(|array| array.header() == pointer)
     }
 
-    /// Committed elements as memory has them now, for the comparison with the truth.
+    /// The committed elements in memory, for the comparison with the record.
     pub fn committed_in_memory(&mut self) -> Vec<PortDestination> {
         (0..self.destinations()).map(|index| self.array.get(index)).collect()
     }
 
-    /// Puts the truth back over whatever was written.
+    /// Writes the recorded elements back to memory.
     pub fn repair(&mut self) {
         for index in 0..self.destinations() {
             self.array.set(index, self.committed[index as usize]);
@@ -190,30 +191,30 @@ impl Context {
         }
     }
 
-    /// As if nothing had been written to a slot; for mutations.
+    /// Undoes a write to an element; for mutations.
     pub fn unwrite(&mut self, index: u32) {
         let fresh = Array::new(1, self.array.stride, self.array.fresh).get(0);
         self.array.set(index, fresh);
     }
 
-    /// As if nothing had ever been committed; for mutations.
+    /// Undoes all commits; for mutations.
     pub fn withdraw(&mut self) {
         self.committed.clear();
         self.array = Array::new(self.capacity, self.array.stride, self.array.fresh);
     }
 
-    /// Writes the bits of a committed element behind the truth's back; for mutations.
+    /// Writes the bits of a committed element without recording it; for mutations.
     pub fn poke_bits(&mut self, index: u32, bits: DestinationBits) {
         let element = PortDestination { bits, ..self.array.get(index) };
         self.array.set(index, element);
     }
 
-    /// Writes a port into a free slot without committing it; for mutations.
+    /// Writes a port to a free element without committing it; for mutations.
     pub fn poke_slot(&mut self, index: u32, port_id: u32) {
         self.array.set(index, PortDestination { port_id, nic_index: 0, bits: DestinationBits::empty() });
     }
 
-    /// Writes into an array that is gone; for mutations.
+    /// Writes to a replaced array; for mutations.
     pub fn poke_dead(&mut self) {
         if let Some(word) = self.dead.last_mut().and_then(|array| array.words.last_mut()) {
             *word = 1;

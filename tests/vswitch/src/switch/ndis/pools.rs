@@ -1,4 +1,4 @@
-//! NET_BUFFER_LIST pools of the driver and the lists from them.
+//! The driver's NET_BUFFER_LIST pools, and the lists allocated from them.
 
 use crate::check::rule;
 use crate::exports;
@@ -19,7 +19,7 @@ pub struct ListPool {
     pub tag: u32,
     pub with_net_buffer: bool,
     pub context_size: u16,
-    /// Lists that are not freed.
+    /// Number of lists that are not freed.
     pub live: u32,
 }
 
