@@ -34,7 +34,7 @@ enum Part {
 }
 use Part::{Nothing, Rules, Whole};
 
-/// Scenarios that do not fit as they are: with the passthrough, with the forwarding extension, and why.
+/// Scenarios that do not apply unchanged: to the passthrough extension, to the forwarding extension, and the reason.
 const UNFIT: [(&str, Part, Part, &str); 13] = [
     ("policies", Whole, Nothing, NO_POLICY),
     ("policies_change", Whole, Nothing, NO_POLICY),

@@ -297,7 +297,7 @@ impl State {
             }
             list.info[info::IEEE_8021Q] = vlan::word(spec.tag);
             list.info[info::VIRTUAL_SUBNET] = u64::from(spec.subnet.unwrap_or(0));
-            // Whoever sent it may have derived lists from it too.
+            // The sender may also have derived lists from it.
             list.child_ref_count =
                 if !derived_above { 0 } else { frames.first().map_or(0, |id| (id % 3) as i32) };
             list.protocol_reserved = [0xD5; 4];

@@ -99,7 +99,7 @@ fn awkward_plan(seed: u64) -> Scenario {
 }
 
 fn refusing_plan(seed: u64) -> Scenario {
-    // Of a hundred destinations, growths, contexts and copies that the driver asks for, fifteen are refused.
+    // 15 % of the driver's calls for destinations, growth, contexts and copies fail.
     packets_plan(seed).style(|style| (style.refuse, style.adversities.add_needs_slot) = (15, true))
 }
 

@@ -59,14 +59,14 @@ pub(crate) fn bytes_at(address: usize, length: usize) -> Vec<u8> {
     unsafe { std::slice::from_raw_parts(address as *const u8, length) }.to_vec()
 }
 
-/// What NDIS reads of a request of the extension's own: NDIS_OID_REQUEST as NDIS 6.40 declares it, which is shorter than
-/// the form with the switch's members that NDIS itself hands out (ns-oidrequest-ndis_oid_request).
+/// Bytes that NDIS reads of the extension's own request: NDIS_OID_REQUEST of NDIS 6.40, which is shorter than the form
+/// with the switch's members that NDIS itself passes (ns-oidrequest-ndis_oid_request).
 const OWN_REQUEST: usize = 240;
 
-/// A request that an extension wrote.
+/// Reads a request that an extension wrote.
 ///
 /// # Safety
-/// The request is there.
+/// The request is valid.
 pub(crate) unsafe fn own_request(at: *const OidRequest) -> OidRequest {
     let mut r = OidRequest::ZERO;
     // SAFETY: by the caller; the copy is longer.

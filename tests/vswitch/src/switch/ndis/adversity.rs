@@ -1,18 +1,19 @@
-//! What Windows may do although no page says that it does. A driver has to get along with all of it, so the seed draws
-//! each by itself; without them the switch does what the pages say.
+//! Behaviour that Windows may have although no page documents it. A driver must work with all of it, so the seed draws
+//! each independently; without them the switch behaves as the pages state.
 
 use crate::machine::world::{ADVERSITIES, below, stream};
 
-/// One member for each.
+/// One member for each behaviour.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Adversities {
-    /// Free slots of a destination array hold what an earlier packet left there. No page says what they hold.
+    /// Free elements of a destination array have the contents of an earlier packet. No page states their contents.
     pub stale_slots: bool,
-    /// AddNetBufferListDestination is refused where no slot is free. The documented steps for a single destination have no
-    /// GrowNetBufferListDestinations (adding-extensible-switch-destination-port-data-to-a-packet), so the switch makes
-    /// room by itself; no page promises it. Only where a test asks for it: each refusal costs a packet.
+    /// AddNetBufferListDestination fails if no element is free. The documented steps for a single destination do not
+    /// include GrowNetBufferListDestinations (adding-extensible-switch-destination-port-data-to-a-packet), so the
+    /// switch normally grows the array itself; no page promises that. Only if a test requests it, because each failure
+    /// costs a packet.
     pub add_needs_slot: bool,
-    /// Lists come with a ChildRefCount that a driver above left. By the page they come with none, because a parent is never
+    /// Lists arrive with a ChildRefCount that a driver above left. By the page it is 0, because a parent is never
     /// passed to another driver (relationships-between-net-buffer-list-generations).
     pub derived_above: bool,
 }
@@ -20,7 +21,7 @@ pub struct Adversities {
 impl Adversities {
     pub const NONE: Self = Self { stale_slots: false, add_needs_slot: false, derived_above: false };
 
-    /// Those of a seed, but for the one that a test asks for: each in half of all seeds.
+    /// The behaviours that a seed draws, each in half of all seeds; `add_needs_slot` only on request.
     pub fn drawn(seed: u64) -> Self {
         let mut rng = stream(seed, ADVERSITIES);
         let [stale_slots, derived_above] = [(); 2].map(|()| below(&mut rng, 2) == 1);

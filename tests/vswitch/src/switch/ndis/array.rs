@@ -96,7 +96,7 @@ pub const RESERVED_BITS: DestinationBits = DestinationBits::from_bits_retain(0xF
 pub const GARBAGE_BITS: DestinationBits = DestinationBits::from_bits_retain(u16::from_ne_bytes([GARBAGE; 2]));
 
 impl Context {
-    /// `stale`: free slots hold garbage.
+    /// `stale`: free elements have old contents.
     pub fn new(free: u32, stride: usize, stale: bool) -> Self {
         Self {
             array: Array::new(free, stride, if stale { GARBAGE } else { 0 }),

@@ -112,9 +112,9 @@ pub struct Style {
     pub old_answers: u64,
     /// Percentage of Add, Update, Grow, Allocate and Copy calls that fail for lack of memory.
     pub refuse: u64,
-    /// What it does that no page says.
+    /// Behaviour that no page documents.
     pub adversities: Adversities,
-    /// Percentage of references of NICs that the switch refuses.
+    /// Percentage of references to NICs that the switch refuses.
     pub refuse_references: u64,
     /// Buffers of requests end at the end of mapped memory.
     pub fenced: bool,
