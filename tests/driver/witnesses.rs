@@ -69,7 +69,7 @@ fn load(witness: Witness) -> Image {
 }
 
 fn with(witness: Witness, image: &Image, plan: Scenario) -> Scenario {
-    // By the page a list comes without children; the product is used to worse.
+    // By the page a list arrives without children; the product is also tested with a ChildRefCount from above.
     plan.driver(image.entry())
         .installed(witness.name, witness.role)
         .style(|style| style.adversities.derived_above = false)
