@@ -18,7 +18,7 @@ use teaming::flow::HashPolicy;
 use teaming::frame;
 use teaming::migration::record::{Differences, NicState};
 use vswitch::check::save::record;
-use vswitch::machine::image::Image;
+use vswitch::image::Image;
 use vswitch::machine::registry::Value;
 use vswitch::scenario::migration::{Migration, Moved};
 use vswitch::scenario::outcome::Outcome;

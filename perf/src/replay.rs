@@ -22,7 +22,7 @@ use teaming::frame;
 use teaming::ids::{NicId, NicIndex, PortId};
 use vswitch::adapter::capabilities::Capabilities;
 use vswitch::adapter::physical_switch::Aggregation;
-use vswitch::machine::image::Image;
+use vswitch::image::Image;
 use vswitch::machine::registry::Value;
 use vswitch::scenario::{Net, Scenario};
 use vswitch::switch::frames::Frames;

@@ -10,7 +10,7 @@ use std::panic;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use vswitch::Violation;
-use vswitch::machine::image::Image;
+use vswitch::image::Image;
 use vswitch::scenario::EXTERNAL_PORT;
 use vswitch::scenario::outcome::Outcome;
 use vswitch::scenario::suite::{self, CASES, Case};

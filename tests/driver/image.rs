@@ -2,7 +2,7 @@
 //! of the native driver.
 
 use std::path::{Path, PathBuf};
-use vswitch::machine::image::Image;
+use vswitch::image::Image;
 use vswitch::scenario::Scenario;
 use vswitch::scenario::outcome::Outcome;
 use vswitch::scenario::suite::CASES;

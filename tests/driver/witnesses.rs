@@ -4,7 +4,7 @@
 
 use std::path::Path;
 use std::{fs, panic};
-use vswitch::machine::image::Image;
+use vswitch::image::Image;
 use vswitch::scenario::Scenario;
 use vswitch::scenario::outcome::Outcome;
 use vswitch::scenario::suite::{CASES, Case};

@@ -109,6 +109,9 @@ fn files_of_the_core_and_of_the_driver_import_in_no_circle() {
 const EVERYTHING_OF_VSWITCH: &[&str] =
     &["machine", "adapter", "switch", "reference", "check", "inject", "scenario", "exports", "shown"];
 
+const ABOVE_THE_MACHINE: &[&str] =
+    &["switch", "adapter", "reference", "check", "inject", "scenario", "symbols", "image"];
+
 /// Sizes of the circles, largest first: files that all import each other, over any number of imports.
 fn circles(imports: &Imports) -> Vec<usize> {
     let reach: BTreeMap<&str, BTreeSet<String>> =
@@ -129,7 +132,8 @@ fn circles(imports: &Imports) -> Vec<usize> {
 }
 
 /// The tests' switch and the tool import in circles yet; none of them may grow.
-const LARGEST_CIRCLES: [(&str, &[usize]); 2] = [("tests/vswitch/src", &[58, 4, 2, 2]), ("perf/src", &[8])];
+const LARGEST_CIRCLES: [(&str, &[usize]); 2] =
+    [("tests/vswitch/src", &[22, 22, 4, 3, 2, 2]), ("perf/src", &[8])];
 
 #[test]
 fn no_circle_of_the_switch_or_of_the_tool_grows() {
@@ -147,13 +151,15 @@ fn no_circle_of_the_switch_or_of_the_tool_grows() {
 }
 
 /// A room, and the rooms that nothing in it may import.
-const BELOW: [(&str, &str, &[&str]); 10] = [
+const BELOW: [(&str, &str, &[&str]); 12] = [
     ("src", "module", &["handlers", "timer", "entry", "data", "control", "requests"]),
     ("src", "ndis", &["handlers", "timer", "entry", "data", "control", "requests", "module"]),
     ("src", "kernel", &["handlers", "timer", "data", "control", "requests", "module"]),
     ("tests/vswitch/src", "mutation", EVERYTHING_OF_VSWITCH),
     ("tests/vswitch/src", "rules", EVERYTHING_OF_VSWITCH),
-    ("tests/vswitch/src", "machine", &["switch", "adapter", "reference", "check", "inject", "scenario"]),
+    ("tests/vswitch/src", "machine", ABOVE_THE_MACHINE),
+    ("tests/vswitch/src", "exports", ABOVE_THE_MACHINE),
+    ("tests/vswitch/src", "shown", ABOVE_THE_MACHINE),
     ("tests/vswitch/src", "adapter", &["reference", "check", "inject", "scenario"]),
     ("tests/vswitch/src", "reference", &["check", "inject", "scenario"]),
     ("tests/vswitch/src", "check", &["inject", "scenario"]),

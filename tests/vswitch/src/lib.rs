@@ -11,6 +11,7 @@ pub mod exports;
 
 pub mod adapter;
 pub mod check;
+pub mod image;
 pub mod inject;
 pub mod machine;
 pub mod mutation;
@@ -19,7 +20,8 @@ pub mod rules;
 pub mod scenario;
 mod shown;
 pub mod switch;
+pub mod symbols;
 
-pub use exports::symbol;
 pub use machine::world::{Aborted, Config, Mode, Violation, World};
 pub use mutation::Mutation;
+pub use symbols::symbol;

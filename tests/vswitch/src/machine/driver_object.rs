@@ -4,6 +4,7 @@ use crate::exports;
 use crate::machine::fault;
 use crate::machine::memory::AllocationKind;
 use crate::machine::world::{self, World};
+use lbfoext::ndis::raw::UnicodeString;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::ffi::c_void;
@@ -12,6 +13,9 @@ use std::ptr;
 const STATUS_SUCCESS: i32 = 0;
 const STATUS_OBJECT_NAME_COLLISION: i32 = 0xC000_0035_u32 as i32;
 const STATUS_INSUFFICIENT_RESOURCES: i32 = 0xC000_009A_u32 as i32;
+
+/// The entry point of a driver.
+pub type DriverEntry = unsafe extern "win64" fn(*mut c_void, *const UnicodeString) -> i32;
 
 /// Extensions by driver object and client identification.
 #[derive(Default)]

@@ -7,7 +7,6 @@ pub mod driver_object;
 pub mod event;
 pub mod fault;
 pub mod ids;
-pub mod image;
 pub mod kernel;
 pub mod lock_order;
 pub mod locks;

@@ -153,6 +153,7 @@ pub type Body = Box<dyn FnOnce() + Send>;
 type Part = (TypeId, Box<dyn Any + Send + Sync>);
 type YieldHook = Box<dyn Fn(&'static str) + Send + Sync>;
 type WaitHook = Box<dyn Fn() + Send + Sync>;
+type ShowHook = fn(&str, &dyn Any) -> Option<String>;
 type LeaveHook = Box<dyn Fn(&str) -> bool + Send + Sync>;
 type MappingHook = Box<dyn Fn(*mut Mdl, bool) + Send + Sync>;
 
@@ -183,6 +184,7 @@ pub struct World {
     pub(crate) yield_hook: OnceLock<YieldHook>,
     pub(crate) mapping_hook: OnceLock<MappingHook>,
     pub(crate) wait_hook: OnceLock<WaitHook>,
+    pub(crate) show_hook: OnceLock<ShowHook>,
     pub(crate) leave_hook: OnceLock<LeaveHook>,
     mutation_spent: AtomicBool,
     numbers: AtomicU64,
@@ -211,6 +213,7 @@ impl World {
             yield_hook: OnceLock::new(),
             mapping_hook: OnceLock::new(),
             wait_hook: OnceLock::new(),
+            show_hook: OnceLock::new(),
             leave_hook: OnceLock::new(),
             mutation_spent: AtomicBool::new(false),
             numbers: AtomicU64::new(1),
@@ -398,6 +401,11 @@ impl World {
     /// Calls the hook when a thread of the driver is about to wait.
     pub fn on_wait(&self, hook: impl Fn() + Send + Sync + 'static) {
         assert!(self.wait_hook.set(Box::new(hook)).is_ok(), "a world has one wait hook");
+    }
+
+    /// Asks the hook how the event log shows an argument, for types that the machine does not know.
+    pub fn on_show(&self, hook: ShowHook) {
+        assert!(self.show_hook.set(hook).is_ok(), "a world has one hook for the log");
     }
 
     /// Asks the hook when the driver calls out of its module under this rule; true injects a lock that it holds.

@@ -26,7 +26,7 @@ pub use offload::CAPABILITY_CODES;
 use crate::adapter::capabilities::Capabilities;
 use crate::adapter::physical_switch::Aggregation;
 use crate::machine::clock;
-use crate::machine::image::DriverEntry;
+use crate::machine::driver_object::DriverEntry;
 use crate::machine::registry::{SERVICES, Value};
 use crate::machine::world::{Config, Mode, World};
 use crate::switch::control::payload;
@@ -359,6 +359,7 @@ impl Scenario {
 
 fn hooks(world: &Arc<World>) {
     world.on_wait(crate::check::requests::waiting);
+    world.on_show(crate::switch::shown::show);
     world.on_leave(crate::inject::holds_lock);
     world.on_yield(|_| {
         let world = crate::machine::world::current();

@@ -5,3 +5,4 @@ pub mod frames;
 pub mod nbl;
 pub mod ndis;
 pub mod ports;
+pub mod shown;

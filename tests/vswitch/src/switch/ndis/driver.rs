@@ -5,7 +5,7 @@
 use crate::check::rule;
 use crate::exports;
 use crate::inject;
-use crate::machine::image::DriverEntry;
+use crate::machine::driver_object::DriverEntry;
 use crate::machine::memory::AllocationKind;
 use crate::machine::world::{self, World};
 use crate::switch::ndis::module::{attach, detach, pause};

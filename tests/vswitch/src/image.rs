@@ -3,16 +3,12 @@
 //!
 //! Every load is a mapping of its own, so that two worlds can run two images side by side.
 
-use crate::exports;
-use lbfoext::ndis::raw::UnicodeString;
+use crate::machine::driver_object::DriverEntry;
+use crate::symbols;
 use object::LittleEndian as LE;
 use object::pe::{self, ImageNtHeaders64};
 use object::read::pe::{ImageNtHeaders, ImageOptionalHeader, ImageThunkData, Import, PeFile64};
-use std::ffi::c_void;
 use std::path::Path;
-
-/// The entry point of a driver.
-pub type DriverEntry = unsafe extern "win64" fn(*mut c_void, *const UnicodeString) -> i32;
 
 /// A mapped image; unmapped on drop, when nothing of it runs any more.
 pub struct Image {
@@ -112,7 +108,7 @@ fn bind(file: &PeFile64, memory: &mut Mapping) -> Result<Vec<String>, String> {
             let import = table.import::<ImageNtHeaders64>(thunk).map_err(|error| error.to_string())?;
             let Import::Name(_, name) = import else { return Err("an import without a name".into()) };
             let name = String::from_utf8_lossy(name).into_owned();
-            let address = exports::symbol(&name)
+            let address = symbols::symbol(&name)
                 .or_else(|| runtime::symbol(&name))
                 .ok_or_else(|| format!("nobody provides {module}!{name}"))?;
             memory.write(slot, &(address as u64).to_le_bytes())?;
