@@ -52,7 +52,13 @@ fn the_log_shows_calls_with_their_arguments_and_no_address() {
     ] {
         assert!(text.contains(part), "{part}");
     }
-    // Addresses of the process have twelve hexadecimal digits.
+    let of_requests = printed(&["scenario", "vms_added_and_removed", "--log"]);
+    let request = "> FilterOidRequest switch 0: set OID_SWITCH_NIC_DISCONNECT, ";
+    assert!(
+        of_requests.lines().any(|line| line.contains(request) && line.contains(" bytes of 1")),
+        "{request}"
+    );
+    // Addresses on this host have twelve digits.
     let long =
         text.split("0x").skip(1).any(|rest| rest.chars().take_while(char::is_ascii_hexdigit).count() > 8);
     assert!(!long, "a number that may be an address");

@@ -5,10 +5,12 @@
 use std::path::Path;
 use std::{fs, panic};
 use vswitch::image::Image;
-use vswitch::scenario::Scenario;
+use vswitch::scenario::guest::{BROADCAST, Flow, Packet};
 use vswitch::scenario::outcome::Outcome;
 use vswitch::scenario::suite::{CASES, Case};
+use vswitch::scenario::{Body, Net, Scenario};
 use vswitch::switch::control::save::{Offering, Other};
+use vswitch::switch::ndis::Odd;
 use vswitch::switch::ndis::driver::Role;
 
 /// Seeds for each scenario.
@@ -138,6 +140,54 @@ fn both_keep_every_rule_in_adversity() {
             })
         };
         run(witness, harder, |_, _, outcome| assert_ends(outcome));
+    }
+}
+
+/// Two processors send while a third pauses and restarts the module and changes VMs.
+#[test]
+#[cfg_attr(not(witnesses_present), ignore = "build the witnesses first: cargo image witnesses")]
+fn both_pause_and_restart_while_others_send() {
+    for (witness, seed) in
+        [PASSTHROUGH, FORWARD].into_iter().flat_map(|w| (0..4 * SEEDS).map(move |seed| (w, seed)))
+    {
+        let image = load(witness);
+        // The forwarding extension knows only the status of the page for a short array, and is detached for another.
+        let plan = Scenario::new(seed).members(&[10, 10]).vms(4).internal(1);
+        let plan = with(witness, &image, plan).style(|style| style.odd = Odd::NOTHING);
+        let net = if seed % 4 == 3 { plan.free_threads() } else { plan }.start();
+        let send = |vm: u16| -> Body {
+            Box::new(move |net: &Net| {
+                let (from, to) = (net.vm(vm), net.vm(1 - vm));
+                for n in 0..30 {
+                    net.send(
+                        from,
+                        &[net.flow(from, n), net.flow_between(from, to, n)].map(|f| f.frame(1, 90)),
+                    );
+                    net.send(from, &[Flow { to: BROADCAST, ..net.flow(from, n) }.frame(2, 60)]);
+                    let several = [net.flow(from, n), net.flow_between(from, to, n)].map(|f| f.frame(3, 90));
+                    net.send_packets(vec![(from, Packet::several(several.to_vec()))]);
+                    net.receive_external(1 + n % 2, &[net.external_flow(from, n).frame(4, 90)]);
+                }
+            })
+        };
+        let control: Body = Box::new(|net: &Net| {
+            for n in 0..6 {
+                net.pause();
+                if n % 2 == 0 {
+                    net.remove_vm(3);
+                    net.add_vm(3);
+                }
+                net.restart();
+            }
+        });
+        net.together(vec![("sender 0", send(0)), ("sender 1", send(1)), ("control", control)]);
+        let pauses = net.look(|state| state.modules[0].pauses);
+        let outcome = net.finish();
+        if outcome.complaint().is_some() {
+            eprintln!("{} with seed {seed}", witness.name);
+        }
+        assert_ends(&outcome);
+        assert_eq!(pauses, Some(6), "{} with seed {seed}", witness.name);
     }
 }
 

@@ -11,5 +11,5 @@ mod nic_indexes;
 mod packet_filter;
 mod port_table;
 mod recovered;
-mod request_outcomes;
+pub mod request_outcomes;
 mod split_lists;

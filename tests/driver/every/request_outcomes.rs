@@ -18,11 +18,26 @@ use vswitch::switch::ports::policy::{Property, Security, Vlan};
 use vswitch::switch::ports::{NicId, NicKind, NicState};
 
 /// One line for each port, NIC and member.
-pub(super) type Table = BTreeMap<String, String>;
+pub type Table = BTreeMap<String, String>;
 
-pub(super) fn truth(net: &Net) -> Table {
+/// Between the policies of a port and its NIC.
+const POLICIES_END: &str = " | ";
+
+/// A row that no switch has: the address of a port leads elsewhere. It may, where two adapters have one.
+const ADDRESS: &str = "address of port ";
+
+/// The same without the policies of ports, and without addresses that two adapters may have.
+pub fn without_policies(table: Table) -> Table {
+    let cut = |text: String| text.rsplit_once(POLICIES_END).map_or(text.clone(), |(_, nic)| nic.to_owned());
+    let rows = table.into_iter().filter(|(name, _)| !name.starts_with(ADDRESS));
+    rows.map(|(name, text)| (name, cut(text))).collect()
+}
+
+/// The switch as it is.
+pub fn truth(net: &Net) -> Table {
+    let switch = net.switch();
     net.look(|state| {
-        let topology = &state.modules[0].topology;
+        let topology = &state.modules[switch].topology;
         let mut table = Table::new();
         for port in topology.ports.values().filter(|port| !port.validation) {
             let security = port.policies.security();
@@ -34,7 +49,7 @@ pub(super) fn truth(net: &Net) -> Table {
             let nic = nic
                 .map(|nic| (nic.state == NicState::Connected, nic.mac, nic.permanent, nic.function_assigned));
             let spoofing = security.map(|s| (s.spoofing, s.subnet));
-            table.insert(format!("port {}", port.id), format!("{vlan:?} {spoofing:?} {nic:?}"));
+            table.insert(format!("port {}", port.id), format!("{vlan:?} {spoofing:?}{POLICIES_END}{nic:?}"));
         }
         let external =
             topology.ports.values().find(|p| p.kind == NicKind::External && p.nics.contains_key(&0));
@@ -48,7 +63,8 @@ pub(super) fn truth(net: &Net) -> Table {
     .expect("the machine runs")
 }
 
-pub(super) fn known(net: &Net) -> Table {
+/// The switch as the module knows it.
+pub fn known(net: &Net) -> Table {
     look(net, |module| {
         let mut table = Table::new();
         let forwarding = module.forwarding.read();
@@ -62,9 +78,11 @@ pub(super) fn known(net: &Net) -> Table {
                 .then(|| (port.is_connected(), port.current_mac.0, port.permanent_mac.0, port.vf_assigned));
             let spoofing = port.policy.security.map(|s| (s.mac_spoofing, s.virtual_subnet));
             let id = port.id.port.get();
-            table.insert(format!("port {id}"), format!("{vlan:?} {spoofing:?} {nic:?}"));
+            table.insert(format!("port {id}"), format!("{vlan:?} {spoofing:?}{POLICIES_END}{nic:?}"));
             let found = forwarding.ports.lookup(port.current_mac).map(|other| other.id);
-            assert_eq!(found == Some(port.id), port.nic == Known::Connected, "the address of port {id}");
+            if (found == Some(port.id)) != (port.nic == Known::Connected) {
+                table.insert(format!("{ADDRESS}{id}"), format!("leads to {found:?}"));
+            }
         }
         table.insert("external".to_owned(), format!("{:?}", forwarding.external.map(PortId::get)));
         drop(forwarding);

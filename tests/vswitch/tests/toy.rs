@@ -98,6 +98,42 @@ fn a_module_that_fails_its_restart_is_detached_and_may_attach_again() {
 }
 
 #[test]
+fn a_refused_call_excuses_what_its_request_was_about_and_nothing_else() {
+    let broken = |from: u16, to: u16| -> BTreeSet<&'static str> {
+        let net = start(7);
+        net.world().fail_from_here(1);
+        net.readdress(net.vm(2), net.mac(net.vm(2)));
+        assert_eq!(net.world().injected_fault(), Some("NdisAllocateCloneOidRequest"));
+        let (from, to) = (net.vm(from), net.vm(to));
+        net.send(from, &[net.flow_between(from, to, 1).frame(1, 60)]);
+        let broken = net.world().violations().iter().map(|violation| violation.rule).collect();
+        // An hour later nothing is excused any more.
+        assert!(net.finish().broken().contains("HOST-09"));
+        broken
+    };
+    assert_ne!(broken(0, 1), BTreeSet::new());
+    assert_eq!([broken(0, 2), broken(2, 1)], [BTreeSet::new(), BTreeSet::new()]);
+}
+
+#[test]
+fn a_filter_whose_requests_wait_for_its_first_restart_runs_like_any_other() {
+    let mut waited = [0, 0];
+    for seed in 0..40 {
+        let enumeration = [Enumeration::Requests, Enumeration::Mixed][seed as usize % 2];
+        let scenario = Scenario::new(seed).members(&[10]).vms(3).internal(1).enumeration(enumeration);
+        let net = scenario.driver(hub::patient_entry).tear_down(false).start();
+        assert!(net.is_running(), "seed {seed}");
+        // SAFETY: the context is the hub, which is attached.
+        let of_hub = net.look(|state| unsafe { (*(state.modules[0].context as *const hub::Hub)).waited });
+        waited[seed as usize % 2] += of_hub.unwrap_or(0);
+        let topology = net.look(|state| state.modules[0].topology.nics().count());
+        assert_eq!(topology, Some(1 + 1 + 1 + 3), "seed {seed}: the requests were made in the end");
+        net.finish().assert_clean();
+    }
+    assert!(waited[0] > 5 && waited[1] > 5, "before the restart and in it: {waited:?}");
+}
+
+#[test]
 fn a_switch_tells_its_activation_once() {
     let scenario = Scenario::new(6).members(&[10]).vms(2).activation(Activation::Never);
     let net = scenario.driver(hub::driver_entry).start();

@@ -126,7 +126,7 @@ pub fn judge(world: &World, state: &mut State, above: &Above, answer: &Answer) {
     };
     let mut replicas = replicas;
     let (status, own) = (answer.status, carried.own_sent > 0);
-    let starved = world.injected_fault().is_some() && status == RESOURCES;
+    let starved = answer.starved && status == RESOURCES;
     let refused = !above.reached_below && !own && !starved;
     rule(world, "OID-44", !(own && above.reached_below), || {
         format!("{:#x} went down, and an own request in its stead", carried.oid)
@@ -293,8 +293,8 @@ fn keep_account(
         .flat_map(|(index, _, served)| served.made.iter().map(|made| (*index, *made)))
         .collect();
     let named = carried.named();
-    let starved = world.injected_fault().is_some();
     let row = carried.row();
+    let starved = state.was_starved(world, module, source);
     let produced = produced(oid, &nodes);
     if status == SUCCESS
         && !copies.is_empty()
@@ -320,7 +320,7 @@ fn keep_account(
         }
     }
     // A host whose settings could not be read gets the default, which is for hosts that accept it.
-    let unread = world.injected_fault().is_some_and(|site| site.starts_with("Zw"));
+    let unread = m.unread_settings(world);
     if unique && !unread && oid == oid::ALLOCATE_QUEUE && status == SUCCESS {
         let twice = produced.iter().find(|r| {
             m.external

@@ -6,7 +6,7 @@ use crate::machine::clock::SECOND;
 use crate::machine::memory::MemoryState;
 use crate::machine::world::{self, World};
 use crate::switch::control::{Above, Answer};
-use crate::switch::ndis::{State, calls};
+use crate::switch::ndis::{State, calls, with};
 use crate::switch::ports::{NicId, NicState, Topology};
 use lbfoext::ndis::raw::{
     BUFFER_OVERFLOW, BUFFER_TOO_SHORT, INVALID_LENGTH, OidRequest, SUCCESS, SwitchNicOidRequest, oids,
@@ -21,6 +21,8 @@ pub struct Course {
     pub at_once: bool,
     /// When the last of what went down was back.
     pub back: u64,
+    /// When its clone went down.
+    pub down: Option<u64>,
     /// When the extension ended it.
     pub ended: u64,
     /// Clones that were completed and freed inside the call that sent them, by address.
@@ -55,10 +57,6 @@ pub fn ended(world: &World, above: &Above, answer: &Answer, method_id_kept: bool
             format!("set request {oid:#x} was handled, and in no revision")
         });
     }
-    let stayed = above.course.ended.saturating_sub(above.course.back.max(above.came));
-    rule(world, "OID-12", stayed <= PATIENCE, || {
-        format!("request {oid:#x} was held for {stayed} after all that it waits for was back")
-    });
     let short = matches!(answer.status, BUFFER_TOO_SHORT | INVALID_LENGTH);
     if above.kind == request_type::METHOD && short && !above.reached_below {
         rule(world, "OID-16", method_id_kept, || {
@@ -68,11 +66,23 @@ pub fn ended(world: &World, above: &Above, answer: &Answer, method_id_kept: bool
         rule(world, "OID-01", method_id_kept, || format!("the MethodId of request {oid:#x} was edited"));
     }
     if matches!(oid, oids::SWITCH_PORT_PROPERTY_ENUM | oids::SWITCH_PROPERTY_ENUM) {
-        let starved = world.injected_fault().is_some();
-        rule(world, "OID-36", above.reached_below || starved, || {
+        rule(world, "OID-36", above.reached_below || answer.starved, || {
             format!("enumeration {oid:#x} was answered with {:#x} by the extension", answer.status)
         });
     }
+}
+
+/// How long the extension kept a request with nothing out for it any more. What came while the module learned of the switch
+/// may wait for the end of that, as extensions that are shipped have it wait.
+pub fn stayed(world: &World, above: &Above, learned_at: u64) {
+    let (id, may_wait_for) = if above.learning { ("STATE-21", learned_at) } else { ("OID-12", 0) };
+    let course = &above.course;
+    let since = above.came.max(may_wait_for);
+    let before = course.down.map_or(0, |down| down.saturating_sub(since));
+    let stayed = before.max(course.ended.saturating_sub(course.back.max(since)));
+    rule(world, id, stayed <= PATIENCE, || {
+        format!("request {:#x} was held for {stayed} with nothing out that it waits for", above.oid)
+    });
 }
 
 /// A thread of the driver is about to wait.
@@ -84,7 +94,18 @@ pub fn waiting() {
     let callback = handler.starts_with("FilterOid")
         || handler.starts_with("FilterSend")
         || handler.starts_with("FilterRe") && handler.contains("NetBuffer");
-    rule(&world, "OID-25", !callback, || format!("a wait inside {handler}"));
+    let for_the_restart = handler == "FilterOidRequest" && with(|_, state| state.may_wait(inner.module));
+    rule(&world, "OID-25", !callback || for_the_restart, || format!("a wait inside {handler}"));
+}
+
+impl State {
+    /// The calling thread may wait in FilterOidRequest: for the end of the first restart, and for no request of the
+    /// extension's own.
+    fn may_wait(&self, module: usize) -> bool {
+        let began = calls().first().map(|call| call.began);
+        let asks = self.control.own.values().any(|own| own.module == module && Some(own.began) == began);
+        self.modules[module].learning && !asks
+    }
 }
 
 /// The statuses with which NDIS says that a buffer is too short.
@@ -125,6 +146,11 @@ impl Answers {
         let entry = self.0.entry(oid).or_default();
         let short = if is_too_short(status) { entry.short + 1 } else { 0 };
         *entry = Last { status, at_once, short };
+    }
+
+    /// Every question has been answered, whatever happened before.
+    pub fn are_content(&self) -> bool {
+        self.0.values().all(|last| last.status == SUCCESS)
     }
 
     /// Whoever goes on has got an answer in the end: whatever failed before, at once or later, was asked again. At the end

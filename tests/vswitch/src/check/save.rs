@@ -86,8 +86,7 @@ pub fn answered(world: &World, round: &Round<'_>, before: &[u8], answer: &Answer
             advice(world, "SAVE-28", needed <= usize::from(u16::MAX), || format!("{needed} bytes needed"));
         }
         status => {
-            let starved = world.injected_fault().is_some();
-            advice(world, "SAVE-15", starved, || format!("a save of {nic} ended with {status:#x}"));
+            advice(world, "SAVE-15", answer.starved, || format!("a save of {nic} ended with {status:#x}"));
         }
     }
 }
@@ -133,10 +132,11 @@ pub fn saved(
 ) {
     let twice = ours.iter().enumerate().any(|(at, blob)| ours[..at].iter().any(|b| b.data() == blob.data()));
     rule(world, "SAVE-08", !twice, || format!("{nic}: the same data was saved twice"));
-    if world.injected_fault().is_some() || twice {
+    let starved = state.was_starved(world, module, nic);
+    if starved || twice {
         let brought = state.saves.memory.get(&(module, nic)).and_then(|memory| memory.brought.as_ref());
         if let (false, Some((found, _)), Some(bounds)) = (twice, record(ours), bounds) {
-            statistics::saved(world, nic, bounds, found.traffic, brought);
+            statistics::saved(world, nic, bounds, found.traffic, brought, starved);
         }
         return;
     }
@@ -168,14 +168,14 @@ pub fn saved(
         format!("{nic}: saved as of {}, {} pins, against what was restored", found.hashed_as, pins.len())
     });
     if let (true, Some(bounds)) = (holds, bounds) {
-        statistics::saved(world, nic, bounds, found.traffic, memory.brought.as_ref());
+        statistics::saved(world, nic, bounds, found.traffic, memory.brought.as_ref(), false);
     }
 }
 
 /// A structure was given back to the extensions.
 pub fn restored(world: &World, nic: NicId, blob: &Blob, answer: &Answer) {
     let (ours, below) = (blob.is_ours(), answer.reached_below);
-    let starved = world.injected_fault().is_some() && answer.status != SUCCESS;
+    let starved = answer.starved && answer.status != SUCCESS;
     let other = blob.extension() == Other::Below.id();
     rule(world, "SAVE-19", ours != below || starved, || {
         format!(

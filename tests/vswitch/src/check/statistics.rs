@@ -82,11 +82,18 @@ pub fn dropped(state: &mut State, module: usize, list: usize) {
     });
 }
 
-/// A record was saved.
-pub fn saved(world: &World, nic: NicId, bounds: Bounds, said: Traffic, brought: Option<&Record>) {
+/// A record was saved. `starved`: a call was refused while a request about the NIC was handled.
+pub fn saved(
+    world: &World,
+    nic: NicId,
+    bounds: Bounds,
+    said: Traffic,
+    brought: Option<&Record>,
+    starved: bool,
+) {
     let before = brought.map_or(Traffic::NONE, |(state, _)| state.traffic);
     // What a restore brought may have found no memory.
-    let lost = world.injected_fault().is_some() && bounds.admit(said, Traffic::NONE);
+    let lost = starved && bounds.admit(said, Traffic::NONE);
     rule(world, "RST-4", lost || bounds.admit(said, before), || {
         format!("{nic}: the record says {said:?}, the switch counts {bounds:?} and {before:?} from elsewhere")
     });

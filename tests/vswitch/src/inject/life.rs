@@ -1,6 +1,7 @@
 //! Mutations in the life of driver and module: registration, attach, restart, pause, detach, requests, events.
 
 use crate::inject::state::{commit, is, pending};
+use crate::machine::clock::SECOND;
 use crate::machine::kernel::{ExAllocatePool2, ExFreePoolWithTag};
 use crate::machine::memory::AllocationKind;
 use crate::machine::world;
@@ -139,7 +140,7 @@ pub(crate) fn loses_event() -> bool {
 }
 
 /// The status with which FilterOidRequest refuses a request by itself.
-pub(crate) fn refusal(state: &State, module: usize, oid: u32, index: u16) -> Option<i32> {
+pub(crate) fn refusal(state: &State, module: usize, oid: u32, index: u16, flags: bool) -> Option<i32> {
     let mutation = pending()?;
     let m = &state.modules[module];
     let create = matches!(oid, oids::SWITCH_PORT_CREATE);
@@ -151,7 +152,8 @@ pub(crate) fn refusal(state: &State, module: usize, oid: u32, index: u16) -> Opt
     };
     let refuses = match mutation {
         Mutation::CompleteCreate => create && known,
-        Mutation::VetoMember => oid == oids::SWITCH_NIC_CREATE && index != 0 && known,
+        // Of one with unknown flags another rule speaks as well.
+        Mutation::VetoMember => oid == oids::SWITCH_NIC_CREATE && index != 0 && known && !flags,
         Mutation::DecideConnect => oid == oids::SWITCH_NIC_CONNECT && index == 0 && known,
         Mutation::RefuseWhilePaused => create && m.life == Life::Paused && m.enumerations > 0,
         Mutation::VetoBeforeActivation => create && m.life == Life::Running && m.enumerations == 0,
@@ -160,9 +162,9 @@ pub(crate) fn refusal(state: &State, module: usize, oid: u32, index: u16) -> Opt
     (refuses && commit()).then_some(status)
 }
 
-/// A request that comes during the enumeration is looked at only later.
-pub(crate) fn holds_request() -> bool {
+/// How long a request that comes during the enumeration lies before it is looked at; 0 for one that does not.
+pub(crate) fn holds_request(module: usize) -> u64 {
     let enumerating =
-        crate::switch::ndis::inside("FilterRestart").or(crate::switch::ndis::inside("FilterNetPnPEvent"));
-    enumerating.is_some() && is(Mutation::HoldDuringEnumeration)
+        with(|_, state| state.life(module) == Life::Restarting && state.modules[module].learning);
+    if enumerating && is(Mutation::HoldDuringEnumeration) { 5 * SECOND } else { 0 }
 }

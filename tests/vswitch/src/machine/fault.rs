@@ -21,8 +21,15 @@ pub struct Faults {
 pub struct Injected {
     pub site: &'static str,
     pub at: u64,
+    /// The innermost handler of the driver in which it happened, if any.
+    pub handler: Option<&'static str>,
+}
+
+impl Injected {
     /// While packets were handled: nothing that lasts can depend on it.
-    pub in_walk: bool,
+    pub fn in_walk(&self) -> bool {
+        self.handler.is_some_and(|name| WALKS.contains(&name))
+    }
 }
 
 /// Handlers in which packets are handled.
@@ -56,11 +63,12 @@ impl world::World {
             self.faults.fails.store(n + again, Ordering::Relaxed);
         }
         let stack = crate::machine::thread::try_current().map_or(Vec::new(), |t| t.stack.borrow().clone());
-        let handler = stack.iter().rev().find(|name| {
-            name.starts_with("Filter") || name.ends_with("Function") || name.ends_with("Routine")
-        });
-        let in_walk = handler.is_some_and(|name| WALKS.contains(name));
-        self.faults.injected.lock().push(Injected { site, at: self.now(), in_walk });
+        let handler = stack
+            .iter()
+            .rev()
+            .copied()
+            .find(|name| name.starts_with("Filter") || matches!(*name, "TimerFunction" | "ThreadStart"));
+        self.faults.injected.lock().push(Injected { site, at: self.now(), handler });
         self.log(|| format!("fault {n} in {site}"));
         true
     }
@@ -78,6 +86,16 @@ impl world::World {
     /// The site of the first call that was made to fail, once it has.
     pub fn injected_fault(&self) -> Option<&'static str> {
         self.faults.injected.lock().first().map(|fault| fault.site)
+    }
+
+    /// How many calls were made to fail so far.
+    pub fn faults(&self) -> usize {
+        self.faults.injected.lock().len()
+    }
+
+    /// The calls that were made to fail after the first so many.
+    pub fn faults_since(&self, count: usize) -> Vec<Injected> {
+        self.faults.injected.lock().iter().skip(count).copied().collect()
     }
 
     /// The last call that was made to fail.
@@ -121,7 +139,7 @@ mod tests {
             failed.map(|all| all.iter().map(|f| u8::from(*f)).collect()),
             Ok(vec![0, 1, 0, 0, 1, 0, 0, 0, 0])
         );
-        assert!(world.last_fault().is_some_and(|fault| !fault.in_walk));
+        assert!(world.last_fault().is_some_and(|fault| !fault.in_walk()));
     }
 
     #[test]

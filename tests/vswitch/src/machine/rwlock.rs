@@ -351,6 +351,12 @@ mod tests {
             Self(unsafe { NdisAllocateRWLock(std::ptr::null_mut()) })
         }
 
+        /// A writer waits.
+        fn is_wanted(self) -> bool {
+            let lock = rw_lock(&crate::machine::world::current(), self.0.addr(), "a look");
+            lock.is_some_and(|lock| !lock.state.lock().waiting.is_empty())
+        }
+
         fn locked<R>(self, write: bool, flags: u8, body: impl FnOnce() -> R) -> R {
             let mut state = NO_STATE;
             // SAFETY: a live lock and this thread's own state.
@@ -413,10 +419,10 @@ mod tests {
     fn a_writer_among_readers(mode: Mode, fairness: Fairness, polite: bool) -> (u32, Vec<&'static str>) {
         let world = World::new(Config { mode, fairness: Some(fairness), ..Config::default() });
         let lock = world.enter(|| SharedLock::new(&crate::machine::world::current())).expect("it ends");
-        let [wanted, inside, reads] = [(); 3].map(|()| Arc::new(AtomicI32::new(0)));
+        let [wanted, inside, reads, held] = [(); 4].map(|()| Arc::new(AtomicI32::new(0)));
         let mut threads: Vec<(String, u32, Body)> = Vec::new();
         for n in 0..3 {
-            let (wanted, inside, reads) = (Arc::clone(&wanted), Arc::clone(&inside), Arc::clone(&reads));
+            let [wanted, inside, reads, held] = [&wanted, &inside, &reads, &held].map(Arc::clone);
             let body = move || {
                 for _ in 0..MOST_READS {
                     let writer_waits = || wanted.load(Ordering::SeqCst) != 0;
@@ -427,9 +433,12 @@ mod tests {
                         return;
                     }
                     lock.locked(false, 0, || {
+                        if n == 0 && held.swap(1, Ordering::SeqCst) == 0 {
+                            cpu::wake(crate::machine::slots::ANY);
+                        }
                         reads.fetch_add(i32::from(writer_waits()), Ordering::SeqCst);
-                        // The first does not leave before the writer has come.
-                        while n == 0 && !writer_waits() {
+                        // The first does not leave before the writer waits for it.
+                        while n == 0 && !lock.is_wanted() && inside.load(Ordering::SeqCst) == 0 {
                             cpu::yield_point("inside");
                         }
                         cpu::yield_point("inside");
@@ -440,6 +449,7 @@ mod tests {
         }
         let (wants, is_inside) = (Arc::clone(&wanted), inside);
         let body = move || {
+            cpu::block_until("a reader", || (held.load(Ordering::SeqCst) != 0).then_some(()));
             let old = cpu::raise_to_dispatch();
             wants.store(1, Ordering::SeqCst);
             lock.locked(true, 1, || is_inside.store(1, Ordering::SeqCst));
@@ -455,12 +465,11 @@ mod tests {
     #[test]
     fn readers_overtake_a_waiting_writer_for_as_long_as_they_read() {
         for mode in [Mode::Baton, Mode::Free] {
-            // How free threads meet is up to the host: a writer may find a moment without a reader.
-            if mode == Mode::Baton {
-                let (reads, rules) = a_writer_among_readers(mode, Fairness::ReaderFirst, false);
-                assert!(reads > MOST_READS, "{mode:?}: the writer was let in after {reads} reads");
-                assert_eq!(rules, ["LOCK-06"], "{mode:?}");
-            }
+            let (reads, rules) = a_writer_among_readers(mode, Fairness::ReaderFirst, false);
+            // Of free threads the host may run the other two readers to their end before the writer comes.
+            let least = if mode == Mode::Baton { MOST_READS + 1 } else { MOST_READS - 1 };
+            assert!(reads >= least, "{mode:?}: the writer was let in after {reads} reads");
+            assert_eq!(rules, ["LOCK-06"], "{mode:?}");
             let (reads, rules) = a_writer_among_readers(mode, Fairness::WriterFirst, false);
             assert!(reads < 40, "{mode:?}: {reads} reads before a writer that comes first");
             assert!(rules.is_empty(), "{mode:?}: {rules:?}");

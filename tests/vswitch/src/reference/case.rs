@@ -4,16 +4,18 @@
 //! What a failure excuses, and for how long: the call that was refused, what cannot be known until it was asked again, and
 //! nothing an hour later (HOST-09).
 //!
-//! A call that failed while packets were handled excuses those packets, which have ended a second later. One that failed elsewhere, and an answer of the
-//! switch that was a refusal, may leave the extension with less than the whole picture: it then may drop what it does not
-//! know where to send, and never gives a frame to a vNIC that must not have it.
+//! A call that failed while packets were handled excuses those packets, which have ended a second later. One that failed in
+//! a request excuses what has to do with the port of the request. One that failed while the extension learned of the switch,
+//! and an answer of the switch that was a refusal, are over when the configuration was read again. One that failed
+//! elsewhere may leave the extension with less than the whole picture: it then may drop what it does not know
+//! where to send, and never gives a frame to a vNIC that must not have it.
 
 use crate::machine::clock::SECOND;
 use crate::machine::world::World;
 use crate::reference::Question;
 use crate::switch::frames::FrameId;
 use crate::switch::ndis::{Life, State};
-use crate::switch::ports::NicId;
+use crate::switch::ports::{Mac, NicId};
 use lbfoext::ndis::raw::{PortDestination, info};
 use std::sync::Arc;
 
@@ -35,17 +37,47 @@ pub enum Picture {
 
 impl State {
     pub fn picture(&self, world: &World, module: usize) -> Picture {
+        self.picture_for(world, module, |_| true)
+    }
+
+    /// As far as it matters for packets that these ports have to do with: a call that was refused in a request about a port
+    /// excuses nothing that other ports do among themselves.
+    fn picture_for(&self, world: &World, module: usize, concerns: impl Fn(u32) -> bool) -> Picture {
         let m = &self.modules[module];
         if !m.is_active {
             return Picture::Nothing;
         }
-        let fault = world.last_fault().map(|fault| (fault.at, if fault.in_walk { SECOND } else { PATIENCE }));
-        let refused = m.refused_at.map(|at| (at, PATIENCE));
-        match fault.into_iter().chain(refused).map(|(at, lasts)| at + lasts).max() {
+        let faults = (m.attach_faults..).zip(world.faults_since(m.attach_faults));
+        let mattering =
+            faults.filter(|(number, _)| self.control.refused.port_of(module, *number).is_none_or(&concerns));
+        let faults = mattering.map(|(number, fault)| match m.read {
+            _ if fault.in_walk() => fault.at + SECOND,
+            Some((read, before)) if number < before && m.was_learning(&fault) => read + SECOND,
+            _ => fault.at + PATIENCE,
+        });
+        let refused = m.refused_at.map(|at| match m.read {
+            Some((read, _)) if read >= at && m.answers.are_content() => read + SECOND,
+            _ => at + PATIENCE,
+        });
+        match faults.chain(refused).max() {
             None => Picture::Whole,
             Some(until) if world.now() <= until => Picture::Partial,
             Some(_) => Picture::Recovered,
         }
+    }
+
+    /// What becomes of frames from that port may depend on what the extension knows of this one: they are from it or for
+    /// it, for many, or for an address that nobody is known to have; all may depend on the external port.
+    fn concerns(&self, module: usize, frames: &[(FrameId, Arc<[u8]>)], from: u32, port: u32) -> bool {
+        let m = &self.modules[module];
+        let for_port = |frame: &[u8]| {
+            let to: Option<Mac> = frame.get(..6).and_then(|to| to.try_into().ok());
+            let owners = || m.topology.nics().filter(|nic| to.is_some_and(|to| nic.mac == to));
+            to.is_none_or(|to| to[0] & 1 != 0)
+                || owners().next().is_none()
+                || owners().any(|nic| nic.id.port == port)
+        };
+        from == port || m.topology.is_external(port) || frames.iter().any(|(_, frame)| for_port(frame))
     }
 
     /// A module runs whose picture is not whole, and may become so.
@@ -108,7 +140,6 @@ impl Case {
 
 /// The list and its circumstances; `None` if it cannot be judged.
 pub fn case(world: &World, state: &mut State, module: usize, list: usize) -> Option<Case> {
-    let picture = state.picture(world, module);
     let packet = state.packets.at(list)?;
     let parent = packet.own.map(|own| own.parent);
     let (source, fault, native, ids) =
@@ -127,12 +158,13 @@ pub fn case(world: &World, state: &mut State, module: usize, list: usize) -> Opt
         || fault
         || native
         || generation != m.topology.generation
-        || picture == Picture::Nothing && state.installed.role.forwards()
+        || !m.is_active && state.installed.role.forwards()
         || state.style.spoils.is_some()
     {
         return None;
     }
-    let frames =
+    let frames: Vec<_> =
         ids.iter().filter_map(|id| Some((*id, Arc::clone(&state.frames.all.get(*id)?.bytes)))).collect();
+    let picture = state.picture_for(world, module, |port| state.concerns(module, &frames, source.port, port));
     Some(Case { module, source, frames, tag, subnet, tag_now, got, picture })
 }

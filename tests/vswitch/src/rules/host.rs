@@ -1,7 +1,7 @@
 //! Rules that hosts enforce. Those that no check here does yet say why.
 
 use super::Severity::Error;
-use super::{Rule, error, not};
+use super::{Rule, error, not, switch};
 
 /// Group HOST.
 pub const HOST: &[Rule] = &[
@@ -62,7 +62,8 @@ pub const HOST: &[Rule] = &[
     ),
     error(
         "HOST-09",
-        "An hour after any single failure a running module knows the switch as it is.",
+        "A failure excuses the refused call and what it was about; an hour later a running module knows the \
+         switch as it is.",
         "inference",
     ),
     not(
@@ -85,5 +86,15 @@ pub const HOST: &[Rule] = &[
         "A request that names a virtual port or queue goes to the member that holds it, or to nobody.",
         "managing-hardware-offload-oid-requests-to-physical-network-adapters",
         "judged by OFFLOAD-07 for what the switch allocated, not for the ports that an envelope names",
+    ),
+    switch(
+        "HOST-13",
+        "A module whose FilterRestart fails is detached, and its stack goes on without it; it may attach again.",
+        "starting-a-filter-module",
+    ),
+    switch(
+        "HOST-14",
+        "NetEventSwitchActivate comes once for each activation; requests come before it, in it and after it.",
+        "querying-the-hyper-v-extensible-switch-configuration",
     ),
 ];

@@ -12,12 +12,11 @@ pub const KERNEL: &[Rule] = &[
         "At DISPATCH_LEVEL nothing waits, and no paged memory, registry or file is touched.",
         "inference",
     ),
-    not(
+    switch(
         "IRQL-04",
-        Error,
-        "FilterOidRequest may be called at DISPATCH_LEVEL.",
+        "FilterOidRequest is called at PASSIVE_LEVEL and at DISPATCH_LEVEL, before the first restart is over at \
+         PASSIVE_LEVEL.",
         "nc-ndis-filter_oid_request",
-        "requests come at PASSIVE_LEVEL only",
     ),
     error(
         "IRQL-05",

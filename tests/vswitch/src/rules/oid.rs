@@ -65,7 +65,7 @@ pub const OID: &[Rule] = &[
     ),
     error(
         "OID-12",
-        "FilterOidRequest waits for nothing that needs another request, a pause or a restart.",
+        "FilterOidRequest waits for nothing that needs another request, a pause or a later restart than the first.",
         "hyper-v-extensible-switch-control-path-for-oid-requests",
     ),
     not(

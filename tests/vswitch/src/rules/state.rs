@@ -93,7 +93,8 @@ pub const STATE: &[Rule] = &[
     ),
     error(
         "STATE-18",
-        "A running module knows the switch as it is: what was refused is asked again until it is answered.",
+        "A running module knows the switch as it is: what was refused, or could not be read, is asked again \
+         until it is answered.",
         "querying-the-hyper-v-extensible-switch-configuration",
     ),
     error(
@@ -105,9 +106,9 @@ pub const STATE: &[Rule] = &[
     error("STATE-20", "Every network PnP event is passed on with NdisFNetPnPEvent.", "sample code"),
     error(
         "STATE-21",
-        "Requests that arrive during the first enumeration are handled: it does not wait for them, nor \
-         they for it.",
-        "Open vSwitch",
+        "A request that comes during the first enumeration is handled, at the latest when that is over; \
+         the enumeration waits for none.",
+        "starting-a-filter-module",
     ),
     error(
         "STATE-22",

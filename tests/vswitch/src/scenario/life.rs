@@ -10,8 +10,8 @@ use crate::machine::cpu;
 use crate::machine::world::World;
 use crate::scenario::guest::{self, Packet};
 use crate::scenario::outcome::Outcome;
-use crate::switch::control::lifecycle;
 use crate::switch::control::offload::release_all;
+use crate::switch::control::{below, lifecycle};
 use crate::switch::ndis::driver;
 use crate::switch::ndis::packet::PacketStage;
 use crate::switch::ndis::{Life, State, edges, leaks, module as life, with};
@@ -121,19 +121,21 @@ impl Net {
         }
         let early = plan.enumeration == Enumeration::Requests && with(|world, _| world.chance(1, 2));
         if early {
-            self.announce_all();
+            let net = self.clone();
+            below::arrive(module, move || net.announce_all());
         }
         if plan.activation == Activation::WhilePaused {
             life::activate(module);
         }
-        if life::restart(module) != SUCCESS {
-            return;
-        }
-        if plan.activation == Activation::WhileRunning {
+        let restarted = life::restart(module) == SUCCESS;
+        if restarted && plan.activation == Activation::WhileRunning {
             life::activate(module);
         }
-        // NICs that neither appeared in an array nor by a request are announced now, as are those that appeared in an
-        // array.
+        below::arrived_all(module);
+        if !restarted {
+            return;
+        }
+        // What neither grew into an array nor came meanwhile is announced now; what grew is announced as well.
         let late: Vec<Box<dyn FnOnce() + Send>> = with(|world, state| {
             let m = &mut state.modules[module];
             let growth = std::mem::take(&mut m.growth);

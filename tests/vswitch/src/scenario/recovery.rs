@@ -21,17 +21,17 @@ impl Net {
         if !is_attached(module) || !running() {
             return;
         }
-        // If a further call fails meanwhile, waits again.
-        for _ in 0..4 {
-            let partial = with(|world, state| {
-                let partial = state.may_recover(world, module);
-                if partial {
-                    (state.style.refuse, state.style.refuse_references) = (0, 0);
-                    state.style.odd = Odd::NOTHING;
-                }
-                partial
-            });
-            if partial {
+        let failed = with(|world, state| {
+            let failed = matches!(state.picture(world, module), Picture::Partial | Picture::Recovered);
+            if failed {
+                (state.style.refuse, state.style.refuse_references) = (0, 0);
+                state.style.odd = Odd::NOTHING;
+            }
+            failed
+        });
+        // What fails meanwhile is waited for as well.
+        for turn in 0..4 {
+            if failed && (turn == 0 || with(|world, state| state.may_recover(world, module))) {
                 self.advance(PATIENCE + 1);
             }
         }

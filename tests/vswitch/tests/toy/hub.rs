@@ -17,6 +17,11 @@ pub struct Hub {
     handlers: SwitchOptionalHandlers,
     nics: Vec<(u32, u16)>,
     running: bool,
+    /// Set when the first restart is through, which the other says too.
+    started: NdisEvent,
+    through: bool,
+    /// Requests that waited for that.
+    pub waited: usize,
     /// Network events, counted.
     pub events: usize,
     /// FilterSend calls that have not returned.
@@ -42,15 +47,21 @@ unsafe fn hub<'a>(context: Handle) -> &'a mut Hub {
 /// A filter that looks at requests and status only: packets pass it over, and the switch says where they go.
 pub unsafe extern "win64" fn onlooker_entry(object: *mut c_void, _: *const UnicodeString) -> i32 {
     // SAFETY: as in `driver_entry`.
-    unsafe { register(object, false) }
+    unsafe { register(object, false, oid_request) }
 }
 
 pub unsafe extern "win64" fn driver_entry(object: *mut c_void, _: *const UnicodeString) -> i32 {
     // SAFETY: the driver's entry point.
-    unsafe { register(object, true) }
+    unsafe { register(object, true, oid_request) }
 }
 
-unsafe fn register(object: *mut c_void, packets: bool) -> i32 {
+/// A hub that keeps every request waiting until its first restart is through.
+pub unsafe extern "win64" fn patient_entry(object: *mut c_void, _: *const UnicodeString) -> i32 {
+    // SAFETY: as in `driver_entry`.
+    unsafe { register(object, true, patient_oid_request) }
+}
+
+unsafe fn register(object: *mut c_void, packets: bool, requests: FilterOidRequest) -> i32 {
     let (name, unique, service) =
         (utf16("Hub"), utf16("{11111111-2222-3333-4444-555555555555}"), utf16("lbfoext"));
     let mut c = FilterDriverCharacteristics::ZERO;
@@ -63,7 +74,7 @@ unsafe fn register(object: *mut c_void, packets: bool) -> i32 {
     c.pause = Some(pause);
     c.send = packets.then_some(send);
     c.send_complete = packets.then_some(send_complete);
-    c.oid_request = Some(oid_request);
+    c.oid_request = Some(requests);
     c.oid_request_complete = Some(oid_request_complete);
     c.status = Some(status);
     c.net_pnp_event = Some(net_pnp_event);
@@ -99,9 +110,22 @@ unsafe extern "win64" fn attach(filter: Handle, driver: Handle, _: *mut FilterAt
             return status;
         }
         let walks = AtomicUsize::new(0);
-        let hub =
-            Hub { driver, filter, context, handlers, nics: Vec::new(), running: false, events: 0, walks };
+        let (nics, started) = (Vec::new(), NdisEvent([0; 3]));
+        let hub = Hub {
+            driver,
+            filter,
+            context,
+            handlers,
+            nics,
+            running: false,
+            started,
+            through: false,
+            waited: 0,
+            events: 0,
+            walks,
+        };
         let module = Box::into_raw(Box::new(hub));
+        NdisInitializeEvent(&raw mut (*module).started);
         NdisFSetAttributes(filter, module.cast(), &mut attributes)
     }
 }
@@ -137,7 +161,9 @@ unsafe extern "win64" fn restart(context: Handle, _: *mut FilterRestartParameter
         }
         hub.nics = connected(&array);
     }
-    hub.running = true;
+    (hub.running, hub.through) = (true, true);
+    // SAFETY: initialised by `attach`.
+    unsafe { NdisSetEvent(&raw mut hub.started) };
     SUCCESS
 }
 
@@ -242,6 +268,18 @@ unsafe fn flood(hub: &Hub, list: *mut NetBufferList) -> bool {
 unsafe extern "win64" fn send_complete(context: Handle, lists: *mut NetBufferList, flags: u32) {
     // SAFETY: the context is ours; every list is foreign.
     unsafe { NdisFSendNetBufferListsComplete(hub(context).filter, lists, flags) };
+}
+
+unsafe extern "win64" fn patient_oid_request(context: Handle, request: *mut OidRequest) -> i32 {
+    let hub = context.cast::<Hub>();
+    // SAFETY: the module lives until `detach`; its restart runs on another thread.
+    unsafe {
+        if !(*hub).through {
+            (*hub).waited += 1;
+            NdisWaitEvent(&raw mut (*hub).started, 0);
+        }
+        oid_request(context, request)
+    }
 }
 
 unsafe extern "win64" fn oid_request(context: Handle, request: *mut OidRequest) -> i32 {

@@ -36,9 +36,15 @@ pub struct Case {
 
 impl Case {
     pub fn run(&self, plan: Scenario) -> Outcome {
+        self.run_and_look(plan, |_| ())
+    }
+
+    /// The same with a look at the switch before it ends.
+    pub fn run_and_look(&self, plan: Scenario, look: impl FnOnce(&Net)) -> Outcome {
         let again = Again(self.command(&plan));
         let net = plan.start();
         (self.steps)(&net);
+        look(&net);
         let mut outcome = net.finish();
         outcome.again = Some(again.0.clone());
         outcome

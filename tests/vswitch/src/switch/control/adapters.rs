@@ -304,8 +304,9 @@ impl State {
             return Served { status: FAILURE, ..Served::default() };
         };
         let carried = self.control.nics.carried.values().find(|c| c.module == module);
-        let excused = carried.is_some_and(|c| c.refused > 0) || world.injected_fault().is_some();
-        // Only a teaming provider must name a member.
+        let excused =
+            carried.is_some_and(|c| c.refused > 0) || self.was_starved(world, module, holder.source);
+        // Only who has a team is asked to name one of its adapters.
         let excused = excused || !self.installed.role.has_team();
         let m = &mut self.modules[module];
         // A list over several members can be split only if the partition's NIC is connected.

@@ -75,14 +75,35 @@ pub fn arrived(filter: Handle, request: *mut OidRequest) -> i32 {
     }
 }
 
-/// Issues other requests of the switch while the extension reads the configuration.
+/// Other requests of the switch arrive while the extension takes its picture of it.
 fn before_answer(module: usize, request: *mut OidRequest) {
-    // SAFETY: the request is pending and therefore valid.
-    if unsafe { (*request).oid } != oids::SWITCH_NIC_ARRAY || cpu::irql() != cpu::PASSIVE {
+    // SAFETY: the request is out and so alive.
+    if unsafe { (*request).oid } != oids::SWITCH_NIC_ARRAY {
         return;
     }
-    let Some(step) = with(|_, state| state.modules[module].meanwhile.pop_front()) else { return };
-    step();
+    let step = with(|_, state| {
+        let m = &mut state.modules[module];
+        if m.arriving { None } else { m.meanwhile.pop_front() }
+    });
+    if let Some(step) = step {
+        arrive(module, step);
+    }
+}
+
+/// Makes requests on a thread of the switch's, at PASSIVE_LEVEL: the extension may keep it waiting until it has learned of
+/// the switch, as extensions that are shipped do.
+pub fn arrive(module: usize, requests: impl FnOnce() + Send + 'static) {
+    with(|_, state| state.modules[module].arriving = true);
+    crate::machine::work::queue("requests of the switch", move || {
+        requests();
+        with(|_, state| state.modules[module].arriving = false);
+        cpu::wake(ANY);
+    });
+}
+
+/// Waits until the requests of that thread are complete.
+pub fn arrived_all(module: usize) {
+    cpu::block_until("requests of the switch", || with(|_, s| !s.modules[module].arriving).then_some(()));
 }
 
 /// Completes a request with FilterOidRequestComplete.
@@ -178,6 +199,7 @@ impl State {
         let (module, original) = (clone.module, clone.original);
         let above = self.control.above.get_mut(&original)?;
         above.reached_below = true;
+        above.course.down = Some(world.now());
         // SAFETY: both requests are alive; the clone was just sent.
         let (now, before) = unsafe { (*(key as *const OidRequest), *(original as *const OidRequest)) };
         let to_nic = before.oid == oids::SWITCH_NIC_REQUEST;

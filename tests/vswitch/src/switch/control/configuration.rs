@@ -54,7 +54,10 @@ impl State {
         let answers = &mut m.answers;
         answers.note(r.oid, if whole { status } else { FAILURE }, at_once);
         answers.exercise(world, r.oid);
-        // A query before a detach has no consequence after it.
+        if r.oid == oids::SWITCH_NIC_ARRAY && answers.are_content() {
+            m.read = Some((world.now(), world.faults()));
+        }
+        // What was asked before a detach is nobody's concern after it.
         if attached_before && inject::ignores_failed_query() {
             answers.note(oids::SWITCH_PROPERTY_ENUM, RESOURCES, false);
         }

@@ -226,6 +226,7 @@ pub fn delete_nic(module: usize, id: NicId) -> bool {
         assert!(sent.is_none(), "a packet of {id} is out while it is deleted: {:?}", sent.map(|p| p.name));
         s.modules[module].topology.remove_nic(id);
         s.saves.forget(module, id);
+        s.control.refused.forget(module, id);
         if s.modules[module].topology.is_external(id.port) && id.index != 0 {
             s.adapter_removed(module, id.index);
         }

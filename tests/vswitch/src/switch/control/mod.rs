@@ -10,6 +10,7 @@ pub mod buffer;
 mod configuration;
 pub mod envelope;
 pub mod inner_request;
+mod judge;
 pub mod lifecycle;
 pub mod nic_request;
 pub mod offload;
@@ -28,7 +29,8 @@ use crate::machine::slots::ANY;
 use crate::machine::world::{self, World};
 use crate::mutation::Mutation;
 use crate::shown::arguments;
-use crate::switch::ndis::{Life, State, call, call_with, edges, inside, with};
+use crate::switch::ndis::refused::Refused;
+use crate::switch::ndis::{Life, State, call, call_with, edges, with};
 use below::Effect;
 pub use buffer::results;
 pub(crate) use buffer::{bytes_at, own_request};
@@ -71,6 +73,10 @@ pub struct Above {
     status: Option<i32>,
     returned: Option<i32>,
     pub life: Life,
+    /// It came while the module learned of the switch: before its first restart was over, or in an activation.
+    pub learning: bool,
+    /// Calls that had been made to fail when it came.
+    pub faults: usize,
 }
 
 /// A clone that the extension allocated.
@@ -107,6 +113,8 @@ pub struct Control {
     pub cancel_next: bool,
     /// Requests to NICs.
     pub nics: nic_request::NicRequests,
+    /// Requests in which a call of the extension's was refused.
+    pub refused: Refused,
     /// The switch's records of offload resources.
     pub wants: offload::Wants,
     /// Fenced memory: base and size by address.
@@ -131,11 +139,20 @@ pub struct Answer {
     /// For a method request: BytesWritten and BytesNeeded.
     pub written: u32,
     pub needed: u32,
+    /// A call of the extension's was refused meanwhile.
+    pub starved: bool,
 }
 
 impl Answer {
     fn aborted() -> Self {
-        Self { status: REQUEST_ABORTED, reached_below: false, payload: Vec::new(), written: 0, needed: 0 }
+        Self {
+            status: REQUEST_ABORTED,
+            reached_below: false,
+            payload: Vec::new(),
+            written: 0,
+            needed: 0,
+            starved: false,
+        }
     }
 
     fn results_of(r: &OidRequest) -> Self {
@@ -152,25 +169,11 @@ impl Ask {
 /// Issues a request from above and waits for its completion.
 pub fn request(module: usize, ask: Ask) -> Answer {
     cpu::block_until("the request before", || with(|_, s| s.control.busy.insert(module)).then_some(()));
-    let nested = inside("FilterRestart").or(inside("FilterNetPnPEvent"));
-    let (key, passed) = start(module, ask);
-    if nested.is_some() {
-        // The extension is reading the configuration on this thread.
-        with(|world, _| {
-            rule(world, "STATE-21", passed, || "a request was held until the enumeration is over".to_owned())
-        });
-    }
-    finish(key)
+    finish(start(module, ask))
 }
 
-/// Issues a request from above inside a call of the extension, where the thread must not wait. `None` if another
-/// request is in progress. The flag tells whether it was sent down or completed before FilterOidRequest returned.
-pub fn request_nested(module: usize, ask: Ask) -> Option<(usize, bool)> {
-    with(|_, s| s.control.busy.insert(module)).then(|| start(module, ask))
-}
-
-/// Passes the request to the extension; returns its key, and whether it was sent down or completed at once.
-fn start(module: usize, ask: Ask) -> (usize, bool) {
+/// Hands the request to the extension. Its key.
+fn start(module: usize, ask: Ask) -> usize {
     let world = world::current();
     let length = ask.payload.len();
     let buffer = buffer::take(&world, &ask.payload, "request payload") as *mut u8;
@@ -199,6 +202,7 @@ fn start(module: usize, ask: Ask) -> (usize, bool) {
         unsafe { (*memory.cast::<OidRequest>()).request_id = id as *mut c_void };
         let began = state.tick();
         let life = state.life(module);
+        let learning = state.modules[module].learning;
         let above = Above {
             module,
             oid: ask.oid,
@@ -221,25 +225,33 @@ fn start(module: usize, ask: Ask) -> (usize, bool) {
             status: None,
             returned: None,
             life,
+            learning,
+            faults: world.faults(),
         };
         state.control.above.insert(key, above);
         world.log(|| format!("request {:#x}", ask.oid));
     });
-    if inject::holds_request() {
-        crate::machine::work::queue("held request", move || {
-            hand_to_extension(module, key);
+    let held = inject::holds_request(module);
+    if held > 0 {
+        with(|world, _| {
+            world.at(world.now() + held, "held request", move || {
+                crate::machine::work::queue("held request", move || hand_to_extension(module, key));
+            });
         });
-        return (key, false);
+    } else {
+        hand_to_extension(module, key);
     }
-    (key, hand_to_extension(module, key))
+    key
 }
 
-/// Calls FilterOidRequest; returns whether the request was sent down or completed before that returned.
-fn hand_to_extension(module: usize, key: usize) -> bool {
+/// Calls FilterOidRequest, at PASSIVE_LEVEL as long as the module learns of the switch.
+fn hand_to_extension(module: usize, key: usize) {
     let (refused, handler, context) = with(|_, state| {
         let oid = state.control.above.get(&key).map_or(0, |a| a.oid);
         let index = state.control.above.get(&key).map_or(0, |a| payload::nic_index(&a.payload_before));
-        let refused = inject::refusal(state, module, oid, index)
+        let flags = state.control.above.get(&key).and_then(|a| a.payload_before.get(4..8));
+        let flags = flags.is_some_and(|flags| *flags != [0; 4]);
+        let refused = inject::refusal(state, module, oid, index, flags)
             .or_else(|| inject::port_refusal(state, key))
             .or_else(|| inject::saving(state, module, key))
             .or_else(|| inject::nic_decision(state, key))
@@ -247,7 +259,8 @@ fn hand_to_extension(module: usize, key: usize) -> bool {
         let handler = state.driver.characteristics.and_then(|c| c.oid_request);
         (refused, handler, state.modules[module].context as Handle)
     });
-    let level = edges::at_random_level();
+    let learning = with(|_, s| s.modules[module].learning);
+    let level = if learning { edges::at_the_same_level() } else { edges::at_random_level() };
     let status = match (refused, handler) {
         (Some(status), _) => status,
         // SAFETY: the driver registered this handler; the request is valid until it is finished.
@@ -264,10 +277,10 @@ fn hand_to_extension(module: usize, key: usize) -> bool {
         cancel_request(module, key);
     }
     level.restore();
-    let passed = with(|world, state| {
+    with(|world, state| {
         let status = inject::saved(state, key, status);
         inject::writes_wrong_arm(key as *mut OidRequest, status);
-        let Some(above) = state.control.above.get_mut(&key) else { return true };
+        let Some(above) = state.control.above.get_mut(&key) else { return };
         above.returned = Some(status);
         if status != PENDING {
             above.completed += 1;
@@ -275,11 +288,9 @@ fn hand_to_extension(module: usize, key: usize) -> bool {
             above.course.ended = world.now();
         }
         course::returned(world, above, above.completed > 0);
-        above.reached_below || above.completed > 0
     });
     inject::completes_after_all();
     cpu::wake(ANY);
-    passed
 }
 
 /// Calls FilterCancelOidRequest for a request.
@@ -313,10 +324,11 @@ pub fn finish(key: usize) -> Answer {
             status: above.status.unwrap_or(PENDING),
             reached_below: above.reached_below,
             payload: bytes_at(above.buffer, above.length),
+            starved: world.faults() > above.faults,
             // SAFETY: freed below.
             ..unsafe { Answer::results_of(&*(key as *const OidRequest)) }
         };
-        judge(world, state, key, &above, &answer);
+        judge::judge(world, state, key, &above, &answer);
         (answer, above.buffer)
     });
     cpu::wake(ANY);
@@ -328,70 +340,11 @@ pub fn finish(key: usize) -> Answer {
     answer
 }
 
-/// Checks a completed request from above.
-fn judge(world: &World, state: &mut State, key: usize, above: &Above, answer: &Answer) {
-    // SAFETY: freed only by the caller, later.
-    let now = unsafe { *(key as *const OidRequest) };
-    let oid = above.oid;
-    rule(world, "OID-03", above.completed == 1, || {
-        format!("request {oid:#x} completed {} times", above.completed)
-    });
-    rule(world, "OID-08", !above.clone_alive, || format!("request {oid:#x} completed with its clone alive"));
-    unchanged(world, above, &now, answer);
-    if above.reached_below {
-        let below = above.below_status;
-        rule(world, "OID-17", below == Some(answer.status), || {
-            format!(
-                "request {oid:#x} ended with {:#x} below and {:#x} above",
-                below.unwrap_or(0),
-                answer.status
-            )
-        });
-        let (expected, got) = (above.results, results(&now));
-        rule(world, "OID-07", expected[..4] == got[..4], || {
-            format!("results of {oid:#x}: {expected:?} below, {got:?} above")
-        });
-    }
-    if oid == oids::SWITCH_NIC_REQUEST {
-        crate::check::offload::judge(world, state, above, answer);
-    }
-    let starved = world.injected_fault().is_some() && answer.status == RESOURCES;
-    let refused = !above.reached_below && !starved;
-    portnic::decided(
-        world,
-        state,
-        above,
-        portnic::Decision { refused, status: answer.status, bytes: (answer.written, answer.needed) },
-    );
-}
-
-fn unchanged(world: &World, above: &Above, now: &OidRequest, answer: &Answer) {
-    // Bytes 52..72 hold results, and METHOD's MethodId, which is compared by itself.
-    let bytes = bytes_at(std::ptr::from_ref(now) as usize, REQUEST_SIZE);
-    // For a request to a NIC, OID-52 checks where it points.
-    let to_nic = above.oid == oids::SWITCH_NIC_REQUEST;
-    let skip = |i: usize| {
-        (52..72).contains(&i) || i == 232 || (72..200).contains(&i) || to_nic && (40..48).contains(&i)
-    };
-    let head = (0..REQUEST_SIZE).all(|i| skip(i) || bytes[i] == above.request_before[i]);
-    let method_id = above.kind != request_type::METHOD || bytes[56..60] == above.request_before[56..60];
-    let oid = above.oid;
-    rule(world, "OID-01", head, || format!("request {oid:#x} was edited"));
-    course::ended(world, above, answer, method_id, now.supported_revision);
-    let answers = above.kind != request_type::SET_INFORMATION && oid != oids::SWITCH_NIC_REQUEST;
-    if !answers {
-        portnic::payload_kept(world, above, &answer.payload);
-    }
-    if oid == oids::SWITCH_NIC_REQUEST {
-        let same = above.length == 0 || now.information_buffer as usize == above.buffer;
-        rule(world, "OID-52", same, || "the outer request points to another envelope".to_owned());
-    }
-}
-
 crate::exports! {
     pub extern "win64" fn NdisFOidRequest(filter: Handle, request: *mut OidRequest) -> i32 where irql <= DISPATCH {
         crate::machine::locks::leaving("NdisFOidRequest");
-        if crate::switch::ndis::calls().last().is_some_and(|call| call.handler == "FilterOidRequest") {
+        let inner = crate::switch::ndis::calls().last().copied();
+        if inner.is_some_and(|call| call.handler == "FilterOidRequest" && !with(|_, s| s.modules[call.module].learning)) {
             inject::waits(Mutation::WaitInRequest);
         }
         inject::requesting(filter, request);

@@ -15,7 +15,7 @@ use crate::switch::control::{Control, REQUEST_SIZE, bytes_at, results};
 use crate::switch::ndis::{State, call, call_with, edges, with};
 use lbfoext::ndis::raw::{
     FAILURE, FilterOidRequest, FilterOidRequestComplete, Handle, INVALID_PARAMETER, ObjectHeader, OidRequest,
-    PENDING, object_type, oids, request_type,
+    PENDING, SUCCESS, object_type, oids, request_type,
 };
 use std::ffi::c_void;
 
@@ -35,6 +35,22 @@ impl Control {
     pub(super) fn is_from_above(&self, key: usize) -> bool {
         self.above.contains_key(&key) || self.direct.contains_key(&key)
     }
+}
+
+/// FILTER_SET_MODULE_OPTIONS.
+type SetModuleOptions = unsafe extern "win64" fn(Handle) -> i32;
+/// Before each restart, while the module is still paused (starting-a-filter-module). A failure ends the restart.
+pub fn set_module_options(module: usize) -> i32 {
+    let (handler, context) = with(|_, state| {
+        let handler = state.driver.characteristics.map_or(std::ptr::null_mut(), |c| c.set_module_options);
+        (handler, state.modules[module].context)
+    });
+    // SAFETY: the driver registered null or a function of this type in this member.
+    let handler = unsafe { std::mem::transmute::<Handle, Option<SetModuleOptions>>(handler) };
+    handler.map_or(SUCCESS, |handler| {
+        // SAFETY: as above.
+        call("FilterSetModuleOptions", module, || unsafe { handler(context as Handle) })
+    })
 }
 
 /// Issues a direct request and waits for its completion; returns its status.

@@ -1,8 +1,8 @@
 //! The forwarding context of a packet: the destination array that the extension sees, and the switch's own record of
 //! it.
 //!
-//! Free elements are empty or have old contents, the distance of elements is larger than their size, and an array that
-//! Grow replaced stays allocated, overwritten with poison, as long as the packet exists.
+//! Free slots are empty or hold stale data, elements are further apart than they are long, and an array that Grow
+//! replaced stays, poisoned, for as long as the packet lives.
 
 use lbfoext::ndis::raw::{
     DestinationBits, ForwardingDestinationArray, ObjectHeader, PortDestination, object_type,

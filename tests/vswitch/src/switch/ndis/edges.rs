@@ -223,7 +223,12 @@ impl Level {
     }
 }
 
-/// Stays at the caller's IRQL or raises to DISPATCH_LEVEL, as the seed decides.
+/// Stays at the caller's level.
+pub const fn at_the_same_level() -> Level {
+    Level(None)
+}
+
+/// Stays at the caller's level or raises to DISPATCH.
 pub fn at_random_level() -> Level {
     let raise = cpu::irql() < cpu::DISPATCH && with(|world, s| world.chance(s.style.dispatch, 100));
     Level(raise.then(cpu::raise_to_dispatch))

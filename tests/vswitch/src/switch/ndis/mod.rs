@@ -22,6 +22,7 @@ pub mod module;
 pub mod packet;
 pub mod pools;
 pub mod references;
+pub mod refused;
 pub mod reports;
 
 use crate::adapter::ExternalNetwork;
@@ -199,11 +200,15 @@ pub struct Module {
     pub enumerations: u32,
     /// Time of the last query about the configuration that failed or had an unreadable element.
     pub refused_at: Option<u64>,
-    /// The last answer to each query about the configuration.
+    /// When the configuration was last read without a refusal, and how many calls had been made to fail by then.
+    pub read: Option<(u64, usize)>,
+    /// The last answer to each question about the configuration.
     pub answers: crate::check::requests::Answers,
     pub attached_before: bool,
     /// Newest entry of the ledger before the attach.
     pub attach_mark: u64,
+    /// Calls that had been made to fail before the attach.
+    pub attach_faults: usize,
     /// Calls of FilterSend that have not returned.
     pub sends_running: u32,
     /// Calls of FilterReceive that have not returned, by their order numbers.
@@ -227,6 +232,12 @@ pub struct Module {
     pub growth: VecDeque<Growth>,
     /// Requests that arrive while the extension reads the array of NICs.
     pub meanwhile: VecDeque<Box<dyn FnOnce() + Send>>,
+    /// A thread of the switch makes requests before or while the module learns of the switch.
+    pub arriving: bool,
+    /// The first restart is not over, or the activation is being told.
+    pub learning: bool,
+    /// When the last of these was over.
+    pub learned_at: u64,
 }
 
 /// A FilterRestart that has not returned.
@@ -252,6 +263,13 @@ pub type Growth = Box<dyn FnOnce(&World, &mut State) + Send>;
 impl Module {
     pub fn is_switch(&self) -> bool {
         self.switch != 0
+    }
+
+    /// The first restart is over, or the activation has been told: what waited for that goes on.
+    pub fn learned(&mut self, world: &World) {
+        if std::mem::take(&mut self.learning) {
+            self.learned_at = world.now();
+        }
     }
 }
 

@@ -42,9 +42,11 @@ pub fn add_module(is_switch: bool, is_active: bool) -> usize {
             told_active: false,
             enumerations: 0,
             refused_at: None,
+            read: None,
             answers: crate::check::requests::Answers::default(),
             attached_before: false,
             attach_mark: 0,
+            attach_faults: 0,
             pauses: 0,
             pause_entered: 0,
             restart: None,
@@ -59,6 +61,9 @@ pub fn add_module(is_switch: bool, is_active: bool) -> usize {
             last_enumeration: 0,
             growth: std::collections::VecDeque::new(),
             meanwhile: std::collections::VecDeque::new(),
+            arriving: false,
+            learning: false,
+            learned_at: 0,
         });
         index
     })
@@ -74,6 +79,7 @@ pub fn attach(module: usize) -> i32 {
         let fresh_switch = state.fresh_handle(2);
         let m = &mut state.modules[module];
         m.life = Life::Attaching;
+        m.learning = true;
         state.saves.forget_all(module);
         m.filter = filter;
         if m.switch != 0 {
@@ -83,13 +89,16 @@ pub fn attach(module: usize) -> i32 {
         m.asked_handlers = false;
         m.enumerations = 0;
         m.refused_at = None;
+        m.read = None;
         m.answers.forget();
         m.told_active = false;
         m.context = 0;
         m.attach_mark = mark;
+        m.attach_faults = world.faults();
         m.topology.forget_told();
         m.topology.nics_mut().for_each(forget);
         state.saves.memory.retain(|(of, _), _| *of != module);
+        state.control.refused.forget_all(module);
         (state.driver.characteristics.and_then(|c| c.attach), filter, m.is_switch(), inside)
     });
     let Some(attach) = attach else { return FAILURE };
@@ -153,9 +162,9 @@ fn attached(world: &World, state: &mut State, module: usize, status: i32, inside
     rule(world, "STATE-04", !ok || is_switch, || {
         "attached to a stack that is no extensible switch".to_owned()
     });
-    let excused = world.injected_fault().is_some() || !is_switch;
+    let refused = world.faults() > m.attach_faults;
     if inside {
-        rule(world, "STATE-01", ok || excused, || {
+        rule(world, "STATE-01", ok || refused || !is_switch, || {
             format!("FilterAttach from inside registration failed with {status:#x}")
         });
     }
@@ -169,27 +178,11 @@ fn forget(nic: &mut Nic) {
     nic.from_array = false;
 }
 
-/// FILTER_SET_MODULE_OPTIONS.
-type SetModuleOptions = unsafe extern "win64" fn(Handle) -> i32;
-/// Before each restart, while the module is still paused (starting-a-filter-module). A failure ends the restart.
-pub fn set_module_options(module: usize) -> i32 {
-    let (handler, context) = with(|_, state| {
-        let handler = state.driver.characteristics.map_or(std::ptr::null_mut(), |c| c.set_module_options);
-        (handler, state.modules[module].context)
-    });
-    // SAFETY: the driver registered null or a function of this type in this member.
-    let handler = unsafe { std::mem::transmute::<Handle, Option<SetModuleOptions>>(handler) };
-    handler.map_or(SUCCESS, |handler| {
-        // SAFETY: as above.
-        call("FilterSetModuleOptions", module, || unsafe { handler(context as Handle) })
-    })
-}
-
 /// Restarts a module; returns the status of FilterRestart. A module that fails it is detached, and the stack continues
 /// without it (starting-a-filter-module: an optional filter).
 pub fn restart(module: usize) -> i32 {
     let world = world::current();
-    let options = set_module_options(module);
+    let options = control::optional::set_module_options(module);
     if options != SUCCESS {
         return options;
     }
@@ -256,10 +249,11 @@ fn restarted(world: &World, state: &mut State, module: usize, status: i32) {
     m.life = if ok { Life::Running } else { Life::Paused };
     if ok && m.is_active && (must_know || m.enumerations > 0) {
         let count = m.enumerations;
-        // A failed query may be repeated.
-        let once = count == 1 || m.refused_at.is_some() || world.last_fault().is_some();
+        // What was refused on the way is put again.
+        let once = count == 1 || m.refused_at.is_some() || m.was_refused(world);
         rule(world, "STATE-19", once, || format!("the switch was enumerated {count} times"));
     }
+    m.learned(world);
     m.topology.changed();
 }
 
@@ -364,6 +358,7 @@ pub fn activate(module: usize) {
         if becomes {
             // Until the event is handled, the module's knowledge is undetermined.
             m.topology.unsettled();
+            m.learning = true;
         }
         becomes
     });
@@ -374,9 +369,12 @@ pub fn activate(module: usize) {
     with(|world, state| {
         let m = &mut state.modules[module];
         m.topology.settled();
-        let (count, refused) = (m.enumerations, m.refused_at.is_some());
+        if m.life == Life::Running {
+            m.learned(world);
+        }
+        let (count, refused) = (m.enumerations, m.refused_at.is_some() || m.was_refused(world));
         let needless = count == 0 && !state.installed.role.forwards();
-        rule(world, "STATE-19", count == 1 || needless || refused || world.last_fault().is_some(), || {
+        rule(world, "STATE-19", count == 1 || needless || refused, || {
             format!("the switch was enumerated {count} times by its activation")
         });
     });
