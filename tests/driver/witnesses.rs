@@ -10,7 +10,6 @@ use vswitch::scenario::outcome::Outcome;
 use vswitch::scenario::suite::{CASES, Case};
 use vswitch::scenario::{Body, Net, Scenario};
 use vswitch::switch::control::save::{Offering, Other};
-use vswitch::switch::ndis::Odd;
 use vswitch::switch::ndis::driver::Role;
 
 /// Seeds for each scenario.
@@ -75,6 +74,9 @@ fn with(witness: Witness, image: &Image, plan: Scenario) -> Scenario {
     plan.driver(image.entry())
         .installed(witness.name, witness.role)
         .style(|style| style.adversities.derived_above = false)
+        // The page has one status for an array that is too short (oid-switch-nic-array). With another one the forwarding
+        // extension fails its restart, and is detached before it forwards anything.
+        .style(|style| style.odd.short = 0)
 }
 
 fn assert_ends(outcome: &Outcome) {
@@ -151,9 +153,7 @@ fn both_pause_and_restart_while_others_send() {
         [PASSTHROUGH, FORWARD].into_iter().flat_map(|w| (0..4 * SEEDS).map(move |seed| (w, seed)))
     {
         let image = load(witness);
-        // The forwarding extension knows only the status of the page for a short array, and is detached for another.
-        let plan = Scenario::new(seed).members(&[10, 10]).vms(4).internal(1);
-        let plan = with(witness, &image, plan).style(|style| style.odd = Odd::NOTHING);
+        let plan = with(witness, &image, Scenario::new(seed).members(&[10, 10]).vms(4).internal(1));
         let net = if seed % 4 == 3 { plan.free_threads() } else { plan }.start();
         let send = |vm: u16| -> Body {
             Box::new(move |net: &Net| {
