@@ -208,9 +208,9 @@ impl Mode {
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Debug, Default)]
 pub enum Placement {
     /// The member where its traffic arrives
-    #[default]
     FollowFlows,
     /// One member for all machines
+    #[default]
     SingleMember,
     /// A copy on every member
     EveryMember,

@@ -3,7 +3,7 @@
 //! The capture is read twice: first to find the VMs and its length, then to send its frames. Finished frames are
 //! removed from the simulation during the replay, so memory grows with the number of flows and not of frames.
 
-use crate::args::{Mode, Placement, Replay};
+use crate::args::{Mode, Replay};
 use crate::capture::{Capture, Frame};
 use crate::flow::Reader;
 use crate::hosts::Hosts;
@@ -124,13 +124,13 @@ fn start(
         let limits = limits.to_vec();
         let limit = move |index: u16| limits.get(usize::from(index) - 1).copied().unwrap_or(0);
         let placement = arguments.placement.unwrap_or_default();
-        scenario = scenario
-            .setting("OffloadPlacement", Value::Dword(placement.number()))
-            .style(|style| style.unique_ids = placement == Placement::SingleMember)
-            .abilities(move |index| Capabilities {
-                queues: limit(index),
-                filters: limit(index) * queues::FILTERS as u32,
-                ..Capabilities::default()
+        scenario =
+            scenario.setting("OffloadPlacement", Value::Dword(placement.number())).abilities(move |index| {
+                Capabilities {
+                    queues: limit(index),
+                    filters: limit(index) * queues::FILTERS as u32,
+                    ..Capabilities::default()
+                }
             });
     }
     if let Some(image) = image {

@@ -60,7 +60,7 @@ fn driver_adapters_and_switch_agree_in_every_stage_of_every_placement_and_mode()
 
 #[test]
 fn a_failure_leaves_every_queue_where_it_is_until_the_switch_plans_again() {
-    let report = json(&["--queues", "--mode", "switch-independent"]);
+    let report = json(&["--queues", "--placement", "follow-flows", "--mode", "switch-independent"]);
     let [start, down, planned, up, home] = stages(&report).as_slice() else { panic!("five stages") };
     let of_victim = held(start, true).into_iter().filter(|(_, member, _)| *member == 2);
     let of_victim: BTreeSet<_> = of_victim.collect();
@@ -77,7 +77,7 @@ fn a_failure_leaves_every_queue_where_it_is_until_the_switch_plans_again() {
 /// switch has learned its address.
 #[test]
 fn a_queue_is_where_the_machines_traffic_arrives_and_what_arrives_elsewhere_is_counted_there() {
-    let report = json(&["--queues", "--mode", "switch-independent"]);
+    let report = json(&["--queues", "--placement", "follow-flows", "--mode", "switch-independent"]);
     let stages = stages(&report);
     let all = |stage: &Value, field: &str| -> u64 {
         list(&stage["machines"]).iter().map(|machine| number(&machine[field])).sum()
@@ -129,12 +129,12 @@ fn machines_without_a_queue_are_those_that_the_adapters_have_no_room_for() {
     let offered: Vec<u64> = stages(&every).iter().map(|stage| number(&stage["offered"])).collect();
     assert_eq!(offered, [2, 8, 8, 2, 2]);
     // A member without queues is skipped.
-    let some = json(&["--queues", "--queue-limits", "0,16,16,0"]);
+    let some = json(&["--queues", "--placement", "follow-flows", "--queue-limits", "0,16,16,0"]);
     assert!(stages(&some).iter().all(|stage| held(stage, true).iter().all(|(_, m, _)| [2, 3].contains(m))));
     let none = json(&["--queues", "--queue-limits", "0"]);
     assert!(stages(&none).iter().all(|stage| number(&stage["offered"]) == 0 && held(stage, true).is_empty()));
     // If the adapter of a VM's traffic has no free queue, the request fails and the VM keeps the default queue.
-    let full = json(&["--queues", "--queue-limits", "1", "--members", "2"]);
+    let full = json(&["--queues", "--placement", "follow-flows", "--queue-limits", "1", "--members", "2"]);
     let start = &stages(&full)[0];
     assert_eq!(number(&start["offered"]), 2);
     assert_eq!(held(start, false).len(), 2);
@@ -165,10 +165,22 @@ fn the_switch_waits_for_a_link_to_prove_itself_before_it_plans() {
 #[test]
 fn the_text_says_what_the_object_says() {
     for arguments in [
-        &["--queues", "--mode", "switch-independent"][..],
+        &["--queues", "--placement", "follow-flows", "--mode", "switch-independent"][..],
         &["--queues", "--placement", "every-member"],
-        &["--queues", "--queue-limits", "1,0,2,1"],
-        &["--queues", "--members", "12", "--fail", "1@10%", "--fail", "7@20%", "--fail", "12@30%"],
+        &["--queues", "--placement", "follow-flows", "--queue-limits", "1,0,2,1"],
+        &[
+            "--queues",
+            "--placement",
+            "follow-flows",
+            "--members",
+            "12",
+            "--fail",
+            "1@10%",
+            "--fail",
+            "7@20%",
+            "--fail",
+            "12@30%",
+        ],
     ] {
         let report = json(arguments);
         let output = teamctl(&[&["replay"], arguments].concat());

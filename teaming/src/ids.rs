@@ -135,6 +135,16 @@ impl MemberSet {
         Self(self.0 & !other.0)
     }
 
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    #[must_use]
+    pub const fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
     pub const fn contains(self, member: MemberIndex) -> bool {
         self.0 & member.bit() != 0
     }

@@ -127,7 +127,7 @@ const MOVE_DEADLINE_MS: Setting = Setting {
 const OFFLOAD_PLACEMENT: Setting = Setting {
     name: "OffloadPlacement",
     kind: SettingKind::Choice(&[(0, "FollowFlows"), (1, "SingleMember"), (2, "EveryMember")]),
-    default: 0,
+    default: 1,
     help: "Which member holds a partition's queues: the one its traffic arrives on, one for all, or every one.",
     takes_effect: TakesEffect::AtOnce,
 };
@@ -340,7 +340,7 @@ mod tests {
             link_up_delay: Ticks::from_ms(2000),
             flowlet_gap: Ticks::from_us(500),
             move_deadline: Some(Ticks::from_ms(30_000)),
-            offload_placement: OffloadPlacement::FollowFlows,
+            offload_placement: OffloadPlacement::SingleMember,
         };
         assert_eq!((settings, issues.len()), (expected, 0));
     }

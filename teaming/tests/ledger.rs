@@ -2,12 +2,12 @@
 
 use proptest::prelude::*;
 use teaming::Heap;
-use teaming::ids::{MemberIndex, MemberSet, NicId, NicIndex, PortId};
+use teaming::ids::{MEMBERS, MemberIndex, MemberSet, NicId, NicIndex, PortId};
 use teaming::offload::{
     Facts, Full, HeldResource, NO_PARTITION, OffloadPlacement, OffloadResources, ProcessorConflict,
     ProcessorSets,
 };
-use teaming::oid::payload::{Command, PHYSICAL_FUNCTION};
+use teaming::oid::payload::{Command, FilterTarget, PHYSICAL_FUNCTION};
 use teaming::oid::{OidPlan, Refusal, Resource};
 
 fn member(number: u8) -> MemberIndex {
@@ -27,7 +27,20 @@ fn ledger(room: usize) -> OffloadResources<Heap> {
 }
 
 fn facts(able: &[u8], flows: u8, placement: OffloadPlacement) -> Facts {
-    Facts { placement, able: set(able), flows: Some(member(flows)) }
+    let able = set(able);
+    Facts {
+        placement,
+        able,
+        able_vf: able,
+        connected: set(&[1, 2, 3, 4, 7]),
+        live: able,
+        limits: [u32::MAX; MEMBERS],
+        flows: Some(member(flows)),
+    }
+}
+
+fn on(queue: u64, vport: u64) -> FilterTarget {
+    FilterTarget { queue, vport }
 }
 
 const ALLOCATE: Command = Command::AllocateQueue { group: 0, processors: 0 };
@@ -176,7 +189,7 @@ fn what_speaks_of_a_resource_goes_where_it_is() {
         (Command::SetFilter { queue: 0, vport: 4 }, 4),
         (Command::SetFilter { queue: 0, vport: 0 }, 7),
         (Command::ClearFilter { queue: 4, filter: 4 }, 2),
-        (Command::MoveFilter { filter: 4, vport: 0 }, 2),
+        (Command::MoveFilter { filter: 4, from: on(0, 0), to: on(0, 0) }, 2),
         (Command::AllocateVf, 7),
         (Command::CreateVport { function: 4 }, 3),
         (Command::CreateVport { function: PHYSICAL_FUNCTION }, 7),
@@ -223,9 +236,156 @@ fn of_a_filters_copies_the_one_moves_whose_member_has_the_virtual_port() {
     }
     ledger.record(nic(5), Resource::Vport, 7, member(2)).unwrap();
     let facts = facts(&[1, 2, 3], 1, OffloadPlacement::EveryMember);
-    let plan = |vport| ledger.plan(nic(5), &Command::MoveFilter { filter: 10, vport }, &facts);
-    assert_eq!(plan(7), OidPlan::Originate(set(&[2])));
-    assert_eq!(plan(0), OidPlan::Originate(set(&[1, 2, 3])), "to a queue, which all have");
+    let plan = |from, to| {
+        let (from, to) = (on(0, from), on(0, to));
+        ledger.plan(nic(5), &Command::MoveFilter { filter: 10, from, to }, &facts)
+    };
+    assert_eq!(plan(0, 7), OidPlan::Originate(set(&[2])));
+    assert_eq!(plan(7, 0), OidPlan::Originate(set(&[2])), "and back again");
+    assert_eq!(plan(0, 0), OidPlan::Originate(set(&[1, 2, 3])), "within the default queue, which all have");
+}
+
+#[test]
+fn a_filter_moves_within_its_member_or_not_at_all() {
+    let mut ledger = ledger(8);
+    ledger.record(nic(5), Resource::Filter, 1, member(1)).unwrap();
+    ledger.record(nic(5), Resource::Vport, 3, member(1)).unwrap();
+    ledger.record(nic(5), Resource::Vport, 4, member(2)).unwrap();
+    ledger.record(nic(5), Resource::Queue, 6, member(2)).unwrap();
+    ledger.record(nic(6), Resource::Vport, 5, member(1)).unwrap();
+    let facts = facts(&[1, 2], 1, OffloadPlacement::FollowFlows);
+    let moved = |source, filter, queue, vport| {
+        let (from, to) = (on(0, 0), on(queue, vport));
+        ledger.plan(source, &Command::MoveFilter { filter, from, to }, &facts)
+    };
+    let apart = OidPlan::Refuse(Refusal::Apart);
+    assert_eq!(moved(nic(5), 1, 0, 3), OidPlan::Redirect(member(1)));
+    assert_eq!(moved(nic(5), 1, 0, 0), OidPlan::Redirect(member(1)), "to what every member has");
+    assert_eq!(moved(nic(5), 1, 0, 4), apart, "the virtual port is another member's");
+    assert_eq!(moved(nic(5), 1, 6, 0), apart, "and so is the queue");
+    assert_eq!(moved(nic(5), 1, 0, 5), apart, "the port of that number is another partition's");
+    assert_eq!(moved(nic(5), 9, 0, 3), apart, "nobody has the filter");
+    assert_eq!(moved(nic(5), 9, 0, 9), OidPlan::Pass, "nothing is known of either");
+}
+
+#[test]
+fn a_function_and_its_filter_meet_on_a_member_that_has_functions() {
+    let mut ledger = ledger(8);
+    let mut facts = facts(&[1, 2, 3], 1, OffloadPlacement::FollowFlows);
+    facts.able_vf = set(&[2, 3]);
+    let filter = Command::SetFilter { queue: 0, vport: 0 };
+    // Traffic arrives on member 1, which has no functions: the filter waits where one can be.
+    assert_eq!(ledger.plan(nic(5), &filter, &facts), OidPlan::Redirect(member(2)));
+    facts.flows = Some(member(3));
+    assert_eq!(ledger.plan(nic(5), &filter, &facts), OidPlan::Redirect(member(3)));
+    ledger.record(nic(5), Resource::Filter, 1, member(3)).unwrap();
+    (facts.able, facts.flows) = (facts.able_vf, Some(member(2)));
+    assert_eq!(ledger.plan(nic(5), &Command::AllocateVf, &facts), OidPlan::Redirect(member(3)));
+    // Without a link nobody can use it, and elsewhere the filter could not follow.
+    facts.live = set(&[1, 2]);
+    assert_eq!(ledger.plan(nic(5), &Command::AllocateVf, &facts), OidPlan::Refuse(Refusal::NotNow));
+    // Another partition is not bound to that member.
+    assert_eq!(ledger.plan(nic(6), &Command::AllocateVf, &facts), OidPlan::Redirect(member(2)));
+}
+
+#[test]
+fn a_want_of_members_is_said_to_last_only_if_they_are_known_to_lack_the_resource() {
+    let ledger = ledger(8);
+    for placement in
+        [OffloadPlacement::FollowFlows, OffloadPlacement::SingleMember, OffloadPlacement::EveryMember]
+    {
+        let mut facts = facts(&[], 1, placement);
+        assert_eq!(ledger.plan(nic(5), &ALLOCATE, &facts), OidPlan::Refuse(Refusal::NoMember));
+        facts.connected = MemberSet::EMPTY;
+        assert_eq!(ledger.plan(nic(5), &ALLOCATE, &facts), OidPlan::Refuse(Refusal::NotNow));
+        // All cables are out: the adapters are there, and the queue is made.
+        facts = Facts { live: MemberSet::EMPTY, ..self::facts(&[2], 1, placement) };
+        assert!(!matches!(ledger.plan(nic(5), &ALLOCATE, &facts), OidPlan::Refuse(_)), "{placement:?}");
+    }
+}
+
+#[test]
+fn a_member_with_room_is_asked_before_one_that_is_full() {
+    let mut ledger = ledger(8);
+    let mut facts = facts(&[1, 2, 3], 1, OffloadPlacement::FollowFlows);
+    facts.limits[0] = 2;
+    for id in [1, 2] {
+        assert_eq!(ledger.plan(nic(7), &ALLOCATE, &facts), OidPlan::Redirect(member(1)));
+        ledger.record(nic(5), Resource::Queue, id, member(1)).unwrap();
+    }
+    assert_eq!(ledger.plan(nic(7), &ALLOCATE, &facts), OidPlan::Redirect(member(2)));
+    assert_eq!(ledger.plan(nic(5), &ALLOCATE, &facts), OidPlan::Redirect(member(2)), "its home is full too");
+    facts.limits = [0; MEMBERS];
+    assert_eq!(ledger.plan(nic(7), &ALLOCATE, &facts), OidPlan::Redirect(member(1)), "the adapter refuses");
+    ledger.went_away(member(1));
+    facts.limits[0] = 1;
+    assert_eq!(ledger.plan(nic(7), &ALLOCATE, &facts), OidPlan::Redirect(member(1)), "it is another adapter");
+}
+
+/// What the switch asks for, and members that come and go.
+#[derive(Debug, Clone)]
+enum Change {
+    Queue(u32),
+    Filter(u32),
+    Function(u32),
+    Live(u32),
+    WentAway(u8),
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    prop_oneof![
+        2 => (1..6_u32).prop_map(Change::Queue),
+        2 => (1..6_u32).prop_map(Change::Filter),
+        2 => (1..6_u32).prop_map(Change::Function),
+        2 => (0..16_u32).prop_map(Change::Live),
+        1 => (1..5_u8).prop_map(Change::WentAway),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Links, flows and adapters change at will: what is made of one partition, or in the placement on one member of
+    /// all, is on one member.
+    #[test]
+    fn what_must_be_together_is_made_together(
+        single in any::<bool>(),
+        changes in prop::collection::vec((change(), 1..5_u8), 0..60),
+    ) {
+        let mut ledger = ledger(64);
+        let placement =
+            if single { OffloadPlacement::SingleMember } else { OffloadPlacement::FollowFlows };
+        let mut live = set(&[1, 2, 3, 4]);
+        for (id, (change, flows)) in (0..).zip(changes) {
+            let (port, resource, command) = match change {
+                Change::Queue(port) => (port, Resource::Queue, ALLOCATE),
+                Change::Filter(port) => (port, Resource::Filter, Command::SetFilter { queue: 0, vport: 0 }),
+                Change::Function(port) => (port, Resource::Vf, Command::AllocateVf),
+                Change::Live(bits) => {
+                    live = (1..5_u8).filter(|n| bits >> (n - 1) & 1 != 0).map(member).collect();
+                    continue;
+                }
+                Change::WentAway(number) => {
+                    ledger.went_away(member(number));
+                    continue;
+                }
+            };
+            let facts = Facts { live, ..facts(&[1, 2, 3, 4], flows, placement) };
+            match ledger.plan(nic(port), &command, &facts) {
+                OidPlan::Redirect(at) => ledger.record(nic(port), resource, id, at).unwrap(),
+                OidPlan::Refuse(Refusal::NotNow) => prop_assert_eq!(resource, Resource::Vf),
+                other => prop_assert!(false, "{:?}", other),
+            }
+            let there = ledger.entries().iter().filter(|entry| !entry.is_gone());
+            let mut members: std::collections::BTreeMap<Option<NicId>, MemberSet> = Default::default();
+            for entry in there {
+                let key = (!single).then_some(entry.source);
+                let of = members.entry(key).or_insert(MemberSet::EMPTY);
+                *of = of.with(entry.member().unwrap());
+            }
+            prop_assert!(members.values().all(|of| of.len() == 1), "{:?}", members);
+        }
+    }
 }
 
 #[test]

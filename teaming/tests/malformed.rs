@@ -8,7 +8,7 @@ mod payloads;
 
 use proptest::prelude::*;
 use std::collections::BTreeMap;
-use teaming::oid::payload::{Command, command, size};
+use teaming::oid::payload::{Command, FilterTarget, command, size};
 use teaming::oid::{OIDS, OidContext, oids};
 
 /// A payload of `length` bytes whose header has this type, revision and size.
@@ -76,8 +76,18 @@ fn every_id_is_read_where_the_kit_says_that_it_lies() {
         (
             oids::RECEIVE_FILTER_MOVE_FILTER,
             "NDIS_RECEIVE_FILTER_MOVE_FILTER_PARAMETERS",
-            &[("FilterId", 9, 4), ("DestVPortId", 5, 4)],
-            Command::MoveFilter { filter: 9, vport: 5 },
+            &[
+                ("FilterId", 9, 4),
+                ("SourceQueueId", 1, 4),
+                ("SourceVPortId", 2, 4),
+                ("DestQueueId", 3, 4),
+                ("DestVPortId", 5, 4),
+            ],
+            Command::MoveFilter {
+                filter: 9,
+                from: FilterTarget { queue: 1, vport: 2 },
+                to: FilterTarget { queue: 3, vport: 5 },
+            },
         ),
         (
             oids::NIC_SWITCH_FREE_VF,

@@ -10,7 +10,7 @@ use teaming::ids::{MemberIndex, MemberSet, NicId as CoreNic, NicIndex, PortId};
 use teaming::migration::record::{Differences, Discard};
 use teaming::offload::ProcessorConflict;
 use vswitch::adapter::capabilities::Capabilities;
-use vswitch::adapter::offloads::Resource;
+use vswitch::adapter::offloads::{By, Holder, Resource};
 use vswitch::adapter::wire::oid;
 use vswitch::machine::registry::Value;
 use vswitch::scenario::suite::{CASES, MS};
@@ -358,9 +358,12 @@ fn a_member_cannot_be_referenced() -> Seen {
 fn one_of_two_members_has_no_queue_left() -> Seen {
     let net = team(&[10, 10])
         .setting("OffloadPlacement", Value::Dword(2))
-        .abilities(|index| Capabilities { queues: u32::from(index), ..Capabilities::default() })
+        .abilities(|_| Capabilities { queues: 2, ..Capabilities::default() })
         .start();
     net.start_queue(net.vm(0));
+    // The extension cannot know: a host beside this one has taken it.
+    let holder = Holder { source: NicId::new(900, 0), by: By::Switch };
+    net.look(|s| s.modules[0].external.adapters.get_mut(&1).map(|a| a.offloads.queues.allocate(holder, 1)));
     let act = |net: &Net| {
         net.offload(net.vm(1), |partition| partition.allocate_queue());
     };

@@ -18,6 +18,7 @@ mod offload;
 mod oid_walk;
 mod packet_walk;
 mod pause;
+mod placement;
 mod refusals;
 mod rules;
 mod runtime_state;

@@ -14,11 +14,12 @@ use vswitch::scenario::suite::{self, SILENCE};
 use vswitch::scenario::{CAPABILITY_CODES, Net, Scenario};
 use vswitch::switch::ports::NicId;
 
+pub const FOLLOW_FLOWS: u32 = 0;
 const SINGLE_MEMBER: u32 = 1;
 const EVERY_MEMBER: u32 = 2;
 
 /// Asserts that no rule is broken, nothing leaks, and switch and adapters agree.
-fn assert_agreed(net: &Net, when: &str) {
+pub fn assert_agreed(net: &Net, when: &str) {
     let wrong = net.disagreements();
     assert!(wrong.is_empty(), "{when}: {:?}", &wrong[..wrong.len().min(5)]);
 }
@@ -39,6 +40,7 @@ fn a_thousand_partitions_on_eight_members_agree_after_every_failure_and_return()
         .abilities(|_| Capabilities { queues: 400, filters: 800, ..Capabilities::default() })
         .style(|style| style.awkward_memory = false)
         .setting("LinkUpDelayMs", Value::Dword(0))
+        .setting("OffloadPlacement", Value::Dword(FOLLOW_FLOWS))
         .tear_down(false)
         .start();
     net.advance(1_000);
@@ -120,7 +122,10 @@ fn an_adapter_that_is_taken_out_takes_its_queues_along_and_the_switch_plans_agai
     for seed in 0..12 {
         let net =
             Scenario::new(seed).members(&[10, 10, 25]).vms(8).aggregation(Aggregation::SwitchIndependent);
-        let net = net.setting("LinkUpDelayMs", Value::Dword(0)).start();
+        let net = net
+            .setting("LinkUpDelayMs", Value::Dword(0))
+            .setting("OffloadPlacement", Value::Dword(FOLLOW_FLOWS))
+            .start();
         net.advance(1_000);
         for n in 0..8 {
             net.start_queue(net.vm(n)).expect("there is room");
@@ -149,7 +154,6 @@ fn a_host_that_accepts_no_number_twice_gets_everything_on_one_member() {
             .members(&[10, 10, 10])
             .vms(10)
             .setting("OffloadPlacement", Value::Dword(SINGLE_MEMBER))
-            .style(|style| style.unique_ids = true)
             .start();
         net.advance(1_000);
         let numbers: BTreeSet<u32> = (0..10).filter_map(|n| net.start_queue(net.vm(n))).collect();
@@ -204,7 +208,11 @@ fn has_function(net: &Net, nic: NicId, member: u16) -> bool {
 fn a_vm_that_bypasses_the_switch_is_told_to_come_back_when_its_adapter_dies() {
     const SPEEDS: [u64; 3] = [10, 10, 10];
     for seed in 0..12 {
-        let net = Scenario::new(seed).members(&SPEEDS).vms(9).setting("LinkUpDelayMs", Value::Dword(0));
+        let net = Scenario::new(seed)
+            .members(&SPEEDS)
+            .vms(9)
+            .setting("LinkUpDelayMs", Value::Dword(0))
+            .setting("OffloadPlacement", Value::Dword(FOLLOW_FLOWS));
         let net = net.abilities(|_| Capabilities { functions: 8, ..Capabilities::default() }).start();
         net.advance(1_000);
         let told = |net: &Net| -> BTreeSet<u32> {

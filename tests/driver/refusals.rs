@@ -33,6 +33,7 @@ fn start(completion: (u64, u64)) -> Net {
         .vms(1)
         .abilities(|_| abilities(QUEUES[0]))
         .setting("LinkUpDelayMs", Value::Dword(0))
+        .setting("OffloadPlacement", Value::Dword(0))
         .style(|style| {
             (style.pending, style.inside) = completion;
             style.old_answers = 0;

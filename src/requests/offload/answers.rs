@@ -103,12 +103,7 @@ fn give_up_copies(module: &Module, task: &Task, resource: Resource, fan: &FanOut
     let Some((speaker, status, _)) = failed.or(fan.results().next()) else { return NdisStatus::FAILURE };
     let asked: MemberSet = fan.results().map(|(member, _, _)| member).collect();
     let mut control = module.control.lock();
-    let connected: MemberSet = control
-        .team
-        .members()
-        .filter(|(_, member)| member.state.is_connected())
-        .map(|(index, _)| index)
-        .collect();
+    let connected = control.team.connected();
     let mut left = false;
     with_resources(module, &mut control, resource, |resources| {
         for id in released(task) {

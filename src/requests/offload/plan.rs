@@ -41,7 +41,10 @@ pub fn plan_request(module: &Module, request: Request) -> OidDisposition {
         OidPlan::Pass | OidPlan::Answer => OidDisposition::Down(None),
         OidPlan::Refuse(_) if !task.row.refusable => OidDisposition::Down(None),
         OidPlan::Refuse(Refusal::NoMember) => OidDisposition::Refused(NdisStatus::NOT_SUPPORTED),
-        OidPlan::Refuse(Refusal::NoMemory) => OidDisposition::Refused(NdisStatus::RESOURCES),
+        OidPlan::Refuse(Refusal::NoMemory | Refusal::NotNow) => {
+            OidDisposition::Refused(NdisStatus::RESOURCES)
+        }
+        OidPlan::Refuse(Refusal::Apart) => OidDisposition::Refused(NdisStatus::INVALID_PARAMETER),
         OidPlan::Redirect(member) => redirect(module, &task, resource, member),
         OidPlan::Originate(members) => originate(module, &task, resource, members),
     }
@@ -49,9 +52,16 @@ pub fn plan_request(module: &Module, request: Request) -> OidDisposition {
 
 fn plan(module: &Module, control: &mut TeamLock<'_>, task: &Task, resource: Resource) -> OidPlan {
     let source = task.envelope.source();
+    let (connected, live) = (control.team.connected(), control.team.live());
+    // Of the members that are up, one that has not answered yet is better than one without a link that has.
+    let able = |of| control.capabilities.able(of, connected).union(control.capabilities.able(of, live));
     let facts = Facts {
         placement: control.settings.offload_placement,
-        able: control.capabilities.able(resource, control.team.live()),
+        able: able(resource),
+        able_vf: able(Resource::Vf),
+        connected,
+        live,
+        limits: control.capabilities.limits(resource),
         flows: module.forwarding.read().member_of_vnic(source),
     };
     let bytes = task.envelope.payload();

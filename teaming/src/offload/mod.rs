@@ -6,25 +6,14 @@
 //! alone, which packets read under a lock of its own. Never sends, never frees what the switch allocated.
 
 pub mod capabilities;
+mod placement;
 pub mod processors;
 
 use crate::Storage;
 use crate::ids::{MemberIndex, MemberSet, NicId};
-use crate::oid::payload::{Command, PHYSICAL_FUNCTION};
-use crate::oid::{OidPlan, Refusal, Resource};
+use crate::oid::Resource;
+pub use placement::{Facts, OffloadPlacement};
 pub use processors::{ProcessorConflict, ProcessorSets};
-
-/// Where resources of a partition are made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OffloadPlacement {
-    /// On the member where the partition's traffic arrives.
-    #[default]
-    FollowFlows,
-    /// All on one member, for a switch that does not accept one id on two.
-    SingleMember,
-    /// Queues and filters on every member, the rest as with `FollowFlows`.
-    EveryMember,
-}
 
 /// A resource on one member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,16 +69,6 @@ pub const NO_PARTITION: NicId = NicId::new(crate::ids::PortId::DEFAULT, crate::i
 /// No free entry: the caller provides larger storage (`grow`) or refuses the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full;
-
-/// What a plan depends on besides the table.
-#[derive(Debug, Clone, Copy)]
-pub struct Facts {
-    pub placement: OffloadPlacement,
-    /// Members that are up and can hold the resource.
-    pub able: MemberSet,
-    /// The member where the source's traffic arrives.
-    pub flows: Option<MemberIndex>,
-}
 
 pub struct OffloadResources<S: Storage> {
     /// Sorted; the first `used` count.
@@ -337,85 +316,4 @@ impl<S: Storage> OffloadResources<S> {
         entry.notify = referenced.is_none();
         Some(referenced)
     }
-
-    /// Plans a request about one resource. Lists are planned with `plan_list`.
-    pub fn plan(&self, source: NicId, command: &Command, facts: &Facts) -> OidPlan {
-        let follow = |resource, id| self.plan_list(source, resource, core::iter::once(id));
-        match *command {
-            Command::AllocateQueue { .. } => self.place(source, Resource::Queue, facts),
-            Command::SetFilter { queue: 0, vport: 0 } => self.place(source, Resource::Filter, facts),
-            Command::SetFilter { queue: 0, vport } => follow(Resource::Vport, vport),
-            Command::SetFilter { queue, .. } | Command::FreeQueue { queue } => follow(Resource::Queue, queue),
-            Command::ClearFilter { filter, .. } => follow(Resource::Filter, filter),
-            // One member has the virtual port; copies on others stay where their own members can serve them.
-            Command::MoveFilter { filter, vport } => {
-                match (follow(Resource::Filter, filter), follow(Resource::Vport, vport)) {
-                    (OidPlan::Originate(members), OidPlan::Redirect(member)) if members.contains(member) => {
-                        OidPlan::Originate(MemberSet::EMPTY.with(member))
-                    }
-                    (plan, _) => plan,
-                }
-            }
-            Command::AllocateVf => self.place(source, Resource::Vf, facts),
-            Command::CreateVport { function: PHYSICAL_FUNCTION } => {
-                self.place(source, Resource::Vport, facts)
-            }
-            Command::CreateVport { function } => follow(Resource::Vf, function),
-            Command::FreeVf { vf } => follow(Resource::Vf, vf),
-            Command::DeleteVport { vport } => follow(Resource::Vport, vport),
-            Command::UpdateSa { handle } => follow(Resource::Sa, handle),
-            // Never refused: if no member can take it, the request is passed on unchanged.
-            Command::AddSas => match self.place(source, Resource::Sa, facts) {
-                OidPlan::Refuse(_) => OidPlan::Pass,
-                plan => plan,
-            },
-            Command::CompleteQueues | Command::DeleteSas => OidPlan::Pass,
-        }
-    }
-
-    /// Plans a request about several resources. Resources that no member holds go along with the others.
-    pub fn plan_list(&self, source: NicId, resource: Resource, ids: impl Iterator<Item = u64>) -> OidPlan {
-        let (mut members, mut own) = (MemberSet::EMPTY, false);
-        for id in ids {
-            for entry in self.holders(source, resource, id).filter(|entry| !entry.gone) {
-                own |= entry.own;
-                members = entry.member().map_or(members, |member| members.with(member));
-            }
-        }
-        match (members.len(), members.iter().next()) {
-            (0, _) => OidPlan::Pass,
-            (1, Some(member)) if !own => OidPlan::Redirect(member),
-            _ => OidPlan::Originate(members),
-        }
-    }
-
-    /// The member of a partition's earlier security associations. Later ones join them, so that no handle is given out
-    /// twice to one partition while that member is there.
-    fn existing_sa_member(&self, source: NicId, resource: Resource, facts: &Facts) -> Option<MemberIndex> {
-        let mut existing =
-            self.entries().iter().filter(|entry| (entry.source, entry.resource) == (source, resource));
-        let member = existing.find(|entry| resource == Resource::Sa && !entry.gone)?.member()?;
-        facts.able.contains(member).then_some(member)
-    }
-
-    fn place(&self, source: NicId, resource: Resource, facts: &Facts) -> OidPlan {
-        let everywhere = matches!(resource, Resource::Queue | Resource::Filter) && source != NO_PARTITION;
-        match facts.placement {
-            _ if facts.able.is_empty() => OidPlan::Refuse(Refusal::NoMember),
-            OffloadPlacement::EveryMember if everywhere => OidPlan::Originate(facts.able),
-            OffloadPlacement::FollowFlows | OffloadPlacement::EveryMember => {
-                let there = facts.flows.filter(|&member| facts.able.contains(member));
-                one(self.existing_sa_member(source, resource, facts).or(there).or(facts.able.iter().next()))
-            }
-            OffloadPlacement::SingleMember => {
-                let mut held =
-                    self.entries().iter().filter(|entry| !entry.gone).filter_map(HeldResource::member);
-                one(held.find(|&member| facts.able.contains(member)).or(facts.able.iter().next()))
-            }
-        }
-    }
-}
-
-fn one(member: Option<MemberIndex>) -> OidPlan {
-    member.map_or(OidPlan::Refuse(Refusal::NoMember), OidPlan::Redirect)
 }

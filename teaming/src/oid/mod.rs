@@ -148,8 +148,12 @@ pub enum OidPlan {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// No member that is up supports it.
+    /// No member supports it.
     NoMember,
+    /// No member is connected, or the one that must hold it has no link.
+    NotNow,
+    /// It names two resources that are on different members.
+    Apart,
     /// No memory to keep track of it.
     NoMemory,
 }
@@ -215,7 +219,7 @@ pub const OIDS: &[Row] = rows! {
     Envelope RECEIVE_FILTER_SET_FILTER = "OID_RECEIVE_FILTER_SET_FILTER" METHOD Some(("NDIS_RECEIVE_FILTER_PARAMETERS", 36)), Treatment::Place(Filter), true, "oid-receive-filter-set-filter.md";
     Envelope RECEIVE_FILTER_QUEUE_ALLOCATION_COMPLETE = "OID_RECEIVE_FILTER_QUEUE_ALLOCATION_COMPLETE" METHOD Some(("NDIS_RECEIVE_QUEUE_ALLOCATION_COMPLETE_ARRAY", 20)), Follow(Queue), false, "oid-receive-filter-queue-allocation-complete.md";
     Envelope RECEIVE_FILTER_CLEAR_FILTER = "OID_RECEIVE_FILTER_CLEAR_FILTER" SET Some(("NDIS_RECEIVE_FILTER_CLEAR_PARAMETERS", 16)), Release(Filter), false, "oid-receive-filter-clear-filter.md";
-    Envelope RECEIVE_FILTER_MOVE_FILTER = "OID_RECEIVE_FILTER_MOVE_FILTER" SET Some(("NDIS_RECEIVE_FILTER_MOVE_FILTER_PARAMETERS", 24)), Follow(Filter), false, "oid-receive-filter-move-filter.md";
+    Envelope RECEIVE_FILTER_MOVE_FILTER = "OID_RECEIVE_FILTER_MOVE_FILTER" SET Some(("NDIS_RECEIVE_FILTER_MOVE_FILTER_PARAMETERS", 24)), Follow(Filter), true, "oid-receive-filter-move-filter.md";
     Envelope RECEIVE_FILTER_FREE_QUEUE = "OID_RECEIVE_FILTER_FREE_QUEUE" SET Some(("NDIS_RECEIVE_QUEUE_FREE_PARAMETERS", 12)), Release(Queue), false, "oid-receive-filter-free-queue.md";
     Envelope NIC_SWITCH_ALLOCATE_VF = "OID_NIC_SWITCH_ALLOCATE_VF" METHOD Some(("NDIS_NIC_SWITCH_VF_PARAMETERS", 1632)), Treatment::Place(Vf), true, "oid-nic-switch-allocate-vf.md";
     Envelope NIC_SWITCH_FREE_VF = "OID_NIC_SWITCH_FREE_VF" SET Some(("NDIS_NIC_SWITCH_FREE_VF_PARAMETERS", 10)), Release(Vf), false, "oid-nic-switch-free-vf.md";

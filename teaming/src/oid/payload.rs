@@ -34,10 +34,10 @@ pub enum Command {
         queue: u64,
         filter: u64,
     },
-    /// To a queue of the default virtual port, or to a virtual port.
     MoveFilter {
         filter: u64,
-        vport: u64,
+        from: FilterTarget,
+        to: FilterTarget,
     },
     AllocateVf,
     FreeVf {
@@ -58,6 +58,25 @@ pub enum Command {
     DeleteSas,
 }
 
+/// What a filter is set on: a queue of the default virtual port, or a virtual port. Number 0 is the default one, which
+/// every adapter has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FilterTarget {
+    pub queue: u64,
+    pub vport: u64,
+}
+
+impl FilterTarget {
+    /// The resource that it is; `None` for the default queue of the default virtual port.
+    pub const fn resource(self) -> Option<(Resource, u64)> {
+        match (self.queue, self.vport) {
+            (0, 0) => None,
+            (0, vport) => Some((Resource::Vport, vport)),
+            (queue, _) => Some((Resource::Queue, queue)),
+        }
+    }
+}
+
 /// Where ids stand in the payloads; all are of four bytes unless said otherwise.
 pub mod at {
     pub const QUEUE_PROCESSORS: usize = 24;
@@ -71,6 +90,7 @@ pub mod at {
     pub const CLEARED_FILTER: usize = 12;
     pub const MOVED_FILTER: usize = 4;
     pub const MOVED_FROM: usize = 8;
+    pub const MOVED_FROM_VPORT: usize = 12;
     pub const MOVED_TO: usize = 16;
     pub const MOVED_TO_VPORT: usize = 20;
     /// Two bytes.
@@ -124,7 +144,12 @@ pub fn command(oid: u32, bytes: &[u8]) -> Option<Command> {
             Command::ClearFilter { queue: id(p, at::CLEARED_QUEUE)?, filter: id(p, at::CLEARED_FILTER)? }
         }
         oids::RECEIVE_FILTER_MOVE_FILTER => {
-            Command::MoveFilter { filter: id(p, at::MOVED_FILTER)?, vport: id(p, at::MOVED_TO_VPORT)? }
+            let target = |queue, vport| Some(FilterTarget { queue: id(p, queue)?, vport: id(p, vport)? });
+            Command::MoveFilter {
+                filter: id(p, at::MOVED_FILTER)?,
+                from: target(at::MOVED_FROM, at::MOVED_FROM_VPORT)?,
+                to: target(at::MOVED_TO, at::MOVED_TO_VPORT)?,
+            }
         }
         oids::NIC_SWITCH_ALLOCATE_VF => Command::AllocateVf,
         oids::NIC_SWITCH_FREE_VF => Command::FreeVf { vf: u16_at(p, at::FREED_VF)?.into() },

@@ -85,6 +85,11 @@ impl<S: Storage> Team<S> {
         self.live
     }
 
+    /// Members whose adapters are connected to the switch, with a link or without.
+    pub fn connected(&self) -> MemberSet {
+        self.members().filter(|(_, member)| member.state.is_connected()).map(|(index, _)| index).collect()
+    }
+
     /// The home member of every bucket, 0 = none.
     pub fn home(&self) -> &[u8] {
         &self.home

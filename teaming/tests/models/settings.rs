@@ -19,7 +19,7 @@ const TABLE: [(&str, u64, &[u64]); 7] = [
     ("SymmetricHash", 0, &[0, 1]),
     ("UseAdapterHash", 0, &[0, 1]),
     ("HashSeed", 0, &[]),
-    ("OffloadPlacement", 0, &[0, 1, 2]),
+    ("OffloadPlacement", 1, &[0, 1, 2]),
 ];
 /// Name, default, largest value.
 const RANGES: [(&str, u64, u64); 3] =

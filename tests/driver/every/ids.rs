@@ -23,7 +23,6 @@ fn unlike_members(seed: u64, placement: u32) -> Net {
         .setting("OffloadPlacement", Value::Dword(placement))
         .setting("LinkUpDelayMs", Value::Dword(0))
         .abilities(|_| Capabilities { queues: 64, filters: 128, ..Capabilities::default() })
-        .style(|style| style.unique_ids = placement == 1)
         .start();
     net.advance(1_000);
     for down in 1..=MEMBERS {

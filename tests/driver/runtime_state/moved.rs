@@ -80,6 +80,7 @@ fn there_and_back(seed: u64) -> (bool, bool) {
         .host(1, &other, 3)
         .setting("LoadBalancingAlgorithm", Value::Dword(BY_PORT))
         .setting("LinkUpDelayMs", Value::Dword(0))
+        .setting("OffloadPlacement", Value::Dword(0))
         .host_setting(1, "HashSeed", Value::Qword(hash_seed))
         .start();
     let there = net.on(1);

@@ -362,6 +362,8 @@ mutations! {
         /// A number is taken for the same one of another member's partition.
         AskNeighbour => "OFFLOAD-08",
         SameNumberTwice => "OFFLOAD-09",
+        /// A filter is moved to a virtual port of another partition.
+        MoveToStranger => "HOST-12",
         FreeFiltered => "OFFLOAD-11",
         LoseQueueStatus => "OFFLOAD-12",
         FreeDefault => "OFFLOAD-13",

@@ -164,6 +164,24 @@ impl<S: Storage> CapabilityTable<S> {
         }
     }
 
+    /// How many resources of a kind each member has said it can hold, by slot; `u32::MAX` where it has not.
+    pub fn limits(&self, resource: Resource) -> [u32; MEMBERS] {
+        let limit = |slot| self.limit(MemberIndex::from_slot(slot)?, resource);
+        core::array::from_fn(|slot| limit(slot).unwrap_or(u32::MAX))
+    }
+
+    fn limit(&self, member: MemberIndex, resource: Resource) -> Option<u32> {
+        let (capability, name) = match resource {
+            Resource::Queue => (Capability::ReceiveFilter, "NumQueues"),
+            Resource::Filter => (Capability::ReceiveFilter, "MaxMacHeaderFilters"),
+            Resource::Vf => (Capability::NicSwitch, "MaxNumVFs"),
+            Resource::Vport => (Capability::NicSwitch, "MaxNumVPorts"),
+            Resource::Sa => (Capability::TaskOffload, "IPsecV2.SaOffloadCapacity"),
+        };
+        let Known::This(block) = self.known(member, capability) else { return None };
+        capability.fields().iter().find(|field| field.name == name).map(|field| block.get(field))
+    }
+
     /// Whether a member can hold a resource; `None` if it has not answered.
     fn can(&self, member: MemberIndex, resource: Resource) -> Option<bool> {
         let (capability, name) = match resource {

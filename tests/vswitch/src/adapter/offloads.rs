@@ -83,6 +83,8 @@ pub struct Offloads {
     pub queues: Queues,
     pub associations: Associations,
     pub functions: Functions,
+    /// Numbers are all that it looks at, as hardware does: whoever names one gets it, whosever it is.
+    pub by_number: bool,
     /// Values of vendor-private OIDs.
     pub private: BTreeMap<u32, Vec<u8>>,
 }
@@ -100,6 +102,7 @@ impl Offloads {
             queues: Queues::new(capabilities.queues, capabilities.filters),
             associations: Associations::new(capabilities.associations),
             functions: Functions::new(capabilities.functions, capabilities.vports),
+            by_number: false,
             private: BTreeMap::new(),
         }
     }
@@ -117,7 +120,7 @@ impl Offloads {
     /// The adapter is removed; returns the resources that are lost.
     pub fn power_off(&mut self) -> Vec<(NicId, Resource)> {
         let lost = self.holdings().map(|(holder, resource)| (holder.source, resource)).collect();
-        *self = Self::new(self.capabilities);
+        *self = Self { by_number: self.by_number, ..Self::new(self.capabilities) };
         lost
     }
 
@@ -149,6 +152,23 @@ impl Offloads {
             }
             Resource::Association(handle) => _ = self.associations.all.remove(&handle),
         }
+    }
+
+    /// It can take one more of what a request allocates.
+    pub fn has_room(&self, number: u32) -> bool {
+        let (queues, functions) = (&self.queues, &self.functions);
+        match number {
+            oid::ALLOCATE_QUEUE => queues.all.len() < queues.limit as usize,
+            oid::SET_FILTER => queues.limit > 0 && queues.filters.len() < queues.filter_limit as usize,
+            oid::ALLOCATE_VF => functions.functions.len() < functions.function_limit as usize,
+            oid::CREATE_VPORT => functions.vports.len() < functions.vport_limit as usize,
+            _ => true,
+        }
+    }
+
+    /// The partition that a number belongs to on this adapter.
+    pub fn owner(&self, resource: Resource) -> Option<NicId> {
+        self.holdings().find(|(_, held)| *held == resource).map(|(holder, _)| holder.source)
     }
 
     pub fn holds(&self, source: NicId, resource: Resource) -> bool {
@@ -287,7 +307,11 @@ impl Offloads {
         let from = target(wire::move_filter::FROM_QUEUE, wire::move_filter::FROM_VPORT);
         let to = target(wire::move_filter::TO_QUEUE, wire::move_filter::TO_VPORT);
         if let Target::Vport(vport) = to
-            && self.functions.vports.get(&vport).is_none_or(|v| v.holder.source != holder.source)
+            && self
+                .functions
+                .vports
+                .get(&vport)
+                .is_none_or(|v| v.holder.source != holder.source && !self.by_number)
         {
             return Served::refused((INVALID_PARAMETER, unknown("virtual port", vport)));
         }

@@ -224,13 +224,14 @@ const fn row(oid: u32, name: &'static str, method: bool, vetoable: bool, size: u
 }
 
 /// The offload OIDs that the switch encapsulates (managing-hardware-offload-oid-requests-to-physical-network-adapters).
+/// The page names those that must not be refused, which clear, free, delete or complete; a move is none of them.
 pub const OFFLOAD_OIDS: [Row; 14] = [
     row(oid::ALLOCATE_QUEUE, "ALLOCATE_QUEUE", true, true, 1084),
     row(oid::SET_FILTER, "SET_FILTER", true, true, 36),
     row(oid::ALLOCATION_COMPLETE, "QUEUE_ALLOCATION_COMPLETE", true, false, 20),
     row(oid::CLEAR_FILTER, "CLEAR_FILTER", false, false, 16),
     row(oid::FREE_QUEUE, "FREE_QUEUE", false, false, 12),
-    row(oid::MOVE_FILTER, "MOVE_FILTER", false, false, 24),
+    row(oid::MOVE_FILTER, "MOVE_FILTER", false, true, 24),
     row(oid::CREATE_VPORT, "CREATE_VPORT", true, true, 572),
     row(oid::DELETE_VPORT, "DELETE_VPORT", false, false, 12),
     row(oid::ALLOCATE_VF, "ALLOCATE_VF", true, true, 1632),

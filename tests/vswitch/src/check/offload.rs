@@ -28,6 +28,7 @@ pub fn redirected(
     carried: &Carried,
     theirs: &SwitchNicOidRequest,
     sent: &SwitchNicOidRequest,
+    bound: bool,
     inject: InjectPlace,
 ) {
     untouched(world, carried);
@@ -52,21 +53,31 @@ pub fn redirected(
     });
     if inner && member {
         // SAFETY: the switch's inner request lives until it is complete.
-        placed(world, topology, to, unsafe { &*(carried.inner as *const OidRequest) }, inject);
+        placed(world, topology, to, unsafe { &*(carried.inner as *const OidRequest) }, bound, inject);
     }
     crate::check::requests::referenced(world, topology, to, &what());
 }
 
-/// A request that makes something goes to a member: one that is not known to be dead while others live.
-pub fn placed(world: &World, topology: &Topology, to: NicId, inner: &OidRequest, inject: InjectPlace) {
-    let to = inject(topology, to);
+/// A request that allocates goes to a member that is not known to be dead while others live. `bound`: the resource has to
+/// be on that member, dead or not. A virtual function is not useful without a link.
+pub fn placed(
+    world: &World,
+    topology: &Topology,
+    to: NicId,
+    inner: &OidRequest,
+    bound: bool,
+    inject: InjectPlace,
+) {
+    let to_injected = inject(topology, to);
+    let bound = bound && to_injected == to && inner.oid != oid::ALLOCATE_VF;
+    let to = to_injected;
     let nodes = nodes_of(inner);
     let nodes: Vec<&[u8]> = nodes.iter().map(|n| &n[..]).collect();
     let places = wire::offload_row(inner.oid).is_some_and(|row| row.vetoable);
     if !places || !named(inner.oid, &nodes).is_empty() || topology.is_changing() {
         return;
     }
-    let dead = topology.nic(to).is_some_and(|n| n.known_down || n.state != NicState::Connected);
+    let dead = topology.nic(to).is_some_and(|n| n.known_down && !bound || n.state != NicState::Connected);
     let others = topology.members().any(|n| n.id != to && !n.known_down && n.usable);
     rule(world, "OFFLOAD-22", !(dead && others), || {
         format!("{:#x} is placed on {to}, which is dead", inner.oid)
@@ -319,19 +330,12 @@ fn keep_account(
             });
         }
     }
-    // A host whose settings could not be read gets the default, which is for hosts that accept it.
-    let unread = m.unread_settings(world);
-    if unique && !unread && oid == oid::ALLOCATE_QUEUE && status == SUCCESS {
-        let twice = produced.iter().find(|r| {
-            m.external
-                .adapters
-                .values()
-                .filter(|a| a.link_up && a.offloads.holdings().any(|(_, held)| held == **r))
-                .count()
-                > 1
-        });
+    if unique && status == SUCCESS && !wire::is_ipsec(oid) {
+        let adapters = m.external.adapters.values();
+        let count = |r: &&Resource| adapters.clone().filter(|a| a.offloads.owner(**r).is_some()).count();
+        let twice = produced.iter().find(|r| count(r) > 1);
         rule(world, "OFFLOAD-09", twice.is_none(), || {
-            format!("{twice:?} lives on two members, and this host does not accept that")
+            format!("{twice:?} lives on two members, and the placement promises that nothing does")
         });
     }
 }

@@ -1,6 +1,6 @@
 //! Mutations with requests to NICs, offloads and status indications.
 
-use crate::adapter::offloads::{By, Holder};
+use crate::adapter::offloads::{By, Holder, Offloads, Resource};
 use crate::adapter::wire::{self, oid, put};
 use crate::inject::state::{commit, is, pending};
 use crate::machine::world::World;
@@ -71,6 +71,16 @@ pub(crate) fn own_envelope(mut e: SwitchNicOidRequest, filtering: bool) -> Switc
 pub(crate) fn placed_on(topology: &crate::switch::ports::Topology, to: NicId) -> NicId {
     let dead = topology.members().find(|nic| nic.known_down && nic.id != to).map(|nic| nic.id);
     dead.filter(|_| is(Mutation::PlaceOnDead)).unwrap_or(to)
+}
+
+/// What a filter is moved to, as the check sees it: with the mutation, a virtual port of another partition.
+pub(crate) fn moved_to(adapter: &Offloads, holder: Holder, target: Option<Resource>) -> Option<Resource> {
+    let mut vports =
+        adapter.functions.vports.iter().filter(|(_, vport)| vport.holder.source != holder.source);
+    match (target, vports.next()) {
+        (Some(_), Some((id, _))) if is(Mutation::MoveToStranger) => Some(Resource::Vport(*id)),
+        _ => target,
+    }
 }
 
 /// The adapter that an inner request really goes to; `None` if it goes nowhere and is said to have succeeded.

@@ -80,12 +80,10 @@ pub const HOST: &[Rule] = &[
         "oid-switch-nic-save",
         "every buffer of a save here has its room in one shape",
     ),
-    not(
+    error(
         "HOST-12",
-        Error,
         "A request that names a virtual port or queue goes to the member that holds it, or to nobody.",
         "managing-hardware-offload-oid-requests-to-physical-network-adapters",
-        "judged by OFFLOAD-07 for what the switch allocated, not for the ports that an envelope names",
     ),
     switch(
         "HOST-13",

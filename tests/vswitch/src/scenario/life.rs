@@ -69,6 +69,7 @@ impl Net {
                     Some(of) => of(*index),
                     None => Capabilities::random(|n| world.random(n)),
                 });
+                adapter.offloads.by_number = state.style.by_number;
                 external.adapters.insert(*index, adapter);
             }
         });

@@ -248,6 +248,9 @@ impl Scenario {
     /// A value under the service's `Parameters` key.
     pub fn setting(mut self, name: &str, value: Value) -> Self {
         self.settings.retain(|(known, _)| known != name);
+        if name == "OffloadPlacement" {
+            self.style.unique_ids = value == Value::Dword(1);
+        }
         self.settings.push((name.to_owned(), value));
         self
     }

@@ -3,6 +3,8 @@
 
 use lbfoext::ndis::raw::{oids, request_type};
 use vswitch::adapter::capabilities::Capabilities;
+use vswitch::adapter::offloads::{By, Holder};
+use vswitch::adapter::sriov::PHYSICAL_FUNCTION;
 use vswitch::adapter::wire::oid;
 use vswitch::inject::was_committed;
 use vswitch::machine::registry::Value;
@@ -176,6 +178,12 @@ fn offloads(net: &Net, placement: u32) {
     if let Some(handle) = association {
         net.offload(a, move |p| p.update_association(handle, 2));
     }
+    // A host that shares the adapters has virtual ports too.
+    net.look(|s| {
+        let holder = Holder { source: NicId::new(900, 0), by: By::Switch };
+        let adapters = s.modules[0].external.adapters.values_mut();
+        adapters.for_each(|a| _ = a.offloads.functions.create_vport(holder, PHYSICAL_FUNCTION));
+    });
     net.start_function(c);
     let home = net.members_of(c).first().map_or(1, |(member, _)| *member);
     net.fail(home);
@@ -210,7 +218,6 @@ pub fn full_scenario(seed: u64, mutation: Option<Mutation>) -> (Outcome, bool) {
         .setting("LinkUpDelayMs", Value::Dword(0))
         .style(|s| {
             s.send_while_paused = true;
-            s.unique_ids = placement == 1;
             s.refuse = if mutation.is_none() { seed } else { 0 };
         })
         .config(|c| c.mutation = mutation)
@@ -272,6 +279,8 @@ pub fn full_scenario(seed: u64, mutation: Option<Mutation>) -> (Outcome, bool) {
         net.world().fail_from_here(1);
         net.readdress(a, net.mac(a));
     }
+    net.start_queue(a);
+    net.release(a);
     let _ = vm_mac(0);
     let committed = was_committed(net.world());
     let world = net.world().clone();

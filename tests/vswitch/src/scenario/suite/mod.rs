@@ -155,10 +155,12 @@ pub fn offload_plan(seed: u64) -> Scenario {
         .vms(4)
         .aggregation([Aggregation::SwitchIndependent, Aggregation::Static][seed as usize % 2])
         .setting("LinkUpDelayMs", NO_WAIT)
+        .setting("OffloadPlacement", Value::Dword(0))
+        .style(|style| style.by_number = seed % 3 == 2)
 }
 
 fn single_member_plan(seed: u64) -> Scenario {
-    offload_plan(seed).setting("OffloadPlacement", Value::Dword(1)).style(|style| style.unique_ids = true)
+    offload_plan(seed).setting("OffloadPlacement", Value::Dword(1))
 }
 
 pub fn every_member_plan(seed: u64) -> Scenario {

@@ -191,8 +191,13 @@ impl State {
         let Some(adapter) = self.modules[module].external.adapters.get_mut(&index) else {
             return Served { status: ADAPTER_NOT_FOUND, ..Served::default() };
         };
-        // SAFETY: the switch and the extension make requests with the lengths that they state.
-        let served = unsafe { adapter.offloads.serve(holder, inner) };
+        let nodes = inner_request::nodes_of(inner);
+        let nodes: Vec<&[u8]> = nodes.iter().map(|n| &n[..]).collect();
+        let first = inner_request::named(inner.oid, &nodes).first().copied();
+        let owner = first.filter(|_| adapter.offloads.by_number).and_then(|r| adapter.offloads.owner(r));
+        let taken_for = Holder { source: owner.unwrap_or(source), ..holder };
+        // SAFETY: the switch and the extension build their requests with the lengths that they state.
+        let served = unsafe { adapter.offloads.serve(taken_for, inner) };
         if let Some((rule, text)) = &served.complaint {
             world.violate(rule, format!("adapter {index}: {text}"));
         }
@@ -244,6 +249,20 @@ impl State {
         let elsewhere = m.external.adapters.iter().any(|(other, adapter)| {
             *other != index && named.iter().any(|r| adapter.offloads.holdings().any(|(_, held)| held == *r))
         });
+        // An adapter that compares partitions says itself that what a request names is another's (OFFLOAD-08).
+        let target = inner_request::moved_to(inner.oid, &nodes);
+        let adapter = m.external.adapters.get(&index);
+        let silent = named.iter().copied().filter(|_| adapter.is_some_and(|a| a.offloads.by_number));
+        let target = adapter.and_then(|a| crate::inject::moved_to(&a.offloads, holder, target));
+        for resource in silent.chain(target) {
+            let owner = adapter.and_then(|a| a.offloads.owner(resource));
+            rule(world, "HOST-12", owner.is_none_or(|owner| owner == holder.source), || {
+                let (from, number) = (holder.source, inner.oid);
+                format!(
+                    "{number:#x} of {from} names {resource:?} to adapter {index}, where it is {owner:?}'s"
+                )
+            });
+        }
         if !named.is_empty() {
             world.exercised(if wire::is_ipsec(inner.oid) { "OFFLOAD-23" } else { "OFFLOAD-07" });
             if elsewhere && !wire::is_ipsec(inner.oid) {

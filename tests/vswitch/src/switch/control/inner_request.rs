@@ -36,7 +36,17 @@ pub fn named(number: u32, nodes: &[&[u8]]) -> Vec<Resource> {
     }
 }
 
-/// The virtual port of a filter; 0 in revisions without this member.
+/// Where a request moves a filter to: a queue or a virtual port, unless it is the default one.
+pub fn moved_to(number: u32, nodes: &[&[u8]]) -> Option<Resource> {
+    let bytes = nodes.first().filter(|_| number == oid::MOVE_FILTER)?;
+    match (get32(bytes, wire::move_filter::TO_QUEUE), get32(bytes, wire::move_filter::TO_VPORT)) {
+        (0, 0) => None,
+        (0, vport) => Some(Resource::Vport(vport)),
+        (queue, _) => Some(Resource::Queue(queue)),
+    }
+}
+
+/// The virtual port of a filter; 0 in revisions that have none.
 pub fn vport_of_filter(bytes: &[u8]) -> u32 {
     let has = wire::header(bytes).is_some_and(|h| h.1 >= 2 && h.2 >= 44);
     if has { get32(bytes, wire::filter::VPORT) } else { 0 }

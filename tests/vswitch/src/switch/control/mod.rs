@@ -14,6 +14,7 @@ mod judge;
 pub mod lifecycle;
 pub mod nic_request;
 pub mod offload;
+pub mod offload_bytes;
 pub mod optional;
 pub mod payload;
 pub mod properties;

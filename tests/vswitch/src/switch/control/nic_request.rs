@@ -1,6 +1,7 @@
 //! Requests to NICs below the extension: the envelope of OID_SWITCH_NIC_REQUEST as the switch made it, and as it
 //! arrives at the miniport edge, forwarded, redirected or originated.
 
+use crate::adapter::Adapter;
 use crate::adapter::capabilities::Capabilities;
 use crate::adapter::offloads::{By, Resource, Served};
 use crate::adapter::wire;
@@ -152,7 +153,9 @@ impl State {
             let e = crate::inject::redirected(sent);
             let carried = self.control.nics.carried.get(&(theirs.oid_request as usize))?;
             let topology = &self.modules[module].topology;
-            checks::redirected(world, topology, carried, &theirs, &e, crate::inject::placed_on);
+            let to = NicId::new(e.destination_port_id, e.destination_nic_index);
+            let bound = self.is_bound(module, carried.from, to.index, carried.oid);
+            checks::redirected(world, topology, carried, &theirs, &e, bound, crate::inject::placed_on);
         }
         self.note_arrival(module, By::Switch, &now, sent, Some((theirs, theirs.oid_request as usize)));
         let to = NicId::new(sent.destination_port_id, sent.destination_nic_index);
@@ -160,6 +163,20 @@ impl State {
             nic.requests += 1;
         }
         planned
+    }
+
+    /// A new resource of this partition must be on that adapter whether it has a link or not: it holds the partition's
+    /// other resources, or anything where ids must be unique, or no other adapter with a link has room for one.
+    fn is_bound(&self, module: usize, partition: NicId, index: u16, number: u32) -> bool {
+        let external = &self.modules[module].external;
+        let unique = self.style.unique_ids;
+        let holds = |a: &Adapter| a.offloads.holdings().any(|(h, _)| unique || h.source == partition);
+        let up = |a: &Adapter| {
+            let nic = self.modules[module].topology.nic(NicId::new(external.external_port, a.index));
+            nic.is_some_and(|nic| nic.usable && !nic.known_down)
+        };
+        let mut others = external.adapters.values().filter(|a| a.index != index && up(a));
+        external.adapters.get(&index).is_some_and(holds) || !others.any(|a| a.offloads.has_room(number))
     }
 
     fn note_arrival(
@@ -236,11 +253,12 @@ impl State {
         let Some(inner) = inner else { return Err(INVALID_PARAMETER) };
         let from = NicId::new(e.source_port_id, e.source_nic_index);
         let to = NicId::new(e.destination_port_id, e.destination_nic_index);
+        let bound = self.is_bound(module, from, to.index, inner.oid);
         let topology = &self.modules[module].topology;
         if wire::offload_row(inner.oid).is_some() {
             let carried = self.control.nics.carried.values_mut().find(|c| c.module == module);
             checks::in_its_stead(world, topology, carried.as_deref(), from, &inner);
-            checks::placed(world, topology, to, &inner, crate::inject::placed_on);
+            checks::placed(world, topology, to, &inner, bound, crate::inject::placed_on);
             if let Some(carried) = carried.filter(|c| c.oid == inner.oid) {
                 carried.own_sent += 1;
             }

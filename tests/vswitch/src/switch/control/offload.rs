@@ -5,17 +5,15 @@
 //! members: ids are those that it got.
 
 use crate::adapter::vmq::VnicAddress;
-use crate::adapter::wire::{self, oid, put, structure};
+use crate::adapter::wire::{self, oid};
 use crate::switch::control::below::Plan;
 use crate::switch::control::envelope::{self, Inner, NicAnswer};
 use crate::switch::control::lifecycle;
+pub use crate::switch::control::offload_bytes::*;
 use crate::switch::ndis::{Life, with};
 use crate::switch::ports::{Mac, NicId};
 use lbfoext::ndis::raw::SUCCESS;
 use std::collections::BTreeMap;
-
-/// Value of undefined bytes of a request.
-const GARBAGE: u8 = 0;
 
 /// The resources of one partition in the switch's records.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,6 +22,8 @@ pub struct Held {
     pub queues: BTreeMap<u32, (bool, Vec<u32>)>,
     pub functions: Vec<u32>,
     pub vports: Vec<u32>,
+    /// Filters that are on a virtual port instead of the default queue, with that port.
+    pub attached: Vec<(u32, u32)>,
     pub associations: Vec<u64>,
 }
 
@@ -56,169 +56,6 @@ pub struct Partition {
     pub nic: NicId,
     pub external: NicId,
     pub plan: Plan,
-}
-
-/// `NDIS_RECEIVE_QUEUE_PARAMETERS` of a revision, for a port, with a processor mask.
-pub fn queue_parameters(revision: u8, port: u32, mask: u64) -> Vec<u8> {
-    let size: u16 = match revision {
-        1 => 1084,
-        2 => 1092,
-        3 => 1096,
-        _ => 1112,
-    };
-    let mut bytes = structure(usize::from(size), revision, size, GARBAGE);
-    put(&mut bytes, wire::queue::KIND, 1);
-    put(&mut bytes, wire::queue::AFFINITY, mask);
-    put(&mut bytes, wire::queue::BUFFERS, 64);
-    put(&mut bytes, wire::queue::PORT, u64::from(port));
-    bytes
-}
-
-/// `NDIS_RECEIVE_FILTER_PARAMETERS` with one field: the destination address, untagged or VLAN 0.
-pub fn filter_parameters(revision: u8, queue: u32, vport: u32, mac: Mac) -> Vec<u8> {
-    vnic_parameters(revision, queue, vport, VnicAddress::untagged(mac))
-}
-
-/// `NDIS_RECEIVE_FILTER_PARAMETERS` with the fields that tell a vNIC: its destination address, and its VLAN if that
-/// is not 0 (setting-a-vmq-filter).
-pub fn vnic_parameters(revision: u8, queue: u32, vport: u32, vnic: VnicAddress) -> Vec<u8> {
-    let size: u16 = match revision {
-        1 => 36,
-        2 => 44,
-        _ => 60,
-    };
-    let first = usize::from(size).next_multiple_of(8);
-    let vlan = vnic.vid.filter(|vid| *vid != 0);
-    let fields = 1 + usize::from(vlan.is_some());
-    let mut bytes = structure(first + FIELD * fields, revision, size, GARBAGE);
-    put(&mut bytes, wire::filter::KIND, 1);
-    put(&mut bytes, wire::filter::QUEUE, u64::from(queue));
-    put(&mut bytes, wire::filter::FIELDS_AT, first as u64);
-    put(&mut bytes, wire::filter::FIELDS, fields as u64);
-    put(&mut bytes, wire::filter::FIELD_SIZE, FIELD as u64);
-    if revision >= 2 {
-        put(&mut bytes, wire::filter::VPORT, u64::from(vport));
-    }
-    let untagged = if vnic.vid == Some(0) { wire::mac_field::UNTAGGED_OR_ZERO } else { 0 };
-    let mut fields = bytes[first..].chunks_mut(FIELD);
-    if let Some(field) = fields.next() {
-        equal(field, wire::mac_field::DESTINATION, untagged, &vnic.mac);
-    }
-    if let (Some(field), Some(vid)) = (fields.next(), vlan) {
-        equal(field, wire::mac_field::VLAN_ID, 0, &vid.to_le_bytes());
-    }
-    bytes
-}
-
-/// Size of `NDIS_RECEIVE_FILTER_FIELD_PARAMETERS`.
-const FIELD: usize = 56;
-
-/// A field of the MAC header is equal to this value.
-fn equal(field: &mut [u8], which: u32, flags: u32, value: &[u8]) {
-    field[..4].copy_from_slice(&[0x80, 2, FIELD as u8, 0]);
-    for (member, value) in [
-        (wire::field::FLAGS, flags),
-        (wire::field::HEADER, 1),
-        (wire::field::TEST, 1),
-        (wire::field::WHICH, which),
-    ] {
-        put(field, member, u64::from(value));
-    }
-    let at = wire::field::VALUE.at;
-    field[at..at + value.len()].copy_from_slice(value);
-}
-
-/// `NDIS_RECEIVE_QUEUE_ALLOCATION_COMPLETE_ARRAY` with `gap` bytes before and between its elements.
-pub fn complete_array(queues: &[u32], gap: usize) -> Vec<u8> {
-    let (first, size) = (20 + gap, 16 + gap);
-    let mut bytes = structure(first + size * queues.len(), 1, 20, GARBAGE);
-    put(&mut bytes, wire::complete::FIRST, first as u64);
-    put(&mut bytes, wire::complete::COUNT, queues.len() as u64);
-    put(&mut bytes, wire::complete::SIZE, size as u64);
-    for (n, queue) in queues.iter().enumerate() {
-        let element = &mut bytes[first + n * size..];
-        element[..4].copy_from_slice(&[0x80, 1, 16, 0]);
-        put(element, wire::completed::QUEUE, u64::from(*queue));
-        put(element, wire::completed::STATUS, 0x7777_7777);
-    }
-    bytes
-}
-
-/// A structure with one id.
-fn names(size: u16, member: wire::Member, id: u64) -> Vec<u8> {
-    let mut bytes = structure(usize::from(size), 1, size, GARBAGE);
-    put(&mut bytes, member, id);
-    bytes
-}
-
-pub fn free_queue(id: u32) -> Vec<u8> {
-    names(12, wire::free_queue::ID, u64::from(id))
-}
-
-pub fn clear_filter(queue: u32, id: u32) -> Vec<u8> {
-    let mut bytes = names(16, wire::clear_filter::ID, u64::from(id));
-    put(&mut bytes, wire::clear_filter::QUEUE, u64::from(queue));
-    bytes
-}
-
-pub fn move_filter(id: u32, from: (u32, u32), to: (u32, u32)) -> Vec<u8> {
-    let mut bytes = names(24, wire::move_filter::ID, u64::from(id));
-    for (member, value) in [
-        (wire::move_filter::FROM_QUEUE, from.0),
-        (wire::move_filter::FROM_VPORT, from.1),
-        (wire::move_filter::TO_QUEUE, to.0),
-        (wire::move_filter::TO_VPORT, to.1),
-    ] {
-        put(&mut bytes, member, u64::from(value));
-    }
-    bytes
-}
-
-pub fn vf_parameters(mac: Mac) -> Vec<u8> {
-    let mut bytes = structure(1632, 1, 1632, GARBAGE);
-    put(&mut bytes, wire::vf::MAC_LENGTH, 6);
-    let at = wire::vf::MAC.at;
-    bytes[at..at + 6].copy_from_slice(&mac);
-    bytes
-}
-
-pub fn free_vf(id: u32) -> Vec<u8> {
-    names(12, wire::free_vf::ID, u64::from(id))
-}
-
-pub fn vport_parameters(revision: u8, function: u32) -> Vec<u8> {
-    let (size, length): (u16, usize) = if revision < 2 { (572, 576) } else { (748, 752) };
-    let mut bytes = structure(length, revision, size, GARBAGE);
-    put(&mut bytes, wire::vport::FUNCTION, u64::from(function));
-    put(&mut bytes, wire::vport::QUEUE_PAIRS, 1);
-    put(&mut bytes, wire::vport::STATE, 1);
-    bytes
-}
-
-pub fn delete_vport(id: u32) -> Vec<u8> {
-    names(12, wire::delete_vport::ID, u64::from(id))
-}
-
-/// One node of ADD_SA, or the whole of ADD_SA_EX.
-pub fn add_sa(extended: bool, spi: u32, port: u32) -> Vec<u8> {
-    let mut bytes = structure(176, 1, if extended { 170 } else { 169 }, GARBAGE);
-    let first = if extended { wire::add_sa_ex::ASSOCIATIONS } else { wire::add_sa::ASSOCIATIONS };
-    bytes[first.at + 8..first.at + 12].copy_from_slice(&spi.to_le_bytes());
-    if extended {
-        put(&mut bytes, wire::add_sa_ex::PORT, u64::from(port));
-    }
-    bytes
-}
-
-pub fn delete_sa(handle: u64) -> Vec<u8> {
-    names(24, wire::delete_sa::HANDLE, handle)
-}
-
-pub fn update_sa(handle: u64, spi: u32) -> Vec<u8> {
-    let mut bytes = structure(32, 1, 28, GARBAGE);
-    put(&mut bytes, wire::update_sa::HANDLE, handle);
-    put(&mut bytes, wire::update_sa::SPI, u64::from(spi));
-    bytes
 }
 
 impl Partition {
@@ -307,6 +144,7 @@ impl Partition {
             if let Some((_, filters)) = held.queues.get_mut(&queue) {
                 filters.retain(|filter| *filter != id);
             }
+            held.attached.retain(|(filter, _)| *filter != id || queue != 0);
         });
     }
 
@@ -400,27 +238,76 @@ impl Partition {
         Some(queue)
     }
 
-    /// Moves a filter from its queue to the same queue. This changes nothing, but only the adapter that has both can
-    /// do it, so the status shows whether requests about them reach it.
+    /// Moves a filter from its place to that same place, which changes nothing and which only the adapter that has both
+    /// can do: so it tells whether requests about them find their way. The status.
     pub fn touch_filter(&self, queue: u32, id: u32) -> i32 {
-        self.ask(&Inner::set(oid::MOVE_FILTER, move_filter(id, (queue, 0), (queue, 0)))).status
+        let on =
+            self.holds().attached.iter().find(|(filter, _)| *filter == id).map_or(0, |(_, vport)| *vport);
+        self.ask(&Inner::set(oid::MOVE_FILTER, move_filter(id, (queue, on), (queue, on)))).status
     }
 
-    /// Allocates a virtual function with a port and a filter for this address and assigns it, as for a partition with
-    /// SR-IOV.
+    /// A filter outside all queues moves to a virtual port, or with 0 back to the default one. Whether it did.
+    pub fn attach_filter(&self, id: u32, vport: u32) -> bool {
+        let on =
+            self.holds().attached.iter().find(|(filter, _)| *filter == id).map_or(0, |(_, vport)| *vport);
+        let inner = Inner::set(oid::MOVE_FILTER, move_filter(id, (0, on), (0, vport)));
+        let moved = self.ask(&inner).status == SUCCESS;
+        if moved {
+            self.held(|held| {
+                held.attached.retain(|(filter, _)| *filter != id);
+                held.attached.extend((vport != 0).then_some((id, vport)));
+            });
+        }
+        moved
+    }
+
+    /// A filter for an address that is set on a virtual port at once.
+    fn set_filter_on(&self, vport: u32, mac: Mac) -> Option<u32> {
+        let inner = Inner::method(oid::SET_FILTER, filter_parameters(2, 0, vport, mac));
+        let id = wire::get32(self.want(&inner)?.buffer(), wire::filter::ID);
+        self.held(|held| {
+            held.queues.entry(0).or_default().1.push(id);
+            held.attached.push((id, vport));
+        });
+        Some(id)
+    }
+
+    /// A virtual function with a port and a filter for this address, in use: what a partition with SR-IOV gets. The
+    /// order of moving-a-receive-filter-to-a-virtual-port is the usual one; the pages allow others. A function that the
+    /// filter cannot be moved to is given back.
     pub fn start_function(&self, mac: Mac) -> Option<u32> {
+        let order = with(|world, _| world.random(4));
+        let early = if order < 2 { Some(self.set_filter(0, mac)?) } else { None };
         let function = self.allocate_function(mac)?;
-        self.create_vport(function)?;
-        let _ = self.set_filter(0, mac);
+        let Some(vport) = self.create_vport(function) else {
+            self.free_function(function);
+            return None;
+        };
+        let attached = match (early, order) {
+            (Some(filter), _) => self.attach_filter(filter, vport),
+            (None, 2) => self.set_filter(0, mac).is_some_and(|filter| self.attach_filter(filter, vport)),
+            _ => self.set_filter_on(vport, mac).is_some(),
+        };
+        if !attached {
+            self.delete_vport(vport);
+            self.free_function(function);
+            return None;
+        }
         lifecycle::assign_function(self.module, self.nic, true);
         Some(function)
     }
 
-    /// Stops using virtual functions and frees them.
+    /// Stops using virtual functions and gives them back: the filters return to the default virtual port first
+    /// (virtual-function-teardown-sequence).
     pub fn release_functions(&self) {
         let held = self.holds();
         if !held.functions.is_empty() {
             lifecycle::assign_function(self.module, self.nic, false);
+        }
+        for (filter, _) in held.attached {
+            if !self.attach_filter(filter, 0) {
+                self.clear_filter(0, filter);
+            }
         }
         held.vports.into_iter().for_each(|vport| self.delete_vport(vport));
         held.functions.into_iter().for_each(|function| self.free_function(function));
@@ -428,6 +315,7 @@ impl Partition {
 
     /// Frees all resources in the documented order.
     pub fn release(&self) {
+        self.release_functions();
         let held = self.holds();
         for (queue, (_, filters)) in held.queues {
             filters.into_iter().for_each(|filter| self.clear_filter(queue, filter));
@@ -437,7 +325,6 @@ impl Partition {
                 self.held(|held| held.queues.remove(&queue));
             }
         }
-        self.release_functions();
         self.delete_associations(&held.associations);
     }
 }

@@ -119,8 +119,10 @@ pub struct Style {
     pub refuse_references: u64,
     /// Buffers of requests end at the end of mapped memory.
     pub fenced: bool,
-    /// Whether queue ids must be unique over all members.
+    /// Whether the placement in the host's settings makes ids unique over all members.
     pub unique_ids: bool,
+    /// Adapters compare ids only, not the partition, as hardware does.
+    pub by_number: bool,
     /// Adapters write the ids of queue and filter into the out-of-band data of frames that arrive through a queue.
     pub queue_numbers: bool,
     /// A vNIC that gets a copy of every packet, added below the driver.
@@ -153,7 +155,8 @@ impl Default for Style {
             adversities: Adversities::NONE,
             refuse_references: 0,
             fenced: false,
-            unique_ids: false,
+            unique_ids: true,
+            by_number: false,
             queue_numbers: true,
             mirror: None,
             statuses: BTreeMap::new(),

@@ -1,0 +1,213 @@
+//! The plan for each request about a resource: which member it goes to, or why to none.
+
+use crate::Storage;
+use crate::ids::{MEMBERS, MemberIndex, MemberSet, NicId};
+use crate::offload::{HeldResource, NO_PARTITION, OffloadResources};
+use crate::oid::payload::{Command, PHYSICAL_FUNCTION};
+use crate::oid::{OidPlan, Refusal, Resource};
+
+/// Where resources of a partition are made. Whatever the placement, all of a partition's resources that are not copied
+/// are on one member if that member can hold them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OffloadPlacement {
+    /// On the member where the partition's traffic arrives. Two partitions may be given equal ids, by two members.
+    FollowFlows,
+    /// The resources of all partitions on one member, so that no id is given out twice.
+    #[default]
+    SingleMember,
+    /// Queues and filters on every member, the rest as with `FollowFlows`.
+    EveryMember,
+}
+
+/// What a plan depends on besides the table.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts {
+    pub placement: OffloadPlacement,
+    /// Connected members that can hold the resource, with a link or without.
+    pub able: MemberSet,
+    /// Connected members that can hold a virtual function.
+    pub able_vf: MemberSet,
+    /// Connected members, which may be able once they have answered or when one more is connected.
+    pub connected: MemberSet,
+    /// Members that are up.
+    pub live: MemberSet,
+    /// How many resources of the kind each member can hold, by slot; `u32::MAX` where that is not known.
+    pub limits: [u32; MEMBERS],
+    /// The member where the source's traffic arrives.
+    pub flows: Option<MemberIndex>,
+}
+
+impl Facts {
+    /// The refusal for want of a member: for good only if the connected members are known to lack the resource.
+    const fn refusal(&self) -> OidPlan {
+        OidPlan::Refuse(if self.connected.is_empty() { Refusal::NotNow } else { Refusal::NoMember })
+    }
+}
+
+impl<S: Storage> OffloadResources<S> {
+    /// Plans a request about one resource. Lists are planned with `plan_list`.
+    pub fn plan(&self, source: NicId, command: &Command, facts: &Facts) -> OidPlan {
+        let follow = |resource, id| self.plan_list(source, resource, core::iter::once(id));
+        match *command {
+            Command::AllocateQueue { .. } => self.place(source, Resource::Queue, facts),
+            Command::SetFilter { queue: 0, vport: 0 } => self.place(source, Resource::Filter, facts),
+            Command::SetFilter { queue: 0, vport } => follow(Resource::Vport, vport),
+            Command::SetFilter { queue, .. } | Command::FreeQueue { queue } => follow(Resource::Queue, queue),
+            Command::ClearFilter { filter, .. } => follow(Resource::Filter, filter),
+            Command::MoveFilter { filter, from, to } => {
+                let ends = [from.resource(), to.resource()].map(|end| end.map(|(kind, id)| follow(kind, id)));
+                moved(follow(Resource::Filter, filter), ends)
+            }
+            Command::AllocateVf => self.place(source, Resource::Vf, facts),
+            Command::CreateVport { function: PHYSICAL_FUNCTION } => {
+                self.place(source, Resource::Vport, facts)
+            }
+            Command::CreateVport { function } => follow(Resource::Vf, function),
+            Command::FreeVf { vf } => follow(Resource::Vf, vf),
+            Command::DeleteVport { vport } => follow(Resource::Vport, vport),
+            Command::UpdateSa { handle } => follow(Resource::Sa, handle),
+            // Never refused: if no member can take it, the request is passed on unchanged.
+            Command::AddSas => match self.place(source, Resource::Sa, facts) {
+                OidPlan::Refuse(_) => OidPlan::Pass,
+                plan => plan,
+            },
+            Command::CompleteQueues | Command::DeleteSas => OidPlan::Pass,
+        }
+    }
+
+    /// Plans a request about several resources. Resources that no member holds go along with the others.
+    pub fn plan_list(&self, source: NicId, resource: Resource, ids: impl Iterator<Item = u64>) -> OidPlan {
+        let (mut members, mut own) = (MemberSet::EMPTY, false);
+        for id in ids {
+            for entry in self.holders(source, resource, id).filter(|entry| !entry.gone) {
+                own |= entry.own;
+                members = entry.member().map_or(members, |member| members.with(member));
+            }
+        }
+        match (members.len(), members.iter().next()) {
+            (0, _) => OidPlan::Pass,
+            (1, Some(member)) if !own => OidPlan::Redirect(member),
+            _ => OidPlan::Originate(members),
+        }
+    }
+
+    fn place(&self, source: NicId, resource: Resource, facts: &Facts) -> OidPlan {
+        let copied = matches!(resource, Resource::Queue | Resource::Filter) && source != NO_PARTITION;
+        if facts.able.is_empty() {
+            return facts.refusal();
+        }
+        let choice = Choice { live: facts.live, full: self.full(resource, &facts.limits) };
+        let member = match facts.placement {
+            OffloadPlacement::EveryMember if copied => {
+                return OidPlan::Originate(choice.narrowed(facts.able));
+            }
+            OffloadPlacement::FollowFlows | OffloadPlacement::EveryMember => {
+                self.beside_its_own(source, resource, facts, choice)
+            }
+            OffloadPlacement::SingleMember => self.beside_all(resource, facts, choice),
+        };
+        match member {
+            // Its partition would lose the network: what it sends over the function leaves by that member alone.
+            Some(member) if resource == Resource::Vf && !facts.live.contains(member) => {
+                OidPlan::Refuse(Refusal::NotNow)
+            }
+            Some(member) => OidPlan::Redirect(member),
+            None => facts.refusal(),
+        }
+    }
+
+    /// Members that hold as many resources of a kind as they can.
+    fn full(&self, resource: Resource, limits: &[u32; MEMBERS]) -> MemberSet {
+        let mut left = *limits;
+        for entry in self.entries().iter().filter(|entry| entry.resource == resource && !entry.gone) {
+            if let Some(left) = entry.member().and_then(|member| left.get_mut(member.slot())) {
+                *left = left.saturating_sub(1);
+            }
+        }
+        let full = left.iter().enumerate().filter(|&(_, &left)| left == 0);
+        full.filter_map(|(slot, _)| MemberIndex::from_slot(slot)).collect()
+    }
+
+    /// The member that holds the partition's other resources, so that one may name another and no id is given out twice
+    /// to one partition; else the one where its traffic arrives; else any.
+    fn beside_its_own(
+        &self,
+        source: NicId,
+        resource: Resource,
+        facts: &Facts,
+        choice: Choice,
+    ) -> Option<MemberIndex> {
+        // Packets with an association leave by its member alone, so that needs a link.
+        let allowed = match resource {
+            Resource::Sa => choice.narrowed(facts.able),
+            _ => facts.able.minus(choice.full),
+        };
+        let held = self.entries().iter().filter(|entry| !entry.gone && entry.source == source);
+        let homes: MemberSet = held.filter_map(HeldResource::member).collect();
+        let homes = if source == NO_PARTITION { MemberSet::EMPTY } else { homes.intersection(allowed) };
+        // A filter outside all queues is moved to the virtual port of a function later
+        // (moving-a-receive-filter-to-a-virtual-port).
+        let with_functions = facts.able.intersection(facts.able_vf);
+        let any = match resource {
+            Resource::Filter if !with_functions.is_empty() => with_functions,
+            _ => facts.able,
+        };
+        let among = choice.narrowed(if homes.is_empty() { any } else { homes });
+        facts.flows.filter(|&member| among.contains(member)).or(among.iter().next())
+    }
+
+    /// The member that holds anything, with a link or without, because its ids are in use; else any, if possible one
+    /// that can hold functions too.
+    fn beside_all(&self, resource: Resource, facts: &Facts, choice: Choice) -> Option<MemberIndex> {
+        let mut held = self.entries().iter().filter(|entry| !entry.gone).filter_map(HeldResource::member);
+        if resource == Resource::Sa {
+            // Packets with an association leave by its member alone.
+            let among = choice.narrowed(facts.able);
+            return held.find(|&member| among.contains(member)).or(among.iter().next());
+        }
+        if let Some(member) = held.next() {
+            return Some(member).filter(|&member| facts.able.contains(member));
+        }
+        let with_functions = choice.narrowed(facts.able.intersection(facts.able_vf));
+        with_functions.iter().next().or(choice.narrowed(facts.able).iter().next())
+    }
+}
+
+/// What makes one member that can hold a resource better than another.
+#[derive(Clone, Copy)]
+struct Choice {
+    live: MemberSet,
+    full: MemberSet,
+}
+
+impl Choice {
+    /// The members of `from` with room, and of these those with a link; as far as there are any.
+    fn narrowed(self, from: MemberSet) -> MemberSet {
+        let some_or = |some: MemberSet, all| if some.is_empty() { all } else { some };
+        let room = some_or(from.minus(self.full), from);
+        some_or(room.intersection(self.live), room)
+    }
+}
+
+/// Where a filter is moved: on the members that hold both what it was set on and what it is moved to, or not at all. Its
+/// copies on other members stay where their own members can serve them.
+fn moved(filter: OidPlan, ends: [Option<OidPlan>; 2]) -> OidPlan {
+    let members = |plan| match plan {
+        OidPlan::Redirect(member) => MemberSet::EMPTY.with(member),
+        OidPlan::Originate(members) => members,
+        OidPlan::Pass | OidPlan::Answer | OidPlan::Refuse(_) => MemberSet::EMPTY,
+    };
+    let mut ends = ends.iter().flatten();
+    if filter == OidPlan::Pass && ends.clone().all(|&end| end == OidPlan::Pass) {
+        // Nothing is known of any.
+        return OidPlan::Pass;
+    }
+    let there = ends.try_fold(members(filter), |there, &end| {
+        Some(there.intersection(members(end))).filter(|both| !both.is_empty())
+    });
+    match (there, filter) {
+        (Some(_), OidPlan::Redirect(_)) => filter,
+        (Some(there), OidPlan::Originate(_)) => OidPlan::Originate(there),
+        _ => OidPlan::Refuse(Refusal::Apart),
+    }
+}
