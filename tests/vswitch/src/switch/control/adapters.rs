@@ -334,8 +334,11 @@ impl State {
         let copied = self.control.nics.replicas.keys().any(|(source, _)| *source == holder.source);
         let listed = matches!(inner.oid, oid::DELETE_SA | oid::ALLOCATION_COMPLETE);
         let excused = excused || !there && (listed || copied);
-        let usable =
-            m.topology.members().any(|nic| nic.usable && !nic.known_down) && !m.topology.is_changing();
+        // The extension chose when it passed the request on, not when the adapter answers.
+        let had_choice = carried.is_some_and(|c| c.had_choice);
+        let usable = had_choice
+            && m.topology.members().any(|nic| nic.usable && !nic.known_down)
+            && !m.topology.is_changing();
         let nodes = inner_request::nodes_of(inner);
         let nodes: Vec<&[u8]> = nodes.iter().map(|n| &n[..]).collect();
         let named = inner_request::named(inner.oid, &nodes);

@@ -116,6 +116,7 @@ pub fn ask_as(
         own_sent: 0,
         served: Vec::new(),
         refused: 0,
+        had_choice: false,
         well_formed: request_whole && well_formed(inner, &envelope, &bytes),
     };
     with(|_, state| state.control.nics.carried.insert(carried, entry));

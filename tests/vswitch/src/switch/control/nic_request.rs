@@ -39,6 +39,8 @@ pub struct Carried {
     pub served: Vec<(u16, By, Served)>,
     /// Number of references that were refused meanwhile.
     pub refused: u32,
+    /// A member that the extension could choose was usable when the request went down.
+    pub had_choice: bool,
     /// Whether the header is as documented, so that an extension may read the payload.
     pub well_formed: bool,
 }
@@ -146,7 +148,9 @@ impl State {
         let theirs = unsafe { before.information_buffer.cast::<SwitchNicOidRequest>().read_unaligned() };
         // SAFETY: as above.
         let sent = unsafe { now.information_buffer.cast::<SwitchNicOidRequest>().read_unaligned() };
-        let carried = self.control.nics.carried.get(&(theirs.oid_request as usize))?;
+        let had_choice = self.modules[module].topology.members().any(|nic| nic.usable && !nic.known_down);
+        let carried = self.control.nics.carried.get_mut(&(theirs.oid_request as usize))?;
+        carried.had_choice = had_choice;
         if now.information_buffer == before.information_buffer {
             checks::passed(world, carried);
         } else {
