@@ -35,8 +35,9 @@ impl State {
         });
         for list in lists {
             self.identify(list);
-            let known_port = self.modules[module].topology.ports.contains_key(&port);
             let Some(packet) = self.packets.at(list) else { continue };
+            // A port may be deleted between the decision and its report.
+            let known_port = self.modules[module].topology.existed_since(port, packet.generation);
             let name = packet.name;
             let theirs = packet.place.is_the_extensions();
             rule(world, "DATA-78", theirs, || format!("packet {name} reported after it was given away"));

@@ -204,6 +204,8 @@ pub struct Topology {
     pub disconnects: BTreeMap<NicId, u64>,
     /// Ports that are deleted.
     pub gone: BTreeSet<u32>,
+    /// The generation in which a port was deleted last.
+    deleted: BTreeMap<u32, u64>,
     /// NICs whose creation failed below.
     pub failed: BTreeSet<NicId>,
     /// NICs whose connection failed below.
@@ -258,10 +260,16 @@ impl Topology {
         self.ports.get(&port).map(|port| &port.policies)
     }
 
+    /// The port exists, or did at some time since that generation.
+    pub fn existed_since(&self, id: u32, generation: u64) -> bool {
+        self.ports.contains_key(&id) || self.deleted.get(&id).is_some_and(|at| *at > generation)
+    }
+
     pub fn remove_port(&mut self, id: u32) {
         self.changed();
         self.ports.remove(&id);
         self.gone.insert(id);
+        self.deleted.insert(id, self.generation);
         if self.external_port == Some(id) {
             self.external_port = None;
         }
