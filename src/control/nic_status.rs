@@ -96,15 +96,17 @@ pub fn indicate_pending(module: &Module) {
         let due = {
             let mut control = module.control.lock();
             let (live, placement) = (control.team.live(), control.settings.offload_placement);
-            control.capabilities.take_due(live, placement)
+            let due = control.capabilities.take_due(live, placement);
+            due.map(|(capability, block)| (capability, block, control.capabilities.turn(capability)))
         };
-        let Some((capability, block)) = due else { break };
+        let Some((capability, block, turn)) = due else { break };
         let Some(team) = module.switch.reference_nic(NicId::new(port, NicIndex::DEFAULT)) else {
             module.control.lock().capabilities.indicate_again(capability);
             failover::retry_later(module);
             break;
         };
         indicate::capability(module.filter, &team, capability, &block);
+        module.control.lock().capabilities.indicated(capability, turn);
     }
     while let Some(referenced) = next_lost_vf(module) {
         let Some(nic) = referenced else {

@@ -282,3 +282,25 @@ fn a_change_is_indicated_once_and_a_change_of_the_team_indicates_all_that_is_kno
     book.indicate_again(Capability::NicSwitch);
     assert_eq!(due(&mut book), [Capability::NicSwitch]);
 }
+
+#[test]
+fn of_two_that_indicate_at_once_one_indicates_again() {
+    let (capability, placement) = (Capability::NicSwitch, OffloadPlacement::FollowFlows);
+    let live = MemberSet::EMPTY.with(member(0)).with(member(1));
+    let mut book = book();
+    let hand_out = |book: &mut CapabilityTable<Heap>, byte| {
+        book.record(member(0), capability, &bytes_of(capability, 1, &[byte; LONGEST]));
+        let (_, block) = book.take_due(live, placement).expect("it is news");
+        (block, book.turn(capability))
+    };
+    let (_, first) = hand_out(&mut book, 1);
+    let (newest, second) = hand_out(&mut book, 2);
+    // The newer one is out before the older.
+    book.indicated(capability, second);
+    assert_eq!(book.take_due(live, placement), None);
+    book.indicated(capability, first);
+    let again = book.take_due(live, placement);
+    assert_eq!(again, Some((capability, newest)));
+    book.indicated(capability, book.turn(capability));
+    assert_eq!(book.take_due(live, placement), None);
+}

@@ -38,13 +38,15 @@ pub struct CapabilityTable<S: Storage> {
     due: u8,
     /// Capabilities that were indicated.
     told: u8,
+    /// Counts, for each capability, what was handed out to be indicated.
+    turns: [u8; CAPABILITIES.len()],
 }
 
 impl<S: Storage> CapabilityTable<S> {
     /// `members` is `MEMBERS` long.
     pub fn new(members: S::Of<MemberCapabilities>) -> Self {
         debug_assert_eq!(members.len(), MEMBERS);
-        Self { members, due: 0, told: 0 }
+        Self { members, due: 0, told: 0, turns: [0; CAPABILITIES.len()] }
     }
 
     /// Records a member's structure. False, and nothing recorded, if the structure is malformed.
@@ -94,10 +96,26 @@ impl<S: Storage> CapabilityTable<S> {
                 && let Some(block) = self.team(capability, live, placement)
             {
                 self.told |= capability.bit();
+                if let Some(turn) = self.turns.get_mut(capability.index()) {
+                    *turn = turn.wrapping_add(1);
+                }
                 return Some((capability, block));
             }
         }
         None
+    }
+
+    /// Which of the structures that were handed out for this capability was the last.
+    pub fn turn(&self, capability: Capability) -> u8 {
+        self.turns.get(capability.index()).copied().unwrap_or(0)
+    }
+
+    /// The structure of this turn was indicated. If another was handed out meanwhile, on another processor, nobody knows
+    /// which of the two came last: the capability is due again.
+    pub fn indicated(&mut self, capability: Capability, turn: u8) {
+        if self.turn(capability) != turn {
+            self.due |= capability.bit();
+        }
     }
 
     /// A capability is to be indicated again: the last indication did not reach the switch, or a member's was not
