@@ -31,7 +31,8 @@ pub enum Event {
     PropertyRefused { oid: u32, status: i32 },
     /// A port has a property that the driver cannot enforce or read; all its traffic is dropped.
     PortClosed { port: u32 },
-    /// The run-time state of a NIC could not be saved for lack of memory; other extensions may have saved theirs.
+    /// The run-time state of a NIC could not be saved for lack of memory, or because the switch gives no more room for
+    /// it; other extensions may have saved theirs.
     NotSaved { nic: NicId },
     /// The data to restore for a NIC could not be used and was ignored.
     RestoreDiscarded { nic: NicId, why: Discard },

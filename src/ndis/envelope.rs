@@ -21,6 +21,14 @@ pub struct Envelope {
     inner: NonNull<OidRequest>,
 }
 
+/// What revision 2 of NDIS_OID_REQUEST adds: the NIC switch and the virtual port that a request targets.
+#[derive(Clone, Copy)]
+pub(super) struct RequestTarget {
+    pub switch: u32,
+    pub vport: u32,
+    pub flags: u32,
+}
+
 impl Envelope {
     /// `None` unless the request is an OID_SWITCH_NIC_REQUEST and both headers have the type, revision and size that
     /// NDIS documents.
@@ -73,6 +81,19 @@ impl Envelope {
 
     pub(super) fn inner(&self) -> NonNull<OidRequest> {
         self.inner
+    }
+
+    /// SwitchId, VPortId and Flags of the request inside, if it is of revision 2 (ns-oidrequest-ndis_oid_request).
+    pub(super) fn target(&self) -> Option<RequestTarget> {
+        let inner = self.inner.as_ptr();
+        // SAFETY: checked in `of`.
+        let header = unsafe { (*inner).header };
+        if header.revision < 2 || header.size < OidRequest::SIZE_REVISION_2 {
+            return None;
+        }
+        // SAFETY: the header says that the members of revision 2 are there.
+        let (switch, vport, flags) = unsafe { ((*inner).switch_id, (*inner).vport_id, (*inner).flags) };
+        Some(RequestTarget { switch, vport, flags })
     }
 
     fn buffer(&self) -> (*mut u8, usize) {

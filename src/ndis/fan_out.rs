@@ -103,6 +103,12 @@ impl FanOut {
         let (ndis_port, timeout, method_id) =
             unsafe { ((*theirs).port_number, (*theirs).timeout, (*theirs).word56) };
         part.inner.header = ObjectHeader::new(object_type::OID_REQUEST, 1, OidRequest::SIZE_REVISION_1);
+        if let Some(target) = like.target() {
+            part.inner.header = ObjectHeader::new(object_type::OID_REQUEST, 2, OidRequest::SIZE_REVISION_2);
+            part.inner.switch_id = target.switch;
+            part.inner.vport_id = target.vport;
+            part.inner.flags = target.flags;
+        }
         part.inner.request_type = kind;
         part.inner.oid = oid;
         part.inner.port_number = ndis_port;

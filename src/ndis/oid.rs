@@ -67,12 +67,21 @@ impl Request {
     }
 
     /// Results of a method request that is completed here.
-    pub(super) fn method_results(&self, written: u32, read: u32, needed: u32) {
+    pub(super) fn method_results(&self, results: MethodResults) {
         // SAFETY: the request is ours to complete; results are the only members that are written.
         let request = unsafe { &mut *self.0.as_ptr() };
-        request.method_bytes_written = written;
-        request.method_bytes_read = read;
-        request.method_bytes_needed = needed;
+        request.method_bytes_written = results.written;
+        request.method_bytes_read = results.read;
+        request.method_bytes_needed = results.needed;
+        request.supported_revision = results.revision;
+    }
+
+    /// Results of a set request that succeeds here: BytesRead, and the revision of the structure that was understood.
+    pub(super) fn set_results(&self, read: u32, revision: u8) {
+        // SAFETY: as in `method_results`.
+        let request = unsafe { &mut *self.0.as_ptr() };
+        request.word52 = read;
+        request.supported_revision = revision;
     }
 
     /// The payload of a NIC life cycle request, or `None` when it is not what its header must say.
@@ -89,7 +98,8 @@ impl Request {
     pub(super) fn take_own_results(self, own: &OwnRequest) {
         // SAFETY: as below.
         let original = unsafe { &mut *self.0.as_ptr() };
-        original.supported_revision = own.request.supported_revision;
+        // Handled here, in the first revision of the envelope, whatever those below say of theirs.
+        original.supported_revision = own.request.supported_revision.max(1);
         if original.request_type == request_type::METHOD {
             original.method_bytes_written = own.request.method_bytes_written;
             original.method_bytes_read = own.request.method_bytes_read;
@@ -114,6 +124,15 @@ impl Request {
             original.word56 = clone.word56;
         }
     }
+}
+
+/// What a method says of itself when it completes: BytesWritten, BytesRead, BytesNeeded, SupportedRevision
+/// (ns-oidrequest-ndis_oid_request).
+pub(super) struct MethodResults {
+    pub written: u32,
+    pub read: u32,
+    pub needed: u32,
+    pub revision: u8,
 }
 
 /// `NDIS_REQUEST_TYPE`, as far as it matters to anyone here.

@@ -1,7 +1,13 @@
-//! `NDIS_SWITCH_NIC_SAVE_STATE` in requests from above, checked by its own header: a place to save to, or data to
-//! restore (ns-ntddndis-_ndis_switch_nic_save_state, oid-switch-nic-save).
+//! `NDIS_SWITCH_NIC_SAVE_STATE` in requests from above: a place to save to, or data to restore
+//! (ns-ntddndis-_ndis_switch_nic_save_state, oid-switch-nic-save).
+//!
+//! The pages state the room for saved data in four ways, and a request need not fill in all of them. OutputBufferLength
+//! is what may be written (ns-oidrequest-ndis_oid_request). Header.Size is the whole buffer
+//! (managing-hyper-v-extensible-switch-run-time-data) or the structure alone (ns-ntddndis-_ndis_switch_nic_save_state):
+//! it limits the data only where it is larger than the structure. SaveDataSize is the room that is provided
+//! (oid-switch-nic-save), or zero where nothing was saved yet: it limits the data unless it is zero.
 
-use super::oid::Request;
+use super::oid::{MethodResults, Request};
 use super::raw::{NicSaveState, object_type};
 use core::mem::offset_of;
 use core::ptr::NonNull;
@@ -24,15 +30,9 @@ struct View {
 }
 
 impl View {
-    /// The structure in the payload; of a method no more of it than comes back.
+    /// The structure in the bytes that come with the request, if they hold it.
     fn of(request: &Request) -> Option<Self> {
         let (structure, length) = request.payload()?;
-        let back = if request.kind() == Some(RequestType::Method) { request.output_length() } else { length };
-        Self::within(structure, length.min(back))
-    }
-
-    /// The structure in so many bytes.
-    fn within(structure: NonNull<u8>, length: u32) -> Option<Self> {
         let length = usize::try_from(length).ok()?;
         if length < FIXED {
             return None;
@@ -73,9 +73,14 @@ impl View {
         self.read(at).map_or(0, |bytes| usize::from(u16::from_le_bytes(bytes)))
     }
 
-    /// The header's Size: the whole buffer.
+    /// The header's Size.
     fn size(&self) -> usize {
         self.number(2)
+    }
+
+    /// The header's Revision, as far as it is understood here.
+    fn revision(&self) -> u8 {
+        self.read::<1>(1).map_or(1, |[revision]| revision.min(2))
     }
 
     fn nic(&self) -> Option<NicId> {
@@ -86,15 +91,31 @@ impl View {
 
     /// Revision 2 with its own member behind those of revision 1.
     fn has_overflow(&self) -> bool {
-        let revision = self.read::<1>(1).is_some_and(|[revision]| revision >= 2);
-        revision && self.size().min(self.length) >= usize::from(NicSaveState::SIZE_REVISION_2)
+        self.revision() >= 2 && self.size().min(self.length) >= usize::from(NicSaveState::SIZE_REVISION_2)
+    }
+
+    /// Bytes of the structure's own members.
+    fn own_size(&self) -> usize {
+        usize::from(if self.has_overflow() {
+            NicSaveState::SIZE_REVISION_2
+        } else {
+            NicSaveState::SIZE_REVISION_1
+        })
     }
 
     /// Where the data begins, if that is behind the structure's own members.
     fn data_offset(&self) -> Option<usize> {
-        let own =
-            if self.has_overflow() { NicSaveState::SIZE_REVISION_2 } else { NicSaveState::SIZE_REVISION_1 };
-        Some(self.number(offset_of!(NicSaveState, save_data_offset))).filter(|at| *at >= usize::from(own))
+        Some(self.number(offset_of!(NicSaveState, save_data_offset))).filter(|at| *at >= self.own_size())
+    }
+
+    /// SaveDataSize, and what revision 2 counts beyond it. `None` if that is more than there can be.
+    fn data_size(&self) -> Option<usize> {
+        let bytes = self.number(offset_of!(NicSaveState, save_data_size));
+        if !self.has_overflow() {
+            return Some(bytes);
+        }
+        let more = u32::from_le_bytes(self.read(NicSaveState::OVERFLOW)?);
+        bytes.checked_add(usize::try_from(more).ok()?)
     }
 }
 
@@ -106,8 +127,7 @@ pub fn completed_nic(request: &Request) -> Option<NicId> {
 /// The NIC of a request to save that has been below, and `Offer::print` as it is now. What a method gives back stands where
 /// its lengths stood, so that only the buffer's own is still to be had.
 pub fn passed(request: &Request) -> Option<(NicId, u32)> {
-    let (structure, length) = request.payload()?;
-    let view = View::within(structure, length)?;
+    let view = View::of(request)?;
     Some((view.nic()?, view.print()))
 }
 
@@ -121,22 +141,24 @@ pub struct Offer {
 }
 
 impl Offer {
-    /// `None` if the request is not what it must be: a method with room for the structure that its header describes. An
-    /// offset that points nowhere is good for an offer of nothing.
+    /// `None` if the request is not what it must be: a method that brings a structure with a good header. An offset that
+    /// points nowhere is good for an offer of nothing.
     pub fn of(request: Request) -> Option<Self> {
         if request.kind() != Some(RequestType::Method) {
             return None;
         }
         let view = View::of(&request)?;
-        let offered = view.number(offset_of!(NicSaveState, save_data_size));
-        let at = match view.data_offset() {
-            Some(at) => at,
-            None if offered == 0 => FIXED,
+        let (own, offered) = (view.own_size(), view.data_size()?);
+        let output = usize::try_from(request.output_length()).ok()?;
+        let end = if view.size() > own { view.size().min(output) } else { output };
+        let (at, room) = match view.data_offset() {
+            Some(at) => (at, end.saturating_sub(at)),
+            None if offered == 0 => (own, 0),
             None => return None,
         };
-        let end = view.size().min(usize::try_from(request.output_length()).ok()?);
-        let room = offered.min(end.saturating_sub(at));
-        let view = View { length: end, ..view };
+        let room = if offered == 0 { room } else { room.min(offered) };
+        // SaveDataSize must be able to say what was written.
+        let room = room.min(usize::from(u16::MAX));
         Some(Self { nic: view.nic()?, view, request, at, room })
     }
 
@@ -146,6 +168,9 @@ impl Offer {
 
     /// The bytes that may be written.
     pub fn room(&mut self) -> &mut [u8] {
+        if self.room == 0 {
+            return &mut [];
+        }
         // SAFETY: `at + room` lies inside the buffer, which is the request's until it is completed, and `self` is
         // borrowed as long as the slice.
         unsafe { core::slice::from_raw_parts_mut(self.view.structure.byte_add(self.at).as_ptr(), self.room) }
@@ -166,20 +191,35 @@ impl Offer {
         if self.view.has_overflow() {
             self.view.write(NicSaveState::OVERFLOW, [0; 4]);
         }
-        let written = u32::try_from(self.at.saturating_add(bytes)).unwrap_or(u32::MAX);
-        self.request.method_results(written, u32::from(NicSaveState::SIZE_REVISION_1), 0);
+        self.request.method_results(self.results(self.at.saturating_add(bytes), 0));
     }
 
-    /// Nothing was written, `need` bytes would do.
-    pub fn demand(self, need: usize) {
-        let needed = u32::try_from(self.at.saturating_add(need)).unwrap_or(u32::MAX);
-        self.request.method_results(0, u32::from(NicSaveState::SIZE_REVISION_1), needed);
+    /// The length of a buffer with room for `need` bytes of data, and that of the request's buffer.
+    pub fn lengths(&self, need: usize) -> (usize, usize) {
+        let has = usize::try_from(self.request.output_length()).unwrap_or(usize::MAX);
+        (self.at.saturating_add(need), has)
+    }
+
+    /// Nothing was written; with a buffer of `length` bytes the request may come again.
+    pub fn demand(self, length: usize) {
+        self.request.method_results(self.results(0, length));
+    }
+
+    fn results(&self, written: usize, needed: usize) -> MethodResults {
+        let count = |bytes| u32::try_from(bytes).unwrap_or(u32::MAX);
+        MethodResults {
+            written: count(written),
+            read: count(self.view.own_size()),
+            needed: count(needed),
+            revision: self.view.revision(),
+        }
     }
 }
 
 /// Data to restore: the structure of `OID_SWITCH_NIC_RESTORE`.
 pub struct Blob {
     view: View,
+    request: Request,
     pub nic: NicId,
 }
 
@@ -190,7 +230,7 @@ impl Blob {
             return None;
         }
         let view = View::of(&request)?;
-        Some(Self { nic: view.nic()?, view })
+        Some(Self { nic: view.nic()?, view, request })
     }
 
     pub fn is_of(&self, owner: &Owner) -> bool {
@@ -199,16 +239,19 @@ impl Blob {
 
     /// The data, or `None` if it does not lie in the buffer.
     pub fn data(&self) -> Option<&[u8]> {
-        let at = self.view.data_offset()?;
-        let mut bytes = self.view.number(offset_of!(NicSaveState, save_data_size));
-        if self.view.has_overflow() {
-            let more = u32::from_le_bytes(self.view.read(NicSaveState::OVERFLOW)?);
-            bytes = bytes.checked_add(usize::try_from(more).ok()?)?;
-        }
+        let (at, bytes) = (self.view.data_offset()?, self.view.data_size()?);
         if at.checked_add(bytes)? > self.view.length {
             return None;
         }
         // SAFETY: inside the buffer, which nobody writes to until the request is completed.
         Some(unsafe { core::slice::from_raw_parts(self.view.structure.byte_add(at).as_ptr(), bytes) })
+    }
+
+    /// The request is handled here: says so, with what was read of it
+    /// (filtering-oid-requests-in-an-ndis-filter-driver).
+    pub fn taken(self) {
+        let end = self.data().zip(self.view.data_offset()).map(|(data, at)| at.saturating_add(data.len()));
+        let read = end.unwrap_or(FIXED);
+        self.request.set_results(u32::try_from(read).unwrap_or(u32::MAX), self.view.revision());
     }
 }

@@ -1,6 +1,6 @@
 //! Run-time state of a partition's NIC: `OID_SWITCH_NIC_SAVE` and `_RESTORE` answered, their `_COMPLETE` watched
 //! (managing-hyper-v-extensible-switch-run-time-data.md). The data is optional for the partition: if memory runs out at
-//! a save, nothing is saved and the request is passed on; data that cannot be used at a restore is discarded, and the
+//! a save, or the room does although the buffer has it, nothing is saved and the request is passed on; data that cannot be used at a restore is discarded, and the
 //! request succeeds, because a failure would fail the partition's restore. IRQL <= DISPATCH_LEVEL. NDIS serialises the
 //! requests; only `arrived` is also called by the enumeration.
 
@@ -27,7 +27,7 @@ const OWNER: Owner = Owner { id: text::guid(EXTENSION_ID), name: FRIENDLY_NAME }
 pub fn before(module: &Module, request: Request) -> Option<NdisStatus> {
     match request.oid() {
         oids::SWITCH_NIC_SAVE => save(module, Offer::of(request)?),
-        oids::SWITCH_NIC_RESTORE => restore(module, &Blob::of(request)?),
+        oids::SWITCH_NIC_RESTORE => restore(module, Blob::of(request)?),
         _ => None,
     }
 }
@@ -100,7 +100,12 @@ fn save(module: &Module, mut offer: Offer) -> Option<NdisStatus> {
             Some(NdisStatus::SUCCESS)
         }
         Ok(Handed::TooSmall { need }) => {
-            offer.demand(need);
+            let ((needed, has), print) = (offer.lengths(need), offer.print());
+            if !module.operations.lock().may_demand(nic, print, needed, has) {
+                tell(module, Event::NotSaved { nic });
+                return None;
+            }
+            offer.demand(needed);
             Some(NdisStatus::BUFFER_TOO_SHORT)
         }
         Ok(Handed::Nothing) => None,
@@ -154,7 +159,7 @@ fn write<I: Iterator<Item = Pin>>(state: &NicState, pins: impl Fn() -> I) -> Opt
 }
 
 /// Copies data of this extension; it takes effect at RESTORE_COMPLETE. `None` for data of others.
-fn restore(module: &Module, blob: &Blob) -> Option<NdisStatus> {
+fn restore(module: &Module, blob: Blob) -> Option<NdisStatus> {
     if !blob.is_of(&OWNER) {
         return None;
     }
@@ -167,6 +172,7 @@ fn restore(module: &Module, blob: &Blob) -> Option<NdisStatus> {
     if let Err(why) = kept {
         tell(module, Event::RestoreDiscarded { nic, why });
     }
+    blob.taken();
     Some(NdisStatus::SUCCESS)
 }
 

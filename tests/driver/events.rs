@@ -328,7 +328,7 @@ fn ends_badly(oid: u32) -> Seen {
     let mut payload = Blob::made([0; 16], &[]).0;
     payload[offset_of!(NicSaveState, port_id)..][..4].copy_from_slice(&nic.port.to_le_bytes());
     let plan = Plan { status: FAILURE, completion: None };
-    let ask = Ask { oid, kind: request_type::SET_INFORMATION, payload, plan, effect: None };
+    let ask = Ask { plan, ..Ask::set(oid, payload, None) };
     let event = Event::OperationFailed { oid, nic: core(nic), status: FAILURE };
     after(net, |net| _ = net.ask(ask), |_| vec![event])
 }
@@ -470,8 +470,9 @@ fn allowed(case: &str) -> &'static [&'static str] {
             &["QueuesLost", "ProcessorsConflict", "RequestNotDirected", "PartlyDone"]
         }
         "settings_change" => &["SettingIgnored"],
-        "saved_and_restored" => &["Restored", "RestoreDiscarded"],
-        "live_migration" => &["Restored"],
+        // Some buffers have the room that the switch denies in another length.
+        "saved_and_restored" => &["Restored", "RestoreDiscarded", "NotSaved"],
+        "live_migration" => &["Restored", "NotSaved"],
         _ => &[],
     }
 }

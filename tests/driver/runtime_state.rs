@@ -6,6 +6,7 @@ mod moved;
 use lbfoext::module::Module;
 use lbfoext::trace::Event;
 use std::collections::BTreeMap;
+use teaming::ids::{NicIndex, PortId};
 use teaming::migration::record::{Differences, Discard, PART_MAX, PinKind};
 use vswitch::adapter::offloads::Resource;
 use vswitch::check::save::record;
@@ -15,7 +16,7 @@ use vswitch::scenario::migration::{ARRIVALS, Failure, Migration};
 use vswitch::scenario::suite::depth::{each, seeds};
 use vswitch::scenario::suite::saved::{a_state, blobs_of, everybody, many_pins};
 use vswitch::scenario::{Body, Net, Scenario};
-use vswitch::switch::control::save::{Blob, Offering, Other, RestoreRun, SaveRun};
+use vswitch::switch::control::save::{Blob, Offering, Other, RestoreRun, SaveRun, Shape};
 use vswitch::switch::ports::NicId;
 
 fn three(seed: u64) -> Scenario {
@@ -35,6 +36,10 @@ fn events(net: &Net) -> Vec<Event> {
     net.world().enter(read).unwrap_or_default()
 }
 
+fn id(nic: NicId) -> teaming::ids::NicId {
+    teaming::ids::NicId::new(PortId::new(nic.port), NicIndex::new(nic.index))
+}
+
 fn discarded(net: &Net) -> Vec<Discard> {
     let reasons = events(net).into_iter().filter_map(|event| match event {
         Event::RestoreDiscarded { why, .. } => Some(why),
@@ -51,24 +56,60 @@ fn differences(net: &Net) -> Vec<Differences> {
     all.collect()
 }
 
-#[test]
-fn a_save_takes_what_is_offered_or_asks_for_exactly_what_it_needs() {
-    let need = 76;
-    for room in [0, 1, 75, 76, 77, 500, 5_000] {
-        for (gap, revision) in [(0, 1), (3, 1), (100, 1), (0, 2), (8, 2)] {
-            let net = three(1).start();
-            let offering = Offering { room, gap, revision, guard: 40 };
-            let saved = net.save(net.vm(0), offering).expect("it runs");
-            assert!(!saved.failed);
-            assert_eq!(saved.blobs.len(), 1);
-            assert_eq!(saved.short, usize::from(room < need), "{offering:?}");
-            assert_eq!(saved.rounds, 2 + saved.short);
-            let (state, pins) = record(&saved.blobs).expect("a record");
-            assert_eq!((state.hashed_as.to_string(), pins.len()), ("10/0".to_owned(), 0));
-            assert_eq!(state.placement.members, 3);
-            net.finish().assert_clean();
-        }
+/// Bytes of data that a NIC without resources needs.
+const NEED: usize = 76;
+
+/// How a save goes that offers `room` bytes, by the pages alone: rounds, demands, structures.
+fn expected(offering: &Offering, room: usize) -> (usize, usize, usize) {
+    let (_, output) = offering.lengths(room);
+    if offering.usable(room) >= NEED {
+        (2, 0, 1)
+    } else if offering.offset() + NEED > output {
+        (3, 1, 1)
+    } else {
+        // The buffer has it already: the request comes again as it is, so nothing is demanded.
+        (1, 0, 0)
     }
+}
+
+#[test]
+fn a_save_of_every_shape_ends_after_one_demand_at_most() {
+    let mut all = 0;
+    for (number, shape) in Shape::all().enumerate() {
+        let (gap, revision) = [(0, 1), (3, 1), (100, 1), (0, 2), (8, 2)][number % 5];
+        let net = three(1).start();
+        for room in 0..=2 * NEED {
+            let guard = [0, 1, 24, NEED, 300][(room + number) % 5];
+            let offering = Offering { room, gap, revision, guard, shape: Some(shape) };
+            let saved = net.save(net.vm(0), offering).expect("it runs");
+            assert!(!saved.failed, "{offering:?}");
+            let found = (saved.rounds, saved.short, saved.blobs.len());
+            assert_eq!(found, expected(&offering, room), "{offering:?}");
+            if let Some((state, pins)) = record(&saved.blobs) {
+                assert_eq!((state.hashed_as.to_string(), pins.len()), ("10/0".to_owned(), 0));
+                assert_eq!(state.placement.members, 3);
+                all += 1;
+            }
+        }
+        net.finish().assert_clean();
+    }
+    assert!(all > 4_500, "{all} saves have brought a record");
+}
+
+#[test]
+fn a_buffer_that_does_not_grow_is_given_up_after_one_demand() {
+    let net = three(1).start();
+    let nic = net.vm(0);
+    for _ in 0..3 {
+        // A switch that repeats the request as it was.
+        let mut run = net.begin_save(nic, Offering { guard: 0, ..Offering::default() }).expect("it runs");
+        run.grows = false;
+        while net.step_save(&mut run) {}
+        assert_eq!((run.rounds, run.short, run.blobs.len()), (2, 1, 0));
+    }
+    assert_eq!(net.save(nic, Offering::default()).expect("it runs").blobs.len(), 1);
+    assert_eq!(events(&net).iter().filter(|event| **event == Event::NotSaved { nic: id(nic) }).count(), 3);
+    net.finish().assert_clean();
 }
 
 #[test]
@@ -407,7 +448,8 @@ fn interleaved(seed: u64) {
                     continue;
                 }
                 if let (Operation::Restore(done), _) = under_way.swap_remove(at) {
-                    let offering = Offering { room: net.world().random(200) as usize, ..Offering::default() };
+                    let room = net.world().random(200) as usize;
+                    let offering = Offering { room, guard: 0, ..Offering::default() };
                     under_way.push((Operation::Save(SaveRun::new(0, done.nic, offering)), false));
                 }
             }

@@ -48,6 +48,8 @@ abi! {
 impl OidRequest {
     /// `NDIS_SIZEOF_OID_REQUEST_REVISION_1`.
     pub const SIZE_REVISION_1: u16 = 236;
+    /// `NDIS_SIZEOF_OID_REQUEST_REVISION_2`, of NDIS 6.50: with SwitchId, VPortId and Flags.
+    pub const SIZE_REVISION_2: u16 = 248;
 
     /// BytesWritten of a query.
     pub const fn bytes_written(&self) -> u32 {

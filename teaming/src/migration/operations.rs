@@ -19,12 +19,12 @@ enum Save<S: Storage> {
     Under {
         record: S::Of<u8>,
         cursor: Cursor,
+        /// What was demanded last, and the length of the buffer that was too short.
+        demanded: Option<(usize, usize)>,
     },
-    /// Everything was handed out: further requests until the end are for other extensions. What an extension that saves
+    /// Everything was handed out, or no more can be: further requests until the end are for other extensions. What an extension that saves
     /// must write was like this when the last of it was passed on.
-    Done {
-        print: u32,
-    },
+    Done { print: u32 },
 }
 
 /// How far a restore has come.
@@ -80,15 +80,35 @@ impl<S: Storage> Operations<S> {
         if !matches!(&entry.save, Save::Under { cursor, .. } if *cursor != Cursor::START) {
             let carried = entry.carried.as_deref().and_then(|record| decode(record).ok());
             let record = record(carried).ok_or(Discard::NoMemory)?;
-            entry.save = Save::Under { record, cursor: Cursor::START };
+            let demanded = match &entry.save {
+                Save::Under { demanded, .. } => *demanded,
+                Save::Idle | Save::Done { .. } => None,
+            };
+            entry.save = Save::Under { record, cursor: Cursor::START, demanded };
             entry.was_saved = true;
         }
-        let Save::Under { record, cursor } = &mut entry.save else { return Ok(Handed::Nothing) };
+        let Save::Under { record, cursor, demanded } = &mut entry.save else { return Ok(Handed::Nothing) };
         let handed = cursor.hand_out(record, buffer);
+        if matches!(handed, Handed::Part { .. }) {
+            *demanded = None;
+        }
         if cursor.is_done(record) {
             entry.save = Save::Done { print };
         }
         Ok(handed)
+    }
+
+    /// Whether a buffer of `needed` bytes may be demanded for a NIC, in place of one of `has` that was too small. Not if
+    /// it has them all the same, so that the request would come again as it is, nor if they were demanded of such a
+    /// buffer before, which then does not grow. Otherwise the save of the NIC is over: what it needs cannot be had.
+    pub fn may_demand(&mut self, nic: NicId, print: u32, needed: usize, has: usize) -> bool {
+        let Some(entry) = self.entry(nic) else { return false };
+        let Save::Under { demanded, .. } = &mut entry.save else { return false };
+        if needed > has && demanded.replace((needed, has)) != Some((needed, has)) {
+            return true;
+        }
+        entry.save = Save::Done { print };
+        false
     }
 
     /// A request to save that was passed on is back. If nobody has written what who saves must write, it has been at

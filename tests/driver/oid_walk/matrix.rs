@@ -144,7 +144,7 @@ impl Cell {
             None => {
                 let payload = rows::bare(row);
                 let kind = request_type_of(kind);
-                let answer = net.ask(Ask { oid: row.oid, kind, payload, plan, effect: None }).unwrap();
+                let answer = net.ask(Ask { kind, plan, ..Ask::set(row.oid, payload, None) }).unwrap();
                 (answer.status, answer.reached_below)
             }
         };

@@ -35,10 +35,10 @@ fn request_header(h: ObjectHeader) {
 }
 
 /// Checks header and flags of an NDIS_SWITCH_NIC_OID_REQUEST of the extension or of the switch.
-fn envelope_head(e: &SwitchNicOidRequest) {
+fn envelope_head(e: &SwitchNicOidRequest, flags: u32) {
     let h = e.header;
     assert_eq!((h.object_type, h.revision, u32::from(h.size)), (object_type::DEFAULT, 1, ENVELOPE));
-    assert_eq!(e.flags, 0);
+    assert_eq!(e.flags, flags);
     assert!(!e.oid_request.is_null());
 }
 
@@ -49,7 +49,12 @@ fn outer(r: &OidRequest) {
     if r.request_type == request_type::METHOD {
         assert_eq!(r.word52, ENVELOPE, "OutputBufferLength");
     }
-    assert_eq!((r.reserved1, r.reserved2, r.switch_id, r.vport_id, r.flags), (0, 0, 0, 0, 0));
+    assert_eq!((r.reserved1, r.reserved2), (0, 0));
+}
+
+/// SwitchId, VPortId and Flags.
+fn target(r: &OidRequest) -> (u32, u32, u32) {
+    (r.switch_id, r.vport_id, r.flags)
 }
 
 /// Checks a clone: all members equal the original's, except those that belong to the issuer, NDIS or the miniport.
@@ -59,6 +64,7 @@ fn clone_of(r: &OidRequest, original: &OidRequest) {
     assert_eq!((r.request_type, r.timeout), (original.request_type, original.timeout));
     assert_eq!((r.request_id, r.request_handle), (original.request_id, original.request_handle));
     assert_eq!((r.length, r.word52, r.word56), (original.length, original.word52, original.word56));
+    assert_eq!(target(r), target(original));
     assert_eq!((r.ndis_reserved, r.miniport_reserved), ([NOT_THEIRS; 128], [NOT_THEIRS; 16]));
 }
 
@@ -91,7 +97,7 @@ pub fn assert_redirected(a: &Arrived, from: NicId, external: u32) {
         a.outer.information_buffer, original.information_buffer,
         "the switch's structure is not edited"
     );
-    envelope_head(&a.envelope);
+    envelope_head(&a.envelope, theirs.flags);
     assert_eq!(source(a), from);
     assert_eq!((theirs.source_port_id, theirs.source_nic_index), (from.port, from.index));
     assert_eq!(destination(a).port, external);
@@ -103,11 +109,12 @@ pub fn assert_redirected(a: &Arrived, from: NicId, external: u32) {
 fn made_here(a: &Arrived) {
     assert!(is_own(a) && a.theirs.is_none());
     outer(&a.outer);
+    assert_eq!(target(&a.outer), (0, 0, 0));
     assert_eq!(a.outer.request_type, request_type::METHOD);
     let none = std::ptr::null_mut();
     assert_eq!(a.outer.request_handle, none);
     assert_eq!((a.outer.ndis_reserved, a.outer.miniport_reserved), ([0; 128], [0; 16]));
-    envelope_head(&a.envelope);
+    envelope_head(&a.envelope, 0);
     let inner = &a.inner;
     request_header(inner.header);
     assert!(!inner.information_buffer.is_null() && inner.length > 0);
@@ -131,10 +138,7 @@ pub fn assert_originated(a: &Arrived, partition: NicId, external: u32) {
     let inner = &a.inner;
     assert_eq!((inner.oid, inner.request_type), (theirs.oid, theirs.request_type));
     assert_eq!((inner.port_number, inner.timeout), (theirs.port_number, theirs.timeout));
-    assert_eq!(
-        (inner.switch_id, inner.vport_id, inner.flags),
-        (theirs.switch_id, theirs.vport_id, theirs.flags)
-    );
+    assert_eq!(target(inner), target(&theirs));
     assert_ne!(inner.information_buffer, theirs.information_buffer);
     if inner.request_type == request_type::METHOD {
         assert_eq!(
@@ -154,7 +158,7 @@ pub fn assert_own_purpose(a: &Arrived, member: NicId) {
     assert_eq!(a.references, (1, 0));
     assert_eq!(a.inner.request_type, request_type::QUERY_INFORMATION);
     assert_eq!((a.inner.port_number, a.inner.word52, a.inner.word56), (0, 0, 0));
-    assert_eq!((a.inner.switch_id, a.inner.vport_id, a.inner.flags), (0, 0, 0));
+    assert_eq!(target(&a.inner), (0, 0, 0));
 }
 
 /// A query of the extension to the switch.

@@ -313,6 +313,12 @@ mutations! {
         OddName => "SAVE-11",
         LeaveFeatureClass => "SAVE-12",
         WriteFlags => "SAVE-13",
+        /// BytesWritten of a save counts the data alone.
+        CountDataAlone => "SAVE-14",
+        /// Room is demanded that the buffer has.
+        DemandWhatIsThere => "HOST-11",
+        /// A restore is taken, and nothing said of what was understood and read.
+        TakeSilently => "HOST-15",
         /// SAVE_COMPLETE is completed instead of passed on.
         EndSave => "SAVE-16",
         /// Data of one NIC is taken for another's whose restore is under way too.
@@ -342,6 +348,8 @@ mutations! {
         /// A redirected request names another source.
         ForgetSource => "OID-41",
         OwnForNobody => "OID-43",
+        /// An own request in another's stead does not say for which virtual port it is.
+        ForgetTarget => "HOST-16",
         /// An offload is originated that nobody asked for.
         OwnUnasked => "OID-44",
         /// A clone goes down after FilterOidRequest returned.

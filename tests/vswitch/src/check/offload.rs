@@ -117,6 +117,15 @@ pub fn in_its_stead(
         format!("own {:#x} while no such request from above is being filtered", inner.oid)
     });
     let Some(carried) = carried.filter(|_| filtering) else { return };
+    let theirs = target_of(&carried.before);
+    let kept = theirs.is_none() || theirs == target_of(bytes_of(inner));
+    rule(world, "HOST-16", kept, || {
+        format!(
+            "own {:#x} for {:?}, in the stead of one for {theirs:?}",
+            inner.oid,
+            target_of(bytes_of(inner))
+        )
+    });
     let source = topology.nic(from);
     let partition =
         source.is_some_and(|nic| nic.kind != NicKind::External && nic.state == NicState::Connected);
@@ -125,6 +134,17 @@ pub fn in_its_stead(
     rule(world, "OID-43", ours && held, || {
         format!("own {:#x} for {from} in the stead of {}'s, referenced: {held}", inner.oid, carried.from)
     });
+}
+
+fn bytes_of(request: &OidRequest) -> &[u8] {
+    // SAFETY: plain bytes, borrowed with the request.
+    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(request).cast(), size_of::<OidRequest>()) }
+}
+
+/// SwitchId, VPortId and Flags, which the second revision of NDIS_OID_REQUEST adds.
+fn target_of(request: &[u8]) -> Option<&[u8]> {
+    let (_, revision, size) = wire::header(request)?;
+    if revision >= 2 && size >= 248 { request.get(236..248) } else { None }
 }
 
 /// A request to a NIC is complete.
@@ -178,6 +198,7 @@ fn ending(world: &World, carried: &Carried, status: i32, own: bool) {
     let now = unsafe { (carried.inner as *const OidRequest).read_unaligned() };
     let head = bytes_at(carried.inner, 52) == carried.before[..52]
         && bytes_at(carried.inner + 72, 160) == carried.before[72..232]
+        && bytes_at(carried.inner + 233, 15) == carried.before[233..]
         && (carried.kind != request_type::METHOD
             || bytes_at(carried.inner + 56, 4) == carried.before[56..60]);
     rule(world, "OID-40", head, || format!("inner request {:#x} was edited", carried.oid));

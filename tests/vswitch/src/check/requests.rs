@@ -1,7 +1,7 @@
 //! Checks of the mechanics of requests: what is done when they come back at once, late, or inside the call, how long
 //! they may stay, what must live until they are back, and what the extension does with answers that are failures.
 
-use crate::check::{advice, rule};
+use crate::check::rule;
 use crate::machine::clock::SECOND;
 use crate::machine::memory::MemoryState;
 use crate::machine::world::{self, World};
@@ -49,12 +49,16 @@ pub fn returned(world: &World, above: &Above, is_complete: bool) {
 }
 
 /// A request from above is complete and looked at.
-pub fn ended(world: &World, above: &Above, answer: &Answer, method_id_kept: bool, revision: u8) {
+pub fn ended(world: &World, above: &Above, answer: &Answer, method_id_kept: bool, now: &OidRequest) {
     let oid = above.oid;
     // Of who only forwards a request nobody asks it (filtering-oid-requests-in-an-ndis-filter-driver).
     if above.kind == request_type::SET_INFORMATION && !above.reached_below && answer.status == SUCCESS {
-        advice(world, "OID-07", revision != 0, || {
-            format!("set request {oid:#x} was handled, and in no revision")
+        let (revision, read) = (now.supported_revision, now.word52 as usize);
+        rule(world, "HOST-15", revision != 0 && (1..=above.length).contains(&read), || {
+            format!(
+                "set request {oid:#x} was handled: revision {revision}, {read} bytes of {} read",
+                above.length
+            )
         });
     }
     let short = matches!(answer.status, BUFFER_TOO_SHORT | INVALID_LENGTH);

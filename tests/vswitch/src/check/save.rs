@@ -12,7 +12,7 @@ use crate::switch::ports::NicId;
 use lbfoext::ndis::raw::{BUFFER_TOO_SHORT, NicSaveState, SUCCESS};
 use std::mem::offset_of;
 use teaming::ids::{NicId as CoreNic, NicIndex, PortId};
-use teaming::migration::record::{Assembly, NicState, Part, Pin, decode};
+use teaming::migration::record::{Assembly, NicState, PART_HEADER, PART_MAX, Part, Pin, decode, record_len};
 
 /// A record, read.
 pub type Record = (NicState, Vec<Pin>);
@@ -33,8 +33,8 @@ pub fn record(blobs: &[Blob]) -> Option<Record> {
 /// What the driver ought to know of a NIC since it was created.
 #[derive(Default)]
 pub struct Memory {
-    /// Structures of ours in the last save, and the room that was offered for the first.
-    last: Option<(usize, usize)>,
+    /// Structures of ours in the last save, the room that could be used for the first, and pins in the record.
+    last: Option<(usize, usize, usize)>,
     /// It was saved: a restore brings nothing that it does not know better.
     was_saved: bool,
     /// What the last restore brought, and the rule that is at stake.
@@ -66,6 +66,12 @@ pub fn answered(world: &World, round: &Round<'_>, before: &[u8], answer: &Answer
         world.exercised("SAVE-02");
         return;
     }
+    let needed = usize::try_from(answer.needed).unwrap_or(0);
+    let there = (FIXED..=round.offering.lengths(round.room).1).contains(&needed);
+    let stuck = answer.status == BUFFER_TOO_SHORT && there;
+    if round.demanded {
+        rule(world, "SAVE-06", !stuck, || format!("{nic}: the room that was demanded is not enough"));
+    }
     match answer.status {
         SUCCESS => {
             rule(world, "SAVE-02", after != before, || {
@@ -76,13 +82,13 @@ pub fn answered(world: &World, round: &Round<'_>, before: &[u8], answer: &Answer
             }
         }
         BUFFER_TOO_SHORT => {
-            let needed = usize::try_from(answer.needed).unwrap_or(0);
             rule(world, "SAVE-04", needed >= FIXED && after == before, || {
                 format!("{nic}: {needed} bytes needed, payload changed: {}", after != before)
             });
-            let more = needed > round.offering.offset() + round.room;
-            let stuck = needed >= FIXED && !more && round.demanded;
-            rule(world, "SAVE-06", !stuck, || format!("{nic}: the room that was demanded is not enough"));
+            rule(world, "HOST-11", round.demanded || !stuck, || {
+                let (_, output) = round.offering.lengths(round.room);
+                format!("{nic}: {needed} bytes are demanded of a buffer of {output}: {:?}", round.offering)
+            });
             advice(world, "SAVE-28", needed <= usize::from(u16::MAX), || format!("{needed} bytes needed"));
         }
         status => {
@@ -94,14 +100,12 @@ pub fn answered(world: &World, round: &Round<'_>, before: &[u8], answer: &Answer
 /// A structure that the driver filled.
 fn filled(world: &World, round: &Round<'_>, before: &[u8], answer: &Answer) {
     let (after, nic) = (&answer.payload, round.nic);
-    let at = round.offering.offset();
+    let (at, usable) = (round.offering.offset(), round.offering.usable(round.room));
     let size = word(after, offset_of!(NicSaveState, save_data_size));
     let outside = |range: std::ops::Range<usize>| before.get(range.clone()) == after.get(range);
-    let guards = outside(FIXED + 4..at) && outside(at + round.room..before.len());
-    rule(world, "SAVE-03", guards, || {
-        format!("{nic}: bytes outside the room of {} were written", round.room)
-    });
-    let fixed = outside(0..14) && outside(566..568) && size <= round.room;
+    let guards = outside(FIXED + 4..at) && outside(at + usable..before.len());
+    rule(world, "SAVE-03", guards, || format!("{nic}: bytes outside the room of {usable} were written"));
+    let fixed = outside(0..14) && outside(566..568) && size <= usable;
     rule(world, "SAVE-13", fixed, || {
         format!("{nic}: members of the switch changed, or {size} bytes of data")
     });
@@ -118,7 +122,14 @@ fn filled(world: &World, round: &Round<'_>, before: &[u8], answer: &Answer) {
         rule(world, "SAVE-27", overflow == 0, || format!("{nic}: {overflow} bytes more than there are"));
     }
     let written = usize::try_from(answer.written).unwrap_or(0);
-    advice(world, "SAVE-14", written == at + size, || format!("{nic}: BytesWritten is {written}"));
+    rule(world, "SAVE-14", written == at + size, || format!("{nic}: BytesWritten is {written}"));
+}
+
+/// A part of a record with about so many pins may be one that the offering denies, so that it is not saved.
+pub fn may_be_denied(offering: &Offering, pins: usize) -> bool {
+    let whole = record_len(pins + 4) + PART_HEADER;
+    let smallest = if whole > PART_MAX { PART_HEADER + 1 } else { record_len(0) + PART_HEADER };
+    (smallest..=whole.min(PART_MAX)).any(|need| offering.denies(need))
 }
 
 /// A save has ended: what it gave.
@@ -126,7 +137,7 @@ pub fn saved(
     world: &World,
     state: &mut State,
     (module, nic): (usize, NicId),
-    room: usize,
+    offering: &Offering,
     bounds: Option<Bounds>,
     ours: &[Blob],
 ) {
@@ -144,11 +155,14 @@ pub fn saved(
     let holds_nothing = state.held_for(module, nic).is_empty();
     let memory = state.saves.memory.entry((module, nic)).or_default();
     let known = state.modules[module].topology.nic(nic).is_some();
-    if let Some((count, then)) = memory.last.filter(|_| known) {
-        rule(world, "SAVE-09", then != room || count == ours.len(), || {
+    let room = offering.usable(offering.room);
+    if let Some((count, then, pins)) = memory.last.filter(|_| known) {
+        let one_part = record_len(pins + 4) + PART_HEADER <= PART_MAX;
+        let same = (one_part || then == room) && !may_be_denied(offering, pins);
+        rule(world, "SAVE-09", !same || count == ours.len(), || {
             format!("{nic}: {} structures, {count} the time before", ours.len())
         });
-        if then == room && count != ours.len() {
+        if same && count != ours.len() {
             return;
         }
     }
@@ -156,7 +170,7 @@ pub fn saved(
         // Nothing was saved: the NIC is not known.
         return;
     };
-    memory.last = Some((ours.len(), room));
+    memory.last = Some((ours.len(), room, pins.len()));
     memory.was_saved = true;
     let at_stake = memory.at_stake.unwrap_or("SAVE-18");
     let id = CoreNic::new(PortId::new(nic.port), NicIndex::new(nic.index));

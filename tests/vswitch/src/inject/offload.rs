@@ -56,6 +56,14 @@ pub(crate) fn own_envelope(mut e: SwitchNicOidRequest, filtering: bool) -> Switc
     let offload = wire::offload_row(unsafe { (*e.oid_request).oid }).is_some();
     match pending() {
         Some(Mutation::OwnForNobody) if offload && commit() => e.source_port_id = 0,
+        Some(Mutation::ForgetTarget) if offload => {
+            // SAFETY: as above.
+            let mut inner = unsafe { *e.oid_request };
+            if inner.header.revision >= 2 && commit() {
+                inner.vport_id = 0;
+                e.oid_request = Box::into_raw(Box::new(inner));
+            }
+        }
         Some(Mutation::OwnUnasked) if !offload && !filtering && commit() => {
             let mut inner = OidRequest::ZERO;
             inner.header = ObjectHeader::new(object_type::OID_REQUEST, 1, OidRequest::SIZE_REVISION_1);

@@ -3,11 +3,12 @@
 
 use crate::inject::state::{commit, pending};
 use crate::mutation::Mutation;
+use crate::switch::control::offering::room_of;
 use crate::switch::control::results;
 use crate::switch::control::save::{FIXED, Other, field, word};
 use crate::switch::ndis::State;
 use crate::switch::ports::NicId;
-use lbfoext::ndis::raw::{BUFFER_TOO_SHORT, OidRequest, SUCCESS, oids};
+use lbfoext::ndis::raw::{BUFFER_TOO_SHORT, OidRequest, SUCCESS, oids, request_type};
 use teaming::migration::record::{PART_HEADER, decode, encode};
 
 /// The payload of a request that is with the driver.
@@ -35,12 +36,18 @@ pub(crate) fn saving(state: &mut State, module: usize, key: usize) -> Option<i32
         {
             Some(SUCCESS)
         }
-        Mutation::SaveTwice if oid == oids::SWITCH_NIC_SAVE => {
-            let last = state.saves.injected.last_own.take_if(|last| last.len() <= bytes.len())?;
+        Mutation::SaveTwice if oid == oids::SWITCH_NIC_SAVE && !state.saves.injected.demanded => {
+            let output = state.control.above.get(&key)?.output;
+            let (at, room) = room_of(bytes, output);
+            let fits = |last: &mut Vec<u8>| last[1] == bytes[1] && (at + 1..=at + room).contains(&last.len());
+            let last = state.saves.injected.last_own.take_if(fits)?;
             if !commit() {
                 return None;
             }
-            bytes[..last.len()].copy_from_slice(&last);
+            bytes[16..566].copy_from_slice(&last[16..566]);
+            bytes[FIXED..last.len()].copy_from_slice(&last[FIXED..]);
+            // SAFETY: the request lives while it is in the table.
+            unsafe { (*(key as *mut OidRequest)).method_bytes_written = last.len() as u32 };
             Some(SUCCESS)
         }
         Mutation::ForgetSecondSave
@@ -111,43 +118,66 @@ fn pretend_forwarded(state: &mut State, key: usize) {
     }
 }
 
+/// A mutation completes a set request with success: apart from that it was handled as the pages ask.
+pub(crate) fn as_if_handled(state: &State, key: usize, status: i32) {
+    let Some(above) = state.control.above.get(&key) else { return };
+    if above.kind == request_type::SET_INFORMATION && status == SUCCESS && !above.reached_below {
+        // SAFETY: the request lives while it is in the table.
+        let r = unsafe { &mut *(key as *mut OidRequest) };
+        (r.word52, r.supported_revision) = (r.length, 1);
+    }
+}
+
 /// FilterOidRequest has returned; the status that it seems to return.
 pub(crate) fn saved(state: &mut State, key: usize, status: i32) -> i32 {
     let Some((oid, bytes)) = payload(state, key) else { return status };
     if let Some((_, before)) = state.saves.injected.before.take_if(|(lent, _)| *lent == key) {
         bytes.copy_from_slice(&before);
     }
+    // SAFETY: the request lives until it is finished.
+    let r = unsafe { &mut *(key as *mut OidRequest) };
+    let taken = oid == oids::SWITCH_NIC_RESTORE && status == SUCCESS;
+    if taken && pending() == Some(Mutation::TakeSilently) && commit() {
+        (r.word52, r.supported_revision) = (0, 0);
+    }
     if oid != oids::SWITCH_NIC_SAVE {
         return status;
     }
-    // SAFETY: the request lives until it is finished.
-    let r = unsafe { &mut *(key as *mut OidRequest) };
     if status == SUCCESS {
-        inject_filled(bytes);
+        let room = state.control.above.get(&key).map(|above| room_of(&above.payload_before, above.output));
+        inject_filled(bytes, room.map_or(0, |(at, room)| at + room));
         let end = word(bytes, 566) + word(bytes, 564);
         state.saves.injected.last_own = bytes.get(..end).map(<[u8]>::to_vec);
     }
     match pending() {
         Some(Mutation::DemandNothing) if status == BUFFER_TOO_SHORT && commit() => r.method_bytes_needed = 0,
-        Some(Mutation::DemandAgain) if status == SUCCESS && bytes.len() > FIXED + 24 && commit() => {
+        Some(mutation @ (Mutation::DemandAgain | Mutation::DemandWhatIsThere))
+            if status == SUCCESS
+                && (mutation == Mutation::DemandAgain) == state.saves.injected.demanded
+                && commit() =>
+        {
+            let written = word(bytes, 566) + word(bytes, 564);
             let before = state.control.above.get(&key).map(|above| above.payload_before.clone());
             bytes.copy_from_slice(&before.unwrap_or_default());
-            r.method_bytes_needed = u32::try_from(word(bytes, 566) + word(bytes, 564)).unwrap_or(0);
+            r.method_bytes_needed = u32::try_from(written).unwrap_or(0);
             return BUFFER_TOO_SHORT;
+        }
+        Some(Mutation::CountDataAlone) if status == SUCCESS && commit() => {
+            r.method_bytes_written = u32::try_from(word(bytes, 564)).unwrap_or(0);
         }
         _ => {}
     }
     status
 }
 
-/// The structure that the driver filled is spoilt.
-fn inject_filled(bytes: &mut [u8]) {
+/// The structure that the driver filled is spoilt; its room ends at `room_end`.
+fn inject_filled(bytes: &mut [u8], room_end: usize) {
     let end = word(bytes, 566) + word(bytes, 564);
     let (revision, word_at) = (bytes[1], word(bytes, 566));
     match pending() {
         Some(Mutation::Miscount) if end < 1_000 && commit() => miscount(&mut bytes[word_at..end]),
         // The last byte belongs to nobody.
-        Some(Mutation::SavePastRoom) if end < bytes.len() && commit() => bytes[bytes.len() - 1] ^= 1,
+        Some(Mutation::SavePastRoom) if room_end < bytes.len() && commit() => bytes[bytes.len() - 1] ^= 1,
         Some(Mutation::OtherOwner) if commit() => bytes[16] ^= 1,
         Some(Mutation::OddName) if commit() => bytes[32] += 1,
         Some(Mutation::LeaveFeatureClass) if commit() => bytes[548] = 0xC6,

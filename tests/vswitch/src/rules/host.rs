@@ -73,12 +73,10 @@ pub const HOST: &[Rule] = &[
         "forwarding-oid-requests-from-a-hyper-v-child-partition",
         "what a VM has announced is taken for all that it listens to",
     ),
-    not(
+    error(
         "HOST-11",
-        Error,
         "A save does not demand room that the request's buffer already has.",
         "oid-switch-nic-save",
-        "every buffer of a save here has its room in one shape",
     ),
     error(
         "HOST-12",
@@ -94,5 +92,15 @@ pub const HOST: &[Rule] = &[
         "HOST-14",
         "NetEventSwitchActivate comes once for each activation; requests come before it, in it and after it.",
         "querying-the-hyper-v-extensible-switch-configuration",
+    ),
+    error(
+        "HOST-15",
+        "Who handles a set request says in which revision of its structure, and how many bytes were read.",
+        "filtering-oid-requests-in-an-ndis-filter-driver",
+    ),
+    error(
+        "HOST-16",
+        "Who sends a request in another's stead keeps SwitchId, VPortId and Flags of its second revision.",
+        "ns-oidrequest-ndis_oid_request",
     ),
 ];

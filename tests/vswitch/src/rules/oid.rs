@@ -38,8 +38,7 @@ pub const OID: &[Rule] = &[
     ),
     error(
         "OID-07",
-        "The results below are copied to the original by its type; who handles a set fills in \
-         SupportedRevision.",
+        "The results below are copied to the original by its type.",
         "filtering-oid-requests-in-an-ndis-filter-driver",
     ),
     error(

@@ -68,7 +68,7 @@ pub const SAVE: &[Rule] = &[
         "SaveDataSize is what was written; header, flags, port, index and SaveDataOffset stay.",
         "managing-hyper-v-extensible-switch-run-time-data",
     ),
-    warning(
+    error(
         "SAVE-14",
         "BytesWritten of a save is SaveDataOffset and SaveDataSize together.",
         "nc-ndis-filter_oid_request",

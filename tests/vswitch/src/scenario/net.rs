@@ -478,5 +478,5 @@ pub fn unknown_request(oid: u32, kind: i32, payload: Vec<u8>, status: i32) -> As
         kind,
         request_type::QUERY_INFORMATION | request_type::SET_INFORMATION | request_type::METHOD
     ));
-    Ask { oid, kind, payload, plan, effect: None }
+    Ask { kind, plan, ..Ask::set(oid, payload, None) }
 }

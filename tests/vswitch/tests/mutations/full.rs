@@ -139,7 +139,8 @@ fn placement(seed: u64, mutation: Option<Mutation>) -> u32 {
             | Mutation::LoseQueueStatus
             | Mutation::ChangeIdentifier
             | Mutation::FreeDefault
-            | Mutation::OwnForNobody,
+            | Mutation::OwnForNobody
+            | Mutation::ForgetTarget,
         ) => 2,
         Some(_) => 0,
     }

@@ -210,7 +210,9 @@ impl State {
             && now.request_id == before.request_id
             && now.request_handle == before.request_handle
             && now.port_number == before.port_number
-            && now.timeout == before.timeout;
+            && now.timeout == before.timeout
+            && (now.header.revision, now.header.size) == (before.header.revision, before.header.size)
+            && (now.switch_id, now.vport_id, now.flags) == (before.switch_id, before.vport_id, before.flags);
         rule(world, "OID-14", same, || format!("the clone of request {:#x} says something else", before.oid));
         let reserved = now.ndis_reserved == [0xDB; 128] && now.miniport_reserved == [0xDB; 16];
         rule(world, "OID-10", reserved, || "reserved members of a clone were written".to_owned());
@@ -349,7 +351,7 @@ impl State {
         }
         r.supported_revision = 1 + (word() % 7) as u8;
         unchanged_payload(world, above);
-        let status = self.saves.below(above.module, r, status);
+        let status = self.saves.below(above.module, r, (above.length, above.output), status);
         above.results = results(r);
         above.below_status = Some(status);
         let effect = if status == SUCCESS { above.effect.take() } else { None };

@@ -5,7 +5,7 @@ use crate::machine::memory::AllocationKind;
 use crate::machine::world::World;
 use crate::switch::control::Control;
 use crate::switch::ndis::with;
-use lbfoext::ndis::raw::{OidRequest, request_type};
+use lbfoext::ndis::raw::{ObjectHeader, OidRequest, request_type};
 use std::ptr;
 
 const PAGE: usize = 4096;
@@ -59,18 +59,22 @@ pub(crate) fn bytes_at(address: usize, length: usize) -> Vec<u8> {
     unsafe { std::slice::from_raw_parts(address as *const u8, length) }.to_vec()
 }
 
-/// Bytes that NDIS reads of the extension's own request: NDIS_OID_REQUEST of NDIS 6.40, which is shorter than the form
-/// with the switch's members that NDIS itself passes (ns-oidrequest-ndis_oid_request).
+/// What NDIS reads of a request of the extension's own of the first revision: NDIS_OID_REQUEST as NDIS 6.40 declares it,
+/// which is shorter than the second with SwitchId, VPortId and Flags (ns-oidrequest-ndis_oid_request).
 const OWN_REQUEST: usize = 240;
 
 /// Reads a request that an extension wrote.
 ///
 /// # Safety
-/// The request is valid.
+/// The request is there, in the length that its header states.
 pub(crate) unsafe fn own_request(at: *const OidRequest) -> OidRequest {
     let mut r = OidRequest::ZERO;
-    // SAFETY: by the caller; the copy is longer.
-    unsafe { ptr::copy_nonoverlapping(at.cast::<u8>(), (&raw mut r).cast::<u8>(), OWN_REQUEST) };
+    // SAFETY: by the caller.
+    let header = unsafe { at.cast::<ObjectHeader>().read_unaligned() };
+    let second = header.revision >= 2 && header.size >= OidRequest::SIZE_REVISION_2;
+    let length = if second { size_of::<OidRequest>() } else { OWN_REQUEST };
+    // SAFETY: by the caller; the copy is as long.
+    unsafe { ptr::copy_nonoverlapping(at.cast::<u8>(), (&raw mut r).cast::<u8>(), length) };
     r
 }
 
@@ -105,7 +109,9 @@ mod tests {
         let done = world.enter(|| {
             with(|_, state| state.style.fenced = true);
             let world = world::current();
-            let address = take(&world, &[7; OWN_REQUEST], "request");
+            let mut bytes = [7; OWN_REQUEST];
+            bytes[1] = 1;
+            let address = take(&world, &bytes, "request");
             // SAFETY: so much is there.
             let r = unsafe { own_request(address as *const OidRequest) };
             assert_eq!((r.oid, r.supported_revision), (0x0707_0707, 7));

@@ -1,6 +1,6 @@
 //! Requests to a NIC from above: an OID encapsulated in OID_SWITCH_NIC_REQUEST.
 
-use crate::machine::world;
+use crate::machine::world::{self, World};
 use crate::switch::control::nic_request::Carried;
 use crate::switch::control::{Ask, below::Plan, buffer, bytes_at, payload, request};
 use crate::switch::ndis::with;
@@ -53,6 +53,7 @@ impl NicAnswer {
 pub fn ask(module: usize, from: NicId, to: NicId, inner: &Inner, plan: Plan, as_set: bool) -> NicAnswer {
     let mut envelope = SwitchNicOidRequest::ZERO;
     envelope.header = ObjectHeader::new(object_type::DEFAULT, 1, 32);
+    envelope.flags = 1 + world::current().random(u64::from(u32::MAX - 1)) as u32;
     (envelope.source_port_id, envelope.source_nic_index) = (from.port, from.index);
     (envelope.destination_port_id, envelope.destination_nic_index) = (to.port, to.index);
     ask_as(module, envelope, inner, (plan, as_set), |_| (), |_| ())
@@ -82,7 +83,7 @@ pub fn ask_as(
         blocks.insert(0, (next, bytes));
     }
     let mut r = OidRequest::ZERO;
-    r.header = ObjectHeader::new(object_type::OID_REQUEST, 1, OidRequest::SIZE_REVISION_1);
+    revise(&world, &mut r);
     r.request_type = inner.kind;
     r.oid = inner.oid;
     r.information_buffer = next as *mut _;
@@ -121,8 +122,7 @@ pub fn ask_as(
     };
     with(|_, state| state.control.nics.carried.insert(carried, entry));
     let kind = if as_set { request_type::SET_INFORMATION } else { request_type::METHOD };
-    let answer =
-        request(module, Ask { oid: oids::SWITCH_NIC_REQUEST, kind, payload: bytes, plan, effect: None });
+    let answer = request(module, Ask { plan, kind, ..Ask::set(oids::SWITCH_NIC_REQUEST, bytes, None) });
     with(|_, state| state.control.nics.carried.remove(&carried));
     // SAFETY: allocated above and not freed yet.
     let results = crate::switch::control::results(unsafe { &*(carried as *const OidRequest) });
@@ -131,6 +131,21 @@ pub fn ask_as(
     blocks.iter().for_each(|(at, _)| buffer::free(&world, *at));
     NicAnswer { status: answer.status, reached_below: answer.reached_below, contents, results }
 }
+
+/// Makes a request one of the first or the second revision, as the seed says. The second one's members are not zero; that
+/// VPortId is valid is not said, so that it names no virtual port (ns-oidrequest-ndis_oid_request).
+pub(crate) fn revise(world: &World, r: &mut OidRequest) {
+    let word = || 1 + world.random(u64::from(u32::MAX - 1)) as u32;
+    if world.chance(1, 3) {
+        r.header = ObjectHeader::new(object_type::OID_REQUEST, 1, OidRequest::SIZE_REVISION_1);
+        return;
+    }
+    r.header = ObjectHeader::new(object_type::OID_REQUEST, 2, size_of::<OidRequest>() as u16);
+    (r.switch_id, r.vport_id, r.flags) = (word(), word(), word() & !VPORT_ID_VALID | 2);
+}
+
+/// `NDIS_OID_REQUEST_FLAGS_VPORT_ID_VALID`.
+const VPORT_ID_VALID: u32 = 1;
 
 /// Whether an extension may read the request: every header has its type, at least revision 1 and its size, and the
 /// buffers have the stated lengths.

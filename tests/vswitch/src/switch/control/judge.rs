@@ -53,7 +53,7 @@ fn unchanged(world: &World, above: &Above, now: &OidRequest, answer: &Answer) {
     let method_id = above.kind != request_type::METHOD || bytes[56..60] == above.request_before[56..60];
     let oid = above.oid;
     rule(world, "OID-01", head, || format!("request {oid:#x} was edited"));
-    course::ended(world, above, answer, method_id, now.supported_revision);
+    course::ended(world, above, answer, method_id, now);
     let answers = above.kind != request_type::SET_INFORMATION && oid != oids::SWITCH_NIC_REQUEST;
     if !answers {
         portnic::payload_kept(world, above, &answer.payload);

@@ -5,6 +5,7 @@
 //! `adapters` for adapters), `lifecycle` creates and deletes ports and NICs, `status` indicates status.
 
 mod adapters;
+mod answer;
 pub mod below;
 pub mod buffer;
 mod configuration;
@@ -13,6 +14,7 @@ pub mod inner_request;
 mod judge;
 pub mod lifecycle;
 pub mod nic_request;
+pub mod offering;
 pub mod offload;
 pub mod offload_bytes;
 pub mod optional;
@@ -32,13 +34,11 @@ use crate::mutation::Mutation;
 use crate::shown::arguments;
 use crate::switch::ndis::refused::Refused;
 use crate::switch::ndis::{Life, State, call, call_with, edges, with};
+pub use answer::Answer;
 use below::Effect;
 pub use buffer::results;
 pub(crate) use buffer::{bytes_at, own_request};
-use lbfoext::ndis::raw::{
-    Handle, ObjectHeader, OidRequest, PENDING, REQUEST_ABORTED, RESOURCES, SUCCESS, object_type, oids,
-    request_type,
-};
+use lbfoext::ndis::raw::{Handle, OidRequest, PENDING, RESOURCES, SUCCESS, oids, request_type};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::c_void;
 
@@ -53,6 +53,8 @@ pub struct Above {
     pub kind: i32,
     pub(crate) buffer: usize,
     pub(crate) length: usize,
+    /// OutputBufferLength of a method.
+    pub(crate) output: usize,
     request_before: Vec<u8>,
     pub(crate) payload_before: Vec<u8>,
     /// It is about a change of the switch, not only a robustness test.
@@ -129,41 +131,20 @@ pub struct Ask {
     pub payload: Vec<u8>,
     pub plan: below::Plan,
     pub effect: Effect,
-}
-
-/// The result of a request from above.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    pub status: i32,
-    pub reached_below: bool,
-    pub payload: Vec<u8>,
-    /// For a method request: BytesWritten and BytesNeeded.
-    pub written: u32,
-    pub needed: u32,
-    /// A call of the extension's was refused meanwhile.
-    pub starved: bool,
-}
-
-impl Answer {
-    fn aborted() -> Self {
-        Self {
-            status: REQUEST_ABORTED,
-            reached_below: false,
-            payload: Vec::new(),
-            written: 0,
-            needed: 0,
-            starved: false,
-        }
-    }
-
-    fn results_of(r: &OidRequest) -> Self {
-        Self { written: r.method_bytes_written, needed: r.method_bytes_needed, ..Self::aborted() }
-    }
+    /// InputBufferLength and OutputBufferLength of a method. `None`: both are the payload's.
+    pub lengths: Option<(usize, usize)>,
 }
 
 impl Ask {
     pub fn set(oid: u32, payload: Vec<u8>, effect: Effect) -> Self {
-        Self { oid, kind: request_type::SET_INFORMATION, payload, plan: below::Plan::default(), effect }
+        Self {
+            oid,
+            kind: request_type::SET_INFORMATION,
+            payload,
+            plan: below::Plan::default(),
+            effect,
+            lengths: None,
+        }
     }
 }
 
@@ -177,19 +158,20 @@ pub fn request(module: usize, ask: Ask) -> Answer {
 fn start(module: usize, ask: Ask) -> usize {
     let world = world::current();
     let length = ask.payload.len();
+    let (input, output) = ask.lengths.unwrap_or((length, length));
     let buffer = buffer::take(&world, &ask.payload, "request payload") as *mut u8;
     let memory = world.alloc(AllocationKind::Switch, REQUEST_SIZE, 0, "OID request");
     let key = memory as usize;
     // SAFETY: just allocated with this size.
     unsafe {
         let mut r = OidRequest::ZERO;
-        r.header = ObjectHeader::new(object_type::OID_REQUEST, 1, OidRequest::SIZE_REVISION_1);
+        envelope::revise(&world, &mut r);
         r.request_type = ask.kind;
         r.oid = ask.oid;
         r.information_buffer = if length == 0 { std::ptr::null_mut() } else { buffer.cast() };
-        r.length = u32::try_from(length).unwrap_or(0);
+        r.length = u32::try_from(input).unwrap_or(0);
         if ask.kind == request_type::METHOD {
-            r.word52 = r.length;
+            r.word52 = u32::try_from(output).unwrap_or(0);
             r.word56 = 77;
         }
         r.timeout = 10;
@@ -210,6 +192,7 @@ fn start(module: usize, ask: Ask) -> usize {
             kind: ask.kind,
             buffer: buffer as usize,
             length,
+            output,
             request_before: bytes_at(key, REQUEST_SIZE),
             payload_before: ask.payload,
             real: ask.effect.is_some(),
@@ -263,7 +246,10 @@ fn hand_to_extension(module: usize, key: usize) {
     let learning = with(|_, s| s.modules[module].learning);
     let level = if learning { edges::at_the_same_level() } else { edges::at_random_level() };
     let status = match (refused, handler) {
-        (Some(status), _) => status,
+        (Some(status), _) => {
+            with(|_, state| inject::as_if_handled(state, key, status));
+            status
+        }
         // SAFETY: the driver registered this handler; the request is valid until it is finished.
         (None, Some(handler)) => {
             let request = key as *mut OidRequest;

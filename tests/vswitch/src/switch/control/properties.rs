@@ -194,7 +194,7 @@ pub fn feature_status(module: usize, port: Option<u32>, id: [u8; 16], room: usiz
     };
     let payload = bytes::feature_status(port, id, room);
     let plan = Plan::default();
-    request(module, Ask { oid, kind: request_type::METHOD, payload, plan, effect: None })
+    request(module, Ask { plan, kind: request_type::METHOD, ..Ask::set(oid, payload, None) })
 }
 
 impl State {

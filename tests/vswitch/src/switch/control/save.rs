@@ -4,13 +4,12 @@
 use crate::check::save::{self as check, Memory};
 use crate::check::statistics::{Bounds, Tally};
 use crate::switch::control::below::Plan;
-use crate::switch::control::{Answer, Ask, payload, request};
+pub use crate::switch::control::offering::{Extent, FILL, FIXED, Offering, Shape, field, word};
+use crate::switch::control::{Answer, Ask, offering, request};
 use crate::switch::frames::FrameId;
 use crate::switch::ndis::{State, with};
 use crate::switch::ports::NicId;
-use lbfoext::ndis::raw::{
-    FAILURE, NicSaveState, ObjectHeader, OidRequest, SUCCESS, object_type, oids, request_type,
-};
+use lbfoext::ndis::raw::{FAILURE, NicSaveState, OidRequest, SUCCESS, oids, request_type};
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::offset_of;
 
@@ -26,12 +25,10 @@ pub struct Injected {
     pub last_own: Option<Vec<u8>>,
     /// Whether the restore in progress has several structures of the driver.
     pub several: bool,
+    /// The request that is under way has the room that was demanded.
+    pub demanded: bool,
 }
 
-/// Size of the structure without data, revision 1.
-pub const FIXED: usize = NicSaveState::SIZE_REVISION_1 as usize;
-/// Value of bytes in a buffer that were not written.
-pub const FILL: u8 = 0xC6;
 /// Number of requests after which an operation is considered endless.
 const ROUNDS: usize = 64;
 
@@ -86,14 +83,6 @@ impl Blob {
     }
 }
 
-pub fn word(bytes: &[u8], at: usize) -> usize {
-    usize::from(u16::from_le_bytes(field(bytes, at)))
-}
-
-pub fn field<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-    bytes.get(at..at + N).and_then(|part| part.try_into().ok()).unwrap_or([0; N])
-}
-
 /// The rule that the extension must not change the payload of a request.
 pub(crate) fn payload_rule(oid: u32) -> &'static str {
     match oid {
@@ -101,52 +90,6 @@ pub(crate) fn payload_rule(oid: u32) -> &'static str {
         oids::SWITCH_NIC_SAVE_COMPLETE | oids::SWITCH_NIC_RESTORE_COMPLETE => "SAVE-16",
         oids::SWITCH_NIC_RESTORE => "SAVE-19",
         _ => "OID-01",
-    }
-}
-
-/// The buffer that the switch passes for a save.
-#[derive(Clone, Copy, Debug)]
-pub struct Offering {
-    /// Bytes for data in the first request.
-    pub room: usize,
-    /// Bytes between the structure and the data.
-    pub gap: usize,
-    /// Bytes after the data that the structure's size includes and no extension may write.
-    pub guard: usize,
-    /// 1, or 2 with `SaveDataSizeOverflow`.
-    pub revision: u8,
-}
-
-impl Default for Offering {
-    fn default() -> Self {
-        Self { room: 0, gap: 0, guard: 24, revision: 1 }
-    }
-}
-
-impl Offering {
-    pub fn offset(&self) -> usize {
-        FIXED + self.gap + if self.revision >= 2 { 4 } else { 0 }
-    }
-
-    /// The payload of a request that offers `room` bytes for a NIC.
-    fn structure(&self, nic: NicId, room: usize) -> Vec<u8> {
-        let total = self.offset() + room + self.guard;
-        let mut bytes = vec![FILL; total];
-        let header =
-            ObjectHeader::new(object_type::DEFAULT, self.revision, u16::try_from(total).unwrap_or(u16::MAX));
-        bytes[..4].copy_from_slice(&payload::bytes_of(&header));
-        bytes[4..8].fill(0);
-        bytes[8..12].copy_from_slice(&nic.port.to_le_bytes());
-        bytes[12..14].copy_from_slice(&nic.index.to_le_bytes());
-        let mut put = |at: usize, value: usize| {
-            bytes[at..at + 2].copy_from_slice(&u16::try_from(value).unwrap_or(u16::MAX).to_le_bytes());
-        };
-        put(offset_of!(NicSaveState, save_data_size), room);
-        put(offset_of!(NicSaveState, save_data_offset), self.offset());
-        if self.revision >= 2 {
-            bytes[FIXED..FIXED + 4].fill(0);
-        }
-        bytes
     }
 }
 
@@ -191,9 +134,15 @@ impl Saves {
         self.tallies.retain(|(other, _), _| *other != module);
     }
 
-    /// A request reached the extension below or the miniport edge.
-    pub(super) fn below(&mut self, module: usize, r: &mut OidRequest, status: i32) -> i32 {
-        let length = r.length as usize;
+    /// A request reached the extension below, or the miniport edge behind it. Its buffer has `length` bytes, of which
+    /// `output` may be written.
+    pub(super) fn below(
+        &mut self,
+        module: usize,
+        r: &mut OidRequest,
+        (length, output): (usize, usize),
+        status: i32,
+    ) -> i32 {
         if length < FIXED || r.information_buffer.is_null() || status != SUCCESS {
             return status;
         }
@@ -201,20 +150,28 @@ impl Saves {
         let bytes = unsafe { std::slice::from_raw_parts_mut(r.information_buffer.cast::<u8>(), length) };
         let nic = NicId::new(u32::from_le_bytes(field(bytes, 8)), u16::from_le_bytes(field(bytes, 12)));
         match r.oid {
-            oids::SWITCH_NIC_SAVE => self.below_saves(module, nic, bytes, r),
+            oids::SWITCH_NIC_SAVE => self.below_saves((module, nic), bytes, output, r),
             oids::SWITCH_NIC_RESTORE => self.below_restores(nic, &Blob(bytes.to_vec())),
             _ => status,
         }
     }
 
-    fn below_saves(&mut self, module: usize, nic: NicId, bytes: &mut [u8], r: &mut OidRequest) -> i32 {
+    fn below_saves(
+        &mut self,
+        (module, nic): (usize, NicId),
+        bytes: &mut [u8],
+        output: usize,
+        r: &mut OidRequest,
+    ) -> i32 {
         let mine = self.others.get_mut(&(Other::Below, module, nic)).filter(|data| !data.is_empty());
         let Some(data) = mine else { return SUCCESS };
-        let (at, room) = (
-            word(bytes, offset_of!(NicSaveState, save_data_offset)),
-            word(bytes, offset_of!(NicSaveState, save_data_size)),
-        );
+        let (at, room) = offering::room_of(bytes, output);
         if data[0].len() > room {
+            if at + data[0].len() <= output {
+                // What is there already is not demanded: this is not saved.
+                data.clear();
+                return SUCCESS;
+            }
             r.method_bytes_needed = u32::try_from(at + data[0].len()).unwrap_or(u32::MAX);
             return lbfoext::ndis::raw::BUFFER_TOO_SHORT;
         }
@@ -243,7 +200,7 @@ impl Saves {
 pub struct SaveRun {
     pub module: usize,
     pub nic: NicId,
-    offering: Offering,
+    pub offering: Offering,
     room: usize,
     pub blobs: Vec<Blob>,
     /// Number of requests, and of those that demanded a larger buffer.
@@ -258,11 +215,16 @@ pub struct SaveRun {
     over: bool,
     /// SAVE_COMPLETE is not issued.
     pub abandon: bool,
+    /// The request comes again with the room that was demanded, as the pages say; otherwise as it was.
+    pub grows: bool,
 }
 
 impl SaveRun {
-    pub fn new(module: usize, nic: NicId, offering: Offering) -> Self {
-        with(|_, state| state.saves.under_way.insert((module, nic)));
+    pub fn new(module: usize, nic: NicId, mut offering: Offering) -> Self {
+        with(|world, state| {
+            state.saves.under_way.insert((module, nic));
+            offering.shape = Some(offering.shape.unwrap_or_else(|| Shape::drawn(|n| world.random(n))));
+        });
         Self {
             module,
             nic,
@@ -276,6 +238,7 @@ impl SaveRun {
             bounds: None,
             over: false,
             abandon: false,
+            grows: true,
         }
     }
 
@@ -304,10 +267,12 @@ impl SaveRun {
             payload: before.clone(),
             plan: Plan::default(),
             effect: None,
+            lengths: Some(self.offering.lengths(self.room)),
         };
         let tally = move |s: &mut State| s.saves.tallies.get(&(module, nic)).copied().unwrap_or_default();
         let then = with(|_, s| {
             s.saves.below_filled = false;
+            s.saves.injected.demanded = self.demanded;
             tally(s)
         });
         let answer = request(module, ask);
@@ -330,10 +295,12 @@ impl SaveRun {
                 (self.room, self.demanded) = (self.offering.room, false);
             }
             SUCCESS => return self.end(),
-            lbfoext::ndis::raw::BUFFER_TOO_SHORT if needed > offset + self.room => {
+            lbfoext::ndis::raw::BUFFER_TOO_SHORT if needed > self.offering.lengths(self.room).1 => {
                 self.short += 1;
-                self.demanded = !answer.reached_below;
-                self.room = needed - offset;
+                if self.grows {
+                    self.demanded = !answer.reached_below;
+                    self.room = needed - offset;
+                }
             }
             _ => {
                 self.failed = true;
@@ -350,7 +317,7 @@ impl SaveRun {
         with(|world, state| {
             state.saves.under_way.remove(&(module, nic));
             if !failed {
-                check::saved(world, state, (module, nic), self.offering.room, bounds, &ours);
+                check::saved(world, state, (module, nic), &self.offering, bounds, &ours);
             }
         });
         if !abandon {

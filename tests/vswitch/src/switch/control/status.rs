@@ -157,6 +157,7 @@ impl Parts {
             let inner = take(&crate::switch::control::payload::bytes_of(&inner));
             let mut envelope = SwitchNicStatusIndication::ZERO;
             envelope.header = ObjectHeader::new(object_type::DEFAULT, 1, 32);
+            envelope.flags = 1 + world.random(u64::from(u32::MAX - 1)) as u32;
             envelope.source_port_id = from.port;
             envelope.source_nic_index = from.index;
             envelope.status_indication = inner.cast();
