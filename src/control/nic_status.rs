@@ -49,9 +49,8 @@ pub fn status(module: &Module, indication: Indication<'_>) {
         Some(member) if !ours => ask(module, member, topics),
         _ => {}
     }
-    if ours {
-        indicate_pending(module);
-    }
+    // Also what queries have changed that were answered within the call.
+    indicate_pending(module);
 }
 
 /// Whether a status is from the external port. Before that port is known the answer is true: only its NICs have an
