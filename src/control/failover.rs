@@ -9,7 +9,7 @@ use crate::trace::Event;
 use teaming::ids::{MemberIndex, Ticks};
 use teaming::settings::Settings;
 use teaming::team::TeamView;
-use teaming::team::member::MemberEvent;
+use teaming::team::member::{MemberEvent, MemberState};
 
 /// How often buckets that wait for silence are checked. A longer period delays moves, but reorders nothing.
 const SETTLE_EVERY: Ticks = Ticks::from_ms(1);
@@ -37,6 +37,9 @@ pub fn member_locked(module: &Module, control: &mut TeamLock<'_>, member: Member
     let now = clock::now();
     let plan = control.team.on(member, event, now);
     publish(module, control, &plan, now);
+    if control.team.member(member).state != MemberState::Absent {
+        control.capabilities.created(member);
+    }
     if matches!(event, MemberEvent::Disconnected | MemberEvent::Deleted) {
         // The adapter is unbound and its resources are gone; an adapter that is bound under its index later is another.
         control.resources.went_away(member);

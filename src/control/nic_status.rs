@@ -1,20 +1,21 @@
 //! Status of the physical adapters: failover on link status, queries to members, and indications of the team's
 //! capabilities in place of one member's. No page promises a status indication for each member, so a member is queried
 //! for its link state and its capabilities when it is connected, after the enumeration, and when an indication names
-//! only the team. Members are not polled; only a query that was refused is repeated.
+//! only the team. What the switch's only adapter indicates is passed on as it is. Members are not polled; only a query
+//! that was refused is repeated.
 
 use crate::clock;
 use crate::control::failover;
 use crate::kernel::rundown::WorkGuard;
-use crate::module::Module;
+use crate::module::{Control, Module};
 use crate::ndis::indicate;
 use crate::ndis::link::{Indication, LinkStatus};
 use crate::ndis::member_query::{MemberQuery, Topic, Topics};
 use crate::ndis::status::NdisStatus;
 use crate::ndis::switch::NicRef;
 use crate::trace::Event;
-use teaming::ids::{MEMBERS, MemberIndex, NicId, NicIndex, PortId};
-use teaming::offload::capabilities::{Block, Capability};
+use teaming::ids::{MEMBERS, MemberIndex, MemberSet, NicId, NicIndex, PortId};
+use teaming::offload::capabilities::{Block, Capability, Counting};
 use teaming::team::member::MemberEvent;
 
 /// `FilterStatus`. IRQL <= DISPATCH_LEVEL. Acts on the indication, then passes it on or indicates the team's
@@ -35,9 +36,9 @@ pub fn status(module: &Module, indication: Indication<'_>) {
         module.filter.indicate_status(indication);
         return indicate_pending(module);
     };
-    let ours = took_capability(module, from, capability, bytes);
-    if !ours {
-        // Not replaced: the team's capabilities are indicated when the members have answered.
+    let taken = take_capability(module, from, capability, bytes);
+    if taken != Taken::Replaced {
+        // Of the only adapter, or the team's capabilities are indicated when the members have answered.
         module.filter.indicate_status(indication);
     }
     let topics = Topics::one(Topic::Capability(capability));
@@ -46,7 +47,7 @@ pub fn status(module: &Module, indication: Indication<'_>) {
         // The team as one adapter: query the members, because only their capabilities count.
         None if from.index == NicIndex::DEFAULT => ask_all(module, topics),
         // Damaged, or from before the external port was known: query the member.
-        Some(member) if !ours => ask(module, member, topics),
+        Some(member) if taken == Taken::Not => ask(module, member, topics),
         _ => {}
     }
     // Also what queries have changed that were answered within the call.
@@ -59,32 +60,46 @@ fn is_external(module: &Module, nic: NicId) -> bool {
     module.forwarding.read().external.is_none_or(|port| port == nic.port)
 }
 
-/// Records the capabilities that a member indicated. True if the team's capabilities are to be indicated in their
-/// place.
-fn took_capability(module: &Module, from: NicId, capability: Capability, bytes: &[u8]) -> bool {
+/// What became of an indicated capability.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    /// Nothing is known from it.
+    Not,
+    /// Recorded; it says what the switch's only adapter can, and is passed on as it is.
+    Recorded,
+    /// Recorded; the team's capabilities are to be indicated in its place.
+    Replaced,
+}
+
+/// Records the capabilities that a member indicated.
+#[inline(never)] // a frame of its own
+fn take_capability(module: &Module, from: NicId, capability: Capability, bytes: &[u8]) -> Taken {
     // A damaged structure is not recorded; the caller passes the indication on.
     if module.forwarding.read().external != Some(from.port) || Block::read(capability, bytes).is_none() {
-        return false;
+        return Taken::Not;
     }
     let member = MemberIndex::from_nic(from.index);
     if let Some(member) = member {
         module.queries.renew(member, Topics::one(Topic::Capability(capability)));
     }
     let mut control = module.control.lock();
-    let ours = match member {
-        Some(member) => {
-            let _ = control.capabilities.record(member, capability, bytes);
-            true
-        }
-        None => {
-            let (live, placement) = (control.team.live(), control.settings.offload_placement);
-            control.capabilities.team(capability, live, placement).is_some()
-        }
-    };
-    if ours {
-        control.capabilities.indicate_again(capability);
+    if let Some(member) = member {
+        let _ = control.capabilities.record(member, capability, bytes);
     }
-    ours
+    if !control.capabilities.is_team() {
+        return if member.is_some() { Taken::Recorded } else { Taken::Not };
+    }
+    let (connected, counting) = team(&control);
+    if member.is_none() && control.capabilities.team(capability, connected, counting).is_none() {
+        return Taken::Not;
+    }
+    control.capabilities.indicate_again(capability);
+    Taken::Replaced
+}
+
+/// The members whose capabilities count, whatever their links, and how what they have is counted.
+fn team(control: &Control) -> (MemberSet, Counting) {
+    (control.team.connected(), Counting::of(&control.settings))
 }
 
 /// Sends the indications that are due: capabilities of the team, and NDIS_STATUS_SWITCH_PORT_REMOVE_VF to partitions
@@ -92,13 +107,11 @@ fn took_capability(module: &Module, from: NicId, capability: Capability, bytes: 
 /// reference is refused, the rest is retried by the timer. IRQL <= DISPATCH_LEVEL, no lock held.
 pub fn indicate_pending(module: &Module) {
     while let Some(port) = external(module) {
-        let due = {
-            let mut control = module.control.lock();
-            let (live, placement) = (control.team.live(), control.settings.offload_placement);
-            let due = control.capabilities.take_due(live, placement);
-            due.map(|(capability, block)| (capability, block, control.capabilities.turn(capability)))
-        };
-        let Some((capability, block, turn)) = due else { break };
+        let mut control = module.control.lock();
+        let (connected, counting) = team(&control);
+        let Some((capability, block)) = control.capabilities.take_due(connected, counting) else { break };
+        let turn = control.capabilities.turn(capability);
+        drop(control);
         let Some(team) = module.switch.reference_nic(NicId::new(port, NicIndex::DEFAULT)) else {
             module.control.lock().capabilities.indicate_again(capability);
             failover::retry_later(module);
@@ -238,6 +251,8 @@ fn receive<'m>(
     drop(nic);
     let member = query.member();
     let succeeded = status == NdisStatus::SUCCESS;
+    // The adapter's answer is longer than the buffer: it is queried again at once, with a longer one.
+    let grown = status.is_too_short() && query.grow();
     match query.topic() {
         // A newer indication arrived while the query was outstanding: discard the answer, query again.
         _ if query.is_outdated() => {}
@@ -250,7 +265,7 @@ fn receive<'m>(
         },
         Topic::Capability(capability) => took_answer(module, member, capability, status, query.answer()),
     }
-    if !succeeded && status != NdisStatus::NOT_SUPPORTED && is_connected(module, member) {
+    if !succeeded && !grown && status != NdisStatus::NOT_SUPPORTED && is_connected(module, member) {
         // A member that does not support the query is not queried again.
         ask_later(module, member, Topics::one(query.topic()));
     }
@@ -259,6 +274,7 @@ fn receive<'m>(
 
 /// Records a member's answer about a capability, unless the member is disconnected by now: the next adapter under its
 /// index is another one. A failed query leaves what is recorded.
+#[inline(never)] // a frame of its own
 fn took_answer(
     module: &Module,
     member: MemberIndex,

@@ -1,7 +1,7 @@
 //! OID queries that the driver originates to team members: an encapsulated query in OID_SWITCH_NIC_REQUEST with
 //! SourcePortId and SourceNicIndex zero (forwarding-oid-requests-to-physical-network-adapters.md). A `Topic` is what
 //! one query asks for: the link state or a capability. The buffers of each member are allocated at attach, so a query
-//! needs no memory.
+//! needs no memory, unless the answer is longer than any structure that is known here.
 
 use super::handle::Filter;
 use super::oid::{OwnKind, OwnRequest};
@@ -56,17 +56,13 @@ impl Topic {
             Self::Capability(capability) => capability.oid(),
         }
     }
-
-    const fn answer_size(self) -> usize {
-        match self {
-            Self::Link => size_of::<RawLinkState>(),
-            Self::Capability(_) => LONGEST,
-        }
-    }
 }
 
-/// Length of the answer buffer, in 8-byte words.
+/// Length of the answer buffer, in 8-byte words, until an answer needs more.
 const ANSWER: usize = LONGEST.div_ceil(8);
+
+/// Longest answer that is asked for, in bytes.
+const ANSWER_MAX: usize = 65_536;
 
 /// The buffers of one query; they must not move until it is completed.
 #[repr(C)]
@@ -76,6 +72,19 @@ struct Buffers {
     inner: OidRequest,
     topic: Topic,
     answer: [u64; ANSWER],
+    /// In place of `answer` for capabilities, once that was too short.
+    longer: Option<PoolSlice<u64>>,
+}
+
+impl Buffers {
+    /// Where the answer goes, and its bytes.
+    fn place(&mut self) -> (*mut u64, usize) {
+        match (self.topic, self.longer.as_deref_mut()) {
+            (Topic::Link, _) => (self.answer.as_mut_ptr(), size_of::<RawLinkState>()),
+            (Topic::Capability(_), None) => (self.answer.as_mut_ptr(), LONGEST),
+            (Topic::Capability(_), Some(longer)) => (longer.as_mut_ptr(), size_of_val(longer)),
+        }
+    }
 }
 
 struct MemberSlot {
@@ -110,6 +119,7 @@ impl MemberQueries {
                 inner: OidRequest::ZERO,
                 topic: Topic::Link,
                 answer: [0; ANSWER],
+                longer: None,
             }),
         };
         Ok(Self(PoolSlice::try_new(Tag::REQUEST, MEMBERS, slot)?))
@@ -195,12 +205,16 @@ impl<'a> MemberQuery<'a> {
         // SAFETY: the question is the right to use the buffers.
         let b = unsafe { &mut *buffers };
         b.answer = [0; ANSWER];
+        if let Some(longer) = &mut b.longer {
+            longer.fill(0);
+        }
+        let (place, length) = b.place();
         b.inner = OidRequest::ZERO;
         b.inner.header = ObjectHeader::new(object_type::OID_REQUEST, 1, OidRequest::SIZE_REVISION_1);
         b.inner.request_type = request_type::QUERY_INFORMATION;
         b.inner.oid = b.topic.oid();
-        b.inner.information_buffer = (&raw mut b.answer).cast();
-        b.inner.length = b.topic.answer_size() as u32;
+        b.inner.information_buffer = place.cast();
+        b.inner.length = u32::try_from(length).unwrap_or(0);
         b.envelope = SwitchNicOidRequest::ZERO;
         b.envelope.header =
             ObjectHeader::new(object_type::DEFAULT, 1, size_of::<SwitchNicOidRequest>() as u16);
@@ -251,10 +265,31 @@ impl<'a> MemberQuery<'a> {
     /// The bytes that the adapter wrote.
     pub fn answer(&self) -> &[u8] {
         // SAFETY: the question is the right to use the buffers.
-        let b = unsafe { &*self.slot.buffers.get() };
-        let written = (b.inner.bytes_written() as usize).min(size_of_val(&b.answer));
+        let b = unsafe { &mut *self.slot.buffers.get() };
+        let written = b.inner.bytes_written() as usize;
+        let (place, length) = b.place();
         // SAFETY: inside the answer, which is borrowed with the question.
-        unsafe { core::slice::from_raw_parts(b.answer.as_ptr().cast(), written) }
+        unsafe { core::slice::from_raw_parts(place.cast(), written.min(length)) }
+    }
+
+    /// The buffer was too short: makes it as long as the adapter asks for, or twice as long if it does not say, and puts
+    /// the topic first again. False if there is no memory, or more is asked for than any structure has.
+    /// IRQL <= DISPATCH_LEVEL.
+    pub fn grow(&self) -> bool {
+        // SAFETY: the question is the right to use the buffers.
+        let b = unsafe { &mut *self.slot.buffers.get() };
+        let (_, length) = b.place();
+        let needed = usize::try_from(b.inner.bytes_needed()).unwrap_or(usize::MAX);
+        let needed = if needed > length { needed } else { length.saturating_mul(2) };
+        if matches!(b.topic, Topic::Link) || needed > ANSWER_MAX {
+            return false;
+        }
+        match PoolSlice::try_new(Tag::REQUEST, needed.div_ceil(size_of::<u64>()), |_| 0) {
+            Ok(longer) => b.longer = Some(longer),
+            Err(OutOfMemory) => return false,
+        }
+        self.slot.state.fetch_or(Topics::one(b.topic).0, Ordering::AcqRel);
+        true
     }
 
     /// The link state that the adapter wrote; `None` if it wrote less than an NDIS_LINK_STATE.

@@ -8,12 +8,10 @@ use teaming::Heap;
 use teaming::ids::{MEMBERS, MemberIndex, MemberSet};
 use teaming::offload::OffloadPlacement;
 use teaming::offload::capabilities::{
-    CAPABILITIES, Capability, CapabilityTable, LONGEST, MemberCapabilities,
+    CAPABILITIES, Capability, CapabilityTable, Counting, LONGEST, MemberCapabilities,
 };
 use teaming::oid::Resource;
-
-const PLACEMENTS: [OffloadPlacement; 3] =
-    [OffloadPlacement::FollowFlows, OffloadPlacement::SingleMember, OffloadPlacement::EveryMember];
+use teaming::settings::{Settings, TeamingMode};
 
 /// Rows of the Windows Driver Kit: structure and field to offset, size and type.
 fn layout() -> BTreeMap<(&'static str, &'static str), (usize, usize, &'static str)> {
@@ -82,48 +80,109 @@ fn value(bytes: &[u8], offset: usize, size: usize) -> u64 {
         .fold(0, |value, index| value << 8 | u64::from(bytes.get(offset + index).copied().unwrap_or(0)))
 }
 
-/// The team's structure by the documented rules, from the members' structures of one revision.
-fn expected(capability: Capability, members: &[Vec<u8>], placement: OffloadPlacement) -> Vec<u8> {
-    let length = members.iter().map(Vec::len).min().expect("a member");
-    let mut team = vec![0; length];
-    team[..4]
-        .copy_from_slice(&members.iter().find(|bytes| bytes.len() == length).expect("the shortest")[..4]);
-    for &(_, offset, size, rule) in documented(capability) {
-        if offset + size > length {
-            continue;
-        }
-        let values: Vec<_> = members.iter().map(|bytes| value(bytes, offset, size)).collect();
-        let sums = placement == OffloadPlacement::FollowFlows;
-        let least = *values.iter().min().unwrap();
-        let merged = match rule {
-            "all" => values.iter().fold(u64::MAX, |a, b| a & b),
-            "all, mode" => {
-                let all = values.iter().fold(u64::MAX, |a, b| a & b) & !0xC0;
-                all | if sums { 0x80 } else { 0x40 }
-            }
-            "any" => values.iter().fold(0, |a, b| a | b),
-            "least" => least,
-            "most" => *values.iter().max().unwrap(),
-            "sum" if sums => values.iter().sum::<u64>().min(u64::from(u32::MAX)),
-            "sum" => least,
-            other => panic!("no such rule: {other}"),
-        };
-        team[offset..offset + size].copy_from_slice(&merged.to_le_bytes()[..size]);
+/// The revision of a structure, counted from 1.
+fn revision(bytes: &[u8]) -> usize {
+    usize::from(bytes[1])
+}
+
+/// Bytes that a revision explains, or the newest known one before it.
+fn explained(capability: Capability, revision: usize) -> usize {
+    capability.sizes()[revision.min(capability.sizes().len()) - 1]
+}
+
+/// What the documentation says of these members' bytes.
+fn expected(capability: Capability, members: &[&[u8]], counting: Counting) -> Vec<u8> {
+    if let [one] = members {
+        return one.to_vec();
     }
+    let oldest = members.iter().map(|bytes| revision(bytes)).min().expect("a member");
+    let known = explained(capability, oldest);
+    let same = |at: usize| members.iter().all(|bytes| bytes.get(at) == members[0].get(at));
+    let longest = members.iter().map(|bytes| bytes.len()).max().expect("a member");
+    // Behind what is known, bytes mean something only where all say the same.
+    let whole = members.iter().all(|bytes| revision(bytes) == oldest) && (known..longest).all(same);
+    let (length, of) =
+        if whole { (members[0].len(), oldest) } else { (known, oldest.min(capability.sizes().len())) };
+    let mut team: Vec<u8> = (0..length).map(|at| if same(at) { members[0][at] } else { 0 }).collect();
+    let [low, high] = u16::try_from(length).unwrap().to_le_bytes();
+    team[..4].copy_from_slice(&[capability.object_type(), u8::try_from(of).unwrap(), low, high]);
+    for &(_, offset, size, rule) in documented(capability) {
+        if offset + size <= known {
+            let values: Vec<_> = members.iter().map(|bytes| value(bytes, offset, size)).collect();
+            let merged = by_rule(rule, &values, counting == Counting::Sum);
+            team[offset..offset + size].copy_from_slice(&merged.to_le_bytes()[..size]);
+        }
+    }
+    without_vxlan(capability, members, known, &mut team);
     team
+}
+
+fn by_rule(rule: &str, values: &[u64], sums: bool) -> u64 {
+    let all = |mask: u64| values.iter().fold(mask, |a, b| a & b);
+    let any = |mask: u64| values.iter().fold(0, |a, b| a | b & mask);
+    let (least, most) = (*values.iter().min().unwrap(), *values.iter().max().unwrap());
+    let sum = values.iter().sum::<u64>();
+    match rule {
+        "all" => all(u64::MAX),
+        "all, mode" => all(!0x80) | if sums { 0x80 } else { 0 },
+        "all, restrictions" => all(!0x1000) | any(0x1000),
+        "segments" => all(!0x3F) | values.iter().map(|value| value & 0x3F).max().unwrap(),
+        "any" => any(u64::MAX),
+        "least" => least,
+        "most" => most,
+        "equal" => {
+            if least == most {
+                least
+            } else {
+                0
+            }
+        }
+        "sum" if sums => sum.min(u64::from(u32::MAX)),
+        "ports" if sums => {
+            let having = values.iter().filter(|ports| **ports != 0).count() as u64;
+            (sum - having.saturating_sub(1)).min(u64::from(u32::MAX))
+        }
+        "sum" | "ports" => least,
+        other => panic!("no such rule: {other}"),
+    }
+}
+
+/// Members that differ in the VXLAN port have none.
+fn without_vxlan(capability: Capability, members: &[&[u8]], known: usize, team: &mut [u8]) {
+    let offload = matches!(capability, Capability::TaskOffload | Capability::TaskOffloadHardware);
+    let ports: Vec<_> = members
+        .iter()
+        .map(|bytes| if explained(capability, revision(bytes)) >= 168 { value(bytes, 164, 4) } else { 0 })
+        .collect();
+    if offload && known >= 177 && ports.iter().any(|port| *port != ports[0]) {
+        team[156..164].fill(0);
+        team[176] &= !2;
+    }
 }
 
 fn book() -> CapabilityTable<Heap> {
     CapabilityTable::new(vec![MemberCapabilities::UNKNOWN; MEMBERS])
 }
 
+fn team_of(members: usize) -> CapabilityTable<Heap> {
+    let mut book = book();
+    (0..members).for_each(|slot| book.created(member(slot)));
+    book
+}
+
 fn member(slot: usize) -> MemberIndex {
     MemberIndex::from_slot(slot).unwrap()
 }
 
-/// A member's structure of a revision (counted from 0) with the given contents.
+/// A member's structure of that revision (counted from 0) with any contents; revisions behind the last are those of a
+/// newer system, and longer.
 fn bytes_of(capability: Capability, revision: usize, contents: &[u8]) -> Vec<u8> {
-    let size = capability.sizes()[revision];
+    let newest = capability.sizes().len() - 1;
+    let more = 8 * revision.saturating_sub(newest);
+    sized(capability, revision, capability.sizes()[revision.min(newest)] + more, contents)
+}
+
+fn sized(capability: Capability, revision: usize, size: usize, contents: &[u8]) -> Vec<u8> {
     let mut bytes = contents[..size].to_vec();
     let [low, high] = u16::try_from(size).unwrap().to_le_bytes();
     bytes[..4].copy_from_slice(&[capability.object_type(), u8::try_from(revision).unwrap() + 1, low, high]);
@@ -131,33 +190,50 @@ fn bytes_of(capability: Capability, revision: usize, contents: &[u8]) -> Vec<u8>
 }
 
 fn contents() -> impl Strategy<Value = Vec<u8>> {
-    // Single bits and small numbers as well as random bytes, so that merged values differ from the inputs.
-    let byte = prop_oneof![Just(0_u8), Just(1), Just(0xFF), any::<u8>()];
-    prop::collection::vec(byte, LONGEST)
+    // Sparse bits and small numbers as well as noise: what merges must differ, and sometimes be the same.
+    let byte = prop_oneof![2 => Just(0_u8), 1 => Just(1), 1 => Just(0xFF), 2 => any::<u8>()];
+    let noise = prop::collection::vec(byte, LONGEST);
+    prop_oneof![3 => noise, 1 => prop_oneof![Just(0_u8), Just(7)].prop_map(|byte| vec![byte; LONGEST])]
 }
+
+/// Where a structure ends, beyond what its revision explains: as compilers pad it.
+fn padding() -> impl Strategy<Value = usize> {
+    prop_oneof![3 => Just(0_usize), 1 => Just(3), 1 => Just(4)]
+}
+
+const COUNTINGS: [Counting; 2] = [Counting::Sum, Counting::Least];
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_team_can_what_the_documented_rules_say_for_every_subset_of_six(
-        all in prop::collection::vec((contents(), any::<prop::sample::Index>()), 6),
+        all in prop::collection::vec((contents(), any::<prop::sample::Index>(), padding()), 6),
+        alike in any::<bool>(),
     ) {
         for capability in CAPABILITIES {
-            let sizes = capability.sizes().len();
-            let vectors: Vec<_> =
-                all.iter().map(|(contents, revision)| bytes_of(capability, revision.index(sizes), contents)).collect();
+            // Two more than are known.
+            let count = capability.sizes().len() + 2;
+            let vectors: Vec<_> = all
+                .iter()
+                .map(|(contents, revision, padding)| {
+                    let revision = if alike { all[0].1 } else { *revision }.index(count);
+                    let size = bytes_of(capability, revision, contents).len() + padding;
+                    sized(capability, revision, size, contents)
+                })
+                .collect();
             let mut book = book();
             for (slot, bytes) in vectors.iter().enumerate() {
                 prop_assert!(book.record(member(slot), capability, bytes));
             }
             for subset in 1_u32..64 {
                 let slots: Vec<_> = (0..6).filter(|slot| subset & 1 << slot != 0).collect();
-                let live: MemberSet = slots.iter().map(|&slot| member(slot)).collect();
-                let of: Vec<_> = slots.iter().map(|&slot| vectors[slot].clone()).collect();
-                for placement in PLACEMENTS {
-                    let merged = book.merged(capability, live, placement).expect("all have answered");
-                    prop_assert_eq!(merged.bytes(), expected(capability, &of, placement), "{:?} {:?}", capability, live);
+                let connected: MemberSet = slots.iter().map(|&slot| member(slot)).collect();
+                let of: Vec<&[u8]> = slots.iter().map(|&slot| &vectors[slot][..]).collect();
+                for counting in COUNTINGS {
+                    let merged = book.merged(capability, connected, counting).expect("all have answered");
+                    let expected = expected(capability, &of, counting);
+                    prop_assert_eq!(merged.bytes(), expected, "{:?} {:?}", capability, connected);
                 }
             }
         }
@@ -165,17 +241,59 @@ proptest! {
 
     #[test]
     fn any_bytes_are_read_no_further_than_they_go_and_merge_to_a_sound_header(
-        noise in prop::collection::vec(any::<u8>(), 0..300), known in contents(), kind in 0..7_usize,
+        noise in prop::collection::vec(any::<u8>(), 0..400), known in contents(), kind in 0..7_usize,
     ) {
         let capability = CAPABILITIES[kind];
         let mut book = book();
         book.record(member(0), capability, &noise);
         book.record(member(1), capability, &bytes_of(capability, 0, &known));
-        let live = MemberSet::EMPTY.with(member(0)).with(member(1));
-        let merged = book.merged(capability, live, OffloadPlacement::FollowFlows).expect("one has answered");
+        let connected = MemberSet::EMPTY.with(member(0)).with(member(1));
+        let merged = book.merged(capability, connected, Counting::Sum).expect("one has answered");
         prop_assert!(capability.sizes().contains(&merged.bytes().len()));
         prop_assert_eq!(usize::from(merged.bytes()[2]), merged.bytes().len());
         prop_assert_eq!(merged.bytes()[0], capability.object_type());
+    }
+}
+
+#[test]
+fn of_one_adapter_alone_nothing_is_lost_and_nothing_indicated() {
+    for capability in CAPABILITIES {
+        // Every revision that is known and three that are not, with bytes that no field names.
+        for revision in 0..capability.sizes().len() + 3 {
+            let contents: Vec<u8> = (0..LONGEST).map(|at| (at * 7 + 1) as u8).collect();
+            for padding in [0, 4] {
+                let size = bytes_of(capability, revision, &contents).len() + padding;
+                let bytes = sized(capability, revision, size, &contents);
+                let mut book = book();
+                book.created(member(3));
+                assert!(book.record(member(3), capability, &bytes));
+                let alone = MemberSet::EMPTY.with(member(3));
+                for counting in COUNTINGS {
+                    assert_eq!(book.merged(capability, alone, counting).unwrap().bytes(), bytes);
+                    assert_eq!(book.take_due(alone, counting), None, "the adapter speaks for itself");
+                }
+                // The second one makes a team, also once it is gone again.
+                book.created(member(4));
+                let told: Vec<_> = std::iter::from_fn(|| book.take_due(alone, Counting::Sum)).collect();
+                let indicated = capability.status().is_some();
+                assert_eq!(told.len(), usize::from(indicated));
+                assert!(told.iter().all(|(of, block)| *of == capability && block.bytes() == bytes));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_team_counts_by_where_its_traffic_arrives() {
+    let with =
+        |mode, offload_placement| Counting::of(&Settings { mode, offload_placement, ..Settings::default() });
+    for placement in
+        [OffloadPlacement::FollowFlows, OffloadPlacement::SingleMember, OffloadPlacement::EveryMember]
+    {
+        let follows = placement == OffloadPlacement::FollowFlows;
+        let expected = if follows { Counting::Sum } else { Counting::Least };
+        assert_eq!(with(TeamingMode::SwitchIndependent, placement), expected);
+        assert_eq!(with(TeamingMode::Static, placement), Counting::Least, "it arrives on all members");
     }
 }
 
@@ -186,6 +304,7 @@ fn the_documented_rules_and_the_rules_in_use_name_the_same_fields_in_the_same_pl
             documented(capability).iter().map(|&(name, offset, size, _)| (name, offset, size)).collect();
         let mut used: Vec<_> =
             capability.fields().iter().map(|field| (field.name, field.offset, field.width)).collect();
+        assert!(used.is_sorted_by_key(|(_, offset, _)| *offset), "{capability:?}");
         documented.sort_unstable();
         used.sort_unstable();
         assert_eq!(documented, used, "{capability:?}");
@@ -193,22 +312,22 @@ fn the_documented_rules_and_the_rules_in_use_name_the_same_fields_in_the_same_pl
 }
 
 #[test]
-fn a_newer_revision_is_read_as_the_last_known_and_a_shorter_one_shortens_the_team() {
+fn a_revision_too_long_to_be_kept_is_read_as_the_last_known_and_a_shorter_one_shortens_the_team() {
     let capability = Capability::ReceiveFilter;
-    let mut newer = vec![1; 200];
-    newer[..4].copy_from_slice(&[0x80, 9, 200, 0]);
+    let mut newer = vec![1; 300];
+    newer[..4].copy_from_slice(&[0x80, 9, 44, 1]);
     let mut book = book();
     book.record(member(0), capability, &newer);
     let live = MemberSet::EMPTY.with(member(0));
-    let merged = book.merged(capability, live, OffloadPlacement::FollowFlows).unwrap();
+    let merged = book.merged(capability, live, Counting::Sum).unwrap();
     assert_eq!(merged.bytes()[..4], [0x80, 2, 84, 0]);
     book.record(member(1), capability, &bytes_of(capability, 0, &[1; LONGEST]));
     let both = live.with(member(1));
-    let merged = book.merged(capability, both, OffloadPlacement::FollowFlows).unwrap();
+    let merged = book.merged(capability, both, Counting::Sum).unwrap();
     assert_eq!(merged.bytes()[..4], [0x80, 1, 56, 0]);
     for damaged in [&newer[..3], &[0x80, 0, 84, 0][..], &[0x96, 1, 84, 0][..], &[0x80, 1, 84, 0][..]] {
         assert!(!book.record(member(0), capability, damaged), "what is damaged says nothing");
-        let still = book.merged(capability, live, OffloadPlacement::FollowFlows).unwrap();
+        let still = book.merged(capability, live, Counting::Sum).unwrap();
         assert_eq!(still.bytes()[..4], [0x80, 2, 84, 0]);
     }
 }
@@ -219,24 +338,24 @@ fn a_member_that_has_nothing_takes_it_from_the_team_and_one_that_is_silent_does_
     let mut book = book();
     book.record(member(0), capability, &bytes_of(capability, 1, &[3; LONGEST]));
     let live: MemberSet = (0..3).map(member).collect();
-    let alone = book.merged(capability, live, OffloadPlacement::FollowFlows).unwrap();
+    let alone = book.merged(capability, live, Counting::Sum).unwrap();
     assert_eq!(value(alone.bytes(), 16, 4), 0x0303_0303);
     book.record_none(member(1), capability);
-    let with = book.merged(capability, live, OffloadPlacement::FollowFlows).unwrap();
+    let with = book.merged(capability, live, Counting::Sum).unwrap();
     assert_eq!((value(with.bytes(), 8, 4), value(with.bytes(), 16, 4)), (0, 0x0303_0303));
     assert_eq!(with.bytes().len(), alone.bytes().len(), "the revision is that of those who have it");
     // Members that have the capability are chosen; members without an answer only if no member has it.
     assert_eq!(book.able(Resource::Queue, live), MemberSet::EMPTY.with(member(0)));
     assert_eq!(book.able(Resource::Queue, live.without(member(0))), MemberSet::EMPTY.with(member(2)));
     book.forget(member(0));
-    assert_eq!(book.merged(capability, live, OffloadPlacement::FollowFlows), None);
+    assert_eq!(book.merged(capability, live, Counting::Sum), None);
 }
 
 #[test]
 fn what_was_indicated_and_no_member_has_any_more_is_taken_back() {
     let capability = Capability::ReceiveFilter;
-    let follow = OffloadPlacement::FollowFlows;
-    let mut book = book();
+    let follow = Counting::Sum;
+    let mut book = team_of(2);
     let live: MemberSet = (0..2).map(member).collect();
     book.record_none(member(0), capability);
     book.record_none(member(1), capability);
@@ -261,9 +380,9 @@ fn what_was_indicated_and_no_member_has_any_more_is_taken_back() {
 
 #[test]
 fn a_change_is_indicated_once_and_a_change_of_the_team_indicates_all_that_is_known() {
-    let mut book = book();
+    let mut book = team_of(2);
     let live = MemberSet::EMPTY.with(member(0)).with(member(1));
-    let placement = OffloadPlacement::FollowFlows;
+    let placement = Counting::Sum;
     let due = |book: &mut CapabilityTable<Heap>| {
         std::iter::from_fn(|| book.take_due(live, placement))
             .map(|(capability, _)| capability)
@@ -285,22 +404,22 @@ fn a_change_is_indicated_once_and_a_change_of_the_team_indicates_all_that_is_kno
 
 #[test]
 fn of_two_that_indicate_at_once_one_indicates_again() {
-    let (capability, placement) = (Capability::NicSwitch, OffloadPlacement::FollowFlows);
+    let (capability, counting) = (Capability::NicSwitch, Counting::Sum);
     let live = MemberSet::EMPTY.with(member(0)).with(member(1));
-    let mut book = book();
+    let mut book = team_of(2);
     let hand_out = |book: &mut CapabilityTable<Heap>, byte| {
         book.record(member(0), capability, &bytes_of(capability, 1, &[byte; LONGEST]));
-        let (_, block) = book.take_due(live, placement).expect("it is news");
+        let (_, block) = book.take_due(live, counting).expect("it is news");
         (block, book.turn(capability))
     };
     let (_, first) = hand_out(&mut book, 1);
     let (newest, second) = hand_out(&mut book, 2);
     // The newer one is out before the older.
     book.indicated(capability, second);
-    assert_eq!(book.take_due(live, placement), None);
+    assert_eq!(book.take_due(live, counting), None);
     book.indicated(capability, first);
-    let again = book.take_due(live, placement);
+    let again = book.take_due(live, counting);
     assert_eq!(again, Some((capability, newest)));
     book.indicated(capability, book.turn(capability));
-    assert_eq!(book.take_due(live, placement), None);
+    assert_eq!(book.take_due(live, counting), None);
 }

@@ -5,8 +5,7 @@
 use super::module::look;
 use lbfoext::ndis::raw::MEDIA_CONNECT;
 use teaming::ids::{MemberIndex, MemberSet};
-use teaming::offload::OffloadPlacement;
-use teaming::offload::capabilities::{Capability, RECEIVE_FILTER};
+use teaming::offload::capabilities::{Capability, Counting, RECEIVE_FILTER};
 use teaming::team::member::MemberState;
 use vswitch::adapter::capabilities::Capabilities;
 use vswitch::adapter::wire::status as codes;
@@ -121,8 +120,7 @@ const QUEUE_COUNT: Subject = Subject {
         look(net, |module| {
             let control = module.control.lock();
             let alone = MemberSet::EMPTY.with(member());
-            let block =
-                control.capabilities.merged(Capability::ReceiveFilter, alone, OffloadPlacement::FollowFlows);
+            let block = control.capabilities.merged(Capability::ReceiveFilter, alone, Counting::Sum);
             let queues = RECEIVE_FILTER.iter().find(|field| field.name == "NumQueues").expect("a field");
             let queues = block.expect("it has answered").get(queues);
             assert!(QUEUES.contains(&queues), "{queues} queues");

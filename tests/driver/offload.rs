@@ -2,7 +2,7 @@
 //! and the capabilities that the team indicates.
 
 use std::collections::{BTreeMap, BTreeSet};
-use vswitch::adapter::capabilities::Capabilities;
+use vswitch::adapter::capabilities::{Capabilities, TO_COME, VERSIONS};
 use vswitch::adapter::offloads::Resource;
 use vswitch::adapter::physical_switch::Aggregation;
 use vswitch::adapter::wire::{filter_caps, get32, ipsec_caps, offload, switch_caps};
@@ -281,6 +281,9 @@ fn packets_with_an_association_leave_through_the_member_that_has_it() {
 /// adapter.
 type Figure = (i32, fn(&[u8]) -> u32, fn(&Capabilities) -> u32);
 
+/// The place of virtual ports in `FIGURES`.
+const VPORTS: usize = 3;
+
 const FIGURES: [Figure; 5] = [
     (CAPABILITY_CODES[0], |b| get32(b, filter_caps::QUEUES), |a| a.queues),
     (CAPABILITY_CODES[0], |b| get32(b, filter_caps::FILTERS), |a| a.filters),
@@ -289,20 +292,30 @@ const FIGURES: [Figure; 5] = [
     (CAPABILITY_CODES[2], |b| get32(&b[offload::IPSEC.at..], ipsec_caps::CAPACITY), |a| a.associations),
 ];
 
-/// Asserts that the last indication has the present capabilities of the adapters, summed or in common as the placement
-/// requires.
-fn assert_told(net: &Net, placement: u32, when: &str) {
-    let (told, up): (BTreeMap<i32, Vec<u8>>, Vec<Capabilities>) = net
+/// What was indicated last is what the adapters can now, with a cable or without: together, or each, as the placement
+/// asks; in the oldest revision of those that have anything of the kind.
+fn assert_told(net: &Net, counts_all: bool, when: &str) {
+    let (told, all): (BTreeMap<i32, Vec<u8>>, Vec<Capabilities>) = net
         .look(|s| {
             let told = s.control.status.advertised.iter().map(|((_, code), bytes)| (*code, bytes.clone()));
-            let adapters = s.modules[0].external.adapters.values().filter(|a| a.link_up);
+            let adapters = s.modules[0].external.adapters.values();
             (told.collect(), adapters.map(|a| a.offloads.capabilities).collect())
         })
         .unwrap();
-    for (code, read, of) in FIGURES {
-        let each = up.iter().map(of);
-        let expected = if placement == 0 { each.sum() } else { each.min().unwrap_or(0) };
-        assert_eq!(told.get(&code).map_or(0, |bytes| read(bytes)), expected, "{when}: {code:#x} of {up:?}");
+    for (number, (code, read, of)) in FIGURES.into_iter().enumerate() {
+        let each = || all.iter().map(of);
+        let (sum, having) = (each().sum::<u32>(), each().filter(|count| *count != 0).count() as u32);
+        // Every adapter counts its default virtual port, and the team has one.
+        let defaults = if number == VPORTS { having.saturating_sub(1) } else { 0 };
+        let expected = if counts_all { sum - defaults } else { each().min().unwrap_or(0) };
+        assert_eq!(told.get(&code).map_or(0, |bytes| read(bytes)), expected, "{when}: {code:#x} of {all:?}");
+    }
+    for code in CAPABILITY_CODES {
+        let oldest = all.iter().filter_map(|a| a.indication(code)).map(|bytes| bytes[1]).min();
+        let known = [2, 3, 8][CAPABILITY_CODES.iter().position(|c| *c == code).unwrap()];
+        if let (Some(told), Some(oldest)) = (told.get(&code), oldest) {
+            assert_eq!(told[1], oldest.min(known), "{when}: {code:#x} of {all:?}");
+        }
     }
 }
 
@@ -310,15 +323,19 @@ fn assert_told(net: &Net, placement: u32, when: &str) {
 fn what_the_team_can_do_is_indicated_whatever_members_say_and_is_in_the_end_what_they_can() {
     for seed in 0..200 {
         let placement = (seed % 3) as u32;
+        // A static team gets its traffic on all members, so that what is on one of them does not fit all of it.
+        let mode = u32::from(seed % 4 != 0);
+        let counts_all = placement == 0 && mode == 1;
         let net = Scenario::new(seed)
             .members(&[10, 10, 10, 10])
             .vms(2)
             .random_abilities()
+            .aggregation(if mode == 0 { Aggregation::Static } else { Aggregation::SwitchIndependent })
             .setting("OffloadPlacement", Value::Dword(placement))
             .setting("LinkUpDelayMs", Value::Dword(0))
             .start();
         net.advance(SILENCE);
-        assert_told(&net, placement, "at first");
+        assert_told(&net, counts_all, "at first");
         let mut draw = Draw::new(seed);
         for round in 0..6 {
             let member = 1 + draw.below(4) as u16;
@@ -326,21 +343,50 @@ fn what_the_team_can_do_is_indicated_whatever_members_say_and_is_in_the_end_what
             let from_team = round % 3 == 2;
             net.change_abilities(member, abilities, &CAPABILITY_CODES, from_team);
             if from_team {
-                // While a query is pending, the adapter indicates a newer value.
+                // While it is still being asked it says something newer itself.
                 let abilities = Capabilities::random(|n| draw.below(n));
                 net.change_abilities(member, abilities, &CAPABILITY_CODES, false);
             }
             net.advance(if round % 2 == 0 { SILENCE } else { 100 });
         }
         net.advance(SILENCE);
-        assert_told(&net, placement, "after changes");
+        assert_told(&net, counts_all, "after changes");
         net.fail(2);
         net.advance(SILENCE);
-        assert_told(&net, placement, "without one");
+        assert_told(&net, counts_all, "without a cable");
         net.restore(2);
         net.advance(SILENCE);
-        assert_told(&net, placement, "with all");
+        assert_told(&net, counts_all, "with all");
         net.finish().assert_clean();
+    }
+}
+
+#[test]
+fn what_the_only_adapter_can_do_is_passed_on_as_it_is() {
+    for (number, version) in VERSIONS.into_iter().chain([TO_COME]).enumerate() {
+        for seed in 0..4 {
+            let able =
+                move |_| Capabilities { version, associations: 20 + seed as u32, ..Capabilities::default() };
+            let net = Scenario::new(seed + 10 * number as u64)
+                .members(&[10])
+                .vms(1)
+                .abilities(able)
+                .setting("LinkUpDelayMs", Value::Dword(0))
+                .start();
+            let own =
+                |net: &Net| CAPABILITY_CODES.map(|code| net.look(move |s| s.control.status.own_of(code)));
+            for from_team in [false, true] {
+                let abilities = Capabilities { queues: 3, ..able(1) };
+                net.change_abilities(1, abilities, &CAPABILITY_CODES, from_team);
+                net.advance(SILENCE);
+            }
+            net.fail(1);
+            net.advance(SILENCE);
+            net.restore(1);
+            net.advance(SILENCE);
+            assert_eq!(own(&net), [Some(0); 3], "6.{version}: nothing is indicated in its place");
+            net.finish().assert_clean();
+        }
     }
 }
 

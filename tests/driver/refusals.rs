@@ -6,6 +6,7 @@ use lbfoext::ndis::raw::MEDIA_CONNECT;
 use teaming::ids::MemberIndex;
 use teaming::team::member::MemberState;
 use vswitch::adapter::capabilities::Capabilities;
+use vswitch::adapter::physical_switch::Aggregation;
 use vswitch::adapter::wire::status as codes;
 use vswitch::machine::registry::Value;
 use vswitch::scenario::suite::MS;
@@ -32,6 +33,8 @@ fn start(completion: (u64, u64)) -> Net {
         .members(&[10, 10])
         .vms(1)
         .abilities(|_| abilities(QUEUES[0]))
+        .aggregation(Aggregation::SwitchIndependent)
+        .setting("OffloadPlacement", Value::Dword(0))
         .setting("LinkUpDelayMs", Value::Dword(0))
         .setting("OffloadPlacement", Value::Dword(0))
         .style(|style| {
@@ -73,9 +76,9 @@ const CHANGES: [Change; 5] = [
         is_known: |net| offered(net) == QUEUES[0] + QUEUES[1],
     },
     Change {
-        name: "a member dies, and what the team can is less",
+        name: "a member dies, and the team's adapters are the same",
         happens: |net| net.fail(MEMBER),
-        is_known: |net| offered(net) == QUEUES[0] && !is_up(net),
+        is_known: |net| offered(net) == 2 * QUEUES[0] && !is_up(net),
     },
     Change {
         name: "the team tells that a link has changed",
@@ -83,7 +86,7 @@ const CHANGES: [Change; 5] = [
             net.pull(MEMBER);
             net.status(Status { code: MEDIA_CONNECT, buffer: Vec::new(), from: Some(net.member(0)) });
         },
-        is_known: |net| offered(net) == QUEUES[0] && !is_up(net),
+        is_known: |net| offered(net) == 2 * QUEUES[0] && !is_up(net),
     },
     Change {
         name: "a member comes back with another adapter",

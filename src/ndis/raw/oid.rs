@@ -55,6 +55,11 @@ impl OidRequest {
     pub const fn bytes_written(&self) -> u32 {
         self.word52
     }
+
+    /// BytesNeeded of a query.
+    pub const fn bytes_needed(&self) -> u32 {
+        self.word56
+    }
 }
 
 abi! {

@@ -1,8 +1,9 @@
 //! What each member can do, merged into what the team can do.
 //!
-//! A member's capabilities are recorded when it answers a query or indicates a change. The team's are merged from the
-//! members that are up and have answered, by the rules of `fields`; a field without a rule is zero in the result. The
-//! caller holds the team lock.
+//! A member's capabilities are recorded when it answers a query or indicates a change. As long as the switch has created
+//! one adapter only, they are the team's, and what it indicates is passed on as it is. Of several, the team's are merged
+//! from those that are connected and have answered, whatever their links, by the rules of `fields`; bytes that no rule
+//! names are kept where all members have the same. The caller holds the team lock.
 
 pub mod fields;
 pub mod structure;
@@ -11,10 +12,13 @@ use crate::Storage;
 use crate::ids::{MEMBERS, MemberIndex, MemberSet};
 use crate::offload::OffloadPlacement;
 use crate::oid::Resource;
+use crate::settings::{Settings, TeamingMode};
 pub use fields::{Field, NIC_SWITCH, QueueMode, RECEIVE_FILTER, Rule, SRIOV, TASK_OFFLOAD};
+use fields::{RESTRICTIONS, SEGMENTS, VXLAN_PORT, without_vxlan};
 pub use structure::{Block, CAPABILITIES, Capability, LONGEST};
 
 /// What is known of a member's capability.
+#[expect(clippy::large_enum_variant, reason = "stays in the table, because nothing is allocated here")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Known {
     Nothing,
@@ -31,9 +35,31 @@ impl MemberCapabilities {
     pub const UNKNOWN: Self = Self([Known::Nothing; CAPABILITIES.len()]);
 }
 
+/// What the team can hold of what each member has so many of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counting {
+    /// Each thing is on one member: the sum.
+    Sum,
+    /// All must fit on each member: the least.
+    Least,
+}
+
+impl Counting {
+    /// In a static team traffic arrives on all members, whatever the placement, so that no more fits than on each (KB
+    /// 2974384).
+    pub const fn of(settings: &Settings) -> Self {
+        match (settings.mode, settings.offload_placement) {
+            (TeamingMode::SwitchIndependent, OffloadPlacement::FollowFlows) => Self::Sum,
+            _ => Self::Least,
+        }
+    }
+}
+
 /// The capabilities of all members, by slot.
 pub struct CapabilityTable<S: Storage> {
     members: S::Of<MemberCapabilities>,
+    /// Adapters that the switch has created since the module was attached.
+    created: MemberSet,
     /// Capabilities to indicate anew, a bit each.
     due: u8,
     /// Capabilities that were indicated.
@@ -46,7 +72,21 @@ impl<S: Storage> CapabilityTable<S> {
     /// `members` is `MEMBERS` long.
     pub fn new(members: S::Of<MemberCapabilities>) -> Self {
         debug_assert_eq!(members.len(), MEMBERS);
-        Self { members, due: 0, told: 0, turns: [0; CAPABILITIES.len()] }
+        Self { members, created: MemberSet::EMPTY, due: 0, told: 0, turns: [0; CAPABILITIES.len()] }
+    }
+
+    /// The switch has created an adapter. From the second one on, what is indicated is the team's.
+    pub fn created(&mut self, member: MemberIndex) {
+        let alone = !self.is_team();
+        self.created = self.created.with(member);
+        if alone && self.is_team() {
+            self.team_changed();
+        }
+    }
+
+    /// More than one adapter has been created: their capabilities are merged.
+    pub const fn is_team(&self) -> bool {
+        self.created.len() > 1
     }
 
     /// Records a member's structure. False, and nothing recorded, if the structure is malformed.
@@ -86,14 +126,17 @@ impl<S: Storage> CapabilityTable<S> {
         self.due = u8::MAX;
     }
 
-    /// The next capability to indicate, with the team's structure. Call until there is none.
-    pub fn take_due(&mut self, live: MemberSet, placement: OffloadPlacement) -> Option<(Capability, Block)> {
+    /// The next capability to indicate, with the structure of the connected members. Call until there is none.
+    pub fn take_due(&mut self, connected: MemberSet, counting: Counting) -> Option<(Capability, Block)> {
+        if !self.is_team() {
+            return None;
+        }
         for capability in CAPABILITIES {
             let was_due = self.due & capability.bit() != 0;
             self.due &= !capability.bit();
             if was_due
                 && capability.status().is_some()
-                && let Some(block) = self.team(capability, live, placement)
+                && let Some(block) = self.team(capability, connected, counting)
             {
                 self.told |= capability.bit();
                 if let Some(turn) = self.turns.get_mut(capability.index()) {
@@ -127,46 +170,36 @@ impl<S: Storage> CapabilityTable<S> {
 
     /// The structure to indicate: the merged one, or zeros if one was indicated before and no member has the capability
     /// now.
-    pub fn team(
-        &self,
-        capability: Capability,
-        live: MemberSet,
-        placement: OffloadPlacement,
-    ) -> Option<Block> {
+    pub fn team(&self, capability: Capability, connected: MemberSet, counting: Counting) -> Option<Block> {
         let lost = || {
             let told = self.told & capability.bit() != 0;
             let none = |member| matches!(self.known(member, capability), Known::None);
-            (told && live.iter().any(none)).then(|| {
-                let mut nothing = Block::zeros(capability.size_of(0));
-                finish(capability, &mut nothing, placement);
-                nothing
-            })
+            (told && connected.iter().any(none)).then(|| Block::nothing(capability))
         };
-        self.merged(capability, live, placement).or_else(lost)
+        self.merged(capability, connected, counting).or_else(lost)
     }
 
-    /// What the team can: merged over the members that are up and have answered; `None` when none of them has the
-    /// capability. The revision is the lowest of theirs.
-    pub fn merged(
-        &self,
-        capability: Capability,
-        live: MemberSet,
-        placement: OffloadPlacement,
-    ) -> Option<Block> {
-        // As long as the longest revision: a member without the capability must not shorten the others' structure.
-        let none = Block::zeros(LONGEST);
-        let block = |member| match self.known(member, capability) {
-            Known::Nothing => None,
-            Known::None => Some(&none),
+    /// What the team can: merged over the connected members that have answered; `None` when none of them has the
+    /// capability. The structure of the only one that has answered is the team's as it is.
+    pub fn merged(&self, capability: Capability, connected: MemberSet, counting: Counting) -> Option<Block> {
+        let known = || connected.iter().map(|member| self.known(member, capability));
+        let mut blocks = known().filter_map(|known| match known {
             Known::This(block) => Some(block),
-        };
-        if !live.iter().any(|member| matches!(self.known(member, capability), Known::This(_))) {
-            return None;
-        }
-        let mut blocks = live.iter().filter_map(block);
+            Known::Nothing | Known::None => None,
+        });
         let mut team = *blocks.next()?;
-        blocks.for_each(|mine| merge(capability, &mut team, mine, placement));
-        finish(capability, &mut team, placement);
+        let mut others = 0_u32;
+        for mine in blocks {
+            merge(capability, &mut team, Some(mine), counting);
+            others = others.saturating_add(1);
+        }
+        if known().any(|known| *known == Known::None) {
+            merge(capability, &mut team, None, counting);
+            others = others.saturating_add(1);
+        }
+        if others != 0 {
+            say_counting(capability, &mut team, counting);
+        }
         Some(team)
     }
 
@@ -219,43 +252,49 @@ impl<S: Storage> CapabilityTable<S> {
     }
 }
 
-/// Merges another member into the team; in place, for blocks are large.
-fn merge(capability: Capability, team: &mut Block, mine: &Block, placement: OffloadPlacement) {
-    team.size = team.size.min(mine.size);
+/// Merges another member into the team, or one that has nothing of the kind; in place, for blocks are large.
+#[inline(never)] // a frame of its own
+fn merge(capability: Capability, team: &mut Block, mine: Option<&Block>, counting: Counting) {
+    team.shorten(capability, mine);
+    let theirs = |field| mine.map_or(0, |mine| mine.get(field));
+    let port = capability.fields().iter().find(|field| field.name == VXLAN_PORT);
+    let one_port = port.is_none_or(|port| team.get(port) == theirs(port));
+    let mut unnamed = size_of::<u32>(); // behind the header
     for field in capability.fields() {
-        let (a, b) = (team.get(field), mine.get(field));
-        let value = match field.rule {
-            Rule::All | Rule::QueueProperties => a & b,
-            Rule::Any => a | b,
-            Rule::Least => a.min(b),
-            Rule::Most => a.max(b),
-            Rule::Sum if sums(placement) => a.saturating_add(b),
-            Rule::Sum => a.min(b),
-        };
-        team.set(field, value);
+        team.keep_same(unnamed..field.offset, mine);
+        let value = field.rule.merge(team.get(field), theirs(field), counting);
+        team.set(field, if one_port { value } else { without_vxlan(field.name, value) });
+        unnamed = field.offset.saturating_add(field.width);
+    }
+    team.keep_same(unnamed..LONGEST, mine);
+}
+
+impl Rule {
+    /// The team's value, from that of those who are merged already and another member's.
+    fn merge(self, a: u32, b: u32, counting: Counting) -> u32 {
+        let sum = counting == Counting::Sum;
+        match self {
+            Self::All | Self::QueueProperties => a & b,
+            Self::Any => a | b,
+            Self::Least => a.min(b),
+            Self::Most => a.max(b),
+            Self::Equal if a == b => a,
+            Self::Equal => 0,
+            Self::Sum if sum => a.saturating_add(b),
+            Self::Ports if sum && a != 0 => a.saturating_add(b.saturating_sub(1)),
+            Self::Ports if sum => b,
+            Self::Sum | Self::Ports => a.min(b),
+            Self::SwitchFeatures => a & b | (a | b) & RESTRICTIONS,
+            Self::SegmentCount => a & b & !SEGMENTS | (a & SEGMENTS).max(b & SEGMENTS),
+        }
     }
 }
 
-/// Writes the header, clears what no rule names, and says what the number of queues means.
-fn finish(capability: Capability, team: &mut Block, placement: OffloadPlacement) {
-    let revision = capability.sizes().iter().take_while(|&&size| size < team.size).count();
-    let mut clean = Block::zeros(team.size);
-    for field in capability.fields() {
-        let value = match field.rule {
-            Rule::QueueProperties => {
-                let (sum, least) = (QueueMode::SUM_OF_QUEUES, QueueMode::MIN_OF_QUEUES);
-                let others = QueueMode::from_bits_retain(team.get(field)).difference(sum.union(least));
-                others.union(if sums(placement) { sum } else { least }).bits()
-            }
-            _ => team.get(field),
-        };
-        clean.set(field, value);
+/// Says what the number of queues means.
+fn say_counting(capability: Capability, team: &mut Block, counting: Counting) {
+    for field in capability.fields().iter().filter(|field| field.rule == Rule::QueueProperties) {
+        let mut properties = QueueMode::from_bits_retain(team.get(field));
+        properties.set(QueueMode::SUM_OF_QUEUES, counting == Counting::Sum);
+        team.set(field, properties.bits());
     }
-    clean.write_header(capability, revision);
-    *team = clean;
-}
-
-/// Whether each thing exists once, on one member: else all must fit on each.
-const fn sums(placement: OffloadPlacement) -> bool {
-    matches!(placement, OffloadPlacement::FollowFlows)
 }

@@ -1,8 +1,10 @@
-//! The capabilities of one physical adapter, as the structures of the documented queries and indications.
+//! The capabilities of one physical adapter, as the structures of the documented queries and indications, in the
+//! revisions and with the lengths of its own version of NDIS.
 
 use crate::adapter::wire::{
     self, filter_caps, ipsec_caps, offload, oid, put, sriov_caps, status, structure, switch_caps,
 };
+use lbfoext::ndis::raw::{BUFFER_OVERFLOW, BUFFER_TOO_SHORT, INVALID_LENGTH};
 
 /// Capabilities of an adapter. For an offload that it lacks, all numbers are 0.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,9 +22,25 @@ pub struct Capabilities {
     pub queue_pairs: u32,
     pub switch_bits: u32,
     pub associations: u32,
-    /// Whether structures have the newest revision.
-    pub newest: bool,
+    /// Minor version of NDIS that its driver was written for: 30 for NDIS 6.30.
+    pub version: u16,
 }
+
+/// Minor versions in which structures grew.
+pub const VERSIONS: [u16; 9] = [30, 40, 50, 60, 70, 80, 83, 85, 89];
+/// A version that does not exist yet.
+pub const TO_COME: u16 = 99;
+
+/// `NDIS_OFFLOAD` by minor version: revision, and bytes with and without what compilers pad.
+const OFFLOAD: [(u16, u8, usize, usize); 7] = [
+    (99, 9, 320, 320),
+    (89, 8, 217, 220),
+    (85, 7, 216, 216),
+    (83, 6, 216, 216),
+    (70, 5, 188, 188),
+    (50, 4, 177, 180),
+    (30, 3, 156, 156),
+];
 
 impl Default for Capabilities {
     fn default() -> Self {
@@ -38,7 +56,7 @@ impl Default for Capabilities {
             queue_pairs: 32,
             switch_bits: 0x03,
             associations: 32,
-            newest: true,
+            version: 85,
         }
     }
 }
@@ -56,7 +74,7 @@ impl Capabilities {
         queue_pairs: 0,
         switch_bits: 0,
         associations: 0,
-        newest: false,
+        version: 30,
     };
 
     /// A random adapter; each kind of offload is missing with probability 1/4.
@@ -76,7 +94,17 @@ impl Capabilities {
             queue_pairs: any(sriov, 1 + number(126)),
             switch_bits: any(sriov, number(0x7F)),
             associations: any(ipsec, 1 + number(1023)),
-            newest: number(1) == 1,
+            version: [&VERSIONS[..], &[TO_COME]].concat()[number(VERSIONS.len() as u64) as usize],
+        }
+    }
+
+    /// The status of a query whose buffer is too short; BytesNeeded says how much is needed
+    /// (oid-tcp-offload-hardware-capabilities, ns-oidrequest-ndis_oid_request).
+    pub const fn too_short(&self) -> i32 {
+        match self.version % 3 {
+            0 => INVALID_LENGTH,
+            1 => BUFFER_TOO_SHORT,
+            _ => BUFFER_OVERFLOW,
         }
     }
 
@@ -106,8 +134,7 @@ impl Capabilities {
         if self.queues == 0 {
             return None;
         }
-        let (size, revision) = if self.newest { (84, 2) } else { (56, 1) };
-        let mut bytes = structure(size, revision, size as u16, 0);
+        let mut bytes = structure(84, 2, 84, 0);
         for (member, value) in [
             (filter_caps::FILTER_TYPES, 1),
             (filter_caps::QUEUE_TYPES, 1),
@@ -130,8 +157,14 @@ impl Capabilities {
         if self.functions == 0 {
             return None;
         }
-        let (size, revision) = if self.newest { (132, 3) } else { (116, 2) };
+        let (size, revision) = if self.version >= 60 { (132, 3) } else { (116, 2) };
         let mut bytes = structure(size, revision, size as u16, 0);
+        if self.version >= 60 {
+            put(&mut bytes, switch_caps::RSS_PORTS, u64::from(self.vports - 1));
+            put(&mut bytes, switch_caps::DEFAULT_TABLE, 128);
+            put(&mut bytes, switch_caps::PORT_TABLE, 64);
+            put(&mut bytes, switch_caps::DEFAULT_PAIRS, 16);
+        }
         for (member, value) in [
             (switch_caps::CAPABILITIES, self.switch_bits),
             (switch_caps::SWITCHES, 1),
@@ -158,7 +191,9 @@ impl Capabilities {
         if self.associations == 0 {
             return None;
         }
-        let (size, revision) = if self.newest { (156, 3) } else { (144, 2) };
+        let (_, revision, size, padded) =
+            OFFLOAD.into_iter().find(|(since, ..)| self.version >= *since).unwrap_or(OFFLOAD[6]);
+        let size = if self.associations.is_multiple_of(2) { size } else { padded };
         let mut bytes = structure(size, revision, size as u16, 0);
         bytes[0] = 0xA7;
         let ipsec = bytes.get_mut(offload::IPSEC.at..offload::IPSEC.at + 32)?;

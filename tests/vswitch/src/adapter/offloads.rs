@@ -410,7 +410,7 @@ impl Offloads {
         };
         let Some(place) = bytes.get_mut(..answer.len()) else {
             needs(inner, answer.len());
-            return Served::with(INVALID_LENGTH);
+            return Served::with(self.capabilities.too_short());
         };
         place.copy_from_slice(&answer);
         inner.word52 = answer.len() as u32;

@@ -29,7 +29,8 @@ pub const STATUS: &[Rule] = &[
     ),
     error(
         "STATUS-05",
-        "An inner indication with the documented header type is read, not passed on unread.",
+        "What one member can do is read and replaced by what the team can; of the only adapter it is passed \
+         on, and nothing replaces it.",
         "sample code",
     ),
     error(

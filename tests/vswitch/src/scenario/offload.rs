@@ -134,13 +134,19 @@ impl Net {
         self.look(move |state| state.disagreements(module)).unwrap_or_default()
     }
 
-    /// The number of queues in the extension's last indication, and the number of indications.
+    /// The number of queues in the extension's last indication, and the number of indications. Without one, the only
+    /// adapter has as many as it told the switch when it was bound (ns-ndis-_ndis_bind_parameters).
     pub fn offered_queues(&self) -> (Option<u32>, usize) {
         let module = self.1;
         let found = self.look(move |state| {
             let status = &state.control.status;
             let last = status.advertised.get(&(module, codes::FILTER_CURRENT));
-            let queues = last.map(|bytes| Capabilities::promised_queues(bytes).0);
+            let mut adapters = state.modules[module].external.adapters.values();
+            let only = adapters.next().filter(|_| adapters.next().is_none());
+            let queues = match last {
+                Some(bytes) => Some(Capabilities::promised_queues(bytes).0),
+                None => only.map(|adapter| adapter.offloads.capabilities.queues),
+            };
             (queues, status.own_of(codes::FILTER_CURRENT))
         });
         found.unwrap_or_default()

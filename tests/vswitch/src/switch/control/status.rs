@@ -258,8 +258,17 @@ pub fn indicate_as(module: usize, status: &Status, damage: Option<Damage>) {
         && capability
         && matches!(status.buffer.first(), Some(0x80 | 0xA7))
         && status.buffer.len() >= 32;
-    let for_team = with(|_, s| s.installed.role.has_team());
-    if for_team && understood && !nobody && status.from.is_some_and(|from| from.index != 0) {
+    let (for_team, several, alone) = with(|_, s| {
+        let module = &s.modules[module];
+        let members = module.topology.nics().filter(|nic| nic.is_member()).count();
+        (s.installed.role.has_team(), members > 1, module.external.adapters.len() == 1)
+    });
+    if for_team && alone && capability {
+        rule(&world, "STATUS-05", seen == 1 && !replaced, || {
+            format!("status {code:#x} of the only adapter was not passed on as it came")
+        });
+    }
+    if for_team && several && understood && !nobody && status.from.is_some_and(|from| from.index != 0) {
         rule(&world, "STATUS-05", seen == 0 || replaced, || {
             format!("status {code:#x} of one member was passed on as it came")
         });
