@@ -16,11 +16,11 @@ use crate::ndis::switch::NicRef;
 use crate::trace::Event;
 use teaming::ids::{MEMBERS, MemberIndex, MemberSet, NicId, NicIndex, PortId};
 use teaming::offload::capabilities::{Block, Capability, Counting};
-use teaming::team::member::MemberEvent;
+use teaming::team::member::{MemberEvent, MemberState};
 
 /// `FilterStatus`. IRQL <= DISPATCH_LEVEL. Acts on the indication, then passes it on or indicates the team's
-/// capabilities in its place, both within the call. After it returns, no packet is assigned to a member whose link the
-/// indication reported as down.
+/// capabilities in its place, both within the call; a status of a member that is not connected ends here. After it
+/// returns, no packet is assigned to a member whose link the indication reported as down.
 pub fn status(module: &Module, indication: Indication<'_>) {
     match indication.link_status() {
         Some(LinkStatus::Member { from, link }) if is_external(module, from) => {
@@ -31,6 +31,9 @@ pub fn status(module: &Module, indication: Indication<'_>) {
         }
         Some(LinkStatus::Team { from }) if is_external(module, from) => ask_all(module, Topics::LINK),
         _ => {}
+    }
+    if indication.source().is_some_and(|from| is_away(module, from)) {
+        return indicate_pending(module);
     }
     let Some((from, capability, bytes)) = indication.capability() else {
         module.filter.indicate_status(indication);
@@ -58,6 +61,13 @@ pub fn status(module: &Module, indication: Indication<'_>) {
 /// index other than 0, and the link state of a member that is not enumerated yet must not be lost.
 fn is_external(module: &Module, nic: NicId) -> bool {
     module.forwarding.read().external.is_none_or(|port| port == nic.port)
+}
+
+/// Whether a status is from a member that was created and is not connected yet, or is disconnected: it must not be passed
+/// up (oid-switch-nic-create.md, oid-switch-nic-disconnect.md). The member is queried when it is connected.
+fn is_away(module: &Module, nic: NicId) -> bool {
+    let away = |member| module.control.lock().team.member(member).state == MemberState::Created;
+    MemberIndex::from_nic(nic.index).is_some_and(away) && is_external(module, nic)
 }
 
 /// What became of an indicated capability.

@@ -66,6 +66,11 @@ impl<'a> Indication<'a> {
         Some((from, inner))
     }
 
+    /// The NIC that an NDIS_STATUS_SWITCH_NIC_STATUS is from; `None` for any other status and a damaged envelope.
+    pub fn source(self) -> Option<NicId> {
+        self.inside().map(|(from, _)| from)
+    }
+
     /// The capability that a physical adapter, or with NIC index 0 the team, indicates: source, capability,
     /// StatusBuffer.
     pub fn capability(self) -> Option<(NicId, Capability, &'a [u8])> {

@@ -5,6 +5,7 @@ use lbfoext::ndis::raw::MEDIA_CONNECT;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use vswitch::adapter::wire::status as codes;
 use vswitch::machine::registry::Value;
 use vswitch::machine::rwlock::{Fairness, most_overtaken};
 use vswitch::mutation::Mutation;
@@ -234,5 +235,29 @@ fn an_answer_from_before_the_cable_was_pulled_brings_nobody_back() {
         let outcome = net.finish();
         outcome.assert_clean();
         assert!(outcome.assignments.iter().all(|assignment| assignment.member != 2), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_status_of_an_adapter_that_is_not_connected_stays_below() {
+    for seed in 0..20 {
+        let net = team(seed).start();
+        net.advance(SILENCE);
+        let member = net.member(2);
+        let all = || {
+            for code in [MEDIA_CONNECT, codes::FILTER_CURRENT, 0x4002_7777] {
+                net.status(Status { code, buffer: Vec::new(), from: Some(member) });
+            }
+        };
+        net.disconnect(member);
+        all();
+        net.delete_member(2);
+        assert!(net.create_guest_nic(member, net.mac(member)));
+        all();
+        assert!(net.connect_guest_nic(member));
+        all();
+        net.advance(SILENCE);
+        sender(0, 1)(&net);
+        net.finish().assert_clean();
     }
 }

@@ -6,7 +6,7 @@ use crate::machine::world::{self, World};
 use crate::mutation::Mutation;
 use crate::shown::arguments;
 use crate::switch::ndis::{Life, State, call_with, edges, with};
-use crate::switch::ports::NicId;
+use crate::switch::ports::{NicId, NicState};
 use lbfoext::ndis::raw::{
     Handle, MEDIA_CONNECT, MEDIA_DISCONNECT, ObjectHeader, SWITCH_NIC_STATUS, StatusIndication,
     SwitchNicStatusIndication, object_type,
@@ -189,6 +189,27 @@ fn indication(code: i32, buffer: *mut c_void, length: u32) -> StatusIndication {
     value
 }
 
+/// Whether a status comes from an adapter whose status the extension must not pass up: one that was created and is not
+/// connected yet, or is disconnected (oid-switch-nic-create, oid-switch-nic-disconnect).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Away {
+    No,
+    Yes,
+    /// The extension may see the change earlier or later.
+    Perhaps,
+}
+
+fn away(s: &State, module: usize, status: &Status) -> Away {
+    let topology = &s.modules[module].topology;
+    let nic = status.from.filter(|from| from.index != 0).and_then(|from| topology.nic(from));
+    match nic {
+        Some(nic) if nic.state == NicState::Connected && !nic.disconnect_passed => Away::No,
+        Some(nic) if nic.references == 0 && !topology.is_changing() => Away::Yes,
+        Some(_) => Away::Perhaps,
+        None => Away::No,
+    }
+}
+
 /// Indicates a status to the module and checks how it handled it.
 pub fn indicate(module: usize, status: &Status) {
     indicate_as(module, status, None);
@@ -216,7 +237,7 @@ pub fn indicate_as(module: usize, status: &Status, damage: Option<Damage>) {
         s.control.status.refused
     });
     let level = edges::at_random_level();
-    let began_at = with(|_, s| s.tick());
+    let (began_at, away_before) = with(|_, s| (s.tick(), away(s, module, status)));
     // SAFETY: the driver registered this handler; the indication lives for the call.
     let shown = outer as *mut StatusIndication;
     call_with("FilterStatus", module, arguments!(shown), || unsafe { handler(context, shown) });
@@ -250,8 +271,15 @@ pub fn indicate_as(module: usize, status: &Status, damage: Option<Damage>) {
         let dead = status.from.and_then(|from| topology.nic(from)).is_some_and(|nic| nic.known_down);
         (seen, replaced, twice, alone || dead || s.control.status.refused != refused)
     });
+    let away = [away_before, with(|_, s| away(s, module, status))];
+    if damage.is_none() && away == [Away::Yes; 2] {
+        rule(&world, "STATUS-09", seen == 0, || {
+            format!("status {code:#x} of {:?}, which is not connected, was passed up", status.from)
+        });
+    }
+    let connected = damage.is_some() || away == [Away::No; 2];
     // A capability indication of a member may be replaced by one of the team; without members up, none is needed.
-    let told = seen > 0 || damage.is_none() && capability && (replaced || nobody);
+    let told = seen > 0 || !connected || damage.is_none() && capability && (replaced || nobody);
     let id = if damage.is_some() { "STATUS-17" } else { "STATUS-01" };
     rule(&world, id, told, || format!("status {code:#x} {damage:?} was not passed up"));
     let understood = damage.is_none()
