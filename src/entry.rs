@@ -1,6 +1,6 @@
 //! DriverEntry and DriverUnload.
 
-use crate::kernel::extension::{self, DriverObject};
+use crate::kernel::extension;
 use crate::module::{Driver, EXTENSION_ID, FRIENDLY_NAME, Module, copy};
 use crate::ndis::filter::{Names, deregister, register};
 use crate::ndis::irql::Passive;
@@ -38,9 +38,7 @@ unsafe fn start(
     let path = unsafe { registry_path.as_ref() }.ok_or(NdisStatus::INVALID_PARAMETER)?;
     // SAFETY: as above.
     let registry_path = copy(unsafe { path.text() })?;
-    // SAFETY: as above.
-    let object = unsafe { DriverObject::new(driver_object) };
-    let driver = Driver { handle: AtomicPtr::new(core::ptr::null_mut()), object, registry_path };
+    let driver = Driver { handle: AtomicPtr::new(core::ptr::null_mut()), registry_path };
     // SAFETY: the driver object is this driver's; the address of `driver_entry` identifies the extension.
     let driver = unsafe { extension::create(driver_object, id(), driver, passive) };
     let driver = driver.map_err(|(status, driver)| {

@@ -1,11 +1,10 @@
 //! The handlers that NDIS calls, in the order of a module's life. Each calls the module where the work is done; start
 //! reading here.
 
-use crate::control::{enumerate, nic_status, settings};
+use crate::control::{enumerate, nic_status};
 use crate::data::{complete, egress, ingress};
 use crate::kernel::pool::PoolBox;
-use crate::kernel::registry::{Changed, Watch};
-use crate::kernel::rundown::WorkRundown;
+use crate::kernel::worker::Worker;
 use crate::module::{Driver, Module};
 use crate::ndis::filter::{FilterModule, NetEvent, Stack};
 use crate::ndis::handle::Filter;
@@ -28,7 +27,9 @@ impl FilterModule for Module {
         if !stack.is_ethernet() {
             return Err(NdisStatus::UNSUPPORTED_MEDIA);
         }
-        Self::try_new(driver, stack, passive)
+        let module = Self::try_new(driver, stack, passive)?;
+        Worker::start(&*module, passive)?;
+        Ok(module)
     }
 
     /// Reads settings and configuration once, then lets packets in. What was refused is asked again later: whoever fails
@@ -50,10 +51,12 @@ impl FilterModule for Module {
         self.walks.close(passive);
     }
 
+    /// Each is waited for by what the system says of it, not by what it says last itself: the timer's handler has
+    /// returned, the thread has ended. Then requests that are out come back.
     fn detach(&self, passive: &Passive) {
         self.control.lock().detaching = true;
-        self.watch.stop(passive);
-        self.timer.cancel(self);
+        self.timer.stop(passive);
+        self.worker.stop(passive);
         self.work.close(passive);
     }
 
@@ -91,18 +94,5 @@ impl FilterModule for Module {
 
     fn filter(&self) -> Filter {
         self.filter
-    }
-}
-
-/// A key of the settings changed. PASSIVE_LEVEL.
-impl Changed for Module {
-    fn changed(&self, passive: &Passive) {
-        settings::reload(self, passive);
-    }
-    fn work(&self) -> &WorkRundown {
-        &self.work
-    }
-    fn watch(&self) -> &Watch {
-        &self.watch
     }
 }

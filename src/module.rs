@@ -1,12 +1,10 @@
 //! The filter module: what exists for each switch, its locks, and the memory that it begins with.
 
-use crate::kernel::extension::DriverObject;
 use crate::kernel::per_processor::PerProcessor;
 use crate::kernel::pool::{OnceBox, Pool, PoolBox, PoolSlice, Tag};
 use crate::kernel::processor;
-use crate::kernel::registry::Watch;
 use crate::kernel::rundown::{WalkRundown, WorkRundown};
-use crate::kernel::work::WorkItem;
+use crate::kernel::worker::Worker;
 use crate::ndis::child_nbl::ListPool;
 use crate::ndis::filter::Stack;
 use crate::ndis::handle::Filter;
@@ -50,8 +48,6 @@ pub const EXTENSION_ID: &[u16; 38] = &text::utf16(b"{6E3C2C0F-5A0B-4C55-9E0E-7B1
 pub struct Driver {
     /// What NDIS calls the driver; set by registration, read at unload.
     pub handle: AtomicPtr<c_void>,
-    /// The driver object, which outlives every module.
-    pub object: DriverObject,
     /// The service's registry key, where the settings are.
     pub registry_path: PoolSlice<u16>,
 }
@@ -74,7 +70,7 @@ pub struct Module {
     pub operations: SpinLock<PoolBox<Operations<Pool>>>,
     /// Open while packets may pass; also counts own lists that are out.
     pub walks: WalkRundown,
-    /// Open until detach; counts questions to members, timers and notifications that are out.
+    /// Open until detach; counts questions to members and requests from above that are out.
     pub work: WorkRundown,
     pub lists: ListPool,
     /// Some packet was given a VLAN beside it, which its completion takes back; set for good by the first.
@@ -83,10 +79,9 @@ pub struct Module {
     /// What hashes of adapters have been worth, by source port.
     trust: PoolSlice<HashConfidence>,
     pub timer: Timer,
-    /// What is noticed above PASSIVE_LEVEL and has to be done there: reading the configuration once more.
-    pub deferred: WorkItem,
     pub queries: MemberQueries,
-    pub watch: PoolBox<Watch>,
+    /// The module's own thread.
+    pub worker: Worker,
     pub texts: PoolBox<Texts>,
     /// Where its settings are; known from the first restart on.
     pub settings_paths: OnceBox<SettingsPaths>,
@@ -187,15 +182,14 @@ impl Module {
             control: SpinLock::new(new_control()?),
             operations: new_operations()?,
             walks: WalkRundown::try_new(passive)?,
-            work: WorkRundown::open(),
+            work: WorkRundown::try_new(passive)?,
             lists: ListPool::try_new(stack.filter())?,
             tags_written: AtomicBool::new(false),
             counters: PerProcessor::try_new(&Counters::ZERO)?,
             timer: Timer::try_new::<Self>(stack.filter())?,
-            deferred: WorkItem::try_new(&driver.object)?,
             trust: PoolSlice::try_new(Tag::TABLE, TRUST, |_| HashConfidence::NONE)?,
             queries: MemberQueries::try_new()?,
-            watch: new_watch()?,
+            worker: Worker::try_new()?,
             texts: new_texts(&driver.registry_path, stack.guid_name())?,
             settings_paths: OnceBox::empty(Tag::SETTINGS),
             forwarded_id: AtomicPtr::new(core::ptr::null_mut()),
@@ -272,11 +266,6 @@ fn new_operations() -> Result<SpinLock<PoolBox<Operations<Pool>>>, NdisStatus> {
 fn new_texts(registry_path: &[u16], guid_name: &[u16]) -> Result<PoolBox<Texts>, NdisStatus> {
     let texts = Texts { registry_path: copy(registry_path)?, guid_name: copy(guid_name)? };
     Ok(PoolBox::try_new(Tag::SETTINGS, texts)?)
-}
-
-#[inline(never)]
-fn new_watch() -> Result<PoolBox<Watch>, NdisStatus> {
-    Ok(PoolBox::try_new(Tag::SETTINGS, Watch::idle())?)
 }
 
 #[inline(never)]

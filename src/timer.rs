@@ -2,8 +2,7 @@
 
 use crate::clock;
 use crate::control::{failover, nic_status};
-use crate::kernel::rundown::WorkRundown;
-use crate::kernel::work::WorkItem;
+use crate::kernel::worker::Reasons;
 use crate::module::Module;
 use crate::ndis::irql::Dispatch;
 use crate::ndis::timer::Expire;
@@ -30,16 +29,12 @@ impl Expire for Module {
         }
         drop(control);
         if unread {
-            WorkItem::queue(self);
+            self.worker.wake(Reasons::CONFIGURATION);
         }
         if retry {
             nic_status::retry(self);
         } else if plan.changed {
             nic_status::indicate_pending(self);
         }
-    }
-
-    fn work(&self) -> &WorkRundown {
-        &self.work
     }
 }

@@ -2,17 +2,15 @@
 //! of each port. Requests may change all of that at the same time on other threads; a picture is applied only if none
 //! did meanwhile, and merges with what the requests have said.
 //!
-//! Whatever is refused is asked again, by a work item at intervals that double up to a minute, until it is known: a module
-//! that fails its restart is detached for good (starting-a-filter-module.md), and one that reads no activation would stay
-//! closed. Until then ports whose properties are not known are closed, each by itself.
+//! Whatever is refused is asked again on the module's thread, at intervals that double up to a minute, until it is known:
+//! a module that fails its restart is detached for good (starting-a-filter-module.md), and one that reads no activation
+//! would stay closed. Until then ports whose properties are not known are closed, each by itself.
 
 use crate::clock;
 use crate::control::failover;
 use crate::control::nic_status;
 use crate::control::settings;
 use crate::kernel::pool::{PoolSlice, Tag};
-use crate::kernel::rundown::WorkRundown;
-use crate::kernel::work::{Deferred, WorkItem};
 use crate::module::Module;
 use crate::ndis::irql::Passive;
 use crate::ndis::member_query::Topics;
@@ -61,19 +59,6 @@ pub fn read(module: &Module, passive: &Passive) {
     }
     if next == Next::Later {
         failover::retry_later(module);
-    }
-}
-
-/// What was refused is due again.
-impl Deferred for Module {
-    fn perform(&self, passive: &Passive) {
-        read(self, passive);
-    }
-    fn item(&self) -> &WorkItem {
-        &self.deferred
-    }
-    fn work(&self) -> &WorkRundown {
-        &self.work
     }
 }
 

@@ -53,11 +53,14 @@ pub fn member_locked(module: &Module, control: &mut TeamLock<'_>, member: Member
 pub fn settings(module: &Module, settings: &Settings) {
     let now = clock::now();
     let mut control = module.control.lock();
+    control.events.push(now, Event::SettingsRead);
+    if control.settings == *settings {
+        return;
+    }
     control.settings = *settings;
     module.distrust_adapters();
     let plan = control.team.configure(settings, now);
     module.forwarding.write(control.dispatch()).configure(settings);
-    control.events.push(now, Event::SettingsRead);
     // The team's capabilities depend on the placement of offloads.
     control.capabilities.team_changed();
     publish(module, &mut control, &plan, now);

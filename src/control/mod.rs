@@ -4,3 +4,4 @@ pub mod enumerate;
 pub mod failover;
 pub mod nic_status;
 pub mod settings;
+pub mod worker;

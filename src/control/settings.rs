@@ -1,60 +1,124 @@
 //! Settings from the registry: `Parameters` holds them for all switches, `Parameters\Switches\{switch}` overrides them
-//! for one. A registry notification reports changes, which take effect without pausing the module.
+//! for one. The module's thread watches the service's key, above both, so that keys which are created later are watched
+//! too; a change takes effect without pausing the module.
 
 use crate::clock;
 use crate::control::failover;
-use crate::kernel::registry::{Key, Value, Watch};
+use crate::kernel::event::EventHandle;
+use crate::kernel::registry::{Armed, Key, Unreadable, Value, Watch};
+use crate::kernel::worker::{Reasons, Woken};
 use crate::module::{Module, SettingsPaths};
 use crate::ndis::irql::Passive;
 use crate::ndis::status::NdisStatus;
 use crate::trace::Event;
+use teaming::backoff::Backoff;
 use teaming::ids::Ticks;
 use teaming::settings::{Lookup, Problem, SETTINGS, Settings};
 
-/// Reads the settings and begins to watch them. Called by the first restart, and again if that restart failed
-/// afterwards. `switch_name` is the switch's GUID in UTF-16, little-endian bytes. PASSIVE_LEVEL, no lock held.
+/// Reads the settings and has the module's thread watch them. Called by the first restart, and again if that restart
+/// failed afterwards. `switch_name` is the switch's GUID in UTF-16, little-endian bytes. PASSIVE_LEVEL, no lock held.
 ///
 /// # Errors
 ///
-/// NDIS_STATUS_RESOURCES if the paths of the keys cannot be allocated. A key or value that cannot be read takes its
-/// default.
+/// NDIS_STATUS_RESOURCES if the paths of the keys cannot be allocated. What cannot be read now the thread reads later.
 pub fn load(module: &Module, switch_name: &[u8], passive: &Passive) -> Result<(), NdisStatus> {
-    let paths = match module.settings_paths.get() {
-        Some(paths) => paths,
-        None => {
-            module.settings_paths.set(SettingsPaths::try_new(&module.texts.registry_path, switch_name)?)?
-        }
-    };
-    reload(module, passive);
-    if let Some(key) = Key::open(&paths.common, passive) {
-        Watch::start(module, key, passive);
+    if module.settings_paths.get().is_none() {
+        module.settings_paths.set(SettingsPaths::try_new(&module.texts.registry_path, switch_name)?)?;
     }
+    let _ = reload(module, passive);
+    module.worker.wake(Reasons::SETTINGS);
     Ok(())
 }
 
-/// Reads the settings and applies them. PASSIVE_LEVEL, no lock held.
+/// Reads the settings and applies them; if they cannot be read, the present ones remain. PASSIVE_LEVEL, no lock held.
 #[inline(never)] // a frame of its own
-pub fn reload(module: &Module, passive: &Passive) {
-    let settings = read(module, passive);
+fn reload(module: &Module, passive: &Passive) -> Result<(), Unreadable> {
+    let settings = read(module, passive)?;
     failover::settings(module, &settings);
+    Ok(())
+}
+
+/// The watch over the settings, on the module's thread. What the system refuses is tried again at growing intervals.
+pub struct SettingsWatch {
+    watch: Option<Watch>,
+    retry: Backoff,
+}
+
+/// How often a notification may be over at once, one after the other, before the next is asked for later: so many changes
+/// while settings are read are more than anybody makes, and a thread that goes on like this would not end.
+const AT_ONCE: u32 = 256;
+
+impl SettingsWatch {
+    pub const IDLE: Self = Self { watch: None, retry: Backoff::IDLE };
+
+    /// Set when something has changed.
+    pub fn event(&self) -> Option<&EventHandle> {
+        self.watch.as_ref().map(Watch::event)
+    }
+
+    /// When to come back without being woken.
+    pub const fn due(&self) -> Option<Ticks> {
+        self.retry.due()
+    }
+
+    /// The thread has been woken.
+    pub fn woken(&mut self, module: &Module, woken: &Woken, passive: &Passive) {
+        let again = self.retry.take(clock::now());
+        if let Some(watch) = self.watch.as_mut().filter(|_| woken.event) {
+            watch.told();
+        }
+        if (again || woken.event || woken.reasons.contains(Reasons::SETTINGS))
+            && !self.follow(module, passive)
+        {
+            self.retry.plan(clock::now());
+        }
+    }
+
+    /// Asks for word of the next change and then reads, so that none is missed in between. False if either was refused.
+    fn follow(&mut self, module: &Module, passive: &Passive) -> bool {
+        for _ in 0..AT_ONCE {
+            if self.watch.is_none() {
+                self.watch = Watch::open(&module.texts.registry_path, passive);
+            }
+            let armed = self.watch.as_mut().map_or(Armed::Refused, |watch| watch.arm(passive));
+            let read = reload(module, passive);
+            match armed {
+                Armed::AtOnce => {}
+                Armed::Pending => return read.is_ok(),
+                Armed::Refused => {
+                    self.watch = None;
+                    return false;
+                }
+            }
+        }
+        false
+    }
 }
 
 /// Reads the settings; pushes an event for each value that is ignored.
 #[inline(never)] // not below what the publishing needs
-fn read(module: &Module, passive: &Passive) -> Settings {
-    let key = |path: fn(&SettingsPaths) -> &[u16]| {
-        module.settings_paths.get().and_then(|p| Key::open(path(p), passive))
+fn read(module: &Module, passive: &Passive) -> Result<Settings, Unreadable> {
+    let key = |path: fn(&SettingsPaths) -> &[u16]| match module.settings_paths.get() {
+        Some(paths) => Key::open(path(paths), passive),
+        None => Ok(None),
     };
-    let (own, common) = (key(|paths| &paths.own), key(|paths| &paths.common));
+    let (own, common) = (key(|paths| &paths.own)?, key(|paths| &paths.common)?);
+    let mut all_read = Ok(());
     let (mut settings, issues) = Settings::read(|setting| {
-        let value =
-            |key: &Option<Key>| key.as_ref().map_or(Value::Missing, |key| key.number(setting.name, passive));
+        let mut value = |key: &Option<Key>| {
+            let value = key.as_ref().map_or(Ok(Value::Missing), |key| key.number(setting.name, passive));
+            value.unwrap_or_else(|unreadable| {
+                all_read = Err(unreadable);
+                Value::Missing
+            })
+        };
         match (value(&own), value(&common)) {
             (Value::Number(number), _) | (Value::Missing, Value::Number(number)) => Lookup::Value(number),
             (Value::OtherType, _) | (Value::Missing, Value::OtherType) => Lookup::WrongType,
             (Value::Missing, Value::Missing) => Lookup::Missing,
         }
     });
+    all_read?;
     // The clock moves in steps: a bucket may have been used one step later than its time stamp.
     if settings.flowlet_gap != Ticks::ZERO {
         settings.flowlet_gap = settings.flowlet_gap.saturating_add(clock::granularity());
@@ -69,5 +133,5 @@ fn read(module: &Module, passive: &Passive) -> Settings {
         let event = Event::SettingIgnored { setting, value, used: issue.used };
         module.control.lock().events.push(clock::now(), event);
     }
-    settings
+    Ok(settings)
 }

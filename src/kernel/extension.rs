@@ -6,26 +6,6 @@ use crate::ndis::status::NdisStatus;
 use core::ffi::c_void;
 use core::ptr::NonNull;
 
-/// The driver's own object, which outlives everything else of the driver.
-pub struct DriverObject(*mut c_void);
-
-// SAFETY: the pointer is only passed back to the kernel.
-unsafe impl Send for DriverObject {}
-// SAFETY: as above.
-unsafe impl Sync for DriverObject {}
-
-impl DriverObject {
-    /// # Safety
-    /// The driver object that DriverEntry got.
-    pub unsafe fn new(object: *mut c_void) -> Self {
-        Self(object)
-    }
-
-    pub(super) fn as_ptr(&self) -> *mut c_void {
-        self.0
-    }
-}
-
 /// Makes room for a `T` that lives as long as the driver object and writes it. PASSIVE_LEVEL.
 ///
 /// # Safety

@@ -1,5 +1,6 @@
 //! All calls of ntoskrnl. Besides `ndis` and `entry` the only module with `unsafe` code.
 
+pub mod event;
 pub mod extension;
 #[cfg(windows)]
 mod image;
@@ -11,4 +12,4 @@ pub mod rundown;
 #[doc(hidden)]
 pub mod sys;
 pub mod time;
-pub mod work;
+pub mod worker;

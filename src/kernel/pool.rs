@@ -33,6 +33,8 @@ impl Tag {
     pub const TIMER: Self = Self::new(*b"LbfI");
     /// Rundown protection.
     pub const RUNDOWN: Self = Self::new(*b"LbfR");
+    /// The module's thread and what it waits for.
+    pub const THREAD: Self = Self::new(*b"LbfW");
 }
 
 /// Alignment of ExAllocatePool2, in bytes.

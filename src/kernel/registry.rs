@@ -1,14 +1,12 @@
-//! The registry: values of a key, and notifications of their change. PASSIVE_LEVEL throughout.
+//! The registry: values of one key, and word of their change. PASSIVE_LEVEL throughout.
 
-use super::rundown::WorkRundown;
-use super::sys::{
-    self, ChangeFilter, IoStatusBlock, KeyAccess, ObjectAttributes, ObjectFlags, WorkQueueItem,
-};
+use super::event::EventHandle;
+use super::pool::{PoolBox, Tag};
+use super::sys::{self, ChangeFilter, IoStatusBlock, KeyAccess, ObjectAttributes, ObjectFlags};
 use crate::ndis::irql::Passive;
 use crate::ndis::raw::UnicodeString;
 use core::cell::UnsafeCell;
 use core::ffi::c_void;
-use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// `KeyValuePartialInformation`: TitleIndex, Type, DataLength, then the data.
 const PARTIAL_INFORMATION: i32 = 2;
@@ -26,9 +24,16 @@ pub enum Value {
     OtherType,
 }
 
+/// The system refused to tell; another time it may not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Unreadable;
+
 impl Key {
-    /// Opens a key by its full path; `None` when it is not there or cannot be read.
-    pub fn open(path: &[u16], _: &Passive) -> Option<Self> {
+    /// Opens a key by its full path; `None` when it is not there.
+    ///
+    /// # Errors
+    /// It may be there and could not be opened.
+    pub fn open(path: &[u16], _: &Passive) -> Result<Option<Self>, Unreadable> {
         let name = UnicodeString::of(path);
         let mut attributes = ObjectAttributes {
             length: size_of::<ObjectAttributes>() as u32,
@@ -41,11 +46,18 @@ impl Key {
         let mut handle = core::ptr::null_mut();
         // SAFETY: PASSIVE_LEVEL by the token; everything lives through the call.
         let status = unsafe { sys::ZwOpenKey(&mut handle, KeyAccess::READ.bits(), &mut attributes) };
-        sys::nt_success(status).then(|| Self(handle))
+        match status {
+            OBJECT_NAME_NOT_FOUND | OBJECT_PATH_NOT_FOUND => Ok(None),
+            _ if sys::nt_success(status) => Ok(Some(Self(handle))),
+            _ => Err(Unreadable),
+        }
     }
 
     /// A DWORD or QWORD value.
-    pub fn number(&self, name: &str, _: &Passive) -> Value {
+    ///
+    /// # Errors
+    /// It may be there and could not be read.
+    pub fn number(&self, name: &str, _: &Passive) -> Result<Value, Unreadable> {
         let name: heapless::Vec<u16, 64> = name.encode_utf16().take(64).collect();
         let mut name = UnicodeString::of(&name);
         let mut buffer = [0u32; 5];
@@ -63,10 +75,12 @@ impl Key {
         };
         let [_, kind, bytes, low, high] = buffer;
         match (status, kind, bytes) {
-            (0, REG_DWORD, 4) => Value::Number(u64::from(low)),
-            (0, REG_QWORD, 8) => Value::Number(u64::from(low) | u64::from(high) << 32),
-            (0, ..) | (BUFFER_OVERFLOW | BUFFER_TOO_SMALL, ..) => Value::OtherType,
-            _ => Value::Missing,
+            (0, REG_DWORD, 4) => Ok(Value::Number(u64::from(low))),
+            (0, REG_QWORD, 8) => Ok(Value::Number(u64::from(low) | u64::from(high) << 32)),
+            (0, ..) | (BUFFER_OVERFLOW | BUFFER_TOO_SMALL, ..) => Ok(Value::OtherType),
+            // The key may have been deleted since it was opened.
+            (OBJECT_NAME_NOT_FOUND | KEY_DELETED, ..) => Ok(Value::Missing),
+            _ => Err(Unreadable),
         }
     }
 }
@@ -74,169 +88,90 @@ impl Key {
 /// The data does not fit: it is longer than any number.
 const BUFFER_OVERFLOW: i32 = 0x8000_0005_u32.cast_signed();
 const BUFFER_TOO_SMALL: i32 = 0xC000_0023_u32.cast_signed();
+const OBJECT_NAME_NOT_FOUND: i32 = 0xC000_0034_u32.cast_signed();
+const OBJECT_PATH_NOT_FOUND: i32 = 0xC000_003A_u32.cast_signed();
+const KEY_DELETED: i32 = 0xC000_017C_u32.cast_signed();
 
 impl Drop for Key {
     fn drop(&mut self) {
-        close(self.0);
+        // SAFETY: opened by ZwOpenKey, closed once; a drop happens where it was opened, at PASSIVE_LEVEL.
+        unsafe { sys::ZwClose(self.0) };
     }
 }
 
-fn close(handle: *mut c_void) {
-    // SAFETY: opened by ZwOpenKey, closed once; a drop of `Key` happens where it was opened, at PASSIVE_LEVEL.
-    unsafe { sys::ZwClose(handle) };
-}
-
-/// The owner of a watch; it outlives the last notification, which its work rundown counts.
-pub trait Changed: Sync {
-    fn changed(&self, passive: &Passive);
-    fn work(&self) -> &WorkRundown;
-    fn watch(&self) -> &Watch;
-}
-
-/// A repeated request to be notified of changes below a key (ZwNotifyChangeKey).
+/// A standing request for word of changes to a key and everything below it.
 ///
-/// `key` holds the handle of the key while no thread uses it. The thread that arms the notification takes the handle
-/// out and puts it back. `stop` stores `CLOSED`; the thread that then has the handle closes it, which completes a
-/// pending notification.
-///
-/// # Invariants
-/// One reference of the owner's work rundown is held for each notification that is still to come.
+/// The fields are dropped in this order: closing the key ends a notification that is pending, which is the last to write
+/// the status and to set the event.
 pub struct Watch {
-    key: AtomicUsize,
-    request: UnsafeCell<Request>,
+    key: Key,
+    event: EventHandle,
+    status: PoolBox<UnsafeCell<IoStatusBlock>>,
+    /// A notification is out.
+    pending: bool,
 }
 
-struct Request {
-    status: IoStatusBlock,
-    item: WorkQueueItem,
+/// What became of a request for the next notification.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Armed {
+    /// The event will be set.
+    Pending,
+    /// Something has changed already, and the event may not be set for it (the page of ZwNotifyChangeKey allows both).
+    AtOnce,
+    Refused,
 }
 
-// SAFETY: `request` belongs to the kernel while a notification is pending and to `arm` otherwise; `key` says which.
-unsafe impl Send for Watch {}
-// SAFETY: as above.
-unsafe impl Sync for Watch {}
-
-/// No key is watched, or the watch is stopped.
-const CLOSED: usize = 0;
-/// A thread is arming.
-const TAKEN: usize = 1;
-/// A thread is arming, and another notification has come meanwhile.
-const TAKEN_AGAIN: usize = 2;
-
-/// `DelayedWorkQueue`.
-const DELAYED_WORK_QUEUE: usize = 1;
+const STATUS_PENDING: i32 = 0x103;
 
 impl Watch {
-    pub const fn idle() -> Self {
-        let item = WorkQueueItem {
-            list: [core::ptr::null_mut(); 2],
-            worker_routine: None,
-            parameter: core::ptr::null_mut(),
+    /// `None` if the key is not there, or the system refuses anything. Nothing is asked for yet.
+    pub fn open(path: &[u16], passive: &Passive) -> Option<Self> {
+        let key = Key::open(path, passive).ok()??;
+        let event = EventHandle::try_new(passive)?;
+        let status = UnsafeCell::new(IoStatusBlock { status: 0, information: 0 });
+        Some(Self { key, event, status: PoolBox::try_new(Tag::THREAD, status).ok()?, pending: false })
+    }
+
+    /// Set when something has changed since `arm` gave `Pending`.
+    pub fn event(&self) -> &EventHandle {
+        &self.event
+    }
+
+    /// The event was set: the notification is over.
+    pub fn told(&mut self) {
+        self.pending = false;
+    }
+
+    /// Asks for the next change, unless a notification is out. The event is reset first: one that was over at once may
+    /// have set it, and must not be taken for the next.
+    pub fn arm(&mut self, passive: &Passive) -> Armed {
+        if self.pending {
+            return Armed::Pending;
+        }
+        self.event.reset(passive);
+        let changes = ChangeFilter::NAME | ChangeFilter::LAST_SET;
+        // SAFETY: PASSIVE_LEVEL by the token; key, event and status live until the notification is over.
+        let status = unsafe {
+            sys::ZwNotifyChangeKey(
+                self.key.0,
+                self.event.handle(),
+                core::ptr::null_mut(),
+                core::ptr::null_mut(),
+                self.status.get(),
+                changes.bits(),
+                1,
+                core::ptr::null_mut(),
+                0,
+                1,
+            )
         };
-        let status = IoStatusBlock { status: 0, information: 0 };
-        Self { key: AtomicUsize::new(CLOSED), request: UnsafeCell::new(Request { status, item }) }
-    }
-
-    /// Begins to watch `key` and its subkeys. PASSIVE_LEVEL.
-    pub fn start<T: Changed>(owner: &T, key: Key, passive: &Passive) {
-        let handle = key.0 as usize;
-        core::mem::forget(key);
-        if owner.watch().key.compare_exchange(CLOSED, TAKEN, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-            arm(owner, handle, passive);
-        } else {
-            close(handle as *mut c_void);
+        match status {
+            STATUS_PENDING => {
+                self.pending = true;
+                Armed::Pending
+            }
+            _ if sys::nt_success(status) => Armed::AtOnce,
+            _ => Armed::Refused,
         }
-    }
-
-    /// Ends the watch. A pending notification completes once more and is the last. PASSIVE_LEVEL.
-    pub fn stop(&self, _: &Passive) {
-        let key = self.key.swap(CLOSED, Ordering::AcqRel);
-        if key > TAKEN_AGAIN {
-            close(key as *mut c_void);
-        }
-    }
-}
-
-/// Requests the next notification and puts the handle back.
-fn arm<T: Changed>(owner: &T, handle: usize, passive: &Passive) {
-    let watch = owner.watch();
-    loop {
-        let pending = request_notification(owner, handle);
-        if pending && watch.key.compare_exchange(TAKEN, handle, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-            return;
-        }
-        // The watch was stopped, the request failed, or a notification came before the handle was back.
-        let again = pending
-            && watch.key.compare_exchange(TAKEN_AGAIN, TAKEN, Ordering::AcqRel, Ordering::Acquire).is_ok();
-        if !again {
-            watch.key.store(CLOSED, Ordering::Release);
-            close(handle as *mut c_void);
-            return;
-        }
-        owner.changed(passive);
-    }
-}
-
-fn request_notification<T: Changed>(owner: &T, handle: usize) -> bool {
-    let Some(reference) = owner.work().enter() else { return false };
-    let request = owner.watch().request.get();
-    // SAFETY: the handle is taken, so no notification is pending and nobody else touches the request.
-    let (status_block, item) = unsafe {
-        (*request).item.worker_routine = Some(notified::<T>);
-        (*request).item.parameter = core::ptr::from_ref(owner).cast_mut().cast();
-        (&raw mut (*request).status, &raw mut (*request).item)
-    };
-    let changes = ChangeFilter::NAME | ChangeFilter::LAST_SET;
-    // SAFETY: PASSIVE_LEVEL; in kernel mode a work item takes the place of the APC routine and the queue type that of
-    // its context (the page of ZwNotifyChangeKey). Both outlive the notification, which the work rundown counts.
-    let status = unsafe {
-        sys::ZwNotifyChangeKey(
-            handle as *mut c_void,
-            core::ptr::null_mut(),
-            item.cast(),
-            DELAYED_WORK_QUEUE as *mut c_void,
-            status_block,
-            changes.bits(),
-            1,
-            core::ptr::null_mut(),
-            0,
-            1,
-        )
-    };
-    if !sys::nt_success(status) {
-        return false;
-    }
-    reference.keep();
-    true
-}
-
-unsafe extern "win64" fn notified<T: Changed>(owner: *mut c_void) {
-    // SAFETY: work items run at PASSIVE_LEVEL.
-    let passive = unsafe { Passive::assume() };
-    // SAFETY: the owner outlives the notification.
-    let Some(owner) = (unsafe { owner.cast::<T>().as_ref() }) else { return };
-    handle_notification(owner, &passive);
-    // SAFETY: this notification's own reference; the last use of the owner.
-    drop(unsafe { owner.work().adopt() });
-}
-
-/// Calls the owner and requests the next notification, unless another thread is about to.
-fn handle_notification<T: Changed>(owner: &T, passive: &Passive) {
-    let key = &owner.watch().key;
-    loop {
-        let now = key.load(Ordering::Acquire);
-        let next = match now {
-            CLOSED => return,
-            TAKEN | TAKEN_AGAIN => TAKEN_AGAIN,
-            _ => TAKEN,
-        };
-        if key.compare_exchange(now, next, Ordering::AcqRel, Ordering::Acquire).is_err() {
-            continue;
-        }
-        if next == TAKEN {
-            owner.changed(passive);
-            arm(owner, now, passive);
-        }
-        return;
     }
 }

@@ -1,10 +1,41 @@
-//! Rundown protection: "may I still enter?" and "wait until all have left", without a lock.
+//! Rundown protection: "may I still enter?" and "wait until all have left", without a lock. Who is inside below APC_LEVEL is
+//! in a critical region, so that it is not suspended there and the wait stays short (run-down-protection.md).
 
-use super::{pool::Tag, sys};
+use super::pool::{PoolBox, Tag};
+use super::sys;
 use crate::ndis::{irql::Passive, status::OutOfMemory};
 use core::cell::UnsafeCell;
 use core::ffi::c_void;
 use core::ptr::NonNull;
+
+/// Keeps the calling thread from being suspended until it is dropped, on the same thread. Nothing from APC_LEVEL on, where
+/// no thread is.
+struct CriticalRegion(bool);
+
+const APC_LEVEL: u8 = 1;
+
+impl CriticalRegion {
+    #[inline]
+    fn enter() -> Self {
+        // SAFETY: callable at any IRQL.
+        let is_below = unsafe { sys::KeGetCurrentIrql() } < APC_LEVEL;
+        if is_below {
+            // SAFETY: IRQL <= APC_LEVEL; left on drop.
+            unsafe { sys::KeEnterCriticalRegion() };
+        }
+        Self(is_below)
+    }
+}
+
+impl Drop for CriticalRegion {
+    #[inline]
+    fn drop(&mut self) {
+        if self.0 {
+            // SAFETY: entered by `enter` on this thread, which is below APC_LEVEL again.
+            unsafe { sys::KeLeaveCriticalRegion() };
+        }
+    }
+}
 
 /// Per-processor rundown around the packet walks: open while the module runs, closed from pause to restart.
 ///
@@ -33,21 +64,34 @@ impl WalkRundown {
 
     /// Enters, unless `close` was called. IRQL <= DISPATCH_LEVEL.
     pub fn enter(&self) -> Option<WalkGuard<'_>> {
+        let region = CriticalRegion::enter();
         // SAFETY: the object lives as long as `self`.
-        (unsafe { sys::ExAcquireRundownProtectionCacheAware(self.0.as_ptr()) } != 0).then(|| WalkGuard(self))
+        (unsafe { sys::ExAcquireRundownProtectionCacheAware(self.0.as_ptr()) } != 0)
+            .then(|| WalkGuard { rundown: Some(self), _region: region })
     }
 
-    /// Releases `count` references that `WalkGuard::keep` left, one for each child NBL that was freed.
+    /// Gives back `count` references that `WalkGuard::keep` left: as many own lists are back and freed.
     pub fn left(&self, count: u32) {
-        for _ in 0..count {
-            drop(WalkGuard(self));
+        if count == 0 {
+            return;
         }
+        let _region = CriticalRegion::enter();
+        for _ in 0..count {
+            self.leave();
+        }
+    }
+
+    fn leave(&self) {
+        // SAFETY: the caller gives up one reference.
+        unsafe { sys::ExReleaseRundownProtectionCacheAware(self.0.as_ptr()) };
     }
 
     /// Refuses new entries and waits until everyone inside has left. May be called when closed already.
     pub fn close(&self, _: &Passive) {
         // SAFETY: the object lives as long as `self`; PASSIVE_LEVEL by the token.
         unsafe { sys::ExWaitForRundownProtectionReleaseCacheAware(self.0.as_ptr()) };
+        // SAFETY: run down by the line above.
+        unsafe { sys::ExRundownCompletedCacheAware(self.0.as_ptr()) };
     }
 
     /// Lets walks in again; only after `close`.
@@ -64,32 +108,38 @@ impl Drop for WalkRundown {
     }
 }
 
-/// The right to be inside a walk; leaving is dropping it. May be released on another processor.
-pub struct WalkGuard<'a>(&'a WalkRundown);
+/// The right to be inside a walk; leaving is dropping it, on the same thread.
+pub struct WalkGuard<'a> {
+    /// Nothing once the reference is kept.
+    rundown: Option<&'a WalkRundown>,
+    /// Left after the reference is given back.
+    _region: CriticalRegion,
+}
 
 impl WalkGuard<'_> {
-    /// Keeps the reference beyond the guard, for a child NBL; `WalkRundown::left` releases it.
-    pub(crate) fn keep(self) {
-        core::mem::forget(self);
+    /// Keeps the reference beyond the guard, for a list of our own; `WalkRundown::left` gives it back.
+    pub(crate) fn keep(mut self) {
+        self.rundown = None;
     }
 
-    /// A second reference, for a child NBL that outlives this walk. `None` once `close` waits: then no child may be
-    /// sent.
+    /// A second reference for something that outlives this walk. Refused once the wait has begun: then the thing must
+    /// not be started.
     pub fn again(&self) -> Option<WalkGuard<'_>> {
-        self.0.enter()
+        self.rundown?.enter()
     }
 }
 
 impl Drop for WalkGuard<'_> {
     fn drop(&mut self) {
-        // SAFETY: one reference is held by the guard.
-        unsafe { sys::ExReleaseRundownProtectionCacheAware(self.0.0.as_ptr()) };
+        if let Some(rundown) = self.rundown {
+            rundown.leave();
+        }
     }
 }
 
-/// Rundown protection for what outlives a call while NDIS would let the module detach: queries to members, timers,
-/// registry notifications. Closed once, at detach.
-pub struct WorkRundown(UnsafeCell<sys::RundownRef>);
+/// Rundown around what else outlives a call and nothing else keeps attached: questions to members, requests that went
+/// down. Closed once, at detach.
+pub struct WorkRundown(PoolBox<UnsafeCell<sys::RundownRef>>);
 
 // SAFETY: the object is made for use by all processors.
 unsafe impl Send for WorkRundown {}
@@ -97,21 +147,26 @@ unsafe impl Send for WorkRundown {}
 unsafe impl Sync for WorkRundown {}
 
 impl WorkRundown {
-    /// The all-zero state is the documented initial one (what ExInitializeRundownProtection writes).
-    pub const fn open() -> Self {
-        Self(UnsafeCell::new(sys::RundownRef(0)))
+    /// Open.
+    pub fn try_new(_: &Passive) -> Result<Self, OutOfMemory> {
+        let rundown = PoolBox::try_new(Tag::RUNDOWN, UnsafeCell::new(sys::RundownRef(0)))?;
+        // SAFETY: memory for one, in its final place; PASSIVE_LEVEL by the token.
+        unsafe { sys::ExInitializeRundownProtection(rundown.get()) };
+        Ok(Self(rundown))
     }
 
     /// IRQL <= DISPATCH_LEVEL.
     pub fn enter(&self) -> Option<WorkGuard<'_>> {
+        let region = CriticalRegion::enter();
         // SAFETY: the object lives as long as `self`.
-        (unsafe { sys::ExAcquireRundownProtection(self.0.get()) } != 0).then(|| WorkGuard(self))
+        (unsafe { sys::ExAcquireRundownProtection(self.0.get()) } != 0)
+            .then(|| WorkGuard { rundown: Some(self), _region: region })
     }
 
     /// # Safety
     /// One call for each guard given away by `WorkGuard::keep`.
     pub(crate) unsafe fn adopt(&self) -> WorkGuard<'_> {
-        WorkGuard(self)
+        WorkGuard { rundown: Some(self), _region: CriticalRegion::enter() }
     }
 
     /// Refuses new entries and waits until all have left.
@@ -121,17 +176,25 @@ impl WorkRundown {
     }
 }
 
-pub struct WorkGuard<'a>(&'a WorkRundown);
+/// The right to be under way; dropped on the same thread.
+pub struct WorkGuard<'a> {
+    /// Nothing once the reference is kept.
+    rundown: Option<&'a WorkRundown>,
+    /// Left after the reference is given back.
+    _region: CriticalRegion,
+}
 
 impl WorkGuard<'_> {
-    pub(crate) fn keep(self) {
-        core::mem::forget(self);
+    pub(crate) fn keep(mut self) {
+        self.rundown = None;
     }
 }
 
 impl Drop for WorkGuard<'_> {
     fn drop(&mut self) {
-        // SAFETY: one reference is held by the guard.
-        unsafe { sys::ExReleaseRundownProtection(self.0.0.get()) };
+        if let Some(rundown) = self.rundown {
+            // SAFETY: one reference is held by the guard.
+            unsafe { sys::ExReleaseRundownProtection(rundown.0.get()) };
+        }
     }
 }

@@ -63,17 +63,12 @@ pub struct IoStatusBlock {
 }
 const _: () = assert!(core::mem::size_of::<IoStatusBlock>() == 16);
 
-/// `WORK_QUEUE_ITEM`; ZwNotifyChangeKey queues one instead of an APC when called in kernel mode.
+/// `KEVENT`, which only the kernel looks into.
 #[repr(C)]
-pub struct WorkQueueItem {
-    pub list: [*mut c_void; 2],
-    pub worker_routine: Option<unsafe extern "win64" fn(*mut c_void)>,
-    pub parameter: *mut c_void,
-}
-const _: () = assert!(core::mem::size_of::<WorkQueueItem>() == 32);
+pub struct KEvent(pub [u64; 3]);
 
-/// `IO_WORKITEM_ROUTINE_EX`: the driver object, the context and the item.
-pub type WorkItemRoutine = unsafe extern "win64" fn(*mut c_void, *mut c_void, *mut c_void);
+/// `KSTART_ROUTINE`.
+pub type StartRoutine = unsafe extern "win64" fn(*mut c_void);
 
 /// One list for both worlds: the simulated kernel's symbols on the host, `wdk-sys` on Windows, where bindgen has given
 /// integers and pointers other names.
@@ -111,16 +106,27 @@ kernel! {
     fn ExAcquireRundownProtectionCacheAware(rundown: *mut c_void) -> u8;
     fn ExReleaseRundownProtectionCacheAware(rundown: *mut c_void);
     fn ExWaitForRundownProtectionReleaseCacheAware(rundown: *mut c_void);
+    fn ExRundownCompletedCacheAware(rundown: *mut c_void);
     fn ExReInitializeRundownProtectionCacheAware(rundown: *mut c_void);
     fn ExInitializeRundownProtection(rundown: *mut RundownRef);
     fn ExAcquireRundownProtection(rundown: *mut RundownRef) -> u8;
     fn ExReleaseRundownProtection(rundown: *mut RundownRef);
     fn ExWaitForRundownProtectionRelease(rundown: *mut RundownRef);
+    fn KeGetCurrentIrql() -> u8;
+    fn KeEnterCriticalRegion();
+    fn KeLeaveCriticalRegion();
+    fn KeFlushQueuedDpcs();
+    fn KeInitializeEvent(event: *mut KEvent, kind: i32, state: u8);
+    fn KeSetEvent(event: *mut KEvent, increment: i32, wait: u8) -> i32;
+    fn KeWaitForMultipleObjects(count: u32, objects: *mut *mut c_void, wait_type: i32, reason: i32, mode: i8, alertable: u8, timeout: *mut i64, wait_blocks: *mut c_void) -> i32;
+    fn ObReferenceObjectByHandle(handle: *mut c_void, access: u32, object_type: *mut c_void, mode: i8, object: *mut *mut c_void, information: *mut c_void) -> i32;
+    fn ObfDereferenceObject(object: *mut c_void) -> isize;
+    fn PsTerminateSystemThread(status: i32) -> i32;
+    fn ZwCreateEvent(handle: *mut *mut c_void, access: u32, attributes: *mut ObjectAttributes, kind: i32, state: u8) -> i32;
+    fn ZwWaitForSingleObject(handle: *mut c_void, alertable: u8, timeout: *mut i64) -> i32;
     fn MmMapLockedPagesSpecifyCache(mdl: *mut c_void, access_mode: i8, cache_type: i32, requested_address: *mut c_void, bug_check_on_failure: u32, priority: u32) -> *mut c_void;
     fn IoAllocateDriverObjectExtension(driver_object: *mut c_void, client_identification: *mut c_void, size: u32, extension: *mut *mut c_void) -> i32;
     fn IoGetDriverObjectExtension(driver_object: *mut c_void, client_identification: *mut c_void) -> *mut c_void;
-    fn IoAllocateWorkItem(object: *mut c_void) -> *mut c_void;
-    fn IoFreeWorkItem(item: *mut c_void);
     fn ZwOpenKey(handle: *mut *mut c_void, access: u32, attributes: *mut ObjectAttributes) -> i32;
     fn ZwQueryValueKey(handle: *mut c_void, name: *mut UnicodeString, class: i32, buffer: *mut c_void, length: u32, result_length: *mut u32) -> i32;
     fn ZwClose(handle: *mut c_void) -> i32;
@@ -129,6 +135,15 @@ kernel! {
 #[cfg(not(windows))]
 unsafe extern "win64" {
     pub fn KeBugCheckEx(code: u32, p1: usize, p2: usize, p3: usize, p4: usize) -> !;
+    pub fn PsCreateSystemThread(
+        handle: *mut *mut c_void,
+        access: u32,
+        attributes: *mut ObjectAttributes,
+        process: *mut c_void,
+        client: *mut c_void,
+        routine: StartRoutine,
+        context: *mut c_void,
+    ) -> i32;
     pub fn ZwNotifyChangeKey(
         handle: *mut c_void,
         event: *mut c_void,
@@ -141,11 +156,10 @@ unsafe extern "win64" {
         buffer_size: u32,
         asynchronous: u8,
     ) -> i32;
-    pub fn IoQueueWorkItemEx(item: *mut c_void, routine: WorkItemRoutine, queue: i32, context: *mut c_void);
 }
 
 #[cfg(windows)]
-pub use windows::{IoQueueWorkItemEx, KeBugCheckEx, ZwNotifyChangeKey};
+pub use windows::{KeBugCheckEx, PsCreateSystemThread, ZwNotifyChangeKey};
 
 #[cfg(windows)]
 pub use wdk::nt_success;
@@ -160,21 +174,7 @@ pub const fn nt_success(status: i32) -> bool {
 #[cfg(windows)]
 #[allow(non_snake_case, reason = "documented names")]
 mod windows {
-    use super::{IoStatusBlock, WorkItemRoutine, c_void};
-
-    /// # Safety
-    /// As the documentation page demands: the item is not queued, and what the routine needs outlives it.
-    pub unsafe fn IoQueueWorkItemEx(
-        item: *mut c_void,
-        routine: WorkItemRoutine,
-        queue: i32,
-        context: *mut c_void,
-    ) {
-        // SAFETY: the kit's type of the same function; all its arguments are pointers.
-        let routine = unsafe { core::mem::transmute(routine) };
-        // SAFETY: by the caller's promise.
-        unsafe { wdk_sys::ntddk::IoQueueWorkItemEx(item as _, routine, queue as _, context) }
-    }
+    use super::{IoStatusBlock, ObjectAttributes, StartRoutine, c_void};
 
     /// # Safety
     /// Callable at any IRQL; stops the machine.
@@ -184,7 +184,36 @@ mod windows {
     }
 
     /// # Safety
-    /// As the documentation page demands; `apc_routine` is a work item.
+    /// As the documentation page demands.
+    pub unsafe fn PsCreateSystemThread(
+        handle: *mut *mut c_void,
+        access: u32,
+        attributes: *mut ObjectAttributes,
+        process: *mut c_void,
+        client: *mut c_void,
+        routine: StartRoutine,
+        context: *mut c_void,
+    ) -> i32 {
+        // SAFETY: `extern "win64"` is the convention of the kit's `extern "C"` on this target.
+        let routine = Some(unsafe {
+            core::mem::transmute::<StartRoutine, unsafe extern "C" fn(*mut core::ffi::c_void)>(routine)
+        });
+        // SAFETY: by the caller's promise.
+        unsafe {
+            wdk_sys::ntddk::PsCreateSystemThread(
+                handle as _,
+                access as _,
+                attributes as _,
+                process as _,
+                client as _,
+                routine,
+                context as _,
+            )
+        }
+    }
+
+    /// # Safety
+    /// As the documentation page demands; `apc_routine` is null or a work item.
     #[expect(clippy::too_many_arguments, reason = "the documented prototype")]
     pub unsafe fn ZwNotifyChangeKey(
         handle: *mut c_void,
@@ -223,5 +252,6 @@ mod windows {
 const _: () = {
     assert!(size_of::<wdk_sys::OBJECT_ATTRIBUTES>() == 48);
     assert!(size_of::<wdk_sys::IO_STATUS_BLOCK>() == 16);
+    assert!(size_of::<wdk_sys::KEVENT>() == 24);
     assert!(PoolFlags::NON_PAGED.bits() == wdk_sys::POOL_FLAG_NON_PAGED);
 };

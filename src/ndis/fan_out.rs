@@ -13,6 +13,7 @@ use super::status::{NdisStatus, OutOfMemory};
 use super::switch::{NicRef, Switch};
 use super::sys;
 use crate::kernel::pool::{PoolBox, PoolSlice, Tag};
+use crate::kernel::rundown::{WorkGuard, WorkRundown};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, Ordering};
 use teaming::ids::{MemberIndex, NicId, NicIndex, PortId};
@@ -144,9 +145,15 @@ impl FanOut {
         self.parts.iter().any(|part| part.member.is_some())
     }
 
-    /// Sends every part that is ready. Gives the fan-out back when all have completed by then.
-    /// IRQL <= DISPATCH_LEVEL, no lock held, inside the call that brought the original.
-    pub fn send(this: PoolBox<Self>, filter: Filter, switch: &Switch) -> Option<PoolBox<Self>> {
+    /// Sends every part that is ready; they are out with the reference. Gives the fan-out back when all have completed by
+    /// then. IRQL <= DISPATCH_LEVEL, no lock held, inside the call that brought the original.
+    pub fn send(
+        this: PoolBox<Self>,
+        work: WorkGuard<'_>,
+        filter: Filter,
+        switch: &Switch,
+    ) -> Option<PoolBox<Self>> {
+        work.keep();
         let fan = PoolBox::into_raw(this);
         // SAFETY: nothing is out yet, so the fan-out is ours alone.
         let parts = unsafe { &mut (*fan).parts };
@@ -174,6 +181,13 @@ impl FanOut {
         }
         // SAFETY: the loop's count is given up here, once.
         unsafe { Self::one_less(fan) }
+    }
+
+    /// All parts are back and what came of them has been read: gives back the reference that they were out with.
+    pub(crate) fn finish(this: PoolBox<Self>, work: &WorkRundown) -> WorkGuard<'_> {
+        drop(this);
+        // SAFETY: kept by `send`, which the fan-out came back from, once.
+        unsafe { work.adopt() }
     }
 
     /// A part has come back to FilterOidRequestComplete, once. The last one gives the fan-out back.

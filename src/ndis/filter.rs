@@ -175,6 +175,8 @@ unsafe extern "win64" fn attach<M: FilterModule>(
     // SAFETY: the handle is the one being attached; the module lives until detach.
     let status = NdisStatus(unsafe { sys::NdisFSetAttributes(filter, module.cast(), &mut attributes) });
     if let (Err(_), Some(module)) = (status.ok(), NonNull::new(module)) {
+        // SAFETY: made by `M::attach`; nobody else knows it yet.
+        unsafe { module.as_ref() }.detach(&passive);
         // SAFETY: NDIS did not take the context, so this is the only pointer to the module.
         drop(unsafe { PoolBox::from_raw(module, Tag::MODULE) });
     }

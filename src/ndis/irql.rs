@@ -3,7 +3,7 @@
 use core::marker::PhantomData;
 
 /// Proof that the code runs at PASSIVE_LEVEL: minted by DriverEntry, by the trampolines of handlers that NDIS calls there
-/// and by the registry's work item.
+/// and by the module's thread.
 /// Not `Send`: the level belongs to the calling thread.
 pub struct Passive(PhantomData<*const ()>);
 

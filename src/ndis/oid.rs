@@ -8,6 +8,7 @@ use super::raw::{self, ObjectHeader, OidRequest, object_type, request_type};
 use super::status::NdisStatus;
 use super::sys;
 use crate::kernel::pool::{PoolBox, Tag};
+use crate::kernel::rundown::{WorkGuard, WorkRundown};
 use core::ffi::c_void;
 use core::ptr::NonNull;
 use teaming::ids::MemberIndex;
@@ -180,13 +181,19 @@ pub struct SentClone {
 }
 
 impl SentClone {
-    /// Moves the results to the original, frees the clone and gives the original back, and the detour it made.
-    pub(crate) fn finish(self, filter: Filter) -> (Request, Option<PoolBox<RedirectedRequest>>) {
+    /// Moves the results to the original, frees the clone and gives the original back, the detour it made, and the
+    /// reference that it was out with.
+    pub(crate) fn finish<'m>(
+        self,
+        filter: Filter,
+        work: &'m WorkRundown,
+    ) -> (Request, Option<PoolBox<RedirectedRequest>>, WorkGuard<'m>) {
         // SAFETY: the clone is back and not freed yet.
         self.original.take_results(unsafe { self.clone.as_ref() });
         // SAFETY: allocated by NdisAllocateCloneOidRequest for this filter, freed once.
         unsafe { sys::NdisFreeCloneOidRequest(filter.handle(), self.clone.as_ptr()) };
-        (self.original, self.redirected)
+        // SAFETY: kept by `forward`, once for each clone that was sent.
+        (self.original, self.redirected, unsafe { work.adopt() })
     }
 }
 
@@ -196,12 +203,13 @@ pub(crate) struct Unsent {
     pub redirected: Option<PoolBox<RedirectedRequest>>,
 }
 
-/// Clones a request and passes the clone down, on a detour in an envelope of ours. The status is NDIS_STATUS_PENDING, or
-/// the final one: then the clone is handed back as well. Without memory for a clone the status and the detour come
-/// back. IRQL <= DISPATCH_LEVEL, no lock held.
+/// Clones a request and passes the clone down, redirected in an envelope of ours if there is one. The clone holds `work`
+/// while it is out. The status is NDIS_STATUS_PENDING, or the final one: then the clone is returned as well. Without
+/// memory for a clone the original and the envelope are returned. IRQL <= DISPATCH_LEVEL, no lock held.
 pub(crate) fn forward(
     filter: Filter,
     request: Request,
+    work: WorkGuard<'_>,
     redirected: Option<PoolBox<RedirectedRequest>>,
 ) -> Result<(NdisStatus, Option<SentClone>), Unsent> {
     let mut clone: *mut OidRequest = core::ptr::null_mut();
@@ -230,6 +238,10 @@ pub(crate) fn forward(
     let redirected = redirected.unwrap_or(core::ptr::null_mut());
     // SAFETY: as above.
     unsafe { (*clone.as_ptr()).source_reserved = [request.as_ptr().cast(), redirected.cast()] };
+    // Under which it is cancelled; that the data which a clone copies includes it is said nowhere.
+    // SAFETY: as above.
+    unsafe { (*clone.as_ptr()).request_id = request.id() };
+    work.keep();
     // SAFETY: no lock is held; the clone is not touched again unless it is complete.
     let status = NdisStatus(unsafe { sys::NdisFOidRequest(filter.handle(), clone.as_ptr()) });
     let back = (status != NdisStatus::PENDING).then(|| SentClone {

@@ -1,12 +1,12 @@
-//! A one-shot timer whose handler runs as long as the module accepts work.
+//! A one-shot timer.
 
 use super::handle::Filter;
-use super::irql::Dispatch;
+use super::irql::{Dispatch, Passive};
 use super::raw::{Handle, ObjectHeader, TimerCharacteristics, TimerFunction, object_type};
 use super::status::{NdisStatus, OutOfMemory};
 use super::sys;
 use crate::kernel::pool::Tag;
-use crate::kernel::rundown::WorkRundown;
+use crate::kernel::sys::KeFlushQueuedDpcs;
 use core::ffi::c_void;
 use core::ptr::NonNull;
 use teaming::ids::Ticks;
@@ -15,12 +15,10 @@ use teaming::ids::Ticks;
 pub trait Expire: Sync {
     /// At DISPATCH_LEVEL.
     fn expire(&self, dispatch: &Dispatch);
-    /// Counts the timer that is set: detach waits for it.
-    fn work(&self) -> &WorkRundown;
 }
 
 /// # Invariants
-/// One reference of the owner's work rundown is held for each expiry that is still to come.
+/// Stopped before it is dropped, and not set afterwards.
 pub struct Timer(NonNull<c_void>);
 
 // SAFETY: the timer is made for all processors.
@@ -47,32 +45,31 @@ impl Timer {
         Ok(Self(NonNull::new(handle).ok_or(OutOfMemory)?))
     }
 
-    /// Lets the timer expire once, `after` from now, instead of when it was set to before. Does nothing once the
-    /// owner accepts no work any more. IRQL <= DISPATCH_LEVEL.
+    /// Lets the timer expire once, `after` from now, instead of when it was set to before. IRQL <= DISPATCH_LEVEL.
+    ///
+    /// The owner sees to it that nobody sets the timer once it is being stopped: by a flag under the lock that this is
+    /// called under.
     pub fn set<T: Expire>(&self, owner: &T, after: Ticks) {
-        let Some(reference) = owner.work().enter() else { return };
         let owner = core::ptr::from_ref(owner).cast_mut().cast::<c_void>();
         let due = i64::try_from(after.get().max(1)).unwrap_or(i64::MAX);
-        // SAFETY: the owner outlives every expiry because detach waits for the work rundown.
-        let was_set = unsafe { sys::NdisSetTimerObject(self.0.as_ptr(), -due, 0, owner) };
-        if was_set == 0 {
-            reference.keep();
-        }
+        // SAFETY: the owner outlives every expiry because it stops the timer before it goes.
+        unsafe { sys::NdisSetTimerObject(self.0.as_ptr(), -due, 0, owner) };
     }
 
-    /// No expiry begins after this, except one that is on its way already.
-    pub fn cancel<T: Expire>(&self, owner: &T) {
+    /// Takes back what was set and waits for a handler that runs, its last instruction included. A handler of a one-shot
+    /// timer is a DPC that cancelling does not wait for (nf-ndis-ndiscanceltimerobject.md); one that signals its own end
+    /// still has to return. No lock held, and nobody sets the timer any more.
+    pub fn stop(&self, _: &Passive) {
         // SAFETY: the handle is valid until drop.
-        if unsafe { sys::NdisCancelTimerObject(self.0.as_ptr()) } != 0 {
-            // SAFETY: the expiry that held this reference will not come.
-            drop(unsafe { owner.work().adopt() });
-        }
+        unsafe { sys::NdisCancelTimerObject(self.0.as_ptr()) };
+        // SAFETY: PASSIVE_LEVEL by the token.
+        unsafe { KeFlushQueuedDpcs() };
     }
 }
 
 impl Drop for Timer {
     fn drop(&mut self) {
-        // SAFETY: not set: the work rundown is closed.
+        // SAFETY: neither set nor running: stopped, by the type's invariant.
         unsafe { sys::NdisFreeTimerObject(self.0.as_ptr()) };
     }
 }
@@ -88,6 +85,4 @@ unsafe extern "win64" fn expired<T: Expire>(
     // SAFETY: the context is the owner that `set` passed.
     let Some(owner) = (unsafe { context.cast::<T>().as_ref() }) else { return };
     owner.expire(&dispatch);
-    // SAFETY: this expiry's own reference.
-    drop(unsafe { owner.work().adopt() });
 }

@@ -7,6 +7,7 @@
 use crate::clock;
 use crate::control::nic_status;
 use crate::kernel::pool::PoolBox;
+use crate::kernel::rundown::WorkGuard;
 use crate::module::Module;
 use crate::ndis::envelope::RedirectedRequest;
 use crate::ndis::fan_out::FanOut;
@@ -24,9 +25,11 @@ use teaming::ids::MemberIndex;
 
 /// `FilterOidRequest`. IRQL <= DISPATCH_LEVEL; NDIS sends one request at a time.
 pub fn request(module: &Module, request: Request) -> NdisStatus {
+    // NDIS sends none once FilterDetach has begun.
+    let Some(work) = module.work.enter() else { return NdisStatus::FAILURE };
     match begin(module, request) {
-        Ok(OidDisposition::Down(redirected)) => forward(module, request, redirected),
-        Ok(OidDisposition::Parts(parts)) => originate(module, parts),
+        Ok(OidDisposition::Down(redirected)) => forward(module, work, request, redirected),
+        Ok(OidDisposition::Parts(parts)) => originate(module, work, parts),
         Ok(OidDisposition::Refused(status)) | Err(status) => status,
     }
 }
@@ -73,9 +76,14 @@ fn finish(
 }
 
 /// Sends a clone. The original is pending in either case, because we complete it ourselves.
-fn forward(module: &Module, request: Request, redirected: Option<PoolBox<RedirectedRequest>>) -> NdisStatus {
+fn forward(
+    module: &Module,
+    work: WorkGuard<'_>,
+    request: Request,
+    redirected: Option<PoolBox<RedirectedRequest>>,
+) -> NdisStatus {
     set_forwarded(module, request.id());
-    match oid::forward(module.filter, request, redirected) {
+    match oid::forward(module.filter, request, work, redirected) {
         Ok((_, None)) => NdisStatus::PENDING,
         Ok((status, Some(clone))) => {
             clone_returned(module, clone, status);
@@ -97,9 +105,9 @@ fn forward(module: &Module, request: Request, redirected: Option<PoolBox<Redirec
 }
 
 /// Sends requests of our own in place of one from above, which goes no further.
-fn originate(module: &Module, parts: PoolBox<FanOut>) -> NdisStatus {
+fn originate(module: &Module, work: WorkGuard<'_>, parts: PoolBox<FanOut>) -> NdisStatus {
     set_forwarded(module, parts.original().id());
-    if let Some(done) = FanOut::send(parts, module.filter, &module.switch) {
+    if let Some(done) = FanOut::send(parts, work, module.filter, &module.switch) {
         parts_returned(module, done);
     }
     NdisStatus::PENDING
@@ -123,28 +131,31 @@ pub fn returned(module: &Module, returned: Returned, status: NdisStatus) {
 
 fn clone_returned(module: &Module, clone: SentClone, status: NdisStatus) {
     set_forwarded(module, null_mut());
-    let (request, redirected) = clone.finish(module.filter);
+    let (request, redirected, work) = clone.finish(module.filter, &module.work);
     let connected = finish(module, request, redirected, status, Reached::Below);
-    complete(module, request, status, connected);
+    complete(module, work, request, status, connected);
 }
 
 fn parts_returned(module: &Module, parts: PoolBox<FanOut>) {
     set_forwarded(module, null_mut());
     let status = answers::joined(module, &parts);
-    let request = parts.original();
-    drop(parts);
-    complete(module, request, status, None);
+    let (request, work) = (parts.original(), FanOut::finish(parts, &module.work));
+    complete(module, work, request, status, None);
 }
 
 /// Completes a request, and then does what had to wait for that: asks the member that it connected, sends indications.
-/// A pending request keeps the module attached; once it has completed, only the work reference does.
-fn complete(module: &Module, request: Request, status: NdisStatus, connected: Option<MemberIndex>) {
-    let work = module.work.enter();
+/// Detach waits for the work reference, which was taken when the request came.
+fn complete(
+    module: &Module,
+    work: WorkGuard<'_>,
+    request: Request,
+    status: NdisStatus,
+    connected: Option<MemberIndex>,
+) {
     oid::complete(module.filter, request, status);
-    if let Some(_work) = work {
-        lifecycle::completed(module, connected);
-        nic_status::indicate_pending(module);
-    }
+    lifecycle::completed(module, connected);
+    nic_status::indicate_pending(module);
+    drop(work);
 }
 
 /// Notes the id of the request that is below, for `cancel`; null for none.

@@ -15,7 +15,7 @@ const GROUPS: [(&str, usize); 9] = [
     ("PORTNIC", 35),
     ("PROP", 23),
     ("SAVE", 29),
-    ("STATE", 31),
+    ("STATE", 33),
     ("OID", 58),
     ("OFFLOAD", 25),
     ("STATUS", 18),

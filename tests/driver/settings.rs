@@ -387,3 +387,89 @@ fn every_kind_of_value_in_either_key_makes_of_every_setting_what_the_readme_says
     }
     net.finish().assert_clean();
 }
+
+/// Sets a delay in the common key and says what then stands there.
+fn set_delay(net: &Net, registry: &mut Registry, value: u32) {
+    change(net, |world| world.registry_set(&path(COMMON), "LinkUpDelayMs", Value::Dword(value)));
+    registry[COMMON].insert("LinkUpDelayMs".to_owned(), Said::Number(value.into()));
+}
+
+#[test]
+fn a_common_key_that_goes_and_one_that_appears_later_are_noticed() {
+    let net = start(5);
+    let rows = rows();
+    for round in 0..5 {
+        let since = net.now() + 1;
+        change(&net, |world| world.registry_delete_key(&format!("{SERVICES}\\{SERVICE}\\Parameters")));
+        let mut registry = [BTreeMap::new(), BTreeMap::new()];
+        check(&net, &rows, &registry, since, "the common key was deleted");
+        let since = net.now() + 1;
+        set_delay(&net, &mut registry, 100 + round);
+        check(&net, &rows, &registry, since, "the common key was made anew");
+    }
+    net.finish().assert_clean();
+}
+
+#[test]
+fn what_the_registry_refuses_once_is_made_up_for_within_minutes() {
+    let minutes = 3 * 60 * 10_000_000;
+    let rows = rows();
+    let mut refused = BTreeMap::new();
+    for n in 1.. {
+        // Refused while a change is read and the next notification asked for.
+        let net = start(n);
+        let mut registry = initial();
+        net.world().fail_from_here(n);
+        set_delay(&net, &mut registry, 77);
+        let Some(site) = net.world().injected_fault() else {
+            net.finish().assert_clean();
+            break;
+        };
+        *refused.entry(site).or_insert(0) += 1;
+        for value in [78, 79] {
+            net.advance(minutes);
+            assert_eq!(found(&net, 0).settings, expected(&rows, &registry, 156_250).0, "{n}: {site}");
+            set_delay(&net, &mut registry, value);
+            assert_eq!(
+                found(&net, 0).settings,
+                expected(&rows, &registry, 156_250).0,
+                "{n}: {site}, at once"
+            );
+        }
+        net.finish().assert_clean();
+    }
+    for call in ["ZwOpenKey", "ZwQueryValueKey", "ZwNotifyChangeKey"] {
+        assert!(refused.contains_key(call), "{refused:?}");
+    }
+}
+
+#[test]
+fn what_the_registry_refuses_at_the_start_is_made_up_for_within_minutes() {
+    let rows = rows();
+    let mut refused = BTreeMap::new();
+    for n in 1.. {
+        let net = Scenario::new(3)
+            .members(&[10, 10])
+            .vms(1)
+            .attach_inside(false)
+            .config(|config| config.fault = Some(n))
+            .start();
+        let Some(site) = net.world().injected_fault() else { break };
+        if net.is_running() {
+            *refused.entry(site).or_insert(0) += 1;
+            let mut registry = initial();
+            net.advance(3 * 60 * 10_000_000);
+            assert_eq!(found(&net, 0).settings, expected(&rows, &registry, 156_250).0, "{n}: {site}");
+            set_delay(&net, &mut registry, 80);
+            assert_eq!(
+                found(&net, 0).settings,
+                expected(&rows, &registry, 156_250).0,
+                "{n}: {site}, at once"
+            );
+        }
+        net.finish().assert_clean();
+    }
+    for call in ["ZwOpenKey", "ZwQueryValueKey", "ZwNotifyChangeKey", "ZwCreateEvent"] {
+        assert!(refused.contains_key(call), "{refused:?}");
+    }
+}

@@ -1,7 +1,7 @@
 //! The functions of ntoskrnl that the driver imports, in as few instructions as possible.
 
 use core::ffi::c_void;
-use lbfoext::kernel::sys::{IoStatusBlock, ObjectAttributes, RundownRef, WorkItemRoutine};
+use lbfoext::kernel::sys::{IoStatusBlock, KEvent, ObjectAttributes, RundownRef, StartRoutine};
 use lbfoext::ndis::raw::UnicodeString;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::cell::Cell;
@@ -81,6 +81,8 @@ unsafe extern "win64" fn ExWaitForRundownProtectionReleaseCacheAware(_: *mut c_v
 #[unsafe(no_mangle)]
 unsafe extern "win64" fn ExReInitializeRundownProtectionCacheAware(_: *mut c_void) {}
 #[unsafe(no_mangle)]
+unsafe extern "win64" fn ExRundownCompletedCacheAware(_: *mut c_void) {}
+#[unsafe(no_mangle)]
 unsafe extern "win64" fn ExInitializeRundownProtection(_: *mut RundownRef) {}
 #[unsafe(no_mangle)]
 unsafe extern "win64" fn ExAcquireRundownProtection(_: *mut RundownRef) -> u8 {
@@ -114,18 +116,6 @@ unsafe extern "win64" fn IoAllocateDriverObjectExtension(
     unsafe { extension.write(ExAllocatePool2(0, size as usize, 0)) };
     0
 }
-#[unsafe(no_mangle)]
-unsafe extern "win64" fn IoAllocateWorkItem(_: *mut c_void) -> *mut c_void {
-    // SAFETY: any size is valid; the memory is never freed.
-    unsafe { ExAllocatePool2(0, 64, 0) }
-}
-#[unsafe(no_mangle)]
-unsafe extern "win64" fn IoQueueWorkItemEx(_: *mut c_void, _: WorkItemRoutine, _: i32, _: *mut c_void) {
-    // Nothing is ever refused here, so nothing has to be asked again.
-}
-#[unsafe(no_mangle)]
-unsafe extern "win64" fn IoFreeWorkItem(_: *mut c_void) {}
-
 #[unsafe(no_mangle)]
 unsafe extern "win64" fn IoGetDriverObjectExtension(_: *mut c_void, _: *mut c_void) -> *mut c_void {
     core::ptr::null_mut()
@@ -176,5 +166,86 @@ unsafe extern "win64" fn ZwNotifyChangeKey(
 }
 #[unsafe(no_mangle)]
 unsafe extern "win64" fn ZwClose(_: *mut c_void) -> i32 {
+    0
+}
+
+/// PASSIVE_LEVEL: the longest way into a walk, with a critical region.
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn KeGetCurrentIrql() -> u8 {
+    0
+}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn KeEnterCriticalRegion() {}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn KeLeaveCriticalRegion() {}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn KeFlushQueuedDpcs() {}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn KeInitializeEvent(_: *mut KEvent, _: i32, _: u8) {}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn KeSetEvent(_: *mut KEvent, _: i32, _: u8) -> i32 {
+    0
+}
+
+// The module's thread never runs: what follows is never called but by its start.
+
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn PsCreateSystemThread(
+    handle: *mut *mut c_void,
+    _: u32,
+    _: *mut ObjectAttributes,
+    _: *mut c_void,
+    _: *mut c_void,
+    _: StartRoutine,
+    _: *mut c_void,
+) -> i32 {
+    // SAFETY: the driver passes a valid place.
+    unsafe { handle.write(0x2000 as *mut c_void) };
+    0
+}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn PsTerminateSystemThread(_: i32) -> i32 {
+    NOT_FOUND
+}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn KeWaitForMultipleObjects(
+    _: u32,
+    _: *mut *mut c_void,
+    _: i32,
+    _: i32,
+    _: i8,
+    _: u8,
+    _: *mut i64,
+    _: *mut c_void,
+) -> i32 {
+    0
+}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn ZwWaitForSingleObject(_: *mut c_void, _: u8, _: *mut i64) -> i32 {
+    0
+}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn ZwCreateEvent(
+    _: *mut *mut c_void,
+    _: u32,
+    _: *mut ObjectAttributes,
+    _: i32,
+    _: u8,
+) -> i32 {
+    NOT_FOUND
+}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn ObReferenceObjectByHandle(
+    _: *mut c_void,
+    _: u32,
+    _: *mut c_void,
+    _: i8,
+    _: *mut *mut c_void,
+    _: *mut c_void,
+) -> i32 {
+    NOT_FOUND
+}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn ObfDereferenceObject(_: *mut c_void) -> isize {
     0
 }

@@ -66,6 +66,16 @@ mutations! {
         FreeSetTimer => "MEM-02",
         /// The first rundown reference is released twice.
         ReleaseTwice => "LOCK-03",
+        /// The first rundown reference is taken outside a critical region.
+        NoRegion => "LOCK-07",
+        /// Rundown protection is not said to be completed.
+        SkipCompleted => "LOCK-08",
+        /// Waiting for a thread's end does not.
+        NoJoin => "IRQL-05",
+        /// Waiting for DPCs to return does not.
+        NoFlush => "STATE-32",
+        /// The first timer freed is not, and expires.
+        KeepTimer => "STATE-33",
     }
     border {
         /// A chain is sent a second time.

@@ -12,8 +12,10 @@ const TABLES: &[&[Symbol]] = &[
     crate::machine::event::SYMBOLS,
     crate::machine::rundown::SYMBOLS,
     crate::machine::timer::SYMBOLS,
-    crate::machine::work::SYMBOLS,
     crate::machine::registry_calls::SYMBOLS,
+    crate::machine::objects::SYMBOLS,
+    crate::machine::system_thread::SYMBOLS,
+    crate::machine::system_thread::TERMINATE,
     crate::switch::ndis::driver::SYMBOLS,
     crate::switch::ndis::module::SYMBOLS,
     crate::switch::ndis::data::SYMBOLS,
@@ -81,6 +83,7 @@ mod tests {
             same_type!(crate::machine::kernel, lbfoext::kernel::sys:
                 ExAllocatePool2 ExFreePoolWithTag KeBugCheckEx KeGetCurrentProcessorNumberEx
                 KeQueryMaximumProcessorCountEx KeQueryUnbiasedInterruptTime KeQueryTimeIncrement
+                KeGetCurrentIrql KeEnterCriticalRegion KeLeaveCriticalRegion KeFlushQueuedDpcs
                 MmMapLockedPagesSpecifyCache);
         }
         {
@@ -92,15 +95,20 @@ mod tests {
                 ExAcquireRundownProtectionCacheAware ExReleaseRundownProtectionCacheAware
                 ExWaitForRundownProtectionReleaseCacheAware ExReInitializeRundownProtectionCacheAware
                 ExInitializeRundownProtection ExAcquireRundownProtection ExReleaseRundownProtection
-                ExWaitForRundownProtectionRelease);
+                ExWaitForRundownProtectionRelease ExRundownCompletedCacheAware);
         }
         {
             same_type!(crate::machine::driver_object, lbfoext::kernel::sys:
                 IoAllocateDriverObjectExtension IoGetDriverObjectExtension);
         }
         {
-            same_type!(crate::machine::work, lbfoext::kernel::sys:
-                IoAllocateWorkItem IoQueueWorkItemEx IoFreeWorkItem);
+            same_type!(crate::machine::objects, lbfoext::kernel::sys:
+                KeInitializeEvent KeSetEvent KeWaitForMultipleObjects ZwCreateEvent ObReferenceObjectByHandle
+                ObfDereferenceObject ZwWaitForSingleObject);
+        }
+        {
+            same_type!(crate::machine::system_thread, lbfoext::kernel::sys:
+                PsCreateSystemThread PsTerminateSystemThread);
         }
         {
             same_type!(crate::machine::registry_calls, lbfoext::kernel::sys:

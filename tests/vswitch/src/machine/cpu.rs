@@ -8,8 +8,8 @@ use crate::machine::stack_depth;
 use crate::machine::thread::{self, Thread};
 use crate::machine::world::World;
 use parking_lot::Mutex;
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 pub const PASSIVE: u8 = 0;
 pub const APC: u8 = 1;
@@ -33,18 +33,37 @@ type Routine = Box<dyn FnOnce() + Send>;
 struct Processor {
     /// Thread number + 1 of the one at DISPATCH, 0 if none.
     owner: AtomicU32,
-    dpcs: Mutex<VecDeque<(&'static str, Routine)>>,
+    dpcs: Mutex<VecDeque<Dpc>>,
+}
+
+/// A routine that is queued for a processor, with the number that it got then.
+struct Dpc {
+    number: u64,
+    what: &'static str,
+    routine: Routine,
 }
 
 pub struct Processors {
     all: Box<[Processor]>,
     queued: AtomicUsize,
+    /// Numbers DPCs in the order in which they were queued.
+    numbers: AtomicU64,
+    /// DPCs that were queued and have not returned.
+    pending: Mutex<BTreeSet<u64>>,
 }
 
 impl Processors {
     pub fn new(count: u32) -> Self {
         let one = |_| Processor { owner: AtomicU32::new(0), dpcs: Mutex::default() };
-        Self { all: (0..count.max(1)).map(one).collect(), queued: AtomicUsize::new(0) }
+        let all = (0..count.max(1)).map(one).collect();
+        Self { all, queued: AtomicUsize::new(0), numbers: AtomicU64::new(0), pending: Mutex::default() }
+    }
+
+    /// Enters a DPC into the account; it leaves when it has returned.
+    fn enqueue(&self) -> u64 {
+        let number = self.numbers.fetch_add(1, Ordering::SeqCst);
+        self.pending.lock().insert(number);
+        number
     }
 
     pub fn count(&self) -> u32 {
@@ -60,6 +79,11 @@ impl Processors {
         std::ptr::from_ref(self.at(cpu)).addr()
     }
 
+    /// Key under which threads wait for DPCs to return.
+    fn flush_key(&self) -> usize {
+        std::ptr::from_ref(&self.pending).addr()
+    }
+
     /// A processor with queued DPCs.
     pub fn with_dpcs(&self) -> Option<u32> {
         if self.queued.load(Ordering::SeqCst) == 0 {
@@ -68,7 +92,7 @@ impl Processors {
         (0..self.count()).find(|cpu| !self.at(*cpu).dpcs.lock().is_empty())
     }
 
-    fn next_dpc(&self, world: &World, cpu: u32) -> Option<(&'static str, Routine)> {
+    fn next_dpc(&self, world: &World, cpu: u32) -> Option<Dpc> {
         if self.queued.load(Ordering::Relaxed) == 0 {
             return None;
         }
@@ -155,8 +179,8 @@ pub(crate) fn lower_to(thread: &Thread, old: u8) {
         thread.world.violate("LOCK-03", format!("IRQL falls below DISPATCH with {} held", held_text(thread)));
     }
     let cpu = thread.cpu.get();
-    while let Some((what, routine)) = thread.world.processors.next_dpc(&thread.world, cpu) {
-        run_dpc(thread, what, routine);
+    while let Some(dpc) = thread.world.processors.next_dpc(&thread.world, cpu) {
+        run_dpc(thread, dpc);
     }
     thread.irql.set(old);
     thread.world.processors.at(cpu).owner.store(0, Ordering::SeqCst);
@@ -166,7 +190,8 @@ pub(crate) fn lower_to(thread: &Thread, old: u8) {
 /// Queues a routine to run at DISPATCH on a processor.
 pub fn queue_dpc(world: &World, cpu: u32, what: &'static str, routine: impl FnOnce() + Send + 'static) {
     let processors = &world.processors;
-    processors.at(cpu).dpcs.lock().push_back((what, Box::new(routine)));
+    let number = processors.enqueue();
+    processors.at(cpu).dpcs.lock().push_back(Dpc { number, what, routine: Box::new(routine) });
     processors.queued.fetch_add(1, Ordering::SeqCst);
     world.scheduler.announce_dpcs(true);
     world.scheduler.ensure_events(world);
@@ -192,23 +217,38 @@ pub(crate) fn drain(thread: &Thread, cpu: u32) {
 
 /// Runs a routine as a DPC of some processor; the calling thread is below DISPATCH or already a DPC.
 pub(crate) fn as_dpc(thread: &Thread, what: &'static str, routine: Routine) {
+    let dpc = Dpc { number: thread.world.processors.enqueue(), what, routine };
     if thread.irql.get() >= DISPATCH {
-        return run_dpc(thread, what, routine);
+        return run_dpc(thread, dpc);
     }
     let cpu = (thread.jitter() >> 8) as u32 % thread.world.processors.count();
     let home = thread.cpu.replace(cpu);
     let old = raise(thread);
-    run_dpc(thread, what, routine);
+    run_dpc(thread, dpc);
     lower_to(thread, old);
     thread.cpu.set(home);
 }
 
-fn run_dpc(thread: &Thread, what: &'static str, routine: Routine) {
+fn run_dpc(thread: &Thread, dpc: Dpc) {
     let held = thread.held.borrow().len();
-    thread.stack.borrow_mut().push(what);
-    routine();
-    check_return(thread, what, DISPATCH, held);
+    thread.stack.borrow_mut().push(dpc.what);
+    (dpc.routine)();
+    check_return(thread, dpc.what, DISPATCH, held);
     thread.stack.borrow_mut().pop();
+    let processors = &thread.world.processors;
+    processors.pending.lock().remove(&dpc.number);
+    thread.world.scheduler.wake(processors.flush_key());
+}
+
+/// Waits until every DPC that was queued before has returned; those that are queued meanwhile may be under way
+/// (nf-wdm-keflushqueueddpcs).
+pub(crate) fn flush_dpcs(world: &World) {
+    let processors = &world.processors;
+    let before = processors.numbers.load(Ordering::SeqCst);
+    block_on(processors.flush_key(), "queued DPCs", || {
+        let first = processors.pending.lock().first().copied();
+        first.is_none_or(|first| first >= before).then_some(())
+    });
 }
 
 /// Wraps every call into the driver: the simulated call stack, IRQL and locks at return, yield points around it.
@@ -231,10 +271,14 @@ pub fn call_driver_with<R: 'static>(
     thread.stack.borrow_mut().push(handler);
     world.log_call(&thread, ">", handler, arguments);
     let (irql, held) = (thread.irql.get(), thread.held.borrow().len());
+    let regions = thread.critical_regions.get();
     let outside = stack_depth::enter_driver(world);
     let result = call();
     stack_depth::left_driver(world, outside);
     check_return(&thread, handler, irql, held);
+    if thread.critical_regions.replace(regions) != regions {
+        world.violate("LOCK-07", format!("{handler} returned with a critical region entered or left"));
+    }
     world.log_call(&thread, "<", handler, || crate::shown::result(&result).unwrap_or_default());
     thread.stack.borrow_mut().pop();
     world.scheduler.yield_point(&thread, handler);

@@ -157,6 +157,31 @@ exports! {
         world::current().config().time_increment
     }
 
+    pub extern "win64" fn KeGetCurrentIrql() -> u8 where irql <= ANY_LEVEL {
+        cpu::irql()
+    }
+
+    pub extern "win64" fn KeEnterCriticalRegion() where irql <= APC {
+        let regions = &thread::current().critical_regions;
+        regions.set(regions.get() + 1);
+    }
+
+    pub extern "win64" fn KeLeaveCriticalRegion() where irql <= APC {
+        let thread = thread::current();
+        match thread.critical_regions.get() {
+            0 => thread.world.violate("LOCK-07", "a critical region left that was not entered"),
+            regions => thread.critical_regions.set(regions - 1),
+        }
+    }
+
+    pub extern "win64" fn KeFlushQueuedDpcs() where irql <= PASSIVE {
+        let world = world::current();
+        cpu::require_may_wait("KeFlushQueuedDpcs");
+        if world.mutation() != Some(Mutation::NoFlush) {
+            cpu::flush_dpcs(&world);
+        }
+    }
+
     pub extern "win64" fn MmMapLockedPagesSpecifyCache(
         mdl: *mut c_void,
         access_mode: i8,

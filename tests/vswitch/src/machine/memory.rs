@@ -20,12 +20,12 @@ pub enum AllocationKind {
     Timer,
     Rundown,
     RegistryKey,
-    /// Queued or pending.
-    WorkItem,
-    /// Allocated by the I/O manager.
-    IoWorkItem,
-    /// The routine of a work item is running.
-    RunningWork,
+    /// A handle of an event or a thread.
+    Handle,
+    EventObject,
+    ThreadObject,
+    /// A thread of the driver's that has not ended.
+    SystemThread,
     Mapping,
     NblPool,
     Nbl,

@@ -14,6 +14,8 @@ pub(crate) mod log;
 pub mod memory;
 #[cfg(test)]
 mod mutations;
+pub mod objects;
+pub mod point;
 #[cfg(test)]
 mod races;
 pub mod registry;
@@ -25,6 +27,8 @@ pub mod scheduler;
 mod scheduling;
 pub mod slots;
 pub mod stack_depth;
+mod standstill;
+pub mod system_thread;
 pub mod thread;
 pub mod timer;
 pub mod verify;

@@ -4,8 +4,9 @@
 //! same driver never shows anything.
 
 use crate::machine::cpu;
-use crate::machine::kernel::ExAllocatePool2;
-use crate::machine::kernel::ExFreePoolWithTag;
+use crate::machine::kernel::{
+    ExAllocatePool2, ExFreePoolWithTag, KeEnterCriticalRegion, KeLeaveCriticalRegion,
+};
 use crate::machine::locks::{KeAcquireSpinLockRaiseToDpc, KeReleaseSpinLock};
 use crate::machine::rundown::{
     ExAcquireRundownProtectionCacheAware, ExAllocateCacheAwareRundownProtection,
@@ -119,6 +120,8 @@ impl Toy {
 
     /// Works under rundown protection until it is run down.
     fn walk(&self) {
+        // SAFETY: below DISPATCH_LEVEL.
+        unsafe { KeEnterCriticalRegion() };
         // SAFETY: see `new`.
         while unsafe { ExAcquireRundownProtectionCacheAware(self.rundown()) } != 0 {
             Self::import();
@@ -126,6 +129,8 @@ impl Toy {
             // SAFETY: as above.
             unsafe { ExReleaseRundownProtectionCacheAware(self.rundown()) };
         }
+        // SAFETY: entered above.
+        unsafe { KeLeaveCriticalRegion() };
     }
 
     fn pause(&self) {

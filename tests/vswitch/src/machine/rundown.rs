@@ -1,13 +1,15 @@
 //! Rundown protection, plain (in the driver's own word) and cache aware (an object of the ledger).
 //!
 //! Both have the same states: usable with n references; run down once a wait began, when acquiring fails; the wait ends
-//! at zero references; the cache aware one becomes usable again by re-initialisation.
+//! at zero references; the cache aware one, once it was said to be completed, becomes usable again by re-initialisation.
+//! Below APC_LEVEL whoever takes or gives back a reference is in a critical region (run-down-protection).
 
 use crate::exports;
 use crate::machine::cpu;
 use crate::machine::fault;
 use crate::machine::locks::wait_mutations;
 use crate::machine::memory::{self, AllocationKind, MemoryState};
+use crate::machine::thread;
 use crate::machine::world::{self, World};
 use crate::mutation::Mutation;
 use lbfoext::kernel::sys::RundownRef;
@@ -17,14 +19,27 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bit of the word that says that a wait began; references count above it.
 const RUN_DOWN: usize = 1;
-const ONE: usize = 2;
-/// Above every count: such a word was never initialised.
-const MOST: usize = 1 << 40;
+/// Bit of the word of a cache aware one that says that the wait was completed.
+const COMPLETED: usize = 2;
+const ONE: usize = 4;
+/// Above every count: a plain word that was initialised says so.
+const INITIALISED: usize = 0x52_44 << 40;
+const COUNT: usize = (1 << 40) - 1;
 
 /// A cache aware rundown object: its word and the tag it was allocated with.
 struct CacheAware {
     word: AtomicUsize,
     tag: u32,
+}
+
+/// LOCK-07: a holder that is suspended would make the wait endless.
+fn cannot_be_suspended(world: &World, function: &'static str) {
+    let thread = thread::current();
+    let exempt = thread.irql.get() >= cpu::APC || thread.critical_regions.get() > 0;
+    let injected = world.mutation() == Some(Mutation::NoRegion) && world.spend_mutation();
+    crate::machine::verify::rule(world, "LOCK-07", exempt && !injected, || {
+        format!("{function} at PASSIVE_LEVEL outside a critical region")
+    });
 }
 
 fn acquire(word: &AtomicUsize) -> bool {
@@ -36,9 +51,9 @@ fn release(world: &World, word: &AtomicUsize, key: usize) {
     let twice = world.mutation() == Some(Mutation::ReleaseTwice) && world.spend_mutation();
     for _ in 0..=u8::from(twice) {
         world.exercised("LOCK-03");
-        let fewer = |now: usize| (now >= ONE).then(|| now - ONE);
+        let fewer = |now: usize| (now & COUNT >= ONE).then(|| now - ONE);
         match word.fetch_update(Ordering::Release, Ordering::Relaxed, fewer) {
-            Ok(before) if before == ONE | RUN_DOWN => world.scheduler.wake(key),
+            Ok(before) if before & COUNT == ONE | RUN_DOWN => world.scheduler.wake(key),
             Ok(_) => {}
             Err(_) => world.violate("LOCK-03", "rundown protection released more often than acquired"),
         }
@@ -49,7 +64,7 @@ fn wait(word: &AtomicUsize, key: usize, function: &'static str) {
     wait_mutations();
     cpu::require_may_wait(function);
     word.fetch_or(RUN_DOWN, Ordering::AcqRel);
-    cpu::block_on(key, "rundown protection", || (word.load(Ordering::Acquire) < ONE).then_some(()));
+    cpu::block_on(key, "rundown protection", || (word.load(Ordering::Acquire) & COUNT < ONE).then_some(()));
 }
 
 fn cache_aware(world: &World, rundown: *mut c_void, function: &'static str) -> Option<&'static CacheAware> {
@@ -72,9 +87,12 @@ fn plain(world: &World, rundown: *mut RundownRef, function: &'static str) -> Opt
     }
     // SAFETY: the driver's own word, valid while it uses it, accessed only atomically.
     let word = unsafe { AtomicUsize::from_ptr(&raw mut (*rundown).0) };
-    if word.load(Ordering::Relaxed) >= MOST {
-        world.violate("MEM-02", format!("{function} with rundown protection that was never initialised"));
-        word.store(0, Ordering::Relaxed);
+    let initialised = word.load(Ordering::Relaxed) & !COUNT == INITIALISED;
+    crate::machine::verify::rule(world, "LOCK-08", initialised, || {
+        format!("{function} with rundown protection that was never initialised")
+    });
+    if !initialised {
+        word.store(INITIALISED, Ordering::Relaxed);
     }
     Some(word)
 }
@@ -103,11 +121,13 @@ exports! {
     pub extern "win64" fn ExAcquireRundownProtectionCacheAware(rundown: *mut c_void) -> u8 where irql <= DISPATCH {
         let world = world::current();
         let object = cache_aware(&world, rundown, "ExAcquireRundownProtectionCacheAware");
+        cannot_be_suspended(&world, "ExAcquireRundownProtectionCacheAware");
         u8::from(object.is_some_and(|o| acquire(&o.word)))
     }
 
     pub extern "win64" fn ExReleaseRundownProtectionCacheAware(rundown: *mut c_void) where irql <= DISPATCH {
         let world = world::current();
+        cannot_be_suspended(&world, "ExReleaseRundownProtectionCacheAware");
         if let Some(object) = cache_aware(&world, rundown, "ExReleaseRundownProtectionCacheAware") {
             release(&world, &object.word, rundown.addr());
         }
@@ -128,24 +148,38 @@ exports! {
     pub extern "win64" fn ExReInitializeRundownProtectionCacheAware(rundown: *mut c_void) where irql <= DISPATCH {
         let world = world::current();
         let Some(object) = cache_aware(&world, rundown, "ExReInitializeRundownProtectionCacheAware") else { return };
-        world.exercised("LOCK-03");
-        if object.word.swap(0, Ordering::AcqRel) != RUN_DOWN {
-            world.violate("LOCK-03", "rundown protection re-initialised that was not run down");
+        let before = object.word.swap(0, Ordering::AcqRel);
+        crate::machine::verify::rule(&world, "LOCK-08", before == RUN_DOWN | COMPLETED, || {
+            "rundown protection re-initialised that was not run down, or not said to be completed".to_owned()
+        });
+    }
+
+    pub extern "win64" fn ExRundownCompletedCacheAware(rundown: *mut c_void) where irql <= APC {
+        let world = world::current();
+        let Some(object) = cache_aware(&world, rundown, "ExRundownCompletedCacheAware") else { return };
+        let waits = world.mutation() != Some(Mutation::NoRundown);
+        crate::machine::verify::rule(&world, "LOCK-08", !waits || object.word.load(Ordering::Acquire) & !COMPLETED == RUN_DOWN, || {
+            "rundown protection said to be completed that was not run down".to_owned()
+        });
+        if world.mutation() != Some(Mutation::SkipCompleted) {
+            object.word.fetch_or(COMPLETED, Ordering::AcqRel);
         }
     }
 
     pub extern "win64" fn ExInitializeRundownProtection(rundown: *mut RundownRef) where irql <= APC {
         // SAFETY: the driver passes memory for one.
-        unsafe { rundown.write(RundownRef(0)) };
+        unsafe { rundown.write(RundownRef(INITIALISED)) };
     }
 
     pub extern "win64" fn ExAcquireRundownProtection(rundown: *mut RundownRef) -> u8 where irql <= DISPATCH {
         let world = world::current();
+        cannot_be_suspended(&world, "ExAcquireRundownProtection");
         u8::from(plain(&world, rundown, "ExAcquireRundownProtection").is_some_and(acquire))
     }
 
     pub extern "win64" fn ExReleaseRundownProtection(rundown: *mut RundownRef) where irql <= DISPATCH {
         let world = world::current();
+        cannot_be_suspended(&world, "ExReleaseRundownProtection");
         if let Some(word) = plain(&world, rundown, "ExReleaseRundownProtection") {
             release(&world, word, rundown.addr());
         }
@@ -162,6 +196,7 @@ exports! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::kernel::{KeEnterCriticalRegion, KeLeaveCriticalRegion};
     use crate::machine::world::{Body, Config, Mode};
     use std::sync::Arc;
     use std::sync::atomic::AtomicBool;
@@ -178,13 +213,28 @@ mod tests {
         }
 
         fn acquire(&self) -> bool {
-            // SAFETY: a live object.
-            unsafe { ExAcquireRundownProtectionCacheAware(self.0) != 0 }
+            // SAFETY: a live object; the region is left by `release`, or here.
+            unsafe {
+                KeEnterCriticalRegion();
+                let acquired = ExAcquireRundownProtectionCacheAware(self.0) != 0;
+                if !acquired {
+                    KeLeaveCriticalRegion();
+                }
+                acquired
+            }
         }
 
         fn release(&self) {
+            // SAFETY: a live object, acquired by `acquire`.
+            unsafe {
+                ExReleaseRundownProtectionCacheAware(self.0);
+                KeLeaveCriticalRegion();
+            }
+        }
+
+        fn complete(&self) {
             // SAFETY: a live object.
-            unsafe { ExReleaseRundownProtectionCacheAware(self.0) }
+            unsafe { ExRundownCompletedCacheAware(self.0) }
         }
 
         fn wait(&self) {
@@ -220,6 +270,9 @@ mod tests {
             rundown.release();
             rundown.wait();
             assert!(!rundown.acquire());
+            rundown.complete();
+            assert!(!rundown.acquire());
+            rundown.wait();
             rundown.reinitialize();
             assert!(rundown.acquire());
             rundown.release();
@@ -259,7 +312,9 @@ mod tests {
     fn unbalanced_and_misplaced_calls_are_found() {
         let rules = rules_of(Config::default(), || {
             let rundown = Shared::new();
-            rundown.release();
+            // SAFETY: a live object.
+            unsafe { ExReleaseRundownProtectionCacheAware(rundown.0) };
+            rundown.complete();
             rundown.reinitialize();
             let old = cpu::raise_to_dispatch();
             rundown.wait();
@@ -269,7 +324,9 @@ mod tests {
             rundown.free();
             rundown.free();
         });
-        assert_eq!(rules, ["LOCK-03", "LOCK-03", "IRQL-01", "IRQL-03", "MEM-02", "MEM-02"]);
+        let expected =
+            ["LOCK-07", "LOCK-03", "LOCK-08", "LOCK-08", "IRQL-01", "IRQL-03", "LOCK-08", "MEM-02", "MEM-02"];
+        assert_eq!(rules, expected);
     }
 
     #[test]
@@ -279,14 +336,22 @@ mod tests {
             let rundown = &raw mut word;
             // SAFETY: the word lives to the end of the closure.
             unsafe {
+                KeEnterCriticalRegion();
                 ExInitializeRundownProtection(rundown);
                 assert_eq!(ExAcquireRundownProtection(rundown), 1);
                 ExReleaseRundownProtection(rundown);
                 ExWaitForRundownProtectionRelease(rundown);
                 assert_eq!(ExAcquireRundownProtection(rundown), 0);
                 ExReleaseRundownProtection(rundown);
+                KeLeaveCriticalRegion();
+                KeLeaveCriticalRegion();
+                rundown.write(RundownRef(0));
+                let old = cpu::raise_to_dispatch();
+                assert_eq!(ExAcquireRundownProtection(rundown), 1);
+                cpu::lower(old);
+                ExReleaseRundownProtection(rundown);
             }
         });
-        assert_eq!(rules, ["LOCK-03"]);
+        assert_eq!(rules, ["LOCK-03", "LOCK-07", "LOCK-08", "LOCK-07"]);
     }
 }

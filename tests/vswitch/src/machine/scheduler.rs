@@ -5,6 +5,7 @@
 //! blocked and has looked at its condition since the last progress, virtual time advances to the next event; with no
 //! event left that is a deadlock. Conditions of blocked threads must be changed by simulated threads or events alone.
 
+use crate::machine::point::Point;
 use crate::machine::slots::{NEVER, SETTLED, State, Status, ThreadSlot, describe};
 use crate::machine::thread::{self, Shared, Thread};
 use crate::machine::work;
@@ -22,6 +23,7 @@ const FREE: u32 = 2;
 const HOOK: u32 = 4;
 const DPC: u32 = 8;
 const ABORTED: u32 = 16;
+pub(crate) const POINT: u32 = 32;
 
 /// A thread in free mode looks this often at its condition before it sleeps.
 const SPINS: u32 = 200;
@@ -29,12 +31,13 @@ const SPINS: u32 = 200;
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 pub struct Scheduler {
-    mode: Mode,
-    watchdog: Duration,
-    state: Mutex<State>,
+    pub(crate) mode: Mode,
+    pub(crate) watchdog: Duration,
+    pub(crate) state: Mutex<State>,
     changed: Condvar,
     attention: AtomicU32,
     blocked: AtomicUsize,
+    pub(crate) point: Point,
 }
 
 impl Scheduler {
@@ -48,8 +51,12 @@ impl Scheduler {
             watchdog: config.watchdog,
             state: Mutex::new(state),
             changed: Condvar::new(),
-            attention: AtomicU32::new(if config.mode == Mode::Free { FREE } else { 0 }),
+            attention: AtomicU32::new(
+                if config.mode == Mode::Free { FREE } else { 0 }
+                    | if config.point.is_some() { POINT } else { 0 },
+            ),
             blocked: AtomicUsize::new(0),
+            point: Point::new(config.point),
         }
     }
 
@@ -233,6 +240,9 @@ impl Scheduler {
         {
             hook(site);
         }
+        if attention & POINT != 0 && self.point.count() {
+            self.reach_point(thread);
+        }
         if attention & DPC != 0 {
             crate::machine::cpu::interrupt(thread);
         }
@@ -255,7 +265,7 @@ impl Scheduler {
         }
     }
 
-    fn hand_over(&self, mut state: MutexGuard<'_, State>, next: u32, thread: &Thread) {
+    pub(crate) fn hand_over(&self, mut state: MutexGuard<'_, State>, next: u32, thread: &Thread) {
         state.running = Some(next);
         let shared = Arc::clone(&state.slots[&next].shared);
         drop(state);
@@ -310,7 +320,7 @@ impl Scheduler {
                 }
             }
             if let Some(value) = poll() {
-                self.state.lock().progress += 1;
+                self.state.lock().got_on(me);
                 self.blocked.fetch_sub(1, Ordering::SeqCst);
                 return value;
             }
@@ -351,7 +361,7 @@ impl Scheduler {
             }
             if let Some(value) = value {
                 state.set_ready(me);
-                state.progress += 1;
+                state.got_on(me);
                 self.blocked.fetch_sub(1, Ordering::SeqCst);
                 self.changed.notify_all();
                 return value;
@@ -437,6 +447,11 @@ impl Scheduler {
     fn advance(&self, state: &mut State, world: &World) {
         let stuck = state.slots.values().any(|s| s.role == Role::Events);
         if state.users > 0 && !stuck && world.clock.has_events() {
+            if state.polls_in_vain(world) {
+                self.set_attention(ABORTED, true);
+                self.changed.notify_all();
+                return;
+            }
             state.advance = true;
             self.start_events(state, world);
         }
@@ -447,7 +462,7 @@ impl Scheduler {
         self.set_attention(CONTENDED, contended);
     }
 
-    fn set_attention(&self, bit: u32, on: bool) {
+    pub(crate) fn set_attention(&self, bit: u32, on: bool) {
         let is = self.attention.load(Ordering::Relaxed) & bit != 0;
         if on && !is {
             self.attention.fetch_or(bit, Ordering::SeqCst);
@@ -465,38 +480,6 @@ impl Scheduler {
     }
 
     // Stopping.
-
-    fn is_quiet(&self, state: &State) -> bool {
-        let nobody = match self.mode {
-            Mode::Baton => state.running.is_none(),
-            Mode::Free => state.all_rest(),
-        };
-        state.users == 0 && nobody
-    }
-
-    fn is_stuck(&self, state: &State, last: &mut (u64, Instant)) -> bool {
-        let steps: u64 = state.slots.values().map(|s| s.shared.steps.load(Ordering::Relaxed)).sum();
-        let mark = steps.wrapping_add(state.progress);
-        if mark != last.0 {
-            *last = (mark, Instant::now());
-        }
-        last.1.elapsed() > self.watchdog
-    }
-
-    /// Names who waits for what, if nobody ever can run again although a test's thread has not ended.
-    fn deadlock_text(&self, state: &State, world: &World) -> Option<String> {
-        let dead = state.users > 0 && state.all_rest() && !state.advance;
-        dead.then(|| format!("deadlock: {}", describe(state, world)))
-    }
-
-    fn report_deadlock(&self, world: &World, text: Option<String>) {
-        if let Some(text) = text
-            && !self.is_aborted()
-        {
-            world.violate("LOCK-04", text);
-            self.abort();
-        }
-    }
 
     pub fn abort(&self) {
         self.set_attention(ABORTED, true);

@@ -245,6 +245,25 @@ fn one_thread_at_a_time_is_at_dispatch_on_a_processor() {
     }
 }
 
+/// Every millisecond again, for ever.
+fn poll() {
+    clock::after(clock::MILLISECOND, "poll", poll);
+}
+
+#[test]
+fn who_waits_while_something_polls_for_ever_is_found() {
+    for mode in [Mode::Baton, Mode::Free] {
+        let world = World::new(Config { mode, ..Config::default() });
+        let ended = world.enter(|| {
+            poll();
+            cpu::block_until("what never comes", || None::<()>);
+        });
+        assert_eq!(ended, Err(Aborted), "{mode:?}");
+        let found = world.violations();
+        assert!(found[0].rule == "LOCK-04" && found[0].text.contains("what never comes"), "{found:?}");
+    }
+}
+
 #[test]
 fn dpcs_run_when_irql_falls_and_on_processors_without_threads() {
     for mode in [Mode::Baton, Mode::Free] {

@@ -14,6 +14,9 @@ pub(crate) const SETTLED: usize = 1;
 /// A blocked thread that has not looked at its condition yet.
 pub(crate) const NEVER: u64 = u64::MAX;
 
+/// Steps of time after which nobody is expected to get on any more.
+const LIVELOCK: u64 = 200_000;
+
 /// What a simulated thread is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {
@@ -52,6 +55,8 @@ pub(crate) struct State {
     pub next_id: u32,
     pub users: usize,
     pub advance: bool,
+    /// Steps of time since a test's thread last got what it waited for.
+    pub fruitless: u64,
     pub panic: Option<Box<dyn Any + Send>>,
 }
 
@@ -66,6 +71,7 @@ impl State {
             next_id: 1,
             users: 0,
             advance: false,
+            fruitless: 0,
             panic: None,
         }
     }
@@ -101,6 +107,25 @@ impl State {
             n => below(&mut self.rng, n as u64) as usize,
         };
         self.slots.iter().filter(|(id, slot)| wanted(**id, slot)).nth(nth).map(|(id, _)| *id)
+    }
+
+    /// Time is about to move. True if it has so often, and no test's thread got what it waits for, that something polls for
+    /// what never comes.
+    pub fn polls_in_vain(&mut self, world: &World) -> bool {
+        self.fruitless += 1;
+        let in_vain = self.fruitless == LIVELOCK;
+        if in_vain {
+            world.violate("LOCK-04", format!("time passes and nobody gets on: {}", describe(self, world)));
+        }
+        in_vain
+    }
+
+    /// A thread got what it waited for.
+    pub fn got_on(&mut self, id: u32) {
+        self.progress += 1;
+        if self.slots.get(&id).is_some_and(|slot| slot.role == Role::User) {
+            self.fruitless = 0;
+        }
     }
 
     pub fn set_ready(&mut self, id: u32) {

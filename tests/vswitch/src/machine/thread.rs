@@ -81,6 +81,8 @@ pub struct Thread {
     pub shared: Arc<Shared>,
     pub cpu: Cell<u32>,
     pub irql: Cell<u8>,
+    /// Critical regions that the thread is in.
+    pub critical_regions: Cell<u32>,
     /// Locks held, in order of acquisition.
     pub held: RefCell<Vec<Held>>,
     /// Packets and destinations that were committed since the first of these was taken.
@@ -195,6 +197,7 @@ pub fn spawn(world: &Arc<World>, shared: Arc<Shared>, cpu: u32, body: Body) {
             shared,
             cpu: Cell::new(cpu),
             irql: Cell::new(cpu::PASSIVE),
+            critical_regions: Cell::new(0),
             held: RefCell::default(),
             committed: Cell::default(),
             stack: RefCell::default(),

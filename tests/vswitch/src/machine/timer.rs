@@ -1,25 +1,57 @@
 //! NDIS timer objects over the virtual clock.
 //!
 //! A timer that expired no longer is set, although its function may not have begun: cancelling gives FALSE then, as on
-//! a real machine, and freeing it is a use after free in waiting (MEM-02).
+//! a real machine. Until its function has returned, its last instruction included, the timer cannot be freed nor its owner
+//! go away (STATE-32).
 
 use crate::exports;
 use crate::machine::clock::{EventId, MILLISECOND};
 use crate::machine::cpu;
 use crate::machine::fault;
 use crate::machine::memory::{self, AllocationKind, MemoryState};
+use crate::machine::slots::ANY;
 use crate::machine::world::{self, World};
 use crate::mutation::Mutation;
 use lbfoext::ndis::raw::{
     Handle, INVALID_PARAMETER, RESOURCES, SUCCESS, TimerCharacteristics, TimerFunction, object_type,
 };
 use parking_lot::Mutex;
+use std::collections::BTreeSet;
 use std::ptr;
 
 const CHARACTERISTICS_REVISION: u8 = 1;
 const CHARACTERISTICS_SIZE: u16 = 24;
 
+/// Yield points between what a function does last and its return: it may lose its processor on every instruction.
+const LAST_INSTRUCTIONS: u32 = 8;
+
+/// What is under way, by the handle that the timer was allocated for.
+#[derive(Default)]
+pub struct Timers {
+    running: Mutex<Vec<usize>>,
+    /// Owners that nothing may be called for any more.
+    gone: Mutex<BTreeSet<usize>>,
+}
+
+impl World {
+    /// Timer functions of this owner, or of any, that were entered and have not returned.
+    pub fn timer_functions_running(&self, owner: Option<usize>) -> usize {
+        let running = self.part::<Timers>().running.lock();
+        running.iter().filter(|of| owner.is_none_or(|owner| **of == owner)).count()
+    }
+
+    /// The owner is gone: no function of its timers may be running, and one that expires is reported, not called.
+    pub fn owner_gone(&self, owner: usize) {
+        let running = self.timer_functions_running(Some(owner));
+        crate::machine::verify::rule(self, "STATE-32", running == 0, || {
+            format!("{running} timer functions have not returned when their module is gone")
+        });
+        self.part::<Timers>().gone.lock().insert(owner);
+    }
+}
+
 struct Timer {
+    owner: usize,
     state: Mutex<Armed>,
     function: TimerFunction,
     default_context: usize,
@@ -60,6 +92,13 @@ fn arm(world: &World, timer: &Timer, handle: usize, delay: u64) {
 fn expire(handle: usize) {
     let world = world::current();
     let Some(timer) = timer(&world, handle, "expiry") else { return };
+    let (timers, owner) = (world.part::<Timers>(), timer.owner);
+    if timers.gone.lock().contains(&owner) {
+        timer.state.lock().event = None;
+        return world.violate("STATE-33", "a timer expired after FilterDetach had returned");
+    }
+    timers.running.lock().push(owner);
+    cpu::wake(ANY);
     let (context, period) = {
         let mut state = timer.state.lock();
         state.event = None;
@@ -81,10 +120,13 @@ fn expire(handle: usize) {
             )
         }
     });
+    (0..LAST_INSTRUCTIONS).for_each(|_| cpu::yield_point("return from a timer function"));
     if let Some(timer) = self::timer(&world, handle, "return from the function") {
         timer.state.lock().running -= 1;
     }
-    cpu::wake(handle);
+    let mut running = timers.running.lock();
+    let at = running.iter().position(|of| *of == owner);
+    at.map(|at| running.swap_remove(at));
 }
 
 /// A relative time is negative; what is positive is a time of the clock.
@@ -94,7 +136,7 @@ fn delay_of(world: &World, due_time: i64) -> u64 {
 
 exports! {
     pub extern "win64" fn NdisAllocateTimerObject(
-        _handle: Handle,
+        handle: Handle,
         characteristics: *mut TimerCharacteristics,
         out: *mut Handle,
     ) -> i32 where irql <= DISPATCH {
@@ -115,7 +157,7 @@ exports! {
         }
         let tag = wanted.allocation_tag;
         let default_context = wanted.function_context.expose_provenance();
-        let timer = Timer { state: Mutex::default(), function, default_context, tag };
+        let timer = Timer { owner: handle.addr(), state: Mutex::default(), function, default_context, tag };
         let timer = memory::alloc_value(AllocationKind::Timer, timer, tag, "timer object");
         timer.expose_provenance();
         // SAFETY: the driver passes a place for the handle.
@@ -159,6 +201,9 @@ exports! {
         if world.mutation() == Some(Mutation::FreeSetTimer) && world.spend_mutation() {
             arm(&world, timer, handle.addr(), MILLISECOND);
         }
+        if world.mutation() == Some(Mutation::KeepTimer) && world.spend_mutation() {
+            return arm(&world, timer, handle.addr(), MILLISECOND);
+        }
         let (event, running) = {
             let mut state = timer.state.lock();
             (state.event.take(), state.running)
@@ -166,9 +211,9 @@ exports! {
         if event.is_some_and(|event| world.cancel(event)) {
             world.violate("MEM-02", "timer object freed while it is set");
         }
-        if running > 0 {
-            world.violate("MEM-02", "timer object freed while its function runs or is about to");
-        }
+        crate::machine::verify::rule(&world, "STATE-32", running == 0, || {
+            "timer object freed while its function runs: it has not returned".to_owned()
+        });
         let tag = timer.tag;
         // SAFETY: nobody uses it, or that was reported.
         let _ = unsafe { memory::free_value::<Timer>(AllocationKind::Timer, handle.cast(), tag) };

@@ -53,6 +53,9 @@ pub struct Config {
     /// Calls from that one to a second that fails.
     pub fault_again: Option<u64>,
     pub mutation: Option<Mutation>,
+    /// The yield point with this number (from 1) lets through who waits for it, at once in baton mode; one that never comes
+    /// has all counted.
+    pub point: Option<u64>,
     /// Keeps the event log as text, with the arguments of calls; without it only its hash is known.
     pub keep_log: bool,
     /// Paints the stack below the driver, to see how far down it writes.
@@ -80,6 +83,7 @@ impl Default for Config {
             fault: None,
             fault_again: None,
             mutation: None,
+            point: None,
             keep_log: false,
             paint_stack: false,
             time_increment: 156_250,
@@ -387,6 +391,16 @@ impl World {
     pub fn on_yield(&self, hook: impl Fn(&'static str) + Send + Sync + 'static) {
         assert!(self.yield_hook.set(Box::new(hook)).is_ok(), "a world has one yield hook");
         self.scheduler.announce_hook();
+    }
+
+    /// Waits until the yield point of the configuration is reached: true; or until nobody counts any more.
+    pub fn wait_for_point(&self) -> bool {
+        self.scheduler.wait_for_point()
+    }
+
+    /// Nobody counts yield points any more; how many there were.
+    pub fn end_points(&self) -> u64 {
+        self.scheduler.end_points()
     }
 
     pub fn now(&self) -> u64 {

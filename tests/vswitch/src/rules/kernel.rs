@@ -20,8 +20,9 @@ pub const KERNEL: &[Rule] = &[
     ),
     error(
         "IRQL-05",
-        "Work that needs PASSIVE_LEVEL goes to a work item, which detach waits for.",
-        "inference",
+        "Work that needs PASSIVE_LEVEL goes to a work item or a system thread, which ends itself; detach waits \
+         for it, and none outlives the driver.",
+        "nf-wdm-psterminatesystemthread",
     ),
     switch(
         "IRQL-06",
@@ -66,6 +67,18 @@ pub const KERNEL: &[Rule] = &[
         "A read/write lock is not fair: while a writer waits, no thread takes it for reading more than four \
          times.",
         "nf-ndis-ndisallocaterwlock",
+    ),
+    error(
+        "LOCK-07",
+        "Rundown protection is taken and given back in a critical region or from APC_LEVEL on, so that its \
+         holder is not suspended.",
+        "run-down-protection",
+    ),
+    error(
+        "LOCK-08",
+        "Rundown protection is initialised before its first use; a cache-aware one is said to be completed \
+         before it is re-initialised.",
+        "run-down-protection",
     ),
     error(
         "LOCK-HOLD",

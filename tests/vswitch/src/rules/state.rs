@@ -164,4 +164,15 @@ pub const STATE: &[Rule] = &[
         "A module that is detached and attached again finds the switch as it then is.",
         "mandatory-filter-drivers",
     ),
+    error(
+        "STATE-32",
+        "A one-shot timer's function has returned before the timer is freed, the module detached or the driver \
+         unloaded; it is waited for by other means than itself.",
+        "nf-ndis-ndiscanceltimerobject",
+    ),
+    error(
+        "STATE-33",
+        "When FilterDetach has returned, nothing that the module left under way calls it.",
+        "detaching-a-filter-module",
+    ),
 ];

@@ -195,6 +195,7 @@ impl State {
             Life::Paused | Life::Pausing | Life::Restarting => self.style.send_while_paused,
             Life::Detached | Life::Attaching => false,
         };
+        let reachable = reachable && self.listens(module);
         // A NIC that does not exist, or whose deletion has begun, sends nothing.
         let topology = &self.modules[module].topology;
         let sends =

@@ -12,6 +12,7 @@ use crate::scenario::guest::{self, Packet};
 use crate::scenario::outcome::Outcome;
 use crate::switch::control::offload::release_all;
 use crate::switch::control::{below, lifecycle};
+use crate::switch::ndis::detach::detach;
 use crate::switch::ndis::driver;
 use crate::switch::ndis::packet::PacketStage;
 use crate::switch::ndis::{Life, State, edges, leaks, module as life, with};
@@ -19,7 +20,25 @@ use crate::switch::ports::{Mac, NicId, NicKind};
 use lbfoext::ndis::raw::SUCCESS;
 use std::collections::BTreeMap;
 
+/// Steps of time beside a detach.
+const STEPS_IN_PASSING: u32 = 16;
+
 impl Net {
+    /// At the yield point of the configuration a module is paused and detached, whatever is under way.
+    pub(super) fn detach_at_its_point(&self) {
+        let Some(point) = self.world().config().point else { return };
+        let module = (point % self.plan().switches as u64) as usize;
+        let world = crate::machine::world::current();
+        let of = world.arc();
+        let body = move || {
+            if of.wait_for_point() && with(|_, s| module < s.modules.len()) {
+                with(|_, s| s.detached_at_point = true);
+                stop(module);
+            }
+        };
+        world.scheduler.start_work(&world, "detach", Box::new(body));
+    }
+
     pub(super) fn bring_up(&self) {
         let plan = self.plan();
         with(|_, state| {
@@ -182,14 +201,27 @@ impl Net {
         let modules = self.plan().switches;
         let net = self.clone();
         let _ = self.world().enter(move || {
+            crate::machine::world::current().end_points();
             for module in 0..modules {
-                net.on(module).settle();
-                net.on(module).recover();
-                let drawn = with(|world, _| world.chance(1, 2));
+                let [drawn, in_passing] = [(); 2].map(|()| with(|world, _| world.chance(1, 2)));
+                let in_passing = net.plan().detach_in_passing.unwrap_or(in_passing);
+                // What comes of a failure, a refusal or a mutation is looked at an hour later in any case.
+                let failed = with(|world, state| {
+                    let faulty = world.last_fault().is_some() || world.mutation().is_some();
+                    faulty || state.may_recover(world, module)
+                });
+                if !in_passing || failed {
+                    net.on(module).settle();
+                    net.on(module).recover();
+                }
                 if net.plan().tear_down.unwrap_or(drawn) && with(|_, s| s.life(module)) == Life::Running {
                     net.on(module).tear_down();
                 }
-                stop(module);
+                if in_passing {
+                    net.on(module).stop_in_passing();
+                } else {
+                    stop(module);
+                }
             }
             driver::unload();
             cpu::settle();
@@ -197,6 +229,22 @@ impl Net {
             leaks::after_unload(&crate::machine::world::current());
         });
         Outcome::collect(self.world())
+    }
+
+    /// Pauses and detaches while time passes on another processor: timers are due or their functions run, answers and
+    /// frames are on their way.
+    fn stop_in_passing(&self) {
+        let module = self.1;
+        let step =
+            [clock::MILLISECOND / 100, clock::MILLISECOND / 4, clock::MILLISECOND, 100 * clock::MILLISECOND];
+        let step = with(|world, state| {
+            state.style.detach_in_timer = [0, 2 * clock::MILLISECOND][world.random(2) as usize];
+            step[world.random(4) as usize]
+        });
+        self.together(vec![
+            ("time", Box::new(move |_: &Self| (0..STEPS_IN_PASSING).for_each(|_| clock::advance(step)))),
+            ("detach", Box::new(move |_: &Self| stop(module))),
+        ]);
     }
 
     /// Deletes all ports and NICs by requests.
@@ -251,17 +299,13 @@ pub(super) fn remove(module: usize, id: NicId) {
 }
 
 pub(super) fn is_attached(module: usize) -> bool {
-    with(|_, s| !matches!(s.life(module), Life::Detached | Life::Attaching))
+    with(|_, s| s.listens(module))
 }
 
 /// Pauses and detaches the module, if it is attached.
 pub(super) fn stop(module: usize) {
-    if with(|_, s| s.life(module)) == Life::Running {
-        life::pause(module);
-    }
-    if with(|_, s| s.life(module)) == Life::Paused {
-        life::detach(module);
-    }
+    life::pause(module);
+    detach(module);
 }
 
 /// Delivers frames that are due to the physical switches.

@@ -102,6 +102,7 @@ pub struct Scenario {
     attach_inside: bool,
     ordinary_stack: bool,
     tear_down: Option<bool>,
+    detach_in_passing: Option<bool>,
     /// The capabilities of each adapter; drawn from the seed if `None`.
     abilities: Option<Arc<dyn Fn(u16) -> Capabilities + Send + Sync>>,
     port_plan: BTreeMap<u32, Vec<Property>>,
@@ -131,6 +132,7 @@ impl Scenario {
             attach_inside: seed.is_multiple_of(2),
             ordinary_stack: false,
             tear_down: None,
+            detach_in_passing: None,
             abilities: Some(Arc::new(|_| Capabilities::default())),
             port_plan: BTreeMap::new(),
             vm_of_port: BTreeMap::new(),
@@ -311,6 +313,12 @@ impl Scenario {
         self
     }
 
+    /// Whether the scenario ends in the middle of everything, while time passes; otherwise the seed says.
+    pub fn detach_in_passing(mut self, in_passing: bool) -> Self {
+        self.detach_in_passing = Some(in_passing);
+        self
+    }
+
     pub fn config(mut self, change: impl FnOnce(&mut Config)) -> Self {
         change(&mut self.config);
         self
@@ -323,6 +331,11 @@ impl Scenario {
     /// The fallible call that fails.
     pub fn fault(&self) -> Option<u64> {
         self.config.fault
+    }
+
+    /// The yield point at which a module is detached.
+    pub fn point(&self) -> Option<u64> {
+        self.config.point
     }
 
     /// Whether the driver is linked into this program, not loaded from an image.
@@ -355,7 +368,10 @@ impl Scenario {
         }
         let net = Net(Arc::new(Running { world: Arc::clone(&world), plan: self }), 0);
         let starting = net.clone();
-        let _ = world.enter(move || starting.bring_up());
+        let _ = world.enter(move || {
+            starting.detach_at_its_point();
+            starting.bring_up();
+        });
         net
     }
 }

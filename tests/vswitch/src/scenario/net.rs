@@ -444,7 +444,7 @@ impl Net {
     pub fn ask_nic(&self, from: NicId, to: NicId, inner: &Inner, plan: Plan) -> Option<NicAnswer> {
         let module = self.1;
         self.inside(move || {
-            let attached = with(|_, s| s.life(module)) != Life::Detached;
+            let attached = is_attached(module);
             let as_set = with(|world, _| world.chance(1, 4));
             attached.then(|| envelope::ask(module, from, to, inner, plan, as_set))
         })?

@@ -10,7 +10,7 @@ use crate::switch::control::below::Plan;
 use crate::switch::control::lifecycle;
 use crate::switch::control::offload::{Held, Partition};
 use crate::switch::control::status::{self, Status};
-use crate::switch::ndis::{Life, State, with};
+use crate::switch::ndis::{State, with};
 use crate::switch::ports::{Mac, NicId};
 use lbfoext::ndis::raw::SUCCESS;
 
@@ -35,7 +35,7 @@ impl Net {
         self.inside(move || {
             let listens = with(|_, s| {
                 let there = s.modules[module].topology.nic(nic).is_some();
-                there && !matches!(s.life(module), Life::Detached | Life::Attaching)
+                there && s.listens(module)
             });
             listens.then(|| act(Partition { module, nic, external, plan }))
         })?

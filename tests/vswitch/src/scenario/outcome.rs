@@ -21,6 +21,10 @@ pub struct Outcome {
     pub assignments: Vec<Assignment>,
     /// Frames of switch 0, in the order in which they reached the physical network.
     pub arrivals: Vec<Arrival>,
+    /// Yield points there were, if they were counted.
+    pub points: u64,
+    /// A module was detached at the one that the configuration names.
+    pub detached_at_point: bool,
     /// Number of fallible calls.
     pub asked: u64,
     pub fault: Option<&'static str>,
@@ -55,6 +59,8 @@ impl Outcome {
             frames: std::mem::take(&mut state.frames.all).into_vec(),
             assignments: std::mem::take(&mut state.frames.assignments),
             arrivals,
+            points: world.end_points(),
+            detached_at_point: state.detached_at_point,
             asked: world.asked(),
             fault: world.injected_fault(),
             log: world.log_lines(),

@@ -97,6 +97,13 @@ pub const CASES: &[Case] = &[
         check: everything_ends,
     },
     Case {
+        name: "detach_in_passing",
+        about: "the module is detached while buckets wait, a link proves itself and answers are out",
+        plan: in_passing_plan,
+        steps: busy,
+        check: everything_ends,
+    },
+    Case {
         name: "requests_pass",
         about: "requests that mean nothing here, a connection that fails, a cancelled request",
         plan: packets_plan,

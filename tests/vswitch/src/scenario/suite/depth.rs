@@ -29,7 +29,12 @@ pub fn seeds(ordinary: u64) -> Range<u64> {
 
 /// The calls that a long sweep lets fail, counted from 1: all, unless the environment sets a stride.
 pub fn calls() -> impl Iterator<Item = u64> {
-    let stride = number(STRIDE, 1, 1);
+    one_of(1)
+}
+
+/// Moments of a long sweep, of which there are so many to a fallible call.
+pub fn one_of(many: u64) -> impl Iterator<Item = u64> {
+    let stride = number(STRIDE, 1, 1) * many;
     every(stride, number(FIRST, 0, 0) % stride)
 }
 

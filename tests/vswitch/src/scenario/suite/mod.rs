@@ -63,8 +63,9 @@ impl Case {
         if let Some(witness) = plan.witness() {
             return format!("cargo test -p lbfoext --test driver witnesses::   # {witness}, {}", self.name);
         }
+        let point = plan.point().map(|number| format!(" --detach-at {number}")).unwrap_or_default();
         let image = if plan.is_native() { "" } else { " --image LBFOEXT.SYS" };
-        format!("teamctl scenario {} --seed {}{fault}{image}", self.name, plan.seed())
+        format!("teamctl scenario {} --seed {}{fault}{point}{image}", self.name, plan.seed())
     }
 }
 
@@ -111,6 +112,17 @@ fn refusing_plan(seed: u64) -> Scenario {
 
 fn team_plan(seed: u64) -> Scenario {
     Scenario::new(seed).members(&[10, 10, 25, 40]).vms(2).setting("LinkUpDelayMs", NO_WAIT)
+}
+
+/// Timers are set until its end, and due in the middle of it.
+fn in_passing_plan(seed: u64) -> Scenario {
+    Scenario::new(seed)
+        .members(&[10, 10, 25, 40])
+        .vms(2)
+        .setting("LinkUpDelayMs", Value::Dword([0, 1, 2][seed as usize % 3]))
+        .style(|style| style.refuse_references = [0, 30][seed as usize / 3 % 2])
+        .tear_down(false)
+        .detach_in_passing(true)
 }
 
 fn team_only_plan(seed: u64) -> Scenario {
@@ -262,6 +274,17 @@ fn failover(net: &Net) {
     net.advance(SILENCE);
     traffic(net, 4);
     net.settle();
+}
+
+fn busy(net: &Net) {
+    traffic(net, 0);
+    net.fail(2);
+    traffic(net, 1);
+    net.restore(2);
+    traffic(net, 2);
+    net.unplug(3);
+    net.replug(3);
+    traffic(net, 3);
 }
 
 fn come_and_go(net: &Net) {

@@ -128,7 +128,7 @@ fn several_parts(net: &Net, nic: NicId, seed: u64) {
     blobs.rotate_left(turn);
     net.restore_nic(nic, &blobs);
     if let Some(saved) = net.save(nic, offerings(seed)) {
-        let excused = net.world().injected_fault().is_some() || may_be_denied(&saved.offering, 700);
+        let excused = is_unlucky(net) || may_be_denied(&saved.offering, 700);
         assert!(saved.failed || excused || record(&saved.blobs).is_some());
     }
 }
@@ -205,7 +205,7 @@ pub fn migration(net: &Net) {
             net.advance(MS);
             everybody(net, &stay, 0, 10 + sequence);
         });
-        let unlucky = || net.world().injected_fault().is_some();
+        let unlucky = || is_unlucky(net);
         match moved {
             Ok(moved) => {
                 assert!(moved.rounds <= 8, "{} requests for one save", moved.rounds);
@@ -223,6 +223,11 @@ pub fn migration(net: &Net) {
     everybody(net, &stay, 0, 30);
     net.settle();
     there.settle();
+}
+
+/// A call was made to fail, or a module detached.
+fn is_unlucky(net: &Net) -> bool {
+    net.world().injected_fault().is_some() || net.look(|state| state.detached_at_point) == Some(true)
 }
 
 /// Only flows of guests that move change their member.

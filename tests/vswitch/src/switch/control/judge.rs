@@ -1,4 +1,4 @@
-//! What a completed request from above is judged by.
+//! Checks of a completed request from above.
 
 use super::*;
 

@@ -7,7 +7,7 @@ use crate::machine::clock::{self, SECOND};
 use crate::machine::world::World;
 use crate::switch::control::properties::{self, Change};
 use crate::switch::control::{Answer, Ask, below::Effect, below::Plan, payload, request};
-use crate::switch::ndis::{Life, State, with};
+use crate::switch::ndis::{State, with};
 use crate::switch::ports::{Mac, NicId, NicKind, NicState, Port, PortState};
 use lbfoext::ndis::raw::{SUCCESS, oids};
 use parking_lot::Mutex;
@@ -17,7 +17,7 @@ use std::sync::Arc;
 const PATIENCE: u64 = 10 * SECOND;
 
 fn is_attached(module: usize) -> bool {
-    with(|_, s| !matches!(s.life(module), Life::Detached | Life::Attaching))
+    with(|_, s| s.listens(module))
 }
 
 /// Issues the request of a change, or applies it at once without a module. Returns whether it is in effect.

@@ -33,7 +33,7 @@ use crate::machine::world::{self, World};
 use crate::mutation::Mutation;
 use crate::shown::arguments;
 use crate::switch::ndis::refused::Refused;
-use crate::switch::ndis::{Life, State, call, call_with, edges, with};
+use crate::switch::ndis::{Life, State, call, call_with, edges, leave, with};
 pub use answer::Answer;
 use below::Effect;
 pub use buffer::results;
@@ -80,6 +80,8 @@ pub struct Above {
     pub learning: bool,
     /// Calls that had been made to fail when it came.
     pub faults: usize,
+    /// The module was detached before it could be handed over.
+    pub bypassed: bool,
 }
 
 /// A clone that the extension allocated.
@@ -151,6 +153,12 @@ impl Ask {
 /// Issues a request from above and waits for its completion.
 pub fn request(module: usize, ask: Ask) -> Answer {
     cpu::block_until("the request before", || with(|_, s| s.control.busy.insert(module)).then_some(()));
+    if !with(|_, s| s.listens(module)) {
+        // The module has been detached meanwhile.
+        with(|_, s| s.control.busy.remove(&module));
+        cpu::wake(ANY);
+        return Answer::aborted();
+    }
     finish(start(module, ask))
 }
 
@@ -211,6 +219,7 @@ fn start(module: usize, ask: Ask) -> usize {
             life,
             learning,
             faults: world.faults(),
+            bypassed: false,
         };
         state.control.above.insert(key, above);
         world.log(|| format!("request {:#x}", ask.oid));
@@ -241,8 +250,18 @@ fn hand_to_extension(module: usize, key: usize) {
             .or_else(|| inject::nic_decision(state, key))
             .or_else(|| state.control.above.get(&key).and_then(inject::answers_enumeration));
         let handler = state.driver.characteristics.and_then(|c| c.oid_request);
-        (refused, handler, state.modules[module].context as Handle)
+        let here = state.enter(module);
+        if let Some(above) = state.control.above.get_mut(&key).filter(|_| !here) {
+            // The module is being detached, and this request never comes to it.
+            (above.status, above.returned, above.bypassed) =
+                (Some(REQUEST_ABORTED), Some(REQUEST_ABORTED), true);
+        }
+        (refused, handler.filter(|_| here), state.modules[module].context as Handle)
     });
+    if with(|_, s| s.control.above.get(&key).is_some_and(|a| a.bypassed)) {
+        cpu::wake(ANY);
+        return;
+    }
     let learning = with(|_, s| s.modules[module].learning);
     let level = if learning { edges::at_the_same_level() } else { edges::at_random_level() };
     let status = match (refused, handler) {
@@ -259,6 +278,7 @@ fn hand_to_extension(module: usize, key: usize) {
         }
         (None, None) => SUCCESS,
     };
+    leave(module);
     let cancel = with(|_, state| std::mem::take(&mut state.control.cancel_next));
     if cancel && status == PENDING {
         cancel_request(module, key);
@@ -288,11 +308,12 @@ fn cancel_request(module: usize, key: usize) {
         let id =
             if live { unsafe { (*(key as *const OidRequest)).request_id } } else { std::ptr::null_mut() };
         let handler = state.driver.characteristics.and_then(|c| c.cancel_oid_request);
-        (handler.filter(|_| live), state.modules[module].context as Handle, id)
+        (handler.filter(|_| live && state.enter(module)), state.modules[module].context as Handle, id)
     });
     if let Some(handler) = handler {
         // SAFETY: as in `start`.
         call("FilterCancelOidRequest", module, || unsafe { handler(context, id) });
+        leave(module);
     }
 }
 
@@ -315,7 +336,9 @@ pub fn finish(key: usize) -> Answer {
             // SAFETY: freed below.
             ..unsafe { Answer::results_of(&*(key as *const OidRequest)) }
         };
-        judge::judge(world, state, key, &above, &answer);
+        if !above.bypassed {
+            judge::judge(world, state, key, &above, &answer);
+        }
         (answer, above.buffer)
     });
     cpu::wake(ANY);
@@ -423,6 +446,8 @@ crate::exports! {
             copy.ndis_reserved = [0xDB; 128];
             copy.miniport_reserved = [0xDB; 16];
             copy.source_reserved = [std::ptr::null_mut(); 2];
+            // What of the request counts as its data is said nowhere.
+            copy.request_id = 0x4E44_BADD_0000_usize as *mut c_void;
             memory.cast::<OidRequest>().write(copy);
             *clone = memory.cast();
         }

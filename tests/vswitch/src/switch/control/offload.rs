@@ -10,7 +10,7 @@ use crate::switch::control::below::Plan;
 use crate::switch::control::envelope::{self, Inner, NicAnswer};
 use crate::switch::control::lifecycle;
 pub use crate::switch::control::offload_bytes::*;
-use crate::switch::ndis::{Life, with};
+use crate::switch::ndis::with;
 use crate::switch::ports::{Mac, NicId};
 use lbfoext::ndis::raw::SUCCESS;
 use std::collections::BTreeMap;
@@ -332,7 +332,7 @@ impl Partition {
 /// Partitions that got NDIS_STATUS_SWITCH_PORT_REMOVE_VF stop using their virtual functions.
 pub fn obey_removals(module: usize, external: NicId) {
     let told = with(|_, s| {
-        let listens = !matches!(s.life(module), Life::Detached | Life::Attaching);
+        let listens = s.listens(module);
         let all = if listens { std::mem::take(&mut s.control.status.removals) } else { Vec::new() };
         let (mine, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|(m, _)| *m == module);
         s.control.status.removals.extend(others);
@@ -349,7 +349,7 @@ pub fn release_all(module: usize, nic: NicId, external: NicId) {
     if !with(|_, s| s.control.wants.holds_for(module, nic)) {
         return;
     }
-    let listens = with(|_, s| !matches!(s.life(module), Life::Detached | Life::Attaching));
+    let listens = with(|_, s| s.listens(module));
     if listens {
         return partition.release();
     }

@@ -5,7 +5,7 @@ use crate::machine::memory::{AllocationKind, MemoryState};
 use crate::machine::world::{self, World};
 use crate::mutation::Mutation;
 use crate::shown::arguments;
-use crate::switch::ndis::{Life, State, call_with, edges, with};
+use crate::switch::ndis::{Life, State, call_with, edges, leave, with};
 use crate::switch::ports::{NicId, NicState};
 use lbfoext::ndis::raw::{
     Handle, MEDIA_CONNECT, MEDIA_DISCONNECT, ObjectHeader, SWITCH_NIC_STATUS, StatusIndication,
@@ -220,8 +220,7 @@ pub fn indicate_as(module: usize, status: &Status, damage: Option<Damage>) {
     let damage = damage.filter(|_| status.from.is_some());
     let world = world::current();
     let (handler, context, switch) = with(|_, s| {
-        let attached = !matches!(s.life(module), Life::Detached | Life::Attaching);
-        let handler = s.driver.characteristics.and_then(|c| c.status).filter(|_| attached);
+        let handler = s.driver.characteristics.and_then(|c| c.status).filter(|_| s.enter(module));
         (handler, s.modules[module].context as Handle, s.modules[module].switch)
     });
     let Some(handler) = handler else { return };
@@ -241,6 +240,7 @@ pub fn indicate_as(module: usize, status: &Status, damage: Option<Damage>) {
     // SAFETY: the driver registered this handler; the indication lives for the call.
     let shown = outer as *mut StatusIndication;
     call_with("FilterStatus", module, arguments!(shown), || unsafe { handler(context, shown) });
+    leave(module);
     level.restore();
     with(|world, s| {
         // A mutation passes it up only now.
@@ -326,7 +326,7 @@ pub fn indicate_link(module: usize, id: NicId, up: bool, status: &Status) {
     });
     indicate(module, status);
     with(|_, state| {
-        let attached = !matches!(state.life(module), Life::Detached | Life::Attaching);
+        let attached = state.listens(module);
         if let Some(nic) = state.modules[module].topology.nic_mut(id).filter(|_| attached && !up) {
             nic.known_down = true;
         }

@@ -8,7 +8,8 @@ use crate::inject;
 use crate::machine::driver_object::DriverEntry;
 use crate::machine::memory::AllocationKind;
 use crate::machine::world::{self, World};
-use crate::switch::ndis::module::{attach, detach, pause};
+use crate::switch::ndis::detach::detach;
+use crate::switch::ndis::module::{attach, pause};
 use crate::switch::ndis::{Driver, Life, call, leaks, with};
 use lbfoext::ndis::raw::{
     FilterDriverCharacteristics, Handle, RESOURCES, SUCCESS, UnicodeString, object_type,
@@ -143,6 +144,11 @@ pub fn unload() {
         call("DriverUnload", 0, || unsafe { unload(object.cast()) });
     }
     with(|world, state| {
+        let running = world.timer_functions_running(None);
+        rule(world, "STATE-32", running == 0, || {
+            format!("{running} timer functions have not returned when the driver is unloaded")
+        });
+        world.check_system_threads();
         rule(world, "STATE-26", state.driver.deregistered, || {
             "DriverUnload returned without NdisFDeregisterFilterDriver".to_owned()
         });

@@ -27,12 +27,8 @@ pub fn after_failure(world: &World, mark: u64, within: Option<&'static str>, id:
 
 /// After the detach of the last module: nothing of it may be left.
 pub fn after_detach(world: &World, mark: u64) {
-    let left = left(world, mark, |e| {
-        let of_module = !e.stack.contains(&"DriverEntry") || e.stack.contains(&"FilterAttach");
-        // A routine that has let go of everything may still have to return.
-        of_module && e.kind != AllocationKind::RunningWork
-    });
-    for id in ["STATE-23", "DATA-20", "OID-46", "OID-08"] {
+    let left = left(world, mark, |e| !e.stack.contains(&"DriverEntry") || e.stack.contains(&"FilterAttach"));
+    for id in ["STATE-23", "DATA-20", "OID-46", "OID-08", "IRQL-05"] {
         let of_rule: Vec<Allocation> = left.iter().filter(|e| leak_rule(e.kind) == id).cloned().collect();
         rule(world, id, of_rule.is_empty(), || format!("FilterDetach left {}", list(&of_rule)));
     }
@@ -43,6 +39,7 @@ fn leak_rule(kind: AllocationKind) -> &'static str {
         AllocationKind::ForwardingContext => "DATA-20",
         AllocationKind::NicReference | AllocationKind::PortReference => "OID-46",
         AllocationKind::OidClone => "OID-08",
+        AllocationKind::SystemThread => "IRQL-05",
         _ => "STATE-23",
     }
 }
@@ -53,6 +50,6 @@ fn list(entries: &[Allocation]) -> String {
 
 /// After unload: everything that is left and not reported is a leak.
 pub fn after_unload(world: &World) {
-    let left = left(world, 0, |e| e.kind != AllocationKind::RunningWork);
+    let left = left(world, 0, |_| true);
     rule(world, "MEM-02", left.is_empty(), || format!("left after unload: {}", list(&left)));
 }

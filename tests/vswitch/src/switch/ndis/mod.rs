@@ -12,6 +12,7 @@ pub mod contexts;
 pub mod data;
 pub mod delivery;
 pub mod destinations;
+pub mod detach;
 pub mod driver;
 pub mod edges;
 pub mod forwarding;
@@ -125,6 +126,8 @@ pub struct Style {
     pub by_number: bool,
     /// Adapters write the ids of queue and filter into the out-of-band data of frames that arrive through a queue.
     pub queue_numbers: bool,
+    /// FilterDetach is called when a timer function of the module runs, if one does in the next so many 100 ns.
+    pub detach_in_timer: u64,
     /// A vNIC that gets a copy of every packet, added below the driver.
     pub mirror: Option<crate::switch::ports::NicId>,
     /// Completion status of the lists that start with these frames; others succeed.
@@ -158,6 +161,7 @@ impl Default for Style {
             unique_ids: true,
             by_number: false,
             queue_numbers: true,
+            detach_in_timer: 0,
             mirror: None,
             statuses: BTreeMap::new(),
             odd: Odd::default(),
@@ -197,6 +201,12 @@ pub struct Module {
     pub attributes_set: u32,
     pub asked_handlers: bool,
     pub life: Life,
+    /// FilterDetach is about to be called: nothing new comes from above or below.
+    pub leaving: bool,
+    /// A pause, restart, attach or detach is under way: NDIS begins no other.
+    pub busy: bool,
+    /// Calls for requests, indications and events that have not returned.
+    pub calls_running: u32,
     pub is_active: bool,
     /// Whether the driver was told that the switch is active and may query arrays.
     pub told_active: bool,
@@ -306,6 +316,8 @@ pub struct State {
     pub vm_of_port: BTreeMap<u32, u32>,
     /// Packets whose guest keeps writing.
     pub flickering: Vec<usize>,
+    /// A module was detached at the yield point of the configuration.
+    pub detached_at_point: bool,
     /// The driver's calls for packets, if a test records them.
     pub crossings: Option<Vec<Crossing>>,
 }
@@ -355,6 +367,19 @@ impl State {
         self.modules.iter().position(|m| m.filter == filter as usize && m.filter != 0)
     }
 
+    /// The module is there to be called.
+    pub fn listens(&self, module: usize) -> bool {
+        let m = &self.modules[module];
+        !matches!(m.life, Life::Detached | Life::Attaching) && !m.leaving
+    }
+
+    /// Begins a call into the module, which FilterDetach waits for; false if nobody is there to be called.
+    pub fn enter(&mut self, module: usize) -> bool {
+        let listens = self.listens(module);
+        self.modules[module].calls_running += u32::from(listens);
+        listens
+    }
+
     pub fn cost(&mut self, rule: &'static str) {
         *self.costs.entry(rule).or_insert(0) += 1;
     }
@@ -401,13 +426,27 @@ thread_local! {
     static AFTER: RefCell<Vec<After>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Calls a handler of the driver.
-pub fn call<R: 'static>(handler: &'static str, module: usize, f: impl FnOnce() -> R) -> R {
+/// A call that `State::enter` began has returned.
+pub fn leave(module: usize) {
+    with(|_, state| state.modules[module].calls_running -= 1);
+    crate::machine::cpu::wake(crate::machine::slots::ANY);
+}
+
+/// Handlers that are called while no module is attached.
+const WITHOUT_MODULE: [&str; 4] = ["DriverEntry", "DriverUnload", "FilterAttach", "FilterDetach"];
+
+/// Handlers that give the module packets; that of sends is counted for itself.
+const OF_PACKETS: [&str; 3] =
+    ["FilterReceiveNetBufferLists", "FilterReturnNetBufferLists", "FilterSendNetBufferListsComplete"];
+
+/// Calls a handler of the driver; a module that is gone is not called, which is what it left under way that breaks the
+/// rule (STATE-33).
+pub fn call<R: Default + 'static>(handler: &'static str, module: usize, f: impl FnOnce() -> R) -> R {
     call_with(handler, module, String::new, f)
 }
 
 /// As `call`, with the arguments for the log.
-pub fn call_with<R: 'static>(
+pub fn call_with<R: Default + 'static>(
     handler: &'static str,
     module: usize,
     arguments: impl FnOnce() -> String,
@@ -417,13 +456,25 @@ pub fn call_with<R: 'static>(
 }
 
 /// The same for packets with these flags.
-pub fn call_packets<R: 'static>(
+pub fn call_packets<R: Default + 'static>(
     handler: &'static str,
     module: usize,
     flags: u32,
     arguments: impl FnOnce() -> String,
     f: impl FnOnce() -> R,
 ) -> R {
+    let packets = OF_PACKETS.contains(&handler);
+    let gone = with(|_, s| {
+        let gone = !WITHOUT_MODULE.contains(&handler) && s.life(module) == Life::Detached;
+        s.modules.get_mut(module).into_iter().for_each(|m| m.calls_running += u32::from(packets && !gone));
+        gone
+    });
+    crate::check::rule(&world::current(), "STATE-33", !gone, || {
+        format!("{handler} is due although FilterDetach has returned")
+    });
+    if gone {
+        return R::default();
+    }
     let began = with(|_, s| s.tick());
     let depth = CALLS.with_borrow_mut(|calls| {
         calls.push(Call { handler, module, began, flags });
@@ -442,6 +493,9 @@ pub fn call_packets<R: 'static>(
         });
         let Some((_, run)) = due else { break };
         run();
+    }
+    if packets {
+        leave(module);
     }
     result
 }

@@ -11,9 +11,12 @@ use crate::machine::thread;
 use crate::machine::world::{self, World};
 use crate::shown::arguments;
 use crate::switch::control;
+use crate::switch::ndis::detach::{detach_now, operate};
 use crate::switch::ndis::driver::Text;
 use crate::switch::ndis::packet::PacketStage;
-use crate::switch::ndis::{Life, Module, Restart, State, call, call_with, edges, handlers, leaks, with};
+use crate::switch::ndis::{
+    Life, Module, Restart, State, call, call_with, edges, handlers, leaks, leave, with,
+};
 use crate::switch::ports::{Nic, NicState, Topology};
 use lbfoext::ndis::raw::{
     FAILURE, FilterAttachParameters, FilterAttributes, FilterPauseParameters, FilterRestartParameters,
@@ -38,6 +41,9 @@ pub fn add_module(is_switch: bool, is_active: bool) -> usize {
             attributes_set: 0,
             asked_handlers: false,
             life: Life::Detached,
+            leaving: false,
+            busy: false,
+            calls_running: 0,
             is_active,
             told_active: false,
             enumerations: 0,
@@ -71,6 +77,10 @@ pub fn add_module(is_switch: bool, is_active: bool) -> usize {
 
 /// Attaches a module; returns the status of FilterAttach.
 pub fn attach(module: usize) -> i32 {
+    operate(module, &[Life::Detached], || attach_now(module)).unwrap_or(FAILURE)
+}
+
+fn attach_now(module: usize) -> i32 {
     let world = world::current();
     let mark = leaks::newest(&world);
     let (attach, filter, is_switch, inside) = with(|_, state| {
@@ -80,6 +90,7 @@ pub fn attach(module: usize) -> i32 {
         let m = &mut state.modules[module];
         m.life = Life::Attaching;
         m.learning = true;
+        m.leaving = false;
         state.saves.forget_all(module);
         m.filter = filter;
         if m.switch != 0 {
@@ -171,16 +182,20 @@ fn attached(world: &World, state: &mut State, module: usize, status: i32, inside
 }
 
 /// Clears the extension's knowledge of a NIC, which ends with the module.
-fn forget(nic: &mut Nic) {
+pub(super) fn forget(nic: &mut Nic) {
     nic.usable = false;
     nic.known_down = false;
     nic.disconnect_passed = false;
     nic.from_array = false;
 }
 
-/// Restarts a module; returns the status of FilterRestart. A module that fails it is detached, and the stack continues
-/// without it (starting-a-filter-module: an optional filter).
+/// Restarts a paused module; returns the status of FilterRestart. A module that fails it is detached, and the stack
+/// continues without it (starting-a-filter-module: an optional filter).
 pub fn restart(module: usize) -> i32 {
+    operate(module, &[Life::Paused], || restart_now(module)).unwrap_or(FAILURE)
+}
+
+fn restart_now(module: usize) -> i32 {
     let world = world::current();
     let options = control::optional::set_module_options(module);
     if options != SUCCESS {
@@ -218,7 +233,7 @@ pub fn restart(module: usize) -> i32 {
     world.free(AllocationKind::Switch, attributes, 0);
     with(|world, state| restarted(world, state, module, status));
     if status != SUCCESS {
-        detach(module);
+        detach_now(module);
     }
     status
 }
@@ -257,8 +272,12 @@ fn restarted(world: &World, state: &mut State, module: usize, status: i32) {
     m.topology.changed();
 }
 
-/// Pauses a module and checks that it holds no packets.
+/// Pauses a running module and checks that it holds no packets.
 pub fn pause(module: usize) {
+    operate(module, &[Life::Running], || pause_now(module));
+}
+
+fn pause_now(module: usize) {
     let (handler, context) = with(|_, state| {
         let order = state.tick();
         let m = &mut state.modules[module];
@@ -315,38 +334,6 @@ fn check_paused(world: &World, state: &mut State, module: usize) {
     rule(world, "STATE-13", egress == 0, || format!("the pause completed with {egress} receives held"));
 }
 
-/// Detaches a paused module.
-pub fn detach(module: usize) {
-    edges::drain(module);
-    let world = world::current();
-    let (handler, context) = with(|_, state| {
-        let m = &mut state.modules[module];
-        (state.driver.characteristics.and_then(|c| c.detach), m.context)
-    });
-    let Some(handler) = handler else { return };
-    // SAFETY: as in `attach`.
-    call("FilterDetach", module, || unsafe { handler(context as Handle) });
-    inject::detaching();
-    let mark = with(|world, state| {
-        inject::leaves_request(state, module);
-        let out = state.control.own_out(module);
-        rule(world, "OID-27", out == 0, || format!("{out} own requests are out when FilterDetach returns"));
-        let m = &mut state.modules[module];
-        m.life = Life::Detached;
-        m.attached_before = true;
-        m.topology.forget_told();
-        m.topology.nics_mut().for_each(forget);
-        m.topology.changed();
-        state.control.nics.known.retain(|(of, ..)| *of != module);
-        let others = state.modules.iter().any(|m| m.life != Life::Detached);
-        (!others).then_some(state.modules[module].attach_mark)
-    });
-    if let Some(mark) = mark {
-        leaks::after_detach(&world, mark);
-    }
-    inject::detached(with(|_, state| state.modules[module].filter));
-}
-
 /// Activates the switch and sends the event to its module, once.
 pub fn activate(module: usize) {
     let becomes = with(|_, state| {
@@ -365,12 +352,15 @@ pub fn activate(module: usize) {
     if !becomes {
         return;
     }
-    net_event(module, NetPnpEvent::SWITCH_ACTIVATE);
+    let told = net_event(module, NetPnpEvent::SWITCH_ACTIVATE);
     with(|world, state| {
         let m = &mut state.modules[module];
         m.topology.settled();
         if m.life == Life::Running {
             m.learned(world);
+        }
+        if !told {
+            return;
         }
         let (count, refused) = (m.enumerations, m.refused_at.is_some() || m.was_refused(world));
         let needless = count == 0 && !state.installed.role.forwards();
@@ -380,8 +370,12 @@ pub fn activate(module: usize) {
     });
 }
 
-/// Sends a network event to a module; it must be passed up.
-pub fn net_event(module: usize, event: i32) {
+/// Sends a network event to a module; it must be passed up. False if no module is there.
+pub fn net_event(module: usize, event: i32) -> bool {
+    operate(module, &[Life::Paused, Life::Running], || net_event_now(module, event)).is_some()
+}
+
+fn net_event_now(module: usize, event: i32) {
     let (handler, context) = with(|_, state| {
         let m = &mut state.modules[module];
         m.event_passed_up = false;
@@ -405,13 +399,15 @@ pub fn net_event(module: usize, event: i32) {
 /// Calls FilterCancelSendNetBufferLists with this id.
 pub fn cancel_send(module: usize, id: usize) {
     let (handler, context) = with(|_, state| {
-        (state.driver.characteristics.and_then(|c| c.cancel_send), state.modules[module].context)
+        let handler = state.driver.characteristics.and_then(|c| c.cancel_send);
+        (handler.filter(|_| state.enter(module)), state.modules[module].context)
     });
     if let Some(handler) = handler {
         // SAFETY: as in `attach`.
         call("FilterCancelSendNetBufferLists", module, || unsafe {
             handler(context as Handle, id as *mut c_void)
         });
+        leave(module);
     }
     with(|world, state| {
         let idle = state.modules[module].sends_running == 0;

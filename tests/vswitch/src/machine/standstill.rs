@@ -1,0 +1,41 @@
+//! When nobody gets on any more: at the end of a run, in a deadlock, or because a thread never comes to a yield point.
+
+use crate::machine::scheduler::Scheduler;
+use crate::machine::slots::{State, describe};
+use crate::machine::world::{Mode, World};
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+impl Scheduler {
+    pub(crate) fn is_quiet(&self, state: &State) -> bool {
+        let nobody = match self.mode {
+            Mode::Baton => state.running.is_none(),
+            Mode::Free => state.all_rest(),
+        };
+        state.users == 0 && nobody
+    }
+
+    pub(crate) fn is_stuck(&self, state: &State, last: &mut (u64, Instant)) -> bool {
+        let steps: u64 = state.slots.values().map(|s| s.shared.steps.load(Ordering::Relaxed)).sum();
+        let mark = steps.wrapping_add(state.progress);
+        if mark != last.0 {
+            *last = (mark, Instant::now());
+        }
+        last.1.elapsed() > self.watchdog
+    }
+
+    /// Names who waits for what, if nobody ever can run again although a test's thread has not ended.
+    pub(crate) fn deadlock_text(&self, state: &State, world: &World) -> Option<String> {
+        let dead = state.users > 0 && state.all_rest() && !state.advance;
+        dead.then(|| format!("deadlock: {}", describe(state, world)))
+    }
+
+    pub(crate) fn report_deadlock(&self, world: &World, text: Option<String>) {
+        if let Some(text) = text
+            && !self.is_aborted()
+        {
+            world.violate("LOCK-04", text);
+            self.abort();
+        }
+    }
+}
