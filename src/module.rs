@@ -19,7 +19,7 @@ use crate::trace::EventRing;
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicBool, AtomicPtr};
 use teaming::backoff::Backoff;
-use teaming::enumeration::Enumeration;
+use teaming::enumeration::{Changes, Enumeration};
 use teaming::flow::adapter_hash::HashConfidence;
 use teaming::forward::Forwarding;
 use teaming::forward::counters::Counters;
@@ -124,8 +124,8 @@ impl SettingsPaths {
 pub struct Control {
     pub team: Team<Pool>,
     pub settings: Settings,
-    /// Counts life cycle requests, so that an enumeration notices that its picture is old.
-    pub changes: u32,
+    /// What requests about ports and NICs change while an enumeration reads the arrays.
+    pub changes: Changes,
     /// What of the switch's configuration has still to be read.
     pub enumeration: Enumeration,
     pub events: EventRing,
@@ -235,7 +235,7 @@ fn new_control() -> Result<PoolBox<Control>, NdisStatus> {
             &settings,
         ),
         settings,
-        changes: 0,
+        changes: Changes::NONE,
         enumeration: Enumeration::NEW,
         events: EventRing::try_new()?,
         resources: OffloadResources::new(new_resources(RESOURCES)?),

@@ -1,6 +1,6 @@
 //! The switch as it is when the module joins it: `OID_SWITCH_PARAMETERS`, ports and network adapters, then the properties
 //! of each port. Requests may change all of that at the same time on other threads; a picture is applied only if none
-//! did meanwhile, and merges with what the requests have said.
+//! did meanwhile, merges with what the requests have said, and shows nothing that a request under way takes away.
 //!
 //! Whatever is refused is asked again on the module's thread, at intervals that double up to a minute, until it is known:
 //! a module that fails its restart is detached for good (starting-a-filter-module.md), and one that reads no activation
@@ -79,7 +79,7 @@ fn read_parameters(module: &Module, passive: &Passive) -> Result<(), NdisStatus>
 #[inline(never)] // a frame of its own
 fn read_switch(module: &Module, passive: &Passive) -> Result<(), NdisStatus> {
     for _ in 0..ATTEMPTS {
-        let changes = module.control.lock().changes;
+        let changes = module.control.lock().changes.count();
         let ports = read_array(module, oids::SWITCH_PORT_ARRAY, passive)?;
         let nics = read_array(module, oids::SWITCH_NIC_ARRAY, passive)?;
         if let Some(picture) = apply(module, &ports, &nics, changes)? {
@@ -140,14 +140,16 @@ fn apply(module: &Module, ports: &[u8], nics: &[u8], changes: u32) -> Result<Opt
     let nics = || nic_array(nics).filter(|(_, state)| *state != NicState::Other);
     lifecycle::reserve(module, ports().count().saturating_add(nics().count()))?;
     let mut control = module.control.lock();
-    if control.changes != changes {
+    if control.changes.count() != changes {
         return Ok(None);
     }
-    for port in ports() {
+    // A request that is under way may take some of that away.
+    let to_stay = control.changes;
+    for port in ports().filter(|port| to_stay.stays(port.id)) {
         // Room was made above.
         let _ = module.forwarding.write(control.dispatch()).create_port(port.id, true);
     }
-    for (nic, state) in nics() {
+    for (nic, state) in nics().filter(|(nic, _)| to_stay.nic_stays(nic.id)) {
         let id = nic.id.port;
         let known = module.forwarding.read().ports.get(id).is_some_and(|port| port.nic != Nic::Free);
         lifecycle::apply_locked(module, &mut control, NicOp::Create, &nic);
@@ -155,7 +157,7 @@ fn apply(module: &Module, ports: &[u8], nics: &[u8], changes: u32) -> Result<Opt
             // What it listened to before is not known.
             module.forwarding.write(control.dispatch()).ports.forget_groups(id);
         }
-        if state == NicState::Connected {
+        if state == NicState::Connected && to_stay.stays_connected(nic.id) {
             lifecycle::apply_locked(module, &mut control, NicOp::Connect, &nic);
         }
     }

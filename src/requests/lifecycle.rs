@@ -11,7 +11,7 @@ use crate::ndis::oid::Request;
 use crate::ndis::raw::oids;
 use crate::ndis::status::NdisStatus;
 use crate::requests::runtime_state;
-use teaming::enumeration::Step;
+use teaming::enumeration::{Leaving, Step};
 use teaming::forward::Forwarding;
 use teaming::ids::{MemberIndex, PortId};
 use teaming::oid::nic::{NicOp, NicParameters, Route, route};
@@ -46,12 +46,25 @@ fn port_operation(request: Request) -> Option<(u32, PortId)> {
     request.port_parameters().filter(|port| !port.is_validation).map(|port| (oid, port.id))
 }
 
+/// What the request takes away.
+fn leaving(request: Request) -> Option<Leaving> {
+    match (port_operation(request), operation(request)) {
+        (Some((oids::SWITCH_PORT_TEARDOWN | oids::SWITCH_PORT_DELETE, port)), _) => Some(Leaving::Port(port)),
+        (_, Some((NicOp::Disconnect, nic))) => Some(Leaving::Connection(nic.id)),
+        (_, Some((NicOp::Delete, nic))) => Some(Leaving::Nic(nic.id)),
+        _ => None,
+    }
+}
+
 /// Before the request goes down. IRQL <= DISPATCH_LEVEL, no lock held.
 ///
 /// # Errors
 ///
 /// NDIS_STATUS_RESOURCES vetoes the creation of a port or of a NIC with index 0.
 pub fn before(module: &Module, request: Request) -> Result<(), NdisStatus> {
+    if let Some(leaving) = leaving(request) {
+        module.control.lock().changes.leaves(leaving);
+    }
     match port_operation(request) {
         Some((oids::SWITCH_PORT_CREATE, port)) => return create_port(module, port),
         // From here on the port is not referenced any more (oid-switch-port-teardown.md).
@@ -78,6 +91,9 @@ pub fn before(module: &Module, request: Request) -> Result<(), NdisStatus> {
 /// When the request is back, before it completes. `carried` is false if it could not be forwarded: then operations that
 /// the protocol does not allow to fail are applied all the same. IRQL <= DISPATCH_LEVEL, no lock held.
 pub fn after(module: &Module, request: Request, status: NdisStatus, carried: bool) {
+    if leaving(request).is_some() {
+        module.control.lock().changes.left();
+    }
     let succeeded = status == NdisStatus::SUCCESS || !carried;
     match port_operation(request) {
         Some((oids::SWITCH_PORT_CREATE, port)) if status != NdisStatus::SUCCESS => {
@@ -130,7 +146,7 @@ pub fn connects_member(request: Request) -> Option<MemberIndex> {
 /// Changes the port table, and invalidates an enumeration that is under way.
 fn change(module: &Module, what: impl FnOnce(&mut Forwarding<Pool>)) {
     let mut control = module.control.lock();
-    control.changes = control.changes.wrapping_add(1);
+    control.changes.note();
     what(&mut module.forwarding.write(control.dispatch()));
 }
 
@@ -139,7 +155,7 @@ fn create_port(module: &Module, port: PortId) -> Result<(), NdisStatus> {
     loop {
         {
             let mut control = module.control.lock();
-            control.changes = control.changes.wrapping_add(1);
+            control.changes.note();
             if module.forwarding.write(control.dispatch()).create_port(port, false).is_ok() {
                 return Ok(());
             }
@@ -159,7 +175,7 @@ fn apply(module: &Module, op: NicOp, nic: &NicParameters) {
 
 /// The same with the team lock held.
 pub fn apply_locked(module: &Module, control: &mut TeamLock<'_>, op: NicOp, nic: &NicParameters) {
-    control.changes = control.changes.wrapping_add(1);
+    control.changes.note();
     let applied = match route(op, nic) {
         Route::Member(member, event) => {
             // A member that connects before the external port was read of tells which port that is.
@@ -207,7 +223,7 @@ fn create_vnic(module: &Module, nic: &NicParameters) -> Result<(), NdisStatus> {
     loop {
         {
             let mut control = module.control.lock();
-            control.changes = control.changes.wrapping_add(1);
+            control.changes.note();
             let expected = expect_port(module, &mut control, NicOp::Create, nic.id.port);
             let created = expected
                 .and_then(|()| module.forwarding.write(control.dispatch()).on_vnic(NicOp::Create, nic));

@@ -126,7 +126,7 @@ fn read_if_closed(module: &Module, port: PortId) {
 
 fn apply(module: &Module, port: PortId, change: &Change<'_>) {
     let mut control = module.control.lock();
-    control.changes = control.changes.wrapping_add(1);
+    control.changes.note();
     let mut forwarding = module.forwarding.write(control.dispatch());
     match change {
         Change::Vlan(wanted) => {

@@ -1,7 +1,10 @@
 //! The parts of the switch's configuration that must still be read, and the thread that reads them.
 //!
 //! A step that failed is repeated until it succeeds. A step that is requested while a thread reads is read by that
-//! thread. The driver issues the queries, one step at a time, and reports the result of each.
+//! thread. The driver issues the queries, one step at a time, and reports the result of each. Requests may change ports
+//! and NICs meanwhile: `Changes` says what of an array that was read is still true.
+
+use crate::ids::{NicId, PortId};
 
 /// A part of the configuration, in the order of reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,9 +109,93 @@ impl Enumeration {
     }
 }
 
+/// What a request takes away. The driver knows of it from the request's way down on; the arrays show it until the switch
+/// has carried the request out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leaving {
+    /// NIC_DISCONNECT: the NIC stays, unconnected.
+    Connection(NicId),
+    /// NIC_DELETE.
+    Nic(NicId),
+    /// PORT_TEARDOWN or PORT_DELETE.
+    Port(PortId),
+}
+
+/// The requests about ports and NICs that arrive while the arrays are read. NDIS sends one at a time.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Changes {
+    count: u32,
+    leaving: Option<Leaving>,
+}
+
+impl Changes {
+    pub const NONE: Self = Self { count: 0, leaving: None };
+
+    /// The tables have been changed.
+    pub fn note(&mut self) {
+        self.count = self.count.wrapping_add(1);
+    }
+
+    /// A request goes down that takes something away.
+    pub fn leaves(&mut self, leaving: Leaving) {
+        self.leaving = Some(leaving);
+        self.note();
+    }
+
+    /// That request is back. Arrays that were read before may or may not show what it took away.
+    pub fn left(&mut self) {
+        self.leaving = None;
+        self.note();
+    }
+
+    /// The number of changes so far: arrays that were read before a change are no longer true.
+    pub const fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Whether a port that the arrays show will be there.
+    pub fn stays(&self, port: PortId) -> bool {
+        self.leaving != Some(Leaving::Port(port))
+    }
+
+    /// Whether a NIC that the arrays show will be there.
+    pub fn nic_stays(&self, nic: NicId) -> bool {
+        self.leaving != Some(Leaving::Nic(nic)) && self.stays(nic.port)
+    }
+
+    /// Whether a NIC that the arrays show as connected will be.
+    pub fn stays_connected(&self, nic: NicId) -> bool {
+        self.leaving != Some(Leaving::Connection(nic))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::NicIndex;
+
+    #[test]
+    fn what_a_request_takes_away_is_in_no_array_that_is_read_until_it_is_back() {
+        let (port, other) = (PortId::new(7), PortId::new(8));
+        let [nic, beside] = [1, 2].map(|index| NicId::new(port, NicIndex::new(index)));
+        let mut changes = Changes::NONE;
+        let stays = |of: &Changes| (of.stays(port), of.nic_stays(nic), of.stays_connected(nic));
+        for (leaving, expected) in [
+            (Leaving::Connection(nic), (true, true, false)),
+            (Leaving::Nic(nic), (true, false, true)),
+            (Leaving::Port(port), (false, false, true)),
+        ] {
+            let before = changes.count();
+            changes.leaves(leaving);
+            assert_ne!(changes.count(), before, "arrays that were read before still show it");
+            assert_eq!(stays(&changes), expected);
+            assert!(changes.stays(other) && changes.stays_connected(beside));
+            let under_way = changes.count();
+            changes.left();
+            assert_ne!(changes.count(), under_way, "arrays that were read meanwhile may show it");
+            assert_eq!(stays(&changes), (true, true, true));
+        }
+    }
 
     /// Runs every step that is due, and lets some fail; returns the steps that were done, and the last result.
     fn round(of: &mut Enumeration, refuse: &[Step]) -> (std::vec::Vec<Step>, Next) {

@@ -15,7 +15,7 @@ use crate::ndis::oid::Request;
 use crate::ndis::status::OutOfMemory;
 use crate::trace::Event;
 use teaming::ids::{MemberIndex, NicId, NicIndex};
-use teaming::offload::OffloadResources;
+use teaming::offload::{NO_PARTITION, OffloadResources};
 use teaming::oid::payload::{self, Command};
 use teaming::oid::{self, OidContext, Resource, Row, Treatment};
 
@@ -29,14 +29,16 @@ struct Task {
 
 impl Task {
     /// `None` for a request that the driver passes on unread: no row, a damaged header, or a destination other than the
-    /// external port's NIC 0 (the switch has chosen a physical adapter already, or 0/0 as for multicast lists).
+    /// external port's NIC 0 (the switch has chosen a physical adapter already, or 0/0 as for multicast lists). While the
+    /// external port is not known, any port's NIC 0 may be that.
     /// IRQL <= DISPATCH_LEVEL; takes the forwarding lock for reading.
     fn of(module: &Module, request: Request) -> Option<Self> {
         let envelope = Envelope::of(request)?;
         let row = oid::find(OidContext::Envelope, envelope.oid(), envelope.kind()?)?;
         let command = payload::command(row.oid, envelope.payload())?;
-        let external = module.forwarding.read().external?;
-        (envelope.destination() == NicId::new(external, NicIndex::DEFAULT)).then_some(())?;
+        let to = envelope.destination();
+        let external = module.forwarding.read().external.unwrap_or(to.port);
+        (to != NO_PARTITION && to == NicId::new(external, NicIndex::DEFAULT)).then_some(())?;
         Some(Self { envelope, row, command })
     }
 

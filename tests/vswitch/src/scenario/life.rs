@@ -148,6 +148,12 @@ impl Net {
             life::activate(module);
         }
         let restarted = life::restart(module) == SUCCESS;
+        // Whatever the switch creates before it is active it announces.
+        let before_active =
+            plan.activation == Activation::WhileRunning && plan.enumeration == Enumeration::Requests;
+        if restarted && before_active && !early {
+            self.announce_all();
+        }
         if restarted && plan.activation == Activation::WhileRunning {
             life::activate(module);
         }
@@ -164,7 +170,7 @@ impl Net {
             meanwhile.into_iter().collect()
         });
         late.into_iter().for_each(|step| step());
-        if plan.enumeration != Enumeration::Arrays && !early {
+        if plan.enumeration != Enumeration::Arrays && !early && !before_active {
             self.announce_all();
         }
         edges::drain(module);

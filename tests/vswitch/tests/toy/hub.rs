@@ -291,6 +291,7 @@ unsafe extern "win64" fn oid_request(context: Handle, request: *mut OidRequest) 
         if status != SUCCESS {
             return status;
         }
+        (*clone).request_id = (*request).request_id;
         (*clone).source_reserved[0] = request.cast();
         let status = NdisFOidRequest(hub.filter, clone);
         if status != PENDING {

@@ -38,7 +38,9 @@ pub use answer::Answer;
 use below::Effect;
 pub use buffer::results;
 pub(crate) use buffer::{bytes_at, own_request};
-use lbfoext::ndis::raw::{Handle, OidRequest, PENDING, RESOURCES, SUCCESS, oids, request_type};
+use lbfoext::ndis::raw::{
+    Handle, OidRequest, PENDING, REQUEST_ABORTED, RESOURCES, SUCCESS, oids, request_type,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::c_void;
 
