@@ -133,7 +133,7 @@ fn circles(imports: &Imports) -> Vec<usize> {
 
 /// The tests' switch and the tool import in circles yet; none of them may grow.
 const LARGEST_CIRCLES: [(&str, &[usize]); 2] =
-    [("tests/vswitch/src", &[22, 22, 4, 3, 2, 2]), ("perf/src", &[8])];
+    [("tests/vswitch/src", &[22, 20, 4, 3, 2, 2, 2]), ("perf/src", &[8])];
 
 #[test]
 fn no_circle_of_the_switch_or_of_the_tool_grows() {

@@ -40,10 +40,12 @@ fn close(module: usize) {
         if closed {
             return;
         }
+        // Another thread may be about to carry out a step: it goes on first.
+        let mut others_went_on = false;
         cpu::block_until("calls into the module", || {
             let idle =
                 with(|_, s| s.modules[module].calls_running == 0 && s.modules[module].sends_running == 0);
-            idle.then_some(())
+            (std::mem::replace(&mut others_went_on, true) && idle).then_some(())
         });
     }
 }

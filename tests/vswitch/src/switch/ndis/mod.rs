@@ -317,7 +317,8 @@ pub fn leave(module: usize) {
 }
 
 /// Handlers that are called while no module is attached.
-const WITHOUT_MODULE: [&str; 4] = ["DriverEntry", "DriverUnload", "FilterAttach", "FilterDetach"];
+const WITHOUT_MODULE: [&str; 5] =
+    ["DriverEntry", "FilterSetOptions", "DriverUnload", "FilterAttach", "FilterDetach"];
 
 /// Handlers that give the module packets; that of sends is counted for itself.
 const OF_PACKETS: [&str; 3] =
