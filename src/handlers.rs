@@ -51,13 +51,13 @@ impl FilterModule for Module {
         self.walks.close(passive);
     }
 
-    /// Each is waited for by what the system says of it, not by what it says last itself: the timer's handler has
-    /// returned, the thread has ended. Then requests that are out come back.
+    /// Nothing new is asked from here on, and what was asked comes back. Timer and thread are waited for by what the
+    /// system says of them, not by what they say last themselves: the handler has returned, the thread has ended.
     fn detach(&self, passive: &Passive) {
         self.control.lock().detaching = true;
+        self.work.close(passive);
         self.timer.stop(passive);
         self.worker.stop(passive);
-        self.work.close(passive);
     }
 
     fn send(&self, lists: NblQueue, flags: SendFlags) {

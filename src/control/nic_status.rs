@@ -209,18 +209,23 @@ pub fn ask_later(module: &Module, member: MemberIndex, topics: Topics) {
 /// complete within the call.
 fn send<'m>(module: &'m Module, mut next: Option<MemberQuery<'m>>) {
     while let Some(query) = next.take() {
-        next = match (reference(module, query.member()), module.work.enter()) {
-            (Some((port, nic)), Some(work)) => match query.send(module.filter, port, nic, work) {
+        // None once detach has begun: then the topic is dropped.
+        let Some(work) = module.work.enter() else {
+            next = query.next();
+            continue;
+        };
+        next = match reference(module, query.member()) {
+            Some((port, nic)) => match query.send(module.filter, port, nic, work) {
                 (status, Some(query)) => receive(module, query, status).0,
                 (_, None) => return,
             },
-            (None, Some(_)) if is_connected(module, query.member()) => {
+            None if is_connected(module, query.member()) => {
                 // The reference was refused.
                 ask_later(module, query.member(), Topics::one(query.topic()));
                 query.next()
             }
-            // The member is disconnected, or the module is being detached: the topic is dropped.
-            _ => query.next(),
+            // The member is disconnected.
+            None => query.next(),
         };
     }
 }

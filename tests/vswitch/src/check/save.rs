@@ -188,6 +188,9 @@ pub fn saved(
 
 /// A structure was given back to the extensions.
 pub fn restored(world: &World, nic: NicId, blob: &Blob, answer: &Answer) {
+    if !answer.was_asked {
+        return;
+    }
     let (ours, below) = (blob.is_ours(), answer.reached_below);
     let starved = answer.starved && answer.status != SUCCESS;
     let other = blob.extension() == Other::Below.id();

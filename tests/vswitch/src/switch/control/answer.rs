@@ -6,6 +6,8 @@ use lbfoext::ndis::raw::{OidRequest, REQUEST_ABORTED};
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub status: i32,
+    /// The module was given the request; false if it was being detached.
+    pub was_asked: bool,
     pub reached_below: bool,
     pub payload: Vec<u8>,
     /// For a method request: BytesWritten and BytesNeeded.
@@ -19,6 +21,7 @@ impl Answer {
     pub(super) fn aborted() -> Self {
         Self {
             status: REQUEST_ABORTED,
+            was_asked: false,
             reached_below: false,
             payload: Vec::new(),
             written: 0,

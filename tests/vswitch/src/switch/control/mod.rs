@@ -332,6 +332,7 @@ pub fn finish(key: usize) -> Answer {
         state.control.busy.remove(&above.module);
         let answer = Answer {
             status: above.status.unwrap_or(PENDING),
+            was_asked: !above.bypassed,
             reached_below: above.reached_below,
             payload: bytes_at(above.buffer, above.length),
             starved: world.faults() > above.faults,

@@ -28,7 +28,9 @@ impl State {
         rule(world, "PORTNIC-10", !early, || {
             format!("ReferenceSwitchNic of {id}, which was never connected")
         });
-        rule(world, "PORTNIC-11", connected || early || refused || raced, || {
+        // A module that is being detached is given no request any more, a disconnection included.
+        let untold = m.leaving;
+        rule(world, "PORTNIC-11", connected || early || refused || raced || untold, || {
             format!("ReferenceSwitchNic of {id}, which is not connected")
         });
         if !m.topology.reference_nic(id) {
