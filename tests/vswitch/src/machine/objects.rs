@@ -10,6 +10,7 @@ use crate::machine::cpu;
 use crate::machine::fault;
 use crate::machine::locks::wait_mutations;
 use crate::machine::memory::{AllocationKind, MemoryState};
+use crate::machine::slots::OBJECT;
 use crate::machine::world::{self, World};
 use lbfoext::kernel::sys::{KEvent, ObjectAttributes};
 use parking_lot::Mutex;
@@ -35,8 +36,6 @@ const BUILT_IN_WAIT_BLOCKS: u32 = 3;
 const OBJ_KERNEL_HANDLE: u32 = 0x200;
 /// Apart from those of registry keys.
 const FIRST_HANDLE: usize = 0xFFFF_FFFF_9000_0004;
-/// Key under which all waits for objects stand.
-const WAITS: usize = 2;
 
 /// What the system knows of objects with handles.
 #[derive(Default)]
@@ -130,14 +129,14 @@ impl World {
         let left = self.one_less(&mut table, object);
         drop(table);
         self.free_object(object, left);
-        self.scheduler.wake(WAITS);
+        self.scheduler.wake(OBJECT);
     }
 
     /// Sets or resets an object of the system's.
     pub(crate) fn signal(&self, object: usize, set: bool) {
         if let Some(words) = words(self, ptr::with_exposed_provenance_mut(object), "signal") {
             words.0[1].store(u64::from(set), Ordering::Release);
-            self.scheduler.wake(WAITS);
+            self.scheduler.wake(OBJECT);
         }
     }
 
@@ -200,15 +199,15 @@ impl World {
 fn wait_any(objects: &[Words], timeout: Option<i64>) -> Option<usize> {
     let world = world::current();
     let poll = || objects.iter().position(|words| words.take());
-    let Some(timeout) = timeout else { return Some(cpu::block_on(WAITS, "object", poll)) };
+    let Some(timeout) = timeout else { return Some(cpu::block_on(OBJECT, "object", poll)) };
     let deadline = if timeout <= 0 {
         world.now().saturating_add(timeout.unsigned_abs())
     } else {
         timeout.unsigned_abs()
     };
-    let event = world.at(deadline, "end of a wait", || cpu::wake(WAITS));
+    let event = world.at(deadline, "end of a wait", || cpu::wake(OBJECT));
     let over = || (clock::now() >= deadline).then_some(None);
-    let found = cpu::block_on(WAITS, "object or time", || poll().map(Some).or_else(over));
+    let found = cpu::block_on(OBJECT, "object or time", || poll().map(Some).or_else(over));
     world.cancel(event);
     found
 }
@@ -245,7 +244,7 @@ exports! {
         }
         let Some(words) = words(&world, event.cast(), "KeSetEvent") else { return 0 };
         let before = words.0[1].swap(1, Ordering::AcqRel);
-        world.scheduler.wake(WAITS);
+        world.scheduler.wake(OBJECT);
         i32::from(before != 0)
     }
 

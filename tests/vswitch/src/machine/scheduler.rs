@@ -6,7 +6,7 @@
 //! event left that is a deadlock. Conditions of blocked threads must be changed by simulated threads or events alone.
 
 use crate::machine::point::Point;
-use crate::machine::slots::{NEVER, SETTLED, State, Status, ThreadSlot, describe};
+use crate::machine::slots::{NEVER, OBJECT, SETTLED, State, Status, ThreadSlot, describe};
 use crate::machine::thread::{self, Shared, Thread};
 use crate::machine::work;
 use crate::machine::world::{Aborted, Body, Config, Mode, SCHEDULING, World, below, stream};
@@ -394,7 +394,7 @@ impl Scheduler {
             Mode::Baton => {
                 for slot in state.slots.values_mut() {
                     if let Status::Blocked { key: waiting, .. } = slot.status
-                        && (waiting == key || waiting == ANY || key == ANY)
+                        && (waiting == key || waiting == ANY || key == ANY && waiting != OBJECT)
                     {
                         slot.status = Status::Ready;
                     }
@@ -436,9 +436,12 @@ impl Scheduler {
         state.draw(|_, slot| slot.is_ready()).inspect(|id| state.set_ready(*id))
     }
 
-    /// Free mode: if every thread rests, time advances.
+    /// Free mode: if every thread rests, time advances; without a test's thread the batch is over.
     fn look_for_rest(&self, state: &mut State, world: &World) {
         if state.all_rest() {
+            if state.users == 0 {
+                self.changed.notify_all();
+            }
             self.advance(state, world);
         }
     }

@@ -7,10 +7,12 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Wakes threads that wait under any key; threads waiting under it are woken by every wake.
+/// Wakes threads that wait under any key but `OBJECT`; threads waiting under it are woken by every wake.
 pub const ANY: usize = 0;
 /// Threads that wait for the system threads to have nothing to do.
 pub(crate) const SETTLED: usize = 1;
+/// Threads that wait for an object, which its signal and the end of their time wake.
+pub(crate) const OBJECT: usize = 2;
 /// A blocked thread that has not looked at its condition yet.
 pub(crate) const NEVER: u64 = u64::MAX;
 

@@ -5,7 +5,7 @@ use crate::machine::memory::{AllocationKind, MemoryState};
 use crate::machine::world::{self, World};
 use crate::mutation::Mutation;
 use crate::shown::arguments;
-use crate::switch::ndis::{Life, State, call_with, edges, leave, with};
+use crate::switch::ndis::{State, call_with, edges, leave, with};
 use crate::switch::ports::{NicId, NicState};
 use lbfoext::ndis::raw::{
     Handle, MEDIA_CONNECT, MEDIA_DISCONNECT, ObjectHeader, SWITCH_NIC_STATUS, StatusIndication,
