@@ -210,12 +210,15 @@ proptest! {
     fn the_team_can_what_the_documented_rules_say_for_every_subset_of_six(
         all in prop::collection::vec((contents(), any::<prop::sample::Index>(), padding()), 6),
         alike in any::<bool>(),
+        copies in prop::collection::vec(prop::option::of(0..6_usize), 6),
     ) {
         for capability in CAPABILITIES {
             // Two more than are known.
             let count = capability.sizes().len() + 2;
-            let vectors: Vec<_> = all
+            let vectors: Vec<_> = copies
                 .iter()
+                .enumerate()
+                .map(|(slot, copy)| &all[copy.unwrap_or(slot)])
                 .map(|(contents, revision, padding)| {
                     let revision = if alike { all[0].1 } else { *revision }.index(count);
                     let size = bytes_of(capability, revision, contents).len() + padding;

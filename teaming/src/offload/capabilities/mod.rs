@@ -190,7 +190,10 @@ impl<S: Storage> CapabilityTable<S> {
         let mut team = *blocks.next()?;
         let mut others = 0_u32;
         for mine in blocks {
-            merge(capability, &mut team, Some(mine), counting);
+            // The least of equals is what they are, by every rule.
+            if counting == Counting::Sum || *mine != team {
+                merge(capability, &mut team, Some(mine), counting);
+            }
             others = others.saturating_add(1);
         }
         if known().any(|known| *known == Known::None) {
