@@ -28,8 +28,8 @@ impl State {
         rule(world, "PORTNIC-10", !early, || {
             format!("ReferenceSwitchNic of {id}, which was never connected")
         });
-        // A module that is being detached is given no request any more, a disconnection included.
-        let untold = m.leaving;
+        // A module that is being detached is given no request any more: it may not have been told of a disconnection.
+        let untold = m.leaving && m.topology.nic(id).is_none_or(|nic| !nic.disconnect_passed);
         rule(world, "PORTNIC-11", connected || early || refused || raced || untold, || {
             format!("ReferenceSwitchNic of {id}, which is not connected")
         });

@@ -51,11 +51,6 @@ impl Module {
     pub fn was_refused(&self, world: &World) -> bool {
         world.faults_since(self.attach_faults).iter().any(|fault| !fault.in_walk())
     }
-
-    /// Some call that reads the settings has been refused since the attach.
-    pub fn unread_settings(&self, world: &World) -> bool {
-        world.faults_since(self.attach_faults).iter().any(|fault| fault.site.starts_with("Zw"))
-    }
 }
 
 impl State {
