@@ -213,7 +213,7 @@ mod windows {
     }
 
     /// # Safety
-    /// As the documentation page demands; `apc_routine` is null or a work item.
+    /// As the documentation page demands; `apc_routine` is null.
     #[expect(clippy::too_many_arguments, reason = "the documented prototype")]
     pub unsafe fn ZwNotifyChangeKey(
         handle: *mut c_void,
@@ -227,7 +227,7 @@ mod windows {
         buffer_size: u32,
         asynchronous: u8,
     ) -> i32 {
-        // SAFETY: a function pointer and a pointer have the same size; the kernel takes the value for a work item.
+        // SAFETY: a null pointer is `None` of a function pointer, which has its size.
         let routine = unsafe { core::mem::transmute(apc_routine) };
         // SAFETY: by the caller's promise.
         unsafe {

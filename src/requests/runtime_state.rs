@@ -1,8 +1,8 @@
 //! Run-time state of a partition's NIC: `OID_SWITCH_NIC_SAVE` and `_RESTORE` answered, their `_COMPLETE` watched
-//! (managing-hyper-v-extensible-switch-run-time-data.md). The data is optional for the partition: if memory runs out at
-//! a save, or the room does although the buffer has it, nothing is saved and the request is passed on; data that cannot be used at a restore is discarded, and the
-//! request succeeds, because a failure would fail the partition's restore. IRQL <= DISPATCH_LEVEL. NDIS serialises the
-//! requests; only `arrived` is also called by the enumeration.
+//! (managing-hyper-v-extensible-switch-run-time-data.md). The data is optional for the partition. If a save lacks memory,
+//! or its lengths deny the room that the buffer has, nothing is saved and the request is passed on. Data that cannot be
+//! used at a restore is discarded, and the request succeeds, because a failure would fail the partition's restore.
+//! IRQL <= DISPATCH_LEVEL. NDIS serialises the requests; only `arrived` is also called by the enumeration.
 
 use crate::clock;
 use crate::kernel::pool::{Pool, PoolSlice, Tag};

@@ -30,8 +30,8 @@ struct Task {
 impl Task {
     /// `None` for a request that the driver passes on unread: no row, a damaged header, or a destination other than the
     /// external port's NIC 0 (the switch has chosen a physical adapter already, or 0/0 as for multicast lists). While the
-    /// external port is not known, any port's NIC 0 may be that.
-    /// IRQL <= DISPATCH_LEVEL; takes the forwarding lock for reading.
+    /// external port is not known, NIC 0 of any port may be that one. IRQL <= DISPATCH_LEVEL; takes the forwarding lock
+    /// for reading.
     fn of(module: &Module, request: Request) -> Option<Self> {
         let envelope = Envelope::of(request)?;
         let row = oid::find(OidContext::Envelope, envelope.oid(), envelope.kind()?)?;

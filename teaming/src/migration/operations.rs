@@ -22,8 +22,8 @@ enum Save<S: Storage> {
         /// What was demanded last, and the length of the buffer that was too short.
         demanded: Option<(usize, usize)>,
     },
-    /// Everything was handed out, or no more can be: further requests until the end are for other extensions. What an extension that saves
-    /// must write was like this when the last of it was passed on.
+    /// Everything was handed out, or no more can be: further requests until the end are for other extensions. What an
+    /// extension that saves must write was like this when the last of it was passed on.
     Done { print: u32 },
 }
 
