@@ -32,8 +32,8 @@ impl FilterModule for Module {
         Ok(module)
     }
 
-    /// Reads settings and configuration once, then lets packets in. What was refused is asked again later: whoever fails
-    /// here is detached for good (starting-a-filter-module.md).
+    /// Reads settings and configuration once, then admits packets. A failed query is repeated later, because NDIS
+    /// detaches a module that fails FilterRestart (starting-a-filter-module.md).
     fn restart(&self, passive: &Passive) {
         enumerate::read(self, passive);
         self.walks.open(passive);
@@ -51,8 +51,8 @@ impl FilterModule for Module {
         self.walks.close(passive);
     }
 
-    /// Nothing new is asked from here on, and what was asked comes back. Timer and thread are waited for by what the
-    /// system says of them, not by what they say last themselves: the handler has returned, the thread has ended.
+    /// Sends no more queries and waits for pending requests. Then waits until the timer's handler has returned and the
+    /// thread has ended, by functions of the kernel and not by a last step of the handler or thread itself.
     fn detach(&self, passive: &Passive) {
         self.control.lock().detaching = true;
         self.work.close(passive);

@@ -1,4 +1,4 @@
-//! The filter module: what exists for each switch, its locks, and the memory that it begins with.
+//! The filter module: the state of one switch, its locks, and its memory at attach.
 
 use crate::kernel::per_processor::PerProcessor;
 use crate::kernel::pool::{OnceBox, Pool, PoolBox, PoolSlice, Tag};
@@ -38,66 +38,68 @@ use teaming::team::Team;
 use teaming::team::buckets::BucketActivity;
 use teaming::team::member::Member;
 
-/// "LBFO Teaming Extension", the name that administrators see.
+/// FriendlyName of the extension, as administrators see it.
 pub const FRIENDLY_NAME: &[u16] = &text::utf16(b"LBFO Teaming Extension");
 
-/// `NetCfgInstanceId` of the INF, `ExtensionId` in saved data, `UniqueName` of the registration: one GUID.
+/// The GUID of the extension: `NetCfgInstanceId` in the INF, `ExtensionId` in saved data, `UniqueName` of the
+/// registration.
 pub const EXTENSION_ID: &[u16; 38] = &text::utf16(b"{6E3C2C0F-5A0B-4C55-9E0E-7B1B8B1F5D21}");
 
-/// What all modules share; lives in the driver-object extension.
+/// The state that all modules share, in the driver-object extension.
 pub struct Driver {
-    /// What NDIS calls the driver; set by registration, read at unload.
+    /// NdisFilterDriverHandle, set by the registration and used by the deregistration.
     pub handle: AtomicPtr<c_void>,
-    /// The service's registry key, where the settings are.
+    /// Path of the service's registry key, which has the settings.
     pub registry_path: PoolSlice<u16>,
 }
 
 /// One instance of the extension on one switch.
 ///
-/// Lock order: `operations`, `control`, `forwarding`, `associations`. None is held across a call that can come back into
-/// the module; handlers of the switch may be called under any.
+/// Lock order: `operations`, `control`, `forwarding`, `associations`. None is held across a call that can re-enter the
+/// module; handlers of the switch may be called with any of them held.
 pub struct Module {
     pub filter: Filter,
     pub switch: Switch,
-    /// What the packet walks read: destinations, buckets, policy.
+    /// The tables that packet walks read: destinations, buckets, policy.
     pub forwarding: RwLock<PoolBox<Forwarding<Pool>>>,
-    /// IPsec security associations: a packet with one's handle goes to the member that has it, or nowhere.
+    /// IPsec security associations by member. A packet with the handle of one goes to its member or is dropped.
     pub associations: RwLock<PoolBox<OffloadResources<Pool>>>,
-    /// What every change of decision is planned with.
+    /// The state with which changes of the team are planned (team lock).
     pub control: SpinLock<PoolBox<Control>>,
-    /// Saves and restores of run-time state. Before the team lock in the order; taken by requests from above, and by the
-    /// enumeration for what was restored before.
+    /// Saves and restores of run-time state. Before the team lock in the lock order; taken by requests from above, and
+    /// by the enumeration for data that was restored earlier.
     pub operations: SpinLock<PoolBox<Operations<Pool>>>,
-    /// Open while packets may pass; also counts own lists that are out.
+    /// Open while the module runs; also counts the allocated child NBLs.
     pub walks: WalkRundown,
-    /// Open until detach; counts questions to members and requests from above that are out.
+    /// Open until detach; counts pending queries to members and pending requests from above.
     pub work: WorkRundown,
     pub lists: ListPool,
-    /// Some packet was given a VLAN beside it, which its completion takes back; set for good by the first.
+    /// Set when the first VLAN is written into an out-of-band tag, and never reset: from then on completions must
+    /// restore tags.
     pub tags_written: AtomicBool,
     pub counters: PerProcessor<Counters>,
-    /// What hashes of adapters have been worth, by source port.
+    /// Confidence in the hashes of adapters, by source port.
     trust: PoolSlice<HashConfidence>,
     pub timer: Timer,
     pub queries: MemberQueries,
     /// The module's own thread.
     pub worker: Worker,
     pub texts: PoolBox<Texts>,
-    /// Where its settings are; known from the first restart on.
+    /// Registry paths of its settings; set by the first restart.
     pub settings_paths: OnceBox<SettingsPaths>,
-    /// A request from above that is below us now, so that it can be cancelled.
+    /// RequestId of the request from above that is pending below, for its cancellation; null if there is none.
     pub forwarded_id: AtomicPtr<c_void>,
 }
 
-/// Names that do not change while the module is attached.
+/// Strings that do not change while the module is attached.
 pub struct Texts {
-    /// `\Registry\...\lbfoext`, from which the settings are read.
+    /// `\Registry\...\lbfoext`, the key above the settings.
     pub registry_path: PoolSlice<u16>,
-    /// The module's name in reports of filtered packets.
+    /// ExtensionGuid in reports of filtered packets.
     pub guid_name: PoolSlice<u16>,
 }
 
-/// Full paths of the two keys of the settings.
+/// Full paths of the two keys with settings.
 pub struct SettingsPaths {
     pub common: PoolSlice<u16>,
     pub own: PoolSlice<u16>,
@@ -120,44 +122,44 @@ impl SettingsPaths {
     }
 }
 
-/// The control side, under the team lock.
+/// The control state, protected by the team lock.
 pub struct Control {
     pub team: Team<Pool>,
     pub settings: Settings,
-    /// What requests about ports and NICs change while an enumeration reads the arrays.
+    /// The port and NIC requests that arrive while an enumeration reads the arrays.
     pub changes: Changes,
-    /// What of the switch's configuration has still to be read.
+    /// The parts of the switch's configuration that must still be read.
     pub enumeration: Enumeration,
     pub events: EventRing,
-    /// Who holds what for the switch, but for security associations.
+    /// Offload resources by member, except security associations.
     pub resources: OffloadResources<Pool>,
-    /// What the members can do.
+    /// The capabilities of the members.
     pub capabilities: CapabilityTable<Pool>,
-    /// Processors that serve the members' queues.
+    /// The processors of the members' queues.
     pub processors: PoolBox<ProcessorSets>,
-    /// Partitions that a failover left with a default queue, counted each time.
+    /// Number of partitions that lost their queue in a failover, added up over all failovers.
     pub default_queue_fallbacks: u64,
-    /// What was refused, and has to be made up for.
+    /// The times at which failed calls are repeated.
     pub retry: Backoff,
-    /// Detach has begun: the timer is not set any more.
+    /// Detach has begun; from then on the timer is not set.
     pub detaching: bool,
 }
 
-/// The team lock, held.
+/// The guard of the team lock.
 pub type TeamLock<'a> = SpinGuard<'a, PoolBox<Control>>;
 
-/// Source ports whose adapter hashes are judged apart; ports whose numbers are equal modulo this share, which only makes
-/// trust harder to win.
+/// Number of `HashConfidence` entries. Ports with equal numbers modulo this share one, which only delays the use of
+/// adapter hashes.
 const TRUST: usize = 256;
-/// Entries of a new resource table; it grows when they are used up.
+/// Entries of a new resource table, which grows when it is full.
 const RESOURCES: usize = 64;
-/// Ports that the tables hold before they grow.
+/// Number of ports in new tables, which grow when they are full.
 const PORTS: usize = 16;
-/// Sets of VLANs that differ, likewise.
+/// Number of sets of VLANs in new tables.
 const SETS: usize = 8;
 
 impl Module {
-    /// Allocates everything that must not fail later.
+    /// Allocates all memory that must be available later.
     #[inline(never)] // a frame of its own
     pub fn try_new(
         driver: &Driver,
@@ -197,20 +199,20 @@ impl Module {
         Ok(PoolBox::try_new(Tag::MODULE, module)?)
     }
 
-    /// What hashes of adapters have been worth for packets from a port.
+    /// The confidence in adapter hashes of packets from a port.
     pub fn trust_in(&self, port: PortId) -> &HashConfidence {
         /// Never reached: the slice has an element for every remainder.
         static UNKNOWN: HashConfidence = HashConfidence::NONE;
         self.trust.get(port.get() as usize % TRUST).unwrap_or(&UNKNOWN)
     }
 
-    /// Forgets what adapters have proved: the settings have changed.
+    /// Resets the confidence in adapter hashes, because settings changed.
     pub fn distrust_adapters(&self) {
         self.trust.iter().for_each(HashConfidence::reset);
     }
 }
 
-// The parts are made in functions of their own, so that no frame of the attach is above 1 KiB.
+// Each part is made in its own function, so that no stack frame of the attach is larger than 1 KiB.
 
 #[inline(never)]
 fn new_forwarding() -> Result<PoolBox<Forwarding<Pool>>, NdisStatus> {
@@ -273,12 +275,12 @@ fn new_processors() -> Result<PoolBox<ProcessorSets>, NdisStatus> {
     Ok(PoolBox::try_new(Tag::TABLE, ProcessorSets::NONE)?)
 }
 
-/// Room for `count` resources. IRQL <= DISPATCH_LEVEL, no lock held.
+/// Memory for `count` resources. IRQL <= DISPATCH_LEVEL, no lock held.
 pub fn new_resources(count: usize) -> Result<PoolSlice<HeldResource>, OutOfMemory> {
     PoolSlice::try_new(Tag::TABLE, count, |_| HeldResource::EMPTY)
 }
 
-/// Storage for `count` ports.
+/// Memory for `count` ports.
 #[inline(never)]
 pub fn new_room(count: usize) -> Result<PortTableStorage<Pool>, NdisStatus> {
     let sizes = PortTableSizes::of(count, processor::count());
@@ -292,13 +294,13 @@ pub fn new_room(count: usize) -> Result<PortTableStorage<Pool>, NdisStatus> {
     })
 }
 
-/// Storage for `count` sets of VLANs.
+/// Memory for `count` sets of VLANs.
 #[inline(never)]
 pub fn new_sets(count: usize) -> Result<PoolSlice<VlanSet>, NdisStatus> {
     Ok(PoolSlice::try_new(Tag::TABLE, count, |_| VlanSet::EMPTY)?)
 }
 
-/// A copy of text that does not live as long as the module.
+/// A copy of text that is valid only during the call.
 #[inline(never)] // a frame of its own
 pub fn copy(text: &[u16]) -> Result<PoolSlice<u16>, NdisStatus> {
     Ok(PoolSlice::collect(Tag::SETTINGS, text.iter().copied())?)

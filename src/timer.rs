@@ -1,4 +1,4 @@
-//! What happens when the module's timer expires.
+//! The expiry of the module's timer.
 
 use crate::clock;
 use crate::control::{failover, nic_status};
@@ -9,7 +9,7 @@ use crate::ndis::timer::Expire;
 use crate::trace::Event;
 
 impl Expire for Module {
-    /// Up-delays have passed, buckets have fallen silent, or what was refused is due again. DISPATCH_LEVEL.
+    /// A link-up delay has passed, buckets are idle, or a failed call is due again. DISPATCH_LEVEL.
     fn expire(&self, _: &Dispatch) {
         let now = clock::now();
         let mut control = self.control.lock();

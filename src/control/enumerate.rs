@@ -1,6 +1,6 @@
-//! The switch as it is when the module joins it: `OID_SWITCH_PARAMETERS`, ports and network adapters, then the properties
-//! of each port. Requests may change all of that at the same time on other threads; a picture is applied only if none
-//! did meanwhile, merges with what the requests have said, and shows nothing that a request under way takes away.
+//! Reads the configuration of the switch: `OID_SWITCH_PARAMETERS`, ports and NICs, then the properties of each port.
+//! Requests on other threads may change it meanwhile; a snapshot is applied only if none did, without what a pending
+//! request removes, and is merged with what earlier requests have set.
 //!
 //! Whatever is refused is asked again on the module's thread, at intervals that double up to a minute, until it is known:
 //! a module that fails its restart is detached for good (starting-a-filter-module.md), and one that reads no activation
@@ -28,9 +28,9 @@ use teaming::enumeration::{Next, Step};
 use teaming::oid::nic::NicOp;
 use teaming::ports::NicState as Nic;
 
-/// Pictures taken in a row before the module waits for the switch to stand still.
+/// Number of snapshots in a row that changed meanwhile, after which the module tries again later.
 const ATTEMPTS: u32 = 64;
-/// Bytes that an array is asked for at first, and those of the largest one that is read: some 25,000 network adapters.
+/// First and largest buffer for an array, in bytes; the largest is enough for some 25,000 NICs.
 const FIRST_ROOM: usize = 4_096;
 const LARGEST: usize = 64 << 20;
 
@@ -40,9 +40,9 @@ pub fn at_activation(module: &Module, passive: &Passive) {
     read(module, passive);
 }
 
-/// Reads what has to be read and can be; what is refused is tried again later. At the first restart that is the settings,
-/// and the configuration if the switch is active already; later restarts find everything up to date, because requests are
-/// handled while the module is paused. PASSIVE_LEVEL, no lock held.
+/// Reads the parts that are due; a failed query is repeated later. At the first restart these are the settings, and
+/// the configuration if the switch is active already. Later restarts need nothing, because requests are handled while
+/// the module is paused. PASSIVE_LEVEL, no lock held.
 pub fn read(module: &Module, passive: &Passive) {
     let mut next = module.control.lock().enumeration.begin();
     while let Next::Read(step) = next {
@@ -75,7 +75,7 @@ fn read_parameters(module: &Module, passive: &Passive) -> Result<(), NdisStatus>
     Ok(())
 }
 
-/// Ports and NICs in one picture that was taken without a change meanwhile.
+/// Reads ports and NICs in one snapshot without a change meanwhile.
 #[inline(never)] // a frame of its own
 fn read_switch(module: &Module, passive: &Passive) -> Result<(), NdisStatus> {
     for _ in 0..ATTEMPTS {
@@ -92,8 +92,8 @@ fn read_switch(module: &Module, passive: &Passive) -> Result<(), NdisStatus> {
     Err(NdisStatus::FAILURE)
 }
 
-/// Reads an array of the switch, however large it becomes meanwhile. What lies in it its own numbers say, whatever is said
-/// to have been written: behind that is nothing but zeros, in which no element is found.
+/// Reads an array of the switch, however large it becomes meanwhile. Its elements are found by its own members,
+/// whatever BytesWritten is: the rest of the buffer is zero, in which no element is found.
 #[inline(never)] // a frame of its own
 fn read_array(module: &Module, oid: u32, passive: &Passive) -> Result<PoolSlice<u8>, NdisStatus> {
     let mut size = FIRST_ROOM;
@@ -102,7 +102,7 @@ fn read_array(module: &Module, oid: u32, passive: &Passive) -> Result<PoolSlice<
         write_header(&mut buffer, ARRAY_HEADER);
         match query(module.filter, oid, &mut buffer, passive) {
             Ok(_) => return Ok(buffer),
-            // It says what it takes now, and may take more by then.
+            // BytesNeeded is the present length; the array may grow until the next query.
             Err((status, needed)) if status.is_too_short() && size < LARGEST => {
                 size = usize::max(needed as usize, size.saturating_add(FIRST_ROOM)).min(LARGEST);
             }
@@ -111,14 +111,14 @@ fn read_array(module: &Module, oid: u32, passive: &Passive) -> Result<PoolSlice<
     }
 }
 
-/// Elements of both arrays: as many as the switch says there are, and those that could be read.
+/// Numbers of elements in both arrays: announced by the switch, and read.
 struct Picture {
     announced: u32,
     understood: u32,
 }
 
 impl Picture {
-    /// What could not be read was not applied: that is told, and the arrays are read again.
+    /// If an element could not be read, records an event and requests that the arrays are read again.
     fn check(&self, module: &Module) -> Result<(), NdisStatus> {
         let Self { announced, understood } = *self;
         if understood == announced {
@@ -130,8 +130,9 @@ impl Picture {
     }
 }
 
-/// Applies a picture if nothing has changed since `changes`. Ports come first, closed until their properties are known;
-/// then NICs, those on a port that could not be read as well; the external one first, because members hang on it.
+/// Applies a snapshot if nothing has changed since `changes`. Ports are applied first, closed until their properties
+/// are known; then NICs, also those on a port that could not be read. The external NIC is first, because members need
+/// it.
 #[inline(never)] // not below the requests
 fn apply(module: &Module, ports: &[u8], nics: &[u8], changes: u32) -> Result<Option<Picture>, NdisStatus> {
     let announced = announced(ports).saturating_add(announced(nics));
@@ -143,10 +144,10 @@ fn apply(module: &Module, ports: &[u8], nics: &[u8], changes: u32) -> Result<Opt
     if control.changes.count() != changes {
         return Ok(None);
     }
-    // A request that is under way may take some of that away.
+    // A pending request may remove some of that.
     let to_stay = control.changes;
     for port in ports().filter(|port| to_stay.stays(port.id)) {
-        // Room was made above.
+        // Memory was reserved above.
         let _ = module.forwarding.write(control.dispatch()).create_port(port.id, true);
     }
     for (nic, state) in nics().filter(|(nic, _)| to_stay.nic_stays(nic.id)) {
@@ -154,7 +155,7 @@ fn apply(module: &Module, ports: &[u8], nics: &[u8], changes: u32) -> Result<Opt
         let known = module.forwarding.read().ports.get(id).is_some_and(|port| port.nic != Nic::Free);
         lifecycle::apply_locked(module, &mut control, NicOp::Create, &nic);
         if !known {
-            // What it listened to before is not known.
+            // Its earlier multicast groups are not known.
             module.forwarding.write(control.dispatch()).ports.forget_groups(id);
         }
         if state == NicState::Connected && to_stay.stays_connected(nic.id) {
@@ -165,7 +166,7 @@ fn apply(module: &Module, ports: &[u8], nics: &[u8], changes: u32) -> Result<Opt
     Ok(Some(Picture { announced, understood: u32::try_from(understood).unwrap_or(u32::MAX) }))
 }
 
-/// Opens the ports whose properties can be read, one after the other; one that is refused keeps no other closed.
+/// Opens the ports whose properties can be read, one after the other; a failure for one port does not affect others.
 #[inline(never)] // a frame of its own
 fn read_properties(module: &Module, passive: &Passive) -> Result<(), NdisStatus> {
     let mut result = Ok(());

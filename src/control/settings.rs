@@ -38,30 +38,30 @@ fn reload(module: &Module, passive: &Passive) -> Result<(), Unreadable> {
     Ok(())
 }
 
-/// The watch over the settings, on the module's thread. What the system refuses is tried again at growing intervals.
+/// The notifications about the settings' key, on the module's thread. A failed call is repeated at growing intervals.
 pub struct SettingsWatch {
     watch: Option<Watch>,
     retry: Backoff,
 }
 
-/// How often a notification may be over at once, one after the other, before the next is asked for later: so many changes
-/// while settings are read are more than anybody makes, and a thread that goes on like this would not end.
+/// Number of notifications in a row that complete at once before the next one is requested later. No administrator
+/// makes so many changes, and without the limit the thread might not end.
 const AT_ONCE: u32 = 256;
 
 impl SettingsWatch {
     pub const IDLE: Self = Self { watch: None, retry: Backoff::IDLE };
 
-    /// Set when something has changed.
+    /// The event that is set by a change.
     pub fn event(&self) -> Option<&EventHandle> {
         self.watch.as_ref().map(Watch::event)
     }
 
-    /// When to come back without being woken.
+    /// Time until `woken` must be called without an event.
     pub const fn due(&self) -> Option<Ticks> {
         self.retry.due()
     }
 
-    /// The thread has been woken.
+    /// Called after each wait of the thread.
     pub fn woken(&mut self, module: &Module, woken: &Woken, passive: &Passive) {
         let again = self.retry.take(clock::now());
         if let Some(watch) = self.watch.as_mut().filter(|_| woken.event) {
@@ -74,7 +74,8 @@ impl SettingsWatch {
         }
     }
 
-    /// Asks for word of the next change and then reads, so that none is missed in between. False if either was refused.
+    /// Requests the next notification and then reads the settings, so that no change is missed. False if either
+    /// failed.
     fn follow(&mut self, module: &Module, passive: &Passive) -> bool {
         for _ in 0..AT_ONCE {
             if self.watch.is_none() {

@@ -1,6 +1,6 @@
-//! What runs on the module's own thread at PASSIVE_LEVEL: the settings are watched, and what was refused of the
-//! configuration is read again. Code that needs PASSIVE_LEVEL gets a reason in `Reasons`, wakes the thread with it and is
-//! called from here. The thread ends when detach stops it.
+//! The work of the module's thread at PASSIVE_LEVEL: it watches the settings, and reads parts of the configuration
+//! again that could not be read. Code that needs PASSIVE_LEVEL has a reason in `Reasons`, wakes the thread with it and
+//! is called from here. Detach stops the thread.
 
 use super::enumerate;
 use super::settings::SettingsWatch;

@@ -1,5 +1,5 @@
-//! Events that a thread waits for: one in the driver's memory, and one behind a handle. Both let one wait through and are
-//! reset by that (`SynchronizationEvent`).
+//! Events for waits of a thread: one in the driver's memory, and one with a handle. Both are synchronization events,
+//! which a successful wait resets.
 
 use super::pool::{PoolBox, Tag};
 use super::sys::{self, KEvent, ObjectAttributes, ObjectFlags};
@@ -17,7 +17,7 @@ const WAIT_REASON: i32 = 0;
 const KERNEL_MODE: i8 = 0;
 const SECOND_OBJECT: i32 = 1;
 
-/// Attributes of an object without a name, whose handle is the kernel's.
+/// Attributes of an unnamed object with a kernel handle.
 pub(super) const fn unnamed() -> ObjectAttributes {
     ObjectAttributes {
         length: size_of::<ObjectAttributes>() as u32,
@@ -38,29 +38,29 @@ unsafe impl Send for Event {}
 unsafe impl Sync for Event {}
 
 impl Event {
-    /// Not set. IRQL <= DISPATCH_LEVEL.
+    /// A new event, not set. IRQL <= DISPATCH_LEVEL.
     pub fn try_new() -> Result<Self, OutOfMemory> {
         let event = PoolBox::try_new(Tag::THREAD, UnsafeCell::new(KEvent([0; 3])))?;
-        // SAFETY: memory for an event, in its final place.
+        // SAFETY: the memory is large enough and does not move.
         unsafe { sys::KeInitializeEvent(event.get(), SYNCHRONIZATION_EVENT, 0) };
         Ok(Self(event))
     }
 
-    /// Lets one wait through. IRQL <= DISPATCH_LEVEL.
+    /// Sets the event. IRQL <= DISPATCH_LEVEL.
     pub fn set(&self) {
         // SAFETY: initialised by `try_new`.
         unsafe { sys::KeSetEvent(self.0.get(), 0, 0) };
     }
 
-    /// Waits for this event or the other, no longer than `longest`. True if the other let it through.
+    /// Waits for this event or the other, at most `longest`. Returns whether the other was set.
     pub fn wait_with(&self, other: Option<&EventHandle>, longest: Option<Ticks>, _: &Passive) -> bool {
         let mut objects = [self.0.get().cast(), other.map_or(core::ptr::null_mut(), |other| other.object)];
         // Relative times are negative; 0 would not wait.
         let mut timeout = longest.map(|span| -i64::try_from(span.get().max(1)).unwrap_or(i64::MAX));
         let timeout = timeout.as_mut().map_or(core::ptr::null_mut(), core::ptr::from_mut);
         let count = 1 + u32::from(other.is_some());
-        // SAFETY: PASSIVE_LEVEL by the token; the objects are initialised events that outlive the call. Two need no wait
-        // blocks from us (KeWaitForMultipleObjects).
+        // SAFETY: PASSIVE_LEVEL by the token; the objects are initialised events that outlive the call. Two objects
+        // need no wait blocks of the caller (KeWaitForMultipleObjects).
         let status = unsafe {
             sys::KeWaitForMultipleObjects(
                 count,
@@ -77,7 +77,8 @@ impl Event {
     }
 }
 
-/// An event that functions which take handles set (ZwCreateEvent), and a reference to wait for it.
+/// An event with a handle (ZwCreateEvent), for functions that set an event by handle, and a reference to its object
+/// for waits.
 pub struct EventHandle {
     handle: *mut c_void,
     object: *mut c_void,
@@ -87,7 +88,7 @@ pub struct EventHandle {
 unsafe impl Send for EventHandle {}
 
 impl EventHandle {
-    /// Not set; `None` if the system refuses it.
+    /// A new event, not set; `None` if it cannot be created.
     pub fn try_new(_: &Passive) -> Option<Self> {
         let mut handle = core::ptr::null_mut();
         // SAFETY: PASSIVE_LEVEL by the token; everything lives through the call.
@@ -116,10 +117,10 @@ impl EventHandle {
         self.handle
     }
 
-    /// Not set any more, whether it was or not.
+    /// Resets the event.
     pub(super) fn reset(&self, _: &Passive) {
         let (mut object, mut at_once) = (self.object, 0);
-        // SAFETY: a wait for a referenced event that does not wait, and lets it through if it is set.
+        // SAFETY: the object is referenced; a wait with timeout 0 returns at once and resets the event if it is set.
         unsafe {
             sys::KeWaitForMultipleObjects(
                 1,

@@ -1,4 +1,5 @@
-//! The driver-object extension: where the driver keeps what all its modules share, instead of in a mutable static.
+//! The driver-object extension, in which the driver stores the state that all its modules share. There is no mutable
+//! static.
 
 use super::sys;
 use crate::ndis::irql::Passive;
@@ -6,10 +7,11 @@ use crate::ndis::status::NdisStatus;
 use core::ffi::c_void;
 use core::ptr::NonNull;
 
-/// Makes room for a `T` that lives as long as the driver object and writes it. PASSIVE_LEVEL.
+/// Allocates a `T` that is valid as long as the driver object, and initializes it. PASSIVE_LEVEL.
 ///
 /// # Safety
-/// `driver_object` is the one that DriverEntry got; `id` is an address inside the image, used for nothing else.
+/// `driver_object` is the one that DriverEntry got; `id` is an address inside the image that identifies no other
+/// extension.
 pub unsafe fn create<T>(
     driver_object: *mut c_void,
     id: *mut c_void,
@@ -26,7 +28,7 @@ pub unsafe fn create<T>(
         return Err((NdisStatus(status), value));
     }
     let Some(place) = NonNull::new(extension.cast::<T>()) else { return Err((NdisStatus::RESOURCES, value)) };
-    // SAFETY: fresh memory of this size.
+    // SAFETY: new memory of this size.
     unsafe { place.write(value) };
     Ok(place)
 }

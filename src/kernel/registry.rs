@@ -1,4 +1,4 @@
-//! The registry: values of one key, and word of their change. PASSIVE_LEVEL throughout.
+//! The registry: values of a key, and notifications of their changes. PASSIVE_LEVEL throughout.
 
 use super::event::EventHandle;
 use super::pool::{PoolBox, Tag};
@@ -16,7 +16,7 @@ const REG_QWORD: u32 = 11;
 /// An open key.
 pub struct Key(*mut c_void);
 
-/// A value as far as the settings know types.
+/// A registry value, as far as the settings distinguish types.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Value {
     Missing,
@@ -24,15 +24,15 @@ pub enum Value {
     OtherType,
 }
 
-/// The system refused to tell; another time it may not.
+/// The system refused access; a later attempt may succeed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Unreadable;
 
 impl Key {
-    /// Opens a key by its full path; `None` when it is not there.
+    /// Opens a key by its full path; `None` if it does not exist.
     ///
     /// # Errors
-    /// It may be there and could not be opened.
+    /// `Unreadable` if the key may exist, but could not be opened.
     pub fn open(path: &[u16], _: &Passive) -> Result<Option<Self>, Unreadable> {
         let name = UnicodeString::of(path);
         let mut attributes = ObjectAttributes {
@@ -44,7 +44,7 @@ impl Key {
             security_quality_of_service: core::ptr::null_mut(),
         };
         let mut handle = core::ptr::null_mut();
-        // SAFETY: PASSIVE_LEVEL by the token; everything lives through the call.
+        // SAFETY: PASSIVE_LEVEL by the token; all arguments are valid during the call.
         let status = unsafe { sys::ZwOpenKey(&mut handle, KeyAccess::READ.bits(), &mut attributes) };
         match status {
             OBJECT_NAME_NOT_FOUND | OBJECT_PATH_NOT_FOUND => Ok(None),
@@ -53,10 +53,10 @@ impl Key {
         }
     }
 
-    /// A DWORD or QWORD value.
+    /// Reads a DWORD or QWORD value.
     ///
     /// # Errors
-    /// It may be there and could not be read.
+    /// `Unreadable` if the value may exist, but could not be read.
     pub fn number(&self, name: &str, _: &Passive) -> Result<Value, Unreadable> {
         let name: heapless::Vec<u16, 64> = name.encode_utf16().take(64).collect();
         let mut name = UnicodeString::of(&name);
@@ -85,7 +85,7 @@ impl Key {
     }
 }
 
-/// The data does not fit: it is longer than any number.
+/// The data is longer than a QWORD.
 const BUFFER_OVERFLOW: i32 = 0x8000_0005_u32.cast_signed();
 const BUFFER_TOO_SMALL: i32 = 0xC000_0023_u32.cast_signed();
 const OBJECT_NAME_NOT_FOUND: i32 = 0xC000_0034_u32.cast_signed();
@@ -94,29 +94,29 @@ const KEY_DELETED: i32 = 0xC000_017C_u32.cast_signed();
 
 impl Drop for Key {
     fn drop(&mut self) {
-        // SAFETY: opened by ZwOpenKey, closed once; a drop happens where it was opened, at PASSIVE_LEVEL.
+        // SAFETY: opened by ZwOpenKey, closed once; a `Key` is dropped where it was opened, at PASSIVE_LEVEL.
         unsafe { sys::ZwClose(self.0) };
     }
 }
 
-/// A standing request for word of changes to a key and everything below it.
+/// Notifications of changes of a key and its subkeys (ZwNotifyChangeKey).
 ///
-/// The fields are dropped in this order: closing the key ends a notification that is pending, which is the last to write
-/// the status and to set the event.
+/// The fields are dropped in this order: closing the key completes a pending notification, which writes the status and
+/// sets the event.
 pub struct Watch {
     key: Key,
     event: EventHandle,
     status: PoolBox<UnsafeCell<IoStatusBlock>>,
-    /// A notification is out.
+    /// A notification is pending.
     pending: bool,
 }
 
-/// What became of a request for the next notification.
+/// The result of a request for the next notification.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Armed {
-    /// The event will be set.
+    /// The notification is pending; the event will be set.
     Pending,
-    /// Something has changed already, and the event may not be set for it (the page of ZwNotifyChangeKey allows both).
+    /// The key has already changed; the event may or may not be set (the page of ZwNotifyChangeKey allows both).
     AtOnce,
     Refused,
 }
@@ -124,7 +124,7 @@ pub enum Armed {
 const STATUS_PENDING: i32 = 0x103;
 
 impl Watch {
-    /// `None` if the key is not there, or the system refuses anything. Nothing is asked for yet.
+    /// `None` if the key does not exist or an object cannot be created. Requests no notification yet.
     pub fn open(path: &[u16], passive: &Passive) -> Option<Self> {
         let key = Key::open(path, passive).ok()??;
         let event = EventHandle::try_new(passive)?;
@@ -132,18 +132,18 @@ impl Watch {
         Some(Self { key, event, status: PoolBox::try_new(Tag::THREAD, status).ok()?, pending: false })
     }
 
-    /// Set when something has changed since `arm` gave `Pending`.
+    /// The event that is set by a change after `arm` returned `Pending`.
     pub fn event(&self) -> &EventHandle {
         &self.event
     }
 
-    /// The event was set: the notification is over.
+    /// Called when the event was set, so the notification is completed.
     pub fn told(&mut self) {
         self.pending = false;
     }
 
-    /// Asks for the next change, unless a notification is out. The event is reset first: one that was over at once may
-    /// have set it, and must not be taken for the next.
+    /// Requests the next notification, unless one is pending. The event is reset first, because an earlier
+    /// notification that completed at once may have set it.
     pub fn arm(&mut self, passive: &Passive) -> Armed {
         if self.pending {
             return Armed::Pending;

@@ -1,5 +1,6 @@
-//! Rundown protection: "may I still enter?" and "wait until all have left", without a lock. Who is inside below APC_LEVEL is
-//! in a critical region, so that it is not suspended there and the wait stays short (run-down-protection.md).
+//! Rundown protection: references that are refused from a certain time on, and a wait until all are released. A thread
+//! below APC_LEVEL holds a reference in a critical region, so that it is not suspended meanwhile and the wait stays
+//! short (run-down-protection.md).
 
 use super::pool::{PoolBox, Tag};
 use super::sys;
@@ -8,8 +9,8 @@ use core::cell::UnsafeCell;
 use core::ffi::c_void;
 use core::ptr::NonNull;
 
-/// Keeps the calling thread from being suspended until it is dropped, on the same thread. Nothing from APC_LEVEL on, where
-/// no thread is.
+/// A critical region of the calling thread, which is not suspended until this is dropped on the same thread. Does
+/// nothing at APC_LEVEL or above, where no thread is suspended.
 struct CriticalRegion(bool);
 
 const APC_LEVEL: u8 = 1;
@@ -37,7 +38,7 @@ impl Drop for CriticalRegion {
     }
 }
 
-/// Per-processor rundown around the packet walks: open while the module runs, closed from pause to restart.
+/// Cache-aware rundown protection of the packet walks: open while the module runs, closed from pause to restart.
 ///
 /// # Invariants
 /// `closed()` has been the last transition before the protection is freed.
@@ -52,7 +53,7 @@ unsafe impl Sync for WalkRundown {}
 const NON_PAGED_POOL_NX: i32 = 512;
 
 impl WalkRundown {
-    /// Allocated closed: nothing enters before `open`.
+    /// Allocates the protection in the closed state.
     pub fn try_new(passive: &Passive) -> Result<Self, OutOfMemory> {
         // SAFETY: IRQL <= APC_LEVEL by the token; the result is checked.
         let rundown =
@@ -62,7 +63,7 @@ impl WalkRundown {
         Ok(this)
     }
 
-    /// Enters, unless `close` was called. IRQL <= DISPATCH_LEVEL.
+    /// Takes a reference; `None` after `close`. IRQL <= DISPATCH_LEVEL.
     pub fn enter(&self) -> Option<WalkGuard<'_>> {
         let region = CriticalRegion::enter();
         // SAFETY: the object lives as long as `self`.
@@ -70,7 +71,7 @@ impl WalkRundown {
             .then(|| WalkGuard { rundown: Some(self), _region: region })
     }
 
-    /// Gives back `count` references that `WalkGuard::keep` left: as many own lists are back and freed.
+    /// Releases `count` references that `WalkGuard::keep` kept, one for each child NBL that was freed.
     pub fn left(&self, count: u32) {
         if count == 0 {
             return;
@@ -82,11 +83,11 @@ impl WalkRundown {
     }
 
     fn leave(&self) {
-        // SAFETY: the caller gives up one reference.
+        // SAFETY: the caller releases one reference.
         unsafe { sys::ExReleaseRundownProtectionCacheAware(self.0.as_ptr()) };
     }
 
-    /// Refuses new entries and waits until everyone inside has left. May be called when closed already.
+    /// Refuses new references and waits until all are released. May be called again when closed.
     pub fn close(&self, _: &Passive) {
         // SAFETY: the object lives as long as `self`; PASSIVE_LEVEL by the token.
         unsafe { sys::ExWaitForRundownProtectionReleaseCacheAware(self.0.as_ptr()) };
@@ -94,7 +95,7 @@ impl WalkRundown {
         unsafe { sys::ExRundownCompletedCacheAware(self.0.as_ptr()) };
     }
 
-    /// Lets walks in again; only after `close`.
+    /// Allows references again. Called only after `close`.
     pub fn open(&self, _: &Passive) {
         // SAFETY: closed before, by the order of pause and restart.
         unsafe { sys::ExReInitializeRundownProtectionCacheAware(self.0.as_ptr()) };
@@ -108,22 +109,22 @@ impl Drop for WalkRundown {
     }
 }
 
-/// The right to be inside a walk; leaving is dropping it, on the same thread.
+/// A reference that a packet walk holds; released on drop, on the same thread.
 pub struct WalkGuard<'a> {
-    /// Nothing once the reference is kept.
+    /// `None` after `keep`.
     rundown: Option<&'a WalkRundown>,
-    /// Left after the reference is given back.
+    /// Dropped after the reference is released.
     _region: CriticalRegion,
 }
 
 impl WalkGuard<'_> {
-    /// Keeps the reference beyond the guard, for a list of our own; `WalkRundown::left` gives it back.
+    /// Keeps the reference for a child NBL; `WalkRundown::left` releases it.
     pub(crate) fn keep(mut self) {
         self.rundown = None;
     }
 
-    /// A second reference for something that outlives this walk. Refused once the wait has begun: then the thing must
-    /// not be started.
+    /// A second reference, for a child NBL that outlives this walk. `None` after `close` was called: then no child may
+    /// be sent.
     pub fn again(&self) -> Option<WalkGuard<'_>> {
         self.rundown?.enter()
     }
@@ -137,8 +138,8 @@ impl Drop for WalkGuard<'_> {
     }
 }
 
-/// Rundown around what else outlives a call and nothing else keeps attached: questions to members, requests that went
-/// down. Closed once, at detach.
+/// Rundown protection of work that outlives a call: queries to members, and requests that were sent down. Closed once,
+/// at detach.
 pub struct WorkRundown(PoolBox<UnsafeCell<sys::RundownRef>>);
 
 // SAFETY: the object is made for use by all processors.
@@ -147,10 +148,10 @@ unsafe impl Send for WorkRundown {}
 unsafe impl Sync for WorkRundown {}
 
 impl WorkRundown {
-    /// Open.
+    /// Allocates the protection in the open state.
     pub fn try_new(_: &Passive) -> Result<Self, OutOfMemory> {
         let rundown = PoolBox::try_new(Tag::RUNDOWN, UnsafeCell::new(sys::RundownRef(0)))?;
-        // SAFETY: memory for one, in its final place; PASSIVE_LEVEL by the token.
+        // SAFETY: the memory is large enough and does not move; PASSIVE_LEVEL by the token.
         unsafe { sys::ExInitializeRundownProtection(rundown.get()) };
         Ok(Self(rundown))
     }
@@ -164,23 +165,23 @@ impl WorkRundown {
     }
 
     /// # Safety
-    /// One call for each guard given away by `WorkGuard::keep`.
+    /// One call for each reference that `WorkGuard::keep` kept.
     pub(crate) unsafe fn adopt(&self) -> WorkGuard<'_> {
         WorkGuard { rundown: Some(self), _region: CriticalRegion::enter() }
     }
 
-    /// Refuses new entries and waits until all have left.
+    /// Refuses new references and waits until all are released.
     pub fn close(&self, _: &Passive) {
         // SAFETY: the object lives as long as `self`; PASSIVE_LEVEL by the token.
         unsafe { sys::ExWaitForRundownProtectionRelease(self.0.get()) };
     }
 }
 
-/// The right to be under way; dropped on the same thread.
+/// A reference that keeps the module attached; released on drop, on the same thread.
 pub struct WorkGuard<'a> {
-    /// Nothing once the reference is kept.
+    /// `None` after `keep`.
     rundown: Option<&'a WorkRundown>,
-    /// Left after the reference is given back.
+    /// Dropped after the reference is released.
     _region: CriticalRegion,
 }
 

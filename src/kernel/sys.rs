@@ -1,12 +1,12 @@
-//! Everything the driver imports from `ntoskrnl.exe`: on Windows the functions of `wdk-sys`, on the host the
-//! simulated kernel's. IRQL limits are those of the documentation page of the same name.
+//! The functions that the driver imports from `ntoskrnl.exe`: on Windows those of `wdk-sys`, in a Linux process those
+//! of the simulated kernel. IRQL limits are those of each function's documentation page.
 
 use crate::ndis::raw::UnicodeString;
 use bitflags::bitflags;
 use core::ffi::c_void;
 
 bitflags! {
-    /// `POOL_FLAG_*`; without UNINITIALIZED the memory comes zeroed.
+    /// `POOL_FLAG_*`; without UNINITIALIZED the memory is zeroed.
     #[derive(Clone, Copy)]
     pub struct PoolFlags: u64 {
         const NON_PAGED = 0x40;
@@ -63,15 +63,15 @@ pub struct IoStatusBlock {
 }
 const _: () = assert!(core::mem::size_of::<IoStatusBlock>() == 16);
 
-/// `KEVENT`, which only the kernel looks into.
+/// `KEVENT`, opaque to the driver.
 #[repr(C)]
 pub struct KEvent(pub [u64; 3]);
 
 /// `KSTART_ROUTINE`.
 pub type StartRoutine = unsafe extern "win64" fn(*mut c_void);
 
-/// One list for both worlds: the simulated kernel's symbols on the host, `wdk-sys` on Windows, where bindgen has given
-/// integers and pointers other names.
+/// One list for both targets: symbols of the simulated kernel in a Linux process, `wdk-sys` on Windows, where bindgen
+/// uses other names for integer and pointer types.
 macro_rules! kernel {
     ($(fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)?;)*) => {
         #[cfg(not(windows))]
@@ -164,13 +164,13 @@ pub use windows::{KeBugCheckEx, PsCreateSystemThread, ZwNotifyChangeKey};
 #[cfg(windows)]
 pub use wdk::nt_success;
 
-/// Whether an NTSTATUS is a success or something worth telling beside one; on Windows this is `wdk`'s.
+/// Whether an NTSTATUS is a success or informational value (NT_SUCCESS); on Windows this is `wdk`'s function.
 #[cfg(not(windows))]
 pub const fn nt_success(status: i32) -> bool {
     status >= 0
 }
 
-/// Those whose types do not convert by a cast.
+/// Functions whose types need more than a cast.
 #[cfg(windows)]
 #[allow(non_snake_case, reason = "documented names")]
 mod windows {
@@ -247,7 +247,7 @@ mod windows {
     }
 }
 
-/// The real kit's own layouts of what is declared above.
+/// Compares the declarations above with the layouts of the real kit.
 #[cfg(windows)]
 const _: () = {
     assert!(size_of::<wdk_sys::OBJECT_ATTRIBUTES>() == 48);

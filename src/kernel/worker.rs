@@ -1,5 +1,5 @@
-//! A thread of the module's own at PASSIVE_LEVEL, for what cannot be done where it is noticed. Whoever has something for
-//! it leaves a reason and wakes it; reasons are a set, so what is left twice before the thread looks is one.
+//! The module's system thread at PASSIVE_LEVEL, for work that is detected at a higher IRQL. A caller adds a reason and
+//! wakes the thread; reasons are a set, so a reason that is added twice before the thread runs counts once.
 
 use super::event::{Event, EventHandle, unnamed};
 use super::sys::{self, StartRoutine};
@@ -11,48 +11,48 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use teaming::ids::Ticks;
 
 bitflags! {
-    /// Why the thread is woken.
+    /// The reasons for which the thread is woken.
     #[derive(Clone, Copy, PartialEq, Eq)]
     pub struct Reasons: u32 {
         /// The module is being detached: the thread ends.
         const STOP = 1;
-        /// The settings are to be watched from now on.
+        /// The settings must be watched from now on.
         const SETTINGS = 2;
-        /// Part of the switch's configuration was not readable, and is to be read again.
+        /// A part of the switch's configuration could not be read and must be read again.
         const CONFIGURATION = 4;
     }
 }
 
-/// What runs on the thread; the owner outlives it, because detach waits for its end.
+/// The function of the thread. The owner outlives it, because detach waits for its end.
 pub trait Work: Sync {
     fn worker(&self) -> &Worker;
-    /// Runs until it is told `Reasons::STOP`.
+    /// Runs until it gets `Reasons::STOP`.
     fn run(&self, passive: &Passive);
 }
 
-/// What let a wait through; nothing of it if the time was over.
+/// What ended a wait; empty after a timeout.
 pub struct Woken {
     pub reasons: Reasons,
-    /// The other event was set.
+    /// Whether the other event was set.
     pub event: bool,
 }
 
-/// The thread, and what is left for it.
+/// The thread and its pending reasons.
 ///
 /// # Invariants
-/// A reason is in `reasons` before the event is set for it, and the thread takes the reasons after the event let it
-/// through: so none waits for the next one.
+/// A reason is added before the event is set, and the thread takes the reasons after its wait ended. So no reason is
+/// left until the next wake.
 pub struct Worker {
     wake: Event,
     reasons: AtomicU32,
-    /// The thread's handle; null while none runs.
+    /// The handle of the thread; null if there is none.
     thread: AtomicPtr<c_void>,
 }
 
 const THREAD_ALL_ACCESS: u32 = 0x1F_FFFF;
 
 impl Worker {
-    /// Without a thread yet. IRQL <= DISPATCH_LEVEL.
+    /// Does not start the thread. IRQL <= DISPATCH_LEVEL.
     pub fn try_new() -> Result<Self, OutOfMemory> {
         Ok(Self {
             wake: Event::try_new()?,
@@ -64,7 +64,7 @@ impl Worker {
     /// Starts the owner's thread, once. It runs until `stop`.
     ///
     /// # Errors
-    /// The status with which the system refuses it; then there is no thread.
+    /// The status of PsCreateSystemThread; then there is no thread.
     pub fn start<T: Work>(owner: &T, _: &Passive) -> Result<(), NdisStatus> {
         let mut handle = core::ptr::null_mut();
         // SAFETY: PASSIVE_LEVEL by the token; the owner outlives the thread, which `stop` waits for.
@@ -86,20 +86,20 @@ impl Worker {
         Ok(())
     }
 
-    /// Has the thread look at these reasons soon. IRQL <= DISPATCH_LEVEL, under any lock.
+    /// Adds reasons and wakes the thread. IRQL <= DISPATCH_LEVEL, also with locks held.
     pub fn wake(&self, reasons: Reasons) {
         self.reasons.fetch_or(reasons.bits(), Ordering::AcqRel);
         self.wake.set();
     }
 
-    /// On the thread: waits until somebody wakes it, the other event is set, or `longest` is over.
+    /// Called on the thread: waits until `wake` is called, the other event is set, or `longest` has passed.
     pub fn wait(&self, other: Option<&EventHandle>, longest: Option<Ticks>, passive: &Passive) -> Woken {
         let event = self.wake.wait_with(other, longest, passive);
         let reasons = self.reasons.swap(0, Ordering::AcqRel);
         Woken { reasons: Reasons::from_bits_truncate(reasons), event }
     }
 
-    /// Ends the thread and waits until it has: the thread object, not anything that it does, says so.
+    /// Stops the thread and waits until its thread object is signaled.
     pub fn stop(&self, _: &Passive) {
         let handle = self.thread.swap(core::ptr::null_mut(), Ordering::AcqRel);
         if handle.is_null() {

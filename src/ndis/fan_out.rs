@@ -1,9 +1,9 @@
-//! One request from above that goes to several adapters: requests of the driver's own, one for each, all sent while the
-//! original is being filtered and completed as one when the last is back
+//! One request from above that goes to several adapters: the driver originates one request for each, sends all of them
+//! while it filters the original, and completes the original when the last one is completed
 //! (forwarding-oid-requests-to-physical-network-adapters.md, originating for a child partition).
 //!
-//! A count, not a chain: every part is sent in one loop, and whoever brings the last one back finishes. So nothing is
-//! nested, whether the parts complete at once, inside the call, later or in any order.
+//! All parts are sent in one loop, and a count of pending parts tells the last completion. So completions never nest,
+//! whether parts complete at once, inside the call, later or in any order.
 
 use super::envelope::Envelope;
 use super::handle::Filter;
@@ -19,7 +19,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use teaming::ids::{MemberIndex, NicId, NicIndex, PortId};
 use teaming::oid::Resource;
 
-/// A request of our own to one member, in place of the original.
+/// The driver's own request to one member, in place of the original.
 #[repr(C)]
 struct Part {
     own: OwnRequest,
@@ -33,12 +33,12 @@ struct Part {
 pub struct FanOut {
     original: Request,
     parts: PoolSlice<Part>,
-    /// The payloads, one after another, each `stride` words.
+    /// The payloads of all parts, each `stride` 8-byte words long.
     buffer: PoolSlice<u64>,
     stride: usize,
-    /// Parts that are out, and one for the loop that sends them.
+    /// Number of pending parts, plus one while the loop sends them.
     left: AtomicU32,
-    /// Entries reserved in the resource table for what the parts allocate.
+    /// Entries reserved in the resource table for the resources that the parts allocate.
     pub promised: Option<(Resource, usize)>,
 }
 
@@ -46,7 +46,7 @@ pub struct FanOut {
 unsafe impl Send for FanOut {}
 
 impl FanOut {
-    /// Room for `parts` requests with payloads of up to `bytes`. IRQL <= DISPATCH_LEVEL.
+    /// Allocates `parts` requests with payloads of up to `bytes`. IRQL <= DISPATCH_LEVEL.
     pub fn try_new(original: Request, parts: usize, bytes: usize) -> Result<PoolBox<Self>, OutOfMemory> {
         let part = |_| Part {
             own: OwnRequest::EMPTY,
@@ -73,7 +73,7 @@ impl FanOut {
         self.original
     }
 
-    /// The payload of one part, to be written before it is sent.
+    /// The payload of one part, which the caller writes before `send`.
     pub fn payload_mut(&mut self, index: usize) -> &mut [u8] {
         let (start, stride) = (index.saturating_mul(self.stride), self.stride);
         let words = self.buffer.get_mut(start..).and_then(|rest| rest.get_mut(..stride)).unwrap_or(&mut []);
@@ -81,8 +81,8 @@ impl FanOut {
         unsafe { core::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), size_of_val(words)) }
     }
 
-    /// Makes a part ready: its first `length` payload bytes go to `member` for the partition `source`. The references
-    /// are held until it is back.
+    /// Prepares a part: its first `length` payload bytes go to `member` on behalf of the partition `source`. The
+    /// references are held until it is completed.
     pub fn ready(
         &mut self,
         index: usize,
@@ -135,7 +135,7 @@ impl FanOut {
             envelope.cast(),
             envelope_size.into(),
         );
-        // One cancellation of the original reaches all of them.
+        // With the original's RequestId, a cancellation of the original cancels all parts.
         part.own.set_id(original_id);
         source_nic.keep();
         nic.keep();
@@ -190,7 +190,7 @@ impl FanOut {
         unsafe { work.adopt() }
     }
 
-    /// A part has come back to FilterOidRequestComplete, once. The last one gives the fan-out back.
+    /// FilterOidRequestComplete of a part; the last one returns the fan-out.
     pub(crate) fn returned(
         own: NonNull<OwnRequest>,
         status: NdisStatus,
@@ -200,10 +200,10 @@ impl FanOut {
         unsafe { Self::back(own, status, switch) }
     }
 
-    /// A part is back: its references are given back. The last one gives the fan-out back.
+    /// Releases the references of a completed part; the last one returns the fan-out.
     ///
     /// # Safety
-    /// `own` is a part that is out, and is back now, once.
+    /// `own` is a part that was pending and is completed now; called once for each.
     unsafe fn back(own: NonNull<OwnRequest>, status: NdisStatus, switch: &Switch) -> Option<PoolBox<Self>> {
         let part = own.cast::<Part>().as_ptr();
         // SAFETY: requests of kind `Part` begin a `Part`, which is ours since it is back.
@@ -222,7 +222,7 @@ impl FanOut {
     }
 
     /// # Safety
-    /// One call for each count in `left`.
+    /// One call for each unit of `left`.
     unsafe fn one_less(fan: *mut Self) -> Option<PoolBox<Self>> {
         // SAFETY: the caller's count keeps the fan-out alive.
         if unsafe { &(*fan).left }.fetch_sub(1, Ordering::AcqRel) != 1 {
@@ -232,7 +232,7 @@ impl FanOut {
         NonNull::new(fan).map(|fan| unsafe { PoolBox::from_raw(fan, Tag::REQUEST) })
     }
 
-    /// What came of the parts that were sent: member, status, payload with results.
+    /// The results of the parts that were sent: member, status, payload.
     pub fn results(&self) -> impl Iterator<Item = (MemberIndex, NdisStatus, &[u8])> {
         self.parts.iter().enumerate().filter_map(|(index, part)| {
             let start = index.checked_mul(self.stride)?;
@@ -243,7 +243,7 @@ impl FanOut {
         })
     }
 
-    /// Gives the original the byte counts that one member's part came back with, inside and outside.
+    /// Copies the byte counts of one member's part to the original, both of the outer and of the encapsulated request.
     pub(crate) fn report(&self, envelope: &Envelope, member: MemberIndex) {
         let Some(part) = self.parts.iter().find(|part| part.member == Some(member)) else { return };
         // SAFETY: results of a request that this driver completes itself are its to write.

@@ -1,18 +1,18 @@
-//! IRQL as an argument: a function that needs a level takes the token, and only the code that knows the level mints it.
+//! IRQL as an argument: a function that requires a level takes its token, and only code that knows the level makes
+//! one.
 
 use core::marker::PhantomData;
 
-/// Proof that the code runs at PASSIVE_LEVEL: minted by DriverEntry, by the trampolines of handlers that NDIS calls there
-/// and by the module's thread.
-/// Not `Send`: the level belongs to the calling thread.
+/// Proof that the code runs at PASSIVE_LEVEL: made by DriverEntry, by the trampolines of handlers that NDIS calls at
+/// that level, and by the module's thread. Not `Send`, because the level belongs to the calling thread.
 pub struct Passive(PhantomData<*const ()>);
 
-/// Proof that the code runs at DISPATCH_LEVEL: lent by the guards of the locks that raise to it, and by timer handlers.
+/// Proof that the code runs at DISPATCH_LEVEL: lent by the guards of locks that raise to it, and by timer handlers.
 pub struct Dispatch(PhantomData<*const ()>);
 
 impl Passive {
     /// # Safety
-    /// The caller runs at PASSIVE_LEVEL and does not raise while the token lives.
+    /// The caller runs at PASSIVE_LEVEL and does not raise the IRQL while the token exists.
     pub(crate) unsafe fn assume() -> Self {
         Self(PhantomData)
     }
@@ -20,7 +20,7 @@ impl Passive {
 
 impl Dispatch {
     /// # Safety
-    /// The caller runs at DISPATCH_LEVEL and does not lower while the token lives.
+    /// The caller runs at DISPATCH_LEVEL and does not lower the IRQL while the token exists.
     pub(crate) unsafe fn assume() -> Self {
         Self(PhantomData)
     }

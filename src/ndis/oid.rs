@@ -1,4 +1,4 @@
-//! OID requests: checked views of those that arrive, clones that carry them on, requests of the driver's own.
+//! OID requests: checked views of those from above, their clones, and the driver's own requests.
 
 use super::envelope::RedirectedRequest;
 use super::handle::Filter;
@@ -15,7 +15,8 @@ use teaming::ids::MemberIndex;
 use teaming::oid::RequestType;
 use teaming::oid::nic::NicParameters;
 
-/// A request from above that has not been completed yet. The caller owns it and everything it points to: read only.
+/// A request from above that is not completed. The issuer owns it and everything it points to; the driver writes
+/// nothing but results.
 #[derive(Clone, Copy)]
 pub struct Request(NonNull<OidRequest>);
 
@@ -47,7 +48,7 @@ impl Request {
         self.kind() == Some(RequestType::Set)
     }
 
-    /// The payload and its length; null with a length of 0.
+    /// The information buffer and its length in bytes; null with length 0.
     pub(super) fn buffer(&self) -> (*const u8, usize) {
         let (buffer, length) = (self.get().information_buffer, self.get().length);
         (buffer.cast_const().cast(), if buffer.is_null() { 0 } else { length as usize })
@@ -57,17 +58,17 @@ impl Request {
         self.get().request_id
     }
 
-    /// The payload, for whoever writes results into it, and its length: of a method what comes in.
+    /// The information buffer for results, and its length in bytes; for a method the input length.
     pub(super) fn payload(&self) -> Option<(NonNull<u8>, u32)> {
         Some((NonNull::new(self.get().information_buffer)?.cast(), self.get().length))
     }
 
-    /// OutputBufferLength of a method.
+    /// OutputBufferLength of a method request.
     pub(super) fn output_length(&self) -> u32 {
         self.get().word52
     }
 
-    /// Results of a method request that is completed here.
+    /// Writes the results of a method request that the driver completes itself.
     pub(super) fn method_results(&self, results: MethodResults) {
         // SAFETY: the request is ours to complete; results are the only members that are written.
         let request = unsafe { &mut *self.0.as_ptr() };
@@ -85,17 +86,17 @@ impl Request {
         request.supported_revision = revision;
     }
 
-    /// The payload of a NIC life cycle request, or `None` when it is not what its header must say.
+    /// The payload of a NIC request; `None` if its header does not match.
     pub fn nic_parameters(&self) -> Option<NicParameters> {
         parameters::read_nic(super::payload::input(self)).map(|(parameters, _)| parameters)
     }
 
-    /// The payload of a port life cycle request, likewise.
+    /// The payload of a port request; `None` if its header does not match.
     pub fn port_parameters(&self) -> Option<PortParameters> {
         parameters::read_port(super::payload::input(self))
     }
 
-    /// Passes the results of a request of our own, a method, on to this one that it stood in for.
+    /// Copies the results of the driver's own method request to this request, in whose place it was issued.
     pub(super) fn take_own_results(self, own: &OwnRequest) {
         // SAFETY: as below.
         let original = unsafe { &mut *self.0.as_ptr() };
@@ -111,7 +112,7 @@ impl Request {
         }
     }
 
-    /// Passes the results of the clone on to this request, by request type.
+    /// Copies the results of the clone to this request, by request type.
     fn take_results(self, clone: &OidRequest) {
         // SAFETY: the request is ours to complete; results are the only members that are written.
         let original = unsafe { &mut *self.0.as_ptr() };
@@ -127,7 +128,7 @@ impl Request {
     }
 }
 
-/// What a method says of itself when it completes: BytesWritten, BytesRead, BytesNeeded, SupportedRevision
+/// The results of a method request that the driver completes: BytesWritten, BytesRead, BytesNeeded, SupportedRevision
 /// (ns-oidrequest-ndis_oid_request).
 pub(super) struct MethodResults {
     pub written: u32,
@@ -136,7 +137,7 @@ pub(super) struct MethodResults {
     pub revision: u8,
 }
 
-/// `NDIS_REQUEST_TYPE`, as far as it matters to anyone here.
+/// The request type; `None` for types that the driver does not handle.
 pub(super) const fn kind(request_type: i32) -> Option<RequestType> {
     match request_type {
         request_type::QUERY_INFORMATION => Some(RequestType::Query),
@@ -146,24 +147,24 @@ pub(super) const fn kind(request_type: i32) -> Option<RequestType> {
     }
 }
 
-/// A request that came back to `FilterOidRequestComplete`, or was completed at once.
+/// A request that was completed, in `FilterOidRequestComplete` or at once.
 pub enum Returned {
     /// The clone of a request from above.
     Clone(SentClone),
-    /// One that this driver originated; its first bytes are an `OwnRequest`.
+    /// A request that this driver originated; it starts with an `OwnRequest`.
     Own(NonNull<OwnRequest>),
 }
 
-/// Who a request was sent for: what the two pointers in `SourceReserved` mean to us.
+/// Identifies a completed request by the two pointers that the driver stores in its `SourceReserved`.
 ///
-/// A clone keeps the original in the first, and its detour, if it makes one, in the second; an own request has no
-/// original and itself in the second.
+/// A clone has the original in the first and the `RedirectedRequest`, if any, in the second; the driver's own request
+/// has null in the first and itself in the second.
 pub(crate) fn returned(request: NonNull<OidRequest>) -> Option<Returned> {
-    // SAFETY: requests that come back are the ones that were sent, and still ours.
+    // SAFETY: NDIS completes only requests that the driver sent, and the driver still owns them.
     let [original, second] = unsafe { request.as_ref() }.source_reserved;
     match (NonNull::new(original.cast()), NonNull::new(second)) {
         (Some(original), redirected) => {
-            // SAFETY: left there by `forward`, and taken back once.
+            // SAFETY: stored by `forward`, and taken once.
             let redirected =
                 redirected.map(|redirected| unsafe { PoolBox::from_raw(redirected.cast(), Tag::REQUEST) });
             Some(Returned::Clone(SentClone { clone: request, original: Request(original), redirected }))
@@ -173,7 +174,7 @@ pub(crate) fn returned(request: NonNull<OidRequest>) -> Option<Returned> {
     }
 }
 
-/// A clone that is back.
+/// A clone that is completed.
 pub struct SentClone {
     clone: NonNull<OidRequest>,
     original: Request,
@@ -188,7 +189,7 @@ impl SentClone {
         filter: Filter,
         work: &'m WorkRundown,
     ) -> (Request, Option<PoolBox<RedirectedRequest>>, WorkGuard<'m>) {
-        // SAFETY: the clone is back and not freed yet.
+        // SAFETY: the clone is completed and not freed yet.
         self.original.take_results(unsafe { self.clone.as_ref() });
         // SAFETY: allocated by NdisAllocateCloneOidRequest for this filter, freed once.
         unsafe { sys::NdisFreeCloneOidRequest(filter.handle(), self.clone.as_ptr()) };
@@ -197,7 +198,7 @@ impl SentClone {
     }
 }
 
-/// A request that could not be cloned, and the detour that its clone would have made.
+/// A request that could not be cloned, and the envelope for its clone.
 pub(crate) struct Unsent {
     pub status: NdisStatus,
     pub redirected: Option<PoolBox<RedirectedRequest>>,
@@ -226,7 +227,7 @@ pub(crate) fn forward(
     };
     let redirected = redirected.map(|mut redirected| {
         let envelope = redirected.envelope();
-        // SAFETY: the clone is ours until it is sent.
+        // SAFETY: the driver owns the clone until it is sent.
         let clone = unsafe { &mut *clone.as_ptr() };
         clone.information_buffer = envelope.cast();
         clone.length = size_of::<raw::SwitchNicOidRequest>() as u32;
@@ -242,7 +243,7 @@ pub(crate) fn forward(
     // SAFETY: as above.
     unsafe { (*clone.as_ptr()).request_id = request.id() };
     work.keep();
-    // SAFETY: no lock is held; the clone is not touched again unless it is complete.
+    // SAFETY: no lock is held; the clone is not used afterwards unless it is completed.
     let status = NdisStatus(unsafe { sys::NdisFOidRequest(filter.handle(), clone.as_ptr()) });
     let back = (status != NdisStatus::PENDING).then(|| SentClone {
         clone,
@@ -260,13 +261,13 @@ pub(crate) fn complete(filter: Filter, request: Request, status: NdisStatus) {
     unsafe { sys::NdisFOidRequestComplete(filter.handle(), request.as_ptr(), status.0) };
 }
 
-/// Asks those below to give up a request that was forwarded.
+/// NdisFCancelOidRequest: cancels a request that was sent down.
 pub(crate) fn cancel(filter: Filter, request_id: *mut c_void) {
-    // SAFETY: the id is the one under which the clone was sent.
+    // SAFETY: any id may be passed; NDIS compares it with those of pending requests.
     unsafe { sys::NdisFCancelOidRequest(filter.handle(), request_id) };
 }
 
-/// A request that this driver originates: the request itself and what to do when it is back.
+/// A request that this driver originates, and how its completion is handled.
 #[repr(C)]
 pub struct OwnRequest {
     request: OidRequest,
@@ -277,7 +278,7 @@ pub struct OwnRequest {
 pub enum OwnKind {
     /// A `SyncQuery` on the stack of a waiting thread.
     Sync,
-    /// The question that is out to this member.
+    /// The pending query to this member (`MemberQuery`).
     Member(MemberIndex),
     /// One of the requests of a `FanOut`.
     Part,
@@ -286,7 +287,7 @@ pub enum OwnKind {
 impl OwnRequest {
     pub const EMPTY: Self = Self { request: OidRequest::ZERO, kind: OwnKind::Sync };
 
-    /// Fills the request anew; the buffer stays valid until it is back.
+    /// Fills the request. The buffer must be valid until it is completed.
     pub(super) fn prepare(
         &mut self,
         kind: OwnKind,
@@ -308,21 +309,21 @@ impl OwnRequest {
         self.request.source_reserved = [core::ptr::null_mut(), core::ptr::from_mut(self).cast()];
     }
 
-    /// Under which it can be cancelled.
+    /// Sets RequestId, by which the request can be cancelled.
     pub(super) fn set_id(&mut self, id: *mut c_void) {
         self.request.request_id = id;
     }
 
     pub(crate) fn kind(this: NonNull<Self>) -> OwnKind {
-        // SAFETY: an own request lives until its completion has been handled.
+        // SAFETY: the driver's own request is valid until its completion has been handled.
         unsafe { this.as_ref() }.kind
     }
 }
 
-// SAFETY: the raw pointers inside are only used by the one who sent the request and the one who got it back.
+// SAFETY: only the thread that sends the request and the one that handles its completion use the raw pointers.
 unsafe impl Send for OwnRequest {}
 
-/// A query of the switch's configuration, waited for at PASSIVE_LEVEL.
+/// A synchronous query of the switch's configuration.
 #[repr(C)]
 struct SyncQuery {
     own: OwnRequest,
@@ -330,8 +331,8 @@ struct SyncQuery {
     status: NdisStatus,
 }
 
-/// Queries `oid` into `buffer`. Gives the bytes written, or the status and the bytes that would be needed.
-/// PASSIVE_LEVEL, outside FilterOidRequest, FilterStatus and the packet walks; no lock held.
+/// Queries `oid` into `buffer`; returns BytesWritten, or the status and BytesNeeded. PASSIVE_LEVEL, not in
+/// FilterOidRequest, FilterStatus or a packet walk; no lock held.
 pub(crate) fn query(
     filter: Filter,
     oid: u32,
@@ -341,7 +342,7 @@ pub(crate) fn query(
     synchronous(filter, request_type::QUERY_INFORMATION, oid, buffer, passive)
 }
 
-/// The same for a method, whose question stands in the buffer and whose answer is written over it.
+/// The same for a method request, whose input is in the buffer and is overwritten by the output.
 pub(crate) fn method(
     filter: Filter,
     oid: u32,
@@ -351,7 +352,7 @@ pub(crate) fn method(
     synchronous(filter, request_type::METHOD, oid, buffer, passive)
 }
 
-/// Sends a request and waits for it. Gives the bytes written, or the status and the bytes that would be needed.
+/// Sends a request and waits for its completion; returns BytesWritten, or the status and BytesNeeded.
 #[inline(never)] // a frame of its own
 fn synchronous(
     filter: Filter,
@@ -364,7 +365,8 @@ fn synchronous(
     let mut query =
         SyncQuery { own: OwnRequest::EMPTY, event: sys::NdisEvent([0; 3]), status: NdisStatus::PENDING };
     let query = &raw mut query;
-    // SAFETY: the query lives on this stack until it is back, and `query` is the only way to it from here on.
+    // SAFETY: the query is valid on this stack until it is completed, and is accessed only through `query` from here
+    // on.
     let (own, event) = unsafe { (&raw mut (*query).own, &raw mut (*query).event) };
     // SAFETY: the event lies in the query.
     unsafe { sys::NdisInitializeEvent(event) };
@@ -375,10 +377,10 @@ fn synchronous(
     if status == NdisStatus::PENDING {
         // SAFETY: PASSIVE_LEVEL by the token; 0 waits until the completion sets the event.
         unsafe { sys::NdisWaitEvent(event, 0) };
-        // SAFETY: complete, so nobody else touches the query.
+        // SAFETY: completed, so nothing else accesses the query.
         status = unsafe { (*query).status };
     }
-    // SAFETY: complete in either case.
+    // SAFETY: completed in either case.
     let request = unsafe { &(*own).request };
     let method = request_type == request_type::METHOD;
     let written = if method { request.method_bytes_written } else { request.word52 };
@@ -386,10 +388,10 @@ fn synchronous(
     status.ok().map(|()| written).map_err(|status| (status, needed))
 }
 
-/// The completion of a `query`: leaves the status and wakes the waiting thread.
+/// The completion of a `SyncQuery`: stores the status and wakes the waiting thread.
 pub(crate) fn query_returned(own: NonNull<OwnRequest>, status: NdisStatus) {
     let query = own.cast::<SyncQuery>().as_ptr();
-    // SAFETY: requests of kind `Sync` begin a `SyncQuery`, whose owner waits for the event.
+    // SAFETY: requests of kind `Sync` are the first member of a `SyncQuery`, whose owner waits for the event.
     unsafe { (*query).status = status };
     // SAFETY: as above.
     unsafe { sys::NdisSetEvent(&raw mut (*query).event) };

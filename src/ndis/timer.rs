@@ -11,17 +11,17 @@ use core::ffi::c_void;
 use core::ptr::NonNull;
 use teaming::ids::Ticks;
 
-/// What the timer calls; the owner outlives the timer.
+/// The handler of the timer. The owner outlives the timer.
 pub trait Expire: Sync {
-    /// At DISPATCH_LEVEL.
+    /// DISPATCH_LEVEL.
     fn expire(&self, dispatch: &Dispatch);
 }
 
 /// # Invariants
-/// Stopped before it is dropped, and not set afterwards.
+/// The timer is stopped before it is dropped, and not set afterwards.
 pub struct Timer(NonNull<c_void>);
 
-// SAFETY: the timer is made for all processors.
+// SAFETY: NDIS synchronizes the timer; it may be used on every processor.
 unsafe impl Send for Timer {}
 // SAFETY: as above.
 unsafe impl Sync for Timer {}
@@ -45,20 +45,19 @@ impl Timer {
         Ok(Self(NonNull::new(handle).ok_or(OutOfMemory)?))
     }
 
-    /// Lets the timer expire once, `after` from now, instead of when it was set to before. IRQL <= DISPATCH_LEVEL.
+    /// Sets the timer to expire once, `after` from now, and replaces an earlier setting. IRQL <= DISPATCH_LEVEL.
     ///
-    /// The owner sees to it that nobody sets the timer once it is being stopped: by a flag under the lock that this is
-    /// called under.
+    /// The owner must not set the timer any more once `stop` is called; a flag under its lock ensures that.
     pub fn set<T: Expire>(&self, owner: &T, after: Ticks) {
         let owner = core::ptr::from_ref(owner).cast_mut().cast::<c_void>();
         let due = i64::try_from(after.get().max(1)).unwrap_or(i64::MAX);
-        // SAFETY: the owner outlives every expiry because it stops the timer before it goes.
+        // SAFETY: the owner outlives every expiry, because it stops the timer before it is freed.
         unsafe { sys::NdisSetTimerObject(self.0.as_ptr(), -due, 0, owner) };
     }
 
-    /// Takes back what was set and waits for a handler that runs, its last instruction included. A handler of a one-shot
-    /// timer is a DPC that cancelling does not wait for (nf-ndis-ndiscanceltimerobject.md); one that signals its own end
-    /// still has to return. No lock held, and nobody sets the timer any more.
+    /// Cancels the timer and waits until a running handler has returned. NdisCancelTimerObject does not wait for the
+    /// DPC of a one-shot timer (nf-ndis-ndiscanceltimerobject.md), and a handler that signals its own end would still
+    /// have to return; KeFlushQueuedDpcs waits for it. No lock held; the timer is not set afterwards.
     pub fn stop(&self, _: &Passive) {
         // SAFETY: the handle is valid until drop.
         unsafe { sys::NdisCancelTimerObject(self.0.as_ptr()) };

@@ -1,8 +1,8 @@
-//! OID requests from above. Each one goes on within the call: as a clone, as a clone in an envelope to another adapter,
-//! or as requests of our own in its place. The original is completed once, when all that went down is back, at once or
-//! later.
+//! OID requests from above. Each is forwarded within the call: as a clone, as a clone redirected to another adapter,
+//! or as the driver's own requests in its place. The original is completed once, when everything that was sent down is
+//! completed.
 //!
-//! The modules in this folder see a request twice, in one order: `begin` before it goes down, `finish` with its result.
+//! The modules in this folder handle a request twice: `begin` before it goes down, `finish` with its result.
 
 use crate::clock;
 use crate::control::nic_status;
@@ -25,7 +25,7 @@ use teaming::ids::MemberIndex;
 
 /// `FilterOidRequest`. IRQL <= DISPATCH_LEVEL; NDIS sends one request at a time.
 pub fn request(module: &Module, request: Request) -> NdisStatus {
-    // NDIS sends none once FilterDetach has begun.
+    // NDIS passes no request once FilterDetach has begun.
     let Some(work) = module.work.enter() else { return NdisStatus::FAILURE };
     match begin(module, request) {
         Ok(OidDisposition::Down(redirected)) => forward(module, work, request, redirected),
@@ -34,7 +34,7 @@ pub fn request(module: &Module, request: Request) -> NdisStatus {
     }
 }
 
-/// What happens before a request goes down. `Err` is the status that ends it here: an answer of ours, or a veto.
+/// The work before a request goes down. `Err` is the status that completes it here: the driver's answer or a veto.
 fn begin(module: &Module, request: Request) -> Result<OidDisposition, NdisStatus> {
     if let Some(status) = runtime_state::before(module, request) {
         return Err(status);
@@ -44,17 +44,17 @@ fn begin(module: &Module, request: Request) -> Result<OidDisposition, NdisStatus
     Ok(plan::plan_request(module, request))
 }
 
-/// How far a request came.
+/// Whether a request was sent down.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reached {
-    /// Its clone came back from below with the status.
+    /// Its clone was completed below with the status.
     Below,
-    /// It could not be cloned, so nobody below has seen it.
+    /// It could not be cloned, so no component below has seen it.
     Nobody,
 }
 
-/// What follows from the status of a request, before it completes: the counterpart of `begin`. Gives back what the
-/// request held. The answer is the team member that it connected.
+/// Applies the result of a request before it is completed: the counterpart of `begin`. Releases what the request held.
+/// Returns the team member that it connected.
 fn finish(
     module: &Module,
     request: Request,
@@ -67,7 +67,7 @@ fn finish(
         properties::after(module, &request);
         multicast::after(module, &request);
     }
-    // What must not be refused happens to ports and NICs even if nobody below was told.
+    // A port or NIC request that must not be refused takes effect even if it was not sent down.
     let carried = reached == Reached::Below;
     lifecycle::after(module, request, status, carried);
     runtime_state::after(module, request, status);
@@ -75,7 +75,7 @@ fn finish(
     lifecycle::connects_member(request).filter(|_| succeeded || !carried)
 }
 
-/// Sends a clone. The original is pending in either case, because we complete it ourselves.
+/// Sends a clone. The original is pending in any case, because the driver completes it.
 fn forward(
     module: &Module,
     work: WorkGuard<'_>,
@@ -95,7 +95,8 @@ fn forward(
             let event = Event::RequestNotForwarded { oid: request.oid() };
             module.control.lock().events.push(clock::now(), event);
             if let Some(member) = connected {
-                // The member may be asked once the request has completed, which is when this call has returned.
+                // The member may be queried only after the request is completed, which is after this call has
+                // returned.
                 nic_status::ask_later(module, member, Topics::ALL);
             }
             nic_status::indicate_pending(module);
@@ -104,7 +105,7 @@ fn forward(
     }
 }
 
-/// Sends requests of our own in place of one from above, which goes no further.
+/// Sends the driver's own requests in place of one from above, which is not forwarded.
 fn originate(module: &Module, work: WorkGuard<'_>, parts: PoolBox<FanOut>) -> NdisStatus {
     set_forwarded(module, parts.original().id());
     if let Some(done) = FanOut::send(parts, work, module.filter, &module.switch) {
@@ -113,7 +114,7 @@ fn originate(module: &Module, work: WorkGuard<'_>, parts: PoolBox<FanOut>) -> Nd
     NdisStatus::PENDING
 }
 
-/// `FilterOidRequestComplete`, of clones and of requests of our own. IRQL <= DISPATCH_LEVEL.
+/// `FilterOidRequestComplete`, of clones and of the driver's own requests. IRQL <= DISPATCH_LEVEL.
 pub fn returned(module: &Module, returned: Returned, status: NdisStatus) {
     match returned {
         Returned::Clone(clone) => clone_returned(module, clone, status),
@@ -143,8 +144,8 @@ fn parts_returned(module: &Module, parts: PoolBox<FanOut>) {
     complete(module, work, request, status, None);
 }
 
-/// Completes a request, and then does what had to wait for that: asks the member that it connected, sends indications.
-/// Detach waits for the work reference, which was taken when the request came.
+/// Completes a request; then queries the member that it connected and sends indications. Detach waits for the work
+/// reference, which was taken when the request arrived.
 fn complete(
     module: &Module,
     work: WorkGuard<'_>,
@@ -158,13 +159,13 @@ fn complete(
     drop(work);
 }
 
-/// Notes the id of the request that is below, for `cancel`; null for none.
+/// Records the id of the request that is pending below, for `cancel`; null for none.
 fn set_forwarded(module: &Module, id: *mut c_void) {
     module.forwarded_id.store(id, Ordering::Release);
 }
 
-/// `FilterCancelOidRequest`. IRQL <= DISPATCH_LEVEL. No request is held here, so the clone is cancelled, or the
-/// requests of our own, which have the original's id.
+/// `FilterCancelOidRequest`. IRQL <= DISPATCH_LEVEL. The driver queues no request, so it cancels the clone, or its own
+/// requests, which have the original's id.
 pub fn cancel(module: &Module, request_id: *mut c_void) {
     if !request_id.is_null() && module.forwarded_id.load(Ordering::Acquire) == request_id {
         oid::cancel(module.filter, request_id);
