@@ -76,7 +76,7 @@ pub fn publish(module: &Module, control: &mut TeamLock<'_>, plan: &TeamView, now
         control.capabilities.team_changed();
     }
     control.resources.came_up(plan.came_up);
-    let partitions = control.resources.went_down(plan.went_down);
+    let partitions = control.resources.partitions_on(plan.went_down);
     if partitions != 0 {
         control.default_queue_fallbacks = control.default_queue_fallbacks.wrapping_add(partitions.into());
         control.events.push(now, Event::QueuesLost { members: plan.went_down, partitions });

@@ -44,13 +44,17 @@ pub fn status(module: &Module, indication: Indication<'_>) {
         // Of the only adapter, or the team's capabilities are indicated when the members have answered.
         module.filter.indicate_status(indication);
     }
-    let topics = Topics::one(Topic::Capability(capability));
     match MemberIndex::from_nic(from.index) {
         _ if !is_external(module, from) => {}
         // The team as one adapter: query the members, because only their capabilities count.
-        None if from.index == NicIndex::DEFAULT => ask_all(module, topics),
+        None if from.index == NicIndex::DEFAULT => {
+            let connected = module.control.lock().team.connected();
+            ask_again(module, connected, capability);
+        }
         // Damaged, or from before the external port was known: query the member.
-        Some(member) if taken == Taken::Not => ask(module, member, topics),
+        Some(member) if taken == Taken::Not => {
+            ask_again(module, MemberSet::EMPTY.with(member), capability);
+        }
         _ => {}
     }
     // Also what queries have changed that were answered within the call.
@@ -160,7 +164,8 @@ fn next_lost_vf(module: &Module) -> Option<Option<NicRef<'_>>> {
         let port = forwarding.ports.get(nic.port);
         port.is_some_and(|port| port.is_station(nic) && port.is_connected() && port.vf_assigned)
     };
-    control.resources.next_lost_vf(uses_it, |nic| module.switch.reference_nic(nic))
+    let live = control.team.live();
+    control.resources.next_lost_vf(live, uses_it, |nic| module.switch.reference_nic(nic))
 }
 
 fn external(module: &Module) -> Option<PortId> {
@@ -188,6 +193,14 @@ pub fn ask_all(module: &Module, topics: Topics) {
         if module.control.lock().team.member(member).state.is_connected() {
             ask(module, member, topics);
         }
+    }
+}
+
+/// Queries members about a capability that may have changed. IRQL <= DISPATCH_LEVEL, no lock held.
+fn ask_again(module: &Module, members: MemberSet, capability: Capability) {
+    module.control.lock().capabilities.doubt(members, capability);
+    for member in members.iter() {
+        ask(module, member, Topics::one(Topic::Capability(capability)));
     }
 }
 

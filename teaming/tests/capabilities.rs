@@ -336,6 +336,24 @@ fn a_revision_too_long_to_be_kept_is_read_as_the_last_known_and_a_shorter_one_sh
 }
 
 #[test]
+fn what_a_member_said_it_lacks_does_not_count_while_it_is_asked_again() {
+    let (capability, queue) = (Capability::ReceiveFilter, Resource::Queue);
+    let (mut book, both) = (book(), [0, 1].map(member).into_iter().collect());
+    let (has, lacks) = (MemberSet::EMPTY.with(member(0)), MemberSet::EMPTY.with(member(1)));
+    let answer = |book: &mut CapabilityTable<Heap>| {
+        book.record(member(0), capability, &bytes_of(capability, 1, &[3; LONGEST]));
+        book.record_none(member(1), capability);
+        assert_eq!((book.able(queue, both), book.unanswered(queue, both)), (has, MemberSet::EMPTY));
+        assert_eq!(book.limits(queue)[..2], [0x0303_0303, u32::MAX]);
+    };
+    answer(&mut book);
+    book.doubt(both, capability);
+    assert_eq!((book.able(queue, both), book.unanswered(queue, both)), (has, lacks));
+    assert_eq!(book.limits(queue)[..2], [u32::MAX; 2], "and how many is not known");
+    answer(&mut book);
+}
+
+#[test]
 fn a_member_that_has_nothing_takes_it_from_the_team_and_one_that_is_silent_does_not() {
     let capability = Capability::ReceiveFilter;
     let mut book = book();
@@ -347,9 +365,8 @@ fn a_member_that_has_nothing_takes_it_from_the_team_and_one_that_is_silent_does_
     let with = book.merged(capability, live, Counting::Sum).unwrap();
     assert_eq!((value(with.bytes(), 8, 4), value(with.bytes(), 16, 4)), (0, 0x0303_0303));
     assert_eq!(with.bytes().len(), alone.bytes().len(), "the revision is that of those who have it");
-    // Members that have the capability are chosen; members without an answer only if no member has it.
     assert_eq!(book.able(Resource::Queue, live), MemberSet::EMPTY.with(member(0)));
-    assert_eq!(book.able(Resource::Queue, live.without(member(0))), MemberSet::EMPTY.with(member(2)));
+    assert_eq!(book.unanswered(Resource::Queue, live), MemberSet::EMPTY.with(member(2)));
     book.forget(member(0));
     assert_eq!(book.merged(capability, live, Counting::Sum), None);
 }

@@ -1,49 +1,19 @@
 //! The table of offload resources against a model that keeps a list, and the plans for requests that follow from it.
 
+mod resources;
+
 use proptest::prelude::*;
-use teaming::Heap;
-use teaming::ids::{MEMBERS, MemberIndex, MemberSet, NicId, NicIndex, PortId};
+use resources::{facts, ledger, member, nic, set};
+use teaming::ids::{MemberSet, NicId};
 use teaming::offload::{
-    Facts, Full, HeldResource, NO_PARTITION, OffloadPlacement, OffloadResources, ProcessorConflict,
-    ProcessorSets,
+    Full, HeldResource, NO_PARTITION, OffloadPlacement, ProcessorConflict, ProcessorSets,
 };
 use teaming::oid::payload::{Command, FilterTarget, PHYSICAL_FUNCTION};
 use teaming::oid::{OidPlan, Refusal, Resource};
 
-fn member(number: u8) -> MemberIndex {
-    MemberIndex::new(number).unwrap()
-}
-
-fn set(numbers: &[u8]) -> MemberSet {
-    numbers.iter().map(|&number| member(number)).collect()
-}
-
-fn nic(port: u32) -> NicId {
-    NicId::new(PortId::new(port), NicIndex::DEFAULT)
-}
-
-fn ledger(room: usize) -> OffloadResources<Heap> {
-    OffloadResources::new(vec![HeldResource::EMPTY; room])
-}
-
-fn facts(able: &[u8], flows: u8, placement: OffloadPlacement) -> Facts {
-    let able = set(able);
-    Facts {
-        placement,
-        able,
-        able_vf: able,
-        connected: set(&[1, 2, 3, 4, 7]),
-        live: able,
-        limits: [u32::MAX; MEMBERS],
-        flows: Some(member(flows)),
-    }
-}
-
 fn on(queue: u64, vport: u64) -> FilterTarget {
     FilterTarget { queue, vport }
 }
-
-const ALLOCATE: Command = Command::AllocateQueue { group: 0, processors: 0 };
 
 /// An operation of the switch or of a member on a resource.
 #[derive(Debug, Clone)]
@@ -111,7 +81,7 @@ proptest! {
             for number in 1..5 {
                 let partitions: std::collections::BTreeSet<_> =
                     made.iter().filter(|m| m.2 == number && m.3).map(|m| m.0).collect();
-                prop_assert_eq!(ledger.went_down(set(&[number])), u32::try_from(partitions.len()).unwrap());
+                prop_assert_eq!(ledger.partitions_on(set(&[number])), u32::try_from(partitions.len()).unwrap());
             }
         }
     }
@@ -146,28 +116,6 @@ fn a_full_ledger_refuses_and_a_grown_one_keeps_everything() {
     small.record(nic(5), Resource::Filter, 3, member(2)).unwrap();
     let holders: Vec<_> = [1, 2, 3].iter().map(|&id| small.holder(nic(5), Resource::Filter, id)).collect();
     assert_eq!(holders, [Some(member(1)), Some(member(1)), Some(member(2))]);
-}
-
-#[test]
-fn each_placement_puts_a_queue_where_its_name_says() {
-    let mut ledger = ledger(8);
-    let plan = |ledger: &OffloadResources<Heap>, source, facts: &Facts| ledger.plan(source, &ALLOCATE, facts);
-    use OffloadPlacement::{EveryMember, FollowFlows, SingleMember};
-    assert_eq!(plan(&ledger, nic(5), &facts(&[1, 2, 3], 3, FollowFlows)), OidPlan::Redirect(member(3)));
-    assert_eq!(plan(&ledger, nic(5), &facts(&[1, 2], 3, FollowFlows)), OidPlan::Redirect(member(1)));
-    assert_eq!(plan(&ledger, nic(5), &facts(&[2, 3], 3, SingleMember)), OidPlan::Redirect(member(2)));
-    assert_eq!(plan(&ledger, nic(5), &facts(&[1, 2], 1, EveryMember)), OidPlan::Originate(set(&[1, 2])));
-    // The driver's own requests must name a partition, so a request from 0/0 goes to one member only.
-    assert_eq!(plan(&ledger, NO_PARTITION, &facts(&[1, 2], 2, EveryMember)), OidPlan::Redirect(member(2)));
-    ledger.record(nic(6), Resource::Queue, 1, member(3)).unwrap();
-    assert_eq!(plan(&ledger, nic(5), &facts(&[2, 3], 2, SingleMember)), OidPlan::Redirect(member(3)));
-    for placement in [FollowFlows, SingleMember, EveryMember] {
-        assert_eq!(plan(&ledger, nic(5), &facts(&[], 1, placement)), OidPlan::Refuse(Refusal::NoMember));
-        // A security association is never refused and never offloaded to two members.
-        assert_eq!(ledger.plan(nic(5), &Command::AddSas, &facts(&[], 1, placement)), OidPlan::Pass);
-        let one = ledger.plan(nic(5), &Command::AddSas, &facts(&[1, 2, 3], 1, placement));
-        assert!(matches!(one, OidPlan::Redirect(_)), "{placement:?}");
-    }
 }
 
 #[test]
@@ -269,126 +217,6 @@ fn a_filter_moves_within_its_member_or_not_at_all() {
 }
 
 #[test]
-fn a_function_and_its_filter_meet_on_a_member_that_has_functions() {
-    let mut ledger = ledger(8);
-    let mut facts = facts(&[1, 2, 3], 1, OffloadPlacement::FollowFlows);
-    facts.able_vf = set(&[2, 3]);
-    let filter = Command::SetFilter { queue: 0, vport: 0 };
-    // Traffic arrives on member 1, which has no functions: the filter waits where one can be.
-    assert_eq!(ledger.plan(nic(5), &filter, &facts), OidPlan::Redirect(member(2)));
-    facts.flows = Some(member(3));
-    assert_eq!(ledger.plan(nic(5), &filter, &facts), OidPlan::Redirect(member(3)));
-    ledger.record(nic(5), Resource::Filter, 1, member(3)).unwrap();
-    (facts.able, facts.flows) = (facts.able_vf, Some(member(2)));
-    assert_eq!(ledger.plan(nic(5), &Command::AllocateVf, &facts), OidPlan::Redirect(member(3)));
-    // Without a link nobody can use it, and elsewhere the filter could not follow.
-    facts.live = set(&[1, 2]);
-    assert_eq!(ledger.plan(nic(5), &Command::AllocateVf, &facts), OidPlan::Refuse(Refusal::NotNow));
-    // Another partition is not bound to that member.
-    assert_eq!(ledger.plan(nic(6), &Command::AllocateVf, &facts), OidPlan::Redirect(member(2)));
-}
-
-#[test]
-fn a_want_of_members_is_said_to_last_only_if_they_are_known_to_lack_the_resource() {
-    let ledger = ledger(8);
-    for placement in
-        [OffloadPlacement::FollowFlows, OffloadPlacement::SingleMember, OffloadPlacement::EveryMember]
-    {
-        let mut facts = facts(&[], 1, placement);
-        assert_eq!(ledger.plan(nic(5), &ALLOCATE, &facts), OidPlan::Refuse(Refusal::NoMember));
-        facts.connected = MemberSet::EMPTY;
-        assert_eq!(ledger.plan(nic(5), &ALLOCATE, &facts), OidPlan::Refuse(Refusal::NotNow));
-        // All cables are out: the adapters are there, and the queue is made.
-        facts = Facts { live: MemberSet::EMPTY, ..self::facts(&[2], 1, placement) };
-        assert!(!matches!(ledger.plan(nic(5), &ALLOCATE, &facts), OidPlan::Refuse(_)), "{placement:?}");
-    }
-}
-
-#[test]
-fn a_member_with_room_is_asked_before_one_that_is_full() {
-    let mut ledger = ledger(8);
-    let mut facts = facts(&[1, 2, 3], 1, OffloadPlacement::FollowFlows);
-    facts.limits[0] = 2;
-    for id in [1, 2] {
-        assert_eq!(ledger.plan(nic(7), &ALLOCATE, &facts), OidPlan::Redirect(member(1)));
-        ledger.record(nic(5), Resource::Queue, id, member(1)).unwrap();
-    }
-    assert_eq!(ledger.plan(nic(7), &ALLOCATE, &facts), OidPlan::Redirect(member(2)));
-    assert_eq!(ledger.plan(nic(5), &ALLOCATE, &facts), OidPlan::Redirect(member(2)), "its home is full too");
-    facts.limits = [0; MEMBERS];
-    assert_eq!(ledger.plan(nic(7), &ALLOCATE, &facts), OidPlan::Redirect(member(1)), "the adapter refuses");
-    ledger.went_away(member(1));
-    facts.limits[0] = 1;
-    assert_eq!(ledger.plan(nic(7), &ALLOCATE, &facts), OidPlan::Redirect(member(1)), "it is another adapter");
-}
-
-/// What the switch asks for, and members that come and go.
-#[derive(Debug, Clone)]
-enum Change {
-    Queue(u32),
-    Filter(u32),
-    Function(u32),
-    Live(u32),
-    WentAway(u8),
-}
-
-fn change() -> impl Strategy<Value = Change> {
-    prop_oneof![
-        2 => (1..6_u32).prop_map(Change::Queue),
-        2 => (1..6_u32).prop_map(Change::Filter),
-        2 => (1..6_u32).prop_map(Change::Function),
-        2 => (0..16_u32).prop_map(Change::Live),
-        1 => (1..5_u8).prop_map(Change::WentAway),
-    ]
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
-
-    /// Links, flows and adapters change at will: what is made of one partition, or in the placement on one member of
-    /// all, is on one member.
-    #[test]
-    fn what_must_be_together_is_made_together(
-        single in any::<bool>(),
-        changes in prop::collection::vec((change(), 1..5_u8), 0..60),
-    ) {
-        let mut ledger = ledger(64);
-        let placement =
-            if single { OffloadPlacement::SingleMember } else { OffloadPlacement::FollowFlows };
-        let mut live = set(&[1, 2, 3, 4]);
-        for (id, (change, flows)) in (0..).zip(changes) {
-            let (port, resource, command) = match change {
-                Change::Queue(port) => (port, Resource::Queue, ALLOCATE),
-                Change::Filter(port) => (port, Resource::Filter, Command::SetFilter { queue: 0, vport: 0 }),
-                Change::Function(port) => (port, Resource::Vf, Command::AllocateVf),
-                Change::Live(bits) => {
-                    live = (1..5_u8).filter(|n| bits >> (n - 1) & 1 != 0).map(member).collect();
-                    continue;
-                }
-                Change::WentAway(number) => {
-                    ledger.went_away(member(number));
-                    continue;
-                }
-            };
-            let facts = Facts { live, ..facts(&[1, 2, 3, 4], flows, placement) };
-            match ledger.plan(nic(port), &command, &facts) {
-                OidPlan::Redirect(at) => ledger.record(nic(port), resource, id, at).unwrap(),
-                OidPlan::Refuse(Refusal::NotNow) => prop_assert_eq!(resource, Resource::Vf),
-                other => prop_assert!(false, "{:?}", other),
-            }
-            let there = ledger.entries().iter().filter(|entry| !entry.is_gone());
-            let mut members: std::collections::BTreeMap<Option<NicId>, MemberSet> = Default::default();
-            for entry in there {
-                let key = (!single).then_some(entry.source);
-                let of = members.entry(key).or_insert(MemberSet::EMPTY);
-                *of = of.with(entry.member().unwrap());
-            }
-            prop_assert!(members.values().all(|of| of.len() == 1), "{:?}", members);
-        }
-    }
-}
-
-#[test]
 fn a_list_goes_to_all_who_hold_something_of_it() {
     let mut ledger = ledger(8);
     for (id, number) in [(1, 1), (2, 2), (3, 2)] {
@@ -406,16 +234,36 @@ fn a_partition_with_a_function_on_a_dead_member_is_told_once() {
     let mut ledger = ledger(8);
     ledger.record(nic(5), Resource::Vf, 1, member(1)).unwrap();
     ledger.record(nic(6), Resource::Vf, 1, member(2)).unwrap();
-    assert_eq!(ledger.went_down(set(&[1])), 0);
-    assert_eq!(ledger.next_lost_vf(|_| false, Some), None, "nobody is told to leave what it does not use");
+    let live = set(&[2]);
+    assert_eq!(
+        ledger.next_lost_vf(live, |_| false, Some),
+        None,
+        "nobody is told to leave what it does not use"
+    );
     let refused = |_| None::<NicId>;
-    assert_eq!(ledger.next_lost_vf(|_| true, refused), Some(None), "who could not be told is told later");
-    let mut twice = || [0, 1].map(|_| ledger.next_lost_vf(|_| true, Some).flatten());
-    assert_eq!(twice(), [Some(nic(5)), None]);
-    ledger.went_down(set(&[1, 2]));
-    ledger.came_up(set(&[1]));
-    let mut twice = || [0, 1].map(|_| ledger.next_lost_vf(|_| true, Some).flatten());
-    assert_eq!(twice(), [Some(nic(6)), None]);
+    assert_eq!(
+        ledger.next_lost_vf(live, |_| true, refused),
+        Some(None),
+        "who could not be told is told later"
+    );
+    let mut twice = |live| [0, 1].map(|_| ledger.next_lost_vf(live, |_| true, Some).flatten());
+    assert_eq!(twice(live), [Some(nic(5)), None]);
+    assert_eq!(twice(MemberSet::EMPTY), [Some(nic(6)), None]);
+    ledger.came_up(set(&[1, 2]));
+    let mut twice = |live| [0, 1].map(|_| ledger.next_lost_vf(live, |_| true, Some).flatten());
+    assert_eq!(twice(set(&[1, 2])), [None, None]);
+    assert_eq!(twice(set(&[1])), [Some(nic(6)), None]);
+    ledger.went_away(member(1));
+    assert_eq!(ledger.next_lost_vf(set(&[1]), |_| true, Some), Some(Some(nic(5))), "another adapter came");
+}
+
+/// The member went down after it was chosen and before its answer was recorded.
+#[test]
+fn a_function_that_is_recorded_on_a_member_that_is_dead_by_then_is_lost() {
+    let mut ledger = ledger(8);
+    let live = set(&[2]);
+    ledger.record(nic(5), Resource::Vf, 1, member(1)).unwrap();
+    assert_eq!(ledger.next_lost_vf(live, |_| true, Some), Some(Some(nic(5))));
 }
 
 /// The processors of a member's queues from the administrator's settings: base processor and count; with

@@ -53,12 +53,11 @@ pub fn plan_request(module: &Module, request: Request) -> OidDisposition {
 fn plan(module: &Module, control: &mut TeamLock<'_>, task: &Task, resource: Resource) -> OidPlan {
     let source = task.envelope.source();
     let (connected, live) = (control.team.connected(), control.team.live());
-    // Of the members that are up, one that has not answered yet is better than one without a link that has.
-    let able = |of| control.capabilities.able(of, connected).union(control.capabilities.able(of, live));
     let facts = Facts {
         placement: control.settings.offload_placement,
-        able: able(resource),
-        able_vf: able(Resource::Vf),
+        able: control.capabilities.able(resource, connected),
+        unanswered: control.capabilities.unanswered(resource, connected),
+        able_vf: control.capabilities.able(Resource::Vf, connected),
         connected,
         live,
         limits: control.capabilities.limits(resource),

@@ -28,8 +28,8 @@ pub struct HeldResource {
     member: u8,
     /// The adapter was unbound, and the resource with it; kept until the switch frees it.
     gone: bool,
-    /// The switch must still be told that the partition cannot use it any more.
-    pub notify: bool,
+    /// The switch was told that the partition cannot use it any more.
+    told: bool,
     /// Allocated by a request of the driver's own, so that only such requests may name it: the switch's id may be
     /// another member's.
     own: bool,
@@ -45,7 +45,7 @@ impl HeldResource {
         serial: 0,
         member: 0,
         gone: false,
-        notify: false,
+        told: false,
         own: false,
         member_resource_id: 0,
     };
@@ -265,22 +265,17 @@ impl<S: Storage> OffloadResources<S> {
         self.used = kept;
     }
 
-    /// Members went down. Marks their virtual functions, whose partitions bypass the switch, for notification, and
-    /// returns the number of partitions with a queue on one of them: the default queue serves those now, or a copy of
-    /// the queue on another member.
-    pub fn went_down(&mut self, members: MemberSet) -> u32 {
-        let used = self.used;
+    /// The number of partitions with a queue on one of these members. If they go down, the default queue serves those
+    /// partitions, or a copy of the queue on another member.
+    pub fn partitions_on(&self, members: MemberSet) -> u32 {
+        let on = |entry: &&HeldResource| entry.member().is_some_and(|member| members.contains(member));
+        let there = self.entries().iter().filter(on).filter(|entry| !entry.gone);
         let (mut partitions, mut last) = (0_u32, None);
-        for entry in self.entries.iter_mut().take(used) {
-            let down = entry.member().is_some_and(|member| members.contains(member)) && !entry.gone;
-            match entry.resource {
-                Resource::Vf if down => entry.notify = true,
-                // Sorted by source, so that a partition with several queues is counted once.
-                Resource::Queue if down && last != Some(entry.source) => {
-                    last = Some(entry.source);
-                    partitions = partitions.saturating_add(1);
-                }
-                _ => {}
+        for entry in there.filter(|entry| entry.resource == Resource::Queue) {
+            // Sorted by source, so that a partition with several queues is counted once.
+            if last != Some(entry.source) {
+                last = Some(entry.source);
+                partitions = partitions.saturating_add(1);
             }
         }
         partitions
@@ -293,27 +288,33 @@ impl<S: Storage> OffloadResources<S> {
         self.entries.iter_mut().take(used).filter(mine).for_each(|entry| entry.gone = true);
     }
 
-    /// Members are up again: no partition has to leave a virtual function on them any more.
+    /// Members are up again: who has a virtual function on them is told when they are lost the next time.
     pub fn came_up(&mut self, members: MemberSet) {
         let used = self.used;
         let up = |entry: &HeldResource| entry.member().is_some_and(|member| members.contains(member));
         let back = self.entries.iter_mut().take(used).filter(|entry| up(entry) && !entry.gone);
-        back.for_each(|entry| entry.notify = false);
+        back.for_each(|entry| entry.told = false);
     }
 
-    /// The next partition to notify of a lost virtual function, with a reference. A partition that does not use its
+    /// The next partition to notify of a lost virtual function, with a reference: its member is gone or not among those
+    /// that are `live`, whether it went down before or after the function was recorded. A partition that does not use its
     /// function is notified when it does; one whose reference is refused, when it is granted. `None` if there is none
     /// to notify.
     pub fn next_lost_vf<R>(
         &mut self,
+        live: MemberSet,
         uses_it: impl Fn(NicId) -> bool,
         reference: impl FnOnce(NicId) -> Option<R>,
     ) -> Option<Option<R>> {
         let used = self.used;
+        let lost = |entry: &HeldResource| {
+            let works = !entry.gone && entry.member().is_some_and(|member| live.contains(member));
+            entry.resource == Resource::Vf && !entry.told && !works
+        };
         let mut entries = self.entries.iter_mut().take(used);
-        let entry = entries.find(|entry| entry.notify && uses_it(entry.source))?;
+        let entry = entries.find(|entry| lost(entry) && uses_it(entry.source))?;
         let referenced = reference(entry.source);
-        entry.notify = referenced.is_none();
+        entry.told = referenced.is_some();
         Some(referenced)
     }
 }

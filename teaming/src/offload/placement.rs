@@ -23,9 +23,11 @@ pub enum OffloadPlacement {
 #[derive(Debug, Clone, Copy)]
 pub struct Facts {
     pub placement: OffloadPlacement,
-    /// Connected members that can hold the resource, with a link or without.
+    /// Connected members that say they can hold the resource, with a link or without.
     pub able: MemberSet,
-    /// Connected members that can hold a virtual function.
+    /// Connected members that have not said whether they can.
+    pub unanswered: MemberSet,
+    /// Connected members that say they can hold a virtual function.
     pub able_vf: MemberSet,
     /// Connected members, which may be able once they have answered or when one more is connected.
     pub connected: MemberSet,
@@ -93,20 +95,26 @@ impl<S: Storage> OffloadResources<S> {
 
     fn place(&self, source: NicId, resource: Resource, facts: &Facts) -> OidPlan {
         let copied = matches!(resource, Resource::Queue | Resource::Filter) && source != NO_PARTITION;
-        if facts.able.is_empty() {
+        let candidates = facts.able.union(facts.unanswered);
+        if candidates.is_empty() {
             return facts.refusal();
         }
-        let choice = Choice { live: facts.live, full: self.full(resource, &facts.limits) };
-        let member = match facts.placement {
-            OffloadPlacement::EveryMember if copied => {
-                return OidPlan::Originate(choice.narrowed(facts.able));
-            }
-            OffloadPlacement::FollowFlows | OffloadPlacement::EveryMember => {
-                self.beside_its_own(source, resource, facts, choice)
-            }
-            OffloadPlacement::SingleMember => self.beside_all(resource, facts, choice),
+        let choice = Choice {
+            candidates,
+            room: candidates.minus(self.full(resource, &facts.limits)),
+            live: facts.live,
+            able: facts.able,
         };
-        match member {
+        let among = match facts.placement {
+            OffloadPlacement::EveryMember if copied => return OidPlan::Originate(choice.best()),
+            OffloadPlacement::FollowFlows | OffloadPlacement::EveryMember => {
+                self.beside_its_own(source, resource, facts, &choice)
+            }
+            OffloadPlacement::SingleMember => self.beside_all(resource, facts, &choice),
+        };
+        let follows = facts.placement != OffloadPlacement::SingleMember;
+        let flows = facts.flows.filter(|&member| follows && among.contains(member));
+        match flows.or(among.iter().next()) {
             // Its partition would lose the network: what it sends over the function leaves by that member alone.
             Some(member) if resource == Resource::Vf && !facts.live.contains(member) => {
                 OidPlan::Refuse(Refusal::NotNow)
@@ -128,65 +136,66 @@ impl<S: Storage> OffloadResources<S> {
         full.filter_map(|(slot, _)| MemberIndex::from_slot(slot)).collect()
     }
 
-    /// The member that holds the partition's other resources, so that one may name another and no id is given out twice
-    /// to one partition; else the one where its traffic arrives; else any.
-    fn beside_its_own(
-        &self,
-        source: NicId,
-        resource: Resource,
-        facts: &Facts,
-        choice: Choice,
-    ) -> Option<MemberIndex> {
-        // Packets with an association leave by its member alone, so that needs a link.
-        let allowed = match resource {
-            Resource::Sa => choice.narrowed(facts.able),
-            _ => facts.able.minus(choice.full),
-        };
-        let held = self.entries().iter().filter(|entry| !entry.gone && entry.source == source);
-        let homes: MemberSet = held.filter_map(HeldResource::member).collect();
-        let homes = if source == NO_PARTITION { MemberSet::EMPTY } else { homes.intersection(allowed) };
-        // A filter outside all queues is moved to the virtual port of a function later
-        // (moving-a-receive-filter-to-a-virtual-port).
-        let with_functions = facts.able.intersection(facts.able_vf);
-        let any = match resource {
-            Resource::Filter if !with_functions.is_empty() => with_functions,
-            _ => facts.able,
-        };
-        let among = choice.narrowed(if homes.is_empty() { any } else { homes });
-        facts.flows.filter(|&member| among.contains(member)).or(among.iter().next())
+    /// The members that hold any resource, of one partition or of all.
+    fn homes(&self, of: impl Fn(NicId) -> bool) -> MemberSet {
+        let held = self.entries().iter().filter(|entry| !entry.gone && of(entry.source));
+        held.filter_map(HeldResource::member).collect()
+    }
+
+    /// The member that holds the partition's other resources, if it has room, so that one may name another and no id is
+    /// given out twice to one partition; else any.
+    fn beside_its_own(&self, source: NicId, resource: Resource, facts: &Facts, choice: &Choice) -> MemberSet {
+        let homes = self.homes(|of| of == source && source != NO_PARTITION);
+        match resource {
+            // Packets with an association leave by its member alone, so the link comes first.
+            Resource::Sa => narrowed(choice.best(), [homes]),
+            _ if !homes.intersection(choice.room).is_empty() => choice.best_of(homes),
+            // A filter outside all queues is moved to the virtual port of a function later
+            // (moving-a-receive-filter-to-a-virtual-port).
+            Resource::Filter => narrowed(choice.best(), [facts.able_vf]),
+            _ => choice.best(),
+        }
     }
 
     /// The member that holds anything, with a link or without, because its ids are in use; else any, if possible one
     /// that can hold functions too.
-    fn beside_all(&self, resource: Resource, facts: &Facts, choice: Choice) -> Option<MemberIndex> {
-        let mut held = self.entries().iter().filter(|entry| !entry.gone).filter_map(HeldResource::member);
-        if resource == Resource::Sa {
+    fn beside_all(&self, resource: Resource, facts: &Facts, choice: &Choice) -> MemberSet {
+        let homes = self.homes(|_| true);
+        match resource {
             // Packets with an association leave by its member alone.
-            let among = choice.narrowed(facts.able);
-            return held.find(|&member| among.contains(member)).or(among.iter().next());
+            Resource::Sa => narrowed(choice.best(), [homes]),
+            _ if !homes.is_empty() => choice.best_of(homes),
+            _ => narrowed(choice.best(), [facts.able_vf]),
         }
-        if let Some(member) = held.next() {
-            return Some(member).filter(|&member| facts.able.contains(member));
-        }
-        let with_functions = choice.narrowed(facts.able.intersection(facts.able_vf));
-        with_functions.iter().next().or(choice.narrowed(facts.able).iter().next())
     }
 }
 
-/// What makes one member that can hold a resource better than another.
-#[derive(Clone, Copy)]
+/// The members that may get a resource, and what makes one better than another.
 struct Choice {
+    candidates: MemberSet,
+    room: MemberSet,
     live: MemberSet,
-    full: MemberSet,
+    able: MemberSet,
 }
 
 impl Choice {
-    /// The members of `from` with room, and of these those with a link; as far as there are any.
-    fn narrowed(self, from: MemberSet) -> MemberSet {
-        let some_or = |some: MemberSet, all| if some.is_empty() { all } else { some };
-        let room = some_or(from.minus(self.full), from);
-        some_or(room.intersection(self.live), room)
+    fn best(&self) -> MemberSet {
+        self.best_of(self.candidates)
     }
+
+    /// The candidates of `from` with room, of these those with a link, and of these those that say they can hold the
+    /// resource. Whatever else is wished comes after: a resource on a member without a link serves nobody.
+    fn best_of(&self, from: MemberSet) -> MemberSet {
+        narrowed(from.intersection(self.candidates), [self.room, self.live, self.able])
+    }
+}
+
+/// Narrows members by one wish after the other. A wish that none of the remaining members meets is dropped.
+fn narrowed<const WISHES: usize>(members: MemberSet, wishes: [MemberSet; WISHES]) -> MemberSet {
+    wishes.into_iter().fold(members, |left, wish| match left.intersection(wish) {
+        met if met.is_empty() => left,
+        met => met,
+    })
 }
 
 /// Where a filter is moved: on the members that hold both what it was set on and what it is moved to, or not at all. Its

@@ -29,10 +29,14 @@ enum Known {
 
 /// All capabilities of one member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MemberCapabilities([Known; CAPABILITIES.len()]);
+pub struct MemberCapabilities {
+    known: [Known; CAPABILITIES.len()],
+    /// Those of which the member may have more by now, a bit each: it is asked again.
+    doubted: u8,
+}
 
 impl MemberCapabilities {
-    pub const UNKNOWN: Self = Self([Known::Nothing; CAPABILITIES.len()]);
+    pub const UNKNOWN: Self = Self { known: [Known::Nothing; CAPABILITIES.len()], doubted: 0 };
 }
 
 /// What the team can hold of what each member has so many of.
@@ -103,10 +107,25 @@ impl<S: Storage> CapabilityTable<S> {
 
     fn put(&mut self, member: MemberIndex, capability: Capability, known: Known) {
         let Some(all) = self.members.get_mut(member.slot()) else { return };
-        if let Some(place) = all.0.get_mut(capability.index()).filter(|place| **place != known) {
+        all.doubted &= !capability.bit();
+        if let Some(place) = all.known.get_mut(capability.index()).filter(|place| **place != known) {
             *place = known;
             self.due |= capability.bit();
         }
+    }
+
+    /// A capability of these members may have changed; they are to be asked. Until a member has answered, what it said it
+    /// has still counts, and what it said it lacks does not.
+    pub fn doubt(&mut self, members: MemberSet, capability: Capability) {
+        for member in members.iter() {
+            if let Some(all) = self.members.get_mut(member.slot()) {
+                all.doubted |= capability.bit();
+            }
+        }
+    }
+
+    fn doubted(&self, member: MemberIndex, capability: Capability) -> bool {
+        self.members.get(member.slot()).is_some_and(|all| all.doubted & capability.bit() != 0)
     }
 
     /// The member's adapter was unbound; the next one under its index is another.
@@ -118,7 +137,7 @@ impl<S: Storage> CapabilityTable<S> {
 
     fn known(&self, member: MemberIndex, capability: Capability) -> &Known {
         let all = self.members.get(member.slot());
-        all.and_then(|all| all.0.get(capability.index())).unwrap_or(&Known::Nothing)
+        all.and_then(|all| all.known.get(capability.index())).unwrap_or(&Known::Nothing)
     }
 
     /// The team has changed: all capabilities are to be indicated again.
@@ -206,19 +225,18 @@ impl<S: Storage> CapabilityTable<S> {
         Some(team)
     }
 
-    /// The members of `live` that can hold a resource. Those that have not answered count only if no member has
-    /// confirmed it.
-    pub fn able(&self, resource: Resource, live: MemberSet) -> MemberSet {
-        let with = |wanted: Option<bool>| {
-            live.iter().filter(|&m| self.can(m, resource) == wanted).collect::<MemberSet>()
-        };
-        match with(Some(true)) {
-            set if set.is_empty() => with(None),
-            set => set,
-        }
+    /// The members of `of` that say they can hold a resource.
+    pub fn able(&self, resource: Resource, of: MemberSet) -> MemberSet {
+        of.iter().filter(|&member| self.can(member, resource) == Some(true)).collect()
     }
 
-    /// How many resources of a kind each member has said it can hold, by slot; `u32::MAX` where it has not.
+    /// The members of `of` that have not said whether they can hold a resource.
+    pub fn unanswered(&self, resource: Resource, of: MemberSet) -> MemberSet {
+        of.iter().filter(|&member| self.can(member, resource).is_none()).collect()
+    }
+
+    /// How many resources of a kind each member has said it can hold, by slot; `u32::MAX` where it has not, or where that
+    /// is in doubt.
     pub fn limits(&self, resource: Resource) -> [u32; MEMBERS] {
         let limit = |slot| self.limit(MemberIndex::from_slot(slot)?, resource);
         core::array::from_fn(|slot| limit(slot).unwrap_or(u32::MAX))
@@ -233,10 +251,13 @@ impl<S: Storage> CapabilityTable<S> {
             Resource::Sa => (Capability::TaskOffload, "IPsecV2.SaOffloadCapacity"),
         };
         let Known::This(block) = self.known(member, capability) else { return None };
+        if self.doubted(member, capability) {
+            return None;
+        }
         capability.fields().iter().find(|field| field.name == name).map(|field| block.get(field))
     }
 
-    /// Whether a member can hold a resource; `None` if it has not answered.
+    /// Whether a member can hold a resource; `None` if it has not answered, or has said that it cannot and is asked again.
     fn can(&self, member: MemberIndex, resource: Resource) -> Option<bool> {
         let (capability, name) = match resource {
             Resource::Queue | Resource::Filter => (Capability::ReceiveFilter, "EnabledQueueTypes"),
@@ -244,14 +265,15 @@ impl<S: Storage> CapabilityTable<S> {
             Resource::Vport => (Capability::NicSwitch, "MaxNumVPorts"),
             Resource::Sa => (Capability::TaskOffload, "IPsecV2.SaOffloadCapacity"),
         };
-        match self.known(member, capability) {
+        let can = match self.known(member, capability) {
             Known::Nothing => None,
             Known::None => Some(false),
             Known::This(block) => {
                 let field = capability.fields().iter().find(|field| field.name == name);
                 Some(field.is_some_and(|field| block.get(field) != 0))
             }
-        }
+        };
+        can.filter(|&can| can || !self.doubted(member, capability))
     }
 }
 
