@@ -172,18 +172,30 @@ fn external(module: &Module) -> Option<PortId> {
     module.forwarding.read().external
 }
 
+/// Why a vNIC has no reference.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Unreferenced {
+    /// It is not connected, or not any more.
+    Disconnected,
+    /// The switch refused it.
+    Refused,
+}
+
 /// References a connected vNIC, under the team lock as `reference` does. IRQL <= DISPATCH_LEVEL, no lock held.
-pub fn reference_vnic(module: &Module, vnic: NicId) -> Option<NicRef<'_>> {
-    let control = module.control.lock();
-    let connected = module
-        .forwarding
-        .read()
-        .ports
-        .get(vnic.port)
-        .is_some_and(|port| port.id == vnic && port.is_connected());
-    let nic = connected.then(|| module.switch.reference_nic(vnic)).flatten();
-    drop(control);
-    nic
+///
+/// # Errors
+///
+/// Why there is no reference.
+pub fn reference_vnic(module: &Module, vnic: NicId) -> Result<NicRef<'_>, Unreferenced> {
+    let _control = module.control.lock();
+    let connected = {
+        let forwarding = module.forwarding.read();
+        forwarding.ports.get(vnic.port).is_some_and(|port| port.id == vnic && port.is_connected())
+    };
+    if !connected {
+        return Err(Unreferenced::Disconnected);
+    }
+    module.switch.reference_nic(vnic).ok_or(Unreferenced::Refused)
 }
 
 /// Queries every connected member. IRQL <= DISPATCH_LEVEL, no lock held.

@@ -17,6 +17,7 @@ use crate::kernel::rundown::{WorkGuard, WorkRundown};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, Ordering};
 use teaming::ids::{MemberIndex, NicId, NicIndex, PortId};
+use teaming::offload::NO_PARTITION;
 use teaming::oid::Resource;
 
 /// The driver's own request to one member, in place of the original.
@@ -81,15 +82,15 @@ impl FanOut {
         unsafe { core::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), size_of_val(words)) }
     }
 
-    /// Prepares a part: its first `length` payload bytes go to `member` on behalf of the partition `source`. The
-    /// references are held until it is completed.
+    /// Prepares a part: its first `length` payload bytes go to `member` on behalf of the partition `source`, or with source
+    /// 0/0 on the driver's own, without a `source_nic`. The references are held until it is completed.
     pub fn ready(
         &mut self,
         index: usize,
         like: &Envelope,
         member: MemberIndex,
         length: usize,
-        (source, source_nic): (NicId, NicRef<'_>),
+        (source, source_nic): (NicId, Option<NicRef<'_>>),
         (port, nic): (PortId, NicRef<'_>),
     ) {
         let buffer = self.payload_mut(index).as_mut_ptr();
@@ -137,7 +138,9 @@ impl FanOut {
         );
         // With the original's RequestId, a cancellation of the original cancels all parts.
         part.own.set_id(original_id);
-        source_nic.keep();
+        if let Some(source_nic) = source_nic {
+            source_nic.keep();
+        }
         nic.keep();
     }
 
@@ -211,8 +214,8 @@ impl FanOut {
         let nic = |port, index| NicId::new(PortId::new(port), NicIndex::new(index));
         let destination = nic(envelope.destination_port_id, envelope.destination_nic_index);
         let source = nic(envelope.source_port_id, envelope.source_nic_index);
-        for pair in [destination, source] {
-            // SAFETY: both were kept in `ready`, once.
+        for pair in [destination, source].into_iter().filter(|&pair| pair != NO_PARTITION) {
+            // SAFETY: kept in `ready`, once.
             drop(unsafe { NicRef::adopt(switch, pair) });
         }
         // SAFETY: as above.

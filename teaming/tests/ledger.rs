@@ -4,9 +4,10 @@ mod resources;
 
 use proptest::prelude::*;
 use resources::{facts, ledger, member, nic, set};
+use teaming::Heap;
 use teaming::ids::{MemberSet, NicId};
 use teaming::offload::{
-    Full, HeldResource, NO_PARTITION, OffloadPlacement, ProcessorConflict, ProcessorSets,
+    Full, HeldResource, NO_PARTITION, OffloadPlacement, OffloadResources, ProcessorConflict, ProcessorSets,
 };
 use teaming::oid::payload::{Command, FilterTarget, PHYSICAL_FUNCTION};
 use teaming::oid::{OidPlan, Refusal, Resource};
@@ -173,6 +174,31 @@ fn copies_are_reached_by_requests_of_our_own_under_each_members_id() {
     assert_eq!(ledger.plan(nic(5), &free, &facts), OidPlan::Originate(set(&[2])));
     ledger.release(nic(5), Resource::Queue, 10);
     assert!(ledger.is_empty());
+}
+
+#[test]
+fn a_request_that_a_member_would_take_for_one_about_something_else_is_told_by_any_id_in_it() {
+    let mut ledger = ledger(8);
+    for (resource, id, copies) in [
+        (Resource::Queue, 1, [(1, 1), (2, 1)]),
+        (Resource::Queue, 2, [(1, 2), (2, 3)]),
+        (Resource::Filter, 1, [(1, 1), (2, 1)]),
+    ] {
+        let serial = ledger.next_serial();
+        for (number, below) in copies {
+            ledger.record_copy((nic(5), resource, id), member(number), below, serial).unwrap();
+        }
+    }
+    let renamed = |ledger: &OffloadResources<Heap>, source, command: Command| {
+        ledger.any_renamed(nic(source), command.named())
+    };
+    assert!(renamed(&ledger, 5, Command::FreeQueue { queue: 2 }));
+    assert!(renamed(&ledger, 5, Command::ClearFilter { queue: 2, filter: 1 }));
+    assert!(renamed(&ledger, 5, Command::MoveFilter { filter: 1, from: on(0, 0), to: on(2, 0) }));
+    assert!(!renamed(&ledger, 5, Command::ClearFilter { queue: 1, filter: 1 }));
+    assert!(!renamed(&ledger, 6, Command::FreeQueue { queue: 2 }), "another partition's");
+    ledger.went_away(member(2));
+    assert!(!renamed(&ledger, 5, Command::FreeQueue { queue: 2 }), "what is left is known by the same id");
 }
 
 #[test]

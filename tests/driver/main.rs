@@ -23,6 +23,7 @@ mod placement;
 mod refusals;
 mod rules;
 mod runtime_state;
+mod sequences;
 mod settings;
 mod witnesses;
 mod worker;

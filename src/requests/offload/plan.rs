@@ -3,13 +3,14 @@
 
 use super::{Task, break_promise, promise, tell, with_resources};
 use crate::clock;
-use crate::control::nic_status;
+use crate::control::nic_status::{self, Unreferenced};
 use crate::kernel::pool::{Pool, PoolBox};
 use crate::module::{Module, TeamLock};
 use crate::ndis::envelope::{Envelope, RedirectedRequest};
 use crate::ndis::fan_out::FanOut;
 use crate::ndis::oid::Request;
 use crate::ndis::status::NdisStatus;
+use crate::ndis::switch::NicRef;
 use crate::trace::Event;
 use teaming::ids::{MemberIndex, MemberSet, NicId};
 use teaming::offload::{Facts, NO_PARTITION, OffloadResources};
@@ -86,14 +87,29 @@ impl Task {
     }
 
     /// The disposition of a request for whose member there is no memory or no reference: refused with `status` if the
-    /// protocol allows that, otherwise passed on unchanged, with an event.
-    fn give_up(&self, module: &Module, status: NdisStatus) -> OidDisposition {
-        if self.row.refusable {
+    /// protocol allows that, otherwise passed on unchanged, with an event. One is refused all the same: if only one
+    /// adapter is left, which is index 0 then, and it knows a copy that the request names by another id. The switch has
+    /// to repeat it, because by the switch's id it would free another partition's resource there.
+    fn give_up(&self, module: &Module, resource: Resource, status: NdisStatus) -> OidDisposition {
+        if self.row.refusable || self.would_be_misread(module, resource) {
             return OidDisposition::Refused(status);
         }
         // The switch must be able to free what it holds: such a request goes down to the external port as it came.
         tell(module, Event::RequestNotDirected { oid: self.row.oid });
         OidDisposition::Down(None)
+    }
+
+    /// Whether the only adapter knows something that the request names by another id than the switch does.
+    fn would_be_misread(&self, module: &Module, resource: Resource) -> bool {
+        let (source, bytes) = (self.envelope.source(), self.envelope.payload());
+        let queues = QueueArray::read(bytes).filter(|_| self.command == Command::CompleteQueues);
+        let listed = queues.iter().flat_map(|array| array.queues(bytes));
+        let named = self.command.named().chain(listed.map(|queue| (Resource::Queue, queue)));
+        let mut control = module.control.lock();
+        control.team.connected().len() == 1
+            && with_resources(module, &mut control, resource, |resources| {
+                resources.any_renamed(source, named)
+            })
     }
 }
 
@@ -119,11 +135,11 @@ fn redirect(module: &Module, task: &Task, resource: Resource, member: MemberInde
     let (Ok(mut redirected), Ok(())) =
         (RedirectedRequest::try_new(&task.envelope, member, resource), promise(module, resource, promised))
     else {
-        return task.give_up(module, NdisStatus::RESOURCES);
+        return task.give_up(module, resource, NdisStatus::RESOURCES);
     };
     let Some((_, nic)) = nic_status::reference(module, member) else {
         break_promise(module, resource, promised);
-        return task.give_up(module, NdisStatus::ADAPTER_NOT_FOUND);
+        return task.give_up(module, resource, NdisStatus::ADAPTER_NOT_FOUND);
     };
     redirected.keep(nic);
     redirected.promised = (resource, promised);
@@ -135,7 +151,7 @@ fn originate(module: &Module, task: &Task, resource: Resource, members: MemberSe
     let promised = task.entries(count);
     let fan = FanOut::try_new(task.envelope.request(), count, part_size(task));
     let Ok(mut fan) = fan.and_then(|fan| promise(module, resource, promised).map(|()| fan)) else {
-        return task.give_up(module, NdisStatus::RESOURCES);
+        return task.give_up(module, resource, NdisStatus::RESOURCES);
     };
     fan.promised = Some((resource, promised));
     for (index, member) in members.iter().enumerate() {
@@ -145,7 +161,7 @@ fn originate(module: &Module, task: &Task, resource: Resource, members: MemberSe
         return OidDisposition::Parts(fan);
     }
     break_promise(module, resource, promised);
-    task.give_up(module, NdisStatus::ADAPTER_NOT_FOUND)
+    task.give_up(module, resource, NdisStatus::ADAPTER_NOT_FOUND)
 }
 
 /// Upper bound of a part's payload, in bytes. A list of queues is followed by the index of each queue in the original
@@ -180,9 +196,26 @@ fn ready_part(
     };
     let Some((length, partition)) = written else { return };
     let partition = if source == NO_PARTITION { partition } else { source };
-    let Some(source_nic) = nic_status::reference_vnic(module, partition) else { return };
+    let Some(behalf) = on_behalf_of(module, task, partition) else { return };
     let Some((port, nic)) = nic_status::reference(module, member) else { return };
-    fan.ready(index, &task.envelope, member, length, (partition, source_nic), (port, nic));
+    fan.ready(index, &task.envelope, member, length, behalf, (port, nic));
+}
+
+/// The source of a request of our own, referenced: the partition. Once its NIC is disconnected that is not referenced any
+/// more (oid-switch-nic-disconnect.md); what the driver allocated for it is then freed from 0/0, for the driver's own
+/// purposes (forwarding-oid-requests-to-physical-network-adapters.md). Only a request that allocates has to name the
+/// partition (managing-hardware-offload-oid-requests-to-physical-network-adapters.md).
+fn on_behalf_of<'m>(
+    module: &'m Module,
+    task: &Task,
+    partition: NicId,
+) -> Option<(NicId, Option<NicRef<'m>>)> {
+    let frees_own = matches!(task.command, Command::ClearFilter { .. } | Command::FreeQueue { .. });
+    match nic_status::reference_vnic(module, partition) {
+        Ok(nic) => Some((partition, Some(nic))),
+        Err(Unreferenced::Disconnected) if frees_own => Some((NO_PARTITION, None)),
+        Err(Unreferenced::Disconnected | Unreferenced::Refused) => None,
+    }
 }
 
 /// The partition that a request of our own names as its source: that of the first element in the list which this member

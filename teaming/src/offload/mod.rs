@@ -238,6 +238,15 @@ impl<S: Storage> OffloadResources<S> {
             .map(|entry| entry.member_resource_id)
     }
 
+    /// Whether a member knows one of these by another id than the switch does. A request that names it must not reach an
+    /// adapter as the switch made it: there that id is another resource's, or nobody's.
+    pub fn any_renamed(&self, source: NicId, mut named: impl Iterator<Item = (Resource, u64)>) -> bool {
+        named.any(|(resource, id)| {
+            self.holders(source, resource, id)
+                .any(|entry| !entry.gone && entry.member_resource_id != entry.id)
+        })
+    }
+
     /// Removes a resource that the switch freed.
     pub fn release(&mut self, source: NicId, resource: Resource, id: u64) {
         let Some(meant) = self.holders(source, resource, id).next().copied() else { return };

@@ -58,6 +58,32 @@ pub enum Command {
     DeleteSas,
 }
 
+impl Command {
+    /// The resources that it names, without those of lists.
+    pub fn named(&self) -> impl Iterator<Item = (Resource, u64)> + use<> {
+        let queue = |queue| (queue != 0).then_some((Resource::Queue, queue));
+        let named = match *self {
+            Self::FreeQueue { queue: id } => [queue(id), None, None],
+            Self::SetFilter { queue, vport } => [FilterTarget { queue, vport }.resource(), None, None],
+            Self::ClearFilter { queue: on, filter } => [queue(on), Some((Resource::Filter, filter)), None],
+            Self::MoveFilter { filter, from, to } => {
+                [Some((Resource::Filter, filter)), from.resource(), to.resource()]
+            }
+            Self::FreeVf { vf } => [Some((Resource::Vf, vf)), None, None],
+            Self::CreateVport { function: PHYSICAL_FUNCTION } => [None; 3],
+            Self::CreateVport { function } => [Some((Resource::Vf, function)), None, None],
+            Self::DeleteVport { vport } => [Some((Resource::Vport, vport)), None, None],
+            Self::UpdateSa { handle } => [Some((Resource::Sa, handle)), None, None],
+            Self::AllocateQueue { .. }
+            | Self::CompleteQueues
+            | Self::AllocateVf
+            | Self::AddSas
+            | Self::DeleteSas => [None; 3],
+        };
+        named.into_iter().flatten()
+    }
+}
+
 /// What a filter is set on: a queue of the default virtual port, or a virtual port. Number 0 is the default one, which
 /// every adapter has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

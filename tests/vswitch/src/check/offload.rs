@@ -129,7 +129,12 @@ pub fn in_its_stead(
     let source = topology.nic(from);
     let partition =
         source.is_some_and(|nic| nic.kind != NicKind::External && nic.state == NicState::Connected);
-    let ours = from == carried.from && (partition || from == NicId::NOWHERE);
+    // What the extension allocated for a partition that has left it frees for its own purposes: only a request that
+    // allocates has to name the partition.
+    let left = topology.nic(carried.from).is_none_or(|nic| nic.state != NicState::Connected);
+    let cleans_up = matches!(inner.oid, oid::CLEAR_FILTER | oid::FREE_QUEUE);
+    let ours = from == carried.from && (partition || from == NicId::NOWHERE)
+        || from == NicId::NOWHERE && left && cleans_up;
     let held = source.is_some_and(|nic| nic.references > 0) || from == NicId::NOWHERE;
     rule(world, "OID-43", ours && held, || {
         format!("own {:#x} for {from} in the stead of {}'s, referenced: {held}", inner.oid, carried.from)
@@ -150,15 +155,15 @@ fn target_of(request: &[u8]) -> Option<&[u8]> {
 /// A request to a NIC is complete.
 pub fn judge(world: &World, state: &mut State, above: &Above, answer: &Answer) {
     let module = above.module;
-    let replicas = std::mem::take(&mut state.control.nics.replicas);
+    let misread = state.would_be_misread(above);
+    let mut replicas = std::mem::take(&mut state.control.nics.replicas);
     let Some(carried) = state.control.nics.of(above) else {
         state.control.nics.replicas = replicas;
         return;
     };
-    let mut replicas = replicas;
     let (status, own) = (answer.status, carried.own_sent > 0);
     let starved = answer.starved && status == RESOURCES;
-    let refused = !above.reached_below && !own && !starved;
+    let refused = !above.reached_below && !own && !starved && !misread;
     rule(world, "OID-44", !(own && above.reached_below), || {
         format!("{:#x} went down, and an own request in its stead", carried.oid)
     });

@@ -128,8 +128,8 @@ pub const OFFLOAD: &[Rule] = &[
     ),
     error(
         "OFFLOAD-24",
-        "If the chosen member cannot be referenced, an allocation fails and a free goes to the external \
-         port's index 0.",
+        "If the chosen member cannot be referenced, an allocation fails and a free goes to index 0, unless \
+         the only adapter would misread it.",
         "inference",
     ),
     not(

@@ -231,8 +231,8 @@ pub const OID: &[Rule] = &[
     ),
     error(
         "OID-43",
-        "An own offload request for a partition names the partition's NIC as source; both NICs are \
-         referenced.",
+        "An own offload request names the partition's NIC, both are referenced; what it allocated for one \
+         that has left it frees from 0/0.",
         "managing-hardware-offload-oid-requests-to-physical-network-adapters",
     ),
     error(

@@ -171,7 +171,7 @@ pub fn offload_plan(seed: u64) -> Scenario {
         .style(|style| style.by_number = seed % 3 == 2)
 }
 
-fn single_member_plan(seed: u64) -> Scenario {
+pub fn single_member_plan(seed: u64) -> Scenario {
     offload_plan(seed).setting("OffloadPlacement", Value::Dword(1))
 }
 

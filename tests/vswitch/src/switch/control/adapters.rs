@@ -163,9 +163,10 @@ impl State {
         by: By,
         refuse: Option<i32>,
     ) -> Served {
-        let source = NicId::new(e.source_port_id, e.source_nic_index);
         // SAFETY: the inner request lives as long as the outer one.
         let inner = unsafe { &mut *e.oid_request };
+        let source =
+            self.partition_of(module, NicId::new(e.source_port_id, e.source_nic_index), by, inner.oid);
         if let Some(status) = refuse {
             return Served { status, ..Served::default() };
         }
@@ -175,6 +176,15 @@ impl State {
         let holder = Holder { source, by };
         let index = match e.destination_nic_index {
             0 => {
+                let mut carried = self.control.nics.carried.values();
+                let carried = carried.find(|c| c.module == module && c.oid == inner.oid);
+                let misread = carried.and_then(|carried| self.misread(module, carried));
+                rule(world, "OFFLOAD-08", misread.is_none(), || {
+                    format!(
+                        "{:#x} of {source} goes to the only adapter, which has {misread:?} for it",
+                        inner.oid
+                    )
+                });
                 match self.only_adapter(module).filter(|index| self.has_all(module, *index, source, inner)) {
                     Some(index) => index,
                     None => return self.team_edge(world, module, holder, inner),
@@ -215,8 +225,17 @@ impl State {
         served
     }
 
+    /// The partition that a request is about. An adapter sees numbers alone; those of a request of the extension's own
+    /// from 0/0 must be the ones of the partition whose request it is in the stead of.
+    fn partition_of(&self, module: usize, source: NicId, by: By, number: u32) -> NicId {
+        let own = by == By::Extension && source == NicId::NOWHERE && wire::offload_row(number).is_some();
+        let mut carried = self.control.nics.carried.values();
+        let carried = carried.find(|c| own && c.module == module && c.oid == number);
+        carried.map_or(source, |carried| carried.from)
+    }
+
     /// Without a team, index 0 denotes the only adapter.
-    fn only_adapter(&self, module: usize) -> Option<u16> {
+    pub(super) fn only_adapter(&self, module: usize) -> Option<u16> {
         let mut members = self.modules[module].topology.members();
         match (members.next(), members.next()) {
             (Some(nic), None) => Some(nic.id.index),
@@ -224,13 +243,18 @@ impl State {
         }
     }
 
-    /// Whether the adapter holds every resource that the request names.
+    /// Whether the adapter holds every resource that the request names, and a filter where the request says it is: the
+    /// extension need not know what it, or one before it, did before it was attached.
     fn has_all(&self, module: usize, index: u16, source: NicId, inner: &OidRequest) -> bool {
         let nodes = inner_request::nodes_of(inner);
         let nodes: Vec<&[u8]> = nodes.iter().map(|n| &n[..]).collect();
         let adapter = self.modules[module].external.adapters.get(&index);
         let holds = |r| adapter.is_some_and(|a| a.offloads.holds(source, r));
-        inner_request::named(inner.oid, &nodes).into_iter().all(holds)
+        let there = inner_request::filter_on(inner.oid, &nodes).is_none_or(|(filter, on)| {
+            let set = adapter.and_then(|a| a.offloads.queues.filters.get(&filter));
+            set.is_some_and(|set| set.target == on)
+        });
+        there && inner_request::named(inner.oid, &nodes).into_iter().all(holds)
     }
 
     /// Checks that the extension chose this adapter correctly.
@@ -330,10 +354,8 @@ impl State {
         let m = &mut self.modules[module];
         // A list over several members can be split only if the partition's NIC is connected.
         let there = m.topology.nic(holder.source).is_some_and(|nic| nic.state == NicState::Connected);
-        // The same holds for resources with copies on several members.
-        let copied = self.control.nics.replicas.keys().any(|(source, _)| *source == holder.source);
         let listed = matches!(inner.oid, oid::DELETE_SA | oid::ALLOCATION_COMPLETE);
-        let excused = excused || !there && (listed || copied);
+        let excused = excused || !there && listed;
         // The extension chose when it passed the request on, not when the adapter answers.
         let had_choice = carried.is_some_and(|c| c.had_choice);
         let usable = had_choice

@@ -1,6 +1,7 @@
 //! The resources that an encapsulated request names in its bytes.
 
 use crate::adapter::offloads::{Resource, elements};
+use crate::adapter::vmq::Target;
 use crate::adapter::wire::{self, get, get32, oid};
 use crate::switch::control::bytes_at;
 use lbfoext::ndis::raw::OidRequest;
@@ -33,6 +34,31 @@ pub fn named(number: u32, nodes: &[&[u8]]) -> Vec<Resource> {
             nodes.iter().map(|n| Resource::Association(get(n, wire::delete_sa::HANDLE))).collect()
         }
         _ => Vec::new(),
+    }
+}
+
+/// The queue of the filter that a request clears, unless it is the default one.
+pub fn cleared_on(number: u32, bytes: &[u8]) -> Option<Resource> {
+    let queue = (number == oid::CLEAR_FILTER).then(|| get32(bytes, wire::clear_filter::QUEUE))?;
+    (queue != 0).then_some(Resource::Queue(queue))
+}
+
+/// The filter that a request moves or clears on a queue, and what it says the filter is on.
+pub fn filter_on(number: u32, nodes: &[&[u8]]) -> Option<(u32, Target)> {
+    let bytes = nodes.first()?;
+    let word = |member| get32(bytes, member);
+    match number {
+        oid::MOVE_FILTER => {
+            let from = match (word(wire::move_filter::FROM_QUEUE), word(wire::move_filter::FROM_VPORT)) {
+                (queue, 0) => Target::Queue(queue),
+                (_, vport) => Target::Vport(vport),
+            };
+            Some((word(wire::move_filter::ID), from))
+        }
+        oid::CLEAR_FILTER if word(wire::clear_filter::QUEUE) != 0 => {
+            Some((word(wire::clear_filter::ID), Target::Queue(word(wire::clear_filter::QUEUE))))
+        }
+        _ => None,
     }
 }
 

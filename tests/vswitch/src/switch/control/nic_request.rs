@@ -292,6 +292,31 @@ impl State {
         self.control.nics.carried.values_mut().filter(|c| c.module == module).for_each(|c| c.refused += 1);
     }
 
+    /// The extension could not name the only adapter to this request, and there it would have been one about something
+    /// else: it is not passed on, and the switch repeats it.
+    pub(crate) fn would_be_misread(&mut self, above: &Above) -> bool {
+        let Some(inner) = inner_of(&above.payload_before) else { return false };
+        let carried = self.control.nics.carried.get(&inner).filter(|carried| carried.refused > 0);
+        carried.is_some_and(|carried| self.misread(above.module, carried).is_some())
+    }
+
+    /// If only one adapter is left, which is index 0 then: the copy that the extension knows there under another number
+    /// than the one by which this request of the switch names it. That number is another resource's there.
+    pub(super) fn misread(&self, module: usize, carried: &Carried) -> Option<Resource> {
+        let only = self.only_adapter(module)?;
+        let copy = |named| {
+            let mut copies = self.control.nics.replicas.get(&(carried.from, named))?.iter();
+            let known = |copy| self.control.nics.known.contains(&(module, carried.from, copy));
+            copies.find(|(index, copy)| *index == only && known(*copy)).map(|(_, copy)| *copy)
+        };
+        // Of what was lost with another adapter nothing is left that the request could be about.
+        let about = carried.named().into_iter().map(|named| Some((named, copy(named)?)));
+        let about: Vec<(Resource, Resource)> = about.collect::<Option<_>>()?;
+        let on = inner_request::cleared_on(carried.oid, carried.buffer());
+        let on = on.and_then(|named| Some((named, copy(named)?)));
+        about.into_iter().chain(on).find(|(named, copy)| copy != named).map(|(_, copy)| copy)
+    }
+
     /// Removes a member's adapter with all its resources.
     pub(crate) fn adapter_removed(&mut self, module: usize, index: u16) {
         let gone =

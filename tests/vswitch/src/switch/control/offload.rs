@@ -139,7 +139,9 @@ impl Partition {
     }
 
     pub fn clear_filter(&self, queue: u32, id: u32) {
-        self.insist(&Inner::set(oid::CLEAR_FILTER, clear_filter(queue, id)));
+        if !self.insist(&Inner::set(oid::CLEAR_FILTER, clear_filter(queue, id))) {
+            return;
+        }
         self.held(|held| {
             if let Some((_, filters)) = held.queues.get_mut(&queue) {
                 filters.retain(|filter| *filter != id);
@@ -148,7 +150,11 @@ impl Partition {
         });
     }
 
+    /// A queue on which a filter is still set is not freed (queue-states-and-operations).
     pub fn free_queue(&self, id: u32) {
+        if self.holds().queues.get(&id).is_some_and(|(_, filters)| !filters.is_empty()) {
+            return;
+        }
         self.insist(&Inner::set(oid::FREE_QUEUE, free_queue(id)));
         self.held(|held| held.queues.remove(&id));
     }
