@@ -6,6 +6,7 @@ use crate::ndis::status::OutOfMemory;
 use teaming::ids::{MemberIndex, MemberSet, NicId, Ticks};
 use teaming::migration::record::{Differences, Discard};
 use teaming::offload::ProcessorConflict;
+use teaming::team::member::LinkSource;
 
 /// One event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub enum Event {
     RequestNotForwarded { oid: u32 },
     /// A member failed the query of its link state.
     LinkUnknown { member: MemberIndex, status: i32 },
+    /// The source of a member's link state has changed to this one.
+    LinkSource { member: MemberIndex, source: LinkSource },
     /// A port property was vetoed, because it is damaged or asks for something that the driver cannot enforce.
     PropertyRefused { oid: u32, status: i32 },
     /// A port has a property that the driver cannot enforce or read; all its traffic is dropped.

@@ -6,10 +6,10 @@
 use crate::clock;
 use crate::module::{Control, Module, TeamLock};
 use crate::trace::Event;
-use teaming::ids::{MemberIndex, Ticks};
+use teaming::ids::{AdapterId, MemberIndex, Ticks};
 use teaming::settings::Settings;
 use teaming::team::TeamView;
-use teaming::team::member::{MemberEvent, MemberState};
+use teaming::team::member::{LinkSource, LinkState, MemberEvent, MemberState};
 
 /// How often buckets that wait for silence are checked. A longer period delays moves, but reorders nothing.
 const SETTLE_EVERY: Ticks = Ticks::from_ms(1);
@@ -47,6 +47,40 @@ pub fn member_locked(module: &Module, control: &mut TeamLock<'_>, member: Member
         control.processors.forget(member);
         module.associations.write(control.dispatch()).went_away(member);
     }
+}
+
+/// Applies a member's link state, unless a better source has spoken. IRQL <= DISPATCH_LEVEL, no lock held.
+pub fn link(module: &Module, member: MemberIndex, source: LinkSource, link: LinkState) {
+    link_locked(module, &mut module.control.lock(), member, source, link);
+}
+
+/// Applies the link state that the interface of an adapter has. The member may be another adapter by now, or another
+/// source may have spoken: then it does not count. IRQL <= DISPATCH_LEVEL, no lock held.
+pub fn polled(module: &Module, member: MemberIndex, adapter: AdapterId, link: LinkState) {
+    let mut control = module.control.lock();
+    let known = *control.team.member(member);
+    let is_news = known.source == LinkSource::None || known.link != link;
+    if is_news && control.team.polled_adapter(member) == Some(adapter) {
+        link_locked(module, &mut control, member, LinkSource::Interface, link);
+    }
+}
+
+fn link_locked(
+    module: &Module,
+    control: &mut TeamLock<'_>,
+    member: MemberIndex,
+    source: LinkSource,
+    link: LinkState,
+) {
+    let before = control.team.member(member).source;
+    if !control.team.accepts(member, source, link) {
+        return;
+    }
+    let source = control.team.member(member).source;
+    if source != before {
+        control.events.push(clock::now(), Event::LinkSource { member, source });
+    }
+    member_locked(module, control, member, MemberEvent::Link(link));
 }
 
 /// Applies new settings. IRQL <= DISPATCH_LEVEL, no lock held.

@@ -2,6 +2,7 @@
 
 pub mod enumerate;
 pub mod failover;
+pub mod link_poll;
 pub mod nic_status;
 pub mod settings;
 pub mod worker;

@@ -2,7 +2,7 @@
 //! capabilities in place of one member's. No page promises a status indication for each member, so a member is queried
 //! for its link state and its capabilities when it is connected, after the enumeration, and when an indication names
 //! only the team. What the switch's only adapter indicates is passed on as it is. Members are not polled; only a query
-//! that was refused is repeated.
+//! that was refused is repeated. If neither tells the link state, the operating system is asked (`link_poll`).
 
 use crate::clock;
 use crate::control::failover;
@@ -16,7 +16,7 @@ use crate::ndis::switch::NicRef;
 use crate::trace::Event;
 use teaming::ids::{MEMBERS, MemberIndex, MemberSet, NicId, NicIndex, PortId};
 use teaming::offload::capabilities::{Block, Capability, Counting};
-use teaming::team::member::{MemberEvent, MemberState};
+use teaming::team::member::{LinkSource, MemberState};
 
 /// `FilterStatus`. IRQL <= DISPATCH_LEVEL. Acts on the indication, then passes it on or indicates the team's
 /// capabilities in its place, both within the call; a status of a member that is not connected ends here. After it
@@ -26,7 +26,7 @@ pub fn status(module: &Module, indication: Indication<'_>) {
         Some(LinkStatus::Member { from, link }) if is_external(module, from) => {
             if let Some(member) = MemberIndex::from_nic(from.index) {
                 module.queries.renew(member, Topics::LINK);
-                failover::member(module, member, MemberEvent::Link(link));
+                failover::link(module, member, LinkSource::Indication, link);
             }
         }
         Some(LinkStatus::Team { from }) if is_external(module, from) => ask_all(module, Topics::LINK),
@@ -297,7 +297,7 @@ fn receive<'m>(
         // A newer indication arrived while the query was outstanding: discard the answer, query again.
         _ if query.is_outdated() => {}
         Topic::Link => match query.link().filter(|_| succeeded) {
-            Some(link) => failover::member(module, member, MemberEvent::Link(link)),
+            Some(link) => failover::link(module, member, LinkSource::Query, link),
             None => {
                 let event = Event::LinkUnknown { member, status: status.0 };
                 module.control.lock().events.push(clock::now(), event);

@@ -1,8 +1,9 @@
-//! The work of the module's thread at PASSIVE_LEVEL: it watches the settings, and reads parts of the configuration
-//! again that could not be read. Code that needs PASSIVE_LEVEL has a reason in `Reasons`, wakes the thread with it and
-//! is called from here. Detach stops the thread.
+//! The work of the module's thread at PASSIVE_LEVEL: it watches the settings, reads parts of the configuration again
+//! that could not be read, and reads the link state of members of which the switch tells none. Code that needs
+//! PASSIVE_LEVEL has a reason in `Reasons`, wakes the thread with it and is called from here. Detach stops the thread.
 
 use super::enumerate;
+use super::link_poll::LinkPoll;
 use super::settings::SettingsWatch;
 use crate::clock;
 use crate::kernel::worker::{Reasons, Work, Worker};
@@ -16,8 +17,10 @@ impl Work for Module {
 
     fn run(&self, passive: &Passive) {
         let mut settings = SettingsWatch::IDLE;
+        let mut links = LinkPoll::IDLE;
         loop {
-            let longest = settings.due().map(|due| due.since(clock::now()));
+            let due = [settings.due(), links.due()].into_iter().flatten().min();
+            let longest = due.map(|due| due.since(clock::now()));
             let woken = self.worker.wait(settings.event(), longest, passive);
             if woken.reasons.contains(Reasons::STOP) {
                 return;
@@ -26,6 +29,7 @@ impl Work for Module {
             if woken.reasons.contains(Reasons::CONFIGURATION) {
                 enumerate::read(self, passive);
             }
+            links.woken(self, &woken, passive);
         }
     }
 }

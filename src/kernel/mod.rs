@@ -4,6 +4,7 @@ pub mod event;
 pub mod extension;
 #[cfg(windows)]
 mod image;
+pub mod netio;
 pub mod per_processor;
 pub mod pool;
 pub mod processor;

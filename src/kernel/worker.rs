@@ -20,6 +20,8 @@ bitflags! {
         const SETTINGS = 2;
         /// A part of the switch's configuration could not be read and must be read again.
         const CONFIGURATION = 4;
+        /// A member was connected, or its adapter became known, and nothing has told its link state.
+        const MEMBERS = 8;
     }
 }
 

@@ -52,8 +52,11 @@ impl<'a> Indication<'a> {
         if self.0.status_code != raw::SWITCH_NIC_STATUS {
             return None;
         }
-        let envelope: &SwitchNicStatusIndication =
-            structure(self.0.status_buffer.cast(), self.0.status_buffer_size as usize, object_type::DEFAULT)?;
+        let (buffer, size) = (self.0.status_buffer.cast(), self.0.status_buffer_size as usize);
+        // The first is what the page demands (ns-ndis-_ndis_switch_nic_status_indication.md). Other structures of status
+        // indications have the second, and a failover must not depend on which of the two a system writes.
+        let envelope: &SwitchNicStatusIndication = structure(buffer, size, object_type::DEFAULT)
+            .or_else(|| structure(buffer, size, object_type::STATUS_INDICATION))?;
         let inner: &StatusIndication = structure(
             envelope.status_indication,
             size_of::<StatusIndication>(),

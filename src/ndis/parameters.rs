@@ -6,7 +6,7 @@ use super::raw::{
     SwitchParameters, object_type,
 };
 use core::mem::offset_of;
-use teaming::ids::{MacAddr, NicId, NicIndex, PortId};
+use teaming::ids::{AdapterId, MacAddr, NicId, NicIndex, PortId};
 use teaming::oid::nic::{NicKind, NicParameters, VmId};
 
 /// The members of NDIS_SWITCH_PARAMETERS that the driver uses.
@@ -146,6 +146,10 @@ pub fn read_nic(bytes: &[u8]) -> Option<(NicParameters, NicState)> {
             false => VmId::NONE,
         },
         vf_assigned: is_vm_nic && vf_assigned != 0,
+        adapter: match is_vm_nic {
+            true => AdapterId::UNKNOWN,
+            false => AdapterId::new(field(bytes, offset_of!(RawNicParameters, net_cfg_instance_id))?),
+        },
     };
     let state = match i32::from_le_bytes(field(bytes, offset_of!(RawNicParameters, nic_state))?) {
         raw::nic_state::CREATED => NicState::Created,

@@ -5,6 +5,7 @@
 use crate::control::failover;
 use crate::control::nic_status;
 use crate::kernel::pool::Pool;
+use crate::kernel::worker::Reasons;
 use crate::module::{Module, TeamLock, new_room};
 use crate::ndis::member_query::Topics;
 use crate::ndis::oid::Request;
@@ -176,6 +177,9 @@ fn apply(module: &Module, op: NicOp, nic: &NicParameters) {
 /// The same with the team lock held.
 pub fn apply_locked(module: &Module, control: &mut TeamLock<'_>, op: NicOp, nic: &NicParameters) {
     control.changes.note();
+    if let Some(member) = nic.member() {
+        control.team.identify(member, nic.adapter);
+    }
     let applied = match route(op, nic) {
         Route::Member(member, event) => {
             // A member that connects before the external port was read of tells which port that is.
@@ -196,6 +200,9 @@ pub fn apply_locked(module: &Module, control: &mut TeamLock<'_>, op: NicOp, nic:
             .and_then(|()| module.forwarding.write(control.dispatch()).on_vnic(op, nic)),
         Route::Ignore => Ok(()),
     };
+    if nic.member().is_some_and(|member| control.team.polled_adapter(member).is_some()) {
+        module.worker.wake(Reasons::MEMBERS);
+    }
     if applied == Err(Full) {
         // A NIC whose creation was never seen, and no room for it: the arrays have it.
         control.enumeration.want_arrays_again();

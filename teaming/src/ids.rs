@@ -68,6 +68,23 @@ impl fmt::Display for NicId {
     }
 }
 
+/// What the operating system calls a physical adapter: its NetCfgInstanceId, a GUID as it lies in memory. All zeros while
+/// it is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct AdapterId([u8; 16]);
+
+impl AdapterId {
+    pub const UNKNOWN: Self = Self([0; 16]);
+
+    pub const fn new(guid: [u8; 16]) -> Self {
+        Self(guid)
+    }
+
+    pub const fn get(self) -> [u8; 16] {
+        self.0
+    }
+}
+
 /// A team member: a physical adapter, numbered 1 to 32 like its NIC index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MemberIndex(NonZeroU8);

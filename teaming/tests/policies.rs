@@ -36,6 +36,7 @@ fn forwarding(keying: Keying, speeds: &[u64]) -> Forwarding<Heap> {
         mtu: 1500,
         vm: VmId::NONE,
         vf_assigned: false,
+        adapter: teaming::ids::AdapterId::UNKNOWN,
     };
     forwarding.on_external(NicOp::Create, &external);
     // All members are connected before the first link is up, so that the home map includes all.

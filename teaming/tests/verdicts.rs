@@ -45,6 +45,7 @@ fn parameters(id: NicId, kind: NicKind, mac: MacAddr) -> NicParameters {
         mtu: 1500,
         vm: VmId::NONE,
         vf_assigned: false,
+        adapter: teaming::ids::AdapterId::UNKNOWN,
     }
 }
 

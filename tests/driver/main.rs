@@ -13,6 +13,7 @@ mod forwarding;
 mod gate;
 mod image;
 mod lifecycle;
+mod link_poll;
 mod malformed;
 mod module;
 mod offload;

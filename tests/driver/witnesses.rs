@@ -36,7 +36,7 @@ enum Part {
 use Part::{Nothing, Rules, Whole};
 
 /// Scenarios that do not apply unchanged: to the passthrough extension, to the forwarding extension, and the reason.
-const UNFIT: [(&str, Part, Part, &str); 13] = [
+const UNFIT: [(&str, Part, Part, &str); 14] = [
     ("policies", Whole, Nothing, NO_POLICY),
     ("policies_change", Whole, Nothing, NO_POLICY),
     ("private_vlans", Whole, Nothing, NO_POLICY),
@@ -47,6 +47,7 @@ const UNFIT: [(&str, Part, Part, &str); 13] = [
     ("queue_numbers_of_copies", Rules, Rules, NO_QUEUES),
     ("failover", Rules, Rules, "that flows move to another adapter is a team's promise"),
     ("failover_indicated_for_the_team", Rules, Rules, "the same"),
+    ("failover_told_by_nobody", Rules, Rules, "the same"),
     ("all_members_fail", Rules, Nothing, "that an adapter without a link gets nothing is a team's promise"),
     ("saved_and_restored", Nothing, Nothing, NO_RECORDS),
     ("live_migration", Nothing, Nothing, NO_RECORDS),

@@ -2,7 +2,7 @@
 
 use core::ffi::c_void;
 use lbfoext::kernel::sys::{IoStatusBlock, KEvent, ObjectAttributes, RundownRef, StartRoutine};
-use lbfoext::ndis::raw::UnicodeString;
+use lbfoext::ndis::raw::{Guid, MibIfRow2, UnicodeString};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::cell::Cell;
 
@@ -243,6 +243,14 @@ unsafe extern "win64" fn ObReferenceObjectByHandle(
     _: *mut *mut c_void,
     _: *mut c_void,
 ) -> i32 {
+    NOT_FOUND
+}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn ConvertInterfaceGuidToLuid(_: *const Guid, _: *mut u64) -> i32 {
+    NOT_FOUND
+}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn GetIfEntry2Ex(_: i32, _: *mut MibIfRow2) -> i32 {
     NOT_FOUND
 }
 #[unsafe(no_mangle)]

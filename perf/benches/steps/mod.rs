@@ -177,6 +177,7 @@ fn forwarding() -> Forwarding<Heap> {
         mtu: 1500,
         vm: VmId::NONE,
         vf_assigned: false,
+        adapter: teaming::ids::AdapterId::UNKNOWN,
     };
     let mut forwarding = Forwarding::on_heap(16, &settings);
     let machine = parameters(5, 0, NicKind::Synthetic, MacAddr([2, 0, 0, 0, 0, 5]));

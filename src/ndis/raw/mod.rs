@@ -7,6 +7,7 @@
 //! Never read a NET_BUFFER_LIST by value and never use its size: the structure of a later NDIS may be longer.
 
 mod flags;
+mod interface;
 mod nbl;
 mod offload;
 mod oid;
@@ -16,6 +17,7 @@ mod status_codes;
 mod switch;
 
 pub use flags::*;
+pub use interface::*;
 pub use nbl::*;
 pub use offload::*;
 pub use oid::*;
@@ -137,6 +139,25 @@ abi! {
         data2: u16 = "Data2" @ 4,
         data3: u16 = "Data3" @ 6,
         data4: [u8; 8] = "Data4" @ 8,
+    }
+}
+
+impl Guid {
+    /// From its 16 bytes in memory.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        let [a0, a1, a2, a3, b0, b1, c0, c1, data4 @ ..] = bytes;
+        Self {
+            data1: u32::from_le_bytes([a0, a1, a2, a3]),
+            data2: u16::from_le_bytes([b0, b1]),
+            data3: u16::from_le_bytes([c0, c1]),
+            data4,
+        }
+    }
+
+    pub const fn to_bytes(self) -> [u8; 16] {
+        let ([a0, a1, a2, a3], [b0, b1]) = (self.data1.to_le_bytes(), self.data2.to_le_bytes());
+        let ([c0, c1], [d0, d1, d2, d3, d4, d5, d6, d7]) = (self.data3.to_le_bytes(), self.data4);
+        [a0, a1, a2, a3, b0, b1, c0, c1, d0, d1, d2, d3, d4, d5, d6, d7]
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Called by the control path of the driver with what it read from `OID_SWITCH_NIC_*` requests.
 
-use crate::ids::{MacAddr, MemberIndex, NicId, NicIndex};
+use crate::ids::{AdapterId, MacAddr, MemberIndex, NicId, NicIndex};
 use crate::team::member::MemberEvent;
 
 /// `NDIS_SWITCH_NIC_TYPE`.
@@ -71,6 +71,15 @@ pub struct NicParameters {
     pub vm: VmId,
     /// The VM uses a virtual function instead: its packets bypass the switch.
     pub vf_assigned: bool,
+    /// Unknown until the adapter has been initialised, and for a VM's NIC.
+    pub adapter: AdapterId,
+}
+
+impl NicParameters {
+    /// The member of the team that the NIC is.
+    pub fn member(&self) -> Option<MemberIndex> {
+        MemberIndex::from_nic(self.id.index).filter(|_| self.kind == NicKind::External)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +95,7 @@ pub enum Route {
 pub fn route(op: NicOp, nic: &NicParameters) -> Route {
     match (nic.kind, nic.id.index) {
         (NicKind::External, NicIndex::DEFAULT) => Route::External(op),
-        (NicKind::External, index) => match (MemberIndex::from_nic(index), member_event(op)) {
+        (NicKind::External, _) => match (nic.member(), member_event(op)) {
             (Some(member), Some(event)) => Route::Member(member, event),
             (Some(_) | None, _) => Route::Ignore,
         },
@@ -119,6 +128,7 @@ mod tests {
             mtu: 1500,
             vm: VmId::NONE,
             vf_assigned: false,
+            adapter: AdapterId::UNKNOWN,
         }
     }
 

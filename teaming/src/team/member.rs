@@ -19,7 +19,7 @@
 //! NoneActive             -         -         -         Active    -
 //! ```
 
-use crate::ids::Ticks;
+use crate::ids::{AdapterId, Ticks};
 use crate::state_machine::state_machine;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,6 +31,32 @@ pub enum LinkState {
         bits_per_second: Option<u64>,
     },
     Down,
+}
+
+/// How a member's link state is learned. A source takes the place of those above it in this list for as long as the NIC
+/// is connected; of `Query` and `Indication` both go on to count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum LinkSource {
+    /// Nothing has told it yet: the link counts as up.
+    #[default]
+    None,
+    /// The operating system's interface of the adapter, which is polled.
+    Interface,
+    /// An answer of the adapter to OID_GEN_LINK_STATE.
+    Query,
+    /// A status indication that names the member.
+    Indication,
+}
+
+impl LinkSource {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "None",
+            Self::Interface => "Interface",
+            Self::Query => "Query",
+            Self::Indication => "Indication",
+        }
+    }
 }
 
 /// Why a member carries no traffic, in LBFO's words.
@@ -181,6 +207,10 @@ impl MemberState {
 pub struct Member {
     pub state: MemberState,
     pub link: LinkState,
+    /// Where `link` comes from.
+    pub source: LinkSource,
+    /// Whom the operating system is asked about.
+    pub adapter: AdapterId,
     /// Bits per second as last reported; kept while the link is down.
     pub speed: Option<u64>,
     /// The share the member has now; 0 while it is not connected.
@@ -190,8 +220,34 @@ pub struct Member {
 }
 
 impl Member {
-    pub const ABSENT: Self =
-        Self { state: MemberState::Absent, link: LinkState::Unknown, speed: None, weight: 0, home_weight: 0 };
+    pub const ABSENT: Self = Self {
+        state: MemberState::Absent,
+        link: LinkState::Unknown,
+        source: LinkSource::None,
+        adapter: AdapterId::UNKNOWN,
+        speed: None,
+        weight: 0,
+        home_weight: 0,
+    };
+
+    /// Notes that a source reports a link state, and tells whether it counts. An interface that was read does not once
+    /// another source has spoken, which may have been while it was read; nor does "unknown" about a member whose link
+    /// state the interface tells.
+    pub fn accepts(&mut self, source: LinkSource, link: LinkState) -> bool {
+        if source == LinkSource::Interface && !self.is_silent() {
+            return false;
+        }
+        if link == LinkState::Unknown {
+            return LinkSource::Interface != source && LinkSource::Interface != self.source;
+        }
+        self.source = self.source.max(source);
+        true
+    }
+
+    /// Neither an indication nor an answer has told the link state.
+    pub fn is_silent(&self) -> bool {
+        self.source <= LinkSource::Interface
+    }
 
     /// Applies an event.
     pub fn on(&mut self, event: MemberEvent, now: Ticks, delays: &Delays) {
@@ -203,12 +259,13 @@ impl Member {
                 }
             }
             // The next NIC with this index may be another adapter.
-            MemberEvent::Deleted => self.link = LinkState::Unknown,
-            MemberEvent::Created
-            | MemberEvent::Connected
-            | MemberEvent::Disconnected
-            | MemberEvent::Tick
-            | MemberEvent::NoneActive => {}
+            MemberEvent::Deleted => {
+                (self.link, self.source, self.adapter) =
+                    (LinkState::Unknown, LinkSource::None, AdapterId::UNKNOWN);
+            }
+            // What changes while the NIC is disconnected is indicated to nobody.
+            MemberEvent::Disconnected => self.source = LinkSource::None,
+            MemberEvent::Created | MemberEvent::Connected | MemberEvent::Tick | MemberEvent::NoneActive => {}
         }
         self.state = self.state.on(event, self.link, now, delays);
     }
@@ -322,6 +379,54 @@ NoneActive         Absent         Created        Down           Active         A
         member.on(MemberEvent::Deleted, Ticks::ZERO, &DELAYS);
         member.on(MemberEvent::Connected, Ticks::ZERO, &DELAYS);
         assert_eq!((member.state, member.link), (MemberState::Active, LinkState::Unknown));
+    }
+
+    #[test]
+    fn a_source_counts_until_a_better_one_has_spoken() {
+        use LinkSource::{Indication, Interface, None, Query};
+        const DOWN: LinkState = LinkState::Down;
+        // What was known, what is reported, whether that counts, and which source is in force then.
+        let rows = [
+            (None, Interface, UP, true, Interface),
+            (None, Interface, LinkState::Unknown, false, None),
+            (None, Query, DOWN, true, Query),
+            (None, Query, LinkState::Unknown, true, None),
+            (None, Indication, UP, true, Indication),
+            (None, Indication, LinkState::Unknown, true, None),
+            (Interface, Interface, DOWN, true, Interface),
+            (Interface, Interface, LinkState::Unknown, false, Interface),
+            (Interface, Query, UP, true, Query),
+            (Interface, Query, LinkState::Unknown, false, Interface),
+            (Interface, Indication, DOWN, true, Indication),
+            (Interface, Indication, LinkState::Unknown, false, Interface),
+            (Query, Interface, UP, false, Query),
+            (Query, Query, DOWN, true, Query),
+            (Query, Indication, UP, true, Indication),
+            (Indication, Interface, DOWN, false, Indication),
+            (Indication, Query, UP, true, Indication),
+            (Indication, Indication, LinkState::Unknown, true, Indication),
+        ];
+        for (source, reported, link, counts, after) in rows {
+            let mut member = Member { source, ..Member::ABSENT };
+            assert_eq!(member.accepts(reported, link), counts, "{} after {}", reported.name(), source.name());
+            assert_eq!(member.source, after, "{} after {}", reported.name(), source.name());
+        }
+    }
+
+    #[test]
+    fn a_source_is_forgotten_with_the_connection_and_the_adapter_with_the_nic() {
+        const SEVEN: AdapterId = AdapterId::new([7; 16]);
+        let mut member = Member { adapter: SEVEN, ..Member::ABSENT };
+        assert!(member.accepts(LinkSource::Indication, LinkState::Down));
+        for (event, source, adapter) in [
+            (MemberEvent::Created, LinkSource::Indication, SEVEN),
+            (MemberEvent::Connected, LinkSource::Indication, SEVEN),
+            (MemberEvent::Disconnected, LinkSource::None, SEVEN),
+            (MemberEvent::Deleted, LinkSource::None, AdapterId::UNKNOWN),
+        ] {
+            member.on(event, Ticks::ZERO, &DELAYS);
+            assert_eq!((member.source, member.adapter), (source, adapter), "{event:?}");
+        }
     }
 
     #[test]

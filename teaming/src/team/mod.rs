@@ -7,10 +7,10 @@ pub mod member;
 pub mod receive;
 
 use crate::Storage;
-use crate::ids::{MEMBERS, MemberIndex, MemberSet, Ticks};
+use crate::ids::{AdapterId, MEMBERS, MemberIndex, MemberSet, Ticks};
 use crate::settings::Settings;
 use crate::team::buckets::Weights;
-use crate::team::member::{Delays, Member, MemberEvent, MemberState};
+use crate::team::member::{Delays, LinkSource, LinkState, Member, MemberEvent, MemberState};
 
 /// What the packet path must know after a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +45,27 @@ impl<S: Storage> Team<S> {
             member.on(event, now, &self.delays);
         }
         self.plan(now)
+    }
+
+    /// Notes the adapter that a member is. What is known already stays when the switch does not say it.
+    pub fn identify(&mut self, index: MemberIndex, adapter: AdapterId) {
+        let member = self.members.get_mut(index.slot()).filter(|_| adapter != AdapterId::UNKNOWN);
+        if let Some(member) = member {
+            member.adapter = adapter;
+        }
+    }
+
+    /// Whether a link state from this source counts for a member; see `Member::accepts`.
+    pub fn accepts(&mut self, index: MemberIndex, source: LinkSource, link: LinkState) -> bool {
+        self.members.get_mut(index.slot()).is_some_and(|member| member.accepts(source, link))
+    }
+
+    /// The adapter that the operating system is to be asked about: the member is connected, and neither an indication nor
+    /// an answer has told its link state.
+    pub fn polled_adapter(&self, index: MemberIndex) -> Option<AdapterId> {
+        let member = self.member(index);
+        let asked = member.state.is_connected() && member.is_silent() && member.adapter != AdapterId::UNKNOWN;
+        asked.then_some(member.adapter)
     }
 
     /// Advances the members' delays; call at `deadline`.

@@ -2,12 +2,12 @@
 //! tenths of a second: the rounding never makes an event early, and late by at most one unit.
 
 use teaming::Heap;
-use teaming::ids::{BUCKETS, Bucket, MEMBERS, MemberSet, Ticks, VlanId};
+use teaming::ids::{AdapterId, BUCKETS, Bucket, MEMBERS, MemberSet, Ticks, VlanId};
 use teaming::ports::mac_learning::{AGE, LEARNED, LearnTable, Learned};
 use teaming::settings::{Settings, TeamingMode};
 use teaming::team::Team;
 use teaming::team::buckets::{BucketActivity, Moved, RebalanceTimers, Table, View, Weights, fill_home};
-use teaming::team::member::{LinkState, Member, MemberEvent, MemberState};
+use teaming::team::member::{LinkSource, LinkState, Member, MemberEvent, MemberState};
 
 use crate::host::{Host, member, settings, stray};
 
@@ -173,12 +173,16 @@ fn a_packet_of_a_processor_whose_clock_is_ahead_counts_as_just_sent() {
     }
 }
 
+fn new_team(settings: &Settings) -> Team<Heap> {
+    Team::new(vec![0; BUCKETS], vec![Member::ABSENT; MEMBERS], settings)
+}
+
 #[test]
 fn a_link_that_came_back_carries_traffic_exactly_when_its_delay_has_passed() {
     for delay in [1, 2, MS, 2_000 * MS, 60_000 * MS] {
         for start in [0, 1, 12_345, 1 << 50] {
             let settings = Settings { link_up_delay: Ticks::new(delay), ..settings(TeamingMode::Static) };
-            let mut team: Team<Heap> = Team::new(vec![0; BUCKETS], vec![Member::ABSENT; MEMBERS], &settings);
+            let mut team = new_team(&settings);
             let mut on = |number, event, now| team.on(member(number), event, Ticks::new(now)).live.bits();
             on(1, MemberEvent::Connected, start);
             on(2, MemberEvent::Connected, start);
@@ -199,7 +203,7 @@ fn a_link_that_came_back_carries_traffic_exactly_when_its_delay_has_passed() {
     // A shorter delay applies to members that already wait, a longer one does not.
     let with = |delay| Settings { link_up_delay: Ticks::new(delay), ..settings(TeamingMode::Static) };
     for (delay, due) in [(99, 1_099), (100, 1_100), (101, 1_100), (0, 1_000)] {
-        let mut team: Team<Heap> = Team::new(vec![0; BUCKETS], vec![Member::ABSENT; MEMBERS], &with(100));
+        let mut team = new_team(&with(100));
         for (number, event) in [
             (1, MemberEvent::Connected),
             (2, MemberEvent::Connected),
@@ -215,6 +219,27 @@ fn a_link_that_came_back_carries_traffic_exactly_when_its_delay_has_passed() {
             assert_eq!(team.tick(Ticks::new(due)).live.bits(), 3);
         }
     }
+}
+
+#[test]
+fn a_member_is_asked_about_while_it_is_connected_known_and_silent() {
+    let (mut team, one) = (new_team(&settings(TeamingMode::Static)), member(1));
+    let adapter = AdapterId::new([7; 16]);
+    assert_eq!(team.polled_adapter(one), None);
+    team.on(one, MemberEvent::Created, Ticks::ZERO);
+    team.identify(one, adapter);
+    assert_eq!(team.polled_adapter(one), None, "not connected");
+    team.on(one, MemberEvent::Connected, Ticks::ZERO);
+    assert_eq!(team.polled_adapter(one), Some(adapter));
+    team.identify(one, AdapterId::UNKNOWN);
+    assert_eq!(team.polled_adapter(one), Some(adapter), "what is known stays");
+    team.identify(one, AdapterId::new([8; 16]));
+    assert_eq!(team.polled_adapter(one), Some(AdapterId::new([8; 16])), "it has changed");
+    assert!(team.accepts(one, LinkSource::Interface, LinkState::Down));
+    assert!(team.polled_adapter(one).is_some());
+    assert!(team.accepts(one, LinkSource::Query, LinkState::Down));
+    assert_eq!(team.polled_adapter(one), None, "it has spoken");
+    assert_eq!(team.polled_adapter(member(2)), None);
 }
 
 #[test]

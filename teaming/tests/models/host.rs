@@ -55,6 +55,7 @@ pub fn parameters(port: u32, kind: NicKind) -> NicParameters {
         mtu: 1500,
         vm: VmId::NONE,
         vf_assigned: false,
+        adapter: teaming::ids::AdapterId::UNKNOWN,
     }
 }
 

@@ -31,7 +31,7 @@ pub const fn request_type_of(kind: RequestType) -> i32 {
 fn nic_bytes() -> Vec<u8> {
     let mut nic = Nic::new(VM_NIC, NicKind::Synthetic, MAC);
     nic.state = NicState::Created;
-    payload::nic(&nic, 1)
+    payload::nic(&nic, 1, [0; 16])
 }
 
 fn port_bytes() -> Vec<u8> {

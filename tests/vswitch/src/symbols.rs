@@ -14,6 +14,7 @@ const TABLES: &[&[Symbol]] = &[
     crate::machine::timer::SYMBOLS,
     crate::machine::registry_calls::SYMBOLS,
     crate::machine::objects::SYMBOLS,
+    crate::machine::interfaces::SYMBOLS,
     crate::machine::system_thread::SYMBOLS,
     crate::machine::system_thread::TERMINATE,
     crate::switch::ndis::driver::SYMBOLS,
@@ -51,7 +52,9 @@ mod tests {
     #[test]
     fn every_import_of_the_driver_is_found_by_name() {
         let kernel = declared(include_str!("../../../src/kernel/sys.rs"));
-        let imports: Vec<_> = kernel.chain(declared(include_str!("../../../src/ndis/sys.rs"))).collect();
+        let netio = declared(include_str!("../../../src/kernel/netio.rs"));
+        let ndis = declared(include_str!("../../../src/ndis/sys.rs"));
+        let imports: Vec<_> = kernel.chain(netio).chain(ndis).collect();
         assert!(imports.len() > 50, "{imports:?}");
         for name in imports {
             assert!(symbol(name).is_some(), "{name}");
@@ -105,6 +108,10 @@ mod tests {
             same_type!(crate::machine::objects, lbfoext::kernel::sys:
                 KeInitializeEvent KeSetEvent KeWaitForMultipleObjects ZwCreateEvent ObReferenceObjectByHandle
                 ObfDereferenceObject ZwWaitForSingleObject);
+        }
+        {
+            same_type!(crate::machine::interfaces, lbfoext::kernel::netio::sys:
+                ConvertInterfaceGuidToLuid GetIfEntry2Ex);
         }
         {
             same_type!(crate::machine::system_thread, lbfoext::kernel::sys:

@@ -13,6 +13,7 @@ pub mod vmq;
 pub mod wire;
 
 use crate::adapter::physical_switch::{Aggregation, Complaint, PhysicalSwitch};
+use crate::machine::interfaces::{self, Interface};
 use crate::switch::frames::{FrameId, FrameOutcome, Frames};
 use crate::switch::ports::NicId;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -46,6 +47,51 @@ pub struct Adapter {
     pub sent: u64,
     pub lost: u64,
     pub offloads: offloads::Offloads,
+    /// What the operating system says of its interface.
+    pub view: InterfaceView,
+}
+
+/// How the operating system's row of an adapter's interface tells its link.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum RowKind {
+    /// By the state of the media and the operational status alike.
+    #[default]
+    Plain,
+    /// By the state of the media alone: the operational status is dormant.
+    Media,
+    /// By the operational status alone: nobody knows the media.
+    Status,
+    /// By the flag NotMediaConnected; the rest says that it is up.
+    Flag,
+    /// Not at all: everything is unknown.
+    Unknown,
+    /// The row is another interface's, which is down.
+    Other,
+    /// There is no such interface.
+    Missing,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct InterfaceView {
+    pub kind: RowKind,
+    /// How long a query takes.
+    pub takes: u64,
+    /// The newest row said that the link is down.
+    pub told_down: bool,
+}
+
+/// NetCfgInstanceId of a physical adapter of a switch.
+pub fn instance_id(switch: usize, index: u16) -> interfaces::Id {
+    let mut id = *b"adapter         ";
+    id[8] = switch as u8;
+    id[10..12].copy_from_slice(&index.to_le_bytes());
+    id
+}
+
+/// The switch and the index of a physical adapter that has this NetCfgInstanceId.
+pub fn of_instance(id: interfaces::Id) -> Option<(usize, u16)> {
+    let (switch, index) = (usize::from(id[8]), u16::from_le_bytes([id[10], id[11]]));
+    (instance_id(switch, index) == id).then_some((switch, index))
 }
 
 impl Adapter {
@@ -62,6 +108,31 @@ impl Adapter {
             sent: 0,
             lost: 0,
             offloads: offloads::Offloads::default(),
+            view: InterfaceView::default(),
+        }
+    }
+
+    /// The row of the operating system's interface table, if there is one.
+    fn interface(&self, id: interfaces::Id) -> Option<Interface> {
+        let (media, oper) = if self.link_up { (1, 1) } else { (2, 2) };
+        let plain = Interface {
+            media,
+            oper,
+            flags: 0,
+            bits_per_second: self.bits_per_second,
+            id,
+            takes: self.view.takes,
+        };
+        match self.view.kind {
+            RowKind::Plain => Some(plain),
+            RowKind::Media => Some(Interface { oper: 5, ..plain }),
+            RowKind::Status => Some(Interface { media: 0, ..plain }),
+            RowKind::Flag => {
+                Some(Interface { media: 1, oper: 1, flags: if self.link_up { 0 } else { 0x10 }, ..plain })
+            }
+            RowKind::Unknown => Some(Interface { media: 0, oper: 4, ..plain }),
+            RowKind::Other => Some(Interface { media: 2, oper: 2, id: [0xEE; 16], ..plain }),
+            RowKind::Missing => None,
         }
     }
 }
@@ -117,6 +188,14 @@ impl Receivers {
 }
 
 impl ExternalNetwork {
+    /// The row of an adapter's interface, and whether it is the first that says that the link is up again.
+    pub fn interface(&mut self, index: u16, id: interfaces::Id) -> Option<(Interface, bool)> {
+        let adapter = self.adapters.get_mut(&index)?;
+        let row = adapter.interface(id)?;
+        let came_up = std::mem::replace(&mut adapter.view.told_down, !adapter.link_up) && adapter.link_up;
+        Some((row, came_up))
+    }
+
     /// The driver's teaming mode, if it is known.
     pub fn mode(&self) -> Option<Aggregation> {
         (!self.mode_unknown).then_some(self.physical.aggregation)

@@ -7,6 +7,7 @@ pub mod driver_object;
 pub mod event;
 pub mod fault;
 pub mod ids;
+pub mod interfaces;
 pub mod kernel;
 pub mod lock_order;
 pub mod locks;

@@ -24,17 +24,20 @@ pub use net::{Body, Net, unknown_request};
 pub use offload::CAPABILITY_CODES;
 
 use crate::adapter::capabilities::Capabilities;
+use crate::adapter::of_instance;
 use crate::adapter::physical_switch::Aggregation;
 use crate::machine::clock;
 use crate::machine::driver_object::DriverEntry;
 use crate::machine::registry::{SERVICES, Value};
 use crate::machine::world::{Config, Mode, World};
+use crate::switch::control::below::LinkAnswers;
 use crate::switch::control::payload;
 use crate::switch::ndis::Style;
 use crate::switch::ndis::adversity::Adversities;
 use crate::switch::ndis::driver::{Installed, Role};
 use crate::switch::ndis::with;
 use crate::switch::ports::policy::Property;
+use lbfoext::ndis::raw::{FAILURE, NOT_SUPPORTED};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -47,6 +50,8 @@ pub enum Indication {
     TeamOnly,
     /// No status indication; only queries are answered.
     SilentUntilAsked,
+    /// Nobody is told, and adapters do not answer: the operating system's interface table alone knows.
+    Nothing,
 }
 
 /// How the extension learns of ports and NICs that exist when it starts.
@@ -259,6 +264,12 @@ impl Scenario {
 
     pub fn indication(mut self, indication: Indication) -> Self {
         self.indication = indication;
+        if indication == Indication::Nothing {
+            let seed = self.config.seed;
+            let answers =
+                [LinkAnswers::Status(NOT_SUPPORTED), LinkAnswers::Unknown, LinkAnswers::Status(FAILURE)];
+            self.style.link_answers = answers[(seed % 3) as usize];
+        }
         self
     }
 
@@ -386,6 +397,15 @@ fn hooks(world: &Arc<World>) {
         if !state.flickering.is_empty() {
             state.flicker();
         }
+    });
+    world.provide_interfaces(|world, id| {
+        let (module, index) = of_instance(id)?;
+        let mut state = world.part::<crate::switch::ndis::Switch>().lock();
+        let (row, came_up) = state.modules.get_mut(module)?.external.interface(index, id)?;
+        if came_up {
+            state.flows.a_member_came_up();
+        }
+        Some(row)
     });
     world.on_mapping(|mdl, mapped| {
         with(|_, state| {

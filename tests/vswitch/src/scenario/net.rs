@@ -3,7 +3,7 @@
 use super::life::{arrive, bring, is_attached, remove, stop};
 use super::{EXTERNAL_PORT, FIRST_INTERNAL_PORT, FIRST_VM_PORT, Indication, Running, Scenario};
 use crate::adapter::physical_switch::Aggregation;
-use crate::adapter::{Adapter, GIGABIT};
+use crate::adapter::{Adapter, GIGABIT, InterfaceView, instance_id};
 use crate::machine::clock;
 use crate::machine::cpu;
 use crate::machine::registry::{SERVICES, Value};
@@ -216,6 +216,19 @@ impl Net {
         });
     }
 
+    /// Changes what the operating system says of a member's interface.
+    pub fn view(&self, member: u16, change: impl FnOnce(&mut InterfaceView) + Send) {
+        let module = self.1;
+        self.inside(move || {
+            with(|_, s| s.modules[module].external.adapters.get_mut(&member).map(|a| change(&mut a.view)));
+        });
+    }
+
+    /// Times at which the row of a member's interface was asked for.
+    pub fn interface_asked(&self, member: u16) -> Vec<u64> {
+        self.world().interface_asked(instance_id(self.1, member))
+    }
+
     /// Indicates the link state as the scenario defines.
     pub fn indicate(&self, member: u16, up: bool) {
         let module = self.1;
@@ -235,7 +248,7 @@ impl Net {
                     let any = with(|_, s| s.modules[module].external.adapters.values().any(|a| a.link_up));
                     status::indicate(module, &make(NicId::new(EXTERNAL_PORT, 0), any));
                 }
-                Indication::SilentUntilAsked => {}
+                Indication::SilentUntilAsked | Indication::Nothing => {}
             }
         });
     }

@@ -55,6 +55,13 @@ pub const CASES: &[Case] = &[
         check: failover_moved_the_dead,
     },
     Case {
+        name: "failover_told_by_nobody",
+        about: "the same where neither a status nor an answer tells: the operating system's interfaces do",
+        plan: silent_plan,
+        steps: silent_failover,
+        check: failover_moved_the_dead,
+    },
+    Case {
         name: "members_added_and_removed",
         about: "adapters are unplugged and plugged in again, links fail meanwhile",
         plan: team_plan,

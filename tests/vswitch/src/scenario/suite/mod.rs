@@ -90,6 +90,8 @@ pub const US: u64 = 10;
 pub const MS: u64 = 1_000 * US;
 /// An idle time longer than the default gap and one step of the clock.
 pub const SILENCE: u64 = 40 * MS;
+/// Time between two questions to the operating system about a member, as README states it.
+pub const POLL: u64 = 500 * MS;
 
 const NO_WAIT: Value = Value::Dword(0);
 
@@ -127,6 +129,10 @@ fn in_passing_plan(seed: u64) -> Scenario {
 
 fn team_only_plan(seed: u64) -> Scenario {
     team_plan(seed).indication(Indication::TeamOnly)
+}
+
+fn silent_plan(seed: u64) -> Scenario {
+    team_plan(seed).indication(Indication::Nothing)
 }
 
 fn mixed_plan(seed: u64) -> Scenario {
@@ -268,6 +274,25 @@ fn failover(net: &Net) {
     traffic(net, 1);
     net.advance(SILENCE);
     net.restore(2);
+    traffic(net, 2);
+    net.advance(SILENCE);
+    traffic(net, 3);
+    net.advance(SILENCE);
+    traffic(net, 4);
+    net.settle();
+}
+
+/// The same with time in which the operating system is asked.
+fn silent_failover(net: &Net) {
+    // Speeds become known, too.
+    net.advance(2 * POLL);
+    traffic(net, 0);
+    net.pull(2);
+    net.advance(2 * POLL);
+    traffic(net, 1);
+    net.advance(SILENCE);
+    net.plug(2);
+    net.advance(2 * POLL);
     traffic(net, 2);
     net.advance(SILENCE);
     traffic(net, 3);

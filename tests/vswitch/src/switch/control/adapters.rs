@@ -7,7 +7,7 @@ use crate::adapter::wire::{self, oid};
 use crate::check::{advice, offload as checks, rule};
 use crate::machine::world::World;
 use crate::switch::control::Own;
-use crate::switch::control::below::{Told, link_state};
+use crate::switch::control::below::{LinkAnswers, Told, link_state, unknown_link_state};
 use crate::switch::control::inner_request;
 use crate::switch::control::nic_request::Seen;
 use crate::switch::control::results;
@@ -111,6 +111,9 @@ impl State {
         let Some(now) = self.seen_now(module, to.index) else {
             return (ADAPTER_NOT_FOUND, Told::NOTHING);
         };
+        if let LinkAnswers::Status(status) = self.style.link_answers {
+            return (status, Told::NOTHING);
+        }
         // An adapter may have read the value long before its answer arrives.
         let Seen { up, speed, order, .. } =
             seen.filter(|_| world.chance(self.style.old_answers, 100)).unwrap_or(now);
@@ -119,9 +122,14 @@ impl State {
             inner.word56 = 40;
             return (INVALID_LENGTH, Told::NOTHING);
         }
+        let known = self.style.link_answers == LinkAnswers::State;
+        let state = if known { link_state(up, speed) } else { unknown_link_state() };
         // SAFETY: the buffer was found large enough.
-        unsafe { inner.information_buffer.cast::<LinkState>().write_unaligned(link_state(up, speed)) };
+        unsafe { inner.information_buffer.cast::<LinkState>().write_unaligned(state) };
         inner.word52 = 40;
+        if !known {
+            return (SUCCESS, Told::NOTHING);
+        }
         world.log(|| format!("adapter {} says link {up}", to.index));
         let m = &mut self.modules[module];
         m.topology.unsettled();

@@ -363,6 +363,16 @@ impl State {
     }
 }
 
+/// How physical adapters answer OID_GEN_LINK_STATE. No page says that they do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LinkAnswers {
+    State,
+    /// MediaConnectStateUnknown.
+    Unknown,
+    /// Not at all: they end it with this status.
+    Status(i32),
+}
+
 /// NDIS_LINK_STATE of an adapter.
 pub fn link_state(up: bool, speed: u64) -> LinkState {
     let mut state = LinkState::ZERO;
@@ -375,6 +385,13 @@ pub fn link_state(up: bool, speed: u64) -> LinkState {
     state.media_duplex_state = 2;
     state.xmit_link_speed = if up { speed } else { LinkState::SPEED_UNKNOWN };
     state.rcv_link_speed = state.xmit_link_speed;
+    state
+}
+
+/// The same of one that does not know.
+pub fn unknown_link_state() -> LinkState {
+    let mut state = link_state(false, 0);
+    state.media_connect_state = 0;
     state
 }
 

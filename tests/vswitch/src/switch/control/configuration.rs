@@ -6,6 +6,7 @@
 use crate::check::rule;
 use crate::inject;
 use crate::machine::world::World;
+use crate::switch::control::lifecycle::instance_of;
 use crate::switch::control::payload;
 use crate::switch::ndis::State;
 use crate::switch::ports::NicState;
@@ -131,7 +132,11 @@ impl State {
             }
             _ => {
                 let revision = 1 + u8::try_from(world.random(3)).unwrap_or(0);
-                let nics: Vec<_> = m.topology.nics().map(|n| payload::nic(n, revision)).collect();
+                let nics: Vec<_> = m
+                    .topology
+                    .nics()
+                    .map(|n| payload::nic(n, revision, instance_of(world, module, n)))
+                    .collect();
                 let behind = m.topology.nics_mut().skip(1).filter(|_| gap > 0);
                 behind.for_each(|nic| nic.behind_gap = true);
                 payload::array(&nics, gap)

@@ -2,13 +2,15 @@
 //!
 //! Without an attached module only the state changes; the module reads it when it is attached.
 
+use crate::adapter::instance_id;
 use crate::check::rule;
 use crate::machine::clock::{self, SECOND};
+use crate::machine::interfaces::Id;
 use crate::machine::world::World;
 use crate::switch::control::properties::{self, Change};
 use crate::switch::control::{Answer, Ask, below::Effect, below::Plan, payload, request};
 use crate::switch::ndis::{State, with};
-use crate::switch::ports::{Mac, NicId, NicKind, NicState, Port, PortState};
+use crate::switch::ports::{Mac, Nic, NicId, NicKind, NicState, Port, PortState};
 use lbfoext::ndis::raw::{SUCCESS, oids};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -68,8 +70,15 @@ fn nic_bytes(module: usize, id: NicId, state: NicState, mac: Mac) -> Vec<u8> {
         nic.vm = s.vm_of_port.get(&id.port).copied().unwrap_or(id.port);
         nic.state = state;
         nic.mac = mac;
-        payload::nic(&nic, revision)
+        payload::nic(&nic, revision, instance_of(world, module, &nic))
     })
+}
+
+/// NetCfgInstanceId of a member as the switch tells it: valid once the adapter has been initialised
+/// (ns-ntddndis-_ndis_switch_nic_parameters), which it is before it is connected and may be before that.
+pub(super) fn instance_of(world: &World, module: usize, nic: &Nic) -> Id {
+    let early = (world.config().seed + u64::from(nic.id.index)).is_multiple_of(2);
+    if nic.state == NicState::Created && !early { [0; 16] } else { instance_id(module, nic.id.index) }
 }
 
 /// A VM starts or stops using its virtual function instead of a connected NIC.

@@ -2,10 +2,11 @@
 //!
 //! Undefined bytes have arbitrary values; some structures are longer than documented and of a newer revision.
 
+use crate::machine::interfaces::Id;
 use crate::switch::ports::{Mac, Nic, NicId, NicState, Port, PortState};
 use lbfoext::ndis::raw::{
-    CountedString, ElementArray, NicFlags, NicParameters, ObjectHeader, PortParameters, SwitchParameters,
-    nic_state, object_type,
+    CountedString, ElementArray, Guid, NicFlags, NicParameters, ObjectHeader, PortParameters,
+    SwitchParameters, nic_state, object_type,
 };
 use std::mem::offset_of;
 
@@ -69,8 +70,8 @@ pub fn port_element(of: &Port, newer: bool) -> Vec<u8> {
     bytes
 }
 
-/// Parameters of a NIC; revision 3 is an undefined later one.
-pub fn nic(nic: &Nic, revision: u8) -> Vec<u8> {
+/// Parameters of a NIC; revision 3 is an undefined later one. `instance` is the NetCfgInstanceId of a physical adapter.
+pub fn nic(nic: &Nic, revision: u8, instance: Id) -> Vec<u8> {
     let mut p: NicParameters = garbage();
     let size = match revision {
         1 => NicParameters::SIZE_REVISION_1,
@@ -90,6 +91,9 @@ pub fn nic(nic: &Nic, revision: u8) -> Vec<u8> {
         NicState::Disconnected => nic_state::DISCONNECTED,
     };
     p.mtu = nic.mtu;
+    if nic.is_member() {
+        p.net_cfg_instance_id = Guid::from_bytes(instance);
+    }
     p.current_mac_address = mac_field(nic.mac);
     p.permanent_mac_address = mac_field(nic.permanent);
     let of_guest = matches!(
@@ -175,6 +179,7 @@ mod tests {
                 nic(
                     &Nic::new(NicId::new(1, i), NicKind::External, [2, 0, 0, 0, 0, 1]),
                     1 + u8::try_from(i).unwrap(),
+                    [1; 16],
                 )
             })
             .collect();

@@ -156,7 +156,10 @@ impl Parts {
         if let Some(from) = status.from {
             let inner = take(&crate::switch::control::payload::bytes_of(&inner));
             let mut envelope = SwitchNicStatusIndication::ZERO;
-            envelope.header = ObjectHeader::new(object_type::DEFAULT, 1, 32);
+            // The page demands the first type; the second is that of the structure inside.
+            let kinds = [object_type::DEFAULT, object_type::STATUS_INDICATION];
+            let kind = kinds[usize::from(world.config().seed % 5 == 4)];
+            envelope.header = ObjectHeader::new(kind, 1, 32);
             envelope.flags = 1 + world.random(u64::from(u32::MAX - 1)) as u32;
             envelope.source_port_id = from.port;
             envelope.source_nic_index = from.index;

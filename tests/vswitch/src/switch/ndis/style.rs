@@ -77,6 +77,8 @@ pub struct Style {
     pub by_number: bool,
     /// Adapters write the ids of queue and filter into the out-of-band data of frames that arrive through a queue.
     pub queue_numbers: bool,
+    /// How adapters answer OID_GEN_LINK_STATE.
+    pub link_answers: crate::switch::control::below::LinkAnswers,
     /// FilterDetach is called when a timer function of the module runs, if one does in the next so many 100 ns.
     pub detach_in_timer: u64,
     /// A vNIC that gets a copy of every packet, added below the driver.
@@ -112,6 +114,7 @@ impl Default for Style {
             unique_ids: true,
             by_number: false,
             queue_numbers: true,
+            link_answers: crate::switch::control::below::LinkAnswers::State,
             detach_in_timer: 0,
             mirror: None,
             statuses: BTreeMap::new(),
