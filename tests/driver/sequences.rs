@@ -79,7 +79,7 @@ fn random_sequences_break_no_rule_and_leave_everyone_agreed() {
 
 /// Sequences of other seeds.
 #[test]
-#[ignore = "a minute: cargo test --profile long -p lbfoext --test driver -- --ignored more_random"]
+#[ignore = "takes a minute: bash .ci/run long"]
 fn more_random_sequences_break_no_rule_and_leave_everyone_agreed() {
     assert_agree(&Vec::from_iter(seeds(400)));
 }

@@ -274,6 +274,11 @@ fn failover(net: &Net) {
     traffic(net, 1);
     net.advance(SILENCE);
     net.restore(2);
+    return_in_gaps(net);
+}
+
+/// Traffic with gaps of silence, in which a member that is up again gets its flows back.
+fn return_in_gaps(net: &Net) {
     traffic(net, 2);
     net.advance(SILENCE);
     traffic(net, 3);
@@ -282,7 +287,7 @@ fn failover(net: &Net) {
     net.settle();
 }
 
-/// The same with time in which the operating system is asked.
+/// A failover that only polling the operating system's interfaces can detect.
 fn silent_failover(net: &Net) {
     // Speeds become known, too.
     net.advance(2 * POLL);
@@ -293,12 +298,7 @@ fn silent_failover(net: &Net) {
     net.advance(SILENCE);
     net.plug(2);
     net.advance(2 * POLL);
-    traffic(net, 2);
-    net.advance(SILENCE);
-    traffic(net, 3);
-    net.advance(SILENCE);
-    traffic(net, 4);
-    net.settle();
+    return_in_gaps(net);
 }
 
 fn busy(net: &Net) {
