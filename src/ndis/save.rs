@@ -1,8 +1,8 @@
-//! `NDIS_SWITCH_NIC_SAVE_STATE` in requests from above: a place to save to, or data to restore
+//! `NDIS_SWITCH_NIC_SAVE_STATE` in the switch's requests: a buffer to save to, or data to restore
 //! (ns-ntddndis-_ndis_switch_nic_save_state, oid-switch-nic-save).
 //!
-//! The pages state the room for saved data in four ways, and a request need not fill in all of them. OutputBufferLength
-//! is what may be written (ns-oidrequest-ndis_oid_request). Header.Size is the whole buffer
+//! The pages give the size of the buffer for saved data in four members, and a request need not set all of them.
+//! OutputBufferLength is what may be written (ns-oidrequest-ndis_oid_request). Header.Size is the whole buffer
 //! (managing-hyper-v-extensible-switch-run-time-data) or the structure alone (ns-ntddndis-_ndis_switch_nic_save_state):
 //! it limits the data only where it is larger than the structure. SaveDataSize is the room that is provided
 //! (oid-switch-nic-save), or zero where nothing was saved yet: it limits the data unless it is zero.
@@ -14,7 +14,7 @@ use core::ptr::NonNull;
 use teaming::ids::{NicId, NicIndex, PortId};
 use teaming::oid::RequestType;
 
-/// Who writes saved data.
+/// The extension that owns saved data.
 pub struct Owner {
     pub id: [u8; 16],
     pub name: &'static [u16],
@@ -25,12 +25,12 @@ const FIXED: usize = NicSaveState::SIZE_REVISION_1 as usize;
 /// The fixed part of the structure, in memory of the request.
 struct View {
     structure: NonNull<u8>,
-    /// Bytes that may be touched.
+    /// Bytes of the buffer that may be accessed.
     length: usize,
 }
 
 impl View {
-    /// The structure in the bytes that come with the request, if they hold it.
+    /// The structure in the request's buffer. `None` if the buffer is too short for it or its header is wrong.
     fn of(request: &Request) -> Option<Self> {
         let (structure, length) = request.payload()?;
         let length = usize::try_from(length).ok()?;
@@ -43,20 +43,20 @@ impl View {
         right.then_some(view)
     }
 
-    /// Bytes of the structure; `at` and the end lie inside it.
+    /// Reads `N` bytes at `at`. `None` if they do not lie in the buffer.
     fn read<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
         if at.checked_add(N)? > self.length {
             return None;
         }
-        // SAFETY: inside the buffer, which holds `length` bytes until the request is completed.
+        // SAFETY: inside the buffer, which has `length` bytes and is valid until the request is completed.
         Some(unsafe { self.structure.byte_add(at).cast::<[u8; N]>().read_unaligned() })
     }
 
-    /// Changes when another extension fills the structure: the CRC-32 of what it must write, from its identifier to the
-    /// number of bytes, which the switch sets to the room there is.
+    /// CRC-32 of the members that an extension sets when it saves, ExtensionId to SaveDataSize. It changes when another
+    /// extension fills the structure.
     fn print(&self) -> u32 {
         let (from, to) = (offset_of!(NicSaveState, extension_id), offset_of!(NicSaveState, save_data_offset));
-        // SAFETY: inside the fixed part, which lies in the buffer; nobody writes to it until the slice is gone.
+        // SAFETY: the fixed part lies in the buffer, and nobody writes to it while the slice lives.
         crc32fast::hash(unsafe {
             core::slice::from_raw_parts(self.structure.byte_add(from).as_ptr(), to.saturating_sub(from))
         })
@@ -78,7 +78,7 @@ impl View {
         self.number(2)
     }
 
-    /// The header's Revision, as far as it is understood here.
+    /// The header's Revision; 2 for later ones.
     fn revision(&self) -> u8 {
         self.read::<1>(1).map_or(1, |[revision]| revision.min(2))
     }
@@ -89,12 +89,12 @@ impl View {
         Some(NicId::new(PortId::new(port), NicIndex::new(index)))
     }
 
-    /// Revision 2 with its own member behind those of revision 1.
+    /// Whether the structure has the member that revision 2 adds.
     fn has_overflow(&self) -> bool {
         self.revision() >= 2 && self.size().min(self.length) >= usize::from(NicSaveState::SIZE_REVISION_2)
     }
 
-    /// Bytes of the structure's own members.
+    /// Size of the structure without the data, in bytes.
     fn own_size(&self) -> usize {
         usize::from(if self.has_overflow() {
             NicSaveState::SIZE_REVISION_2
@@ -103,12 +103,12 @@ impl View {
         })
     }
 
-    /// Where the data begins, if that is behind the structure's own members.
+    /// SaveDataOffset, unless it points into the structure itself.
     fn data_offset(&self) -> Option<usize> {
         Some(self.number(offset_of!(NicSaveState, save_data_offset))).filter(|at| *at >= self.own_size())
     }
 
-    /// SaveDataSize, and what revision 2 counts beyond it. `None` if that is more than there can be.
+    /// SaveDataSize plus the count that revision 2 adds, in bytes. `None` if the sum overflows.
     fn data_size(&self) -> Option<usize> {
         let bytes = self.number(offset_of!(NicSaveState, save_data_size));
         if !self.has_overflow() {
@@ -124,14 +124,14 @@ pub fn completed_nic(request: &Request) -> Option<NicId> {
     View::of(request)?.nic()
 }
 
-/// The NIC of a request to save that has been below, and `Offer::print` as it is now. What a method gives back stands where
-/// its lengths stood, so that only the buffer's own is still to be had.
+/// The NIC of a SAVE request that lower drivers have completed, and `Offer::print` of its structure now. The results of
+/// a method request overwrite its lengths, so the length of the payload is the only one left.
 pub fn passed(request: &Request) -> Option<(NicId, u32)> {
     let view = View::of(request)?;
     Some((view.nic()?, view.print()))
 }
 
-/// A place to save to: the structure of `OID_SWITCH_NIC_SAVE`.
+/// The buffer of a request `OID_SWITCH_NIC_SAVE`.
 pub struct Offer {
     view: View,
     request: Request,
@@ -141,8 +141,8 @@ pub struct Offer {
 }
 
 impl Offer {
-    /// `None` if the request is not what it must be: a method that brings a structure with a good header. An offset that
-    /// points nowhere is good for an offer of nothing.
+    /// `None` unless the request is a method with a valid structure. With an offset outside the buffer nothing can be
+    /// written.
     pub fn of(request: Request) -> Option<Self> {
         if request.kind() != Some(RequestType::Method) {
             return None;
@@ -157,7 +157,7 @@ impl Offer {
             None => return None,
         };
         let room = if offered == 0 { room } else { room.min(offered) };
-        // SaveDataSize must be able to say what was written.
+        // SaveDataSize has 16 bits.
         let room = room.min(usize::from(u16::MAX));
         Some(Self { nic: view.nic()?, view, request, at, room })
     }
@@ -176,7 +176,8 @@ impl Offer {
         unsafe { core::slice::from_raw_parts_mut(self.view.structure.byte_add(self.at).as_ptr(), self.room) }
     }
 
-    /// `bytes` were written: says whose they are. Header, Flags, PortId, NicIndex and SaveDataOffset stay.
+    /// Completes the structure after `bytes` of data were written, and names their owner. Header, Flags, PortId,
+    /// NicIndex and SaveDataOffset stay.
     pub fn fill(mut self, bytes: usize, owner: &Owner) {
         let size = u16::try_from(bytes).unwrap_or(u16::MAX);
         let name_at = offset_of!(NicSaveState, extension_friendly_name);
@@ -194,13 +195,13 @@ impl Offer {
         self.request.method_results(self.results(self.at.saturating_add(bytes), 0));
     }
 
-    /// The length of a buffer with room for `need` bytes of data, and that of the request's buffer.
+    /// The length of a buffer for `need` bytes of data, and the length of the request's buffer.
     pub fn lengths(&self, need: usize) -> (usize, usize) {
         let has = usize::try_from(self.request.output_length()).unwrap_or(usize::MAX);
         (self.at.saturating_add(need), has)
     }
 
-    /// Nothing was written; with a buffer of `length` bytes the request may come again.
+    /// Nothing was written: asks the switch to repeat the request with a buffer of `length` bytes.
     pub fn demand(self, length: usize) {
         self.request.method_results(self.results(0, length));
     }
@@ -224,7 +225,7 @@ pub struct Blob {
 }
 
 impl Blob {
-    /// `None` if the request is not what it must be.
+    /// `None` unless the request is a set request with a valid structure.
     pub fn of(request: Request) -> Option<Self> {
         if !request.is_set() {
             return None;
@@ -243,11 +244,11 @@ impl Blob {
         if at.checked_add(bytes)? > self.view.length {
             return None;
         }
-        // SAFETY: inside the buffer, which nobody writes to until the request is completed.
+        // SAFETY: inside the buffer, to which nobody writes until the request is completed.
         Some(unsafe { core::slice::from_raw_parts(self.view.structure.byte_add(at).as_ptr(), bytes) })
     }
 
-    /// The request is handled here: says so, with what was read of it
+    /// Sets SupportedRevision and BytesRead of a request that the driver completes
     /// (filtering-oid-requests-in-an-ndis-filter-driver).
     pub fn taken(self) {
         let end = self.data().zip(self.view.data_offset()).map(|(data, at)| at.saturating_add(data.len()));

@@ -1,9 +1,9 @@
-//! Saves and restores that are under way, and what restores have brought, NIC by NIC.
+//! Saves and restores in progress, and the records that restores have brought, for each NIC.
 //!
-//! The switch never interleaves operations of one NIC but does those of different NICs in any order, and may never end
-//! one (hyper-v-extensible-switch-save-operations): nothing here is common to two NICs. An entry lives from the first
-//! operation of a NIC to its deletion. Called by the driver under a lock of its own; memory comes through closures,
-//! each of which may give none.
+//! The switch never interleaves operations of one NIC. It interleaves those of different NICs in any order, and may
+//! leave one unfinished (hyper-v-extensible-switch-save-operations), so two NICs share no state here. An entry exists
+//! from the first operation of a NIC until its deletion. The driver calls this under a lock of its own, and passes
+//! closures that allocate and may fail.
 
 use crate::Storage;
 use crate::ids::NicId;
@@ -14,16 +14,16 @@ pub const STRANGERS_MAX: usize = 64;
 
 /// How far a save has come.
 enum Save<S: Storage> {
-    /// There is none, or nothing was handed out in it.
+    /// No save is in progress, or none of its data was written yet.
     Idle,
     Under {
         record: S::Of<u8>,
         cursor: Cursor,
-        /// What was demanded last, and the length of the buffer that was too short.
+        /// The length that was demanded last, and the length of the buffer that was too short, in bytes.
         demanded: Option<(usize, usize)>,
     },
-    /// Everything was handed out, or no more can be: further requests until the end are for other extensions. What an
-    /// extension that saves must write was like this when the last of it was passed on.
+    /// All data was written, or no more can be: further requests until the end of the save are for other extensions.
+    /// `print` is that of the structure when the last request was passed on.
     Done { print: u32 },
 }
 
@@ -31,7 +31,7 @@ enum Save<S: Storage> {
 enum Restore<S: Storage> {
     Idle,
     Under(Assembly<S::Of<u8>>),
-    /// Discarded; what else arrives before the end is discarded too.
+    /// Discarded, like all other parts until the end of the restore.
     Spoilt,
 }
 
@@ -39,9 +39,9 @@ struct NicOperations<S: Storage> {
     nic: NicId,
     save: Save<S>,
     restore: Restore<S>,
-    /// It was saved here and has not left since: its counters are newer than those of any record.
+    /// It was saved here and not deleted since, so its counters are newer than those of any record.
     was_saved: bool,
-    /// The record that a restore has brought; it has been decoded once.
+    /// The record that a restore has brought; decoding it has succeeded.
     carried: Option<S::Of<u8>>,
 }
 
@@ -61,9 +61,13 @@ impl<S: Storage> Operations<S> {
         Self { slots }
     }
 
-    /// One buffer is offered for the data of a NIC that is known. `record` makes the NIC's record from what a restore
-    /// has brought, anew until a part of it is handed out. `slots` gives that many slots. `print` stands for what an
-    /// extension that saves must write. The only error is that there was no memory.
+    /// Writes the next part of a known NIC's record into `buffer`. `record` encodes the record, given what a restore
+    /// has brought; it is called for each request until a part is written. `slots` allocates that many slots. `print`
+    /// is `Offer::print` of the request.
+    ///
+    /// # Errors
+    ///
+    /// Memory could not be allocated.
     pub fn save(
         &mut self,
         nic: NicId,
@@ -98,9 +102,9 @@ impl<S: Storage> Operations<S> {
         Ok(handed)
     }
 
-    /// Whether a buffer of `needed` bytes may be demanded for a NIC, in place of one of `has` that was too small. Not if
-    /// it has them all the same, so that the request would come again as it is, nor if they were demanded of such a
-    /// buffer before, which then does not grow. Otherwise the save of the NIC is over: what it needs cannot be had.
+    /// Whether the switch may be asked for a buffer of `needed` bytes in place of one of `has` bytes. Not if the buffer
+    /// has them already, because the same request would come again; nor if the same was asked for such a buffer before,
+    /// because the switch does not provide a longer one. If not, the save of the NIC ends.
     pub fn may_demand(&mut self, nic: NicId, print: u32, needed: usize, has: usize) -> bool {
         let Some(entry) = self.entry(nic) else { return false };
         let Save::Under { demanded, .. } = &mut entry.save else { return false };
@@ -111,9 +115,9 @@ impl<S: Storage> Operations<S> {
         false
     }
 
-    /// A request to save that was passed on is back. If nobody has written what who saves must write, it has been at
-    /// the end of the stack: everybody has been asked, and the next request is of another operation
-    /// (managing-hyper-v-extensible-switch-run-time-data). A failure ends the operation too.
+    /// A SAVE request that was passed on is complete. If no extension has filled the structure, every extension has
+    /// been asked and the next request begins another save (managing-hyper-v-extensible-switch-run-time-data). A
+    /// failure also ends the save.
     pub fn save_passed(&mut self, nic: NicId, print: u32, failed: bool) {
         if let Some(entry) = self.entry(nic)
             && matches!(entry.save, Save::Done { print: before } if failed || before == print)
@@ -122,14 +126,19 @@ impl<S: Storage> Operations<S> {
         }
     }
 
-    /// The save of a NIC is over, or must be because the NIC is disconnected.
+    /// The save of a NIC has ended, or the NIC is disconnected, which ends it.
     pub fn save_complete(&mut self, nic: NicId) {
         if let Some(entry) = self.entry(nic) {
             entry.save = Save::Idle;
         }
     }
 
-    /// Data of ours came for a NIC. The reason is told once; `storage` gives that many bytes.
+    /// Adds a part of this extension to the restore of a NIC. `storage` allocates that many bytes, `slots` that many
+    /// slots.
+    ///
+    /// # Errors
+    ///
+    /// Why the restore is discarded; later parts of it return no error.
     pub fn restore(
         &mut self,
         nic: NicId,
@@ -150,7 +159,7 @@ impl<S: Storage> Operations<S> {
         result
     }
 
-    /// The restore of a NIC is over: the record that it brought, if all of it is good.
+    /// Ends the restore of a NIC: its record, or why it is discarded. `None` if no part of this extension came.
     pub fn restore_complete(&mut self, nic: NicId) -> Option<Result<NicState, Discard>> {
         let entry = self.entry(nic)?;
         let Restore::Under(assembly) = core::mem::replace(&mut entry.restore, Restore::Idle) else {
@@ -174,7 +183,7 @@ impl<S: Storage> Operations<S> {
         }
     }
 
-    /// What restores have brought, for one NIC or for all.
+    /// The records that restores have brought, for one NIC or for all.
     pub fn brought(&self, nic: Option<NicId>) -> impl Iterator<Item = (NicId, NicState)> {
         let entries = self.slots.iter().filter_map(|slot| slot.0.as_ref());
         entries.filter(move |entry| nic.is_none_or(|nic| nic == entry.nic)).filter_map(|entry| {
@@ -230,7 +239,7 @@ impl<S: Storage> OperationSlot<S> {
     }
 }
 
-/// Adds what came to a restore; the first part says how long the record is.
+/// Adds a part to a restore. The first part gives the length of the record.
 fn add<S: Storage>(
     restore: &mut Restore<S>,
     data: &[u8],

@@ -1,9 +1,8 @@
-//! What of the extension's knowledge of one NIC of a partition outlives it, as bytes: saved when the partition is
-//! stopped, saved or live migrated, restored here or on another host
-//! (managing-hyper-v-extensible-switch-run-time-data).
+//! The run-time data of one NIC, encoded: saved when the partition is stopped, saved or live migrated, and restored
+//! here or on another host (managing-hyper-v-extensible-switch-run-time-data).
 //!
-//! A *record* is the whole of it. It is encoded for a save and handed out in *parts*, as many as the buffers that are
-//! offered make it; an `Assembly` puts parts together in any order. All numbers are little-endian, nothing is aligned:
+//! A *record* is all data of one NIC. It is encoded for a save and written in *parts*, whose number depends on the
+//! sizes of the buffers; an `Assembly` puts parts together in any order. Numbers are little-endian and not aligned:
 //!
 //! ```text
 //! record                                   part
@@ -15,7 +14,7 @@
 //! 20  u16 version of the home map          16  bytes of the record, to the end of the data
 //! 22  u8  policy (`HashPolicy::number`)
 //! 23  u8  1 flow label, 2 symmetric, 4 adapter hash
-//! 24  u8  members that the home map spreads over
+//! 24  u8  number of members in the home map
 //! 25  7 octets zero
 //! 32  u32 port, 36 u16 index: what HyperVPort hashes for this NIC
 //! 38  u16 zero
@@ -24,10 +23,10 @@
 //!  .  u32 CRC-32 of everything before
 //! ```
 //!
-//! Version rules. A version is one layout, and a field never changes its meaning: whatever changes the layout raises
-//! the version. A reader knows its own version and every older one; a newer record is discarded whole, because what it
-//! leaves unread could change the sense of what it reads. `HOME_MAP_VERSION` is a field, not a layout. Port numbers of
-//! the saving host are hashed, never looked up: the NIC is the one that the restore request names.
+//! Version rules. A version is one layout, and a field never changes its meaning: every change of the layout raises the
+//! version. A reader knows its own version and all older ones. It discards a newer record entirely, because the parts
+//! it cannot read could change the meaning of the others. `HOME_MAP_VERSION` is a field, not a layout. Port numbers of
+//! the saving host are hashed, never looked up: the restore request names the NIC.
 
 use crate::Storage;
 use crate::flow::{HashPolicy, Keying};
@@ -46,22 +45,22 @@ const PART_MAGIC: [u8; 4] = *b"LBRP";
 const FIXED: usize = 56;
 const PIN: usize = 12;
 const CRC: usize = 4;
-/// What a part has before the bytes of the record.
+/// Length of a part's header, in bytes.
 pub const PART_HEADER: usize = 16;
-/// Pins that a record can hold.
+/// Maximum number of pins in a record.
 pub const PINS_MAX: usize = 1024;
-/// The longest record.
+/// Maximum length of a record, in bytes.
 pub const RECORD_MAX: usize = FIXED + PIN * PINS_MAX + CRC;
-/// No more than this is asked for at once: with the structure around it a page.
+/// The longest part that is asked for, in bytes: with the structure before it one page.
 pub const PART_MAX: usize = 4096 - 568;
 
-/// Everything that two hosts must agree on for a flow to keep its member.
+/// The values that must be equal on two hosts for a flow to keep its member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Placement {
     pub seed: u64,
     pub keying: Keying,
     pub adapter_hash: bool,
-    /// Members that the home map spreads over.
+    /// Number of members in the home map.
     pub members: u8,
     pub home_map_version: u16,
     /// CRC-32 of the home map: differs when the members' positions or weights do.
@@ -69,7 +68,7 @@ pub struct Placement {
 }
 
 impl Placement {
-    /// What holds here and now.
+    /// The values of this host at this time.
     pub fn of<S: Storage>(settings: &Settings, team: &Team<S>) -> Self {
         let members = team.members().filter(|(_, member)| member.home_weight != 0).count();
         Self {
@@ -82,7 +81,7 @@ impl Placement {
         }
     }
 
-    /// In what `self` is unlike `other`; empty when flows keep their members.
+    /// The differences from `other`; empty if flows keep their members.
     pub fn differs_from(&self, other: &Self) -> Differences {
         let keying = (self.keying, self.adapter_hash) != (other.keying, other.adapter_hash);
         let rows = [
@@ -99,7 +98,7 @@ impl Placement {
 }
 
 bitflags::bitflags! {
-    /// Why flows do not keep their members; nothing is equal to `NONE`.
+    /// Why flows do not keep their members.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
     pub struct Differences: u8 {
         const SEED = 1;
@@ -108,7 +107,7 @@ bitflags::bitflags! {
         const MAP_VERSION = 8;
         /// Same number of members, but other positions or speeds.
         const HOME_MAP = 16;
-        /// HyperVPort hashes another id for the NIC, which has been here for longer than its record.
+        /// HyperVPort hashes another id, because the NIC was created here before its record came.
         const PORT = 32;
     }
 }
@@ -116,7 +115,7 @@ bitflags::bitflags! {
 impl Differences {
     pub const NONE: Self = Self::empty();
 
-    /// The words for what differs.
+    /// The names of the differences.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         let rows = [
             (Self::SEED, "hash seed"),
@@ -138,7 +137,7 @@ pub enum PinKind {
     SecurityAssociation,
 }
 
-/// Something of the NIC that lives on one member.
+/// A resource of the NIC on one member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Pin {
     pub kind: PinKind,
@@ -156,7 +155,7 @@ pub struct NicState {
 }
 
 impl NicState {
-    /// In what a NIC that was saved so is unlike one that is hashed as `hashed_as` under `here`.
+    /// The differences between the record and a NIC of this host that is hashed as `hashed_as`.
     pub fn differs_from(&self, hashed_as: NicId, here: &Placement) -> Differences {
         let by_port = here.keying.policy == HashPolicy::HyperVPort && self.hashed_as != hashed_as;
         let port = if by_port { Differences::PORT } else { Differences::NONE };
@@ -164,30 +163,30 @@ impl NicState {
     }
 }
 
-/// Why data of ours cannot be used; it is discarded whole.
+/// Why data of this extension is discarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Discard {
-    /// It does not begin like ours.
+    /// The signature is wrong.
     Foreign,
-    /// A version that this driver does not know yet.
+    /// The version is newer than the driver.
     Newer(u16),
     Truncated,
-    /// More bytes than it says.
+    /// Longer than its header says.
     TooLong,
-    /// The check sum is wrong.
+    /// The CRC-32 is wrong.
     Damaged,
-    /// A value that cannot be.
+    /// An invalid value.
     Malformed,
-    /// Its parts are of different records.
+    /// The parts belong to different records.
     Mixed,
     /// Parts are missing.
     Incomplete,
-    /// There was no memory to keep it, or too many were waiting.
+    /// Memory could not be allocated, or too many unknown NICs have records.
     NoMemory,
 }
 
 impl Discard {
-    /// For people; at most 80 characters.
+    /// The reason as text, at most 80 characters.
     pub const fn sentence(self) -> &'static str {
         match self {
             Self::Foreign => "The saved data is not this extension's.",
@@ -213,13 +212,13 @@ bitflags::bitflags! {
     }
 }
 
-/// Length of a record with this many pins.
+/// Length of a record with `pins` pins, in bytes.
 pub const fn record_len(pins: usize) -> usize {
     FIXED.saturating_add(PIN.saturating_mul(pins)).saturating_add(CRC)
 }
 
-/// Writes a record. `into` is exactly `record_len` of the pins, of which there are at most `PINS_MAX`; otherwise
-/// `None`, and nothing of use was written.
+/// Writes a record. `None` unless `into` has exactly `record_len` bytes and there are at most `PINS_MAX` pins; the
+/// contents of `into` are unspecified then.
 pub fn encode(state: &NicState, pins: impl Iterator<Item = Pin>, into: &mut [u8]) -> Option<()> {
     let count = into.len().checked_sub(record_len(0))?.checked_div(PIN)?;
     if count > PINS_MAX || into.len() != record_len(count) {
@@ -248,7 +247,7 @@ pub fn encode(state: &NicState, pins: impl Iterator<Item = Pin>, into: &mut [u8]
     out.put(&traffic.frames.to_le_bytes())?;
     out.put(&traffic.bytes.to_le_bytes())?;
     for pin in pins {
-        // One too many finds no room.
+        // `into` has no space for more.
         let kind = match pin.kind {
             PinKind::Queue => 1,
             PinKind::SecurityAssociation => 2,
@@ -274,7 +273,7 @@ impl Writer<'_> {
     }
 }
 
-/// Reads a record, all of it or nothing.
+/// Reads a record.
 pub fn decode(record: &[u8]) -> Result<(NicState, Pins<'_>), Discard> {
     let mut head = Reader(record);
     if head.take()? != RECORD_MAGIC {
@@ -363,18 +362,18 @@ fn read_pin(raw: &[u8; PIN]) -> Option<Pin> {
     Some(Pin { kind, member: MemberIndex::new(member)?, id: u64::from_le_bytes(id) })
 }
 
-/// What became of one buffer that was offered for a record.
+/// The result for one buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Handed {
-    /// Everything has been handed out before.
+    /// The record was already written entirely.
     Nothing,
-    /// It is too small; with this many bytes it will do.
+    /// The buffer is too small; this many bytes are enough.
     TooSmall { need: usize },
-    /// So many bytes were written.
+    /// This many bytes were written.
     Part { bytes: usize },
 }
 
-/// How much of a record has been handed out.
+/// The number of a record's bytes that were written in parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Cursor(usize);
 
@@ -385,8 +384,8 @@ impl Cursor {
         self.0 >= record.len()
     }
 
-    /// Writes the next part into `buffer`: all that is left if it holds that, as much as it holds if it holds a whole
-    /// `PART_MAX`, and otherwise nothing.
+    /// Writes the next part into `buffer`: the rest of the record if it fits, as much as fits if `buffer` has
+    /// `PART_MAX` bytes or more, otherwise nothing.
     pub fn hand_out(&mut self, record: &[u8], buffer: &mut [u8]) -> Handed {
         let Some(left) = record.get(self.0..).filter(|left| !left.is_empty()) else { return Handed::Nothing };
         let need = left.len().saturating_add(PART_HEADER).min(PART_MAX);
@@ -416,10 +415,10 @@ impl Cursor {
     }
 }
 
-/// A part that came back.
+/// A part of a restore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Part<'a> {
-    /// Length of the record that it is of, at most `RECORD_MAX`.
+    /// Length of its record in bytes, at most `RECORD_MAX`.
     pub record: usize,
     pub offset: usize,
     pub bytes: &'a [u8],
@@ -452,7 +451,7 @@ impl<'a> Part<'a> {
     }
 }
 
-/// A record that is being put together from its parts, in any order.
+/// A record put together from its parts, which may come in any order.
 #[derive(Debug)]
 pub struct Assembly<B> {
     record: B,
@@ -460,7 +459,7 @@ pub struct Assembly<B> {
 }
 
 impl<B: core::ops::DerefMut<Target = [u8]>> Assembly<B> {
-    /// `storage` is as long as the parts say that the record is.
+    /// `storage` has the length of the record.
     pub const fn new(storage: B) -> Self {
         Self { record: storage, filled: 0 }
     }
@@ -475,7 +474,11 @@ impl<B: core::ops::DerefMut<Target = [u8]>> Assembly<B> {
         Ok(())
     }
 
-    /// The record, once all parts are here.
+    /// The record.
+    ///
+    /// # Errors
+    ///
+    /// Why it is discarded, for example because parts are missing.
     pub fn finish(self) -> Result<B, Discard> {
         match self.filled.cmp(&self.record.len()) {
             core::cmp::Ordering::Less => Err(Discard::Incomplete),
