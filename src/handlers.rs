@@ -1,7 +1,7 @@
 //! The handlers that NDIS calls, in the order of a module's life. Each calls the module where the work is done; start
 //! reading here.
 
-use crate::control::{enumerate, nic_status};
+use crate::control::{enumerate, failover, nic_status};
 use crate::data::{complete, egress, ingress};
 use crate::kernel::pool::PoolBox;
 use crate::kernel::worker::Worker;
@@ -36,12 +36,14 @@ impl FilterModule for Module {
     /// detaches a module that fails FilterRestart (starting-a-filter-module.md).
     fn restart(&self, passive: &Passive) {
         enumerate::read(self, passive);
+        failover::finish_home(self, passive);
         self.walks.open(passive);
     }
 
     fn net_pnp_event(&self, event: NetEvent, passive: &Passive) {
         if event == NetEvent::SwitchActivate {
             enumerate::at_activation(self, passive);
+            failover::finish_home(self, passive);
         }
     }
 

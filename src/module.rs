@@ -31,12 +31,13 @@ use teaming::ports::Port;
 use teaming::ports::index::IndexSlot;
 use teaming::ports::mac_learning::{LEARNED, Learned};
 use teaming::ports::storage::{PortTableSizes, PortTableStorage};
-use teaming::ports::traffic::Line;
+use teaming::ports::traffic::{Chunk, Line};
 use teaming::ports::vlan::VlanSet;
 use teaming::settings::Settings;
-use teaming::team::Team;
 use teaming::team::buckets::BucketActivity;
+use teaming::team::home::Building;
 use teaming::team::member::Member;
+use teaming::team::{Next, Team};
 
 /// FriendlyName of the extension, as administrators see it.
 pub const FRIENDLY_NAME: &[u16] = &text::utf16(b"LBFO Teaming Extension");
@@ -139,6 +140,10 @@ pub struct Control {
     pub processors: PoolBox<ProcessorSets>,
     /// Number of partitions that lost their queue in a failover, added up over all failovers.
     pub default_queue_fallbacks: u64,
+    /// How often a port had too many multicast groups to keep.
+    pub group_fallbacks: u64,
+    /// The timer's last step was one over the buckets, not one of the home map.
+    pub walked_last: bool,
     /// The times at which failed calls are repeated.
     pub retry: Backoff,
     /// Detach has begun; from then on the timer is not set.
@@ -155,6 +160,8 @@ const TRUST: usize = 256;
 const RESOURCES: usize = 64;
 /// Number of ports in new tables, which grow when they are full.
 const PORTS: usize = 16;
+/// Work in one step of a home map: about 90,000 instructions.
+const HOME_STEP: usize = 6_000;
 /// Number of sets of VLANs in new tables.
 const SETS: usize = 8;
 
@@ -166,12 +173,16 @@ impl Module {
         stack: &Stack<'_>,
         passive: &Passive,
     ) -> Result<PoolBox<Self>, NdisStatus> {
-        Self::assemble(Switch::of(stack.filter())?, driver, stack, passive)
+        let switch = Switch::of(stack.filter())?;
+        // The largest parts first: their frames do not lie below that of `assemble`.
+        Self::assemble(switch, new_forwarding()?, new_control()?, driver, stack, passive)
     }
 
     #[inline(never)] // as above
     fn assemble(
         switch: Switch,
+        forwarding: PoolBox<Forwarding<Pool>>,
+        control: PoolBox<Control>,
         driver: &Driver,
         stack: &Stack<'_>,
         passive: &Passive,
@@ -179,9 +190,9 @@ impl Module {
         let module = Self {
             filter: stack.filter(),
             switch,
-            forwarding: RwLock::try_new(stack.filter(), new_forwarding()?)?,
+            forwarding: RwLock::try_new(stack.filter(), forwarding)?,
             associations: new_associations(stack.filter())?,
-            control: SpinLock::new(new_control()?),
+            control: SpinLock::new(control),
             operations: new_operations()?,
             walks: WalkRundown::try_new(passive)?,
             work: WorkRundown::try_new(passive)?,
@@ -219,7 +230,7 @@ fn new_forwarding() -> Result<PoolBox<Forwarding<Pool>>, NdisStatus> {
     let forwarding = Forwarding::new(
         PoolSlice::try_new(Tag::TABLE, BUCKETS, |_| 0)?,
         PoolSlice::try_new(Tag::TABLE, BUCKETS, |_| BucketActivity::EMPTY)?,
-        new_room(PORTS)?,
+        new_first_room()?,
         new_sets(SETS)?,
         PoolSlice::try_new(Tag::TABLE, LEARNED, |_| Learned::EMPTY)?,
         &Settings::default(),
@@ -233,6 +244,7 @@ fn new_control() -> Result<PoolBox<Control>, NdisStatus> {
     let control = Control {
         team: Team::new(
             PoolSlice::try_new(Tag::TABLE, BUCKETS, |_| 0)?,
+            new_home()?,
             PoolSlice::try_new(Tag::TABLE, MEMBERS, |_| Member::ABSENT)?,
             &settings,
         ),
@@ -246,10 +258,22 @@ fn new_control() -> Result<PoolBox<Control>, NdisStatus> {
         })?),
         processors: new_processors()?,
         default_queue_fallbacks: 0,
+        group_fallbacks: 0,
+        walked_last: false,
         retry: Backoff::IDLE,
         detaching: false,
     };
     Ok(PoolBox::try_new(Tag::MODULE, control)?)
+}
+
+/// The home map that is made beside the one in use.
+#[inline(never)]
+fn new_home() -> Result<Next<Pool>, NdisStatus> {
+    Ok(Next {
+        home: PoolSlice::try_new(Tag::TABLE, BUCKETS, |_| 0)?,
+        building: PoolSlice::try_new(Tag::TABLE, 1, |_| Building::DONE)?,
+        step: HOME_STEP,
+    })
 }
 
 #[inline(never)]
@@ -280,7 +304,7 @@ pub fn new_resources(count: usize) -> Result<PoolSlice<HeldResource>, OutOfMemor
     PoolSlice::try_new(Tag::TABLE, count, |_| HeldResource::EMPTY)
 }
 
-/// Memory for `count` ports.
+/// Memory for `count` ports, without counters, which are added in chunks (`new_counters`).
 #[inline(never)]
 pub fn new_room(count: usize) -> Result<PortTableStorage<Pool>, NdisStatus> {
     let sizes = PortTableSizes::of(count, processor::count());
@@ -290,8 +314,23 @@ pub fn new_room(count: usize) -> Result<PortTableStorage<Pool>, NdisStatus> {
         index: slots(sizes.index)?,
         macs: slots(sizes.macs)?,
         groups: slots(sizes.groups)?,
-        traffic: PoolSlice::try_new(Tag::TABLE, sizes.traffic, |_| Line::EMPTY)?,
+        traffic: PoolSlice::try_new(Tag::TABLE, sizes.chunks, |_| Chunk::NONE)?,
     })
+}
+
+/// Memory for the first ports, with their counters.
+#[inline(never)]
+fn new_first_room() -> Result<PortTableStorage<Pool>, NdisStatus> {
+    let mut room = new_room(PORTS)?;
+    room.add_counters(new_counters()?);
+    Ok(room)
+}
+
+/// Counters of the next ports.
+#[inline(never)]
+pub fn new_counters() -> Result<Chunk<Pool>, NdisStatus> {
+    let lines = PortTableSizes::of(0, processor::count()).lines;
+    Ok(Chunk::new(PoolSlice::try_new(Tag::TABLE, lines, |_| Line::EMPTY)?))
 }
 
 /// Memory for `count` sets of VLANs.

@@ -16,16 +16,26 @@ impl Expire for Module {
         let retry = control.retry.take(now);
         let unread = retry && control.enumeration.is_owed();
         let plan = control.team.tick(now);
+        let moving = self.forwarding.read().moving();
         if plan.changed {
             failover::publish(self, &mut control, &plan, now);
+        } else if control.team.is_building() && (control.walked_last || !moving) {
+            // In turns with the walk: both in one call would be more than a timer may take.
+            control.walked_last = false;
+            control.team.build();
+            failover::arm(self, &control, moving, now);
         } else {
-            let moved = self.forwarding.write(control.dispatch()).settle(control.team.home(), now);
+            control.walked_last = true;
+            let (moved, moving) = {
+                let mut forwarding = self.forwarding.write(control.dispatch());
+                (forwarding.settle(control.team.home(), now), forwarding.moving())
+            };
             if moved.idle != 0 || moved.deadline_moves != 0 {
                 control
                     .events
                     .push(now, Event::Settled { idle: moved.idle, deadline_moves: moved.deadline_moves });
             }
-            failover::arm(self, &control, moved.waiting != 0, now);
+            failover::arm(self, &control, moving, now);
         }
         drop(control);
         if unread {

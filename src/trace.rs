@@ -54,6 +54,9 @@ pub enum Event {
     QueuesLost { members: MemberSet, partitions: u32 },
     /// The processors of a member's queues conflict with those of other members.
     ProcessorsConflict { member: MemberIndex, conflict: ProcessorConflict },
+    /// A port joined more multicast groups than the driver keeps, and gets every group from now on. `times` counts all
+    /// ports.
+    GroupsNotKept { port: u32, times: u64 },
     /// The configuration of the switch, or the properties of a port, could not be read; the query is repeated.
     NotEnumerated { status: i32 },
     /// The switch announced more ports and NICs than the driver could read; the query is repeated.

@@ -17,7 +17,8 @@ pub fn owners(speeds: &[u64], events: &[Event]) -> Vec<u16> {
         _ => Lookup::Missing,
     });
     let mut forwarding = Forwarding::on_heap(1, &settings);
-    let mut team: Team<Heap> = Team::new(vec![0; BUCKETS], vec![Member::ABSENT; MEMBERS], &settings);
+    let mut team: Team<Heap> =
+        Team::new(vec![0; BUCKETS], teaming::team::Next::at_once(), vec![Member::ABSENT; MEMBERS], &settings);
     let mut take = |member: u16, event| {
         let Some(member) = u8::try_from(member).ok().and_then(MemberIndex::new) else { return };
         let plan = team.on(member, event, Ticks::ZERO);

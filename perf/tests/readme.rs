@@ -16,13 +16,14 @@ use std::sync::LazyLock;
 const DOCUMENTS: [&str; 3] = ["README.md", "perf/README.md", "perf/captures/varied/README.md"];
 
 /// Commands that this test cannot run, and where they are run.
-const ELSEWHERE: [(&str, &str); 9] = [
+const ELSEWHERE: [(&str, &str); 10] = [
     ("cargo test -p perf --test readme", "this is it"),
     ("cargo rustc -p lbfoext --lib", "only Windows, with the kit"),
     ("bash .ci/run", "whoever lands a change"),
     (r".\install.ps1", "only Windows; tests/files/inf.rs holds its text against facts"),
     (r".\uninstall.ps1", "as the one before"),
     ("cargo bench -p perf --bench count", ".ci/run"),
+    ("cargo bench -p perf --bench holds", ".ci/run"),
     ("cargo test -p lbfoext --test driver witnesses::", ".ci/run image, with the other tests of images"),
     ("cargo bench -p perf --bench walk", "people: it takes minutes"),
     ("cargo run --release -p perf --example generate", "perf/tests/cli.rs, with fewer frames"),

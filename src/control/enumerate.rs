@@ -130,27 +130,42 @@ impl Picture {
     }
 }
 
-/// Applies a snapshot if nothing has changed since `changes`. Ports are applied first, closed until their properties
-/// are known; then NICs, also those on a port that could not be read. The external NIC is first, because members need
-/// it.
+/// Applies a snapshot, in a hold of the team lock for each element; stops, with `None`, if a request has changed something
+/// since `changes`, because the snapshot is outdated then. What it has applied until then was right. Ports are applied
+/// first, closed until their properties are known; then NICs, also those on a port that could not be read. The external
+/// NIC is first, because members need it.
 #[inline(never)] // not below the requests
-fn apply(module: &Module, ports: &[u8], nics: &[u8], changes: u32) -> Result<Option<Picture>, NdisStatus> {
+fn apply(
+    module: &Module,
+    ports: &[u8],
+    nics: &[u8],
+    mut changes: u32,
+) -> Result<Option<Picture>, NdisStatus> {
     let announced = announced(ports).saturating_add(announced(nics));
     let understood = port_array(ports).count().saturating_add(nic_array(nics).count());
     let ports = || port_array(ports).filter(|port| port.is_created && !port.is_validation);
     let nics = || nic_array(nics).filter(|(_, state)| *state != NicState::Other);
     lifecycle::reserve(module, ports().count().saturating_add(nics().count()))?;
-    let mut control = module.control.lock();
-    if control.changes.count() != changes {
-        return Ok(None);
-    }
     // A pending request may remove some of that.
-    let to_stay = control.changes;
-    for port in ports().filter(|port| to_stay.stays(port.id)) {
-        // Memory was reserved above.
-        let _ = module.forwarding.write(control.dispatch()).create_port(port.id, true);
+    for port in ports() {
+        let control = module.control.lock();
+        if control.changes.count() != changes {
+            return Ok(None);
+        }
+        if control.changes.stays(port.id) {
+            // Memory was reserved above.
+            let _ = module.forwarding.write(control.dispatch()).create_port(port.id, true);
+        }
     }
-    for (nic, state) in nics().filter(|(nic, _)| to_stay.nic_stays(nic.id)) {
+    for (nic, state) in nics() {
+        let mut control = module.control.lock();
+        if control.changes.count() != changes {
+            return Ok(None);
+        }
+        if !control.changes.nic_stays(nic.id) {
+            continue;
+        }
+        let is_connected = state == NicState::Connected && control.changes.stays_connected(nic.id);
         let id = nic.id.port;
         let known = module.forwarding.read().ports.get(id).is_some_and(|port| port.nic != Nic::Free);
         lifecycle::apply_locked(module, &mut control, NicOp::Create, &nic);
@@ -158,11 +173,12 @@ fn apply(module: &Module, ports: &[u8], nics: &[u8], changes: u32) -> Result<Opt
             // Its earlier multicast groups are not known.
             module.forwarding.write(control.dispatch()).ports.forget_groups(id);
         }
-        if state == NicState::Connected && to_stay.stays_connected(nic.id) {
+        if is_connected {
             lifecycle::apply_locked(module, &mut control, NicOp::Connect, &nic);
         }
+        changes = control.changes.count();
     }
-    control.enumeration.want(Step::Properties);
+    module.control.lock().enumeration.want(Step::Properties);
     Ok(Some(Picture { announced, understood: u32::try_from(understood).unwrap_or(u32::MAX) }))
 }
 

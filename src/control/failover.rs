@@ -5,6 +5,7 @@
 
 use crate::clock;
 use crate::module::{Control, Module, TeamLock};
+use crate::ndis::irql::Passive;
 use crate::trace::Event;
 use teaming::ids::{AdapterId, MemberIndex, Ticks};
 use teaming::settings::Settings;
@@ -36,7 +37,13 @@ pub fn member(module: &Module, member: MemberIndex, event: MemberEvent) {
 pub fn member_locked(module: &Module, control: &mut TeamLock<'_>, member: MemberIndex, event: MemberEvent) {
     let now = clock::now();
     let plan = control.team.on(member, event, now);
-    publish(module, control, &plan, now);
+    if plan.changed {
+        publish(module, control, &plan, now);
+    } else {
+        // What is published stands: a walk over all buckets would find nothing.
+        let moving = module.forwarding.read().moving();
+        arm(module, control, moving, now);
+    }
     if control.team.member(member).state != MemberState::Absent {
         control.capabilities.created(member);
     }
@@ -123,15 +130,34 @@ pub fn publish(module: &Module, control: &mut TeamLock<'_>, plan: &TeamView, now
     arm(module, control, moving, now);
 }
 
-/// Sets the timer to the earliest of: the next check of waiting buckets, the end of a member's LinkUpDelayMs, the next
-/// retry. The team lock is held.
+/// Makes the home map whole that is being made, and publishes it, in holds of the team lock that are short each. At the
+/// start, so that the first packets find it. No lock held.
+pub fn finish_home(module: &Module, _: &Passive) {
+    loop {
+        let now = clock::now();
+        let mut control = module.control.lock();
+        if !control.team.is_building() {
+            return;
+        }
+        let plan = control.team.tick(now);
+        if plan.changed {
+            publish(module, &mut control, &plan, now);
+        } else {
+            control.team.build();
+        }
+    }
+}
+
+/// Sets the timer to the earliest of: the next step of the home map, the next check of waiting buckets, the end of a
+/// member's LinkUpDelayMs, the next retry. The team lock is held.
 pub fn arm(module: &Module, control: &Control, moving: bool, now: Ticks) {
     if control.detaching {
         return;
     }
     let deadlines = [control.team.deadline(), control.retry.due()];
     let waits = deadlines.into_iter().flatten().map(|deadline| deadline.since(now));
-    if let Some(after) = waits.chain(moving.then_some(SETTLE_EVERY)).min() {
+    let goes_on = moving || control.team.is_building();
+    if let Some(after) = waits.chain(goes_on.then_some(SETTLE_EVERY)).min() {
         module.timer.set(module, after);
     }
 }

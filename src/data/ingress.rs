@@ -283,9 +283,10 @@ fn commit(walk: &Walk<'_>, list: &mut Nbl, decision: &Decision, destinations_lef
         Verdict::RefusedBy(port, reason) => {
             return Committed::To(Group::Dropped(reason, port, Side::Destination));
         }
-        Verdict::Flood { uplink } => {
-            return commit_flood(walk, list, decision, uplink, destinations_left);
-        }
+        Verdict::Flood { uplink } => match commit_flood(walk, list, decision, uplink, destinations_left) {
+            Flooded::Only(target) => target,
+            Flooded::Committed(committed) => return committed,
+        },
         Verdict::Deliver(nic) => Target { nic, bits: decision.bits },
         Verdict::Uplink(member) => match external(walk.forwarding, member, decision.bits) {
             Some(target) => target,
@@ -296,6 +297,7 @@ fn commit(walk: &Walk<'_>, list: &mut Nbl, decision: &Decision, destinations_lef
     commit_one(walk, list, decision, target)
 }
 
+#[inline(never)] // apart, so that the frame of the walk stays small
 fn commit_one(walk: &Walk<'_>, list: &mut Nbl, decision: &Decision, target: Target) -> Committed {
     match decision.sent.tag() {
         None => add_destination(walk, list, target),
@@ -304,7 +306,7 @@ fn commit_one(walk: &Walk<'_>, list: &mut Nbl, decision: &Decision, target: Targ
 }
 
 /// Commits the only destination of a list whose VLAN goes into its out-of-band tag.
-#[inline(always)] // a frame less
+#[inline(never)] // likewise
 fn commit_tagged(walk: &Walk<'_>, list: &mut Nbl, decision: &Decision, target: Target) -> Committed {
     if must_travel_apart(walk.module, list, decision) {
         return Committed::Apart;
@@ -343,6 +345,13 @@ fn write_tag(module: &Module, list: &mut Nbl, decision: &Decision) {
     }
 }
 
+/// What became of the first batch of a flood.
+enum Flooded {
+    Committed(Committed),
+    /// It has one destination, which is to be committed as any other.
+    Only(Target),
+}
+
 /// The first batch of a flood: the member, then vNICs.
 #[inline(never)] // rare, and a frame of its own
 fn commit_flood(
@@ -351,10 +360,10 @@ fn commit_flood(
     decision: &Decision,
     uplink: Option<MemberIndex>,
     destinations_left: &mut usize,
-) -> Committed {
+) -> Flooded {
     let &Walk { module, forwarding, source_port, .. } = walk;
     if must_travel_apart(module, list, decision) {
-        return Committed::Apart;
+        return Flooded::Committed(Committed::Apart);
     }
     let member = || uplink.and_then(|member| external(forwarding, member, decision.bits));
     let vnics = || forwarding.flood(source_port, decision, 0);
@@ -363,19 +372,20 @@ fn commit_flood(
     let total = count + usize::from(member().is_some());
     let targets = || member().into_iter().chain(vnics().take(count).map(|(_, target)| target));
     let more = count == vnics_max && forwarding.flood(source_port, decision, last).next().is_some();
-    *destinations_left = destinations_left.saturating_sub(total);
-    match (targets().next(), total, more) {
-        (Some(target), 1, false) => commit_one(walk, list, decision, target),
+    Flooded::Committed(match (targets().next(), total, more) {
+        (Some(target), 1, false) => return Flooded::Only(target),
         (None, _, false) => Committed::To(dropped(source_port, DropReason::NoDestination)),
         _ => {
+            *destinations_left = destinations_left.saturating_sub(total);
             let count = u32::try_from(total).unwrap_or(u32::MAX);
             if total != 0 && module.switch.add_destinations(list, count, targets()).is_err() {
-                return Committed::To(dropped(source_port, DropReason::NoResources));
+                Committed::To(dropped(source_port, DropReason::NoResources))
+            } else {
+                write_tag(module, list, decision);
+                if more { Committed::Partly(last) } else { Committed::To(Group::Several) }
             }
-            write_tag(module, list, decision);
-            if more { Committed::Partly(last) } else { Committed::To(Group::Several) }
         }
-    }
+    })
 }
 
 /// The further batches of a flood. Each reads the port table again, so a vNIC that was disconnected since the last

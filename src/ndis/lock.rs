@@ -13,7 +13,7 @@ use crate::kernel::sys::{KeAcquireSpinLockRaiseToDpc, KeReleaseSpinLock};
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// A spin lock and the value that it protects. `lock` raises to DISPATCH_LEVEL; IRQL <= DISPATCH_LEVEL.
 pub struct SpinLock<T> {
@@ -94,6 +94,8 @@ impl Flag for AtomicBool {
 pub struct RwLock<T> {
     gate: Gate<AtomicBool, SpinLock<()>>,
     lock: NonNull<core::ffi::c_void>,
+    /// How often it was taken for writing.
+    writes: AtomicU32,
     value: UnsafeCell<T>,
 }
 
@@ -108,7 +110,7 @@ impl<T> RwLock<T> {
         // SAFETY: the handle is the filter's own; the result is checked.
         let lock = NonNull::new(unsafe { sys::NdisAllocateRWLock(filter.handle()) }).ok_or(OutOfMemory)?;
         let gate = Gate::new(AtomicBool::new(false), SpinLock::new(()));
-        Ok(Self { gate, lock, value: UnsafeCell::new(value) })
+        Ok(Self { gate, lock, writes: AtomicU32::new(0), value: UnsafeCell::new(value) })
     }
 
     /// Takes the lock for reading and raises to DISPATCH_LEVEL. Waits for a writer that holds the lock or waits for
@@ -131,6 +133,8 @@ impl<T> RwLock<T> {
         let flags = RwLockFlags::AT_DISPATCH_LEVEL.bits();
         // SAFETY: the lock lives as long as `self`, the state as long as the guard; DISPATCH_LEVEL by the token.
         self.gate.enter(|| unsafe { sys::NdisAcquireRWLockWrite(self.lock.as_ptr(), &mut state, flags) });
+        // A writer is alone.
+        self.writes.store(self.writes.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         WriteGuard { owner: self, state }
     }
 }
@@ -152,6 +156,11 @@ impl<T> ReadGuard<'_, T> {
     pub fn dispatch(&self) -> &Dispatch {
         &self.dispatch
     }
+
+    /// How often the lock was taken for writing: as long as that stays, nothing has changed.
+    pub fn writes(&self) -> u32 {
+        self.owner.writes.load(Ordering::Relaxed)
+    }
 }
 
 impl<T> Deref for ReadGuard<'_, T> {
@@ -172,6 +181,13 @@ impl<T> Drop for ReadGuard<'_, T> {
 pub struct WriteGuard<'a, T> {
     owner: &'a RwLock<T>,
     state: LockStateEx,
+}
+
+impl<T> WriteGuard<'_, T> {
+    /// Nobody has taken the lock for writing since a reader saw `writes`.
+    pub fn is_next_after(&self, writes: u32) -> bool {
+        self.owner.writes.load(Ordering::Relaxed) == writes.wrapping_add(1)
+    }
 }
 
 impl<T> Deref for WriteGuard<'_, T> {

@@ -6,7 +6,7 @@ use crate::control::failover;
 use crate::control::nic_status;
 use crate::kernel::pool::Pool;
 use crate::kernel::worker::Reasons;
-use crate::module::{Module, TeamLock, new_room};
+use crate::module::{Module, TeamLock, new_counters, new_room};
 use crate::ndis::member_query::Topics;
 use crate::ndis::oid::Request;
 use crate::ndis::raw::oids;
@@ -16,7 +16,8 @@ use teaming::enumeration::{Leaving, Step};
 use teaming::forward::Forwarding;
 use teaming::ids::{MemberIndex, PortId};
 use teaming::oid::nic::{NicOp, NicParameters, Route, route};
-use teaming::ports::Full;
+use teaming::ports::storage::PortTableStorage;
+use teaming::ports::{Full, PORTS_MAX};
 use teaming::team::member::MemberEvent;
 
 /// The NIC operation of a request; `None` if it is another request, or its payload is damaged: that is passed on
@@ -248,19 +249,60 @@ fn create_vnic(module: &Module, nic: &NicParameters) -> Result<(), NdisStatus> {
 ///
 /// NDIS_STATUS_RESOURCES if the table must grow and the pool is exhausted.
 pub fn reserve(module: &Module, more: usize) -> Result<(), NdisStatus> {
-    let (used, capacity) = {
-        let forwarding = module.forwarding.read();
-        (forwarding.ports.len(), forwarding.ports.capacity())
-    };
-    let needed = used.saturating_add(more);
-    if needed <= capacity {
-        return Ok(());
+    loop {
+        let (needed, capacity, lacks_counters) = {
+            let forwarding = module.forwarding.read();
+            let ports = &forwarding.ports;
+            (ports.len().saturating_add(more), ports.capacity(), ports.lacks_counters())
+        };
+        if needed <= capacity || capacity >= PORTS_MAX {
+            return Ok(());
+        }
+        if lacks_counters {
+            let counters = new_counters()?;
+            let control = module.control.lock();
+            let _unused = module.forwarding.write(control.dispatch()).ports.add_counters(counters);
+        } else {
+            let mut room = new_room(needed.max(capacity.saturating_mul(2)))?;
+            grow(module, &mut room);
+        }
     }
-    let room = new_room(needed.max(capacity.saturating_mul(2)))?;
-    let old = {
-        let control = module.control.lock();
-        module.forwarding.write(control.dispatch()).ports.grow(room)
-    };
-    drop(old);
-    Ok(())
+}
+
+/// Entries that are copied in one hold of the lock: some 50,000 instructions.
+const COPIED: usize = 2_048;
+/// Copies that are begun before a table that changes all the time is copied in one hold.
+const COPIES: u32 = 16;
+
+/// Moves the port table into larger storage: copied part by part while packets read it, put in place if it has not changed
+/// meanwhile. The old storage is in `room` then.
+fn grow(module: &Module, room: &mut PortTableStorage<Pool>) {
+    for _ in 0..COPIES {
+        if let Some(writes) = copy(module, room) {
+            let control = module.control.lock();
+            let mut forwarding = module.forwarding.write(control.dispatch());
+            if forwarding.is_next_after(writes) {
+                return forwarding.ports.put_in_place(room);
+            }
+        }
+        room.clear();
+    }
+    let control = module.control.lock();
+    module.forwarding.write(control.dispatch()).ports.grow(room);
+}
+
+/// Copies the table, and gives what the lock counted then; `None` if it was changed.
+fn copy(module: &Module, room: &mut PortTableStorage<Pool>) -> Option<u32> {
+    let mut from = 0;
+    let mut writes = None;
+    loop {
+        let forwarding = module.forwarding.read();
+        if *writes.get_or_insert(forwarding.writes()) != forwarding.writes() {
+            return None;
+        }
+        match forwarding.ports.copy_part(room, from, COPIED) {
+            Some(next) => from = next,
+            None => return writes,
+        }
+    }
 }

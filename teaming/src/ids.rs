@@ -166,6 +166,11 @@ impl MemberSet {
         self.0 & member.bit() != 0
     }
 
+    /// Whether the member with this number, at most 63, belongs to it; 0 is nobody's.
+    pub const fn has_number(self, number: u8) -> bool {
+        ((self.0 as u64) << 1).wrapping_shr(number as u32) & 1 != 0
+    }
+
     pub const fn is_subset(self, of: Self) -> bool {
         self.0 & !of.0 == 0
     }

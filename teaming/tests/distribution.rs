@@ -3,7 +3,12 @@
 use proptest::prelude::*;
 use teaming::Heap;
 use teaming::ids::{BUCKETS, Bucket, MEMBERS, MemberIndex, MemberSet, Ticks};
-use teaming::team::buckets::{BucketActivity, Moved, RebalanceTimers, Table, View, Weights, fill_home};
+use teaming::settings::Settings;
+use teaming::team::buckets::{BucketActivity, Moved, RebalanceTimers, Table, View};
+use teaming::team::home::Weights;
+use teaming::team::home::fill_home;
+use teaming::team::member::{LinkState, Member, MemberEvent};
+use teaming::team::{Next, Team};
 
 const AT_ONCE: RebalanceTimers = RebalanceTimers { gap: Ticks::ZERO, deadline: None };
 const PATIENT: RebalanceTimers =
@@ -40,6 +45,18 @@ impl Bench {
 
     fn settle(&mut self, now: Ticks) -> Moved {
         self.table.settle(&self.home, now)
+    }
+
+    /// Publishes, and settles until nothing waits. Gives all that moved, and how many calls it took.
+    fn publish_whole(&mut self, live: MemberSet) -> (Moved, usize) {
+        let (mut moved, mut calls) = (self.publish(live, Ticks::ZERO), 1);
+        while self.table.moving() {
+            let more = self.settle(Ticks::ZERO);
+            moved.idle += more.idle;
+            assert_eq!((more.forced, more.deadline_moves, more.waiting), (0, 0, 0));
+            calls += 1;
+        }
+        (moved, calls)
     }
 
     fn owners(&self) -> Vec<u8> {
@@ -108,13 +125,13 @@ proptest! {
         let dead: MemberSet = (0..speeds.len()).filter(|slot| first >> slot & 1 == 1).filter_map(MemberIndex::from_slot).collect();
         let mut at_once = bench(&speeds, AT_ONCE);
         let live = at_once.all.minus(dead);
-        at_once.publish(live, Ticks::ZERO);
+        at_once.publish_whole(live);
         let mut one_by_one = bench(&speeds, AT_ONCE);
         let mut left = one_by_one.all;
         for slot in &order {
             if let Some(index) = MemberIndex::from_slot(*slot).filter(|index| dead.contains(*index)) {
                 left = left.without(index);
-                one_by_one.publish(left, Ticks::ZERO);
+                one_by_one.publish_whole(left);
             }
         }
         prop_assert_eq!(at_once.owners(), one_by_one.owners());
@@ -123,7 +140,7 @@ proptest! {
             if let Some(index) = MemberIndex::from_slot(*slot).filter(|index| dead.contains(*index)) {
                 left = left.with(index);
                 let before = one_by_one.owners();
-                let moved = one_by_one.publish(left, Ticks::ZERO);
+                let (moved, _) = one_by_one.publish_whole(left);
                 prop_assert_eq!((moved.deadline_moves, moved.waiting), (0, 0));
                 for (old, new) in before.into_iter().zip(one_by_one.owners()) {
                     prop_assert!(old == new || new == index.get());
@@ -140,7 +157,7 @@ fn a_dead_members_buckets_are_lent_by_weight() {
     let speeds = [100, 100, 100, 100, 100, 100, 100, 100, 10, 25, 40, 25];
     let mut bench = bench(&speeds.map(|speed| speed * 1000), AT_ONCE);
     let live = bench.all.iter().filter(|index| index.get() > 8).collect();
-    bench.publish(live, Ticks::ZERO);
+    bench.publish_whole(live);
     let owners = bench.owners();
     let lent: Vec<u8> =
         owners.iter().zip(&bench.home).filter(|(_, home)| **home <= 8).map(|(owner, _)| *owner).collect();
@@ -288,4 +305,85 @@ fn a_new_home_map_moves_little_more_than_the_shares_demand() {
     }
     let faster = moved(&home(&[10, 10, 10, 10]), &home(&[25, 10, 10, 10])) - (25.0 / 55.0 - 0.25);
     assert!(faster < 0.005, "{faster}");
+}
+
+/// The heaviest member carries most buckets, and for each of them 31 others would have to bid: more work than one call may
+/// take at DISPATCH_LEVEL.
+#[test]
+fn a_failure_that_is_too_much_work_for_one_call_is_over_in_one_and_spread_by_more() {
+    let mut speeds = [1_000; MEMBERS];
+    speeds[4] = 100_000;
+    let heavy = member(5);
+    let mut bench = bench(&speeds, AT_ONCE);
+    let held = buckets_of(&bench.home, heavy);
+    let live = bench.all.without(heavy);
+    let moved = bench.publish(live, Ticks::ZERO);
+    assert_eq!((moved.forced as usize, moved.idle, moved.waiting), (held, 0, 0));
+    assert!(bench.table.moving() && buckets_of(&bench.owners(), heavy) == 0, "at once");
+    // Another dies meanwhile, one of those that had got their part.
+    let live = live.without(member(1));
+    let (moved, calls) = bench.publish_whole(live);
+    assert!(moved.forced > 0 && moved.idle > 1_000 && (4..20).contains(&calls), "{moved:?} in {calls}");
+    for owner in live.iter() {
+        let count = buckets_of(&bench.owners(), owner);
+        assert!((90..180).contains(&count), "{owner}: {count}");
+    }
+    // Where buckets are does not depend on how they came there.
+    let mut other = fresh_bench(&speeds, live);
+    assert_eq!(other.owners(), bench.owners());
+    other.publish_whole(other.all);
+    assert_eq!(other.owners(), other.home);
+}
+
+/// A table that has only ever seen these live members.
+fn fresh_bench(speeds: &[u32], live: MemberSet) -> Bench {
+    let mut other = bench(speeds, AT_ONCE);
+    let stamps = (0..BUCKETS).map(|_| BucketActivity::EMPTY).collect();
+    other.table = Table::new(vec![0; BUCKETS], stamps, AT_ONCE);
+    other.publish_whole(live);
+    other
+}
+
+/// The driver makes its home maps in steps, each short enough for DISPATCH_LEVEL.
+#[test]
+fn a_home_map_is_made_in_steps_and_the_one_before_holds_until_it_is_whole() {
+    let link =
+        |gigabits: u64| MemberEvent::Link(LinkState::Up { bits_per_second: Some(gigabits * 1_000_000_000) });
+    let make = |next: Next<Heap>| -> Team<Heap> {
+        Team::new(vec![0; BUCKETS], next, vec![Member::ABSENT; MEMBERS], &Settings::default())
+    };
+    let (mut whole, mut stepped) = (make(Next::at_once()), make(Next { step: 6_000, ..Next::at_once() }));
+    let finish = |team: &mut Team<Heap>| {
+        let mut steps = 0;
+        while team.is_building() {
+            team.build();
+            steps += 1;
+            let plan = team.tick(Ticks::ZERO);
+            assert_eq!(plan.home_changed, !team.is_building());
+        }
+        steps
+    };
+    for number in 1..=32 {
+        for event in [MemberEvent::Connected, link(10)] {
+            whole.on(member(number), event, Ticks::ZERO);
+            assert!(!stepped.on(member(number), event, Ticks::ZERO).home_changed);
+        }
+    }
+    let steps = finish(&mut stepped);
+    assert!((8..20).contains(&steps), "{steps} steps");
+    assert_eq!(stepped.home(), whole.home());
+    // A speed that changes twice begins anew, one that changes back ends it.
+    let before = stepped.home().to_vec();
+    for gigabits in [25, 40] {
+        stepped.on(member(3), link(gigabits), Ticks::ZERO);
+        stepped.build();
+        assert!(stepped.is_building() && stepped.home() == before);
+    }
+    finish(&mut stepped);
+    whole.on(member(3), link(40), Ticks::ZERO);
+    assert_eq!(stepped.home(), whole.home());
+    let before = stepped.home().to_vec();
+    stepped.on(member(3), link(10), Ticks::ZERO);
+    stepped.on(member(3), link(40), Ticks::ZERO);
+    assert!(!stepped.is_building() && stepped.home() == before);
 }

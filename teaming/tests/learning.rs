@@ -7,6 +7,7 @@ use teaming::forward::{Decision, Forwarding, OutOfBand, Packet, Verdict};
 use teaming::ids::{BUCKETS, MEMBERS, MacAddr, MemberIndex, NicId, NicIndex, PortId, Ticks, VlanId};
 use teaming::oid::nic::{NicKind, NicOp, NicParameters, VmId};
 use teaming::ports::mac_learning::{AGE, LEARNED, LearnTable, Learned, POSITIONS_MAX};
+use teaming::ports::multicast::{GROUPS_MOST, GroupsChange};
 use teaming::ports::policy::Security;
 use teaming::ports::port::Preserve;
 use teaming::ports::storage::PortTableSizes;
@@ -52,7 +53,12 @@ fn switch(mode: TeamingMode, stations: u32) -> Switch {
     let settings =
         Settings { mode, flowlet_gap: Ticks::ZERO, link_up_delay: Ticks::ZERO, ..Settings::default() };
     let mut switch = Switch {
-        team: Team::new(vec![0; BUCKETS], vec![Member::ABSENT; MEMBERS], &settings),
+        team: Team::new(
+            vec![0; BUCKETS],
+            teaming::team::Next::at_once(),
+            vec![Member::ABSENT; MEMBERS],
+            &settings,
+        ),
         forwarding: Forwarding::on_heap(stations as usize + 1, &settings),
     };
     for port in 10..10 + stations {
@@ -236,6 +242,17 @@ fn groups_reach_their_members_and_whoever_has_not_said_what_it_wants() {
         }
     }
     assert_eq!(reached(&switch, GROUP), [11, 12, 13, 15]);
+    // As many as are kept of one, and one more.
+    let list = |count: u8| (0..count).map(|n| MacAddr([1, 0, 0x5e, 2, 0, n]));
+    let ports = &mut switch.forwarding.ports;
+    assert_eq!(ports.listen(port(12), list(GROUPS_MOST - 4)), GroupsChange::Kept);
+    assert_eq!(reached(&switch, GROUP), [11, 13, 15]);
+    let ports = &mut switch.forwarding.ports;
+    assert_eq!(ports.listen(port(12), list(GROUPS_MOST + 1)), GroupsChange::TooMany);
+    assert_eq!(reached(&switch, GROUP), [11, 12, 13, 15]);
+    let ports = &mut switch.forwarding.ports;
+    assert_eq!(ports.listen(port(12), list(1)), GroupsChange::Kept, "not for ever");
+    assert_eq!(reached(&switch, GROUP), [11, 13, 15]);
 }
 
 #[test]
@@ -317,6 +334,6 @@ fn an_access_ports_vlan_is_told_beside_the_packet_and_kept_outside() {
 fn a_thousand_ports_fit_into_their_memory() {
     const { assert!(PortTableSizes::of(1000, 1).bytes() <= 400 * 1024) };
     assert_eq!(PortTableSizes::of(1000, 64), PortTableSizes::of_largest());
-    assert_eq!(PortTableSizes::of_largest().bytes() - PortTableSizes::of(1000, 0).bytes(), 1_024_000);
+    assert_eq!(PortTableSizes::of_largest().bytes() - PortTableSizes::of(1000, 0).bytes(), 1024 * 1024);
     assert_eq!(size_of::<Learned>() * LEARNED, 64 * 1024);
 }

@@ -26,7 +26,8 @@ fn forwarding(keying: Keying, speeds: &[u64]) -> Forwarding<Heap> {
         ..Settings::default()
     };
     let mut forwarding = Forwarding::on_heap(4, &settings);
-    let mut team: Team<Heap> = Team::new(vec![0; BUCKETS], vec![Member::ABSENT; MEMBERS], &settings);
+    let mut team: Team<Heap> =
+        Team::new(vec![0; BUCKETS], teaming::team::Next::at_once(), vec![Member::ABSENT; MEMBERS], &settings);
     let external = NicParameters {
         id: NicId::new(PortId::new(1), NicIndex::DEFAULT),
         kind: NicKind::External,

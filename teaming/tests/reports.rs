@@ -16,7 +16,12 @@ fn member(number: u8) -> MemberIndex {
 
 fn report(events: &[(u8, MemberEvent)], counters: &Counters) -> Report {
     let settings = Settings::default();
-    let mut team = Team::<Heap>::new(vec![0; BUCKETS], vec![Member::ABSENT; MEMBERS], &settings);
+    let mut team = Team::<Heap>::new(
+        vec![0; BUCKETS],
+        teaming::team::Next::at_once(),
+        vec![Member::ABSENT; MEMBERS],
+        &settings,
+    );
     let mut forwarding = Forwarding::on_heap(4, &settings);
     for &(number, event) in events {
         let plan = team.on(member(number), event, Ticks::ZERO);

@@ -254,7 +254,12 @@ fn a_record_that_cannot_be_is_not_written() {
 
 /// A team with these speeds in Gbit/s; 0 for an index without a member.
 fn team(settings: &Settings, gigabits: &[u64]) -> Team<Heap> {
-    let mut team = Team::<Heap>::new(vec![0; BUCKETS], vec![Member::ABSENT; MEMBERS], settings);
+    let mut team = Team::<Heap>::new(
+        vec![0; BUCKETS],
+        teaming::team::Next::at_once(),
+        vec![Member::ABSENT; MEMBERS],
+        settings,
+    );
     for (slot, &speed) in gigabits.iter().enumerate().filter(|(_, speed)| **speed != 0) {
         let member = MemberIndex::from_slot(slot).expect("at most 32");
         let up = LinkState::Up { bits_per_second: Some(speed * 1_000_000_000) };

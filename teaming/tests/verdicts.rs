@@ -63,7 +63,12 @@ fn switch(algorithm: u64) -> Switch {
         _ => Lookup::Missing,
     });
     let mut switch = Switch {
-        team: Team::new(vec![0; BUCKETS], vec![Member::ABSENT; MEMBERS], &settings),
+        team: Team::new(
+            vec![0; BUCKETS],
+            teaming::team::Next::at_once(),
+            vec![Member::ABSENT; MEMBERS],
+            &settings,
+        ),
         forwarding: Forwarding::on_heap(8, &settings),
     };
     let stations = [

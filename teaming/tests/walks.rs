@@ -39,7 +39,12 @@ fn member(number: u8) -> MemberIndex {
 impl Host {
     fn new(settings: &Settings) -> Self {
         Self {
-            team: Team::new(vec![0; BUCKETS], vec![Member::ABSENT; MEMBERS], settings),
+            team: Team::new(
+                vec![0; BUCKETS],
+                teaming::team::Next::at_once(),
+                vec![Member::ABSENT; MEMBERS],
+                settings,
+            ),
             forwarding: Forwarding::on_heap(4, settings),
             now: Ticks::from_ms(1000),
         }
@@ -69,8 +74,11 @@ impl Host {
     }
 
     fn publish(&mut self, plan: &TeamView) -> Moved {
-        let moved = self.forwarding.publish(plan, self.team.home(), self.now);
+        let mut moved = self.forwarding.publish(plan, self.team.home(), self.now);
         self.check_that_only_live_members_carry();
+        if self.forwarding.table.rebalance_timers().gap == Ticks::ZERO {
+            moved.idle += self.settle_whole().idle;
+        }
         moved
     }
 
@@ -84,13 +92,27 @@ impl Host {
         self.now = self.now.saturating_add(span);
     }
 
+    /// The timer goes on until nothing is left, within the steps that so many buckets and bids take at most.
+    fn settle_whole(&mut self) -> Moved {
+        let mut all = Moved::default();
+        for _ in 0..64 {
+            if !self.forwarding.moving() {
+                break;
+            }
+            let moved = self.settle();
+            all.idle += moved.idle;
+            all.deadline_moves += moved.deadline_moves;
+        }
+        assert!(!self.forwarding.moving());
+        all
+    }
+
     /// All delays and deadlines pass.
     fn rest(&mut self) {
         self.wait(Ticks::from_ms(100_000));
         self.tick();
         self.wait(Ticks::from_ms(100_000));
-        self.settle();
-        assert!(!self.forwarding.moving());
+        self.settle_whole();
     }
 
     fn check_that_only_live_members_carry(&self) {
@@ -123,7 +145,10 @@ fn check_moves(before: &[u8], after: &[u8], plan: &TeamView, moved: &Moved, gap:
             forced += 1;
         }
     }
-    assert_eq!((forced, voluntary), (moved.forced, moved.idle + moved.deadline_moves));
+    assert_eq!(forced, moved.forced);
+    let moved = moved.idle + moved.deadline_moves;
+    // Without a gap the rest of a walk that was too much work for one call is waited for: it may move a bucket again.
+    assert!(voluntary == moved || (gap == Ticks::ZERO && voluntary < moved), "{voluntary} {moved}");
 }
 
 fn walk(speeds: &[u64], settings: &Settings, seed: u8) {

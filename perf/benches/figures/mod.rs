@@ -62,9 +62,7 @@ impl Baseline {
 
     /// Replaces the figures between the marks of the document.
     pub fn put_into(&self, text: &str) -> String {
-        let (before, rest) = text.split_once(BEGIN).expect("perf/README.md has the mark of the figures");
-        let (_, after) = rest.split_once(END).expect("perf/README.md has the mark behind the figures");
-        format!("{before}{BEGIN}\n{}\n{END}{after}", self.tables())
+        between(text, [BEGIN, END], &self.tables())
     }
 
     fn tables(&self) -> String {
@@ -151,13 +149,26 @@ impl Figures {
     }
 }
 
-fn document() -> PathBuf {
+/// `perf/README.md`.
+pub fn document() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"))
+}
+
+/// The text with something else between two marks.
+pub fn between(text: &str, [begin, end]: [&str; 2], new: &str) -> String {
+    let (before, rest) = text.split_once(begin).expect("perf/README.md has the mark before");
+    let (_, after) = rest.split_once(end).expect("perf/README.md has the mark behind");
+    format!("{before}{begin}\n{new}\n{end}{after}")
 }
 
 /// The figure as an integer with separators.
 fn count(figure: f64) -> String {
-    let digits = (figure.round() as u64).to_string();
+    digits(figure.round() as u64)
+}
+
+/// With separators.
+pub fn digits(number: u64) -> String {
+    let digits = number.to_string();
     let places = digits.char_indices().map(|(place, digit)| {
         let comma = place != 0 && (digits.len() - place).is_multiple_of(3);
         format!("{}{digit}", if comma { "," } else { "" })

@@ -1,10 +1,12 @@
 //! The functions of ntoskrnl that the driver imports, in as few instructions as possible.
 
+use super::probe::{Counting, enter, leave};
 use core::ffi::c_void;
 use lbfoext::kernel::sys::{IoStatusBlock, KEvent, ObjectAttributes, RundownRef, StartRoutine};
 use lbfoext::ndis::raw::{Guid, MibIfRow2, UnicodeString};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::cell::Cell;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 const HEADER: usize = 16;
 
@@ -38,10 +40,21 @@ unsafe extern "win64" fn KeBugCheckEx(code: u32, p1: usize, p2: usize, p3: usize
 
 #[unsafe(no_mangle)]
 unsafe extern "win64" fn KeAcquireSpinLockRaiseToDpc(_: *mut usize) -> u8 {
+    enter(Counting::Holds);
     0
 }
 #[unsafe(no_mangle)]
-unsafe extern "win64" fn KeReleaseSpinLock(_: *mut usize, _: u8) {}
+unsafe extern "win64" fn KeReleaseSpinLock(_: *mut usize, _: u8) {
+    leave(Counting::Holds);
+}
+
+/// Processors that there may be.
+pub static PROCESSORS: AtomicU32 = AtomicU32::new(2);
+/// Interrupt time, in 100 ns.
+pub static NOW: AtomicU64 = AtomicU64::new(1);
+/// The setting `FlowletGapUs`.
+pub static GAP_US: AtomicU32 = AtomicU32::new(0);
+
 thread_local! {
     /// The processor number that this thread simulates.
     pub static PROCESSOR: Cell<u32> = const { Cell::new(0) };
@@ -53,11 +66,11 @@ unsafe extern "win64" fn KeGetCurrentProcessorNumberEx(_: *mut c_void) -> u32 {
 }
 #[unsafe(no_mangle)]
 unsafe extern "win64" fn KeQueryMaximumProcessorCountEx(_: u16) -> u32 {
-    2
+    PROCESSORS.load(Ordering::Relaxed)
 }
 #[unsafe(no_mangle)]
 unsafe extern "win64" fn KeQueryUnbiasedInterruptTime() -> u64 {
-    1
+    NOW.load(Ordering::Relaxed)
 }
 #[unsafe(no_mangle)]
 unsafe extern "win64" fn KeQueryTimeIncrement() -> u32 {
@@ -142,9 +155,10 @@ unsafe extern "win64" fn ZwQueryValueKey(
     // SAFETY: the driver passes a counted string.
     let name = String::from_utf16_lossy(unsafe { (*name).text() });
     if ["TeamingMode", "LoadBalancingAlgorithm", "LinkUpDelayMs", "FlowletGapUs"].contains(&&*name) {
-        // Static with TransportPorts, moves at once: TitleIndex, REG_DWORD, length, 0.
+        // Static with TransportPorts, moves at once unless said otherwise: TitleIndex, REG_DWORD, length, value.
+        let value = if name == "FlowletGapUs" { GAP_US.load(Ordering::Relaxed) } else { 0 };
         // SAFETY: the driver's buffer has 20 bytes.
-        unsafe { buffer.cast::<[u32; 4]>().write([0, 4, 4, 0]) };
+        unsafe { buffer.cast::<[u32; 4]>().write([0, 4, 4, value]) };
         return 0;
     }
     NOT_FOUND

@@ -7,13 +7,17 @@
 #![allow(clippy::missing_safety_doc, reason = "the driver is the only caller")]
 
 mod kernel;
+mod locks;
 mod ndis;
 mod pool;
+pub mod probe;
+mod requests;
 
 #[allow(unused_imports, reason = "each benchmark uses its part")]
 pub use {
-    kernel::PROCESSOR,
-    ndis::{LOCKING, NullSwitch, Vnic, WAITED},
+    kernel::{GAP_US, NOW, PROCESSOR, PROCESSORS},
+    locks::{LOCKING, WAITED},
+    ndis::{NullSwitch, Vnic},
 };
 
 use lbfoext::ndis::raw::{Mdl, MdlFlags, NetBuffer, NetBufferList, info};

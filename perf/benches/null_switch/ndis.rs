@@ -1,20 +1,18 @@
 //! The functions of ndis.sys and of the switch in as few instructions as possible, and the attachment of one module.
 
 use super::pool::{allocate_context, copy_info, free_context};
+use super::probe::{Counting, enter, leave};
+use super::requests::{link_state, nic};
 use core::ffi::c_void;
-use core::mem::offset_of;
 use lbfoext::ndis::raw::{
     self, DestinationBits, FilterAttachParameters, FilterAttributes, FilterDriverCharacteristics,
-    ForwardingDestinationArray, Handle, LockStateEx, NetBufferList, NetPnpEventNotification, NicParameters,
-    ObjectHeader, OidRequest, PortDestination, PortParameters, StatusIndication, SwitchContext,
-    SwitchNicOidRequest, SwitchOptionalHandlers, SwitchParameters, TimerCharacteristics, UnicodeString, info,
-    nic_state, nic_type, object_type, oids, port_state,
+    ForwardingDestinationArray, Handle, NetBufferList, NetPnpEventNotification, NicParameters, ObjectHeader,
+    PortDestination, StatusIndication, SwitchContext, SwitchOptionalHandlers, TimerCharacteristics,
+    UnicodeString, info, nic_type, object_type,
 };
 use lbfoext::ndis::sys::NdisEvent;
 use std::cell::{Cell, RefCell};
-use std::hint::{black_box, spin_loop};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::hint::black_box;
 
 /// The forwarding context of a list: its last destination, and a destination array if the list is to be flooded.
 #[derive(Default)]
@@ -53,18 +51,18 @@ pub struct Vnic {
 }
 
 #[derive(Default)]
-struct Stack {
+pub struct Stack {
     characteristics: Option<FilterDriverCharacteristics>,
     driver_context: usize,
     module: usize,
-    nics: Vec<NicParameters>,
+    pub nics: Vec<NicParameters>,
+    /// The driver's timer, and whom it is set for.
+    timer: Option<raw::TimerFunction>,
+    set_for: Option<usize>,
 }
 
 thread_local! {
-    static STACK: RefCell<Stack> = RefCell::default();
-    static WRITING: Cell<bool> = const { Cell::new(false) };
-    /// Time that this thread has waited for a lock for writing.
-    pub static WAITED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    pub static STACK: RefCell<Stack> = RefCell::default();
     static SENT: Sent = const { Sent { calls: Cell::new(0), chains: [const { Cell::new(core::ptr::null_mut()) }; SENT_MAX] } };
 }
 
@@ -75,18 +73,13 @@ struct Sent {
 }
 const SENT_MAX: usize = 64;
 
-/// Whether locks exclude. If not, they cost nothing, and only one thread may run.
-pub static LOCKING: AtomicBool = AtomicBool::new(false);
-/// Number of readers, and `WRITER` while a writer waits for the lock or holds it, which stops new readers.
-static HOLDERS: AtomicU32 = AtomicU32::new(0);
-const WRITER: u32 = 1 << 31;
-
 /// The driver, attached and running. With `LOCKING` on it may be called by threads of different processors.
 pub struct NullSwitch {
     send: raw::FilterSend,
     send_complete: raw::FilterSendComplete,
     status: raw::FilterStatus,
-    module: Handle,
+    pub(super) request: raw::FilterOidRequest,
+    pub(super) module: Handle,
 }
 
 // SAFETY: function pointers and the address of the module, which locks protect.
@@ -123,6 +116,7 @@ impl NullSwitch {
             send: characteristics.send.expect("send"),
             send_complete: characteristics.send_complete.expect("send complete"),
             status: characteristics.status.expect("status"),
+            request: characteristics.oid_request.expect("requests"),
             module,
         }
     }
@@ -167,7 +161,12 @@ impl NullSwitch {
 
     /// A member indicates its link state.
     pub fn link(&self, member: u16, up: bool) {
-        let mut state = link_state(up);
+        self.link_at(member, up, 10_000_000_000);
+    }
+
+    /// The same with a speed in bits per second.
+    pub fn link_at(&self, member: u16, up: bool, speed: u64) {
+        let mut state = raw::LinkState { xmit_link_speed: speed, rcv_link_speed: speed, ..link_state(up) };
         let mut inner = StatusIndication {
             header: ObjectHeader::new(object_type::STATUS_INDICATION, 1, 112),
             status_code: raw::LINK_STATE,
@@ -189,42 +188,29 @@ impl NullSwitch {
             status_buffer_size: 32,
             ..StatusIndication::ZERO
         };
+        enter(Counting::Handlers);
         // SAFETY: all structures are valid during the call.
         unsafe { (self.status)(self.module, &mut outer) };
+        leave(Counting::Handlers);
     }
-}
 
-fn link_state(up: bool) -> raw::LinkState {
-    raw::LinkState {
-        header: ObjectHeader::new(object_type::DEFAULT, 1, 40),
-        media_connect_state: if up { 1 } else { 2 },
-        xmit_link_speed: 10_000_000_000,
-        rcv_link_speed: 10_000_000_000,
-        ..raw::LinkState::ZERO
+    /// The driver's timer expires, if it is set.
+    pub fn tick(&self) -> bool {
+        let (function, owner) = STACK.with_borrow_mut(|stack| (stack.timer, stack.set_for.take()));
+        let (Some(function), Some(owner)) = (function, owner) else { return false };
+        enter(Counting::Handlers);
+        // SAFETY: the driver's own function, with the context that it was set with.
+        unsafe {
+            function(
+                core::ptr::null_mut(),
+                owner as *mut c_void,
+                core::ptr::null_mut(),
+                core::ptr::null_mut(),
+            );
+        }
+        leave(Counting::Handlers);
+        true
     }
-}
-
-fn port(number: u32) -> PortParameters {
-    PortParameters {
-        header: ObjectHeader::new(object_type::DEFAULT, 1, PortParameters::SIZE_REVISION_1),
-        port_id: number,
-        port_state: port_state::CREATED,
-        ..PortParameters::ZERO
-    }
-}
-
-fn nic(port: u32, index: u16, kind: i32, mac: [u8; 6]) -> NicParameters {
-    let mut parameters = NicParameters {
-        header: ObjectHeader::new(object_type::DEFAULT, 2, NicParameters::SIZE_REVISION_2),
-        port_id: port,
-        nic_index: index,
-        nic_type: kind,
-        nic_state: nic_state::CONNECTED,
-        ..NicParameters::ZERO
-    };
-    parameters.current_mac_address[..6].copy_from_slice(&mac);
-    parameters.vm_mac_address[..6].copy_from_slice(&mac);
-    parameters
 }
 
 #[unsafe(no_mangle)]
@@ -375,134 +361,23 @@ unsafe extern "win64" fn NdisFIndicateReceiveNetBufferLists(
 #[unsafe(no_mangle)]
 unsafe extern "win64" fn NdisFReturnNetBufferLists(_: Handle, _: *mut NetBufferList, _: u32) {}
 #[unsafe(no_mangle)]
-unsafe extern "win64" fn NdisFOidRequest(_: Handle, request: *mut OidRequest) -> i32 {
-    // SAFETY: the driver's request and its buffers are valid for the call.
-    unsafe {
-        let request = &mut *request;
-        match request.oid {
-            oids::SWITCH_PARAMETERS => {
-                let parameters = request.information_buffer.cast::<u8>();
-                parameters.add(offset_of!(SwitchParameters, is_active)).write(1);
-                // A name of one character.
-                parameters
-                    .add(offset_of!(SwitchParameters, switch_name))
-                    .cast::<[u16; 2]>()
-                    .write_unaligned([2, 0x30]);
-                request.word52 = u32::from(SwitchParameters::SIZE_REVISION_1);
-                raw::SUCCESS
-            }
-            oids::SWITCH_PORT_ARRAY => STACK.with_borrow(|stack| {
-                let adapters = stack.nics.iter().filter(|nic| nic.nic_index == 0);
-                write_array(request, &adapters.map(|nic| port(nic.port_id)).collect::<Vec<_>>())
-            }),
-            oids::SWITCH_NIC_ARRAY => STACK.with_borrow(|stack| write_array(request, &stack.nics)),
-            // Ports without properties.
-            oids::SWITCH_NIC_REQUEST => {
-                let envelope = request.information_buffer.cast::<SwitchNicOidRequest>();
-                let inner = &mut *(*envelope).oid_request;
-                inner.information_buffer.cast::<raw::LinkState>().write(link_state(true));
-                inner.word52 = 40;
-                raw::SUCCESS
-            }
-            _ => raw::NOT_SUPPORTED,
-        }
-    }
-}
-
-/// # Safety
-/// The request's buffer has the stated length.
-unsafe fn write_array<T: Copy>(request: &mut OidRequest, elements: &[T]) -> i32 {
-    const FIRST: usize = 24;
-    let size = size_of::<T>();
-    let needed = FIRST + size_of_val(elements);
-    if (request.length as usize) < needed {
-        request.word56 = needed as u32;
-        return raw::INVALID_LENGTH;
-    }
-    // SAFETY: all writes lie in the first `needed` bytes.
-    unsafe {
-        let base = request.information_buffer.cast::<u8>();
-        base.add(8).cast::<u16>().write_unaligned(FIRST as u16);
-        base.add(12).cast::<u32>().write_unaligned(elements.len() as u32);
-        base.add(16).cast::<u32>().write_unaligned(size as u32);
-        for (number, element) in elements.iter().enumerate() {
-            base.add(FIRST + number * size).cast::<T>().write_unaligned(*element);
-        }
-    }
-    request.word52 = needed as u32;
-    raw::SUCCESS
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "win64" fn NdisFOidRequestComplete(_: Handle, _: *mut OidRequest, _: i32) {}
-#[unsafe(no_mangle)]
-unsafe extern "win64" fn NdisFCancelOidRequest(_: Handle, _: *mut c_void) {}
-#[unsafe(no_mangle)]
-unsafe extern "win64" fn NdisAllocateCloneOidRequest(
-    _: Handle,
-    _: *mut OidRequest,
-    _: u32,
-    _: *mut *mut OidRequest,
-) -> i32 {
-    raw::RESOURCES
-}
-#[unsafe(no_mangle)]
-unsafe extern "win64" fn NdisFreeCloneOidRequest(_: Handle, _: *mut OidRequest) {}
-#[unsafe(no_mangle)]
 unsafe extern "win64" fn NdisFIndicateStatus(_: Handle, _: *mut StatusIndication) {}
 
 #[unsafe(no_mangle)]
-unsafe extern "win64" fn NdisAllocateRWLock(_: Handle) -> Handle {
-    0x6000 as Handle
-}
-#[unsafe(no_mangle)]
-unsafe extern "win64" fn NdisFreeRWLock(_: Handle) {}
-#[unsafe(no_mangle)]
-unsafe extern "win64" fn NdisAcquireRWLockRead(_: Handle, _: *mut LockStateEx, _: u8) {
-    if LOCKING.load(Ordering::Relaxed) {
-        while HOLDERS.fetch_add(1, Ordering::Acquire) & WRITER != 0 {
-            HOLDERS.fetch_sub(1, Ordering::Relaxed);
-            while HOLDERS.load(Ordering::Relaxed) & WRITER != 0 {
-                spin_loop();
-            }
-        }
-    }
-}
-#[unsafe(no_mangle)]
-unsafe extern "win64" fn NdisAcquireRWLockWrite(_: Handle, _: *mut LockStateEx, _: u8) {
-    if LOCKING.load(Ordering::Relaxed) {
-        let start = Instant::now();
-        HOLDERS.fetch_or(WRITER, Ordering::Acquire);
-        while HOLDERS.load(Ordering::Acquire) != WRITER {
-            spin_loop();
-        }
-        WRITING.set(true);
-        WAITED.set(WAITED.get() + start.elapsed());
-    }
-}
-#[unsafe(no_mangle)]
-unsafe extern "win64" fn NdisReleaseRWLock(_: Handle, _: *mut LockStateEx) {
-    if LOCKING.load(Ordering::Relaxed) {
-        if WRITING.replace(false) {
-            HOLDERS.fetch_and(!WRITER, Ordering::Release);
-        } else {
-            HOLDERS.fetch_sub(1, Ordering::Release);
-        }
-    }
-}
-#[unsafe(no_mangle)]
 unsafe extern "win64" fn NdisAllocateTimerObject(
     _: Handle,
-    _: *mut TimerCharacteristics,
+    characteristics: *mut TimerCharacteristics,
     timer: *mut Handle,
 ) -> i32 {
+    // SAFETY: the driver passes valid characteristics.
+    STACK.with_borrow_mut(|stack| stack.timer = unsafe { (*characteristics).timer_function });
     // SAFETY: the driver passes a valid place.
     unsafe { timer.write(0x7000 as Handle) };
     0
 }
 #[unsafe(no_mangle)]
-unsafe extern "win64" fn NdisSetTimerObject(_: Handle, _: i64, _: i32, _: *mut c_void) -> u8 {
-    1
+unsafe extern "win64" fn NdisSetTimerObject(_: Handle, _: i64, _: i32, owner: *mut c_void) -> u8 {
+    STACK.with_borrow_mut(|stack| u8::from(stack.set_for.replace(owner as usize).is_some()))
 }
 #[unsafe(no_mangle)]
 unsafe extern "win64" fn NdisCancelTimerObject(_: Handle) -> u8 {

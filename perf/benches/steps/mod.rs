@@ -183,7 +183,8 @@ fn forwarding() -> Forwarding<Heap> {
     let machine = parameters(5, 0, NicKind::Synthetic, MacAddr([2, 0, 0, 0, 0, 5]));
     forwarding.ports.connect(&machine).expect("room for one");
     forwarding.on_external(NicOp::Create, &parameters(1, 0, NicKind::External, MacAddr::ZERO));
-    let mut team: Team<Heap> = Team::new(vec![0; BUCKETS], vec![Member::ABSENT; MEMBERS], &settings);
+    let mut team: Team<Heap> =
+        Team::new(vec![0; BUCKETS], teaming::team::Next::at_once(), vec![Member::ABSENT; MEMBERS], &settings);
     for member in (1..=4).filter_map(MemberIndex::new) {
         let plan = team.on(member, MemberEvent::Connected, Ticks::ZERO);
         forwarding.publish(&plan, team.home(), Ticks::ZERO);

@@ -101,7 +101,7 @@ impl<S: Storage> Forwarding<S> {
         from: usize,
     ) -> impl Iterator<Item = (usize, Target)> + 'a {
         let (to, sent) = (decision.to, decision.sent);
-        (from..self.ports.capacity()).filter_map(move |position| {
+        (from..self.ports.positions()).filter_map(move |position| {
             let port = self.ports.at(position).filter(|port| port.id != source_port.nic)?;
             let wanted = match to.is_multicast() {
                 false => port.may_learn(),

@@ -34,7 +34,7 @@ use crate::ids::{MEMBERS, MemberIndex, NicId, NicIndex, PortId};
 use crate::ports::traffic::Traffic;
 use crate::settings::Settings;
 use crate::team::Team;
-use crate::team::buckets::HOME_MAP_VERSION;
+use crate::team::home::HOME_MAP_VERSION;
 
 /// Version of the record's layout.
 pub const VERSION: u16 = 1;

@@ -2,6 +2,7 @@
 //! linear probing, no marks of deleted entries. `ports` finds ports, MAC addresses and multicast groups with them.
 
 use crate::ids::MacAddr;
+use core::ops::Range;
 
 /// Key in the upper 48 bits, value + 1 in the lower 16; 0 = empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,9 +20,16 @@ impl IndexSlot {
         self.0 >> 16
     }
 
+    /// The value + 1, 0 in an empty slot.
+    #[expect(clippy::cast_possible_truncation, reason = "the lower 16 bits are meant")]
+    const fn low(self) -> u16 {
+        self.0 as u16
+    }
+
     /// Whether it has that value.
+    #[inline]
     pub fn is_of(self, value: usize) -> bool {
-        self != Self::EMPTY && self.value() == Some(value)
+        self.low() == Self::new(0, value).low()
     }
 
     #[inline]
@@ -71,10 +79,12 @@ pub enum By {
 }
 
 fn home(slot: IndexSlot, by: By) -> usize {
-    spread(match by {
-        By::Key => slot.key(),
-        By::KeyAndValue => slot.0,
-    })
+    let by_key = spread(slot.key());
+    match by {
+        By::Key => by_key,
+        // The key decides the upper bits too, or groups that differ in their last octet would all begin at one place.
+        By::KeyAndValue => by_key.wrapping_add(usize::from(slot.low()).wrapping_mul(0x9e37)),
+    }
 }
 
 /// False when the table is full.
@@ -92,12 +102,14 @@ pub fn insert(slots: &mut [IndexSlot], new: IndexSlot, by: By) -> bool {
     false
 }
 
-/// Inserts every entry of one table into another. Where entries have one key, that which is found first stays the
-/// first: a run of entries is walked from its beginning, which may lie before the end of the slice.
-pub fn copy(from: &[IndexSlot], to: &mut [IndexSlot], by: By) {
+/// Inserts the entries of a part of one table into another. Where entries have one key, that which is found first stays the
+/// first: a run of entries is walked from its beginning, which may lie before the end of the slice, so places are counted
+/// from the first that is empty.
+pub fn copy(from: &[IndexSlot], to: &mut [IndexSlot], by: By, part: Range<usize>) {
     let begin = from.iter().position(|slot| *slot == IndexSlot::EMPTY).unwrap_or(0);
     let (end, start) = from.split_at_checked(begin).unwrap_or_default();
-    for &entry in start.iter().chain(end).filter(|slot| **slot != IndexSlot::EMPTY) {
+    let part = start.iter().chain(end).take(part.end).skip(part.start);
+    for &entry in part.filter(|slot| **slot != IndexSlot::EMPTY) {
         insert(to, entry, by);
     }
 }
@@ -116,13 +128,31 @@ fn position(slots: &[IndexSlot], entry: IndexSlot, by: By) -> Option<usize> {
         .find(|&at| slots.get(at) == Some(&entry))
 }
 
-/// Closes the hole by moving back what probed across it. False when the entry is not there.
+/// The place of the first entry with that value from a place on.
+pub fn next_of(slots: &[IndexSlot], value: usize, from: usize) -> Option<usize> {
+    /// Slots that are looked at without a branch for each.
+    const TOGETHER: usize = 16;
+    let rest = slots.get(from..)?;
+    let (groups, _) = rest.as_chunks::<TOGETHER>();
+    let has = |group: &[IndexSlot; TOGETHER]| group.iter().fold(false, |has, slot| has | slot.is_of(value));
+    let whole = groups.iter().position(has).unwrap_or(groups.len()).wrapping_mul(TOGETHER);
+    let found = rest.get(whole..)?.iter().position(|slot| slot.is_of(value))?;
+    Some(from.wrapping_add(whole).wrapping_add(found))
+}
+
+/// Removes an entry. False when it is not there.
 pub fn remove(slots: &mut [IndexSlot], old: IndexSlot, by: By) -> bool {
+    let Some(place) = position(slots, old, by) else { return false };
+    remove_at(slots, place, by);
+    true
+}
+
+/// Closes the hole by moving back what probed across it.
+pub fn remove_at(slots: &mut [IndexSlot], place: usize, by: By) {
     let mask = slots.len().wrapping_sub(1);
-    let Some(mut hole) = position(slots, old, by) else { return false };
-    let first = hole;
+    let mut hole = place;
     for step in 1..slots.len() {
-        let at = first.wrapping_add(step) & mask;
+        let at = place.wrapping_add(step) & mask;
         let Some(&slot) = slots.get(at).filter(|slot| **slot != IndexSlot::EMPTY) else { break };
         let travelled = at.wrapping_sub(home(slot, by) & mask) & mask;
         let distance = at.wrapping_sub(hole) & mask;
@@ -136,11 +166,44 @@ pub fn remove(slots: &mut [IndexSlot], old: IndexSlot, by: By) -> bool {
     if let Some(target) = slots.get_mut(hole) {
         *target = IndexSlot::EMPTY;
     }
-    true
 }
 
 /// A MAC address as a key.
 #[inline]
 pub const fn key_of(mac: MacAddr) -> u64 {
     mac.word()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Entries that are looked at from the place of each on, at most.
+    fn longest_search(slots: &[IndexSlot], entries: &[IndexSlot]) -> usize {
+        let mask = slots.len() - 1;
+        let steps = |entry: &IndexSlot| {
+            let at = position(slots, *entry, By::KeyAndValue).expect("it is there");
+            at.wrapping_sub(home(*entry, By::KeyAndValue) & mask) & mask
+        };
+        entries.iter().map(steps).max().unwrap_or(0)
+    }
+
+    #[test]
+    fn groups_that_differ_in_any_one_octet_are_found_at_once() {
+        for octet in 0..6 {
+            for ports in [1, 50] {
+                let entries: std::vec::Vec<IndexSlot> = (0..ports * 64)
+                    .map(|number| {
+                        let mut mac = [1, 0, 0x5E, 7, 7, 7];
+                        mac[octet] = (number % 64) as u8;
+                        IndexSlot::new(key_of(MacAddr(mac)), number / 64)
+                    })
+                    .collect();
+                let mut slots = std::vec![IndexSlot::EMPTY; slots_for(entries.len()).max(1024)];
+                assert!(entries.iter().all(|entry| insert(&mut slots, *entry, By::KeyAndValue)));
+                let longest = longest_search(&slots, &entries);
+                assert!(longest <= 40, "octet {octet}, {ports} ports: {longest}");
+            }
+        }
+    }
 }

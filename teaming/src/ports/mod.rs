@@ -4,6 +4,7 @@
 //! Owned by `forward`; changed under the write lock, read under the read lock. Ports, addresses and groups are looked
 //! up in hash tables; only connected vNICs have addresses. Storage is the caller's and can be exchanged for larger.
 
+mod growth;
 pub mod index;
 pub mod mac_learning;
 pub mod multicast;
@@ -20,7 +21,7 @@ use crate::oid::nic::{NicOp, NicParameters};
 use crate::ports::index::{By, IndexSlot};
 use crate::ports::policy::{PortPolicy, Security};
 pub use crate::ports::port::{Groups, NicState, Port};
-use crate::ports::storage::{PortTableStorage, clear};
+use crate::ports::storage::PortTableStorage;
 use crate::ports::traffic::Traffic;
 use crate::ports::vlan::{RequestedVlans, VlanSet};
 
@@ -42,7 +43,7 @@ pub struct PortTable<S: Storage> {
 impl<S: Storage> PortTable<S> {
     /// `room` has the `PortTableSizes` of a number of ports; `sets` holds the trunks that differ.
     pub fn new(mut room: PortTableStorage<S>, mut sets: S::Of<VlanSet>) -> Self {
-        clear(&mut room);
+        room.clear();
         sets.fill(VlanSet::EMPTY);
         Self { room, sets, used: 0, learning: 0, grouped: 0 }
     }
@@ -287,8 +288,14 @@ impl<S: Storage> PortTable<S> {
         self.used == 0
     }
 
+    /// Ports that there is room for, with their counters.
     pub fn capacity(&self) -> usize {
-        self.room.ports.len().min(PORTS_MAX)
+        self.room.capacity().min(PORTS_MAX)
+    }
+
+    /// All positions of ports are below it.
+    pub fn positions(&self) -> usize {
+        self.room.ports.len()
     }
 
     pub fn is_full(&self) -> bool {
@@ -299,15 +306,14 @@ impl<S: Storage> PortTable<S> {
     /// Not counted for a processor that was added after the start.
     #[inline]
     pub fn count(&self, processor: usize, position: usize, more: Traffic) {
-        if let Some(cell) = traffic::cell(&self.room.traffic, self.room.ports.len(), processor, position) {
+        if let Some(cell) = traffic::cell(&self.room.traffic, processor, position) {
             cell.set(cell.get().plus(more));
         }
     }
 
     /// What a vNIC has sent since it was created.
     pub fn traffic(&self, id: PortId) -> Traffic {
-        self.position(id)
-            .map_or(Traffic::NONE, |at| traffic::sum(&self.room.traffic, self.room.ports.len(), at))
+        self.position(id).map_or(Traffic::NONE, |at| traffic::sum(&self.room.traffic, at))
     }
 
     /// Hashes a known vNIC as another NIC from now on.
@@ -318,30 +324,7 @@ impl<S: Storage> PortTable<S> {
         }
     }
 
-    /// Moves everything into larger storage and gives the old one back, to be freed outside the lock. Storage that is
-    /// not larger in every part is given back unused.
-    pub fn grow(&mut self, mut room: PortTableStorage<S>) -> PortTableStorage<S> {
-        let old = &self.room;
-        if room.ports.len() < old.ports.len()
-            || room.index.len() < old.index.len()
-            || room.macs.len() < old.macs.len()
-            || room.groups.len() < old.groups.len()
-            || room.traffic.len() < old.traffic.len()
-        {
-            return room;
-        }
-        clear(&mut room);
-        for (new, old) in room.ports.iter_mut().zip(old.ports.iter()) {
-            *new = *old;
-        }
-        index::copy(&old.index, &mut room.index, By::Key);
-        index::copy(&old.macs, &mut room.macs, By::Key);
-        index::copy(&old.groups, &mut room.groups, By::KeyAndValue);
-        traffic::copy((&old.traffic, old.ports.len()), (&room.traffic, room.ports.len()));
-        core::mem::replace(&mut self.room, room)
-    }
-
-    /// The same for the sets of VLANs.
+    /// Exchanges the sets of VLANs for more and gives the old ones back, to be freed outside the lock.
     pub fn grow_sets(&mut self, mut sets: S::Of<VlanSet>) -> S::Of<VlanSet> {
         if sets.len() < self.sets.len() {
             return sets;
@@ -358,12 +341,11 @@ impl<S: Storage> PortTable<S> {
     fn write(&mut self, nic: &NicParameters, next: impl Fn(NicState) -> NicState) -> Result<(), Full> {
         let at = self.make(nic.id.port)?;
         self.unindex(at);
-        let capacity = self.room.ports.len();
         if let Some(port) = self.room.ports.get_mut(at) {
             if port.nic == NicState::Free {
                 port.groups = Groups::Fresh;
                 port.hashed_as = nic.id;
-                traffic::clear(&self.room.traffic, capacity, at);
+                traffic::clear(&self.room.traffic, at);
             }
             port.id = nic.id;
             port.kind = nic.kind;

@@ -71,6 +71,8 @@ pub struct Port {
     pub nic: NicState,
     pub kind: NicKind,
     pub groups: Groups,
+    /// How many groups are kept for it.
+    pub(super) named: u8,
     /// The adapter listens to more than its groups (packet filter).
     pub(crate) all_groups: bool,
     /// Known from its own creation or enumeration, not only from a NIC on it.
@@ -117,6 +119,7 @@ impl Port {
         nic: NicState::Free,
         kind: NicKind::Synthetic,
         groups: Groups::Unknown,
+        named: 0,
         all_groups: false,
         announced: false,
         leaving: false,

@@ -3,7 +3,7 @@
 use crate::Storage;
 use crate::ports::index::{self, IndexSlot};
 use crate::ports::port::Port;
-use crate::ports::traffic::{self, Line};
+use crate::ports::traffic::{self, Chunk, Line};
 
 /// The storage of a table.
 pub struct PortTableStorage<S: Storage> {
@@ -11,8 +11,8 @@ pub struct PortTableStorage<S: Storage> {
     pub index: S::Of<IndexSlot>,
     pub macs: S::Of<IndexSlot>,
     pub groups: S::Of<IndexSlot>,
-    /// What vNICs have sent, a row for each processor.
-    pub traffic: S::Of<Line>,
+    /// What vNICs have sent; chunks are added one by one.
+    pub traffic: S::Of<Chunk<S>>,
 }
 
 /// How long the slices of a `PortTableStorage` for a number of ports and processors are.
@@ -22,14 +22,16 @@ pub struct PortTableSizes {
     pub index: usize,
     pub macs: usize,
     pub groups: usize,
-    pub traffic: usize,
+    /// Chunks of counters, and the lines of each.
+    pub chunks: usize,
+    pub lines: usize,
 }
 
 /// Ports and processors of the largest switch that is planned for.
 const LARGEST: (usize, usize) = (1000, 64);
 
-// Of that, 1,024,000 bytes are counters: 16 for each port and processor.
-const _: () = assert!(PortTableSizes::of_largest().bytes() <= 1_024_000 + 384 * 1024);
+// Of that, 1 MiB are counters: 16 bytes for each port and processor, in whole chunks of 64 ports.
+const _: () = assert!(PortTableSizes::of_largest().bytes() <= 1024 * 1024 + 384 * 1024);
 
 /// Multicast groups kept for each port on average.
 const GROUPS_EACH: usize = 8;
@@ -45,7 +47,8 @@ impl PortTableSizes {
             index: index::slots_for(ports),
             macs: index::slots_for(ports.saturating_mul(3)),
             groups: index::slots_for(ports.saturating_mul(GROUPS_EACH)),
-            traffic: traffic::lines_for(ports).saturating_mul(processors),
+            chunks: traffic::chunks_for(ports),
+            lines: traffic::LINES.saturating_mul(processors),
         }
     }
 
@@ -53,7 +56,7 @@ impl PortTableSizes {
     pub const fn bytes(&self) -> usize {
         let slots = self.index.saturating_add(self.macs).saturating_add(self.groups);
         let ports = self.ports.saturating_mul(size_of::<Port>());
-        let counters = self.traffic.saturating_mul(size_of::<Line>());
+        let counters = self.chunks.saturating_mul(self.lines).saturating_mul(size_of::<Line>());
         ports.saturating_add(slots.saturating_mul(size_of::<IndexSlot>())).saturating_add(counters)
     }
 }
@@ -68,16 +71,41 @@ impl PortTableStorage<crate::Heap> {
             index: std::vec![IndexSlot::EMPTY; sizes.index],
             macs: std::vec![IndexSlot::EMPTY; sizes.macs],
             groups: std::vec![IndexSlot::EMPTY; sizes.groups],
-            traffic: (0..sizes.traffic).map(|_| Line::EMPTY).collect(),
+            traffic: (0..sizes.chunks)
+                .map(|_| Chunk::new((0..sizes.lines).map(|_| Line::EMPTY).collect()))
+                .collect(),
         }
     }
 }
 
-/// Empties every slice.
-pub(crate) fn clear<S: Storage>(room: &mut PortTableStorage<S>) {
-    room.ports.fill(Port::EMPTY);
-    room.index.fill(IndexSlot::EMPTY);
-    room.macs.fill(IndexSlot::EMPTY);
-    room.groups.fill(IndexSlot::EMPTY);
-    room.traffic.iter_mut().for_each(|line| *line = Line::EMPTY);
+impl<S: Storage> PortTableStorage<S> {
+    /// Empties every slice but the counters.
+    pub fn clear(&mut self) {
+        self.ports.fill(Port::EMPTY);
+        self.index.fill(IndexSlot::EMPTY);
+        self.macs.fill(IndexSlot::EMPTY);
+        self.groups.fill(IndexSlot::EMPTY);
+    }
+
+    /// Ports that it holds.
+    pub fn capacity(&self) -> usize {
+        let counted = self.traffic.iter().take_while(|chunk| chunk.is_there()).count();
+        self.ports.len().min(counted.saturating_mul(traffic::CHUNK))
+    }
+
+    /// Adds a chunk of counters; gives it back if there is no place for it.
+    pub fn add_counters(&mut self, chunk: Chunk<S>) -> Option<Chunk<S>> {
+        let Some(place) = self.traffic.iter_mut().find(|chunk| !chunk.is_there()) else { return Some(chunk) };
+        *place = chunk;
+        None
+    }
+
+    /// No slice is shorter than that of another.
+    pub(super) fn is_as_large_as(&self, other: &Self) -> bool {
+        self.ports.len() >= other.ports.len()
+            && self.index.len() >= other.index.len()
+            && self.macs.len() >= other.macs.len()
+            && self.groups.len() >= other.groups.len()
+            && self.traffic.len() >= other.traffic.len()
+    }
 }

@@ -1,10 +1,11 @@
 //! What a vNIC has sent: frames and bytes that got a destination or were left to the switch, counted by each processor
 //! on its own. A live migration takes the counts along.
 //!
-//! A processor has a row of its own, whole cache lines long, with a cell for each port. Only that processor writes to
-//! it, at DISPATCH_LEVEL; anybody may read, so a cell is two atomic words that are never half written. The packet walk
-//! adds once for each run of packets of one source.
+//! A processor has a row of its own in each chunk of 64 ports, whole cache lines long, with a cell for each port. Only that
+//! processor writes to it, at DISPATCH_LEVEL; anybody may read, so a cell is two atomic words that are never half written.
+//! The packet walk adds once for each run of packets of one source.
 
+use crate::Storage;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// What a NIC has sent. A large send counts as one frame, as it does where it is counted first.
@@ -57,85 +58,95 @@ impl Cell {
     }
 }
 
-/// Lines of one processor's row for a number of ports.
-pub const fn lines_for(ports: usize) -> usize {
-    ports.div_ceil(CELLS)
+/// Ports whose counts lie together: a table that grows gets chunks and copies none.
+pub const CHUNK: usize = 64;
+/// Lines of one processor in a chunk.
+pub const LINES: usize = CHUNK / CELLS;
+
+/// The counts of `CHUNK` ports, `LINES` lines for each processor, or none yet.
+pub struct Chunk<S: Storage>(Option<S::Of<Line>>);
+
+impl<S: Storage> Chunk<S> {
+    pub const NONE: Self = Self(None);
+
+    /// `lines` is `LINES` long for each processor and empty.
+    pub const fn new(lines: S::Of<Line>) -> Self {
+        Self(Some(lines))
+    }
+
+    pub const fn is_there(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
+/// Chunks for a number of ports.
+pub const fn chunks_for(ports: usize) -> usize {
+    ports.div_ceil(CHUNK)
 }
 
 /// What all processors have counted for a port.
-pub(super) fn sum(lines: &[Line], ports: usize, position: usize) -> Traffic {
-    column(lines, ports, position).fold(Traffic::NONE, |sum, cell| sum.plus(cell.get()))
+pub(super) fn sum<S: Storage>(chunks: &[Chunk<S>], position: usize) -> Traffic {
+    column(chunks, position).fold(Traffic::NONE, |sum, cell| sum.plus(cell.get()))
 }
 
 /// Begins a port's count anew; no processor may be counting.
-pub(crate) fn clear(lines: &[Line], ports: usize, position: usize) {
-    column(lines, ports, position).for_each(|cell| cell.set(Traffic::NONE));
+pub(crate) fn clear<S: Storage>(chunks: &[Chunk<S>], position: usize) {
+    column(chunks, position).for_each(|cell| cell.set(Traffic::NONE));
 }
 
-/// Copies the counts of a table of `from.1` ports into a larger one.
-pub(crate) fn copy(from: (&[Line], usize), to: (&[Line], usize)) {
-    for position in 0..from.1 {
-        column(from.0, from.1, position)
-            .zip(column(to.0, to.1, position))
-            .for_each(|(old, new)| new.set(old.get()));
-    }
-}
-
-pub(super) fn cell(lines: &[Line], ports: usize, processor: usize, position: usize) -> Option<&Cell> {
-    if position >= ports {
-        return None;
-    }
-    let at = processor.checked_mul(lines_for(ports))?.checked_add(position / CELLS)?;
+#[inline]
+pub(super) fn cell<S: Storage>(chunks: &[Chunk<S>], processor: usize, position: usize) -> Option<&Cell> {
+    let lines = chunks.get(position / CHUNK)?.0.as_ref()?;
+    let at = processor.checked_mul(LINES)?.checked_add(position % CHUNK / CELLS)?;
     lines.get(at)?.0.get(position % CELLS)
 }
 
 /// The cells of one port, processor by processor.
-fn column(lines: &[Line], ports: usize, position: usize) -> impl Iterator<Item = &Cell> {
-    (0..lines.len()).map_while(move |processor| cell(lines, ports, processor, position))
+fn column<S: Storage>(chunks: &[Chunk<S>], position: usize) -> impl Iterator<Item = &Cell> {
+    (0..usize::MAX).map_while(move |processor| cell(chunks, processor, position))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Heap;
+    use std::vec::Vec;
 
-    fn table(ports: usize, processors: usize) -> std::vec::Vec<Line> {
-        (0..lines_for(ports) * processors).map(|_| Line::EMPTY).collect()
+    fn table(ports: usize, processors: usize) -> Vec<Chunk<Heap>> {
+        let lines = || (0..LINES * processors).map(|_| Line::EMPTY).collect();
+        (0..chunks_for(ports)).map(|_| Chunk::new(lines())).collect()
     }
 
     #[test]
-    fn every_port_and_processor_has_a_cell_of_its_own_that_moves_along_when_the_table_grows() {
-        for (ports, processors) in [(1, 1), (4, 3), (5, 2), (16, 64), (17, 5)] {
-            let lines = table(ports, processors);
+    fn every_port_and_processor_has_a_cell_of_its_own() {
+        for (ports, processors) in [(1, 1), (4, 3), (64, 2), (65, 64), (200, 5)] {
+            let chunks = table(ports, processors);
             let of = |processor: usize, port: usize| Traffic {
                 frames: (processor * 1_000 + port) as u64,
                 bytes: (port * 1_000 + processor) as u64,
             };
             for processor in 0..processors {
                 for port in 0..ports {
-                    let cell = cell(&lines, ports, processor, port).unwrap();
+                    let cell = cell(&chunks, processor, port).unwrap();
                     assert_eq!(cell.get(), Traffic::NONE);
                     cell.set(of(processor, port));
                 }
             }
             let expected =
                 |port| (0..processors).fold(Traffic::NONE, |sum, processor| sum.plus(of(processor, port)));
-            let more = table(ports * 2 + 1, processors);
-            copy((&lines, ports), (&more, ports * 2 + 1));
-            for port in 0..ports {
-                assert_eq!(sum(&lines, ports, port), expected(port));
-                assert_eq!(sum(&more, ports * 2 + 1, port), expected(port));
-            }
-            clear(&lines, ports, 0);
-            assert_eq!(sum(&lines, ports, 0), Traffic::NONE);
-            (1..ports).for_each(|port| assert_eq!(sum(&lines, ports, port), expected(port)));
+            (0..ports).for_each(|port| assert_eq!(sum(&chunks, port), expected(port)));
+            clear(&chunks, 0);
+            assert_eq!(sum(&chunks, 0), Traffic::NONE);
+            (1..ports).for_each(|port| assert_eq!(sum(&chunks, port), expected(port)));
         }
     }
 
     #[test]
     fn a_processor_or_port_that_the_table_does_not_know_has_no_cell() {
-        let lines = table(5, 2);
-        for (processor, port) in [(2, 0), (usize::MAX, 4), (0, 5), (1, usize::MAX)] {
-            assert!(cell(&lines, 5, processor, port).is_none());
+        let mut chunks = table(CHUNK, 2);
+        chunks.push(Chunk::NONE);
+        for (processor, port) in [(2, 0), (usize::MAX, 4), (0, CHUNK), (0, 2 * CHUNK), (1, usize::MAX)] {
+            assert!(cell(&chunks, processor, port).is_none());
         }
     }
 }

@@ -1,57 +1,54 @@
 //! The distribution table: which member carries which bucket of flows.
 //!
-//! Every bucket has a *home*, a pure function of the members and their weights. While its home is dead a bucket is
-//! *lent* to a live member by weighted rendezvous, a pure function too; so where a bucket belongs never depends on
-//! history, and after any failures the table ends bit-identical once all are back. A bucket leaves a dead member
-//! at once. A bucket that could stay where it is but belongs elsewhere moves *voluntarily*: only after it was idle
-//! longer than the flowlet gap, or when a stated deadline has passed, which is counted as risky.
+//! Every bucket has a *home* member, which is a pure function of the members and their weights (`home`). While the home is
+//! not live, the bucket is *lent* to a live member, which is a pure function of the bucket, the live members and the
+//! weights (`lending`). So the member to which a bucket belongs does not depend on earlier failures, and when all members
+//! are live again, the table has the same content as before.
 //!
-//! Owned by `forward` (under the write lock; readers look up under the read lock); the home map is built by `team`.
+//! A bucket leaves a member that is not live at once. A bucket on a live member that belongs to another one moves
+//! *voluntarily*: when no packet has used it for longer than the flowlet gap, or at the deadline. A move at the deadline can
+//! reorder packets, and is counted.
+//!
+//! `forward` owns the table: it is changed under the write lock and read under the read lock. `team` builds the home map.
 
-use core::hint::select_unpredictable;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use crate::Storage;
-use crate::flow::hash::mix;
-use crate::ids::{BUCKETS, Bucket, MEMBERS, MemberIndex, MemberSet, Ticks};
+use crate::ids::{Bucket, MEMBERS, MemberIndex, MemberSet, Ticks};
+use crate::team::home::Weights;
+use crate::team::lending::Lending;
 
-/// Changes when the same members and weights would give another home map; saved with run-time state.
-pub const HOME_MAP_VERSION: u16 = 1;
-
-/// Member weights by slot; 0 = not in the team.
-pub type Weights = [u32; MEMBERS];
-
-/// What the table is brought in line with.
+/// The state of the team from which the table is computed.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
     pub live: MemberSet,
     pub weights: &'a Weights,
-    /// The home map of just these weights.
+    /// The home map of these weights, `BUCKETS` long; all 0 while it is being computed.
     pub home: &'a [u8],
 }
 
-/// When voluntary moves happen.
+/// When buckets move voluntarily.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RebalanceTimers {
-    /// A bucket must have been idle longer than this; zero moves at once.
+    /// A bucket moves if no packet has used it for longer than this. With 0 buckets move at once.
     pub gap: Ticks,
-    /// A bucket that waited this long moves although it is busy; none waits for ever.
+    /// A bucket that has waited this long moves even if it is in use. With `None` it waits until it is idle.
     pub deadline: Option<Ticks>,
 }
 
-/// Buckets that one call moved, and those that still wait.
+/// Number of buckets that a call moved, and of those that wait to move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Moved {
-    /// From a member that is not live.
+    /// Moved from a member that is not live.
     pub forced: u32,
-    /// Voluntarily, in a gap.
+    /// Moved voluntarily while idle.
     pub idle: u32,
-    /// Voluntarily, at the deadline, though busy: packets may be overtaken.
+    /// Moved voluntarily at the deadline while in use: packets of a flow may have been reordered.
     pub deadline_moves: u32,
     pub waiting: u32,
 }
 
-/// When a waiting bucket was last used and since when it waits, in units of 1.6 us, wrapping.
+/// The time at which a waiting bucket was last used, and the time since which it waits. The unit is 1.6 us; both wrap.
 #[derive(Debug)]
 pub struct BucketActivity {
     last: AtomicU32,
@@ -73,10 +70,10 @@ impl Default for BucketActivity {
 }
 
 const UNIT_SHIFT: u32 = 4;
-/// Readers on other processors may be this far ahead of the caller's clock.
+/// By how much, in units, the clock of another processor may be ahead of the caller's.
 const AHEAD_MAX: u32 = 1 << 16;
 
-/// Set in an owner's octet while the bucket waits to move voluntarily.
+/// This bit of the owner's byte is set while the bucket waits to move voluntarily.
 const WAITING: u8 = 0x80;
 
 pub struct Table<S: Storage> {
@@ -84,6 +81,8 @@ pub struct Table<S: Storage> {
     stamps: S::Of<BucketActivity>,
     pace: RebalanceTimers,
     waiting: u32,
+    /// The first bucket that the last walk did not compute, because one call may not take longer.
+    left_at: Option<usize>,
     live: MemberSet,
     weights: Weights,
 }
@@ -92,7 +91,15 @@ impl<S: Storage> Table<S> {
     /// Both slices are `BUCKETS` long.
     pub fn new(mut owners: S::Of<u8>, stamps: S::Of<BucketActivity>, pace: RebalanceTimers) -> Self {
         owners.fill(0);
-        Self { owners, stamps, pace, waiting: 0, live: MemberSet::EMPTY, weights: [0; MEMBERS] }
+        Self {
+            owners,
+            stamps,
+            pace,
+            waiting: 0,
+            left_at: None,
+            live: MemberSet::EMPTY,
+            weights: [0; MEMBERS],
+        }
     }
 
     /// The member that carries the bucket: a live one, or none when no member is live.
@@ -101,8 +108,8 @@ impl<S: Storage> Table<S> {
         MemberIndex::new(self.owners.get(bucket.index())? & !WAITING)
     }
 
-    /// `lookup` for a packet: a bucket that waits to move notes that it was used.
-    #[inline]
+    /// The same for a packet: if the bucket waits to move, its time of last use is recorded.
+    #[inline(always)]
     pub fn choose(&self, bucket: Bucket, now: Ticks) -> Option<MemberIndex> {
         let owner = *self.owners.get(bucket.index())?;
         if owner & WAITING != 0
@@ -113,9 +120,9 @@ impl<S: Storage> Table<S> {
         MemberIndex::new(owner & !WAITING)
     }
 
-    /// Some bucket waits to move: `settle` has work.
+    /// Whether `settle` has work: a bucket waits to move, or a walk has not been completed.
     pub const fn moving(&self) -> bool {
-        self.waiting != 0
+        self.waiting != 0 || self.left_at.is_some()
     }
 
     pub const fn rebalance_timers(&self) -> RebalanceTimers {
@@ -146,82 +153,183 @@ impl<S: Storage> Table<S> {
         counts
     }
 
-    /// Brings the table in line with a new view: no bucket is with a dead member after it.
+    /// Computes the table for a new view. Afterwards no bucket is on a member that is not live, unless there is no live one.
+    /// If one call would take too long, the rest of these buckets is lent to one member, and `settle` continues.
+    #[inline(never)] // not below what its caller calls next
     pub fn publish(&mut self, view: &View<'_>, now: Ticks) -> Moved {
-        // When members only died (equal weights mean an equal home map), a bucket whose owner lives is where it
-        // belongs: rendezvous among fewer has the same winner. Failover then looks closer at the dead member's buckets
-        // alone.
+        let died = self.live.minus(view.live);
+        // Equal weights mean an equal home map.
         let only_deaths = !self.moving() && view.live.is_subset(self.live) && *view.weights == self.weights;
         self.live = view.live;
         self.weights = *view.weights;
-        let live = view.live;
-        self.walk(view.home, now, |owner| {
-            !(only_deaths && MemberIndex::new(owner).is_some_and(|m| live.contains(m)))
-        })
+        if view.home.first() == Some(&0) {
+            self.give_all_to_one()
+        } else if only_deaths {
+            self.lend_out(died)
+        } else {
+            self.walk(view.home, now, 0)
+        }
     }
 
-    /// Does the voluntary moves that are due.
-    pub fn settle(&mut self, home: &[u8], now: Ticks) -> Moved {
-        if !self.moving() {
+    /// Assigns every bucket to one live member, because there is no home map yet.
+    fn give_all_to_one(&mut self) -> Moved {
+        let carrier = self.owners.first().map_or(0, |owner| *owner);
+        if self.live.has_number(carrier) && self.owners.iter().all(|owner| *owner == carrier) {
             return Moved::default();
         }
-        self.walk(home, now, |owner| owner & WAITING != 0)
+        self.owners.fill(self.live.iter().next().map_or(0, MemberIndex::get));
+        (self.waiting, self.left_at) = (0, None);
+        Moved { forced: u32::try_from(self.owners.len()).unwrap_or(u32::MAX), ..Moved::default() }
     }
 
-    /// Moves every bucket that `concerns` picks by its owner's octet.
-    fn walk(&mut self, home: &[u8], now: Ticks, concerns: impl Fn(u8) -> bool) -> Moved {
+    /// Lends the buckets of members that are no longer live. Only for a change that removes live members while no bucket
+    /// waits. The other buckets stay: a bucket at its home belongs there, and a lent one keeps its member, because
+    /// rendezvous among fewer members has the same winner if the winner is still there.
+    fn lend_out(&mut self, died: MemberSet) -> Moved {
+        /// Number of buckets that are compared with one branch for all of them.
+        const TOGETHER: usize = 16;
+        let mut lending = Lending::among(self.live, &self.weights);
         let mut moved = Moved::default();
-        let lending = Lending::among(self.live, &self.weights);
+        for dead in died.iter().map(MemberIndex::get) {
+            for (chunk, owners) in self.owners.as_chunks_mut::<TOGETHER>().0.iter_mut().enumerate() {
+                if !owners.iter().fold(false, |has, owner| has | (*owner == dead)) {
+                    continue;
+                }
+                let first = chunk.wrapping_mul(TOGETHER);
+                for (owner, number) in owners.iter_mut().zip(first..).filter(|(owner, _)| **owner == dead) {
+                    *owner = lending.borrower(number).unwrap_or(lending.heaviest());
+                    moved.forced = moved.forced.wrapping_add(1);
+                }
+            }
+        }
+        self.left_at = lending.left_at();
+        moved
+    }
+
+    /// Continues a walk that has not been completed; if there is none, moves the waiting buckets that are idle or late.
+    #[inline(never)] // likewise
+    pub fn settle(&mut self, home: &[u8], now: Ticks) -> Moved {
+        if let Some(from) = self.left_at {
+            return self.walk(home, now, from);
+        }
+        let mut moved = Moved::default();
+        if !self.moving() {
+            return moved;
+        }
+        let mut lending = Lending::among(self.live, &self.weights);
+        let clock = Clock::new(now, self.pace);
         let buckets = self.owners.iter_mut().zip(self.stamps.iter_mut()).zip(home);
-        for (number, ((owner, stamp), &home)) in (0_u16..).zip(buckets) {
-            if concerns(*owner) {
-                let target = target(number, home, self.live, lending);
-                *owner = step(*owner, target, stamp, self.live, self.pace, now, &mut moved);
+        for (number, ((owner, stamp), &home)) in buckets.enumerate() {
+            if *owner & WAITING == 0 {
+                continue;
+            }
+            let is_idle = clock.is_idle(*stamp.last.get_mut());
+            if (is_idle || clock.is_late(stamp.since))
+                && let Some(target) =
+                    if self.live.has_number(home) { Some(home) } else { lending.borrower(number) }
+            {
+                // `target` is another member than the present one: the last `publish` found that.
+                *owner = target;
+                moved.idle = moved.idle.wrapping_add(u32::from(is_idle));
+                moved.deadline_moves = moved.deadline_moves.wrapping_add(u32::from(!is_idle));
+            } else {
+                moved.waiting = moved.waiting.wrapping_add(1);
             }
         }
         self.waiting = moved.waiting;
         moved
     }
+
+    /// Computes every bucket from `from` on.
+    fn walk(&mut self, home: &[u8], now: Ticks, from: usize) -> Moved {
+        let live = self.live;
+        let mut lending = Lending::among(live, &self.weights);
+        let clock = Clock::new(now, self.pace);
+        let before = self.owners.iter().take(from).filter(|owner| **owner & WAITING != 0).count();
+        let mut moved = Moved { waiting: u32::try_from(before).unwrap_or(0), ..Moved::default() };
+        let (Some(owners), Some(stamps)) = (self.owners.get_mut(from..), self.stamps.get_mut(from..)) else {
+            return moved;
+        };
+        let homes = home.get(from..).unwrap_or_default();
+        for (number, ((owner, stamp), &home)) in owners.iter_mut().zip(stamps).zip(homes).enumerate() {
+            let is_home_live = live.has_number(home);
+            // Usual case: nearly all buckets are at their home.
+            if is_home_live && *owner == home {
+                continue;
+            }
+            let current = *owner & !WAITING;
+            let target = if is_home_live {
+                home
+            } else if let Some(borrower) = lending.borrower(from.wrapping_add(number)) {
+                borrower
+            } else if live.has_number(current) {
+                current
+            } else {
+                lending.heaviest()
+            };
+            *owner = if current == target {
+                target
+            } else if !live.has_number(current) {
+                moved.forced = moved.forced.wrapping_add(1);
+                target
+            } else if clock.at_once {
+                moved.idle = moved.idle.wrapping_add(1);
+                target
+            } else if clock.waits(*owner & WAITING == 0, stamp, &mut moved) {
+                current | WAITING
+            } else {
+                target
+            };
+        }
+        self.left_at = lending.left_at();
+        self.waiting = moved.waiting;
+        moved
+    }
 }
 
-/// One bucket, one decision: the new owner's octet.
-fn step(
-    owner: u8,
-    target: u8,
-    stamp: &mut BucketActivity,
-    live: MemberSet,
-    pace: RebalanceTimers,
-    now: Ticks,
-    moved: &mut Moved,
-) -> u8 {
-    let current = owner & !WAITING;
-    let count = if current == target {
-        return target;
-    } else if !MemberIndex::new(current).is_some_and(|member| live.contains(member)) {
-        &mut moved.forced
-    } else if pace.gap == Ticks::ZERO {
-        &mut moved.idle
-    } else if owner & WAITING == 0 {
-        *stamp.last.get_mut() = units(now);
-        stamp.since = units(now);
-        moved.waiting = moved.waiting.saturating_add(1);
-        return current | WAITING;
-    } else if is_idle(*stamp.last.get_mut(), pace.gap, now) {
-        &mut moved.idle
-    } else if pace.deadline.is_some_and(|deadline| units(now).wrapping_sub(stamp.since) >= units(deadline)) {
-        &mut moved.deadline_moves
-    } else {
-        moved.waiting = moved.waiting.saturating_add(1);
-        return owner;
-    };
-    *count = count.saturating_add(1);
-    target
+/// The time of a walk and the limits that it is compared with, in units of `BucketActivity`.
+struct Clock {
+    now: u32,
+    /// A bucket that was not used for longer than this is idle: the gap, and 2 units for what rounding hides.
+    gap: u32,
+    /// There is no gap: buckets move at once.
+    at_once: bool,
+    /// A bucket that has waited this long moves although it is busy.
+    deadline: Option<u32>,
 }
 
-/// Idle for longer than the gap whatever the rounding to units hides.
-fn is_idle(last: u32, gap: Ticks, now: Ticks) -> bool {
-    let elapsed = units(now).wrapping_sub(last);
-    elapsed > units(gap).saturating_add(2) && elapsed < u32::MAX.wrapping_sub(AHEAD_MAX)
+impl Clock {
+    /// Whether a bucket that belongs to another member waits: because it begins to wait, or is neither idle nor late. Counts
+    /// it.
+    #[inline]
+    fn waits(&self, begins: bool, stamp: &mut BucketActivity, moved: &mut Moved) -> bool {
+        if begins {
+            *stamp.last.get_mut() = self.now;
+            stamp.since = self.now;
+        } else if self.is_idle(*stamp.last.get_mut()) {
+            moved.idle = moved.idle.wrapping_add(1);
+            return false;
+        } else if self.is_late(stamp.since) {
+            moved.deadline_moves = moved.deadline_moves.wrapping_add(1);
+            return false;
+        }
+        moved.waiting = moved.waiting.wrapping_add(1);
+        true
+    }
+
+    fn new(now: Ticks, timers: RebalanceTimers) -> Self {
+        let (gap, at_once) = (units(timers.gap).saturating_add(2), timers.gap == Ticks::ZERO);
+        Self { now: units(now), gap, at_once, deadline: timers.deadline.map(units) }
+    }
+
+    const fn is_idle(&self, last: u32) -> bool {
+        let elapsed = self.now.wrapping_sub(last);
+        self.at_once || (elapsed > self.gap && elapsed < u32::MAX.wrapping_sub(AHEAD_MAX))
+    }
+
+    fn is_late(&self, since: u32) -> bool {
+        self.deadline.is_some_and(|deadline| self.now.wrapping_sub(since) >= deadline)
+    }
 }
 
 #[expect(
@@ -233,223 +341,24 @@ const fn units(ticks: Ticks) -> u32 {
     (ticks.get() >> UNIT_SHIFT) as u32
 }
 
-/// Where a bucket belongs: home, else lent, else nowhere.
-fn target(bucket: u16, home: u8, live: MemberSet, lending: Lending<'_>) -> u8 {
-    match MemberIndex::new(home) {
-        Some(member) if live.contains(member) => home,
-        _ => lend(bucket, live, lending),
-    }
-}
-
-/// How live members bid for a bucket whose home is dead. Both ways agree where weights are equal, so a team whose
-/// last unlike member dies lends on as before.
-#[derive(Clone, Copy)]
-enum Lending<'a> {
-    /// Equal weights: the largest random number wins.
-    Alike,
-    /// The smallest -log2(random) / weight wins.
-    Weighted(&'a Weights),
-}
-
-impl<'a> Lending<'a> {
-    fn among(live: MemberSet, weights: &'a Weights) -> Self {
-        let mut those = live.iter().map(|member| weight_of(member, weights));
-        let first = those.next();
-        if those.all(|weight| Some(weight) == first) { Self::Alike } else { Self::Weighted(weights) }
-    }
-}
-
-/// Rendezvous: the member whose bid for the bucket is best, whoever else is there.
-fn lend(bucket: u16, live: MemberSet, lending: Lending<'_>) -> u8 {
-    let mut members = live.iter();
-    let Some(first) = members.next() else { return 0 };
-    let (mut best, mut best_random) = (first.get(), random(bucket, first));
-    // Who wins is random: no branch could be predicted.
-    match lending {
-        Lending::Alike => {
-            for member in members {
-                let random = random(bucket, member);
-                let wins = random > best_random;
-                best = select_unpredictable(wins, member.get(), best);
-                best_random = select_unpredictable(wins, random, best_random);
-            }
-        }
-        Lending::Weighted(weights) => {
-            let (mut best_cost, mut best_weight) = (negative_log2(best_random), weight_of(first, weights));
-            for member in members {
-                let random = random(bucket, member);
-                let (cost, weight) = (negative_log2(random), weight_of(member, weights));
-                // Quotients compared by cross multiplication; costs are below 2^23 and weights below 2^32.
-                let (ours, theirs) = (cost.wrapping_mul(best_weight), best_cost.wrapping_mul(weight));
-                let wins = (ours < theirs) | ((ours == theirs) & (random > best_random));
-                best = select_unpredictable(wins, member.get(), best);
-                best_random = select_unpredictable(wins, random, best_random);
-                best_cost = select_unpredictable(wins, cost, best_cost);
-                best_weight = select_unpredictable(wins, weight, best_weight);
-            }
-        }
-    }
-    best
-}
-
-fn weight_of(member: MemberIndex, weights: &Weights) -> u64 {
-    weights.get(member.slot()).map_or(1, |&weight| u64::from(weight.max(1)))
-}
-
-/// A number that only bucket and member decide.
-fn random(bucket: u16, member: MemberIndex) -> u64 {
-    let both = u64::from(bucket) << 8 | u64::from(member.get());
-    mix(both.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x4b33_a62e_d433_d4a3, 0x8bb8_4b93_962e_acc9)
-}
-
-/// -log2(value / 2^64) in 1/65536, at least 1; the polynomial is within 0.002 of the logarithm.
-fn negative_log2(value: u64) -> u64 {
-    let value = value | 1;
-    let zeros = value.leading_zeros();
-    let fraction = (value << zeros << 1) >> 48;
-    let bend = (fraction.wrapping_mul(65_536_u64.wrapping_sub(fraction))) >> 16;
-    let slope = 27_525_u64.wrapping_sub(fraction.wrapping_mul(10_486) >> 16);
-    let log = fraction.wrapping_add(bend.wrapping_mul(slope) >> 16);
-    (u64::from(zeros).wrapping_add(1) << 16).saturating_sub(log).max(1)
-}
-
-/// Fills `home` (`BUCKETS` long) with members by weight, as Maglev does: in weighted turns each member claims the next
-/// free bucket of its own preference. Every count is within one of the member's exact share. All weights 0: all 0.
-pub fn fill_home(home: &mut [u8], weights: &Weights) {
-    home.fill(0);
-    let quotas = quotas(weights);
-    let mut credits = [0_i32; MEMBERS];
-    let mut asked = [0_u16; MEMBERS];
-    for _ in 0..BUCKETS {
-        let Some(member) = next_turn(&quotas, &mut credits) else { return };
-        let Some(asked) = asked.get_mut(member.slot()) else { return };
-        while usize::from(*asked) < BUCKETS {
-            let bucket = preference(member, *asked);
-            *asked = asked.wrapping_add(1);
-            if let Some(owner) = home.get_mut(usize::from(bucket)).filter(|owner| **owner == 0) {
-                *owner = member.get();
-                break;
-            }
-        }
-    }
-}
-
-/// Whole buckets by weight, largest remainders first; they add up to `BUCKETS`.
-fn quotas(weights: &Weights) -> [u16; MEMBERS] {
-    let mut quotas = [0_u16; MEMBERS];
-    let mut remainders = [0_u64; MEMBERS];
-    let total = weights.iter().fold(0_u64, |sum, &weight| sum.saturating_add(u64::from(weight)));
-    let mut left = BUCKETS;
-    for ((quota, remainder), &weight) in quotas.iter_mut().zip(remainders.iter_mut()).zip(weights) {
-        let share = u64::from(weight).saturating_mul(4096);
-        let (Some(whole), Some(rest)) = (share.checked_div(total), share.checked_rem(total)) else {
-            return quotas;
-        };
-        *quota = u16::try_from(whole).unwrap_or(0);
-        *remainder = rest;
-        left = left.saturating_sub(usize::from(*quota));
-    }
-    for _ in 0..left {
-        let mut largest: Option<(&mut u16, &mut u64)> = None;
-        for (quota, remainder) in quotas.iter_mut().zip(remainders.iter_mut()) {
-            if largest.as_ref().is_none_or(|(_, most)| *remainder > **most) {
-                largest = Some((quota, remainder));
-            }
-        }
-        if let Some((quota, remainder)) = largest {
-            *quota = quota.saturating_add(1);
-            *remainder = 0;
-        }
-    }
-    quotas
-}
-
-/// Smooth weighted turns: in `BUCKETS` turns each member gets exactly its quota, evenly spread.
-fn next_turn(quotas: &[u16; MEMBERS], credits: &mut [i32; MEMBERS]) -> Option<MemberIndex> {
-    let mut richest: Option<(usize, i32)> = None;
-    for (slot, (credit, &quota)) in credits.iter_mut().zip(quotas).enumerate() {
-        *credit = credit.saturating_add(i32::from(quota));
-        if quota != 0 && richest.is_none_or(|(_, most)| *credit > most) {
-            richest = Some((slot, *credit));
-        }
-    }
-    let (slot, _) = richest?;
-    let credit = credits.get_mut(slot)?;
-    *credit = credit.saturating_sub(4096);
-    MemberIndex::from_slot(slot)
-}
-
-/// The member's `rank`-th choice: a permutation of all buckets that depends on the member alone.
-fn preference(member: MemberIndex, rank: u16) -> u16 {
-    const MASK: u16 = 0x0fff;
-    let keys = mix(
-        u64::from(member.get()).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x2d35_8dcc_aa6c_78a5,
-        0xa076_1d64_78bd_642f,
-    );
-    let [a0, a1, b0, b1, c0, c1, d0, d1] = keys.to_le_bytes();
-    let (a, b) = (u16::from_le_bytes([a0, a1]) | 1, u16::from_le_bytes([b0, b1]));
-    let (c, d) = (u16::from_le_bytes([c0, c1]) | 1, u16::from_le_bytes([d0, d1]));
-    // Odd multipliers, additions and shifted xors each permute the 12-bit numbers.
-    let mut choice = rank.wrapping_mul(a).wrapping_add(b) & MASK;
-    choice ^= choice >> 6;
-    choice = choice.wrapping_mul(c).wrapping_add(d) & MASK;
-    choice ^= choice >> 5;
-    choice.wrapping_mul(a ^ 0x0a5a).wrapping_add(c) & MASK
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::HashSet;
 
-    #[test]
-    fn the_logarithm_never_rises_and_is_close() {
-        let mut before = u64::MAX;
-        for fraction in 0..65_536_u64 {
-            let value = 1 << 63 | fraction << 47;
-            let cost = negative_log2(value);
-            assert!(cost <= before && cost >= 1);
-            before = cost;
-            let exact = 64.0 - (value as f64).log2();
-            assert!((cost as f64 / 65_536.0 - exact).abs() < 0.003, "{fraction}");
-        }
-        assert!(
-            negative_log2(1 << 62) >= negative_log2(1 << 63)
-                && negative_log2(u64::MAX >> 1) >= negative_log2(1 << 63)
-        );
-        assert!(negative_log2(0) < 1 << 23);
-    }
-
-    #[test]
-    fn equal_weights_lend_alike_whichever_way_they_are_compared() {
-        let weights = [7; MEMBERS];
-        for live in (2..=32).map(|count| (0..count).filter_map(MemberIndex::from_slot).collect::<MemberSet>())
-        {
-            for bucket in 0..4096 {
-                let alike = lend(bucket, live, Lending::Alike);
-                assert_eq!(lend(bucket, live, Lending::Weighted(&weights)), alike, "{bucket} {live:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn every_member_prefers_every_bucket_once() {
-        for member in (1..=32).filter_map(MemberIndex::new) {
-            let choices: HashSet<u16> = (0..4096).map(|rank| preference(member, rank)).collect();
-            assert_eq!(choices.len(), BUCKETS);
-        }
-    }
-
-    /// Stamps count 1.6 us; what the rounding hides never makes a bucket look idle too early.
+    /// Times are rounded to 1.6 us, which never makes a bucket idle before the gap has passed.
     #[test]
     fn a_bucket_is_idle_only_after_more_than_the_gap() {
-        let gap = Ticks::from_us(500);
+        let timers = RebalanceTimers { gap: Ticks::from_us(500), deadline: None };
+        let is_idle = |last, now| {
+            let clock = Clock::new(Ticks::new(now), timers);
+            clock.is_idle(last)
+        };
         for start in [0, 7, 15, 16, u64::from(u32::MAX) * 16, 1 << 60] {
             let last = units(Ticks::new(start));
             for after in 0..=5_000 {
-                assert!(!is_idle(last, gap, Ticks::new(start + after)), "{start} {after}");
+                assert!(!is_idle(last, start + after), "{start} {after}");
             }
-            assert!(is_idle(last, gap, Ticks::new(start + 5_000 + 80)));
+            assert!(is_idle(last, start + 5_000 + 80));
         }
     }
 }

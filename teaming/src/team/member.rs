@@ -209,7 +209,7 @@ pub struct Member {
     pub link: LinkState,
     /// Where `link` comes from.
     pub source: LinkSource,
-    /// Whom the operating system is asked about.
+    /// The adapter under this index, by which the operating system is asked for the link's state.
     pub adapter: AdapterId,
     /// Bits per second as last reported; kept while the link is down.
     pub speed: Option<u64>,

@@ -3,13 +3,16 @@
 //! Every event yields a `TeamView`, a small value that `forward` publishes to the packet path. Never touches packets.
 
 pub mod buckets;
+pub mod home;
+mod lending;
 pub mod member;
 pub mod receive;
 
 use crate::Storage;
 use crate::ids::{AdapterId, MEMBERS, MemberIndex, MemberSet, Ticks};
 use crate::settings::Settings;
-use crate::team::buckets::Weights;
+use crate::team::home::Building;
+use crate::team::home::Weights;
 use crate::team::member::{Delays, LinkSource, LinkState, Member, MemberEvent, MemberState};
 
 /// What the packet path must know after a change.
@@ -26,18 +29,31 @@ pub struct TeamView {
 
 pub struct Team<S: Storage> {
     home: S::Of<u8>,
+    /// The next home map, made in steps beside the one in use.
+    next: Next<S>,
     members: S::Of<Member>,
     delays: Delays,
     live: MemberSet,
     weights: Weights,
 }
 
+/// A home map that is being made.
+pub struct Next<S: Storage> {
+    /// `BUCKETS` long.
+    pub home: S::Of<u8>,
+    /// One element: how far it is.
+    pub building: S::Of<Building>,
+    /// Work of each step, as `Building::advance` counts it.
+    pub step: usize,
+}
+
 impl<S: Storage> Team<S> {
     /// `home` is `BUCKETS` long and `members` `MEMBERS` long.
-    pub fn new(mut home: S::Of<u8>, mut members: S::Of<Member>, settings: &Settings) -> Self {
+    pub fn new(mut home: S::Of<u8>, next: Next<S>, mut members: S::Of<Member>, settings: &Settings) -> Self {
         home.fill(0);
         members.fill(Member::ABSENT);
-        Self { home, members, delays: settings.delays(), live: MemberSet::EMPTY, weights: [0; MEMBERS] }
+        let delays = settings.delays();
+        Self { home, next, members, delays, live: MemberSet::EMPTY, weights: [0; MEMBERS] }
     }
 
     pub fn on(&mut self, index: MemberIndex, event: MemberEvent, now: Ticks) -> TeamView {
@@ -88,7 +104,19 @@ impl<S: Storage> Team<S> {
         self.tick(now)
     }
 
-    /// When `tick` has something to do.
+    /// A home map is being made: `build` goes on with it, and the `tick` after its end puts it in place.
+    pub fn is_building(&self) -> bool {
+        self.next.building.first().is_some_and(Building::is_under_way)
+    }
+
+    /// Makes one step of a home map, if one is being made.
+    pub fn build(&mut self) {
+        if let Some(building) = self.next.building.first_mut() {
+            building.advance(&mut self.next.home, self.next.step);
+        }
+    }
+
+    /// When a member has waited long enough, which `tick` sees.
     pub fn deadline(&self) -> Option<Ticks> {
         self.members
             .iter()
@@ -168,7 +196,8 @@ impl<S: Storage> Team<S> {
 
     /// Weight is speed in Mb/s; an unknown speed counts as the median of the known ones.
     fn weigh(&mut self) {
-        let median = median_weight(&self.members);
+        let unknown = |member: &Member| member.state.is_connected() && member.speed.is_none();
+        let median = if self.members.iter().any(unknown) { median_weight(&self.members) } else { 0 };
         for member in self.members.iter_mut() {
             member.weight = match (member.state.is_connected(), member.speed) {
                 (false, _) => 0,
@@ -179,17 +208,34 @@ impl<S: Storage> Team<S> {
     }
 
     /// The home map changes when a connected member is not in it with its present weight. A member that left keeps its
-    /// share until then: if it comes back, nothing but its own flows moves.
+    /// share until then: if it comes back, nothing but its own flows moves. Begins a map, or puts one that `build` has
+    /// made in place and gives true.
     fn rebuild_home_if_due(&mut self) -> bool {
+        let Some(building) = self.next.building.first_mut() else { return false };
         if self.members.iter().all(|member| member.weight == 0 || member.weight == member.home_weight) {
+            if building.is_under_way() {
+                *building = Building::DONE;
+            }
             return false;
         }
         let mut weights = [0; MEMBERS];
-        for (slot, member) in weights.iter_mut().zip(self.members.iter_mut()) {
-            member.home_weight = member.weight;
+        for (slot, member) in weights.iter_mut().zip(self.members.iter()) {
             *slot = member.weight;
         }
-        buckets::fill_home(&mut self.home, &weights);
+        if !building.is_of(&weights) {
+            building.want(&weights);
+            if self.next.step == usize::MAX {
+                building.advance(&mut self.next.home, usize::MAX);
+            }
+        }
+        if !building.is_done() {
+            return false;
+        }
+        for (member, weight) in self.members.iter_mut().zip(weights) {
+            member.home_weight = weight;
+        }
+        *building = Building::DONE;
+        core::mem::swap(&mut self.home, &mut self.next.home);
         true
     }
 
@@ -199,6 +245,18 @@ impl<S: Storage> Team<S> {
             *slot = member.home_weight;
         }
         weights
+    }
+}
+
+#[cfg(any(test, feature = "std"))]
+impl Next<crate::Heap> {
+    /// Maps are made at once, for everything that is not the driver.
+    pub fn at_once() -> Self {
+        Self {
+            home: std::vec![0; crate::ids::BUCKETS],
+            building: std::vec![Building::DONE],
+            step: usize::MAX,
+        }
     }
 }
 

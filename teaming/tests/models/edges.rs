@@ -5,9 +5,11 @@ use teaming::Heap;
 use teaming::ids::{AdapterId, BUCKETS, Bucket, MEMBERS, MemberSet, Ticks, VlanId};
 use teaming::ports::mac_learning::{AGE, LEARNED, LearnTable, Learned};
 use teaming::settings::{Settings, TeamingMode};
-use teaming::team::Team;
-use teaming::team::buckets::{BucketActivity, Moved, RebalanceTimers, Table, View, Weights, fill_home};
+use teaming::team::buckets::{BucketActivity, Moved, RebalanceTimers, Table, View};
+use teaming::team::home::Weights;
+use teaming::team::home::fill_home;
 use teaming::team::member::{LinkSource, LinkState, Member, MemberEvent, MemberState};
+use teaming::team::{Next, Team};
 
 use crate::host::{Host, member, settings, stray};
 
@@ -174,7 +176,7 @@ fn a_packet_of_a_processor_whose_clock_is_ahead_counts_as_just_sent() {
 }
 
 fn new_team(settings: &Settings) -> Team<Heap> {
-    Team::new(vec![0; BUCKETS], vec![Member::ABSENT; MEMBERS], settings)
+    Team::new(vec![0; BUCKETS], Next::at_once(), vec![Member::ABSENT; MEMBERS], settings)
 }
 
 #[test]

@@ -61,7 +61,7 @@ fn apply(host: &mut Host, step: &Step) {
         while change(host) == Err(Full) {
             let (ports, sets) = (host.forwarding.ports.capacity(), host.forwarding.ports.sets().len());
             if host.forwarding.ports.is_full() {
-                host.forwarding.ports.grow(PortTableStorage::on_heap(ports + 1));
+                host.forwarding.ports.grow(&mut PortTableStorage::on_heap(ports + 1));
             } else {
                 host.forwarding.ports.grow_sets(vec![VlanSet::EMPTY; sets + 1]);
             }
@@ -324,8 +324,14 @@ proptest! {
             match step {
                 Step::Grow(size) => {
                     let capacity = ports.capacity();
-                    let old = ports.grow(PortTableStorage::on_heap(*size));
-                    prop_assert_eq!((ports.capacity(), old.ports.len()), (capacity.max(*size), capacity.min(*size)));
+                    // Part by part, as it is done while packets read the table.
+                    let mut room = PortTableStorage::on_heap(*size);
+                    let mut from = Some(0);
+                    while let Some(part) = from.filter(|_| *size >= ports.capacity()) {
+                        from = ports.copy_part(&mut room, part, 1 + number % 9);
+                    }
+                    ports.put_in_place(&mut room);
+                    prop_assert_eq!((ports.capacity(), room.ports.len()), (capacity.max(*size), capacity.min(*size)));
                 }
                 Step::GrowSets(count) => {
                     let length = ports.sets().len();

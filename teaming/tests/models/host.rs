@@ -109,7 +109,12 @@ impl Host {
     /// Members 1 and 2 are up.
     pub fn new(settings: &Settings, ports: usize) -> Self {
         let mut host = Self {
-            team: Team::new(vec![0; BUCKETS], vec![Member::ABSENT; MEMBERS], settings),
+            team: Team::new(
+                vec![0; BUCKETS],
+                teaming::team::Next::at_once(),
+                vec![Member::ABSENT; MEMBERS],
+                settings,
+            ),
             forwarding: Forwarding::on_heap(ports, settings),
             now: Ticks::from_ms(1_000),
         };

@@ -166,7 +166,7 @@ fn apply(host: &mut Host, step: &Step) {
         Step::Nic(op, port) => forwarding.on_vnic(*op, &parameters(*port, NicKind::Synthetic)).unwrap(),
         Step::Come(port) => host.station(*port),
         Step::Go(port) => forwarding.delete_port(id(port)),
-        Step::Grow(ports) => drop(forwarding.ports.grow(PortTableStorage::on_heap(*ports))),
+        Step::Grow(ports) => forwarding.ports.grow(&mut PortTableStorage::on_heap(*ports)),
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use teaming::ids::{MacAddr, PortId};
 use teaming::oid::nic::{NicKind, NicOp};
+use teaming::ports::multicast::GroupsChange;
 use teaming::ports::policy::Security;
 use teaming::ports::storage::{PortTableSizes, PortTableStorage};
 use teaming::settings::TeamingMode;
@@ -159,7 +160,9 @@ fn apply(host: &mut Host, step: &Step) {
     let forwarding = &mut host.forwarding;
     let id = |port: &u32| PortId::new(*port);
     match step {
-        Step::Join(port, number) => forwarding.ports.join(id(port), group(*number)),
+        Step::Join(port, number) => {
+            forwarding.ports.join(id(port), group(*number));
+        }
         Step::Leave(port, number) => forwarding.ports.leave(id(port), group(*number)),
         Step::List(port, numbers) => {
             forwarding.ports.listen(id(port), numbers.iter().map(|number| group(*number)));
@@ -172,7 +175,7 @@ fn apply(host: &mut Host, step: &Step) {
         }
         Step::CreatePort(port) => forwarding.create_port(id(port), false).unwrap(),
         Step::DeletePort(port) => forwarding.delete_port(id(port)),
-        Step::Grow(ports) => drop(forwarding.ports.grow(PortTableStorage::on_heap(*ports))),
+        Step::Grow(ports) => forwarding.ports.grow(&mut PortTableStorage::on_heap(*ports)),
     }
 }
 
@@ -232,8 +235,12 @@ proptest! {
 fn room_for_groups_is_given_back_in_full_whichever_way_they_go() {
     let ways: [fn(&mut Host, PortId); 6] = [
         |host, port| (0..20).for_each(|number| host.forwarding.ports.leave(port, group(number))),
-        |host, port| host.forwarding.ports.listen(port, [].into_iter()),
-        |host, port| host.forwarding.ports.listen(port, [group(3)].into_iter()),
+        |host, port| {
+            host.forwarding.ports.listen(port, [].into_iter());
+        },
+        |host, port| {
+            host.forwarding.ports.listen(port, [group(3)].into_iter());
+        },
         |host, port| {
             host.forwarding.ports.forget_groups(port);
             host.forwarding.ports.listen(port, [].into_iter());
@@ -254,7 +261,9 @@ fn room_for_groups_is_given_back_in_full_whichever_way_they_go() {
         let room = PortTableSizes::of(PORTS.len(), 1).groups / 2;
         for round in 0..100_u32 {
             let port = PortId::new(10 + round % 2);
-            (0..20).for_each(|number| host.forwarding.ports.join(port, group(number)));
+            for number in 0..20 {
+                host.forwarding.ports.join(port, group(number));
+            }
             assert!(!reached(&host, group(99)).contains(&port.get()), "way {number}, round {round}");
             go(&mut host, port);
         }
@@ -263,15 +272,17 @@ fn room_for_groups_is_given_back_in_full_whichever_way_they_go() {
         }
         let last = PortId::new(12);
         for kept in 0..room {
-            host.forwarding.ports.join(last, MacAddr([1, 0, 0x5e, 9, 9, kept as u8]));
+            let group_of_last = MacAddr([1, 0, 0x5e, 9, 9, kept as u8]);
+            assert_eq!(host.forwarding.ports.join(last, group_of_last), GroupsChange::Kept);
             assert!(!reached(&host, group(99)).contains(&12), "way {number}: {kept} of {room}");
         }
-        host.forwarding.ports.join(last, group(0));
+        assert_eq!(host.forwarding.ports.join(last, group(0)), GroupsChange::TooMany);
         assert!(reached(&host, group(99)).contains(&12), "way {number}: more than there is room for");
         // Its groups are freed, so another NIC can join as many.
-        (0..room).for_each(|kept| {
-            host.forwarding.ports.join(PortId::new(10), MacAddr([1, 0, 0x5e, 8, 8, kept as u8]))
-        });
+        for kept in 0..room {
+            let group = MacAddr([1, 0, 0x5e, 8, 8, kept as u8]);
+            assert_eq!(host.forwarding.ports.join(PortId::new(10), group), GroupsChange::Kept);
+        }
         assert_eq!(reached(&host, group(99)), BTreeSet::from([12]));
         assert_eq!(host.plain(crate::host::nic(12, 0), mac(12), group(99)).unwrap().len(), 1);
     }

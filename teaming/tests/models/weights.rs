@@ -146,7 +146,7 @@ impl Model {
 }
 
 fn new_team(settings: &Settings) -> Team<Heap> {
-    Team::new(vec![0; BUCKETS], vec![Member::ABSENT; MEMBERS], settings)
+    Team::new(vec![0; BUCKETS], teaming::team::Next::at_once(), vec![Member::ABSENT; MEMBERS], settings)
 }
 
 /// A new team of only the present members, each with its present speed.

@@ -9,6 +9,7 @@ use std::mem::offset_of;
 use teaming::ids::{MemberIndex, MemberSet, NicId as CoreNic, NicIndex, PortId};
 use teaming::migration::record::{Differences, Discard};
 use teaming::offload::ProcessorConflict;
+use teaming::ports::multicast::GROUPS_MOST;
 use teaming::team::member::LinkSource;
 use vswitch::adapter::capabilities::Capabilities;
 use vswitch::adapter::offloads::{By, Holder, Resource};
@@ -65,6 +66,7 @@ witnesses! {
     PartlyDone: one_of_two_members_has_no_queue_left;
     QueuesLost: a_member_dies_with_queues;
     ProcessorsConflict: two_members_share_a_processor, two_members_differ_in_processors;
+    GroupsNotKept: a_guest_names_too_many_groups;
     NotEnumerated: the_ports_cannot_be_read;
     PictureIncomplete: one_port_and_one_adapter_are_unreadable;
 }
@@ -406,6 +408,22 @@ fn a_member_dies_with_queues() -> Seen {
     let counted = look(&seen.net, |module| module.control.lock().default_queue_fallbacks);
     assert_eq!(counted, Some(3), "and they are counted");
     seen
+}
+
+fn a_guest_names_too_many_groups() -> Seen {
+    let net = team(&[10, 10]).start();
+    let groups = |count: u8| (0..count).map(|n| [1, 0, 0x5E, 1, 1, n]).collect::<Vec<_>>();
+    let (guest, most) = (net.vm(0), GROUPS_MOST);
+    net.set_groups(guest, &groups(most));
+    let told = move |_: &Net| (1..=2).map(|times| Event::GroupsNotKept { port: guest.port, times }).collect();
+    let act = |net: &Net| {
+        net.set_groups(guest, &groups(most + 1));
+        // What is not known any more is told once, and known again with the next list that is short enough.
+        net.join(guest, [1, 0, 0x5E, 2, 2, 2]);
+        net.set_groups(guest, &groups(most));
+        net.join(guest, [1, 0, 0x5E, 2, 2, 2]);
+    };
+    after(net, act, told)
 }
 
 /// Two queues for processor 0 on the members that a placement requires, and the status of the second.

@@ -38,21 +38,29 @@ macro_rules! exports {
             pub unsafe extern "win64" fn $name($($arg: $ty),*) $(-> $ret)? {
                 #[allow(clippy::too_many_arguments)]
                 unsafe extern "win64" fn behind($($arg: $ty),*) $(-> $ret)? {
-                    // Apart, so that little of ours lies on the stack when the driver gets control back: what lies
-                    // there counts as its own.
+                    // Apart, and with the driver's calling convention, so that little of ours lies on the stack when the
+                    // driver gets control back: what lies there counts as its own.
                     #[inline(never)]
-                    #[allow(clippy::too_many_arguments)]
-                    fn enter($($arg: $ty),*) -> $crate::exports::Frame {
+                    #[allow(clippy::too_many_arguments, improper_ctypes_definitions)]
+                    extern "win64-unwind" fn enter($($arg: $ty),*) -> $crate::exports::Frame {
                         let shown = $crate::shown::arguments!($($arg),*);
                         $crate::exports::Frame::enter(stringify!($name), $crate::machine::cpu::$max, shown)
                     }
                     #[inline(never)]
-                    #[allow(clippy::too_many_arguments)]
-                    unsafe fn body($($arg: $ty),*) $(-> $ret)? $body
+                    #[allow(clippy::too_many_arguments, improper_ctypes_definitions)]
+                    unsafe extern "win64-unwind" fn body($($arg: $ty),*) $(-> $ret)? $body
                     let frame = enter($($arg),*);
                     // SAFETY: the arguments are the caller's.
-                    #[allow(unreachable_code, clippy::diverging_sub_expression)]
-                    frame.ended(unsafe { body($($arg),*) })
+                    #[allow(unreachable_code, unused_variables, clippy::diverging_sub_expression)]
+                    let result = frame.ended(unsafe { body($($arg),*) });
+                    #[allow(unreachable_code)]
+                    {
+                        let lowest = $crate::machine::stack_depth::lowest_to_paint();
+                        if frame.left(lowest) {
+                            $crate::machine::stack_depth::paint(lowest);
+                        }
+                        result
+                    }
                 }
                 $crate::import_entry!(behind)
             }
@@ -101,9 +109,17 @@ impl Frame {
 
     /// What the import returns, on its way back.
     #[inline(never)]
-    pub fn ended<R: 'static>(&self, result: R) -> R {
+    #[allow(improper_ctypes_definitions, reason = "no other language calls it")]
+    pub extern "win64-unwind" fn ended<R: 'static>(&self, result: R) -> R {
         self.thread.world.log_result(&self.thread, self.name, &result);
         result
+    }
+
+    /// The import is done. Gives whether the dead stack is to be painted from `lowest` on.
+    #[inline(never)]
+    #[allow(improper_ctypes_definitions, reason = "no other language calls it")]
+    pub extern "win64-unwind" fn left(self, lowest: usize) -> bool {
+        stack_depth::back_in_driver(self.driver, lowest)
     }
 }
 
@@ -117,6 +133,5 @@ impl Drop for Frame {
         }
         self.thread.stack.borrow_mut().pop();
         self.thread.world.scheduler.yield_point(&self.thread, self.name);
-        stack_depth::back_in_driver(self.driver);
     }
 }

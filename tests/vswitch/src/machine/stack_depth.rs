@@ -114,25 +114,25 @@ fn stack_pointer() -> usize {
     stack
 }
 
-/// Paints what lies below the stack pointer and gives the lowest painted address.
+/// Where paint below the caller's frame begins.
 #[inline(always)]
-fn paint() -> usize {
-    let lowest: usize;
+pub fn lowest_to_paint() -> usize {
+    stack_pointer() - PAINTED_WORDS * size_of::<u64>()
+}
+
+/// Paints what lies below the stack pointer, from `lowest_to_paint` on.
+#[inline(always)]
+pub fn paint(lowest: usize) {
     // SAFETY: the words below the stack pointer belong to this thread's stack of many megabytes and are dead: without
     // `nostack` the compiler keeps nothing below the stack pointer across the block.
     unsafe {
         asm!(
-            "lea rdi, [rsp - {bytes}]",
-            "mov {lowest}, rdi",
             "rep stosq",
-            bytes = const PAINTED_WORDS * 8,
-            lowest = out(reg) lowest,
             inout("rcx") PAINTED_WORDS => _,
             in("rax") PAINT,
-            out("rdi") _,
+            inout("rdi") lowest => _,
         );
     }
-    lowest
 }
 
 /// One word above the lowest that has lost its paint.
@@ -163,8 +163,9 @@ pub fn enter_driver(world: &World) -> Span {
     let mut span = Span { entered_at: stack_pointer(), around: before.around, paint_ends: 0 };
     give_control(span);
     if world.config().paint_stack {
-        span.paint_ends = paint();
+        span.paint_ends = lowest_to_paint();
         give_control(span);
+        paint(span.paint_ends);
     }
     before
 }
@@ -197,13 +198,14 @@ pub fn leave_driver(world: &World) -> Span {
     span
 }
 
-/// The import returns.
-#[inline(always)]
-pub fn back_in_driver(mut before: Span) {
-    if before.paint_ends != 0 {
-        before.paint_ends = paint();
+/// The import returns to the driver. Gives whether the dead stack is to be painted from `lowest` on.
+pub fn back_in_driver(mut before: Span, lowest: usize) -> bool {
+    let painted = before.paint_ends != 0;
+    if painted {
+        before.paint_ends = lowest;
     }
     give_control(before);
+    painted
 }
 
 fn note_painted(world: &World, span: Span, touched: usize) {
