@@ -96,6 +96,12 @@ impl Envelope {
         Some(RequestTarget { switch, vport, flags })
     }
 
+    /// The virtual port that the request inside targets, if it says that it targets one; the default one is 0.
+    pub fn vport(&self) -> Option<u32> {
+        let target = self.target()?;
+        (target.flags & OidRequest::VPORT_ID_VALID != 0).then_some(target.vport)
+    }
+
     fn buffer(&self) -> (*mut u8, usize) {
         let inner = self.inner.as_ptr();
         // SAFETY: checked in `of`.

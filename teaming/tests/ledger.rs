@@ -76,7 +76,11 @@ proptest! {
                     let found = ledger.holder(nic(port), Resource::Queue, id);
                     prop_assert_eq!(found, holder.map(|m| member(m.2)));
                     let plan = ledger.plan(nic(port), &Command::FreeQueue { queue: id }, &facts(&[1], 1, OffloadPlacement::FollowFlows));
-                    prop_assert_eq!(plan, found.map_or(OidPlan::Pass, OidPlan::Redirect));
+                    let none = match meant(&made, port, id) {
+                        Some(_) => OidPlan::Refuse(Refusal::Gone),
+                        None => OidPlan::Pass,
+                    };
+                    prop_assert_eq!(plan, found.map_or(none, OidPlan::Redirect));
                 }
             }
             for number in 1..5 {
@@ -145,16 +149,58 @@ fn what_speaks_of_a_resource_goes_where_it_is() {
         (Command::FreeVf { vf: 4 }, 3),
         (Command::DeleteVport { vport: 4 }, 4),
         (Command::UpdateSa { handle: 4 }, 5),
+        (Command::UpdateQueue { queue: 4, processors: None }, 1),
+        (Command::Use { resource: Resource::Vf, id: 4 }, 3),
+        (Command::Use { resource: Resource::Vport, id: 4 }, 4),
     ];
     for (command, number) in rows {
         assert_eq!(ledger.plan(nic(5), &command, &facts), OidPlan::Redirect(member(number)), "{command:?}");
+        let from_nobody = ledger.plan(NO_PARTITION, &command, &facts);
+        assert_eq!(from_nobody, OidPlan::Redirect(member(number)), "{command:?} from 0/0");
     }
     // A request about a resource that no member holds is forwarded unchanged.
-    for command in
-        [Command::FreeQueue { queue: 5 }, Command::DeleteVport { vport: 5 }, Command::UpdateSa { handle: 5 }]
-    {
+    for command in [
+        Command::FreeQueue { queue: 5 },
+        Command::DeleteVport { vport: 5 },
+        Command::UpdateSa { handle: 5 },
+        Command::UpdateQueue { queue: 5, processors: None },
+        Command::UpdateQueue { queue: 0, processors: None },
+        Command::Use { resource: Resource::Vf, id: PHYSICAL_FUNCTION },
+        Command::Use { resource: Resource::Vport, id: 0 },
+    ] {
         assert_eq!(ledger.plan(nic(5), &command, &facts), OidPlan::Pass, "{command:?}");
     }
+}
+
+/// By the same id it would be about another partition's resource on the adapters that are left.
+#[test]
+fn a_request_about_what_was_lost_with_its_adapter_is_nobodys() {
+    let mut ledger = ledger(8);
+    for resource in [Resource::Queue, Resource::Filter, Resource::Vf, Resource::Vport, Resource::Sa] {
+        ledger.record(nic(5), resource, 4, member(1)).unwrap();
+    }
+    ledger.record(nic(5), Resource::Queue, 9, member(2)).unwrap();
+    ledger.went_away(member(1));
+    let facts = facts(&[2], 2, OffloadPlacement::FollowFlows);
+    for command in [
+        Command::SetFilter { queue: 4, vport: 0 },
+        Command::SetFilter { queue: 0, vport: 4 },
+        Command::CreateVport { function: 4 },
+        Command::UpdateQueue { queue: 4, processors: None },
+        Command::Use { resource: Resource::Vf, id: 4 },
+        Command::Use { resource: Resource::Vport, id: 4 },
+        Command::FreeQueue { queue: 4 },
+        Command::UpdateSa { handle: 4 },
+    ] {
+        assert_eq!(ledger.plan(nic(5), &command, &facts), OidPlan::Refuse(Refusal::Gone), "{command:?}");
+    }
+    let list = |ids: &[u64]| ledger.plan_list(nic(5), Resource::Queue, ids.iter().copied());
+    assert_eq!(list(&[4, 9]), OidPlan::Redirect(member(2)), "what is left of a list");
+    assert_eq!(list(&[4, 7]), OidPlan::Refuse(Refusal::Gone));
+    assert_eq!(list(&[7]), OidPlan::Pass);
+    ledger.record(nic(5), Resource::Vf, 4, member(2)).unwrap();
+    let again = ledger.plan(nic(5), &Command::Use { resource: Resource::Vf, id: 4 }, &facts);
+    assert_eq!(again, OidPlan::Redirect(member(2)), "the same id was allocated again");
 }
 
 #[test]
@@ -166,6 +212,8 @@ fn copies_are_reached_by_requests_of_our_own_under_each_members_id() {
     }
     let facts = facts(&[1, 2], 1, OffloadPlacement::EveryMember);
     let free = Command::FreeQueue { queue: 10 };
+    let update = Command::UpdateQueue { queue: 10, processors: Some((0, 3)) };
+    assert_eq!(ledger.plan(nic(5), &update, &facts), OidPlan::Originate(set(&[1, 2])));
     assert_eq!(ledger.plan(nic(5), &free, &facts), OidPlan::Originate(set(&[1, 2])));
     assert_eq!(ledger.member_resource_id(nic(5), Resource::Queue, 10, member(2)), Some(3));
     // A member that freed its copy gets no further request; the remaining member has an id that the switch does not
@@ -193,6 +241,7 @@ fn a_request_that_a_member_would_take_for_one_about_something_else_is_told_by_an
         ledger.any_renamed(nic(source), command.named())
     };
     assert!(renamed(&ledger, 5, Command::FreeQueue { queue: 2 }));
+    assert!(renamed(&ledger, 5, Command::UpdateQueue { queue: 2, processors: None }));
     assert!(renamed(&ledger, 5, Command::ClearFilter { queue: 2, filter: 1 }));
     assert!(renamed(&ledger, 5, Command::MoveFilter { filter: 1, from: on(0, 0), to: on(2, 0) }));
     assert!(!renamed(&ledger, 5, Command::ClearFilter { queue: 1, filter: 1 }));

@@ -9,7 +9,7 @@ mod payloads;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use teaming::oid::payload::{Command, FilterTarget, command, size};
-use teaming::oid::{OIDS, OidContext, oids};
+use teaming::oid::{OIDS, OidContext, Resource, oids};
 
 /// A payload of `length` bytes whose header has this type, revision and size.
 fn payload(length: usize, kind: u8, revision: u8, stated: usize) -> Vec<u8> {
@@ -54,7 +54,40 @@ fn offset(structure: &str, field: &str) -> usize {
 #[test]
 fn every_id_is_read_where_the_kit_says_that_it_lies() {
     type Row = (u32, &'static str, &'static [(&'static str, u64, usize)], Command);
-    let rows: [Row; 9] = [
+    let uses = |oid, structure, field: &'static [(&'static str, u64, usize)], resource, id| -> Row {
+        (oid, structure, field, Command::Use { resource, id })
+    };
+    const VF: &[(&str, u64, usize)] = &[("VFId", 0x0203, 2)];
+    let vf = |oid, structure| uses(oid, structure, VF, Resource::Vf, 0x0203);
+    let rows: [Row; 20] = [
+        vf(oids::SRIOV_READ_VF_CONFIG_SPACE, "NDIS_SRIOV_READ_VF_CONFIG_SPACE_PARAMETERS"),
+        vf(oids::SRIOV_WRITE_VF_CONFIG_SPACE, "NDIS_SRIOV_WRITE_VF_CONFIG_SPACE_PARAMETERS"),
+        vf(oids::SRIOV_READ_VF_CONFIG_BLOCK, "NDIS_SRIOV_READ_VF_CONFIG_BLOCK_PARAMETERS"),
+        vf(oids::SRIOV_WRITE_VF_CONFIG_BLOCK, "NDIS_SRIOV_WRITE_VF_CONFIG_BLOCK_PARAMETERS"),
+        vf(oids::SRIOV_RESET_VF, "NDIS_SRIOV_RESET_VF_PARAMETERS"),
+        vf(oids::SRIOV_SET_VF_POWER_STATE, "NDIS_SRIOV_SET_VF_POWER_STATE_PARAMETERS"),
+        vf(oids::SRIOV_VF_VENDOR_DEVICE_ID, "NDIS_SRIOV_VF_VENDOR_DEVICE_ID_INFO"),
+        vf(oids::SRIOV_BAR_RESOURCES, "NDIS_SRIOV_BAR_RESOURCES_INFO"),
+        uses(
+            oids::NIC_SWITCH_VPORT_PARAMETERS,
+            "NDIS_NIC_SWITCH_VPORT_PARAMETERS",
+            &[("VPortId", 0x0102_0304, 4)],
+            Resource::Vport,
+            0x0102_0304,
+        ),
+        (
+            oids::RECEIVE_FILTER_QUEUE_PARAMETERS,
+            "NDIS_RECEIVE_QUEUE_PARAMETERS",
+            // NDIS_RECEIVE_QUEUE_PARAMETERS_PROCESSOR_AFFINITY_CHANGED among others.
+            &[("QueueId", 7, 4), ("Flags", 0x0006_0001, 4), ("ProcessorAffinity", 0xF0, 8)],
+            Command::UpdateQueue { queue: 7, processors: Some((0, 0xF0)) },
+        ),
+        (
+            oids::RECEIVE_FILTER_QUEUE_PARAMETERS,
+            "NDIS_RECEIVE_QUEUE_PARAMETERS",
+            &[("QueueId", 7, 4), ("Flags", 0x0005_0003, 4), ("ProcessorAffinity", 0xF0, 8)],
+            Command::UpdateQueue { queue: 7, processors: None },
+        ),
         (
             oids::RECEIVE_FILTER_FREE_QUEUE,
             "NDIS_RECEIVE_QUEUE_FREE_PARAMETERS",
@@ -133,7 +166,6 @@ fn every_id_is_read_where_the_kit_says_that_it_lies() {
 
 #[test]
 fn every_id_that_an_adapter_writes_is_found_where_the_kit_says_that_it_lies() {
-    use teaming::oid::Resource;
     let rows = BTreeMap::from([
         (Resource::Queue, ("NDIS_RECEIVE_QUEUE_PARAMETERS", "QueueId", 4)),
         (Resource::Filter, ("NDIS_RECEIVE_FILTER_PARAMETERS", "FilterId", 4)),

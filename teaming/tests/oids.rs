@@ -1,10 +1,13 @@
 //! The table of OIDs against the constants of the Windows Driver Kit, and the sizes of its payloads against the layouts.
 
-use std::collections::BTreeMap;
-use teaming::oid::{OIDS, OidContext, RequestType, Treatment, find, oids};
+mod unread_oids;
 
-/// Name and value of each OID that a switch or, for a partition, a physical adapter may get; and the NDIS version that
-/// introduced it, if later than 6.40.
+use std::collections::{BTreeMap, BTreeSet};
+use teaming::oid::{OIDS, OidContext, RequestType, Treatment, find, oids};
+use unread_oids::UNREAD;
+
+/// Name and value of each `#define OID_*` of the kit's headers; and the NDIS version that introduced it, if later than
+/// 6.40.
 fn constants() -> BTreeMap<&'static str, (u32, Option<u32>)> {
     let row = |line: &'static str| {
         let [name, value, later] = line.split(',').collect::<Vec<_>>().try_into().expect("three cells");
@@ -23,6 +26,48 @@ fn every_row_has_the_name_and_value_of_a_constant() {
     }
 }
 
+/// How often the list of OIDs without a row has this name, and how often a row has it or its value.
+fn entries(name: &str, value: u32) -> (usize, usize) {
+    let short = name.strip_prefix("OID_").expect("the prefix");
+    let is = |entry: &str| entry.strip_suffix('*').map_or(entry == short, |family| short.starts_with(family));
+    let listed = UNREAD.iter().flat_map(|(_, names)| names.iter()).filter(|entry| is(entry)).count();
+    (listed, OIDS.iter().filter(|row| row.name == name || row.oid == value).count())
+}
+
+#[test]
+fn every_oid_of_the_kit_has_a_row_or_a_reason_why_it_has_none_and_not_both() {
+    let constants = constants();
+    assert!(constants.len() > 900, "{} constants", constants.len());
+    for (name, (value, _)) in &constants {
+        match entries(name, *value) {
+            (0, 0) => panic!("{name} has neither a row nor a reason"),
+            (0, _) | (1, 0) => {}
+            both => panic!("{name}: {both:?} reasons and rows"),
+        }
+    }
+    let mut reasons = BTreeSet::new();
+    for (reason, names) in UNREAD {
+        assert!(reason.len() <= 140 && reason.ends_with('.') && reasons.insert(reason), "{reason}");
+        for entry in *names {
+            let meant = entry.trim_end_matches('*');
+            let known = constants.keys().filter(|name| name[4..].starts_with(meant)).count();
+            assert!(known > 0, "the kit has no {entry}");
+        }
+    }
+}
+
+#[test]
+fn a_constant_of_neither_list_and_one_of_both_are_told() {
+    assert_eq!(entries("OID_GEN_SOMETHING_NEW", 0x0001_0FFF), (0, 0));
+    assert_eq!(entries("OID_TCP_OFFLOAD_PARAMETERS", 0xFC01_020C), (1, 0));
+    assert_eq!(entries("OID_SRIOV_RESET_VF", oids::SRIOV_RESET_VF), (0, 1));
+    assert_eq!(
+        entries("OID_DOT11_ANOTHER_NAME", oids::SRIOV_RESET_VF),
+        (1, 1),
+        "another name of a row's value"
+    );
+}
+
 #[test]
 fn every_oid_of_the_switch_has_one_row_and_newer_ones_have_none() {
     for (name, (value, later)) in constants().into_iter().filter(|(name, _)| name.starts_with("OID_SWITCH_"))
@@ -36,20 +81,39 @@ fn every_oid_of_the_switch_has_one_row_and_newer_ones_have_none() {
     }
 }
 
+/// Requests that read or change a resource and leave it where it is, beyond those that the page lists.
+const USES: [u32; 12] = [
+    oids::RECEIVE_FILTER_QUEUE_PARAMETERS,
+    oids::NIC_SWITCH_VPORT_PARAMETERS,
+    oids::GEN_RECEIVE_SCALE_PARAMETERS,
+    oids::GEN_RECEIVE_SCALE_PARAMETERS_V2,
+    oids::SRIOV_READ_VF_CONFIG_SPACE,
+    oids::SRIOV_WRITE_VF_CONFIG_SPACE,
+    oids::SRIOV_READ_VF_CONFIG_BLOCK,
+    oids::SRIOV_WRITE_VF_CONFIG_BLOCK,
+    oids::SRIOV_RESET_VF,
+    oids::SRIOV_SET_VF_POWER_STATE,
+    oids::SRIOV_VF_VENDOR_DEVICE_ID,
+    oids::SRIOV_BAR_RESOURCES,
+];
+
 #[test]
 fn every_request_that_may_arrive_in_an_envelope_has_a_row_and_only_what_makes_or_moves_may_be_refused() {
     let rows: Vec<_> = OIDS.iter().filter(|row| row.place == OidContext::Envelope).collect();
-    let offloads = rows.iter().filter(|row| row.treatment != Treatment::Note).count();
+    let listed = |row: &&&teaming::oid::Row| row.treatment != Treatment::Note && !USES.contains(&row.oid);
     assert_eq!(
-        offloads, 14,
+        rows.iter().filter(listed).count(),
+        14,
         "the table of managing-hardware-offload-oid-requests-to-physical-network-adapters.md"
     );
     for row in rows {
         let makes = matches!(row.treatment, Treatment::Place(_));
         let association = row.name.contains("IPSEC");
-        // Nor does a move clear, free, delete or complete anything.
+        // Neither a move nor a use clears, frees, deletes or completes anything.
         let moves = row.oid == oids::RECEIVE_FILTER_MOVE_FILTER;
-        assert_eq!(row.refusable, makes && !association || moves, "{}", row.name);
+        let uses = USES.contains(&row.oid);
+        assert_eq!(row.refusable, makes && !association || moves || uses, "{}", row.name);
+        assert!(!uses || matches!(row.treatment, Treatment::Follow(_)), "{}", row.name);
     }
 }
 

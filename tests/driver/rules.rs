@@ -17,7 +17,7 @@ const GROUPS: [(&str, usize); 9] = [
     ("SAVE", 29),
     ("STATE", 33),
     ("OID", 58),
-    ("OFFLOAD", 25),
+    ("OFFLOAD", 28),
     ("STATUS", 18),
 ];
 

@@ -324,6 +324,87 @@ abi! {
 }
 
 abi! {
+    "NDIS_SRIOV_READ_VF_CONFIG_SPACE_PARAMETERS" 20 => ReadVfConfigSpace {
+        header: ObjectHeader = "Header" @ 0,
+        vf_id: u16 = "VFId" @ 4,
+        _align: u16 = "" @ 6,
+        offset: u32 = "Offset" @ 8,
+        length: u32 = "Length" @ 12,
+        buffer_offset: u32 = "BufferOffset" @ 16,
+    }
+}
+
+abi! {
+    "NDIS_SRIOV_WRITE_VF_CONFIG_SPACE_PARAMETERS" 20 => WriteVfConfigSpace {
+        header: ObjectHeader = "Header" @ 0,
+        vf_id: u16 = "VFId" @ 4,
+        _align: u16 = "" @ 6,
+        offset: u32 = "Offset" @ 8,
+        length: u32 = "Length" @ 12,
+        buffer_offset: u32 = "BufferOffset" @ 16,
+    }
+}
+
+abi! {
+    "NDIS_SRIOV_READ_VF_CONFIG_BLOCK_PARAMETERS" 20 => ReadVfConfigBlock {
+        header: ObjectHeader = "Header" @ 0,
+        vf_id: u16 = "VFId" @ 4,
+        _align: u16 = "" @ 6,
+        block_id: u32 = "BlockId" @ 8,
+        length: u32 = "Length" @ 12,
+        buffer_offset: u32 = "BufferOffset" @ 16,
+    }
+}
+
+abi! {
+    "NDIS_SRIOV_WRITE_VF_CONFIG_BLOCK_PARAMETERS" 20 => WriteVfConfigBlock {
+        header: ObjectHeader = "Header" @ 0,
+        vf_id: u16 = "VFId" @ 4,
+        _align: u16 = "" @ 6,
+        block_id: u32 = "BlockId" @ 8,
+        length: u32 = "Length" @ 12,
+        buffer_offset: u32 = "BufferOffset" @ 16,
+    }
+}
+
+abi! {
+    "NDIS_SRIOV_RESET_VF_PARAMETERS" 6 => ResetVf {
+        header: ObjectHeader = "Header" @ 0,
+        vf_id: u16 = "VFId" @ 4,
+    }
+}
+
+abi! {
+    "NDIS_SRIOV_SET_VF_POWER_STATE_PARAMETERS" 16 => SetVfPowerState {
+        header: ObjectHeader = "Header" @ 0,
+        vf_id: u16 = "VFId" @ 4,
+        _align: u16 = "" @ 6,
+        power_state: u32 = "PowerState" @ 8,
+        wake_enable: u8 = "WakeEnable" @ 12,
+        _align1: u8 = "" @ 13,
+        _align2: u16 = "" @ 14,
+    }
+}
+
+abi! {
+    "NDIS_SRIOV_VF_VENDOR_DEVICE_ID_INFO" 10 => VfVendorDeviceId {
+        header: ObjectHeader = "Header" @ 0,
+        vf_id: u16 = "VFId" @ 4,
+        vendor_id: u16 = "VendorId" @ 6,
+        device_id: u16 = "DeviceId" @ 8,
+    }
+}
+
+abi! {
+    "NDIS_SRIOV_BAR_RESOURCES_INFO" 12 => VfBarResources {
+        header: ObjectHeader = "Header" @ 0,
+        vf_id: u16 = "VFId" @ 4,
+        bar_index: u16 = "BarIndex" @ 6,
+        bar_resources_offset: u32 = "BarResourcesOffset" @ 8,
+    }
+}
+
+abi! {
     /// The IPsec part of `Offload`.
     "NDIS_IPSEC_OFFLOAD_V2" 32 => IpsecOffloadV2 {
         encapsulation: u32 = "Encapsulation" @ 0,

@@ -50,6 +50,8 @@ impl OidRequest {
     pub const SIZE_REVISION_1: u16 = 236;
     /// `NDIS_SIZEOF_OID_REQUEST_REVISION_2`, of NDIS 6.50: with SwitchId, VPortId and Flags.
     pub const SIZE_REVISION_2: u16 = 248;
+    /// `NDIS_OID_REQUEST_FLAGS_VPORT_ID_VALID`: VPortId says which virtual port the request is for.
+    pub const VPORT_ID_VALID: u32 = 1;
 
     /// BytesWritten of a query.
     pub const fn bytes_written(&self) -> u32 {

@@ -28,14 +28,18 @@ struct Task {
 }
 
 impl Task {
-    /// `None` for a request that the driver passes on unread: no row, a damaged header, or a destination other than the
-    /// external port's NIC 0 (the switch has chosen a physical adapter already, or 0/0 as for multicast lists). While the
-    /// external port is not known, NIC 0 of any port may be that one. IRQL <= DISPATCH_LEVEL; takes the forwarding lock
-    /// for reading.
+    /// `None` for a request that the driver passes on unread: neither a row nor a virtual port as its target, a damaged
+    /// header, or a destination other than the external port's NIC 0 (the switch has chosen a physical adapter already, or
+    /// 0/0 as for multicast lists). While the external port is not known, NIC 0 of any port may be that one.
+    /// IRQL <= DISPATCH_LEVEL; takes the forwarding lock for reading.
     fn of(module: &Module, request: Request) -> Option<Self> {
         let envelope = Envelope::of(request)?;
-        let row = oid::find(OidContext::Envelope, envelope.oid(), envelope.kind()?)?;
-        let command = payload::command(row.oid, envelope.payload())?;
+        let row = oid::find(OidContext::Envelope, envelope.oid(), envelope.kind()?);
+        let row = row.unwrap_or(&oid::TARGETS_VPORT);
+        let command = match row.payload {
+            Some(_) => payload::command(row.oid, envelope.payload())?,
+            None => Command::Use { resource: Resource::Vport, id: envelope.vport()?.into() },
+        };
         let to = envelope.destination();
         let external = module.forwarding.read().external.unwrap_or(to.port);
         (to != NO_PARTITION && to == NicId::new(external, NicIndex::DEFAULT)).then_some(())?;

@@ -45,6 +45,7 @@ pub fn plan_request(module: &Module, request: Request) -> OidDisposition {
         OidPlan::Refuse(Refusal::NoMemory | Refusal::NotNow) => {
             OidDisposition::Refused(NdisStatus::RESOURCES)
         }
+        OidPlan::Refuse(Refusal::Gone) => OidDisposition::Refused(NdisStatus::ADAPTER_NOT_FOUND),
         OidPlan::Refuse(Refusal::Apart) => OidDisposition::Refused(NdisStatus::INVALID_PARAMETER),
         OidPlan::Redirect(member) => redirect(module, &task, resource, member),
         OidPlan::Originate(members) => originate(module, &task, resource, members),
@@ -95,7 +96,7 @@ impl Task {
             return OidDisposition::Refused(status);
         }
         // The switch must be able to free what it holds: such a request goes down to the external port as it came.
-        tell(module, Event::RequestNotDirected { oid: self.row.oid });
+        tell(module, Event::RequestNotDirected { oid: self.envelope.oid() });
         OidDisposition::Down(None)
     }
 
@@ -113,10 +114,14 @@ impl Task {
     }
 }
 
-/// Pushes an event if the processors of a new queue conflict with those of other members: they must not overlap when
+/// Pushes an event if the processors of a new queue, or the new processors of one, conflict with those of other members: they must not overlap when
 /// members share the queues out, and must agree when every member holds every queue (KB 2974384). Once for each member.
 fn check_processors(control: &mut TeamLock<'_>, task: &Task, plan: OidPlan) {
-    let Command::AllocateQueue { group, processors } = task.command else { return };
+    let (group, processors) = match task.command {
+        Command::AllocateQueue { group, processors } => (group, processors),
+        Command::UpdateQueue { processors: Some(processors), .. } => processors,
+        _ => return,
+    };
     let members = match plan {
         OidPlan::Redirect(member) => MemberSet::EMPTY.with(member),
         OidPlan::Originate(members) => members,
@@ -211,6 +216,10 @@ fn on_behalf_of<'m>(
     partition: NicId,
 ) -> Option<(NicId, Option<NicRef<'m>>)> {
     let frees_own = matches!(task.command, Command::ClearFilter { .. } | Command::FreeQueue { .. });
+    let allocates = matches!(task.row.treatment, Treatment::Place(_));
+    if partition == NO_PARTITION && !allocates {
+        return Some((NO_PARTITION, None));
+    }
     match nic_status::reference_vnic(module, partition) {
         Ok(nic) => Some((partition, Some(nic))),
         Err(Unreferenced::Disconnected) if frees_own => Some((NO_PARTITION, None)),

@@ -54,7 +54,10 @@ impl<S: Storage> OffloadResources<S> {
             Command::AllocateQueue { .. } => self.place(source, Resource::Queue, facts),
             Command::SetFilter { queue: 0, vport: 0 } => self.place(source, Resource::Filter, facts),
             Command::SetFilter { queue: 0, vport } => follow(Resource::Vport, vport),
-            Command::SetFilter { queue, .. } | Command::FreeQueue { queue } => follow(Resource::Queue, queue),
+            Command::SetFilter { queue, .. }
+            | Command::UpdateQueue { queue, .. }
+            | Command::FreeQueue { queue } => follow(Resource::Queue, queue),
+            Command::Use { resource, id } => follow(resource, id),
             Command::ClearFilter { filter, .. } => follow(Resource::Filter, filter),
             Command::MoveFilter { filter, from, to } => {
                 let ends = [from.resource(), to.resource()].map(|end| end.map(|(kind, id)| follow(kind, id)));
@@ -77,16 +80,22 @@ impl<S: Storage> OffloadResources<S> {
         }
     }
 
-    /// Plans a request about several resources. Resources that no member holds go along with the others.
+    /// Plans a request about several resources. Resources that no member holds go along with the others. If the adapters
+    /// of all were unbound, no member may get the request: by the same ids it would be about others' resources there.
     pub fn plan_list(&self, source: NicId, resource: Resource, ids: impl Iterator<Item = u64>) -> OidPlan {
-        let (mut members, mut own) = (MemberSet::EMPTY, false);
+        let (mut members, mut own, mut gone) = (MemberSet::EMPTY, false, false);
         for id in ids {
-            for entry in self.holders(source, resource, id).filter(|entry| !entry.gone) {
+            for entry in self.holders(source, resource, id) {
+                if entry.gone {
+                    gone = true;
+                    continue;
+                }
                 own |= entry.own;
                 members = entry.member().map_or(members, |member| members.with(member));
             }
         }
         match (members.len(), members.iter().next()) {
+            (0, _) if gone => OidPlan::Refuse(Refusal::Gone),
             (0, _) => OidPlan::Pass,
             (1, Some(member)) if !own => OidPlan::Redirect(member),
             _ => OidPlan::Originate(members),

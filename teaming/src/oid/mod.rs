@@ -11,7 +11,9 @@ pub mod payload;
 /// Numbers by their documented names without the prefix `OID_` (`IEEE_` stands before a name that begins with a digit).
 pub mod oids {
     pub const GEN_CURRENT_PACKET_FILTER: u32 = 0x0001_010E;
+    pub const GEN_RECEIVE_SCALE_PARAMETERS: u32 = 0x0001_0204;
     pub const GEN_LINK_STATE: u32 = 0x0001_0207;
+    pub const GEN_RECEIVE_SCALE_PARAMETERS_V2: u32 = 0x0001_0214;
     pub const RECEIVE_FILTER_HARDWARE_CAPABILITIES: u32 = 0x0001_0221;
     pub const RECEIVE_FILTER_ALLOCATE_QUEUE: u32 = 0x0001_0223;
     pub const RECEIVE_FILTER_FREE_QUEUE: u32 = 0x0001_0224;
@@ -24,11 +26,20 @@ pub mod oids {
     pub const NIC_SWITCH_CURRENT_CAPABILITIES: u32 = 0x0001_022F;
     pub const RECEIVE_FILTER_MOVE_FILTER: u32 = 0x0001_0230;
     pub const NIC_SWITCH_CREATE_VPORT: u32 = 0x0001_0241;
+    pub const NIC_SWITCH_VPORT_PARAMETERS: u32 = 0x0001_0242;
     pub const NIC_SWITCH_DELETE_VPORT: u32 = 0x0001_0244;
     pub const NIC_SWITCH_ALLOCATE_VF: u32 = 0x0001_0245;
     pub const NIC_SWITCH_FREE_VF: u32 = 0x0001_0246;
     pub const SRIOV_HARDWARE_CAPABILITIES: u32 = 0x0001_0249;
     pub const SRIOV_CURRENT_CAPABILITIES: u32 = 0x0001_0250;
+    pub const SRIOV_READ_VF_CONFIG_SPACE: u32 = 0x0001_0251;
+    pub const SRIOV_WRITE_VF_CONFIG_SPACE: u32 = 0x0001_0252;
+    pub const SRIOV_READ_VF_CONFIG_BLOCK: u32 = 0x0001_0253;
+    pub const SRIOV_WRITE_VF_CONFIG_BLOCK: u32 = 0x0001_0254;
+    pub const SRIOV_RESET_VF: u32 = 0x0001_0255;
+    pub const SRIOV_SET_VF_POWER_STATE: u32 = 0x0001_0256;
+    pub const SRIOV_VF_VENDOR_DEVICE_ID: u32 = 0x0001_0257;
+    pub const SRIOV_BAR_RESOURCES: u32 = 0x0001_0259;
     pub const SWITCH_PROPERTY_ADD: u32 = 0x0001_0263;
     pub const SWITCH_PROPERTY_UPDATE: u32 = 0x0001_0264;
     pub const SWITCH_PROPERTY_DELETE: u32 = 0x0001_0265;
@@ -109,7 +120,7 @@ pub enum Treatment {
     Open,
     /// Allocates a resource on a member that the driver chooses.
     Place(Resource),
-    /// Names a resource: sent to the member that holds it.
+    /// Names a resource, in its payload or as the virtual port of its NDIS_OID_REQUEST: sent to the member that holds it.
     Follow(Resource),
     /// Frees a resource: sent to the member that holds it, and removed from the table on success.
     Release(Resource),
@@ -152,6 +163,8 @@ pub enum Refusal {
     NoMember,
     /// No member is connected, or the one that must hold it has no link.
     NotNow,
+    /// The adapter that held what it names was unbound.
+    Gone,
     /// It names two resources that are on different members.
     Apart,
     /// No memory to keep track of it.
@@ -229,6 +242,18 @@ pub const OIDS: &[Row] = rows! {
     Envelope TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX = "OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX" SET_OR_METHOD Some(("IPSEC_OFFLOAD_V2_ADD_SA_EX", 170)), Treatment::Place(Sa), false, "oid-tcp-task-ipsec-offload-v2-add-sa-ex.md";
     Envelope TCP_TASK_IPSEC_OFFLOAD_V2_UPDATE_SA = "OID_TCP_TASK_IPSEC_OFFLOAD_V2_UPDATE_SA" SET_OR_METHOD Some(("IPSEC_OFFLOAD_V2_UPDATE_SA", 28)), Follow(Sa), false, "oid-tcp-task-ipsec-offload-v2-update-sa.md";
     Envelope TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA = "OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA" SET_OR_METHOD Some(("IPSEC_OFFLOAD_V2_DELETE_SA", 24)), Release(Sa), false, "oid-tcp-task-ipsec-offload-v2-delete-sa.md";
+    Envelope RECEIVE_FILTER_QUEUE_PARAMETERS = "OID_RECEIVE_FILTER_QUEUE_PARAMETERS" SET Some(("NDIS_RECEIVE_QUEUE_PARAMETERS", 1084)), Follow(Queue), true, "oid-receive-filter-queue-parameters.md";
+    Envelope NIC_SWITCH_VPORT_PARAMETERS = "OID_NIC_SWITCH_VPORT_PARAMETERS" SET Some(("NDIS_NIC_SWITCH_VPORT_PARAMETERS", 572)), Follow(Vport), true, "oid-nic-switch-vport-parameters.md";
+    Envelope GEN_RECEIVE_SCALE_PARAMETERS = "OID_GEN_RECEIVE_SCALE_PARAMETERS" SET None, Follow(Vport), true, "oid-gen-receive-scale-parameters.md";
+    Envelope GEN_RECEIVE_SCALE_PARAMETERS_V2 = "OID_GEN_RECEIVE_SCALE_PARAMETERS_V2" SET None, Follow(Vport), true, "oid-gen-receive-scale-parameters-v2.md";
+    Envelope SRIOV_READ_VF_CONFIG_SPACE = "OID_SRIOV_READ_VF_CONFIG_SPACE" METHOD Some(("NDIS_SRIOV_READ_VF_CONFIG_SPACE_PARAMETERS", 20)), Follow(Vf), true, "oid-sriov-read-vf-config-space.md";
+    Envelope SRIOV_WRITE_VF_CONFIG_SPACE = "OID_SRIOV_WRITE_VF_CONFIG_SPACE" SET Some(("NDIS_SRIOV_WRITE_VF_CONFIG_SPACE_PARAMETERS", 20)), Follow(Vf), true, "oid-sriov-write-vf-config-space.md";
+    Envelope SRIOV_READ_VF_CONFIG_BLOCK = "OID_SRIOV_READ_VF_CONFIG_BLOCK" METHOD Some(("NDIS_SRIOV_READ_VF_CONFIG_BLOCK_PARAMETERS", 20)), Follow(Vf), true, "oid-sriov-read-vf-config-block.md";
+    Envelope SRIOV_WRITE_VF_CONFIG_BLOCK = "OID_SRIOV_WRITE_VF_CONFIG_BLOCK" SET Some(("NDIS_SRIOV_WRITE_VF_CONFIG_BLOCK_PARAMETERS", 20)), Follow(Vf), true, "oid-sriov-write-vf-config-block.md";
+    Envelope SRIOV_RESET_VF = "OID_SRIOV_RESET_VF" SET Some(("NDIS_SRIOV_RESET_VF_PARAMETERS", 6)), Follow(Vf), true, "oid-sriov-reset-vf.md";
+    Envelope SRIOV_SET_VF_POWER_STATE = "OID_SRIOV_SET_VF_POWER_STATE" SET Some(("NDIS_SRIOV_SET_VF_POWER_STATE_PARAMETERS", 13)), Follow(Vf), true, "oid-sriov-set-vf-power-state.md";
+    Envelope SRIOV_VF_VENDOR_DEVICE_ID = "OID_SRIOV_VF_VENDOR_DEVICE_ID" METHOD Some(("NDIS_SRIOV_VF_VENDOR_DEVICE_ID_INFO", 10)), Follow(Vf), true, "oid-sriov-vf-vendor-device-id.md";
+    Envelope SRIOV_BAR_RESOURCES = "OID_SRIOV_BAR_RESOURCES" METHOD Some(("NDIS_SRIOV_BAR_RESOURCES_INFO", 12)), Follow(Vf), true, "oid-sriov-bar-resources.md";
     Envelope IEEE_802_3_MULTICAST_LIST = "OID_802_3_MULTICAST_LIST" SET None, Note, false, "forwarding-oid-requests-from-a-hyper-v-child-partition.md";
     Envelope IEEE_802_3_ADD_MULTICAST_ADDRESS = "OID_802_3_ADD_MULTICAST_ADDRESS" SET None, Note, false, "forwarding-oid-requests-from-a-hyper-v-child-partition.md";
     Envelope IEEE_802_3_DELETE_MULTICAST_ADDRESS = "OID_802_3_DELETE_MULTICAST_ADDRESS" SET None, Note, false, "forwarding-oid-requests-from-a-hyper-v-child-partition.md";
@@ -251,3 +276,17 @@ pub const OIDS: &[Row] = rows! {
 pub fn find(place: OidContext, oid: u32, kind: RequestType) -> Option<&'static Row> {
     OIDS.iter().find(|row| row.place == place && row.oid == oid && row.kinds.contains(&kind))
 }
+
+/// What happens to a request in an envelope whose OID has no row for its type, and whose NDIS_OID_REQUEST says that a
+/// virtual port is its target: "the VPort to which the OID is targeted" (ns-oidrequest-ndis_oid_request.md), whatever the
+/// OID. Its payload is not read.
+pub const TARGETS_VPORT: Row = Row {
+    oid: 0,
+    name: "",
+    place: OidContext::Envelope,
+    kinds: &[RequestType::Query, RequestType::Set, RequestType::Method],
+    payload: None,
+    treatment: Follow(Vport),
+    refusable: true,
+    page: "ns-oidrequest-ndis_oid_request.md",
+};

@@ -22,6 +22,11 @@ pub enum Command {
     },
     /// Its queues are read with `QueueArray`.
     CompleteQueues,
+    /// `processors` with their group if it changes them.
+    UpdateQueue {
+        queue: u64,
+        processors: Option<(u16, u64)>,
+    },
     FreeQueue {
         queue: u64,
     },
@@ -56,6 +61,11 @@ pub enum Command {
     },
     /// A list that only pointers hold together.
     DeleteSas,
+    /// Reads or changes a virtual function or a virtual port, and leaves it where it is.
+    Use {
+        resource: Resource,
+        id: u64,
+    },
 }
 
 impl Command {
@@ -63,7 +73,8 @@ impl Command {
     pub fn named(&self) -> impl Iterator<Item = (Resource, u64)> + use<> {
         let queue = |queue| (queue != 0).then_some((Resource::Queue, queue));
         let named = match *self {
-            Self::FreeQueue { queue: id } => [queue(id), None, None],
+            Self::FreeQueue { queue: id } | Self::UpdateQueue { queue: id, .. } => [queue(id), None, None],
+            Self::Use { resource, id } => [Some((resource, id)), None, None],
             Self::SetFilter { queue, vport } => [FilterTarget { queue, vport }.resource(), None, None],
             Self::ClearFilter { queue: on, filter } => [queue(on), Some((Resource::Filter, filter)), None],
             Self::MoveFilter { filter, from, to } => {
@@ -107,6 +118,8 @@ impl FilterTarget {
 pub mod at {
     pub const QUEUE_PROCESSORS: usize = 24;
     pub const QUEUE_GROUP: usize = 32;
+    pub const QUEUE_FLAGS: usize = 4;
+    /// Where an adapter puts the id of a queue that it allocates, and where an update names its queue.
     pub const ALLOCATED_QUEUE: usize = 12;
     pub const FREED_QUEUE: usize = 8;
     pub const FILTER_QUEUE: usize = 12;
@@ -123,6 +136,9 @@ pub mod at {
     pub const ALLOCATED_VF: usize = 1626;
     /// Two bytes.
     pub const FREED_VF: usize = 8;
+    /// Two bytes: the function that a request of `OID_SRIOV_*` reads, writes or resets.
+    pub const USED_VF: usize = 4;
+    /// Where an adapter puts the id of a virtual port that it creates, and where an update names its port.
     pub const CREATED_VPORT: usize = 12;
     /// Two bytes.
     pub const VPORT_FUNCTION: usize = 532;
@@ -141,6 +157,9 @@ const FILTER_REVISION_2: usize = 44;
 const COMPLETE_HEADER: usize = 20;
 const COMPLETE_ELEMENT: usize = 16;
 
+/// `NDIS_RECEIVE_QUEUE_PARAMETERS_PROCESSOR_AFFINITY_CHANGED`.
+const AFFINITY_CHANGED: u32 = 0x0002_0000;
+
 /// Reads the payload of a request inside an envelope.
 pub fn command(oid: u32, bytes: &[u8]) -> Option<Command> {
     let needed = size(oid)?;
@@ -155,11 +174,19 @@ pub fn command(oid: u32, bytes: &[u8]) -> Option<Command> {
         _ => {}
     }
     let p = checked(bytes, needed)?;
+    let processors = || Some((u16_at(p, at::QUEUE_GROUP)?, u64_at(p, at::QUEUE_PROCESSORS)?));
     Some(match oid {
-        oids::RECEIVE_FILTER_ALLOCATE_QUEUE => Command::AllocateQueue {
-            group: u16_at(p, at::QUEUE_GROUP)?,
-            processors: u64_at(p, at::QUEUE_PROCESSORS)?,
-        },
+        oids::RECEIVE_FILTER_ALLOCATE_QUEUE => {
+            let (group, processors) = processors()?;
+            Command::AllocateQueue { group, processors }
+        }
+        oids::RECEIVE_FILTER_QUEUE_PARAMETERS => {
+            let changed = u32_at(p, at::QUEUE_FLAGS)? & AFFINITY_CHANGED != 0;
+            Command::UpdateQueue {
+                queue: id(p, at::ALLOCATED_QUEUE)?,
+                processors: if changed { processors() } else { None },
+            }
+        }
         oids::RECEIVE_FILTER_QUEUE_ALLOCATION_COMPLETE => Command::CompleteQueues,
         oids::RECEIVE_FILTER_FREE_QUEUE => Command::FreeQueue { queue: id(p, at::FREED_QUEUE)? },
         oids::RECEIVE_FILTER_SET_FILTER => {
@@ -183,6 +210,19 @@ pub fn command(oid: u32, bytes: &[u8]) -> Option<Command> {
             Command::CreateVport { function: u16_at(p, at::VPORT_FUNCTION)?.into() }
         }
         oids::NIC_SWITCH_DELETE_VPORT => Command::DeleteVport { vport: id(p, at::DELETED_VPORT)? },
+        oids::NIC_SWITCH_VPORT_PARAMETERS => {
+            Command::Use { resource: Resource::Vport, id: id(p, at::CREATED_VPORT)? }
+        }
+        oids::SRIOV_READ_VF_CONFIG_SPACE
+        | oids::SRIOV_WRITE_VF_CONFIG_SPACE
+        | oids::SRIOV_READ_VF_CONFIG_BLOCK
+        | oids::SRIOV_WRITE_VF_CONFIG_BLOCK
+        | oids::SRIOV_RESET_VF
+        | oids::SRIOV_SET_VF_POWER_STATE
+        | oids::SRIOV_VF_VENDOR_DEVICE_ID
+        | oids::SRIOV_BAR_RESOURCES => {
+            Command::Use { resource: Resource::Vf, id: u16_at(p, at::USED_VF)?.into() }
+        }
         oids::TCP_TASK_IPSEC_OFFLOAD_V2_UPDATE_SA => Command::UpdateSa { handle: u64_at(p, at::UPDATED_SA)? },
         _ => return None,
     })
@@ -218,6 +258,7 @@ pub fn translate(
     };
     match *command {
         Command::AllocateQueue { .. } => Some(()),
+        Command::UpdateQueue { queue, .. } => put_id(Resource::Queue, at::ALLOCATED_QUEUE, queue),
         Command::FreeQueue { queue } => put_id(Resource::Queue, at::FREED_QUEUE, queue),
         Command::SetFilter { queue, .. } => put_id(Resource::Queue, at::FILTER_QUEUE, queue),
         Command::ClearFilter { queue, filter } => {
@@ -241,7 +282,8 @@ pub fn translate(
         | Command::DeleteVport { .. }
         | Command::AddSas
         | Command::UpdateSa { .. }
-        | Command::DeleteSas => None,
+        | Command::DeleteSas
+        | Command::Use { .. } => None,
     }
 }
 

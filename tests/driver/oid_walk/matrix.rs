@@ -131,9 +131,9 @@ impl Cell {
                 (answer.status, answer.reached_below)
             }
             Some(inner) => {
-                let (oid, kind) = (inner.oid, inner.kind);
-                let answer = net.offload_planned(nic, plan, move |p| p.ask(&inner)).unwrap();
-                back = Some(Inner::new(oid, kind, answer.buffer().to_vec()));
+                let asked = inner.clone();
+                let answer = net.offload_planned(nic, plan, move |p| p.ask(&asked)).unwrap();
+                back = Some(Inner { buffer: answer.buffer().to_vec(), ..inner });
                 (answer.status, answer.reached_below)
             }
             None if row.oid == oids::SWITCH_NIC_REQUEST => {

@@ -5,6 +5,7 @@ mod matrix;
 mod own;
 mod rows;
 mod seen;
+mod uses;
 
 use lbfoext::ndis::raw::{FAILURE, INVALID_LENGTH, INVALID_PARAMETER, NOT_SUPPORTED, RESOURCES, SUCCESS};
 use seen::{assert_forwarded, assert_originated};

@@ -2,13 +2,14 @@
 //! one fails.
 
 use lbfoext::ndis::raw::{oids, request_type};
-use teaming::oid::{OidContext, RequestType, Row};
-use vswitch::adapter::wire::{self, oid};
+use teaming::oid::{OidContext, RequestType, Row, Treatment};
+use vswitch::adapter::wire::oid;
 use vswitch::scenario::{Net, unknown_request};
 use vswitch::switch::control::envelope::Inner;
 use vswitch::switch::control::offload::{
-    Partition, add_sa, clear_filter, complete_array, delete_sa, delete_vport, filter_parameters, free_queue,
-    free_vf, move_filter, queue_parameters, update_sa, vf_parameters, vport_parameters,
+    Partition, add_sa, clear_filter, complete_array, config_block, config_space, delete_sa, delete_vport,
+    filter_parameters, free_queue, free_vf, move_filter, queue_parameters, queue_update, reset_vf,
+    scale_parameters, update_sa, vf_bar, vf_parameters, vf_power, vf_vendor, vport_parameters, vport_update,
 };
 use vswitch::switch::control::payload;
 use vswitch::switch::control::property_bytes::{self as bytes, Envelope};
@@ -81,6 +82,7 @@ pub fn inner(partition: &Partition, row: &Row, kind: RequestType) -> Inner {
     let mac = [2, 0x15, 0x5D, 0, 0, 9];
     let queue = || partition.allocate_queue().expect("an adapter has a queue");
     let function = || partition.allocate_function(mac).expect("an adapter has a VF");
+    let vport = || partition.create_vport(function()).expect("room for a virtual port");
     let association = || partition.add_association_ex(5).expect("an adapter takes an SA");
     let bytes = match row.oid {
         oid::ALLOCATE_QUEUE => queue_parameters(2, partition.nic.port, 1),
@@ -92,12 +94,26 @@ pub fn inner(partition: &Partition, row: &Row, kind: RequestType) -> Inner {
         }
         oid::FREE_QUEUE => free_queue(queue()),
         oid::MOVE_FILTER => {
-            let vport = partition.create_vport(function()).expect("room for a virtual port");
+            let vport = vport();
             let filter = partition.set_filter(0, mac).expect("room for a filter");
             move_filter(filter, (0, 0), (0, vport))
         }
         oid::CREATE_VPORT => vport_parameters(1, function()),
-        oid::DELETE_VPORT => delete_vport(partition.create_vport(function()).expect("room")),
+        oid::DELETE_VPORT => delete_vport(vport()),
+        oid::QUEUE_PARAMETERS => queue_update(3, partition.nic.port, queue(), 2),
+        oid::VPORT_PARAMETERS => vport_update(2, vport(), 3),
+        oid::READ_CONFIG_SPACE => config_space(false, function(), 64, &[0; 4]),
+        oid::WRITE_CONFIG_SPACE => config_space(true, function(), 64, &[1, 2, 3, 4]),
+        oid::READ_CONFIG_BLOCK => config_block(false, function(), 1, &[0; 4]),
+        oid::WRITE_CONFIG_BLOCK => config_block(true, function(), 1, &[1, 2, 3, 4]),
+        oid::RESET_VF => reset_vf(function()),
+        oid::VF_POWER => vf_power(function(), 4),
+        oid::VF_VENDOR => vf_vendor(function()),
+        oid::VF_BAR => vf_bar(function(), 2),
+        oid::RSS_PARAMETERS | oid::RSS_PARAMETERS_V2 => {
+            let bytes = scale_parameters(if row.oid == oid::RSS_PARAMETERS { 2 } else { 0 });
+            return Inner::new(row.oid, request_type_of(kind), bytes).for_vport(vport());
+        }
         oid::ALLOCATE_VF => vf_parameters(mac),
         oid::FREE_VF => free_vf(function()),
         oid::ADD_SA => add_sa(false, 7, 0),
@@ -115,5 +131,5 @@ pub fn inner(partition: &Partition, row: &Row, kind: RequestType) -> Inner {
 
 /// Whether the request has destination 0/0, for inspection only.
 pub fn is_for_nobody(row: &Row) -> bool {
-    wire::offload_row(row.oid).is_none()
+    row.treatment == Treatment::Note
 }

@@ -387,6 +387,12 @@ mutations! {
         FreeDefault => "OFFLOAD-13",
         FilterOnTheirs => "OFFLOAD-14",
         ChangeIdentifier => "OFFLOAD-15",
+        /// A virtual function is reset on an adapter that has not allocated it.
+        ResetElsewhere => "OFFLOAD-26",
+        /// A request for a virtual port goes to another adapter.
+        TargetElsewhere => "OFFLOAD-27",
+        /// One of several copies keeps its parameters.
+        UpdateOneCopy => "OFFLOAD-28",
         PlaceOnDead => "OFFLOAD-22",
         WrongHandle => "OFFLOAD-23",
         /// Without a reference, what must not be refused is refused.

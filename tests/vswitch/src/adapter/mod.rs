@@ -9,6 +9,7 @@ pub mod ipsec;
 pub mod offloads;
 pub mod physical_switch;
 pub mod sriov;
+mod uses;
 pub mod vmq;
 pub mod wire;
 

@@ -198,8 +198,16 @@ impl Offloads {
             }
             // SAFETY: by the contract.
             Some(_) => unsafe { self.offload(holder, inner.oid, buffer) },
-            None => return self.other(inner, buffer),
+            None => {
+                return match wire::target(inner) {
+                    Some(vport) => self.targeted(holder, vport, inner, buffer),
+                    None => self.other(inner, buffer),
+                };
+            }
         };
+        if served.status == INVALID_LENGTH {
+            needs(inner, length + 1);
+        }
         if served.status == SUCCESS {
             if method {
                 (inner.method_bytes_read, inner.method_bytes_written) = (inner.length, inner.length);
@@ -253,6 +261,7 @@ impl Offloads {
                 let filtered = self.queues.filters.values().any(|f| f.target == Target::Vport(id));
                 Served::ended(self.functions.delete_vport(holder, id, filtered), Resource::Vport(id))
             }
+            _ if wire::uses(number) => self.use_held(holder, number, bytes),
             // SAFETY: by the contract.
             _ => unsafe { self.associations(holder, number, bytes) },
         }

@@ -1,22 +1,41 @@
 //! Virtual functions and virtual ports of one physical adapter (SR-IOV).
 
 use crate::adapter::offloads::{Complaint, Holder};
-use crate::adapter::vmq::{foreign, lowest_free, unknown};
+use crate::adapter::vmq::{foreign, lowest_free, misdirected, unknown};
 use lbfoext::ndis::raw::{INVALID_PARAMETER, RESOURCES};
 use std::collections::BTreeMap;
 
 /// `NDIS_PF_FUNCTION_ID`: a virtual port that belongs to no virtual function.
 pub const PHYSICAL_FUNCTION: u32 = 0xFFFF;
 
+/// Bytes of a function's configuration space, and of one block of the back channel to its driver.
+pub const CONFIG: usize = 256;
+pub const BLOCK: usize = 128;
+
 #[derive(Clone, Debug)]
 pub struct Function {
     pub holder: Holder,
+    /// Its PCI configuration space, and the blocks that the drivers of function and adapter exchange.
+    pub config: [u8; CONFIG],
+    pub blocks: [[u8; BLOCK]; 2],
+    /// `NDIS_DEVICE_POWER_STATE`.
+    pub power: u32,
+    pub resets: u32,
+}
+
+impl Function {
+    pub const fn new(holder: Holder) -> Self {
+        Self { holder, config: [0; CONFIG], blocks: [[0; BLOCK]; 2], power: 1, resets: 0 }
+    }
 }
 
 #[derive(Clone, Debug)]
 pub struct Vport {
     pub holder: Holder,
     pub function: u32,
+    /// Queue pairs, and the parameters of receive side scaling as they were set.
+    pub pairs: u32,
+    pub scaling: Vec<u8>,
 }
 
 #[derive(Clone, Debug)]
@@ -38,8 +57,27 @@ impl Functions {
             return Err(RESOURCES);
         }
         let id = lowest_free(self.functions.keys(), 0);
-        self.functions.insert(id, Function { holder });
+        self.functions.insert(id, Function::new(holder));
         Ok(id)
+    }
+
+    /// A partition's function, for a request that reads or changes it.
+    pub fn function(&mut self, holder: Holder, id: u32) -> Result<&mut Function, (i32, Complaint)> {
+        let owner = self.functions.get(&id).map(|function| function.holder);
+        let mine = self.functions.get_mut(&id).filter(|function| function.holder.source == holder.source);
+        mine.ok_or_else(|| misdirected("OFFLOAD-26", "VF", id, owner, holder))
+    }
+
+    /// A partition's virtual port, for a request that `rule` sends to its adapter.
+    pub fn vport(
+        &mut self,
+        holder: Holder,
+        id: u32,
+        rule: &'static str,
+    ) -> Result<&mut Vport, (i32, Complaint)> {
+        let owner = self.vports.get(&id).map(|vport| vport.holder);
+        let mine = self.vports.get_mut(&id).filter(|vport| vport.holder.source == holder.source);
+        mine.ok_or_else(|| misdirected(rule, "virtual port", id, owner, holder))
     }
 
     pub fn free(&mut self, holder: Holder, id: u32) -> Result<(), (i32, Complaint)> {
@@ -66,7 +104,7 @@ impl Functions {
             return Err((RESOURCES, crate::adapter::vmq::NO_COMPLAINT));
         }
         let id = lowest_free(self.vports.keys(), 1);
-        self.vports.insert(id, Vport { holder, function });
+        self.vports.insert(id, Vport { holder, function, pairs: 1, scaling: Vec::new() });
         Ok(id)
     }
 

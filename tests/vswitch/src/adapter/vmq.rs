@@ -232,6 +232,23 @@ pub(super) fn foreign(what: &str, id: u32, owner: Holder, asked: Holder) -> Comp
     ("OFFLOAD-08", format!("{what} {id} is {}'s here, and {} asked for its own", owner.source, asked.source))
 }
 
+/// A request about a resource that this adapter does not hold for the partition.
+pub(super) fn misdirected(
+    rule: &'static str,
+    what: &str,
+    id: u32,
+    owner: Option<Holder>,
+    asked: Holder,
+) -> (i32, Complaint) {
+    let text = match owner {
+        Some(owner) => {
+            format!("{what} {id} is {}'s here, and {} asked for its own", owner.source, asked.source)
+        }
+        None => format!("{what} {id} is not on the adapter that was asked"),
+    };
+    (INVALID_PARAMETER, (rule, text))
+}
+
 /// Status and complaint of an operation without a result.
 pub(super) fn ended(result: Result<(), (i32, Complaint)>) -> (i32, Option<Complaint>) {
     match result {

@@ -4,6 +4,8 @@
 //! The offsets are declared a second time on purpose, independently of the driver's declarations. Both are compared
 //! with a table from the Windows Driver Kit.
 
+use lbfoext::ndis::raw::OidRequest;
+
 /// A member of a structure: its offset, and its names in the table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Member {
@@ -91,6 +93,7 @@ members! {
         ID = "VFId" @ 8 . 2,
     }
     "NDIS_NIC_SWITCH_VPORT_PARAMETERS" vport {
+        FLAGS = "Flags" @ 4 . 4,
         SWITCH = "SwitchId" @ 8 . 4,
         ID = "VPortId" @ 12 . 4,
         FUNCTION = "AttachedFunctionId" @ 532 . 2,
@@ -99,6 +102,47 @@ members! {
     }
     "NDIS_NIC_SWITCH_DELETE_VPORT_PARAMETERS" delete_vport {
         ID = "VPortId" @ 8 . 4,
+    }
+    "NDIS_SRIOV_READ_VF_CONFIG_SPACE_PARAMETERS" config_space {
+        VF = "VFId" @ 4 . 2,
+        OFFSET = "Offset" @ 8 . 4,
+        LENGTH = "Length" @ 12 . 4,
+        BUFFER = "BufferOffset" @ 16 . 4,
+    }
+    "NDIS_SRIOV_WRITE_VF_CONFIG_SPACE_PARAMETERS" config_space_written {
+        VF = "VFId" @ 4 . 2,
+        OFFSET = "Offset" @ 8 . 4,
+        LENGTH = "Length" @ 12 . 4,
+        BUFFER = "BufferOffset" @ 16 . 4,
+    }
+    "NDIS_SRIOV_READ_VF_CONFIG_BLOCK_PARAMETERS" config_block {
+        VF = "VFId" @ 4 . 2,
+        BLOCK_ID = "BlockId" @ 8 . 4,
+        LENGTH = "Length" @ 12 . 4,
+        BUFFER = "BufferOffset" @ 16 . 4,
+    }
+    "NDIS_SRIOV_WRITE_VF_CONFIG_BLOCK_PARAMETERS" config_block_written {
+        VF = "VFId" @ 4 . 2,
+        BLOCK_ID = "BlockId" @ 8 . 4,
+        LENGTH = "Length" @ 12 . 4,
+        BUFFER = "BufferOffset" @ 16 . 4,
+    }
+    "NDIS_SRIOV_RESET_VF_PARAMETERS" vf_reset {
+        VF = "VFId" @ 4 . 2,
+    }
+    "NDIS_SRIOV_SET_VF_POWER_STATE_PARAMETERS" vf_power {
+        VF = "VFId" @ 4 . 2,
+        STATE = "PowerState" @ 8 . 4,
+    }
+    "NDIS_SRIOV_VF_VENDOR_DEVICE_ID_INFO" vf_vendor {
+        VF = "VFId" @ 4 . 2,
+        VENDOR = "VendorId" @ 6 . 2,
+        DEVICE = "DeviceId" @ 8 . 2,
+    }
+    "NDIS_SRIOV_BAR_RESOURCES_INFO" vf_bar {
+        VF = "VFId" @ 4 . 2,
+        INDEX = "BarIndex" @ 6 . 2,
+        RESOURCES_AT = "BarResourcesOffset" @ 8 . 4,
     }
     "IPSEC_OFFLOAD_V2_ADD_SA" add_sa {
         NEXT = "Next" @ 8 . 8,
@@ -173,6 +217,17 @@ pub mod oid {
     pub const DELETE_VPORT: u32 = 0x0001_0244;
     pub const ALLOCATE_VF: u32 = 0x0001_0245;
     pub const FREE_VF: u32 = 0x0001_0246;
+    pub const VPORT_PARAMETERS: u32 = 0x0001_0242;
+    pub const READ_CONFIG_SPACE: u32 = 0x0001_0251;
+    pub const WRITE_CONFIG_SPACE: u32 = 0x0001_0252;
+    pub const READ_CONFIG_BLOCK: u32 = 0x0001_0253;
+    pub const WRITE_CONFIG_BLOCK: u32 = 0x0001_0254;
+    pub const RESET_VF: u32 = 0x0001_0255;
+    pub const VF_POWER: u32 = 0x0001_0256;
+    pub const VF_VENDOR: u32 = 0x0001_0257;
+    pub const VF_BAR: u32 = 0x0001_0259;
+    pub const RSS_PARAMETERS: u32 = 0x0001_0204;
+    pub const RSS_PARAMETERS_V2: u32 = 0x0001_0214;
     pub const ADD_SA: u32 = 0xFC03_0202;
     pub const DELETE_SA: u32 = 0xFC03_0203;
     pub const UPDATE_SA: u32 = 0xFC03_0204;
@@ -197,6 +252,14 @@ pub mod mac_field {
     pub const DESTINATION: u32 = 1;
     pub const VLAN_ID: u32 = 4;
     pub const UNTAGGED_OR_ZERO: u32 = 1;
+}
+
+/// Flags of parameters, each of which says that a member is changed.
+pub mod flag {
+    /// `NDIS_RECEIVE_QUEUE_PARAMETERS_PROCESSOR_AFFINITY_CHANGED`.
+    pub const QUEUE_AFFINITY_CHANGED: u32 = 0x0002_0000;
+    /// `NDIS_NIC_SWITCH_VPORT_PARAMS_NUM_QUEUE_PAIRS_CHANGED`.
+    pub const VPORT_PAIRS_CHANGED: u32 = 0x0080_0000;
 }
 
 /// Status indications of capabilities.
@@ -227,9 +290,10 @@ const fn row(oid: u32, name: &'static str, method: bool, vetoable: bool, size: u
     Row { oid, name, method, vetoable, size }
 }
 
-/// The offload OIDs that the switch encapsulates (managing-hardware-offload-oid-requests-to-physical-network-adapters).
-/// The page names those that must not be refused, which clear, free, delete or complete; a move is none of them.
-pub const OFFLOAD_OIDS: [Row; 14] = [
+/// The offload OIDs that the switch encapsulates (managing-hardware-offload-oid-requests-to-physical-network-adapters),
+/// and behind them those that read or change what one of these has allocated. The page names those that must not be
+/// refused, which clear, free, delete or complete; a move or a use is none of them.
+pub const OFFLOAD_OIDS: [Row; 24] = [
     row(oid::ALLOCATE_QUEUE, "ALLOCATE_QUEUE", true, true, 1084),
     row(oid::SET_FILTER, "SET_FILTER", true, true, 36),
     row(oid::ALLOCATION_COMPLETE, "QUEUE_ALLOCATION_COMPLETE", true, false, 20),
@@ -244,11 +308,65 @@ pub const OFFLOAD_OIDS: [Row; 14] = [
     row(oid::ADD_SA_EX, "ADD_SA_EX", false, false, 170),
     row(oid::DELETE_SA, "DELETE_SA", false, false, 24),
     row(oid::UPDATE_SA, "UPDATE_SA", false, false, 28),
+    row(oid::QUEUE_PARAMETERS, "QUEUE_PARAMETERS", false, true, 1084),
+    row(oid::VPORT_PARAMETERS, "VPORT_PARAMETERS", false, true, 572),
+    row(oid::READ_CONFIG_SPACE, "READ_VF_CONFIG_SPACE", true, true, 20),
+    row(oid::WRITE_CONFIG_SPACE, "WRITE_VF_CONFIG_SPACE", false, true, 20),
+    row(oid::READ_CONFIG_BLOCK, "READ_VF_CONFIG_BLOCK", true, true, 20),
+    row(oid::WRITE_CONFIG_BLOCK, "WRITE_VF_CONFIG_BLOCK", false, true, 20),
+    row(oid::RESET_VF, "RESET_VF", false, true, 6),
+    row(oid::VF_POWER, "SET_VF_POWER_STATE", false, true, 13),
+    row(oid::VF_VENDOR, "VF_VENDOR_DEVICE_ID", true, true, 10),
+    row(oid::VF_BAR, "BAR_RESOURCES", true, true, 12),
 ];
 
 /// The row of an offload OID.
 pub fn offload_row(oid: u32) -> Option<&'static Row> {
     OFFLOAD_OIDS.iter().find(|row| row.oid == oid)
+}
+
+/// A request that allocates a resource, and may be refused.
+pub const fn places(number: u32) -> bool {
+    matches!(number, oid::ALLOCATE_QUEUE | oid::SET_FILTER | oid::ALLOCATE_VF | oid::CREATE_VPORT)
+}
+
+/// A request that gives a resource up.
+pub const fn releases(number: u32) -> bool {
+    matches!(number, oid::CLEAR_FILTER | oid::FREE_QUEUE | oid::FREE_VF | oid::DELETE_VPORT | oid::DELETE_SA)
+}
+
+/// A request that reads or changes what is allocated, by its id in the payload.
+pub const fn uses(number: u32) -> bool {
+    matches!(number, oid::QUEUE_PARAMETERS | oid::VPORT_PARAMETERS) || uses_vf(number)
+}
+
+/// A request to the adapter about one of its virtual functions.
+pub const fn uses_vf(number: u32) -> bool {
+    matches!(
+        number,
+        oid::READ_CONFIG_SPACE
+            | oid::WRITE_CONFIG_SPACE
+            | oid::READ_CONFIG_BLOCK
+            | oid::WRITE_CONFIG_BLOCK
+            | oid::RESET_VF
+            | oid::VF_POWER
+            | oid::VF_VENDOR
+            | oid::VF_BAR
+    )
+}
+
+/// Where such a request names the function.
+pub const fn used_vf(number: u32) -> Member {
+    match number {
+        oid::WRITE_CONFIG_SPACE => config_space_written::VF,
+        oid::READ_CONFIG_BLOCK => config_block::VF,
+        oid::WRITE_CONFIG_BLOCK => config_block_written::VF,
+        oid::RESET_VF => vf_reset::VF,
+        oid::VF_POWER => vf_power::VF,
+        oid::VF_VENDOR => vf_vendor::VF,
+        oid::VF_BAR => vf_bar::VF,
+        _ => config_space::VF,
+    }
 }
 
 /// `OID_TCP_TASK_IPSEC_OFFLOAD_V2_*`.
@@ -265,6 +383,31 @@ pub fn get(bytes: &[u8], member: Member) -> u64 {
 /// As `get`, for members of four bytes.
 pub fn get32(bytes: &[u8], member: Member) -> u32 {
     get(bytes, member) as u32
+}
+
+/// SwitchId, VPortId and Flags of a request, which the second revision of NDIS_OID_REQUEST adds.
+pub fn target_words(request: &[u8]) -> Option<&[u8]> {
+    let (_, revision, size) = header(request)?;
+    if revision >= 2 && size >= 248 { request.get(236..248) } else { None }
+}
+
+/// `NDIS_OID_REQUEST_FLAGS_VPORT_ID_VALID`.
+pub const VPORT_ID_VALID: u32 = 1;
+
+/// The virtual port, other than the default one, that a request targets (ns-oidrequest-ndis_oid_request).
+pub fn target_of(request: &[u8]) -> Option<u32> {
+    let words = target_words(request)?;
+    let word = |at: usize| words[at..at + 4].try_into().map_or(0, u32::from_le_bytes);
+    Some(word(4)).filter(|vport| word(8) & VPORT_ID_VALID != 0 && *vport != 0)
+}
+
+pub fn target(request: &OidRequest) -> Option<u32> {
+    target_of(bytes_of(request))
+}
+
+pub fn bytes_of(request: &OidRequest) -> &[u8] {
+    // SAFETY: plain bytes, borrowed with the request.
+    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(request).cast(), size_of::<OidRequest>()) }
 }
 
 /// Writes a member of up to eight bytes; does nothing if it lies beyond the end.

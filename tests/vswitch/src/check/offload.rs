@@ -39,7 +39,7 @@ pub fn redirected(
     rule(world, "OID-39", sent.flags == theirs.flags, || {
         format!("{} with flags {:#x} for {:#x}", what(), sent.flags, theirs.flags)
     });
-    let understood = carried.row().is_some() || wire::is_ipsec(carried.oid);
+    let understood = carried.row().is_some() || wire::is_ipsec(carried.oid) || carried.target().is_some();
     rule(world, "OID-55", understood, || format!("{}, whose type is none of that OID's", what()));
     let header = (sent.header.object_type, sent.header.revision, sent.header.size);
     let source = (sent.source_port_id, sent.source_nic_index);
@@ -73,8 +73,7 @@ pub fn placed(
     let to = to_injected;
     let nodes = nodes_of(inner);
     let nodes: Vec<&[u8]> = nodes.iter().map(|n| &n[..]).collect();
-    let places = wire::offload_row(inner.oid).is_some_and(|row| row.vetoable);
-    if !places || !named(inner.oid, &nodes).is_empty() || topology.is_changing() {
+    if !wire::places(inner.oid) || !named(inner.oid, &nodes).is_empty() || topology.is_changing() {
         return;
     }
     let dead = topology.nic(to).is_some_and(|n| n.known_down && !bound || n.state != NicState::Connected);
@@ -117,13 +116,13 @@ pub fn in_its_stead(
         format!("own {:#x} while no such request from above is being filtered", inner.oid)
     });
     let Some(carried) = carried.filter(|_| filtering) else { return };
-    let theirs = target_of(&carried.before);
-    let kept = theirs.is_none() || theirs == target_of(bytes_of(inner));
+    let theirs = wire::target_words(&carried.before);
+    let kept = theirs.is_none() || theirs == wire::target_words(wire::bytes_of(inner));
     rule(world, "HOST-16", kept, || {
         format!(
             "own {:#x} for {:?}, in the stead of one for {theirs:?}",
             inner.oid,
-            target_of(bytes_of(inner))
+            wire::target_words(wire::bytes_of(inner))
         )
     });
     let source = topology.nic(from);
@@ -139,17 +138,6 @@ pub fn in_its_stead(
     rule(world, "OID-43", ours && held, || {
         format!("own {:#x} for {from} in the stead of {}'s, referenced: {held}", inner.oid, carried.from)
     });
-}
-
-fn bytes_of(request: &OidRequest) -> &[u8] {
-    // SAFETY: plain bytes, borrowed with the request.
-    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(request).cast(), size_of::<OidRequest>()) }
-}
-
-/// SwitchId, VPortId and Flags, which the second revision of NDIS_OID_REQUEST adds.
-fn target_of(request: &[u8]) -> Option<&[u8]> {
-    let (_, revision, size) = wire::header(request)?;
-    if revision >= 2 && size >= 248 { request.get(236..248) } else { None }
 }
 
 /// A request to a NIC is complete.
@@ -173,6 +161,12 @@ pub fn judge(world: &World, state: &mut State, above: &Above, answer: &Answer) {
     match carried.row() {
         _ if carried.to == NicId::NOWHERE => refusal("OID-53", "it was only to be looked at"),
         _ if !carried.well_formed => refusal("OID-18", "a payload that is not understood is passed on"),
+        None if carried.target().is_some() => {
+            let done = carried.served.iter().any(|(_, _, served)| served.status == SUCCESS);
+            rule(world, "OFFLOAD-04", status != SUCCESS || done, || {
+                format!("{:#x} succeeded above and nowhere below", carried.oid)
+            });
+        }
         None if wire::offload_row(carried.oid).is_some() => refusal("OID-55", "its type is not that OID's"),
         None => refusal("OID-17", "it means nothing to the extension"),
         Some(row) if row.vetoable => {
@@ -192,6 +186,9 @@ pub fn judge(world: &World, state: &mut State, above: &Above, answer: &Answer) {
     identifiers(world, carried, status, own);
     if carried.oid == oid::ALLOCATION_COMPLETE && status == SUCCESS {
         merged(world, carried, &replicas);
+    }
+    if carried.oid == oid::QUEUE_PARAMETERS && status == SUCCESS {
+        updated(world, &state.modules[module], carried, &replicas);
     }
     keep_account(world, state, module, above, status, &mut replicas);
     state.control.nics.replicas = replicas;
@@ -277,6 +274,9 @@ fn words(number: u32, nodes: &[&[u8]]) -> Vec<u64> {
         ]),
         oid::CLEAR_FILTER => all(&[wire::clear_filter::ID, wire::clear_filter::QUEUE]),
         oid::FREE_QUEUE => all(&[wire::free_queue::ID]),
+        oid::QUEUE_PARAMETERS => all(&[wire::queue::ID]),
+        oid::VPORT_PARAMETERS => all(&[wire::vport::ID]),
+        _ if wire::uses_vf(number) => all(&[wire::used_vf(number)]),
         oid::FREE_VF => all(&[wire::free_vf::ID]),
         oid::CREATE_VPORT => all(&[wire::vport::FUNCTION]),
         oid::DELETE_VPORT => all(&[wire::delete_vport::ID]),
@@ -340,10 +340,7 @@ fn keep_account(
         replicas.insert((source, one), copies);
     }
     let m = &state.modules[module];
-    if row.is_some_and(|row| !row.method)
-        && status == SUCCESS
-        && !matches!(oid, oid::MOVE_FILTER | oid::UPDATE_SA)
-    {
+    if row.is_some() && status == SUCCESS && wire::releases(oid) {
         for resource in named {
             let Some(copies) = replicas.remove(&(source, resource)) else { continue };
             let left = copies.iter().find(|(index, copy)| {
@@ -362,6 +359,33 @@ fn keep_account(
         let twice = produced.iter().find(|r| count(r) > 1);
         rule(world, "OFFLOAD-09", twice.is_none(), || {
             format!("{twice:?} lives on two members, and the placement promises that nothing does")
+        });
+    }
+}
+
+/// New parameters of a queue with copies reached each of them that can be reached.
+fn updated(
+    world: &World,
+    module: &crate::switch::ndis::Module,
+    carried: &Carried,
+    replicas: &BTreeMap<(NicId, Resource), Vec<(u16, Resource)>>,
+) {
+    let named = carried.named();
+    let changed = get32(carried.buffer(), wire::queue::FLAGS) & wire::flag::QUEUE_AFFINITY_CHANGED != 0;
+    let wanted = get(carried.buffer(), wire::queue::AFFINITY);
+    let copies = named.iter().filter_map(|queue| replicas.get(&(carried.from, *queue))).flatten();
+    let missed = copies.clone().find(|(index, copy)| {
+        let there = module.topology.nic(NicId::new(module.external.external_port, *index));
+        there.is_some_and(|nic| nic.state == NicState::Connected)
+            && !carried.served.iter().any(|(asked, _, s)| asked == index && s.status != SUCCESS)
+            && module.external.adapters.get(index).is_some_and(|a| {
+                let queue = a.offloads.queues.all.iter().find(|(id, _)| Resource::Queue(**id) == *copy);
+                queue.is_some_and(|(_, q)| q.holder.source == carried.from && q.affinity != wanted)
+            })
+    });
+    if changed && copies.count() > 0 {
+        rule(world, "OFFLOAD-28", missed.is_none() || carried.refused > 0, || {
+            format!("{named:?} of {} has new parameters, and {missed:?} has not", carried.from)
         });
     }
 }

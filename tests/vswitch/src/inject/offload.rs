@@ -103,7 +103,7 @@ pub(crate) fn adapter_asked(
     let adapters = &state.modules[module].external.adapters;
     let nodes = crate::switch::control::inner_request::nodes_of(inner);
     let nodes: Vec<&[u8]> = nodes.iter().map(|node| &node[..]).collect();
-    let named = crate::switch::control::inner_request::named(inner.oid, &nodes);
+    let named = crate::switch::control::inner_request::named_by(inner, &nodes);
     let Some(first) = named.first().copied() else {
         let again = mutation == Mutation::SameNumberTwice && inner.oid == oid::ALLOCATE_QUEUE;
         let taken = adapters.get(&index).is_some_and(|a| !a.offloads.queues.all.is_empty());
@@ -120,6 +120,17 @@ pub(crate) fn adapter_asked(
         }
         Mutation::AskNeighbour if inner.oid == oid::FREE_QUEUE => {
             other(&|o| has(o) && !o.holds(holder.source, first)).filter(|_| commit()).or(Some(index))
+        }
+        Mutation::ResetElsewhere if inner.oid == oid::RESET_VF => {
+            other(&|o| !has(o)).filter(|_| commit()).or(Some(index))
+        }
+        Mutation::TargetElsewhere if wire::offload_row(inner.oid).is_none() => {
+            other(&|o| !has(o)).filter(|_| commit()).or(Some(index))
+        }
+        Mutation::UpdateOneCopy
+            if inner.oid == oid::QUEUE_PARAMETERS && holder.by == By::Extension && commit() =>
+        {
+            None
         }
         Mutation::WrongHandle if inner.oid == oid::UPDATE_SA => {
             other(&|o| !has(o)).filter(|_| commit()).or(Some(index))

@@ -139,4 +139,20 @@ pub const OFFLOAD: &[Rule] = &[
         "ntddndis.h",
         "own requests carry the switch's payload as it came",
     ),
+    error(
+        "OFFLOAD-26",
+        "What reads or changes a queue, a virtual port or a virtual function goes to the adapter that \
+         allocated it.",
+        "oid-sriov-reset-vf",
+    ),
+    error(
+        "OFFLOAD-27",
+        "A request whose NDIS_OID_REQUEST targets a virtual port goes to the adapter that has the port.",
+        "ns-oidrequest-ndis_oid_request",
+    ),
+    error(
+        "OFFLOAD-28",
+        "New parameters of a queue that has copies on several members reach each of them.",
+        "oid-receive-filter-queue-parameters",
+    ),
 ];

@@ -138,6 +138,7 @@ fn placement(seed: u64, mutation: Option<Mutation>) -> u32 {
             Mutation::LeaveCopy
             | Mutation::LoseQueueStatus
             | Mutation::ChangeIdentifier
+            | Mutation::UpdateOneCopy
             | Mutation::FreeDefault
             | Mutation::OwnForNobody
             | Mutation::ForgetTarget,
@@ -186,6 +187,9 @@ fn offloads(net: &Net, placement: u32) {
         adapters.for_each(|a| _ = a.offloads.functions.create_vport(holder, PHYSICAL_FUNCTION));
     });
     net.start_function(c);
+    for nic in [a, c] {
+        net.offload(nic, |p| p.use_all());
+    }
     let home = net.members_of(c).first().map_or(1, |(member, _)| *member);
     net.fail(home);
     net.offload(net.vm(3), |p| p.allocate_queue());

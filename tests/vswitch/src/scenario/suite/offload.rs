@@ -23,6 +23,8 @@ pub enum Command {
     Associations(u16),
     DeleteAssociations(u16),
     UpdateAssociations(u16),
+    /// Reads and changes all that the guest holds.
+    Use(u16),
     RefuseQueue(u16, i32),
     CancelQueue(u16),
     Fail(u16),
@@ -65,7 +67,7 @@ pub fn sequence(seed: u64, length: usize, members: u16) -> Vec<Command> {
 }
 
 fn command(draw: &mut Draw, members: u16) -> Command {
-    let kind = draw.below(40);
+    let kind = draw.below(44);
     let guest = draw.below(u64::from(GUESTS)) as u16;
     let member = 1 + draw.below(u64::from(members)) as u16;
     match kind {
@@ -96,6 +98,7 @@ fn command(draw: &mut Draw, members: u16) -> Command {
         35 => Command::RefuseReferences([0, 20, 100][draw.below(3) as usize]),
         36..=37 => Command::Send(guest),
         38 => Command::Receive(member, guest),
+        39..=42 => Command::Use(guest),
         _ => Command::Wait,
     }
 }
@@ -167,6 +170,7 @@ fn step(net: &Net, command: Command) {
             let all = net.holds(net.vm(guest)).associations;
             net.offload(net.vm(guest), move |p| all.iter().all(|handle| p.update_association(*handle, 9)));
         }
+        Command::Use(guest) => _ = net.offload(net.vm(guest), |p| p.use_all()),
         Command::RefuseQueue(guest, status) if idle(guest) => {
             let plan = Plan { status, completion: None };
             net.offload_planned(net.vm(guest), plan, |p| p.allocate_queue());

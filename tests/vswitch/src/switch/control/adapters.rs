@@ -41,7 +41,8 @@ impl State {
         }
         let inner = inner_of(above)?;
         let carried = self.control.nics.carried.get(&inner)?;
-        let answered = carried.row().is_some() && carried.well_formed && carried.to != NicId::NOWHERE;
+        let meant = carried.row().is_some() || carried.target().is_some();
+        let answered = meant && carried.well_formed && carried.to != NicId::NOWHERE;
         if !answered {
             return None;
         }
@@ -211,7 +212,7 @@ impl State {
         };
         let nodes = inner_request::nodes_of(inner);
         let nodes: Vec<&[u8]> = nodes.iter().map(|n| &n[..]).collect();
-        let first = inner_request::named(inner.oid, &nodes).first().copied();
+        let first = inner_request::named_by(inner, &nodes).first().copied();
         let owner = first.filter(|_| adapter.offloads.by_number).and_then(|r| adapter.offloads.owner(r));
         let taken_for = Holder { source: owner.unwrap_or(source), ..holder };
         // SAFETY: the switch and the extension build their requests with the lengths that they state.
@@ -262,7 +263,7 @@ impl State {
             let set = adapter.and_then(|a| a.offloads.queues.filters.get(&filter));
             set.is_some_and(|set| set.target == on)
         });
-        there && inner_request::named(inner.oid, &nodes).into_iter().all(holds)
+        there && inner_request::named_by(inner, &nodes).into_iter().all(holds)
     }
 
     /// Checks that the extension chose this adapter correctly.
@@ -276,7 +277,7 @@ impl State {
     ) {
         let nodes = inner_request::nodes_of(inner);
         let nodes: Vec<&[u8]> = nodes.iter().map(|n| &n[..]).collect();
-        let named = inner_request::named(inner.oid, &nodes);
+        let named = inner_request::named_by(inner, &nodes);
         let m = &self.modules[module];
         let elsewhere = m.external.adapters.iter().any(|(other, adapter)| {
             *other != index && named.iter().any(|r| adapter.offloads.holdings().any(|(_, held)| held == *r))
@@ -296,7 +297,7 @@ impl State {
             });
         }
         if !named.is_empty() {
-            world.exercised(if wire::is_ipsec(inner.oid) { "OFFLOAD-23" } else { "OFFLOAD-07" });
+            world.exercised(if wire::is_ipsec(inner.oid) { "OFFLOAD-23" } else { belongs(inner) });
             if elsewhere && !wire::is_ipsec(inner.oid) {
                 world.exercised("OFFLOAD-08");
             }
@@ -321,7 +322,7 @@ impl State {
         if inner.oid == oid::SET_FILTER && holder.by == By::Extension {
             world.exercised("OFFLOAD-14");
         }
-        if holder.by == By::Extension && wire::offload_row(inner.oid).is_some_and(|row| !row.method) {
+        if holder.by == By::Extension && wire::releases(inner.oid) {
             let carried = self.control.nics.carried.values().find(|c| c.module == module);
             let allowed =
                 carried.map(crate::switch::control::nic_request::Carried::named).unwrap_or_default();
@@ -334,8 +335,7 @@ impl State {
                 format!("the extension gives up {theirs:?}, which the switch allocated")
             });
         }
-        let places = wire::offload_row(inner.oid).is_some_and(|row| row.vetoable) && named.is_empty();
-        if places {
+        if wire::places(inner.oid) && named.is_empty() {
             let able = |a: &crate::adapter::Adapter| {
                 let c = &a.offloads.capabilities;
                 if inner.oid == oid::ALLOCATE_QUEUE { c.queues > 0 } else { c.functions > 0 }
@@ -351,8 +351,10 @@ impl State {
     /// A request to the whole team: resources to be freed are freed on whichever adapter holds them, or are freed
     /// already.
     fn team_edge(&mut self, world: &World, module: usize, holder: Holder, inner: &mut OidRequest) -> Served {
-        let Some(row) = wire::offload_row(inner.oid) else {
-            return Served { status: FAILURE, ..Served::default() };
+        let (name, vetoable, method) = match wire::offload_row(inner.oid) {
+            Some(row) => (row.name, row.vetoable, row.method),
+            None if wire::target(inner).is_some() => ("a request for a virtual port", true, false),
+            None => return Served { status: FAILURE, ..Served::default() },
         };
         let carried = self.control.nics.carried.values().find(|c| c.module == module);
         let excused =
@@ -371,18 +373,23 @@ impl State {
             && !m.topology.is_changing();
         let nodes = inner_request::nodes_of(inner);
         let nodes: Vec<&[u8]> = nodes.iter().map(|n| &n[..]).collect();
-        let named = inner_request::named(inner.oid, &nodes);
+        let named = inner_request::named_by(inner, &nodes);
+        if named.is_empty() && wire::uses(inner.oid) {
+            // The default queue, the default virtual port: the team's own adapter passes it to all.
+            inner.word52 = inner.length;
+            return Served::default();
+        }
         if named.is_empty() {
             // A security association that no adapter can offload is forwarded unchanged instead of refused.
             let lacking = m.external.adapters.values().any(|a| a.offloads.capabilities.associations == 0);
             let excused = excused || lacking && wire::is_ipsec(inner.oid);
             rule(world, "OID-57", excused || !usable, || {
-                format!("{} of {} went to the whole team", row.name, holder.source)
+                format!("{name} of {} went to the whole team", holder.source)
             });
             return Served { status: FAILURE, ..Served::default() };
         }
         let mut ended = Vec::new();
-        let releases = !matches!(inner.oid, oid::ALLOCATION_COMPLETE | oid::MOVE_FILTER | oid::UPDATE_SA);
+        let releases = wire::releases(inner.oid);
         for resource in named {
             // Copies of the resource are freed with it.
             let copies = self.control.nics.replicas.get(&(holder.source, resource)).filter(|_| releases);
@@ -397,19 +404,19 @@ impl State {
             let there = m.topology.nic(NicId::new(m.external.external_port, index));
             let there = there.is_some_and(|nic| nic.state == NicState::Connected && nic.usable);
             let known = self.control.nics.known.contains(&(module, holder.source, resource));
-            rule(world, "OFFLOAD-07", excused || !known || !there || m.topology.is_changing(), || {
+            rule(world, belongs(inner), excused || !known || !there || m.topology.is_changing(), || {
                 format!(
-                    "{} of {} went to the whole team; adapter {index} has {resource:?}",
-                    row.name, holder.source
+                    "{name} of {} went to the whole team; adapter {index} has {resource:?}",
+                    holder.source
                 )
             });
-            if !row.vetoable && releases {
+            if releases {
                 adapter.offloads.forget(holder.source, resource);
                 ended.push(resource);
             }
         }
-        let status = if row.vetoable { FAILURE } else { SUCCESS };
-        if status == SUCCESS && row.method {
+        let status = if vetoable { FAILURE } else { SUCCESS };
+        if status == SUCCESS && method {
             (inner.method_bytes_read, inner.method_bytes_written) = (inner.length, inner.length);
         }
         Served { status, ended, ..Served::default() }
@@ -423,6 +430,15 @@ impl State {
             .filter(|(_, holder, _)| holder.source == source)
             .map(|(index, holder, what)| (index, what, holder.by))
             .collect()
+    }
+}
+
+/// The rule that a request about a resource goes to the adapter that holds it.
+fn belongs(inner: &OidRequest) -> &'static str {
+    match wire::offload_row(inner.oid) {
+        None => "OFFLOAD-27",
+        Some(row) if wire::uses(row.oid) => "OFFLOAD-26",
+        Some(_) => "OFFLOAD-07",
     }
 }
 

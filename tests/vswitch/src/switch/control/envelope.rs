@@ -1,5 +1,6 @@
 //! Requests to a NIC from above: an OID encapsulated in OID_SWITCH_NIC_REQUEST.
 
+use crate::adapter::wire::VPORT_ID_VALID;
 use crate::machine::world::{self, World};
 use crate::switch::control::nic_request::Carried;
 use crate::switch::control::{Ask, below::Plan, buffer, bytes_at, payload, request};
@@ -15,11 +16,13 @@ pub struct Inner {
     pub buffer: Vec<u8>,
     /// Further nodes of a list that starts in the buffer, and the offset of the link in each.
     pub links: (Vec<Vec<u8>>, usize),
+    /// The virtual port that it targets, in an NDIS_OID_REQUEST of the second revision.
+    pub vport: Option<u32>,
 }
 
 impl Inner {
     pub fn new(oid: u32, kind: i32, buffer: Vec<u8>) -> Self {
-        Self { oid, kind, buffer, links: (Vec::new(), 8) }
+        Self { oid, kind, buffer, links: (Vec::new(), 8), vport: None }
     }
 
     pub fn set(oid: u32, buffer: Vec<u8>) -> Self {
@@ -28,6 +31,10 @@ impl Inner {
 
     pub fn method(oid: u32, buffer: Vec<u8>) -> Self {
         Self::new(oid, request_type::METHOD, buffer)
+    }
+
+    pub fn for_vport(self, vport: u32) -> Self {
+        Self { vport: Some(vport), ..self }
     }
 }
 
@@ -84,6 +91,10 @@ pub fn ask_as(
     }
     let mut r = OidRequest::ZERO;
     revise(&world, &mut r);
+    if let Some(vport) = inner.vport {
+        r.header = ObjectHeader::new(object_type::OID_REQUEST, 2, OidRequest::SIZE_REVISION_2);
+        (r.switch_id, r.vport_id, r.flags) = (0, vport, r.flags | VPORT_ID_VALID);
+    }
     r.request_type = inner.kind;
     r.oid = inner.oid;
     r.information_buffer = next as *mut _;
@@ -143,9 +154,6 @@ pub(crate) fn revise(world: &World, r: &mut OidRequest) {
     r.header = ObjectHeader::new(object_type::OID_REQUEST, 2, size_of::<OidRequest>() as u16);
     (r.switch_id, r.vport_id, r.flags) = (word(), word(), word() & !VPORT_ID_VALID | 2);
 }
-
-/// `NDIS_OID_REQUEST_FLAGS_VPORT_ID_VALID`.
-const VPORT_ID_VALID: u32 = 1;
 
 /// Whether an extension may read the request: every header has its type, at least revision 1 and its size, and the
 /// buffers have the stated lengths.

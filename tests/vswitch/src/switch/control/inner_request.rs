@@ -6,6 +6,14 @@ use crate::adapter::wire::{self, get, get32, oid};
 use crate::switch::control::bytes_at;
 use lbfoext::ndis::raw::OidRequest;
 
+/// The resources that a request names: in its contents, or as its target if it has no row.
+pub fn named_by(request: &OidRequest, nodes: &[&[u8]]) -> Vec<Resource> {
+    match wire::target(request) {
+        Some(vport) if wire::offload_row(request.oid).is_none() => vec![Resource::Vport(vport)],
+        _ => named(request.oid, nodes),
+    }
+}
+
 /// The resources that a request with these contents names.
 pub fn named(number: u32, nodes: &[&[u8]]) -> Vec<Resource> {
     let Some(bytes) = nodes.first() else { return Vec::new() };
@@ -29,12 +37,20 @@ pub fn named(number: u32, nodes: &[&[u8]]) -> Vec<Resource> {
             crate::adapter::sriov::PHYSICAL_FUNCTION => Vec::new(),
             function => vec![Resource::Function(function)],
         },
+        oid::QUEUE_PARAMETERS => default_or(word(wire::queue::ID), Resource::Queue),
+        oid::VPORT_PARAMETERS => default_or(word(wire::vport::ID), Resource::Vport),
+        _ if wire::uses_vf(number) => vec![Resource::Function(word(wire::used_vf(number)))],
         oid::UPDATE_SA => vec![Resource::Association(get(bytes, wire::update_sa::HANDLE))],
         oid::DELETE_SA => {
             nodes.iter().map(|n| Resource::Association(get(n, wire::delete_sa::HANDLE))).collect()
         }
         _ => Vec::new(),
     }
+}
+
+/// Number 0 is the default queue or the default virtual port of every adapter.
+fn default_or(id: u32, resource: fn(u32) -> Resource) -> Vec<Resource> {
+    if id == 0 { Vec::new() } else { vec![resource(id)] }
 }
 
 /// The queue of the filter that a request clears, unless it is the default one.

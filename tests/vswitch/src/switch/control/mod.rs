@@ -17,6 +17,7 @@ pub mod nic_request;
 pub mod offering;
 pub mod offload;
 pub mod offload_bytes;
+mod offload_uses;
 pub mod optional;
 pub mod payload;
 pub mod properties;

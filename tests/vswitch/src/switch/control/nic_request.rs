@@ -62,10 +62,18 @@ impl Carried {
         self.blocks.iter().map(|(at, bytes)| bytes_at(*at, bytes.len())).collect()
     }
 
+    /// The virtual port that it targets, if its OID has no row.
+    pub fn target(&self) -> Option<u32> {
+        wire::target_of(&self.before).filter(|_| wire::offload_row(self.oid).is_none())
+    }
+
     /// The resources that it names.
     pub fn named(&self) -> Vec<Resource> {
         let nodes: Vec<&[u8]> = self.blocks.iter().map(|(_, bytes)| &bytes[..]).collect();
-        inner_request::named(self.oid, &nodes)
+        match self.target() {
+            Some(vport) => vec![Resource::Vport(vport)],
+            None => inner_request::named(self.oid, &nodes),
+        }
     }
 }
 

@@ -100,6 +100,14 @@ fn names(size: u16, member: wire::Member, id: u64) -> Vec<u8> {
     bytes
 }
 
+/// New processors of a queue.
+pub fn queue_update(revision: u8, port: u32, id: u32, mask: u64) -> Vec<u8> {
+    let mut bytes = queue_parameters(revision, port, mask);
+    put(&mut bytes, wire::queue::FLAGS, u64::from(wire::flag::QUEUE_AFFINITY_CHANGED));
+    put(&mut bytes, wire::queue::ID, u64::from(id));
+    bytes
+}
+
 pub fn free_queue(id: u32) -> Vec<u8> {
     names(12, wire::free_queue::ID, u64::from(id))
 }
@@ -141,6 +149,75 @@ pub fn vport_parameters(revision: u8, function: u32) -> Vec<u8> {
     put(&mut bytes, wire::vport::FUNCTION, u64::from(function));
     put(&mut bytes, wire::vport::QUEUE_PAIRS, 1);
     put(&mut bytes, wire::vport::STATE, 1);
+    bytes
+}
+
+/// A new number of queue pairs of a virtual port.
+pub fn vport_update(revision: u8, id: u32, pairs: u32) -> Vec<u8> {
+    let mut bytes = vport_parameters(revision, 0);
+    put(&mut bytes, wire::vport::FLAGS, u64::from(wire::flag::VPORT_PAIRS_CHANGED));
+    put(&mut bytes, wire::vport::ID, u64::from(id));
+    put(&mut bytes, wire::vport::QUEUE_PAIRS, u64::from(pairs));
+    bytes
+}
+
+/// Reads or writes these bytes of a virtual function's configuration space.
+pub fn config_space(writes: bool, vf: u32, offset: u32, data: &[u8]) -> Vec<u8> {
+    let id = if writes { wire::config_space_written::VF } else { wire::config_space::VF };
+    with_data(id, vf, (wire::config_space::OFFSET, offset), data)
+}
+
+/// Reads or writes a block of the back channel between the drivers of function and adapter.
+pub fn config_block(writes: bool, vf: u32, block: u32, data: &[u8]) -> Vec<u8> {
+    let id = if writes { wire::config_block_written::VF } else { wire::config_block::VF };
+    with_data(id, vf, (wire::config_block::BLOCK_ID, block), data)
+}
+
+fn with_data(id: wire::Member, vf: u32, (which, value): (wire::Member, u32), data: &[u8]) -> Vec<u8> {
+    let mut bytes = names(20, id, u64::from(vf));
+    put(&mut bytes, which, u64::from(value));
+    put(&mut bytes, wire::config_space::LENGTH, data.len() as u64);
+    put(&mut bytes, wire::config_space::BUFFER, 24);
+    bytes.extend([0; 4]);
+    bytes.extend(data);
+    bytes
+}
+
+pub fn reset_vf(vf: u32) -> Vec<u8> {
+    names(6, wire::vf_reset::VF, u64::from(vf))
+}
+
+/// A power state of a virtual function: 1 is D0, 4 is D3.
+pub fn vf_power(vf: u32, state: u32) -> Vec<u8> {
+    let mut bytes = structure(16, 1, 13, GARBAGE);
+    put(&mut bytes, wire::vf_power::VF, u64::from(vf));
+    put(&mut bytes, wire::vf_power::STATE, u64::from(state));
+    bytes
+}
+
+pub fn vf_vendor(vf: u32) -> Vec<u8> {
+    names(10, wire::vf_vendor::VF, u64::from(vf))
+}
+
+/// Asks for the resources of a base address register, with room for the descriptor.
+pub fn vf_bar(vf: u32, bar: u32) -> Vec<u8> {
+    let mut bytes = names(12, wire::vf_bar::VF, u64::from(vf));
+    put(&mut bytes, wire::vf_bar::INDEX, u64::from(bar));
+    put(&mut bytes, wire::vf_bar::RESOURCES_AT, 12);
+    bytes.extend([0; 20]);
+    bytes
+}
+
+/// `NDIS_RECEIVE_SCALE_PARAMETERS` of a revision, or `_V2` for revision 0, with a key of 40 bytes.
+pub fn scale_parameters(revision: u8) -> Vec<u8> {
+    let size: u16 = match revision {
+        0 | 1 => 28,
+        2 => 40,
+        _ => 44,
+    };
+    let mut bytes = structure(usize::from(size), revision.max(1), size, GARBAGE);
+    bytes[0] = if revision == 0 { 0xC8 } else { 0x89 };
+    bytes.extend([0x6D; 40]);
     bytes
 }
 
