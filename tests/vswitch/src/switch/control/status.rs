@@ -260,19 +260,21 @@ pub fn indicate_as(module: usize, status: &Status, damage: Option<Damage>) {
     let code = status.code;
     let capability = status.from.is_some() && crate::check::status::is_capability(code);
     let from_team = status.from.is_some_and(|from| from.index == 0);
-    let (seen, replaced, twice, nobody) = with(|_, s| {
+    let (seen, replaced, by_others, twice, nobody) = with(|_, s| {
         let passed = s.control.status.under_way.remove(&outer).unwrap_or_default();
         let seen = passed.times;
         let mut own =
             s.control.status.own.iter().filter(|(own, began, _)| *own == code && *began >= began_at);
         let replaced = own.clone().next().is_some();
+        // Another thread, which took over what this one found to be due.
+        let by_others = s.control.status.own.iter().any(|(own, _, at)| *own == code && *at >= began_at);
         // Members' answers to a query after an indication of the team are newer than that indication.
         let twice = seen > 0 && own.any(|(.., at)| !from_team || *at < passed.at);
         let topology = &s.modules[module].topology;
         let alone = !topology.members().any(|nic| nic.usable && !nic.known_down) || topology.is_changing();
         // The capabilities of a member that is down do not count for the team.
         let dead = status.from.and_then(|from| topology.nic(from)).is_some_and(|nic| nic.known_down);
-        (seen, replaced, twice, alone || dead || s.control.status.refused != refused)
+        (seen, replaced, by_others, twice, alone || dead || s.control.status.refused != refused)
     });
     let away = [away_before, with(|_, s| away(s, module, status))];
     if damage.is_none() && away == [Away::Yes; 2] {
@@ -282,7 +284,7 @@ pub fn indicate_as(module: usize, status: &Status, damage: Option<Damage>) {
     }
     let connected = damage.is_some() || away == [Away::No; 2];
     // A capability indication of a member may be replaced by one of the team; without members up, none is needed.
-    let told = seen > 0 || !connected || damage.is_none() && capability && (replaced || nobody);
+    let told = seen > 0 || !connected || damage.is_none() && capability && (by_others || nobody);
     let id = if damage.is_some() { "STATUS-17" } else { "STATUS-01" };
     rule(&world, id, told, || format!("status {code:#x} {damage:?} was not passed up"));
     let understood = damage.is_none()
