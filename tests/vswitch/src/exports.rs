@@ -57,7 +57,8 @@ macro_rules! exports {
                     {
                         let lowest = $crate::machine::stack_depth::lowest_to_paint();
                         if frame.left(lowest) {
-                            $crate::machine::stack_depth::paint(lowest);
+                            // SAFETY: from just now.
+                            unsafe { $crate::machine::stack_depth::paint(lowest) };
                         }
                         result
                     }

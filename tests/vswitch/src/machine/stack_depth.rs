@@ -120,9 +120,12 @@ pub fn lowest_to_paint() -> usize {
     stack_pointer() - PAINTED_WORDS * size_of::<u64>()
 }
 
-/// Paints what lies below the stack pointer, from `lowest_to_paint` on.
+/// Paints what lies below the stack pointer.
+///
+/// # Safety
+/// `lowest` is what `lowest_to_paint` gives in the same function.
 #[inline(always)]
-pub fn paint(lowest: usize) {
+pub unsafe fn paint(lowest: usize) {
     // SAFETY: the words below the stack pointer belong to this thread's stack of many megabytes and are dead: without
     // `nostack` the compiler keeps nothing below the stack pointer across the block.
     unsafe {
@@ -165,7 +168,8 @@ pub fn enter_driver(world: &World) -> Span {
     if world.config().paint_stack {
         span.paint_ends = lowest_to_paint();
         give_control(span);
-        paint(span.paint_ends);
+        // SAFETY: from just now.
+        unsafe { paint(span.paint_ends) };
     }
     before
 }

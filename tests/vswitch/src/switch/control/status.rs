@@ -27,9 +27,7 @@ pub struct Indications {
     pub advertised: BTreeMap<(usize, i32), Vec<u8>>,
     /// Partitions that got NDIS_STATUS_SWITCH_PORT_REMOVE_VF: module and NIC.
     pub removals: Vec<(usize, NicId)>,
-    /// The extension's own indications: status code, order number at the start of the FilterStatus in which each was
-    /// made, and its own order number.
-    own: Vec<(i32, u64, u64)>,
+    own: Vec<OwnIndication>,
     /// Whether the envelope in FilterStatus is damaged.
     pub damaged: bool,
     /// Number of references that were refused.
@@ -45,6 +43,16 @@ impl Indications {
     }
 }
 
+/// An indication that a module of the extension originated.
+struct OwnIndication {
+    module: usize,
+    code: i32,
+    /// Order number at the start of the FilterStatus in which it was made; 0 outside one.
+    began: u64,
+    /// Its own order number.
+    at: u64,
+}
+
 /// How often an indication was passed up, and the order number of the last time.
 #[derive(Clone, Copy, Default)]
 struct Passed {
@@ -55,7 +63,12 @@ struct Passed {
 impl Indications {
     /// Number of the extension's own indications with this status code.
     pub fn own_of(&self, code: i32) -> usize {
-        self.own.iter().filter(|(own, ..)| *own == code).count()
+        self.own.iter().filter(|own| own.code == code).count()
+    }
+
+    /// The own indications of one module with this status code.
+    fn own_by(&self, module: usize, code: i32) -> impl Iterator<Item = &OwnIndication> + Clone {
+        self.own.iter().filter(move |own| (own.module, own.code) == (module, code))
     }
 }
 
@@ -263,13 +276,12 @@ pub fn indicate_as(module: usize, status: &Status, damage: Option<Damage>) {
     let (seen, replaced, by_others, twice, nobody) = with(|_, s| {
         let passed = s.control.status.under_way.remove(&outer).unwrap_or_default();
         let seen = passed.times;
-        let mut own =
-            s.control.status.own.iter().filter(|(own, began, _)| *own == code && *began >= began_at);
+        let mut own = s.control.status.own_by(module, code).filter(|own| own.began >= began_at);
         let replaced = own.clone().next().is_some();
         // Another thread, which took over what this one found to be due.
-        let by_others = s.control.status.own.iter().any(|(own, _, at)| *own == code && *at >= began_at);
+        let by_others = s.control.status.own_by(module, code).any(|own| own.at >= began_at);
         // Members' answers to a query after an indication of the team are newer than that indication.
-        let twice = seen > 0 && own.any(|(.., at)| !from_team || *at < passed.at);
+        let twice = seen > 0 && own.any(|own| !from_team || own.at < passed.at);
         let topology = &s.modules[module].topology;
         let alone = !topology.members().any(|nic| nic.usable && !nic.known_down) || topology.is_changing();
         // The capabilities of a member that is down do not count for the team.
@@ -385,7 +397,7 @@ impl State {
             return;
         };
         let began = crate::switch::ndis::inside("FilterStatus").map_or(0, |call| call.began);
-        self.control.status.own.push((code, began, at));
+        self.control.status.own.push(OwnIndication { module, code, began, at });
         world.log(|| format!("own status {code:#x}"));
         // SAFETY: checked just now.
         let envelope = unsafe { *own.status_buffer.cast::<SwitchNicStatusIndication>() };
