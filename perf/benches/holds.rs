@@ -21,8 +21,6 @@ use std::sync::atomic::Ordering;
 
 /// The most instructions of a handler, of a timer function or of a lock hold; some 15 us on this machine.
 const MOST: u64 = 150_000;
-/// The same where every bucket moves, or where a handler merges the capabilities of 32 members after its longest lock hold.
-const MOST_OF_ALL_BUCKETS: u64 = 200_000;
 /// The same where members of unlike speeds bid for the buckets of one that failed; some 45 us on this machine. The number
 /// of bids is bounded (`WORK_MOST` of `teaming/src/team/lending.rs`).
 const MOST_OF_UNLIKE: u64 = 450_000;
@@ -55,7 +53,7 @@ const fn up_to(most: u64, act: Act) -> Act {
 const ACTS: &[Act] = &[
     act("link down, 2 members", || link(2, ALIKE, false)),
     act("link down, 4 members", || link(4, ALIKE, false)),
-    up_to(MOST_OF_ALL_BUCKETS, act("link down, 32 members", || link(MEMBERS, ALIKE, false))),
+    act("link down, 32 members", || link(MEMBERS, ALIKE, false)),
     up_to(MOST_OF_UNLIKE, act("link down, 3 members, unlike speeds", || link(3, UNLIKE, false))),
     up_to(MOST_OF_UNLIKE, act("link down, 4 members, unlike speeds", || link(4, UNLIKE, false))),
     up_to(MOST_OF_UNLIKE, act("link down, 32 members, unlike speeds", || link(MEMBERS, UNLIKE, false))),
@@ -99,14 +97,11 @@ const ACTS: &[Act] = &[
         later(1_000_000);
         switch.tick();
     }),
-    up_to(
-        MOST_OF_ALL_BUCKETS,
-        act("member unbound", || {
-            let switch = full();
-            switch.nic(oids::SWITCH_NIC_DISCONNECT, 1, 7);
-            switch.nic(oids::SWITCH_NIC_DELETE, 1, 7);
-        }),
-    ),
+    act("member unbound", || {
+        let switch = full();
+        switch.nic(oids::SWITCH_NIC_DISCONNECT, 1, 7);
+        switch.nic(oids::SWITCH_NIC_DELETE, 1, 7);
+    }),
     act("member bound", || {
         let switch = counted_later(|| {
             let switch = full();
@@ -149,12 +144,9 @@ const ACTS: &[Act] = &[
         let switch = full();
         (2_000..2_100).for_each(|port| switch.port(oids::SWITCH_PORT_CREATE, port));
     }),
-    up_to(
-        MOST_OF_ALL_BUCKETS,
-        holds("restart: the switch is read", || {
-            start(MEMBERS, PORTS);
-        }),
-    ),
+    holds("restart: the switch is read", || {
+        start(MEMBERS, PORTS);
+    }),
     holds("a chain of 256 packets to the external port", || chain(false)),
     holds("a chain of 32 packets for everyone", || chain(true)),
 ];

@@ -114,8 +114,9 @@ impl Task {
     }
 }
 
-/// Pushes an event if the processors of a new queue, or the new processors of one, conflict with those of other members: they must not overlap when
-/// members share the queues out, and must agree when every member holds every queue (KB 2974384). Once for each member.
+/// Pushes an event if the processors of a new queue, or the new processors of one, conflict with those of other members:
+/// they must not overlap when members share the queues out, and must agree when every member holds every queue (KB
+/// 2974384). Once for each member.
 fn check_processors(control: &mut TeamLock<'_>, task: &Task, plan: OidPlan) {
     let (group, processors) = match task.command {
         Command::AllocateQueue { group, processors } => (group, processors),

@@ -277,9 +277,8 @@ pub fn find(place: OidContext, oid: u32, kind: RequestType) -> Option<&'static R
     OIDS.iter().find(|row| row.place == place && row.oid == oid && row.kinds.contains(&kind))
 }
 
-/// What happens to a request in an envelope whose OID has no row for its type, and whose NDIS_OID_REQUEST says that a
-/// virtual port is its target: "the VPort to which the OID is targeted" (ns-oidrequest-ndis_oid_request.md), whatever the
-/// OID. Its payload is not read.
+/// What happens to a request in an envelope whose OID has no row for its type, and whose NDIS_OID_REQUEST names a virtual
+/// port as its target, which any OID may have (ns-oidrequest-ndis_oid_request.md). Its payload is not read.
 pub const TARGETS_VPORT: Row = Row {
     oid: 0,
     name: "",

@@ -34,8 +34,8 @@ enum By {
 }
 
 /// Most work of one walk, so that it takes at most half of the 100 us that are allowed at DISPATCH_LEVEL
-/// (guidelines-for-writing-dpc-routines). In a team of equal speeds a failure takes half of it at most, however many members
-/// there are: a member of n carries 4,096/n buckets, for which n - 1 members bid.
+/// (guidelines-for-writing-dpc-routines). One member's failure in a team of equal speeds takes less, however many members
+/// there are: a member of n carries 4,096/n buckets, for which n - 1 members bid, so at most 5,464 with three.
 const WORK_MOST: u32 = 9_500;
 /// Work for each bucket beside the bids.
 const BUCKET_WORK: u32 = 2;

@@ -11,8 +11,7 @@ pub mod receive;
 use crate::Storage;
 use crate::ids::{AdapterId, MEMBERS, MemberIndex, MemberSet, Ticks};
 use crate::settings::Settings;
-use crate::team::home::Building;
-use crate::team::home::Weights;
+use crate::team::home::{Building, Weights};
 use crate::team::member::{Delays, LinkSource, LinkState, Member, MemberEvent, MemberState};
 
 /// What the packet path must know after a change.
