@@ -23,7 +23,7 @@ use teaming::enumeration::{Changes, Enumeration};
 use teaming::flow::adapter_hash::HashConfidence;
 use teaming::forward::Forwarding;
 use teaming::forward::counters::Counters;
-use teaming::ids::{BUCKETS, MEMBERS, PortId};
+use teaming::ids::{BUCKETS, MEMBERS, MemberSet, PortId};
 use teaming::migration::operations::{self, Operations};
 use teaming::offload::capabilities::{CapabilityTable, MemberCapabilities};
 use teaming::offload::{HeldResource, OffloadResources, ProcessorSets};
@@ -134,6 +134,8 @@ pub struct Control {
     pub events: EventRing,
     /// Offload resources by member, except security associations.
     pub resources: OffloadResources<Pool>,
+    /// Members of which it is not known what they hold, and that have not been asked since.
+    pub unasked: MemberSet,
     /// The capabilities of the members.
     pub capabilities: CapabilityTable<Pool>,
     /// The processors of the members' queues.
@@ -253,6 +255,7 @@ fn new_control() -> Result<PoolBox<Control>, NdisStatus> {
         enumeration: Enumeration::NEW,
         events: EventRing::try_new()?,
         resources: OffloadResources::new(new_resources(RESOURCES)?),
+        unasked: MemberSet::EMPTY,
         capabilities: CapabilityTable::new(PoolSlice::try_new(Tag::TABLE, MEMBERS, |_| {
             MemberCapabilities::UNKNOWN
         })?),

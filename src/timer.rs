@@ -1,7 +1,7 @@
 //! The expiry of the module's timer.
 
 use crate::clock;
-use crate::control::{failover, nic_status};
+use crate::control::{failover, nic_status, resource_lists};
 use crate::kernel::worker::Reasons;
 use crate::module::Module;
 use crate::ndis::irql::Dispatch;
@@ -42,7 +42,10 @@ impl Expire for Module {
             self.worker.wake(Reasons::CONFIGURATION);
         }
         if retry {
-            nic_status::retry(self);
+            let anew = nic_status::retry(self);
+            if !anew.is_empty() {
+                resource_lists::ask(self, anew);
+            }
         } else if plan.changed {
             nic_status::indicate_pending(self);
         }

@@ -57,6 +57,11 @@ pub enum Event {
     /// A port joined more multicast groups than the driver keeps, and gets every group from now on. `times` counts all
     /// ports.
     GroupsNotKept { port: u32, times: u64 },
+    /// A request names a resource that is not in the table: `reporters` members list that id, and not for its partition
+    /// alone. It was passed on as it came.
+    HolderUnknown { oid: u32, reporters: u32 },
+    /// A member could not be asked what it holds of before the attachment; it is asked again.
+    NotListed { member: MemberIndex, status: i32 },
     /// The configuration of the switch, or the properties of a port, could not be read; the query is repeated.
     NotEnumerated { status: i32 },
     /// The switch announced more ports and NICs than the driver could read; the query is repeated.

@@ -9,6 +9,7 @@
 use crate::clock;
 use crate::control::failover;
 use crate::control::nic_status;
+use crate::control::resource_lists;
 use crate::control::settings;
 use crate::kernel::pool::{PoolSlice, Tag};
 use crate::module::Module;
@@ -174,7 +175,10 @@ fn apply(
             module.forwarding.write(control.dispatch()).ports.forget_groups(id);
         }
         if is_connected {
+            let before = control.team.connected();
             lifecycle::apply_locked(module, &mut control, NicOp::Connect, &nic);
+            let found = control.team.connected().minus(before);
+            resource_lists::ask_unknown(module, &mut control, found);
         }
         changes = control.changes.count();
     }

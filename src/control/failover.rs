@@ -8,6 +8,7 @@ use crate::module::{Control, Module, TeamLock};
 use crate::ndis::irql::Passive;
 use crate::trace::Event;
 use teaming::ids::{AdapterId, MemberIndex, Ticks};
+use teaming::offload::OffloadPlacement;
 use teaming::settings::Settings;
 use teaming::team::TeamView;
 use teaming::team::member::{LinkSource, LinkState, MemberEvent, MemberState};
@@ -50,6 +51,7 @@ pub fn member_locked(module: &Module, control: &mut TeamLock<'_>, member: Member
     if matches!(event, MemberEvent::Disconnected | MemberEvent::Deleted) {
         // The adapter is unbound and its resources are gone; an adapter that is bound under its index later is another.
         control.resources.went_away(member);
+        control.unasked = control.unasked.without(member);
         control.capabilities.forget(member);
         control.processors.forget(member);
         module.associations.write(control.dispatch()).went_away(member);
@@ -99,6 +101,7 @@ pub fn settings(module: &Module, settings: &Settings) {
         return;
     }
     control.settings = *settings;
+    control.resources.copied = settings.offload_placement == OffloadPlacement::EveryMember;
     module.distrust_adapters();
     let plan = control.team.configure(settings, now);
     module.forwarding.write(control.dispatch()).configure(settings);

@@ -4,5 +4,6 @@ pub mod enumerate;
 pub mod failover;
 pub mod link_poll;
 pub mod nic_status;
+pub mod resource_lists;
 pub mod settings;
 pub mod worker;

@@ -143,15 +143,19 @@ pub fn indicate_pending(module: &Module) {
     }
 }
 
-/// Repeats the queries and the indications that were refused. IRQL <= DISPATCH_LEVEL, no lock held.
-pub fn retry(module: &Module) {
+/// Repeats the queries and the indications that were refused. Returns the members that could not be asked anything when
+/// they were connected. IRQL <= DISPATCH_LEVEL, no lock held.
+pub fn retry(module: &Module) -> MemberSet {
+    let mut anew = MemberSet::EMPTY;
     for slot in 0..MEMBERS {
         let Some(member) = MemberIndex::from_slot(slot) else { continue };
         if let Some(topics) = module.queries.take_deferred(member) {
             ask(module, member, topics);
+            anew = if topics == Topics::ALL { anew.with(member) } else { anew };
         }
     }
     indicate_pending(module);
+    anew
 }
 
 /// The next partition that uses a lost virtual function, with a reference to its NIC that was taken under the team lock

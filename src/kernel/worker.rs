@@ -22,6 +22,8 @@ bitflags! {
         const CONFIGURATION = 4;
         /// A member was connected, or its adapter became known, and nothing has told its link state.
         const MEMBERS = 8;
+        /// Members must be asked what they hold.
+        const RESOURCES = 16;
     }
 }
 

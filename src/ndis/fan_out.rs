@@ -7,8 +7,9 @@
 
 use super::envelope::Envelope;
 use super::handle::Filter;
+use super::member_request::{ENVELOPE, Encapsulated};
 use super::oid::{OwnKind, OwnRequest, Request};
-use super::raw::{ObjectHeader, OidRequest, SwitchNicOidRequest, object_type, oids, request_type};
+use super::raw::{ObjectHeader, OidRequest, object_type, oids, request_type};
 use super::status::{NdisStatus, OutOfMemory};
 use super::switch::{NicRef, Switch};
 use super::sys;
@@ -18,14 +19,13 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, Ordering};
 use teaming::ids::{MemberIndex, NicId, NicIndex, PortId};
 use teaming::offload::NO_PARTITION;
-use teaming::oid::Resource;
+use teaming::oid::{RequestType, Resource};
 
 /// The driver's own request to one member, in place of the original.
 #[repr(C)]
 struct Part {
     own: OwnRequest,
-    envelope: SwitchNicOidRequest,
-    inner: OidRequest,
+    both: Encapsulated,
     fan: *mut FanOut,
     member: Option<MemberIndex>,
     status: NdisStatus,
@@ -51,8 +51,7 @@ impl FanOut {
     pub fn try_new(original: Request, parts: usize, bytes: usize) -> Result<PoolBox<Self>, OutOfMemory> {
         let part = |_| Part {
             own: OwnRequest::EMPTY,
-            envelope: SwitchNicOidRequest::ZERO,
-            inner: OidRequest::ZERO,
+            both: Encapsulated::EMPTY,
             fan: core::ptr::null_mut(),
             member: None,
             status: NdisStatus::PENDING,
@@ -94,47 +93,32 @@ impl FanOut {
         (port, nic): (PortId, NicRef<'_>),
     ) {
         let buffer = self.payload_mut(index).as_mut_ptr();
-        let length = u32::try_from(length).unwrap_or(0);
         let original_id = self.original.id();
-        let Some(part) = self.parts.get_mut(index) else { return };
+        let (Some(part), Some(kind)) = (self.parts.get_mut(index), like.kind()) else { return };
         part.member = Some(member);
+        let destination = NicId::new(port, member.nic());
+        part.both.fill(kind, like.oid(), (buffer, length), source, destination);
+        let inner = &mut part.both.inner;
+        if let Some(target) = like.target() {
+            inner.header = ObjectHeader::new(object_type::OID_REQUEST, 2, OidRequest::SIZE_REVISION_2);
+            inner.switch_id = target.switch;
+            inner.vport_id = target.vport;
+            inner.flags = target.flags;
+        }
         let theirs = like.inner().as_ptr();
         // SAFETY: the view is checked and its request not completed.
-        let (kind, oid) = unsafe { ((*theirs).request_type, (*theirs).oid) };
-        // SAFETY: as above.
-        let (ndis_port, timeout, method_id) =
-            unsafe { ((*theirs).port_number, (*theirs).timeout, (*theirs).word56) };
-        part.inner.header = ObjectHeader::new(object_type::OID_REQUEST, 1, OidRequest::SIZE_REVISION_1);
-        if let Some(target) = like.target() {
-            part.inner.header = ObjectHeader::new(object_type::OID_REQUEST, 2, OidRequest::SIZE_REVISION_2);
-            part.inner.switch_id = target.switch;
-            part.inner.vport_id = target.vport;
-            part.inner.flags = target.flags;
+        (inner.port_number, inner.timeout) = unsafe { ((*theirs).port_number, (*theirs).timeout) };
+        if kind == RequestType::Method {
+            // SAFETY: as above.
+            inner.word56 = unsafe { (*theirs).word56 };
         }
-        part.inner.request_type = kind;
-        part.inner.oid = oid;
-        part.inner.port_number = ndis_port;
-        part.inner.timeout = timeout;
-        part.inner.information_buffer = buffer.cast();
-        part.inner.length = length;
-        if kind == request_type::METHOD {
-            part.inner.word52 = length;
-            part.inner.word56 = method_id;
-        }
-        let envelope_size = size_of::<SwitchNicOidRequest>() as u16;
-        part.envelope.header = ObjectHeader::new(object_type::DEFAULT, 1, envelope_size);
-        part.envelope.source_port_id = source.port.get();
-        part.envelope.source_nic_index = source.index.get();
-        part.envelope.destination_port_id = port.get();
-        part.envelope.destination_nic_index = member.nic().get();
-        part.envelope.oid_request = &raw mut part.inner;
-        let envelope = &raw mut part.envelope;
+        let envelope = &raw mut part.both.envelope;
         part.own.prepare(
             OwnKind::Part,
             request_type::METHOD,
             oids::SWITCH_NIC_REQUEST,
             envelope.cast(),
-            envelope_size.into(),
+            ENVELOPE.into(),
         );
         // With the original's RequestId, a cancellation of the original cancels all parts.
         part.own.set_id(original_id);
@@ -210,7 +194,7 @@ impl FanOut {
     unsafe fn back(own: NonNull<OwnRequest>, status: NdisStatus, switch: &Switch) -> Option<PoolBox<Self>> {
         let part = own.cast::<Part>().as_ptr();
         // SAFETY: requests of kind `Part` begin a `Part`, which is ours since it is back.
-        let (envelope, fan) = unsafe { (&(*part).envelope, (*part).fan) };
+        let (envelope, fan) = unsafe { (&(*part).both.envelope, (*part).fan) };
         let nic = |port, index| NicId::new(PortId::new(port), NicIndex::new(index));
         let destination = nic(envelope.destination_port_id, envelope.destination_nic_index);
         let source = nic(envelope.source_port_id, envelope.source_nic_index);
@@ -251,14 +235,14 @@ impl FanOut {
         let Some(part) = self.parts.iter().find(|part| part.member == Some(member)) else { return };
         // SAFETY: results of a request that this driver completes itself are its to write.
         let inner = unsafe { &mut *envelope.inner().as_ptr() };
-        inner.supported_revision = part.inner.supported_revision;
+        inner.supported_revision = part.both.inner.supported_revision;
         if inner.request_type == request_type::METHOD {
-            inner.method_bytes_written = part.inner.method_bytes_written;
-            inner.method_bytes_read = part.inner.method_bytes_read;
-            inner.method_bytes_needed = part.inner.method_bytes_needed;
+            inner.method_bytes_written = part.both.inner.method_bytes_written;
+            inner.method_bytes_read = part.both.inner.method_bytes_read;
+            inner.method_bytes_needed = part.both.inner.method_bytes_needed;
         } else {
-            inner.word52 = part.inner.word52;
-            inner.word56 = part.inner.word56;
+            inner.word52 = part.both.inner.word52;
+            inner.word56 = part.both.inner.word56;
         }
         self.original.take_own_results(&part.own);
     }

@@ -1,13 +1,11 @@
-//! OID queries that the driver originates to team members: an encapsulated query in OID_SWITCH_NIC_REQUEST with
-//! SourcePortId and SourceNicIndex zero (forwarding-oid-requests-to-physical-network-adapters.md). A `Topic` is what
-//! one query asks for: the link state or a capability. The buffers of each member are allocated at attach, so a query
+//! Queries to team members that nobody waits for, on the driver's own behalf (`member_request`). A `Topic` is what one
+//! query asks for: the link state or a capability. The buffers of each member are allocated at attach, so a query
 //! needs no memory, unless the answer is longer than any structure that is known here.
 
 use super::handle::Filter;
+use super::member_request::{ENVELOPE, Encapsulated};
 use super::oid::{OwnKind, OwnRequest};
-use super::raw::{
-    LinkState as RawLinkState, ObjectHeader, OidRequest, SwitchNicOidRequest, object_type, oids, request_type,
-};
+use super::raw::{LinkState as RawLinkState, oids, request_type};
 use super::status::{NdisStatus, OutOfMemory};
 use super::switch::{NicRef, Switch};
 use super::sys;
@@ -15,8 +13,10 @@ use crate::kernel::pool::{PoolSlice, Tag};
 use crate::kernel::rundown::{WorkGuard, WorkRundown};
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU32, Ordering};
-use teaming::ids::{MEMBERS, MemberIndex, NicId, NicIndex, PortId};
+use teaming::ids::{MEMBERS, MemberIndex, NicId, PortId};
+use teaming::offload::NO_PARTITION;
 use teaming::offload::capabilities::{CAPABILITIES, Capability, LONGEST};
+use teaming::oid::RequestType;
 use teaming::team::member::LinkState;
 
 /// What one query asks a member for.
@@ -68,8 +68,7 @@ const ANSWER_MAX: usize = 65_536;
 #[repr(C)]
 struct Buffers {
     own: OwnRequest,
-    envelope: SwitchNicOidRequest,
-    inner: OidRequest,
+    both: Encapsulated,
     topic: Topic,
     answer: [u64; ANSWER],
     /// In place of `answer` for capabilities, once that was too short.
@@ -78,11 +77,11 @@ struct Buffers {
 
 impl Buffers {
     /// Where the answer goes, and its bytes.
-    fn place(&mut self) -> (*mut u64, usize) {
+    fn place(&mut self) -> (*mut u8, usize) {
         match (self.topic, self.longer.as_deref_mut()) {
-            (Topic::Link, _) => (self.answer.as_mut_ptr(), size_of::<RawLinkState>()),
-            (Topic::Capability(_), None) => (self.answer.as_mut_ptr(), LONGEST),
-            (Topic::Capability(_), Some(longer)) => (longer.as_mut_ptr(), size_of_val(longer)),
+            (Topic::Link, _) => (self.answer.as_mut_ptr().cast(), size_of::<RawLinkState>()),
+            (Topic::Capability(_), None) => (self.answer.as_mut_ptr().cast(), LONGEST),
+            (Topic::Capability(_), Some(longer)) => (longer.as_mut_ptr().cast(), size_of_val(longer)),
         }
     }
 }
@@ -115,8 +114,7 @@ impl MemberQueries {
             deferred: AtomicU32::new(0),
             buffers: UnsafeCell::new(Buffers {
                 own: OwnRequest::EMPTY,
-                envelope: SwitchNicOidRequest::ZERO,
-                inner: OidRequest::ZERO,
+                both: Encapsulated::EMPTY,
                 topic: Topic::Link,
                 answer: [0; ANSWER],
                 longer: None,
@@ -208,25 +206,15 @@ impl<'a> MemberQuery<'a> {
         if let Some(longer) = &mut b.longer {
             longer.fill(0);
         }
-        let (place, length) = b.place();
-        b.inner = OidRequest::ZERO;
-        b.inner.header = ObjectHeader::new(object_type::OID_REQUEST, 1, OidRequest::SIZE_REVISION_1);
-        b.inner.request_type = request_type::QUERY_INFORMATION;
-        b.inner.oid = b.topic.oid();
-        b.inner.information_buffer = place.cast();
-        b.inner.length = u32::try_from(length).unwrap_or(0);
-        b.envelope = SwitchNicOidRequest::ZERO;
-        b.envelope.header =
-            ObjectHeader::new(object_type::DEFAULT, 1, size_of::<SwitchNicOidRequest>() as u16);
-        b.envelope.destination_port_id = port.get();
-        b.envelope.destination_nic_index = self.member.nic().get();
-        b.envelope.oid_request = &raw mut b.inner;
+        let answer = b.place();
+        let destination = NicId::new(port, self.member.nic());
+        b.both.fill(RequestType::Query, b.topic.oid(), answer, NO_PARTITION, destination);
         b.own.prepare(
             OwnKind::Member(self.member),
             request_type::METHOD,
             oids::SWITCH_NIC_REQUEST,
-            (&raw mut b.envelope).cast(),
-            size_of::<SwitchNicOidRequest>() as u32,
+            (&raw mut b.both.envelope).cast(),
+            ENVELOPE.into(),
         );
         nic.keep();
         work.keep();
@@ -245,11 +233,9 @@ impl<'a> MemberQuery<'a> {
         work: &'m WorkRundown,
     ) -> (NicRef<'m>, WorkGuard<'m>) {
         // SAFETY: the question is the right to use the buffers.
-        let envelope = unsafe { &(*self.slot.buffers.get()).envelope };
-        let port = PortId::new(envelope.destination_port_id);
-        let nic = NicId::new(port, NicIndex::new(envelope.destination_nic_index));
+        let both = unsafe { &(*self.slot.buffers.get()).both };
         // SAFETY: both were kept in `send`, once.
-        unsafe { (NicRef::adopt(switch, nic), work.adopt()) }
+        unsafe { (both.destination(switch), work.adopt()) }
     }
 
     /// The topic is to be queried again, so the answer may be older than the last status indication.
@@ -266,10 +252,10 @@ impl<'a> MemberQuery<'a> {
     pub fn answer(&self) -> &[u8] {
         // SAFETY: the question is the right to use the buffers.
         let b = unsafe { &mut *self.slot.buffers.get() };
-        let written = b.inner.bytes_written() as usize;
+        let written = b.both.inner.bytes_written() as usize;
         let (place, length) = b.place();
         // SAFETY: inside the answer, which is borrowed with the question.
-        unsafe { core::slice::from_raw_parts(place.cast(), written.min(length)) }
+        unsafe { core::slice::from_raw_parts(place, written.min(length)) }
     }
 
     /// The buffer was too short: makes it as long as the adapter asks for, or twice as long if it does not say, and puts
@@ -279,7 +265,7 @@ impl<'a> MemberQuery<'a> {
         // SAFETY: the question is the right to use the buffers.
         let b = unsafe { &mut *self.slot.buffers.get() };
         let (_, length) = b.place();
-        let needed = usize::try_from(b.inner.bytes_needed()).unwrap_or(usize::MAX);
+        let needed = usize::try_from(b.both.inner.bytes_needed()).unwrap_or(usize::MAX);
         let needed = if needed > length { needed } else { length.saturating_mul(2) };
         if matches!(b.topic, Topic::Link) || needed > ANSWER_MAX {
             return false;

@@ -14,6 +14,7 @@ pub mod link;
 pub mod lock;
 pub mod mdl;
 pub mod member_query;
+pub mod member_request;
 pub mod nbl;
 pub mod oid;
 pub mod parameters;

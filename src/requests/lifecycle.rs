@@ -4,6 +4,7 @@
 
 use crate::control::failover;
 use crate::control::nic_status;
+use crate::control::resource_lists;
 use crate::kernel::pool::Pool;
 use crate::kernel::worker::Reasons;
 use crate::module::{Module, TeamLock, new_counters, new_room};
@@ -14,7 +15,7 @@ use crate::ndis::status::NdisStatus;
 use crate::requests::runtime_state;
 use teaming::enumeration::{Leaving, Step};
 use teaming::forward::Forwarding;
-use teaming::ids::{MemberIndex, PortId};
+use teaming::ids::{MemberIndex, MemberSet, PortId};
 use teaming::oid::nic::{NicOp, NicParameters, Route, route};
 use teaming::ports::storage::PortTableStorage;
 use teaming::ports::{Full, PORTS_MAX};
@@ -133,6 +134,7 @@ fn read_again(module: &Module) {
 pub fn completed(module: &Module, connected: Option<MemberIndex>) {
     if let Some(member) = connected {
         nic_status::ask(module, member, Topics::ALL);
+        resource_lists::ask(module, MemberSet::EMPTY.with(member));
     }
 }
 

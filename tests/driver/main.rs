@@ -22,6 +22,7 @@ mod packet_walk;
 mod pause;
 mod placement;
 mod refusals;
+mod resource_lists;
 mod rules;
 mod runtime_state;
 mod sequences;

@@ -2,6 +2,7 @@
 //! of our own are merged into the original.
 
 use super::{Task, break_promise, tell, with_resources};
+use crate::control::resource_lists;
 use crate::module::Module;
 use crate::ndis::envelope::{Envelope, RedirectedRequest};
 use crate::ndis::fan_out::FanOut;
@@ -28,6 +29,7 @@ pub fn returned(
     let Some(resource) = task.resource() else { return };
     let (source, succeeded) = (task.envelope.source(), status == NdisStatus::SUCCESS);
     let member = redirected.map(|redirected| redirected.member);
+    let mut outdated = MemberSet::EMPTY;
     let mut control = module.control.lock();
     with_resources(module, &mut control, resource, |resources| match (task.row.treatment, member) {
         (Treatment::Place(Resource::Sa), Some(member)) if succeeded => {
@@ -43,6 +45,9 @@ pub fn returned(
         }
         (Treatment::Release(_), _) => {
             for id in released(&task) {
+                if succeeded && resources.holders(source, resource, id).next().is_none() {
+                    outdated = outdated.union(resources.freed_elsewhere(source, resource, id));
+                }
                 // If the adapter was unbound, the resource is gone whatever the status says.
                 if succeeded || resources.holder(source, resource, id).is_none() {
                     resources.release(source, resource, id);
@@ -51,6 +56,7 @@ pub fn returned(
         }
         _ => {}
     });
+    resource_lists::ask_unknown(module, &mut control, outdated);
 }
 
 /// The ids that a request frees.

@@ -36,6 +36,7 @@ pub fn plan_request(module: &Module, request: Request) -> OidDisposition {
         let mut control = module.control.lock();
         let plan = plan(module, &mut control, &task, resource);
         check_processors(&mut control, &task, plan);
+        check_holders(module, &mut control, &task, plan);
         plan
     };
     match plan {
@@ -62,6 +63,7 @@ fn plan(module: &Module, control: &mut TeamLock<'_>, task: &Task, resource: Reso
         able_vf: control.capabilities.able(Resource::Vf, connected),
         connected,
         live,
+        unasked: control.unasked,
         limits: control.capabilities.limits(resource),
         flows: module.forwarding.read().member_of_vnic(source),
     };
@@ -111,6 +113,25 @@ impl Task {
             && with_resources(module, &mut control, resource, |resources| {
                 resources.any_renamed(source, named)
             })
+    }
+}
+
+/// Pushes an event if a request goes on as it came because nothing is known of a resource that it names.
+fn check_holders(module: &Module, control: &mut TeamLock<'_>, task: &Task, plan: OidPlan) {
+    let names_one = matches!(task.row.treatment, Treatment::Follow(_) | Treatment::Release(_));
+    if plan != OidPlan::Pass || !names_one {
+        return;
+    }
+    let source = task.envelope.source();
+    for (resource, id) in task.command.named() {
+        let reporters = with_resources(module, control, resource, |resources| {
+            let known = resources.holders(source, resource, id).next().is_some();
+            (!known).then(|| resources.reporters(resource, id).len())
+        });
+        if let Some(reporters) = reporters {
+            control.events.push(clock::now(), Event::HolderUnknown { oid: task.row.oid, reporters });
+            return;
+        }
     }
 }
 

@@ -6,11 +6,13 @@
 //! alone, which packets read under a lock of its own. Never sends, never frees what the switch allocated.
 
 pub mod capabilities;
+pub mod lists;
 mod placement;
 pub mod processors;
+pub mod reported;
 
 use crate::Storage;
-use crate::ids::{MemberIndex, MemberSet, NicId};
+use crate::ids::{MEMBERS, MemberIndex, MemberSet, NicId};
 use crate::oid::Resource;
 pub use placement::{Facts, OffloadPlacement};
 pub use processors::{ProcessorConflict, ProcessorSets};
@@ -33,6 +35,8 @@ pub struct HeldResource {
     /// Allocated by a request of the driver's own, so that only such requests may name it: the switch's id may be
     /// another member's.
     own: bool,
+    /// Allocated before the attachment: known from the member's list alone. Its serial is 0.
+    reported: bool,
     /// The id that the member knows.
     pub member_resource_id: u64,
 }
@@ -47,6 +51,7 @@ impl HeldResource {
         gone: false,
         told: false,
         own: false,
+        reported: false,
         member_resource_id: 0,
     };
 
@@ -77,11 +82,25 @@ pub struct OffloadResources<S: Storage> {
     /// Entries reserved for requests that are pending.
     promised: usize,
     serial: u32,
+    /// How often the resources of each member have changed, by slot.
+    changes: [u32; MEMBERS],
+    /// Members whose lists are still to be read.
+    unlisted: MemberSet,
+    /// Queues and filters are copied to every member: one that is known from a list alone may be one of several.
+    pub copied: bool,
 }
 
 impl<S: Storage> OffloadResources<S> {
     pub fn new(entries: S::Of<HeldResource>) -> Self {
-        Self { entries, used: 0, promised: 0, serial: 0 }
+        Self {
+            entries,
+            used: 0,
+            promised: 0,
+            serial: 0,
+            changes: [0; MEMBERS],
+            unlisted: MemberSet::EMPTY,
+            copied: false,
+        }
     }
 
     pub fn entries(&self) -> &[HeldResource] {
@@ -128,7 +147,8 @@ impl<S: Storage> OffloadResources<S> {
 
     /// Begins a new allocation; its copies are recorded with this number.
     pub fn next_serial(&mut self) -> u32 {
-        self.serial = self.serial.wrapping_add(1);
+        // 0 is that of resources that are known from a list alone.
+        self.serial = self.serial.wrapping_add(1).max(1);
         self.serial
     }
 
@@ -174,6 +194,12 @@ impl<S: Storage> OffloadResources<S> {
     }
 
     fn insert(&mut self, entry: HeldResource) -> Result<(), Full> {
+        if !entry.reported {
+            // The member has listed it already, or lists what it has given out anew by now.
+            let (member, resource, id) = (entry.member, entry.resource, entry.member_resource_id);
+            self.retain(|other| !(other.reported && other.is(member, resource, id)));
+            self.changed(member);
+        }
         if self.used >= self.entries.len() {
             return Err(Full);
         }
@@ -191,7 +217,9 @@ impl<S: Storage> OffloadResources<S> {
         if !exact.is_empty() || source != NO_PARTITION {
             return exact;
         }
-        let mut hits = self.entries().iter().filter(|entry| entry.resource == resource && entry.id == id);
+        let known = |entry: &&HeldResource| entry.source != reported::UNATTRIBUTED;
+        let hits = self.entries().iter().filter(known);
+        let mut hits = hits.filter(|entry| entry.resource == resource && entry.id == id);
         let Some(first) = hits.next() else { return &[] };
         if hits.all(|entry| entry.source == first.source) { self.exact(first.key()) } else { &[] }
     }
@@ -203,11 +231,14 @@ impl<S: Storage> OffloadResources<S> {
         entries.get(first..end).unwrap_or(&[])
     }
 
-    /// The allocation that is meant by an id: the latest whose adapter is still there, else the latest. Its copies.
+    /// The allocation that is meant by an id: the latest whose adapter is still there, else the latest. Its copies. None if
+    /// that is known from lists alone, and not all members have been listed or several list such for the partition.
     pub fn holders(&self, source: NicId, resource: Resource, id: u64) -> impl Iterator<Item = &HeldResource> {
         let entries = self.under(source, resource, id);
         let there = entries.iter().filter(|entry| !entry.gone).map(|entry| entry.serial).max();
         let serial = there.or(entries.iter().map(|entry| entry.serial).max());
+        let one = || entries.first().is_some_and(|entry| self.is_on_one(entry.source, resource));
+        let serial = serial.filter(|&serial| serial != 0 || one());
         entries.iter().filter(move |entry| Some(entry.serial) == serial)
     }
 
@@ -250,13 +281,20 @@ impl<S: Storage> OffloadResources<S> {
     /// Removes a resource that the switch freed.
     pub fn release(&mut self, source: NicId, resource: Resource, id: u64) {
         let Some(meant) = self.holders(source, resource, id).next().copied() else { return };
-        self.retain(|entry| entry.key() != meant.key() || entry.serial != meant.serial);
+        let gone = |entry: &HeldResource| entry.key() == meant.key() && entry.serial == meant.serial;
+        for at in 0..self.used {
+            if let Some(entry) = self.entries.get(at).copied().filter(gone) {
+                self.changed(entry.member);
+            }
+        }
+        self.retain(|entry| !gone(entry));
     }
 
     /// Removes one member's copy of a resource; the copies on other members stay.
     pub fn release_on(&mut self, source: NicId, resource: Resource, id: u64, member: MemberIndex) {
         let Some(meant) = self.holders(source, resource, id).next().copied() else { return };
         let member = member.get();
+        self.changed(member);
         self.retain(|entry| {
             entry.key() != meant.key() || entry.serial != meant.serial || entry.member != member
         });
@@ -295,6 +333,8 @@ impl<S: Storage> OffloadResources<S> {
         let used = self.used;
         let mine = |entry: &&mut HeldResource| entry.member == member.get();
         self.entries.iter_mut().take(used).filter(mine).for_each(|entry| entry.gone = true);
+        self.changed(member.get());
+        self.unlisted = self.unlisted.without(member);
     }
 
     /// Members are up again: who has a virtual function on them is told when they are lost the next time.

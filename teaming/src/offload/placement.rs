@@ -33,6 +33,8 @@ pub struct Facts {
     pub connected: MemberSet,
     /// Members that are up.
     pub live: MemberSet,
+    /// Members of which it is not known what they hold, and that are being asked.
+    pub unasked: MemberSet,
     /// How many resources of the kind each member can hold, by slot; `u32::MAX` where that is not known.
     pub limits: [u32; MEMBERS],
     /// The member where the source's traffic arrives.
@@ -108,6 +110,11 @@ impl<S: Storage> OffloadResources<S> {
         if candidates.is_empty() {
             return facts.refusal();
         }
+        // By an id of a member that holds nothing it might be given out twice. They are asked within milliseconds.
+        let unique = facts.placement == OffloadPlacement::SingleMember && resource != Resource::Sa;
+        if unique && !facts.unasked.is_empty() {
+            return OidPlan::Refuse(Refusal::NotNow);
+        }
         let choice = Choice {
             candidates,
             room: candidates.minus(self.full(resource, &facts.limits)),
@@ -136,7 +143,9 @@ impl<S: Storage> OffloadResources<S> {
     /// Members that hold as many resources of a kind as they can.
     fn full(&self, resource: Resource, limits: &[u32; MEMBERS]) -> MemberSet {
         let mut left = *limits;
-        for entry in self.entries().iter().filter(|entry| entry.resource == resource && !entry.gone) {
+        let there =
+            |entry: &&HeldResource| entry.resource == resource && !entry.gone && !self.is_outdated(entry);
+        for entry in self.entries().iter().filter(there) {
             if let Some(left) = entry.member().and_then(|member| left.get_mut(member.slot())) {
                 *left = left.saturating_sub(1);
             }
@@ -145,16 +154,21 @@ impl<S: Storage> OffloadResources<S> {
         full.filter_map(|(slot, _)| MemberIndex::from_slot(slot)).collect()
     }
 
-    /// The members that hold any resource, of one partition or of all.
-    fn homes(&self, of: impl Fn(NicId) -> bool) -> MemberSet {
+    /// The members that hold any resource, of one partition or of all. What an outdated list says of a dead member does not
+    /// count.
+    fn homes(&self, of: impl Fn(NicId) -> bool, live: MemberSet) -> MemberSet {
         let held = self.entries().iter().filter(|entry| !entry.gone && of(entry.source));
-        held.filter_map(HeldResource::member).collect()
+        let members = held.filter_map(|entry| Some((entry.member()?, self.is_outdated(entry))));
+        members
+            .filter(|&(member, outdated)| !outdated || live.contains(member))
+            .map(|(member, _)| member)
+            .collect()
     }
 
     /// The member that holds the partition's other resources, if it has room, so that one may name another and no id is
     /// given out twice to one partition; else any.
     fn beside_its_own(&self, source: NicId, resource: Resource, facts: &Facts, choice: &Choice) -> MemberSet {
-        let homes = self.homes(|of| of == source && source != NO_PARTITION);
+        let homes = self.homes(|of| of == source && source != NO_PARTITION, facts.live);
         match resource {
             // Packets with an association leave by its member alone, so the link comes first.
             Resource::Sa => narrowed(choice.best(), [homes]),
@@ -169,7 +183,7 @@ impl<S: Storage> OffloadResources<S> {
     /// The member that holds anything, with a link or without, because its ids are in use; else any, if possible one
     /// that can hold functions too.
     fn beside_all(&self, resource: Resource, facts: &Facts, choice: &Choice) -> MemberSet {
-        let homes = self.homes(|_| true);
+        let homes = self.homes(|_| true, facts.live);
         match resource {
             // Packets with an association leave by its member alone.
             Resource::Sa => narrowed(choice.best(), [homes]),

@@ -17,9 +17,12 @@ pub mod oids {
     pub const RECEIVE_FILTER_HARDWARE_CAPABILITIES: u32 = 0x0001_0221;
     pub const RECEIVE_FILTER_ALLOCATE_QUEUE: u32 = 0x0001_0223;
     pub const RECEIVE_FILTER_FREE_QUEUE: u32 = 0x0001_0224;
+    pub const RECEIVE_FILTER_ENUM_QUEUES: u32 = 0x0001_0225;
     pub const RECEIVE_FILTER_QUEUE_PARAMETERS: u32 = 0x0001_0226;
     pub const RECEIVE_FILTER_SET_FILTER: u32 = 0x0001_0227;
     pub const RECEIVE_FILTER_CLEAR_FILTER: u32 = 0x0001_0228;
+    pub const RECEIVE_FILTER_ENUM_FILTERS: u32 = 0x0001_0229;
+    pub const RECEIVE_FILTER_PARAMETERS: u32 = 0x0001_022A;
     pub const RECEIVE_FILTER_QUEUE_ALLOCATION_COMPLETE: u32 = 0x0001_022B;
     pub const RECEIVE_FILTER_CURRENT_CAPABILITIES: u32 = 0x0001_022D;
     pub const NIC_SWITCH_HARDWARE_CAPABILITIES: u32 = 0x0001_022E;
@@ -27,9 +30,11 @@ pub mod oids {
     pub const RECEIVE_FILTER_MOVE_FILTER: u32 = 0x0001_0230;
     pub const NIC_SWITCH_CREATE_VPORT: u32 = 0x0001_0241;
     pub const NIC_SWITCH_VPORT_PARAMETERS: u32 = 0x0001_0242;
+    pub const NIC_SWITCH_ENUM_VPORTS: u32 = 0x0001_0243;
     pub const NIC_SWITCH_DELETE_VPORT: u32 = 0x0001_0244;
     pub const NIC_SWITCH_ALLOCATE_VF: u32 = 0x0001_0245;
     pub const NIC_SWITCH_FREE_VF: u32 = 0x0001_0246;
+    pub const NIC_SWITCH_ENUM_VFS: u32 = 0x0001_0248;
     pub const SRIOV_HARDWARE_CAPABILITIES: u32 = 0x0001_0249;
     pub const SRIOV_CURRENT_CAPABILITIES: u32 = 0x0001_0250;
     pub const SRIOV_READ_VF_CONFIG_SPACE: u32 = 0x0001_0251;
@@ -270,6 +275,11 @@ pub const OIDS: &[Row] = rows! {
     Own SRIOV_CURRENT_CAPABILITIES = "OID_SRIOV_CURRENT_CAPABILITIES" QUERY Some(("NDIS_SRIOV_CAPABILITIES", 12)), Ask, false, "oid-sriov-current-capabilities.md";
     Own TCP_OFFLOAD_CURRENT_CONFIG = "OID_TCP_OFFLOAD_CURRENT_CONFIG" QUERY Some(("NDIS_OFFLOAD", 112)), Ask, false, "oid-tcp-offload-current-config.md";
     Own TCP_OFFLOAD_HARDWARE_CAPABILITIES = "OID_TCP_OFFLOAD_HARDWARE_CAPABILITIES" QUERY Some(("NDIS_OFFLOAD", 112)), Ask, false, "oid-tcp-offload-hardware-capabilities.md";
+    Own RECEIVE_FILTER_ENUM_QUEUES = "OID_RECEIVE_FILTER_ENUM_QUEUES" QUERY Some(("NDIS_RECEIVE_QUEUE_INFO_ARRAY", 16)), Ask, false, "oid-receive-filter-enum-queues.md";
+    Own RECEIVE_FILTER_ENUM_FILTERS = "OID_RECEIVE_FILTER_ENUM_FILTERS" METHOD Some(("NDIS_RECEIVE_FILTER_INFO_ARRAY", 20)), Ask, false, "oid-receive-filter-enum-filters.md";
+    Own RECEIVE_FILTER_PARAMETERS = "OID_RECEIVE_FILTER_PARAMETERS" METHOD Some(("NDIS_RECEIVE_FILTER_PARAMETERS", 36)), Ask, false, "oid-receive-filter-parameters.md";
+    Own NIC_SWITCH_ENUM_VPORTS = "OID_NIC_SWITCH_ENUM_VPORTS" METHOD Some(("NDIS_NIC_SWITCH_VPORT_INFO_ARRAY", 28)), Ask, false, "oid-nic-switch-enum-vports.md";
+    Own NIC_SWITCH_ENUM_VFS = "OID_NIC_SWITCH_ENUM_VFS" METHOD Some(("NDIS_NIC_SWITCH_VF_INFO_ARRAY", 24)), Ask, false, "oid-nic-switch-enum-vfs.md";
 };
 
 /// The row of a request of this type, or `None`: it is passed on unread.

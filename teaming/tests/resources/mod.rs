@@ -29,6 +29,7 @@ pub fn facts(able: &[u8], flows: u8, placement: OffloadPlacement) -> Facts {
         able_vf: able,
         connected: set(&[1, 2, 3, 4, 7]),
         live: able,
+        unasked: MemberSet::EMPTY,
         limits: [u32::MAX; MEMBERS],
         flows: Some(member(flows)),
     }

@@ -1,10 +1,12 @@
 //! Every kind of event is tested with an action after which the ring has exactly the expected events.
 
+mod lists;
 mod suite;
 
 use super::module::look;
 use lbfoext::ndis::raw::{FAILURE, NicSaveState, RESOURCES, oids, request_type};
 use lbfoext::trace::Event;
+use lists::{a_member_does_not_list_what_it_holds, a_queue_is_freed_that_nobody_has};
 use std::mem::offset_of;
 use teaming::ids::{MemberIndex, MemberSet, NicId as CoreNic, NicIndex, PortId};
 use teaming::migration::record::{Differences, Discard};
@@ -67,6 +69,8 @@ witnesses! {
     QueuesLost: a_member_dies_with_queues;
     ProcessorsConflict: two_members_share_a_processor, two_members_differ_in_processors;
     GroupsNotKept: a_guest_names_too_many_groups;
+    HolderUnknown: a_queue_is_freed_that_nobody_has;
+    NotListed: a_member_does_not_list_what_it_holds;
     NotEnumerated: the_ports_cannot_be_read;
     PictureIncomplete: one_port_and_one_adapter_are_unreadable;
 }

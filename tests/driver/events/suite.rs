@@ -13,13 +13,19 @@ fn allowed(case: &str) -> &'static [&'static str] {
         // The queues of guests have their own processors, whatever the placement requires.
         "queue_numbers_of_copies" => &["QueuesLost", "ProcessorsConflict"],
         // References are refused, and the seed draws the number of queues of each adapter.
-        "offloads" | "offloads_of_every_member" => {
-            &["QueuesLost", "ProcessorsConflict", "RequestNotDirected", "PartlyDone"]
-        }
+        "offloads" | "offloads_of_every_member" => &[
+            "QueuesLost",
+            "ProcessorsConflict",
+            "RequestNotDirected",
+            "PartlyDone",
+            "HolderUnknown",
+            "NotListed",
+        ],
         "settings_change" => &["SettingIgnored"],
         // Some buffers have the room that the switch denies in another length.
         "saved_and_restored" => &["Restored", "RestoreDiscarded", "NotSaved"],
         "live_migration" => &["Restored", "NotSaved"],
+        "detach_in_passing" => &["NotListed"],
         "failover_told_by_nobody" => &["LinkUnknown"],
         _ => &[],
     }

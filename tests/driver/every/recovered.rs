@@ -120,7 +120,8 @@ fn elements_that_cannot_be_read_keep_no_other_from_being_known_and_are_asked_for
 fn one_port_whose_properties_are_refused_keeps_no_other_closed() {
     let mut closed_once = BTreeSet::new();
     for n in 1.. {
-        let net = plan(n, Activation::Never).start();
+        // One seed, so that each run makes the calls of the one before.
+        let net = plan(1, Activation::Never).start();
         net.world().fail_from_here(n);
         net.activate();
         let Some(site) = net.world().injected_fault() else { break };

@@ -6,6 +6,7 @@
 
 pub mod capabilities;
 pub mod ipsec;
+pub mod lists;
 pub mod offloads;
 pub mod physical_switch;
 pub mod sriov;

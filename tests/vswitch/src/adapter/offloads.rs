@@ -237,7 +237,9 @@ impl Offloads {
             }
             oid::MOVE_FILTER => self.move_filter(holder, bytes),
             oid::ALLOCATE_VF => {
-                let made = self.functions.allocate(holder).map_err(|status| (status, NO_COMPLAINT));
+                let at = wire::vf::MAC.at;
+                let mac = bytes[at..at + 6].try_into().unwrap_or_default();
+                let made = self.functions.allocate(holder, mac).map_err(|status| (status, NO_COMPLAINT));
                 if let Ok(id) = made {
                     put(bytes, wire::vf::ID, u64::from(id));
                     put(bytes, wire::vf::REQUESTOR, u64::from(0x100 + id));

@@ -2,6 +2,7 @@
 
 use crate::adapter::offloads::{Complaint, Holder};
 use crate::adapter::vmq::{foreign, lowest_free, misdirected, unknown};
+use crate::switch::ports::Mac;
 use lbfoext::ndis::raw::{INVALID_PARAMETER, RESOURCES};
 use std::collections::BTreeMap;
 
@@ -15,6 +16,7 @@ pub const BLOCK: usize = 128;
 #[derive(Clone, Debug)]
 pub struct Function {
     pub holder: Holder,
+    pub mac: Mac,
     /// Its PCI configuration space, and the blocks that the drivers of function and adapter exchange.
     pub config: [u8; CONFIG],
     pub blocks: [[u8; BLOCK]; 2],
@@ -24,8 +26,8 @@ pub struct Function {
 }
 
 impl Function {
-    pub const fn new(holder: Holder) -> Self {
-        Self { holder, config: [0; CONFIG], blocks: [[0; BLOCK]; 2], power: 1, resets: 0 }
+    pub const fn new(holder: Holder, mac: Mac) -> Self {
+        Self { holder, mac, config: [0; CONFIG], blocks: [[0; BLOCK]; 2], power: 1, resets: 0 }
     }
 }
 
@@ -52,12 +54,16 @@ impl Functions {
         Self { function_limit, vport_limit, functions: BTreeMap::new(), vports: BTreeMap::new() }
     }
 
-    pub fn allocate(&mut self, holder: Holder) -> Result<u32, i32> {
+    pub fn is_empty(&self) -> bool {
+        self.functions.is_empty() && self.vports.is_empty()
+    }
+
+    pub fn allocate(&mut self, holder: Holder, mac: Mac) -> Result<u32, i32> {
         if self.functions.len() >= self.function_limit as usize {
             return Err(RESOURCES);
         }
         let id = lowest_free(self.functions.keys(), 0);
-        self.functions.insert(id, Function::new(holder));
+        self.functions.insert(id, Function::new(holder, mac));
         Ok(id)
     }
 
@@ -133,8 +139,8 @@ mod tests {
         let holder = Holder { source: NicId::new(10, 0), by: By::Switch };
         let other = Holder { source: NicId::new(11, 0), by: By::Switch };
         let mut functions = Functions::new(1, 2);
-        let vf = functions.allocate(holder).unwrap();
-        assert_eq!(functions.allocate(other), Err(RESOURCES));
+        let vf = functions.allocate(holder, [1; 6]).unwrap();
+        assert_eq!(functions.allocate(other, [2; 6]), Err(RESOURCES));
         assert!(functions.create_vport(other, vf).is_err(), "another partition's function");
         let vport = functions.create_vport(holder, vf).unwrap();
         assert_eq!(functions.free(holder, vf).unwrap_err().1.0, "OFFLOAD-11");

@@ -138,7 +138,8 @@ fn use_function(function: &mut Function, id: u32, number: u32, bytes: &mut [u8])
         }
         // Only this function is affected, its configuration space is as after power-on (oid-sriov-reset-vf).
         oid::RESET_VF => {
-            *function = Function { resets: function.resets + 1, ..Function::new(function.holder) }
+            *function =
+                Function { resets: function.resets + 1, ..Function::new(function.holder, function.mac) }
         }
         oid::VF_POWER => function.power = get32(bytes, wire::vf_power::STATE),
         oid::VF_VENDOR => {
@@ -172,7 +173,7 @@ mod tests {
 
     fn with_function() -> (Offloads, u32, u32) {
         let mut adapter = Offloads::new(Capabilities::default());
-        let vf = adapter.functions.allocate(A).unwrap();
+        let vf = adapter.functions.allocate(A, [1; 6]).unwrap();
         let vport = adapter.functions.create_vport(A, vf).unwrap();
         (adapter, vf, vport)
     }

@@ -164,6 +164,44 @@ members! {
         HANDLE = "OffloadHandle" @ 8 . 8,
         SPI = "Spi" @ 20 . 4,
     }
+    "NDIS_RECEIVE_QUEUE_INFO_ARRAY" queues {
+        FIRST = "FirstElementOffset" @ 4 . 4,
+        COUNT = "NumElements" @ 8 . 4,
+        SIZE = "ElementSize" @ 12 . 4,
+    }
+    "NDIS_RECEIVE_QUEUE_INFO" queue_info {
+        ID = "QueueId" @ 12 . 4,
+    }
+    "NDIS_RECEIVE_FILTER_INFO_ARRAY" filters {
+        QUEUE = "QueueId" @ 4 . 4,
+        FIRST = "FirstElementOffset" @ 8 . 4,
+        COUNT = "NumElements" @ 12 . 4,
+        SIZE = "ElementSize" @ 16 . 4,
+        FLAGS = "Flags" @ 20 . 4,
+        VPORT = "VPortId" @ 24 . 4,
+    }
+    "NDIS_RECEIVE_FILTER_INFO" filter_info {
+        ID = "FilterId" @ 12 . 4,
+    }
+    "NDIS_NIC_SWITCH_VF_INFO_ARRAY" vfs {
+        FIRST = "FirstElementOffset" @ 12 . 4,
+        COUNT = "NumElements" @ 16 . 4,
+        SIZE = "ElementSize" @ 20 . 4,
+    }
+    "NDIS_NIC_SWITCH_VF_INFO" vf_info {
+        MAC_LENGTH = "MacAddressLength" @ 1560 . 2,
+        MAC = "CurrentMacAddress" @ 1594 . 32,
+        ID = "VFId" @ 1626 . 2,
+    }
+    "NDIS_NIC_SWITCH_VPORT_INFO_ARRAY" vports {
+        FIRST = "FirstElementOffset" @ 16 . 4,
+        COUNT = "NumElements" @ 20 . 4,
+        SIZE = "ElementSize" @ 24 . 4,
+    }
+    "NDIS_NIC_SWITCH_VPORT_INFO" vport_info {
+        ID = "VPortId" @ 4 . 4,
+        FUNCTION = "AttachedFunctionId" @ 532 . 2,
+    }
     "NDIS_RECEIVE_FILTER_CAPABILITIES" filter_caps {
         FLAGS = "Flags" @ 4 . 4,
         FILTER_TYPES = "EnabledFilterTypes" @ 8 . 4,
@@ -213,6 +251,11 @@ pub mod oid {
     pub const ALLOCATION_COMPLETE: u32 = 0x0001_022B;
     pub const MOVE_FILTER: u32 = 0x0001_0230;
     pub const QUEUE_PARAMETERS: u32 = 0x0001_0226;
+    pub const ENUM_QUEUES: u32 = 0x0001_0225;
+    pub const ENUM_FILTERS: u32 = 0x0001_0229;
+    pub const FILTER_PARAMETERS: u32 = 0x0001_022A;
+    pub const ENUM_VPORTS: u32 = 0x0001_0243;
+    pub const ENUM_VFS: u32 = 0x0001_0248;
     pub const CREATE_VPORT: u32 = 0x0001_0241;
     pub const DELETE_VPORT: u32 = 0x0001_0244;
     pub const ALLOCATE_VF: u32 = 0x0001_0245;
@@ -438,9 +481,12 @@ mod tests {
 
     #[test]
     fn every_member_lies_where_the_table_says() {
-        // The second has the later revisions of capabilities.
-        let table =
-            concat!(include_str!("../../../data/layout.csv"), include_str!("../../../data/capabilities.csv"));
+        // The second has the later revisions of capabilities, the third the lists of resources.
+        let table = concat!(
+            include_str!("../../../data/layout.csv"),
+            include_str!("../../../data/capabilities.csv"),
+            include_str!("../../../data/lists.csv")
+        );
         for member in MEMBERS {
             let row = format!("{},{},{},{},", member.structure, member.name, member.at, member.size);
             assert!(table.lines().any(|line| line.starts_with(&row)), "{row}");

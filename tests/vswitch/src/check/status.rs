@@ -5,11 +5,11 @@ use crate::adapter::capabilities::Capabilities;
 use crate::adapter::wire::status as codes;
 use crate::check::{advice, rule};
 use crate::machine::world::World;
-use crate::switch::control::bytes_at;
+use crate::switch::control::{Above, bytes_at, payload};
 use crate::switch::ndis::State;
 use crate::switch::ports::{NicId, NicKind, NicState};
 use lbfoext::ndis::raw::{
-    SWITCH_NIC_STATUS, SWITCH_PORT_REMOVE_VF, StatusIndication, SwitchNicStatusIndication, object_type,
+    SWITCH_NIC_STATUS, SWITCH_PORT_REMOVE_VF, StatusIndication, SwitchNicStatusIndication, object_type, oids,
 };
 
 const ENVELOPE: u32 = size_of::<SwitchNicStatusIndication>() as u32;
@@ -72,6 +72,13 @@ pub fn originated(
         });
         let used =
             topology.nic(to).is_none_or(|nic| nic.function_assigned || nic.state != NicState::Connected);
+        // That it uses none any more the extension learns when the request is complete.
+        let told_now = |above: &Above| {
+            above.module == module
+                && above.oid == oids::SWITCH_NIC_UPDATED
+                && payload::nic_id(&above.payload_before) == Some(to)
+        };
+        let used = used || state.control.above.values().any(told_now);
         rule(world, "OFFLOAD-19", used, || format!("REMOVE_VF to {to}, which uses no virtual function"));
         let empty = inner.status_buffer.is_null() && inner.status_buffer_size == 0;
         rule(world, "STATUS-10", empty, || format!("REMOVE_VF with {} bytes", inner.status_buffer_size));

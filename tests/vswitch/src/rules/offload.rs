@@ -48,8 +48,8 @@ pub const OFFLOAD: &[Rule] = &[
     ),
     error(
         "OFFLOAD-09",
-        "With one member for all partitions, no two live resources of a switch are shown with the same \
-         number.",
+        "With one member for all partitions, no two live resources of a switch have one number, if adapters \
+         list what they hold.",
         "inference",
     ),
     switch(

@@ -12,6 +12,7 @@ pub mod saved;
 
 pub use cases::CASES;
 
+use crate::adapter::lists::Listing;
 use crate::adapter::physical_switch::Aggregation;
 use crate::machine::registry::Value;
 use crate::scenario::guest::{Flow, Packet};
@@ -174,7 +175,7 @@ pub fn offload_plan(seed: u64) -> Scenario {
         .aggregation([Aggregation::SwitchIndependent, Aggregation::Static][seed as usize % 2])
         .setting("LinkUpDelayMs", NO_WAIT)
         .setting("OffloadPlacement", Value::Dword(0))
-        .style(|style| style.by_number = seed % 3 == 2)
+        .style(|style| (style.by_number, style.listing) = (seed % 3 == 2, Listing::drawn(seed)))
 }
 
 pub fn single_member_plan(seed: u64) -> Scenario {

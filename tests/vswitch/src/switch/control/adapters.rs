@@ -2,6 +2,7 @@
 //! or executes those to the whole team itself, as a MUX driver would.
 
 use crate::adapter::capabilities::Capabilities;
+use crate::adapter::lists::is_list;
 use crate::adapter::offloads::{By, Holder, Resource, Served};
 use crate::adapter::wire::{self, oid};
 use crate::check::{advice, offload as checks, rule};
@@ -180,6 +181,9 @@ impl State {
             return Served { status, ..Served::default() };
         }
         if world.fails("OID_SWITCH_NIC_REQUEST") {
+            if is_list(inner.oid) {
+                self.control.nics.untold.insert(module);
+            }
             return Served { status: FAILURE, ..Served::default() };
         }
         let holder = Holder { source, by };
@@ -205,6 +209,10 @@ impl State {
             inner.word52 = inner.length;
             return Served::default();
         };
+        if is_list(inner.oid) {
+            let status = self.answer_list(world, module, index, inner);
+            return Served { status, ..Served::default() };
+        }
         self.before_serving(world, module, index, holder, inner);
         crate::inject::extra_request(world, self, module, index, holder, inner);
         let Some(adapter) = self.modules[module].external.adapters.get_mut(&index) else {
@@ -232,6 +240,30 @@ impl State {
         }
         world.log(|| format!("adapter {index} ends {:#x} of {source} with {:#x}", inner.oid, served.status));
         served
+    }
+
+    /// NDIS answers a request for what it saw allocated on an adapter.
+    fn answer_list(&mut self, world: &World, module: usize, index: u16, inner: &mut OidRequest) -> i32 {
+        let listing = self.style.listing;
+        let refused = world.chance(listing.refused, 100);
+        if refused || listing.own_only {
+            self.control.nics.untold.insert(module);
+        }
+        let Some(adapter) = self.modules[module].external.adapters.get(&index).filter(|_| !refused) else {
+            return FAILURE;
+        };
+        if inner.information_buffer.is_null() {
+            return INVALID_LENGTH;
+        }
+        // SAFETY: the extension builds its requests with the lengths that they state.
+        let bytes = unsafe {
+            std::slice::from_raw_parts_mut(inner.information_buffer.cast::<u8>(), inner.length as usize)
+        };
+        let (status, cut) = adapter.offloads.list(inner, bytes, listing, |n| world.random(n));
+        if cut {
+            self.control.nics.untold.insert(module);
+        }
+        status
     }
 
     /// The partition that a request is about. An adapter sees numbers alone; those of a request of the extension's own

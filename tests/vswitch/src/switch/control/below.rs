@@ -15,7 +15,7 @@ use crate::switch::ndis::{State, after_this_call, call_with, calls, with};
 use crate::switch::ports::NicId;
 use lbfoext::ndis::raw::{
     FAILURE, Handle, INVALID_PARAMETER, LinkState, NOT_SUPPORTED, ObjectHeader, OidRequest, PENDING,
-    REQUEST_ABORTED, SUCCESS, object_type, oids, request_type,
+    REQUEST_ABORTED, SUCCESS, SwitchNicOidRequest, object_type, oids, request_type,
 };
 
 /// When a request completes.
@@ -66,8 +66,9 @@ pub fn arrived(filter: Handle, request: *mut OidRequest) -> i32 {
         }
         Completion::Later => {
             let key = request as usize;
+            let request = key as *const OidRequest;
             with(|world, state| {
-                let delay = 1 + world.random(state.style.delay.max(1));
+                let delay = 1 + world.random(state.style.delay.max(1)) + state.list_delay(world, request);
                 world.at(world.now() + delay, "request completion", move || complete(module, key));
             });
             PENDING
@@ -159,6 +160,20 @@ impl Told {
 }
 
 impl State {
+    /// How much later than others the extension's request for a list is answered.
+    fn list_delay(&self, world: &World, request: *const OidRequest) -> u64 {
+        // SAFETY: the request is out and so alive.
+        let r = unsafe { &*request };
+        if r.oid != oids::SWITCH_NIC_REQUEST || !self.control.own.contains_key(&(request as usize)) {
+            return 0;
+        }
+        // SAFETY: `take_envelope` found the structure in the buffer, and an inner request.
+        let inner = unsafe { (*r.information_buffer.cast::<SwitchNicOidRequest>()).oid_request };
+        // SAFETY: as above.
+        let is_list = crate::adapter::lists::is_list(unsafe { (*inner).oid });
+        if is_list && self.style.listing.late > 0 { world.random(self.style.listing.late) } else { 0 }
+    }
+
     /// Determines the issuer of a request and the time of its completion, or the status with which it fails at once.
     pub(crate) fn take_request(
         &mut self,

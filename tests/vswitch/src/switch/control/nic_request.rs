@@ -125,6 +125,8 @@ pub struct NicRequests {
     pub known: BTreeSet<(usize, NicId, Resource)>,
     /// Resources that were lost with a removed adapter.
     pub lost: Vec<(NicId, Resource)>,
+    /// Modules that have not been told, since they were attached, all that adapters hold of before.
+    pub untold: BTreeSet<usize>,
 }
 
 impl NicRequests {
@@ -297,6 +299,7 @@ impl State {
     /// ReferenceSwitchNic was refused.
     pub(crate) fn reference_refused(&mut self, module: usize) {
         self.control.status.refused += 1;
+        self.control.nics.untold.insert(module);
         self.control.nics.carried.values_mut().filter(|c| c.module == module).for_each(|c| c.refused += 1);
     }
 

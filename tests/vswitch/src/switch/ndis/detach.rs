@@ -79,6 +79,7 @@ pub(super) fn detach_now(module: usize) {
         m.topology.nics_mut().for_each(forget);
         m.topology.changed();
         state.control.nics.known.retain(|(of, ..)| *of != module);
+        state.control.nics.untold.remove(&module);
         let others = state.modules.iter().any(|m| m.life != Life::Detached);
         (!others).then_some(state.modules[module].attach_mark)
     });

@@ -1,6 +1,7 @@
 //! The choices of the simulated switch where the documentation leaves one.
 
 use super::adversity::Adversities;
+use crate::adapter::lists::Listing;
 use crate::machine::world::World;
 use crate::switch::frames::FrameId;
 use lbfoext::ndis::raw::{BUFFER_OVERFLOW, BUFFER_TOO_SHORT, INVALID_LENGTH};
@@ -77,6 +78,8 @@ pub struct Style {
     pub by_number: bool,
     /// Adapters write the ids of queue and filter into the out-of-band data of frames that arrive through a queue.
     pub queue_numbers: bool,
+    /// How the lists of what adapters hold are answered.
+    pub listing: Listing,
     /// How adapters answer OID_GEN_LINK_STATE.
     pub link_answers: crate::switch::control::below::LinkAnswers,
     /// FilterDetach is called when a timer function of the module runs, if one does in the next so many 100 ns.
@@ -114,6 +117,7 @@ impl Default for Style {
             unique_ids: true,
             by_number: false,
             queue_numbers: true,
+            listing: Listing::default(),
             link_answers: crate::switch::control::below::LinkAnswers::State,
             detach_in_timer: 0,
             mirror: None,

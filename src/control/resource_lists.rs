@@ -1,0 +1,293 @@
+//! What members hold of before the attachment. After a restart of the extension its table of offload resources is empty,
+//! but the switch goes on to free what it allocated before. So each member is asked for its lists of queues, filters,
+//! virtual functions and virtual ports, and what it lists enters the table (`teaming::offload::reported`).
+//!
+//! The module's thread asks, and nothing waits for it but detach, for the request that is out. Members are asked after the
+//! enumeration and when they are connected. A failed request is repeated at intervals that double up to a minute; what the
+//! other lists say counts meanwhile. Lists are read again if the member's resources changed in between. Members are asked
+//! whatever their capabilities: one that lacks a capability says so at once, and one that has lost it keeps what it holds.
+
+use crate::clock;
+use crate::control::nic_status;
+use crate::kernel::pool::{PoolSlice, Tag};
+use crate::kernel::worker::{Reasons, Woken};
+use crate::module::{Control, Module, new_resources};
+use crate::ndis::irql::Passive;
+use crate::ndis::member_request::{self, MemberAnswer, MemberRequest};
+use crate::ndis::status::{NdisStatus, OutOfMemory};
+use crate::trace::Event;
+use teaming::backoff::Backoff;
+use teaming::ids::{MEMBERS, MacAddr, MemberIndex, MemberSet, NicId, Ticks};
+use teaming::offload::lists::{List, filter};
+use teaming::offload::reported::{ReportedResource, attribute};
+use teaming::oid::{RequestType, Resource, oids};
+
+/// First and largest buffer for a list, in bytes; the largest is enough for 2,500 virtual functions.
+const FIRST_ROOM: usize = 4_096;
+const LARGEST: usize = 4 << 20;
+/// How often a member is asked in a row while its resources change meanwhile.
+const ATTEMPTS: u32 = 8;
+
+/// Has the thread ask members. IRQL <= DISPATCH_LEVEL, no lock held.
+pub fn ask(module: &Module, members: MemberSet) {
+    module.control.lock().resources.want_lists(members);
+    module.worker.wake(Reasons::RESOURCES);
+}
+
+/// The same for members of which it is not known what they hold, because the switch had them before the attachment or has
+/// freed something on one of them: where no id may be given out twice nothing is placed before they have been asked once.
+/// The caller holds the team lock.
+pub fn ask_unknown(module: &Module, control: &mut Control, members: MemberSet) {
+    if members.is_empty() {
+        return;
+    }
+    control.resources.want_lists(members);
+    control.unasked = control.unasked.union(members);
+    module.worker.wake(Reasons::RESOURCES);
+}
+
+/// When failed requests are repeated.
+pub struct ResourceLists {
+    retry: Backoff,
+}
+
+impl ResourceLists {
+    pub const IDLE: Self = Self { retry: Backoff::IDLE };
+
+    /// When to come back without being woken.
+    pub const fn due(&self) -> Option<Ticks> {
+        self.retry.due()
+    }
+
+    /// Called after each wait of the thread. PASSIVE_LEVEL, no lock held.
+    pub fn woken(&mut self, module: &Module, woken: &Woken, passive: &Passive) {
+        let again = self.retry.take(clock::now());
+        if (again || woken.reasons.contains(Reasons::RESOURCES)) && !read_all(module, passive) {
+            self.retry.plan(clock::now());
+        }
+    }
+}
+
+/// Asks every member that is still to be asked, once. False if one of them failed.
+fn read_all(module: &Module, passive: &Passive) -> bool {
+    let mut all = true;
+    for slot in 0..MEMBERS {
+        let Some(member) = to_ask(module, slot) else { continue };
+        let result = read_member(module, member, passive);
+        let mut control = module.control.lock();
+        control.unasked = control.unasked.without(member);
+        let Err(status) = result else { continue };
+        if control.team.member(member).state.is_connected() && !control.detaching {
+            control.events.push(clock::now(), Event::NotListed { member, status: status.0 });
+            all = false;
+        }
+    }
+    all
+}
+
+/// The member, if it is to be asked.
+fn to_ask(module: &Module, slot: usize) -> Option<MemberIndex> {
+    let member = MemberIndex::from_slot(slot)?;
+    let control = module.control.lock();
+    let connected = control.team.member(member).state.is_connected();
+    (connected && control.resources.is_unlisted(member) && !control.detaching).then_some(member)
+}
+
+/// Reads the lists of one member and takes them over.
+#[inline(never)] // a frame of its own
+fn read_member(module: &Module, member: MemberIndex, passive: &Passive) -> Result<(), NdisStatus> {
+    for _ in 0..ATTEMPTS {
+        let changes = module.control.lock().resources.changes(member);
+        let mut inventory = Inventory::try_new()?;
+        let result = Asking { module, member, passive }.read_lists(&mut inventory);
+        attribute(inventory.all_mut());
+        if take_over(module, member, changes, inventory.all(), result.is_ok())? {
+            return result;
+        }
+    }
+    Err(NdisStatus::FAILURE)
+}
+
+/// Enters what a member lists into the table, unless its resources have changed meanwhile: then false.
+fn take_over(
+    module: &Module,
+    member: MemberIndex,
+    changes: u32,
+    listed: &[ReportedResource],
+    complete: bool,
+) -> Result<bool, OutOfMemory> {
+    loop {
+        let capacity = {
+            let mut control = module.control.lock();
+            if control.resources.changes(member) != changes {
+                return Ok(false);
+            }
+            match control.resources.report(member, listed, complete) {
+                Ok(()) => return Ok(true),
+                Err(_) => control.resources.capacity(),
+            }
+        };
+        let needed = capacity.saturating_add(listed.len());
+        let larger = new_resources(capacity.saturating_mul(2).max(needed))?;
+        let old = module.control.lock().resources.grow(larger);
+        drop(old);
+    }
+}
+
+/// What one member lists, in memory that grows.
+struct Inventory {
+    items: PoolSlice<ReportedResource>,
+    used: usize,
+}
+
+impl Inventory {
+    fn try_new() -> Result<Self, OutOfMemory> {
+        Ok(Self { items: PoolSlice::try_new(Tag::TABLE, 32, |_| ReportedResource::EMPTY)?, used: 0 })
+    }
+
+    fn all(&self) -> &[ReportedResource] {
+        self.items.get(..self.used).unwrap_or(&[])
+    }
+
+    fn all_mut(&mut self) -> &mut [ReportedResource] {
+        self.items.get_mut(..self.used).unwrap_or(&mut [])
+    }
+
+    fn push(&mut self, one: ReportedResource) -> Result<(), OutOfMemory> {
+        if self.used >= self.items.len() {
+            let more = self.items.len().saturating_mul(2);
+            let copy = |at| self.items.get(at).copied().unwrap_or(ReportedResource::EMPTY);
+            self.items = PoolSlice::try_new(Tag::TABLE, more, copy)?;
+        }
+        if let Some(place) = self.items.get_mut(self.used) {
+            *place = one;
+            self.used = self.used.saturating_add(1);
+        }
+        Ok(())
+    }
+
+    /// The ids of one type, from a position on; the position behind the one that was found.
+    fn next(&self, resource: Resource, from: usize) -> Option<(u64, usize)> {
+        let found = |(_, one): &(usize, &ReportedResource)| one.resource == resource;
+        let (at, one) = self.all().iter().enumerate().skip(from).find(found)?;
+        Some((one.id, at.saturating_add(1)))
+    }
+}
+
+/// Requests to one member.
+struct Asking<'m> {
+    module: &'m Module,
+    member: MemberIndex,
+    passive: &'m Passive,
+}
+
+impl Asking<'_> {
+    /// Reads all lists. On an error the inventory holds what was read before.
+    fn read_lists(&self, into: &mut Inventory) -> Result<(), NdisStatus> {
+        let mut buffer = PoolSlice::try_new(Tag::REQUEST, FIRST_ROOM, |_| 0)?;
+        for list in [List::Queues, List::Vfs, List::Vports, List::FiltersOfQueue(0)] {
+            self.read_list(list, &mut buffer, into)?;
+        }
+        self.read_filters(Resource::Queue, List::FiltersOfQueue, &mut buffer, into)?;
+        self.read_filters(Resource::Vport, List::FiltersOfVport, &mut buffer, into)
+    }
+
+    fn read_filters(
+        &self,
+        of: Resource,
+        list: fn(u32) -> List,
+        buffer: &mut PoolSlice<u8>,
+        into: &mut Inventory,
+    ) -> Result<(), NdisStatus> {
+        let mut from = 0;
+        while let Some((id, next)) = into.next(of, from) {
+            if let Ok(id) = u32::try_from(id) {
+                self.read_list(list(id), buffer, into)?;
+            }
+            from = next;
+        }
+        Ok(())
+    }
+
+    /// Reads one list. A member that does not support it has nothing in it.
+    fn read_list(
+        &self,
+        list: List,
+        buffer: &mut PoolSlice<u8>,
+        into: &mut Inventory,
+    ) -> Result<(), NdisStatus> {
+        let write = |out: &mut [u8]| list.write_request(out);
+        let length = match self.ask(list.oid(), list.request_type(), write, buffer) {
+            Err(NdisStatus::NOT_SUPPORTED) => return Ok(()),
+            answered => answered?,
+        };
+        let first = into.used;
+        let answer = buffer.get(..length).unwrap_or(&[]);
+        for listed in list.read(answer).ok_or(NdisStatus::FAILURE)? {
+            let partition = listed.mac.and_then(|mac| self.partition_of(mac));
+            into.push(ReportedResource::new(&listed, partition))?;
+        }
+        for at in first..into.used {
+            let Some(id) = into.all().get(at).and_then(|one| u32::try_from(one.id).ok()) else { continue };
+            if let Some(source) = self.filter_partition(id, list, buffer)?
+                && let Some(place) = into.all_mut().get_mut(at)
+            {
+                place.source = source;
+            }
+        }
+        Ok(())
+    }
+
+    /// The partition with the address that a filter in a list tests; none if the filter is gone by now.
+    fn filter_partition(
+        &self,
+        id: u32,
+        list: List,
+        buffer: &mut PoolSlice<u8>,
+    ) -> Result<Option<NicId>, NdisStatus> {
+        let (queue, vport) = match list {
+            List::FiltersOfQueue(queue) => (queue, 0),
+            List::FiltersOfVport(vport) => (0, vport),
+            List::Queues | List::Vfs | List::Vports => return Ok(None),
+        };
+        let write = |out: &mut [u8]| filter::write_request(out, id, queue, vport);
+        let length = match self.ask(oids::RECEIVE_FILTER_PARAMETERS, RequestType::Method, write, buffer) {
+            Err(NdisStatus::INVALID_PARAMETER | NdisStatus::NOT_SUPPORTED) => return Ok(None),
+            answered => answered?,
+        };
+        let mac = filter::address(buffer.get(..length).unwrap_or(&[]));
+        Ok(mac.and_then(|mac| self.partition_of(mac)))
+    }
+
+    fn partition_of(&self, mac: MacAddr) -> Option<NicId> {
+        self.module.forwarding.read().ports.lookup(mac).map(|port| port.id)
+    }
+
+    /// Sends one request, again with a larger buffer while the present one is too short. Returns the bytes of the answer.
+    fn ask(
+        &self,
+        oid: u32,
+        kind: RequestType,
+        write: impl Fn(&mut [u8]) -> bool,
+        buffer: &mut PoolSlice<u8>,
+    ) -> Result<usize, NdisStatus> {
+        loop {
+            buffer.fill(0);
+            write(buffer);
+            let MemberAnswer { status, bytes, needed } = self.send(MemberRequest { kind, oid, buffer })?;
+            if !status.is_too_short() || buffer.len() >= LARGEST {
+                return status.ok().map(|()| bytes);
+            }
+            let room = usize::max(needed, buffer.len().saturating_mul(2)).min(LARGEST);
+            *buffer = PoolSlice::try_new(Tag::REQUEST, room, |_| 0)?;
+        }
+    }
+
+    /// Sends one request while the member is connected and the module is not being detached.
+    fn send(&self, request: MemberRequest<'_>) -> Result<MemberAnswer, NdisStatus> {
+        let Some(_work) = self.module.work.enter() else { return Err(NdisStatus::FAILURE) };
+        let (_, nic) =
+            nic_status::reference(self.module, self.member).ok_or(NdisStatus::ADAPTER_NOT_FOUND)?;
+        Ok(member_request::send(self.module.filter, &nic, request, self.passive))
+    }
+}

@@ -1,0 +1,168 @@
+//! Resources of before the attachment, as members list them. They are in the table beside those that were allocated since,
+//! so that requests find them and new resources are placed beside them.
+//!
+//! A list says an id, not a partition. A filter's partition is the one with its MAC address; a queue or virtual port
+//! belongs to that of its filters, a virtual port of a function to that of the function. What cannot be attributed counts
+//! for placement alone. Nor does a list say who allocated, or tell copies of one resource: where a partition has resources
+//! of one type on several members, or the placement makes copies of them, no request is directed by what is listed. Lists
+//! may be incomplete, because NDIS may show only what one binding allocated (oid-receive-filter-enum-queues.md).
+
+use crate::Storage;
+use crate::ids::{MemberIndex, MemberSet, NicId, NicIndex, PortId};
+use crate::offload::lists::Listed;
+use crate::offload::{Full, HeldResource, OffloadResources};
+use crate::oid::Resource;
+
+/// The source of resources whose partition is not known. No port has the number.
+pub const UNATTRIBUTED: NicId = NicId::new(PortId::new(u32::MAX), NicIndex::new(u16::MAX));
+
+/// A listed resource and its partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReportedResource {
+    pub resource: Resource,
+    pub id: u64,
+    on: Option<(Resource, u64)>,
+    pub source: NicId,
+}
+
+impl ReportedResource {
+    pub const EMPTY: Self = Self { resource: Resource::Queue, id: 0, on: None, source: UNATTRIBUTED };
+
+    /// `source` is the partition with the resource's own address, if there is one.
+    pub fn new(listed: &Listed, source: Option<NicId>) -> Self {
+        let source = source.unwrap_or(UNATTRIBUTED);
+        Self { resource: listed.resource, id: listed.id, on: listed.on, source }
+    }
+
+    const fn is_attributed(&self) -> bool {
+        self.source.port.get() != UNATTRIBUTED.port.get()
+    }
+}
+
+/// Attributes resources of one member that have no address of their own: to the partition of what they are on, or of a
+/// filter or virtual port that is on them.
+pub fn attribute(all: &mut [ReportedResource]) {
+    // A filter on a virtual port of a function: two steps.
+    for _ in 0..2 {
+        for index in 0..all.len() {
+            let Some(one) = all.get(index).copied().filter(|one| !one.is_attributed()) else { continue };
+            let below = one.on.and_then(|on| all.iter().find(|other| (other.resource, other.id) == on));
+            let mut above = all.iter().filter(|other| other.on == Some((one.resource, one.id)));
+            let beside = below.filter(|below| below.is_attributed());
+            let found =
+                beside.or_else(|| above.find(|other| other.is_attributed())).map(|found| found.source);
+            if let (Some(place), Some(source)) = (all.get_mut(index), found) {
+                place.source = source;
+            }
+        }
+    }
+}
+
+impl<S: Storage> OffloadResources<S> {
+    /// How often the resources of a member have changed: a list that was read meanwhile may be outdated.
+    pub fn changes(&self, member: MemberIndex) -> u32 {
+        self.changes.get(member.slot()).copied().unwrap_or(0)
+    }
+
+    pub(super) fn changed(&mut self, member: u8) {
+        let slot = MemberIndex::new(member).map(MemberIndex::slot);
+        if let Some(count) = slot.and_then(|slot| self.changes.get_mut(slot)) {
+            *count = count.wrapping_add(1);
+        }
+    }
+
+    /// Members whose lists are to be read: what they said before is outdated.
+    pub fn want_lists(&mut self, members: MemberSet) {
+        self.unlisted = self.unlisted.union(members);
+        members.iter().for_each(|member| self.changed(member.get()));
+    }
+
+    /// Whether the lists of a member are to be read.
+    pub const fn is_unlisted(&self, member: MemberIndex) -> bool {
+        self.unlisted.contains(member)
+    }
+
+    /// Whether an entry is known only from a list that is to be read again.
+    pub(super) fn is_outdated(&self, entry: &HeldResource) -> bool {
+        entry.reported && entry.member().is_some_and(|member| self.unlisted.contains(member))
+    }
+
+    /// Takes over what a member lists. `complete`: in place of what it listed before; else in addition to it, because some
+    /// of its lists could not be read.
+    ///
+    /// # Errors
+    ///
+    /// `Full` if there may be too few free entries; then nothing has changed.
+    pub fn report(
+        &mut self,
+        member: MemberIndex,
+        listed: &[ReportedResource],
+        complete: bool,
+    ) -> Result<(), Full> {
+        let needed = self.used.saturating_add(self.promised).saturating_add(listed.len());
+        if needed > self.entries.len() {
+            return Err(Full);
+        }
+        let number = member.get();
+        if complete {
+            self.unlisted = self.unlisted.without(member);
+            self.retain(|entry| !(entry.reported && entry.member == number && !entry.gone));
+        }
+        for one in listed {
+            let known = self.entries().iter().any(|entry| entry.is(number, one.resource, one.id));
+            if !known {
+                self.insert(HeldResource {
+                    source: one.source,
+                    resource: one.resource,
+                    id: one.id,
+                    member: number,
+                    member_resource_id: one.id,
+                    reported: true,
+                    ..HeldResource::EMPTY
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The switch has freed a resource of a partition that no request could be directed about. Removes what is listed for
+    /// the partition under that id. Returns the members whose lists may be outdated by that, those included that are being
+    /// read.
+    pub fn freed_elsewhere(&mut self, source: NicId, resource: Resource, id: u64) -> MemberSet {
+        let reporters = self.reporters(resource, id);
+        self.retain(|entry| !(entry.reported && !entry.gone && entry.key() == (source, resource, id)));
+        reporters.union(self.unlisted)
+    }
+
+    /// The members that list a resource under this id, of whatever partition.
+    pub fn reporters(&self, resource: Resource, id: u64) -> MemberSet {
+        let listed = self.entries().iter().filter(|entry| entry.reported && !entry.gone);
+        listed
+            .filter(|entry| entry.resource == resource && entry.id == id)
+            .filter_map(HeldResource::member)
+            .collect()
+    }
+
+    /// Whether a request may be directed by what is listed: all members have been asked, and one alone lists resources of
+    /// this type for the partition or for one that is not known.
+    pub(super) fn is_on_one(&self, source: NicId, resource: Resource) -> bool {
+        let listed = self.entries().iter().filter(|entry| entry.reported && !entry.gone);
+        let members: MemberSet = listed
+            .filter(|entry| entry.resource == resource)
+            .filter(|entry| entry.source == source || entry.source == UNATTRIBUTED)
+            .filter_map(HeldResource::member)
+            .collect();
+        let copied = self.copied && matches!(resource, Resource::Queue | Resource::Filter);
+        members.len() == 1 && self.unlisted.is_empty() && !copied
+    }
+}
+
+impl HeldResource {
+    /// Whether this is what a member knows under an id.
+    pub(super) const fn is(&self, member: u8, resource: Resource, id: u64) -> bool {
+        self.member == member
+            && self.resource as u8 == resource as u8
+            && self.member_resource_id == id
+            && !self.gone
+    }
+}

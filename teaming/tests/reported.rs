@@ -1,0 +1,132 @@
+//! What members list of before the attachment: whom it is attributed to, and where requests about it go.
+
+mod resources;
+
+use resources::{facts, ledger, member, nic, set};
+use teaming::ids::NicId;
+use teaming::offload::OffloadPlacement::{FollowFlows, SingleMember};
+use teaming::offload::lists::Listed;
+use teaming::offload::reported::{ReportedResource, UNATTRIBUTED, attribute};
+use teaming::offload::{Facts, NO_PARTITION, OffloadResources};
+use teaming::oid::payload::Command;
+use teaming::oid::{OidPlan, Refusal, Resource};
+
+fn one(resource: Resource, id: u64, on: Option<(Resource, u64)>, of: Option<NicId>) -> ReportedResource {
+    ReportedResource::new(&Listed { resource, id, on, mac: None }, of)
+}
+
+fn queue(id: u64, of: NicId) -> ReportedResource {
+    one(Resource::Queue, id, None, Some(of))
+}
+
+fn free(ledger: &OffloadResources<teaming::Heap>, of: NicId, queue: u64) -> OidPlan {
+    ledger.plan(of, &Command::FreeQueue { queue }, &facts(&[1, 2], 1, FollowFlows))
+}
+
+#[test]
+fn a_queue_belongs_to_the_partition_of_its_filter_and_a_filter_to_that_of_the_function_below_it() {
+    let on = |resource, id| Some((resource, id));
+    let mut all = [
+        one(Resource::Queue, 1, None, None),
+        one(Resource::Filter, 4, on(Resource::Queue, 1), Some(nic(5))),
+        one(Resource::Vf, 0, None, Some(nic(6))),
+        one(Resource::Vport, 2, on(Resource::Vf, 0), None),
+        one(Resource::Filter, 5, on(Resource::Vport, 2), None),
+        one(Resource::Queue, 9, None, None),
+    ];
+    attribute(&mut all);
+    assert_eq!(all.map(|one| one.source), [nic(5), nic(5), nic(6), nic(6), nic(6), UNATTRIBUTED]);
+}
+
+#[test]
+fn a_request_goes_to_the_only_member_that_lists_the_resource_for_its_partition() {
+    let mut ledger = ledger(16);
+    ledger.want_lists(set(&[1, 2]));
+    ledger.report(member(1), &[queue(1, nic(5)), queue(2, nic(7))], true).unwrap();
+    assert_eq!(free(&ledger, nic(5), 1), OidPlan::Pass, "another member may have it, too");
+    ledger.report(member(2), &[queue(1, nic(6))], true).unwrap();
+    assert_eq!(free(&ledger, nic(5), 1), OidPlan::Redirect(member(1)));
+    assert_eq!(free(&ledger, nic(6), 1), OidPlan::Redirect(member(2)));
+    assert_eq!(free(&ledger, NO_PARTITION, 1), OidPlan::Pass, "two partitions have it");
+    assert_eq!(free(&ledger, nic(8), 1), OidPlan::Pass, "it is others'");
+    ledger.release(nic(5), Resource::Queue, 1);
+    assert_eq!(free(&ledger, nic(5), 1), OidPlan::Pass);
+}
+
+#[test]
+fn what_may_be_one_of_several_copies_directs_no_request() {
+    let mut both = ledger(16);
+    both.report(member(1), &[queue(1, nic(5))], true).unwrap();
+    both.report(member(2), &[queue(3, nic(5))], true).unwrap();
+    assert_eq!(free(&both, nic(5), 1), OidPlan::Pass);
+    let mut unknown = ledger(16);
+    unknown.report(member(1), &[queue(1, nic(5))], true).unwrap();
+    unknown.report(member(2), &[one(Resource::Queue, 3, None, None)], true).unwrap();
+    assert_eq!(free(&unknown, nic(5), 1), OidPlan::Pass);
+    let mut copied = ledger(16);
+    copied.copied = true;
+    copied.report(member(1), &[queue(1, nic(5))], true).unwrap();
+    assert_eq!(free(&copied, nic(5), 1), OidPlan::Pass);
+}
+
+#[test]
+fn what_has_been_allocated_since_is_known_better_than_a_list_says() {
+    let mut ledger = ledger(16);
+    ledger.record(nic(5), Resource::Queue, 1, member(1)).unwrap();
+    // Without a filter it is nobody's to the list.
+    ledger.report(member(1), &[one(Resource::Queue, 1, None, None), queue(2, nic(6))], true).unwrap();
+    assert_eq!(ledger.len(), 2);
+    assert_eq!(free(&ledger, nic(5), 1), OidPlan::Redirect(member(1)));
+    // The member gives the number out anew, so that what was listed is gone.
+    ledger.record(nic(7), Resource::Queue, 2, member(1)).unwrap();
+    assert_eq!(ledger.len(), 2);
+    assert_eq!(free(&ledger, nic(6), 2), OidPlan::Pass);
+}
+
+#[test]
+fn a_list_replaces_the_one_before_and_a_part_of_one_adds_to_it() {
+    let mut ledger = ledger(16);
+    ledger.report(member(1), &[queue(1, nic(5)), queue(2, nic(6))], true).unwrap();
+    ledger.report(member(1), &[queue(3, nic(7)), queue(1, nic(5))], false).unwrap();
+    assert_eq!(ledger.len(), 3);
+    ledger.report(member(1), &[queue(3, nic(7))], true).unwrap();
+    assert_eq!(ledger.len(), 1);
+    assert!(ledger.report(member(2), &[queue(1, nic(5)); 16], true).is_err(), "there is no room");
+    assert_eq!(ledger.len(), 1);
+}
+
+#[test]
+fn a_list_is_outdated_when_resources_of_its_member_change_while_it_is_read() {
+    let mut ledger = ledger(16);
+    ledger.want_lists(set(&[1, 2]));
+    let before = [1, 2].map(|number| ledger.changes(member(number)));
+    ledger.record(nic(5), Resource::Queue, 1, member(1)).unwrap();
+    assert_ne!(ledger.changes(member(1)), before[0]);
+    assert_eq!(ledger.changes(member(2)), before[1]);
+    let before = ledger.changes(member(1));
+    ledger.release(nic(5), Resource::Queue, 1);
+    assert_ne!(ledger.changes(member(1)), before);
+}
+
+#[test]
+fn a_free_that_could_not_be_directed_makes_the_lists_outdated() {
+    let mut ledger = ledger(16);
+    ledger.report(member(1), &[queue(1, nic(5))], true).unwrap();
+    ledger.report(member(2), &[queue(1, nic(5)), queue(1, nic(6))], true).unwrap();
+    ledger.want_lists(set(&[3]));
+    assert_eq!(ledger.freed_elsewhere(nic(5), Resource::Queue, 1), set(&[1, 2, 3]));
+    assert_eq!(ledger.reporters(Resource::Queue, 1), set(&[2]));
+}
+
+#[test]
+fn where_no_id_is_given_out_twice_nothing_is_placed_before_all_have_been_asked() {
+    let mut ledger = ledger(16);
+    let allocate = Command::AllocateQueue { group: 0, processors: 1 };
+    let facts = Facts { unasked: set(&[2]), ..facts(&[1, 2], 1, SingleMember) };
+    assert_eq!(ledger.plan(nic(5), &allocate, &facts), OidPlan::Refuse(Refusal::NotNow));
+    let follow = Facts { placement: FollowFlows, ..facts };
+    assert_eq!(ledger.plan(nic(5), &allocate, &follow), OidPlan::Redirect(member(1)));
+    ledger.report(member(2), &[one(Resource::Filter, 1, None, None)], true).unwrap();
+    let facts = Facts { unasked: set(&[]), ..facts };
+    assert_eq!(ledger.plan(nic(5), &allocate, &facts), OidPlan::Redirect(member(2)), "beside what is there");
+}

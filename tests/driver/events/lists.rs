@@ -1,0 +1,32 @@
+//! Events about what members hold of before the attachment.
+
+use super::{Seen, after, member, only, source, team};
+use lbfoext::ndis::raw::FAILURE;
+use lbfoext::trace::Event;
+use teaming::ids::MemberSet;
+use teaming::team::member::LinkSource;
+use vswitch::adapter::wire::oid;
+use vswitch::scenario::Net;
+use vswitch::scenario::suite::MS;
+use vswitch::switch::control::envelope::Inner;
+use vswitch::switch::control::offload::free_queue;
+
+pub fn a_queue_is_freed_that_nobody_has() -> Seen {
+    let act =
+        |net: &Net| _ = net.offload(net.vm(0), |p| p.ask(&Inner::set(oid::FREE_QUEUE, free_queue(9))).status);
+    let event = Event::HolderUnknown { oid: oid::FREE_QUEUE, reporters: 0 };
+    after(team(&[10, 10]).start(), act, |_| vec![event])
+}
+
+pub fn a_member_does_not_list_what_it_holds() -> Seen {
+    let net = team(&[10, 10]).start();
+    net.unplug(2);
+    net.look(|state| state.style.listing.refused = 100);
+    let act = |net: &Net| {
+        net.replug(2);
+        net.advance(MS);
+    };
+    let up = Event::TeamChanged { went_down: MemberSet::EMPTY, came_up: only(2), forced: 0, waiting: 2_048 };
+    let not_listed = Event::NotListed { member: member(2), status: FAILURE };
+    after(net, act, |_| vec![up, source(2, LinkSource::Query), not_listed])
+}

@@ -1,0 +1,202 @@
+//! Offloads over a restart of the extension: it asks members what they hold, and directs the switch's requests about that.
+
+use super::module::look;
+use lbfoext::trace::Event;
+use vswitch::adapter::lists::Listing;
+use vswitch::adapter::offloads::By;
+use vswitch::adapter::wire::oid;
+use vswitch::machine::registry::Value;
+use vswitch::scenario::suite::MS;
+use vswitch::scenario::{Net, Scenario};
+use vswitch::switch::ports::NicId;
+
+const FOLLOW_FLOWS: u32 = 0;
+const SINGLE_MEMBER: u32 = 1;
+const EVERY_MEMBER: u32 = 2;
+const RELEASES: [u32; 4] = [oid::FREE_QUEUE, oid::CLEAR_FILTER, oid::DELETE_VPORT, oid::FREE_VF];
+/// Longer than any interval at which failed requests are repeated in these tests.
+const LATER: u64 = 10_000 * MS;
+
+fn team(seed: u64, placement: u32) -> Scenario {
+    Scenario::new(seed)
+        .members(&[10, 10, 10])
+        .vms(3)
+        .setting("LinkUpDelayMs", Value::Dword(0))
+        .setting("OffloadPlacement", Value::Dword(placement))
+}
+
+/// VM 0 has a queue, VM 1 a function, and the extension is attached anew.
+fn restarted(seed: u64, placement: u32, prepare: impl FnOnce(&Net)) -> Net {
+    let net = team(seed, placement).start();
+    net.advance(10 * MS);
+    net.start_queue(net.vm(0)).expect("there is one");
+    net.start_function(net.vm(1)).expect("there is one");
+    prepare(&net);
+    net.detach();
+    net.attach();
+    net
+}
+
+/// The only member that holds anything of a partition.
+fn home(net: &Net, nic: NicId) -> u16 {
+    let held = net.members_of(nic);
+    let (first, _) = *held.first().expect("something");
+    assert!(held.iter().all(|(index, _)| *index == first), "{held:?}");
+    first
+}
+
+/// Frees everything of a partition. Returns the members that were named to the requests that free; 0 for none.
+fn release(net: &Net, nic: NicId) -> Vec<u16> {
+    let mark = net.look(|s| s.control.nics.arrived.len()).expect("the machine runs");
+    net.release(nic);
+    let arrived = net.look(move |s| s.control.nics.arrived[mark..].to_vec()).expect("the machine runs");
+    let frees = arrived.iter().filter(|a| RELEASES.contains(&a.inner.oid));
+    let named = frees.inspect(|a| assert_eq!(a.by, By::Switch, "it frees what it did not allocate"));
+    named.map(|a| a.envelope.destination_nic_index).collect()
+}
+
+fn assert_directed(net: &Net, what: &str) {
+    for nic in [net.vm(0), net.vm(1)] {
+        let home = home(net, nic);
+        let named = release(net, nic);
+        assert!(
+            !named.is_empty() && named.iter().all(|index| *index == home),
+            "{what}: {named:?}, not {home}"
+        );
+        assert_eq!(net.members_of(nic), [], "{what}: something is left");
+    }
+    assert_eq!(undirected(net), [], "{what}");
+}
+
+/// How many members list a resource, for each request that was not directed.
+fn undirected(net: &Net) -> Vec<u32> {
+    let read = |module: &lbfoext::module::Module| {
+        let control = module.control.lock();
+        let reporters = control.events.iter().filter_map(|(_, event)| match event {
+            Event::HolderUnknown { reporters, .. } => Some(reporters),
+            _ => None,
+        });
+        reporters.collect()
+    };
+    look(net, read).expect("it is attached")
+}
+
+#[test]
+fn after_a_restart_a_free_goes_to_the_member_that_has_the_resource() {
+    for placement in [FOLLOW_FLOWS, SINGLE_MEMBER] {
+        for seed in 0..12 {
+            let net = restarted(seed, placement, |_| {});
+            net.advance(10 * MS);
+            assert_directed(&net, &format!("seed {seed}, placement {placement}"));
+            net.finish().assert_clean();
+        }
+    }
+}
+
+#[test]
+fn lists_that_are_refused_late_or_too_short_are_asked_for_again_until_they_are_there() {
+    for seed in 0..12 {
+        let net = restarted(seed, SINGLE_MEMBER, |net| {
+            let listing = Listing { own_only: false, refused: 60, cut: 50, late: 50 * MS };
+            net.look(move |state| state.style.listing = listing);
+        });
+        net.advance(LATER);
+        net.look(|state| state.style.listing = Listing::default());
+        net.advance(6 * LATER);
+        assert_directed(&net, &format!("seed {seed}"));
+        net.finish().assert_clean();
+    }
+}
+
+#[test]
+fn after_any_single_failure_while_lists_are_read_a_free_goes_to_the_member_that_has_the_resource() {
+    let mut failed = 0;
+    for n in 1.. {
+        let net = restarted(3, SINGLE_MEMBER, |net| net.world().fail_from_here(n));
+        net.advance(10 * MS);
+        let site = net.world().injected_fault();
+        net.world().fail_from_here(1 << 40);
+        if site.is_some() && look(&net, |_| ()).is_none() {
+            // Without memory the module may not be attached.
+            net.attach();
+        }
+        net.advance(LATER);
+        assert_directed(&net, &format!("call {n} ({site:?})"));
+        net.finish().assert_clean();
+        if site.is_none() {
+            break;
+        }
+        failed += 1;
+    }
+    assert!(failed > 60, "only {failed} calls failed");
+}
+
+#[test]
+fn what_no_member_lists_is_passed_on_with_an_event() {
+    for placement in [FOLLOW_FLOWS, SINGLE_MEMBER] {
+        let net = restarted(1, placement, |net| {
+            net.look(|state| state.style.listing.own_only = true);
+        });
+        net.advance(10 * MS);
+        let named = release(&net, net.vm(0));
+        assert_eq!(named, [0, 0], "the filter and the queue");
+        assert_eq!(undirected(&net), [0, 0]);
+        net.finish().assert_clean();
+    }
+}
+
+#[test]
+fn copies_of_before_a_restart_are_not_told_apart_and_not_freed_by_the_driver() {
+    let net = restarted(1, EVERY_MEMBER, |_| {});
+    net.advance(10 * MS);
+    assert_eq!(net.members_of(net.vm(0)).iter().filter(|(_, r)| is_queue(r)).count(), 3);
+    let named = release(&net, net.vm(0));
+    assert_eq!(named, [0, 0], "the filter and the queue");
+    assert!(undirected(&net).iter().all(|reporters| *reporters == 3), "{:?}", undirected(&net));
+    net.finish().assert_clean();
+}
+
+fn is_queue(resource: &vswitch::adapter::offloads::Resource) -> bool {
+    matches!(resource, vswitch::adapter::offloads::Resource::Queue(_))
+}
+
+#[test]
+fn new_resources_are_placed_beside_those_of_before_a_restart() {
+    for seed in 0..12 {
+        let net = team(seed, SINGLE_MEMBER).start();
+        net.fail(1);
+        net.advance(10 * MS);
+        // A queue without a filter: of a partition that nobody can tell.
+        net.offload(net.vm(0), |partition| partition.allocate_queue()).expect("there is one");
+        assert_eq!(home(&net, net.vm(0)), 2);
+        net.restore(1);
+        net.detach();
+        net.attach();
+        // At once it is refused, or all members have been asked.
+        let early = net.start_queue(net.vm(1)).is_some();
+        net.advance(10 * MS);
+        let late = early || net.start_queue(net.vm(1)).is_some();
+        assert!(late, "seed {seed}: it is still refused");
+        assert_eq!(home(&net, net.vm(1)), 2, "seed {seed}");
+        net.finish().assert_clean();
+    }
+}
+
+#[test]
+fn a_member_that_is_connected_later_is_asked_too() {
+    let net = team(1, SINGLE_MEMBER).start();
+    net.unplug(3);
+    net.advance(10 * MS);
+    let mark = net.look(|s| s.control.nics.arrived.len()).expect("the machine runs");
+    net.replug(3);
+    net.advance(10 * MS);
+    let asked = net.look(move |s| {
+        let of = |a: &&vswitch::switch::control::nic_request::Arrived| a.envelope.destination_nic_index == 3;
+        s.control.nics.arrived[mark..].iter().filter(of).map(|a| a.inner.oid).collect::<Vec<_>>()
+    });
+    let asked = asked.expect("the machine runs");
+    for list in [oid::ENUM_QUEUES, oid::ENUM_FILTERS, oid::ENUM_VFS, oid::ENUM_VPORTS] {
+        assert!(asked.contains(&list), "{list:#x} was not asked for: {asked:x?}");
+    }
+    net.finish().assert_clean();
+}
