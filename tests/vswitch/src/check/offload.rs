@@ -357,8 +357,9 @@ fn keep_account(
         let adapters = m.external.adapters.values();
         let count = |r: &&Resource| adapters.clone().filter(|a| a.offloads.owner(**r).is_some()).count();
         let twice = produced.iter().find(|r| count(r) > 1);
-        // What adapters hold of before it was attached it knows from them alone.
-        let told = !state.control.nics.untold.contains(&module) && !state.modules[module].was_refused(world);
+        // What adapters hold of before it was attached again it knows from them alone.
+        let told = !state.modules[module].attached_before
+            || !state.control.nics.untold.contains(&module) && !state.modules[module].was_refused(world);
         rule(world, "OFFLOAD-09", twice.is_none() || !told, || {
             format!("{twice:?} lives on two members, and the placement promises that nothing does")
         });
