@@ -131,7 +131,7 @@ fn read(module: &Module, passive: &Passive) -> Result<Settings, Unreadable> {
             Problem::WrongType => None,
             Problem::OutOfRange(value) | Problem::NotInMode(value, _) => Some(value),
         };
-        let event = Event::SettingIgnored { setting, value, used: issue.used };
+        let event = Event::SettingIgnored { setting, value, used: issue.used() };
         module.control.lock().events.push(clock::now(), event);
     }
     Ok(settings)

@@ -220,15 +220,38 @@ impl MacAddr {
         self.0[0] & 1 != 0
     }
 
-    /// 01-80-C2-00-00-00 to -0F: a bridge keeps these to the link they arrive on (IEEE 802.1D).
-    pub const fn is_link_local(self) -> bool {
-        matches!(self.0, [0x01, 0x80, 0xc2, 0x00, 0x00, 0x00..=0x0f])
+    /// The number of a group whose frames a bridge keeps to their link: 0 to 15 for 01-80-C2-00-00-00 to -0F (IEEE 802.1Q,
+    /// 8.6.3), 16 for 01-00-0C-CC-CC-CD (per-VLAN spanning tree).
+    pub const fn link_local(self) -> Option<u8> {
+        match self.0 {
+            [0x01, 0x80, 0xc2, 0x00, 0x00, number @ 0x00..=0x0f] => Some(number),
+            [0x01, 0x00, 0x0c, 0xcc, 0xcc, 0xcd] => Some(16),
+            _ => None,
+        }
     }
 
     /// The six octets as the low 48 bits of a word, first octet lowest.
     pub const fn word(self) -> u64 {
         let [a, b, c, d, e, f] = self.0;
         u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
+    }
+}
+
+/// Link-local groups, by their numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LinkLocalSet(u32);
+
+impl LinkLocalSet {
+    pub const EMPTY: Self = Self(0);
+
+    /// Bit n is group n.
+    pub const fn from_mask(mask: u64) -> Self {
+        #[expect(clippy::cast_possible_truncation, reason = "there are 17 groups")]
+        Self(mask as u32)
+    }
+
+    pub const fn contains(self, number: u8) -> bool {
+        number < 32 && self.0 & 1 << number != 0
     }
 }
 
@@ -369,10 +392,14 @@ mod tests {
     }
 
     #[test]
-    fn only_the_sixteen_bridge_addresses_are_link_local() {
-        assert!(MacAddr([0x01, 0x80, 0xc2, 0, 0, 0x0e]).is_link_local());
-        assert!(!MacAddr([0x01, 0x80, 0xc2, 0, 0, 0x10]).is_link_local());
-        assert!(!MacAddr::BROADCAST.is_link_local());
+    fn only_the_sixteen_bridge_addresses_and_that_of_spanning_trees_per_vlan_are_link_local() {
+        for number in 0..=15 {
+            assert_eq!(MacAddr([0x01, 0x80, 0xc2, 0, 0, number]).link_local(), Some(number));
+        }
+        assert_eq!(MacAddr([0x01, 0, 0x0c, 0xcc, 0xcc, 0xcd]).link_local(), Some(16));
+        for other in [[0x01, 0x80, 0xc2, 0, 0, 0x10], [0x01, 0, 0x0c, 0xcc, 0xcc, 0xcc], [0xff; 6]] {
+            assert_eq!(MacAddr(other).link_local(), None);
+        }
     }
 
     #[test]

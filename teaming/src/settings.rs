@@ -7,7 +7,7 @@ use core::fmt;
 
 use crate::flow::hash::DEFAULT_SEED;
 use crate::flow::{HashPolicy, Keying};
-use crate::ids::Ticks;
+use crate::ids::{LinkLocalSet, Ticks};
 use crate::offload::OffloadPlacement;
 use crate::team::buckets::RebalanceTimers;
 use crate::team::member::Delays;
@@ -48,6 +48,7 @@ pub const SETTINGS: &[Setting] = &[
     FLOWLET_GAP_US,
     MOVE_DEADLINE_MS,
     OFFLOAD_PLACEMENT,
+    LINK_LOCAL_FORWARD_MASK,
 ];
 
 const TEAMING_MODE: Setting = Setting {
@@ -132,6 +133,14 @@ const OFFLOAD_PLACEMENT: Setting = Setting {
     takes_effect: TakesEffect::AtOnce,
 };
 
+const LINK_LOCAL_FORWARD_MASK: Setting = Setting {
+    name: "LinkLocalForwardMask",
+    kind: SettingKind::Number { min: 0, max: 0x1_FFFF },
+    default: 0,
+    help: "Groups whose frames cross the external port: bit n for 01-80-C2-00-00-0n, bit 16 for 01-00-0C-CC-CC-CD.",
+    takes_effect: TakesEffect::AtOnce,
+};
+
 impl Setting {
     pub fn accepts(&self, value: u64) -> bool {
         match self.kind {
@@ -173,6 +182,7 @@ pub struct Settings {
     pub move_deadline: Option<Ticks>,
     /// Where resources are made from now on; those that exist stay where they are.
     pub offload_placement: OffloadPlacement,
+    pub link_local_forwarded: LinkLocalSet,
 }
 
 impl Default for Settings {
@@ -201,8 +211,13 @@ pub enum Problem {
 pub struct SettingIssue {
     pub setting: &'static Setting,
     pub problem: Problem,
+}
+
+impl SettingIssue {
     /// The value in its place.
-    pub used: u64,
+    pub const fn used(&self) -> u64 {
+        self.setting.default
+    }
 }
 
 /// At most one issue a setting.
@@ -218,7 +233,7 @@ impl Settings {
                 Lookup::Value(value) => Problem::OutOfRange(value),
                 Lookup::WrongType => Problem::WrongType,
             };
-            raise(&mut issues, setting, problem, setting.default);
+            raise(&mut issues, setting, problem);
             setting.default
         };
         let mode = match value(&TEAMING_MODE) {
@@ -242,11 +257,12 @@ impl Settings {
             1 => OffloadPlacement::SingleMember,
             _ => OffloadPlacement::EveryMember,
         };
+        let link_local_forwarded = LinkLocalSet::from_mask(value(&LINK_LOCAL_FORWARD_MASK));
         let mut policy = HashPolicy::from_number(algorithm).unwrap_or(HashPolicy::HyperVPort);
         // A physical switch that does not know of the team would see a VM's address flap between its ports.
         if mode == TeamingMode::SwitchIndependent && !policy.keeps_an_address_on_one_member() {
             let problem = Problem::NotInMode(algorithm, mode);
-            raise(&mut issues, &LOAD_BALANCING_ALGORITHM, problem, LOAD_BALANCING_ALGORITHM.default);
+            raise(&mut issues, &LOAD_BALANCING_ALGORITHM, problem);
             policy = HashPolicy::HyperVPort;
         }
         let settings = Self {
@@ -260,6 +276,7 @@ impl Settings {
             flowlet_gap,
             move_deadline,
             offload_placement,
+            link_local_forwarded,
         };
         (settings, issues)
     }
@@ -277,9 +294,9 @@ impl Settings {
     }
 }
 
-fn raise(issues: &mut Issues, setting: &'static Setting, problem: Problem, used: u64) {
+fn raise(issues: &mut Issues, setting: &'static Setting, problem: Problem) {
     // Every setting is asked once and raises at most once, so there is always room.
-    let _ = issues.push(SettingIssue { setting, problem, used });
+    let _ = issues.push(SettingIssue { setting, problem });
 }
 
 impl fmt::Display for SettingKind {
@@ -307,7 +324,7 @@ impl fmt::Display for SettingIssue {
                 write!(out, "{name} is {value}, not possible with {}", mode.name())?
             }
         }
-        write!(out, "; using {}", self.used)
+        write!(out, "; using {}", self.used())
     }
 }
 
@@ -341,6 +358,7 @@ mod tests {
             flowlet_gap: Ticks::from_us(500),
             move_deadline: Some(Ticks::from_ms(30_000)),
             offload_placement: OffloadPlacement::SingleMember,
+            link_local_forwarded: LinkLocalSet::EMPTY,
         };
         assert_eq!((settings, issues.len()), (expected, 0));
     }

@@ -157,7 +157,7 @@ fn every_source_and_destination_goes_where_the_rules_say() {
         (VM_A, MacAddr::ZERO, AnyUplink),
         (VM_A, MacAddr::BROADCAST, FloodWithUplink),
         (VM_A, MULTICAST, FloodWithUplink),
-        (VM_A, LLDP, FloodWithUplink),
+        (VM_A, LLDP, inward()),
         (HOST, MAC_A, to(VM_A)),
         (HOST, STRANGER, AnyUplink),
         (HOST, MacAddr::BROADCAST, FloodWithUplink),

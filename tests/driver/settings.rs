@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use teaming::flow::HashPolicy;
 use teaming::flow::hash::DEFAULT_SEED;
-use teaming::ids::Ticks;
+use teaming::ids::{LinkLocalSet, Ticks};
 use teaming::offload::OffloadPlacement;
 use teaming::settings::{Settings, TeamingMode};
 use teaming::team::buckets::RebalanceTimers;
@@ -159,6 +159,7 @@ fn expected(rows: &[Row], registry: &Registry, step: u64) -> (Settings, Vec<Igno
             OffloadPlacement::SingleMember,
             OffloadPlacement::EveryMember,
         ][used["OffloadPlacement"] as usize],
+        link_local_forwarded: LinkLocalSet::from_mask(used["LinkLocalForwardMask"]),
     };
     (settings, ignored)
 }

@@ -93,9 +93,7 @@ impl DropReason {
             Self::PinnedMemberDown => {
                 ("pinned_member_down", "The frame is bound to a team member that is not up.", Lacking)
             }
-            Self::LinkLocal => {
-                ("link_local", "Frames to 01-80-C2-00-00-0x stay on the link they came on.", Closed)
-            }
+            Self::LinkLocal => ("link_local", "Frames to this group do not cross the external port.", Closed),
             Self::Unreadable => ("unreadable", "The headers of the frame could not be read.", Lacking),
             Self::NoResources => {
                 ("no_resources", "A buffer list or a destination could not be had.", Lacking)

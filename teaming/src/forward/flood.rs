@@ -75,10 +75,17 @@ impl<S: Storage> Forwarding<S> {
         let headers = frame::parse(packet.window);
         let to = headers.destination;
         let inward = Decision { to, sent, ..Decision::new(Verdict::Flood { uplink: None }) };
+        let stays = to.link_local().is_some_and(|number| !self.link_local_forwarded.contains(number));
+        if stays
+            && (source_port.origin == Origin::External
+                || self.flood(source_port, &inward, 0).next().is_none())
+        {
+            return Decision::dropped(DropReason::LinkLocal);
+        }
+        if stays {
+            return inward;
+        }
         if source_port.origin == Origin::External {
-            if to.is_link_local() {
-                return Decision::dropped(DropReason::LinkLocal);
-            }
             return self
                 .refuses(source_port, headers.source, sent, packet.now)
                 .map_or(inward, Decision::dropped);

@@ -18,7 +18,7 @@ pub use crate::forward::decision::{Decision, OutOfBand, Packet, Target, Verdict}
 use crate::forward::drop_reason::DropReason;
 use crate::forward::source::{FrameTag, Origin, SourcePort};
 use crate::frame::{self, ETHERNET_HEADER, Headers, Rare};
-use crate::ids::{FlowHash, MacAddr, MemberIndex, NicId, PortId, Ticks, VlanId};
+use crate::ids::{FlowHash, LinkLocalSet, MacAddr, MemberIndex, NicId, PortId, Ticks, VlanId};
 use crate::ports::mac_learning::{LearnTable, Learned};
 use crate::ports::port::{Preserve, TagOwner};
 use crate::ports::storage::PortTableStorage;
@@ -38,6 +38,8 @@ pub struct Forwarding<S: Storage> {
     keying: Keying,
     seed: Seed,
     adapter_hash: bool,
+    /// Link-local groups whose frames cross the external port.
+    link_local_forwarded: LinkLocalSet,
     pub(crate) receive: Receive,
     /// Whether the external port has no policy.
     pub(crate) outside_is_open: bool,
@@ -369,6 +371,7 @@ impl<S: Storage> Forwarding<S> {
             keying: settings.keying(),
             seed: Seed::new(settings.seed),
             adapter_hash: settings.use_adapter_hash,
+            link_local_forwarded: settings.link_local_forwarded,
             receive: Receive::new(settings.mode),
             outside_is_open: true,
         }
@@ -411,6 +414,7 @@ impl<S: Storage> Forwarding<S> {
         self.keying = settings.keying();
         self.seed = Seed::new(settings.seed);
         self.adapter_hash = settings.use_adapter_hash;
+        self.link_local_forwarded = settings.link_local_forwarded;
         self.receive.configure(settings.mode);
         self.table.set_rebalance_timers(settings.rebalance_timers());
     }

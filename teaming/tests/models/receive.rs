@@ -23,6 +23,7 @@ enum Kind {
 }
 
 const LINK_LOCAL: MacAddr = MacAddr([1, 0x80, 0xc2, 0, 0, 2]);
+const PER_VLAN_TREE: MacAddr = MacAddr([1, 0, 0x0c, 0xcc, 0xcc, 0xcd]);
 const HEARD: MacAddr = stray_of(1);
 const UNHEARD: MacAddr = stray_of(2);
 
@@ -31,7 +32,7 @@ const fn stray_of(number: u8) -> MacAddr {
 }
 
 /// Source, destination, and the result with a port that may learn (12) and without one.
-fn rows() -> [(MacAddr, MacAddr, Kind, Kind); 14] {
+fn rows() -> [(MacAddr, MacAddr, Kind, Kind); 15] {
     use Kind::{Dropped, Many, One};
     let reflected = Dropped(DropReason::Reflection);
     let nobody = Dropped(DropReason::NoDestination);
@@ -42,6 +43,7 @@ fn rows() -> [(MacAddr, MacAddr, Kind, Kind); 14] {
         (REMOTE, group(1), Many(&[10, 12]), Many(&[10])),
         (REMOTE, group(2), Many(&[12]), Many(&[])),
         (REMOTE, LINK_LOCAL, local, local),
+        (REMOTE, PER_VLAN_TREE, local, local),
         (REMOTE, mac(10), One(10), One(10)),
         (REMOTE, mac(12), One(12), One(12)),
         (REMOTE, HEARD, One(12), nobody),

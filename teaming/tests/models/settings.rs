@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use teaming::flow::HashPolicy;
 use teaming::forward::{OutOfBand, Packet, Verdict};
-use teaming::ids::{PortId, Ticks};
+use teaming::ids::{LinkLocalSet, PortId, Ticks};
 use teaming::offload::OffloadPlacement;
 use teaming::settings::{Lookup, Problem, SETTINGS, Settings, TeamingMode};
 use teaming::team::member::{LinkState, MemberEvent};
@@ -22,8 +22,12 @@ const TABLE: [(&str, u64, &[u64]); 7] = [
     ("OffloadPlacement", 1, &[0, 1, 2]),
 ];
 /// Name, default, largest value.
-const RANGES: [(&str, u64, u64); 3] =
-    [("LinkUpDelayMs", 2_000, 60_000), ("FlowletGapUs", 500, 500_000), ("MoveDeadlineMs", 30_000, 600_000)];
+const RANGES: [(&str, u64, u64); 4] = [
+    ("LinkUpDelayMs", 2_000, 60_000),
+    ("FlowletGapUs", 500, 500_000),
+    ("MoveDeadlineMs", 30_000, 600_000),
+    ("LinkLocalForwardMask", 0, 131_071),
+];
 
 fn allowed(name: &str, value: u64) -> bool {
     if let Some((.., largest)) = RANGES.iter().find(|row| row.0 == name) {
@@ -92,6 +96,7 @@ fn expected(values: &[Lookup]) -> (Settings, Vec<(&'static str, Problem)>) {
             OffloadPlacement::SingleMember,
             OffloadPlacement::EveryMember,
         ][value("OffloadPlacement") as usize],
+        link_local_forwarded: LinkLocalSet::from_mask(value("LinkLocalForwardMask")),
     };
     (settings, issues)
 }
@@ -100,7 +105,7 @@ fn read(values: &[Lookup]) -> (Settings, Vec<(&'static str, Problem)>) {
     let (settings, issues) = Settings::read(|setting| {
         values[SETTINGS.iter().position(|other| other.name == setting.name).unwrap()]
     });
-    assert!(issues.iter().all(|issue| issue.used == default(issue.setting.name)));
+    assert!(issues.iter().all(|issue| issue.used() == default(issue.setting.name)));
     (settings, issues.iter().map(|issue| (issue.setting.name, issue.problem)).collect())
 }
 

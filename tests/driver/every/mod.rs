@@ -7,6 +7,7 @@ mod driver;
 mod flags;
 mod ids;
 mod layouts;
+mod link_local;
 mod nic_indexes;
 mod packet_filter;
 mod port_table;

@@ -14,7 +14,7 @@ use vswitch::switch::ports::{Mac, NicId};
 
 const OTHER: &str = "Another member of the team receives such frames.";
 const OWN: &str = "A frame of this host came back from the outside.";
-const LINK: &str = "Frames to 01-80-C2-00-00-0x stay on the link they came on.";
+const LINK: &str = "Frames to this group do not cross the external port.";
 const NOBODY: &str = "No connected adapter has the destination address.";
 
 /// VMs 0 and 1 have no policies, 2 may use other source addresses, 3 is in VLAN 7.
@@ -47,6 +47,7 @@ fn kinds(net: &Net, takes: bool) -> Vec<FrameCase> {
             if takes { Err(NOBODY) } else { Err(OTHER) }
         }),
         ("for the link", [0x01, 0x80, 0xC2, 0, 0, 0x0E], host, None, Err(LINK)),
+        ("for the link, of a VLAN", [0x01, 0, 0x0C, 0xCC, 0xCC, 0xCD], host, Some(7), Err(LINK)),
         ("of our own, for all", BROADCAST, b, None, if takes { Err(OWN) } else { Err(OTHER) }),
     ]
 }

@@ -472,6 +472,8 @@ mutations! {
         CrossSubnets => "DATA-88",
         IgnorePruning => "DATA-89",
         LetSpoof => "DATA-90",
+        /// A frame to a link-local group comes in.
+        LeaveLink => "EGR-7",
         /// A flood that a machine here began comes back in through another member.
         TakeReflection => "EGR-6",
         /// A packet for one guest goes to another.

@@ -350,11 +350,9 @@ pub(crate) fn report(
 ) -> Option<Report> {
     let running = state.life(module) == crate::switch::ndis::Life::Running;
     match pending() {
-        Some(Mutation::LetSpoof | Mutation::TakeReflection | Mutation::ReadInvalidName)
-            if running && withholds(world, state, module, lists) =>
-        {
-            None
-        }
+        Some(
+            Mutation::LetSpoof | Mutation::LeaveLink | Mutation::TakeReflection | Mutation::ReadInvalidName,
+        ) if running && withholds(world, state, module, lists) => None,
         Some(Mutation::DropSilently) if running && commit() => None,
         Some(Mutation::ReportWrongPort) if commit() => Some(Report { port: said.port + 1, ..said }),
         Some(Mutation::ReportWrongCount) if commit() => Some(Report { count: said.count + 1, ..said }),

@@ -36,6 +36,7 @@ fn broken_by_sending(mutation: Mutation) -> Option<&'static str> {
         Mutation::LetSpoof => Some("DATA-90"),
         Mutation::ReadInvalidName => Some("PORTNIC-24"),
         Mutation::TakeReflection => Some("EGR-6"),
+        Mutation::LeaveLink => Some("EGR-7"),
         _ => None,
     }
 }

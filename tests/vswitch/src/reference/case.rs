@@ -108,6 +108,7 @@ impl Case {
             topology: &m.topology,
             learned: &m.learned,
             mode: m.external.mode(),
+            link_local: state.style.link_local,
             source: self.source,
             frame,
             tag: self.tag,

@@ -24,6 +24,8 @@ pub enum Cause {
     Spoofed,
     /// What left through one member came back through another.
     Reflection,
+    /// A bridge keeps frames to this group on their link (IEEE 802.1Q, 8.6.3).
+    LinkLocal,
 }
 
 /// What the documentation leaves open.
@@ -55,7 +57,7 @@ pub enum Freedom {
     SubnetToExternal,
     /// The frame names another virtual subnet than its port.
     SubnetsDiffer,
-    /// 01-80-C2-00-00-0x stays on its link, or is flooded.
+    /// A bridge keeps frames to this group on their link; no page of Windows says that an extension does.
     LinkLocal,
     /// Another member of the team is the one that receives this, or the team's mode has just changed.
     OtherReceiver,
@@ -146,6 +148,9 @@ pub struct Question<'a> {
     pub learned: &'a Learned,
     /// `None` while the team's mode may have changed.
     pub mode: Option<Aggregation>,
+    /// Link-local groups that the extension is to let cross the external port, a bit each; `None` if it does not say what
+    /// it does with them.
+    pub link_local: Option<u32>,
     pub source: NicId,
     pub frame: &'a [u8],
     /// Words of the slots for 802.1Q and the virtual subnet.
@@ -170,6 +175,9 @@ pub fn judge(q: &Question<'_>) -> Expected {
     };
     if q.frame.len() < 14 {
         return nothing(None, true);
+    }
+    if q.topology.is_external(q.source.port) && stays_on_link(q) == Some(true) {
+        return nothing(Some(Cause::LinkLocal), true);
     }
     let tags = Tags::of(q.frame, q.tag);
     let mut soft = None;
@@ -324,9 +332,14 @@ fn ways(q: &Question<'_>, inside: Inside, tags: Tags) -> Ways {
         way
     };
     if to[0] & 1 != 0 {
-        let link_local = to[..5] == [0x01, 0x80, 0xC2, 0, 0] && to[5] < 16;
-        let may_drop = link_local;
-        return Ways { all: vec![flood(|_| true)], may_drop, kind: AddressClass::Flooded };
+        let mut way = flood(|_| true);
+        let mut may_drop = false;
+        match stays_on_link(q) {
+            None => may_drop = true,
+            Some(true) => way.uplink = Some(Reach::No(Cause::LinkLocal)),
+            Some(false) => {}
+        }
+        return Ways { all: vec![way], may_drop, kind: AddressClass::Flooded };
     }
     let unknown = || flood(|_| false);
     let owners: Vec<&Nic> = vnics(q.topology).filter(|n| n.mac == to).collect();
@@ -336,6 +349,17 @@ fn ways(q: &Question<'_>, inside: Inside, tags: Tags) -> Ways {
     let mut ways = Ways { all: vec![unknown()], may_drop: false, kind: AddressClass::Flooded };
     ways.add_seen(q, inside, tags, to);
     ways
+}
+
+/// Whether the frame must not cross the external port; `None` if that is left to the extension. Bridges keep the groups of
+/// IEEE 802.1Q on their link (8.6.3), and that of spanning trees per VLAN, which has number 16 here.
+fn stays_on_link(q: &Question<'_>) -> Option<bool> {
+    let number = match mac(q.frame, 0) {
+        [0x01, 0x80, 0xC2, 0, 0, last @ 0..=15] => last,
+        [0x01, 0x00, 0x0C, 0xCC, 0xCC, 0xCD] => 16,
+        _ => return Some(false),
+    };
+    Some(q.link_local? >> number & 1 == 0)
 }
 
 impl Ways {

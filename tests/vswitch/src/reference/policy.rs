@@ -4,7 +4,7 @@
 use crate::machine::world::World;
 use crate::reference::case::Case;
 use crate::reference::vlan::Tags;
-use crate::reference::{Cause, Expected, Reach, reach};
+use crate::reference::{Cause, Expected, Reach, Way, reach};
 use crate::switch::ndis::State;
 use crate::switch::ports::policy::{Told, Vlan};
 use crate::switch::ports::{Nic, NicId, NicKind};
@@ -29,6 +29,10 @@ pub fn name(state: &State, case: &Case, frame: &[u8], expected: &Expected, vnics
         && let Reach::No(cause) = reach(&case.question(state, frame), nic, inside, tags)
     {
         return by_cause(cause, told(state, case, &[case.source, nic.id]));
+    }
+    let keeps = |way: &Way| way.uplink == Some(Reach::No(Cause::LinkLocal)) && way.fits(vnics, 0);
+    if expected.ways.iter().any(keeps) {
+        return by_cause(Cause::LinkLocal, Told::default());
     }
     let right: Vec<NicId> = expected.ways.iter().flat_map(|way| &way.must).copied().collect();
     let involved: Vec<NicId> = right.iter().chain(wrong).copied().chain([case.source]).collect();
@@ -72,6 +76,7 @@ fn told(state: &State, case: &Case, involved: &[NicId]) -> Told {
 fn by_cause(cause: Cause, told: Told) -> &'static str {
     match (cause, told) {
         (Cause::Reflection, _) => "EGR-6",
+        (Cause::LinkLocal, _) => "EGR-7",
         (Cause::Pruned, _) => "DATA-89",
         (_, Told::UnderAnyId) => "PROP-07",
         (_, Told::AsNewerVersion) => "PROP-13",

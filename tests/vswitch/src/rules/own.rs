@@ -16,6 +16,12 @@ pub const OWN: &[Rule] = &[
          no frame of this host.",
         "own guarantee",
     ),
+    error(
+        "EGR-7",
+        "Frames to a group that a bridge keeps on its link do not cross the external port, unless the setting \
+         says so.",
+        "own guarantee",
+    ),
     error("STA-1", "No packet is committed to a member that is known to be down.", "own guarantee"),
     error(
         "RST-4",

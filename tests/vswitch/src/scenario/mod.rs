@@ -258,6 +258,9 @@ impl Scenario {
         if name == "OffloadPlacement" {
             self.style.unique_ids = value == Value::Dword(1);
         }
+        if let (Value::Dword(mask), "LinkLocalForwardMask") = (&value, name) {
+            self.style.link_local = Some(*mask);
+        }
         self.settings.push((name.to_owned(), value));
         self
     }

@@ -91,6 +91,8 @@ pub fn full_scenario(seed: u64, mutation: Option<Mutation>) -> (Outcome, bool) {
     net.send(net.vm(2), &[stranger.frame(1, 60)]);
     let echo = Flow { to: BROADCAST, ..net.flow(net.vm(3), 1) };
     net.receive_external(1, &[echo.frame(4, 60)]);
+    let tree = Flow { to: [0x01, 0x80, 0xC2, 0, 0, 0], ..net.external_flow(net.vm(3), 1) };
+    net.receive_external(1, &[tree.frame(5, 60)]);
     // Properties that mean nothing here, and questions.
     net.add_property(port(2), 3, Property::Custom { id: [5; 16], data: vec![1; 20] });
     net.add_property(port(2), 4, Property::Unknown { kind: 44 });

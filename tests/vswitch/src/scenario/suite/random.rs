@@ -34,7 +34,12 @@ impl Draw {
 
 /// VLAN ids in use; no port uses two of them.
 const VLANS: [u16; 8] = [0, 10, 11, 20, 100, 101, 102, 4094];
-const GROUPS: [Mac; 3] = [[0x01, 0, 0x5E, 0, 0, 1], [0x33, 0x33, 0, 0, 0, 7], [0x01, 0x80, 0xC2, 0, 0, 0x0E]];
+const GROUPS: [Mac; 4] = [
+    [0x01, 0, 0x5E, 0, 0, 1],
+    [0x33, 0x33, 0, 0, 0, 7],
+    [0x01, 0x80, 0xC2, 0, 0, 0x0E],
+    [0x01, 0x00, 0x0C, 0xCC, 0xCC, 0xCD],
+];
 
 pub fn vlan(draw: &mut Draw) -> Vlan {
     let set =

@@ -65,7 +65,8 @@ impl State {
         let frame = &self.frames.all.get(frame)?.bytes;
         let (topology, learned) = (&m.topology, &m.learned);
         let mode = m.external.mode();
-        let expected = judge(&Question { topology, learned, mode, source, frame, tag, subnet });
+        let link_local = None;
+        let expected = judge(&Question { topology, learned, mode, link_local, source, frame, tag, subnet });
         let way = expected.ways.first().filter(|_| expected.refused.is_none())?;
         let mut all = way.must.clone();
         let up = |id: &NicId| m.external.adapters.get(&id.index).is_some_and(|adapter| adapter.link_up);

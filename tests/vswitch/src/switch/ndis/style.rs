@@ -74,6 +74,8 @@ pub struct Style {
     pub fenced: bool,
     /// Whether the placement in the host's settings makes ids unique over all members.
     pub unique_ids: bool,
+    /// Link-local groups that the extension is to let cross the external port, a bit each; `None` if it does not say.
+    pub link_local: Option<u32>,
     /// Adapters compare ids only, not the partition, as hardware does.
     pub by_number: bool,
     /// Adapters write the ids of queue and filter into the out-of-band data of frames that arrive through a queue.
@@ -115,6 +117,7 @@ impl Default for Style {
             refuse_references: 0,
             fenced: false,
             unique_ids: true,
+            link_local: Some(0),
             by_number: false,
             queue_numbers: true,
             listing: Listing::default(),
