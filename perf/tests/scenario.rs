@@ -44,7 +44,7 @@ fn the_log_shows_calls_with_their_arguments_and_no_address() {
         "+ NdisFOidRequest query OID_SWITCH_NIC_ARRAY, 4096 bytes",
         ": query OID_GEN_LINK_STATE",
         "> FilterStatus switch 0: code 0x",
-        "of 1/2 to 0/0: code 0x40010017",
+        "of 1/2 to 0/0: code 0x400100",
         "= NdisFOidRequest SUCCESS",
         "+ ZwQueryValueKey TeamingMode",
         "< FilterRestart SUCCESS",
