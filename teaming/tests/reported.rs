@@ -112,10 +112,11 @@ fn a_list_is_outdated_when_resources_of_its_member_change_while_it_is_read() {
 fn a_free_that_could_not_be_directed_makes_the_lists_outdated() {
     let mut ledger = ledger(16);
     ledger.report(member(1), &[queue(1, nic(5))], true).unwrap();
-    ledger.report(member(2), &[queue(1, nic(5)), queue(1, nic(6))], true).unwrap();
+    ledger.report(member(2), &[queue(1, nic(5))], true).unwrap();
+    ledger.report(member(4), &[queue(1, nic(6))], true).unwrap();
     ledger.want_lists(set(&[3]));
-    assert_eq!(ledger.freed_elsewhere(nic(5), Resource::Queue, 1), set(&[1, 2, 3]));
-    assert_eq!(ledger.reporters(Resource::Queue, 1), set(&[2]));
+    assert_eq!(ledger.freed_elsewhere(nic(5), Resource::Queue, 1), set(&[1, 2, 3, 4]));
+    assert_eq!(ledger.reporters(Resource::Queue, 1), set(&[4]));
 }
 
 #[test]
