@@ -7,7 +7,7 @@
 //! checked before it is read. Nothing here reads past the slice it is given.
 
 use crate::ids::MacAddr;
-use crate::oid::payload::checked;
+use crate::oid::payload::{checked, put, put_header, u16_at, u32_at};
 use crate::oid::{RequestType, Resource, oids};
 
 /// One list of one adapter.
@@ -103,7 +103,7 @@ impl List {
         let (size, revision) = self.layout().header;
         let Some(out) = out.get_mut(..size) else { return false };
         let written = [
-            header(out, revision, size),
+            put_header(out, revision, size),
             match self {
                 Self::FiltersOfQueue(queue) => put(out, FILTERS_QUEUE, queue),
                 Self::FiltersOfVport(vport) => {
@@ -164,7 +164,7 @@ impl List {
 
 /// NDIS_RECEIVE_FILTER_PARAMETERS, with which OID_RECEIVE_FILTER_PARAMETERS asks for one filter and is answered.
 pub mod filter {
-    use super::{MacAddr, checked, header, mac_at, put, u32_at};
+    use super::{MacAddr, checked, mac_at, put, put_header, u32_at};
 
     /// Bytes of the second revision.
     pub const SIZE: usize = 44;
@@ -188,7 +188,7 @@ pub mod filter {
     pub fn write_request(out: &mut [u8], id: u32, queue: u32, vport: u32) -> bool {
         let Some(out) = out.get_mut(..SIZE) else { return false };
         let written =
-            [header(out, 2, SIZE), put(out, QUEUE, queue), put(out, ID, id), put(out, VPORT, vport)];
+            [put_header(out, 2, SIZE), put(out, QUEUE, queue), put(out, ID, id), put(out, VPORT, vport)];
         written.iter().all(Option::is_some)
     }
 
@@ -207,25 +207,6 @@ pub mod filter {
         });
         addresses.next()
     }
-}
-
-fn header(out: &mut [u8], revision: u8, size: usize) -> Option<()> {
-    let [low, high] = u16::try_from(size).ok()?.to_le_bytes();
-    *out.first_chunk_mut()? = [0x80, revision, low, high];
-    Some(())
-}
-
-fn put(out: &mut [u8], place: usize, value: u32) -> Option<()> {
-    *out.get_mut(place..)?.first_chunk_mut()? = value.to_le_bytes();
-    Some(())
-}
-
-fn u16_at(bytes: &[u8], place: usize) -> Option<u16> {
-    bytes.get(place..)?.first_chunk().copied().map(u16::from_le_bytes)
-}
-
-fn u32_at(bytes: &[u8], place: usize) -> Option<u32> {
-    bytes.get(place..)?.first_chunk().copied().map(u32::from_le_bytes)
 }
 
 fn mac_at(bytes: &[u8], place: usize) -> Option<MacAddr> {

@@ -363,12 +363,12 @@ impl QueueArray {
             let copy = out.get_mut(end..next)?;
             copy.copy_from_slice(bytes.get(start..)?.get(..COMPLETE_ELEMENT)?);
             put(copy, at::COMPLETE_QUEUE, u32::try_from(queue).ok()?)?;
-            put_size(copy, COMPLETE_ELEMENT)?;
+            put_header(copy, 1, COMPLETE_ELEMENT)?;
             (count, end) = (count.checked_add(1)?, next);
         }
         let header = out.get_mut(..COMPLETE_HEADER)?;
         header.copy_from_slice(bytes.get(..COMPLETE_HEADER)?);
-        put_size(header, COMPLETE_HEADER)?;
+        put_header(header, 1, COMPLETE_HEADER)?;
         put(header, at::COMPLETE_FIRST, u32::try_from(COMPLETE_HEADER).ok()?)?;
         put(header, at::COMPLETE_COUNT, count)?;
         put(header, at::COMPLETE_SIZE, u32::try_from(COMPLETE_ELEMENT).ok()?)?;
@@ -396,11 +396,11 @@ fn array_at<const N: usize>(bytes: &[u8], place: usize) -> Option<[u8; N]> {
     bytes.get(place..)?.get(..N)?.try_into().ok()
 }
 
-fn u16_at(bytes: &[u8], place: usize) -> Option<u16> {
+pub(crate) fn u16_at(bytes: &[u8], place: usize) -> Option<u16> {
     array_at(bytes, place).map(u16::from_le_bytes)
 }
 
-fn u32_at(bytes: &[u8], place: usize) -> Option<u32> {
+pub(crate) fn u32_at(bytes: &[u8], place: usize) -> Option<u32> {
     array_at(bytes, place).map(u32::from_le_bytes)
 }
 
@@ -412,15 +412,15 @@ fn id(bytes: &[u8], place: usize) -> Option<u64> {
     u32_at(bytes, place).map(u64::from)
 }
 
-fn put(bytes: &mut [u8], place: usize, value: u32) -> Option<()> {
+pub(crate) fn put(bytes: &mut [u8], place: usize, value: u32) -> Option<()> {
     let place = bytes.get_mut(place..)?.first_chunk_mut()?;
     *place = value.to_le_bytes();
     Some(())
 }
 
-/// The size that a header of revision 1 states.
-fn put_size(bytes: &mut [u8], size: usize) -> Option<()> {
+/// Writes the header of a structure.
+pub(crate) fn put_header(bytes: &mut [u8], revision: u8, size: usize) -> Option<()> {
     let [low, high] = u16::try_from(size).ok()?.to_le_bytes();
-    *bytes.first_chunk_mut()? = [DEFAULT, 1, low, high];
+    *bytes.first_chunk_mut()? = [DEFAULT, revision, low, high];
     Some(())
 }
