@@ -2,10 +2,10 @@
 //! but the switch goes on to free what it allocated before. So each member is asked for its lists of queues, filters,
 //! virtual functions and virtual ports, and what it lists enters the table (`teaming::offload::reported`).
 //!
-//! The module's thread asks, and nothing waits for it but detach, for the request that is out. Members are asked after the
-//! enumeration and when they are connected. A failed request is repeated at intervals that double up to a minute; what the
-//! other lists say counts meanwhile. Lists are read again if the member's resources changed in between. Members are asked
-//! whatever their capabilities: one that lacks a capability says so at once, and one that has lost it keeps what it holds.
+//! The module's thread asks, and nothing waits for it but detach, for the request that is out. Members are asked after
+//! the enumeration and when they are connected. A failed request is repeated at intervals that double up to a minute;
+//! until then what lists say counts for placement alone. Lists are read again if the member's resources changed in
+//! between. Members are asked whatever their capabilities: one that has lost a capability keeps what it holds.
 
 use crate::clock;
 use crate::control::nic_status;
