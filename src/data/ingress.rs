@@ -28,6 +28,7 @@ use teaming::forward::drop_reason::DropReason;
 use teaming::forward::source::SourcePort;
 use teaming::forward::{Decision, Forwarding, OutOfBand, Packet, Target, Verdict};
 use teaming::ids::{MemberIndex, NicId, Ticks};
+use teaming::offload::Pin;
 use teaming::ports::port::Preserve;
 use teaming::ports::traffic::Traffic;
 
@@ -174,7 +175,7 @@ struct Walk<'a> {
 /// What all packets of one list share.
 struct Common<'a> {
     out_of_band: OutOfBand<'a>,
-    pinned: Option<MemberIndex>,
+    pinned: Option<Pin>,
 }
 
 /// The decision for all packets of a list, or `None` if they differ: a list has one array of destinations.

@@ -64,11 +64,13 @@ impl Nbl {
         *slot = *slot & !VLAN_ID | u64::from(vlan.get()) << 4;
     }
 
-    /// The OffloadHandle of the security association with which the adapter is to encrypt the packet; 0 if there is
-    /// none. In a received packet the same index carries flags and a status, which match no handle.
-    pub fn ipsec_handle(&self) -> u64 {
+    /// The handles of the security associations with which the adapter is to encrypt the packet, 0 for none: that of the
+    /// connection, and that of the tunnel (ns-ndis-_ndis_ipsec_offload_v2_tunnel_net_buffer_list_info.md). In a received
+    /// packet the first index carries flags and a status instead.
+    pub fn ipsec_handles(&self) -> [u64; 2] {
         // SAFETY: the list is owned.
-        unsafe { (*self.0.as_ptr()).info[info::IPSEC] }
+        let info = unsafe { &(*self.0.as_ptr()).info };
+        [info[info::IPSEC], info[info::IPSEC_TUNNEL]]
     }
 
     /// The Toeplitz hash that an adapter computed, as (`NDIS_HASH_*` type, value); `None` for another hash function.

@@ -7,7 +7,8 @@ use resources::{facts, ledger, member, nic, set};
 use teaming::Heap;
 use teaming::ids::{MemberSet, NicId};
 use teaming::offload::{
-    Full, HeldResource, NO_PARTITION, OffloadPlacement, OffloadResources, ProcessorConflict, ProcessorSets,
+    Full, HeldResource, NO_PARTITION, OffloadPlacement, OffloadResources, Pin, ProcessorConflict,
+    ProcessorSets,
 };
 use teaming::oid::payload::{Command, FilterTarget, PHYSICAL_FUNCTION};
 use teaming::oid::{OidPlan, Refusal, Resource};
@@ -370,4 +371,37 @@ fn processors_overlap_only_where_queues_are_shared_out_and_differ_only_where_all
             assert_eq!(sets.add(member(2), 0, first | second | 1 << 40, placement), Ok(()));
         }
     }
+}
+
+#[test]
+fn a_packet_leaves_by_the_member_that_has_all_its_associations_and_by_no_other() {
+    let mut ledger = ledger(16);
+    ledger.record(nic(10), Resource::Sa, 4, member(1)).unwrap();
+    ledger.record(nic(10), Resource::Sa, 5, member(1)).unwrap();
+    ledger.record(nic(10), Resource::Sa, 6, member(2)).unwrap();
+    ledger.record(nic(10), Resource::Queue, 7, member(1)).unwrap();
+    let to = |number| Pin::To(member(number));
+    let cases = [
+        (10, [4, 0], to(1)),
+        (10, [0, 6], to(2)),
+        (10, [4, 5], to(1)),
+        (10, [4, 6], Pin::Nowhere),
+        (10, [4, 8], Pin::Nowhere),
+        (10, [8, 4], Pin::Nowhere),
+        (10, [8, 0], Pin::Nowhere),
+        (10, [7, 0], Pin::Nowhere),
+        (11, [4, 0], Pin::Nowhere),
+    ];
+    for (port, handles, expected) in cases {
+        assert_eq!(ledger.pin(nic(port), handles), expected, "{port} {handles:?}");
+    }
+    // Whatever is bound under the index next has none of them.
+    ledger.went_away(member(1));
+    assert_eq!(ledger.pin(nic(10), [4, 0]), Pin::Nowhere);
+    assert_eq!(ledger.pin(nic(10), [6, 0]), to(2));
+    // The other member gives out the same handle.
+    ledger.record(nic(10), Resource::Sa, 4, member(2)).unwrap();
+    assert_eq!(ledger.pin(nic(10), [4, 6]), to(2));
+    ledger.release(nic(10), Resource::Sa, 4);
+    assert_eq!(ledger.pin(nic(10), [4, 0]), Pin::Nowhere);
 }

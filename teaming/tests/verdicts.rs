@@ -6,6 +6,7 @@ use teaming::forward::drop_reason::DropReason;
 use teaming::forward::{Forwarding, OutOfBand, Packet, Verdict};
 use teaming::frame::parse;
 use teaming::ids::{BUCKETS, MEMBERS, MacAddr, MemberIndex, NicId, NicIndex, PortId, Ticks};
+use teaming::offload::Pin;
 use teaming::oid::nic::{NicKind, NicOp, NicParameters, VmId};
 use teaming::settings::{Lookup, Settings};
 use teaming::team::Team;
@@ -216,14 +217,31 @@ fn a_pinned_member_beats_the_hash_and_a_dead_one_is_not_replaced() {
     let mut switch = switch(0);
     let window = frame(STRANGER, 1);
     for pinned in [1, 2].map(member) {
-        let packet = Packet { pinned: Some(pinned), ..packet(VM_A, &window) };
+        let packet = Packet { pinned: Some(Pin::To(pinned)), ..packet(VM_A, &window) };
         assert_eq!(switch.forwarding.decide(&packet), Verdict::Uplink(pinned));
     }
     switch.on(2, MemberEvent::Link(LinkState::Down));
-    let to_dead = Packet { pinned: Some(member(2)), ..packet(VM_A, &window) };
+    let to_dead = Packet { pinned: Some(Pin::To(member(2))), ..packet(VM_A, &window) };
     assert_eq!(switch.forwarding.decide(&to_dead), Verdict::Drop(DropReason::PinnedMemberDown));
     let local = frame(MAC_B, 1);
     assert_eq!(switch.forwarding.decide(&Packet { window: &local, ..to_dead }), Verdict::Deliver(VM_B));
+}
+
+#[test]
+fn a_packet_whose_association_no_member_has_stays_inside() {
+    let switch = switch(0);
+    let window = frame(STRANGER, 1);
+    let nowhere = Packet { pinned: Some(Pin::Nowhere), ..packet(VM_A, &window) };
+    assert_eq!(switch.forwarding.decide(&nowhere), Verdict::Drop(DropReason::UnknownAssociation));
+    let inside = [
+        (MAC_B, Verdict::Deliver(VM_B)),
+        (MULTICAST, Verdict::Flood { uplink: None }),
+        (MacAddr::BROADCAST, Verdict::Flood { uplink: None }),
+    ];
+    for (to, verdict) in inside {
+        let window = frame(to, 1);
+        assert_eq!(switch.forwarding.decide(&Packet { window: &window, ..nowhere }), verdict, "{to:?}");
+    }
 }
 
 #[test]
@@ -337,7 +355,7 @@ proptest! {
         for number in [1, 2].into_iter().filter(|number| down & number != 0) {
             switch.on(number, MemberEvent::Link(LinkState::Down));
         }
-        let packet = Packet { pinned: MemberIndex::new(pin), native, ..packet(source, &window) };
+        let packet = Packet { pinned: MemberIndex::new(pin).map(Pin::To), native, ..packet(source, &window) };
         let outside = source.port == PortId::new(UPLINK_PORT);
         let carries = |member: MemberIndex| !outside && switch.team.live().contains(member);
         match switch.forwarding.decide(&packet) {

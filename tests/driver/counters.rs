@@ -162,6 +162,11 @@ fn provoke(reason: DropReason) -> Net {
             let packet = Packet::of(net.flow(nic, 1).frame(0, 60));
             net.send_packets(vec![(nic, Packet { association: Some(handle), ..packet })]);
         }),
+        DropReason::UnknownAssociation => on(team(), &|net| {
+            let nic = net.vm(0);
+            let packet = Packet::of(net.flow(nic, 1).frame(0, 60));
+            net.send_packets(vec![(nic, Packet { association: Some(7), ..packet })]);
+        }),
         DropReason::LinkLocal => on(team(), &|net| {
             let bpdu = raw([1, 0x80, 0xC2, 0, 0, 0], [2, 0xAA, 0, 0, 0, 1], &[0, 3, 0x42, 0x42, 3]);
             net.receive_external(1, &[bpdu]);

@@ -5,6 +5,7 @@ mod answers;
 mod cases;
 mod counters;
 mod detach;
+mod encrypted;
 mod events;
 mod every;
 mod failover;

@@ -17,7 +17,7 @@ const GROUPS: [(&str, usize); 9] = [
     ("SAVE", 29),
     ("STATE", 33),
     ("OID", 58),
-    ("OFFLOAD", 28),
+    ("OFFLOAD", 29),
     ("STATUS", 18),
 ];
 

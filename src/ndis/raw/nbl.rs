@@ -15,6 +15,8 @@ pub mod info {
     pub const CANCEL_ID: usize = 5;
     pub const HASH_VALUE: usize = 8;
     pub const HASH_INFO: usize = 9;
+    /// `IPsecOffloadV2TunnelNetBufferListInfo`.
+    pub const IPSEC_TUNNEL: usize = 11;
     pub const FILTERING: usize = 14;
     pub const SWITCH_FORWARDING_RESERVED: usize = 18;
     pub const SWITCH_FORWARDING_DETAIL: usize = 19;

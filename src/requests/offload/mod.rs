@@ -14,8 +14,8 @@ use crate::ndis::nbl::Nbl;
 use crate::ndis::oid::Request;
 use crate::ndis::status::OutOfMemory;
 use crate::trace::Event;
-use teaming::ids::{MemberIndex, NicId, NicIndex};
-use teaming::offload::{NO_PARTITION, OffloadResources};
+use teaming::ids::{NicId, NicIndex};
+use teaming::offload::{NO_PARTITION, OffloadResources, Pin};
 use teaming::oid::payload::{self, Command};
 use teaming::oid::{self, OidContext, Resource, Row, Treatment};
 
@@ -70,21 +70,21 @@ fn with_resources<R>(
     }
 }
 
-/// The member that holds the security association of a packet, or `None`. The answer may be a member that is down: the
-/// packet is dropped then, because any other adapter would send it unencrypted. Members are known by NIC index; if an
-/// adapter was unbound and another bound under its index, the packet goes to that one until the switch deletes the
-/// association. IRQL <= DISPATCH_LEVEL; takes the associations lock for reading if the packet has a handle.
+/// Which member may send a packet that an adapter is to encrypt, or `None` for a packet without a handle. The answer may
+/// be a member that is down: the packet is dropped then, like one whose association no member is known to have, because
+/// any other adapter would send it unencrypted. What came from outside has flags in the place of handles; it leaves by no
+/// member anyway. IRQL <= DISPATCH_LEVEL; takes the associations lock for reading if the packet has a handle.
 #[inline]
-pub fn pinned(module: &Module, list: &Nbl) -> Option<MemberIndex> {
-    match list.ipsec_handle() {
-        0 => None,
-        handle => pin(module, list.source(), handle),
+pub fn pinned(module: &Module, list: &Nbl) -> Option<Pin> {
+    match list.ipsec_handles() {
+        [0, 0] => None,
+        handles => Some(pin(module, list.source(), handles)),
     }
 }
 
 #[inline(never)]
-fn pin(module: &Module, source: NicId, handle: u64) -> Option<MemberIndex> {
-    module.associations.read().holders(source, Resource::Sa, handle).next()?.member()
+fn pin(module: &Module, source: NicId, handles: [u64; 2]) -> Pin {
+    module.associations.read().pin(source, handles)
 }
 
 /// Reserves `count` entries of the table, so that recording an answer cannot fail; grows the table if necessary.

@@ -5,6 +5,7 @@ use crate::flow::adapter_hash::Adapter;
 use crate::forward::drop_reason::DropReason;
 use crate::forward::source::FrameTag;
 use crate::ids::{MacAddr, MemberIndex, NicId, PortId, Ticks};
+use crate::offload::Pin;
 use crate::ports::port::Preserve;
 
 /// A packet as the decision sees it.
@@ -13,8 +14,8 @@ pub struct Packet<'a> {
     pub source: NicId,
     /// The first bytes of the frame, at most 256, in memory that no guest can change.
     pub window: &'a [u8],
-    /// The member that holds the packet's security association: no other may send it.
-    pub pinned: Option<MemberIndex>,
+    /// What the packet's security associations say of the member that sends it; `None` for a packet without any.
+    pub pinned: Option<Pin>,
     /// The switch itself forwards it (`NativeForwardingRequired`).
     pub native: bool,
     pub now: Ticks,

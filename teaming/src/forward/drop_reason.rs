@@ -17,6 +17,7 @@ pub enum DropReason {
     NoDestination,
     NoLiveMember,
     PinnedMemberDown,
+    UnknownAssociation,
     LinkLocal,
     Unreadable,
     NoResources,
@@ -35,12 +36,13 @@ pub enum DropReason {
 }
 
 /// All reasons, in the order of their numbers.
-pub const DROP_REASONS: [DropReason; 20] = [
+pub const DROP_REASONS: [DropReason; 21] = [
     DropReason::Runt,
     DropReason::BackToSource,
     DropReason::NoDestination,
     DropReason::NoLiveMember,
     DropReason::PinnedMemberDown,
+    DropReason::UnknownAssociation,
     DropReason::LinkLocal,
     DropReason::Unreadable,
     DropReason::NoResources,
@@ -93,6 +95,11 @@ impl DropReason {
             Self::PinnedMemberDown => {
                 ("pinned_member_down", "The frame is bound to a team member that is not up.", Lacking)
             }
+            Self::UnknownAssociation => (
+                "unknown_association",
+                "No member is known to have the frame's security association.",
+                Closed,
+            ),
             Self::LinkLocal => ("link_local", "Frames to this group do not cross the external port.", Closed),
             Self::Unreadable => ("unreadable", "The headers of the frame could not be read.", Lacking),
             Self::NoResources => {

@@ -19,6 +19,7 @@ use crate::forward::drop_reason::DropReason;
 use crate::forward::source::{FrameTag, Origin, SourcePort};
 use crate::frame::{self, ETHERNET_HEADER, Headers, Rare};
 use crate::ids::{FlowHash, LinkLocalSet, MacAddr, MemberIndex, NicId, PortId, Ticks, VlanId};
+use crate::offload::Pin;
 use crate::ports::mac_learning::{LearnTable, Learned};
 use crate::ports::port::{Preserve, TagOwner};
 use crate::ports::storage::PortTableStorage;
@@ -304,9 +305,11 @@ impl<S: Storage> Forwarding<S> {
         if self.external.is_none() {
             return Err(DropReason::NoDestination);
         }
-        if let Some(pinned) = packet.pinned {
-            let live = self.table.live().contains(pinned);
-            return if live { Ok((pinned, None)) } else { Err(DropReason::PinnedMemberDown) };
+        match packet.pinned {
+            None => {}
+            Some(Pin::To(pinned)) if self.table.live().contains(pinned) => return Ok((pinned, None)),
+            Some(Pin::To(_)) => return Err(DropReason::PinnedMemberDown),
+            Some(Pin::Nowhere) => return Err(DropReason::UnknownAssociation),
         }
         let (hash, basis) = self.flow_hash(source_port.hashed_as, packet, headers, out_of_band);
         let member = self.table.choose(hash.bucket(), packet.now).ok_or(DropReason::NoLiveMember)?;

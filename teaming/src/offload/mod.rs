@@ -71,6 +71,15 @@ impl HeldResource {
 /// A source that is no partition: the host itself, or several partitions at once.
 pub const NO_PARTITION: NicId = NicId::new(crate::ids::PortId::DEFAULT, crate::ids::NicIndex::DEFAULT);
 
+/// Which member may send a packet that an adapter is to encrypt. Any other would send it as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pin {
+    /// The one that has its security associations.
+    To(MemberIndex),
+    /// None: it is not known that one member has them all.
+    Nowhere,
+}
+
 /// No free entry: the caller provides larger storage (`grow`) or refuses the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full;
@@ -245,6 +254,19 @@ impl<S: Storage> OffloadResources<S> {
     /// The member of a resource that is on one, and still there.
     pub fn holder(&self, source: NicId, resource: Resource, id: u64) -> Option<MemberIndex> {
         self.holders(source, resource, id).find(|entry| !entry.gone)?.member()
+    }
+
+    /// The member that may send a packet with the handles of these security associations, of which at least one is not 0:
+    /// the one that has them all. A member whose adapter was unbound has none, whatever is bound under its index by now.
+    pub fn pin(&self, source: NicId, handles: [u64; 2]) -> Pin {
+        let mut members = handles
+            .iter()
+            .filter(|&&handle| handle != 0)
+            .map(|&handle| self.holder(source, Resource::Sa, handle));
+        match members.next() {
+            Some(Some(first)) if members.all(|member| member == Some(first)) => Pin::To(first),
+            _ => Pin::Nowhere,
+        }
     }
 
     /// All members of a resource that are still there.

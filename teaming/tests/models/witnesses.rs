@@ -5,7 +5,8 @@ use teaming::flow::{BASES, Basis, HashPolicy};
 use teaming::forward::counters::{Counters, Load};
 use teaming::forward::drop_reason::{DROP_REASONS, DropReason};
 use teaming::forward::{Decision, OutOfBand, Packet, Verdict};
-use teaming::ids::{MacAddr, MemberIndex, NicId, PortId};
+use teaming::ids::{MacAddr, NicId, PortId};
+use teaming::offload::Pin;
 use teaming::ports::policy::Security;
 use teaming::settings::{Settings, TeamingMode};
 use teaming::team::member::{LinkState, MemberEvent};
@@ -18,7 +19,7 @@ struct Case {
     source: NicId,
     window: Vec<u8>,
     tag_vlan: u16,
-    pinned: Option<MemberIndex>,
+    pinned: Option<Pin>,
     native: bool,
 }
 
@@ -81,7 +82,10 @@ fn witness(reason: DropReason) -> Option<(Host, Case)> {
         DropReason::BackToSource => (host, case(10, mac(10))),
         DropReason::NoDestination => (host, from_outside(1, REMOTE, to_nobody)),
         DropReason::NoLiveMember => (without_members(host), case(10, to_nobody)),
-        DropReason::PinnedMemberDown => (host, Case { pinned: Some(member(9)), ..case(10, to_nobody) }),
+        DropReason::UnknownAssociation => (host, Case { pinned: Some(Pin::Nowhere), ..case(10, to_nobody) }),
+        DropReason::PinnedMemberDown => {
+            (host, Case { pinned: Some(Pin::To(member(9))), ..case(10, to_nobody) })
+        }
         DropReason::LinkLocal => (host, from_outside(1, REMOTE, MacAddr([1, 0x80, 0xc2, 0, 0, 0]))),
         DropReason::Unreadable | DropReason::NoResources | DropReason::NotRunning => return None,
         DropReason::BadTag => (host, Case { tag_vlan: 4095, ..case(14, to_nobody) }),
@@ -146,7 +150,7 @@ fn the_host_of_the_witnesses_lets_ordinary_frames_pass() {
     // The same packets with one property changed.
     let tagged = Case { tag_vlan: 5, ..case(14, mac(12)) };
     assert_eq!(decide(&host, &tagged).verdict, Verdict::Deliver(nic(12, 0)));
-    let pinned = Case { pinned: Some(member(2)), ..case(10, stray(9)) };
+    let pinned = Case { pinned: Some(Pin::To(member(2))), ..case(10, stray(9)) };
     assert_eq!(decide(&host, &pinned).verdict, Verdict::Uplink(member(2)));
     let mut host = host;
     host.forwarding.set_security(PortId::new(10), Some(Security { mac_spoofing: true, ..Security::STRICT }));
@@ -216,11 +220,11 @@ fn every_verdict_has_a_witness_that_is_counted_as_that_alone() {
     let given = Case { native: true, ..case(10, mac(11)) };
     assert_eq!(count(&all, &given), (Verdict::Native, native));
     // A packet that is pinned to a member takes that member, and no key is made.
-    let to_two = Case { pinned: Some(member(2)), ..case(10, stray(9)) };
+    let to_two = Case { pinned: Some(Pin::To(member(2))), ..case(10, stray(9)) };
     let mut uplink = Counters { uplink: 1, ..Counters::ZERO };
     uplink.members[1] = Load { frames: 1, bytes: 70 };
     assert_eq!(count(&all, &to_two), (Verdict::Uplink(member(2)), uplink));
-    let to_all = Case { pinned: Some(member(1)), ..case(10, MacAddr::BROADCAST) };
+    let to_all = Case { pinned: Some(Pin::To(member(1))), ..case(10, MacAddr::BROADCAST) };
     let mut flooded = Counters { flooded: 1, ..Counters::ZERO };
     flooded.members[0] = Load { frames: 1, bytes: 70 };
     assert_eq!(count(&all, &to_all), (Verdict::Flood { uplink: Some(member(1)) }, flooded));

@@ -393,6 +393,8 @@ mutations! {
         TargetElsewhere => "OFFLOAD-27",
         /// One of several copies keeps its parameters.
         UpdateOneCopy => "OFFLOAD-28",
+        /// A packet that an adapter is to encrypt leaves by another.
+        SendInTheClear => "OFFLOAD-29",
         PlaceOnDead => "OFFLOAD-22",
         WrongHandle => "OFFLOAD-23",
         /// Without a reference, what must not be refused is refused.

@@ -6,6 +6,7 @@
 use crate::adapter::Adapter;
 use crate::adapter::offloads::Resource;
 use crate::adapter::physical_switch::Aggregation;
+use crate::adapter::wire::oid;
 use crate::check::blame::blame;
 use crate::check::rule;
 use crate::machine::world::World;
@@ -15,10 +16,11 @@ use crate::reference::policy;
 use crate::reference::vlan::{self, Tags};
 use crate::reference::{Expected, Reach, judge, reach, teaches};
 use crate::switch::frames::{FrameId, FrameOutcome};
+use crate::switch::ndis::packet::Packet;
 use crate::switch::ndis::{Life, State};
-use crate::switch::ports::NicId;
 use crate::switch::ports::policy::Property;
-use lbfoext::ndis::raw::{DestinationBits, info};
+use crate::switch::ports::{NicId, NicState};
+use lbfoext::ndis::raw::{DestinationBits, NetBufferList, info};
 use std::sync::Arc;
 
 /// Frames come in: what the extension may learn from them.
@@ -34,6 +36,7 @@ pub fn given(state: &mut State, module: usize, list: usize) {
         subnet,
         tag_now: 0,
         got: Vec::new(),
+        unencrypted: false,
         picture: Picture::Partial,
     };
     let frames = ids.iter().filter_map(|id| Some(Arc::clone(&state.frames.all.get(*id)?.bytes)));
@@ -45,6 +48,7 @@ pub fn given(state: &mut State, module: usize, list: usize) {
 
 /// A list goes down.
 pub fn sent(world: &World, state: &mut State, module: usize, list: usize) {
+    encrypted(world, state, module, list);
     let Some(case) = case(world, state, module, list) else { return };
     if case.got.is_empty() {
         // Another rule's matter.
@@ -86,12 +90,9 @@ pub fn dropped(world: &World, state: &mut State, module: usize, list: usize) {
     let blamed = packet.blamed;
     let carried = packet.carried.clone();
     let short = state.style.refuse > 0 && case.frames.len() > 1;
-    // SAFETY: the packet is in the extension's hands and so uncovered.
-    let association = unsafe { (*packet.nbl).info[info::IPSEC] };
-    let bound = association != 0 && state.is_held_by_the_dead(module, association);
     let closed = state.asks_for_isolation(module, case.source.port);
     let partial = case.picture == Picture::Partial;
-    if paused || short || bound || closed || partial || !reported && carried.is_empty() {
+    if paused || short || closed || partial || !reported && carried.is_empty() {
         return;
     }
     let frames = std::mem::take(&mut case.frames);
@@ -148,26 +149,72 @@ fn kept_apart(world: &World, state: &State, case: &Case, name: u64) {
     }
 }
 
+/// The handles in a packet's out-of-band data: of the connection's association and of the tunnel's
+/// (ns-ndis-_ndis_ipsec_offload_v2_tunnel_net_buffer_list_info). What comes from outside has other things there.
+fn associations(state: &State, module: usize, packet: &Packet) -> Vec<Resource> {
+    if state.modules[module].topology.is_external(packet.source.port) {
+        return Vec::new();
+    }
+    // SAFETY: the packet is in the extension's hands and so uncovered.
+    let info = unsafe { (*packet.nbl).info };
+    let handles = [info[info::IPSEC], info[info::IPSEC_TUNNEL]].into_iter().filter(|handle| *handle != 0);
+    handles.map(Resource::Association).collect()
+}
+
+fn has_all(adapter: &Adapter, source: NicId, associations: &[Resource]) -> bool {
+    associations.iter().all(|association| adapter.offloads.holds(source, *association))
+}
+
+/// OFFLOAD-29: only an adapter that has a packet's security associations can encrypt it; any other sends it in the clear,
+/// whatever its sender believes.
+fn encrypted(world: &World, state: &State, module: usize, list: usize) {
+    let Some(packet) =
+        state.packets.get(list as *mut NetBufferList).filter(|_| state.installed.role.has_team())
+    else {
+        return;
+    };
+    let associations = associations(state, module, packet);
+    // Who deletes an association while packets are under way that need it does without them.
+    let mut carried = state.control.nics.carried.values();
+    let deleted = carried.any(|c| c.module == module && c.oid == oid::DELETE_SA);
+    if associations.is_empty() || deleted {
+        return;
+    }
+    let m = &state.modules[module];
+    for to in packet.context.iter().flat_map(|context| &context.committed) {
+        let member = NicId::new(to.port_id, to.nic_index);
+        let there = m.topology.nic(member).is_some_and(|nic| nic.state == NicState::Connected);
+        let adapter = m.external.adapters.get(&to.nic_index);
+        let Some(adapter) = adapter.filter(|_| there && m.topology.is_external(to.port_id)) else { continue };
+        rule(world, "OFFLOAD-29", has_all(adapter, packet.source, &associations), || {
+            let (name, from) = (packet.name, packet.source);
+            format!("packet {name} of {from} leaves by {member}, which has not all of {associations:x?}")
+        });
+    }
+}
+
 impl State {
+    /// Whether the extension need not know of any live member that it can encrypt the packet: then it stays inside. What
+    /// was allocated through the whole team it need not know.
+    pub fn stays_unencrypted(&self, module: usize, packet: &Packet) -> bool {
+        let (associations, source) = (associations(self, module, packet), packet.source);
+        let m = &self.modules[module];
+        let known = |resource: &Resource| self.control.nics.known.contains(&(module, source, *resource));
+        let live = |index| {
+            let nic = m.topology.nic(NicId::new(m.external.external_port, index));
+            nic.is_some_and(|nic| nic.usable && !nic.known_down)
+        };
+        let able = |adapter: &Adapter| live(adapter.index) && has_all(adapter, source, &associations);
+        !associations.is_empty()
+            && !(associations.iter().all(known) && m.external.adapters.values().any(able))
+    }
+
     /// A port has an isolation mode that no forwarding extension but one for it can enforce: nothing may pass it.
     pub fn asks_for_isolation(&self, module: usize, port: u32) -> bool {
         let asks =
             |property: &Property| matches!(property, Property::Isolation { mode } if !matches!(mode, 0 | 1));
         let policies = self.modules[module].topology.policies(port);
         policies.is_some_and(|policies| policies.properties.values().any(asks))
-    }
-
-    /// Who has the security association is down: elsewhere its packets would leave in the clear.
-    fn is_held_by_the_dead(&self, module: usize, association: u64) -> bool {
-        let m = &self.modules[module];
-        let has = |adapter: &&Adapter| {
-            adapter.offloads.holdings().any(|(_, held)| held == Resource::Association(association))
-        };
-        let mut holders = m.external.adapters.values().filter(has).map(|adapter| adapter.index).peekable();
-        let dead = |index| {
-            m.topology.nic(NicId::new(m.external.external_port, index)).is_none_or(|nic| nic.known_down)
-        };
-        holders.peek().is_some() && holders.all(dead)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Mutations with the handlers of the switch: destinations, contexts, sources, reports.
 
+use crate::adapter::offloads::Resource;
 use crate::inject::policy::{flooded_vnic, withholds, wrong_vnic};
 use crate::inject::ports::no_destination;
 use crate::inject::state::{commit, is, pending};
@@ -132,6 +133,9 @@ fn inject_element(
         | Mutation::ToListedNic
         | Mutation::ToCreatedMember
         | Mutation::IntoTheGap => no_destination(topology, mutation, external).map(to),
+        Mutation::SendInTheClear if external => {
+            in_the_clear(state, packet).map(|index| to(NicId::new(port, index)))
+        }
         Mutation::TornReading if external => {
             torn(state, packet, &members).map(|index| to(NicId::new(port, index)))
         }
@@ -141,6 +145,19 @@ fn inject_element(
         Some(injected) if commit() => injected,
         _ => element,
     }
+}
+
+/// A member that has not the security association of a packet.
+fn in_the_clear(state: &State, packet: &Packet) -> Option<u16> {
+    // SAFETY: the packet is in the driver's hands.
+    let handle = unsafe { (*packet.nbl).info[lbfoext::ndis::raw::info::IPSEC] };
+    let m = &state.modules[packet.switch];
+    let lacks = |index: &u16| {
+        let adapter = m.external.adapters.get(index);
+        adapter.is_some_and(|a| !a.offloads.holds(packet.source, Resource::Association(handle)))
+    };
+    let live = m.topology.members().filter(|nic| nic.usable && !nic.known_down).map(|nic| nic.id.index);
+    live.into_iter().find(lacks).filter(|_| handle != 0)
 }
 
 /// A member that neither version of a packet would go to.

@@ -16,7 +16,7 @@ use crate::reference::Question;
 use crate::switch::frames::FrameId;
 use crate::switch::ndis::{Life, State};
 use crate::switch::ports::{Mac, NicId};
-use lbfoext::ndis::raw::{PortDestination, info};
+use lbfoext::ndis::raw::{NetBufferList, PortDestination, info};
 use std::sync::Arc;
 
 /// After this time nothing is left of a failure.
@@ -97,6 +97,8 @@ pub struct Case {
     /// The word for 802.1Q now.
     pub tag_now: u64,
     pub got: Vec<PortDestination>,
+    /// No live member is known to have the packet's security associations.
+    pub unencrypted: bool,
     /// What the extension can know.
     pub picture: Picture,
 }
@@ -113,6 +115,7 @@ impl Case {
             frame,
             tag: self.tag,
             subnet: self.subnet,
+            unencrypted: self.unencrypted,
         }
     }
 
@@ -154,6 +157,10 @@ pub fn case(world: &World, state: &mut State, module: usize, list: usize) -> Opt
     };
     let (generation, tag) = (origin.generation, origin.before.info[info::IEEE_8021Q]);
     let subnet = (origin.before.info[info::VIRTUAL_SUBNET] & 0x00FF_FFFF) as u32;
+    let unencrypted = state
+        .packets
+        .get(list as *mut NetBufferList)
+        .is_some_and(|packet| state.stays_unencrypted(module, packet));
     let m = &state.modules[module];
     if m.topology.changing > 0
         || fault
@@ -167,5 +174,5 @@ pub fn case(world: &World, state: &mut State, module: usize, list: usize) -> Opt
     let frames: Vec<_> =
         ids.iter().filter_map(|id| Some((*id, Arc::clone(&state.frames.all.get(*id)?.bytes)))).collect();
     let picture = state.picture_for(world, module, |port| state.concerns(module, &frames, source.port, port));
-    Some(Case { module, source, frames, tag, subnet, tag_now, got, picture })
+    Some(Case { module, source, frames, tag, subnet, tag_now, got, unencrypted, picture })
 }

@@ -67,6 +67,8 @@ pub enum Freedom {
     MemberDown,
     /// A source address that is no vNIC's.
     OddSource,
+    /// No live member is known to have the packet's security associations (OFFLOAD-29 says that it stays inside).
+    Unencrypted,
 }
 
 /// One destination.
@@ -156,6 +158,8 @@ pub struct Question<'a> {
     /// Words of the slots for 802.1Q and the virtual subnet.
     pub tag: u64,
     pub subnet: u32,
+    /// No live member is known to have the packet's security associations.
+    pub unencrypted: bool,
 }
 
 /// An address of the frame.
@@ -439,7 +443,8 @@ fn uplink(q: &Question<'_>, inside: Inside, tags: Tags) -> Option<Reach> {
     let port = q.topology.external_port.and_then(|id| q.topology.ports.get(&id))?;
     let live = q.topology.members().any(|n| n.usable && !n.known_down);
     let uncertain = q.topology.members().any(|n| !n.usable);
-    let reach = vlan::leave(port, inside, tags).and(subnet(q, port));
+    let encrypted = if q.unencrypted { Reach::May(Freedom::Unencrypted) } else { Reach::Must };
+    let reach = vlan::leave(port, inside, tags).and(subnet(q, port)).and(encrypted);
     match (live, uncertain) {
         (true, _) => Some(reach),
         (false, true) => Some(reach.and(Reach::May(Freedom::MemberDown))),

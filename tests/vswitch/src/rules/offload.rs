@@ -155,4 +155,9 @@ pub const OFFLOAD: &[Rule] = &[
         "New parameters of a queue that has copies on several members reach each of them.",
         "oid-receive-filter-queue-parameters",
     ),
+    error(
+        "OFFLOAD-29",
+        "A packet with the handle of a security association leaves by an adapter that has it, or by none.",
+        "oid-tcp-task-ipsec-offload-v2-add-sa",
+    ),
 ];

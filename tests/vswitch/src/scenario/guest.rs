@@ -13,9 +13,6 @@ use crate::switch::ndis::{Life, State, call_packets, edges, with};
 use crate::switch::ports::{Mac, NicId};
 use lbfoext::ndis::raw::{FilterSend, Handle, NetBufferList, SendFlags, info};
 
-/// `IPsecOffloadV2NetBufferListInfo`.
-const IPSEC: usize = 1;
-
 pub const BROADCAST: Mac = [0xFF; 6];
 
 /// The address of guest `n`.
@@ -122,6 +119,8 @@ pub struct Packet {
     pub queue: Option<(u32, u32)>,
     /// OffloadHandle of the security association.
     pub association: Option<u64>,
+    /// The same of the tunnel that the connection goes through.
+    pub tunnel: Option<u64>,
     /// The memory layout of each frame; without one the style determines it.
     pub shape: Option<Shape>,
 }
@@ -294,7 +293,10 @@ impl State {
                 self.frames.came_by_queue(&frames, word);
             }
             if let Some(handle) = spec.association {
-                list.info[IPSEC] = handle;
+                list.info[info::IPSEC] = handle;
+            }
+            if let Some(handle) = spec.tunnel {
+                list.info[info::IPSEC_TUNNEL] = handle;
             }
             list.info[info::IEEE_8021Q] = vlan::word(spec.tag);
             list.info[info::VIRTUAL_SUBNET] = u64::from(spec.subnet.unwrap_or(0));

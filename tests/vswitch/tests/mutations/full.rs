@@ -179,6 +179,8 @@ fn offloads(net: &Net, placement: u32) {
     let association = net.offload(a, |p| p.add_association_ex(1)).flatten();
     if let Some(handle) = association {
         net.offload(a, move |p| p.update_association(handle, 2));
+        let packet = Packet { association: Some(handle), ..Packet::of(net.flow(a, 1).frame(1, 80)) };
+        net.send_packets(vec![(a, packet)]);
     }
     // A host that shares the adapters has virtual ports too.
     net.look(|s| {

@@ -67,6 +67,7 @@ pub fn offloads(net: &Net) {
         StartQueue(1),
         Function(2),
         Associations(3),
+        Send(3),
         Use(0),
         Use(2),
         Fail(1),

@@ -3,6 +3,7 @@
 
 use crate::adapter::capabilities::Capabilities;
 use crate::adapter::wire::oid;
+use crate::scenario::guest::Packet;
 use crate::scenario::{CAPABILITY_CODES, Net};
 use crate::switch::control::below::{Completion, Plan};
 use crate::switch::control::envelope::Inner;
@@ -213,6 +214,10 @@ fn step(net: &Net, command: Command) {
         Command::Send(guest) => {
             let from = net.vm(guest);
             net.send(from, &[net.flow(from, 3).frame(1, 60)]);
+            for handle in net.holds(from).associations {
+                let packet = Packet::of(net.flow(from, 3).frame(1, 60));
+                net.send_packets(vec![(from, Packet { association: Some(handle), ..packet })]);
+            }
         }
         Command::Receive(member, guest) if there(member) => {
             net.receive_external(member, &[net.external_flow(net.vm(guest), 4).frame(1, 60)]);
