@@ -2,7 +2,7 @@
 //! arrays) in requests and in answers to queries, checked before they are read.
 
 use super::raw::{
-    self, ElementArray, NicParameters as RawNicParameters, PortParameters as RawPortParameters,
+    self, ElementArray, NicFlags, NicParameters as RawNicParameters, PortParameters as RawPortParameters,
     SwitchParameters, object_type,
 };
 use core::mem::offset_of;
@@ -126,6 +126,7 @@ pub fn read_nic(bytes: &[u8]) -> Option<(NicParameters, NicState)> {
     // VmName and VFAssigned are valid only for NICs of virtual machines.
     let is_vm_nic = matches!(kind, raw::nic_type::SYNTHETIC | raw::nic_type::EMULATED);
     let [vf_assigned] = field(bytes, offset_of!(RawNicParameters, vf_assigned))?;
+    let flags = u32::from_le_bytes(field(bytes, offset_of!(RawNicParameters, flags))?);
     let parameters = NicParameters {
         id: NicId {
             port: PortId::new(u32::from_le_bytes(field(bytes, offset_of!(RawNicParameters, port_id))?)),
@@ -146,6 +147,9 @@ pub fn read_nic(bytes: &[u8]) -> Option<(NicParameters, NicState)> {
             false => VmId::NONE,
         },
         vf_assigned: is_vm_nic && vf_assigned != 0,
+        // Defined for synthetic NICs (ns-ntddndis-_ndis_switch_nic_parameters.md).
+        initializing: kind == raw::nic_type::SYNTHETIC
+            && NicFlags::from_bits_retain(flags).contains(NicFlags::NIC_INITIALIZING),
         adapter: match is_vm_nic {
             true => AdapterId::UNKNOWN,
             false => AdapterId::new(field(bytes, offset_of!(RawNicParameters, net_cfg_instance_id))?),

@@ -1,7 +1,9 @@
 //! Multicast groups of the partitions, from the requests of their network stacks, which the switch shows to extensions
 //! in an OID_SWITCH_NIC_REQUEST with destination 0/0 (forwarding-oid-requests-from-a-hyper-v-child-partition.md). A
-//! vNIC whose groups are all known gets frames of these groups only, unless it takes every group or its port may learn.
-//! A vNIC whose groups are not known gets every multicast frame. At most `GROUPS_MOST` groups of one vNIC are kept.
+//! vNIC whose groups are all known gets frames of these groups only, unless it takes every group or its port may learn;
+//! that is, with `PruneMulticast`, because what stacks name is information and no complete list. A vNIC whose groups are
+//! not known gets every multicast frame: one that was there before the extension, and that of a VM that was not started
+//! but restored (`NDIS_SWITCH_NIC_FLAGS_NIC_INITIALIZING` is not set, ns-ntddndis-_ndis_switch_nic_parameters.md). At most `GROUPS_MOST` groups of one vNIC are kept.
 
 use crate::clock;
 use crate::kernel::pool::Pool;

@@ -27,7 +27,11 @@ const OWNER: Owner = Owner { id: text::guid(EXTENSION_ID), name: FRIENDLY_NAME }
 pub fn before(module: &Module, request: Request) -> Option<NdisStatus> {
     match request.oid() {
         oids::SWITCH_NIC_SAVE => save(module, Offer::of(request)?),
-        oids::SWITCH_NIC_RESTORE => restore(module, Blob::of(request)?),
+        oids::SWITCH_NIC_RESTORE => {
+            let blob = Blob::of(request)?;
+            continues(module, blob.nic);
+            restore(module, blob)
+        }
         _ => None,
     }
 }
@@ -40,6 +44,7 @@ pub fn after(module: &Module, request: Request, status: NdisStatus) {
             if request.oid() == oids::SWITCH_NIC_SAVE_COMPLETE {
                 module.operations.lock().save_complete(nic);
             } else {
+                continues(module, nic);
                 restored(module, nic);
             }
             if status != NdisStatus::SUCCESS {
@@ -156,6 +161,15 @@ fn write<I: Iterator<Item = Pin>>(state: &NicState, pins: impl Fn() -> I) -> Opt
     let mut record = bytes(record_len(pins().count()))?;
     encode(state, pins(), &mut record)?;
     Some(record)
+}
+
+/// The VM goes on where it was saved: its network stack has named its multicast groups before, elsewhere or to an earlier
+/// NIC, and does not name them again. Whoever's data is restored tells that.
+fn continues(module: &Module, nic: NicId) {
+    if is_known(module, nic) {
+        let control = module.control.lock();
+        module.forwarding.write(control.dispatch()).ports.forget_groups(nic.port);
+    }
 }
 
 /// Copies data of this extension; it takes effect at RESTORE_COMPLETE. `None` for data of others.

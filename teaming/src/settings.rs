@@ -49,6 +49,7 @@ pub const SETTINGS: &[Setting] = &[
     MOVE_DEADLINE_MS,
     OFFLOAD_PLACEMENT,
     LINK_LOCAL_FORWARD_MASK,
+    PRUNE_MULTICAST,
 ];
 
 const TEAMING_MODE: Setting = Setting {
@@ -141,6 +142,14 @@ const LINK_LOCAL_FORWARD_MASK: Setting = Setting {
     takes_effect: TakesEffect::AtOnce,
 };
 
+const PRUNE_MULTICAST: Setting = Setting {
+    name: "PruneMulticast",
+    kind: OFF_OR_ON,
+    default: 0,
+    help: "Gives a vNIC whose groups are known only multicast frames to these; off gives every vNIC all.",
+    takes_effect: TakesEffect::AtOnce,
+};
+
 impl Setting {
     pub fn accepts(&self, value: u64) -> bool {
         match self.kind {
@@ -183,6 +192,7 @@ pub struct Settings {
     /// Where resources are made from now on; those that exist stay where they are.
     pub offload_placement: OffloadPlacement,
     pub link_local_forwarded: LinkLocalSet,
+    pub prune_multicast: bool,
 }
 
 impl Default for Settings {
@@ -258,6 +268,7 @@ impl Settings {
             _ => OffloadPlacement::EveryMember,
         };
         let link_local_forwarded = LinkLocalSet::from_mask(value(&LINK_LOCAL_FORWARD_MASK));
+        let prune_multicast = value(&PRUNE_MULTICAST) == 1;
         let mut policy = HashPolicy::from_number(algorithm).unwrap_or(HashPolicy::HyperVPort);
         // A physical switch that does not know of the team would see a VM's address flap between its ports.
         if mode == TeamingMode::SwitchIndependent && !policy.keeps_an_address_on_one_member() {
@@ -277,6 +288,7 @@ impl Settings {
             move_deadline,
             offload_placement,
             link_local_forwarded,
+            prune_multicast,
         };
         (settings, issues)
     }
@@ -359,6 +371,7 @@ mod tests {
             move_deadline: Some(Ticks::from_ms(30_000)),
             offload_placement: OffloadPlacement::SingleMember,
             link_local_forwarded: LinkLocalSet::EMPTY,
+            prune_multicast: false,
         };
         assert_eq!((settings, issues.len()), (expected, 0));
     }

@@ -39,6 +39,7 @@ fn parameters(port: u32, kind: NicKind) -> NicParameters {
         mtu: 1500,
         vm: VmId::of(&(port / 2).to_le_bytes()),
         vf_assigned: false,
+        initializing: true,
         adapter: teaming::ids::AdapterId::UNKNOWN,
     }
 }

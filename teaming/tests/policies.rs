@@ -37,6 +37,7 @@ fn forwarding(keying: Keying, speeds: &[u64]) -> Forwarding<Heap> {
         mtu: 1500,
         vm: VmId::NONE,
         vf_assigned: false,
+        initializing: true,
         adapter: teaming::ids::AdapterId::UNKNOWN,
     };
     forwarding.on_external(NicOp::Create, &external);

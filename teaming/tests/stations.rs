@@ -35,6 +35,7 @@ fn station(port: u32, current: u8, given: u8) -> NicParameters {
         mtu: 1500,
         vm: VmId::NONE,
         vf_assigned: false,
+        initializing: true,
         adapter: teaming::ids::AdapterId::UNKNOWN,
     }
 }

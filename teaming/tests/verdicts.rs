@@ -46,6 +46,7 @@ fn parameters(id: NicId, kind: NicKind, mac: MacAddr) -> NicParameters {
         mtu: 1500,
         vm: VmId::NONE,
         vf_assigned: false,
+        initializing: true,
         adapter: teaming::ids::AdapterId::UNKNOWN,
     }
 }

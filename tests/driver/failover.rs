@@ -252,7 +252,7 @@ fn a_status_of_an_adapter_that_is_not_connected_stays_below() {
         net.disconnect(member);
         all();
         net.delete_member(2);
-        assert!(net.create_guest_nic(member, net.mac(member)));
+        assert!(net.create_guest_nic(member, net.mac(member), &BTreeSet::new()));
         all();
         assert!(net.connect_guest_nic(member));
         all();

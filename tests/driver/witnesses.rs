@@ -80,6 +80,8 @@ fn with(witness: Witness, image: &Image, plan: Scenario) -> Scenario {
         .style(|style| style.odd.short = 0)
         // No page of Windows says what an extension does with frames that a bridge keeps on their link.
         .style(|style| style.link_local = None)
+        // Nor to whom one gives frames to multicast groups.
+        .style(|style| style.prunes = None)
 }
 
 fn assert_ends(outcome: &Outcome) {

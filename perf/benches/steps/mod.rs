@@ -177,6 +177,7 @@ fn forwarding() -> Forwarding<Heap> {
         mtu: 1500,
         vm: VmId::NONE,
         vf_assigned: false,
+        initializing: true,
         adapter: teaming::ids::AdapterId::UNKNOWN,
     };
     let mut forwarding = Forwarding::on_heap(16, &settings);

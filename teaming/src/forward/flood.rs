@@ -112,7 +112,7 @@ impl<S: Storage> Forwarding<S> {
             let port = self.ports.at(position).filter(|port| port.id != source_port.nic)?;
             let wanted = match to.is_multicast() {
                 false => port.may_learn(),
-                true => to.is_broadcast() || self.ports.is_member_of(position, to),
+                true => to.is_broadcast() || !self.prune_multicast || self.ports.is_member_of(position, to),
             };
             let bits = self.admit(source_port, sent, port).ok().filter(|_| wanted)?;
             Some((position.saturating_add(1), Target { nic: port.id, bits }))

@@ -41,6 +41,8 @@ pub struct Forwarding<S: Storage> {
     adapter_hash: bool,
     /// Link-local groups whose frames cross the external port.
     link_local_forwarded: LinkLocalSet,
+    /// Whether groups that vNICs have named decide which multicast frames they get.
+    prune_multicast: bool,
     pub(crate) receive: Receive,
     /// Whether the external port has no policy.
     pub(crate) outside_is_open: bool,
@@ -375,6 +377,7 @@ impl<S: Storage> Forwarding<S> {
             seed: Seed::new(settings.seed),
             adapter_hash: settings.use_adapter_hash,
             link_local_forwarded: settings.link_local_forwarded,
+            prune_multicast: settings.prune_multicast,
             receive: Receive::new(settings.mode),
             outside_is_open: true,
         }
@@ -418,6 +421,7 @@ impl<S: Storage> Forwarding<S> {
         self.seed = Seed::new(settings.seed);
         self.adapter_hash = settings.use_adapter_hash;
         self.link_local_forwarded = settings.link_local_forwarded;
+        self.prune_multicast = settings.prune_multicast;
         self.receive.configure(settings.mode);
         self.table.set_rebalance_timers(settings.rebalance_timers());
     }

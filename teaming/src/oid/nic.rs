@@ -71,6 +71,9 @@ pub struct NicParameters {
     pub vm: VmId,
     /// The VM uses a virtual function instead: its packets bypass the switch.
     pub vf_assigned: bool,
+    /// Created for a VM that begins, and not for one that was saved or comes from another host: its network stack has named
+    /// no multicast group yet. True only at its creation.
+    pub initializing: bool,
     /// Unknown until the adapter has been initialised, and for a VM's NIC.
     pub adapter: AdapterId,
 }
@@ -128,6 +131,7 @@ mod tests {
             mtu: 1500,
             vm: VmId::NONE,
             vf_assigned: false,
+            initializing: false,
             adapter: AdapterId::UNKNOWN,
         }
     }

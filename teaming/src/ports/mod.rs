@@ -343,7 +343,7 @@ impl<S: Storage> PortTable<S> {
         self.unindex(at);
         if let Some(port) = self.room.ports.get_mut(at) {
             if port.nic == NicState::Free {
-                port.groups = Groups::Fresh;
+                port.groups = if nic.initializing { Groups::Fresh } else { Groups::Unknown };
                 port.hashed_as = nic.id;
                 traffic::clear(&self.room.traffic, at);
             }

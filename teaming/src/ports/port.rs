@@ -37,7 +37,7 @@ pub enum NicState {
 pub enum Groups {
     /// Nothing, or not all: it gets every multicast frame.
     Unknown,
-    /// Created while the extension ran, and no group named yet: it gets every multicast frame.
+    /// Created for a VM that begins, and no group named yet: it gets every multicast frame.
     Fresh,
     /// It gets the groups that are kept for it.
     Known,

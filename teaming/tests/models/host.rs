@@ -55,6 +55,7 @@ pub fn parameters(port: u32, kind: NicKind) -> NicParameters {
         mtu: 1500,
         vm: VmId::NONE,
         vf_assigned: false,
+        initializing: true,
         adapter: teaming::ids::AdapterId::UNKNOWN,
     }
 }
@@ -70,7 +71,8 @@ pub fn vlan_bytes(numbers: &[u16]) -> [u8; VLAN_BYTES] {
 
 /// Settings without delays: waiting moves and members take effect at once.
 pub fn settings(mode: TeamingMode) -> Settings {
-    Settings { mode, flowlet_gap: Ticks::ZERO, link_up_delay: Ticks::ZERO, ..Settings::default() }
+    let at_once = Settings { flowlet_gap: Ticks::ZERO, link_up_delay: Ticks::ZERO, ..Settings::default() };
+    Settings { mode, prune_multicast: true, ..at_once }
 }
 
 /// A proptest configuration with a fixed seed, so that every run is the same.

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use teaming::ids::{MacAddr, PortId};
-use teaming::oid::nic::{NicKind, NicOp};
+use teaming::oid::nic::{NicKind, NicOp, NicParameters};
 use teaming::ports::multicast::GroupsChange;
 use teaming::ports::policy::Security;
 use teaming::ports::storage::{PortTableSizes, PortTableStorage};
-use teaming::settings::TeamingMode;
+use teaming::settings::{Settings, TeamingMode};
 
 use crate::host::{Host, Place, SPOOFING, group, mac, parameters, settings, walks};
 
@@ -25,7 +25,8 @@ enum Step {
     All(u32, bool),
     Forget(u32),
     Secure(u32, Security),
-    Nic(NicOp, u32),
+    /// Whether it is created for a VM that begins.
+    Nic(NicOp, u32, bool),
     CreatePort(u32),
     DeletePort(u32),
     Grow(usize),
@@ -116,7 +117,7 @@ impl Model {
                     port.spoofing = security.mac_spoofing;
                 }
             }
-            Step::Nic(NicOp::Delete, port) => {
+            Step::Nic(NicOp::Delete, port, _) => {
                 if let Some(known) = self.ports.get_mut(port) {
                     known.nic = None;
                     if !known.announced {
@@ -124,16 +125,18 @@ impl Model {
                     }
                 }
             }
-            Step::Nic(NicOp::Disconnect, port) => {
+            Step::Nic(NicOp::Disconnect, port, _) => {
                 if let Some(nic) = self.nic(*port) {
                     nic.connected = false;
                 }
             }
-            Step::Nic(NicOp::Update, _) => {}
-            Step::Nic(NicOp::Create | NicOp::Connect, port) => {
-                let fresh = || Nic { connected: false, named: Named::Nothing, all: false };
+            Step::Nic(NicOp::Update, ..) => {}
+            Step::Nic(NicOp::Create | NicOp::Connect, port, begins) => {
+                // The stack of a VM that was saved, or comes from another host, has named its groups before.
+                let named = if *begins { Named::Nothing } else { Named::NotInFull };
+                let fresh = || Nic { connected: false, named, all: false };
                 let nic = self.ports.entry(*port).or_default().nic.get_or_insert_with(fresh);
-                nic.connected |= matches!(step, Step::Nic(NicOp::Connect, _));
+                nic.connected |= matches!(step, Step::Nic(NicOp::Connect, ..));
             }
             Step::CreatePort(port) => self.ports.entry(*port).or_default().announced = true,
             Step::DeletePort(port) => {
@@ -170,8 +173,9 @@ fn apply(host: &mut Host, step: &Step) {
         Step::All(port, all) => forwarding.ports.listen_to_all(id(port), *all),
         Step::Forget(port) => forwarding.ports.forget_groups(id(port)),
         Step::Secure(port, security) => forwarding.set_security(id(port), Some(*security)),
-        Step::Nic(op, port) => {
-            forwarding.on_vnic(*op, &parameters(*port, NicKind::Synthetic)).unwrap();
+        Step::Nic(op, port, initializing) => {
+            let nic = NicParameters { initializing: *initializing, ..parameters(*port, NicKind::Synthetic) };
+            forwarding.on_vnic(*op, &nic).unwrap();
         }
         Step::CreatePort(port) => forwarding.create_port(id(port), false).unwrap(),
         Step::DeletePort(port) => forwarding.delete_port(id(port)),
@@ -197,7 +201,8 @@ fn any_step() -> impl Strategy<Value = Step> {
         1 => PORTS.prop_map(Step::Forget),
         2 => (PORTS, prop::sample::select(vec![SPOOFING, Security::STRICT]))
             .prop_map(|(port, security)| Step::Secure(port, security)),
-        10 => (prop::sample::select(ops.to_vec()), PORTS).prop_map(|(op, port)| Step::Nic(op, port)),
+        10 => (prop::sample::select(ops.to_vec()), PORTS, any::<bool>())
+            .prop_map(|(op, port, begins)| Step::Nic(op, port, begins)),
         2 => PORTS.prop_map(Step::CreatePort),
         2 => PORTS.prop_map(Step::DeletePort),
         1 => (1..6_usize).prop_map(Step::Grow),
@@ -212,7 +217,7 @@ proptest! {
         let mut host = Host::new(&settings(TeamingMode::Static), PORTS.len());
         let mut model = Model { room: PortTableSizes::of(PORTS.len(), 1).groups / 2, ..Model::default() };
         for port in PORTS {
-            for step in [Step::CreatePort(port), Step::Nic(NicOp::Connect, port)] {
+            for step in [Step::CreatePort(port), Step::Nic(NicOp::Connect, port, true)] {
                 apply(&mut host, &step);
                 model.apply(&step);
             }
@@ -285,5 +290,20 @@ fn room_for_groups_is_given_back_in_full_whichever_way_they_go() {
         }
         assert_eq!(reached(&host, group(99)), BTreeSet::from([12]));
         assert_eq!(host.plain(crate::host::nic(12, 0), mac(12), group(99)).unwrap().len(), 1);
+    }
+}
+
+#[test]
+fn without_the_setting_every_vnic_gets_every_group_whatever_was_named() {
+    let on = settings(TeamingMode::Static);
+    let off = Settings { prune_multicast: false, ..on };
+    assert!(!Settings::default().prune_multicast);
+    let mut host = Host::new(&off, PORTS.len());
+    PORTS.for_each(|port| host.station(port));
+    host.forwarding.ports.listen(PortId::new(10), [group(1)].into_iter());
+    host.forwarding.ports.listen(PortId::new(11), [].into_iter());
+    for (settings, expected) in [(off, BTreeSet::from([10, 11, 12])), (on, BTreeSet::from([12]))] {
+        host.forwarding.configure(&settings);
+        assert_eq!(reached(&host, group(2)), expected);
     }
 }

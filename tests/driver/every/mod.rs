@@ -11,6 +11,7 @@ mod link_local;
 mod nic_indexes;
 mod packet_filter;
 mod port_table;
+mod prune_multicast;
 mod recovered;
 pub mod request_outcomes;
 mod split_lists;

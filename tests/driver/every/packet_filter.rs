@@ -3,6 +3,7 @@
 
 use super::driver::{next_frame, reached};
 use std::collections::{BTreeMap, BTreeSet};
+use vswitch::machine::registry::Value;
 use vswitch::scenario::guest::{BROADCAST, Flow};
 use vswitch::scenario::suite::random::Draw;
 use vswitch::scenario::{Enumeration, Net, Scenario};
@@ -57,7 +58,8 @@ type Listeners = BTreeMap<NicId, Listener>;
 
 fn start(seed: u64, found: bool) -> (Net, Listeners) {
     let order = if found { Enumeration::Arrays } else { Enumeration::Requests };
-    let net = Scenario::new(seed).members(&[10, 10]).vms(VMS).enumeration(order).start();
+    let plan = Scenario::new(seed).members(&[10, 10]).vms(VMS).enumeration(order);
+    let net = plan.setting("PruneMulticast", Value::Dword(1)).start();
     let all = (1..VMS).map(|n| (net.vm(n), Listener { found, ..Listener::default() })).collect();
     (net, all)
 }

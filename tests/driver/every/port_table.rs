@@ -5,6 +5,7 @@ use super::driver::{look, next_frame, reached};
 use std::collections::BTreeSet;
 use teaming::ids::{MacAddr, PortId};
 use vswitch::adapter::physical_switch::Aggregation;
+use vswitch::machine::registry::Value;
 use vswitch::scenario::guest::{BROADCAST, Flow, Packet};
 use vswitch::scenario::suite::policies::access;
 use vswitch::scenario::{Net, Scenario};
@@ -38,6 +39,7 @@ fn plan(seed: u64) -> Scenario {
         .property(7, Property::Security(teaming))
         .one_vm(&[7, 8])
         .property(9, Property::Security(subnet))
+        .setting("PruneMulticast", Value::Dword(1))
         .style(|style| style.awkward_memory = false)
         .tear_down(false)
 }

@@ -144,7 +144,7 @@ const STEPS: &[Step] = &[
     ("something else added", |net, plan| provision(net, plan, Property::Profile, false)),
     ("NIC created", |net, plan| {
         let (nic, mac) = (net.vm(VM), net.mac(net.vm(VM)));
-        inside(net, || _ = lifecycle::create_nic_as(0, nic, mac, plan));
+        inside(net, || _ = lifecycle::create_nic_as(0, nic, mac, plan, true));
     }),
     ("NIC connected", |net, plan| {
         let nic = net.vm(VM);
@@ -177,7 +177,7 @@ const STEPS: &[Step] = &[
     ("policies tried", |net, _| net.try_policies(900, &[access(5), security(true, 1)])),
     ("member created", |net, plan| {
         let (nic, mac) = (net.member(MEMBER), net.mac(net.member(MEMBER)));
-        inside(net, || _ = lifecycle::create_nic_as(0, nic, mac, plan));
+        inside(net, || _ = lifecycle::create_nic_as(0, nic, mac, plan, true));
     }),
     ("member connected", |net, plan| {
         let nic = net.member(MEMBER);

@@ -474,6 +474,10 @@ mutations! {
         CrossSubnets => "DATA-88",
         IgnorePruning => "DATA-89",
         LetSpoof => "DATA-90",
+        /// A VM that comes from another host gets only the groups that it names here.
+        ForgetEarlierGroups => "HOST-08",
+        /// A VM gets only the groups that it has named.
+        TrustGroups => "HOST-10",
         /// A frame to a link-local group comes in.
         LeaveLink => "EGR-7",
         /// A flood that a machine here began comes back in through another member.

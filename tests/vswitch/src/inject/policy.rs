@@ -77,14 +77,45 @@ pub(super) fn flooded_vnic(state: &mut State, list: *mut NetBufferList) -> Optio
     way.must.first().copied().filter(|_| way.must.len() > 2 && !expected.may_drop)
 }
 
+/// Of so many destinations that were written, a vNIC without which the flood breaks this rule is made the last one; false
+/// if there is none.
+fn lacks_group(state: &mut State, list: *mut NetBufferList, count: u32, rule: &str) -> bool {
+    let Some(module) = state.packets.get(list).map(|packet| packet.switch) else { return false };
+    let Some(case) = case(&world::current(), state, module, list as usize) else { return false };
+    let [(_, frame)] = &case.frames[..] else { return false };
+    let expected = judge(&case.question(state, frame));
+    let [way] = &expected.ways[..] else { return false };
+    let breaks = |id: &NicId| {
+        let others: Vec<NicId> = way.must.iter().copied().filter(|other| other != id).collect();
+        way.must.contains(id) && policy::name(state, &case, frame, &expected, &others) == rule
+    };
+    let wanted: Vec<NicId> = way.must.iter().copied().filter(|id| breaks(id)).collect();
+    let of = state.packets.get_mut(list).and_then(|packet| packet.context.as_mut());
+    let Some(of) = of.filter(|_| !expected.may_drop) else { return false };
+    let (first, end) = (of.destinations(), of.destinations() + count);
+    let is_wanted = |of: &mut crate::switch::ndis::array::Context, at: u32| {
+        let element = of.element_written(at);
+        wanted.contains(&NicId::new(element.port_id, element.nic_index))
+    };
+    let Some(at) = (first..end).find(|at| is_wanted(of, *at)) else { return false };
+    of.swap_written(at, end - 1);
+    true
+}
+
 /// Destinations that one call of UpdateNetBufferListDestinations is said to have written: one less than they are.
 pub(crate) fn destinations_written(state: &mut State, list: *mut NetBufferList, count: u32) -> u32 {
-    if pending() != Some(Mutation::MiscountVnics) || count < 2 {
-        return count;
-    }
-    let unmatched = state.packets.get(list).is_some_and(|p| state.modules[p.switch].topology.unmatched);
-    let flood = unmatched && flooded_vnic(state, list).is_some();
-    if !flood || !commit() {
+    let fits = match pending() {
+        _ if count < 2 => false,
+        Some(Mutation::MiscountVnics) => {
+            let unmatched =
+                state.packets.get(list).is_some_and(|p| state.modules[p.switch].topology.unmatched);
+            unmatched && flooded_vnic(state, list).is_some()
+        }
+        Some(Mutation::ForgetEarlierGroups) => lacks_group(state, list, count, "HOST-08"),
+        Some(Mutation::TrustGroups) => lacks_group(state, list, count, "HOST-10"),
+        _ => false,
+    };
+    if !fits || !commit() {
         return count;
     }
     if let Some(of) = state.packets.get_mut(list).and_then(|p| p.context.as_mut()) {

@@ -111,6 +111,7 @@ impl Case {
             learned: &m.learned,
             mode: m.external.mode(),
             link_local: state.style.link_local,
+            prunes: state.style.prunes,
             source: self.source,
             frame,
             tag: self.tag,

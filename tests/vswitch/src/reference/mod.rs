@@ -45,7 +45,7 @@ pub enum Freedom {
     OrdinaryPortInPrivateVlan,
     /// One secondary VLAN used for two purposes.
     SharedSecondary,
-    /// The vNIC joined other groups than this one.
+    /// The vNIC joined other groups than this one, and the extension goes by that.
     NotInGroup,
     /// The port has no security property and sends with another address.
     NoSecurityProperty,
@@ -153,6 +153,8 @@ pub struct Question<'a> {
     /// Link-local groups that the extension is to let cross the external port, a bit each; `None` if it does not say what
     /// it does with them.
     pub link_local: Option<u32>,
+    /// Whether the extension gives vNICs only the multicast frames that they have asked for; `None` if it does not say.
+    pub prunes: Option<bool>,
     pub source: NicId,
     pub frame: &'a [u8],
     /// Words of the slots for 802.1Q and the virtual subnet.
@@ -328,7 +330,7 @@ fn ways(q: &Question<'_>, inside: Inside, tags: Tags) -> Ways {
             let reach = reach(q, nic, inside, tags);
             let learns = q.topology.policies(nic.id.port).is_some_and(|p| p.may_spoof());
             if all(nic) {
-                way.add(nic.id, reach.softened(group(nic, to)));
+                way.add(nic.id, reach.softened(group(q, nic, to)));
             } else if learns {
                 way.add(nic.id, reach);
             }
@@ -430,10 +432,11 @@ fn subnet(q: &Question<'_>, to: &Port) -> Reach {
     }
 }
 
-fn group(nic: &Nic, to: Mac) -> Option<Freedom> {
-    let broadcast = to == [0xFF; 6];
-    let joined = nic.groups.as_ref().is_none_or(|groups| groups.contains(&to));
-    (!broadcast && !joined).then_some(Freedom::NotInGroup)
+/// What a vNIC has asked for informs, and is no complete list of what its VM listens to
+/// (forwarding-oid-requests-from-a-hyper-v-child-partition): only an administrator may take it for one.
+fn group(q: &Question<'_>, nic: &Nic, to: Mac) -> Option<Freedom> {
+    let asked_for = to == [0xFF; 6] || nic.has_joined(&to);
+    (!asked_for && q.prunes != Some(false)).then_some(Freedom::NotInGroup)
 }
 
 fn uplink(q: &Question<'_>, inside: Inside, tags: Tags) -> Option<Reach> {

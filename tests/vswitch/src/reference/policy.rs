@@ -7,7 +7,7 @@ use crate::reference::vlan::Tags;
 use crate::reference::{Cause, Expected, Reach, Way, reach};
 use crate::switch::ndis::State;
 use crate::switch::ports::policy::{Told, Vlan};
-use crate::switch::ports::{Nic, NicId, NicKind};
+use crate::switch::ports::{Mac, Nic, NicId, NicKind};
 
 /// The rule for a frame that went to these vNICs.
 pub fn name(state: &State, case: &Case, frame: &[u8], expected: &Expected, vnics: &[NicId]) -> &'static str {
@@ -35,6 +35,12 @@ pub fn name(state: &State, case: &Case, frame: &[u8], expected: &Expected, vnics
         return by_cause(Cause::LinkLocal, Told::default());
     }
     let right: Vec<NicId> = expected.ways.iter().flat_map(|way| &way.must).copied().collect();
+    let missed = right.iter().filter(|id| !vnics.contains(id));
+    if let Some(of_groups) =
+        missed.filter_map(|id| group(topology.nic(*id)?, frame)).max_by_key(|id| *id == BEFORE)
+    {
+        return of_groups;
+    }
     let involved: Vec<NicId> = right.iter().chain(wrong).copied().chain([case.source]).collect();
     match told(state, case, &involved) {
         Told::RolledBack => return "PROP-14",
@@ -42,6 +48,19 @@ pub fn name(state: &State, case: &Case, frame: &[u8], expected: &Expected, vnics
         _ => {}
     }
     vnic(state, case, frame, &right)
+}
+
+/// The rules of what is not known of a vNIC's groups.
+const BEFORE: &str = "HOST-08";
+const UNNAMED: &str = "HOST-10";
+
+/// The rule that a multicast frame puts to the test which this vNIC must get.
+fn group(nic: &Nic, frame: &[u8]) -> Option<&'static str> {
+    let to: Mac = frame.get(..6)?.try_into().ok().filter(|to: &Mac| to[0] & 1 != 0 && *to != [0xFF; 6])?;
+    match nic.joined_before.contains(&to) {
+        true => Some(BEFORE),
+        false => (!nic.has_joined(&to)).then_some(UNNAMED),
+    }
 }
 
 fn refusal(state: &State, case: &Case, frame: &[u8], cause: Cause) -> &'static str {
@@ -127,6 +146,8 @@ pub fn exercise(world: &World, state: &State, case: &Case, frame: &[u8], expecte
     let vnics: Vec<NicId> = expected.ways.iter().flat_map(|way| &way.must).copied().collect();
     world.exercised(vnic(state, case, frame, &vnics));
     let topology = &state.modules[case.module].topology;
+    let of_groups = vnics.iter().filter_map(|id| group(topology.nic(*id)?, frame));
+    of_groups.for_each(|rule| world.exercised(rule));
     for port in topology.ports.values().filter(|port| port.policies.told != Told::Nothing) {
         for cause in [Cause::Vlan, Cause::Subnet] {
             world.exercised(by_cause(cause, port.policies.told));

@@ -55,12 +55,11 @@ pub const HOST: &[Rule] = &[
         "Reserved bits of out-of-band data are zero whenever others own the list.",
         "ns-nbl8021q-ndis_net_buffer_list_8021q_info",
     ),
-    not(
+    error(
         "HOST-08",
-        Error,
-        "NIC_CREATE may be the first of a NIC's life or not: NIC_INITIALIZING tells which.",
+        "NIC_CREATE may be the first of a NIC's life or not, and its VM have joined groups: NIC_INITIALIZING tells \
+         which.",
         "ns-ntddndis-_ndis_switch_nic_parameters",
-        "no NIC of this switch is created with the flag",
     ),
     error(
         "HOST-09",
@@ -68,12 +67,10 @@ pub const HOST: &[Rule] = &[
          switch as it is.",
         "inference",
     ),
-    not(
+    error(
         "HOST-10",
-        Error,
         "Multicast requests inform: they are no complete list of what a VM listens to.",
         "forwarding-oid-requests-from-a-hyper-v-child-partition",
-        "what a VM has announced is taken for all that it listens to",
     ),
     error(
         "HOST-11",

@@ -69,10 +69,11 @@ impl Migration<'_> {
         }
         let saved = self.from.save(self.nic, self.offering).filter(|run| !run.failed).ok_or(Failure::Save)?;
         while_saving();
+        let joined = self.from.joined(self.nic);
         self.from.remove(self.nic);
         let restored = |at| at != self.arrival || self.to.restore_nic(self.becomes, &saved.blobs);
         let mut restored_all = restored(Arrival::BeforeTheNic);
-        if !self.to.create_guest_nic(self.becomes, self.mac) {
+        if !self.to.create_guest_nic(self.becomes, self.mac, &joined) {
             return Err(Failure::Target);
         }
         restored_all &= restored(Arrival::BeforeItConnects);

@@ -261,6 +261,9 @@ impl Scenario {
         if let (Value::Dword(mask), "LinkLocalForwardMask") = (&value, name) {
             self.style.link_local = Some(*mask);
         }
+        if name == "PruneMulticast" {
+            self.style.prunes = Some(value == Value::Dword(1));
+        }
         self.settings.push((name.to_owned(), value));
         self
     }

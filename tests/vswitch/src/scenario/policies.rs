@@ -7,8 +7,7 @@ use crate::switch::control::properties::{self, Change, Damage};
 use crate::switch::control::{Answer, below::Plan};
 use crate::switch::ndis::with;
 use crate::switch::ports::policy::{Property, Told};
-use crate::switch::ports::{Mac, NicId, NicKind};
-use std::collections::BTreeSet;
+use crate::switch::ports::{Mac, Nic, NicId, NicKind};
 
 /// OIDs of group membership, encapsulated in OID_SWITCH_NIC_REQUEST.
 const MULTICAST_LIST: u32 = 0x0101_0103;
@@ -150,7 +149,7 @@ impl Net {
         self.inside(move || {
             if lifecycle::create_port(module, nic.port, NicKind::Synthetic) {
                 let plan = Plan { status: lbfoext::ndis::raw::FAILURE, completion: None };
-                lifecycle::create_nic_as(module, nic, mac, plan);
+                lifecycle::create_nic_as(module, nic, mac, plan, true);
             }
         });
     }
@@ -186,24 +185,27 @@ impl Net {
     // Groups.
 
     pub fn join(&self, nic: NicId, group: Mac) {
-        self.groups(nic, ADD_MULTICAST, &[group], |groups, changed| groups.extend(changed));
+        self.groups(nic, ADD_MULTICAST, &[group], |nic, changed| {
+            nic.groups.get_or_insert_default().extend(changed);
+        });
     }
 
     pub fn leave(&self, nic: NicId, group: Mac) {
-        self.groups(nic, DELETE_MULTICAST, &[group], |groups, changed| {
-            groups.remove(&changed[0]);
+        self.groups(nic, DELETE_MULTICAST, &[group], |nic, changed| {
+            nic.groups.get_or_insert_default().remove(&changed[0]);
+            nic.joined_before.remove(&changed[0]);
         });
     }
 
     /// Sets the whole multicast list.
     pub fn set_groups(&self, nic: NicId, all: &[Mac]) {
-        self.groups(nic, MULTICAST_LIST, all, |groups, changed| {
-            groups.clear();
-            groups.extend(changed);
+        self.groups(nic, MULTICAST_LIST, all, |nic, changed| {
+            nic.groups = Some(changed.iter().copied().collect());
+            nic.joined_before.clear();
         });
     }
 
-    fn groups(&self, nic: NicId, oid: u32, macs: &[Mac], change: fn(&mut BTreeSet<Mac>, &[Mac])) {
+    fn groups(&self, nic: NicId, oid: u32, macs: &[Mac], change: fn(&mut Nic, &[Mac])) {
         let module = self.1;
         let inner = Inner::set(oid, macs.concat());
         self.attached(move || {
@@ -215,7 +217,7 @@ impl Net {
             with(|_, s| {
                 let topology = &mut s.modules[module].topology;
                 if let Some(nic) = topology.nic_mut(nic) {
-                    change(nic.groups.get_or_insert_default(), macs);
+                    change(nic, macs);
                 }
                 topology.settled();
             });

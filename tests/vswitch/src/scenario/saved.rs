@@ -4,7 +4,9 @@ use super::life::is_attached;
 use super::net::Net;
 use crate::switch::control::lifecycle;
 use crate::switch::control::save::{Blob, Offering, RestoreRun, SaveRun};
-use crate::switch::ports::{Mac, NicId, NicKind};
+use crate::switch::ndis::with;
+use crate::switch::ports::{Mac, Nic, NicId, NicKind};
+use std::collections::BTreeSet;
 
 impl Net {
     /// Saves the state of a NIC in one complete operation.
@@ -70,9 +72,29 @@ impl Net {
         self.inside(move || lifecycle::create_port(module, id.port, NicKind::Synthetic)).unwrap_or(false)
     }
 
-    pub fn create_guest_nic(&self, id: NicId, mac: Mac) -> bool {
+    /// Creates the NIC of a VM that was saved or comes from another host, and has joined these groups there.
+    pub fn create_guest_nic(&self, id: NicId, mac: Mac, joined_before: &BTreeSet<Mac>) -> bool {
         let module = self.1;
-        self.inside(move || lifecycle::create_nic(module, id, mac)).unwrap_or(false)
+        self.inside(move || {
+            let made = lifecycle::create_nic_again(module, id, mac);
+            with(|_, s| {
+                let nic = s.modules[module].topology.nic_mut(id);
+                nic.into_iter().for_each(|nic| nic.joined_before.clone_from(joined_before));
+            });
+            made
+        })
+        .unwrap_or(false)
+    }
+
+    /// The groups that the VM of a NIC has joined, here or before.
+    pub fn joined(&self, id: NicId) -> BTreeSet<Mac> {
+        let module = self.1;
+        self.look(move |s| {
+            let nic = s.modules[module].topology.nic(id);
+            let groups = |nic: &Nic| nic.groups.iter().flatten().chain(&nic.joined_before).copied().collect();
+            nic.map(groups).unwrap_or_default()
+        })
+        .unwrap_or_default()
     }
 
     pub fn connect_guest_nic(&self, id: NicId) -> bool {

@@ -2,6 +2,7 @@
 //! with ports.
 
 use lbfoext::ndis::raw::{oids, request_type};
+use std::collections::BTreeSet;
 use vswitch::adapter::capabilities::Capabilities;
 use vswitch::adapter::offloads::{By, Holder};
 use vswitch::adapter::sriov::PHYSICAL_FUNCTION;
@@ -116,7 +117,7 @@ fn saves(net: &Net) {
     net.save(b, offering(100, 1));
     net.remove(b);
     net.create_guest_port(b);
-    net.create_guest_nic(b, vm_mac(21));
+    net.create_guest_nic(b, vm_mac(21), &BTreeSet::new());
     net.restore_nic(b, &made(74, 1));
     net.connect_guest_nic(b);
     net.save(b, offering(100, 1));

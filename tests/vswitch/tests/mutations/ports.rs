@@ -131,6 +131,18 @@ pub fn full_scenario(seed: u64, mutation: Option<Mutation>) -> (Outcome, bool) {
         let from = net.mac(team[1]);
         net.send(team[0], &[Flow { from, ..net.flow_between(team[0], net.vm(3), 13) }.frame(1, 60)]);
     }
+    // A VM that has joined another group, and one that has joined this one before it came.
+    let [group, other] = [9, 10].map(|n| [0x01, 0, 0x5E, 0, 0, n]);
+    let frame = Flow { to: group, ..net.flow(net.vm(4), 14) }.frame(1, 60);
+    net.add_vm(13);
+    net.join(net.vm(13), other);
+    net.send(net.vm(4), std::slice::from_ref(&frame));
+    let came = net.vm(14);
+    net.create_guest_port(came);
+    net.create_guest_nic(came, vm_mac(14), &[group].into());
+    net.connect_guest_nic(came);
+    net.join(came, other);
+    net.send(net.vm(4), &[frame]);
     net.unplug(4);
     let committed = was_committed(net.world());
     let world = net.world().clone();

@@ -160,6 +160,7 @@ pub fn hosts_plan(seed: u64) -> Scenario {
         .vms(4)
         .host(1, other[seed as usize % 4], 2)
         .setting("LinkUpDelayMs", Value::Dword(0))
+        .setting("PruneMulticast", Value::Dword(seed as u32 / 2 % 2))
         .host_setting(1, "HashSeed", Value::Qword(if seed % 8 == 5 { 99 } else { 0 }))
 }
 
@@ -179,6 +180,9 @@ fn of_every_kind(net: &Net, (nic, mac): (NicId, [u8; 6]), sequence: u32) {
         (nic, Packet::native(out(7))),
     ]);
 }
+
+/// Groups that guests have joined before they move, and join afterwards.
+const JOINED: [[u8; 6]; 2] = [[0x01, 0, 0x5E, 0, 0, 0x21], [0x01, 0, 0x5E, 0, 0, 0x22]];
 
 /// Three guests move while all guests send; one migration is refused, and one does not start.
 pub fn migration(net: &Net) {
@@ -200,6 +204,7 @@ pub fn migration(net: &Net) {
         };
         let sequence = 1 + turn as u32;
         of_every_kind(net, (nic, mac), sequence);
+        net.join(nic, JOINED[0]);
         let moved = migration.run(|| {
             everybody(net, &[(nic, mac), stay[0]], 0, sequence);
             net.advance(MS);
@@ -210,6 +215,12 @@ pub fn migration(net: &Net) {
             Ok(moved) => {
                 assert!(moved.rounds <= 8, "{} requests for one save", moved.rounds);
                 everybody(&there, &[(becomes, mac)], 0, 20 + sequence);
+                // Its network stack names what it joins here, not what it joined before.
+                there.join(becomes, JOINED[1]);
+                for group in JOINED {
+                    let flow = Flow::new(others[0].1, group, THERE);
+                    there.send(others[0].0, &[flow.frame(sequence, 60)]);
+                }
                 of_every_kind(&there, (becomes, mac), 20 + sequence);
                 if let Some(again) = there.save(becomes, offerings(seed)) {
                     let denied = may_be_denied(&again.offering, 0);

@@ -61,6 +61,10 @@ fn port_bytes(id: u32, kind: NicKind, state: PortState) -> Vec<u8> {
 
 /// The parameters of a NIC with its present or its new state.
 fn nic_bytes(module: usize, id: NicId, state: NicState, mac: Mac) -> Vec<u8> {
+    nic_bytes_of(module, id, state, mac, false)
+}
+
+fn nic_bytes_of(module: usize, id: NicId, state: NicState, mac: Mac, begins: bool) -> Vec<u8> {
     with(|world, s| {
         let revision = 1 + u8::try_from(world.random(3)).unwrap_or(0);
         let topology = &s.modules[module].topology;
@@ -70,6 +74,7 @@ fn nic_bytes(module: usize, id: NicId, state: NicState, mac: Mac) -> Vec<u8> {
         nic.vm = s.vm_of_port.get(&id.port).copied().unwrap_or(id.port);
         nic.state = state;
         nic.mac = mac;
+        nic.begins = begins;
         payload::nic(&nic, revision, instance_of(world, module, &nic))
     })
 }
@@ -130,12 +135,18 @@ pub fn update_port(module: usize, id: u32) -> bool {
     announce(module, oids::SWITCH_PORT_UPDATED, bytes, Plan::default(), effect(|_, _| ()))
 }
 
+/// Creates a NIC; one of a VM is the VM's first.
 pub fn create_nic(module: usize, id: NicId, mac: Mac) -> bool {
-    create_nic_as(module, id, mac, Plan::default())
+    create_nic_as(module, id, mac, Plan::default(), true)
 }
 
-pub fn create_nic_as(module: usize, id: NicId, mac: Mac, plan: Plan) -> bool {
-    let bytes = nic_bytes(module, id, NicState::Created, mac);
+/// Creates the NIC of a VM that was saved or comes from another host (NDIS_SWITCH_NIC_FLAGS_NIC_INITIALIZING is not set).
+pub fn create_nic_again(module: usize, id: NicId, mac: Mac) -> bool {
+    create_nic_as(module, id, mac, Plan::default(), false)
+}
+
+pub fn create_nic_as(module: usize, id: NicId, mac: Mac, plan: Plan, begins: bool) -> bool {
+    let bytes = nic_bytes_of(module, id, NicState::Created, mac, begins);
     let made = effect(move |_, s| {
         let vm = s.vm_of_port.get(&id.port).copied();
         s.modules[module].topology.add_nic(id, mac);

@@ -80,6 +80,10 @@ pub fn nic(nic: &Nic, revision: u8, instance: Id) -> Vec<u8> {
     };
     p.header = ObjectHeader::new(object_type::DEFAULT, revision, size);
     p.flags = if revision > 2 { NicFlags::NIC_SUSPENDED_LM } else { NicFlags::empty() };
+    // Defined for synthetic NICs (ns-ntddndis-_ndis_switch_nic_parameters).
+    if nic.begins && nic.kind == crate::switch::ports::NicKind::Synthetic {
+        p.flags |= NicFlags::NIC_INITIALIZING;
+    }
     p.nic_name = counted(&format!("nic-{}", nic.id));
     p.nic_friendly_name = counted(&format!("NIC {}", nic.id));
     p.port_id = nic.id.port;

@@ -191,6 +191,18 @@ impl Context {
         }
     }
 
+    /// An element as it is written; for mutations.
+    pub fn element_written(&mut self, index: u32) -> PortDestination {
+        self.array.get(index)
+    }
+
+    /// Exchanges two elements that are written and not committed; for mutations.
+    pub fn swap_written(&mut self, one: u32, other: u32) {
+        let (first, second) = (self.array.get(one), self.array.get(other));
+        self.array.set(one, second);
+        self.array.set(other, first);
+    }
+
     /// Undoes a write to an element; for mutations.
     pub fn unwrite(&mut self, index: u32) {
         let fresh = Array::new(1, self.array.stride, self.array.fresh).get(0);

@@ -65,9 +65,19 @@ impl State {
         let frame = &self.frames.all.get(frame)?.bytes;
         let (topology, learned) = (&m.topology, &m.learned);
         let mode = m.external.mode();
-        let (link_local, unencrypted) = (None, false);
-        let expected =
-            judge(&Question { topology, learned, mode, link_local, source, frame, tag, subnet, unencrypted });
+        let (link_local, prunes, unencrypted) = (None, None, false);
+        let expected = judge(&Question {
+            topology,
+            learned,
+            mode,
+            link_local,
+            prunes,
+            source,
+            frame,
+            tag,
+            subnet,
+            unencrypted,
+        });
         let way = expected.ways.first().filter(|_| expected.refused.is_none())?;
         let mut all = way.must.clone();
         let up = |id: &NicId| m.external.adapters.get(&id.index).is_some_and(|adapter| adapter.link_up);

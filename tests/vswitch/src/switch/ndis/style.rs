@@ -76,6 +76,8 @@ pub struct Style {
     pub unique_ids: bool,
     /// Link-local groups that the extension is to let cross the external port, a bit each; `None` if it does not say.
     pub link_local: Option<u32>,
+    /// Whether the extension is to give vNICs only the multicast frames that they have asked for; `None` if it does not say.
+    pub prunes: Option<bool>,
     /// Adapters compare ids only, not the partition, as hardware does.
     pub by_number: bool,
     /// Adapters write the ids of queue and filter into the out-of-band data of frames that arrive through a queue.
@@ -118,6 +120,7 @@ impl Default for Style {
             fenced: false,
             unique_ids: true,
             link_local: Some(0),
+            prunes: Some(false),
             by_number: false,
             queue_numbers: true,
             listing: Listing::default(),

@@ -86,6 +86,11 @@ pub struct Nic {
     pub vm: u32,
     /// Joined multicast groups; `None` before the first request about groups.
     pub groups: Option<BTreeSet<Mac>>,
+    /// Groups that its VM has joined before the NIC was created: the VM was saved, or comes from another host. Its network
+    /// stack does not name them again until it sets a whole list.
+    pub joined_before: BTreeSet<Mac>,
+    /// Whether its creation is the first in the life of its VM.
+    pub begins: bool,
     /// Whether its VM uses a virtual function.
     pub function_assigned: bool,
     /// Whether NIC_UPDATED changed its address.
@@ -125,6 +130,8 @@ impl Nic {
             mtu: 1500,
             vm: id.port,
             groups: None,
+            joined_before: BTreeSet::new(),
+            begins: false,
             function_assigned: false,
             readdressed: false,
             references: 0,
@@ -139,6 +146,11 @@ impl Nic {
             listed: false,
             behind_gap: false,
         }
+    }
+
+    /// Whether its VM is known to listen to a group, or has asked for none yet.
+    pub fn has_joined(&self, group: &Mac) -> bool {
+        self.joined_before.contains(group) || self.groups.as_ref().is_none_or(|all| all.contains(group))
     }
 
     pub fn is_member(&self) -> bool {
