@@ -7,4 +7,5 @@ mod inf;
 mod layout;
 mod map;
 mod tidy;
+mod topics;
 mod words;
