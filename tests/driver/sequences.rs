@@ -14,6 +14,9 @@ type Plan = fn(u64) -> Scenario;
 /// Runs a sequence; returns the failure, if any.
 fn outcome_of(seed: u64, commands: &[Command], plan: Plan) -> (Outcome, Vec<String>) {
     let net = plan(seed).start();
+    if seed % 4 == 1 {
+        net.look(|state| state.control.wants.from_nobody = 30);
+    }
     run(&net, commands);
     let wrong = net.disagreements();
     (net.finish(), wrong)

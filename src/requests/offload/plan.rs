@@ -249,8 +249,8 @@ fn on_behalf_of<'m>(
     }
 }
 
-/// The partition that a request of our own names as its source: that of the first element in the list which this member
-/// holds. An originated request must name a partition, while the original may come from 0/0.
+/// The partition that a request of our own names as its source: that of the first resource in the request which this
+/// member holds. An originated request must name a partition, while the original may come from 0/0.
 fn partition(task: &Task, resources: &OffloadResources<Pool>, member: MemberIndex) -> NicId {
     let source = task.envelope.source();
     let of = |resource, id| {
@@ -264,7 +264,7 @@ fn partition(task: &Task, resources: &OffloadResources<Pool>, member: MemberInde
         Command::CompleteQueues => QueueArray::read(bytes)
             .and_then(|array| array.queues(bytes).find_map(|id| of(Resource::Queue, id))),
         Command::DeleteSas => task.envelope.associations().find_map(|id| of(Resource::Sa, id)),
-        _ => None,
+        ref command => command.named().find_map(|(resource, id)| of(resource, id)),
     };
     found.unwrap_or(source)
 }

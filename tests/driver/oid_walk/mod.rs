@@ -2,6 +2,7 @@
 //! below against forwarding-oid-requests-to-physical-network-adapters.md (`seen`).
 
 mod matrix;
+mod nobody;
 mod own;
 mod rows;
 mod seen;

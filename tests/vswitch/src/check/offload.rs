@@ -130,9 +130,9 @@ pub fn in_its_stead(
         source.is_some_and(|nic| nic.kind != NicKind::External && nic.state == NicState::Connected);
     // What the extension allocated for a partition that has left it frees for its own purposes: only a request that
     // allocates has to name the partition.
-    let left = topology.nic(carried.from).is_none_or(|nic| nic.state != NicState::Connected);
+    let left = topology.nic(carried.partition).is_none_or(|nic| nic.state != NicState::Connected);
     let cleans_up = matches!(inner.oid, oid::CLEAR_FILTER | oid::FREE_QUEUE);
-    let ours = from == carried.from && (partition || from == NicId::NOWHERE)
+    let ours = from == carried.partition && (partition || from == NicId::NOWHERE)
         || from == NicId::NOWHERE && left && cleans_up;
     let held = source.is_some_and(|nic| nic.references > 0) || from == NicId::NOWHERE;
     rule(world, "OID-43", ours && held, || {
@@ -300,7 +300,7 @@ fn merged(world: &World, carried: &Carried, replicas: &BTreeMap<(NicId, Resource
         let id = get32(&bytes[at..], wire::completed::QUEUE);
         let status = get32(&bytes[at..], wire::completed::STATUS) as i32;
         // A queue that was copied has a number of its own on each member.
-        let copies = replicas.get(&(carried.from, Resource::Queue(id)));
+        let copies = replicas.get(&(carried.partition, Resource::Queue(id)));
         let meant =
             |q: u32| q == id || copies.is_some_and(|c| c.iter().any(|(_, r)| *r == Resource::Queue(q)));
         let known: Vec<i32> = below.iter().filter(|(q, _)| meant(*q)).map(|(_, s)| *s).collect();
@@ -322,7 +322,7 @@ fn keep_account(
 ) {
     let unique = state.style.unique_ids;
     let Some(carried) = state.control.nics.of(above) else { return };
-    let (source, oid) = (carried.from, carried.oid);
+    let (source, oid) = (carried.partition, carried.oid);
     let contents = carried.contents();
     let nodes: Vec<&[u8]> = contents.iter().map(|n| &n[..]).collect();
     let copies: Vec<(u16, Resource)> = (carried.served.iter())
@@ -376,14 +376,14 @@ fn updated(
     let named = carried.named();
     let changed = get32(carried.buffer(), wire::queue::FLAGS) & wire::flag::QUEUE_AFFINITY_CHANGED != 0;
     let wanted = get(carried.buffer(), wire::queue::AFFINITY);
-    let copies = named.iter().filter_map(|queue| replicas.get(&(carried.from, *queue))).flatten();
+    let copies = named.iter().filter_map(|queue| replicas.get(&(carried.partition, *queue))).flatten();
     let missed = copies.clone().find(|(index, copy)| {
         let there = module.topology.nic(NicId::new(module.external.external_port, *index));
         there.is_some_and(|nic| nic.state == NicState::Connected)
             && !carried.served.iter().any(|(asked, _, s)| asked == index && s.status != SUCCESS)
             && module.external.adapters.get(index).is_some_and(|a| {
                 let queue = a.offloads.queues.all.iter().find(|(id, _)| Resource::Queue(**id) == *copy);
-                queue.is_some_and(|(_, q)| q.holder.source == carried.from && q.affinity != wanted)
+                queue.is_some_and(|(_, q)| q.holder.source == carried.partition && q.affinity != wanted)
             })
     });
     if changed && copies.count() > 0 {

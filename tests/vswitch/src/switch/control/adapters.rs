@@ -175,8 +175,7 @@ impl State {
     ) -> Served {
         // SAFETY: the inner request lives as long as the outer one.
         let inner = unsafe { &mut *e.oid_request };
-        let source =
-            self.partition_of(module, NicId::new(e.source_port_id, e.source_nic_index), by, inner.oid);
+        let source = self.partition_of(module, NicId::new(e.source_port_id, e.source_nic_index), inner.oid);
         if let Some(status) = refuse {
             return Served { status, ..Served::default() };
         }
@@ -266,13 +265,13 @@ impl State {
         status
     }
 
-    /// The partition that a request is about. An adapter sees numbers alone; those of a request of the extension's own
-    /// from 0/0 must be the ones of the partition whose request it is in the stead of.
-    fn partition_of(&self, module: usize, source: NicId, by: By, number: u32) -> NicId {
-        let own = by == By::Extension && source == NicId::NOWHERE && wire::offload_row(number).is_some();
+    /// The partition that a request is about. An adapter sees numbers alone; those of a request from 0/0 must be the ones
+    /// of the partition that the switch means, and so must those of a request of the extension's own in its stead.
+    fn partition_of(&self, module: usize, source: NicId, number: u32) -> NicId {
+        let nobodys = source == NicId::NOWHERE && wire::offload_row(number).is_some();
         let mut carried = self.control.nics.carried.values();
-        let carried = carried.find(|c| own && c.module == module && c.oid == number);
-        carried.map_or(source, |carried| carried.from)
+        let carried = carried.find(|c| nobodys && c.module == module && c.oid == number);
+        carried.map_or(source, |carried| carried.partition)
     }
 
     /// Without a team, index 0 denotes the only adapter.

@@ -58,18 +58,42 @@ impl NicAnswer {
 /// Issues a request to a NIC. `from` is the partition's NIC or 0/0; `to` is the external port, or 0/0 for a request
 /// that extensions may only inspect. `as_set` selects the request type that some pages name.
 pub fn ask(module: usize, from: NicId, to: NicId, inner: &Inner, plan: Plan, as_set: bool) -> NicAnswer {
+    ask_about(module, (from, from), to, inner, (plan, as_set))
+}
+
+/// As `ask`, about resources of a partition. The source is the partition's NIC, or 0/0 if the switch does not say whose they
+/// are.
+pub fn ask_about(
+    module: usize,
+    (from, partition): (NicId, NicId),
+    to: NicId,
+    inner: &Inner,
+    (plan, as_set): (Plan, bool),
+) -> NicAnswer {
     let mut envelope = SwitchNicOidRequest::ZERO;
     envelope.header = ObjectHeader::new(object_type::DEFAULT, 1, 32);
     envelope.flags = 1 + world::current().random(u64::from(u32::MAX - 1)) as u32;
     (envelope.source_port_id, envelope.source_nic_index) = (from.port, from.index);
     (envelope.destination_port_id, envelope.destination_nic_index) = (to.port, to.index);
-    ask_as(module, envelope, inner, (plan, as_set), |_| (), |_| ())
+    issue(module, (envelope, partition), inner, (plan, as_set), |_| (), |_| ())
 }
 
 /// As `ask`, with any envelope. Its bytes and the encapsulated request may be damaged before it is issued.
 pub fn ask_as(
     module: usize,
-    mut envelope: SwitchNicOidRequest,
+    envelope: SwitchNicOidRequest,
+    inner: &Inner,
+    how: (Plan, bool),
+    spoil_envelope: impl FnOnce(&mut Vec<u8>),
+    spoil_request: impl FnOnce(&mut OidRequest),
+) -> NicAnswer {
+    let partition = NicId::new(envelope.source_port_id, envelope.source_nic_index);
+    issue(module, (envelope, partition), inner, how, spoil_envelope, spoil_request)
+}
+
+fn issue(
+    module: usize,
+    (mut envelope, partition): (SwitchNicOidRequest, NicId),
     inner: &Inner,
     (plan, as_set): (Plan, bool),
     spoil_envelope: impl FnOnce(&mut Vec<u8>),
@@ -120,6 +144,7 @@ pub fn ask_as(
         oid: r.oid,
         kind: r.request_type,
         from,
+        partition,
         to,
         inner: carried,
         before,

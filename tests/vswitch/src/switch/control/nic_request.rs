@@ -25,6 +25,8 @@ pub struct Carried {
     pub oid: u32,
     pub kind: i32,
     pub from: NicId,
+    /// The partition whose resources it is about: the source, unless that is 0/0.
+    pub partition: NicId,
     pub to: NicId,
     /// Address and contents of the encapsulated request.
     pub inner: usize,
@@ -168,7 +170,7 @@ impl State {
             let carried = self.control.nics.carried.get(&(theirs.oid_request as usize))?;
             let topology = &self.modules[module].topology;
             let to = NicId::new(e.destination_port_id, e.destination_nic_index);
-            let bound = self.is_bound(module, carried.from, to.index, carried.oid);
+            let bound = self.is_bound(module, carried.partition, to.index, carried.oid);
             checks::redirected(world, topology, carried, &theirs, &e, bound, crate::inject::placed_on);
         }
         self.note_arrival(module, By::Switch, &now, sent, Some((theirs, theirs.oid_request as usize)));
@@ -316,8 +318,8 @@ impl State {
     pub(super) fn misread(&self, module: usize, carried: &Carried) -> Option<Resource> {
         let only = self.only_adapter(module)?;
         let copy = |named| {
-            let mut copies = self.control.nics.replicas.get(&(carried.from, named))?.iter();
-            let known = |copy| self.control.nics.known.contains(&(module, carried.from, copy));
+            let mut copies = self.control.nics.replicas.get(&(carried.partition, named))?.iter();
+            let known = |copy| self.control.nics.known.contains(&(module, carried.partition, copy));
             copies.find(|(index, copy)| *index == only && known(*copy)).map(|(_, copy)| *copy)
         };
         // Of what was lost with another adapter nothing is left that the request could be about.

@@ -4,13 +4,15 @@
 //! It follows the order of queue-states-and-operations and names the partition's NIC as source. It does not know
 //! members: ids are those that it got.
 
+use crate::adapter::offloads::Resource;
 use crate::adapter::vmq::VnicAddress;
 use crate::adapter::wire::{self, oid};
 use crate::switch::control::below::Plan;
 use crate::switch::control::envelope::{self, Inner, NicAnswer};
+use crate::switch::control::inner_request;
 use crate::switch::control::lifecycle;
 pub use crate::switch::control::offload_bytes::*;
-use crate::switch::ndis::with;
+use crate::switch::ndis::{State, with};
 use crate::switch::ports::{Mac, NicId};
 use lbfoext::ndis::raw::SUCCESS;
 use std::collections::BTreeMap;
@@ -28,6 +30,15 @@ pub struct Held {
 }
 
 impl Held {
+    pub fn resources(&self) -> Vec<Resource> {
+        let queues = self.queues.keys().map(|id| Resource::Queue(*id));
+        let filters = self.queues.values().flat_map(|(_, filters)| filters).map(|id| Resource::Filter(*id));
+        let functions = self.functions.iter().map(|id| Resource::Function(*id));
+        let vports = self.vports.iter().map(|id| Resource::Vport(*id));
+        let associations = self.associations.iter().map(|handle| Resource::Association(*handle));
+        queues.chain(filters).chain(functions).chain(vports).chain(associations).collect()
+    }
+
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
@@ -41,6 +52,10 @@ pub struct Wants {
     pub vetoes: u64,
     /// Number of failed requests that the switch repeats.
     pub failures: u64,
+    /// Percentage of requests about resources that the switch makes from 0/0, where their numbers alone tell whose they are.
+    pub from_nobody: u64,
+    /// Number of such requests.
+    pub made_from_nobody: u64,
 }
 
 impl Wants {
@@ -61,8 +76,14 @@ pub struct Partition {
 impl Partition {
     /// Issues the request on behalf of the partition to the external adapter as a whole.
     pub fn ask(&self, inner: &Inner) -> NicAnswer {
-        let as_set = with(|world, _| world.chance(1, 4));
-        envelope::ask(self.module, self.nic, self.external, inner, self.plan, as_set)
+        let (as_set, nobodys) = with(|world, state| {
+            let percent = state.control.wants.from_nobody;
+            let nobodys = percent != 0 && world.chance(percent, 100) && state.tells_whose(self, inner);
+            state.control.wants.made_from_nobody += u64::from(nobodys);
+            (world.chance(1, 4), nobodys)
+        });
+        let from = if nobodys { NicId::NOWHERE } else { self.nic };
+        envelope::ask_about(self.module, (from, self.nic), self.external, inner, (self.plan, as_set))
     }
 
     fn held<R>(&self, change: impl FnOnce(&mut Held) -> R) -> R {
@@ -332,6 +353,37 @@ impl Partition {
             }
         }
         self.delete_associations(&held.associations);
+    }
+}
+
+impl State {
+    /// Whether the request names resources of the partition by numbers that no other partition has, of whatever adapter.
+    fn tells_whose(&self, partition: &Partition, inner: &Inner) -> bool {
+        let nodes: Vec<&[u8]> =
+            std::iter::once(&inner.buffer).chain(&inner.links.0).map(|node| &node[..]).collect();
+        let named = inner_request::named(inner.oid, &nodes);
+        let adapters = self.modules[partition.module].external.adapters.values();
+        let owners = |resource: &Resource| -> Vec<NicId> {
+            let all = adapters.clone().flat_map(|adapter| adapter.offloads.holdings());
+            all.filter(|(_, held)| held == resource).map(|(holder, _)| holder.source).collect()
+        };
+        let only = |resource: &Resource| {
+            let owners = owners(resource);
+            !owners.is_empty() && owners.iter().all(|owner| *owner == partition.nic)
+        };
+        // Of another partition's that was lost with its adapter the switch still has records.
+        let recorded = |resource: &Resource| {
+            let mut others = self
+                .control
+                .wants
+                .held
+                .iter()
+                .filter(|((module, nic), _)| *module == partition.module && *nic != partition.nic);
+            others.any(|(_, held)| held.resources().contains(resource))
+        };
+        // Where a filter is moved is named too.
+        let plain = inner.oid != oid::MOVE_FILTER && !wire::places(inner.oid);
+        plain && !named.is_empty() && named.iter().all(|one| only(one) && !recorded(one))
     }
 }
 
