@@ -2,8 +2,10 @@
 //! NDIS_SWITCH_NIC_OID_REQUEST that redirects one to another physical adapter
 //! (forwarding-oid-requests-to-physical-network-adapters.md).
 
-use super::oid::Request;
-use super::raw::{IpsecDeleteSa, ObjectHeader, OidRequest, SwitchNicOidRequest, object_type, oids};
+use super::oid::{MethodResults, Request};
+use super::raw::{
+    IpsecDeleteSa, ObjectHeader, OidRequest, SwitchNicOidRequest, object_type, oids, request_type,
+};
 use super::status::OutOfMemory;
 use super::switch::{NicRef, Switch};
 use crate::kernel::pool::{PoolBox, Tag};
@@ -125,6 +127,27 @@ impl Envelope {
             (_, 0) => &mut [],
             // SAFETY: as above; the driver completes the request itself, so nobody else writes to the buffer.
             (buffer, length) => unsafe { core::slice::from_raw_parts_mut(buffer, length) },
+        }
+    }
+
+    /// Sets the results of both requests, which the driver completes with success itself: all was read, and of a method's
+    /// buffer all written (filtering-oid-requests-in-an-ndis-filter-driver).
+    pub(crate) fn answer(&self) {
+        // SAFETY: results of a request that this driver completes itself are its to write.
+        let inner = unsafe { &mut *self.inner().as_ptr() };
+        inner.supported_revision = self.payload().get(1).copied().unwrap_or(1);
+        if inner.request_type == request_type::METHOD {
+            inner.method_bytes_read = inner.length;
+            inner.method_bytes_written = inner.length;
+        } else {
+            inner.word52 = inner.length;
+        }
+        let (request, length) = (self.request(), size_of::<SwitchNicOidRequest>() as u32);
+        match request.is_set() {
+            true => request.set_results(length, 1),
+            false => {
+                request.method_results(MethodResults { written: 0, read: length, needed: 0, revision: 1 });
+            }
         }
     }
 

@@ -196,7 +196,7 @@ fn a_request_about_what_was_lost_with_its_adapter_is_nobodys() {
         assert_eq!(ledger.plan(nic(5), &command, &facts), OidPlan::Refuse(Refusal::Gone), "{command:?}");
     }
     let list = |ids: &[u64]| ledger.plan_list(nic(5), Resource::Queue, ids.iter().copied());
-    assert_eq!(list(&[4, 9]), OidPlan::Redirect(member(2)), "what is left of a list");
+    assert_eq!(list(&[4, 9]), OidPlan::Originate(set(&[2])), "what is left of a list");
     assert_eq!(list(&[4, 7]), OidPlan::Refuse(Refusal::Gone));
     assert_eq!(list(&[7]), OidPlan::Pass);
     ledger.record(nic(5), Resource::Vf, 4, member(2)).unwrap();

@@ -72,6 +72,15 @@ fn released(task: &Task) -> impl Iterator<Item = u64> + use<> {
     one.into_iter().chain(list.into_iter().flatten())
 }
 
+/// Removes what a request names from the table: its adapter was unbound, and the request is answered by the driver.
+pub(super) fn forget_gone(module: &Module, task: &Task, resource: Resource) {
+    let source = task.envelope.source();
+    let mut control = module.control.lock();
+    with_resources(module, &mut control, resource, |resources| {
+        released(task).for_each(|id| resources.release(source, resource, id));
+    });
+}
+
 /// Merges the results of all parts into the original and records what members allocated and freed. Returns the status
 /// to complete the original with. IRQL <= DISPATCH_LEVEL, no lock held.
 pub fn joined(module: &Module, fan: &FanOut) -> NdisStatus {
@@ -170,14 +179,21 @@ fn keep_copies(
     speaker
 }
 
-/// Writes the status of every queue into the original list: success if any member reports success, else the status of a
-/// member that failed, or NDIS_STATUS_ADAPTER_NOT_FOUND if no member was asked.
-fn merge_queues(mut envelope: Envelope, fan: &FanOut) {
+/// Writes into a list of queues that none of them is on an adapter.
+pub fn fail_queues(envelope: &mut Envelope) {
     let Some(array) = QueueArray::read(envelope.payload()) else { return };
     let bytes = envelope.payload_mut();
     for index in 0..array.len() {
         let _ = array.set_status(bytes, index, NdisStatus::ADAPTER_NOT_FOUND.0.cast_unsigned());
     }
+}
+
+/// Writes the status of every queue into the original list: success if any member reports success, else the status of a
+/// member that failed, or NDIS_STATUS_ADAPTER_NOT_FOUND if no member was asked.
+fn merge_queues(mut envelope: Envelope, fan: &FanOut) {
+    let Some(array) = QueueArray::read(envelope.payload()) else { return };
+    fail_queues(&mut envelope);
+    let bytes = envelope.payload_mut();
     for (_, status, part) in fan.results() {
         let Some(theirs) = QueueArray::read(part) else { continue };
         let places = part.get(array.part_size()..).unwrap_or(&[]).chunks_exact(4);

@@ -1,7 +1,7 @@
 //! The way down of an offload request: it is passed on as it is, redirected to a member, replaced by requests of our
 //! own to several members, or refused (forwarding-oid-requests-to-physical-network-adapters.md).
 
-use super::{Task, break_promise, promise, tell, with_resources};
+use super::{Task, answers, break_promise, promise, tell, with_resources};
 use crate::clock;
 use crate::control::nic_status::{self, Unreferenced};
 use crate::kernel::pool::{Pool, PoolBox};
@@ -23,7 +23,7 @@ pub enum OidDisposition {
     Down(Option<PoolBox<RedirectedRequest>>),
     /// Requests of our own, one for each of several members, take its place.
     Parts(PoolBox<FanOut>),
-    /// It is completed with this status.
+    /// It is completed with this status; with success if nothing is left of what it is about.
     Refused(NdisStatus),
 }
 
@@ -41,6 +41,7 @@ pub fn plan_request(module: &Module, request: Request) -> OidDisposition {
     };
     match plan {
         OidPlan::Pass | OidPlan::Answer => OidDisposition::Down(None),
+        OidPlan::Refuse(Refusal::Gone) if !task.row.refusable => answer_gone(module, task, resource),
         OidPlan::Refuse(_) if !task.row.refusable => OidDisposition::Down(None),
         OidPlan::Refuse(Refusal::NoMember) => OidDisposition::Refused(NdisStatus::NOT_SUPPORTED),
         OidPlan::Refuse(Refusal::NoMemory | Refusal::NotNow) => {
@@ -51,6 +52,21 @@ pub fn plan_request(module: &Module, request: Request) -> OidDisposition {
         OidPlan::Redirect(member) => redirect(module, &task, resource, member),
         OidPlan::Originate(members) => originate(module, &task, resource, members),
     }
+}
+
+/// A request that must not fail, about resources that are gone with their adapters: the driver completes it with success,
+/// as the adapters would have, and forgets them. There is nothing left to clear or free, and what the request names by an
+/// id would be another partition's resource on any adapter that is left
+/// (managing-hardware-offload-oid-requests-to-physical-network-adapters.md: such requests are not failed, and those to an
+/// adapter name it). The queues of a list are not completed.
+#[inline(never)] // rare
+fn answer_gone(module: &Module, mut task: Task, resource: Resource) -> OidDisposition {
+    answers::forget_gone(module, &task, resource);
+    if task.command == Command::CompleteQueues {
+        answers::fail_queues(&mut task.envelope);
+    }
+    task.envelope.answer();
+    OidDisposition::Refused(NdisStatus::SUCCESS)
 }
 
 fn plan(module: &Module, control: &mut TeamLock<'_>, task: &Task, resource: Resource) -> OidPlan {
@@ -288,10 +304,10 @@ fn write_part(
             let (out, places) = out.split_at_mut_checked(array.part_size())?;
             let mut places = places.chunks_exact_mut(4);
             array.part(bytes, out, |index, queue| {
-                // A queue that no member holds goes to the first member, which will fail it.
-                let held_by_none =
-                    || resources.members_of(source, Resource::Queue, queue).is_empty().then_some(queue);
-                let id = below(Resource::Queue, queue).or_else(|| held_by_none().filter(|_| first))?;
+                // A queue that is not known goes to the first member, which will fail it.
+                let is_unknown = || resources.holders(source, Resource::Queue, queue).next().is_none();
+                let id =
+                    below(Resource::Queue, queue).or_else(|| (first && is_unknown()).then_some(queue))?;
                 places.next()?.copy_from_slice(&u32::try_from(index).ok()?.to_le_bytes());
                 Some(id)
             })
@@ -299,7 +315,7 @@ fn write_part(
         Command::DeleteSas => {
             let mine = task.envelope.associations().filter(|&handle| match below(Resource::Sa, handle) {
                 Some(_) => true,
-                None => first && resources.members_of(source, Resource::Sa, handle).is_empty(),
+                None => first && resources.holders(source, Resource::Sa, handle).next().is_none(),
             });
             Envelope::write_deleted(out, mine)
         }

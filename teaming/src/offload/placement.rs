@@ -82,8 +82,9 @@ impl<S: Storage> OffloadResources<S> {
         }
     }
 
-    /// Plans a request about several resources. Resources that no member holds go along with the others. If the adapters
-    /// of all were unbound, no member may get the request: by the same ids it would be about others' resources there.
+    /// Plans a request about several resources. Resources that are not known go along with the others. One whose adapter was
+    /// unbound goes nowhere, because by its id the request would be about another resource there: the others are asked for
+    /// by requests of the driver's own, and if it is all of them no member gets any.
     pub fn plan_list(&self, source: NicId, resource: Resource, ids: impl Iterator<Item = u64>) -> OidPlan {
         let (mut members, mut own, mut gone) = (MemberSet::EMPTY, false, false);
         for id in ids {
@@ -99,7 +100,7 @@ impl<S: Storage> OffloadResources<S> {
         match (members.len(), members.iter().next()) {
             (0, _) if gone => OidPlan::Refuse(Refusal::Gone),
             (0, _) => OidPlan::Pass,
-            (1, Some(member)) if !own => OidPlan::Redirect(member),
+            (1, Some(member)) if !own && !gone => OidPlan::Redirect(member),
             _ => OidPlan::Originate(members),
         }
     }

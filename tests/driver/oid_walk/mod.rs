@@ -1,6 +1,7 @@
 //! Every row of the table of OIDs with every outcome (`matrix`, `own`), and every member of the structures that arrive
 //! below against forwarding-oid-requests-to-physical-network-adapters.md (`seen`).
 
+mod lost;
 mod matrix;
 mod nobody;
 mod own;

@@ -9,7 +9,9 @@ use crate::switch::control::nic_request::Carried;
 use crate::switch::control::{Above, Answer, bytes_at, results};
 use crate::switch::ndis::State;
 use crate::switch::ports::{NicId, NicKind, NicState, Topology};
-use lbfoext::ndis::raw::{OidRequest, RESOURCES, SUCCESS, SwitchNicOidRequest, object_type, request_type};
+use lbfoext::ndis::raw::{
+    ADAPTER_NOT_FOUND, OidRequest, RESOURCES, SUCCESS, SwitchNicOidRequest, object_type, request_type,
+};
 use std::collections::BTreeMap;
 
 /// The switch's envelope goes down as it is.
@@ -144,6 +146,8 @@ pub fn in_its_stead(
 pub fn judge(world: &World, state: &mut State, above: &Above, answer: &Answer) {
     let module = above.module;
     let misread = state.would_be_misread(above);
+    let lost =
+        answer.status == SUCCESS && state.carried_by(above).is_some_and(|c| state.is_about_what_was_lost(c));
     let mut replicas = std::mem::take(&mut state.control.nics.replicas);
     let Some(carried) = state.control.nics.of(above) else {
         state.control.nics.replicas = replicas;
@@ -151,7 +155,7 @@ pub fn judge(world: &World, state: &mut State, above: &Above, answer: &Answer) {
     };
     let (status, own) = (answer.status, carried.own_sent > 0);
     let starved = answer.starved && status == RESOURCES;
-    let refused = !above.reached_below && !own && !starved && !misread;
+    let refused = !above.reached_below && !own && !starved && !misread && !lost;
     rule(world, "OID-44", !(own && above.reached_below), || {
         format!("{:#x} went down, and an own request in its stead", carried.oid)
     });
@@ -182,7 +186,7 @@ pub fn judge(world: &World, state: &mut State, above: &Above, answer: &Answer) {
     if carried.refused == 0 && carried.row().is_some_and(|row| !row.vetoable) {
         world.exercised("OFFLOAD-03");
     }
-    ending(world, carried, status, own);
+    ending(world, carried, status, own, lost);
     identifiers(world, carried, status, own);
     if carried.oid == oid::ALLOCATION_COMPLETE && status == SUCCESS {
         merged(world, carried, &replicas);
@@ -195,7 +199,7 @@ pub fn judge(world: &World, state: &mut State, above: &Above, answer: &Answer) {
 }
 
 /// Results and contents of the inner request, seen from above.
-fn ending(world: &World, carried: &Carried, status: i32, own: bool) {
+fn ending(world: &World, carried: &Carried, status: i32, own: bool, lost: bool) {
     // SAFETY: the inner request is the switch's and lives until the caller frees it.
     let now = unsafe { (carried.inner as *const OidRequest).read_unaligned() };
     let head = bytes_at(carried.inner, 52) == carried.before[..52]
@@ -220,6 +224,8 @@ fn ending(world: &World, carried: &Carried, status: i32, own: bool) {
                 format!("inner {:#x} of an own request: bytes {:?}", carried.oid, results(&now))
             });
         }
+        // Its queues have a status each.
+        None if lost && carried.oid == oid::ALLOCATION_COMPLETE => {}
         None => {
             let same = carried.blocks.iter().zip(&contents).all(|((_, before), now)| before == now);
             rule(world, "OID-40", same, || format!("the buffer of inner {:#x} was edited", carried.oid));
@@ -304,7 +310,8 @@ fn merged(world: &World, carried: &Carried, replicas: &BTreeMap<(NicId, Resource
         let meant =
             |q: u32| q == id || copies.is_some_and(|c| c.iter().any(|(_, r)| *r == Resource::Queue(q)));
         let known: Vec<i32> = below.iter().filter(|(q, _)| meant(*q)).map(|(_, s)| *s).collect();
-        let lost = known.is_empty() && carried.served.iter().any(|(index, _, _)| *index == 0);
+        let nobody = carried.served.iter().all(|(index, _, _)| *index == 0);
+        let lost = known.is_empty() && (nobody || status == ADAPTER_NOT_FOUND);
         rule(world, "OFFLOAD-12", lost || known.contains(&status), || {
             format!("queue {id} is complete with {status:#x} above, {known:x?} below")
         });
@@ -332,6 +339,9 @@ fn keep_account(
     let named = carried.named();
     let row = carried.row();
     let starved = state.was_starved(world, module, source);
+    if row.is_some() && status == SUCCESS && wire::releases(oid) {
+        state.control.nics.lost.retain(|(of, resource)| *of != source || !named.contains(resource));
+    }
     let produced = produced(oid, &nodes);
     if status == SUCCESS
         && !copies.is_empty()

@@ -17,7 +17,8 @@ pub const OFFLOAD: &[Rule] = &[
     ),
     error(
         "OFFLOAD-03",
-        "Requests that clear, free, delete or complete are neither refused nor changed, only redirected.",
+        "Requests that clear, free, delete or complete are neither refused nor changed, only redirected; with \
+         nothing left to do they succeed.",
         "managing-hardware-offload-oid-requests-to-physical-network-adapters",
     ),
     error(

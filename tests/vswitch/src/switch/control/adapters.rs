@@ -197,6 +197,7 @@ impl State {
                         inner.oid
                     )
                 });
+                self.nobody_takes_it_for_anothers(world, module, source, inner);
                 match self.only_adapter(module).filter(|index| self.has_all(module, *index, source, inner)) {
                     Some(index) => index,
                     None => return self.team_edge(world, module, holder, inner),
@@ -230,6 +231,7 @@ impl State {
         // The extension need not know a resource that was allocated through the whole team, even if an earlier one had
         // the same id.
         for made in &served.made {
+            self.control.nics.lost.retain(|lost| *lost != (source, *made));
             let thing = (module, source, *made);
             if e.destination_nic_index == 0 {
                 self.control.nics.known.remove(&thing);
@@ -281,6 +283,26 @@ impl State {
             (Some(nic), None) => Some(nic.id.index),
             _ => None,
         }
+    }
+
+    /// A request to the team as a whole, or to its only adapter, is about nothing that the extension has seen allocated and
+    /// lost with its adapter: those that are left go by numbers, which are others' resources there.
+    fn nobody_takes_it_for_anothers(&self, world: &World, module: usize, source: NicId, inner: &OidRequest) {
+        let mut carried = self.control.nics.carried.values();
+        let Some(carried) = carried.find(|c| c.module == module && c.oid == inner.oid) else { return };
+        let nics = &self.control.nics;
+        let known =
+            |r: &Resource| nics.known.contains(&(module, source, *r)) && nics.lost.contains(&(source, *r));
+        let named = carried.named();
+        let seen = !named.is_empty() && named.iter().all(known) && carried.well_formed;
+        if !seen || !self.installed.role.has_team() || carried.refused > 0 {
+            return;
+        }
+        let excused = self.was_starved(world, module, source);
+        rule(world, "HOST-12", excused || !self.is_about_what_was_lost(carried), || {
+            let number = inner.oid;
+            format!("{number:#x} of {source} goes to all adapters, and {named:?} was lost with another")
+        });
     }
 
     /// Whether the adapter holds every resource that the request names, and a filter where the request says it is: the

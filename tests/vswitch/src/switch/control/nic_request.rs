@@ -129,6 +129,11 @@ pub struct NicRequests {
     pub lost: Vec<(NicId, Resource)>,
     /// Modules that have not been told, since they were attached, all that adapters hold of before.
     pub untold: BTreeSet<usize>,
+impl State {
+    /// The contents of the envelope of a request from above.
+    pub(crate) fn carried_by(&self, above: &Above) -> Option<&Carried> {
+        self.control.nics.carried.get(&inner_of(&above.payload_before)?)
+    }
 }
 
 impl NicRequests {
@@ -311,6 +316,31 @@ impl State {
         let Some(inner) = inner_of(&above.payload_before) else { return false };
         let carried = self.control.nics.carried.get(&inner).filter(|carried| carried.refused > 0);
         carried.is_some_and(|carried| self.misread(above.module, carried).is_some())
+    }
+
+    /// Nothing is left of what a request must clear, free or complete: no connected adapter has any of it, because it was
+    /// lost with another. To end it with success is no refusal, and does what it asks.
+    pub(crate) fn is_about_what_was_lost(&self, carried: &Carried) -> bool {
+        let named = carried.named();
+        let m = &self.modules[carried.module];
+        let there = |adapter: &Adapter| {
+            let nic = m.topology.nic(NicId::new(m.external.external_port, adapter.index));
+            nic.is_some_and(|nic| nic.state == NicState::Connected)
+        };
+        let copies = |index: u16, resource: &Resource| {
+            let copies = self.control.nics.replicas.get(&(carried.partition, *resource));
+            let mine = copies.into_iter().flatten().filter(|(on, _)| *on == index).map(|(_, copy)| *copy);
+            mine.chain([*resource]).collect::<Vec<_>>()
+        };
+        let has = |adapter: &Adapter, resource: &Resource| {
+            let mut all = copies(adapter.index, resource).into_iter();
+            all.any(|one| adapter.offloads.holds(carried.partition, one))
+        };
+        let mut adapters = m.external.adapters.values().filter(|adapter| there(adapter));
+        carried.well_formed
+            && carried.row().is_some_and(|row| !row.vetoable)
+            && !named.is_empty()
+            && !adapters.any(|adapter| named.iter().any(|resource| has(adapter, resource)))
     }
 
     /// If only one adapter is left, which is index 0 then: the copy that the extension knows there under another number
