@@ -136,6 +136,8 @@ pub struct Control {
     pub resources: OffloadResources<Pool>,
     /// Members of which it is not known what they hold, and that have not been asked since.
     pub unasked: MemberSet,
+    /// Members that were connected, and on which vendor-private OIDs have not been set since.
+    pub private_due: MemberSet,
     /// The capabilities of the members.
     pub capabilities: CapabilityTable<Pool>,
     /// The processors of the members' queues.
@@ -256,6 +258,7 @@ fn new_control() -> Result<PoolBox<Control>, NdisStatus> {
         events: EventRing::try_new()?,
         resources: OffloadResources::new(new_resources(RESOURCES)?),
         unasked: MemberSet::EMPTY,
+        private_due: MemberSet::EMPTY,
         capabilities: CapabilityTable::new(PoolSlice::try_new(Tag::TABLE, MEMBERS, |_| {
             MemberCapabilities::UNKNOWN
         })?),

@@ -1,7 +1,7 @@
 //! The expiry of the module's timer.
 
 use crate::clock;
-use crate::control::{failover, nic_status, resource_lists};
+use crate::control::{failover, nic_status, private_oids, resource_lists};
 use crate::kernel::worker::Reasons;
 use crate::module::Module;
 use crate::ndis::irql::Dispatch;
@@ -45,6 +45,7 @@ impl Expire for Module {
             let anew = nic_status::retry(self);
             if !anew.is_empty() {
                 resource_lists::ask(self, anew);
+                private_oids::connected(self, anew);
             }
         } else if plan.changed {
             nic_status::indicate_pending(self);

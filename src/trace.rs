@@ -62,6 +62,11 @@ pub enum Event {
     HolderUnknown { oid: u32, reporters: u32 },
     /// A member could not be asked what it holds of before the attachment; it is asked again.
     NotListed { member: MemberIndex, status: i32 },
+    /// A vendor-private OID of the registry was set on a member; the status is the adapter's.
+    PrivateOid { member: MemberIndex, oid: u32, status: i32 },
+    /// An entry of the registry for a member's adapter is ignored: its OID is not a vendor's, or its data is too long or of
+    /// another type.
+    PrivateOidIgnored { member: MemberIndex, entry: u8 },
     /// The configuration of the switch, or the properties of a port, could not be read; the query is repeated.
     NotEnumerated { status: i32 },
     /// The switch announced more ports and NICs than the driver could read; the query is repeated.

@@ -9,8 +9,8 @@
 use crate::clock;
 use crate::control::failover;
 use crate::control::nic_status;
-use crate::control::resource_lists;
 use crate::control::settings;
+use crate::control::{private_oids, resource_lists};
 use crate::kernel::pool::{PoolSlice, Tag};
 use crate::module::Module;
 use crate::ndis::irql::Passive;
@@ -179,6 +179,7 @@ fn apply(
             lifecycle::apply_locked(module, &mut control, NicOp::Connect, &nic);
             let found = control.team.connected().minus(before);
             resource_lists::ask_unknown(module, &mut control, found);
+            private_oids::connected_locked(module, &mut control, found);
         }
         changes = control.changes.count();
     }

@@ -4,6 +4,7 @@ pub mod enumerate;
 pub mod failover;
 pub mod link_poll;
 pub mod nic_status;
+pub mod private_oids;
 pub mod resource_lists;
 pub mod settings;
 pub mod worker;

@@ -35,6 +35,7 @@ pub fn load(module: &Module, switch_name: &[u8], passive: &Passive) -> Result<()
 fn reload(module: &Module, passive: &Passive) -> Result<(), Unreadable> {
     let settings = read(module, passive)?;
     failover::settings(module, &settings);
+    module.worker.wake(Reasons::PRIVATE);
     Ok(())
 }
 

@@ -1,10 +1,11 @@
 //! The work of the module's thread at PASSIVE_LEVEL: it watches the settings, reads parts of the configuration again
-//! that could not be read, asks members what they hold, and reads the link state of members of which the switch tells
-//! none. Code that needs PASSIVE_LEVEL has a reason in `Reasons`, wakes the thread with it and is called from here. Detach
+//! that could not be read, asks members what they hold, sets vendor-private OIDs, and reads the link state of members of
+//! which the switch tells none. Code that needs PASSIVE_LEVEL has a reason in `Reasons`, wakes the thread with it and is called from here. Detach
 //! stops the thread.
 
 use super::enumerate;
 use super::link_poll::LinkPoll;
+use super::private_oids::PrivateOids;
 use super::resource_lists::ResourceLists;
 use super::settings::SettingsWatch;
 use crate::clock;
@@ -21,8 +22,10 @@ impl Work for Module {
         let mut settings = SettingsWatch::IDLE;
         let mut links = LinkPoll::IDLE;
         let mut resources = ResourceLists::IDLE;
+        let mut private = PrivateOids::IDLE;
         loop {
-            let due = [settings.due(), links.due(), resources.due()].into_iter().flatten().min();
+            let due =
+                [settings.due(), links.due(), resources.due(), private.due()].into_iter().flatten().min();
             let longest = due.map(|due| due.since(clock::now()));
             let woken = self.worker.wait(settings.event(), longest, passive);
             if woken.reasons.contains(Reasons::STOP) {
@@ -34,6 +37,7 @@ impl Work for Module {
             }
             links.woken(self, &woken, passive);
             resources.woken(self, &woken, passive);
+            private.woken(self, &woken, passive);
         }
     }
 }

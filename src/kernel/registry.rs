@@ -10,6 +10,7 @@ use core::ffi::c_void;
 
 /// `KeyValuePartialInformation`: TitleIndex, Type, DataLength, then the data.
 const PARTIAL_INFORMATION: i32 = 2;
+const REG_BINARY: u32 = 3;
 const REG_DWORD: u32 = 4;
 const REG_QWORD: u32 = 11;
 
@@ -80,6 +81,68 @@ impl Key {
             (0, ..) | (BUFFER_OVERFLOW | BUFFER_TOO_SMALL, ..) => Ok(Value::OtherType),
             // The key may have been deleted since it was opened.
             (OBJECT_NAME_NOT_FOUND | KEY_DELETED, ..) => Ok(Value::Missing),
+            _ => Err(Unreadable),
+        }
+    }
+}
+
+/// A binary value of the registry.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Bytes {
+    Missing,
+    /// So many bytes were read.
+    Read(usize),
+    /// Another type, or more bytes than there is room for.
+    Refused,
+}
+
+/// Largest binary value that is read, in bytes.
+const BINARY_MAX: usize = 256;
+
+/// `KEY_VALUE_PARTIAL_INFORMATION` with room for a binary value.
+#[repr(C)]
+struct PartialBytes {
+    _title: u32,
+    kind: u32,
+    length: u32,
+    data: [u8; BINARY_MAX],
+}
+
+impl Key {
+    /// Reads a REG_BINARY value of at most 256 bytes into `out`.
+    ///
+    /// # Errors
+    /// `Unreadable` if the value may exist, but could not be read.
+    #[inline(never)] // a frame of its own
+    pub fn bytes(&self, name: &str, out: &mut [u8], _: &Passive) -> Result<Bytes, Unreadable> {
+        let name: heapless::Vec<u16, 64> = name.encode_utf16().take(64).collect();
+        let mut name = UnicodeString::of(&name);
+        let mut found = PartialBytes { _title: 0, kind: 0, length: 0, data: [0; BINARY_MAX] };
+        let mut length = 0;
+        // SAFETY: PASSIVE_LEVEL by the token; the buffer has the stated size.
+        let status = unsafe {
+            sys::ZwQueryValueKey(
+                self.0,
+                &mut name,
+                PARTIAL_INFORMATION,
+                (&raw mut found).cast(),
+                size_of::<PartialBytes>() as u32,
+                &mut length,
+            )
+        };
+        match (status, found.kind) {
+            (0, REG_BINARY) => {
+                let data = found.data.get(..found.length as usize);
+                match data.and_then(|data| Some((data, out.get_mut(..data.len())?))) {
+                    Some((data, place)) => {
+                        place.copy_from_slice(data);
+                        Ok(Bytes::Read(data.len()))
+                    }
+                    None => Ok(Bytes::Refused),
+                }
+            }
+            (0, _) | (BUFFER_OVERFLOW | BUFFER_TOO_SMALL, _) => Ok(Bytes::Refused),
+            (OBJECT_NAME_NOT_FOUND | KEY_DELETED, _) => Ok(Bytes::Missing),
             _ => Err(Unreadable),
         }
     }

@@ -24,6 +24,8 @@ bitflags! {
         const MEMBERS = 8;
         /// Members must be asked what they hold.
         const RESOURCES = 16;
+        /// A member was connected, or the registry changed: vendor-private OIDs may have to be set.
+        const PRIVATE = 32;
     }
 }
 

@@ -4,7 +4,7 @@
 
 use crate::control::failover;
 use crate::control::nic_status;
-use crate::control::resource_lists;
+use crate::control::{private_oids, resource_lists};
 use crate::kernel::pool::Pool;
 use crate::kernel::worker::Reasons;
 use crate::module::{Module, TeamLock, new_counters, new_room};
@@ -135,6 +135,7 @@ pub fn completed(module: &Module, connected: Option<MemberIndex>) {
     if let Some(member) = connected {
         nic_status::ask(module, member, Topics::ALL);
         resource_lists::ask(module, MemberSet::EMPTY.with(member));
+        private_oids::connected(module, MemberSet::EMPTY.with(member));
     }
 }
 

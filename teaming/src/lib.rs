@@ -35,6 +35,7 @@ pub mod migration;
 pub mod offload;
 pub mod oid;
 pub mod ports;
+pub mod private_oid;
 pub mod report;
 pub mod settings;
 pub mod state_machine;

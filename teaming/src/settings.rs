@@ -50,6 +50,7 @@ pub const SETTINGS: &[Setting] = &[
     OFFLOAD_PLACEMENT,
     LINK_LOCAL_FORWARD_MASK,
     PRUNE_MULTICAST,
+    PRIVATE_OIDS,
 ];
 
 const TEAMING_MODE: Setting = Setting {
@@ -150,6 +151,14 @@ const PRUNE_MULTICAST: Setting = Setting {
     takes_effect: TakesEffect::AtOnce,
 };
 
+const PRIVATE_OIDS: Setting = Setting {
+    name: "PrivateOids",
+    kind: OFF_OR_ON,
+    default: 0,
+    help: "Sets the vendor-private OIDs that the key PrivateOids names for single adapters.",
+    takes_effect: TakesEffect::AtOnce,
+};
+
 impl Setting {
     pub fn accepts(&self, value: u64) -> bool {
         match self.kind {
@@ -193,6 +202,7 @@ pub struct Settings {
     pub offload_placement: OffloadPlacement,
     pub link_local_forwarded: LinkLocalSet,
     pub prune_multicast: bool,
+    pub private_oids: bool,
 }
 
 impl Default for Settings {
@@ -269,6 +279,7 @@ impl Settings {
         };
         let link_local_forwarded = LinkLocalSet::from_mask(value(&LINK_LOCAL_FORWARD_MASK));
         let prune_multicast = value(&PRUNE_MULTICAST) == 1;
+        let private_oids = value(&PRIVATE_OIDS) == 1;
         let mut policy = HashPolicy::from_number(algorithm).unwrap_or(HashPolicy::HyperVPort);
         // A physical switch that does not know of the team would see a VM's address flap between its ports.
         if mode == TeamingMode::SwitchIndependent && !policy.keeps_an_address_on_one_member() {
@@ -289,6 +300,7 @@ impl Settings {
             offload_placement,
             link_local_forwarded,
             prune_multicast,
+            private_oids,
         };
         (settings, issues)
     }
@@ -372,6 +384,7 @@ mod tests {
             offload_placement: OffloadPlacement::SingleMember,
             link_local_forwarded: LinkLocalSet::EMPTY,
             prune_multicast: false,
+            private_oids: false,
         };
         assert_eq!((settings, issues.len()), (expected, 0));
     }

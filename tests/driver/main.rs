@@ -22,6 +22,7 @@ mod oid_walk;
 mod packet_walk;
 mod pause;
 mod placement;
+mod private_oids;
 mod refusals;
 mod resource_lists;
 mod rules;

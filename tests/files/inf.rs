@@ -330,10 +330,26 @@ fn every_section_is_reached_and_every_directive_leads_somewhere() {
     reached.extend(["DestinationDirs", MODELS, "Install", "Install.Services", "Install.Remove.Services"]);
     reached.extend([inf.named("Install", "AddReg"), inf.named("Install", "CopyFiles")]);
     let service = &inf.directive("Install.Services", "AddService").unwrap()[2];
-    reached.extend([service.as_str(), inf.named(service, "AddReg")]);
+    let security = format!("{}.Security", inf.named(service, "AddReg"));
+    reached.extend([service.as_str(), inf.named(service, "AddReg"), security.as_str()]);
     let mut reached: Vec<String> = reached.into_iter().map(str::to_lowercase).collect();
     reached.sort();
     assert_eq!(inf.0.into_keys().collect::<Vec<_>>(), reached);
+}
+
+/// A descriptor in place of an inherited one (`P`), which keys below inherit (`CI`): all access for the system and for
+/// administrators, reading for users, and nothing for anybody else (inf-addreg-directive.md, security-descriptor-string-format).
+#[test]
+fn administrators_alone_write_the_settings_and_the_private_oids() {
+    let inf = Inf::parse(INF).unwrap();
+    let service = &inf.directive("Install.Services", "AddService").unwrap()[2];
+    let security = inf.section(&format!("{}.Security", inf.named(service, "AddReg")));
+    let [Line { key: None, values }] = security else { panic!("{security:?}") };
+    let [descriptor] = &values[..] else { panic!("{values:?}") };
+    let entries = descriptor.strip_prefix("D:P(").and_then(|rest| rest.strip_suffix(')')).expect("protected");
+    let mut entries: Vec<&str> = entries.split(")(").collect();
+    entries.sort_unstable();
+    assert_eq!(entries, ["A;CI;KA;;;BA", "A;CI;KA;;;SY", "A;CI;KR;;;BU"]);
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod lists;
 mod suite;
 
 use super::module::look;
+use super::private_oids::{a_private_oid_is_none, a_private_oid_is_set};
 use lbfoext::ndis::raw::{FAILURE, NicSaveState, RESOURCES, oids, request_type};
 use lbfoext::trace::Event;
 use lists::{a_member_does_not_list_what_it_holds, a_queue_is_freed_that_nobody_has};
@@ -30,7 +31,7 @@ use vswitch::switch::ports::NicId;
 use vswitch::switch::ports::policy::{Property, Vlan};
 
 /// The events after an action, and the expected ones, in order.
-struct Seen {
+pub struct Seen {
     net: Net,
     since: u64,
     events: Vec<Event>,
@@ -71,6 +72,8 @@ witnesses! {
     GroupsNotKept: a_guest_names_too_many_groups;
     HolderUnknown: a_queue_is_freed_that_nobody_has;
     NotListed: a_member_does_not_list_what_it_holds;
+    PrivateOid: a_private_oid_is_set;
+    PrivateOidIgnored: a_private_oid_is_none;
     NotEnumerated: the_ports_cannot_be_read;
     PictureIncomplete: one_port_and_one_adapter_are_unreadable;
 }
@@ -88,7 +91,7 @@ fn team(members: &[u64]) -> Scenario {
 }
 
 /// Runs `act` on a switch without pending work.
-fn after(net: Net, act: impl FnOnce(&Net), events: impl FnOnce(&Net) -> Vec<Event>) -> Seen {
+pub fn after(net: Net, act: impl FnOnce(&Net), events: impl FnOnce(&Net) -> Vec<Event>) -> Seen {
     net.advance(100 * MS);
     let since = net.now();
     let events = events(&net);
@@ -113,7 +116,7 @@ fn with_failure(site: &str, scenario: &Scenario, act: impl Fn(&Net), events: Vec
     panic!("{site} was never called");
 }
 
-fn member(index: u16) -> MemberIndex {
+pub fn member(index: u16) -> MemberIndex {
     MemberIndex::from_slot(usize::from(index) - 1).expect("a member")
 }
 

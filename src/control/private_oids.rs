@@ -1,0 +1,186 @@
+//! Vendor-private OIDs of the registry: `Parameters\\PrivateOids\\{adapter}` names up to eight of them with their data, which
+//! the module's thread sets on that adapter, if `PrivateOids` is on. They are set when the adapter is connected, also after
+//! a restart of the extension, and when the entries have changed. Each request is an event with its status; one that the
+//! adapter fails is not repeated, because nobody but its vendor knows what repeating it does.
+//!
+//! The key is writable by administrators alone (INF), and numbers below 0xFF000000 are refused: no OID of NDIS can be set
+//! (forwarding-oid-requests-to-physical-network-adapters.md: an extension may encapsulate private OIDs for one adapter).
+
+use crate::clock;
+use crate::control::nic_status;
+use crate::kernel::pool::{PoolSlice, Tag};
+use crate::kernel::registry::{Bytes, Key, Unreadable, Value};
+use crate::kernel::worker::{Reasons, Woken};
+use crate::module::{Control, Module};
+use crate::ndis::irql::Passive;
+use crate::ndis::member_request::{self, MemberRequest};
+use crate::text;
+use crate::trace::Event;
+use teaming::backoff::Backoff;
+use teaming::ids::{AdapterId, MEMBERS, MemberIndex, MemberSet, Ticks};
+use teaming::oid::RequestType;
+use teaming::private_oid::{self, BYTES_MAX, Digest, ENTRIES};
+
+const SUBKEY: &[u16] = &text::utf16(br"\PrivateOids\");
+
+/// Has the thread set the OIDs of these members, which were connected. IRQL <= DISPATCH_LEVEL; the caller holds the team
+/// lock.
+pub fn connected_locked(module: &Module, control: &mut Control, members: MemberSet) {
+    if !members.is_empty() {
+        control.private_due = control.private_due.union(members);
+        module.worker.wake(Reasons::PRIVATE);
+    }
+}
+
+/// The same without the lock. IRQL <= DISPATCH_LEVEL, no lock held.
+pub fn connected(module: &Module, members: MemberSet) {
+    connected_locked(module, &mut module.control.lock(), members);
+}
+
+/// What has been set on each member.
+pub struct PrivateOids {
+    set: [Option<Digest>; MEMBERS],
+    retry: Backoff,
+}
+
+/// The registry could not be read, or memory or a reference was refused: it is tried again.
+struct NotNow;
+
+impl From<Unreadable> for NotNow {
+    fn from(_: Unreadable) -> Self {
+        Self
+    }
+}
+
+impl PrivateOids {
+    pub const IDLE: Self = Self { set: [None; MEMBERS], retry: Backoff::IDLE };
+
+    /// When to come back without being woken.
+    pub const fn due(&self) -> Option<Ticks> {
+        self.retry.due()
+    }
+
+    /// Called after each wait of the thread. PASSIVE_LEVEL, no lock held.
+    pub fn woken(&mut self, module: &Module, woken: &Woken, passive: &Passive) {
+        let again = self.retry.take(clock::now());
+        if !again && !woken.reasons.contains(Reasons::PRIVATE) {
+            return;
+        }
+        let mut all = true;
+        for (slot, set) in self.set.iter_mut().enumerate() {
+            let Some(member) = MemberIndex::from_slot(slot) else { continue };
+            let (adapter, anew) = wanted(module, member);
+            if anew || adapter.is_none() {
+                *set = None;
+            }
+            let Some(adapter) = adapter else { continue };
+            let entries = Entries { module, member, passive };
+            if entries.follow(adapter, set).is_err() {
+                // Whatever was set before it failed is set again.
+                *set = None;
+                all = false;
+            }
+        }
+        if !all {
+            self.retry.plan(clock::now());
+        }
+    }
+}
+
+/// The adapter whose entries apply to a member, if they do; and whether it was connected since this was asked last.
+fn wanted(module: &Module, member: MemberIndex) -> (Option<AdapterId>, bool) {
+    let mut control = module.control.lock();
+    let anew = control.private_due.contains(member);
+    control.private_due = control.private_due.without(member);
+    let state = control.team.member(member);
+    let applies = control.settings.private_oids && state.state.is_connected() && !control.detaching;
+    let adapter = Some(state.adapter).filter(|&adapter| applies && adapter != AdapterId::UNKNOWN);
+    (adapter, anew)
+}
+
+/// The entries of one member's adapter.
+struct Entries<'m> {
+    module: &'m Module,
+    member: MemberIndex,
+    passive: &'m Passive,
+}
+
+impl Entries<'_> {
+    /// Sets the entries if they are not those that were set last.
+    fn follow(&self, adapter: AdapterId, set: &mut Option<Digest>) -> Result<(), NotNow> {
+        let Some(key) = self.open(adapter)? else {
+            *set = None;
+            return Ok(());
+        };
+        let mut digest = Digest::EMPTY;
+        self.each(&key, false, |oid, data| {
+            digest = digest.and(oid, data);
+            Ok(())
+        })?;
+        if *set == Some(digest) {
+            return Ok(());
+        }
+        self.each(&key, true, |oid, data| self.send(oid, data))?;
+        *set = Some(digest);
+        Ok(())
+    }
+
+    #[inline(never)] // a frame of its own
+    fn open(&self, adapter: AdapterId) -> Result<Option<Key>, NotNow> {
+        let Some(paths) = self.module.settings_paths.get() else { return Ok(None) };
+        let name = private_oid::text(adapter).map(u16::from);
+        let path = paths.common.iter().copied().chain(SUBKEY.iter().copied()).chain(name);
+        let path = PoolSlice::collect(Tag::SETTINGS, path).map_err(|_| NotNow)?;
+        Ok(Key::open(&path, self.passive)?)
+    }
+
+    /// Calls `with` for each valid entry in order. `tell`: pushes an event for each that is not valid.
+    #[inline(never)] // a frame of its own
+    fn each(
+        &self,
+        key: &Key,
+        tell: bool,
+        mut with: impl FnMut(u32, &mut [u8]) -> Result<(), NotNow>,
+    ) -> Result<(), NotNow> {
+        for entry in 1..=ENTRIES {
+            let digit = [b'0'.wrapping_add(entry)];
+            let digit = core::str::from_utf8(&digit).unwrap_or_default();
+            let name = |head: &str| {
+                let mut name = heapless::String::<8>::new();
+                // Both fit: 5 characters at most.
+                let _ = name.push_str(head).and_then(|()| name.push_str(digit));
+                name
+            };
+            let mut data = [0; BYTES_MAX];
+            let oid = match key.number(&name("Oid"), self.passive)? {
+                Value::Missing => continue,
+                Value::Number(value) => private_oid::number(value),
+                Value::OtherType => None,
+            };
+            let length = match key.bytes(&name("Data"), &mut data, self.passive)? {
+                Bytes::Read(length) => Some(length),
+                Bytes::Missing => Some(0),
+                Bytes::Refused => None,
+            };
+            match (oid, length.and_then(|length| data.get_mut(..length))) {
+                (Some(oid), Some(data)) => with(oid, data)?,
+                _ if tell => self.push(Event::PrivateOidIgnored { member: self.member, entry }),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&self, oid: u32, data: &mut [u8]) -> Result<(), NotNow> {
+        let Some(_work) = self.module.work.enter() else { return Err(NotNow) };
+        let (_, nic) = nic_status::reference(self.module, self.member).ok_or(NotNow)?;
+        let request = MemberRequest { kind: RequestType::Set, oid, buffer: data };
+        let status = member_request::send(self.module.filter, &nic, request, self.passive).status.0;
+        self.push(Event::PrivateOid { member: self.member, oid, status });
+        Ok(())
+    }
+
+    fn push(&self, event: Event) {
+        self.module.control.lock().events.push(clock::now(), event);
+    }
+}

@@ -1,0 +1,96 @@
+//! Vendor-private OIDs that an administrator has the driver set on one adapter: which numbers and how many bytes are
+//! accepted, and how a changed list is told from one that has been set.
+
+use crate::ids::AdapterId;
+
+/// The first number that vendors give to OIDs of their own. No OID of NDIS is among these, so none that NDIS keeps for the
+/// next start of the adapter.
+pub const FIRST: u32 = 0xFF00_0000;
+/// Entries of one adapter: the registry values `Oid1` and `Data1` to `Oid8` and `Data8`.
+pub const ENTRIES: u8 = 8;
+/// Bytes of one entry.
+pub const BYTES_MAX: usize = 256;
+
+/// The number of an entry's OID; `None` if it is not a vendor's.
+pub fn number(value: u64) -> Option<u32> {
+    u32::try_from(value).ok().filter(|&oid| oid >= FIRST)
+}
+
+/// A digest of a list of entries, one after the other. Lists that differ have different digests but for one in 2^64.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Digest(u64);
+
+impl Digest {
+    pub const EMPTY: Self = Self(0);
+
+    #[must_use]
+    pub fn and(self, oid: u32, data: &[u8]) -> Self {
+        let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
+        let head = crate::flow::hash::mix(
+            self.0 ^ u64::from(oid) ^ 0x9e37_79b9_7f4a_7c15,
+            length ^ 0xa076_1d64_78bd_642f,
+        );
+        Self(data.chunks(8).fold(head, |digest, chunk| {
+            let mut word = [0; 8];
+            for (place, byte) in word.iter_mut().zip(chunk) {
+                *place = *byte;
+            }
+            crate::flow::hash::mix(digest ^ u64::from_le_bytes(word), 0xe703_7ed1_a0b4_28db)
+        }))
+    }
+}
+
+/// A GUID as the registry writes it: `{6E3C2C0F-5A0B-4C55-9E0E-7B1B8B1F5D21}`.
+pub fn text(adapter: AdapterId) -> [u8; 38] {
+    /// The index in the text of the first of each byte's two digits: Data1, Data2 and Data3 are little-endian.
+    const PLACES: [usize; 16] = [7, 5, 3, 1, 12, 10, 17, 15, 20, 22, 25, 27, 29, 31, 33, 35];
+    let mut text = *b"{00000000-0000-0000-0000-000000000000}";
+    for (byte, at) in adapter.get().into_iter().zip(PLACES) {
+        for (place, digit) in text.iter_mut().skip(at).zip([byte >> 4, byte & 0xF]) {
+            *place = if digit < 10 { digit.wrapping_add(b'0') } else { digit.wrapping_add(b'A' - 10) };
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_numbers_of_vendors_are_taken() {
+        assert_eq!(number(0xFF00_0000), Some(0xFF00_0000));
+        assert_eq!(number(0xFFFF_FFFF), Some(0xFFFF_FFFF));
+        for other in [0, 0x0001_0106, 0x0101_0103, 0xFEFF_FFFF, 0x1_FF00_0000, u64::MAX] {
+            assert_eq!(number(other), None, "{other:#x}");
+        }
+    }
+
+    #[test]
+    fn a_digest_tells_lists_apart_by_number_length_bytes_and_order() {
+        let one = |oid, data: &[u8]| Digest::EMPTY.and(oid, data);
+        let lists = [
+            Digest::EMPTY,
+            one(FIRST, &[]),
+            one(FIRST, &[0]),
+            one(FIRST, &[0, 0]),
+            one(FIRST, &[0; 8]),
+            one(FIRST, &[0; 9]),
+            one(FIRST, &[1]),
+            one(FIRST + 1, &[1]),
+            one(FIRST, &[1]).and(FIRST + 1, &[2]),
+            one(FIRST + 1, &[2]).and(FIRST, &[1]),
+        ];
+        for (at, list) in lists.iter().enumerate() {
+            assert!(!lists[..at].contains(list), "{at}");
+        }
+        assert_eq!(one(FIRST, &[1, 2, 3]), one(FIRST, &[1, 2, 3]));
+    }
+
+    #[test]
+    fn an_adapter_is_named_as_the_registry_names_it() {
+        let guid =
+            [0x0F, 0x2C, 0x3C, 0x6E, 0x0B, 0x5A, 0x55, 0x4C, 0x9E, 0x0E, 0x7B, 0x1B, 0x8B, 0x1F, 0x5D, 0x21];
+        assert_eq!(&text(AdapterId::new(guid)), b"{6E3C2C0F-5A0B-4C55-9E0E-7B1B8B1F5D21}");
+    }
+}
