@@ -62,6 +62,9 @@ pub enum Event {
     HolderUnknown { oid: u32, reporters: u32 },
     /// A member could not be asked what it holds of before the attachment; it is asked again.
     NotListed { member: MemberIndex, status: i32 },
+    /// A member has failed to list what it holds for most of a minute: requests are directed by what the others list. It is
+    /// still asked.
+    ListsGivenUp { member: MemberIndex },
     /// A vendor-private OID of the registry was set on a member; the status is the adapter's.
     PrivateOid { member: MemberIndex, oid: u32, status: i32 },
     /// An entry of the registry for a member's adapter is ignored: its OID is not a vendor's, or its data is too long or of

@@ -4,8 +4,9 @@
 //!
 //! The module's thread asks, and nothing waits for it but detach, for the request that is out. Members are asked after
 //! the enumeration and when they are connected. A failed request is repeated at intervals that double up to a minute;
-//! until then what lists say counts for placement alone. Lists are read again if the member's resources changed in
-//! between. Members are asked whatever their capabilities: one that has lost a capability keeps what it holds.
+//! until then what lists say counts for placement alone. When a member has failed for `PATIENCE`, which takes less than
+//! a minute, requests are directed by what the others list; it is still asked, and what it lists later counts. Lists are
+//! read again if the member's resources changed in between. Members are asked whatever their capabilities: one that has lost a capability keeps what it holds.
 
 use crate::clock;
 use crate::control::nic_status;
@@ -78,7 +79,11 @@ fn read_all(module: &Module, passive: &Passive) -> bool {
         control.unasked = control.unasked.without(member);
         let Err(status) = result else { continue };
         if control.team.member(member).state.is_connected() && !control.detaching {
-            control.events.push(clock::now(), Event::NotListed { member, status: status.0 });
+            let now = clock::now();
+            control.events.push(now, Event::NotListed { member, status: status.0 });
+            if control.resources.failed_to_list(member, now) {
+                control.events.push(now, Event::ListsGivenUp { member });
+            }
             all = false;
         }
     }
@@ -182,14 +187,16 @@ struct Asking<'m> {
 }
 
 impl Asking<'_> {
-    /// Reads all lists. On an error the inventory holds what was read before.
+    /// Reads all lists. On an error the inventory holds what could be read; one list that fails keeps no other from being
+    /// read, because their numbers are in use too.
     fn read_lists(&self, into: &mut Inventory) -> Result<(), NdisStatus> {
         let mut buffer = PoolSlice::try_new(Tag::REQUEST, FIRST_ROOM, |_| 0)?;
+        let mut result = Ok(());
         for list in [List::Queues, List::Vfs, List::Vports, List::FiltersOfQueue(0)] {
-            self.read_list(list, &mut buffer, into)?;
+            result = result.and(self.read_list(list, &mut buffer, into));
         }
-        self.read_filters(Resource::Queue, List::FiltersOfQueue, &mut buffer, into)?;
-        self.read_filters(Resource::Vport, List::FiltersOfVport, &mut buffer, into)
+        result = result.and(self.read_filters(Resource::Queue, List::FiltersOfQueue, &mut buffer, into));
+        result.and(self.read_filters(Resource::Vport, List::FiltersOfVport, &mut buffer, into))
     }
 
     fn read_filters(
@@ -199,14 +206,14 @@ impl Asking<'_> {
         buffer: &mut PoolSlice<u8>,
         into: &mut Inventory,
     ) -> Result<(), NdisStatus> {
-        let mut from = 0;
+        let (mut from, mut result) = (0, Ok(()));
         while let Some((id, next)) = into.next(of, from) {
             if let Ok(id) = u32::try_from(id) {
-                self.read_list(list(id), buffer, into)?;
+                result = result.and(self.read_list(list(id), buffer, into));
             }
             from = next;
         }
-        Ok(())
+        result
     }
 
     /// Reads one list. A member that does not support it has nothing in it.

@@ -3,7 +3,7 @@
 mod resources;
 
 use resources::{facts, ledger, member, nic, set};
-use teaming::ids::NicId;
+use teaming::ids::{NicId, Ticks};
 use teaming::offload::OffloadPlacement::{FollowFlows, SingleMember};
 use teaming::offload::lists::Listed;
 use teaming::offload::reported::{ReportedResource, UNATTRIBUTED, attribute};
@@ -130,4 +130,36 @@ fn where_no_id_is_given_out_twice_nothing_is_placed_before_all_have_been_asked()
     ledger.report(member(2), &[one(Resource::Filter, 1, None, None)], true).unwrap();
     let facts = Facts { unasked: set(&[]), ..facts };
     assert_eq!(ledger.plan(nic(5), &allocate, &facts), OidPlan::Redirect(member(2)), "beside what is there");
+}
+
+#[test]
+fn a_member_that_fails_to_list_for_long_is_not_waited_for_any_longer_until_it_lists() {
+    let mut ledger = ledger(16);
+    ledger.want_lists(set(&[1, 2]));
+    ledger.report(member(1), &[queue(1, nic(5))], true).unwrap();
+    let failed = |ledger: &mut OffloadResources<teaming::Heap>, at: u64| {
+        ledger.failed_to_list(member(2), Ticks::from_ms(at))
+    };
+    assert!(!failed(&mut ledger, 1_000));
+    assert!(!failed(&mut ledger, 50_999));
+    assert_eq!(free(&ledger, nic(5), 1), OidPlan::Pass);
+    assert!(failed(&mut ledger, 51_000));
+    assert_eq!(free(&ledger, nic(5), 1), OidPlan::Redirect(member(1)));
+    assert!(!failed(&mut ledger, 200_000), "said once");
+    // Asked anew for another reason it is as silent as before.
+    ledger.want_lists(set(&[2]));
+    assert_eq!(free(&ledger, nic(5), 1), OidPlan::Redirect(member(1)));
+    // What it lists at last counts, and a new failure is one of its own.
+    ledger.report(member(2), &[queue(1, nic(5))], true).unwrap();
+    assert_eq!(free(&ledger, nic(5), 1), OidPlan::Pass);
+    ledger.report(member(2), &[], true).unwrap();
+    ledger.want_lists(set(&[2]));
+    assert!(!failed(&mut ledger, 300_000));
+    assert_eq!(free(&ledger, nic(5), 1), OidPlan::Pass);
+    assert!(failed(&mut ledger, 350_000));
+    // Another adapter in its place is waited for.
+    ledger.went_away(member(2));
+    ledger.want_lists(set(&[2]));
+    assert_eq!(free(&ledger, nic(5), 1), OidPlan::Pass);
+    assert!(!failed(&mut ledger, 400_000));
 }

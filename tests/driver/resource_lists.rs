@@ -97,7 +97,7 @@ fn after_a_restart_a_free_goes_to_the_member_that_has_the_resource() {
 fn lists_that_are_refused_late_or_too_short_are_asked_for_again_until_they_are_there() {
     for seed in 0..12 {
         let net = restarted(seed, SINGLE_MEMBER, |net| {
-            let listing = Listing { own_only: false, refused: 60, cut: 50, late: 50 * MS };
+            let listing = Listing { own_only: false, refused: 60, cut: 50, never: None, late: 50 * MS };
             net.look(move |state| state.style.listing = listing);
         });
         net.advance(LATER);
@@ -193,6 +193,69 @@ fn a_member_that_is_connected_later_is_asked_too() {
     let asked = net.look(move |s| {
         let of = |a: &&vswitch::switch::control::nic_request::Arrived| a.envelope.destination_nic_index == 3;
         s.control.nics.arrived[mark..].iter().filter(of).map(|a| a.inner.oid).collect::<Vec<_>>()
+    });
+    let asked = asked.expect("the machine runs");
+    for list in [oid::ENUM_QUEUES, oid::ENUM_FILTERS, oid::ENUM_VFS, oid::ENUM_VPORTS] {
+        assert!(asked.contains(&list), "{list:#x} was not asked for: {asked:x?}");
+    }
+    net.finish().assert_clean();
+}
+
+/// A failure once is not one for ever, and neither is one that lasts.
+#[test]
+fn a_member_that_never_lists_what_it_holds_keeps_requests_undirected_for_a_minute_and_no_longer() {
+    for placement in [FOLLOW_FLOWS, SINGLE_MEMBER] {
+        for seed in 0..6 {
+            let net = team(seed, placement).start();
+            net.advance(10 * MS);
+            let vms = [net.vm(0), net.vm(1), net.vm(2)];
+            for nic in vms {
+                net.start_queue(nic).expect("there is one");
+            }
+            let homes = vms.map(|nic| home(&net, nic));
+            let silent = (1..=3).find(|member| !homes.contains(member));
+            let Some(silent) = silent else { continue };
+            net.look(move |state| state.style.listing.never = Some(silent));
+            net.detach();
+            net.attach();
+            net.advance(30_000 * MS);
+            assert_eq!(release(&net, vms[0]), [0, 0], "it may have the same number");
+            net.advance(30_000 * MS);
+            assert_eq!(release(&net, vms[1]), [homes[1]; 2], "seed {seed}, placement {placement}");
+            // What it lists at last counts.
+            net.look(|state| state.style.listing.never = None);
+            net.advance(120_000 * MS);
+            assert_eq!(release(&net, vms[2]), [homes[2]; 2]);
+            net.finish().assert_clean();
+        }
+    }
+}
+
+#[test]
+fn an_adapter_that_comes_in_the_place_of_a_silent_one_is_waited_for_anew() {
+    let net = restarted(1, SINGLE_MEMBER, |net| {
+        let silent = (1..=3).find(|member| *member != home(net, net.vm(0))).expect("three members");
+        net.look(move |state| state.style.listing.never = Some(silent));
+    });
+    net.advance(60_000 * MS);
+    let silent = net.look(|state| state.style.listing.never).flatten().expect("set above");
+    net.unplug(silent);
+    net.replug(silent);
+    net.advance(10 * MS);
+    assert_eq!(release(&net, net.vm(0)), [0, 0], "another adapter may hold anything");
+    net.finish().assert_clean();
+}
+
+#[test]
+fn one_list_that_fails_keeps_no_other_from_being_read() {
+    let net = restarted(1, SINGLE_MEMBER, |net| {
+        net.look(|state| state.style.listing.never = Some(1));
+    });
+    net.advance(10 * MS);
+    let asked = net.look(|s| {
+        let to_first =
+            |a: &&vswitch::switch::control::nic_request::Arrived| a.envelope.destination_nic_index == 1;
+        s.control.nics.arrived.iter().filter(to_first).map(|a| a.inner.oid).collect::<Vec<_>>()
     });
     let asked = asked.expect("the machine runs");
     for list in [oid::ENUM_QUEUES, oid::ENUM_FILTERS, oid::ENUM_VFS, oid::ENUM_VPORTS] {

@@ -12,7 +12,7 @@ pub mod processors;
 pub mod reported;
 
 use crate::Storage;
-use crate::ids::{MEMBERS, MemberIndex, MemberSet, NicId};
+use crate::ids::{MEMBERS, MemberIndex, MemberSet, NicId, Ticks};
 use crate::oid::Resource;
 pub use placement::{Facts, OffloadPlacement};
 pub use processors::{ProcessorConflict, ProcessorSets};
@@ -95,6 +95,10 @@ pub struct OffloadResources<S: Storage> {
     changes: [u32; MEMBERS],
     /// Members whose lists are still to be read.
     unlisted: MemberSet,
+    /// Since when each member has failed to list what it holds, by slot; and those that have failed for so long that
+    /// requests are directed without them.
+    failing: [Option<Ticks>; MEMBERS],
+    silent: MemberSet,
     /// Queues and filters are copied to every member: one that is known from a list alone may be one of several.
     pub copied: bool,
 }
@@ -108,6 +112,8 @@ impl<S: Storage> OffloadResources<S> {
             serial: 0,
             changes: [0; MEMBERS],
             unlisted: MemberSet::EMPTY,
+            failing: [None; MEMBERS],
+            silent: MemberSet::EMPTY,
             copied: false,
         }
     }
@@ -357,6 +363,7 @@ impl<S: Storage> OffloadResources<S> {
         self.entries.iter_mut().take(used).filter(mine).for_each(|entry| entry.gone = true);
         self.changed(member.get());
         self.unlisted = self.unlisted.without(member);
+        self.listens_again(member);
     }
 
     /// Members are up again: who has a virtual function on them is told when they are lost the next time.

@@ -8,13 +8,18 @@
 //! may be incomplete, because NDIS may show only what one binding allocated (oid-receive-filter-enum-queues.md).
 
 use crate::Storage;
-use crate::ids::{MemberIndex, MemberSet, NicId, NicIndex, PortId};
+use crate::ids::{MemberIndex, MemberSet, NicId, NicIndex, PortId, Ticks};
 use crate::offload::lists::Listed;
 use crate::offload::{Full, HeldResource, OffloadResources};
 use crate::oid::Resource;
 
 /// The source of resources whose partition is not known. No port has the number.
 pub const UNATTRIBUTED: NicId = NicId::new(PortId::new(u32::MAX), NicIndex::new(u16::MAX));
+
+/// How long a member may fail to list what it holds, without a break, before requests are directed by what the others
+/// list: as if it did not support the lists, for which one page names no status but NDIS_STATUS_FAILURE
+/// (oid-receive-filter-enum-queues.md).
+pub const PATIENCE: Ticks = Ticks::from_ms(50_000);
 
 /// A listed resource and its partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +87,26 @@ impl<S: Storage> OffloadResources<S> {
         self.unlisted.contains(member)
     }
 
+    /// A member has failed to list what it holds; it will be asked again. True if it has failed for `PATIENCE` by now and
+    /// requests do not wait for it any longer, once for each time.
+    pub fn failed_to_list(&mut self, member: MemberIndex, now: Ticks) -> bool {
+        let Some(since) = self.failing.get_mut(member.slot()) else { return false };
+        let long = now.since(*since.get_or_insert(now)) >= PATIENCE;
+        let new = long && !self.silent.contains(member);
+        if new {
+            self.silent = self.silent.with(member);
+        }
+        new
+    }
+
+    /// A member has listed all, or another adapter will take its place.
+    pub(super) fn listens_again(&mut self, member: MemberIndex) {
+        self.silent = self.silent.without(member);
+        if let Some(since) = self.failing.get_mut(member.slot()) {
+            *since = None;
+        }
+    }
+
     /// Whether an entry is known only from a list that is to be read again.
     pub(super) fn is_outdated(&self, entry: &HeldResource) -> bool {
         entry.reported && entry.member().is_some_and(|member| self.unlisted.contains(member))
@@ -106,6 +131,7 @@ impl<S: Storage> OffloadResources<S> {
         let number = member.get();
         if complete {
             self.unlisted = self.unlisted.without(member);
+            self.listens_again(member);
             self.retain(|entry| !(entry.reported && entry.member == number && !entry.gone));
         }
         for one in listed {
@@ -143,8 +169,8 @@ impl<S: Storage> OffloadResources<S> {
             .collect()
     }
 
-    /// Whether a request may be directed by what is listed: all members have been asked, and one alone lists resources of
-    /// this type for the partition or for one that is not known.
+    /// Whether a request may be directed by what is listed: all members have listed what they hold, but for those that have
+    /// failed to for long, and one alone lists resources of this type for the partition or for one that is not known.
     pub(super) fn is_on_one(&self, source: NicId, resource: Resource) -> bool {
         let listed = self.entries().iter().filter(|entry| entry.reported && !entry.gone);
         let members: MemberSet = listed
@@ -153,7 +179,7 @@ impl<S: Storage> OffloadResources<S> {
             .filter_map(HeldResource::member)
             .collect();
         let copied = self.copied && matches!(resource, Resource::Queue | Resource::Filter);
-        members.len() == 1 && self.unlisted.is_empty() && !copied
+        members.len() == 1 && self.unlisted.minus(self.silent).is_empty() && !copied
     }
 }
 

@@ -30,3 +30,15 @@ pub fn a_member_does_not_list_what_it_holds() -> Seen {
     let not_listed = Event::NotListed { member: member(2), status: FAILURE };
     after(net, act, |_| vec![up, source(2, LinkSource::Query), not_listed])
 }
+
+pub fn a_member_never_lists_what_it_holds() -> Seen {
+    let net = team(&[10, 10]).start();
+    net.unplug(2);
+    net.look(|state| state.style.listing.never = Some(2));
+    net.replug(2);
+    // The attempts after 0.1, 0.3, 0.7, 1.5, 3.1, 6.3, 12.7 and 25.5 s; the next one is after 51.1 s.
+    net.advance(40_000 * MS);
+    let failed = Event::NotListed { member: member(2), status: FAILURE };
+    let given_up = Event::ListsGivenUp { member: member(2) };
+    after(net, |net| net.advance(20_000 * MS), move |_| vec![failed, given_up])
+}

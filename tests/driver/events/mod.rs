@@ -7,7 +7,10 @@ use super::module::look;
 use super::private_oids::{a_private_oid_is_none, a_private_oid_is_set};
 use lbfoext::ndis::raw::{FAILURE, NicSaveState, RESOURCES, oids, request_type};
 use lbfoext::trace::Event;
-use lists::{a_member_does_not_list_what_it_holds, a_queue_is_freed_that_nobody_has};
+use lists::{
+    a_member_does_not_list_what_it_holds, a_member_never_lists_what_it_holds,
+    a_queue_is_freed_that_nobody_has,
+};
 use std::mem::offset_of;
 use teaming::ids::{MemberIndex, MemberSet, NicId as CoreNic, NicIndex, PortId};
 use teaming::migration::record::{Differences, Discard};
@@ -72,6 +75,7 @@ witnesses! {
     GroupsNotKept: a_guest_names_too_many_groups;
     HolderUnknown: a_queue_is_freed_that_nobody_has;
     NotListed: a_member_does_not_list_what_it_holds;
+    ListsGivenUp: a_member_never_lists_what_it_holds;
     PrivateOid: a_private_oid_is_set;
     PrivateOidIgnored: a_private_oid_is_none;
     NotEnumerated: the_ports_cannot_be_read;

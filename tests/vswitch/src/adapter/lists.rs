@@ -22,6 +22,8 @@ pub struct Listing {
     /// Percentage of requests for a list that fail, and of answers that end before the last element.
     pub refused: u64,
     pub cut: u64,
+    /// An adapter that fails every request for a list.
+    pub never: Option<u16>,
     /// Longest additional delay of an answer, in units of 100 ns.
     pub late: u64,
 }
@@ -31,8 +33,8 @@ impl Listing {
     pub const fn drawn(seed: u64) -> Self {
         let own_only = seed / 3 % 2 == 1;
         match seed / 6 % 2 {
-            0 => Self { own_only, refused: 0, cut: 0, late: 0 },
-            _ => Self { own_only, refused: 15, cut: 10, late: 10_000 },
+            0 => Self { own_only, refused: 0, cut: 0, never: None, late: 0 },
+            _ => Self { own_only, refused: 15, cut: 10, never: None, late: 10_000 },
         }
     }
 }
@@ -43,6 +45,31 @@ pub const fn is_list(number: u32) -> bool {
         number,
         oid::ENUM_QUEUES | oid::ENUM_FILTERS | oid::FILTER_PARAMETERS | oid::ENUM_VPORTS | oid::ENUM_VFS
     )
+}
+
+/// Whether a resource is of the kind that a request asks to be listed; of filters, only those on the queue or virtual port
+/// that it names are.
+pub fn is_of_list(offloads: &Offloads, number: u32, request: &[u8], resource: Resource) -> bool {
+    match (number, resource) {
+        (oid::ENUM_QUEUES, Resource::Queue(_))
+        | (oid::ENUM_VFS, Resource::Function(_))
+        | (oid::ENUM_VPORTS, Resource::Vport(_)) => true,
+        (oid::ENUM_FILTERS, Resource::Filter(id)) => {
+            let set = offloads.queues.filters.get(&id);
+            set.is_some_and(|filter| filter.target == filters_on(request))
+        }
+        _ => false,
+    }
+}
+
+/// What a request for filters names.
+fn filters_on(request: &[u8]) -> Target {
+    let head = wire::header(request);
+    let newer = head.is_some_and(|(_, revision, size)| revision >= 2 && size >= 28);
+    match newer && get32(request, wire::filters::FLAGS) & 1 != 0 {
+        true => Target::Vport(get32(request, wire::filters::VPORT)),
+        false => Target::Queue(get32(request, wire::filters::QUEUE)),
+    }
 }
 
 /// A list's header, the places of FirstElementOffset, NumElements and ElementSize in it, and its elements.
@@ -181,12 +208,8 @@ impl Offloads {
 
     /// The filters on the queue, or with the flag on the virtual port, that the request names.
     fn filters(&self, request: &[u8], all: &[Resource]) -> Result<Answer, i32> {
-        let (_, revision, size) = wire::header(request).ok_or(INVALID_LENGTH)?;
-        let on_vport = revision >= 2 && size >= 28 && get32(request, wire::filters::FLAGS) & 1 != 0;
-        let on = match on_vport {
-            true => Target::Vport(get32(request, wire::filters::VPORT)),
-            false => Target::Queue(get32(request, wire::filters::QUEUE)),
-        };
+        let (_, revision, _) = wire::header(request).ok_or(INVALID_LENGTH)?;
+        let on = filters_on(request);
         let known = match on {
             Target::Queue(id) => id == 0 || self.queues.all.contains_key(&id),
             Target::Vport(id) => id == 0 || self.functions.vports.contains_key(&id),

@@ -1,5 +1,6 @@
 //! Checks of requests to NICs: passed on, redirected, originated in another's stead, and how they end above.
 
+use crate::adapter::Adapter;
 use crate::adapter::offloads::{By, Resource, elements};
 use crate::adapter::wire::{self, get, get32, oid};
 use crate::check::rule;
@@ -365,12 +366,15 @@ fn keep_account(
     }
     if unique && status == SUCCESS && !wire::is_ipsec(oid) {
         let adapters = m.external.adapters.values();
-        let count = |r: &&Resource| adapters.clone().filter(|a| a.offloads.owner(**r).is_some()).count();
-        let twice = produced.iter().find(|r| count(r) > 1);
         // What adapters hold of before it was attached again it knows from them alone.
-        let told = !state.modules[module].attached_before
-            || !state.control.nics.untold.contains(&module) && !state.modules[module].was_refused(world);
-        rule(world, "OFFLOAD-09", twice.is_none() || !told, || {
+        let told = |a: &Adapter, r: Resource| {
+            !m.attached_before || !state.control.nics.untold.contains(&(module, a.index, r))
+        };
+        let has = |a: &Adapter, r: Resource| a.offloads.owner(r).is_some() && told(a, r);
+        let count = |r: &&Resource| adapters.clone().filter(|a| has(a, **r)).count();
+        let twice = produced.iter().find(|r| count(r) > 1);
+        let excused = m.attached_before && m.was_refused(world);
+        rule(world, "OFFLOAD-09", twice.is_none() || excused, || {
             format!("{twice:?} lives on two members, and the placement promises that nothing does")
         });
     }

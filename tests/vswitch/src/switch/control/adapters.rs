@@ -2,7 +2,7 @@
 //! or executes those to the whole team itself, as a MUX driver would.
 
 use crate::adapter::capabilities::Capabilities;
-use crate::adapter::lists::is_list;
+use crate::adapter::lists::{is_list, is_of_list};
 use crate::adapter::offloads::{By, Holder, Resource, Served};
 use crate::adapter::wire::{self, oid};
 use crate::check::{advice, offload as checks, rule};
@@ -181,7 +181,7 @@ impl State {
         }
         if world.fails("OID_SWITCH_NIC_REQUEST") {
             if is_list(inner.oid) {
-                self.control.nics.untold.insert(module);
+                self.list_is_not_told(module, e.destination_nic_index, inner);
             }
             return Served { status: FAILURE, ..Served::default() };
         }
@@ -231,6 +231,7 @@ impl State {
         // The extension need not know a resource that was allocated through the whole team, even if an earlier one had
         // the same id.
         for made in &served.made {
+            self.control.nics.untold.remove(&(module, index, *made));
             self.control.nics.lost.retain(|lost| *lost != (source, *made));
             let thing = (module, source, *made);
             if e.destination_nic_index == 0 {
@@ -246,9 +247,9 @@ impl State {
     /// NDIS answers a request for what it saw allocated on an adapter.
     fn answer_list(&mut self, world: &World, module: usize, index: u16, inner: &mut OidRequest) -> i32 {
         let listing = self.style.listing;
-        let refused = world.chance(listing.refused, 100);
-        if refused || listing.own_only {
-            self.control.nics.untold.insert(module);
+        let refused = listing.never == Some(index) || world.chance(listing.refused, 100);
+        if refused {
+            self.list_is_not_told(module, index, inner);
         }
         let Some(adapter) = self.modules[module].external.adapters.get(&index).filter(|_| !refused) else {
             return FAILURE;
@@ -260,11 +261,27 @@ impl State {
         let bytes = unsafe {
             std::slice::from_raw_parts_mut(inner.information_buffer.cast::<u8>(), inner.length as usize)
         };
+        let asked = bytes.to_vec();
         let (status, cut) = adapter.offloads.list(inner, bytes, listing, |n| world.random(n));
-        if cut {
-            self.control.nics.untold.insert(module);
+        let number = inner.oid;
+        if status == SUCCESS {
+            let told = adapter.offloads.holdings().filter(|(holder, resource)| {
+                let shown = !listing.own_only || holder.by == By::Extension;
+                !cut && shown && is_of_list(&adapter.offloads, number, &asked, *resource)
+            });
+            let told: Vec<Resource> = told.map(|(_, resource)| resource).collect();
+            self.not_told(module, index, |offloads, resource| is_of_list(offloads, number, &asked, resource));
+            let untold = &mut self.control.nics.untold;
+            told.into_iter().for_each(|resource| _ = untold.remove(&(module, index, resource)));
         }
         status
+    }
+
+    /// A request for a list fails: the module is told nothing of what it asked for.
+    fn list_is_not_told(&mut self, module: usize, index: u16, inner: &OidRequest) {
+        let nodes = inner_request::nodes_of(inner);
+        let asked = nodes.first().map_or(&[][..], |bytes| bytes);
+        self.not_told(module, index, |offloads, resource| is_of_list(offloads, inner.oid, asked, resource));
     }
 
     /// The partition that a request is about. An adapter sees numbers alone; those of a request from 0/0 must be the ones

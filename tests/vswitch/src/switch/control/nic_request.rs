@@ -4,6 +4,7 @@
 use crate::adapter::Adapter;
 use crate::adapter::capabilities::Capabilities;
 use crate::adapter::offloads::{By, Resource, Served};
+use crate::adapter::vmq::Target;
 use crate::adapter::wire;
 use crate::check::{offload as checks, rule};
 use crate::machine::world::World;
@@ -127,8 +128,11 @@ pub struct NicRequests {
     pub known: BTreeSet<(usize, NicId, Resource)>,
     /// Resources that were lost with a removed adapter.
     pub lost: Vec<(NicId, Resource)>,
-    /// Modules that have not been told, since they were attached, all that adapters hold of before.
-    pub untold: BTreeSet<usize>,
+    /// Resources of which a module was not told since it was attached, although it asked: module, index of the adapter,
+    /// resource. The request for the list was refused, or the list was cut off or had only the extension's own.
+    pub untold: BTreeSet<(usize, u16, Resource)>,
+}
+
 impl State {
     /// The contents of the envelope of a request from above.
     pub(crate) fn carried_by(&self, above: &Above) -> Option<&Carried> {
@@ -304,9 +308,12 @@ impl State {
     }
 
     /// ReferenceSwitchNic was refused.
-    pub(crate) fn reference_refused(&mut self, module: usize) {
+    pub(crate) fn reference_refused(&mut self, module: usize, nic: NicId) {
         self.control.status.refused += 1;
-        self.control.nics.untold.insert(module);
+        if self.modules[module].topology.is_external(nic.port) {
+            // It cannot be asked either.
+            self.not_told(module, nic.index, |_, _| true);
+        }
         self.control.nics.carried.values_mut().filter(|c| c.module == module).for_each(|c| c.refused += 1);
     }
 
@@ -316,6 +323,30 @@ impl State {
         let Some(inner) = inner_of(&above.payload_before) else { return false };
         let carried = self.control.nics.carried.get(&inner).filter(|carried| carried.refused > 0);
         carried.is_some_and(|carried| self.misread(above.module, carried).is_some())
+    }
+
+    /// A module asks an adapter what it holds and is not told these resources.
+    pub(crate) fn not_told(
+        &mut self,
+        module: usize,
+        index: u16,
+        which: impl Fn(&crate::adapter::offloads::Offloads, Resource) -> bool,
+    ) {
+        let Some(adapter) = self.modules[module].external.adapters.get(&index) else { return };
+        let all = adapter.offloads.holdings().map(|(_, resource)| resource);
+        let missing = all.filter(|resource| which(&adapter.offloads, *resource));
+        let untold = &mut self.control.nics.untold;
+        untold.extend(missing.map(|resource| (module, index, resource)));
+        // Nor can it ask for the filters on what it was not told of.
+        for (id, filter) in &adapter.offloads.queues.filters {
+            let on = match filter.target {
+                Target::Queue(id) => Resource::Queue(id),
+                Target::Vport(id) => Resource::Vport(id),
+            };
+            if untold.contains(&(module, index, on)) {
+                untold.insert((module, index, Resource::Filter(*id)));
+            }
+        }
     }
 
     /// Nothing is left of what a request must clear, free or complete: no connected adapter has any of it, because it was

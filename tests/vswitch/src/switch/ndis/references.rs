@@ -13,7 +13,7 @@ impl State {
         advice(world, "DATA-52", !checks::in_walk(), || "ReferenceSwitchNic on the data path".to_owned());
         let short = self.style.refuse_references;
         if fails || short > 0 && world.chance(short, 100) {
-            self.reference_refused(module);
+            self.reference_refused(module, id);
             return RESOURCES;
         }
         let m = &mut self.modules[module];
@@ -34,7 +34,7 @@ impl State {
             format!("ReferenceSwitchNic of {id}, which is not connected")
         });
         if !m.topology.reference_nic(id) {
-            self.reference_refused(module);
+            self.reference_refused(module, id);
             return INVALID_STATE;
         }
         world.track(AllocationKind::NicReference, key(module, id), 0, "reference of a NIC");
