@@ -91,6 +91,7 @@ fn forward(
         }
         Err(Unsent { status, redirected }) => {
             set_forwarded(module, null_mut());
+            properties::not_forwarded(module, &request);
             let connected = finish(module, request, redirected, status, Reached::Nobody);
             let event = Event::RequestNotForwarded { oid: request.oid() };
             module.control.lock().events.push(clock::now(), event);

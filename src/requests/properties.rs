@@ -124,6 +124,23 @@ fn read_if_closed(module: &Module, port: PortId) {
     }
 }
 
+/// A request about a property could not be sent down for lack of memory, so it failed. The port may have the property all the
+/// same, if the switch had it before the extension knew of the port: the port is closed until its properties have been read.
+pub fn not_forwarded(module: &Module, request: &Request) {
+    let Some(port) = concerned(request) else { return };
+    let mut control = module.control.lock();
+    let stays = module.forwarding.read().ports.get(port).is_some_and(|port| !port.is_leaving());
+    if !stays {
+        return;
+    }
+    control.changes.note();
+    module.forwarding.write(control.dispatch()).close(port);
+    if control.enumeration.knows_ports() {
+        control.enumeration.want(Step::Properties);
+        failover::retry_locked(module, &mut control);
+    }
+}
+
 fn apply(module: &Module, port: PortId, change: &Change<'_>) {
     let mut control = module.control.lock();
     control.changes.note();

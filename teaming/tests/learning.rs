@@ -53,6 +53,7 @@ struct Switch {
 fn switch(mode: TeamingMode, stations: u32) -> Switch {
     let settings =
         Settings { mode, flowlet_gap: Ticks::ZERO, link_up_delay: Ticks::ZERO, ..Settings::default() };
+    let settings = Settings { prune_multicast: true, ..settings };
     let mut switch = Switch {
         team: Team::new(
             vec![0; BUCKETS],
