@@ -205,8 +205,8 @@ impl State {
             nic.is_some_and(|nic| nic.usable && !nic.known_down)
         };
         let able = |adapter: &Adapter| live(adapter.index) && has_all(adapter, source, &associations);
-        !associations.is_empty()
-            && !(associations.iter().all(known) && m.external.adapters.values().any(able))
+        let encrypted = associations.iter().all(known) && m.external.adapters.values().any(able);
+        !(associations.is_empty() || encrypted)
     }
 
     /// A port has an isolation mode that no forwarding extension but one for it can enforce: nothing may pass it.

@@ -383,6 +383,8 @@ impl State {
         };
         // Where a filter is moved is named too.
         let plain = inner.oid != oid::MOVE_FILTER && !wire::places(inner.oid);
+        // After a restart the extension knows numbers from lists, which may be older than what was freed since.
+        let plain = plain && !self.modules[partition.module].attached_before;
         plain && !named.is_empty() && named.iter().all(|one| only(one) && !recorded(one))
     }
 }
