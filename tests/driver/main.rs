@@ -23,6 +23,7 @@ mod packet_walk;
 mod pause;
 mod placement;
 mod private_oids;
+mod receiving;
 mod refusals;
 mod resource_lists;
 mod rules;

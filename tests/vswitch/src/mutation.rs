@@ -1,9 +1,8 @@
 //! The mutations: each is one way in which a driver can break one rule, and the rule that must then be named.
 //!
-//! A mutation proves that a check finds what it is for: the real driver runs, the border between it and what surrounds
-//! it changes one call in the driver's name, and the verifier must name the rule. `Config::mutation` says which one is
-//! on. Those of the machine are carried out in `machine`, the others in `inject`. This list imports nothing, so that
-//! everybody may know it.
+//! A mutation proves that a check finds what it is for: a driver runs, the border around it changes one call in its name,
+//! and the verifier must name the rule. `Config::mutation` says which one is on. Those of the machine are carried out in
+//! `machine`, the others in `inject`. This list imports nothing, so that everybody may know it.
 
 macro_rules! mutations {
     (
@@ -25,12 +24,12 @@ macro_rules! mutations {
 
 mutations! {
     machine {
-        /// Spin locks raise IRQL but exclude nobody. Found by the races that follow.
+        /// Spin locks raise IRQL but exclude nobody. Found by races.
         NoTeamLock,
         /// The writer neither waits for readers nor keeps them out. Found by the races that follow.
         NoBarrier,
-        /// Waiting for the walks to leave returns at once; waiting for what else is out does not, for a driver that is
-        /// freed under its own work item takes the process along. STATE-11, STATE-24 or memory rules follow.
+        /// Waiting for the walks to leave returns at once, but not for other work, without which the driver would be freed
+        /// under it. STATE-11, STATE-24 or memory rules follow.
         NoRundown,
         /// The first RW lock taken is never released.
         KeepLock => "LOCK-03",
@@ -44,11 +43,8 @@ mutations! {
         FalseDispatchOfLock => "LOCK-03",
         /// The first wait happens with a lock held.
         WaitUnderLock => "LOCK-04",
-        /// Nested locks also count as taken in the other order.
         SwapLockOrder => "LOCK-05",
-        /// The first function of PASSIVE level is called at DISPATCH.
         CallTooHigh => "IRQL-01",
-        /// The first wait happens at DISPATCH.
         WaitTooHigh => "IRQL-03",
         /// The first pool block is paged.
         PagedPool => "MEM-01",
@@ -70,11 +66,9 @@ mutations! {
         NoRegion => "LOCK-07",
         /// Rundown protection is not said to be completed.
         SkipCompleted => "LOCK-08",
-        /// Waiting for a thread's end does not.
         NoJoin => "IRQL-05",
-        /// Waiting for DPCs to return does not.
         NoFlush => "STATE-32",
-        /// The first timer freed is not, and expires.
+        /// The first timer freed expires.
         KeepTimer => "STATE-33",
     }
     border {
@@ -480,8 +474,6 @@ mutations! {
         TrustGroups => "HOST-10",
         /// A frame to a link-local group comes in.
         LeaveLink => "EGR-7",
-        /// A flood that a machine here began comes back in through another member.
-        TakeReflection => "EGR-6",
         /// A packet for one guest goes to another.
         WrongVnic => "EGR-5",
         /// A packet is assigned to a member that is known to be dead.
@@ -490,6 +482,18 @@ mutations! {
         AskNoMore => "HOST-09",
         /// One frame too many in a record.
         Miscount => "RST-4",
+        /// A frame from outside is dropped as if it were a copy.
+        DropNews => "EGR-6",
+        /// A flood that a machine here began comes back in through another member.
+        TakeReflection => "EGR-8",
+        /// A second copy of a flood comes in.
+        TakeCopy => "EGR-9",
+        /// Unicast goes to the port that had an address before it moved outside.
+        KeepMoved => "EGR-10",
+        /// Unicast for a host outside also goes to a port that may learn.
+        CopyOutside => "EGR-11",
+        /// What has its own address as the source goes to its owner.
+        ToOwner => "EGR-12",
     }
 }
 
@@ -507,7 +511,12 @@ pub fn is_proven(rule: &str) -> bool {
 impl Mutation {
     /// It needs ports with policies, and ports and NICs in every state, to find its occasion.
     pub const fn is_about_ports(self) -> bool {
-        (self as u32) >= (Self::ToCreatedMember as u32) && (self as u32) <= (Self::TakeReflection as u32)
+        (self as u32) >= (Self::ToCreatedMember as u32) && (self as u32) <= (Self::LeaveLink as u32)
+    }
+
+    /// It needs a physical network that floods, and addresses that move, to find its occasion.
+    pub const fn is_about_receiving(self) -> bool {
+        (self as u32) >= (Self::DropNews as u32)
     }
 
     /// It is carried out at the border to NDIS or the switch.

@@ -7,6 +7,7 @@
 pub mod capabilities;
 pub mod ipsec;
 pub mod lists;
+pub mod network;
 pub mod offloads;
 pub mod physical_switch;
 pub mod sriov;
@@ -14,11 +15,13 @@ mod uses;
 pub mod vmq;
 pub mod wire;
 
+use crate::adapter::network::wire::Wire;
+use crate::adapter::network::{Network, Return, Travelling};
 use crate::adapter::physical_switch::{Aggregation, Complaint, PhysicalSwitch};
 use crate::machine::interfaces::{self, Interface};
-use crate::switch::frames::{FrameId, FrameOutcome, Frames};
+use crate::switch::frames::{FrameId, FrameOutcome, Frames, Origin};
 use crate::switch::ports::NicId;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 pub const GIGABIT: u64 = 1_000_000_000;
 /// A second in units of 100 ns.
@@ -29,8 +32,9 @@ const WIRE_OVERHEAD: u64 = 24 * 8;
 #[derive(Clone, Copy, Debug)]
 struct Queued {
     frame: FrameId,
-    /// VLAN on the wire.
+    /// VLAN on the wire, and whether its tag is the one beside the bytes.
     vid: u16,
+    tagged: bool,
     arrives: u64,
     order: u64,
 }
@@ -153,40 +157,14 @@ pub struct ExternalNetwork {
     pub external_port: u32,
     pub adapters: BTreeMap<u16, Adapter>,
     pub physical: PhysicalSwitch,
-    pub receivers: Receivers,
+    /// What lies behind the cables.
+    pub network: Network,
+    /// Frames that the network sends back.
+    pub returning: Vec<Return>,
     /// The driver's mode was changed while it ran, so the mode in effect is not known here.
     pub mode_unknown: bool,
     pub arrivals: Vec<Arrival>,
-    /// Frames that the network must flood, and the member through which each arrived.
-    pub floods: Vec<(FrameId, u16)>,
     order: u64,
-}
-
-/// The member that accepts flooded frames, in a team that the physical switches do not know.
-#[derive(Default)]
-pub struct Receivers {
-    generation: u64,
-    taking: Option<u16>,
-    refusing: BTreeSet<u16>,
-}
-
-impl Receivers {
-    /// Records whether a member accepted such a frame; returns what is wrong with it, within one `generation` of the
-    /// team.
-    pub fn note(&mut self, generation: u64, member: u16, taken: bool, live: usize) -> Option<&'static str> {
-        if self.generation != generation {
-            *self = Self { generation, ..Self::default() };
-        }
-        if taken {
-            let other = self.taking.is_some_and(|known| known != member);
-            let changed = self.refusing.contains(&member);
-            self.taking = Some(member);
-            return (other || changed).then_some("a second member takes in what is flooded");
-        }
-        self.refusing.insert(member);
-        let refused = self.taking == Some(member) || self.refusing.len() >= live;
-        refused.then_some("no member takes in what is flooded")
-    }
 }
 
 impl ExternalNetwork {
@@ -207,7 +185,7 @@ impl ExternalNetwork {
     pub fn transmit(
         &mut self,
         frames: &mut Frames,
-        (frame, vid): (FrameId, u16),
+        (frame, (vid, tagged)): (FrameId, (u16, bool)),
         member: u16,
         now: u64,
         draw: impl FnOnce(u64) -> u64,
@@ -226,7 +204,7 @@ impl ExternalNetwork {
         let arrives = (adapter.wire_free_at + adapter.latency + varying).max(adapter.last_arrival);
         adapter.last_arrival = arrives;
         self.order += 1;
-        adapter.queue.push_back(Queued { frame, vid, arrives, order: self.order });
+        adapter.queue.push_back(Queued { frame, vid, tagged, arrives, order: self.order });
         frames.depart(frame);
     }
 
@@ -241,8 +219,17 @@ impl ExternalNetwork {
             let to = NicId::new(self.external_port, member);
             frames.arrive(due.frame, FrameOutcome::Delivered { to, at: due.arrives });
             if let Some(frame) = frames.all.get(due.frame) {
-                if self.physical.floods(&frame.bytes) {
-                    self.floods.push((due.frame, member));
+                if self.network.is_simulated() {
+                    let up: Vec<u16> =
+                        self.adapters.values().filter(|a| a.link_up).map(|a| a.index).collect();
+                    let whole = Wire::of(&frame.bytes, if due.tagged { due.vid } else { 0 });
+                    let size = frame.segment.map(usize::from);
+                    for mut wire in size.map_or_else(|| vec![whole.clone()], |size| whole.segments(size)) {
+                        wire.leave();
+                        let origin = Origin { divided: size.is_some(), ..frame.origin };
+                        let frame = Travelling { wire, origin };
+                        self.returning.extend(self.network.from_member(member, &frame, &up, due.arrives));
+                    }
                 }
                 complaints.extend(self.physical.receive(
                     (member, due.vid),
@@ -262,6 +249,11 @@ impl ExternalNetwork {
             .min_by_key(|(_, first)| (first.arrives, first.order))
     }
 
+    /// Time at which the next queued frame arrives.
+    pub fn next_arrival(&self) -> Option<u64> {
+        self.adapters.values().filter_map(|a| a.queue.front()).map(|first| first.arrives).min()
+    }
+
     /// Time at which the last queued frame arrives.
     pub fn busy_until(&self) -> u64 {
         self.adapters.values().filter_map(|a| a.queue.back()).map(|last| last.arrives).max().unwrap_or(0)
@@ -275,6 +267,7 @@ impl ExternalNetwork {
             adapter.wire_free_at = now;
             adapter.last_arrival = now;
             if !up {
+                self.network.link_lost(member);
                 for queued in std::mem::take(&mut adapter.queue) {
                     adapter.lost += 1;
                     frames.arrive(queued.frame, FrameOutcome::LostBeforeIndication { member });
@@ -305,8 +298,8 @@ mod tests {
     fn a_frame_takes_its_time_on_the_wire_and_waits_for_the_one_before() {
         let (mut external, mut frames) = with_two_members();
         let (a, b) = (add(&mut frames), add(&mut frames));
-        external.transmit(&mut frames, (a, 0), 1, 0, |_| 0);
-        external.transmit(&mut frames, (b, 0), 1, 0, |_| 0);
+        external.transmit(&mut frames, (a, (0, false)), 1, 0, |_| 0);
+        external.transmit(&mut frames, (b, (0, false)), 1, 0, |_| 0);
         // 8,192 bits at 1 Gbit/s are 81.92 units, rounded up.
         assert!(external.settle(&mut frames, 181).is_empty());
         assert_eq!(external.arrivals, []);
@@ -320,8 +313,8 @@ mod tests {
     fn a_slow_member_lets_a_later_frame_of_a_fast_one_overtake() {
         let (mut external, mut frames) = with_two_members();
         let (a, b) = (add(&mut frames), add(&mut frames));
-        external.transmit(&mut frames, (a, 0), 2, 0, |_| 0);
-        external.transmit(&mut frames, (b, 0), 1, 0, |_| 0);
+        external.transmit(&mut frames, (a, (0, false)), 2, 0, |_| 0);
+        external.transmit(&mut frames, (b, (0, false)), 1, 0, |_| 0);
         external.settle(&mut frames, 10_000);
         assert_eq!(external.arrivals.iter().map(|x| x.frame).collect::<Vec<_>>(), [b, a]);
     }
@@ -330,9 +323,9 @@ mod tests {
     fn a_failed_link_loses_what_is_queued_and_what_comes_after() {
         let (mut external, mut frames) = with_two_members();
         let (a, b) = (add(&mut frames), add(&mut frames));
-        external.transmit(&mut frames, (a, 0), 1, 0, |_| 0);
+        external.transmit(&mut frames, (a, (0, false)), 1, 0, |_| 0);
         external.set_link(&mut frames, 1, false, 50);
-        external.transmit(&mut frames, (b, 0), 1, 60, |_| 0);
+        external.transmit(&mut frames, (b, (0, false)), 1, 60, |_| 0);
         external.settle(&mut frames, 10_000);
         assert_eq!(external.arrivals, []);
         for id in [a, b] {

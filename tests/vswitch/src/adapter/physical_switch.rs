@@ -29,6 +29,8 @@ struct Learned {
 
 #[derive(Default)]
 pub struct PhysicalSwitch {
+    /// The port of the switch on the host behind which this one is.
+    pub external_port: u32,
     pub aggregation: Aggregation,
     /// Addresses behind the team, with the port on which each was last seen.
     learned: BTreeMap<Mac, Learned>,
@@ -37,8 +39,6 @@ pub struct PhysicalSwitch {
     seen: BTreeSet<FrameId>,
     /// VLANs of the team's ports; `None` means all.
     pub vlans: Option<BTreeSet<u16>>,
-    /// Percentage of the floods from one port that the network floods back into the other ports of the team.
-    pub echoes: u64,
     /// Number of moves of an address from one port to another.
     pub moves: u64,
     /// Number of moves of each address that changes of the team explain so far.
@@ -48,6 +48,7 @@ pub struct PhysicalSwitch {
 impl PhysicalSwitch {
     /// A host in the external network sends, so its address is not behind the team.
     pub fn host(&mut self, mac: Mac) {
+        self.learned.remove(&mac);
         self.hosts.insert(mac);
     }
 
@@ -67,13 +68,6 @@ impl PhysicalSwitch {
         self.seen = self.seen.split_off(&frame);
     }
 
-    /// Whether the network must flood a frame from a separate port of a team.
-    pub fn floods(&self, bytes: &[u8]) -> bool {
-        let to: Option<Mac> = bytes.get(..6).and_then(|m| m.try_into().ok());
-        let lone = self.aggregation == Aggregation::SwitchIndependent;
-        lone && to.is_some_and(|to| to[0] & 1 != 0 || !self.hosts.contains(&to))
-    }
-
     /// The rules that are checked for each frame.
     pub fn rules(&self) -> impl Iterator<Item = &'static str> {
         let lone = self.aggregation == Aggregation::SwitchIndependent;
@@ -81,7 +75,8 @@ impl PhysicalSwitch {
         ["SWITCH-LOOP", "SWITCH-DUPLICATE"].into_iter().chain(vlans).chain(lone.then_some("SWITCH-FLAP"))
     }
 
-    /// Receives a frame that a NIC sent through a member in a VLAN.
+    /// Receives a frame that a NIC sent through a member in a VLAN. One with a host's address may come from a NIC: the
+    /// address has moved, or a bridge in a VM sends it on.
     pub fn receive(
         &mut self,
         (port, vid): (u16, u16),
@@ -96,12 +91,13 @@ impl PhysicalSwitch {
             ));
         }
         let source: Mac = bytes.get(6..12)?.try_into().ok()?;
-        if self.hosts.contains(&source) {
+        if from.port == self.external_port && from.index != 0 {
             return Some((
                 "SWITCH-LOOP",
                 format!("frame {frame} of an external host came back through member {port}"),
             ));
         }
+        self.hosts.remove(&source);
         if !self.seen.insert(frame) {
             return Some((
                 "SWITCH-DUPLICATE",
@@ -160,9 +156,10 @@ mod tests {
 
     #[test]
     fn copies_and_echoes_are_reported() {
-        let mut switch = PhysicalSwitch::default();
+        let mut switch = PhysicalSwitch { external_port: 1, ..PhysicalSwitch::default() };
         switch.host(HOST);
-        assert_eq!(switch.receive((1, 0), 7, &frame(HOST), VM_NIC).unwrap().0, "SWITCH-LOOP");
+        assert_eq!(switch.receive((1, 0), 7, &frame(HOST), NicId::new(1, 2)).unwrap().0, "SWITCH-LOOP");
+        assert_eq!(switch.receive((1, 0), 6, &frame(HOST), VM_NIC), None, "a bridge in a VM");
         assert_eq!(switch.receive((1, 0), 8, &frame(VM), VM_NIC), None);
         assert_eq!(switch.receive((2, 0), 8, &frame(VM), VM_NIC).unwrap().0, "SWITCH-DUPLICATE");
     }

@@ -1,9 +1,11 @@
-//! EGR-5 and EGR-6, and the port policies: where a packet was sent against where the reference says it must go.
+//! EGR-5 to EGR-12, and the port policies: where a packet was sent against where the reference says it must go.
 //!
 //! Judged while nothing changed since the extension got the packet. While a failure may have left the extension with less
 //! than the whole picture (see `recovery`), only that no station gets what its port must not have.
 
 use crate::adapter::Adapter;
+use crate::adapter::network::seen::content;
+use crate::adapter::network::wire::Wire;
 use crate::adapter::offloads::Resource;
 use crate::adapter::physical_switch::Aggregation;
 use crate::adapter::wire::oid;
@@ -17,17 +19,18 @@ use crate::reference::vlan::{self, Tags};
 use crate::reference::{Expected, Reach, judge, reach, teaches};
 use crate::switch::frames::{FrameId, FrameOutcome};
 use crate::switch::ndis::packet::Packet;
-use crate::switch::ndis::{Life, State};
+use crate::switch::ndis::{Life, Module, State};
 use crate::switch::ports::policy::Property;
-use crate::switch::ports::{NicId, NicState};
-use lbfoext::ndis::raw::{DestinationBits, NetBufferList, info};
+use crate::switch::ports::{Mac, NicId, NicState};
+use lbfoext::ndis::raw::{DestinationBits, NetBufferList, PortDestination, info};
 use std::sync::Arc;
 
 /// Frames come in: what the extension may learn from them.
-pub fn given(state: &mut State, module: usize, list: usize) {
+pub fn given(world: &World, state: &mut State, module: usize, list: usize) {
     let Some(packet) = state.packets.at(list) else { return };
     let (source, ids, own) = (packet.source, packet.frames.clone(), packet.before.info);
     let subnet = (own[info::VIRTUAL_SUBNET] & 0x00FF_FFFF) as u32;
+    let now = world.now();
     let case = Case {
         module,
         source,
@@ -38,27 +41,80 @@ pub fn given(state: &mut State, module: usize, list: usize) {
         got: Vec::new(),
         unencrypted: false,
         picture: Picture::Partial,
+        now,
+        given: state.order,
     };
-    let frames = ids.iter().filter_map(|id| Some(Arc::clone(&state.frames.all.get(*id)?.bytes)));
-    let taught: Vec<_> = frames.filter_map(|frame| teaches(&case.question(state, &frame))).collect();
-    for mac in taught {
-        state.modules[module].learned.note(mac, source);
+    if state.modules[module].topology.is_external(source.port) {
+        return came(state, &case, &ids);
+    }
+    for id in ids {
+        let Some(bytes) = state.frames.all.get(id).map(|frame| Arc::clone(&frame.bytes)) else { continue };
+        if let Some((mac, _)) = teaches(&case.question(state, &bytes)) {
+            state.modules[module].learned.maybe_inside(mac, source, now);
+        }
+    }
+}
+
+/// A frame went on that may have taught where its source address is.
+fn taught(state: &mut State, case: &Case, id: FrameId, frame: &[u8]) {
+    let Some((mac, vid)) = teaches(&case.question(state, frame)) else { return };
+    let origin = state.frames.all.get(id).map(|frame| frame.origin);
+    let content = Wire { vid, ..content(frame, case.vid()) };
+    let order = state.order;
+    let m = &mut state.modules[case.module];
+    if origin.is_some_and(|origin| !origin.is_outside()) && !m.arrivals.is_from_outside(&content) {
+        m.learned.inside(mac, case.source, case.now, order);
+    }
+}
+
+/// Frames come in from outside.
+fn came(state: &mut State, case: &Case, ids: &[FrameId]) {
+    for id in ids {
+        let Some(seen) = case.seen(state, *id) else { continue };
+        let (from, vid) = (seen.content.from(), seen.content.vid);
+        let m = &mut state.modules[case.module];
+        let separate = case.source.index != 0 && m.external.mode() == Some(Aggregation::SwitchIndependent);
+        if separate && m.topology.live_members() > 1 {
+            m.arrivals.came(&seen, case.source.index);
+        }
+        if seen.origin.is_outside() && from[0] & 1 == 0 && !is_announced(m, from) {
+            m.learned.maybe_outside(from, vid, case.now);
+        }
+    }
+}
+
+fn is_announced(m: &Module, mac: Mac) -> bool {
+    m.topology.nics().any(|nic| nic.mac == mac || nic.permanent == mac)
+}
+
+/// A list ends that cannot be judged: nor can what says the same.
+fn unjudged(state: &mut State, module: usize, list: usize) {
+    let Some(packet) = state.packets.at(list) else { return };
+    let (source, ids) = (packet.source, packet.frames.clone());
+    if !state.modules[module].topology.is_external(source.port) {
+        return;
+    }
+    // SAFETY: the packet is in the extension's hands and so uncovered.
+    let tag = unsafe { (*packet.nbl).info[info::IEEE_8021Q] };
+    let vid = vlan::out_of_band(tag).map_or(0, |tag| tag.vid);
+    for id in ids {
+        let Some(bytes) = state.frames.all.get(id).map(|frame| Arc::clone(&frame.bytes)) else { continue };
+        state.modules[module].arrivals.blur(&content(&bytes, vid), id);
     }
 }
 
 /// A list goes down.
 pub fn sent(world: &World, state: &mut State, module: usize, list: usize) {
     encrypted(world, state, module, list);
-    let Some(case) = case(world, state, module, list) else { return };
-    if case.got.is_empty() {
-        // Another rule's matter.
-        return;
-    }
+    let judged = case(world, state, module, list).filter(|case| !case.got.is_empty());
+    // A list without destinations is another rule's matter.
+    let Some(case) = judged else { return unjudged(state, module, list) };
     if case.source.port == 0 {
         world.exercised("DATA-30");
     }
     let name = state.packets.at(list).map_or(0, |p| p.name);
     if case.picture == Picture::Partial {
+        unjudged(state, module, list);
         return kept_apart(world, state, &case, name);
     }
     let (vnics, uplinks) = case.vnics(state);
@@ -74,9 +130,24 @@ pub fn sent(world: &World, state: &mut State, module: usize, list: usize) {
         });
         if fits {
             shown(world, state, &case, frame, &expected, name);
-            received(world, state, &case, (*id, &expected), !vnics.is_empty());
+            match uplinks {
+                0 => received(world, state, &case, (*id, &expected), !vnics.is_empty()),
+                _ => left(state, &case, *id, frame),
+            }
+            taught(state, &case, *id, frame);
         }
     }
+}
+
+/// A frame leaves through a member: what the network makes of it may come back.
+fn left(state: &mut State, case: &Case, id: FrameId, frame: &[u8]) {
+    let m = &state.modules[case.module];
+    let outside = |d: &&PortDestination| m.topology.is_external(d.port_id);
+    let Some(to) = case.got.iter().find(outside) else { return };
+    let (vid, out_of_band) = vlan::wire_vid(frame, case.tag_now, *to);
+    let Some(mut seen) = case.seen(state, id) else { return };
+    seen.content = Wire::of(frame, if out_of_band { vid } else { 0 }).content();
+    state.modules[case.module].arrivals.left(&seen);
 }
 
 /// What a list that was never sent leaves undone.
@@ -84,7 +155,7 @@ pub fn dropped(world: &World, state: &mut State, module: usize, list: usize) {
     if state.life(module) != Life::Running {
         return;
     }
-    let Some(mut case) = case(world, state, module, list) else { return };
+    let Some(mut case) = case(world, state, module, list) else { return unjudged(state, module, list) };
     let Some(packet) = state.packets.at(list) else { return };
     let (paused, reported, name) = (packet.given_while_paused, packet.reported, packet.name);
     let blamed = packet.blamed;
@@ -93,7 +164,7 @@ pub fn dropped(world: &World, state: &mut State, module: usize, list: usize) {
     let closed = state.asks_for_isolation(module, case.source.port);
     let partial = case.picture == Picture::Partial;
     if paused || short || closed || partial || !reported && carried.is_empty() {
-        return;
+        return unjudged(state, module, list);
     }
     let frames = std::mem::take(&mut case.frames);
     for (id, frame) in &frames {
@@ -106,9 +177,12 @@ pub fn dropped(world: &World, state: &mut State, module: usize, list: usize) {
         policy::exercise(world, state, &case, frame, &expected);
         let broken = case.named(|| match case.source.port {
             0 => "DATA-30",
+            port if state.modules[module].topology.is_external(port) => "EGR-6",
             _ => policy::name(state, &case, frame, &expected, &[]),
         });
-        rule(world, broken, expected.may_drop, || {
+        let separate = case.source.index != 0 && case.question(state, frame).is_separate();
+        let by_arrivals = separate && broken == "EGR-6";
+        rule(world, broken, expected.may_drop || by_arrivals, || {
             let why = state.outcomes(*id);
             format!(
                 "packet {name} (frame {id}) {} was dropped, expected {expected:?}: {why:?}",
@@ -244,7 +318,8 @@ fn shown(world: &World, state: &State, case: &Case, frame: &[u8], expected: &Exp
     }
 }
 
-/// EGR-6: of a team that the physical switches know nothing of, one member takes what is flooded.
+/// EGR-6, EGR-8 and EGR-9: a frame from outside was taken in by somebody or by nobody. What was taken in may have taught
+/// where its source address is.
 fn received(
     world: &World,
     state: &mut State,
@@ -252,16 +327,39 @@ fn received(
     (frame, expected): (FrameId, &Expected),
     taken: bool,
 ) {
-    let m = &mut state.modules[case.module];
-    let wanted = expected.ways.iter().any(|way| !way.must.is_empty());
-    let certain = m.external.mode() == Some(Aggregation::SwitchIndependent);
-    if !expected.by_receiver || !wanted || !certain || !state.installed.role.has_team() {
+    if !state.modules[case.module].topology.is_external(case.source.port) {
         return;
     }
-    let generation = m.topology.generation;
-    let live = m.topology.members().filter(|n| n.usable && !n.known_down).count();
-    let verdict = m.external.receivers.note(generation, case.source.index, taken, live);
-    rule(world, "EGR-6", verdict.is_none(), || {
-        format!("{}: frame {frame} from {}, expected {expected:?}", verdict.unwrap_or_default(), case.source)
-    });
+    let Some(seen) = case.seen(state, frame) else { return };
+    let order = state.order;
+    let m = &mut state.modules[case.module];
+    let several = m.topology.live_members() > 1;
+    let team = m.external.mode() == Some(Aggregation::SwitchIndependent) && several;
+    let (from, to) = (seen.content.from(), seen.content.to());
+    let new = seen.origin.is_outside() && !m.arrivals.is_stale(&seen, false);
+    // Of virtual subnets and of odd tags no extension has to learn.
+    let plain = case.subnet == 0 && expected.inside.is_some_and(|inside| inside.freedom.is_none());
+    let learns = from[0] & 1 == 0 && !is_announced(m, from) && m.topology.any_learns();
+    if taken && new && plain && learns {
+        let certain = team || m.external.mode() == Some(Aggregation::Static) || !several;
+        let many = (team && to[0] & 1 != 0).then(|| seen.content.clone());
+        if certain {
+            m.learned.outside(from, seen.content.vid, (case.now, order), many);
+        }
+    }
+    if !team || case.source.index == 0 || !state.installed.role.has_team() {
+        return;
+    }
+    world.exercised("EGR-8");
+    world.exercised("EGR-9");
+    let wanted = !expected.may_drop;
+    let broken = match taken {
+        true => m.arrivals.took(&seen, expected.known),
+        false => m.arrivals.dropped(&seen, wanted),
+    };
+    if let Some((name, why)) = broken {
+        let why = format!("frame {frame} from {} {:?}: {why}; {expected:?}", case.source, seen.origin);
+        let name = case.named(|| name);
+        rule(world, name, false, || why);
+    }
 }

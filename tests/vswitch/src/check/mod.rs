@@ -2,6 +2,7 @@
 //!
 //! Checks are made where the facts are; they come here to be counted and recorded under the name of a rule of the book.
 
+pub mod arrivals;
 pub mod blame;
 pub mod commit;
 pub mod flows;

@@ -368,7 +368,11 @@ pub(crate) fn report(
     let running = state.life(module) == crate::switch::ndis::Life::Running;
     match pending() {
         Some(
-            Mutation::LetSpoof | Mutation::LeaveLink | Mutation::TakeReflection | Mutation::ReadInvalidName,
+            Mutation::LetSpoof
+            | Mutation::LeaveLink
+            | Mutation::TakeReflection
+            | Mutation::TakeCopy
+            | Mutation::ReadInvalidName,
         ) if running && withholds(world, state, module, lists) => None,
         Some(Mutation::DropSilently) if running && commit() => None,
         Some(Mutation::ReportWrongPort) if commit() => Some(Report { port: said.port + 1, ..said }),

@@ -1,5 +1,6 @@
 //! Mutations of NET_BUFFER_LISTs in NdisFSendNetBufferLists and NdisFSendNetBufferListsComplete.
 
+use crate::inject::policy::{Change, change};
 use crate::inject::state::{commit, hold, pending, take_held, undo_later};
 use crate::machine::cpu;
 use crate::machine::world::{self, World};
@@ -175,6 +176,9 @@ fn inject_list(world: &World, state: &mut State, mutation: Mutation, seen: &Seen
         Mutation::DropTrusted if alone && running && foreign && seen.source == NicId::NOWHERE => {
             return drop_it(world, state, module, list, true);
         }
+        _ if mutation.is_about_receiving() && alone && running && foreign => {
+            return receiving(world, state, mutation, module, list);
+        }
         Mutation::DropNative if alone && running && native => {
             return drop_it(world, state, module, list, true);
         }
@@ -228,6 +232,27 @@ fn withdraw(state: &mut State, list: usize) {
         }
         packet.write_detail();
     }
+}
+
+/// What came in is dropped, or goes where it must not.
+fn receiving(world: &World, state: &mut State, mutation: Mutation, module: usize, list: usize) -> Injected {
+    let (to, instead) = match change(world, state, mutation, module, list) {
+        None => return Injected::Nothing,
+        Some(Change::Drop) => return drop_it(world, state, module, list, true),
+        Some(Change::Move(to)) => (to, true),
+        Some(Change::Add(to)) => (to, false),
+    };
+    if !commit() {
+        return Injected::Nothing;
+    }
+    if let Some(context) = state.packets.at(list).and_then(|p| p.context.as_mut()).filter(|_| instead) {
+        context.withdraw();
+    }
+    let (context, nbl) = (state.modules[module].switch as Handle, list as *mut NetBufferList);
+    state.grow(world, context, nbl, 1, false);
+    let element = PortDestination { port_id: to.port, nic_index: to.index, bits: DestinationBits::empty() };
+    state.add_destination(world, context, nbl, element, false);
+    Injected::Nothing
 }
 
 /// Completes a list instead of sending it.

@@ -1,19 +1,22 @@
-//! Mutations against policies: a frame goes to a vNIC that must not have it, or goes on although it must end.
+//! Mutations against policies, and of what comes in from outside: a frame goes to a vNIC that must not have it, goes on
+//! although it must end, or ends.
 //!
 //! The rule that a mutation is to break also tells which vNIC makes its occasion.
 
 use crate::inject::state::{commit, pending};
 use crate::machine::world::{self, World};
 use crate::mutation::Mutation;
-use crate::reference::case::case;
-use crate::reference::judge;
+use crate::reference::case::{Case, case};
 use crate::reference::policy;
+use crate::reference::{Cause, Expected, Reach, judge, reach, vlan};
 use crate::switch::ndis::data::NdisFSendNetBufferLists;
+use crate::switch::ndis::learned::Whereabouts;
 use crate::switch::ndis::packet::PacketStage;
 use crate::switch::ndis::{State, with};
-use crate::switch::ports::{NicId, NicKind, NicState};
+use crate::switch::ports::{Mac, NicId, NicKind, NicState};
 use lbfoext::ndis::raw::{DestinationBits, Handle, NetBufferList, PortDestination};
 use parking_lot::Mutex;
+use std::sync::Arc;
 
 /// The rule that a destination of this mutation breaks, if that is how it is done.
 fn broken_by_destination(mutation: Mutation) -> Option<&'static str> {
@@ -35,7 +38,6 @@ fn broken_by_sending(mutation: Mutation) -> Option<&'static str> {
     match mutation {
         Mutation::LetSpoof => Some("DATA-90"),
         Mutation::ReadInvalidName => Some("PORTNIC-24"),
-        Mutation::TakeReflection => Some("EGR-6"),
         Mutation::LeaveLink => Some("EGR-7"),
         _ => None,
     }
@@ -126,10 +128,14 @@ pub(crate) fn destinations_written(state: &mut State, list: *mut NetBufferList, 
 
 /// A list whose report was withheld, to be sent instead of completed.
 #[derive(Default)]
-struct Withheld(Mutex<Option<usize>>);
+struct Withheld(Mutex<Option<(usize, Vec<NicId>)>>);
 
 /// ReportFilteredNetBufferLists: true if it is not made, because the frame will go on.
 pub(super) fn withholds(world: &World, state: &mut State, module: usize, first: *mut NetBufferList) -> bool {
+    if let Some(all) = taken_all_the_same(world, state, first).filter(|_| commit()) {
+        *world.part::<Withheld>().0.lock() = Some((first as usize, all));
+        return true;
+    }
     let Some(rule) = pending().and_then(broken_by_sending) else { return false };
     // SAFETY: the list is the driver's and so uncovered.
     let alone = state.packets.get(first).is_some_and(|p| p.place == PacketStage::Ingress && p.own.is_none())
@@ -141,7 +147,7 @@ pub(super) fn withholds(world: &World, state: &mut State, module: usize, first: 
     let expected = judge(&case.question(state, frame));
     let fits = expected.refused.is_some() && policy::name(state, &case, frame, &expected, &[]) == rule;
     if fits && commit() {
-        *world.part::<Withheld>().0.lock() = Some(first as usize);
+        *world.part::<Withheld>().0.lock() = Some((first as usize, Vec::new()));
         return true;
     }
     false
@@ -149,25 +155,109 @@ pub(super) fn withholds(world: &World, state: &mut State, module: usize, first: 
 
 /// NdisFSendNetBufferListsComplete: a list that is sent instead. What is left of the chain.
 pub(super) fn resurrect(filter: Handle, lists: *mut NetBufferList) -> *mut NetBufferList {
-    let Some(list) = world::current().part::<Withheld>().0.lock().take() else { return lists };
+    let Some((list, mut all)) = world::current().part::<Withheld>().0.lock().take() else { return lists };
     let nbl = list as *mut NetBufferList;
     let rest = crate::inject::lists::unlink(lists, nbl);
     with(|world, state| {
         let Some(packet) = state.packets.get(nbl) else { return };
         let (module, source) = (packet.switch, packet.source);
         let context = state.modules[module].switch as Handle;
-        let to = state.modules[module]
-            .topology
-            .nics()
-            .find(|n| n.kind != NicKind::External && n.state == NicState::Connected && n.id != source)
-            .map(|n| n.id);
-        let Some(to) = to else { return };
-        state.grow(world, context, nbl, 1, false);
-        let element =
-            PortDestination { port_id: to.port, nic_index: to.index, bits: DestinationBits::empty() };
-        state.add_destination(world, context, nbl, element, false);
+        if all.is_empty() {
+            let nics = state.modules[module].topology.nics();
+            let vnics = nics
+                .filter(|n| n.kind != NicKind::External && n.state == NicState::Connected && n.id != source);
+            all.extend(vnics.map(|nic| nic.id).take(1));
+        }
+        for to in all {
+            state.grow(world, context, nbl, 1, false);
+            let element =
+                PortDestination { port_id: to.port, nic_index: to.index, bits: DestinationBits::empty() };
+            state.add_destination(world, context, nbl, element, false);
+        }
     });
     // SAFETY: the list is the driver's and has a destination now.
     unsafe { NdisFSendNetBufferLists(filter, nbl, 0, 0) };
     rest
+}
+
+/// How a list is changed that is about to be sent.
+pub(super) enum Change {
+    Drop,
+    /// To this vNIC instead.
+    Move(NicId),
+    /// To this vNIC as well.
+    Add(NicId),
+}
+
+/// A list with one frame, and what is right for it.
+fn of(
+    world: &World,
+    state: &mut State,
+    module: usize,
+    list: usize,
+) -> Option<(Case, usize, Arc<[u8]>, Expected)> {
+    let case = case(world, state, module, list)?;
+    let [(id, frame)] = &case.frames[..] else { return None };
+    let (id, frame) = (*id, Arc::clone(frame));
+    let expected = judge(&case.question(state, &frame));
+    Some((case, id, frame, expected))
+}
+
+/// The change that this mutation makes of a list, if it is an occasion.
+pub(super) fn change(
+    world: &World,
+    state: &mut State,
+    mutation: Mutation,
+    module: usize,
+    list: usize,
+) -> Option<Change> {
+    let (case, id, frame, expected) = of(world, state, module, list)?;
+    let question = case.question(state, &frame);
+    let m = &state.modules[module];
+    let external = m.topology.is_external(case.source.port);
+    let inside = expected.inside?;
+    let mac = |at: usize| -> Option<Mac> { frame.get(at..at + 6)?.try_into().ok() };
+    let (to, from) = (mac(0)?, mac(6)?);
+    let outside = !expected.known && question.whereabouts(to, inside.vid) == Whereabouts::External;
+    let mut others = (m.topology.nics())
+        .filter(|n| n.kind != NicKind::External && n.state == NicState::Connected && n.id != case.source)
+        .filter(|n| case.got.iter().all(|d| d.port_id != n.id.port));
+    let tags = vlan::Tags::of(&frame, case.tag);
+    match mutation {
+        Mutation::DropNews => {
+            let news = external && !expected.may_drop && !expected.known;
+            let new = case.seen(state, id).is_some_and(|seen| m.arrivals.is_new(&seen));
+            (news && new).then_some(Change::Drop)
+        }
+        Mutation::KeepMoved if outside => {
+            let before = *m.learned.places(to).last()?;
+            others.find(|nic| nic.id == before).map(|nic| Change::Move(nic.id))
+        }
+        Mutation::CopyOutside if outside => others
+            .find(|nic| reach(&question, nic, inside, tags) == Reach::Must)
+            .map(|nic| Change::Add(nic.id)),
+        Mutation::ToOwner if external => others
+            .find(|nic| nic.mac == from && reach(&question, nic, inside, tags) == Reach::No(Cause::Owner))
+            .map(|nic| Change::Add(nic.id)),
+        _ => None,
+    }
+}
+
+/// Where a list goes whose report was withheld because it is a copy or came back; `None` if it is neither.
+pub(super) fn taken_all_the_same(
+    world: &World,
+    state: &mut State,
+    list: *mut NetBufferList,
+) -> Option<Vec<NicId>> {
+    let ours = match pending()? {
+        Mutation::TakeReflection => true,
+        Mutation::TakeCopy => false,
+        _ => return None,
+    };
+    let module = state.packets.get(list)?.switch;
+    let (case, id, _, expected) = of(world, state, module, list as usize)?;
+    let [way] = &expected.ways[..] else { return None };
+    let stale = case.seen(state, id).is_some_and(|seen| state.modules[module].arrivals.is_stale(&seen, ours));
+    let many = state.modules[module].topology.is_external(case.source.port) && !expected.known;
+    (stale && many && !expected.may_drop).then(|| way.must.iter().copied().collect())
 }

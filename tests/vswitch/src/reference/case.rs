@@ -10,9 +10,10 @@
 //! elsewhere may leave the extension with less than the whole picture: it then may drop what it does not know
 //! where to send, and never gives a frame to a vNIC that must not have it.
 
+use crate::adapter::network::seen::{Seen, content};
 use crate::machine::clock::SECOND;
 use crate::machine::world::World;
-use crate::reference::Question;
+use crate::reference::{Question, vlan};
 use crate::switch::frames::FrameId;
 use crate::switch::ndis::{Life, State};
 use crate::switch::ports::{Mac, NicId};
@@ -101,6 +102,9 @@ pub struct Case {
     pub unencrypted: bool,
     /// What the extension can know.
     pub picture: Picture,
+    pub now: u64,
+    /// Order number of the call in which it did.
+    pub given: u64,
 }
 
 impl Case {
@@ -110,6 +114,8 @@ impl Case {
             topology: &m.topology,
             learned: &m.learned,
             mode: m.external.mode(),
+            now: self.now,
+            given: self.given,
             link_local: state.style.link_local,
             prunes: state.style.prunes,
             source: self.source,
@@ -118,6 +124,24 @@ impl Case {
             subnet: self.subnet,
             unencrypted: self.unencrypted,
         }
+    }
+
+    /// The VLAN id of the tag next to the bytes.
+    pub fn vid(&self) -> u16 {
+        vlan::out_of_band(self.tag).map_or(0, |tag| tag.vid)
+    }
+
+    /// What is known of a frame, to compare it with others.
+    pub fn seen(&self, state: &State, frame: FrameId) -> Option<Seen> {
+        let record = state.frames.all.get(frame)?;
+        Some(Seen {
+            content: content(&record.bytes, self.vid()),
+            origin: record.origin,
+            segmented: record.origin.divided,
+            frame,
+            generation: state.modules[self.module].topology.generation,
+            now: self.now,
+        })
     }
 
     /// Where the frame comes from and what it says, for a report.
@@ -156,7 +180,7 @@ pub fn case(world: &World, state: &mut State, module: usize, list: usize) -> Opt
         Some(parent) => state.packets.at(parent)?,
         None => packet,
     };
-    let (generation, tag) = (origin.generation, origin.before.info[info::IEEE_8021Q]);
+    let (generation, given, tag) = (origin.generation, origin.given, origin.before.info[info::IEEE_8021Q]);
     let subnet = (origin.before.info[info::VIRTUAL_SUBNET] & 0x00FF_FFFF) as u32;
     let unencrypted = state
         .packets
@@ -175,5 +199,6 @@ pub fn case(world: &World, state: &mut State, module: usize, list: usize) -> Opt
     let frames: Vec<_> =
         ids.iter().filter_map(|id| Some((*id, Arc::clone(&state.frames.all.get(*id)?.bytes)))).collect();
     let picture = state.picture_for(world, module, |port| state.concerns(module, &frames, source.port, port));
-    Some(Case { module, source, frames, tag, subnet, tag_now, got, unencrypted, picture })
+    let now = world.now();
+    Some(Case { module, source, frames, tag, subnet, tag_now, got, unencrypted, picture, now, given })
 }

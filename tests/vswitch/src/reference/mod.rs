@@ -8,7 +8,7 @@ pub mod policy;
 pub mod vlan;
 
 use crate::adapter::physical_switch::Aggregation;
-use crate::switch::ndis::learned::Learned;
+use crate::switch::ndis::learned::{Learned, Whereabouts};
 use crate::switch::ports::{Mac, Nic, NicId, NicKind, NicState, Port, Topology};
 use std::collections::BTreeSet;
 use vlan::{Inside, Tags};
@@ -22,8 +22,8 @@ pub enum Cause {
     Subnet,
     /// The sender may not use this source address.
     Spoofed,
-    /// What left through one member came back through another.
-    Reflection,
+    /// The port has the frame's source address.
+    Owner,
     /// A bridge keeps frames to this group on their link (IEEE 802.1Q, 8.6.3).
     LinkLocal,
 }
@@ -59,13 +59,11 @@ pub enum Freedom {
     SubnetsDiffer,
     /// A bridge keeps frames to this group on their link; no page of Windows says that an extension does.
     LinkLocal,
-    /// Another member of the team is the one that receives this, or the team's mode has just changed.
-    OtherReceiver,
-    /// The address was seen behind a port, which may be forgotten by now.
-    Forgotten,
+    /// The address may be behind a port whose frame this is, or has moved outside with it.
+    Guarded,
     /// The member that it came through is not up.
     MemberDown,
-    /// A source address that is no vNIC's.
+    /// A source address that is no adapter's: of a group, zero, or from a port that has no NIC any more.
     OddSource,
     /// No live member is known to have the packet's security associations (OFFLOAD-29 says that it stays inside).
     Unencrypted,
@@ -140,8 +138,8 @@ pub struct Expected {
     pub inside: Option<Inside>,
     /// The documentation leaves open whether the sender's own port lets it pass.
     pub sender_may_refuse: bool,
-    /// Only that another member may be the team's receiver is a reason to drop it.
-    pub by_receiver: bool,
+    /// It is for the address of a vNIC.
+    pub known: bool,
 }
 
 /// What decides about a frame.
@@ -150,6 +148,9 @@ pub struct Question<'a> {
     pub learned: &'a Learned,
     /// `None` while the team's mode may have changed.
     pub mode: Option<Aggregation>,
+    pub now: u64,
+    /// Order number of the call in which the extension got it.
+    pub given: u64,
     /// Link-local groups that the extension is to let cross the external port, a bit each; `None` if it does not say what
     /// it does with them.
     pub link_local: Option<u32>,
@@ -162,6 +163,20 @@ pub struct Question<'a> {
     pub subnet: u32,
     /// No live member is known to have the packet's security associations.
     pub unencrypted: bool,
+}
+
+impl Question<'_> {
+    /// Where an address is that no NIC has. Nothing is known for certain while nobody is outside, or may not have the frame.
+    pub fn whereabouts(&self, mac: Mac, vid: u16) -> Whereabouts {
+        let inside = !self.topology.is_external(self.source.port);
+        let subnet = self.subnet != 0 || source_port(self).is_some_and(|port| port.policies.subnet() != 0);
+        match self.learned.whereabouts(mac, vid, (self.now, self.given)) {
+            Whereabouts::External if !inside || subnet || self.topology.live_members() == 0 => {
+                Whereabouts::Either
+            }
+            known => known,
+        }
+    }
 }
 
 /// An address of the frame.
@@ -177,7 +192,7 @@ pub fn judge(q: &Question<'_>) -> Expected {
         refused,
         inside: None,
         sender_may_refuse: true,
-        by_receiver: false,
+        known: false,
     };
     if q.frame.len() < 14 {
         return nothing(None, true);
@@ -205,23 +220,19 @@ pub fn judge(q: &Question<'_>) -> Expected {
     let subnets_differ = own != 0 && q.subnet != 0 && own != q.subnet;
     let sender_may_refuse = soft.or(inside.freedom).is_some() || subnets_differ;
     let ways = ways(q, inside, tags);
-    let mut by_receiver = false;
-    match receive_side(q, ways.kind) {
+    match receive_side(q) {
         Reach::Must => {}
-        Reach::May(Freedom::OtherReceiver) if soft.or(inside.freedom).is_none() && !ways.may_drop => {
-            by_receiver = true;
-        }
         Reach::May(freedom) => soft = Some(freedom),
         Reach::No(cause) => return nothing(Some(cause), true),
     }
-    let free = by_receiver || soft.or(inside.freedom).is_some();
+    let free = soft.or(inside.freedom).is_some();
     let to_itself = ways.all.iter().any(Way::is_nothing);
     Expected {
         may_drop: free || ways.may_drop || to_itself,
         refused: None,
         inside: Some(inside),
         sender_may_refuse,
-        by_receiver,
+        known: ways.known,
         ways: ways.all,
     }
 }
@@ -269,56 +280,34 @@ fn of_same_vm(topology: &Topology, nic: &Nic, address: Mac) -> bool {
     guest(nic) && vnics(topology).any(|n| guest(n) && n.id != nic.id && n.vm == nic.vm && n.mac == address)
 }
 
-/// The address that is behind the sender's port, if the frame may teach it: another than the adapter's own, allowed, in
-/// a VLAN of the port.
-pub fn teaches(q: &Question<'_>) -> Option<Mac> {
+/// The address that is behind the sender's port, and the VLAN, if the frame may teach it: another than the adapter's own,
+/// allowed, in a VLAN of the port.
+pub fn teaches(q: &Question<'_>) -> Option<(Mac, u16)> {
     let port = source_port(q).filter(|port| port.policies.may_spoof() && q.frame.len() >= 14)?;
     let from = mac(q.frame, 6);
     let other = q.topology.nic(q.source).is_some_and(|n| n.mac != from);
-    let taken = vlan::enter(port, Tags::of(q.frame, q.tag)).is_ok();
-    (other && taken).then_some(from)
+    let taken = vlan::enter(port, Tags::of(q.frame, q.tag)).ok()?;
+    other.then_some((from, taken.vid))
 }
 
-/// What a team takes in (EGR-6).
-fn receive_side(q: &Question<'_>, kind: AddressClass) -> Reach {
-    if !q.topology.is_external(q.source.port) {
-        return Reach::Must;
-    }
-    let from = mac(q.frame, 6);
+/// What comes in from outside is taken, whoever sent it and through whichever member, but for what `check::arrivals` knows
+/// of copies.
+fn receive_side(q: &Question<'_>) -> Reach {
     let up = q.topology.nic(q.source).is_some_and(|n| n.usable && !n.known_down);
-    let own = vnics(q.topology).any(|n| n.mac == from);
-    let seen_inside = !q.learned.places(from).is_empty() || vnics(q.topology).any(|n| n.permanent == from);
-    match (own, kind) {
-        (true, AddressClass::Flooded) => Reach::No(Cause::Reflection),
-        (true, _) => Reach::May(Freedom::OddSource),
-        _ if seen_inside => Reach::May(Freedom::OddSource),
-        _ if !up => Reach::May(Freedom::MemberDown),
-        (false, AddressClass::Learned) if q.mode != Some(Aggregation::Static) => {
-            Reach::May(Freedom::Forgotten)
-        }
-        // What comes from the team as a whole is no member's copy.
-        (false, AddressClass::Flooded) if q.mode != Some(Aggregation::Static) && q.source.index != 0 => {
-            Reach::May(Freedom::OtherReceiver)
-        }
-        _ => Reach::Must,
-    }
+    if up || !q.topology.is_external(q.source.port) { Reach::Must } else { Reach::May(Freedom::MemberDown) }
 }
 
-/// How a team tells frames that every member gets from those that one does.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum AddressClass {
-    /// For a vNIC.
-    Known,
-    /// For an address that was seen behind a port: for that one, or forgotten and flooded.
-    Learned,
-    /// Broadcast, multicast, unknown.
-    Flooded,
+impl Question<'_> {
+    /// The members are separate ports to the physical network, and there are several.
+    pub fn is_separate(&self) -> bool {
+        self.mode != Some(Aggregation::Static) && self.topology.live_members() > 1
+    }
 }
 
 struct Ways {
     all: Vec<Way>,
     may_drop: bool,
-    kind: AddressClass,
+    known: bool,
 }
 
 fn ways(q: &Question<'_>, inside: Inside, tags: Tags) -> Ways {
@@ -345,14 +334,23 @@ fn ways(q: &Question<'_>, inside: Inside, tags: Tags) -> Ways {
             Some(true) => way.uplink = Some(Reach::No(Cause::LinkLocal)),
             Some(false) => {}
         }
-        return Ways { all: vec![way], may_drop, kind: AddressClass::Flooded };
+        return Ways { all: vec![way], may_drop, known: false };
     }
     let unknown = || flood(|_| false);
     let owners: Vec<&Nic> = vnics(q.topology).filter(|n| n.mac == to).collect();
     if !owners.is_empty() {
         return known(q, inside, tags, &owners, unknown());
     }
-    let mut ways = Ways { all: vec![unknown()], may_drop: false, kind: AddressClass::Flooded };
+    let outside = || Way { uplink: uplink(q, inside, tags), ..Way::default() };
+    let mut ways = Ways { all: vec![unknown()], may_drop: false, known: false };
+    match q.whereabouts(to, inside.vid) {
+        Whereabouts::External => {
+            ways.all = vec![outside()];
+            return ways;
+        }
+        Whereabouts::Either => ways.all.push(outside()),
+        Whereabouts::Inside => {}
+    }
     ways.add_seen(q, inside, tags, to);
     ways
 }
@@ -377,7 +375,6 @@ impl Ways {
             let (way, reachable) = single(q, inside, tags, nic);
             self.may_drop |= !reachable;
             self.all.push(way);
-            self.kind = AddressClass::Learned;
         }
     }
 }
@@ -394,7 +391,7 @@ fn single(q: &Question<'_>, inside: Inside, tags: Tags, nic: &Nic) -> (Way, bool
 
 /// The address is that of one or several vNICs.
 fn known(q: &Question<'_>, inside: Inside, tags: Tags, owners: &[&Nic], unknown: Way) -> Ways {
-    let mut found = Ways { all: Vec::new(), may_drop: false, kind: AddressClass::Known };
+    let mut found = Ways { all: Vec::new(), may_drop: false, known: true };
     for nic in owners {
         let (way, reachable) = single(q, inside, tags, nic);
         found.all.push(way);
@@ -412,7 +409,21 @@ fn known(q: &Question<'_>, inside: Inside, tags: Tags, owners: &[&Nic], unknown:
 /// May the frame go to this vNIC?
 pub fn reach(q: &Question<'_>, nic: &Nic, inside: Inside, tags: Tags) -> Reach {
     let Some(port) = q.topology.ports.get(&nic.id.port) else { return Reach::No(Cause::Vlan) };
-    vlan::leave(port, inside, tags).and(subnet(q, port))
+    vlan::leave(port, inside, tags).and(subnet(q, port)).and(owner(q, nic))
+}
+
+/// Nobody gets what has its own source address: an address that it announced, or one that is learned behind it. An address
+/// that is heard outside may have moved there.
+fn owner(q: &Question<'_>, nic: &Nic) -> Reach {
+    let from = mac(q.frame, 6);
+    if !q.topology.is_external(q.source.port) {
+        return Reach::Must;
+    }
+    if nic.mac == from {
+        return Reach::No(Cause::Owner);
+    }
+    let guarded = q.is_separate() && q.learned.places(from).last() == Some(&nic.id);
+    if guarded { Reach::May(Freedom::Guarded) } else { Reach::Must }
 }
 
 /// Virtual subnets: a frame's is the one beside it, or that of its port.
@@ -444,7 +455,7 @@ fn uplink(q: &Question<'_>, inside: Inside, tags: Tags) -> Option<Reach> {
         return None;
     }
     let port = q.topology.external_port.and_then(|id| q.topology.ports.get(&id))?;
-    let live = q.topology.members().any(|n| n.usable && !n.known_down);
+    let live = q.topology.live_members() > 0;
     let uncertain = q.topology.members().any(|n| !n.usable);
     let encrypted = if q.unencrypted { Reach::May(Freedom::Unencrypted) } else { Reach::Must };
     let reach = vlan::leave(port, inside, tags).and(subnet(q, port)).and(encrypted);

@@ -6,6 +6,7 @@ use crate::reference::case::Case;
 use crate::reference::vlan::Tags;
 use crate::reference::{Cause, Expected, Reach, Way, reach};
 use crate::switch::ndis::State;
+use crate::switch::ndis::learned::Whereabouts;
 use crate::switch::ports::policy::{Told, Vlan};
 use crate::switch::ports::{Mac, Nic, NicId, NicKind};
 
@@ -34,6 +35,9 @@ pub fn name(state: &State, case: &Case, frame: &[u8], expected: &Expected, vnics
     if expected.ways.iter().any(keeps) {
         return by_cause(Cause::LinkLocal, Told::default());
     }
+    if let Some(rule) = moved(state, case, frame, expected) {
+        return rule;
+    }
     let right: Vec<NicId> = expected.ways.iter().flat_map(|way| &way.must).copied().collect();
     let missed = right.iter().filter(|id| !vnics.contains(id));
     if let Some(of_groups) =
@@ -60,6 +64,22 @@ fn group(nic: &Nic, frame: &[u8]) -> Option<&'static str> {
     match nic.joined_before.contains(&to) {
         true => Some(BEFORE),
         false => (!nic.has_joined(&to)).then_some(UNNAMED),
+    }
+}
+
+/// The frame is for an address that is known to be outside, or for a learned one that went nowhere else.
+fn moved(state: &State, case: &Case, frame: &[u8], expected: &Expected) -> Option<&'static str> {
+    let inside = expected.inside?;
+    let to = frame.get(..6).and_then(|to| to.try_into().ok()).filter(|_| !expected.known)?;
+    let m = &state.modules[case.module];
+    let learned = !m.learned.places(to).is_empty();
+    let (vnics, uplinks) = case.vnics(state);
+    match case.question(state, frame).whereabouts(to, inside.vid) {
+        Whereabouts::External if learned && uplinks == 0 && !vnics.is_empty() => Some("EGR-10"),
+        Whereabouts::External => Some("EGR-11"),
+        // Outside alone, where nobody heard it.
+        Whereabouts::Inside if learned && vnics.is_empty() && uplinks > 0 => Some("EGR-10"),
+        Whereabouts::Inside | Whereabouts::Either => None,
     }
 }
 
@@ -94,7 +114,7 @@ fn told(state: &State, case: &Case, involved: &[NicId]) -> Told {
 
 fn by_cause(cause: Cause, told: Told) -> &'static str {
     match (cause, told) {
-        (Cause::Reflection, _) => "EGR-6",
+        (Cause::Owner, _) => "EGR-12",
         (Cause::LinkLocal, _) => "EGR-7",
         (Cause::Pruned, _) => "DATA-89",
         (_, Told::UnderAnyId) => "PROP-07",
@@ -148,6 +168,19 @@ pub fn exercise(world: &World, state: &State, case: &Case, frame: &[u8], expecte
     let topology = &state.modules[case.module].topology;
     let of_groups = vnics.iter().filter_map(|id| group(topology.nic(*id)?, frame));
     of_groups.for_each(|rule| world.exercised(rule));
+    let m = &state.modules[case.module];
+    if topology.is_external(case.source.port) {
+        world.exercised("EGR-6");
+        if topology.nics().any(|nic| frame.get(6..12) == Some(&nic.mac[..])) {
+            world.exercised("EGR-12");
+        }
+    }
+    let to = frame.get(..6).and_then(|to| to.try_into().ok());
+    if let (Some(to), Some(inside)) = (to, expected.inside)
+        && case.question(state, frame).whereabouts(to, inside.vid) == Whereabouts::External
+    {
+        world.exercised(if m.learned.places(to).is_empty() { "EGR-11" } else { "EGR-10" });
+    }
     for port in topology.ports.values().filter(|port| port.policies.told != Told::Nothing) {
         for cause in [Cause::Vlan, Cause::Subnet] {
             world.exercised(by_cause(cause, port.policies.told));

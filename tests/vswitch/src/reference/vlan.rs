@@ -23,6 +23,7 @@
 use super::{Cause, Freedom, Reach};
 use crate::switch::ports::policy::{Private, Vlan};
 use crate::switch::ports::{NicKind, Port};
+use lbfoext::ndis::raw::{DestinationBits, PortDestination};
 
 /// One 802.1Q tag.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,6 +72,15 @@ impl Tags {
             (out_of_band, inside) => (out_of_band, inside != 0),
         }
     }
+}
+
+/// The VLAN of a frame on the wire: that of the out-of-band tag if the destination preserves it, otherwise that in its
+/// bytes; and whether it is the former.
+pub fn wire_vid(frame: &[u8], tag: u64, to: PortDestination) -> (u16, bool) {
+    let tags = Tags::of(frame, tag);
+    let out_of_band =
+        tags.out_of_band.filter(|_| to.bits.contains(DestinationBits::PRESERVE_VLAN)).map_or(0, |t| t.vid);
+    if out_of_band != 0 { (out_of_band, true) } else { (tags.inside.map_or(0, |t| t.vid), false) }
 }
 
 /// Where a frame is.

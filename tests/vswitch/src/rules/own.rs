@@ -12,8 +12,8 @@ pub const OWN: &[Rule] = &[
     ),
     error(
         "EGR-6",
-        "Of a team that the physical switches know nothing of, one copy of a flooded frame comes in, and \
-         no frame of this host.",
+        "News from outside is never dropped: only copies, own frames, other VLANs, groups of the link, what is \
+         for nobody.",
         "own guarantee",
     ),
     error(
@@ -22,6 +22,20 @@ pub const OWN: &[Rule] = &[
          says so.",
         "own guarantee",
     ),
+    error("EGR-8", "No frame of this host that came back is delivered.", "own guarantee"),
+    error(
+        "EGR-9",
+        "What was sent outside once is delivered once, by whichever members it comes.",
+        "own guarantee",
+    ),
+    error(
+        "EGR-10",
+        "A learned address is behind its port until it is heard outside, and outside from then on; an announced one \
+         stays.",
+        "own guarantee",
+    ),
+    error("EGR-11", "Unicast for an address that is known to be outside goes outside only.", "own guarantee"),
+    error("EGR-12", "Nobody gets what has its own address as the source.", "own guarantee"),
     error("STA-1", "No packet is committed to a member that is known to be down.", "own guarantee"),
     error(
         "RST-4",

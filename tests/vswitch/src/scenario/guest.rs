@@ -5,7 +5,7 @@ use crate::machine::cpu;
 use crate::machine::world::World;
 use crate::reference::vlan::{self, Tag};
 use crate::shown::arguments;
-use crate::switch::frames::FrameOutcome;
+use crate::switch::frames::{FrameOutcome, Maker, Origin};
 use crate::switch::nbl::{Shape, UnsafeBytes, build, net_buffers};
 use crate::switch::ndis::array::Context;
 use crate::switch::ndis::packet::{NATIVE, PacketStage, SAFE, SAFE_SIZE_SHIFT, SAFE_UNCACHED, UNCACHED};
@@ -111,8 +111,10 @@ pub struct Packet {
     /// Other contents that the guest writes alternately to the bytes after the first `.0`, for each frame.
     pub flicker: Option<(usize, Vec<Vec<u8>>)>,
     pub cancel_id: usize,
-    /// The flood of which it is a copy.
-    pub copy_of: Option<u64>,
+    /// Who made it, if it is a copy of an earlier frame; otherwise its sender has made it.
+    pub origin: Option<Origin>,
+    /// Bytes of payload for each segment of a large send.
+    pub segment: Option<u16>,
     /// Hash information and value of an adapter in the out-of-band data.
     pub hash: Option<(u32, u32)>,
     /// The receive queue and the filter through which it arrived.
@@ -232,7 +234,7 @@ impl State {
             packet.remember_bytes();
         }
         for list in &lists {
-            crate::check::forwarding::given(self, module, *list);
+            crate::check::forwarding::given(world, self, module, *list);
             crate::check::statistics::given(self, module, *list);
         }
         let mut flags = SendFlags::empty();
@@ -262,7 +264,12 @@ impl State {
         let built = build(&shaped);
         let nbl = built.nbl;
         let frames: Vec<_> = spec.frames.iter().map(|f| self.frames.add(module, source, f, now)).collect();
-        frames.iter().for_each(|id| self.frames.mark(*id, spec.copy_of));
+        let outside = self.modules[module].topology.is_external(source.port);
+        for id in &frames {
+            let maker = if outside { Maker::External } else { Maker::Inside(source) };
+            let origin = spec.origin.unwrap_or_else(|| self.frames.fresh_origin(maker));
+            self.frames.mark(*id, origin, spec.segment);
+        }
         let free = u32::try_from(world.random(self.style.free_slots + 1)).unwrap_or(0);
         let detail_bits = detail_bits(world, &spec);
         // SAFETY: the list was made above.
@@ -297,6 +304,10 @@ impl State {
             }
             if let Some(handle) = spec.tunnel {
                 list.info[info::IPSEC_TUNNEL] = handle;
+            }
+            if let Some(size) = spec.segment {
+                // NDIS_TCP_LARGE_SEND_OFFLOAD_NET_BUFFER_LIST_INFO: the size of segments, and that it is version 2.
+                list.info[info::LARGE_SEND] = u64::from(size) | 1 << 30;
             }
             list.info[info::IEEE_8021Q] = vlan::word(spec.tag);
             list.info[info::VIRTUAL_SUBNET] = u64::from(spec.subnet.unwrap_or(0));

@@ -3,11 +3,14 @@
 
 use super::{Activation, EXTERNAL_PORT, Enumeration, LONG, Net};
 use crate::adapter::capabilities::Capabilities;
+use crate::adapter::network::{Network, Return};
 use crate::adapter::offloads::Offloads;
+use crate::adapter::physical_switch::Aggregation;
 use crate::adapter::{Adapter, GIGABIT};
 use crate::machine::clock;
 use crate::machine::cpu;
 use crate::machine::world::World;
+use crate::reference::vlan::Tag;
 use crate::scenario::guest::{self, Packet};
 use crate::scenario::outcome::Outcome;
 use crate::switch::control::offload::release_all;
@@ -82,6 +85,11 @@ impl Net {
             let external = &mut state.modules[module].external;
             external.external_port = EXTERNAL_PORT;
             external.physical.aggregation = plan.aggregation;
+            external.physical.external_port = EXTERNAL_PORT;
+            if let Some(layout) = &plan.layout {
+                let aggregated = plan.aggregation == Aggregation::Static;
+                external.network = Network::new(layout, aggregated);
+            }
             for (index, gigabits) in plan.members_of(module) {
                 let mut adapter = Adapter::new(*index, gigabits * GIGABIT, latency, jitter);
                 adapter.offloads = Offloads::new(match &plan.abilities {
@@ -321,27 +329,39 @@ pub(super) fn arrive(module: usize) {
         let complaints = modules[module].external.settle(frames, world.now());
         complaints.into_iter().for_each(|(rule, text)| world.violate(rule, text));
     });
-    let back = with(|world, state| state.echoes(world, module));
+    let back = with(|_, state| state.returned(module));
     if !back.is_empty() {
         guest::send(module, back);
     }
 }
 
 impl State {
-    /// The frames that the network floods back into the other members of a switch-independent team.
-    fn echoes(&mut self, world: &World, module: usize) -> Vec<(NicId, Packet)> {
+    /// When next something may come back from a simulated network: a frame is on a cable, or a step of the switch waits.
+    pub(super) fn next_return(&self, module: usize) -> Option<u64> {
+        let external = &self.modules[module].external;
+        let quiet = self.is_quiet(module);
+        let next = if quiet { external.next_arrival() } else { Some(clock::now() + 10) };
+        next.filter(|_| external.network.is_simulated())
+    }
+
+    /// The frames that the physical network sends to the host.
+    pub(super) fn returned(&mut self, module: usize) -> Vec<(NicId, Packet)> {
         let external = &mut self.modules[module].external;
-        let odds = external.physical.echoes;
-        let floods = std::mem::take(&mut external.floods);
-        let others: Vec<u16> = external.adapters.values().filter(|a| a.link_up).map(|a| a.index).collect();
-        let mut back = Vec::new();
-        for (frame, through) in floods.into_iter().filter(|_| world.chance(odds, 100)) {
-            let Some(frame) = self.frames.all.get(frame) else { continue };
-            for member in others.iter().filter(|member| **member != through) {
-                back.push((NicId::new(EXTERNAL_PORT, *member), Packet::of(frame.bytes.to_vec())));
-            }
-        }
-        back
+        let tags_in_bytes = external.network.treatment.tags_in_bytes;
+        let back = std::mem::take(&mut external.returning);
+        let up = |member: &u16| external.adapters.get(member).is_some_and(|adapter| adapter.link_up);
+        let back = back.into_iter().filter(|back| up(&back.member));
+        let packets = back.map(|Return { member, frame }| {
+            let vid = frame.wire.vid;
+            let (bytes, tag) = match vid {
+                0 => (frame.wire.bytes, None),
+                _ if tags_in_bytes => (frame.wire.tagged_bytes(), None),
+                vid => (frame.wire.bytes, Some(Tag { vid, priority: 0 })),
+            };
+            let packet = Packet { origin: Some(frame.origin), tag, ..Packet::of(bytes) };
+            (NicId::new(EXTERNAL_PORT, member), packet)
+        });
+        packets.collect()
     }
 
     /// Makes a NIC exist, connected, without any request.
@@ -388,9 +408,6 @@ impl State {
             format!("{written} completed packets were written to")
         });
         let until = LONG;
-        let repeated = self.frames.repeated();
-        let once = repeated.is_empty() || !self.installed.role.has_team();
-        crate::check::rule(world, "EGR-6", once, || repeated[0].clone());
         for m in &mut self.modules {
             let complaints = m.external.settle(&mut self.frames, world.now() + until);
             complaints.into_iter().for_each(|(rule, text)| world.violate(rule, text));

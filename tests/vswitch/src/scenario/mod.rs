@@ -8,6 +8,7 @@
 //! net.finish().assert_clean();
 //! ```
 
+pub mod frames;
 pub mod guest;
 pub mod migration;
 pub mod outcome;
@@ -16,6 +17,7 @@ pub mod suite;
 mod life;
 mod net;
 mod offload;
+mod outside;
 mod policies;
 mod recovery;
 mod saved;
@@ -24,6 +26,7 @@ pub use net::{Body, Net, unknown_request};
 pub use offload::CAPABILITY_CODES;
 
 use crate::adapter::capabilities::Capabilities;
+use crate::adapter::network::Layout;
 use crate::adapter::of_instance;
 use crate::adapter::physical_switch::Aggregation;
 use crate::machine::clock;
@@ -96,6 +99,7 @@ pub struct Scenario {
     hosts: BTreeMap<usize, (Vec<(u16, u64)>, u16)>,
     host_settings: Vec<(usize, String, Value)>,
     aggregation: Aggregation,
+    layout: Option<Layout>,
     settings: Vec<(String, Value)>,
     indication: Indication,
     enumeration: Enumeration,
@@ -126,6 +130,7 @@ impl Scenario {
             hosts: BTreeMap::new(),
             host_settings: Vec::new(),
             aggregation: Aggregation::Static,
+            layout: None,
             settings: Vec::new(),
             indication: Indication::PerMember,
             enumeration: Enumeration::Arrays,
@@ -250,6 +255,12 @@ impl Scenario {
         let policy = if aggregation == Aggregation::SwitchIndependent { 4 } else { 0 };
         self.setting("TeamingMode", Value::Dword(mode))
             .setting("LoadBalancingAlgorithm", Value::Dword(policy))
+    }
+
+    /// Simulates the physical network behind the members. Without one, nothing comes from outside but what the test sends.
+    pub fn network(mut self, layout: Layout) -> Self {
+        self.layout = Some(layout);
+        self
     }
 
     /// A value under the service's `Parameters` key.

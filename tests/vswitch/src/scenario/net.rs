@@ -2,7 +2,6 @@
 
 use super::life::{arrive, bring, is_attached, remove, stop};
 use super::{EXTERNAL_PORT, FIRST_INTERNAL_PORT, FIRST_VM_PORT, Indication, Running, Scenario};
-use crate::adapter::physical_switch::Aggregation;
 use crate::adapter::{Adapter, GIGABIT, InterfaceView, instance_id};
 use crate::machine::clock;
 use crate::machine::cpu;
@@ -146,35 +145,6 @@ impl Net {
             });
             guest::send(module, chain);
         });
-    }
-
-    /// A frame from the external network reaches the physical switches, which know the destination's port or flood.
-    pub fn from_the_network(&self, frame: &[u8]) {
-        let module = self.1;
-        let known = self.inside(|| {
-            with(|_, state| {
-                let external = &state.modules[module].external;
-                let up: Vec<u16> =
-                    external.adapters.values().filter(|a| a.link_up).map(|a| a.index).collect();
-                let to: Option<Mac> = frame.get(..6).and_then(|m| m.try_into().ok());
-                let port = to.and_then(|mac| external.physical.port_of(mac)).filter(|p| up.contains(p));
-                match (external.physical.aggregation, port) {
-                    (_, Some(port)) => vec![port],
-                    (Aggregation::Static, None) => up.into_iter().take(1).collect(),
-                    (Aggregation::SwitchIndependent, None) => up,
-                }
-            })
-        });
-        let known = known.unwrap_or_default();
-        // A flooded frame for a vNIC's own address is accepted from every member, because the vNIC may have moved to
-        // it.
-        let to: Option<Mac> = frame.get(..6).and_then(|m| m.try_into().ok());
-        let vnic = self.look(|s| to.is_some_and(|to| s.modules[module].topology.vnic(to).is_some()));
-        let flood = (known.len() > 1 && vnic == Some(false)).then(|| self.world().fresh_number());
-        for member in known {
-            let packet = Packet { copy_of: flood, ..Packet::of(frame.to_vec()) };
-            self.receive_external_packets(member, vec![packet]);
-        }
     }
 
     pub fn cancel_send(&self, id: usize) {
@@ -340,7 +310,13 @@ impl Net {
     pub fn advance(&self, by: u64) {
         let module = self.1;
         self.inside(move || {
-            clock::advance(by);
+            let until = clock::now() + by;
+            // What is under way comes back in its time.
+            while let Some(next) = with(|_, s| s.next_return(module)).filter(|next| *next < until) {
+                clock::advance_to(next);
+                arrive(module);
+            }
+            clock::advance_to(until);
             arrive(module);
         });
     }

@@ -4,7 +4,7 @@
 //! the outcome of a scenario reads it.
 
 use crate::switch::ports::NicId;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::ops::Index;
 use std::sync::Arc;
 
@@ -28,6 +28,37 @@ pub enum FrameOutcome {
     Failed { status: i32 },
 }
 
+/// Who made a frame first.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Maker {
+    /// A NIC of a switch on this host.
+    Inside(NicId),
+    External,
+}
+
+/// What all copies of one frame have in common, wherever they travel: its number and who made it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct Origin {
+    pub number: u64,
+    pub maker: Maker,
+    /// Adapters have divided it, so that what is on the cables is other frames.
+    pub divided: bool,
+}
+
+impl Origin {
+    pub const fn inside(number: u64, from: NicId) -> Self {
+        Self { number, maker: Maker::Inside(from), divided: false }
+    }
+
+    pub const fn outside(number: u64) -> Self {
+        Self { number, maker: Maker::External, divided: false }
+    }
+
+    pub fn is_outside(self) -> bool {
+        self.maker == Maker::External
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Frame {
     pub id: FrameId,
@@ -39,8 +70,9 @@ pub struct Frame {
     pub outcomes: Vec<FrameOutcome>,
     /// The completion status of its list.
     pub status: Option<i32>,
-    /// Number of the flood of which it is a copy, if the external network sent copies through several members.
-    pub copy_of: Option<u64>,
+    pub origin: Origin,
+    /// Bytes of payload for each segment, if adapters are to divide it.
+    pub segment: Option<u16>,
     /// The receive queue and filter in its out-of-band data on arrival, and in the next field as the extension sent it
     /// on; 0 means none.
     pub queue: u64,
@@ -109,6 +141,8 @@ impl Index<FrameId> for Records {
 pub struct Frames {
     pub all: Records,
     pub assignments: Vec<Assignment>,
+    /// Frames made so far.
+    origins: u64,
 }
 
 impl Frames {
@@ -122,7 +156,8 @@ impl Frames {
             sent_at: now,
             outcomes: Vec::new(),
             status: None,
-            copy_of: None,
+            origin: self.fresh_origin(Maker::Inside(from)),
+            segment: None,
             queue: 0,
             queue_below: None,
             under_way: 0,
@@ -149,26 +184,17 @@ impl Frames {
         }
     }
 
-    pub fn mark(&mut self, id: FrameId, copy_of: Option<u64>) {
-        if let Some(frame) = self.all.get_mut(id) {
-            frame.copy_of = copy_of;
-        }
+    /// A frame is made.
+    pub fn fresh_origin(&mut self, maker: Maker) -> Origin {
+        self.origins += 1;
+        Origin { number: self.origins, maker, divided: false }
     }
 
-    /// Floods of which a vNIC got more than one copy, one sentence each.
-    pub fn repeated(&self) -> Vec<String> {
-        let mut seen = BTreeSet::new();
-        let mut twice = Vec::new();
-        for frame in self.all.iter() {
-            for end in &frame.outcomes {
-                if let (Some(flood), FrameOutcome::Delivered { to, .. }) = (frame.copy_of, end)
-                    && !seen.insert((frame.switch, flood, *to))
-                {
-                    twice.push(format!("{to} got flood {flood} again, as frame {}", frame.id));
-                }
-            }
+    /// Records who made a frame, and how adapters divide it.
+    pub fn mark(&mut self, id: FrameId, origin: Origin, segment: Option<u16>) {
+        if let Some(frame) = self.all.get_mut(id) {
+            (frame.origin, frame.segment) = (origin, segment);
         }
-        twice
     }
 
     pub fn end(&mut self, id: FrameId, end: FrameOutcome) {

@@ -89,8 +89,6 @@ pub fn full_scenario(seed: u64, mutation: Option<Mutation>) -> (Outcome, bool) {
     net.add_property(port(2), 2, strict());
     let stranger = Flow { from: vm_mac(5), ..net.flow_between(net.vm(2), net.vm(3), 1) };
     net.send(net.vm(2), &[stranger.frame(1, 60)]);
-    let echo = Flow { to: BROADCAST, ..net.flow(net.vm(3), 1) };
-    net.receive_external(1, &[echo.frame(4, 60)]);
     let tree = Flow { to: [0x01, 0x80, 0xC2, 0, 0, 0], ..net.external_flow(net.vm(3), 1) };
     net.receive_external(1, &[tree.frame(5, 60)]);
     // Properties that mean nothing here, and questions.

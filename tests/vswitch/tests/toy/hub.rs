@@ -10,13 +10,15 @@ use std::ptr::null_mut;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The only module of the only switch.
+#[repr(C)]
 pub struct Hub {
     driver: Handle,
-    filter: Handle,
-    context: SwitchContext,
-    handlers: SwitchOptionalHandlers,
-    nics: Vec<(u32, u16)>,
-    running: bool,
+    pub filter: Handle,
+    pub context: SwitchContext,
+    pub handlers: SwitchOptionalHandlers,
+    /// Port, index and address of each.
+    pub nics: Vec<(u32, u16, [u8; 6])>,
+    pub running: bool,
     /// Set when the first restart is through, which the other says too.
     started: NdisEvent,
     through: bool,
@@ -25,14 +27,14 @@ pub struct Hub {
     /// Network events, counted.
     pub events: usize,
     /// FilterSend calls that have not returned.
-    walks: AtomicUsize,
+    pub walks: AtomicUsize,
 }
 
-fn utf16(text: &'static str) -> Vec<u16> {
+pub fn utf16(text: &'static str) -> Vec<u16> {
     text.encode_utf16().collect()
 }
 
-fn counted(text: &[u16]) -> UnicodeString {
+pub fn counted(text: &[u16]) -> UnicodeString {
     let bytes = u16::try_from(text.len() * 2).unwrap();
     UnicodeString { length: bytes, maximum_length: bytes, buffer: text.as_ptr() }
 }
@@ -62,6 +64,19 @@ pub unsafe extern "win64" fn patient_entry(object: *mut c_void, _: *const Unicod
 }
 
 unsafe fn register(object: *mut c_void, packets: bool, requests: FilterOidRequest) -> i32 {
+    // SAFETY: as in `driver_entry`.
+    unsafe { register_as(object, attach, detach, packets.then_some(send), requests) }
+}
+
+/// # Safety
+/// The handlers fit each other; the object is the driver's.
+pub unsafe fn register_as(
+    object: *mut c_void,
+    attach: FilterAttach,
+    detach: FilterDetach,
+    send: Option<FilterSend>,
+    requests: FilterOidRequest,
+) -> i32 {
     let (name, unique, service) =
         (utf16("Hub"), utf16("{11111111-2222-3333-4444-555555555555}"), utf16("lbfoext"));
     let mut c = FilterDriverCharacteristics::ZERO;
@@ -72,8 +87,8 @@ unsafe fn register(object: *mut c_void, packets: bool, requests: FilterOidReques
     c.detach = Some(detach);
     c.restart = Some(restart);
     c.pause = Some(pause);
-    c.send = packets.then_some(send);
-    c.send_complete = packets.then_some(send_complete);
+    c.send = send;
+    c.send_complete = send.is_some().then_some(send_complete);
     c.oid_request = Some(requests);
     c.oid_request_complete = Some(oid_request_complete);
     c.status = Some(status);
@@ -98,6 +113,13 @@ unsafe extern "win64" fn unload(object: *mut c_void) {
 }
 
 unsafe extern "win64" fn attach(filter: Handle, driver: Handle, _: *mut FilterAttachParameters) -> i32 {
+    // SAFETY: by the caller.
+    unsafe { attach_as(filter, driver, |hub| Box::into_raw(Box::new(hub))) }
+}
+
+/// # Safety
+/// `make` gives what begins with the hub.
+pub unsafe fn attach_as(filter: Handle, driver: Handle, make: impl FnOnce(Hub) -> *mut Hub) -> i32 {
     let mut handlers = SwitchOptionalHandlers::ZERO;
     handlers.header = ObjectHeader::new(object_type::SWITCH_OPTIONAL_HANDLERS, 1, 112);
     let mut context = null_mut();
@@ -109,22 +131,19 @@ unsafe extern "win64" fn attach(filter: Handle, driver: Handle, _: *mut FilterAt
         if status != SUCCESS {
             return status;
         }
-        let walks = AtomicUsize::new(0);
-        let (nics, started) = (Vec::new(), NdisEvent([0; 3]));
-        let hub = Hub {
+        let module = make(Hub {
             driver,
             filter,
             context,
             handlers,
-            nics,
+            nics: Vec::new(),
             running: false,
-            started,
+            started: NdisEvent([0; 3]),
             through: false,
             waited: 0,
             events: 0,
-            walks,
-        };
-        let module = Box::into_raw(Box::new(hub));
+            walks: AtomicUsize::new(0),
+        });
         NdisInitializeEvent(&raw mut (*module).started);
         NdisFSetAttributes(filter, module.cast(), &mut attributes)
     }
@@ -195,7 +214,7 @@ fn query(hub: &Hub, oid: u32, buffer: &mut [u8]) -> i32 {
     }
 }
 
-fn connected(array: &[u8]) -> Vec<(u32, u16)> {
+fn connected(array: &[u8]) -> Vec<(u32, u16, [u8; 6])> {
     let word = |at: usize| u32::from_le_bytes(array[at..at + 4].try_into().unwrap());
     let first = usize::from(u16::from_le_bytes([array[8], array[9]]));
     let mut nics = Vec::new();
@@ -206,7 +225,8 @@ fn connected(array: &[u8]) -> Vec<(u32, u16)> {
         let state = word(nic + offset_of!(NicParameters, nic_state)) as i32;
         let external = word(nic + offset_of!(NicParameters, nic_type)) as i32 == nic_type::EXTERNAL;
         if state == nic_state::CONNECTED && external == (index != 0) {
-            nics.push((port, index));
+            let mac = nic + offset_of!(NicParameters, current_mac_address);
+            nics.push((port, index, array[mac..mac + 6].try_into().unwrap()));
         }
     }
     nics
@@ -237,7 +257,23 @@ unsafe extern "win64" fn send(context: Handle, first: *mut NetBufferList, _: u32
 unsafe fn flood(hub: &Hub, list: *mut NetBufferList) -> bool {
     // SAFETY: the list is ours.
     let detail = ForwardingDetail(unsafe { (*list).info[info::SWITCH_FORWARDING_DETAIL] });
-    let targets: Vec<_> = hub.nics.iter().filter(|(port, _)| *port != detail.source_port()).collect();
+    let targets: Vec<(u32, u16)> = hub
+        .nics
+        .iter()
+        .filter(|(port, ..)| *port != detail.source_port())
+        .map(|(port, index, _)| (*port, *index))
+        .collect();
+    // SAFETY: the list is ours.
+    unsafe { assign(hub, list, &targets) }
+}
+
+/// Gives a list its destinations; false if there is no room for them.
+///
+/// # Safety
+/// The list is the module's.
+pub unsafe fn assign(hub: &Hub, list: *mut NetBufferList, targets: &[(u32, u16)]) -> bool {
+    // SAFETY: the list is ours.
+    let detail = ForwardingDetail(unsafe { (*list).info[info::SWITCH_FORWARDING_DETAIL] });
     let count = u32::try_from(targets.len()).unwrap();
     let mut array = null_mut();
     let free = u32::from(detail.available_destinations());
@@ -251,7 +287,7 @@ unsafe fn flood(hub: &Hub, list: *mut NetBufferList) -> bool {
         } else {
             (hub.handlers.get_net_buffer_list_destinations.unwrap())(hub.context, list, &mut array);
         }
-        for (index, (port, nic)) in targets.into_iter().enumerate() {
+        for (index, (port, nic)) in targets.iter().enumerate() {
             let element = (*array).first_element.add((*array).element_size as usize * index);
             let element = element.cast::<PortDestination>();
             element.write_unaligned(PortDestination {
@@ -282,7 +318,7 @@ unsafe extern "win64" fn patient_oid_request(context: Handle, request: *mut OidR
     }
 }
 
-unsafe extern "win64" fn oid_request(context: Handle, request: *mut OidRequest) -> i32 {
+pub unsafe extern "win64" fn oid_request(context: Handle, request: *mut OidRequest) -> i32 {
     let mut clone = null_mut();
     // SAFETY: the context is ours; the request lives until it is completed.
     unsafe {

@@ -8,6 +8,8 @@ pub mod offload;
 pub mod policies;
 pub mod queue_numbers;
 pub mod random;
+pub mod receiving;
+pub mod receiving_storm;
 pub mod saved;
 
 pub use cases::CASES;

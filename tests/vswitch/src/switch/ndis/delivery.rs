@@ -1,11 +1,11 @@
 //! The protocol edge delivers packets to their destinations.
 
 use crate::machine::world::World;
-use crate::reference::vlan::Tags;
+use crate::reference::vlan::wire_vid;
 use crate::switch::frames::{FrameId, FrameOutcome};
 use crate::switch::ndis::State;
 use crate::switch::ports::NicId;
-use lbfoext::ndis::raw::{DestinationBits, PortDestination};
+use lbfoext::ndis::raw::DestinationBits;
 
 impl State {
     /// Delivers a packet to every destination that is not excluded.
@@ -42,13 +42,4 @@ impl State {
             }
         }
     }
-}
-
-/// The VLAN of a frame on the wire: that of the out-of-band tag if the destination preserves it, otherwise that in its
-/// bytes.
-fn wire_vid(frame: &[u8], tag: u64, to: PortDestination) -> u16 {
-    let tags = Tags::of(frame, tag);
-    let out_of_band =
-        tags.out_of_band.filter(|_| to.bits.contains(DestinationBits::PRESERVE_VLAN)).map_or(0, |t| t.vid);
-    if out_of_band != 0 { out_of_band } else { tags.inside.map_or(0, |t| t.vid) }
 }

@@ -75,6 +75,7 @@ pub(super) fn detach_now(module: usize) {
         let m = &mut state.modules[module];
         m.life = Life::Detached;
         m.attached_before = true;
+        m.learned.forget();
         m.topology.forget_told();
         m.topology.nics_mut().for_each(forget);
         m.topology.changed();

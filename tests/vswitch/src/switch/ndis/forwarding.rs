@@ -26,7 +26,7 @@ impl State {
         // SAFETY: below the extension, the switch owns the list.
         let (tag, subnet) = (packet.before.info[info::IEEE_8021Q], packet.before.info[info::VIRTUAL_SUBNET]);
         let subnet = (subnet & 0x00FF_FFFF) as u32;
-        let of = |id| Some((id, self.destinations_of(module, source, id, tag, subnet)?));
+        let of = |id| Some((id, self.destinations_of(module, source, id, (tag, subnet), world.now())?));
         let chosen: Chosen = ids.iter().copied().filter_map(of).collect();
         let all: BTreeSet<NicId> = chosen.values().flatten().copied().collect();
         for id in ids {
@@ -58,18 +58,21 @@ impl State {
         module: usize,
         source: NicId,
         frame: FrameId,
-        tag: u64,
-        subnet: u32,
+        (tag, subnet): (u64, u32),
+        now: u64,
     ) -> Option<BTreeSet<NicId>> {
         let m = &self.modules[module];
         let frame = &self.frames.all.get(frame)?.bytes;
         let (topology, learned) = (&m.topology, &m.learned);
         let mode = m.external.mode();
         let (link_local, prunes, unencrypted) = (None, None, false);
+        let given = u64::MAX;
         let expected = judge(&Question {
             topology,
             learned,
             mode,
+            now,
+            given,
             link_local,
             prunes,
             source,

@@ -1,20 +1,171 @@
-//! Addresses of no NIC, and the ports from which they were sent: ports that may use any source address.
+//! Addresses of no NIC: the ports from which they were sent (ports that may use any source address), and whether they were
+//! heard in the external network since.
 
+use crate::adapter::network::bridge::AGE;
+use crate::adapter::network::wire::Wire;
+use crate::machine::clock::SECOND;
 use crate::switch::ports::{Mac, NicId};
 use std::collections::BTreeMap;
 
-/// The ports of each address, newest last. The extension may have forgotten any of them or not have learned it.
+/// An address that was sent from inside so recently is not moved by one frame for many alone: that may be a frame of this
+/// host whose return was not recognised (Open vSwitch, vswitch.8, "SLB bonding": the lock on learning).
+pub const LOCK: u64 = 5 * SECOND;
+
+/// Addresses outside that an extension remembers at least.
+pub const OUTSIDE_LEAST: usize = 64;
+
+/// Where an address is, as far as an extension can know.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Whereabouts {
+    /// Never heard of, or behind the ports that are listed, if those are not forgotten.
+    Inside,
+    /// As above, or outside.
+    Either,
+    External,
+}
+
 #[derive(Default, Debug)]
-pub struct Learned(BTreeMap<Mac, Vec<NicId>>);
+struct Heard {
+    /// Newest last. The extension may have forgotten any of them or not have learned it.
+    inside: Vec<NicId>,
+    inside_at: u64,
+    /// Order number of the call by which this was certain.
+    since: u64,
+    /// When and in which VLAN it was heard outside, and whether the extension must know.
+    outside: Option<(u64, u16, bool)>,
+    /// The first frame for many that was heard outside since.
+    first: Option<Wire>,
+}
+
+#[derive(Default, Debug)]
+pub struct Learned {
+    heard: BTreeMap<Mac, Heard>,
+    outside: usize,
+}
 
 impl Learned {
-    pub fn note(&mut self, mac: Mac, at: NicId) {
-        let places = self.0.entry(mac).or_default();
-        places.retain(|known| *known != at);
-        places.push(at);
+    /// A port sends with this address; nobody knows yet what the extension makes of it. Of a frame of the network's own that
+    /// a bridge in a VM sends on, nobody ever does.
+    pub fn maybe_inside(&mut self, mac: Mac, at: NicId, now: u64) {
+        let heard = self.heard.entry(mac).or_default();
+        heard.inside.retain(|known| *known != at);
+        heard.inside.push(at);
+        heard.inside_at = now;
+        if let Some((_, _, certain)) = &mut heard.outside {
+            *certain = false;
+        }
     }
 
+    /// The extension has passed on such a frame. What it was given before `order` may have been treated by what was known
+    /// earlier.
+    pub fn inside(&mut self, mac: Mac, at: NicId, now: u64, order: u64) {
+        self.maybe_inside(mac, at, now);
+        let Some(heard) = self.heard.get_mut(&mac) else { return };
+        if heard.outside.take().is_some() {
+            self.outside = self.outside.saturating_sub(1);
+            heard.since = order;
+        }
+        heard.first = None;
+    }
+
+    /// A frame with this source address came from outside; nobody knows yet what the extension makes of it.
+    pub fn maybe_outside(&mut self, mac: Mac, vid: u16, now: u64) {
+        let heard = self.heard.entry(mac).or_default();
+        if heard.outside.is_none() {
+            heard.outside = Some((now, vid, false));
+            self.outside += 1;
+        }
+        if self.outside > OUTSIDE_LEAST {
+            let of_late = |heard: &&Heard| heard.outside.is_some_and(|(at, ..)| now < at + AGE);
+            self.outside = self.heard.values().filter(of_late).count();
+        }
+    }
+
+    /// The extension took such a frame in. `many` has a frame for many of a team whose members are separate ports.
+    pub fn outside(&mut self, mac: Mac, vid: u16, (now, order): (u64, u64), many: Option<Wire>) {
+        self.maybe_outside(mac, vid, now);
+        let Some(heard) = self.heard.get_mut(&mac) else { return };
+        let locked = !heard.inside.is_empty() && now < heard.inside_at + LOCK;
+        if let Some(frame) = many.filter(|_| locked) {
+            let first = heard.first.get_or_insert_with(|| frame.clone());
+            if *first == frame {
+                return;
+            }
+        }
+        if heard.outside.is_none_or(|(_, _, certain)| !certain) {
+            heard.since = order;
+        }
+        heard.outside = Some((now, vid, true));
+    }
+
+    /// Another module knows nothing of this.
+    pub fn forget(&mut self) {
+        for heard in self.heard.values_mut() {
+            heard.outside = heard.outside.map(|(at, vid, _)| (at, vid, false));
+        }
+    }
+
+    /// Ports from which it was sent, newest last.
     pub fn places(&self, mac: Mac) -> &[NicId] {
-        self.0.get(&mac).map_or(&[], Vec::as_slice)
+        self.heard.get(&mac).map_or(&[], |heard| &heard.inside)
+    }
+
+    /// As the extension must know when it is given a packet, by the order number of the call.
+    pub fn whereabouts(&self, mac: Mac, vid: u16, (now, given): (u64, u64)) -> Whereabouts {
+        let Some(heard) = self.heard.get(&mac) else { return Whereabouts::Inside };
+        match heard.outside {
+            _ if given <= heard.since && heard.since > 0 => Whereabouts::Either,
+            None => Whereabouts::Inside,
+            Some((at, its, true)) if its == vid && now < at + AGE && self.outside <= OUTSIDE_LEAST => {
+                Whereabouts::External
+            }
+            Some(_) => Whereabouts::Either,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAC: Mac = [0, 0, 0x5E, 0, 1, 10];
+    const AT: NicId = NicId::new(10, 0);
+
+    fn wire(last: u8) -> Wire {
+        Wire { vid: 0, bytes: vec![last; 20] }
+    }
+
+    #[test]
+    fn an_address_that_was_just_sent_from_inside_moves_with_the_second_frame_that_differs() {
+        let mut learned = Learned::default();
+        learned.inside(MAC, AT, 0, 1);
+        learned.outside(MAC, 0, (SECOND, 1), Some(wire(1)));
+        learned.outside(MAC, 0, (2 * SECOND, 1), Some(wire(1)));
+        assert_eq!(learned.whereabouts(MAC, 0, (2 * SECOND, 2)), Whereabouts::Either);
+        learned.outside(MAC, 0, (3 * SECOND, 1), Some(wire(2)));
+        assert_eq!(learned.whereabouts(MAC, 0, (3 * SECOND, 2)), Whereabouts::External);
+        learned.inside(MAC, AT, 4 * SECOND, 1);
+        assert_eq!(learned.whereabouts(MAC, 0, (4 * SECOND, 2)), Whereabouts::Inside);
+    }
+
+    #[test]
+    fn without_a_team_or_after_the_lock_one_frame_moves_it() {
+        for (many, at) in [(None, SECOND), (Some(wire(1)), LOCK)] {
+            let mut learned = Learned::default();
+            learned.inside(MAC, AT, 0, 1);
+            learned.outside(MAC, 0, (at, 1), many);
+            assert_eq!(learned.whereabouts(MAC, 0, (at, 2)), Whereabouts::External);
+            assert_eq!(learned.whereabouts(MAC, 0, (at + AGE, 2)), Whereabouts::Either);
+        }
+    }
+
+    #[test]
+    fn what_a_bridge_in_a_vm_sends_on_leaves_it_open_until_it_is_heard_outside_again() {
+        let mut learned = Learned::default();
+        learned.outside(MAC, 0, (0, 1), None);
+        learned.maybe_inside(MAC, AT, SECOND);
+        assert_eq!(learned.whereabouts(MAC, 0, (SECOND, 2)), Whereabouts::Either);
+        learned.outside(MAC, 0, (6 * SECOND, 1), Some(wire(1)));
+        assert_eq!(learned.whereabouts(MAC, 0, (6 * SECOND, 2)), Whereabouts::External);
     }
 }

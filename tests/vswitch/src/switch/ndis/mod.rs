@@ -118,6 +118,8 @@ pub struct Module {
     pub topology: Topology,
     /// Addresses learned behind ports that may use any source address.
     pub learned: learned::Learned,
+    /// What came in from outside.
+    pub arrivals: crate::check::arrivals::Ledger,
     pub external: ExternalNetwork,
     pub queues: edges::Queues,
     /// Lists that bypass an extension without a send handler.

@@ -268,6 +268,16 @@ impl Topology {
         self.ports.values_mut().for_each(|port| port.policies.told = policy::Told::Nothing);
     }
 
+    /// Members that the extension knows to be up.
+    pub fn live_members(&self) -> usize {
+        self.members().filter(|n| n.usable && !n.known_down).count()
+    }
+
+    /// Whether a port may send with any source address.
+    pub fn any_learns(&self) -> bool {
+        self.ports.values().any(|port| port.policies.may_spoof())
+    }
+
     pub fn policies(&self, port: u32) -> Option<&Policies> {
         self.ports.get(&port).map(|port| &port.policies)
     }
