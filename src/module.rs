@@ -3,6 +3,7 @@
 use crate::kernel::per_processor::PerProcessor;
 use crate::kernel::pool::{OnceBox, Pool, PoolBox, PoolSlice, Tag};
 use crate::kernel::processor;
+use crate::kernel::random;
 use crate::kernel::rundown::{WalkRundown, WorkRundown};
 use crate::kernel::worker::Worker;
 use crate::ndis::child_nbl::ListPool;
@@ -17,12 +18,16 @@ use crate::ndis::timer::Timer;
 use crate::text;
 use crate::trace::EventRing;
 use core::ffi::c_void;
-use core::sync::atomic::{AtomicBool, AtomicPtr};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32};
 use teaming::backoff::Backoff;
 use teaming::enumeration::{Changes, Enumeration};
 use teaming::flow::adapter_hash::HashConfidence;
+use teaming::flow::digest::Secret;
 use teaming::forward::Forwarding;
 use teaming::forward::counters::Counters;
+use teaming::forward::credits::{CREDIT_SLOTS, QUOTAS, Slot};
+use teaming::forward::storage::ForwardingStorage;
+use teaming::forward::watch::WATCHED;
 use teaming::ids::{BUCKETS, MEMBERS, MemberSet, PortId};
 use teaming::migration::operations::{self, Operations};
 use teaming::offload::capabilities::{CapabilityTable, MemberCapabilities};
@@ -179,7 +184,7 @@ impl Module {
     ) -> Result<PoolBox<Self>, NdisStatus> {
         let switch = Switch::of(stack.filter())?;
         // The largest parts first: their frames do not lie below that of `assemble`.
-        Self::assemble(switch, new_forwarding()?, new_control()?, driver, stack, passive)
+        Self::assemble(switch, new_forwarding(passive)?, new_control()?, driver, stack, passive)
     }
 
     #[inline(never)] // as above
@@ -230,16 +235,22 @@ impl Module {
 // Each part is made in its own function, so that no stack frame of the attach is larger than 1 KiB.
 
 #[inline(never)]
-fn new_forwarding() -> Result<PoolBox<Forwarding<Pool>>, NdisStatus> {
-    let forwarding = Forwarding::new(
-        PoolSlice::try_new(Tag::TABLE, BUCKETS, |_| 0)?,
-        PoolSlice::try_new(Tag::TABLE, BUCKETS, |_| BucketActivity::EMPTY)?,
-        new_first_room()?,
-        new_sets(SETS)?,
-        PoolSlice::try_new(Tag::TABLE, LEARNED, |_| Learned::EMPTY)?,
-        &Settings::default(),
-    );
-    Ok(PoolBox::try_new(Tag::MODULE, forwarding)?)
+fn new_forwarding(passive: &Passive) -> Result<PoolBox<Forwarding<Pool>>, NdisStatus> {
+    let learned = || PoolSlice::try_new(Tag::TABLE, LEARNED, |_| Learned::EMPTY);
+    let zeros = |count| PoolSlice::try_new(Tag::TABLE, count, |_| AtomicU32::new(0));
+    let storage = ForwardingStorage {
+        owners: PoolSlice::try_new(Tag::TABLE, BUCKETS, |_| 0)?,
+        stamps: PoolSlice::try_new(Tag::TABLE, BUCKETS, |_| BucketActivity::EMPTY)?,
+        room: new_first_room()?,
+        sets: new_sets(SETS)?,
+        learned: learned()?,
+        outside: learned()?,
+        credits: PoolSlice::try_new(Tag::TABLE, CREDIT_SLOTS, |_| Slot::EMPTY)?,
+        quotas: zeros(QUOTAS)?,
+        watch: zeros(WATCHED)?,
+        secret: Secret::new(random::secret(passive)),
+    };
+    Ok(PoolBox::try_new(Tag::MODULE, Forwarding::new(storage, &Settings::default()))?)
 }
 
 #[inline(never)]

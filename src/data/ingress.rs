@@ -9,7 +9,8 @@
 //! associations lock if a packet has the handle of a security association.
 
 use crate::clock;
-use crate::data::groups::{self, Group, Groups, Side};
+use crate::data::commit::{self, BATCH_DESTINATIONS, Committed, Flood, Walk};
+use crate::data::groups::{self, Group, Groups};
 use crate::kernel::per_processor::ThisCpu;
 use crate::kernel::pool::Pool;
 use crate::kernel::rundown::WalkGuard;
@@ -20,29 +21,25 @@ use crate::ndis::nbl::{Nbl, NblChain, NblQueue, NetBufferRef};
 use crate::ndis::raw::SendFlags;
 use crate::ndis::status::NdisStatus;
 use crate::requests::offload;
-use core::sync::atomic::Ordering;
 use teaming::flow::adapter_hash::{Adapter, HashType, NicHash};
 use teaming::flow::hash::TOEPLITZ_SAMPLE;
 use teaming::forward::counters::{Counters, Load};
 use teaming::forward::drop_reason::DropReason;
 use teaming::forward::source::SourcePort;
-use teaming::forward::{Decision, Forwarding, OutOfBand, Packet, Target, Verdict};
-use teaming::ids::{MemberIndex, NicId, Ticks};
+use teaming::forward::{Decision, Forwarding, OutOfBand, Packet, Verdict};
+use teaming::ids::{MemberIndex, Ticks};
 use teaming::offload::Pin;
-use teaming::ports::port::Preserve;
 use teaming::ports::traffic::Traffic;
 
 /// Lists of one batch; every packet of a list is decided in the same batch.
 const BATCH_LISTS: usize = 32;
-/// Destinations committed in one batch.
-const BATCH_DESTINATIONS: usize = 64;
 
 /// Why a batch ended.
 enum BatchEnd {
     /// A limit of lists, destinations or groups is reached, or no list is left.
     Enough,
-    /// A list whose packets have different destinations or VLANs, or whose tag only a child NBL may carry: it must be
-    /// split.
+    /// A list whose packets have different destinations or VLANs, or are to be judged one by one, or whose tag only a
+    /// child NBL may carry: it must be split.
     Mixed(Nbl),
     /// A list with more destinations than the batch had left.
     Flood(Nbl, Flood),
@@ -58,13 +55,6 @@ impl Run {
     const NONE: Self = Self { source_port: None, sent: Traffic::NONE };
 }
 
-/// A flood with destinations left.
-struct Flood {
-    decision: Decision,
-    /// Position in the port table at which the next batch continues.
-    from: usize,
-}
-
 /// `FilterSendNetBufferLists`. IRQL <= DISPATCH_LEVEL, no lock held.
 pub fn send(module: &Module, mut lists: NblQueue, flags: SendFlags) {
     let Some(walk) = module.walks.enter() else { return refuse(module, lists, flags) };
@@ -77,7 +67,7 @@ pub fn send(module: &Module, mut lists: NblQueue, flags: SendFlags) {
             BatchEnd::Enough => {}
             BatchEnd::Mixed(parent) => lists.push_front(split(module, &walk, parent, flags)),
             BatchEnd::Flood(mut list, flood) => {
-                finish(module, &mut list, flood);
+                commit::finish(module, &mut list, flood);
                 groups.push(Group::Several, list);
                 groups.flush(module);
             }
@@ -120,11 +110,15 @@ fn decide_held(
         } else {
             decide(&walk, &list, None, &mut window)
         };
-        let Some(decision) = decision else {
+        let Some(mut decision) = decision else {
             counters.change(|counters| counters.split += 1);
             return BatchEnd::Mixed(list);
         };
-        let committed = commit(&walk, &mut list, &decision, &mut destinations_left);
+        let committed = if decision.trace.is_none() {
+            commit::commit(&walk, &mut list, &decision, &mut destinations_left)
+        } else {
+            commit::judge_and_commit(&walk, counters, &mut list, &mut decision, &mut destinations_left)
+        };
         if matches!(committed, Committed::Apart) {
             counters.change(|counters| counters.split += 1);
             return BatchEnd::Mixed(list);
@@ -161,15 +155,6 @@ fn count(forwarding: &Forwarding<Pool>, counters: &ThisCpu<'_, Counters>, run: &
         forwarding.ports.count(counters.processor, source_port.position, run.sent);
     }
     *run = Run::NONE;
-}
-
-/// What all packets of one source share within a batch.
-#[derive(Clone, Copy)]
-struct Walk<'a> {
-    module: &'a Module,
-    forwarding: &'a Forwarding<Pool>,
-    source_port: &'a SourcePort,
-    now: Ticks,
 }
 
 /// What all packets of one list share.
@@ -257,158 +242,6 @@ fn adapter_hash<'a>(module: &'a Module, list: &Nbl, check: bool) -> Adapter<'a> 
         .and_then(|(hash_type, value)| Some(NicHash { value, hash_type: HashType::from_ndis(hash_type)? }));
     let confidence = module.trust_in(list.source().port);
     Adapter { toeplitz: &TOEPLITZ_SAMPLE, confidence, offered, check }
-}
-
-/// The result of committing the destinations of a list.
-enum Committed {
-    /// Every destination is committed, or none: the group in which the list leaves.
-    To(Group),
-    /// More destinations are left, from this position in the port table on.
-    Partly(usize),
-    /// None: its tag may only stand in a list of our own.
-    Apart,
-}
-
-/// Dropped on the side that the packet came from.
-fn dropped(source_port: &SourcePort, reason: DropReason) -> Group {
-    Group::Dropped(reason, source_port.nic.port, Side::Source)
-}
-
-/// Commits the destinations of one list, at most `destinations_left` of them. From here on the packet counts as
-/// assigned to them.
-fn commit(walk: &Walk<'_>, list: &mut Nbl, decision: &Decision, destinations_left: &mut usize) -> Committed {
-    let dropped = |reason| Committed::To(dropped(walk.source_port, reason));
-    let target = match decision.verdict {
-        Verdict::Native => return Committed::To(Group::Native),
-        Verdict::Drop(reason) => return dropped(reason),
-        Verdict::RefusedBy(port, reason) => {
-            return Committed::To(Group::Dropped(reason, port, Side::Destination));
-        }
-        Verdict::Flood { uplink } => match commit_flood(walk, list, decision, uplink, destinations_left) {
-            Flooded::Only(target) => target,
-            Flooded::Committed(committed) => return committed,
-        },
-        Verdict::Deliver(nic) => Target { nic, bits: decision.bits },
-        Verdict::Uplink(member) => match external(walk.forwarding, member, decision.bits) {
-            Some(target) => target,
-            None => return dropped(DropReason::NoLiveMember),
-        },
-    };
-    *destinations_left = destinations_left.saturating_sub(1);
-    commit_one(walk, list, decision, target)
-}
-
-#[inline(never)] // apart, so that the frame of the walk stays small
-fn commit_one(walk: &Walk<'_>, list: &mut Nbl, decision: &Decision, target: Target) -> Committed {
-    match decision.sent.tag() {
-        None => add_destination(walk, list, target),
-        Some(_) => commit_tagged(walk, list, decision, target),
-    }
-}
-
-/// Commits the only destination of a list whose VLAN goes into its out-of-band tag.
-#[inline(never)] // likewise
-fn commit_tagged(walk: &Walk<'_>, list: &mut Nbl, decision: &Decision, target: Target) -> Committed {
-    if must_travel_apart(walk.module, list, decision) {
-        return Committed::Apart;
-    }
-    let committed = add_destination(walk, list, target);
-    if let Committed::To(Group::To(..)) = committed {
-        write_tag(walk.module, list, decision);
-    }
-    committed
-}
-
-#[inline(always)]
-fn add_destination(walk: &Walk<'_>, list: &mut Nbl, target: Target) -> Committed {
-    if walk.module.switch.add_destination(list, target).is_err() {
-        return Committed::To(dropped(walk.source_port, DropReason::NoResources));
-    }
-    Committed::To(Group::To(target.nic.port, target.nic.index, target.bits))
-}
-
-/// See `FrameTag::needs_own_list`.
-#[inline]
-fn must_travel_apart(module: &Module, list: &Nbl, decision: &Decision) -> bool {
-    decision.sent.needs_own_list() && !list.is_originated_by(module.filter.handle())
-}
-
-/// Writes the packet's VLAN into its out-of-band tag, for the extensions below and for destinations that preserve it.
-/// The completion restores the tag.
-#[inline]
-fn write_tag(module: &Module, list: &mut Nbl, decision: &Decision) {
-    if let Some(vlan) = decision.sent.tag() {
-        // Read first: unconditional stores would bounce the cache line between processors.
-        if !module.tags_written.load(Ordering::Relaxed) {
-            module.tags_written.store(true, Ordering::Relaxed);
-        }
-        list.write_tag(vlan);
-    }
-}
-
-/// What became of the first batch of a flood.
-enum Flooded {
-    Committed(Committed),
-    /// It has one destination, which is to be committed as any other.
-    Only(Target),
-}
-
-/// The first batch of a flood: the member, then vNICs.
-#[inline(never)] // rare, and a frame of its own
-fn commit_flood(
-    walk: &Walk<'_>,
-    list: &mut Nbl,
-    decision: &Decision,
-    uplink: Option<MemberIndex>,
-    destinations_left: &mut usize,
-) -> Flooded {
-    let &Walk { module, forwarding, source_port, .. } = walk;
-    if must_travel_apart(module, list, decision) {
-        return Flooded::Committed(Committed::Apart);
-    }
-    let member = || uplink.and_then(|member| external(forwarding, member, decision.bits));
-    let vnics = || forwarding.flood(source_port, decision, 0);
-    let vnics_max = (*destinations_left).max(1).saturating_sub(usize::from(member().is_some()));
-    let (count, last) = vnics().take(vnics_max).fold((0, 0), |(count, _), (next, _)| (count + 1, next));
-    let total = count + usize::from(member().is_some());
-    let targets = || member().into_iter().chain(vnics().take(count).map(|(_, target)| target));
-    let more = count == vnics_max && forwarding.flood(source_port, decision, last).next().is_some();
-    Flooded::Committed(match (targets().next(), total, more) {
-        (Some(target), 1, false) => return Flooded::Only(target),
-        (None, _, false) => Committed::To(dropped(source_port, DropReason::NoDestination)),
-        _ => {
-            *destinations_left = destinations_left.saturating_sub(total);
-            let count = u32::try_from(total).unwrap_or(u32::MAX);
-            if total != 0 && module.switch.add_destinations(list, count, targets()).is_err() {
-                Committed::To(dropped(source_port, DropReason::NoResources))
-            } else {
-                write_tag(module, list, decision);
-                if more { Committed::Partly(last) } else { Committed::To(Group::Several) }
-            }
-        }
-    })
-}
-
-/// The further batches of a flood. Each reads the port table again, so a vNIC that was disconnected since the last
-/// batch gets no copy; the switch waits for copies that were committed before it deletes a NIC. If memory runs out, the
-/// remaining destinations get no copy.
-#[inline(never)] // rare, and a frame of its own
-fn finish(module: &Module, list: &mut Nbl, mut flood: Flood) {
-    loop {
-        let forwarding = module.forwarding.read();
-        let source_port = forwarding.source_port(list.source());
-        let vnics = || forwarding.flood(&source_port, &flood.decision, flood.from).take(BATCH_DESTINATIONS);
-        let (count, last) = vnics().fold((0, flood.from), |(count, _), (next, _)| (count + 1, next));
-        if count == 0 || module.switch.add_destinations(list, count, vnics().map(|(_, to)| to)).is_err() {
-            return;
-        }
-        flood.from = last;
-    }
-}
-
-/// The destination that stands for a member: the external port with the member's NIC index.
-fn external(forwarding: &Forwarding<Pool>, member: MemberIndex, bits: Preserve) -> Option<Target> {
-    forwarding.external.map(|port| Target { nic: NicId::new(port, member.nic()), bits })
 }
 
 /// Splits a list into child NBLs of one packet each, in order; they take the walk from its beginning, and the parent is

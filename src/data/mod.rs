@@ -1,5 +1,6 @@
 //! The packet walks: ingress (`FilterSendNetBufferLists`), its completion, and egress (`FilterReceiveNetBufferLists`).
 
+pub mod commit;
 pub mod complete;
 pub mod egress;
 pub mod groups;

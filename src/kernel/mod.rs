@@ -8,6 +8,7 @@ pub mod netio;
 pub mod per_processor;
 pub mod pool;
 pub mod processor;
+pub mod random;
 pub mod registry;
 pub mod rundown;
 #[doc(hidden)]

@@ -56,6 +56,20 @@ impl Nbl {
         (subnet & 0x00FF_FFFF) as u32
     }
 
+    /// Whether an adapter will segment the packets, in a list that is sent.
+    pub fn is_segmented(&self) -> bool {
+        // SAFETY: the list is owned.
+        let slots = unsafe { &(*self.0.as_ptr()).info };
+        slots[info::LARGE_SEND] | slots[info::UDP_SEGMENTATION] != 0
+    }
+
+    /// Whether an adapter put the packets together from several frames, in a list that was received.
+    pub fn is_coalesced(&self) -> bool {
+        // SAFETY: the list is owned.
+        let slots = unsafe { &(*self.0.as_ptr()).info };
+        slots[info::UDP_COALESCED] | slots[info::TCP_COALESCED] != 0
+    }
+
     /// Writes the VLAN ID of the out-of-band tag and leaves its other members
     /// (ns-nbl8021q-ndis_net_buffer_list_8021q_info).
     pub(crate) fn write_tag(&mut self, vlan: VlanId) {

@@ -135,6 +135,8 @@ pub struct MemberSet(u32);
 
 impl MemberSet {
     pub const EMPTY: Self = Self(0);
+    /// Every member that a team can have.
+    pub const ALL: Self = Self(u32::MAX);
 
     #[must_use]
     pub const fn with(self, member: MemberIndex) -> Self {

@@ -14,7 +14,7 @@ use teaming::ports::storage::PortTableSizes;
 use teaming::ports::vlan::VlanProperty;
 use teaming::settings::{Settings, TeamingMode};
 use teaming::team::Team;
-use teaming::team::member::{LinkState, Member, MemberEvent};
+use teaming::team::member::{Member, MemberEvent};
 
 const HOST: MacAddr = MacAddr([2, 0xee, 0, 0, 0, 1]);
 const STRAY: MacAddr = MacAddr([2, 0xbb, 0, 0, 0, 1]);
@@ -136,8 +136,6 @@ fn an_unknown_address_is_looked_for_behind_ports_that_may_learn_until_it_is_hear
     assert_eq!(switch.verdict(nic(10, 0), mac(10), STRAY), Verdict::Deliver(nic(12, 0)));
     let later = switch.decide(nic(1, 1), HOST, STRAY, Ticks::new(2 * AGE.get()));
     assert_eq!(later.verdict, Verdict::Flood { uplink: None });
-    // Its own frame that comes back from a member is a reflection.
-    assert_eq!(switch.verdict(nic(1, 1), STRAY, MacAddr::BROADCAST), Verdict::Drop(DropReason::Reflection));
     // When the NIC is disconnected, the addresses learned on its port are removed.
     switch.forwarding.on_vnic(NicOp::Disconnect, &parameters(12, NicKind::Synthetic)).unwrap();
     assert!(switch.forwarding.learned.is_empty());
@@ -255,39 +253,6 @@ fn groups_reach_their_members_and_whoever_has_not_said_what_it_wants() {
     let ports = &mut switch.forwarding.ports;
     assert_eq!(ports.listen(port(12), list(1)), GroupsChange::Kept, "not for ever");
     assert_eq!(reached(&switch, GROUP), [11, 13, 15]);
-}
-
-#[test]
-fn independent_switches_are_heard_through_one_member_that_changes_with_the_failover() {
-    let mut switch = switch(TeamingMode::SwitchIndependent, 3);
-    let from = |member| nic(1, member);
-    let flood = Verdict::Flood { uplink: None };
-    let refused = Verdict::Drop(DropReason::NotReceiver);
-    for to in [MacAddr::BROADCAST, GROUP] {
-        assert_eq!(switch.verdict(from(1), HOST, to), flood);
-        assert_eq!(switch.verdict(from(2), HOST, to), refused);
-    }
-    assert_eq!(switch.verdict(from(2), HOST, mac(11)), Verdict::Deliver(nic(11, 0)));
-    switch.on(1, MemberEvent::Link(LinkState::Down));
-    assert_eq!(switch.verdict(from(2), HOST, GROUP), flood);
-    assert_eq!(switch.verdict(from(1), HOST, GROUP), refused);
-    // The receiving member stays the same when the other member returns.
-    switch.on(1, MemberEvent::Link(LinkState::Up { bits_per_second: None }));
-    assert_eq!(switch.verdict(from(2), HOST, GROUP), flood);
-    assert_eq!(switch.verdict(from(1), HOST, GROUP), refused);
-    assert_eq!(switch.verdict(from(2), mac(11), GROUP), Verdict::Drop(DropReason::Reflection));
-}
-
-#[test]
-fn one_aggregated_switch_is_heard_through_every_member_but_not_its_echo() {
-    let switch = switch(TeamingMode::Static, 3);
-    for member in [1, 2] {
-        for to in [MacAddr::BROADCAST, GROUP] {
-            assert_eq!(switch.verdict(nic(1, member), HOST, to), Verdict::Flood { uplink: None });
-            assert_eq!(switch.verdict(nic(1, member), mac(11), to), Verdict::Drop(DropReason::Reflection));
-        }
-    }
-    assert_eq!(switch.forwarding.receiver(), None);
 }
 
 #[test]

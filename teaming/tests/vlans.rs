@@ -59,12 +59,24 @@ fn headers(tags: &[u16]) -> Headers {
     frame::parse(&bytes)
 }
 
+/// A frame with a service tag, and other tags after it.
+fn service_tagged(tpid: u16, service: u16, then: &[u16]) -> Headers {
+    let mut bytes = vec![2; 12];
+    for (number, tag) in std::iter::once(&service).chain(then).enumerate() {
+        bytes.extend(if number == 0 { tpid } else { 0x8100 }.to_be_bytes());
+        bytes.extend(tag.to_be_bytes());
+    }
+    bytes.extend([0x08, 0]);
+    bytes.extend([0; 20]);
+    frame::parse(&bytes)
+}
+
 fn vlan(number: u16) -> Option<VlanId> {
     VlanId::new(number)
 }
 
 fn carried(number: u16, in_bytes: bool) -> Carried {
-    Carried { vlan: vlan(number), in_bytes }
+    Carried { vlan: vlan(number), in_bytes, service: None }
 }
 
 /// Ports of every mode: access without and with a VLAN, isolated, community, promiscuous.
@@ -280,4 +292,66 @@ fn equal_trunks_share_a_set_and_the_last_gives_it_back() {
     let reused = ports.trunk(9, &[], &[]);
     assert_eq!(reused.set(), one.set());
     assert_eq!(ports.enters(reused, 5, &[]), Err(DropReason::VlanNotAllowed));
+}
+
+const SERVICE: [u16; 2] = [0x88a8, 0x9100];
+
+#[test]
+fn s8_a_service_tag_is_payload_that_a_trunk_must_allow_as_a_vlan_too() {
+    let mut ports = Ports::new();
+    let plain = untagging(&mut ports);
+    let trunk = ports.trunk(10, &[20, 30], &[]);
+    let pruned = ports.trunk(10, &[20, 30], &[10]);
+    let service = |number| Carried { service: vlan(number), ..carried(10, false) };
+    for tpid in SERVICE {
+        for then in [&[][..], &[30], &[40]] {
+            let headers = |tag| service_tagged(tpid, tag, then);
+            let enters = |port, tag_vlan, tag| classify(port, tag_vlan, &headers(tag), &ports.sets);
+            assert_eq!(enters(trunk, 0, 20), Ok(service(20)), "{tpid:x} {then:?}");
+            assert_eq!(enters(trunk, 0, 10), Ok(service(10)));
+            // Neither reading may be one that the port is not allowed: not the VLAN of the tag, not the native one.
+            assert_eq!(enters(trunk, 0, 40), Err(DropReason::VlanNotAllowed));
+            assert_eq!(enters(pruned, 0, 20), Err(DropReason::VlanNotAllowed));
+            assert_eq!(enters(trunk, 0, 4095), Err(DropReason::BadTag));
+            // Behind an out-of-band tag it is payload alone.
+            assert_eq!(enters(trunk, 20, 40), Ok(Carried { service: vlan(40), ..carried(20, false) }));
+            assert_eq!(
+                enters(Vlans::EVERYTHING, 0, 40),
+                Ok(Carried { service: vlan(40), ..carried(0, false) })
+            );
+            for (port, _) in plain {
+                assert_eq!(enters(port, 0, 20), Err(DropReason::TaggedFrame), "{port:?}");
+            }
+        }
+        // A tag after a service tag of no VLAN could become the outermost.
+        assert_eq!(
+            classify(trunk, 0, &service_tagged(tpid, 0x6000, &[30]), &ports.sets),
+            Err(DropReason::BadTag)
+        );
+        assert_eq!(
+            classify(trunk, 0, &service_tagged(tpid, 0x6000, &[]), &ports.sets),
+            Ok(carried(10, false))
+        );
+    }
+}
+
+#[test]
+fn d9_what_begins_with_a_service_tag_reaches_ports_that_allow_both_readings() {
+    let mut ports = Ports::new();
+    let plain = untagging(&mut ports);
+    let trunk = ports.trunk(0, &[10, 20], &[]);
+    for (own, in_front) in [(0, 20), (0, 30), (10, 20), (10, 30)] {
+        let frame = Carried { service: vlan(in_front), ..carried(own, false) };
+        let native_10 = ports.trunk(10, &[20], &[]);
+        // With an out-of-band tag before it, it is payload; without one, its VLAN must be allowed.
+        let as_vlan = if in_front == 20 { Ok(false) } else { Err(DropReason::VlanMismatch) };
+        let expected = if own == 0 { as_vlan } else { Ok(true) };
+        assert_eq!(ports.leaves(Vlans::EVERYTHING, frame, trunk), expected, "{frame:?}");
+        let expected = if own == 0 { Err(DropReason::VlanMismatch) } else { as_vlan };
+        assert_eq!(ports.leaves(Vlans::EVERYTHING, frame, native_10), expected, "{frame:?}");
+        assert_eq!(ports.leaves(Vlans::EVERYTHING, frame, Vlans::EVERYTHING), Ok(own != 0));
+        for (port, _) in plain {
+            assert!(ports.leaves(Vlans::EVERYTHING, frame, port).is_err(), "{port:?}");
+        }
+    }
 }

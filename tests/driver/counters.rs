@@ -214,12 +214,13 @@ fn provoke(reason: DropReason) -> Net {
             on(team().property(0, subnet(5_001)), &|net| send(net, net.flow(net.vm(0), 1).frame(0, 60)))
         }
         DropReason::PortClosed => on(team().property(0, Property::Isolation { mode: 2 }), &guest_to_guest),
-        DropReason::NotReceiver => on(team().aggregation(Aggregation::SwitchIndependent), &|net| {
+        DropReason::Duplicate => on(team().aggregation(Aggregation::SwitchIndependent), &|net| {
             let flood = Flow { to: BROADCAST, ..net.external_flow(net.vm(0), 1) }.frame(0, 60);
             net.from_the_network(&flood);
         }),
         DropReason::Reflection => on(team(), &|net| {
-            let ours = raw(BROADCAST, net.mac(net.vm(0)), &[0x88, 0xB5]);
+            let own = net.mac(net.vm(0));
+            let ours = raw(own, own, &[0x88, 0xB5]);
             net.receive_external(1, &[ours]);
         }),
     }

@@ -122,6 +122,6 @@ fn nested_handlers_take_little_of_the_kernel_stack() {
 fn the_image_binds_only_what_the_simulation_checks() {
     let image = load();
     assert!(image.imports.len() > 40, "{:?}", image.imports);
-    let modules = ["ndis.sys!", "NETIO.SYS!", "ntoskrnl.exe!"];
+    let modules = ["ndis.sys!", "NETIO.SYS!", "cng.sys!", "ntoskrnl.exe!"];
     assert!(image.imports.iter().all(|name| modules.iter().any(|module| name.starts_with(module))));
 }

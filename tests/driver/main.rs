@@ -4,6 +4,7 @@ mod adapter_hash;
 mod answers;
 mod cases;
 mod counters;
+mod credits;
 mod detach;
 mod encrypted;
 mod events;

@@ -20,7 +20,8 @@ const SIZE_LIMIT: usize = 384 * 1024;
 /// Frames of the driver share 24 KiB of kernel stack with all that calls it and all that it calls.
 const FRAME_LIMIT: u32 = 1024;
 /// Exported names, by the file of the operating system that exports them.
-const EXPORTS: [(&str, &str); 3] = [
+const EXPORTS: [(&str, &str); 4] = [
+    ("cng.sys", include_str!("../image/exports/cng.sys.txt")),
     ("ndis.sys", include_str!("../image/exports/ndis.sys.txt")),
     ("NETIO.SYS", include_str!("../image/exports/netio.sys.txt")),
     ("ntoskrnl.exe", include_str!("../image/exports/ntoskrnl.exe.txt")),

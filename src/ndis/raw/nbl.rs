@@ -21,6 +21,12 @@ pub mod info {
     pub const SWITCH_FORWARDING_RESERVED: usize = 18;
     pub const SWITCH_FORWARDING_DETAIL: usize = 19;
     pub const VIRTUAL_SUBNET: usize = 20;
+    /// `UdpRecvSegCoalesceOffloadInfo` of a received list.
+    pub const UDP_COALESCED: usize = 17;
+    /// `TcpRecvSegCoalesceInfo` of a received list.
+    pub const TCP_COALESCED: usize = 22;
+    /// `UdpSegmentationOffloadInfo` of one that is sent.
+    pub const UDP_SEGMENTATION: usize = 22;
 }
 
 // NDIS aligns the structure to 16 bytes; the driver only uses pointers to it.

@@ -7,6 +7,7 @@
 //! says which it was.
 
 pub mod adapter_hash;
+pub mod digest;
 pub mod hash;
 pub mod policy;
 

@@ -26,6 +26,8 @@ pub struct Counters {
     pub native: u64,
     /// Lists that were split because their packets differ in destination or VLAN.
     pub split: u64,
+    /// Frames for which there was no room in the table of credits: their copies were delivered.
+    pub unrecorded: u64,
     pub dropped: [u64; DropReason::COUNT],
     /// Packets whose member a hash chose, by what their key was made of (`flow::BASES`).
     pub bases: [u64; Basis::COUNT],
@@ -46,6 +48,7 @@ impl Counters {
         flooded: 0,
         native: 0,
         split: 0,
+        unrecorded: 0,
         dropped: [0; DropReason::COUNT],
         bases: [0; Basis::COUNT],
         members: [Load { frames: 0, bytes: 0 }; MEMBERS],
@@ -107,6 +110,7 @@ impl Counters {
         add(&mut self.flooded, other.flooded);
         add(&mut self.native, other.native);
         add(&mut self.split, other.split);
+        add(&mut self.unrecorded, other.unrecorded);
         for (count, more) in self.dropped.iter_mut().zip(&other.dropped) {
             add(count, *more);
         }
@@ -160,6 +164,7 @@ mod tests {
             if number % 2 == 0 { &mut one } else { &mut two }.count_decision(decision, one_frame(0));
             both.count_decision(decision, one_frame(0));
         }
+        (one.unrecorded, two.unrecorded, both.unrecorded) = (1, 1, 2);
         one.split = 3;
         two.split = 4;
         both.split = 7;

@@ -2,6 +2,7 @@
 
 use crate::flow::Basis;
 use crate::flow::adapter_hash::Adapter;
+use crate::forward::arrival::Trace;
 use crate::forward::drop_reason::DropReason;
 use crate::forward::source::FrameTag;
 use crate::ids::{MacAddr, MemberIndex, NicId, PortId, Ticks};
@@ -71,11 +72,23 @@ pub struct Decision {
     /// The destination address of what is flooded.
     pub to: MacAddr,
     pub sent: FrameTag,
+    /// What `Forwarding::judge` is to be told.
+    pub trace: Trace,
+    /// A port that gets no copy of a flood; `PortId::DEFAULT` for none.
+    pub owner: PortId,
 }
 
 impl Decision {
     pub const fn new(verdict: Verdict) -> Self {
-        Self { verdict, basis: None, bits: Preserve::NOTHING, to: MacAddr::ZERO, sent: FrameTag::NOTHING }
+        Self {
+            verdict,
+            basis: None,
+            bits: Preserve::NOTHING,
+            to: MacAddr::ZERO,
+            sent: FrameTag::NOTHING,
+            trace: Trace::NONE,
+            owner: PortId::DEFAULT,
+        }
     }
 
     pub const fn dropped(reason: DropReason) -> Self {
@@ -92,6 +105,7 @@ impl Decision {
             && self.sent == other.sent
             && self.bits == other.bits
             && self.to == other.to
+            && self.trace.is_none() == other.trace.is_none()
     }
 }
 

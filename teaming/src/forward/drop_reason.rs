@@ -31,7 +31,7 @@ pub enum DropReason {
     SpoofedAddress,
     VirtualSubnet,
     PortClosed,
-    NotReceiver,
+    Duplicate,
     Reflection,
 }
 
@@ -56,7 +56,7 @@ pub const DROP_REASONS: [DropReason; 21] = [
     DropReason::SpoofedAddress,
     DropReason::VirtualSubnet,
     DropReason::PortClosed,
-    DropReason::NotReceiver,
+    DropReason::Duplicate,
     DropReason::Reflection,
 ];
 
@@ -121,7 +121,7 @@ impl DropReason {
             }
             Self::VirtualSubnet => ("virtual_subnet", "The frame may not leave its virtual subnet.", Closed),
             Self::PortClosed => ("port_closed", "The policy of the port is not known.", Closed),
-            Self::NotReceiver => ("not_receiver", "Another member of the team receives such frames.", Closed),
+            Self::Duplicate => ("duplicate", "Another member has delivered this frame.", Closed),
             Self::Reflection => ("reflection", "A frame of this host came back from the outside.", Closed),
         }
     }

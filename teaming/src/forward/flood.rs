@@ -1,13 +1,13 @@
-//! Broadcasts, multicasts and frames to unknown addresses: their destinations, and which of those that arrive on the
-//! external port are accepted. The rare half of the decision that `forward` begins. It parses the headers again:
+//! Broadcasts, multicasts and frames to unknown addresses: their destinations. The rare half of the decision that `forward` begins. It parses the headers again:
 //! handing them over would force them into memory for every packet.
 
 use crate::Storage;
+use crate::forward::arrival::Trace;
 use crate::forward::drop_reason::DropReason;
 use crate::forward::source::{FrameTag, Origin, SourcePort};
 use crate::forward::{Decision, Forwarding, OutOfBand, Packet, Target, Verdict};
 use crate::frame;
-use crate::ids::{MacAddr, Ticks};
+use crate::ids::MacAddr;
 
 impl<S: Storage> Forwarding<S> {
     /// A frame to an address that no vNIC has: to a learned address, to the external port, or dropped.
@@ -21,47 +21,56 @@ impl<S: Storage> Forwarding<S> {
     ) -> Decision {
         let headers = frame::parse(packet.window);
         let to = headers.destination;
-        let heard = self.learned.find(to, sent.carried().vlan, packet.now);
+        let vlan = sent.carried().vlan;
+        let heard = self.learned.find(to, vlan, packet.now);
         if let Some(port) = heard.and_then(|position| self.ports.at(position)).filter(|port| port.may_learn())
         {
-            return self.deliver(source_port, sent, port);
+            return self.deliver(source_port, sent, port, packet);
         }
-        let outside = source_port.origin == Origin::External;
-        if outside && let Some(reason) = self.refuses(source_port, headers.source, sent, packet.now) {
-            return Decision::dropped(reason);
+        if source_port.origin == Origin::External {
+            return self.receive_unknown(source_port, sent, packet, to);
         }
-        let uplink =
-            if outside { Err(DropReason::NoDestination) } else { self.uplink_bits(source_port, sent) };
-        let uplink =
-            uplink.and_then(|bits| Ok((bits, self.member(source_port, packet, headers, out_of_band)?)));
+        let uplink = self
+            .uplink_bits(source_port, sent)
+            .and_then(|bits| Ok((bits, self.member(source_port, packet, headers, out_of_band)?)));
         let decision = Decision { to, sent, ..Decision::new(Verdict::Flood { uplink: None }) };
-        let behind_a_port = self.ports.learns() && self.flood(source_port, &decision, 0).next().is_some();
+        let known_outside = self.is_outside(to, vlan, packet.now);
+        let behind_a_port =
+            !known_outside && self.ports.learns() && self.flood(source_port, &decision, 0).next().is_some();
+        let leaves = self.judges() && uplink.is_ok() && !known_outside;
+        let trace = if leaves { self.trace(packet, sent) } else { Trace::NONE };
         match (uplink, behind_a_port) {
-            (Ok((bits, (member, basis))), false) => {
-                Decision { basis, bits, to: MacAddr::ZERO, verdict: Verdict::Uplink(member), ..decision }
-            }
+            (Ok((bits, (member, basis))), false) => Decision {
+                basis,
+                bits,
+                trace,
+                to: MacAddr::ZERO,
+                verdict: Verdict::Uplink(member),
+                ..decision
+            },
             (Ok((bits, (member, basis))), true) => {
-                Decision { basis, bits, verdict: Verdict::Flood { uplink: Some(member) }, ..decision }
+                Decision { basis, bits, trace, verdict: Verdict::Flood { uplink: Some(member) }, ..decision }
             }
             (Err(_), true) => decision,
             (Err(reason), false) => self.not_outside(reason),
         }
     }
 
-    /// Why a broadcast, multicast or unknown unicast from the external port is dropped.
-    fn refuses(
+    /// A frame from outside to an address that no vNIC has: to the ports that may learn, unless the address is known to
+    /// be outside, too.
+    fn receive_unknown(
         &self,
         source_port: &SourcePort,
-        source: MacAddr,
         sent: FrameTag,
-        now: Ticks,
-    ) -> Option<DropReason> {
-        if !self.receive.takes(source_port.nic.index) {
-            return Some(DropReason::NotReceiver);
+        packet: &Packet<'_>,
+        to: MacAddr,
+    ) -> Decision {
+        let sent = sent.keyed(source_port.vlans);
+        if !self.ports.learns() || self.is_outside(to, sent.carried().vlan, packet.now) {
+            return Decision::dropped(DropReason::NoDestination);
         }
-        let ours = self.ports.lookup(source).is_some()
-            || self.ports.learns() && self.learned.find(source, sent.carried().vlan, now).is_some();
-        ours.then_some(DropReason::Reflection)
+        let trace = self.trace(packet, sent);
+        Decision { to, sent, trace, ..Decision::new(Verdict::Flood { uplink: None }) }
     }
 
     #[inline(never)]
@@ -74,26 +83,24 @@ impl<S: Storage> Forwarding<S> {
     ) -> Decision {
         let headers = frame::parse(packet.window);
         let to = headers.destination;
+        let outside = source_port.origin == Origin::External;
+        let sent = if outside { sent.keyed(source_port.vlans) } else { sent };
         let inward = Decision { to, sent, ..Decision::new(Verdict::Flood { uplink: None }) };
         let stays = to.link_local().is_some_and(|number| !self.link_local_forwarded.contains(number));
-        if stays
-            && (source_port.origin == Origin::External
-                || self.flood(source_port, &inward, 0).next().is_none())
-        {
+        if stays && (outside || self.flood(source_port, &inward, 0).next().is_none()) {
             return Decision::dropped(DropReason::LinkLocal);
         }
         if stays {
             return inward;
         }
-        if source_port.origin == Origin::External {
-            return self
-                .refuses(source_port, headers.source, sent, packet.now)
-                .map_or(inward, Decision::dropped);
+        if outside {
+            return Decision { trace: self.trace(packet, sent), ..inward };
         }
         let Ok(bits) = self.uplink_bits(source_port, sent) else { return inward };
         match self.member(source_port, packet, headers, out_of_band) {
             Ok((member, basis)) => {
-                Decision { basis, bits, verdict: Verdict::Flood { uplink: Some(member) }, ..inward }
+                let trace = if self.judges() { self.trace(packet, sent) } else { Trace::NONE };
+                Decision { basis, bits, trace, verdict: Verdict::Flood { uplink: Some(member) }, ..inward }
             }
             Err(_) => inward,
         }
@@ -107,9 +114,12 @@ impl<S: Storage> Forwarding<S> {
         decision: &Decision,
         from: usize,
     ) -> impl Iterator<Item = (usize, Target)> + 'a {
-        let (to, sent) = (decision.to, decision.sent);
+        let (to, sent, owner) = (decision.to, decision.sent, decision.owner);
         (from..self.ports.positions()).filter_map(move |position| {
             let port = self.ports.at(position).filter(|port| port.id != source_port.nic)?;
+            if port.id.port == owner {
+                return None;
+            }
             let wanted = match to.is_multicast() {
                 false => port.may_learn(),
                 true => to.is_broadcast() || !self.prune_multicast || self.ports.is_member_of(position, to),

@@ -4,38 +4,51 @@
 //! Called by the packet walk with the header window and the packet's out-of-band data. Never touches a packet, never
 //! sends a frame back to its source, never sends from the external port to the external port.
 
+pub mod arrival;
 pub mod counters;
+pub mod credits;
 pub mod decision;
 pub mod drop_reason;
 pub mod flood;
+mod sender;
 pub mod source;
+pub mod storage;
 pub mod update;
+pub mod watch;
 
 use crate::Storage;
+use crate::flow::digest::Secret;
 use crate::flow::hash::Seed;
 use crate::flow::{Basis, Keying};
+use crate::forward::credits::CreditTable;
 pub use crate::forward::decision::{Decision, OutOfBand, Packet, Target, Verdict};
 use crate::forward::drop_reason::DropReason;
 use crate::forward::source::{FrameTag, Origin, SourcePort};
+use crate::forward::storage::ForwardingStorage;
+use crate::forward::watch::Watch;
 use crate::frame::{self, ETHERNET_HEADER, Headers, Rare};
 use crate::ids::{FlowHash, LinkLocalSet, MacAddr, MemberIndex, NicId, PortId, Ticks, VlanId};
 use crate::offload::Pin;
-use crate::ports::mac_learning::{LearnTable, Learned};
+use crate::ports::mac_learning::LearnTable;
 use crate::ports::port::{Preserve, TagOwner};
-use crate::ports::storage::PortTableStorage;
-use crate::ports::vlan::{self, VlanSet, Vlans};
+use crate::ports::vlan::{self, Vlans};
 use crate::ports::{Port, PortTable};
-use crate::settings::Settings;
+use crate::settings::{Settings, TeamingMode};
 use crate::team::TeamView;
-use crate::team::buckets::{BucketActivity, Moved, Table, View};
-use crate::team::receive::Receive;
+use crate::team::buckets::{Moved, Table, View};
 
 pub struct Forwarding<S: Storage> {
     /// The port of the external adapter; a private switch has none.
     pub external: Option<PortId>,
     pub table: Table<S>,
     pub ports: PortTable<S>,
+    /// Addresses that ports were heard to send from besides their own.
     pub learned: LearnTable<S>,
+    /// Addresses heard outside, while some port may learn (`arrival`).
+    pub(crate) outside: LearnTable<S>,
+    pub(crate) credits: CreditTable<S>,
+    pub(crate) watch: Watch<S>,
+    pub(crate) secret: Secret,
     keying: Keying,
     seed: Seed,
     adapter_hash: bool,
@@ -43,7 +56,9 @@ pub struct Forwarding<S: Storage> {
     link_local_forwarded: LinkLocalSet,
     /// Whether groups that vNICs have named decide which multicast frames they get.
     prune_multicast: bool,
-    pub(crate) receive: Receive,
+    mode: TeamingMode,
+    /// See `judges`.
+    pub(crate) copies: bool,
     /// Whether the external port has no policy.
     pub(crate) outside_is_open: bool,
 }
@@ -57,6 +72,16 @@ impl<S: Storage> Forwarding<S> {
     /// `decide_from` for one packet alone.
     pub fn decide_with(&self, packet: &Packet<'_>, out_of_band: &OutOfBand<'_>) -> Decision {
         self.decide_from(&self.source_port(packet.source), packet, out_of_band)
+    }
+
+    /// The decision for a packet that is alone in its list, judged: what becomes of it.
+    pub fn decide_alone(&self, packet: &Packet<'_>, out_of_band: &OutOfBand<'_>) -> Decision {
+        let source_port = self.source_port(packet.source);
+        let decision = self.decide_from(&source_port, packet, out_of_band);
+        if decision.trace.is_none() {
+            return decision;
+        }
+        self.judge(&source_port, decision, packet.now, true).decision
     }
 
     /// The properties that all packets of a source share while the tables do not change.
@@ -135,7 +160,7 @@ impl<S: Storage> Forwarding<S> {
                 let bits = source_port.priority & port.priority();
                 Decision { bits, sent, ..Decision::new(Verdict::Deliver(port.id)) }
             }
-            Some(port) => self.deliver(source_port, sent, port),
+            Some(port) => self.deliver(source_port, sent, port, packet),
             None if self.ports.learns() || source_port.origin == Origin::External => {
                 self.decide_unknown(source_port, sent, packet, out_of_band)
             }
@@ -151,74 +176,20 @@ impl<S: Storage> Forwarding<S> {
         }
     }
 
-    /// A source address that is not the adapter's, a tag, a virtual subnet, or a port with policies of its own. Reads
-    /// the headers again, because passing them would force them into memory for every other packet too.
-    #[inline(never)]
-    fn look_closer(
-        &self,
-        source_port: &SourcePort,
-        packet: &Packet<'_>,
-        out_of_band: &OutOfBand<'_>,
-    ) -> Result<FrameTag, DropReason> {
-        if source_port.origin == Origin::Closed {
-            return Err(DropReason::PortClosed);
-        }
-        let headers = frame::parse(packet.window);
-        let carried = vlan::classify(source_port.vlans, out_of_band.vlan, &headers, self.ports.sets())?;
-        let own = source_port.security.virtual_subnet;
-        let subnet = match (own, out_of_band.subnet) {
-            (0, said) => said,
-            (own, said) if said == 0 || said == own => own,
-            _ => return Err(DropReason::VirtualSubnet),
-        };
-        if source_port.origin == Origin::Vnic {
-            self.check_source(source_port, headers.source, carried.vlan, packet.now)?;
-        }
-        let mut sent = FrameTag::new(
-            carried,
-            subnet,
-            (source_port.vlans, source_port.tag_owner),
-            out_of_band.vlan != 0,
-            out_of_band.subnet != 0,
-        );
-        if source_port.origin == Origin::Trusted && carried.vlan.is_none() {
-            sent.key = 0;
-        }
-        Ok(sent)
-    }
-
-    /// The source address rule; addresses are learned here (ns-ntddndis-_ndis_switch_port_property_security.md).
-    fn check_source(
-        &self,
-        source_port: &SourcePort,
-        mac: MacAddr,
-        vlan: Option<VlanId>,
-        now: Ticks,
-    ) -> Result<(), DropReason> {
-        let Some(position) = self.ports.position(source_port.nic.port) else {
-            return Err(DropReason::PortClosed);
-        };
-        let Some(port) = self.ports.get(source_port.nic.port) else { return Err(DropReason::PortClosed) };
-        if port.addresses().any(|own| own == mac) {
-            return Ok(());
-        }
-        if source_port.security.mac_spoofing {
-            self.learned.learn(mac, vlan, position, now);
-            return Ok(());
-        }
-        // "Currently in use" by another NIC of the VM: its current address, not an earlier one.
-        let mate = || {
-            let other = self.ports.lookup(mac).filter(|other| other.current_mac == mac);
-            other.is_some_and(|other| port.vm.is_same_machine(other.vm))
-        };
-        if source_port.security.teaming && mate() { Ok(()) } else { Err(DropReason::SpoofedAddress) }
-    }
-
     /// Delivers to a vNIC whose policy is not equal to the source's and must be compared in full.
     #[inline(never)]
-    pub(crate) fn deliver(&self, source_port: &SourcePort, sent: FrameTag, port: &Port) -> Decision {
+    pub(crate) fn deliver(
+        &self,
+        source_port: &SourcePort,
+        sent: FrameTag,
+        port: &Port,
+        packet: &Packet<'_>,
+    ) -> Decision {
         if port.id == source_port.nic {
             return Decision::dropped(DropReason::BackToSource);
+        }
+        if source_port.origin == Origin::External {
+            return self.receive(source_port, sent, port, packet);
         }
         match self.admit(source_port, sent, port) {
             Ok(bits) => Decision { bits, sent, ..Decision::new(Verdict::Deliver(port.id)) },
@@ -359,39 +330,31 @@ impl<S: Storage> Forwarding<S> {
         self.external == Some(source.port)
     }
 
-    /// `owners` and `stamps` are `BUCKETS` long, `learned` `LEARNED`; for `room` and `sets` see `PortTable::new`.
-    pub fn new(
-        owners: S::Of<u8>,
-        stamps: S::Of<BucketActivity>,
-        room: PortTableStorage<S>,
-        sets: S::Of<VlanSet>,
-        learned: S::Of<Learned>,
-        settings: &Settings,
-    ) -> Self {
+    pub fn new(storage: ForwardingStorage<S>, settings: &Settings) -> Self {
         Self {
             external: None,
-            table: Table::new(owners, stamps, settings.rebalance_timers()),
-            ports: PortTable::new(room, sets),
-            learned: LearnTable::new(learned),
+            table: Table::new(storage.owners, storage.stamps, settings.rebalance_timers()),
+            ports: PortTable::new(storage.room, storage.sets),
+            learned: LearnTable::new(storage.learned),
+            outside: LearnTable::new(storage.outside),
+            credits: CreditTable::new(storage.credits, storage.quotas),
+            watch: Watch::new(storage.watch),
+            secret: storage.secret,
             keying: settings.keying(),
             seed: Seed::new(settings.seed),
             adapter_hash: settings.use_adapter_hash,
             link_local_forwarded: settings.link_local_forwarded,
             prune_multicast: settings.prune_multicast,
-            receive: Receive::new(settings.mode),
+            mode: settings.mode,
+            copies: false,
             outside_is_open: true,
         }
     }
 
-    /// Whether packets need a time stamp, because buckets wait for an idle gap or addresses are learned.
+    /// Whether packets need a time stamp, because buckets wait for an idle gap, addresses are learned, or frames are
+    /// told apart from their copies.
     pub const fn wants_time(&self) -> bool {
-        self.table.moving() || self.ports.learns()
-    }
-
-    /// The receiving member, whose broadcast, multicast and unknown unicast frames are accepted; `None` if those of
-    /// all members are.
-    pub const fn receiver(&self) -> Option<MemberIndex> {
-        self.receive.receiver()
+        self.table.moving() || self.ports.learns() || self.copies
     }
 
     /// Whether the caller passes the hashes of adapters with the out-of-band data.
@@ -402,7 +365,7 @@ impl<S: Storage> Forwarding<S> {
     /// Publishes live members and weights. Afterwards no packet is assigned to a member that is not live.
     pub fn publish(&mut self, plan: &TeamView, home: &[u8], now: Ticks) -> Moved {
         let view = View { live: plan.live, weights: &plan.weights, home };
-        self.receive.publish(plan.live);
+        self.copies |= self.mode == TeamingMode::SwitchIndependent && plan.live.len() > 1;
         self.table.publish(&view, now)
     }
 
@@ -422,7 +385,9 @@ impl<S: Storage> Forwarding<S> {
         self.adapter_hash = settings.use_adapter_hash;
         self.link_local_forwarded = settings.link_local_forwarded;
         self.prune_multicast = settings.prune_multicast;
-        self.receive.configure(settings.mode);
+        self.mode = settings.mode;
+        self.copies =
+            self.mode == TeamingMode::SwitchIndependent && (self.copies || self.table.live().len() > 1);
         self.table.set_rebalance_timers(settings.rebalance_timers());
     }
 
@@ -474,13 +439,6 @@ impl<S: Storage> Forwarding<S> {
 impl Forwarding<crate::Heap> {
     /// Allocates tables for `ports` ports; for tools and tests.
     pub fn on_heap(ports: usize, settings: &Settings) -> Self {
-        Self::new(
-            std::vec![0; crate::ids::BUCKETS],
-            (0..crate::ids::BUCKETS).map(|_| BucketActivity::EMPTY).collect(),
-            PortTableStorage::on_heap(ports),
-            std::vec![VlanSet::EMPTY; ports],
-            (0..crate::ports::mac_learning::LEARNED).map(|_| Learned::EMPTY).collect(),
-            settings,
-        )
+        Self::new(ForwardingStorage::on_heap(ports, credits::CREDIT_SLOTS), settings)
     }
 }

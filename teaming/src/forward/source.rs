@@ -25,22 +25,39 @@ pub struct FrameTag {
     pub(crate) key: u64,
     /// 0 is none.
     pub(crate) subnet: u32,
-    /// 0 is none.
-    vlan: u16,
-    facts: TagFacts,
+    tags: Tags,
 }
 
 bitflags::bitflags! {
+    /// Flags, and two VLAN IDs of 12 bits each (0 is none), in one word because a decision carries it.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    struct TagFacts: u8 {
+    struct Tags: u32 {
+        /// The VLAN.
+        const VLAN = 0xfff;
+        /// The VLAN of a service tag in front of the bytes.
+        const SERVICE = 0xfff << SERVICE_SHIFT;
         /// The VLAN is in a tag in the frame's bytes.
-        const IN_BYTES = 1;
+        const IN_BYTES = 1 << 24;
         /// The extension writes the VLAN into the out-of-band tag, and clears it at the completion.
-        const WRITTEN = 2;
+        const WRITTEN = 1 << 25;
         /// The tag may be written only into a child NBL: see `TagOwner`.
-        const OWN_LIST = 4;
+        const OWN_LIST = 1 << 26;
         /// The virtual subnet is in the out-of-band data, for the component below that encapsulates the frame.
-        const SUBNET_TOLD = 8;
+        const SUBNET_TOLD = 1 << 27;
+    }
+}
+
+const SERVICE_SHIFT: u32 = 12;
+
+impl Tags {
+    #[expect(clippy::cast_possible_truncation, reason = "12 bits")]
+    const fn vlan(self) -> u16 {
+        self.intersection(Self::VLAN).bits() as u16
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "12 bits")]
+    const fn service(self) -> u16 {
+        (self.intersection(Self::SERVICE).bits() >> SERVICE_SHIFT) as u16
     }
 }
 
@@ -48,7 +65,7 @@ bitflags::bitflags! {
 const _: () = assert!(size_of::<FrameTag>() == 16);
 
 impl FrameTag {
-    pub(crate) const NOTHING: Self = Self { key: 0, subnet: 0, vlan: 0, facts: TagFacts::empty() };
+    pub(crate) const NOTHING: Self = Self { key: 0, subnet: 0, tags: Tags::empty() };
 
     /// `tagged`: the out-of-band tag already has a VLAN; `subnet_told`: the out-of-band data has the virtual subnet.
     pub(crate) fn new(
@@ -59,42 +76,52 @@ impl FrameTag {
         subnet_told: bool,
     ) -> Self {
         let vlan = carried.vlan.map_or(0, VlanId::get);
-        let key = if carried.in_bytes || from.is_private() { 0 } else { policy::key(vlan, subnet) };
+        let service = carried.service.map_or(0, VlanId::get);
         let out_of_band = vlan != 0 && !carried.in_bytes;
         let own_list = out_of_band && (tagged == (owner == TagOwner::Extension));
         let writes_tag = out_of_band && (!tagged || own_list);
-        let mut facts = TagFacts::empty();
-        facts.set(TagFacts::IN_BYTES, carried.in_bytes);
-        facts.set(TagFacts::WRITTEN, writes_tag);
-        facts.set(TagFacts::OWN_LIST, own_list);
-        facts.set(TagFacts::SUBNET_TOLD, subnet_told);
-        Self { key, subnet, vlan, facts }
+        let mut tags = Tags::from_bits_retain(u32::from(vlan) | u32::from(service) << SERVICE_SHIFT);
+        tags.set(Tags::IN_BYTES, carried.in_bytes);
+        tags.set(Tags::WRITTEN, writes_tag);
+        tags.set(Tags::OWN_LIST, own_list);
+        tags.set(Tags::SUBNET_TOLD, subnet_told);
+        Self { key: 0, subnet, tags }.keyed(from)
     }
 
-    pub const fn carried(&self) -> Carried {
-        Carried { vlan: VlanId::new(self.vlan), in_bytes: self.facts.contains(TagFacts::IN_BYTES) }
+    pub fn carried(&self) -> Carried {
+        Carried {
+            vlan: VlanId::new(self.tags.vlan()),
+            in_bytes: self.tags.contains(Tags::IN_BYTES),
+            service: VlanId::new(self.tags.service()),
+        }
     }
 
     /// The VLAN that the driver must write into the out-of-band tag before it forwards the packet.
-    pub const fn tag(&self) -> Option<VlanId> {
-        if self.facts.contains(TagFacts::WRITTEN) { VlanId::new(self.vlan) } else { None }
+    pub fn tag(&self) -> Option<VlanId> {
+        if self.tags.contains(Tags::WRITTEN) { VlanId::new(self.tags.vlan()) } else { None }
     }
 
     /// The tag must not be written into a list that another component originated: at its completion the driver could
     /// not tell this VLAN from one that the component wrote, which must be kept.
     pub const fn needs_own_list(&self) -> bool {
-        self.facts.contains(TagFacts::OWN_LIST)
+        self.tags.contains(Tags::OWN_LIST)
     }
 
     /// Whether the frame must not leave: a frame of a virtual subnet whose out-of-band data does not have the subnet
     /// would lose it.
     #[inline]
     pub(crate) const fn stays_inside(&self) -> bool {
-        self.subnet != 0 && !self.facts.contains(TagFacts::SUBNET_TOLD)
+        self.subnet != 0 && !self.tags.contains(Tags::SUBNET_TOLD)
+    }
+
+    /// With the key of its VLAN and virtual subnet, for a source without one.
+    pub(crate) fn keyed(self, from: Vlans) -> Self {
+        let compared = self.tags.intersects(Tags::IN_BYTES | Tags::SERVICE) || from.is_private();
+        Self { key: if compared { 0 } else { policy::key(self.tags.vlan(), self.subnet) }, ..self }
     }
 
     pub(crate) const fn is_tagged(&self) -> bool {
-        self.vlan != 0
+        self.tags.intersects(Tags::VLAN)
     }
 }
 
@@ -127,7 +154,7 @@ pub const UNCOUNTED: usize = usize::MAX;
 
 impl SourcePort {
     fn new(nic: NicId, origin: Origin, (vlans, tag_owner): (Vlans, TagOwner), security: Security) -> Self {
-        let carried = Carried { vlan: vlans.own(), in_bytes: false };
+        let carried = Carried { vlan: vlans.own(), ..Carried::UNTAGGED };
         let mut untagged = FrameTag::new(carried, security.virtual_subnet, (vlans, tag_owner), false, false);
         if origin == Origin::Trusted {
             untagged.key = 0;
@@ -161,7 +188,9 @@ impl SourcePort {
         let vlans = policy.vlans.unwrap_or(Vlans::EVERYTHING);
         let virtual_subnet = policy.security().virtual_subnet;
         let security = Security { virtual_subnet, ..Security::TRUSTED };
-        let external = Self::new(nic, Origin::External, (vlans, TagOwner::Source), security);
+        let mut external = Self::new(nic, Origin::External, (vlans, TagOwner::Source), security);
+        // Without a key nothing is delivered at once: what comes from outside is looked at (`arrival`).
+        external.untagged.key = 0;
         Self { plain: vlans == Vlans::EVERYTHING, ..external }
     }
 

@@ -2,11 +2,12 @@
 //!
 //! Called for the EtherTypes that `read_ethernet` does not read itself, and for the payload of tunnels.
 
-use super::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, FULL, Headers, LABELS_MAX, Network, Read, Stop, is_tag};
+use super::{
+    ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, FULL, Headers, LABELS_MAX, Network, Read, Stop, is_tag,
+};
 
 /// A smaller value in the EtherType field is a length, and an LLC header follows (IEEE 802.3, 3.2.6).
 const LENGTH_END: u16 = 0x0600;
-const ETHERTYPE_ARP: u16 = 0x0806;
 const ETHERTYPE_MPLS: u16 = 0x8847;
 const ETHERTYPE_MPLS_MULTICAST: u16 = 0x8848;
 const ETHERTYPE_PPPOE_SESSION: u16 = 0x8864;

@@ -15,6 +15,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::ids::{MacAddr, VlanId};
 
+pub(crate) use network::extension;
 pub use network::{PROTOCOL_TCP, PROTOCOL_UDP};
 pub use tunnel::parse_innermost;
 
@@ -32,7 +33,8 @@ pub const TUNNELS_MAX: usize = 4;
 
 pub(crate) const ETHERTYPE_IPV4: u16 = 0x0800;
 pub(crate) const ETHERTYPE_IPV6: u16 = 0x86dd;
-const ETHERTYPE_VLAN: u16 = 0x8100;
+pub(crate) const ETHERTYPE_ARP: u16 = 0x0806;
+pub(crate) const ETHERTYPE_VLAN: u16 = 0x8100;
 const ETHERTYPE_SERVICE_VLAN: u16 = 0x88a8;
 const ETHERTYPE_OLD_SERVICE_VLAN: u16 = 0x9100;
 
@@ -93,6 +95,8 @@ pub struct Headers {
     /// A tag was announced, but lies beyond the end of the window.
     cut: bool,
     tunnels: u8,
+    /// The outermost tag is no 802.1Q tag (0x8100) but a service tag.
+    service: bool,
 }
 
 const _: () = assert!(core::mem::size_of::<Headers>() <= 64);
@@ -123,7 +127,7 @@ pub(crate) fn parse_common(window: &[u8]) -> Result<Headers, Rare> {
     headers.read_ethernet::<COMMON>(window).map(|_| headers)
 }
 
-const fn is_tag(ethertype: u16) -> bool {
+pub(crate) const fn is_tag(ethertype: u16) -> bool {
     matches!(ethertype, ETHERTYPE_VLAN | ETHERTYPE_SERVICE_VLAN | ETHERTYPE_OLD_SERVICE_VLAN)
 }
 
@@ -143,6 +147,7 @@ impl Headers {
         tags: 0,
         cut: false,
         tunnels: 0,
+        service: false,
     };
 
     #[inline(never)]
@@ -166,6 +171,7 @@ impl Headers {
             };
             if self.tags == 0 {
                 self.tci = u16::from_be_bytes([*c0, *c1]);
+                self.service = self.ethertype != ETHERTYPE_VLAN;
             }
             self.tags = self.tags.wrapping_add(1);
             self.ethertype = u16::from_be_bytes([*t0, *t1]);
@@ -212,6 +218,12 @@ impl Headers {
             0 => 0,
             _ => self.tci & 0x0fff,
         }
+    }
+
+    /// Whether the outermost tag is a service tag (TPID 0x88A8, or 0x9100 of older equipment), which 802.1Q equipment
+    /// takes for payload.
+    pub const fn is_service_tagged(&self) -> bool {
+        self.service
     }
 
     /// Whether the frame has a tag, or announces one that was not read.

@@ -20,6 +20,8 @@ const EXTENSION_DESTINATION: u8 = 60;
 const EXTENSION_MOBILITY: u8 = 135;
 const EXTENSION_HOST_IDENTITY: u8 = 139;
 const EXTENSION_SHIM6: u8 = 140;
+/// No next header (RFC 8200, 4.7).
+const PROTOCOL_NONE: u8 = 59;
 
 /// TCP and UDP, which nearly every packet carries; compared first.
 const fn is_common(protocol: u8) -> bool {
@@ -29,6 +31,22 @@ const fn is_common(protocol: u8) -> bool {
 /// Protocols whose header begins with source and destination port.
 const fn has_ports(protocol: u8) -> bool {
     matches!(protocol, PROTOCOL_TCP | PROTOCOL_UDP | PROTOCOL_DCCP | PROTOCOL_SCTP | PROTOCOL_UDP_LITE)
+}
+
+/// An extension header of IPv6 at the start of `rest`: the protocol after it (none after that of a
+/// fragment that is not the first), and its length in bytes. `None` for any other protocol.
+pub(crate) fn extension(protocol: u8, rest: &[u8]) -> Option<(u8, usize)> {
+    let [next, units, f0, f1, ..] = *rest.first_chunk::<4>()?;
+    match protocol {
+        EXTENSION_HOP_BY_HOP | EXTENSION_ROUTING | EXTENSION_DESTINATION => {
+            Some((next, usize::from(units).wrapping_add(1).wrapping_mul(8)))
+        }
+        EXTENSION_FRAGMENT => {
+            let is_first = u16::from_be_bytes([f0, f1]) & 0xfff8 == 0;
+            Some((if is_first { next } else { PROTOCOL_NONE }, 8))
+        }
+        _ => None,
+    }
 }
 
 impl Headers {

@@ -120,13 +120,49 @@ impl<S: Storage> LearnTable<S> {
 
     /// The position of the vNIC that sent from `mac` at most `AGE` ago, to a tenth of a second.
     pub fn find(&self, mac: MacAddr, vlan: Option<VlanId>, now: Ticks) -> Option<usize> {
-        let (set, rest) = split(key(mac, vlan));
+        let way =
+            self.way(mac, vlan).filter(|way| !is_old(way.last_seen.load(Ordering::Relaxed), tenths(now)))?;
+        position_of(way.word.load(Ordering::Relaxed))
+    }
+
+    /// What `find` finds, and how long ago the address was last seen, to a tenth of a second.
+    pub fn seen(&self, mac: MacAddr, vlan: Option<VlanId>, now: Ticks) -> Option<(usize, Ticks)> {
+        let way = self.way(mac, vlan)?;
+        let silence = silence(way.last_seen.load(Ordering::Relaxed), tenths(now));
+        let position = position_of(way.word.load(Ordering::Relaxed))?;
+        let age = Ticks::from_ms(u64::from(silence).saturating_mul(100));
+        (age.get() <= AGE.get()).then_some((position, age))
+    }
+
+    /// Records the time if the address is known from the vNIC at `position`, and whether it is. Callable under the
+    /// read lock, like `remove`.
+    pub fn refresh(&self, mac: MacAddr, vlan: Option<VlanId>, position: usize, now: Ticks) -> bool {
         let now = tenths(now);
-        self.set(set)
-            .iter()
-            .map(|way| (way.word.load(Ordering::Relaxed), way.last_seen.load(Ordering::Relaxed)))
-            .find(|&(word, last_seen)| word != 0 && rest_of(word) == rest && !is_old(last_seen, now))
-            .and_then(|(word, _)| position_of(word))
+        let Some(way) = self.way(mac, vlan) else { return false };
+        let last_seen = way.last_seen.load(Ordering::Relaxed);
+        if position_of(way.word.load(Ordering::Relaxed)) != Some(position) || is_old(last_seen, now) {
+            return false;
+        }
+        if last_seen != now {
+            way.last_seen.store(now, Ordering::Relaxed);
+        }
+        true
+    }
+
+    /// Forgets an address.
+    pub fn remove(&self, mac: MacAddr, vlan: Option<VlanId>) {
+        if let Some(way) = self.way(mac, vlan) {
+            way.word.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// The entry of an address, an old one too.
+    fn way(&self, mac: MacAddr, vlan: Option<VlanId>) -> Option<&Learned> {
+        let (set, rest) = split(key(mac, vlan));
+        self.set(set).iter().find(|way| {
+            let word = way.word.load(Ordering::Relaxed);
+            word != 0 && rest_of(word) == rest
+        })
     }
 
     /// Forgets all addresses learned from a vNIC, since its position may be reused. Under the write lock.
@@ -148,10 +184,14 @@ impl<S: Storage> LearnTable<S> {
     }
 }
 
-/// Other processors may be a little ahead of the caller's clock.
 fn is_old(last_seen: u32, now: u32) -> bool {
+    silence(last_seen, now) > tenths(AGE)
+}
+
+/// Other processors may be a little ahead of the caller's clock.
+fn silence(last_seen: u32, now: u32) -> u32 {
     let silence = now.wrapping_sub(last_seen);
-    silence > tenths(AGE) && silence < u32::MAX / 2
+    if silence > u32::MAX / 2 { 0 } else { silence }
 }
 
 /// Which entry of a set a new one displaces: an empty or old one, else the vNIC's own oldest, else the oldest.
@@ -160,8 +200,6 @@ fn victim(ways: &[Learned], position: usize, now: u32) -> Option<&Learned> {
         let word = way.word.load(Ordering::Relaxed);
         let last_seen = way.last_seen.load(Ordering::Relaxed);
         let free = word == 0 || is_old(last_seen, now);
-        let silence = now.wrapping_sub(last_seen);
-        let silence = if silence > u32::MAX / 2 { 0 } else { silence };
-        (free, position_of(word) == Some(position), silence)
+        (free, position_of(word) == Some(position), silence(last_seen, now))
     })
 }

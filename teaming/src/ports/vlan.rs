@@ -1,6 +1,6 @@
 //! VLAN rules of ports: the VLAN of a frame, and the ports that it may reach.
 //!
-//! Called by `forward` with the policies that `ports` keeps. The functions follow the rows S1 to S7 and D1 to D8 of
+//! Called by `forward` with the policies that `ports` keeps. The functions follow the rows S1 to S8 and D1 to D9 of
 //! the table in `src/ARCHITECTURE.md`. Where the documentation leaves a case open, the row takes the reading under
 //! which no frame can change its VLAN.
 
@@ -153,10 +153,13 @@ pub struct Carried {
     pub vlan: Option<VlanId>,
     /// The tag is in the frame's bytes, from which the driver does not remove it.
     pub in_bytes: bool,
+    /// The VLAN of a service tag at the beginning of the frame's bytes: payload for 802.1Q equipment, and the VLAN for
+    /// equipment that reads such tags.
+    pub service: Option<VlanId>,
 }
 
 impl Carried {
-    pub const UNTAGGED: Self = Self { vlan: None, in_bytes: false };
+    pub const UNTAGGED: Self = Self { vlan: None, in_bytes: false, service: None };
 }
 
 /// How an admitted frame is delivered to a destination.
@@ -174,7 +177,7 @@ enum Tags {
     InBytes(VlanId),
 }
 
-/// Rows S1 to S7: the VLAN of a frame from a port with the mode `source`. `tag_vlan` is the VLAN ID of its out-of-band
+/// Rows S1 to S8: the VLAN of a frame from a port with the mode `source`. `tag_vlan` is the VLAN ID of its out-of-band
 /// tag, 0 without one.
 pub fn classify(
     source: Vlans,
@@ -182,39 +185,53 @@ pub fn classify(
     headers: &Headers,
     sets: &[VlanSet],
 ) -> Result<Carried, DropReason> {
-    let frame = match tags(tag_vlan, headers).ok_or(DropReason::BadTag)? {
-        Tags::None => Carried { vlan: source.own(), in_bytes: false },
-        Tags::OutOfBand(vlan) => Carried { vlan: Some(vlan), in_bytes: false },
-        Tags::InBytes(vlan) => Carried { vlan: Some(vlan), in_bytes: true },
+    let (tags, service) = tags(tag_vlan, headers).ok_or(DropReason::BadTag)?;
+    let frame = match tags {
+        Tags::None => Carried { vlan: source.own(), in_bytes: false, service },
+        Tags::OutOfBand(vlan) => Carried { vlan: Some(vlan), in_bytes: false, service },
+        Tags::InBytes(vlan) => Carried { vlan: Some(vlan), in_bytes: true, service },
     };
+    // Behind an out-of-band tag it is payload for everybody.
+    let read = service.filter(|_| tag_vlan == 0);
     match source {
-        Vlans::Trunk { allowed, .. } if has(sets, allowed, frame.vlan) => Ok(frame),
+        Vlans::Trunk { allowed, .. }
+            if has(sets, allowed, frame.vlan) && (read.is_none() || has(sets, allowed, read)) =>
+        {
+            Ok(frame)
+        }
         Vlans::Trunk { .. } => Err(DropReason::VlanNotAllowed),
-        _ if frame.vlan == source.own() && !frame.in_bytes && tag_vlan == 0 => Ok(frame),
+        _ if frame.vlan == source.own() && !frame.in_bytes && tag_vlan == 0 && read.is_none() => Ok(frame),
         Vlans::Access(_) | Vlans::Isolated { .. } | Vlans::Community { .. } | Vlans::Promiscuous { .. } => {
             Err(DropReason::TaggedFrame)
         }
     }
 }
 
-/// The outermost tag; `None` for an invalid one: incomplete, a reserved VLAN ID, or after a priority tag.
-fn tags(tag_vlan: u16, headers: &Headers) -> Option<Tags> {
+/// The outermost tag, and the VLAN of the service tag at the beginning of the bytes. `None` for an invalid one:
+/// incomplete, a reserved VLAN ID, or after a priority tag.
+fn tags(tag_vlan: u16, headers: &Headers) -> Option<(Tags, Option<VlanId>)> {
     if headers.tag_is_cut() {
         return None;
     }
-    match tag_vlan {
-        0 => {}
-        _ => return VlanId::new(tag_vlan).map(Tags::OutOfBand),
-    }
-    match (headers.tags(), headers.tag_vlan()) {
-        (0, _) | (1, 0) => Some(Tags::None),
+    let in_bytes = match (headers.tags(), headers.tag_vlan()) {
+        (0, _) | (1, 0) => Some(None),
         // A switch that removes the priority tag would forward the frame in the VLAN of the next tag.
         (_, 0) => None,
-        (_, vlan) => VlanId::new(vlan).map(Tags::InBytes),
+        (_, vlan) => VlanId::new(vlan).map(Some),
+    };
+    let service = headers.is_service_tagged();
+    match (tag_vlan, in_bytes) {
+        (0, None) => None,
+        (0, Some(vlan)) if service => Some((Tags::None, vlan)),
+        (0, Some(vlan)) => Some((vlan.map_or(Tags::None, Tags::InBytes), None)),
+        (_, in_bytes) => {
+            let service = if service { in_bytes? } else { None };
+            VlanId::new(tag_vlan).map(|vlan| (Tags::OutOfBand(vlan), service))
+        }
     }
 }
 
-/// Rows D1 to D8: whether a port with the mode `destination` may receive a frame from a port with the mode `source`,
+/// Rows D1 to D9: whether a port with the mode `destination` may receive a frame from a port with the mode `source`,
 /// and whether with its tag.
 pub fn admit(
     source: Vlans,
@@ -239,9 +256,13 @@ pub fn admit(
         let private = source.is_private() && destination.is_private();
         return Err(if private { DropReason::PrivateVlan } else { DropReason::VlanMismatch });
     }
-    match (frame.in_bytes, tagged) {
-        (true, false) => Err(DropReason::TagInBytes),
-        _ => Ok(Admitted { tagged }),
+    match (frame.in_bytes, tagged, frame.service, destination) {
+        (true, false, ..) => Err(DropReason::TagInBytes),
+        (_, true, ..) | (.., None, _) => Ok(Admitted { tagged }),
+        // D8: it is delivered with the service tag in front.
+        (.., service, Vlans::Trunk { allowed, .. }) if has(sets, allowed, service) => Ok(Admitted { tagged }),
+        (.., Vlans::Trunk { .. }) => Err(DropReason::VlanMismatch),
+        _ => Err(DropReason::TagInBytes),
     }
 }
 

@@ -6,7 +6,6 @@ pub mod buckets;
 pub mod home;
 mod lending;
 pub mod member;
-pub mod receive;
 
 use crate::Storage;
 use crate::ids::{AdapterId, MEMBERS, MemberIndex, MemberSet, Ticks};

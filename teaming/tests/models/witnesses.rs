@@ -39,7 +39,7 @@ fn decide(host: &Host, case: &Case) -> Decision {
         native: case.native,
         now: host.now,
     };
-    host.forwarding.decide_with(&packet, &OutOfBand { vlan: case.tag_vlan, ..OutOfBand::NOTHING })
+    host.forwarding.decide_alone(&packet, &OutOfBand { vlan: case.tag_vlan, ..OutOfBand::NOTHING })
 }
 
 /// vNICs 10 and 11 without policies, 12 in VLAN 5, 13 isolated, 14 a trunk, 15 in a virtual subnet, 16 closed.
@@ -103,8 +103,20 @@ fn witness(reason: DropReason) -> Option<(Host, Case)> {
         }
         DropReason::VirtualSubnet => (host, case(15, to_nobody)),
         DropReason::PortClosed => (host, case(10, mac(16))),
-        DropReason::NotReceiver => (host, from_outside(2, REMOTE, MacAddr::BROADCAST)),
-        DropReason::Reflection => (host, from_outside(1, mac(10), MacAddr::BROADCAST)),
+        DropReason::Duplicate => {
+            assert!(matches!(
+                decide(&host, &from_outside(1, REMOTE, MacAddr::BROADCAST)).verdict,
+                Verdict::Flood { .. }
+            ));
+            (host, from_outside(2, REMOTE, MacAddr::BROADCAST))
+        }
+        DropReason::Reflection => {
+            let Verdict::Flood { uplink: Some(by) } = decide(&host, &case(10, MacAddr::BROADCAST)).verdict
+            else {
+                panic!("a broadcast leaves")
+            };
+            (host, from_outside(3 - u16::from(by.get()), mac(10), MacAddr::BROADCAST))
+        }
     })
 }
 

@@ -1,5 +1,5 @@
 //! Frames from every NIC of the external port: index 0, which is the team as a whole, and the members 1 to 32; each
-//! kind of frame, each teaming mode, with each member as the receiving member.
+//! kind of frame, each teaming mode, first on each member.
 
 use super::driver::{dropped, next_frame, outcomes, reached};
 use std::collections::BTreeSet;
@@ -12,8 +12,7 @@ use vswitch::switch::frames::FrameOutcome;
 use vswitch::switch::ports::policy::{Property, Security};
 use vswitch::switch::ports::{Mac, NicId};
 
-const OTHER: &str = "Another member of the team receives such frames.";
-const OWN: &str = "A frame of this host came back from the outside.";
+const COPY: &str = "Another member has delivered this frame.";
 const LINK: &str = "Frames to this group do not cross the external port.";
 const NOBODY: &str = "No connected adapter has the destination address.";
 
@@ -32,9 +31,9 @@ fn plan(seed: u64, members: &[(u16, u64)], aggregation: Aggregation) -> Scenario
 /// A description, source, destination, VLAN, and the VMs that receive the frame or the reason of the drop.
 type FrameCase = (&'static str, Mac, Mac, Option<u16>, Result<&'static [u16], &'static str>);
 
-fn kinds(net: &Net, takes: bool) -> Vec<FrameCase> {
+fn kinds(net: &Net, news: bool) -> Vec<FrameCase> {
     let host = [0x02, 0xAA, 0, 0, 0, 1];
-    let many = |all: &'static [u16]| if takes { Ok(all) } else { Err(OTHER) };
+    let many = |all: &'static [u16]| if news { Ok(all) } else { Err(COPY) };
     let (a, b) = (net.mac(net.vm(0)), net.mac(net.vm(1)));
     vec![
         ("for a VM", a, host, None, Ok(&[0])),
@@ -43,21 +42,22 @@ fn kinds(net: &Net, takes: bool) -> Vec<FrameCase> {
         ("for all in a VLAN", BROADCAST, host, Some(7), many(&[3])),
         ("for a group", [0x01, 0, 0x5E, 0, 0, 9], host, None, many(&[0, 1, 2])),
         ("for an unknown address", [0x02, 0xBB, 0, 0, 0, 1], host, None, many(&[2])),
-        ("for an unknown address in a VLAN", [0x02, 0xBB, 0, 0, 0, 1], host, Some(7), {
-            if takes { Err(NOBODY) } else { Err(OTHER) }
-        }),
+        ("for an unknown address in a VLAN", [0x02, 0xBB, 0, 0, 0, 1], host, Some(7), Err(NOBODY)),
         ("for the link", [0x01, 0x80, 0xC2, 0, 0, 0x0E], host, None, Err(LINK)),
         ("for the link, of a VLAN", [0x01, 0, 0x0C, 0xCC, 0xCC, 0xCD], host, Some(7), Err(LINK)),
-        ("of our own, for all", BROADCAST, b, None, if takes { Err(OWN) } else { Err(OTHER) }),
+        ("with the address of a VM, for all", BROADCAST, b, None, many(&[0, 2])),
     ]
 }
 
 /// Receives every kind of frame from one NIC of the external port.
-fn arrive(net: &Net, index: u16, takes: bool, when: &str) {
+fn arrive(net: &Net, index: u16, number: u32, news: bool, when: &str) {
     let source = NicId::new(1, index);
-    for (what, to, from, vid, expected) in kinds(net, takes) {
+    for (what, to, from, vid, expected) in kinds(net, news) {
         let frame = net.external_flow(net.vm(0), 1);
-        let frame = Flow { to, from, ..frame }.frame(u32::from(index), 60);
+        // Unicast of its own on each member: after copies of it came, it is told from its copies, too.
+        let is_own = to[0] & 1 == 0 && expected.is_ok_and(|to| to != [2]);
+        let number = if is_own { 1_000 * number + u32::from(index) } else { number };
+        let frame = Flow { to, from, ..frame }.frame(number, 60);
         let packet =
             vid.map_or_else(|| Packet::of(frame.clone()), |vid| Packet::tagged(frame.clone(), vid, 0));
         let at = next_frame(net);
@@ -80,14 +80,14 @@ fn walk(seed: u64, members: &[(u16, u64)], aggregation: Aggregation) {
     let net = plan(seed, members, aggregation).start();
     let mut live: Vec<u16> = members.iter().map(|(index, _)| *index).collect();
     live.sort_unstable();
-    // Each member in turn is the receiving member; the last one remains.
-    loop {
-        let receiver = live[0];
+    // The same frame comes on each member, on each in turn first; the last one remains.
+    for number in 0.. {
+        let first = live[0];
         let alone = aggregation == Aggregation::Static;
-        let when = format!("{aggregation:?}, receiver {receiver} of {}", live.len());
-        arrive(&net, 0, true, &when);
+        let when = format!("{aggregation:?}, first {first} of {}", live.len());
+        arrive(&net, 0, 2 * number, true, &when);
         for &index in &live {
-            arrive(&net, index, alone || index == receiver, &when);
+            arrive(&net, index, 2 * number + 1, alone || index == first, &when);
         }
         if live.len() == 1 {
             break;

@@ -15,6 +15,7 @@ const TABLES: &[&[Symbol]] = &[
     crate::machine::registry_calls::SYMBOLS,
     crate::machine::objects::SYMBOLS,
     crate::machine::interfaces::SYMBOLS,
+    crate::machine::random::SYMBOLS,
     crate::machine::system_thread::SYMBOLS,
     crate::machine::system_thread::TERMINATE,
     crate::switch::ndis::driver::SYMBOLS,
@@ -54,7 +55,8 @@ mod tests {
         let kernel = declared(include_str!("../../../src/kernel/sys.rs"));
         let netio = declared(include_str!("../../../src/kernel/netio.rs"));
         let ndis = declared(include_str!("../../../src/ndis/sys.rs"));
-        let imports: Vec<_> = kernel.chain(netio).chain(ndis).collect();
+        let cng = declared(include_str!("../../../src/kernel/random.rs"));
+        let imports: Vec<_> = kernel.chain(netio).chain(cng).chain(ndis).collect();
         assert!(imports.len() > 50, "{imports:?}");
         for name in imports {
             assert!(symbol(name).is_some(), "{name}");
@@ -112,6 +114,9 @@ mod tests {
         {
             same_type!(crate::machine::interfaces, lbfoext::kernel::netio::sys:
                 ConvertInterfaceGuidToLuid GetIfEntry2Ex);
+        }
+        {
+            same_type!(crate::machine::random, lbfoext::kernel::random::sys: BCryptGenRandom);
         }
         {
             same_type!(crate::machine::system_thread, lbfoext::kernel::sys:

@@ -77,7 +77,9 @@ fn came(state: &mut State, case: &Case, ids: &[FrameId]) {
         if separate && m.topology.live_members() > 1 {
             m.arrivals.came(&seen, case.source.index);
         }
-        if seen.origin.is_outside() && from[0] & 1 == 0 && !is_announced(m, from) {
+        // That of a vNIC which is not connected may be outside by now: its machine was moved.
+        let here = m.topology.nics().any(|nic| nic.mac == from && nic.state == NicState::Connected);
+        if seen.origin.is_outside() && from[0] & 1 == 0 && !here {
             m.learned.maybe_outside(from, vid, case.now);
         }
     }
@@ -180,8 +182,8 @@ pub fn dropped(world: &World, state: &mut State, module: usize, list: usize) {
             port if state.modules[module].topology.is_external(port) => "EGR-6",
             _ => policy::name(state, &case, frame, &expected, &[]),
         });
-        let separate = case.source.index != 0 && case.question(state, frame).is_separate();
-        let by_arrivals = separate && broken == "EGR-6";
+        let outside = state.modules[module].topology.is_external(case.source.port);
+        let by_arrivals = outside && case.source.index != 0 && case.question(state, frame).is_separate();
         rule(world, broken, expected.may_drop || by_arrivals, || {
             let why = state.outcomes(*id);
             format!(
@@ -342,7 +344,8 @@ fn received(
     let learns = from[0] & 1 == 0 && !is_announced(m, from) && m.topology.any_learns();
     if taken && new && plain && learns {
         let certain = team || m.external.mode() == Some(Aggregation::Static) || !several;
-        let many = (team && to[0] & 1 != 0).then(|| seen.content.clone());
+        // This host sends nothing outside for an address of its own.
+        let many = (team && !is_announced(m, to)).then(|| seen.content.clone());
         if certain {
             m.learned.outside(from, seen.content.vid, (case.now, order), many);
         }
@@ -358,7 +361,9 @@ fn received(
         false => m.arrivals.dropped(&seen, wanted),
     };
     if let Some((name, why)) = broken {
-        let why = format!("frame {frame} from {} {:?}: {why}; {expected:?}", case.source, seen.origin);
+        let end = state.outcomes(frame);
+        let why =
+            format!("frame {frame} from {} {:?}: {why}; {expected:?}; {end:?}", case.source, seen.origin);
         let name = case.named(|| name);
         rule(world, name, false, || why);
     }

@@ -19,6 +19,7 @@ pub mod objects;
 pub mod point;
 #[cfg(test)]
 mod races;
+pub mod random;
 pub mod registry;
 pub mod registry_calls;
 pub mod rundown;
