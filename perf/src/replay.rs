@@ -359,7 +359,7 @@ impl Player<'_> {
     fn clear(&mut self, newer: usize) {
         let Self { net, survey, reader, seen, saved, began, watch, .. } = self;
         net.look(|state| {
-            let State { frames: Frames { all, assignments }, modules, .. } = state;
+            let State { frames: Frames { all, assignments, .. }, modules, .. } = state;
             for assignment in assignments.drain(..) {
                 let Some(frame) = all.get(assignment.frame) else { continue };
                 let from = NicId::new(PortId::new(frame.from.port), NicIndex::new(frame.from.index));

@@ -27,7 +27,7 @@ use teaming::forward::counters::{Counters, Load};
 use teaming::forward::drop_reason::DropReason;
 use teaming::forward::source::SourcePort;
 use teaming::forward::{Decision, Forwarding, OutOfBand, Packet, Verdict};
-use teaming::ids::{MemberIndex, Ticks};
+use teaming::ids::Ticks;
 use teaming::offload::Pin;
 use teaming::ports::traffic::Traffic;
 
