@@ -3,7 +3,7 @@
 //! across a call that can re-enter the module. A `Gate` in front of each read/write lock keeps readers from starving a
 //! writer.
 
-use super::gate::{Flag, Gate, Turn};
+use super::gate::{Count, Flag, Gate, Turn};
 use super::handle::Filter;
 use super::irql::Dispatch;
 use super::raw::{LockStateEx, RwLockFlags};
@@ -90,12 +90,20 @@ impl Flag for AtomicBool {
     }
 }
 
+impl Count for AtomicU32 {
+    fn load(&self, order: Ordering) -> u32 {
+        self.load(order)
+    }
+
+    fn store(&self, count: u32, order: Ordering) {
+        self.store(count, order);
+    }
+}
+
 /// An NDIS read/write lock with a gate in front, and the value that it protects.
 pub struct RwLock<T> {
-    gate: Gate<AtomicBool, SpinLock<()>>,
+    gate: Gate<AtomicBool, SpinLock<()>, AtomicU32>,
     lock: NonNull<core::ffi::c_void>,
-    /// How often it was taken for writing.
-    writes: AtomicU32,
     value: UnsafeCell<T>,
 }
 
@@ -109,8 +117,8 @@ impl<T> RwLock<T> {
     pub fn try_new(filter: Filter, value: T) -> Result<Self, OutOfMemory> {
         // SAFETY: the handle is the filter's own; the result is checked.
         let lock = NonNull::new(unsafe { sys::NdisAllocateRWLock(filter.handle()) }).ok_or(OutOfMemory)?;
-        let gate = Gate::new(AtomicBool::new(false), SpinLock::new(()));
-        Ok(Self { gate, lock, writes: AtomicU32::new(0), value: UnsafeCell::new(value) })
+        let gate = Gate::new(AtomicBool::new(false), SpinLock::new(()), AtomicU32::new(0));
+        Ok(Self { gate, lock, value: UnsafeCell::new(value) })
     }
 
     /// Takes the lock for reading and raises to DISPATCH_LEVEL. Waits for a writer that holds the lock or waits for
@@ -133,8 +141,6 @@ impl<T> RwLock<T> {
         let flags = RwLockFlags::AT_DISPATCH_LEVEL.bits();
         // SAFETY: the lock lives as long as `self`, the state as long as the guard; DISPATCH_LEVEL by the token.
         self.gate.enter(|| unsafe { sys::NdisAcquireRWLockWrite(self.lock.as_ptr(), &mut state, flags) });
-        // A writer is alone.
-        self.writes.store(self.writes.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         WriteGuard { owner: self, state }
     }
 }
@@ -158,8 +164,8 @@ impl<T> ReadGuard<'_, T> {
     }
 
     /// How often the lock was taken for writing: as long as that stays, nothing has changed.
-    pub fn writes(&self) -> u32 {
-        self.owner.writes.load(Ordering::Relaxed)
+    pub fn writers(&self) -> u32 {
+        self.owner.gate.writers()
     }
 }
 
@@ -184,9 +190,9 @@ pub struct WriteGuard<'a, T> {
 }
 
 impl<T> WriteGuard<'_, T> {
-    /// Nobody has taken the lock for writing since a reader saw `writes`.
-    pub fn is_next_after(&self, writes: u32) -> bool {
-        self.owner.writes.load(Ordering::Relaxed) == writes.wrapping_add(1)
+    /// How often the lock was taken for writing, this time included.
+    pub fn writers(&self) -> u32 {
+        self.owner.gate.writers()
     }
 }
 

@@ -17,8 +17,8 @@ use teaming::enumeration::{Leaving, Step};
 use teaming::forward::Forwarding;
 use teaming::ids::{MemberIndex, MemberSet, PortId};
 use teaming::oid::nic::{NicOp, NicParameters, Route, route};
-use teaming::ports::storage::PortTableStorage;
-use teaming::ports::{Full, PORTS_MAX};
+use teaming::ports::growth::{self, Copying, SharedPorts};
+use teaming::ports::{Full, PORTS_MAX, PortTable};
 use teaming::team::member::MemberEvent;
 
 /// The NIC operation of a request; `None` if it is another request, or its payload is damaged: that is passed on
@@ -267,45 +267,24 @@ pub fn reserve(module: &Module, more: usize) -> Result<(), NdisStatus> {
             let _unused = module.forwarding.write(control.dispatch()).ports.add_counters(counters);
         } else {
             let mut room = new_room(needed.max(capacity.saturating_mul(2)))?;
-            grow(module, &mut room);
+            growth::grow(module, &mut room, COPYING);
         }
     }
 }
 
-/// Entries that are copied in one hold of the lock; `cargo bench -p perf --bench holds` counts what that takes.
-const COPIED: usize = 2_048;
-/// Copies that are begun before a table that changes all the time is copied in one hold.
-const COPIES: u32 = 16;
+/// `cargo bench -p perf --bench holds` counts what a part takes.
+const COPYING: Copying = Copying { part: 2_048, attempts: 16 };
 
-/// Moves the port table into larger storage: copied part by part while packets read it, put in place if it has not changed
-/// meanwhile. The old storage is in `room` then.
-fn grow(module: &Module, room: &mut PortTableStorage<Pool>) {
-    for _ in 0..COPIES {
-        if let Some(writes) = copy(module, room) {
-            let control = module.control.lock();
-            let mut forwarding = module.forwarding.write(control.dispatch());
-            if forwarding.is_next_after(writes) {
-                return forwarding.ports.put_in_place(room);
-            }
-        }
-        room.clear();
+impl SharedPorts<Pool> for Module {
+    fn read<R>(&self, look: impl FnOnce(&PortTable<Pool>, u32) -> R) -> R {
+        let forwarding = self.forwarding.read();
+        look(&forwarding.ports, forwarding.writers())
     }
-    let control = module.control.lock();
-    module.forwarding.write(control.dispatch()).ports.grow(room);
-}
 
-/// Copies the table, and gives what the lock counted then; `None` if it was changed.
-fn copy(module: &Module, room: &mut PortTableStorage<Pool>) -> Option<u32> {
-    let mut from = 0;
-    let mut writes = None;
-    loop {
-        let forwarding = module.forwarding.read();
-        if *writes.get_or_insert(forwarding.writes()) != forwarding.writes() {
-            return None;
-        }
-        match forwarding.ports.copy_part(room, from, COPIED) {
-            Some(next) => from = next,
-            None => return writes,
-        }
+    fn write<R>(&self, change: impl FnOnce(&mut PortTable<Pool>, u32) -> R) -> R {
+        let control = self.control.lock();
+        let mut forwarding = self.forwarding.write(control.dispatch());
+        let writers = forwarding.writers();
+        change(&mut forwarding.ports, writers)
     }
 }

@@ -31,6 +31,9 @@ fn team(seed: u64) -> Scenario {
         .style(|style| style.awkward_memory = false)
 }
 
+/// The threads of the VMs that send.
+const SENDERS: [&str; 4] = ["sender 0", "sender 1", "sender 2", "sender 3"];
+
 /// Sends `chains` chains of flows from one VM, one after the other.
 fn sender(vm: u16, chains: u32) -> impl FnOnce(&Net) + Send {
     move |net| {
@@ -51,7 +54,7 @@ fn two_deaths(plan: Scenario, chains: u32) -> Outcome {
         ("death of 1", Box::new(|net: &Net| net.fail(1))),
         ("death of 2", Box::new(|net: &Net| net.fail(2))),
     ];
-    for (vm, name) in (0..).zip(["sender 0", "sender 1", "sender 2", "sender 3"]) {
+    for (vm, name) in (0..).zip(SENDERS) {
         bodies.push((name, Box::new(sender(vm, chains))));
     }
     net.together(bodies);
@@ -74,7 +77,7 @@ fn pause_under_fire(plan: Scenario) -> Outcome {
             }
         }),
     )];
-    for (vm, name) in (0..).zip(["sender 0", "sender 1", "sender 2", "sender 3"]) {
+    for (vm, name) in (0..).zip(SENDERS) {
         bodies.push((name, Box::new(sender(vm, 4))));
     }
     net.together(bodies);
@@ -115,7 +118,7 @@ fn death_among_senders_that_never_stop(plan: Scenario) -> (u32, u32) {
         is_through.store(1, Ordering::SeqCst);
     };
     let mut bodies: Vec<(&'static str, Body)> = vec![("death", Box::new(death))];
-    for (vm, name) in (0..).zip(["sender 0", "sender 1", "sender 2", "sender 3"]) {
+    for (vm, name) in (0..).zip(SENDERS) {
         let (through, most) = (Arc::clone(&through), Arc::clone(&most));
         let body = move |net: &Net| {
             let mut chains = 0;
@@ -150,6 +153,11 @@ fn a_failover_is_published_among_senders_that_never_stop_whatever_the_lock_does(
                 if free { "free threads" } else { "baton" }
             );
             assert!(chains < MOST_CHAINS, "{fairness:?}: a sender sent {chains} chains before");
+            // Each reads once more at most: if it had looked before the writer came.
+            assert!(
+                overtaken <= SENDERS.len() as u32,
+                "{fairness:?}: {overtaken} reads while a writer waited"
+            );
         }
     }
 }

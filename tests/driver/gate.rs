@@ -1,8 +1,8 @@
 //! Checks `ndis::gate` with loom, in every interleaving of a writer and two readers, over a lock that always prefers
 //! readers.
 
-use lbfoext::ndis::gate::{Flag, Gate, Turn};
-use loom::sync::atomic::{AtomicBool, Ordering};
+use lbfoext::ndis::gate::{Count, Flag, Gate, Turn};
+use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 use std::sync::atomic::AtomicBool as StdAtomicBool;
@@ -11,7 +11,8 @@ const READERS: usize = 2;
 /// How often each reader takes the lock.
 const HOLDS: u32 = 3;
 
-struct Word(AtomicBool);
+#[derive(Default)]
+pub struct Word(AtomicBool);
 
 impl Flag for Word {
     fn set(&self, on: bool) {
@@ -22,8 +23,20 @@ impl Flag for Word {
     }
 }
 
+#[derive(Default)]
+pub struct Number(AtomicU32);
+
+impl Count for Number {
+    fn load(&self, order: Ordering) -> u32 {
+        self.0.load(order)
+    }
+    fn store(&self, count: u32, order: Ordering) {
+        self.0.store(count, order);
+    }
+}
+
 /// A lock; `None` is one that does not exclude.
-struct Spin(Option<Mutex<()>>);
+pub struct Spin(pub Option<Mutex<()>>);
 
 impl Turn for Spin {
     fn hold<R>(&self, body: impl FnOnce() -> R) -> R {
@@ -34,14 +47,14 @@ impl Turn for Spin {
 
 /// A read/write lock that admits readers while a writer waits.
 #[derive(Default)]
-struct ReaderFirst {
+pub struct ReaderFirst {
     /// Number of readers that hold the lock, and whether a writer does.
     state: Mutex<(usize, bool)>,
     changed: Condvar,
 }
 
 impl ReaderFirst {
-    fn read(&self) {
+    pub fn read(&self) {
         let mut state = self.state.lock().expect("nobody panics");
         while state.1 {
             state = self.changed.wait(state).expect("nobody panics");
@@ -49,7 +62,7 @@ impl ReaderFirst {
         state.0 += 1;
     }
 
-    fn write(&self) {
+    pub fn write(&self) {
         let mut state = self.state.lock().expect("nobody panics");
         while state.0 != 0 {
             state = self.changed.wait(state).expect("nobody panics");
@@ -57,7 +70,7 @@ impl ReaderFirst {
         state.1 = true;
     }
 
-    fn leave(&self) {
+    pub fn leave(&self) {
         let mut state = self.state.lock().expect("nobody panics");
         *state = (state.0.saturating_sub(1), false);
         self.changed.notify_all();
@@ -75,7 +88,7 @@ enum Protocol {
 }
 
 struct Model {
-    gate: Gate<Word, Spin>,
+    gate: Gate<Word, Spin, Number>,
     lock: ReaderFirst,
     /// The writer has set the flag and does not have the lock yet.
     waits: AtomicBool,
@@ -114,7 +127,7 @@ fn is_bounded(protocol: Protocol) -> bool {
     let model = move || {
         let turn = (protocol != Protocol::NobodyWaits).then(|| Mutex::new(()));
         let model = Arc::new(Model {
-            gate: Gate::new(Word(AtomicBool::new(false)), Spin(turn)),
+            gate: Gate::new(Word::default(), Spin(turn), Number::default()),
             lock: ReaderFirst::default(),
             waits: AtomicBool::new(false),
         });

@@ -25,6 +25,7 @@ mod pause;
 mod placement;
 mod private_oids;
 mod receiving;
+mod port_growth;
 mod refusals;
 mod resource_lists;
 mod rules;

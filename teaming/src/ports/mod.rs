@@ -4,7 +4,7 @@
 //! Owned by `forward`; changed under the write lock, read under the read lock. Ports, addresses and groups are looked
 //! up in hash tables; only connected vNICs have addresses. Storage is the caller's and can be exchanged for larger.
 
-mod growth;
+pub mod growth;
 pub mod index;
 pub mod mac_learning;
 pub mod multicast;
