@@ -110,6 +110,7 @@ fn connect(ports: &mut Ports, port: u32, address: u8) {
         mtu: 1500,
         vm: VmId::NONE,
         vf_assigned: false,
+        initializing: true,
         adapter: AdapterId::UNKNOWN,
     };
     ports.connect(&nic).expect("there is room");
