@@ -268,6 +268,10 @@ unsafe extern "win64" fn GetIfEntry2Ex(_: i32, _: *mut MibIfRow2) -> i32 {
     NOT_FOUND
 }
 #[unsafe(no_mangle)]
+unsafe extern "win64" fn BCryptGenRandom(_: *mut c_void, _: *mut u8, _: u32, _: u32) -> i32 {
+    NOT_FOUND
+}
+#[unsafe(no_mangle)]
 unsafe extern "win64" fn ObfDereferenceObject(_: *mut c_void) -> isize {
     0
 }

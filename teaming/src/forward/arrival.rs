@@ -11,6 +11,7 @@ use crate::Storage;
 use crate::forward::credits::{Arrival, Frame, Origin, Receipt, Source};
 use crate::forward::drop_reason::DropReason;
 use crate::forward::source::{self, FrameTag, SourcePort};
+use crate::forward::trace::{Judgement, Trace};
 use crate::forward::{Decision, Forwarding, Packet, Verdict};
 use crate::ids::{MacAddr, MemberIndex, MemberSet, PortId, Ticks, VlanId};
 use crate::ports::Port;
@@ -28,37 +29,6 @@ const CONTESTED: usize = 1;
 /// Every number from here on: it was heard once, in a frame with this part of its digest.
 const HEARD_ONCE: usize = 2;
 const DIGESTS: u64 = 8_191;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Nothing,
-    /// It teaches where its source is.
-    Heard,
-    /// It is also told apart from its copies.
-    Judged,
-}
-
-/// What a decision leaves for `judge`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Trace {
-    digest: Option<NonZeroU64>,
-    from: MacAddr,
-    kind: Kind,
-    /// Its destination is an address that the switch announced.
-    to_vnic: bool,
-}
-
-const _: () = assert!(size_of::<Trace>() == 16);
-
-impl Trace {
-    pub const NONE: Self = Self { digest: None, from: MacAddr::ZERO, kind: Kind::Nothing, to_vnic: false };
-
-    /// Whether the packet need not be judged.
-    #[inline(always)]
-    pub const fn is_none(&self) -> bool {
-        matches!(self.kind, Kind::Nothing)
-    }
-}
 
 /// A decision after the judgement.
 #[derive(Debug, Clone, Copy)]
@@ -93,10 +63,10 @@ impl<S: Storage> Forwarding<S> {
     /// The trace of a frame for many or for an unknown address.
     #[inline(never)]
     pub(crate) fn trace(&self, packet: &Packet<'_>, sent: FrameTag) -> Trace {
-        self.trace_as(packet, sent, Kind::Judged)
+        self.trace_as(packet, sent, Judgement::Judged)
     }
 
-    fn trace_as(&self, packet: &Packet<'_>, sent: FrameTag, kind: Kind) -> Trace {
+    fn trace_as(&self, packet: &Packet<'_>, sent: FrameTag, kind: Judgement) -> Trace {
         let carried = sent.carried();
         let digest = self.secret.digest(packet.window, carried.vlan, carried.in_bytes);
         Trace { digest, from: source_of(packet.window), kind, to_vnic: false }
@@ -124,8 +94,8 @@ impl<S: Storage> Forwarding<S> {
         let member = MemberIndex::from_nic(source_port.nic.index).filter(|_| self.judges());
         let watched = member.is_some_and(|member| self.watch.sees(port.id.port, member, packet.now));
         let kind = match watched {
-            true => Kind::Judged,
-            false if self.ports.learns() && !self.is_fresh(from, vlan, packet.now) => Kind::Heard,
+            true => Judgement::Judged,
+            false if self.ports.learns() && !self.is_fresh(from, vlan, packet.now) => Judgement::Heard,
             false => return decision,
         };
         let to = destination_of(packet.window);
@@ -159,7 +129,7 @@ impl<S: Storage> Forwarding<S> {
     #[inline(never)]
     pub fn judge(&self, source_port: &SourcePort, decision: Decision, now: Ticks, whole: bool) -> Judged {
         let Trace { digest, kind, .. } = decision.trace;
-        let digest = digest.filter(|_| whole && kind == Kind::Judged);
+        let digest = digest.filter(|_| whole && kind == Judgement::Judged);
         match source_port.origin {
             source::Origin::External => self.judge_arrival(source_port, decision, digest, now),
             _ => self.judge_departure(source_port, decision, digest, now),

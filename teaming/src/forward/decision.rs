@@ -2,9 +2,9 @@
 
 use crate::flow::Basis;
 use crate::flow::adapter_hash::Adapter;
-use crate::forward::arrival::Trace;
 use crate::forward::drop_reason::DropReason;
 use crate::forward::source::FrameTag;
+use crate::forward::trace::Trace;
 use crate::ids::{MacAddr, MemberIndex, NicId, PortId, Ticks};
 use crate::offload::Pin;
 use crate::ports::port::Preserve;

@@ -2,9 +2,9 @@
 //! handing them over would force them into memory for every packet.
 
 use crate::Storage;
-use crate::forward::arrival::Trace;
 use crate::forward::drop_reason::DropReason;
 use crate::forward::source::{FrameTag, Origin, SourcePort};
+use crate::forward::trace::Trace;
 use crate::forward::{Decision, Forwarding, OutOfBand, Packet, Target, Verdict};
 use crate::frame;
 use crate::ids::MacAddr;

@@ -13,6 +13,7 @@ pub mod flood;
 mod sender;
 pub mod source;
 pub mod storage;
+pub mod trace;
 pub mod update;
 pub mod watch;
 

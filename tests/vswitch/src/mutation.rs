@@ -28,8 +28,7 @@ mutations! {
         NoTeamLock,
         /// The writer neither waits for readers nor keeps them out. Found by the races that follow.
         NoBarrier,
-        /// Waiting for the walks to leave returns at once, but not for other work, without which the driver would be freed
-        /// under it. STATE-11, STATE-24 or memory rules follow.
+        /// Waiting for the walks to leave returns at once, that for other work does not. STATE-11, -24 or MEM follow.
         NoRundown,
         /// The first RW lock taken is never released.
         KeepLock => "LOCK-03",

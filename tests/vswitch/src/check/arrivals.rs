@@ -21,7 +21,7 @@ pub const CREDIT: u64 = SECOND / 4;
 const FLAGGED: u64 = 60 * SECOND;
 /// The counts of what was said are kept for so long after its last frame.
 const KEPT: u64 = SECOND;
-/// Arrivals between two looks for counts that are over.
+/// Frames between two looks for counts that are over.
 const SWEEP: usize = 2_048;
 
 /// Named exceptions, counted.
@@ -118,10 +118,7 @@ impl Ledger {
 
     /// It comes in, through a member.
     pub fn came(&mut self, seen: &Seen, member: u16) {
-        self.since_sweep += 1;
-        if self.since_sweep >= SWEEP {
-            self.sweep(seen.now);
-        }
+        self.sweep_sometimes(seen.now);
         self.totals.arrivals += 1;
         self.entry(seen).open.push(seen.frame);
         let to = seen.content.to();
@@ -136,6 +133,7 @@ impl Ledger {
 
     /// It goes out: what says the same may be taken for its return.
     pub fn left(&mut self, seen: &Seen) {
+        self.sweep_sometimes(seen.now);
         let flagged = false;
         let said = self.said.entry(seen.content.clone()).or_default();
         said.touched = seen.now;
@@ -217,6 +215,13 @@ impl Ledger {
         let Some(said) = self.said.get(&seen.content) else { return false };
         let outside = said.outside();
         !said.blurred && said.taken >= outside && (outside == 0) == ours
+    }
+
+    fn sweep_sometimes(&mut self, now: u64) {
+        self.since_sweep += 1;
+        if self.since_sweep >= SWEEP {
+            self.sweep(now);
+        }
     }
 
     fn sweep(&mut self, now: u64) {
