@@ -38,6 +38,7 @@ use teaming::ports::mac_learning::{LEARNED, Learned};
 use teaming::ports::storage::{PortTableSizes, PortTableStorage};
 use teaming::ports::traffic::{Chunk, Line};
 use teaming::ports::vlan::VlanSet;
+use teaming::private_oid::Digest;
 use teaming::settings::Settings;
 use teaming::team::buckets::BucketActivity;
 use teaming::team::home::Building;
@@ -138,7 +139,7 @@ pub struct Control {
     pub enumeration: Enumeration,
     pub events: EventRing,
     /// Offload resources by member, except security associations.
-    pub resources: OffloadResources<Pool>,
+    pub resources: PoolBox<OffloadResources<Pool>>,
     /// Members of which it is not known what they hold, and that have not been asked since.
     pub unasked: MemberSet,
     /// Members that were connected, and on which vendor-private OIDs have not been set since.
@@ -155,6 +156,8 @@ pub struct Control {
     pub walked_last: bool,
     /// The times at which failed calls are repeated.
     pub retry: Backoff,
+    /// The vendor-private OIDs that have been set on each member, `MEMBERS` long.
+    pub private_set: PoolSlice<Option<Digest>>,
     /// Detach has begun; from then on the timer is not set.
     pub detaching: bool,
 }
@@ -236,9 +239,19 @@ impl Module {
 
 #[inline(never)]
 fn new_forwarding(passive: &Passive) -> Result<PoolBox<Forwarding<Pool>>, NdisStatus> {
+    forwarding_in(new_storage(passive)?)
+}
+
+#[inline(never)]
+fn forwarding_in(storage: ForwardingStorage<Pool>) -> Result<PoolBox<Forwarding<Pool>>, NdisStatus> {
+    Ok(PoolBox::try_make(Tag::MODULE, || Forwarding::new(storage, &Settings::default()))?)
+}
+
+#[inline(never)]
+fn new_storage(passive: &Passive) -> Result<ForwardingStorage<Pool>, NdisStatus> {
     let learned = || PoolSlice::try_new(Tag::TABLE, LEARNED, |_| Learned::EMPTY);
     let zeros = |count| PoolSlice::try_new(Tag::TABLE, count, |_| AtomicU32::new(0));
-    let storage = ForwardingStorage {
+    Ok(ForwardingStorage {
         owners: PoolSlice::try_new(Tag::TABLE, BUCKETS, |_| 0)?,
         stamps: PoolSlice::try_new(Tag::TABLE, BUCKETS, |_| BucketActivity::EMPTY)?,
         room: new_first_room()?,
@@ -249,38 +262,50 @@ fn new_forwarding(passive: &Passive) -> Result<PoolBox<Forwarding<Pool>>, NdisSt
         quotas: zeros(QUOTAS)?,
         watch: zeros(WATCHED)?,
         secret: Secret::new(random::secret(passive)),
-    };
-    Ok(PoolBox::try_new(Tag::MODULE, Forwarding::new(storage, &Settings::default()))?)
+    })
 }
 
 #[inline(never)]
 fn new_control() -> Result<PoolBox<Control>, NdisStatus> {
     let settings = Settings::default();
-    let control = Control {
-        team: Team::new(
-            PoolSlice::try_new(Tag::TABLE, BUCKETS, |_| 0)?,
-            new_home()?,
-            PoolSlice::try_new(Tag::TABLE, MEMBERS, |_| Member::ABSENT)?,
-            &settings,
-        ),
+    let home = PoolSlice::try_new(Tag::TABLE, BUCKETS, |_| 0)?;
+    let members = PoolSlice::try_new(Tag::TABLE, MEMBERS, |_| Member::ABSENT)?;
+    control_in(Team::new(home, new_home()?, members, &settings), settings)
+}
+
+#[inline(never)]
+fn control_in(team: Team<Pool>, settings: Settings) -> Result<PoolBox<Control>, NdisStatus> {
+    let (events, resources) = (EventRing::try_new()?, new_offload_resources()?);
+    let (capabilities, processors) = (new_capabilities()?, new_processors()?);
+    let private_set = new_private_set()?;
+    Ok(PoolBox::try_make(Tag::MODULE, || Control {
+        team,
         settings,
         changes: Changes::NONE,
         enumeration: Enumeration::NEW,
-        events: EventRing::try_new()?,
-        resources: OffloadResources::new(new_resources(RESOURCES)?),
+        events,
+        resources,
         unasked: MemberSet::EMPTY,
         private_due: MemberSet::EMPTY,
-        capabilities: CapabilityTable::new(PoolSlice::try_new(Tag::TABLE, MEMBERS, |_| {
-            MemberCapabilities::UNKNOWN
-        })?),
-        processors: new_processors()?,
+        capabilities: CapabilityTable::new(capabilities),
+        processors,
         default_queue_fallbacks: 0,
         group_fallbacks: 0,
         walked_last: false,
         retry: Backoff::IDLE,
+        private_set,
         detaching: false,
-    };
-    Ok(PoolBox::try_new(Tag::MODULE, control)?)
+    })?)
+}
+
+#[inline(never)]
+fn new_capabilities() -> Result<PoolSlice<MemberCapabilities>, NdisStatus> {
+    Ok(PoolSlice::try_new(Tag::TABLE, MEMBERS, |_| MemberCapabilities::UNKNOWN)?)
+}
+
+#[inline(never)]
+fn new_private_set() -> Result<PoolSlice<Option<Digest>>, NdisStatus> {
+    Ok(PoolSlice::try_new(Tag::TABLE, MEMBERS, |_| None)?)
 }
 
 /// The home map that is made beside the one in use.
@@ -295,8 +320,13 @@ fn new_home() -> Result<Next<Pool>, NdisStatus> {
 
 #[inline(never)]
 fn new_associations(filter: Filter) -> Result<RwLock<PoolBox<OffloadResources<Pool>>>, NdisStatus> {
-    let resources = OffloadResources::new(new_resources(RESOURCES)?);
-    Ok(RwLock::try_new(filter, PoolBox::try_new(Tag::TABLE, resources)?)?)
+    Ok(RwLock::try_new(filter, new_offload_resources()?)?)
+}
+
+#[inline(never)]
+fn new_offload_resources() -> Result<PoolBox<OffloadResources<Pool>>, NdisStatus> {
+    let entries = new_resources(RESOURCES)?;
+    Ok(PoolBox::try_make(Tag::TABLE, || OffloadResources::new(entries))?)
 }
 
 #[inline(never)]

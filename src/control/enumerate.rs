@@ -44,6 +44,7 @@ pub fn at_activation(module: &Module, passive: &Passive) {
 /// Reads the parts that are due; a failed query is repeated later. At the first restart these are the settings, and
 /// the configuration if the switch is active already. Later restarts need nothing, because requests are handled while
 /// the module is paused. PASSIVE_LEVEL, no lock held.
+#[inline(never)] // a frame of its own
 pub fn read(module: &Module, passive: &Passive) {
     let mut next = module.control.lock().enumeration.begin();
     while let Next::Read(step) = next {

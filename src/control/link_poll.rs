@@ -42,6 +42,7 @@ impl LinkPoll {
 }
 
 /// One round: one member after the other. No call is begun once detach has; it waits for the one that is under way.
+#[inline(never)] // a frame of its own
 fn poll(module: &Module, passive: &Passive) {
     // Without memory nothing is asked before the next round.
     let Ok(mut row) = InterfaceRow::try_new() else { return };

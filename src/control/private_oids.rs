@@ -17,7 +17,7 @@ use crate::ndis::member_request::{self, MemberRequest};
 use crate::text;
 use crate::trace::Event;
 use teaming::backoff::Backoff;
-use teaming::ids::{AdapterId, MEMBERS, MemberIndex, MemberSet, Ticks};
+use teaming::ids::{AdapterId, MemberIndex, MemberSet, Ticks};
 use teaming::oid::RequestType;
 use teaming::private_oid::{self, BYTES_MAX, Digest, ENTRIES};
 
@@ -37,9 +37,8 @@ pub fn connected(module: &Module, members: MemberSet) {
     connected_locked(module, &mut module.control.lock(), members);
 }
 
-/// What has been set on each member.
+/// When entries are set again.
 pub struct PrivateOids {
-    set: [Option<Digest>; MEMBERS],
     retry: Backoff,
 }
 
@@ -53,7 +52,7 @@ impl From<Unreadable> for NotNow {
 }
 
 impl PrivateOids {
-    pub const IDLE: Self = Self { set: [None; MEMBERS], retry: Backoff::IDLE };
+    pub const IDLE: Self = Self { retry: Backoff::IDLE };
 
     /// When to come back without being woken.
     pub const fn due(&self) -> Option<Ticks> {
@@ -67,18 +66,14 @@ impl PrivateOids {
             return;
         }
         let mut all = true;
-        for (slot, set) in self.set.iter_mut().enumerate() {
-            let Some(member) = MemberIndex::from_slot(slot) else { continue };
-            let (adapter, anew) = wanted(module, member);
-            if anew || adapter.is_none() {
-                *set = None;
-            }
-            let Some(adapter) = adapter else { continue };
+        for member in MemberSet::ALL.iter() {
+            let Some((adapter, before)) = wanted(module, member) else { continue };
             let entries = Entries { module, member, passive };
-            if entries.follow(adapter, set).is_err() {
-                // Whatever was set before it failed is set again.
-                *set = None;
-                all = false;
+            let set = entries.follow(adapter, before);
+            // Whatever was set before it failed is set again.
+            all &= set.is_ok();
+            if let Some(kept) = module.control.lock().private_set.get_mut(member.slot()) {
+                *kept = set.unwrap_or(None);
             }
         }
         if !all {
@@ -87,15 +82,19 @@ impl PrivateOids {
     }
 }
 
-/// The adapter whose entries apply to a member, if they do; and whether it was connected since this was asked last.
-fn wanted(module: &Module, member: MemberIndex) -> (Option<AdapterId>, bool) {
+/// The adapter whose entries apply to a member, if they do, and what has been set on it since it was connected.
+fn wanted(module: &Module, member: MemberIndex) -> Option<(AdapterId, Option<Digest>)> {
     let mut control = module.control.lock();
     let anew = control.private_due.contains(member);
     control.private_due = control.private_due.without(member);
     let state = control.team.member(member);
     let applies = control.settings.private_oids && state.state.is_connected() && !control.detaching;
     let adapter = Some(state.adapter).filter(|&adapter| applies && adapter != AdapterId::UNKNOWN);
-    (adapter, anew)
+    let set = control.private_set.get_mut(member.slot())?;
+    if anew || adapter.is_none() {
+        *set = None;
+    }
+    adapter.map(|adapter| (adapter, *set))
 }
 
 /// The entries of one member's adapter.
@@ -106,23 +105,19 @@ struct Entries<'m> {
 }
 
 impl Entries<'_> {
-    /// Sets the entries if they are not those that were set last.
-    fn follow(&self, adapter: AdapterId, set: &mut Option<Digest>) -> Result<(), NotNow> {
-        let Some(key) = self.open(adapter)? else {
-            *set = None;
-            return Ok(());
-        };
+    /// Sets the entries if they are not those that were set last, and gives what is set now.
+    #[inline(never)] // a frame of its own
+    fn follow(&self, adapter: AdapterId, before: Option<Digest>) -> Result<Option<Digest>, NotNow> {
+        let Some(key) = self.open(adapter)? else { return Ok(None) };
         let mut digest = Digest::EMPTY;
         self.each(&key, false, |oid, data| {
             digest = digest.and(oid, data);
             Ok(())
         })?;
-        if *set == Some(digest) {
-            return Ok(());
+        if before != Some(digest) {
+            self.each(&key, true, |oid, data| self.send(oid, data))?;
         }
-        self.each(&key, true, |oid, data| self.send(oid, data))?;
-        *set = Some(digest);
-        Ok(())
+        Ok(Some(digest))
     }
 
     #[inline(never)] // a frame of its own

@@ -70,6 +70,7 @@ impl ResourceLists {
 }
 
 /// Asks every member that is still to be asked, once. False if one of them failed.
+#[inline(never)] // a frame of its own
 fn read_all(module: &Module, passive: &Passive) -> bool {
     let mut all = true;
     for slot in 0..MEMBERS {

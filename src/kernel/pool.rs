@@ -67,6 +67,16 @@ impl<T> PoolBox<T> {
         Ok(Self { value: memory, tag })
     }
 
+    /// The same for a large value, which is made in its place and not on the stack. The memory is had first.
+    #[inline(always)]
+    pub fn try_make(tag: Tag, make: impl FnOnce() -> T) -> Result<Self, OutOfMemory> {
+        const { assert!(align_of::<T>() <= POOL_ALIGNMENT) };
+        let memory = allocate(size_of::<T>(), tag)?.cast::<T>();
+        // SAFETY: as in `try_new`.
+        unsafe { memory.as_ptr().write(make()) };
+        Ok(Self { value: memory, tag })
+    }
+
     /// Releases the value as a raw pointer, which `from_raw` takes over again.
     pub fn into_raw(this: Self) -> *mut T {
         let pointer = this.value.as_ptr();

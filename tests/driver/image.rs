@@ -89,7 +89,7 @@ fn two_images_run_side_by_side_in_two_worlds() {
 
 /// Stack, in bytes, that a handler and its callees may use of the thread's 24 KiB, which all drivers in the call chain
 /// share.
-const DEEPEST: usize = 3 * 1024;
+const DEEPEST: usize = 13 * 256;
 
 #[test]
 #[cfg_attr(not(image_present), ignore = "build the image first: cargo image")]

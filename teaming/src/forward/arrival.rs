@@ -60,16 +60,19 @@ impl<S: Storage> Forwarding<S> {
         self.copies
     }
 
-    /// The trace of a frame for many or for an unknown address.
-    #[inline(never)]
-    pub(crate) fn trace(&self, packet: &Packet<'_>, sent: FrameTag) -> Trace {
-        self.trace_as(packet, sent, Judgement::Judged)
+    /// Adds what the judgement needs of the packet. Apart from the decision, so that their frames do not add up.
+    #[inline(always)]
+    pub(crate) fn complete_trace(&self, decision: &mut Decision, packet: &Packet<'_>) {
+        if !decision.trace.is_none() {
+            self.read_trace(decision, packet);
+        }
     }
 
-    fn trace_as(&self, packet: &Packet<'_>, sent: FrameTag, kind: Judgement) -> Trace {
-        let carried = sent.carried();
-        let digest = self.secret.digest(packet.window, carried.vlan, carried.in_bytes);
-        Trace { digest, from: source_of(packet.window), kind, to_vnic: false }
+    #[inline(never)]
+    fn read_trace(&self, decision: &mut Decision, packet: &Packet<'_>) {
+        let carried = decision.sent.carried();
+        decision.trace.digest = self.secret.digest(packet.window, carried.vlan, carried.in_bytes);
+        decision.trace.from = source_of(packet.window);
     }
 
     /// Unicast from outside for a known vNIC: never dropped for its member alone.
@@ -100,7 +103,7 @@ impl<S: Storage> Forwarding<S> {
         };
         let to = destination_of(packet.window);
         let to_vnic = port.addresses().any(|own| own == to);
-        Decision { trace: Trace { to_vnic, ..self.trace_as(packet, sent, kind) }, ..decision }
+        Decision { trace: Trace { kind, to_vnic, ..Trace::NONE }, ..decision }
     }
 
     /// The address is known to be outside and need not be stamped anew.

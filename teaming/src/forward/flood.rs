@@ -38,7 +38,7 @@ impl<S: Storage> Forwarding<S> {
         let behind_a_port =
             !known_outside && self.ports.learns() && self.flood(source_port, &decision, 0).next().is_some();
         let leaves = self.judges() && uplink.is_ok() && !known_outside;
-        let trace = if leaves { self.trace(packet, sent) } else { Trace::NONE };
+        let trace = if leaves { Trace::JUDGED } else { Trace::NONE };
         match (uplink, behind_a_port) {
             (Ok((bits, (member, basis))), false) => Decision {
                 basis,
@@ -69,8 +69,7 @@ impl<S: Storage> Forwarding<S> {
         if !self.ports.learns() || self.is_outside(to, sent.carried().vlan, packet.now) {
             return Decision::dropped(DropReason::NoDestination);
         }
-        let trace = self.trace(packet, sent);
-        Decision { to, sent, trace, ..Decision::new(Verdict::Flood { uplink: None }) }
+        Decision { to, sent, trace: Trace::JUDGED, ..Decision::new(Verdict::Flood { uplink: None }) }
     }
 
     #[inline(never)]
@@ -94,12 +93,12 @@ impl<S: Storage> Forwarding<S> {
             return inward;
         }
         if outside {
-            return Decision { trace: self.trace(packet, sent), ..inward };
+            return Decision { trace: Trace::JUDGED, ..inward };
         }
         let Ok(bits) = self.uplink_bits(source_port, sent) else { return inward };
         match self.member(source_port, packet, headers, out_of_band) {
             Ok((member, basis)) => {
-                let trace = if self.judges() { self.trace(packet, sent) } else { Trace::NONE };
+                let trace = if self.judges() { Trace::JUDGED } else { Trace::NONE };
                 Decision { basis, bits, trace, verdict: Verdict::Flood { uplink: Some(member) }, ..inward }
             }
             Err(_) => inward,

@@ -154,16 +154,24 @@ impl<S: Storage> Forwarding<S> {
         };
         let to = headers.destination;
         if to.is_multicast() {
-            return self.decide_group(source_port, sent, packet, out_of_band);
+            let mut decision = self.decide_group(source_port, sent, packet, out_of_band);
+            self.complete_trace(&mut decision, packet);
+            return decision;
         }
         match self.ports.lookup(to) {
             Some(port) if port.key == sent.key && sent.key != 0 && port.id != source_port.nic => {
                 let bits = source_port.priority & port.priority();
                 Decision { bits, sent, ..Decision::new(Verdict::Deliver(port.id)) }
             }
-            Some(port) => self.deliver(source_port, sent, port, packet),
+            Some(port) => {
+                let mut decision = self.deliver(source_port, sent, port, packet);
+                self.complete_trace(&mut decision, packet);
+                decision
+            }
             None if self.ports.learns() || source_port.origin == Origin::External => {
-                self.decide_unknown(source_port, sent, packet, out_of_band)
+                let mut decision = self.decide_unknown(source_port, sent, packet, out_of_band);
+                self.complete_trace(&mut decision, packet);
+                decision
             }
             None => match self.uplink_bits(source_port, sent) {
                 Err(reason) => self.not_outside(reason),

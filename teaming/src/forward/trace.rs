@@ -28,6 +28,9 @@ const _: () = assert!(size_of::<Trace>() == 16);
 impl Trace {
     pub const NONE: Self = Self { digest: None, from: MacAddr::ZERO, kind: Judgement::None, to_vnic: false };
 
+    /// Without what `complete_trace` reads from the packet.
+    pub(crate) const JUDGED: Self = Self { kind: Judgement::Judged, ..Self::NONE };
+
     /// Whether the packet need not be judged.
     #[inline(always)]
     pub const fn is_none(&self) -> bool {

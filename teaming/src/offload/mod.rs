@@ -12,7 +12,7 @@ pub mod processors;
 pub mod reported;
 
 use crate::Storage;
-use crate::ids::{MEMBERS, MemberIndex, MemberSet, NicId, Ticks};
+use crate::ids::{MEMBERS, MemberIndex, MemberSet, NicId};
 use crate::oid::Resource;
 pub use placement::{Facts, OffloadPlacement};
 pub use processors::{ProcessorConflict, ProcessorSets};
@@ -95,9 +95,9 @@ pub struct OffloadResources<S: Storage> {
     changes: [u32; MEMBERS],
     /// Members whose lists are still to be read.
     unlisted: MemberSet,
-    /// Since when each member has failed to list what it holds, by slot; and those that have failed for so long that
-    /// requests are directed without them.
-    failing: [Option<Ticks>; MEMBERS],
+    /// Since when each member has failed to list what it holds, by slot, in units of 0.1 s and one more, 0 for none; and
+    /// those that have failed for so long that requests are directed without them.
+    failing: [u32; MEMBERS],
     silent: MemberSet,
     /// Queues and filters are copied to every member: one that is known from a list alone may be one of several.
     pub copied: bool,
@@ -112,7 +112,7 @@ impl<S: Storage> OffloadResources<S> {
             serial: 0,
             changes: [0; MEMBERS],
             unlisted: MemberSet::EMPTY,
-            failing: [None; MEMBERS],
+            failing: [0; MEMBERS],
             silent: MemberSet::EMPTY,
             copied: false,
         }

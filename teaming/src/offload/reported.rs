@@ -91,7 +91,11 @@ impl<S: Storage> OffloadResources<S> {
     /// requests do not wait for it any longer, once for each time.
     pub fn failed_to_list(&mut self, member: MemberIndex, now: Ticks) -> bool {
         let Some(since) = self.failing.get_mut(member.slot()) else { return false };
-        let long = now.since(*since.get_or_insert(now)) >= PATIENCE;
+        let tenths = u32::try_from(now.get() / 1_000_000).unwrap_or(u32::MAX).saturating_add(1);
+        if *since == 0 {
+            *since = tenths;
+        }
+        let long = Ticks::from_ms(u64::from(tenths.saturating_sub(*since)).saturating_mul(100)) >= PATIENCE;
         let new = long && !self.silent.contains(member);
         if new {
             self.silent = self.silent.with(member);
@@ -103,7 +107,7 @@ impl<S: Storage> OffloadResources<S> {
     pub(super) fn listens_again(&mut self, member: MemberIndex) {
         self.silent = self.silent.without(member);
         if let Some(since) = self.failing.get_mut(member.slot()) {
-            *since = None;
+            *since = 0;
         }
     }
 

@@ -146,6 +146,9 @@ fn left(state: &mut State, case: &Case, id: FrameId, frame: &[u8]) {
     let m = &state.modules[case.module];
     let outside = |d: &&PortDestination| m.topology.is_external(d.port_id);
     let Some(to) = case.got.iter().find(outside) else { return };
+    if !case.question(state, frame).is_separate() {
+        return;
+    }
     let (vid, out_of_band) = vlan::wire_vid(frame, case.tag_now, *to);
     let Some(mut seen) = case.seen(state, id) else { return };
     seen.content = Wire::of(frame, if out_of_band { vid } else { 0 }).content();
