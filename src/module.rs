@@ -25,7 +25,7 @@ use teaming::flow::adapter_hash::HashConfidence;
 use teaming::flow::digest::Secret;
 use teaming::forward::Forwarding;
 use teaming::forward::counters::Counters;
-use teaming::forward::credits::{CREDIT_SLOTS, QUOTAS, Slot};
+use teaming::forward::credits::{CREDIT_SLOTS, CreditSlot, QUOTAS};
 use teaming::forward::storage::ForwardingStorage;
 use teaming::forward::watch::WATCHED;
 use teaming::ids::{BUCKETS, MEMBERS, MemberSet, PortId};
@@ -258,7 +258,7 @@ fn new_storage(passive: &Passive) -> Result<ForwardingStorage<Pool>, NdisStatus>
         sets: new_sets(SETS)?,
         learned: learned()?,
         outside: learned()?,
-        credits: PoolSlice::try_new(Tag::TABLE, CREDIT_SLOTS, |_| Slot::EMPTY)?,
+        credits: PoolSlice::try_new(Tag::TABLE, CREDIT_SLOTS, |_| CreditSlot::EMPTY)?,
         quotas: zeros(QUOTAS)?,
         watch: zeros(WATCHED)?,
         secret: Secret::new(random::secret(passive)),

@@ -105,15 +105,16 @@ fn decide_held(
         }
         let source_port = run.source_port.get_or_insert_with(|| forwarding.source_port(nic));
         let walk = Walk { module, forwarding, source_port, now };
-        let decision = if forwarding.uses_adapter_hash() {
-            decide_with_adapter(&walk, counters, &list, &mut window)
+        let mut decision = Decision::new(Verdict::Native);
+        let agree = if forwarding.uses_adapter_hash() {
+            decide_with_adapter(&walk, counters, &list, &mut window, &mut decision)
         } else {
-            decide(&walk, &list, None, &mut window)
+            decide(&walk, &list, None, &mut window, &mut decision)
         };
-        let Some(mut decision) = decision else {
+        if !agree {
             counters.change(|counters| counters.split += 1);
             return BatchEnd::Mixed(list);
-        };
+        }
         let committed = if decision.trace.is_none() {
             commit::commit(&walk, &mut list, &decision, &mut destinations_left)
         } else {
@@ -127,15 +128,12 @@ fn decide_held(
             load.plus(Traffic { frames: 1, bytes: packet.data_length().into() })
         });
         // The switch may have refused the destinations: then the packet is dropped whatever the verdict.
-        let verdict = match committed {
-            Committed::To(Group::Dropped(reason, ..)) => Verdict::Drop(reason),
-            _ => {
-                run.sent = run.sent.plus(load);
-                decision.verdict
-            }
-        };
+        match committed {
+            Committed::To(Group::Dropped(reason, ..)) => decision.verdict = Verdict::Drop(reason),
+            _ => run.sent = run.sent.plus(load),
+        }
         let load = Load { frames: load.frames, bytes: load.bytes };
-        counters.change(|counters| counters.count_decision(Decision { verdict, ..decision }, load));
+        counters.change(|counters| counters.count_decision(&decision, load));
         match committed {
             Committed::To(group) => groups.push(group, list),
             Committed::Partly(from) => return BatchEnd::Flood(list, Flood { decision, from }),
@@ -163,27 +161,29 @@ struct Common<'a> {
     pinned: Option<Pin>,
 }
 
-/// The decision for all packets of a list, or `None` if they differ: a list has one array of destinations.
+/// The decision for all packets of a list; false if they differ: a list has one array of destinations.
 #[inline(always)]
 fn decide(
     walk: &Walk<'_>,
     list: &Nbl,
     adapter: Option<Adapter<'_>>,
     window: &mut WindowBuffer,
-) -> Option<Decision> {
+    decision: &mut Decision,
+) -> bool {
     if list.detail().native_forwarding_required() {
         // An NVGRE packet: the switch determines its destinations (hybrid-forwarding.md).
-        return Some(Decision::new(Verdict::Native));
+        *decision = Decision::new(Verdict::Native);
+        return true;
     }
     let out_of_band = OutOfBand { vlan: list.vlan_id(), subnet: list.virtual_subnet(), adapter };
     let common = Common { out_of_band, pinned: offload::pinned(walk.module, list) };
     let mut packets = list.net_buffers();
-    let Some(first) = packets.next() else { return Some(Decision::dropped(DropReason::Runt)) };
-    let decision = decide_one(walk, list, first, &common, window);
-    match packets.next() {
-        Some(_) if !others_agree(walk, list, &common, window, &decision) => None,
-        _ => Some(decision),
-    }
+    let Some(first) = packets.next() else {
+        *decision = Decision::dropped(DropReason::Runt);
+        return true;
+    };
+    *decision = decide_one(walk, list, first, &common, window);
+    packets.next().is_none() || others_agree(walk, list, &common, window, decision)
 }
 
 #[inline(always)]
@@ -226,11 +226,12 @@ fn decide_with_adapter(
     counters: &ThisCpu<'_, Counters>,
     list: &Nbl,
     window: &mut WindowBuffer,
-) -> Option<Decision> {
+    decision: &mut Decision,
+) -> bool {
     // One in 1,024 packets to the external port is hashed in software although the adapter's hashes are trusted.
     let check = counters.change(|counters| counters.uplink & 0x3FF == 0);
     let adapter = adapter_hash(walk.module, list, check.unwrap_or(true));
-    decide(walk, list, Some(adapter), window)
+    decide(walk, list, Some(adapter), window, decision)
 }
 
 /// The hash that an adapter computed, and whether it may be used. Valid only if the NBL has one NET_BUFFER.

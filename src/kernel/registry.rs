@@ -14,6 +14,17 @@ const REG_BINARY: u32 = 3;
 const REG_DWORD: u32 = 4;
 const REG_QWORD: u32 = 11;
 
+/// The name of a key or value, cut to 64 units. Without `collect`, which could panic for all that the compiler knows.
+fn utf16_name(name: &str) -> heapless::Vec<u16, 64> {
+    let mut units = heapless::Vec::new();
+    for unit in name.encode_utf16() {
+        if units.push(unit).is_err() {
+            break;
+        }
+    }
+    units
+}
+
 /// An open key.
 pub struct Key(*mut c_void);
 
@@ -59,7 +70,7 @@ impl Key {
     /// # Errors
     /// `Unreadable` if the value may exist, but could not be read.
     pub fn number(&self, name: &str, _: &Passive) -> Result<Value, Unreadable> {
-        let name: heapless::Vec<u16, 64> = name.encode_utf16().take(64).collect();
+        let name = utf16_name(name);
         let mut name = UnicodeString::of(&name);
         let mut buffer = [0u32; 5];
         let mut length = 0;
@@ -115,7 +126,7 @@ impl Key {
     /// `Unreadable` if the value may exist, but could not be read.
     #[inline(never)] // a frame of its own
     pub fn bytes(&self, name: &str, out: &mut [u8], _: &Passive) -> Result<Bytes, Unreadable> {
-        let name: heapless::Vec<u16, 64> = name.encode_utf16().take(64).collect();
+        let name = utf16_name(name);
         let mut name = UnicodeString::of(&name);
         let mut found = PartialBytes { _title: 0, kind: 0, length: 0, data: [0; BINARY_MAX] };
         let mut length = 0;

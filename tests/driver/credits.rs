@@ -6,7 +6,7 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
 use std::sync::atomic::{AtomicBool, Ordering as StdOrdering};
-use teaming::forward::credits::{Arrival, Frame, Origin, Slot, Word, arrive, send};
+use teaming::forward::credits::{Arrival, CreditSlot, Frame, Origin, Word, arrive, send};
 use teaming::ids::{MemberIndex, MemberSet, Ticks};
 
 /// The steps of the protocol that are executed.
@@ -76,12 +76,12 @@ fn holds(model: impl Fn() -> bool + Sync + Send + 'static) -> bool {
     held.load(StdOrdering::Relaxed)
 }
 
-fn set<const P: u8>() -> Arc<[Slot<Shared<P>>; 2]> {
-    Arc::new([(); 2].map(|()| Slot::new(|| Shared(AtomicU64::new(0)))))
+fn set<const P: u8>() -> Arc<[CreditSlot<Shared<P>>; 2]> {
+    Arc::new([(); 2].map(|()| CreditSlot::new(|| Shared(AtomicU64::new(0)))))
 }
 
 /// Frames, each a digest and the member on which it arrives, come at once: which are news.
-fn at_once<const P: u8>(set: &Arc<[Slot<Shared<P>>; 2]>, frames: [(u64, u8); 2]) -> [bool; 2] {
+fn at_once<const P: u8>(set: &Arc<[CreditSlot<Shared<P>>; 2]>, frames: [(u64, u8); 2]) -> [bool; 2] {
     let [one, two] = frames.map(|(digest, from)| {
         let set = Arc::clone(set);
         move || is_news(arrive(&set[..], &frame(digest, from), member(from), true))
@@ -108,7 +108,7 @@ fn two_frames<const P: u8>() -> bool {
         let set = set::<P>();
         at_once(&set, [(7, 1), (9, 1)]) == [true; 2]
             && [7, 9].map(|digest| arrive(&set[..], &frame(digest, 2), member(2), false))
-                == [Arrival::Again(Origin::Outside); 2]
+                == [Arrival::Again(Origin::External); 2]
     })
 }
 
@@ -121,7 +121,7 @@ fn reflections<const P: u8>() -> bool {
         let one = thread::spawn(move || arrive(&other[..], &frame(7, 2), member(2), false));
         let two = arrive(&set[..], &frame(7, 2), member(2), false);
         let both = [one.join().expect("it ends"), two];
-        both.iter().filter(|arrival| **arrival == Arrival::Again(Origin::Inside)).count() == 1
+        both.iter().filter(|arrival| **arrival == Arrival::Again(Origin::Host)).count() == 1
     })
 }
 

@@ -60,12 +60,13 @@ impl<S: Storage> Forwarding<S> {
         self.copies
     }
 
-    /// Adds what the judgement needs of the packet. Apart from the decision, so that their frames do not add up.
+    /// With what the judgement needs of the packet. Apart from the decision, so that their frames do not add up.
     #[inline(always)]
-    pub(crate) fn complete_trace(&self, decision: &mut Decision, packet: &Packet<'_>) {
+    pub(crate) fn completed(&self, mut decision: Decision, packet: &Packet<'_>) -> Decision {
         if !decision.trace.is_none() {
-            self.read_trace(decision, packet);
+            self.read_trace(&mut decision, packet);
         }
+        decision
     }
 
     #[inline(never)]
@@ -112,7 +113,7 @@ impl<S: Storage> Forwarding<S> {
     }
 
     /// Whether an address is known to be outside.
-    pub fn is_outside(&self, mac: MacAddr, vlan: Option<VlanId>, now: Ticks) -> bool {
+    pub fn is_external_address(&self, mac: MacAddr, vlan: Option<VlanId>, now: Ticks) -> bool {
         self.outside.find(mac, vlan, now) == Some(CONFIRMED)
     }
 
@@ -180,8 +181,8 @@ impl<S: Storage> Forwarding<S> {
             let frame = Frame { digest, others, now };
             let origin = if floods { Source::OUTSIDE } else { Source::WATCHED };
             match member.map(|member| self.credits.arrive(&frame, member, origin)) {
-                Some(Arrival::Again(Origin::Outside)) => return dropped(DropReason::Duplicate),
-                Some(Arrival::Again(Origin::Inside)) => return dropped(DropReason::Reflection),
+                Some(Arrival::Again(Origin::External)) => return dropped(DropReason::Duplicate),
+                Some(Arrival::Again(Origin::Host)) => return dropped(DropReason::Reflection),
                 Some(Arrival::Unrecorded) => judged.unrecorded = true,
                 Some(Arrival::News(Some(receipt))) => judged.credits = Some(Left { digest, receipt }),
                 Some(Arrival::News(None)) | None => {

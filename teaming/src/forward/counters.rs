@@ -56,7 +56,7 @@ impl Counters {
 
     /// Counts the packets of one list and what their key was made of.
     #[inline]
-    pub fn count_decision(&mut self, decision: Decision, load: Load) {
+    pub fn count_decision(&mut self, decision: &Decision, load: Load) {
         self.count(decision.verdict, load);
         if let Some(count) = decision.basis.and_then(|basis| self.bases.get_mut(basis.index())) {
             add(count, load.frames);
@@ -161,8 +161,8 @@ mod tests {
         for (number, basis) in BASES.into_iter().enumerate() {
             assert_eq!(basis.index(), number);
             let decision = Decision { basis: Some(basis), ..Decision::new(Verdict::Native) };
-            if number % 2 == 0 { &mut one } else { &mut two }.count_decision(decision, one_frame(0));
-            both.count_decision(decision, one_frame(0));
+            if number % 2 == 0 { &mut one } else { &mut two }.count_decision(&decision, one_frame(0));
+            both.count_decision(&decision, one_frame(0));
         }
         (one.unrecorded, two.unrecorded, both.unrecorded) = (1, 1, 2);
         one.split = 3;

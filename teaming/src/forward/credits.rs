@@ -71,21 +71,21 @@ impl Word for AtomicU64 {
 
 /// The credits of one frame.
 #[derive(Debug)]
-pub struct Slot<W = AtomicU64> {
+pub struct CreditSlot<W = AtomicU64> {
     digest: W,
     state: W,
 }
 
-const _: () = assert!(size_of::<Slot>() == 16);
+const _: () = assert!(size_of::<CreditSlot>() == 16);
 
-impl<W: Word> Slot<W> {
+impl<W: Word> CreditSlot<W> {
     /// `zero` makes a word of 0.
     pub fn new(zero: impl Fn() -> W) -> Self {
         Self { digest: zero(), state: zero() }
     }
 }
 
-impl Slot {
+impl CreditSlot {
     #[expect(
         clippy::declare_interior_mutable_const,
         reason = "storage is filled with it, element by element"
@@ -107,7 +107,7 @@ const UNIT: u64 = 40_000;
 
 impl State {
     fn new(digest: NonZeroU64, credits: MemberSet, origin: Origin, now: Ticks) -> Self {
-        let origin = if origin == Origin::Outside { OUTSIDE } else { 0 };
+        let origin = if origin == Origin::External { OUTSIDE } else { 0 };
         Self(u64::from(credits.bits()) | origin | check(digest) | units(now) << TIME_SHIFT)
     }
 
@@ -126,7 +126,7 @@ impl State {
     }
 
     const fn origin(self) -> Origin {
-        if self.0 & OUTSIDE != 0 { Origin::Outside } else { Origin::Inside }
+        if self.0 & OUTSIDE != 0 { Origin::External } else { Origin::Host }
     }
 }
 
@@ -146,8 +146,9 @@ const fn bit(member: MemberIndex) -> u64 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
     /// It was sent by this host.
-    Inside,
-    Outside,
+    Host,
+    /// It came from the external network.
+    External,
 }
 
 /// A frame and what is to be known of it.
@@ -178,7 +179,7 @@ pub struct Receipt {
 }
 
 /// A frame arrived on `member`. Exactly one of the copies that arrive within `LIFE` is news.
-pub fn arrive<W: Word>(set: &[Slot<W>], frame: &Frame, member: MemberIndex, keeps: bool) -> Arrival {
+pub fn arrive<W: Word>(set: &[CreditSlot<W>], frame: &Frame, member: MemberIndex, keeps: bool) -> Arrival {
     for _ in 0..LOOKS {
         let found = match search(set, frame, Some(member)) {
             Search::Credit(slot, state) => {
@@ -197,7 +198,7 @@ pub fn arrive<W: Word>(set: &[Slot<W>], frame: &Frame, member: MemberIndex, keep
             return Arrival::News(None);
         }
         let Some(free) = found else { return Arrival::Unrecorded };
-        if let Some(receipt) = claim(set, free, frame, Origin::Outside) {
+        if let Some(receipt) = claim(set, free, frame, Origin::External) {
             return Arrival::News(Some(receipt));
         }
     }
@@ -205,10 +206,10 @@ pub fn arrive<W: Word>(set: &[Slot<W>], frame: &Frame, member: MemberIndex, keep
 }
 
 /// A frame of this host is about to be sent. `None` if there was no room.
-pub fn send<W: Word>(set: &[Slot<W>], frame: &Frame) -> Option<Receipt> {
+pub fn send<W: Word>(set: &[CreditSlot<W>], frame: &Frame) -> Option<Receipt> {
     for _ in 0..LOOKS {
         let Search::Free(free) = search(set, frame, None) else { return None };
-        if let Some(receipt) = claim(set, free?, frame, Origin::Inside) {
+        if let Some(receipt) = claim(set, free?, frame, Origin::Host) {
             return Some(receipt);
         }
     }
@@ -216,7 +217,7 @@ pub fn send<W: Word>(set: &[Slot<W>], frame: &Frame) -> Option<Receipt> {
 }
 
 /// The frame of a receipt was not delivered or sent after all.
-pub fn withdraw<W: Word>(set: &[Slot<W>], receipt: Receipt) {
+pub fn withdraw<W: Word>(set: &[CreditSlot<W>], receipt: Receipt) {
     let Some(slot) = set.get(receipt.slot as usize) else { return };
     let mut state = receipt.state;
     // Every failure is a credit that was used meanwhile.
@@ -233,19 +234,19 @@ pub fn withdraw<W: Word>(set: &[Slot<W>], receipt: Receipt) {
 }
 
 /// Whether the frame has come from outside within `LIFE`.
-pub fn came_from_outside<W: Word>(set: &[Slot<W>], digest: NonZeroU64, now: Ticks) -> bool {
+pub fn came_from_outside<W: Word>(set: &[CreditSlot<W>], digest: NonZeroU64, now: Ticks) -> bool {
     set.iter().any(|slot| {
         let state = State(slot.state.load());
         state.is_live(now)
             && state.may_be(digest)
             && !state.is_claimed()
-            && state.origin() == Origin::Outside
+            && state.origin() == Origin::External
             && slot.digest.load() == digest.get()
     })
 }
 
 enum Search<'a, W> {
-    Credit(&'a Slot<W>, State),
+    Credit(&'a CreditSlot<W>, State),
     /// A slot is being claimed for what may be the frame.
     Wait,
     /// No credit, and the first free slot with its state.
@@ -253,7 +254,11 @@ enum Search<'a, W> {
 }
 
 /// Looks for a credit of `member`, and for a free slot.
-fn search<'a, W: Word>(set: &'a [Slot<W>], frame: &Frame, member: Option<MemberIndex>) -> Search<'a, W> {
+fn search<'a, W: Word>(
+    set: &'a [CreditSlot<W>],
+    frame: &Frame,
+    member: Option<MemberIndex>,
+) -> Search<'a, W> {
     let mut free = None;
     for (number, slot) in set.iter().enumerate() {
         let state = State(slot.state.load());
@@ -274,7 +279,7 @@ fn search<'a, W: Word>(set: &'a [Slot<W>], frame: &Frame, member: Option<MemberI
 
 /// Takes a free slot; `None` if another processor was faster.
 fn claim<W: Word>(
-    set: &[Slot<W>],
+    set: &[CreditSlot<W>],
     (number, state): (usize, State),
     frame: &Frame,
     origin: Origin,
@@ -291,7 +296,7 @@ fn claim<W: Word>(
 
 /// The credits of all frames.
 pub struct CreditTable<S: Storage> {
-    slots: S::Of<Slot>,
+    slots: S::Of<CreditSlot>,
     quotas: S::Of<AtomicU32>,
 }
 
@@ -313,7 +318,7 @@ impl Source {
 
 impl<S: Storage> CreditTable<S> {
     /// `slots` are a power of two times `WAYS`, `quotas` are `QUOTAS` long.
-    pub fn new(slots: S::Of<Slot>, quotas: S::Of<AtomicU32>) -> Self {
+    pub fn new(slots: S::Of<CreditSlot>, quotas: S::Of<AtomicU32>) -> Self {
         Self { slots, quotas }
     }
 
@@ -339,7 +344,7 @@ impl<S: Storage> CreditTable<S> {
             return;
         }
         if let Search::Free(Some(free)) = search(set, frame, None)
-            && claim(set, free, frame, Origin::Outside).is_some()
+            && claim(set, free, frame, Origin::External).is_some()
         {
             self.spend(Source::OUTSIDE, frame.now);
         }
@@ -371,7 +376,7 @@ impl<S: Storage> CreditTable<S> {
         self.len(now) == 0
     }
 
-    fn set(&self, digest: NonZeroU64) -> &[Slot] {
+    fn set(&self, digest: NonZeroU64) -> &[CreditSlot] {
         let sets = (self.slots.len() / WAYS) as u64;
         let number = usize::try_from(digest.get() & sets.wrapping_sub(1)).unwrap_or(0);
         let first = number.saturating_mul(WAYS);

@@ -19,6 +19,17 @@ impl<S: Storage> Forwarding<S> {
         packet: &Packet<'_>,
         out_of_band: &OutOfBand<'_>,
     ) -> Decision {
+        self.completed(self.reach_unknown(source_port, sent, packet, out_of_band), packet)
+    }
+
+    #[inline(never)]
+    fn reach_unknown(
+        &self,
+        source_port: &SourcePort,
+        sent: FrameTag,
+        packet: &Packet<'_>,
+        out_of_band: &OutOfBand<'_>,
+    ) -> Decision {
         let headers = frame::parse(packet.window);
         let to = headers.destination;
         let vlan = sent.carried().vlan;
@@ -34,7 +45,7 @@ impl<S: Storage> Forwarding<S> {
             .uplink_bits(source_port, sent)
             .and_then(|bits| Ok((bits, self.member(source_port, packet, headers, out_of_band)?)));
         let decision = Decision { to, sent, ..Decision::new(Verdict::Flood { uplink: None }) };
-        let known_outside = self.is_outside(to, vlan, packet.now);
+        let known_outside = self.is_external_address(to, vlan, packet.now);
         let behind_a_port =
             !known_outside && self.ports.learns() && self.flood(source_port, &decision, 0).next().is_some();
         let leaves = self.judges() && uplink.is_ok() && !known_outside;
@@ -66,14 +77,26 @@ impl<S: Storage> Forwarding<S> {
         to: MacAddr,
     ) -> Decision {
         let sent = sent.keyed(source_port.vlans);
-        if !self.ports.learns() || self.is_outside(to, sent.carried().vlan, packet.now) {
+        if !self.ports.learns() || self.is_external_address(to, sent.carried().vlan, packet.now) {
             return Decision::dropped(DropReason::NoDestination);
         }
         Decision { to, sent, trace: Trace::JUDGED, ..Decision::new(Verdict::Flood { uplink: None }) }
     }
 
+    /// A broadcast or multicast frame.
     #[inline(never)]
     pub(crate) fn decide_group(
+        &self,
+        source_port: &SourcePort,
+        sent: FrameTag,
+        packet: &Packet<'_>,
+        out_of_band: &OutOfBand<'_>,
+    ) -> Decision {
+        self.completed(self.reach_group(source_port, sent, packet, out_of_band), packet)
+    }
+
+    #[inline(never)]
+    fn reach_group(
         &self,
         source_port: &SourcePort,
         sent: FrameTag,

@@ -154,24 +154,16 @@ impl<S: Storage> Forwarding<S> {
         };
         let to = headers.destination;
         if to.is_multicast() {
-            let mut decision = self.decide_group(source_port, sent, packet, out_of_band);
-            self.complete_trace(&mut decision, packet);
-            return decision;
+            return self.decide_group(source_port, sent, packet, out_of_band);
         }
         match self.ports.lookup(to) {
             Some(port) if port.key == sent.key && sent.key != 0 && port.id != source_port.nic => {
                 let bits = source_port.priority & port.priority();
                 Decision { bits, sent, ..Decision::new(Verdict::Deliver(port.id)) }
             }
-            Some(port) => {
-                let mut decision = self.deliver(source_port, sent, port, packet);
-                self.complete_trace(&mut decision, packet);
-                decision
-            }
+            Some(port) => self.deliver(source_port, sent, port, packet),
             None if self.ports.learns() || source_port.origin == Origin::External => {
-                let mut decision = self.decide_unknown(source_port, sent, packet, out_of_band);
-                self.complete_trace(&mut decision, packet);
-                decision
+                self.decide_unknown(source_port, sent, packet, out_of_band)
             }
             None => match self.uplink_bits(source_port, sent) {
                 Err(reason) => self.not_outside(reason),
@@ -198,7 +190,7 @@ impl<S: Storage> Forwarding<S> {
             return Decision::dropped(DropReason::BackToSource);
         }
         if source_port.origin == Origin::External {
-            return self.receive(source_port, sent, port, packet);
+            return self.completed(self.receive(source_port, sent, port, packet), packet);
         }
         match self.admit(source_port, sent, port) {
             Ok(bits) => Decision { bits, sent, ..Decision::new(Verdict::Deliver(port.id)) },

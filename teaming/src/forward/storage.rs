@@ -4,7 +4,7 @@ use core::sync::atomic::AtomicU32;
 
 use crate::Storage;
 use crate::flow::digest::Secret;
-use crate::forward::credits::Slot;
+use crate::forward::credits::CreditSlot;
 use crate::ports::mac_learning::Learned;
 use crate::ports::storage::PortTableStorage;
 use crate::ports::vlan::VlanSet;
@@ -22,7 +22,7 @@ pub struct ForwardingStorage<S: Storage> {
     pub learned: S::Of<Learned>,
     pub outside: S::Of<Learned>,
     /// `CREDIT_SLOTS` long, or another power of two of at least `WAYS`.
-    pub credits: S::Of<Slot>,
+    pub credits: S::Of<CreditSlot>,
     /// `QUOTAS` long.
     pub quotas: S::Of<AtomicU32>,
     /// `WATCHED` long.
@@ -46,7 +46,7 @@ impl ForwardingStorage<crate::Heap> {
             sets: std::vec![VlanSet::EMPTY; ports],
             learned: learned(),
             outside: learned(),
-            credits: (0..credits).map(|_| Slot::EMPTY).collect(),
+            credits: (0..credits).map(|_| CreditSlot::EMPTY).collect(),
             quotas: zeros(credits::QUOTAS),
             watch: zeros(watch::WATCHED),
             secret: Secret::new([0x9e37_79b9_7f4a_7c15, 0xbf58_476d_1ce4_e5b9]),

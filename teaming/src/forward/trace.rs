@@ -28,7 +28,7 @@ const _: () = assert!(size_of::<Trace>() == 16);
 impl Trace {
     pub const NONE: Self = Self { digest: None, from: MacAddr::ZERO, kind: Judgement::None, to_vnic: false };
 
-    /// Without what `complete_trace` reads from the packet.
+    /// Without what `completed` reads from the packet.
     pub(crate) const JUDGED: Self = Self { kind: Judgement::Judged, ..Self::NONE };
 
     /// Whether the packet need not be judged.

@@ -237,7 +237,7 @@ fn with_virtual_router(mode: TeamingMode, members: u8, idle: Ticks) -> Host {
     host
 }
 
-fn is_outside(host: &Host, address: MacAddr) -> bool {
+fn goes_outside(host: &Host, address: MacAddr) -> bool {
     let went = sends(host, 10, &datagram(mac(10), address, 77)).expect("it goes somewhere");
     went.to.is_empty() && went.by.is_some()
 }
@@ -250,16 +250,16 @@ fn an_address_that_was_learned_moves_outside_when_it_is_heard_there() {
             let host = with_virtual_router(mode, members, idle);
             // Of several members one may have come back late, so one frame for many does not move a young address.
             assert!(arrives(&host, 1, &datagram(VIRTUAL, group(18), 500)).is_ok());
-            assert_eq!(is_outside(&host, VIRTUAL), !guarded, "{mode:?} {idle:?}");
+            assert_eq!(goes_outside(&host, VIRTUAL), !guarded, "{mode:?} {idle:?}");
             assert!(arrives(&host, 1, &datagram(VIRTUAL, MacAddr::BROADCAST, 501)).is_ok());
-            assert!(is_outside(&host, VIRTUAL), "{mode:?} {idle:?}");
+            assert!(goes_outside(&host, VIRTUAL), "{mode:?} {idle:?}");
             // And back with its next frame.
             sends(&host, 12, &datagram(VIRTUAL, group(18), 502)).unwrap();
-            assert!(!is_outside(&host, VIRTUAL));
+            assert!(!goes_outside(&host, VIRTUAL));
             // Unicast for a vNIC moves it at once.
             let host = with_virtual_router(mode, members, idle);
             assert_eq!(arrives(&host, 1, &datagram(VIRTUAL, mac(10), 1)), Ok([10].into()));
-            assert!(is_outside(&host, VIRTUAL), "{mode:?} {idle:?}");
+            assert!(goes_outside(&host, VIRTUAL), "{mode:?} {idle:?}");
         }
     }
 }
@@ -287,14 +287,14 @@ fn what_a_guest_sends_back_teaches_nothing_about_its_port() {
             let frame = datagram(REMOTE, to, 3);
             assert!(arrives(&host, 1, &frame).expect("it is news").contains(&12));
             assert!(sends(&host, 12, &frame).is_ok());
-            assert!(is_outside(&host, REMOTE), "{mode:?} {to}");
+            assert!(goes_outside(&host, REMOTE), "{mode:?} {to}");
             // Later it does, until the address is heard outside again.
             wait(&mut host, LIFE.saturating_add(Ticks::from_ms(8)));
             for (again, next) in [(4, MacAddr::BROADCAST), (5, group(3)), (6, mac(10))] {
                 assert!(sends(&host, 12, &frame).is_ok());
-                assert!(!is_outside(&host, REMOTE));
+                assert!(!goes_outside(&host, REMOTE));
                 assert!(arrives(&host, 1, &datagram(REMOTE, next, again)).is_ok());
-                assert!(is_outside(&host, REMOTE), "{mode:?} {to} {next}");
+                assert!(goes_outside(&host, REMOTE), "{mode:?} {to} {next}");
                 wait(&mut host, LIFE.saturating_add(Ticks::from_ms(8)));
             }
         }

@@ -136,7 +136,7 @@ fn every_reason_to_drop_has_a_witness_that_is_counted_as_that_alone() {
         assert_eq!(decision.verdict, expected);
         let mut counters = Counters::ZERO;
         for times in 1..=3 {
-            counters.count_decision(decision, Load { frames: 1, bytes: 100 });
+            counters.count_decision(&decision, Load { frames: 1, bytes: 100 });
             let mut expected = Counters::ZERO;
             expected.dropped[DROP_REASONS.iter().position(|other| *other == reason).unwrap()] = times;
             assert_eq!(counters, expected, "{reason:?}");
@@ -208,7 +208,7 @@ fn every_basis_has_a_witness_that_is_counted_as_that_alone() {
         let Verdict::Uplink(to) = decision.verdict else { panic!("{decision:?}") };
         assert_eq!(decision.basis, Some(basis));
         let mut counters = Counters::ZERO;
-        counters.count_decision(decision, Load { frames: 1, bytes: 70 });
+        counters.count_decision(&decision, Load { frames: 1, bytes: 70 });
         let mut expected = Counters { uplink: 1, ..Counters::ZERO };
         expected.bases[BASES.iter().position(|other| *other == basis).unwrap()] = 1;
         expected.members[to.slot()] = Load { frames: 1, bytes: 70 };
@@ -222,7 +222,7 @@ fn every_verdict_has_a_witness_that_is_counted_as_that_alone() {
     let count = |host: &Host, case: &Case| {
         let decision = decide(host, case);
         let mut counters = Counters::ZERO;
-        counters.count_decision(decision, Load { frames: 1, bytes: 70 });
+        counters.count_decision(&decision, Load { frames: 1, bytes: 70 });
         (decision.verdict, counters)
     };
     let all = host(HashPolicy::HyperVPort);

@@ -1,8 +1,9 @@
 //! The mutations: each is one way in which a driver can break one rule, and the rule that must then be named.
 //!
-//! A mutation proves that a check finds what it is for: a driver runs, the border around it changes one call in its name,
-//! and the verifier must name the rule. `Config::mutation` says which one is on. Those of the machine are carried out in
-//! `machine`, the others in `inject`. This list imports nothing, so that everybody may know it.
+//! A mutation proves that a check finds what it is for: the border around a driver changes one call in its name, and the
+//! verifier must name the rule. Those of the machine are carried out in `machine`, the others in `inject`.
+
+mod occasion;
 
 macro_rules! mutations {
     (
@@ -505,21 +506,4 @@ pub fn mutations_of(rule: &str) -> impl Iterator<Item = String> {
 /// Some mutation proves that the check of this rule finds what it is for.
 pub fn is_proven(rule: &str) -> bool {
     mutations_of(rule).next().is_some()
-}
-
-impl Mutation {
-    /// It needs ports with policies, and ports and NICs in every state, to find its occasion.
-    pub const fn is_about_ports(self) -> bool {
-        (self as u32) >= (Self::ToCreatedMember as u32) && (self as u32) <= (Self::LeaveLink as u32)
-    }
-
-    /// It needs a physical network that floods, and addresses that move, to find its occasion.
-    pub const fn is_about_receiving(self) -> bool {
-        (self as u32) >= (Self::DropNews as u32)
-    }
-
-    /// It is carried out at the border to NDIS or the switch.
-    pub const fn is_at_border(self) -> bool {
-        (self as u32) >= (Self::SendTwice as u32)
-    }
 }
