@@ -120,27 +120,25 @@ impl<S: Storage> LearnTable<S> {
 
     /// The position of the vNIC that sent from `mac` at most `AGE` ago, to a tenth of a second.
     pub fn find(&self, mac: MacAddr, vlan: Option<VlanId>, now: Ticks) -> Option<usize> {
-        let way =
-            self.way(mac, vlan).filter(|way| !is_old(way.last_seen.load(Ordering::Relaxed), tenths(now)))?;
-        position_of(way.word.load(Ordering::Relaxed))
+        let (way, word) = self.way(mac, vlan)?;
+        if is_old(way.last_seen.load(Ordering::Relaxed), tenths(now)) { None } else { position_of(word) }
     }
 
     /// What `find` finds, and how long ago the address was last seen, to a tenth of a second.
     pub fn seen(&self, mac: MacAddr, vlan: Option<VlanId>, now: Ticks) -> Option<(usize, Ticks)> {
-        let way = self.way(mac, vlan)?;
+        let (way, word) = self.way(mac, vlan)?;
         let silence = silence(way.last_seen.load(Ordering::Relaxed), tenths(now));
-        let position = position_of(way.word.load(Ordering::Relaxed))?;
         let age = Ticks::from_ms(u64::from(silence).saturating_mul(100));
-        (age.get() <= AGE.get()).then_some((position, age))
+        Some((position_of(word)?, age)).filter(|(_, age)| age.get() <= AGE.get())
     }
 
     /// Records the time if the address is known from the vNIC at `position`, and whether it is. Callable under the
     /// read lock, like `remove`.
     pub fn refresh(&self, mac: MacAddr, vlan: Option<VlanId>, position: usize, now: Ticks) -> bool {
         let now = tenths(now);
-        let Some(way) = self.way(mac, vlan) else { return false };
+        let Some((way, word)) = self.way(mac, vlan) else { return false };
         let last_seen = way.last_seen.load(Ordering::Relaxed);
-        if position_of(way.word.load(Ordering::Relaxed)) != Some(position) || is_old(last_seen, now) {
+        if position_of(word) != Some(position) || is_old(last_seen, now) {
             return false;
         }
         if last_seen != now {
@@ -149,20 +147,18 @@ impl<S: Storage> LearnTable<S> {
         true
     }
 
-    /// Forgets an address.
+    /// Forgets an address, unless another one has taken its place meanwhile.
     pub fn remove(&self, mac: MacAddr, vlan: Option<VlanId>) {
-        if let Some(way) = self.way(mac, vlan) {
-            way.word.store(0, Ordering::Relaxed);
+        if let Some((way, word)) = self.way(mac, vlan) {
+            let _ = way.word.compare_exchange(word, 0, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 
-    /// The entry of an address, an old one too.
-    fn way(&self, mac: MacAddr, vlan: Option<VlanId>) -> Option<&Learned> {
+    /// The entry of an address, an old one too, with its word: read once, because the entry may be another's afterwards.
+    fn way(&self, mac: MacAddr, vlan: Option<VlanId>) -> Option<(&Learned, u64)> {
         let (set, rest) = split(key(mac, vlan));
-        self.set(set).iter().find(|way| {
-            let word = way.word.load(Ordering::Relaxed);
-            word != 0 && rest_of(word) == rest
-        })
+        let mut words = self.set(set).iter().map(|way| (way, way.word.load(Ordering::Relaxed)));
+        words.find(|(_, word)| *word != 0 && rest_of(*word) == rest)
     }
 
     /// Forgets all addresses learned from a vNIC, since its position may be reused. Under the write lock.
