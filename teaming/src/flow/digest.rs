@@ -39,6 +39,13 @@ impl Secret {
         Self(words)
     }
 
+    /// The next secret: digests from before are those of no frame any more.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        let [one, two] = self.0;
+        Self([mix(one ^ two, two), two])
+    }
+
     /// The digest of a frame whose first bytes are `window`. `vlan` is the one in effect; `in_bytes`: it is in the
     /// outermost tag of the frame's bytes. `None` for what has no addresses, and for an IP packet of length 0, which an
     /// adapter will segment.

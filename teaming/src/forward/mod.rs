@@ -366,6 +366,10 @@ impl<S: Storage> Forwarding<S> {
     /// Publishes live members and weights. Afterwards no packet is assigned to a member that is not live.
     pub fn publish(&mut self, plan: &TeamView, home: &[u8], now: Ticks) -> Moved {
         let view = View { live: plan.live, weights: &plan.weights, home };
+        if !self.table.live().is_subset(plan.live) {
+            // A stream whose member has died goes on by another: its frames are no copies.
+            self.secret = self.secret.next();
+        }
         self.copies |= self.mode == TeamingMode::SwitchIndependent && plan.live.len() > 1;
         self.table.publish(&view, now)
     }

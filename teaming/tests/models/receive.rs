@@ -131,6 +131,26 @@ fn what_this_host_sent_and_comes_back_is_dropped_once_for_each_other_member() {
 }
 
 #[test]
+fn a_stream_of_equal_frames_goes_on_by_another_member_when_its_own_has_died() {
+    for to in [MacAddr::BROADCAST, group(1), mac(10)] {
+        let mut host = host(TeamingMode::SwitchIndependent);
+        host.on(3, MemberEvent::Connected);
+        let frame = datagram(REMOTE, to, 0);
+        for _ in 0..3 {
+            assert!(arrives(&host, 1, &frame).is_ok());
+        }
+        host.on(1, MemberEvent::Link(LinkState::Down));
+        for _ in 0..3 {
+            assert!(arrives(&host, 2, &frame).is_ok(), "{to}");
+        }
+        // Among those that are left, copies are told as before.
+        if to.is_multicast() {
+            assert_eq!(arrives(&host, 3, &frame), Err(DropReason::Duplicate), "{to}");
+        }
+    }
+}
+
+#[test]
 fn a_credit_expires() {
     let mut host = host(TeamingMode::SwitchIndependent);
     let frame = datagram(REMOTE, MacAddr::BROADCAST, 0);
