@@ -39,8 +39,6 @@ struct Heard {
 
 #[derive(Default, Debug)]
 pub struct Learned {
-    /// Something was heard of which it is certain that it was outside: before that, everything is left open.
-    exact: bool,
     heard: BTreeMap<Mac, Heard>,
     outside: usize,
 }
@@ -85,7 +83,6 @@ impl Learned {
 
     /// The extension took such a frame in. `many` has a frame for many of a team whose members are separate ports.
     pub fn outside(&mut self, mac: Mac, vid: u16, (now, order): (u64, u64), many: Option<Wire>) {
-        self.exact = true;
         self.maybe_outside(mac, vid, now);
         let Some(heard) = self.heard.get_mut(&mac) else { return };
         let locked = !heard.inside.is_empty() && now < heard.inside_at + LOCK;
@@ -115,13 +112,10 @@ impl Learned {
 
     /// As the extension must know when it is given a packet, by the order number of the call.
     pub fn whereabouts(&self, mac: Mac, vid: u16, (now, given): (u64, u64)) -> Whereabouts {
-        let Some(heard) = self.heard.get(&mac) else {
-            return if self.exact { Whereabouts::Inside } else { Whereabouts::Either };
-        };
+        let Some(heard) = self.heard.get(&mac) else { return Whereabouts::Inside };
         match heard.outside {
             _ if given <= heard.since && heard.since > 0 => Whereabouts::Either,
-            None if self.exact => Whereabouts::Inside,
-            None => Whereabouts::Either,
+            None => Whereabouts::Inside,
             Some((at, its, true)) if its == vid && now < at + AGE && self.outside <= OUTSIDE_LEAST => {
                 Whereabouts::External
             }
