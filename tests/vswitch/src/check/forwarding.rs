@@ -79,9 +79,7 @@ fn came(state: &mut State, case: &Case, ids: &[FrameId]) {
         }
         // That of a vNIC which is not connected may be outside by now: its machine was moved.
         let here = m.topology.nics().any(|nic| nic.mac == from && nic.state == NicState::Connected);
-        // Without a physical network, what returns is not the network's: its addresses may be taken for those of others.
-        let foreign = seen.origin.is_outside() || !m.external.network.is_simulated();
-        if foreign && from[0] & 1 == 0 && !here {
+        if seen.origin.is_outside() && from[0] & 1 == 0 && !here {
             m.learned.maybe_outside(from, vid, case.now);
         }
     }
