@@ -346,9 +346,7 @@ fn received(
     let plain = case.subnet == 0 && expected.inside.is_some_and(|inside| inside.freedom.is_none());
     let learns = from[0] & 1 == 0 && !is_announced(m, from) && m.topology.any_learns();
     if taken && new && plain && learns {
-        // Demanded where hosts outside are simulated; elsewhere frames have sources that are nobody's.
-        let certain = m.external.network.is_simulated()
-            && (team || m.external.mode() == Some(Aggregation::Static) || !several);
+        let certain = team || m.external.mode() == Some(Aggregation::Static) || !several;
         // This host sends nothing outside for an address of its own.
         let many = (team && !is_announced(m, to)).then(|| seen.content.clone());
         if certain {
