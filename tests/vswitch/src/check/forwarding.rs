@@ -49,8 +49,8 @@ pub fn given(world: &World, state: &mut State, module: usize, list: usize) {
     }
     for id in ids {
         let Some(bytes) = state.frames.all.get(id).map(|frame| Arc::clone(&frame.bytes)) else { continue };
-        if let Some((mac, _)) = teaches(&case.question(state, &bytes)) {
-            state.modules[module].learned.maybe_inside(mac, source, now);
+        if let Some((mac, vid)) = teaches(&case.question(state, &bytes)) {
+            state.modules[module].learned.maybe_inside(mac, vid, source, now);
         }
     }
 }
@@ -63,7 +63,7 @@ fn taught(state: &mut State, case: &Case, id: FrameId, frame: &[u8]) {
     let order = state.order;
     let m = &mut state.modules[case.module];
     if origin.is_some_and(|origin| !origin.is_outside()) && !m.arrivals.is_from_outside(&content) {
-        m.learned.inside(mac, case.source, case.now, order);
+        m.learned.inside(mac, vid, case.source, (case.now, order));
     }
 }
 
@@ -71,15 +71,18 @@ fn taught(state: &mut State, case: &Case, id: FrameId, frame: &[u8]) {
 fn came(state: &mut State, case: &Case, ids: &[FrameId]) {
     for id in ids {
         let Some(seen) = case.seen(state, *id) else { continue };
-        let (from, vid) = (seen.content.from(), seen.content.vid);
+        let from = seen.content.from();
+        let bytes = state.frames.all.get(*id).map(|frame| Arc::clone(&frame.bytes));
         let m = &mut state.modules[case.module];
         let separate = case.source.index != 0 && m.external.mode() == Some(Aggregation::SwitchIndependent);
         if separate && m.topology.live_members() > 1 {
             m.arrivals.came(&seen, case.source.index);
         }
-        // That of a vNIC which is not connected may be outside by now: its machine was moved.
-        let here = m.topology.nics().any(|nic| nic.mac == from && nic.state == NicState::Connected);
-        if seen.origin.is_outside() && from[0] & 1 == 0 && !here {
+        let port = m.topology.ports.get(&case.source.port).zip(bytes);
+        let inside = port.and_then(|(port, bytes)| vlan::enter(port, Tags::of(&bytes, case.tag)).ok());
+        let vid = inside.map_or(seen.content.vid, |inside| inside.vid);
+        if seen.origin.is_outside() && from[0] & 1 == 0 {
+            // Also the address of a vNIC: it counts once that is not connected any more, or not yet.
             m.learned.maybe_outside(from, vid, case.now);
         }
     }
@@ -343,14 +346,14 @@ fn received(
     let (from, to) = (seen.content.from(), seen.content.to());
     let new = seen.origin.is_outside() && !m.arrivals.is_stale(&seen, false);
     // Of virtual subnets and of odd tags no extension has to learn.
-    let plain = case.subnet == 0 && expected.inside.is_some_and(|inside| inside.freedom.is_none());
+    let plain = expected.inside.filter(|inside| case.subnet == 0 && inside.freedom.is_none());
     let learns = from[0] & 1 == 0 && !is_announced(m, from) && m.topology.any_learns();
-    if taken && new && plain && learns {
+    if let Some(inside) = plain.filter(|_| taken && new && learns) {
         let certain = team || m.external.mode() == Some(Aggregation::Static) || !several;
         // This host sends nothing outside for an address of its own.
         let many = (team && !is_announced(m, to)).then(|| seen.content.clone());
         if certain {
-            m.learned.outside(from, seen.content.vid, (case.now, order), many);
+            m.learned.outside(from, inside.vid, (case.now, order), many);
         }
     }
     if !team || case.source.index == 0 || !state.installed.role.has_team() {

@@ -170,10 +170,11 @@ impl Question<'_> {
     pub fn whereabouts(&self, mac: Mac, vid: u16) -> Whereabouts {
         let inside = !self.topology.is_external(self.source.port);
         let subnet = self.subnet != 0 || source_port(self).is_some_and(|port| port.policies.subnet() != 0);
+        // An address that the switch announced stays with its vNIC, a former one too.
+        let former = vnics(self.topology).any(|nic| nic.permanent == mac);
+        let open = !inside || subnet || former || self.topology.live_members() == 0;
         match self.learned.whereabouts(mac, vid, (self.now, self.given)) {
-            Whereabouts::External if !inside || subnet || self.topology.live_members() == 0 => {
-                Whereabouts::Either
-            }
+            Whereabouts::External if open => Whereabouts::Either,
             known => known,
         }
     }

@@ -24,17 +24,23 @@ pub enum Whereabouts {
     External,
 }
 
+/// An address in one VLAN: VLANs are apart, here as outside.
+#[derive(Default, Debug)]
+struct InVlan {
+    inside_at: Option<u64>,
+    /// Order number of the call by which this was certain.
+    since: u64,
+    /// When it was heard outside, and whether the extension must know.
+    outside: Option<(u64, bool)>,
+    /// The first frame for many that was heard outside since.
+    first: Option<Wire>,
+}
+
 #[derive(Default, Debug)]
 struct Heard {
     /// Newest last. The extension may have forgotten any of them or not have learned it.
     inside: Vec<NicId>,
-    inside_at: u64,
-    /// Order number of the call by which this was certain.
-    since: u64,
-    /// When and in which VLAN it was heard outside, and whether the extension must know.
-    outside: Option<(u64, u16, bool)>,
-    /// The first frame for many that was heard outside since.
-    first: Option<Wire>,
+    vlans: BTreeMap<u16, InVlan>,
 }
 
 #[derive(Default, Debug)]
@@ -44,64 +50,70 @@ pub struct Learned {
 }
 
 impl Learned {
+    fn in_vlan(&mut self, mac: Mac, vid: u16) -> &mut InVlan {
+        self.heard.entry(mac).or_default().vlans.entry(vid).or_default()
+    }
+
     /// A port sends with this address; nobody knows yet what the extension makes of it. Of a frame of the network's own that
     /// a bridge in a VM sends on, nobody ever does.
-    pub fn maybe_inside(&mut self, mac: Mac, at: NicId, now: u64) {
-        let heard = self.heard.entry(mac).or_default();
-        heard.inside.retain(|known| *known != at);
-        heard.inside.push(at);
-        heard.inside_at = now;
-        if let Some((_, _, certain)) = &mut heard.outside {
+    pub fn maybe_inside(&mut self, mac: Mac, vid: u16, at: NicId, now: u64) {
+        let places = &mut self.heard.entry(mac).or_default().inside;
+        places.retain(|known| *known != at);
+        places.push(at);
+        let heard = self.in_vlan(mac, vid);
+        heard.inside_at = Some(now);
+        if let Some((_, certain)) = &mut heard.outside {
             *certain = false;
         }
     }
 
     /// The extension has passed on such a frame. What it was given before `order` may have been treated by what was known
     /// earlier.
-    pub fn inside(&mut self, mac: Mac, at: NicId, now: u64, order: u64) {
-        self.maybe_inside(mac, at, now);
-        let Some(heard) = self.heard.get_mut(&mac) else { return };
-        if heard.outside.take().is_some() {
-            self.outside = self.outside.saturating_sub(1);
-            heard.since = order;
-        }
+    pub fn inside(&mut self, mac: Mac, vid: u16, at: NicId, (now, order): (u64, u64)) {
+        self.maybe_inside(mac, vid, at, now);
+        let heard = self.in_vlan(mac, vid);
         heard.first = None;
+        if heard.outside.take().is_some() {
+            heard.since = order;
+            self.outside = self.outside.saturating_sub(1);
+        }
     }
 
     /// A frame with this source address came from outside; nobody knows yet what the extension makes of it.
     pub fn maybe_outside(&mut self, mac: Mac, vid: u16, now: u64) {
-        let heard = self.heard.entry(mac).or_default();
+        let heard = self.in_vlan(mac, vid);
         if heard.outside.is_none() {
-            heard.outside = Some((now, vid, false));
+            heard.outside = Some((now, false));
             self.outside += 1;
         }
         if self.outside > OUTSIDE_LEAST {
-            let of_late = |heard: &&Heard| heard.outside.is_some_and(|(at, ..)| now < at + AGE);
-            self.outside = self.heard.values().filter(of_late).count();
+            let of_late = |heard: &&InVlan| heard.outside.is_some_and(|(at, _)| now < at + AGE);
+            self.outside = self.heard.values().flat_map(|heard| heard.vlans.values()).filter(of_late).count();
         }
     }
 
     /// The extension took such a frame in. `many` has a frame for many of a team whose members are separate ports.
     pub fn outside(&mut self, mac: Mac, vid: u16, (now, order): (u64, u64), many: Option<Wire>) {
         self.maybe_outside(mac, vid, now);
-        let Some(heard) = self.heard.get_mut(&mac) else { return };
-        let locked = !heard.inside.is_empty() && now < heard.inside_at + LOCK;
+        let heard = self.in_vlan(mac, vid);
+        let locked = heard.inside_at.is_some_and(|at| now < at + LOCK);
         if let Some(frame) = many.filter(|_| locked) {
             let first = heard.first.get_or_insert_with(|| frame.clone());
             if *first == frame {
                 return;
             }
         }
-        if heard.outside.is_none_or(|(_, _, certain)| !certain) {
+        // After it may have been forgotten, it is news.
+        if heard.outside.is_none_or(|(at, certain)| !certain || now >= at + AGE) {
             heard.since = order;
         }
-        heard.outside = Some((now, vid, true));
+        heard.outside = Some((now, true));
     }
 
     /// Another module knows nothing of this.
     pub fn forget(&mut self) {
-        for heard in self.heard.values_mut() {
-            heard.outside = heard.outside.map(|(at, vid, _)| (at, vid, false));
+        for heard in self.heard.values_mut().flat_map(|heard| heard.vlans.values_mut()) {
+            heard.outside = heard.outside.map(|(at, _)| (at, false));
         }
     }
 
@@ -112,13 +124,12 @@ impl Learned {
 
     /// As the extension must know when it is given a packet, by the order number of the call.
     pub fn whereabouts(&self, mac: Mac, vid: u16, (now, given): (u64, u64)) -> Whereabouts {
-        let Some(heard) = self.heard.get(&mac) else { return Whereabouts::Inside };
+        let heard = self.heard.get(&mac).and_then(|heard| heard.vlans.get(&vid));
+        let Some(heard) = heard else { return Whereabouts::Inside };
         match heard.outside {
             _ if given <= heard.since && heard.since > 0 => Whereabouts::Either,
             None => Whereabouts::Inside,
-            Some((at, its, true)) if its == vid && now < at + AGE && self.outside <= OUTSIDE_LEAST => {
-                Whereabouts::External
-            }
+            Some((at, true)) if now < at + AGE && self.outside <= OUTSIDE_LEAST => Whereabouts::External,
             Some(_) => Whereabouts::Either,
         }
     }
@@ -138,13 +149,13 @@ mod tests {
     #[test]
     fn an_address_that_was_just_sent_from_inside_moves_with_the_second_frame_that_differs() {
         let mut learned = Learned::default();
-        learned.inside(MAC, AT, 0, 1);
+        learned.inside(MAC, 0, AT, (0, 1));
         learned.outside(MAC, 0, (SECOND, 1), Some(wire(1)));
         learned.outside(MAC, 0, (2 * SECOND, 1), Some(wire(1)));
         assert_eq!(learned.whereabouts(MAC, 0, (2 * SECOND, 2)), Whereabouts::Either);
         learned.outside(MAC, 0, (3 * SECOND, 1), Some(wire(2)));
         assert_eq!(learned.whereabouts(MAC, 0, (3 * SECOND, 2)), Whereabouts::External);
-        learned.inside(MAC, AT, 4 * SECOND, 1);
+        learned.inside(MAC, 0, AT, (4 * SECOND, 1));
         assert_eq!(learned.whereabouts(MAC, 0, (4 * SECOND, 2)), Whereabouts::Inside);
     }
 
@@ -152,7 +163,7 @@ mod tests {
     fn without_a_team_or_after_the_lock_one_frame_moves_it() {
         for (many, at) in [(None, SECOND), (Some(wire(1)), LOCK)] {
             let mut learned = Learned::default();
-            learned.inside(MAC, AT, 0, 1);
+            learned.inside(MAC, 0, AT, (0, 1));
             learned.outside(MAC, 0, (at, 1), many);
             assert_eq!(learned.whereabouts(MAC, 0, (at, 2)), Whereabouts::External);
             assert_eq!(learned.whereabouts(MAC, 0, (at + AGE, 2)), Whereabouts::Either);
@@ -163,9 +174,23 @@ mod tests {
     fn what_a_bridge_in_a_vm_sends_on_leaves_it_open_until_it_is_heard_outside_again() {
         let mut learned = Learned::default();
         learned.outside(MAC, 0, (0, 1), None);
-        learned.maybe_inside(MAC, AT, SECOND);
+        learned.maybe_inside(MAC, 0, AT, SECOND);
         assert_eq!(learned.whereabouts(MAC, 0, (SECOND, 2)), Whereabouts::Either);
         learned.outside(MAC, 0, (6 * SECOND, 1), Some(wire(1)));
         assert_eq!(learned.whereabouts(MAC, 0, (6 * SECOND, 2)), Whereabouts::External);
+    }
+
+    #[test]
+    fn an_address_is_in_one_vlan_where_it_was_heard_and_in_another_where_it_was_sent() {
+        let mut learned = Learned::default();
+        learned.outside(MAC, 0, (0, 1), None);
+        learned.inside(MAC, 10, AT, (SECOND, 2));
+        learned.outside(MAC, 7, (SECOND, 5), None);
+        for (vid, given, at) in [(0, 3, Whereabouts::External), (10, 3, Whereabouts::Inside)] {
+            assert_eq!(learned.whereabouts(MAC, vid, (SECOND, given)), at);
+        }
+        // What was given in the call by which it became known may have been treated before.
+        assert_eq!(learned.whereabouts(MAC, 7, (SECOND, 5)), Whereabouts::Either);
+        assert_eq!(learned.whereabouts(MAC, 7, (SECOND, 6)), Whereabouts::External);
     }
 }
