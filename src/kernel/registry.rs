@@ -65,26 +65,31 @@ impl Key {
         }
     }
 
-    /// Reads a DWORD or QWORD value.
-    ///
-    /// # Errors
-    /// `Unreadable` if the value may exist, but could not be read.
-    pub fn number(&self, name: &str, _: &Passive) -> Result<Value, Unreadable> {
+    /// Asks for a value as `KEY_VALUE_PARTIAL_INFORMATION`. `T` is made of integers without padding.
+    fn query<T: Copy>(&self, name: &str, out: &mut T, _: &Passive) -> i32 {
         let name = utf16_name(name);
         let mut name = UnicodeString::of(&name);
-        let mut buffer = [0u32; 5];
         let mut length = 0;
         // SAFETY: PASSIVE_LEVEL by the token; the buffer has the stated size.
-        let status = unsafe {
+        unsafe {
             sys::ZwQueryValueKey(
                 self.0,
                 &mut name,
                 PARTIAL_INFORMATION,
-                buffer.as_mut_ptr().cast(),
-                size_of_val(&buffer) as u32,
+                core::ptr::from_mut(out).cast(),
+                size_of::<T>() as u32,
                 &mut length,
             )
-        };
+        }
+    }
+
+    /// Reads a DWORD or QWORD value.
+    ///
+    /// # Errors
+    /// `Unreadable` if the value may exist, but could not be read.
+    pub fn number(&self, name: &str, passive: &Passive) -> Result<Value, Unreadable> {
+        let mut buffer = [0u32; 5];
+        let status = self.query(name, &mut buffer, passive);
         let [_, kind, bytes, low, high] = buffer;
         match (status, kind, bytes) {
             (0, REG_DWORD, 4) => Ok(Value::Number(u64::from(low))),
@@ -112,6 +117,7 @@ const BINARY_MAX: usize = 256;
 
 /// `KEY_VALUE_PARTIAL_INFORMATION` with room for a binary value.
 #[repr(C)]
+#[derive(Clone, Copy)]
 struct PartialBytes {
     _title: u32,
     kind: u32,
@@ -125,22 +131,9 @@ impl Key {
     /// # Errors
     /// `Unreadable` if the value may exist, but could not be read.
     #[inline(never)] // a frame of its own
-    pub fn bytes(&self, name: &str, out: &mut [u8], _: &Passive) -> Result<Bytes, Unreadable> {
-        let name = utf16_name(name);
-        let mut name = UnicodeString::of(&name);
+    pub fn bytes(&self, name: &str, out: &mut [u8], passive: &Passive) -> Result<Bytes, Unreadable> {
         let mut found = PartialBytes { _title: 0, kind: 0, length: 0, data: [0; BINARY_MAX] };
-        let mut length = 0;
-        // SAFETY: PASSIVE_LEVEL by the token; the buffer has the stated size.
-        let status = unsafe {
-            sys::ZwQueryValueKey(
-                self.0,
-                &mut name,
-                PARTIAL_INFORMATION,
-                (&raw mut found).cast(),
-                size_of::<PartialBytes>() as u32,
-                &mut length,
-            )
-        };
+        let status = self.query(name, &mut found, passive);
         match (status, found.kind) {
             (0, REG_BINARY) => {
                 let data = found.data.get(..found.length as usize);

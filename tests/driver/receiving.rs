@@ -13,22 +13,7 @@ use vswitch::scenario::suite::receiving_storm::{Counted, VMS, drawn, storm};
 /// Runs a scenario in every mode; what went wrong.
 fn wrong_in(name: &str) -> Vec<String> {
     let case = ALL.iter().find(|case| case.name == name).expect("a scenario of this name");
-    let mut wrong = Vec::new();
-    for setting in Setting::all() {
-        for seed in 0..2 {
-            let run = || {
-                let net = setting.plan(seed, case.vms, (case.layout)(setting)).start();
-                (case.run)(&net, setting);
-                let residues = net.residues().0;
-                assert_eq!((residues.lost, residues.repeated, residues.changed), (0, 0, 0));
-                net.finish().assert_clean();
-            };
-            if std::panic::catch_unwind(run).is_err() {
-                wrong.push(format!("{}, {setting:?}, seed {seed}", case.name));
-            }
-        }
-    }
-    wrong
+    case.wrong(|plan, _| plan)
 }
 
 macro_rules! scenarios {

@@ -2,6 +2,7 @@
 
 use super::Net;
 use super::life::arrive;
+use crate::adapter::ExternalNetwork;
 use crate::adapter::network::wire::Wire;
 use crate::adapter::network::{Return, Travelling};
 use crate::adapter::physical_switch::Aggregation;
@@ -42,6 +43,31 @@ impl Net {
 
     /// A host sends frames in a VLAN. Each is news, also if it says the same as one before.
     pub fn host_sends(&self, host: u16, vid: u16, frames: &[Vec<u8>]) {
+        self.sent_outside(vid, frames, |external, frame, up, now| {
+            if frame.wire.from()[0] & 1 == 0 {
+                external.physical.host(frame.wire.from());
+            }
+            external.network.from_host(host, &frame, up, now)
+        });
+    }
+
+    /// A virtual function of a member sends for many: the adapter gives its physical function a copy and sends it on. The
+    /// switch has not seen it before.
+    pub fn function_sends(&self, member: u16, frames: &[Vec<u8>]) {
+        self.sent_outside(0, frames, |external, frame, up, now| {
+            external.returning.push(Return { member, frame: frame.clone() });
+            external.network.from_member(member, &frame, up, now)
+        });
+    }
+
+    /// The network carries each frame with what `carry` answers for the members whose link is up; then what comes back
+    /// arrives.
+    fn sent_outside(
+        &self,
+        vid: u16,
+        frames: &[Vec<u8>],
+        carry: impl Fn(&mut ExternalNetwork, Travelling, &[u16], u64) -> Vec<Return> + Sync,
+    ) {
         let module = self.1;
         self.inside(|| {
             with(|world, state| {
@@ -53,35 +79,7 @@ impl Net {
                     let origin = state.frames.fresh_origin(Maker::External);
                     let mut wire = Wire::of(frame, vid);
                     wire.leave();
-                    if wire.from()[0] & 1 == 0 {
-                        external.physical.host(wire.from());
-                    }
-                    let frame = Travelling { wire, origin };
-                    let back = external.network.from_host(host, &frame, &up, now);
-                    external.returning.extend(back);
-                }
-            });
-            arrive(module);
-        });
-    }
-
-    /// A virtual function of a member sends for many: the adapter gives its physical function a copy and sends it on. The
-    /// switch has not seen it before.
-    pub fn function_sends(&self, member: u16, frames: &[Vec<u8>]) {
-        let module = self.1;
-        self.inside(|| {
-            with(|world, state| {
-                let now = world.now();
-                let external = &mut state.modules[module].external;
-                let up: Vec<u16> =
-                    external.adapters.values().filter(|a| a.link_up).map(|a| a.index).collect();
-                for frame in frames {
-                    let origin = state.frames.fresh_origin(Maker::External);
-                    let mut wire = Wire::of(frame, 0);
-                    wire.leave();
-                    let frame = Travelling { wire, origin };
-                    external.returning.push(Return { member, frame: frame.clone() });
-                    let back = external.network.from_member(member, &frame, &up, now);
+                    let back = carry(external, Travelling { wire, origin }, &up, now);
                     external.returning.extend(back);
                 }
             });

@@ -69,6 +69,32 @@ pub struct Receiving {
     pub run: fn(&Net, Setting),
 }
 
+impl Receiving {
+    /// Runs the scenario in every mode with two seeds each, with the driver that `with` puts in; what went wrong.
+    ///
+    /// # Panics
+    /// Never: what a run panics of is caught and told.
+    pub fn wrong(&self, with: impl Fn(Scenario, Setting) -> Scenario) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for setting in Setting::all() {
+            for seed in 0..2 {
+                let run = || {
+                    let plan = setting.plan(seed, self.vms, (self.layout)(setting));
+                    let net = with(plan, setting).start();
+                    (self.run)(&net, setting);
+                    let residues = net.residues().0;
+                    assert_eq!((residues.lost, residues.repeated, residues.changed), (0, 0, 0));
+                    net.finish().assert_clean();
+                };
+                if std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err() {
+                    wrong.push(format!("{}, {setting:?}, seed {seed}", self.name));
+                }
+            }
+        }
+        wrong
+    }
+}
+
 const fn plain(name: &'static str, about: &'static str, run: fn(&Net, Setting)) -> Receiving {
     Receiving { name, about, vms: 4, layout: Setting::layout, run }
 }
