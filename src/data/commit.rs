@@ -9,6 +9,7 @@ use crate::ndis::nbl::Nbl;
 use core::sync::atomic::Ordering;
 use teaming::forward::counters::Counters;
 use teaming::forward::drop_reason::DropReason;
+use teaming::forward::flood::Audience;
 use teaming::forward::source::{Origin, SourcePort};
 use teaming::forward::{Decision, Forwarding, Target, Verdict};
 use teaming::ids::{MemberIndex, NicId, Ticks};
@@ -28,7 +29,7 @@ pub const BATCH_DESTINATIONS: usize = 64;
 
 /// A flood with destinations left.
 pub struct Flood {
-    pub decision: Decision,
+    pub audience: Audience,
     /// Position in the port table at which the next batch continues.
     pub from: usize,
 }
@@ -177,24 +178,27 @@ fn commit_flood(
     if must_travel_apart(module, list, decision) {
         return Flooded::Committed(Committed::Apart);
     }
-    let member = || uplink.and_then(|member| external(forwarding, member, decision.bits));
-    let vnics = || forwarding.flood(source_port, decision, 0);
-    let vnics_max = (*destinations_left).max(1).saturating_sub(usize::from(member().is_some()));
-    let (count, last) = vnics().take(vnics_max).fold((0, 0), |(count, _), (next, _)| (count + 1, next));
-    let total = count + usize::from(member().is_some());
-    let targets = || member().into_iter().chain(vnics().take(count).map(|(_, target)| target));
-    let more = count == vnics_max && forwarding.flood(source_port, decision, last).next().is_some();
-    Flooded::Committed(match (targets().next(), total, more) {
-        (Some(target), 1, false) => return Flooded::Only(target),
-        (None, _, false) => Committed::To(dropped(source_port, DropReason::NoDestination)),
+    let member = uplink.and_then(|member| external(forwarding, member, decision.bits));
+    let room = (*destinations_left).max(1).saturating_sub(usize::from(member.is_some()));
+    let audience = forwarding.audience(decision);
+    let vnics = forwarding.reach(source_port, &audience, 0).at_most(room);
+    let total = vnics.count() + usize::from(member.is_some());
+    let more = forwarding.reaches_any(source_port, &audience, vnics.next());
+    let mut targets = member.into_iter().chain(forwarding.targets(vnics));
+    Flooded::Committed(match (total, more) {
+        (0, false) => Committed::To(dropped(source_port, DropReason::NoDestination)),
+        (1, false) => match targets.next() {
+            Some(target) => return Flooded::Only(target),
+            None => Committed::To(dropped(source_port, DropReason::NoDestination)),
+        },
         _ => {
             *destinations_left = destinations_left.saturating_sub(total);
             let count = u32::try_from(total).unwrap_or(u32::MAX);
-            if total != 0 && module.switch.add_destinations(list, count, targets()).is_err() {
+            if total != 0 && module.switch.add_destinations(list, count, targets).is_err() {
                 Committed::To(dropped(source_port, DropReason::NoResources))
             } else {
                 write_tag(module, list, decision);
-                if more { Committed::Partly(last) } else { Committed::To(Group::Several) }
+                if more { Committed::Partly(vnics.next()) } else { Committed::To(Group::Several) }
             }
         }
     })
@@ -208,12 +212,12 @@ pub fn finish(module: &Module, list: &mut Nbl, mut flood: Flood) {
     loop {
         let forwarding = module.forwarding.read();
         let source_port = forwarding.source_port(list.source());
-        let vnics = || forwarding.flood(&source_port, &flood.decision, flood.from).take(BATCH_DESTINATIONS);
-        let (count, last) = vnics().fold((0, flood.from), |(count, _), (next, _)| (count + 1, next));
-        if count == 0 || module.switch.add_destinations(list, count, vnics().map(|(_, to)| to)).is_err() {
+        let vnics = forwarding.reach(&source_port, &flood.audience, flood.from).at_most(BATCH_DESTINATIONS);
+        let count = u32::try_from(vnics.count()).unwrap_or(u32::MAX);
+        if count == 0 || module.switch.add_destinations(list, count, forwarding.targets(vnics)).is_err() {
             return;
         }
-        flood.from = last;
+        flood.from = vnics.next();
     }
 }
 

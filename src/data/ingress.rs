@@ -136,7 +136,9 @@ fn decide_held(
         counters.change(|counters| counters.count_decision(&decision, load));
         match committed {
             Committed::To(group) => groups.push(group, list),
-            Committed::Partly(from) => return BatchEnd::Flood(list, Flood { decision, from }),
+            Committed::Partly(from) => {
+                return BatchEnd::Flood(list, Flood { audience: forwarding.audience(&decision), from });
+            }
             Committed::Apart => {}
         }
         if groups.is_full() || destinations_left == 0 {

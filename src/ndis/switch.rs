@@ -201,7 +201,8 @@ fn write_destinations(
     let Some(array) = (unsafe { array.as_ref() }) else { return 0 };
     let room = array.num_elements.saturating_sub(array.num_destinations).min(count);
     let mut written = 0;
-    for target in targets.take(room as usize) {
+    // `for_each`: a loop over a chain of iterators asks at each step which of them it is in.
+    targets.take(room as usize).for_each(|target| {
         let index = (array.num_destinations + written) as usize;
         let offset = array.element_size as usize * index;
         // SAFETY: the element lies inside the array: `index < num_elements`.
@@ -209,7 +210,7 @@ fn write_destinations(
         // SAFETY: as above. The whole element is written, because a free element has old contents.
         unsafe { element.write_unaligned(destination(target)) };
         written += 1;
-    }
+    });
     written
 }
 

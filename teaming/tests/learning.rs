@@ -93,12 +93,12 @@ impl Switch {
         self.decide(from, source, to, Ticks::ZERO).verdict
     }
 
-    fn reached(&self, from: NicId, decision: &Decision, start: usize) -> Vec<(usize, u32)> {
+    /// The ports of at most `most` vNICs that a flood reaches from a position on, and where it goes on.
+    fn reached(&self, from: NicId, decision: &Decision, start: usize, most: usize) -> (Vec<u32>, usize) {
         let source_port = self.forwarding.source_port(from);
-        self.forwarding
-            .flood(&source_port, decision, start)
-            .map(|(next, to)| (next, to.nic.port.get()))
-            .collect()
+        let reached =
+            self.forwarding.reach(&source_port, &self.forwarding.audience(decision), start).at_most(most);
+        (self.forwarding.targets(reached).map(|to| to.nic.port.get()).collect(), reached.next())
     }
 }
 
@@ -127,7 +127,7 @@ fn an_unknown_address_is_looked_for_behind_ports_that_may_learn_until_it_is_hear
     switch.secure(12, SPOOFING);
     let unknown = switch.decide(nic(1, 1), HOST, STRAY, Ticks::ZERO);
     assert_eq!(unknown.verdict, Verdict::Flood { uplink: None });
-    assert_eq!(switch.reached(nic(1, 1), &unknown, 0), [(3, 12)]);
+    assert_eq!(switch.reached(nic(1, 1), &unknown, 0, 64).0, [12]);
     let inside = switch.decide(nic(10, 0), mac(10), STRAY, Ticks::ZERO);
     assert!(matches!(inside.verdict, Verdict::Flood { uplink: Some(_) }));
     // Once learned, the address is delivered to its port from every source, until it has sent nothing for too long.
@@ -199,10 +199,12 @@ fn a_flood_that_goes_on_looks_at_every_station_anew_and_at_none_twice() {
     let decision = switch.decide(from, mac(10), MacAddr::BROADCAST, Ticks::ZERO);
     let (mut position, mut reached) = (0, Vec::new());
     for hold in 0_u32.. {
-        let some: Vec<_> = switch.reached(from, &decision, position).into_iter().take(64).collect();
-        let Some(&(last, _)) = some.last() else { break };
-        position = last;
-        reached.extend(some.iter().map(|&(_, port)| port));
+        let (some, next) = switch.reached(from, &decision, position, 64);
+        if some.is_empty() {
+            break;
+        }
+        position = next;
+        reached.extend(some);
         // Between two batches a vNIC that has its copy is disconnected, one without is disconnected, and one is
         // connected again.
         let gone = [12 + hold, 180 + hold].map(|port| parameters(port, NicKind::Synthetic));
@@ -219,6 +221,55 @@ fn a_flood_that_goes_on_looks_at_every_station_anew_and_at_none_twice() {
 }
 
 #[test]
+fn a_flood_in_batches_of_any_size_reaches_whom_one_in_a_single_batch_reaches() {
+    let mut switch = switch(TeamingMode::Static, 200);
+    // Places without a vNIC: single ones, and more than a batch looks at.
+    for port in (12..30).step_by(3).chain(90..170) {
+        switch.forwarding.on_vnic(NicOp::Disconnect, &parameters(port, NicKind::Synthetic)).unwrap();
+    }
+    let from = nic(10, 0);
+    let decision = switch.decide(from, mac(10), MacAddr::BROADCAST, Ticks::ZERO);
+    let all: Vec<u32> = (11..30).filter(|port| port % 3 != 0).chain(30..90).chain(170..210).collect();
+    for most in [1, 2, 31, 63, 64, 65, 1_000] {
+        let (mut position, mut reached) = (0, Vec::new());
+        loop {
+            let (some, next) = switch.reached(from, &decision, position, most);
+            assert!(some.len() <= most.min(64));
+            if some.is_empty() {
+                break;
+            }
+            reached.extend(some);
+            assert!(next > position);
+            position = next;
+        }
+        assert_eq!(reached, all, "{most} at a time");
+    }
+}
+
+#[test]
+fn a_flood_reaches_exactly_the_ports_that_are_there_while_ports_come_and_go() {
+    let mut switch = switch(TeamingMode::Static, 80);
+    let mut there: std::collections::BTreeSet<u32> = (11..90).collect();
+    let mut random = 1_u32;
+    for round in 0..400 {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        // First from the end, so that the table shrinks; then anywhere.
+        let port = if round < 60 { 89 - round } else { 11 + (random >> 16) % 79 };
+        if there.remove(&port) {
+            switch.forwarding.delete_port(PortId::new(port));
+        } else {
+            there.insert(port);
+            switch.forwarding.create_port(PortId::new(port), false).unwrap();
+            switch.forwarding.on_vnic(NicOp::Connect, &parameters(port, NicKind::Synthetic)).unwrap();
+        }
+        let decision = switch.decide(nic(10, 0), mac(10), MacAddr::BROADCAST, Ticks::ZERO);
+        let (mut reached, next) = switch.reached(nic(10, 0), &decision, 0, 64);
+        reached.extend(switch.reached(nic(10, 0), &decision, next, 64).0);
+        assert_eq!(reached.into_iter().collect::<std::collections::BTreeSet<_>>(), there, "round {round}");
+    }
+}
+
+#[test]
 fn groups_reach_their_members_and_whoever_has_not_said_what_it_wants() {
     let mut switch = switch(TeamingMode::Static, 6);
     let ports = &mut switch.forwarding.ports;
@@ -231,7 +282,7 @@ fn groups_reach_their_members_and_whoever_has_not_said_what_it_wants() {
     ports.leave(port(14), GROUP);
     let reached = |switch: &Switch, to| {
         let decision = switch.decide(nic(10, 0), mac(10), to, Ticks::ZERO);
-        switch.reached(nic(10, 0), &decision, 0).into_iter().map(|(_, port)| port).collect::<Vec<_>>()
+        switch.reached(nic(10, 0), &decision, 0, 64).0
     };
     assert_eq!(reached(&switch, GROUP), [11, 13, 15]);
     assert_eq!(reached(&switch, MacAddr::BROADCAST), [11, 12, 13, 14, 15]);

@@ -102,7 +102,13 @@ impl Switch {
         let source_port = self.forwarding.source_port(source);
         let decision =
             self.forwarding.decide_from(&source_port, &packet(source, &frame), &OutOfBand::NOTHING);
-        self.forwarding.flood(&source_port, &decision, 0).map(|(_, target)| target.nic).collect()
+        let reached = self.forwarding.reach(&source_port, &self.forwarding.audience(&decision), 0);
+        assert!(!self.forwarding.reaches_any(
+            &source_port,
+            &self.forwarding.audience(&decision),
+            reached.next()
+        ));
+        self.forwarding.targets(reached).map(|target| target.nic).collect()
     }
 
     fn decide(&self, source: NicId, to: MacAddr) -> Verdict {

@@ -170,7 +170,7 @@ impl<S: Storage> Forwarding<S> {
         let Trace { from, to_vnic, .. } = decision.trace;
         let dropped = |reason| Judged::plain(Decision::dropped(reason));
         let floods = matches!(decision.verdict, Verdict::Flood { .. });
-        if floods && self.flood(source_port, &decision, 0).next().is_none() {
+        if floods && !self.reaches_any(source_port, &self.audience(&decision), 0) {
             return dropped(DropReason::NoDestination);
         }
         let mut judged = Judged::plain(decision);

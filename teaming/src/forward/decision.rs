@@ -26,7 +26,7 @@ pub struct Packet<'a> {
 pub enum Verdict {
     Deliver(NicId),
     Uplink(MemberIndex),
-    /// To the vNICs that `Forwarding::flood` yields, and to one member if named.
+    /// To the vNICs that `Forwarding::reach` finds, and to one member if named.
     Flood {
         uplink: Option<MemberIndex>,
     },

@@ -1,5 +1,5 @@
-//! Broadcasts, multicasts and frames to unknown addresses: their destinations. The rare half of the decision that `forward` begins. It parses the headers again:
-//! handing them over would force them into memory for every packet.
+//! Broadcasts, multicasts and frames to unknown addresses: their destinations. The rare half of the decision
+//! that `forward` begins. It parses the headers again: handing them over would force them into memory for every packet.
 
 use crate::Storage;
 use crate::forward::drop_reason::DropReason;
@@ -7,7 +7,9 @@ use crate::forward::source::{FrameTag, Origin, SourcePort};
 use crate::forward::trace::Trace;
 use crate::forward::{Decision, Forwarding, OutOfBand, Packet, Target, Verdict};
 use crate::frame;
-use crate::ids::MacAddr;
+use crate::ids::{MacAddr, PortId};
+use crate::ports::Port;
+use crate::ports::port::Preserve;
 
 impl<S: Storage> Forwarding<S> {
     /// A frame to an address that no vNIC has: to a learned address, to the external port, or dropped.
@@ -46,8 +48,9 @@ impl<S: Storage> Forwarding<S> {
             .and_then(|bits| Ok((bits, self.member(source_port, packet, headers, out_of_band)?)));
         let decision = Decision { to, sent, ..Decision::new(Verdict::Flood { uplink: None }) };
         let known_outside = self.is_external_address(to, vlan, packet.now);
-        let behind_a_port =
-            !known_outside && self.ports.learns() && self.flood(source_port, &decision, 0).next().is_some();
+        let behind_a_port = !known_outside
+            && self.ports.learns()
+            && self.reaches_any(source_port, &self.audience(&decision), 0);
         let leaves = self.judges() && uplink.is_ok() && !known_outside;
         let trace = if leaves { Trace::JUDGED } else { Trace::NONE };
         match (uplink, behind_a_port) {
@@ -109,7 +112,7 @@ impl<S: Storage> Forwarding<S> {
         let sent = if outside { sent.keyed(source_port.vlans) } else { sent };
         let inward = Decision { to, sent, ..Decision::new(Verdict::Flood { uplink: None }) };
         let stays = to.link_local().is_some_and(|number| !self.link_local_forwarded.contains(number));
-        if stays && (outside || self.flood(source_port, &inward, 0).next().is_none()) {
+        if stays && (outside || !self.reaches_any(source_port, &self.audience(&inward), 0)) {
             return Decision::dropped(DropReason::LinkLocal);
         }
         if stays {
@@ -128,26 +131,138 @@ impl<S: Storage> Forwarding<S> {
         }
     }
 
-    /// The vNICs that a flood reaches, each with the position after it, where the next batch goes on after the lock was
-    /// released. A destination is checked in the batch that commits it.
-    pub fn flood<'a>(
-        &'a self,
-        source_port: &'a SourcePort,
-        decision: &Decision,
-        from: usize,
-    ) -> impl Iterator<Item = (usize, Target)> + 'a {
-        let (to, sent, owner) = (decision.to, decision.sent, decision.owner);
-        (from..self.ports.positions()).filter_map(move |position| {
-            let port = self.ports.at(position).filter(|port| port.id != source_port.nic)?;
-            if port.id.port == owner {
+    /// The vNICs that a decision is for, if it is a flood.
+    pub fn audience(&self, decision: &Decision) -> Audience {
+        let &Decision { to, sent, owner, .. } = decision;
+        Audience { to, sent, owner, all: to.is_broadcast() || to.is_multicast() && !self.prune_multicast }
+    }
+
+    /// Whether a flood reaches a vNIC at this position of the port table or after it.
+    pub fn reaches_any(&self, source_port: &SourcePort, audience: &Audience, from: usize) -> bool {
+        let mut left = self.ports.places().iter().enumerate().skip(from);
+        left.any(|(position, port)| self.reaches(source_port, audience, position, port).is_some())
+    }
+
+    /// The next vNICs that a flood reaches, from this position of the port table on; none if there are no more. Whoever
+    /// releases the lock goes on at `next`: a destination is looked up under the hold that commits it.
+    pub fn reach(&self, source_port: &SourcePort, audience: &Audience, from: usize) -> Reached {
+        let mut reached = Reached::none(from);
+        while let Some(left) = self.ports.places().get(reached.next..).filter(|left| !left.is_empty()) {
+            let window = left.get(..Reached::WINDOW).unwrap_or(left);
+            reached = Reached::none(reached.next);
+            let mut bit = 1_u64;
+            for (port, position) in window.iter().zip(reached.first..) {
+                if let Some(bits) = self.reaches(source_port, audience, position, port) {
+                    reached.ports |= bit;
+                    reached.vlan |= if bits.contains(Preserve::VLAN) { bit } else { 0 };
+                    reached.priority |= if bits.contains(Preserve::PRIORITY) { bit } else { 0 };
+                }
+                bit = bit.wrapping_shl(1);
+            }
+            reached.next = reached.first.saturating_add(window.len());
+            if reached.ports != 0 {
+                break;
+            }
+        }
+        reached
+    }
+
+    /// The destinations that were reached under the same hold of the lock.
+    pub fn targets(&self, reached: Reached) -> impl Iterator<Item = Target> + '_ {
+        let window = self.ports.places().get(reached.first..).unwrap_or_default();
+        let window = window.get(..Reached::WINDOW).unwrap_or(window);
+        let mut left = reached.ports;
+        core::iter::from_fn(move || {
+            let at = left.trailing_zeros();
+            left &= left.wrapping_sub(1);
+            // None are left: `at` is 64.
+            let nic = window.get(at as usize)?.id;
+            Some(Target { nic, bits: reached.bits(at) })
+        })
+    }
+
+    /// What the vNIC of a port keeps of the tag, if the flood reaches it.
+    #[inline(always)] // for each port
+    fn reaches(
+        &self,
+        source_port: &SourcePort,
+        audience: &Audience,
+        position: usize,
+        port: &Port,
+    ) -> Option<Preserve> {
+        let &Audience { to, sent, owner, all } = audience;
+        if !port.is_connected() || port.id == source_port.nic || port.id.port == owner {
+            return None;
+        }
+        if !all {
+            let wanted =
+                if to.is_multicast() { self.ports.is_member_of(position, to) } else { port.may_learn() };
+            if !wanted {
                 return None;
             }
-            let wanted = match to.is_multicast() {
-                false => port.may_learn(),
-                true => to.is_broadcast() || !self.prune_multicast || self.ports.is_member_of(position, to),
-            };
-            let bits = self.admit(source_port, sent, port).ok().filter(|_| wanted)?;
-            Some((position.saturating_add(1), Target { nic: port.id, bits }))
-        })
+        }
+        if port.key == sent.key && sent.key != 0 {
+            return Some(source_port.priority & port.priority());
+        }
+        self.admit(source_port, sent, port).ok()
+    }
+}
+
+/// The vNICs that a flood is for.
+#[derive(Debug, Clone, Copy)]
+pub struct Audience {
+    to: MacAddr,
+    sent: FrameTag,
+    /// See `Decision::owner`.
+    owner: PortId,
+    /// Every vNIC that the policies admit, whatever it listens to.
+    all: bool,
+}
+
+/// vNICs that a flood reaches, as bits for positions of the port table that follow each other; and what each keeps of
+/// the tag.
+#[derive(Debug, Clone, Copy)]
+pub struct Reached {
+    /// The position of the lowest bit.
+    first: usize,
+    /// The position at which the search goes on.
+    next: usize,
+    ports: u64,
+    vlan: u64,
+    priority: u64,
+}
+
+impl Reached {
+    /// Positions of one value.
+    const WINDOW: usize = u64::BITS as usize;
+
+    const fn none(from: usize) -> Self {
+        Self { first: from, next: from, ports: 0, vlan: 0, priority: 0 }
+    }
+
+    /// What the vNIC at a position of the window keeps of the tag.
+    const fn bits(&self, at: u32) -> Preserve {
+        let vlan = if self.vlan.wrapping_shr(at) & 1 == 0 { Preserve::NOTHING } else { Preserve::VLAN };
+        let priority = self.priority.wrapping_shr(at) & 1 == 0;
+        vlan.union(if priority { Preserve::NOTHING } else { Preserve::PRIORITY })
+    }
+
+    pub const fn count(&self) -> usize {
+        self.ports.count_ones() as usize
+    }
+
+    pub const fn next(&self) -> usize {
+        self.next
+    }
+
+    /// The first of them, at most `most`.
+    #[must_use]
+    pub fn at_most(mut self, most: usize) -> Self {
+        while self.count() > most {
+            let last = 63 ^ self.ports.leading_zeros();
+            self.ports ^= 1_u64.wrapping_shl(last);
+            self.next = self.first.saturating_add(last as usize);
+        }
+        self
     }
 }

@@ -36,6 +36,8 @@ pub struct PortTable<S: Storage> {
     pub(crate) room: PortTableStorage<S>,
     sets: S::Of<VlanSet>,
     used: usize,
+    /// One more than the highest position in use.
+    end: usize,
     learning: usize,
     pub(crate) grouped: usize,
 }
@@ -45,7 +47,7 @@ impl<S: Storage> PortTable<S> {
     pub fn new(mut room: PortTableStorage<S>, mut sets: S::Of<VlanSet>) -> Self {
         room.clear();
         sets.fill(VlanSet::EMPTY);
-        Self { room, sets, used: 0, learning: 0, grouped: 0 }
+        Self { room, sets, used: 0, end: 0, learning: 0, grouped: 0 }
     }
 
     // Ports.
@@ -264,11 +266,11 @@ impl<S: Storage> PortTable<S> {
     }
 
     pub fn connected(&self) -> impl Iterator<Item = &Port> {
-        self.room.ports.iter().filter(|port| port.is_connected())
+        self.places().iter().filter(|port| port.is_connected())
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Port> {
-        self.room.ports.iter().filter(|port| port.used)
+        self.places().iter().filter(|port| port.used)
     }
 
     pub fn sets(&self) -> &[VlanSet] {
@@ -293,9 +295,9 @@ impl<S: Storage> PortTable<S> {
         self.room.capacity().min(PORTS_MAX)
     }
 
-    /// All positions of ports are below it.
-    pub fn positions(&self) -> usize {
-        self.room.ports.len()
+    /// The places for ports by position, used or not, up to the last that is used.
+    pub(crate) fn places(&self) -> &[Port] {
+        self.room.ports.get(..self.end).unwrap_or(&self.room.ports)
     }
 
     pub fn is_full(&self) -> bool {
@@ -377,6 +379,7 @@ impl<S: Storage> PortTable<S> {
             port.refresh();
         }
         self.used = self.used.saturating_add(1);
+        self.end = self.end.max(at.saturating_add(1));
         Ok(at)
     }
 
@@ -386,6 +389,8 @@ impl<S: Storage> PortTable<S> {
         *port = Port::EMPTY;
         index::remove(&mut self.room.index, slot, By::Key);
         self.used = self.used.saturating_sub(1);
+        let last = self.places().iter().rposition(|port| port.used);
+        self.end = last.map_or(0, |last| last.saturating_add(1));
     }
 
     fn index(&mut self, at: usize) {

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use proptest::test_runner::{Config, RngSeed};
 use teaming::Heap;
 use teaming::forward::drop_reason::DropReason;
-use teaming::forward::{Decision, Forwarding, OutOfBand, Packet, Verdict};
+use teaming::forward::source::SourcePort;
+use teaming::forward::{Decision, Forwarding, OutOfBand, Packet, Target, Verdict};
 use teaming::ids::{BUCKETS, MEMBERS, MacAddr, MemberIndex, NicId, NicIndex, PortId, Ticks};
 use teaming::oid::nic::{NicKind, NicOp, NicParameters, VmId};
 use teaming::ports::policy::Security;
@@ -24,6 +25,18 @@ pub const TRUSTED: NicId = nic(0, 0);
 
 pub const fn nic(port: u32, index: u16) -> NicId {
     NicId::new(PortId::new(port), NicIndex::new(index))
+}
+
+/// The vNICs that a flood reaches, found under one hold of the lock.
+pub fn flooded<'a>(
+    forwarding: &'a Forwarding<Heap>,
+    source_port: &'a SourcePort,
+    decision: &Decision,
+) -> impl Iterator<Item = Target> + 'a {
+    let audience = forwarding.audience(decision);
+    let reach =
+        move |from| Some(forwarding.reach(source_port, &audience, from)).filter(|some| some.count() > 0);
+    std::iter::successors(reach(0), move |some| reach(some.next())).flat_map(|some| forwarding.targets(some))
 }
 
 pub fn member(number: u8) -> MemberIndex {
@@ -161,7 +174,7 @@ impl Host {
                     ways.insert(Place::Outside, decision.bits.bits());
                 }
                 let source_port = self.forwarding.source_port(source);
-                for (_, target) in self.forwarding.flood(&source_port, &decision, 0) {
+                for target in flooded(&self.forwarding, &source_port, &decision) {
                     let before = ways.insert(Place::Station(target.nic.port.get()), target.bits.bits());
                     assert_eq!(before, None, "one station twice");
                 }

@@ -14,7 +14,7 @@ use teaming::ports::mac_learning::AGE;
 use teaming::settings::TeamingMode;
 use teaming::team::member::{LinkState, MemberEvent};
 
-use crate::host::{Host, REMOTE, SPOOFING, UPLINK, group, mac, nic, settings, stray};
+use crate::host::{Host, REMOTE, SPOOFING, UPLINK, flooded, group, mac, nic, settings, stray};
 
 const BOTH: [TeamingMode; 2] = [TeamingMode::SwitchIndependent, TeamingMode::Static];
 /// The virtual address of a router.
@@ -49,13 +49,12 @@ fn went(host: &Host, source: NicId, window: &[u8]) -> Result<Went, DropReason> {
     let packet = Packet { source, window, pinned: None, native: false, now: host.now };
     let decision = host.forwarding.decide_alone(&packet, &OutOfBand::NOTHING);
     let source_port = host.forwarding.source_port(source);
-    let flooded =
-        || host.forwarding.flood(&source_port, &decision, 0).map(|(_, to)| to.nic.port.get()).collect();
+    let reached = || flooded(&host.forwarding, &source_port, &decision).map(|to| to.nic.port.get()).collect();
     Ok(match decision.verdict {
         Verdict::Drop(reason) | Verdict::RefusedBy(_, reason) => return Err(reason),
         Verdict::Deliver(nic) => Went { to: [nic.port.get()].into(), by: None },
         Verdict::Uplink(member) => Went { by: Some(member.get()), ..Went::default() },
-        Verdict::Flood { uplink } => Went { to: flooded(), by: uplink.map(|member| member.get()) },
+        Verdict::Flood { uplink } => Went { to: reached(), by: uplink.map(|member| member.get()) },
         Verdict::Native => panic!("no test asks for it"),
     })
 }
