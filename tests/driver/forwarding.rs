@@ -9,7 +9,7 @@ use vswitch::scenario::guest::{BROADCAST, Flow, Packet};
 use vswitch::scenario::outcome::Outcome;
 use vswitch::scenario::suite::depth::{each, seeds};
 use vswitch::scenario::suite::policies::{access, private_plan};
-use vswitch::scenario::suite::random::{Traffic, insert_tag, switch};
+use vswitch::scenario::suite::random::{Traffic, insert_tag, insert_tag_of, switch};
 use vswitch::scenario::{EXTERNAL_PORT, Scenario};
 use vswitch::switch::frames::FrameOutcome;
 use vswitch::switch::ports::policy::{Property, Vlan};
@@ -127,8 +127,12 @@ enum Tagged {
     No,
     OutOfBand(u16),
     Inside(u16),
+    /// A service tag in its bytes, of one kind or the other.
+    Service(u16, u16),
+    /// The same with another VLAN beside the bytes.
+    Around(u16, u16),
 }
-use Tagged::{Inside, No, OutOfBand};
+use Tagged::{Around, Inside, No, OutOfBand, Service};
 
 /// A frame of VM 0 or of the external network, and the ports that receive it: an access port of VLAN 7, one of VLAN 8,
 /// one without a VLAN, a trunk for 7 and 8 with 8 native and 9 pruned; and its VLAN on the wire, if it leaves.
@@ -152,6 +156,19 @@ const ROWS: &[(&str, Tagged, &str, Option<u16>)] = &[
     ("external", OutOfBand(8), "0101", None),
     ("external", OutOfBand(9), "0000", None),
     ("external", Inside(7), "0001", None),
+    ("access 7", Service(0x88A8, 7), "0000", None),
+    ("access 7", Service(0x9100, 8), "0000", None),
+    ("none", Service(0x88A8, 7), "0000", None),
+    ("trunk", Service(0x88A8, 7), "0001", Some(8)),
+    ("trunk", Service(0x9100, 7), "0001", Some(8)),
+    ("trunk", Service(0x88A8, 9), "0000", None),
+    ("trunk", Service(0x9100, 10), "0000", None),
+    ("trunk", Around(7, 10), "0001", Some(7)),
+    ("trunk", Around(9, 7), "0000", None),
+    ("external", Service(0x88A8, 7), "0000", None),
+    ("external", Around(7, 7), "0001", None),
+    ("external", Around(8, 7), "0001", None),
+    ("external", Around(8, 9), "0000", None),
 ];
 
 fn trunk() -> Property {
@@ -199,9 +216,15 @@ fn rows_hold((told, property, late): &(&str, Option<Vlan>, bool)) {
         if let Inside(vid) = *tagged {
             insert_tag(&mut frame, vid, 0);
         }
+        if let Service(tpid, vid) = *tagged {
+            insert_tag_of(&mut frame, tpid, vid, 0);
+        }
+        if let Around(_, vid) = *tagged {
+            insert_tag_of(&mut frame, 0x88A8, vid, 0);
+        }
         let packet = match *tagged {
-            OutOfBand(vid) => Packet::tagged(frame, vid, 3),
-            No | Inside(_) => Packet::of(frame),
+            OutOfBand(vid) | Around(vid, _) => Packet::tagged(frame, vid, 3),
+            No | Inside(_) | Service(..) => Packet::of(frame),
         };
         match *source {
             "external" => net.receive_external_packets(1, vec![packet]),

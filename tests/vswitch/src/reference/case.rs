@@ -13,7 +13,7 @@
 use crate::adapter::network::seen::{Seen, content};
 use crate::machine::clock::SECOND;
 use crate::machine::world::World;
-use crate::reference::{Question, vlan};
+use crate::reference::{Question, vlan, vnics};
 use crate::switch::frames::FrameId;
 use crate::switch::ndis::{Life, State};
 use crate::switch::ports::{Mac, NicId};
@@ -68,12 +68,12 @@ impl State {
     }
 
     /// What becomes of frames from that port may depend on what the extension knows of this one: they are from it or for
-    /// it, for many, or for an address that nobody is known to have; all may depend on the external port.
+    /// it, for many, or for an address that no connected vNIC has; all may depend on the external port.
     fn concerns(&self, module: usize, frames: &[(FrameId, Arc<[u8]>)], from: u32, port: u32) -> bool {
         let m = &self.modules[module];
         let for_port = |frame: &[u8]| {
             let to: Option<Mac> = frame.get(..6).and_then(|to| to.try_into().ok());
-            let owners = || m.topology.nics().filter(|nic| to.is_some_and(|to| nic.mac == to));
+            let owners = || vnics(&m.topology).filter(|nic| to.is_some_and(|to| nic.mac == to));
             to.is_none_or(|to| to[0] & 1 != 0)
                 || owners().next().is_none()
                 || owners().any(|nic| nic.id.port == port)

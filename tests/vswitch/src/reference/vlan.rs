@@ -17,6 +17,10 @@
 //! | trunk port | allowed and not pruned, the native one if not pruned | tagged; the native one tagged or not |
 //! | external | any | tagged, VLAN 0 untagged |
 //!
+//! A service tag (IEEE 802.1ad: 0x88A8, or 0x9100 of older equipment) is payload for equipment that reads 802.1Q tags
+//! alone, and a VLAN for equipment that reads it. Where it is the outermost tag, a frame may be only where both readings
+//! allow it: so a port without tags neither sends nor gets one, and a trunk only in VLANs that it carries.
+//!
 //! Pages: ns-ntddndis-_ndis_switch_port_property_vlan.md, ne-ntddndis-_ndis_switch_port_pvlan_mode.md,
 //! ns-ndis-_ndis_switch_port_destination.md. What they leave open is a `Freedom`.
 
@@ -37,6 +41,8 @@ pub struct Tag {
 pub struct Tags {
     pub out_of_band: Option<Tag>,
     pub inside: Option<Tag>,
+    /// A service tag at the beginning of its bytes.
+    pub service: Option<Tag>,
 }
 
 /// The word of `NDIS_NET_BUFFER_LIST_8021Q_INFO`: priority in bits 0 to 2, VLAN id from bit 4.
@@ -52,13 +58,20 @@ pub fn word(tag: Option<Tag>) -> u64 {
 
 impl Tags {
     pub fn of(frame: &[u8], word: u64) -> Self {
-        let inside = match frame.get(12..16) {
-            Some(&[0x81, 0x00, high, low]) => {
-                Some(Tag { vid: u16::from_be_bytes([high & 0x0F, low]), priority: high >> 5 })
-            }
-            _ => None,
+        let tag =
+            |high: u8, low: u8| Tag { vid: u16::from_be_bytes([high & 0x0F, low]), priority: high >> 5 };
+        let (inside, service) = match frame.get(12..16) {
+            Some(&[0x81, 0x00, high, low]) => (Some(tag(high, low)), None),
+            Some(&[0x88, 0xA8, high, low] | &[0x91, 0x00, high, low]) => (None, Some(tag(high, low))),
+            _ => (None, None),
         };
-        Self { out_of_band: out_of_band(word), inside }
+        Self { out_of_band: out_of_band(word), inside, service }
+    }
+
+    /// The VLAN of a service tag that is the outermost tag.
+    fn service(self) -> Option<u16> {
+        let around = self.out_of_band.is_some_and(|tag| tag.vid != 0);
+        self.service.map(|tag| tag.vid).filter(|vid| *vid != 0 && !around)
     }
 
     fn vids(self) -> (u16, u16) {
@@ -106,14 +119,20 @@ fn said(port: &Port) -> Option<&Vlan> {
 pub fn enter(port: &Port, tags: Tags) -> Result<Inside, Cause> {
     let (vid, double) = tags.outer();
     let mut freedom = double.then_some(Freedom::DoubleTagged);
-    if vid == 0xFFF {
+    if vid == 0xFFF || tags.service.is_some_and(|tag| tag.vid == 0xFFF) {
         freedom = Some(Freedom::ReservedVlan);
     }
-    if tags.inside.is_some_and(|t| t.vid == 0) && port.kind != NicKind::External {
+    let first = tags.inside.or(tags.service);
+    if first.is_some_and(|t| t.vid == 0) && port.kind != NicKind::External {
         freedom = freedom.or(Some(Freedom::PriorityInBytes));
     }
+    let service = tags.service();
     let plain = |own: u16, private| {
-        if vid == 0 { Ok(Inside { vid: own, private, freedom }) } else { Err(Cause::Vlan) }
+        if vid == 0 && service.is_none() {
+            Ok(Inside { vid: own, private, freedom })
+        } else {
+            Err(Cause::Vlan)
+        }
     };
     match said(port) {
         None if port.kind == NicKind::External => Ok(Inside { vid, private: None, freedom }),
@@ -127,7 +146,9 @@ pub fn enter(port: &Port, tags: Tags) -> Result<Inside, Cause> {
         Some(trunk) => {
             let Vlan::Trunk { native, .. } = trunk else { return Err(Cause::Vlan) };
             let vid = if vid == 0 { *native } else { vid };
-            match on_trunk(trunk, vid) {
+            let both =
+                service.map_or(Reach::Must, |service| on_trunk(trunk, service)).and(on_trunk(trunk, vid));
+            match both {
                 Reach::Must => Ok(Inside { vid, private: None, freedom }),
                 Reach::May(free) => Ok(Inside { vid, private: None, freedom: Some(free) }),
                 Reach::No(cause) => Err(cause),
@@ -172,11 +193,28 @@ pub fn leave(port: &Port, frame: Inside, tags: Tags) -> Reach {
         Some(Vlan::Trunk { native, .. }) => Some(*native),
         _ => None,
     };
-    match by_vlan {
+    match by_vlan.and(by_service(port, frame, tags, bare)) {
         // The tag in the frame's bytes cannot be taken off on the way to a port that knows no tags.
         Reach::Must | Reach::May(_) if bare && inside != 0 && out_of_band == 0 => Reach::No(Cause::Vlan),
         Reach::Must if native == Some(frame.vid) && inside != 0 => Reach::May(Freedom::NativeInBytes),
         other => other,
+    }
+}
+
+/// The same for equipment at the far end that reads service tags: on a trunk one is the outermost tag only where the frame
+/// has no other, in the native VLAN.
+fn by_service(port: &Port, frame: Inside, tags: Tags, bare: bool) -> Reach {
+    let Some(service) = tags.service.map(|tag| tag.vid).filter(|vid| *vid != 0) else { return Reach::Must };
+    match said(port) {
+        _ if bare => Reach::No(Cause::Vlan),
+        None => Reach::Must,
+        Some(Vlan::Trunk { native, .. }) if *native != frame.vid => Reach::Must,
+        Some(trunk @ Vlan::Trunk { .. }) => match on_trunk(trunk, service) {
+            // In the native VLAN, too, a tag may be put around it.
+            Reach::No(_) => Reach::May(Freedom::NativeInBytes),
+            reach => reach,
+        },
+        Some(_) => Reach::No(Cause::Vlan),
     }
 }
 
@@ -272,9 +310,33 @@ mod tests {
     }
 
     #[test]
+    fn a_service_tag_goes_only_where_both_readings_are_allowed() {
+        let trunk = port(Some(Vlan::Trunk { native: 1, allowed: [1, 5, 6].into(), pruned: [6].into() }));
+        let access = port(Some(Vlan::Access(5)));
+        let external = Port::new(1, NicKind::External);
+        let tag = |vid| Some(Tag { vid, priority: 0 });
+        let alone = |vid| Tags { service: tag(vid), ..Tags::default() };
+        let around = |outer, vid| Tags { out_of_band: tag(outer), ..alone(vid) };
+        assert_eq!(enter(&trunk, alone(5)).map(|frame| frame.vid), Ok(1));
+        assert_eq!(enter(&trunk, alone(6)), Err(Cause::Pruned));
+        assert_eq!(enter(&trunk, alone(7)), Err(Cause::Vlan));
+        assert_eq!(enter(&trunk, around(5, 7)).map(|frame| frame.vid), Ok(5));
+        assert_eq!(enter(&access, alone(5)), Err(Cause::Vlan));
+        let outside = enter(&external, alone(7)).unwrap();
+        assert_eq!(outside.vid, 0);
+        let in_5 = enter(&external, around(5, 7)).unwrap();
+        assert_eq!(leave(&access, in_5, around(5, 7)), Reach::No(Cause::Vlan));
+        assert_eq!(leave(&trunk, in_5, around(5, 7)), Reach::Must);
+        let native = enter(&external, around(1, 7)).unwrap();
+        assert_eq!(leave(&trunk, native, around(1, 7)), Reach::May(Freedom::NativeInBytes));
+        assert_eq!(leave(&port(None), outside, alone(7)), Reach::No(Cause::Vlan));
+        assert_eq!(leave(&external, enter(&trunk, alone(5)).unwrap(), alone(5)), Reach::Must);
+    }
+
+    #[test]
     fn pruning_overrides_the_list_and_a_tag_never_enters_an_access_port() {
         let trunk = port(Some(Vlan::Trunk { native: 1, allowed: [5, 6].into(), pruned: [6].into() }));
-        let tagged = |vid| Tags { out_of_band: Some(Tag { vid, priority: 0 }), inside: None };
+        let tagged = |vid| Tags { out_of_band: Some(Tag { vid, priority: 0 }), ..Tags::default() };
         assert_eq!(enter(&trunk, tagged(5)).map(|f| f.vid), Ok(5));
         assert_eq!(enter(&trunk, tagged(6)), Err(Cause::Pruned));
         assert_eq!(enter(&trunk, tagged(7)), Err(Cause::Vlan));

@@ -183,7 +183,8 @@ impl Traffic {
         let priority = self.draw.below(8) as u8;
         let tagged = self.draw.below(12);
         if matches!(tagged, 1 | 3 | 4) {
-            insert_tag(&mut frame, if tagged == 3 { 0 } else { tag }, priority);
+            let tpid = if self.draw.chance(30) { self.draw.pick(&TPIDS) } else { TPIDS[0] };
+            insert_tag_of(&mut frame, tpid, if tagged == 3 { 0 } else { tag }, priority);
         }
         if self.draw.chance(1) {
             frame.truncate(self.draw.below(14) as usize);
@@ -233,8 +234,17 @@ pub fn stray(n: u8) -> Mac {
     [0x02, 0xBB, 0, 0, 0, n]
 }
 
+/// TPIDs of the tags that lie in a frame's bytes: of 802.1Q, of service tags (802.1ad), and of those of older equipment.
+pub const TPIDS: [u16; 3] = [0x8100, 0x88A8, 0x9100];
+
 /// Inserts an 802.1Q tag after the addresses.
 pub fn insert_tag(frame: &mut Vec<u8>, vid: u16, priority: u8) {
+    insert_tag_of(frame, TPIDS[0], vid, priority);
+}
+
+/// Inserts a tag with this TPID after the addresses.
+pub fn insert_tag_of(frame: &mut Vec<u8>, tpid: u16, vid: u16, priority: u8) {
     let [high, low] = (vid | u16::from(priority) << 13).to_be_bytes();
-    frame.splice(12..12, [0x81, 0x00, high, low]);
+    let [first, second] = tpid.to_be_bytes();
+    frame.splice(12..12, [first, second, high, low]);
 }
