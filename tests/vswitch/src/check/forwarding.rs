@@ -50,7 +50,7 @@ pub fn given(world: &World, state: &mut State, module: usize, list: usize) {
     for id in ids {
         let Some(bytes) = state.frames.all.get(id).map(|frame| Arc::clone(&frame.bytes)) else { continue };
         if let Some((mac, vid)) = teaches(&case.question(state, &bytes)) {
-            state.modules[module].learned.maybe_inside(mac, vid, source, now);
+            state.modules[module].learned.maybe_inside(mac, vid, source, (now, case.given));
         }
     }
 }
@@ -63,7 +63,7 @@ fn taught(state: &mut State, case: &Case, id: FrameId, frame: &[u8]) {
     let order = state.order;
     let m = &mut state.modules[case.module];
     if origin.is_some_and(|origin| !origin.is_outside()) && !m.arrivals.is_from_outside(&content) {
-        m.learned.inside(mac, vid, case.source, (case.now, order));
+        m.learned.inside(mac, vid, case.source, (case.now, order, case.given));
     }
 }
 
@@ -83,7 +83,7 @@ fn came(state: &mut State, case: &Case, ids: &[FrameId]) {
         let vid = inside.map_or(seen.content.vid, |inside| inside.vid);
         if seen.origin.is_outside() && from[0] & 1 == 0 {
             // Also the address of a vNIC: it counts once that is not connected any more, or not yet.
-            m.learned.maybe_outside(from, vid, case.now);
+            m.learned.maybe_outside(from, vid, (case.now, case.given));
         }
     }
 }
@@ -353,7 +353,7 @@ fn received(
         // This host sends nothing outside for an address of its own.
         let many = (team && !is_announced(m, to)).then(|| seen.content.clone());
         if certain {
-            m.learned.outside(from, inside.vid, (case.now, order), many);
+            m.learned.outside(from, inside.vid, (case.now, order, case.given), many);
         }
     }
     if !team || case.source.index == 0 || !state.installed.role.has_team() {

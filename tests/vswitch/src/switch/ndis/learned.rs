@@ -28,6 +28,10 @@ pub enum Whereabouts {
 #[derive(Default, Debug)]
 struct InVlan {
     inside_at: Option<u64>,
+    /// Order numbers of the newest calls in which such frames were given or passed on, from inside and from outside: what
+    /// is given in one call is treated in one order and passed on in another.
+    inside_order: u64,
+    outside_order: u64,
     /// Order number of the call by which this was certain.
     since: u64,
     /// When it was heard outside, and whether the extension must know.
@@ -56,22 +60,26 @@ impl Learned {
 
     /// A port sends with this address; nobody knows yet what the extension makes of it. Of a frame of the network's own that
     /// a bridge in a VM sends on, nobody ever does.
-    pub fn maybe_inside(&mut self, mac: Mac, vid: u16, at: NicId, now: u64) {
+    pub fn maybe_inside(&mut self, mac: Mac, vid: u16, at: NicId, (now, order): (u64, u64)) {
         let places = &mut self.heard.entry(mac).or_default().inside;
         places.retain(|known| *known != at);
         places.push(at);
         let heard = self.in_vlan(mac, vid);
         heard.inside_at = Some(now);
+        heard.inside_order = heard.inside_order.max(order);
         if let Some((_, certain)) = &mut heard.outside {
             *certain = false;
         }
     }
 
-    /// The extension has passed on such a frame. What it was given before `order` may have been treated by what was known
-    /// earlier.
-    pub fn inside(&mut self, mac: Mac, vid: u16, at: NicId, (now, order): (u64, u64)) {
-        self.maybe_inside(mac, vid, at, now);
+    /// The extension has passed on such a frame, which it was given in the call `given`. What it was given before `order`
+    /// may have been treated by what was known earlier.
+    pub fn inside(&mut self, mac: Mac, vid: u16, at: NicId, (now, order, given): (u64, u64, u64)) {
+        self.maybe_inside(mac, vid, at, (now, order));
         let heard = self.in_vlan(mac, vid);
+        if given <= heard.outside_order {
+            return;
+        }
         heard.first = None;
         if heard.outside.take().is_some() {
             heard.since = order;
@@ -80,8 +88,9 @@ impl Learned {
     }
 
     /// A frame with this source address came from outside; nobody knows yet what the extension makes of it.
-    pub fn maybe_outside(&mut self, mac: Mac, vid: u16, now: u64) {
+    pub fn maybe_outside(&mut self, mac: Mac, vid: u16, (now, order): (u64, u64)) {
         let heard = self.in_vlan(mac, vid);
+        heard.outside_order = heard.outside_order.max(order);
         if heard.outside.is_none() {
             heard.outside = Some((now, false));
             self.outside += 1;
@@ -92,10 +101,14 @@ impl Learned {
         }
     }
 
-    /// The extension took such a frame in. `many` has a frame for many of a team whose members are separate ports.
-    pub fn outside(&mut self, mac: Mac, vid: u16, (now, order): (u64, u64), many: Option<Wire>) {
-        self.maybe_outside(mac, vid, now);
+    /// The extension took such a frame in, which it was given in the call `given`. `many` has a frame for many of a team
+    /// whose members are separate ports.
+    pub fn outside(&mut self, mac: Mac, vid: u16, (now, order, given): (u64, u64, u64), many: Option<Wire>) {
+        self.maybe_outside(mac, vid, (now, order));
         let heard = self.in_vlan(mac, vid);
+        if given <= heard.inside_order {
+            return;
+        }
         let locked = heard.inside_at.is_some_and(|at| now < at + LOCK);
         if let Some(frame) = many.filter(|_| locked) {
             let first = heard.first.get_or_insert_with(|| frame.clone());
@@ -149,43 +162,56 @@ mod tests {
     #[test]
     fn an_address_that_was_just_sent_from_inside_moves_with_the_second_frame_that_differs() {
         let mut learned = Learned::default();
-        learned.inside(MAC, 0, AT, (0, 1));
-        learned.outside(MAC, 0, (SECOND, 1), Some(wire(1)));
-        learned.outside(MAC, 0, (2 * SECOND, 1), Some(wire(1)));
-        assert_eq!(learned.whereabouts(MAC, 0, (2 * SECOND, 2)), Whereabouts::Either);
-        learned.outside(MAC, 0, (3 * SECOND, 1), Some(wire(2)));
-        assert_eq!(learned.whereabouts(MAC, 0, (3 * SECOND, 2)), Whereabouts::External);
-        learned.inside(MAC, 0, AT, (4 * SECOND, 1));
-        assert_eq!(learned.whereabouts(MAC, 0, (4 * SECOND, 2)), Whereabouts::Inside);
+        learned.inside(MAC, 0, AT, (0, 1, 1));
+        learned.outside(MAC, 0, (SECOND, 2, 2), Some(wire(1)));
+        learned.outside(MAC, 0, (2 * SECOND, 3, 3), Some(wire(1)));
+        assert_eq!(learned.whereabouts(MAC, 0, (2 * SECOND, 4)), Whereabouts::Either);
+        learned.outside(MAC, 0, (3 * SECOND, 5, 5), Some(wire(2)));
+        assert_eq!(learned.whereabouts(MAC, 0, (3 * SECOND, 6)), Whereabouts::External);
+        learned.inside(MAC, 0, AT, (4 * SECOND, 7, 7));
+        assert_eq!(learned.whereabouts(MAC, 0, (4 * SECOND, 8)), Whereabouts::Inside);
     }
 
     #[test]
     fn without_a_team_or_after_the_lock_one_frame_moves_it() {
         for (many, at) in [(None, SECOND), (Some(wire(1)), LOCK)] {
             let mut learned = Learned::default();
-            learned.inside(MAC, 0, AT, (0, 1));
-            learned.outside(MAC, 0, (at, 1), many);
-            assert_eq!(learned.whereabouts(MAC, 0, (at, 2)), Whereabouts::External);
-            assert_eq!(learned.whereabouts(MAC, 0, (at + AGE, 2)), Whereabouts::Either);
+            learned.inside(MAC, 0, AT, (0, 1, 1));
+            learned.outside(MAC, 0, (at, 2, 2), many);
+            assert_eq!(learned.whereabouts(MAC, 0, (at, 3)), Whereabouts::External);
+            assert_eq!(learned.whereabouts(MAC, 0, (at + AGE, 3)), Whereabouts::Either);
         }
+    }
+
+    #[test]
+    fn frames_of_one_call_are_treated_in_one_order_and_passed_on_in_another() {
+        let mut learned = Learned::default();
+        learned.maybe_outside(MAC, 0, (0, 1));
+        learned.maybe_inside(MAC, 0, AT, (0, 1));
+        learned.inside(MAC, 0, AT, (0, 2, 1));
+        assert_eq!(learned.whereabouts(MAC, 0, (0, 3)), Whereabouts::Either);
+        learned.outside(MAC, 0, (0, 2, 1), None);
+        assert_eq!(learned.whereabouts(MAC, 0, (0, 3)), Whereabouts::Either);
+        learned.outside(MAC, 0, (SECOND, 4, 3), None);
+        assert_eq!(learned.whereabouts(MAC, 0, (SECOND, 5)), Whereabouts::External);
     }
 
     #[test]
     fn what_a_bridge_in_a_vm_sends_on_leaves_it_open_until_it_is_heard_outside_again() {
         let mut learned = Learned::default();
-        learned.outside(MAC, 0, (0, 1), None);
-        learned.maybe_inside(MAC, 0, AT, SECOND);
+        learned.outside(MAC, 0, (0, 1, 1), None);
+        learned.maybe_inside(MAC, 0, AT, (SECOND, 2));
         assert_eq!(learned.whereabouts(MAC, 0, (SECOND, 2)), Whereabouts::Either);
-        learned.outside(MAC, 0, (6 * SECOND, 1), Some(wire(1)));
-        assert_eq!(learned.whereabouts(MAC, 0, (6 * SECOND, 2)), Whereabouts::External);
+        learned.outside(MAC, 0, (6 * SECOND, 3, 3), Some(wire(1)));
+        assert_eq!(learned.whereabouts(MAC, 0, (6 * SECOND, 4)), Whereabouts::External);
     }
 
     #[test]
     fn an_address_is_in_one_vlan_where_it_was_heard_and_in_another_where_it_was_sent() {
         let mut learned = Learned::default();
-        learned.outside(MAC, 0, (0, 1), None);
-        learned.inside(MAC, 10, AT, (SECOND, 2));
-        learned.outside(MAC, 7, (SECOND, 5), None);
+        learned.outside(MAC, 0, (0, 1, 1), None);
+        learned.inside(MAC, 10, AT, (SECOND, 2, 2));
+        learned.outside(MAC, 7, (SECOND, 5, 5), None);
         for (vid, given, at) in [(0, 3, Whereabouts::External), (10, 3, Whereabouts::Inside)] {
             assert_eq!(learned.whereabouts(MAC, vid, (SECOND, given)), at);
         }
