@@ -48,6 +48,9 @@ unsafe extern "win64" fn KeReleaseSpinLock(_: *mut usize, _: u8) {
     leave(Counting::Holds);
 }
 
+/// `TeamingMode`: 0 is Static, 1 SwitchIndependent.
+pub static MODE: AtomicU32 = AtomicU32::new(0);
+
 /// Processors that there may be.
 pub static PROCESSORS: AtomicU32 = AtomicU32::new(2);
 /// Interrupt time, in 100 ns.
@@ -155,8 +158,12 @@ unsafe extern "win64" fn ZwQueryValueKey(
     // SAFETY: the driver passes a counted string.
     let name = String::from_utf16_lossy(unsafe { (*name).text() });
     if ["TeamingMode", "LoadBalancingAlgorithm", "LinkUpDelayMs", "FlowletGapUs"].contains(&&*name) {
-        // Static with TransportPorts, moves at once unless said otherwise: TitleIndex, REG_DWORD, length, value.
-        let value = if name == "FlowletGapUs" { GAP_US.load(Ordering::Relaxed) } else { 0 };
+        // Static with TransportPorts, moves at once, unless said otherwise: TitleIndex, REG_DWORD, length, value.
+        let value = match &*name {
+            "FlowletGapUs" => GAP_US.load(Ordering::Relaxed),
+            "TeamingMode" => MODE.load(Ordering::Relaxed),
+            _ => 0,
+        };
         // SAFETY: the driver's buffer has 20 bytes.
         unsafe { buffer.cast::<[u32; 4]>().write([0, 4, 4, value]) };
         return 0;

@@ -15,7 +15,7 @@ mod requests;
 
 #[allow(unused_imports, reason = "each benchmark uses its part")]
 pub use {
-    kernel::{GAP_US, NOW, PROCESSOR, PROCESSORS},
+    kernel::{GAP_US, MODE, NOW, PROCESSOR, PROCESSORS},
     locks::{LOCKING, WAITED},
     ndis::{NullSwitch, Vnic},
 };
@@ -69,6 +69,14 @@ impl Lists {
         lists.slots = ndis::ROOM as u64;
         lists.lists.iter_mut().for_each(|list| list.context.room = Some(ndis::Room::new()));
         lists
+    }
+
+    /// As if they came in through this member.
+    pub fn through(mut self, index: u8) -> Self {
+        for list in &mut self.lists {
+            list.nbl.info[info::SWITCH_FORWARDING_DETAIL] |= u64::from(index) << 32;
+        }
+        self
     }
 
     /// Marks the bytes as memory to which guests can write.

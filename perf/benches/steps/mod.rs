@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each benchmark uses its part")]
 
+mod receive;
 pub mod single;
 
 use crate::null_switch::{Lists, NullSwitch, Vnic};
@@ -49,6 +50,10 @@ pub const STEPS: &[Step] = &[
     Step { packets: 32, ..step("chain, 1 NIC", "256 packets", || chain(HOT, 4, 1)) },
     Step { packets: 32, ..step("chain, 1,024 NICs", "256 packets", || chain(HOT, 4, 1024)) },
     Step { packets: 32, ..step("flood to 8 and a member", "256 packets", flood) },
+    Step { packets: 32, ..step("the same, copies expected", "256 packets", receive::flood_with_credits) },
+    Step { packets: 32, ..step("receive unicast", "256 packets", receive::unicast) },
+    Step { packets: 32, ..step("receive a flood for 8", "256 packets", receive::news) },
+    Step { packets: 64, ..step("receive it and its copy", "256 packets", receive::news_and_copies) },
     Step { packets: 32, ..step("chain, guest can write", "256 packets", copied) },
     Step { packets: 32, ..step("chain, headers in 3 MDLs", "256 packets", pieces) },
     Step { packets: 32, ..step("lists of 2, one way", "256 packets", || lists_of_two(false)) },
@@ -216,10 +221,16 @@ fn null_chain(working_set: usize) -> Box<dyn FnMut()> {
     })
 }
 
-fn flood() -> Box<dyn FnMut()> {
-    let switch = switch(4, 9);
+/// Frames for everybody.
+fn broadcasts() -> Vec<Vec<u8>> {
     let mut frames = frames(HOT);
     frames.iter_mut().for_each(|frame| frame[..6].fill(0xFF));
+    frames
+}
+
+fn flood() -> Box<dyn FnMut()> {
+    let switch = switch(4, 9);
+    let frames = broadcasts();
     let mut lists = Lists::with_room(&frames, 5);
     switch.send(lists.chain(0, 1), 0x20);
     assert_eq!(lists.destinations(0), 9, "eight other vNICs and one member");
