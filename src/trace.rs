@@ -6,6 +6,7 @@ use crate::ndis::status::OutOfMemory;
 use teaming::ids::{MemberIndex, MemberSet, NicId, Ticks};
 use teaming::migration::record::{Differences, Discard};
 use teaming::offload::ProcessorConflict;
+use teaming::private_oid::FIRST_BYTES;
 use teaming::team::member::LinkSource;
 
 /// One event.
@@ -65,10 +66,11 @@ pub enum Event {
     /// A member has failed to list what it holds for most of a minute: requests are directed by what the others list. It is
     /// still asked.
     ListsGivenUp { member: MemberIndex },
-    /// A vendor-private OID of the registry was set on a member; the status is the adapter's.
-    PrivateOid { member: MemberIndex, oid: u32, status: i32 },
-    /// An entry of the registry for a member's adapter is ignored: its OID is not a vendor's, or its data is too long or of
-    /// another type.
+    /// A vendor-private OID of the registry was sent to a member; the status is the adapter's. Of the answer to a query or
+    /// method, the number of bytes, at most 256, and the first ones.
+    PrivateOid { member: MemberIndex, oid: u32, status: i32, bytes: u32, first: [u8; FIRST_BYTES] },
+    /// An entry of the registry for a member's adapter is ignored: its OID is not a vendor's, its kind is none, or its data
+    /// is too long or of another type.
     PrivateOidIgnored { member: MemberIndex, entry: u8 },
     /// The configuration of the switch, or the properties of a port, could not be read; the query is repeated.
     NotEnumerated { status: i32 },

@@ -1,6 +1,7 @@
-//! Vendor-private OIDs of the registry: `Parameters\\PrivateOids\\{adapter}` names up to eight of them with their data, which
-//! the module's thread sets on that adapter, if `PrivateOids` is on. They are set when the adapter is connected, also after
-//! a restart of the extension, and when the entries have changed. Each request is an event with its status; one that the
+//! Vendor-private OIDs of the registry: `Parameters\\PrivateOids\\{adapter}` names up to eight requests with their data, a
+//! set, a query or a method each, which the module's thread sends to that adapter, if `PrivateOids` is on. They are sent
+//! when the adapter is connected, also after a restart of the extension, and when the entries have changed. Each request is
+//! an event with its status and, of an answer, the length and the first bytes; the rest of it is nobody's. One that the
 //! adapter fails is not repeated, because nobody but its vendor knows what repeating it does.
 //!
 //! The key is writable by administrators alone (INF), and numbers below 0xFF000000 are refused: no OID of NDIS can be set
@@ -14,6 +15,7 @@ use crate::kernel::worker::{Reasons, Woken};
 use crate::module::{Control, Module};
 use crate::ndis::irql::Passive;
 use crate::ndis::member_request::{self, MemberRequest};
+use crate::ndis::status::NdisStatus;
 use crate::text;
 use crate::trace::Event;
 use teaming::backoff::Backoff;
@@ -110,12 +112,12 @@ impl Entries<'_> {
     fn follow(&self, adapter: AdapterId, before: Option<Digest>) -> Result<Option<Digest>, NotNow> {
         let Some(key) = self.open(adapter)? else { return Ok(None) };
         let mut digest = Digest::EMPTY;
-        self.each(&key, false, |oid, data| {
-            digest = digest.and(oid, data);
+        self.each(&key, false, |kind, oid, length, data| {
+            digest = digest.and(kind, oid, data.get(..length).unwrap_or(&[]));
             Ok(())
         })?;
         if before != Some(digest) {
-            self.each(&key, true, |oid, data| self.send(oid, data))?;
+            self.each(&key, true, |kind, oid, length, data| self.send(kind, oid, length, data))?;
         }
         Ok(Some(digest))
     }
@@ -129,13 +131,14 @@ impl Entries<'_> {
         Ok(Key::open(&path, self.passive)?)
     }
 
-    /// Calls `with` for each valid entry in order. `tell`: pushes an event for each that is not valid.
+    /// Calls `with` for each valid entry in order: kind, OID, bytes of its data, and a buffer that begins with them and is
+    /// zero behind. `tell`: pushes an event for each that is not valid.
     #[inline(never)] // a frame of its own
     fn each(
         &self,
         key: &Key,
         tell: bool,
-        mut with: impl FnMut(u32, &mut [u8]) -> Result<(), NotNow>,
+        mut with: impl FnMut(RequestType, u32, usize, &mut [u8]) -> Result<(), NotNow>,
     ) -> Result<(), NotNow> {
         for entry in 1..=ENTRIES {
             let digit = [b'0'.wrapping_add(entry)];
@@ -152,13 +155,18 @@ impl Entries<'_> {
                 Value::Number(value) => private_oid::number(value),
                 Value::OtherType => None,
             };
+            let kind = match key.number(&name("Kind"), self.passive)? {
+                Value::Missing => private_oid::kind(None),
+                Value::Number(value) => private_oid::kind(Some(value)),
+                Value::OtherType => None,
+            };
             let length = match key.bytes(&name("Data"), &mut data, self.passive)? {
                 Bytes::Read(length) => Some(length),
                 Bytes::Missing => Some(0),
                 Bytes::Refused => None,
             };
-            match (oid, length.and_then(|length| data.get_mut(..length))) {
-                (Some(oid), Some(data)) => with(oid, data)?,
+            match (kind, oid, length) {
+                (Some(kind), Some(oid), Some(length)) => with(kind, oid, length, &mut data)?,
                 _ if tell => self.push(Event::PrivateOidIgnored { member: self.member, entry }),
                 _ => {}
             }
@@ -166,12 +174,23 @@ impl Entries<'_> {
         Ok(())
     }
 
-    fn send(&self, oid: u32, data: &mut [u8]) -> Result<(), NotNow> {
+    fn send(&self, kind: RequestType, oid: u32, length: usize, data: &mut [u8]) -> Result<(), NotNow> {
         let Some(_work) = self.module.work.enter() else { return Err(NotNow) };
         let (_, nic) = nic_status::reference(self.module, self.member).ok_or(NotNow)?;
-        let request = MemberRequest { kind: RequestType::Set, oid, buffer: data };
-        let status = member_request::send(self.module.filter, &nic, request, self.passive).status.0;
-        self.push(Event::PrivateOid { member: self.member, oid, status });
+        // A set has as many bytes as its data; an answer may fill the buffer.
+        let room = if kind == RequestType::Set { length } else { data.len() };
+        let Some(buffer) = data.get_mut(..room) else { return Ok(()) };
+        let request = MemberRequest { kind, oid, buffer, input: length };
+        let answer = member_request::send(self.module.filter, &nic, request, self.passive);
+        let answers = kind != RequestType::Set && answer.status == NdisStatus::SUCCESS;
+        let told = data.get(..answer.bytes).filter(|_| answers).unwrap_or(&[]);
+        self.push(Event::PrivateOid {
+            member: self.member,
+            oid,
+            status: answer.status.0,
+            bytes: told.len() as u32,
+            first: private_oid::first_bytes(told),
+        });
         Ok(())
     }
 

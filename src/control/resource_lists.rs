@@ -282,7 +282,9 @@ impl Asking<'_> {
         loop {
             buffer.fill(0);
             write(buffer);
-            let MemberAnswer { status, bytes, needed } = self.send(MemberRequest { kind, oid, buffer })?;
+            let input = buffer.len();
+            let request = MemberRequest { kind, oid, buffer, input };
+            let MemberAnswer { status, bytes, needed } = self.send(request)?;
             if !status.is_too_short() || buffer.len() >= LARGEST {
                 return status.ok().map(|()| bytes);
             }

@@ -78,6 +78,8 @@ pub(crate) struct MemberRequest<'b> {
     pub oid: u32,
     /// The input of a method or a set, and the place for the output of a query or a method.
     pub buffer: &'b mut [u8],
+    /// Bytes at its beginning that are the input of a method; all, if it is longer.
+    pub input: usize,
 }
 
 /// How a member answered.
@@ -102,6 +104,10 @@ pub(crate) fn send(
     let mut both = Encapsulated::EMPTY;
     let buffer = (request.buffer.as_mut_ptr(), request.buffer.len());
     both.fill(request.kind, request.oid, buffer, NO_PARTITION, nic.nic());
+    if request.kind == RequestType::Method {
+        // The output may be longer.
+        both.inner.length = both.inner.length.min(u32::try_from(request.input).unwrap_or(u32::MAX));
+    }
     let both = &raw mut both;
     // SAFETY: the envelope is plain bytes; nothing else uses it until the request is completed.
     let envelope = unsafe { core::slice::from_raw_parts_mut(both.cast::<u8>(), usize::from(ENVELOPE)) };

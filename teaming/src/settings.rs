@@ -155,7 +155,7 @@ const PRIVATE_OIDS: Setting = Setting {
     name: "PrivateOids",
     kind: OFF_OR_ON,
     default: 0,
-    help: "Sets the vendor-private OIDs that the key PrivateOids names for single adapters.",
+    help: "Sends the vendor-private OIDs that the key PrivateOids names for single adapters.",
     takes_effect: TakesEffect::AtOnce,
 };
 

@@ -75,6 +75,11 @@ fn team(seed: u64, on: u32) -> Net {
     net
 }
 
+/// The event of a set.
+fn set(index: u16, oid: u32) -> Event {
+    Event::PrivateOid { member: member(index), oid, status: 0, bytes: 0, first: [0; 8] }
+}
+
 fn entry(oid: u32, data: &[u8]) -> [(&'static str, Value); 2] {
     [("Data1", Value::Binary(data.to_vec())), ("Oid1", Value::Dword(oid))]
 }
@@ -90,7 +95,7 @@ fn nothing_is_set_unless_the_setting_is_on_and_then_on_the_named_adapter_alone()
         net.advance(100 * MS);
         assert_eq!(asked(&net), [(2, FIRST + 7)]);
         assert_eq!(given(&net), BTreeMap::from([(2, BTreeMap::from([(FIRST + 7, vec![1, 2, 3])]))]));
-        assert_eq!(events(&net), [Event::PrivateOid { member: member(2), oid: FIRST + 7, status: 0 }]);
+        assert_eq!(events(&net), [set(2, FIRST + 7)]);
         net.finish().assert_clean();
     }
 }
@@ -136,7 +141,6 @@ fn what_no_vendor_defines_or_is_too_long_is_ignored_with_an_event_and_the_rest_i
         (Value::Dword(FIRST), Value::Binary(vec![1; 257])),
         (Value::Dword(FIRST), Value::Sz("text".to_owned())),
     ];
-    let first = member(1);
     for (number, (oid, data)) in bad.into_iter().enumerate() {
         let net = team(number as u64, 0);
         write(&net, 1, &[("Data1", data), ("Oid1", oid)]);
@@ -147,11 +151,8 @@ fn what_no_vendor_defines_or_is_too_long_is_ignored_with_an_event_and_the_rest_i
         net.advance(100 * MS);
         assert_eq!(asked(&net), [(1, u32::MAX), (1, FIRST + 8)], "entry {number}");
         assert_eq!(given(&net)[&1][&u32::MAX], [5; 256]);
-        let expected = [
-            Event::PrivateOidIgnored { member: first, entry: 1 },
-            Event::PrivateOid { member: first, oid: u32::MAX, status: 0 },
-            Event::PrivateOid { member: first, oid: FIRST + 8, status: 0 },
-        ];
+        let expected =
+            [Event::PrivateOidIgnored { member: member(1), entry: 1 }, set(1, u32::MAX), set(1, FIRST + 8)];
         assert_eq!(events(&net), expected, "entry {number}");
         net.finish().assert_clean();
     }
@@ -186,6 +187,91 @@ fn after_any_single_refused_call_the_oids_are_set_within_a_minute() {
     assert!(failed > 5, "only {failed} calls failed");
 }
 
+/// The kinds of requests, as the registry numbers them.
+const QUERY: u32 = 1;
+const METHOD: u32 = 2;
+
+/// Adapter 2 has these bytes under the first number of a vendor, and the entry of this kind with this data is for it.
+fn ask(net: &Net, kind: u32, has: &[u8], data: &[u8]) -> Vec<Event> {
+    let has = has.to_vec();
+    net.look(move |s| {
+        let adapters = &mut s.modules[0].external.adapters;
+        adapters.get_mut(&2).expect("it is there").offloads.private.insert(FIRST, has);
+    });
+    let [data, oid] = entry(FIRST, data);
+    write(net, 2, &[data, oid, ("Kind1", Value::Dword(kind))]);
+    net.set("PrivateOids", Value::Dword(1));
+    net.advance(100 * MS);
+    assert_eq!(asked(net), [(2, FIRST)], "of the named adapter alone, once");
+    events(net)
+}
+
+#[test]
+fn the_answer_to_a_query_is_told_by_its_length_and_its_first_bytes() {
+    for length in [0, 1, 7, 8, 9, 255, 256] {
+        let has: Vec<u8> = (0..length).map(|n| 1 + n as u8 % 200).collect();
+        for data in [&[][..], &[9; 256]] {
+            let net = team(length, 0);
+            let mut first = [0; 8];
+            first.iter_mut().zip(&has).for_each(|(place, byte)| *place = *byte);
+            let told =
+                Event::PrivateOid { member: member(2), oid: FIRST, status: 0, bytes: length as u32, first };
+            assert_eq!(ask(&net, QUERY, &has, data), [told], "{length} bytes");
+            assert_eq!(given(&net)[&2][&FIRST], has, "nothing is set");
+            net.finish().assert_clean();
+        }
+    }
+}
+
+#[test]
+fn an_answer_that_is_longer_than_the_bound_is_an_event_with_the_status_alone() {
+    for kind in [QUERY, METHOD] {
+        for seed in 0..3 {
+            let net = team(seed, 0);
+            match ask(&net, kind, &[5; 257], &[])[..] {
+                [Event::PrivateOid { status, bytes: 0, first: [0, 0, 0, 0, 0, 0, 0, 0], .. }] => {
+                    assert_ne!(status, 0);
+                }
+                ref other => panic!("{other:?}"),
+            }
+            net.advance(120_000 * MS);
+            assert_eq!(asked(&net).len(), 1, "it is not repeated");
+            net.finish().assert_clean();
+        }
+    }
+}
+
+#[test]
+fn a_method_is_given_its_data_and_no_more_and_its_answer_is_told() {
+    for input in [0, 1, 5, 100, 253] {
+        let data: Vec<u8> = (0..input).map(|n| 1 + n as u8).collect();
+        let net = team(u64::from(input), 0);
+        // The model's method answers what was set, then its input in reverse.
+        let answer: Vec<u8> = [0xA1, 0xA2, 0xA3].into_iter().chain(data.iter().rev().copied()).collect();
+        let mut first = [0; 8];
+        first.iter_mut().zip(&answer).for_each(|(place, byte)| *place = *byte);
+        let told = Event::PrivateOid { member: member(2), oid: FIRST, status: 0, bytes: 3 + input, first };
+        assert_eq!(ask(&net, METHOD, &[0xA1, 0xA2, 0xA3], &data), [told]);
+        net.finish().assert_clean();
+    }
+}
+
+#[test]
+fn an_entry_is_sent_again_when_its_kind_changes_and_ignored_when_that_is_none() {
+    let net = team(1, 0);
+    assert_eq!(ask(&net, QUERY, &[4], &[7]).len(), 1);
+    write(&net, 2, &[("Kind1", Value::Dword(0))]);
+    assert_eq!((asked(&net).len(), given(&net)[&2][&FIRST].clone()), (2, vec![7]));
+    for (round, none) in (3..).zip([Value::Dword(3), Value::Sz("set".to_owned()), Value::Binary(vec![1])]) {
+        write(&net, 2, &[("Kind1", none)]);
+        assert_eq!(asked(&net).len(), round - 1);
+        assert_eq!(events(&net).last(), Some(&Event::PrivateOidIgnored { member: member(2), entry: 1 }));
+        write(&net, 2, &[("Kind1", Value::Dword(0))]);
+        assert_eq!(asked(&net).len(), round, "it is one again");
+    }
+    net.finish().assert_clean();
+}
+
 fn entry_of(oid: u32) -> Net {
     let net = Scenario::new(1).members(&[10, 10]).vms(1).setting("LinkUpDelayMs", Value::Dword(0)).start();
     write(&net, 2, &entry(oid, &[1]));
@@ -202,7 +288,22 @@ fn seen(oid: u32, event: Event) -> Seen {
 }
 
 pub fn a_private_oid_is_set() -> Seen {
-    seen(FIRST, Event::PrivateOid { member: member(2), oid: FIRST, status: 0 })
+    seen(FIRST, set(2, FIRST))
+}
+
+pub fn a_private_oid_is_queried() -> Seen {
+    let net = entry_of(FIRST);
+    write(&net, 2, &[("Kind1", Value::Dword(QUERY))]);
+    net.look(|s| {
+        let adapter = s.modules[0].external.adapters.get_mut(&2).expect("it is there");
+        adapter.offloads.private.insert(FIRST, vec![3; 9]);
+    });
+    let act = |net: &Net| {
+        net.set("PrivateOids", Value::Dword(1));
+        net.advance(100 * MS);
+    };
+    let told = Event::PrivateOid { member: member(2), oid: FIRST, status: 0, bytes: 9, first: [3; 8] };
+    after(net, act, move |_| vec![Event::SettingsRead, told])
 }
 
 pub fn a_private_oid_is_none() -> Seen {

@@ -4,7 +4,7 @@ mod lists;
 mod suite;
 
 use super::module::look;
-use super::private_oids::{a_private_oid_is_none, a_private_oid_is_set};
+use super::private_oids::{a_private_oid_is_none, a_private_oid_is_queried, a_private_oid_is_set};
 use lbfoext::ndis::raw::{FAILURE, NicSaveState, RESOURCES, oids, request_type};
 use lbfoext::trace::Event;
 use lists::{
@@ -76,7 +76,7 @@ witnesses! {
     HolderUnknown: a_queue_is_freed_that_nobody_has;
     NotListed: a_member_does_not_list_what_it_holds;
     ListsGivenUp: a_member_never_lists_what_it_holds;
-    PrivateOid: a_private_oid_is_set;
+    PrivateOid: a_private_oid_is_set, a_private_oid_is_queried;
     PrivateOidIgnored: a_private_oid_is_none;
     NotEnumerated: the_ports_cannot_be_read;
     PictureIncomplete: one_port_and_one_adapter_are_unreadable;

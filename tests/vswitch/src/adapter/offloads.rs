@@ -414,6 +414,9 @@ impl Offloads {
             inner.word52 = inner.length;
             return Served::default();
         }
+        if inner.request_type == request_type::METHOD && private {
+            return self.private_method(inner, bytes);
+        }
         let answer =
             if private { self.private.get(&inner.oid).cloned() } else { self.capabilities.answer(inner.oid) };
         let Some(answer) = answer.filter(|_| inner.request_type == request_type::QUERY_INFORMATION) else {
@@ -425,6 +428,24 @@ impl Offloads {
         };
         place.copy_from_slice(&answer);
         inner.word52 = answer.len() as u32;
+        Served::default()
+    }
+}
+
+impl Offloads {
+    /// A method of the vendor's: gives back what was set under that number, then its input in reverse.
+    fn private_method(&self, inner: &mut OidRequest, input: &[u8]) -> Served {
+        let Some(set) = self.private.get(&inner.oid) else { return Served::with(NOT_SUPPORTED) };
+        let answer: Vec<u8> = set.iter().chain(input.iter().rev()).copied().collect();
+        if inner.information_buffer.is_null() || (inner.word52 as usize) < answer.len() {
+            needs(inner, answer.len());
+            return Served::with(INVALID_LENGTH);
+        }
+        // SAFETY: OutputBufferLength says that there is so much room; the input was copied.
+        let place =
+            unsafe { std::slice::from_raw_parts_mut(inner.information_buffer.cast::<u8>(), answer.len()) };
+        place.copy_from_slice(&answer);
+        (inner.method_bytes_read, inner.method_bytes_written) = (inner.length, answer.len() as u32);
         Served::default()
     }
 }
