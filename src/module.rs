@@ -142,6 +142,8 @@ pub struct Control {
     pub resources: PoolBox<OffloadResources<Pool>>,
     /// Members of which it is not known what they hold, and that have not been asked since.
     pub unasked: MemberSet,
+    /// Members that were connected before the attachment, and have been since.
+    pub found: MemberSet,
     /// Members that were connected, and on which vendor-private OIDs have not been set since.
     pub private_due: MemberSet,
     /// The capabilities of the members.
@@ -286,6 +288,7 @@ fn control_in(team: Team<Pool>, settings: Settings) -> Result<PoolBox<Control>, 
         events,
         resources,
         unasked: MemberSet::EMPTY,
+        found: MemberSet::EMPTY,
         private_due: MemberSet::EMPTY,
         capabilities: CapabilityTable::new(capabilities),
         processors,

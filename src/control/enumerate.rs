@@ -12,6 +12,7 @@ use crate::control::nic_status;
 use crate::control::settings;
 use crate::control::{private_oids, resource_lists};
 use crate::kernel::pool::{PoolSlice, Tag};
+use crate::kernel::worker::Reasons;
 use crate::module::Module;
 use crate::ndis::irql::Passive;
 use crate::ndis::member_query::Topics;
@@ -91,6 +92,7 @@ fn read_switch(module: &Module, passive: &Passive) -> Result<(), NdisStatus> {
             return picture.check(module);
         }
     }
+    module.worker.wake(Reasons::RESOURCES);
     Err(NdisStatus::FAILURE)
 }
 
@@ -179,11 +181,15 @@ fn apply(
             let before = control.team.connected();
             lifecycle::apply_locked(module, &mut control, NicOp::Connect, &nic);
             let found = control.team.connected().minus(before);
-            resource_lists::ask_unknown(module, &mut control, found);
+            resource_lists::note_unknown(&mut control, found);
+            control.found = control.found.union(found);
+            failover::note_earlier(module, &mut control);
             private_oids::connected_locked(module, &mut control, found);
         }
         changes = control.changes.count();
     }
+    // Now that the vNICs are known whose addresses the lists say.
+    module.worker.wake(Reasons::RESOURCES);
     module.control.lock().enumeration.want(Step::Properties);
     Ok(Some(Picture { announced, understood: u32::try_from(understood).unwrap_or(u32::MAX) }))
 }

@@ -9,6 +9,7 @@ use crate::ndis::irql::Passive;
 use crate::trace::Event;
 use teaming::ids::{AdapterId, MemberIndex, Ticks};
 use teaming::offload::OffloadPlacement;
+use teaming::oid::Resource;
 use teaming::settings::Settings;
 use teaming::team::TeamView;
 use teaming::team::member::{LinkSource, LinkState, MemberEvent, MemberState};
@@ -52,10 +53,22 @@ pub fn member_locked(module: &Module, control: &mut TeamLock<'_>, member: Member
         // The adapter is unbound and its resources are gone; an adapter that is bound under its index later is another.
         control.resources.went_away(member);
         control.unasked = control.unasked.without(member);
+        control.found = control.found.without(member);
         control.capabilities.forget(member);
         control.processors.forget(member);
         module.associations.write(control.dispatch()).went_away(member);
     }
+    note_earlier(module, control);
+}
+
+/// Notes which member has the security associations of before the attachment: the only adapter that there has been since, if
+/// it was connected before and has been, and its present settings offer IPsec. Then it fails a packet whose association it
+/// does not find (sending-network-data-with-ipsec-offload-version-2.md), where one without IPsec would send it in the clear.
+/// IRQL <= DISPATCH_LEVEL.
+pub fn note_earlier(module: &Module, control: &mut TeamLock<'_>) {
+    let able = control.capabilities.able(Resource::Sa, control.found);
+    let earlier = able.iter().next().filter(|_| !control.capabilities.is_team());
+    module.associations.write(control.dispatch()).earlier = earlier;
 }
 
 /// Applies a member's link state, unless a better source has spoken. IRQL <= DISPATCH_LEVEL, no lock held.

@@ -99,6 +99,7 @@ fn take_capability(module: &Module, from: NicId, capability: Capability, bytes: 
     let mut control = module.control.lock();
     if let Some(member) = member {
         let _ = control.capabilities.record(member, capability, bytes);
+        failover::note_earlier(module, &mut control);
     }
     if !control.capabilities.is_team() {
         return if member.is_some() { Taken::Recorded } else { Taken::Not };
@@ -337,4 +338,5 @@ fn took_answer(
         NdisStatus::NOT_SUPPORTED => control.capabilities.record_none(member, capability),
         _ => {}
     }
+    failover::note_earlier(module, &mut control);
 }

@@ -31,7 +31,12 @@ const ATTEMPTS: u32 = 8;
 
 /// Has the thread ask members. IRQL <= DISPATCH_LEVEL, no lock held.
 pub fn ask(module: &Module, members: MemberSet) {
-    module.control.lock().resources.want_lists(members);
+    {
+        let mut control = module.control.lock();
+        // One that was disconnected meanwhile would never answer, and requests would wait for it.
+        let there = members.intersection(control.team.connected());
+        control.resources.want_lists(there);
+    }
     module.worker.wake(Reasons::RESOURCES);
 }
 
@@ -39,12 +44,25 @@ pub fn ask(module: &Module, members: MemberSet) {
 /// freed something on one of them: where no id may be given out twice nothing is placed before they have been asked once.
 /// The caller holds the team lock.
 pub fn ask_unknown(module: &Module, control: &mut Control, members: MemberSet) {
-    if members.is_empty() {
-        return;
+    if !members.is_empty() {
+        note_unknown(control, members);
+        module.worker.wake(Reasons::RESOURCES);
     }
+}
+
+/// The same, but the thread is woken by the caller, with `Reasons::RESOURCES`.
+pub fn note_unknown(control: &mut Control, members: MemberSet) {
     control.resources.want_lists(members);
     control.unasked = control.unasked.union(members);
-    module.worker.wake(Reasons::RESOURCES);
+}
+
+/// A vNIC is connected: it may be the partition of something that was listed before. The caller holds the team lock.
+pub fn vnic_connected(module: &Module, control: &mut Control) {
+    let members = control.resources.unattributed();
+    if !members.is_empty() {
+        control.resources.want_lists(members);
+        module.worker.wake(Reasons::RESOURCES);
+    }
 }
 
 /// When failed requests are repeated.
@@ -77,18 +95,35 @@ fn read_all(module: &Module, passive: &Passive) -> bool {
         let Some(member) = to_ask(module, slot) else { continue };
         let result = read_member(module, member, passive);
         let mut control = module.control.lock();
-        control.unasked = control.unasked.without(member);
-        let Err(status) = result else { continue };
-        if control.team.member(member).state.is_connected() && !control.detaching {
+        let mut asked = !result.is_err_and(is_no_answer);
+        if let Err(status) = result
+            && control.team.member(member).state.is_connected()
+            && !control.detaching
+        {
             let now = clock::now();
             control.events.push(now, Event::NotListed { member, status: status.0 });
             if control.resources.failed_to_list(member, now) {
                 control.events.push(now, Event::ListsGivenUp { member });
+                asked = true;
             }
             all = false;
         }
+        if asked {
+            control.unasked = control.unasked.without(member);
+        }
     }
     all
+}
+
+/// The member was not asked for all its lists, for lack of memory or of a reference: as long as that lasts, but at most for
+/// `PATIENCE`, it is one that has not been asked.
+fn is_no_answer(status: NdisStatus) -> bool {
+    matches!(status, NdisStatus::RESOURCES | NdisStatus::ADAPTER_NOT_FOUND)
+}
+
+/// The first of two failures, but before all that of a list that was not asked for.
+fn first_of(one: Result<(), NdisStatus>, other: Result<(), NdisStatus>) -> Result<(), NdisStatus> {
+    if other.is_err_and(is_no_answer) { other } else { one.and(other) }
 }
 
 /// The member, if it is to be asked.
@@ -111,7 +146,7 @@ fn read_member(module: &Module, member: MemberIndex, passive: &Passive) -> Resul
             return result;
         }
     }
-    Err(NdisStatus::FAILURE)
+    Err(NdisStatus::RESOURCES)
 }
 
 /// Enters what a member lists into the table, unless its resources have changed meanwhile: then false.
@@ -194,10 +229,11 @@ impl Asking<'_> {
         let mut buffer = PoolSlice::try_new(Tag::REQUEST, FIRST_ROOM, |_| 0)?;
         let mut result = Ok(());
         for list in [List::Queues, List::Vfs, List::Vports, List::FiltersOfQueue(0)] {
-            result = result.and(self.read_list(list, &mut buffer, into));
+            result = first_of(result, self.read_list(list, &mut buffer, into));
         }
-        result = result.and(self.read_filters(Resource::Queue, List::FiltersOfQueue, &mut buffer, into));
-        result.and(self.read_filters(Resource::Vport, List::FiltersOfVport, &mut buffer, into))
+        let of_queues = self.read_filters(Resource::Queue, List::FiltersOfQueue, &mut buffer, into);
+        let of_vports = self.read_filters(Resource::Vport, List::FiltersOfVport, &mut buffer, into);
+        first_of(first_of(result, of_queues), of_vports)
     }
 
     fn read_filters(
@@ -210,7 +246,7 @@ impl Asking<'_> {
         let (mut from, mut result) = (0, Ok(()));
         while let Some((id, next)) = into.next(of, from) {
             if let Ok(id) = u32::try_from(id) {
-                result = result.and(self.read_list(list(id), buffer, into));
+                result = first_of(result, self.read_list(list(id), buffer, into));
             }
             from = next;
         }

@@ -200,8 +200,14 @@ pub fn apply_locked(module: &Module, control: &mut TeamLock<'_>, op: NicOp, nic:
             module.forwarding.write(control.dispatch()).on_external(op, nic);
             expected
         }
-        Route::Vnic(op) => expect_port(module, control, op, nic.id.port)
-            .and_then(|()| module.forwarding.write(control.dispatch()).on_vnic(op, nic)),
+        Route::Vnic(op) => {
+            let applied = expect_port(module, control, op, nic.id.port)
+                .and_then(|()| module.forwarding.write(control.dispatch()).on_vnic(op, nic));
+            if op == NicOp::Connect {
+                resource_lists::vnic_connected(module, control);
+            }
+            applied
+        }
         Route::Ignore => Ok(()),
     };
     if nic.member().is_some_and(|member| control.team.polled_adapter(member).is_some()) {

@@ -239,7 +239,7 @@ fn a_request_that_a_member_would_take_for_one_about_something_else_is_told_by_an
         }
     }
     let renamed = |ledger: &OffloadResources<Heap>, source, command: Command| {
-        ledger.any_renamed(nic(source), command.named())
+        command.named().any(|(resource, id)| ledger.is_renamed(nic(source), resource, id))
     };
     assert!(renamed(&ledger, 5, Command::FreeQueue { queue: 2 }));
     assert!(renamed(&ledger, 5, Command::UpdateQueue { queue: 2, processors: None }));
@@ -404,4 +404,34 @@ fn a_packet_leaves_by_the_member_that_has_all_its_associations_and_by_no_other()
     assert_eq!(ledger.pin(nic(10), [4, 6]), to(2));
     ledger.release(nic(10), Resource::Sa, 4);
     assert_eq!(ledger.pin(nic(10), [4, 0]), Pin::Nowhere);
+}
+
+#[test]
+fn a_handle_that_nobody_was_given_is_of_before_and_on_the_member_that_has_been_there_alone() {
+    let mut ledger = ledger(16);
+    ledger.record(nic(10), Resource::Sa, 4, member(1)).unwrap();
+    ledger.record(nic(11), Resource::Sa, 5, member(1)).unwrap();
+    ledger.record(nic(10), Resource::Queue, 7, member(1)).unwrap();
+    assert_eq!(ledger.pin(nic(10), [8, 0]), Pin::Nowhere);
+    ledger.earlier = Some(member(1));
+    let to = Pin::To(member(1));
+    for (port, handles, expected) in [
+        (10, [8, 0], to),
+        (10, [0, 8], to),
+        (10, [8, 9], to),
+        (10, [4, 8], to),
+        (10, [7, 0], to),
+        (12, [8, 0], to),
+        // Another's.
+        (10, [5, 0], Pin::Nowhere),
+        (10, [4, 5], Pin::Nowhere),
+        (10, [8, 5], Pin::Nowhere),
+    ] {
+        assert_eq!(ledger.pin(nic(port), handles), expected, "{port} {handles:?}");
+    }
+    // Of an adapter that was unbound, whatever the next one is.
+    ledger.went_away(member(1));
+    assert_eq!(ledger.pin(nic(10), [4, 0]), Pin::Nowhere);
+    ledger.earlier = None;
+    assert_eq!(ledger.pin(nic(10), [8, 0]), Pin::Nowhere);
 }

@@ -155,11 +155,93 @@ fn a_member_that_fails_to_list_for_long_is_not_waited_for_any_longer_until_it_li
     ledger.report(member(2), &[], true).unwrap();
     ledger.want_lists(set(&[2]));
     assert!(!failed(&mut ledger, 300_000));
-    assert_eq!(free(&ledger, nic(5), 1), OidPlan::Pass);
+    assert_eq!(free(&ledger, nic(5), 1), OidPlan::Redirect(member(1)), "it was heard once");
     assert!(failed(&mut ledger, 350_000));
     // Another adapter in its place is waited for.
     ledger.went_away(member(2));
     ledger.want_lists(set(&[2]));
     assert_eq!(free(&ledger, nic(5), 1), OidPlan::Pass);
     assert!(!failed(&mut ledger, 400_000));
+}
+
+#[test]
+fn a_number_is_anothers_where_a_member_has_it_for_a_known_partition_and_nobody_for_the_one_that_asks() {
+    let mut ledger = ledger(16);
+    let anothers = |ledger: &OffloadResources<teaming::Heap>, of, id, on| {
+        ledger.is_anothers(of, Resource::Queue, id, member(on))
+    };
+    ledger.report(member(1), &[queue(1, nic(5)), one(Resource::Queue, 2, None, None)], true).unwrap();
+    ledger.record(nic(6), Resource::Queue, 3, member(1)).unwrap();
+    for (of, id, on, expected) in [
+        (nic(6), 1, 1, true),
+        (nic(5), 3, 1, true),
+        (nic(5), 1, 1, false),
+        (nic(6), 1, 2, false),
+        // Whose the second is nobody knows, and 0/0 may be anybody.
+        (nic(6), 2, 1, false),
+        (NO_PARTITION, 1, 1, false),
+        (nic(6), 9, 1, false),
+    ] {
+        assert_eq!(anothers(&ledger, of, id, on), expected, "{of:?} {id} on {on}");
+    }
+    assert!(!ledger.is_anothers(nic(6), Resource::Filter, 1, member(1)), "another kind");
+    // The partition has one of that number itself, on whatever member.
+    ledger.record(nic(6), Resource::Queue, 1, member(2)).unwrap();
+    assert!(!anothers(&ledger, nic(6), 1, 1));
+    ledger.went_away(member(1));
+    assert!(!anothers(&ledger, nic(5), 3, 1), "it is gone with its adapter");
+}
+
+#[test]
+fn members_that_list_something_of_nobody_known_are_told() {
+    let mut ledger = ledger(16);
+    assert_eq!(ledger.unattributed(), set(&[]));
+    ledger.report(member(1), &[queue(1, nic(5))], true).unwrap();
+    ledger.report(member(2), &[queue(1, nic(5)), one(Resource::Queue, 2, None, None)], true).unwrap();
+    assert_eq!(ledger.unattributed(), set(&[2]));
+    ledger.went_away(member(2));
+    assert_eq!(ledger.unattributed(), set(&[]));
+}
+
+/// After a free that could not be directed members are asked again, and the next request comes at once.
+#[test]
+fn while_lists_are_read_again_requests_are_directed_by_what_was_heard() {
+    let mut ledger = ledger(16);
+    ledger.want_lists(set(&[1, 2]));
+    ledger.report(member(1), &[queue(1, nic(5)), queue(2, nic(6)), queue(3, nic(6))], true).unwrap();
+    assert_eq!(free(&ledger, nic(5), 1), OidPlan::Pass, "the other has not been heard");
+    ledger.report(member(2), &[queue(2, nic(6))], false).unwrap();
+    assert_eq!(free(&ledger, nic(5), 1), OidPlan::Pass, "nor to the end");
+    ledger.report(member(2), &[queue(2, nic(6))], true).unwrap();
+    let outdated = ledger.freed_elsewhere(nic(6), Resource::Queue, 2);
+    ledger.want_lists(outdated);
+    assert_eq!(outdated, set(&[1, 2]));
+    assert_eq!(free(&ledger, nic(5), 1), OidPlan::Redirect(member(1)));
+    // Whatever comes in its place has not been heard.
+    ledger.went_away(member(2));
+    ledger.want_lists(set(&[2]));
+    assert_eq!(free(&ledger, nic(5), 1), OidPlan::Pass);
+}
+
+#[test]
+fn nothing_is_placed_while_it_is_not_known_whether_a_member_without_a_link_holds_anything() {
+    let mut ledger = ledger(16);
+    ledger.report(member(1), &[queue(1, nic(5))], true).unwrap();
+    ledger.want_lists(set(&[1]));
+    let allocate = Command::AllocateQueue { group: 0, processors: 1 };
+    let dead = |placement| Facts { live: set(&[2]), ..facts(&[1, 2], 1, placement) };
+    let plan = |ledger: &OffloadResources<teaming::Heap>, facts| ledger.plan(nic(6), &allocate, &facts);
+    assert_eq!(plan(&ledger, dead(SingleMember)), OidPlan::Refuse(Refusal::NotNow));
+    assert_eq!(plan(&ledger, dead(FollowFlows)), OidPlan::Redirect(member(2)), "no number is unique there");
+    assert_eq!(plan(&ledger, facts(&[1, 2], 1, SingleMember)), OidPlan::Redirect(member(1)), "it has a link");
+    // It is known, one way or the other, or cannot be known.
+    ledger.report(member(1), &[queue(1, nic(5))], true).unwrap();
+    assert_eq!(plan(&ledger, dead(SingleMember)), OidPlan::Redirect(member(1)));
+    ledger.want_lists(set(&[1]));
+    assert!(!ledger.failed_to_list(member(1), Ticks::from_ms(1_000)));
+    assert_eq!(plan(&ledger, dead(SingleMember)), OidPlan::Refuse(Refusal::NotNow));
+    assert!(ledger.failed_to_list(member(1), Ticks::from_ms(51_000)));
+    assert_eq!(plan(&ledger, dead(SingleMember)), OidPlan::Redirect(member(2)));
+    ledger.report(member(1), &[], true).unwrap();
+    assert_eq!(plan(&ledger, dead(SingleMember)), OidPlan::Redirect(member(2)));
 }

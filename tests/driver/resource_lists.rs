@@ -8,6 +8,8 @@ use vswitch::adapter::wire::oid;
 use vswitch::machine::registry::Value;
 use vswitch::scenario::suite::MS;
 use vswitch::scenario::{Net, Scenario};
+use vswitch::switch::control::envelope::Inner;
+use vswitch::switch::control::offload::free_queue;
 use vswitch::switch::ports::NicId;
 
 const FOLLOW_FLOWS: u32 = 0;
@@ -183,6 +185,45 @@ fn new_resources_are_placed_beside_those_of_before_a_restart() {
 }
 
 #[test]
+fn after_any_single_failure_while_lists_are_read_no_number_is_given_out_twice() {
+    let (mut failed, mut beside) = (0, 0);
+    for n in 1.. {
+        let net = team(3, SINGLE_MEMBER).start();
+        net.fail(1);
+        net.advance(10 * MS);
+        net.offload(net.vm(0), |partition| partition.allocate_queue()).expect("there is one");
+        net.restore(1);
+        net.world().fail_from_here(n);
+        net.detach();
+        net.attach();
+        let mut site = net.world().injected_fault();
+        if site.is_some() && look(&net, |_| ()).is_none() {
+            // Without memory the module may not be attached.
+            net.attach();
+        }
+        // Asked for at every moment until it is there.
+        let mut queue = None;
+        for _ in 0..40 {
+            site = net.world().injected_fault();
+            queue = queue.or_else(|| net.start_queue(net.vm(1)));
+            net.advance(10 * MS);
+        }
+        assert!(queue.is_some(), "call {n} ({site:?}): it is still refused");
+        // One that refuses to list is not waited for.
+        if site != Some("OID_SWITCH_NIC_REQUEST") && site != Some("ReferenceSwitchNic") {
+            assert_eq!(home(&net, net.vm(1)), 2, "call {n} ({site:?})");
+            beside += 1;
+        }
+        net.finish().assert_clean();
+        if site.is_none() {
+            break;
+        }
+        failed += 1;
+    }
+    assert!(failed > 60 && beside > 40, "only {failed} calls failed, {beside} times beside");
+}
+
+#[test]
 fn a_member_that_is_connected_later_is_asked_too() {
     let net = team(1, SINGLE_MEMBER).start();
     net.unplug(3);
@@ -244,6 +285,46 @@ fn an_adapter_that_comes_in_the_place_of_a_silent_one_is_waited_for_anew() {
     net.advance(10 * MS);
     assert_eq!(release(&net, net.vm(0)), [0, 0], "another adapter may hold anything");
     net.finish().assert_clean();
+}
+
+#[test]
+fn an_adapter_that_was_taken_out_before_it_could_be_asked_keeps_no_request_undirected() {
+    for placement in [FOLLOW_FLOWS, SINGLE_MEMBER] {
+        for seed in 0..12 {
+            let net = restarted(seed, placement, |net| {
+                net.look(|state| state.style.refuse_references = 100);
+            });
+            net.advance(MS);
+            let homes = [net.vm(0), net.vm(1)].map(|nic| home(&net, nic));
+            let other = (1..=3).find(|member| !homes.contains(member)).expect("three members");
+            net.unplug(other);
+            net.look(|state| state.style.refuse_references = 0);
+            net.advance(6 * LATER);
+            assert_directed(&net, &format!("seed {seed}, placement {placement}"));
+            net.finish().assert_clean();
+        }
+    }
+}
+
+/// Each of them is a free that could not be directed, after which the lists are read again.
+#[test]
+fn a_free_that_could_not_be_directed_keeps_no_later_one_undirected() {
+    for seed in 0..12 {
+        let net = restarted(seed, FOLLOW_FLOWS, |_| {});
+        net.advance(10 * MS);
+        let home = home(&net, net.vm(0));
+        let mark = net.look(|s| s.control.nics.arrived.len()).expect("the machine runs");
+        // In one go: the thread that reads the lists again gets no time.
+        net.offload(net.vm(0), |p| {
+            p.ask(&Inner::set(oid::FREE_QUEUE, free_queue(77)));
+            p.release();
+        });
+        let arrived = net.look(move |s| s.control.nics.arrived[mark..].to_vec()).expect("the machine runs");
+        let frees = arrived.iter().filter(|a| RELEASES.contains(&a.inner.oid));
+        let named: Vec<u16> = frees.map(|a| a.envelope.destination_nic_index).collect();
+        assert_eq!(named, [0, home, home], "seed {seed}: the unknown queue, the filter and the queue");
+        net.finish().assert_clean();
+    }
 }
 
 #[test]

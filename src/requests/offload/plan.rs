@@ -84,15 +84,34 @@ fn plan(module: &Module, control: &mut TeamLock<'_>, task: &Task, resource: Reso
         flows: module.forwarding.read().member_of_vnic(source),
     };
     let bytes = task.envelope.payload();
-    let task = &task;
-    with_resources(module, control, resource, |resources| match task.command {
-        Command::CompleteQueues => match QueueArray::read(bytes) {
-            Some(array) => resources.plan_list(source, resource, array.queues(bytes)),
-            None => OidPlan::Pass,
-        },
-        Command::DeleteSas => resources.plan_list(source, resource, task.envelope.associations()),
-        ref command => resources.plan(source, command, &facts),
+    let only = connected.iter().next().filter(|_| connected.len() == 1);
+    with_resources(module, control, resource, |resources| {
+        let plan = match task.command {
+            Command::CompleteQueues => match QueueArray::read(bytes) {
+                Some(array) => resources.plan_list(source, resource, array.queues(bytes)),
+                None => OidPlan::Pass,
+            },
+            Command::DeleteSas => resources.plan_list(source, resource, task.envelope.associations()),
+            ref command => resources.plan(source, command, &facts),
+        };
+        match only {
+            Some(only) if plan == OidPlan::Pass => passed_to_one(resources, task, only),
+            _ => plan,
+        }
     })
+}
+
+/// What becomes of a request of which nothing is known and that is passed on, if one adapter is left, which is index 0
+/// then. What it names may be another partition's there; the partition's own was lost with an adapter that was unbound
+/// before the extension was attached. It goes nowhere then, and of a list only the rest goes on.
+fn passed_to_one(resources: &OffloadResources<Pool>, task: &Task, only: MemberIndex) -> OidPlan {
+    let source = task.envelope.source();
+    let is_list = matches!(task.command, Command::CompleteQueues | Command::DeleteSas);
+    match task.named(|resource, id| resources.is_anothers(source, resource, id, only)) {
+        (0, _) => OidPlan::Pass,
+        (such, all) if is_list && such < all => OidPlan::Originate(MemberSet::EMPTY.with(only)),
+        _ => OidPlan::Refuse(Refusal::Gone),
+    }
 }
 
 impl Task {
@@ -118,17 +137,40 @@ impl Task {
         OidDisposition::Down(None)
     }
 
-    /// Whether the only adapter knows something that the request names by another id than the switch does.
+    /// How many of the resources that it names, those of lists included, are such, and how many there are.
+    fn named(&self, which: impl Fn(Resource, u64) -> bool) -> (usize, usize) {
+        let (mut such, mut all): (usize, usize) = (0, 0);
+        let mut count = |resource, id| {
+            such = such.saturating_add(usize::from(which(resource, id)));
+            all = all.saturating_add(1);
+        };
+        match self.command {
+            Command::CompleteQueues => {
+                let bytes = self.envelope.payload();
+                if let Some(array) = QueueArray::read(bytes) {
+                    array.queues(bytes).for_each(|id| count(Resource::Queue, id));
+                }
+            }
+            Command::DeleteSas => self.envelope.associations().for_each(|id| count(Resource::Sa, id)),
+            ref command => command.named().for_each(|(resource, id)| count(resource, id)),
+        }
+        (such, all)
+    }
+
+    /// Whether the only adapter knows something that the request names by another id than the switch does, or has another
+    /// partition's under that id.
     fn would_be_misread(&self, module: &Module, resource: Resource) -> bool {
-        let (source, bytes) = (self.envelope.source(), self.envelope.payload());
-        let queues = QueueArray::read(bytes).filter(|_| self.command == Command::CompleteQueues);
-        let listed = queues.iter().flat_map(|array| array.queues(bytes));
-        let named = self.command.named().chain(listed.map(|queue| (Resource::Queue, queue)));
+        let source = self.envelope.source();
         let mut control = module.control.lock();
-        control.team.connected().len() == 1
-            && with_resources(module, &mut control, resource, |resources| {
-                resources.any_renamed(source, named)
-            })
+        let connected = control.team.connected();
+        let Some(only) = connected.iter().next().filter(|_| connected.len() == 1) else { return false };
+        with_resources(module, &mut control, resource, |resources| {
+            let misread = |resource, id| {
+                resources.is_renamed(source, resource, id)
+                    || resources.is_anothers(source, resource, id, only)
+            };
+            self.named(misread).0 != 0
+        })
     }
 }
 
@@ -298,6 +340,11 @@ fn write_part(
     let bytes = task.envelope.payload();
     let first = all.iter().next() == Some(member);
     let below = |resource, id| resources.member_resource_id(source, resource, id, member);
+    // What nobody is known to have goes to the first member, unless it is another partition's there.
+    let is_unknown = |resource, id| {
+        resources.holders(source, resource, id).next().is_none()
+            && !resources.is_anothers(source, resource, id, member)
+    };
     match task.command {
         Command::CompleteQueues => {
             let array = QueueArray::read(bytes)?;
@@ -305,7 +352,7 @@ fn write_part(
             let mut places = places.chunks_exact_mut(4);
             array.part(bytes, out, |index, queue| {
                 // A queue that is not known goes to the first member, which will fail it.
-                let is_unknown = || resources.holders(source, Resource::Queue, queue).next().is_none();
+                let is_unknown = || is_unknown(Resource::Queue, queue);
                 let id =
                     below(Resource::Queue, queue).or_else(|| (first && is_unknown()).then_some(queue))?;
                 places.next()?.copy_from_slice(&u32::try_from(index).ok()?.to_le_bytes());
@@ -315,7 +362,7 @@ fn write_part(
         Command::DeleteSas => {
             let mine = task.envelope.associations().filter(|&handle| match below(Resource::Sa, handle) {
                 Some(_) => true,
-                None => first && resources.holders(source, Resource::Sa, handle).next().is_none(),
+                None => first && is_unknown(Resource::Sa, handle),
             });
             Envelope::write_deleted(out, mine)
         }

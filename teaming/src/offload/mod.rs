@@ -63,6 +63,10 @@ impl HeldResource {
         self.gone
     }
 
+    const fn is_handle(&self, handle: u64) -> bool {
+        matches!(self.resource, Resource::Sa) && self.id == handle
+    }
+
     fn key(&self) -> (NicId, Resource, u64) {
         (self.source, self.resource, self.id)
     }
@@ -93,12 +97,16 @@ pub struct OffloadResources<S: Storage> {
     serial: u32,
     /// How often the resources of each member have changed, by slot.
     changes: [u32; MEMBERS],
-    /// Members whose lists are still to be read.
+    /// Members whose lists are still to be read, and members that have listed all since they were connected.
     unlisted: MemberSet,
+    heard: MemberSet,
     /// Since when each member has failed to list what it holds, by slot, in units of 0.1 s and one more, 0 for none; and
     /// those that have failed for so long that requests are directed without them.
     failing: [u32; MEMBERS],
     silent: MemberSet,
+    /// The only adapter that there has been since the attachment, if it was connected before and is configured for IPsec.
+    /// Associations of before are on it: no list says so, but it sends no packet whose association it does not have.
+    pub earlier: Option<MemberIndex>,
     /// Queues and filters are copied to every member: one that is known from a list alone may be one of several.
     pub copied: bool,
 }
@@ -112,8 +120,10 @@ impl<S: Storage> OffloadResources<S> {
             serial: 0,
             changes: [0; MEMBERS],
             unlisted: MemberSet::EMPTY,
+            heard: MemberSet::EMPTY,
             failing: [0; MEMBERS],
             silent: MemberSet::EMPTY,
+            earlier: None,
             copied: false,
         }
     }
@@ -263,12 +273,15 @@ impl<S: Storage> OffloadResources<S> {
     }
 
     /// The member that may send a packet with the handles of these security associations, of which at least one is not 0:
-    /// the one that has them all. A member whose adapter was unbound has none, whatever is bound under its index by now.
+    /// the one that has them all. A member whose adapter was unbound has none, whatever is bound under its index by now. A
+    /// handle that nobody has been given since the attachment may be of before.
     pub fn pin(&self, source: NicId, handles: [u64; 2]) -> Pin {
+        let unheard = |handle| !self.entries().iter().any(|entry| entry.is_handle(handle));
+        let of_before = |handle| self.earlier.filter(|_| unheard(handle));
         let mut members = handles
             .iter()
             .filter(|&&handle| handle != 0)
-            .map(|&handle| self.holder(source, Resource::Sa, handle));
+            .map(|&handle| self.holder(source, Resource::Sa, handle).or_else(|| of_before(handle)));
         match members.next() {
             Some(Some(first)) if members.all(|member| member == Some(first)) => Pin::To(first),
             _ => Pin::Nowhere,
@@ -297,13 +310,11 @@ impl<S: Storage> OffloadResources<S> {
             .map(|entry| entry.member_resource_id)
     }
 
-    /// Whether a member knows one of these by another id than the switch does. A request that names it must not reach an
-    /// adapter as the switch made it: there that id is another resource's, or nobody's.
-    pub fn any_renamed(&self, source: NicId, mut named: impl Iterator<Item = (Resource, u64)>) -> bool {
-        named.any(|(resource, id)| {
-            self.holders(source, resource, id)
-                .any(|entry| !entry.gone && entry.member_resource_id != entry.id)
-        })
+    /// Whether a member knows this by another id than the switch does. A request that names it must not reach an adapter as
+    /// the switch made it: there that id is another resource's, or nobody's.
+    pub fn is_renamed(&self, source: NicId, resource: Resource, id: u64) -> bool {
+        let mut holders = self.holders(source, resource, id);
+        holders.any(|entry| !entry.gone && entry.member_resource_id != entry.id)
     }
 
     /// Removes a resource that the switch freed.
@@ -363,6 +374,7 @@ impl<S: Storage> OffloadResources<S> {
         self.entries.iter_mut().take(used).filter(mine).for_each(|entry| entry.gone = true);
         self.changed(member.get());
         self.unlisted = self.unlisted.without(member);
+        self.heard = self.heard.without(member);
         self.listens_again(member);
     }
 

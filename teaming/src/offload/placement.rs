@@ -111,9 +111,10 @@ impl<S: Storage> OffloadResources<S> {
         if candidates.is_empty() {
             return facts.refusal();
         }
-        // By an id of a member that holds nothing it might be given out twice. They are asked within milliseconds.
+        // By an id of a member that holds nothing it might be given out twice. They are asked within milliseconds; and one
+        // without a link is not chosen for what it may not hold any more, nor passed over for what it may.
         let unique = facts.placement == OffloadPlacement::SingleMember && resource != Resource::Sa;
-        if unique && !facts.unasked.is_empty() {
+        if unique && (!facts.unasked.is_empty() || self.is_doubtful(facts.live)) {
             return OidPlan::Refuse(Refusal::NotNow);
         }
         let choice = Choice {

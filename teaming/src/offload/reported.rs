@@ -10,7 +10,7 @@
 use crate::Storage;
 use crate::ids::{MemberIndex, MemberSet, NicId, NicIndex, PortId, Ticks};
 use crate::offload::lists::Listed;
-use crate::offload::{Full, HeldResource, OffloadResources};
+use crate::offload::{Full, HeldResource, NO_PARTITION, OffloadResources};
 use crate::oid::Resource;
 
 /// The source of resources whose partition is not known. No port has the number.
@@ -116,6 +116,14 @@ impl<S: Storage> OffloadResources<S> {
         entry.reported && entry.member().is_some_and(|member| self.unlisted.contains(member))
     }
 
+    /// Whether a member that is not among the `live` may hold something, by a list that is to be read again and that it has
+    /// not failed to give for long.
+    pub(super) fn is_doubtful(&self, live: MemberSet) -> bool {
+        let asked = self.unlisted.minus(self.silent).minus(live);
+        let mut listed = self.entries().iter().filter(|entry| entry.reported && !entry.gone);
+        listed.any(|entry| entry.member().is_some_and(|member| asked.contains(member)))
+    }
+
     /// Takes over what a member lists. `complete`: in place of what it listed before; else in addition to it, because some
     /// of its lists could not be read.
     ///
@@ -135,6 +143,7 @@ impl<S: Storage> OffloadResources<S> {
         let number = member.get();
         if complete {
             self.unlisted = self.unlisted.without(member);
+            self.heard = self.heard.with(member);
             self.listens_again(member);
             self.retain(|entry| !(entry.reported && entry.member == number && !entry.gone));
         }
@@ -173,8 +182,24 @@ impl<S: Storage> OffloadResources<S> {
             .collect()
     }
 
-    /// Whether a request may be directed by what is listed: all members have listed what they hold, but for those that have
-    /// failed to for long, and one alone lists resources of this type for the partition or for one that is not known.
+    /// The members that list something of which the partition is not known.
+    pub fn unattributed(&self) -> MemberSet {
+        let listed = self.entries().iter().filter(|entry| entry.reported && !entry.gone);
+        listed.filter(|entry| entry.source == UNATTRIBUTED).filter_map(HeldResource::member).collect()
+    }
+
+    /// Whether `member` has this id for another partition and `source` is not known to have it anywhere: there a request of
+    /// that partition would be about the other's resource.
+    pub fn is_anothers(&self, source: NicId, resource: Resource, id: u64, member: MemberIndex) -> bool {
+        let owned = |entry: &HeldResource| entry.source != source && entry.source != UNATTRIBUTED;
+        source != NO_PARTITION
+            && self.exact((source, resource, id)).is_empty()
+            && self.entries().iter().any(|entry| entry.is(member.get(), resource, id) && owned(entry))
+    }
+
+    /// Whether a request may be directed by what is listed: all members have listed what they hold at least once, but for
+    /// those that have failed to for long, and one alone lists resources of this type for the partition or for one that is
+    /// not known. That lists are read again changes nothing: what was freed since is forgotten already.
     pub(super) fn is_on_one(&self, source: NicId, resource: Resource) -> bool {
         let listed = self.entries().iter().filter(|entry| entry.reported && !entry.gone);
         let members: MemberSet = listed
@@ -183,7 +208,8 @@ impl<S: Storage> OffloadResources<S> {
             .filter_map(HeldResource::member)
             .collect();
         let copied = self.copied && matches!(resource, Resource::Queue | Resource::Filter);
-        members.len() == 1 && self.unlisted.minus(self.silent).is_empty() && !copied
+        let waited_for = self.unlisted.minus(self.heard).minus(self.silent);
+        members.len() == 1 && waited_for.is_empty() && !copied
     }
 }
 

@@ -66,6 +66,72 @@ fn what_was_lost_is_given_up_without_a_word_to_the_adapters_that_are_left() {
     }
 }
 
+/// The extension is attached anew, and hears from the adapters what they hold.
+fn restart(net: &Net) {
+    net.detach();
+    net.attach();
+    net.advance(100_000);
+}
+
+#[test]
+fn after_a_restart_the_only_adapter_left_sees_no_request_about_what_is_anothers_there() {
+    for seed in 0..6 {
+        for placement in [0, 1] {
+            for function in [false, true] {
+                let net = net(seed, 2, placement);
+                let [a, b] = [net.vm(0), net.vm(1)];
+                let make = |net: &Net, nic| {
+                    if function { net.start_function(nic) } else { net.start_queue(nic) }
+                };
+                let (first, second) = lose(&net, a, b, make);
+                assert_eq!(first, second, "the other adapter gives out the same number");
+                restart(&net);
+                let before = held(&net, b);
+                let frees = [oid::CLEAR_FILTER, oid::FREE_QUEUE, oid::MOVE_FILTER];
+                let more = [oid::FREE_VF, oid::DELETE_VPORT, oid::ALLOCATION_COMPLETE];
+                let seen = || (frees.map(|n| arrived(&net, n)), more.map(|n| arrived(&net, n)));
+                let count = seen();
+                if !function {
+                    let failed = net.offload(a, |p| p.complete(&[first])).expect("it listens");
+                    assert_ne!(failed, [0], "it is on no adapter");
+                }
+                net.release(a);
+                assert_eq!(seen(), count, "seed {seed}, placement {placement}, function {function}");
+                assert_eq!((net.holds(a).is_empty(), held(&net, b)), (true, before));
+                net.release(b);
+                assert_eq!(net.members_of(b), []);
+                net.finish().assert_clean();
+            }
+        }
+    }
+}
+
+/// The handles of before the restart are on the adapter that is left, but for one that another VM has by now.
+#[test]
+fn after_a_restart_a_list_of_associations_goes_to_the_only_adapter_without_anothers() {
+    for seed in 0..6 {
+        let net = net(seed, 2, 1);
+        let [a, b, other] = [net.vm(0), net.vm(1), net.vm(2)];
+        net.fail(1);
+        let kept = net.offload(a, |p| p.add_association_ex(1)).flatten().expect("there is room");
+        net.restore(1);
+        net.fail(2);
+        net.offload(other, |p| p.add_association_ex(1)).flatten().expect("there is room");
+        let lost = net.offload(a, |p| p.add_association_ex(2)).flatten().expect("there is room");
+        assert_ne!(kept, lost);
+        net.restore(2);
+        net.unplug(1);
+        restart(&net);
+        let theirs = net.offload(b, |p| p.add_association_ex(3)).flatten().expect("there is room");
+        assert_eq!(theirs, lost, "the other adapter gives out the same handle");
+        net.offload(a, move |p| p.delete_associations(&[kept, lost]));
+        assert_eq!(net.members_of(a), [], "what is there is deleted");
+        assert_eq!(held(&net, b), BTreeSet::from([(2, Resource::Association(theirs))]));
+        net.release(b);
+        net.finish().assert_clean();
+    }
+}
+
 #[test]
 fn a_function_that_was_lost_is_given_up_without_a_word_to_the_adapters_that_are_left() {
     for seed in 0..6 {

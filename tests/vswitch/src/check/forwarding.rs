@@ -247,9 +247,18 @@ fn has_all(adapter: &Adapter, source: NicId, associations: &[Resource]) -> bool 
     associations.iter().all(|association| adapter.offloads.holds(source, *association))
 }
 
+/// Whether the adapter fails a packet: its settings offer IPsec and it does not find one of the associations, nor another
+/// partition's under that handle (sending-network-data-with-ipsec-offload-version-2). It is asked only if no other adapter
+/// can have them: the only one since the attachment, which was there before.
+fn fails(module: &Module, adapter: &Adapter, source: NicId, associations: &[Resource]) -> bool {
+    let only = module.topology.sole_adapter() == Some(adapter.index);
+    let own = |r: &Resource| adapter.offloads.owner(*r).is_none_or(|owner| owner == source);
+    only && adapter.offloads.capabilities.associations > 0 && associations.iter().all(own)
+}
+
 /// OFFLOAD-29: only an adapter that has a packet's security associations can encrypt it; any other sends it in the clear,
-/// whatever its sender believes.
-fn encrypted(world: &World, state: &State, module: usize, list: usize) {
+/// whatever its sender believes, or fails it.
+fn encrypted(world: &World, state: &mut State, module: usize, list: usize) {
     let Some(packet) =
         state.packets.get(list as *mut NetBufferList).filter(|_| state.installed.role.has_team())
     else {
@@ -263,15 +272,22 @@ fn encrypted(world: &World, state: &State, module: usize, list: usize) {
         return;
     }
     let m = &state.modules[module];
+    let mut unfound = false;
     for to in packet.context.iter().flat_map(|context| &context.committed) {
         let member = NicId::new(to.port_id, to.nic_index);
         let there = m.topology.nic(member).is_some_and(|nic| nic.state == NicState::Connected);
         let adapter = m.external.adapters.get(&to.nic_index);
         let Some(adapter) = adapter.filter(|_| there && m.topology.is_external(to.port_id)) else { continue };
-        rule(world, "OFFLOAD-29", has_all(adapter, packet.source, &associations), || {
+        let has_all = has_all(adapter, packet.source, &associations);
+        let failed = !has_all && fails(m, adapter, packet.source, &associations);
+        unfound |= failed;
+        rule(world, "OFFLOAD-29", has_all || failed, || {
             let (name, from) = (packet.name, packet.source);
             format!("packet {name} of {from} leaves by {member}, which has not all of {associations:x?}")
         });
+    }
+    if let Some(packet) = state.packets.get_mut(list as *mut NetBufferList) {
+        packet.unfound = unfound;
     }
 }
 

@@ -147,8 +147,11 @@ pub fn in_its_stead(
 pub fn judge(world: &World, state: &mut State, above: &Above, answer: &Answer) {
     let module = above.module;
     let misread = state.would_be_misread(above);
-    let lost =
-        answer.status == SUCCESS && state.carried_by(above).is_some_and(|c| state.is_about_what_was_lost(c));
+    let nothing_left = |c: &Carried| {
+        let anothers = || state.anothers_named(world, c).is_some();
+        state.is_about_what_was_lost(c) || c.anothers || anothers()
+    };
+    let lost = answer.status == SUCCESS && state.carried_by(above).is_some_and(nothing_left);
     let mut replicas = std::mem::take(&mut state.control.nics.replicas);
     let Some(carried) = state.control.nics.of(above) else {
         state.control.nics.replicas = replicas;
@@ -339,7 +342,7 @@ fn keep_account(
         .collect();
     let named = carried.named();
     let row = carried.row();
-    let starved = state.was_starved(world, module, source);
+    let starved = state.was_starved_about(world, module, source, &named);
     if row.is_some() && status == SUCCESS && wire::releases(oid) {
         state.control.nics.lost.retain(|(of, resource)| *of != source || !named.contains(resource));
     }
@@ -351,10 +354,13 @@ fn keep_account(
         replicas.insert((source, one), copies);
     }
     let m = &state.modules[module];
+    let known = &state.control.nics.known;
     if row.is_some() && status == SUCCESS && wire::releases(oid) {
         for resource in named {
             let Some(copies) = replicas.remove(&(source, resource)) else { continue };
-            let left = copies.iter().find(|(index, copy)| {
+            // What an extension before it copied, no list tells from what the switch allocated.
+            let mut mine = copies.iter().filter(|(_, copy)| known.contains(&(module, source, *copy)));
+            let left = mine.find(|(index, copy)| {
                 let there = m.topology.nic(NicId::new(m.external.external_port, *index));
                 there.is_some_and(|nic| nic.state == NicState::Connected)
                     && m.external.adapters.get(index).is_some_and(|a| a.offloads.holds(source, *copy))
@@ -373,8 +379,7 @@ fn keep_account(
         let has = |a: &Adapter, r: Resource| a.offloads.owner(r).is_some() && told(a, r);
         let count = |r: &&Resource| adapters.clone().filter(|a| has(a, **r)).count();
         let twice = produced.iter().find(|r| count(r) > 1);
-        let excused = m.attached_before && m.was_refused(world);
-        rule(world, "OFFLOAD-09", twice.is_none() || excused, || {
+        rule(world, "OFFLOAD-09", twice.is_none(), || {
             format!("{twice:?} lives on two members, and the placement promises that nothing does")
         });
     }

@@ -158,7 +158,8 @@ pub const OFFLOAD: &[Rule] = &[
     ),
     error(
         "OFFLOAD-29",
-        "A packet with the handle of a security association leaves by an adapter that has it, or by none.",
-        "oid-tcp-task-ipsec-offload-v2-add-sa",
+        "A packet with the handle of a security association leaves by an adapter that has it, or by none; the only \
+         adapter there has been fails it.",
+        "sending-network-data-with-ipsec-offload-version-2",
     ),
 ];

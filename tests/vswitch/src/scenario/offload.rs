@@ -219,7 +219,7 @@ impl State {
                     && nic(holder.source).is_some_and(|nic| nic.function_assigned)
                     && self.control.nics.known.contains(&(module, holder.source, resource));
                 let told = self.control.status.removals.contains(&(module, holder.source));
-                if used && !told && self.control.status.refused == 0 {
+                if used && !told {
                     found.push(format!(
                         "{} uses {resource:?} of a dead adapter, and was not told",
                         holder.source
@@ -236,7 +236,9 @@ impl State {
                         "adapter {} holds {resource:?} for {source}, the switch does not",
                         adapter.index
                     ));
-                } else if holder.by == By::Extension && !copied && !lost.contains(&(holder.source, resource))
+                } else if holder.by == By::Extension
+                    && !copied
+                    && self.control.nics.known.contains(&(module, holder.source, resource))
                 {
                     found.push(format!("adapter {} holds {resource:?} of the extension's", adapter.index));
                 }

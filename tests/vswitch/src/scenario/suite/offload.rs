@@ -4,6 +4,7 @@
 use crate::adapter::capabilities::Capabilities;
 use crate::adapter::wire::oid;
 use crate::scenario::guest::Packet;
+use crate::scenario::suite::MS;
 use crate::scenario::{CAPABILITY_CODES, Net};
 use crate::switch::control::below::{Completion, Plan};
 use crate::switch::control::envelope::Inner;
@@ -130,6 +131,8 @@ pub fn run(net: &Net, commands: &[Command]) {
     }
     net.look(|state| state.style.refuse_references = 0);
     net.restart();
+    // What was refused is tried again within a minute.
+    net.advance(61_000 * MS);
     net.settle();
 }
 
@@ -222,7 +225,8 @@ fn step(net: &Net, command: Command) {
         Command::Receive(member, guest) if there(member) => {
             net.receive_external(member, &[net.external_flow(net.vm(guest), 4).frame(1, 60)]);
         }
-        Command::Wait => net.advance(20_000),
+        // Long enough for what was refused to be tried again.
+        Command::Wait => net.advance(200 * MS),
         Command::StartQueue(_)
         | Command::AllocateQueue(_)
         | Command::Function(_)

@@ -2,7 +2,7 @@
 //! or executes those to the whole team itself, as a MUX driver would.
 
 use crate::adapter::capabilities::Capabilities;
-use crate::adapter::lists::{is_list, is_of_list};
+use crate::adapter::lists::is_list;
 use crate::adapter::offloads::{By, Holder, Resource, Served};
 use crate::adapter::wire::{self, oid};
 use crate::check::{advice, offload as checks, rule};
@@ -176,14 +176,14 @@ impl State {
         // SAFETY: the inner request lives as long as the outer one.
         let inner = unsafe { &mut *e.oid_request };
         let source = self.partition_of(module, NicId::new(e.source_port_id, e.source_nic_index), inner.oid);
-        if let Some(status) = refuse {
+        let fails = || world.fails("OID_SWITCH_NIC_REQUEST").then_some(FAILURE);
+        let refuse = refuse.or_else(fails);
+        if is_list(inner.oid) && by == By::Extension {
+            let status = self.answer_list(world, module, e.destination_nic_index, inner, refuse);
             return Served { status, ..Served::default() };
         }
-        if world.fails("OID_SWITCH_NIC_REQUEST") {
-            if is_list(inner.oid) {
-                self.list_is_not_told(module, e.destination_nic_index, inner);
-            }
-            return Served { status: FAILURE, ..Served::default() };
+        if let Some(status) = refuse {
+            return Served { status, ..Served::default() };
         }
         let holder = Holder { source, by };
         let index = match e.destination_nic_index {
@@ -209,10 +209,6 @@ impl State {
             inner.word52 = inner.length;
             return Served::default();
         };
-        if is_list(inner.oid) {
-            let status = self.answer_list(world, module, index, inner);
-            return Served { status, ..Served::default() };
-        }
         self.before_serving(world, module, index, holder, inner);
         crate::inject::extra_request(world, self, module, index, holder, inner);
         let Some(adapter) = self.modules[module].external.adapters.get_mut(&index) else {
@@ -242,46 +238,6 @@ impl State {
         }
         world.log(|| format!("adapter {index} ends {:#x} of {source} with {:#x}", inner.oid, served.status));
         served
-    }
-
-    /// NDIS answers a request for what it saw allocated on an adapter.
-    fn answer_list(&mut self, world: &World, module: usize, index: u16, inner: &mut OidRequest) -> i32 {
-        let listing = self.style.listing;
-        let refused = listing.never == Some(index) || world.chance(listing.refused, 100);
-        if refused {
-            self.list_is_not_told(module, index, inner);
-        }
-        let Some(adapter) = self.modules[module].external.adapters.get(&index).filter(|_| !refused) else {
-            return FAILURE;
-        };
-        if inner.information_buffer.is_null() {
-            return INVALID_LENGTH;
-        }
-        // SAFETY: the extension builds its requests with the lengths that they state.
-        let bytes = unsafe {
-            std::slice::from_raw_parts_mut(inner.information_buffer.cast::<u8>(), inner.length as usize)
-        };
-        let asked = bytes.to_vec();
-        let (status, cut) = adapter.offloads.list(inner, bytes, listing, |n| world.random(n));
-        let number = inner.oid;
-        if status == SUCCESS {
-            let told = adapter.offloads.holdings().filter(|(holder, resource)| {
-                let shown = !listing.own_only || holder.by == By::Extension;
-                !cut && shown && is_of_list(&adapter.offloads, number, &asked, *resource)
-            });
-            let told: Vec<Resource> = told.map(|(_, resource)| resource).collect();
-            self.not_told(module, index, |offloads, resource| is_of_list(offloads, number, &asked, resource));
-            let untold = &mut self.control.nics.untold;
-            told.into_iter().for_each(|resource| _ = untold.remove(&(module, index, resource)));
-        }
-        status
-    }
-
-    /// A request for a list fails: the module is told nothing of what it asked for.
-    fn list_is_not_told(&mut self, module: usize, index: u16, inner: &OidRequest) {
-        let nodes = inner_request::nodes_of(inner);
-        let asked = nodes.first().map_or(&[][..], |bytes| bytes);
-        self.not_told(module, index, |offloads, resource| is_of_list(offloads, inner.oid, asked, resource));
     }
 
     /// The partition that a request is about. An adapter sees numbers alone; those of a request from 0/0 must be the ones
@@ -315,7 +271,7 @@ impl State {
         if !seen || !self.installed.role.has_team() || carried.refused > 0 {
             return;
         }
-        let excused = self.was_starved(world, module, source);
+        let excused = self.was_starved_about(world, module, source, &named);
         rule(world, "HOST-12", excused || !self.is_about_what_was_lost(carried), || {
             let number = inner.oid;
             format!("{number:#x} of {source} goes to all adapters, and {named:?} was lost with another")
@@ -427,8 +383,11 @@ impl State {
             None => return Served { status: FAILURE, ..Served::default() },
         };
         let carried = self.control.nics.carried.values().find(|c| c.module == module);
-        let excused =
-            carried.is_some_and(|c| c.refused > 0) || self.was_starved(world, module, holder.source);
+        let refused = carried.is_some_and(|c| c.refused > 0);
+        let nodes = inner_request::nodes_of(inner);
+        let nodes: Vec<&[u8]> = nodes.iter().map(|n| &n[..]).collect();
+        let named = inner_request::named_by(inner, &nodes);
+        let excused = refused || self.was_starved_about(world, module, holder.source, &named);
         // Only who has a team is asked to name one of its adapters.
         let excused = excused || !self.installed.role.has_team();
         let m = &mut self.modules[module];
@@ -441,9 +400,7 @@ impl State {
         let usable = had_choice
             && m.topology.members().any(|nic| nic.usable && !nic.known_down)
             && !m.topology.is_changing();
-        let nodes = inner_request::nodes_of(inner);
-        let nodes: Vec<&[u8]> = nodes.iter().map(|n| &n[..]).collect();
-        let named = inner_request::named_by(inner, &nodes);
+        let told = carried.map(|c| c.told.clone()).unwrap_or_default();
         if named.is_empty() && wire::uses(inner.oid) {
             // The default queue, the default virtual port: the team's own adapter passes it to all.
             inner.word52 = inner.length;
@@ -473,7 +430,8 @@ impl State {
             let index = *index;
             let there = m.topology.nic(NicId::new(m.external.external_port, index));
             let there = there.is_some_and(|nic| nic.state == NicState::Connected && nic.usable);
-            let known = self.control.nics.known.contains(&(module, holder.source, resource));
+            let known = self.control.nics.known.contains(&(module, holder.source, resource))
+                || told.contains(&resource);
             rule(world, belongs(inner), excused || !known || !there || m.topology.is_changing(), || {
                 format!(
                     "{name} of {} went to the whole team; adapter {index} has {resource:?}",

@@ -139,7 +139,7 @@ fn issue(
     spoil_envelope(&mut bytes);
     let from = NicId::new(envelope.source_port_id, envelope.source_nic_index);
     let to = NicId::new(envelope.destination_port_id, envelope.destination_nic_index);
-    let entry = Carried {
+    let mut entry = Carried {
         module,
         oid: r.oid,
         kind: r.request_type,
@@ -154,9 +154,14 @@ fn issue(
         served: Vec::new(),
         refused: 0,
         had_choice: false,
+        told: Vec::new(),
+        anothers: false,
         well_formed: request_whole && well_formed(inner, &envelope, &bytes),
     };
-    with(|_, state| state.control.nics.carried.insert(carried, entry));
+    with(|world, state| {
+        entry.anothers = state.anothers_named(world, &entry).is_some();
+        state.control.nics.carried.insert(carried, entry);
+    });
     let kind = if as_set { request_type::SET_INFORMATION } else { request_type::METHOD };
     let answer = request(module, Ask { plan, kind, ..Ask::set(oids::SWITCH_NIC_REQUEST, bytes, None) });
     with(|_, state| state.control.nics.carried.remove(&carried));

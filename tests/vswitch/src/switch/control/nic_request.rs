@@ -3,12 +3,14 @@
 
 use crate::adapter::Adapter;
 use crate::adapter::capabilities::Capabilities;
+use crate::adapter::lists::is_list;
 use crate::adapter::offloads::{By, Resource, Served};
 use crate::adapter::vmq::Target;
 use crate::adapter::wire;
 use crate::check::{offload as checks, rule};
 use crate::machine::world::World;
 use crate::switch::control::below::Completion;
+use crate::switch::control::hearing::Hearing;
 use crate::switch::control::inner_request;
 use crate::switch::control::own_request;
 use crate::switch::control::{Above, bytes_at};
@@ -44,6 +46,10 @@ pub struct Carried {
     pub refused: u32,
     /// A member that the extension could choose was usable when the request went down.
     pub had_choice: bool,
+    /// What it names that the extension was told by one adapter alone, when the request went down.
+    pub told: Vec<Resource>,
+    /// It names what the extension knows to be another partition's on the only adapter, when the switch makes it.
+    pub anothers: bool,
     /// Whether the header is as documented, so that an extension may read the payload.
     pub well_formed: bool,
 }
@@ -131,6 +137,8 @@ pub struct NicRequests {
     /// Resources of which a module was not told since it was attached, although it asked: module, index of the adapter,
     /// resource. The request for the list was refused, or the list was cut off or had only the extension's own.
     pub untold: BTreeSet<(usize, u16, Resource)>,
+    /// What a module was told by each adapter: module, index of the adapter.
+    pub hearings: BTreeMap<(usize, u16), Hearing>,
 }
 
 impl State {
@@ -170,10 +178,13 @@ impl State {
         // SAFETY: as above.
         let sent = unsafe { now.information_buffer.cast::<SwitchNicOidRequest>().read_unaligned() };
         let had_choice = self.modules[module].topology.members().any(|nic| nic.usable && !nic.known_down);
+        let told = self.told_of(world, module, theirs.oid_request as usize);
         let carried = self.control.nics.carried.get_mut(&(theirs.oid_request as usize))?;
-        carried.had_choice = had_choice;
+        (carried.had_choice, carried.told) = (had_choice, told);
         if now.information_buffer == before.information_buffer {
             checks::passed(world, carried);
+            let carried = self.control.nics.carried.get(&(theirs.oid_request as usize))?;
+            self.nobody_elses_is_named(world, carried);
         } else {
             let e = crate::inject::redirected(sent);
             let carried = self.control.nics.carried.get(&(theirs.oid_request as usize))?;
@@ -279,6 +290,9 @@ impl State {
         let from = NicId::new(e.source_port_id, e.source_nic_index);
         let to = NicId::new(e.destination_port_id, e.destination_nic_index);
         let bound = self.is_bound(module, from, to.index, inner.oid);
+        if is_list(inner.oid) {
+            self.list_is_asked(world, module, to.index);
+        }
         let topology = &self.modules[module].topology;
         if wire::offload_row(inner.oid).is_some() {
             let carried = self.control.nics.carried.values_mut().find(|c| c.module == module);
@@ -313,6 +327,11 @@ impl State {
         if self.modules[module].topology.is_external(nic.port) {
             // It cannot be asked either.
             self.not_told(module, nic.index, |_, _| true);
+            if inside("FilterOidRequest").is_none()
+                && let Some(hearing) = self.control.nics.hearings.get_mut(&(module, nic.index))
+            {
+                hearing.fails();
+            }
         }
         self.control.nics.carried.values_mut().filter(|c| c.module == module).for_each(|c| c.refused += 1);
     }
@@ -398,6 +417,7 @@ impl State {
         if gone.is_some_and(|nic| nic.state == NicState::Connected) {
             return;
         }
+        self.unheard(module, index);
         if let Some(adapter) = self.modules[module].external.adapters.get_mut(&index) {
             self.control.nics.lost.extend(adapter.offloads.power_off());
         }

@@ -81,6 +81,7 @@ pub(super) fn detach_now(module: usize) {
         m.topology.changed();
         state.control.nics.known.retain(|(of, ..)| *of != module);
         state.control.nics.untold.retain(|(of, ..)| *of != module);
+        state.control.nics.hearings.retain(|(of, _), _| *of != module);
         let others = state.modules.iter().any(|m| m.life != Life::Detached);
         (!others).then_some(state.modules[module].attach_mark)
     });

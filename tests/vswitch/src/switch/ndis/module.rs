@@ -108,6 +108,7 @@ fn attach_now(module: usize) -> i32 {
         m.attach_mark = mark;
         m.attach_faults = world.faults();
         m.topology.forget_told();
+        m.topology.attached();
         m.topology.nics_mut().for_each(forget);
         state.saves.memory.retain(|(of, _), _| *of != module);
         state.control.refused.forget_all(module);

@@ -98,6 +98,8 @@ pub struct Packet {
     pub reported_ports: Vec<u32>,
     /// Direction (incoming, or for a destination) and port of the last report on ingress.
     pub blamed: Option<(bool, u32)>,
+    /// An adapter that it goes to does not find one of its security associations, and fails it.
+    pub unfound: bool,
     /// Frames that child lists of this one reported or carry.
     pub carried: Vec<FrameId>,
     pub children_out: u32,
@@ -159,6 +161,7 @@ impl Packet {
             reported: false,
             reported_ports: Vec::new(),
             blamed: None,
+            unfound: false,
             carried: Vec::new(),
             children_out: 0,
             mapping_failed: false,

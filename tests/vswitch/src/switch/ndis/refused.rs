@@ -1,6 +1,7 @@
 //! Calls of the extension that were made to fail, and what each may excuse: the request in which it happened, and what
 //! that request was about. Whatever else the extension does is judged as if nothing had failed.
 
+use crate::adapter::offloads::Resource;
 use crate::machine::fault::Injected;
 use crate::machine::world::World;
 use crate::switch::control::{Above, payload, save};
@@ -17,6 +18,8 @@ const OF_REQUESTS: &str = "FilterOidRequest";
 pub struct Refused {
     /// NICs of switches. What the extension knows of one may lack what the request said, until the NIC is deleted.
     nics: BTreeSet<(usize, NicId)>,
+    /// Resources of NICs: what such a request named or brought into being.
+    resources: BTreeSet<(usize, NicId, Resource)>,
     /// Ports, by switch and by the number of the failure.
     ports: BTreeMap<(usize, usize), u32>,
 }
@@ -30,11 +33,13 @@ impl Refused {
     /// The NIC is deleted, and with it what the extension knows of it.
     pub fn forget(&mut self, module: usize, nic: NicId) {
         self.nics.remove(&(module, nic));
+        self.resources.retain(|(of, holder, _)| (*of, *holder) != (module, nic));
     }
 
     /// The extension is attached anew.
     pub fn forget_all(&mut self, module: usize) {
         self.nics.retain(|(of, _)| *of != module);
+        self.resources.retain(|(of, ..)| *of != module);
     }
 }
 
@@ -63,6 +68,12 @@ impl State {
         }
         let nic = self.subject(above);
         self.control.refused.nics.extend(nic.map(|nic| (module, nic)));
+        if let Some(carried) = self.control.nics.of(above) {
+            let made = carried.served.iter().flat_map(|(_, _, served)| served.made.iter().copied());
+            let about = carried.named().into_iter().chain(made);
+            let about: Vec<_> = about.map(|resource| (module, carried.partition, resource)).collect();
+            self.control.refused.resources.extend(about);
+        }
         let port = if above.oid == oids::SWITCH_NIC_REQUEST { None } else { nic.map(|nic| nic.port) };
         let within = failures.iter().filter(|(_, fault)| fault.handler == Some(OF_REQUESTS));
         let ports = within.filter_map(|(number, _)| Some(((module, *number), port?)));
@@ -95,11 +106,20 @@ impl State {
         }
     }
 
+    /// A call was refused in the request that is being handled.
+    fn is_starved_now(&self, world: &World, module: usize) -> bool {
+        self.control.above.values().any(|above| above.module == module && world.faults() > above.faults)
+    }
+
     /// A call was refused in a request about this NIC, the one that is being handled included.
     pub fn was_starved(&self, world: &World, module: usize, nic: NicId) -> bool {
-        let now = || {
-            self.control.above.values().any(|above| above.module == module && world.faults() > above.faults)
-        };
-        self.control.refused.nics.contains(&(module, nic)) || now()
+        self.control.refused.nics.contains(&(module, nic)) || self.is_starved_now(world, module)
+    }
+
+    /// A call was refused in the request that is being handled, or in one that named these resources of a NIC or brought
+    /// them into being.
+    pub fn was_starved_about(&self, world: &World, module: usize, nic: NicId, about: &[Resource]) -> bool {
+        let before = |resource: &Resource| self.control.refused.resources.contains(&(module, nic, *resource));
+        about.iter().any(before) || self.is_starved_now(world, module)
     }
 }

@@ -212,6 +212,9 @@ pub struct Topology {
     pub external_port: Option<u32>,
     /// Number of changes in progress, which the extension may know or not.
     pub changing: u32,
+    /// Physical adapters that the switch has had since the attachment: whether each was connected before and has not been
+    /// removed since.
+    adapters: BTreeMap<u16, bool>,
     /// Order number at which the last DISCONNECT of each NIC was forwarded.
     pub disconnects: BTreeMap<NicId, u64>,
     /// Ports that are deleted.
@@ -303,6 +306,9 @@ impl Topology {
             let kind = port.kind;
             port.nics.entry(id.index).or_insert_with(|| Nic::new(id, kind, mac));
             self.failed.remove(&id);
+            if kind == NicKind::External && id.index != 0 {
+                self.adapters.insert(id.index, false);
+            }
         }
     }
 
@@ -311,6 +317,22 @@ impl Topology {
         if let Some(port) = self.ports.get_mut(&id.port) {
             port.nics.remove(&id.index);
         }
+        if let Some(whole) = self.adapters.get_mut(&id.index).filter(|_| self.external_port == Some(id.port))
+        {
+            *whole = false;
+        }
+    }
+
+    /// A module is attached: the adapters of before.
+    pub fn attached(&mut self) {
+        let members = self.nics().filter(|nic| nic.is_member());
+        self.adapters = members.map(|nic| (nic.id.index, nic.state == NicState::Connected)).collect();
+    }
+
+    /// The only adapter that the switch has had since the attachment, if it was connected before and all the time since.
+    pub fn sole_adapter(&self) -> Option<u16> {
+        let (index, whole) = self.adapters.iter().next().filter(|_| self.adapters.len() == 1)?;
+        whole.then_some(*index)
     }
 
     pub fn nic(&self, id: NicId) -> Option<&Nic> {
