@@ -155,7 +155,7 @@ impl Entries<'_> {
                 Value::Number(value) => private_oid::number(value),
                 Value::OtherType => None,
             };
-            let kind = match key.number(&name("Kind"), self.passive)? {
+            let kind = match key.number(&name("Type"), self.passive)? {
                 Value::Missing => private_oid::kind(None),
                 Value::Number(value) => private_oid::kind(Some(value)),
                 Value::OtherType => None,

@@ -7,7 +7,7 @@ use crate::oid::RequestType;
 /// The first number that vendors give to OIDs of their own. No OID of NDIS is among these, so none that NDIS keeps for the
 /// next start of the adapter.
 pub const FIRST: u32 = 0xFF00_0000;
-/// Entries of one adapter: the registry values `Oid1`, `Kind1` and `Data1` to `Oid8`, `Kind8` and `Data8`.
+/// Entries of one adapter: the registry values `Oid1`, `Type1` and `Data1` to `Oid8`, `Type8` and `Data8`.
 pub const ENTRIES: u8 = 8;
 /// Bytes of one entry, and of the buffer that a query or method is given for its answer.
 pub const BYTES_MAX: usize = 256;

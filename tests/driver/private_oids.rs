@@ -199,7 +199,7 @@ fn ask(net: &Net, kind: u32, has: &[u8], data: &[u8]) -> Vec<Event> {
         adapters.get_mut(&2).expect("it is there").offloads.private.insert(FIRST, has);
     });
     let [data, oid] = entry(FIRST, data);
-    write(net, 2, &[data, oid, ("Kind1", Value::Dword(kind))]);
+    write(net, 2, &[data, oid, ("Type1", Value::Dword(kind))]);
     net.set("PrivateOids", Value::Dword(1));
     net.advance(100 * MS);
     assert_eq!(asked(net), [(2, FIRST)], "of the named adapter alone, once");
@@ -260,13 +260,13 @@ fn a_method_is_given_its_data_and_no_more_and_its_answer_is_told() {
 fn an_entry_is_sent_again_when_its_kind_changes_and_ignored_when_that_is_none() {
     let net = team(1, 0);
     assert_eq!(ask(&net, QUERY, &[4], &[7]).len(), 1);
-    write(&net, 2, &[("Kind1", Value::Dword(0))]);
+    write(&net, 2, &[("Type1", Value::Dword(0))]);
     assert_eq!((asked(&net).len(), given(&net)[&2][&FIRST].clone()), (2, vec![7]));
     for (round, none) in (3..).zip([Value::Dword(3), Value::Sz("set".to_owned()), Value::Binary(vec![1])]) {
-        write(&net, 2, &[("Kind1", none)]);
+        write(&net, 2, &[("Type1", none)]);
         assert_eq!(asked(&net).len(), round - 1);
         assert_eq!(events(&net).last(), Some(&Event::PrivateOidIgnored { member: member(2), entry: 1 }));
-        write(&net, 2, &[("Kind1", Value::Dword(0))]);
+        write(&net, 2, &[("Type1", Value::Dword(0))]);
         assert_eq!(asked(&net).len(), round, "it is one again");
     }
     net.finish().assert_clean();
@@ -293,7 +293,7 @@ pub fn a_private_oid_is_set() -> Seen {
 
 pub fn a_private_oid_is_queried() -> Seen {
     let net = entry_of(FIRST);
-    write(&net, 2, &[("Kind1", Value::Dword(QUERY))]);
+    write(&net, 2, &[("Type1", Value::Dword(QUERY))]);
     net.look(|s| {
         let adapter = s.modules[0].external.adapters.get_mut(&2).expect("it is there");
         adapter.offloads.private.insert(FIRST, vec![3; 9]);

@@ -186,7 +186,7 @@ fn new_resources_are_placed_beside_those_of_before_a_restart() {
 
 #[test]
 fn after_any_single_failure_while_lists_are_read_no_number_is_given_out_twice() {
-    let (mut failed, mut beside) = (0, 0);
+    let (mut failed, mut joined) = (0, 0);
     for n in 1.. {
         let net = team(3, SINGLE_MEMBER).start();
         net.fail(1);
@@ -212,7 +212,7 @@ fn after_any_single_failure_while_lists_are_read_no_number_is_given_out_twice() 
         // One that refuses to list is not waited for.
         if site != Some("OID_SWITCH_NIC_REQUEST") && site != Some("ReferenceSwitchNic") {
             assert_eq!(home(&net, net.vm(1)), 2, "call {n} ({site:?})");
-            beside += 1;
+            joined += 1;
         }
         net.finish().assert_clean();
         if site.is_none() {
@@ -220,7 +220,7 @@ fn after_any_single_failure_while_lists_are_read_no_number_is_given_out_twice() 
         }
         failed += 1;
     }
-    assert!(failed > 60 && beside > 40, "only {failed} calls failed, {beside} times beside");
+    assert!(failed > 60 && joined > 40, "only {failed} calls failed, {joined} times on the same member");
 }
 
 #[test]
