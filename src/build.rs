@@ -1,9 +1,15 @@
-//! Build script of the driver: how the image is linked, and whether the tests have an image to load.
+//! Build script of the driver: how the image is linked, which texts it has for the event log, and whether the tests have an image to load.
 //!
 //! With the Windows Driver Kit on the build host, wdk-build decides; on another host `cargo image` has laid
 //! out a kit of its own, and the same arguments are given here. A native build links nothing: it only
 //! learns whether there is an image (`cfg(image_present)`) and whether there are the extensions that the simulated
 //! switch is checked with (`cfg(witnesses_present)`), because a test cannot ignore itself as it runs.
+
+#[allow(dead_code, reason = "the driver uses the rest")]
+#[path = "../teaming/src/event/catalog.rs"]
+mod catalog;
+#[path = "build/messages.rs"]
+mod messages;
 
 use std::{env, error::Error, fs, path::Path, time::SystemTime};
 
@@ -17,10 +23,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rustc-check-cfg=cfg(image_present)");
     println!("cargo::rustc-check-cfg=cfg(witnesses_present)");
     if env::var("CARGO_CFG_TARGET_OS")? == "windows" {
+        link_messages()?;
         return link_driver();
     }
     look_for(IMAGE, "image_present")?;
     look_for(WITNESS, "witnesses_present")
+}
+
+/// Links the texts of the event log into the image; the linkers of both kits take compiled resources.
+fn link_messages() -> Result<(), Box<dyn Error>> {
+    let file = Path::new(&env::var("OUT_DIR")?).join("messages.res");
+    fs::write(&file, messages::resource(catalog::KINDS))?;
+    println!("cargo::rustc-cdylib-link-arg={}", file.display());
+    println!("cargo::rerun-if-changed=teaming/src/event/catalog.rs");
+    println!("cargo::rerun-if-changed=src/build");
+    Ok(())
 }
 
 #[cfg(windows)]

@@ -1,5 +1,6 @@
 //! DriverEntry and DriverUnload.
 
+use crate::kernel::error_log::ErrorLog;
 use crate::kernel::extension;
 use crate::module::{Driver, EXTENSION_ID, FRIENDLY_NAME, Module, copy};
 use crate::ndis::filter::{Names, deregister, register};
@@ -38,7 +39,8 @@ unsafe fn start(
     let path = unsafe { registry_path.as_ref() }.ok_or(NdisStatus::INVALID_PARAMETER)?;
     // SAFETY: as above.
     let registry_path = copy(unsafe { path.text() })?;
-    let driver = Driver { handle: AtomicPtr::new(core::ptr::null_mut()), registry_path };
+    let log = ErrorLog::new(driver_object);
+    let driver = Driver { handle: AtomicPtr::new(core::ptr::null_mut()), log, registry_path };
     // SAFETY: the driver object is this driver's; the address of `driver_entry` identifies the extension.
     let driver = unsafe { extension::create(driver_object, id(), driver, passive) };
     let driver = driver.map_err(|(status, driver)| {

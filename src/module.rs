@@ -1,5 +1,6 @@
 //! The filter module: the state of one switch, its locks, and its memory at attach.
 
+use crate::kernel::error_log::ErrorLog;
 use crate::kernel::per_processor::PerProcessor;
 use crate::kernel::pool::{OnceBox, Pool, PoolBox, PoolSlice, Tag};
 use crate::kernel::processor;
@@ -16,11 +17,12 @@ use crate::ndis::status::{NdisStatus, OutOfMemory};
 use crate::ndis::switch::Switch;
 use crate::ndis::timer::Timer;
 use crate::text;
-use crate::trace::EventRing;
+use crate::trace::{self, Events};
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32};
 use teaming::backoff::Backoff;
 use teaming::enumeration::{Changes, Enumeration};
+use teaming::event::team_watch::{Downs, TeamWatch};
 use teaming::flow::adapter_hash::HashConfidence;
 use teaming::flow::digest::Secret;
 use teaming::forward::Forwarding;
@@ -56,6 +58,8 @@ pub const EXTENSION_ID: &[u16; 38] = &text::utf16(b"{6E3C2C0F-5A0B-4C55-9E0E-7B1
 pub struct Driver {
     /// NdisFilterDriverHandle, set by the registration and used by the deregistration.
     pub handle: AtomicPtr<c_void>,
+    /// The System event log, in which the driver object is the source.
+    pub log: ErrorLog,
     /// Path of the service's registry key, which has the settings.
     pub registry_path: PoolSlice<u16>,
 }
@@ -91,7 +95,11 @@ pub struct Module {
     pub queries: MemberQueries,
     /// The module's own thread.
     pub worker: Worker,
+    /// The System event log.
+    pub log: ErrorLog,
     pub texts: PoolBox<Texts>,
+    /// SwitchFriendlyName; set by the first restart.
+    pub switch_title: OnceBox<PoolSlice<u16>>,
     /// Registry paths of its settings; set by the first restart.
     pub settings_paths: OnceBox<SettingsPaths>,
     /// RequestId of the request from above that is pending below, for its cancellation; null if there is none.
@@ -137,7 +145,9 @@ pub struct Control {
     pub changes: Changes,
     /// The parts of the switch's configuration that must still be read.
     pub enumeration: Enumeration,
-    pub events: EventRing,
+    pub events: Events,
+    /// What was told of the team last.
+    pub watch: PoolBox<TeamWatch<Pool>>,
     /// Offload resources by member, except security associations.
     pub resources: PoolBox<OffloadResources<Pool>>,
     /// Members of which it is not known what they hold, and that have not been asked since.
@@ -217,7 +227,9 @@ impl Module {
             trust: PoolSlice::try_new(Tag::TABLE, TRUST, |_| HashConfidence::NONE)?,
             queries: MemberQueries::try_new()?,
             worker: Worker::try_new()?,
+            log: driver.log.share(),
             texts: new_texts(&driver.registry_path, stack.guid_name())?,
+            switch_title: OnceBox::empty(Tag::SETTINGS),
             settings_paths: OnceBox::empty(Tag::SETTINGS),
             forwarded_id: AtomicPtr::new(core::ptr::null_mut()),
         };
@@ -277,7 +289,8 @@ fn new_control() -> Result<PoolBox<Control>, NdisStatus> {
 
 #[inline(never)]
 fn control_in(team: Team<Pool>, settings: Settings) -> Result<PoolBox<Control>, NdisStatus> {
-    let (events, resources) = (EventRing::try_new()?, new_offload_resources()?);
+    let (events, resources) = (trace::try_new()?, new_offload_resources()?);
+    let watch = new_watch()?;
     let (capabilities, processors) = (new_capabilities()?, new_processors()?);
     let private_set = new_private_set()?;
     Ok(PoolBox::try_make(Tag::MODULE, || Control {
@@ -286,6 +299,7 @@ fn control_in(team: Team<Pool>, settings: Settings) -> Result<PoolBox<Control>, 
         changes: Changes::NONE,
         enumeration: Enumeration::NEW,
         events,
+        watch,
         resources,
         unasked: MemberSet::EMPTY,
         found: MemberSet::EMPTY,
@@ -299,6 +313,12 @@ fn control_in(team: Team<Pool>, settings: Settings) -> Result<PoolBox<Control>, 
         private_set,
         detaching: false,
     })?)
+}
+
+#[inline(never)]
+fn new_watch() -> Result<PoolBox<TeamWatch<Pool>>, NdisStatus> {
+    let downs = PoolSlice::try_new(Tag::TABLE, MEMBERS, |_| Downs::NONE)?;
+    Ok(PoolBox::try_make(Tag::TABLE, || TeamWatch::new(downs))?)
 }
 
 #[inline(never)]

@@ -1,7 +1,7 @@
 //! The expiry of the module's timer.
 
 use crate::clock;
-use crate::control::{failover, nic_status, private_oids, resource_lists};
+use crate::control::{events, failover, nic_status, private_oids, resource_lists};
 use crate::kernel::worker::Reasons;
 use crate::module::Module;
 use crate::ndis::irql::Dispatch;
@@ -31,9 +31,8 @@ impl Expire for Module {
                 (forwarding.settle(control.team.home(), now), forwarding.moving())
             };
             if moved.idle != 0 || moved.deadline_moves != 0 {
-                control
-                    .events
-                    .push(now, Event::Settled { idle: moved.idle, deadline_moves: moved.deadline_moves });
+                let settled = Event::Settled { idle: moved.idle, deadline_moves: moved.deadline_moves };
+                events::record_at(self, &mut control, now, settled);
             }
             failover::arm(self, &control, moving, now);
         }

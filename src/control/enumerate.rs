@@ -6,7 +6,7 @@
 //! a module that fails its restart is detached for good (starting-a-filter-module.md), and one that reads no activation
 //! would stay closed. Until then ports whose properties are not known are closed, each by itself.
 
-use crate::clock;
+use crate::control::events;
 use crate::control::failover;
 use crate::control::nic_status;
 use crate::control::settings;
@@ -18,7 +18,7 @@ use crate::ndis::irql::Passive;
 use crate::ndis::member_query::Topics;
 use crate::ndis::oid::query;
 use crate::ndis::parameters::{
-    ARRAY_HEADER, NicState, announced, nic_array, port_array, switch_info, write_header,
+    ARRAY_HEADER, NicState, SwitchInfo, announced, nic_array, port_array, switch_info, write_header,
 };
 use crate::ndis::raw::{SwitchParameters, oids};
 use crate::ndis::status::NdisStatus;
@@ -27,6 +27,7 @@ use crate::requests::properties;
 use crate::requests::runtime_state;
 use crate::trace::Event;
 use teaming::enumeration::{Next, Step};
+use teaming::event::log_entry::UNITS;
 use teaming::oid::nic::NicOp;
 use teaming::ports::NicState as Nic;
 
@@ -56,7 +57,7 @@ pub fn read(module: &Module, passive: &Passive) {
         };
         let mut control = module.control.lock();
         if let Err(status) = result {
-            control.events.push(clock::now(), Event::NotEnumerated { status: status.0 });
+            events::record(module, &mut control, Event::NotEnumerated { status: status.0 });
         }
         next = if control.detaching { Next::Rest } else { control.enumeration.finish(step, result.is_ok()) };
     }
@@ -71,11 +72,21 @@ fn read_parameters(module: &Module, passive: &Passive) -> Result<(), NdisStatus>
     write_header(&mut buffer, SwitchParameters::SIZE_REVISION_1);
     query(module.filter, oids::SWITCH_PARAMETERS, &mut buffer, passive).map_err(|(status, _)| status)?;
     let info = switch_info(&buffer).ok_or(NdisStatus::FAILURE)?;
+    if module.switch_title.get().is_none() {
+        module.switch_title.set(title_of(&info)?)?;
+    }
     settings::load(module, info.name, passive)?;
     if info.is_active {
         module.control.lock().enumeration.want(Step::Arrays);
     }
     Ok(())
+}
+
+/// What people call the switch, for the event log; as much as an entry may have room for.
+#[inline(never)] // a frame of its own
+fn title_of(info: &SwitchInfo<'_>) -> Result<PoolSlice<u16>, NdisStatus> {
+    let units = info.title.chunks_exact(2).filter_map(|unit| Some(u16::from_le_bytes(unit.try_into().ok()?)));
+    Ok(PoolSlice::collect(Tag::SETTINGS, units.take(UNITS))?)
 }
 
 /// Reads ports and NICs in one snapshot without a change meanwhile.
@@ -129,7 +140,7 @@ impl Picture {
             return Ok(());
         }
         let event = Event::PictureIncomplete { announced, understood };
-        module.control.lock().events.push(clock::now(), event);
+        events::tell(module, event);
         Err(NdisStatus::FAILURE)
     }
 }

@@ -4,6 +4,7 @@
 //! member was published under the write lock, so every walk that read the old table has committed its packets before.
 
 use crate::clock;
+use crate::control::events;
 use crate::module::{Control, Module, TeamLock};
 use crate::ndis::irql::Passive;
 use crate::trace::Event;
@@ -42,6 +43,7 @@ pub fn member_locked(module: &Module, control: &mut TeamLock<'_>, member: Member
     if plan.changed {
         publish(module, control, &plan, now);
     } else {
+        watch(module, control, &plan, now);
         // What is published stands: a walk over all buckets would find nothing.
         let moving = module.forwarding.read().moving();
         arm(module, control, moving, now);
@@ -100,7 +102,7 @@ fn link_locked(
     }
     let source = control.team.member(member).source;
     if source != before {
-        control.events.push(clock::now(), Event::LinkSource { member, source });
+        events::record(module, control, Event::LinkSource { member, source });
     }
     member_locked(module, control, member, MemberEvent::Link(link));
 }
@@ -109,7 +111,7 @@ fn link_locked(
 pub fn settings(module: &Module, settings: &Settings) {
     let now = clock::now();
     let mut control = module.control.lock();
-    control.events.push(now, Event::SettingsRead);
+    events::record_at(module, &mut control, now, Event::SettingsRead);
     if control.settings == *settings {
         return;
     }
@@ -136,14 +138,24 @@ pub fn publish(module: &Module, control: &mut TeamLock<'_>, plan: &TeamView, now
     let partitions = control.resources.partitions_on(plan.went_down);
     if partitions != 0 {
         control.default_queue_fallbacks = control.default_queue_fallbacks.wrapping_add(partitions.into());
-        control.events.push(now, Event::QueuesLost { members: plan.went_down, partitions });
+        let lost = Event::QueuesLost { members: plan.went_down, partitions };
+        events::record_at(module, control, now, lost);
     }
     if plan.changed || moved.forced != 0 {
         let (went_down, came_up) = (plan.went_down, plan.came_up);
         let event = Event::TeamChanged { went_down, came_up, forced: moved.forced, waiting: moved.waiting };
-        control.events.push(now, event);
+        events::record_at(module, control, now, event);
     }
+    watch(module, control, plan, now);
     arm(module, control, moving, now);
+}
+
+/// Records what the change means to an administrator. The team lock is held.
+fn watch(module: &Module, control: &mut Control, plan: &TeamView, now: Ticks) {
+    let Control { team, watch, events, .. } = control;
+    let mut wake = false;
+    watch.observe(team, plan, now, |event| wake |= events.push(now, event));
+    events::wake(module, wake);
 }
 
 /// Makes the home map whole that is being made, and publishes it, in holds of the team lock that are short each. At the

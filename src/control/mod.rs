@@ -1,6 +1,7 @@
 //! Changes of the team and its settings: from status indications, NIC requests, the timer and the registry.
 
 pub mod enumerate;
+pub mod events;
 pub mod failover;
 pub mod link_poll;
 pub mod nic_status;

@@ -4,8 +4,7 @@
 //! only the team. What the switch's only adapter indicates is passed on as it is. Members are not polled; only a query
 //! that was refused is repeated. If neither tells the link state, the operating system is asked (`link_poll`).
 
-use crate::clock;
-use crate::control::failover;
+use crate::control::{events, failover};
 use crate::kernel::rundown::WorkGuard;
 use crate::module::{Control, Module};
 use crate::ndis::indicate;
@@ -305,7 +304,7 @@ fn receive<'m>(
             Some(link) => failover::link(module, member, LinkSource::Query, link),
             None => {
                 let event = Event::LinkUnknown { member, status: status.0 };
-                module.control.lock().events.push(clock::now(), event);
+                events::tell(module, event);
             }
         },
         Topic::Capability(capability) => took_answer(module, member, capability, status, query.answer()),

@@ -8,7 +8,7 @@
 //! (forwarding-oid-requests-to-physical-network-adapters.md: an extension may encapsulate private OIDs for one adapter).
 
 use crate::clock;
-use crate::control::nic_status;
+use crate::control::{events, nic_status};
 use crate::kernel::pool::{PoolSlice, Tag};
 use crate::kernel::registry::{Bytes, Key, Unreadable, Value};
 use crate::kernel::worker::{Reasons, Woken};
@@ -195,6 +195,6 @@ impl Entries<'_> {
     }
 
     fn push(&self, event: Event) {
-        self.module.control.lock().events.push(clock::now(), event);
+        events::tell(self.module, event);
     }
 }

@@ -9,7 +9,7 @@
 //! read again if the member's resources changed in between. Members are asked whatever their capabilities: one that has lost a capability keeps what it holds.
 
 use crate::clock;
-use crate::control::nic_status;
+use crate::control::{events, nic_status};
 use crate::kernel::pool::{PoolSlice, Tag};
 use crate::kernel::worker::{Reasons, Woken};
 use crate::module::{Control, Module, new_resources};
@@ -101,9 +101,9 @@ fn read_all(module: &Module, passive: &Passive) -> bool {
             && !control.detaching
         {
             let now = clock::now();
-            control.events.push(now, Event::NotListed { member, status: status.0 });
+            events::record_at(module, &mut control, now, Event::NotListed { member, status: status.0 });
             if control.resources.failed_to_list(member, now) {
-                control.events.push(now, Event::ListsGivenUp { member });
+                events::record_at(module, &mut control, now, Event::ListsGivenUp { member });
                 asked = true;
             }
             all = false;

@@ -3,7 +3,7 @@
 //! too; a change takes effect without pausing the module.
 
 use crate::clock;
-use crate::control::failover;
+use crate::control::{events, failover};
 use crate::kernel::event::EventHandle;
 use crate::kernel::registry::{Armed, Key, Unreadable, Value, Watch};
 use crate::kernel::worker::{Reasons, Woken};
@@ -133,7 +133,7 @@ fn read(module: &Module, passive: &Passive) -> Result<Settings, Unreadable> {
             Problem::OutOfRange(value) | Problem::NotInMode(value, _) => Some(value),
         };
         let event = Event::SettingIgnored { setting, value, used: issue.used() };
-        module.control.lock().events.push(clock::now(), event);
+        events::tell(module, event);
     }
     Ok(settings)
 }

@@ -1,9 +1,10 @@
 //! The work of the module's thread at PASSIVE_LEVEL: it watches the settings, reads parts of the configuration again
-//! that could not be read, asks members what they hold, sets vendor-private OIDs, and reads the link state of members of
+//! that could not be read, asks members what they hold, sets vendor-private OIDs, writes events to the log, and reads the link state of members of
 //! which the switch tells none. Code that needs PASSIVE_LEVEL has a reason in `Reasons`, wakes the thread with it and is called from here. Detach
 //! stops the thread.
 
 use super::enumerate;
+use super::events::EventWriter;
 use super::link_poll::LinkPoll;
 use super::private_oids::PrivateOids;
 use super::resource_lists::ResourceLists;
@@ -23,12 +24,14 @@ impl Work for Module {
         let mut links = LinkPoll::IDLE;
         let mut resources = ResourceLists::IDLE;
         let mut private = PrivateOids::IDLE;
+        let mut events = EventWriter::IDLE;
         loop {
-            let due =
-                [settings.due(), links.due(), resources.due(), private.due()].into_iter().flatten().min();
+            let due = [settings.due(), links.due(), resources.due(), private.due(), events.due()];
+            let due = due.into_iter().flatten().min();
             let longest = due.map(|due| due.since(clock::now()));
             let woken = self.worker.wait(settings.event(), longest, passive);
             if woken.reasons.contains(Reasons::STOP) {
+                events.finish(self, passive);
                 return;
             }
             settings.woken(self, &woken, passive);
@@ -38,6 +41,7 @@ impl Work for Module {
             links.woken(self, &woken, passive);
             resources.woken(self, &woken, passive);
             private.woken(self, &woken, passive);
+            events.woken(self, &woken, passive);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! All calls of ntoskrnl. Besides `ndis` and `entry` the only module with `unsafe` code.
 
+pub mod error_log;
 pub mod event;
 pub mod extension;
 #[cfg(windows)]

@@ -126,6 +126,8 @@ kernel! {
     fn ZwWaitForSingleObject(handle: *mut c_void, alertable: u8, timeout: *mut i64) -> i32;
     fn MmMapLockedPagesSpecifyCache(mdl: *mut c_void, access_mode: i8, cache_type: i32, requested_address: *mut c_void, bug_check_on_failure: u32, priority: u32) -> *mut c_void;
     fn IoAllocateDriverObjectExtension(driver_object: *mut c_void, client_identification: *mut c_void, size: u32, extension: *mut *mut c_void) -> i32;
+    fn IoAllocateErrorLogEntry(object: *mut c_void, size: u8) -> *mut c_void;
+    fn IoWriteErrorLogEntry(entry: *mut c_void);
     fn IoGetDriverObjectExtension(driver_object: *mut c_void, client_identification: *mut c_void) -> *mut c_void;
     fn ZwOpenKey(handle: *mut *mut c_void, access: u32, attributes: *mut ObjectAttributes) -> i32;
     fn ZwQueryValueKey(handle: *mut c_void, name: *mut UnicodeString, class: i32, buffer: *mut c_void, length: u32, result_length: *mut u32) -> i32;

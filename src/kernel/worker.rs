@@ -26,6 +26,8 @@ bitflags! {
         const RESOURCES = 16;
         /// A member was connected, or the registry changed: vendor-private OIDs may have to be set.
         const PRIVATE = 32;
+        /// An event must be written.
+        const EVENTS = 64;
     }
 }
 

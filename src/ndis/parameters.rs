@@ -14,16 +14,21 @@ pub struct SwitchInfo<'a> {
     pub is_active: bool,
     /// SwitchName (a GUID as text), UTF-16 in little-endian bytes.
     pub name: &'a [u8],
+    /// SwitchFriendlyName, as `name`; may be empty.
+    pub title: &'a [u8],
 }
 
 /// Reads NDIS_SWITCH_PARAMETERS from a buffer that was zeroed before the query; `None` if no name was written, which
 /// every switch has.
 pub fn switch_info(buffer: &[u8]) -> Option<SwitchInfo<'_>> {
-    let name_at = offset_of!(SwitchParameters, switch_name);
-    let bytes = usize::from(u16::from_le_bytes(field(buffer, name_at)?)).min(512);
+    let counted = |at: usize| {
+        let bytes = usize::from(u16::from_le_bytes(field(buffer, at)?)).min(512);
+        buffer.get(at.checked_add(2)?..)?.get(..bytes)
+    };
     Some(SwitchInfo {
         is_active: *buffer.get(offset_of!(SwitchParameters, is_active))? != 0,
-        name: buffer.get(name_at + 2..)?.get(..bytes).filter(|name| !name.is_empty())?,
+        name: counted(offset_of!(SwitchParameters, switch_name)).filter(|name| !name.is_empty())?,
+        title: counted(offset_of!(SwitchParameters, switch_friendly_name)).unwrap_or_default(),
     })
 }
 

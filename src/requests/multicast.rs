@@ -5,7 +5,7 @@
 //! not known gets every multicast frame: one that was there before the extension, and that of a VM that was not started
 //! but restored (`NDIS_SWITCH_NIC_FLAGS_NIC_INITIALIZING` is not set, ns-ntddndis-_ndis_switch_nic_parameters.md). At most `GROUPS_MOST` groups of one vNIC are kept.
 
-use crate::clock;
+use crate::control::events;
 use crate::kernel::pool::Pool;
 use crate::module::Module;
 use crate::ndis::oid::Request;
@@ -27,7 +27,7 @@ pub fn after(module: &Module, request: &Request) {
     if named == GroupsChange::TooMany {
         control.group_fallbacks = control.group_fallbacks.wrapping_add(1);
         let event = Event::GroupsNotKept { port: shown.from.port.get(), times: control.group_fallbacks };
-        control.events.push(clock::now(), event);
+        events::record(module, &mut control, event);
     }
 }
 

@@ -4,8 +4,7 @@
 //!
 //! The modules in this folder handle a request twice: `begin` before it goes down, `finish` with its result.
 
-use crate::clock;
-use crate::control::nic_status;
+use crate::control::{events, nic_status};
 use crate::kernel::pool::PoolBox;
 use crate::kernel::rundown::WorkGuard;
 use crate::module::Module;
@@ -94,7 +93,7 @@ fn forward(
             properties::not_forwarded(module, &request);
             let connected = finish(module, request, redirected, status, Reached::Nobody);
             let event = Event::RequestNotForwarded { oid: request.oid() };
-            module.control.lock().events.push(clock::now(), event);
+            events::tell(module, event);
             if let Some(member) = connected {
                 // The member may be queried only after the request is completed, which is after this call has
                 // returned.

@@ -5,8 +5,7 @@
 //! succeeded below. On a validation port, which is not in the tables, it is only checked. The driver has no custom
 //! property or feature, so those of other extensions and of the switch are forwarded.
 
-use crate::clock;
-use crate::control::failover;
+use crate::control::{events, failover};
 use crate::kernel::pool::{PoolSlice, Tag};
 use crate::module::{Module, new_sets};
 use crate::ndis::irql::Passive;
@@ -86,7 +85,7 @@ pub fn before(module: &Module, request: &Request) -> Result<(), NdisStatus> {
     };
     if let Err(status) = checked {
         let event = Event::PropertyRefused { oid: request.oid(), status: status.0 };
-        module.control.lock().events.push(clock::now(), event);
+        events::tell(module, event);
     }
     checked
 }
@@ -213,7 +212,7 @@ pub fn read(module: &Module, port: PortId, passive: &Passive) -> Result<(), Ndis
         );
         if replaced == Ok(true) {
             if closed {
-                control.events.push(clock::now(), Event::PortClosed { port: port.get() });
+                events::record(module, &mut control, Event::PortClosed { port: port.get() });
             }
             return result;
         }

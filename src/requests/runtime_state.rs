@@ -4,7 +4,7 @@
 //! used at a restore is discarded, and the request succeeds, because a failure would fail the partition's restore.
 //! IRQL <= DISPATCH_LEVEL. NDIS serialises the requests; only `arrived` is also called by the enumeration.
 
-use crate::clock;
+use crate::control::events::{self, tell};
 use crate::kernel::pool::{Pool, PoolSlice, Tag};
 use crate::module::{EXTENSION_ID, FRIENDLY_NAME, Module};
 use crate::ndis::oid::Request;
@@ -69,10 +69,6 @@ pub fn after(module: &Module, request: Request, status: NdisStatus) {
         }
         _ => {}
     }
-}
-
-fn tell(module: &Module, event: Event) {
-    module.control.lock().events.push(clock::now(), event);
 }
 
 fn is_known(module: &Module, nic: NicId) -> bool {
@@ -205,7 +201,7 @@ fn restored(module: &Module, nic: NicId) {
         }
         Err(why) => Event::RestoreDiscarded { nic, why },
     };
-    control.events.push(clock::now(), event);
+    events::record(module, &mut control, event);
 }
 
 /// Applies restored records to a NIC, or to all NICs (`None`), once both the NIC and its record are there: from now on

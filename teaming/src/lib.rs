@@ -27,6 +27,7 @@ extern crate std;
 
 pub mod backoff;
 pub mod enumeration;
+pub mod event;
 pub mod flow;
 pub mod forward;
 pub mod frame;

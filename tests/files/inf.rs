@@ -163,6 +163,7 @@ fn number(text: &str) -> Option<u64> {
 
 const REG_SZ: u64 = 0;
 const REG_MULTI_SZ: u64 = 0x0001_0000;
+const REG_EXPAND_SZ: u64 = 0x0002_0000;
 const REG_DWORD: u64 = 0x0001_0001;
 /// Types without a flag of their own: the type's number (11) above, binary data (inf-addreg-directive.md).
 const REG_QWORD: u64 = 0x000b_0001;
@@ -180,8 +181,8 @@ fn broken(inf: &Inf) -> Vec<(&'static str, &'static str)> {
     };
     let add_reg = inf.named("Install", "AddReg");
     let add_service = inf.directive("Install.Services", "AddService").unwrap_or_default();
-    let [service, _flags, service_section] = add_service else {
-        return vec![("INF-09", "AddService names a service and its section")];
+    let [service, _flags, service_section, log_section] = add_service else {
+        return vec![("INF-09", "AddService names a service, its section and that of the event log")];
     };
     let image = format!("{service}.sys");
 
@@ -233,9 +234,15 @@ fn broken(inf: &Inf) -> Vec<(&'static str, &'static str)> {
     let remove = inf.directive("Install.Remove.Services", "DelService");
     rule(
         "INF-09",
-        remove.is_some_and(|remove| remove == [service.as_str(), "0x200"]),
-        "the service stopped and removed",
+        remove.is_some_and(|remove| remove == [service.as_str(), "0x204"]),
+        "the service stopped and removed, with its source of events",
     );
+
+    // Registering for event logging, inf-addservice-directive.md; all kinds of entries but audits are 7.
+    let messages = inf.named(log_section, "AddReg");
+    let file = format!(r"%13%\{image}");
+    rule("events", text(messages, "", "EventMessageFile", REG_EXPAND_SZ, &file), "texts from the image");
+    rule("events", text(messages, "", "TypesSupported", REG_DWORD, "7"), "every kind of entry");
 
     let parameters = inf.section(inf.named(service_section, "AddReg"));
     let below =
@@ -330,6 +337,8 @@ fn every_section_is_reached_and_every_directive_leads_somewhere() {
     reached.extend(["DestinationDirs", MODELS, "Install", "Install.Services", "Install.Remove.Services"]);
     reached.extend([inf.named("Install", "AddReg"), inf.named("Install", "CopyFiles")]);
     let service = &inf.directive("Install.Services", "AddService").unwrap()[2];
+    let log = &inf.directive("Install.Services", "AddService").unwrap()[3];
+    reached.extend([log.as_str(), inf.named(log, "AddReg")]);
     let security = format!("{}.Security", inf.named(service, "AddReg"));
     reached.extend([service.as_str(), inf.named(service, "AddReg"), security.as_str()]);
     let mut reached: Vec<String> = reached.into_iter().map(str::to_lowercase).collect();
@@ -359,7 +368,7 @@ fn the_inf_and_the_driver_agree_on_names() {
 }
 
 /// (rule, what stands in the INF, what breaks the rule in its place)
-const BREAKS: [(&str, &str, &str); 29] = [
+const BREAKS: [(&str, &str, &str); 33] = [
     ("INF-01", "= NetService", "= NetTrans"),
     ("INF-01", "4D36E974", "4D36E975"),
     ("INF-01", "$Windows NT$", "$Windows$"),
@@ -376,7 +385,11 @@ const BREAKS: [(&str, &str, &str); 29] = [
     ("INF-09", "ServiceType    = 1", "ServiceType    = 2"),
     ("INF-09", "LoadOrderGroup = NDIS", "LoadOrderGroup = Base"),
     ("INF-09", r"%13%\lbfoext.sys", r"%12%\lbfoext.sys"),
-    ("INF-09", "DelService = lbfoext, 0x200", ""),
+    ("INF-09", "DelService = lbfoext, 0x204", ""),
+    ("INF-09", "DelService = lbfoext, 0x204", "DelService = lbfoext, 0x200"),
+    ("INF-09", "lbfoext,, Service, EventLog", "lbfoext,, Service"),
+    ("events", "EventMessageFile, 0x00020000", "EventMessageFile, 0x00000000"),
+    ("events", "TypesSupported, 0x00010001, 7", ""),
     ("INF-09", "DisplayName    = %Name%", "DisplayName    = %Help%"),
     ("INF-10", "HKR, Parameters, FlowletGapUs", "HKR,, FlowletGapUs"),
     ("INF-11", "CatalogFile = lbfoext.cat", ""),

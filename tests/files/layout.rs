@@ -1,6 +1,6 @@
 //! The driver's declarations of the binary interface against rows of a table that was taken from two releases of the
-//! Windows Driver Kit at NDIS 6.40 (NDIS_OID_REQUEST at 6.50, whose longer form NDIS itself hands out); MIB_IF_ROW2 from
-//! the headers of mingw-w64 10.0.
+//! Windows Driver Kit at NDIS 6.40 (NDIS_OID_REQUEST at 6.50, whose longer form NDIS itself hands out); MIB_IF_ROW2 and
+//! IO_ERROR_LOG_PACKET from the headers of mingw-w64 10.0.
 
 use lbfoext::ndis::raw::{self, LayoutRow};
 use std::collections::BTreeMap;
@@ -92,6 +92,7 @@ const DECLARED: &[&[LayoutRow]] = &[
     raw::IpsecOffloadV2::LAYOUT,
     raw::Offload::LAYOUT,
     raw::MibIfRow2::LAYOUT,
+    raw::ErrorLogPacket::LAYOUT,
 ];
 
 /// Fields that overlay others: the driver declares one member for each place.
@@ -145,6 +146,7 @@ fn every_field_of_the_table_is_declared_or_overlays_a_declared_one() {
 fn every_structure_of_the_driver_is_in_the_list() {
     let sources = [
         include_str!("../../src/ndis/raw/mod.rs"),
+        include_str!("../../src/ndis/raw/error_log.rs"),
         include_str!("../../src/ndis/raw/interface.rs"),
         include_str!("../../src/ndis/raw/nbl.rs"),
         include_str!("../../src/ndis/raw/offload.rs"),

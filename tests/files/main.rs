@@ -6,6 +6,7 @@ mod imports;
 mod inf;
 mod layout;
 mod map;
+mod messages;
 mod tidy;
 mod topics;
 mod words;

@@ -6,6 +6,7 @@
 //!
 //! Never read a NET_BUFFER_LIST by value and never use its size: the structure of a later NDIS may be longer.
 
+mod error_log;
 mod flags;
 mod interface;
 mod nbl;
@@ -16,6 +17,7 @@ mod registration;
 mod status_codes;
 mod switch;
 
+pub use error_log::*;
 pub use flags::*;
 pub use interface::*;
 pub use nbl::*;

@@ -1,7 +1,8 @@
 //! The way back of an offload request: what adapters allocated and freed is recorded, and the results of the requests
 //! of our own are merged into the original.
 
-use super::{Task, break_promise, tell, with_resources};
+use super::{Task, break_promise, with_resources};
+use crate::control::events::tell;
 use crate::control::resource_lists;
 use crate::module::Module;
 use crate::ndis::envelope::{Envelope, RedirectedRequest};

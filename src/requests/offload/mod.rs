@@ -6,14 +6,12 @@
 pub mod answers;
 pub mod plan;
 
-use crate::clock;
 use crate::kernel::pool::Pool;
 use crate::module::{Module, TeamLock, new_resources};
 use crate::ndis::envelope::Envelope;
 use crate::ndis::nbl::Nbl;
 use crate::ndis::oid::Request;
 use crate::ndis::status::OutOfMemory;
-use crate::trace::Event;
 use teaming::ids::{NicId, NicIndex};
 use teaming::offload::{NO_PARTITION, OffloadResources, Pin};
 use teaming::oid::payload::{self, Command};
@@ -123,8 +121,4 @@ fn break_promise(module: &Module, resource: Resource, count: usize) {
         let mut control = module.control.lock();
         with_resources(module, &mut control, resource, |resources| resources.release_promise(count));
     }
-}
-
-fn tell(module: &Module, event: Event) {
-    module.control.lock().events.push(clock::now(), event);
 }

@@ -1,8 +1,8 @@
 //! The way down of an offload request: it is passed on as it is, redirected to a member, replaced by requests of our
 //! own to several members, or refused (forwarding-oid-requests-to-physical-network-adapters.md).
 
-use super::{Task, answers, break_promise, promise, tell, with_resources};
-use crate::clock;
+use super::{Task, answers, break_promise, promise, with_resources};
+use crate::control::events::{self, tell};
 use crate::control::nic_status::{self, Unreferenced};
 use crate::kernel::pool::{Pool, PoolBox};
 use crate::module::{Module, TeamLock};
@@ -35,7 +35,7 @@ pub fn plan_request(module: &Module, request: Request) -> OidDisposition {
     let plan = {
         let mut control = module.control.lock();
         let plan = plan(module, &mut control, &task, resource);
-        check_processors(&mut control, &task, plan);
+        check_processors(module, &mut control, &task, plan);
         check_holders(module, &mut control, &task, plan);
         plan
     };
@@ -187,7 +187,7 @@ fn check_holders(module: &Module, control: &mut TeamLock<'_>, task: &Task, plan:
             (!known).then(|| resources.reporters(resource, id).len())
         });
         if let Some(reporters) = reporters {
-            control.events.push(clock::now(), Event::HolderUnknown { oid: task.row.oid, reporters });
+            events::record(module, control, Event::HolderUnknown { oid: task.row.oid, reporters });
             return;
         }
     }
@@ -196,7 +196,7 @@ fn check_holders(module: &Module, control: &mut TeamLock<'_>, task: &Task, plan:
 /// Pushes an event if the processors of a new queue, or the new processors of one, conflict with those of other members:
 /// they must not overlap when members share the queues out, and must agree when every member holds every queue (KB
 /// 2974384). Once for each member.
-fn check_processors(control: &mut TeamLock<'_>, task: &Task, plan: OidPlan) {
+fn check_processors(module: &Module, control: &mut TeamLock<'_>, task: &Task, plan: OidPlan) {
     let (group, processors) = match task.command {
         Command::AllocateQueue { group, processors } => (group, processors),
         Command::UpdateQueue { processors: Some(processors), .. } => processors,
@@ -210,7 +210,7 @@ fn check_processors(control: &mut TeamLock<'_>, task: &Task, plan: OidPlan) {
     let placement = control.settings.offload_placement;
     for member in members.iter() {
         if let Err(conflict) = control.processors.add(member, group, processors, placement) {
-            control.events.push(clock::now(), Event::ProcessorsConflict { member, conflict });
+            events::record(module, control, Event::ProcessorsConflict { member, conflict });
         }
     }
 }

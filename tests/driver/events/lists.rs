@@ -28,7 +28,8 @@ pub fn a_member_does_not_list_what_it_holds() -> Seen {
     };
     let up = Event::TeamChanged { went_down: MemberSet::EMPTY, came_up: only(2), forced: 0, waiting: 2_048 };
     let not_listed = Event::NotListed { member: member(2), status: FAILURE };
-    after(net, act, |_| vec![up, source(2, LinkSource::Query), not_listed])
+    let told = Event::MemberUp { member: member(2), up: 2 };
+    after(net, act, |_| vec![up, told, source(2, LinkSource::Query), not_listed])
 }
 
 pub fn a_member_never_lists_what_it_holds() -> Seen {

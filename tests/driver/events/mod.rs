@@ -1,6 +1,9 @@
 //! Every kind of event is tested with an action after which the ring has exactly the expected events.
 
+mod day;
 mod lists;
+mod log;
+mod members;
 mod suite;
 
 use super::module::look;
@@ -10,6 +13,10 @@ use lbfoext::trace::Event;
 use lists::{
     a_member_does_not_list_what_it_holds, a_member_never_lists_what_it_holds,
     a_queue_is_freed_that_nobody_has,
+};
+use members::{
+    a_member_comes_back, a_member_dies, a_member_flaps, a_setting_is_ignored_all_the_time, buckets_are_late,
+    died, down,
 };
 use std::mem::offset_of;
 use teaming::ids::{MemberIndex, MemberSet, NicId as CoreNic, NicIndex, PortId};
@@ -45,7 +52,6 @@ macro_rules! witnesses {
     ($($kind:ident: $($witness:ident),+;)*) => {
         fn kind(event: &Event) -> &'static str {
             match event {
-                Event::None => "None",
                 $(Event::$kind { .. } => stringify!($kind),)*
             }
         }
@@ -56,7 +62,7 @@ macro_rules! witnesses {
 
 witnesses! {
     TeamChanged: a_member_dies;
-    Settled: buckets_fall_silent, buckets_are_late;
+    Settled: a_member_comes_back, buckets_are_late;
     SettingIgnored: a_setting_is_out_of_range, a_setting_has_the_wrong_type, a_setting_is_not_of_the_mode;
     SettingsRead: a_setting_changes;
     RequestNotForwarded: a_request_cannot_be_cloned;
@@ -80,6 +86,13 @@ witnesses! {
     PrivateOidIgnored: a_private_oid_is_none;
     NotEnumerated: the_ports_cannot_be_read;
     PictureIncomplete: one_port_and_one_adapter_are_unreadable;
+    MemberDown: a_member_dies;
+    MemberUp: a_member_comes_back;
+    TeamDegraded: a_member_dies;
+    TeamDown: a_member_dies_with_queues;
+    TeamWhole: a_member_comes_back;
+    MemberFlapping: a_member_flaps;
+    Suppressed: a_setting_is_ignored_all_the_time;
 }
 
 fn events(net: &Net, since: u64) -> Vec<Event> {
@@ -136,48 +149,6 @@ fn core(nic: NicId) -> CoreNic {
 fn buckets(net: &Net, index: u16) -> u32 {
     let count = look(net, |module| module.forwarding.read().table.counts()[member(index).slot()]);
     count.expect("it is attached").into()
-}
-
-fn died(index: u16, forced: u32) -> Event {
-    Event::TeamChanged { went_down: only(index), came_up: MemberSet::EMPTY, forced, waiting: 0 }
-}
-
-// The team.
-
-fn a_member_dies() -> Seen {
-    let events = |net: &Net| vec![source(2, LinkSource::Indication), died(2, buckets(net, 2))];
-    after(team(&[10, 25, 10]).start(), |net| net.fail(2), events)
-}
-
-fn buckets_fall_silent() -> Seen {
-    let net = team(&[10, 10]).start();
-    let home = buckets(&net, 2);
-    net.fail(2);
-    let came_up =
-        |waiting| Event::TeamChanged { went_down: MemberSet::EMPTY, came_up: only(2), forced: 0, waiting };
-    let act = |net: &Net| {
-        net.restore(2);
-        net.advance(100 * MS);
-    };
-    after(net, act, |_| vec![came_up(home), Event::Settled { idle: home, deadline_moves: 0 }])
-}
-
-fn buckets_are_late() -> Seen {
-    let net = team(&[10, 10])
-        .setting("FlowletGapUs", Value::Dword(500_000))
-        .setting("MoveDeadlineMs", Value::Dword(50))
-        .start();
-    net.advance(1_000 * MS);
-    let home = buckets(&net, 2);
-    net.fail(2);
-    let waiting =
-        Event::TeamChanged { went_down: MemberSet::EMPTY, came_up: only(2), forced: 0, waiting: home };
-    let act = |net: &Net| {
-        net.restore(2);
-        net.advance(100 * MS);
-    };
-    // No bucket was idle for half a second before the deadline.
-    after(net, act, |_| vec![waiting, Event::Settled { idle: 0, deadline_moves: home }])
 }
 
 // Settings.
@@ -413,7 +384,8 @@ fn a_member_dies_with_queues() -> Seen {
     }
     let events = |net: &Net| {
         let lost = Event::QueuesLost { members: only(1), partitions: 3 };
-        vec![source(1, LinkSource::Indication), lost, died(1, buckets(net, 1))]
+        let told = [down(1, 0), Event::TeamDown { connected: 1 }];
+        [source(1, LinkSource::Indication), lost, died(1, buckets(net, 1))].into_iter().chain(told).collect()
     };
     let seen = after(net, |net| net.fail(1), events);
     let counted = look(&seen.net, |module| module.control.lock().default_queue_fallbacks);
@@ -486,6 +458,7 @@ fn every_kind_of_event_is_written_when_it_should_and_nothing_else_is() {
         for (number, witness) in witnesses.iter().enumerate() {
             let Seen { net, since, events: expected } = witness();
             assert_eq!(events(&net, since), expected, "{name}, witness {number}");
+            log::assert_logged(&net, since, &expected);
             assert!(expected.iter().any(|event| kind(event) == *name), "{name}, witness {number}");
             net.finish().assert_clean();
         }

@@ -33,7 +33,18 @@ fn allowed(case: &str) -> &'static [&'static str] {
 
 #[test]
 fn the_scenarios_of_the_suite_write_only_the_events_that_they_should() {
-    let everywhere = ["SettingsRead", "TeamChanged", "Settled", "LinkSource"];
+    let everywhere = [
+        "SettingsRead",
+        "TeamChanged",
+        "Settled",
+        "LinkSource",
+        "MemberDown",
+        "MemberUp",
+        "TeamDegraded",
+        "TeamDown",
+        "TeamWhole",
+        "MemberFlapping",
+    ];
     let mut wrong = Vec::new();
     for case in CASES {
         let mut written = BTreeSet::new();

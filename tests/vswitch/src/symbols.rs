@@ -7,6 +7,7 @@ use std::ffi::c_void;
 const TABLES: &[&[Symbol]] = &[
     crate::machine::kernel::SYMBOLS,
     crate::machine::driver_object::SYMBOLS,
+    crate::machine::error_log::SYMBOLS,
     crate::machine::locks::SYMBOLS,
     crate::machine::rwlock::SYMBOLS,
     crate::machine::event::SYMBOLS,
@@ -105,6 +106,9 @@ mod tests {
         {
             same_type!(crate::machine::driver_object, lbfoext::kernel::sys:
                 IoAllocateDriverObjectExtension IoGetDriverObjectExtension);
+        }
+        {
+            same_type!(crate::machine::error_log, lbfoext::kernel::sys: IoAllocateErrorLogEntry IoWriteErrorLogEntry);
         }
         {
             same_type!(crate::machine::objects, lbfoext::kernel::sys:

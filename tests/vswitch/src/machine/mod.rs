@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod cpu;
 pub mod driver_object;
+pub mod error_log;
 pub mod event;
 pub mod fault;
 pub mod ids;

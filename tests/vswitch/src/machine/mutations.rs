@@ -95,6 +95,7 @@ fn behave() {
         ExFreeCacheAwareRundownProtection(rundown);
         NdisFreeRWLock(rw);
         ExFreePoolWithTag(pool, 7);
+        crate::machine::error_log::behave();
         // What FilterDetach's return means to the machine.
         let world = crate::machine::world::current();
         world.owner_gone(0);

@@ -58,6 +58,8 @@ mutations! {
         Overrun => "MEM-02",
         /// One byte of the first pool block freed is written afterwards.
         WriteAfterFree => "MEM-02",
+        /// The first entry of the error log is said to have a string more.
+        ManyStrings => "MEM-10",
         /// The first timer freed is still set.
         FreeSetTimer => "MEM-02",
         /// The first rundown reference is released twice.

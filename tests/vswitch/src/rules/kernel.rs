@@ -137,4 +137,10 @@ pub const KERNEL: &[Rule] = &[
         "No panic crosses into the kernel, and memory that others may write is read as such.",
         "inference",
     ),
+    error(
+        "MEM-10",
+        "An entry of the error log is of the driver's object, has at most ERROR_LOG_MAXIMUM_SIZE bytes, and its \
+         strings and nothing else behind its header.",
+        "ns-wdm-_io_error_log_packet",
+    ),
 ];

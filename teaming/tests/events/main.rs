@@ -1,0 +1,103 @@
+//! What the driver tells: words, ids, bounded texts, the pace of writing, and what is told of a team.
+
+mod journal;
+mod team;
+mod words;
+
+use teaming::event::Event;
+use teaming::ids::{MemberIndex, MemberSet, NicId, NicIndex, PortId};
+use teaming::migration::record::{Differences, Discard};
+use teaming::offload::ProcessorConflict;
+use teaming::settings::SETTINGS;
+use teaming::team::member::{FailureReason, LinkSource};
+
+fn member(number: u8) -> MemberIndex {
+    MemberIndex::new(number).expect("a member")
+}
+
+fn set(members: impl IntoIterator<Item = u8>) -> MemberSet {
+    members.into_iter().fold(MemberSet::EMPTY, |set, number| set.with(member(number)))
+}
+
+const NIC: NicId = NicId::new(PortId::new(u32::MAX), NicIndex::new(u16::MAX));
+const DISCARDS: [Discard; 9] = [
+    Discard::Foreign,
+    Discard::Newer(u16::MAX),
+    Discard::Truncated,
+    Discard::TooLong,
+    Discard::Damaged,
+    Discard::Malformed,
+    Discard::Mixed,
+    Discard::Incomplete,
+    Discard::NoMemory,
+];
+
+/// Events of every kind, with values whose texts are as long as they can be, and the short ones beside them.
+fn samples() -> Vec<Event> {
+    let (oid, status, most) = (u32::MAX, i32::MIN, member(32));
+    let sets = [
+        MemberSet::EMPTY,
+        MemberSet::ALL,
+        set([31]),
+        set((10..=31).step_by(2)),
+        set([10, 11, 20, 21, 28, 29, 31, 32]),
+    ];
+    let mut all = vec![
+        Event::Settled { idle: 4096, deadline_moves: 4096 },
+        Event::SettingsRead,
+        Event::RequestNotForwarded { oid },
+        Event::LinkUnknown { member: most, status },
+        Event::PropertyRefused { oid, status },
+        Event::PortClosed { port: u32::MAX },
+        Event::NotSaved { nic: NIC },
+        Event::Restored { nic: NIC, differences: Differences::NONE },
+        Event::Restored { nic: NIC, differences: Differences::all() },
+        Event::OperationFailed { oid, nic: NIC, status },
+        Event::RequestNotDirected { oid },
+        Event::PartlyDone { oid, failed: 32 },
+        Event::ProcessorsConflict { member: most, conflict: ProcessorConflict::Overlap },
+        Event::ProcessorsConflict { member: most, conflict: ProcessorConflict::NotIdentical },
+        Event::GroupsNotKept { port: u32::MAX, times: u64::from(u32::MAX) },
+        Event::HolderUnknown { oid, reporters: 32 },
+        Event::NotListed { member: most, status },
+        Event::ListsGivenUp { member: most },
+        Event::PrivateOid { member: most, oid, status, bytes: 0, first: [0; 8] },
+        Event::PrivateOid { member: most, oid, status, bytes: 256, first: [u8::MAX; 8] },
+        Event::PrivateOidIgnored { member: most, entry: u8::MAX },
+        Event::NotEnumerated { status },
+        Event::PictureIncomplete { announced: u32::MAX, understood: u32::MAX },
+        Event::MemberUp { member: most, up: 32 },
+        Event::TeamDegraded { up: 31, connected: 32 },
+        Event::TeamDown { connected: 32 },
+        Event::TeamWhole { connected: 32 },
+        Event::MemberFlapping { member: most, times: 3, seconds: 60 },
+    ];
+    for members in sets {
+        let (forced, waiting) = (4096, 4096);
+        all.push(Event::TeamChanged { went_down: members, came_up: members, forced, waiting });
+        all.push(Event::QueuesLost { members, partitions: 65_535 });
+    }
+    for (setting, row) in SETTINGS.iter().enumerate() {
+        let setting = setting as u8;
+        for value in [None, Some(row.default), Some(u64::MAX)] {
+            all.push(Event::SettingIgnored { setting, value, used: row.default });
+        }
+    }
+    all.extend(DISCARDS.map(|why| Event::RestoreDiscarded { nic: NIC, why }));
+    for source in [LinkSource::None, LinkSource::Interface, LinkSource::Query, LinkSource::Indication] {
+        all.push(Event::LinkSource { member: most, source });
+    }
+    for reason in [
+        FailureReason::NoFailure,
+        FailureReason::AdministrativeDecision,
+        FailureReason::PhysicalMediaDisconnected,
+        FailureReason::WaitingForStableConnectivity,
+        FailureReason::LacpNegotiationIssue,
+        FailureReason::NicNotPresent,
+    ] {
+        all.push(Event::MemberDown { member: most, reason, up: 31 });
+    }
+    let ids = 1..=teaming::event::catalog::KINDS.len() as u16;
+    all.extend(ids.map(|id| Event::Suppressed { id, count: u32::MAX }));
+    all
+}

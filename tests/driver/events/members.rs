@@ -1,0 +1,117 @@
+//! Events about the team and its members.
+
+use super::{Seen, after, buckets, member, only, source, team};
+use lbfoext::trace::Event;
+use teaming::ids::MemberSet;
+use teaming::team::member::{FailureReason, LinkSource};
+use vswitch::machine::registry::Value;
+use vswitch::scenario::Net;
+use vswitch::scenario::suite::MS;
+
+/// A member's buckets move at once.
+pub fn died(index: u16, forced: u32) -> Event {
+    Event::TeamChanged { went_down: only(index), came_up: MemberSet::EMPTY, forced, waiting: 0 }
+}
+
+pub fn came_up(index: u16, waiting: u32) -> Event {
+    Event::TeamChanged { went_down: MemberSet::EMPTY, came_up: only(index), forced: 0, waiting }
+}
+
+/// What an administrator is told of a link that is lost.
+pub fn down(index: u16, up: u32) -> Event {
+    Event::MemberDown { member: member(index), reason: FailureReason::PhysicalMediaDisconnected, up }
+}
+
+pub fn up(index: u16, up: u32) -> Event {
+    Event::MemberUp { member: member(index), up }
+}
+
+/// What is told when the second of two members is back.
+pub fn whole_again() -> [Event; 2] {
+    [up(2, 2), Event::TeamWhole { connected: 2 }]
+}
+
+pub fn a_member_dies() -> Seen {
+    let events = |net: &Net| {
+        let degraded = Event::TeamDegraded { up: 2, connected: 3 };
+        vec![source(2, LinkSource::Indication), died(2, buckets(net, 2)), down(2, 2), degraded]
+    };
+    after(team(&[10, 25, 10]).start(), |net| net.fail(2), events)
+}
+
+/// Its buckets fall silent, and return.
+pub fn a_member_comes_back() -> Seen {
+    let net = team(&[10, 10]).start();
+    let home = buckets(&net, 2);
+    net.fail(2);
+    let act = |net: &Net| {
+        net.restore(2);
+        net.advance(100 * MS);
+    };
+    let settled = Event::Settled { idle: home, deadline_moves: 0 };
+    after(net, act, |_| [came_up(2, home)].into_iter().chain(whole_again()).chain([settled]).collect())
+}
+
+pub fn buckets_are_late() -> Seen {
+    let net = team(&[10, 10])
+        .setting("FlowletGapUs", Value::Dword(500_000))
+        .setting("MoveDeadlineMs", Value::Dword(50))
+        .start();
+    net.advance(1_000 * MS);
+    let home = buckets(&net, 2);
+    net.fail(2);
+    let act = |net: &Net| {
+        net.restore(2);
+        net.advance(100 * MS);
+    };
+    // No bucket was idle for half a second before the deadline.
+    let late = Event::Settled { idle: 0, deadline_moves: home };
+    after(net, act, |_| [came_up(2, home)].into_iter().chain(whole_again()).chain([late]).collect())
+}
+
+pub fn a_member_flaps() -> Seen {
+    let net = team(&[10, 10]).start();
+    let home = buckets(&net, 2);
+    let degraded = Event::TeamDegraded { up: 1, connected: 2 };
+    let mut expected = vec![source(2, LinkSource::Indication)];
+    for time in 1..=3 {
+        expected.extend([died(2, home), down(2, 1)]);
+        let flapping = Event::MemberFlapping { member: member(2), times: 3, seconds: 40 };
+        expected.extend((time == 3).then_some(flapping));
+        expected.push(degraded);
+        if time < 3 {
+            expected.push(came_up(2, home));
+            expected.extend(whole_again());
+            expected.push(Event::Settled { idle: home, deadline_moves: 0 });
+        }
+    }
+    let act = |net: &Net| {
+        for _ in 0..2 {
+            net.fail(2);
+            net.advance(10_000 * MS);
+            net.restore(2);
+            net.advance(10_000 * MS);
+        }
+        net.fail(2);
+    };
+    after(net, act, |_| expected)
+}
+
+/// More often than the event log is to be written.
+pub fn a_setting_is_ignored_all_the_time() -> Seen {
+    const TIMES: u32 = 40;
+    let net = team(&[10, 10]).start();
+    let ignored = |value: u32| Event::SettingIgnored { setting: 8, value: Some(value.into()), used: 30_000 };
+    let mut expected = Vec::new();
+    for value in 600_001..600_001 + TIMES {
+        expected.extend([ignored(value), Event::SettingsRead]);
+    }
+    expected.push(Event::Suppressed { id: 3, count: TIMES - 32 });
+    let act = |net: &Net| {
+        for value in 600_001..600_001 + TIMES {
+            net.set("MoveDeadlineMs", Value::Dword(value));
+        }
+        net.advance(70_000 * MS);
+    };
+    after(net, act, |_| expected)
+}
