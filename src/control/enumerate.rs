@@ -8,6 +8,7 @@
 
 use crate::control::events;
 use crate::control::failover;
+use crate::control::member_settings;
 use crate::control::nic_status;
 use crate::control::settings;
 use crate::control::{private_oids, resource_lists};
@@ -18,7 +19,7 @@ use crate::ndis::irql::Passive;
 use crate::ndis::member_query::Topics;
 use crate::ndis::oid::query;
 use crate::ndis::parameters::{
-    ARRAY_HEADER, NicState, SwitchInfo, announced, nic_array, port_array, switch_info, write_header,
+    ARRAY_HEADER, ArrayNic, NicState, SwitchInfo, announced, nic_array, port_array, switch_info, write_header,
 };
 use crate::ndis::raw::{SwitchParameters, oids};
 use crate::ndis::status::NdisStatus;
@@ -98,6 +99,7 @@ fn read_switch(module: &Module, passive: &Passive) -> Result<(), NdisStatus> {
         let nics = read_array(module, oids::SWITCH_NIC_ARRAY, passive)?;
         if let Some(picture) = apply(module, &ports, &nics, changes)? {
             runtime_state::arrived(module, None);
+            member_settings::at_start(module, passive);
             nic_status::ask_all(module, Topics::ALL);
             nic_status::indicate_pending(module);
             return picture.check(module);
@@ -159,7 +161,7 @@ fn apply(
     let announced = announced(ports).saturating_add(announced(nics));
     let understood = port_array(ports).count().saturating_add(nic_array(nics).count());
     let ports = || port_array(ports).filter(|port| port.is_created && !port.is_validation);
-    let nics = || nic_array(nics).filter(|(_, state)| *state != NicState::Other);
+    let nics = || nic_array(nics).filter(|nic| nic.state != NicState::Other);
     lifecycle::reserve(module, ports().count().saturating_add(nics().count()))?;
     // A pending request may remove some of that.
     for port in ports() {
@@ -172,7 +174,7 @@ fn apply(
             let _ = module.forwarding.write(control.dispatch()).create_port(port.id, true);
         }
     }
-    for (nic, state) in nics() {
+    for ArrayNic { parameters: nic, state, name } in nics() {
         let mut control = module.control.lock();
         if control.changes.count() != changes {
             return Ok(None);
@@ -183,14 +185,14 @@ fn apply(
         let is_connected = state == NicState::Connected && control.changes.stays_connected(nic.id);
         let id = nic.id.port;
         let known = module.forwarding.read().ports.get(id).is_some_and(|port| port.nic != Nic::Free);
-        lifecycle::apply_locked(module, &mut control, NicOp::Create, &nic);
+        lifecycle::apply_locked(module, &mut control, NicOp::Create, &nic, name);
         if !known {
             // Its earlier multicast groups are not known.
             module.forwarding.write(control.dispatch()).ports.forget_groups(id);
         }
         if is_connected {
             let before = control.team.connected();
-            lifecycle::apply_locked(module, &mut control, NicOp::Connect, &nic);
+            lifecycle::apply_locked(module, &mut control, NicOp::Connect, &nic, name);
             let found = control.team.connected().minus(before);
             resource_lists::note_unknown(&mut control, found);
             control.found = control.found.union(found);

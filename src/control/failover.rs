@@ -13,7 +13,7 @@ use teaming::offload::OffloadPlacement;
 use teaming::oid::Resource;
 use teaming::settings::Settings;
 use teaming::team::TeamView;
-use teaming::team::member::{LinkSource, LinkState, MemberEvent, MemberState};
+use teaming::team::member::{LinkSource, LinkState, MemberEvent, MemberSettings, MemberState};
 
 /// How often buckets that wait for silence are checked. A longer period delays moves, but reorders nothing.
 const SETTLE_EVERY: Ticks = Ticks::from_ms(1);
@@ -82,7 +82,7 @@ pub fn link(module: &Module, member: MemberIndex, source: LinkSource, link: Link
 /// source may have spoken: then it does not count. IRQL <= DISPATCH_LEVEL, no lock held.
 pub fn polled(module: &Module, member: MemberIndex, adapter: AdapterId, link: LinkState) {
     let mut control = module.control.lock();
-    let known = *control.team.member(member);
+    let known = control.team.member(member);
     let is_news = known.source == LinkSource::None || known.link != link;
     if is_news && control.team.polled_adapter(member) == Some(adapter) {
         link_locked(module, &mut control, member, LinkSource::Interface, link);
@@ -123,6 +123,21 @@ pub fn settings(module: &Module, settings: &Settings) {
     // The team's capabilities depend on the placement of offloads.
     control.capabilities.team_changed();
     publish(module, &mut control, &plan, now);
+}
+
+/// Applies what is set for an adapter, if it is this member still. IRQL <= DISPATCH_LEVEL, no lock held.
+pub fn member_settings(module: &Module, member: MemberIndex, adapter: AdapterId, settings: &MemberSettings) {
+    let now = clock::now();
+    let mut control = module.control.lock();
+    match control.team.configure_member(member, adapter, settings, now) {
+        Some(plan) if plan.changed => publish(module, &mut control, &plan, now),
+        // The home map with the new weights is being made.
+        Some(_) => {
+            let moving = module.forwarding.read().moving();
+            arm(module, &control, moving, now);
+        }
+        None => {}
+    }
 }
 
 /// Publishes a plan to the packet walks and pushes its events. The team lock is held.

@@ -28,6 +28,7 @@ impl LinkPoll {
     }
 
     /// The thread has been woken. PASSIVE_LEVEL, no lock held.
+    #[inline(never)] // a frame of its own
     pub fn woken(&mut self, module: &Module, woken: &Woken, passive: &Passive) {
         let is_due = self.due.is_some_and(|due| due <= clock::now());
         if is_due {
@@ -58,6 +59,7 @@ fn poll(module: &Module, passive: &Passive) {
 }
 
 /// The first member from a slot on that is to be asked about, with its adapter; none once detach has begun.
+#[inline(never)] // a frame of its own
 fn silent_from(module: &Module, slot: usize) -> Option<(MemberIndex, AdapterId)> {
     let control = module.control.lock();
     if control.detaching {

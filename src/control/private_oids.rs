@@ -62,6 +62,7 @@ impl PrivateOids {
     }
 
     /// Called after each wait of the thread. PASSIVE_LEVEL, no lock held.
+    #[inline(never)] // a frame of its own
     pub fn woken(&mut self, module: &Module, woken: &Woken, passive: &Passive) {
         let again = self.retry.take(clock::now());
         if !again && !woken.reasons.contains(Reasons::PRIVATE) {
@@ -125,7 +126,7 @@ impl Entries<'_> {
     #[inline(never)] // a frame of its own
     fn open(&self, adapter: AdapterId) -> Result<Option<Key>, NotNow> {
         let Some(paths) = self.module.settings_paths.get() else { return Ok(None) };
-        let name = private_oid::text(adapter).map(u16::from);
+        let name = adapter.text().map(u16::from);
         let path = paths.common.iter().copied().chain(SUBKEY.iter().copied()).chain(name);
         let path = PoolSlice::collect(Tag::SETTINGS, path).map_err(|_| NotNow)?;
         Ok(Key::open(&path, self.passive)?)

@@ -79,6 +79,7 @@ impl ResourceLists {
     }
 
     /// Called after each wait of the thread. PASSIVE_LEVEL, no lock held.
+    #[inline(never)] // a frame of its own
     pub fn woken(&mut self, module: &Module, woken: &Woken, passive: &Passive) {
         let again = self.retry.take(clock::now());
         if (again || woken.reasons.contains(Reasons::RESOURCES)) && !read_all(module, passive) {

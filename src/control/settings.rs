@@ -35,7 +35,7 @@ pub fn load(module: &Module, switch_name: &[u8], passive: &Passive) -> Result<()
 fn reload(module: &Module, passive: &Passive) -> Result<(), Unreadable> {
     let settings = read(module, passive)?;
     failover::settings(module, &settings);
-    module.worker.wake(Reasons::PRIVATE);
+    module.worker.wake(Reasons::PRIVATE | Reasons::MEMBER_SETTINGS);
     Ok(())
 }
 
@@ -63,6 +63,7 @@ impl SettingsWatch {
     }
 
     /// Called after each wait of the thread.
+    #[inline(never)] // a frame of its own
     pub fn woken(&mut self, module: &Module, woken: &Woken, passive: &Passive) {
         let again = self.retry.take(clock::now());
         if let Some(watch) = self.watch.as_mut().filter(|_| woken.event) {

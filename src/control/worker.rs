@@ -1,11 +1,12 @@
-//! The work of the module's thread at PASSIVE_LEVEL: it watches the settings, reads parts of the configuration again
-//! that could not be read, asks members what they hold, sets vendor-private OIDs, writes events to the log, and reads the link state of members of
-//! which the switch tells none. Code that needs PASSIVE_LEVEL has a reason in `Reasons`, wakes the thread with it and is called from here. Detach
-//! stops the thread.
+//! The work of the module's thread at PASSIVE_LEVEL: it watches the settings, reads those of members, reads parts of the
+//! configuration again that could not be read, asks members what they hold, sends vendor-private OIDs, writes events to the
+//! log, and reads the link state of members of which the switch tells none. Code that needs PASSIVE_LEVEL has a reason in
+//! `Reasons`, wakes the thread with it and is called from here. Detach stops the thread.
 
 use super::enumerate;
 use super::events::EventWriter;
 use super::link_poll::LinkPoll;
+use super::member_settings::MembersRead;
 use super::private_oids::PrivateOids;
 use super::resource_lists::ResourceLists;
 use super::settings::SettingsWatch;
@@ -25,8 +26,10 @@ impl Work for Module {
         let mut resources = ResourceLists::IDLE;
         let mut private = PrivateOids::IDLE;
         let mut events = EventWriter::IDLE;
+        let mut members = MembersRead::IDLE;
         loop {
-            let due = [settings.due(), links.due(), resources.due(), private.due(), events.due()];
+            let due =
+                [settings.due(), links.due(), resources.due(), private.due(), events.due(), members.due()];
             let due = due.into_iter().flatten().min();
             let longest = due.map(|due| due.since(clock::now()));
             let woken = self.worker.wait(settings.event(), longest, passive);
@@ -38,6 +41,7 @@ impl Work for Module {
             if woken.reasons.contains(Reasons::CONFIGURATION) {
                 enumerate::read(self, passive);
             }
+            members.woken(self, &woken, passive);
             links.woken(self, &woken, passive);
             resources.woken(self, &woken, passive);
             private.woken(self, &woken, passive);

@@ -5,6 +5,9 @@ use super::processor;
 use crate::ndis::irql::Dispatch;
 use crate::ndis::status::OutOfMemory;
 use core::cell::UnsafeCell;
+use core::mem::offset_of;
+use teaming::forward::counters::{Counters, Load};
+use teaming::ids::MEMBERS;
 
 pub struct PerProcessor<T>(PoolSlice<UnsafeCell<T>>);
 
@@ -29,6 +32,42 @@ impl<T: Clone> PerProcessor<T> {
     pub fn here<'a>(&'a self, dispatch: &'a Dispatch) -> ThisCpu<'a, T> {
         let processor = processor::current(dispatch);
         ThisCpu { value: self.0.get(processor), processor }
+    }
+}
+
+/// Structures whose first `WORDS` times 8 bytes are counts.
+///
+/// # Safety
+/// The alignment is a multiple of 8, these bytes have no padding, and every bit pattern of them is valid.
+pub unsafe trait Counts {
+    const WORDS: usize;
+}
+
+// SAFETY: in declared order every member is a u64 or an array of them, or of pairs of them; `members` is the last.
+unsafe impl Counts for Counters {
+    const WORDS: usize = (offset_of!(Counters, members) + MEMBERS * size_of::<Load>()) / 8;
+}
+const _: () = assert!(Counters::WORDS * 8 <= size_of::<Counters>() && size_of::<Load>() == 16);
+
+impl<T: Counts> PerProcessor<T> {
+    /// Adds the counts of all processors to `sum`, while they go on counting: each word is read once, so every count is
+    /// one that the processor had, and none is waited for. IRQL <= DISPATCH_LEVEL.
+    #[inline(never)] // a frame of its own
+    pub fn add_to(&self, sum: &mut T) {
+        let sum = core::ptr::from_mut(sum).cast::<u64>();
+        for cell in self.0.iter() {
+            let words = cell.get().cast::<u64>().cast_const();
+            for at in 0..T::WORDS {
+                // SAFETY: inside the cell. Its processor may write to the word meanwhile; a load of 8 aligned bytes is one
+                // load on x86-64, and volatile, so it is made once.
+                let more = unsafe { words.wrapping_add(at).read_volatile() };
+                // SAFETY: inside `sum`, which is borrowed mutably.
+                unsafe {
+                    let place = sum.wrapping_add(at);
+                    place.write(place.read().wrapping_add(more));
+                }
+            }
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The registry: values of a key, and notifications of their changes. PASSIVE_LEVEL throughout.
+//! The registry: values and subkeys of a key, and notifications of their changes. PASSIVE_LEVEL throughout.
 
 use super::event::EventHandle;
 use super::pool::{PoolBox, Tag};
@@ -10,6 +10,8 @@ use core::ffi::c_void;
 
 /// `KeyValuePartialInformation`: TitleIndex, Type, DataLength, then the data.
 const PARTIAL_INFORMATION: i32 = 2;
+/// `KeyBasicInformation`: LastWriteTime, TitleIndex, NameLength, then the name.
+const BASIC_INFORMATION: i32 = 0;
 const REG_BINARY: u32 = 3;
 const REG_DWORD: u32 = 4;
 const REG_QWORD: u32 = 11;
@@ -102,6 +104,64 @@ impl Key {
     }
 }
 
+/// The name of a subkey.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Subkey {
+    /// There are no more.
+    None,
+    /// UTF-16.
+    Name(heapless::Vec<u16, NAME_MOST>),
+    /// A name that is longer than a GUID.
+    Long,
+}
+
+/// Units of a subkey's name that are read: a GUID in braces.
+const NAME_MOST: usize = 38;
+
+/// `KEY_BASIC_INFORMATION` with room for one unit more than is read.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct BasicInformation {
+    _last_write: i64,
+    _title: u32,
+    /// In bytes.
+    length: u32,
+    name: [u16; 40],
+}
+
+impl Key {
+    /// The name of the subkey with this number, in no order (nf-wdm-zwenumeratekey.md: KeyBasicInformation).
+    ///
+    /// # Errors
+    /// `Unreadable` if there may be one, but its name could not be read.
+    #[inline(never)] // a frame of its own
+    pub fn subkey(&self, number: u32, _: &Passive) -> Result<Subkey, Unreadable> {
+        let mut found = BasicInformation { _last_write: 0, _title: 0, length: 0, name: [0; 40] };
+        let mut length = 0;
+        // SAFETY: PASSIVE_LEVEL by the token; the buffer has the stated size.
+        let status = unsafe {
+            sys::ZwEnumerateKey(
+                self.0,
+                number,
+                BASIC_INFORMATION,
+                (&raw mut found).cast(),
+                size_of::<BasicInformation>() as u32,
+                &mut length,
+            )
+        };
+        match status {
+            NO_MORE_ENTRIES | KEY_DELETED => Ok(Subkey::None),
+            BUFFER_OVERFLOW | BUFFER_TOO_SMALL => Ok(Subkey::Long),
+            0 => {
+                let units = found.name.get(..found.length as usize / 2);
+                let name = units.and_then(|units| heapless::Vec::from_slice(units).ok());
+                Ok(name.map_or(Subkey::Long, Subkey::Name))
+            }
+            _ => Err(Unreadable),
+        }
+    }
+}
+
 /// A binary value of the registry.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Bytes {
@@ -157,6 +217,7 @@ const BUFFER_OVERFLOW: i32 = 0x8000_0005_u32.cast_signed();
 const BUFFER_TOO_SMALL: i32 = 0xC000_0023_u32.cast_signed();
 const OBJECT_NAME_NOT_FOUND: i32 = 0xC000_0034_u32.cast_signed();
 const OBJECT_PATH_NOT_FOUND: i32 = 0xC000_003A_u32.cast_signed();
+const NO_MORE_ENTRIES: i32 = 0x8000_001A_u32.cast_signed();
 const KEY_DELETED: i32 = 0xC000_017C_u32.cast_signed();
 
 impl Drop for Key {

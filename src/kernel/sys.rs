@@ -131,6 +131,7 @@ kernel! {
     fn IoGetDriverObjectExtension(driver_object: *mut c_void, client_identification: *mut c_void) -> *mut c_void;
     fn ZwOpenKey(handle: *mut *mut c_void, access: u32, attributes: *mut ObjectAttributes) -> i32;
     fn ZwQueryValueKey(handle: *mut c_void, name: *mut UnicodeString, class: i32, buffer: *mut c_void, length: u32, result_length: *mut u32) -> i32;
+    fn ZwEnumerateKey(handle: *mut c_void, index: u32, class: i32, buffer: *mut c_void, length: u32, result_length: *mut u32) -> i32;
     fn ZwClose(handle: *mut c_void) -> i32;
 }
 

@@ -28,6 +28,8 @@ bitflags! {
         const PRIVATE = 32;
         /// An event must be written.
         const EVENTS = 64;
+        /// An adapter became known or went away, or the registry changed: the settings of members may be others.
+        const MEMBER_SETTINGS = 128;
     }
 }
 

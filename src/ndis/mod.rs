@@ -5,6 +5,7 @@
 pub mod child_nbl;
 pub mod envelope;
 pub mod fan_out;
+pub mod feature;
 pub mod filter;
 pub mod gate;
 pub mod handle;

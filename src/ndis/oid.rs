@@ -91,6 +91,11 @@ impl Request {
         parameters::read_nic(super::payload::input(self)).map(|(parameters, _)| parameters)
     }
 
+    /// The name in the payload of a NIC request that `nic_parameters` accepts, as `parameters::friendly_name` gives it.
+    pub fn nic_name(&self) -> &[u8] {
+        parameters::friendly_name(super::payload::input(self))
+    }
+
     /// The payload of a port request; `None` if its header does not match.
     pub fn port_parameters(&self) -> Option<PortParameters> {
         parameters::read_port(super::payload::input(self))

@@ -75,9 +75,26 @@ pub fn port_array(buffer: &[u8]) -> impl Iterator<Item = PortParameters> + '_ {
     elements(buffer, RawPortParameters::SIZE_REVISION_1).filter_map(read_port)
 }
 
-/// The NICs of an NDIS_SWITCH_NIC_ARRAY with their states; elements that `read_nic` rejects are left out.
-pub fn nic_array(buffer: &[u8]) -> impl Iterator<Item = (NicParameters, NicState)> + '_ {
-    elements(buffer, RawNicParameters::SIZE_REVISION_1).filter_map(read_nic)
+/// An element of an NDIS_SWITCH_NIC_ARRAY.
+pub struct ArrayNic<'a> {
+    pub parameters: NicParameters,
+    pub state: NicState,
+    /// As `friendly_name` gives it.
+    pub name: &'a [u8],
+}
+
+/// The NICs of an NDIS_SWITCH_NIC_ARRAY; elements that `read_nic` rejects are left out.
+pub fn nic_array(buffer: &[u8]) -> impl Iterator<Item = ArrayNic<'_>> {
+    elements(buffer, RawNicParameters::SIZE_REVISION_1).filter_map(|bytes| {
+        let (parameters, state) = read_nic(bytes)?;
+        Some(ArrayNic { parameters, state, name: friendly_name(bytes) })
+    })
+}
+
+/// NicFriendlyName of NDIS_SWITCH_NIC_PARAMETERS that `read_nic` accepts: UTF-16 in little-endian bytes, at most 512,
+/// unchecked; empty if there is none (ns-ntddndis-_ndis_switch_nic_parameters.md).
+pub fn friendly_name(bytes: &[u8]) -> &[u8] {
+    counted(bytes, offset_of!(RawNicParameters, nic_friendly_name)).unwrap_or_default()
 }
 
 /// NumElements of an array.

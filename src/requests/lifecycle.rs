@@ -84,7 +84,7 @@ pub fn before(module: &Module, request: Request) -> Result<(), NdisStatus> {
         // A disconnected NIC gets no packets from here on
         // (adding-extensible-switch-destination-port-data-to-a-packet.md).
         (NicOp::Create | NicOp::Disconnect, _) => {
-            apply(module, op, &nic);
+            apply(module, op, &nic, request.nic_name());
             Ok(())
         }
         (NicOp::Connect | NicOp::Update | NicOp::Delete, _) => Ok(()),
@@ -111,12 +111,12 @@ pub fn after(module: &Module, request: Request, status: NdisStatus, carried: boo
     let Some((op, nic)) = operation(request) else { return };
     match op {
         NicOp::Create if status != NdisStatus::SUCCESS => {
-            apply(module, NicOp::Delete, &nic);
+            apply(module, NicOp::Delete, &nic, &[]);
             read_again(module);
         }
         NicOp::Create | NicOp::Disconnect => {}
         NicOp::Connect | NicOp::Update if !succeeded => {}
-        NicOp::Connect | NicOp::Update | NicOp::Delete => apply(module, op, &nic),
+        NicOp::Connect | NicOp::Update | NicOp::Delete => apply(module, op, &nic, request.nic_name()),
     }
 }
 
@@ -169,9 +169,10 @@ fn create_port(module: &Module, port: PortId) -> Result<(), NdisStatus> {
     }
 }
 
-/// Applies a NIC operation to the tables. Memory has been reserved before.
-fn apply(module: &Module, op: NicOp, nic: &NicParameters) {
-    apply_locked(module, &mut module.control.lock(), op, nic);
+/// Applies a NIC operation to the tables. `name` is the adapter's, as `parameters::friendly_name` gives it. Memory has been
+/// reserved before.
+fn apply(module: &Module, op: NicOp, nic: &NicParameters, name: &[u8]) {
+    apply_locked(module, &mut module.control.lock(), op, nic, name);
     if op == NicOp::Connect {
         // The module may have been attached after the creation.
         runtime_state::arrived(module, Some(nic.id));
@@ -179,10 +180,19 @@ fn apply(module: &Module, op: NicOp, nic: &NicParameters) {
 }
 
 /// The same with the team lock held.
-pub fn apply_locked(module: &Module, control: &mut TeamLock<'_>, op: NicOp, nic: &NicParameters) {
+pub fn apply_locked(
+    module: &Module,
+    control: &mut TeamLock<'_>,
+    op: NicOp,
+    nic: &NicParameters,
+    name: &[u8],
+) {
     control.changes.note();
-    if let Some(member) = nic.member() {
-        control.team.identify(member, nic.adapter);
+    if nic
+        .member()
+        .is_some_and(|member| control.team.identify(member, nic.adapter, name) || op == NicOp::Delete)
+    {
+        module.worker.wake(Reasons::MEMBER_SETTINGS);
     }
     let applied = match route(op, nic) {
         Route::Member(member, event) => {

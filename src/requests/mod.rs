@@ -6,3 +6,4 @@ pub mod offload;
 pub mod oid;
 pub mod properties;
 pub mod runtime_state;
+pub mod status;

@@ -15,7 +15,7 @@ use crate::ndis::oid::{self, OwnKind, OwnRequest, Request, Returned, SentClone, 
 use crate::ndis::status::NdisStatus;
 use crate::requests::offload::answers;
 use crate::requests::offload::plan::{self, OidDisposition};
-use crate::requests::{lifecycle, multicast, properties, runtime_state};
+use crate::requests::{lifecycle, multicast, properties, runtime_state, status};
 use crate::trace::Event;
 use core::ffi::c_void;
 use core::ptr::null_mut;
@@ -36,6 +36,9 @@ pub fn request(module: &Module, request: Request) -> NdisStatus {
 /// The work before a request goes down. `Err` is the status that completes it here: the driver's answer or a veto.
 fn begin(module: &Module, request: Request) -> Result<OidDisposition, NdisStatus> {
     if let Some(status) = runtime_state::before(module, request) {
+        return Err(status);
+    }
+    if let Some(status) = status::before(module, request) {
         return Err(status);
     }
     properties::before(module, &request)?;

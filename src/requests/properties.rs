@@ -3,7 +3,7 @@
 //! VLAN and security properties are enforced, and isolation modes that need no enforcement. A property that is damaged
 //! or cannot be enforced is vetoed; other types are forwarded unread. A property takes effect when its request has
 //! succeeded below. On a validation port, which is not in the tables, it is only checked. The driver has no custom
-//! property or feature, so those of other extensions and of the switch are forwarded.
+//! property, so those of other extensions and of the switch are forwarded.
 
 use crate::control::{events, failover};
 use crate::kernel::pool::{PoolSlice, Tag};

@@ -70,8 +70,11 @@ impl fmt::Display for NicId {
 
 /// What the operating system calls a physical adapter: its NetCfgInstanceId, a GUID as it lies in memory. All zeros while
 /// it is not known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct AdapterId([u8; 16]);
+
+/// The place in a GUID's text of the first of each byte's two digits: Data1, Data2 and Data3 are little-endian.
+const DIGITS: [usize; 16] = [7, 5, 3, 1, 12, 10, 17, 15, 20, 22, 25, 27, 29, 31, 33, 35];
 
 impl AdapterId {
     pub const UNKNOWN: Self = Self([0; 16]);
@@ -82,6 +85,45 @@ impl AdapterId {
 
     pub const fn get(self) -> [u8; 16] {
         self.0
+    }
+
+    /// As the registry writes it: `{6E3C2C0F-5A0B-4C55-9E0E-7B1B8B1F5D21}`.
+    pub fn text(self) -> [u8; 38] {
+        let mut text = *b"{00000000-0000-0000-0000-000000000000}";
+        for (byte, at) in self.0.into_iter().zip(DIGITS) {
+            for (place, digit) in text.iter_mut().skip(at).zip([byte >> 4, byte & 0xF]) {
+                *place = if digit < 10 { digit.wrapping_add(b'0') } else { digit.wrapping_add(b'A' - 10) };
+            }
+        }
+        text
+    }
+
+    /// The adapter of such a text, in capital or small letters.
+    pub fn parse(text: &[u16]) -> Option<Self> {
+        let text: &[u16; 38] = text.try_into().ok()?;
+        let mut guid = [0; 16];
+        for (byte, at) in guid.iter_mut().zip(DIGITS) {
+            let digit = |at: usize| char::from_u32(u32::from(*text.get(at)?))?.to_digit(16);
+            *byte = u8::try_from(digit(at)? << 4 | digit(at.wrapping_add(1))?).ok()?;
+        }
+        let adapter = Self(guid);
+        // The braces and hyphens are where they belong.
+        let same = |(unit, byte): (&u16, u8)| {
+            char::from_u32(u32::from(*unit)).is_some_and(|c| c.to_ascii_uppercase() == char::from(byte))
+        };
+        text.iter().zip(adapter.text()).all(same).then_some(adapter)
+    }
+}
+
+impl fmt::Display for AdapterId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(core::str::from_utf8(&self.text()).unwrap_or_default())
+    }
+}
+
+impl fmt::Debug for AdapterId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, out)
     }
 }
 
@@ -402,6 +444,33 @@ mod tests {
         for other in [[0x01, 0x80, 0xc2, 0, 0, 0x10], [0x01, 0, 0x0c, 0xcc, 0xcc, 0xcc], [0xff; 6]] {
             assert_eq!(MacAddr(other).link_local(), None);
         }
+    }
+
+    #[test]
+    fn an_adapter_is_named_as_the_registry_names_it() {
+        let guid =
+            [0x0F, 0x2C, 0x3C, 0x6E, 0x0B, 0x5A, 0x55, 0x4C, 0x9E, 0x0E, 0x7B, 0x1B, 0x8B, 0x1F, 0x5D, 0x21];
+        let text = "{6E3C2C0F-5A0B-4C55-9E0E-7B1B8B1F5D21}";
+        assert_eq!(std::format!("{0} {0:?}", AdapterId::new(guid)), std::format!("{text} {text}"));
+    }
+
+    #[test]
+    fn the_text_of_an_adapter_is_read_back_and_no_other_text_is_one() {
+        let units = |text: &str| text.encode_utf16().collect::<Vec<u16>>();
+        let text = "{6E3C2C0F-5A0B-4C55-9E0E-7B1B8B1F5D21}";
+        let adapter = AdapterId::parse(&units(text)).unwrap();
+        assert_eq!(std::format!("{adapter}"), text);
+        assert_eq!(AdapterId::parse(&units(&text.to_lowercase())), Some(adapter));
+        for at in 0..text.len() {
+            for other in ["g", " ", "{", "\u{661}", "\u{ff21}"] {
+                let wrong = [&text[..at], other, &text[at + 1..]].concat();
+                if wrong != text {
+                    assert_eq!(AdapterId::parse(&units(&wrong)), None, "{wrong}");
+                }
+            }
+            assert_eq!(AdapterId::parse(&units(&text[..at])), None);
+        }
+        assert_eq!(AdapterId::parse(&units(&std::format!("{text}0"))), None);
     }
 
     #[test]

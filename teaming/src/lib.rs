@@ -32,6 +32,7 @@ pub mod flow;
 pub mod forward;
 pub mod frame;
 pub mod ids;
+pub mod member_settings;
 pub mod migration;
 pub mod offload;
 pub mod oid;
@@ -40,6 +41,7 @@ pub mod private_oid;
 pub mod report;
 pub mod settings;
 pub mod state_machine;
+pub mod status;
 pub mod team;
 
 /// Who owns the slices that the tables live in: pool memory in the driver, vectors in tools and tests.

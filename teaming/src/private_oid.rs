@@ -1,7 +1,6 @@
 //! Vendor-private OIDs that an administrator has the driver send to one adapter: which numbers and how many bytes are
 //! accepted, and how a changed list is told from one that has been sent.
 
-use crate::ids::AdapterId;
 use crate::oid::RequestType;
 
 /// The first number that vendors give to OIDs of their own. No OID of NDIS is among these, so none that NDIS keeps for the
@@ -67,19 +66,6 @@ impl Digest {
     }
 }
 
-/// A GUID as the registry writes it: `{6E3C2C0F-5A0B-4C55-9E0E-7B1B8B1F5D21}`.
-pub fn text(adapter: AdapterId) -> [u8; 38] {
-    /// The index in the text of the first of each byte's two digits: Data1, Data2 and Data3 are little-endian.
-    const PLACES: [usize; 16] = [7, 5, 3, 1, 12, 10, 17, 15, 20, 22, 25, 27, 29, 31, 33, 35];
-    let mut text = *b"{00000000-0000-0000-0000-000000000000}";
-    for (byte, at) in adapter.get().into_iter().zip(PLACES) {
-        for (place, digit) in text.iter_mut().skip(at).zip([byte >> 4, byte & 0xF]) {
-            *place = if digit < 10 { digit.wrapping_add(b'0') } else { digit.wrapping_add(b'A' - 10) };
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,12 +118,5 @@ mod tests {
             assert!(!lists[..at].contains(list), "{at}");
         }
         assert_eq!(one(FIRST, &[1, 2, 3]), one(FIRST, &[1, 2, 3]));
-    }
-
-    #[test]
-    fn an_adapter_is_named_as_the_registry_names_it() {
-        let guid =
-            [0x0F, 0x2C, 0x3C, 0x6E, 0x0B, 0x5A, 0x55, 0x4C, 0x9E, 0x0E, 0x7B, 0x1B, 0x8B, 0x1F, 0x5D, 0x21];
-        assert_eq!(&text(AdapterId::new(guid)), b"{6E3C2C0F-5A0B-4C55-9E0E-7B1B8B1F5D21}");
     }
 }

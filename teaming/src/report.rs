@@ -1,6 +1,7 @@
 //! A team's state and load as plain data and as text of at most 80 columns.
 //!
-//! Filled from the team, the table and merged counters; so far tests alone print it.
+//! Filled from the team, the table and merged counters; so far tests alone print it. Below each member is the adapter
+//! that it is, by name and GUID: an index may be another adapter's after a restart.
 
 use core::fmt;
 
@@ -8,7 +9,7 @@ use crate::Storage;
 use crate::forward::Forwarding;
 use crate::forward::counters::{Counters, Load};
 use crate::forward::drop_reason::{DROP_REASONS, DropReason};
-use crate::ids::{BUCKETS, MEMBERS, MemberIndex};
+use crate::ids::{AdapterId, BUCKETS, MEMBERS, MemberIndex};
 use crate::settings::Settings;
 use crate::team::Team;
 use crate::team::member::{Member, MemberState};
@@ -105,6 +106,7 @@ impl fmt::Display for Report {
             write!(out, " {:>10}   ", line.load.frames)?;
             Scaled(line.load.bytes).fmt(out)?;
             writeln!(out)?;
+            identity(&line.member, out)?;
         }
         if self.moving {
             writeln!(out, "flows wait for a gap to change member")?;
@@ -131,6 +133,21 @@ const fn state(member: &Member) -> &'static str {
         | MemberState::Created
         | MemberState::Down { .. }
         | MemberState::Settling { .. } => member.state.failure_reason().name(),
+    }
+}
+
+/// The adapter, one line for its name and one for its GUID.
+fn identity(member: &Member, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+    if member.name.is_known() {
+        writeln!(out, "       {}", member.name)?;
+    }
+    match member.adapter {
+        AdapterId::UNKNOWN => writeln!(out, "       adapter not known yet"),
+        adapter => writeln!(out, "       {adapter}"),
+    }?;
+    match member.settings.weight {
+        Some(weight) => writeln!(out, "       weight {weight} is set"),
+        None => Ok(()),
     }
 }
 

@@ -4,7 +4,7 @@ use teaming::Heap;
 use teaming::forward::counters::{Counters, Load};
 use teaming::forward::drop_reason::DropReason;
 use teaming::forward::{Forwarding, Verdict};
-use teaming::ids::{BUCKETS, MEMBERS, MemberIndex, Ticks};
+use teaming::ids::{AdapterId, BUCKETS, MEMBERS, MemberIndex, Ticks};
 use teaming::report::Report;
 use teaming::settings::Settings;
 use teaming::team::Team;
@@ -12,6 +12,10 @@ use teaming::team::member::{LinkState, Member, MemberEvent};
 
 fn member(number: u8) -> MemberIndex {
     MemberIndex::new(number).unwrap()
+}
+
+fn utf16(text: &str) -> Vec<u8> {
+    text.encode_utf16().flat_map(u16::to_le_bytes).collect()
 }
 
 fn report(events: &[(u8, MemberEvent)], counters: &Counters) -> Report {
@@ -23,6 +27,9 @@ fn report(events: &[(u8, MemberEvent)], counters: &Counters) -> Report {
         &settings,
     );
     let mut forwarding = Forwarding::on_heap(4, &settings);
+    team.identify(member(1), AdapterId::new([7; 16]), &utf16("Slot 3 Port 1"));
+    team.identify(member(2), AdapterId::new([8; 16]), &[]);
+    team.identify(member(3), AdapterId::UNKNOWN, &utf16("Slot 3 Port 3"));
     for &(number, event) in events {
         let plan = team.on(member(number), event, Ticks::ZERO);
         forwarding.publish(&plan, team.home(), Ticks::ZERO);
@@ -59,9 +66,15 @@ fn the_report_says_who_carries_what_and_why_not() {
 team SwitchIndependent HyperVPort, 0 stations
 member state                          speed  share   home     frames     bytes
      1 PhysicalMediaDisconnected      10.0G   0.0%  22.2%          3      4.5k
+       Slot 3 Port 1
+       {07070707-0707-0707-0707-070707070707}
      2 WaitingForStableConnectivity   10.0G   0.0%  22.2%          0        0 
+       {08080808-0808-0808-0808-080808080808}
      3 Active                         25.0G 100.0%  55.6%          1       60 
+       Slot 3 Port 3
+       adapter not known yet
      4 AdministrativeDecision             ?   0.0%   0.0%          0        0 
+       adapter not known yet
 delivered 0, uplink 3, flooded 1, native 0, split 0
 dropped 1: No connected adapter has the destination address.
 ";
@@ -77,8 +90,12 @@ fn no_line_is_wider_than_eighty_columns() {
     let events: Vec<(u8, MemberEvent)> = (1..=32)
         .flat_map(|number| [(number, MemberEvent::Connected), (number, up(400_000_000_000))])
         .collect();
-    let text = report(&events, &counters).to_string();
-    assert!(text.lines().count() > 40);
+    let mut report = report(&events, &counters);
+    for line in &mut report.members {
+        line.member.identify(AdapterId::new([9; 16]), &utf16(&"a long name ".repeat(9)));
+    }
+    let text = report.to_string();
+    assert!(text.lines().count() > 100);
     for line in text.lines() {
         assert!(line.chars().count() <= 80, "{line}");
     }

@@ -170,6 +170,18 @@ unsafe extern "win64" fn ZwQueryValueKey(
     }
     NOT_FOUND
 }
+/// STATUS_NO_MORE_ENTRIES.
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn ZwEnumerateKey(
+    _: *mut c_void,
+    _: u32,
+    _: i32,
+    _: *mut c_void,
+    _: u32,
+    _: *mut u32,
+) -> i32 {
+    0x8000_001A_u32.cast_signed()
+}
 #[unsafe(no_mangle)]
 unsafe extern "win64" fn ZwNotifyChangeKey(
     _: *mut c_void,

@@ -306,4 +306,14 @@ kinds! {
         "They came faster than the limit, or the system had no memory for them."
         "The texts of event {Id} say what to do."
         [Event: Text, Id: U32, Count: U32];
+    33 MemberSettingIgnored Warning Settings LOG
+        "Setting {Setting} of member {Member} is {Value}; {Used} applies in its place."
+        "It is out of range or of another type."
+        "Correct it below lbfoext\\Parameters\\Switches; the README has the range."
+        [Member: U32, Setting: Text, Value: Text, Used: U64];
+    34 MemberSettingsUnused Warning Settings LOG
+        "There are settings for adapter {Adapter}."
+        "No adapter with this GUID is a member of the team."
+        "Correct or remove its key below lbfoext\\Parameters\\Switches."
+        [Adapter: Text];
 }

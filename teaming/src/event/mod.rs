@@ -11,7 +11,8 @@ pub mod text;
 
 use crate::event::catalog::{EventKind, KINDS};
 use crate::event::text::Text;
-use crate::ids::{MemberIndex, MemberSet, NicId};
+use crate::ids::{AdapterId, MemberIndex, MemberSet, NicId};
+use crate::member_settings::MEMBER_SETTINGS;
 use crate::migration::record::{Differences, Discard};
 use crate::offload::ProcessorConflict;
 use crate::private_oid::FIRST_BYTES;
@@ -79,6 +80,11 @@ pub enum Event {
     /// An entry of the registry for a member's adapter is ignored: its OID is not a vendor's, its kind is none, or its data
     /// is too long or of another type.
     PrivateOidIgnored { member: MemberIndex, entry: u8 },
+    /// A value of the registry for a member's adapter is invalid, and the default `used` applies. `setting` is an index of
+    /// `MEMBER_SETTINGS`; `value` is `None` if the registry value has the wrong type.
+    MemberSettingIgnored { member: MemberIndex, setting: u8, value: Option<u64>, used: u64 },
+    /// The registry has settings for an adapter that is no member; all zeros if the name of their key is no GUID.
+    MemberSettingsUnused { adapter: AdapterId },
     /// The configuration of the switch, or the properties of a port, could not be read; the query is repeated.
     NotEnumerated { status: i32 },
     /// The switch announced more ports and NICs than the driver could read; the query is repeated.
@@ -113,6 +119,7 @@ pub enum Value {
     /// What a setting allows; empty if the value is allowed by itself.
     Allowed(Option<&'static Setting>),
     Different(Differences),
+    Adapter(AdapterId),
     /// So many bytes were answered, beginning with these.
     Answer {
         bytes: u32,
@@ -185,6 +192,8 @@ impl Event {
             Self::TeamWhole { .. } => 30,
             Self::MemberFlapping { .. } => 31,
             Self::Suppressed { .. } => 32,
+            Self::MemberSettingIgnored { .. } => 33,
+            Self::MemberSettingsUnused { .. } => 34,
         }
     }
 
@@ -256,6 +265,16 @@ impl Event {
             Self::MemberFlapping { member: who, times, seconds } => {
                 three(member(who), Value::U32(times), Value::U32(seconds))
             }
+            Self::MemberSettingIgnored { member: who, setting, value, used } => {
+                let name = MEMBER_SETTINGS.get(usize::from(setting)).map_or("?", |setting| setting.name);
+                [
+                    Some(member(who)),
+                    Some(Value::Word(name)),
+                    Some(Value::Given(value)),
+                    Some(Value::U64(used)),
+                ]
+            }
+            Self::MemberSettingsUnused { adapter } => one(Value::Adapter(adapter)),
             Self::Suppressed { id, count } => {
                 let name = kind(id).map_or("?", |kind| kind.name);
                 three(Value::Word(name), Value::U32(id.into()), Value::U32(count))
@@ -324,6 +343,7 @@ impl Value {
             Self::Allowed(None) => out.str("it, but not with this TeamingMode"),
             Self::Allowed(Some(setting)) => write_allowed(setting, out),
             Self::Different(differences) => write_differences(differences, out),
+            Self::Adapter(adapter) => write_guid(adapter, out),
             Self::Answer { bytes: 0, .. } => out.str("none"),
             Self::Answer { bytes, first } => write_answer(bytes, first, out),
         }
@@ -372,6 +392,12 @@ fn write_allowed<const N: usize>(setting: &Setting, out: &mut Text<N>) {
             }
         }
     }
+}
+
+/// A GUID without braces.
+fn write_guid<const N: usize>(adapter: AdapterId, out: &mut Text<N>) {
+    let digits = adapter.text().into_iter().filter(|byte| !matches!(byte, b'{' | b'}'));
+    digits.for_each(|byte| out.byte(byte));
 }
 
 /// As `12 bytes, 0102030405060708`.

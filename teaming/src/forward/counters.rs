@@ -1,4 +1,4 @@
-//! Packet counters, one padded block per processor; the reader adds them up. On a host no interface reads them yet. The
+//! Packet counters, one padded block per processor; the reader adds them up. A host reads them as feature status. The
 //! driver counts a list of packets to one destination as one packet, and does not count drops without a decision.
 
 use crate::flow::Basis;

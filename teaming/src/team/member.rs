@@ -19,8 +19,11 @@
 //! NoneActive             -         -         -         Active    -
 //! ```
 
+use core::num::NonZeroU32;
+
 use crate::ids::{AdapterId, Ticks};
 use crate::state_machine::state_machine;
+use crate::team::name::AdapterName;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LinkState {
@@ -203,6 +206,18 @@ impl MemberState {
     }
 }
 
+/// What an administrator has set for one adapter; read by `member_settings`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MemberSettings {
+    /// In Mb/s, in place of the link's speed; `None` goes by the speed.
+    pub weight: Option<NonZeroU32>,
+}
+
+impl MemberSettings {
+    /// Nothing is set.
+    pub const DEFAULT: Self = Self { weight: None };
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Member {
     pub state: MemberState,
@@ -211,6 +226,10 @@ pub struct Member {
     pub source: LinkSource,
     /// The adapter under this index, by which the operating system is asked for the link's state.
     pub adapter: AdapterId,
+    /// What the operating system shows of it.
+    pub name: AdapterName,
+    /// What is set for the adapter.
+    pub settings: MemberSettings,
     /// Bits per second as last reported; kept while the link is down.
     pub speed: Option<u64>,
     /// The share the member has now; 0 while it is not connected.
@@ -225,6 +244,8 @@ impl Member {
         link: LinkState::Unknown,
         source: LinkSource::None,
         adapter: AdapterId::UNKNOWN,
+        name: AdapterName::NONE,
+        settings: MemberSettings::DEFAULT,
         speed: None,
         weight: 0,
         home_weight: 0,
@@ -244,6 +265,27 @@ impl Member {
         true
     }
 
+    /// Notes the adapter and its name. Zeros, which the switch says until the adapter has been initialised, and an empty name
+    /// change nothing; the name and the settings of another adapter are forgotten. Whether it is another adapter now.
+    pub fn identify(&mut self, adapter: AdapterId, name: &[u8]) -> bool {
+        let changed = adapter != AdapterId::UNKNOWN && adapter != self.adapter;
+        if changed {
+            if self.adapter != AdapterId::UNKNOWN {
+                self.name = AdapterName::NONE;
+            }
+            (self.adapter, self.settings) = (adapter, MemberSettings::DEFAULT);
+        }
+        if !name.is_empty() {
+            self.name.set(name);
+        }
+        changed
+    }
+
+    /// The weight that is set for it or that its speed gives it, in Mb/s; `None` if neither is known.
+    pub fn own_weight(&self) -> Option<u32> {
+        self.settings.weight.map(NonZeroU32::get).or_else(|| self.speed.map(by_speed))
+    }
+
     /// Neither an indication nor an answer has told the link state.
     pub fn is_silent(&self) -> bool {
         self.source <= LinkSource::Interface
@@ -260,8 +302,9 @@ impl Member {
             }
             // The next NIC with this index may be another adapter.
             MemberEvent::Deleted => {
-                (self.link, self.source, self.adapter) =
-                    (LinkState::Unknown, LinkSource::None, AdapterId::UNKNOWN);
+                (self.link, self.source) = (LinkState::Unknown, LinkSource::None);
+                (self.adapter, self.name) = (AdapterId::UNKNOWN, AdapterName::NONE);
+                self.settings = MemberSettings::DEFAULT;
             }
             // What changes while the NIC is disconnected is indicated to nobody.
             MemberEvent::Disconnected => self.source = LinkSource::None,
@@ -269,6 +312,11 @@ impl Member {
         }
         self.state = self.state.on(event, self.link, now, delays);
     }
+}
+
+/// Mb/s, at least 1.
+fn by_speed(bits_per_second: u64) -> u32 {
+    u32::try_from(bits_per_second / 1_000_000).unwrap_or(u32::MAX).max(1)
 }
 
 #[cfg(test)]
@@ -427,6 +475,31 @@ NoneActive         Absent         Created        Down           Active         A
             member.on(event, Ticks::ZERO, &DELAYS);
             assert_eq!((member.source, member.adapter), (source, adapter), "{event:?}");
         }
+    }
+
+    #[test]
+    fn what_is_known_of_an_adapter_stays_until_it_is_another_or_the_nic_is_gone() {
+        let (a, b) = (AdapterId::new([1; 16]), AdapterId::new([2; 16]));
+        let none = AdapterId::UNKNOWN;
+        // What the switch says, and what is known then.
+        let rows: [(AdapterId, &[u8], AdapterId, &str); 7] = [
+            (none, b"", none, ""),
+            (none, b"X\0", none, "X"),
+            (a, b"", a, "X"),
+            (none, b"", a, "X"),
+            (a, b"Y\0", a, "Y"),
+            (b, b"", b, ""),
+            (b, b"Z\0", b, "Z"),
+        ];
+        let mut member = Member::ABSENT;
+        for (adapter, name, known, shown) in rows {
+            member.identify(adapter, name);
+            assert_eq!((member.adapter, &*std::format!("{}", member.name)), (known, shown));
+        }
+        member.on(MemberEvent::Disconnected, Ticks::ZERO, &DELAYS);
+        assert_eq!(member.adapter, b);
+        member.on(MemberEvent::Deleted, Ticks::ZERO, &DELAYS);
+        assert_eq!((member.adapter, member.name), (none, AdapterName::NONE));
     }
 
     #[test]

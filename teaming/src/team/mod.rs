@@ -6,12 +6,13 @@ pub mod buckets;
 pub mod home;
 mod lending;
 pub mod member;
+pub mod name;
 
 use crate::Storage;
 use crate::ids::{AdapterId, MEMBERS, MemberIndex, MemberSet, Ticks};
 use crate::settings::Settings;
 use crate::team::home::{Building, Weights};
-use crate::team::member::{Delays, LinkSource, LinkState, Member, MemberEvent, MemberState};
+use crate::team::member::{Delays, LinkSource, LinkState, Member, MemberEvent, MemberSettings, MemberState};
 
 /// What the packet path must know after a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,12 +62,27 @@ impl<S: Storage> Team<S> {
         self.plan(now)
     }
 
-    /// Notes the adapter that a member is. What is known already stays when the switch does not say it.
-    pub fn identify(&mut self, index: MemberIndex, adapter: AdapterId) {
-        let member = self.members.get_mut(index.slot()).filter(|_| adapter != AdapterId::UNKNOWN);
-        if let Some(member) = member {
-            member.adapter = adapter;
+    /// Notes the adapter that a member is, and its name as `AdapterName::set` takes it. What is known already stays when the
+    /// switch does not say it, but for the name and the settings of another adapter. Whether it is another adapter now, whose
+    /// settings are to be read.
+    pub fn identify(&mut self, index: MemberIndex, adapter: AdapterId, name: &[u8]) -> bool {
+        self.members.get_mut(index.slot()).is_some_and(|member| member.identify(adapter, name))
+    }
+
+    /// Applies what is set for an adapter, if it is this member still and its settings are others.
+    pub fn configure_member(
+        &mut self,
+        index: MemberIndex,
+        adapter: AdapterId,
+        settings: &MemberSettings,
+        now: Ticks,
+    ) -> Option<TeamView> {
+        let member = self.members.get_mut(index.slot())?;
+        if member.adapter != adapter || member.settings == *settings {
+            return None;
         }
+        member.settings = *settings;
+        Some(self.plan(now))
     }
 
     /// Whether a link state from this source counts for a member; see `Member::accepts`.
@@ -192,15 +208,15 @@ impl<S: Storage> Team<S> {
         }
     }
 
-    /// Weight is speed in Mb/s; an unknown speed counts as the median of the known ones.
+    /// Weight is what is set for the adapter, else its speed in Mb/s; an unknown speed counts as the median of the weights
+    /// that are known.
     fn weigh(&mut self) {
-        let unknown = |member: &Member| member.state.is_connected() && member.speed.is_none();
+        let unknown = |member: &Member| member.state.is_connected() && member.own_weight().is_none();
         let median = if self.members.iter().any(unknown) { median_weight(&self.members) } else { 0 };
         for member in self.members.iter_mut() {
-            member.weight = match (member.state.is_connected(), member.speed) {
-                (false, _) => 0,
-                (true, Some(speed)) => weight(speed),
-                (true, None) => median,
+            member.weight = match member.state.is_connected() {
+                true => member.own_weight().unwrap_or(median),
+                false => 0,
             };
         }
     }
@@ -258,19 +274,9 @@ impl Next<crate::Heap> {
     }
 }
 
-fn weight(bits_per_second: u64) -> u32 {
-    u32::try_from(bits_per_second / 1_000_000).unwrap_or(u32::MAX).max(1)
-}
-
 /// The lower median of the known weights of connected members; 1 when none is known.
 fn median_weight(members: &[Member]) -> u32 {
-    let known = || {
-        members
-            .iter()
-            .filter(|member| member.state.is_connected())
-            .filter_map(|member| member.speed)
-            .map(weight)
-    };
+    let known = || members.iter().filter(|member| member.state.is_connected()).filter_map(Member::own_weight);
     let half = known().count().div_ceil(2);
     known()
         .filter(|&candidate| known().filter(|&other| other <= candidate).count() >= half)

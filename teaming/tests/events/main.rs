@@ -5,7 +5,7 @@ mod team;
 mod words;
 
 use teaming::event::Event;
-use teaming::ids::{MemberIndex, MemberSet, NicId, NicIndex, PortId};
+use teaming::ids::{AdapterId, MemberIndex, MemberSet, NicId, NicIndex, PortId};
 use teaming::migration::record::{Differences, Discard};
 use teaming::offload::ProcessorConflict;
 use teaming::settings::SETTINGS;
@@ -64,6 +64,9 @@ fn samples() -> Vec<Event> {
         Event::PrivateOid { member: most, oid, status, bytes: 0, first: [0; 8] },
         Event::PrivateOid { member: most, oid, status, bytes: 256, first: [u8::MAX; 8] },
         Event::PrivateOidIgnored { member: most, entry: u8::MAX },
+        Event::MemberSettingIgnored { member: most, setting: 0, value: None, used: 0 },
+        Event::MemberSettingIgnored { member: most, setting: 0, value: Some(u64::MAX), used: 0 },
+        Event::MemberSettingsUnused { adapter: AdapterId::new([0xAB; 16]) },
         Event::NotEnumerated { status },
         Event::PictureIncomplete { announced: u32::MAX, understood: u32::MAX },
         Event::MemberUp { member: most, up: 32 },

@@ -229,13 +229,13 @@ fn a_member_is_asked_about_while_it_is_connected_known_and_silent() {
     let adapter = AdapterId::new([7; 16]);
     assert_eq!(team.polled_adapter(one), None);
     team.on(one, MemberEvent::Created, Ticks::ZERO);
-    team.identify(one, adapter);
+    team.identify(one, adapter, &[]);
     assert_eq!(team.polled_adapter(one), None, "not connected");
     team.on(one, MemberEvent::Connected, Ticks::ZERO);
     assert_eq!(team.polled_adapter(one), Some(adapter));
-    team.identify(one, AdapterId::UNKNOWN);
+    team.identify(one, AdapterId::UNKNOWN, &[]);
     assert_eq!(team.polled_adapter(one), Some(adapter), "what is known stays");
-    team.identify(one, AdapterId::new([8; 16]));
+    team.identify(one, AdapterId::new([8; 16]), &[]);
     assert_eq!(team.polled_adapter(one), Some(AdapterId::new([8; 16])), "it has changed");
     assert!(team.accepts(one, LinkSource::Interface, LinkState::Down));
     assert!(team.polled_adapter(one).is_some());

@@ -1,10 +1,11 @@
 //! Live members, weights and the home map after any sequence of steps, against the present members and speeds.
 
 use proptest::prelude::*;
+use std::num::NonZeroU32;
 use teaming::Heap;
-use teaming::ids::{BUCKETS, MEMBERS, MemberIndex, Ticks};
+use teaming::ids::{AdapterId, BUCKETS, MEMBERS, MemberIndex, Ticks};
 use teaming::settings::{Settings, TeamingMode};
-use teaming::team::member::{LinkState, Member, MemberEvent};
+use teaming::team::member::{LinkState, Member, MemberEvent, MemberSettings};
 use teaming::team::{Team, TeamView};
 
 use crate::host::{member, settings, walks};
@@ -26,6 +27,8 @@ enum Step {
     Event(u8, MemberEvent),
     Wait(u64),
     Delay(u64),
+    /// The weight that is set for the adapter of a member, or none.
+    Set(u8, u32),
 }
 
 /// One member as the switch and its adapter describe it.
@@ -33,6 +36,8 @@ enum Step {
 struct Adapter {
     link: LinkState,
     speed: Option<u64>,
+    /// The weight that is set for it; 0 goes by speed.
+    set: u32,
     connected: bool,
     /// The switch has created and connected it.
     present: bool,
@@ -47,6 +52,7 @@ struct Adapter {
 const NONE: Adapter = Adapter {
     link: LinkState::Unknown,
     speed: None,
+    set: 0,
     connected: false,
     present: false,
     proves_until: None,
@@ -73,8 +79,9 @@ impl Model {
                 }
             }
             Step::Event(number, event) => self.event(usize::from(number) - 1, event),
+            Step::Set(number, weight) => self.adapters[usize::from(number) - 1].set = weight,
         }
-        if !matches!(step, Step::Event(..)) {
+        if matches!(step, Step::Wait(..) | Step::Delay(..)) {
             for adapter in &mut self.adapters {
                 if adapter.proves_until.is_some_and(|until| until <= self.now) {
                     (adapter.proves_until, adapter.active) = (None, true);
@@ -109,6 +116,7 @@ impl Model {
                 (adapter.connected, adapter.active, adapter.proves_until) = (false, false, None);
                 if event == MemberEvent::Deleted {
                     (adapter.present, adapter.link) = (false, LinkState::Unknown);
+                    adapter.set = 0;
                 }
             }
             MemberEvent::Link(link) => {
@@ -129,19 +137,19 @@ impl Model {
         }
     }
 
-    /// The speed in Mbit/s of connected members, the median of the known speeds if a member does not report one, 0 for
-    /// all others.
+    /// Of connected members what is set, else the speed in Mbit/s, the median of those if a member does not report one; 0
+    /// for all others.
     fn weights(&self) -> [u32; MEMBERS] {
         let megabits = |speed: u64| u32::try_from((speed / MEGABIT).max(1)).unwrap_or(u32::MAX);
         let there = || self.adapters.iter().filter(|adapter| adapter.connected);
-        let mut known: Vec<u32> = there().filter_map(|adapter| adapter.speed).map(megabits).collect();
+        let own = |adapter: &Adapter| match adapter.set {
+            0 => adapter.speed.map(megabits),
+            set => Some(set),
+        };
+        let mut known: Vec<u32> = there().filter_map(own).collect();
         known.sort_unstable();
         let median = known.get(known.len().saturating_sub(1) / 2).copied().unwrap_or(1);
-        self.adapters.map(|adapter| match (adapter.connected, adapter.speed) {
-            (false, _) => 0,
-            (true, Some(speed)) => megabits(speed),
-            (true, None) => median,
-        })
+        self.adapters.map(|adapter| if adapter.connected { own(&adapter).unwrap_or(median) } else { 0 })
     }
 }
 
@@ -187,6 +195,8 @@ fn any_step() -> impl Strategy<Value = Step> {
         12 => (prop_oneof![1..6_u8, 1..=32_u8], event).prop_map(|(number, event)| Step::Event(number, event)),
         2 => (0..4_u64).prop_map(Step::Wait),
         1 => (0..4_u64).prop_map(Step::Delay),
+        3 => (1..6_u8, prop::sample::select(vec![0, 0, 1, 1_000, 25_000, 10_000_000]))
+            .prop_map(|(number, weight)| Step::Set(number, weight)),
     ]
 }
 
@@ -233,6 +243,18 @@ proptest! {
                     let settings = Settings { link_up_delay: model.delay, ..settings(TeamingMode::Static) };
                     team.configure(&settings, model.now)
                 }
+                Step::Set(number, weight) => {
+                    let (index, adapter) = (member(number), AdapterId::new([number; 16]));
+                    team.identify(index, adapter, &[]);
+                    // What is set for another adapter concerns nobody.
+                    let other = AdapterId::new([99; 16]);
+                    prop_assert_eq!(team.configure_member(index, other, &weighing(7), model.now), None);
+                    let Some(plan) = team.configure_member(index, adapter, &weighing(weight), model.now) else {
+                        prop_assert_eq!(before.adapters, model.adapters);
+                        continue;
+                    };
+                    plan
+                }
             };
             check(&team, &plan, &before, &model);
             prop_assert_eq!(plan.home_changed, before.adapters.map(|a| a.at_home) != model.adapters.map(|a| a.at_home));
@@ -248,6 +270,48 @@ proptest! {
             prop_assert!(team.home() == fresh(&model, false).home());
         }
     }
+}
+
+fn weighing(weight: u32) -> MemberSettings {
+    MemberSettings { weight: NonZeroU32::new(weight) }
+}
+
+proptest! {
+    #![proptest_config(walks(60))]
+
+    #[test]
+    fn every_member_gets_its_share_to_within_one_bucket_by_weight_where_one_is_set_and_else_by_speed(
+        members in prop::collection::vec((1..100_000_u32, prop_oneof![Just(0), 1..=10_000_000_u32]), 1..=32),
+    ) {
+        let mut team = new_team(&settings(TeamingMode::Static));
+        let up = |speed: u32| LinkState::Up { bits_per_second: Some(u64::from(speed) * MEGABIT) };
+        for (number, &(speed, weight)) in (1..).zip(&members) {
+            team.identify(member(number), AdapterId::new([number; 16]), &[]);
+            team.configure_member(member(number), AdapterId::new([number; 16]), &weighing(weight), Ticks::ZERO);
+            team.on(member(number), MemberEvent::Link(up(speed)), Ticks::ZERO);
+            team.on(member(number), MemberEvent::Connected, Ticks::ZERO);
+            team.on(member(number), MemberEvent::Link(up(speed)), Ticks::ZERO);
+        }
+        let share = |&(speed, weight): &(u32, u32)| u64::from(if weight == 0 { speed } else { weight });
+        let total: u64 = members.iter().map(share).sum();
+        for (number, one) in (1_u8..).zip(&members) {
+            let has = team.home().iter().filter(|owner| **owner == number).count() as u64;
+            prop_assert!((has * total).abs_diff(share(one) * BUCKETS as u64) < total, "member {number} has {has}");
+        }
+    }
+}
+
+#[test]
+fn an_adapter_under_another_index_brings_no_weight_of_the_one_before() {
+    let (a, b) = (AdapterId::new([1; 16]), AdapterId::new([2; 16]));
+    let mut team = new_team(&settings(TeamingMode::Static));
+    team.on(member(1), MemberEvent::Connected, Ticks::ZERO);
+    assert!(team.identify(member(1), a, &[]));
+    assert!(team.configure_member(member(1), a, &weighing(5), Ticks::ZERO).is_some());
+    assert!(!team.identify(member(1), a, &[]) && !team.identify(member(1), AdapterId::UNKNOWN, &[]));
+    assert_eq!(team.member(member(1)).settings, weighing(5));
+    assert!(team.identify(member(1), b, &[]));
+    assert_eq!(team.member(member(1)).settings, MemberSettings::DEFAULT);
 }
 
 #[test]

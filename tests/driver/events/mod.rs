@@ -6,6 +6,7 @@ mod log;
 mod members;
 mod suite;
 
+use super::members::{a_weight_has_the_wrong_type, a_weight_is_out_of_range, settings_are_of_no_member};
 use super::module::look;
 use super::private_oids::{a_private_oid_is_none, a_private_oid_is_queried, a_private_oid_is_set};
 use lbfoext::ndis::raw::{FAILURE, NicSaveState, RESOURCES, oids, request_type};
@@ -84,6 +85,8 @@ witnesses! {
     ListsGivenUp: a_member_never_lists_what_it_holds;
     PrivateOid: a_private_oid_is_set, a_private_oid_is_queried;
     PrivateOidIgnored: a_private_oid_is_none;
+    MemberSettingIgnored: a_weight_is_out_of_range, a_weight_has_the_wrong_type;
+    MemberSettingsUnused: settings_are_of_no_member;
     NotEnumerated: the_ports_cannot_be_read;
     PictureIncomplete: one_port_and_one_adapter_are_unreadable;
     MemberDown: a_member_dies;

@@ -3,6 +3,7 @@
 
 use lbfoext::ndis::raw::{oids, request_type};
 use teaming::oid::{OidContext, RequestType, Row, Treatment};
+use vswitch::adapter::identity::Told;
 use vswitch::adapter::wire::oid;
 use vswitch::scenario::{Net, unknown_request};
 use vswitch::switch::control::envelope::Inner;
@@ -32,7 +33,7 @@ pub const fn request_type_of(kind: RequestType) -> i32 {
 fn nic_bytes() -> Vec<u8> {
     let mut nic = Nic::new(VM_NIC, NicKind::Synthetic, MAC);
     nic.state = NicState::Created;
-    payload::nic(&nic, 1, [0; 16])
+    payload::nic(&nic, 1, &Told::default())
 }
 
 fn port_bytes() -> Vec<u8> {

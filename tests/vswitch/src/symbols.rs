@@ -14,6 +14,7 @@ const TABLES: &[&[Symbol]] = &[
     crate::machine::rundown::SYMBOLS,
     crate::machine::timer::SYMBOLS,
     crate::machine::registry_calls::SYMBOLS,
+    crate::machine::registry_keys::SYMBOLS,
     crate::machine::objects::SYMBOLS,
     crate::machine::interfaces::SYMBOLS,
     crate::machine::random::SYMBOLS,
@@ -129,6 +130,9 @@ mod tests {
         {
             same_type!(crate::machine::registry_calls, lbfoext::kernel::sys:
                 ZwOpenKey ZwQueryValueKey ZwNotifyChangeKey ZwClose);
+        }
+        {
+            same_type!(crate::machine::registry_keys, lbfoext::kernel::sys: ZwEnumerateKey);
         }
         {
             same_type!(crate::machine::rwlock, lbfoext::ndis::sys:

@@ -126,6 +126,7 @@ typedef enum _KEY_VALUE_INFORMATION_CLASS {
     KeyValueFullInformation = 1,
     KeyValuePartialInformation = 2
 } KEY_VALUE_INFORMATION_CLASS;
+typedef enum _KEY_INFORMATION_CLASS { KeyBasicInformation = 0 } KEY_INFORMATION_CLASS;
 
 /* Pool, end of the system, trace. */
 PVOID ExAllocatePool2(POOL_FLAGS Flags, SIZE_T NumberOfBytes, ULONG Tag);
@@ -187,6 +188,8 @@ NTSTATUS ZwOpenKey(PHANDLE KeyHandle, ACCESS_MASK DesiredAccess, POBJECT_ATTRIBU
 NTSTATUS ZwQueryValueKey(HANDLE KeyHandle, PUNICODE_STRING ValueName,
     KEY_VALUE_INFORMATION_CLASS KeyValueInformationClass, PVOID KeyValueInformation, ULONG Length,
     PULONG ResultLength);
+NTSTATUS ZwEnumerateKey(HANDLE KeyHandle, ULONG Index, KEY_INFORMATION_CLASS KeyInformationClass,
+    PVOID KeyInformation, ULONG Length, PULONG ResultLength);
 NTSTATUS ZwNotifyChangeKey(HANDLE KeyHandle, HANDLE Event, PIO_APC_ROUTINE ApcRoutine, PVOID ApcContext,
     PIO_STATUS_BLOCK IoStatusBlock, ULONG CompletionFilter, BOOLEAN WatchTree, PVOID Buffer, ULONG BufferSize,
     BOOLEAN Asynchronous);

@@ -5,6 +5,7 @@
 //! completes requests to an adapter.
 
 pub mod capabilities;
+pub mod identity;
 pub mod ipsec;
 pub mod lists;
 pub mod network;
@@ -15,6 +16,9 @@ mod uses;
 pub mod vmq;
 pub mod wire;
 
+pub use identity::{instance_id, of_instance};
+
+use crate::adapter::identity::Identity;
 use crate::adapter::network::wire::Wire;
 use crate::adapter::network::{Network, Return, Travelling};
 use crate::adapter::physical_switch::{Aggregation, Complaint, PhysicalSwitch};
@@ -55,6 +59,7 @@ pub struct Adapter {
     pub offloads: offloads::Offloads,
     /// What the operating system says of its interface.
     pub view: InterfaceView,
+    pub identity: Identity,
 }
 
 /// How the operating system's row of an adapter's interface tells its link.
@@ -86,20 +91,6 @@ pub struct InterfaceView {
     pub told_down: bool,
 }
 
-/// NetCfgInstanceId of a physical adapter of a switch.
-pub fn instance_id(switch: usize, index: u16) -> interfaces::Id {
-    let mut id = *b"adapter         ";
-    id[8] = switch as u8;
-    id[10..12].copy_from_slice(&index.to_le_bytes());
-    id
-}
-
-/// The switch and the index of a physical adapter that has this NetCfgInstanceId.
-pub fn of_instance(id: interfaces::Id) -> Option<(usize, u16)> {
-    let (switch, index) = (usize::from(id[8]), u16::from_le_bytes([id[10], id[11]]));
-    (instance_id(switch, index) == id).then_some((switch, index))
-}
-
 impl Adapter {
     pub fn new(index: u16, bits_per_second: u64, latency: u64, jitter: u64) -> Self {
         Self {
@@ -115,6 +106,7 @@ impl Adapter {
             lost: 0,
             offloads: offloads::Offloads::default(),
             view: InterfaceView::default(),
+            identity: Identity::new(index),
         }
     }
 
@@ -168,6 +160,11 @@ pub struct ExternalNetwork {
 }
 
 impl ExternalNetwork {
+    /// The index under which an adapter is bound.
+    pub fn index_of(&self, number: u16) -> Option<u16> {
+        self.adapters.values().find(|a| a.identity.number == number).map(|a| a.index)
+    }
+
     /// The row of an adapter's interface, and whether it is the first that says that the link is up again.
     pub fn interface(&mut self, index: u16, id: interfaces::Id) -> Option<(Interface, bool)> {
         let adapter = self.adapters.get_mut(&index)?;

@@ -2,11 +2,11 @@
 
 use crate::check::{advice, rule};
 use crate::machine::world::World;
-use crate::switch::control::{Above, bytes_at, payload, property_bytes};
+use crate::switch::control::{Above, bytes_at, features, payload, property_bytes};
 use crate::switch::ndis::{Life, State};
 use crate::switch::ports::policy::kind;
 use lbfoext::ndis::raw::{
-    DATA_NOT_ACCEPTED, INVALID_LENGTH, INVALID_PARAMETER, NicParameters, RESOURCES, SUCCESS, oids,
+    DATA_NOT_ACCEPTED, FAILURE, INVALID_LENGTH, INVALID_PARAMETER, NicParameters, RESOURCES, SUCCESS, oids,
 };
 use std::mem::offset_of;
 
@@ -155,7 +155,10 @@ fn properties(world: &World, state: &State, above: &Above, decision: Decision) {
             });
         }
         oids::SWITCH_FEATURE_STATUS_QUERY | oids::SWITCH_PORT_FEATURE_STATUS_QUERY => {
-            feature_status(world, above, decision);
+            match features::find(oid, &above.payload_before).filter(|_| state.installed.is_of_the_package()) {
+                Some(feature) => own_status(world, state, above, decision, &feature),
+                None => feature_status(world, above, decision),
+            }
         }
         _ => {}
     }
@@ -189,6 +192,47 @@ fn custom(world: &World, Decision { refused, status, .. }: Decision) {
     rule(world, "PROP-05", !taken, || "a property of somebody else's was taken".to_owned());
     rule(world, "PROP-06", !refused || taken, || {
         format!("a property of somebody else's was decided upon with {status:#x}")
+    });
+}
+
+/// A question about a feature of the extension's own. Memory may be refused, and a port unknown.
+fn own_status(world: &World, state: &State, above: &Above, decision: Decision, feature: &features::Feature) {
+    let Decision { refused, status, bytes: (written, needed) } = decision;
+    let (head, room) = property_bytes::feature_room(above.oid, above.length);
+    let m = &state.modules[above.module];
+    let port = u32::from_le_bytes(above.payload_before[8..12].try_into().unwrap_or_default());
+    let known = m.topology.ports.contains_key(&port) && m.enumerations > 0 && world.faults() == 0;
+    let excused = match status {
+        RESOURCES => world.faults() > above.faults,
+        FAILURE => feature.of_port && !known,
+        _ => false,
+    };
+    let answers = [SUCCESS, INVALID_LENGTH].contains(&status);
+    rule(world, "PROP-17", refused && (answers || excused), || {
+        format!("a question about the extension's own feature ended with {status:#x}")
+    });
+    let (data, now) = (head + 16, bytes_at(above.buffer, above.length));
+    let least = data + feature.length();
+    if status == INVALID_LENGTH {
+        let right = room < feature.length() && needed as usize == least && now == above.payload_before;
+        rule(world, "PROP-19", right, || {
+            format!("of {least} bytes: {needed} are needed, {room} behind the head are there")
+        });
+    }
+    if !refused || status != SUCCESS {
+        return;
+    }
+    rule(world, "PROP-20", written as usize == least && least <= above.length, || {
+        format!("a feature of {least} bytes: {written} written into {}", above.length)
+    });
+    let version = if feature.of_port { 32..34 } else { 44..46 };
+    let length = head + 8..head + 12;
+    let same = |at: usize| version.contains(&at) || length.contains(&at) || (data..least).contains(&at);
+    let kept = (0..now.len()).all(|at| same(at) || now[at] == above.payload_before[at]);
+    let says = now.get(length.clone()) == Some(&(feature.length() as u32).to_le_bytes()[..]);
+    rule(world, "PROP-18", kept && says && now[version.clone()] == [0, 1], || {
+        "an answer about the extension's own feature changes what is the switch's, or lacks version or length"
+            .to_owned()
     });
 }
 

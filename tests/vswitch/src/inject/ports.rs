@@ -5,11 +5,13 @@ use crate::inject::state::{commit, is, pending, undo_later};
 use crate::machine::memory::AllocationKind;
 use crate::machine::world;
 use crate::mutation::Mutation;
-use crate::switch::control::{Above, payload, property_bytes};
+use crate::switch::control::{Above, features, payload, property_bytes};
 use crate::switch::ndis::{Life, State, with};
 use crate::switch::ports::policy::kind;
 use crate::switch::ports::{NicId, NicState, Topology};
-use lbfoext::ndis::raw::{DATA_NOT_ACCEPTED, Handle, NicParameters, OidRequest, RESOURCES, SUCCESS, oids};
+use lbfoext::ndis::raw::{
+    DATA_NOT_ACCEPTED, Handle, NOT_SUPPORTED, NicParameters, OidRequest, RESOURCES, SUCCESS, oids,
+};
 use parking_lot::Mutex;
 use std::mem::offset_of;
 
@@ -21,8 +23,8 @@ fn claims(state: &State, key: usize, mutation: Mutation) -> Option<i32> {
     let claimed = match mutation {
         Mutation::ClaimSwitchProperty => above.oid == oids::SWITCH_PROPERTY_DELETE,
         Mutation::ClaimTooShort => port_adds && property_bytes::is_cut_custom(&above.payload_before),
-        Mutation::AnswerWithoutRoom => asks(above) && room == 0,
-        Mutation::EditFeature | Mutation::OverflowFeature => asks(above) && room > 0,
+        Mutation::AnswerWithoutRoom => asks(state, above) && room == 0,
+        Mutation::EditFeature | Mutation::OverflowFeature => asks(state, above) && room > 0,
         _ => false,
     };
     if !claimed || !commit() {
@@ -51,7 +53,7 @@ pub(crate) fn port_refusal(state: &State, key: usize) -> Option<i32> {
         .control
         .above
         .get(&key)
-        .filter(|above| above.real || above.oid & 0xFF == 0x67 || asks(above))?;
+        .filter(|above| above.real || above.oid & 0xFF == 0x67 || is_feature(above))?;
     let m = &state.modules[above.module];
     let ready = m.life == Life::Running && m.enumerations > 0;
     let oid = above.oid;
@@ -67,7 +69,8 @@ pub(crate) fn port_refusal(state: &State, key: usize) -> Option<i32> {
         Mutation::ClaimCustom => (adds && of == kind::CUSTOM, SUCCESS),
         Mutation::DecideCustom => (adds && of == kind::CUSTOM, DATA_NOT_ACCEPTED),
         Mutation::CompleteDeletion => (oid == oids::SWITCH_PORT_PROPERTY_DELETE, SUCCESS),
-        Mutation::AnswerFeature => (asks(above) && above.length > 80, SUCCESS),
+        Mutation::AnswerFeature => (asks(state, above) && above.length > 80, SUCCESS),
+        Mutation::DisownFeature => (is_feature(above) && !asks(state, above), NOT_SUPPORTED),
         Mutation::RefuseUnknown => (adds && of > kind::ROUTING_DOMAIN && !tried, DATA_NOT_ACCEPTED),
         Mutation::ReserveForValidation => (adds && tried && of == kind::VLAN, RESOURCES),
         Mutation::RefuseFlags => {
@@ -78,7 +81,14 @@ pub(crate) fn port_refusal(state: &State, key: usize) -> Option<i32> {
     (ready && decides && commit()).then_some(status)
 }
 
-fn asks(above: &Above) -> bool {
+/// A question about a feature of somebody else's.
+fn asks(state: &State, above: &Above) -> bool {
+    let own =
+        || state.installed.is_of_the_package() && features::find(above.oid, &above.payload_before).is_some();
+    is_feature(above) && !own()
+}
+
+fn is_feature(above: &Above) -> bool {
     matches!(above.oid, oids::SWITCH_FEATURE_STATUS_QUERY | oids::SWITCH_PORT_FEATURE_STATUS_QUERY)
 }
 

@@ -23,6 +23,7 @@ mod races;
 pub mod random;
 pub mod registry;
 pub mod registry_calls;
+pub mod registry_keys;
 pub mod rundown;
 pub mod rwlock;
 pub mod scheduler;

@@ -70,6 +70,14 @@ impl Registry {
         self.keys.lock().get(path)?.values.get(&name.to_uppercase()).cloned()
     }
 
+    /// Names of the keys right below one; `None` if it does not exist.
+    pub fn subkeys(&self, path: &[String]) -> Option<Vec<String>> {
+        let keys = self.keys.lock();
+        let below = keys.keys().filter(|key| key.len() == path.len() + 1 && key.starts_with(path));
+        let names = below.filter_map(|key| key.last().cloned()).collect();
+        keys.contains_key(path).then_some(names)
+    }
+
     /// Creates the key and all above it; the parents of new ones, for notification.
     fn create(&self, path: &Path) -> Vec<Path> {
         let mut keys = self.keys.lock();

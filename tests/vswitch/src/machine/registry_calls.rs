@@ -17,18 +17,18 @@ use std::ffi::c_void;
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-const STATUS_SUCCESS: i32 = 0;
+pub(super) const STATUS_SUCCESS: i32 = 0;
 const STATUS_PENDING: i32 = 0x103;
 const STATUS_NOTIFY_CLEANUP: i32 = 0x10B;
 const STATUS_NOTIFY_ENUM_DIR: i32 = 0x10C;
-const STATUS_BUFFER_OVERFLOW: i32 = 0x8000_0005_u32 as i32;
+pub(super) const STATUS_BUFFER_OVERFLOW: i32 = 0x8000_0005_u32 as i32;
 const STATUS_INVALID_HANDLE: i32 = 0xC000_0008_u32 as i32;
-const STATUS_INVALID_PARAMETER: i32 = 0xC000_000D_u32 as i32;
+pub(super) const STATUS_INVALID_PARAMETER: i32 = 0xC000_000D_u32 as i32;
 const STATUS_ACCESS_DENIED: i32 = 0xC000_0022_u32 as i32;
-const STATUS_BUFFER_TOO_SMALL: i32 = 0xC000_0023_u32 as i32;
+pub(super) const STATUS_BUFFER_TOO_SMALL: i32 = 0xC000_0023_u32 as i32;
 const STATUS_OBJECT_NAME_NOT_FOUND: i32 = 0xC000_0034_u32 as i32;
 const STATUS_OBJECT_PATH_SYNTAX_BAD: i32 = 0xC000_003B_u32 as i32;
-const STATUS_INSUFFICIENT_RESOURCES: i32 = 0xC000_009A_u32 as i32;
+pub(super) const STATUS_INSUFFICIENT_RESOURCES: i32 = 0xC000_009A_u32 as i32;
 
 const KEY_QUERY_VALUE: u32 = 0x1;
 const KEY_NOTIFY: u32 = 0x10;
@@ -49,8 +49,8 @@ struct Pending {
     status_block: usize,
 }
 
-struct Handle {
-    path: Path,
+pub(super) struct Handle {
+    pub(super) path: Path,
     access: u32,
     /// Filter and depth of the first notification; they stay for the handle's life.
     watch: Option<(u32, bool)>,
@@ -145,7 +145,7 @@ fn open(world: &World, path: Path, access: u32) -> usize {
 }
 
 /// Runs the closure on an open handle that has the right, or gives the status of what is wrong.
-fn with_handle<T>(
+pub(super) fn with_handle<T>(
     world: &World,
     handle: *mut c_void,
     right: u32,

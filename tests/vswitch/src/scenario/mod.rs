@@ -416,9 +416,10 @@ fn hooks(world: &Arc<World>) {
         }
     });
     world.provide_interfaces(|world, id| {
-        let (module, index) = of_instance(id)?;
+        let (module, number) = of_instance(id)?;
         let mut state = world.part::<crate::switch::ndis::Switch>().lock();
-        let (row, came_up) = state.modules.get_mut(module)?.external.interface(index, id)?;
+        let external = &mut state.modules.get_mut(module)?.external;
+        let (row, came_up) = external.interface(external.index_of(number)?, id)?;
         if came_up {
             state.flows.a_member_came_up();
         }

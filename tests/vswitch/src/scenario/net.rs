@@ -2,6 +2,7 @@
 
 use super::life::{arrive, bring, is_attached, remove, stop};
 use super::{EXTERNAL_PORT, FIRST_INTERNAL_PORT, FIRST_VM_PORT, Indication, Running, Scenario};
+use crate::adapter::identity::Identity;
 use crate::adapter::{Adapter, GIGABIT, InterfaceView, instance_id};
 use crate::machine::clock;
 use crate::machine::cpu;
@@ -250,6 +251,21 @@ impl Net {
             lifecycle::disconnect(module, id);
             lifecycle::delete_nic(module, id);
         });
+    }
+
+    /// Changes what the adapter of a member is, or what it is called; nothing tells it.
+    pub fn rename(&self, member: u16, change: impl FnOnce(&mut Identity) + Send) {
+        let module = self.1;
+        let _ = self.look(move |s| {
+            s.modules[module].external.adapters.get_mut(&member).map(|a| change(&mut a.identity))
+        });
+    }
+
+    /// The switch tells of a connected member what its adapter is and is called (OID_SWITCH_NIC_UPDATED).
+    pub fn identify(&self, member: u16) {
+        let module = self.1;
+        let id = self.member(member);
+        self.inside(move || lifecycle::identify(module, id));
     }
 
     /// Creates and connects the member's NIC.

@@ -8,6 +8,7 @@ use crate::scenario::outcome::Outcome;
 use crate::scenario::suite::random::{self, Draw, Traffic, VMS, property, stray, switch};
 use crate::scenario::suite::{Case, MS, NO_WAIT, everything_ends};
 use crate::scenario::{Enumeration, Net, Scenario};
+use crate::switch::control::features;
 use crate::switch::control::properties::Damage;
 use crate::switch::frames::{Frame, FrameOutcome};
 use crate::switch::ports::NicId;
@@ -136,6 +137,11 @@ fn policies_change(net: &Net) {
     }
     net.feature_status(None, [5; 16], 16);
     net.feature_status(Some(port(2)), [5; 16], 0);
+    for feature in features::declared() {
+        for room in rooms(feature.length()) {
+            net.feature_status(feature.of_port.then_some(port(2)), feature.id, room);
+        }
+    }
     net.try_policies(700, &[access(5), Property::Security(Security::default()), Property::RoutingDomain]);
     net.rename_port(port(2));
     everybody(net, 12);
@@ -320,6 +326,13 @@ pub fn step(net: &Net, draw: &mut Draw) {
         8 | 9 => net.remove_nth_property(nic.port, draw.below(3) as usize),
         10 => net.try_policies(800 + u32::from(vm), &[random::property(draw), random::property(draw)]),
         11 => net.join(nic, [0x01, 0, 0x5E, 0, 0, 1]),
+        12 if vm < 2 => {
+            let features = features::declared();
+            let feature = &features[draw.below(features.len() as u64) as usize];
+            let rooms = rooms(feature.length());
+            let room = rooms[draw.below(rooms.len() as u64) as usize];
+            let _ = net.feature_status(feature.of_port.then_some(nic.port), feature.id, room);
+        }
         12 => net.rename_port(nic.port),
         13 => {
             net.pause();
@@ -335,4 +348,9 @@ pub fn step(net: &Net, draw: &mut Draw) {
             net.property_refused_below(nic.port, 50, property, false);
         }
     }
+}
+
+/// Room for the data of a feature: none, too little, just enough, and more.
+fn rooms(length: usize) -> [usize; 5] {
+    [0, 8, length - 1, length, length + 100]
 }

@@ -6,7 +6,7 @@
 use crate::check::rule;
 use crate::inject;
 use crate::machine::world::World;
-use crate::switch::control::lifecycle::instance_of;
+use crate::switch::control::lifecycle::told_of;
 use crate::switch::control::payload;
 use crate::switch::ndis::State;
 use crate::switch::ports::NicState;
@@ -135,7 +135,7 @@ impl State {
                 let nics: Vec<_> = m
                     .topology
                     .nics()
-                    .map(|n| payload::nic(n, revision, instance_of(world, module, n)))
+                    .map(|n| payload::nic(n, revision, &told_of(world, m, module, n)))
                     .collect();
                 let behind = m.topology.nics_mut().skip(1).filter(|_| gap > 0);
                 behind.for_each(|nic| nic.behind_gap = true);

@@ -2,14 +2,13 @@
 //!
 //! Without an attached module only the state changes; the module reads it when it is attached.
 
-use crate::adapter::instance_id;
+use crate::adapter::identity::{Identity, Told, instance_id};
 use crate::check::rule;
 use crate::machine::clock::{self, SECOND};
-use crate::machine::interfaces::Id;
 use crate::machine::world::World;
 use crate::switch::control::properties::{self, Change};
 use crate::switch::control::{Answer, Ask, below::Effect, below::Plan, payload, request};
-use crate::switch::ndis::{State, with};
+use crate::switch::ndis::{Module, State, with};
 use crate::switch::ports::{Mac, Nic, NicId, NicKind, NicState, Port, PortState};
 use lbfoext::ndis::raw::{SUCCESS, oids};
 use parking_lot::Mutex;
@@ -75,15 +74,28 @@ fn nic_bytes_of(module: usize, id: NicId, state: NicState, mac: Mac, begins: boo
         nic.state = state;
         nic.mac = mac;
         nic.begins = begins;
-        payload::nic(&nic, revision, instance_of(world, module, &nic))
+        payload::nic(&nic, revision, &told_of(world, &s.modules[module], module, &nic))
     })
 }
 
-/// NetCfgInstanceId of a member as the switch tells it: valid once the adapter has been initialised
-/// (ns-ntddndis-_ndis_switch_nic_parameters), which it is before it is connected and may be before that.
-pub(super) fn instance_of(world: &World, module: usize, nic: &Nic) -> Id {
+/// What the switch tells of a member's adapter: NetCfgInstanceId is valid once the adapter has been initialised
+/// (ns-ntddndis-_ndis_switch_nic_parameters), which it is before it is connected and may be before that, or an update
+/// brings it (oid-switch-nic-updated).
+pub(super) fn told_of(world: &World, on: &Module, module: usize, nic: &Nic) -> Told {
+    if !nic.is_member() {
+        return Told::default();
+    }
     let early = (world.config().seed + u64::from(nic.id.index)).is_multiple_of(2);
-    if nic.state == NicState::Created && !early { [0; 16] } else { instance_id(module, nic.id.index) }
+    let bound = on.external.adapters.get(&nic.id.index).map(|adapter| adapter.identity.clone());
+    let Identity { number, name, initialized } = bound.unwrap_or_else(|| Identity::new(nic.id.index));
+    let valid = initialized && (nic.state != NicState::Created || early);
+    Told { id: if valid { instance_id(module, number) } else { [0; 16] }, name }
+}
+
+/// An update of a connected member that changes nothing but what its adapter is called.
+pub fn identify(module: usize, id: NicId) -> bool {
+    let bytes = nic_bytes(module, id, NicState::Connected, mac_of(module, id));
+    announce(module, oids::SWITCH_NIC_UPDATED, bytes, Plan::default(), effect(|_, _| ()))
 }
 
 /// A VM starts or stops using its virtual function instead of a connected NIC.

@@ -10,6 +10,7 @@ pub mod below;
 pub mod buffer;
 mod configuration;
 pub mod envelope;
+pub mod features;
 pub mod hearing;
 pub mod inner_request;
 mod judge;

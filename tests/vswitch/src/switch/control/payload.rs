@@ -2,7 +2,7 @@
 //!
 //! Undefined bytes have arbitrary values; some structures are longer than documented and of a newer revision.
 
-use crate::machine::interfaces::Id;
+use crate::adapter::identity::Told;
 use crate::switch::ports::{Mac, Nic, NicId, NicState, Port, PortState};
 use lbfoext::ndis::raw::{
     CountedString, ElementArray, Guid, NicFlags, NicParameters, ObjectHeader, PortParameters,
@@ -29,10 +29,14 @@ pub fn bytes_of<T>(value: &T) -> Vec<u8> {
 
 /// A counted string with arbitrary bytes after its end.
 pub fn counted(text: &str) -> CountedString {
+    counted_units(&text.encode_utf16().collect::<Vec<u16>>())
+}
+
+fn counted_units(text: &[u16]) -> CountedString {
     let mut value: CountedString = garbage();
-    let units: Vec<u16> = text.encode_utf16().take(256).collect();
+    let units = &text[..text.len().min(256)];
     value.length = u16::try_from(units.len() * 2).unwrap_or(0);
-    value.text[..units.len()].copy_from_slice(&units);
+    value.text[..units.len()].copy_from_slice(units);
     value
 }
 
@@ -70,8 +74,8 @@ pub fn port_element(of: &Port, newer: bool) -> Vec<u8> {
     bytes
 }
 
-/// Parameters of a NIC; revision 3 is an undefined later one. `instance` is the NetCfgInstanceId of a physical adapter.
-pub fn nic(nic: &Nic, revision: u8, instance: Id) -> Vec<u8> {
+/// Parameters of a NIC; revision 3 is an undefined later one. `told` is about a physical adapter.
+pub fn nic(nic: &Nic, revision: u8, told: &Told) -> Vec<u8> {
     let mut p: NicParameters = garbage();
     let size = match revision {
         1 => NicParameters::SIZE_REVISION_1,
@@ -85,7 +89,10 @@ pub fn nic(nic: &Nic, revision: u8, instance: Id) -> Vec<u8> {
         p.flags |= NicFlags::NIC_INITIALIZING;
     }
     p.nic_name = counted(&format!("nic-{}", nic.id));
-    p.nic_friendly_name = counted(&format!("NIC {}", nic.id));
+    p.nic_friendly_name = match nic.is_member() {
+        true => counted_units(&told.name),
+        false => counted(&format!("NIC {}", nic.id)),
+    };
     p.port_id = nic.id.port;
     p.nic_index = nic.id.index;
     p.nic_type = nic.kind.nic_type();
@@ -96,7 +103,7 @@ pub fn nic(nic: &Nic, revision: u8, instance: Id) -> Vec<u8> {
     };
     p.mtu = nic.mtu;
     if nic.is_member() {
-        p.net_cfg_instance_id = Guid::from_bytes(instance);
+        p.net_cfg_instance_id = Guid::from_bytes(told.id);
     }
     p.current_mac_address = mac_field(nic.mac);
     p.permanent_mac_address = mac_field(nic.permanent);
@@ -183,7 +190,7 @@ mod tests {
                 nic(
                     &Nic::new(NicId::new(1, i), NicKind::External, [2, 0, 0, 0, 0, 1]),
                     1 + u8::try_from(i).unwrap(),
-                    [1; 16],
+                    &Told { id: [1; 16], name: vec![0xDC00; 300] },
                 )
             })
             .collect();

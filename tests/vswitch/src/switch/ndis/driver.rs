@@ -53,6 +53,13 @@ pub struct Installed {
     pub role: Role,
 }
 
+impl Installed {
+    /// It is the driver of the package in `inf`, and not another extension.
+    pub fn is_of_the_package(&self) -> bool {
+        self.service == SERVICE && matches!(self.role, Role::TeamingProvider)
+    }
+}
+
 impl Default for Installed {
     fn default() -> Self {
         Self { service: SERVICE.to_owned(), role: Role::TeamingProvider }

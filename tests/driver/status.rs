@@ -1,0 +1,209 @@
+//! Live status: what the switch is told of the team and of a port when an administrator asks, field by field of the MOF
+//! classes, is what happened.
+
+use super::members::weigh;
+use super::module::{look, report};
+use lbfoext::ndis::raw::{FAILURE, INVALID_LENGTH, SUCCESS};
+use std::collections::BTreeMap;
+use teaming::ids::MemberIndex;
+use vswitch::adapter::identity::instance_id;
+use vswitch::adapter::physical_switch::Aggregation;
+use vswitch::machine::registry::Value;
+use vswitch::scenario::guest::Flow;
+use vswitch::scenario::suite::MS;
+use vswitch::scenario::{Net, Scenario};
+use vswitch::switch::control::features::{Feature, declared};
+
+fn feature(of_port: bool) -> Feature {
+    declared().into_iter().find(|feature| feature.of_port == of_port).expect("the package declares it")
+}
+
+/// The answer to a question with enough room, by field.
+fn ask(net: &Net, port: Option<u32>) -> BTreeMap<String, u64> {
+    let feature = feature(port.is_some());
+    let answer = net.feature_status(port, feature.id, feature.length()).expect("it is attached");
+    assert_eq!(answer.status, SUCCESS);
+    let at = if port.is_some() { 80 } else { 72 };
+    let word = |chunk: &[u8]| u64::from_le_bytes(chunk.try_into().expect("eight bytes"));
+    let words = answer.payload[at..].chunks_exact(8).map(word);
+    feature.fields.into_iter().zip(words).collect()
+}
+
+fn of_team(net: &Net, fields: &[&str]) -> Vec<u64> {
+    let all = ask(net, None);
+    fields.iter().map(|field| all[*field]).collect()
+}
+
+fn team(seed: u64) -> Net {
+    let net = Scenario::new(seed)
+        .members(&[10, 10, 25])
+        .vms(3)
+        .setting("LinkUpDelayMs", Value::Dword(60_000))
+        .start();
+    net.advance(100 * MS);
+    net
+}
+
+#[test]
+fn the_state_of_every_member_is_told_in_the_words_of_lbfo() {
+    for seed in 0..6 {
+        let net = team(seed);
+        let head =
+            ["Status", "FailureReason", "Members", "ActiveMembers", "TeamingMode", "LoadBalancingAlgorithm"];
+        assert_eq!(of_team(&net, &head), [0, 0, 3, 3, 0, 0], "seed {seed}");
+        let second = ["Member2State", "Member2FailureReason", "Member2SpeedMbps", "Member2SharePermille"];
+        assert_eq!(of_team(&net, &second), [4, 0, 10_000, 222], "seed {seed}");
+        net.fail(2);
+        // PhysicalMediaDisconnected.
+        assert_eq!(of_team(&net, &head), [1, 2, 3, 2, 0, 0], "seed {seed}");
+        assert_eq!(of_team(&net, &second), [2, 2, 10_000, 0], "seed {seed}");
+        net.restore(2);
+        // WaitingForStableConnectivity.
+        assert_eq!(of_team(&net, &head), [1, 3, 3, 2, 0, 0], "seed {seed}");
+        assert_eq!(of_team(&net, &second), [3, 3, 10_000, 0], "seed {seed}");
+        net.unplug(1);
+        net.fail(2);
+        net.fail(3);
+        assert_eq!(of_team(&net, &["Status", "ActiveMembers"]), [2, 0], "seed {seed}");
+        // NicNotPresent.
+        assert_eq!(of_team(&net, &["Member1State", "Member1FailureReason", "Member32State"]), [0, 5, 0]);
+        net.finish().assert_clean();
+    }
+}
+
+#[test]
+fn every_member_is_told_by_guid_and_with_the_weight_that_is_set() {
+    let net = team(2);
+    weigh(&net, 3, 40_000);
+    let all = ask(&net, None);
+    for index in 1..=3_u16 {
+        let [a, b, c, d, e, f, g, h, low @ ..] = instance_id(0, index);
+        let halves = [u64::from_be_bytes([d, c, b, a, f, e, h, g]), u64::from_be_bytes(low)];
+        let field = |name: &str| all[&format!("Member{index}{name}")];
+        assert_eq!([field("GuidHigh"), field("GuidLow")], halves, "member {index}");
+        let line = report(&net).members.into_iter().find(|line| line.index.nic().get() == index);
+        let line = line.expect("it is reported");
+        assert_eq!(field("Weight"), u64::from(line.member.weight));
+        assert_eq!(field("WeightIsSet"), u64::from(index == 3));
+        assert_eq!(field("SharePermille"), (u64::from(line.buckets) * 1_000 + 2_048) / 4_096);
+    }
+    assert_eq!(all["Member3Weight"], 40_000);
+    net.finish().assert_clean();
+}
+
+#[test]
+fn frames_bytes_and_drops_are_those_that_were_sent_whatever_processor_counted_them() {
+    for seed in 0..6 {
+        let net = team(seed);
+        let bodies = (0..3_u16).map(|vm| -> (&'static str, vswitch::scenario::Body) {
+            let body = move |net: &Net| {
+                for n in 0..40 {
+                    let flow = net.flow(net.vm(vm), n);
+                    net.send(net.vm(vm), &[flow.frame(0, 100), flow.frame(1, 100)]);
+                }
+                // Too short for an Ethernet header.
+                net.send(net.vm(vm), &[vec![1, 2, 3]]);
+            };
+            ("sender", Box::new(body))
+        });
+        net.together(bodies.collect());
+        net.settle();
+        let all = ask(&net, None);
+        assert_eq!((all["Uplink"], all["DroppedRunt"], all["Delivered"]), (240, 3, 0), "seed {seed}");
+        let members = |field: &str| (1..=3).map(|index| all[&format!("Member{index}{field}")]).sum::<u64>();
+        assert_eq!(members("Frames"), 240, "seed {seed}");
+        let port = ask(&net, Some(net.vm(1).port));
+        assert_eq!(port["Frames"], 80, "seed {seed}");
+        assert!(port["Bytes"] > 80 * 14 && members("Bytes") >= 3 * port["Bytes"] - 3 * 80 * 40);
+        net.finish().assert_clean();
+    }
+}
+
+#[test]
+fn a_port_tells_its_member_if_the_policy_gives_it_one() {
+    for (aggregation, policy) in [(Aggregation::SwitchIndependent, 4), (Aggregation::Static, 0)] {
+        let net = Scenario::new(3).members(&[10, 10, 25]).vms(3).aggregation(aggregation).start();
+        net.advance(100 * MS);
+        for vm in 0..3 {
+            let nic = teaming::ids::NicId::new(
+                teaming::ids::PortId::new(net.vm(vm).port),
+                teaming::ids::NicIndex::DEFAULT,
+            );
+            let known = look(&net, |module| module.forwarding.read().member_of_vnic(nic));
+            let known = known.expect("it is attached").map_or(0, MemberIndex::get);
+            let expected = if policy == 4 { known } else { 0 };
+            assert_eq!(ask(&net, Some(net.vm(vm).port))["Member"], u64::from(expected));
+        }
+        net.finish().assert_clean();
+    }
+}
+
+#[test]
+fn without_room_the_length_that_is_needed_is_told_and_nothing_is_written() {
+    let net = team(1);
+    for of_port in [false, true] {
+        let feature = feature(of_port);
+        let port = of_port.then(|| net.vm(0).port);
+        let head = if of_port { 80 } else { 72 };
+        for room in [0, 1, 8, feature.length() - 1] {
+            let answer = net.feature_status(port, feature.id, room).expect("it is attached");
+            let needed = (head + feature.length()) as u32;
+            assert_eq!((answer.status, answer.needed), (INVALID_LENGTH, needed), "room {room}");
+            assert!(!answer.reached_below);
+        }
+        for room in [feature.length(), feature.length() + 1, 70_000] {
+            let answer = net.feature_status(port, feature.id, room).expect("it is attached");
+            assert_eq!(answer.status, SUCCESS, "room {room}");
+        }
+        // Of the other kind, and of somebody else.
+        let other = if of_port { None } else { Some(net.vm(0).port) };
+        for (port, id) in [(other, feature.id), (port, [5; 16])] {
+            let answer = net.feature_status(port, id, 70_000).expect("it is attached");
+            assert!(answer.reached_below, "it is passed on");
+        }
+    }
+    let feature = feature(true);
+    let answer = net.feature_status(Some(4_000), feature.id, feature.length()).expect("it is attached");
+    assert_eq!((answer.status, answer.reached_below), (FAILURE, false), "no such port");
+    net.finish().assert_clean();
+}
+
+#[test]
+fn questions_in_the_midst_of_traffic_and_failovers_disturb_nothing() {
+    for seed in 0..12 {
+        let net = Scenario::new(seed)
+            .members(&[10, 10, 25])
+            .vms(3)
+            .setting("LinkUpDelayMs", Value::Dword(0))
+            .start();
+        let send = |vm: u16| -> vswitch::scenario::Body {
+            Box::new(move |net: &Net| {
+                let flows: Vec<Flow> = (0..8).map(|n| net.flow(net.vm(vm), n)).collect();
+                for n in 0..30 {
+                    flows.iter().for_each(|flow| net.send(net.vm(vm), &[flow.frame(n, 100)]));
+                }
+            })
+        };
+        let questions: vswitch::scenario::Body = Box::new(|net: &Net| {
+            for n in 0..20_u16 {
+                let _ = ask(net, None);
+                let _ = ask(net, Some(net.vm(n % 3).port));
+            }
+        });
+        let failures: vswitch::scenario::Body = Box::new(|net: &Net| {
+            for _ in 0..5 {
+                net.fail(2);
+                net.restore(2);
+            }
+        });
+        net.together(vec![
+            ("sender 0", send(0)),
+            ("sender 1", send(1)),
+            ("questions", questions),
+            ("failures", failures),
+        ]);
+        net.settle();
+        assert_eq!(ask(&net, None)["Uplink"], 480, "seed {seed}");
+        net.finish().assert_clean();
+    }
+}
