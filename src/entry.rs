@@ -4,6 +4,7 @@ use crate::kernel::error_log::ErrorLog;
 use crate::kernel::extension;
 use crate::module::{Driver, EXTENSION_ID, FRIENDLY_NAME, Module, copy};
 use crate::ndis::filter::{Names, deregister, register};
+use crate::ndis::host::HostTable;
 use crate::ndis::irql::Passive;
 use crate::ndis::raw::UnicodeString;
 use crate::ndis::status::NdisStatus;
@@ -39,8 +40,8 @@ unsafe fn start(
     let path = unsafe { registry_path.as_ref() }.ok_or(NdisStatus::INVALID_PARAMETER)?;
     // SAFETY: as above.
     let registry_path = copy(unsafe { path.text() })?;
-    let log = ErrorLog::new(driver_object);
-    let driver = Driver { handle: AtomicPtr::new(core::ptr::null_mut()), log, registry_path };
+    let (handle, log) = (AtomicPtr::new(core::ptr::null_mut()), ErrorLog::new(driver_object));
+    let driver = Driver { handle, log, registry_path, host: HostTable::try_new()? };
     // SAFETY: the driver object is this driver's; the address of `driver_entry` identifies the extension.
     let driver = unsafe { extension::create(driver_object, id(), driver, passive) };
     let driver = driver.map_err(|(status, driver)| {

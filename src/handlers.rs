@@ -23,7 +23,11 @@ impl FilterModule for Module {
 
     /// NDIS forbids requests and packets here (attaching-a-filter-module.md), so the configuration is read at the first
     /// restart or at the activation after it.
-    fn attach(driver: &Driver, stack: &Stack<'_>, passive: &Passive) -> Result<PoolBox<Self>, NdisStatus> {
+    fn attach(
+        driver: &'static Driver,
+        stack: &Stack<'_>,
+        passive: &Passive,
+    ) -> Result<PoolBox<Self>, NdisStatus> {
         if !stack.is_ethernet() {
             return Err(NdisStatus::UNSUPPORTED_MEDIA);
         }
@@ -54,12 +58,15 @@ impl FilterModule for Module {
     }
 
     /// Sends no more queries and waits for pending requests. Then waits until the timer's handler has returned and the
-    /// thread has ended, by functions of the kernel and not by a last step of the handler or thread itself.
+    /// thread has ended, by functions of the kernel and not by a last step of the handler or thread itself. From then on
+    /// adapters on other switches can take over no address of this one.
     fn detach(&self, passive: &Passive) {
         self.control.lock().detaching = true;
         self.work.close(passive);
         self.timer.stop(passive);
         self.worker.stop(passive);
+        let control = self.control.lock();
+        self.forwarding.write(control.dispatch()).ports.leave_host();
     }
 
     fn send(&self, lists: NblQueue, flags: SendFlags) {

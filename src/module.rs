@@ -10,6 +10,7 @@ use crate::kernel::worker::Worker;
 use crate::ndis::child_nbl::ListPool;
 use crate::ndis::filter::Stack;
 use crate::ndis::handle::Filter;
+use crate::ndis::host::{HostHandle, HostTable};
 use crate::ndis::irql::Passive;
 use crate::ndis::lock::{RwLock, SpinGuard, SpinLock};
 use crate::ndis::member_query::MemberQueries;
@@ -37,6 +38,7 @@ use teaming::offload::{HeldResource, OffloadResources, ProcessorSets};
 use teaming::ports::Port;
 use teaming::ports::index::IndexSlot;
 use teaming::ports::mac_learning::{LEARNED, Learned};
+use teaming::ports::mates::MateSlot;
 use teaming::ports::storage::{PortTableSizes, PortTableStorage};
 use teaming::ports::traffic::{Chunk, Line};
 use teaming::ports::vlan::VlanSet;
@@ -62,11 +64,13 @@ pub struct Driver {
     pub log: ErrorLog,
     /// Path of the service's registry key, which has the settings.
     pub registry_path: PoolSlice<u16>,
+    /// What the modules share of each other's switches.
+    pub host: HostTable,
 }
 
 /// One instance of the extension on one switch.
 ///
-/// Lock order: `operations`, `control`, `forwarding`, `associations`. None is held across a call that can re-enter the
+/// Lock order: `operations`, `control`, `forwarding`, `associations`, the parts of `Driver::host`. None is held across a call that can re-enter the
 /// module; handlers of the switch may be called with any of them held.
 pub struct Module {
     pub filter: Filter,
@@ -164,6 +168,8 @@ pub struct Control {
     pub default_queue_fallbacks: u64,
     /// How often a port had too many multicast groups to keep.
     pub group_fallbacks: u64,
+    /// Ports whose addresses the host's table has no room for.
+    pub unshared: usize,
     /// The timer's last step was one over the buckets, not one of the home map.
     pub walked_last: bool,
     /// The times at which failed calls are repeated.
@@ -193,13 +199,20 @@ impl Module {
     /// Allocates all memory that must be available later.
     #[inline(never)] // a frame of its own
     pub fn try_new(
-        driver: &Driver,
+        driver: &'static Driver,
         stack: &Stack<'_>,
         passive: &Passive,
     ) -> Result<PoolBox<Self>, NdisStatus> {
         let switch = Switch::of(stack.filter())?;
         // The largest parts first: their frames do not lie below that of `assemble`.
-        Self::assemble(switch, new_forwarding(passive)?, new_control()?, driver, stack, passive)
+        Self::assemble(
+            switch,
+            new_forwarding(HostHandle::new(&driver.host), passive)?,
+            new_control()?,
+            driver,
+            stack,
+            passive,
+        )
     }
 
     #[inline(never)] // as above
@@ -252,8 +265,8 @@ impl Module {
 // Each part is made in its own function, so that no stack frame of the attach is larger than 1 KiB.
 
 #[inline(never)]
-fn new_forwarding(passive: &Passive) -> Result<PoolBox<Forwarding<Pool>>, NdisStatus> {
-    forwarding_in(new_storage(passive)?)
+fn new_forwarding(host: HostHandle, passive: &Passive) -> Result<PoolBox<Forwarding<Pool>>, NdisStatus> {
+    forwarding_in(new_storage(host, passive)?)
 }
 
 #[inline(never)]
@@ -262,7 +275,7 @@ fn forwarding_in(storage: ForwardingStorage<Pool>) -> Result<PoolBox<Forwarding<
 }
 
 #[inline(never)]
-fn new_storage(passive: &Passive) -> Result<ForwardingStorage<Pool>, NdisStatus> {
+fn new_storage(host: HostHandle, passive: &Passive) -> Result<ForwardingStorage<Pool>, NdisStatus> {
     let learned = || PoolSlice::try_new(Tag::TABLE, LEARNED, |_| Learned::EMPTY);
     let zeros = |count| PoolSlice::try_new(Tag::TABLE, count, |_| AtomicU32::new(0));
     Ok(ForwardingStorage {
@@ -276,6 +289,7 @@ fn new_storage(passive: &Passive) -> Result<ForwardingStorage<Pool>, NdisStatus>
         quotas: zeros(QUOTAS)?,
         watch: zeros(WATCHED)?,
         secret: Secret::new(random::secret(passive)),
+        host,
     })
 }
 
@@ -308,6 +322,7 @@ fn control_in(team: Team<Pool>, settings: Settings) -> Result<PoolBox<Control>, 
         processors,
         default_queue_fallbacks: 0,
         group_fallbacks: 0,
+        unshared: 0,
         walked_last: false,
         retry: Backoff::IDLE,
         private_set,
@@ -384,6 +399,7 @@ pub fn new_room(count: usize) -> Result<PortTableStorage<Pool>, NdisStatus> {
         index: slots(sizes.index)?,
         macs: slots(sizes.macs)?,
         groups: slots(sizes.groups)?,
+        mates: PoolSlice::try_new(Tag::TABLE, sizes.mates, |_| MateSlot::EMPTY)?,
         traffic: PoolSlice::try_new(Tag::TABLE, sizes.chunks, |_| Chunk::NONE)?,
     })
 }

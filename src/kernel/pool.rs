@@ -230,4 +230,5 @@ pub struct Pool;
 
 impl teaming::Storage for Pool {
     type Of<T> = PoolSlice<T>;
+    type Host = crate::ndis::host::HostHandle;
 }

@@ -21,12 +21,12 @@ use core::ptr::NonNull;
 /// A filter module: one instance for each switch that the extension is enabled on. Handlers run concurrently on all
 /// processors, except attach, restart, pause, detach and `oid_request`, which NDIS serialises.
 pub trait FilterModule: Sized + Send + Sync + 'static {
-    /// State of the driver that all modules share.
-    type Driver: Sync;
+    /// State of the driver that all modules share. It outlives them.
+    type Driver: Sync + 'static;
 
     /// FilterAttach. The module is then in the Paused state.
     fn attach(
-        driver: &Self::Driver,
+        driver: &'static Self::Driver,
         stack: &Stack<'_>,
         passive: &Passive,
     ) -> Result<PoolBox<Self>, NdisStatus>;
@@ -161,8 +161,8 @@ unsafe extern "win64" fn attach<M: FilterModule>(
 ) -> i32 {
     // SAFETY: NDIS calls this at PASSIVE_LEVEL.
     let passive = unsafe { Passive::assume() };
-    // SAFETY: the driver context given at registration.
-    let driver = unsafe { &*driver.cast::<M::Driver>() };
+    // SAFETY: the driver context given at registration, which outlives that and so every module.
+    let driver: &'static M::Driver = unsafe { &*driver.cast::<M::Driver>() };
     // SAFETY: NDIS keeps the parameters for the call.
     let Some(parameters) = (unsafe { parameters.as_ref() }) else { return NdisStatus::INVALID_PARAMETER.0 };
     let stack = Stack { filter: Filter::new(filter), parameters };

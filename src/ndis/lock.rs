@@ -1,5 +1,5 @@
 //! Spin locks and NDIS read/write locks, released by guards on drop. The lock order is `Module::operations`,
-//! `Module::control` (spin locks), `Module::forwarding`, `Module::associations` (read/write locks). None is held
+//! `Module::control` (spin locks), `Module::forwarding`, `Module::associations` (read/write locks), `ndis::host`. None is held
 //! across a call that can re-enter the module. A `Gate` in front of each read/write lock keeps readers from starving a
 //! writer.
 

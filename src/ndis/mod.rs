@@ -9,6 +9,7 @@ pub mod feature;
 pub mod filter;
 pub mod gate;
 pub mod handle;
+pub mod host;
 pub mod indicate;
 pub mod irql;
 pub mod link;

@@ -178,7 +178,8 @@ pub fn read_nic(bytes: &[u8]) -> Option<(NicParameters, NicState)> {
         },
     };
     let state = match i32::from_le_bytes(field(bytes, offset_of!(RawNicParameters, nic_state))?) {
-        raw::nic_state::CREATED => NicState::Created,
+        // One that was disconnected is there all the same, until it is deleted.
+        raw::nic_state::CREATED | raw::nic_state::DISCONNECTED => NicState::Created,
         raw::nic_state::CONNECTED => NicState::Connected,
         _ => NicState::Other,
     };

@@ -2,6 +2,7 @@
 //! disconnections and tear-downs are applied before the request goes down; connections, updates and deletions when it
 //! is back, before it completes. So no packet is assigned to a NIC or port that the switch considers gone.
 
+use crate::clock;
 use crate::control::failover;
 use crate::control::nic_status;
 use crate::control::{private_oids, resource_lists};
@@ -13,6 +14,7 @@ use crate::ndis::oid::Request;
 use crate::ndis::raw::oids;
 use crate::ndis::status::NdisStatus;
 use crate::requests::runtime_state;
+use crate::trace::Event;
 use teaming::enumeration::{Leaving, Step};
 use teaming::forward::Forwarding;
 use teaming::ids::{MemberIndex, MemberSet, PortId};
@@ -220,6 +222,7 @@ pub fn apply_locked(
         }
         Route::Ignore => Ok(()),
     };
+    note_unshared(module, control);
     if nic.member().is_some_and(|member| control.team.polled_adapter(member).is_some()) {
         module.worker.wake(Reasons::MEMBERS);
     }
@@ -227,6 +230,16 @@ pub fn apply_locked(
         // A NIC whose creation was never seen, and no room for it: the arrays have it.
         control.enumeration.want_arrays_again();
         failover::retry_locked(module, control);
+    }
+}
+
+/// After a change of ports: records an event if there are more addresses that the host's table has no room for.
+pub fn note_unshared(module: &Module, control: &mut TeamLock<'_>) {
+    let unshared = module.forwarding.read().ports.unshared();
+    let before = core::mem::replace(&mut control.unshared, unshared);
+    if unshared > before {
+        let ports = u32::try_from(unshared).unwrap_or(u32::MAX);
+        control.events.push(clock::now(), Event::AddressesNotShared { ports });
     }
 }
 
@@ -255,6 +268,7 @@ fn create_vnic(module: &Module, nic: &NicParameters) -> Result<(), NdisStatus> {
             let created = expected
                 .and_then(|()| module.forwarding.write(control.dispatch()).on_vnic(NicOp::Create, nic));
             if created.is_ok() {
+                note_unshared(module, &mut control);
                 return Ok(());
             }
         }

@@ -14,6 +14,7 @@ use crate::ndis::payload;
 use crate::ndis::raw::oids;
 use crate::ndis::status::NdisStatus;
 use crate::ndis::switch::PortRef;
+use crate::requests::lifecycle;
 use crate::trace::Event;
 use teaming::enumeration::Step;
 use teaming::ids::PortId;
@@ -154,6 +155,8 @@ fn apply(module: &Module, port: PortId, change: &Change<'_>) {
         }
         Change::Security(security) => forwarding.set_security(port, *security),
     }
+    drop(forwarding);
+    lifecycle::note_unshared(module, &mut control);
 }
 
 /// Reserves memory for one more set of VLANs. IRQL <= DISPATCH_LEVEL, no lock held.
@@ -211,6 +214,7 @@ pub fn read(module: &Module, port: PortId, passive: &Passive) -> Result<(), Ndis
             closed,
         );
         if replaced == Ok(true) {
+            lifecycle::note_unshared(module, &mut control);
             if closed {
                 events::record(module, &mut control, Event::PortClosed { port: port.get() });
             }

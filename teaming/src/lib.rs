@@ -47,6 +47,8 @@ pub mod team;
 /// Who owns the slices that the tables live in: pool memory in the driver, vectors in tools and tests.
 pub trait Storage {
     type Of<T>: core::ops::DerefMut<Target = [T]>;
+    /// What the switches of a host share.
+    type Host: ports::host::Host;
 }
 
 /// Storage in vectors, for everything that is not the driver.
@@ -57,4 +59,5 @@ pub struct Heap;
 #[cfg(any(test, feature = "std"))]
 impl Storage for Heap {
     type Of<T> = std::vec::Vec<T>;
+    type Host = ports::host::HeapHost;
 }

@@ -112,7 +112,9 @@ fn an_address_that_is_not_the_adapters_needs_the_ports_permission() {
     assert!(uplink(switch.verdict(from, mac(10), HOST)));
     assert_eq!(switch.verdict(from, STRAY, HOST), Verdict::Drop(DropReason::SpoofedAddress));
     // Port 11 belongs to the same VM, port 12 to another.
-    switch.secure(10, Security { teaming: true, ..Security::STRICT });
+    for port in 10..13 {
+        switch.secure(port, Security { teaming: true, ..Security::STRICT });
+    }
     assert!(uplink(switch.verdict(from, mac(11), HOST)));
     assert_eq!(switch.verdict(from, mac(12), HOST), Verdict::Drop(DropReason::SpoofedAddress));
     assert_eq!(switch.verdict(from, STRAY, HOST), Verdict::Drop(DropReason::SpoofedAddress));

@@ -6,12 +6,14 @@ use proptest::prelude::*;
 use teaming::Heap;
 use teaming::ids::{MacAddr, NicId, NicIndex, PortId};
 use teaming::oid::nic::{NicKind, NicOp, NicParameters, VmId};
+use teaming::ports::host::HeapHost;
 use teaming::ports::storage::PortTableStorage;
 use teaming::ports::vlan::VlanSet;
 use teaming::ports::{Full, NicState, PortTable};
 
 fn table(stations: usize) -> PortTable<Heap> {
-    PortTable::new(PortTableStorage::on_heap(stations), vec![VlanSet::EMPTY; stations])
+    let (room, sets) = (PortTableStorage::on_heap(stations), vec![VlanSet::EMPTY; stations]);
+    PortTable::new(room, sets, HeapHost::default())
 }
 
 fn found(table: &PortTable<Heap>, mac: MacAddr) -> Option<NicId> {

@@ -374,5 +374,10 @@ fn driver_and_switch_agree_on_every_count_in_the_scenarios_of_the_suite() {
 }
 
 /// Scenarios that detach the module.
-const DETACH: &[&str] =
-    &["policies_change", "detach_and_attach_again", "offloads", "offloads_of_every_member"];
+const DETACH: &[&str] = &[
+    "policies_change",
+    "detach_and_attach_again",
+    "offloads",
+    "offloads_of_every_member",
+    "teams_of_guests",
+];

@@ -14,6 +14,7 @@ use teaming::ids::{AdapterId, MacAddr, NicId, NicIndex, PortId};
 use teaming::oid::nic::{NicKind, NicParameters, VmId};
 use teaming::ports::PortTable;
 use teaming::ports::growth::{Copying, SharedPorts, grow};
+use teaming::ports::host::HeapHost;
 use teaming::ports::storage::PortTableStorage;
 use teaming::ports::vlan::VlanSet;
 
@@ -23,8 +24,8 @@ type Ports = PortTable<Heap>;
 const BEFORE: [u32; 2] = [1, 2];
 /// Room for ports after the growth.
 const GROWN: usize = 4;
-/// Entries of a part. The table before has 54, so there are three parts: the ports, most of the addresses; the other
-/// addresses, some groups; the other groups.
+/// Entries of a part. The table before has 58, so there are three parts: the ports, most of the addresses; the other
+/// addresses, some groups; the other groups and the addresses that may be taken over.
 const PART: usize = 20;
 
 /// The steps of the protocol that are executed.
@@ -118,7 +119,8 @@ fn connect(ports: &mut Ports, port: u32, address: u8) {
 
 /// Two vNICs that listen to a group.
 fn before() -> Ports {
-    let mut ports = Ports::new(PortTableStorage::on_heap(BEFORE.len()), vec![VlanSet::EMPTY]);
+    let mut ports =
+        Ports::new(PortTableStorage::on_heap(BEFORE.len()), vec![VlanSet::EMPTY], HeapHost::default());
     for (port, number) in BEFORE.into_iter().zip(1..) {
         ports.create_port(PortId::new(port), false).expect("there is room");
         connect(&mut ports, port, number);

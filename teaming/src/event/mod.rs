@@ -66,6 +66,9 @@ pub enum Event {
     /// A port joined more multicast groups than the driver keeps, and gets every group from now on. `times` counts all
     /// ports.
     GroupsNotKept { port: u32, times: u64 },
+    /// The host's table has no room for the addresses of so many ports of this switch: a guest cannot take them over on
+    /// another switch until there is room and a port of this one changes.
+    AddressesNotShared { ports: u32 },
     /// A request names a resource that is not in the table: `reporters` members list that id, and not for its partition
     /// alone. It was passed on as it came.
     HolderUnknown { oid: u32, reporters: u32 },
@@ -194,6 +197,7 @@ impl Event {
             Self::Suppressed { .. } => 32,
             Self::MemberSettingIgnored { .. } => 33,
             Self::MemberSettingsUnused { .. } => 34,
+            Self::AddressesNotShared { .. } => 35,
         }
     }
 
@@ -274,6 +278,7 @@ impl Event {
                     Some(Value::U64(used)),
                 ]
             }
+            Self::AddressesNotShared { ports } => one(Value::U32(ports)),
             Self::MemberSettingsUnused { adapter } => one(Value::Adapter(adapter)),
             Self::Suppressed { id, count } => {
                 let name = kind(id).map_or("?", |kind| kind.name);

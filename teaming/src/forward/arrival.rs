@@ -99,11 +99,11 @@ impl<S: Storage> Forwarding<S> {
         let watched = member.is_some_and(|member| self.watch.sees(port.id.port, member, packet.now));
         let kind = match watched {
             true => Judgement::Judged,
-            false if self.ports.learns() && !self.is_fresh(from, vlan, packet.now) => Judgement::Heard,
+            false if self.ports.searches() && !self.is_fresh(from, vlan, packet.now) => Judgement::Heard,
             false => return decision,
         };
         let to = destination_of(packet.window);
-        let to_vnic = port.addresses().any(|own| own == to);
+        let to_vnic = port.addresses().any(|own| own == to) || self.ports.is_lent_here(to);
         Decision { trace: Trace { kind, to_vnic, ..Trace::NONE }, ..decision }
     }
 
@@ -186,14 +186,14 @@ impl<S: Storage> Forwarding<S> {
                 Some(Arrival::Unrecorded) => judged.unrecorded = true,
                 Some(Arrival::News(Some(receipt))) => judged.credits = Some(Left { digest, receipt }),
                 Some(Arrival::News(None)) | None => {
-                    if self.ports.learns() {
+                    if self.ports.searches() {
                         self.credits.mark(&frame);
                     }
                 }
             }
         }
         let vlan = decision.sent.carried().vlan;
-        if self.ports.learns() {
+        if self.ports.searches() {
             self.hear(from, vlan, digest, to_vnic, now);
         }
         let owner = self.owner(from, vlan, now);
@@ -219,10 +219,13 @@ impl<S: Storage> Forwarding<S> {
     /// The port that owns an address: nothing from outside with this source is delivered to it, because it would take
     /// the address for used by somebody else (RFC 4862, 5.4.3; RFC 5227).
     fn owner(&self, mac: MacAddr, vlan: Option<VlanId>, now: Ticks) -> Option<PortId> {
+        if let Some(holder) = self.holder(mac, vlan) {
+            return Some(holder.id.port);
+        }
         if let Some(port) = self.ports.lookup(mac) {
             return (port.current_mac == mac).then_some(port.id.port);
         }
-        if !self.ports.learns() {
+        if !self.ports.searches() {
             return None;
         }
         self.ports.at(self.learned.find(mac, vlan, now)?).map(|port| port.id.port)
@@ -238,7 +241,7 @@ impl<S: Storage> Forwarding<S> {
         to_vnic: bool,
         now: Ticks,
     ) {
-        if self.ports.lookup(from).is_some() {
+        if self.ports.lookup(from).is_some() || self.ports.is_lent_here(from) {
             return;
         }
         let young = self.learned.seen(from, vlan, now).is_some_and(|(_, age)| age < SETTLED);

@@ -35,6 +35,9 @@ impl<S: Storage> Forwarding<S> {
         let headers = frame::parse(packet.window);
         let to = headers.destination;
         let vlan = sent.carried().vlan;
+        if let Some(port) = self.holder(to, vlan) {
+            return self.deliver(source_port, sent, port, packet);
+        }
         let heard = self.learned.find(to, vlan, packet.now);
         if let Some(port) = heard.and_then(|position| self.ports.at(position)).filter(|port| port.may_learn())
         {
@@ -134,7 +137,10 @@ impl<S: Storage> Forwarding<S> {
     /// The vNICs that a decision is for, if it is a flood.
     pub fn audience(&self, decision: &Decision) -> Audience {
         let &Decision { to, sent, owner, .. } = decision;
-        Audience { to, sent, owner, all: to.is_broadcast() || to.is_multicast() && !self.prune_multicast }
+        // An address may be in use at one port, and another one's by its announcement: neither gets its own frames.
+        let shared = (owner != PortId::DEFAULT && self.ports.lends_any()).then_some(decision.trace.from);
+        let all = to.is_broadcast() || to.is_multicast() && !self.prune_multicast;
+        Audience { to, sent, owner, shared, all }
     }
 
     /// Whether a flood reaches a vNIC at this position of the port table or after it.
@@ -190,8 +196,11 @@ impl<S: Storage> Forwarding<S> {
         position: usize,
         port: &Port,
     ) -> Option<Preserve> {
-        let &Audience { to, sent, owner, all } = audience;
+        let &Audience { to, sent, owner, shared, all } = audience;
         if !port.is_connected() || port.id == source_port.nic || port.id.port == owner {
+            return None;
+        }
+        if shared.is_some_and(|source| source == port.current_mac) {
             return None;
         }
         if !all {
@@ -215,6 +224,8 @@ pub struct Audience {
     sent: FrameTag,
     /// See `Decision::owner`.
     owner: PortId,
+    /// The source of the frame, if the port that announced it is not its owner.
+    shared: Option<MacAddr>,
     /// Every vNIC that the policies admit, whatever it listens to.
     all: bool,
 }

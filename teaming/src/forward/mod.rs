@@ -13,6 +13,7 @@ pub mod flood;
 mod sender;
 pub mod source;
 pub mod storage;
+mod teams;
 pub mod trace;
 pub mod update;
 pub mod watch;
@@ -162,7 +163,7 @@ impl<S: Storage> Forwarding<S> {
                 Decision { bits, sent, ..Decision::new(Verdict::Deliver(port.id)) }
             }
             Some(port) => self.deliver(source_port, sent, port, packet),
-            None if self.ports.learns() || source_port.origin == Origin::External => {
+            None if self.ports.searches() || source_port.origin == Origin::External => {
                 self.decide_unknown(source_port, sent, packet, out_of_band)
             }
             None => match self.uplink_bits(source_port, sent) {
@@ -186,6 +187,7 @@ impl<S: Storage> Forwarding<S> {
         port: &Port,
         packet: &Packet<'_>,
     ) -> Decision {
+        let port = self.user_of(port, sent, packet);
         if port.id == source_port.nic {
             return Decision::dropped(DropReason::BackToSource);
         }
@@ -335,7 +337,7 @@ impl<S: Storage> Forwarding<S> {
         Self {
             external: None,
             table: Table::new(storage.owners, storage.stamps, settings.rebalance_timers()),
-            ports: PortTable::new(storage.room, storage.sets),
+            ports: PortTable::new(storage.room, storage.sets, storage.host),
             learned: LearnTable::new(storage.learned),
             outside: LearnTable::new(storage.outside),
             credits: CreditTable::new(storage.credits, storage.quotas),
@@ -354,8 +356,8 @@ impl<S: Storage> Forwarding<S> {
 
     /// Whether packets need a time stamp, because buckets wait for an idle gap, addresses are learned, or frames are
     /// told apart from their copies.
-    pub const fn wants_time(&self) -> bool {
-        self.table.moving() || self.ports.learns() || self.copies
+    pub fn wants_time(&self) -> bool {
+        self.table.moving() || self.ports.searches() || self.ports.lends_any() || self.copies
     }
 
     /// Whether the caller passes the hashes of adapters with the out-of-band data.
@@ -445,5 +447,11 @@ impl Forwarding<crate::Heap> {
     /// Allocates tables for `ports` ports; for tools and tests.
     pub fn on_heap(ports: usize, settings: &Settings) -> Self {
         Self::new(ForwardingStorage::on_heap(ports, credits::CREDIT_SLOTS), settings)
+    }
+
+    /// The same for one of several switches of a host.
+    pub fn of_host(ports: usize, settings: &Settings, host: crate::ports::host::HeapHost) -> Self {
+        let storage = ForwardingStorage { host, ..ForwardingStorage::on_heap(ports, credits::CREDIT_SLOTS) };
+        Self::new(storage, settings)
     }
 }

@@ -56,22 +56,23 @@ impl<S: Storage> Forwarding<S> {
         carried: Carried,
         packet: &Packet<'_>,
     ) -> Result<(), DropReason> {
-        let Some(position) = self.ports.position(source_port.nic.port) else {
+        let Some((position, port)) = self.ports.find(source_port.nic.port) else {
             return Err(DropReason::PortClosed);
         };
-        let Some(port) = self.ports.get(source_port.nic.port) else { return Err(DropReason::PortClosed) };
+        if self.ports.may_use(port, mac) {
+            self.take_over(packet, (mac, carried.vlan), (position, port));
+            return Ok(());
+        }
         if port.addresses().any(|own| own == mac) {
             return Ok(());
         }
         if source_port.security.mac_spoofing {
-            self.learn(packet, (mac, carried.vlan, carried.in_bytes), position);
+            // What an adapter has taken over from another of its VM is no stranger's.
+            if self.holder(mac, carried.vlan).is_none() {
+                self.learn(packet, (mac, carried.vlan, carried.in_bytes), position);
+            }
             return Ok(());
         }
-        // "Currently in use" by another NIC of the VM: its current address, not an earlier one.
-        let mate = || {
-            let other = self.ports.lookup(mac).filter(|other| other.current_mac == mac);
-            other.is_some_and(|other| port.vm.is_same_machine(other.vm))
-        };
-        if source_port.security.teaming && mate() { Ok(()) } else { Err(DropReason::SpoofedAddress) }
+        Err(DropReason::SpoofedAddress)
     }
 }

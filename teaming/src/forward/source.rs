@@ -197,8 +197,9 @@ impl SourcePort {
     pub(crate) fn vnic(nic: NicId, port: &Port) -> Self {
         let (vlans, security) = (port.policy.vlans(), port.policy.security());
         let vnic = Self::new(nic, Origin::Vnic, (vlans, port.tag_owner), security);
-        // A trunk may have pruned its native VLAN, which needs the further check.
-        let plain = !matches!(vlans, Vlans::Trunk { .. });
+        // A trunk may have pruned its native VLAN, which needs the further check; where teaming is allowed, each frame says
+        // at which port its address is reached.
+        let plain = !matches!(vlans, Vlans::Trunk { .. }) && !security.teaming;
         Self { mac: port.current_mac.word(), any_mac: false, plain, ..vnic }
     }
 

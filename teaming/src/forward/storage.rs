@@ -29,6 +29,7 @@ pub struct ForwardingStorage<S: Storage> {
     pub watch: S::Of<AtomicU32>,
     /// The key of digests, random.
     pub secret: Secret,
+    pub host: S::Host,
 }
 
 #[cfg(any(test, feature = "std"))]
@@ -50,6 +51,7 @@ impl ForwardingStorage<crate::Heap> {
             quotas: zeros(credits::QUOTAS),
             watch: zeros(watch::WATCHED),
             secret: Secret::new([0x9e37_79b9_7f4a_7c15, 0xbf58_476d_1ce4_e5b9]),
+            host: crate::ports::host::HeapHost::default(),
         }
     }
 }

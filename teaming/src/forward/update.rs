@@ -7,9 +7,9 @@ use crate::Storage;
 use crate::forward::Forwarding;
 use crate::ids::PortId;
 use crate::oid::nic::{NicOp, NicParameters};
+use crate::ports::Full;
 use crate::ports::policy::Security;
 use crate::ports::vlan::RequestedVlans;
-use crate::ports::{Full, Port};
 
 impl<S: Storage> Forwarding<S> {
     /// The external port's own life: known from its creation to its deletion.
@@ -86,10 +86,10 @@ impl<S: Storage> Forwarding<S> {
         self.refresh_outside();
     }
 
-    /// Forgets the addresses learned from a port.
+    /// Forgets the addresses learned from a port, and those that its adapter has taken over.
     fn forget(&mut self, id: PortId) {
         if let Some(position) = self.ports.position(id)
-            && self.ports.get(id).is_some_and(Port::may_learn)
+            && self.ports.get(id).is_some_and(|port| port.may_learn() || port.may_team())
         {
             self.learned.forget(position);
         }

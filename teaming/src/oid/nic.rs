@@ -31,11 +31,6 @@ impl VmId {
     /// Not a VM's.
     pub const NONE: Self = Self(0, 0);
 
-    /// Both belong to the same VM.
-    pub fn is_same_machine(self, other: Self) -> bool {
-        self != Self::NONE && self == other
-    }
-
     /// Of the name's bytes. Equal names are equal; 128 bits tell different ones apart.
     pub fn of(name: &[u8]) -> Self {
         if name.is_empty() {

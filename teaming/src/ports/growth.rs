@@ -4,6 +4,7 @@
 use crate::Storage;
 use crate::ports::PortTable;
 use crate::ports::index::{self, By};
+use crate::ports::mates;
 use crate::ports::storage::PortTableStorage;
 use crate::ports::traffic::Chunk;
 
@@ -85,6 +86,8 @@ impl<S: Storage> PortTable<S> {
             index::copy(old, new, by, from.saturating_sub(begin)..to.saturating_sub(begin));
             begin = begin.saturating_add(old.len());
         }
+        mates::copy(&old.mates, &mut room.mates, from.saturating_sub(begin)..to.saturating_sub(begin));
+        begin = begin.saturating_add(old.mates.len());
         (to < begin).then_some(to)
     }
 

@@ -67,7 +67,7 @@ pub fn find(slots: &[IndexSlot], key: u64) -> Option<usize> {
 
 /// Where a probe starts, before masking.
 #[inline]
-fn spread(word: u64) -> usize {
+pub(super) fn spread(word: u64) -> usize {
     usize::try_from(word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40).unwrap_or(0)
 }
 

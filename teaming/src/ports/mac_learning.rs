@@ -124,6 +124,11 @@ impl<S: Storage> LearnTable<S> {
         if is_old(way.last_seen.load(Ordering::Relaxed), tenths(now)) { None } else { position_of(word) }
     }
 
+    /// The position of the vNIC that sent from `mac` last, however long ago.
+    pub fn last(&self, mac: MacAddr, vlan: Option<VlanId>) -> Option<usize> {
+        position_of(self.way(mac, vlan)?.1)
+    }
+
     /// What `find` finds, and how long ago the address was last seen, to a tenth of a second.
     pub fn seen(&self, mac: MacAddr, vlan: Option<VlanId>, now: Ticks) -> Option<(usize, Ticks)> {
         let (way, word) = self.way(mac, vlan)?;

@@ -5,8 +5,10 @@
 //! up in hash tables; only connected vNICs have addresses. Storage is the caller's and can be exchanged for larger.
 
 pub mod growth;
+pub mod host;
 pub mod index;
 pub mod mac_learning;
+pub mod mates;
 pub mod multicast;
 pub mod policy;
 pub mod port;
@@ -24,6 +26,7 @@ pub use crate::ports::port::{Groups, NicState, Port};
 use crate::ports::storage::PortTableStorage;
 use crate::ports::traffic::Traffic;
 use crate::ports::vlan::{RequestedVlans, VlanSet};
+use core::sync::atomic::AtomicUsize;
 
 /// No free port: the caller provides larger storage (`grow`) or refuses what needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,14 +43,23 @@ pub struct PortTable<S: Storage> {
     end: usize,
     learning: usize,
     pub(crate) grouped: usize,
+    /// Ports in `room.mates`.
+    lent: usize,
+    /// See `searches`: twice `learning`, and one more once an adapter has taken over an address.
+    searching: AtomicUsize,
+    host: S::Host,
+    /// Ports in `room.mates` for which the host's table had no room.
+    unshared: usize,
 }
 
 impl<S: Storage> PortTable<S> {
-    /// `room` has the `PortTableSizes` of a number of ports; `sets` holds the trunks that differ.
-    pub fn new(mut room: PortTableStorage<S>, mut sets: S::Of<VlanSet>) -> Self {
+    /// `room` has the `PortTableSizes` of a number of ports; `sets` holds the trunks that differ; `host` is shared by the
+    /// switches of the host.
+    pub fn new(mut room: PortTableStorage<S>, mut sets: S::Of<VlanSet>, host: S::Host) -> Self {
         room.clear();
         sets.fill(VlanSet::EMPTY);
-        Self { room, sets, used: 0, end: 0, learning: 0, grouped: 0 }
+        let searching = AtomicUsize::new(0);
+        Self { room, sets, used: 0, end: 0, learning: 0, grouped: 0, lent: 0, searching, host, unshared: 0 }
     }
 
     // Ports.
@@ -164,12 +176,14 @@ impl<S: Storage> PortTable<S> {
 
     /// The same for a policy that keeps the set of VLANs of the one before.
     fn put_policy(&mut self, at: usize, new: PortPolicy) {
+        self.withdraw(at);
         let Some(port) = self.room.ports.get_mut(at) else { return };
         let learned = port.may_learn();
         port.policy = new;
         port.refresh();
         let learns = port.may_learn();
         self.learning = self.learning.wrapping_add(usize::from(learns)).wrapping_sub(usize::from(learned));
+        self.contribute(at);
     }
 
     // NICs.
@@ -223,14 +237,17 @@ impl<S: Storage> PortTable<S> {
         self.disconnect(id);
         self.forget_groups(id);
         let Some(at) = self.position(id) else { return };
-        let Some(port) = self.room.ports.get_mut(at) else { return };
+        let Some(port) = self.room.ports.get(at) else { return };
         let (announced, policy, revision) = (port.announced, port.policy, port.revision);
         if announced {
+            self.withdraw(at);
+            let Some(port) = self.room.ports.get_mut(at) else { return };
             let leaving = port.leaving;
             let mut kept =
                 Port { id: port.id, policy, revision, announced, leaving, used: true, ..Port::EMPTY };
             kept.refresh();
             *port = kept;
+            self.refresh_searching();
         } else {
             self.set_policy(at, PortPolicy::NONE);
             self.free(at);
@@ -343,6 +360,7 @@ impl<S: Storage> PortTable<S> {
     fn write(&mut self, nic: &NicParameters, next: impl Fn(NicState) -> NicState) -> Result<(), Full> {
         let at = self.make(nic.id.port)?;
         self.unindex(at);
+        self.withdraw(at);
         if let Some(port) = self.room.ports.get_mut(at) {
             if port.nic == NicState::Free {
                 port.groups = if nic.initializing { Groups::Fresh } else { Groups::Unknown };
@@ -360,6 +378,7 @@ impl<S: Storage> PortTable<S> {
             port.vf_assigned = nic.vf_assigned;
         }
         self.index(at);
+        self.contribute(at);
         Ok(())
     }
 

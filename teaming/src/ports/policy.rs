@@ -47,10 +47,10 @@ impl PortPolicy {
     }
 
     /// Equal for two open access ports that may exchange every frame without a tag, and for a frame in their VLAN; 0
-    /// for all others, which are compared in full.
+    /// for all others, which are compared in full, and for a port whose address another one may have taken over.
     pub fn key(&self) -> u64 {
         match self.vlans() {
-            Vlans::Access(vlan) if !self.closed => {
+            Vlans::Access(vlan) if !self.closed && !self.security().teaming => {
                 key(vlan.map_or(0, crate::ids::VlanId::get), self.security().virtual_subnet)
             }
             _ => 0,

@@ -81,6 +81,8 @@ pub struct Port {
     pub(super) leaving: bool,
     pub(super) used: bool,
     pub(crate) tag_owner: TagOwner,
+    /// Its address is in the host's table of those that may be taken over.
+    pub(super) shared: bool,
     /// The VM uses a virtual function instead of the vNIC.
     pub vf_assigned: bool,
     pub current_mac: MacAddr,
@@ -125,6 +127,7 @@ impl Port {
         leaving: false,
         used: false,
         tag_owner: TagOwner::Undecided,
+        shared: false,
         vf_assigned: false,
         current_mac: MacAddr::ZERO,
         permanent_mac: MacAddr::ZERO,

@@ -2,6 +2,7 @@
 
 use crate::Storage;
 use crate::ports::index::{self, IndexSlot};
+use crate::ports::mates::MateSlot;
 use crate::ports::port::Port;
 use crate::ports::traffic::{self, Chunk, Line};
 
@@ -11,6 +12,7 @@ pub struct PortTableStorage<S: Storage> {
     pub index: S::Of<IndexSlot>,
     pub macs: S::Of<IndexSlot>,
     pub groups: S::Of<IndexSlot>,
+    pub mates: S::Of<MateSlot>,
     /// What vNICs have sent; chunks are added one by one.
     pub traffic: S::Of<Chunk<S>>,
 }
@@ -22,6 +24,7 @@ pub struct PortTableSizes {
     pub index: usize,
     pub macs: usize,
     pub groups: usize,
+    pub mates: usize,
     /// Chunks of counters, and the lines of each.
     pub chunks: usize,
     pub lines: usize,
@@ -47,6 +50,7 @@ impl PortTableSizes {
             index: index::slots_for(ports),
             macs: index::slots_for(ports.saturating_mul(3)),
             groups: index::slots_for(ports.saturating_mul(GROUPS_EACH)),
+            mates: index::slots_for(ports),
             chunks: traffic::chunks_for(ports),
             lines: traffic::LINES.saturating_mul(processors),
         }
@@ -57,7 +61,9 @@ impl PortTableSizes {
         let slots = self.index.saturating_add(self.macs).saturating_add(self.groups);
         let ports = self.ports.saturating_mul(size_of::<Port>());
         let counters = self.chunks.saturating_mul(self.lines).saturating_mul(size_of::<Line>());
-        ports.saturating_add(slots.saturating_mul(size_of::<IndexSlot>())).saturating_add(counters)
+        let mates = self.mates.saturating_mul(size_of::<MateSlot>());
+        let slots = slots.saturating_mul(size_of::<IndexSlot>()).saturating_add(mates);
+        ports.saturating_add(slots).saturating_add(counters)
     }
 }
 
@@ -71,6 +77,7 @@ impl PortTableStorage<crate::Heap> {
             index: std::vec![IndexSlot::EMPTY; sizes.index],
             macs: std::vec![IndexSlot::EMPTY; sizes.macs],
             groups: std::vec![IndexSlot::EMPTY; sizes.groups],
+            mates: std::vec![MateSlot::EMPTY; sizes.mates],
             traffic: (0..sizes.chunks)
                 .map(|_| Chunk::new((0..sizes.lines).map(|_| Line::EMPTY).collect()))
                 .collect(),
@@ -85,6 +92,7 @@ impl<S: Storage> PortTableStorage<S> {
         self.index.fill(IndexSlot::EMPTY);
         self.macs.fill(IndexSlot::EMPTY);
         self.groups.fill(IndexSlot::EMPTY);
+        self.mates.fill(MateSlot::EMPTY);
     }
 
     /// Ports that it holds.
@@ -106,6 +114,7 @@ impl<S: Storage> PortTableStorage<S> {
             && self.index.len() >= other.index.len()
             && self.macs.len() >= other.macs.len()
             && self.groups.len() >= other.groups.len()
+            && self.mates.len() >= other.mates.len()
             && self.traffic.len() >= other.traffic.len()
     }
 }

@@ -67,6 +67,7 @@ fn samples() -> Vec<Event> {
         Event::MemberSettingIgnored { member: most, setting: 0, value: None, used: 0 },
         Event::MemberSettingIgnored { member: most, setting: 0, value: Some(u64::MAX), used: 0 },
         Event::MemberSettingsUnused { adapter: AdapterId::new([0xAB; 16]) },
+        Event::AddressesNotShared { ports: u32::MAX },
         Event::NotEnumerated { status },
         Event::PictureIncomplete { announced: u32::MAX, understood: u32::MAX },
         Event::MemberUp { member: most, up: 32 },

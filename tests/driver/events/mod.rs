@@ -5,6 +5,7 @@ mod lists;
 mod log;
 mod members;
 mod suite;
+mod teams;
 
 use super::members::{a_weight_has_the_wrong_type, a_weight_is_out_of_range, settings_are_of_no_member};
 use super::module::look;
@@ -25,6 +26,7 @@ use teaming::migration::record::{Differences, Discard};
 use teaming::offload::ProcessorConflict;
 use teaming::ports::multicast::GROUPS_MOST;
 use teaming::team::member::LinkSource;
+use teams::too_many_addresses_of_one_part;
 use vswitch::adapter::capabilities::Capabilities;
 use vswitch::adapter::offloads::{By, Holder, Resource};
 use vswitch::adapter::wire::oid;
@@ -80,6 +82,7 @@ witnesses! {
     QueuesLost: a_member_dies_with_queues;
     ProcessorsConflict: two_members_share_a_processor, two_members_differ_in_processors;
     GroupsNotKept: a_guest_names_too_many_groups;
+    AddressesNotShared: too_many_addresses_of_one_part;
     HolderUnknown: a_queue_is_freed_that_nobody_has;
     NotListed: a_member_does_not_list_what_it_holds;
     ListsGivenUp: a_member_never_lists_what_it_holds;

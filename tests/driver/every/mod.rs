@@ -15,3 +15,4 @@ mod prune_multicast;
 mod recovered;
 pub mod request_outcomes;
 mod split_lists;
+mod teams;

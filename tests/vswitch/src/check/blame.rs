@@ -22,8 +22,13 @@ pub fn blame(
     let tags = Tags::of(frame, case.tag);
     // Whoever has the address, had it, or has shown it.
     let places = frame.get(..6).and_then(|to| to.try_into().ok()).map_or(&[][..], |to| m.learned.places(to));
-    let claims =
-        |n: &Nic| frame.starts_with(&n.mac) || frame.starts_with(&n.permanent) || places.contains(&n.id);
+    let question = case.question(state, frame);
+    let claims = |n: &Nic| {
+        let is_own = frame.starts_with(&n.mac) || frame.starts_with(&n.permanent);
+        is_own
+            || places.contains(&n.id)
+            || expected.inside.is_some_and(|inside| question.is_used_by(n, inside))
+    };
     let inside = |n: &&Nic| n.kind != NicKind::External;
     let claimants: Vec<&Nic> = m.topology.nics().filter(inside).filter(|n| claims(n)).collect();
     // Whether the port of an adapter may be what the frame fails at, by a way of judging its reach.

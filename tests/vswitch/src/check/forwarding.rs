@@ -1,4 +1,4 @@
-//! EGR-5 to EGR-12, and the port policies: where a packet was sent against where the reference says it must go.
+//! EGR-5 to EGR-14, and the port policies: where a packet was sent against where the reference says it must go.
 //!
 //! Judged while nothing changed since the extension got the packet. While a failure may have left the extension with less
 //! than the whole picture (see `recovery`), only that no station gets what its port must not have.
@@ -15,6 +15,7 @@ use crate::machine::world::World;
 use crate::reference::case::Picture;
 use crate::reference::case::{Case, case};
 use crate::reference::policy;
+use crate::reference::teams::claims;
 use crate::reference::vlan::{self, Tags};
 use crate::reference::{Expected, Reach, judge, reach, teaches};
 use crate::switch::frames::{FrameId, FrameOutcome};
@@ -43,6 +44,8 @@ pub fn given(world: &World, state: &mut State, module: usize, list: usize) {
         picture: Picture::Partial,
         now,
         given: state.order,
+        elsewhere: state.elsewhere(world, module),
+        changed_elsewhere: false,
     };
     if state.modules[module].topology.is_external(source.port) {
         return came(state, &case, &ids);
@@ -52,12 +55,32 @@ pub fn given(world: &World, state: &mut State, module: usize, list: usize) {
         if let Some((mac, vid)) = teaches(&case.question(state, &bytes)) {
             state.modules[module].learned.maybe_inside(mac, vid, source, (now, case.given));
         }
+        if let Some((mac, vid)) = claims(&case.question(state, &bytes)) {
+            let m = &mut state.modules[module];
+            m.holders.maybe(mac, vid, source);
+            if !is_announced(m, mac) {
+                m.learned.maybe_inside(mac, vid, source, now);
+            }
+        }
     }
 }
 
 /// A frame went on that may have taught where its source address is.
 fn taught(state: &mut State, case: &Case, id: FrameId, frame: &[u8]) {
-    let Some((mac, vid)) = teaches(&case.question(state, frame)) else { return };
+    if let Some((mac, vid)) = claims(&case.question(state, frame)) {
+        let order = state.order;
+        let m = &mut state.modules[case.module];
+        let policies = m.topology.policies(case.source.port).map_or(0, |policies| policies.changes);
+        m.holders.sent(mac, vid, case.source, (order, policies));
+        if !is_announced(m, mac) {
+            m.learned.inside(mac, vid, case.source, (case.now, order));
+        }
+    }
+    let question = case.question(state, frame);
+    let Some((mac, vid)) = teaches(&question) else { return };
+    if !question.is_taken_over(mac, vid) {
+        state.modules[case.module].holders.leave(mac, vid);
+    }
     let origin = state.frames.all.get(id).map(|frame| frame.origin);
     let content = Wire { vid, ..content(frame, case.vid()) };
     let order = state.order;
@@ -363,7 +386,8 @@ fn received(
     let new = seen.origin.is_outside() && !m.arrivals.is_stale(&seen, false);
     // Of virtual subnets and of odd tags no extension has to learn.
     let plain = expected.inside.filter(|inside| case.subnet == 0 && inside.freedom.is_none());
-    let learns = from[0] & 1 == 0 && !is_announced(m, from) && m.topology.any_learns();
+    let heeds = m.topology.any_learns() || !m.learned.places(from).is_empty();
+    let learns = from[0] & 1 == 0 && !is_announced(m, from) && heeds;
     if let Some(inside) = plain.filter(|_| taken && new && learns) {
         let certain = team || m.external.mode() == Some(Aggregation::Static) || !several;
         // This host sends nothing outside for an address of its own.

@@ -369,6 +369,7 @@ pub(crate) fn report(
     match pending() {
         Some(
             Mutation::LetSpoof
+            | Mutation::LendToStrangers
             | Mutation::LeaveLink
             | Mutation::TakeReflection
             | Mutation::TakeCopy

@@ -176,7 +176,11 @@ fn inject_list(world: &World, state: &mut State, mutation: Mutation, seen: &Seen
         Mutation::DropTrusted if alone && running && foreign && seen.source == NicId::NOWHERE => {
             return drop_it(world, state, module, list, true);
         }
-        _ if mutation.is_about_receiving() && alone && running && foreign => {
+        _ if (mutation.is_about_receiving() || mutation == Mutation::LeaveAtOwner)
+            && alone
+            && running
+            && foreign =>
+        {
             return receiving(world, state, mutation, module, list);
         }
         Mutation::DropNative if alone && running && native => {

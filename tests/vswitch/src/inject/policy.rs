@@ -38,6 +38,7 @@ fn broken_by_sending(mutation: Mutation) -> Option<&'static str> {
     match mutation {
         Mutation::LetSpoof => Some("DATA-90"),
         Mutation::ReadInvalidName => Some("PORTNIC-24"),
+        Mutation::LendToStrangers => Some("EGR-14"),
         Mutation::LeaveLink => Some("EGR-7"),
         _ => None,
     }
@@ -236,6 +237,11 @@ pub(super) fn change(
         Mutation::CopyOutside if outside => others
             .find(|nic| reach(&question, nic, inside, tags) == Reach::Must)
             .map(|nic| Change::Add(nic.id)),
+        Mutation::LeaveAtOwner => {
+            let user = policy::taken_over(state, &case, &frame, &expected)?;
+            let goes = case.got.iter().any(|d| d.port_id == user.port);
+            others.find(|nic| goes && nic.mac == to).map(|nic| Change::Move(nic.id))
+        }
         Mutation::ToOwner if external => others
             .find(|nic| nic.mac == from && reach(&question, nic, inside, tags) == Reach::No(Cause::Owner))
             .map(|nic| Change::Add(nic.id)),

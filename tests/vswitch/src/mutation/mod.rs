@@ -476,6 +476,10 @@ mutations! {
         ForgetEarlierGroups => "HOST-08",
         /// A VM gets only the groups that it has named.
         TrustGroups => "HOST-10",
+        /// A frame goes to an address's owner although another adapter of its VM has taken it over.
+        LeaveAtOwner => "EGR-13",
+        /// AllowTeaming is taken for the permission to use any adapter's address.
+        LendToStrangers => "EGR-14",
         /// A frame to a link-local group comes in.
         LeaveLink => "EGR-7",
         /// A packet for one guest goes to another.

@@ -87,6 +87,25 @@ impl State {
     }
 }
 
+impl State {
+    /// Changes of all other switches.
+    pub fn generations_elsewhere(&self, module: usize) -> u64 {
+        let others = self.modules.iter().filter(|m| m.index != module);
+        others.map(|m| m.topology.generation).sum()
+    }
+
+    /// The other switches that the extension has to do with, and whether it knows all of them.
+    pub fn elsewhere(&self, world: &World, module: usize) -> Vec<(usize, bool)> {
+        let others = self.modules.iter().filter(|m| m.index != module && m.is_switch());
+        let known = |m: &crate::switch::ndis::Module| {
+            let learned = !m.learning && m.learned_at < world.now() && m.life != Life::Attaching;
+            let settled = !m.topology.is_changing() && !m.leaving;
+            learned && settled && matches!(self.picture(world, m.index), Picture::Whole | Picture::Recovered)
+        };
+        others.filter(|m| m.life != Life::Detached).map(|m| (m.index, known(m))).collect()
+    }
+}
+
 /// One list under judgement: what came in with it and how it is about to leave.
 pub struct Case {
     pub module: usize,
@@ -105,6 +124,9 @@ pub struct Case {
     pub now: u64,
     /// Order number of the call in which it did.
     pub given: u64,
+    /// See `Question::elsewhere`, by module; and `Question::changed_elsewhere`.
+    pub elsewhere: Vec<(usize, bool)>,
+    pub changed_elsewhere: bool,
 }
 
 impl Case {
@@ -113,6 +135,13 @@ impl Case {
         Question {
             topology: &m.topology,
             learned: &m.learned,
+            holders: &m.holders,
+            elsewhere: self
+                .elsewhere
+                .iter()
+                .map(|(at, known)| (&state.modules[*at].topology, *known))
+                .collect(),
+            changed_elsewhere: self.changed_elsewhere,
             mode: m.external.mode(),
             now: self.now,
             given: self.given,
@@ -176,11 +205,10 @@ pub fn case(world: &World, state: &mut State, module: usize, list: usize) -> Opt
     let got = packet.context.as_ref().map(|c| c.committed.clone()).unwrap_or_default();
     // SAFETY: the packet is in the extension's hands and so uncovered.
     let tag_now = unsafe { (*packet.nbl).info[info::IEEE_8021Q] };
-    let origin = match parent {
-        Some(parent) => state.packets.at(parent)?,
-        None => packet,
-    };
+    let at = parent.unwrap_or(list);
+    let origin = state.packets.at(at)?;
     let (generation, given, tag) = (origin.generation, origin.given, origin.before.info[info::IEEE_8021Q]);
+    let elsewhere_then = origin.elsewhere;
     let subnet = (origin.before.info[info::VIRTUAL_SUBNET] & 0x00FF_FFFF) as u32;
     let unencrypted = state
         .packets
@@ -200,5 +228,21 @@ pub fn case(world: &World, state: &mut State, module: usize, list: usize) -> Opt
         ids.iter().filter_map(|id| Some((*id, Arc::clone(&state.frames.all.get(*id)?.bytes)))).collect();
     let picture = state.picture_for(world, module, |port| state.concerns(module, &frames, source.port, port));
     let now = world.now();
-    Some(Case { module, source, frames, tag, subnet, tag_now, got, unencrypted, picture, now, given })
+    let elsewhere = state.elsewhere(world, module);
+    let changed_elsewhere = elsewhere_then != state.generations_elsewhere(module);
+    Some(Case {
+        module,
+        source,
+        frames,
+        tag,
+        subnet,
+        tag_now,
+        got,
+        unencrypted,
+        picture,
+        now,
+        given,
+        elsewhere,
+        changed_elsewhere,
+    })
 }

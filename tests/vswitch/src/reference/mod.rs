@@ -5,12 +5,15 @@
 
 pub mod case;
 pub mod policy;
+pub mod teams;
 pub mod vlan;
 
 use crate::adapter::physical_switch::Aggregation;
+use crate::switch::ndis::holders::Holders;
 use crate::switch::ndis::learned::{Learned, Whereabouts};
 use crate::switch::ports::{Mac, Nic, NicId, NicKind, NicState, Port, Topology};
 use std::collections::BTreeSet;
+use teams::Lent;
 use vlan::{Inside, Tags};
 
 /// Why something must not be delivered.
@@ -49,6 +52,8 @@ pub enum Freedom {
     NotInGroup,
     /// The port has no security property and sends with another address.
     NoSecurityProperty,
+    /// The address is in use on another switch of the host that changes, or that the extension does not know in full.
+    OtherSwitch,
     /// Its permanent address, while it uses another.
     FormerAddress,
     /// The address belongs to a vNIC that is not reachable: drop it, or look further like for an unknown one.
@@ -146,6 +151,11 @@ pub struct Expected {
 pub struct Question<'a> {
     pub topology: &'a Topology,
     pub learned: &'a Learned,
+    pub holders: &'a Holders,
+    /// The other switches of the host, each with whether the extension knows all of it.
+    pub elsewhere: Vec<(&'a Topology, bool)>,
+    /// One of them has changed since the extension got the frame.
+    pub changed_elsewhere: bool,
     /// `None` while the team's mode may have changed.
     pub mode: Option<Aggregation>,
     pub now: u64,
@@ -269,16 +279,10 @@ fn address(q: &Question<'_>, port: &Port) -> Reach {
         None => Reach::May(Freedom::NoSecurityProperty),
         Some(s) if s.spoofing && odd => Reach::May(Freedom::OddSource),
         Some(s) if s.spoofing => Reach::Must,
-        Some(s) if s.teaming && of_same_vm(q.topology, nic, from) => Reach::Must,
+        Some(s) if s.teaming && teams::lent(q, nic, from) != Lent::No => teams::lent(q, nic, from).reach(),
         Some(_) if from == nic.permanent => Reach::May(Freedom::FormerAddress),
         Some(_) => Reach::No(Cause::Spoofed),
     }
-}
-
-/// Another adapter of the same VM uses the address.
-fn of_same_vm(topology: &Topology, nic: &Nic, address: Mac) -> bool {
-    let guest = |n: &Nic| matches!(n.kind, NicKind::Synthetic | NicKind::Emulated);
-    guest(nic) && vnics(topology).any(|n| guest(n) && n.id != nic.id && n.vm == nic.vm && n.mac == address)
 }
 
 /// The address that is behind the sender's port, and the VLAN, if the frame may teach it: another than the adapter's own,
@@ -338,12 +342,17 @@ fn ways(q: &Question<'_>, inside: Inside, tags: Tags) -> Ways {
         return Ways { all: vec![way], may_drop, known: false };
     }
     let unknown = || flood(|_| false);
+    teams::ways(q, inside, tags, to, || announced(q, inside, tags, to, unknown()))
+}
+
+/// To an address by what the switch announced, and what was learned behind ports that may use any.
+fn announced(q: &Question<'_>, inside: Inside, tags: Tags, to: Mac, unknown: Way) -> Ways {
     let owners: Vec<&Nic> = vnics(q.topology).filter(|n| n.mac == to).collect();
     if !owners.is_empty() {
-        return known(q, inside, tags, &owners, unknown());
+        return known(q, inside, tags, &owners, unknown);
     }
     let outside = || Way { uplink: uplink(q, inside, tags), ..Way::default() };
-    let mut ways = Ways { all: vec![unknown()], may_drop: false, known: false };
+    let mut ways = Ways { all: vec![unknown], may_drop: false, known: false };
     match q.whereabouts(to, inside.vid) {
         Whereabouts::External => {
             ways.all = vec![outside()];
@@ -410,18 +419,22 @@ fn known(q: &Question<'_>, inside: Inside, tags: Tags, owners: &[&Nic], unknown:
 /// May the frame go to this vNIC?
 pub fn reach(q: &Question<'_>, nic: &Nic, inside: Inside, tags: Tags) -> Reach {
     let Some(port) = q.topology.ports.get(&nic.id.port) else { return Reach::No(Cause::Vlan) };
-    vlan::leave(port, inside, tags).and(subnet(q, port)).and(owner(q, nic))
+    vlan::leave(port, inside, tags).and(subnet(q, port)).and(owner(q, nic, inside))
 }
 
-/// Nobody gets what has its own source address: an address that it announced, or one that is learned behind it. An address
-/// that is heard outside may have moved there.
-fn owner(q: &Question<'_>, nic: &Nic) -> Reach {
+/// Nobody gets what has its own source address: an address that it announced or has taken over, or one that is learned
+/// behind it. An address that is heard outside may have moved there.
+fn owner(q: &Question<'_>, nic: &Nic, inside: Inside) -> Reach {
     let from = mac(q.frame, 6);
     if !q.topology.is_external(q.source.port) {
         return Reach::Must;
     }
     if nic.mac == from {
         return Reach::No(Cause::Owner);
+    }
+    let users = q.users(from, inside.vid);
+    if users.all.iter().any(|user| user.id == nic.id) {
+        return if users.certain { Reach::No(Cause::Owner) } else { Reach::May(Freedom::Guarded) };
     }
     let guarded = q.is_separate() && q.learned.places(from).last() == Some(&nic.id);
     if guarded { Reach::May(Freedom::Guarded) } else { Reach::Must }

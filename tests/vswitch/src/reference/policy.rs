@@ -3,6 +3,7 @@
 
 use crate::machine::world::World;
 use crate::reference::case::Case;
+use crate::reference::teams::{Lent, lent};
 use crate::reference::vlan::Tags;
 use crate::reference::{Cause, Expected, Reach, Way, reach};
 use crate::switch::ndis::State;
@@ -34,6 +35,12 @@ pub fn name(state: &State, case: &Case, frame: &[u8], expected: &Expected, vnics
     let keeps = |way: &Way| way.uplink == Some(Reach::No(Cause::LinkLocal)) && way.fits(vnics, 0);
     if expected.ways.iter().any(keeps) {
         return by_cause(Cause::LinkLocal, Told::default());
+    }
+    if let Some(user) = taken_over(state, case, frame, expected).filter(|user| !vnics.contains(user)) {
+        let stays = expected.ways.iter().any(|way| way.must.contains(&user));
+        if stays {
+            return "EGR-13";
+        }
     }
     if let Some(rule) = moved(state, case, frame, expected) {
         return rule;
@@ -85,26 +92,46 @@ fn moved(state: &State, case: &Case, frame: &[u8], expected: &Expected) -> Optio
 
 fn refusal(state: &State, case: &Case, frame: &[u8], cause: Cause) -> &'static str {
     match borrowed(state, case, frame) {
-        Some(false) if cause == Cause::Spoofed => "PORTNIC-24",
+        Some(Lender::Host) if cause == Cause::Spoofed => "PORTNIC-24",
+        Some(Lender::Stranger) if cause == Cause::Spoofed => "EGR-14",
         _ => by_cause(cause, told(state, case, &[case.source])),
     }
 }
 
-/// The frame has the address of another adapter, which may be teamed with this one: of the same VM (true), or of
-/// none, as adapters of the management OS are, whose VM's name means nothing (false).
-fn borrowed(state: &State, case: &Case, frame: &[u8]) -> Option<bool> {
+/// Whose address an adapter that may be teamed sends from.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Lender {
+    /// An adapter of its VM that may be teamed, too.
+    Mate,
+    /// One of the management OS, as itself is: the VM's name means nothing.
+    Host,
+    /// One of another VM, or one that may not be teamed.
+    Stranger,
+}
+
+/// The frame has the address of another adapter, and its sender may be teamed.
+fn borrowed(state: &State, case: &Case, frame: &[u8]) -> Option<Lender> {
     let topology = &state.modules[case.module].topology;
     let source = topology.nic(case.source)?;
     let teams = topology.policies(case.source.port)?.security().is_some_and(|s| s.teaming && !s.spoofing);
     let from = frame.get(6..12)?;
-    let owner =
-        topology.nics().find(|n| n.id != source.id && n.mac[..] == *from && n.kind != NicKind::External)?;
     let guest = |n: &Nic| n.kind != NicKind::Internal;
-    match (guest(source), guest(owner)) {
-        (true, true) if source.vm == owner.vm && teams => Some(true),
-        (false, false) if teams => Some(false),
-        _ => None,
-    }
+    let lender = |owner: &Nic| match (guest(source), guest(owner)) {
+        (true, true) if lent(&case.question(state, frame), source, owner.mac) == Lent::Yes => Lender::Mate,
+        (false, false) => Lender::Host,
+        _ => Lender::Stranger,
+    };
+    let everywhere = (case.elsewhere.iter()).flat_map(|(at, _)| state.modules[*at].topology.nics());
+    let here = topology.nics().filter(|n| n.id != source.id);
+    let owners = here.chain(everywhere).filter(|n| n.mac[..] == *from && n.kind != NicKind::External);
+    owners.map(lender).min().filter(|_| teams)
+}
+
+/// The adapter that has taken the frame's destination over from its owner, if that is certain.
+pub fn taken_over(state: &State, case: &Case, frame: &[u8], expected: &Expected) -> Option<NicId> {
+    let to = frame.get(..6)?.try_into().ok()?;
+    let user = case.question(state, frame).user(to, expected.inside?.vid)?;
+    (state.modules[case.module].topology.nic(user)?.mac != to).then_some(user)
 }
 
 fn told(state: &State, case: &Case, involved: &[NicId]) -> Told {
@@ -133,7 +160,7 @@ fn by_cause(cause: Cause, told: Told) -> &'static str {
 /// port whose number another had of PORTNIC-18.
 fn vnic(state: &State, case: &Case, frame: &[u8], right: &[NicId]) -> &'static str {
     let m = &state.modules[case.module];
-    if borrowed(state, case, frame) == Some(true) {
+    if borrowed(state, case, frame) == Some(Lender::Mate) {
         return "PORTNIC-23";
     }
     if m.topology.unmatched && right.len() > 1 {
@@ -162,6 +189,9 @@ pub fn exercise(world: &World, state: &State, case: &Case, frame: &[u8], expecte
     world.exercised("PORTNIC-31");
     if let Some(cause) = expected.refused {
         world.exercised(refusal(state, case, frame, cause));
+    }
+    if taken_over(state, case, frame, expected).is_some() {
+        world.exercised("EGR-13");
     }
     let vnics: Vec<NicId> = expected.ways.iter().flat_map(|way| &way.must).copied().collect();
     world.exercised(vnic(state, case, frame, &vnics));

@@ -36,6 +36,17 @@ pub const OWN: &[Rule] = &[
     ),
     error("EGR-11", "Unicast for an address that is known to be outside goes outside only.", "own guarantee"),
     error("EGR-12", "Nobody gets what has its own address as the source.", "own guarantee"),
+    error(
+        "EGR-13",
+        "An address that adapters of one VM take over from each other (AllowTeaming) is reached at the adapter that \
+         sent from it last.",
+        "own guarantee",
+    ),
+    error(
+        "EGR-14",
+        "AllowTeaming gives an adapter no address of another VM's adapter, and none of one that may not be teamed.",
+        "ns-ntddndis-_ndis_switch_port_property_security",
+    ),
     error("STA-1", "No packet is committed to a member that is known to be down.", "own guarantee"),
     error(
         "RST-4",

@@ -223,11 +223,13 @@ impl State {
         let alone = lists.len() == 1;
         let order = self.tick();
         let generation = self.modules[module].topology.generation;
+        let elsewhere = self.generations_elsewhere(module);
         let first = self.hand_over(world, &lists, PacketStage::Ingress, "DATA-03");
         for list in &lists {
             let Some(packet) = self.packets.at(*list) else { continue };
             packet.given = order;
             packet.generation = generation;
+            packet.elsewhere = elsewhere;
             packet.alone = alone;
             packet.given_while_paused = life != Life::Running;
             packet.remember();

@@ -128,6 +128,13 @@ pub fn full_scenario(seed: u64, mutation: Option<Mutation>) -> (Outcome, bool) {
         }
         let from = net.mac(team[1]);
         net.send(team[0], &[Flow { from, ..net.flow_between(team[0], net.vm(3), 13) }.frame(1, 60)]);
+        // Its address is reached there until its owner sends; that of a stranger is not to be had.
+        let answer = Flow { to: from, ..net.flow(net.vm(3), 13) };
+        net.send(net.vm(3), &[answer.frame(2, 60)]);
+        net.send(team[1], &[net.flow_between(team[1], net.vm(3), 13).frame(3, 60)]);
+        net.send(net.vm(3), &[answer.frame(4, 60)]);
+        let from = net.mac(net.vm(4));
+        net.send(team[0], &[Flow { from, ..net.flow_between(team[0], net.vm(3), 13) }.frame(5, 60)]);
     }
     // A VM that has joined another group, and one that has joined this one before it came.
     let [group, other] = [9, 10].map(|n| [0x01, 0, 0x5E, 0, 0, n]);

@@ -10,6 +10,7 @@ pub const CASES: &[Case] = &[
     policies::CASES[3],
     policies::CASES[4],
     policies::CASES[5],
+    teams::CASES[0],
     queue_numbers::CASES[0],
     queue_numbers::CASES[1],
     Case {

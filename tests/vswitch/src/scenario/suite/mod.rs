@@ -11,6 +11,7 @@ pub mod random;
 pub mod receiving;
 pub mod receiving_storm;
 pub mod saved;
+pub mod teams;
 
 pub use cases::CASES;
 

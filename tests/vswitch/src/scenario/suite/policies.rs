@@ -221,6 +221,19 @@ fn addresses_move(net: &Net) {
             let other = Flow { from: vm_mac(3), ..net.flow_between(net.vm(vm), net.vm(0), 1) };
             net.send(net.vm(vm), &[other.frame(round, 60)]);
         }
+        // The guest has moved the address, and moves it back; or its other adapter is disconnected.
+        let answer = Flow { to: vm_mac(3), ..net.flow(net.vm(4), 1) };
+        net.send(net.vm(4), &[answer.frame(round, 61)]);
+        net.receive_external(1, &[Flow { from: host_mac(3), ..answer }.frame(round, 71)]);
+        if round == 1 {
+            net.disconnect(net.vm(3));
+            let other = Flow { from: vm_mac(3), ..net.flow(net.vm(2), 3) };
+            net.send(net.vm(2), &[other.frame(round, 62)]);
+            net.send(net.vm(4), &[answer.frame(round, 63)]);
+            net.connect_guest_nic(net.vm(3));
+        }
+        net.send(net.vm(3), &[net.flow(net.vm(3), 3).frame(round, 60)]);
+        net.send(net.vm(4), &[answer.frame(round, 64)]);
         // NICs of the management OS belong to no VM, whatever the member VmName contains.
         let other =
             Flow { from: net.mac(net.internal(1)), ..net.flow_between(net.internal(0), net.vm(0), 1) };

@@ -65,7 +65,9 @@ impl Change {
 fn policies(state: &mut State, module: usize, port: u32) -> Option<&mut Policies> {
     let topology = &mut state.modules[module].topology;
     topology.changed();
-    topology.ports.get_mut(&port).map(|port| &mut port.policies)
+    let policies = &mut topology.ports.get_mut(&port)?.policies;
+    policies.changes += 1;
+    Some(policies)
 }
 
 /// OID_SWITCH_PORT_PROPERTY_ADD or _UPDATE; returns whether the property is in effect.

@@ -76,6 +76,7 @@ pub(super) fn detach_now(module: usize) {
         m.life = Life::Detached;
         m.attached_before = true;
         m.learned.forget();
+        m.holders.forget();
         m.topology.forget_told();
         m.topology.nics_mut().for_each(forget);
         m.topology.changed();

@@ -63,13 +63,16 @@ impl State {
     ) -> Option<BTreeSet<NicId>> {
         let m = &self.modules[module];
         let frame = &self.frames.all.get(frame)?.bytes;
-        let (topology, learned) = (&m.topology, &m.learned);
+        let (topology, learned, holders) = (&m.topology, &m.learned, &m.holders);
         let mode = m.external.mode();
         let (link_local, prunes, unencrypted) = (None, None, false);
         let given = u64::MAX;
         let expected = judge(&Question {
             topology,
             learned,
+            holders,
+            elsewhere: Vec::new(),
+            changed_elsewhere: false,
             mode,
             now,
             given,

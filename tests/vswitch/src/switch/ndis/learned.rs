@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 /// host whose return was not recognised (Open vSwitch, vswitch.8, "SLB bonding": the lock on learning).
 pub const LOCK: u64 = 5 * SECOND;
 
-/// Addresses outside that an extension remembers at least.
+/// Addresses that an extension remembers at least, outside and inside.
 pub const OUTSIDE_LEAST: usize = 64;
 
 /// Where an address is, as far as an extension can know.
@@ -128,6 +128,11 @@ impl Learned {
         for heard in self.heard.values_mut().flat_map(|heard| heard.vlans.values_mut()) {
             heard.outside = heard.outside.map(|(at, _)| (at, false));
         }
+    }
+
+    /// So many addresses were heard of that an extension may have forgotten any.
+    pub fn is_crowded(&self) -> bool {
+        self.heard.len() > OUTSIDE_LEAST
     }
 
     /// Ports from which it was sent, newest last.

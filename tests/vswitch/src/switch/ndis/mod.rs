@@ -17,6 +17,7 @@ pub mod driver;
 pub mod edges;
 pub mod forwarding;
 pub mod handlers;
+pub mod holders;
 pub mod leaks;
 pub mod learned;
 pub mod module;
@@ -118,6 +119,8 @@ pub struct Module {
     pub topology: Topology,
     /// Addresses learned behind ports that may use any source address.
     pub learned: learned::Learned,
+    /// Addresses that adapters of one VM take over from each other.
+    pub holders: holders::Holders,
     /// What came in from outside.
     pub arrivals: crate::check::arrivals::Ledger,
     pub external: ExternalNetwork,

@@ -109,6 +109,8 @@ pub struct Packet {
     pub fault: bool,
     /// Generation of the topology when the extension got it.
     pub generation: u64,
+    /// The same of all other switches together.
+    pub elsewhere: u64,
     /// Whether the module was paused when the extension got it.
     pub given_while_paused: bool,
     /// NICs that are referenced until it is completed: source and destinations.
@@ -167,6 +169,7 @@ impl Packet {
             mapping_failed: false,
             fault: false,
             generation: 0,
+            elsewhere: 0,
             given_while_paused: false,
             pinned: Vec::new(),
             cancel_id: 0,

@@ -125,6 +125,8 @@ pub struct Policies {
     /// By instance id; a port may have several instances of a type.
     pub properties: BTreeMap<u64, Property>,
     pub told: Told,
+    /// Number of changes.
+    pub changes: u64,
 }
 
 impl Policies {

@@ -1,0 +1,85 @@
+//! Addresses that adapters of one VM may take over from each other (AllowTeaming): which of them sent last from each, in
+//! each VLAN.
+
+use crate::switch::ports::{Mac, NicId};
+use std::collections::BTreeMap;
+
+/// Who sent last from an address.
+#[derive(Clone, Default, Debug)]
+pub struct Holder {
+    /// Those that may be it, newest last: one, if that is certain.
+    pub seen: Vec<NicId>,
+    /// The extension has passed on the last frame.
+    pub certain: bool,
+    /// Order number of the call by which this was certain.
+    pub since: u64,
+    /// Order number of the last frame's call.
+    pub last: u64,
+    /// Changes of the policies of its port until then.
+    pub policies: u64,
+}
+
+#[derive(Default, Debug)]
+pub struct Holders {
+    all: BTreeMap<(Mac, u16), Holder>,
+}
+
+impl Holders {
+    /// An adapter sends from an address that is its own or another's of its VM; nobody knows yet what the extension makes of
+    /// it.
+    pub fn maybe(&mut self, mac: Mac, vid: u16, at: NicId) {
+        let holder = self.all.entry((mac, vid)).or_default();
+        if holder.seen.last() == Some(&at) {
+            return;
+        }
+        holder.seen.retain(|known| *known != at);
+        holder.seen.push(at);
+        holder.certain = false;
+    }
+
+    /// The extension has passed on such a frame; what it was given before `order` may have been treated by what was known
+    /// earlier. `policies` counts the changes of the port's policies.
+    pub fn sent(&mut self, mac: Mac, vid: u16, at: NicId, (order, policies): (u64, u64)) {
+        let holder = self.all.entry((mac, vid)).or_default();
+        let known = holder.certain && holder.seen == [at] && holder.policies == policies;
+        let since = if known { holder.since } else { order };
+        *holder = Holder { seen: vec![at], certain: true, since, last: order, policies };
+    }
+
+    /// A port that may use any address has sent from it, while it was nobody's to take over.
+    pub fn leave(&mut self, mac: Mac, vid: u16) {
+        self.all.remove(&(mac, vid));
+    }
+
+    pub fn of(&self, mac: Mac, vid: u16) -> Option<&Holder> {
+        self.all.get(&(mac, vid))
+    }
+
+    /// Another module knows nothing of this.
+    pub fn forget(&mut self) {
+        self.all.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_at_whoever_sent_last_as_soon_as_that_is_passed_on() {
+        let (mac, [a, b]) = ([2, 0, 0, 0, 0, 1], [10, 11].map(|port| NicId::new(port, 0)));
+        let mut holders = Holders::default();
+        holders.sent(mac, 0, a, (5, 0));
+        holders.maybe(mac, 0, b);
+        let open = holders.of(mac, 0).unwrap();
+        assert_eq!((&open.seen[..], open.certain), (&[a, b][..], false));
+        holders.sent(mac, 0, b, (7, 0));
+        holders.sent(mac, 0, b, (9, 0));
+        let known = holders.of(mac, 0).unwrap();
+        assert_eq!((&known.seen[..], known.since, known.last), (&[b][..], 7, 9));
+        // Its policies have changed: an extension may have begun anew.
+        holders.sent(mac, 0, b, (11, 1));
+        assert_eq!(holders.of(mac, 0).unwrap().since, 11);
+        assert!(holders.of(mac, 7).is_none());
+    }
+}
