@@ -193,7 +193,7 @@ impl<S: Storage> OffloadResources<S> {
     pub fn is_anothers(&self, source: NicId, resource: Resource, id: u64, member: MemberIndex) -> bool {
         let owned = |entry: &HeldResource| entry.source != source && entry.source != UNATTRIBUTED;
         source != NO_PARTITION
-            && self.exact((source, resource, id)).is_empty()
+            && self.exact((source, resource, id)).iter().all(HeldResource::is_gone)
             && self.entries().iter().any(|entry| entry.is(member.get(), resource, id) && owned(entry))
     }
 

@@ -268,6 +268,7 @@ impl Scenario {
         self.settings.retain(|(known, _)| known != name);
         if name == "OffloadPlacement" {
             self.style.unique_ids = value == Value::Dword(1);
+            self.style.copies = value == Value::Dword(2);
         }
         if let (Value::Dword(mask), "LinkLocalForwardMask") = (&value, name) {
             self.style.link_local = Some(*mask);

@@ -126,7 +126,7 @@ impl State {
     }
 
     /// Whether a number that one adapter lists is this partition's there, and no other adapter lists anything of the kind
-    /// that may be the partition's. Lists do not tell copies of the extension's from what the switch allocated.
+    /// that may be the partition's.
     pub(super) fn is_told_where(
         &self,
         world: &World,
@@ -134,19 +134,17 @@ impl State {
         source: NicId,
         resource: Resource,
     ) -> bool {
-        if !self.is_all_heard(world, module) {
+        // Lists do not tell copies of the extension's from what the switch allocated.
+        let copied = self.style.copies && matches!(resource, Resource::Queue(_) | Resource::Filter(_));
+        if copied || !self.is_all_heard(world, module) {
             return false;
         }
         let m = &self.modules[module];
-        let copies = matches!(resource, Resource::Queue(_) | Resource::Filter(_));
         let mut listed = Vec::new();
         for index in m.topology.members().map(|nic| nic.id.index) {
             let Some(adapter) = m.external.adapters.get(&index) else { continue };
             let Some(hearing) = self.control.nics.hearings.get(&(module, index)) else { return false };
-            for (holder, held) in adapter.offloads.holdings().filter(|(_, held)| is_alike(*held, resource)) {
-                if copies && holder.by == By::Extension {
-                    return false;
-                }
+            for (_, held) in adapter.offloads.holdings().filter(|(_, held)| is_alike(*held, resource)) {
                 if hearing.is_told(held) {
                     listed.push((index, held, hearing.partition(adapter, held)));
                 }

@@ -74,6 +74,8 @@ pub struct Style {
     pub fenced: bool,
     /// Whether the placement in the host's settings makes ids unique over all members.
     pub unique_ids: bool,
+    /// The extension is set to copy queues and filters to every member.
+    pub copies: bool,
     /// Link-local groups that the extension is to let cross the external port, a bit each; `None` if it does not say.
     pub link_local: Option<u32>,
     /// Whether the extension is to give vNICs only the multicast frames that they have asked for; `None` if it does not say.
@@ -119,6 +121,7 @@ impl Default for Style {
             refuse_references: 0,
             fenced: false,
             unique_ids: true,
+            copies: false,
             link_local: Some(0),
             prunes: Some(false),
             by_number: false,
