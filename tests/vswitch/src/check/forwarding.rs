@@ -59,7 +59,7 @@ pub fn given(world: &World, state: &mut State, module: usize, list: usize) {
             let m = &mut state.modules[module];
             m.holders.maybe(mac, vid, source);
             if !is_announced(m, mac) {
-                m.learned.maybe_inside(mac, vid, source, now);
+                m.learned.maybe_inside(mac, vid, source, (now, case.given));
             }
         }
     }
@@ -73,7 +73,7 @@ fn taught(state: &mut State, case: &Case, id: FrameId, frame: &[u8]) {
         let policies = m.topology.policies(case.source.port).map_or(0, |policies| policies.changes);
         m.holders.sent(mac, vid, case.source, (order, policies));
         if !is_announced(m, mac) {
-            m.learned.inside(mac, vid, case.source, (case.now, order));
+            m.learned.inside(mac, vid, case.source, (case.now, order, case.given));
         }
     }
     let question = case.question(state, frame);

@@ -207,33 +207,40 @@ fn own_status(world: &World, state: &State, above: &Above, decision: Decision, f
         FAILURE => feature.of_port && !known,
         _ => false,
     };
-    let answers = [SUCCESS, INVALID_LENGTH].contains(&status);
-    rule(world, "PROP-17", refused && (answers || excused), || {
-        format!("a question about the extension's own feature ended with {status:#x}")
-    });
     let (data, now) = (head + 16, bytes_at(above.buffer, above.length));
     let least = data + feature.length();
-    if status == INVALID_LENGTH {
-        let right = room < feature.length() && needed as usize == least && now == above.payload_before;
-        rule(world, "PROP-19", right, || {
-            format!("of {least} bytes: {needed} are needed, {room} behind the head are there")
-        });
-    }
-    if !refused || status != SUCCESS {
-        return;
-    }
-    rule(world, "PROP-20", written as usize == least && least <= above.length, || {
-        format!("a feature of {least} bytes: {written} written into {}", above.length)
-    });
+    let has_room = room >= feature.length();
     let version = if feature.of_port { 32..34 } else { 44..46 };
     let length = head + 8..head + 12;
-    let same = |at: usize| version.contains(&at) || length.contains(&at) || (data..least).contains(&at);
-    let kept = (0..now.len()).all(|at| same(at) || now[at] == above.payload_before[at]);
-    let says = now.get(length.clone()) == Some(&(feature.length() as u32).to_le_bytes()[..]);
-    rule(world, "PROP-18", kept && says && now[version.clone()] == [0, 1], || {
-        "an answer about the extension's own feature changes what is the switch's, or lacks version or length"
-            .to_owned()
-    });
+    let ours = |at: usize| version.contains(&at) || length.contains(&at) || (data..least).contains(&at);
+    let kept = (0..now.len()).all(|at| ours(at) || now[at] == above.payload_before[at]);
+    // Each rule is tested where those before it hold.
+    let told = status == INVALID_LENGTH && needed as usize == least && now == above.payload_before;
+    let checks = [
+        ("PROP-17", refused && ([SUCCESS, INVALID_LENGTH].contains(&status) || excused)),
+        ("PROP-19", excused || has_room == (status == SUCCESS) && (has_room || told)),
+        ("PROP-20", status != SUCCESS || written as usize == least),
+        (
+            "PROP-18",
+            status != SUCCESS
+                || kept && now[version.clone()] == [0, 1] && says(&now[length.clone()], feature),
+        ),
+    ];
+    for (id, holds) in checks {
+        rule(world, id, holds, || {
+            format!(
+                "the extension's own feature of {least} bytes: {status:#x}, {written} written into {}",
+                above.length
+            )
+        });
+        if !holds {
+            return;
+        }
+    }
+}
+
+fn says(length: &[u8], feature: &features::Feature) -> bool {
+    *length == (feature.length() as u32).to_le_bytes()
 }
 
 /// A question about a feature, which is somebody else's: an answer is one that nobody may give, and can be wrong in

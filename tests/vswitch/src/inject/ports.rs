@@ -9,13 +9,11 @@ use crate::switch::control::{Above, features, payload, property_bytes};
 use crate::switch::ndis::{Life, State, with};
 use crate::switch::ports::policy::kind;
 use crate::switch::ports::{NicId, NicState, Topology};
-use lbfoext::ndis::raw::{
-    DATA_NOT_ACCEPTED, Handle, NOT_SUPPORTED, NicParameters, OidRequest, RESOURCES, SUCCESS, oids,
-};
+use lbfoext::ndis::raw::{DATA_NOT_ACCEPTED, Handle, NicParameters, OidRequest, RESOURCES, SUCCESS, oids};
 use parking_lot::Mutex;
 use std::mem::offset_of;
 
-/// Properties and features of others, claimed in ways of their own.
+/// Properties of others that are claimed, and questions about the own feature that are answered wrongly.
 fn claims(state: &State, key: usize, mutation: Mutation) -> Option<i32> {
     let above = state.control.above.get(&key)?;
     let (_, room) = property_bytes::feature_room(above.oid, above.length);
@@ -23,8 +21,11 @@ fn claims(state: &State, key: usize, mutation: Mutation) -> Option<i32> {
     let claimed = match mutation {
         Mutation::ClaimSwitchProperty => above.oid == oids::SWITCH_PROPERTY_DELETE,
         Mutation::ClaimTooShort => port_adds && property_bytes::is_cut_custom(&above.payload_before),
-        Mutation::AnswerWithoutRoom => asks(state, above) && room == 0,
-        Mutation::EditFeature | Mutation::OverflowFeature => asks(state, above) && room > 0,
+        Mutation::AnswerWithoutRoom => owns(state, above) && room == 0,
+        Mutation::EditFeature | Mutation::OverflowFeature => {
+            let own = features::find(above.oid, &above.payload_before);
+            owns(state, above) && own.is_some_and(|own| room >= own.length())
+        }
         _ => false,
     };
     if !claimed || !commit() {
@@ -33,7 +34,11 @@ fn claims(state: &State, key: usize, mutation: Mutation) -> Option<i32> {
     // SAFETY: the request and its payload live until it is finished.
     unsafe {
         match mutation {
-            Mutation::EditFeature => *(above.buffer as *mut u8).add(8) ^= 1,
+            Mutation::EditFeature => {
+                *(above.buffer as *mut u8).add(4) ^= 1;
+                let own = features::find(above.oid, &above.payload_before).map_or(0, |own| own.length());
+                (*(key as *mut OidRequest)).method_bytes_written = (above.length - room + own) as u32;
+            }
             Mutation::OverflowFeature => {
                 (*(key as *mut OidRequest)).method_bytes_written = 1 + above.length as u32;
             }
@@ -70,7 +75,6 @@ pub(crate) fn port_refusal(state: &State, key: usize) -> Option<i32> {
         Mutation::DecideCustom => (adds && of == kind::CUSTOM, DATA_NOT_ACCEPTED),
         Mutation::CompleteDeletion => (oid == oids::SWITCH_PORT_PROPERTY_DELETE, SUCCESS),
         Mutation::AnswerFeature => (asks(state, above) && above.length > 80, SUCCESS),
-        Mutation::DisownFeature => (is_feature(above) && !asks(state, above), NOT_SUPPORTED),
         Mutation::RefuseUnknown => (adds && of > kind::ROUTING_DOMAIN && !tried, DATA_NOT_ACCEPTED),
         Mutation::ReserveForValidation => (adds && tried && of == kind::VLAN, RESOURCES),
         Mutation::RefuseFlags => {
@@ -83,9 +87,13 @@ pub(crate) fn port_refusal(state: &State, key: usize) -> Option<i32> {
 
 /// A question about a feature of somebody else's.
 fn asks(state: &State, above: &Above) -> bool {
-    let own =
-        || state.installed.is_of_the_package() && features::find(above.oid, &above.payload_before).is_some();
-    is_feature(above) && !own()
+    is_feature(above) && !owns(state, above)
+}
+
+/// A question about a feature of the extension's own.
+fn owns(state: &State, above: &Above) -> bool {
+    let own = || features::find(above.oid, &above.payload_before).is_some();
+    is_feature(above) && state.installed.is_of_the_package() && own()
 }
 
 fn is_feature(above: &Above) -> bool {

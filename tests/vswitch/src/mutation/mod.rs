@@ -459,8 +459,6 @@ mutations! {
         ForgetToEnumerate => "PROP-15",
         CompleteSecurity => "PROP-16",
         AnswerFeature => "PROP-17",
-        /// The extension's own feature is said not to be known.
-        DisownFeature => "PROP-17",
         /// Members of the answer are written that are the caller's.
         EditFeature => "PROP-18",
         /// A question without room for an answer succeeds.

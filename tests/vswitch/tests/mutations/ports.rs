@@ -7,6 +7,7 @@ use vswitch::mutation::Mutation;
 use vswitch::scenario::guest::{BROADCAST, Flow, Packet, vm_mac};
 use vswitch::scenario::outcome::Outcome;
 use vswitch::scenario::{Net, Scenario};
+use vswitch::switch::control::features;
 use vswitch::switch::control::properties::Damage;
 use vswitch::switch::ports::NicId;
 use vswitch::switch::ports::policy::{Property, Security, Told, Vlan};
@@ -116,6 +117,11 @@ pub fn full_scenario(seed: u64, mutation: Option<Mutation>) -> (Outcome, bool) {
     everybody(&net, &[3, 5], 12);
     net.switch_property(oids::SWITCH_PROPERTY_DELETE, [6; 16], 1);
     net.feature_status(Some(port(2)), [5; 16], 0);
+    for feature in features::declared() {
+        for room in [0, 8, feature.length(), feature.length() + 40] {
+            net.feature_status(feature.of_port.then_some(port(2)), feature.id, room);
+        }
+    }
     let custom = Property::Custom { id: [5; 16], data: vec![1; 20] };
     net.damaged_property(port(2), custom, Damage::CutBody);
     // Adapters that stand in for each other, by right and not.
