@@ -104,6 +104,8 @@ fn switch_of(mode: TeamingMode, host: HeapHost, ports: &[u32]) -> Switch {
     Switch { forwarding, now: Ticks::from_ms(1_000) }
 }
 
+type Change = fn(&mut Switch);
+
 fn modes() -> [Switch; 2] {
     [TeamingMode::Static, TeamingMode::SwitchIndependent].map(switch)
 }
@@ -205,7 +207,7 @@ fn nothing_but_an_address_in_use_by_another_adapter_of_the_vm_that_may_be_teamed
 
 #[test]
 fn what_is_revoked_on_either_port_ends_at_once() {
-    let revocations: [(&str, fn(&mut Switch)); 7] = [
+    let revocations: [(&str, Change); 7] = [
         ("the borrower's property is removed", |switch| switch.secure(B, None)),
         ("the borrower's property changes", |switch| switch.secure(B, Some(Security::STRICT))),
         ("the owner's property is removed", |switch| switch.secure(A, None)),
@@ -410,7 +412,7 @@ fn an_address_of_another_switch_is_outside_when_it_is_heard_there() {
 
 #[test]
 fn what_ends_on_one_switch_ends_on_all() {
-    let ends: [(&str, fn(&mut Switch)); 5] = [
+    let ends: [(&str, Change); 5] = [
         ("the property is removed", |switch| switch.secure(A, None)),
         ("the adapter is deleted", |switch| {
             switch.on(NicOp::Disconnect, A);

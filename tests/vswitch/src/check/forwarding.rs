@@ -53,6 +53,9 @@ pub fn given(world: &World, state: &mut State, module: usize, list: usize) {
     for id in ids {
         let Some(bytes) = state.frames.all.get(id).map(|frame| Arc::clone(&frame.bytes)) else { continue };
         if let Some((mac, vid)) = teaches(&case.question(state, &bytes)) {
+            if case.question(state, &bytes).user(mac, vid).is_none() {
+                state.modules[module].holders.doubt(mac, vid);
+            }
             state.modules[module].learned.maybe_inside(mac, vid, source, (now, case.given));
         }
         if let Some((mac, vid)) = claims(&case.question(state, &bytes)) {

@@ -46,6 +46,14 @@ impl Holders {
         *holder = Holder { seen: vec![at], certain: true, since, last: order, policies };
     }
 
+    /// A port that may use any address sends from it, while it may be nobody's to take over; nobody knows yet what the
+    /// extension makes of it.
+    pub fn doubt(&mut self, mac: Mac, vid: u16) {
+        if let Some(holder) = self.all.get_mut(&(mac, vid)) {
+            holder.certain = false;
+        }
+    }
+
     /// A port that may use any address has sent from it, while it was nobody's to take over.
     pub fn leave(&mut self, mac: Mac, vid: u16) {
         self.all.remove(&(mac, vid));
