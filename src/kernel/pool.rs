@@ -225,10 +225,5 @@ impl<T> Drop for PoolSlice<T> {
     }
 }
 
-/// Pool memory as the storage of the core's tables.
+/// Pool memory as the storage of the core's tables (`ndis::host`).
 pub struct Pool;
-
-impl teaming::Storage for Pool {
-    type Of<T> = PoolSlice<T>;
-    type Host = crate::ndis::host::HostHandle;
-}

@@ -5,7 +5,7 @@
 
 use super::lock::SpinLock;
 use super::status::OutOfMemory;
-use crate::kernel::pool::{PoolSlice, Tag};
+use crate::kernel::pool::{Pool, PoolSlice, Tag};
 use teaming::ports::host::{Host, PARTS, Part};
 use teaming::ports::mates::Mate;
 
@@ -47,4 +47,9 @@ impl Host for HostHandle {
     fn contains(&self, mate: Mate) -> bool {
         self.0.part(mate).is_some_and(|part| part.lock().contains(mate))
     }
+}
+
+impl teaming::Storage for Pool {
+    type Of<T> = PoolSlice<T>;
+    type Host = HostHandle;
 }

@@ -7,6 +7,7 @@
 pub mod growth;
 pub mod host;
 pub mod index;
+pub mod lending;
 pub mod mac_learning;
 pub mod mates;
 pub mod multicast;
