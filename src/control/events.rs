@@ -47,6 +47,7 @@ impl EventWriter {
     }
 
     /// Called on the thread after each of its waits. No lock held.
+    #[inline(never)] // a frame of its own
     pub fn woken(&mut self, module: &Module, woken: &Woken, passive: &Passive) {
         let is_due = self.due.is_some_and(|due| due <= clock::now());
         if !is_due && !woken.reasons.contains(Reasons::EVENTS) {
@@ -68,6 +69,7 @@ impl EventWriter {
     }
 
     /// Writes all that waits and how many were not written, before the thread ends.
+    #[inline(never)] // as above
     pub fn finish(&self, module: &Module, passive: &Passive) {
         const FOR_EVER: Ticks = Ticks::new(u64::MAX);
         loop {

@@ -136,9 +136,7 @@ fn decide_held(
         counters.change(|counters| counters.count_decision(&decision, load));
         match committed {
             Committed::To(group) => groups.push(group, list),
-            Committed::Partly(from) => {
-                return BatchEnd::Flood(list, Flood { audience: forwarding.audience(&decision), from });
-            }
+            Committed::Partly(from) => return partly(forwarding, list, &decision, from),
             Committed::Apart => {}
         }
         if groups.is_full() || destinations_left == 0 {
@@ -146,6 +144,12 @@ fn decide_held(
         }
     }
     BatchEnd::Enough
+}
+
+#[cold]
+#[inline(never)] // keeps the frame of the walk small
+fn partly(forwarding: &Forwarding<Pool>, list: Nbl, decision: &Decision, from: usize) -> BatchEnd {
+    BatchEnd::Flood(list, Flood { audience: forwarding.audience(decision), from })
 }
 
 /// Counts the traffic of a run of packets of one source, and forgets the source: the next batch looks it up again.

@@ -45,7 +45,7 @@ pub fn unicast() -> Box<dyn FnMut()> {
 }
 
 /// Broadcasts of hosts outside.
-fn from_outside(member: u8) -> Lists {
+fn external(member: u8) -> Lists {
     let mut frames = broadcasts();
     frames.iter_mut().for_each(|frame| frame[6..12].copy_from_slice(&[2, 0, 0, 0, 9, 9]));
     Lists::with_room(&frames, EXTERNAL).through(member)
@@ -54,7 +54,7 @@ fn from_outside(member: u8) -> Lists {
 /// Broadcasts from outside that no other member has brought yet.
 pub fn news() -> Box<dyn FnMut()> {
     let switch = separate(8);
-    let mut lists = from_outside(1);
+    let mut lists = external(1);
     switch.send(lists.chain(0, 1), 0x20);
     assert_eq!(lists.destinations(0), 8);
     rounds(lists, move |chain| {
@@ -66,7 +66,7 @@ pub fn news() -> Box<dyn FnMut()> {
 /// The same, and then what the switch outside gave another member of them.
 pub fn news_and_copies() -> Box<dyn FnMut()> {
     let switch = separate(8);
-    let (mut first, mut second) = (from_outside(1), from_outside(2));
+    let (mut first, mut second) = (external(1), external(2));
     switch.send(first.chain(0, CHAIN), 0x20);
     switch.send(second.chain(0, CHAIN), 0x20);
     assert_eq!((first.destinations(0), second.destinations(0)), (8, 0), "one is taken, the other a copy");
