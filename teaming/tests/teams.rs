@@ -241,6 +241,22 @@ fn what_is_revoked_on_either_port_ends_at_once() {
 }
 
 #[test]
+fn adapters_in_different_virtual_subnets_are_no_team() {
+    let in_subnet = |subnet, security: Security| Some(Security { virtual_subnet: subnet, ..security });
+    for mut switch in modes() {
+        // One that may use any address sends from it, and takes nothing over in a network that it is not in.
+        switch.secure(B, in_subnet(5_001, Security { mac_spoofing: true, ..TEAMING }));
+        switch.verdict(nic(B), mac(A), HOST);
+        assert_eq!(switch.reached(mac(A)), Some(A));
+        switch.secure(B, in_subnet(5_001, TEAMING));
+        assert!(!switch.leaves(B, mac(A)));
+        switch.secure(B, in_subnet(0, TEAMING));
+        assert!(switch.leaves(B, mac(A)));
+        assert_eq!(switch.reached(mac(A)), Some(B));
+    }
+}
+
+#[test]
 fn an_adapter_that_is_gone_leaves_the_address_to_its_owner_and_nothing_to_who_comes_to_its_place() {
     for mut switch in modes() {
         assert!(switch.leaves(B, mac(A)));

@@ -45,7 +45,7 @@ impl<S: Storage> Forwarding<S> {
             return port;
         }
         let to = packet.window.first_chunk::<6>().map_or(MacAddr::ZERO, |bytes| MacAddr(*bytes));
-        let user = self.holder(to, sent.carried().vlan).filter(|user| user.vm == port.vm);
+        let user = self.holder(to, sent.carried().vlan).filter(|user| user.team() == port.team());
         user.unwrap_or(port)
     }
 }

@@ -51,6 +51,15 @@ impl VmId {
         let length = u64::try_from(name.len()).unwrap_or(u64::MAX);
         Self(id.0 ^ length, id.1.wrapping_add(length))
     }
+
+    /// The same VM in a virtual subnet, which is a network of its own; 0 is none.
+    #[must_use]
+    pub fn in_subnet(self, subnet: u32) -> Self {
+        if self == Self::NONE || subnet == 0 {
+            return self;
+        }
+        Self(self.0 ^ crate::flow::hash::mix(subnet.into(), 0x8ebc_6af0_9c88_c6e3), self.1)
+    }
 }
 
 /// The part of `NDIS_SWITCH_NIC_PARAMETERS` that decides anything.

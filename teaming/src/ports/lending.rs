@@ -16,10 +16,15 @@ impl Port {
     /// The address that other adapters of its VM may take over: that in use by an adapter of a VM, connected or not, on a
     /// port that allows teaming. Adapters of the host have no VM.
     pub fn mate(&self) -> Option<Mate> {
-        let mate = Mate { mac: self.current_mac, vm: self.vm };
+        let mate = Mate { mac: self.current_mac, vm: self.team() };
         let is_address = mate.mac != MacAddr::ZERO && !mate.mac.is_multicast();
         let lends = self.has_nic() && self.may_team() && is_address && mate.vm != VmId::NONE;
         lends.then_some(mate)
+    }
+
+    /// With whom it shares addresses: adapters of its VM in the same virtual subnet.
+    pub fn team(&self) -> VmId {
+        self.vm.in_subnet(self.policy.security().virtual_subnet)
     }
 
     /// The addresses of other adapters of its VM are allowed.
@@ -32,7 +37,7 @@ impl<S: Storage> PortTable<S> {
     /// The port may send from the address, and be reached at it: its adapter's own, or that in use by another adapter of
     /// its VM whose port allows teaming, too.
     pub fn may_use(&self, port: &Port, mac: MacAddr) -> bool {
-        port.may_team() && (port.addresses().any(|own| own == mac) || self.lends(mac, port.vm))
+        port.may_team() && (port.addresses().any(|own| own == mac) || self.lends(mac, port.team()))
     }
 
     /// An adapter of that VM uses the address, on a port of this host that allows teaming.

@@ -60,7 +60,7 @@ pub fn given(world: &World, state: &mut State, module: usize, list: usize) {
         }
         if let Some((mac, vid)) = claims(&case.question(state, &bytes)) {
             let m = &mut state.modules[module];
-            m.holders.maybe(mac, vid, source);
+            m.holders.maybe(mac, vid, source, case.given);
             if !is_announced(m, mac) {
                 m.learned.maybe_inside(mac, vid, source, (now, case.given));
             }
@@ -74,7 +74,7 @@ fn taught(state: &mut State, case: &Case, id: FrameId, frame: &[u8]) {
         let order = state.order;
         let m = &mut state.modules[case.module];
         let policies = m.topology.policies(case.source.port).map_or(0, |policies| policies.changes);
-        m.holders.sent(mac, vid, case.source, (order, policies));
+        m.holders.sent(mac, vid, case.source, (order, policies, case.given));
         if !is_announced(m, mac) {
             m.learned.inside(mac, vid, case.source, (case.now, order, case.given));
         }

@@ -44,7 +44,13 @@ impl Lent {
 
 /// Another adapter of the same VM uses the address, on a switch of this host, and both may be teamed.
 pub fn lent(q: &Question<'_>, nic: &Nic, address: Mac) -> Lent {
-    let uses = |topology: &Topology, n: &Nic| n.vm == nic.vm && n.mac == address && may_team(topology, n);
+    // A virtual subnet is a network of its own.
+    let subnet =
+        |topology: &Topology, n: &Nic| topology.policies(n.id.port).map_or(0, |policies| policies.subnet());
+    let own = subnet(q.topology, nic);
+    let uses = |topology: &Topology, n: &Nic| {
+        n.vm == nic.vm && n.mac == address && may_team(topology, n) && subnet(topology, n) == own
+    };
     if !may_team(q.topology, nic) {
         return Lent::No;
     }

@@ -17,6 +17,8 @@ pub struct Holder {
     pub last: u64,
     /// Changes of the policies of its port until then.
     pub policies: u64,
+    /// Order number of the newest call in which each was given such a frame.
+    given: BTreeMap<NicId, u64>,
 }
 
 #[derive(Default, Debug)]
@@ -27,8 +29,9 @@ pub struct Holders {
 impl Holders {
     /// An adapter sends from an address that is its own or another's of its VM; nobody knows yet what the extension makes of
     /// it.
-    pub fn maybe(&mut self, mac: Mac, vid: u16, at: NicId) {
+    pub fn maybe(&mut self, mac: Mac, vid: u16, at: NicId, given: u64) {
         let holder = self.all.entry((mac, vid)).or_default();
+        holder.given.insert(at, given);
         if holder.seen.last() == Some(&at) {
             return;
         }
@@ -38,12 +41,20 @@ impl Holders {
     }
 
     /// The extension has passed on such a frame; what it was given before `order` may have been treated by what was known
-    /// earlier. `policies` counts the changes of the port's policies.
-    pub fn sent(&mut self, mac: Mac, vid: u16, at: NicId, (order, policies): (u64, u64)) {
+    /// earlier. `policies` counts the changes of the port's policies, `given` numbers the call in which it was given. Frames
+    /// of one call are treated in one order and passed on in another: then it stays open who was the last.
+    pub fn sent(&mut self, mac: Mac, vid: u16, at: NicId, (order, policies, given): (u64, u64, u64)) {
         let holder = self.all.entry((mac, vid)).or_default();
+        if holder.given.iter().any(|(other, theirs)| *other != at && *theirs >= given) {
+            holder.seen.retain(|known| *known != at);
+            holder.seen.push(at);
+            (holder.certain, holder.last) = (false, order);
+            return;
+        }
         let known = holder.certain && holder.seen == [at] && holder.policies == policies;
         let since = if known { holder.since } else { order };
-        *holder = Holder { seen: vec![at], certain: true, since, last: order, policies };
+        let given = std::mem::take(&mut holder.given);
+        *holder = Holder { seen: vec![at], certain: true, since, last: order, policies, given };
     }
 
     /// A port that may use any address sends from it, while it may be nobody's to take over; nobody knows yet what the
@@ -77,17 +88,32 @@ mod tests {
     fn an_address_is_at_whoever_sent_last_as_soon_as_that_is_passed_on() {
         let (mac, [a, b]) = ([2, 0, 0, 0, 0, 1], [10, 11].map(|port| NicId::new(port, 0)));
         let mut holders = Holders::default();
-        holders.sent(mac, 0, a, (5, 0));
-        holders.maybe(mac, 0, b);
+        holders.sent(mac, 0, a, (5, 0, 4));
+        holders.maybe(mac, 0, b, 6);
         let open = holders.of(mac, 0).unwrap();
         assert_eq!((&open.seen[..], open.certain), (&[a, b][..], false));
-        holders.sent(mac, 0, b, (7, 0));
-        holders.sent(mac, 0, b, (9, 0));
+        holders.sent(mac, 0, b, (7, 0, 6));
+        holders.sent(mac, 0, b, (9, 0, 8));
         let known = holders.of(mac, 0).unwrap();
         assert_eq!((&known.seen[..], known.since, known.last), (&[b][..], 7, 9));
         // Its policies have changed: an extension may have begun anew.
-        holders.sent(mac, 0, b, (11, 1));
+        holders.sent(mac, 0, b, (11, 1, 10));
         assert_eq!(holders.of(mac, 0).unwrap().since, 11);
         assert!(holders.of(mac, 7).is_none());
+    }
+
+    #[test]
+    fn of_two_that_send_in_one_call_either_may_be_the_last() {
+        let (mac, [a, b]) = ([2, 0, 0, 0, 0, 1], [10, 11].map(|port| NicId::new(port, 0)));
+        let mut holders = Holders::default();
+        [a, b].into_iter().for_each(|at| holders.maybe(mac, 0, at, 4));
+        holders.sent(mac, 0, b, (5, 0, 4));
+        holders.sent(mac, 0, a, (6, 0, 4));
+        let open = holders.of(mac, 0).unwrap();
+        assert_eq!((&open.seen[..], open.certain), (&[b, a][..], false));
+        holders.maybe(mac, 0, b, 7);
+        holders.sent(mac, 0, b, (8, 0, 7));
+        let known = holders.of(mac, 0).unwrap();
+        assert_eq!((&known.seen[..], known.certain), (&[b][..], true));
     }
 }
