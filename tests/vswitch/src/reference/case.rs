@@ -16,7 +16,7 @@ use crate::machine::world::World;
 use crate::reference::{Question, vlan, vnics};
 use crate::switch::frames::FrameId;
 use crate::switch::ndis::{Life, State};
-use crate::switch::ports::{Mac, NicId};
+use crate::switch::ports::{Mac, Nic, NicId};
 use lbfoext::ndis::raw::{NetBufferList, PortDestination, info};
 use std::sync::Arc;
 
@@ -132,6 +132,7 @@ pub struct Case {
 impl Case {
     pub fn question<'a>(&self, state: &'a State, frame: &'a [u8]) -> Question<'a> {
         let m = &state.modules[self.module];
+        let has_link = |nic: &Nic| m.external.adapters.get(&nic.id.index).is_some_and(|a| a.link_up);
         Question {
             topology: &m.topology,
             learned: &m.learned,
@@ -152,6 +153,7 @@ impl Case {
             tag: self.tag,
             subnet: self.subnet,
             unencrypted: self.unencrypted,
+            cut_off: !m.topology.members().any(|nic| nic.usable && has_link(nic)),
         }
     }
 

@@ -173,6 +173,8 @@ pub struct Question<'a> {
     pub subnet: u32,
     /// No live member is known to have the packet's security associations.
     pub unencrypted: bool,
+    /// No adapter of the team has a link: whatever is known of them, nothing can leave.
+    pub cut_off: bool,
 }
 
 impl Question<'_> {
@@ -472,7 +474,8 @@ fn uplink(q: &Question<'_>, inside: Inside, tags: Tags) -> Option<Reach> {
     let live = q.topology.live_members() > 0;
     let uncertain = q.topology.members().any(|n| !n.usable);
     let encrypted = if q.unencrypted { Reach::May(Freedom::Unencrypted) } else { Reach::Must };
-    let reach = vlan::leave(port, inside, tags).and(subnet(q, port)).and(encrypted);
+    let carried = if q.cut_off { Reach::May(Freedom::MemberDown) } else { Reach::Must };
+    let reach = vlan::leave(port, inside, tags).and(subnet(q, port)).and(encrypted).and(carried);
     match (live, uncertain) {
         (true, _) => Some(reach),
         (false, true) => Some(reach.and(Reach::May(Freedom::MemberDown))),

@@ -83,6 +83,7 @@ impl State {
             tag,
             subnet,
             unencrypted,
+            cut_off: false,
         });
         let way = expected.ways.first().filter(|_| expected.refused.is_none())?;
         let mut all = way.must.clone();
