@@ -89,7 +89,7 @@ impl<'a> Question<'a> {
         };
         // Who was disconnected since has to send again.
         let left = |nic: &&Nic| topology.disconnects.get(&nic.id).is_none_or(|at| *at < holder.last);
-        let seen = holder.seen.iter().filter_map(|id| topology.nic(*id));
+        let seen = holder.candidates(self.given).filter_map(|id| topology.nic(id));
         let all: Vec<&Nic> = seen.filter(here).filter(left).collect();
         let newest = holder.seen.last().and_then(|id| topology.policies(id.port));
         let same = newest.is_some_and(|policies| policies.changes == holder.policies);

@@ -21,6 +21,15 @@ pub struct Holder {
     given: BTreeMap<NicId, u64>,
 }
 
+impl Holder {
+    /// Those that may have been it when a frame was treated that was given in the call `given`.
+    pub fn candidates(&self, given: u64) -> impl Iterator<Item = NicId> + '_ {
+        let early = given <= self.since || !self.certain;
+        let earlier = self.given.keys().filter(move |at| early && !self.seen.contains(at));
+        self.seen.iter().chain(earlier).copied()
+    }
+}
+
 #[derive(Default, Debug)]
 pub struct Holders {
     all: BTreeMap<(Mac, u16), Holder>,
