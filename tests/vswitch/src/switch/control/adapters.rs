@@ -211,6 +211,7 @@ impl State {
         };
         self.before_serving(world, module, index, holder, inner);
         crate::inject::extra_request(world, self, module, index, holder, inner);
+        let unknowable = self.is_lost_unseen(module, index, source, inner);
         let Some(adapter) = self.modules[module].external.adapters.get_mut(&index) else {
             return Served { status: ADAPTER_NOT_FOUND, ..Served::default() };
         };
@@ -221,9 +222,6 @@ impl State {
         let taken_for = Holder { source: owner.unwrap_or(source), ..holder };
         // SAFETY: the switch and the extension build their requests with the lengths that they state.
         let served = unsafe { adapter.offloads.serve(taken_for, inner) };
-        // What went with an adapter before the extension was attached again, no adapter has, and the extension cannot know.
-        let is_lost = first.is_some_and(|resource| self.control.nics.lost.contains(&(source, resource)));
-        let unknowable = is_lost && self.modules[module].attached_before;
         if let Some((rule, text)) = served.complaint.as_ref().filter(|_| !unknowable) {
             world.violate(rule, format!("adapter {index}: {text}"));
         }
@@ -293,6 +291,25 @@ impl State {
             set.is_some_and(|set| set.target == on)
         });
         there && inner_request::named_by(inner, &nodes).into_iter().all(holds)
+    }
+
+    /// Whether the request went to the only adapter there is about what was lost with another one before the extension was
+    /// attached, and what nobody has there: to an extension that sees one adapter, which lists no such thing, it is that
+    /// adapter's, and the adapter refuses it as it would without the extension.
+    fn is_lost_unseen(&self, module: usize, index: u16, source: NicId, inner: &OidRequest) -> bool {
+        let m = &self.modules[module];
+        let nodes = inner_request::nodes_of(inner);
+        let nodes: Vec<&[u8]> = nodes.iter().map(|n| &n[..]).collect();
+        let named = inner_request::named_by(inner, &nodes);
+        let adapter = m.external.adapters.get(&index);
+        let (nics, nobody) = (&self.control.nics, |r| adapter.is_some_and(|a| a.offloads.owner(r).is_none()));
+        let unseen = |r: &Resource| {
+            nics.lost.contains(&(source, *r)) && !nics.known.contains(&(module, source, *r)) && nobody(*r)
+        };
+        let absent = |r: &&Resource| adapter.is_some_and(|a| !a.offloads.holds(source, **r));
+        m.attached_before
+            && self.only_adapter(module) == Some(index)
+            && named.iter().filter(absent).all(unseen)
     }
 
     /// Checks that the extension chose this adapter correctly.
