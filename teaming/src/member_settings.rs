@@ -3,7 +3,7 @@
 
 use core::num::NonZeroU32;
 
-use crate::settings::{Lookup, Problem, Setting, SettingIssue, SettingKind, TakesEffect};
+use crate::settings::{Lookup, Setting, SettingIssue, SettingKind, TakesEffect};
 use crate::team::member::MemberSettings;
 
 pub const MEMBER_SETTINGS: &[Setting] = &[WEIGHT];
@@ -26,15 +26,11 @@ pub type MemberIssues = heapless::Vec<SettingIssue, { MEMBER_SETTINGS.len() }>;
 pub fn read(mut lookup: impl FnMut(&Setting) -> Lookup) -> (MemberSettings, MemberIssues) {
     let mut issues = MemberIssues::new();
     let mut value = |setting: &'static Setting| {
-        let problem = match lookup(setting) {
-            Lookup::Missing => return setting.default,
-            Lookup::Value(value) if setting.accepts(value) => return value,
-            Lookup::Value(value) => Problem::OutOfRange(value),
-            Lookup::WrongType => Problem::WrongType,
-        };
-        // Every setting is asked once and raises at most once, so there is always room.
-        let _ = issues.push(SettingIssue { setting, problem });
-        setting.default
+        setting.taken(lookup(setting)).unwrap_or_else(|problem| {
+            // Every setting is asked once and raises at most once, so there is always room.
+            let _ = issues.push(SettingIssue { setting, problem });
+            setting.default
+        })
     };
     let weight = u32::try_from(value(&WEIGHT)).ok().and_then(NonZeroU32::new);
     (MemberSettings { weight }, issues)

@@ -166,6 +166,16 @@ impl Setting {
             SettingKind::Choice(choices) => choices.iter().any(|&(choice, _)| choice == value),
         }
     }
+
+    /// The value that was found, or the default where there is none.
+    pub fn taken(&self, found: Lookup) -> Result<u64, Problem> {
+        match found {
+            Lookup::Missing => Ok(self.default),
+            Lookup::Value(value) if self.accepts(value) => Ok(value),
+            Lookup::Value(value) => Err(Problem::OutOfRange(value)),
+            Lookup::WrongType => Err(Problem::WrongType),
+        }
+    }
 }
 
 /// Numbers equal LBFO's `TeamingMode`.
@@ -247,14 +257,10 @@ impl Settings {
     pub fn read(mut lookup: impl FnMut(&Setting) -> Lookup) -> (Self, Issues) {
         let mut issues = Issues::new();
         let mut value = |setting: &'static Setting| {
-            let problem = match lookup(setting) {
-                Lookup::Missing => return setting.default,
-                Lookup::Value(value) if setting.accepts(value) => return value,
-                Lookup::Value(value) => Problem::OutOfRange(value),
-                Lookup::WrongType => Problem::WrongType,
-            };
-            raise(&mut issues, setting, problem);
-            setting.default
+            setting.taken(lookup(setting)).unwrap_or_else(|problem| {
+                raise(&mut issues, setting, problem);
+                setting.default
+            })
         };
         let mode = match value(&TEAMING_MODE) {
             0 => TeamingMode::Static,

@@ -221,6 +221,28 @@ fn watch(world: &World, handle: *mut c_void, filter: u32, tree: bool, pending: P
     result
 }
 
+/// Gives a structure whose first `fixed` bytes must fit, and as much of the rest as there is room for.
+///
+/// # Safety
+/// The buffer has the stated length; `needed` is writable.
+pub(super) unsafe fn answer(
+    bytes: &[u8],
+    fixed: usize,
+    (buffer, length): (*mut u8, u32),
+    needed: *mut u32,
+) -> i32 {
+    let room = length as usize;
+    // SAFETY: by the caller.
+    unsafe {
+        needed.write(bytes.len() as u32);
+        if room < fixed {
+            return STATUS_BUFFER_TOO_SMALL;
+        }
+        ptr::copy_nonoverlapping(bytes.as_ptr(), buffer, bytes.len().min(room));
+    }
+    if bytes.len() > room { STATUS_BUFFER_OVERFLOW } else { STATUS_SUCCESS }
+}
+
 exports! {
     pub extern "win64" fn ZwOpenKey(handle: *mut *mut c_void, access: u32, attributes: *mut ObjectAttributes) -> i32
     where irql <= PASSIVE {
@@ -263,16 +285,8 @@ exports! {
         let name = unsafe { text(name) };
         let Some(value) = world.registry.value(&path, &name) else { return STATUS_OBJECT_NAME_NOT_FOUND };
         let Some((bytes, fixed)) = information(class, &name, &value) else { return STATUS_INVALID_PARAMETER };
-        let room = length as usize;
         // SAFETY: the driver passes a buffer of `length` bytes and a place for the needed length.
-        unsafe {
-            result_length.write(bytes.len() as u32);
-            if room < fixed {
-                return STATUS_BUFFER_TOO_SMALL;
-            }
-            ptr::copy_nonoverlapping(bytes.as_ptr(), buffer.cast(), bytes.len().min(room));
-        }
-        if bytes.len() > room { STATUS_BUFFER_OVERFLOW } else { STATUS_SUCCESS }
+        unsafe { answer(&bytes, fixed, (buffer.cast(), length), result_length) }
     }
 
     pub extern "win64" fn ZwNotifyChangeKey(

@@ -3,12 +3,10 @@
 use crate::exports;
 use crate::machine::fault;
 use crate::machine::registry_calls::{
-    STATUS_BUFFER_OVERFLOW, STATUS_BUFFER_TOO_SMALL, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER,
-    STATUS_SUCCESS, with_handle,
+    STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER, answer, with_handle,
 };
 use crate::machine::world;
 use std::ffi::c_void;
-use std::ptr;
 
 const STATUS_NO_MORE_ENTRIES: i32 = 0x8000_001A_u32 as i32;
 const STATUS_KEY_DELETED: i32 = 0xC000_017C_u32 as i32;
@@ -47,15 +45,7 @@ exports! {
         let mut bytes = vec![0x5A; FIXED - 4];
         bytes.extend((name.len() as u32).to_le_bytes());
         bytes.extend(name);
-        let room = length as usize;
         // SAFETY: the driver passes a buffer of `length` bytes and a place for the needed length.
-        unsafe {
-            result_length.write(bytes.len() as u32);
-            if room < FIXED {
-                return STATUS_BUFFER_TOO_SMALL;
-            }
-            ptr::copy_nonoverlapping(bytes.as_ptr(), buffer.cast(), bytes.len().min(room));
-        }
-        if bytes.len() > room { STATUS_BUFFER_OVERFLOW } else { STATUS_SUCCESS }
+        unsafe { answer(&bytes, FIXED, (buffer.cast(), length), result_length) }
     }
 }
