@@ -3,7 +3,7 @@
 
 use crate::kernel::pool::{Pool, PoolBox, PoolSlice, Tag};
 use crate::ndis::status::OutOfMemory;
-use teaming::event::journal::{Due, Journal, KEPT, LIMITS, Rooms, WAITING};
+use teaming::event::journal::{Journal, KEPT, LIMITS, Rooms, WAITING};
 use teaming::event::limit::Limit;
 
 pub use teaming::event::Event;
@@ -16,7 +16,7 @@ pub type Events = PoolBox<Journal<Pool>>;
 pub fn try_new() -> Result<Events, OutOfMemory> {
     let rooms = Rooms {
         kept: PoolSlice::try_new(Tag::TABLE, KEPT, |_| None)?,
-        waiting: PoolSlice::try_new(Tag::TABLE, WAITING, |_| Due::NONE)?,
+        waiting: PoolSlice::try_new(Tag::TABLE, WAITING, |_| None)?,
         limits: PoolSlice::try_new(Tag::TABLE, LIMITS, |_| Limit::NEW)?,
     };
     PoolBox::try_make(Tag::TABLE, || Journal::new(rooms))

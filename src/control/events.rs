@@ -5,7 +5,6 @@ use crate::kernel::worker::{Reasons, Woken};
 use crate::module::{Control, Module};
 use crate::ndis::irql::Passive;
 use crate::trace::Event;
-use teaming::event::journal::{Due, Place};
 use teaming::event::log_entry::Strings;
 use teaming::ids::Ticks;
 
@@ -53,14 +52,14 @@ impl EventWriter {
         if !is_due && !woken.reasons.contains(Reasons::EVENTS) {
             return;
         }
-        while let Some(due) = self.next(module) {
-            if !write(module, &due, passive) {
-                module.control.lock().events.refused(&due, clock::now());
+        while let Some(event) = self.next(module) {
+            if !write(module, &event, passive) {
+                module.control.lock().events.refused(&event, clock::now());
             }
         }
     }
 
-    fn next(&mut self, module: &Module) -> Option<Due> {
+    fn next(&mut self, module: &Module) -> Option<Event> {
         let now = clock::now();
         let mut control = module.control.lock();
         let next = control.events.take(now, now);
@@ -74,21 +73,16 @@ impl EventWriter {
         const FOR_EVER: Ticks = Ticks::new(u64::MAX);
         loop {
             let next = module.control.lock().events.take(clock::now(), FOR_EVER);
-            let Some(due) = next else { return };
+            let Some(event) = next else { return };
             // What is refused now has no later.
-            write(module, &due, passive);
+            write(module, &event, passive);
         }
     }
 }
 
-/// Whether the event was written, or nobody reads there.
+/// Whether the event was written.
 #[inline(never)] // a frame of its own
-fn write(module: &Module, due: &Due, passive: &Passive) -> bool {
-    match due.place {
-        Place::Log => {
-            let switch = module.switch_title.get().map_or(&[][..], |title| title);
-            module.log.write(due.event.kind(), &Strings::new(&due.event, switch), passive)
-        }
-        Place::Trace => true,
-    }
+fn write(module: &Module, event: &Event, passive: &Passive) -> bool {
+    let switch = module.switch_title.get().map_or(&[][..], |title| title);
+    module.log.write(event.kind(), &Strings::new(event, switch), passive)
 }

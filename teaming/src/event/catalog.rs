@@ -4,7 +4,7 @@
 //! An id is never given to another event: tools, filters and notes of administrators name it. A new event takes the next
 //! number; `tests/data/events.csv` keeps the ids and fields that have been given out.
 
-/// How much an event matters, with the numbers of ETW (`TRACE_LEVEL_*`).
+/// How much an event matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// Traffic is lost until somebody acts.
@@ -37,7 +37,7 @@ impl Level {
     }
 }
 
-/// What an event is about; the bits by which a trace session selects.
+/// What an event is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keyword {
     /// The team as a whole, and its members' comings and goings.
@@ -71,7 +71,7 @@ impl Keyword {
     }
 }
 
-/// The type of a field in a trace.
+/// The type of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FieldType {
     U32,

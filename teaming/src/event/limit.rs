@@ -1,8 +1,8 @@
-//! How often one kind of event may be written to one place: a burst at once, then one for each interval.
+//! How often one kind of event may be written: a burst at once, then one for each interval.
 
 use crate::ids::Ticks;
 
-/// The pace of a place.
+/// A burst, and a rate after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventRate {
     /// So many in a row.
