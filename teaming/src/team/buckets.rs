@@ -258,6 +258,12 @@ impl<S: Storage> Table<S> {
                 continue;
             }
             let current = *owner & !WAITING;
+            if is_home_live && clock.at_once {
+                let moves = if live.has_number(current) { &mut moved.idle } else { &mut moved.forced };
+                *moves = moves.wrapping_add(u32::from(current != home));
+                *owner = home;
+                continue;
+            }
             let target = if is_home_live {
                 home
             } else if let Some(borrower) = lending.borrower(from.wrapping_add(number)) {
