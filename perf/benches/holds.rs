@@ -144,6 +144,7 @@ const ACTS: &[Act] = &[
         let switch = full();
         (2_000..2_100).for_each(|port| switch.port(oids::SWITCH_PORT_CREATE, port));
     }),
+    holds("the status of the team is asked for", || full().team_status()),
     holds("restart: the switch is read", || {
         start(MEMBERS, PORTS);
     }),

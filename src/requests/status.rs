@@ -13,7 +13,8 @@ use teaming::forward::counters::Counters;
 use teaming::ids::PortId;
 use teaming::status::{self, PORT_FEATURE, TEAM_FEATURE, TEAM_FIELDS, TeamStatus, VERSION};
 
-const TEAM: [u8; 16] = text::guid(&text::utf16(TEAM_FEATURE));
+/// The feature of the team, as it lies in memory.
+pub const TEAM: [u8; 16] = text::guid(&text::utf16(TEAM_FEATURE));
 const PORT: [u8; 16] = text::guid(&text::utf16(PORT_FEATURE));
 
 /// Before a request goes down: the status to complete it with, or `None` to pass it on.

@@ -26,6 +26,49 @@ impl NullSwitch {
         leave(Counting::Handlers);
     }
 
+    /// Somebody asks for the status of the team, which the driver answers.
+    ///
+    /// # Panics
+    /// If it is not answered.
+    pub fn team_status(&self) {
+        const ROOM: usize = 8 * 1024;
+        const CUSTOM: u32 = size_of::<raw::SwitchFeatureStatusParameters>() as u32;
+        #[repr(C)]
+        struct Asked {
+            parameters: raw::SwitchFeatureStatusParameters,
+            custom: raw::SwitchFeatureStatusCustom,
+            data: [u8; ROOM],
+        }
+        let parameters = raw::SwitchFeatureStatusParameters {
+            header: ObjectHeader::new(object_type::DEFAULT, 1, CUSTOM as u16),
+            feature_status_type: raw::feature_status_type::CUSTOM,
+            feature_status_id: raw::Guid::from_bytes(lbfoext::requests::status::TEAM),
+            feature_status_buffer_offset: CUSTOM,
+            ..raw::SwitchFeatureStatusParameters::ZERO
+        };
+        let custom = raw::SwitchFeatureStatusCustom {
+            header: ObjectHeader::new(object_type::DEFAULT, 1, 16),
+            feature_status_custom_buffer_offset: size_of::<raw::SwitchFeatureStatusCustom>() as u32,
+            ..raw::SwitchFeatureStatusCustom::ZERO
+        };
+        let mut asked = Box::new(Asked { parameters, custom, data: [0; ROOM] });
+        let length = size_of::<Asked>() as u32;
+        let mut request = OidRequest {
+            header: ObjectHeader::new(object_type::OID_REQUEST, 1, OidRequest::SIZE_REVISION_1),
+            request_type: raw::request_type::METHOD,
+            oid: oids::SWITCH_FEATURE_STATUS_QUERY,
+            information_buffer: (&raw mut *asked).cast(),
+            length,
+            word52: length,
+            ..OidRequest::ZERO
+        };
+        enter(Counting::Handlers);
+        // SAFETY: everything lives through the call, in which the request is completed.
+        let status = unsafe { (self.request)(self.module, &mut request) };
+        leave(Counting::Handlers);
+        assert_eq!(status, raw::SUCCESS);
+    }
+
     /// What happens to a port.
     pub fn port(&self, oid: u32, number: u32) {
         self.set(oid, &mut port(number), PortParameters::SIZE_REVISION_1.into());
