@@ -88,7 +88,7 @@ impl<'a> Question<'a> {
                 && (nic.mac == address || lent(self, nic, address) != Lent::No)
         };
         // Who was disconnected since has to send again.
-        let left = |nic: &&Nic| topology.disconnects.get(&nic.id).is_none_or(|at| *at < holder.last);
+        let left = |nic: &&Nic| topology.disconnects.get(&nic.id).is_none_or(|at| *at < holder.spoke(nic.id));
         let seen = holder.candidates(self.given).filter_map(|id| topology.nic(id));
         let all: Vec<&Nic> = seen.filter(here).filter(left).collect();
         let newest = holder.seen.last().and_then(|id| topology.policies(id.port));

@@ -309,10 +309,11 @@ impl Net {
         self.inside(move || remove(module, id));
     }
 
-    /// Disconnects a NIC without deleting it.
+    /// Disconnects a NIC without deleting it; the switch does so with none whose creation was refused.
     pub fn disconnect(&self, nic: NicId) {
         let module = self.1;
-        self.inside(move || lifecycle::disconnect(module, nic));
+        let there = move || with(|_, s| s.modules[module].topology.nic(nic).is_some());
+        self.inside(move || there() && lifecycle::disconnect(module, nic));
     }
 
     /// Changes the address of a guest's NIC.

@@ -97,8 +97,10 @@ impl Net {
         .unwrap_or_default()
     }
 
+    /// Connects a NIC; the switch does so with none whose creation was refused.
     pub fn connect_guest_nic(&self, id: NicId) -> bool {
         let module = self.1;
-        self.inside(move || lifecycle::connect(module, id)).unwrap_or(false)
+        let there = move || with(|_, s| s.modules[module].topology.nic(id).is_some());
+        self.inside(move || there() && lifecycle::connect(module, id)).unwrap_or(false)
     }
 }

@@ -13,8 +13,8 @@ pub struct Holder {
     pub certain: bool,
     /// Order number of the call by which this was certain.
     pub since: u64,
-    /// Order number of the last frame's call.
-    pub last: u64,
+    /// Order number of the last call in which such a frame was passed on.
+    last: u64,
     /// Changes of the policies of its port until then.
     pub policies: u64,
     /// Order number of the newest call in which each was given such a frame.
@@ -27,6 +27,11 @@ impl Holder {
         let early = given <= self.since || !self.certain;
         let earlier = self.given.keys().filter(move |at| early && !self.seen.contains(at));
         self.seen.iter().chain(earlier).copied()
+    }
+
+    /// Order number of the last call in which this one gave such a frame, or in which one was passed on.
+    pub fn spoke(&self, at: NicId) -> u64 {
+        self.given.get(&at).copied().unwrap_or_default().max(self.last)
     }
 }
 
@@ -109,6 +114,18 @@ mod tests {
         holders.sent(mac, 0, b, (11, 1, 10));
         assert_eq!(holders.of(mac, 0).unwrap().since, 11);
         assert!(holders.of(mac, 7).is_none());
+    }
+
+    #[test]
+    fn whoever_sends_after_it_was_disconnected_has_the_address_though_nothing_of_it_could_be_judged() {
+        let (mac, [a, b]) = ([2, 0, 0, 0, 0, 1], [10, 11].map(|port| NicId::new(port, 0)));
+        let mut holders = Holders::default();
+        holders.maybe(mac, 0, b, 4);
+        holders.sent(mac, 0, b, (5, 0, 4));
+        // It is disconnected in call 6, and connected.
+        holders.maybe(mac, 0, a, 7);
+        let open = holders.of(mac, 0).unwrap();
+        assert_eq!((open.certain, open.spoke(a), open.spoke(b)), (false, 7, 5));
     }
 
     #[test]
