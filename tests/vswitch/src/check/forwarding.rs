@@ -81,7 +81,8 @@ fn taught(state: &mut State, case: &Case, id: FrameId, frame: &[u8]) {
     }
     let question = case.question(state, frame);
     let Some((mac, vid)) = teaches(&question) else { return };
-    if !question.is_taken_over(mac, vid) {
+    let taken_over = question.is_taken_over(mac, vid);
+    if !taken_over {
         state.modules[case.module].holders.leave(mac, vid);
     }
     let origin = state.frames.all.get(id).map(|frame| frame.origin);
@@ -90,6 +91,9 @@ fn taught(state: &mut State, case: &Case, id: FrameId, frame: &[u8]) {
     let m = &mut state.modules[case.module];
     if origin.is_some_and(|origin| !origin.is_outside()) && !m.arrivals.is_from_outside(&content) {
         m.learned.inside(mac, vid, case.source, (case.now, order, case.given));
+        if !taken_over {
+            m.learned.surely(mac, vid, case.source);
+        }
     }
 }
 

@@ -197,8 +197,9 @@ fn custom(world: &World, Decision { refused, status, .. }: Decision) {
 
 /// A question about a feature of the extension's own. Memory may be refused, and a port unknown.
 fn own_status(world: &World, state: &State, above: &Above, decision: Decision, feature: &features::Feature) {
-    let Decision { refused, status, bytes: (written, needed) } = decision;
+    let Decision { status, bytes: (written, needed), .. } = decision;
     let (head, room) = property_bytes::feature_room(above.oid, above.length);
+    let ended = !above.reached_below;
     let m = &state.modules[above.module];
     let port = u32::from_le_bytes(above.payload_before[8..12].try_into().unwrap_or_default());
     let known = m.topology.ports.contains_key(&port) && m.enumerations > 0 && world.faults() == 0;
@@ -217,7 +218,7 @@ fn own_status(world: &World, state: &State, above: &Above, decision: Decision, f
     // Each rule is tested where those before it hold.
     let told = status == INVALID_LENGTH && needed as usize == least && now == above.payload_before;
     let checks = [
-        ("PROP-17", refused && ([SUCCESS, INVALID_LENGTH].contains(&status) || excused)),
+        ("PROP-17", ended && ([SUCCESS, INVALID_LENGTH].contains(&status) || excused)),
         ("PROP-19", excused || has_room == (status == SUCCESS) && (has_room || told)),
         ("PROP-20", status != SUCCESS || written as usize == least),
         (

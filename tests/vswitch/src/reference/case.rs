@@ -88,10 +88,10 @@ impl State {
 }
 
 impl State {
-    /// Changes of all other switches.
+    /// Changes of all other switches, and of the modules there.
     pub fn generations_elsewhere(&self, module: usize) -> u64 {
         let others = self.modules.iter().filter(|m| m.index != module);
-        others.map(|m| m.topology.generation).sum()
+        others.map(|m| m.topology.generation + (u64::from(m.leaving) << 48) + ((m.life as u64) << 40)).sum()
     }
 
     /// The other switches that the extension has to do with, and whether it knows all of them.

@@ -438,7 +438,7 @@ fn owner(q: &Question<'_>, nic: &Nic, inside: Inside) -> Reach {
     if users.all.iter().any(|user| user.id == nic.id) {
         return if users.certain { Reach::No(Cause::Owner) } else { Reach::May(Freedom::Guarded) };
     }
-    let guarded = q.is_separate() && q.learned.places(from).last() == Some(&nic.id);
+    let guarded = q.is_separate() && q.learned.is_maybe_behind(from, inside.vid, nic.id);
     if guarded { Reach::May(Freedom::Guarded) } else { Reach::Must }
 }
 

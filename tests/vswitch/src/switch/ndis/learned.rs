@@ -38,6 +38,8 @@ struct InVlan {
     outside: Option<(u64, bool)>,
     /// The first frame for many that was heard outside since.
     first: Option<Wire>,
+    /// The last port whose frame an extension must have learned from, and those that have sent since.
+    behind: Vec<NicId>,
 }
 
 #[derive(Default, Debug)]
@@ -66,6 +68,9 @@ impl Learned {
         places.push(at);
         let heard = self.in_vlan(mac, vid);
         heard.inside_at = Some(now);
+        if !heard.behind.contains(&at) {
+            heard.behind.push(at);
+        }
         heard.inside_order = heard.inside_order.max(order);
         if let Some((_, certain)) = &mut heard.outside {
             *certain = false;
@@ -140,6 +145,17 @@ impl Learned {
         self.heard.get(&mac).map_or(&[], |heard| &heard.inside)
     }
 
+    /// The extension has learned from a frame of this port for sure: nobody may take the address over.
+    pub fn surely(&mut self, mac: Mac, vid: u16, at: NicId) {
+        self.in_vlan(mac, vid).behind = vec![at];
+    }
+
+    /// Whether an extension may know the address behind this port.
+    pub fn is_maybe_behind(&self, mac: Mac, vid: u16, at: NicId) -> bool {
+        let heard = self.heard.get(&mac).and_then(|heard| heard.vlans.get(&vid));
+        heard.is_some_and(|heard| heard.behind.contains(&at))
+    }
+
     /// As the extension must know when it is given a packet, by the order number of the call.
     pub fn whereabouts(&self, mac: Mac, vid: u16, (now, given): (u64, u64)) -> Whereabouts {
         let heard = self.heard.get(&mac).and_then(|heard| heard.vlans.get(&vid));
@@ -162,6 +178,24 @@ mod tests {
 
     fn wire(last: u8) -> Wire {
         Wire { vid: 0, bytes: vec![last; 20] }
+    }
+
+    #[test]
+    fn an_address_is_behind_the_last_that_taught_it_for_sure_or_behind_who_sent_since() {
+        let [first, second, third] = [10, 11, 12].map(|port| NicId::new(port, 0));
+        let mut learned = Learned::default();
+        let behind = |learned: &Learned| [first, second, third].map(|at| learned.is_maybe_behind(MAC, 0, at));
+        assert_eq!(behind(&learned), [false; 3]);
+        learned.inside(MAC, 0, first, (0, 1, 1));
+        learned.surely(MAC, 0, first);
+        learned.maybe_inside(MAC, 0, second, (0, 2));
+        assert_eq!(behind(&learned), [true, true, false]);
+        learned.inside(MAC, 0, second, (0, 3, 2));
+        learned.maybe_inside(MAC, 0, first, (0, 4));
+        assert_eq!(behind(&learned), [true, true, false]);
+        learned.inside(MAC, 0, third, (0, 5, 4));
+        learned.surely(MAC, 0, third);
+        assert_eq!(behind(&learned), [false, false, true]);
     }
 
     #[test]
