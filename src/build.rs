@@ -64,9 +64,10 @@ fn link_driver() -> Result<(), Box<dyn Error>> {
         "/INTEGRITYCHECK",
         "/MANIFEST:NO",
     ];
-    // What lld-link does not do unasked: the header's checksum, which Windows requires of a driver, and
-    // the same bytes from the same sources (no time, no path of a symbol file).
-    const FOR_LLD: [&str; 3] = ["/RELEASE", "/Brepro", "/DEBUG:NONE"];
+    // What lld-link does not do unasked: the header's checksum, which Windows requires of a driver; the same bytes from
+    // the same sources (no time, and in the symbols no folder but this one); the symbols under their name alone.
+    const FOR_LLD: [&str; 5] =
+        ["/RELEASE", "/Brepro", "/DEBUG", "/PDBALTPATH:lbfoext.pdb", "/PDBSOURCEPATH:C:\\lbfoext"];
 
     let kit = env::var("WDKContentRoot").map_err(|_| "no driver kit: build the image with `cargo image`")?;
     let version = env::var("Version_Number")?;

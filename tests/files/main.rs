@@ -7,6 +7,7 @@ mod inf;
 mod layout;
 mod map;
 mod messages;
+mod memory_integrity;
 mod mof;
 mod tidy;
 mod topics;

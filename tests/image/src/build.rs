@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::{
     kit::{self, Kit},
+    linker,
     toolchain::{self, Toolchain},
     wrapper,
 };
@@ -21,7 +22,7 @@ pub fn run(workspace: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Leaves the image, its map and the digest of its sources where `image::IMAGE` and its neighbours say.
+/// Leaves the image, its symbols, its map and the digest of its sources where `image::IMAGE` and its neighbours say.
 pub fn build(workspace: &Path) -> Result<()> {
     let toolchain = toolchain::find()?;
     // Before the build: a source that changes meanwhile makes the image stale, not falsely fresh.
@@ -30,7 +31,9 @@ pub fn build(workspace: &Path) -> Result<()> {
     kit::run(&mut cargo(workspace, &toolchain, &kit)?)?;
 
     let library = workspace.join(image::IMAGE).with_extension("dll");
-    place(&library.with_file_name("deps").join("lbfoext.map"), &workspace.join(image::MAP))?;
+    let deps = library.with_file_name("deps");
+    place(&deps.join("lbfoext.map"), &workspace.join(image::MAP))?;
+    place(&deps.join("lbfoext.pdb"), &workspace.join(image::SYMBOLS))?;
     fs::write(workspace.join(image::SOURCES), sources)?;
     let first = !workspace.join(image::IMAGE).exists();
     place(&library, &workspace.join(image::IMAGE))?;
@@ -59,7 +62,10 @@ fn cargo(workspace: &Path, toolchain: &Toolchain, kit: &Kit) -> Result<Command> 
         .env("RUSTC_WRAPPER", env::current_exe()?)
         .env(wrapper::SHIMS, &kit.shims)
         .env("LIBCLANG_PATH", &toolchain.libclang)
-        .env("CARGO_TARGET_X86_64_PC_WINDOWS_MSVC_LINKER", &toolchain.linker)
+        .env(
+            "CARGO_TARGET_X86_64_PC_WINDOWS_MSVC_LINKER",
+            linker::install(&workspace.join("target/image/linker"))?,
+        )
         .env("WDKContentRoot", &kit.root)
         .env("Version_Number", kit::VERSION);
     Ok(command)

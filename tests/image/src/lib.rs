@@ -1,7 +1,12 @@
-//! Where the driver image lies and which sources it was built from.
+//! Where the driver image lies and which sources it was built from; the formats of its package.
 //!
 //! `cargo image` writes the digest of the sources beside the image; the tests compute it again, so that an
 //! image older than the code it is tested for is noticed. Nothing here builds or runs anything.
+
+pub mod archive;
+pub mod authenticode;
+pub mod catalog;
+pub mod symbols;
 
 use std::{
     ffi::OsStr,
@@ -15,6 +20,10 @@ use sha2::{Digest, Sha256};
 pub const TARGET: &str = "x86_64-pc-windows-msvc";
 /// The driver image, from the workspace's root.
 pub const IMAGE: &str = "target/x86_64-pc-windows-msvc/release/lbfoext.sys";
+/// The symbols of the image, for a debugger.
+pub const SYMBOLS: &str = "target/x86_64-pc-windows-msvc/release/lbfoext.pdb";
+/// The package that is copied to a host.
+pub const PACKAGE: &str = "target/x86_64-pc-windows-msvc/release/lbfoext.zip";
 /// The linker's map of the image.
 pub const MAP: &str = "target/x86_64-pc-windows-msvc/release/lbfoext.map";
 /// The digest of the sources that the image was built from.
@@ -77,7 +86,8 @@ fn collect(path: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
     Ok(())
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// The usual form of a digest.
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

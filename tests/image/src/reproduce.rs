@@ -1,11 +1,12 @@
-//! Proves that the image depends on its sources alone: a clean build in another folder gives the same bytes.
+//! Proves that the image and its symbols depend on their sources alone: a clean build in another folder gives the same
+//! bytes.
 
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 
 use crate::build;
 
@@ -18,19 +19,18 @@ pub fn run(workspace: &Path) -> Result<()> {
     copy(workspace, elsewhere.path())?;
     build::build(elsewhere.path())?;
 
-    let [here, there] = [workspace, elsewhere.path()].map(|root| fs::read(root.join(image::IMAGE)));
-    let (here, there) = (here?, there?);
-    if here != there {
-        let kept = workspace.join("target/image/elsewhere.sys");
-        fs::write(&kept, &there)?;
-        ensure!(here == there, "{}; compare with {}", difference(&here, &there), kept.display());
+    // The symbols first: the image has a digest of them.
+    for (file, kept) in [(image::SYMBOLS, "elsewhere.pdb"), (image::IMAGE, "elsewhere.sys")] {
+        let [here, there] = [workspace, elsewhere.path()].map(|root| fs::read(root.join(file)));
+        let (here, there) = (here?, there?);
+        if here != there {
+            let kept = workspace.join("target/image").join(kept);
+            fs::write(&kept, &there)?;
+            bail!("{file}: {}; compare with {}", difference(&here, &there), kept.display());
+        }
+        println!("{file}: {} bytes, sha-256 {}", here.len(), image::file_digest(&workspace.join(file))?);
     }
-    println!(
-        "reproduced in {}: {} bytes, sha-256 {}",
-        elsewhere.path().display(),
-        here.len(),
-        image::file_digest(&workspace.join(image::IMAGE))?
-    );
+    println!("reproduced in {}", elsewhere.path().display());
     Ok(())
 }
 

@@ -28,7 +28,8 @@ struct Needed {
 }
 
 const RUSTC: &str = "/usr/bin/rustc";
-const LINKER: &str = "/usr/bin/lld-link-19";
+/// Called by `linker`, which the compiler calls.
+pub const LINKER: &str = "/usr/bin/lld-link-19";
 const LIBCLANG: &str = "/usr/lib/llvm-19/lib";
 const NEEDED: [Needed; 4] = [
     Needed { what: "a Rust compiler for the Windows target", file: RUSTC, package: "rustc-web" },
