@@ -1,13 +1,14 @@
 //! The files of the product: INF, scripts, layouts, the image as a file, and the rules of the house.
 
 mod flags;
+mod guide;
 mod image_checks;
 mod imports;
 mod inf;
 mod layout;
 mod map;
-mod messages;
 mod memory_integrity;
+mod messages;
 mod mof;
 mod tidy;
 mod topics;
