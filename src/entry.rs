@@ -1,6 +1,7 @@
 //! DriverEntry and DriverUnload.
 
 use crate::kernel::error_log::ErrorLog;
+use crate::kernel::etw::Provider;
 use crate::kernel::extension;
 use crate::module::{Driver, EXTENSION_ID, FRIENDLY_NAME, Module, copy};
 use crate::ndis::filter::{Names, deregister, register};
@@ -41,7 +42,8 @@ unsafe fn start(
     // SAFETY: as above.
     let registry_path = copy(unsafe { path.text() })?;
     let (handle, log) = (AtomicPtr::new(core::ptr::null_mut()), ErrorLog::new(driver_object));
-    let driver = Driver { handle, log, registry_path, host: HostTable::try_new()? };
+    let provider = Provider::unregistered();
+    let driver = Driver { handle, log, provider, registry_path, host: HostTable::try_new()? };
     // SAFETY: the driver object is this driver's; the address of `driver_entry` identifies the extension.
     let driver = unsafe { extension::create(driver_object, id(), driver, passive) };
     let driver = driver.map_err(|(status, driver)| {
@@ -49,7 +51,10 @@ unsafe fn start(
         status
     })?;
     // SAFETY: the extension was written above and lives as long as the driver object.
-    let handle = unsafe { driver.as_ref() }.handle.as_ptr();
+    let shared = unsafe { driver.as_ref() };
+    // What is refused now is tried again by the threads of modules.
+    shared.provider.register(passive);
+    let handle = shared.handle.as_ptr();
     // SAFETY: the driver object is this driver's. NDIS may call FilterAttach before `register` returns, so everything
     // is initialized here.
     unsafe { extension::set_unload(driver_object, unload) };
@@ -68,7 +73,7 @@ unsafe extern "win64" fn unload(driver_object: *mut c_void) {
     let Some(driver) = (unsafe { extension::find::<Driver>(driver_object, id()) }) else { return };
     // SAFETY: the extension is valid as long as the driver object.
     deregister(unsafe { driver.as_ref() }.handle.load(Ordering::Acquire));
-    // SAFETY: every module is detached; the I/O manager frees the memory.
+    // SAFETY: every module is detached; the I/O manager frees the memory. PASSIVE_LEVEL, as the provider needs.
     unsafe { driver.drop_in_place() };
 }
 

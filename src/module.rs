@@ -1,6 +1,7 @@
 //! The filter module: the state of one switch, its locks, and its memory at attach.
 
 use crate::kernel::error_log::ErrorLog;
+use crate::kernel::etw::Provider;
 use crate::kernel::per_processor::PerProcessor;
 use crate::kernel::pool::{OnceBox, Pool, PoolBox, PoolSlice, Tag};
 use crate::kernel::processor;
@@ -62,6 +63,8 @@ pub struct Driver {
     pub handle: AtomicPtr<c_void>,
     /// The System event log, in which the driver object is the source.
     pub log: ErrorLog,
+    /// The provider of trace events; given back when this is dropped.
+    pub provider: Provider,
     /// Path of the service's registry key, which has the settings.
     pub registry_path: PoolSlice<u16>,
     /// What the modules share of each other's switches.
@@ -101,6 +104,8 @@ pub struct Module {
     pub worker: Worker,
     /// The System event log.
     pub log: ErrorLog,
+    /// The driver's provider of trace events.
+    pub provider: &'static Provider,
     pub texts: PoolBox<Texts>,
     /// SwitchFriendlyName; set by the first restart.
     pub switch_title: OnceBox<PoolSlice<u16>>,
@@ -220,7 +225,7 @@ impl Module {
         switch: Switch,
         forwarding: PoolBox<Forwarding<Pool>>,
         control: PoolBox<Control>,
-        driver: &Driver,
+        driver: &'static Driver,
         stack: &Stack<'_>,
         passive: &Passive,
     ) -> Result<PoolBox<Self>, NdisStatus> {
@@ -241,6 +246,7 @@ impl Module {
             queries: MemberQueries::try_new()?,
             worker: Worker::try_new()?,
             log: driver.log.share(),
+            provider: &driver.provider,
             texts: new_texts(&driver.registry_path, stack.guid_name())?,
             switch_title: OnceBox::empty(Tag::SETTINGS),
             settings_paths: OnceBox::empty(Tag::SETTINGS),

@@ -3,8 +3,9 @@
 
 use crate::kernel::pool::{Pool, PoolBox, PoolSlice, Tag};
 use crate::ndis::status::OutOfMemory;
-use teaming::event::journal::{Journal, KEPT, LIMITS, Rooms, WAITING};
+use teaming::event::journal::{Journal, KEPT, Rooms};
 use teaming::event::limit::Limit;
+use teaming::event::queue::{LIMITS, QueueRooms, WAITING};
 
 pub use teaming::event::Event;
 
@@ -16,8 +17,16 @@ pub type Events = PoolBox<Journal<Pool>>;
 pub fn try_new() -> Result<Events, OutOfMemory> {
     let rooms = Rooms {
         kept: PoolSlice::try_new(Tag::TABLE, KEPT, |_| None)?,
-        waiting: PoolSlice::try_new(Tag::TABLE, WAITING, |_| None)?,
-        limits: PoolSlice::try_new(Tag::TABLE, LIMITS, |_| Limit::NEW)?,
+        log: try_queue()?,
+        trace: try_queue()?,
     };
     PoolBox::try_make(Tag::TABLE, || Journal::new(rooms))
+}
+
+#[inline(never)] // as above
+fn try_queue() -> Result<QueueRooms<Pool>, OutOfMemory> {
+    Ok(QueueRooms {
+        waiting: PoolSlice::try_new(Tag::TABLE, WAITING, |_| None)?,
+        limits: PoolSlice::try_new(Tag::TABLE, LIMITS, |_| Limit::NEW)?,
+    })
 }

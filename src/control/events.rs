@@ -1,11 +1,16 @@
-//! Events: recorded wherever something happens, written by the module's thread to the System event log.
+//! Events: recorded wherever something happens, written by the module's thread to the System event log and to trace
+//! sessions.
 
 use crate::clock;
+use crate::kernel::pool::{PoolSlice, Tag};
 use crate::kernel::worker::{Reasons, Woken};
 use crate::module::{Control, Module};
 use crate::ndis::irql::Passive;
 use crate::trace::Event;
+use teaming::backoff::Backoff;
+use teaming::event::journal::{Due, Place};
 use teaming::event::log_entry::Strings;
+use teaming::event::trace_logging::{DATA_MOST, METADATA_MOST, encode};
 use teaming::ids::Ticks;
 
 /// Records an event. The team lock is held; nothing is written here.
@@ -16,7 +21,7 @@ pub fn record(module: &Module, control: &mut Control, event: Event) {
 /// The same for a change whose time is known.
 #[inline(never)] // called from everywhere
 pub fn record_at(module: &Module, control: &mut Control, now: Ticks, event: Event) {
-    wake(module, control.events.push(now, event));
+    wake(module, control.events.push(now, event, module.provider.wants(&event)));
 }
 
 /// Wakes the thread if the events say so.
@@ -35,54 +40,96 @@ pub fn tell(module: &Module, event: Event) {
 /// Writes what is due, and sleeps until more is.
 pub struct EventWriter {
     due: Option<Ticks>,
+    /// When a refused registration of the provider is repeated.
+    registration: Backoff,
+    /// Where trace events are made, from the first one on.
+    room: Option<PoolSlice<u8>>,
 }
 
 impl EventWriter {
-    pub const IDLE: Self = Self { due: None };
+    pub const IDLE: Self = Self { due: None, registration: Backoff::IDLE, room: None };
 
-    /// When a number of events that were not written can be told.
+    /// When a number of events that were not written can be told, or the provider is to be registered.
     pub fn due(&self) -> Option<Ticks> {
-        self.due
+        match (self.due, self.registration.due()) {
+            (Some(due), Some(registration)) => Some(due.min(registration)),
+            (due, None) | (None, due) => due,
+        }
     }
 
     /// Called on the thread after each of its waits. No lock held.
     #[inline(never)] // a frame of its own
     pub fn woken(&mut self, module: &Module, woken: &Woken, passive: &Passive) {
+        self.register(module, passive);
         let is_due = self.due.is_some_and(|due| due <= clock::now());
         if !is_due && !woken.reasons.contains(Reasons::EVENTS) {
             return;
         }
-        while let Some(event) = self.next(module) {
-            if !write(module, &event, passive) {
-                module.control.lock().events.refused(&event, clock::now());
+        while let Some(due) = self.next(module, None) {
+            if !self.write(module, &due, passive) {
+                module.control.lock().events.refused(&due, clock::now());
             }
         }
     }
 
-    fn next(&mut self, module: &Module) -> Option<Event> {
+    /// Registers the provider if DriverEntry could not: at once, then at intervals that double up to a minute.
+    #[inline(never)] // as above
+    fn register(&mut self, module: &Module, passive: &Passive) {
+        if module.provider.is_registered() {
+            self.registration = Backoff::IDLE;
+            return;
+        }
+        let now = clock::now();
+        let waits = self.registration.due().is_some() && !self.registration.take(now);
+        if !waits && !module.provider.register(passive) {
+            self.registration.plan(now);
+        }
+    }
+
+    /// The next event to write, with what may be told by `until`, or now.
+    #[inline(never)] // as above
+    fn next(&mut self, module: &Module, until: Option<Ticks>) -> Option<Due> {
         let now = clock::now();
         let mut control = module.control.lock();
-        let next = control.events.take(now, now);
+        let wanted = |event: &Event| module.provider.wants(event);
+        let next = control.events.take(now, until.unwrap_or(now), wanted);
         self.due = control.events.due();
         next
     }
 
     /// Writes all that waits and how many were not written, before the thread ends.
     #[inline(never)] // as above
-    pub fn finish(&self, module: &Module, passive: &Passive) {
+    pub fn finish(&mut self, module: &Module, passive: &Passive) {
         const FOR_EVER: Ticks = Ticks::new(u64::MAX);
-        loop {
-            let next = module.control.lock().events.take(clock::now(), FOR_EVER);
-            let Some(event) = next else { return };
+        while let Some(due) = self.next(module, Some(FOR_EVER)) {
             // What is refused now has no later.
-            write(module, &event, passive);
+            self.write(module, &due, passive);
         }
     }
-}
 
-/// Whether the event was written.
-#[inline(never)] // a frame of its own
-fn write(module: &Module, event: &Event, passive: &Passive) -> bool {
-    let switch = module.switch_title.get().map_or(&[][..], |title| title);
-    module.log.write(event.kind(), &Strings::new(event, switch), passive)
+    /// Whether the event was written.
+    #[inline(never)] // as above
+    fn write(&mut self, module: &Module, due: &Due, passive: &Passive) -> bool {
+        let switch = module.switch_title.get().map_or(&[][..], |title| title);
+        match due.place {
+            Place::Log => module.log.write(due.event.kind(), &Strings::new(&due.event, switch), passive),
+            Place::Trace => self.trace(module, due, switch, passive).unwrap_or(false),
+        }
+    }
+
+    /// `None` if there is no memory for the event.
+    #[inline(never)] // as above
+    fn trace(&mut self, module: &Module, due: &Due, switch: &[u16], passive: &Passive) -> Option<bool> {
+        let room = match &mut self.room {
+            Some(room) => room,
+            none => {
+                let bytes = METADATA_MOST.saturating_add(DATA_MOST);
+                none.insert(PoolSlice::try_new(Tag::THREAD, bytes, |_| 0).ok()?)
+            }
+        };
+        let (metadata, data) = room.split_at_mut_checked(METADATA_MOST)?;
+        let lengths = encode(&due.event, due.at, switch, metadata, data)?;
+        let (metadata, data) = (metadata.get(..lengths.metadata)?, data.get(..lengths.data)?);
+        Some(module.provider.write(&due.event, metadata, data, passive))
+    }
 }

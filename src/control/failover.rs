@@ -169,7 +169,7 @@ pub fn publish(module: &Module, control: &mut TeamLock<'_>, plan: &TeamView, now
 fn watch(module: &Module, control: &mut Control, plan: &TeamView, now: Ticks) {
     let Control { team, watch, events, .. } = control;
     let mut wake = false;
-    watch.observe(team, plan, now, |event| wake |= events.push(now, event));
+    watch.observe(team, plan, now, |event| wake |= events.push(now, event, module.provider.wants(&event)));
     events::wake(module, wake);
 }
 

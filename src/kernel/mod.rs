@@ -1,6 +1,7 @@
 //! All calls of ntoskrnl. Besides `ndis` and `entry` the only module with `unsafe` code.
 
 pub mod error_log;
+pub mod etw;
 pub mod event;
 pub mod extension;
 #[cfg(windows)]

@@ -1,7 +1,7 @@
 //! The functions that the driver imports from `ntoskrnl.exe`: on Windows those of `wdk-sys`, in a Linux process those
 //! of the simulated kernel. IRQL limits are those of each function's documentation page.
 
-use crate::ndis::raw::UnicodeString;
+use crate::ndis::raw::{EventDataDescriptor, EventDescriptor, Guid, UnicodeString};
 use bitflags::bitflags;
 use core::ffi::c_void;
 
@@ -70,6 +70,9 @@ pub struct KEvent(pub [u64; 3]);
 /// `KSTART_ROUTINE`.
 pub type StartRoutine = unsafe extern "win64" fn(*mut c_void);
 
+/// `ETWENABLECALLBACK`: source, control code, level, any keyword, all keywords, filter, context.
+pub type EnableCallback = unsafe extern "win64" fn(*const Guid, u32, u8, u64, u64, *mut c_void, *mut c_void);
+
 /// One list for both targets: symbols of the simulated kernel in a Linux process, `wdk-sys` on Windows, where bindgen
 /// uses other names for integer and pointer types.
 macro_rules! kernel {
@@ -126,6 +129,9 @@ kernel! {
     fn ZwWaitForSingleObject(handle: *mut c_void, alertable: u8, timeout: *mut i64) -> i32;
     fn MmMapLockedPagesSpecifyCache(mdl: *mut c_void, access_mode: i8, cache_type: i32, requested_address: *mut c_void, bug_check_on_failure: u32, priority: u32) -> *mut c_void;
     fn IoAllocateDriverObjectExtension(driver_object: *mut c_void, client_identification: *mut c_void, size: u32, extension: *mut *mut c_void) -> i32;
+    fn EtwEventEnabled(handle: u64, descriptor: *const EventDescriptor) -> u8;
+    fn EtwUnregister(handle: u64) -> i32;
+    fn EtwWriteTransfer(handle: u64, descriptor: *const EventDescriptor, activity: *const Guid, related: *const Guid, count: u32, parts: *const EventDataDescriptor) -> i32;
     fn IoAllocateErrorLogEntry(object: *mut c_void, size: u8) -> *mut c_void;
     fn IoWriteErrorLogEntry(entry: *mut c_void);
     fn IoGetDriverObjectExtension(driver_object: *mut c_void, client_identification: *mut c_void) -> *mut c_void;
@@ -138,6 +144,12 @@ kernel! {
 #[cfg(not(windows))]
 unsafe extern "win64" {
     pub fn KeBugCheckEx(code: u32, p1: usize, p2: usize, p3: usize, p4: usize) -> !;
+    pub fn EtwRegister(
+        provider: *const Guid,
+        callback: Option<EnableCallback>,
+        context: *mut c_void,
+        handle: *mut u64,
+    ) -> i32;
     pub fn PsCreateSystemThread(
         handle: *mut *mut c_void,
         access: u32,
@@ -162,7 +174,7 @@ unsafe extern "win64" {
 }
 
 #[cfg(windows)]
-pub use windows::{KeBugCheckEx, PsCreateSystemThread, ZwNotifyChangeKey};
+pub use windows::{EtwRegister, KeBugCheckEx, PsCreateSystemThread, ZwNotifyChangeKey};
 
 #[cfg(windows)]
 pub use wdk::nt_success;
@@ -177,7 +189,23 @@ pub const fn nt_success(status: i32) -> bool {
 #[cfg(windows)]
 #[allow(non_snake_case, reason = "documented names")]
 mod windows {
-    use super::{IoStatusBlock, ObjectAttributes, StartRoutine, c_void};
+    use super::{EnableCallback, Guid, IoStatusBlock, ObjectAttributes, StartRoutine, c_void};
+
+    /// # Safety
+    /// As the documentation page demands.
+    pub unsafe fn EtwRegister(
+        provider: *const Guid,
+        callback: Option<EnableCallback>,
+        context: *mut c_void,
+        handle: *mut u64,
+    ) -> i32 {
+        // SAFETY: `extern "win64"` is the convention of the kit's `extern "C"` on this target, and the arguments have the
+        // sizes of the kit's.
+        let callback =
+            unsafe { core::mem::transmute::<Option<EnableCallback>, wdk_sys::PETWENABLECALLBACK>(callback) };
+        // SAFETY: by the caller's promise.
+        unsafe { wdk_sys::ntddk::EtwRegister(provider as _, callback, context as _, handle as _) }
+    }
 
     /// # Safety
     /// Callable at any IRQL; stops the machine.
@@ -256,5 +284,7 @@ const _: () = {
     assert!(size_of::<wdk_sys::OBJECT_ATTRIBUTES>() == 48);
     assert!(size_of::<wdk_sys::IO_STATUS_BLOCK>() == 16);
     assert!(size_of::<wdk_sys::KEVENT>() == 24);
+    assert!(size_of::<wdk_sys::EVENT_DESCRIPTOR>() == size_of::<EventDescriptor>());
+    assert!(size_of::<wdk_sys::EVENT_DATA_DESCRIPTOR>() == size_of::<EventDataDescriptor>());
     assert!(PoolFlags::NON_PAGED.bits() == wdk_sys::POOL_FLAG_NON_PAGED);
 };

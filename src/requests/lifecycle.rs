@@ -2,7 +2,7 @@
 //! disconnections and tear-downs are applied before the request goes down; connections, updates and deletions when it
 //! is back, before it completes. So no packet is assigned to a NIC or port that the switch considers gone.
 
-use crate::clock;
+use crate::control::events;
 use crate::control::failover;
 use crate::control::nic_status;
 use crate::control::{private_oids, resource_lists};
@@ -239,7 +239,7 @@ pub fn note_unshared(module: &Module, control: &mut TeamLock<'_>) {
     let before = core::mem::replace(&mut control.unshared, unshared);
     if unshared > before {
         let ports = u32::try_from(unshared).unwrap_or(u32::MAX);
-        control.events.push(clock::now(), Event::AddressesNotShared { ports });
+        events::record(module, control, Event::AddressesNotShared { ports });
     }
 }
 

@@ -93,6 +93,8 @@ const DECLARED: &[&[LayoutRow]] = &[
     raw::Offload::LAYOUT,
     raw::MibIfRow2::LAYOUT,
     raw::ErrorLogPacket::LAYOUT,
+    raw::EventDescriptor::LAYOUT,
+    raw::EventDataDescriptor::LAYOUT,
 ];
 
 /// Fields that overlay others: the driver declares one member for each place.
@@ -154,6 +156,7 @@ fn every_structure_of_the_driver_is_in_the_list() {
         include_str!("../../src/ndis/raw/property.rs"),
         include_str!("../../src/ndis/raw/registration.rs"),
         include_str!("../../src/ndis/raw/switch.rs"),
+        include_str!("../../src/ndis/raw/trace.rs"),
     ];
     let declared = sources
         .iter()

@@ -16,6 +16,7 @@ mod property;
 mod registration;
 mod status_codes;
 mod switch;
+mod trace;
 
 pub use error_log::*;
 pub use flags::*;
@@ -27,6 +28,7 @@ pub use property::*;
 pub use registration::*;
 pub use status_codes::*;
 pub use switch::*;
+pub use trace::*;
 
 use core::ffi::c_void;
 

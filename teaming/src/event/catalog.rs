@@ -125,7 +125,7 @@ impl EventKind {
     }
 }
 
-/// Whether it is written to the System event log, too.
+/// Whether it is written to the System event log, too; trace sessions get every kind.
 const TRACE: bool = false;
 const LOG: bool = true;
 
@@ -302,7 +302,7 @@ kinds! {
         "Replace the cable, or raise LinkUpDelayMs meanwhile."
         [Member: U32, Times: U32, Seconds: U32];
     32 Suppressed Warning Events LOG
-        "{Count} more events {Event} ({Id}) were not written here."
+        "{Count} more events {Event} ({Id}) are not in the event log."
         "They came faster than the limit, or the system had no memory for them."
         "The texts of event {Id} say what to do."
         [Event: Text, Id: U32, Count: U32];
@@ -321,4 +321,9 @@ kinds! {
         "Too many adapters of the host may be in teams of guests (AllowTeaming)."
         "Allow teaming for fewer adapters: Set-VMNetworkAdapter -AllowTeaming Off."
         [Ports: U32];
+    36 NotTraced Warning Events TRACE
+        "{Count} more events {Event} ({Id}) are not in this trace."
+        "They came faster than the limit, or the system had no memory for them."
+        "Larger buffers of the session help; the texts of event {Id} say what to do."
+        [Event: Text, Id: U32, Count: U32];
 }

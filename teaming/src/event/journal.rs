@@ -1,130 +1,128 @@
-//! The last events, and which of them are still to be written to the System event log.
+//! The last events, and which of them are still to be written to the System event log and to trace sessions.
 //!
 //! `push` is called under the team lock at any rate: it takes constant time, and tells whether the writer has to be woken.
-//! The writer, a thread at PASSIVE_LEVEL, calls `take` until it gets nothing. What comes faster than the pace, or finds no
-//! room, is counted for its kind, and the number is told as an event of its own when the pace allows.
+//! The writer, a thread at PASSIVE_LEVEL, calls `take` until it gets nothing. What comes faster than the pace of its place,
+//! or finds no room, is counted for its kind, and the number is told there as an event of its own when the pace allows.
 
 use crate::Storage;
 use crate::event::Event;
-use crate::event::catalog::KINDS;
-use crate::event::limit::{EventRate, Limit};
+use crate::event::limit::EventRate;
+use crate::event::queue::{Queue, QueueRooms, Recorded, slot};
 use crate::ids::Ticks;
 
 /// How often one kind is written to the System event log.
-pub const PACE: EventRate = EventRate { burst: 32, interval: Ticks::from_ms(60_000) };
-
-/// An event with its time.
-pub type Recorded = (Ticks, Event);
+pub const LOG_PACE: EventRate = EventRate { burst: 32, interval: Ticks::from_ms(60_000) };
+/// How often one kind is written to trace sessions.
+pub const TRACE_PACE: EventRate = EventRate { burst: 128, interval: Ticks::from_ms(10) };
 
 /// Number of events that are kept.
 pub const KEPT: usize = 256;
-/// Number of events that may wait to be written.
-pub const WAITING: usize = 128;
-/// Number of limits: one for each kind.
-pub const LIMITS: usize = KINDS.len();
-/// How long the writer waits after the log refused an event.
-const RETRY: Ticks = Ticks::from_ms(1_000);
 
-/// The storage of a journal: `KEPT`, `WAITING` and `LIMITS` long.
+/// Where people read events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// The System event log.
+    Log,
+    /// The trace sessions that have enabled the provider.
+    Trace,
+}
+
+/// An event that is to be written now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Due {
+    pub place: Place,
+    /// When it happened.
+    pub at: Ticks,
+    pub event: Event,
+}
+
+/// The storage of a journal; `kept` is `KEPT` long.
 pub struct Rooms<S: Storage> {
     pub kept: S::Of<Option<Recorded>>,
-    pub waiting: S::Of<Option<Event>>,
-    pub limits: S::Of<Limit>,
+    pub log: QueueRooms<S>,
+    pub trace: QueueRooms<S>,
 }
 
 /// The events of one module.
 pub struct Journal<S: Storage> {
-    rooms: Rooms<S>,
-    /// Numbers of events kept, put into the queue and taken out of it, ever.
+    ring: S::Of<Option<Recorded>>,
+    /// Number of events kept, ever.
     kept: u64,
-    put: u64,
-    taken: u64,
+    log: Queue<S>,
+    trace: Queue<S>,
 }
 
 impl<S: Storage> Journal<S> {
     pub fn new(rooms: Rooms<S>) -> Self {
-        Self { rooms, kept: 0, put: 0, taken: 0 }
+        let (log, trace) = (Queue::new(rooms.log, LOG_PACE), Queue::new(rooms.trace, TRACE_PACE));
+        Self { ring: rooms.kept, kept: 0, log, trace }
     }
 
     /// The last events, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = Recorded> {
-        let slots = self.rooms.kept.len();
+        let slots = self.ring.len();
         let oldest = slot(self.kept, slots);
-        let (newer, older) = self.rooms.kept.split_at_checked(oldest).unwrap_or_default();
+        let (newer, older) = self.ring.split_at_checked(oldest).unwrap_or_default();
         older.iter().chain(newer).copied().flatten()
     }
 
-    /// Keeps an event, in place of the oldest. Returns whether the writer must be woken.
-    pub fn push(&mut self, now: Ticks, event: Event) -> bool {
-        self.keep(now, event);
-        event.kind().in_system_log && self.put(now, event)
+    /// Keeps an event, in place of the oldest. `traced`: some session wants it. Returns whether the writer must be woken.
+    pub fn push(&mut self, now: Ticks, event: Event, traced: bool) -> bool {
+        self.keep((now, event));
+        let logged = event.kind().in_system_log && self.log.put((now, event));
+        (traced && self.trace.put((now, event))) || logged
     }
 
-    fn keep(&mut self, now: Ticks, event: Event) {
-        let at = slot(self.kept, self.rooms.kept.len());
-        if let Some(place) = self.rooms.kept.get_mut(at) {
-            *place = Some((now, event));
+    fn keep(&mut self, event: Recorded) {
+        let at = slot(self.kept, self.ring.len());
+        if let Some(place) = self.ring.get_mut(at) {
+            *place = Some(event);
         }
         self.kept = self.kept.wrapping_add(1);
     }
 
-    /// Puts an event into the queue, or counts it as not written.
-    fn put(&mut self, now: Ticks, event: Event) -> bool {
-        let waiting = self.put.wrapping_sub(self.taken);
-        let slots = self.rooms.waiting.len();
-        let has_room = usize::try_from(waiting).is_ok_and(|waiting| waiting < slots);
-        let Some(limit) = self.limit(event.id()) else { return false };
-        if !has_room || !limit.admit(now, PACE) {
-            // The writer must wake in time to tell it.
-            let first = limit.due(PACE).is_none();
-            limit.suppress(1);
-            return first;
+    /// The next event to write. What was not written is told if it is due by `until`; that is now, or for ever if there is
+    /// no later. That, too, is kept, and traced if a session wants it.
+    pub fn take(&mut self, now: Ticks, until: Ticks, wanted: impl Fn(&Event) -> bool) -> Option<Due> {
+        let due = |place, (at, event)| Due { place, at, event };
+        if let Some(event) = self.log.take() {
+            return Some(due(Place::Log, event));
         }
-        if let Some(free) = self.rooms.waiting.get_mut(slot(self.put, slots)) {
-            *free = Some(event);
-            self.put = self.put.wrapping_add(1);
+        if let Some((id, count)) = self.log.tell(until) {
+            let event = Event::Suppressed { id, count };
+            self.keep((now, event));
+            if wanted(&event) {
+                self.trace.put((now, event));
+            }
+            return Some(due(Place::Log, (now, event)));
         }
-        true
-    }
-
-    fn limit(&mut self, id: u16) -> Option<&mut Limit> {
-        self.rooms.limits.get_mut(usize::from(id).checked_sub(1)?)
-    }
-
-    /// The next event to write. What is due by `until` is told; that is now, or for ever if there is no later.
-    pub fn take(&mut self, now: Ticks, until: Ticks) -> Option<Event> {
-        if self.put != self.taken {
-            let at = slot(self.taken, self.rooms.waiting.len());
-            self.taken = self.taken.wrapping_add(1);
-            return self.rooms.waiting.get(at).copied().flatten();
+        if let Some(event) = self.trace.take() {
+            return Some(due(Place::Trace, event));
         }
-        let event = (1..=u16::MAX).zip(self.rooms.limits.iter_mut()).find_map(|(id, limit)| {
-            let count = limit.tell(until, PACE)?;
-            Some(Event::Suppressed { id, count })
-        })?;
-        self.keep(now, event);
-        Some(event)
+        let (id, count) = self.trace.tell(until)?;
+        let event = Event::NotTraced { id, count };
+        self.keep((now, event));
+        Some(due(Place::Trace, (now, event)))
     }
 
     /// When something that was not written can be told.
     pub fn due(&self) -> Option<Ticks> {
-        self.rooms.limits.iter().filter_map(|limit| limit.due(PACE)).min()
+        match (self.log.due(), self.trace.due()) {
+            (Some(log), Some(trace)) => Some(log.min(trace)),
+            (due, None) | (None, due) => due,
+        }
     }
 
     /// An event could not be written: it counts as not written, and is told later.
-    pub fn refused(&mut self, event: &Event, now: Ticks) {
-        let (id, count) = match *event {
-            Event::Suppressed { id, count } => (id, count),
+    pub fn refused(&mut self, due: &Due, now: Ticks) {
+        let (id, count) = match due.event {
+            Event::Suppressed { id, count } if due.place == Place::Log => (id, count),
+            Event::NotTraced { id, count } => (id, count),
             event => (event.id(), 1),
         };
-        if let Some(limit) = self.limit(id) {
-            limit.failed(count, now.saturating_add(RETRY), PACE);
+        match due.place {
+            Place::Log => self.log.failed(id, count, now),
+            Place::Trace => self.trace.failed(id, count, now),
         }
     }
-}
-
-/// The slot of the n-th of all in a ring of so many.
-fn slot(number: u64, slots: usize) -> usize {
-    let slots = u64::try_from(slots).unwrap_or(u64::MAX);
-    usize::try_from(number.checked_rem(slots).unwrap_or(0)).unwrap_or(0)
 }

@@ -6,8 +6,10 @@ pub mod catalog;
 pub mod journal;
 pub mod limit;
 pub mod log_entry;
+pub mod queue;
 pub mod team_watch;
 pub mod text;
+pub mod trace_logging;
 
 use crate::event::catalog::{EventKind, KINDS};
 use crate::event::text::Text;
@@ -104,8 +106,10 @@ pub enum Event {
     TeamWhole { connected: u32 },
     /// A member went down several times within `seconds`.
     MemberFlapping { member: MemberIndex, times: u32, seconds: u32 },
-    /// So many events with this id were not written, because they came too fast or could not be.
+    /// So many events with this id were not written to the System event log, because they came too fast or could not be.
     Suppressed { id: u16, count: u32 },
+    /// The same of trace sessions.
+    NotTraced { id: u16, count: u32 },
 }
 
 /// What a field of an event says.
@@ -132,8 +136,9 @@ pub enum Value {
 
 /// Most fields of an event.
 pub const FIELDS_MOST: usize = 4;
-/// Longest text of a field in characters; longer ones are cut off.
-pub const FIELD_LONGEST: usize = 64;
+/// Longest text of a field or a line in characters; longer ones are cut off. One length for both: the code that writes them
+/// is in the image once.
+pub const FIELD_LONGEST: usize = 80;
 
 /// The values of an event, in the order of its kind's fields.
 pub type Values = heapless::Vec<Value, FIELDS_MOST>;
@@ -198,6 +203,7 @@ impl Event {
             Self::MemberSettingIgnored { .. } => 33,
             Self::MemberSettingsUnused { .. } => 34,
             Self::AddressesNotShared { .. } => 35,
+            Self::NotTraced { .. } => 36,
         }
     }
 
@@ -207,6 +213,7 @@ impl Event {
     }
 
     /// What it says, in the order of its kind's fields.
+    #[inline(never)] // called from several places
     pub fn values(&self) -> Values {
         let all: [Option<Value>; FIELDS_MOST] = match *self {
             Self::TeamChanged { went_down, came_up, forced, waiting } => [
@@ -280,7 +287,7 @@ impl Event {
             }
             Self::AddressesNotShared { ports } => one(Value::U32(ports)),
             Self::MemberSettingsUnused { adapter } => one(Value::Adapter(adapter)),
-            Self::Suppressed { id, count } => {
+            Self::Suppressed { id, count } | Self::NotTraced { id, count } => {
                 let name = kind(id).map_or("?", |kind| kind.name);
                 three(Value::Word(name), Value::U32(id.into()), Value::U32(count))
             }

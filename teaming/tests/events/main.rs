@@ -2,6 +2,7 @@
 
 mod journal;
 mod team;
+mod trace;
 mod words;
 
 use teaming::event::Event;
@@ -102,6 +103,7 @@ fn samples() -> Vec<Event> {
         all.push(Event::MemberDown { member: most, reason, up: 31 });
     }
     let ids = 1..=teaming::event::catalog::KINDS.len() as u16;
-    all.extend(ids.map(|id| Event::Suppressed { id, count: u32::MAX }));
+    all.extend(ids.clone().map(|id| Event::Suppressed { id, count: u32::MAX }));
+    all.extend(ids.map(|id| Event::NotTraced { id, count: u32::MAX }));
     all
 }

@@ -147,7 +147,7 @@ fn texts_name_members_settings_and_reasons() {
     let status = Event::LinkUnknown { member: member(3), status: 0xC000_0001_u32.cast_signed() };
     assert_eq!(line(&status, 0), "Member 3 did not tell its link state (status 0xC0000001).");
     let more = Event::Suppressed { id: 26, count: 9 };
-    assert_eq!(line(&more, 0), "9 more events MemberDown (26) were not written here.");
+    assert_eq!(line(&more, 0), "9 more events MemberDown (26) are not in the event log.");
 }
 
 /// What an entry's strings say, one after the other.

@@ -7,6 +7,8 @@ use std::fs;
 use std::path::Path;
 use teaming::event::catalog::{EventKind, KINDS};
 use teaming::event::text::Text;
+use teaming::event::trace_logging::PROVIDER_ID;
+use teaming::ids::AdapterId;
 use vswitch::machine::registry::Value;
 use vswitch::scenario::Net;
 use vswitch::scenario::suite::MS;
@@ -89,10 +91,48 @@ fn document() -> String {
     format!(
         "# Events\n\nWritten by a test from the driver's own table. An id is never given to another event.\n\n\
          ## What each says\n\nNames in braces are fields. Those that say so are in the System event log, with the name \
-         of the switch in front;\nthe others can be read with a kernel debugger only.\n\n```text\n{kinds}```\n\n\
+         of the switch in front;\nall of them can be recorded as trace events (see below).\n\n```text\n{kinds}```\n\n\
          ## A day\n\nA team of three members, 10, 25 and 10 Gb/s, in the simulated switch: links fail and flap, \
-         settings are\nwrong, a policy is not enforced, saved data is damaged, memory is refused.\n\n```text\n{}```\n",
-        day()
+         settings are\nwrong, a policy is not enforced, saved data is damaged, memory is refused.\n\n```text\n{}```\n\n{}",
+        day(),
+        recording()
+    )
+}
+
+/// The GUID of the provider in braces.
+fn guid() -> String {
+    AdapterId::new(PROVIDER_ID).text().map(char::from).iter().collect()
+}
+
+/// How trace events are recorded and read.
+fn recording() -> String {
+    let mut keywords = String::new();
+    for kind in KINDS {
+        let name = format!("{:#x} {}", kind.keyword as u64, kind.keyword.name());
+        if !keywords.split(", ").any(|known| known == name) {
+            let comma = if keywords.is_empty() { "" } else { ", " };
+            keywords += &format!("{comma}{name}");
+        }
+    }
+    let guid = guid();
+    format!(
+        "## Recording\n\nThe driver is the provider `lbfoext` of trace events, {guid}, as\n\
+         TraceLogging writes them: they describe themselves, so no manifest is installed. By Microsoft's pages tools of\n\
+         Windows 10 and Windows Server 2016 or later decode them:\n\n```text\n\
+         logman create trace lbfoext -ets -o C:\\lbfoext.etl \\\n    -p \"{guid}\" 0xff 5\n\
+         logman stop lbfoext -ets\n\
+         tracerpt C:\\lbfoext.etl -o C:\\lbfoext.xml -of XML -y\n\
+         Get-WinEvent -Path C:\\lbfoext.etl -Oldest\n```\n\n\
+         The first two lines are one. 0xff is the sum of what is to be recorded ({keywords}), 5 the\nlevel: 2 Error, 3 Warning, \
+         4 Information, 5 Verbose. An event has its id, level and keyword as above, and these\nfields:\n\n```text\n\
+         Switch           its name, at most 32 characters\n\
+         Time             when it happened, in 100 ns since the start, without sleep\n\
+         What, Why, Next  the three lines above, with the values in them\n\
+         ...              its own fields, as numbers where they are numbers\n```\n\n\
+         The time in front of the event is that at which it was written, a moment later. Of one kind at most 128 are written \
+         in\na row, then one in 10 ms; NotTraced says how many are missing. A session gets what happens while it lasts. Tools \
+         for\nwhich the name is enough find the provider as `*lbfoext`. Nothing of this has been tried on Windows: the \
+         simulated\nkernel decodes every event from the bytes that the driver passes.\n"
     )
 }
 
@@ -108,4 +148,5 @@ fn the_document_of_the_events_is_what_the_driver_says() {
     assert!(long.is_empty(), "{long:#?}");
     let written = fs::read_to_string(&path).unwrap_or_default();
     assert!(written == document, "{DOCUMENT} is old: RENEW=1 writes it again");
+    assert!(include_str!("../../../README.md").contains(&guid()), "the README names another provider");
 }

@@ -6,6 +6,7 @@ mod log;
 mod members;
 mod suite;
 mod teams;
+mod traced;
 
 use super::members::{a_weight_has_the_wrong_type, a_weight_is_out_of_range, settings_are_of_no_member};
 use super::module::look;
@@ -27,6 +28,7 @@ use teaming::offload::ProcessorConflict;
 use teaming::ports::multicast::GROUPS_MOST;
 use teaming::team::member::LinkSource;
 use teams::too_many_addresses_of_one_part;
+use traced::a_session_has_no_room;
 use vswitch::adapter::capabilities::Capabilities;
 use vswitch::adapter::offloads::{By, Holder, Resource};
 use vswitch::adapter::wire::oid;
@@ -99,6 +101,7 @@ witnesses! {
     TeamWhole: a_member_comes_back;
     MemberFlapping: a_member_flaps;
     Suppressed: a_setting_is_ignored_all_the_time;
+    NotTraced: a_session_has_no_room;
 }
 
 fn events(net: &Net, since: u64) -> Vec<Event> {
@@ -465,6 +468,7 @@ fn every_kind_of_event_is_written_when_it_should_and_nothing_else_is() {
             let Seen { net, since, events: expected } = witness();
             assert_eq!(events(&net, since), expected, "{name}, witness {number}");
             log::assert_logged(&net, since, &expected);
+            traced::assert_traced(&net, since);
             assert!(expected.iter().any(|event| kind(event) == *name), "{name}, witness {number}");
             net.finish().assert_clean();
         }

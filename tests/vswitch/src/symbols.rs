@@ -8,6 +8,7 @@ const TABLES: &[&[Symbol]] = &[
     crate::machine::kernel::SYMBOLS,
     crate::machine::driver_object::SYMBOLS,
     crate::machine::error_log::SYMBOLS,
+    crate::machine::etw::SYMBOLS,
     crate::machine::locks::SYMBOLS,
     crate::machine::rwlock::SYMBOLS,
     crate::machine::event::SYMBOLS,
@@ -110,6 +111,10 @@ mod tests {
         }
         {
             same_type!(crate::machine::error_log, lbfoext::kernel::sys: IoAllocateErrorLogEntry IoWriteErrorLogEntry);
+        }
+        {
+            same_type!(crate::machine::etw, lbfoext::kernel::sys:
+                EtwRegister EtwUnregister EtwEventEnabled EtwWriteTransfer);
         }
         {
             same_type!(crate::machine::objects, lbfoext::kernel::sys:

@@ -26,6 +26,8 @@ pub enum AllocationKind {
     ThreadObject,
     /// A thread of the driver's that has not ended.
     SystemThread,
+    /// A registration with ETW, which is the driver's and no module's.
+    TraceProvider,
     Mapping,
     NblPool,
     Nbl,

@@ -5,6 +5,7 @@ pub mod clock;
 pub mod cpu;
 pub mod driver_object;
 pub mod error_log;
+pub mod etw;
 pub mod event;
 pub mod fault;
 pub mod ids;

@@ -96,10 +96,12 @@ fn behave() {
         NdisFreeRWLock(rw);
         ExFreePoolWithTag(pool, 7);
         crate::machine::error_log::behave();
+        crate::machine::etw::behave();
         // What FilterDetach's return means to the machine.
         let world = crate::machine::world::current();
         world.owner_gone(0);
         world.check_system_threads();
+        world.check_providers();
         clock::advance(2 * clock::MILLISECOND);
     }
 }

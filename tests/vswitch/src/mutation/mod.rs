@@ -60,6 +60,11 @@ mutations! {
         WriteAfterFree => "MEM-02",
         /// The first entry of the error log is said to have a string more.
         ManyStrings => "MEM-10",
+        /// The provider of trace events stays registered.
+        KeepProvider => "MEM-11",
+        UnregisterTwice => "MEM-11",
+        /// The first trace event lacks its last byte.
+        CutEvent => "MEM-12",
         /// The first timer freed is still set.
         FreeSetTimer => "MEM-02",
         /// The first rundown reference is released twice.

@@ -143,4 +143,15 @@ pub const KERNEL: &[Rule] = &[
          strings and nothing else behind its header.",
         "ns-wdm-_io_error_log_packet",
     ),
+    error(
+        "MEM-11",
+        "A provider of trace events is registered, asked and written to with its handle, and unregistered once, before \
+         the driver goes.",
+        "nf-wdm-etwunregister",
+    ),
+    error(
+        "MEM-12",
+        "A trace event is of memory that lives, and its metadata describe its data to the last byte.",
+        "nf-wdm-etwwritetransfer",
+    ),
 ];

@@ -31,6 +31,7 @@ use crate::adapter::of_instance;
 use crate::adapter::physical_switch::Aggregation;
 use crate::machine::clock;
 use crate::machine::driver_object::DriverEntry;
+use crate::machine::etw::Session;
 use crate::machine::registry::{SERVICES, Value};
 use crate::machine::world::{Config, Mode, World};
 use crate::switch::control::below::LinkAnswers;
@@ -117,6 +118,7 @@ pub struct Scenario {
     port_plan: BTreeMap<u32, Vec<Property>>,
     vm_of_port: BTreeMap<u32, u32>,
     created_only: Vec<u32>,
+    traced: bool,
 }
 
 impl Scenario {
@@ -147,6 +149,7 @@ impl Scenario {
             port_plan: BTreeMap::new(),
             vm_of_port: BTreeMap::new(),
             created_only: Vec::new(),
+            traced: seed % 4 == 1,
         }
         .setting("TeamingMode", Value::Dword(0))
         .setting("LoadBalancingAlgorithm", Value::Dword(0))
@@ -336,6 +339,12 @@ impl Scenario {
         self
     }
 
+    /// Whether a trace session reads all that the extension writes; otherwise the seed says.
+    pub fn traced(mut self, traced: bool) -> Self {
+        self.traced = traced;
+        self
+    }
+
     /// Whether ports and NICs are deleted before the module is detached; otherwise the seed decides.
     pub fn tear_down(mut self, first: bool) -> Self {
         self.tear_down = Some(first);
@@ -385,6 +394,7 @@ impl Scenario {
     pub fn start(self) -> Net {
         let world = World::new(self.config.clone());
         hooks(&world);
+        world.read_traces(self.traced.then_some(Session::EVERYTHING));
         let path = format!("{SERVICES}\\{}", self.installed.service);
         world.registry_create(&path);
         for (name, value) in &self.settings {

@@ -156,6 +156,7 @@ pub fn unload() {
             format!("{running} timer functions have not returned when the driver is unloaded")
         });
         world.check_system_threads();
+        world.check_providers();
         rule(world, "STATE-26", state.driver.deregistered, || {
             "DriverUnload returned without NdisFDeregisterFilterDriver".to_owned()
         });

@@ -27,7 +27,8 @@ pub fn after_failure(world: &World, mark: u64, within: Option<&'static str>, id:
 
 /// After the detach of the last module: nothing of it may be left.
 pub fn after_detach(world: &World, mark: u64) {
-    let left = left(world, mark, |e| !e.stack.contains(&"DriverEntry") || e.stack.contains(&"FilterAttach"));
+    let of_module = |e: &Allocation| !e.stack.contains(&"DriverEntry") || e.stack.contains(&"FilterAttach");
+    let left = left(world, mark, |e| of_module(e) && e.kind != AllocationKind::TraceProvider);
     for id in ["STATE-23", "DATA-20", "OID-46", "OID-08", "IRQL-05"] {
         let of_rule: Vec<Allocation> = left.iter().filter(|e| leak_rule(e.kind) == id).cloned().collect();
         rule(world, id, of_rule.is_empty(), || format!("FilterDetach left {}", list(&of_rule)));
