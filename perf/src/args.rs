@@ -51,6 +51,18 @@ pub enum Command {
     #[command(after_help = crate::scenario::EXAMPLES)]
     Scenario(crate::scenario::Scenario),
 
+    /// Show the teams of a host: state, members, machines, drops
+    #[command(after_help = crate::show::EXAMPLES)]
+    Show(crate::show::Show),
+
+    /// Print a host's entries in the event log, each with what to do
+    #[command(after_help = crate::show::EVENT_EXAMPLES)]
+    Events(crate::show::Events),
+
+    /// Say what is wrong on a host, and how to mend it
+    #[command(after_help = crate::doctor::EXAMPLES)]
+    Doctor(crate::doctor::Doctor),
+
     /// Print a script that completes this tool's options in a shell
     #[command(after_help = "Example: teamctl completions bash > /etc/bash_completion.d/teamctl")]
     Completions {

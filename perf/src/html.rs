@@ -69,7 +69,7 @@ fn sentence(report: &Report) -> String {
         report.rules_exercised,
         report.leaks
     );
-    for detail in &report.facts.details {
+    for detail in report.warnings.iter().chain(&report.facts.details) {
         let _ = write!(text, "<br>{}", escape(detail));
     }
     text

@@ -3,7 +3,9 @@
 mod args;
 mod capture;
 mod chart;
+mod doctor;
 mod flow;
+mod host;
 mod hosts;
 mod html;
 mod migrate;
@@ -18,6 +20,7 @@ mod report;
 mod rules;
 mod save;
 mod scenario;
+mod show;
 mod survey;
 mod table;
 
@@ -25,7 +28,7 @@ use args::{Cli, Command};
 use clap::{CommandFactory, Parser};
 use std::process::ExitCode;
 
-/// A guarantee was broken.
+/// A guarantee was broken, or a problem was found.
 const BROKEN: u8 = 1;
 /// The command line or an input is invalid; clap uses the same code.
 const USAGE: u8 = 2;
@@ -37,6 +40,9 @@ fn main() -> ExitCode {
         Command::Migrate(arguments) => migrate::run(&arguments),
         Command::Rules(arguments) => rules::run(&arguments),
         Command::Scenario(arguments) => scenario::run(&arguments),
+        Command::Show(arguments) => show::run(&arguments),
+        Command::Events(arguments) => show::events(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "teamctl", &mut std::io::stdout());
             Ok(true)

@@ -134,7 +134,7 @@ struct Path {
 /// True if every guarantee held.
 pub fn run(arguments: &Migrate) -> anyhow::Result<bool> {
     let image = arguments.image.as_deref().map(Image::load).transpose().map_err(anyhow::Error::msg)?;
-    let capture = Capture::of(arguments.capture.as_deref());
+    let capture = Capture::of(arguments.capture.as_deref())?;
     let survey = Survey::of(&capture, &arguments.inside)?;
     let machine = machine(arguments, &capture, &survey)?;
     let target =

@@ -35,6 +35,7 @@ fn text(report: &Report) -> String {
             count(facts.cut as u64)
         ));
     }
+    lines.extend(report.warnings.iter().flat_map(|warning| wrap(warning, "note:", "  ")));
     lines.push(String::new());
     members(&mut lines, &report.members);
     lines.push(format!(

@@ -52,7 +52,7 @@ pub fn run(arguments: &Replay) -> anyhow::Result<bool> {
     let policy = arguments.policy()?;
     let speeds = arguments.speeds()?;
     let image = load(arguments)?;
-    let capture = Capture::of(arguments.capture.as_deref());
+    let capture = Capture::of(arguments.capture.as_deref())?;
     let survey = Survey::of(&capture, &arguments.inside)?;
     let steps = plan::steps(arguments, speeds.len(), survey.length)?;
     let limits = queues::limits(arguments, speeds.len())?;

@@ -35,6 +35,8 @@ pub struct Report {
     /// Only with `--queues`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queues: Option<Queues>,
+    /// What is to be said of the capture.
+    pub warnings: Vec<String>,
     #[serde(skip)]
     pub facts: Facts,
 }
@@ -135,6 +137,7 @@ impl Report {
             rules_exercised: outcome.exercised.values().filter(|count| **count != 0).count(),
             leaks: outcome.leaks.len(),
             queues,
+            warnings: survey.warnings.clone(),
             facts: Facts {
                 capture,
                 length: survey.length,

@@ -9,6 +9,8 @@ pub struct Survey {
     pub frames: usize,
     /// Number of truncated frames.
     pub cut: usize,
+    /// What is to be said of the capture.
+    pub warnings: Vec<String>,
     /// Time of the first frame.
     pub start: Duration,
     /// Time from the first frame to the last.
@@ -20,7 +22,8 @@ impl Survey {
     pub fn of(capture: &Capture, inside: &[Range]) -> anyhow::Result<Self> {
         let (mut frames, mut cut, mut first, mut last) = (0, 0, None, Duration::ZERO);
         let mut search = Search::default();
-        for frame in capture.frames()? {
+        let mut all = capture.frames()?;
+        for frame in all.by_ref() {
             let frame = frame?;
             frames += 1;
             cut += usize::from(frame.cut);
@@ -28,10 +31,11 @@ impl Survey {
             last = frame.at;
             search.see(&frame.bytes, inside);
         }
+        let warnings = all.warnings();
         let Some(start) = first else {
             bail!("{capture} holds no frame; choose a capture with traffic in it")
         };
         let hosts = search.hosts(inside).with_context(|| format!("cannot use {capture}"))?;
-        Ok(Self { frames, cut, start, length: last - start, hosts })
+        Ok(Self { frames, cut, warnings, start, length: last - start, hosts })
     }
 }

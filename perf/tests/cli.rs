@@ -222,15 +222,83 @@ fn an_unusable_capture_is_refused_with_the_next_step() {
     replay("nothing.pcap", &[], &["shorter than 4 bytes", "tcpdump -w"]);
     replay("text.pcap", b"#!/bin/sh\n", &["neither pcap nor pcapng", "23 21 2f 62", "editcap"]);
     replay("empty.pcap", &pcap(1, &[]), &["holds no frame", "choose a capture"]);
-    replay("tunnel.pcap", &pcap(101, &[&udp(1)]), &["is not Ethernet", "record on an Ethernet interface"]);
+    replay("wireless.pcap", &pcap(105, &[&udp(1)]), &["802.11", "record on an Ethernet interface"]);
     let whole = pcap(1, &[&udp(1), &udp(2)]);
-    replay("cut.pcap", &whole[..whole.len() - 7], &["frame 2", "damaged or cut off", "editcap"]);
-    let office =
-        fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("captures/office.pcapng")).expect("there");
-    replay("cut.pcapng", &office[..5_000], &["damaged or cut off", "editcap"]);
+    replay("cut.pcap", &whole[..50], &["frame 1", "the file ends within it"]);
+    let mut huge = whole;
+    huge[32..36].copy_from_slice(&u32::MAX.to_le_bytes());
+    replay("huge.pcap", &huge, &["frame 1", "damaged", "editcap"]);
     let mut outside = udp(1);
     outside[26] = 11;
     replay("outside.pcap", &pcap(1, &[&outside]), &["sent from inside", "--inside"]);
+}
+
+/// Frames and warnings of a replay without failures.
+fn taken(name: &str, bytes: &[u8]) -> (u64, String) {
+    let report = json(&["--fail", "none", "--members", "2", file(name, bytes).to_str().expect("text")]);
+    let warnings = report["warnings"].as_array().expect("warnings").iter().filter_map(Value::as_str);
+    (report["frames"].as_u64().expect("frames"), warnings.collect::<Vec<_>>().join("; "))
+}
+
+#[test]
+fn a_capture_that_was_broken_off_costs_its_last_record_and_a_warning() {
+    let whole = pcap(1, &[&udp(1), &udp(2), &udp(3)]);
+    for missing in [1, 7, 59, 60, 70] {
+        let (frames, warnings) = taken("broken-off.pcap", &whole[..whole.len() - missing]);
+        assert_eq!(frames, 2, "{missing}");
+        assert!(warnings.contains("record 3 is cut off") && warnings.contains("the 2 before it"), "{warnings}");
+    }
+    let office =
+        fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("captures/office.pcapng")).expect("there");
+    let (frames, warnings) = taken("broken-off.pcapng", &office[..5_000]);
+    assert!(frames > 5 && warnings.contains("is cut off"), "{frames} {warnings}");
+}
+
+#[test]
+fn any_snap_length_and_any_fraction_of_a_second_are_taken() {
+    for snap in [0, 96, 40] {
+        let mut bytes = pcap(1, &[&udp(1), &udp(2)]);
+        bytes[16..20].copy_from_slice(&u32::to_le_bytes(snap));
+        bytes[28..32].copy_from_slice(&u32::to_le_bytes(1_999_999));
+        assert_eq!(taken("snap.pcap", &bytes), (2, String::new()), "{snap}");
+    }
+}
+
+#[test]
+fn compressed_captures_and_pipes_are_taken() {
+    let plain = pcap(1, &[&udp(1), &udp(2), &udp(3)]);
+    let gzip = |bytes: &[u8]| {
+        let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        std::io::Write::write_all(&mut writer, bytes).and_then(|()| writer.finish()).expect("compressed")
+    };
+    let zstd = |bytes: &[u8]| ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest);
+    for (name, parts) in [
+        ("plain.pcap.gz", vec![gzip(&plain)]),
+        ("parts.pcap.gz", vec![gzip(&plain[..100]), gzip(&plain[100..])]),
+        ("plain.pcap.zst", vec![zstd(&plain)]),
+        ("parts.pcap.zst", vec![zstd(&plain[..100]), zstd(&plain[100..])]),
+    ] {
+        assert_eq!(taken(name, &parts.concat()), (3, String::new()), "{name}");
+    }
+    let cut = gzip(&plain);
+    let name = file("cut.pcap.gz", &cut[..20]);
+    refused(&["replay", name.to_str().expect("text")], &["cut.pcap.gz"]);
+    let through = Command::new(env!("CARGO_BIN_EXE_teamctl"))
+        .args(["replay", "--json", "--fail", "none", "-"])
+        .stdin(fs::File::open(file("stdin.pcap", &plain)).expect("there"))
+        .output()
+        .expect("it starts");
+    let report: Value = serde_json::from_slice(&through.stdout).expect("one object");
+    assert_eq!(report["frames"], 3);
+}
+
+#[test]
+fn ip_packets_without_an_ethernet_header_are_taken_and_other_records_are_counted() {
+    let packets: Vec<Vec<u8>> = (1..4).map(|port| udp(port)[14..].to_vec()).collect();
+    let packets: Vec<&[u8]> = packets.iter().map(Vec::as_slice).collect();
+    let (frames, warnings) = taken("raw.pcap", &pcap(101, &packets));
+    assert_eq!(frames, 3);
+    assert!(warnings.contains("3 records have no Ethernet header"), "{warnings}");
 }
 
 #[test]

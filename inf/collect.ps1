@@ -1,0 +1,97 @@
+<#
+.SYNOPSIS
+    Saves what teamctl show, events and doctor read: the state of the extension, its switches, teams and adapters.
+
+.DESCRIPTION
+    Asks each cmdlet once and writes one JSON file. Nothing on the host is changed, and no packet is looked at. The
+    file has names of machines, switches and adapters, MAC addresses, and entries of the event log.
+
+.PARAMETER Path
+    The file; by default the name of the computer in the present folder.
+
+.EXAMPLE
+    .\collect.ps1 -Path hv1.json
+
+.NOTES
+    Exit codes: 0 done, 1 failed. What a host does not have (LBFO, machines) is left out.
+#>
+#Requires -Version 5.1
+#Requires -RunAsAdministrator
+[CmdletBinding()]
+param(
+    [string] $Path = "$env:COMPUTERNAME.json"
+)
+
+Set-StrictMode -Version Latest
+$ErrorActionPreference = 'Stop'
+
+$Parameters = 'HKLM:\SYSTEM\CurrentControlSet\Services\lbfoext\Parameters'
+$TeamFeature = '1B0E4E0C-6A0B-4A0E-9C5E-2F5A7C3D9E11'
+$PortFeature = '1B0E4E0C-6A0B-4A0E-9C5E-2F5A7C3D9E12'
+
+# The output of a step; nothing if this host cannot answer.
+function Get-Answer([scriptblock] $Step) {
+    try { @(& $Step) } catch { Write-Warning "$_"; @() }
+}
+
+# The numbers of a status object by name.
+function Get-Number($Data) {
+    $numbers = [ordered]@{}
+    foreach ($property in $Data.CimInstanceProperties) { $numbers[$property.Name] = $property.Value }
+    $numbers
+}
+
+function Get-TeamStatus($Name) {
+    foreach ($status in Get-VMSwitchExtensionSwitchData -SwitchName $Name -FeatureId $TeamFeature) {
+        [ordered]@{ SwitchName = $Name; Data = Get-Number $status.Data }
+    }
+}
+
+function Get-PortStatus($Name) {
+    foreach ($status in Get-VMSwitchExtensionPortData -VMName $Name -FeatureId $PortFeature) {
+        [ordered]@{ VMName = $Name; Data = Get-Number $status.Data }
+    }
+}
+
+function Get-Setting {
+    $values = [ordered]@{}
+    $key = Get-Item -LiteralPath $Parameters
+    foreach ($name in $key.GetValueNames()) { $values[$name] = $key.GetValue($name) }
+    $values
+}
+
+try {
+    $processor = Get-CimInstance -ClassName Win32_Processor | Select-Object -First 1
+    $switches = Get-Answer { Get-VMSwitch }
+    $machines = Get-Answer { Get-VM }
+    $collected = [ordered]@{
+        Format = 1
+        Collected = (Get-Date).ToString('o')
+        Computer = $env:COMPUTERNAME
+        Build = [Environment]::OSVersion.Version.Build
+        ThreadsPerCore = $processor.NumberOfLogicalProcessors / $processor.NumberOfCores
+        Switches = @($switches | Select-Object -Property Name, EmbeddedTeamingEnabled,
+            NetAdapterInterfaceDescriptions, @{ Name = 'SwitchType'; Expression = { "$($_.SwitchType)" } })
+        Extensions = @($switches | Get-VMSwitchExtension | Select-Object -Property SwitchName, Name, Enabled, Running,
+            @{ Name = 'ExtensionType'; Expression = { "$($_.ExtensionType)" } })
+        TeamStatus = @($switches | ForEach-Object { $name = $_.Name; Get-Answer { Get-TeamStatus $name } })
+        PortStatus = @($machines | ForEach-Object { $name = $_.Name; Get-Answer { Get-PortStatus $name } })
+        SwitchTeamMembers = @(Get-Answer { Get-NetSwitchTeamMember } | Select-Object -Property Name, Team)
+        LbfoTeamNics = @(Get-Answer { Get-NetLbfoTeamNic } | Select-Object -Property InterfaceDescription, Team)
+        Adapters = @(Get-NetAdapter | Select-Object -Property Name, InterfaceDescription, InterfaceGuid,
+            DriverFileName, @{ Name = 'DriverVersion'; Expression = { $_.DriverVersionString } })
+        Vmq = @(Get-Answer { Get-NetAdapterVmq } | Select-Object -Property Name, Enabled, BaseProcessorGroup,
+            BaseProcessorNumber, MaxProcessorNumber, MaxProcessors)
+        VmAdapters = @(Get-Answer { Get-VMNetworkAdapter -All } | Select-Object -Property VMName, Name, SwitchName, MacAddress)
+        Settings = if (Test-Path -LiteralPath $Parameters) { Get-Setting } else { $null }
+        Events = @(Get-WinEvent -FilterHashtable @{ LogName = 'System'; ProviderName = 'lbfoext' } -MaxEvents 1000 -ErrorAction SilentlyContinue |
+            Select-Object -Property Id, Message, @{ Name = 'TimeCreated'; Expression = { $_.TimeCreated.ToString('o') } })
+    }
+    ConvertTo-Json -InputObject $collected -Depth 6 | Out-File -FilePath $Path -Encoding utf8
+    Write-Host "Saved: $Path"
+    Write-Host "Read it: teamctl doctor $Path"
+    exit 0
+} catch {
+    [Console]::Error.WriteLine("collect.ps1: $_")
+    exit 1
+}

@@ -1,0 +1,85 @@
+//! The bytes of a capture: from a file, a pipe or standard input, decompressed.
+
+use super::{Capture, cannot_read, keep};
+use anyhow::{Context, bail};
+use flate2::read::MultiGzDecoder;
+use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Cursor, Read};
+use std::path::Path;
+
+pub type Input<'a> = Box<dyn Read + Send + 'a>;
+
+const GZIP: [u8; 2] = [0x1F, 0x8B];
+const ZSTD: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
+
+pub fn capture(path: &Path) -> anyhow::Result<Capture> {
+    if path == Path::new("-") {
+        return keep("standard input", io::stdin().lock());
+    }
+    let name = path.display().to_string();
+    let about = fs::metadata(path).with_context(|| missing(&name))?;
+    if about.is_dir() {
+        bail!("{name} is a folder; give the path of a pcap or pcapng file");
+    }
+    if about.is_file() {
+        return Ok(Capture::File(path.to_owned()));
+    }
+    keep(&name, File::open(path).with_context(|| missing(&name))?)
+}
+
+fn missing(name: &str) -> String {
+    format!("cannot read {name}; give the path of a pcap or pcapng file")
+}
+
+pub fn open<'a>(path: &Path) -> anyhow::Result<Input<'a>> {
+    let name = path.display().to_string();
+    Ok(Box::new(File::open(path).with_context(|| missing(&name))?))
+}
+
+/// The bytes as they were before gzip or Zstandard.
+pub fn plain<'a>(input: Input<'a>, name: &str) -> anyhow::Result<Input<'a>> {
+    let (begin, input) = peek(input, name)?;
+    let damaged = || format!("cannot decompress {name}");
+    if begin.starts_with(&GZIP) {
+        return Ok(Box::new(MultiGzDecoder::new(input)));
+    }
+    if begin.starts_with(&ZSTD) {
+        return Ok(Box::new(Zstd::new(BufReader::new(input)).with_context(damaged)?));
+    }
+    Ok(input)
+}
+
+/// The first four bytes, which stay in the input.
+pub fn peek<'a>(mut input: Input<'a>, name: &str) -> anyhow::Result<(Vec<u8>, Input<'a>)> {
+    let mut begin = Vec::new();
+    input.by_ref().take(4).read_to_end(&mut begin).with_context(|| cannot_read(name))?;
+    Ok((begin.clone(), Box::new(Cursor::new(begin).chain(input))))
+}
+
+/// Zstandard frames that follow each other (RFC 8878, 3.1).
+struct Zstd<'a>(Option<StreamingDecoder<BufReader<Input<'a>>, FrameDecoder>>);
+
+impl<'a> Zstd<'a> {
+    fn new(input: BufReader<Input<'a>>) -> io::Result<Self> {
+        StreamingDecoder::new(input).map(Some).map(Self).map_err(io::Error::other)
+    }
+}
+
+impl Read for Zstd<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        while let Some(mut decoder) = self.0.take() {
+            let read = decoder.read(into)?;
+            if read != 0 || into.is_empty() {
+                self.0 = Some(decoder);
+                return Ok(read);
+            }
+            // This frame is at its end.
+            let mut input = decoder.into_inner();
+            if !input.fill_buf()?.is_empty() {
+                *self = Self::new(input)?;
+            }
+        }
+        Ok(0)
+    }
+}
