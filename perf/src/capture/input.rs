@@ -54,7 +54,27 @@ pub fn plain<'a>(input: Input<'a>, name: &str) -> anyhow::Result<Input<'a>> {
 pub fn peek<'a>(mut input: Input<'a>, name: &str) -> anyhow::Result<(Vec<u8>, Input<'a>)> {
     let mut begin = Vec::new();
     input.by_ref().take(4).read_to_end(&mut begin).with_context(|| cannot_read(name))?;
-    Ok((begin.clone(), Box::new(Cursor::new(begin).chain(input))))
+    Ok((begin.clone(), Box::new(Full(Cursor::new(begin).chain(input)))))
+}
+
+/// Fills each buffer as long as there is more: readers take a short one for the end.
+struct Full<R>(R);
+
+impl<R: Read> Read for Full<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let mut filled = 0;
+        while let Some(left) = into.get_mut(filled..).filter(|left| !left.is_empty()) {
+            match self.0.read(left) {
+                Ok(0) => break,
+                Ok(more) => filled += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // What came before it counts; the next call meets it again.
+                Err(_) if filled != 0 => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
 }
 
 /// Zstandard frames that follow each other (RFC 8878, 3.1).
