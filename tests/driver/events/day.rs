@@ -123,7 +123,7 @@ fn recording() -> String {
          logman stop lbfoext -ets\n\
          tracerpt C:\\lbfoext.etl -o C:\\lbfoext.xml -of XML -y\n\
          Get-WinEvent -Path C:\\lbfoext.etl -Oldest\n```\n\n\
-         The first two lines are one. 0xff is the sum of what is to be recorded ({keywords}), 5 the\nlevel: 2 Error, 3 Warning, \
+         The first two lines are one. 0xff is the sum of what is to be recorded,\n{keywords};\n5 is the level: 2 Error, 3 Warning, \
          4 Information, 5 Verbose. An event has its id, level and keyword as above, and these\nfields:\n\n```text\n\
          Switch           its name, at most 32 characters\n\
          Time             when it happened, in 100 ns since the start, without sleep\n\
