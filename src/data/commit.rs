@@ -40,7 +40,8 @@ pub enum Committed {
     To(Group),
     /// More destinations are left, from this position in the port table on.
     Partly(usize),
-    /// None: its tag may only stand in a list of our own, or its packets are to be judged one by one.
+    /// None: its tag may only stand in a list of our own or must come off its bytes, or its packets are to be judged one by
+    /// one.
     Apart,
 }
 
@@ -94,6 +95,9 @@ pub fn judge_and_commit(
     if must_travel_apart(module, list, decision) || list.net_buffers().nth(1).is_some() {
         return Committed::Apart;
     }
+    if forwarding.takes_tag_off(source_port, decision) {
+        return Committed::Apart;
+    }
     let whole = match source_port.origin {
         Origin::External => !list.is_coalesced(),
         Origin::Vnic | Origin::Trusted | Origin::Closed => !list.is_segmented(),
@@ -112,16 +116,19 @@ pub fn judge_and_commit(
 
 #[inline(never)] // apart, so that the frame of the walk stays small
 fn commit_one(walk: &Walk<'_>, list: &mut Nbl, decision: &Decision, target: Target) -> Committed {
-    match decision.sent.tag() {
-        None => add_destination(walk, list, target),
-        Some(_) => commit_tagged(walk, list, decision, target),
+    if decision.sent.stays_as_it_is() {
+        return add_destination(walk, list, target);
     }
+    commit_changed(walk, list, decision, target)
 }
 
-/// Commits the only destination of a list whose VLAN goes into its out-of-band tag.
+/// Commits the only destination of a list whose VLAN goes into its out-of-band tag, or may have to come off its bytes.
 #[inline(never)] // likewise
-fn commit_tagged(walk: &Walk<'_>, list: &mut Nbl, decision: &Decision, target: Target) -> Committed {
+fn commit_changed(walk: &Walk<'_>, list: &mut Nbl, decision: &Decision, target: Target) -> Committed {
     if must_travel_apart(walk.module, list, decision) {
+        return Committed::Apart;
+    }
+    if decision.sent.comes_off(target.bits) {
         return Committed::Apart;
     }
     let committed = add_destination(walk, list, target);
@@ -178,6 +185,9 @@ fn commit_flood(
     if must_travel_apart(module, list, decision) {
         return Flooded::Committed(Committed::Apart);
     }
+    if forwarding.takes_tag_off(source_port, decision) {
+        return Flooded::Committed(Committed::Apart);
+    }
     let member = uplink.and_then(|member| external(forwarding, member, decision.bits));
     let room = (*destinations_left).max(1).saturating_sub(usize::from(member.is_some()));
     let audience = forwarding.audience(decision);
@@ -206,18 +216,22 @@ fn commit_flood(
 
 /// The further batches of a flood. Each reads the port table again, so a vNIC that was disconnected since the last
 /// batch gets no copy; the switch waits for copies that were committed before it deletes a NIC. If memory runs out, the
-/// remaining destinations get no copy.
+/// remaining destinations get no copy, nor does a vNIC that since then takes no tag in the bytes.
 #[inline(never)] // rare, and a frame of its own
 pub fn finish(module: &Module, list: &mut Nbl, mut flood: Flood) {
     loop {
         let forwarding = module.forwarding.read();
         let source_port = forwarding.source_port(list.source());
         let vnics = forwarding.reach(&source_port, &flood.audience, flood.from).at_most(BATCH_DESTINATIONS);
-        let count = u32::try_from(vnics.count()).unwrap_or(u32::MAX);
-        if count == 0 || module.switch.add_destinations(list, count, forwarding.targets(vnics)).is_err() {
+        if vnics.count() == 0 {
             return;
         }
         flood.from = vnics.next();
+        let vnics = vnics.with_bytes_of(&flood.audience);
+        let count = u32::try_from(vnics.count()).unwrap_or(u32::MAX);
+        if count != 0 && module.switch.add_destinations(list, count, forwarding.targets(vnics)).is_err() {
+            return;
+        }
     }
 }
 

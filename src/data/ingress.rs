@@ -15,7 +15,8 @@ use crate::kernel::per_processor::ThisCpu;
 use crate::kernel::pool::Pool;
 use crate::kernel::rundown::WalkGuard;
 use crate::module::Module;
-use crate::ndis::child_nbl::SplitParent;
+use crate::ndis::child_nbl::{ListPool, SplitParent};
+use crate::ndis::fragment::NotUntagged;
 use crate::ndis::mdl::WindowBuffer;
 use crate::ndis::nbl::{Nbl, NblChain, NblQueue, NetBufferRef};
 use crate::ndis::raw::SendFlags;
@@ -39,7 +40,7 @@ enum BatchEnd {
     /// A limit of lists, destinations or groups is reached, or no list is left.
     Enough,
     /// A list whose packets have different destinations or VLANs, or are to be judged one by one, or whose tag only a
-    /// child NBL may carry: it must be split.
+    /// child NBL may carry or must come off: it must be split.
     Mixed(Nbl),
     /// A list with more destinations than the batch had left.
     Flood(Nbl, Flood),
@@ -253,9 +254,14 @@ fn adapter_hash<'a>(module: &'a Module, list: &Nbl, check: bool) -> Adapter<'a> 
 
 /// Splits a list into child NBLs of one packet each, in order; they take the walk from its beginning, and the parent is
 /// held until the last child is back. A packet for which no child can be allocated is dropped; the parent is then
-/// reported as filtered and completes with NDIS_STATUS_FAILURE.
+/// reported as filtered and completes with NDIS_STATUS_FAILURE. A list of one packet with a tag in its bytes alone is here
+/// because that must come off; of several packets each is split from the others first, because each has its own priority.
 #[inline(never)]
 fn split(module: &Module, walk: &WalkGuard<'_>, parent: Nbl, flags: SendFlags) -> NblChain {
+    let is_one = parent.net_buffers().nth(1).is_none();
+    if is_one && (parent.is_originated_by(module.filter.handle()) || ListPool::has_tag(&parent)) {
+        return untag(module, walk, parent, flags);
+    }
     let mut children = NblChain::EMPTY;
     let mut lost = 0;
     for packet in parent.net_buffers() {
@@ -281,6 +287,42 @@ fn split(module: &Module, walk: &WalkGuard<'_>, parent: Nbl, flags: SendFlags) -
     };
     SplitParent::hold(parent, children.len(), status);
     children
+}
+
+/// Replaces a list of one packet by a child NBL without the tag in its bytes, which takes the walk from its beginning with
+/// the tag out-of-band. A child of ours is freed then, and its place in the count of its parent, with its reference to the
+/// walk, is the new one's. If there is no child the packet is dropped.
+#[inline(never)]
+fn untag(module: &Module, walk: &WalkGuard<'_>, list: Nbl, flags: SendFlags) -> NblChain {
+    let in_send_format = module.forwarding.read().external != Some(list.source().port);
+    let is_own = list.is_originated_by(module.filter.handle());
+    let reference = if is_own { None } else { walk.again() };
+    let child = if is_own || reference.is_some() {
+        module.lists.untagged(&module.switch, &list, in_send_format)
+    } else {
+        Err(NotUntagged::NoMemory)
+    };
+    let reason = match child {
+        Ok(child) => {
+            match reference {
+                Some(reference) => {
+                    reference.keep();
+                    SplitParent::hold(list, 1, NdisStatus::SUCCESS);
+                }
+                None => {
+                    // Nobody has completed it.
+                    let _ = module.lists.free_child(&module.switch, list);
+                }
+            }
+            return NblChain::of(child);
+        }
+        Err(NotUntagged::NoMemory) => DropReason::NoResources,
+        Err(NotUntagged::NoTag) => DropReason::BadTag,
+        Err(NotUntagged::NotMapped) => DropReason::Unreadable,
+    };
+    count_drops(module, reason, 1);
+    groups::drop_one(module, list, reason, flags);
+    NblChain::EMPTY
 }
 
 /// Completes a chain that arrived while the module is paused, with NDIS_STATUS_PAUSED (pausing-a-filter-module.md).

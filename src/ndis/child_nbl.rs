@@ -1,6 +1,8 @@
 //! Child NBLs of an NBL that must be split: each describes one NET_BUFFER of the parent. The parent is held until the
 //! last child is completed. Its `Scratch` member, which belongs to the current owner of an NBL, counts the children.
+//! A child without the tag in the parent's bytes is a fragment of it: `super::fragment`.
 
+use super::fragment::{FragmentPool, NotUntagged};
 use super::handle::Filter;
 use super::nbl::{Nbl, NetBufferRef};
 use super::raw::{NetBufferList, NetBufferListPoolParameters, ObjectHeader, object_type};
@@ -14,6 +16,7 @@ use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 /// The NET_BUFFER_LIST pool of the child NBLs.
 pub struct ListPool {
     pool: NonNull<core::ffi::c_void>,
+    fragments: FragmentPool,
     filter: Filter,
     /// Child NBLs that are allocated.
     allocated: AtomicU32,
@@ -34,9 +37,11 @@ impl ListPool {
             pool_tag: Tag::LIST.0,
             ..NetBufferListPoolParameters::ZERO
         };
+        let fragments = FragmentPool::try_new(filter)?;
         // SAFETY: the handle is the filter's own; the result is checked.
         let pool = unsafe { sys::NdisAllocateNetBufferListPool(filter.handle(), &parameters) };
-        Ok(Self { pool: NonNull::new(pool).ok_or(OutOfMemory)?, filter, allocated: AtomicU32::new(0) })
+        let pool = NonNull::new(pool).ok_or(OutOfMemory)?;
+        Ok(Self { pool, fragments, filter, allocated: AtomicU32::new(0) })
     }
 
     /// Allocates a child NBL over the bytes of one NET_BUFFER of `parent`, with the parent's source and out-of-band
@@ -70,8 +75,43 @@ impl ListPool {
                 Ok(child)
             }
             Err(status) => {
-                free(child);
+                self.free(child);
                 Err(status)
+            }
+        }
+    }
+
+    /// Whether the bytes of the only NET_BUFFER of a list begin with an 802.1Q tag that its out-of-band data does not have.
+    pub fn has_tag(list: &Nbl) -> bool {
+        list.vlan_id() == 0 && FragmentPool::tag_of(list).is_ok()
+    }
+
+    /// Allocates a child NBL over the bytes of the only NET_BUFFER of `list` without the 802.1Q tag in them, which its
+    /// out-of-band data has instead. It has the source and the other data of `list`, and no destination. `SplitParent`
+    /// holds its parent until the child is freed: `list`, or the parent of `list` if that is a child itself, for whose
+    /// bytes it stands in. `in_send_format` is that of the out-of-band data. IRQL <= DISPATCH_LEVEL.
+    pub fn untagged(&self, switch: &Switch, list: &Nbl, in_send_format: bool) -> Result<Nbl, NotUntagged> {
+        let tag = FragmentPool::tag_of(list)?;
+        let mut child = self.fragments.fragment(list)?;
+        // SAFETY: both are owned by this function and its caller.
+        unsafe {
+            let above = (*list.as_ptr()).parent;
+            let is_child = list.is_originated_by(self.filter.handle()) && !above.is_null();
+            (*child.as_ptr()).source_handle = self.filter.handle();
+            (*child.as_ptr()).parent = if is_child { above } else { list.as_ptr() };
+        }
+        let written = self.fragments.write_addresses(list, &child);
+        let adopted =
+            written.and_then(|()| switch.adopt(&mut child, list).map_err(|_| NotUntagged::NoMemory));
+        match adopted {
+            Ok(()) => {
+                child.describe_untagged(tag, in_send_format);
+                self.allocated.fetch_add(1, Ordering::Relaxed);
+                Ok(child)
+            }
+            Err(why) => {
+                self.free(child);
+                Err(why)
             }
         }
     }
@@ -88,9 +128,18 @@ impl ListPool {
     pub fn free_child(&self, switch: &Switch, mut child: Nbl) -> NdisStatus {
         let status = child.status();
         switch.release(&mut child);
-        free(child);
+        self.free(child);
         self.allocated.fetch_sub(1, Ordering::Relaxed);
         status
+    }
+
+    /// Frees a child without a forwarding context.
+    fn free(&self, child: Nbl) {
+        if self.fragments.has_made(&child) {
+            return self.fragments.free(child);
+        }
+        // SAFETY: from our pool, without a forwarding context.
+        unsafe { sys::NdisFreeNetBufferList(child.into_raw().as_ptr()) };
     }
 }
 
@@ -99,11 +148,6 @@ impl Drop for ListPool {
         // SAFETY: every child is freed, because pause waits for them.
         unsafe { sys::NdisFreeNetBufferListPool(self.pool.as_ptr()) };
     }
-}
-
-fn free(child: Nbl) {
-    // SAFETY: from our pool, without a forwarding context.
-    unsafe { sys::NdisFreeNetBufferList(child.into_raw().as_ptr()) };
 }
 
 /// A parent NBL that is held until its last child is completed.

@@ -64,6 +64,74 @@ impl WindowBuffer {
     }
 }
 
+/// `N` bytes of a packet from `offset` on, each read once; `None` if it is shorter. IRQL <= DISPATCH_LEVEL.
+pub fn read_at<const N: usize>(packet: NetBufferRef<'_>, offset: u32) -> Result<Option<[u8; N]>, NotMapped> {
+    let mut bytes = [0; N];
+    let mut cursor = MdlCursor::start(packet);
+    cursor.skip(offset as usize);
+    let mut filled = 0;
+    while filled < N {
+        let fragment = cursor.fragment(N - filled)?;
+        if fragment.len == 0 {
+            return Ok(None);
+        }
+        // SAFETY: `fragment.len` is at most what is left of the array.
+        unsafe { read_once(fragment.address, bytes.as_mut_ptr().add(filled), fragment.len) };
+        filled += fragment.len;
+        cursor.skip(fragment.len);
+    }
+    let is_whole = packet.data_length() as usize >= offset as usize + N;
+    Ok(is_whole.then_some(bytes))
+}
+
+/// Copies the first `len` bytes of a packet to the beginning of another, each read once; how many were there to copy.
+/// IRQL <= DISPATCH_LEVEL.
+///
+/// # Safety
+/// Nobody else uses the first `len` bytes of `to`, whose memory is not that of `from`.
+pub unsafe fn copy_front(
+    from: NetBufferRef<'_>,
+    to: NetBufferRef<'_>,
+    len: usize,
+) -> Result<usize, NotMapped> {
+    let (mut source, mut target) = (MdlCursor::start(from), MdlCursor::start(to));
+    let mut copied = 0;
+    while copied < len {
+        let read = source.fragment(len - copied)?;
+        let written = target.fragment(read.len)?;
+        if written.len == 0 {
+            break;
+        }
+        // SAFETY: both are mapped for this length; the caller owns the target.
+        unsafe { read_once(read.address, written.address.cast_mut(), written.len) };
+        source.skip(written.len);
+        target.skip(written.len);
+        copied += written.len;
+    }
+    Ok(copied)
+}
+
+/// Whether the first `len` bytes of a packet lie outside of the memory that the MDLs of another describe. An MDL that
+/// describes a part of another has addresses of that one (IoBuildPartialMdl), mapped or not.
+pub fn begins_apart(packet: NetBufferRef<'_>, len: usize, other: NetBufferRef<'_>) -> bool {
+    let mut front = MdlCursor::start(packet);
+    let mut left = len;
+    while left != 0 {
+        let Some(range) = front.described(left) else { return false };
+        // SAFETY: the buffer belongs to an owned list.
+        let mut others = MdlCursor { mdl: unsafe { (*other.as_ptr()).mdl_chain }, offset: 0 };
+        while let Some(theirs) = others.described(usize::MAX) {
+            if range.start < theirs.end && theirs.start < range.end {
+                return false;
+            }
+            others.advance();
+        }
+        front.skip(range.len());
+        left -= range.len();
+    }
+    true
+}
+
 /// Whether `len` bytes from the start may be read in place.
 fn borrowable(detail: ForwardingDetail, len: usize) -> bool {
     if detail.is_packet_data_safe() {
@@ -105,6 +173,34 @@ impl MdlCursor {
             self.advance();
         }
         Ok(Fragment { address: core::ptr::null(), len: 0 })
+    }
+
+    /// The addresses that the MDL at this position has, at most `limit` bytes; skips empty MDLs, `None` at the end.
+    fn described(&mut self, limit: usize) -> Option<core::ops::Range<usize>> {
+        // SAFETY: the MDL belongs to an owned list.
+        while let Some(mdl) = unsafe { self.mdl.as_ref() } {
+            let available = mdl.byte_count.saturating_sub(self.offset) as usize;
+            if available != 0 {
+                let start = mdl.start_va.addr().wrapping_add(mdl.byte_offset as usize);
+                let start = start.wrapping_add(self.offset as usize);
+                return Some(start..start.wrapping_add(available.min(limit)));
+            }
+            self.advance();
+        }
+        None
+    }
+
+    fn skip(&mut self, mut count: usize) {
+        // SAFETY: the MDL belongs to an owned list.
+        while let Some(mdl) = unsafe { self.mdl.as_ref() } {
+            let available = mdl.byte_count.saturating_sub(self.offset) as usize;
+            if count < available {
+                self.offset = self.offset.wrapping_add(count as u32);
+                return;
+            }
+            count -= available;
+            self.advance();
+        }
     }
 
     fn advance(&mut self) {

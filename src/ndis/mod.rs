@@ -7,6 +7,7 @@ pub mod envelope;
 pub mod fan_out;
 pub mod feature;
 pub mod filter;
+pub mod fragment;
 pub mod gate;
 pub mod handle;
 pub mod host;

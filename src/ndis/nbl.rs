@@ -6,6 +6,7 @@
 
 use super::raw::{ForwardingDetail, Handle, NetBuffer, NetBufferList, info};
 use core::ptr::NonNull;
+use teaming::frame::untag::{self, Tag};
 use teaming::ids::{NicId, NicIndex, PortId, VlanId};
 
 /// One owned list, unlinked.
@@ -76,6 +77,24 @@ impl Nbl {
         // SAFETY: the list is owned.
         let slot = unsafe { &mut (*self.0.as_ptr()).info[info::IEEE_8021Q] };
         *slot = *slot & !VLAN_ID | u64::from(vlan.get()) << 4;
+    }
+
+    /// Writes what changes of the out-of-band data when the tag comes off the bytes. `in_send_format`: the data is in the
+    /// format of a send, which names offsets of headers (packet-management-guidelines-for-the-extensible-switch-data-path).
+    pub(crate) fn describe_untagged(&mut self, tag: Tag, in_send_format: bool) {
+        const OWN: u32 = untag::ADDRESSES as u32;
+        const REPLACED: u32 = OWN + untag::TAG as u32;
+        // SAFETY: the list is owned.
+        let slots = unsafe { &mut (*self.0.as_ptr()).info };
+        slots[info::IEEE_8021Q] = tag.into_word(slots[info::IEEE_8021Q]);
+        let detail = ForwardingDetail(slots[info::SWITCH_FORWARDING_DETAIL]);
+        slots[info::SWITCH_FORWARDING_DETAIL] = detail.with_own_front(OWN, REPLACED).0;
+        if in_send_format {
+            slots[info::CHECKSUM] = untag::checksum(slots[info::CHECKSUM]);
+            slots[info::LARGE_SEND] = untag::large_send(slots[info::LARGE_SEND]);
+            slots[info::UDP_SEGMENTATION] = untag::udp_segmentation(slots[info::UDP_SEGMENTATION]);
+            slots[info::ENCAPSULATED] = untag::encapsulated(slots[info::ENCAPSULATED]);
+        }
     }
 
     /// The handles of the security associations with which the adapter is to encrypt the packet, 0 for none: that of the

@@ -4,8 +4,8 @@
 
 use super::raw::{
     FilterAttributes, FilterDriverCharacteristics, Handle, LockStateEx, Mdl, NetBufferList,
-    NetBufferListPoolParameters, NetPnpEventNotification, OidRequest, StatusIndication, SwitchContext,
-    SwitchOptionalHandlers, TimerCharacteristics,
+    NetBufferListPoolParameters, NetBufferPoolParameters, NetPnpEventNotification, OidRequest,
+    StatusIndication, SwitchContext, SwitchOptionalHandlers, TimerCharacteristics,
 };
 use core::ffi::c_void;
 
@@ -56,6 +56,19 @@ unsafe extern "win64" {
         data_length: usize,
     ) -> *mut NetBufferList;
     pub fn NdisFreeNetBufferList(list: *mut NetBufferList);
+    pub fn NdisAllocateNetBufferPool(handle: Handle, parameters: *const NetBufferPoolParameters) -> Handle;
+    pub fn NdisFreeNetBufferPool(pool: Handle);
+    pub fn NdisAllocateFragmentNetBufferList(
+        original: *mut NetBufferList,
+        list_pool: Handle,
+        buffer_pool: Handle,
+        start_offset: u32,
+        maximum_length: u32,
+        data_offset_delta: u32,
+        data_back_fill: u32,
+        flags: u32,
+    ) -> *mut NetBufferList;
+    pub fn NdisFreeFragmentNetBufferList(list: *mut NetBufferList, data_offset_delta: u32, flags: u32);
 
     // Requests and status; <= DISPATCH_LEVEL, no lock held.
     pub fn NdisFOidRequest(filter: Handle, request: *mut OidRequest) -> i32;

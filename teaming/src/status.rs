@@ -53,7 +53,7 @@ pub const TEAM: [Field; 15] = [
     field("Uplink", "Packets to one member"),
     field("Flooded", "Packets to several destinations"),
     field("Native", "Packets that the switch forwards itself"),
-    field("Split", "Lists that were split"),
+    field("Split", "Lists that were split or untagged"),
 ];
 
 /// The fields of each member; their names begin with `Member` and its index.

@@ -197,11 +197,10 @@ fn provoke(reason: DropReason) -> Net {
         DropReason::VlanMismatch => {
             on(vlan(vlan(team(), 0, Vlan::Access(7)), 1, Vlan::Access(9)), &guest_to_guest)
         }
-        DropReason::TagInBytes => {
-            on(vlan(vlan(team(), 0, Vlan::trunk(0, [9])), 1, Vlan::Access(9)), &|net| {
-                send(net, from_guest(net, Some(1), &tag(9)));
-            })
-        }
+        DropReason::TagInBytes => on(vlan(team(), 0, Vlan::trunk(0, [9])), &|net| {
+            let [_, _, rest @ ..] = tag(9);
+            send(net, from_guest(net, Some(1), &[&[0x88, 0xA8], &rest[..]].concat()));
+        }),
         DropReason::PrivateVlan => {
             let isolated = || Vlan::Private(Private::Isolated { primary: 100, secondary: 101 });
             on(vlan(vlan(team(), 0, isolated()), 1, isolated()), &guest_to_guest)

@@ -34,5 +34,6 @@ mod runtime_state;
 mod sequences;
 mod settings;
 mod status;
+mod untagged;
 mod witnesses;
 mod worker;

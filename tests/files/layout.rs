@@ -16,6 +16,7 @@ const DECLARED: &[&[LayoutRow]] = &[
     raw::NetBuffer::LAYOUT,
     raw::Mdl::LAYOUT,
     raw::NetBufferListPoolParameters::LAYOUT,
+    raw::NetBufferPoolParameters::LAYOUT,
     raw::OidRequest::LAYOUT,
     raw::SwitchNicOidRequest::LAYOUT,
     raw::NicSaveState::LAYOUT,

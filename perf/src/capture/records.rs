@@ -58,7 +58,7 @@ const PCAP_MAGICS: [[u8; 4]; 6] = [
 
 /// Bytes that are held at first, and at most: a longer record is damage.
 const CAPACITY: usize = 1 << 18;
-const LARGEST: usize = 1 << 27;
+const LARGEST: usize = 1 << 22;
 
 /// Time units are kept in 2^-20 of a nanosecond: fine enough for every resolution that recorders use.
 const UNITS: u128 = 1 << 20;
@@ -120,10 +120,18 @@ impl<'a> Records<'a> {
                         return self.broken("the file cannot be read further");
                     }
                 }
+                Problem::CutOff if self.claims_too_much() => bail!(DAMAGED),
                 Problem::CutOff => return self.broken("the file ends within it"),
                 Problem::Grow | Problem::Damage => bail!(DAMAGED),
             }
         }
+    }
+
+    /// The record that is not whole says that it is longer than any can be.
+    fn claims_too_much(&self) -> bool {
+        let at = if self.state.whole.is_some() { 8 } else { 4 };
+        let length = self.reader.data().get(at..at + 4).and_then(|bytes| bytes.first_chunk::<4>());
+        length.is_some_and(|length| u32::from_le_bytes(*length).min(u32::from_be_bytes(*length)) > LARGEST as u32)
     }
 
     fn broken(&mut self, why: &str) -> anyhow::Result<Option<Record>> {

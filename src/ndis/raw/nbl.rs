@@ -27,6 +27,8 @@ pub mod info {
     pub const TCP_COALESCED: usize = 22;
     /// `UdpSegmentationOffloadInfo` of one that is sent.
     pub const UDP_SEGMENTATION: usize = 22;
+    /// `TcpSendOffloadsSupplementalNetBufferListInfo` of one that is sent.
+    pub const ENCAPSULATED: usize = 23;
 }
 
 // NDIS aligns the structure to 16 bytes; the driver only uses pointers to it.
@@ -99,6 +101,15 @@ abi! {
     }
 }
 
+// Revision 1; revision 2 has flags and came with NDIS 6.87.
+abi! {
+    "NET_BUFFER_POOL_PARAMETERS" 12 => NetBufferPoolParameters {
+        header: ObjectHeader = "Header" @ 0,
+        pool_tag: u32 = "PoolTag" @ 4,
+        data_size: u32 = "DataSize" @ 8,
+    }
+}
+
 /// NDIS_SWITCH_FORWARDING_DETAIL_NET_BUFFER_LIST_INFO (index 19 of NetBufferListInfo), decoded from its 64-bit value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(transparent)]
@@ -124,6 +135,17 @@ impl ForwardingDetail {
     /// is false.
     pub const fn safe_packet_data_size(self) -> u32 {
         ((self.0 >> 43) & 0xFFF) as u32
+    }
+    /// The same for a list whose bytes begin with `own` bytes of memory that no guest can change, in place of the first
+    /// `replaced` ones.
+    #[must_use]
+    pub fn with_own_front(self, own: u32, replaced: u32) -> Self {
+        const SIZE: u64 = 0xFFF << 43;
+        if self.is_packet_data_safe() {
+            return self;
+        }
+        let behind = self.safe_packet_data_size().saturating_sub(replaced);
+        Self(self.0 & !SIZE | u64::from(own.saturating_add(behind).min(0xFFF)) << 43)
     }
     pub const fn is_packet_data_uncached(self) -> bool {
         self.0 & (1 << 55) != 0

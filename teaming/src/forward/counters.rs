@@ -24,7 +24,7 @@ pub struct Counters {
     pub flooded: u64,
     /// Packets that the switch forwards itself.
     pub native: u64,
-    /// Lists that were split because their packets differ in destination or VLAN.
+    /// Lists that were split because their packets differ in destination or VLAN, and lists whose tag came off.
     pub split: u64,
     /// Frames for which there was no room in the table of credits: their copies were delivered.
     pub unrecorded: u64,

@@ -149,6 +149,33 @@ impl<S: Storage> Forwarding<S> {
         left.any(|(position, port)| self.reaches(source_port, audience, position, port).is_some())
     }
 
+    /// Whether the tag must come off a packet's bytes, because some destination gets frames without one. What then goes
+    /// to all of them has the tag out-of-band, where those that keep it find it.
+    #[cold]
+    #[inline(never)] // keeps the frames of its callers small
+    pub fn takes_tag_off(&self, source_port: &SourcePort, decision: &Decision) -> bool {
+        let one = decision.sent.comes_off(decision.bits);
+        match decision.verdict {
+            Verdict::Deliver(_) | Verdict::Uplink(_) => one,
+            Verdict::Flood { uplink } => {
+                // In the bytes, or it comes off for nobody.
+                decision.sent.comes_off(Preserve::NOTHING)
+                    && (one && uplink.is_some() || self.takes_tag_off_for_any(source_port, decision))
+            }
+            Verdict::Native | Verdict::Drop(_) | Verdict::RefusedBy(..) => false,
+        }
+    }
+
+    #[inline(never)] // for few packets
+    fn takes_tag_off_for_any(&self, source_port: &SourcePort, decision: &Decision) -> bool {
+        let audience = self.audience(decision);
+        let mut ports = self.ports.places().iter().enumerate();
+        ports.any(|(position, port)| {
+            let kept = self.reaches(source_port, &audience, position, port);
+            kept.is_some_and(|kept| decision.sent.comes_off(kept))
+        })
+    }
+
     /// The next vNICs that a flood reaches, from this position of the port table on; none if there are no more. Whoever
     /// releases the lock goes on at `next`: a destination is looked up under the hold that commits it.
     pub fn reach(&self, source_port: &SourcePort, audience: &Audience, from: usize) -> Reached {
@@ -264,6 +291,15 @@ impl Reached {
 
     pub const fn next(&self) -> usize {
         self.next
+    }
+
+    /// Those that may get the frame with the tag in its bytes, if it has one there.
+    #[must_use]
+    pub const fn with_bytes_of(mut self, audience: &Audience) -> Self {
+        if audience.sent.comes_off(Preserve::NOTHING) {
+            self.ports &= self.vlan;
+        }
+        self
     }
 
     /// The first of them, at most `most`.

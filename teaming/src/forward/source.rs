@@ -123,6 +123,18 @@ impl FrameTag {
     pub(crate) const fn is_tagged(&self) -> bool {
         self.tags.intersects(Tags::VLAN)
     }
+
+    /// The packet leaves as it came, wherever it goes: no VLAN is written, and no tag comes off its bytes.
+    #[inline]
+    pub const fn stays_as_it_is(&self) -> bool {
+        !self.tags.intersects(Tags::WRITTEN.union(Tags::IN_BYTES))
+    }
+
+    /// Whether the tag in the packet's bytes must come off for a destination that keeps this of it.
+    #[inline]
+    pub const fn comes_off(&self, kept: Preserve) -> bool {
+        self.tags.contains(Tags::IN_BYTES) && !kept.contains(Preserve::VLAN)
+    }
 }
 
 /// The source of packets.

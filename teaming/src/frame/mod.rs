@@ -5,11 +5,12 @@
 //! understand are left out, `Stop` tells why it stopped, and the flow key falls back to the fields that were read.
 //! Length fields in headers are ignored, because packets for large send offload carry zeros there and must hash like
 //! any other packet. `link` reads the headers between Ethernet and IP, `network` those of IP, `tunnel` an encapsulated
-//! frame.
+//! frame; `untag` is about frames whose tag comes off.
 
 mod link;
 mod network;
 mod tunnel;
+pub mod untag;
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

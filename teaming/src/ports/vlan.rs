@@ -151,7 +151,8 @@ const fn number(vlan: Option<VlanId>) -> u16 {
 pub struct Carried {
     /// `None`: the untagged network.
     pub vlan: Option<VlanId>,
-    /// The tag is in the frame's bytes, from which the driver does not remove it.
+    /// The tag is in the frame's bytes. It comes off before a destination gets the frame without a tag
+    /// (`FrameTag::comes_off`).
     pub in_bytes: bool,
     /// The VLAN of a service tag at the beginning of the frame's bytes: payload for 802.1Q equipment, and the VLAN for
     /// equipment that reads such tags.
@@ -165,7 +166,8 @@ impl Carried {
 /// How an admitted frame is delivered to a destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Admitted {
-    /// `PreserveVLAN` of the destination: the frame is delivered with its tag.
+    /// `PreserveVLAN` of the destination: the frame is delivered with its tag. Without it also a tag in the frame's bytes
+    /// must not arrive (row D7).
     pub tagged: bool,
 }
 
@@ -256,11 +258,10 @@ pub fn admit(
         let private = source.is_private() && destination.is_private();
         return Err(if private { DropReason::PrivateVlan } else { DropReason::VlanMismatch });
     }
-    match (frame.in_bytes, tagged, frame.service, destination) {
-        (true, false, ..) => Err(DropReason::TagInBytes),
-        (_, true, ..) | (.., None, _) => Ok(Admitted { tagged }),
-        // D8: it is delivered with the service tag in front.
-        (.., service, Vlans::Trunk { allowed, .. }) if has(sets, allowed, service) => Ok(Admitted { tagged }),
+    match (tagged, frame.service, destination) {
+        (true, ..) | (_, None, _) => Ok(Admitted { tagged }),
+        // D9: it is delivered with the service tag in front.
+        (_, service, Vlans::Trunk { allowed, .. }) if has(sets, allowed, service) => Ok(Admitted { tagged }),
         (.., Vlans::Trunk { .. }) => Err(DropReason::VlanMismatch),
         _ => Err(DropReason::TagInBytes),
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use teaming::forward::OutOfBand;
 use teaming::forward::drop_reason::DropReason;
 use teaming::ids::{MacAddr, PortId};
+use teaming::ports::port::Preserve;
 use teaming::settings::TeamingMode;
 
 use crate::host::{Host, Place, REMOTE, TRUSTED, UPLINK, frame, mac, nic, settings};
@@ -133,6 +134,16 @@ fn check(
     let inside = from.enters(form);
     let told = || format!("{from:?} {form:?} outside {outside:?}");
 
+    // Whether the tag in the bytes comes off, for what reaches these destinations.
+    let untags = |to: MacAddr| {
+        let decision = host.decide(source, &frame(own, to, &form.tags), &out_of_band);
+        host.forwarding.takes_tag_off(&host.forwarding.source_port(source), &decision)
+    };
+    let bare = |ways: &BTreeMap<Place, u8>| {
+        inside.is_some_and(|inside| inside.in_bytes)
+            && ways.values().any(|bits| bits & Preserve::VLAN.bits() == 0)
+    };
+
     // Broadcast.
     let rows = stations.iter().map(|(port, rules)| (*port, rules));
     match from.broadcast(form, rows, outside) {
@@ -142,6 +153,7 @@ fn check(
                 let place = if *place == Place::Outside { "outside" } else { "station" };
                 *seen.entry((place, *bits)).or_default() += 1;
             }
+            assert_eq!(untags(MacAddr::BROADCAST), bare(&expected), "{}", told());
             assert_eq!(ways(MacAddr::BROADCAST), Ok(expected), "{}", told());
         }
     }
@@ -160,12 +172,15 @@ fn check(
         }
         let expected = inside.and_then(|inside| from.station(&inside, rules));
         let expected = expected.map(|bits| BTreeMap::from([(Place::Station(*port), bits)]));
+        assert_eq!(untags(mac(*port)), expected.as_ref().is_some_and(bare), "{} to {port} {rules:?}", told());
         assert_eq!(found.ok(), expected, "{} to {port} {rules:?}", told());
     }
     // To an address that no vNIC has.
     let expected = inside.and_then(|inside| from.outside(&inside, form, outside));
     let expected = expected.map(|bits| BTreeMap::from([(Place::Outside, bits)]));
-    assert_eq!(ways(MacAddr([2, 0xcc, 0, 0, 0, 1])).ok(), expected, "{}", told());
+    let nobody = MacAddr([2, 0xcc, 0, 0, 0, 1]);
+    assert_eq!(untags(nobody), expected.as_ref().is_some_and(bare), "{}", told());
+    assert_eq!(ways(nobody).ok(), expected, "{}", told());
 }
 
 /// Packets for which `same_way` is true share one destination array, so their destinations, bits and tag must be

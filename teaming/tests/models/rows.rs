@@ -52,7 +52,8 @@ pub struct Form {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Inside {
     pub vlan: u16,
-    in_bytes: bool,
+    /// The VLAN is in a tag in the bytes, which comes off for a destination without VLAN tags (D7).
+    pub in_bytes: bool,
     subnet: u32,
     /// The VLAN is neither in the out-of-band tag nor in the bytes, so the driver must write it for the extensions
     /// below.
@@ -184,7 +185,7 @@ impl From {
     /// its tag.
     fn admits(&self, inside: &Inside, to: &Mode, outside: bool) -> Option<bool> {
         let vlan = inside.vlan;
-        let tagged = match to {
+        Some(match to {
             unsaid if outside && unsaid.is_unsaid() => vlan != 0,
             Mode::Nothing | Mode::Access(_) => {
                 let own = if let Mode::Access(own) = to { *own } else { 0 };
@@ -196,8 +197,7 @@ impl From {
             Mode::Promiscuous(primary, secondaries) => {
                 (vlan == *primary || vlan != 0 && secondaries.contains(&vlan)).then_some(false)?
             }
-        };
-        (tagged || !inside.in_bytes).then_some(tagged)
+        })
     }
 
     /// The preserve bits of a vNIC's copy; `None` if it gets none.

@@ -93,8 +93,10 @@ fn witness(reason: DropReason) -> Option<(Host, Case)> {
         DropReason::VlanNotAllowed => (host, Case { tag_vlan: 7, ..case(14, to_nobody) }),
         DropReason::VlanMismatch => (host, case(10, mac(12))),
         DropReason::TagInBytes => {
-            let tagged = Case { window: frame(mac(14), mac(12), &[5]), ..case(14, mac(12)) };
-            (host, tagged)
+            // A service tag cannot come off.
+            let mut window = frame(mac(14), mac(10), &[5]);
+            window[12..14].copy_from_slice(&[0x88, 0xa8]);
+            (host, Case { window, ..case(14, mac(10)) })
         }
         DropReason::PrivateVlan => (host, case(13, mac(12))),
         DropReason::SpoofedAddress => {
@@ -127,9 +129,8 @@ fn every_reason_to_drop_has_a_witness_that_is_counted_as_that_alone() {
         let decision = decide(&host, &case);
         let expected = match reason {
             // In these cases the source port admits the frame.
-            DropReason::VlanMismatch | DropReason::TagInBytes | DropReason::PrivateVlan => {
-                Verdict::RefusedBy(PortId::new(12), reason)
-            }
+            DropReason::VlanMismatch | DropReason::PrivateVlan => Verdict::RefusedBy(PortId::new(12), reason),
+            DropReason::TagInBytes => Verdict::RefusedBy(PortId::new(10), reason),
             DropReason::PortClosed => Verdict::RefusedBy(PortId::new(16), reason),
             _ => Verdict::Drop(reason),
         };

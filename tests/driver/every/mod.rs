@@ -3,7 +3,7 @@
 //! simplest form.
 
 mod damaged;
-mod driver;
+pub mod driver;
 mod flags;
 mod ids;
 mod layouts;

@@ -25,6 +25,7 @@ const TABLES: &[&[Symbol]] = &[
     crate::switch::ndis::module::SYMBOLS,
     crate::switch::ndis::data::SYMBOLS,
     crate::switch::ndis::pools::SYMBOLS,
+    crate::switch::ndis::fragments::SYMBOLS,
     crate::switch::control::SYMBOLS,
     crate::switch::control::optional::SYMBOLS,
     crate::switch::control::status::SYMBOLS,

@@ -24,6 +24,7 @@ use crate::switch::ndis::{Life, Module, State};
 use crate::switch::ports::policy::Property;
 use crate::switch::ports::{Mac, NicId, NicState};
 use lbfoext::ndis::raw::{DestinationBits, NetBufferList, PortDestination, info};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Frames come in: what the extension may learn from them.
@@ -36,6 +37,7 @@ pub fn given(world: &World, state: &mut State, module: usize, list: usize) {
         module,
         source,
         frames: Vec::new(),
+        untagged: BTreeSet::new(),
         tag: own[info::IEEE_8021Q],
         subnet,
         tag_now: 0,
@@ -164,7 +166,7 @@ pub fn sent(world: &World, state: &mut State, module: usize, list: usize) {
             format!("packet {name} (frame {id}) {} went to {got:?}, expected {expected:?}", case.told(frame))
         });
         if fits {
-            shown(world, state, &case, frame, &expected, name);
+            shown(world, state, &case, (*id, frame), &expected, name);
             match uplinks {
                 0 => received(world, state, &case, (*id, &expected), !vnics.is_empty()),
                 _ => left(state, &case, *id, frame),
@@ -182,9 +184,10 @@ fn left(state: &mut State, case: &Case, id: FrameId, frame: &[u8]) {
     if !case.question(state, frame).is_separate() {
         return;
     }
-    let (vid, out_of_band) = vlan::wire_vid(frame, case.tag_now, *to);
+    let frame = case.leaving(id, frame);
+    let (vid, out_of_band) = vlan::wire_vid(&frame, case.tag_now, *to);
     let Some(mut seen) = case.seen(state, id) else { return };
-    seen.content = Wire::of(frame, if out_of_band { vid } else { 0 }).content();
+    seen.content = Wire::of(&frame, if out_of_band { vid } else { 0 }).content();
     state.modules[case.module].arrivals.left(&seen);
 }
 
@@ -198,7 +201,9 @@ pub fn dropped(world: &World, state: &mut State, module: usize, list: usize) {
     let (paused, reported, name) = (packet.given_while_paused, packet.reported, packet.name);
     let blamed = packet.blamed;
     let carried = packet.carried.clone();
-    let short = state.style.refuse > 0 && case.frames.len() > 1;
+    // It needed lists of its own, which were refused.
+    let apart = case.frames.len() > 1 || case.frames.iter().any(|(_, f)| vlan::without_tag(f).is_some());
+    let short = state.style.refuse > 0 && apart;
     let closed = state.asks_for_isolation(module, case.source.port);
     let partial = case.picture == Picture::Partial;
     if paused || short || closed || partial || !reported && carried.is_empty() {
@@ -347,10 +352,17 @@ impl State {
 }
 
 /// Every destination takes the frame for what it is: in its VLAN, with its priority or without.
-fn shown(world: &World, state: &State, case: &Case, frame: &[u8], expected: &Expected, name: u64) {
+fn shown(
+    world: &World,
+    state: &State,
+    case: &Case,
+    (id, frame): (FrameId, &[u8]),
+    expected: &Expected,
+    name: u64,
+) {
     let Some(inside) = expected.inside else { return };
     let topology = &state.modules[case.module].topology;
-    let (before, now) = (Tags::of(frame, case.tag), Tags::of(frame, case.tag_now));
+    let (before, now) = (Tags::of(frame, case.tag), Tags::of(&case.leaving(id, frame), case.tag_now));
     for to in &case.got {
         let Some(port) = topology.ports.get(&to.port_id) else { continue };
         let keeps = to.bits.contains(DestinationBits::PRESERVE_VLAN);
@@ -358,7 +370,7 @@ fn shown(world: &World, state: &State, case: &Case, frame: &[u8], expected: &Exp
         rule(world, "DATA-88", seen.is_ok(), || {
             format!("packet {name} to port {}: {}", to.port_id, seen.unwrap_err())
         });
-        let has_priority = before.out_of_band.is_some_and(|t| t.priority != 0);
+        let has_priority = now.out_of_band.is_some_and(|t| t.priority != 0);
         let trusted = port.policies.security().is_some_and(|s| s.priority_tag);
         if has_priority && !topology.is_external(to.port_id) && !trusted {
             let priority = to.bits.contains(DestinationBits::PRESERVE_PRIORITY);

@@ -170,6 +170,7 @@ pub fn sent(world: &World, state: &mut State, module: usize, list: usize, positi
     destinations_chosen(world, packet, by_extension);
     single_reading(world, state, list);
     crate::check::forwarding::sent(world, state, module, list);
+    state.untag(module, list);
     crate::check::statistics::sent(state, module, list);
     let Some(packet) = state.packets.at(list) else { return };
     // SAFETY: the packet is in the extension's hands and so uncovered.
@@ -258,6 +259,10 @@ pub fn completed(world: &World, state: &mut State, module: usize, list: usize) -
         return false;
     }
     restored(world, packet);
+    let same_bytes = packet.before.bytes.is_empty()
+        || packet.place != PacketStage::Ingress
+        || packet.bytes() == packet.before.bytes;
+    advice(world, "DATA-63", same_bytes, || format!("bytes of packet {name} changed on ingress"));
     // SAFETY: the packet is in the extension's hands and so uncovered.
     let (tag, was) = (unsafe { (*packet.nbl).info[info::IEEE_8021Q] }, packet.tag_given);
     rule(world, "DATA-32", tag == was, || format!("the tag of packet {name} was {was:#x} and is {tag:#x}"));
@@ -383,36 +388,6 @@ impl State {
         let mut all = packet.context.as_ref()?.committed.iter().filter(|d| topology.is_external(d.port_id));
         let first = all.next()?;
         all.next().is_none().then_some(first.nic_index)
-    }
-
-    /// Finds which frames an own list of the extension carries.
-    pub fn identify(&mut self, list: usize) {
-        let Some(packet) = self.packets.at(list) else { return };
-        if packet.own.is_none() || !packet.frames.is_empty() {
-            return;
-        }
-        // SAFETY: the packet is in the extension's hands and so uncovered.
-        let parent = unsafe { (*packet.nbl).parent };
-        let firsts: Vec<usize> = packet
-            .buffers_now()
-            .iter()
-            // SAFETY: the extension gives readable buffers.
-            .map(|b| unsafe { crate::switch::nbl::segments(b.nb) }.first().map_or(0, |s| s.0 as usize))
-            .collect();
-        let bytes = packet.bytes();
-        let Some(parent) = self.packets.get(parent) else { return };
-        let texts: Vec<_> = parent.frames.iter().map(|f| self.frames.all[*f].bytes.clone()).collect();
-        let mut found = Vec::new();
-        for (first, bytes) in firsts.iter().zip(&bytes) {
-            let by_memory = parent.first_bytes.iter().position(|a| a == first);
-            let by_content = || texts.iter().position(|t| t[..] == bytes[..]);
-            if let Some(at) = by_memory.or_else(by_content) {
-                found.push(parent.frames[at]);
-            }
-        }
-        if let Some(packet) = self.packets.at(list) {
-            packet.frames = found;
-        }
     }
 
     /// The state of a NIC as a source or destination of own packets.

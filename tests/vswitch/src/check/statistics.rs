@@ -73,6 +73,14 @@ pub fn sent(state: &mut State, module: usize, list: usize) {
     state.saves.sent.extend(ids);
 }
 
+/// So many frames went down without the four bytes of a tag: whoever counts bytes counts those that went.
+pub fn untagged(state: &mut State, module: usize, source: NicId, frames: usize) {
+    if frames > 0 {
+        let tally = state.saves.tallies.entry((module, source)).or_default();
+        tally.given.bytes -= 4 * frames as u64;
+    }
+}
+
 /// A list of the switch's is completed that did not go down, at least not as a whole.
 pub fn dropped(state: &mut State, module: usize, list: usize) {
     add(state, module, list, |tally| &mut tally.dropped, true);

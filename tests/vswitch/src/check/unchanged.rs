@@ -52,7 +52,7 @@ pub fn detail_unchanged(world: &World, packet: &Packet) {
     }
     // SAFETY: the packet is in the extension's hands and so uncovered.
     let now = unsafe { (*packet.nbl).info[info::SWITCH_FORWARDING_DETAIL] };
-    let writable = if packet.own.is_some() { crate::switch::ndis::packet::SAFE } else { 0 };
+    let writable = if packet.own.is_some() { crate::switch::ndis::packet::OWN_DETAIL } else { 0 };
     let differs = (now ^ packet.detail()) & !writable;
     rule(world, "DATA-25", differs == 0, || {
         format!("bits {differs:#x} of the forwarding detail of packet {} were written", packet.name)

@@ -166,6 +166,7 @@ fn inject_list(world: &World, state: &mut State, mutation: Mutation, seen: &Seen
             // SAFETY: the child is the driver's, and so is the parent that it names.
             unsafe { (*(*child).parent).child_ref_count -= 1 };
         }
+        Mutation::KeepOffsets if own && state.has_untagged(list) => poke_info(list, info::CHECKSUM, 4 << 16),
         Mutation::ForgetOob if own => poke_info(list, info::HASH_VALUE, 1),
         Mutation::ClaimSafe if own && parent_is_unsafe(state, list) => {
             poke_info(list, info::SWITCH_FORWARDING_DETAIL, crate::switch::ndis::packet::SAFE);

@@ -483,6 +483,8 @@ mutations! {
         LeaveAtOwner => "EGR-13",
         /// AllowTeaming is taken for the permission to use any adapter's address.
         LendToStrangers => "EGR-14",
+        /// The offsets of headers stay as they were with a tag in front of them.
+        KeepOffsets => "EGR-15",
         /// A frame to a link-local group comes in.
         LeaveLink => "EGR-7",
         /// A packet for one guest goes to another.

@@ -18,6 +18,7 @@ use crate::switch::frames::FrameId;
 use crate::switch::ndis::{Life, State};
 use crate::switch::ports::{Mac, Nic, NicId};
 use lbfoext::ndis::raw::{NetBufferList, PortDestination, info};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// After this time nothing is left of a failure.
@@ -111,6 +112,8 @@ pub struct Case {
     pub module: usize,
     pub source: NicId,
     pub frames: Vec<(FrameId, Arc<[u8]>)>,
+    /// Those of them whose tag the extension has taken out of the bytes.
+    pub untagged: BTreeSet<FrameId>,
     /// The words of the slots when the extension got it.
     pub tag: u64,
     pub subnet: u32,
@@ -162,6 +165,12 @@ impl Case {
         vlan::out_of_band(self.tag).map_or(0, |tag| tag.vid)
     }
 
+    /// The bytes with which a frame of the list leaves.
+    pub fn leaving(&self, id: FrameId, frame: &[u8]) -> Vec<u8> {
+        let bare = if self.untagged.contains(&id) { vlan::without_tag(frame) } else { None };
+        bare.unwrap_or_else(|| frame.to_vec())
+    }
+
     /// What is known of a frame, to compare it with others.
     pub fn seen(&self, state: &State, frame: FrameId) -> Option<Seen> {
         let record = state.frames.all.get(frame)?;
@@ -204,6 +213,7 @@ pub fn case(world: &World, state: &mut State, module: usize, list: usize) -> Opt
     let parent = packet.own.map(|own| own.parent);
     let (source, fault, native, ids) =
         (packet.source, packet.fault, packet.is_native(), packet.frames.clone());
+    let untagged = packet.untagged.clone();
     let got = packet.context.as_ref().map(|c| c.committed.clone()).unwrap_or_default();
     // SAFETY: the packet is in the extension's hands and so uncovered.
     let tag_now = unsafe { (*packet.nbl).info[info::IEEE_8021Q] };
@@ -236,6 +246,7 @@ pub fn case(world: &World, state: &mut State, module: usize, list: usize) -> Opt
         module,
         source,
         frames,
+        untagged,
         tag,
         subnet,
         tag_now,

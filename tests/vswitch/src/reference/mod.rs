@@ -42,7 +42,8 @@ pub enum Freedom {
     PriorityInBytes,
     /// The native VLAN of a trunk is not in its list.
     NativeNotListed,
-    /// Tagged in its bytes with the native VLAN of the trunk it should leave on, untagged by right.
+    /// In the native VLAN of the trunk it should leave on, and tagged in its bytes with another, or by a service tag: to go
+    /// untagged would show that one.
     NativeInBytes,
     /// An ordinary port in a VLAN that private ports use.
     OrdinaryPortInPrivateVlan,

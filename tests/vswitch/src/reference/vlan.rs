@@ -43,6 +43,15 @@ pub struct Tags {
     pub inside: Option<Tag>,
     /// A service tag at the beginning of its bytes.
     pub service: Option<Tag>,
+    /// What lies in the bytes behind a tag: another one, or a service tag.
+    pub second: Option<Tag>,
+    pub second_service: Option<Tag>,
+}
+
+/// The bytes of a frame without the 802.1Q tag with which they begin; `None` if they do not.
+pub fn without_tag(frame: &[u8]) -> Option<Vec<u8>> {
+    let tagged = frame.len() >= 18 && frame[12..14] == [0x81, 0x00];
+    tagged.then(|| [&frame[..12], &frame[16..]].concat())
 }
 
 /// The word of `NDIS_NET_BUFFER_LIST_8021Q_INFO`: priority in bits 0 to 2, VLAN id from bit 4.
@@ -60,12 +69,14 @@ impl Tags {
     pub fn of(frame: &[u8], word: u64) -> Self {
         let tag =
             |high: u8, low: u8| Tag { vid: u16::from_be_bytes([high & 0x0F, low]), priority: high >> 5 };
-        let (inside, service) = match frame.get(12..16) {
+        let at = |at: usize| match frame.get(at..at + 4) {
             Some(&[0x81, 0x00, high, low]) => (Some(tag(high, low)), None),
             Some(&[0x88, 0xA8, high, low] | &[0x91, 0x00, high, low]) => (None, Some(tag(high, low))),
             _ => (None, None),
         };
-        Self { out_of_band: out_of_band(word), inside, service }
+        let (inside, service) = at(12);
+        let (second, second_service) = if inside.is_some() { at(16) } else { (None, None) };
+        Self { out_of_band: out_of_band(word), inside, service, second, second_service }
     }
 
     /// The VLAN of a service tag that is the outermost tag.
@@ -118,7 +129,7 @@ fn said(port: &Port) -> Option<&Vlan> {
 /// The VLAN of a frame that comes from a port.
 pub fn enter(port: &Port, tags: Tags) -> Result<Inside, Cause> {
     let (vid, double) = tags.outer();
-    let mut freedom = double.then_some(Freedom::DoubleTagged);
+    let mut freedom = (double || tags.second.is_some()).then_some(Freedom::DoubleTagged);
     if vid == 0xFFF || tags.service.is_some_and(|tag| tag.vid == 0xFFF) {
         freedom = Some(Freedom::ReservedVlan);
     }
@@ -194,9 +205,10 @@ pub fn leave(port: &Port, frame: Inside, tags: Tags) -> Reach {
         _ => None,
     };
     match by_vlan.and(by_service(port, frame, tags, bare)) {
-        // The tag in the frame's bytes cannot be taken off on the way to a port that knows no tags.
-        Reach::Must | Reach::May(_) if bare && inside != 0 && out_of_band == 0 => Reach::No(Cause::Vlan),
-        Reach::Must if native == Some(frame.vid) && inside != 0 => Reach::May(Freedom::NativeInBytes),
+        // Without the tag around it the one in its bytes would be read.
+        Reach::Must if native == Some(frame.vid) && inside != 0 && out_of_band != 0 => {
+            Reach::May(Freedom::NativeInBytes)
+        }
         other => other,
     }
 }
@@ -204,7 +216,8 @@ pub fn leave(port: &Port, frame: Inside, tags: Tags) -> Reach {
 /// The same for equipment at the far end that reads service tags: on a trunk one is the outermost tag only where the frame
 /// has no other, in the native VLAN.
 fn by_service(port: &Port, frame: Inside, tags: Tags, bare: bool) -> Reach {
-    let Some(service) = tags.service.map(|tag| tag.vid).filter(|vid| *vid != 0) else { return Reach::Must };
+    let service = tags.service.or(tags.second_service).map(|tag| tag.vid).filter(|vid| *vid != 0);
+    let Some(service) = service else { return Reach::Must };
     match said(port) {
         _ if bare => Reach::No(Cause::Vlan),
         None => Reach::Must,
@@ -243,7 +256,8 @@ fn to_private(private: &Private, frame: Inside) -> Reach {
     }
 }
 
-/// Would the far end of the port take the frame for what it is? `preserved`: the tag beside it goes along.
+/// Would the far end of the port take the frame for what it is? `now`: of the bytes and the word that it gets; `preserved`:
+/// the tag beside it goes along.
 pub fn understood(
     port: &Port,
     frame: Inside,
@@ -252,8 +266,9 @@ pub fn understood(
     preserved: bool,
 ) -> Result<(), String> {
     let out_of_band = if preserved { now.out_of_band.map_or(0, |t| t.vid) } else { 0 };
-    let inside = before.inside.map_or(0, |t| t.vid);
-    let was_double = before.out_of_band.is_some_and(|t| t.vid != 0) && inside != 0;
+    let inside = now.inside.map_or(0, |t| t.vid);
+    let was_double = before.second.is_some()
+        || before.out_of_band.is_some_and(|t| t.vid != 0) && before.inside.is_some_and(|t| t.vid != 0);
     if out_of_band != 0 && inside != 0 && !was_double {
         return Err(format!("tagged twice, {out_of_band} around {inside}"));
     }
@@ -331,6 +346,42 @@ mod tests {
         assert_eq!(leave(&trunk, native, around(1, 7)), Reach::May(Freedom::NativeInBytes));
         assert_eq!(leave(&port(None), outside, alone(7)), Reach::No(Cause::Vlan));
         assert_eq!(leave(&external, enter(&trunk, alone(5)).unwrap(), alone(5)), Reach::Must);
+    }
+
+    #[test]
+    fn a_tag_in_the_bytes_comes_off_where_none_may_arrive() {
+        let trunk = port(Some(Vlan::Trunk { native: 7, allowed: [5, 7].into(), pruned: [].into() }));
+        let external = Port::new(1, NicKind::External);
+        let frame = |tag: &[u8]| [&[2; 12][..], tag, &[8, 0, 1, 2, 3]].concat();
+        let inside = |vid: u8| frame(&[0x81, 0, 0, vid]);
+        for (to, vid, arrives) in [
+            (port(Some(Vlan::Access(5))), 5, Ok(())),
+            (trunk.clone(), 7, Ok(())),
+            (port(Some(Vlan::Access(6))), 5, Err(Cause::Vlan)),
+            (port(None), 5, Err(Cause::Vlan)),
+        ] {
+            let before = Tags::of(&inside(vid), 0);
+            let entered = enter(&external, before).unwrap();
+            let expected = arrives.map_or_else(Reach::No, |()| Reach::Must);
+            assert_eq!(leave(&to, entered, before), expected, "{vid}");
+            if arrives.is_err() {
+                continue;
+            }
+            // With the tag in its bytes an access port would get it tagged; beside them it may even be kept on a trunk.
+            let word = word(Some(Tag { vid: vid.into(), priority: 0 }));
+            let bare = Tags::of(&without_tag(&inside(vid)).unwrap(), word);
+            assert_eq!(understood(&to, entered, before, bare, false), Ok(()));
+            let is_trunk = matches!(said(&to), Some(Vlan::Trunk { .. }));
+            assert_eq!(understood(&to, entered, before, before, false).is_ok(), is_trunk);
+            assert!(understood(&to, entered, before, Tags::of(&inside(vid), word), true).is_err());
+        }
+        // What is behind the tag is read when it is off.
+        let service = Tags::of(&frame(&[0x81, 0, 0, 5, 0x88, 0xA8, 0, 6]), 0);
+        let entered = enter(&external, service).unwrap();
+        assert_eq!(leave(&port(Some(Vlan::Access(5))), entered, service), Reach::No(Cause::Vlan));
+        assert_eq!(leave(&trunk, entered, service), Reach::Must);
+        let double = Tags::of(&frame(&[0x81, 0, 0, 5, 0x81, 0, 0, 6]), 0);
+        assert_eq!(enter(&external, double).unwrap().freedom, Some(Freedom::DoubleTagged));
     }
 
     #[test]

@@ -47,6 +47,12 @@ pub const OWN: &[Rule] = &[
         "AllowTeaming gives an adapter no address of another VM's adapter, and none of one that may not be teamed.",
         "ns-ntddndis-_ndis_switch_port_property_security",
     ),
+    error(
+        "EGR-15",
+        "A list of the extension's own has the bytes of its frame, or all but the 802.1Q tag; then its out-of-band data \
+         has the tag and says where the headers are.",
+        "ns-nbl8021q-ndis_net_buffer_list_8021q_info",
+    ),
     error("STA-1", "No packet is committed to a member that is known to be down.", "own guarantee"),
     error(
         "RST-4",

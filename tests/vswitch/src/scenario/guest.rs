@@ -123,6 +123,8 @@ pub struct Packet {
     pub association: Option<u64>,
     /// The same of the tunnel that the connection goes through.
     pub tunnel: Option<u64>,
+    /// Further words of out-of-band data, by slot.
+    pub words: Vec<(usize, u64)>,
     /// The memory layout of each frame; without one the style determines it.
     pub shape: Option<Shape>,
 }
@@ -289,7 +291,7 @@ impl State {
             let list = &mut *nbl;
             list.source_handle = 0x4E44_5052_0010_usize as Handle;
             list.status = STATUS_SENTINEL;
-            list.info[info::CHECKSUM] = world.random(1 << 16);
+            list.info[info::CHECKSUM] = if outside { world.random(1 << 32) } else { checksum(world, &spec) };
             list.info[info::HASH_VALUE] = world.random(1 << 32);
             if let Some((about, value)) = spec.hash {
                 list.info[info::HASH_INFO] = u64::from(about);
@@ -310,6 +312,9 @@ impl State {
             if let Some(size) = spec.segment {
                 // NDIS_TCP_LARGE_SEND_OFFLOAD_NET_BUFFER_LIST_INFO: the size of segments, and that it is version 2.
                 list.info[info::LARGE_SEND] = u64::from(size) | 1 << 30;
+            }
+            for (slot, word) in &spec.words {
+                list.info[*slot] = *word;
             }
             list.info[info::IEEE_8021Q] = vlan::word(spec.tag);
             list.info[info::VIRTUAL_SUBNET] = u64::from(spec.subnet.unwrap_or(0));
@@ -367,6 +372,15 @@ impl State {
     pub fn outcomes(&self, id: usize) -> &[FrameOutcome] {
         self.frames.all.get(id).map_or(&[], |f| &f.outcomes)
     }
+}
+
+/// NDIS_TCP_IP_CHECKSUM_NET_BUFFER_LIST_INFO of a list that is sent: flags, and where the upper header of its first frame
+/// is, if that is said.
+fn checksum(world: &World, spec: &Packet) -> u64 {
+    let tagged = spec.frames.first().and_then(|frame| vlan::without_tag(frame)).is_some();
+    let offset = [0, 34, 54][world.random(3) as usize];
+    let said = if offset > 0 && tagged { offset + 4 } else { offset };
+    world.random(1 << 16) | said << 16
 }
 
 /// Bits of the forwarding detail above the source.

@@ -53,7 +53,8 @@ pub fn drawn(draw: &mut Draw) -> (Setting, Layout) {
             layout = layout.floods(vm_mac(vm));
         }
     }
-    layout.treatment = Treatment { remarks: draw.chance(30), pads: draw.chance(30), tags_in_bytes: false };
+    layout.treatment =
+        Treatment { remarks: draw.chance(30), pads: draw.chance(30), tags_in_bytes: draw.chance(30) };
     (setting, layout)
 }
 

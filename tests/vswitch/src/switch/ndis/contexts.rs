@@ -45,7 +45,7 @@ impl State {
         packet.context = Some(Context::new(slots, stride, stale));
         packet.source = NicId::NOWHERE;
         packet.detail_bits = 0;
-        packet.write_detail();
+        packet.reset_detail();
         world.track(AllocationKind::ForwardingContext, list as usize, 0, "forwarding context");
         SUCCESS
     }
@@ -156,7 +156,7 @@ impl State {
                 (*to).info[index] = *slot;
             }
         }
-        packet.write_detail();
+        packet.reset_detail();
         SUCCESS
     }
 }

@@ -16,6 +16,7 @@ pub mod detach;
 pub mod driver;
 pub mod edges;
 pub mod forwarding;
+pub mod fragments;
 pub mod handlers;
 pub mod holders;
 pub mod leaks;
@@ -184,6 +185,7 @@ pub struct State {
     pub quarantine: Quarantine,
     pub frames: Frames,
     pub pools: BTreeMap<usize, pools::ListPool>,
+    pub buffer_pools: BTreeMap<usize, pools::BufferPool>,
     pub control: Control,
     pub saves: crate::switch::control::save::Saves,
     pub style: Style,

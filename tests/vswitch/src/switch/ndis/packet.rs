@@ -69,6 +69,8 @@ pub struct Own {
     pub parent: usize,
     /// Whether all its bytes lie outside of packets of the switch.
     pub own_memory: bool,
+    /// DataOffsetDelta of a fragment.
+    pub fragment: Option<u32>,
 }
 
 /// The destinations of each frame of a list.
@@ -86,6 +88,8 @@ pub struct Packet {
     pub cover: Cover,
     pub before: Before,
     pub frames: Vec<FrameId>,
+    /// Those of them that it has without the tag in their bytes.
+    pub untagged: BTreeSet<FrameId>,
     /// Address of the first byte of each frame, which identifies it in a list that shares its memory.
     pub first_bytes: Vec<usize>,
     pub unsafe_bytes: Vec<UnsafeBytes>,
@@ -140,6 +144,8 @@ impl Packet {
 pub const NATIVE: u64 = 1 << 40;
 pub const SAFE: u64 = 1 << 42;
 pub const SAFE_SIZE_SHIFT: u32 = 43;
+/// What an extension says of the memory of its own list.
+pub const OWN_DETAIL: u64 = SAFE | 0xFFF << SAFE_SIZE_SHIFT;
 pub const UNCACHED: u64 = 1 << 55;
 pub const SAFE_UNCACHED: u64 = 1 << 56;
 
@@ -156,6 +162,7 @@ impl Packet {
             cover: Cover::default(),
             before: Before::default(),
             frames: Vec::new(),
+            untagged: BTreeSet::new(),
             first_bytes: Vec::new(),
             unsafe_bytes: Vec::new(),
             source: NicId::NOWHERE,
@@ -194,7 +201,18 @@ impl Packet {
             | self.detail_bits
     }
 
-    pub fn write_detail(&self) {
+    /// What an extension writes of the detail of its own list stays.
+    pub fn write_detail(&mut self) {
+        if self.own.is_some() {
+            // SAFETY: the list is valid and not covered, because the caller works on a packet that the extension owns.
+            let now = unsafe { (*self.nbl).info[info::SWITCH_FORWARDING_DETAIL] };
+            self.detail_bits = self.detail_bits & !OWN_DETAIL | now & OWN_DETAIL;
+        }
+        self.reset_detail();
+    }
+
+    /// The same of a list that gets another one's detail.
+    pub fn reset_detail(&self) {
         // SAFETY: the list is valid and not covered, because the caller works on a packet that the extension owns.
         unsafe { (*self.nbl).info[info::SWITCH_FORWARDING_DETAIL] = self.detail() };
     }

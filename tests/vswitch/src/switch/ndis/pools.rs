@@ -23,6 +23,13 @@ pub struct ListPool {
     pub live: u32,
 }
 
+/// A pool of NET_BUFFERs that the driver made.
+pub struct BufferPool {
+    pub tag: u32,
+    /// Number of NET_BUFFERs that are not freed.
+    pub live: u32,
+}
+
 exports! {
     pub extern "win64" fn NdisAllocateNetBufferListPool(
         handle: Handle, parameters: *const NetBufferListPoolParameters
@@ -56,7 +63,7 @@ exports! {
     pub extern "win64" fn NdisFreeNetBufferList(list: *mut NetBufferList) where irql <= DISPATCH {
         with(|world, state| {
             inject::freeing(world, state, list);
-            state.free_list(world, list);
+            state.free_list(world, list, None);
         });
     }
 }
@@ -147,13 +154,17 @@ impl State {
         nbl
     }
 
-    fn free_list(&mut self, world: &World, list: *mut NetBufferList) {
+    /// `fragment`: DataOffsetDelta, if the list is freed as a fragment.
+    pub(super) fn free_list(&mut self, world: &World, list: *mut NetBufferList, fragment: Option<u32>) {
         let Some(packet) = self.packets.get_mut(list) else {
             return world.violate("MEM-06", "NdisFreeNetBufferList of a list that does not exist");
         };
         let Some(own) = packet.own else {
             return world.violate("MEM-06", "NdisFreeNetBufferList of a list of the switch");
         };
+        rule(world, "MEM-06", own.fragment == fragment, || {
+            format!("list of DataOffsetDelta {:?} freed as one of {fragment:?}", own.fragment)
+        });
         let free = matches!(packet.place, PacketStage::Idle | PacketStage::Completing);
         if !free {
             return world.violate("DATA-03", format!("own list freed while {:?}", packet.place));

@@ -68,6 +68,8 @@ pub struct Style {
     pub refuse: u64,
     /// Behaviour that no page documents.
     pub adversities: Adversities,
+    /// Fragments get the room in front of them in the memory before them, where NDIS finds some.
+    pub fragments_in_place: bool,
     /// Percentage of references to NICs that the switch refuses.
     pub refuse_references: u64,
     /// Buffers of requests end at the end of mapped memory.
@@ -118,6 +120,7 @@ impl Default for Style {
             old_answers: 50,
             refuse: 0,
             adversities: Adversities::NONE,
+            fragments_in_place: false,
             refuse_references: 0,
             fenced: false,
             unique_ids: true,
