@@ -71,7 +71,13 @@ pub struct Findings<'a> {
 }
 
 impl Findings<'_> {
-    pub fn add(&mut self, severity: Severity, id: &'static str, found: impl Into<String>, fix: impl Into<String>) {
+    pub fn add(
+        &mut self,
+        severity: Severity,
+        id: &'static str,
+        found: impl Into<String>,
+        fix: impl Into<String>,
+    ) {
         let (host, found, fix) = (self.host.computer.clone(), found.into(), fix.into());
         self.all.push(Finding { severity, id, host, found, fix });
     }

@@ -173,7 +173,10 @@ impl Host {
     fn parse(bytes: &[u8]) -> anyhow::Result<Self> {
         let host: Self = serde_json::from_str(&text(bytes)?)?;
         if host.format != FORMAT {
-            bail!("its Format is {}, and this teamctl reads {FORMAT}; collect again with its own script", host.format);
+            bail!(
+                "its Format is {}, and this teamctl reads {FORMAT}; collect again with its own script",
+                host.format
+            );
         }
         Ok(host)
     }
@@ -208,8 +211,10 @@ fn halves(guid: &str) -> Option<[u64; 2]> {
 /// UTF-8, or UTF-16 as Windows PowerShell redirects it, with its mark.
 fn text(bytes: &[u8]) -> anyhow::Result<String> {
     if let Some(wide) = bytes.strip_prefix(&[0xFF, 0xFE]) {
-        let units: Vec<u16> =
-            wide.chunks(2).map(|pair| u16::from_le_bytes([pair[0], pair.get(1).copied().unwrap_or(0)])).collect();
+        let units: Vec<u16> = wide
+            .chunks(2)
+            .map(|pair| u16::from_le_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]))
+            .collect();
         return Ok(String::from_utf16(&units)?);
     }
     let plain = bytes.strip_prefix(&[0xEF, 0xBB, 0xBF]).unwrap_or(bytes);
@@ -305,7 +310,8 @@ mod tests {
         assert_eq!(host.switches[0].net_adapter_interface_descriptions, ["One"]);
         assert!(host.vmq.is_empty());
         let marked = [&[0xEF, 0xBB, 0xBF], text.as_bytes()].concat();
-        let wide: Vec<u8> = [0xFF, 0xFE].into_iter().chain(text.encode_utf16().flat_map(u16::to_le_bytes)).collect();
+        let wide: Vec<u8> =
+            [0xFF, 0xFE].into_iter().chain(text.encode_utf16().flat_map(u16::to_le_bytes)).collect();
         for bytes in [marked, wide] {
             assert_eq!(Host::parse(&bytes).unwrap().switches[0].name, "External");
         }
@@ -322,7 +328,10 @@ mod tests {
     fn numbers_have_the_words_of_their_description() {
         assert_eq!(team_word(&teaming::status::TEAM, "Status", 1), "Degraded");
         assert_eq!(team_word(&teaming::status::TEAM, "Status", 9), "9");
-        assert_eq!(halves("{00112233-4455-6677-8899-AABBCCDDEEFF}"), Some([0x0011_2233_4455_6677, 0x8899_AABB_CCDD_EEFF]));
+        assert_eq!(
+            halves("{00112233-4455-6677-8899-AABBCCDDEEFF}"),
+            Some([0x0011_2233_4455_6677, 0x8899_AABB_CCDD_EEFF])
+        );
         assert_eq!(halves("{0011}"), None);
     }
 }

@@ -87,7 +87,10 @@ pub fn run(arguments: &Show) -> anyhow::Result<bool> {
         Format::Text => print!("{}", text(&host)),
         Format::Json => {
             let teams: Vec<Team> = host.team_status.iter().map(|status| team(&host, status)).collect();
-            println!("{}", serde_json::to_string_pretty(&serde_json::json!({ "host": host.computer, "teams": teams }))?);
+            println!(
+                "{}",
+                serde_json::to_string_pretty(&serde_json::json!({ "host": host.computer, "teams": teams }))?
+            );
         }
         Format::Prometheus => print!("{}", metrics(&host)),
     }
@@ -145,7 +148,13 @@ fn text(host: &Host) -> String {
         let team = team(host, status);
         let numbers = |field: &str| status.number(field).map_or_else(|| "?".to_owned(), count);
         lines.push(String::new());
-        lines.push(format!("switch {}: {}, {}, {} ports", team.switch, team.status, team.mode, numbers("Ports")));
+        lines.push(format!(
+            "switch {}: {}, {}, {} ports",
+            team.switch,
+            team.status,
+            team.mode,
+            numbers("Ports")
+        ));
         lines.push("member  Mb/s  share          frames             bytes queues  state".to_owned());
         for member in &team.members {
             let number = |field: &str| member.numbers.get(field).copied().unwrap_or(0);
@@ -168,14 +177,23 @@ fn text(host: &Host) -> String {
             numbers("Uplink"),
             numbers("Flooded")
         ));
-        lines.extend(status.drops().flat_map(|(_, why, times)| wrap(&format!("{} {why}", count(times)), "dropped", "  ")));
+        lines.extend(
+            status
+                .drops()
+                .flat_map(|(_, why, times)| wrap(&format!("{} {why}", count(times)), "dropped", "  ")),
+        );
     }
     if !host.port_status.is_empty() {
-        lines.extend([String::new(), "machine            member          frames             bytes queues".to_owned()]);
+        lines.extend([
+            String::new(),
+            "machine            member          frames             bytes queues".to_owned(),
+        ]);
     }
     for port in &host.port_status {
         let number = |field: &str| port.number(field).unwrap_or(0);
-        debug_assert!(["Member", "Frames", "Bytes", "Queues"].iter().all(|f| PORT.iter().any(|known| known.name == *f)));
+        debug_assert!(
+            ["Member", "Frames", "Bytes", "Queues"].iter().all(|f| PORT.iter().any(|known| known.name == *f))
+        );
         let member = match number("Member") {
             0 => "any".to_owned(),
             index => index.to_string(),
@@ -200,7 +218,8 @@ const COUNTERS: [&str; 8] =
 fn metrics(host: &Host) -> String {
     let mut out = String::new();
     let mut family = |name: &str, help: &str, samples: Vec<(String, u64)>| {
-        let counter = COUNTERS.iter().any(|known| name.ends_with(&snake(known))) || name.ends_with("dropped_packets");
+        let counter =
+            COUNTERS.iter().any(|known| name.ends_with(&snake(known))) || name.ends_with("dropped_packets");
         let (kind, total) = if counter { ("counter", "_total") } else { ("gauge", "") };
         let _ = writeln!(out, "# HELP lbfoext_{name}{total} {help}\n# TYPE lbfoext_{name}{total} {kind}");
         for (labels, value) in samples {
@@ -209,7 +228,8 @@ fn metrics(host: &Host) -> String {
     };
     let switch = |status: &TeamStatus| format!("switch=\"{}\"", escaped(&status.switch_name));
     for field in &TEAM {
-        let samples = host.team_status.iter().filter_map(|status| Some((switch(status), status.number(field.name)?)));
+        let samples =
+            host.team_status.iter().filter_map(|status| Some((switch(status), status.number(field.name)?)));
         family(&format!("team_{}", snake(field.name)), field.help, samples.collect());
     }
     for field in MEMBER.iter().filter(|field| !field.name.starts_with("Guid")) {
@@ -223,7 +243,9 @@ fn metrics(host: &Host) -> String {
         family(&format!("member_{}", snake(field.name)), field.help, samples.collect());
     }
     let dropped = host.team_status.iter().flat_map(|status| {
-        status.drops().map(move |(reason, _, count)| (format!("{},reason=\"{reason}\"", switch(status)), count))
+        status
+            .drops()
+            .map(move |(reason, _, count)| (format!("{},reason=\"{reason}\"", switch(status)), count))
     });
     family("dropped_packets", "Packets that were dropped, by reason.", dropped.collect());
     out

@@ -246,7 +246,10 @@ fn a_capture_that_was_broken_off_costs_its_last_record_and_a_warning() {
     for missing in [1, 7, 59, 60, 70] {
         let (frames, warnings) = taken("broken-off.pcap", &whole[..whole.len() - missing]);
         assert_eq!(frames, 2, "{missing}");
-        assert!(warnings.contains("record 3 is cut off") && warnings.contains("the 2 before it"), "{warnings}");
+        assert!(
+            warnings.contains("record 3 is cut off") && warnings.contains("the 2 before it"),
+            "{warnings}"
+        );
     }
     let office =
         fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("captures/office.pcapng")).expect("there");
@@ -271,7 +274,8 @@ fn compressed_captures_and_pipes_are_taken() {
         let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
         std::io::Write::write_all(&mut writer, bytes).and_then(|()| writer.finish()).expect("compressed")
     };
-    let zstd = |bytes: &[u8]| ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest);
+    let zstd =
+        |bytes: &[u8]| ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest);
     for (name, parts) in [
         ("plain.pcap.gz", vec![gzip(&plain)]),
         ("parts.pcap.gz", vec![gzip(&plain[..100]), gzip(&plain[100..])]),

@@ -25,7 +25,9 @@ fn guid(member: u64) -> String {
 fn status() -> Value {
     let mut data: serde_json::Map<String, Value> =
         team_names().into_iter().map(|(name, _)| (name, json!(0))).collect();
-    for (name, value) in [("TeamingMode", 1), ("LinkStateSource", 3), ("Members", 2), ("ActiveMembers", 2), ("Ports", 3)] {
+    for (name, value) in
+        [("TeamingMode", 1), ("LinkStateSource", 3), ("Members", 2), ("ActiveMembers", 2), ("Ports", 3)]
+    {
         data[name] = json!(value);
     }
     for member in 1..=2 {
@@ -104,7 +106,9 @@ const CHANGES: &[Change] = &[
     ("setting-ignored", |h| h["Settings"]["FlowletGapUs"] = json!(999_999_999)),
     ("setting-ignored", |h| h["Settings"]["HashSeed"] = json!("seven")),
     ("setting-unknown", |h| h["Settings"]["FlowletGap"] = json!(5)),
-    ("events", |h| h["Events"] = json!({ "Id": 9, "Message": "Port 7 is closed", "TimeCreated": "2026-01-02T03:00:00" })),
+    ("events", |h| {
+        h["Events"] = json!({ "Id": 9, "Message": "Port 7 is closed", "TimeCreated": "2026-01-02T03:00:00" })
+    }),
     ("unlike-speeds", |h| set(h, "Member2SpeedMbps", 25_000)),
     ("unlike-adapters", |h| h["Adapters"][1]["DriverFileName"] = json!("other.sys")),
     ("unlike-driver-versions", |h| h["Adapters"][1]["DriverVersion"] = json!("1.2.3.5")),
@@ -129,7 +133,11 @@ fn found(hosts: &[&Value], test: &str) -> (Option<i32>, Vec<String>) {
     let output = teamctl(&[&["doctor", "--json"], &*names].concat());
     let diagnosis: Value = serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
-    let ids = diagnosis["findings"].as_array().expect("findings").iter().map(|one| one["id"].as_str().expect("id").to_owned());
+    let ids = diagnosis["findings"]
+        .as_array()
+        .expect("findings")
+        .iter()
+        .map(|one| one["id"].as_str().expect("id").to_owned());
     let text = printed_whatever(&[&["doctor"], &*names].concat());
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     (output.status.code(), ids.collect())
@@ -153,7 +161,8 @@ fn every_cause_is_found_and_every_finding_has_a_cause_here() {
         change(&mut host);
         let (code, ids) = found(&[&host], &format!("change{number}"));
         assert!(ids.iter().any(|one| one == id), "{id}: {ids:?}");
-        let note = ["one-adapter", "link-state-read", "events", "unlike-speeds", "unlike-adapters"].contains(id);
+        let note =
+            ["one-adapter", "link-state-read", "events", "unlike-speeds", "unlike-adapters"].contains(id);
         assert_eq!(code, Some(i32::from(!note)), "{id}: {ids:?}");
         seen.extend(ids);
     }
@@ -177,7 +186,8 @@ fn hosts_that_differ_are_told_with_both_values() {
     let (code, ids) = found(&[&one, &other], "unlike");
     assert_eq!((code, ids), (Some(1), vec!["address-on-two-hosts".to_owned(), "settings-differ".to_owned()]));
     let files = [file("unlike-a.json", &one), file("unlike-b.json", &other)];
-    let text = printed_whatever(&["doctor", files[0].to_str().expect("text"), files[1].to_str().expect("text")]);
+    let text =
+        printed_whatever(&["doctor", files[0].to_str().expect("text"), files[1].to_str().expect("text")]);
     let flowing = text.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(flowing.contains("HashSeed is 0 on HV1, 9 on HV2"), "{text}");
     assert!(flowing.contains("web1 on HV1 and web1 on HV2"), "{text}");
@@ -193,11 +203,19 @@ fn members_are_shown_by_the_names_of_their_adapters() {
     let path = file("show.json", &host);
     let path = path.to_str().expect("text");
     let text = printed(&["show", path]);
-    for part in ["switch External: Degraded, SwitchIndependent", "Ethernet 1", "PhysicalMediaDisconnected", "50.0%", "web1", "3 The VLAN tag"] {
+    for part in [
+        "switch External: Degraded, SwitchIndependent",
+        "Ethernet 1",
+        "PhysicalMediaDisconnected",
+        "50.0%",
+        "web1",
+        "3 The VLAN tag",
+    ] {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
-    let teams: Value = serde_json::from_str(&printed(&["show", "--format", "json", path])).expect("one object");
+    let teams: Value =
+        serde_json::from_str(&printed(&["show", "--format", "json", path])).expect("one object");
     assert_eq!(teams["teams"][0]["members"][1]["state"], "Down");
     assert_eq!(teams["teams"][0]["members"][0]["adapter"], "Ethernet 1");
     assert_eq!(teams["teams"][0]["dropped"]["BadTag"], 3);
@@ -227,7 +245,12 @@ fn metrics_are_in_the_text_format_of_prometheus() {
             assert!(samples.insert(series.to_owned()), "{line}");
         }
     }
-    assert!(text.contains(r#"lbfoext_member_frames_total{switch="External",member="1",adapter="Ether\"net\\ 1"} 100"#), "{text}");
+    assert!(
+        text.contains(
+            r#"lbfoext_member_frames_total{switch="External",member="1",adapter="Ether\"net\\ 1"} 100"#
+        ),
+        "{text}"
+    );
     assert!(text.contains(r#"lbfoext_dropped_packets_total{switch="External",reason="BadTag"} 3"#), "{text}");
     assert!(samples.len() > 30);
 }
@@ -259,9 +282,12 @@ fn the_script_collects_every_property_that_is_read_and_asks_for_the_classes_of_t
     let (script, source) = (include_str!("../../inf/collect.ps1"), include_str!("../src/host.rs"));
     let words: BTreeSet<&str> = script.split(|c: char| !c.is_ascii_alphanumeric()).collect();
     let structures = source.split("impl Host").next().expect("structures first");
-    let mut fields = structures.lines().filter_map(|line| line.trim().trim_start_matches("pub ").split_once(": ")).filter_map(
-        |(name, rest)| (name.chars().all(|c| c == '_' || c.is_ascii_lowercase()) && rest.ends_with(',')).then_some(name),
-    );
+    let mut fields = structures
+        .lines()
+        .filter_map(|line| line.trim().trim_start_matches("pub ").split_once(": "))
+        .filter_map(|(name, rest)| {
+            (name.chars().all(|c| c == '_' || c.is_ascii_lowercase()) && rest.ends_with(',')).then_some(name)
+        });
     let pascal = |name: &str| -> String {
         let upper = |word: &str| word[..1].to_uppercase() + &word[1..];
         let all: String = name.split('_').map(upper).collect();

@@ -21,7 +21,10 @@ pub enum Link {
     /// A protocol family of four bytes, then an IP packet.
     Loopback,
     /// Linux cooked capture: the EtherType, then the packet, at these positions.
-    Cooked { ether_type: usize, payload: usize },
+    Cooked {
+        ether_type: usize,
+        payload: usize,
+    },
     Other,
 }
 
@@ -49,7 +52,9 @@ impl Link {
             Self::Other => return Framed::Useless,
             Self::Raw => (None, record.get(..)),
             Self::Loopback => (None, record.get(4..)),
-            Self::Cooked { ether_type, payload } => (record.get(ether_type..ether_type + 2), record.get(payload..)),
+            Self::Cooked { ether_type, payload } => {
+                (record.get(ether_type..ether_type + 2), record.get(payload..))
+            }
         };
         let Some(packet) = packet.filter(|packet| !packet.is_empty()) else { return Framed::Useless };
         let inner = match (ether_type, packet.first().map(|first| first >> 4)) {
@@ -121,11 +126,14 @@ mod tests {
     #[test]
     fn an_ip_packet_gets_a_header_by_which_its_addresses_are_adapters() {
         let packet = ipv4([10, 0, 0, 5], [192, 0, 2, 7]);
-        let cooked: Vec<u8> = [0, 0, 0, 1, 0, 6, 2, 0, 0, 0, 0, 1, 0, 0, 8, 0].into_iter().chain(packet.clone()).collect();
+        let cooked: Vec<u8> =
+            [0, 0, 0, 1, 0, 6, 2, 0, 0, 0, 0, 1, 0, 0, 8, 0].into_iter().chain(packet.clone()).collect();
         let second: Vec<u8> = [8, 0].into_iter().chain([0; 18]).chain(packet.clone()).collect();
         let null: Vec<u8> = [2, 0, 0, 0].into_iter().chain(packet.clone()).collect();
-        let expected: Vec<u8> = [2, 0, 192, 0, 2, 7, 2, 0, 10, 0, 0, 5, 8, 0].into_iter().chain(packet.clone()).collect();
-        for (link, record) in [(101, packet.clone()), (228, packet), (113, cooked), (276, second), (0, null)] {
+        let expected: Vec<u8> =
+            [2, 0, 192, 0, 2, 7, 2, 0, 10, 0, 0, 5, 8, 0].into_iter().chain(packet.clone()).collect();
+        for (link, record) in [(101, packet.clone()), (228, packet), (113, cooked), (276, second), (0, null)]
+        {
             let Framed::Made(frame) = Link::of(link).frame(record) else { panic!("link type {link}") };
             assert_eq!(frame, expected, "link type {link}");
         }

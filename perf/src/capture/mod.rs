@@ -30,7 +30,10 @@ pub enum Capture {
     Bundled,
     File(PathBuf),
     /// What can be read once (a pipe, standard input), kept.
-    Kept { name: String, bytes: Vec<u8> },
+    Kept {
+        name: String,
+        bytes: Vec<u8>,
+    },
 }
 
 const OFFICE: &[u8] = include_bytes!("../../captures/office.pcapng");
@@ -106,7 +109,10 @@ impl Frames<'_> {
             ));
         }
         for (link, records) in &self.useless {
-            all.push(format!("{records} records of link type {} are no frames and are left out", link::name(*link)));
+            all.push(format!(
+                "{records} records of link type {} are no frames and are left out",
+                link::name(*link)
+            ));
         }
         all
     }
@@ -163,7 +169,11 @@ impl Iterator for Frames<'_> {
                 }
                 // What was recorded before the disk was full, or the recorder was stopped, is whole.
                 Err(error) if self.records.is_cut_off() && self.read != 0 => {
-                    self.broken_off = Some(format!("record {} is cut off: {error}; the {} before it are whole", self.read + 1, self.read));
+                    self.broken_off = Some(format!(
+                        "record {} is cut off: {error}; the {} before it are whole",
+                        self.read + 1,
+                        self.read
+                    ));
                     if let Err(error) = self.end() {
                         return Some(Err(error));
                     }

@@ -74,7 +74,9 @@ impl<'a> Records<'a> {
         };
         let unusable = || format!("cannot use {name}: its header is damaged; try editcap -F pcapng IN OUT");
         let reader: Box<dyn PcapReaderIterator + Send + 'a> = match magic {
-            PCAPNG_MAGIC => Box::new(PcapNGReader::new(CAPACITY, input).map_err(fault).with_context(unusable)?),
+            PCAPNG_MAGIC => {
+                Box::new(PcapNGReader::new(CAPACITY, input).map_err(fault).with_context(unusable)?)
+            }
             magic if PCAP_MAGICS.contains(&magic) => {
                 Box::new(LegacyPcapReader::new(CAPACITY, input).map_err(fault).with_context(unusable)?)
             }
@@ -131,7 +133,9 @@ impl<'a> Records<'a> {
     fn claims_too_much(&self) -> bool {
         let at = if self.state.whole.is_some() { 8 } else { 4 };
         let length = self.reader.data().get(at..at + 4).and_then(|bytes| bytes.first_chunk::<4>());
-        length.is_some_and(|length| u32::from_le_bytes(*length).min(u32::from_be_bytes(*length)) > LARGEST as u32)
+        length.is_some_and(|length| {
+            u32::from_le_bytes(*length).min(u32::from_be_bytes(*length)) > LARGEST as u32
+        })
     }
 
     fn broken(&mut self, why: &str) -> anyhow::Result<Option<Record>> {
@@ -158,7 +162,9 @@ impl Problem {
             PcapError::Incomplete(_) => Self::More,
             PcapError::BufferTooSmall => Self::Grow,
             PcapError::UnexpectedEof | PcapError::ReadError => Self::CutOff,
-            PcapError::HeaderNotRecognized | PcapError::NomError(..) | PcapError::OwnedNomError(..) => Self::Damage,
+            PcapError::HeaderNotRecognized | PcapError::NomError(..) | PcapError::OwnedNomError(..) => {
+                Self::Damage
+            }
         }
     }
 }
@@ -230,7 +236,9 @@ impl State {
         (length, whole): (u32, u32),
     ) -> anyhow::Result<Option<Record>> {
         let Some(&Interface { link, unit, offset, .. }) = self.interfaces.get(interface as usize) else {
-            bail!("it names interface {interface}, which the file does not describe; try editcap -F pcapng IN OUT")
+            bail!(
+                "it names interface {interface}, which the file does not describe; try editcap -F pcapng IN OUT"
+            )
         };
         let at = stamp.map_or(self.newest, |stamp| time(stamp, unit, offset));
         self.newest = at;
@@ -244,9 +252,11 @@ impl State {
         let big_endian = self.big_endian;
         let word = |at: usize| {
             let bytes = data.get(at..at + 4).and_then(|bytes| bytes.first_chunk::<4>());
-            bytes.map(|bytes| if big_endian { u32::from_be_bytes(*bytes) } else { u32::from_le_bytes(*bytes) })
+            bytes
+                .map(|bytes| if big_endian { u32::from_be_bytes(*bytes) } else { u32::from_le_bytes(*bytes) })
         };
-        let [Some(first), Some(high), Some(low), Some(length), Some(whole)] = [0, 4, 8, 12, 16].map(word) else {
+        let [Some(first), Some(high), Some(low), Some(length), Some(whole)] = [0, 4, 8, 12, 16].map(word)
+        else {
             bail!(DAMAGED)
         };
         let interface = if big_endian { first >> 16 } else { first & 0xFFFF };
@@ -260,7 +270,8 @@ const OBSOLETE_PACKET: u32 = 2;
 
 fn time(stamp: u64, unit: u128, offset: i64) -> Duration {
     let nanoseconds = unit.saturating_mul(stamp.into()) / UNITS;
-    let shifted = i128::try_from(nanoseconds).unwrap_or(i128::MAX).saturating_add(i128::from(offset) * 1_000_000_000);
+    let shifted =
+        i128::try_from(nanoseconds).unwrap_or(i128::MAX).saturating_add(i128::from(offset) * 1_000_000_000);
     Duration::from_nanos(u64::try_from(shifted.max(0)).unwrap_or(u64::MAX))
 }
 

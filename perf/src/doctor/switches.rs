@@ -12,10 +12,16 @@ const FIRST_BUILD: u32 = 19_041;
 
 /// Drops after which somebody should look, with what to do.
 const SERIOUS: [(&str, &str); 5] = [
-    ("NoLiveMember", "Bring a member's link up: check cables, the ports of the physical switch and Get-NetAdapter."),
+    (
+        "NoLiveMember",
+        "Bring a member's link up: check cables, the ports of the physical switch and Get-NetAdapter.",
+    ),
     ("PortClosed", "Look for events 8 and 9: a port has a policy that the extension cannot enforce."),
     ("NoResources", "Free non-paged memory of the host."),
-    ("UnknownAssociation", "Restart the machine's IPsec: its security association is on no member that is known."),
+    (
+        "UnknownAssociation",
+        "Restart the machine's IPsec: its security association is on no member that is known.",
+    ),
     ("PinnedMemberDown", "Look why the member is down: LACP and similar frames are bound to it."),
 ];
 
@@ -76,7 +82,10 @@ fn below(findings: &mut Findings<'_>, switch: &Switch) {
         findings.add(
             Severity::Error,
             "lbfo-below",
-            format!("Switch '{name}' stands on LBFO team '{}', which shows the extension one adapter.", nic.team),
+            format!(
+                "Switch '{name}' stands on LBFO team '{}', which shows the extension one adapter.",
+                nic.team
+            ),
             format!("Remove-NetLbfoTeam '{}', then New-NetSwitchTeam with its members.", nic.team),
         );
     }
@@ -85,11 +94,18 @@ fn below(findings: &mut Findings<'_>, switch: &Switch) {
         extension.switch_name == *name && forwards && extension.name != EXTENSION
     });
     for other in others {
-        let sdn = if other.name.contains("VFP") { " It belongs to Network Controller (SDN): the two exclude each other." } else { "" };
+        let sdn = if other.name.contains("VFP") {
+            " It belongs to Network Controller (SDN): the two exclude each other."
+        } else {
+            ""
+        };
         findings.add(
             Severity::Error,
             "other-forwarding-extension",
-            format!("'{}' is enabled on switch '{name}' too; a switch has one forwarding extension.{sdn}", other.name),
+            format!(
+                "'{}' is enabled on switch '{name}' too; a switch has one forwarding extension.{sdn}",
+                other.name
+            ),
             format!("Disable-VMSwitchExtension -VMSwitchName '{name}' -Name '{}'", other.name),
         );
     }
@@ -154,18 +170,28 @@ fn team(findings: &mut Findings<'_>, switch: &Switch, status: &TeamStatus) {
 }
 
 fn one_member(findings: &mut Findings<'_>, switch: &Switch, member: MemberStatus<'_>) {
-    let who = format!("'{}' (member {}) of switch '{}'", member.name(findings.host), member.index, switch.name);
+    let who =
+        format!("'{}' (member {}) of switch '{}'", member.name(findings.host), member.index, switch.name);
     if member.number("State") != Some(4) {
         let why = member.word("FailureReason");
         let fix = match &*why {
-            "PhysicalMediaDisconnected" => "Check the cable, the transceiver and the port of the physical switch.",
+            "PhysicalMediaDisconnected" => {
+                "Check the cable, the transceiver and the port of the physical switch."
+            }
             "AdministrativeDecision" => "Enable-NetAdapter, or connect the member to the switch again.",
-            "WaitingForStableConnectivity" => "Wait for LinkUpDelayMs; if it goes on, the link flaps: check the cable.",
+            "WaitingForStableConnectivity" => {
+                "Wait for LinkUpDelayMs; if it goes on, the link flaps: check the cable."
+            }
             "NicNotPresent" => "Check that the adapter is there: Get-NetAdapter -IncludeHidden.",
             _ => "Read the events about this member.",
         };
         let (severity, id) = (Severity::Warning, "member-out");
-        findings.add(severity, id, format!("{who} carries no traffic: {}, {why}.", member.word("State")), fix);
+        findings.add(
+            severity,
+            id,
+            format!("{who} carries no traffic: {}, {why}.", member.word("State")),
+            fix,
+        );
     }
     match &*member.word("LinkStateSource") {
         "None" => findings.add(
