@@ -1,10 +1,11 @@
 //! The plots of the HTML report, as SVG with selectable text. Colours come from the style sheet of the page. No
 //! information depends on colour alone: lanes and cells show the member's number.
 
-use crate::print::{count, speed};
+use crate::print::speed;
 use crate::print_queues;
 use crate::queues::Queues;
 use crate::report::{Happening, Member, Report};
+use crate::text::count;
 use std::fmt::Write;
 use std::time::Duration;
 

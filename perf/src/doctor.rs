@@ -5,7 +5,7 @@ mod fleet;
 mod switches;
 
 use crate::host::Host;
-use crate::print::wrap;
+use crate::text::{out, wrap};
 use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -97,9 +97,10 @@ pub fn run(arguments: &Doctor) -> anyhow::Result<bool> {
     let problems = findings.iter().filter(|finding| finding.severity != Severity::Note).count();
     if arguments.json {
         let hosts = hosts.iter().map(|host| &*host.computer).collect();
-        println!("{}", serde_json::to_string_pretty(&Diagnosis { hosts, problems, findings: &findings })?);
+        let diagnosis = Diagnosis { hosts, problems, findings: &findings };
+        out(&(serde_json::to_string_pretty(&diagnosis)? + "\n"))?;
     } else {
-        print!("{}", text(&hosts, &findings, problems));
+        out(&text(&hosts, &findings, problems))?;
     }
     Ok(problems == 0)
 }

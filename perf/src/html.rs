@@ -1,8 +1,9 @@
 //! `--report`: one HTML file without scripts and external resources, in light and dark colours.
 
-use crate::print::{count, part, speed};
+use crate::print::{part, speed};
 use crate::queues::Queues;
 use crate::report::Report;
+use crate::text::count;
 use crate::{chart, print_queues};
 use std::fmt::Write;
 

@@ -23,6 +23,7 @@ mod scenario;
 mod show;
 mod survey;
 mod table;
+mod text;
 
 use args::{Cli, Command};
 use clap::{CommandFactory, Parser};

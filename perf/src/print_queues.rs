@@ -1,7 +1,7 @@
 //! Queues as text: the events, and tables of VMs and members with a column for each stage.
 
-use crate::print::{COLUMNS, count, wrap};
 use crate::queues::{Machine, Queues, Stage, StageKind};
+use crate::text::{COLUMNS, count, wrap};
 
 /// Largest number of VMs in the text; `--json` and the page show all.
 const ROWS: usize = 16;

@@ -426,7 +426,7 @@ fn up(of: &Pick<'_, '_>, now: &Stage) -> Vec<String> {
 }
 
 fn count_of(number: u64, what: &str) -> String {
-    format!("{} {what}{}", crate::print::count(number), if number == 1 { "" } else { "s" })
+    format!("{} {what}{}", crate::text::count(number), if number == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

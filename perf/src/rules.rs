@@ -1,7 +1,7 @@
 //! `teamctl rules`: the rule book of the simulated switch, and how often a run checked each rule.
 
 use crate::nearest;
-use crate::print::{self, COLUMNS, count, wrap};
+use crate::text::{COLUMNS, count, out, wrap};
 use anyhow::bail;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -100,10 +100,10 @@ pub fn run(arguments: &Rules) -> anyhow::Result<bool> {
         broken: ran.map(|ran| ran.broken).unwrap_or_default(),
     };
     if arguments.json {
-        print::out(&(serde_json::to_string(&book)? + "\n"))?;
+        out(&(serde_json::to_string(&book)? + "\n"))?;
     } else {
         let lines = if arguments.id.is_some() { whole(&chosen, &book) } else { table(&chosen, &book) };
-        print::out(&(lines.join("\n") + "\n"))?;
+        out(&(lines.join("\n") + "\n"))?;
     }
     Ok(book.broken.is_empty())
 }

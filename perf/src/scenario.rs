@@ -1,7 +1,7 @@
 //! `teamctl scenario`: runs one scenario of the suite with one seed, as the tests do, and prints the outcome.
 
 use crate::nearest;
-use crate::print::{self, count, wrap};
+use crate::text::{count, out, wrap};
 use anyhow::bail;
 use clap::Args;
 use serde::Serialize;
@@ -257,23 +257,23 @@ fn list(json: bool) -> anyhow::Result<bool> {
     }
     let rows = CASES.iter().map(|case| Row { name: case.name, about: case.about });
     if json {
-        print::out(&(serde_json::to_string(&rows.collect::<Vec<_>>())? + "\n"))?;
+        out(&(serde_json::to_string(&rows.collect::<Vec<_>>())? + "\n"))?;
     } else {
         let about = |row: Row| wrap(row.about, "   ", "    ");
         let lines = rows.flat_map(|row| [row.name.to_owned()].into_iter().chain(about(row)));
-        print::out(&(lines.collect::<Vec<_>>().join("\n") + "\n"))?;
+        out(&(lines.collect::<Vec<_>>().join("\n") + "\n"))?;
     }
     Ok(true)
 }
 
 fn print(report: &Report, json: bool) -> anyhow::Result<()> {
     if json {
-        return Ok(print::out(&(serde_json::to_string(report)? + "\n"))?);
+        return Ok(out(&(serde_json::to_string(report)? + "\n"))?);
     }
     let log = report.log.iter().flat_map(|log| log.iter().map(String::as_str).chain([""]));
     let lines: Vec<&str> = log.collect();
     let log = if lines.is_empty() { String::new() } else { lines.join("\n") + "\n" };
-    Ok(print::out(&(log + &text(report).join("\n") + "\n"))?)
+    Ok(out(&(log + &text(report).join("\n") + "\n"))?)
 }
 
 /// The report without the log.
@@ -337,7 +337,7 @@ fn violation(lines: &mut Vec<String>, broken: &Broken) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::print::COLUMNS;
+    use crate::text::COLUMNS;
     use vswitch::machine::world::{Config, World};
 
     fn report(fault: Option<u64>) -> Report {

@@ -2,7 +2,7 @@
 //! `inf/collect.ps1` saved there.
 
 use crate::host::{Host, MemberStatus, TeamStatus, team_word};
-use crate::print::{count, wrap};
+use crate::text::{count, out, wrap};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -84,15 +84,13 @@ struct Member {
 pub fn run(arguments: &Show) -> anyhow::Result<bool> {
     let host = Host::read(&arguments.host)?;
     match arguments.format {
-        Format::Text => print!("{}", text(&host)),
+        Format::Text => out(&text(&host))?,
         Format::Json => {
             let teams: Vec<Team> = host.team_status.iter().map(|status| team(&host, status)).collect();
-            println!(
-                "{}",
-                serde_json::to_string_pretty(&serde_json::json!({ "host": host.computer, "teams": teams }))?
-            );
+            let all = serde_json::json!({ "host": host.computer, "teams": teams });
+            out(&(serde_json::to_string_pretty(&all)? + "\n"))?;
         }
-        Format::Prometheus => print!("{}", metrics(&host)),
+        Format::Prometheus => out(&metrics(&host))?,
     }
     Ok(true)
 }
@@ -100,20 +98,20 @@ pub fn run(arguments: &Show) -> anyhow::Result<bool> {
 pub fn events(arguments: &Events) -> anyhow::Result<bool> {
     let host = Host::read(&arguments.host)?;
     let wanted = |event: &&crate::host::Event| arguments.id.is_none_or(|id| id == event.id);
-    let mut found = 0;
+    let mut lines = Vec::new();
     for event in host.events.iter().filter(wanted) {
-        found += 1;
         let kind = event::kind(event.id);
         let (name, level) = kind.map_or(("unknown", ""), |kind| (kind.name, kind.level.name()));
-        println!("{} {} {name} {level}", event.time_created, event.id);
-        wrap(&event.message, " ", "  ").iter().for_each(|line| println!("{line}"));
+        lines.push(format!("{} {} {name} {level}", event.time_created, event.id));
+        lines.extend(wrap(&event.message, " ", "  "));
         if let Some([.., fix]) = kind.map(|kind| kind.text) {
-            wrap(fix, "  To do:", "    ").iter().for_each(|line| println!("{line}"));
+            lines.extend(wrap(fix, "  To do:", "    "));
         }
     }
-    if found == 0 {
-        println!("{}: no such entry of lbfoext in the System event log", host.computer);
+    if lines.is_empty() {
+        lines.push(format!("{}: no such entry of lbfoext in the System event log", host.computer));
     }
+    out(&(lines.join("\n") + "\n"))?;
     Ok(true)
 }
 
@@ -159,9 +157,10 @@ fn text(host: &Host) -> String {
         for member in &team.members {
             let number = |field: &str| member.numbers.get(field).copied().unwrap_or(0);
             let why = if member.failure_reason == "NoFailure" { "" } else { &*member.failure_reason };
-            lines.push(format!("     {:>2}  {}", member.index, member.adapter));
+            let adapter: String = member.adapter.chars().take(40).collect();
+            lines.push(format!("    {:>2}  {adapter} {why}", member.index));
             lines.push(format!(
-                "{:>12} {:>4}.{}% {:>14} {:>17} {:>6}  {} {why}",
+                "{:>12} {:>4}.{}% {:>14} {:>17} {:>6}  {}",
                 number("SpeedMbps"),
                 number("SharePermille") / 10,
                 number("SharePermille") % 10,

@@ -150,6 +150,12 @@ fn printed_whatever(arguments: &[&str]) -> String {
 #[test]
 fn on_a_healthy_host_nothing_is_found() {
     assert_eq!(found(&[&healthy("HV1", 1)], "healthy"), (Some(0), vec![]));
+    let example = include_str!("../hosts/hv1.json");
+    assert_eq!(
+        serde_json::from_str::<Value>(example).expect("one object"),
+        healthy("HV1", 1),
+        "perf/hosts/hv1.json"
+    );
     assert_eq!(found(&[&healthy("HV1", 1), &healthy("HV2", 2)], "fleet"), (Some(0), vec![]));
 }
 

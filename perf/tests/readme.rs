@@ -50,6 +50,8 @@ static WORKPLACE: LazyLock<PathBuf> = LazyLock::new(|| {
     for entry in fs::read_dir(captures.join("varied")).expect("there").flatten() {
         fs::copy(entry.path(), place.join("perf/captures/varied").join(entry.file_name())).expect("copied");
     }
+    fs::create_dir_all(place.join("perf/hosts")).expect("made");
+    fs::copy(root().join("perf/hosts/hv1.json"), place.join("perf/hosts/hv1.json")).expect("copied");
     place
 });
 

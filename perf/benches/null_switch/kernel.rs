@@ -2,8 +2,10 @@
 
 use super::probe::{Counting, enter, leave};
 use core::ffi::c_void;
-use lbfoext::kernel::sys::{IoStatusBlock, KEvent, ObjectAttributes, RundownRef, StartRoutine};
-use lbfoext::ndis::raw::{Guid, MibIfRow2, UnicodeString};
+use lbfoext::kernel::sys::{
+    EnableCallback, IoStatusBlock, KEvent, ObjectAttributes, RundownRef, StartRoutine,
+};
+use lbfoext::ndis::raw::{EventDataDescriptor, EventDescriptor, Guid, MibIfRow2, UnicodeString};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -292,5 +294,40 @@ unsafe extern "win64" fn BCryptGenRandom(_: *mut c_void, _: *mut u8, _: u32, _: 
 }
 #[unsafe(no_mangle)]
 unsafe extern "win64" fn ObfDereferenceObject(_: *mut c_void) -> isize {
+    0
+}
+
+/// Nobody records what the driver traces.
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn EtwRegister(
+    _: *const Guid,
+    _: Option<EnableCallback>,
+    _: *mut c_void,
+    handle: *mut u64,
+) -> i32 {
+    // SAFETY: the caller's variable.
+    unsafe { handle.write(1) };
+    0
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn EtwUnregister(_: u64) -> i32 {
+    0
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn EtwEventEnabled(_: u64, _: *const EventDescriptor) -> u8 {
+    0
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn EtwWriteTransfer(
+    _: u64,
+    _: *const EventDescriptor,
+    _: *const Guid,
+    _: *const Guid,
+    _: u32,
+    _: *const EventDataDescriptor,
+) -> i32 {
     0
 }

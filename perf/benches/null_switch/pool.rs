@@ -3,7 +3,8 @@
 use super::ndis::Context;
 use core::ffi::c_void;
 use lbfoext::ndis::raw::{
-    Handle, Mdl, NetBuffer, NetBufferList, NetBufferListPoolParameters, SwitchContext, info,
+    Handle, Mdl, NetBuffer, NetBufferList, NetBufferListPoolParameters, NetBufferPoolParameters,
+    SwitchContext, info,
 };
 use std::cell::RefCell;
 
@@ -87,3 +88,27 @@ pub unsafe extern "win64" fn copy_info(
     }
     0
 }
+
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn NdisAllocateNetBufferPool(_: Handle, _: *const NetBufferPoolParameters) -> Handle {
+    0x5001 as Handle
+}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn NdisFreeNetBufferPool(_: Handle) {}
+
+/// No benchmark has a tag to take off.
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn NdisAllocateFragmentNetBufferList(
+    _: *mut NetBufferList,
+    _: Handle,
+    _: Handle,
+    _: u32,
+    _: u32,
+    _: u32,
+    _: u32,
+    _: u32,
+) -> *mut NetBufferList {
+    core::ptr::null_mut()
+}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn NdisFreeFragmentNetBufferList(_: *mut NetBufferList, _: u32, _: u32) {}

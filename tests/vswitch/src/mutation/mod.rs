@@ -493,17 +493,14 @@ mutations! {
         ToDeadMember => "STA-1",
         /// What was refused once is not asked again.
         AskNoMore => "HOST-09",
-        /// One frame too many in a record.
         Miscount => "RST-4",
         /// A frame from outside is dropped as if it were a copy.
         DropNews => "EGR-6",
         /// A flood that a machine here began comes back in through another member.
         TakeReflection => "EGR-8",
-        /// A second copy of a flood comes in.
         TakeCopy => "EGR-9",
         /// Unicast goes to the port that had an address before it moved outside.
         KeepMoved => "EGR-10",
-        /// Unicast for a host outside also goes to a port that may learn.
         CopyOutside => "EGR-11",
         /// What has its own address as the source goes to its owner.
         ToOwner => "EGR-12",
