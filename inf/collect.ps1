@@ -64,28 +64,30 @@ try {
     $processor = Get-CimInstance -ClassName Win32_Processor | Select-Object -First 1
     $switches = Get-Answer { Get-VMSwitch }
     $machines = Get-Answer { Get-VM }
+    $settings = $null
+    if (Test-Path -LiteralPath $Parameters) { $settings = Get-Setting }
     $collected = [ordered]@{
         Format = 1
         Collected = (Get-Date).ToString('o')
         Computer = $env:COMPUTERNAME
         Build = [Environment]::OSVersion.Version.Build
         ThreadsPerCore = $processor.NumberOfLogicalProcessors / $processor.NumberOfCores
-        Switches = @($switches | Select-Object -Property Name, EmbeddedTeamingEnabled,
-            NetAdapterInterfaceDescriptions, @{ Name = 'SwitchType'; Expression = { "$($_.SwitchType)" } })
-        Extensions = @($switches | Get-VMSwitchExtension | Select-Object -Property SwitchName, Name, Enabled, Running,
+        Switches = @($switches | Select-Object -Property 'Name', 'EmbeddedTeamingEnabled',
+            'NetAdapterInterfaceDescriptions', @{ Name = 'SwitchType'; Expression = { "$($_.SwitchType)" } })
+        Extensions = @($switches | Get-VMSwitchExtension | Select-Object -Property 'SwitchName', 'Name', 'Enabled', 'Running',
             @{ Name = 'ExtensionType'; Expression = { "$($_.ExtensionType)" } })
         TeamStatus = @($switches | ForEach-Object { $name = $_.Name; Get-Answer { Get-TeamStatus $name } })
         PortStatus = @($machines | ForEach-Object { $name = $_.Name; Get-Answer { Get-PortStatus $name } })
-        SwitchTeamMembers = @(Get-Answer { Get-NetSwitchTeamMember } | Select-Object -Property Name, Team)
-        LbfoTeamNics = @(Get-Answer { Get-NetLbfoTeamNic } | Select-Object -Property InterfaceDescription, Team)
-        Adapters = @(Get-NetAdapter | Select-Object -Property Name, InterfaceDescription, InterfaceGuid,
-            DriverFileName, @{ Name = 'DriverVersion'; Expression = { $_.DriverVersionString } })
-        Vmq = @(Get-Answer { Get-NetAdapterVmq } | Select-Object -Property Name, Enabled, BaseProcessorGroup,
-            BaseProcessorNumber, MaxProcessorNumber, MaxProcessors)
-        VmAdapters = @(Get-Answer { Get-VMNetworkAdapter -All } | Select-Object -Property VMName, Name, SwitchName, MacAddress)
-        Settings = if (Test-Path -LiteralPath $Parameters) { Get-Setting } else { $null }
+        SwitchTeamMembers = @(Get-Answer { Get-NetSwitchTeamMember } | Select-Object -Property 'Name', 'Team')
+        LbfoTeamNics = @(Get-Answer { Get-NetLbfoTeamNic } | Select-Object -Property 'InterfaceDescription', 'Team')
+        Adapters = @(Get-NetAdapter | Select-Object -Property 'Name', 'InterfaceDescription', 'InterfaceGuid',
+            'DriverFileName', @{ Name = 'DriverVersion'; Expression = { $_.DriverVersionString } })
+        Vmq = @(Get-Answer { Get-NetAdapterVmq } | Select-Object -Property 'Name', 'Enabled', 'BaseProcessorGroup',
+            'BaseProcessorNumber', 'MaxProcessorNumber', 'MaxProcessors')
+        VmAdapters = @(Get-Answer { Get-VMNetworkAdapter -All } | Select-Object -Property 'VMName', 'Name', 'SwitchName', 'MacAddress')
+        Settings = $settings
         Events = @(Get-WinEvent -FilterHashtable @{ LogName = 'System'; ProviderName = 'lbfoext' } -MaxEvents 1000 -ErrorAction SilentlyContinue |
-            Select-Object -Property Id, Message, @{ Name = 'TimeCreated'; Expression = { $_.TimeCreated.ToString('o') } })
+            Select-Object -Property 'Id', 'Message', @{ Name = 'TimeCreated'; Expression = { $_.TimeCreated.ToString('o') } })
     }
     ConvertTo-Json -InputObject $collected -Depth 6 | Out-File -FilePath $Path -Encoding utf8
     Write-Host "Saved: $Path"

@@ -1,7 +1,7 @@
 //! The work of the module's thread at PASSIVE_LEVEL: it watches the settings, reads those of members, reads parts of the
 //! configuration again that could not be read, asks members what they hold, sends vendor-private OIDs, writes events to the
-//! log and to trace sessions, and reads the link state of members of which the switch tells none. Code that needs PASSIVE_LEVEL has a reason in
-//! `Reasons`, wakes the thread with it and is called from here. Detach stops the thread.
+//! log and to trace sessions, and reads the link state of members of which the switch tells none. Code that needs
+//! PASSIVE_LEVEL has a reason in `Reasons`, wakes the thread with it and is called from here. Detach stops the thread.
 
 use super::enumerate;
 use super::events::EventWriter;

@@ -151,16 +151,20 @@ impl<S: Storage> Forwarding<S> {
 
     /// Whether the tag must come off a packet's bytes, because some destination gets frames without one. What then goes
     /// to all of them has the tag out-of-band, where those that keep it find it.
+    #[inline]
+    pub fn takes_tag_off(&self, source_port: &SourcePort, decision: &Decision) -> bool {
+        // In the bytes, or it comes off for nobody.
+        decision.sent.comes_off(Preserve::NOTHING) && self.takes_tag_off_bytes(source_port, decision)
+    }
+
     #[cold]
     #[inline(never)] // keeps the frames of its callers small
-    pub fn takes_tag_off(&self, source_port: &SourcePort, decision: &Decision) -> bool {
+    fn takes_tag_off_bytes(&self, source_port: &SourcePort, decision: &Decision) -> bool {
         let one = decision.sent.comes_off(decision.bits);
         match decision.verdict {
             Verdict::Deliver(_) | Verdict::Uplink(_) => one,
             Verdict::Flood { uplink } => {
-                // In the bytes, or it comes off for nobody.
-                decision.sent.comes_off(Preserve::NOTHING)
-                    && (one && uplink.is_some() || self.takes_tag_off_for_any(source_port, decision))
+                one && uplink.is_some() || self.takes_tag_off_for_any(source_port, decision)
             }
             Verdict::Native | Verdict::Drop(_) | Verdict::RefusedBy(..) => false,
         }

@@ -1,4 +1,4 @@
-//! The install scripts, as far as a machine without PowerShell can judge them: they parse, every cmdlet takes the
+//! The scripts of the package, as far as a machine without PowerShell can judge them: they parse, every cmdlet takes the
 //! parameters that it is given, and what changes the host can be previewed and undone.
 //!
 //! `tests/data/cmdlets.csv` has the parameters of each cmdlet, from Microsoft's reference: of the modules for Windows
@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 
 use tree_sitter::{Node, Parser, Tree};
 
-const SCRIPTS: [(&str, &str); 2] = [
+const SCRIPTS: [(&str, &str); 3] = [
     ("install.ps1", include_str!("../../../inf/install.ps1")),
     ("uninstall.ps1", include_str!("../../../inf/uninstall.ps1")),
+    ("collect.ps1", include_str!("../../../inf/collect.ps1")),
 ];
 const CMDLETS: &str = include_str!("../../data/cmdlets.csv");
 /// What an operator types from these.
@@ -245,8 +246,22 @@ fn every_step_that_changes_the_host_can_be_previewed_and_says_what_undoes_it() {
 }
 
 #[test]
+fn what_collects_runs_nothing_that_changes_the_host() {
+    let (name, script) = SCRIPTS[2];
+    let own = functions(script);
+    // Out-File writes the file that is asked for.
+    let harmless =
+        ["Get-", "Select-", "ForEach-", "ConvertTo-", "Test-", "Write-", "Set-StrictMode", "Out-File"];
+    for (command, _) in calls(script) {
+        let may = own.contains_key(&command) || harmless.iter().any(|verb| command.starts_with(verb));
+        assert!(may || !command.contains('-') || command.contains('.'), "{name}: {command}");
+    }
+}
+
+#[test]
 fn a_step_without_a_preview_or_an_undo_is_noticed() {
-    for (_, script) in SCRIPTS {
+    // The third changes nothing.
+    for (_, script) in &SCRIPTS[..2] {
         let pushes = script.lines().filter(|line| line.contains("$Undo.Push(") && line.contains('-'));
         for line in pushes {
             assert!(!careless(&script.replace(line, "")).is_empty(), "without {line}");
