@@ -97,7 +97,7 @@ Exit codes: 0 fine, 1 a guarantee was broken, 2 wrong usage or input.";
 
 #[derive(Args)]
 pub struct Replay {
-    /// A pcap or pcapng file of Ethernet frames [default: the bundled recording]
+    /// A pcap or pcapng file, also in gzip or Zstandard; - is standard input [default: the bundled recording]
     pub capture: Option<PathBuf>,
 
     /// Members of the team, all equally fast [default: 4]

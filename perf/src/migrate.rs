@@ -38,7 +38,7 @@ Exit codes: 0 fine, 1 a guarantee was broken, 2 wrong usage or input.";
 
 #[derive(Args)]
 pub struct Migrate {
-    /// A pcap or pcapng file of Ethernet frames [default: the bundled recording]
+    /// A pcap or pcapng file, also in gzip or Zstandard; - is standard input [default: the bundled recording]
     pub capture: Option<PathBuf>,
 
     /// The machine that moves, counted from 1 in the order of addresses [default: the one with the most flows to the
