@@ -30,7 +30,8 @@ use std::sync::Arc;
 /// Frames come in: what the extension may learn from them.
 pub fn given(world: &World, state: &mut State, module: usize, list: usize) {
     let Some(packet) = state.packets.at(list) else { return };
-    let (source, ids, own) = (packet.source, packet.frames.clone(), packet.before.info);
+    let (source, ids, own, overlaps) =
+        (packet.source, packet.frames.clone(), packet.before.info, packet.overlaps);
     let subnet = (own[info::VIRTUAL_SUBNET] & 0x00FF_FFFF) as u32;
     let now = world.now();
     let case = Case {
@@ -46,6 +47,7 @@ pub fn given(world: &World, state: &mut State, module: usize, list: usize) {
         picture: Picture::Partial,
         now,
         given: state.order,
+        overlaps,
         elsewhere: state.elsewhere(world, module),
         changed_elsewhere: false,
     };
@@ -76,25 +78,25 @@ fn taught(state: &mut State, case: &Case, id: FrameId, frame: &[u8]) {
         let order = state.order;
         let m = &mut state.modules[case.module];
         let policies = m.topology.policies(case.source.port).map_or(0, |policies| policies.changes);
-        m.holders.sent(mac, vid, case.source, (order, policies, case.given));
+        m.holders.sent(mac, vid, case.source, (order, policies, case.overlaps));
         if !is_announced(m, mac) {
-            m.learned.inside(mac, vid, case.source, (case.now, order, case.given));
+            m.learned.inside(mac, vid, case.source, (case.now, order, case.overlaps));
         }
     }
     let question = case.question(state, frame);
     let Some((mac, vid)) = teaches(&question) else { return };
     let taken_over = question.is_taken_over(mac, vid);
     if !taken_over {
-        state.modules[case.module].holders.leave(mac, vid);
+        state.modules[case.module].holders.leave(mac, vid, case.overlaps);
     }
     let origin = state.frames.all.get(id).map(|frame| frame.origin);
     let content = Wire { vid, ..content(frame, case.vid()) };
     let order = state.order;
     let m = &mut state.modules[case.module];
     if origin.is_some_and(|origin| !origin.is_outside()) && !m.arrivals.is_from_outside(&content) {
-        m.learned.inside(mac, vid, case.source, (case.now, order, case.given));
+        m.learned.inside(mac, vid, case.source, (case.now, order, case.overlaps));
         if !taken_over {
-            m.learned.surely(mac, vid, case.source);
+            m.learned.surely(mac, vid, case.source, case.overlaps);
         }
     }
 }
@@ -412,7 +414,7 @@ fn received(
         // This host sends nothing outside for an address of its own.
         let many = (team && !is_announced(m, to)).then(|| seen.content.clone());
         if certain {
-            m.learned.outside(from, inside.vid, (case.now, order, case.given), many);
+            m.learned.outside(from, inside.vid, (case.now, order, case.overlaps), many);
         }
     }
     if !team || case.source.index == 0 || !state.installed.role.has_team() {

@@ -127,6 +127,8 @@ pub struct Case {
     pub now: u64,
     /// Order number of the call in which it did.
     pub given: u64,
+    /// Order number of the oldest call that was running then: what was given since may be treated after it.
+    pub overlaps: u64,
     /// See `Question::elsewhere`, by module; and `Question::changed_elsewhere`.
     pub elsewhere: Vec<(usize, bool)>,
     pub changed_elsewhere: bool,
@@ -219,7 +221,8 @@ pub fn case(world: &World, state: &mut State, module: usize, list: usize) -> Opt
     let tag_now = unsafe { (*packet.nbl).info[info::IEEE_8021Q] };
     let at = parent.unwrap_or(list);
     let origin = state.packets.at(at)?;
-    let (generation, given, tag) = (origin.generation, origin.given, origin.before.info[info::IEEE_8021Q]);
+    let (generation, given, overlaps) = (origin.generation, origin.given, origin.overlaps);
+    let tag = origin.before.info[info::IEEE_8021Q];
     let elsewhere_then = origin.elsewhere;
     let subnet = (origin.before.info[info::VIRTUAL_SUBNET] & 0x00FF_FFFF) as u32;
     let unencrypted = state
@@ -255,6 +258,7 @@ pub fn case(world: &World, state: &mut State, module: usize, list: usize) -> Opt
         picture,
         now,
         given,
+        overlaps,
         elsewhere,
         changed_elsewhere,
     })

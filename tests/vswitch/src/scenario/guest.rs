@@ -173,12 +173,12 @@ pub fn send(module: usize, chain: Vec<(NicId, Packet)>) {
     if !passed.is_empty() {
         edges::arrived_below(module, passed);
     }
-    if let Some((handler, context, first, flags)) = given {
+    if let Some((handler, context, first, flags, order)) = given {
         // SAFETY: the driver registered this handler; the chain is built from live lists.
         call_packets("FilterSendNetBufferLists", module, flags, arguments!(first, flags), || unsafe {
             handler(context, first, 0, flags)
         });
-        with(|_, state| state.modules[module].sends_running -= 1);
+        with(|_, state| state.modules[module].sends_running.remove(&order));
         cpu::wake(crate::machine::slots::ANY);
     }
     level.restore();
@@ -190,7 +190,7 @@ impl State {
         world: &World,
         module: usize,
         chain: Vec<(NicId, Packet)>,
-    ) -> Option<(FilterSend, Handle, *mut NetBufferList, u32)> {
+    ) -> Option<(FilterSend, Handle, *mut NetBufferList, u32, u64)> {
         let life = self.life(module);
         let handler = self.driver.characteristics.and_then(|c| c.send);
         let reachable = match life {
@@ -226,10 +226,14 @@ impl State {
         let order = self.tick();
         let generation = self.modules[module].topology.generation;
         let elsewhere = self.generations_elsewhere(module);
+        let running = &mut self.modules[module].sends_running;
+        running.insert(order);
+        let oldest = running.first().copied().unwrap_or(order);
         let first = self.hand_over(world, &lists, PacketStage::Ingress, "DATA-03");
         for list in &lists {
             let Some(packet) = self.packets.at(*list) else { continue };
             packet.given = order;
+            packet.overlaps = oldest;
             packet.generation = generation;
             packet.elsewhere = elsewhere;
             packet.alone = alone;
@@ -248,9 +252,8 @@ impl State {
         if cpu::irql() == cpu::DISPATCH && world.random(4) != 0 {
             flags |= SendFlags::DISPATCH_LEVEL;
         }
-        let m = &mut self.modules[module];
-        m.sends_running += 1;
-        Some((handler, m.context as Handle, first, flags.bits()))
+        let m = &self.modules[module];
+        Some((handler, m.context as Handle, first, flags.bits(), order))
     }
 
     /// Builds a list of the switch with its forwarding context.

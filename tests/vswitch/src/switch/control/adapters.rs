@@ -356,7 +356,7 @@ impl State {
         {
             let member = NicId::new(m.external.external_port, index);
             let queue = checks::free_queue_of(&nodes);
-            let held = m.sends_running == 0
+            let held = m.sends_running.is_empty()
                 && self.packets.all().into_iter().any(|p| p.waits_from(module, member, queue));
             rule(world, "OFFLOAD-18", !held, || {
                 format!("queue {queue:?} of {member} is freed while a packet that came through it is held")

@@ -34,7 +34,7 @@ fn close(module: usize) {
         let closed = with(|_, state| {
             let quiet = state.is_quiet(module);
             let m = &mut state.modules[module];
-            m.leaving = quiet && m.calls_running == 0 && m.sends_running == 0;
+            m.leaving = quiet && m.calls_running == 0 && m.sends_running.is_empty();
             m.leaving
         });
         if closed {
@@ -43,8 +43,9 @@ fn close(module: usize) {
         // Another thread may be about to carry out a step: it goes on first.
         let mut others_went_on = false;
         cpu::block_until("calls into the module", || {
-            let idle =
-                with(|_, s| s.modules[module].calls_running == 0 && s.modules[module].sends_running == 0);
+            let idle = with(|_, s| {
+                s.modules[module].calls_running == 0 && s.modules[module].sends_running.is_empty()
+            });
             (std::mem::replace(&mut others_went_on, true) && idle).then_some(())
         });
     }

@@ -55,11 +55,12 @@ impl Holders {
     }
 
     /// The extension has passed on such a frame; what it was given before `order` may have been treated by what was known
-    /// earlier. `policies` counts the changes of the port's policies, `given` numbers the call in which it was given. Frames
-    /// of one call are treated in one order and passed on in another: then it stays open who was the last.
-    pub fn sent(&mut self, mac: Mac, vid: u16, at: NicId, (order, policies, given): (u64, u64, u64)) {
+    /// earlier. `policies` counts the changes of the port's policies, `overlaps` numbers the oldest call that was running
+    /// when it was given. Frames of one call, or of calls at the same time, are treated in one order and passed on in
+    /// another: then it stays open who was the last.
+    pub fn sent(&mut self, mac: Mac, vid: u16, at: NicId, (order, policies, overlaps): (u64, u64, u64)) {
         let holder = self.all.entry((mac, vid)).or_default();
-        if holder.given.iter().any(|(other, theirs)| *other != at && *theirs >= given) {
+        if holder.given.iter().any(|(other, theirs)| *other != at && *theirs >= overlaps) {
             holder.seen.retain(|known| *known != at);
             holder.seen.push(at);
             (holder.certain, holder.last) = (false, order);
@@ -79,9 +80,12 @@ impl Holders {
         }
     }
 
-    /// A port that may use any address has sent from it, while it was nobody's to take over.
-    pub fn leave(&mut self, mac: Mac, vid: u16) {
-        self.all.remove(&(mac, vid));
+    /// A port that may use any address has sent from it, while it was nobody's to take over; `overlaps` as for `sent`.
+    pub fn leave(&mut self, mac: Mac, vid: u16, overlaps: u64) {
+        match self.all.get_mut(&(mac, vid)) {
+            Some(holder) if holder.given.values().any(|given| *given >= overlaps) => holder.certain = false,
+            _ => drop(self.all.remove(&(mac, vid))),
+        }
     }
 
     pub fn of(&self, mac: Mac, vid: u16) -> Option<&Holder> {
@@ -126,6 +130,21 @@ mod tests {
         holders.maybe(mac, 0, a, 7);
         let open = holders.of(mac, 0).unwrap();
         assert_eq!((open.certain, open.spoke(a), open.spoke(b)), (false, 7, 5));
+    }
+
+    #[test]
+    fn of_two_that_send_at_the_same_time_either_may_be_the_last() {
+        let (mac, [a, b]) = ([2, 0, 0, 0, 0, 1], [10, 11].map(|port| NicId::new(port, 0)));
+        let mut holders = Holders::default();
+        holders.maybe(mac, 0, a, 4);
+        holders.maybe(mac, 0, b, 5);
+        holders.sent(mac, 0, b, (6, 0, 4));
+        assert!(!holders.of(mac, 0).unwrap().certain);
+        // Who may use any address takes it away, before or after.
+        holders.leave(mac, 0, 4);
+        assert!(holders.of(mac, 0).is_some_and(|holder| !holder.certain));
+        holders.leave(mac, 0, 7);
+        assert!(holders.of(mac, 0).is_none());
     }
 
     #[test]

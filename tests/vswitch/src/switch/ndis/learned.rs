@@ -38,8 +38,9 @@ struct InVlan {
     outside: Option<(u64, bool)>,
     /// The first frame for many that was heard outside since.
     first: Option<Wire>,
-    /// The last port whose frame an extension must have learned from, and those that have sent since.
-    behind: Vec<NicId>,
+    /// The last port whose frame an extension must have learned from, and those that have sent since, each with the order
+    /// number of its newest call.
+    behind: Vec<(NicId, u64)>,
 }
 
 #[derive(Default, Debug)]
@@ -68,21 +69,20 @@ impl Learned {
         places.push(at);
         let heard = self.in_vlan(mac, vid);
         heard.inside_at = Some(now);
-        if !heard.behind.contains(&at) {
-            heard.behind.push(at);
-        }
+        heard.behind.retain(|(known, _)| *known != at);
+        heard.behind.push((at, order));
         heard.inside_order = heard.inside_order.max(order);
         if let Some((_, certain)) = &mut heard.outside {
             *certain = false;
         }
     }
 
-    /// The extension has passed on such a frame, which it was given in the call `given`. What it was given before `order`
-    /// may have been treated by what was known earlier.
-    pub fn inside(&mut self, mac: Mac, vid: u16, at: NicId, (now, order, given): (u64, u64, u64)) {
+    /// The extension has passed on such a frame. `overlaps` numbers the oldest call that was running when it was given.
+    /// What it was given before `order` may have been treated by what was known earlier.
+    pub fn inside(&mut self, mac: Mac, vid: u16, at: NicId, (now, order, overlaps): (u64, u64, u64)) {
         self.maybe_inside(mac, vid, at, (now, order));
         let heard = self.in_vlan(mac, vid);
-        if given <= heard.outside_order {
+        if overlaps <= heard.outside_order {
             return;
         }
         heard.first = None;
@@ -106,12 +106,18 @@ impl Learned {
         }
     }
 
-    /// The extension took such a frame in, which it was given in the call `given`. `many` has a frame for many of a team
-    /// whose members are separate ports.
-    pub fn outside(&mut self, mac: Mac, vid: u16, (now, order, given): (u64, u64, u64), many: Option<Wire>) {
+    /// The extension took such a frame in; `overlaps` as for `inside`. `many` has a frame for many of a team whose members
+    /// are separate ports.
+    pub fn outside(
+        &mut self,
+        mac: Mac,
+        vid: u16,
+        (now, order, overlaps): (u64, u64, u64),
+        many: Option<Wire>,
+    ) {
         self.maybe_outside(mac, vid, (now, order));
         let heard = self.in_vlan(mac, vid);
-        if given <= heard.inside_order {
+        if overlaps <= heard.inside_order {
             return;
         }
         let locked = heard.inside_at.is_some_and(|at| now < at + LOCK);
@@ -145,15 +151,17 @@ impl Learned {
         self.heard.get(&mac).map_or(&[], |heard| &heard.inside)
     }
 
-    /// The extension has learned from a frame of this port for sure: nobody may take the address over.
-    pub fn surely(&mut self, mac: Mac, vid: u16, at: NicId) {
-        self.in_vlan(mac, vid).behind = vec![at];
+    /// The extension has learned from a frame of this port for sure: nobody may take the address over. `overlaps` as for
+    /// `inside`.
+    pub fn surely(&mut self, mac: Mac, vid: u16, at: NicId, overlaps: u64) {
+        let behind = &mut self.in_vlan(mac, vid).behind;
+        behind.retain(|(other, given)| *other == at || *given >= overlaps);
     }
 
     /// Whether an extension may know the address behind this port.
     pub fn is_maybe_behind(&self, mac: Mac, vid: u16, at: NicId) -> bool {
         let heard = self.heard.get(&mac).and_then(|heard| heard.vlans.get(&vid));
-        heard.is_some_and(|heard| heard.behind.contains(&at))
+        heard.is_some_and(|heard| heard.behind.iter().any(|(known, _)| *known == at))
     }
 
     /// As the extension must know when it is given a packet, by the order number of the call.
@@ -187,14 +195,17 @@ mod tests {
         let behind = |learned: &Learned| [first, second, third].map(|at| learned.is_maybe_behind(MAC, 0, at));
         assert_eq!(behind(&learned), [false; 3]);
         learned.inside(MAC, 0, first, (0, 1, 1));
-        learned.surely(MAC, 0, first);
+        learned.surely(MAC, 0, first, 1);
         learned.maybe_inside(MAC, 0, second, (0, 2));
         assert_eq!(behind(&learned), [true, true, false]);
         learned.inside(MAC, 0, second, (0, 3, 2));
         learned.maybe_inside(MAC, 0, first, (0, 4));
         assert_eq!(behind(&learned), [true, true, false]);
-        learned.inside(MAC, 0, third, (0, 5, 4));
-        learned.surely(MAC, 0, third);
+        learned.inside(MAC, 0, third, (0, 6, 5));
+        // The call of the first runs on, or has returned before.
+        learned.surely(MAC, 0, third, 4);
+        assert_eq!(behind(&learned), [true, false, true]);
+        learned.surely(MAC, 0, third, 5);
         assert_eq!(behind(&learned), [false, false, true]);
     }
 
@@ -233,6 +244,22 @@ mod tests {
         assert_eq!(learned.whereabouts(MAC, 0, (0, 3)), Whereabouts::Either);
         learned.outside(MAC, 0, (SECOND, 4, 3), None);
         assert_eq!(learned.whereabouts(MAC, 0, (SECOND, 5)), Whereabouts::External);
+    }
+
+    #[test]
+    fn of_calls_at_the_same_time_nobody_knows_which_was_treated_last() {
+        let mut learned = Learned::default();
+        learned.maybe_outside(MAC, 0, (0, 1));
+        learned.maybe_inside(MAC, 0, AT, (0, 2));
+        learned.inside(MAC, 0, AT, (0, 3, 1));
+        assert_eq!(learned.whereabouts(MAC, 0, (0, 4)), Whereabouts::Either);
+        learned.inside(MAC, 0, AT, (0, 6, 5));
+        assert_eq!(learned.whereabouts(MAC, 0, (0, 7)), Whereabouts::Inside);
+        learned.maybe_inside(MAC, 0, AT, (0, 8));
+        learned.outside(MAC, 0, (0, 10, 8), None);
+        assert_eq!(learned.whereabouts(MAC, 0, (0, 11)), Whereabouts::Either);
+        learned.outside(MAC, 0, (0, 13, 12), None);
+        assert_eq!(learned.whereabouts(MAC, 0, (0, 14)), Whereabouts::External);
     }
 
     #[test]

@@ -108,8 +108,8 @@ pub struct Module {
     pub attach_mark: u64,
     /// Calls that had been made to fail before the attach.
     pub attach_faults: usize,
-    /// Calls of FilterSend that have not returned.
-    pub sends_running: u32,
+    /// Calls of FilterSend that have not returned, by their order numbers.
+    pub sends_running: BTreeSet<u64>,
     /// Calls of FilterReceive that have not returned, by their order numbers.
     pub receives_running: BTreeSet<u64>,
     /// Number of completed pauses, which distinguishes walks that began before a pause from later ones.

@@ -56,7 +56,7 @@ pub fn add_module(is_switch: bool, is_active: bool) -> usize {
             pauses: 0,
             pause_entered: 0,
             restart: None,
-            sends_running: 0,
+            sends_running: BTreeSet::new(),
             receives_running: BTreeSet::new(),
             topology: Topology::default(),
             learned: crate::switch::ndis::learned::Learned::default(),
@@ -316,7 +316,7 @@ fn pause_now(module: usize) {
 
 fn check_paused(world: &World, state: &mut State, module: usize) {
     let m = &state.modules[module];
-    let walking = m.sends_running > 0;
+    let walking = !m.sends_running.is_empty();
     let entered = m.pause_entered;
     let all: Vec<_> = state.packets.all().into_iter().filter(|p| p.switch == module).collect();
     let own_out = all.iter().filter(|p| p.own.is_some() && p.place != PacketStage::Idle).count();
@@ -413,7 +413,7 @@ pub fn cancel_send(module: usize, id: usize) {
         leave(module);
     }
     with(|world, state| {
-        let idle = state.modules[module].sends_running == 0;
+        let idle = state.modules[module].sends_running.is_empty();
         let is_held = |p: &&crate::switch::ndis::packet::Packet| {
             p.switch == module && p.own.is_none() && p.place == PacketStage::Ingress && p.cancel_id == id
         };

@@ -124,6 +124,8 @@ pub struct Packet {
     pub alone: bool,
     /// Order number at which the extension got it.
     pub given: u64,
+    /// Order number of the oldest call that was running then: what was given since may be treated after it.
+    pub overlaps: u64,
     /// The out-of-band 802.1Q value on arrival from above.
     pub tag_given: u64,
     /// The same value when it was sent down.
@@ -182,6 +184,7 @@ impl Packet {
             cancel_id: 0,
             alone: false,
             given: 0,
+            overlaps: 0,
             tag_given: 0,
             tag_below: 0,
             chosen: None,
