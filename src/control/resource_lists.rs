@@ -18,10 +18,10 @@ use crate::ndis::member_request::{self, MemberAnswer, MemberRequest};
 use crate::ndis::status::{NdisStatus, OutOfMemory};
 use crate::trace::Event;
 use teaming::backoff::Backoff;
-use teaming::ids::{MEMBERS, MacAddr, MemberIndex, MemberSet, NicId, Ticks};
-use teaming::offload::lists::{List, filter};
+use teaming::ids::{MEMBERS, MacAddr, MemberIndex, MemberSet, NicId, NicIndex, Ticks};
+use teaming::offload::lists::{List, Owner, Parameters};
 use teaming::offload::reported::{ReportedResource, attribute};
-use teaming::oid::{RequestType, Resource, oids};
+use teaming::oid::{RequestType, Resource};
 
 /// First and largest buffer for a list, in bytes; the largest is enough for 2,500 virtual functions.
 const FIRST_ROOM: usize = 4_096;
@@ -262,7 +262,7 @@ impl Asking<'_> {
         into: &mut Inventory,
     ) -> Result<(), NdisStatus> {
         let write = |out: &mut [u8]| list.write_request(out);
-        let length = match self.ask(list.oid(), list.request_type(), write, buffer) {
+        let length = match self.ask(list.oid(), list.request_type(), &write, buffer) {
             Err(NdisStatus::NOT_SUPPORTED) => return Ok(()),
             answered => answered?,
         };
@@ -274,7 +274,8 @@ impl Asking<'_> {
         }
         for at in first..into.used {
             let Some(id) = into.all().get(at).and_then(|one| u32::try_from(one.id).ok()) else { continue };
-            if let Some(source) = self.filter_partition(id, list, buffer)?
+            let Some(parameters) = Parameters::of(id, list) else { break };
+            if let Some(source) = self.owner(parameters, buffer)?
                 && let Some(place) = into.all_mut().get_mut(at)
             {
                 place.source = source;
@@ -283,25 +284,19 @@ impl Asking<'_> {
         Ok(())
     }
 
-    /// The partition with the address that a filter in a list tests; none if the filter is gone by now.
-    fn filter_partition(
-        &self,
-        id: u32,
-        list: List,
-        buffer: &mut PoolSlice<u8>,
-    ) -> Result<Option<NicId>, NdisStatus> {
-        let (queue, vport) = match list {
-            List::FiltersOfQueue(queue) => (queue, 0),
-            List::FiltersOfVport(vport) => (0, vport),
-            List::Queues | List::Vfs | List::Vports => return Ok(None),
-        };
-        let write = |out: &mut [u8]| filter::write_request(out, id, queue, vport);
-        let length = match self.ask(oids::RECEIVE_FILTER_PARAMETERS, RequestType::Method, write, buffer) {
+    /// The partition of a queue or a filter in a list: that on the queue's port, or that with the address that the filter
+    /// tests; none if it is gone by now.
+    fn owner(&self, parameters: Parameters, buffer: &mut PoolSlice<u8>) -> Result<Option<NicId>, NdisStatus> {
+        let write = |out: &mut [u8]| parameters.write_request(out);
+        let length = match self.ask(parameters.oid(), RequestType::Method, &write, buffer) {
             Err(NdisStatus::INVALID_PARAMETER | NdisStatus::NOT_SUPPORTED) => return Ok(None),
             answered => answered?,
         };
-        let mac = filter::address(buffer.get(..length).unwrap_or(&[]));
-        Ok(mac.and_then(|mac| self.partition_of(mac)))
+        Ok(match parameters.owner(buffer.get(..length).unwrap_or(&[])) {
+            Some(Owner::Port(port)) => Some(NicId::new(port, NicIndex::DEFAULT)),
+            Some(Owner::Address(mac)) => self.partition_of(mac),
+            None => None,
+        })
     }
 
     fn partition_of(&self, mac: MacAddr) -> Option<NicId> {
@@ -313,7 +308,7 @@ impl Asking<'_> {
         &self,
         oid: u32,
         kind: RequestType,
-        write: impl Fn(&mut [u8]) -> bool,
+        write: &dyn Fn(&mut [u8]) -> bool,
         buffer: &mut PoolSlice<u8>,
     ) -> Result<usize, NdisStatus> {
         loop {

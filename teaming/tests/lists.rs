@@ -2,8 +2,8 @@
 //! never outside the answer.
 
 use proptest::prelude::*;
-use teaming::ids::MacAddr;
-use teaming::offload::lists::{List, Listed, filter};
+use teaming::ids::{MacAddr, PortId};
+use teaming::offload::lists::{List, Listed, Owner, Parameters};
 use teaming::oid::Resource;
 
 const ALL: [List; 5] =
@@ -127,7 +127,8 @@ fn a_list_that_ends_before_its_last_element_is_damaged_and_so_is_one_with_a_wron
 #[test]
 fn a_filter_tells_the_address_that_it_tests() {
     let mut bytes = vec![0; 48 + 2 * 56];
-    assert!(filter::write_request(&mut bytes, 9, 3, 0));
+    let filter = Parameters::of(9, List::FiltersOfQueue(3)).unwrap();
+    assert!(filter.write_request(&mut bytes));
     let parameters = "NDIS_RECEIVE_FILTER_PARAMETERS";
     for (field, value) in [
         ("FieldParametersArrayOffset", 48),
@@ -146,9 +147,29 @@ fn a_filter_tells_the_address_that_it_tests() {
         let at = offset(of, "FieldValue.FieldByteArrayValue");
         field[at..at + 6].copy_from_slice(&[2, 1, 1, 1, 1, which as u8]);
     }
-    assert_eq!(filter::address(&bytes), Some(MacAddr([2, 1, 1, 1, 1, 1])), "the first tests a VLAN");
-    assert_eq!(filter::address(&bytes[..48 + 56]), None);
-    assert_eq!(filter::address(&bytes[..20]), None);
+    let owner = Owner::Address(MacAddr([2, 1, 1, 1, 1, 1]));
+    assert_eq!(filter.owner(&bytes), Some(owner), "the first tests a VLAN");
+    assert_eq!(filter.owner(&bytes[..48 + 56]), None);
+    assert_eq!(filter.owner(&bytes[..20]), None);
+}
+
+#[test]
+fn a_queue_tells_its_port_from_the_second_revision_on() {
+    let (of, queue) = ("NDIS_RECEIVE_QUEUE_PARAMETERS", Parameters::of(9, List::Queues).unwrap());
+    let mut bytes = vec![0; 4_096];
+    assert!(!queue.write_request(&mut bytes[..1_091]));
+    assert!(queue.write_request(&mut bytes));
+    assert_eq!(bytes[offset(of, "QueueId")], 9);
+    let at = offset(of, "PortId");
+    assert_eq!(queue.owner(&bytes), None, "the default port is nobody's");
+    for (revision, size) in [(2, 1_092), (3, 1_096), (4, 1_112)] {
+        put(&mut bytes, at, 700, 4);
+        bytes[..4].copy_from_slice(&[0x80, revision, size as u8, (size >> 8) as u8]);
+        assert_eq!(queue.owner(&bytes[..size]), Some(Owner::Port(PortId::new(700))));
+        assert_eq!(queue.owner(&bytes[..at + 3]), None);
+    }
+    bytes[..4].copy_from_slice(&[0x80, 1, 0x3C, 4]);
+    assert_eq!(queue.owner(&bytes), None, "the first revision has no port");
 }
 
 proptest! {
@@ -160,6 +181,8 @@ proptest! {
         for list in ALL {
             let _ = read(list, &bytes);
         }
-        let _ = filter::address(&bytes);
+        for list in ALL {
+            let _ = Parameters::of(1, list).map(|asked| asked.owner(&bytes));
+        }
     }
 }

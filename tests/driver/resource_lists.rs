@@ -99,7 +99,14 @@ fn after_a_restart_a_free_goes_to_the_member_that_has_the_resource() {
 fn lists_that_are_refused_late_or_too_short_are_asked_for_again_until_they_are_there() {
     for seed in 0..12 {
         let net = restarted(seed, SINGLE_MEMBER, |net| {
-            let listing = Listing { own_only: false, refused: 60, cut: 50, never: None, late: 50 * MS };
+            let listing = Listing {
+                own_only: false,
+                portless: false,
+                refused: 60,
+                cut: 50,
+                never: None,
+                late: 50 * MS,
+            };
             net.look(move |state| state.style.listing = listing);
         });
         net.advance(LATER);

@@ -287,22 +287,24 @@ fn ready_part(
 }
 
 /// The source of a request of our own, referenced: the partition. Once its NIC is disconnected that is not referenced any
-/// more (oid-switch-nic-disconnect.md); what the driver allocated for it is then freed from 0/0, for the driver's own
-/// purposes (forwarding-oid-requests-to-physical-network-adapters.md). Only a request that allocates has to name the
-/// partition (managing-hardware-offload-oid-requests-to-physical-network-adapters.md).
+/// more (oid-switch-nic-disconnect.md); what the driver allocated for it, and its associations in a list that has to be
+/// divided, are then given up from 0/0, for the driver's own purposes
+/// (forwarding-oid-requests-to-physical-network-adapters.md). Only a request that allocates has to name the partition
+/// (managing-hardware-offload-oid-requests-to-physical-network-adapters.md).
 fn on_behalf_of<'m>(
     module: &'m Module,
     task: &Task,
     partition: NicId,
 ) -> Option<(NicId, Option<NicRef<'m>>)> {
-    let frees_own = matches!(task.command, Command::ClearFilter { .. } | Command::FreeQueue { .. });
+    let cleans_up =
+        matches!(task.command, Command::ClearFilter { .. } | Command::FreeQueue { .. } | Command::DeleteSas);
     let allocates = matches!(task.row.treatment, Treatment::Place(_));
     if partition == NO_PARTITION && !allocates {
         return Some((NO_PARTITION, None));
     }
     match nic_status::reference_vnic(module, partition) {
         Ok(nic) => Some((partition, Some(nic))),
-        Err(Unreferenced::Disconnected) if frees_own => Some((NO_PARTITION, None)),
+        Err(Unreferenced::Disconnected) if cleans_up => Some((NO_PARTITION, None)),
         Err(Unreferenced::Disconnected | Unreferenced::Refused) => None,
     }
 }

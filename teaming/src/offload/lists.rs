@@ -1,12 +1,12 @@
 //! The lists that NDIS keeps of what it saw allocated on an adapter: queues, filters, virtual functions and virtual
 //! ports, by the requests of which it answers them (oid-receive-filter-enum-queues.md, oid-receive-filter-enum-filters.md,
-//! oid-nic-switch-enum-vfs.md, oid-nic-switch-enum-vports.md), and the parameters of one filter, which tell its MAC address
-//! (enumerating-filters-on-a-vmq.md).
+//! oid-nic-switch-enum-vfs.md, oid-nic-switch-enum-vports.md), and the parameters of one queue or filter, which tell whose
+//! it is (oid-receive-filter-queue-parameters.md, enumerating-filters-on-a-vmq.md).
 //!
 //! An element is found by FirstElementOffset and ElementSize inside the bytes that were answered, and its header is
 //! checked before it is read. Nothing here reads past the slice it is given.
 
-use crate::ids::MacAddr;
+use crate::ids::{MacAddr, PortId};
 use crate::oid::payload::{checked, put, put_header, u16_at, u32_at};
 use crate::oid::{RequestType, Resource, oids};
 
@@ -162,51 +162,106 @@ impl List {
     }
 }
 
-/// NDIS_RECEIVE_FILTER_PARAMETERS, with which OID_RECEIVE_FILTER_PARAMETERS asks for one filter and is answered.
-pub mod filter {
-    use super::{MacAddr, checked, mac_at, put, put_header, u32_at};
+/// The parameters of one queue or filter: NDIS_RECEIVE_QUEUE_PARAMETERS or NDIS_RECEIVE_FILTER_PARAMETERS, which both ask
+/// and answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parameters {
+    Queue(u32),
+    /// A filter on a queue of the default virtual port, or on a virtual port; the other of the two is 0.
+    Filter {
+        id: u32,
+        queue: u32,
+        vport: u32,
+    },
+}
 
-    /// Bytes of the second revision.
-    pub const SIZE: usize = 44;
-    const QUEUE: usize = 12;
-    const ID: usize = 16;
-    const FIELDS: usize = 20;
-    const COUNT: usize = 24;
-    const ELEMENT: usize = 28;
-    const VPORT: usize = 40;
-    /// Members of NDIS_RECEIVE_FILTER_FIELD_PARAMETERS, the value of `NdisFrameHeaderMac`, and that of
-    /// `NdisMacHeaderFieldDestinationAddress`.
-    const FRAME_HEADER: usize = 8;
-    const HEADER_FIELD: usize = 16;
-    const VALUE: usize = 24;
-    const FIELD_NEEDED: usize = 30;
-    const MAC_HEADER: u32 = 1;
-    const DESTINATION: u32 = 1;
+/// By what the parameters tell a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// The port of the switch to which the queue is attached (ns-ntddndis-_ndis_receive_queue_parameters.md).
+    Port(PortId),
+    /// The destination address that the filter tests.
+    Address(MacAddr),
+}
 
-    /// Writes the request for a filter on a queue or a virtual port into the beginning of a buffer of zeros. False if that
-    /// is too short.
-    pub fn write_request(out: &mut [u8], id: u32, queue: u32, vport: u32) -> bool {
-        let Some(out) = out.get_mut(..SIZE) else { return false };
-        let written =
-            [put_header(out, 2, SIZE), put(out, QUEUE, queue), put(out, ID, id), put(out, VPORT, vport)];
-        written.iter().all(Option::is_some)
+/// Bytes of the second revision of NDIS_RECEIVE_QUEUE_PARAMETERS, and places of its members. The first has no port.
+const QUEUE_SIZE: usize = 1092;
+const QUEUE_ID: usize = 12;
+const QUEUE_PORT: usize = 1084;
+/// The same of NDIS_RECEIVE_FILTER_PARAMETERS.
+const FILTER_SIZE: usize = 44;
+const FILTER_QUEUE: usize = 12;
+const FILTER_ID: usize = 16;
+const FILTER_FIELDS: usize = 20;
+const FILTER_COUNT: usize = 24;
+const FILTER_ELEMENT: usize = 28;
+const FILTER_VPORT: usize = 40;
+/// Members of NDIS_RECEIVE_FILTER_FIELD_PARAMETERS, the value of `NdisFrameHeaderMac`, and that of
+/// `NdisMacHeaderFieldDestinationAddress`.
+const FRAME_HEADER: usize = 8;
+const HEADER_FIELD: usize = 16;
+const VALUE: usize = 24;
+const FIELD_NEEDED: usize = 30;
+const MAC_HEADER: u32 = 1;
+const DESTINATION: u32 = 1;
+
+impl Parameters {
+    /// What is asked to find the partition of something in a list. Of functions the list says it, of virtual ports nobody.
+    pub fn of(id: u32, list: List) -> Option<Self> {
+        match list {
+            List::Queues => Some(Self::Queue(id)),
+            List::FiltersOfQueue(queue) => Some(Self::Filter { id, queue, vport: 0 }),
+            List::FiltersOfVport(vport) => Some(Self::Filter { id, queue: 0, vport }),
+            List::Vfs | List::Vports => None,
+        }
     }
 
-    /// The destination address that a filter tests.
-    pub fn address(answer: &[u8]) -> Option<MacAddr> {
-        checked(answer, VPORT)?;
-        let word = |place| u32_at(answer, place).and_then(|value| usize::try_from(value).ok());
-        let (first, count, size) = (word(FIELDS)?, word(COUNT)?, word(ELEMENT)?);
-        (size >= FIELD_NEEDED && first >= VPORT).then_some(())?;
-        let fields = answer.get(first..)?.chunks_exact(size).take(count);
-        let mut addresses = fields.filter_map(|field| {
-            let field = checked(field, FIELD_NEEDED)?;
-            let is_address =
-                u32_at(field, FRAME_HEADER)? == MAC_HEADER && u32_at(field, HEADER_FIELD)? == DESTINATION;
-            mac_at(field, VALUE).filter(|_| is_address)
-        });
-        addresses.next()
+    pub const fn oid(self) -> u32 {
+        match self {
+            Self::Queue(_) => oids::RECEIVE_FILTER_QUEUE_PARAMETERS,
+            Self::Filter { .. } => oids::RECEIVE_FILTER_PARAMETERS,
+        }
     }
+
+    /// Writes the request into the beginning of a buffer of zeros. False if that is too short.
+    pub fn write_request(self, out: &mut [u8]) -> bool {
+        let (size, members) = match self {
+            Self::Queue(id) => (QUEUE_SIZE, [(QUEUE_ID, id); 3]),
+            Self::Filter { id, queue, vport } => {
+                (FILTER_SIZE, [(FILTER_QUEUE, queue), (FILTER_ID, id), (FILTER_VPORT, vport)])
+            }
+        };
+        let Some(out) = out.get_mut(..size) else { return false };
+        put_header(out, 2, size).is_some()
+            && members.into_iter().all(|(place, value)| put(out, place, value).is_some())
+    }
+
+    /// Whose it is, as far as the answer says that.
+    pub fn owner(self, answer: &[u8]) -> Option<Owner> {
+        match self {
+            Self::Queue(_) => {
+                let port = u32_at(checked(answer, QUEUE_PORT.checked_add(4)?)?, QUEUE_PORT)?;
+                Some(Owner::Port(PortId::new(port))).filter(|_| port != 0)
+            }
+            Self::Filter { .. } => address(answer).map(Owner::Address),
+        }
+    }
+}
+
+/// The destination address that a filter tests.
+fn address(answer: &[u8]) -> Option<MacAddr> {
+    checked(answer, FILTER_VPORT)?;
+    let word = |place| u32_at(answer, place).and_then(|value| usize::try_from(value).ok());
+    let (first, count, size) = (word(FILTER_FIELDS)?, word(FILTER_COUNT)?, word(FILTER_ELEMENT)?);
+    (size >= FIELD_NEEDED && first >= FILTER_VPORT).then_some(())?;
+    let fields = answer.get(first..)?.chunks_exact(size).take(count);
+    let mut addresses = fields.filter_map(|field| {
+        let field = checked(field, FIELD_NEEDED)?;
+        let is_address =
+            u32_at(field, FRAME_HEADER)? == MAC_HEADER && u32_at(field, HEADER_FIELD)? == DESTINATION;
+        mac_at(field, VALUE).filter(|_| is_address)
+    });
+    addresses.next()
 }
 
 fn mac_at(bytes: &[u8], place: usize) -> Option<MacAddr> {

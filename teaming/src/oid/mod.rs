@@ -278,6 +278,7 @@ pub const OIDS: &[Row] = rows! {
     Own RECEIVE_FILTER_ENUM_QUEUES = "OID_RECEIVE_FILTER_ENUM_QUEUES" QUERY Some(("NDIS_RECEIVE_QUEUE_INFO_ARRAY", 16)), Ask, false, "oid-receive-filter-enum-queues.md";
     Own RECEIVE_FILTER_ENUM_FILTERS = "OID_RECEIVE_FILTER_ENUM_FILTERS" METHOD Some(("NDIS_RECEIVE_FILTER_INFO_ARRAY", 20)), Ask, false, "oid-receive-filter-enum-filters.md";
     Own RECEIVE_FILTER_PARAMETERS = "OID_RECEIVE_FILTER_PARAMETERS" METHOD Some(("NDIS_RECEIVE_FILTER_PARAMETERS", 36)), Ask, false, "oid-receive-filter-parameters.md";
+    Own RECEIVE_FILTER_QUEUE_PARAMETERS = "OID_RECEIVE_FILTER_QUEUE_PARAMETERS" METHOD Some(("NDIS_RECEIVE_QUEUE_PARAMETERS", 1084)), Ask, false, "oid-receive-filter-queue-parameters.md";
     Own NIC_SWITCH_ENUM_VPORTS = "OID_NIC_SWITCH_ENUM_VPORTS" METHOD Some(("NDIS_NIC_SWITCH_VPORT_INFO_ARRAY", 28)), Ask, false, "oid-nic-switch-enum-vports.md";
     Own NIC_SWITCH_ENUM_VFS = "OID_NIC_SWITCH_ENUM_VFS" METHOD Some(("NDIS_NIC_SWITCH_VF_INFO_ARRAY", 24)), Ask, false, "oid-nic-switch-enum-vfs.md";
 };

@@ -1,13 +1,15 @@
 //! Every row of `teaming::oid::OIDS` with each of its request types, against every outcome: success in each way of
-//! completion, every failure status, cancellation, refused references, and each fallible call failing. A new row of
-//! the table is tested without further code.
+//! completion, every failure status, cancellation, refused references, and each fallible call failing; what members hold
+//! also after one of them has failed, failed and returned, and after the extension was attached again. A new row of the
+//! table is tested without further code.
 
 use super::rows::{self, request_type_of};
 use super::seen::{self, assert_forwarded, assert_originated, assert_redirected};
-use super::{EVERY_MEMBER, REFUSALS, end, team};
+use super::{EVERY_MEMBER, FOLLOW_FLOWS, REFUSALS, SINGLE_MEMBER, end, team};
 use lbfoext::ndis::raw::{ADAPTER_NOT_FOUND, FAILURE, REQUEST_ABORTED, RESOURCES, SUCCESS, oids};
 use std::collections::BTreeMap;
 use teaming::oid::{OIDS, OidContext, RequestType, Resource, Row, Treatment};
+use vswitch::machine::clock::SECOND;
 use vswitch::machine::registry::Value;
 use vswitch::scenario::Net;
 use vswitch::switch::control::Ask;
@@ -26,6 +28,17 @@ enum RequestOutcome {
     Unreferenced,
     /// The n-th fallible call fails.
     Fault(u64),
+}
+
+/// What comes between the allocation of what a request is about, and the request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Between {
+    Nothing,
+    /// The member that holds it fails, or the second of the team.
+    Failure,
+    FailureAndReturn,
+    /// The extension is detached and attached.
+    Attachment,
 }
 
 const COMPLETIONS: [Completion; 3] = [Completion::AtOnce, Completion::InsideTheCall, Completion::Later];
@@ -60,14 +73,21 @@ pub type Counts = BTreeMap<String, u32>;
 struct Cell {
     row: &'static Row,
     kind: RequestType,
-    every: bool,
+    /// `OffloadPlacement`.
+    placement: u32,
     outcome: RequestOutcome,
+    between: Between,
 }
 
 impl Cell {
     fn name(&self) -> String {
-        let placement = if self.every { " on every member" } else { "" };
-        format!("{} as {:?}{placement}, {:?}", self.row.name, self.kind, self.outcome)
+        let (row, kind, outcome) = (self.row.name, self.kind, self.outcome);
+        let (placement, between) = (self.placement, self.between);
+        format!("{row} as {kind:?}, placement {placement}, {outcome:?}, after {between:?}")
+    }
+
+    fn every(&self) -> bool {
+        self.placement == EVERY_MEMBER
     }
 
     fn plan(&self) -> Plan {
@@ -81,10 +101,7 @@ impl Cell {
     }
 
     fn net(&self, seed: u64) -> Net {
-        let mut plan = team(seed);
-        if self.every {
-            plan = plan.setting("OffloadPlacement", Value::Dword(EVERY_MEMBER));
-        }
+        let plan = team(seed).setting("OffloadPlacement", Value::Dword(self.placement));
         // The driver's own requests have no plan: they complete as the style determines.
         match self.outcome {
             RequestOutcome::Succeeds(completion) | RequestOutcome::Cancelled(completion) => {
@@ -111,6 +128,25 @@ impl Cell {
         }
     }
 
+    fn happen(&self, net: &Net, nic: NicId) {
+        let member = net.members_of(nic).first().map_or(1, |(member, _)| *member);
+        match self.between {
+            Between::Nothing => {}
+            Between::Failure => net.fail(member),
+            Between::FailureAndReturn => {
+                net.fail(member);
+                net.advance(SECOND);
+                net.restore(member);
+                net.advance(60 * SECOND);
+            }
+            Between::Attachment => {
+                net.detach();
+                assert!(net.attach(), "{}", self.name());
+                net.advance(SECOND);
+            }
+        }
+    }
+
     fn walk(&self, net: &Net) -> Walked {
         // The members have answered the queries about capabilities; before that, any may be chosen.
         net.advance(1_000);
@@ -121,6 +157,7 @@ impl Cell {
         if prepared.is_none() {
             rows::before_bare(net, row);
         }
+        self.happen(net, nic);
         let mark = net.look(|s| s.control.nics.arrived.len()).unwrap();
         self.doom(net);
         let plan = self.plan();
@@ -163,11 +200,19 @@ impl Cell {
         };
         // Only the copy of a filter whose member has the virtual port can move.
         let moves = self.row.oid == oids::RECEIVE_FILTER_MOVE_FILTER;
-        if self.every && copied && !moves { 3 } else { 1 }
+        if self.every() && copied && !moves { 3 } else { 1 }
     }
 
     fn is_directed(&self) -> bool {
-        matches!(self.row.treatment, Treatment::Place(_) | Treatment::Follow(_) | Treatment::Release(_))
+        match self.row.treatment {
+            Treatment::Place(_) => true,
+            // No list has the security associations of before.
+            Treatment::Follow(Resource::Sa) | Treatment::Release(Resource::Sa) => {
+                self.between != Between::Attachment
+            }
+            Treatment::Follow(_) | Treatment::Release(_) => true,
+            _ => false,
+        }
     }
 
     /// Asserts that the requests that arrived below went to members as the documentation requires.
@@ -316,22 +361,43 @@ impl Cell {
 /// Runs all cells of requests from above; returns their number by outcome.
 pub fn walk_all() -> Counts {
     let mut counts = Counts::new();
+    let mut count = |name: String| *counts.entry(name).or_default() += 1;
     for row in OIDS.iter().filter(|row| row.place != OidContext::Own) {
+        let enveloped = row.place == OidContext::Envelope;
+        let placements = if enveloped { &[FOLLOW_FLOWS, EVERY_MEMBER][..] } else { &[FOLLOW_FLOWS] };
         for &kind in row.kinds {
-            let placements: &[bool] =
-                if row.place == OidContext::Envelope { &[false, true] } else { &[false] };
-            for &every in placements {
+            for &placement in placements {
+                let cell = |outcome| Cell { row, kind, placement, outcome, between: Between::Nothing };
                 for (seed, outcome) in (1..).zip(request_outcomes()) {
-                    Cell { row, kind, every, outcome }.run(seed);
-                    let name = format!("{outcome:?}").split('(').next().unwrap_or_default().to_owned();
-                    *counts.entry(name).or_default() += 1;
+                    cell(outcome).run(seed);
+                    count(format!("{outcome:?}").split('(').next().unwrap_or_default().to_owned());
                 }
                 for n in 1.. {
-                    let (met, site) = Cell { row, kind, every, outcome: RequestOutcome::Fault(n) }.run(7);
+                    let (met, site) = cell(RequestOutcome::Fault(n)).run(7);
                     if !met {
                         break;
                     }
-                    *counts.entry(format!("without {}", site.unwrap_or_default())).or_default() += 1;
+                    count(format!("without {}", site.unwrap_or_default()));
+                }
+            }
+        }
+    }
+    counts
+}
+
+/// Runs the cells of encapsulated requests after a failure and after an attachment; returns their number by that.
+pub fn walk_later() -> Counts {
+    let mut counts = Counts::new();
+    let betweens = [Between::Failure, Between::FailureAndReturn, Between::Attachment];
+    for row in OIDS.iter().filter(|row| row.place == OidContext::Envelope) {
+        for &kind in row.kinds {
+            for placement in [FOLLOW_FLOWS, SINGLE_MEMBER] {
+                for between in betweens {
+                    for (seed, completion) in (1..).zip(COMPLETIONS) {
+                        let outcome = RequestOutcome::Succeeds(completion);
+                        Cell { row, kind, placement, outcome, between }.run(seed);
+                        *counts.entry(format!("{between:?}")).or_default() += 1;
+                    }
                 }
             }
         }

@@ -30,6 +30,7 @@ const REFUSALS: [i32; 5] = [FAILURE, RESOURCES, INVALID_PARAMETER, NOT_SUPPORTED
 
 /// `OffloadPlacement` in the registry.
 const FOLLOW_FLOWS: u32 = 0;
+const SINGLE_MEMBER: u32 = 1;
 const EVERY_MEMBER: u32 = 2;
 
 fn team(seed: u64) -> Scenario {
@@ -67,6 +68,13 @@ fn every_row_of_the_table_meets_every_outcome() {
         assert!(counts.contains_key(&format!("without {site}")), "{site} never failed");
     }
     assert!(cells > 1_000, "the table has {} rows and the matrix only {cells} cells", OIDS.len());
+}
+
+#[test]
+fn every_row_of_the_table_is_directed_after_failures_and_attachments() {
+    let counts = matrix::walk_later();
+    println!("{counts:?}");
+    assert!(counts.values().all(|cells| *cells >= 100) && counts.len() == 3, "{counts:?}");
 }
 
 #[test]

@@ -21,9 +21,12 @@ fn is_of_switch(row: &Row) -> bool {
     row.name.starts_with("OID_SWITCH_")
 }
 
-/// What every member is asked; the parameters of a filter only where there is one.
+/// What is asked only where there is a queue or a filter.
+const OF_ONE: [u32; 2] = [oids::RECEIVE_FILTER_QUEUE_PARAMETERS, oids::RECEIVE_FILTER_PARAMETERS];
+
+/// What every member is asked, whatever it holds.
 fn to_members() -> BTreeSet<u32> {
-    let asked = rows().filter(|row| !is_of_switch(row) && row.oid != oids::RECEIVE_FILTER_PARAMETERS);
+    let asked = rows().filter(|row| !is_of_switch(row) && !OF_ONE.contains(&row.oid));
     asked.map(|row| row.oid).collect()
 }
 
@@ -64,9 +67,10 @@ fn answered(counts: &mut Counts) {
             net.detach();
             net.attach();
             net.advance(1_000);
-            let filters = oids::RECEIVE_FILTER_PARAMETERS;
-            let asked = (1..=3).any(|member| assert_well_asked(&net, mark, member).contains(&filters));
-            assert!(asked, "a member was not asked about its filter, {name}");
+            for oid in OF_ONE {
+                let asked = (1..=3).any(|member| assert_well_asked(&net, mark, member).contains(&oid));
+                assert!(asked, "a member was not asked about its queue or filter ({oid:#x}), {name}");
+            }
             net.finish().assert_clean();
         }
         *counts.entry(name.to_owned()).or_default() += rows().count() as u32;

@@ -80,7 +80,7 @@ pub fn before_bare(net: &Net, row: &Row) {
 /// Allocates the resource that an encapsulated request is about, and makes the request.
 pub fn inner(partition: &Partition, row: &Row, kind: RequestType) -> Inner {
     assert_eq!(row.place, OidContext::Envelope);
-    let mac = [2, 0x15, 0x5D, 0, 0, 9];
+    let mac = partition.mac();
     let queue = || partition.allocate_queue().expect("an adapter has a queue");
     let function = || partition.allocate_function(mac).expect("an adapter has a VF");
     let vport = || partition.create_vport(function()).expect("room for a virtual port");

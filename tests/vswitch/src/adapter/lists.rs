@@ -1,6 +1,7 @@
 //! The lists of what was allocated on an adapter, which NDIS answers from what it saw pass: queues, filters on a queue or
-//! a virtual port, virtual functions, virtual ports, and the parameters of one filter (oid-receive-filter-enum-queues,
-//! oid-receive-filter-enum-filters, oid-receive-filter-parameters, oid-nic-switch-enum-vfs, oid-nic-switch-enum-vports).
+//! a virtual port, virtual functions, virtual ports, and the parameters of one queue or filter (oid-receive-filter-enum-queues,
+//! oid-receive-filter-enum-filters, oid-receive-filter-queue-parameters, oid-receive-filter-parameters,
+//! oid-nic-switch-enum-vfs, oid-nic-switch-enum-vports).
 //!
 //! The pages say "all the receive queues that the protocol driver allocated" and "all the filters that are configured on a
 //! network adapter"; whose binding an encapsulated request counts as, no page says.
@@ -9,7 +10,7 @@ use crate::adapter::offloads::{By, Holder, Offloads, Resource};
 use crate::adapter::sriov::PHYSICAL_FUNCTION;
 use crate::adapter::vmq::Target;
 use crate::adapter::wire::{self, get32, oid, put, structure};
-use crate::switch::control::offload_bytes::vnic_parameters;
+use crate::switch::control::offload_bytes::{queue_parameters, vnic_parameters};
 use lbfoext::ndis::raw::{
     INVALID_LENGTH, INVALID_PARAMETER, NOT_SUPPORTED, OidRequest, SUCCESS, request_type,
 };
@@ -19,6 +20,8 @@ use lbfoext::ndis::raw::{
 pub struct Listing {
     /// A list has only what the extension's own requests allocated.
     pub own_only: bool,
+    /// The parameters of a queue do not say its port: they are of the first revision, or the port is 0.
+    pub portless: bool,
     /// Percentage of requests for a list that fail, and of answers that end before the last element.
     pub refused: u64,
     pub cut: u64,
@@ -32,19 +35,24 @@ impl Listing {
     /// One of the two readings of the pages, for random sequences; on half of the seeds with failures and delays.
     pub const fn drawn(seed: u64) -> Self {
         let own_only = seed / 3 % 2 == 1;
+        let portless = seed / 12 % 3 == 1;
         match seed / 6 % 2 {
-            0 => Self { own_only, refused: 0, cut: 0, never: None, late: 0 },
-            _ => Self { own_only, refused: 15, cut: 10, never: None, late: 10_000 },
+            0 => Self { own_only, portless, refused: 0, cut: 0, never: None, late: 0 },
+            _ => Self { own_only, portless, refused: 15, cut: 10, never: None, late: 10_000 },
         }
     }
 }
 
-/// Whether an OID asks for a list, or for one of its filters.
-pub const fn is_list(number: u32) -> bool {
-    matches!(
-        number,
-        oid::ENUM_QUEUES | oid::ENUM_FILTERS | oid::FILTER_PARAMETERS | oid::ENUM_VPORTS | oid::ENUM_VFS
-    )
+/// Whether a request asks for a list, or for one of its queues or filters.
+pub const fn is_list(request: &OidRequest) -> bool {
+    match request.oid {
+        oid::ENUM_QUEUES | oid::ENUM_FILTERS | oid::FILTER_PARAMETERS | oid::ENUM_VPORTS | oid::ENUM_VFS => {
+            true
+        }
+        // To set them is a request to the adapter.
+        oid::QUEUE_PARAMETERS => request.request_type == request_type::METHOD,
+        _ => false,
+    }
 }
 
 /// Whether a resource is of the kind that a request asks to be listed; of filters, only those on the queue or virtual port
@@ -116,6 +124,7 @@ impl Offloads {
         let gap = 8 * draw(3) as usize;
         let answer = match inner.oid {
             oid::FILTER_PARAMETERS => self.filter_parameters(bytes, shows),
+            oid::QUEUE_PARAMETERS => self.queue_parameters(bytes, shows, listing.portless, &mut draw),
             number => self.array(number, bytes, shows, draw(2) == 0).map(|answer| answer.bytes(gap)),
         };
         let answer = match answer {
@@ -132,7 +141,8 @@ impl Offloads {
             return (if method { INVALID_LENGTH } else { self.capabilities.too_short() }, false);
         };
         place.copy_from_slice(&answer);
-        let cut = inner.oid != oid::FILTER_PARAMETERS && answer.len() > 40 && draw(100) < listing.cut;
+        let is_one = matches!(inner.oid, oid::FILTER_PARAMETERS | oid::QUEUE_PARAMETERS);
+        let cut = !is_one && answer.len() > 40 && draw(100) < listing.cut;
         let written = if cut { answer.len() - 1 - gap } else { answer.len() } as u32;
         if method {
             (inner.method_bytes_written, inner.method_bytes_read) = (written, inner.length);
@@ -230,6 +240,25 @@ impl Offloads {
             array: [wire::filters::FIRST, wire::filters::COUNT, wire::filters::SIZE],
             elements: ids.filter(there).map(filter).collect(),
         })
+    }
+
+    fn queue_parameters(
+        &self,
+        request: &[u8],
+        shows: impl Fn(&Holder) -> bool,
+        portless: bool,
+        mut draw: impl FnMut(u64) -> u64,
+    ) -> Result<Vec<u8>, i32> {
+        let id = get32(request, wire::queue::ID);
+        let queue = self.queues.all.get(&id).filter(|queue| shows(&queue.holder));
+        let queue = queue.ok_or(INVALID_PARAMETER)?;
+        let (revision, port) = match (portless, draw(2) as u8) {
+            (true, newer) => (1 + newer, 0),
+            (false, newer) => (2 + newer, queue.holder.source.port),
+        };
+        let mut bytes = queue_parameters(revision, port, queue.affinity);
+        put(&mut bytes, wire::queue::ID, u64::from(id));
+        Ok(bytes)
     }
 
     fn filter_parameters(&self, request: &[u8], shows: impl Fn(&Holder) -> bool) -> Result<Vec<u8>, i32> {

@@ -131,10 +131,10 @@ pub fn in_its_stead(
     let source = topology.nic(from);
     let partition =
         source.is_some_and(|nic| nic.kind != NicKind::External && nic.state == NicState::Connected);
-    // What the extension allocated for a partition that has left it frees for its own purposes: only a request that
-    // allocates has to name the partition.
+    // What a partition that has left must give up, in a request that cannot go down as it is, is given up for the
+    // extension's own purposes: only a request that allocates has to name the partition.
     let left = topology.nic(carried.partition).is_none_or(|nic| nic.state != NicState::Connected);
-    let cleans_up = matches!(inner.oid, oid::CLEAR_FILTER | oid::FREE_QUEUE);
+    let cleans_up = matches!(inner.oid, oid::CLEAR_FILTER | oid::FREE_QUEUE | oid::DELETE_SA);
     let ours = from == carried.partition && (partition || from == NicId::NOWHERE)
         || from == NicId::NOWHERE && left && cleans_up;
     let held = source.is_some_and(|nic| nic.references > 0) || from == NicId::NOWHERE;
@@ -146,7 +146,7 @@ pub fn in_its_stead(
 /// A request to a NIC is complete.
 pub fn judge(world: &World, state: &mut State, above: &Above, answer: &Answer) {
     let module = above.module;
-    let misread = state.would_be_misread(above);
+    let misread = state.would_be_misread(world, above);
     let nothing_left = |c: &Carried| {
         let anothers = || state.anothers_named(world, c).is_some();
         state.is_about_what_was_lost(c) || c.anothers || anothers()

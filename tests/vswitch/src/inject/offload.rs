@@ -143,6 +143,17 @@ pub(crate) fn adapter_asked(
     }
 }
 
+/// Whether a request goes to the whole team though adapters have listed where what it names is.
+pub(crate) fn ignores_lists(state: &State, module: usize, holder: Holder, inner: &OidRequest) -> bool {
+    let nics = &state.control.nics;
+    let listed_alone = |resource: &Resource| !nics.known.contains(&(module, holder.source, *resource));
+    let mut carried = nics.carried.values().filter(|c| c.module == module && c.oid == inner.oid);
+    pending() == Some(Mutation::IgnoreLists)
+        && holder.by == By::Switch
+        && carried.any(|carried| carried.told.iter().any(listed_alone))
+        && commit()
+}
+
 /// One more request of the driver's own, beside one that it may make.
 pub(crate) fn extra_request(
     world: &World,

@@ -102,4 +102,9 @@ pub const HOST: &[Rule] = &[
         "Who sends a request in another's stead keeps SwitchId, VPortId and Flags of its second revision.",
         "ns-oidrequest-ndis_oid_request",
     ),
+    error(
+        "HOST-17",
+        "What was allocated before the attachment, and one member alone lists for a partition, is asked of that member.",
+        "oid-receive-filter-enum-queues",
+    ),
 ];

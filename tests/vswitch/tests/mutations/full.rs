@@ -279,8 +279,11 @@ pub fn full_scenario(seed: u64, mutation: Option<Mutation>) -> (Outcome, bool) {
     net.delete_member(2);
     net.replug(2);
     net.release(a);
+    net.start_queue(b);
     net.detach();
     net.attach();
+    net.advance(1_000);
+    net.release(b);
     traffic(&net);
     if mutation.is_none() && seed == 5 {
         // What holds after a failure is put to the test by one.

@@ -178,7 +178,7 @@ impl State {
         let source = self.partition_of(module, NicId::new(e.source_port_id, e.source_nic_index), inner.oid);
         let fails = || world.fails("OID_SWITCH_NIC_REQUEST").then_some(FAILURE);
         let refuse = refuse.or_else(fails);
-        if is_list(inner.oid) && by == By::Extension {
+        if is_list(inner) && by == By::Extension {
             let status = self.answer_list(world, module, e.destination_nic_index, inner, refuse);
             return Served { status, ..Served::default() };
         }
@@ -202,6 +202,9 @@ impl State {
                     Some(index) => index,
                     None => return self.team_edge(world, module, holder, inner),
                 }
+            }
+            _ if crate::inject::ignores_lists(self, module, holder, inner) => {
+                return self.team_edge(world, module, holder, inner);
             }
             index => index,
         };
@@ -411,10 +414,9 @@ impl State {
         // Only who has a team is asked to name one of its adapters.
         let excused = excused || !self.installed.role.has_team();
         let m = &mut self.modules[module];
-        // A list over several members can be split only if the partition's NIC is connected.
+        // Nobody completes queues of a partition that has left.
         let there = m.topology.nic(holder.source).is_some_and(|nic| nic.state == NicState::Connected);
-        let listed = matches!(inner.oid, oid::DELETE_SA | oid::ALLOCATION_COMPLETE);
-        let excused = excused || !there && listed;
+        let excused = excused || !there && inner.oid == oid::ALLOCATION_COMPLETE;
         // The extension chose when it passed the request on, not when the adapter answers.
         let had_choice = carried.is_some_and(|c| c.had_choice);
         let usable = had_choice
@@ -450,9 +452,10 @@ impl State {
             let index = *index;
             let there = m.topology.nic(NicId::new(m.external.external_port, index));
             let there = there.is_some_and(|nic| nic.state == NicState::Connected && nic.usable);
-            let known = self.control.nics.known.contains(&(module, holder.source, resource))
-                || told.contains(&resource);
-            rule(world, belongs(inner), excused || !known || !there || m.topology.is_changing(), || {
+            let known = self.control.nics.known.contains(&(module, holder.source, resource));
+            let broken = if known { belongs(inner) } else { "HOST-17" };
+            let known = known || told.contains(&resource);
+            rule(world, broken, excused || !known || !there || m.topology.is_changing(), || {
                 format!(
                     "{name} of {} went to the whole team; adapter {index} has {resource:?}",
                     holder.source

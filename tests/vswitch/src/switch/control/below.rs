@@ -170,7 +170,7 @@ impl State {
         // SAFETY: `take_envelope` found the structure in the buffer, and an inner request.
         let inner = unsafe { (*r.information_buffer.cast::<SwitchNicOidRequest>()).oid_request };
         // SAFETY: as above.
-        let is_list = crate::adapter::lists::is_list(unsafe { (*inner).oid });
+        let is_list = crate::adapter::lists::is_list(unsafe { &*inner });
         if is_list && self.style.listing.late > 0 { world.random(self.style.listing.late) } else { 0 }
     }
 

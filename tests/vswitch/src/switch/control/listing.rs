@@ -89,6 +89,12 @@ impl State {
             let filter = offloads.queues.filters.get(&id)?;
             return Some(vec![(Resource::Filter(id), whose(filter.holder.source, filter.vnic.mac))]);
         }
+        if number == oid::QUEUE_PARAMETERS {
+            let id = get32(asked, wire::queue::ID);
+            let queue = offloads.queues.all.get(&id)?;
+            let of = Some(queue.holder.source).filter(|nic| !self.style.listing.portless && nic.index == 0);
+            return Some(vec![(Resource::Queue(id), of)]);
+        }
         let of_list = all.filter(|(_, resource)| is_of_list(offloads, number, asked, *resource));
         Some(of_list.map(|(_, resource)| (resource, partition(resource))).collect())
     }

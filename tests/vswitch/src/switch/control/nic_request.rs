@@ -192,6 +192,13 @@ impl State {
             let to = NicId::new(e.destination_port_id, e.destination_nic_index);
             let bound = self.is_bound(module, carried.partition, to.index, carried.oid);
             checks::redirected(world, topology, carried, &theirs, &e, bound, crate::inject::placed_on);
+            if carried
+                .told
+                .iter()
+                .any(|r| !self.control.nics.known.contains(&(module, carried.partition, *r)))
+            {
+                world.exercised("HOST-17");
+            }
         }
         self.note_arrival(module, By::Switch, &now, sent, Some((theirs, theirs.oid_request as usize)));
         let to = NicId::new(sent.destination_port_id, sent.destination_nic_index);
@@ -290,11 +297,11 @@ impl State {
         let from = NicId::new(e.source_port_id, e.source_nic_index);
         let to = NicId::new(e.destination_port_id, e.destination_nic_index);
         let bound = self.is_bound(module, from, to.index, inner.oid);
-        if is_list(inner.oid) {
+        if is_list(&inner) {
             self.list_is_asked(world, module, to.index);
         }
         let topology = &self.modules[module].topology;
-        if wire::offload_row(inner.oid).is_some() {
+        if wire::offload_row(inner.oid).is_some() && !is_list(&inner) {
             let carried = self.control.nics.carried.values_mut().find(|c| c.module == module);
             checks::in_its_stead(world, topology, carried.as_deref(), from, &inner);
             checks::placed(world, topology, to, &inner, bound, crate::inject::placed_on);
@@ -337,11 +344,13 @@ impl State {
     }
 
     /// The extension could not name the only adapter to this request, and there it would have been one about something
-    /// else: it is not passed on, and the switch repeats it.
-    pub(crate) fn would_be_misread(&mut self, above: &Above) -> bool {
+    /// else, or about another partition's: it is not passed on, and the switch repeats it.
+    pub(crate) fn would_be_misread(&self, world: &World, above: &Above) -> bool {
         let Some(inner) = inner_of(&above.payload_before) else { return false };
         let carried = self.control.nics.carried.get(&inner).filter(|carried| carried.refused > 0);
-        carried.is_some_and(|carried| self.misread(above.module, carried).is_some())
+        carried.is_some_and(|carried| {
+            self.misread(above.module, carried).is_some() || self.anothers_named(world, carried).is_some()
+        })
     }
 
     /// A module asks an adapter what it holds and is not told these resources.

@@ -74,6 +74,12 @@ pub struct Partition {
 }
 
 impl Partition {
+    /// The partition's MAC address.
+    pub fn mac(&self) -> Mac {
+        with(|_, state| state.modules[self.module].topology.nic(self.nic).map(|nic| nic.mac))
+            .unwrap_or_default()
+    }
+
     /// Issues the request on behalf of the partition to the external adapter as a whole.
     pub fn ask(&self, inner: &Inner) -> NicAnswer {
         let (as_set, nobodys) = with(|world, state| {
