@@ -1,10 +1,11 @@
 <#
 .SYNOPSIS
-    Saves what teamctl show, events and doctor read: the state of the extension, its switches, teams and adapters.
+    Saves what teamctl show, events, doctor and convert read: the state of the extension, switches, teams and adapters.
 
 .DESCRIPTION
     Asks each cmdlet once and writes one JSON file. Nothing on the host is changed, and no packet is looked at. The
-    file has names of machines, switches and adapters, MAC addresses, and entries of the event log.
+    file has names of machines, switches and adapters, MAC addresses, IP addresses of the host, whether somebody works on
+    it over the network (SSH, Remote Desktop, WinRM), and entries of the event log.
 
 .PARAMETER Path
     The file; by default the name of the computer in the present folder.
@@ -63,6 +64,7 @@ function Get-Setting {
 try {
     $processor = Get-CimInstance -ClassName Win32_Processor | Select-Object -First 1
     $switches = Get-Answer { Get-VMSwitch }
+    $embedded = @($switches | Where-Object { $_.EmbeddedTeamingEnabled })
     $machines = Get-Answer { Get-VM }
     $settings = $null
     if (Test-Path -LiteralPath $Parameters) { $settings = Get-Setting }
@@ -72,19 +74,41 @@ try {
         Computer = $env:COMPUTERNAME
         Build = [Environment]::OSVersion.Version.Build
         ThreadsPerCore = $processor.NumberOfLogicalProcessors / $processor.NumberOfCores
-        Switches = @($switches | Select-Object -Property 'Name', 'EmbeddedTeamingEnabled',
-            'NetAdapterInterfaceDescriptions', @{ Name = 'SwitchType'; Expression = { "$($_.SwitchType)" } })
+        Switches = @($switches | Select-Object -Property 'Name', 'EmbeddedTeamingEnabled', 'IovEnabled',
+            'NetAdapterInterfaceDescriptions', @{ Name = 'SwitchType'; Expression = { "$($_.SwitchType)" } },
+            @{ Name = 'BandwidthReservationMode'; Expression = { "$($_.BandwidthReservationMode)" } })
         Extensions = @($switches | Get-VMSwitchExtension | Select-Object -Property 'SwitchName', 'Name', 'Enabled', 'Running',
             @{ Name = 'ExtensionType'; Expression = { "$($_.ExtensionType)" } })
         TeamStatus = @($switches | ForEach-Object { $name = $_.Name; Get-Answer { Get-TeamStatus $name } })
         PortStatus = @($machines | ForEach-Object { $name = $_.Name; Get-Answer { Get-PortStatus $name } })
         SwitchTeamMembers = @(Get-Answer { Get-NetSwitchTeamMember } | Select-Object -Property 'Name', 'Team')
-        LbfoTeamNics = @(Get-Answer { Get-NetLbfoTeamNic } | Select-Object -Property 'InterfaceDescription', 'Team')
-        Adapters = @(Get-NetAdapter | Select-Object -Property 'Name', 'InterfaceDescription', 'InterfaceGuid',
+        LbfoTeams = @(Get-Answer { Get-NetLbfoTeam } | Select-Object -Property 'Name',
+            @{ Name = 'TeamingMode'; Expression = { "$($_.TeamingMode)" } },
+            @{ Name = 'LoadBalancingAlgorithm'; Expression = { "$($_.LoadBalancingAlgorithm)" } })
+        LbfoTeamMembers = @(Get-Answer { Get-NetLbfoTeamMember } | Select-Object -Property 'Name', 'Team',
+            @{ Name = 'AdministrativeMode'; Expression = { "$($_.AdministrativeMode)" } })
+        LbfoTeamNics = @(Get-Answer { Get-NetLbfoTeamNic } | Select-Object -Property 'Name', 'InterfaceDescription', 'Team', 'VlanID')
+        EmbeddedTeams = @($embedded | ForEach-Object { $name = $_.Name; Get-Answer { Get-VMSwitchTeam -Name $name } } |
+            Select-Object -Property 'Name', 'NetAdapterInterfaceDescription',
+            @{ Name = 'LoadBalancingAlgorithm'; Expression = { "$($_.LoadBalancingAlgorithm)" } })
+        Adapters = @(Get-NetAdapter | Select-Object -Property 'Name', 'InterfaceDescription', 'InterfaceGuid', 'Status',
             'DriverFileName', @{ Name = 'DriverVersion'; Expression = { $_.DriverVersionString } })
         Vmq = @(Get-Answer { Get-NetAdapterVmq } | Select-Object -Property 'Name', 'Enabled', 'BaseProcessorGroup',
             'BaseProcessorNumber', 'MaxProcessorNumber', 'MaxProcessors')
-        VmAdapters = @(Get-Answer { Get-VMNetworkAdapter -All } | Select-Object -Property 'VMName', 'Name', 'SwitchName', 'MacAddress')
+        VmAdapters = @(Get-Answer { Get-VMNetworkAdapter -All } | Select-Object -Property 'VMName', 'Name',
+            'SwitchName', 'MacAddress', 'IovWeight')
+        Machines = @($machines | Select-Object -Property 'Name', @{ Name = 'State'; Expression = { "$($_.State)" } })
+        HostVlans = @(Get-Answer { Get-VMNetworkAdapterVlan -ManagementOS } | Select-Object -Property 'AccessVlanId',
+            'NativeVlanId', 'AllowedVlanIdListString', @{ Name = 'Name'; Expression = { $_.ParentAdapter.Name } },
+            @{ Name = 'OperationMode'; Expression = { "$($_.OperationMode)" } })
+        HostAddresses = @(Get-Answer { Get-NetIPAddress } | Select-Object -Property 'InterfaceAlias', 'IPAddress',
+            'PrefixLength', @{ Name = 'PrefixOrigin'; Expression = { "$($_.PrefixOrigin)" } })
+        HostGateways = @(Get-NetRoute -DestinationPrefix '0.0.0.0/0', '::/0' -ErrorAction SilentlyContinue |
+            Select-Object -Property 'InterfaceAlias', 'NextHop')
+        HostNameServers = @(Get-Answer { Get-DnsClientServerAddress } | Select-Object -Property 'InterfaceAlias', 'ServerAddresses')
+        Rdma = @(Get-Answer { Get-NetAdapterRdma } | Select-Object -Property 'Name', 'Enabled')
+        Sessions = @(Get-NetTCPConnection -State Established -LocalPort 22, 3389, 5985, 5986 -ErrorAction SilentlyContinue |
+            Select-Object -Property 'LocalAddress', 'LocalPort')
         Settings = $settings
         Events = @(Get-WinEvent -FilterHashtable @{ LogName = 'System'; ProviderName = 'lbfoext' } -MaxEvents 1000 -ErrorAction SilentlyContinue |
             Select-Object -Property 'Id', 'Message', @{ Name = 'TimeCreated'; Expression = { $_.TimeCreated.ToString('o') } })

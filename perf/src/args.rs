@@ -63,6 +63,19 @@ pub enum Command {
     #[command(after_help = crate::doctor::EXAMPLES)]
     Doctor(crate::doctor::Doctor),
 
+    /// Plan how a switch on an LBFO team or with embedded teaming (SET) becomes one on a switch team
+    ///
+    /// Prints each step with its command, what is lost, who is cut off and when, and the way back; or why there is no plan
+    /// and what to do first. It changes nothing.
+    #[command(after_help = crate::convert::EXAMPLES)]
+    Convert(crate::convert::Convert),
+
+    /// Print the driver's settings, write files that set them, and check such files
+    ///
+    /// The table is the driver's own, and a check reads a file as the driver reads the registry.
+    #[command(after_help = crate::settings::EXAMPLES)]
+    Settings(crate::settings::Command),
+
     /// Print a script that completes this tool's options in a shell
     #[command(after_help = "Example: teamctl completions bash > /etc/bash_completion.d/teamctl")]
     Completions {
@@ -87,6 +100,7 @@ Examples:
   teamctl replay day.pcapng --speeds 25G,25G,10G
   teamctl replay --report team.html --save out/ the same as a page and captures
   teamctl replay --fail 1@4.5 --restore 1@9     member 1 is down for 4.5 s
+  teamctl replay --fail 2@50% --save-host sim.json   then teamctl doctor sim.json
   teamctl replay --fail 3@50% --json            one object, for a script
   teamctl replay --policy ip-addresses --top 5  the five largest of each member
   teamctl replay --queues --mode switch-independent
@@ -177,6 +191,10 @@ pub struct Replay {
     /// Write what came out of each member: a capture with an interface for each, or a folder with a capture for each
     #[arg(long, value_name = "FILE.pcapng|FOLDER")]
     pub save: Option<PathBuf>,
+
+    /// Write what collect.ps1 would save of the host at the end: for teamctl show, events and doctor
+    #[arg(long, value_name = "HOST.json")]
+    pub save_host: Option<PathBuf>,
 
     /// Print one JSON object instead of text
     #[arg(long)]

@@ -4,6 +4,8 @@ mod adapters;
 mod fleet;
 mod switches;
 
+pub use adapters::assigned;
+
 use crate::host::Host;
 use crate::text::{out, wrap};
 use clap::Args;

@@ -11,6 +11,8 @@ use teaming::status::{Field, MEMBER, team_names};
 
 /// `Format` of the files that are read.
 pub const FORMAT: u64 = 1;
+/// The first build of Windows that exports what the driver imports.
+pub const FIRST_BUILD: u32 = 19_041;
 /// Name of the extension, as in the INF.
 pub const EXTENSION: &str = "LBFO Teaming Extension";
 
@@ -41,9 +43,18 @@ pub struct Host {
     /// Get-NetSwitchTeamMember.
     #[serde(deserialize_with = "list")]
     pub switch_team_members: Vec<SwitchTeamMember>,
+    /// Get-NetLbfoTeam.
+    #[serde(deserialize_with = "list")]
+    pub lbfo_teams: Vec<LbfoTeam>,
+    /// Get-NetLbfoTeamMember.
+    #[serde(deserialize_with = "list")]
+    pub lbfo_team_members: Vec<LbfoTeamMember>,
     /// Get-NetLbfoTeamNic.
     #[serde(deserialize_with = "list")]
     pub lbfo_team_nics: Vec<LbfoTeamNic>,
+    /// Get-VMSwitchTeam of the switches with embedded teaming.
+    #[serde(deserialize_with = "list")]
+    pub embedded_teams: Vec<EmbeddedTeam>,
     /// Get-NetAdapter.
     #[serde(deserialize_with = "list")]
     pub adapters: Vec<Adapter>,
@@ -53,6 +64,27 @@ pub struct Host {
     /// Get-VMNetworkAdapter of machines and of the management system.
     #[serde(deserialize_with = "list")]
     pub vm_adapters: Vec<VmAdapter>,
+    /// Get-VM.
+    #[serde(deserialize_with = "list")]
+    pub machines: Vec<Machine>,
+    /// Get-VMNetworkAdapterVlan of the management system.
+    #[serde(deserialize_with = "list")]
+    pub host_vlans: Vec<HostVlan>,
+    /// Get-NetIPAddress.
+    #[serde(deserialize_with = "list")]
+    pub host_addresses: Vec<HostAddress>,
+    /// Get-NetRoute of the default routes.
+    #[serde(deserialize_with = "list")]
+    pub host_gateways: Vec<HostGateway>,
+    /// Get-DnsClientServerAddress.
+    #[serde(deserialize_with = "list")]
+    pub host_name_servers: Vec<HostNameServers>,
+    /// Get-NetAdapterRdma.
+    #[serde(deserialize_with = "list")]
+    pub rdma: Vec<Rdma>,
+    /// Get-NetTCPConnection: who works on the host over the network.
+    #[serde(deserialize_with = "list")]
+    pub sessions: Vec<Session>,
     /// The values below `lbfoext\Parameters`; `None` if they could not be read.
     pub settings: Option<BTreeMap<String, Value>>,
     /// Entries of the source `lbfoext` in the System event log, newest first.
@@ -69,6 +101,10 @@ pub struct Switch {
     pub embedded_teaming_enabled: bool,
     #[serde(deserialize_with = "list")]
     pub net_adapter_interface_descriptions: Vec<String>,
+    /// SR-IOV.
+    pub iov_enabled: bool,
+    /// Default, None, Weight or Absolute.
+    pub bandwidth_reservation_mode: String,
 }
 
 #[derive(Deserialize, Default, Debug, Clone)]
@@ -108,8 +144,105 @@ pub struct SwitchTeamMember {
 #[derive(Deserialize, Default, Debug, Clone)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct LbfoTeamNic {
+    pub name: String,
     pub interface_description: String,
     pub team: String,
+    /// `None` for the interface without a VLAN.
+    #[serde(rename = "VlanID")]
+    pub vlan_id: Option<u16>,
+}
+
+#[derive(Deserialize, Default, Debug, Clone)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct LbfoTeam {
+    pub name: String,
+    /// Static, SwitchIndependent or Lacp.
+    pub teaming_mode: String,
+    /// TransportPorts, IPAddresses, MacAddresses, HyperVPort or Dynamic.
+    pub load_balancing_algorithm: String,
+}
+
+#[derive(Deserialize, Default, Debug, Clone)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct LbfoTeamMember {
+    pub name: String,
+    pub team: String,
+    /// Active or Standby.
+    pub administrative_mode: String,
+}
+
+#[derive(Deserialize, Default, Debug, Clone)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct EmbeddedTeam {
+    /// The switch's.
+    pub name: String,
+    /// Of the members.
+    #[serde(deserialize_with = "list")]
+    pub net_adapter_interface_description: Vec<String>,
+    /// HyperVPort or Dynamic.
+    pub load_balancing_algorithm: String,
+}
+
+#[derive(Deserialize, Default, Debug, Clone)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Machine {
+    pub name: String,
+    /// As in Running, Off, Saved or Paused.
+    pub state: String,
+}
+
+#[derive(Deserialize, Default, Debug, Clone)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct HostVlan {
+    /// The adapter's.
+    pub name: String,
+    /// Untagged, Access, Trunk or Private.
+    pub operation_mode: String,
+    pub access_vlan_id: u16,
+    pub native_vlan_id: u16,
+    /// As in 10,20-30.
+    pub allowed_vlan_id_list_string: String,
+}
+
+#[derive(Deserialize, Default, Debug, Clone)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct HostAddress {
+    /// The adapter's name.
+    pub interface_alias: String,
+    #[serde(rename = "IPAddress")]
+    pub ip_address: String,
+    pub prefix_length: u8,
+    /// Manual if it was set by hand, as in Dhcp if not.
+    pub prefix_origin: String,
+}
+
+#[derive(Deserialize, Default, Debug, Clone)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct HostGateway {
+    pub interface_alias: String,
+    pub next_hop: String,
+}
+
+#[derive(Deserialize, Default, Debug, Clone)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct HostNameServers {
+    pub interface_alias: String,
+    #[serde(deserialize_with = "list")]
+    pub server_addresses: Vec<String>,
+}
+
+#[derive(Deserialize, Default, Debug, Clone)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Rdma {
+    pub name: String,
+    pub enabled: bool,
+}
+
+#[derive(Deserialize, Default, Debug, Clone)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Session {
+    pub local_address: String,
+    pub local_port: u16,
 }
 
 #[derive(Deserialize, Default, Debug, Clone)]
@@ -119,6 +252,8 @@ pub struct Adapter {
     pub interface_description: String,
     /// In braces.
     pub interface_guid: String,
+    /// Up, Disconnected or Disabled, as in Get-NetAdapter.
+    pub status: String,
     pub driver_file_name: String,
     pub driver_version: String,
 }
@@ -143,6 +278,8 @@ pub struct VmAdapter {
     pub switch_name: Option<String>,
     /// 12 hexadecimal digits; zeros while none is assigned.
     pub mac_address: String,
+    /// Above 0 if it may have a virtual function.
+    pub iov_weight: u32,
 }
 
 #[derive(Deserialize, Default, Debug, Clone)]
@@ -209,7 +346,7 @@ fn halves(guid: &str) -> Option<[u64; 2]> {
 }
 
 /// UTF-8, or UTF-16 as Windows PowerShell redirects it, with its mark.
-fn text(bytes: &[u8]) -> anyhow::Result<String> {
+pub fn text(bytes: &[u8]) -> anyhow::Result<String> {
     if let Some(wide) = bytes.strip_prefix(&[0xFF, 0xFE]) {
         let units: Vec<u16> = wide
             .chunks(2)

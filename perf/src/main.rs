@@ -3,6 +3,7 @@
 mod args;
 mod capture;
 mod chart;
+mod convert;
 mod doctor;
 mod flow;
 mod host;
@@ -20,7 +21,9 @@ mod report;
 mod rules;
 mod save;
 mod scenario;
+mod settings;
 mod show;
+mod simulated;
 mod survey;
 mod table;
 mod text;
@@ -44,6 +47,8 @@ fn main() -> ExitCode {
         Command::Show(arguments) => show::run(&arguments),
         Command::Events(arguments) => show::events(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Convert(arguments) => convert::run(&arguments),
+        Command::Settings(arguments) => settings::run(&arguments),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "teamctl", &mut std::io::stdout());
             Ok(true)

@@ -13,7 +13,7 @@ use crate::queues::{self, PLANS_AFTER, StageKind, Watch};
 use crate::report::Report;
 use crate::save::Saved;
 use crate::survey::Survey;
-use crate::{html, print};
+use crate::{html, print, simulated};
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::VecDeque;
@@ -78,6 +78,9 @@ pub fn run(arguments: &Replay) -> anyhow::Result<bool> {
     player.play(&capture, &steps)?;
     let (seen, saved, watch) = (player.seen, player.saved, player.watch);
     let queues = watch.map(Watch::finish);
+    if let Some(path) = &arguments.save_host {
+        simulated::save(&net, path)?;
+    }
     let (seen, outcome) = finish(net, seen);
     saved.map_or(Ok(()), Saved::close)?;
     let report = Report::new(arguments, capture.to_string(), &survey, &speeds, seen, queues, &outcome)?;

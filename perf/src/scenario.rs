@@ -1,7 +1,7 @@
 //! `teamctl scenario`: runs one scenario of the suite with one seed, as the tests do, and prints the outcome.
 
-use crate::nearest;
 use crate::text::{count, out, wrap};
+use crate::{nearest, simulated};
 use anyhow::bail;
 use clap::Args;
 use serde::Serialize;
@@ -24,6 +24,7 @@ Examples:
   teamctl scenario saved_and_restored --fault 12    its 12th fallible call fails
   teamctl scenario failover --detach-at 900         detached at its 900th yield point
   teamctl scenario offloads --image LBFOEXT.SYS --json
+  teamctl scenario failover --save-host sim.json    then teamctl doctor sim.json
 
 Lines of the log: virtual seconds, thread, processor at DISPATCH_LEVEL; then
   + a call by the driver      = what it returned
@@ -39,7 +40,7 @@ pub struct Scenario {
     pub name: Option<String>,
 
     /// List the scenarios
-    #[arg(long, conflicts_with_all = ["name", "seed", "fault", "detach_at", "image", "log"])]
+    #[arg(long, conflicts_with_all = ["name", "seed", "fault", "detach_at", "image", "log", "save_host"])]
     pub list: bool,
 
     /// Seed of everything that chance decides in the simulated switch [default: 1]
@@ -57,6 +58,10 @@ pub struct Scenario {
     /// Run this driver image, as built for Windows, instead of the driver in this tool
     #[arg(long, value_name = "LBFOEXT.SYS")]
     pub image: Option<PathBuf>,
+
+    /// Write what collect.ps1 would save of the host after the last step: for teamctl show, events and doctor
+    #[arg(long, value_name = "HOST.json")]
+    pub save_host: Option<PathBuf>,
 
     /// Print the log first: every call with its arguments
     #[arg(long)]
@@ -146,7 +151,11 @@ pub fn run(arguments: &Scenario) -> anyhow::Result<bool> {
         let prepared = waiting.lock().ok().and_then(|mut report| report.take());
         ended_badly(prepared, &fact.to_string(), json);
     }));
-    let outcome = case.run(plan);
+    let mut saved = Ok(());
+    let outcome = case.run_and_look(plan, |net| {
+        saved = arguments.save_host.as_ref().map_or(Ok(()), |path| simulated::save(net, path));
+    });
+    saved?;
     let report = prepare(&report, Report::of(case, arguments, &outcome));
     // The scenario's own check does not apply if a call was made to fail, or a module detached.
     if outcome.fault.is_none() && !outcome.detached_at_point && report.fine {
@@ -348,6 +357,7 @@ mod tests {
             fault,
             detach_at: None,
             image: None,
+            save_host: None,
             log: false,
             json: false,
         };

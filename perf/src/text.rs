@@ -37,6 +37,16 @@ pub fn count(number: u64) -> String {
     text
 }
 
+/// A name in the quotation marks that a command of PowerShell needs.
+pub fn quoted(name: &str) -> String {
+    format!("'{}'", name.replace('\'', "''"))
+}
+
+/// Names as in `'a', 'b'`.
+pub fn all_quoted<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names.map(quoted).collect::<Vec<_>>().join(", ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -105,6 +105,7 @@ const CHANGES: &[Change] = &[
     ("drops", |h| set(h, "DroppedNoLiveMember", 7)),
     ("setting-ignored", |h| h["Settings"]["FlowletGapUs"] = json!(999_999_999)),
     ("setting-ignored", |h| h["Settings"]["HashSeed"] = json!("seven")),
+    ("setting-without-effect", |h| h["Settings"]["symmetrichash"] = json!(1)),
     ("setting-unknown", |h| h["Settings"]["FlowletGap"] = json!(5)),
     ("events", |h| {
         h["Events"] = json!({ "Id": 9, "Message": "Port 7 is closed", "TimeCreated": "2026-01-02T03:00:00" })
@@ -297,7 +298,12 @@ fn the_script_collects_every_property_that_is_read_and_asks_for_the_classes_of_t
     let pascal = |name: &str| -> String {
         let upper = |word: &str| word[..1].to_uppercase() + &word[1..];
         let all: String = name.split('_').map(upper).collect();
-        if all == "VmName" { "VMName".to_owned() } else { all }
+        match &*all {
+            "VmName" => "VMName".to_owned(),
+            "VlanId" => "VlanID".to_owned(),
+            "IpAddress" => "IPAddress".to_owned(),
+            _ => all,
+        }
     };
     let read: Vec<String> = fields.by_ref().map(pascal).collect();
     assert!(read.len() > 35, "{read:?}");

@@ -1,14 +1,11 @@
 //! The switches of a host: which extension runs there, on what, and how its team is.
 
 use super::{Findings, Severity};
-use crate::host::{EXTENSION, Event, MemberStatus, Switch, TeamStatus};
+use crate::host::{EXTENSION, Event, FIRST_BUILD, MemberStatus, Switch, TeamStatus};
 use crate::nearest;
 use std::collections::BTreeMap;
 use teaming::event::{self, catalog::Level};
 use teaming::settings::{Lookup, SETTINGS, Settings};
-
-/// The first build that exports what the driver imports.
-const FIRST_BUILD: u32 = 19_041;
 
 /// Drops after which somebody should look, with what to do.
 const SERIOUS: [(&str, &str); 5] = [
@@ -235,6 +232,14 @@ fn settings(findings: &mut Findings<'_>) {
             format!("Setting {issue}."),
             format!("Write {name} with {kind}, below lbfoext\\Parameters."),
         );
+    }
+    let allowed = |name: &str| {
+        let (_, value) = values.iter().find(|(known, _)| same(known, name))?;
+        let setting = SETTINGS.iter().find(|setting| setting.name == name)?;
+        value.as_u64().filter(|value| setting.accepts(*value))
+    };
+    for (_, found, fix) in crate::settings::without_effect(allowed) {
+        findings.add(Severity::Warning, "setting-without-effect", found, fix);
     }
     for name in values.keys() {
         let known = || SETTINGS.iter().map(|setting| setting.name);

@@ -29,6 +29,14 @@ pub fn refused(arguments: &[&str], says: &[&str]) {
     }
 }
 
+/// Asserts exit code 2 and an error that contains all of `says`.
+pub fn refused_after(arguments: &[&str], says: &[&str]) {
+    let output = teamctl(arguments);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {error}");
+    assert!(says.iter().all(|part| error.contains(part)), "{error}");
+}
+
 /// The output of a command that succeeds.
 pub fn printed(arguments: &[&str]) -> String {
     let output = teamctl(arguments);

@@ -8,10 +8,16 @@ use std::collections::BTreeMap;
 
 use tree_sitter::{Node, Parser, Tree};
 
-const SCRIPTS: [(&str, &str); 3] = [
+const SCRIPTS: [(&str, &str); 4] = [
     ("install.ps1", include_str!("../../../inf/install.ps1")),
     ("uninstall.ps1", include_str!("../../../inf/uninstall.ps1")),
     ("collect.ps1", include_str!("../../../inf/collect.ps1")),
+    ("convert.ps1", include_str!("../../../inf/convert.ps1")),
+];
+/// The plans that `teamctl convert` prints of recorded hosts: a line with `>` or `<` is a command.
+const PLANS: [(&str, &str); 2] = [
+    ("lbfo", include_str!("../../../perf/hosts/lbfo.plan.txt")),
+    ("set", include_str!("../../../perf/hosts/set.plan.txt")),
 ];
 const CMDLETS: &str = include_str!("../../data/cmdlets.csv");
 /// What an operator types from these.
@@ -193,7 +199,8 @@ fn every_cmdlet_that_a_script_runs_or_prints_takes_the_parameters_that_it_is_giv
     for (name, script) in SCRIPTS {
         assert_eq!(unknown(script), [""; 0], "{name}");
         let made = calls(script);
-        assert!(made.len() > 30, "{name}: only {} calls were found", made.len());
+        let least = if name == "convert.ps1" { 5 } else { 30 };
+        assert!(made.len() > least, "{name}: only {} calls were found", made.len());
     }
 }
 
@@ -247,15 +254,61 @@ fn every_step_that_changes_the_host_can_be_previewed_and_says_what_undoes_it() {
 
 #[test]
 fn what_collects_runs_nothing_that_changes_the_host() {
-    let (name, script) = SCRIPTS[2];
-    let own = functions(script);
     // Out-File writes the file that is asked for.
-    let harmless =
-        ["Get-", "Select-", "ForEach-", "ConvertTo-", "Test-", "Write-", "Set-StrictMode", "Out-File"];
-    for (command, _) in calls(script) {
-        let may = own.contains_key(&command) || harmless.iter().any(|verb| command.starts_with(verb));
-        assert!(may || !command.contains('-') || command.contains('.'), "{name}: {command}");
+    let harmless = [
+        "Get-",
+        "Select-",
+        "ForEach-",
+        "ConvertTo-",
+        "Test-",
+        "Write-",
+        "Where-",
+        "Join-",
+        "Split-",
+        "Set-StrictMode",
+        "Out-File",
+    ];
+    for (name, script) in &SCRIPTS[2..] {
+        let own = functions(script);
+        for (command, _) in calls(script) {
+            let may = own.contains_key(&command) || harmless.iter().any(|verb| command.starts_with(verb));
+            assert!(may || !command.contains('-') || command.contains('.'), "{name}: {command}");
+        }
     }
+}
+
+/// The commands of a plan, each alone.
+fn commands(plan: &str) -> Vec<&str> {
+    let starts = ["    > ", "    < "];
+    plan.lines().filter_map(|line| starts.iter().find_map(|start| line.strip_prefix(start))).collect()
+}
+
+#[test]
+fn every_command_of_a_plan_is_powershell_with_parameters_that_its_cmdlet_takes() {
+    for (name, plan) in PLANS {
+        let all = commands(plan);
+        assert!(all.len() > 25, "{name}: only {} commands were found", all.len());
+        for command in all {
+            assert!(command.is_ascii() && is_powershell(command), "{name}: {command}");
+            assert_eq!(unknown(command), [""; 0], "{name}: {command}");
+            // A step is one cmdlet; the last one of a pipe acts, those before it find what it acts on.
+            let calls = calls(command);
+            let acting = calls
+                .iter()
+                .filter(|(call, _)| !["Get-", "Where-"].iter().any(|verb| call.starts_with(verb)));
+            assert!(acting.count() <= 1 && !calls.is_empty(), "{name}: {command}");
+        }
+    }
+    let (_, plan) = PLANS[0];
+    for (from, to, fault) in [
+        ("New-NetSwitchTeam -Name", "New-NetSwitchTeam -TeamName", "New-NetSwitchTeam -TeamName"),
+        ("Remove-NetLbfoTeamMember", "Remove-LbfoTeamMember", "Remove-LbfoTeamMember"),
+    ] {
+        let changed = plan.replace(from, to);
+        assert!(commands(&changed).iter().any(|command| unknown(command).contains(&fault.into())), "{to}");
+    }
+    let open = plan.replace("-Team 'Old'", "-Team 'Old");
+    assert!(commands(&open).iter().any(|command| !is_powershell(command)));
 }
 
 #[test]
