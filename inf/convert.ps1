@@ -6,7 +6,7 @@
     Changes nothing: it runs collect.ps1 and names the command that prints the plan from the file. The plan has each step
     with the command to run, what is lost, who is cut off and when, and the way back of each step; or it says why this
     host cannot be converted, and what to do first. teamctl decides that, and not this script, because teamctl's plans
-    are tested with recorded hosts, and because the plan is best made and read before anybody touches the host.
+    are tested on a model of a host, and because the plan is best made and read before anybody touches the host.
 
 .PARAMETER SwitchName
     The switch; needed if several have such a team.
