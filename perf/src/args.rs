@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::hosts::{PRIVATE, Range};
+use crate::hosts::Which;
 use anyhow::bail;
 use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -26,8 +26,9 @@ pub struct Cli {
 pub enum Command {
     /// Send a capture through the driver: who carries what, what a failure moves
     ///
-    /// Adapters of the capture that send from inside addresses become virtual machines. Their traffic to the outside
-    /// leaves through the team; what all other adapters sent comes in through its members, each frame through one.
+    /// Adapters of the capture that are inside become virtual machines: the evidence of its frames says which, and the
+    /// output lists them. Their traffic to the outside leaves through the team; what all other adapters sent comes in
+    /// through its members, each frame through one.
     #[command(after_help = EXAMPLES)]
     Replay(Box<Replay>),
 
@@ -98,6 +99,8 @@ const EXAMPLES: &str = "\
 Examples:
   teamctl replay                                the bundled recording
   teamctl replay day.pcapng --speeds 25G,25G,10G
+  teamctl replay day.pcapng --machines 02:00:00:00:00:05,192.0.2.7
+  teamctl replay day.pcapng --machines -192.168.1.1     the guess but one
   teamctl replay --report team.html --save out/ the same as a page and captures
   teamctl replay --fail 1@4.5 --restore 1@9     member 1 is down for 4.5 s
   teamctl replay --fail 2@50% --save-host sim.json   then teamctl doctor sim.json
@@ -151,9 +154,8 @@ pub struct Replay {
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
 
-    /// Address ranges of the inside
-    #[arg(long, value_name = "RANGE,...", value_delimiter = ',', default_values_t = PRIVATE.map(range))]
-    pub inside: Vec<Range>,
+    #[command(flatten)]
+    pub which: Which,
 
     /// Give each machine a receive queue (VMQ) and show which member holds it, before and after each change
     ///
@@ -196,17 +198,9 @@ pub struct Replay {
     #[arg(long, value_name = "HOST.json")]
     pub save_host: Option<PathBuf>,
 
-    /// Print one JSON object instead of text
+    /// Print one JSON object instead of text: all that the page has, as perf/replay.schema.json describes it
     #[arg(long)]
     pub json: bool,
-}
-
-pub fn private() -> [Range; 4] {
-    PRIVATE.map(range)
-}
-
-fn range(text: &str) -> Range {
-    text.parse().unwrap_or_else(|error| panic!("a constant of this program: {error}"))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -230,6 +224,14 @@ impl Mode {
         match self {
             Self::Static => "static",
             Self::SwitchIndependent => "switch independent",
+        }
+    }
+
+    /// As `--mode` takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Static => "static",
+            Self::SwitchIndependent => "switch-independent",
         }
     }
 }
@@ -275,7 +277,14 @@ impl ValueEnum for PolicyName {
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(PossibleValue::new(hyphenated(self.0.name())).help(self.0.row().help))
+        Some(PossibleValue::new(self.text()).help(self.0.row().help))
+    }
+}
+
+impl PolicyName {
+    /// As `--policy` takes it.
+    pub fn text(self) -> String {
+        hyphenated(self.0.name())
     }
 }
 

@@ -25,7 +25,7 @@ pub fn load(report: &Report) -> String {
     let top = 10.0 + MARK_ROW * rows as f64;
     let bottom = top + lane * members.len() as f64;
     let length = report.facts.length;
-    let peak = members.iter().flat_map(|member| &member.over_time).copied().max().unwrap_or(0).max(1);
+    let peak = members.iter().flat_map(|member| &member.bytes_over_time).copied().max().unwrap_or(0).max(1);
     let mut svg = open(bottom + 34.0, "Load of each member over time");
     svg.push_str(HATCH);
     for (number, member) in members.iter().enumerate() {
@@ -40,7 +40,7 @@ pub fn load(report: &Report) -> String {
                 member.index
             );
         }
-        let path = steps(&member.over_time, peak, base, lane - 6.0);
+        let path = steps(&member.bytes_over_time, peak, base, lane - 6.0);
         let _ = write!(
             svg,
             r#"<path class="m{}" d="{path}"><title>member {}: {} bytes</title></path>"#,
@@ -57,7 +57,7 @@ pub fn load(report: &Report) -> String {
             member.index,
             WIDTH - RIGHT + 8.0,
             base - lane / 2.0 + 5.0,
-            speed(member.speed)
+            speed(member.bits_per_second)
         );
     }
     // Text is drawn last, so that it covers the lines.
@@ -178,8 +178,8 @@ fn x_of(at: Duration, length: Duration) -> f64 {
 /// Bars of bytes, with a tick at each member's fair share.
 pub fn shares(members: &[Member]) -> String {
     let bytes: u64 = members.iter().map(|member| member.bytes).sum();
-    let speeds: u64 = members.iter().map(|member| member.speed).sum();
-    let fair = |member: &Member| member.speed as f64 / speeds.max(1) as f64;
+    let speeds: u64 = members.iter().map(|member| member.bits_per_second).sum();
+    let fair = |member: &Member| member.bits_per_second as f64 / speeds.max(1) as f64;
     let share = |member: &Member| member.bytes as f64 / bytes.max(1) as f64;
     let most = members.iter().map(|member| share(member).max(fair(member))).fold(0.01, f64::max);
     let row = 24.0;
@@ -356,6 +356,7 @@ mod tests {
         Happening {
             kind,
             member: 1,
+            at_seconds: 0.0,
             at_frame: 0,
             flows_moved: 0,
             flows_moved_needlessly: 0,

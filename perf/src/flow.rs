@@ -41,12 +41,13 @@ impl Reader {
         (identity, Label::of(&headers, outer.source, outer.destination))
     }
 
-    /// The bucket of a frame from this NIC with the driver's default seed.
-    pub fn bucket(self, bytes: &[u8], from: NicId) -> usize {
+    /// The key of a frame from this NIC, and its bucket with the driver's default seed.
+    pub fn key(self, bytes: &[u8], from: NicId) -> (FlowKey, usize) {
         let window = &bytes[..bytes.len().min(frame::WINDOW_MAX)];
         let read = if self.policy.wants_innermost_headers() { frame::parse_innermost } else { frame::parse };
         let keying = Keying { policy: self.policy, flow_label: false, symmetric: false };
-        hash(&keying.key(&read(window), from, None), DEFAULT_SEED).bucket().index()
+        let key = keying.key(&read(window), from, None);
+        (key, hash(&key, DEFAULT_SEED).bucket().index())
     }
 }
 

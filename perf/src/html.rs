@@ -1,38 +1,45 @@
 //! `--report`: one HTML file without scripts and external resources, in light and dark colours.
 
-use crate::print::{part, speed};
+use crate::hosts::{Role, text_of};
+use crate::print::{least, part, speed};
 use crate::queues::Queues;
-use crate::report::Report;
+use crate::report::{Report, Verdict};
 use crate::text::count;
 use crate::{chart, print_queues};
 use std::fmt::Write;
 
 pub fn page(report: &Report) -> String {
     let facts = &report.facts;
-    let class = if report.is_fine() { "fine" } else { "broken" };
+    let class = match report.verdict {
+        Verdict::Fine => "fine",
+        Verdict::LittleCrossed | Verdict::MuchDropped => "doubtful",
+        Verdict::GuaranteeBroken => "broken",
+    };
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width\"><title>Team replay: {capture}</title>\
          <style>{STYLE}</style></head><body>\n\
          <h1><span class=\"{class}\">{}</span> {capture}</h1>\n\
          <p>{} frames in {} flows over {:.1} s; {} machines, {} members; {}; {} driver.</p>\n",
-        report.verdict(),
+        escape(&report.verdict_text),
         count(report.frames as u64),
         count(report.flows as u64),
         facts.length.as_secs_f64(),
-        facts.machines,
+        report.machines.len(),
         report.members.len(),
         escape(&facts.team),
         report.driver,
-        capture = escape(&facts.capture),
+        capture = escape(&report.capture),
     );
-    let _ = write!(page, "<p>{}</p>\n<h2>Load over time</h2>\n{}", sentence(report), chart::load(report));
+    let _ = write!(page, "<p>{}</p>\n<h2>Machines</h2>\n{}", sentence(report), machines(report));
+    let _ = write!(page, "<h2>Load over time</h2>\n{}", chart::load(report));
     let _ = write!(page, "<h2>Members</h2>\n{}{}", chart::shares(&report.members), members(report));
     let _ = writeln!(
         page,
-        "<p>The busiest member carries {:.2} of its fair share, which the line in each bar marks; {:.2} is the least \
-         that keeps flows whole.</p>",
-        report.imbalance, report.imbalance_floor
+        "<p>The busiest member carries {:.2} of its fair share, which the line in each bar marks; for these flows \
+         under this policy {}.</p>",
+        report.imbalance,
+        least(report)
     );
     let _ = write!(page, "<h2>Failures and returns</h2>\n{}", events(report));
     if let Some(queues) = &report.queues {
@@ -70,10 +77,30 @@ fn sentence(report: &Report) -> String {
         report.rules_exercised,
         report.leaks
     );
-    for detail in report.warnings.iter().chain(&report.facts.details) {
+    for detail in report.warnings.iter().chain(&report.details) {
         let _ = write!(text, "<br>{}", escape(detail));
     }
     text
+}
+
+fn machines(report: &Report) -> String {
+    let rows = report.machines.iter().chain(&report.other_adapters).map(|listed| {
+        let role = match listed.role {
+            Role::Machine => "machine",
+            Role::Gateway => "router",
+            Role::External => "outside",
+        };
+        let addresses: Vec<String> = listed.addresses.iter().map(ToString::to_string).collect();
+        vec![
+            listed.machine.map_or_else(|| role.to_owned(), |number| number.to_string()),
+            text_of(listed.mac),
+            addresses.join(" "),
+            listed.why.clone(),
+            count(listed.frames_sent),
+        ]
+    });
+    let heads = ["machine", "adapter", "addresses", "by what", "frames sent"];
+    table(&heads, &["addresses", "by what"], rows)
 }
 
 fn members(report: &Report) -> String {
@@ -81,7 +108,7 @@ fn members(report: &Report) -> String {
     let rows = report.members.iter().map(|member| {
         vec![
             member.index.to_string(),
-            speed(member.speed),
+            speed(member.bits_per_second),
             count(member.frames),
             count(member.bytes),
             count(member.flows),
@@ -130,14 +157,14 @@ fn account(report: &Report) -> String {
 
 fn largest(report: &Report) -> String {
     let rows = report.members.iter().flat_map(|member| {
-        member.largest.iter().map(|(label, share)| {
+        member.largest_flows.iter().map(|flow| {
             vec![
                 member.index.to_string(),
-                label.protocol(),
-                label.to_string(),
-                count(share.frames),
-                count(share.bytes),
-                format!("{:.1} %", part(share.bytes, member.bytes) * 100.0),
+                flow.label.protocol(),
+                flow.flow.clone(),
+                count(flow.share.frames),
+                count(flow.share.bytes),
+                format!("{:.1} %", part(flow.share.bytes, member.bytes) * 100.0),
             ]
         })
     });
@@ -211,8 +238,8 @@ const STYLE: &str = "
 body{font:15px/1.45 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:800px;margin:1.5em auto;\
 padding:0 1em}
 h1{font-size:1.35em;margin:0 0 .3em;overflow-wrap:anywhere}h2{font-size:1.05em;margin:1.4em 0 .3em}p{margin:.4em 0}
-.fine,.broken{border:2px solid;border-radius:4px;padding:0 .4em;margin-right:.3em}
-.fine{color:var(--good)}.broken{color:var(--bad)}
+.fine,.doubtful,.broken{border:2px solid;border-radius:4px;padding:0 .4em;margin-right:.3em}
+.fine{color:var(--good)}.broken,.doubtful{color:var(--bad)}.doubtful{border-style:dashed}
 table{border-collapse:collapse;margin:.5em 0;font-variant-numeric:tabular-nums;font-size:.92em}
 th,td{padding:.15em .6em;text-align:right;white-space:nowrap;border-bottom:1px solid var(--soft)}
 .words{text-align:left;white-space:normal;overflow-wrap:break-word}

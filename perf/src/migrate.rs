@@ -1,10 +1,10 @@
 //! `teamctl migrate`: one VM of a capture moves to another host while the capture plays. Reports which of its flows
 //! keep their member, why the others do not, and the size of its saved state.
 
-use crate::args::{self, PolicyName, Speed};
+use crate::args::{PolicyName, Speed};
 use crate::capture::Capture;
 use crate::flow::{Identity, Label, Reader};
-use crate::hosts::Range;
+use crate::hosts::{self, Which};
 use crate::print::speed;
 use crate::survey::Survey;
 use crate::text::count;
@@ -41,7 +41,7 @@ pub struct Migrate {
     /// A pcap or pcapng file, also in gzip or Zstandard; - is standard input [default: the bundled recording]
     pub capture: Option<PathBuf>,
 
-    /// The machine that moves, counted from 1 in the order of addresses [default: the one with the most flows to the
+    /// The machine that moves, by the number that teamctl replay lists [default: the one with the most flows to the
     /// outside]
     #[arg(long, value_name = "N")]
     pub machine: Option<usize>,
@@ -74,9 +74,8 @@ pub struct Migrate {
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
 
-    /// Address ranges of the inside
-    #[arg(long, value_name = "RANGE,...", value_delimiter = ',', default_values_t = args::private())]
-    pub inside: Vec<Range>,
+    #[command(flatten)]
+    pub which: Which,
 
     /// Run this driver image, as built for Windows, instead of the driver in this tool
     #[arg(long, value_name = "LBFOEXT.SYS")]
@@ -93,6 +92,7 @@ struct Report {
     frames: usize,
     driver: &'static str,
     machine: usize,
+    mac: String,
     /// The VM's flows to the external network, by result.
     flows_kept: usize,
     flows_changed: usize,
@@ -136,7 +136,7 @@ struct Path {
 pub fn run(arguments: &Migrate) -> anyhow::Result<bool> {
     let image = arguments.image.as_deref().map(Image::load).transpose().map_err(anyhow::Error::msg)?;
     let capture = Capture::of(arguments.capture.as_deref())?;
-    let survey = Survey::of(&capture, &arguments.inside)?;
+    let survey = Survey::of(&capture, &arguments.which)?;
     let machine = machine(arguments, &capture, &survey)?;
     let target =
         if arguments.target_speeds.is_empty() { &arguments.speeds } else { &arguments.target_speeds };
@@ -367,6 +367,7 @@ impl Report {
             frames: survey.frames,
             driver: if arguments.image.is_some() { "image" } else { "native" },
             machine: machine + 1,
+            mac: survey.hosts.macs().nth(machine).map_or_else(String::new, hosts::text_of),
             flows_kept: both().filter(|(_, here, there)| here == there).count(),
             flows_changed: lines.len(),
             flows_ended: mine.iter().filter(|path| path.there.is_none()).count(),
@@ -405,7 +406,8 @@ impl Report {
         let verdict = if self.is_fine() { "Fine" } else { "A GUARANTEE WAS BROKEN" };
         println!("{verdict}: machine {} moved after {} % of {capture}", self.machine, arguments.at);
         println!(
-            "{} driver, from a team of {} to a team of {}",
+            "{}, {} driver, from a team of {} to a team of {}",
+            self.mac,
             self.driver,
             team(&arguments.speeds),
             team(target)

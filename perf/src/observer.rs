@@ -5,13 +5,16 @@
 //! they are finished.
 
 use crate::flow::{Identity, Label, Reader};
+use crate::least::{Keys, Least, SAME};
+use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
+use teaming::flow::FlowKey;
 use teaming::ids::BUCKETS;
 use vswitch::switch::frames::{Frame, FrameOutcome};
 
 /// The traffic of one member, or of one flow on one member.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Share {
     pub frames: u64,
     pub bytes: u64,
@@ -108,6 +111,7 @@ pub struct Observer {
     /// Number of flows that changed their member without an event.
     pub moved_without_an_event: u64,
     pub buckets: Vec<Bucket>,
+    keys: Keys,
     flows: HashMap<Identity, u32>,
     records: Vec<Flow>,
     /// Traffic by flow and member.
@@ -134,6 +138,7 @@ impl Observer {
             reordered: 0,
             moved_without_an_event: 0,
             buckets: vec![Bucket::default(); BUCKETS],
+            keys: Keys::new(members),
             flows: HashMap::new(),
             records: Vec::new(),
             carried: HashMap::new(),
@@ -155,8 +160,15 @@ impl Observer {
         })
     }
 
-    /// The driver assigned the frame with this number to a member, at a time of the capture.
-    pub fn assigned(&mut self, frame: usize, bytes: &[u8], member: u16, at: Duration, bucket: Option<usize>) {
+    /// The driver assigned the frame with this number to a member, at a time of the capture; by this key and bucket.
+    pub fn assigned(
+        &mut self,
+        frame: usize,
+        bytes: &[u8],
+        member: u16,
+        at: Duration,
+        key: Option<(FlowKey, usize)>,
+    ) {
         let flow = self.flow(bytes);
         self.assigned += 1;
         self.under_way.insert(frame, (flow, self.assigned));
@@ -185,7 +197,10 @@ impl Observer {
         if before != 0 && before != member {
             self.moved(before, then, slot);
         }
-        if let Some(bucket) = bucket.and_then(|bucket| self.buckets.get_mut(bucket)) {
+        if let Some((key, _)) = key {
+            self.keys.add(key, length);
+        }
+        if let Some(bucket) = key.and_then(|(_, bucket)| self.buckets.get_mut(bucket)) {
             bucket.moved |= bucket.last != 0 && bucket.last != member;
             bucket.last = member;
         }
@@ -266,11 +281,13 @@ impl Observer {
             event.at_frame = at_frame;
         }
         self.set(member, State::Down);
+        self.keys.change(usize::from(member) - 1, false);
     }
 
     pub fn restored(&mut self, member: u16, at: Duration, at_frame: usize) {
         self.push(LinkChange::Up, member, at, at_frame);
         self.set(member, State::Returned);
+        self.keys.change(usize::from(member) - 1, true);
     }
 
     fn push(&mut self, kind: LinkChange, member: u16, at: Duration, at_frame: usize) {
@@ -292,19 +309,26 @@ impl Observer {
         }
     }
 
-    /// The load of the busiest member relative to its fair share by `speeds`, and the smallest value possible if every
-    /// flow stays on one member: the largest flow on the fastest member.
-    pub fn imbalance(&self, speeds: &[u64]) -> (f64, f64) {
+    /// The load of the busiest member relative to its fair share by `speeds`, and the least that it could be.
+    pub fn imbalance(&self, speeds: &[u64]) -> (f64, Least) {
         let total: u64 = self.members.iter().map(|member| member.share.bytes).sum();
         let speed: u64 = speeds.iter().sum();
         if total == 0 || speed == 0 {
-            return (1.0, 1.0);
+            return (1.0, Least { value: 1.0, is_exact: true });
         }
         let relative = |bytes: u64, own: u64| bytes as f64 / total as f64 * speed as f64 / own.max(1) as f64;
         let loads = self.members.iter().zip(speeds).map(|(member, &own)| relative(member.share.bytes, own));
-        let largest = self.records.iter().map(|flow| flow.share.bytes).max().unwrap_or(0);
-        let fastest = speeds.iter().copied().max().unwrap_or(1);
-        (loads.fold(1.0, f64::max), relative(largest, fastest).max(1.0))
+        let busiest = loads.fold(0.0, f64::max);
+        let least = self.keys.least(speeds);
+        // A flow that waits for a gap before it goes home can do better than one that goes at once.
+        let least = match least {
+            Least { value, is_exact } if busiest < value => Least {
+                value: if value - busiest < SAME { busiest } else { 1.0 },
+                is_exact: is_exact && value - busiest < SAME,
+            },
+            least => least,
+        };
+        (busiest, least)
     }
 
     /// The flows with the most bytes on a member, largest first.
@@ -456,22 +480,25 @@ mod tests {
     }
 
     #[test]
-    fn imbalance_is_measured_against_speeds_and_never_below_its_floor() {
+    fn imbalance_is_measured_against_speeds_and_never_below_its_least() {
         let mut observer = observer(2);
         for (frame, flow, member) in [(0, 1, 1), (1, 2, 2), (2, 3, 2)] {
-            give(&mut observer, frame, flow, member);
+            let key = (FlowKey::Short([flow.into(), 0]), 0);
+            observer.assigned(frame, &bytes(flow), member, Duration::ZERO, Some(key));
         }
-        let (even, floor) = observer.imbalance(&[1, 2]);
-        assert!((even - 1.0).abs() < 1e-9 && (floor - 1.0).abs() < 1e-9);
-        let (worst, floor) = observer.imbalance(&[1, 1]);
-        assert!(worst > 1.3 && floor <= worst);
+        let (even, least) = observer.imbalance(&[1, 2]);
+        assert!((even - 1.0).abs() < 1e-9 && (least.value - 1.0).abs() < 1e-9);
+        // Three equal keys on two equal members.
+        let (worst, least) = observer.imbalance(&[1, 1]);
+        assert!((worst - 4.0 / 3.0).abs() < 1e-9 && (least.value - worst).abs() < 1e-9 && least.is_exact);
     }
 
     #[test]
     fn a_bucket_that_changed_member_is_marked() {
         let mut observer = observer(2);
         for (frame, bucket, member) in [(0, 7, 1), (1, 7, 1), (2, 8, 1), (3, 8, 2)] {
-            observer.assigned(frame, &bytes(1), member, Duration::ZERO, Some(bucket));
+            let key = (FlowKey::Short([0; 2]), bucket);
+            observer.assigned(frame, &bytes(1), member, Duration::ZERO, Some(key));
         }
         assert_eq!(observer.buckets[7], Bucket { last: 1, moved: false });
         assert_eq!(observer.buckets[8], Bucket { last: 2, moved: true });

@@ -1,7 +1,8 @@
-//! The report as text: one screen of 80 columns for a team of four. Zero values are printed too.
+//! The report as text of 80 columns. Zero values are printed too.
 
-use crate::report::{Happening, Member, Report};
-use crate::text::{COLUMNS, count, wrap};
+use crate::print_machines;
+use crate::report::{Happening, Member, Report, Verdict};
+use crate::text::{COLUMNS, count, fit, wrap};
 
 /// Length of a bar.
 const BAR: usize = 24;
@@ -12,34 +13,47 @@ pub fn replay(report: &Report) {
 
 fn text(report: &Report) -> String {
     let facts = &report.facts;
-    let mut lines = vec![format!(
-        "{}: {} frames in {} flows over {:.1} s, {} machines, {} members",
-        report.verdict(),
+    let numbers = format!(
+        "{} frames in {} flows over {:.1} s, {} machine{}, {} members",
         count(report.frames as u64),
         count(report.flows as u64),
         facts.length.as_secs_f64(),
-        facts.machines,
+        report.machines.len(),
+        if report.machines.len() == 1 { "" } else { "s" },
         report.members.len()
-    )];
-    let source = format!("{}, {} driver", fit(&facts.capture, 60), report.driver);
+    );
+    let mut lines = match report.verdict {
+        Verdict::Fine | Verdict::GuaranteeBroken => vec![format!("{}: {numbers}", report.verdict_text)],
+        Verdict::LittleCrossed | Verdict::MuchDropped => {
+            vec![format!("{}: are these the machines?", report.verdict_text), numbers]
+        }
+    };
+    let source = format!("{}, {} driver", fit(&report.capture, 60), report.driver);
     if source.len() + facts.team.len() + 2 <= COLUMNS {
         lines.push(format!("{source}, {}", facts.team));
     } else {
         lines.extend([source, facts.team.clone()]);
     }
-    if facts.cut != 0 {
+    if report.frames_cut_short != 0 {
         lines.push(format!(
             "{} frames were cut short by the recorder; they count as they are",
-            count(facts.cut as u64)
+            count(report.frames_cut_short as u64)
         ));
     }
     lines.extend(report.warnings.iter().flat_map(|warning| wrap(warning, "note:", "  ")));
     lines.push(String::new());
+    print_machines::lines(&mut lines, &report.machines, &report.other_adapters);
+    if report.verdict != Verdict::Fine && report.verdict != Verdict::GuaranteeBroken {
+        lines.push(
+            "         others: --machines MAC,ADDRESS or all, -MAC for the guess without one".to_owned(),
+        );
+    }
+    lines.push(String::new());
     members(&mut lines, &report.members);
-    lines.push(format!(
-        "imbalance {:.2} of a fair share at the busiest; {:.2} is the least possible",
-        report.imbalance, report.imbalance_floor
-    ));
+    lines.push(match report.members.iter().map(|member| member.bytes).sum() {
+        0_u64 => "no imbalance: nothing left by the team".to_owned(),
+        _ => format!("imbalance {:.2} of a fair share at the busiest; {}", report.imbalance, least(report)),
+    });
     lines.push(String::new());
     largest(&mut lines, &report.members, facts.top);
     report.events.iter().for_each(|happening| event(&mut lines, happening));
@@ -59,8 +73,16 @@ fn text(report: &Report) -> String {
         report.rules_exercised,
         report.leaks
     ));
-    lines.extend(facts.details.iter().flat_map(|detail| wrap(detail, " ", "    ")));
+    lines.extend(report.details.iter().flat_map(|detail| wrap(detail, " ", "    ")));
     lines.join("\n") + "\n"
+}
+
+pub fn least(report: &Report) -> String {
+    if report.imbalance_floor_exact {
+        format!("{:.2} is the least possible", report.imbalance_floor)
+    } else {
+        format!("below {:.2} is impossible (a bound)", report.imbalance_floor)
+    }
 }
 
 fn members(lines: &mut Vec<String>, members: &[Member]) {
@@ -72,7 +94,7 @@ fn members(lines: &mut Vec<String>, members: &[Member]) {
         lines.push(format!(
             "{:>6} {:>6} {:>11} {:>14} {:>8}  {}{} {:>3.0}%",
             member.index,
-            speed(member.speed),
+            speed(member.bits_per_second),
             count(member.frames),
             count(member.bytes),
             count(member.flows),
@@ -94,16 +116,16 @@ fn largest(lines: &mut Vec<String>, members: &[Member], top: Option<u8>) {
     }
     lines.push("member  its largest flows, and their share of the member's bytes".to_owned());
     for member in members.iter().take(shown) {
-        if member.largest.is_empty() {
+        if member.largest_flows.is_empty() {
             lines.push(format!("{:>6}  none", member.index));
         }
-        for (number, (label, share)) in member.largest.iter().take(each).enumerate() {
+        for (number, flow) in member.largest_flows.iter().take(each).enumerate() {
             lines.push(format!(
                 "{:>6}  {:>3.0}%  {:<9} {}",
                 if number == 0 { member.index.to_string() } else { String::new() },
-                part(share.bytes, member.bytes) * 100.0,
-                label.protocol(),
-                fit(&label.to_string(), 57)
+                part(flow.share.bytes, member.bytes) * 100.0,
+                flow.label.protocol(),
+                fit(&flow.flow, 57)
             ));
         }
     }
@@ -160,26 +182,5 @@ pub fn speed(bits: u64) -> String {
         format!("{}G", bits / 1_000_000_000)
     } else {
         format!("{}M", bits / 1_000_000)
-    }
-}
-
-/// Shortens a text that is too long.
-fn fit(text: &str, columns: usize) -> String {
-    let length = text.chars().count();
-    if length <= columns {
-        return text.to_owned();
-    }
-    let kept: String = text.chars().skip(length - (columns - 3)).collect();
-    format!("...{kept}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_long_text_keeps_its_end() {
-        assert_eq!(fit("short", 8), "short");
-        assert_eq!(fit("a/long/path", 8), ".../path");
     }
 }

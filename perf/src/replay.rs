@@ -53,7 +53,7 @@ pub fn run(arguments: &Replay) -> anyhow::Result<bool> {
     let speeds = arguments.speeds()?;
     let image = load(arguments)?;
     let capture = Capture::of(arguments.capture.as_deref())?;
-    let survey = Survey::of(&capture, &arguments.inside)?;
+    let survey = Survey::of(&capture, &arguments.which)?;
     let steps = plan::steps(arguments, speeds.len(), survey.length)?;
     let limits = queues::limits(arguments, speeds.len())?;
     let saved = arguments.save.as_deref().map(|path| Saved::create(path, speeds.len())).transpose()?;
@@ -367,8 +367,8 @@ impl Player<'_> {
                 let Some(frame) = all.get(assignment.frame) else { continue };
                 let from = NicId::new(PortId::new(frame.from.port), NicIndex::new(frame.from.index));
                 let at = since(*began, assignment.time);
-                let bucket = reader.bucket(&frame.bytes, from);
-                seen.assigned(frame.id, &frame.bytes, assignment.member, at, Some(bucket));
+                let key = reader.key(&frame.bytes, from);
+                seen.assigned(frame.id, &frame.bytes, assignment.member, at, Some(key));
                 if let Some(watch) = watch {
                     watch.left(frame.from, assignment.member);
                 }

@@ -1,7 +1,7 @@
 //! The first pass over a capture: its length, the VMs in it, and whether it can be read.
 
 use crate::capture::Capture;
-use crate::hosts::{Hosts, Range, Search};
+use crate::hosts::{Hosts, Search, Which};
 use anyhow::{Context, bail};
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub struct Survey {
 }
 
 impl Survey {
-    pub fn of(capture: &Capture, inside: &[Range]) -> anyhow::Result<Self> {
+    pub fn of(capture: &Capture, which: &Which) -> anyhow::Result<Self> {
         let (mut frames, mut cut, mut first, mut last) = (0, 0, None, Duration::ZERO);
         let mut search = Search::default();
         let mut all = capture.frames()?;
@@ -29,13 +29,13 @@ impl Survey {
             cut += usize::from(frame.cut);
             first = first.or(Some(frame.at));
             last = frame.at;
-            search.see(&frame.bytes, inside);
+            search.see(&frame.bytes);
         }
         let warnings = all.warnings();
         let Some(start) = first else {
             bail!("{capture} holds no frame; choose a capture with traffic in it")
         };
-        let hosts = search.hosts(inside).with_context(|| format!("cannot use {capture}"))?;
+        let hosts = search.hosts(which).with_context(|| format!("cannot use {capture}"))?;
         Ok(Self { frames, cut, warnings, start, length: last - start, hosts })
     }
 }

@@ -24,6 +24,16 @@ pub fn wrap(text: &str, first: &str, indent: &str) -> Vec<String> {
     lines
 }
 
+/// Shortens a text that is too long.
+pub fn fit(text: &str, columns: usize) -> String {
+    let length = text.chars().count();
+    if length <= columns {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().skip(length - (columns - 3)).collect();
+    format!("...{kept}")
+}
+
 /// The number with separators, as 10,863.
 pub fn count(number: u64) -> String {
     let digits = number.to_string();
@@ -50,6 +60,12 @@ pub fn all_quoted<'a>(names: impl Iterator<Item = &'a str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_text_keeps_its_end() {
+        assert_eq!(fit("short", 8), "short");
+        assert_eq!(fit("a/long/path", 8), ".../path");
+    }
 
     #[test]
     fn numbers_carry_separators() {

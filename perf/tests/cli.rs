@@ -7,27 +7,10 @@ mod tool;
 
 use serde_json::Value;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
+use tool::frames::{file, pcap};
 use tool::{json, refused, teamctl};
-
-/// A temporary file of this test.
-fn file(name: &str, bytes: &[u8]) -> PathBuf {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    fs::write(&path, bytes).expect("written");
-    path
-}
-
-fn pcap(link: u32, frames: &[&[u8]]) -> Vec<u8> {
-    let mut bytes: Vec<u8> =
-        [0xA1B2_C3D4, 0x0004_0002, 0, 0, 65_535, link].into_iter().flat_map(u32::to_le_bytes).collect();
-    for (number, frame) in (0..).zip(frames) {
-        let length = u32::try_from(frame.len()).expect("short");
-        bytes.extend([number, 0, length, length].into_iter().flat_map(u32::to_le_bytes));
-        bytes.extend(*frame);
-    }
-    bytes
-}
 
 /// A UDP frame from 10.0.0.5 to an external address.
 fn udp(port: u8) -> Vec<u8> {
@@ -124,7 +107,8 @@ fn with_every_member_down_each_frame_has_a_reason() {
 fn the_default_replay_fits_a_screen() {
     let output = teamctl(&["replay"]);
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(text.lines().count() <= 24, "{text}");
+    // The machines are listed in the first twelve.
+    assert!(text.lines().count() <= 36, "{text}");
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     let longest =
         ["replay", "--members", "32", "--mode", "switch-independent", "--policy", "vlan-source-mac"];
@@ -228,9 +212,12 @@ fn an_unusable_capture_is_refused_with_the_next_step() {
     let mut huge = whole;
     huge[32..36].copy_from_slice(&u32::MAX.to_le_bytes());
     replay("huge.pcap", &huge, &["frame 1", "damaged", "editcap"]);
-    let mut outside = udp(1);
-    outside[26] = 11;
-    replay("outside.pcap", &pcap(1, &[&outside]), &["sent from inside", "--inside"]);
+    let mut there = udp(1);
+    there[26] = 11;
+    let mut back = there.clone();
+    back[..12].rotate_left(6);
+    back[26..34].rotate_left(4);
+    replay("outside.pcap", &pcap(1, &[&there, &back]), &["which of its adapters are inside", "--machines"]);
 }
 
 /// Frames and warnings of a replay without failures.
@@ -325,7 +312,8 @@ fn a_wrong_command_line_is_refused_with_the_next_step() {
     refused(&["replay", "--seed", "x"], &["--seed"]);
     refused(&["replay", "--gap-us", "500001"], &["500001", "0..=500000"]);
     refused(&["replay", "--speeds", &vec!["1G"; 33].join(",")], &["at most 32"]);
-    refused(&["replay", "--inside", "10.0.0.0"], &["10.0.0.0", "192.168.0.0/16"]);
+    refused(&["replay", "--inside", "10.0.0"], &["10.0.0", "192.168.0.0/16"]);
+    refused(&["replay", "--machines", "vm1"], &["vm1", "MAC address", "all"]);
     refused(&["replay", "--image", "no/such.sys"], &["no/such.sys", "cargo image"]);
     refused(&["replay", "--image", "Cargo.toml"], &["no driver that can be loaded"]);
     refused(&["replay", "--save", "perf/out.pcap"], &["FILE.pcapng"]);

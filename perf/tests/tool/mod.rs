@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+pub mod frames;
+pub mod schema;
+
 use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Output};
