@@ -404,10 +404,12 @@ impl Report {
     fn print(&self, arguments: &Migrate, capture: &Capture, target: &[Speed]) {
         let team = |speeds: &[Speed]| speeds.iter().map(|s| speed(s.0)).collect::<Vec<_>>().join(",");
         let verdict = if self.is_fine() { "Fine" } else { "A GUARANTEE WAS BROKEN" };
-        println!("{verdict}: machine {} moved after {} % of {capture}", self.machine, arguments.at);
         println!(
-            "{}, {} driver, from a team of {} to a team of {}",
-            self.mac,
+            "{verdict}: machine {} ({}) moved after {} % of {capture}",
+            self.machine, self.mac, arguments.at
+        );
+        println!(
+            "{} driver, from a team of {} to a team of {}",
             self.driver,
             team(&arguments.speeds),
             team(target)
