@@ -33,7 +33,7 @@ fn a_payload_is_read_exactly_when_type_revision_size_and_length_allow_it() {
                             command(row.oid, &bytes).is_some(),
                             sound,
                             "{} {length} {stated}",
-                            row.name
+                            row.words().name
                         );
                         payloads::hold(&bytes);
                     }

@@ -21,8 +21,10 @@ fn constants() -> BTreeMap<&'static str, (u32, Option<u32>)> {
 fn every_row_has_the_name_and_value_of_a_constant() {
     let constants = constants();
     for row in OIDS {
-        assert_eq!(constants.get(row.name).map(|(value, _)| *value), Some(row.oid), "{}", row.name);
-        assert!(row.page.ends_with(".md") && !row.kinds.is_empty(), "{}", row.name);
+        let words = row.words();
+        assert_eq!(constants.get(words.name).map(|(value, _)| *value), Some(row.oid), "{}", words.name);
+        assert!(words.page.ends_with(".md") && !row.kinds.is_empty(), "{}", words.name);
+        assert_eq!(words.structure.is_some(), row.payload.is_some(), "{}", words.name);
     }
 }
 
@@ -31,7 +33,7 @@ fn entries(name: &str, value: u32) -> (usize, usize) {
     let short = name.strip_prefix("OID_").expect("the prefix");
     let is = |entry: &str| entry.strip_suffix('*').map_or(entry == short, |family| short.starts_with(family));
     let listed = UNREAD.iter().flat_map(|(_, names)| names.iter()).filter(|entry| is(entry)).count();
-    (listed, OIDS.iter().filter(|row| row.name == name || row.oid == value).count())
+    (listed, OIDS.iter().filter(|row| row.words().name == name || row.oid == value).count())
 }
 
 #[test]
@@ -108,12 +110,13 @@ fn every_request_that_may_arrive_in_an_envelope_has_a_row_and_only_what_makes_or
     );
     for row in rows {
         let makes = matches!(row.treatment, Treatment::Place(_));
-        let association = row.name.contains("IPSEC");
+        let name = row.words().name;
+        let association = name.contains("IPSEC");
         // Neither a move nor a use clears, frees, deletes or completes anything.
         let moves = row.oid == oids::RECEIVE_FILTER_MOVE_FILTER;
         let uses = USES.contains(&row.oid);
-        assert_eq!(row.refusable, makes && !association || moves || uses, "{}", row.name);
-        assert!(!uses || matches!(row.treatment, Treatment::Follow(_)), "{}", row.name);
+        assert_eq!(row.refusable, makes && !association || moves || uses, "{name}");
+        assert!(!uses || matches!(row.treatment, Treatment::Follow(_)), "{name}");
     }
 }
 
@@ -124,7 +127,7 @@ fn a_request_is_found_only_in_its_place_and_with_its_type() {
             for place in [OidContext::Bare, OidContext::Envelope, OidContext::Own] {
                 let found = find(place, row.oid, kind);
                 let meant = place == row.place && row.kinds.contains(&kind);
-                assert_eq!(found == Some(row), meant, "{} {place:?} {kind:?}", row.name);
+                assert_eq!(found == Some(row), meant, "{} {place:?} {kind:?}", row.words().name);
             }
         }
     }
@@ -139,10 +142,10 @@ fn payloads_are_as_large_as_their_first_revision() {
         line.split(',').nth(3)?.parse::<usize>().ok()
     };
     let mut checked = 0;
-    for (structure, first) in OIDS.iter().filter_map(|row| row.payload) {
+    for (structure, first) in OIDS.iter().filter_map(|row| Some((row.words().structure?, row.payload?))) {
         // The size in a header does not include padding at the end, and later revisions are longer.
         let Some(size) = size(structure) else { continue };
-        assert!(first <= size, "{structure}");
+        assert!(usize::from(first) <= size, "{structure}");
         checked += 1;
     }
     assert!(checked > 20, "{checked}");

@@ -136,16 +136,35 @@ pub enum Treatment {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Row {
     pub oid: u32,
-    pub name: &'static str,
     pub place: OidContext,
     /// Request types that are understood; one of another type is passed on unread.
     pub kinds: &'static [RequestType],
-    /// The documented payload and the bytes of its first revision; `None` where it is not read.
-    pub payload: Option<(&'static str, usize)>,
+    /// Bytes of the first revision of its payload; `None` where it is not read.
+    pub payload: Option<u16>,
     pub treatment: Treatment,
     /// May be completed with a failure instead of being carried out.
     pub refusable: bool,
+}
+
+/// What the documentation calls the request of a row. In a table of its own, which the driver does not read and its image
+/// does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowWords {
+    pub name: &'static str,
+    /// Its payload; `None` where it is not read.
+    pub structure: Option<&'static str>,
     pub page: &'static str,
+}
+
+impl Row {
+    /// For tests and tools.
+    pub fn words(&self) -> RowWords {
+        let found = OIDS.iter().zip(WORDS).find(|(row, _)| *row == self);
+        found.map_or(
+            RowWords { name: "", structure: None, page: "ns-oidrequest-ndis_oid_request.md" },
+            |(_, words)| *words,
+        )
+    }
 }
 
 /// What becomes of a request.
@@ -182,33 +201,51 @@ const QUERY: &[RequestType] = &[RequestType::Query];
 /// The topic on these requests says set, their own page and the header say method.
 const SET_OR_METHOD: &[RequestType] = &[RequestType::Set, RequestType::Method];
 
-const PORT: Option<(&str, usize)> = Some(("NDIS_SWITCH_PORT_PARAMETERS", 1056));
-const NIC: Option<(&str, usize)> = Some(("NDIS_SWITCH_NIC_PARAMETERS", 2207));
-const PROPERTY: Option<(&str, usize)> = Some(("NDIS_SWITCH_PORT_PROPERTY_PARAMETERS", 64));
-const PROPERTY_DELETE: Option<(&str, usize)> = Some(("NDIS_SWITCH_PORT_PROPERTY_DELETE_PARAMETERS", 48));
-const SAVE: Option<(&str, usize)> = Some(("NDIS_SWITCH_NIC_SAVE_STATE", 568));
-const ENVELOPE: Option<(&str, usize)> = Some(("NDIS_SWITCH_NIC_OID_REQUEST", 32));
+/// A structure, and the bytes of its first revision.
+type Payload = Option<(&'static str, u16)>;
+
+const PORT: Payload = Some(("NDIS_SWITCH_PORT_PARAMETERS", 1056));
+const NIC: Payload = Some(("NDIS_SWITCH_NIC_PARAMETERS", 2207));
+const PROPERTY: Payload = Some(("NDIS_SWITCH_PORT_PROPERTY_PARAMETERS", 64));
+const PROPERTY_DELETE: Payload = Some(("NDIS_SWITCH_PORT_PROPERTY_DELETE_PARAMETERS", 48));
+const SAVE: Payload = Some(("NDIS_SWITCH_NIC_SAVE_STATE", 568));
+const ENVELOPE: Payload = Some(("NDIS_SWITCH_NIC_OID_REQUEST", 32));
+
+const fn bytes(payload: Payload) -> Option<u16> {
+    match payload {
+        Some((_, bytes)) => Some(bytes),
+        None => None,
+    }
+}
+
+const fn structure(payload: Payload) -> Option<&'static str> {
+    match payload {
+        Some((structure, _)) => Some(structure),
+        None => None,
+    }
+}
 
 macro_rules! rows {
     ($($place:ident $oid:ident = $name:literal $kinds:ident $payload:expr, $treatment:expr, $refusable:literal, $page:literal;)*) => {
-        &[$(Row {
+        /// The table.
+        pub const OIDS: &[Row] = &[$(Row {
             oid: oids::$oid,
-            name: $name,
             place: OidContext::$place,
             kinds: $kinds,
-            payload: $payload,
+            payload: bytes($payload),
             treatment: $treatment,
             refusable: $refusable,
-            page: $page,
-        },)*]
+        },)*];
+
+        /// Of each row.
+        const WORDS: &[RowWords] = &[$(RowWords { name: $name, structure: structure($payload), page: $page },)*];
     };
 }
 
 use Resource::{Filter, Queue, Sa, Vf, Vport};
 use Treatment::{Answer, Ask, Follow, Note, Open, Pass, Release};
 
-/// The table.
-pub const OIDS: &[Row] = rows! {
+rows! {
     Bare SWITCH_PORT_CREATE = "OID_SWITCH_PORT_CREATE" SET PORT, Note, true, "oid-switch-port-create.md";
     Bare SWITCH_PORT_UPDATED = "OID_SWITCH_PORT_UPDATED" SET PORT, Note, false, "oid-switch-port-updated.md";
     Bare SWITCH_PORT_TEARDOWN = "OID_SWITCH_PORT_TEARDOWN" SET PORT, Note, false, "oid-switch-port-teardown.md";
@@ -281,7 +318,7 @@ pub const OIDS: &[Row] = rows! {
     Own RECEIVE_FILTER_QUEUE_PARAMETERS = "OID_RECEIVE_FILTER_QUEUE_PARAMETERS" METHOD Some(("NDIS_RECEIVE_QUEUE_PARAMETERS", 1084)), Ask, false, "oid-receive-filter-queue-parameters.md";
     Own NIC_SWITCH_ENUM_VPORTS = "OID_NIC_SWITCH_ENUM_VPORTS" METHOD Some(("NDIS_NIC_SWITCH_VPORT_INFO_ARRAY", 28)), Ask, false, "oid-nic-switch-enum-vports.md";
     Own NIC_SWITCH_ENUM_VFS = "OID_NIC_SWITCH_ENUM_VFS" METHOD Some(("NDIS_NIC_SWITCH_VF_INFO_ARRAY", 24)), Ask, false, "oid-nic-switch-enum-vfs.md";
-};
+}
 
 /// The row of a request of this type, or `None`: it is passed on unread.
 pub fn find(place: OidContext, oid: u32, kind: RequestType) -> Option<&'static Row> {
@@ -292,11 +329,9 @@ pub fn find(place: OidContext, oid: u32, kind: RequestType) -> Option<&'static R
 /// port as its target, which any OID may have (ns-oidrequest-ndis_oid_request.md). Its payload is not read.
 pub const TARGETS_VPORT: Row = Row {
     oid: 0,
-    name: "",
     place: OidContext::Envelope,
     kinds: &[RequestType::Query, RequestType::Set, RequestType::Method],
     payload: None,
     treatment: Follow(Vport),
     refusable: true,
-    page: "ns-oidrequest-ndis_oid_request.md",
 };

@@ -389,7 +389,7 @@ pub fn checked(bytes: &[u8], needed: usize) -> Option<&[u8]> {
 pub fn size(oid: u32) -> Option<usize> {
     use crate::oid::{OIDS, OidContext};
     let row = OIDS.iter().find(|row| row.oid == oid && row.place == OidContext::Envelope)?;
-    row.payload.map(|(_, size)| size)
+    row.payload.map(usize::from)
 }
 
 fn array_at<const N: usize>(bytes: &[u8], place: usize) -> Option<[u8; N]> {

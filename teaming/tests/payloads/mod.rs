@@ -10,21 +10,26 @@ pub fn hold(bytes: &[u8]) {
         let needed = size(row.oid).expect("a payload");
         let vouched = checked(bytes, needed);
         let read = command(row.oid, bytes);
-        assert_eq!(read.is_some(), vouched.is_some(), "{}", row.name);
+        assert_eq!(read.is_some(), vouched.is_some(), "{}", row.words().name);
         let (Some(vouched), Some(read)) = (vouched, read) else { continue };
         assert!(vouched.len() >= needed && vouched.len() <= bytes.len());
-        assert_eq!(command(row.oid, vouched), Some(read), "{} depends on what lies behind it", row.name);
+        assert_eq!(
+            command(row.oid, vouched),
+            Some(read),
+            "{} depends on what lies behind it",
+            row.words().name
+        );
         let mut copy = bytes.to_vec();
         let done = translate(&read, &mut copy, |_, id| id.checked_add(1));
         assert_eq!(copy.len(), bytes.len());
         let changed = copy.iter().zip(bytes).filter(|(a, b)| a != b).count();
-        assert!(changed <= 12, "{}: {changed} bytes of three ids at most", row.name);
+        assert!(changed <= 12, "{}: {changed} bytes of three ids at most", row.words().name);
         if done.is_none() {
             continue;
         }
         let mut same = bytes.to_vec();
         assert_eq!(translate(&read, &mut same, |_, id| Some(id)), Some(()));
-        assert_eq!(same, bytes, "{}: the same ids are the same bytes", row.name);
+        assert_eq!(same, bytes, "{}: the same ids are the same bytes", row.words().name);
     }
     for resource in [Resource::Queue, Resource::Filter, Resource::Vf, Resource::Vport, Resource::Sa] {
         let _ = made(resource, bytes);

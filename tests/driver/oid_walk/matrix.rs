@@ -81,7 +81,7 @@ struct Cell {
 
 impl Cell {
     fn name(&self) -> String {
-        let (row, kind, outcome) = (self.row.name, self.kind, self.outcome);
+        let (row, kind, outcome) = (self.row.words().name, self.kind, self.outcome);
         let (placement, between) = (self.placement, self.between);
         format!("{row} as {kind:?}, placement {placement}, {outcome:?}, after {between:?}")
     }

@@ -18,7 +18,7 @@ fn rows() -> impl Iterator<Item = &'static Row> {
 
 /// Whether the request is a query to the switch, which is not encapsulated.
 fn is_of_switch(row: &Row) -> bool {
-    row.name.starts_with("OID_SWITCH_")
+    row.words().name.starts_with("OID_SWITCH_")
 }
 
 /// What is asked only where there is a queue or a filter.
@@ -59,7 +59,7 @@ fn answered(counts: &mut Counts) {
             let asked = net.look(|s| s.control.nics.asked.clone()).unwrap();
             for row in rows().filter(|row| is_of_switch(row)) {
                 let mut of_row = asked.iter().map(|asked| asked.0).filter(|r| r.oid == row.oid).peekable();
-                assert!(of_row.peek().is_some(), "{} was not asked", row.name);
+                assert!(of_row.peek().is_some(), "{} was not asked", row.words().name);
                 of_row.for_each(|r| assert_asked(&r, request_type_of(row.kinds[0])));
             }
             net.start_queue(net.vm(0)).expect("there is one");
@@ -143,9 +143,9 @@ fn refused_by_the_switch(counts: &mut Counts) {
             break;
         };
         net.world().fail_from_here(u64::MAX / 2);
-        if let Some(row) = rows().find(|row| row.name == site) {
+        if let Some(row) = rows().find(|row| row.words().name == site) {
             assert!(runs, "the module does not run because of {site}");
-            failed.insert(row.name);
+            failed.insert(row.words().name);
         }
         // Without memory the module may not be attached.
         assert!(runs || net.attach(), "{site} failed once and all is lost");
@@ -155,7 +155,8 @@ fn refused_by_the_switch(counts: &mut Counts) {
         *counts.entry(format!("without {site}")).or_default() += 1;
         net.finish().assert_clean();
     }
-    let of_switch: BTreeSet<&str> = rows().filter(|row| is_of_switch(row)).map(|row| row.name).collect();
+    let of_switch: BTreeSet<&str> =
+        rows().filter(|row| is_of_switch(row)).map(|row| row.words().name).collect();
     assert_eq!(failed, of_switch, "each question to the switch was failed once");
 }
 

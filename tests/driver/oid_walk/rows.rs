@@ -44,7 +44,7 @@ fn port_bytes() -> Vec<u8> {
 /// The payload of a request that is not encapsulated, by the structure that its row names.
 pub fn bare(row: &Row) -> Vec<u8> {
     let envelope = Envelope { id: [0; 16], instance: 1, version: 0x0100, gap: 0, newer: false };
-    match row.payload.map(|(structure, _)| structure) {
+    match row.words().structure {
         None => vec![0x5A; 64],
         Some("NDIS_SWITCH_PORT_PARAMETERS") => port_bytes(),
         Some("NDIS_SWITCH_NIC_PARAMETERS") => nic_bytes(),
@@ -56,7 +56,7 @@ pub fn bare(row: &Row) -> Vec<u8> {
         }
         // Data of another extension about a NIC that does not exist; `runtime_state` tests the extension's own data.
         Some("NDIS_SWITCH_NIC_SAVE_STATE") => Blob::made([0xBE; 16], &[7; 24]).0,
-        Some(other) => panic!("{} has no request here: how does one make {other}?", row.name),
+        Some(other) => panic!("{} has no request here: how does one make {other}?", row.words().name),
     }
 }
 
@@ -125,7 +125,7 @@ pub fn inner(partition: &Partition, row: &Row, kind: RequestType) -> Inner {
         | oids::IEEE_802_3_ADD_MULTICAST_ADDRESS
         | oids::IEEE_802_3_DELETE_MULTICAST_ADDRESS => vec![1, 0, 0x5E, 0, 0, 1],
         oids::GEN_CURRENT_PACKET_FILTER => vec![4, 0, 0, 0],
-        _ => panic!("{} has no request here: write one", row.name),
+        _ => panic!("{} has no request here: write one", row.words().name),
     };
     Inner::new(row.oid, request_type_of(kind), bytes)
 }

@@ -111,12 +111,15 @@ fn request_text(request: &OidRequest) -> String {
 
 /// An OID by its name, if the driver knows it.
 fn oid_text(oid: u32) -> String {
-    OIDS.iter().find(|row| row.oid == oid).map_or_else(|| format!("{oid:#010x}"), |row| row.name.to_owned())
+    OIDS.iter()
+        .find(|row| row.oid == oid)
+        .map_or_else(|| format!("{oid:#010x}"), |row| row.words().name.to_owned())
 }
 
 /// The port, or the NIC, that a request of the switch's is about.
 fn port_of(request: &OidRequest) -> String {
-    let payload = OIDS.iter().find(|row| row.oid == request.oid).and_then(|row| row.payload);
+    let row = OIDS.iter().find(|row| row.oid == request.oid);
+    let payload = row.and_then(|row| Some((row.words().structure?, usize::from(row.payload?))));
     let Some((structure, size)) = payload.filter(|(_, size)| request.length as usize >= *size) else {
         return String::new();
     };
