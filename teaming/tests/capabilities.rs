@@ -305,8 +305,13 @@ fn the_documented_rules_and_the_rules_in_use_name_the_same_fields_in_the_same_pl
     for capability in CAPABILITIES {
         let mut documented: Vec<_> =
             documented(capability).iter().map(|&(name, offset, size, _)| (name, offset, size)).collect();
-        let mut used: Vec<_> =
-            capability.fields().iter().map(|field| (field.name, field.offset, field.width)).collect();
+        let mut used: Vec<_> = capability
+            .names()
+            .iter()
+            .zip(capability.fields())
+            .map(|(name, field)| (*name, field.offset(), field.width()))
+            .collect();
+        assert_eq!(used.len(), capability.fields().len(), "{capability:?}");
         assert!(used.is_sorted_by_key(|(_, offset, _)| *offset), "{capability:?}");
         documented.sort_unstable();
         used.sort_unstable();

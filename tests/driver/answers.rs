@@ -5,7 +5,7 @@
 use super::module::look;
 use lbfoext::ndis::raw::MEDIA_CONNECT;
 use teaming::ids::{MemberIndex, MemberSet};
-use teaming::offload::capabilities::{Capability, Counting, RECEIVE_FILTER};
+use teaming::offload::capabilities::{Capability, Counting, NUM_QUEUES};
 use teaming::team::member::MemberState;
 use vswitch::adapter::capabilities::Capabilities;
 use vswitch::adapter::wire::status as codes;
@@ -121,8 +121,7 @@ const QUEUE_COUNT: Subject = Subject {
             let control = module.control.lock();
             let alone = MemberSet::EMPTY.with(member());
             let block = control.capabilities.merged(Capability::ReceiveFilter, alone, Counting::Sum);
-            let queues = RECEIVE_FILTER.iter().find(|field| field.name == "NumQueues").expect("a field");
-            let queues = block.expect("it has answered").get(queues);
+            let queues = block.expect("it has answered").get(&NUM_QUEUES);
             assert!(QUEUES.contains(&queues), "{queues} queues");
             queues == QUEUES[1]
         })

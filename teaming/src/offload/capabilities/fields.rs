@@ -30,17 +30,36 @@ pub enum Rule {
     SegmentCount,
 }
 
-/// One field: its documented name, where it lies, how wide it is in bytes, its rule.
+/// One field: where it lies, how wide it is in bytes, its rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Field {
-    pub name: &'static str,
-    pub offset: usize,
-    pub width: usize,
+    offset: u16,
+    width: u8,
     pub rule: Rule,
 }
 
-const fn field(name: &'static str, offset: usize, width: usize, rule: Rule) -> Field {
-    Field { name, offset, width, rule }
+impl Field {
+    pub const fn offset(&self) -> usize {
+        self.offset as usize
+    }
+
+    pub const fn width(&self) -> usize {
+        self.width as usize
+    }
+}
+
+const fn field(offset: u16, width: u8, rule: Rule) -> Field {
+    Field { offset, width, rule }
+}
+
+/// A table of fields, and one of their documented names, which the driver does not read and its image does not have.
+macro_rules! fields {
+    ($(#[$doc:meta])* $table:ident, $names:ident: $($name:literal $field:expr;)*) => {
+        $(#[$doc])*
+        pub const $table: &[Field] = &[$($field),*];
+        /// The documented names of these fields, in their order.
+        pub const $names: &[&str] = &[$($name),*];
+    };
 }
 
 bitflags::bitflags! {
@@ -61,125 +80,143 @@ pub(super) const RESTRICTIONS: u32 = 0x1000;
 /// The bits of a word with `SegmentCount` that are a number: MinSegmentCount.
 pub(super) const SEGMENTS: u32 = 0x3F;
 
-/// NDIS_RECEIVE_FILTER_CAPABILITIES.
-pub const RECEIVE_FILTER: &[Field] = &[
-    field("Flags", 4, 4, All),
-    field("EnabledFilterTypes", 8, 4, All),
-    field("EnabledQueueTypes", 12, 4, All),
-    field("NumQueues", 16, 4, Sum),
-    field("SupportedQueueProperties", 20, 4, QueueProperties),
-    field("SupportedFilterTests", 24, 4, All),
-    field("SupportedHeaders", 28, 4, All),
-    field("SupportedMacHeaderFields", 32, 4, All),
-    field("MaxMacHeaderFilters", 36, 4, Sum),
-    field("MaxQueueGroups", 40, 4, Least),
-    field("MaxQueuesPerQueueGroup", 44, 4, Least),
-    field("MinLookaheadSplitSize", 48, 4, Most),
-    field("MaxLookaheadSplitSize", 52, 4, Least),
-    field("SupportedARPHeaderFields", 56, 4, All),
-    field("SupportedIPv4HeaderFields", 60, 4, All),
-    field("SupportedIPv6HeaderFields", 64, 4, All),
-    field("SupportedUdpHeaderFields", 68, 4, All),
-    field("MaxFieldTestsPerPacketCoalescingFilter", 72, 4, Least),
-    field("MaxPacketCoalescingFilters", 76, 4, Least),
-];
-
-/// NDIS_NIC_SWITCH_CAPABILITIES.
-pub const NIC_SWITCH: &[Field] = &[
-    field("Flags", 4, 4, All),
-    field("NumTotalMacAddresses", 12, 4, Sum),
-    field("NumMacAddressesPerPort", 16, 4, Least),
-    field("NumVlansPerPort", 20, 4, Least),
-    field("NicSwitchCapabilities", 32, 4, SwitchFeatures),
-    field("MaxNumSwitches", 36, 4, Least),
-    field("MaxNumVPorts", 40, 4, Ports),
-    field("MaxNumVFs", 48, 4, Sum),
-    field("MaxNumQueuePairs", 52, 4, Sum),
-    field("MaxNumQueuePairsPerNonDefaultVPort", 68, 4, Least),
-    field("MaxNumMacAddresses", 92, 4, Sum),
-    field("MaxNumRssCapableNonDefaultPFVPorts", 116, 4, Sum),
-    field("NumberOfIndirectionTableEntriesForDefaultVPort", 120, 4, Least),
-    field("NumberOfIndirectionTableEntriesPerNonDefaultPFVPort", 124, 4, Least),
-    field("MaxNumQueuePairsForDefaultVPort", 128, 4, Least),
-];
-
-/// NDIS_OFFLOAD. Fields of two bits that say 0 for no and 1 for yes share words, which `All` merges at once.
-pub const TASK_OFFLOAD: &[Field] = &[
-    field("Checksum.IPv4Transmit.Encapsulation", 4, 4, All),
-    field("Checksum.IPv4Transmit", 8, 4, All),
-    field("Checksum.IPv4Receive.Encapsulation", 12, 4, All),
-    field("Checksum.IPv4Receive", 16, 4, All),
-    field("Checksum.IPv6Transmit.Encapsulation", 20, 4, All),
-    field("Checksum.IPv6Transmit", 24, 4, All),
-    field("Checksum.IPv6Receive.Encapsulation", 28, 4, All),
-    field("Checksum.IPv6Receive", 32, 4, All),
-    field("LsoV1.IPv4.Encapsulation", 36, 4, All),
-    field("LsoV1.IPv4.MaxOffLoadSize", 40, 4, Least),
-    field("LsoV1.IPv4.MinSegmentCount", 44, 4, Most),
-    field("LsoV1.IPv4", 48, 4, All),
-    field("IPsecV1.Supported.Encapsulation", 52, 4, All),
-    field("IPsecV1.Supported.AhEspCombined", 56, 4, All),
-    field("IPsecV1.Supported.TransportTunnelCombined", 60, 4, All),
-    field("IPsecV1.Supported.IPv4Options", 64, 4, All),
-    field("IPsecV1.Supported.Flags", 68, 4, All),
-    field("IPsecV1.IPv4AH", 72, 4, All),
-    field("IPsecV1.IPv4ESP", 76, 4, All),
-    field("LsoV2.IPv4.Encapsulation", 80, 4, All),
-    field("LsoV2.IPv4.MaxOffLoadSize", 84, 4, Least),
-    field("LsoV2.IPv4.MinSegmentCount", 88, 4, Most),
-    field("LsoV2.IPv6.Encapsulation", 92, 4, All),
-    field("LsoV2.IPv6.MaxOffLoadSize", 96, 4, Least),
-    field("LsoV2.IPv6.MinSegmentCount", 100, 4, Most),
-    field("LsoV2.IPv6", 104, 4, All),
-    field("Flags", 108, 4, All),
-    field("IPsecV2.Encapsulation", 112, 4, All),
-    field("IPsecV2.IPv6Supported", 116, 1, Least),
-    field("IPsecV2.IPv4Options", 117, 1, Least),
-    field("IPsecV2.IPv6NonIPsecExtensionHeaders", 118, 1, Least),
-    field("IPsecV2.Ah", 119, 1, Least),
-    field("IPsecV2.Esp", 120, 1, Least),
-    field("IPsecV2.AhEspCombined", 121, 1, Least),
-    field("IPsecV2.Transport", 122, 1, Least),
-    field("IPsecV2.Tunnel", 123, 1, Least),
-    field("IPsecV2.TransportTunnelCombined", 124, 1, Least),
-    field("IPsecV2.LsoSupported", 125, 1, Least),
-    field("IPsecV2.ExtendedSequenceNumbers", 126, 1, Least),
-    field("IPsecV2.UdpEsp", 128, 4, All),
-    field("IPsecV2.AuthenticationAlgorithms", 132, 4, All),
-    field("IPsecV2.EncryptionAlgorithms", 136, 4, All),
-    field("IPsecV2.SaOffloadCapacity", 140, 4, Sum),
-    field("Rsc.IPv4.Enabled", 144, 1, Least),
-    field("Rsc.IPv6.Enabled", 145, 1, Least),
-    field("EncapsulatedPacketTaskOffloadGre", 148, 4, All),
-    field("EncapsulatedPacketTaskOffloadGre.MaxHeaderSizeSupported", 152, 4, Least),
-    field("EncapsulatedPacketTaskOffloadVxlan", 156, 4, All),
-    field("EncapsulatedPacketTaskOffloadVxlan.MaxHeaderSizeSupported", 160, 4, Least),
-    field("EncapsulatedPacketTaskOffloadVxlan.EncapsulationProtocolInfo.Value", 164, 4, Equal),
-    field("EncapsulationTypes", 176, 1, All),
-    field("Rfc6877Xlat", 180, 4, Equal),
-    field("UdpSegmentation.IPv4.Encapsulation", 188, 4, All),
-    field("UdpSegmentation.IPv4.MaxOffLoadSize", 192, 4, Least),
-    field("UdpSegmentation.IPv4.MinSegmentCount", 196, 4, SegmentCount),
-    field("UdpSegmentation.IPv6.Encapsulation", 200, 4, All),
-    field("UdpSegmentation.IPv6.MaxOffLoadSize", 204, 4, Least),
-    field("UdpSegmentation.IPv6.MinSegmentCount", 208, 4, SegmentCount),
-    field("UdpSegmentation.IPv6.IpExtensionHeadersSupported", 212, 4, All),
-    field("UdpRsc", 216, 1, Least),
-];
-
+// Fields that are read by themselves.
+pub(super) const ENABLED_QUEUE_TYPES: Field = field(12, 4, All);
+/// How many queues an adapter has.
+pub const NUM_QUEUES: Field = field(16, 4, Sum);
+pub(super) const MAX_FILTERS: Field = field(36, 4, Sum);
+pub(super) const MAX_VPORTS: Field = field(40, 4, Ports);
+pub(super) const MAX_VFS: Field = field(48, 4, Sum);
+pub(super) const SA_CAPACITY: Field = field(140, 4, Sum);
+pub(super) const VXLAN: Field = field(156, 4, All);
+pub(super) const VXLAN_HEADER: Field = field(160, 4, Least);
+pub(super) const ENCAPSULATION_TYPES: Field = field(176, 1, All);
+pub(super) const SRIOV_CAPABILITIES: Field = field(8, 4, Rule::Any);
 /// The UDP port of VXLAN in NDIS_OFFLOAD: of members that differ in it the team has none, and no VXLAN.
-pub(super) const VXLAN_PORT: &str = "EncapsulatedPacketTaskOffloadVxlan.EncapsulationProtocolInfo.Value";
+pub(super) const VXLAN_PORT: Field = field(164, 4, Equal);
+
+fields! {
+    /// NDIS_RECEIVE_FILTER_CAPABILITIES.
+    RECEIVE_FILTER, RECEIVE_FILTER_NAMES:
+    "Flags" field(4, 4, All);
+    "EnabledFilterTypes" field(8, 4, All);
+    "EnabledQueueTypes" ENABLED_QUEUE_TYPES;
+    "NumQueues" NUM_QUEUES;
+    "SupportedQueueProperties" field(20, 4, QueueProperties);
+    "SupportedFilterTests" field(24, 4, All);
+    "SupportedHeaders" field(28, 4, All);
+    "SupportedMacHeaderFields" field(32, 4, All);
+    "MaxMacHeaderFilters" MAX_FILTERS;
+    "MaxQueueGroups" field(40, 4, Least);
+    "MaxQueuesPerQueueGroup" field(44, 4, Least);
+    "MinLookaheadSplitSize" field(48, 4, Most);
+    "MaxLookaheadSplitSize" field(52, 4, Least);
+    "SupportedARPHeaderFields" field(56, 4, All);
+    "SupportedIPv4HeaderFields" field(60, 4, All);
+    "SupportedIPv6HeaderFields" field(64, 4, All);
+    "SupportedUdpHeaderFields" field(68, 4, All);
+    "MaxFieldTestsPerPacketCoalescingFilter" field(72, 4, Least);
+    "MaxPacketCoalescingFilters" field(76, 4, Least);
+}
+
+fields! {
+    /// NDIS_NIC_SWITCH_CAPABILITIES.
+    NIC_SWITCH, NIC_SWITCH_NAMES:
+    "Flags" field(4, 4, All);
+    "NumTotalMacAddresses" field(12, 4, Sum);
+    "NumMacAddressesPerPort" field(16, 4, Least);
+    "NumVlansPerPort" field(20, 4, Least);
+    "NicSwitchCapabilities" field(32, 4, SwitchFeatures);
+    "MaxNumSwitches" field(36, 4, Least);
+    "MaxNumVPorts" MAX_VPORTS;
+    "MaxNumVFs" MAX_VFS;
+    "MaxNumQueuePairs" field(52, 4, Sum);
+    "MaxNumQueuePairsPerNonDefaultVPort" field(68, 4, Least);
+    "MaxNumMacAddresses" field(92, 4, Sum);
+    "MaxNumRssCapableNonDefaultPFVPorts" field(116, 4, Sum);
+    "NumberOfIndirectionTableEntriesForDefaultVPort" field(120, 4, Least);
+    "NumberOfIndirectionTableEntriesPerNonDefaultPFVPort" field(124, 4, Least);
+    "MaxNumQueuePairsForDefaultVPort" field(128, 4, Least);
+}
+
+fields! {
+    /// NDIS_OFFLOAD. Fields of two bits that say 0 for no and 1 for yes share words, which `All` merges at once.
+    TASK_OFFLOAD, TASK_OFFLOAD_NAMES:
+    "Checksum.IPv4Transmit.Encapsulation" field(4, 4, All);
+    "Checksum.IPv4Transmit" field(8, 4, All);
+    "Checksum.IPv4Receive.Encapsulation" field(12, 4, All);
+    "Checksum.IPv4Receive" field(16, 4, All);
+    "Checksum.IPv6Transmit.Encapsulation" field(20, 4, All);
+    "Checksum.IPv6Transmit" field(24, 4, All);
+    "Checksum.IPv6Receive.Encapsulation" field(28, 4, All);
+    "Checksum.IPv6Receive" field(32, 4, All);
+    "LsoV1.IPv4.Encapsulation" field(36, 4, All);
+    "LsoV1.IPv4.MaxOffLoadSize" field(40, 4, Least);
+    "LsoV1.IPv4.MinSegmentCount" field(44, 4, Most);
+    "LsoV1.IPv4" field(48, 4, All);
+    "IPsecV1.Supported.Encapsulation" field(52, 4, All);
+    "IPsecV1.Supported.AhEspCombined" field(56, 4, All);
+    "IPsecV1.Supported.TransportTunnelCombined" field(60, 4, All);
+    "IPsecV1.Supported.IPv4Options" field(64, 4, All);
+    "IPsecV1.Supported.Flags" field(68, 4, All);
+    "IPsecV1.IPv4AH" field(72, 4, All);
+    "IPsecV1.IPv4ESP" field(76, 4, All);
+    "LsoV2.IPv4.Encapsulation" field(80, 4, All);
+    "LsoV2.IPv4.MaxOffLoadSize" field(84, 4, Least);
+    "LsoV2.IPv4.MinSegmentCount" field(88, 4, Most);
+    "LsoV2.IPv6.Encapsulation" field(92, 4, All);
+    "LsoV2.IPv6.MaxOffLoadSize" field(96, 4, Least);
+    "LsoV2.IPv6.MinSegmentCount" field(100, 4, Most);
+    "LsoV2.IPv6" field(104, 4, All);
+    "Flags" field(108, 4, All);
+    "IPsecV2.Encapsulation" field(112, 4, All);
+    "IPsecV2.IPv6Supported" field(116, 1, Least);
+    "IPsecV2.IPv4Options" field(117, 1, Least);
+    "IPsecV2.IPv6NonIPsecExtensionHeaders" field(118, 1, Least);
+    "IPsecV2.Ah" field(119, 1, Least);
+    "IPsecV2.Esp" field(120, 1, Least);
+    "IPsecV2.AhEspCombined" field(121, 1, Least);
+    "IPsecV2.Transport" field(122, 1, Least);
+    "IPsecV2.Tunnel" field(123, 1, Least);
+    "IPsecV2.TransportTunnelCombined" field(124, 1, Least);
+    "IPsecV2.LsoSupported" field(125, 1, Least);
+    "IPsecV2.ExtendedSequenceNumbers" field(126, 1, Least);
+    "IPsecV2.UdpEsp" field(128, 4, All);
+    "IPsecV2.AuthenticationAlgorithms" field(132, 4, All);
+    "IPsecV2.EncryptionAlgorithms" field(136, 4, All);
+    "IPsecV2.SaOffloadCapacity" SA_CAPACITY;
+    "Rsc.IPv4.Enabled" field(144, 1, Least);
+    "Rsc.IPv6.Enabled" field(145, 1, Least);
+    "EncapsulatedPacketTaskOffloadGre" field(148, 4, All);
+    "EncapsulatedPacketTaskOffloadGre.MaxHeaderSizeSupported" field(152, 4, Least);
+    "EncapsulatedPacketTaskOffloadVxlan" VXLAN;
+    "EncapsulatedPacketTaskOffloadVxlan.MaxHeaderSizeSupported" VXLAN_HEADER;
+    "EncapsulatedPacketTaskOffloadVxlan.EncapsulationProtocolInfo.Value" VXLAN_PORT;
+    "EncapsulationTypes" ENCAPSULATION_TYPES;
+    "Rfc6877Xlat" field(180, 4, Equal);
+    "UdpSegmentation.IPv4.Encapsulation" field(188, 4, All);
+    "UdpSegmentation.IPv4.MaxOffLoadSize" field(192, 4, Least);
+    "UdpSegmentation.IPv4.MinSegmentCount" field(196, 4, SegmentCount);
+    "UdpSegmentation.IPv6.Encapsulation" field(200, 4, All);
+    "UdpSegmentation.IPv6.MaxOffLoadSize" field(204, 4, Least);
+    "UdpSegmentation.IPv6.MinSegmentCount" field(208, 4, SegmentCount);
+    "UdpSegmentation.IPv6.IpExtensionHeadersSupported" field(212, 4, All);
+    "UdpRsc" field(216, 1, Least);
+}
 
 /// What is left of a field of NDIS_OFFLOAD without VXLAN.
-pub(super) fn without_vxlan(name: &str, value: u32) -> u32 {
-    match name {
-        "EncapsulatedPacketTaskOffloadVxlan"
-        | "EncapsulatedPacketTaskOffloadVxlan.MaxHeaderSizeSupported" => 0,
+pub(super) fn without_vxlan(field: &Field, value: u32) -> u32 {
+    match *field {
+        VXLAN | VXLAN_HEADER => 0,
         // NDIS_ENCAPSULATION_TYPE_VXLAN.
-        "EncapsulationTypes" => value & !2,
+        ENCAPSULATION_TYPES => value & !2,
         _ => value,
     }
 }
 
-/// NDIS_SRIOV_CAPABILITIES.
-pub const SRIOV: &[Field] = &[field("Flags", 4, 4, All), field("SriovCapabilities", 8, 4, Rule::Any)];
+fields! {
+    /// NDIS_SRIOV_CAPABILITIES.
+    SRIOV, SRIOV_NAMES:
+    "Flags" field(4, 4, All);
+    "SriovCapabilities" SRIOV_CAPABILITIES;
+}

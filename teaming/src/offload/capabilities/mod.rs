@@ -13,7 +13,7 @@ use crate::ids::{MEMBERS, MemberIndex, MemberSet};
 use crate::offload::OffloadPlacement;
 use crate::oid::Resource;
 use crate::settings::{Settings, TeamingMode};
-pub use fields::{Field, NIC_SWITCH, QueueMode, RECEIVE_FILTER, Rule, SRIOV, TASK_OFFLOAD};
+pub use fields::{Field, NIC_SWITCH, NUM_QUEUES, QueueMode, RECEIVE_FILTER, Rule, SRIOV, TASK_OFFLOAD};
 use fields::{RESTRICTIONS, SEGMENTS, VXLAN_PORT, without_vxlan};
 pub use structure::{Block, CAPABILITIES, Capability, LONGEST};
 
@@ -243,35 +243,29 @@ impl<S: Storage> CapabilityTable<S> {
     }
 
     fn limit(&self, member: MemberIndex, resource: Resource) -> Option<u32> {
-        let (capability, name) = match resource {
-            Resource::Queue => (Capability::ReceiveFilter, "NumQueues"),
-            Resource::Filter => (Capability::ReceiveFilter, "MaxMacHeaderFilters"),
-            Resource::Vf => (Capability::NicSwitch, "MaxNumVFs"),
-            Resource::Vport => (Capability::NicSwitch, "MaxNumVPorts"),
-            Resource::Sa => (Capability::TaskOffload, "IPsecV2.SaOffloadCapacity"),
+        let (capability, field) = match resource {
+            Resource::Queue => (Capability::ReceiveFilter, NUM_QUEUES),
+            Resource::Filter => (Capability::ReceiveFilter, fields::MAX_FILTERS),
+            Resource::Vf => (Capability::NicSwitch, fields::MAX_VFS),
+            Resource::Vport => (Capability::NicSwitch, fields::MAX_VPORTS),
+            Resource::Sa => (Capability::TaskOffload, fields::SA_CAPACITY),
         };
         let Known::This(block) = self.known(member, capability) else { return None };
-        if self.doubted(member, capability) {
-            return None;
-        }
-        capability.fields().iter().find(|field| field.name == name).map(|field| block.get(field))
+        (!self.doubted(member, capability)).then(|| block.get(&field))
     }
 
     /// Whether a member can hold a resource; `None` if it has not answered, or has said that it cannot and is asked again.
     fn can(&self, member: MemberIndex, resource: Resource) -> Option<bool> {
-        let (capability, name) = match resource {
-            Resource::Queue | Resource::Filter => (Capability::ReceiveFilter, "EnabledQueueTypes"),
-            Resource::Vf => (Capability::Sriov, "SriovCapabilities"),
-            Resource::Vport => (Capability::NicSwitch, "MaxNumVPorts"),
-            Resource::Sa => (Capability::TaskOffload, "IPsecV2.SaOffloadCapacity"),
+        let (capability, field) = match resource {
+            Resource::Queue | Resource::Filter => (Capability::ReceiveFilter, fields::ENABLED_QUEUE_TYPES),
+            Resource::Vf => (Capability::Sriov, fields::SRIOV_CAPABILITIES),
+            Resource::Vport => (Capability::NicSwitch, fields::MAX_VPORTS),
+            Resource::Sa => (Capability::TaskOffload, fields::SA_CAPACITY),
         };
         let can = match self.known(member, capability) {
             Known::Nothing => None,
             Known::None => Some(false),
-            Known::This(block) => {
-                let field = capability.fields().iter().find(|field| field.name == name);
-                Some(field.is_some_and(|field| block.get(field) != 0))
-            }
+            Known::This(block) => Some(block.get(&field) != 0),
         };
         can.filter(|&can| can || !self.doubted(member, capability))
     }
@@ -282,14 +276,14 @@ impl<S: Storage> CapabilityTable<S> {
 fn merge(capability: Capability, team: &mut Block, mine: Option<&Block>, counting: Counting) {
     team.shorten(capability, mine);
     let theirs = |field| mine.map_or(0, |mine| mine.get(field));
-    let port = capability.fields().iter().find(|field| field.name == VXLAN_PORT);
-    let one_port = port.is_none_or(|port| team.get(port) == theirs(port));
+    let has_port = capability.fields().contains(&VXLAN_PORT);
+    let one_port = !has_port || team.get(&VXLAN_PORT) == theirs(&VXLAN_PORT);
     let mut unnamed = size_of::<u32>(); // behind the header
     for field in capability.fields() {
-        team.keep_same(unnamed..field.offset, mine);
+        team.keep_same(unnamed..field.offset(), mine);
         let value = field.rule.merge(team.get(field), theirs(field), counting);
-        team.set(field, if one_port { value } else { without_vxlan(field.name, value) });
-        unnamed = field.offset.saturating_add(field.width);
+        team.set(field, if one_port { value } else { without_vxlan(field, value) });
+        unnamed = field.offset().saturating_add(field.width());
     }
     team.keep_same(unnamed..LONGEST, mine);
 }

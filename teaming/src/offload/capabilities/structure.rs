@@ -1,6 +1,9 @@
 //! The capability structures: how each is asked for and indicated, and its bytes.
 
-use crate::offload::capabilities::fields::{Field, NIC_SWITCH, RECEIVE_FILTER, SRIOV, TASK_OFFLOAD};
+use crate::offload::capabilities::fields::{
+    Field, NIC_SWITCH, NIC_SWITCH_NAMES, RECEIVE_FILTER, RECEIVE_FILTER_NAMES, SRIOV, SRIOV_NAMES,
+    TASK_OFFLOAD, TASK_OFFLOAD_NAMES,
+};
 use crate::oid::oids;
 use core::ops::Range;
 
@@ -64,6 +67,16 @@ impl Capability {
             Self::NicSwitch | Self::NicSwitchHardware => NIC_SWITCH,
             Self::TaskOffload | Self::TaskOffloadHardware => TASK_OFFLOAD,
             Self::Sriov => SRIOV,
+        }
+    }
+
+    /// The documented names of its fields, in their order; for tests.
+    pub const fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::ReceiveFilter | Self::ReceiveFilterHardware => RECEIVE_FILTER_NAMES,
+            Self::NicSwitch | Self::NicSwitchHardware => NIC_SWITCH_NAMES,
+            Self::TaskOffload | Self::TaskOffloadHardware => TASK_OFFLOAD_NAMES,
+            Self::Sriov => SRIOV_NAMES,
         }
     }
 
@@ -195,13 +208,13 @@ impl Block {
     /// A field's value; zero where the revision does not have it.
     pub fn get(&self, field: &Field) -> u32 {
         let known = self.bytes.get(..self.known).unwrap_or(&[]);
-        let bytes = known.get(field.offset..).and_then(|bytes| bytes.get(..field.width)).unwrap_or(&[]);
+        let bytes = known.get(field.offset()..).and_then(|bytes| bytes.get(..field.width())).unwrap_or(&[]);
         bytes.iter().rev().fold(0, |value, &byte| value << 8 | u32::from(byte))
     }
 
     pub(super) fn set(&mut self, field: &Field, value: u32) {
-        let end = self.known.min(field.offset.saturating_add(field.width));
-        let place = self.bytes.get_mut(field.offset..end).unwrap_or(&mut []);
+        let end = self.known.min(field.offset().saturating_add(field.width()));
+        let place = self.bytes.get_mut(field.offset()..end).unwrap_or(&mut []);
         place.iter_mut().zip(value.to_le_bytes()).for_each(|(place, byte)| *place = byte);
     }
 }
