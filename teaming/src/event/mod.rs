@@ -166,6 +166,7 @@ const fn conflict(conflict: ProcessorConflict) -> Value {
 
 impl Event {
     /// The id of its kind, which never changes.
+    #[inline(never)] // called from several places, each of which would have its table
     pub const fn id(&self) -> u16 {
         match self {
             Self::TeamChanged { .. } => 1,
@@ -208,6 +209,7 @@ impl Event {
     }
 
     /// The words of its kind. Every id has some, which a test holds.
+    #[inline(never)] // likewise
     pub fn kind(&self) -> &'static EventKind {
         kind(self.id()).unwrap_or(&UNKNOWN)
     }
