@@ -45,7 +45,7 @@ use teaming::ports::traffic::{Chunk, Line};
 use teaming::ports::vlan::VlanSet;
 use teaming::private_oid::Digest;
 use teaming::settings::Settings;
-use teaming::team::buckets::BucketActivity;
+use teaming::team::buckets::{BucketActivity, MOVES, Moves};
 use teaming::team::home::Building;
 use teaming::team::member::Member;
 use teaming::team::{Next, Team};
@@ -272,12 +272,18 @@ impl Module {
 
 #[inline(never)]
 fn new_forwarding(host: HostHandle, passive: &Passive) -> Result<PoolBox<Forwarding<Pool>>, NdisStatus> {
-    forwarding_in(new_storage(host, passive)?)
+    forwarding_in(new_storage(host, passive))
 }
 
+/// Takes the result as it is: what unpacks it has a second copy.
 #[inline(never)]
-fn forwarding_in(storage: ForwardingStorage<Pool>) -> Result<PoolBox<Forwarding<Pool>>, NdisStatus> {
-    Ok(PoolBox::try_make(Tag::MODULE, || Forwarding::new(storage, &Settings::default()))?)
+fn forwarding_in(
+    storage: Result<ForwardingStorage<Pool>, NdisStatus>,
+) -> Result<PoolBox<Forwarding<Pool>>, NdisStatus> {
+    match storage {
+        Ok(storage) => Ok(PoolBox::try_make(Tag::MODULE, || Forwarding::new(storage, &Settings::default()))?),
+        Err(status) => Err(status),
+    }
 }
 
 #[inline(never)]
@@ -287,6 +293,7 @@ fn new_storage(host: HostHandle, passive: &Passive) -> Result<ForwardingStorage<
     Ok(ForwardingStorage {
         owners: PoolSlice::try_new(Tag::TABLE, BUCKETS, |_| 0)?,
         stamps: PoolSlice::try_new(Tag::TABLE, BUCKETS, |_| BucketActivity::EMPTY)?,
+        moves: PoolSlice::try_new(Tag::TABLE, MOVES, |_| Moves::NONE)?,
         room: new_first_room()?,
         sets: new_sets(SETS)?,
         learned: learned()?,

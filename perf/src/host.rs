@@ -7,7 +7,8 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use teaming::status::{Field, MEMBER, team_names};
+use teaming::report::{LastEvent, drops, last_events, word_of};
+use teaming::status::MEMBER;
 
 /// `Format` of the files that are read.
 pub const FORMAT: u64 = 1;
@@ -378,11 +379,12 @@ impl TeamStatus {
 
     /// The drops that happened: reason, sentence, count.
     pub fn drops(&self) -> impl Iterator<Item = (String, &'static str, u64)> + '_ {
-        let dropped = |(name, help): (String, &'static str)| {
-            let count = self.number(&name).filter(|count| *count != 0)?;
-            Some((name.strip_prefix("Dropped")?.to_owned(), help, count))
-        };
-        team_names().into_iter().filter_map(dropped)
+        drops(|field| self.number(field)).into_iter()
+    }
+
+    /// The last events, newest first.
+    pub fn last_events(&self) -> Vec<LastEvent> {
+        last_events(|field| self.number(field))
     }
 }
 
@@ -406,9 +408,7 @@ impl MemberStatus<'_> {
 
     /// The word for a number, from the field's own description.
     pub fn word(&self, field: &str) -> String {
-        let number = self.number(field);
-        let help = MEMBER.iter().find(|known| known.name == field).map_or("", |known| known.help);
-        number.map_or_else(|| "?".to_owned(), |number| word(help, number))
+        word_of(&MEMBER, field, self.number(field))
     }
 
     /// Halves of its adapter's GUID; `None` if that is not known.
@@ -422,18 +422,6 @@ impl MemberStatus<'_> {
         let adapter = self.guid().and_then(|guid| host.adapter(guid));
         adapter.map_or_else(|| format!("member {}", self.index), |adapter| adapter.name.clone())
     }
-}
-
-/// The word for a number of a field of the class about the team.
-pub fn team_word(fields: &[Field], name: &str, number: u64) -> String {
-    word(fields.iter().find(|field| field.name == name).map_or("", |field| field.help), number)
-}
-
-/// Descriptions name their numbers as in "0 Up, 1 Degraded".
-fn word(help: &str, number: u64) -> String {
-    let named = help.split(", ").filter_map(|part| part.split_once(' '));
-    let found = named.filter(|(n, _)| n.parse() == Ok(number)).map(|(_, word)| word.to_owned());
-    found.last().unwrap_or_else(|| number.to_string())
 }
 
 #[cfg(test)]
@@ -463,8 +451,8 @@ mod tests {
 
     #[test]
     fn numbers_have_the_words_of_their_description() {
-        assert_eq!(team_word(&teaming::status::TEAM, "Status", 1), "Degraded");
-        assert_eq!(team_word(&teaming::status::TEAM, "Status", 9), "9");
+        assert_eq!(word_of(&teaming::status::TEAM, "Status", Some(1)), "Degraded");
+        assert_eq!(word_of(&teaming::status::TEAM, "Status", Some(9)), "9");
         assert_eq!(
             halves("{00112233-4455-6677-8899-AABBCCDDEEFF}"),
             Some([0x0011_2233_4455_6677, 0x8899_AABB_CCDD_EEFF])

@@ -1,7 +1,7 @@
 //! `teamctl show` and `teamctl events`: the state of a host's teams, and its entries in the event log, from what
 //! `inf/collect.ps1` saved there.
 
-use crate::host::{Host, MemberStatus, TeamStatus, team_word};
+use crate::host::{Host, MemberStatus, TeamStatus};
 use crate::text::{count, out, wrap};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
 use teaming::event;
+use teaming::report::{Report, word_of};
 use teaming::status::{MEMBER, PORT, TEAM};
 
 pub const EXAMPLES: &str = "\
@@ -68,6 +69,15 @@ struct Team {
     mode: String,
     members: Vec<Member>,
     dropped: BTreeMap<String, u64>,
+    /// The newest first.
+    last_events: Vec<LastEvent>,
+}
+
+#[derive(Serialize)]
+struct LastEvent {
+    id: u16,
+    name: &'static str,
+    age_ms: u64,
 }
 
 #[derive(Serialize)]
@@ -116,7 +126,7 @@ pub fn events(arguments: &Events) -> anyhow::Result<bool> {
 }
 
 fn named(status: &TeamStatus, field: &str) -> String {
-    status.number(field).map_or_else(|| "?".to_owned(), |number| team_word(&TEAM, field, number))
+    word_of(&TEAM, field, status.number(field))
 }
 
 fn team(host: &Host, status: &TeamStatus) -> Team {
@@ -128,12 +138,14 @@ fn team(host: &Host, status: &TeamStatus) -> Team {
         link_state_source: member.word("LinkStateSource"),
         numbers: MEMBER.iter().filter_map(|f| Some((f.name, member.number(f.name)?))).collect(),
     };
+    let event = |teaming::report::LastEvent { id, name, age_ms }| LastEvent { id, name, age_ms };
     Team {
         switch: status.switch_name.clone(),
         status: named(status, "Status"),
         mode: named(status, "TeamingMode"),
         members: status.members().map(member).collect(),
         dropped: status.drops().map(|(reason, _, count)| (reason, count)).collect(),
+        last_events: status.last_events().into_iter().map(event).collect(),
     }
 }
 
@@ -143,44 +155,14 @@ fn text(host: &Host) -> String {
         lines.push("no status of a team; teamctl doctor says why".to_owned());
     }
     for status in &host.team_status {
-        let team = team(host, status);
-        let numbers = |field: &str| status.number(field).map_or_else(|| "?".to_owned(), count);
+        let name = |index| {
+            let adapter = status.members().find(|member| member.index == index)?.guid()?;
+            Some(host.adapter(adapter)?.name.clone())
+        };
+        let number = |field: &str| status.number(field);
+        let report = Report { switch: &status.switch_name, number: &number, name: &name };
         lines.push(String::new());
-        lines.push(format!(
-            "switch {}: {}, {}, {} ports",
-            team.switch,
-            team.status,
-            team.mode,
-            numbers("Ports")
-        ));
-        lines.push("member  Mb/s  share          frames             bytes queues  state".to_owned());
-        for member in &team.members {
-            let number = |field: &str| member.numbers.get(field).copied().unwrap_or(0);
-            let why = if member.failure_reason == "NoFailure" { "" } else { &*member.failure_reason };
-            let adapter: String = member.adapter.chars().take(40).collect();
-            lines.push(format!("    {:>2}  {adapter} {why}", member.index));
-            lines.push(format!(
-                "{:>12} {:>4}.{}% {:>14} {:>17} {:>6}  {}",
-                number("SpeedMbps"),
-                number("SharePermille") / 10,
-                number("SharePermille") % 10,
-                count(number("Frames")),
-                count(number("Bytes")),
-                number("Queues"),
-                member.state,
-            ));
-        }
-        lines.push(format!(
-            "{} packets to one vNIC, {} to a member, {} to several",
-            numbers("Delivered"),
-            numbers("Uplink"),
-            numbers("Flooded")
-        ));
-        lines.extend(
-            status
-                .drops()
-                .flat_map(|(_, why, times)| wrap(&format!("{} {why}", count(times)), "dropped", "  ")),
-        );
+        lines.extend(report.to_string().lines().map(str::to_owned));
     }
     if !host.port_status.is_empty() {
         lines.extend([
@@ -209,11 +191,21 @@ fn text(host: &Host) -> String {
 }
 
 /// Fields that only grow.
-const COUNTERS: [&str; 8] =
-    ["QueueFallbacks", "Delivered", "Uplink", "Flooded", "Native", "Split", "Frames", "Bytes"];
+const COUNTERS: [&str; 10] = [
+    "QueueFallbacks",
+    "Delivered",
+    "Uplink",
+    "Flooded",
+    "Native",
+    "Split",
+    "Frames",
+    "Bytes",
+    "MovedIn",
+    "MovedOut",
+];
 
 /// Metrics in the text format of Prometheus: a family for each field of the team, one for each field of the members with
-/// the member as a label, one for drops with the reason as a label.
+/// the member as a label, one for drops with the reason as a label. The last events are none: their series would come and go.
 fn metrics(host: &Host) -> String {
     let mut out = String::new();
     let mut family = |name: &str, help: &str, samples: Vec<(String, u64)>| {

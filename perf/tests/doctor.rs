@@ -21,13 +21,19 @@ fn guid(member: u64) -> String {
     format!("{{00000000-0000-0000-0000-00000000000{member}}}")
 }
 
-/// Two members of 10 Gb/s, both active, 100 frames each.
+/// Two members of 10 Gb/s, both active, 100 frames each; the second came later.
 fn status() -> Value {
     let mut data: serde_json::Map<String, Value> =
         team_names().into_iter().map(|(name, _)| (name, json!(0))).collect();
-    for (name, value) in
-        [("TeamingMode", 1), ("LinkStateSource", 3), ("Members", 2), ("ActiveMembers", 2), ("Ports", 3)]
-    {
+    let team = [
+        ("TeamingMode", 1),
+        ("LoadBalancingAlgorithm", 4),
+        ("LinkStateSource", 3),
+        ("Members", 2),
+        ("ActiveMembers", 2),
+        ("Ports", 3),
+    ];
+    for (name, value) in team {
         data[name] = json!(value);
     }
     for member in 1..=2 {
@@ -37,6 +43,8 @@ fn status() -> Value {
             ("SpeedMbps", 10_000),
             ("Weight", 10_000),
             ("SharePermille", 500),
+            ("MovedIn", if member == 1 { 4_096 } else { 2_048 }),
+            ("MovedOut", if member == 1 { 2_048 } else { 0 }),
             ("Frames", 100),
             ("Bytes", 6_400),
             ("GuidLow", member),
@@ -44,6 +52,10 @@ fn status() -> Value {
         for (field, value) in fields {
             data[&format!("Member{member}{field}")] = json!(value);
         }
+    }
+    for (place, id) in [(1, 27), (2, 27), (3, 4)] {
+        data[&format!("Event{place}Id")] = json!(id);
+        data[&format!("Event{place}AgeMs")] = json!(93_784_000 + 250 * place);
     }
     Value::Object(data)
 }
@@ -110,6 +122,10 @@ const CHANGES: &[Change] = &[
     ("events", |h| {
         h["Events"] = json!({ "Id": 9, "Message": "Port 7 is closed", "TimeCreated": "2026-01-02T03:00:00" })
     }),
+    ("last-events", |h| {
+        set(h, "Event1Id", 5);
+        set(h, "Event1AgeMs", 12_345);
+    }),
     ("unlike-speeds", |h| set(h, "Member2SpeedMbps", 25_000)),
     ("unlike-adapters", |h| h["Adapters"][1]["DriverFileName"] = json!("other.sys")),
     ("unlike-driver-versions", |h| h["Adapters"][1]["DriverVersion"] = json!("1.2.3.5")),
@@ -168,9 +184,9 @@ fn every_cause_is_found_and_every_finding_has_a_cause_here() {
         change(&mut host);
         let (code, ids) = found(&[&host], &format!("change{number}"));
         assert!(ids.iter().any(|one| one == id), "{id}: {ids:?}");
-        let note =
-            ["one-adapter", "link-state-read", "events", "unlike-speeds", "unlike-adapters"].contains(id);
-        assert_eq!(code, Some(i32::from(!note)), "{id}: {ids:?}");
+        let notes =
+            ["one-adapter", "link-state-read", "events", "last-events", "unlike-speeds", "unlike-adapters"];
+        assert_eq!(code, Some(i32::from(!notes.contains(id))), "{id}: {ids:?}");
         seen.extend(ids);
     }
     seen.extend(["settings-differ", "address-on-two-hosts"].map(str::to_owned));
@@ -207,16 +223,21 @@ fn members_are_shown_by_the_names_of_their_adapters() {
     set(&mut host, "Member2FailureReason", 2);
     set(&mut host, "Status", 1);
     set(&mut host, "DroppedBadTag", 3);
+    set(&mut host, "Event1Id", 28);
+    set(&mut host, "Event1AgeMs", 2_345);
     let path = file("show.json", &host);
     let path = path.to_str().expect("text");
     let text = printed(&["show", path]);
     for part in [
-        "switch External: Degraded, SwitchIndependent",
+        "switch External: Degraded, SwitchIndependent HyperVPort",
         "Ethernet 1",
         "PhysicalMediaDisconnected",
         "50.0%",
         "web1",
         "3 The VLAN tag",
+        "4,096 buckets of flows came to it, 2,048 left it",
+        "2.3 s ago: 28 TeamDegraded",
+        "26 h ago: 27 MemberUp",
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }
@@ -226,6 +247,9 @@ fn members_are_shown_by_the_names_of_their_adapters() {
     assert_eq!(teams["teams"][0]["members"][1]["state"], "Down");
     assert_eq!(teams["teams"][0]["members"][0]["adapter"], "Ethernet 1");
     assert_eq!(teams["teams"][0]["dropped"]["BadTag"], 3);
+    assert_eq!(teams["teams"][0]["members"][0]["numbers"]["MovedOut"], 2_048);
+    let degraded = json!({ "id": 28, "name": "TeamDegraded", "age_ms": 2_345 });
+    assert_eq!(teams["teams"][0]["last_events"][0], degraded);
 }
 
 /// As the text format demands: HELP and TYPE once before the samples of a family, no sample twice, labels quoted, names of
@@ -258,6 +282,8 @@ fn metrics_are_in_the_text_format_of_prometheus() {
         ),
         "{text}"
     );
+    let moved = r#"lbfoext_member_moved_out_total{switch="External",member="2",adapter="Ethernet 2"} 0"#;
+    assert!(text.contains(moved), "{text}");
     assert!(text.contains(r#"lbfoext_dropped_packets_total{switch="External",reason="BadTag"} 3"#), "{text}");
     assert!(samples.len() > 30);
 }

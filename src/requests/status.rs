@@ -3,6 +3,7 @@
 //! others are passed on (managing-custom-switch-feature-status-information.md). A query waits for no packet and no packet for
 //! it: the counts are read while they go on, and the tables under the read lock. IRQL <= DISPATCH_LEVEL.
 
+use crate::clock;
 use crate::kernel::pool::{PoolSlice, Tag};
 use crate::module::Module;
 use crate::ndis::feature::Question;
@@ -45,6 +46,8 @@ fn team(module: &Module, question: Question) -> NdisStatus {
             counters,
             resources: &control.resources,
             queue_fallbacks: control.default_queue_fallbacks,
+            events: &control.events,
+            now: clock::now(),
         };
         status.write(&mut |value| number(value));
     })

@@ -38,6 +38,7 @@ pub mod offload;
 pub mod oid;
 pub mod ports;
 pub mod private_oid;
+#[cfg(any(test, feature = "std"))]
 pub mod report;
 pub mod settings;
 pub mod state_machine;

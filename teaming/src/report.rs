@@ -1,185 +1,225 @@
-//! A team's state and load as plain data and as text of at most 80 columns.
-//!
-//! Filled from the team, the table and merged counters; so far tests alone print it. Below each member is the adapter
-//! that it is, by name and GUID: an index may be another adapter's after a restart.
+//! The state of a team as text of at most 80 columns: what `teamctl show` prints of a host, and what the driver's tests print
+//! of a simulated one. Made of the numbers of `status` alone, and of the adapters' names, which those do not have.
 
-use core::fmt;
+#![allow(clippy::arithmetic_side_effects, reason = "for tools and tests; not in the driver")]
 
-use crate::Storage;
-use crate::forward::Forwarding;
-use crate::forward::counters::{Counters, Load};
-use crate::forward::drop_reason::{DROP_REASONS, DropReason};
-use crate::ids::{AdapterId, BUCKETS, MEMBERS, MemberIndex};
-use crate::settings::Settings;
-use crate::team::Team;
-use crate::team::member::{Member, MemberState};
+use std::fmt;
+use std::format;
+use std::string::{String, ToString};
+use std::vec::Vec;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MemberLine {
-    pub index: MemberIndex,
-    pub member: Member,
-    /// Buckets that it carries now.
-    pub buckets: u16,
-    /// Buckets whose home it is.
-    pub home_buckets: u16,
-    pub load: Load,
+use crate::event;
+use crate::flow::HashPolicy;
+use crate::ids::MEMBERS;
+use crate::status::{EVENTS, Field, MEMBER, TEAM, team_names};
+
+/// Largest line length.
+pub const COLUMNS: usize = 80;
+
+/// What is shown.
+pub struct Report<'a> {
+    pub switch: &'a str,
+    /// A number by the name of its field; `None` if it was not told.
+    pub number: &'a dyn Fn(&str) -> Option<u64>,
+    /// The name of the adapter that is the member with this index.
+    pub name: &'a dyn Fn(u16) -> Option<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Report {
-    pub settings: Settings,
-    pub members: heapless::Vec<MemberLine, MEMBERS>,
-    pub stations: usize,
-    /// Buckets wait to change member.
-    pub moving: bool,
-    pub delivered: u64,
-    pub uplink: u64,
-    pub flooded: u64,
-    pub native: u64,
-    pub split: u64,
-    pub dropped: [u64; DropReason::COUNT],
+/// One of the last events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastEvent {
+    pub id: u16,
+    /// In the words of `EVENTS.md`.
+    pub name: &'static str,
+    pub age_ms: u64,
 }
 
-impl Report {
-    pub fn new<S: Storage>(
-        settings: &Settings,
-        team: &Team<S>,
-        forwarding: &Forwarding<S>,
-        counters: &Counters,
-    ) -> Self {
-        let owned = forwarding.table.counts();
-        let members = team.members().map(|(index, member)| MemberLine {
-            index,
-            member: *member,
-            buckets: owned.get(index.slot()).copied().unwrap_or(0),
-            home_buckets: count(team.home(), index),
-            load: counters.members.get(index.slot()).copied().unwrap_or_default(),
+/// The last events that were told, newest first.
+pub fn last_events(number: impl Fn(&str) -> Option<u64>) -> Vec<LastEvent> {
+    let event = |place: usize| {
+        let id = u16::try_from(number(&format!("Event{place}Id"))?).ok().filter(|id| *id != 0)?;
+        let name = event::kind(id).map_or("unknown", |kind| kind.name);
+        Some(LastEvent { id, name, age_ms: number(&format!("Event{place}AgeMs"))? })
+    };
+    (1..=EVENTS).map_while(event).collect()
+}
+
+/// The drops that happened: reason, sentence, count.
+pub fn drops(number: impl Fn(&str) -> Option<u64>) -> Vec<(String, &'static str, u64)> {
+    let dropped = |(name, help): (String, &'static str)| {
+        let count = number(&name).filter(|count| *count != 0)?;
+        Some((name.strip_prefix("Dropped")?.to_string(), help, count))
+    };
+    team_names().into_iter().filter_map(dropped).collect()
+}
+
+impl Report<'_> {
+    fn member(&self, index: usize, field: &str) -> Option<u64> {
+        (self.number)(&format!("Member{index}{field}"))
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let number = |field: &str| (self.number)(field);
+        let counted = |field: &str| number(field).map_or_else(|| "?".to_string(), count);
+        let policy = number("LoadBalancingAlgorithm").and_then(HashPolicy::from_number);
+        let mut lines = Vec::from([
+            format!(
+                "switch {}: {}, {} {}, {} ports",
+                self.switch,
+                word_of(&TEAM, "Status", number("Status")),
+                word_of(&TEAM, "TeamingMode", number("TeamingMode")),
+                policy.map_or("?", HashPolicy::name),
+                counted("Ports")
+            ),
+            "member  Mb/s  share          frames             bytes queues  state".to_string(),
+        ]);
+        for index in 1..=MEMBERS {
+            if self.member(index, "State").is_some_and(|state| state != 0) {
+                lines.extend(self.member_lines(index));
+            }
+        }
+        if number("MovingFlows") == Some(1) {
+            lines.push("flows wait for a gap to change member".to_string());
+        }
+        lines.push(format!(
+            "{} packets to one vNIC, {} to a member, {} to several",
+            counted("Delivered"),
+            counted("Uplink"),
+            counted("Flooded")
+        ));
+        let dropped =
+            |(_, why, times): (String, &str, u64)| wrap(&format!("{} {why}", count(times)), "dropped", "  ");
+        lines.extend(drops(number).into_iter().flat_map(dropped));
+        let events = last_events(number);
+        if !events.is_empty() {
+            lines.push("last events, the newest first".to_string());
+        }
+        let told = |event: LastEvent| format!("{:>11} ago: {} {}", span(event.age_ms), event.id, event.name);
+        lines.extend(events.into_iter().map(told));
+        lines
+    }
+
+    fn member_lines(&self, index: usize) -> Vec<String> {
+        let told = |field: &str| self.member(index, field);
+        let number = |field: &str| told(field).unwrap_or(0);
+        let name = u16::try_from(index).ok().and_then(|index| (self.name)(index));
+        let mut lines = Vec::from([format!("    {index:>2}  {}", name.unwrap_or_default())]);
+        let why = match word_of(&MEMBER, "FailureReason", told("FailureReason")) {
+            why if why == "NoFailure" => String::new(),
+            why => format!(" {why}"),
+        };
+        lines.push(match (number("GuidHigh"), number("GuidLow")) {
+            (0, 0) => format!("        adapter not known yet{why}"),
+            (high, low) => format!("        {}{why}", guid(high, low)),
         });
-        Self {
-            settings: *settings,
-            members: members.collect(),
-            stations: forwarding.ports.len(),
-            moving: forwarding.moving(),
-            delivered: counters.delivered,
-            uplink: counters.uplink,
-            flooded: counters.flooded,
-            native: counters.native,
-            split: counters.split,
-            dropped: counters.dropped,
+        if number("WeightIsSet") == 1 {
+            lines.push(format!("        weight {} is set", count(number("Weight"))));
         }
-    }
-
-    pub fn dropped(&self, reason: DropReason) -> u64 {
-        self.dropped.get(reason.index()).copied().unwrap_or(0)
+        if (number("MovedIn"), number("MovedOut")) != (0, 0) {
+            let [came, left] = ["MovedIn", "MovedOut"].map(|field| count(number(field)));
+            lines.push(format!("        {came} buckets of flows came to it, {left} left it"));
+        }
+        lines.push(format!(
+            "{:>12} {:>4}.{}% {:>14} {:>17} {:>6}  {}",
+            number("SpeedMbps"),
+            number("SharePermille") / 10,
+            number("SharePermille") % 10,
+            count(number("Frames")),
+            count(number("Bytes")),
+            number("Queues"),
+            word_of(&MEMBER, "State", told("State")),
+        ));
+        lines
     }
 }
 
-fn count(home: &[u8], index: MemberIndex) -> u16 {
-    u16::try_from(home.iter().filter(|&&owner| owner == index.get()).count()).unwrap_or(u16::MAX)
-}
-
-impl fmt::Display for Report {
+impl fmt::Display for Report<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { settings, delivered, uplink, flooded, native, split, .. } = self;
-        writeln!(
-            out,
-            "team {} {}, {} stations",
-            settings.mode.name(),
-            settings.policy.name(),
-            self.stations
-        )?;
-        writeln!(
-            out,
-            "{:>6} {:<28} {:>7} {:>6} {:>6} {:>10} {:>9}",
-            "member", "state", "speed", "share", "home", "frames", "bytes"
-        )?;
-        for line in &self.members {
-            write!(out, "{:>6} {:<28} ", line.index.get(), state(&line.member))?;
-            match line.member.speed {
-                Some(speed) => Scaled(speed).fmt(out)?,
-                None => write!(out, "{:>7}", "?")?,
-            }
-            out.write_str(" ")?;
-            Share(line.buckets).fmt(out)?;
-            out.write_str(" ")?;
-            Share(line.home_buckets).fmt(out)?;
-            write!(out, " {:>10}   ", line.load.frames)?;
-            Scaled(line.load.bytes).fmt(out)?;
-            writeln!(out)?;
-            identity(&line.member, out)?;
-        }
-        if self.moving {
-            writeln!(out, "flows wait for a gap to change member")?;
-        }
-        writeln!(
-            out,
-            "delivered {delivered}, uplink {uplink}, flooded {flooded}, native {native}, split {split}"
-        )?;
-        for reason in DROP_REASONS {
-            let count = self.dropped(reason);
-            if count != 0 {
-                writeln!(out, "dropped {count}: {}", reason.sentence())?;
-            }
-        }
-        Ok(())
+        self.lines().iter().try_for_each(|line| writeln!(out, "{}", line.trim_end()))
     }
 }
 
-/// The state, or in LBFO's words why it carries nothing.
-const fn state(member: &Member) -> &'static str {
-    match member.state {
-        MemberState::Active => "Active",
-        MemberState::Absent
-        | MemberState::Created
-        | MemberState::Down { .. }
-        | MemberState::Settling { .. } => member.state.failure_reason().name(),
+/// The word for a number of a field, or the number itself; `?` if it was not told.
+pub fn word_of(fields: &[Field], name: &str, number: Option<u64>) -> String {
+    let help = fields.iter().find(|field| field.name == name).map_or("", |field| field.help);
+    number.map_or_else(|| "?".to_string(), |number| word(help, number))
+}
+
+/// Descriptions name their numbers as in "0 Up, 1 Degraded".
+fn word(help: &str, number: u64) -> String {
+    let named = help.split(", ").filter_map(|part| part.split_once(' '));
+    let found = named.filter(|(n, _)| n.parse() == Ok(number)).map(|(_, word)| word.to_string());
+    found.last().unwrap_or_else(|| number.to_string())
+}
+
+/// A GUID from its halves, as its text has them.
+fn guid(high: u64, low: u64) -> String {
+    let (a, b, c) = (high >> 32, high >> 16 & 0xFFFF, high & 0xFFFF);
+    let (d, e) = (low >> 48, low & 0xFFFF_FFFF_FFFF);
+    format!("{{{a:08X}-{b:04X}-{c:04X}-{d:04X}-{e:012X}}}")
+}
+
+/// A time in the unit that suits it.
+pub fn span(ms: u64) -> String {
+    let seconds = ms / 1_000;
+    match seconds {
+        0..120 => format!("{seconds}.{} s", ms % 1_000 / 100),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} days", count(seconds / 86_400)),
     }
 }
 
-/// The adapter, one line for its name and one for its GUID.
-fn identity(member: &Member, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-    if member.name.is_known() {
-        writeln!(out, "       {}", member.name)?;
-    }
-    match member.adapter {
-        AdapterId::UNKNOWN => writeln!(out, "       adapter not known yet"),
-        adapter => writeln!(out, "       {adapter}"),
-    }?;
-    match member.settings.weight {
-        Some(weight) => writeln!(out, "       weight {weight} is set"),
-        None => Ok(()),
-    }
-}
-
-/// Part of all buckets in per cent, six columns.
-struct Share(u16);
-
-impl fmt::Display for Share {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let per_mille = usize::from(self.0).saturating_mul(1000).saturating_add(BUCKETS / 2) / BUCKETS;
-        write!(out, "{:>3}.{}%", per_mille / 10, per_mille % 10)
-    }
-}
-
-/// A number with a decimal multiple, seven columns.
-struct Scaled(u64);
-
-impl fmt::Display for Scaled {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const MULTIPLES: [(u64, char); 6] = [
-            (1_000_000_000_000_000_000, 'E'),
-            (1_000_000_000_000_000, 'P'),
-            (1_000_000_000_000, 'T'),
-            (1_000_000_000, 'G'),
-            (1_000_000, 'M'),
-            (1_000, 'k'),
-        ];
-        match MULTIPLES.iter().find(|(unit, _)| self.0 >= *unit) {
-            Some((unit, letter)) => {
-                let tenths = self.0.checked_div(unit / 10).unwrap_or(0);
-                write!(out, "{:>4}.{}{letter}", tenths / 10, tenths % 10)
-            }
-            None => write!(out, "{:>6} ", self.0),
+/// Wraps a text into lines; the first starts with `first` and a space, the others with `indent`.
+pub fn wrap(text: &str, first: &str, indent: &str) -> Vec<String> {
+    let mut lines = Vec::from([first.to_string()]);
+    for word in text.split_whitespace() {
+        match lines.last_mut().filter(|line| line.chars().count() + word.chars().count() < COLUMNS) {
+            Some(line) => *line += &format!(" {word}"),
+            None => lines.push(format!("{indent}{word}")),
         }
+    }
+    lines
+}
+
+/// The number with separators, as 10,863.
+pub fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.char_indices() {
+        if place != 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_carry_separators() {
+        assert_eq!(count(0), "0");
+        assert_eq!(count(999), "999");
+        assert_eq!(count(1_000), "1,000");
+        assert_eq!(count(12_345_678), "12,345,678");
+    }
+
+    #[test]
+    fn a_long_sentence_is_broken_between_words() {
+        let text = ["words"; 40].join(" ");
+        let lines = wrap(&text, " ", "    ");
+        assert!(lines.len() == 4 && lines.iter().all(|line| line.len() <= COLUMNS), "{lines:?}");
+        let joined: Vec<&str> = lines.iter().map(|line| line.trim()).collect();
+        assert_eq!(joined.join(" "), text);
+    }
+
+    #[test]
+    fn a_time_is_told_in_the_unit_that_suits_it() {
+        let times = [0, 199, 119_999, 120_000, 7_199_999, 7_200_000, 172_799_999, 172_800_000];
+        let told = ["0.0 s", "0.1 s", "119.9 s", "2 min", "119 min", "2 h", "47 h", "2 days"];
+        assert_eq!(times.map(span), told);
     }
 }

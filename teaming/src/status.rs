@@ -7,10 +7,11 @@
 //! tables below.
 
 use crate::Storage;
+use crate::event::journal::Journal;
 use crate::forward::Forwarding;
 use crate::forward::counters::Counters;
 use crate::forward::drop_reason::DROP_REASONS;
-use crate::ids::{BUCKETS, MEMBERS, MemberIndex, MemberSet, PortId};
+use crate::ids::{BUCKETS, MEMBERS, MemberIndex, MemberSet, PortId, Ticks};
 use crate::offload::OffloadResources;
 use crate::oid::Resource;
 use crate::settings::{Settings, TeamingMode};
@@ -57,7 +58,7 @@ pub const TEAM: [Field; 15] = [
 ];
 
 /// The fields of each member; their names begin with `Member` and its index.
-pub const MEMBER: [Field; 12] = [
+pub const MEMBER: [Field; 14] = [
     field("State", "0 Absent, 1 Created, 2 Down, 3 Settling, 4 Active"),
     field(
         "FailureReason",
@@ -69,11 +70,22 @@ pub const MEMBER: [Field; 12] = [
     field("Weight", "Its share of the flows against those of others, in Mb/s"),
     field("WeightIsSet", "1 if the weight is a setting"),
     field("SharePermille", "Its part of all flows now"),
+    field("MovedIn", "Buckets of flows, 4096 in all, that came to it"),
+    field("MovedOut", "Buckets of flows, 4096 in all, that left it"),
     field("Frames", "Frames sent through it"),
     field("Bytes", "Bytes sent through it"),
     field("Queues", "Queues that it holds"),
     field("GuidHigh", "First half of its adapter's InterfaceGuid; 0 if it is not known"),
     field("GuidLow", "Second half"),
+];
+
+/// Number of events that are told.
+pub const EVENTS: usize = 8;
+
+/// The fields of each of the last events; their names begin with `Event` and its place, 1 for the newest.
+pub const EVENT: [Field; 2] = [
+    field("Id", "As in EVENTS.md; 0 if there were no more"),
+    field("AgeMs", "Milliseconds since it happened, without those that the host slept"),
 ];
 
 /// The fields of the class about a port.
@@ -90,7 +102,8 @@ pub const PORT: [Field; 6] = [
 ];
 
 /// Fields of the class about the team.
-pub const TEAM_FIELDS: usize = TEAM.len() + DROP_REASONS.len() + MEMBERS * MEMBER.len();
+pub const TEAM_FIELDS: usize =
+    TEAM.len() + DROP_REASONS.len() + MEMBERS * MEMBER.len() + EVENTS * EVENT.len();
 
 /// What the status of the team is made of.
 pub struct TeamStatus<'a, S: Storage> {
@@ -101,6 +114,8 @@ pub struct TeamStatus<'a, S: Storage> {
     pub counters: &'a Counters,
     pub resources: &'a OffloadResources<S>,
     pub queue_fallbacks: u64,
+    pub events: &'a Journal<S>,
+    pub now: Ticks,
 }
 
 impl<S: Storage> TeamStatus<'_, S> {
@@ -140,6 +155,20 @@ impl<S: Storage> TeamStatus<'_, S> {
             out(counters.dropped(reason));
         }
         self.members(out);
+        self.events(out);
+    }
+
+    #[inline(never)] // a frame of its own
+    fn events(&self, out: &mut impl FnMut(u64)) {
+        let mut newest = self.events.newest();
+        for _ in 0..EVENTS {
+            let (id, age) = match newest.next() {
+                Some((at, event)) => (event.id(), self.now.since(at)),
+                None => (0, Ticks::ZERO),
+            };
+            out(id.into());
+            out(age.as_us() / 1_000);
+        }
     }
 
     #[inline(never)] // a frame of its own
@@ -160,6 +189,9 @@ impl<S: Storage> TeamStatus<'_, S> {
             let member = self.team.member(index);
             state_words(member, out);
             out(share_per_mille(share));
+            let moves = self.forwarding.table.moves(index);
+            out(moves.into);
+            out(moves.out_of);
             out(load.frames);
             out(load.bytes);
             out(queues.into());
@@ -253,7 +285,10 @@ pub fn team_names() -> std::vec::Vec<(std::string::String, &'static str)> {
     let members = (1..=MEMBERS).flat_map(|index| {
         MEMBER.iter().map(move |field| (std::format!("Member{index}{}", field.name), field.help))
     });
-    team.chain(drops).chain(members).collect()
+    let events = (1..=EVENTS).flat_map(|place| {
+        EVENT.iter().map(move |field| (std::format!("Event{place}{}", field.name), field.help))
+    });
+    team.chain(drops).chain(members).chain(events).collect()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use teaming::Heap;
 use teaming::ids::{BUCKETS, Bucket, MEMBERS, MemberIndex, MemberSet, Ticks};
 use teaming::settings::Settings;
-use teaming::team::buckets::{BucketActivity, Moved, RebalanceTimers, Table, View};
+use teaming::team::buckets::{BucketActivity, MOVES, Moved, Moves, RebalanceTimers, Table, View};
 use teaming::team::home::Weights;
 use teaming::team::home::fill_home;
 use teaming::team::member::{LinkState, Member, MemberEvent};
@@ -19,6 +19,8 @@ struct Bench {
     home: Vec<u8>,
     weights: Weights,
     all: MemberSet,
+    /// By slot, from what every call changed.
+    moves: [Moves; MEMBERS],
 }
 
 fn member(number: u8) -> MemberIndex {
@@ -32,19 +34,45 @@ fn bench(speeds: &[u32], pace: RebalanceTimers) -> Bench {
     fill_home(&mut home, &weights);
     let stamps = (0..BUCKETS).map(|_| BucketActivity::EMPTY).collect();
     let all = (0..speeds.len()).filter_map(MemberIndex::from_slot).collect();
-    let mut bench = Bench { table: Table::new(vec![0; BUCKETS], stamps, pace), home, weights, all };
+    let table = Table::new(vec![0; BUCKETS], stamps, vec![Moves::NONE; MOVES], pace);
+    let mut bench = Bench { table, home, weights, all, moves: [Moves::NONE; MEMBERS] };
     bench.publish(all, Ticks::ZERO);
     bench
 }
 
 impl Bench {
     fn publish(&mut self, live: MemberSet, now: Ticks) -> Moved {
+        let before = self.owners();
         let view = View { live, weights: &self.weights, home: &self.home };
-        self.table.publish(&view, now)
+        let moved = self.table.publish(&view, now);
+        self.assert_moves_are_counted(&before);
+        moved
     }
 
     fn settle(&mut self, now: Ticks) -> Moved {
-        self.table.settle(&self.home, now)
+        let before = self.owners();
+        let moved = self.table.settle(&self.home, now);
+        self.assert_moves_are_counted(&before);
+        moved
+    }
+
+    /// After a call, which moves a bucket at most once.
+    fn assert_moves_are_counted(&mut self, before: &[u8]) {
+        let after = self.owners();
+        for (&from, &to) in before.iter().zip(&after).filter(|(from, to)| from != to) {
+            if let Some(from) = MemberIndex::new(from) {
+                self.moves[from.slot()].out_of += 1;
+            }
+            if let Some(to) = MemberIndex::new(to) {
+                self.moves[to.slot()].into += 1;
+            }
+        }
+        for slot in 0..MEMBERS {
+            let member = MemberIndex::from_slot(slot).unwrap();
+            let moves = self.table.moves(member);
+            assert_eq!(moves, self.moves[slot], "member {member:?}");
+            assert_eq!(moves.into - moves.out_of, buckets_of(&after, member) as u64, "member {member:?}");
+        }
     }
 
     /// Publishes, and settles until nothing waits. Gives all that moved, and how many calls it took.
@@ -115,6 +143,31 @@ proptest! {
                 prop_assert!(old == new || old == dead.get());
                 prop_assert!(MemberIndex::new(new).is_some_and(|owner| live.contains(owner)) || live.is_empty());
             }
+        }
+    }
+
+    /// `Bench` compares the counts after every call with what it changed.
+    #[test]
+    fn what_came_to_each_member_and_left_it_is_counted_whatever_moved_it(
+        speeds in any_speeds(), patient in any::<bool>(),
+        steps in prop::collection::vec((any::<u32>(), 0..200_u64, 0..4_usize), 1..12),
+    ) {
+        let mut bench = bench(&speeds, if patient { PATIENT } else { AT_ONCE });
+        let mut now = 1;
+        for (bits, later, turn) in steps {
+            if turn == 3 {
+                // No home map is made yet.
+                bench.weights = [0; MEMBERS];
+                bench.home.fill(0);
+            } else {
+                bench.weights[..speeds.len()].copy_from_slice(&speeds);
+                bench.weights[..speeds.len()].rotate_left(turn % speeds.len());
+                fill_home(&mut bench.home, &bench.weights);
+            }
+            now += later;
+            let live = (0..speeds.len()).filter(|slot| bits >> slot & 1 == 1).filter_map(MemberIndex::from_slot);
+            bench.publish(live.collect(), Ticks::from_ms(now));
+            bench.settle(Ticks::from_ms(now + later / 2));
         }
     }
 
@@ -339,7 +392,8 @@ fn a_failure_that_is_too_much_work_for_one_call_is_over_in_one_and_spread_by_mor
 fn fresh_bench(speeds: &[u32], live: MemberSet) -> Bench {
     let mut other = bench(speeds, AT_ONCE);
     let stamps = (0..BUCKETS).map(|_| BucketActivity::EMPTY).collect();
-    other.table = Table::new(vec![0; BUCKETS], stamps, AT_ONCE);
+    other.table = Table::new(vec![0; BUCKETS], stamps, vec![Moves::NONE; MOVES], AT_ONCE);
+    other.moves = [Moves::NONE; MEMBERS];
     other.publish_whole(live);
     other
 }

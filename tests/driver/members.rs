@@ -2,7 +2,7 @@
 //! registry says of an adapter holds for it under whatever index.
 
 use super::events::{Seen, after, member as index};
-use super::module::{look, report};
+use super::module::{homes, look, report};
 use lbfoext::trace::Event;
 use std::sync::Arc;
 use teaming::ids::{AdapterId, BUCKETS, MemberIndex};
@@ -58,10 +58,10 @@ fn every_member_is_known_by_guid_and_name_however_the_driver_comes_to_know_it() 
         for index in 1..=4 {
             assert_eq!(known(&net, index), expected(index.into()), "seed {seed}, attached again");
         }
-        let text = report(&net).to_string();
+        let text = report(&net);
         for index in 1..=4 {
             let (adapter, name) = expected(index);
-            assert!(text.contains(&format!("       {name}\n       {adapter}\n")), "{text}");
+            assert!(text.contains(&format!("     {index}  {name}\n        {adapter}\n")), "{text}");
         }
         net.finish().assert_clean();
     }
@@ -181,9 +181,7 @@ fn the_first_packet_finds_the_weights_that_were_set_before_the_start() {
         net.attach();
         if seed % 3 == 0 {
             // The arrays told every member: the map that the first packets find is the one that stays.
-            let homes: Vec<u64> =
-                report(&net).members.iter().map(|line| per_cent(line.home_buckets)).collect();
-            assert_eq!(homes, [40, 10, 25, 25], "seed {seed}");
+            assert_eq!(homes(&net).map(per_cent)[..5], [40, 10, 25, 25, 0], "seed {seed}");
         }
         net.advance(100 * MS);
         assert_eq!(shares(&net, 4), [40, 10, 25, 25], "seed {seed}");
@@ -211,7 +209,7 @@ fn a_weight_follows_its_adapter_to_another_index() {
         net.rename(3, |identity| *identity = Identity::new(9));
         net.replug(3);
         net.advance(MINUTE);
-        let text = report(&net).to_string();
+        let text = report(&net);
         assert_eq!(text.matches("is set").count(), 1, "{text}");
         assert_eq!(member(&net, 3).settings, MemberSettings::DEFAULT);
         net.finish().assert_clean();

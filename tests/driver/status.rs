@@ -66,7 +66,8 @@ fn the_state_of_every_member_is_told_in_the_words_of_lbfo() {
         net.fail(3);
         assert_eq!(of_team(&net, &["Status", "ActiveMembers"]), [2, 0], "seed {seed}");
         // NicNotPresent.
-        assert_eq!(of_team(&net, &["Member1State", "Member1FailureReason", "Member32State"]), [0, 5, 0]);
+        let gone = ["Member1State", "Member1FailureReason", "Member1SpeedMbps", "Member32State"];
+        assert_eq!(of_team(&net, &gone), [0, 5, 0, 0], "{}", report(&net));
         net.finish().assert_clean();
     }
 }
@@ -81,11 +82,15 @@ fn every_member_is_told_by_guid_and_with_the_weight_that_is_set() {
         let halves = [u64::from_be_bytes([d, c, b, a, f, e, h, g]), u64::from_be_bytes(low)];
         let field = |name: &str| all[&format!("Member{index}{name}")];
         assert_eq!([field("GuidHigh"), field("GuidLow")], halves, "member {index}");
-        let line = report(&net).members.into_iter().find(|line| line.index.nic().get() == index);
-        let line = line.expect("it is reported");
-        assert_eq!(field("Weight"), u64::from(line.member.weight));
+        let member = MemberIndex::new(index as u8).expect("a member");
+        let known = look(&net, |module| {
+            let buckets = module.forwarding.read().table.counts()[member.slot()];
+            (module.control.lock().team.member(member).weight, buckets)
+        });
+        let (weight, buckets) = known.expect("it is attached");
+        assert_eq!(field("Weight"), u64::from(weight));
         assert_eq!(field("WeightIsSet"), u64::from(index == 3));
-        assert_eq!(field("SharePermille"), (u64::from(line.buckets) * 1_000 + 2_048) / 4_096);
+        assert_eq!(field("SharePermille"), (u64::from(buckets) * 1_000 + 2_048) / 4_096);
     }
     assert_eq!(all["Member3Weight"], 40_000);
     net.finish().assert_clean();
@@ -115,6 +120,87 @@ fn frames_bytes_and_drops_are_those_that_were_sent_whatever_processor_counted_th
         let port = ask(&net, Some(net.vm(1).port));
         assert_eq!(port["Frames"], 80, "seed {seed}");
         assert!(port["Bytes"] > 80 * 14 && members("Bytes") >= 3 * port["Bytes"] - 3 * 80 * 40);
+        net.finish().assert_clean();
+    }
+}
+
+/// Id and age in ms of the events that are told, without places that no event has.
+fn last_events(net: &Net) -> Vec<(u64, u64)> {
+    let all = ask(net, None);
+    let of = |place: u64, field: &str| all[&format!("Event{place}{field}")];
+    let told: Vec<_> = (1..=8).map(|place| (of(place, "Id"), of(place, "AgeMs"))).collect();
+    let there = told.iter().position(|event| *event == (0, 0)).unwrap_or(told.len());
+    assert!(told[there..].iter().all(|event| *event == (0, 0)), "{told:?}");
+    told[..there].to_vec()
+}
+
+/// The same of the driver's own ring, with its time.
+fn newest_of_the_ring(net: &Net) -> (u64, Vec<(u64, u64)>) {
+    let look_at = |module: &lbfoext::module::Module| {
+        let control = module.control.lock();
+        let all: Vec<_> =
+            control.events.iter().map(|(at, event)| (u64::from(event.id()), at.get())).collect();
+        (lbfoext::clock::now().get(), all.into_iter().rev().take(8).collect())
+    };
+    look(net, look_at).expect("it is attached")
+}
+
+#[test]
+fn the_last_events_are_told_by_id_and_age_the_newest_first() {
+    for seed in 0..6 {
+        let net = Scenario::new(seed).members(&[10, 10]).setting("LinkUpDelayMs", Value::Dword(0)).start();
+        let check = |what: &str| {
+            let (before, ring) = newest_of_the_ring(&net);
+            let told = last_events(&net);
+            let (after, _) = newest_of_the_ring(&net);
+            assert_eq!(told.len(), ring.len(), "{what}");
+            for (&(id, age), &(kept, at)) in told.iter().zip(&ring) {
+                let ages = (before - at) / 10_000..=(after - at) / 10_000;
+                assert!(id == kept && ages.contains(&age), "{what}: {told:?} {ring:?}\n{}", report(&net));
+            }
+        };
+        check("at the start");
+        // More than the driver's ring keeps.
+        for round in 0..100 {
+            net.fail(2);
+            net.advance(3 * MS);
+            check("down");
+            net.restore(2);
+            net.advance(700 * MS + round);
+            check("up");
+        }
+        // What an administrator wants to see first: TeamDegraded and TeamWhole.
+        let ids: Vec<u64> = last_events(&net).into_iter().map(|(id, _)| id).collect();
+        assert!(ids.len() == 8 && ids.contains(&28) && ids.contains(&30), "{ids:?}");
+        net.finish().assert_clean();
+    }
+}
+
+#[test]
+fn every_failover_and_return_counts_as_flows_that_left_one_member_and_came_to_another() {
+    for (seed, gap) in [(0, 0), (1, 0), (2, 500), (3, 500)] {
+        let net = Scenario::new(seed)
+            .members(&[10, 10])
+            .vms(1)
+            .setting("LinkUpDelayMs", Value::Dword(0))
+            .setting("FlowletGapUs", Value::Dword(gap))
+            .start();
+        net.advance(100 * MS);
+        let fields = ["Member1MovedIn", "Member1MovedOut", "Member2MovedIn", "Member2MovedOut"];
+        let moved = || of_team(&net, &fields);
+        let start = moved();
+        // A member carries what came and did not leave.
+        assert_eq!([start[0] - start[1], start[2] - start[3]], [2_048; 2], "{}", report(&net));
+        let since = || -> Vec<u64> { moved().iter().zip(&start).map(|(now, start)| now - start).collect() };
+        for n in 1..=4 {
+            net.fail(2);
+            let [times, before] = [n * 2_048, (n - 1) * 2_048];
+            assert_eq!(since(), [times, before, before, times], "gap {gap}\n{}", report(&net));
+            net.restore(2);
+            net.advance(700 * MS);
+            assert_eq!(since(), [times; 4], "gap {gap}\n{}", report(&net));
+        }
+        assert_eq!(of_team(&net, &["Member3MovedIn", "Member3MovedOut"]), [0, 0]);
         net.finish().assert_clean();
     }
 }

@@ -3,8 +3,9 @@
 use super::{Findings, Severity};
 use crate::host::{EXTENSION, Event, FIRST_BUILD, MemberStatus, Switch, TeamStatus};
 use crate::nearest;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use teaming::event::{self, catalog::Level};
+use teaming::report::{LastEvent, span};
 use teaming::settings::{Lookup, SETTINGS, Settings};
 
 /// Drops after which somebody should look, with what to do.
@@ -129,6 +130,7 @@ fn running(findings: &mut Findings<'_>, switch: &Switch) {
     };
     team(findings, switch, status);
     drops(findings, switch, status);
+    last_events(findings, switch, status);
 }
 
 fn team(findings: &mut Findings<'_>, switch: &Switch, status: &TeamStatus) {
@@ -251,6 +253,17 @@ fn settings(findings: &mut Findings<'_>) {
                 format!("Delete the value; nearest are {}.", nearest::of(name, known()).join(", ")),
             );
         }
+    }
+}
+
+/// What happened last that somebody should act upon and the event log does not have.
+fn last_events(findings: &mut Findings<'_>, switch: &Switch, status: &TeamStatus) {
+    let mut told = BTreeSet::new();
+    for LastEvent { id, name, age_ms } in status.last_events() {
+        let kind = event::kind(id).filter(|kind| kind.level <= Level::Warning && !kind.in_system_log);
+        let Some(kind) = kind.filter(|_| told.insert(id)) else { continue };
+        let found = format!("Switch '{}' had event {id} {name}, last {} before.", switch.name, span(age_ms));
+        findings.add(Severity::Note, "last-events", found, kind.text[2]);
     }
 }
 

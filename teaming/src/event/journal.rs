@@ -66,6 +66,16 @@ impl<S: Storage> Journal<S> {
         older.iter().chain(newer).copied().flatten()
     }
 
+    /// The same, newest first.
+    pub fn newest(&self) -> impl Iterator<Item = Recorded> {
+        let slots = self.ring.len();
+        let back = 1..=u64::try_from(slots).unwrap_or(u64::MAX);
+        back.map_while(move |back| {
+            let number = self.kept.checked_sub(back)?;
+            self.ring.get(slot(number, slots)).copied().flatten()
+        })
+    }
+
     /// Keeps an event, in place of the oldest. `traced`: some session wants it. Returns whether the writer must be woken.
     pub fn push(&mut self, now: Ticks, event: Event, traced: bool) -> bool {
         self.keep((now, event));

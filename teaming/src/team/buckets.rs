@@ -7,7 +7,7 @@
 //!
 //! A bucket leaves a member that is not live at once. A bucket on a live member that belongs to another one moves
 //! *voluntarily*: when no packet has used it for longer than the flowlet gap, or at the deadline. A move at the deadline can
-//! reorder packets, and is counted.
+//! reorder packets, and is counted. So is, for each member, what came to it and left it (`Moves`).
 //!
 //! `forward` owns the table: it is changed under the write lock and read under the read lock. `team` builds the home map.
 
@@ -69,6 +69,45 @@ impl Default for BucketActivity {
     }
 }
 
+/// Buckets that came to a member and that left it, since the table was made. At any time it carries the difference: the
+/// buckets that came when no member had them count, and so do those that left when no member was live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Moves {
+    pub into: u64,
+    pub out_of: u64,
+}
+
+impl Moves {
+    pub const NONE: Self = Self { into: 0, out_of: 0 };
+}
+
+/// Length of the table of `Moves`, by member number: a power of two above all of them, so that no bound is checked.
+pub const MOVES: usize = 64;
+
+const _: () = assert!(MOVES.is_power_of_two() && MOVES > MEMBERS);
+
+/// Counts that a bucket came to a member; 0 is none.
+#[inline(always)]
+fn came(moves: &mut [Moves; MOVES], to: u8) {
+    if let Some(count) = moves.get_mut(usize::from(to) % MOVES) {
+        count.into = count.into.wrapping_add(1);
+    }
+}
+
+/// Counts that buckets left a member; 0 is none.
+#[inline(always)]
+fn left(moves: &mut [Moves; MOVES], from: u8, buckets: u32) {
+    if let Some(count) = moves.get_mut(usize::from(from) % MOVES) {
+        count.out_of = count.out_of.wrapping_add(buckets.into());
+    }
+}
+
+#[inline(always)]
+fn moves_from_to(moves: &mut [Moves; MOVES], from: u8, to: u8) {
+    left(moves, from, 1);
+    came(moves, to);
+}
+
 const UNIT_SHIFT: u32 = 4;
 /// By how much, in units, the clock of another processor may be ahead of the caller's.
 const AHEAD_MAX: u32 = 1 << 16;
@@ -79,6 +118,7 @@ const WAITING: u8 = 0x80;
 pub struct Table<S: Storage> {
     owners: S::Of<u8>,
     stamps: S::Of<BucketActivity>,
+    moves: S::Of<Moves>,
     pace: RebalanceTimers,
     waiting: u32,
     /// The first bucket that the last walk did not compute, because one call may not take longer.
@@ -88,12 +128,18 @@ pub struct Table<S: Storage> {
 }
 
 impl<S: Storage> Table<S> {
-    /// Both slices are `BUCKETS` long.
-    pub fn new(mut owners: S::Of<u8>, stamps: S::Of<BucketActivity>, pace: RebalanceTimers) -> Self {
+    /// The first two slices are `BUCKETS` long, the last one `MOVES`.
+    pub fn new(
+        mut owners: S::Of<u8>,
+        stamps: S::Of<BucketActivity>,
+        moves: S::Of<Moves>,
+        pace: RebalanceTimers,
+    ) -> Self {
         owners.fill(0);
         Self {
             owners,
             stamps,
+            moves,
             pace,
             waiting: 0,
             left_at: None,
@@ -153,6 +199,11 @@ impl<S: Storage> Table<S> {
         counts
     }
 
+    /// What came to a member and left it.
+    pub fn moves(&self, member: MemberIndex) -> Moves {
+        self.moves.get(usize::from(member.get())).copied().unwrap_or_default()
+    }
+
     /// Computes the table for a new view. Afterwards no bucket is on a member that is not live, unless there is no live one.
     /// If one call would take too long, the rest of these buckets is lent to one member, and `settle` continues.
     #[inline(never)] // not below what its caller calls next
@@ -177,7 +228,12 @@ impl<S: Storage> Table<S> {
         if self.live.has_number(carrier) && self.owners.iter().all(|owner| *owner == carrier) {
             return Moved::default();
         }
-        self.owners.fill(self.live.iter().next().map_or(0, MemberIndex::get));
+        let carrier = self.live.iter().next().map_or(0, MemberIndex::get);
+        if let Some(moves) = self.moves.first_chunk_mut() {
+            let others = self.owners.iter().map(|owner| owner & !WAITING).filter(|from| *from != carrier);
+            others.for_each(|from| moves_from_to(moves, from, carrier));
+        }
+        self.owners.fill(carrier);
         (self.waiting, self.left_at) = (0, None);
         Moved { forced: u32::try_from(self.owners.len()).unwrap_or(u32::MAX), ..Moved::default() }
     }
@@ -189,18 +245,26 @@ impl<S: Storage> Table<S> {
         /// Number of buckets that are compared with one branch for all of them.
         const TOGETHER: usize = 16;
         let mut lending = Lending::among(self.live, &self.weights);
+        let sole = lending.sole();
         let mut moved = Moved::default();
+        let Some(moves) = self.moves.first_chunk_mut() else { return moved };
         for dead in died.iter().map(MemberIndex::get) {
+            let before = moved.forced;
             for (chunk, owners) in self.owners.as_chunks_mut::<TOGETHER>().0.iter_mut().enumerate() {
                 if !owners.iter().fold(false, |has, owner| has | (*owner == dead)) {
                     continue;
                 }
                 let first = chunk.wrapping_mul(TOGETHER);
                 for (owner, number) in owners.iter_mut().zip(first..).filter(|(owner, _)| **owner == dead) {
-                    *owner = lending.borrower(number).unwrap_or(lending.heaviest());
+                    *owner = match sole {
+                        Some(sole) => sole,
+                        None => lending.borrower(number).unwrap_or(lending.heaviest()),
+                    };
+                    came(moves, *owner);
                     moved.forced = moved.forced.wrapping_add(1);
                 }
             }
+            left(moves, dead, moved.forced.wrapping_sub(before));
         }
         self.left_at = lending.left_at();
         moved
@@ -218,6 +282,7 @@ impl<S: Storage> Table<S> {
         }
         let mut lending = Lending::among(self.live, &self.weights);
         let clock = Clock::new(now, self.pace);
+        let Some(moves) = self.moves.first_chunk_mut() else { return moved };
         let buckets = self.owners.iter_mut().zip(self.stamps.iter_mut()).zip(home);
         for (number, ((owner, stamp), &home)) in buckets.enumerate() {
             if *owner & WAITING == 0 {
@@ -229,6 +294,7 @@ impl<S: Storage> Table<S> {
                     if self.live.has_number(home) { Some(home) } else { lending.borrower(number) }
             {
                 // `target` is another member than the present one: the last `publish` found that.
+                moves_from_to(moves, *owner & !WAITING, target);
                 *owner = target;
                 moved.idle = moved.idle.wrapping_add(u32::from(is_idle));
                 moved.deadline_moves = moved.deadline_moves.wrapping_add(u32::from(!is_idle));
@@ -250,6 +316,7 @@ impl<S: Storage> Table<S> {
         let (Some(owners), Some(stamps)) = (self.owners.get_mut(from..), self.stamps.get_mut(from..)) else {
             return moved;
         };
+        let Some(moves) = self.moves.first_chunk_mut() else { return moved };
         let homes = home.get(from..).unwrap_or_default();
         for (number, ((owner, stamp), &home)) in owners.iter_mut().zip(stamps).zip(homes).enumerate() {
             let is_home_live = live.has_number(home);
@@ -259,9 +326,12 @@ impl<S: Storage> Table<S> {
             }
             let current = *owner & !WAITING;
             if is_home_live && clock.at_once {
-                let moves = if live.has_number(current) { &mut moved.idle } else { &mut moved.forced };
-                *moves = moves.wrapping_add(u32::from(current != home));
                 *owner = home;
+                if current != home {
+                    moves_from_to(moves, current, home);
+                    let count = if live.has_number(current) { &mut moved.idle } else { &mut moved.forced };
+                    *count = count.wrapping_add(1);
+                }
                 continue;
             }
             let target = if is_home_live {
@@ -273,7 +343,7 @@ impl<S: Storage> Table<S> {
             } else {
                 lending.heaviest()
             };
-            *owner = if current == target {
+            let next = if current == target {
                 target
             } else if !live.has_number(current) {
                 moved.forced = moved.forced.wrapping_add(1);
@@ -286,6 +356,10 @@ impl<S: Storage> Table<S> {
             } else {
                 target
             };
+            *owner = next;
+            if next & !WAITING != current {
+                moves_from_to(moves, current, next);
+            }
         }
         self.left_at = lending.left_at();
         self.waiting = moved.waiting;

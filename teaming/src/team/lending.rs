@@ -75,6 +75,11 @@ impl<'a> Lending<'a> {
         self.bidders.first().map_or(0, |number| *number)
     }
 
+    /// To whom all buckets are lent, if it is one member or nobody (0).
+    pub(super) fn sole(&self) -> Option<u8> {
+        (self.by == By::Nothing).then(|| self.heaviest())
+    }
+
     /// The first bucket that was too much work.
     pub(super) fn left_at(&self) -> Option<usize> {
         self.left_at
