@@ -361,7 +361,6 @@ mutations! {
         OwnForNobody => "OID-43",
         /// An own request in another's stead does not say for which virtual port it is.
         ForgetTarget => "HOST-16",
-        /// What one adapter alone has listed is asked of the whole team.
         IgnoreLists => "HOST-17",
         /// An offload is originated that nobody asked for.
         OwnUnasked => "OID-44",
