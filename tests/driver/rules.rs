@@ -22,7 +22,7 @@ const GROUPS: [(&str, usize); 9] = [
 ];
 
 /// Number of rules of the group HOST, of which no share must be checked: each unchecked rule states why.
-const HOST_RULES: usize = 16;
+const HOST_RULES: usize = 17;
 
 #[test]
 fn nine_of_ten_rules_of_each_group_whose_breach_is_an_error_are_checked() {
