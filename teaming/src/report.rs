@@ -81,12 +81,9 @@ impl Report<'_> {
         if number("MovingFlows") == Some(1) {
             lines.push("flows wait for a gap to change member".to_string());
         }
-        lines.push(format!(
-            "{} packets to one vNIC, {} to a member, {} to several",
-            counted("Delivered"),
-            counted("Uplink"),
-            counted("Flooded")
-        ));
+        let (uplink, flooded) = (counted("Uplink"), counted("Flooded"));
+        let packets = format!("packets to one vNIC, {uplink} to a member, {flooded} to several");
+        lines.extend(wrap(&packets, &counted("Delivered"), "  "));
         let dropped =
             |(_, why, times): (String, &str, u64)| wrap(&format!("{} {why}", count(times)), "dropped", "  ");
         lines.extend(drops(number).into_iter().flat_map(dropped));
@@ -103,15 +100,15 @@ impl Report<'_> {
         let told = |field: &str| self.member(index, field);
         let number = |field: &str| told(field).unwrap_or(0);
         let name = u16::try_from(index).ok().and_then(|index| (self.name)(index));
-        let mut lines = Vec::from([format!("    {index:>2}  {}", name.unwrap_or_default())]);
+        let adapter = name.unwrap_or_else(|| match (number("GuidHigh"), number("GuidLow")) {
+            (0, 0) => "adapter not known yet".to_string(),
+            (high, low) => guid(high, low),
+        });
         let why = match word_of(&MEMBER, "FailureReason", told("FailureReason")) {
             why if why == "NoFailure" => String::new(),
-            why => format!(" {why}"),
+            why => why,
         };
-        lines.push(match (number("GuidHigh"), number("GuidLow")) {
-            (0, 0) => format!("        adapter not known yet{why}"),
-            (high, low) => format!("        {}{why}", guid(high, low)),
-        });
+        let mut lines = wrap(&why, &format!("    {index:>2}  {adapter}"), "        ");
         if number("WeightIsSet") == 1 {
             lines.push(format!("        weight {} is set", count(number("Weight"))));
         }
