@@ -212,7 +212,9 @@ fn state_words(member: &Member, out: &mut impl FnMut(u64)) {
     });
     out(reason(member.state.failure_reason()));
     out(link_source(member.source));
-    out(member.speed.map_or(0, |speed| speed / 1_000_000));
+    // The next adapter under the index may have another.
+    let speed = member.speed.filter(|_| member.state.is_connected());
+    out(speed.map_or(0, |speed| speed / 1_000_000));
     out(member.weight.into());
     out(u64::from(member.settings.weight.is_some()));
 }
