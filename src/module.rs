@@ -45,7 +45,7 @@ use teaming::ports::traffic::{Chunk, Line};
 use teaming::ports::vlan::VlanSet;
 use teaming::private_oid::Digest;
 use teaming::settings::Settings;
-use teaming::team::buckets::{BucketActivity, MOVES, Moves};
+use teaming::team::buckets::{ARRIVALS, BucketActivity};
 use teaming::team::home::Building;
 use teaming::team::member::Member;
 use teaming::team::{Next, Team};
@@ -293,7 +293,7 @@ fn new_storage(host: HostHandle, passive: &Passive) -> Result<ForwardingStorage<
     Ok(ForwardingStorage {
         owners: PoolSlice::try_new(Tag::TABLE, BUCKETS, |_| 0)?,
         stamps: PoolSlice::try_new(Tag::TABLE, BUCKETS, |_| BucketActivity::EMPTY)?,
-        moves: PoolSlice::try_new(Tag::TABLE, MOVES, |_| Moves::NONE)?,
+        arrivals: PoolSlice::try_new(Tag::TABLE, ARRIVALS, |_| 0)?,
         room: new_first_room()?,
         sets: new_sets(SETS)?,
         learned: learned()?,

@@ -189,9 +189,9 @@ impl<S: Storage> TeamStatus<'_, S> {
             let member = self.team.member(index);
             state_words(member, out);
             out(share_per_mille(share));
-            let moves = self.forwarding.table.moves(index);
-            out(moves.into);
-            out(moves.out_of);
+            let came = self.forwarding.table.came(index);
+            out(came);
+            out(came.wrapping_sub(share.into()));
             out(load.frames);
             out(load.bytes);
             out(queues.into());

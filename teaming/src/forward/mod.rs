@@ -336,7 +336,7 @@ impl<S: Storage> Forwarding<S> {
     pub fn new(storage: ForwardingStorage<S>, settings: &Settings) -> Self {
         Self {
             external: None,
-            table: Table::new(storage.owners, storage.stamps, storage.moves, settings.rebalance_timers()),
+            table: Table::new(storage.owners, storage.stamps, storage.arrivals, settings.rebalance_timers()),
             ports: PortTable::new(storage.room, storage.sets, storage.host),
             learned: LearnTable::new(storage.learned),
             outside: LearnTable::new(storage.outside),

@@ -8,15 +8,15 @@ use crate::forward::credits::CreditSlot;
 use crate::ports::mac_learning::Learned;
 use crate::ports::storage::PortTableStorage;
 use crate::ports::vlan::VlanSet;
-use crate::team::buckets::{BucketActivity, Moves};
+use crate::team::buckets::BucketActivity;
 
 /// The tables of `Forwarding::new`.
 pub struct ForwardingStorage<S: Storage> {
     /// `BUCKETS` long, like `stamps`.
     pub owners: S::Of<u8>,
     pub stamps: S::Of<BucketActivity>,
-    /// `MOVES` long.
-    pub moves: S::Of<Moves>,
+    /// `ARRIVALS` long.
+    pub arrivals: S::Of<u64>,
     /// See `PortTable::new`, also for `sets`.
     pub room: PortTableStorage<S>,
     pub sets: S::Of<VlanSet>,
@@ -40,13 +40,13 @@ impl ForwardingStorage<crate::Heap> {
     pub fn on_heap(ports: usize, credits: usize) -> Self {
         use crate::forward::{credits, watch};
         use crate::ports::mac_learning::LEARNED;
-        use crate::team::buckets::MOVES;
+        use crate::team::buckets::ARRIVALS;
         let learned = || (0..LEARNED).map(|_| Learned::EMPTY).collect();
         let zeros = |count| (0..count).map(|_| AtomicU32::new(0)).collect();
         Self {
             owners: std::vec![0; crate::ids::BUCKETS],
             stamps: (0..crate::ids::BUCKETS).map(|_| BucketActivity::EMPTY).collect(),
-            moves: std::vec![Moves::NONE; MOVES],
+            arrivals: std::vec![0; ARRIVALS],
             room: PortTableStorage::on_heap(ports),
             sets: std::vec![VlanSet::EMPTY; ports],
             learned: learned(),

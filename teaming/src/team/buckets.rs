@@ -7,7 +7,7 @@
 //!
 //! A bucket leaves a member that is not live at once. A bucket on a live member that belongs to another one moves
 //! *voluntarily*: when no packet has used it for longer than the flowlet gap, or at the deadline. A move at the deadline can
-//! reorder packets, and is counted. So is, for each member, what came to it and left it (`Moves`).
+//! reorder packets, and is counted. So is, for each member, what came to it (`arrivals`).
 //!
 //! `forward` owns the table: it is changed under the write lock and read under the read lock. `team` builds the home map.
 
@@ -69,43 +69,18 @@ impl Default for BucketActivity {
     }
 }
 
-/// Buckets that came to a member and that left it, since the table was made. At any time it carries the difference: the
-/// buckets that came when no member had them count, and so do those that left when no member was live.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Moves {
-    pub into: u64,
-    pub out_of: u64,
-}
+/// Length of the table of what came to each member, by member number: a power of two above all of them, so that no bound is
+/// checked.
+pub const ARRIVALS: usize = 64;
 
-impl Moves {
-    pub const NONE: Self = Self { into: 0, out_of: 0 };
-}
+const _: () = assert!(ARRIVALS.is_power_of_two() && ARRIVALS > MEMBERS);
 
-/// Length of the table of `Moves`, by member number: a power of two above all of them, so that no bound is checked.
-pub const MOVES: usize = 64;
-
-const _: () = assert!(MOVES.is_power_of_two() && MOVES > MEMBERS);
-
-/// Counts that a bucket came to a member; 0 is none.
+/// Counts that buckets came to a member; 0 is none. What left is not counted: it came, and is not carried.
 #[inline(always)]
-fn came(moves: &mut [Moves; MOVES], to: u8) {
-    if let Some(count) = moves.get_mut(usize::from(to) % MOVES) {
-        count.into = count.into.wrapping_add(1);
+fn came(arrivals: &mut [u64; ARRIVALS], to: u8, buckets: u32) {
+    if let Some(count) = arrivals.get_mut(usize::from(to) % ARRIVALS) {
+        *count = count.wrapping_add(buckets.into());
     }
-}
-
-/// Counts that buckets left a member; 0 is none.
-#[inline(always)]
-fn left(moves: &mut [Moves; MOVES], from: u8, buckets: u32) {
-    if let Some(count) = moves.get_mut(usize::from(from) % MOVES) {
-        count.out_of = count.out_of.wrapping_add(buckets.into());
-    }
-}
-
-#[inline(always)]
-fn moves_from_to(moves: &mut [Moves; MOVES], from: u8, to: u8) {
-    left(moves, from, 1);
-    came(moves, to);
 }
 
 const UNIT_SHIFT: u32 = 4;
@@ -118,7 +93,7 @@ const WAITING: u8 = 0x80;
 pub struct Table<S: Storage> {
     owners: S::Of<u8>,
     stamps: S::Of<BucketActivity>,
-    moves: S::Of<Moves>,
+    arrivals: S::Of<u64>,
     pace: RebalanceTimers,
     waiting: u32,
     /// The first bucket that the last walk did not compute, because one call may not take longer.
@@ -128,18 +103,18 @@ pub struct Table<S: Storage> {
 }
 
 impl<S: Storage> Table<S> {
-    /// The first two slices are `BUCKETS` long, the last one `MOVES`.
+    /// The first two slices are `BUCKETS` long, the last one `ARRIVALS`.
     pub fn new(
         mut owners: S::Of<u8>,
         stamps: S::Of<BucketActivity>,
-        moves: S::Of<Moves>,
+        arrivals: S::Of<u64>,
         pace: RebalanceTimers,
     ) -> Self {
         owners.fill(0);
         Self {
             owners,
             stamps,
-            moves,
+            arrivals,
             pace,
             waiting: 0,
             left_at: None,
@@ -199,9 +174,10 @@ impl<S: Storage> Table<S> {
         counts
     }
 
-    /// What came to a member and left it.
-    pub fn moves(&self, member: MemberIndex) -> Moves {
-        self.moves.get(usize::from(member.get())).copied().unwrap_or_default()
+    /// Buckets that came to a member since the table was made; those that came when no member had them count. What it does
+    /// not carry of them has left it.
+    pub fn came(&self, member: MemberIndex) -> u64 {
+        self.arrivals.get(usize::from(member.get())).copied().unwrap_or(0)
     }
 
     /// Computes the table for a new view. Afterwards no bucket is on a member that is not live, unless there is no live one.
@@ -229,9 +205,9 @@ impl<S: Storage> Table<S> {
             return Moved::default();
         }
         let carrier = self.live.iter().next().map_or(0, MemberIndex::get);
-        if let Some(moves) = self.moves.first_chunk_mut() {
-            let others = self.owners.iter().map(|owner| owner & !WAITING).filter(|from| *from != carrier);
-            others.for_each(|from| moves_from_to(moves, from, carrier));
+        let others = self.owners.iter().filter(|owner| **owner & !WAITING != carrier).count();
+        if let Some(arrivals) = self.arrivals.first_chunk_mut() {
+            came(arrivals, carrier, u32::try_from(others).unwrap_or(0));
         }
         self.owners.fill(carrier);
         (self.waiting, self.left_at) = (0, None);
@@ -242,29 +218,19 @@ impl<S: Storage> Table<S> {
     /// waits. The other buckets stay: a bucket at its home belongs there, and a lent one keeps its member, because
     /// rendezvous among fewer members has the same winner if the winner is still there.
     fn lend_out(&mut self, died: MemberSet) -> Moved {
-        /// Number of buckets that are compared with one branch for all of them.
-        const TOGETHER: usize = 16;
         let mut lending = Lending::among(self.live, &self.weights);
-        let sole = lending.sole();
         let mut moved = Moved::default();
-        let Some(moves) = self.moves.first_chunk_mut() else { return moved };
+        let Some(arrivals) = self.arrivals.first_chunk_mut() else { return moved };
         for dead in died.iter().map(MemberIndex::get) {
-            let before = moved.forced;
-            for (chunk, owners) in self.owners.as_chunks_mut::<TOGETHER>().0.iter_mut().enumerate() {
-                if !owners.iter().fold(false, |has, owner| has | (*owner == dead)) {
-                    continue;
-                }
-                let first = chunk.wrapping_mul(TOGETHER);
-                for (owner, number) in owners.iter_mut().zip(first..).filter(|(owner, _)| **owner == dead) {
-                    *owner = match sole {
-                        Some(sole) => sole,
-                        None => lending.borrower(number).unwrap_or(lending.heaviest()),
-                    };
-                    came(moves, *owner);
-                    moved.forced = moved.forced.wrapping_add(1);
-                }
+            let lent = lend_by_bids(&mut self.owners, dead, &mut lending, arrivals);
+            let heaviest = lending.heaviest();
+            let mut rest = 0_u32;
+            for owner in self.owners.iter_mut().skip(lent.up_to).filter(|owner| **owner == dead) {
+                *owner = heaviest;
+                rest = rest.wrapping_add(1);
             }
-            left(moves, dead, moved.forced.wrapping_sub(before));
+            came(arrivals, heaviest, rest);
+            moved.forced = moved.forced.wrapping_add(lent.buckets).wrapping_add(rest);
         }
         self.left_at = lending.left_at();
         moved
@@ -282,7 +248,7 @@ impl<S: Storage> Table<S> {
         }
         let mut lending = Lending::among(self.live, &self.weights);
         let clock = Clock::new(now, self.pace);
-        let Some(moves) = self.moves.first_chunk_mut() else { return moved };
+        let Some(arrivals) = self.arrivals.first_chunk_mut() else { return moved };
         let buckets = self.owners.iter_mut().zip(self.stamps.iter_mut()).zip(home);
         for (number, ((owner, stamp), &home)) in buckets.enumerate() {
             if *owner & WAITING == 0 {
@@ -294,7 +260,7 @@ impl<S: Storage> Table<S> {
                     if self.live.has_number(home) { Some(home) } else { lending.borrower(number) }
             {
                 // `target` is another member than the present one: the last `publish` found that.
-                moves_from_to(moves, *owner & !WAITING, target);
+                came(arrivals, target, 1);
                 *owner = target;
                 moved.idle = moved.idle.wrapping_add(u32::from(is_idle));
                 moved.deadline_moves = moved.deadline_moves.wrapping_add(u32::from(!is_idle));
@@ -316,7 +282,7 @@ impl<S: Storage> Table<S> {
         let (Some(owners), Some(stamps)) = (self.owners.get_mut(from..), self.stamps.get_mut(from..)) else {
             return moved;
         };
-        let Some(moves) = self.moves.first_chunk_mut() else { return moved };
+        let Some(arrivals) = self.arrivals.first_chunk_mut() else { return moved };
         let homes = home.get(from..).unwrap_or_default();
         for (number, ((owner, stamp), &home)) in owners.iter_mut().zip(stamps).zip(homes).enumerate() {
             let is_home_live = live.has_number(home);
@@ -328,7 +294,7 @@ impl<S: Storage> Table<S> {
             if is_home_live && clock.at_once {
                 *owner = home;
                 if current != home {
-                    moves_from_to(moves, current, home);
+                    came(arrivals, home, 1);
                     let count = if live.has_number(current) { &mut moved.idle } else { &mut moved.forced };
                     *count = count.wrapping_add(1);
                 }
@@ -358,13 +324,47 @@ impl<S: Storage> Table<S> {
             };
             *owner = next;
             if next & !WAITING != current {
-                moves_from_to(moves, current, next);
+                came(arrivals, next, 1);
             }
         }
         self.left_at = lending.left_at();
         self.waiting = moved.waiting;
         moved
     }
+}
+
+/// How many buckets of a dead member were lent by bids, and up to which bucket.
+struct Lent {
+    buckets: u32,
+    up_to: usize,
+}
+
+/// Lends a dead member's buckets to whoever bids best, until that is too much work for one call, or nobody bids.
+fn lend_by_bids(
+    owners: &mut [u8],
+    dead: u8,
+    lending: &mut Lending<'_>,
+    arrivals: &mut [u64; ARRIVALS],
+) -> Lent {
+    /// Number of buckets that are compared with one branch for all of them.
+    const TOGETHER: usize = 16;
+    let mut buckets = 0_u32;
+    if lending.sole().is_some() {
+        return Lent { buckets, up_to: 0 };
+    }
+    for (chunk, owners) in owners.as_chunks_mut::<TOGETHER>().0.iter_mut().enumerate() {
+        if !owners.iter().fold(false, |has, owner| has | (*owner == dead)) {
+            continue;
+        }
+        let first = chunk.wrapping_mul(TOGETHER);
+        for (owner, number) in owners.iter_mut().zip(first..).filter(|(owner, _)| **owner == dead) {
+            let Some(borrower) = lending.borrower(number) else { return Lent { buckets, up_to: number } };
+            *owner = borrower;
+            came(arrivals, borrower, 1);
+            buckets = buckets.wrapping_add(1);
+        }
+    }
+    Lent { buckets, up_to: owners.len() }
 }
 
 /// The time of a walk and the limits that it is compared with, in units of `BucketActivity`.

@@ -5,7 +5,7 @@ use teaming::Heap;
 use teaming::ids::{AdapterId, BUCKETS, Bucket, MEMBERS, MemberSet, Ticks, VlanId};
 use teaming::ports::mac_learning::{AGE, LEARNED, LearnTable, Learned};
 use teaming::settings::{Settings, TeamingMode};
-use teaming::team::buckets::{BucketActivity, MOVES, Moved, Moves, RebalanceTimers, Table, View};
+use teaming::team::buckets::{ARRIVALS, BucketActivity, Moved, RebalanceTimers, Table, View};
 use teaming::team::home::Weights;
 use teaming::team::home::fill_home;
 use teaming::team::member::{LinkSource, LinkState, Member, MemberEvent, MemberState};
@@ -40,12 +40,7 @@ impl Waiting {
         let stamps = (0..BUCKETS).map(|_| BucketActivity::EMPTY).collect();
         let pace = RebalanceTimers { gap: Ticks::ZERO, deadline: None };
         let bucket = Bucket::new(home.iter().position(|&owner| owner == 2).unwrap() as u16).unwrap();
-        Self {
-            table: Table::new(vec![0; BUCKETS], stamps, vec![Moves::NONE; MOVES], pace),
-            home,
-            weights,
-            bucket,
-        }
+        Self { table: Table::new(vec![0; BUCKETS], stamps, vec![0; ARRIVALS], pace), home, weights, bucket }
     }
 
     fn publish(&mut self, members: &[u8], now: u64) -> Moved {
