@@ -75,7 +75,7 @@ static VOID FilterDetach(NDIS_HANDLE context) {
 static VOID SetRunning(MODULE *module, BOOLEAN running) {
     LOCK_STATE_EX state;
     NdisAcquireRWLockWrite(module->Lock, &state, 0);
-    module->Running = running;
+    __atomic_store_n(&module->Running, running, __ATOMIC_SEQ_CST);
     NdisReleaseRWLock(module->Lock, &state);
 }
 
@@ -102,9 +102,11 @@ VOID SendEnds(MODULE *module) {
 static NDIS_STATUS FilterPause(NDIS_HANDLE context, PVOID parameters) {
     UNUSED(parameters);
     MODULE *module = context;
+    // First of all: a send that begins from now on originates nothing and is completed with NDIS_STATUS_PAUSED.
+    __atomic_store_n(&module->Running, FALSE, __ATOMIC_SEQ_CST);
     NdisInitializeEvent(&module->SendsOver);
+    // Waits for sends that are just beginning. Those that began before go on to their end.
     SetRunning(module, FALSE);
-    // Sends that began before go on to their end; later ones are completed with NDIS_STATUS_PAUSED.
     SendEnds(module);
     NdisWaitEvent(&module->SendsOver, 0);
     return NDIS_STATUS_SUCCESS;
@@ -146,7 +148,7 @@ static VOID FilterSendNetBufferLists(NDIS_HANDLE context, NET_BUFFER_LIST *lists
     UCHAR level = flags & NDIS_SEND_FLAGS_DISPATCH_LEVEL ? NDIS_RWL_AT_DISPATCH_LEVEL : 0;
     LOCK_STATE_EX state;
     NdisAcquireRWLockRead(module->Lock, &state, level);
-    BOOLEAN running = module->Running;
+    BOOLEAN running = __atomic_load_n(&module->Running, __ATOMIC_SEQ_CST);
     if (running)
         SendBegins(module);
     NdisReleaseRWLock(module->Lock, &state);
