@@ -83,6 +83,33 @@ fn what_has_been_allocated_since_is_known_better_than_a_list_says() {
     assert_eq!(free(&ledger, nic(6), 2), OidPlan::Pass);
 }
 
+/// A number that was given out again since the attachment is the later resource's, also when that is lost.
+#[test]
+fn what_was_lost_since_is_meant_rather_than_what_several_or_copies_may_be_of_before() {
+    let lost = |prepare: fn(&mut OffloadResources<teaming::Heap>)| {
+        let mut ledger = ledger(16);
+        prepare(&mut ledger);
+        ledger.record(nic(5), Resource::Queue, 1, member(2)).unwrap();
+        ledger.went_away(member(2));
+        free(&ledger, nic(5), 1)
+    };
+    let copied = |ledger: &mut OffloadResources<teaming::Heap>| {
+        ledger.copied = true;
+        ledger.report(member(1), &[queue(1, nic(5))], true).unwrap();
+    };
+    assert_eq!(lost(copied), OidPlan::Refuse(Refusal::Gone));
+    let several = |ledger: &mut OffloadResources<teaming::Heap>| {
+        ledger.report(member(1), &[queue(1, nic(5))], true).unwrap();
+        ledger.report(member(3), &[queue(1, nic(5))], true).unwrap();
+    };
+    assert_eq!(lost(several), OidPlan::Refuse(Refusal::Gone));
+    // One alone can have no other than the partition's.
+    let one = |ledger: &mut OffloadResources<teaming::Heap>| {
+        ledger.report(member(1), &[queue(1, nic(5))], true).unwrap();
+    };
+    assert_eq!(lost(one), OidPlan::Redirect(member(1)));
+}
+
 #[test]
 fn a_list_replaces_the_one_before_and_a_part_of_one_adds_to_it() {
     let mut ledger = ledger(16);

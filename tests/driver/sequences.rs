@@ -175,3 +175,23 @@ fn copies_are_freed_by_their_own_numbers_after_the_vm_is_disconnected() {
         [Unplug(4), RefuseReferences(20), StartQueue(0), StartQueue(2), Unplug(1), AddGuest(1), Unplug(2)];
     assert_agrees(suite::every_member_plan, 5095, &commands);
 }
+
+/// A member lists a filter of before the attachment, and another that gave out the same number since is lost: the request
+/// is about the later one.
+#[test]
+fn what_was_lost_since_the_attachment_is_not_taken_for_what_is_listed_of_before() {
+    let lost_since = [
+        Storm(4, 6),
+        AttachAgain,
+        AddGuest(0),
+        Function(0),
+        Send(5),
+        Function(1),
+        Abilities(1, 996_419_143, true),
+        AttachAgain,
+        PlanAgain,
+        Unplug(2),
+        Release(1),
+    ];
+    assert_agrees(suite::every_member_plan, 3_578_197, &lost_since);
+}

@@ -256,14 +256,15 @@ impl<S: Storage> OffloadResources<S> {
         entries.get(first..end).unwrap_or(&[])
     }
 
-    /// The allocation that is meant by an id: the latest whose adapter is still there, else the latest. Its copies. None if
-    /// that is known from lists alone, and not all members have been listed or several list such for the partition.
+    /// The allocation that is meant by an id: the latest whose adapter is still there, else the latest. Its copies. What is
+    /// known from lists alone is meant only if all members have been listed and no other lists such for the partition.
     pub fn holders(&self, source: NicId, resource: Resource, id: u64) -> impl Iterator<Item = &HeldResource> {
         let entries = self.under(source, resource, id);
-        let there = entries.iter().filter(|entry| !entry.gone).map(|entry| entry.serial).max();
-        let serial = there.or(entries.iter().map(|entry| entry.serial).max());
         let one = || entries.first().is_some_and(|entry| self.is_on_one(entry.source, resource));
-        let serial = serial.filter(|&serial| serial != 0 || one());
+        let is_meant = |serial: &u32| *serial != 0 || one();
+        let there = entries.iter().filter(|entry| !entry.gone).map(|entry| entry.serial).max();
+        let latest = entries.iter().map(|entry| entry.serial).max();
+        let serial = there.filter(is_meant).or(latest).filter(is_meant);
         entries.iter().filter(move |entry| Some(entry.serial) == serial)
     }
 
