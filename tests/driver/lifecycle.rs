@@ -29,7 +29,8 @@ fn plan(seed: u64) -> Scenario {
 
 #[test]
 fn storms_of_ports_and_policies_break_no_rule_in_either_order_of_enumeration() {
-    for seed in seeds(SEEDS) {
+    // In the last one a frame for a member's own address comes from outside while an address is young.
+    for seed in seeds(SEEDS).chain([1_400_947]) {
         let net = plan(seed).start();
         storm(&net, 40);
         let outcome = net.finish();

@@ -126,6 +126,12 @@ fn is_announced(m: &Module, mac: Mac) -> bool {
     m.topology.nics().any(|nic| nic.mac == mac || nic.permanent == mac)
 }
 
+/// This host sends nothing outside for such an address. For that of a member, or of a NIC that is not connected, a guest may.
+fn is_of_vnic(m: &Module, mac: Mac) -> bool {
+    let mut vnics = m.topology.nics().filter(|nic| !m.topology.is_external(nic.id.port));
+    vnics.any(|nic| nic.state == NicState::Connected && (nic.mac == mac || nic.permanent == mac))
+}
+
 /// A list ends that cannot be judged: nor can what says the same.
 fn unjudged(state: &mut State, module: usize, list: usize) {
     let Some(packet) = state.packets.at(list) else { return };
@@ -411,8 +417,7 @@ fn received(
     let learns = from[0] & 1 == 0 && !is_announced(m, from) && heeds;
     if let Some(inside) = plain.filter(|_| taken && new && learns) {
         let certain = team || m.external.mode() == Some(Aggregation::Static) || !several;
-        // This host sends nothing outside for an address of its own.
-        let many = (team && !is_announced(m, to)).then(|| seen.content.clone());
+        let many = (team && !is_of_vnic(m, to)).then(|| seen.content.clone());
         if certain {
             m.learned.outside(from, inside.vid, (case.now, order, case.overlaps), many);
         }
