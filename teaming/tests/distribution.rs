@@ -19,8 +19,9 @@ struct Bench {
     home: Vec<u8>,
     weights: Weights,
     all: MemberSet,
-    /// By slot, from what every call changed.
+    /// What came to each member and left it, by slot, from what every call changed.
     came: [u64; MEMBERS],
+    left: [u64; MEMBERS],
 }
 
 fn member(number: u8) -> MemberIndex {
@@ -35,7 +36,7 @@ fn bench(speeds: &[u32], pace: RebalanceTimers) -> Bench {
     let stamps = (0..BUCKETS).map(|_| BucketActivity::EMPTY).collect();
     let all = (0..speeds.len()).filter_map(MemberIndex::from_slot).collect();
     let table = Table::new(vec![0; BUCKETS], stamps, vec![0; ARRIVALS], pace);
-    let mut bench = Bench { table, home, weights, all, came: [0; MEMBERS] };
+    let mut bench = Bench { table, home, weights, all, came: [0; MEMBERS], left: [0; MEMBERS] };
     bench.publish(all, Ticks::ZERO);
     bench
 }
@@ -59,15 +60,24 @@ impl Bench {
     /// After a call, which moves a bucket at most once.
     fn assert_arrivals_are_counted(&mut self, before: &[u8]) {
         let after = self.owners();
-        for to in before.iter().zip(&after).filter(|(from, to)| from != to).map(|(_, to)| *to) {
+        for (&from, &to) in before.iter().zip(&after).filter(|(from, to)| from != to) {
+            if let Some(from) = MemberIndex::new(from) {
+                self.left[from.slot()] += 1;
+            }
             if let Some(to) = MemberIndex::new(to) {
                 self.came[to.slot()] += 1;
             }
         }
         for slot in 0..MEMBERS {
             let member = MemberIndex::from_slot(slot).unwrap();
-            assert_eq!(self.table.came(member), self.came[slot], "member {member:?}");
-            assert!(self.came[slot] >= buckets_of(&after, member) as u64, "member {member:?}");
+            let came = self.table.came(member);
+            assert_eq!(came, self.came[slot], "member {member:?}");
+            let carried = buckets_of(&after, member) as u64;
+            assert_eq!(
+                came - carried,
+                self.left[slot],
+                "member {member:?}: what it does not carry has left it"
+            );
         }
     }
 
@@ -389,7 +399,7 @@ fn fresh_bench(speeds: &[u32], live: MemberSet) -> Bench {
     let mut other = bench(speeds, AT_ONCE);
     let stamps = (0..BUCKETS).map(|_| BucketActivity::EMPTY).collect();
     other.table = Table::new(vec![0; BUCKETS], stamps, vec![0; ARRIVALS], AT_ONCE);
-    other.came = [0; MEMBERS];
+    (other.came, other.left) = ([0; MEMBERS], [0; MEMBERS]);
     other.publish_whole(live);
     other
 }

@@ -36,6 +36,7 @@ macro_rules! scenarios {
 
 scenarios! {
     an_address_moves_outside
+    a_frame_for_no_vnic_moves_no_young_address
     an_address_ages_and_moves
     adverts_reach_both_masters
     a_guest_reflects_the_gateway

@@ -339,7 +339,8 @@ struct Lent {
     up_to: usize,
 }
 
-/// Lends a dead member's buckets to whoever bids best, until that is too much work for one call, or nobody bids.
+/// Lends a dead member's buckets to whoever bids best, until that is too much work for one call. It is none where no two
+/// members bid.
 fn lend_by_bids(
     owners: &mut [u8],
     dead: u8,

@@ -17,7 +17,7 @@ use crate::reference::case::{Case, case};
 use crate::reference::policy;
 use crate::reference::teams::claims;
 use crate::reference::vlan::{self, Tags};
-use crate::reference::{Expected, Reach, judge, reach, teaches};
+use crate::reference::{Expected, Reach, judge, reach, teaches, vnics};
 use crate::switch::frames::{FrameId, FrameOutcome};
 use crate::switch::ndis::packet::Packet;
 use crate::switch::ndis::{Life, Module, State};
@@ -124,12 +124,6 @@ fn came(state: &mut State, case: &Case, ids: &[FrameId]) {
 
 fn is_announced(m: &Module, mac: Mac) -> bool {
     m.topology.nics().any(|nic| nic.mac == mac || nic.permanent == mac)
-}
-
-/// This host sends nothing outside for such an address. For that of a member, or of a NIC that is not connected, a guest may.
-fn is_of_vnic(m: &Module, mac: Mac) -> bool {
-    let mut vnics = m.topology.nics().filter(|nic| !m.topology.is_external(nic.id.port));
-    vnics.any(|nic| nic.state == NicState::Connected && (nic.mac == mac || nic.permanent == mac))
 }
 
 /// A list ends that cannot be judged: nor can what says the same.
@@ -417,7 +411,10 @@ fn received(
     let learns = from[0] & 1 == 0 && !is_announced(m, from) && heeds;
     if let Some(inside) = plain.filter(|_| taken && new && learns) {
         let certain = team || m.external.mode() == Some(Aggregation::Static) || !several;
-        let many = (team && !is_of_vnic(m, to)).then(|| seen.content.clone());
+        // This host sends nothing outside for a vNIC's address; a guest may send for that of a member, or of a NIC that is
+        // not connected, and the network return it.
+        let is_vnics = vnics(&m.topology).any(|nic| nic.mac == to || nic.permanent == to);
+        let many = (team && !is_vnics).then(|| seen.content.clone());
         if certain {
             m.learned.outside(from, inside.vid, (case.now, order, case.overlaps), many);
         }

@@ -263,7 +263,8 @@ fn source_port<'a>(q: &Question<'a>) -> Option<&'a Port> {
     q.topology.ports.get(&q.source.port)
 }
 
-fn vnics(topology: &Topology) -> impl Iterator<Item = &Nic> {
+/// The vNICs that are connected.
+pub fn vnics(topology: &Topology) -> impl Iterator<Item = &Nic> {
     topology.nics().filter(|n| n.kind != NicKind::External && n.state == NicState::Connected && n.usable)
 }
 

@@ -47,12 +47,12 @@ enum Verdict {
 
 pub unsafe extern "win64" fn separate_entry(object: *mut c_void, _: *const UnicodeString) -> i32 {
     // SAFETY: the driver's entry point.
-    unsafe { register_as(object, attach_separate, detach, Some(send), oid_request) }
+    unsafe { register_as(object, attach_separate, detach, Some(send), request) }
 }
 
 pub unsafe extern "win64" fn static_entry(object: *mut c_void, _: *const UnicodeString) -> i32 {
     // SAFETY: as above.
-    unsafe { register_as(object, attach_static, detach, Some(send), oid_request) }
+    unsafe { register_as(object, attach_static, detach, Some(send), request) }
 }
 
 unsafe extern "win64" fn attach_separate(f: Handle, d: Handle, _: *mut FilterAttachParameters) -> i32 {
@@ -87,6 +87,19 @@ unsafe fn attach(filter: Handle, driver: Handle, separate: bool) -> i32 {
 unsafe extern "win64" fn detach(context: Handle) {
     // SAFETY: made by `attach`.
     drop(unsafe { Box::from_raw(context.cast::<Bridge>()) });
+}
+
+/// A NIC that is disconnected gets nothing any more, and its address is nobody's.
+unsafe extern "win64" fn request(context: Handle, request: *mut OidRequest) -> i32 {
+    // SAFETY: the context is ours; the switch gives the parameters of the NIC with this request.
+    unsafe {
+        if (*request).oid == oids::SWITCH_NIC_DISCONNECT {
+            let gone = (*request).information_buffer.cast::<NicParameters>().read_unaligned();
+            let bridge = &mut *context.cast::<Bridge>();
+            bridge.hub.nics.retain(|(port, index, _)| (*port, *index) != (gone.port_id, gone.nic_index));
+        }
+        oid_request(context, request)
+    }
 }
 
 /// The bytes of the only frame of a list.
@@ -298,7 +311,7 @@ impl Bridge {
             return;
         }
         let locked = self.team() && self.inside.get(&from).is_some_and(|(_, at)| now() < at + LOCK);
-        if locked && frame.to()[0] & 1 != 0 {
+        if locked && self.owner(frame.to()).is_none() {
             let first = self.first.entry(from).or_insert_with(|| frame.clone());
             if first == frame {
                 return;

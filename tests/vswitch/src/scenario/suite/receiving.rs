@@ -99,11 +99,16 @@ const fn plain(name: &'static str, about: &'static str, run: fn(&Net, Setting)) 
     Receiving { name, about, vms: 4, layout: Setting::layout, run }
 }
 
-pub const ALL: [Receiving; 14] = [
+pub const ALL: [Receiving; 15] = [
     plain(
         "an_address_moves_outside",
         "a virtual router's address goes to another host and back",
         address_moves,
+    ),
+    plain(
+        "a_frame_for_no_vnic_moves_no_young_address",
+        "what comes for a member, for a NIC that is not connected, or for a stranger may be a guest's own",
+        unaddressed,
     ),
     plain(
         "an_address_ages_and_moves",
@@ -222,6 +227,26 @@ fn moves_after(net: &Net, setting: Setting, silence: u64) {
         assert_eq!(heard(net, 7, vm_mac(0)), 1, "{kind:?}: at its new place");
         net.send(net.vm(2), &[kind.frame(ROUTER, GATEWAY, n + 4)]);
         assert_eq!(speak(net, ROUTER, n + 5), [0, 0, 1, 0], "{kind:?}: back");
+        net.advance(SECOND);
+    }
+}
+
+fn unaddressed(net: &Net, setting: Setting) {
+    net.remove_vm(1);
+    for (n, to) in (0..).zip([net.mac(net.member(1)), vm_mac(1), host_mac(40)]) {
+        // Each has an address of its own: one that was outside once goes back there with one frame.
+        let (router, n) = (virtual_router(20 + n), u16::from(n) * 100);
+        net.host_sends(1, 0, &[Kind::Arp.frame(GATEWAY, BROADCAST, n)]);
+        net.send(net.vm(2), &[Kind::Arp.frame(router, BROADCAST, n)]);
+        net.advance(100 * MS);
+        // Guest 3 may have such an address, so it gets the frame.
+        let counter = Counter::new(net, 4);
+        net.host_sends(7, 0, &[Flow::new(router, to, n).frame(u32::from(n), 60)]);
+        assert_eq!(counter.got()[3], 1, "{to:x?}");
+        let stays = [0, 0, usize::from(setting.is_separate()), 0];
+        assert_eq!(speak(net, router, n + 1), stays, "{to:x?}: one frame");
+        net.host_sends(7, 0, &[Flow::new(router, to, n + 2).frame(u32::from(n), 60)]);
+        assert_eq!(speak(net, router, n + 3), [0; 4], "{to:x?}: another");
         net.advance(SECOND);
     }
 }
