@@ -32,7 +32,7 @@ use teaming::forward::counters::Counters;
 use teaming::forward::credits::{CREDIT_SLOTS, CreditSlot, QUOTAS};
 use teaming::forward::storage::ForwardingStorage;
 use teaming::forward::watch::WATCHED;
-use teaming::ids::{BUCKETS, MEMBERS, MemberSet, PortId};
+use teaming::ids::{BUCKETS, MEMBERS, MemberSet, PortId, Ticks};
 use teaming::migration::operations::{self, Operations};
 use teaming::offload::capabilities::{CapabilityTable, MemberCapabilities};
 use teaming::offload::{HeldResource, OffloadResources, ProcessorSets};
@@ -175,6 +175,8 @@ pub struct Control {
     pub group_fallbacks: u64,
     /// Ports whose addresses the host's table has no room for.
     pub unshared: usize,
+    /// When the team last changed.
+    pub changed: Ticks,
     /// The timer's last step was one over the buckets, not one of the home map.
     pub walked_last: bool,
     /// The times at which failed calls are repeated.
@@ -336,6 +338,7 @@ fn control_in(team: Team<Pool>, settings: Settings) -> Result<PoolBox<Control>, 
         default_queue_fallbacks: 0,
         group_fallbacks: 0,
         unshared: 0,
+        changed: Ticks::ZERO,
         walked_last: false,
         retry: Backoff::IDLE,
         private_set,

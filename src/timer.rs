@@ -1,6 +1,6 @@
 //! The expiry of the module's timer.
 
-use crate::clock;
+use crate::clock::Start;
 use crate::control::{events, failover, nic_status, private_oids, resource_lists};
 use crate::kernel::worker::Reasons;
 use crate::module::Module;
@@ -11,14 +11,15 @@ use crate::trace::Event;
 impl Expire for Module {
     /// A link-up delay has passed, buckets are idle, or a failed call is due again. DISPATCH_LEVEL.
     fn expire(&self, _: &Dispatch) {
-        let now = clock::now();
+        let start = Start::now();
+        let now = start.now;
         let mut control = self.control.lock();
         let retry = control.retry.take(now);
         let unread = retry && control.enumeration.is_owed();
         let plan = control.team.tick(now);
         let moving = self.forwarding.read().moving();
         if plan.changed {
-            failover::publish(self, &mut control, &plan, now);
+            failover::publish(self, &mut control, &plan, &start);
         } else if control.team.is_building() && (control.walked_last || !moving) {
             // In turns with the walk: both in one call would be more than a timer may take.
             control.walked_last = false;
@@ -31,7 +32,9 @@ impl Expire for Module {
                 (forwarding.settle(control.team.home(), now), forwarding.moving())
             };
             if moved.idle != 0 || moved.deadline_moves != 0 {
-                let settled = Event::Settled { idle: moved.idle, deadline_moves: moved.deadline_moves };
+                let after_ms = now.since(control.changed).as_us() / 1_000;
+                let settled =
+                    Event::Settled { idle: moved.idle, deadline_moves: moved.deadline_moves, after_ms };
                 events::record_at(self, &mut control, now, settled);
             }
             failover::arm(self, &control, moving, now);

@@ -3,7 +3,7 @@
 //! `member` is the failover. After it returns, no packet is assigned to a member that it removed: the table without the
 //! member was published under the write lock, so every walk that read the old table has committed its packets before.
 
-use crate::clock;
+use crate::clock::{self, Start};
 use crate::control::events;
 use crate::module::{Control, Module, TeamLock};
 use crate::ndis::irql::Passive;
@@ -38,10 +38,11 @@ pub fn member(module: &Module, member: MemberIndex, event: MemberEvent) {
 
 /// The same with the team lock held.
 pub fn member_locked(module: &Module, control: &mut TeamLock<'_>, member: MemberIndex, event: MemberEvent) {
-    let now = clock::now();
+    let start = Start::now();
+    let now = start.now;
     let plan = control.team.on(member, event, now);
     if plan.changed {
-        publish(module, control, &plan, now);
+        publish(module, control, &plan, &start);
     } else {
         watch(module, control, &plan, now);
         // What is published stands: a walk over all buckets would find nothing.
@@ -109,7 +110,8 @@ fn link_locked(
 
 /// Applies new settings. IRQL <= DISPATCH_LEVEL, no lock held.
 pub fn settings(module: &Module, settings: &Settings) {
-    let now = clock::now();
+    let start = Start::now();
+    let now = start.now;
     let mut control = module.control.lock();
     events::record_at(module, &mut control, now, Event::SettingsRead);
     if control.settings == *settings {
@@ -122,15 +124,16 @@ pub fn settings(module: &Module, settings: &Settings) {
     module.forwarding.write(control.dispatch()).configure(settings);
     // The team's capabilities depend on the placement of offloads.
     control.capabilities.team_changed();
-    publish(module, &mut control, &plan, now);
+    publish(module, &mut control, &plan, &start);
 }
 
 /// Applies what is set for an adapter, if it is this member still. IRQL <= DISPATCH_LEVEL, no lock held.
 pub fn member_settings(module: &Module, member: MemberIndex, adapter: AdapterId, settings: &MemberSettings) {
-    let now = clock::now();
+    let start = Start::now();
+    let now = start.now;
     let mut control = module.control.lock();
     match control.team.configure_member(member, adapter, settings, now) {
-        Some(plan) if plan.changed => publish(module, &mut control, &plan, now),
+        Some(plan) if plan.changed => publish(module, &mut control, &plan, &start),
         // The home map with the new weights is being made.
         Some(_) => {
             let moving = module.forwarding.read().moving();
@@ -141,11 +144,14 @@ pub fn member_settings(module: &Module, member: MemberIndex, adapter: AdapterId,
 }
 
 /// Publishes a plan to the packet walks and pushes its events. The team lock is held.
-pub fn publish(module: &Module, control: &mut TeamLock<'_>, plan: &TeamView, now: Ticks) {
+pub fn publish(module: &Module, control: &mut TeamLock<'_>, plan: &TeamView, start: &Start) {
+    let now = start.now;
     let (moved, moving) = {
         let mut forwarding = module.forwarding.write(control.dispatch());
         (forwarding.publish(plan, control.team.home(), now), forwarding.moving())
     };
+    let took_us = start.elapsed_us();
+    control.changed = now;
     if !plan.went_down.is_empty() || !plan.came_up.is_empty() {
         control.capabilities.team_changed();
     }
@@ -158,7 +164,8 @@ pub fn publish(module: &Module, control: &mut TeamLock<'_>, plan: &TeamView, now
     }
     if plan.changed || moved.forced != 0 {
         let (went_down, came_up) = (plan.went_down, plan.came_up);
-        let event = Event::TeamChanged { went_down, came_up, forced: moved.forced, waiting: moved.waiting };
+        let (forced, waiting) = (moved.forced, moved.waiting);
+        let event = Event::TeamChanged { went_down, came_up, forced, waiting, took_us };
         events::record_at(module, control, now, event);
     }
     watch(module, control, plan, now);
@@ -177,14 +184,14 @@ fn watch(module: &Module, control: &mut Control, plan: &TeamView, now: Ticks) {
 /// start, so that the first packets find it. No lock held.
 pub fn finish_home(module: &Module, _: &Passive) {
     loop {
-        let now = clock::now();
+        let start = Start::now();
         let mut control = module.control.lock();
         if !control.team.is_building() {
             return;
         }
-        let plan = control.team.tick(now);
+        let plan = control.team.tick(start.now);
         if plan.changed {
-            publish(module, &mut control, &plan, now);
+            publish(module, &mut control, &plan, &start);
         } else {
             control.team.build();
         }

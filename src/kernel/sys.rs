@@ -103,6 +103,7 @@ kernel! {
     fn KeGetCurrentProcessorNumberEx(number: *mut c_void) -> u32;
     fn KeQueryMaximumProcessorCountEx(group: u16) -> u32;
     fn KeQueryUnbiasedInterruptTime() -> u64;
+    fn KeQueryInterruptTimePrecise(counter: *mut u64) -> u64;
     fn KeQueryTimeIncrement() -> u32;
     fn ExAllocateCacheAwareRundownProtection(pool_type: i32, tag: u32) -> *mut c_void;
     fn ExFreeCacheAwareRundownProtection(rundown: *mut c_void);

@@ -78,6 +78,13 @@ unsafe extern "win64" fn KeQueryUnbiasedInterruptTime() -> u64 {
     NOW.load(Ordering::Relaxed)
 }
 #[unsafe(no_mangle)]
+unsafe extern "win64" fn KeQueryInterruptTimePrecise(counter: *mut u64) -> u64 {
+    let now = NOW.load(Ordering::Relaxed);
+    // SAFETY: by the caller.
+    unsafe { counter.write(now) };
+    now
+}
+#[unsafe(no_mangle)]
 unsafe extern "win64" fn KeQueryTimeIncrement() -> u32 {
     156_250
 }

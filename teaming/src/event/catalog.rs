@@ -148,14 +148,14 @@ macro_rules! kinds {
 kinds! {
     1 TeamChanged Information Team TRACE
         "Members gone down: {WentDown}; come up: {CameUp}."
-        "Of 4096 buckets of flows {Forced} moved at once and {Waiting} wait for a gap."
+        "Of 4096 buckets {Forced} moved within {TookUs} us; {Waiting} wait for a gap."
         "Nothing to do: a lost member's flows are carried by the others."
-        [WentDown: Members, CameUp: Members, Forced: U32, Waiting: U32];
+        [WentDown: Members, CameUp: Members, Forced: U32, Waiting: U32, TookUs: U32];
     2 Settled Verbose Team TRACE
         "{Idle} buckets of flows moved in a gap, {Deadline} at the deadline without one."
-        "Flows return to a member that is up again, or follow new settings."
+        "They follow a change of the team or its settings {AfterMs} ms before."
         "If many move at the deadline, raise MoveDeadlineMs or lower FlowletGapUs."
-        [Idle: U32, Deadline: U32];
+        [Idle: U32, Deadline: U32, AfterMs: U64];
     3 SettingIgnored Warning Settings LOG
         "Setting {Setting} is {Value}; {Used} applies in its place."
         "Allowed: {Allowed}."
@@ -278,9 +278,9 @@ kinds! {
         [Member: U32, Reason: Text, Up: U32];
     27 MemberUp Information Team LOG
         "Member {Member} of the team is up; members up: {Up}."
-        "It is connected, and a link that was lost has been back for LinkUpDelayMs."
+        "It is connected, its link was up for LinkUpDelayMs; it was out for {OutMs} ms."
         "Nothing to do: its flows return to it in gaps of their traffic."
-        [Member: U32, Up: U32];
+        [Member: U32, Up: U32, OutMs: U64];
     28 TeamDegraded Warning Team LOG
         "The team is degraded: {Up} of {Connected} members are up."
         "At least one member has no usable link."
@@ -293,9 +293,9 @@ kinds! {
         [Connected: U32];
     30 TeamWhole Information Team LOG
         "The team is whole again: all {Connected} members are up."
-        "The members that were down are back or were removed."
+        "It was degraded for {OutMs} ms; what was down is back or was removed."
         "Nothing to do."
-        [Connected: U32];
+        [Connected: U32, OutMs: U64];
     31 MemberFlapping Warning Team LOG
         "Member {Member} is flapping: it went down {Times} times in {Seconds} s."
         "A bad cable, transceiver or port; each time its flows move."

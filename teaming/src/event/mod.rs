@@ -25,10 +25,11 @@ use crate::team::member::{FailureReason, LinkSource};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// Members went down or came up. `forced`: buckets that moved at once; `waiting`: buckets that move after an idle
-    /// gap.
-    TeamChanged { went_down: MemberSet, came_up: MemberSet, forced: u32, waiting: u32 },
-    /// Waiting buckets moved: `idle` after an idle gap, `deadline_moves` because their deadline passed.
-    Settled { idle: u32, deadline_moves: u32 },
+    /// gap; `took_us`: microseconds from when the change was taken up until every packet is spread by it.
+    TeamChanged { went_down: MemberSet, came_up: MemberSet, forced: u32, waiting: u32, took_us: u32 },
+    /// Waiting buckets moved: `idle` after an idle gap, `deadline_moves` because their deadline passed. It is so many
+    /// milliseconds since the team last changed.
+    Settled { idle: u32, deadline_moves: u32, after_ms: u64 },
     /// A value in the registry is invalid, and the default `used` applies. `setting` is an index of `SETTINGS`;
     /// `value` is `None` if the registry value has the wrong type.
     SettingIgnored { setting: u8, value: Option<u64>, used: u64 },
@@ -96,14 +97,14 @@ pub enum Event {
     PictureIncomplete { announced: u32, understood: u32 },
     /// A member carries no traffic any more; `up` members are left that do.
     MemberDown { member: MemberIndex, reason: FailureReason, up: u32 },
-    /// A member carries traffic, as `up` members do in all.
-    MemberUp { member: MemberIndex, up: u32 },
+    /// A member carries traffic, as `up` members do in all. It had not for `out_ms` milliseconds, 0 if never before.
+    MemberUp { member: MemberIndex, up: u32, out_ms: u64 },
     /// Of the connected members only `up` carry traffic, fewer than before.
     TeamDegraded { up: u32, connected: u32 },
     /// No connected member carries traffic.
     TeamDown { connected: u32 },
-    /// After one of the two events before, all connected members carry traffic.
-    TeamWhole { connected: u32 },
+    /// All connected members carry traffic, `out_ms` milliseconds after the first of the two events before.
+    TeamWhole { connected: u32, out_ms: u64 },
     /// A member went down several times within `seconds`.
     MemberFlapping { member: MemberIndex, times: u32, seconds: u32 },
     /// So many events with this id were not written to the System event log, because they came too fast or could not be.
@@ -135,7 +136,7 @@ pub enum Value {
 }
 
 /// Most fields of an event.
-pub const FIELDS_MOST: usize = 4;
+pub const FIELDS_MOST: usize = 5;
 /// Longest text of a field or a line in characters; longer ones are cut off. One length for both: the code that writes them
 /// is in the image once.
 pub const FIELD_LONGEST: usize = 80;
@@ -218,23 +219,22 @@ impl Event {
     #[inline(never)] // called from several places
     pub fn values(&self) -> Values {
         let all: [Option<Value>; FIELDS_MOST] = match *self {
-            Self::TeamChanged { went_down, came_up, forced, waiting } => [
+            Self::TeamChanged { went_down, came_up, forced, waiting, took_us } => [
                 Some(Value::Members(went_down)),
                 Some(Value::Members(came_up)),
                 Some(Value::U32(forced)),
                 Some(Value::U32(waiting)),
+                Some(Value::U32(took_us)),
             ],
-            Self::Settled { idle, deadline_moves } => two(Value::U32(idle), Value::U32(deadline_moves)),
+            Self::Settled { idle, deadline_moves, after_ms } => {
+                three(Value::U32(idle), Value::U32(deadline_moves), Value::U64(after_ms))
+            }
             Self::SettingIgnored { setting, value, used } => {
                 let setting = SETTINGS.get(usize::from(setting));
                 let out_of_range =
                     setting.filter(|setting| value.is_none_or(|value| !setting.accepts(value)));
-                [
-                    Some(Value::Word(setting.map_or("?", |setting| setting.name))),
-                    Some(Value::Given(value)),
-                    Some(Value::U64(used)),
-                    Some(Value::Allowed(out_of_range)),
-                ]
+                let name = Value::Word(setting.map_or("?", |setting| setting.name));
+                four(name, Value::Given(value), Value::U64(used), Value::Allowed(out_of_range))
             }
             Self::SettingsRead => [None; FIELDS_MOST],
             Self::RequestNotForwarded { oid } | Self::RequestNotDirected { oid } => one(Value::Hex(oid)),
@@ -250,7 +250,7 @@ impl Event {
                 three(port(nic), index(nic), Value::Different(differences))
             }
             Self::OperationFailed { oid, nic, status } => {
-                [Some(Value::Hex(oid)), Some(port(nic)), Some(index(nic)), Some(Value::Status(status))]
+                four(Value::Hex(oid), port(nic), index(nic), Value::Status(status))
             }
             Self::PartlyDone { oid, failed } => two(Value::Hex(oid), Value::U32(failed)),
             Self::QueuesLost { members, partitions } => two(Value::Members(members), Value::U32(partitions)),
@@ -258,12 +258,9 @@ impl Event {
             Self::GroupsNotKept { port, times } => two(Value::U32(port), Value::U64(times)),
             Self::HolderUnknown { oid, reporters } => two(Value::Hex(oid), Value::U32(reporters)),
             Self::ListsGivenUp { member: who } => one(member(who)),
-            Self::PrivateOid { member: who, oid, status, bytes, first } => [
-                Some(member(who)),
-                Some(Value::Hex(oid)),
-                Some(Value::Status(status)),
-                Some(Value::Answer { bytes, first }),
-            ],
+            Self::PrivateOid { member: who, oid, status, bytes, first } => {
+                four(member(who), Value::Hex(oid), Value::Status(status), Value::Answer { bytes, first })
+            }
             Self::PrivateOidIgnored { member: who, entry } => two(member(who), Value::U32(entry.into())),
             Self::NotEnumerated { status } => one(Value::Status(status)),
             Self::PictureIncomplete { announced, understood } => {
@@ -272,20 +269,18 @@ impl Event {
             Self::MemberDown { member: who, reason, up } => {
                 three(member(who), Value::Word(reason.name()), Value::U32(up))
             }
-            Self::MemberUp { member: who, up } => two(member(who), Value::U32(up)),
+            Self::MemberUp { member: who, up, out_ms } => {
+                three(member(who), Value::U32(up), Value::U64(out_ms))
+            }
             Self::TeamDegraded { up, connected } => two(Value::U32(up), Value::U32(connected)),
-            Self::TeamDown { connected } | Self::TeamWhole { connected } => one(Value::U32(connected)),
+            Self::TeamDown { connected } => one(Value::U32(connected)),
+            Self::TeamWhole { connected, out_ms } => two(Value::U32(connected), Value::U64(out_ms)),
             Self::MemberFlapping { member: who, times, seconds } => {
                 three(member(who), Value::U32(times), Value::U32(seconds))
             }
             Self::MemberSettingIgnored { member: who, setting, value, used } => {
                 let name = MEMBER_SETTINGS.get(usize::from(setting)).map_or("?", |setting| setting.name);
-                [
-                    Some(member(who)),
-                    Some(Value::Word(name)),
-                    Some(Value::Given(value)),
-                    Some(Value::U64(used)),
-                ]
+                four(member(who), Value::Word(name), Value::Given(value), Value::U64(used))
             }
             Self::AddressesNotShared { ports } => one(Value::U32(ports)),
             Self::MemberSettingsUnused { adapter } => one(Value::Adapter(adapter)),
@@ -316,15 +311,19 @@ impl Event {
 }
 
 const fn one(a: Value) -> [Option<Value>; FIELDS_MOST] {
-    [Some(a), None, None, None]
+    [Some(a), None, None, None, None]
 }
 
 const fn two(a: Value, b: Value) -> [Option<Value>; FIELDS_MOST] {
-    [Some(a), Some(b), None, None]
+    [Some(a), Some(b), None, None, None]
 }
 
 const fn three(a: Value, b: Value, c: Value) -> [Option<Value>; FIELDS_MOST] {
-    [Some(a), Some(b), Some(c), None]
+    [Some(a), Some(b), Some(c), None, None]
+}
+
+const fn four(a: Value, b: Value, c: Value, d: Value) -> [Option<Value>; FIELDS_MOST] {
+    [Some(a), Some(b), Some(c), Some(d), None]
 }
 
 /// The kind with this id.

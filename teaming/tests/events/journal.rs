@@ -119,7 +119,7 @@ fn a_storm_of_one_kind_takes_nothing_from_another() {
     let mut journal = journal();
     for number in 0..50_000 {
         record(&mut journal, at(number), Event::PortClosed { port: 1 });
-        record(&mut journal, at(number), Event::MemberUp { member: member(1), up: 1 });
+        record(&mut journal, at(number), Event::MemberUp { member: member(1), up: 1, out_ms: 0 });
         record(&mut journal, at(number), Event::TeamDown { connected: 1 });
     }
     record(&mut journal, at(50_000), down(7));
@@ -209,9 +209,9 @@ fn more_than_the_queue_holds_is_counted() {
     let mut journal = journal();
     let kinds: [fn() -> Event; 5] = [
         || Event::PortClosed { port: 1 },
-        || Event::MemberUp { member: member(1), up: 1 },
+        || Event::MemberUp { member: member(1), up: 1, out_ms: 0 },
         || Event::TeamDown { connected: 1 },
-        || Event::TeamWhole { connected: 1 },
+        || Event::TeamWhole { connected: 1, out_ms: 7 },
         || down(2),
     ];
     for kind in kinds {

@@ -33,6 +33,9 @@ const DISCARDS: [Discard; 9] = [
     Discard::NoMemory,
 ];
 
+/// A hundred years.
+const LONGEST_MS: u64 = 100 * 366 * 24 * 3_600_000;
+
 /// Events of every kind, with values whose texts are as long as they can be, and the short ones beside them.
 fn samples() -> Vec<Event> {
     let (oid, status, most) = (u32::MAX, i32::MIN, member(32));
@@ -44,7 +47,7 @@ fn samples() -> Vec<Event> {
         set([10, 11, 20, 21, 28, 29, 31, 32]),
     ];
     let mut all = vec![
-        Event::Settled { idle: 4096, deadline_moves: 4096 },
+        Event::Settled { idle: 4096, deadline_moves: 4096, after_ms: LONGEST_MS },
         Event::SettingsRead,
         Event::RequestNotForwarded { oid },
         Event::LinkUnknown { member: most, status },
@@ -71,15 +74,15 @@ fn samples() -> Vec<Event> {
         Event::AddressesNotShared { ports: u32::MAX },
         Event::NotEnumerated { status },
         Event::PictureIncomplete { announced: u32::MAX, understood: u32::MAX },
-        Event::MemberUp { member: most, up: 32 },
+        Event::MemberUp { member: most, up: 32, out_ms: LONGEST_MS },
         Event::TeamDegraded { up: 31, connected: 32 },
         Event::TeamDown { connected: 32 },
-        Event::TeamWhole { connected: 32 },
+        Event::TeamWhole { connected: 32, out_ms: LONGEST_MS },
         Event::MemberFlapping { member: most, times: 3, seconds: 60 },
     ];
     for members in sets {
-        let (forced, waiting) = (4096, 4096);
-        all.push(Event::TeamChanged { went_down: members, came_up: members, forced, waiting });
+        let (forced, waiting, took_us) = (4096, 4096, u32::MAX);
+        all.push(Event::TeamChanged { went_down: members, came_up: members, forced, waiting, took_us });
         all.push(Event::QueuesLost { members, partitions: 65_535 });
     }
     for (setting, row) in SETTINGS.iter().enumerate() {

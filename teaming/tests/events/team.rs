@@ -53,8 +53,13 @@ fn down(number: u8, up: u32) -> Event {
     Event::MemberDown { member: member(number), reason: CABLE, up }
 }
 
-fn up(number: u8, up: u32) -> Event {
-    Event::MemberUp { member: member(number), up }
+/// A member that was out for so many seconds.
+fn up(number: u8, up: u32, seconds: u64) -> Event {
+    Event::MemberUp { member: member(number), up, out_ms: seconds * 1_000 }
+}
+
+fn whole(connected: u32, seconds: u64) -> Event {
+    Event::TeamWhole { connected, out_ms: seconds * 1_000 }
 }
 
 #[test]
@@ -64,9 +69,9 @@ fn a_team_is_told_degraded_once_for_each_member_it_loses_down_and_whole_again() 
     assert_eq!(team.on(1, DOWN), []);
     assert_eq!(team.on(2, DOWN), [down(2, 1), Event::TeamDegraded { up: 1, connected: 3 }]);
     assert_eq!(team.on(3, DOWN), [down(3, 0), Event::TeamDown { connected: 3 }]);
-    assert_eq!(team.on(3, UP), [up(3, 1)]);
-    assert_eq!(team.on(2, UP), [up(2, 2)]);
-    assert_eq!(team.on(1, UP), [up(1, 3), Event::TeamWhole { connected: 3 }]);
+    assert_eq!(team.on(3, UP), [up(3, 1, 1)]);
+    assert_eq!(team.on(2, UP), [up(2, 2, 3)]);
+    assert_eq!(team.on(1, UP), [up(1, 3, 6), whole(3, 6)]);
     assert_eq!(team.on(1, UP), []);
 }
 
@@ -77,8 +82,8 @@ fn a_member_that_is_taken_away_is_told_and_the_rest_is_whole() {
     let gone = |up| Event::MemberDown { member: member(2), reason, up };
     assert_eq!(team.on(2, MemberEvent::Disconnected), [gone(1)]);
     assert_eq!(team.on(1, DOWN), [down(1, 0), Event::TeamDown { connected: 1 }]);
-    assert_eq!(team.on(2, MemberEvent::Connected), [up(2, 1)]);
-    assert_eq!(team.on(1, MemberEvent::Disconnected), [Event::TeamWhole { connected: 1 }]);
+    assert_eq!(team.on(2, MemberEvent::Connected), [up(2, 1, 2)]);
+    assert_eq!(team.on(1, MemberEvent::Disconnected), [whole(1, 2)]);
 }
 
 #[test]

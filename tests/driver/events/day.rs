@@ -1,5 +1,6 @@
 //! The document of all events: what each kind says, and what a day of trouble reads like. `RENEW=1` writes it again.
 
+use super::super::module::report;
 use super::{look, team};
 use lbfoext::trace::Event;
 use std::fmt::Write;
@@ -42,10 +43,12 @@ fn told(at: u64, event: &Event) -> String {
     text
 }
 
-/// Links fail and flap, settings are wrong, policies are not enforced, saved data is damaged, memory is refused.
-fn live(net: &Net) {
+/// Links fail and flap, settings are wrong, policies are not enforced, saved data is damaged, memory is refused. `ask` is
+/// called when a member is out, when all are, and at the end.
+fn live(net: &Net, mut ask: impl FnMut(&str)) {
     net.fail(2);
     net.advance(5 * SECOND);
+    ask("Five seconds after the first failure");
     net.restore(2);
     net.advance(5 * SECOND);
     for _ in 0..3 {
@@ -56,6 +59,7 @@ fn live(net: &Net) {
     }
     (1..=3).for_each(|member| net.fail(member));
     net.advance(SECOND);
+    ask("When no member has a link");
     (1..=3).for_each(|member| net.restore(member));
     net.advance(5 * SECOND);
     net.set("MoveDeadlineMs", Value::Dword(600_001));
@@ -73,28 +77,33 @@ fn live(net: &Net) {
     net.world().fail_from_here(1);
     net.save(nic, Offering::default());
     net.advance(SECOND);
+    ask("At the end");
 }
 
-fn day() -> String {
+/// The events of the day, and the status in between.
+fn day() -> (String, String) {
     let net = team(&[10, 25, 10]).start();
-    live(&net);
+    let mut asked = String::new();
+    live(&net, |when| write!(asked, "{when}:\n\n```text\n{}```\n\n", report(&net)).expect("a string"));
     let events = look(&net, |module| module.control.lock().events.iter().collect::<Vec<_>>());
     let events = events.expect("it is attached");
     let start = events.first().expect("there are events").0.get();
     let text = events.iter().map(|(at, event)| told(at.get() - start, event)).collect();
     net.finish().assert_clean();
-    text
+    (text, asked)
 }
 
 fn document() -> String {
     let kinds: String = KINDS.iter().map(kind).collect();
+    let (day, asked) = day();
     format!(
         "# Events\n\nWritten by a test from the driver's own table. An id is never given to another event.\n\n\
          ## What each says\n\nNames in braces are fields. Those that say so are in the System event log, with the name \
          of the switch in front;\nall of them can be recorded as trace events (see below).\n\n```text\n{kinds}```\n\n\
          ## A day\n\nA team of three members, 10, 25 and 10 Gb/s, in the simulated switch: links fail and flap, \
-         settings are\nwrong, a policy is not enforced, saved data is damaged, memory is refused.\n\n```text\n{}```\n\n{}",
-        day(),
+         settings are\nwrong, a policy is not enforced, saved data is damaged, memory is refused. There each\nreading of the fine clock takes \
+         a microsecond and code takes none: how long moves take is no measurement.\n\n```text\n{day}```\n\n\
+         ## The status of that day\n\nAs `teamctl show` prints it, also where a name is not all text. No packets were counted.\n\n{asked}{}",
         recording()
     )
 }

@@ -1,9 +1,9 @@
 //! Events about what members hold of before the attachment.
 
-use super::{Seen, after, member, only, source, team};
+use super::members::{came_up, up};
+use super::{Seen, after, member, source, team};
 use lbfoext::ndis::raw::FAILURE;
 use lbfoext::trace::Event;
-use teaming::ids::MemberSet;
 use teaming::team::member::LinkSource;
 use vswitch::adapter::wire::oid;
 use vswitch::scenario::Net;
@@ -26,10 +26,10 @@ pub fn a_member_does_not_list_what_it_holds() -> Seen {
         net.replug(2);
         net.advance(MS);
     };
-    let up = Event::TeamChanged { went_down: MemberSet::EMPTY, came_up: only(2), forced: 0, waiting: 2_048 };
+    let changed = came_up(2, 2_048);
     let not_listed = Event::NotListed { member: member(2), status: FAILURE };
-    let told = Event::MemberUp { member: member(2), up: 2 };
-    after(net, act, |_| vec![up, told, source(2, LinkSource::Query), not_listed])
+    let told = up(2, 2, 100);
+    after(net, act, |_| vec![changed, told, source(2, LinkSource::Query), not_listed])
 }
 
 pub fn a_member_never_lists_what_it_holds() -> Seen {

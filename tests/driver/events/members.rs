@@ -8,13 +8,17 @@ use vswitch::machine::registry::Value;
 use vswitch::scenario::Net;
 use vswitch::scenario::suite::MS;
 
+/// In milliseconds, checked in every one: FlowletGapUs with the 15.6 of a step of the clock, and a MoveDeadlineMs of 50.
+const AFTER_GAP: u64 = 17;
+const AFTER_DEADLINE: u64 = 50;
+
 /// A member's buckets move at once.
 pub fn died(index: u16, forced: u32) -> Event {
-    Event::TeamChanged { went_down: only(index), came_up: MemberSet::EMPTY, forced, waiting: 0 }
+    Event::TeamChanged { went_down: only(index), came_up: MemberSet::EMPTY, forced, waiting: 0, took_us: 1 }
 }
 
 pub fn came_up(index: u16, waiting: u32) -> Event {
-    Event::TeamChanged { went_down: MemberSet::EMPTY, came_up: only(index), forced: 0, waiting }
+    Event::TeamChanged { went_down: MemberSet::EMPTY, came_up: only(index), forced: 0, waiting, took_us: 1 }
 }
 
 /// What an administrator is told of a link that is lost.
@@ -22,13 +26,13 @@ pub fn down(index: u16, up: u32) -> Event {
     Event::MemberDown { member: member(index), reason: FailureReason::PhysicalMediaDisconnected, up }
 }
 
-pub fn up(index: u16, up: u32) -> Event {
-    Event::MemberUp { member: member(index), up }
+pub fn up(index: u16, up: u32, out_ms: u64) -> Event {
+    Event::MemberUp { member: member(index), up, out_ms }
 }
 
 /// What is told when the second of two members is back.
-pub fn whole_again() -> [Event; 2] {
-    [up(2, 2), Event::TeamWhole { connected: 2 }]
+pub fn whole_again(out_ms: u64) -> [Event; 2] {
+    [up(2, 2, out_ms), Event::TeamWhole { connected: 2, out_ms }]
 }
 
 pub fn a_member_dies() -> Seen {
@@ -48,8 +52,8 @@ pub fn a_member_comes_back() -> Seen {
         net.restore(2);
         net.advance(100 * MS);
     };
-    let settled = Event::Settled { idle: home, deadline_moves: 0 };
-    after(net, act, |_| [came_up(2, home)].into_iter().chain(whole_again()).chain([settled]).collect())
+    let settled = Event::Settled { idle: home, deadline_moves: 0, after_ms: AFTER_GAP };
+    after(net, act, |_| [came_up(2, home)].into_iter().chain(whole_again(100)).chain([settled]).collect())
 }
 
 pub fn buckets_are_late() -> Seen {
@@ -65,8 +69,8 @@ pub fn buckets_are_late() -> Seen {
         net.advance(100 * MS);
     };
     // No bucket was idle for half a second before the deadline.
-    let late = Event::Settled { idle: 0, deadline_moves: home };
-    after(net, act, |_| [came_up(2, home)].into_iter().chain(whole_again()).chain([late]).collect())
+    let late = Event::Settled { idle: 0, deadline_moves: home, after_ms: AFTER_DEADLINE };
+    after(net, act, |_| [came_up(2, home)].into_iter().chain(whole_again(100)).chain([late]).collect())
 }
 
 pub fn a_member_flaps() -> Seen {
@@ -81,8 +85,8 @@ pub fn a_member_flaps() -> Seen {
         expected.push(degraded);
         if time < 3 {
             expected.push(came_up(2, home));
-            expected.extend(whole_again());
-            expected.push(Event::Settled { idle: home, deadline_moves: 0 });
+            expected.extend(whole_again(10_000));
+            expected.push(Event::Settled { idle: home, deadline_moves: 0, after_ms: AFTER_GAP });
         }
     }
     let act = |net: &Net| {

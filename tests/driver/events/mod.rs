@@ -221,8 +221,8 @@ fn a_member_indicates_its_link() -> Seen {
 fn nobody_tells_of_a_member() -> Seen {
     let scenario = Scenario::new(1).members(&[10]).vms(3).indication(Indication::Nothing);
     // Its speed is known from then on.
-    let shares =
-        Event::TeamChanged { went_down: MemberSet::EMPTY, came_up: MemberSet::EMPTY, forced: 0, waiting: 0 };
+    let none = MemberSet::EMPTY;
+    let shares = Event::TeamChanged { went_down: none, came_up: none, forced: 0, waiting: 0, took_us: 1 };
     let events = |_: &Net| vec![source(1, LinkSource::Interface), shares];
     after(scenario.start(), |net| net.advance(POLL), events)
 }

@@ -91,7 +91,7 @@ mod tests {
         {
             same_type!(crate::machine::kernel, lbfoext::kernel::sys:
                 ExAllocatePool2 ExFreePoolWithTag KeBugCheckEx KeGetCurrentProcessorNumberEx
-                KeQueryMaximumProcessorCountEx KeQueryUnbiasedInterruptTime KeQueryTimeIncrement
+                KeQueryMaximumProcessorCountEx KeQueryUnbiasedInterruptTime KeQueryInterruptTimePrecise KeQueryTimeIncrement
                 KeGetCurrentIrql KeEnterCriticalRegion KeLeaveCriticalRegion KeFlushQueuedDpcs
                 MmMapLockedPagesSpecifyCache);
         }

@@ -168,6 +168,7 @@ VOID KeReleaseSpinLock(PKSPIN_LOCK SpinLock, KIRQL NewIrql);
 ULONG KeGetCurrentProcessorNumberEx(PPROCESSOR_NUMBER ProcNumber);
 ULONG KeQueryMaximumProcessorCountEx(USHORT GroupNumber);
 ULONGLONG KeQueryUnbiasedInterruptTime(VOID);
+ULONGLONG KeQueryInterruptTimePrecise(ULONGLONG *QpcTimeStamp);
 ULONG KeQueryTimeIncrement(VOID);
 
 /* Rundown protection. */

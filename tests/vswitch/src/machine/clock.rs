@@ -29,17 +29,29 @@ pub(crate) struct Event {
 
 pub struct Clock {
     now: AtomicU64,
+    /// How often somebody read it to within a microsecond.
+    precise: AtomicU64,
     serial: AtomicU64,
     queue: Mutex<BTreeMap<EventId, Event>>,
 }
 
 impl Clock {
     pub fn new(start: u64) -> Self {
-        Self { now: AtomicU64::new(start), serial: AtomicU64::new(0), queue: Mutex::default() }
+        Self {
+            now: AtomicU64::new(start),
+            precise: AtomicU64::new(0),
+            serial: AtomicU64::new(0),
+            queue: Mutex::default(),
+        }
     }
 
     pub fn now(&self) -> u64 {
         self.now.load(Ordering::Relaxed)
+    }
+
+    /// Virtual time stands still while code runs; each such reading takes a microsecond beside it.
+    pub(crate) fn precise(&self) -> u64 {
+        self.now() + self.precise.fetch_add(1, Ordering::Relaxed) * 10
     }
 
     pub fn has_events(&self) -> bool {

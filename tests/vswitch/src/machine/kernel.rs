@@ -153,6 +153,13 @@ exports! {
         if world.config().coarse_time { now / tick * tick } else { now }
     }
 
+    pub extern "win64" fn KeQueryInterruptTimePrecise(counter: *mut u64) -> u64 where irql <= ANY_LEVEL {
+        let precise = world::current().clock.precise();
+        // SAFETY: by the caller.
+        unsafe { counter.write(precise) };
+        precise
+    }
+
     pub extern "win64" fn KeQueryTimeIncrement() -> u32 where irql <= ANY_LEVEL {
         world::current().config().time_increment
     }
