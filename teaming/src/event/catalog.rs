@@ -316,7 +316,7 @@ kinds! {
         "No adapter with this GUID is a member of the team."
         "Correct or remove its key below lbfoext\\Parameters\\Switches."
         [Adapter: Text];
-    35 AddressesNotShared Warning Ports TRACE
+    35 AddressesNotShared Warning Ports LOG
         "The addresses of {Ports} ports are not known to other switches of the host."
         "Too many adapters of the host may be in teams of guests (AllowTeaming)."
         "Allow teaming for fewer adapters: Set-VMNetworkAdapter -AllowTeaming Off."
