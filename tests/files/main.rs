@@ -1,5 +1,6 @@
 //! The files of the product: INF, scripts, layouts, the image as a file, and the rules of the house.
 
+mod assumptions;
 mod flags;
 mod guide;
 mod image_checks;
