@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::hosts::Which;
+use crate::tunnels::Tunnels;
 use anyhow::bail;
 use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -31,6 +32,13 @@ pub enum Command {
     /// through its members, each frame through one.
     #[command(after_help = EXAMPLES)]
     Replay(Box<Replay>),
+
+    /// Compare every mode and policy on a capture, and recommend one
+    ///
+    /// Each is played through the driver twice: once without a failure, for loads, and once with each member failing and
+    /// returning in turn, for moves. On all processors.
+    #[command(after_help = crate::compare::EXAMPLES)]
+    Compare(Box<crate::compare::Compare>),
 
     /// Move a machine of a capture to another host: which of its flows keep their member
     ///
@@ -133,6 +141,9 @@ pub struct Replay {
     #[arg(long, value_enum)]
     pub policy: Option<PolicyName>,
 
+    #[command(flatten)]
+    pub tunnels: Tunnels,
+
     /// A member fails: its number and when, in seconds or per cent of the capture; "none" for no failure [default:
     /// 2@33%]
     #[arg(long, value_name = "MEMBER@TIME")]
@@ -149,6 +160,10 @@ pub struct Replay {
     /// How long a link that came back must stay up before it is used, in milliseconds; on a host 2000
     #[arg(long, value_name = "MS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=60_000))]
     pub up_delay_ms: u32,
+
+    /// HashSeed of the driver; 0 is the product's own
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    pub hash_seed: u64,
 
     /// Seed of everything that chance decides in the simulated switch
     #[arg(long, default_value_t = 1)]
@@ -190,7 +205,8 @@ pub struct Replay {
     #[arg(long, value_name = "FILE.html")]
     pub report: Option<PathBuf>,
 
-    /// Write what came out of each member: a capture with an interface for each, or a folder with a capture for each
+    /// Write what came out of each member: a capture with an interface for each, or a folder with a capture for each, in
+    /// place of those of an earlier replay
     #[arg(long, value_name = "FILE.pcapng|FOLDER")]
     pub save: Option<PathBuf>,
 
@@ -225,6 +241,11 @@ impl Mode {
             Self::Static => "static",
             Self::SwitchIndependent => "switch independent",
         }
+    }
+
+    /// Whether a team of this mode may have the policy.
+    pub fn takes(self, policy: HashPolicy) -> bool {
+        self == Self::Static || policy.keeps_an_address_on_one_member()
     }
 
     /// As `--mode` takes it.
@@ -312,7 +333,7 @@ impl Replay {
             Mode::SwitchIndependent => HashPolicy::HyperVPort,
         };
         let policy = self.policy.map_or(of_mode, |PolicyName(policy)| policy);
-        if self.mode == Mode::SwitchIndependent && !policy.keeps_an_address_on_one_member() {
+        if !self.mode.takes(policy) {
             bail!(
                 "policy {} needs a physical switch that knows of the team; \
                  take --mode static, or --policy hyper-v-port or vlan-source-mac",
@@ -341,16 +362,23 @@ pub struct Speed(pub u64);
 impl FromStr for Speed {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("\"{text}\" is no speed; write one like 100M, 10G or 25G (1M to 1000G)");
+        let wrong =
+            || format!("\"{text}\" is no speed; write one like 100M, 2.5G or 10G (1M to 1000G, in whole M)");
         let (number, unit) = text.split_at(text.len() - text.chars().next_back().map_or(0, char::len_utf8));
-        let unit = match unit {
-            "M" | "m" => 1_000_000,
-            "G" | "g" => 1_000_000_000,
+        let digits = match unit {
+            "M" | "m" => 0,
+            "G" | "g" => 3,
             _ => return Err(wrong()),
         };
-        let bits =
-            number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)).ok_or_else(wrong)?;
-        if (1_000_000..=1_000_000_000_000).contains(&bits) { Ok(Self(bits)) } else { Err(wrong()) }
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let fraction = if is_number(fraction) { fraction.trim_end_matches('0') } else { return Err(wrong()) };
+        if !is_number(whole) || fraction.len() > digits {
+            return Err(wrong());
+        }
+        // In whole M, with the digits after the point that this unit has.
+        let megabits = format!("{whole}{fraction:0<digits$}").parse::<u64>().map_err(|_| wrong())?;
+        if (1..=1_000_000).contains(&megabits) { Ok(Self(megabits * 1_000_000)) } else { Err(wrong()) }
     }
 }
 
@@ -439,8 +467,40 @@ mod tests {
         for wrong in ["2", "@", "2@", "2@x", "2@101%", "2@-1", "2@NaN", "x@1", "2@inf"] {
             assert!(wrong.parse::<When>().unwrap_err().contains("2@4.5"), "{wrong}");
         }
-        assert_eq!("25G".parse(), Ok(Speed(25_000_000_000)));
-        for wrong in ["", "G", "10", "10T", "0G", "1001G", "1.5G", "10€"] {
+        for (text, megabits) in [
+            ("25G", 25_000),
+            ("100M", 100),
+            ("2500M", 2_500),
+            ("2.5G", 2_500),
+            ("2.50g", 2_500),
+            ("0.1G", 100),
+            ("1.001G", 1_001),
+            ("10.0M", 10),
+            ("1000G", 1_000_000),
+            ("1M", 1),
+        ] {
+            assert_eq!(text.parse(), Ok(Speed(megabits * 1_000_000)), "{text}");
+        }
+        for wrong in [
+            "",
+            "G",
+            "10",
+            "10T",
+            "0G",
+            "1001G",
+            "1000.1G",
+            "10€",
+            "2,5G",
+            "2.5.1G",
+            ".5G",
+            "2.G",
+            "+1G",
+            "-1G",
+            "1.0001G",
+            "1.5M",
+            "0.5M",
+            "99999999999999999999G",
+        ] {
             assert!(wrong.parse::<Speed>().unwrap_err().contains("10G"), "{wrong}");
         }
     }

@@ -310,12 +310,52 @@ fn color(member: u16) -> u16 {
     (member.max(1) - 1) % 8
 }
 
-fn rate(bits_per_second: f64) -> String {
+/// A rate in the unit that suits it.
+pub fn rate(bits_per_second: f64) -> String {
     match bits_per_second {
         rate if rate >= 1e9 => format!("{:.2} Gbit/s", rate / 1e9),
         rate if rate >= 1e6 => format!("{:.2} Mbit/s", rate / 1e6),
         rate => format!("{:.0} kbit/s", rate / 1e3),
     }
+}
+
+/// Bars with labels, each with a tick, and its values as text; all on one scale from 0. `marked` bars are framed.
+pub fn bars(title: &str, tick: &str, rows: &[Bar]) -> String {
+    let most = rows.iter().map(|bar| bar.value.max(bar.tick)).fold(0.01, f64::max);
+    let (row, left) = (24.0, LEFT + 118.0);
+    let plot = WIDTH - left - RIGHT;
+    let mut svg = open(row * rows.len() as f64 + 6.0, title);
+    for (number, bar) in rows.iter().enumerate() {
+        let y = 4.0 + row * number as f64;
+        let (width, at) = (plot * bar.value / most, left + plot * bar.tick / most);
+        let _ = write!(
+            svg,
+            r#"<text x="{:.1}" y="{:.1}" text-anchor="end">{}</text><rect class="m{}{}" x="{left}" y="{y:.1}" width="{width:.1}" height="{:.1}"/><line class="mark" x1="{at:.1}" x2="{at:.1}" y1="{:.1}" y2="{:.1}"><title>{tick}</title></line><text x="{:.1}" y="{:.1}">{:.2}</text>"#,
+            left - 8.0,
+            y + 15.0,
+            bar.label,
+            bar.color % 8,
+            if bar.marked { " moved" } else { "" },
+            row - 6.0,
+            y - 2.0,
+            y + row - 4.0,
+            WIDTH - RIGHT + 8.0,
+            y + 15.0,
+            bar.value
+        );
+    }
+    svg.push_str("</svg>");
+    svg
+}
+
+/// One of `bars`.
+pub struct Bar {
+    /// Without characters that HTML reads.
+    pub label: String,
+    pub value: f64,
+    pub tick: f64,
+    pub color: u16,
+    pub marked: bool,
 }
 
 fn open(height: f64, title: &str) -> String {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use teaming::flow::hash::{DEFAULT_SEED, hash};
 use teaming::flow::{self, FlowKey, HashPolicy, Keying};
-use teaming::frame::{self, Headers, Network, Transport};
+use teaming::frame::{self, Headers, Network, Transport, TunnelPorts};
 use teaming::ids::{MacAddr, NicId, NicIndex, PortId};
 
 /// Frames of one identity have one bucket under every policy. It consists of addresses and ports (of the innermost
@@ -19,19 +19,42 @@ pub struct Identity {
 /// Reads the headers that the driver reads under a policy.
 #[derive(Clone, Copy)]
 pub struct Reader {
-    policy: HashPolicy,
+    keying: Keying,
+    seed: u64,
 }
 
 impl Reader {
     pub fn new(policy: HashPolicy) -> Self {
-        Self { policy }
+        Self { keying: Keying::plain(policy), seed: DEFAULT_SEED }
+    }
+
+    /// Reads tunnels at these ports too.
+    pub fn with_tunnels_at(self, tunnels: TunnelPorts) -> Self {
+        Self { keying: Keying { tunnels, ..self.keying }, ..self }
+    }
+
+    /// Hashes with this `HashSeed`; 0 is the product's own.
+    pub fn with_seed(self, seed: u64) -> Self {
+        Self { seed: if seed == 0 { DEFAULT_SEED } else { seed }, ..self }
+    }
+
+    /// The ports at which tunnels are read, under a policy that reads them.
+    pub fn tunnels(self) -> Option<TunnelPorts> {
+        self.keying.policy.wants_innermost_headers().then_some(self.keying.tunnels)
+    }
+
+    /// The headers that decide, of the first bytes of a frame.
+    fn headers(self, window: &[u8]) -> Headers {
+        match self.tunnels() {
+            Some(ports) => frame::parse_innermost(window, ports),
+            None => frame::parse(window),
+        }
     }
 
     pub fn read(self, bytes: &[u8]) -> (Identity, Label) {
         let window = &bytes[..bytes.len().min(frame::WINDOW_MAX)];
         let outer = frame::parse(window);
-        let headers =
-            if self.policy.wants_innermost_headers() { frame::parse_innermost(window) } else { outer };
+        let headers = if self.tunnels().is_some() { self.headers(window) } else { outer };
         let nowhere = NicId::new(PortId::DEFAULT, NicIndex::DEFAULT);
         let identity = Identity {
             key: flow::key(&headers, HashPolicy::TransportPorts, nowhere),
@@ -41,13 +64,11 @@ impl Reader {
         (identity, Label::of(&headers, outer.source, outer.destination))
     }
 
-    /// The key of a frame from this NIC, and its bucket with the driver's default seed.
+    /// The key of a frame from this NIC, and its bucket.
     pub fn key(self, bytes: &[u8], from: NicId) -> (FlowKey, usize) {
         let window = &bytes[..bytes.len().min(frame::WINDOW_MAX)];
-        let read = if self.policy.wants_innermost_headers() { frame::parse_innermost } else { frame::parse };
-        let keying = Keying { policy: self.policy, flow_label: false, symmetric: false };
-        let key = keying.key(&read(window), from, None);
-        (key, hash(&key, DEFAULT_SEED).bucket().index())
+        let key = self.keying.key(&self.headers(window), from, None);
+        (key, hash(&key, self.seed).bucket().index())
     }
 }
 

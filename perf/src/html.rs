@@ -1,10 +1,11 @@
 //! `--report`: one HTML file without scripts and external resources, in light and dark colours.
 
-use crate::hosts::{Role, text_of};
+use crate::hosts::{Listed, Role, text_of};
 use crate::print::{least, part, speed};
 use crate::queues::Queues;
 use crate::report::{Report, Verdict};
-use crate::text::count;
+use crate::text::{count, count_of};
+use crate::tunnels::Told;
 use crate::{chart, print_queues};
 use std::fmt::Write;
 
@@ -20,18 +21,23 @@ pub fn page(report: &Report) -> String {
          <meta name=\"viewport\" content=\"width=device-width\"><title>Team replay: {capture}</title>\
          <style>{STYLE}</style></head><body>\n\
          <h1><span class=\"{class}\">{}</span> {capture}</h1>\n\
-         <p>{} frames in {} flows over {:.1} s; {} machines, {} members; {}; {} driver.</p>\n",
+         <p>{} in {} over {:.1} s; {}, {}; {}; {} driver.</p>\n",
         escape(&report.verdict_text),
-        count(report.frames as u64),
-        count(report.flows as u64),
+        count_of(report.frames as u64, "frame"),
+        count_of(report.flows as u64, "flow"),
         facts.length.as_secs_f64(),
-        report.machines.len(),
-        report.members.len(),
+        count_of(report.machines.len() as u64, "machine"),
+        count_of(report.members.len() as u64, "member"),
         escape(&facts.team),
         report.driver,
         capture = escape(&report.capture),
     );
-    let _ = write!(page, "<p>{}</p>\n<h2>Machines</h2>\n{}", sentence(report), machines(report));
+    let _ = write!(
+        page,
+        "<p>{}</p>\n<h2>Machines</h2>\n{}",
+        sentence(report),
+        machines(report.machines.iter().chain(&report.other_adapters))
+    );
     let _ = write!(page, "<h2>Load over time</h2>\n{}", chart::load(report));
     let _ = write!(page, "<h2>Members</h2>\n{}{}", chart::shares(&report.members), members(report));
     let _ = writeln!(
@@ -41,6 +47,9 @@ pub fn page(report: &Report) -> String {
         report.imbalance,
         least(report)
     );
+    for line in report.encapsulated.iter().flat_map(Told::lines) {
+        let _ = writeln!(page, "<p>{}</p>", escape(line.trim()));
+    }
     let _ = write!(page, "<h2>Failures and returns</h2>\n{}", events(report));
     if let Some(queues) = &report.queues {
         let _ = write!(page, "<h2>Receive queues</h2>\n{}", self::queues(queues));
@@ -69,13 +78,14 @@ fn sentence(report: &Report) -> String {
     let needless: u64 = report.events.iter().map(|event| event.flows_moved_needlessly).sum();
     let dead: u64 = report.events.iter().map(|event| event.frames_to_dead_member).sum();
     let mut text = format!(
-        "{} flows changed member, {needless} of them needlessly; {dead} frames were given to a dead member; {} frames \
-         were reordered within a flow; {} violations of {} rules that were checked; {} leaks.",
-        count(moved),
-        count(report.reordered_frames),
-        report.violations,
-        report.rules_exercised,
-        report.leaks
+        "{} changed member, {needless} of them needlessly; given to a dead member: {}; reordered within a flow: {}; \
+         {} of {} checked; {}.",
+        count_of(moved, "flow"),
+        count_of(dead, "frame"),
+        count_of(report.reordered_frames, "frame"),
+        count_of(report.violations as u64, "violation"),
+        count_of(report.rules_exercised as u64, "rule"),
+        count_of(report.leaks as u64, "leak")
     );
     for detail in report.warnings.iter().chain(&report.details) {
         let _ = write!(text, "<br>{}", escape(detail));
@@ -83,8 +93,9 @@ fn sentence(report: &Report) -> String {
     text
 }
 
-fn machines(report: &Report) -> String {
-    let rows = report.machines.iter().chain(&report.other_adapters).map(|listed| {
+/// The list of machines, then that of other adapters.
+pub fn machines<'a>(listed: impl Iterator<Item = &'a Listed>) -> String {
+    let rows = listed.map(|listed| {
         let role = match listed.role {
             Role::Machine => "machine",
             Role::Gateway => "router",
@@ -206,7 +217,7 @@ fn queues(queues: &Queues) -> String {
 }
 
 /// Text columns are left-aligned and may wrap; columns of figures are right-aligned and do not.
-fn table(heads: &[&str], words: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+pub fn table(heads: &[&str], words: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let class = |head: &str| if words.contains(&head) { " class=\"words\"" } else { "" };
     let top: String = heads.iter().map(|head| format!("<th{}>{head}</th>", class(head))).collect();
     let rows: String = rows
@@ -221,17 +232,17 @@ fn table(heads: &[&str], words: &[&str], rows: impl Iterator<Item = Vec<String>>
 }
 
 /// The command that makes the page again.
-fn command() -> String {
+pub fn command() -> String {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     format!("teamctl {} (version {})", arguments.join(" "), env!("CARGO_PKG_VERSION"))
 }
 
-fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 /// The colours of Okabe and Ito, which people with colour blindness can distinguish.
-const STYLE: &str = "
+pub const STYLE: &str = "
 :root{color-scheme:light dark;--ink:#1b1b1b;--paper:#fff;--line:#8a8a8a;--soft:#e6e6e6;--good:#00664b;--bad:#a63c00}
 @media (prefers-color-scheme:dark){:root{--ink:#e8e8e8;--paper:#16181b;--line:#8d8d8d;--soft:#33373c;\
 --good:#4fd0a5;--bad:#ff9a5c}}
@@ -252,4 +263,4 @@ svg .small{font-size:11px;paint-order:stroke;stroke:var(--paper);stroke-width:3p
 .m0{fill:#56b4e9}.m1{fill:#e69f00}.m2{fill:#2bb58c}.m3{fill:#e0d33c}.m4{fill:#d98cb3}.m5{fill:#f0824a}.m6{fill:#8fa9d6}\
 .m7{fill:#b3b3b3}
 footer{margin:2em 0 1em;border-top:1px solid var(--line);padding-top:.4em;font-size:.85em;overflow-wrap:anywhere}
-@media print{body{max-width:none}}";
+.wide{overflow-x:auto}@media print{body{max-width:none}.wide{overflow:visible}}";

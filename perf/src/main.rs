@@ -3,6 +3,7 @@
 mod args;
 mod capture;
 mod chart;
+mod compare;
 mod convert;
 mod doctor;
 mod flow;
@@ -29,6 +30,7 @@ mod simulated;
 mod survey;
 mod table;
 mod text;
+mod tunnels;
 
 use args::{Cli, Command};
 use clap::{CommandFactory, Parser};
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
     let command = Cli::parse().command.unwrap_or_else(Command::main_job);
     let result = match command {
         Command::Replay(arguments) => replay::run(&arguments),
+        Command::Compare(arguments) => compare::run(&arguments),
         Command::Migrate(arguments) => migrate::run(&arguments),
         Command::Rules(arguments) => rules::run(&arguments),
         Command::Scenario(arguments) => scenario::run(&arguments),

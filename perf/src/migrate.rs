@@ -7,7 +7,8 @@ use crate::flow::{Identity, Label, Reader};
 use crate::hosts::{self, Which};
 use crate::print::speed;
 use crate::survey::Survey;
-use crate::text::count;
+use crate::text::count_of;
+use crate::tunnels::Tunnels;
 use anyhow::{Context, bail};
 use clap::Args;
 use serde::Serialize;
@@ -65,6 +66,9 @@ pub struct Migrate {
     /// The policy of the target [default: as on the source]
     #[arg(long, value_enum)]
     pub target_policy: Option<PolicyName>,
+
+    #[command(flatten)]
+    pub tunnels: Tunnels,
 
     /// HashSeed of the target; 0 is the product's own, which the source has
     #[arg(long, value_name = "SEED", default_value_t = 0)]
@@ -134,6 +138,8 @@ struct Path {
 
 /// True if every guarantee held.
 pub fn run(arguments: &Migrate) -> anyhow::Result<bool> {
+    let target_policy = arguments.target_policy.unwrap_or(arguments.policy).0;
+    arguments.tunnels.check(&[arguments.policy.0, target_policy])?;
     let image = arguments.image.as_deref().map(Image::load).transpose().map_err(anyhow::Error::msg)?;
     let capture = Capture::of(arguments.capture.as_deref())?;
     let survey = Survey::of(&capture, &arguments.which)?;
@@ -166,7 +172,7 @@ fn machine(arguments: &Migrate, capture: &Capture, survey: &Survey) -> anyhow::R
         }
         return Ok(number - 1);
     }
-    let reader = Reader::new(arguments.policy.0);
+    let reader = reader(arguments);
     let mut flows: Vec<std::collections::HashSet<Identity>> = Vec::new();
     flows.resize_with(machines, Default::default);
     for frame in capture.frames()? {
@@ -181,6 +187,10 @@ fn machine(arguments: &Migrate, capture: &Capture, survey: &Survey) -> anyhow::R
     most.map(|(number, _)| number).context("the capture has no machine")
 }
 
+fn reader(arguments: &Migrate) -> Reader {
+    Reader::new(arguments.policy.0).with_tunnels_at(arguments.tunnels.ports())
+}
+
 fn window(bytes: &[u8]) -> &[u8] {
     &bytes[..bytes.len().min(frame::WINDOW_MAX)]
 }
@@ -192,17 +202,22 @@ fn start(
     target: &[Speed],
     survey: &Survey,
 ) -> anyhow::Result<Net> {
-    let gigabits = |speeds: &[Speed]| -> Vec<(u16, u64)> {
-        (1..).zip(speeds.iter().map(|Speed(bits)| (bits / 1_000_000_000).max(1))).collect()
-    };
+    // The speeds that count follow in bits per second.
+    let members = |speeds: &[Speed]| -> Vec<(u16, u64)> { (1..).zip(speeds.iter().map(|_| 1)).collect() };
+    let bits = |speeds: &[Speed]| -> Vec<u64> { speeds.iter().map(|Speed(bits)| *bits).collect() };
     let there = arguments.target_policy.unwrap_or(arguments.policy);
     let mut scenario = Scenario::new(arguments.seed)
-        .members_at(&gigabits(&arguments.speeds))
+        .members_at(&members(&arguments.speeds))
         .vms(u16::try_from(survey.hosts.macs().len()).unwrap_or(u16::MAX))
-        .host(1, &gigabits(target), 0)
+        .host(1, &members(target), 0)
+        .bits_per_second(0, &bits(&arguments.speeds))
+        .bits_per_second(1, &bits(target))
         .setting("LoadBalancingAlgorithm", Value::Dword(arguments.policy.0.number().into()))
         .host_setting(1, "LoadBalancingAlgorithm", Value::Dword(there.0.number().into()))
         .host_setting(1, "HashSeed", Value::Qword(arguments.target_hash_seed));
+    for (name, port) in arguments.tunnels.settings() {
+        scenario = scenario.setting(name, Value::Dword(port));
+    }
     if let Some(image) = image {
         scenario = scenario.driver(image.entry());
     }
@@ -254,7 +269,7 @@ fn play<'a>(
         becomes,
         there,
         survey,
-        reader: Reader::new(arguments.policy.0),
+        reader: reader(arguments),
         machine,
         has_moved: false,
         began: net.now(),
@@ -437,20 +452,26 @@ impl Report {
         }
         println!();
         println!(
-            "saved: {} bytes in {} structure, {} requests, {} of them with too little room",
-            self.blob_bytes, self.structures, self.requests, self.too_short
+            "saved: {} in {}, {}, {} of them with too little room",
+            count_of(self.blob_bytes as u64, "byte"),
+            count_of(self.structures as u64, "structure"),
+            count_of(self.requests as u64, "request"),
+            self.too_short
         );
         let [left, ended] = self.statistics;
         println!(
-            "sent, as its state says: {} frames, {} bytes when it left; {} frames, {} bytes at the end",
-            count(left.frames),
-            count(left.bytes),
-            count(ended.frames),
-            count(ended.bytes)
+            "sent, as its state says: {}, {} when it left; {}, {} at the end",
+            count_of(left.frames, "frame"),
+            count_of(left.bytes, "byte"),
+            count_of(ended.frames, "frame"),
+            count_of(ended.bytes, "byte")
         );
         println!(
-            "{} flows of others moved, {} violations of {} rules checked, {} leaks",
-            self.others_moved, self.violations, self.rules_exercised, self.leaks
+            "{} of others moved, {} of {} checked, {}",
+            count_of(self.others_moved as u64, "flow"),
+            count_of(self.violations as u64, "violation"),
+            count_of(self.rules_exercised as u64, "rule"),
+            count_of(self.leaks as u64, "leak")
         );
     }
 }

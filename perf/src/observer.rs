@@ -6,10 +6,12 @@
 
 use crate::flow::{Identity, Label, Reader};
 use crate::least::{Keys, Least, SAME};
+use crate::tunnels::Hashed;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 use teaming::flow::FlowKey;
+use teaming::frame::WINDOW_MAX;
 use teaming::ids::BUCKETS;
 use vswitch::switch::frames::{Frame, FrameOutcome};
 
@@ -111,6 +113,8 @@ pub struct Observer {
     /// Number of flows that changed their member without an event.
     pub moved_without_an_event: u64,
     pub buckets: Vec<Bucket>,
+    /// Under Encapsulated, by which headers frames were hashed.
+    pub hashed: Hashed,
     keys: Keys,
     flows: HashMap<Identity, u32>,
     records: Vec<Flow>,
@@ -138,6 +142,7 @@ impl Observer {
             reordered: 0,
             moved_without_an_event: 0,
             buckets: vec![Bucket::default(); BUCKETS],
+            hashed: Hashed::default(),
             keys: Keys::new(members),
             flows: HashMap::new(),
             records: Vec::new(),
@@ -199,6 +204,9 @@ impl Observer {
         }
         if let Some((key, _)) = key {
             self.keys.add(key, length);
+        }
+        if let Some(ports) = self.reader.tunnels() {
+            self.hashed.see(window(bytes), ports);
         }
         if let Some(bucket) = key.and_then(|(_, bucket)| self.buckets.get_mut(bucket)) {
             bucket.moved |= bucket.last != 0 && bucket.last != member;
@@ -343,6 +351,10 @@ impl Observer {
         flows.truncate(count);
         flows.into_iter().map(|(flow, share)| (self.records[flow as usize].label, share)).collect()
     }
+}
+
+fn window(bytes: &[u8]) -> &[u8] {
+    &bytes[..bytes.len().min(WINDOW_MAX)]
 }
 
 fn last_of(events: &mut [Event], member: u16) -> Option<&mut Event> {

@@ -36,6 +36,14 @@ const RETURNS: Time = Time::PerCent(67.68);
 /// The events in order of time.
 pub fn steps(arguments: &Replay, members: usize, length: Duration) -> anyhow::Result<Vec<Step>> {
     let mut steps = Vec::new();
+    if let Some(When::At { member, .. }) = arguments.restore.first().filter(|_| length < INDICATED_AFTER) {
+        bail!(
+            "--restore of member {member}: the capture is {:.3} s long from its first frame to its last, and the loss \
+             of a link is indicated {} ms after it, so none can return in it; leave --restore out",
+            length.as_secs_f64(),
+            INDICATED_AFTER.as_millis()
+        );
+    }
     for (option, events) in
         [("--fail", failures(arguments, members, length)), ("--restore", returns(arguments, members, length))]
     {

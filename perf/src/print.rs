@@ -2,7 +2,8 @@
 
 use crate::print_machines;
 use crate::report::{Happening, Member, Report, Verdict};
-use crate::text::{COLUMNS, count, fit, wrap};
+use crate::text::{COLUMNS, count, count_of, fit, wrap};
+use crate::tunnels::Told;
 
 /// Length of a bar.
 const BAR: usize = 24;
@@ -14,13 +15,12 @@ pub fn replay(report: &Report) {
 fn text(report: &Report) -> String {
     let facts = &report.facts;
     let numbers = format!(
-        "{} frames in {} flows over {:.1} s, {} machine{}, {} members",
-        count(report.frames as u64),
-        count(report.flows as u64),
+        "{} in {} over {:.1} s, {}, {}",
+        count_of(report.frames as u64, "frame"),
+        count_of(report.flows as u64, "flow"),
         facts.length.as_secs_f64(),
-        report.machines.len(),
-        if report.machines.len() == 1 { "" } else { "s" },
-        report.members.len()
+        count_of(report.machines.len() as u64, "machine"),
+        count_of(report.members.len() as u64, "member")
     );
     let mut lines = match report.verdict {
         Verdict::Fine | Verdict::GuaranteeBroken => vec![format!("{}: {numbers}", report.verdict_text)],
@@ -36,8 +36,8 @@ fn text(report: &Report) -> String {
     }
     if report.frames_cut_short != 0 {
         lines.push(format!(
-            "{} frames were cut short by the recorder; they count as they are",
-            count(report.frames_cut_short as u64)
+            "{} cut short by the recorder; each counts as it is",
+            count_of(report.frames_cut_short as u64, "frame")
         ));
     }
     lines.extend(report.warnings.iter().flat_map(|warning| wrap(warning, "note:", "  ")));
@@ -54,6 +54,7 @@ fn text(report: &Report) -> String {
         0_u64 => "no imbalance: nothing left by the team".to_owned(),
         _ => format!("imbalance {:.2} of a fair share at the busiest; {}", report.imbalance, least(report)),
     });
+    lines.extend(report.encapsulated.iter().flat_map(Told::lines));
     lines.push(String::new());
     largest(&mut lines, &report.members, facts.top);
     report.events.iter().for_each(|happening| event(&mut lines, happening));
@@ -67,11 +68,11 @@ fn text(report: &Report) -> String {
     }
     account(&mut lines, report);
     lines.push(format!(
-        "{} reordered in a flow, {} violations of {} rules checked, {} leaks",
+        "{} reordered in a flow, {} of {} checked, {}",
         count(report.reordered_frames),
-        report.violations,
-        report.rules_exercised,
-        report.leaks
+        count_of(report.violations as u64, "violation"),
+        count_of(report.rules_exercised as u64, "rule"),
+        count_of(report.leaks as u64, "leak")
     ));
     lines.extend(report.details.iter().flat_map(|detail| wrap(detail, " ", "    ")));
     lines.join("\n") + "\n"
@@ -137,18 +138,19 @@ fn largest(lines: &mut Vec<String>, members: &[Member], top: Option<u8>) {
 
 fn event(lines: &mut Vec<String>, event: &Happening) {
     lines.push(format!(
-        "{:>8.2} s  member {} {}, frame {}: {} flows moved, {} needlessly",
+        "{:>8.2} s  member {} {}, frame {}: {} moved, {} needlessly",
         event.at.as_secs_f64(),
         event.member,
         event.kind,
         count(event.at_frame as u64),
-        count(event.flows_moved),
+        count_of(event.flows_moved, "flow"),
         event.flows_moved_needlessly
     ));
     if event.kind == "down" {
         lines.push(format!(
-            "            {} frames given to it afterwards, {} lost before the indication",
-            event.frames_to_dead_member, event.frames_lost_before_indication
+            "            {} given to it afterwards, {} lost before the indication",
+            count_of(event.frames_to_dead_member, "frame"),
+            count(event.frames_lost_before_indication)
         ));
     }
 }
@@ -177,10 +179,34 @@ pub fn part(of: u64, all: u64) -> f64 {
     if all == 0 { 0.0 } else { of as f64 / all as f64 }
 }
 
+/// As `--speeds` takes it.
 pub fn speed(bits: u64) -> String {
-    if bits.is_multiple_of(1_000_000_000) {
-        format!("{}G", bits / 1_000_000_000)
-    } else {
-        format!("{}M", bits / 1_000_000)
+    let (whole, tenth) = (bits / 1_000_000_000, bits / 100_000_000 % 10);
+    match (bits.is_multiple_of(100_000_000), whole, tenth) {
+        (true, 1.., 0) => format!("{whole}G"),
+        (true, 1.., _) => format!("{whole}.{tenth}G"),
+        _ => format!("{}M", bits / 1_000_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::speed;
+    use crate::args::Speed;
+
+    #[test]
+    fn a_speed_is_written_as_it_can_be_given() {
+        for (megabits, text) in [
+            (100, "100M"),
+            (1_000, "1G"),
+            (2_500, "2.5G"),
+            (1_234, "1234M"),
+            (25_000, "25G"),
+            (999_999, "999999M"),
+        ] {
+            let bits = megabits * 1_000_000;
+            assert_eq!(speed(bits), text);
+            assert_eq!(text.parse(), Ok(Speed(bits)));
+        }
     }
 }

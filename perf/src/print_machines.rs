@@ -1,7 +1,7 @@
 //! Machines and other adapters as text: which they are, and by what they were taken for it.
 
 use crate::hosts::{Listed, Role, text_of};
-use crate::text::fit;
+use crate::text::{count_of, fit};
 
 /// Largest numbers of machines and of other adapters in the text; `--json` and the page show all.
 const MACHINES: usize = 16;
@@ -14,7 +14,7 @@ pub fn lines(lines: &mut Vec<String>, machines: &[Listed], others: &[Listed]) {
     let more = [(machines, "machine"), (others, "other adapter")]
         .into_iter()
         .filter(|(number, _)| *number != 0)
-        .map(|(number, what)| format!("{number} {what}{}", if number == 1 { "" } else { "s" }));
+        .map(|(number, what)| count_of(number as u64, what));
     let more: Vec<String> = more.collect();
     if !more.is_empty() {
         lines.push(format!("         and {}: --json and --report show them", more.join(" and ")));

@@ -1,7 +1,7 @@
 //! Queues as text: the events, and tables of VMs and members with a column for each stage.
 
 use crate::queues::{Machine, Queues, Stage, StageKind};
-use crate::text::{COLUMNS, count, wrap};
+use crate::text::{COLUMNS, count, count_of, wrap};
 
 /// Largest number of VMs in the text; `--json` and the page show all.
 const ROWS: usize = 16;
@@ -14,9 +14,9 @@ pub fn lines(lines: &mut Vec<String>, queues: &Queues) {
         lines.extend(stage.disagreements.iter().take(3).flat_map(|one| wrap(one, "   DISAGREED:", "    ")));
     }
     lines.push(format!(
-        "{} disagreements of driver, adapters and switch in {} stages",
-        queues.disagreements,
-        queues.stages.len()
+        "{} of driver, adapters and switch in {}",
+        count_of(queues.disagreements as u64, "disagreement"),
+        count_of(queues.stages.len() as u64, "stage")
     ));
     lines.push(String::new());
     let machines = |cell: fn(&Machine) -> String| -> Vec<Row> {

@@ -6,6 +6,7 @@
 
 use crate::args::{Placement, Replay};
 use crate::hosts::Hosts;
+use crate::text::count_of;
 use anyhow::bail;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -358,9 +359,10 @@ fn offer(now: &Stage) -> String {
         more => format!(", {more} requests were refused"),
     };
     format!(
-        "the team offers {} queues, {served} of {} machines have one{refused}",
-        now.offered,
-        now.machines.len()
+        "the team offers {}, {served} of {} {} one{refused}",
+        count_of(now.offered.into(), "queue"),
+        count_of(now.machines.len() as u64, "machine"),
+        if served == 1 { "has" } else { "have" }
     )
 }
 
@@ -423,10 +425,6 @@ fn up(of: &Pick<'_, '_>, now: &Stage) -> Vec<String> {
         ));
     }
     parts
-}
-
-fn count_of(number: u64, what: &str) -> String {
-    format!("{} {what}{}", crate::text::count(number), if number == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

@@ -49,41 +49,15 @@ const LONG: usize = 50_000;
 
 /// Runs the replay; returns whether every guarantee held.
 pub fn run(arguments: &Replay) -> anyhow::Result<bool> {
-    let policy = arguments.policy()?;
-    let speeds = arguments.speeds()?;
+    // Refused before the capture is read.
+    arguments.tunnels.check(&[arguments.policy()?])?;
+    arguments.speeds()?;
     let image = load(arguments)?;
     let capture = Capture::of(arguments.capture.as_deref())?;
     let survey = Survey::of(&capture, &arguments.which)?;
-    let steps = plan::steps(arguments, speeds.len(), survey.length)?;
-    let limits = queues::limits(arguments, speeds.len())?;
-    let saved = arguments.save.as_deref().map(|path| Saved::create(path, speeds.len())).transpose()?;
-    let net = start(arguments, image.as_ref(), &speeds, &limits, &survey.hosts)?;
-    let placement = arguments.placement.unwrap_or_default();
-    let watch = arguments.queues.then(|| Watch::start(&net, &survey.hosts, placement, limits));
-    let reader = Reader::new(policy);
-    let mut player = Player {
-        up: (1..=u16::try_from(speeds.len()).unwrap_or(0)).collect(),
-        began: net.now(),
-        seen: Observer::new(reader, speeds.len(), survey.length),
-        saved,
-        reader,
-        survey: &survey,
-        net: &net,
-        waiting: Vec::new(),
-        sent: 0,
-        watch,
-        proven_after: Duration::from_millis(arguments.up_delay_ms.into()),
-        independent: arguments.mode == Mode::SwitchIndependent,
-    };
-    player.play(&capture, &steps)?;
-    let (seen, saved, watch) = (player.seen, player.saved, player.watch);
-    let queues = watch.map(Watch::finish);
-    if let Some(path) = &arguments.save_host {
-        simulated::save(&net, path)?;
-    }
-    let (seen, outcome) = finish(net, seen);
-    saved.map_or(Ok(()), Saved::close)?;
-    let report = Report::new(arguments, capture.to_string(), &survey, &speeds, seen, queues, &outcome)?;
+    let bar = progress(survey.frames);
+    let report = simulate(arguments, image.as_ref(), &capture, &survey, &bar)?;
+    bar.finish_and_clear();
     if let Some(path) = &arguments.report {
         let failed = || format!("cannot write {}", path.display());
         std::fs::write(path, html::page(&report)).with_context(failed)?;
@@ -94,6 +68,50 @@ pub fn run(arguments: &Replay) -> anyhow::Result<bool> {
         print::replay(&report);
     }
     Ok(report.is_fine())
+}
+
+/// Plays the capture once. Adds each frame to `bar`.
+pub fn simulate(
+    arguments: &Replay,
+    image: Option<&Image>,
+    capture: &Capture,
+    survey: &Survey,
+    bar: &ProgressBar,
+) -> anyhow::Result<Report> {
+    let policy = arguments.policy()?;
+    let speeds = arguments.speeds()?;
+    let steps = plan::steps(arguments, speeds.len(), survey.length)?;
+    let limits = queues::limits(arguments, speeds.len())?;
+    let from = arguments.capture.as_deref();
+    let saved = arguments.save.as_deref().map(|path| Saved::create(path, speeds.len(), from)).transpose()?;
+    let net = start(arguments, image, &speeds, &limits, &survey.hosts)?;
+    let placement = arguments.placement.unwrap_or_default();
+    let watch = arguments.queues.then(|| Watch::start(&net, &survey.hosts, placement, limits));
+    let reader =
+        Reader::new(policy).with_tunnels_at(arguments.tunnels.ports()).with_seed(arguments.hash_seed);
+    let mut player = Player {
+        up: (1..=u16::try_from(speeds.len()).unwrap_or(0)).collect(),
+        began: net.now(),
+        seen: Observer::new(reader, speeds.len(), survey.length),
+        saved,
+        reader,
+        survey,
+        net: &net,
+        waiting: Vec::new(),
+        sent: 0,
+        watch,
+        proven_after: Duration::from_millis(arguments.up_delay_ms.into()),
+        independent: arguments.mode == Mode::SwitchIndependent,
+    };
+    player.play(capture, &steps, bar)?;
+    let (seen, saved, watch) = (player.seen, player.saved, player.watch);
+    let queues = watch.map(Watch::finish);
+    if let Some(path) = &arguments.save_host {
+        simulated::save(&net, path)?;
+    }
+    let (seen, outcome) = finish(net, seen);
+    saved.map_or(Ok(()), Saved::close)?;
+    Report::new(arguments, capture.to_string(), survey, &speeds, seen, queues, &outcome)
 }
 
 fn load(arguments: &Replay) -> anyhow::Result<Option<Image>> {
@@ -113,16 +131,20 @@ fn start(
         Mode::Static => Aggregation::Static,
         Mode::SwitchIndependent => Aggregation::SwitchIndependent,
     };
-    let gigabits: Vec<u64> = speeds.iter().map(|bits| (bits / 1_000_000_000).max(1)).collect();
     let mut scenario = Scenario::new(arguments.seed)
-        .members(&gigabits)
+        .members(&vec![1; speeds.len()])
+        .bits_per_second(0, speeds)
         .vms(u16::try_from(hosts.macs().len()).unwrap_or(u16::MAX))
         .aggregation(aggregation)
         .setting("TeamingMode", Value::Dword(arguments.mode.number()))
         .setting("LoadBalancingAlgorithm", Value::Dword(arguments.policy()?.number().into()))
+        .setting("HashSeed", Value::Qword(arguments.hash_seed))
         .setting("FlowletGapUs", Value::Dword(arguments.gap_us))
         .setting("LinkUpDelayMs", Value::Dword(arguments.up_delay_ms))
         .style(|style| style.unsafe_data = 20);
+    for (name, port) in arguments.tunnels.settings() {
+        scenario = scenario.setting(name, Value::Dword(port));
+    }
     if arguments.queues {
         let limits = limits.to_vec();
         let limit = move |index: u16| limits.get(usize::from(index) - 1).copied().unwrap_or(0);
@@ -147,8 +169,7 @@ fn start(
     }
     net.look(|state| {
         let adapters = state.modules[0].external.adapters.values_mut();
-        for (adapter, (&speed, number)) in adapters.zip(speeds.iter().zip(1usize..)) {
-            adapter.bits_per_second = speed;
+        for (adapter, number) in adapters.zip(1usize..) {
             // Different latencies, each varying, so that a move of a flow without an idle gap shows as reordering.
             adapter.latency = LATENCIES_MS[number % LATENCIES_MS.len()] * 1_000 * MICROSECOND;
             adapter.jitter = 1_000 * MICROSECOND;
@@ -159,9 +180,6 @@ fn start(
         net.readdress(machine, mac.0);
         // On a trunk, frames keep the tags in the capture.
         net.add_property(machine.port, 1, Property::Vlan(Vlan::trunk(0, 1..=LAST_VLAN)));
-    }
-    if speeds.iter().any(|speed| speed % 1_000_000_000 != 0) {
-        (1..).zip(speeds).for_each(|(member, _)| net.indicate(member, true));
     }
     settle(&net, arguments);
     Ok(net)
@@ -213,8 +231,8 @@ enum Way {
 }
 
 impl Player<'_> {
-    fn play(&mut self, capture: &Capture, steps: &[Step]) -> anyhow::Result<()> {
-        let bar = progress(self.survey.frames);
+    fn play(&mut self, capture: &Capture, steps: &[Step], bar: &ProgressBar) -> anyhow::Result<()> {
+        let mut told = 0;
         let mut steps = VecDeque::from(steps.to_vec());
         let mut burst: Vec<Frame> = Vec::new();
         let mut cleared = 0;
@@ -236,7 +254,8 @@ impl Player<'_> {
                 cleared = self.sent;
                 self.visit();
                 self.clear(CHAIN);
-                bar.set_position(self.sent as u64);
+                bar.inc((self.sent - told) as u64);
+                told = self.sent;
                 if self.net.world().is_aborted() {
                     break;
                 }
@@ -249,7 +268,7 @@ impl Player<'_> {
         }
         self.net.settle();
         self.clear(0);
-        bar.finish_and_clear();
+        bar.inc((self.sent - told) as u64);
         Ok(())
     }
 
@@ -417,7 +436,7 @@ fn window(bytes: &[u8]) -> &[u8] {
 }
 
 /// A progress bar on standard error, if that is a terminal.
-fn progress(frames: usize) -> ProgressBar {
+pub fn progress(frames: usize) -> ProgressBar {
     if frames < LONG {
         return ProgressBar::hidden();
     }

@@ -7,7 +7,8 @@ use crate::observer::{Account, Bucket, Event, LinkChange, Observer, Share};
 use crate::queues::Queues;
 use crate::survey::Survey;
 use crate::table;
-use crate::text::count;
+use crate::text::{count, count_of};
+use crate::tunnels::Told;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -30,6 +31,7 @@ pub struct Report {
     pub driver: &'static str,
     pub mode: &'static str,
     pub policy: String,
+    pub hash_seed: u64,
     pub seed: u64,
     pub gap_us: u32,
     pub up_delay_ms: u32,
@@ -62,6 +64,9 @@ pub struct Report {
     /// The text of the first violations and leaks.
     pub details: Vec<String>,
     pub buckets: Buckets,
+    /// Only with the policy Encapsulated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encapsulated: Option<Told>,
     /// Only with `--queues`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queues: Option<Queues>,
@@ -176,12 +181,17 @@ impl Report {
         queues: Option<Queues>,
         outcome: &Outcome,
     ) -> anyhow::Result<Self> {
+        let policy = arguments.policy()?;
         let (imbalance, least) = seen.imbalance(speeds);
         let members: Vec<Member> = members(arguments, speeds, &seen);
+        let of_hash = match arguments.hash_seed {
+            0 => String::new(),
+            seed => format!(", HashSeed {seed}"),
+        };
         let team = format!(
-            "{} team, policy {}, seed {}",
+            "{} team, policy {}{of_hash}, seed {}",
             arguments.mode.words(),
-            arguments.policy()?.row().words,
+            policy.row().words,
             arguments.seed
         );
         let ends = Ends::of(&seen.account);
@@ -197,7 +207,8 @@ impl Report {
             flows: seen.flows(),
             driver: if arguments.image.is_some() { "image" } else { "native" },
             mode: arguments.mode.name(),
-            policy: PolicyName(arguments.policy()?).text(),
+            policy: PolicyName(policy).text(),
+            hash_seed: arguments.hash_seed,
             seed: arguments.seed,
             gap_us: arguments.gap_us,
             up_delay_ms: arguments.up_delay_ms,
@@ -221,6 +232,7 @@ impl Report {
             leaks: outcome.leaks.len(),
             details: details(&seen, outcome),
             buckets: Buckets::of(&seen.buckets, &table),
+            encapsulated: policy.wants_innermost_headers().then(|| seen.hashed.told()),
             queues,
             warnings: survey.warnings.clone(),
             facts: Facts {
@@ -250,7 +262,7 @@ impl Report {
         let frames = self.frames as u64;
         let left: u64 = self.members.iter().map(|member| member.frames).sum();
         let dropped = self.ends.dropped + self.ends.unreachable;
-        let of = |number: u64| format!("{} of {} frames", count(number), count(frames));
+        let of = |number: u64| format!("{} of {}", count(number), count_of(frames, "frame"));
         if !self.is_fine() {
             (Verdict::GuaranteeBroken, "A GUARANTEE WAS BROKEN".to_owned())
         } else if dropped * MUCH > frames {
@@ -331,7 +343,8 @@ impl Happening {
 
 fn details(seen: &Observer, outcome: &Outcome) -> Vec<String> {
     let moved = seen.moved_without_an_event;
-    let moved = (moved != 0).then(|| format!("{moved} flows changed member although nothing had happened"));
+    let moved = (moved != 0)
+        .then(|| format!("{} changed member although nothing had happened", count_of(moved, "flow")));
     let aborted = outcome.aborted.then(|| "the simulated machine stopped before the end".to_owned());
     let violations = outcome.violations.iter().map(ToString::to_string);
     moved.into_iter().chain(aborted).chain(violations).chain(outcome.leaks.clone()).take(5).collect()

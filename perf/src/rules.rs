@@ -1,7 +1,7 @@
 //! `teamctl rules`: the rule book of the simulated switch, and how often a run checked each rule.
 
 use crate::nearest;
-use crate::text::{COLUMNS, count, out, wrap};
+use crate::text::{COLUMNS, count, count_of, out, wrap};
 use anyhow::bail;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -201,7 +201,7 @@ fn facts(row: &Row) -> String {
     let checked = if row.checked { "checked" } else { "not checked" };
     let proven = if row.proven { "proven" } else { "" };
     let times = match row.exercised {
-        Some(times) => format!("{:>12} times", count(times)),
+        Some(times) => format!("{:>12} time{}", count(times), if times == 1 { "" } else { "s" }),
         None => String::new(),
     };
     format!("  {:<18}{:<9}{checked:<13}{proven:<8}{times}", row.id, row.severity).trim_end().to_owned()
@@ -214,14 +214,14 @@ fn sum(chosen: &[&'static Rule], book: &Book) -> String {
     let ran = match book.runs {
         Some(runs) => {
             let exercised = book.rules.iter().filter(|row| row.exercised.unwrap_or(0) != 0).count();
-            format!("; {runs} runs exercised {exercised}")
+            format!("; {} exercised {exercised}", count_of(runs, "run"))
         }
         None => String::new(),
     };
     format!(
-        "{} rules, {} errors: {checked} checked, {proven} proven by a mutation{ran}",
-        book.rules.len(),
-        errors.len()
+        "{}, {}: {checked} checked, {proven} proven by a mutation{ran}",
+        count_of(book.rules.len() as u64, "rule"),
+        count_of(errors.len() as u64, "error")
     )
 }
 
@@ -256,7 +256,11 @@ fn whole(chosen: &[&'static Rule], book: &Book) -> Vec<String> {
         let proven = if row.proven { row.mutations.join(", ") } else { "by no mutation".to_owned() };
         lines.extend(wrap(&proven, "proven   ", "          "));
         if let Some(times) = row.exercised {
-            lines.push(format!("exercised {} times in {} runs", count(times), book.runs.unwrap_or(0)));
+            lines.push(format!(
+                "exercised {} in {}",
+                count_of(times, "time"),
+                count_of(book.runs.unwrap_or(0), "run")
+            ));
         }
     }
     lines.extend(broken(book));

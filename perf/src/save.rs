@@ -10,7 +10,7 @@ use pcap_file::pcapng::blocks::interface_description::{
 use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 type Writer = PcapNgWriter<BufWriter<File>>;
@@ -24,16 +24,31 @@ pub struct Saved {
 
 impl Saved {
     /// A path that ends in `.pcapng` becomes one capture with an interface for each member; any other a folder with
-    /// `member-1.pcapng` and so on.
-    pub fn create(path: &Path, members: usize) -> anyhow::Result<Self> {
+    /// `member-1.pcapng` and so on, from which those of members that an earlier team had are removed. `capture` is what
+    /// is read meanwhile, and is neither written nor removed.
+    pub fn create(path: &Path, members: usize, capture: Option<&Path>) -> anyhow::Result<Self> {
         let one = path.extension().is_some_and(|extension| extension == "pcapng");
         if !one && path.extension().is_some_and(|extension| extension == "pcap") {
             bail!("{} cannot name its members; save to FILE.pcapng or to a folder", path.display());
         }
+        let spared = capture.and_then(|capture| capture.canonicalize().ok());
+        let spare = |path: &Path| match path.canonicalize() {
+            Ok(whole) if Some(&whole) == spared.as_ref() => {
+                bail!("{} is the capture that is replayed; save to another place", path.display())
+            }
+            _ => Ok(()),
+        };
         let writers = if one {
+            spare(path)?;
             vec![open(path, 1..=members)?]
         } else {
             fs::create_dir_all(path).with_context(|| format!("cannot make the folder {}", path.display()))?;
+            let old =
+                of_members(path).with_context(|| format!("cannot read the folder {}", path.display()))?;
+            old.iter().try_for_each(|file| spare(file))?;
+            for file in old {
+                fs::remove_file(&file).with_context(|| format!("cannot remove {}", file.display()))?;
+            }
             let each = (1..=members)
                 .map(|member| open(&path.join(format!("member-{member}.pcapng")), member..=member));
             each.collect::<anyhow::Result<_>>()?
@@ -65,6 +80,22 @@ impl Saved {
         }
         Ok(())
     }
+}
+
+/// The captures of members in a folder, `member-` and a number.
+fn of_members(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let number = name.and_then(|name| name.strip_prefix("member-")?.strip_suffix(".pcapng"));
+        if number
+            .is_some_and(|number| !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit()))
+        {
+            files.push(path);
+        }
+    }
+    Ok(files)
 }
 
 fn open(path: &Path, members: std::ops::RangeInclusive<usize>) -> anyhow::Result<Writer> {

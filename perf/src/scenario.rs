@@ -1,6 +1,6 @@
 //! `teamctl scenario`: runs one scenario of the suite with one seed, as the tests do, and prints the outcome.
 
-use crate::text::{count, out, wrap};
+use crate::text::{count, count_of, out, wrap};
 use crate::{nearest, simulated};
 use anyhow::bail;
 use clap::Args;
@@ -292,7 +292,11 @@ fn text(report: &Report) -> Vec<String> {
     lines.push(format!("{verdict}: {}, seed {}, {} driver", report.scenario, report.seed, report.driver));
     lines.extend(wrap(report.about, "   ", "    "));
     lines.push(String::new());
-    lines.push(format!("{} frames in {:.3} virtual seconds", count(report.frames as u64), report.seconds));
+    lines.push(format!(
+        "{} in {:.3} virtual seconds",
+        count_of(report.frames as u64, "frame"),
+        report.seconds
+    ));
     let end = |(end, number): (&String, &usize)| format!("{:>9} {end}", count(*number as u64));
     lines.extend(report.ends.iter().map(end));
     for (reason, number) in &report.dropped {
@@ -300,18 +304,22 @@ fn text(report: &Report) -> Vec<String> {
     }
     lines.push(format!("{:>9} without an end", count(report.unaccounted as u64)));
     lines.push(match report.fault {
-        Some(call) => format!("{call} failed, of {} fallible calls", count(report.fallible_calls)),
-        None => format!("no call failed, of {} fallible calls", count(report.fallible_calls)),
+        Some(call) => format!("{call} failed, of {}", count_of(report.fallible_calls, "fallible call")),
+        None => format!("no call failed, of {}", count_of(report.fallible_calls, "fallible call")),
     });
     for (rule, times) in &report.warnings {
         let sentence = vswitch::check::find(rule).map_or("", |rule| rule.sentence);
-        lines.extend(wrap(sentence, &format!("warning {rule}, {} times:", count(*times as u64)), "    "));
+        lines.extend(wrap(
+            sentence,
+            &format!("warning {rule}, {}:", count_of(*times as u64, "time")),
+            "    ",
+        ));
     }
     lines.push(format!(
-        "{} violations of {} rules checked, {} leaks",
-        report.violations.len(),
-        report.rules_exercised,
-        report.leaks.len()
+        "{} of {} checked, {}",
+        count_of(report.violations.len() as u64, "violation"),
+        count_of(report.rules_exercised as u64, "rule"),
+        count_of(report.leaks.len() as u64, "leak")
     ));
     report.violations.iter().take(SHOWN).for_each(|broken| violation(&mut lines, broken));
     if report.violations.len() > SHOWN {

@@ -4,7 +4,7 @@ mod check;
 mod reg;
 
 use crate::nearest;
-use crate::text::{out, wrap};
+use crate::text::{count_of, out, wrap};
 use anyhow::{Context, bail};
 use check::Fault;
 pub use check::without_effect;
@@ -152,6 +152,17 @@ fn number(setting: &Setting, text: &str) -> anyhow::Result<u64> {
     })
 }
 
+/// A `.reg` file with these values for all switches, each a setting by its name.
+pub fn file(values: &[(&str, u64)]) -> String {
+    let entry = |(name, value): &(&str, u64)| Entry {
+        key: String::new(),
+        name: (*name).to_owned(),
+        data: Data::number(*value),
+        place: String::new(),
+    };
+    reg::write(&values.iter().map(entry).collect::<Vec<_>>())
+}
+
 fn table(of_adapter: bool, chosen: &[Entry]) -> String {
     let mut lines: Vec<String> = Vec::new();
     let (common, member): (&[Setting], &[Setting]) =
@@ -287,7 +298,8 @@ fn findings(file: &str, values: usize, faults: &[Fault], as_json: bool) -> anyho
         let all = json!({ "file": file, "values": values, "faults": faults });
         return Ok(serde_json::to_string_pretty(&all)? + "\n");
     }
-    let mut lines = vec![format!("{file}: {values} values, {} to correct", faults.len())];
+    let mut lines =
+        vec![format!("{file}: {}, {} to correct", count_of(values as u64, "value"), faults.len())];
     for fault in faults {
         lines.push(String::new());
         lines.push(format!("{} {}", fault.id, fault.place));

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-pub use teaming::report::{COLUMNS, count, wrap};
+pub use teaming::report::{COLUMNS, count, count_of, wrap};
 
 /// Prints a long text; a closed pipe is not an error.
 pub fn out(text: &str) -> io::Result<()> {
@@ -35,6 +35,12 @@ pub fn all_quoted<'a>(names: impl Iterator<Item = &'a str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_of_a_kind_is_counted_in_the_singular() {
+        let texts = [0, 1, 2, 1_000].map(|number| count_of(number, "machine"));
+        assert_eq!(texts, ["0 machines", "1 machine", "2 machines", "1,000 machines"]);
+    }
 
     #[test]
     fn a_long_text_keeps_its_end() {

@@ -289,7 +289,7 @@ fn ip_packets_without_an_ethernet_header_are_taken_and_other_records_are_counted
     let packets: Vec<&[u8]> = packets.iter().map(Vec::as_slice).collect();
     let (frames, warnings) = taken("raw.pcap", &pcap(101, &packets));
     assert_eq!(frames, 3);
-    assert!(warnings.contains("3 records have no Ethernet header"), "{warnings}");
+    assert!(warnings.contains("3 records without an Ethernet header"), "{warnings}");
 }
 
 #[test]

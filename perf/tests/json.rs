@@ -23,6 +23,8 @@ fn every_report_is_as_the_schema_says() {
         &["--members", "1", "--fail", "1@50%", "--policy", "hyper-v-port"],
         &["--speeds", "100M,25G", "--top", "9", "--gap-us", "0"],
         &["--machines", "192.168.10.11"],
+        &["--policy", "encapsulated"],
+        &["perf/captures/varied/vxlan.pcap", "--inside", "192.168.203.1/32", "--policy", "encapsulated"],
         &["perf/captures/varied/big-endian.pcapng", "--inside", "192.168.0.1"],
     ] {
         let report = json(arguments);

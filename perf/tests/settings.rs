@@ -71,6 +71,7 @@ fn the_driver_takes_every_value_that_is_written_and_ignores_what_is_refused() {
             "UseIpv6FlowLabel" | "SymmetricHash" | "UseAdapterHash" => {
                 &["TeamingMode=0", "LoadBalancingAlgorithm=0"]
             }
+            "VxlanPort" | "GenevePort" => &["TeamingMode=0", "LoadBalancingAlgorithm=7"],
             _ => &["TeamingMode=0"],
         };
         // OIDs of adapters stand in another key, which the file has not.
@@ -152,6 +153,12 @@ fn a_wrong_command_line_or_file_is_refused_with_the_next_step() {
     refused(&["settings", "TeamingMode=0", "teamingmode=1"], &["twice"]);
     refused(&["settings", "LoadBalancingAlgorithm=0"], &["needs TeamingMode 0 Static"]);
     refused(&["settings", "UseAdapterHash=1"], &["UseAdapterHash has no effect"]);
+    for name in ["VxlanPort", "GenevePort"] {
+        let says = format!("{name} has no effect: it needs LoadBalancingAlgorithm 7");
+        let set = format!("{name}=8472");
+        refused(&["settings", &set, "TeamingMode=0", "LoadBalancingAlgorithm=0"], &[&says]);
+        printed(&["settings", &set, "TeamingMode=0", "LoadBalancingAlgorithm=7"]);
+    }
     refused(&["settings", "Weight=5"], &["--adapter"]);
     refused(&["settings", "Weight=5", "--adapter", "x"], &["--switch"]);
     refused(&["settings", "HashSeed=5", "--switch", "External"], &["External", "no GUID"]);

@@ -64,12 +64,12 @@ impl Report<'_> {
         let policy = number("LoadBalancingAlgorithm").and_then(HashPolicy::from_number);
         let mut lines = Vec::from([
             format!(
-                "switch {}: {}, {} {}, {} ports",
+                "switch {}: {}, {} {}, {}",
                 self.switch,
                 word_of(&TEAM, "Status", number("Status")),
                 word_of(&TEAM, "TeamingMode", number("TeamingMode")),
                 policy.map_or("?", HashPolicy::name),
-                counted("Ports")
+                number("Ports").map_or_else(|| "? ports".to_string(), |ports| count_of(ports, "port"))
             ),
             "member  Mb/s  share          frames             bytes queues  state".to_string(),
         ]);
@@ -113,8 +113,8 @@ impl Report<'_> {
             lines.push(format!("        weight {} is set", count(number("Weight"))));
         }
         if (number("MovedIn"), number("MovedOut")) != (0, 0) {
-            let [came, left] = ["MovedIn", "MovedOut"].map(|field| count(number(field)));
-            lines.push(format!("        {came} buckets of flows came to it, {left} left it"));
+            let (came, left) = (count_of(number("MovedIn"), "bucket"), count(number("MovedOut")));
+            lines.push(format!("        {came} of flows came to it, {left} left it"));
         }
         lines.push(format!(
             "{:>12} {:>4}.{}% {:>14} {:>17} {:>6}  {}",
@@ -190,6 +190,11 @@ pub fn count(number: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// A number with what it counts, as in "1 frame" and "10,863 frames".
+pub fn count_of(number: u64, what: &str) -> String {
+    format!("{} {what}{}", count(number), if number == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

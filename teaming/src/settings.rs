@@ -7,6 +7,7 @@ use core::fmt;
 
 use crate::flow::hash::DEFAULT_SEED;
 use crate::flow::{HashPolicy, Keying};
+use crate::frame::TunnelPorts;
 use crate::ids::{LinkLocalSet, Ticks};
 use crate::offload::OffloadPlacement;
 use crate::team::buckets::RebalanceTimers;
@@ -51,6 +52,8 @@ pub const SETTINGS: &[Setting] = &[
     LINK_LOCAL_FORWARD_MASK,
     PRUNE_MULTICAST,
     PRIVATE_OIDS,
+    VXLAN_PORT,
+    GENEVE_PORT,
 ];
 
 const TEAMING_MODE: Setting = Setting {
@@ -92,6 +95,25 @@ const USE_ADAPTER_HASH: Setting = Setting {
     kind: OFF_OR_ON,
     default: 0,
     help: "Spreads by Toeplitz and takes an adapter's value for ours once it has proved equal.",
+    takes_effect: TakesEffect::AtOnce,
+};
+
+/// UDP ports; 0 stands for none.
+const PORT: SettingKind = SettingKind::Number { min: 0, max: 65_535 };
+
+const VXLAN_PORT: Setting = Setting {
+    name: "VxlanPort",
+    kind: PORT,
+    default: 0,
+    help: "UDP port at which VXLAN is read beside 4789, with Encapsulated; 0 is none.",
+    takes_effect: TakesEffect::AtOnce,
+};
+
+const GENEVE_PORT: Setting = Setting {
+    name: "GenevePort",
+    kind: PORT,
+    default: 0,
+    help: "UDP port at which GENEVE is read beside 6081, with Encapsulated; 0 is none.",
     takes_effect: TakesEffect::AtOnce,
 };
 
@@ -202,6 +224,7 @@ pub struct Settings {
     pub symmetric_hash: bool,
     /// Flows are hashed by Toeplitz, which an adapter may have computed.
     pub use_adapter_hash: bool,
+    pub tunnels: TunnelPorts,
     /// Never the 0 of the registry: that stands for `DEFAULT_SEED`.
     pub seed: u64,
     pub link_up_delay: Ticks,
@@ -286,6 +309,11 @@ impl Settings {
         let link_local_forwarded = LinkLocalSet::from_mask(value(&LINK_LOCAL_FORWARD_MASK));
         let prune_multicast = value(&PRUNE_MULTICAST) == 1;
         let private_oids = value(&PRIVATE_OIDS) == 1;
+        // Values are within the range of a port.
+        let tunnels = TunnelPorts {
+            vxlan: u16::try_from(value(&VXLAN_PORT)).unwrap_or(0),
+            geneve: u16::try_from(value(&GENEVE_PORT)).unwrap_or(0),
+        };
         let mut policy = HashPolicy::from_number(algorithm).unwrap_or(HashPolicy::HyperVPort);
         // A physical switch that does not know of the team would see a VM's address flap between its ports.
         if mode == TeamingMode::SwitchIndependent && !policy.keeps_an_address_on_one_member() {
@@ -299,6 +327,7 @@ impl Settings {
             use_ipv6_flow_label,
             symmetric_hash,
             use_adapter_hash,
+            tunnels,
             seed,
             link_up_delay,
             flowlet_gap,
@@ -312,7 +341,12 @@ impl Settings {
     }
 
     pub const fn keying(&self) -> Keying {
-        Keying { policy: self.policy, flow_label: self.use_ipv6_flow_label, symmetric: self.symmetric_hash }
+        Keying {
+            policy: self.policy,
+            flow_label: self.use_ipv6_flow_label,
+            symmetric: self.symmetric_hash,
+            tunnels: self.tunnels,
+        }
     }
 
     pub const fn delays(&self) -> Delays {
@@ -383,6 +417,7 @@ mod tests {
             use_ipv6_flow_label: false,
             symmetric_hash: false,
             use_adapter_hash: false,
+            tunnels: TunnelPorts::REGISTERED,
             seed: DEFAULT_SEED,
             link_up_delay: Ticks::from_ms(2000),
             flowlet_gap: Ticks::from_us(500),
@@ -406,11 +441,16 @@ mod tests {
 
     #[test]
     fn every_option_has_its_field() {
-        for (name, flow_label, symmetric) in
-            [("UseIpv6FlowLabel", true, false), ("SymmetricHash", false, true), ("TeamingMode", false, false)]
-        {
+        let plain = Keying::plain(HashPolicy::HyperVPort);
+        let of = |vxlan, geneve| Keying { tunnels: TunnelPorts { vxlan, geneve }, ..plain };
+        for (name, expected) in [
+            ("UseIpv6FlowLabel", Keying { flow_label: true, ..plain }),
+            ("SymmetricHash", Keying { symmetric: true, ..plain }),
+            ("VxlanPort", of(1, 0)),
+            ("GenevePort", of(0, 1)),
+            ("TeamingMode", plain),
+        ] {
             let (settings, issues) = read(&[(name, Lookup::Value(1))]);
-            let expected = Keying { policy: HashPolicy::HyperVPort, flow_label, symmetric };
             assert_eq!((settings.keying(), issues.len()), (expected, 0));
         }
     }

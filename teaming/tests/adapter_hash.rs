@@ -5,8 +5,8 @@ use teaming::flow::hash::{TOEPLITZ_SAMPLE_KEY, Toeplitz};
 use teaming::flow::{HashPolicy, Keying, POLICIES};
 use teaming::frame::{Headers, parse};
 
-const BY_PORTS: Keying = Keying { policy: HashPolicy::TransportPorts, flow_label: false, symmetric: false };
-const BY_ADDRESSES: Keying = Keying { policy: HashPolicy::IpAddresses, flow_label: false, symmetric: false };
+const BY_PORTS: Keying = Keying::plain(HashPolicy::TransportPorts);
+const BY_ADDRESSES: Keying = Keying::plain(HashPolicy::IpAddresses);
 
 fn ipv4(protocol: u8, fragment: u8, addresses: [u8; 8], ports: [u16; 2]) -> Headers {
     let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
@@ -157,7 +157,7 @@ fn keys_that_no_hash_type_covers_are_hashed_by_ourselves() {
     for policy in POLICIES {
         let usable = matches!(policy, HashPolicy::TransportPorts | HashPolicy::IpAddresses);
         for (flow_label, symmetric) in [(false, false), (true, false), (false, true)] {
-            let keying = Keying { policy, flow_label, symmetric };
+            let keying = Keying { flow_label, symmetric, ..Keying::plain(policy) };
             let expected = usable && !flow_label && !symmetric;
             assert_eq!(bench.value(&tcp, keying, None, false).is_some(), expected, "{keying:?}");
         }

@@ -7,10 +7,11 @@ mod invariants;
 use invariants::{SOURCE, hold, hold_for_every_truncation};
 use teaming::flow::{Basis, HashPolicy, Keying};
 use teaming::frame::{
-    EXTENSIONS_MAX, Headers, LABELS_MAX, Network, Stop, TAGS_MAX, TUNNELS_MAX, parse, parse_innermost,
+    EXTENSIONS_MAX, Headers, LABELS_MAX, Network, Stop, TAGS_MAX, TUNNELS_MAX, TunnelPorts, parse,
+    parse_innermost,
 };
 
-const ENCAPSULATED: Keying = Keying { policy: HashPolicy::Encapsulated, flow_label: false, symmetric: false };
+const ENCAPSULATED: Keying = Keying::plain(HashPolicy::Encapsulated);
 const BY_PORTS: Keying = Keying { policy: HashPolicy::TransportPorts, ..ENCAPSULATED };
 
 fn ethernet(ethertype: u16, payload: &[u8]) -> Vec<u8> {
@@ -204,13 +205,43 @@ fn tunnels() -> Vec<(&'static str, Vec<u8>)> {
 #[test]
 fn every_tunnel_is_entered_for_the_inner_headers_and_for_nothing_else() {
     for (name, frame) in tunnels() {
-        let (outer, inner) = (parse(&frame), parse_innermost(&frame));
+        let (outer, inner) = (parse(&frame), parse_innermost(&frame, TunnelPorts::REGISTERED));
         assert_eq!((last(&outer), outer.tunnels(), outer.tags()), (Some(1), 0, 0), "{name}");
         assert_eq!((last(&inner), inner.tunnels(), inner.ports()), (Some(9), 1, PORTS), "{name}");
         assert_eq!((inner.source, inner.destination, inner.tags()), (outer.source, outer.destination, 0));
         assert_eq!(basis(&frame, ENCAPSULATED), Basis::Policy, "{name}");
         hold_for_every_truncation(&frame);
     }
+}
+
+/// A tunnel in UDP to this port, with an IPv4 packet in an Ethernet frame.
+fn in_udp(port: u16, header: &[u8]) -> Vec<u8> {
+    let inside = ethernet(0x0800, &ipv4(9, 6, &SEGMENT));
+    ethernet(0x0800, &ipv4(1, 17, &udp(port, &[header, &inside].concat())))
+}
+
+#[test]
+fn tunnels_are_read_at_the_ports_that_are_set_and_at_the_registered_ones() {
+    let (vxlan, geneve) = ([8, 0, 0, 0, 0, 0, 7, 0], [0, 0, 0x65, 0x58, 0, 0, 7, 0]);
+    let both = TunnelPorts { vxlan: 8_472, geneve: 6_082 };
+    for (header, registered, set) in [(vxlan, 4_789, both.vxlan), (geneve, 6_081, both.geneve)] {
+        for port in [registered, set, set + 2, 2_152, 0, u16::MAX] {
+            let frame = in_udp(port, &header);
+            for ports in [TunnelPorts::REGISTERED, both] {
+                let inner = parse_innermost(&frame, ports);
+                let is_entered = port == registered || (port == set && ports == both);
+                let place = if is_entered { (1, Some(9)) } else { (0, Some(1)) };
+                assert_eq!((inner.tunnels(), last(&inner)), place, "{port} {ports:?}");
+                let keying = Keying { tunnels: ports, ..ENCAPSULATED };
+                let expected = if is_entered { Basis::Policy } else { Basis::NotEncapsulated };
+                assert_eq!(keying.basis(&inner), expected, "{port} {ports:?}");
+            }
+        }
+    }
+    // A port that is registered for another tunnel stays that one's.
+    let other = TunnelPorts { vxlan: 6_081, geneve: 4_789 };
+    assert_eq!(parse_innermost(&in_udp(6_081, &geneve), other).tunnels(), 1);
+    assert_eq!(parse_innermost(&in_udp(4_789, &vxlan), other).tunnels(), 1);
 }
 
 #[test]
@@ -246,7 +277,7 @@ fn what_is_no_tunnel_that_is_understood_keeps_its_own_headers() {
     ];
     for (name, frame, expected) in rows {
         assert_eq!(basis(&frame, ENCAPSULATED), expected, "{name}");
-        let (outer, inner) = (parse(&frame), parse_innermost(&frame));
+        let (outer, inner) = (parse(&frame), parse_innermost(&frame, TunnelPorts::REGISTERED));
         assert_eq!((inner.tunnels(), last(&inner)), (0, last(&outer)), "{name}");
         assert_eq!(ENCAPSULATED.key(&inner, SOURCE, None), BY_PORTS.key(&outer, SOURCE, None), "{name}");
         hold_for_every_truncation(&frame);
@@ -259,7 +290,7 @@ fn tunnels_in_tunnels_end_at_the_limit() {
     for depth in 1..=TUNNELS_MAX + 3 {
         packet = ipv4(9 - depth as u8, 4, &packet);
         let frame = ethernet(0x0800, &packet);
-        let headers = parse_innermost(&frame);
+        let headers = parse_innermost(&frame, TunnelPorts::REGISTERED);
         if depth <= TUNNELS_MAX {
             assert_eq!((last(&headers), headers.stop), (Some(9), Stop::Not));
         } else {

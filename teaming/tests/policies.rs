@@ -167,7 +167,7 @@ fn member(forwarding: &Forwarding<Heap>, shape: &Shape) -> MemberIndex {
 }
 
 fn plain(policy: HashPolicy) -> Keying {
-    Keying { policy, flow_label: false, symmetric: false }
+    Keying::plain(policy)
 }
 
 type Change = fn(&mut Shape);
@@ -306,7 +306,8 @@ fn shares_are_within_the_statistics_of_the_weights() {
 fn with_the_symmetric_option_both_directions_take_one_member() {
     for policy in POLICIES {
         for symmetric in [false, true] {
-            let forwarding = forwarding(Keying { policy, flow_label: true, symmetric }, &[10; 32]);
+            let forwarding =
+                forwarding(Keying { flow_label: true, symmetric, ..Keying::plain(policy) }, &[10; 32]);
             for v6 in [false, true] {
                 let differing = (0..500).filter(|&flow| {
                     let there = Shape { label: 5, ..Shape::new(v6, None, flow) };
@@ -343,7 +344,7 @@ fn with_the_symmetric_option_both_directions_take_one_member() {
 fn a_flow_label_stands_for_the_ports_where_it_may() {
     for policy in POLICIES {
         for flow_label in [false, true] {
-            let forwarding = forwarding(Keying { policy, flow_label, symmetric: false }, &[10; 32]);
+            let forwarding = forwarding(Keying { flow_label, ..Keying::plain(policy) }, &[10; 32]);
             let by_ports = matches!(policy, HashPolicy::TransportPorts | HashPolicy::Encapsulated);
             let moved = |change: Change, start: Shape| {
                 let moves = |&flow: &u32| {

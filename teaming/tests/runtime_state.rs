@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use saved::{Draw, assemble, hold, parts, record};
 use std::collections::BTreeMap;
 use teaming::Heap;
+use teaming::frame::TunnelPorts;
 use teaming::ids::{BUCKETS, MEMBERS, MemberIndex, NicId, NicIndex, PortId, Ticks};
 use teaming::migration::record::{
     Differences, Discard, NicState, PART_HEADER, PART_MAX, PINS_MAX, Part, Pin, PinKind, Placement,
@@ -195,14 +196,16 @@ fn a_spoilt_part_spoils_the_record_and_nothing_else() {
 fn newer_foreign_short_and_long_data_each_have_their_reason() {
     let mut draw = Draw(1);
     let pins = draw.pins(2);
-    let good = record(&draw.state(), &pins);
+    let mut state = draw.state();
+    state.placement.keying.tunnels = TunnelPorts::REGISTERED;
+    let good = record(&state, &pins);
     let with = |change: &dyn Fn(&mut Vec<u8>)| {
         let mut bytes = good.clone();
         change(&mut bytes);
         decode(&bytes).map(|_| ()).expect_err("it is spoilt")
     };
     assert_eq!(with(&|bytes| bytes[0] = b'X'), Discard::Foreign);
-    assert_eq!(with(&|bytes| bytes[4] = 2), Discard::Newer(2));
+    assert_eq!(with(&|bytes| bytes[4] = 3), Discard::Newer(3));
     assert_eq!(with(&|bytes| bytes.truncate(40)), Discard::Truncated);
     assert_eq!(with(&|bytes| bytes.truncate(0)), Discard::Truncated);
     assert_eq!(with(&|bytes| bytes.push(0)), Discard::TooLong);
@@ -216,10 +219,36 @@ fn newer_foreign_short_and_long_data_each_have_their_reason() {
             bytes[at..].copy_from_slice(&crc);
         })
     };
-    for (at, value) in
-        [(4, 0), (22, 1), (22, 200), (23, 8), (24, 33), (25, 1), (38, 1), (56, 9), (57, 0), (58, 1)]
-    {
+    for (at, value) in [
+        (4, 0),
+        (4, 2),
+        (22, 1),
+        (22, 200),
+        (23, 8),
+        (24, 33),
+        (25, 1),
+        (29, 1),
+        (38, 1),
+        (56, 9),
+        (57, 0),
+        (58, 1),
+    ] {
         assert_eq!(sealed(&|bytes| bytes[at] = value), Discard::Malformed, "octet {at} is {value}");
+    }
+}
+
+#[test]
+fn only_a_record_with_ports_of_tunnels_is_of_the_version_that_has_them() {
+    let mut draw = Draw(3);
+    for (vxlan, geneve, version) in [(0, 0, 1), (8_472, 0, 2), (0, 6_082, 2), (0x0102, 0x0304, 2)] {
+        let mut state = draw.state();
+        state.placement.keying.tunnels = TunnelPorts { vxlan, geneve };
+        let bytes = record(&state, &[]);
+        assert_eq!(bytes[4..6], [version, 0]);
+        let [low, high] = u16::to_le_bytes(vxlan);
+        let [next, last] = u16::to_le_bytes(geneve);
+        assert_eq!(bytes[25..32], [low, high, next, last, 0, 0, 0]);
+        assert_eq!(decode(&bytes).map(|(read, _)| read), Ok(state));
     }
 }
 
@@ -298,9 +327,14 @@ fn hosts_that_differ_are_told_apart_by_what_differs() {
     };
     assert_eq!(against(&plain, &[10, 10, 25]), Differences::NONE);
     assert_eq!(against(&read("HashSeed", 7), &[10, 10, 25]), Differences::SEED);
-    for (name, value) in
-        [("LoadBalancingAlgorithm", 2), ("UseIpv6FlowLabel", 1), ("SymmetricHash", 1), ("UseAdapterHash", 1)]
-    {
+    for (name, value) in [
+        ("LoadBalancingAlgorithm", 2),
+        ("UseIpv6FlowLabel", 1),
+        ("SymmetricHash", 1),
+        ("UseAdapterHash", 1),
+        ("VxlanPort", 8_472),
+        ("GenevePort", 6_082),
+    ] {
         assert_eq!(against(&read(name, value), &[10, 10, 25]), Differences::POLICY, "{name}");
     }
     // Each member ten times as fast: the same shares and the same map.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use teaming::flow::HashPolicy;
 use teaming::flow::hash::DEFAULT_SEED;
+use teaming::frame::TunnelPorts;
 use teaming::ids::{LinkLocalSet, Ticks};
 use teaming::offload::OffloadPlacement;
 use teaming::settings::{Settings, TeamingMode};
@@ -146,6 +147,7 @@ fn expected(rows: &[Row], registry: &Registry, step: u64) -> (Settings, Vec<Igno
         use_ipv6_flow_label: used["UseIpv6FlowLabel"] == 1,
         symmetric_hash: used["SymmetricHash"] == 1,
         use_adapter_hash: used["UseAdapterHash"] == 1,
+        tunnels: TunnelPorts { vxlan: used["VxlanPort"] as u16, geneve: used["GenevePort"] as u16 },
         seed: if used["HashSeed"] == 0 { DEFAULT_SEED } else { used["HashSeed"] },
         link_up_delay: ticks(used["LinkUpDelayMs"], 10_000),
         // The clock advances in steps, and a gap lasts at least as long as configured.

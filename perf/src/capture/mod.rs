@@ -1,11 +1,14 @@
 //! Captures: pcap and pcapng files, compressed or not, read as a stream in order of time, repeatedly. What was recorded
 //! without an Ethernet header gets one (`link`).
 
+mod clock;
 mod input;
 mod link;
 mod records;
 
+use crate::text::count_of;
 use anyhow::{Context, bail};
+use clock::Clock;
 use link::Link;
 use records::{Record, Records};
 use std::cmp::Reverse;
@@ -58,6 +61,7 @@ impl Capture {
             name,
             read: 0,
             newest: Duration::ZERO,
+            clock: Clock::default(),
             ahead: BinaryHeap::new(),
             ended: false,
             made: 0,
@@ -87,6 +91,7 @@ pub struct Frames<'a> {
     /// Number of records.
     read: u64,
     newest: Duration,
+    clock: Clock,
     ahead: BinaryHeap<Reverse<Frame>>,
     ended: bool,
     /// Frames whose Ethernet header was made.
@@ -102,15 +107,17 @@ impl Frames<'_> {
     pub fn warnings(&self) -> Vec<String> {
         let mut all = Vec::new();
         all.extend(self.broken_off.clone());
+        all.extend(self.clock.warning());
         if self.made != 0 {
             all.push(format!(
-                "{} records have no Ethernet header; each IP address in them counts as an adapter of its own",
-                self.made
+                "{} without an Ethernet header; each IP address in them counts as an adapter of its own",
+                count_of(self.made, "record")
             ));
         }
         for (link, records) in &self.useless {
             all.push(format!(
-                "{records} records of link type {} are no frames and are left out",
+                "left out, for they are no frames: {} of link type {}",
+                count_of(*records, "record"),
                 link::name(*link)
             ));
         }
@@ -134,7 +141,8 @@ impl Frames<'_> {
                 return;
             }
         };
-        self.ahead.push(Reverse(Frame { at: record.at, place: self.read, bytes: frame, cut: record.cut }));
+        let at = self.clock.at(record.at);
+        self.ahead.push(Reverse(Frame { at, place: self.read, bytes: frame, cut: record.cut }));
     }
 
     /// The end: nothing but records of no use is worth an error.

@@ -7,13 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use teaming::settings::SETTINGS;
 
 /// Settings by which a machine's flows find the same members on another host.
-const ALIKE: [&str; 6] = [
+const ALIKE: [&str; 8] = [
+    "GenevePort",
     "HashSeed",
     "LoadBalancingAlgorithm",
     "SymmetricHash",
     "TeamingMode",
     "UseAdapterHash",
     "UseIpv6FlowLabel",
+    "VxlanPort",
 ];
 
 pub fn examine(hosts: &[Host], all: &mut Vec<Finding>) {

@@ -3,6 +3,7 @@
 use super::{Findings, Severity};
 use crate::host::{EXTENSION, Event, FIRST_BUILD, MemberStatus, Switch, TeamStatus};
 use crate::nearest;
+use crate::text::count_of;
 use std::collections::{BTreeMap, BTreeSet};
 use teaming::event::{self, catalog::Level};
 use teaming::report::{LastEvent, span};
@@ -212,7 +213,8 @@ fn one_member(findings: &mut Findings<'_>, switch: &Switch, member: MemberStatus
 fn drops(findings: &mut Findings<'_>, switch: &Switch, status: &TeamStatus) {
     for (reason, sentence, count) in status.drops() {
         if let Some((_, fix)) = SERIOUS.iter().find(|(serious, _)| *serious == reason) {
-            let found = format!("{count} packets were dropped on switch '{}': {sentence}", switch.name);
+            let found =
+                format!("{} dropped on switch '{}': {sentence}", count_of(count, "packet"), switch.name);
             findings.add(Severity::Warning, "drops", found, *fix);
         }
     }

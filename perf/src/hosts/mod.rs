@@ -10,6 +10,7 @@ mod judge;
 mod range;
 mod which;
 
+use crate::text::count_of;
 use anyhow::bail;
 use evidence::{Adapter, Evidence};
 use judge::{Inside, Verdict, judge};
@@ -156,9 +157,9 @@ fn choices(all: &[Listed]) -> String {
         .take(SHOWN)
         .map(|listed| {
             format!(
-                "  {}  {} frames  {} ({})",
+                "  {}  {}  {} ({})",
                 text_of(listed.mac),
-                listed.frames_sent,
+                count_of(listed.frames_sent, "frame"),
                 listed.addresses_in_short(),
                 listed.why
             )

@@ -112,7 +112,7 @@ fn alone(entry: &Entry, all: &mut Vec<Fault>) {
         Err(Problem::WrongType) => {
             let written = match data {
                 Data::Other(text) => text.clone(),
-                Data::Binary(bytes) => format!("{bytes} bytes"),
+                Data::Binary(bytes) => crate::text::count_of(*bytes as u64, "byte"),
                 Data::Dword(_) | Data::Qword(_) => String::new(),
             };
             add("wrong-type", format!("{} is {written}, and no REG_DWORD or REG_QWORD.", setting.name), fix);
@@ -238,6 +238,15 @@ pub fn without_effect(value: impl Fn(&str) -> Option<u64>) -> Vec<Need> {
                 "no adapter computes a hash with flow labels, or one that is equal in both directions"
                     .to_owned(),
                 "Set UseIpv6FlowLabel and SymmetricHash to 0, or UseAdapterHash to 0.",
+            );
+        }
+    }
+    for (name, port) in [("VxlanPort", settings.tunnels.vxlan), ("GenevePort", settings.tunnels.geneve)] {
+        if port != 0 && policy != HashPolicy::Encapsulated {
+            add(
+                name,
+                format!("it needs LoadBalancingAlgorithm 7 Encapsulated, and {word} applies"),
+                "Set LoadBalancingAlgorithm to 7 with TeamingMode 0, or the port to 0.",
             );
         }
     }
@@ -477,7 +486,7 @@ mod tests {
                     _ => None,
                 };
                 let said: Vec<&str> = without_effect(values).into_iter().map(|(name, ..)| name).collect();
-                let keying = Keying { policy, flow_label, symmetric };
+                let keying = Keying { flow_label, symmetric, ..Keying::plain(policy) };
                 let label_counts = keys(keying) != keys(Keying { flow_label: false, ..keying });
                 let symmetry_counts = keys(keying) != keys(Keying { symmetric: false, ..keying });
                 let adapter_counts =

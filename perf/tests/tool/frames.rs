@@ -8,10 +8,13 @@ use std::path::{Path, PathBuf};
 
 pub type Mac = [u8; 6];
 
-/// A file of this test.
+/// A file of this test, which is there in whole or not at all.
 pub fn file(name: &str, bytes: &[u8]) -> PathBuf {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    fs::write(&path, bytes).expect("written");
+    // Tests of one binary that make the same file run side by side, and none reads a part of it.
+    let part = path.with_extension(format!("{:?}", std::thread::current().id()));
+    fs::write(&part, bytes).expect("written");
+    fs::rename(&part, &path).expect("renamed");
     path
 }
 
@@ -25,6 +28,21 @@ pub fn pcap(link: u32, frames: &[&[u8]]) -> Vec<u8> {
         bytes.extend(*frame);
     }
     bytes
+}
+
+/// The path of a capture of Ethernet frames, each at a time in microseconds, in any order.
+pub fn pcap_at(name: &str, frames: &[(u64, Vec<u8>)]) -> String {
+    let mut bytes = pcap(1, &[]);
+    let mut frames: Vec<&(u64, Vec<u8>)> = frames.iter().collect();
+    frames.sort_by_key(|(at, _)| *at);
+    for (at, frame) in frames {
+        let length = u32::try_from(frame.len()).expect("short");
+        let [seconds, rest] =
+            [at / 1_000_000, at % 1_000_000].map(|part| u32::try_from(part).expect("short"));
+        bytes.extend([seconds, rest, length, length].into_iter().flat_map(u32::to_le_bytes));
+        bytes.extend(frame);
+    }
+    file(name, &bytes).to_str().expect("text").to_owned()
 }
 
 /// The path of a capture of these Ethernet frames.

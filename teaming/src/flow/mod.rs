@@ -14,7 +14,7 @@ pub mod policy;
 pub use crate::flow::hash::FlowKey;
 use crate::flow::hash::Seed;
 pub use crate::flow::policy::{HashPolicy, POLICIES};
-use crate::frame::{Headers, Network, Stop, Transport};
+use crate::frame::{Headers, Network, Stop, Transport, TunnelPorts};
 use crate::ids::{FlowHash, MacAddr, NicId, VlanId};
 
 /// A policy with its options: everything that decides about keys.
@@ -25,6 +25,8 @@ pub struct Keying {
     pub flow_label: bool,
     /// Both directions of a flow have one key; labels and security indexes, which differ by direction, are left out.
     pub symmetric: bool,
+    /// `Encapsulated`: where tunnels are read.
+    pub tunnels: TunnelPorts,
 }
 
 /// What a key was made of.
@@ -96,10 +98,15 @@ enum KeyKind {
 
 /// The key of a packet from `source` under `policy` without options; `Encapsulated` wants the innermost headers.
 pub fn key(headers: &Headers, policy: HashPolicy, source: NicId) -> FlowKey {
-    Keying { policy, flow_label: false, symmetric: false }.key(headers, source, None)
+    Keying::plain(policy).key(headers, source, None)
 }
 
 impl Keying {
+    /// A policy without options.
+    pub const fn plain(policy: HashPolicy) -> Self {
+        Self { policy, flow_label: false, symmetric: false, tunnels: TunnelPorts::REGISTERED }
+    }
+
     /// The hash of a packet's key and its basis for the common cases, inlined: the default policy, and ports without
     /// options. Each key is hashed where it is made, so that it stays in registers.
     #[inline(always)]

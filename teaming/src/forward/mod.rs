@@ -315,7 +315,7 @@ impl<S: Storage> Forwarding<S> {
         out_of_band: &OutOfBand<'_>,
     ) -> (FlowHash, Basis) {
         let headers = if self.keying.policy.wants_innermost_headers() {
-            frame::parse_innermost(packet.window)
+            frame::parse_innermost(packet.window, self.keying.tunnels)
         } else {
             frame::parse_common(packet.window).unwrap_or_else(|Rare| frame::parse(packet.window))
         };

@@ -18,7 +18,7 @@ use crate::ids::{MacAddr, VlanId};
 
 pub(crate) use network::extension;
 pub use network::{PROTOCOL_TCP, PROTOCOL_UDP};
-pub use tunnel::parse_innermost;
+pub use tunnel::{TunnelPorts, parse_innermost};
 
 pub const WINDOW_MAX: usize = 256;
 pub const ETHERNET_HEADER: usize = 14;

@@ -13,16 +13,28 @@ const PORT_VXLAN: u16 = 4789;
 const PORT_GENEVE: u16 = 6081;
 const UDP_HEADER: usize = 8;
 
+/// UDP ports at which tunnels are read beside the registered ones; 0 is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TunnelPorts {
+    pub vxlan: u16,
+    pub geneve: u16,
+}
+
+impl TunnelPorts {
+    /// The registered ports alone.
+    pub const REGISTERED: Self = Self { vxlan: 0, geneve: 0 };
+}
+
 /// The payload of a tunnel header: its EtherType (`ETHERTYPE_BRIDGED_ETHERNET` for an Ethernet frame) and its bytes.
 type Inside<'a> = (u16, &'a [u8]);
 
 /// Reads the innermost headers inside the tunnels above; MAC addresses and tags are those of the outer frame.
 #[inline(never)]
-pub fn parse_innermost(window: &[u8]) -> Headers {
+pub fn parse_innermost(window: &[u8], ports: TunnelPorts) -> Headers {
     let mut headers = Headers::EMPTY;
     let mut segment = headers.read_whole(window);
     loop {
-        let (ethertype, payload) = match inside(&headers, segment) {
+        let (ethertype, payload) = match inside(&headers, segment, ports) {
             Ok(Some(inside)) => inside,
             Ok(None) => return headers,
             Err(why) => {
@@ -57,7 +69,7 @@ pub fn parse_innermost(window: &[u8]) -> Headers {
 
 /// The payload of the tunnel that the headers announce; `None` if they announce none, an error if its header cannot be
 /// read.
-fn inside<'a>(headers: &Headers, segment: &'a [u8]) -> Result<Option<Inside<'a>>, Stop> {
+fn inside<'a>(headers: &Headers, segment: &'a [u8], ports: TunnelPorts) -> Result<Option<Inside<'a>>, Stop> {
     match (headers.transport, headers.protocol(), headers.ports()) {
         (Transport::Ports, Some(PROTOCOL_UDP), Some((_, port))) => {
             let payload = segment.get(UDP_HEADER..);
@@ -65,6 +77,9 @@ fn inside<'a>(headers: &Headers, segment: &'a [u8]) -> Result<Option<Inside<'a>>
                 PORT_VXLAN => vxlan(payload.ok_or(Stop::Window)?),
                 PORT_GENEVE => geneve(payload.ok_or(Stop::Window)?),
                 PORT_GTP_U => gtp_u(payload.ok_or(Stop::Window)?),
+                0 => Ok(None),
+                port if port == ports.vxlan => vxlan(payload.ok_or(Stop::Window)?),
+                port if port == ports.geneve => geneve(payload.ok_or(Stop::Window)?),
                 _ => Ok(None),
             }
         }

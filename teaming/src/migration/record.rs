@@ -7,7 +7,7 @@
 //! ```text
 //! record                                   part
 //!  0  "LBRS"                                0  "LBRP"
-//!  4  u16 version, 1                        4  u16 version of this layout, 1
+//!  4  u16 version, 1 or 2                   4  u16 version of this layout, 1
 //!  6  u16 pins                              6  u16 zero
 //!  8  u64 hash seed                         8  u32 length of the record
 //! 16  u32 CRC-32 of the home map           12  u32 offset of the bytes below in the record
@@ -15,7 +15,7 @@
 //! 22  u8  policy (`HashPolicy::number`)
 //! 23  u8  1 flow label, 2 symmetric, 4 adapter hash
 //! 24  u8  number of members in the home map
-//! 25  7 octets zero
+//! 25  version 1: 7 octets zero; version 2: u16 VXLAN port, u16 GENEVE port beside the registered ones, 3 octets zero
 //! 32  u32 port, 36 u16 index: what HyperVPort hashes for this NIC
 //! 38  u16 zero
 //! 40  u64 frames, 48 u64 bytes that it has sent
@@ -26,10 +26,12 @@
 //! Version rules. A version is one layout, and a field never changes its meaning: every change of the layout raises the
 //! version. A reader knows its own version and all older ones. It discards a newer record entirely, because the parts
 //! it cannot read could change the meaning of the others. `HOME_MAP_VERSION` is a field, not a layout. Port numbers of
-//! the saving host are hashed, never looked up: the restore request names the NIC.
+//! the saving host are hashed, never looked up: the restore request names the NIC. Without ports of tunnels a record is
+//! written in version 1, which every driver reads.
 
 use crate::Storage;
 use crate::flow::{HashPolicy, Keying};
+use crate::frame::TunnelPorts;
 use crate::ids::{MEMBERS, MemberIndex, NicId, NicIndex, PortId};
 use crate::ports::traffic::Traffic;
 use crate::settings::Settings;
@@ -37,7 +39,9 @@ use crate::team::Team;
 use crate::team::home::HOME_MAP_VERSION;
 
 /// Version of the record's layout.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
+/// The version before ports of tunnels.
+const WITHOUT_PORTS: u16 = 1;
 /// Version of the part's layout.
 const PART_VERSION: u16 = 1;
 const RECORD_MAGIC: [u8; 4] = *b"LBRS";
@@ -234,13 +238,16 @@ pub fn encode(state: &NicState, pins: impl Iterator<Item = Pin>, into: &mut [u8]
     options.set(Options::ADAPTER_HASH, placement.adapter_hash);
     let mut out = Writer(body);
     out.put(&RECORD_MAGIC)?;
-    out.put(&VERSION.to_le_bytes())?;
+    let is_plain = keying.tunnels == TunnelPorts::REGISTERED;
+    out.put(&if is_plain { WITHOUT_PORTS } else { VERSION }.to_le_bytes())?;
     out.put(&u16::try_from(count).ok()?.to_le_bytes())?;
     out.put(&placement.seed.to_le_bytes())?;
     out.put(&placement.home_map.to_le_bytes())?;
     out.put(&placement.home_map_version.to_le_bytes())?;
     out.put(&[keying.policy.number(), options.bits(), placement.members])?;
-    out.put(&[0; 7])?;
+    out.put(&keying.tunnels.vxlan.to_le_bytes())?;
+    out.put(&keying.tunnels.geneve.to_le_bytes())?;
+    out.put(&[0; 3])?;
     out.put(&hashed_as.port.get().to_le_bytes())?;
     out.put(&hashed_as.index.get().to_le_bytes())?;
     out.put(&[0; 2])?;
@@ -297,6 +304,10 @@ pub fn decode(record: &[u8]) -> Result<(NicState, Pins<'_>), Discard> {
         return Err(Discard::Malformed);
     }
     let state = read_fixed(&mut head)?;
+    // Each record has one form.
+    if (version == WITHOUT_PORTS) != (state.placement.keying.tunnels == TunnelPorts::REGISTERED) {
+        return Err(Discard::Malformed);
+    }
     let pins = Pins(body.get(FIXED..).ok_or(Discard::Truncated)?);
     if pins.raw().any(|raw| read_pin(raw).is_none()) {
         return Err(Discard::Malformed);
@@ -309,7 +320,9 @@ fn read_fixed(head: &mut Reader<'_>) -> Result<NicState, Discard> {
     let home_map = u32::from_le_bytes(head.take()?);
     let home_map_version = u16::from_le_bytes(head.take()?);
     let [number, options, members] = head.take()?;
-    let zeros: [u8; 7] = head.take()?;
+    let tunnels =
+        TunnelPorts { vxlan: u16::from_le_bytes(head.take()?), geneve: u16::from_le_bytes(head.take()?) };
+    let zeros: [u8; 3] = head.take()?;
     let port = PortId::new(u32::from_le_bytes(head.take()?));
     let index = NicIndex::new(u16::from_le_bytes(head.take()?));
     let more_zeros: [u8; 2] = head.take()?;
@@ -317,12 +330,13 @@ fn read_fixed(head: &mut Reader<'_>) -> Result<NicState, Discard> {
         Traffic { frames: u64::from_le_bytes(head.take()?), bytes: u64::from_le_bytes(head.take()?) };
     let policy = HashPolicy::from_number(number.into()).ok_or(Discard::Malformed)?;
     let options = Options::from_bits(options).ok_or(Discard::Malformed)?;
-    let reserved = zeros != [0; 7] || more_zeros != [0; 2];
+    let reserved = zeros != [0; 3] || more_zeros != [0; 2];
     if reserved || usize::from(members) > MEMBERS {
         return Err(Discard::Malformed);
     }
     let flow_label = options.contains(Options::FLOW_LABEL);
-    let keying = Keying { policy, flow_label, symmetric: options.contains(Options::SYMMETRIC) };
+    let symmetric = options.contains(Options::SYMMETRIC);
+    let keying = Keying { policy, flow_label, symmetric, tunnels };
     let adapter_hash = options.contains(Options::ADAPTER_HASH);
     let placement = Placement { seed, keying, adapter_hash, members, home_map_version, home_map };
     Ok(NicState { placement, hashed_as: NicId::new(port, index), traffic })

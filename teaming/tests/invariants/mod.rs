@@ -1,7 +1,7 @@
 //! Invariants of the headers and keys of any window. Used by tests and by the fuzz target `flows`.
 
 use teaming::flow::{Basis, FlowKey, HashPolicy, Keying, POLICIES};
-use teaming::frame::{Headers, Network, Stop, TUNNELS_MAX, Transport, parse, parse_innermost};
+use teaming::frame::{Headers, Network, Stop, TUNNELS_MAX, Transport, TunnelPorts, parse, parse_innermost};
 use teaming::ids::{NicId, NicIndex, PortId, VlanId};
 
 pub const SOURCE: NicId = NicId::new(PortId::new(7), NicIndex::DEFAULT);
@@ -10,16 +10,20 @@ pub const SOURCE: NicId = NicId::new(PortId::new(7), NicIndex::DEFAULT);
 pub fn keyings() -> impl Iterator<Item = Keying> {
     POLICIES.into_iter().flat_map(|policy| {
         [(false, false), (false, true), (true, false), (true, true)].map(|(flow_label, symmetric)| Keying {
-            policy,
             flow_label,
             symmetric,
+            ..Keying::plain(policy)
         })
     })
 }
 
 /// The headers from which the policy's key is made.
 pub fn headers(window: &[u8], keying: &Keying) -> Headers {
-    if keying.policy.wants_innermost_headers() { parse_innermost(window) } else { parse(window) }
+    if keying.policy.wants_innermost_headers() {
+        parse_innermost(window, TunnelPorts::REGISTERED)
+    } else {
+        parse(window)
+    }
 }
 
 const PORTS: u64 = 1;
@@ -41,7 +45,7 @@ fn kind(key: &FlowKey) -> u64 {
 
 /// Checks one window: the fields are consistent, and each key has the fields that its basis states.
 pub fn hold(window: &[u8]) {
-    let (outer, innermost) = (parse(window), parse_innermost(window));
+    let (outer, innermost) = (parse(window), parse_innermost(window, TunnelPorts::REGISTERED));
     for headers in [outer, innermost] {
         assert_eq!(headers.ports().is_some(), headers.transport == Transport::Ports);
         assert_eq!(headers.spi().is_some(), headers.transport == Transport::Spi);
@@ -56,7 +60,7 @@ pub fn hold(window: &[u8]) {
         (innermost.destination, innermost.source, innermost.vlan(), innermost.tags(), innermost.priority());
     assert_eq!(whole, same);
     if innermost.tunnels() == 0 {
-        let plain = Keying { policy: HashPolicy::TransportPorts, flow_label: true, symmetric: false };
+        let plain = Keying { flow_label: true, ..Keying::plain(HashPolicy::TransportPorts) };
         assert_eq!(plain.key(&innermost, SOURCE, None), plain.key(&outer, SOURCE, None));
     }
     for keying in keyings() {
@@ -102,10 +106,10 @@ fn falls_back_as_stated(window: &[u8], keying: &Keying) {
 
 /// Checks every shorter window: the same fields are read, or `ran_out` is true.
 pub fn hold_for_every_truncation(window: &[u8]) {
-    let whole = (parse(window), parse_innermost(window));
+    let whole = (parse(window), parse_innermost(window, TunnelPorts::REGISTERED));
     for length in 0..window.len() {
         let cut = &window[..length];
-        let (outer, innermost) = (parse(cut), parse_innermost(cut));
+        let (outer, innermost) = (parse(cut), parse_innermost(cut, TunnelPorts::REGISTERED));
         assert!(outer.ran_out() || outer == whole.0, "{length} {outer:?} {:?}", whole.0);
         assert!(innermost.ran_out() || innermost == whole.1, "{length} {innermost:?} {:?}", whole.1);
         assert!(!(outer.ran_out() && outer.ports().is_some()));

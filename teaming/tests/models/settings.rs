@@ -4,6 +4,7 @@
 use proptest::prelude::*;
 use teaming::flow::HashPolicy;
 use teaming::forward::{OutOfBand, Packet, Verdict};
+use teaming::frame::TunnelPorts;
 use teaming::ids::{LinkLocalSet, PortId, Ticks};
 use teaming::offload::OffloadPlacement;
 use teaming::settings::{Lookup, Problem, SETTINGS, Settings, TeamingMode};
@@ -24,7 +25,9 @@ const TABLE: [(&str, u64, &[u64]); 9] = [
     ("PrivateOids", 0, &[0, 1]),
 ];
 /// Name, default, largest value.
-const RANGES: [(&str, u64, u64); 4] = [
+const RANGES: [(&str, u64, u64); 6] = [
+    ("VxlanPort", 0, 65_535),
+    ("GenevePort", 0, 65_535),
     ("LinkUpDelayMs", 2_000, 60_000),
     ("FlowletGapUs", 500, 500_000),
     ("MoveDeadlineMs", 30_000, 600_000),
@@ -83,6 +86,7 @@ fn expected(values: &[Lookup]) -> (Settings, Vec<(&'static str, Problem)>) {
         use_ipv6_flow_label: value("UseIpv6FlowLabel") == 1,
         symmetric_hash: value("SymmetricHash") == 1,
         use_adapter_hash: value("UseAdapterHash") == 1,
+        tunnels: TunnelPorts { vxlan: value("VxlanPort") as u16, geneve: value("GenevePort") as u16 },
         seed: match value("HashSeed") {
             0 => Settings::default().seed,
             seed => seed,

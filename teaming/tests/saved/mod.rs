@@ -2,6 +2,7 @@
 //! bytes again. Used by tests and by the fuzz target `saved`.
 
 use teaming::flow::{Keying, POLICIES};
+use teaming::frame::TunnelPorts;
 use teaming::ids::{MemberIndex, NicId, NicIndex, PortId};
 use teaming::migration::record::{
     Assembly, Cursor, Discard, Handed, NicState, PART_HEADER, PART_MAX, Part, Pin, PinKind, Placement,
@@ -117,7 +118,16 @@ impl Draw {
         NicState {
             placement: Placement {
                 seed: self.next(),
-                keying: Keying { policy, flow_label: bits & 1 != 0, symmetric: bits & 2 != 0 },
+                keying: Keying {
+                    policy,
+                    flow_label: bits & 1 != 0,
+                    symmetric: bits & 2 != 0,
+                    // Half of the records have none, and are written in the first version.
+                    tunnels: match bits & 8 {
+                        0 => TunnelPorts::REGISTERED,
+                        _ => TunnelPorts { vxlan: (bits >> 16) as u16 | 1, geneve: (bits >> 32) as u16 },
+                    },
+                },
                 adapter_hash: bits & 4 != 0,
                 members: self.below(33) as u8,
                 home_map_version: self.next() as u16,

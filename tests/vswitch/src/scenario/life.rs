@@ -90,8 +90,9 @@ impl Net {
                 let aggregated = plan.aggregation == Aggregation::Static;
                 external.network = Network::new(layout, aggregated);
             }
-            for (index, gigabits) in plan.members_of(module) {
-                let mut adapter = Adapter::new(*index, gigabits * GIGABIT, latency, jitter);
+            for (place, (index, gigabits)) in plan.members_of(module).iter().enumerate() {
+                let speed = plan.exact_speed(module, place).unwrap_or(gigabits * GIGABIT);
+                let mut adapter = Adapter::new(*index, speed, latency, jitter);
                 adapter.offloads = Offloads::new(match &plan.abilities {
                     Some(of) => of(*index),
                     None => Capabilities::random(|n| world.random(n)),

@@ -98,6 +98,8 @@ pub struct Scenario {
     switches: usize,
     /// Members and number of guests of switches that differ from the first.
     hosts: BTreeMap<usize, (Vec<(u16, u64)>, u16)>,
+    /// Speeds in bit/s of the members of a switch, in their order; of those that are missing Gbit/s count.
+    exact_speeds: BTreeMap<usize, Vec<u64>>,
     host_settings: Vec<(usize, String, Value)>,
     aggregation: Aggregation,
     layout: Option<Layout>,
@@ -130,6 +132,7 @@ impl Scenario {
             internal: 0,
             switches: 1,
             hosts: BTreeMap::new(),
+            exact_speeds: BTreeMap::new(),
             host_settings: Vec::new(),
             aggregation: Aggregation::Static,
             layout: None,
@@ -237,6 +240,12 @@ impl Scenario {
         self
     }
 
+    /// The speeds of a switch's members in bit/s, for those that are no whole number of Gbit/s.
+    pub fn bits_per_second(mut self, switch: usize, speeds: &[u64]) -> Self {
+        self.exact_speeds.insert(switch, speeds.to_vec());
+        self
+    }
+
     /// A registry value for one switch only.
     pub fn host_setting(mut self, switch: usize, name: &str, value: Value) -> Self {
         self.host_settings.push((switch, name.to_owned(), value));
@@ -245,6 +254,11 @@ impl Scenario {
 
     fn members_of(&self, switch: usize) -> &[(u16, u64)] {
         self.hosts.get(&switch).map_or(&self.members, |(members, _)| members)
+    }
+
+    /// The speed in bit/s of the member at this place, if it is not said in Gbit/s.
+    fn exact_speed(&self, switch: usize, place: usize) -> Option<u64> {
+        self.exact_speeds.get(&switch)?.get(place).copied()
     }
 
     fn vms_of(&self, switch: usize) -> u16 {
