@@ -213,10 +213,9 @@ fn fragments_beside_whole_datagrams_are_a_risk_of_policies_with_ports_alone() {
 fn the_text_fits_a_terminal_and_names_what_the_page_and_the_object_have() {
     let path = one_vm();
     let page = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compare.html");
-    let widest = format!("{path}");
     let text = printed(&[
         "compare",
-        &widest,
+        &path,
         "--members",
         "2,32",
         "--hash-seeds",
