@@ -47,6 +47,13 @@ pub enum Command {
     #[command(after_help = crate::migrate::EXAMPLES)]
     Migrate(Box<crate::migrate::Migrate>),
 
+    /// Explain by which member a flow leaves: each step of the decision, and what would change it
+    ///
+    /// The steps are asked of the driver's own parser, hash and tables. What is explained is where the flow goes once
+    /// every move has taken effect.
+    #[command(after_help = crate::explain::EXAMPLES)]
+    Explain(Box<crate::explain::Explain>),
+
     /// Print the rule book of the simulated switch: what is checked, and where it is documented
     ///
     /// Each rule with its severity, whether a check names it, whether a mutation in the driver's name proves that
@@ -219,7 +226,7 @@ pub struct Replay {
     pub json: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Debug)]
 pub enum Mode {
     /// The ports of the physical switch are one group
     Static,
@@ -328,12 +335,24 @@ fn hyphenated(name: &str) -> String {
 impl Replay {
     /// The policy, which must suit the mode.
     pub fn policy(&self) -> anyhow::Result<HashPolicy> {
-        let of_mode = match self.mode {
-            Mode::Static => HashPolicy::TransportPorts,
-            Mode::SwitchIndependent => HashPolicy::HyperVPort,
+        self.mode.policy(self.policy)
+    }
+
+    /// Speed of each member in bits per second.
+    pub fn speeds(&self) -> anyhow::Result<Vec<u64>> {
+        speeds(self.members, &self.speeds)
+    }
+}
+
+impl Mode {
+    /// The policy that was asked for, which must suit the mode, or that of the mode.
+    pub fn policy(self, asked: Option<PolicyName>) -> anyhow::Result<HashPolicy> {
+        let of_mode = match self {
+            Self::Static => HashPolicy::TransportPorts,
+            Self::SwitchIndependent => HashPolicy::HyperVPort,
         };
-        let policy = self.policy.map_or(of_mode, |PolicyName(policy)| policy);
-        if !self.mode.takes(policy) {
+        let policy = asked.map_or(of_mode, |PolicyName(policy)| policy);
+        if !self.takes(policy) {
             bail!(
                 "policy {} needs a physical switch that knows of the team; \
                  take --mode static, or --policy hyper-v-port or vlan-source-mac",
@@ -342,17 +361,17 @@ impl Replay {
         }
         Ok(policy)
     }
+}
 
-    /// Speed of each member in bits per second.
-    pub fn speeds(&self) -> anyhow::Result<Vec<u64>> {
-        if self.speeds.len() > MEMBERS {
-            bail!("--speeds names {} members; a team has at most {MEMBERS}", self.speeds.len());
-        }
-        if self.speeds.is_empty() {
-            return Ok(vec![10_000_000_000; usize::from(self.members.unwrap_or(4))]);
-        }
-        Ok(self.speeds.iter().map(|Speed(bits)| *bits).collect())
+/// Speed of each member in bits per second, of `--members` and `--speeds`.
+pub fn speeds(members: Option<u16>, named: &[Speed]) -> anyhow::Result<Vec<u64>> {
+    if named.len() > MEMBERS {
+        bail!("--speeds names {} members; a team has at most {MEMBERS}", named.len());
     }
+    if named.is_empty() {
+        return Ok(vec![10_000_000_000; usize::from(members.unwrap_or(4))]);
+    }
+    Ok(named.iter().map(|Speed(bits)| *bits).collect())
 }
 
 /// Bits per second.

@@ -6,6 +6,7 @@ mod chart;
 mod compare;
 mod convert;
 mod doctor;
+mod explain;
 mod flow;
 mod host;
 mod hosts;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Compare(arguments) => compare::run(&arguments),
         Command::Migrate(arguments) => migrate::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
         Command::Rules(arguments) => rules::run(&arguments),
         Command::Scenario(arguments) => scenario::run(&arguments),
         Command::Show(arguments) => show::run(&arguments),

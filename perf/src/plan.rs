@@ -35,8 +35,19 @@ const RETURNS: Time = Time::PerCent(67.68);
 
 /// The events in order of time.
 pub fn steps(arguments: &Replay, members: usize, length: Duration) -> anyhow::Result<Vec<Step>> {
+    let (fail, restore) = (failures(arguments, members, length), returns(arguments, members, length));
+    ordered(&fail, &restore, members, length)
+}
+
+/// The same of these failures and returns, none by default.
+pub fn ordered(
+    fail: &[When],
+    restore: &[When],
+    members: usize,
+    length: Duration,
+) -> anyhow::Result<Vec<Step>> {
     let mut steps = Vec::new();
-    if let Some(When::At { member, .. }) = arguments.restore.first().filter(|_| length < INDICATED_AFTER) {
+    if let Some(When::At { member, .. }) = restore.first().filter(|_| length < INDICATED_AFTER) {
         bail!(
             "--restore of member {member}: the capture is {:.3} s long from its first frame to its last, and the loss \
              of a link is indicated {} ms after it, so none can return in it; leave --restore out",
@@ -44,11 +55,9 @@ pub fn steps(arguments: &Replay, members: usize, length: Duration) -> anyhow::Re
             INDICATED_AFTER.as_millis()
         );
     }
-    for (option, events) in
-        [("--fail", failures(arguments, members, length)), ("--restore", returns(arguments, members, length))]
-    {
+    for (option, events) in [("--fail", fail), ("--restore", restore)] {
         for event in events {
-            let When::At { member, time } = event else { continue };
+            let When::At { member, time } = *event else { continue };
             if member == 0 || usize::from(member) > members {
                 bail!(
                     "{option} names member {member}, but the team has members 1 to {members}; choose one of them"

@@ -119,6 +119,18 @@ impl Hashed {
     }
 }
 
+/// What could be read in a frame in which no tunnel is.
+pub fn hint(window: &[u8]) -> Option<String> {
+    let outer = frame::parse(window);
+    let (_, port) = outer.ports().filter(|_| outer.protocol() == Some(UDP))?;
+    let kind = looks_like(&outer, window, port)?;
+    Some(format!(
+        "at UDP port {port} is what looks like {}; with {} {port} the headers inside it would count",
+        kind.name(),
+        kind.option()
+    ))
+}
+
 const UDP: u8 = 17;
 
 /// The tunnel that would be read if this port were one.

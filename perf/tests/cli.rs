@@ -318,7 +318,7 @@ fn a_wrong_command_line_is_refused_with_the_next_step() {
     refused(&["replay", "--image", "Cargo.toml"], &["no driver that can be loaded"]);
     refused(&["replay", "--save", "perf/out.pcap"], &["FILE.pcapng"]);
     refused(&["replay", "--report", "no/such/folder/x.html"], &["no/such/folder/x.html"]);
-    refused(&["explain"], &["Usage"]);
+    refused(&["explian"], &["Usage", "explain"]);
 }
 
 /// Its length is 0, so there is no default failure.

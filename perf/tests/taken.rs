@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use tool::frames::{Udp, capture, pcap_at};
+use tool::frames::{GENEVE, Udp, VXLAN, capture, pcap_at, tunnel};
 use tool::{json, printed, refused, teamctl};
 
 const OUTSIDE: [u8; 6] = [2, 0, 0, 0, 9, 9];
@@ -204,25 +204,6 @@ fn singular(text: &str, command: &[&str]) {
         assert!(pair[0] != "1" || !COUNTED.contains(&word), "{command:?} says \"1 {word}\":\n{text}");
     }
 }
-
-/// A UDP packet to this port with an inner frame after the header of a tunnel; both ends are in an Ethernet frame.
-fn tunnel(port: u16, header: &[u8], inner_port: u16) -> Vec<u8> {
-    let mut outer = Udp::new([2, 0, 0, 0, 0, 5], "10.0.0.5", OUTSIDE, "192.0.2.7").ports(50_000, port);
-    outer.length = 42;
-    let mut frame = outer.bytes();
-    let mut inner = Udp::new([2, 1, 0, 0, 0, 1], "172.16.0.1", [2, 1, 0, 0, 0, 2], "172.16.0.2");
-    inner.ports = [inner_port, 80];
-    let whole = [header, &inner.bytes()].concat();
-    let length = |bytes: usize| u16::try_from(bytes).expect("short").to_be_bytes();
-    frame[16..18].copy_from_slice(&length(28 + whole.len()));
-    frame[38..40].copy_from_slice(&length(8 + whole.len()));
-    frame.extend(whole);
-    frame
-}
-
-const VXLAN: [u8; 8] = [8, 0, 0, 0, 0, 0, 7, 0];
-const GENEVE: [u8; 8] = [0, 0, 0x65, 0x58, 0, 0, 7, 0];
-
 #[test]
 fn tunnels_at_other_ports_are_read_if_they_are_named_and_what_falls_back_is_counted() {
     for (name, header, registered, option) in [

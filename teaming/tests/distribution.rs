@@ -7,6 +7,7 @@ use teaming::settings::Settings;
 use teaming::team::buckets::{ARRIVALS, BucketActivity, Moved, RebalanceTimers, Table, View};
 use teaming::team::home::Weights;
 use teaming::team::home::fill_home;
+use teaming::team::lending::{Bid, bids};
 use teaming::team::member::{LinkState, Member, MemberEvent};
 use teaming::team::{Next, Team};
 
@@ -109,6 +110,39 @@ fn any_speeds() -> impl Strategy<Value = Vec<u32>> {
         (2..=32_usize).prop_map(|count| vec![10_000; count]),
         prop::collection::vec(1..=u32::MAX, 2..=32),
     ]
+}
+
+/// For any speeds and any members up: what is told of the bids leads to the table's carriers.
+#[test]
+fn the_bids_that_are_told_are_those_by_which_the_table_lends() {
+    let mut random = 1_u64;
+    for count in 2..=32_u8 {
+        let speeds: Vec<u32> =
+            (0..count).map(|n| [10_000, 25_000, 1_000, 40_000][usize::from(n % (count % 4 + 1))]).collect();
+        let mut bench = bench(&speeds, AT_ONCE);
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let down = bench.all.iter().filter(|member| random >> (20 + member.get()) & 1 == 1);
+        let live = down.take(usize::from(count) - 1).fold(bench.all, MemberSet::without);
+        bench.publish_whole(live);
+        let mut lent = 0;
+        for bucket in (0..4_096).filter_map(Bucket::new) {
+            let home = member(bench.home[bucket.index()]);
+            let offers: Vec<Bid> = bids(bucket, live, &bench.weights).collect();
+            let carrier = if live.contains(home) {
+                home
+            } else {
+                lent += 1;
+                let best = offers.iter().min_by(|one, other| {
+                    let (left, right) = (one.cost * other.weight, other.cost * one.weight);
+                    left.cmp(&right).then(other.random.cmp(&one.random))
+                });
+                best.unwrap().member
+            };
+            assert_eq!(offers.len() as u32, live.len());
+            assert_eq!(bench.table.lookup(bucket), Some(carrier), "{bucket:?} of {count} members");
+        }
+        assert_eq!(lent == 0, live == bench.all);
+    }
 }
 
 proptest! {

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use invariants::keyings;
 use teaming::Heap;
-use teaming::flow::{Basis, HashPolicy, Keying, POLICIES};
+use teaming::flow::{Basis, HashPolicy, KeyKind, Keying, POLICIES};
 use teaming::forward::{Forwarding, OutOfBand, Packet, Verdict};
 use teaming::ids::{BUCKETS, MEMBERS, MacAddr, MemberIndex, NicId, NicIndex, PortId, Ticks};
 use teaming::oid::nic::{NicKind, NicOp, NicParameters, VmId};
@@ -159,6 +159,10 @@ fn decide(
         panic!("{decision:?}");
     };
     assert_eq!(forwarding.explain_packet(&packet, out_of_band), (Some(member), basis));
+    // What tools are told of the steps ends where the walk ends.
+    let choice = forwarding.choice(&packet, out_of_band, &[]);
+    assert_eq!((choice.member, choice.basis), (Some(member), basis));
+    assert!(KeyKind::of(&choice.key).is_some() && choice.hash.bucket() == choice.bucket);
     (member, basis)
 }
 

@@ -20,8 +20,8 @@ use std::time::Duration;
 #[derive(PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Frame {
     pub at: Duration,
-    /// Position in the file, which keeps frames with equal time stamps in order.
-    place: u64,
+    /// Number of its record in the file, from 1; keeps frames with equal time stamps in order.
+    pub place: u64,
     pub bytes: Vec<u8>,
     /// The capture has only the first bytes of the frame.
     pub cut: bool,

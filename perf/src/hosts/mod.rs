@@ -22,7 +22,7 @@ use teaming::ids::MacAddr;
 use vswitch::adapter::vmq::VnicAddress;
 
 pub use judge::Role;
-pub use which::Which;
+pub use which::{Which, mac};
 
 /// The virtual machines, in the order of their MAC addresses, and the other adapters.
 pub struct Hosts {

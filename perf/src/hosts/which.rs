@@ -77,7 +77,7 @@ impl FromStr for Pick {
 }
 
 /// Six octets with colons or hyphens, three groups with dots, or twelve digits alone.
-fn mac(text: &str) -> Option<MacAddr> {
+pub fn mac(text: &str) -> Option<MacAddr> {
     let digits: String = match text.len() {
         17 if text.split([':', '-']).all(|octet| octet.len() == 2) => text.split([':', '-']).collect(),
         14 if text.split('.').all(|group| group.len() == 4) => text.split('.').collect(),

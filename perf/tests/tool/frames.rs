@@ -122,3 +122,23 @@ pub fn discovery(from: Mac, source: &str, kind: u8, target: Ipv6Addr) -> Vec<u8>
     frame[62..78].copy_from_slice(&target.octets());
     frame
 }
+
+/// A UDP packet to this port with an inner frame after the header of a tunnel; both ends are in an Ethernet frame.
+pub fn tunnel(port: u16, header: &[u8], inner_port: u16) -> Vec<u8> {
+    let mut outer =
+        Udp::new([2, 0, 0, 0, 0, 5], "10.0.0.5", [2, 0, 0, 0, 9, 9], "192.0.2.7").ports(50_000, port);
+    outer.length = 42;
+    let mut frame = outer.bytes();
+    let mut inner = Udp::new([2, 1, 0, 0, 0, 1], "172.16.0.1", [2, 1, 0, 0, 0, 2], "172.16.0.2");
+    inner.ports = [inner_port, 80];
+    let whole = [header, &inner.bytes()].concat();
+    let length = |bytes: usize| u16::try_from(bytes).expect("short").to_be_bytes();
+    frame[16..18].copy_from_slice(&length(28 + whole.len()));
+    frame[38..40].copy_from_slice(&length(8 + whole.len()));
+    frame.extend(whole);
+    frame
+}
+
+/// Headers of tunnels with an Ethernet frame inside.
+pub const VXLAN: [u8; 8] = [8, 0, 0, 0, 0, 0, 7, 0];
+pub const GENEVE: [u8; 8] = [0, 0, 0x65, 0x58, 0, 0, 7, 0];

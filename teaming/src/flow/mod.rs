@@ -84,16 +84,45 @@ impl Basis {
     }
 }
 
+/// The fields that a key is made of; its octet in each key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum KeyKind {
+pub enum KeyKind {
+    /// Addresses, ports, protocol.
     Ports = 1,
+    /// Addresses, and the protocol where it may count.
     Addresses = 2,
     Macs = 3,
     SwitchPort = 4,
+    /// Addresses alone, by the policy.
     AddressPair = 5,
+    /// Addresses and the flow label.
     FlowLabel = 6,
+    /// Addresses, security parameters index, protocol.
     Spi = 7,
     VlanMac = 8,
+}
+
+/// All kinds in the order of their octets, which begin at 1.
+pub const KEY_KINDS: [KeyKind; 8] = [
+    KeyKind::Ports,
+    KeyKind::Addresses,
+    KeyKind::Macs,
+    KeyKind::SwitchPort,
+    KeyKind::AddressPair,
+    KeyKind::FlowLabel,
+    KeyKind::Spi,
+    KeyKind::VlanMac,
+];
+
+impl KeyKind {
+    /// The kind of a key that this module made; for tools.
+    pub fn of(key: &FlowKey) -> Option<Self> {
+        let tail = match key {
+            FlowKey::Short([_, tail]) | FlowKey::Long([.., tail]) => tail,
+        };
+        let [.., octet, _, _] = tail.to_le_bytes();
+        KEY_KINDS.get(usize::from(octet).checked_sub(1)?).copied()
+    }
 }
 
 /// The key of a packet from `source` under `policy` without options; `Encapsulated` wants the innermost headers.

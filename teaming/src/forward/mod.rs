@@ -10,6 +10,7 @@ pub mod credits;
 pub mod decision;
 pub mod drop_reason;
 pub mod flood;
+pub mod reasons;
 mod sender;
 pub mod source;
 pub mod storage;
@@ -314,11 +315,7 @@ impl<S: Storage> Forwarding<S> {
         packet: &Packet<'_>,
         out_of_band: &OutOfBand<'_>,
     ) -> (FlowHash, Basis) {
-        let headers = if self.keying.policy.wants_innermost_headers() {
-            frame::parse_innermost(packet.window, self.keying.tunnels)
-        } else {
-            frame::parse_common(packet.window).unwrap_or_else(|Rare| frame::parse(packet.window))
-        };
+        let headers = self.hashed_headers(packet.window);
         let basis = self.keying.basis(&headers);
         let offered = out_of_band.adapter.as_ref().and_then(|adapter| adapter.value(&headers, &self.keying));
         let hash = match offered {
@@ -326,6 +323,16 @@ impl<S: Storage> Forwarding<S> {
             None => self.seed.hash(&self.keying.key(&headers, hashed_as, VlanId::new(out_of_band.vlan))),
         };
         (hash, basis)
+    }
+
+    /// The headers that the policy's key is made of.
+    #[inline(always)]
+    pub(crate) fn hashed_headers(&self, window: &[u8]) -> Headers {
+        if self.keying.policy.wants_innermost_headers() {
+            frame::parse_innermost(window, self.keying.tunnels)
+        } else {
+            frame::parse_common(window).unwrap_or_else(|Rare| frame::parse(window))
+        }
     }
 
     #[inline]

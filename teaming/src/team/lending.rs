@@ -4,7 +4,7 @@
 use core::hint::select_unpredictable;
 
 use crate::flow::hash::mix;
-use crate::ids::{MEMBERS, MemberIndex, MemberSet};
+use crate::ids::{Bucket, MEMBERS, MemberIndex, MemberSet};
 use crate::team::home::Weights;
 
 /// Whom the buckets of dead members are lent to: live members bid for each.
@@ -134,6 +134,26 @@ impl<'a> Lending<'a> {
         }
         best
     }
+}
+
+/// What a live member bids for a bucket whose home is dead. The least quotient of cost and weight wins, and of equal ones
+/// the largest random number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bid {
+    pub member: MemberIndex,
+    /// A number that only bucket and member decide.
+    pub random: u64,
+    /// -log2(random / 2^64) in 1/65536.
+    pub cost: u64,
+    pub weight: u64,
+}
+
+/// The bids of these members for a bucket, in the order of their numbers. For tools.
+pub fn bids(bucket: Bucket, live: MemberSet, weights: &Weights) -> impl Iterator<Item = Bid> {
+    live.iter().map(move |member| {
+        let random = Bids::of(bucket.index()).random(member.get());
+        Bid { member, random, cost: negative_log2(random), weight: weight_of(member.get(), weights) }
+    })
 }
 
 /// The weight of the member with this number, at least 1; 1 of nobody (0).

@@ -4,7 +4,7 @@
 
 pub mod buckets;
 pub mod home;
-mod lending;
+pub mod lending;
 pub mod member;
 pub mod name;
 

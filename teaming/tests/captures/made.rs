@@ -1,11 +1,11 @@
 //! Frames that are rare in captures: stacked tags, labels, sessions and nested tunnels, in random combinations, all
 //! well formed.
 
-use crate::reader::Frame;
+use super::reader::Frame;
 
-/// `count` frames, the same at each call.
-pub fn frames(count: usize) -> Vec<Frame> {
-    let mut maker = Maker { state: 0x4c42_464f };
+/// `count` frames, the same at each call with this seed, which is not 0.
+pub fn frames(seed: u64, count: usize) -> Vec<Frame> {
+    let mut maker = Maker { state: seed };
     (1..=count).map(|number| Frame { file: "made".to_owned(), number, bytes: maker.ethernet(0) }).collect()
 }
 

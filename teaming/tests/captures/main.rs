@@ -73,7 +73,7 @@ fn every_frame_is_read_as_tshark_reads_it() {
         "files and records are those that were looked at"
     );
 
-    let made = made::frames(4000);
+    let made = made::frames(0x4c42_464f, 4000);
     let frames: Vec<&Frame> =
         collections.iter().flat_map(|collection| &collection.frames).chain(&made).collect();
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("captures.pcap");
@@ -110,7 +110,7 @@ fn all_frames() -> Vec<Frame> {
     let mut frames: Vec<Frame> =
         collections.flat_map(|(name, folder)| Collection::read(name, &folder).frames).collect();
     assert!(frames.len() > 7_000);
-    frames.extend(made::frames(500));
+    frames.extend(made::frames(0x4c42_464f, 500));
     frames
 }
 

@@ -83,7 +83,8 @@ pub enum Activation {
 
 pub const EXTERNAL_PORT: u32 = 1;
 const FIRST_INTERNAL_PORT: u32 = 2;
-const FIRST_VM_PORT: u32 = 10;
+/// The port of the first guest; those of the others follow.
+pub const FIRST_VM_PORT: u32 = 10;
 /// Virtual time after which every delayed completion of a scenario has happened.
 const LONG: u64 = 60 * clock::SECOND;
 
