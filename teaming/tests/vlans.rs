@@ -105,6 +105,35 @@ fn s1_a_tag_that_cannot_be_is_dropped_from_every_port() {
             let headers = frame::parse(&cut[..length]);
             assert_eq!(classify(port, 0, &headers, &ports.sets), Err(DropReason::BadTag));
         }
+        for length in 18..22 {
+            let cut = [&[2; 12][..], &[0x81, 0, 0xE0, 0, 0x81, 0, 0, 10, 8, 0]].concat();
+            let headers = frame::parse(&cut[..length]);
+            assert_eq!(classify(port, 0, &headers, &ports.sets), Err(DropReason::BadTag), "{length}");
+        }
+    }
+}
+
+#[test]
+fn s1_a_tag_behind_the_one_that_says_the_vlan_is_payload_complete_or_not() {
+    let mut ports = Ports::new();
+    let trunk = ports.trunk(0, &[10, 20], &[]);
+    for tpid in [[0x81, 0], [0x88, 0xA8], [0x91, 0]] {
+        let bytes = [&[2; 12][..], &[0x81, 0, 0, 10], &tpid, &[0, 20, 8, 0, 1]].concat();
+        for length in 18..=bytes.len() {
+            let headers = frame::parse(&bytes[..length]);
+            for port in [trunk, Vlans::EVERYTHING] {
+                assert_eq!(classify(port, 0, &headers, &ports.sets), Ok(carried(10, true)), "{length}");
+            }
+        }
+        let behind = [&bytes[..12], &bytes[16..]].concat();
+        for length in 14..=behind.len() {
+            let headers = frame::parse(&behind[..length]);
+            for port in [trunk, Vlans::EVERYTHING] {
+                let frame =
+                    classify(port, 10, &headers, &ports.sets).map(|frame| (frame.vlan, frame.in_bytes));
+                assert_eq!(frame, Ok((vlan(10), false)), "{length}");
+            }
+        }
     }
 }
 

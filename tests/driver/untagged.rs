@@ -450,3 +450,42 @@ fn nothing_is_left_when_the_module_is_paused_or_detached_among_such_frames() {
         net.finish().assert_clean();
     }
 }
+
+/// The frame ends anywhere in a second tag, or in what follows it. The tag that says the VLAN must be whole, with a type
+/// behind it; the one behind that is payload.
+#[test]
+fn a_frame_that_ends_behind_the_tag_of_its_vlan_goes_where_that_vlan_is() {
+    let net = plan(41).start();
+    let keeps = net.vm(6);
+    for tpid in TPIDS {
+        let inner = [&tpid.to_be_bytes()[..], &[0, 9, 8, 0, 1, 2]].concat();
+        let is_service = tpid != 0x8100;
+        for end in 0..=inner.len() {
+            let what = format!("{tpid:04x}, {end} octets");
+            let frame = |to: NicId| [&net.mac(to)[..], &net.mac(net.vm(0)), &inner[..end]].concat();
+            let in_bytes =
+                |to: NicId, vid: u8| [&frame(to)[..12], &[0x81, 0, 0, vid], &inner[..end]].concat();
+            // Behind a tag in the bytes, and behind one beside them.
+            let whole: &[NicId] = if end >= 2 { &[keeps] } else { &[] };
+            let sent = in_bytes(keeps, 7);
+            arrives(&net, net.vm(0), Packet::of(sent.clone()), whole, 0, &sent, &what);
+            let sent = frame(keeps);
+            arrives(&net, net.vm(0), Packet::tagged(sent.clone(), 7, 0), whole, 0, &sent, &what);
+            // Where no tag may arrive: not if what is left begins with a service tag that says a VLAN.
+            let reads_a_vlan = is_service && end >= 4;
+            for to in [net.vm(1), net.vm(4)] {
+                let there: &[NicId] = if end < 2 || reads_a_vlan { &[] } else { std::slice::from_ref(&to) };
+                let (sent, left) = (in_bytes(to, 7), frame(to));
+                let arriving = if there.is_empty() { &sent } else { &left };
+                arrives(&net, net.vm(0), Packet::of(sent.clone()), there, 0, arriving, &what);
+                arrives(&net, net.vm(0), Packet::tagged(left.clone(), 7, 0), there, 0, &left, &what);
+            }
+            // A priority tag says no VLAN, so the next tag would.
+            let sent = in_bytes(net.vm(6), 0);
+            if end >= 2 {
+                arrives(&net, net.vm(0), Packet::of(sent.clone()), &[], 0, &sent, &what);
+            }
+        }
+    }
+    net.finish().assert_clean();
+}

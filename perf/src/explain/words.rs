@@ -190,12 +190,12 @@ pub fn unused(
             ethertype(hashed.ethertype)
         )),
         (Basis::NotEncapsulated, _) => {
-            let beside = |port: u16| if port == 0 { String::new() } else { format!(" or {port}") };
+            let or_at = |port: u16| if port == 0 { String::new() } else { format!(" or {port}") };
             all.push(format!(
                 "there is no tunnel that the driver reads (GRE, NVGRE, VXLAN at port 4789{}, GENEVE at 6081{}, GTP-U at \
                  2152, IP in IP) with IP or ARP inside, so the frame's own headers count",
-                beside(rules.tunnels.vxlan),
-                beside(rules.tunnels.geneve)
+                or_at(rules.tunnels.vxlan),
+                or_at(rules.tunnels.geneve)
             ));
         }
         (Basis::CutShort | Basis::TooDeep | Basis::Malformed, HashPolicy::Encapsulated)

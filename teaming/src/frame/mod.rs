@@ -167,7 +167,10 @@ impl Headers {
         self.ethertype = u16::from_be_bytes([t0, t1]);
         while is_tag(self.ethertype) && usize::from(self.tags) < TAGS_MAX {
             let Some(([c0, c1, t0, t1], inner)) = rest.split_first_chunk::<4>() else {
-                self.cut = true;
+                if !ALL {
+                    return Err(Rare);
+                }
+                self.cut_short(rest);
                 return self.halt(Stop::Window);
             };
             if self.tags == 0 {
@@ -183,6 +186,17 @@ impl Headers {
             ETHERTYPE_IPV6 => self.read_ipv6::<ALL>(rest),
             _ if ALL => self.read_link(rest),
             _ => Err(Rare),
+        }
+    }
+
+    /// The window ends within a tag.
+    #[cold]
+    fn cut_short(&mut self, rest: &[u8]) {
+        self.cut = true;
+        if self.tags == 0 {
+            let mut octets = rest.iter().copied();
+            self.tci = u16::from_be_bytes([0; 2].map(|missing: u8| octets.next().unwrap_or(missing)));
+            self.service = self.ethertype != ETHERTYPE_VLAN;
         }
     }
 
@@ -236,6 +250,12 @@ impl Headers {
     /// Whether a tag was announced that was not read.
     pub const fn tag_is_cut(&self) -> bool {
         self.cut
+    }
+
+    /// The VLAN ID of an outermost service tag that is cut: what is missing of it reads as 0, as after padding (IEEE 802.3,
+    /// 3.2.8). 0 for any other frame.
+    pub const fn cut_service(&self) -> u16 {
+        if self.cut && self.service && self.tags == 0 { self.tci & 0x0fff } else { 0 }
     }
 
     pub const fn tags(&self) -> u8 {

@@ -209,10 +209,11 @@ pub fn classify(
     }
 }
 
-/// The outermost tag, and the VLAN of the service tag at the beginning of the bytes. `None` for an invalid one:
-/// incomplete, a reserved VLAN ID, or after a priority tag.
+/// The outermost tag, and the VLAN of the service tag at the beginning of the bytes. `None` for an invalid one: without a
+/// length or type behind it (IEEE 802.3, 3.1.1), a reserved VLAN ID, or after a priority tag.
 fn tags(tag_vlan: u16, headers: &Headers) -> Option<(Tags, Option<VlanId>)> {
-    if headers.tag_is_cut() {
+    // A tag behind one that says the VLAN is payload, complete or not.
+    if headers.tag_is_cut() && headers.tag_vlan() == 0 && tag_vlan == 0 {
         return None;
     }
     let in_bytes = match (headers.tags(), headers.tag_vlan()) {
@@ -227,7 +228,11 @@ fn tags(tag_vlan: u16, headers: &Headers) -> Option<(Tags, Option<VlanId>)> {
         (0, Some(vlan)) if service => Some((Tags::None, vlan)),
         (0, Some(vlan)) => Some((vlan.map_or(Tags::None, Tags::InBytes), None)),
         (_, in_bytes) => {
-            let service = if service { in_bytes? } else { None };
+            let service = match headers.cut_service() {
+                0 if service => in_bytes?,
+                0 => None,
+                cut => Some(VlanId::new(cut)?),
+            };
             VlanId::new(tag_vlan).map(|vlan| (Tags::OutOfBand(vlan), service))
         }
     }

@@ -208,7 +208,7 @@ pub fn judge(q: &Question<'_>) -> Expected {
         sender_may_refuse: true,
         known: false,
     };
-    if q.frame.len() < 14 {
+    if !vlan::is_frame(q.frame, q.tag) {
         return nothing(None, true);
     }
     if q.topology.is_external(q.source.port) && stays_on_link(q) == Some(true) {
@@ -292,7 +292,7 @@ fn address(q: &Question<'_>, port: &Port) -> Reach {
 /// The address that is behind the sender's port, and the VLAN, if the frame may teach it: another than the adapter's own,
 /// allowed, in a VLAN of the port.
 pub fn teaches(q: &Question<'_>) -> Option<(Mac, u16)> {
-    let port = source_port(q).filter(|port| port.policies.may_spoof() && q.frame.len() >= 14)?;
+    let port = source_port(q).filter(|port| port.policies.may_spoof() && vlan::is_frame(q.frame, q.tag))?;
     let from = mac(q.frame, 6);
     let other = q.topology.nic(q.source).is_some_and(|n| n.mac != from);
     let taken = vlan::enter(port, Tags::of(q.frame, q.tag)).ok()?;

@@ -54,6 +54,20 @@ pub fn without_tag(frame: &[u8]) -> Option<Vec<u8>> {
     tagged.then(|| [&frame[..12], &frame[16..]].concat())
 }
 
+/// Whether these bytes are a frame at all: without the tag that says its VLAN it has two addresses and a length or type (IEEE
+/// 802.3, 3.1.1). What lies behind that is its payload, also another tag, complete or not. A priority tag says no VLAN (IEEE
+/// 802.1Q, 9.6: VID 0), so the next one does. `word` is that of its out-of-band tag.
+pub fn is_frame(frame: &[u8], word: u64) -> bool {
+    let mut bare = frame.to_vec();
+    let mut is_said = out_of_band(word).is_some_and(|tag| tag.vid != 0);
+    while let (false, Some([0x81, 0x00] | [0x88, 0xA8] | [0x91, 0x00])) = (is_said, bare.get(12..14)) {
+        let Some(&[high, low]) = bare.get(14..16) else { return false };
+        is_said = u16::from_be_bytes([high & 0x0F, low]) != 0;
+        bare.drain(12..16);
+    }
+    bare.len() >= 14
+}
+
 /// The word of `NDIS_NET_BUFFER_LIST_8021Q_INFO`: priority in bits 0 to 2, VLAN id from bit 4.
 pub fn out_of_band(word: u64) -> Option<Tag> {
     let vid = (word >> 4 & 0xFFF) as u16;
@@ -66,13 +80,16 @@ pub fn word(tag: Option<Tag>) -> u64 {
 }
 
 impl Tags {
+    /// What is missing of a tag reads as 0, with which adapters pad short frames (IEEE 802.3, 3.2.8).
     pub fn of(frame: &[u8], word: u64) -> Self {
-        let tag =
-            |high: u8, low: u8| Tag { vid: u16::from_be_bytes([high & 0x0F, low]), priority: high >> 5 };
-        let at = |at: usize| match frame.get(at..at + 4) {
-            Some(&[0x81, 0x00, high, low]) => (Some(tag(high, low)), None),
-            Some(&[0x88, 0xA8, high, low] | &[0x91, 0x00, high, low]) => (None, Some(tag(high, low))),
-            _ => (None, None),
+        let at = |at: usize| {
+            let [high, low] = [at + 2, at + 3].map(|at| frame.get(at).copied().unwrap_or(0));
+            let tag = Some(Tag { vid: u16::from_be_bytes([high & 0x0F, low]), priority: high >> 5 });
+            match frame.get(at..at + 2) {
+                Some([0x81, 0x00]) => (tag, None),
+                Some([0x88, 0xA8] | [0x91, 0x00]) => (None, tag),
+                _ => (None, None),
+            }
         };
         let (inside, service) = at(12);
         let (second, second_service) = if inside.is_some() { at(16) } else { (None, None) };
@@ -322,6 +339,27 @@ mod tests {
                 .collect();
             assert_eq!(reached, row);
         }
+    }
+
+    #[test]
+    fn a_frame_has_a_type_behind_the_tag_that_says_its_vlan_and_may_end_in_the_next_one() {
+        const TAGS: [[u8; 2]; 3] = [[0x81, 0x00], [0x88, 0xA8], [0x91, 0x00]];
+        let beside = word(Some(Tag { vid: 5, priority: 0 }));
+        let priority = word(Some(Tag { vid: 0, priority: 5 }));
+        for outer in TAGS {
+            for inner in TAGS {
+                let of = |vid: u8| [&[2; 12][..], &outer, &[0, vid], &inner, &[0, 6, 8, 0, 1, 2]].concat();
+                for length in 0..of(7).len() {
+                    let [in_7, in_0] = [7, 0].map(|vid| of(vid)[..length].to_vec());
+                    assert_eq!(is_frame(&in_7, 0), length >= 18, "{length}");
+                    assert_eq!(is_frame(&in_7, priority), length >= 18, "{length}");
+                    assert_eq!(is_frame(&in_7, beside), length >= 14, "{length}");
+                    assert_eq!(is_frame(&in_0, 0), length >= 22, "{length}");
+                }
+            }
+        }
+        let untagged = [&[2; 12][..], &[8, 0]].concat();
+        assert!(is_frame(&untagged, 0) && !is_frame(&untagged[..13], 0));
     }
 
     #[test]
