@@ -15,6 +15,7 @@ mod least;
 mod migrate;
 mod nearest;
 mod observer;
+mod output;
 mod plan;
 mod print;
 mod print_machines;

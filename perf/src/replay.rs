@@ -8,13 +8,14 @@ use crate::capture::{Capture, Frame};
 use crate::flow::Reader;
 use crate::hosts::Hosts;
 use crate::observer::Observer;
+use crate::output::{self, Files};
 use crate::plan::{self, Step, What};
 use crate::queues::{self, PLANS_AFTER, StageKind, Watch};
 use crate::report::Report;
-use crate::save::Saved;
+use crate::save::{self, Saved};
 use crate::survey::Survey;
 use crate::{html, print, simulated};
-use anyhow::{Context, bail};
+use anyhow::bail;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -51,7 +52,7 @@ const LONG: usize = 50_000;
 pub fn run(arguments: &Replay) -> anyhow::Result<bool> {
     // Refused before the capture is read.
     arguments.tunnels.check(&[arguments.policy()?])?;
-    arguments.speeds()?;
+    files(arguments, arguments.speeds()?.len())?.check()?;
     let image = load(arguments)?;
     let capture = Capture::of(arguments.capture.as_deref())?;
     let survey = Survey::of(&capture, &arguments.which)?;
@@ -59,8 +60,7 @@ pub fn run(arguments: &Replay) -> anyhow::Result<bool> {
     let report = simulate(arguments, image.as_ref(), &capture, &survey, &bar)?;
     bar.finish_and_clear();
     if let Some(path) = &arguments.report {
-        let failed = || format!("cannot write {}", path.display());
-        std::fs::write(path, html::page(&report)).with_context(failed)?;
+        output::write(path, &html::page(&report))?;
     }
     if arguments.json {
         println!("{}", serde_json::to_string(&report)?);
@@ -68,6 +68,17 @@ pub fn run(arguments: &Replay) -> anyhow::Result<bool> {
         print::replay(&report);
     }
     Ok(report.is_fine())
+}
+
+/// What is read and written.
+fn files(arguments: &Replay, members: usize) -> anyhow::Result<Files> {
+    let saved = arguments.save.as_deref().map_or(Ok(Vec::new()), |path| save::files(path, members))?;
+    let files = Files::default()
+        .read("the capture", arguments.capture.as_deref())
+        .read("the driver", arguments.image.as_deref())
+        .written("--report", arguments.report.as_deref())
+        .written("--save-host", arguments.save_host.as_deref());
+    Ok(saved.iter().fold(files, |files, path| files.written("--save", Some(path))))
 }
 
 /// Plays the capture once. Adds each frame to `bar`.
@@ -82,8 +93,7 @@ pub fn simulate(
     let speeds = arguments.speeds()?;
     let steps = plan::steps(arguments, speeds.len(), survey.length)?;
     let limits = queues::limits(arguments, speeds.len())?;
-    let from = arguments.capture.as_deref();
-    let saved = arguments.save.as_deref().map(|path| Saved::create(path, speeds.len(), from)).transpose()?;
+    let saved = arguments.save.as_deref().map(|path| Saved::create(path, speeds.len())).transpose()?;
     let net = start(arguments, image, &speeds, &limits, &survey.hosts)?;
     let placement = arguments.placement.unwrap_or_default();
     let watch = arguments.queues.then(|| Watch::start(&net, &survey.hosts, placement, limits));

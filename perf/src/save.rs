@@ -24,28 +24,14 @@ pub struct Saved {
 
 impl Saved {
     /// A path that ends in `.pcapng` becomes one capture with an interface for each member; any other a folder with
-    /// `member-1.pcapng` and so on, from which those of members that an earlier team had are removed. `capture` is what
-    /// is read meanwhile, and is neither written nor removed.
-    pub fn create(path: &Path, members: usize, capture: Option<&Path>) -> anyhow::Result<Self> {
-        let one = path.extension().is_some_and(|extension| extension == "pcapng");
-        if !one && path.extension().is_some_and(|extension| extension == "pcap") {
-            bail!("{} cannot name its members; save to FILE.pcapng or to a folder", path.display());
-        }
-        let spared = capture.and_then(|capture| capture.canonicalize().ok());
-        let spare = |path: &Path| match path.canonicalize() {
-            Ok(whole) if Some(&whole) == spared.as_ref() => {
-                bail!("{} is the capture that is replayed; save to another place", path.display())
-            }
-            _ => Ok(()),
-        };
-        let writers = if one {
-            spare(path)?;
+    /// `member-1.pcapng` and so on, from which those of members that an earlier team had are removed.
+    pub fn create(path: &Path, members: usize) -> anyhow::Result<Self> {
+        let writers = if is_one(path)? {
             vec![open(path, 1..=members)?]
         } else {
             fs::create_dir_all(path).with_context(|| format!("cannot make the folder {}", path.display()))?;
             let old =
                 of_members(path).with_context(|| format!("cannot read the folder {}", path.display()))?;
-            old.iter().try_for_each(|file| spare(file))?;
             for file in old {
                 fs::remove_file(&file).with_context(|| format!("cannot remove {}", file.display()))?;
             }
@@ -80,6 +66,25 @@ impl Saved {
         }
         Ok(())
     }
+}
+
+/// Whether a path is that of one capture; an error if it is neither that nor a folder's.
+fn is_one(path: &Path) -> anyhow::Result<bool> {
+    let ends_in = |name: &str| path.extension().is_some_and(|extension| extension == name);
+    if ends_in("pcap") {
+        bail!("{} cannot name its members; save to FILE.pcapng or to a folder", path.display());
+    }
+    Ok(ends_in("pcapng"))
+}
+
+/// The files that are written or removed there.
+pub fn files(path: &Path, members: usize) -> anyhow::Result<Vec<PathBuf>> {
+    if is_one(path)? {
+        return Ok(vec![path.to_owned()]);
+    }
+    let new = (1..=members).map(|member| path.join(format!("member-{member}.pcapng")));
+    // There are none in a folder that is yet to be made.
+    Ok(new.chain(of_members(path).unwrap_or_default()).collect())
 }
 
 /// The captures of members in a folder, `member-` and a number.

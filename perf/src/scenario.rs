@@ -1,5 +1,6 @@
 //! `teamctl scenario`: runs one scenario of the suite with one seed, as the tests do, and prints the outcome.
 
+use crate::output::Files;
 use crate::text::{count, count_of, out, wrap};
 use crate::{nearest, simulated};
 use anyhow::bail;
@@ -135,6 +136,10 @@ pub fn run(arguments: &Scenario) -> anyhow::Result<bool> {
         let near = nearest::of(name, CASES.iter().map(|case| case.name)).join(", ");
         bail!("there is no scenario \"{name}\"; near it: {near}; teamctl scenario --list lists all");
     };
+    Files::default()
+        .read("the driver", arguments.image.as_deref())
+        .written("--save-host", arguments.save_host.as_deref())
+        .check()?;
     let image = arguments.image.as_deref().map(Image::load).transpose().map_err(anyhow::Error::msg)?;
     let mut plan = (case.plan)(arguments.seed.unwrap_or(1)).config(|config| {
         config.fault = arguments.fault;

@@ -5,7 +5,7 @@
 //! knows, are made up.
 
 use crate::host::{EXTENSION, FORMAT};
-use anyhow::Context;
+use crate::output;
 use serde_json::{Map, Value, json};
 use std::path::Path;
 use teaming::event::catalog::{self, KINDS};
@@ -35,7 +35,7 @@ const MILLISECOND: u64 = 10_000;
 /// Writes the file.
 pub fn save(net: &Net, path: &Path) -> anyhow::Result<()> {
     let text = serde_json::to_string_pretty(&description(net))? + "\n";
-    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+    output::write(path, &text)
 }
 
 /// What the file has. The simulated time goes on by a millisecond.

@@ -12,10 +12,11 @@ mod split;
 use crate::args::{Mode, PolicyName, Speed};
 use crate::capture::Capture;
 use crate::hosts::{Listed, Which};
+use crate::output::{self, Files};
 use crate::survey::Survey;
 use crate::text::out;
 use crate::tunnels::Tunnels;
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::Args;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -242,6 +243,11 @@ pub fn run(arguments: &Compare) -> anyhow::Result<bool> {
     let policies: Vec<HashPolicy> =
         POLICIES.into_iter().filter(|policy| modes.iter().any(|mode| mode.takes(*policy))).collect();
     arguments.tunnels.check(&policies)?;
+    Files::default()
+        .read("the capture", arguments.capture.as_deref())
+        .written("--reg", arguments.reg.as_deref())
+        .written("--report", arguments.report.as_deref())
+        .check()?;
     let capture = Capture::of(arguments.capture.as_deref())?;
     let survey = Survey::of(&capture, &arguments.which)?;
     let split = split::flows(&capture, &survey, &policies, arguments.tunnels.ports())?;
@@ -269,10 +275,10 @@ pub fn run(arguments: &Compare) -> anyhow::Result<bool> {
             bail!("nothing is recommended, so there are no values for {}", path.display());
         };
         let values: Vec<(&str, u64)> = advice.registry.iter().map(|(name, value)| (*name, *value)).collect();
-        write(path, &crate::settings::file(&values))?;
+        output::write(path, &crate::settings::file(&values))?;
     }
     if let Some(path) = &arguments.report {
-        write(path, &page::page(&comparison))?;
+        output::write(path, &page::page(&comparison))?;
     }
     if arguments.json {
         out(&(serde_json::to_string(&comparison)? + "\n"))?;
@@ -280,10 +286,6 @@ pub fn run(arguments: &Compare) -> anyhow::Result<bool> {
         out(&print::text(&comparison))?;
     }
     Ok(comparison.fine)
-}
-
-fn write(path: &std::path::Path, text: &str) -> anyhow::Result<()> {
-    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Speed of a member without `--speeds`, in bit/s.
