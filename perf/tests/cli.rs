@@ -263,11 +263,21 @@ fn compressed_captures_and_pipes_are_taken() {
     };
     let zstd =
         |bytes: &[u8]| ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest);
+    let skip = |low: u8, length: u32| {
+        let rest = vec![0xAA; usize::try_from(length).expect("short")];
+        [&[low, 0x2A, 0x4D, 0x18][..], &length.to_le_bytes(), &rest].concat()
+    };
     for (name, parts) in [
         ("plain.pcap.gz", vec![gzip(&plain)]),
         ("parts.pcap.gz", vec![gzip(&plain[..100]), gzip(&plain[100..])]),
         ("plain.pcap.zst", vec![zstd(&plain)]),
         ("parts.pcap.zst", vec![zstd(&plain[..100]), zstd(&plain[100..])]),
+        // As parallel compressors write them, and with what only they read at the end.
+        (
+            "skipped.pcap.zst",
+            vec![skip(0x50, 4), zstd(&plain[..100]), skip(0x5F, 9_000), zstd(&plain[100..])],
+        ),
+        ("index.pcap.zst", vec![zstd(&plain), skip(0x5E, 17), skip(0x51, 0)]),
     ] {
         assert_eq!(taken(name, &parts.concat()), (3, String::new()), "{name}");
     }

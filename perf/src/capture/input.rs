@@ -3,7 +3,8 @@
 use super::{Capture, cannot_read, keep};
 use anyhow::{Context, bail};
 use flate2::read::MultiGzDecoder;
-use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
+use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
+use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::Path;
@@ -44,7 +45,7 @@ pub fn plain<'a>(input: Input<'a>, name: &str) -> anyhow::Result<Input<'a>> {
     if begin.starts_with(&GZIP) {
         return Ok(Box::new(MultiGzDecoder::new(input)));
     }
-    if begin.starts_with(&ZSTD) {
+    if begin.starts_with(&ZSTD) || matches!(begin[..], [0x50..=0x5F, 0x2A, 0x4D, 0x18]) {
         return Ok(Box::new(Zstd::new(BufReader::new(input)).with_context(damaged)?));
     }
     Ok(input)
@@ -77,29 +78,54 @@ impl<R: Read> Read for Full<R> {
     }
 }
 
-/// Zstandard frames that follow each other (RFC 8878, 3.1).
-struct Zstd<'a>(Option<StreamingDecoder<BufReader<Input<'a>>, FrameDecoder>>);
+/// Zstandard frames that follow each other, and between them frames to be skipped (RFC 8878, 3.1).
+struct Zstd<'a> {
+    input: BufReader<Input<'a>>,
+    decoder: FrameDecoder,
+}
 
 impl<'a> Zstd<'a> {
     fn new(input: BufReader<Input<'a>>) -> io::Result<Self> {
-        StreamingDecoder::new(input).map(Some).map(Self).map_err(io::Error::other)
+        let mut zstd = Self { input, decoder: FrameDecoder::new() };
+        zstd.begin()?;
+        Ok(zstd)
+    }
+
+    /// Reads the header of the next frame; false at the end.
+    fn begin(&mut self) -> io::Result<bool> {
+        while !self.input.fill_buf()?.is_empty() {
+            match self.decoder.reset(&mut self.input) {
+                Ok(()) => return Ok(true),
+                Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame {
+                    length,
+                    ..
+                })) => {
+                    let length = u64::from(length);
+                    let skipped = io::copy(&mut self.input.by_ref().take(length), &mut io::sink())?;
+                    if skipped < length {
+                        return Err(io::ErrorKind::UnexpectedEof.into());
+                    }
+                }
+                Err(error) => return Err(io::Error::other(error)),
+            }
+        }
+        Ok(false)
     }
 }
 
 impl Read for Zstd<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        while let Some(mut decoder) = self.0.take() {
-            let read = decoder.read(into)?;
-            if read != 0 || into.is_empty() {
-                self.0 = Some(decoder);
-                return Ok(read);
-            }
-            // This frame is at its end.
-            let mut input = decoder.into_inner();
-            if !input.fill_buf()?.is_empty() {
-                *self = Self::new(input)?;
+        if into.is_empty() {
+            return Ok(0);
+        }
+        while self.decoder.can_collect() == 0 {
+            if !self.decoder.is_finished() {
+                let some = BlockDecodingStrategy::UptoBytes(into.len());
+                self.decoder.decode_blocks(&mut self.input, some).map_err(io::Error::other)?;
+            } else if !self.begin()? {
+                return Ok(0);
             }
         }
-        Ok(0)
+        self.decoder.read(into)
     }
 }
