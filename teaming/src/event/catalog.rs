@@ -278,7 +278,7 @@ kinds! {
         [Member: U32, Reason: Text, Up: U32];
     27 MemberUp Information Team LOG
         "Member {Member} of the team is up; members up: {Up}."
-        "It is connected, its link was up for LinkUpDelayMs; it was out for {OutMs} ms."
+        "It is connected and was up for LinkUpDelayMs; it was out for {OutMs} ms."
         "Nothing to do: its flows return to it in gaps of their traffic."
         [Member: U32, Up: U32, OutMs: U64];
     28 TeamDegraded Warning Team LOG
