@@ -195,3 +195,28 @@ fn what_was_lost_since_the_attachment_is_not_taken_for_what_is_listed_of_before(
     ];
     assert_agrees(suite::every_member_plan, 3_578_197, &lost_since);
 }
+
+/// The only adapter left has listed the number as another partition's, and is being asked again when the request comes.
+#[test]
+fn what_was_listed_as_anothers_is_not_freed_while_the_list_is_read_again() {
+    let commands = [
+        Abilities(1, 604_946_229, true),
+        AttachAgain,
+        StartQueue(3),
+        StartQueue(2),
+        Associations(3),
+        Send(5),
+        Unplug(2),
+        Function(1),
+        Associations(2),
+        Abilities(1, 128_162_818, true),
+        Unplug(3),
+        PlanAgain,
+        AttachAgain,
+        StartQueue(0),
+        Wait,
+        Unplug(1),
+        Abilities(4, 247_302_403, true),
+    ];
+    assert_agrees(suite::every_member_plan, 13_230_517, &commands);
+}

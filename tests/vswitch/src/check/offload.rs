@@ -5,6 +5,7 @@ use crate::adapter::offloads::{By, Resource, elements};
 use crate::adapter::wire::{self, get, get32, oid};
 use crate::check::rule;
 use crate::machine::world::World;
+use crate::switch::control::hearing::Heard;
 use crate::switch::control::inner_request::{named, nodes_of, vport_of_filter};
 use crate::switch::control::nic_request::Carried;
 use crate::switch::control::{Above, Answer, bytes_at, results};
@@ -148,7 +149,7 @@ pub fn judge(world: &World, state: &mut State, above: &Above, answer: &Answer) {
     let module = above.module;
     let misread = state.would_be_misread(world, above);
     let nothing_left = |c: &Carried| {
-        let anothers = || state.anothers_named(world, c).is_some();
+        let anothers = || state.anothers_named(world, c, Heard::Ever).is_some();
         state.is_about_what_was_lost(c) || c.anothers || anothers()
     };
     let lost = answer.status == SUCCESS && state.carried_by(above).is_some_and(nothing_left);

@@ -2,6 +2,7 @@
 
 use crate::adapter::wire::VPORT_ID_VALID;
 use crate::machine::world::{self, World};
+use crate::switch::control::hearing::Heard;
 use crate::switch::control::nic_request::Carried;
 use crate::switch::control::{Ask, below::Plan, buffer, bytes_at, payload, request};
 use crate::switch::ndis::with;
@@ -159,7 +160,7 @@ fn issue(
         well_formed: request_whole && well_formed(inner, &envelope, &bytes),
     };
     with(|world, state| {
-        entry.anothers = state.anothers_named(world, &entry).is_some();
+        entry.anothers = state.anothers_named(world, &entry, Heard::Ever).is_some();
         state.control.nics.carried.insert(carried, entry);
     });
     let kind = if as_set { request_type::SET_INFORMATION } else { request_type::METHOD };

@@ -32,6 +32,18 @@ pub struct Hearing {
     answered: BTreeSet<u32>,
     /// What was listed, with the partition if the address says it.
     told: BTreeMap<Resource, Option<NicId>>,
+    /// Whose something was said to be, in this round or one before.
+    ever: BTreeMap<Resource, NicId>,
+}
+
+/// Which answers of an adapter count.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// Those of the round that is over, if nothing went wrong in it: this much must be known.
+    Whole,
+    /// Those of rounds before as well: this much may be known. What was said once is true until it is freed, however
+    /// a later round ends.
+    Ever,
 }
 
 pub fn is_alike(one: Resource, other: Resource) -> bool {
@@ -62,7 +74,7 @@ impl Hearing {
     /// A request for a list goes to the adapter: one of this round, or the first of a new one.
     pub fn asked(&mut self, now: u64, faults: usize) {
         if self.out == 0 && now > self.last {
-            *self = Self { faults, ..Self::default() };
+            *self = Self { faults, ever: std::mem::take(&mut self.ever), ..Self::default() };
         }
         self.out += 1;
     }
@@ -87,6 +99,17 @@ impl Hearing {
             let known = self.told.entry(resource).or_default();
             *known = partition.or(*known);
         }
+    }
+
+    /// Remembers whose all is that was listed up to now.
+    pub fn remember(&mut self, adapter: &Adapter) {
+        let told = self.told.keys().filter_map(|one| Some((*one, self.partition(adapter, *one)?)));
+        self.ever.extend(told.collect::<Vec<_>>());
+    }
+
+    /// Whether this was ever said to be this partition's.
+    pub fn was_told(&self, resource: Resource, partition: NicId) -> bool {
+        self.ever.get(&resource) == Some(&partition)
     }
 
     /// A request for a list could not be sent.

@@ -6,7 +6,7 @@ use crate::adapter::offloads::{By, Resource};
 use crate::adapter::wire::{self, get32, oid};
 use crate::check::rule;
 use crate::machine::world::World;
-use crate::switch::control::hearing::{Hearing, is_alike};
+use crate::switch::control::hearing::{Heard, Hearing, is_alike};
 use crate::switch::control::inner_request;
 use crate::switch::control::nic_request::Carried;
 use crate::switch::ndis::State;
@@ -58,6 +58,12 @@ impl State {
         told.iter().for_each(|(resource, _)| _ = untold.remove(&(module, index, *resource)));
         if let Some(hearing) = self.control.nics.hearings.get_mut(&(module, index)) {
             hearing.answered(world.now(), number, (status, cut), told);
+            self.modules[module]
+                .external
+                .adapters
+                .get(&index)
+                .into_iter()
+                .for_each(|adapter| hearing.remember(adapter));
         }
         status
     }
@@ -172,7 +178,7 @@ impl State {
     /// A request that goes down as it came, when one adapter is left, names nothing that is another partition's there, as
     /// far as the extension knows.
     pub(super) fn nobody_elses_is_named(&self, world: &World, carried: &Carried) {
-        let anothers = self.anothers_named(world, carried);
+        let anothers = self.anothers_named(world, carried, Heard::Whole);
         rule(world, "HOST-12", anothers.is_none(), || {
             let (number, from) = (carried.oid, carried.partition);
             format!("{number:#x} of {from} goes to the only adapter, where {anothers:?} is another's")
@@ -181,7 +187,7 @@ impl State {
 
     /// What a request of the switch to the external port names that is another partition's on the only adapter, as the
     /// extension knows. Whoever cleans up there is told that it is done.
-    pub(crate) fn anothers_named(&self, world: &World, carried: &Carried) -> Option<Resource> {
+    pub(crate) fn anothers_named(&self, world: &World, carried: &Carried, heard: Heard) -> Option<Resource> {
         let to_team =
             self.modules[carried.module].topology.is_external(carried.to.port) && carried.to.index == 0;
         let understood = carried.well_formed && (carried.row().is_some() || carried.target().is_some());
@@ -192,14 +198,14 @@ impl State {
         let nodes: Vec<&[u8]> = carried.blocks.iter().map(|(_, bytes)| &bytes[..]).collect();
         named.extend(inner_request::moved_to(carried.oid, &nodes));
         named.extend(inner_request::cleared_on(carried.oid, carried.buffer()));
-        self.anothers_there(world, carried.module, &named, carried.partition)
+        self.anothers_there((world, heard), carried.module, &named, carried.partition)
     }
 
     /// What of this the only adapter has for another partition, as the extension knows: it allocated that there, or the
     /// adapter lists it.
     fn anothers_there(
         &self,
-        world: &World,
+        (world, heard): (&World, Heard),
         module: usize,
         named: &[Resource],
         source: NicId,
@@ -213,6 +219,7 @@ impl State {
             let told = whole.filter(|hearing| hearing.is_told(resource));
             self.control.nics.known.contains(&(module, owner, resource))
                 || told.is_some_and(|hearing| hearing.partition(adapter, resource) == Some(owner))
+                || heard == Heard::Ever && hearing.is_some_and(|hearing| hearing.was_told(resource, owner))
         };
         named.iter().copied().find(|resource| {
             let owner = adapter.offloads.owner(*resource).filter(|owner| *owner != source);

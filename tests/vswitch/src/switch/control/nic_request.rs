@@ -10,7 +10,7 @@ use crate::adapter::wire;
 use crate::check::{offload as checks, rule};
 use crate::machine::world::World;
 use crate::switch::control::below::Completion;
-use crate::switch::control::hearing::Hearing;
+use crate::switch::control::hearing::{Heard, Hearing};
 use crate::switch::control::inner_request;
 use crate::switch::control::own_request;
 use crate::switch::control::{Above, bytes_at};
@@ -349,7 +349,8 @@ impl State {
         let Some(inner) = inner_of(&above.payload_before) else { return false };
         let carried = self.control.nics.carried.get(&inner).filter(|carried| carried.refused > 0);
         carried.is_some_and(|carried| {
-            self.misread(above.module, carried).is_some() || self.anothers_named(world, carried).is_some()
+            self.misread(above.module, carried).is_some()
+                || self.anothers_named(world, carried, Heard::Ever).is_some()
         })
     }
 
