@@ -67,7 +67,7 @@ pub fn load(report: &Report) -> String {
     let column = length.as_secs_f64() / crate::observer::COLUMNS as f64;
     let _ = write!(
         svg,
-        r#"<text class="small" x="{:.1}" y="{:.1}" text-anchor="end">full lane: {}</text></svg>"#,
+        r#"<text class="small" x="{:.1}" y="{:.1}" text-anchor="end">full lane: {}</text></svg></div>"#,
         WIDTH - 4.0,
         bottom + 28.0,
         rate(peak as f64 * 8.0 / column.max(1e-9))
@@ -202,7 +202,7 @@ pub fn shares(members: &[Member]) -> String {
             share(member) * 100.0
         );
     }
-    svg.push_str("</svg>");
+    svg.push_str("</svg></div>");
     svg
 }
 
@@ -244,7 +244,7 @@ pub fn buckets(report: &Report) -> String {
             digit(bucket.last)
         );
     }
-    svg.push_str("</svg>");
+    svg.push_str("</svg></div>");
     svg
 }
 
@@ -296,7 +296,7 @@ pub fn queues(queues: &Queues) -> String {
             machine.mac
         );
     }
-    svg.push_str("</svg>");
+    svg.push_str("</svg></div>");
     svg
 }
 
@@ -344,7 +344,7 @@ pub fn bars(title: &str, tick: &str, rows: &[Bar]) -> String {
             bar.value
         );
     }
-    svg.push_str("</svg>");
+    svg.push_str("</svg></div>");
     svg
 }
 
@@ -360,7 +360,7 @@ pub struct Bar {
 
 fn open(height: f64, title: &str) -> String {
     format!(
-        r#"<svg viewBox="0 0 {WIDTH} {height:.0}" role="img" aria-label="{title}"><title>{title}</title>"#
+        r#"<div class="wide"><svg viewBox="0 0 {WIDTH} {height:.0}" role="img" aria-label="{title}"><title>{title}</title>"#
     )
 }
 

@@ -13,7 +13,7 @@ pub fn page(report: &Report) -> String {
     let facts = &report.facts;
     let class = match report.verdict {
         Verdict::Fine => "fine",
-        Verdict::LittleCrossed | Verdict::MuchDropped => "doubtful",
+        Verdict::LittleCrossed | Verdict::MuchDropped | Verdict::NoMemberUp => "doubtful",
         Verdict::GuaranteeBroken => "broken",
     };
     let mut page = format!(
@@ -253,9 +253,9 @@ h1{font-size:1.35em;margin:0 0 .3em;overflow-wrap:anywhere}h2{font-size:1.05em;m
 .fine{color:var(--good)}.broken,.doubtful{color:var(--bad)}.doubtful{border-style:dashed}
 table{border-collapse:collapse;margin:.5em 0;font-variant-numeric:tabular-nums;font-size:.92em}
 th,td{padding:.15em .6em;text-align:right;white-space:nowrap;border-bottom:1px solid var(--soft)}
-.words{text-align:left;white-space:normal;overflow-wrap:break-word}
+.words{text-align:left;white-space:normal;overflow-wrap:break-word}@media (min-width:641px){td.words:first-child{white-space:nowrap}}
 th{white-space:normal;font-weight:600;border-bottom-color:var(--line)}
-svg{width:100%;height:auto;display:block}svg text{fill:var(--ink);font-size:12px}
+svg{width:100%;height:auto;display:block}@media (max-width:640px){svg{min-width:520px}}svg text{fill:var(--ink);font-size:12px}
 svg .small{font-size:11px;paint-order:stroke;stroke:var(--paper);stroke-width:3px}svg .cell-words{font-size:11px;text-anchor:middle;paint-order:stroke;stroke:var(--paper);stroke-width:2px}svg .digit{font-size:9px;text-anchor:middle;fill:#000;font-family:monospace}svg .idle{font-size:8px;text-anchor:middle;fill:var(--line);font-family:monospace}
 .axis{stroke:var(--line)}.mark{stroke:var(--ink);stroke-width:1.5;stroke-dasharray:4 3}
 .hatch{stroke:var(--line);stroke-width:1.5}

@@ -1,31 +1,27 @@
 //! `teamctl migrate`: one VM of a capture moves to another host while the capture plays. Reports which of its flows
 //! keep their member, why the others do not, and the size of its saved state.
 
+mod report;
+
 use crate::args::{PolicyName, Speed};
 use crate::capture::Capture;
 use crate::flow::{Identity, Label, Reader};
-use crate::hosts::{self, Which};
-use crate::print::speed;
+use crate::hosts::Which;
 use crate::survey::Survey;
-use crate::text::count_of;
 use crate::tunnels::Tunnels;
 use anyhow::{Context, bail};
 use clap::Args;
-use serde::Serialize;
-use std::collections::BTreeMap;
+use report::Report;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 use teaming::flow::HashPolicy;
 use teaming::frame;
-use teaming::migration::record::{Differences, NicState};
-use vswitch::check::save::record;
 use vswitch::image::Image;
 use vswitch::machine::registry::Value;
 use vswitch::scenario::migration::{Migration, Moved};
-use vswitch::scenario::outcome::Outcome;
 use vswitch::scenario::{Net, Scenario};
-use vswitch::switch::control::save::{Blob, FIXED, Offering};
+use vswitch::switch::control::save::Offering;
 use vswitch::switch::ports::policy::{LAST_VLAN, Property, Vlan};
 
 pub const EXAMPLES: &str = "\
@@ -90,43 +86,6 @@ pub struct Migrate {
     pub json: bool,
 }
 
-/// What `--json` prints.
-#[derive(Serialize)]
-struct Report {
-    frames: usize,
-    driver: &'static str,
-    machine: usize,
-    mac: String,
-    /// The VM's flows to the external network, by result.
-    flows_kept: usize,
-    flows_changed: usize,
-    flows_ended: usize,
-    flows_new: usize,
-    /// Differences of the hosts; if there are none, every flow must keep its member.
-    differences: Vec<&'static str>,
-    /// Changed flows by reason.
-    reasons: BTreeMap<&'static str, usize>,
-    /// Flows of other VMs that changed their member.
-    others_moved: usize,
-    blob_bytes: usize,
-    structures: usize,
-    requests: usize,
-    too_short: usize,
-    /// Counters of the VM's NIC: when it left the source, and at the end on the target.
-    statistics: [Statistics; 2],
-    violations: usize,
-    rules_exercised: usize,
-    leaks: usize,
-    #[serde(skip)]
-    lines: Vec<String>,
-}
-
-#[derive(Serialize, Clone, Copy)]
-struct Statistics {
-    frames: u64,
-    bytes: u64,
-}
-
 /// A flow's members on both hosts, and its label.
 struct Path {
     label: Label,
@@ -153,8 +112,17 @@ pub fn run(arguments: &Migrate) -> anyhow::Result<bool> {
     player.account();
     let paths = std::mem::take(&mut player.paths);
     let outcome = net.finish();
-    let report =
-        Report::new(arguments, &survey, machine, target, &moved, &again, paths.into_values(), &outcome)?;
+    let report = Report::new(
+        arguments,
+        &capture,
+        &survey,
+        machine,
+        target,
+        &moved,
+        &again,
+        paths.into_values(),
+        &outcome,
+    )?;
     if arguments.json {
         println!("{}", serde_json::to_string(&report)?);
     } else {
@@ -349,145 +317,4 @@ impl Player<'_> {
             }
         });
     }
-}
-
-impl Report {
-    #[expect(clippy::too_many_arguments, reason = "what a migration leaves, said once")]
-    fn new(
-        arguments: &Migrate,
-        survey: &Survey,
-        machine: usize,
-        target: &[Speed],
-        moved: &Moved,
-        again: &[Blob],
-        paths: impl Iterator<Item = Path>,
-        outcome: &Outcome,
-    ) -> anyhow::Result<Self> {
-        let (left, _) = record(&moved.blobs).context("the driver saved nothing for the machine")?;
-        let (ended, _) = record(again).context("the driver saved nothing on the target")?;
-        let differences = left.differs_from(ended.hashed_as, &ended.placement);
-        let (mut mine, others): (Vec<Path>, Vec<Path>) = paths.partition(|path| path.mine);
-        mine.sort_by_key(|path| path.label.to_string());
-        let both = || mine.iter().filter_map(|path| Some((path, path.here?, path.there?)));
-        let mut reasons = BTreeMap::new();
-        let mut lines = Vec::new();
-        for (path, here, there) in both().filter(|(_, here, there)| here != there) {
-            let why = reason(differences, here, target);
-            *reasons.entry(why).or_insert(0) += 1;
-            lines.push(format!("  {here:>2} > {there:<2} {:<6} {}", path.label.protocol(), path.label));
-        }
-        let statistics =
-            |state: &NicState| Statistics { frames: state.traffic.frames, bytes: state.traffic.bytes };
-        Ok(Self {
-            frames: survey.frames,
-            driver: if arguments.image.is_some() { "image" } else { "native" },
-            machine: machine + 1,
-            mac: survey.hosts.macs().nth(machine).map_or_else(String::new, hosts::text_of),
-            flows_kept: both().filter(|(_, here, there)| here == there).count(),
-            flows_changed: lines.len(),
-            flows_ended: mine.iter().filter(|path| path.there.is_none()).count(),
-            flows_new: mine.iter().filter(|path| path.here.is_none()).count(),
-            differences: differences.names().collect(),
-            reasons,
-            others_moved: others.iter().chain(&mine).filter(|path| path.moved).count(),
-            blob_bytes: moved
-                .blobs
-                .iter()
-                .filter(|blob| blob.is_ours())
-                .map(|blob| FIXED + blob.data().len())
-                .sum(),
-            structures: moved.blobs.iter().filter(|blob| blob.is_ours()).count(),
-            requests: moved.rounds,
-            too_short: moved.short,
-            statistics: [statistics(&left), statistics(&ended)],
-            violations: outcome.violations.len(),
-            rules_exercised: outcome.exercised.values().filter(|count| **count != 0).count(),
-            leaks: outcome.leaks.len(),
-            lines,
-        })
-    }
-
-    /// Between equal hosts every flow keeps its member. In any case no other VM's flows move, and the counters
-    /// continue.
-    fn is_fine(&self) -> bool {
-        let [left, ended] = self.statistics;
-        let kept = !self.differences.is_empty() || self.flows_changed == 0;
-        let counted = ended.frames >= left.frames && ended.bytes >= left.bytes;
-        kept && counted && self.others_moved == 0 && self.violations == 0 && self.leaks == 0
-    }
-
-    fn print(&self, arguments: &Migrate, capture: &Capture, target: &[Speed]) {
-        let team = |speeds: &[Speed]| speeds.iter().map(|s| speed(s.0)).collect::<Vec<_>>().join(",");
-        let verdict = if self.is_fine() { "Fine" } else { "A GUARANTEE WAS BROKEN" };
-        println!(
-            "{verdict}: machine {} ({}) moved after {} % of {capture}",
-            self.machine, self.mac, arguments.at
-        );
-        println!(
-            "{} driver, from a team of {} to a team of {}",
-            self.driver,
-            team(&arguments.speeds),
-            team(target)
-        );
-        println!();
-        println!(
-            "{} of its flows went on: {} kept their member, {} changed it; {} had ended, {} began",
-            self.flows_kept + self.flows_changed,
-            self.flows_kept,
-            self.flows_changed,
-            self.flows_ended,
-            self.flows_new
-        );
-        if self.differences.is_empty() {
-            println!("the hosts agree in all that decides about members");
-        } else {
-            println!("the hosts differ in: {}", self.differences.join(", "));
-        }
-        for (why, flows) in &self.reasons {
-            println!("  {flows} changed: {why}");
-        }
-        self.lines.iter().take(SHOWN).for_each(|line| println!("{line}"));
-        if self.lines.len() > SHOWN {
-            println!("  and {} more", self.lines.len() - SHOWN);
-        }
-        println!();
-        println!(
-            "saved: {} in {}, {}, {} of them with too little room",
-            count_of(self.blob_bytes as u64, "byte"),
-            count_of(self.structures as u64, "structure"),
-            count_of(self.requests as u64, "request"),
-            self.too_short
-        );
-        let [left, ended] = self.statistics;
-        println!(
-            "sent, as its state says: {}, {} when it left; {}, {} at the end",
-            count_of(left.frames, "frame"),
-            count_of(left.bytes, "byte"),
-            count_of(ended.frames, "frame"),
-            count_of(ended.bytes, "byte")
-        );
-        println!(
-            "{} of others moved, {} of {} checked, {}",
-            count_of(self.others_moved as u64, "flow"),
-            count_of(self.violations as u64, "violation"),
-            count_of(self.rules_exercised as u64, "rule"),
-            count_of(self.leaks as u64, "leak")
-        );
-    }
-}
-
-/// Largest number of flows that are listed.
-const SHOWN: usize = 8;
-
-/// The first sufficient reason why a flow could not keep its member.
-fn reason(differences: Differences, here: u16, target: &[Speed]) -> &'static str {
-    let rows = [
-        (usize::from(here) > target.len(), "the target has no such member"),
-        (differences.contains(Differences::POLICY), "another policy"),
-        (differences.contains(Differences::SEED), "another hash seed"),
-        (differences.contains(Differences::PORT), "another id of the adapter, which the policy hashes"),
-        (differences.contains(Differences::MEMBERS), "shared among another number of members"),
-        (differences.contains(Differences::HOME_MAP), "other positions or speeds of the members"),
-    ];
-    rows.iter().find(|(holds, _)| *holds).map_or("no reason that is known", |(_, why)| why)
 }

@@ -23,6 +23,7 @@ fn text(report: &Report) -> String {
         count_of(report.members.len() as u64, "member")
     );
     let mut lines = match report.verdict {
+        Verdict::NoMemberUp => vec![report.verdict_text.clone(), numbers],
         Verdict::Fine | Verdict::GuaranteeBroken => vec![format!("{}: {numbers}", report.verdict_text)],
         Verdict::LittleCrossed | Verdict::MuchDropped => {
             vec![format!("{}: are these the machines?", report.verdict_text), numbers]
@@ -43,7 +44,7 @@ fn text(report: &Report) -> String {
     lines.extend(report.warnings.iter().flat_map(|warning| wrap(warning, "note:", "  ")));
     lines.push(String::new());
     print_machines::lines(&mut lines, &report.machines, &report.other_adapters);
-    if report.verdict != Verdict::Fine && report.verdict != Verdict::GuaranteeBroken {
+    if matches!(report.verdict, Verdict::LittleCrossed | Verdict::MuchDropped) {
         lines.push(
             "         others: --machines MAC,ADDRESS or all, -MAC for the guess without one".to_owned(),
         );

@@ -151,7 +151,8 @@ fn start(
         .setting("HashSeed", Value::Qword(arguments.hash_seed))
         .setting("FlowletGapUs", Value::Dword(arguments.gap_us))
         .setting("LinkUpDelayMs", Value::Dword(arguments.up_delay_ms))
-        .style(|style| style.unsafe_data = 20);
+        .style(|style| style.unsafe_data = 20)
+        .config(|config| config.no_hash = true);
     for (name, port) in arguments.tunnels.settings() {
         scenario = scenario.setting(name, Value::Dword(port));
     }

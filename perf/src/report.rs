@@ -12,6 +12,7 @@ use crate::tunnels::Told;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
+use teaming::forward::drop_reason::DropReason;
 use vswitch::scenario::outcome::Outcome;
 
 /// `perf/replay.schema.json` describes its JSON.
@@ -85,6 +86,8 @@ pub enum Verdict {
     LittleCrossed,
     /// The guarantees hold, but for much of the traffic there was no way.
     MuchDropped,
+    /// The same, because every member had failed.
+    NoMemberUp,
     GuaranteeBroken,
 }
 
@@ -262,9 +265,13 @@ impl Report {
         let frames = self.frames as u64;
         let left: u64 = self.members.iter().map(|member| member.frames).sum();
         let dropped = self.ends.dropped + self.ends.unreachable;
+        let without =
+            self.ends.unreachable + self.dropped.get(DropReason::NoLiveMember.sentence()).unwrap_or(&0);
         let of = |number: u64| format!("{} of {}", count(number), count_of(frames, "frame"));
         if !self.is_fine() {
             (Verdict::GuaranteeBroken, "A GUARANTEE WAS BROKEN".to_owned())
+        } else if dropped * MUCH > frames && (dropped - without) * MUCH <= frames {
+            (Verdict::NoMemberUp, format!("For much of the traffic no member was up, {}", of(without)))
         } else if dropped * MUCH > frames {
             (Verdict::MuchDropped, format!("Much was dropped, {}", of(dropped)))
         } else if left * LITTLE < frames {

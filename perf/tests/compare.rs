@@ -7,17 +7,12 @@ use std::fs;
 use std::path::Path;
 use teaming::settings::{Lookup, SETTINGS, Settings};
 use tool::frames::{Udp, capture, pcap_at};
-use tool::schema::broken;
+use tool::schema::{self, broken, unnoticed};
 use tool::{json, printed, refused, teamctl};
 
 fn compared(arguments: &[&str]) -> Value {
     let text = printed(&[&["compare", "--json"], arguments].concat());
     serde_json::from_str(&text).expect("one object")
-}
-
-fn schema() -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("compare.schema.json");
-    serde_json::from_str(&fs::read_to_string(path).expect("there")).expect("JSON")
 }
 
 fn rows(team: &Value) -> &Vec<Value> {
@@ -108,7 +103,7 @@ fn the_recommendation_tried_by_replay_gives_its_figures_on_three_unlike_captures
     let single = compared(&[&one, "--members", "4"]);
     let crowd = compared(&[&many, "--members", "2", "--hash-seeds", "0,7"]);
     for report in [&office, &single, &crowd] {
-        assert_eq!(broken(&schema(), report), Vec::<String>::new());
+        assert_eq!(broken(&schema::of("compare"), report), Vec::<String>::new());
         assert_eq!(report["fine"], true, "{report}");
         tried(report);
     }
@@ -132,7 +127,7 @@ fn the_recommendation_tried_by_replay_gives_its_figures_on_three_unlike_captures
 fn every_mode_has_the_policies_that_it_may_have_and_every_team_is_compared() {
     let path = one_vm();
     let report = compared(&[&path, "--members", "1,2", "--speeds", "2.5G,10G,100M"]);
-    assert_eq!(broken(&schema(), &report), Vec::<String>::new());
+    assert_eq!(broken(&schema::of("compare"), &report), Vec::<String>::new());
     let teams = report["teams"].as_array().expect("teams");
     let speeds: Vec<String> = teams.iter().map(|team| team["members_bits_per_second"].to_string()).collect();
     assert_eq!(speeds, ["[10000000000]", "[10000000000,10000000000]", "[2500000000,10000000000,100000000]"]);
@@ -247,7 +242,7 @@ fn where_nothing_leaves_by_the_team_nothing_is_recommended() {
     let back = Udp::new(other, "10.0.0.6", one, "10.0.0.5").bytes();
     let path = capture("inside.pcap", &[inside.clone(), back.clone(), inside, back]);
     let report = compared(&[&path]);
-    assert_eq!(broken(&schema(), &report), Vec::<String>::new());
+    assert_eq!(broken(&schema::of("compare"), &report), Vec::<String>::new());
     assert_eq!(report["teams"][0]["recommendation"], Value::Null);
     let text = printed(&["compare", &path]);
     assert!(
@@ -259,40 +254,9 @@ fn where_nothing_leaves_by_the_team_nothing_is_recommended() {
 
 #[test]
 fn the_schema_notices_what_is_missing_new_or_of_another_type() {
-    let schema = schema();
     let report = compared(&[&one_vm(), "--members", "2"]);
-    let mut paths = Vec::new();
-    members(&report, "", &mut paths);
-    assert!(paths.len() > 50, "{}", paths.len());
-    for path in paths {
-        let (parent, name) = path.rsplit_once('/').expect("a path");
-        let mut other = report.clone();
-        let object = other.pointer_mut(parent).and_then(Value::as_object_mut).expect("an object");
-        object.remove(name).expect("there");
-        assert_eq!(broken(&schema, &other).is_empty(), path == "/machines/0/machine", "{path} missing");
-        let object = other.pointer_mut(parent).and_then(Value::as_object_mut).expect("an object");
-        object.insert(name.to_owned(), Value::Array(vec![Value::Array(vec![])]));
-        assert!(!broken(&schema, &other).is_empty(), "{path} of another type");
-        let mut other = report.clone();
-        let object = other.pointer_mut(parent).and_then(Value::as_object_mut).expect("an object");
-        object.insert("news".to_owned(), Value::Bool(true));
-        assert!(!broken(&schema, &other).is_empty(), "{parent}/news");
-    }
-}
-
-/// Every member of every object; one of a list stands for the others.
-fn members(value: &Value, at: &str, found: &mut Vec<String>) {
-    match value {
-        Value::Object(all) => {
-            for (name, member) in all {
-                let path = format!("{at}/{name}");
-                found.push(path.clone());
-                members(member, &path, found);
-            }
-        }
-        Value::Array(items) => items.iter().take(1).for_each(|item| members(item, &format!("{at}/0"), found)),
-        _ => {}
-    }
+    let (members, missed) = unnoticed(&schema::of("compare"), &report, |path| path == "/machines/0/machine");
+    assert!(members > 50 && missed.is_empty(), "{members}: {missed:?}");
 }
 
 #[test]

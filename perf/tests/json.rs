@@ -1,4 +1,4 @@
-//! What `teamctl replay --json` prints, against `replay.schema.json`.
+//! What `teamctl replay --json` prints, against `replay.schema.json`; what all schemas say of their parts.
 
 mod tool;
 
@@ -6,16 +6,11 @@ use serde_json::Value;
 use std::fs;
 use std::path::Path;
 use tool::json;
-use tool::schema::broken;
-
-fn schema() -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("replay.schema.json");
-    serde_json::from_str(&fs::read_to_string(path).expect("there")).expect("JSON")
-}
+use tool::schema::{self, broken, unnoticed};
 
 #[test]
 fn every_report_is_as_the_schema_says() {
-    let schema = schema();
+    let schema = schema::of("replay");
     for arguments in [
         &[][..],
         &["--fail", "none"],
@@ -33,48 +28,17 @@ fn every_report_is_as_the_schema_says() {
     }
 }
 
-/// Every member of every object, for a report that has all of them.
-fn paths(value: &Value, at: &str, found: &mut Vec<String>) {
-    match value {
-        Value::Object(members) => {
-            for (name, member) in members {
-                let path = format!("{at}/{}", name.replace('~', "~0").replace('/', "~1"));
-                found.push(path.clone());
-                paths(member, &path, found);
-            }
-        }
-        // One of a list stands for the others.
-        Value::Array(items) => items.iter().take(1).for_each(|item| paths(item, &format!("{at}/0"), found)),
-        _ => {}
-    }
-}
-
 #[test]
 fn the_schema_notices_each_member_that_is_missing_new_or_of_another_type() {
-    let schema = schema();
     let report = json(&["--queues", "--gap-us", "0"]);
-    let mut all = Vec::new();
-    paths(&report, "", &mut all);
-    assert!(all.len() > 100, "{}", all.len());
-    for path in all {
-        let (parent, name) = path.rsplit_once('/').expect("a path");
-        let mut other = report.clone();
-        let object = other.pointer_mut(parent).and_then(Value::as_object_mut).expect("an object");
-        let value = object.remove(name).expect("there");
-        let optional = ["/queues", "/machines/0/machine"].contains(&path.as_str()) || parent == "/dropped";
-        assert_eq!(broken(&schema, &other).is_empty(), optional, "{path} missing");
-        let object = other.pointer_mut(parent).and_then(Value::as_object_mut).expect("an object");
-        object.insert(name.to_owned(), Value::Array(vec![Value::Null]));
-        assert!(!broken(&schema, &other).is_empty(), "{path} of another type");
-        let object = other.pointer_mut(parent).and_then(Value::as_object_mut).expect("an object");
-        object.insert(name.to_owned(), value);
-        object.insert("news".to_owned(), Value::Bool(true));
-        assert!(!broken(&schema, &other).is_empty(), "{parent}/news");
-    }
+    let optional =
+        |path: &str| ["/queues", "/machines/0/machine"].contains(&path) || path.starts_with("/dropped/");
+    let (members, missed) = unnoticed(&schema::of("replay"), &report, optional);
+    assert!(members > 100 && missed.is_empty(), "{members}: {missed:?}");
 }
 
 #[test]
-fn every_part_of_the_schema_is_described() {
+fn every_part_of_each_schema_is_described() {
     fn undescribed(schema: &Value, at: &str, found: &mut Vec<String>) {
         for (name, property) in schema["properties"].as_object().into_iter().flatten() {
             if property.get("$ref").is_none() && property["description"].as_str().is_none_or(str::is_empty) {
@@ -82,14 +46,16 @@ fn every_part_of_the_schema_is_described() {
             }
         }
     }
-    let schema = schema();
-    let mut found = Vec::new();
-    undescribed(&schema, "$", &mut found);
-    for (name, part) in schema["$defs"].as_object().expect("parts") {
-        undescribed(part, name, &mut found);
-        assert!(part["description"].is_string(), "{name}");
+    for command in ["replay", "compare", "explain", "migrate"] {
+        let schema = schema::of(command);
+        let mut found = Vec::new();
+        undescribed(&schema, "$", &mut found);
+        for (name, part) in schema["$defs"].as_object().into_iter().flatten() {
+            undescribed(part, name, &mut found);
+            assert!(part["description"].is_string(), "{command}: {name}");
+        }
+        assert!(found.is_empty(), "{command}: {found:?}");
     }
-    assert!(found.is_empty(), "{found:?}");
 }
 
 #[test]

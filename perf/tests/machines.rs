@@ -340,6 +340,19 @@ fn a_run_that_says_little_of_the_team_does_not_begin_with_fine() {
     assert!(first(&[&path]).starts_with("Fine: 20 frames"));
 }
 
+#[test]
+fn a_run_without_a_member_does_not_doubt_the_machines() {
+    let text = printed(&["replay", "--members", "1", "--fail", "1@50%"]);
+    assert!(text.starts_with("For much of the traffic no member was up, "), "{text}");
+    assert!(!text.contains("are these the machines") && !text.contains("others: --machines"), "{text}");
+    assert_eq!(json(&["--members", "1", "--fail", "1@50%"])["verdict"], "no_member_up");
+    // It does if most of it would have been dropped all the same.
+    let sent = |number: u8| Udp::new(vm(number), &format!("10.0.0.{number}"), ROUTER, OUTSIDE).bytes();
+    let path = capture("without.pcap", &[vec![sent(2); 20], vec![sent(1); 5]].concat());
+    let arguments = ["--members", "1", "--fail", "1@90%", "--machines", "10.0.0.1", &path];
+    assert_eq!(json(&arguments)["verdict"], "much_dropped");
+}
+
 /// Five equal flows between two adapters: the policy decides how evenly they can be shared.
 #[test]
 fn the_least_imbalance_is_that_of_the_policy_and_of_these_flows() {

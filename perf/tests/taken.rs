@@ -190,6 +190,18 @@ fn one_of_a_kind_is_told_in_the_singular() {
     singular(&fs::read_to_string(page).expect("written").replace(['<', '>'], " "), &["the page"]);
 }
 
+#[test]
+fn records_without_a_byte_are_counted_and_are_no_frames() {
+    let path = capture("empty-records.pcap", &[udp(1), vec![], udp(2), vec![]]);
+    let report = json(&[&path, "--fail", "none"]);
+    assert_eq!(report["frames"], 2);
+    assert_eq!(report["warnings"][0], "left out, for they are no frames: 2 records without a byte");
+    refused(
+        &["replay", &capture("only-empty.pcap", &[vec![], vec![]])],
+        &["only-empty.pcap", "holds no frame"],
+    );
+}
+
 fn singular(text: &str, command: &[&str]) {
     let words: Vec<&str> = text.split_whitespace().collect();
     for pair in words.windows(2) {

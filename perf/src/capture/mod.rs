@@ -66,6 +66,7 @@ impl Capture {
             ended: false,
             made: 0,
             useless: BTreeMap::new(),
+            empty: 0,
             broken_off: None,
         })
     }
@@ -98,6 +99,8 @@ pub struct Frames<'a> {
     made: u64,
     /// Records of link types without frames, by link type.
     useless: BTreeMap<u32, u64>,
+    /// Records without a byte.
+    empty: u64,
     /// The last record is not whole: why.
     broken_off: Option<String>,
 }
@@ -114,6 +117,12 @@ impl Frames<'_> {
                 count_of(self.made, "record")
             ));
         }
+        if self.empty != 0 {
+            all.push(format!(
+                "left out, for they are no frames: {} without a byte",
+                count_of(self.empty, "record")
+            ));
+        }
         for (link, records) in &self.useless {
             all.push(format!(
                 "left out, for they are no frames: {} of link type {}",
@@ -126,8 +135,8 @@ impl Frames<'_> {
 
     /// The next record as a frame, if it is one.
     fn take(&mut self, record: Record) {
-        // A record without bytes is not a frame.
         if record.bytes.is_empty() {
+            self.empty += 1;
             return;
         }
         let frame = match Link::of(record.link).frame(record.bytes) {
@@ -149,7 +158,8 @@ impl Frames<'_> {
     fn end(&mut self) -> anyhow::Result<()> {
         self.ended = true;
         let useless: u64 = self.useless.values().sum();
-        if let Some((link, _)) = self.useless.first_key_value().filter(|_| useless == self.read) {
+        if let Some((link, _)) = self.useless.first_key_value().filter(|_| useless + self.empty == self.read)
+        {
             bail!(
                 "cannot use {}: link type {} has no Ethernet frames and no IP packets; record on an Ethernet interface",
                 self.name,

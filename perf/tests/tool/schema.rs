@@ -1,6 +1,59 @@
-//! The part of JSON Schema (draft 2020-12) that `replay.schema.json` uses.
+//! The part of JSON Schema (draft 2020-12) that the schemas of `teamctl` use.
 
 use serde_json::{Map, Value};
+use std::fs;
+use std::path::Path;
+
+/// The schema of what a command prints with `--json`.
+pub fn of(command: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("{command}.schema.json"));
+    serde_json::from_str(&fs::read_to_string(path).expect("there")).expect("JSON")
+}
+
+/// Every member of every object; one of a list stands for the others.
+fn members_of(value: &Value, at: &str, found: &mut Vec<String>) {
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                let path = format!("{at}/{}", name.replace('~', "~0").replace('/', "~1"));
+                found.push(path.clone());
+                members_of(member, &path, found);
+            }
+        }
+        Value::Array(items) => {
+            items.iter().take(1).for_each(|item| members_of(item, &format!("{at}/0"), found))
+        }
+        _ => {}
+    }
+}
+
+/// What a schema does not notice in a report that is as it says: a member that is missing (unless it is `optional`), one
+/// of another type, one that is new. And how many members there are.
+pub fn unnoticed(schema: &Value, report: &Value, optional: impl Fn(&str) -> bool) -> (usize, Vec<String>) {
+    let (mut all, mut missed) = (Vec::new(), Vec::new());
+    members_of(report, "", &mut all);
+    for path in &all {
+        let (parent, name) = path.rsplit_once('/').expect("a path");
+        let name = name.replace("~1", "/").replace("~0", "~");
+        let changed = |change: &dyn Fn(&mut Map<String, Value>)| {
+            let mut other = report.clone();
+            change(other.pointer_mut(parent).and_then(Value::as_object_mut).expect("an object"));
+            !broken(schema, &other).is_empty()
+        };
+        let is_noticed = changed(&|object| _ = object.remove(&name));
+        if is_noticed == optional(path) {
+            missed.push(format!("{path} missing: {is_noticed}"));
+        }
+        let null_list = || Value::Array(vec![Value::Null]);
+        if !changed(&|object| _ = object.insert(name.clone(), null_list())) {
+            missed.push(format!("{path} of another type"));
+        }
+        if !changed(&|object| _ = object.insert("news".to_owned(), Value::Array(vec![null_list()]))) {
+            missed.push(format!("{parent}/news"));
+        }
+    }
+    (all.len(), missed)
+}
 
 /// What a value breaks, with the place of each; a keyword that is not known here is a fault of the schema.
 pub fn broken(schema: &Value, value: &Value) -> Vec<String> {

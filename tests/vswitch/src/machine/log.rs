@@ -82,7 +82,8 @@ impl World {
 
     /// Somebody will want the log, or its hash. On free threads its order is the host's and the hash means nothing.
     fn logs(&self) -> bool {
-        self.config().mode == Mode::Baton || self.config().keep_log
+        let config = self.config();
+        config.mode == Mode::Baton && !config.no_hash || config.keep_log
     }
 
     /// The kept lines of the event log: virtual time in 100 ns units, thread, processor if it runs at DISPATCH, and

@@ -2,6 +2,7 @@
 //! kernel. Knows nothing of the switch.
 
 pub mod clock;
+mod counts;
 pub mod cpu;
 pub mod driver_object;
 pub mod error_log;

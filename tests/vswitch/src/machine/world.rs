@@ -5,6 +5,7 @@
 //! It never panics on what the driver does: it records.
 
 use crate::machine::clock::Clock;
+use crate::machine::counts::Counts;
 use crate::machine::cpu::Processors;
 use crate::machine::driver_object::DriverObjects;
 use crate::machine::fault::Faults;
@@ -58,6 +59,8 @@ pub struct Config {
     pub point: Option<u64>,
     /// Keeps the event log as text, with the arguments of calls; without it only its hash is known.
     pub keep_log: bool,
+    /// Nobody will compare runs: not even the hash is known, if the log is not kept.
+    pub no_hash: bool,
     /// Paints the stack below the driver, to see how far down it writes.
     pub paint_stack: bool,
     /// Length of a clock tick in 100 ns units.
@@ -85,6 +88,7 @@ impl Default for Config {
             mutation: None,
             point: None,
             keep_log: false,
+            no_hash: false,
             paint_stack: false,
             time_increment: 156_250,
             coarse_time: false,
@@ -181,7 +185,7 @@ pub struct World {
     pub(crate) registry: Registry,
     pub(crate) driver_objects: DriverObjects,
     violations: Mutex<Vec<Violation>>,
-    exercised: [Mutex<BTreeMap<&'static str, u64>>; SHARDS],
+    exercised: [Mutex<Counts>; SHARDS],
     pub(crate) log: EventLog,
     decisions: Mutex<ChaCha8Rng>,
     parts: [OnceLock<Part>; PARTS],
@@ -351,15 +355,15 @@ impl World {
     /// Counts one check of a rule that ran on what the driver did.
     pub fn exercised(&self, rule: &'static str) {
         let shard = thread::current_id() as usize % SHARDS;
-        *self.exercised[shard].lock().entry(rule).or_insert(0) += 1;
+        self.exercised[shard].lock().count(rule);
     }
 
     /// How often the check of each rule ran.
     pub fn exercised_counts(&self) -> BTreeMap<&'static str, u64> {
         let mut sum = BTreeMap::new();
         for shard in &self.exercised {
-            for (rule, n) in shard.lock().iter() {
-                *sum.entry(*rule).or_insert(0) += n;
+            for (rule, n) in shard.lock().all() {
+                *sum.entry(rule).or_insert(0) += n;
             }
         }
         sum

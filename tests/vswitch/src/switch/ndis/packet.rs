@@ -7,7 +7,8 @@ use crate::switch::nbl::{Built, Cover, UnsafeBytes, net_buffers, read};
 use crate::switch::ndis::array::Context;
 use crate::switch::ports::NicId;
 use lbfoext::ndis::raw::{Handle, INFO_SLOTS, Mdl, NetBuffer, NetBufferList, info};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use rustc_hash::FxHashMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The stage of a packet. The extension may access it only in the stages that name the extension as owner.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -316,7 +317,7 @@ impl Packet {
 /// All packets, by address of their list.
 #[derive(Default)]
 pub struct Packets {
-    by_address: HashMap<usize, Packet>,
+    by_address: FxHashMap<usize, Packet>,
     next_name: u64,
 }
 

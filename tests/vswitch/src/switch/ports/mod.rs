@@ -5,6 +5,7 @@
 pub mod policy;
 
 use lbfoext::ndis::raw::{nic_type, port_type};
+use litemap::LiteMap;
 use policy::Policies;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -183,7 +184,7 @@ pub struct Port {
     /// Order number of the newest reference.
     pub referenced: u64,
     pub requests: u32,
-    pub nics: BTreeMap<u16, Nic>,
+    pub nics: LiteMap<u16, Nic>,
 }
 
 impl Port {
@@ -198,7 +199,7 @@ impl Port {
             references: 0,
             referenced: 0,
             requests: 0,
-            nics: BTreeMap::new(),
+            nics: LiteMap::new(),
         }
     }
 }
@@ -206,7 +207,7 @@ impl Port {
 /// All ports of one switch.
 #[derive(Default, Clone, Debug)]
 pub struct Topology {
-    pub ports: BTreeMap<u32, Port>,
+    pub ports: LiteMap<u32, Port>,
     /// Incremented with every change; a packet that was pending during a change is checked less strictly.
     pub generation: u64,
     pub external_port: Option<u32>,
@@ -268,7 +269,7 @@ impl Topology {
 
     /// A new module knows policies only from its enumeration.
     pub fn forget_told(&mut self) {
-        self.ports.values_mut().for_each(|port| port.policies.told = policy::Told::Nothing);
+        self.ports.iter_mut().for_each(|(_, port)| port.policies.told = policy::Told::Nothing);
     }
 
     /// Members that the extension knows to be up.
@@ -348,7 +349,7 @@ impl Topology {
     }
 
     pub fn nics_mut(&mut self) -> impl Iterator<Item = &mut Nic> {
-        self.ports.values_mut().flat_map(|port| port.nics.values_mut())
+        self.ports.iter_mut().flat_map(|(_, port)| port.nics.iter_mut().map(|(_, nic)| nic))
     }
 
     pub fn is_connected(&self, id: NicId) -> bool {

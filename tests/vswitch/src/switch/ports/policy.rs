@@ -3,7 +3,8 @@
 //! In the terms of the documentation (ns-ntddndis-_ndis_switch_port_property_vlan.md, ..._security.md).
 //! `control/property_bytes.rs` has the binary form, `reference` the effect on packets.
 
-use std::collections::{BTreeMap, BTreeSet};
+use litemap::LiteMap;
+use std::collections::BTreeSet;
 
 /// Largest valid VLAN id.
 pub const LAST_VLAN: u16 = 4094;
@@ -123,7 +124,7 @@ pub enum Told {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Policies {
     /// By instance id; a port may have several instances of a type.
-    pub properties: BTreeMap<u64, Property>,
+    pub properties: LiteMap<u64, Property>,
     pub told: Told,
     /// Number of changes.
     pub changes: u64,
