@@ -1,7 +1,7 @@
 //! The handlers that NDIS calls, in the order of a module's life. Each calls the module where the work is done; start
 //! reading here.
 
-use crate::control::{enumerate, failover, nic_status};
+use crate::control::{enumerate, failover, nic_status, survey};
 use crate::data::{complete, egress, ingress};
 use crate::kernel::pool::PoolBox;
 use crate::kernel::worker::Worker;
@@ -46,6 +46,7 @@ impl FilterModule for Module {
 
     fn net_pnp_event(&self, event: NetEvent, passive: &Passive) {
         if event == NetEvent::SwitchActivate {
+            survey::activated(self);
             enumerate::at_activation(self, passive);
             failover::finish_home(self, passive);
         }

@@ -19,7 +19,7 @@ use crate::ndis::status::{NdisStatus, OutOfMemory};
 use crate::ndis::switch::Switch;
 use crate::ndis::timer::Timer;
 use crate::text;
-use crate::trace::{self, Events};
+use crate::trace::{self, Events, Surveyor};
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32};
 use teaming::backoff::Backoff;
@@ -73,7 +73,7 @@ pub struct Driver {
 
 /// One instance of the extension on one switch.
 ///
-/// Lock order: `operations`, `control`, `forwarding`, `associations`, the parts of `Driver::host`. None is held across a call that can re-enter the
+/// Lock order: `operations`, `control`, `forwarding`, `associations`, the parts of `Driver::host`; that of `survey` last. None is held across a call that can re-enter the
 /// module; handlers of the switch may be called with any of them held.
 pub struct Module {
     pub filter: Filter,
@@ -106,6 +106,8 @@ pub struct Module {
     pub log: ErrorLog,
     /// The driver's provider of trace events.
     pub provider: &'static Provider,
+    /// What is recorded of what arrives.
+    pub survey: Surveyor,
     pub texts: PoolBox<Texts>,
     /// SwitchFriendlyName; set by the first restart.
     pub switch_title: OnceBox<PoolSlice<u16>>,
@@ -249,6 +251,7 @@ impl Module {
             worker: Worker::try_new()?,
             log: driver.log.share(),
             provider: &driver.provider,
+            survey: Surveyor::off(),
             texts: new_texts(&driver.registry_path, stack.guid_name())?,
             switch_title: OnceBox::empty(Tag::SETTINGS),
             settings_paths: OnceBox::empty(Tag::SETTINGS),

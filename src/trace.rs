@@ -1,11 +1,14 @@
 //! The events of a module: kept in a ring that is always on, and queued for whoever writes them where people read them
 //! (`control::events`). What each says is in `teaming::event`.
 
-use crate::kernel::pool::{Pool, PoolBox, PoolSlice, Tag};
+use crate::kernel::pool::{OnceBox, Pool, PoolBox, PoolSlice, Tag};
+use crate::ndis::lock::SpinLock;
 use crate::ndis::status::OutOfMemory;
+use core::sync::atomic::AtomicBool;
 use teaming::event::journal::{Journal, KEPT, Rooms};
 use teaming::event::limit::Limit;
 use teaming::event::queue::{LIMITS, QueueRooms, WAITING};
+use teaming::event::survey::Survey;
 
 pub use teaming::event::Event;
 
@@ -29,4 +32,17 @@ fn try_queue() -> Result<QueueRooms<Pool>, OutOfMemory> {
         waiting: PoolSlice::try_new(Tag::TABLE, WAITING, |_| None)?,
         limits: PoolSlice::try_new(Tag::TABLE, LIMITS, |_| Limit::NEW)?,
     })
+}
+
+/// The survey of one module (`control::survey`).
+pub struct Surveyor {
+    pub on: AtomicBool,
+    /// Made when the setting is on for the first time, and kept until detach.
+    pub records: OnceBox<SpinLock<Survey<Pool>>>,
+}
+
+impl Surveyor {
+    pub const fn off() -> Self {
+        Self { on: AtomicBool::new(false), records: OnceBox::empty(Tag::TABLE) }
+    }
 }

@@ -181,6 +181,7 @@ fn the_file_for_the_registry_says_exactly_the_settings_that_were_played() {
         "LinkLocalForwardMask",
         "PruneMulticast",
         "PrivateOids",
+        "Survey",
     ];
     for setting in SETTINGS {
         assert_eq!(value(setting.name).is_none(), decides.contains(&setting.name), "{}", setting.name);

@@ -11,7 +11,7 @@ use crate::control::failover;
 use crate::control::member_settings;
 use crate::control::nic_status;
 use crate::control::settings;
-use crate::control::{private_oids, resource_lists};
+use crate::control::{private_oids, resource_lists, survey};
 use crate::kernel::pool::{PoolSlice, Tag};
 use crate::kernel::worker::Reasons;
 use crate::module::Module;
@@ -77,6 +77,7 @@ fn read_parameters(module: &Module, passive: &Passive) -> Result<(), NdisStatus>
         module.switch_title.set(title_of(&info)?)?;
     }
     settings::load(module, info.name, passive)?;
+    survey::restarted(module, info.is_active, &buffer);
     if info.is_active {
         module.control.lock().enumeration.want(Step::Arrays);
     }
@@ -117,8 +118,17 @@ fn read_array(module: &Module, oid: u32, passive: &Passive) -> Result<PoolSlice<
     loop {
         let mut buffer = PoolSlice::try_new(Tag::REQUEST, size, |_| 0u8)?;
         write_header(&mut buffer, ARRAY_HEADER);
-        match query(module.filter, oid, &mut buffer, passive) {
-            Ok(_) => return Ok(buffer),
+        let answer = query(module.filter, oid, &mut buffer, passive);
+        let (status, written, needed) = match answer {
+            Ok(written) => (NdisStatus::SUCCESS, written, 0),
+            Err((status, needed)) => (status, 0, needed),
+        };
+        survey::answered(module, oid, None, status, (written as usize, needed as usize));
+        match answer {
+            Ok(_) => {
+                survey::array(module, oid, &buffer);
+                return Ok(buffer);
+            }
             // BytesNeeded is the present length; the array may grow until the next query.
             Err((status, needed)) if status.is_too_short() && size < LARGEST => {
                 size = usize::max(needed as usize, size.saturating_add(FIRST_ROOM)).min(LARGEST);

@@ -2,6 +2,7 @@
 //! sessions.
 
 use crate::clock;
+use crate::control::survey;
 use crate::kernel::pool::{PoolSlice, Tag};
 use crate::kernel::worker::{Reasons, Woken};
 use crate::module::{Control, Module};
@@ -10,8 +11,17 @@ use crate::trace::Event;
 use teaming::backoff::Backoff;
 use teaming::event::journal::{Due, Place};
 use teaming::event::log_entry::Strings;
+use teaming::event::survey::Record;
 use teaming::event::trace_logging::{DATA_MOST, METADATA_MOST, encode};
 use teaming::ids::Ticks;
+
+/// The earlier of two times, if there is one. `min` over a list of them takes 4 KiB of stack.
+pub fn earlier(one: Option<Ticks>, other: Option<Ticks>) -> Option<Ticks> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (time, None) | (None, time) => time,
+    }
+}
 
 /// Records an event. The team lock is held; nothing is written here.
 pub fn record(module: &Module, control: &mut Control, event: Event) {
@@ -37,31 +47,33 @@ pub fn tell(module: &Module, event: Event) {
     record(module, &mut module.control.lock(), event);
 }
 
+/// How long losses of the survey wait that could not be told.
+const SURVEY_AGAIN: Ticks = Ticks::from_ms(1_000);
+
 /// Writes what is due, and sleeps until more is.
 pub struct EventWriter {
     due: Option<Ticks>,
     /// When a refused registration of the provider is repeated.
     registration: Backoff,
+    /// When losses of the survey are told.
+    behind: Option<Ticks>,
     /// Where trace events are made, from the first one on.
     room: Option<PoolSlice<u8>>,
 }
 
 impl EventWriter {
-    pub const IDLE: Self = Self { due: None, registration: Backoff::IDLE, room: None };
+    pub const IDLE: Self = Self { due: None, registration: Backoff::IDLE, behind: None, room: None };
 
     /// When a number of events that were not written can be told, or the provider is to be registered.
     pub fn due(&self) -> Option<Ticks> {
-        match (self.due, self.registration.due()) {
-            (Some(due), Some(registration)) => Some(due.min(registration)),
-            (due, None) | (None, due) => due,
-        }
+        earlier(earlier(self.due, self.registration.due()), self.behind)
     }
 
     /// Called on the thread after each of its waits. No lock held.
     #[inline(never)] // a frame of its own
     pub fn woken(&mut self, module: &Module, woken: &Woken, passive: &Passive) {
         self.register(module, passive);
-        let is_due = self.due.is_some_and(|due| due <= clock::now());
+        let is_due = earlier(self.due, self.behind).is_some_and(|due| due <= clock::now());
         if !is_due && !woken.reasons.contains(Reasons::EVENTS) {
             return;
         }
@@ -70,6 +82,24 @@ impl EventWriter {
                 module.control.lock().events.refused(&due, clock::now());
             }
         }
+        self.survey(module, passive);
+    }
+
+    /// Writes what the survey has recorded. What no session wants is lost, and told when one does.
+    #[inline(never)] // as above
+    fn survey(&mut self, module: &Module, passive: &Passive) {
+        let wanted = module.provider.wants(&Event::Surveyed { record: Record::EMPTY });
+        while let Some((at, record)) = survey::next(module, wanted) {
+            let due = Due { place: Place::Trace, at, event: Event::Surveyed { record } };
+            if wanted && self.write(module, &due, passive) {
+                continue;
+            }
+            survey::refused(module, record.about);
+            if wanted {
+                break;
+            }
+        }
+        self.behind = survey::is_behind(module).then(|| clock::now().saturating_add(SURVEY_AGAIN));
     }
 
     /// Registers the provider if DriverEntry could not: at once, then at intervals that double up to a minute.
@@ -105,6 +135,7 @@ impl EventWriter {
             // What is refused now has no later.
             self.write(module, &due, passive);
         }
+        self.survey(module, passive);
     }
 
     /// Whether the event was written.

@@ -3,11 +3,13 @@
 //! anything the operating system is asked, on the module's thread, until another source speaks (`LinkSource`).
 
 use crate::clock;
+use crate::control::survey::{self, By};
 use crate::control::{failover, nic_status};
 use crate::kernel::netio::InterfaceRow;
 use crate::kernel::worker::{Reasons, Woken};
 use crate::module::Module;
 use crate::ndis::irql::Passive;
+use crate::ndis::status::NdisStatus;
 use teaming::ids::{AdapterId, MEMBERS, MemberIndex, Ticks};
 
 /// Time from the end of one round over the silent members to the next, and from a connection to the first: an answer of
@@ -50,7 +52,13 @@ fn poll(module: &Module, passive: &Passive) {
     let mut slot = 0;
     while let Some((member, adapter)) = silent_from(module, slot) {
         // An interface that cannot be read, now or ever, changes nothing.
-        if let Ok(link) = row.query(adapter, passive) {
+        let start = survey::start(module);
+        let answer = row.query(adapter, passive);
+        if let Some(start) = start {
+            let status = answer.err().unwrap_or(NdisStatus::SUCCESS);
+            survey::link(module, member, By::Row, answer.ok(), status, start.elapsed_us());
+        }
+        if let Ok(link) = answer {
             failover::polled(module, member, adapter, link);
         }
         slot = member.slot().saturating_add(1);

@@ -9,4 +9,5 @@ pub mod nic_status;
 pub mod private_oids;
 pub mod resource_lists;
 pub mod settings;
+pub mod survey;
 pub mod worker;

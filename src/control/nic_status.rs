@@ -4,6 +4,7 @@
 //! only the team. What the switch's only adapter indicates is passed on as it is. Members are not polled; only a query
 //! that was refused is repeated. If neither tells the link state, the operating system is asked (`link_poll`).
 
+use crate::control::survey::{self, By};
 use crate::control::{events, failover};
 use crate::kernel::rundown::WorkGuard;
 use crate::module::{Control, Module};
@@ -21,9 +22,11 @@ use teaming::team::member::{LinkSource, MemberState};
 /// capabilities in its place, both within the call; a status of a member that is not connected ends here. After it
 /// returns, no packet is assigned to a member whose link the indication reported as down.
 pub fn status(module: &Module, indication: Indication<'_>) {
+    survey::indicated(module, indication);
     match indication.link_status() {
         Some(LinkStatus::Member { from, link }) if is_external(module, from) => {
             if let Some(member) = MemberIndex::from_nic(from.index) {
+                survey::link(module, member, By::Status, Some(link), NdisStatus::SUCCESS, 0);
                 module.queries.renew(member, Topics::LINK);
                 failover::link(module, member, LinkSource::Indication, link);
             }
@@ -295,6 +298,10 @@ fn receive<'m>(
     drop(nic);
     let member = query.member();
     let succeeded = status == NdisStatus::SUCCESS;
+    survey::answered(module, query.topic().oid(), Some(member), status, (query.answer().len(), 0));
+    if query.topic() == Topic::Link {
+        survey::link(module, member, By::Query, query.link().filter(|_| succeeded), status, 0);
+    }
     // The adapter's answer is longer than the buffer: it is queried again at once, with a longer one.
     let grown = status.is_too_short() && query.grow();
     match query.topic() {

@@ -9,7 +9,7 @@
 //! read again if the member's resources changed in between. Members are asked whatever their capabilities: one that has lost a capability keeps what it holds.
 
 use crate::clock;
-use crate::control::{events, nic_status};
+use crate::control::{events, nic_status, survey};
 use crate::kernel::pool::{PoolSlice, Tag};
 use crate::kernel::worker::{Reasons, Woken};
 use crate::module::{Control, Module, new_resources};
@@ -317,6 +317,7 @@ impl Asking<'_> {
             let input = buffer.len();
             let request = MemberRequest { kind, oid, buffer, input };
             let MemberAnswer { status, bytes, needed } = self.send(request)?;
+            survey::answered(self.module, oid, Some(self.member), status, (bytes, needed));
             if !status.is_too_short() || buffer.len() >= LARGEST {
                 return status.ok().map(|()| bytes);
             }

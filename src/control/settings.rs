@@ -3,17 +3,17 @@
 //! too; a change takes effect without pausing the module.
 
 use crate::clock;
-use crate::control::{events, failover};
+use crate::control::{events, failover, survey};
 use crate::kernel::event::EventHandle;
 use crate::kernel::registry::{Armed, Key, Unreadable, Value, Watch};
 use crate::kernel::worker::{Reasons, Woken};
 use crate::module::{Module, SettingsPaths};
 use crate::ndis::irql::Passive;
-use crate::ndis::status::NdisStatus;
+use crate::ndis::status::{NdisStatus, OutOfMemory};
 use crate::trace::Event;
 use teaming::backoff::Backoff;
 use teaming::ids::Ticks;
-use teaming::settings::{Lookup, Problem, SETTINGS, Settings};
+use teaming::settings::{Issues, Lookup, Problem, SETTINGS, Setting, Settings};
 
 /// Reads the settings and has the module's thread watch them. Called by the first restart, and again if that restart
 /// failed afterwards. `switch_name` is the switch's GUID in UTF-16, little-endian bytes. PASSIVE_LEVEL, no lock held.
@@ -25,18 +25,19 @@ pub fn load(module: &Module, switch_name: &[u8], passive: &Passive) -> Result<()
     if module.settings_paths.get().is_none() {
         module.settings_paths.set(SettingsPaths::try_new(&module.texts.registry_path, switch_name)?)?;
     }
-    let _ = reload(module, passive);
+    let _ = reload(module, true, passive);
     module.worker.wake(Reasons::SETTINGS);
     Ok(())
 }
 
 /// Reads the settings and applies them; if they cannot be read, the present ones remain. PASSIVE_LEVEL, no lock held.
 #[inline(never)] // a frame of its own
-fn reload(module: &Module, passive: &Passive) -> Result<(), Unreadable> {
+fn reload(module: &Module, at_start: bool, passive: &Passive) -> Result<(), Unreadable> {
     let settings = read(module, passive)?;
     failover::settings(module, &settings);
     module.worker.wake(Reasons::PRIVATE | Reasons::MEMBER_SETTINGS);
-    Ok(())
+    // Without memory it is tried again, like what cannot be read.
+    survey::set(module, settings.survey, at_start).map_err(|OutOfMemory| Unreadable)
 }
 
 /// The notifications about the settings' key, on the module's thread. A failed call is repeated at growing intervals.
@@ -84,7 +85,7 @@ impl SettingsWatch {
                 self.watch = Watch::open(&module.texts.registry_path, passive);
             }
             let armed = self.watch.as_mut().map_or(Armed::Refused, |watch| watch.arm(passive));
-            let read = reload(module, passive);
+            let read = reload(module, false, passive);
             match armed {
                 Armed::AtOnce => {}
                 Armed::Pending => return read.is_ok(),
@@ -98,6 +99,12 @@ impl SettingsWatch {
     }
 }
 
+/// A value of a key that may be missing.
+#[inline(never)] // a frame of its own
+fn number(key: &Option<Key>, name: &str, passive: &Passive) -> Result<Value, Unreadable> {
+    key.as_ref().map_or(Ok(Value::Missing), |key| key.number(name, passive))
+}
+
 /// Reads the settings; pushes an event for each value that is ignored.
 #[inline(never)] // not below what the publishing needs
 fn read(module: &Module, passive: &Passive) -> Result<Settings, Unreadable> {
@@ -107,10 +114,10 @@ fn read(module: &Module, passive: &Passive) -> Result<Settings, Unreadable> {
     };
     let (own, common) = (key(|paths| &paths.own)?, key(|paths| &paths.common)?);
     let mut all_read = Ok(());
-    let (mut settings, issues) = Settings::read(|setting| {
-        let mut value = |key: &Option<Key>| {
-            let value = key.as_ref().map_or(Ok(Value::Missing), |key| key.number(setting.name, passive));
-            value.unwrap_or_else(|unreadable| {
+    let mut issues = Issues::new();
+    let look_up = |setting: &Setting| {
+        let mut value = |key| {
+            number(key, setting.name, passive).unwrap_or_else(|unreadable| {
                 all_read = Err(unreadable);
                 Value::Missing
             })
@@ -120,7 +127,8 @@ fn read(module: &Module, passive: &Passive) -> Result<Settings, Unreadable> {
             (Value::OtherType, _) | (Value::Missing, Value::OtherType) => Lookup::WrongType,
             (Value::Missing, Value::Missing) => Lookup::Missing,
         }
-    });
+    };
+    let mut settings = Settings::read_into(look_up, &mut issues);
     all_read?;
     // The clock moves in steps: a bucket may have been used one step later than its time stamp.
     if settings.flowlet_gap != Ticks::ZERO {

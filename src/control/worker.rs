@@ -4,7 +4,7 @@
 //! PASSIVE_LEVEL has a reason in `Reasons`, wakes the thread with it and is called from here. Detach stops the thread.
 
 use super::enumerate;
-use super::events::EventWriter;
+use super::events::{EventWriter, earlier};
 use super::link_poll::LinkPoll;
 use super::member_settings::MembersRead;
 use super::private_oids::PrivateOids;
@@ -14,7 +14,6 @@ use crate::clock;
 use crate::kernel::worker::{Reasons, Work, Worker};
 use crate::module::Module;
 use crate::ndis::irql::Passive;
-use teaming::ids::Ticks;
 
 impl Work for Module {
     fn worker(&self) -> &Worker {
@@ -48,13 +47,5 @@ impl Work for Module {
             private.woken(self, &woken, passive);
             events.woken(self, &woken, passive);
         }
-    }
-}
-
-/// The earlier of two times, if there is one. `min` over a list of them takes 4 KiB of stack.
-fn earlier(one: Option<Ticks>, other: Option<Ticks>) -> Option<Ticks> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (time, None) | (None, time) => time,
     }
 }

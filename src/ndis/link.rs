@@ -34,6 +34,14 @@ pub enum LinkStatus {
     Team { from: NicId },
 }
 
+/// Code and size of an indication, or of that inside an envelope, of which the source and the packed header are given.
+pub struct Shape {
+    pub code: i32,
+    pub size: u32,
+    pub from: Option<NicId>,
+    pub envelope: Option<u32>,
+}
+
 impl<'a> Indication<'a> {
     /// # Safety
     /// The indication and what it points to are valid for `'a`.
@@ -67,6 +75,29 @@ impl<'a> Indication<'a> {
             index: NicIndex::new(envelope.source_nic_index),
         };
         Some((from, inner))
+    }
+
+    /// What the survey records of it.
+    pub fn shape(self) -> Shape {
+        let (code, size) = (self.0.status_code, self.0.status_buffer_size);
+        if code != raw::SWITCH_NIC_STATUS {
+            return Shape { code, size, from: None, envelope: None };
+        }
+        let envelope = if self.0.status_buffer.is_null() || size < 4 {
+            0
+        } else {
+            // SAFETY: not null, and NDIS keeps the buffer of that size for the call.
+            unsafe { self.0.status_buffer.cast::<u32>().read_unaligned() }
+        };
+        match self.inside() {
+            Some((from, inner)) => Shape {
+                code: inner.status_code,
+                size: inner.status_buffer_size,
+                from: Some(from),
+                envelope: Some(envelope),
+            },
+            None => Shape { code, size, from: None, envelope: Some(envelope) },
+        }
     }
 
     /// The NIC that an NDIS_STATUS_SWITCH_NIC_STATUS is from; `None` for any other status and a damaged envelope.

@@ -50,7 +50,7 @@ impl Topics {
 }
 
 impl Topic {
-    const fn oid(self) -> u32 {
+    pub const fn oid(self) -> u32 {
         match self {
             Self::Link => oids::GEN_LINK_STATE,
             Self::Capability(capability) => capability.oid(),

@@ -64,8 +64,17 @@ impl Request {
     }
 
     /// OutputBufferLength of a method request.
-    pub(super) fn output_length(&self) -> u32 {
+    pub fn output_length(&self) -> u32 {
         self.get().word52
+    }
+
+    /// The results of a request that is completed: bytes written or read, bytes needed, SupportedRevision.
+    pub fn results(&self) -> (u32, u32, u8) {
+        let request = self.get();
+        if request.request_type == request_type::METHOD {
+            return (request.method_bytes_written, request.method_bytes_needed, request.supported_revision);
+        }
+        (request.word52, request.word56, request.supported_revision)
     }
 
     /// Writes the results of a method request that the driver completes itself.

@@ -52,6 +52,7 @@ pub struct PortParameters {
 
 /// Reads NDIS_SWITCH_PORT_PARAMETERS of revision 1 or later; `None` if the header does not match or the buffer is too
 /// short.
+#[inline(never)] // as `read_nic`
 pub fn read_port(bytes: &[u8]) -> Option<PortParameters> {
     let needed = usize::from(RawPortParameters::SIZE_REVISION_1);
     let size = u16::from_le_bytes(field(bytes, 2)?);
@@ -102,12 +103,21 @@ pub fn announced(buffer: &[u8]) -> u32 {
     field(buffer, offset_of!(ElementArray, num_elements)).map_or(0, u32::from_le_bytes)
 }
 
+/// ElementSize of an array.
+pub fn element_size(buffer: &[u8]) -> u32 {
+    field(buffer, offset_of!(ElementArray, element_size)).map_or(0, u32::from_le_bytes)
+}
+
+/// The headers of the elements that lie in the buffer, as `teaming::event::survey::head` packs them.
+pub fn element_heads(buffer: &[u8]) -> impl Iterator<Item = u32> + '_ {
+    elements(buffer, 4).map(teaming::event::survey::head)
+}
+
 /// The elements of an array that lie in the buffer, found by its FirstElementOffset and ElementSize, which is at least
 /// `least` bytes.
 fn elements(buffer: &[u8], least: u16) -> impl Iterator<Item = &[u8]> {
     let first = field(buffer, offset_of!(ElementArray, first_element_offset)).map_or(0, u16::from_le_bytes);
-    let size = field(buffer, offset_of!(ElementArray, element_size)).map_or(0, u32::from_le_bytes);
-    let size = usize::try_from(size).unwrap_or(usize::MAX);
+    let size = usize::try_from(element_size(buffer)).unwrap_or(usize::MAX);
     let count = if size < usize::from(least) { 0 } else { announced(buffer) };
     (0..count).map_while(move |index| {
         let start = size.checked_mul(index as usize)?.checked_add(usize::from(first))?;
@@ -135,6 +145,7 @@ fn field<const N: usize>(buffer: &[u8], at: usize) -> Option<[u8; N]> {
 
 /// Reads NDIS_SWITCH_NIC_PARAMETERS of revision 1 or later; `None` if the header does not match or the buffer is too
 /// short.
+#[inline(never)] // called from several places
 pub fn read_nic(bytes: &[u8]) -> Option<(NicParameters, NicState)> {
     let needed = usize::from(RawNicParameters::SIZE_REVISION_1);
     let bytes = bytes.get(..needed)?;

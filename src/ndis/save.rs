@@ -119,6 +119,13 @@ impl View {
     }
 }
 
+/// SaveDataSize and SaveDataOffset of a structure; 0 where it is too short.
+pub fn stated(bytes: &[u8]) -> (u32, u32) {
+    let half = |at: usize| bytes.get(at..).and_then(|rest| rest.first_chunk::<2>());
+    let number = |at| half(at).map_or(0, |half| u16::from_le_bytes(*half).into());
+    (number(offset_of!(NicSaveState, save_data_size)), number(offset_of!(NicSaveState, save_data_offset)))
+}
+
 /// The NIC that a SAVE_COMPLETE or RESTORE_COMPLETE names.
 pub fn completed_nic(request: &Request) -> Option<NicId> {
     View::of(request)?.nic()

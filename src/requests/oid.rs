@@ -4,7 +4,7 @@
 //!
 //! The modules in this folder handle a request twice: `begin` before it goes down, `finish` with its result.
 
-use crate::control::{events, nic_status};
+use crate::control::{events, nic_status, survey};
 use crate::kernel::pool::PoolBox;
 use crate::kernel::rundown::WorkGuard;
 use crate::module::Module;
@@ -24,6 +24,15 @@ use teaming::ids::MemberIndex;
 
 /// `FilterOidRequest`. IRQL <= DISPATCH_LEVEL; NDIS sends one request at a time.
 pub fn request(module: &Module, request: Request) -> NdisStatus {
+    survey::asked(module, &request);
+    let status = handle(module, request);
+    if status != NdisStatus::PENDING {
+        survey::ended(module, &request, status);
+    }
+    status
+}
+
+fn handle(module: &Module, request: Request) -> NdisStatus {
     // NDIS passes no request once FilterDetach has begun.
     let Some(work) = module.work.enter() else { return NdisStatus::FAILURE };
     match begin(module, request) {
@@ -156,6 +165,7 @@ fn complete(
     status: NdisStatus,
     connected: Option<MemberIndex>,
 ) {
+    survey::ended(module, &request, status);
     oid::complete(module.filter, request, status);
     lifecycle::completed(module, connected);
     nic_status::indicate_pending(module);

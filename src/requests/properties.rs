@@ -5,7 +5,7 @@
 //! succeeded below. On a validation port, which is not in the tables, it is only checked. The driver has no custom
 //! property, so those of other extensions and of the switch are forwarded.
 
-use crate::control::{events, failover};
+use crate::control::{events, failover, survey};
 use crate::kernel::pool::{PoolSlice, Tag};
 use crate::module::{Module, new_sets};
 use crate::ndis::irql::Passive;
@@ -265,12 +265,22 @@ fn ask(module: &Module, port: PortId, kind: i32, passive: &Passive) -> Result<An
         let mut buffer = PoolSlice::try_new(Tag::REQUEST, size, |_| 0u8)?;
         property::ask(&mut buffer, port, kind);
         match method(module.filter, oids::SWITCH_PORT_PROPERTY_ENUM, &mut buffer, passive) {
-            Ok(written) => return Ok(Answer(buffer, Some(written as usize))),
+            Ok(written) => {
+                let answer = Answer(buffer, Some(written as usize));
+                survey::read_property(module, port, kind, || answer.first());
+                return Ok(answer);
+            }
             Err((status, needed)) if status.is_too_short() && size < LARGEST => {
                 size = usize::max(needed as usize, size).saturating_add(FIRST_ROOM).min(LARGEST);
             }
-            Err((NdisStatus::NOT_SUPPORTED, _)) => return Ok(Answer(buffer, None)),
-            Err((status, _)) => return Err(status),
+            Err((status, _)) => {
+                survey::answered(module, oids::SWITCH_PORT_PROPERTY_ENUM, None, status, (0, 0));
+                return if status == NdisStatus::NOT_SUPPORTED {
+                    Ok(Answer(buffer, None))
+                } else {
+                    Err(status)
+                };
+            }
         }
     }
 }

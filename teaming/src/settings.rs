@@ -16,7 +16,7 @@ use crate::team::buckets::RebalanceTimers;
 use crate::team::member::Delays;
 use table::{
     FLOWLET_GAP_US, GENEVE_PORT, HASH_SEED, LINK_LOCAL_FORWARD_MASK, LINK_UP_DELAY_MS,
-    LOAD_BALANCING_ALGORITHM, MOVE_DEADLINE_MS, OFFLOAD_PLACEMENT, PRIVATE_OIDS, PRUNE_MULTICAST,
+    LOAD_BALANCING_ALGORITHM, MOVE_DEADLINE_MS, OFFLOAD_PLACEMENT, PRIVATE_OIDS, PRUNE_MULTICAST, SURVEY,
     SYMMETRIC_HASH, TEAMING_MODE, USE_ADAPTER_HASH, USE_IPV6_FLOW_LABEL, VXLAN_PORT,
 };
 pub use table::{SETTINGS, Setting, SettingKind, TakesEffect};
@@ -57,6 +57,7 @@ pub struct Settings {
     pub link_local_forwarded: LinkLocalSet,
     pub prune_multicast: bool,
     pub private_oids: bool,
+    pub survey: bool,
 }
 
 impl Default for Settings {
@@ -98,14 +99,14 @@ impl SettingIssue {
 pub type Issues = heapless::Vec<SettingIssue, { SETTINGS.len() }>;
 
 impl Settings {
-    pub fn read(mut lookup: impl FnMut(&Setting) -> Lookup) -> (Self, Issues) {
+    pub fn read(lookup: impl FnMut(&Setting) -> Lookup) -> (Self, Issues) {
         let mut issues = Issues::new();
-        let mut value = |setting: &'static Setting| {
-            setting.taken(lookup(setting)).unwrap_or_else(|problem| {
-                raise(&mut issues, setting, problem);
-                setting.default
-            })
-        };
+        (Self::read_into(lookup, &mut issues), issues)
+    }
+
+    /// The same with the issues in a place of the caller's, which has the stack for them once.
+    pub fn read_into(mut lookup: impl FnMut(&Setting) -> Lookup, issues: &mut Issues) -> Self {
+        let mut value = |setting| take(setting, &mut lookup, issues);
         let mode = match value(&TEAMING_MODE) {
             0 => TeamingMode::Static,
             _ => TeamingMode::SwitchIndependent,
@@ -135,14 +136,15 @@ impl Settings {
             vxlan: u16::try_from(value(&VXLAN_PORT)).unwrap_or(0),
             geneve: u16::try_from(value(&GENEVE_PORT)).unwrap_or(0),
         };
+        let survey = value(&SURVEY) == 1;
         let mut policy = HashPolicy::from_number(algorithm).unwrap_or(HashPolicy::HyperVPort);
         // A physical switch that does not know of the team would see a VM's address flap between its ports.
         if mode == TeamingMode::SwitchIndependent && !policy.keeps_an_address_on_one_member() {
             let problem = Problem::NotInMode(algorithm, mode);
-            raise(&mut issues, &LOAD_BALANCING_ALGORITHM, problem);
+            raise(issues, &LOAD_BALANCING_ALGORITHM, problem);
             policy = HashPolicy::HyperVPort;
         }
-        let settings = Self {
+        Self {
             mode,
             policy,
             use_ipv6_flow_label,
@@ -157,8 +159,8 @@ impl Settings {
             link_local_forwarded,
             prune_multicast,
             private_oids,
-        };
-        (settings, issues)
+            survey,
+        }
     }
 
     pub const fn keying(&self) -> Keying {
@@ -177,6 +179,15 @@ impl Settings {
     pub const fn rebalance_timers(&self) -> RebalanceTimers {
         RebalanceTimers { gap: self.flowlet_gap, deadline: self.move_deadline }
     }
+}
+
+/// The value of a setting, or its default with an issue.
+#[inline(never)] // called for each setting
+fn take(setting: &'static Setting, lookup: &mut dyn FnMut(&Setting) -> Lookup, issues: &mut Issues) -> u64 {
+    setting.taken(lookup(setting)).unwrap_or_else(|problem| {
+        raise(issues, setting, problem);
+        setting.default
+    })
 }
 
 fn raise(issues: &mut Issues, setting: &'static Setting, problem: Problem) {
@@ -232,6 +243,7 @@ mod tests {
             link_local_forwarded: LinkLocalSet::EMPTY,
             prune_multicast: false,
             private_oids: false,
+            survey: false,
         };
         assert_eq!((settings, issues.len()), (expected, 0));
     }

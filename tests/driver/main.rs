@@ -34,6 +34,7 @@ mod runtime_state;
 mod sequences;
 mod settings;
 mod status;
+mod survey;
 mod untagged;
 mod witnesses;
 mod worker;

@@ -164,6 +164,7 @@ fn expected(rows: &[Row], registry: &Registry, step: u64) -> (Settings, Vec<Igno
         link_local_forwarded: LinkLocalSet::from_mask(used["LinkLocalForwardMask"]),
         prune_multicast: used["PruneMulticast"] == 1,
         private_oids: used["PrivateOids"] == 1,
+        survey: used["Survey"] == 1,
     };
     (settings, ignored)
 }

@@ -3,7 +3,7 @@
 
 use super::{Task, break_promise, with_resources};
 use crate::control::events::tell;
-use crate::control::resource_lists;
+use crate::control::{resource_lists, survey};
 use crate::module::Module;
 use crate::ndis::envelope::{Envelope, RedirectedRequest};
 use crate::ndis::fan_out::FanOut;
@@ -41,11 +41,13 @@ pub fn returned(
         }
         (Treatment::Place(_), Some(member)) if succeeded => {
             if let Some(id) = payload::made(resource, task.envelope.payload()) {
+                survey::named(module, task.row.oid, id, Some(member), status);
                 let _ = resources.record(source, resource, id, member);
             }
         }
         (Treatment::Release(_), _) => {
             for id in released(&task) {
+                survey::named(module, task.row.oid, id, member, status);
                 if succeeded && resources.holders(source, resource, id).next().is_none() {
                     outdated = outdated.union(resources.freed_elsewhere(source, resource, id));
                 }

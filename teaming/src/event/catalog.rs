@@ -326,4 +326,9 @@ kinds! {
         "They came faster than the limit, or the system had no memory for them."
         "Larger buffers of the session help; the texts of event {Id} say what to do."
         [Event: Text, Id: U32, Count: U32];
+    37 Surveyed Verbose Events TRACE
+        "{Record}."
+        "The setting Survey is on: what Windows passes to the extension is recorded."
+        "Nothing to do: teamctl survey reads it; turn Survey off afterwards."
+        [Record: Text];
 }

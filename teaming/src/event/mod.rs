@@ -7,11 +7,13 @@ pub mod journal;
 pub mod limit;
 pub mod log_entry;
 pub mod queue;
+pub mod survey;
 pub mod team_watch;
 pub mod text;
 pub mod trace_logging;
 
 use crate::event::catalog::{EventKind, KINDS};
+use crate::event::survey::Record;
 use crate::event::text::Text;
 use crate::ids::{AdapterId, MemberIndex, MemberSet, NicId};
 use crate::member_settings::MEMBER_SETTINGS;
@@ -111,6 +113,8 @@ pub enum Event {
     Suppressed { id: u16, count: u32 },
     /// The same of trace sessions.
     NotTraced { id: u16, count: u32 },
+    /// What arrived from Windows, of a survey: for trace sessions alone, and kept nowhere.
+    Surveyed { record: Record },
 }
 
 /// What a field of an event says.
@@ -133,6 +137,7 @@ pub enum Value {
         bytes: u32,
         first: [u8; FIRST_BYTES],
     },
+    Record(Record),
 }
 
 /// Most fields of an event.
@@ -206,6 +211,7 @@ impl Event {
             Self::MemberSettingsUnused { .. } => 34,
             Self::AddressesNotShared { .. } => 35,
             Self::NotTraced { .. } => 36,
+            Self::Surveyed { .. } => 37,
         }
     }
 
@@ -284,6 +290,7 @@ impl Event {
             }
             Self::AddressesNotShared { ports } => one(Value::U32(ports)),
             Self::MemberSettingsUnused { adapter } => one(Value::Adapter(adapter)),
+            Self::Surveyed { record } => one(Value::Record(record)),
             Self::Suppressed { id, count } | Self::NotTraced { id, count } => {
                 let name = kind(id).map_or("?", |kind| kind.name);
                 three(Value::Word(name), Value::U32(id.into()), Value::U32(count))
@@ -359,6 +366,7 @@ impl Value {
             Self::Adapter(adapter) => write_guid(adapter, out),
             Self::Answer { bytes: 0, .. } => out.str("none"),
             Self::Answer { bytes, first } => write_answer(bytes, first, out),
+            Self::Record(record) => record.write(out),
         }
     }
 }

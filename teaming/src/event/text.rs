@@ -27,11 +27,13 @@ impl<const N: usize> Text<N> {
         }
     }
 
+    #[inline(never)] // called from everywhere
     pub fn str(&mut self, text: &str) {
         text.bytes().for_each(|byte| self.byte(byte));
     }
 
     /// In decimal.
+    #[inline(never)] // as above
     pub fn number(&mut self, number: u64) {
         /// Of `u64::MAX`.
         const DIGITS: u32 = 20;
@@ -47,6 +49,7 @@ impl<const N: usize> Text<N> {
     }
 
     /// `0x` and eight digits.
+    #[inline(never)] // as above
     pub fn hex(&mut self, number: u32) {
         self.str("0x");
         number.to_be_bytes().into_iter().for_each(|byte| self.hex_byte(byte));

@@ -144,6 +144,7 @@ impl<'a> Bytes<'a> {
             | Value::Allowed(_)
             | Value::Different(_)
             | Value::Adapter(_)
+            | Value::Record(_)
             | Value::Answer { .. } => {
                 let mut text = FieldText::EMPTY;
                 value.write(&mut text);

@@ -24,7 +24,7 @@ impl PropertyType {
     pub const VLAN: i32 = 3;
     pub const ISOLATION: i32 = 5;
 
-    const fn of(number: i32) -> Self {
+    pub const fn of(number: i32) -> Self {
         match number {
             Self::SECURITY => Self::Security,
             Self::VLAN => Self::Vlan,
@@ -175,6 +175,17 @@ pub fn vlan(body: &[u8]) -> Result<VlanProperty<'_>, Malformed> {
         }
         _ => Err(Malformed),
     }
+}
+
+/// The mode that a VLAN property states, and its access, native or primary VLAN; 0 where it is too short.
+pub fn stated_vlan(body: &[u8]) -> (u32, u16) {
+    let mode = word(body, at::vlan::MODE).unwrap_or(0);
+    let place = match mode {
+        2 => at::vlan::NATIVE,
+        3 => at::vlan::PRIMARY,
+        _ => at::vlan::ACCESS,
+    };
+    (mode, half(body, place).unwrap_or(0))
 }
 
 /// Reads `NDIS_SWITCH_PORT_PROPERTY_SECURITY`.

@@ -46,6 +46,7 @@ pub const SETTINGS: &[Setting] = &[
     PRIVATE_OIDS,
     VXLAN_PORT,
     GENEVE_PORT,
+    SURVEY,
 ];
 
 pub(super) const TEAMING_MODE: Setting = Setting {
@@ -170,6 +171,14 @@ pub(super) const PRIVATE_OIDS: Setting = Setting {
     kind: OFF_OR_ON,
     default: 0,
     help: "Sends the vendor-private OIDs that the key PrivateOids names for single adapters.",
+    takes_effect: TakesEffect::AtOnce,
+};
+
+pub(super) const SURVEY: Setting = Setting {
+    name: "Survey",
+    kind: OFF_OR_ON,
+    default: 0,
+    help: "Records for trace sessions what Windows passes to the extension: codes, lengths, headers; no packets.",
     takes_effect: TakesEffect::AtOnce,
 };
 

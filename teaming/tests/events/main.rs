@@ -1,11 +1,13 @@
 //! What the driver tells: words, ids, bounded texts, the pace of writing, and what is told of a team.
 
 mod journal;
+mod survey;
 mod team;
 mod trace;
 mod words;
 
 use teaming::event::Event;
+use teaming::event::survey::{ABOUTS, Record};
 use teaming::ids::{AdapterId, MemberIndex, MemberSet, NicId, NicIndex, PortId};
 use teaming::migration::record::{Differences, Discard};
 use teaming::offload::ProcessorConflict;
@@ -104,6 +106,11 @@ fn samples() -> Vec<Event> {
         FailureReason::NicNotPresent,
     ] {
         all.push(Event::MemberDown { member: most, reason, up: 31 });
+    }
+    for &about in ABOUTS {
+        for number in [0, 1, u32::MAX] {
+            all.push(Event::Surveyed { record: Record { number: u16::MAX, about, numbers: [number; 5] } });
+        }
     }
     let ids = 1..=teaming::event::catalog::KINDS.len() as u16;
     all.extend(ids.clone().map(|id| Event::Suppressed { id, count: u32::MAX }));

@@ -68,6 +68,7 @@ fn a_kind_has_the_name_of_its_event_and_as_many_fields_of_the_same_types_as_it_s
             | Value::Allowed(_)
             | Value::Different(_)
             | Value::Adapter(_)
+            | Value::Record(_)
             | Value::Answer { .. } => of == FieldType::Text,
         };
         let values = event.values();

@@ -13,7 +13,7 @@ use teaming::team::member::{LinkState, MemberEvent};
 use crate::host::{Host, REMOTE, TRUSTED, UPLINK, frame, member, nic, walks};
 
 /// Name, default, values.
-const TABLE: [(&str, u64, &[u64]); 9] = [
+const TABLE: [(&str, u64, &[u64]); 10] = [
     ("TeamingMode", 1, &[0, 1]),
     ("LoadBalancingAlgorithm", 4, &[0, 2, 3, 4, 6, 7]),
     ("UseIpv6FlowLabel", 0, &[0, 1]),
@@ -23,6 +23,7 @@ const TABLE: [(&str, u64, &[u64]); 9] = [
     ("OffloadPlacement", 1, &[0, 1, 2]),
     ("PruneMulticast", 0, &[0, 1]),
     ("PrivateOids", 0, &[0, 1]),
+    ("Survey", 0, &[0, 1]),
 ];
 /// Name, default, largest value.
 const RANGES: [(&str, u64, u64); 6] = [
@@ -105,6 +106,7 @@ fn expected(values: &[Lookup]) -> (Settings, Vec<(&'static str, Problem)>) {
         link_local_forwarded: LinkLocalSet::from_mask(value("LinkLocalForwardMask")),
         prune_multicast: value("PruneMulticast") == 1,
         private_oids: value("PrivateOids") == 1,
+        survey: value("Survey") == 1,
     };
     (settings, issues)
 }

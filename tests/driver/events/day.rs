@@ -7,6 +7,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 use teaming::event::catalog::{EventKind, KINDS};
+use teaming::event::survey::{ABOUTS, Form, LAST};
 use teaming::event::text::Text;
 use teaming::event::trace_logging::PROVIDER_ID;
 use teaming::ids::AdapterId;
@@ -103,8 +104,9 @@ fn document() -> String {
          ## A day\n\nA team of three members, 10, 25 and 10 Gb/s, in the simulated switch: links fail and flap, \
          settings are\nwrong, a policy is not enforced, saved data is damaged, memory is refused. There each\nreading of the fine clock takes \
          a microsecond and code takes none: how long moves take is no measurement.\n\n```text\n{day}```\n\n\
-         ## The status of that day\n\nAs `teamctl show` prints it, also where a name is not all text. No packets were counted.\n\n{asked}{}",
-        recording()
+         ## The status of that day\n\nAs `teamctl show` prints it, also where a name is not all text. No packets were counted.\n\n{asked}{}{}",
+        recording(),
+        survey()
     )
 }
 
@@ -142,6 +144,37 @@ fn recording() -> String {
          in\na row, then one in 10 ms; NotTraced says how many are missing. A session gets what happens while it lasts. Tools \
          for\nwhich the name is enough find the provider as `*lbfoext`. Nothing of this has been tried on Windows: the \
          simulated\nkernel decodes every event from the bytes that the driver passes.\n"
+    )
+}
+
+/// The records of a survey, from the driver's table.
+fn survey() -> String {
+    let form = |form: Form| match form {
+        Form::Number | Form::Half | Form::Byte => "number".to_owned(),
+        Form::Hex => "hexadecimal".to_owned(),
+        Form::Head => "header".to_owned(),
+        Form::Word(words) => words.join("|"),
+    };
+    let mut kinds = String::new();
+    for about in ABOUTS {
+        let mut line = String::new();
+        for &(name, of) in about.fields() {
+            let field = format!("{name}={}", form(of));
+            if line.len() + field.len() > 78 {
+                kinds += &format!("{line}\n");
+                line = " ".to_owned();
+            }
+            line += &format!("{}{field}", if line.is_empty() { "" } else { " " });
+        }
+        kinds += &format!("{line}\n");
+    }
+    format!(
+        "\n## The survey\n\nWith the setting `Survey` on, event 37 tells what Windows passes to the extension: one record \
+         in each, `#number name=value\n...`. The first name says what it is about (`teaming/src/event/survey.rs` \
+         describes each); a header is\ntype.revision.size. Numbers begin with 1 at each attachment and have no gap, \
+         unless records were lost: then\n`lost` says how many, in all. The last number is {LAST}. Requests that come before \
+         the first restart of the\nextension has read its settings are not recorded.\n\n```text\n{kinds}```\n\n\
+         `teamctl survey` reads what `collect.ps1 -Trace` saves of a session, and answers `ASSUMPTIONS.md` from it.\n"
     )
 }
 
