@@ -1,6 +1,6 @@
 <#
 .SYNOPSIS
-    Saves what teamctl show, events, doctor and convert read: the state of the extension, switches, teams and adapters.
+    Saves what teamctl show, events, doctor, convert and survey read: the state of the extension, switches, teams, adapters.
 
 .DESCRIPTION
     Asks each cmdlet once and writes one JSON file. Nothing on the host is changed, and no packet is looked at. The
@@ -10,8 +10,15 @@
 .PARAMETER Path
     The file; by default the name of the computer in the present folder.
 
+.PARAMETER Trace
+    What logman.exe recorded of the provider lbfoext, for teamctl survey. tracerpt.exe writes its events beside it, with
+    .xml behind the name.
+
 .EXAMPLE
     .\collect.ps1 -Path hv1.json
+
+.EXAMPLE
+    .\collect.ps1 -Path hv1.json -Trace C:\lbfoext.etl
 
 .NOTES
     Exit codes: 0 done, 1 failed. What a host does not have (LBFO, machines) is left out.
@@ -20,7 +27,8 @@
 #Requires -RunAsAdministrator
 [CmdletBinding()]
 param(
-    [string] $Path = "$env:COMPUTERNAME.json"
+    [string] $Path = "$env:COMPUTERNAME.json",
+    [string] $Trace
 )
 
 Set-StrictMode -Version Latest
@@ -61,6 +69,21 @@ function Get-Setting {
     $values
 }
 
+# The events of a trace session: the id and the fields of each, by name.
+function Get-TraceEvent($File) {
+    $null = & tracerpt.exe $File -o "$File.xml" -of XML -y
+    if ($LASTEXITCODE -ne 0) { throw "tracerpt.exe cannot read $File; exit code $LASTEXITCODE." }
+    $document = [xml](Get-Content -LiteralPath "$File.xml" -Raw)
+    foreach ($event in $document.DocumentElement.ChildNodes) {
+        $id = $event.SelectSingleNode('*[local-name()="System"]/*[local-name()="EventID"]')
+        $fields = [ordered]@{}
+        foreach ($data in $event.SelectNodes('*[local-name()="EventData"]/*[local-name()="Data"]')) {
+            $fields[$data.GetAttribute('Name')] = $data.InnerText
+        }
+        if ($id) { [ordered]@{ Id = [int]$id.InnerText; Fields = $fields } }
+    }
+}
+
 try {
     $processor = Get-CimInstance -ClassName Win32_Processor | Select-Object -First 1
     $switches = Get-Answer { Get-VMSwitch }
@@ -68,6 +91,8 @@ try {
     $machines = Get-Answer { Get-VM }
     $settings = $null
     if (Test-Path -LiteralPath $Parameters) { $settings = Get-Setting }
+    $traced = @()
+    if ($Trace) { $traced = @(Get-TraceEvent $Trace) }
     $collected = [ordered]@{
         Format = 1
         Collected = (Get-Date).ToString('o')
@@ -112,6 +137,7 @@ try {
         Settings = $settings
         Events = @(Get-WinEvent -FilterHashtable @{ LogName = 'System'; ProviderName = 'lbfoext' } -MaxEvents 1000 -ErrorAction SilentlyContinue |
             Select-Object -Property 'Id', 'Message', @{ Name = 'TimeCreated'; Expression = { $_.TimeCreated.ToString('o') } })
+        Trace = $traced
     }
     ConvertTo-Json -InputObject $collected -Depth 6 | Out-File -FilePath $Path -Encoding utf8
     Write-Host "Saved: $Path"

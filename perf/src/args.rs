@@ -79,6 +79,10 @@ pub enum Command {
     #[command(after_help = crate::doctor::EXAMPLES)]
     Doctor(crate::doctor::Doctor),
 
+    /// Answer what the product assumes about Windows from the survey of a host
+    #[command(after_help = crate::register::EXAMPLES)]
+    Survey(crate::register::Survey),
+
     /// Plan how a switch on an LBFO team or with embedded teaming (SET) becomes one on a switch team
     ///
     /// Prints each step with its command, what is lost, who is cut off and when, and the way back; or why there is no plan

@@ -7,6 +7,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use teaming::ids::AdapterId;
 use teaming::report::{LastEvent, drops, last_events, word_of};
 use teaming::status::MEMBER;
 
@@ -91,6 +92,9 @@ pub struct Host {
     /// Entries of the source `lbfoext` in the System event log, newest first.
     #[serde(deserialize_with = "list")]
     pub events: Vec<Event>,
+    /// Events of the trace session that -Trace names, in their order.
+    #[serde(deserialize_with = "list")]
+    pub trace: Vec<TraceEvent>,
 }
 
 #[derive(Deserialize, Default, Debug, Clone)]
@@ -291,6 +295,14 @@ pub struct Event {
     pub message: String,
 }
 
+/// An event of a trace session, with its fields by name.
+#[derive(Deserialize, Default, Debug, Clone)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct TraceEvent {
+    pub id: u16,
+    fields: BTreeMap<String, Value>,
+}
+
 /// ConvertTo-Json writes a list of one as that one, and an empty one as null.
 fn list<'de, D: Deserializer<'de>, T: serde::de::DeserializeOwned>(from: D) -> Result<Vec<T>, D::Error> {
     let all = match Value::deserialize(from)? {
@@ -336,6 +348,34 @@ impl Host {
         };
         self.switches.iter().filter(enabled)
     }
+}
+
+impl TraceEvent {
+    #[cfg(test)]
+    pub fn new(id: u16, fields: &[(&str, &str)]) -> Self {
+        let field = |(name, value): &(&str, &str)| ((*name).to_owned(), Value::from(*value));
+        Self { id, fields: fields.iter().map(field).collect() }
+    }
+
+    /// The fields as text; tracerpt.exe pads numbers.
+    pub fn texts(&self) -> BTreeMap<String, String> {
+        let text = |value: &Value| match value {
+            Value::String(text) => text.trim().to_owned(),
+            other => other.to_string(),
+        };
+        self.fields.iter().map(|(name, value)| (name.clone(), text(value))).collect()
+    }
+}
+
+/// The digest under which a survey names an adapter, of its GUID as text in braces or without.
+pub fn digest(guid: &str) -> Option<u32> {
+    let digits: String = guid.chars().filter(char::is_ascii_hexdigit).collect::<String>().to_uppercase();
+    let parts =
+        [digits.get(..8)?, digits.get(8..12)?, digits.get(12..16)?, digits.get(16..20)?, digits.get(20..)?];
+    let text: Vec<u16> = format!("{{{}}}", parts.join("-")).encode_utf16().collect();
+    let mut crc = flate2::Crc::new();
+    crc.update(&AdapterId::parse(&text)?.get());
+    Some(crc.sum())
 }
 
 /// The halves of a GUID as the status has them.

@@ -21,6 +21,7 @@ mod print;
 mod print_machines;
 mod print_queues;
 mod queues;
+mod register;
 mod replay;
 mod report;
 mod rules;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         Command::Show(arguments) => show::run(&arguments),
         Command::Events(arguments) => show::events(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Survey(arguments) => register::run(&arguments),
         Command::Convert(arguments) => convert::run(&arguments),
         Command::Settings(arguments) => settings::run(&arguments),
         Command::Completions { shell } => {

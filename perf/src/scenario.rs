@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use vswitch::Violation;
 use vswitch::image::Image;
+use vswitch::machine::registry::Value;
 use vswitch::scenario::EXTERNAL_PORT;
 use vswitch::scenario::outcome::Outcome;
 use vswitch::scenario::suite::{self, CASES, Case};
@@ -41,7 +42,7 @@ pub struct Scenario {
     pub name: Option<String>,
 
     /// List the scenarios
-    #[arg(long, conflicts_with_all = ["name", "seed", "fault", "detach_at", "image", "log", "save_host"])]
+    #[arg(long, conflicts_with_all = ["name", "seed", "fault", "detach_at", "image", "log", "save_host", "survey"])]
     pub list: bool,
 
     /// Seed of everything that chance decides in the simulated switch [default: 1]
@@ -63,6 +64,10 @@ pub struct Scenario {
     /// Write what collect.ps1 would save of the host after the last step: for teamctl show, events and doctor
     #[arg(long, value_name = "HOST.json")]
     pub save_host: Option<PathBuf>,
+
+    /// Turn the setting Survey on: for --save-host and teamctl survey
+    #[arg(long)]
+    pub survey: bool,
 
     /// Print the log first: every call with its arguments
     #[arg(long)]
@@ -146,6 +151,9 @@ pub fn run(arguments: &Scenario) -> anyhow::Result<bool> {
         config.point = arguments.detach_at;
         config.keep_log = arguments.log;
     });
+    if arguments.survey {
+        plan = plan.setting("Survey", Value::Dword(1));
+    }
     if let Some(image) = &image {
         plan = plan.driver(image.entry());
     }
@@ -371,6 +379,7 @@ mod tests {
             detach_at: None,
             image: None,
             save_host: None,
+            survey: false,
             log: false,
             json: false,
         };

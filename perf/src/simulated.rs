@@ -12,6 +12,7 @@ use teaming::event::catalog::{self, KINDS};
 use teaming::ids::AdapterId;
 use teaming::settings::SETTINGS;
 use vswitch::adapter::identity::instance_id;
+use vswitch::machine::etw::{Field, TraceEvent};
 use vswitch::machine::registry::{self, SERVICES};
 use vswitch::scenario::{EXTERNAL_PORT, Net};
 use vswitch::switch::control::features::{Feature, declared};
@@ -81,7 +82,7 @@ pub fn description(net: &Net) -> Value {
         "SwitchTeamMembers": members, "LbfoTeams": [], "LbfoTeamMembers": [], "LbfoTeamNics": [], "EmbeddedTeams": [],
         "Adapters": adapters, "Vmq": [], "VmAdapters": vnics, "Machines": machines, "HostVlans": [], "HostAddresses": [],
         "HostGateways": [], "HostNameServers": [], "Rdma": [], "Sessions": [], "Settings": settings(net),
-        "Events": events(net),
+        "Events": events(net), "Trace": trace(net),
     })
 }
 
@@ -161,6 +162,25 @@ fn events(net: &Net) -> Vec<Value> {
         Some(json!({ "Id": entry.id(), "Message": message, "TimeCreated": iso(entry.at) }))
     });
     shown.collect()
+}
+
+/// What a trace session got, as tracerpt.exe prints its fields; of a host whose survey is on.
+fn trace(net: &Net) -> Vec<Value> {
+    let path = format!("{SERVICES}\\lbfoext\\Parameters");
+    if net.world().registry_value(&path, "Survey") != Some(registry::Value::Dword(1)) {
+        return Vec::new();
+    }
+    let text = |field: &Field| match field {
+        Field::Number(number) => number.to_string(),
+        Field::Status(number) | Field::Hex(number) => format!("{number:#x}"),
+        Field::Text(text) => text.clone(),
+    };
+    let event = |event: &TraceEvent| {
+        let fields: Map<String, Value> =
+            event.fields.iter().map(|(name, value)| (name.clone(), json!(text(value)))).collect();
+        json!({ "Id": event.id, "Fields": fields })
+    };
+    net.world().trace().iter().map(event).collect()
 }
 
 /// The virtual clock as a time, which begins with a year.

@@ -4,11 +4,12 @@
 use super::tidy::{root, text};
 use std::collections::BTreeSet;
 
-const FIELDS: [[&str; 2]; 5] = [
+const FIELDS: [[&str; 2]; 6] = [
     ["Assumed", "Assumed"],
     ["Rests on it", "Rests on it"],
     ["If false", "Either way"],
     ["Find out", "Find out"],
+    ["Survey", "Survey"],
     ["Shown by", "Shown by"],
 ];
 
@@ -82,7 +83,7 @@ fn every_assumption_names_files_that_are_there() {
 #[test]
 fn every_assumption_names_a_test_that_is_there() {
     for Row { id, fields } in rows() {
-        let words = quoted(&fields[4].1);
+        let words = quoted(&fields[5].1);
         let [test, file] = words[..] else { panic!("{id}: {words:?} is no test and its file") };
         let source = text(&root().join(file));
         assert!(has_test(&source, test), "{id}: {file} has no test {test}");
@@ -101,6 +102,22 @@ fn the_guide_names_every_assumption_in_the_order_of_the_register() {
     let wanted: Vec<String> =
         rows().iter().map(|row| format!("| {} | {} |", row.id, row.fields[0].1)).collect();
     assert_eq!(table, wanted);
+}
+
+/// `teamctl survey` has a line for each row, in the same order: code that answers it, or a mark that only a person can.
+#[test]
+fn every_assumption_is_answered_by_the_survey_or_marked_as_one_for_a_person() {
+    let source = text(&root().join("perf/src/register/mod.rs"));
+    let table = source.split_once("const ROWS").expect("the table").1.split_once("];").expect("its end").0;
+    let lines = table.lines().filter_map(|line| line.trim().strip_prefix("(\""));
+    let answered: Vec<(String, bool)> = lines
+        .map(|line| line.split_once("\", ").expect("an id and a way"))
+        .map(|(id, way)| (id.to_owned(), way.starts_with("Code(")))
+        .collect();
+    let wanted: Vec<(String, bool)> =
+        rows().into_iter().map(|row| (row.id, !row.fields[4].1.starts_with("Only a person can"))).collect();
+    assert_eq!(answered, wanted);
+    assert!(answered.iter().filter(|(_, by_code)| *by_code).count() >= 20);
 }
 
 /// Events that a row names are those of the list.
