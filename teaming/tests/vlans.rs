@@ -76,7 +76,7 @@ fn vlan(number: u16) -> Option<VlanId> {
 }
 
 fn carried(number: u16, in_bytes: bool) -> Carried {
-    Carried { vlan: vlan(number), in_bytes, service: None }
+    Carried { vlan: vlan(number), in_bytes, ..Carried::UNTAGGED }
 }
 
 /// Ports of every mode: access without and with a VLAN, isolated, community, promiscuous.
@@ -181,7 +181,8 @@ fn s5_and_s6_a_tag_on_a_trunk_counts_if_it_is_allowed_and_not_pruned() {
         assert_eq!(ports.enters(trunk, number, &[]), Ok(carried(number, false)));
         assert_eq!(ports.enters(trunk, 0, &[number | 0x6000]), Ok(carried(number, true)));
         // The out-of-band tag is the outer tag; a tag in the bytes is then payload.
-        assert_eq!(ports.enters(trunk, number, &[999]), Ok(carried(number, false)));
+        let around = Carried { inner: true, ..carried(number, false) };
+        assert_eq!(ports.enters(trunk, number, &[999]), Ok(around));
     }
     for number in [2, 11, 999] {
         assert_eq!(ports.enters(trunk, number, &[]), Err(DropReason::VlanNotAllowed));
@@ -343,7 +344,10 @@ fn s8_a_service_tag_is_payload_that_a_trunk_must_allow_as_a_vlan_too() {
             assert_eq!(enters(pruned, 0, 20), Err(DropReason::VlanNotAllowed));
             assert_eq!(enters(trunk, 0, 4095), Err(DropReason::BadTag));
             // Behind an out-of-band tag it is payload alone.
-            assert_eq!(enters(trunk, 20, 40), Ok(Carried { service: vlan(40), ..carried(20, false) }));
+            let around = Carried { inner: true, ..carried(20, false) };
+            for payload in [20, 40, 4095] {
+                assert_eq!(enters(trunk, 20, payload), Ok(around));
+            }
             assert_eq!(
                 enters(Vlans::EVERYTHING, 0, 40),
                 Ok(Carried { service: vlan(40), ..carried(0, false) })
@@ -381,6 +385,85 @@ fn d9_what_begins_with_a_service_tag_reaches_ports_that_allow_both_readings() {
         assert_eq!(ports.leaves(Vlans::EVERYTHING, frame, Vlans::EVERYTHING), Ok(own != 0));
         for (port, _) in plain {
             assert!(ports.leaves(Vlans::EVERYTHING, frame, port).is_err(), "{port:?}");
+        }
+    }
+}
+
+/// Tags in the bytes behind an out-of-band one (TPID and VLAN ID), and whether a VLAN could be read from them.
+const BEHIND: [(&[(u16, u16)], bool); 13] = [
+    (&[], false),
+    (&[(0x8100, 0)], false),
+    (&[(0x88a8, 0)], false),
+    (&[(0x9100, 0)], false),
+    (&[(0x8100, 8)], true),
+    (&[(0x88a8, 8)], true),
+    (&[(0x9100, 8)], true),
+    (&[(0x8100, 7)], true),
+    (&[(0x8100, 4095)], true),
+    (&[(0x88a8, 4095)], true),
+    (&[(0x8100, 0), (0x8100, 8)], true),
+    (&[(0x88a8, 0), (0x8100, 8)], true),
+    (&[(0x8100, 0), (0x88a8, 8)], true),
+];
+
+#[test]
+fn d10_a_tag_behind_that_of_the_vlan_is_shown_to_nobody_as_the_vlan_of_the_frame() {
+    let mut ports = Ports::new();
+    let mut trunks = Vec::new();
+    for native in [0, 7] {
+        for others in [&[7][..], &[7, 8]] {
+            trunks.push(ports.trunk(native, others, &[]));
+        }
+    }
+    let sender = ports.trunk(7, &[7], &[]);
+    let bare = [
+        Vlans::Access(vlan(7)),
+        ports.of(VlanProperty::Isolated { primary: 7, secondary: 17 }),
+        ports.of(VlanProperty::Community { primary: 7, secondary: 18 }),
+        ports.of(VlanProperty::Community { primary: 70, secondary: 7 }),
+        ports.promiscuous(7, &[17, 18]),
+        ports.promiscuous(70, &[7]),
+    ];
+    for (tags, inner) in BEHIND {
+        let mut bytes = vec![2; 12];
+        for (tpid, control) in tags {
+            bytes.extend([tpid.to_be_bytes(), control.to_be_bytes()].concat());
+        }
+        bytes.extend([[8, 0], [0, 0]].concat());
+        let headers = frame::parse(&bytes);
+        for from in [sender, Vlans::EVERYTHING] {
+            let frame = classify(from, 7, &headers, &ports.sets).unwrap();
+            assert_eq!(frame, Carried { inner, ..carried(7, false) }, "{tags:x?}");
+            for to in &trunks {
+                let native = matches!(to, Vlans::Trunk { native, .. } if *native == vlan(7));
+                assert_eq!(ports.leaves(from, frame, *to), Ok(!native || inner), "{tags:x?} to {to:?}");
+            }
+            assert_eq!(ports.leaves(from, frame, Vlans::EVERYTHING), Ok(true));
+            let expected = if inner { Err(DropReason::TagInBytes) } else { Ok(false) };
+            for to in bare {
+                assert_eq!(ports.leaves(from, frame, to), expected, "{tags:x?} to {to:?}");
+            }
+            // Where its own VLAN is not, it is not either.
+            for to in [Vlans::Access(vlan(8)), Vlans::Access(None), ports.trunk(0, &[8], &[])] {
+                assert_eq!(ports.leaves(from, frame, to), Err(DropReason::VlanMismatch));
+            }
+        }
+    }
+}
+
+#[test]
+fn d10_what_is_missing_of_a_cut_tag_behind_that_of_the_vlan_reads_as_zeros() {
+    let mut ports = Ports::new();
+    let trunk = ports.trunk(7, &[8], &[]);
+    for tpid in [[0x81, 0], [0x88, 0xA8], [0x91, 0]] {
+        for (control, first) in [([0x01, 0x00], 15), ([0x00, 0x08], 16)] {
+            let bytes = [&[2; 12][..], &tpid, &control, &[8, 0]].concat();
+            for length in 14..=bytes.len() {
+                let frame = classify(trunk, 7, &frame::parse(&bytes[..length]), &ports.sets).unwrap();
+                assert_eq!(frame.inner, length >= first, "{tpid:x?}, {length}");
+                let expected = if frame.inner { Err(DropReason::TagInBytes) } else { Ok(false) };
+                assert_eq!(ports.leaves(trunk, frame, Vlans::Access(vlan(7))), expected);
+            }
         }
     }
 }

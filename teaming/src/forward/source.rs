@@ -44,6 +44,8 @@ bitflags::bitflags! {
         const OWN_LIST = 1 << 26;
         /// The virtual subnet is in the out-of-band data, for the component below that encapsulates the frame.
         const SUBNET_TOLD = 1 << 27;
+        /// The bytes begin with another tag than that of the VLAN.
+        const INNER = 1 << 28;
     }
 }
 
@@ -85,6 +87,7 @@ impl FrameTag {
         tags.set(Tags::WRITTEN, writes_tag);
         tags.set(Tags::OWN_LIST, own_list);
         tags.set(Tags::SUBNET_TOLD, subnet_told);
+        tags.set(Tags::INNER, carried.inner);
         Self { key: 0, subnet, tags }.keyed(from)
     }
 
@@ -93,6 +96,7 @@ impl FrameTag {
             vlan: VlanId::new(self.tags.vlan()),
             in_bytes: self.tags.contains(Tags::IN_BYTES),
             service: VlanId::new(self.tags.service()),
+            inner: self.tags.contains(Tags::INNER),
         }
     }
 
@@ -116,7 +120,8 @@ impl FrameTag {
 
     /// With the key of its VLAN and virtual subnet, for a source without one.
     pub(crate) fn keyed(self, from: Vlans) -> Self {
-        let compared = self.tags.intersects(Tags::IN_BYTES | Tags::SERVICE) || from.is_private();
+        let compared =
+            self.tags.intersects(Tags::IN_BYTES | Tags::SERVICE | Tags::INNER) || from.is_private();
         Self { key: if compared { 0 } else { policy::key(self.tags.vlan(), self.subnet) }, ..self }
     }
 

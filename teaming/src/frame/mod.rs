@@ -252,10 +252,10 @@ impl Headers {
         self.cut
     }
 
-    /// The VLAN ID of an outermost service tag that is cut: what is missing of it reads as 0, as after padding (IEEE 802.3,
+    /// The VLAN ID of an outermost tag that is cut: what is missing of it reads as 0, as after padding (IEEE 802.3,
     /// 3.2.8). 0 for any other frame.
-    pub const fn cut_service(&self) -> u16 {
-        if self.cut && self.service && self.tags == 0 { self.tci & 0x0fff } else { 0 }
+    pub const fn cut_vlan(&self) -> u16 {
+        if self.cut && self.tags == 0 { self.tci & 0x0fff } else { 0 }
     }
 
     pub const fn tags(&self) -> u8 {

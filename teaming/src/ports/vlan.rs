@@ -1,6 +1,6 @@
 //! VLAN rules of ports: the VLAN of a frame, and the ports that it may reach.
 //!
-//! Called by `forward` with the policies that `ports` keeps. The functions follow the rows S1 to S8 and D1 to D9 of
+//! Called by `forward` with the policies that `ports` keeps. The functions follow the rows S1 to S8 and D1 to D10 of
 //! the table in `src/ARCHITECTURE.md`. Where the documentation leaves a case open, the row takes the reading under
 //! which no frame can change its VLAN.
 
@@ -157,10 +157,13 @@ pub struct Carried {
     /// The VLAN of a service tag at the beginning of the frame's bytes: payload for 802.1Q equipment, and the VLAN for
     /// equipment that reads such tags.
     pub service: Option<VlanId>,
+    /// The VLAN is in the out-of-band tag, and the bytes begin with another tag. Whoever gets the frame without the
+    /// former takes the latter for its VLAN (row D10).
+    pub inner: bool,
 }
 
 impl Carried {
-    pub const UNTAGGED: Self = Self { vlan: None, in_bytes: false, service: None };
+    pub const UNTAGGED: Self = Self { vlan: None, in_bytes: false, service: None, inner: false };
 }
 
 /// How an admitted frame is delivered to a destination.
@@ -171,14 +174,6 @@ pub struct Admitted {
     pub tagged: bool,
 }
 
-/// The tag of a frame from its source port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Tags {
-    None,
-    OutOfBand(VlanId),
-    InBytes(VlanId),
-}
-
 /// Rows S1 to S8: the VLAN of a frame from a port with the mode `source`. `tag_vlan` is the VLAN ID of its out-of-band
 /// tag, 0 without one.
 pub fn classify(
@@ -187,58 +182,54 @@ pub fn classify(
     headers: &Headers,
     sets: &[VlanSet],
 ) -> Result<Carried, DropReason> {
-    let (tags, service) = tags(tag_vlan, headers).ok_or(DropReason::BadTag)?;
-    let frame = match tags {
-        Tags::None => Carried { vlan: source.own(), in_bytes: false, service },
-        Tags::OutOfBand(vlan) => Carried { vlan: Some(vlan), in_bytes: false, service },
-        Tags::InBytes(vlan) => Carried { vlan: Some(vlan), in_bytes: true, service },
-    };
-    // Behind an out-of-band tag it is payload for everybody.
-    let read = service.filter(|_| tag_vlan == 0);
+    let said = tags(tag_vlan, headers).ok_or(DropReason::BadTag)?;
+    let untagged = said.vlan.is_none();
+    let frame = if untagged { Carried { vlan: source.own(), ..said } } else { said };
     match source {
         Vlans::Trunk { allowed, .. }
-            if has(sets, allowed, frame.vlan) && (read.is_none() || has(sets, allowed, read)) =>
+            if has(sets, allowed, frame.vlan)
+                && (frame.service.is_none() || has(sets, allowed, frame.service)) =>
         {
             Ok(frame)
         }
         Vlans::Trunk { .. } => Err(DropReason::VlanNotAllowed),
-        _ if frame.vlan == source.own() && !frame.in_bytes && tag_vlan == 0 && read.is_none() => Ok(frame),
+        _ if untagged && frame.service.is_none() => Ok(frame),
         Vlans::Access(_) | Vlans::Isolated { .. } | Vlans::Community { .. } | Vlans::Promiscuous { .. } => {
             Err(DropReason::TaggedFrame)
         }
     }
 }
 
-/// The outermost tag, and the VLAN of the service tag at the beginning of the bytes. `None` for an invalid one: without a
-/// length or type behind it (IEEE 802.3, 3.1.1), a reserved VLAN ID, or after a priority tag.
-fn tags(tag_vlan: u16, headers: &Headers) -> Option<(Tags, Option<VlanId>)> {
-    // A tag behind one that says the VLAN is payload, complete or not.
-    if headers.tag_is_cut() && headers.tag_vlan() == 0 && tag_vlan == 0 {
-        return None;
+/// What the tags of a frame say. `None` for an invalid one: a reserved VLAN ID, or, without an out-of-band VLAN, a tag
+/// without a length or type behind it (IEEE 802.3, 3.1.1), or after a priority tag.
+fn tags(tag_vlan: u16, headers: &Headers) -> Option<Carried> {
+    if tag_vlan != 0 {
+        let vlan = VlanId::new(tag_vlan)?;
+        return Some(Carried { vlan: Some(vlan), inner: begins_with_vlan(headers), ..Carried::UNTAGGED });
     }
-    let in_bytes = match (headers.tags(), headers.tag_vlan()) {
-        (0, _) | (1, 0) => Some(None),
+    match (headers.tags(), headers.tag_vlan()) {
         // A switch that removes the priority tag would forward the frame in the VLAN of the next tag.
-        (_, 0) => None,
-        (_, vlan) => VlanId::new(vlan).map(Some),
-    };
-    let service = headers.is_service_tagged();
-    match (tag_vlan, in_bytes) {
-        (0, None) => None,
-        (0, Some(vlan)) if service => Some((Tags::None, vlan)),
-        (0, Some(vlan)) => Some((vlan.map_or(Tags::None, Tags::InBytes), None)),
-        (_, in_bytes) => {
-            let service = match headers.cut_service() {
-                0 if service => in_bytes?,
-                0 => None,
-                cut => Some(VlanId::new(cut)?),
-            };
-            VlanId::new(tag_vlan).map(|vlan| (Tags::OutOfBand(vlan), service))
+        (_, 0) if headers.tags() > 1 || headers.tag_is_cut() => None,
+        (_, 0) => Some(Carried::UNTAGGED),
+        (_, vlan) if headers.is_service_tagged() => {
+            Some(Carried { service: Some(VlanId::new(vlan)?), ..Carried::UNTAGGED })
         }
+        // A tag behind it is payload, complete or not.
+        (_, vlan) => Some(Carried { vlan: Some(VlanId::new(vlan)?), in_bytes: true, ..Carried::UNTAGGED }),
     }
 }
 
-/// Rows D1 to D9: whether a port with the mode `destination` may receive a frame from a port with the mode `source`,
+/// Whether the bytes, taken for a whole frame, begin with a tag from which a VLAN could be read: any but one priority tag
+/// alone.
+fn begins_with_vlan(headers: &Headers) -> bool {
+    match headers.tags() {
+        0 => headers.cut_vlan() != 0,
+        1 => headers.tag_vlan() != 0 || headers.tag_is_cut(),
+        _ => true,
+    }
+}
+
+/// Rows D1 to D10: whether a port with the mode `destination` may receive a frame from a port with the mode `source`,
 /// and whether with its tag.
 pub fn admit(
     source: Vlans,
@@ -262,6 +253,11 @@ pub fn admit(
     if !member {
         let private = source.is_private() && destination.is_private();
         return Err(if private { DropReason::PrivateVlan } else { DropReason::VlanMismatch });
+    }
+    // D10: it keeps the tag around the one in its bytes, also in the native VLAN.
+    if frame.inner {
+        let keeps = matches!(destination, Vlans::Trunk { .. });
+        return if keeps { Ok(Admitted { tagged: true }) } else { Err(DropReason::TagInBytes) };
     }
     match (tagged, frame.service, destination) {
         (true, ..) | (_, None, _) => Ok(Admitted { tagged }),

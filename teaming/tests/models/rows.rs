@@ -54,6 +54,8 @@ pub struct Inside {
     pub vlan: u16,
     /// The VLAN is in a tag in the bytes, which comes off for a destination without VLAN tags (D7).
     pub in_bytes: bool,
+    /// Behind the out-of-band tag is another one, which must not be shown as the frame's own (D10).
+    inner: bool,
     subnet: u32,
     /// The VLAN is neither in the out-of-band tag nor in the bytes, so the driver must write it for the extensions
     /// below.
@@ -163,7 +165,8 @@ impl From {
             (own, told) if own == told => own,
             _ => return None,
         };
-        Some(Inside { vlan, in_bytes, subnet, untold: vlan != 0 && said == 0 })
+        let inner = form.tag_vlan != 0 && (first.is_some_and(|vlan| vlan != 0) || form.tags.len() > 1);
+        Some(Inside { vlan, in_bytes, inner, subnet, untold: vlan != 0 && said == 0 })
     }
 
     fn sends_privately(&self) -> bool {
@@ -181,11 +184,11 @@ impl From {
         }
     }
 
-    /// Rows D1 to D7: `None` if a port in this mode does not admit the frame, otherwise whether it is delivered with
+    /// Rows D1 to D7 and D10: `None` if a port in this mode does not admit the frame, otherwise whether it is delivered with
     /// its tag.
     fn admits(&self, inside: &Inside, to: &Mode, outside: bool) -> Option<bool> {
         let vlan = inside.vlan;
-        Some(match to {
+        let tagged = match to {
             unsaid if outside && unsaid.is_unsaid() => vlan != 0,
             Mode::Nothing | Mode::Access(_) => {
                 let own = if let Mode::Access(own) = to { *own } else { 0 };
@@ -197,7 +200,9 @@ impl From {
             Mode::Promiscuous(primary, secondaries) => {
                 (vlan == *primary || vlan != 0 && secondaries.contains(&vlan)).then_some(false)?
             }
-        })
+        };
+        let keeps = matches!(to, Mode::Trunk { .. }) || outside && to.is_unsaid();
+        if inside.inner { keeps.then_some(true) } else { Some(tagged) }
     }
 
     /// The preserve bits of a vNIC's copy; `None` if it gets none.
