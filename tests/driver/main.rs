@@ -14,6 +14,7 @@ mod faults;
 mod forwarding;
 mod gate;
 mod image;
+mod inner_tags;
 mod lifecycle;
 mod link_poll;
 mod malformed;

@@ -34,16 +34,13 @@ pub enum Cause {
 /// What the documentation leaves open.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Freedom {
-    /// A tag inside a tag.
-    DoubleTagged,
     /// VLAN id 4095.
     ReservedVlan,
     /// A priority tag in the bytes of a frame from a port that knows no tags: it cannot be taken off.
     PriorityInBytes,
     /// The native VLAN of a trunk is not in its list.
     NativeNotListed,
-    /// In the native VLAN of the trunk it should leave on, and tagged in its bytes with another, or by a service tag: to go
-    /// untagged would show that one.
+    /// In the native VLAN of the trunk it should leave on, and tagged by a service tag: to go untagged would show that one.
     NativeInBytes,
     /// An ordinary port in a VLAN that private ports use.
     OrdinaryPortInPrivateVlan,

@@ -21,6 +21,10 @@
 //! alone, and a VLAN for equipment that reads it. Where it is the outermost tag, a frame may be only where both readings
 //! allow it: so a port without tags neither sends nor gets one, and a trunk only in VLANs that it carries.
 //!
+//! Of several tags the outermost says the VLAN (IEEE 802.1Q, 9.6: an inner one is the client's data). Whoever gets the frame
+//! without the outermost reads the next one, and would take it for a frame of that VLAN. So a trunk gets it with the outer
+//! tag, in its native VLAN too, and a port without tags does not get it.
+//!
 //! Pages: ns-ntddndis-_ndis_switch_port_property_vlan.md, ne-ntddndis-_ndis_switch_port_pvlan_mode.md,
 //! ns-ndis-_ndis_switch_port_destination.md. What they leave open is a `Freedom`.
 
@@ -43,9 +47,10 @@ pub struct Tags {
     pub inside: Option<Tag>,
     /// A service tag at the beginning of its bytes.
     pub service: Option<Tag>,
-    /// What lies in the bytes behind a tag: another one, or a service tag.
+    /// What lies in the bytes behind a tag: another one of either kind.
     pub second: Option<Tag>,
-    pub second_service: Option<Tag>,
+    /// Without the tag that says its VLAN the frame would begin with another that says one.
+    pub hidden: bool,
 }
 
 /// The bytes of a frame without the 802.1Q tag with which they begin; `None` if they do not.
@@ -92,8 +97,21 @@ impl Tags {
             }
         };
         let (inside, service) = at(12);
-        let (second, second_service) = if inside.is_some() { at(16) } else { (None, None) };
-        Self { out_of_band: out_of_band(word), inside, service, second, second_service }
+        let next = |start| at(start).0.or(at(start).1);
+        let second = inside.or(service).and_then(|_| next(16));
+        let out_of_band = out_of_band(word);
+        let beside = out_of_band.is_some_and(|tag| tag.vid != 0);
+        let said_inside = inside.is_some_and(|tag| tag.vid != 0);
+        let hidden = match (beside, said_inside) {
+            (true, _) => Some(12),
+            (false, true) => Some(16),
+            (false, false) => None,
+        }
+        .is_some_and(|start| {
+            // A priority tag says none, but whatever comes after it would.
+            next(start).is_some_and(|tag| tag.vid != 0 || next(start + 4).is_some())
+        });
+        Self { out_of_band, inside, service, second, hidden }
     }
 
     /// The VLAN of a service tag that is the outermost tag.
@@ -106,11 +124,11 @@ impl Tags {
         (self.out_of_band.map_or(0, |t| t.vid), self.inside.map_or(0, |t| t.vid))
     }
 
-    /// The outermost VLAN id, and whether another one lies inside.
-    fn outer(self) -> (u16, bool) {
+    /// The outermost VLAN id.
+    fn outer(self) -> u16 {
         match self.vids() {
-            (0, inside) => (inside, false),
-            (out_of_band, inside) => (out_of_band, inside != 0),
+            (0, inside) => inside,
+            (out_of_band, _) => out_of_band,
         }
     }
 }
@@ -145,16 +163,14 @@ fn said(port: &Port) -> Option<&Vlan> {
 
 /// The VLAN of a frame that comes from a port.
 pub fn enter(port: &Port, tags: Tags) -> Result<Inside, Cause> {
-    let (vid, double) = tags.outer();
-    let mut freedom = (double || tags.second.is_some()).then_some(Freedom::DoubleTagged);
-    if vid == 0xFFF || tags.service.is_some_and(|tag| tag.vid == 0xFFF) {
-        freedom = Some(Freedom::ReservedVlan);
-    }
-    let first = tags.inside.or(tags.service);
-    if first.is_some_and(|t| t.vid == 0) && port.kind != NicKind::External {
+    let vid = tags.outer();
+    let service = tags.service();
+    let mut freedom = (vid == 0xFFF || service == Some(0xFFF)).then_some(Freedom::ReservedVlan);
+    let beside = tags.out_of_band.is_some_and(|tag| tag.vid != 0);
+    let first = tags.inside.or(tags.service).filter(|_| !beside);
+    if first.is_some_and(|t| t.vid == 0) && (port.kind != NicKind::External || tags.second.is_some()) {
         freedom = freedom.or(Some(Freedom::PriorityInBytes));
     }
-    let service = tags.service();
     let plain = |own: u16, private| {
         if vid == 0 && service.is_none() {
             Ok(Inside { vid: own, private, freedom })
@@ -216,31 +232,24 @@ pub fn leave(port: &Port, frame: Inside, tags: Tags) -> Reach {
     };
     let bare = matches!(said(port), None | Some(Vlan::Access(_) | Vlan::Private(_)))
         && port.kind != NicKind::External;
-    let (out_of_band, inside) = tags.vids();
-    let native = match said(port) {
-        Some(Vlan::Trunk { native, .. }) => Some(*native),
-        _ => None,
-    };
-    match by_vlan.and(by_service(port, frame, tags, bare)) {
-        // Without the tag around it the one in its bytes would be read.
-        Reach::Must if native == Some(frame.vid) && inside != 0 && out_of_band != 0 => {
-            Reach::May(Freedom::NativeInBytes)
-        }
-        other => other,
-    }
+    by_vlan.and(by_service(port, frame, tags, bare)).and(by_hidden(tags, bare))
+}
+
+/// The next tag must not be read for the VLAN of the frame.
+fn by_hidden(tags: Tags, bare: bool) -> Reach {
+    if tags.hidden && bare { Reach::No(Cause::Vlan) } else { Reach::Must }
 }
 
 /// The same for equipment at the far end that reads service tags: on a trunk one is the outermost tag only where the frame
 /// has no other, in the native VLAN.
 fn by_service(port: &Port, frame: Inside, tags: Tags, bare: bool) -> Reach {
-    let service = tags.service.or(tags.second_service).map(|tag| tag.vid).filter(|vid| *vid != 0);
-    let Some(service) = service else { return Reach::Must };
+    let Some(service) = tags.service() else { return Reach::Must };
     match said(port) {
         _ if bare => Reach::No(Cause::Vlan),
         None => Reach::Must,
         Some(Vlan::Trunk { native, .. }) if *native != frame.vid => Reach::Must,
         Some(trunk @ Vlan::Trunk { .. }) => match on_trunk(trunk, service) {
-            // In the native VLAN, too, a tag may be put around it.
+            // A tag may be put around it.
             Reach::No(_) => Reach::May(Freedom::NativeInBytes),
             reach => reach,
         },
@@ -284,16 +293,18 @@ pub fn understood(
 ) -> Result<(), String> {
     let out_of_band = if preserved { now.out_of_band.map_or(0, |t| t.vid) } else { 0 };
     let inside = now.inside.map_or(0, |t| t.vid);
-    let was_double = before.second.is_some()
-        || before.out_of_band.is_some_and(|t| t.vid != 0) && before.inside.is_some_and(|t| t.vid != 0);
-    if out_of_band != 0 && inside != 0 && !was_double {
+    if out_of_band != 0 && inside != 0 && !before.hidden {
         return Err(format!("tagged twice, {out_of_band} around {inside}"));
+    }
+    // A priority tag may be in front of the next one.
+    if before.hidden && out_of_band == 0 && inside != frame.vid {
+        return Err(format!("in VLAN {} and shown by the tag behind its own", frame.vid));
     }
     let seen = if out_of_band != 0 { out_of_band } else { inside };
     let right = match said(port) {
         None if port.kind == NicKind::External => seen == frame.vid,
         Some(Vlan::Trunk { native, .. }) => seen == frame.vid || seen == 0 && *native == frame.vid,
-        _ => seen == 0 || was_double && out_of_band == 0,
+        _ => seen == 0,
     };
     if right { Ok(()) } else { Err(format!("in VLAN {} and shown as {seen}", frame.vid)) }
 }
@@ -369,7 +380,7 @@ mod tests {
         let external = Port::new(1, NicKind::External);
         let tag = |vid| Some(Tag { vid, priority: 0 });
         let alone = |vid| Tags { service: tag(vid), ..Tags::default() };
-        let around = |outer, vid| Tags { out_of_band: tag(outer), ..alone(vid) };
+        let around = |outer, vid| Tags { out_of_band: tag(outer), hidden: true, ..alone(vid) };
         assert_eq!(enter(&trunk, alone(5)).map(|frame| frame.vid), Ok(1));
         assert_eq!(enter(&trunk, alone(6)), Err(Cause::Pruned));
         assert_eq!(enter(&trunk, alone(7)), Err(Cause::Vlan));
@@ -381,7 +392,7 @@ mod tests {
         assert_eq!(leave(&access, in_5, around(5, 7)), Reach::No(Cause::Vlan));
         assert_eq!(leave(&trunk, in_5, around(5, 7)), Reach::Must);
         let native = enter(&external, around(1, 7)).unwrap();
-        assert_eq!(leave(&trunk, native, around(1, 7)), Reach::May(Freedom::NativeInBytes));
+        assert_eq!(leave(&trunk, native, around(1, 7)), Reach::Must);
         assert_eq!(leave(&port(None), outside, alone(7)), Reach::No(Cause::Vlan));
         assert_eq!(leave(&external, enter(&trunk, alone(5)).unwrap(), alone(5)), Reach::Must);
     }
@@ -418,8 +429,40 @@ mod tests {
         let entered = enter(&external, service).unwrap();
         assert_eq!(leave(&port(Some(Vlan::Access(5))), entered, service), Reach::No(Cause::Vlan));
         assert_eq!(leave(&trunk, entered, service), Reach::Must);
-        let double = Tags::of(&frame(&[0x81, 0, 0, 5, 0x81, 0, 0, 6]), 0);
-        assert_eq!(enter(&external, double).unwrap().freedom, Some(Freedom::DoubleTagged));
+    }
+
+    #[test]
+    fn a_frame_is_never_shown_by_the_tag_behind_its_own() {
+        let trunk = |native| port(Some(Vlan::Trunk { native, allowed: [5, 6].into(), pruned: [].into() }));
+        let external = Port::new(1, NicKind::External);
+        let in_5 = word(Some(Tag { vid: 5, priority: 0 }));
+        for (inner, hidden) in [
+            (&[][..], false),
+            (&[0x81, 0, 0, 0], false),
+            (&[0x81, 0, 0, 6], true),
+            (&[0x88, 0xA8, 0, 6], true),
+            (&[0x91, 0, 0, 5], true),
+            (&[0x81, 0, 0, 0, 0x81, 0, 0, 6], true),
+            (&[0x88, 0xA8, 0, 0, 0x81, 0, 0, 6], true),
+        ] {
+            let behind = [&[2; 12][..], inner, &[8, 0, 1, 2, 3]].concat();
+            let whole = [&behind[..12], &[0x81, 0, 0, 5], &behind[12..]].concat();
+            let now = Tags::of(&behind, in_5);
+            for before in [now, Tags::of(&whole, 0)] {
+                assert_eq!(before.hidden, hidden, "{inner:x?}");
+                let frame = enter(&external, before).unwrap();
+                assert_eq!((frame.vid, frame.freedom), (5, None));
+                let bare = if hidden { Reach::No(Cause::Vlan) } else { Reach::Must };
+                assert_eq!(leave(&port(Some(Vlan::Access(5))), frame, before), bare, "{inner:x?}");
+                let private = Private::Isolated { primary: 5, secondary: 9 };
+                assert_eq!(leave(&port(Some(Vlan::Private(private))), frame, before), bare, "{inner:x?}");
+                for to in [trunk(0), trunk(5)] {
+                    assert_eq!(leave(&to, frame, before), Reach::Must, "{inner:x?}");
+                    assert_eq!(understood(&to, frame, before, now, true), Ok(()), "{inner:x?}");
+                }
+                assert_eq!(understood(&trunk(5), frame, before, now, false).is_ok(), !hidden, "{inner:x?}");
+            }
+        }
     }
 
     #[test]
