@@ -170,7 +170,7 @@ const ROWS: &[(&str, Tagged, &str, Option<u16>)] = &[
     ("external", Service(0x88A8, 7), "0000", None),
     ("external", Around(7, 7), "0001", None),
     ("external", Around(8, 7), "0001", None),
-    ("external", Around(8, 9), "0000", None),
+    ("external", Around(8, 9), "0001", None),
 ];
 
 fn trunk() -> Property {

@@ -20,8 +20,8 @@ impl Counts {
     /// If there are more names than slots.
     pub fn count(&mut self, name: &'static str) {
         let hash = (name.as_ptr() as usize as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let mut at = (hash >> 52) as usize;
-        for _ in 0..SLOTS {
+        let first = (hash >> 52) as usize;
+        for at in first..first + SLOTS {
             let slot = &mut self.0[at % SLOTS];
             if ptr::eq(slot.0, name) {
                 slot.1 += 1;
@@ -31,7 +31,6 @@ impl Counts {
                 *slot = (name, 1);
                 return;
             }
-            at += 1;
         }
         panic!("more than {SLOTS} names");
     }
