@@ -100,9 +100,9 @@ impl Tags {
         let next = |start| at(start).0.or(at(start).1);
         let second = inside.or(service).and_then(|_| next(16));
         let out_of_band = out_of_band(word);
-        let beside = out_of_band.is_some_and(|tag| tag.vid != 0);
+        let said_out_of_band = out_of_band.is_some_and(|tag| tag.vid != 0);
         let said_inside = inside.is_some_and(|tag| tag.vid != 0);
-        let hidden = match (beside, said_inside) {
+        let hidden = match (said_out_of_band, said_inside) {
             (true, _) => Some(12),
             (false, true) => Some(16),
             (false, false) => None,
@@ -166,8 +166,8 @@ pub fn enter(port: &Port, tags: Tags) -> Result<Inside, Cause> {
     let vid = tags.outer();
     let service = tags.service();
     let mut freedom = (vid == 0xFFF || service == Some(0xFFF)).then_some(Freedom::ReservedVlan);
-    let beside = tags.out_of_band.is_some_and(|tag| tag.vid != 0);
-    let first = tags.inside.or(tags.service).filter(|_| !beside);
+    let said_out_of_band = tags.out_of_band.is_some_and(|tag| tag.vid != 0);
+    let first = tags.inside.or(tags.service).filter(|_| !said_out_of_band);
     if first.is_some_and(|t| t.vid == 0) && (port.kind != NicKind::External || tags.second.is_some()) {
         freedom = freedom.or(Some(Freedom::PriorityInBytes));
     }
@@ -355,7 +355,7 @@ mod tests {
     #[test]
     fn a_frame_has_a_type_behind_the_tag_that_says_its_vlan_and_may_end_in_the_next_one() {
         const TAGS: [[u8; 2]; 3] = [[0x81, 0x00], [0x88, 0xA8], [0x91, 0x00]];
-        let beside = word(Some(Tag { vid: 5, priority: 0 }));
+        let out_of_band = word(Some(Tag { vid: 5, priority: 0 }));
         let priority = word(Some(Tag { vid: 0, priority: 5 }));
         for outer in TAGS {
             for inner in TAGS {
@@ -364,7 +364,7 @@ mod tests {
                     let [in_7, in_0] = [7, 0].map(|vid| of(vid)[..length].to_vec());
                     assert_eq!(is_frame(&in_7, 0), length >= 18, "{length}");
                     assert_eq!(is_frame(&in_7, priority), length >= 18, "{length}");
-                    assert_eq!(is_frame(&in_7, beside), length >= 14, "{length}");
+                    assert_eq!(is_frame(&in_7, out_of_band), length >= 14, "{length}");
                     assert_eq!(is_frame(&in_0, 0), length >= 22, "{length}");
                 }
             }
