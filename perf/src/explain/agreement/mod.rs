@@ -223,7 +223,7 @@ fn explanations_say_what_the_driver_does_with_frames_of_every_kind() {
 
 /// `LBFOEXT_EXPLAINED` is the number of frames.
 #[test]
-#[ignore = "takes minutes"]
+#[ignore = "takes minutes: bash .ci/run long"]
 fn explanations_say_what_the_driver_does_with_ten_million_frames() {
     let count = std::env::var("LBFOEXT_EXPLAINED").ok().and_then(|count| count.parse().ok());
     let seed = std::env::var("LBFOEXT_SEED").ok().and_then(|seed| seed.parse().ok());
