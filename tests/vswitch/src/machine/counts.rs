@@ -4,7 +4,8 @@
 use std::ptr;
 
 /// Several times the number of rules; one rule's name may lie at several addresses.
-const SLOTS: usize = 4_096;
+const SLOTS: usize = 1 << BITS;
+const BITS: u32 = 11;
 
 /// Counts by name, in a table with open addressing that never grows.
 pub struct Counts(Box<[(&'static str, u64)]>);
@@ -20,7 +21,7 @@ impl Counts {
     /// If there are more names than slots.
     pub fn count(&mut self, name: &'static str) {
         let hash = (name.as_ptr() as usize as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let first = (hash >> 52) as usize;
+        let first = (hash >> (u64::BITS - BITS)) as usize;
         for at in first..first + SLOTS {
             let slot = &mut self.0[at % SLOTS];
             if ptr::eq(slot.0, name) {
