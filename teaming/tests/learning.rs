@@ -357,3 +357,31 @@ fn a_thousand_ports_fit_into_their_memory() {
     assert_eq!(PortTableSizes::of_largest().bytes() - PortTableSizes::of(1000, 0).bytes(), 1024 * 1024);
     assert_eq!(size_of::<Learned>() * LEARNED, 64 * 1024);
 }
+
+#[test]
+fn that_a_frame_is_not_known_again_is_noted_with_its_address_alone() {
+    let table = LearnTable::<Heap>::new((0..LEARNED).map(|_| Learned::EMPTY).collect());
+    let vlan = VlanId::new(7);
+    // A processor may be behind the one that noted it, and a long time is not taken for that.
+    let [before, now, later] = [996, 1_000, 1_100].map(Ticks::from_ms);
+    let much_later = Ticks::from_ms(1_000 * 60 * 60 * 24 * 150);
+    table.note_unrecorded(STRAY, None, now);
+    table.learn(STRAY, None, 3, now);
+    table.learn(STRAY, vlan, 3, now);
+    assert_eq!(table.unrecorded(STRAY, None, now), None, "it was not known");
+    table.note_unrecorded(STRAY, None, now);
+    for position in [3, 4] {
+        table.learn(STRAY, None, position, now);
+        let ages = [before, now, later].map(|at| table.unrecorded(STRAY, None, at).map(Ticks::as_us));
+        assert_eq!(ages, [Some(0), Some(0), Some(100_000)]);
+    }
+    assert!(table.unrecorded(STRAY, None, much_later) > Some(AGE));
+    assert_eq!(table.unrecorded(STRAY, vlan, now), None);
+    // Another address takes its place, and it comes back.
+    for number in 0..60_000_u32 {
+        let [_, a, b, c] = number.to_be_bytes();
+        table.learn(MacAddr([2, 0xdd, 0, a, b, c]), None, 4, later);
+    }
+    table.learn(STRAY, None, 3, later);
+    assert_eq!(table.unrecorded(STRAY, None, later), None);
+}

@@ -1,7 +1,9 @@
 //! What comes in from outside, and where addresses are: named scenarios in every mode, and a storm in random networks.
 //!
-//! `RECEIVING_FRAMES` is the size of the storm (default 1,000,000 frames), `RECEIVING` the name of the only scenario to run.
+//! `RECEIVING_FRAMES` is the size of the storm (default 1,000,000 frames). With `--features teaming/few-credits` the table of
+//! credits has a thousandth of its size: then run the storm alone.
 
+use teaming::forward::credits::CREDIT_SLOTS;
 use vswitch::adapter::network::Treatment;
 use vswitch::adapter::physical_switch::Aggregation;
 use vswitch::scenario::guest::{BROADCAST, Flow, host_mac};
@@ -46,6 +48,9 @@ scenarios! {
     unicast_after_silence
     the_same_bytes_again
     nothing_returns
+    more_frames_than_any_table_holds_move_no_address
+    segments_that_return_move_no_address
+    more_frames_than_any_table_holds_hijack_no_address_outside
     a_probe_comes_back
     nested_machines
     padded_and_marked
@@ -83,6 +88,9 @@ fn a_million_random_frames_lose_no_news_and_bring_nothing_twice() {
         let (setting, layout) = drawn(&mut Draw::new(seed));
         let net = setting.plan(seed, VMS, layout).start();
         net.excuse_a_full_table();
+        if CREDIT_SLOTS < EACH / 10 {
+            net.excuse_a_small_table(CREDIT_SLOTS / 8);
+        }
         all.add(storm(&net, seed, EACH.min(frames)));
         net.finish().assert_clean();
         seed += 1;
@@ -90,7 +98,8 @@ fn a_million_random_frames_lose_no_news_and_bring_nothing_twice() {
     let (totals, residues) = (all.totals, all.residues);
     println!("{all:?}");
     assert!(residues.lost * 10_000 <= totals.arrivals, "gave way to what says the same: {all:?}");
-    assert!(residues.repeated * 10_000 <= totals.arrivals, "came twice: {all:?}");
+    let may_repeat = CREDIT_SLOTS < EACH / 10;
+    assert!(may_repeat || residues.repeated * 10_000 <= totals.arrivals, "came twice: {all:?}");
     assert_eq!(residues.changed, 0, "no team changes here: {all:?}");
 }
 

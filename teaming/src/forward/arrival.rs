@@ -8,7 +8,7 @@
 use core::num::NonZeroU64;
 
 use crate::Storage;
-use crate::forward::credits::{Arrival, Frame, Origin, Receipt, Source};
+use crate::forward::credits::{Arrival, Frame, LIFE, Origin, Receipt, Source};
 use crate::forward::drop_reason::DropReason;
 use crate::forward::source::{self, FrameTag, SourcePort};
 use crate::forward::trace::{Judgement, Trace};
@@ -18,7 +18,8 @@ use crate::ports::Port;
 
 /// Silence after which an address that was learned from a port moves outside with the first frame from there. A younger
 /// one needs unicast for a vNIC, which this host would not have sent, or two frames that differ: one may be this host's
-/// own that was not known again.
+/// own that was not known again. Of an address that has sent what left no credit, any number may be, until that would
+/// have expired.
 pub const SETTLED: Ticks = Ticks::from_ms(5_000);
 
 /// In the table of outside addresses: the address is outside.
@@ -152,12 +153,16 @@ impl<S: Storage> Forwarding<S> {
         let (Verdict::Uplink(member) | Verdict::Flood { uplink: Some(member) }) = decision.verdict else {
             return plain;
         };
-        let Some(digest) = digest else { return plain };
-        let frame = Frame { digest, others: MemberSet::ALL.without(member), now };
-        match self.credits.send(&frame, Source::port(source_port.nic.port.get())) {
-            Some(receipt) => Judged { credits: Some(Left { digest, receipt }), ..plain },
-            None => Judged { unrecorded: true, ..plain },
+        let left = digest.and_then(|digest| {
+            let frame = Frame { digest, others: MemberSet::ALL.without(member), now };
+            let receipt = self.credits.send(&frame, Source::port(source_port.nic.port.get()))?;
+            Some(Left { digest, receipt })
+        });
+        if left.is_none() {
+            let vlan = decision.sent.carried().vlan;
+            self.learned.note_unrecorded(decision.trace.from, vlan, now);
         }
+        Judged { credits: left, unrecorded: left.is_none() && digest.is_some(), ..plain }
     }
 
     fn judge_arrival(
@@ -173,7 +178,7 @@ impl<S: Storage> Forwarding<S> {
         if floods && !self.reaches_any(source_port, &self.audience(&decision), 0) {
             return dropped(DropReason::NoDestination);
         }
-        let mut judged = Judged::plain(decision);
+        let (mut judged, mut marked) = (Judged::plain(decision), true);
         if let Some(digest) = digest {
             let member = MemberIndex::from_nic(source_port.nic.index).filter(|_| self.judges());
             // Also for members that are not live: one whose link has just come up receives already.
@@ -186,15 +191,16 @@ impl<S: Storage> Forwarding<S> {
                 Some(Arrival::Unrecorded) => judged.unrecorded = true,
                 Some(Arrival::News(Some(receipt))) => judged.credits = Some(Left { digest, receipt }),
                 Some(Arrival::News(None)) | None => {
-                    if self.ports.searches() {
-                        self.credits.mark(&frame);
-                    }
+                    marked = !self.ports.searches() || self.credits.mark(&frame);
                 }
             }
         }
         let vlan = decision.sent.carried().vlan;
         if self.ports.searches() {
             self.hear(from, vlan, digest, to_vnic, now);
+            if judged.unrecorded || !marked {
+                self.outside.note_unrecorded(from, vlan, now);
+            }
         }
         let owner = self.owner(from, vlan, now);
         match decision.verdict {
@@ -246,6 +252,9 @@ impl<S: Storage> Forwarding<S> {
         }
         let young = self.learned.seen(from, vlan, now).is_some_and(|(_, age)| age < SETTLED);
         if young && self.judges() && !to_vnic {
+            if is_recent(self.learned.unrecorded(from, vlan, now)) {
+                return;
+            }
             let part = digest.map_or(0, |digest| digest.get() % DIGESTS);
             let sign = usize::try_from(part).unwrap_or(0).saturating_add(HEARD_ONCE);
             let earlier = self.outside.seen(from, vlan, now).filter(|(_, age)| *age < SETTLED);
@@ -269,13 +278,23 @@ impl<S: Storage> Forwarding<S> {
         {
             return;
         }
+        let outside = self.outside.find(mac, vlan, packet.now);
+        if outside == Some(CONFIRMED) && is_recent(self.outside.unrecorded(mac, vlan, packet.now)) {
+            // What came from there, and cannot be told from what the port says.
+            return;
+        }
         self.learned.learn(mac, vlan, position, packet.now);
-        match self.outside.find(mac, vlan, packet.now) {
+        match outside {
             Some(CONFIRMED) => self.outside.learn(mac, vlan, CONTESTED, packet.now),
             Some(_) => self.outside.remove(mac, vlan),
             None => {}
         }
     }
+}
+
+/// Whether what left no credit so long ago may come once more.
+fn is_recent(age: Option<Ticks>) -> bool {
+    age.is_some_and(|age| age.get() <= LIFE.get())
 }
 
 fn destination_of(window: &[u8]) -> MacAddr {

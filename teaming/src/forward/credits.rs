@@ -27,7 +27,7 @@ use crate::ids::{MEMBERS, MemberIndex, MemberSet, Ticks};
 /// Slots that share a set.
 pub const WAYS: usize = 8;
 /// Slots of the table: 32,000 frames for many in a second, 128 KiB.
-pub const CREDIT_SLOTS: usize = WAYS << 10;
+pub const CREDIT_SLOTS: usize = if cfg!(feature = "few-credits") { WAYS } else { WAYS << 10 };
 /// Time after which a credit expires.
 pub const LIFE: Ticks = Ticks::from_ms(250);
 /// Sources with quotas of their own; ports with equal numbers modulo this share one.
@@ -337,17 +337,20 @@ impl<S: Storage> CreditTable<S> {
     }
 
     /// Records a frame from outside that no other member can receive: what comes from outside teaches nothing about a
-    /// port that sends it back.
-    pub fn mark(&self, frame: &Frame) {
+    /// port that sends it back. Whether there was room.
+    pub fn mark(&self, frame: &Frame) -> bool {
         let set = self.set(frame.digest);
-        if came_from_outside(set, frame.digest, frame.now) || !self.may_spend(Source::OUTSIDE, frame.now) {
-            return;
+        if came_from_outside(set, frame.digest, frame.now) {
+            return true;
         }
-        if let Search::Free(Some(free)) = search(set, frame, None)
+        if self.may_spend(Source::OUTSIDE, frame.now)
+            && let Search::Free(Some(free)) = search(set, frame, None)
             && claim(set, free, frame, Origin::External).is_some()
         {
             self.spend(Source::OUTSIDE, frame.now);
+            return true;
         }
+        false
     }
 
     pub fn send(&self, frame: &Frame, from: Source) -> Option<Receipt> {

@@ -31,6 +31,8 @@ pub const POSITIONS_MAX: usize = (1 << POSITION_BITS) - 1;
 pub struct Learned {
     word: AtomicU64,
     last_seen: AtomicU32,
+    /// See `note_unrecorded`; 0 for never.
+    unrecorded: AtomicU32,
 }
 
 const _: () = assert!(core::mem::size_of::<Learned>() == 16);
@@ -40,7 +42,8 @@ impl Learned {
         clippy::declare_interior_mutable_const,
         reason = "storage is filled with it, element by element"
     )]
-    pub const EMPTY: Self = Self { word: AtomicU64::new(0), last_seen: AtomicU32::new(0) };
+    pub const EMPTY: Self =
+        Self { word: AtomicU64::new(0), last_seen: AtomicU32::new(0), unrecorded: AtomicU32::new(0) };
 }
 
 pub struct LearnTable<S: Storage> {
@@ -86,6 +89,17 @@ const fn tenths(now: Ticks) -> u32 {
     (now.get() / 1_000_000) as u32
 }
 
+/// Time in units of 4 ms, never 0; wraps after 198 days.
+#[expect(clippy::cast_possible_truncation, reason = "wraps, and differences are taken wrapping")]
+const fn moments(now: Ticks) -> u32 {
+    let moment = (now.get() / MOMENT) as u32;
+    if moment == 0 { 1 } else { moment }
+}
+
+const MOMENT: u64 = 40_000;
+/// Clocks of processors differ by less, in units of 4 ms.
+const AHEAD: u32 = 16;
+
 impl<S: Storage> LearnTable<S> {
     /// `entries` is `LEARNED` long, or empty for a table that learns nothing.
     pub fn new(entries: S::Of<Learned>) -> Self {
@@ -110,6 +124,9 @@ impl<S: Storage> LearnTable<S> {
         let word = compose(rest, number);
         let known = ways.iter().find(|way| read(way) != 0 && rest_of(read(way)) == rest);
         let Some(way) = known.or_else(|| victim(ways, position, now)) else { return };
+        if rest_of(read(way)) != rest {
+            way.unrecorded.store(0, Ordering::Relaxed);
+        }
         if read(way) != word {
             way.word.store(word, Ordering::Relaxed);
         }
@@ -150,6 +167,24 @@ impl<S: Storage> LearnTable<S> {
             way.last_seen.store(now, Ordering::Relaxed);
         }
         true
+    }
+
+    /// Records that a frame with this source address has passed that will not be known again if it comes once more. Nothing
+    /// if the address is not known. Callable under the read lock.
+    pub fn note_unrecorded(&self, mac: MacAddr, vlan: Option<VlanId>, now: Ticks) {
+        if let Some((way, _)) = self.way(mac, vlan) {
+            way.unrecorded.store(moments(now), Ordering::Relaxed);
+        }
+    }
+
+    /// How long ago such a frame passed, to 4 ms.
+    pub fn unrecorded(&self, mac: MacAddr, vlan: Option<VlanId>, now: Ticks) -> Option<Ticks> {
+        let (way, _) = self.way(mac, vlan)?;
+        let at = Some(way.unrecorded.load(Ordering::Relaxed)).filter(|at| *at != 0)?;
+        let age = moments(now).wrapping_sub(at);
+        // Other processors may be a little ahead of the caller's clock.
+        let age = if age > u32::MAX - AHEAD { 0 } else { age };
+        Some(Ticks::new(u64::from(age).saturating_mul(MOMENT)))
     }
 
     /// Forgets an address, unless another one has taken its place meanwhile.

@@ -383,6 +383,43 @@ fn a_full_table_delivers_copies_and_loses_nothing() {
 }
 
 #[test]
+fn an_address_whose_frames_are_not_known_again_stays_and_others_move() {
+    let mut host = small(8);
+    host.forwarding.set_security(PortId::new(12), Some(SPOOFING));
+    let many = |from, id| datagram(from, group(18), id);
+    sends(&host, 12, &many(stray(1), 0)).expect("the port may send from it");
+    for id in 0..20 {
+        let by = sends(&host, 12, &many(VIRTUAL, id)).unwrap().by.expect("it leaves");
+        let _ = arrives(&host, 3 - u16::from(by), &many(VIRTUAL, id));
+    }
+    assert!(!goes_outside(&host, VIRTUAL));
+    for (address, pause) in [(stray(1), Ticks::ZERO), (VIRTUAL, LIFE.saturating_add(Ticks::from_ms(8)))] {
+        wait(&mut host, pause);
+        for id in 100..102 {
+            assert!(arrives(&host, 1, &many(address, id)).is_ok());
+        }
+        assert!(goes_outside(&host, address), "{address}");
+    }
+}
+
+#[test]
+fn what_is_sent_back_and_not_known_again_teaches_nothing() {
+    let mut host = small(8);
+    host.forwarding.set_security(PortId::new(12), Some(SPOOFING));
+    let many = |id| datagram(REMOTE, group(18), id);
+    for id in 0..20 {
+        assert!(arrives(&host, 1, &many(id)).is_ok());
+    }
+    for id in 0..20 {
+        assert!(sends(&host, 12, &many(id)).is_ok());
+    }
+    assert!(goes_outside(&host, REMOTE));
+    wait(&mut host, LIFE.saturating_add(Ticks::from_ms(8)));
+    assert!(sends(&host, 12, &many(20)).is_ok());
+    assert!(!goes_outside(&host, REMOTE));
+}
+
+#[test]
 fn a_storm_from_one_port_leaves_the_others_their_credits() {
     let host = host(TeamingMode::SwitchIndependent);
     for id in 0..20_000_u16 {

@@ -13,10 +13,14 @@ use crate::adapter::network::wire::Wire;
 use crate::machine::clock::SECOND;
 use crate::switch::frames::FrameId;
 use crate::switch::ports::Mac;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 /// For so long a copy of a frame is waited for (own guarantee).
 pub const CREDIT: u64 = SECOND / 4;
+/// So many frames in both directions within that time are known again if they return (own guarantee).
+const KNOWN_AGAIN: usize = 1_000;
+/// To so much more an extension may measure that time.
+const ROUNDED: u64 = SECOND / 250;
 /// For so long a receiver counts as one that gets unicast on several members (own guarantee).
 const FLAGGED: u64 = 60 * SECOND;
 /// The counts of what was said are kept for so long after its last frame.
@@ -91,7 +95,20 @@ pub struct Ledger {
     pub totals: Totals,
     /// The table of the extension may be full, so that copies are counted and break no rule.
     pub full: bool,
+    /// How many frames an extension knows again, if not as many as usual.
+    pub known_again: Option<usize>,
+    /// When frames passed of late.
+    recent: VecDeque<u64>,
+    /// Until when a frame of this origin, address and VLAN may come once more that nobody knows again.
+    unknown: HashMap<(Side, Mac, u16), u64>,
     since_sweep: usize,
+}
+
+/// Who made a frame.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Side {
+    Host,
+    Network,
 }
 
 type Broken = Option<(&'static str, &'static str)>;
@@ -134,6 +151,7 @@ impl Ledger {
     /// It goes out: what says the same may be taken for its return.
     pub fn left(&mut self, seen: &Seen) {
         self.sweep_sometimes(seen.now);
+        self.passes(seen, Side::Host);
         let flagged = false;
         let said = self.said.entry(seen.content.clone()).or_default();
         said.touched = seen.now;
@@ -141,6 +159,24 @@ impl Ledger {
         let (generation, segmented) = (seen.generation, seen.segmented);
         let of = Of { outside: false, wanted: false, flagged, generation, segmented };
         said.origins.entry(seen.origin.number).or_insert(of);
+    }
+
+    /// A frame comes in or goes out.
+    pub fn passes(&mut self, seen: &Seen, side: Side) {
+        self.recent.push_back(seen.now);
+        while self.recent.front().is_some_and(|at| *at + CREDIT + ROUNDED < seen.now) {
+            self.recent.pop_front();
+        }
+        if seen.segmented || self.recent.len() > self.known_again.unwrap_or(KNOWN_AGAIN) {
+            let Wire { vid, .. } = seen.content;
+            self.unknown.insert((side, seen.content.from(), vid), seen.now + CREDIT + ROUNDED);
+        }
+    }
+
+    /// Whether a frame with this source may come once more, from outside or sent back by a guest, that nobody can know again:
+    /// an adapter has made others of it, or there were too many. It says nothing about where its sender is.
+    pub fn is_unknown(&self, side: Side, (mac, vid): (Mac, u16), now: u64) -> bool {
+        self.unknown.get(&(side, mac, vid)).is_some_and(|until| now <= *until)
     }
 
     /// What says the same came from outside or is about to.
@@ -226,6 +262,7 @@ impl Ledger {
 
     fn sweep(&mut self, now: u64) {
         self.since_sweep = 0;
+        self.unknown.retain(|_, until| now <= *until);
         let mut lost = 0;
         self.said.retain(|_, said| {
             let over = now > said.touched + KEPT;

@@ -9,6 +9,7 @@ use crate::adapter::network::wire::Wire;
 use crate::adapter::offloads::Resource;
 use crate::adapter::physical_switch::Aggregation;
 use crate::adapter::wire::oid;
+use crate::check::arrivals::Side;
 use crate::check::blame::blame;
 use crate::check::rule;
 use crate::machine::world::World;
@@ -93,7 +94,12 @@ fn taught(state: &mut State, case: &Case, id: FrameId, frame: &[u8]) {
     let content = Wire { vid, ..content(frame, case.vid()) };
     let order = state.order;
     let m = &mut state.modules[case.module];
-    if origin.is_some_and(|origin| !origin.is_outside()) && !m.arrivals.is_from_outside(&content) {
+    // As far as an extension knows, it may only come back.
+    let unknown = m.arrivals.is_unknown(Side::Network, (mac, vid), case.now);
+    let ours = origin.is_some_and(|origin| !origin.is_outside());
+    if ours && unknown {
+        m.learned.perhaps_inside(mac, vid);
+    } else if ours && !m.arrivals.is_from_outside(&content) {
         m.learned.inside(mac, vid, case.source, (case.now, order, case.overlaps));
         if !taken_over {
             m.learned.surely(mac, vid, case.source, case.overlaps);
@@ -108,6 +114,7 @@ fn came(state: &mut State, case: &Case, ids: &[FrameId]) {
         let from = seen.content.from();
         let bytes = state.frames.all.get(*id).map(|frame| Arc::clone(&frame.bytes));
         let m = &mut state.modules[case.module];
+        m.arrivals.passes(&seen, Side::Network);
         let separate = case.source.index != 0 && m.external.mode() == Some(Aggregation::SwitchIndependent);
         if separate && m.topology.live_members() > 1 {
             m.arrivals.came(&seen, case.source.index);
@@ -415,7 +422,9 @@ fn received(
         // not connected, and the network return it.
         let is_vnics = vnics(&m.topology).any(|nic| nic.mac == to || nic.permanent == to);
         let many = (team && !is_vnics).then(|| seen.content.clone());
-        if certain {
+        // It may be taken for one of this host's own, or not.
+        let unknown = many.is_some() && m.arrivals.is_unknown(Side::Host, (from, seen.content.vid), case.now);
+        if certain && !unknown {
             m.learned.outside(from, inside.vid, (case.now, order, case.overlaps), many);
         }
     }

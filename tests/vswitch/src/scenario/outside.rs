@@ -144,4 +144,16 @@ impl Net {
         let module = self.1;
         self.look(|s| s.modules[module].arrivals.full = true);
     }
+
+    /// The extension's table is so small that it knows only so many frames again.
+    pub fn excuse_a_small_table(&self, frames: usize) {
+        let module = self.1;
+        self.look(|s| s.modules[module].arrivals.known_again = Some(frames));
+    }
+
+    /// Whether copies are excused.
+    pub fn excuses_a_full_table(&self) -> bool {
+        let module = self.1;
+        self.look(|s| s.modules[module].arrivals.full).unwrap_or(false)
+    }
 }

@@ -35,6 +35,8 @@ struct Bridge {
     inside: BTreeMap<Mac, (u32, u64)>,
     outside: BTreeMap<Mac, u64>,
     first: BTreeMap<Mac, Wire>,
+    /// Until when something of this sender's may return that is not known again: segments of what was sent as one.
+    divided: BTreeMap<Mac, u64>,
     /// Until when a port counts as one that gets unicast on several members.
     flagged: BTreeMap<u32, u64>,
     swept: u64,
@@ -75,6 +77,7 @@ unsafe fn attach(filter: Handle, driver: Handle, separate: bool) -> i32 {
             inside: BTreeMap::new(),
             outside: BTreeMap::new(),
             first: BTreeMap::new(),
+            divided: BTreeMap::new(),
             flagged: BTreeMap::new(),
             swept: 0,
         };
@@ -182,13 +185,20 @@ impl Bridge {
     /// The list is ours.
     unsafe fn decide(&mut self, source: (u32, u16), list: *mut NetBufferList) -> Verdict {
         // SAFETY: by the caller.
-        let (bytes, tag) = unsafe { (bytes_of(list), (*list).info[info::IEEE_8021Q]) };
+        let (bytes, tag, segmented) = unsafe {
+            let info = (*list).info;
+            let segmented = info[info::LARGE_SEND] | info[info::UDP_SEGMENTATION] != 0;
+            (bytes_of(list), info[info::IEEE_8021Q], segmented)
+        };
         let frame = Wire::of(&bytes, (tag >> 4 & 0xFFF) as u16).content();
         self.sweep();
         if frame.vid != 0 {
             return Verdict::Drop("for nobody's VLAN");
         }
-        if source.0 == EXTERNAL { self.inward(source.1, &frame) } else { self.outward(source.0, frame) }
+        match source.0 {
+            EXTERNAL => self.inward(source.1, &frame),
+            port => self.outward(port, frame, segmented),
+        }
     }
 
     fn sweep(&mut self) {
@@ -232,7 +242,7 @@ impl Bridge {
     }
 
     /// A frame of a NIC of this host.
-    fn outward(&mut self, source: u32, frame: Wire) -> Verdict {
+    fn outward(&mut self, source: u32, frame: Wire, segmented: bool) -> Verdict {
         let (to, from) = (frame.to(), frame.from());
         let own = self.vnics().any(|(port, _, mac)| port == source && mac == from);
         let announced = self.owner(from).is_some();
@@ -262,6 +272,9 @@ impl Bridge {
         }
         if targets.contains(&uplink) && self.team() {
             self.give(&frame, uplink.1);
+            if segmented {
+                self.divided.insert(from, now() + CREDIT);
+            }
         }
         if targets.is_empty() { Verdict::Drop("for its own sender") } else { Verdict::To(targets) }
     }
@@ -312,6 +325,9 @@ impl Bridge {
         }
         let locked = self.team() && self.inside.get(&from).is_some_and(|(_, at)| now() < at + LOCK);
         if locked && self.owner(frame.to()).is_none() {
+            if self.divided.get(&from).is_some_and(|until| now() <= *until) {
+                return;
+            }
             let first = self.first.entry(from).or_insert_with(|| frame.clone());
             if first == frame {
                 return;

@@ -9,6 +9,7 @@ pub mod policies;
 pub mod queue_numbers;
 pub mod random;
 pub mod receiving;
+mod receiving_full;
 pub mod receiving_storm;
 pub mod saved;
 pub mod teams;

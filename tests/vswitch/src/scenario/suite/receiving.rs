@@ -8,7 +8,7 @@ use crate::adapter::physical_switch::Aggregation;
 use crate::machine::clock::SECOND;
 use crate::scenario::frames::{self, Kind, virtual_router};
 use crate::scenario::guest::{BROADCAST, Flow, host_mac, vm_mac};
-use crate::scenario::suite::MS;
+use crate::scenario::suite::{MS, receiving_full};
 use crate::scenario::{Net, Scenario};
 use crate::switch::ports::policy::{Property, Security};
 use crate::switch::ports::{Mac, NicId};
@@ -83,7 +83,9 @@ impl Receiving {
                     let net = with(plan, setting).start();
                     (self.run)(&net, setting);
                     let residues = net.residues().0;
-                    assert_eq!((residues.lost, residues.repeated, residues.changed), (0, 0, 0));
+                    // Whoever excuses copies has said so.
+                    let repeated = if net.excuses_a_full_table() { 0 } else { residues.repeated };
+                    assert_eq!((residues.lost, repeated, residues.changed), (0, 0, 0));
                     net.finish().assert_clean();
                 };
                 if std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err() {
@@ -99,7 +101,7 @@ const fn plain(name: &'static str, about: &'static str, run: fn(&Net, Setting)) 
     Receiving { name, about, vms: 4, layout: Setting::layout, run }
 }
 
-pub const ALL: [Receiving; 15] = [
+pub const ALL: [Receiving; 18] = [
     plain(
         "an_address_moves_outside",
         "a virtual router's address goes to another host and back",
@@ -138,6 +140,21 @@ pub const ALL: [Receiving; 15] = [
     plain("unicast_after_silence", "the switches have forgotten everybody", silence),
     plain("the_same_bytes_again", "bursts of gratuitous ARPs, adverts, wake-on-LAN, UDP with id 0", repeats),
     plain("nothing_returns", "all that guests send for many", reflections),
+    plain(
+        "more_frames_than_any_table_holds_move_no_address",
+        "a guest's own frames for many, too many to be known again, say nothing of a machine behind it",
+        receiving_full::crowded,
+    ),
+    plain(
+        "segments_that_return_move_no_address",
+        "a large send to an address that no switch knows comes back as frames that nobody sent",
+        receiving_full::large_returns,
+    ),
+    plain(
+        "more_frames_than_any_table_holds_hijack_no_address_outside",
+        "a bridge sends back what came from outside, too much to be known again",
+        receiving_full::crowded_from_outside,
+    ),
     plain(
         "a_probe_comes_back",
         "a loop outside returns what a guest sent; its sender does not get it",
@@ -181,7 +198,7 @@ impl<'a> Counter<'a> {
 }
 
 /// Guest 0 speaks to an address: who gets it.
-fn speak(net: &Net, to: Mac, n: u16) -> Vec<usize> {
+pub(super) fn speak(net: &Net, to: Mac, n: u16) -> Vec<usize> {
     let counter = Counter::new(net, 4);
     net.send(net.vm(0), &[Flow::new(vm_mac(0), to, n).frame(u32::from(n), 60)]);
     counter.got()

@@ -92,6 +92,12 @@ impl Learned {
         }
     }
 
+    /// The extension has passed on such a frame, from which it may have learned or not: whether one for many that comes next
+    /// is the second, nobody knows.
+    pub fn perhaps_inside(&mut self, mac: Mac, vid: u16) {
+        self.in_vlan(mac, vid).first = None;
+    }
+
     /// A frame with this source address came from outside; nobody knows yet what the extension makes of it.
     pub fn maybe_outside(&mut self, mac: Mac, vid: u16, (now, order): (u64, u64)) {
         let heard = self.in_vlan(mac, vid);
@@ -220,6 +226,21 @@ mod tests {
         assert_eq!(learned.whereabouts(MAC, 0, (3 * SECOND, 6)), Whereabouts::External);
         learned.inside(MAC, 0, AT, (4 * SECOND, 7, 7));
         assert_eq!(learned.whereabouts(MAC, 0, (4 * SECOND, 8)), Whereabouts::Inside);
+    }
+
+    #[test]
+    fn after_a_frame_from_which_nobody_need_learn_it_takes_two_more() {
+        let mut learned = Learned::default();
+        learned.outside(MAC, 0, (0, 1, 1), Some(wire(1)));
+        learned.maybe_inside(MAC, 0, AT, (SECOND, 2));
+        learned.outside(MAC, 0, (SECOND, 3, 3), Some(wire(2)));
+        learned.maybe_inside(MAC, 0, AT, (SECOND, 4));
+        learned.perhaps_inside(MAC, 0);
+        for (id, then) in [(3, Whereabouts::Either), (3, Whereabouts::Either), (4, Whereabouts::External)] {
+            let order = 5 + u64::from(id);
+            learned.outside(MAC, 0, (SECOND, order, order), Some(wire(id)));
+            assert_eq!(learned.whereabouts(MAC, 0, (SECOND, order + 1)), then);
+        }
     }
 
     #[test]
