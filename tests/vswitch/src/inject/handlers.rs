@@ -127,6 +127,7 @@ fn inject_element(
         | Mutation::KeepRefused
         | Mutation::ForgetToEnumerate
         | Mutation::CrossSubnets
+        | Mutation::ShowSecondTag
         | Mutation::IgnorePruning => wrong_vnic(state, mutation, list).map(to),
         Mutation::ToValidationPort
         | Mutation::ToFailedNic

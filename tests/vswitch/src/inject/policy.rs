@@ -29,6 +29,7 @@ fn broken_by_destination(mutation: Mutation) -> Option<&'static str> {
         Mutation::ForgetToEnumerate => "PROP-15",
         Mutation::CrossSubnets => "DATA-88",
         Mutation::IgnorePruning => "DATA-89",
+        Mutation::ShowSecondTag => "EGR-16",
         _ => return None,
     })
 }

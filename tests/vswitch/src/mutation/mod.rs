@@ -423,7 +423,6 @@ mutations! {
         ReferenceTornPort => "PORTNIC-17",
         /// What is for a NIC on a new port with an old number goes elsewhere.
         RememberOldPort => "PORTNIC-18",
-        /// What is for the new address of a NIC goes elsewhere.
         ForgetNewAddress => "PORTNIC-19",
         ChangeMtu => "PORTNIC-20",
         /// Two adapters of one machine are taken for strangers because of what lies behind their machine's name.
@@ -486,6 +485,7 @@ mutations! {
         LendToStrangers => "EGR-14",
         /// The offsets of headers stay as they were with a tag in front of them.
         KeepOffsets => "EGR-15",
+        ShowSecondTag => "EGR-16",
         /// A frame to a link-local group comes in.
         LeaveLink => "EGR-7",
         /// A packet for one guest goes to another.

@@ -22,6 +22,8 @@ pub enum Cause {
     Vlan,
     /// A pruned VLAN of a trunk.
     Pruned,
+    /// Its far end would read the tag behind the one that says the frame's VLAN.
+    SecondTag,
     Subnet,
     /// The sender may not use this source address.
     Spoofed,

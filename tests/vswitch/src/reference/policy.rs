@@ -144,6 +144,7 @@ fn by_cause(cause: Cause, told: Told) -> &'static str {
         (Cause::Owner, _) => "EGR-12",
         (Cause::LinkLocal, _) => "EGR-7",
         (Cause::Pruned, _) => "DATA-89",
+        (Cause::SecondTag, _) => "EGR-16",
         (_, Told::UnderAnyId) => "PROP-07",
         (_, Told::AsNewerVersion) => "PROP-13",
         (_, Told::ByEnumeration) => "PROP-15",
@@ -187,6 +188,9 @@ fn vnic(state: &State, case: &Case, frame: &[u8], right: &[NicId]) -> &'static s
 /// Notes which rules this judgement has put to the test.
 pub fn exercise(world: &World, state: &State, case: &Case, frame: &[u8], expected: &Expected) {
     world.exercised("PORTNIC-31");
+    if Tags::of(frame, case.tag).hidden {
+        world.exercised("EGR-16");
+    }
     if let Some(cause) = expected.refused {
         world.exercised(refusal(state, case, frame, cause));
     }

@@ -237,7 +237,7 @@ pub fn leave(port: &Port, frame: Inside, tags: Tags) -> Reach {
 
 /// The next tag must not be read for the VLAN of the frame.
 fn by_hidden(tags: Tags, bare: bool) -> Reach {
-    if tags.hidden && bare { Reach::No(Cause::Vlan) } else { Reach::Must }
+    if tags.hidden && bare { Reach::No(Cause::SecondTag) } else { Reach::Must }
 }
 
 /// The same for equipment at the far end that reads service tags: on a trunk one is the outermost tag only where the frame
@@ -389,7 +389,7 @@ mod tests {
         let outside = enter(&external, alone(7)).unwrap();
         assert_eq!(outside.vid, 0);
         let in_5 = enter(&external, around(5, 7)).unwrap();
-        assert_eq!(leave(&access, in_5, around(5, 7)), Reach::No(Cause::Vlan));
+        assert_eq!(leave(&access, in_5, around(5, 7)), Reach::No(Cause::SecondTag));
         assert_eq!(leave(&trunk, in_5, around(5, 7)), Reach::Must);
         let native = enter(&external, around(1, 7)).unwrap();
         assert_eq!(leave(&trunk, native, around(1, 7)), Reach::Must);
@@ -427,7 +427,7 @@ mod tests {
         // What is behind the tag is read when it is off.
         let service = Tags::of(&frame(&[0x81, 0, 0, 5, 0x88, 0xA8, 0, 6]), 0);
         let entered = enter(&external, service).unwrap();
-        assert_eq!(leave(&port(Some(Vlan::Access(5))), entered, service), Reach::No(Cause::Vlan));
+        assert_eq!(leave(&port(Some(Vlan::Access(5))), entered, service), Reach::No(Cause::SecondTag));
         assert_eq!(leave(&trunk, entered, service), Reach::Must);
     }
 
@@ -452,7 +452,7 @@ mod tests {
                 assert_eq!(before.hidden, hidden, "{inner:x?}");
                 let frame = enter(&external, before).unwrap();
                 assert_eq!((frame.vid, frame.freedom), (5, None));
-                let bare = if hidden { Reach::No(Cause::Vlan) } else { Reach::Must };
+                let bare = if hidden { Reach::No(Cause::SecondTag) } else { Reach::Must };
                 assert_eq!(leave(&port(Some(Vlan::Access(5))), frame, before), bare, "{inner:x?}");
                 let private = Private::Isolated { primary: 5, secondary: 9 };
                 assert_eq!(leave(&port(Some(Vlan::Private(private))), frame, before), bare, "{inner:x?}");

@@ -53,6 +53,11 @@ pub const OWN: &[Rule] = &[
          has the tag and says where the headers are.",
         "ns-nbl8021q-ndis_net_buffer_list_8021q_info",
     ),
+    error(
+        "EGR-16",
+        "A frame with another tag behind that of its VLAN goes to no port without tags, which would read the former.",
+        "own guarantee",
+    ),
     error("STA-1", "No packet is committed to a member that is known to be down.", "own guarantee"),
     error(
         "RST-4",

@@ -6,7 +6,7 @@ use vswitch::inject::was_committed;
 use vswitch::mutation::Mutation;
 use vswitch::scenario::guest::{BROADCAST, Flow, Packet, vm_mac};
 use vswitch::scenario::outcome::Outcome;
-use vswitch::scenario::suite::random::insert_tag;
+use vswitch::scenario::suite::random::{TPIDS, insert_tag, insert_tag_of};
 use vswitch::scenario::{Net, Scenario};
 use vswitch::switch::control::features;
 use vswitch::switch::control::properties::Damage;
@@ -75,6 +75,14 @@ pub fn full_scenario(seed: u64, mutation: Option<Mutation>) -> (Outcome, bool) {
     for _ in 0..3 {
         everybody(&net, &[3, 4], 5);
         net.send_packets(vec![(net.vm(3), Packet::tagged(net.flow(net.vm(3), 5).frame(1, 60), 8, 0))]);
+        // Another tag behind the one beside the bytes, and behind one in them.
+        for tpid in TPIDS {
+            let mut second = net.flow(net.vm(3), 5).frame(1, 60);
+            insert_tag_of(&mut second, tpid, 9, 0);
+            net.send_packets(vec![(net.vm(3), Packet::tagged(second.clone(), 8, 0))]);
+            insert_tag(&mut second, 8, 3);
+            net.send(net.vm(3), &[second]);
+        }
         // A tag that must come off.
         let mut tagged = net.flow_between(net.vm(3), net.vm(1), 5).frame(1, 60);
         insert_tag(&mut tagged, 8, 3);

@@ -182,12 +182,17 @@ impl Traffic {
         let tag = self.draw.pick(&VLANS);
         let priority = self.draw.below(8) as u8;
         let tagged = self.draw.below(12);
+        if matches!(tagged, 0 | 1 | 3 | 4) && self.draw.chance(25) {
+            // Behind the one that is put in front of it, or beside the bytes.
+            let (tpid, inner) = (self.draw.pick(&TPIDS), self.draw.pick(&VLANS));
+            insert_tag_of(&mut frame, tpid, if self.draw.chance(30) { 0 } else { inner }, 0);
+        }
         if matches!(tagged, 1 | 3 | 4) {
             let tpid = if self.draw.chance(30) { self.draw.pick(&TPIDS) } else { TPIDS[0] };
             insert_tag_of(&mut frame, tpid, if tagged == 3 { 0 } else { tag }, priority);
         }
         if self.draw.chance(1) {
-            frame.truncate(self.draw.below(14) as usize);
+            frame.truncate(self.draw.below(28) as usize);
         }
         let mut packet = match tagged {
             0 | 4 => Packet::tagged(frame, tag, priority),
