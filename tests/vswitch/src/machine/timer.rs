@@ -61,6 +61,8 @@ struct Timer {
 #[derive(Default)]
 struct Armed {
     event: Option<EventId>,
+    /// How many times it was set.
+    times: u64,
     period: u64,
     context: usize,
     running: usize,
@@ -84,12 +86,15 @@ fn due(world: &World, delay: u64) -> u64 {
 }
 
 fn arm(world: &World, timer: &Timer, handle: usize, delay: u64) {
-    let event = world.at(due(world, delay), "timer", move || expire(handle));
-    timer.state.lock().event = Some(event);
+    let mut state = timer.state.lock();
+    state.times += 1;
+    let time = state.times;
+    state.event = Some(world.at(due(world, delay), "timer", move || expire(handle, time)));
 }
 
-/// The event of a timer: takes it out of the set state, sets it again if periodic, then calls the driver.
-fn expire(handle: usize) {
+/// The event of a timer that was set for the n-th time: takes it out of the set state, unless it was set again before its
+/// function could begin, sets it again if periodic, then calls the driver.
+fn expire(handle: usize, time: u64) {
     let world = world::current();
     let Some(timer) = timer(&world, handle, "expiry") else { return };
     let (timers, owner) = (world.part::<Timers>(), timer.owner);
@@ -101,7 +106,9 @@ fn expire(handle: usize) {
     cpu::wake(ANY);
     let (context, period) = {
         let mut state = timer.state.lock();
-        state.event = None;
+        if state.times == time {
+            state.event = None;
+        }
         state.running += 1;
         (state.context, state.period)
     };
@@ -311,6 +318,24 @@ mod tests {
         });
         assert_eq!(fired, marks(&[(100, "2"), (100 + MILLISECOND, "2"), (100 + 2 * MILLISECOND, "2")]));
         assert_eq!(rules, [""; 0]);
+    }
+
+    /// Its time has come, and before its function begins somebody sets it again: that setting is there to be cancelled.
+    #[test]
+    fn what_was_set_while_an_expiry_was_about_to_begin_can_be_cancelled() {
+        let (fired, rules) = run(Config::default(), || {
+            let handle = allocate();
+            set(handle, 50, 0, 1);
+            let first = timer(&world::current(), handle.addr(), "test").and_then(|t| t.state.lock().event);
+            assert!(clock::cancel(first.expect("it is set")), "the clock has taken it out");
+            set(handle, 100, 0, 2);
+            let of = handle.addr();
+            cpu::as_dpc(&crate::machine::thread::current(), "timer", Box::new(move || expire(of, 1)));
+            assert!(cancel(handle));
+            clock::advance(1_000);
+            free(handle);
+        });
+        assert_eq!((fired, rules), (marks(&[(0, "2")]), vec![]));
     }
 
     #[test]
