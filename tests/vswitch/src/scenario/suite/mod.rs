@@ -8,6 +8,7 @@ pub mod offload;
 pub mod policies;
 pub mod queue_numbers;
 pub mod random;
+mod reached;
 pub mod receiving;
 mod receiving_full;
 pub mod receiving_storm;

@@ -8,10 +8,11 @@ use crate::adapter::physical_switch::Aggregation;
 use crate::machine::clock::SECOND;
 use crate::scenario::frames::{self, Kind, virtual_router};
 use crate::scenario::guest::{BROADCAST, Flow, host_mac, vm_mac};
+use crate::scenario::suite::reached::{Counter, speak};
 use crate::scenario::suite::{MS, receiving_full};
 use crate::scenario::{Net, Scenario};
+use crate::switch::ports::Mac;
 use crate::switch::ports::policy::{Property, Security};
-use crate::switch::ports::{Mac, NicId};
 
 /// A team and its network.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -143,17 +144,17 @@ pub const ALL: [Receiving; 18] = [
     plain(
         "more_frames_than_any_table_holds_move_no_address",
         "a guest's own frames for many, too many to be known again, say nothing of a machine behind it",
-        receiving_full::crowded,
+        |net, _| receiving_full::crowded(net),
     ),
     plain(
         "segments_that_return_move_no_address",
         "a large send to an address that no switch knows comes back as frames that nobody sent",
-        receiving_full::large_returns,
+        |net, _| receiving_full::large_returns(net),
     ),
     plain(
         "more_frames_than_any_table_holds_hijack_no_address_outside",
         "a bridge sends back what came from outside, too much to be known again",
-        receiving_full::crowded_from_outside,
+        |net, _| receiving_full::crowded_from_outside(net),
     ),
     plain(
         "a_probe_comes_back",
@@ -177,32 +178,6 @@ pub const ALL: [Receiving; 18] = [
         function,
     ),
 ];
-
-/// How many frames a NIC got in the meantime.
-struct Counter<'a> {
-    net: &'a Net,
-    before: Vec<(NicId, usize)>,
-}
-
-impl<'a> Counter<'a> {
-    fn new(net: &'a Net, vms: u16) -> Self {
-        net.settle();
-        let before = (0..vms).map(|vm| (net.vm(vm), net.delivered(net.vm(vm)).len())).collect();
-        Self { net, before }
-    }
-
-    fn got(&self) -> Vec<usize> {
-        self.net.settle();
-        self.before.iter().map(|(vm, before)| self.net.delivered(*vm).len() - before).collect()
-    }
-}
-
-/// Guest 0 speaks to an address: who gets it.
-pub(super) fn speak(net: &Net, to: Mac, n: u16) -> Vec<usize> {
-    let counter = Counter::new(net, 4);
-    net.send(net.vm(0), &[Flow::new(vm_mac(0), to, n).frame(u32::from(n), 60)]);
-    counter.got()
-}
 
 fn heard(net: &Net, host: u16, from: Mac) -> usize {
     net.heard_by(host).iter().filter(|(_, source, _)| *source == from).count()

@@ -5,7 +5,7 @@ use crate::scenario::Net;
 use crate::scenario::frames::Kind;
 use crate::scenario::guest::{BROADCAST, Flow, Packet, host_mac};
 use crate::scenario::suite::MS;
-use crate::scenario::suite::receiving::{Setting, speak};
+use crate::scenario::suite::reached::speak;
 use crate::switch::ports::Mac;
 
 const MANY: u32 = 4_000;
@@ -22,7 +22,7 @@ fn many(from: Mac, n: u16) -> Vec<Vec<u8>> {
     (0..MANY).map(|id| Flow::new(from, BROADCAST, n).frame(id, 60)).collect()
 }
 
-pub fn crowded(net: &Net, _: Setting) {
+pub fn crowded(net: &Net) {
     net.excuse_a_full_table();
     for n in 0..2 {
         let [loud, quiet] = [nested(1, n), nested(2, n)];
@@ -40,7 +40,7 @@ pub fn crowded(net: &Net, _: Setting) {
     }
 }
 
-pub fn large_returns(net: &Net, _: Setting) {
+pub fn large_returns(net: &Net) {
     for n in 0..2 {
         let [large, small] = [nested(3, n), nested(4, n)];
         for (guest, address) in [(2, large), (3, small)] {
@@ -56,7 +56,7 @@ pub fn large_returns(net: &Net, _: Setting) {
     }
 }
 
-pub fn crowded_from_outside(net: &Net, _: Setting) {
+pub fn crowded_from_outside(net: &Net) {
     net.excuse_a_full_table();
     for n in 0..2 {
         let [loud, quiet] = [host_mac(60 + n), host_mac(70 + n)];
