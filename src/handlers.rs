@@ -40,7 +40,7 @@ impl FilterModule for Module {
     /// detaches a module that fails FilterRestart (starting-a-filter-module.md).
     fn restart(&self, passive: &Passive) {
         enumerate::read(self, passive);
-        failover::finish_home(self, passive);
+        failover::finish(self, passive);
         self.walks.open(passive);
     }
 
@@ -48,7 +48,7 @@ impl FilterModule for Module {
         if event == NetEvent::SwitchActivate {
             survey::activated(self);
             enumerate::at_activation(self, passive);
-            failover::finish_home(self, passive);
+            failover::finish(self, passive);
         }
     }
 

@@ -16,8 +16,11 @@ impl Expire for Module {
         let mut control = self.control.lock();
         let retry = control.retry.take(now);
         let unread = retry && control.enumeration.is_owed();
-        let plan = control.team.tick(now);
         let moving = self.forwarding.read().moving();
+        let plan = match control.team.is_handing_over() && !moving {
+            true => control.team.rest(now),
+            false => control.team.tick(now),
+        };
         if plan.changed {
             failover::publish(self, &mut control, &plan, &start);
         } else if control.team.is_building() && (control.walked_last || !moving) {

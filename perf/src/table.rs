@@ -13,7 +13,7 @@ use teaming::team::member::{LinkState, Member, MemberEvent};
 pub fn owners(speeds: &[u64], events: &[Event]) -> Vec<u16> {
     // Every delay is 0, so that moves take effect at once.
     let (settings, _) = Settings::read(|setting| match setting.name {
-        "FlowletGapUs" | "LinkUpDelayMs" => Lookup::Value(0),
+        "FlowletGapUs" | "LinkUpDelayMs" | "FlapHoldDownMs" => Lookup::Value(0),
         _ => Lookup::Missing,
     });
     let mut forwarding = Forwarding::on_heap(1, &settings);

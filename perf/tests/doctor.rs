@@ -111,6 +111,7 @@ const CHANGES: &[Change] = &[
         set(h, "Member2State", 2);
         set(h, "Member2FailureReason", 2);
     }),
+    ("out-of-service", |h| set(h, "Member2State", 6)),
     ("one-adapter", |h| set(h, "Member2State", 0)),
     ("link-state-unknown", |h| set(h, "Member1LinkStateSource", 0)),
     ("link-state-read", |h| set(h, "Member1LinkStateSource", 1)),
@@ -174,6 +175,15 @@ fn on_a_healthy_host_nothing_is_found() {
         "perf/hosts/hv1.json"
     );
     assert_eq!(found(&[&healthy("HV1", 1), &healthy("HV2", 2)], "fleet"), (Some(0), vec![]));
+}
+
+#[test]
+fn a_member_that_stands_by_is_no_finding_and_one_that_hands_over_is_none_either() {
+    for state in [5, 7] {
+        let mut host = healthy("HV1", 1);
+        set(&mut host, "Member2State", state);
+        assert_eq!(found(&[&host], "standby"), (Some(0), vec![]), "state {state}");
+    }
 }
 
 #[test]

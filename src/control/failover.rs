@@ -44,10 +44,7 @@ pub fn member_locked(module: &Module, control: &mut TeamLock<'_>, member: Member
     if plan.changed {
         publish(module, control, &plan, &start);
     } else {
-        watch(module, control, &plan, now);
-        // What is published stands: a walk over all buckets would find nothing.
-        let moving = module.forwarding.read().moving();
-        arm(module, control, moving, now);
+        stands(module, control, &plan, now);
     }
     if control.team.member(member).state != MemberState::Absent {
         control.capabilities.created(member);
@@ -62,6 +59,19 @@ pub fn member_locked(module: &Module, control: &mut TeamLock<'_>, member: Member
         module.associations.write(control.dispatch()).went_away(member);
     }
     note_earlier(module, control);
+}
+
+/// What is published stands: a walk over all buckets would find nothing. The team lock is held.
+fn stands(module: &Module, control: &mut TeamLock<'_>, plan: &TeamView, now: Ticks) {
+    watch(module, control, plan, now);
+    let (moving, expects) = {
+        let forwarding = module.forwarding.read();
+        (forwarding.moving(), forwarding.expects_copies())
+    };
+    if plan.several_receive && !expects {
+        module.forwarding.write(control.dispatch()).expect_copies(true);
+    }
+    arm(module, control, moving, now);
 }
 
 /// Notes which member has the security associations of before the attachment: the only adapter that there has been since, if
@@ -134,11 +144,8 @@ pub fn member_settings(module: &Module, member: MemberIndex, adapter: AdapterId,
     let mut control = module.control.lock();
     match control.team.configure_member(member, adapter, settings, now) {
         Some(plan) if plan.changed => publish(module, &mut control, &plan, &start),
-        // The home map with the new weights is being made.
-        Some(_) => {
-            let moving = module.forwarding.read().moving();
-            arm(module, &control, moving, now);
-        }
+        // A home map with new weights is being made, or what is set says nothing now.
+        Some(plan) => stands(module, &mut control, &plan, now),
         None => {}
     }
 }
@@ -156,10 +163,12 @@ pub fn publish(module: &Module, control: &mut TeamLock<'_>, plan: &TeamView, sta
         control.capabilities.team_changed();
     }
     control.resources.came_up(plan.came_up);
-    let partitions = control.resources.partitions_on(plan.went_down);
+    // Frames still arrive on one that only rests.
+    let failed = plan.went_down.minus(control.team.up());
+    let partitions = control.resources.partitions_on(failed);
     if partitions != 0 {
         control.default_queue_fallbacks = control.default_queue_fallbacks.wrapping_add(partitions.into());
-        let lost = Event::QueuesLost { members: plan.went_down, partitions };
+        let lost = Event::QueuesLost { members: failed, partitions };
         events::record_at(module, control, now, lost);
     }
     if plan.changed || moved.forced != 0 {
@@ -180,33 +189,39 @@ fn watch(module: &Module, control: &mut Control, plan: &TeamView, now: Ticks) {
     events::wake(module, wake);
 }
 
-/// Makes the home map whole that is being made, and publishes it, in holds of the team lock that are short each. At the
-/// start, so that the first packets find it. No lock held.
-pub fn finish_home(module: &Module, _: &Passive) {
+/// Brings the team to where it would come in time: makes the home map whole that is being made, and gives every bucket to the
+/// member that it belongs to, in holds of the team lock that are short each. At the start, so that the first packets find
+/// it so and no flow changes member afterwards. No lock held.
+pub fn finish(module: &Module, _: &Passive) {
     loop {
         let start = Start::now();
         let mut control = module.control.lock();
-        if !control.team.is_building() {
-            return;
-        }
-        let plan = control.team.tick(start.now);
+        let (building, moving) = (control.team.is_building(), module.forwarding.read().moving());
+        let plan = match control.team.is_handing_over() && !building && !moving {
+            true => control.team.rest(start.now),
+            false => control.team.tick(start.now),
+        };
         if plan.changed {
             publish(module, &mut control, &plan, &start);
-        } else {
+        } else if building {
             control.team.build();
+        } else if moving {
+            module.forwarding.write(control.dispatch()).settle_at_once(control.team.home(), start.now);
+        } else {
+            return;
         }
     }
 }
 
-/// Sets the timer to the earliest of: the next step of the home map, the next check of waiting buckets, the end of a
-/// member's LinkUpDelayMs, the next retry. The team lock is held.
+/// Sets the timer to the earliest of: the next step of the home map, the next check of waiting buckets or of members that
+/// hand over, the end of a member's link-up delay, the next retry. The team lock is held.
 pub fn arm(module: &Module, control: &Control, moving: bool, now: Ticks) {
     if control.detaching {
         return;
     }
     let deadlines = [control.team.deadline(), control.retry.due()];
     let waits = deadlines.into_iter().flatten().map(|deadline| deadline.since(now));
-    let goes_on = moving || control.team.is_building();
+    let goes_on = moving || control.team.is_building() || control.team.is_handing_over();
     if let Some(after) = waits.chain(goes_on.then_some(SETTLE_EVERY)).min() {
         module.timer.set(module, after);
     }

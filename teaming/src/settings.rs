@@ -13,13 +13,15 @@ use crate::frame::TunnelPorts;
 use crate::ids::{LinkLocalSet, Ticks};
 use crate::offload::OffloadPlacement;
 use crate::team::buckets::RebalanceTimers;
+use crate::team::carriers::{CarrierRules, Failback};
 use crate::team::member::Delays;
 use table::{
-    FLOWLET_GAP_US, GENEVE_PORT, HASH_SEED, LINK_LOCAL_FORWARD_MASK, LINK_UP_DELAY_MS,
-    LOAD_BALANCING_ALGORITHM, MOVE_DEADLINE_MS, OFFLOAD_PLACEMENT, PRIVATE_OIDS, PRUNE_MULTICAST, SURVEY,
-    SYMMETRIC_HASH, TEAMING_MODE, USE_ADAPTER_HASH, USE_IPV6_FLOW_LABEL, VXLAN_PORT,
+    FAILBACK_POLICY, FLAP_HOLD_DOWN_MS, FLOWLET_GAP_US, GENEVE_PORT, HASH_SEED, LINK_LOCAL_FORWARD_MASK,
+    LINK_UP_DELAY_MS, LOAD_BALANCING_ALGORITHM, MINIMUM_LINKS, MOVE_DEADLINE_MS, OFFLOAD_PLACEMENT,
+    PRIVATE_OIDS, PRUNE_MULTICAST, SURVEY, SYMMETRIC_HASH, TEAMING_MODE, USE_ADAPTER_HASH,
+    USE_IPV6_FLOW_LABEL, VXLAN_PORT,
 };
-pub use table::{SETTINGS, Setting, SettingKind, TakesEffect};
+pub use table::{OFF_OR_ON, SETTINGS, Setting, SettingKind, TakesEffect};
 
 /// Numbers equal LBFO's `TeamingMode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +51,9 @@ pub struct Settings {
     /// Never the 0 of the registry: that stands for `DEFAULT_SEED`.
     pub seed: u64,
     pub link_up_delay: Ticks,
+    /// The longest delay of a link that fails again and again.
+    pub flap_hold_down: Ticks,
+    pub carriers: CarrierRules,
     pub flowlet_gap: Ticks,
     /// None waits for ever.
     pub move_deadline: Option<Ticks>,
@@ -120,6 +125,13 @@ impl Settings {
             seed => seed,
         };
         let link_up_delay = Ticks::from_ms(value(&LINK_UP_DELAY_MS));
+        let flap_hold_down = Ticks::from_ms(value(&FLAP_HOLD_DOWN_MS));
+        let failback = match value(&FAILBACK_POLICY) {
+            0 => Failback::Always,
+            1 => Failback::Better,
+            _ => Failback::Never,
+        };
+        let minimum_links = u32::try_from(value(&MINIMUM_LINKS)).unwrap_or(0);
         let flowlet_gap = Ticks::from_us(value(&FLOWLET_GAP_US));
         let move_deadline =
             Some(Ticks::from_ms(value(&MOVE_DEADLINE_MS))).filter(|&span| span != Ticks::ZERO);
@@ -153,6 +165,8 @@ impl Settings {
             tunnels,
             seed,
             link_up_delay,
+            flap_hold_down,
+            carriers: CarrierRules { failback, minimum_links },
             flowlet_gap,
             move_deadline,
             offload_placement,
@@ -173,7 +187,7 @@ impl Settings {
     }
 
     pub const fn delays(&self) -> Delays {
-        Delays { link_up: self.link_up_delay }
+        Delays { link_up: self.link_up_delay, hold_down: self.flap_hold_down }
     }
 
     pub const fn rebalance_timers(&self) -> RebalanceTimers {
@@ -237,6 +251,8 @@ mod tests {
             tunnels: TunnelPorts::REGISTERED,
             seed: DEFAULT_SEED,
             link_up_delay: Ticks::from_ms(2000),
+            flap_hold_down: Ticks::from_ms(60_000),
+            carriers: CarrierRules::default(),
             flowlet_gap: Ticks::from_us(500),
             move_deadline: Some(Ticks::from_ms(30_000)),
             offload_placement: OffloadPlacement::SingleMember,

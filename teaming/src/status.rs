@@ -16,7 +16,7 @@ use crate::offload::OffloadResources;
 use crate::oid::Resource;
 use crate::settings::{Settings, TeamingMode};
 use crate::team::Team;
-use crate::team::member::{FailureReason, LinkSource, Member, MemberState};
+use crate::team::member::{FailureReason, LinkSource, Member, MemberState, Role};
 
 /// Version of both features, as NDIS_SWITCH_OBJECT_VERSION: 1.0.
 pub const VERSION: u16 = 0x0100;
@@ -58,8 +58,11 @@ pub const TEAM: [Field; 15] = [
 ];
 
 /// The fields of each member; their names begin with `Member` and its index.
-pub const MEMBER: [Field; 14] = [
-    field("State", "0 Absent, 1 Created, 2 Down, 3 Settling, 4 Active"),
+pub const MEMBER: [Field; 17] = [
+    field(
+        "State",
+        "0 Absent, 1 Created, 2 Down, 3 Settling, 4 Active, 5 Standby, 6 OutOfService, 7 HandingOver",
+    ),
     field(
         "FailureReason",
         "0 NoFailure, 1 AdministrativeDecision, 2 PhysicalMediaDisconnected, \
@@ -72,6 +75,9 @@ pub const MEMBER: [Field; 14] = [
     field("SharePermille", "Its part of all flows now"),
     field("MovedIn", "Buckets of flows, 4096 in all, that came to it"),
     field("MovedOut", "Buckets of flows, 4096 in all, that left it"),
+    field("Role", "0 Active, 1 Standby"),
+    field("Priority", "As it is set: the higher one is preferred"),
+    field("Failures", "How often in a row its link failed soon after it came back"),
     field("Frames", "Frames sent through it"),
     field("Bytes", "Bytes sent through it"),
     field("Queues", "Queues that it holds"),
@@ -124,15 +130,15 @@ impl<S: Storage> TeamStatus<'_, S> {
     pub fn write(&self, out: &mut impl FnMut(u64)) {
         let Self { settings, team, forwarding, counters, .. } = self;
         let members = || team.members().map(|(_, member)| member);
-        let out_of_service = members().find(|member| member.state != MemberState::Active);
-        let active = count(members().filter(|member| member.state == MemberState::Active));
-        let status = match (active, out_of_service) {
+        let unable = members().find(|member| !member.is_able());
+        let carriers = team.carriers().len();
+        let status = match (carriers, unable) {
             (0, _) => 2,
             (_, Some(_)) => 1,
-            (_, None) => 0,
+            (_, None) => u64::from(carriers < team.minimum_links()),
         };
         let source = members().map(|member| member.source).min().unwrap_or_default();
-        let why = out_of_service.map_or(FailureReason::NoFailure, |member| member.state.failure_reason());
+        let why = unable.map_or(FailureReason::NoFailure, failure_reason);
         out(status);
         out(reason(why));
         out(match settings.mode {
@@ -142,7 +148,7 @@ impl<S: Storage> TeamStatus<'_, S> {
         out(settings.policy.number().into());
         out(link_source(source));
         out(count(members()));
-        out(active);
+        out(carriers.into());
         out(u64::try_from(forwarding.ports.len()).unwrap_or(u64::MAX));
         out(u64::from(forwarding.moving()));
         out(self.queue_fallbacks);
@@ -171,6 +177,16 @@ impl<S: Storage> TeamStatus<'_, S> {
         }
     }
 
+    /// What a member that is up does: its number as a state.
+    fn carrying(&self, index: MemberIndex) -> u64 {
+        match (self.team.carriers().contains(index), self.team.live().contains(index)) {
+            (true, _) => 4,
+            (false, true) => 7,
+            (false, false) if self.team.member(index).settings.out_of_service => 6,
+            (false, false) => 5,
+        }
+    }
+
     #[inline(never)] // a frame of its own
     fn members(&self, out: &mut impl FnMut(u64)) {
         let shares = self.forwarding.table.counts();
@@ -187,11 +203,14 @@ impl<S: Storage> TeamStatus<'_, S> {
             let share = shares.get(slot).copied().unwrap_or(0);
             let queues = queues.get(slot).copied().unwrap_or(0);
             let member = self.team.member(index);
-            state_words(member, out);
+            state_words(member, self.carrying(index), out);
             out(share_per_mille(share));
             let came = self.forwarding.table.came(index);
             out(came);
             out(came.wrapping_sub(share.into()));
+            out(u64::from(member.settings.role == Role::Standby));
+            out(member.settings.priority.into());
+            out(member.failures.into());
             out(load.frames);
             out(load.bytes);
             out(queues.into());
@@ -202,15 +221,23 @@ impl<S: Storage> TeamStatus<'_, S> {
     }
 }
 
-fn state_words(member: &Member, out: &mut impl FnMut(u64)) {
+/// Why it is not able to carry traffic.
+fn failure_reason(member: &Member) -> FailureReason {
+    match member.state.failure_reason() {
+        FailureReason::NoFailure if member.settings.out_of_service => FailureReason::AdministrativeDecision,
+        reason => reason,
+    }
+}
+
+fn state_words(member: &Member, carrying: u64, out: &mut impl FnMut(u64)) {
     out(match member.state {
         MemberState::Absent => 0,
         MemberState::Created => 1,
         MemberState::Down { .. } => 2,
         MemberState::Settling { .. } => 3,
-        MemberState::Active => 4,
+        MemberState::Active => carrying,
     });
-    out(reason(member.state.failure_reason()));
+    out(reason(failure_reason(member)));
     out(link_source(member.source));
     // The next adapter under the index may have another.
     let speed = member.speed.filter(|_| member.state.is_connected());

@@ -5,6 +5,7 @@ use teaming::Heap;
 use teaming::ids::{BUCKETS, Bucket, MEMBERS, MemberIndex, MemberSet, Ticks};
 use teaming::settings::Settings;
 use teaming::team::buckets::{ARRIVALS, BucketActivity, Moved, RebalanceTimers, Table, View};
+use teaming::team::carriers::Carriers;
 use teaming::team::home::Weights;
 use teaming::team::home::fill_home;
 use teaming::team::lending::{Bid, bids};
@@ -45,7 +46,8 @@ fn bench(speeds: &[u32], pace: RebalanceTimers) -> Bench {
 impl Bench {
     fn publish(&mut self, live: MemberSet, now: Ticks) -> Moved {
         let before = self.owners();
-        let view = View { live, weights: &self.weights, home: &self.home };
+        let carriers = Carriers::all(live);
+        let view = View { carriers, weights: &self.weights, home: &self.home };
         let moved = self.table.publish(&view, now);
         self.assert_arrivals_are_counted(&before);
         moved

@@ -136,7 +136,7 @@ impl Host {
 fn check_moves(before: &[u8], after: &[u8], plan: &TeamView, moved: &Moved, gap: Ticks) {
     let (mut forced, mut voluntary) = (0, 0);
     for (&old, &new) in before.iter().zip(after).filter(|(old, new)| old != new) {
-        if MemberIndex::new(old).is_some_and(|owner| plan.live.contains(owner)) {
+        if MemberIndex::new(old).is_some_and(|owner| plan.carriers.live.contains(owner)) {
             voluntary += 1;
             assert!(
                 gap != Ticks::ZERO || MemberIndex::new(new).is_some_and(|owner| plan.came_up.contains(owner))
@@ -184,8 +184,8 @@ fn walk(speeds: &[u64], settings: &Settings, seed: u8) {
             None => host.tick(),
         };
         assert!(!plan.home_changed);
-        assert_eq!(plan.went_down, live.minus(plan.live));
-        assert_eq!(plan.came_up, plan.live.minus(live));
+        assert_eq!(plan.went_down, live.minus(plan.carriers.live));
+        assert_eq!(plan.came_up, plan.carriers.live.minus(live));
         check_moves(&before, &host.owners(), &plan, &moved, settings.flowlet_gap);
     }
     for (slot, &speed) in speeds.iter().enumerate() {
@@ -278,7 +278,7 @@ fn the_first_member_is_used_at_once_and_a_returning_one_after_its_delay() {
     assert!(plan.came_up.is_empty());
     assert_eq!(host.team.deadline(), Some(host.now.saturating_add(Ticks::from_ms(2))));
     host.wait(Ticks::from_us(1999));
-    assert!(!host.tick().0.live.contains(member(2)));
+    assert!(!host.tick().0.carriers.live.contains(member(2)));
     host.wait(Ticks::from_us(1));
     assert!(host.tick().0.came_up.contains(member(2)));
     assert_eq!(host.team.deadline(), None);
@@ -290,10 +290,10 @@ fn a_settling_member_is_used_at_once_when_nothing_else_is_up() {
     host.on(member(2), MemberEvent::Link(LinkState::Down));
     host.on(member(2), up(10));
     let (plan, moved) = host.on(member(1), MemberEvent::Link(LinkState::Down));
-    assert_eq!((plan.live.bits(), moved.forced), (0b10, 4096));
+    assert_eq!((plan.carriers.live.bits(), moved.forced), (0b10, 4096));
     // The member stays in use when the delay of the other one ends.
     let (plan, _) = host.on(member(1), up(10));
-    assert_eq!(plan.live.bits(), 0b10);
+    assert_eq!(plan.carriers.live.bits(), 0b10);
 }
 
 #[test]

@@ -30,6 +30,7 @@ mod private_oids;
 mod receiving;
 mod refusals;
 mod resource_lists;
+mod roles;
 mod rules;
 mod runtime_state;
 mod sequences;

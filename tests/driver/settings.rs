@@ -12,6 +12,7 @@ use teaming::ids::{LinkLocalSet, Ticks};
 use teaming::offload::OffloadPlacement;
 use teaming::settings::{Settings, TeamingMode};
 use teaming::team::buckets::RebalanceTimers;
+use teaming::team::carriers::{CarrierRules, Failback};
 use vswitch::machine::registry::{SERVICES, Value};
 use vswitch::scenario::suite::random::Draw;
 use vswitch::scenario::{Net, Scenario};
@@ -150,6 +151,11 @@ fn expected(rows: &[Row], registry: &Registry, step: u64) -> (Settings, Vec<Igno
         tunnels: TunnelPorts { vxlan: used["VxlanPort"] as u16, geneve: used["GenevePort"] as u16 },
         seed: if used["HashSeed"] == 0 { DEFAULT_SEED } else { used["HashSeed"] },
         link_up_delay: ticks(used["LinkUpDelayMs"], 10_000),
+        flap_hold_down: ticks(used["FlapHoldDownMs"], 10_000),
+        carriers: CarrierRules {
+            failback: [Failback::Always, Failback::Better, Failback::Never][used["FailbackPolicy"] as usize],
+            minimum_links: used["MinimumLinks"] as u32,
+        },
         // The clock advances in steps, and a gap lasts at least as long as configured.
         flowlet_gap: ticks(used["FlowletGapUs"], 10).saturating_add(Ticks::new(match used["FlowletGapUs"] {
             0 => 0,

@@ -19,7 +19,7 @@ fn feature(of_port: bool) -> Feature {
 }
 
 /// The answer to a question with enough room, by field.
-fn ask(net: &Net, port: Option<u32>) -> BTreeMap<String, u64> {
+pub fn ask(net: &Net, port: Option<u32>) -> BTreeMap<String, u64> {
     let feature = feature(port.is_some());
     let answer = net.feature_status(port, feature.id, feature.length()).expect("it is attached");
     assert_eq!(answer.status, SUCCESS);

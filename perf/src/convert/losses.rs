@@ -56,7 +56,7 @@ impl Maker<'_> {
                 self.lose_algorithm(&team.load_balancing_algorithm);
                 for member in source.members.iter().filter(|member| member.standby) {
                     self.lost(format!(
-                        "Standby: '{}' carries traffic as every other member does.",
+                        "Standby: '{}' carries traffic as every other member does, until its setting Role is 1 again.",
                         member.name()
                     ));
                 }

@@ -137,7 +137,8 @@ fn running(findings: &mut Findings<'_>, switch: &Switch) {
 fn team(findings: &mut Findings<'_>, switch: &Switch, status: &TeamStatus) {
     let name = &switch.name;
     let members: Vec<MemberStatus<'_>> = status.members().collect();
-    let active = members.iter().filter(|member| member.number("State") == Some(4)).count();
+    let active = members.iter().filter(|member| carries(**member)).count();
+    let resting = members.iter().filter(|member| is_standby(**member)).count();
     let of = format!("{active} of {} members of switch '{name}' carry traffic", members.len());
     match (members.len(), active) {
         (0, _) => findings.add(
@@ -152,7 +153,7 @@ fn team(findings: &mut Findings<'_>, switch: &Switch, status: &TeamStatus) {
             format!("{of}: nothing leaves the host."),
             "See what is said of each member.",
         ),
-        (all, active) if active < all => findings.add(
+        (all, active) if active + resting < all => findings.add(
             Severity::Warning,
             "team-degraded",
             format!("{of}; the others' flows go through them."),
@@ -169,10 +170,27 @@ fn team(findings: &mut Findings<'_>, switch: &Switch, status: &TeamStatus) {
     members.iter().for_each(|member| one_member(findings, switch, *member));
 }
 
+/// Active, or handing over what it carries.
+fn carries(member: MemberStatus<'_>) -> bool {
+    matches!(member.number("State"), Some(4 | 7))
+}
+
+/// Up, and waiting for another member's failure.
+fn is_standby(member: MemberStatus<'_>) -> bool {
+    member.number("State") == Some(5)
+}
+
 fn one_member(findings: &mut Findings<'_>, switch: &Switch, member: MemberStatus<'_>) {
     let who =
         format!("'{}' (member {}) of switch '{}'", member.name(findings.host), member.index, switch.name);
-    if member.number("State") != Some(4) {
+    if member.number("State") == Some(6) {
+        findings.add(
+            Severity::Note,
+            "out-of-service",
+            format!("{who} carries no traffic: its setting OutOfService is 1."),
+            "When the work on it is done: set OutOfService to 0.",
+        );
+    } else if !carries(member) && !is_standby(member) {
         let why = member.word("FailureReason");
         let fix = match &*why {
             "PhysicalMediaDisconnected" => {

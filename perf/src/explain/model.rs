@@ -16,6 +16,7 @@ use teaming::oid::nic::{NicKind, NicOp, NicParameters, VmId};
 use teaming::ports::vlan::{Bits, VLAN_BYTES, VlanProperty};
 use teaming::settings::{Lookup, Settings};
 use teaming::team::buckets::{ARRIVALS, BucketActivity, RebalanceTimers, Table, View};
+use teaming::team::carriers::Carriers;
 use teaming::team::member::{LinkState, Member, MemberEvent};
 use teaming::team::{Next, Team, TeamView};
 use vswitch::scenario::{EXTERNAL_PORT, FIRST_VM_PORT};
@@ -44,7 +45,7 @@ impl Rules {
             "SymmetricHash" => Lookup::Value(self.symmetric.into()),
             "VxlanPort" => Lookup::Value(self.tunnels.vxlan.into()),
             "GenevePort" => Lookup::Value(self.tunnels.geneve.into()),
-            "FlowletGapUs" | "LinkUpDelayMs" => Lookup::Value(0),
+            "FlowletGapUs" | "LinkUpDelayMs" | "FlapHoldDownMs" => Lookup::Value(0),
             _ => Lookup::Missing,
         });
         settings
@@ -128,16 +129,18 @@ impl Model {
         });
         self.changed = all
             .map(|member| {
-                let up = !view.live.contains(member);
-                let live = if up { view.live.with(member) } else { view.live.without(member) };
+                let up = !view.carriers.live.contains(member);
+                let before = view.carriers.live;
+                let live = if up { before.with(member) } else { before.without(member) };
                 let mut table = Table::new(
                     vec![0; BUCKETS],
                     iter::repeat_with(|| BucketActivity::EMPTY).take(BUCKETS).collect(),
                     vec![0; ARRIVALS],
                     RebalanceTimers { gap: Ticks::ZERO, deadline: None },
                 );
-                for live in [view.live, live] {
-                    let view = View { live, weights: &view.weights, home: self.team.home() };
+                for live in [before, live] {
+                    let carriers = Carriers::all(live);
+                    let view = View { carriers, weights: &view.weights, home: self.team.home() };
                     table.publish(&view, Ticks::ZERO);
                     while table.moving() {
                         table.settle(self.team.home(), Ticks::ZERO);

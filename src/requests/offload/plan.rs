@@ -71,7 +71,7 @@ fn answer_gone(module: &Module, mut task: Task, resource: Resource) -> OidDispos
 
 fn plan(module: &Module, control: &mut TeamLock<'_>, task: &Task, resource: Resource) -> OidPlan {
     let source = task.envelope.source();
-    let (connected, live) = (control.team.connected(), control.team.live());
+    let (connected, live) = (control.team.connected(), control.team.carriers());
     let facts = Facts {
         placement: control.settings.offload_placement,
         able: control.capabilities.able(resource, connected),

@@ -279,7 +279,7 @@ kinds! {
     27 MemberUp Information Team LOG
         "Member {Member} of the team is up; members up: {Up}."
         "It is connected and was up for LinkUpDelayMs; it was out for {OutMs} ms."
-        "Nothing to do: its flows return to it in gaps of their traffic."
+        "Nothing to do: flows that belong to it return in gaps of their traffic."
         [Member: U32, Up: U32, OutMs: U64];
     28 TeamDegraded Warning Team LOG
         "The team is degraded: {Up} of {Connected} members are up."
@@ -298,8 +298,8 @@ kinds! {
         [Connected: U32, OutMs: U64];
     31 MemberFlapping Warning Team LOG
         "Member {Member} is flapping: it went down {Times} times in {Seconds} s."
-        "A bad cable, transceiver or port; each time its flows move."
-        "Replace the cable, or raise LinkUpDelayMs meanwhile."
+        "A bad cable, transceiver or port; LinkUpDelayMs is doubled each time."
+        "Replace the cable, or set OutOfService for the adapter meanwhile."
         [Member: U32, Times: U32, Seconds: U32];
     32 Suppressed Warning Events LOG
         "{Count} more events {Event} ({Id}) are not in the event log."
@@ -307,7 +307,7 @@ kinds! {
         "The texts of event {Id} say what to do."
         [Event: Text, Id: U32, Count: U32];
     33 MemberSettingIgnored Warning Settings LOG
-        "Setting {Setting} of member {Member} is {Value}; {Used} applies in its place."
+        "Setting {Setting} of member {Member} is {Value}; {Used} applies instead."
         "It is out of range or of another type."
         "Correct it below lbfoext\\Parameters\\Switches; the README has the range."
         [Member: U32, Setting: Text, Value: Text, Used: U64];
@@ -331,4 +331,19 @@ kinds! {
         "The setting Survey is on: what Windows passes to the extension is recorded."
         "Nothing to do: teamctl survey reads it; turn Survey off afterwards."
         [Record: Text];
+    38 MemberCarries Information Team LOG
+        "Member {Member} carries traffic now; members that do: {Carriers}."
+        "Reason: {Reason}."
+        "Nothing to do; where it stands in, bring the other member back."
+        [Member: U32, Reason: Text, Carriers: U32];
+    39 MemberRests Information Team LOG
+        "Member {Member} carries no traffic any more; members that do: {Carriers}."
+        "Reason: {Reason}."
+        "Nothing to do; a member that is out of service can be worked on now."
+        [Member: U32, Reason: Text, Carriers: U32];
+    40 FewerThanMinimum Error Team LOG
+        "{Carriers} members carry traffic; {Minimum} are to."
+        "No other member is up that could, with a role of Standby or without."
+        "Bring members back, or lower MinimumLinks."
+        [Carriers: U32, Minimum: U32];
 }

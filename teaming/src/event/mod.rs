@@ -97,15 +97,15 @@ pub enum Event {
     NotEnumerated { status: i32 },
     /// The switch announced more ports and NICs than the driver could read; the query is repeated.
     PictureIncomplete { announced: u32, understood: u32 },
-    /// A member carries no traffic any more; `up` members are left that do.
+    /// A member is not up any more; `up` members are left.
     MemberDown { member: MemberIndex, reason: FailureReason, up: u32 },
-    /// A member carries traffic, as `up` members do in all. It had not for `out_ms` milliseconds, 0 if never before.
+    /// A member is up, as `up` members are in all. It had not been for `out_ms` milliseconds, 0 if never before.
     MemberUp { member: MemberIndex, up: u32, out_ms: u64 },
-    /// Of the connected members only `up` carry traffic, fewer than before.
+    /// Of the connected members only `up` are up, fewer than before.
     TeamDegraded { up: u32, connected: u32 },
-    /// No connected member carries traffic.
+    /// No connected member is up.
     TeamDown { connected: u32 },
-    /// All connected members carry traffic, `out_ms` milliseconds after the first of the two events before.
+    /// All connected members are up, `out_ms` milliseconds after the first of the two events before.
     TeamWhole { connected: u32, out_ms: u64 },
     /// A member went down several times within `seconds`.
     MemberFlapping { member: MemberIndex, times: u32, seconds: u32 },
@@ -113,8 +113,48 @@ pub enum Event {
     Suppressed { id: u16, count: u32 },
     /// The same of trace sessions.
     NotTraced { id: u16, count: u32 },
+    /// A member carries traffic that did not although it was up; `carriers` members do in all.
+    MemberCarries { member: MemberIndex, reason: CarryReason, carriers: u32 },
+    /// A member that is up carries nothing any more.
+    MemberRests { member: MemberIndex, reason: RestReason, carriers: u32 },
+    /// Fewer members carry traffic than are to.
+    FewerThanMinimum { carriers: u32, minimum: u32 },
     /// What arrived from Windows, of a survey: for trace sessions alone, and kept nowhere.
     Surveyed { record: Record },
+}
+
+/// Why a member carries traffic again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CarryReason {
+    /// A standby member does, in place of another one or because `MinimumLinks` asks for it.
+    StandsIn,
+    /// It has its place again.
+    TakesItsPlace,
+}
+
+impl CarryReason {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::StandsIn => "StandsIn",
+            Self::TakesItsPlace => "TakesItsPlace",
+        }
+    }
+}
+
+/// Why a member that is up carries nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RestReason {
+    Standby,
+    OutOfService,
+}
+
+impl RestReason {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Standby => "Standby",
+            Self::OutOfService => "OutOfService",
+        }
+    }
 }
 
 /// What a field of an event says.
@@ -212,6 +252,9 @@ impl Event {
             Self::AddressesNotShared { .. } => 35,
             Self::NotTraced { .. } => 36,
             Self::Surveyed { .. } => 37,
+            Self::MemberCarries { .. } => 38,
+            Self::MemberRests { .. } => 39,
+            Self::FewerThanMinimum { .. } => 40,
         }
     }
 
@@ -281,6 +324,13 @@ impl Event {
             Self::TeamDegraded { up, connected } => two(Value::U32(up), Value::U32(connected)),
             Self::TeamDown { connected } => one(Value::U32(connected)),
             Self::TeamWhole { connected, out_ms } => two(Value::U32(connected), Value::U64(out_ms)),
+            Self::MemberCarries { member: who, reason, carriers } => {
+                three(member(who), Value::Word(reason.name()), Value::U32(carriers))
+            }
+            Self::MemberRests { member: who, reason, carriers } => {
+                three(member(who), Value::Word(reason.name()), Value::U32(carriers))
+            }
+            Self::FewerThanMinimum { carriers, minimum } => two(Value::U32(carriers), Value::U32(minimum)),
             Self::MemberFlapping { member: who, times, seconds } => {
                 three(member(who), Value::U32(times), Value::U32(seconds))
             }

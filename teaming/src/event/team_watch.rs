@@ -1,9 +1,9 @@
 //! What an administrator wants to know of a team's changes: which member went or came, and what that makes of the team.
 
 use crate::Storage;
-use crate::event::Event;
-use crate::ids::{MemberIndex, Ticks};
-use crate::team::member::MemberState;
+use crate::event::{CarryReason, Event, RestReason};
+use crate::ids::{MemberIndex, MemberSet, Ticks};
+use crate::team::member::Role;
 use crate::team::{Team, TeamView};
 
 /// A member that goes down so often within `FLAP_WINDOW` is flapping.
@@ -56,19 +56,26 @@ pub struct TeamWatch<S: Storage> {
     /// `MEMBERS` long.
     downs: S::Of<Downs>,
     told: Told,
+    /// The members that were up.
+    up: MemberSet,
+    /// It was told that fewer carry than are to.
+    too_few: bool,
     /// When the team last ceased to be whole.
     since: Ticks,
 }
 
 impl<S: Storage> TeamWatch<S> {
     pub fn new(downs: S::Of<Downs>) -> Self {
-        Self { downs, told: Told::Whole, since: Ticks::ZERO }
+        Self { downs, told: Told::Whole, up: MemberSet::EMPTY, too_few: false, since: Ticks::ZERO }
     }
 
     /// Tells what a change of the team is for an administrator. `team` is the team after the change, `view` the change.
     pub fn observe(&mut self, team: &Team<S>, view: &TeamView, now: Ticks, mut tell: impl FnMut(Event)) {
-        let up = view.live.len();
-        for member in view.went_down.iter() {
+        let now_up = team.up();
+        let before = core::mem::replace(&mut self.up, now_up);
+        let (went_down, came_up) = (before.minus(now_up), now_up.minus(before));
+        let up = now_up.len();
+        for member in went_down.iter() {
             let reason = team.member(member).state.failure_reason();
             tell(Event::MemberDown { member, reason, up });
             if let Some(within) = self.went_down(member, now) {
@@ -77,20 +84,49 @@ impl<S: Storage> TeamWatch<S> {
                 tell(Event::MemberFlapping { member, times: FLAP_TIMES, seconds });
             }
         }
-        for member in view.came_up.iter() {
+        for member in came_up.iter() {
             let out_ms = self.downs.get_mut(member.slot()).map_or(0, |downs| downs.end(now));
             tell(Event::MemberUp { member, up, out_ms });
         }
-        let states = team.members().map(|(_, member)| member.state);
-        let connected = states.filter(|state: &MemberState| state.is_connected()).count();
-        self.judge(up, u32::try_from(connected).unwrap_or(u32::MAX), now, tell);
+        let connected = team.connected().len();
+        self.judge(up, connected, now, &mut tell);
+        self.tell_roles(team, view, came_up, tell);
+    }
+
+    /// Tells what roles make of it: who carries and who rests without having come up or gone down.
+    fn tell_roles(
+        &mut self,
+        team: &Team<S>,
+        view: &TeamView,
+        came_up: MemberSet,
+        mut tell: impl FnMut(Event),
+    ) {
+        let carriers = team.carriers().len();
+        for member in view.came_up.iter() {
+            let is_standby = team.member(member).settings.role == Role::Standby;
+            if is_standby || !came_up.contains(member) {
+                let reason = if is_standby { CarryReason::StandsIn } else { CarryReason::TakesItsPlace };
+                tell(Event::MemberCarries { member, reason, carriers });
+            }
+        }
+        for member in view.went_down.intersection(self.up).iter() {
+            let is_out = team.member(member).settings.out_of_service;
+            let reason = if is_out { RestReason::OutOfService } else { RestReason::Standby };
+            tell(Event::MemberRests { member, reason, carriers });
+        }
+        let minimum = team.minimum_links();
+        let too_few = carriers < minimum && !team.connected().is_empty();
+        if too_few && !self.too_few {
+            tell(Event::FewerThanMinimum { carriers, minimum });
+        }
+        self.too_few = too_few;
     }
 
     fn went_down(&mut self, member: MemberIndex, now: Ticks) -> Option<Ticks> {
         self.downs.get_mut(member.slot())?.add(now)
     }
 
-    fn judge(&mut self, up: u32, connected: u32, now: Ticks, mut tell: impl FnMut(Event)) {
+    fn judge(&mut self, up: u32, connected: u32, now: Ticks, tell: &mut impl FnMut(Event)) {
         // Of a team without members its last one has told.
         if connected == 0 {
             return;

@@ -267,6 +267,7 @@ impl<S: Storage> Forwarding<S> {
     }
 
     /// A frame from a port that may send with any source address: learns it, unless the frame only comes back.
+    #[inline(never)] // not in the decision about ports that may not
     pub(crate) fn learn(
         &self,
         packet: &Packet<'_>,

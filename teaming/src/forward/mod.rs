@@ -62,6 +62,8 @@ pub struct Forwarding<S: Storage> {
     mode: TeamingMode,
     /// See `judges`.
     pub(crate) copies: bool,
+    /// Frames could arrive on several members at some time.
+    several_receive: bool,
     /// Whether the external port has no policy.
     pub(crate) outside_is_open: bool,
 }
@@ -357,6 +359,7 @@ impl<S: Storage> Forwarding<S> {
             prune_multicast: settings.prune_multicast,
             mode: settings.mode,
             copies: false,
+            several_receive: false,
             outside_is_open: true,
         }
     }
@@ -374,18 +377,35 @@ impl<S: Storage> Forwarding<S> {
 
     /// Publishes live members and weights. Afterwards no packet is assigned to a member that is not live.
     pub fn publish(&mut self, plan: &TeamView, home: &[u8], now: Ticks) -> Moved {
-        let view = View { live: plan.live, weights: &plan.weights, home };
-        if !self.table.live().is_subset(plan.live) {
+        let view = View { carriers: plan.carriers, weights: &plan.weights, home };
+        if !self.table.live().is_subset(plan.carriers.live) {
             // A stream whose member has died goes on by another: its frames are no copies.
             self.secret = self.secret.next();
         }
-        self.copies |= self.mode == TeamingMode::SwitchIndependent && plan.live.len() > 1;
+        self.expect_copies(plan.several_receive);
         self.table.publish(&view, now)
+    }
+
+    /// Frames can arrive on several members, also on those that carry nothing: a copy on each of what the physical switch
+    /// floods. Once that is so, it remains.
+    pub fn expect_copies(&mut self, several_receive: bool) {
+        self.several_receive |= several_receive;
+        self.copies = self.mode == TeamingMode::SwitchIndependent && self.several_receive;
+    }
+
+    /// Whether `expect_copies` would change nothing.
+    pub const fn expects_copies(&self) -> bool {
+        self.several_receive
     }
 
     /// Makes the voluntary moves that are due; needed only while `moving`.
     pub fn settle(&mut self, home: &[u8], now: Ticks) -> Moved {
         self.table.settle(home, now)
+    }
+
+    /// Makes the voluntary moves without waiting, before the first packet.
+    pub fn settle_at_once(&mut self, home: &[u8], now: Ticks) {
+        self.table.settle_at_once(home, now);
     }
 
     pub const fn moving(&self) -> bool {
@@ -400,8 +420,7 @@ impl<S: Storage> Forwarding<S> {
         self.link_local_forwarded = settings.link_local_forwarded;
         self.prune_multicast = settings.prune_multicast;
         self.mode = settings.mode;
-        self.copies =
-            self.mode == TeamingMode::SwitchIndependent && (self.copies || self.table.live().len() > 1);
+        self.expect_copies(false);
         self.table.set_rebalance_timers(settings.rebalance_timers());
     }
 

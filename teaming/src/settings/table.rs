@@ -38,6 +38,9 @@ pub const SETTINGS: &[Setting] = &[
     USE_ADAPTER_HASH,
     HASH_SEED,
     LINK_UP_DELAY_MS,
+    FLAP_HOLD_DOWN_MS,
+    FAILBACK_POLICY,
+    MINIMUM_LINKS,
     FLOWLET_GAP_US,
     MOVE_DEADLINE_MS,
     OFFLOAD_PLACEMENT,
@@ -65,7 +68,7 @@ pub(super) const LOAD_BALANCING_ALGORITHM: Setting = Setting {
     takes_effect: TakesEffect::AtOnce,
 };
 
-const OFF_OR_ON: SettingKind = SettingKind::Choice(&[(0, "off"), (1, "on")]);
+pub const OFF_OR_ON: SettingKind = SettingKind::Choice(&[(0, "off"), (1, "on")]);
 
 pub(super) const USE_IPV6_FLOW_LABEL: Setting = Setting {
     name: "UseIpv6FlowLabel",
@@ -123,6 +126,30 @@ pub(super) const LINK_UP_DELAY_MS: Setting = Setting {
     kind: SettingKind::Number { min: 0, max: 60_000 },
     default: 2_000,
     help: "Milliseconds that a link that came back must stay up before it carries traffic; 0 uses it at once.",
+    takes_effect: TakesEffect::AtOnce,
+};
+
+pub(super) const FLAP_HOLD_DOWN_MS: Setting = Setting {
+    name: "FlapHoldDownMs",
+    kind: SettingKind::Number { min: 0, max: 600_000 },
+    default: 60_000,
+    help: "Most milliseconds that a link that fails again is kept out: LinkUpDelayMs, doubled each time; 0 is off.",
+    takes_effect: TakesEffect::AtOnce,
+};
+
+pub(super) const FAILBACK_POLICY: Setting = Setting {
+    name: "FailbackPolicy",
+    kind: SettingKind::Choice(&[(0, "Always"), (1, "Better"), (2, "Never")]),
+    default: 0,
+    help: "Whether a member that is back takes its place from a stand-in: always, with a higher Priority, or never.",
+    takes_effect: TakesEffect::AtOnce,
+};
+
+pub(super) const MINIMUM_LINKS: Setting = Setting {
+    name: "MinimumLinks",
+    kind: SettingKind::Number { min: 0, max: 32 },
+    default: 0,
+    help: "So many members carry traffic at least, standby members among them; fewer are told as an error; 0 is one.",
     takes_effect: TakesEffect::AtOnce,
 };
 

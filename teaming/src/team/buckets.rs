@@ -15,15 +15,17 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use crate::Storage;
 use crate::ids::{Bucket, MEMBERS, MemberIndex, MemberSet, Ticks};
+use crate::team::carriers::Carriers;
 use crate::team::home::Weights;
 use crate::team::lending::Lending;
 
 /// The state of the team from which the table is computed.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
-    pub live: MemberSet,
+    pub carriers: Carriers,
+    /// By which buckets are lent.
     pub weights: &'a Weights,
-    /// The home map of these weights, `BUCKETS` long; all 0 while it is being computed.
+    /// `BUCKETS` long; all 0 while the first one is being made.
     pub home: &'a [u8],
 }
 
@@ -98,7 +100,7 @@ pub struct Table<S: Storage> {
     waiting: u32,
     /// The first bucket that the last walk did not compute, because one call may not take longer.
     left_at: Option<usize>,
-    live: MemberSet,
+    carriers: Carriers,
     weights: Weights,
 }
 
@@ -118,7 +120,7 @@ impl<S: Storage> Table<S> {
             pace,
             waiting: 0,
             left_at: None,
-            live: MemberSet::EMPTY,
+            carriers: Carriers::default(),
             weights: [0; MEMBERS],
         }
     }
@@ -155,7 +157,7 @@ impl<S: Storage> Table<S> {
     }
 
     pub const fn live(&self) -> MemberSet {
-        self.live
+        self.carriers.live
     }
 
     /// The member of every bucket, 0 = none.
@@ -184,10 +186,14 @@ impl<S: Storage> Table<S> {
     /// If one call would take too long, the rest of these buckets is lent to one member, and `settle` continues.
     #[inline(never)] // not below what its caller calls next
     pub fn publish(&mut self, view: &View<'_>, now: Ticks) -> Moved {
-        let died = self.live.minus(view.live);
+        let died = self.live().minus(view.carriers.live);
         // Equal weights mean an equal home map.
-        let only_deaths = !self.moving() && view.live.is_subset(self.live) && *view.weights == self.weights;
-        self.live = view.live;
+        let only_deaths = !self.moving()
+            && view.carriers.live.is_subset(self.live())
+            && view.carriers.are_plain()
+            && self.carriers.are_plain()
+            && *view.weights == self.weights;
+        self.carriers = view.carriers;
         self.weights = *view.weights;
         if view.home.first() == Some(&0) {
             self.give_all_to_one()
@@ -201,10 +207,10 @@ impl<S: Storage> Table<S> {
     /// Assigns every bucket to one live member, because there is no home map yet.
     fn give_all_to_one(&mut self) -> Moved {
         let carrier = self.owners.first().map_or(0, |owner| *owner);
-        if self.live.has_number(carrier) && self.owners.iter().all(|owner| *owner == carrier) {
+        if self.live().has_number(carrier) && self.owners.iter().all(|owner| *owner == carrier) {
             return Moved::default();
         }
-        let carrier = self.live.iter().next().map_or(0, MemberIndex::get);
+        let carrier = self.carriers.at_home.iter().next().map_or(0, MemberIndex::get);
         let others = self.owners.iter().filter(|owner| **owner & !WAITING != carrier).count();
         if let Some(arrivals) = self.arrivals.first_chunk_mut() {
             came(arrivals, carrier, u32::try_from(others).unwrap_or(0));
@@ -218,7 +224,7 @@ impl<S: Storage> Table<S> {
     /// waits. The other buckets stay: a bucket at its home belongs there, and a lent one keeps its member, because
     /// rendezvous among fewer members has the same winner if the winner is still there.
     fn lend_out(&mut self, died: MemberSet) -> Moved {
-        let mut lending = Lending::among(self.live, &self.weights);
+        let mut lending = Lending::among(self.carriers.borrowers, &self.weights);
         let mut moved = Moved::default();
         let Some(arrivals) = self.arrivals.first_chunk_mut() else { return moved };
         for dead in died.iter().map(MemberIndex::get) {
@@ -246,7 +252,7 @@ impl<S: Storage> Table<S> {
         if !self.moving() {
             return moved;
         }
-        let mut lending = Lending::among(self.live, &self.weights);
+        let mut lending = Lending::among(self.carriers.borrowers, &self.weights);
         let clock = Clock::new(now, self.pace);
         let Some(arrivals) = self.arrivals.first_chunk_mut() else { return moved };
         let buckets = self.owners.iter_mut().zip(self.stamps.iter_mut()).zip(home);
@@ -257,7 +263,7 @@ impl<S: Storage> Table<S> {
             let is_idle = clock.is_idle(*stamp.last.get_mut());
             if (is_idle || clock.is_late(stamp.since))
                 && let Some(target) =
-                    if self.live.has_number(home) { Some(home) } else { lending.borrower(number) }
+                    if self.carriers.at_home.has_number(home) { Some(home) } else { lending.borrower(number) }
             {
                 // `target` is another member than the present one: the last `publish` found that.
                 came(arrivals, target, 1);
@@ -272,10 +278,19 @@ impl<S: Storage> Table<S> {
         moved
     }
 
+    /// The same without waiting, while no packet is on its way to a member.
+    pub fn settle_at_once(&mut self, home: &[u8], now: Ticks) -> Moved {
+        let at_once = RebalanceTimers { gap: Ticks::ZERO, deadline: None };
+        let pace = core::mem::replace(&mut self.pace, at_once);
+        let moved = self.settle(home, now);
+        self.pace = pace;
+        moved
+    }
+
     /// Computes every bucket from `from` on.
     fn walk(&mut self, home: &[u8], now: Ticks, from: usize) -> Moved {
-        let live = self.live;
-        let mut lending = Lending::among(live, &self.weights);
+        let Carriers { live, at_home, borrowers } = self.carriers;
+        let mut lending = Lending::among(borrowers, &self.weights);
         let clock = Clock::new(now, self.pace);
         let before = self.owners.iter().take(from).filter(|owner| **owner & WAITING != 0).count();
         let mut moved = Moved { waiting: u32::try_from(before).unwrap_or(0), ..Moved::default() };
@@ -285,7 +300,7 @@ impl<S: Storage> Table<S> {
         let Some(arrivals) = self.arrivals.first_chunk_mut() else { return moved };
         let homes = home.get(from..).unwrap_or_default();
         for (number, ((owner, stamp), &home)) in owners.iter_mut().zip(stamps).zip(homes).enumerate() {
-            let is_home_live = live.has_number(home);
+            let is_home_live = at_home.has_number(home);
             // Usual case: nearly all buckets are at their home.
             if is_home_live && *owner == home {
                 continue;

@@ -119,6 +119,21 @@ pub enum MemberEvent {
 pub struct Delays {
     /// How long a link that came back must stay up before it carries traffic.
     pub link_up: Ticks,
+    /// At most so long, if it failed again and again; less than `link_up` holds nothing down longer.
+    pub hold_down: Ticks,
+}
+
+/// A link that fails within this time after it came back is held down longer the next time.
+const STABLE: Ticks = Ticks::from_ms(60_000);
+
+impl Delays {
+    /// The link-up delay of a member whose link has failed so many times in a row soon after it came back: doubled each
+    /// time. Without a delay there is nothing to double.
+    pub(super) fn after_failures(&self, failures: u8) -> Ticks {
+        let doubled = 1_u64.checked_shl(failures.into()).unwrap_or(u64::MAX);
+        let held = Ticks::new(self.link_up.get().saturating_mul(doubled));
+        held.min(self.hold_down).max(self.link_up)
+    }
 }
 
 /// What the guards of the transitions ask.
@@ -172,9 +187,14 @@ impl MemberState {
     /// The next state. `link` is the member's link with the event taken into account. Repeated and unmatched events
     /// are normal: enumeration and notification race (PORTNIC-31, PORTNIC-33 of the rule book).
     #[must_use]
-    pub fn on(self, event: MemberEvent, link: LinkState, now: Ticks, delays: &Delays) -> Self {
+    pub fn on(self, event: MemberEvent, link: LinkState, now: Ticks, link_up_delay: Ticks) -> Self {
         let delay_passed = matches!(self, Self::Settling { until } if now >= until);
-        self.next(event, &Conditions { link, delay_passed, now, link_up_delay: delays.link_up })
+        self.next(event, &Conditions { link, delay_passed, now, link_up_delay })
+    }
+
+    /// Known to the switch.
+    pub const fn is_created(self) -> bool {
+        !matches!(self, Self::Absent)
     }
 
     /// Connected to the switch, up or not: counts for the home map.
@@ -206,16 +226,31 @@ impl MemberState {
     }
 }
 
+/// When a member carries traffic. Numbers equal those of the setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Role {
+    /// Whenever it can.
+    #[default]
+    Active,
+    /// In place of a member that cannot.
+    Standby,
+}
+
 /// What an administrator has set for one adapter; read by `member_settings`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MemberSettings {
     /// In Mb/s, in place of the link's speed; `None` goes by the speed.
     pub weight: Option<NonZeroU32>,
+    pub role: Role,
+    /// The higher one is preferred.
+    pub priority: u8,
+    /// It carries nothing, whatever its link is.
+    pub out_of_service: bool,
 }
 
 impl MemberSettings {
     /// Nothing is set.
-    pub const DEFAULT: Self = Self { weight: None };
+    pub const DEFAULT: Self = Self { weight: None, role: Role::Active, priority: 0, out_of_service: false };
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -236,6 +271,12 @@ pub struct Member {
     pub weight: u32,
     /// The weight with which it is in the home map; 0 = not in it.
     pub home_weight: u32,
+    /// It carried traffic until it failed, and has not again since.
+    pub has_lost_place: bool,
+    /// How many times in a row the link failed soon after it had come back.
+    pub failures: u8,
+    /// When it came back last; `None` if it has not failed since it was connected.
+    pub returned: Option<Ticks>,
 }
 
 impl Member {
@@ -249,6 +290,9 @@ impl Member {
         speed: None,
         weight: 0,
         home_weight: 0,
+        has_lost_place: false,
+        failures: 0,
+        returned: None,
     };
 
     /// Notes that a source reports a link state, and tells whether it counts. An interface that was read does not once
@@ -286,6 +330,16 @@ impl Member {
         self.settings.weight.map(NonZeroU32::get).or_else(|| self.speed.map(by_speed))
     }
 
+    /// It could carry traffic: it is up, and not taken out of service.
+    pub fn is_able(&self) -> bool {
+        self.state == MemberState::Active && !self.settings.out_of_service
+    }
+
+    /// Frames can arrive on it, whether it carries any or not.
+    pub fn is_receiving(&self) -> bool {
+        self.state.is_connected() && self.link != LinkState::Down
+    }
+
     /// Neither an indication nor an answer has told the link state.
     pub fn is_silent(&self) -> bool {
         self.source <= LinkSource::Interface
@@ -304,13 +358,25 @@ impl Member {
             MemberEvent::Deleted => {
                 (self.link, self.source) = (LinkState::Unknown, LinkSource::None);
                 (self.adapter, self.name) = (AdapterId::UNKNOWN, AdapterName::NONE);
-                self.settings = MemberSettings::DEFAULT;
+                (self.settings, self.has_lost_place) = (MemberSettings::DEFAULT, false);
+                (self.failures, self.returned) = (0, None);
             }
             // What changes while the NIC is disconnected is indicated to nobody.
             MemberEvent::Disconnected => self.source = LinkSource::None,
             MemberEvent::Created | MemberEvent::Connected | MemberEvent::Tick | MemberEvent::NoneActive => {}
         }
-        self.state = self.state.on(event, self.link, now, delays);
+        let before = self.state;
+        self.state = before.on(event, self.link, now, delays.after_failures(self.failures));
+        match (before, self.state) {
+            (MemberState::Active, MemberState::Down { .. }) => {
+                let soon = self.returned.is_some_and(|returned| now.since(returned) < STABLE);
+                self.failures = if soon { self.failures.saturating_add(1) } else { 0 };
+            }
+            (MemberState::Down { .. } | MemberState::Settling { .. }, MemberState::Active) => {
+                self.returned = Some(now);
+            }
+            _ => {}
+        }
     }
 }
 
@@ -327,7 +393,7 @@ mod tests {
     use std::string::String;
 
     const MEDIA_DOWN: MemberState = MemberState::Down { reason: FailureReason::PhysicalMediaDisconnected };
-    const DELAYS: Delays = Delays { link_up: Ticks::from_ms(2) };
+    const DELAYS: Delays = Delays { link_up: Ticks::from_ms(2), hold_down: Ticks::ZERO };
     const UP: LinkState = LinkState::Up { bits_per_second: Some(10_000_000_000) };
 
     fn label(state: MemberState) -> String {
@@ -366,7 +432,8 @@ mod tests {
         for (name, event, link) in events {
             write!(text, "\n{name:<19}").unwrap();
             for state in states {
-                write!(text, "{:<15}", label(state.on(event, link, Ticks::from_ms(5), &DELAYS))).unwrap();
+                write!(text, "{:<15}", label(state.on(event, link, Ticks::from_ms(5), DELAYS.link_up)))
+                    .unwrap();
             }
         }
         let lines: std::vec::Vec<&str> = text.lines().map(str::trim_end).collect();
@@ -405,8 +472,7 @@ NoneActive         Absent         Created        Down           Active         A
 
     #[test]
     fn without_a_delay_a_link_that_is_back_carries_traffic_at_once() {
-        let delays = Delays { link_up: Ticks::ZERO };
-        assert_eq!(MEDIA_DOWN.on(MemberEvent::Link(UP), UP, Ticks::ZERO, &delays), MemberState::Active);
+        assert_eq!(MEDIA_DOWN.on(MemberEvent::Link(UP), UP, Ticks::ZERO, Ticks::ZERO), MemberState::Active);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Every event yields a `TeamView`, a small value that `forward` publishes to the packet path. Never touches packets.
 
 pub mod buckets;
+pub mod carriers;
 pub mod home;
 pub mod lending;
 pub mod member;
@@ -11,17 +12,22 @@ pub mod name;
 use crate::Storage;
 use crate::ids::{AdapterId, MEMBERS, MemberIndex, MemberSet, Ticks};
 use crate::settings::Settings;
+use crate::team::carriers::{CarrierRules, Carriers, Standing};
 use crate::team::home::{Building, Weights};
 use crate::team::member::{Delays, LinkSource, LinkState, Member, MemberEvent, MemberSettings, MemberState};
 
 /// What the packet path must know after a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TeamView {
-    pub live: MemberSet,
+    pub carriers: Carriers,
+    /// By which buckets are lent.
     pub weights: Weights,
-    /// Anything below differs from the view before.
+    /// Frames can arrive on more than one member, whether it carries traffic or not.
+    pub several_receive: bool,
+    /// Carriers, weights or the home map differ from those of the view before.
     pub changed: bool,
     pub home_changed: bool,
+    /// They carry nothing any more, and something again.
     pub went_down: MemberSet,
     pub came_up: MemberSet,
 }
@@ -32,7 +38,8 @@ pub struct Team<S: Storage> {
     next: Next<S>,
     members: S::Of<Member>,
     delays: Delays,
-    live: MemberSet,
+    rules: CarrierRules,
+    carriers: Carriers,
     weights: Weights,
 }
 
@@ -51,8 +58,15 @@ impl<S: Storage> Team<S> {
     pub fn new(mut home: S::Of<u8>, next: Next<S>, mut members: S::Of<Member>, settings: &Settings) -> Self {
         home.fill(0);
         members.fill(Member::ABSENT);
-        let delays = settings.delays();
-        Self { home, next, members, delays, live: MemberSet::EMPTY, weights: [0; MEMBERS] }
+        Self {
+            home,
+            next,
+            members,
+            delays: settings.delays(),
+            rules: settings.carriers,
+            carriers: Carriers::default(),
+            weights: [0; MEMBERS],
+        }
     }
 
     pub fn on(&mut self, index: MemberIndex, event: MemberEvent, now: Ticks) -> TeamView {
@@ -108,11 +122,10 @@ impl<S: Storage> Team<S> {
 
     /// Applies new settings; a member that settles does not wait longer than the new delay.
     pub fn configure(&mut self, settings: &Settings, now: Ticks) -> TeamView {
-        self.delays = settings.delays();
-        let latest = now.saturating_add(self.delays.link_up);
+        (self.delays, self.rules) = (settings.delays(), settings.carriers);
         for member in self.members.iter_mut() {
             if let MemberState::Settling { until } = &mut member.state {
-                *until = latest.min(*until);
+                *until = now.saturating_add(self.delays.after_failures(member.failures)).min(*until);
             }
         }
         self.tick(now)
@@ -144,13 +157,39 @@ impl<S: Storage> Team<S> {
             .min()
     }
 
+    /// Members that carry traffic; those about to rest are among them.
     pub const fn live(&self) -> MemberSet {
-        self.live
+        self.carriers.live
+    }
+
+    /// Of these, those that do not rest.
+    pub const fn carriers(&self) -> MemberSet {
+        self.carriers.at_home
+    }
+
+    /// Members that are up, whether they carry traffic or not.
+    pub fn up(&self) -> MemberSet {
+        carriers::those(&self.members, |member| member.state == MemberState::Active)
+    }
+
+    /// How many members are to carry traffic at least; 0 if nothing is set.
+    pub const fn minimum_links(&self) -> u32 {
+        self.rules.minimum_links
+    }
+
+    /// A member hands over what it carries, to rest: `rest` ends that.
+    pub fn is_handing_over(&self) -> bool {
+        self.carriers.live != self.carriers.at_home
+    }
+
+    /// Every bucket has left the members that hand over: they carry nothing now.
+    pub fn rest(&mut self, now: Ticks) -> TeamView {
+        self.plan_with(now, MemberSet::EMPTY)
     }
 
     /// Members whose adapters are connected to the switch, with a link or without.
     pub fn connected(&self) -> MemberSet {
-        self.members().filter(|(_, member)| member.state.is_connected()).map(|(index, _)| index).collect()
+        carriers::those(&self.members, |member| member.state.is_connected())
     }
 
     /// The home member of every bucket, 0 = none.
@@ -172,35 +211,69 @@ impl<S: Storage> Team<S> {
     }
 
     fn plan(&mut self, now: Ticks) -> TeamView {
+        self.plan_with(now, self.carriers.live)
+    }
+
+    /// `keep`: these go on handing over what they carry.
+    #[inline(never)] // called from everywhere
+    fn plan_with(&mut self, now: Ticks, keep: MemberSet) -> TeamView {
         self.use_settling_members_when_none_is_active(now);
         self.weigh();
-        let home_changed = self.rebuild_home_if_due();
-        let live = self.collect(|member| member.state == MemberState::Active);
-        let weights = self.plan_weights();
+        let standing = Standing::of(&self.members);
+        let homes = carriers::homes(&self.members, &standing, &self.rules);
+        let home_changed = self.rebuild_home_if_due(homes);
+        let (carriers, weights) = self.plan_carriers(&standing, homes, keep);
+        let live = carriers.live;
         let plan = TeamView {
-            live,
+            carriers,
             weights,
-            changed: home_changed || live != self.live || weights != self.weights,
+            several_receive: standing.receiving.len() > 1,
+            changed: home_changed || carriers != self.carriers || weights != self.weights,
             home_changed,
-            went_down: self.live.minus(live),
-            came_up: live.minus(self.live),
+            went_down: self.carriers.live.minus(live),
+            came_up: live.minus(self.carriers.live),
         };
-        self.live = live;
+        self.carriers = carriers;
         self.weights = weights;
         plan
     }
 
-    fn collect(&self, belongs: impl Fn(&Member) -> bool) -> MemberSet {
-        self.members
-            .iter()
-            .enumerate()
-            .filter(|(_, member)| belongs(member))
-            .filter_map(|(slot, _)| MemberIndex::from_slot(slot))
-            .collect()
+    /// Chooses who carries. Who carried and still could hands over its flows in gaps, if there is somebody else.
+    #[inline(never)] // a frame of its own
+    fn plan_carriers(
+        &mut self,
+        standing: &Standing,
+        homes: MemberSet,
+        keep: MemberSet,
+    ) -> (Carriers, Weights) {
+        let before = self.carriers.at_home;
+        for index in before.minus(standing.up).iter() {
+            if let Some(member) = self.members.get_mut(index.slot()) {
+                member.has_lost_place = true;
+            }
+        }
+        let at_home = carriers::choose(&self.members, standing, before, &self.rules);
+        for index in at_home.minus(before).iter() {
+            if let Some(member) = self.members.get_mut(index.slot()) {
+                member.has_lost_place = false;
+            }
+        }
+        let live = match at_home.is_empty() {
+            true => at_home,
+            false => at_home.union(keep.intersection(standing.up)),
+        };
+        let mut weights = self.home_weights();
+        let mut borrowers = at_home;
+        if !at_home.is_subset(homes) {
+            let own = |index: MemberIndex| self.member(index).weight;
+            weights = carriers::lending_weights(at_home, &weights, own);
+            borrowers = carriers::borrowers(at_home, &weights);
+        }
+        (Carriers { live, at_home, borrowers }, weights)
     }
 
     fn use_settling_members_when_none_is_active(&mut self, now: Ticks) {
-        if self.members.iter().any(|member| member.state == MemberState::Active) {
+        if self.members.iter().any(Member::is_able) {
             return;
         }
         for member in self.members.iter_mut() {
@@ -221,23 +294,27 @@ impl<S: Storage> Team<S> {
         }
     }
 
-    /// The home map changes when a connected member is not in it with its present weight. A member that left keeps its
-    /// share until then: if it comes back, nothing but its own flows moves. Begins a map, or puts one that `build` has
-    /// made in place and gives true.
-    fn rebuild_home_if_due(&mut self) -> bool {
+    /// The home map changes when one of `homes` is not in it with its present weight, or another connected member is in it.
+    /// A member that left keeps its share until then: if it comes back, nothing but its own flows moves. Begins a map, or
+    /// puts one that `build` has made in place and gives true.
+    fn rebuild_home_if_due(&mut self, homes: MemberSet) -> bool {
         let Some(building) = self.next.building.first_mut() else { return false };
-        if self.members.iter().all(|member| member.weight == 0 || member.weight == member.home_weight) {
+        let mut wanted = [0; MEMBERS];
+        for index in homes.iter() {
+            if let Some((wanted, member)) = wanted.get_mut(index.slot()).zip(self.members.get(index.slot())) {
+                *wanted = member.weight;
+            }
+        }
+        let is_right =
+            |(member, wanted): (&Member, &u32)| member.weight == 0 || *wanted == member.home_weight;
+        if self.members.iter().zip(&wanted).all(is_right) {
             if building.is_under_way() {
                 *building = Building::DONE;
             }
             return false;
         }
-        let mut weights = [0; MEMBERS];
-        for (slot, member) in weights.iter_mut().zip(self.members.iter()) {
-            *slot = member.weight;
-        }
-        if !building.is_of(&weights) {
-            building.want(&weights);
+        if !building.is_of(&wanted) {
+            building.want(&wanted);
             if self.next.step == usize::MAX {
                 building.advance(&mut self.next.home, usize::MAX);
             }
@@ -245,7 +322,7 @@ impl<S: Storage> Team<S> {
         if !building.is_done() {
             return false;
         }
-        for (member, weight) in self.members.iter_mut().zip(weights) {
+        for (member, weight) in self.members.iter_mut().zip(wanted) {
             member.home_weight = weight;
         }
         *building = Building::DONE;
@@ -253,7 +330,7 @@ impl<S: Storage> Team<S> {
         true
     }
 
-    fn plan_weights(&self) -> Weights {
+    fn home_weights(&self) -> Weights {
         let mut weights = [0; MEMBERS];
         for (slot, member) in weights.iter_mut().zip(self.members.iter()) {
             *slot = member.home_weight;

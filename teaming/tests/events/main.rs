@@ -6,9 +6,10 @@ mod team;
 mod trace;
 mod words;
 
-use teaming::event::Event;
 use teaming::event::survey::{ABOUTS, Record};
+use teaming::event::{CarryReason, Event, RestReason};
 use teaming::ids::{AdapterId, MemberIndex, MemberSet, NicId, NicIndex, PortId};
+use teaming::member_settings::MEMBER_SETTINGS;
 use teaming::migration::record::{Differences, Discard};
 use teaming::offload::ProcessorConflict;
 use teaming::settings::SETTINGS;
@@ -70,8 +71,6 @@ fn samples() -> Vec<Event> {
         Event::PrivateOid { member: most, oid, status, bytes: 0, first: [0; 8] },
         Event::PrivateOid { member: most, oid, status, bytes: 256, first: [u8::MAX; 8] },
         Event::PrivateOidIgnored { member: most, entry: u8::MAX },
-        Event::MemberSettingIgnored { member: most, setting: 0, value: None, used: 0 },
-        Event::MemberSettingIgnored { member: most, setting: 0, value: Some(u64::MAX), used: 0 },
         Event::MemberSettingsUnused { adapter: AdapterId::new([0xAB; 16]) },
         Event::AddressesNotShared { ports: u32::MAX },
         Event::NotEnumerated { status },
@@ -81,6 +80,11 @@ fn samples() -> Vec<Event> {
         Event::TeamDown { connected: 32 },
         Event::TeamWhole { connected: 32, out_ms: LONGEST_MS },
         Event::MemberFlapping { member: most, times: 3, seconds: 60 },
+        Event::MemberCarries { member: most, reason: CarryReason::StandsIn, carriers: 32 },
+        Event::MemberCarries { member: most, reason: CarryReason::TakesItsPlace, carriers: 32 },
+        Event::MemberRests { member: most, reason: RestReason::Standby, carriers: 31 },
+        Event::MemberRests { member: most, reason: RestReason::OutOfService, carriers: 31 },
+        Event::FewerThanMinimum { carriers: 31, minimum: 32 },
     ];
     for members in sets {
         let (forced, waiting, took_us) = (4096, 4096, u32::MAX);
@@ -91,6 +95,11 @@ fn samples() -> Vec<Event> {
         let setting = setting as u8;
         for value in [None, Some(row.default), Some(u64::MAX)] {
             all.push(Event::SettingIgnored { setting, value, used: row.default });
+        }
+    }
+    for setting in 0..MEMBER_SETTINGS.len() as u8 {
+        for value in [None, Some(u64::MAX)] {
+            all.push(Event::MemberSettingIgnored { member: most, setting, value, used: 0 });
         }
     }
     all.extend(DISCARDS.map(|why| Event::RestoreDiscarded { nic: NIC, why }));

@@ -3,13 +3,14 @@
 use super::member;
 use proptest::prelude::*;
 use teaming::Heap;
-use teaming::event::Event;
 use teaming::event::team_watch::{Downs, FLAP_WINDOW, TeamWatch};
-use teaming::ids::{BUCKETS, MEMBERS, Ticks};
+use teaming::event::{CarryReason, Event, RestReason};
+use teaming::ids::{AdapterId, BUCKETS, MEMBERS, Ticks};
 use teaming::settings::Settings;
+use teaming::team::carriers::CarrierRules;
 use teaming::team::home::Building;
-use teaming::team::member::{FailureReason, LinkState, Member, MemberEvent};
-use teaming::team::{Next, Team};
+use teaming::team::member::{FailureReason, LinkState, Member, MemberEvent, MemberSettings, Role};
+use teaming::team::{Next, Team, TeamView};
 
 const UP: MemberEvent = MemberEvent::Link(LinkState::Up { bits_per_second: None });
 const DOWN: MemberEvent = MemberEvent::Link(LinkState::Down);
@@ -24,7 +25,8 @@ struct Watched {
 impl Watched {
     /// A team of so many members, all connected and up.
     fn new(members: u8) -> Self {
-        let settings = Settings { link_up_delay: Ticks::ZERO, ..Settings::default() };
+        let settings =
+            Settings { link_up_delay: Ticks::ZERO, flap_hold_down: Ticks::ZERO, ..Settings::default() };
         let next = Next { home: vec![0; BUCKETS], building: vec![Building::DONE], step: 1 << 20 };
         let team = Team::new(vec![0; BUCKETS], next, vec![Member::ABSENT; MEMBERS], &settings);
         let mut this =
@@ -40,12 +42,35 @@ impl Watched {
         self.after(Ticks::from_ms(1_000), number, event)
     }
 
+    fn told(&mut self, view: &TeamView) -> Vec<Event> {
+        let mut told = Vec::new();
+        self.watch.observe(&self.team, view, self.now, |event| told.push(event));
+        told
+    }
+
+    fn set(&mut self, number: u8, settings: MemberSettings) -> Vec<Event> {
+        let adapter = AdapterId::new([number; 16]);
+        self.team.identify(member(number), adapter, &[]);
+        let view = self.team.configure_member(member(number), adapter, &settings, self.now);
+        view.map_or(Vec::new(), |view| self.told(&view))
+    }
+
+    fn configure(&mut self, carriers: CarrierRules) {
+        let (link_up_delay, flap_hold_down) = (Ticks::ZERO, Ticks::ZERO);
+        let settings = Settings { link_up_delay, flap_hold_down, carriers, ..Settings::default() };
+        self.team.configure(&settings, self.now);
+    }
+
+    /// Every flow has left the members that hand over.
+    fn rest(&mut self) -> Vec<Event> {
+        let view = self.team.rest(self.now);
+        self.told(&view)
+    }
+
     fn after(&mut self, span: Ticks, number: u8, event: MemberEvent) -> Vec<Event> {
         self.now = self.now.saturating_add(span);
         let view = self.team.on(member(number), event, self.now);
-        let mut told = Vec::new();
-        self.watch.observe(&self.team, &view, self.now, |event| told.push(event));
-        told
+        self.told(&view)
     }
 }
 
@@ -73,6 +98,59 @@ fn a_team_is_told_degraded_once_for_each_member_it_loses_down_and_whole_again() 
     assert_eq!(team.on(2, UP), [up(2, 2, 3)]);
     assert_eq!(team.on(1, UP), [up(1, 3, 6), whole(3, 6)]);
     assert_eq!(team.on(1, UP), []);
+}
+
+/// A team of member 1, and of member 2 on standby.
+fn with_standby(rules: CarrierRules) -> Watched {
+    let mut team = Watched::new(0);
+    team.configure(rules);
+    for (number, role) in [(1, Role::Active), (2, Role::Standby)] {
+        team.set(number, MemberSettings { role, ..MemberSettings::DEFAULT });
+        team.on(number, MemberEvent::Connected);
+    }
+    team
+}
+
+fn carries(number: u8, reason: CarryReason, carriers: u32) -> Event {
+    Event::MemberCarries { member: member(number), reason, carriers }
+}
+
+fn rests(number: u8, reason: RestReason, carriers: u32) -> Event {
+    Event::MemberRests { member: member(number), reason, carriers }
+}
+
+#[test]
+fn what_a_standby_member_does_is_told_apart_from_its_link() {
+    let mut team = with_standby(CarrierRules::default());
+    let stands_in = carries(2, CarryReason::StandsIn, 1);
+    assert_eq!(team.on(1, DOWN), [down(1, 1), Event::TeamDegraded { up: 1, connected: 2 }, stands_in]);
+    assert_eq!(team.on(1, UP), [up(1, 2, 1), whole(2, 1)], "it hands over");
+    assert_eq!(team.rest(), [rests(2, RestReason::Standby, 1)]);
+    // One that fails while it only stands by is as bad as one that carries: the next failure will find nobody.
+    assert_eq!(team.on(2, DOWN), [down(2, 1), Event::TeamDegraded { up: 1, connected: 2 }]);
+    assert_eq!(team.on(2, UP), [up(2, 2, 1), whole(2, 1)]);
+}
+
+#[test]
+fn a_member_that_is_taken_out_of_service_is_told_when_it_carries_nothing_any_more() {
+    let mut team = Watched::new(2);
+    let out = MemberSettings { out_of_service: true, ..MemberSettings::DEFAULT };
+    assert_eq!(team.set(1, out), [], "its flows move in gaps");
+    assert_eq!(team.rest(), [rests(1, RestReason::OutOfService, 1)]);
+    assert_eq!(team.set(1, MemberSettings::DEFAULT), [carries(1, CarryReason::TakesItsPlace, 2)]);
+}
+
+#[test]
+fn fewer_members_than_minimum_links_are_told_once_until_there_are_enough() {
+    let rules = CarrierRules { minimum_links: 2, ..CarrierRules::default() };
+    let too_few = |carriers| Event::FewerThanMinimum { carriers, minimum: 2 };
+    let mut team = with_standby(rules);
+    assert_eq!(team.on(1, DOWN).last(), Some(&too_few(1)));
+    assert_eq!(team.on(1, DOWN), []);
+    assert!(!team.on(2, DOWN).contains(&too_few(0)), "it was told");
+    team.on(2, UP);
+    team.on(1, UP);
+    assert_eq!(team.on(2, DOWN).last(), Some(&too_few(1)), "anew after there were enough");
 }
 
 #[test]

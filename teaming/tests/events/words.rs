@@ -128,7 +128,7 @@ fn texts_name_members_settings_and_reasons() {
     assert_eq!(members(MemberSet::ALL), went("1-32"));
     assert_eq!(members(MemberSet::EMPTY), went("none"));
 
-    let ignored = |value| Event::SettingIgnored { setting: 8, value, used: 30_000 };
+    let ignored = |value| Event::SettingIgnored { setting: 11, value, used: 30_000 };
     assert_eq!(
         line(&ignored(Some(600_001)), 0),
         "Setting MoveDeadlineMs is 600001; 30000 applies in its place."

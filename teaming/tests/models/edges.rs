@@ -6,6 +6,7 @@ use teaming::ids::{AdapterId, BUCKETS, Bucket, MEMBERS, MemberSet, Ticks, VlanId
 use teaming::ports::mac_learning::{AGE, LEARNED, LearnTable, Learned};
 use teaming::settings::{Settings, TeamingMode};
 use teaming::team::buckets::{ARRIVALS, BucketActivity, Moved, RebalanceTimers, Table, View};
+use teaming::team::carriers::Carriers;
 use teaming::team::home::Weights;
 use teaming::team::home::fill_home;
 use teaming::team::member::{LinkSource, LinkState, Member, MemberEvent, MemberState};
@@ -45,7 +46,8 @@ impl Waiting {
 
     fn publish(&mut self, members: &[u8], now: u64) -> Moved {
         let live: MemberSet = members.iter().map(|&number| member(number)).collect();
-        let view = View { live, weights: &self.weights, home: &self.home };
+        let carriers = Carriers::all(live);
+        let view = View { carriers, weights: &self.weights, home: &self.home };
         self.table.publish(&view, Ticks::new(now))
     }
 
@@ -185,7 +187,8 @@ fn a_link_that_came_back_carries_traffic_exactly_when_its_delay_has_passed() {
         for start in [0, 1, 12_345, 1 << 50] {
             let settings = Settings { link_up_delay: Ticks::new(delay), ..settings(TeamingMode::Static) };
             let mut team = new_team(&settings);
-            let mut on = |number, event, now| team.on(member(number), event, Ticks::new(now)).live.bits();
+            let mut on =
+                |number, event, now| team.on(member(number), event, Ticks::new(now)).carriers.live.bits();
             on(1, MemberEvent::Connected, start);
             on(2, MemberEvent::Connected, start);
             assert_eq!(on(2, MemberEvent::Link(LinkState::Down), start), 1);
@@ -193,12 +196,12 @@ fn a_link_that_came_back_carries_traffic_exactly_when_its_delay_has_passed() {
             let due = Ticks::new(start + delay);
             assert_eq!(team.deadline(), Some(due));
             assert_eq!(team.member(member(2)).state, MemberState::Settling { until: due });
-            assert_eq!(team.tick(Ticks::new(start + delay - 1)).live.bits(), 1, "one below {delay}");
+            assert_eq!(team.tick(Ticks::new(start + delay - 1)).carriers.live.bits(), 1, "one below {delay}");
             // The same event again does not restart the delay.
             let again = MemberEvent::Link(LinkState::Up { bits_per_second: None });
-            assert_eq!(team.on(member(2), again, Ticks::new(start + delay - 1)).live.bits(), 1);
+            assert_eq!(team.on(member(2), again, Ticks::new(start + delay - 1)).carriers.live.bits(), 1);
             assert_eq!(team.deadline(), Some(due));
-            assert_eq!(team.tick(due).live.bits(), 3, "at {delay}");
+            assert_eq!(team.tick(due).carriers.live.bits(), 3, "at {delay}");
             assert_eq!(team.deadline(), None);
         }
     }
@@ -214,11 +217,11 @@ fn a_link_that_came_back_carries_traffic_exactly_when_its_delay_has_passed() {
         ] {
             team.on(member(number), event, Ticks::new(1_000));
         }
-        let live = team.configure(&with(delay), Ticks::new(1_000)).live.bits();
+        let live = team.configure(&with(delay), Ticks::new(1_000)).carriers.live.bits();
         assert_eq!(live, if due == 1_000 { 3 } else { 1 });
         if due > 1_000 {
-            assert_eq!(team.tick(Ticks::new(due - 1)).live.bits(), 1);
-            assert_eq!(team.tick(Ticks::new(due)).live.bits(), 3);
+            assert_eq!(team.tick(Ticks::new(due - 1)).carriers.live.bits(), 1);
+            assert_eq!(team.tick(Ticks::new(due)).carriers.live.bits(), 3);
         }
     }
 }

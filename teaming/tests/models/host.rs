@@ -84,7 +84,12 @@ pub fn vlan_bytes(numbers: &[u16]) -> [u8; VLAN_BYTES] {
 
 /// Settings without delays: waiting moves and members take effect at once.
 pub fn settings(mode: TeamingMode) -> Settings {
-    let at_once = Settings { flowlet_gap: Ticks::ZERO, link_up_delay: Ticks::ZERO, ..Settings::default() };
+    let at_once = Settings {
+        flowlet_gap: Ticks::ZERO,
+        link_up_delay: Ticks::ZERO,
+        flap_hold_down: Ticks::ZERO,
+        ..Settings::default()
+    };
     Settings { mode, prune_multicast: true, ..at_once }
 }
 

@@ -2,6 +2,7 @@
 //! frames is that of the model's present state. The sequences are the same in every run.
 
 mod bits;
+mod carriers;
 mod edges;
 mod growth;
 mod host;

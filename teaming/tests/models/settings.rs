@@ -8,28 +8,32 @@ use teaming::frame::TunnelPorts;
 use teaming::ids::{LinkLocalSet, PortId, Ticks};
 use teaming::offload::OffloadPlacement;
 use teaming::settings::{Lookup, Problem, SETTINGS, Settings, TeamingMode};
+use teaming::team::carriers::{CarrierRules, Failback};
 use teaming::team::member::{LinkState, MemberEvent};
 
 use crate::host::{Host, REMOTE, TRUSTED, UPLINK, frame, member, nic, walks};
 
 /// Name, default, values.
-const TABLE: [(&str, u64, &[u64]); 10] = [
+const TABLE: [(&str, u64, &[u64]); 11] = [
     ("TeamingMode", 1, &[0, 1]),
     ("LoadBalancingAlgorithm", 4, &[0, 2, 3, 4, 6, 7]),
     ("UseIpv6FlowLabel", 0, &[0, 1]),
     ("SymmetricHash", 0, &[0, 1]),
     ("UseAdapterHash", 0, &[0, 1]),
     ("HashSeed", 0, &[]),
+    ("FailbackPolicy", 0, &[0, 1, 2]),
     ("OffloadPlacement", 1, &[0, 1, 2]),
     ("PruneMulticast", 0, &[0, 1]),
     ("PrivateOids", 0, &[0, 1]),
     ("Survey", 0, &[0, 1]),
 ];
 /// Name, default, largest value.
-const RANGES: [(&str, u64, u64); 6] = [
+const RANGES: [(&str, u64, u64); 8] = [
     ("VxlanPort", 0, 65_535),
     ("GenevePort", 0, 65_535),
     ("LinkUpDelayMs", 2_000, 60_000),
+    ("FlapHoldDownMs", 60_000, 600_000),
+    ("MinimumLinks", 0, 32),
     ("FlowletGapUs", 500, 500_000),
     ("MoveDeadlineMs", 30_000, 600_000),
     ("LinkLocalForwardMask", 0, 131_071),
@@ -93,6 +97,11 @@ fn expected(values: &[Lookup]) -> (Settings, Vec<(&'static str, Problem)>) {
             seed => seed,
         },
         link_up_delay: Ticks::from_us(value("LinkUpDelayMs") * 1_000),
+        flap_hold_down: Ticks::from_us(value("FlapHoldDownMs") * 1_000),
+        carriers: CarrierRules {
+            failback: [Failback::Always, Failback::Better, Failback::Never][value("FailbackPolicy") as usize],
+            minimum_links: value("MinimumLinks") as u32,
+        },
         flowlet_gap: Ticks::from_us(value("FlowletGapUs")),
         move_deadline: match value("MoveDeadlineMs") {
             0 => None,

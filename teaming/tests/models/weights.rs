@@ -206,7 +206,7 @@ fn check(team: &Team<Heap>, plan: &TeamView, before: &Model, model: &Model) {
         those.map(|(slot, _)| 1 << slot).sum()
     };
     let (old, live) = (bits(before, |adapter| adapter.active), bits(model, |adapter| adapter.active));
-    assert_eq!((plan.live.bits(), team.live().bits()), (live, live));
+    assert_eq!((plan.carriers.live.bits(), team.live().bits()), (live, live));
     assert_eq!((plan.came_up.bits(), plan.went_down.bits()), (live & !old, old & !live));
     let homes = |model: &Model| model.adapters.map(|adapter| adapter.at_home);
     assert_eq!(plan.weights, homes(model));
@@ -273,7 +273,7 @@ proptest! {
 }
 
 fn weighing(weight: u32) -> MemberSettings {
-    MemberSettings { weight: NonZeroU32::new(weight) }
+    MemberSettings { weight: NonZeroU32::new(weight), ..MemberSettings::DEFAULT }
 }
 
 proptest! {

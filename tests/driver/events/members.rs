@@ -1,7 +1,9 @@
 //! Events about the team and its members.
 
-use super::{Seen, after, buckets, member, only, source, team};
+use super::{Seen, after, buckets, member, only, place_of, source, team};
+use crate::members::set_for;
 use lbfoext::trace::Event;
+use teaming::event::{CarryReason, RestReason};
 use teaming::ids::MemberSet;
 use teaming::team::member::{FailureReason, LinkSource};
 use vswitch::machine::registry::Value;
@@ -105,7 +107,8 @@ pub fn a_member_flaps() -> Seen {
 pub fn a_setting_is_ignored_all_the_time() -> Seen {
     const TIMES: u32 = 40;
     let net = team(&[10, 10]).start();
-    let ignored = |value: u32| Event::SettingIgnored { setting: 8, value: Some(value.into()), used: 30_000 };
+    let setting = place_of("MoveDeadlineMs");
+    let ignored = |value: u32| Event::SettingIgnored { setting, value: Some(value.into()), used: 30_000 };
     let mut expected = Vec::new();
     for value in 600_001..600_001 + TIMES {
         expected.extend([ignored(value), Event::SettingsRead]);
@@ -118,4 +121,94 @@ pub fn a_setting_is_ignored_all_the_time() -> Seen {
         net.advance(70_000 * MS);
     };
     after(net, act, |_| expected)
+}
+
+/// Two members, of which the second only stands by.
+fn with_standby() -> Net {
+    let net = team(&[10, 10]).start();
+    net.advance(100 * MS);
+    set_for(&net, 2, "Role", 1);
+    net.advance(100 * MS);
+    net
+}
+
+pub fn a_standby_member_stands_in() -> Seen {
+    let events = |_: &Net| {
+        let changed = Event::TeamChanged {
+            went_down: only(1),
+            came_up: only(2),
+            forced: 4_096,
+            waiting: 0,
+            took_us: 1,
+        };
+        let stands_in =
+            Event::MemberCarries { member: member(2), reason: CarryReason::StandsIn, carriers: 1 };
+        let degraded = Event::TeamDegraded { up: 1, connected: 2 };
+        vec![source(1, LinkSource::Indication), changed, down(1, 1), degraded, stands_in]
+    };
+    after(with_standby(), |net| net.fail(1), events)
+}
+
+fn rests(index: u16, forced: u32, reason: RestReason) -> [Event; 2] {
+    [died(index, forced), Event::MemberRests { member: member(index), reason, carriers: 1 }]
+}
+
+pub fn a_stand_in_rests() -> Seen {
+    let net = with_standby();
+    net.fail(1);
+    let act = |net: &Net| {
+        net.restore(1);
+        net.advance(100 * MS);
+    };
+    let whole = Event::TeamWhole { connected: 2, out_ms: 100 };
+    let settled = Event::Settled { idle: 4_096, deadline_moves: 0, after_ms: AFTER_GAP };
+    let events = [came_up(1, 4_096), up(1, 2, 100), whole, settled];
+    after(net, act, |_| events.into_iter().chain(rests(2, 0, RestReason::Standby)).collect())
+}
+
+pub fn a_member_is_taken_out_of_service() -> Seen {
+    let net = team(&[10, 10]).start();
+    net.advance(100 * MS);
+    let home = buckets(&net, 2);
+    let act = |net: &Net| {
+        set_for(net, 2, "OutOfService", 1);
+        net.advance(100 * MS);
+    };
+    let hands_over = Event::TeamChanged {
+        went_down: MemberSet::EMPTY,
+        came_up: MemberSet::EMPTY,
+        forced: 0,
+        waiting: home,
+        took_us: 1,
+    };
+    let settled = Event::Settled { idle: home, deadline_moves: 0, after_ms: AFTER_GAP };
+    // The key is made, then the value.
+    let events = [Event::SettingsRead, Event::SettingsRead, hands_over, settled];
+    after(net, act, |_| events.into_iter().chain(rests(2, 0, RestReason::OutOfService)).collect())
+}
+
+pub fn a_member_is_put_back() -> Seen {
+    let net = team(&[10, 10]).start();
+    net.advance(100 * MS);
+    let home = buckets(&net, 2);
+    set_for(&net, 2, "OutOfService", 1);
+    net.advance(100 * MS);
+    let act = |net: &Net| {
+        set_for(net, 2, "OutOfService", 0);
+        net.advance(100 * MS);
+    };
+    let carries = Event::MemberCarries { member: member(2), reason: CarryReason::TakesItsPlace, carriers: 2 };
+    let settled = Event::Settled { idle: home, deadline_moves: 0, after_ms: AFTER_GAP };
+    after(net, act, |_| vec![Event::SettingsRead, came_up(2, home), carries, settled])
+}
+
+pub fn fewer_members_are_up_than_are_wanted() -> Seen {
+    let net = team(&[10, 10]).setting("MinimumLinks", Value::Dword(2)).start();
+    net.advance(100 * MS);
+    let events = |net: &Net| {
+        let degraded = Event::TeamDegraded { up: 1, connected: 2 };
+        let too_few = Event::FewerThanMinimum { carriers: 1, minimum: 2 };
+        vec![source(2, LinkSource::Indication), died(2, buckets(net, 2)), down(2, 1), degraded, too_few]
+    };
+    after(net, |net| net.fail(2), events)
 }

@@ -18,14 +18,16 @@ use lists::{
     a_queue_is_freed_that_nobody_has,
 };
 use members::{
-    a_member_comes_back, a_member_dies, a_member_flaps, a_setting_is_ignored_all_the_time, buckets_are_late,
-    died, down,
+    a_member_comes_back, a_member_dies, a_member_flaps, a_member_is_put_back,
+    a_member_is_taken_out_of_service, a_setting_is_ignored_all_the_time, a_stand_in_rests,
+    a_standby_member_stands_in, buckets_are_late, died, down, fewer_members_are_up_than_are_wanted,
 };
 use std::mem::offset_of;
 use teaming::ids::{MemberIndex, MemberSet, NicId as CoreNic, NicIndex, PortId};
 use teaming::migration::record::{Differences, Discard};
 use teaming::offload::ProcessorConflict;
 use teaming::ports::multicast::GROUPS_MOST;
+use teaming::settings::SETTINGS;
 use teaming::team::member::LinkSource;
 use teams::too_many_addresses_of_one_part;
 use traced::a_session_has_no_room;
@@ -100,6 +102,9 @@ witnesses! {
     TeamDown: a_member_dies_with_queues;
     TeamWhole: a_member_comes_back;
     MemberFlapping: a_member_flaps;
+    MemberCarries: a_standby_member_stands_in, a_member_is_put_back;
+    MemberRests: a_stand_in_rests, a_member_is_taken_out_of_service;
+    FewerThanMinimum: fewer_members_are_up_than_are_wanted;
     Suppressed: a_setting_is_ignored_all_the_time;
     NotTraced: a_session_has_no_room;
     // Kept in no ring: `survey.rs` has its tests.
@@ -164,24 +169,33 @@ fn buckets(net: &Net, index: u16) -> u32 {
 
 // Settings.
 
+/// The place of a setting in the table.
+fn place_of(name: &str) -> u8 {
+    SETTINGS.iter().position(|setting| setting.name == name).expect("a setting") as u8
+}
+
 /// Sets a value in the registry that is ignored when the settings are read.
-fn ignored(setting: u8, name: &str, set: Value, value: Option<u64>, used: u64) -> Seen {
+fn ignored(name: &str, set: Value, value: Option<u64>, used: u64) -> Seen {
     let net = team(&[10, 10]).start();
+    let setting = place_of(name);
     let events = vec![Event::SettingIgnored { setting, value, used }, Event::SettingsRead];
     after(net, |net| net.set(name, set), |_| events)
 }
 
 fn a_setting_is_out_of_range() -> Seen {
-    ignored(8, "MoveDeadlineMs", Value::Dword(600_001), Some(600_001), 30_000)
+    ignored("MoveDeadlineMs", Value::Dword(600_001), Some(600_001), 30_000)
 }
 
 fn a_setting_has_the_wrong_type() -> Seen {
-    ignored(6, "LinkUpDelayMs", Value::Sz("7".to_owned()), None, 2_000)
+    ignored("LinkUpDelayMs", Value::Sz("7".to_owned()), None, 2_000)
 }
 
 fn a_setting_is_not_of_the_mode() -> Seen {
     // The algorithm in the scenario requires a static team.
-    ignored(1, "TeamingMode", Value::Dword(1), Some(0), 4)
+    let net = team(&[10, 10]).start();
+    let setting = place_of("LoadBalancingAlgorithm");
+    let events = vec![Event::SettingIgnored { setting, value: Some(0), used: 4 }, Event::SettingsRead];
+    after(net, |net| net.set("TeamingMode", Value::Dword(1)), |_| events)
 }
 
 fn a_setting_changes() -> Seen {
