@@ -176,6 +176,9 @@ fn the_file_for_the_registry_says_exactly_the_settings_that_were_played() {
     // All that decides about members is in it, so that nothing from before stays.
     let decides = [
         "LinkUpDelayMs",
+        "FlapHoldDownMs",
+        "FailbackPolicy",
+        "MinimumLinks",
         "MoveDeadlineMs",
         "OffloadPlacement",
         "LinkLocalForwardMask",
