@@ -69,19 +69,13 @@ fn last(members: &[Member], of: MemberSet) -> Option<MemberIndex> {
     of.iter().min_by_key(|&index| rank(members, index))
 }
 
-/// The members for which this is true.
-pub fn those(members: &[Member], is_one: impl Fn(&Member) -> bool) -> MemberSet {
-    let all = members.iter().enumerate().filter(|(_, member)| is_one(member));
-    all.filter_map(|(slot, _)| MemberIndex::from_slot(slot)).collect()
-}
-
 /// What the members are now, found in one pass.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Standing {
     /// Up, and not out of service.
     able: MemberSet,
     pub up: MemberSet,
-    connected: MemberSet,
+    pub connected: MemberSet,
     /// Created, with the role `Active`.
     active: MemberSet,
     /// Frames can arrive on them.

@@ -40,6 +40,8 @@ pub struct Team<S: Storage> {
     delays: Delays,
     rules: CarrierRules,
     carriers: Carriers,
+    /// Of the members as they were planned with last.
+    standing: Standing,
     weights: Weights,
 }
 
@@ -65,6 +67,7 @@ impl<S: Storage> Team<S> {
             delays: settings.delays(),
             rules: settings.carriers,
             carriers: Carriers::default(),
+            standing: Standing::default(),
             weights: [0; MEMBERS],
         }
     }
@@ -168,8 +171,8 @@ impl<S: Storage> Team<S> {
     }
 
     /// Members that are up, whether they carry traffic or not.
-    pub fn up(&self) -> MemberSet {
-        carriers::those(&self.members, |member| member.state == MemberState::Active)
+    pub const fn up(&self) -> MemberSet {
+        self.standing.up
     }
 
     /// How many members are to carry traffic at least; 0 if nothing is set.
@@ -188,8 +191,8 @@ impl<S: Storage> Team<S> {
     }
 
     /// Members whose adapters are connected to the switch, with a link or without.
-    pub fn connected(&self) -> MemberSet {
-        carriers::those(&self.members, |member| member.state.is_connected())
+    pub const fn connected(&self) -> MemberSet {
+        self.standing.connected
     }
 
     /// The home member of every bucket, 0 = none.
@@ -220,6 +223,7 @@ impl<S: Storage> Team<S> {
         self.use_settling_members_when_none_is_active(now);
         self.weigh();
         let standing = Standing::of(&self.members);
+        self.standing = standing;
         let homes = carriers::homes(&self.members, &standing, &self.rules);
         let home_changed = self.rebuild_home_if_due(homes);
         let (carriers, weights) = self.plan_carriers(&standing, homes, keep);
