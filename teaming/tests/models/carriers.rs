@@ -413,20 +413,25 @@ fn as_many_members_carry_as_minimum_links_asks_for_standby_members_among_them() 
     }
 }
 
-#[test]
-fn a_link_that_fails_again_soon_after_it_came_back_is_kept_out_longer_each_time_and_a_stable_one_is_not() {
-    const SECOND: u64 = 1_000;
+/// A team of two members that are up, with LinkUpDelayMs and FlapHoldDownMs.
+fn two_members(delay: u64, hold: u64, now: Ticks) -> Team<Heap> {
     let settings = Settings {
-        link_up_delay: Ticks::from_ms(2 * SECOND),
-        flap_hold_down: Ticks::from_ms(30 * SECOND),
+        link_up_delay: Ticks::from_ms(delay),
+        flap_hold_down: Ticks::from_ms(hold),
         ..settings(TeamingMode::Static)
     };
-    let mut team =
-        Team::<Heap>::new(vec![0; BUCKETS], Next::at_once(), vec![Member::ABSENT; MEMBERS], &settings);
-    let mut now = Ticks::from_ms(1_000_000);
+    let mut team = Team::new(vec![0; BUCKETS], Next::at_once(), vec![Member::ABSENT; MEMBERS], &settings);
     for number in 1..=2 {
         team.on(member(number), MemberEvent::Connected, now);
     }
+    team
+}
+
+#[test]
+fn a_link_that_fails_again_soon_after_it_came_back_is_kept_out_longer_each_time_and_a_stable_one_is_not() {
+    const SECOND: u64 = 1_000;
+    let mut now = Ticks::from_ms(1_000_000);
+    let mut team = two_members(2 * SECOND, 30 * SECOND, now);
     // Milliseconds for which the link is up before it fails; for which it is kept out afterwards.
     for (up, expected) in [
         (SECOND, 2 * SECOND),
@@ -455,17 +460,8 @@ fn a_link_that_fails_again_soon_after_it_came_back_is_kept_out_longer_each_time_
 #[test]
 fn without_a_hold_down_or_a_delay_a_link_that_fails_again_and_again_waits_the_link_up_delay_alone() {
     for (delay, hold, expected) in [(0, 0, None), (7, 0, Some(7)), (7, 3, Some(7)), (0, 60_000, None)] {
-        let settings = Settings {
-            link_up_delay: Ticks::from_ms(delay),
-            flap_hold_down: Ticks::from_ms(hold),
-            ..settings(TeamingMode::Static)
-        };
-        let mut team =
-            Team::<Heap>::new(vec![0; BUCKETS], Next::at_once(), vec![Member::ABSENT; MEMBERS], &settings);
         let mut now = Ticks::from_ms(1_000);
-        for number in 1..=2 {
-            team.on(member(number), MemberEvent::Connected, now);
-        }
+        let mut team = two_members(delay, hold, now);
         for _ in 0..4 {
             team.on(member(2), MemberEvent::Link(LinkState::Down), now);
             team.on(member(2), MemberEvent::Link(UP), now);
