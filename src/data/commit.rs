@@ -223,7 +223,7 @@ pub fn finish(module: &Module, list: &mut Nbl, mut flood: Flood) {
         let forwarding = module.forwarding.read();
         let source_port = forwarding.source_port(list.source());
         let vnics = forwarding.reach(&source_port, &flood.audience, flood.from).at_most(BATCH_DESTINATIONS);
-        if vnics.count() == 0 {
+        if vnics.is_empty() {
             return;
         }
         flood.from = vnics.next();

@@ -9,6 +9,7 @@ use crate::forward::{Decision, Forwarding, OutOfBand, Packet, Target, Verdict};
 use crate::frame;
 use crate::ids::{MacAddr, PortId};
 use crate::ports::Port;
+use crate::ports::policy;
 use crate::ports::port::Preserve;
 
 impl<S: Storage> Forwarding<S> {
@@ -140,7 +141,7 @@ impl<S: Storage> Forwarding<S> {
         // An address may be in use at one port, and another one's by its announcement: neither gets its own frames.
         let shared = (owner != PortId::DEFAULT && self.ports.lends_any()).then_some(decision.trace.from);
         let all = to.is_broadcast() || to.is_multicast() && !self.prune_multicast;
-        Audience { to, sent, owner, shared, all }
+        Audience { to, sent, key: policy::comparable(sent.key), owner, shared, all }
     }
 
     /// Whether a flood reaches a vNIC at this position of the port table or after it.
@@ -191,8 +192,9 @@ impl<S: Storage> Forwarding<S> {
             for (port, position) in window.iter().zip(reached.first..) {
                 if let Some(bits) = self.reaches(source_port, audience, position, port) {
                     reached.ports |= bit;
-                    reached.vlan |= if bits.contains(Preserve::VLAN) { bit } else { 0 };
-                    reached.priority |= if bits.contains(Preserve::PRIORITY) { bit } else { 0 };
+                    if bits != Preserve::NOTHING {
+                        reached.keeps(bit, bits);
+                    }
                 }
                 bit = bit.wrapping_shl(1);
             }
@@ -227,7 +229,7 @@ impl<S: Storage> Forwarding<S> {
         position: usize,
         port: &Port,
     ) -> Option<Preserve> {
-        let &Audience { to, sent, owner, shared, all } = audience;
+        let &Audience { to, sent, key, owner, shared, all } = audience;
         if !port.is_connected() || port.id == source_port.nic || port.id.port == owner {
             return None;
         }
@@ -241,7 +243,7 @@ impl<S: Storage> Forwarding<S> {
                 return None;
             }
         }
-        if port.key == sent.key && sent.key != 0 {
+        if port.key == key {
             return Some(source_port.priority & port.priority());
         }
         self.admit(source_port, sent, port).ok()
@@ -253,6 +255,8 @@ impl<S: Storage> Forwarding<S> {
 pub struct Audience {
     to: MacAddr,
     sent: FrameTag,
+    /// That of ports that may receive it without a full comparison.
+    key: u64,
     /// See `Decision::owner`.
     owner: PortId,
     /// The source of the frame, if the port that announced it is not its owner.
@@ -282,11 +286,20 @@ impl Reached {
         Self { first: from, next: from, ports: 0, vlan: 0, priority: 0 }
     }
 
+    fn keeps(&mut self, bit: u64, bits: Preserve) {
+        self.vlan |= if bits.contains(Preserve::VLAN) { bit } else { 0 };
+        self.priority |= if bits.contains(Preserve::PRIORITY) { bit } else { 0 };
+    }
+
     /// What the vNIC at a position of the window keeps of the tag.
     const fn bits(&self, at: u32) -> Preserve {
         let vlan = if self.vlan.wrapping_shr(at) & 1 == 0 { Preserve::NOTHING } else { Preserve::VLAN };
         let priority = self.priority.wrapping_shr(at) & 1 == 0;
         vlan.union(if priority { Preserve::NOTHING } else { Preserve::PRIORITY })
+    }
+
+    pub const fn is_empty(&self) -> bool {
+        self.ports == 0
     }
 
     pub const fn count(&self) -> usize {

@@ -58,6 +58,12 @@ impl PortPolicy {
     }
 }
 
+/// The key of a frame, or for 0 one that no port has.
+#[inline]
+pub const fn comparable(key: u64) -> u64 {
+    if key == 0 { 1 } else { key }
+}
+
 /// The key of a frame in a VLAN and a virtual subnet.
 #[inline]
 pub const fn key(vlan: u16, subnet: u32) -> u64 {
