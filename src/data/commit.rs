@@ -1,7 +1,7 @@
 //! The second half of packet walk 1: commits the destinations that were decided for one list, under the forwarding
 //! lock. From then on the packet counts as assigned to them.
 
-use crate::data::groups::{Group, Side};
+use crate::data::groups::{Group, GroupKind, Side};
 use crate::kernel::per_processor::ThisCpu;
 use crate::kernel::pool::Pool;
 use crate::module::Module;
@@ -12,7 +12,7 @@ use teaming::forward::drop_reason::DropReason;
 use teaming::forward::flood::Audience;
 use teaming::forward::source::{Origin, SourcePort};
 use teaming::forward::{Decision, Forwarding, Target, Verdict};
-use teaming::ids::{MemberIndex, NicId, Ticks};
+use teaming::ids::{MemberIndex, NicId, Ticks, VlanId};
 use teaming::ports::port::Preserve;
 
 /// What all packets of one source share within a batch.
@@ -45,9 +45,22 @@ pub enum Committed {
     Apart,
 }
 
+impl Committed {
+    /// Why the list is dropped, if it is.
+    pub fn dropped(&self) -> Option<DropReason> {
+        match self {
+            Self::To(group) => match group.kind() {
+                GroupKind::Dropped(reason, ..) => Some(reason),
+                GroupKind::To | GroupKind::Others => None,
+            },
+            Self::Partly(_) | Self::Apart => None,
+        }
+    }
+}
+
 /// Dropped on the side that the packet came from.
 fn dropped(source_port: &SourcePort, reason: DropReason) -> Group {
-    Group::Dropped(reason, source_port.nic.port, Side::Source)
+    Group::dropped(reason, source_port.nic.port, Side::Source)
 }
 
 /// Commits the destinations of one list, at most `destinations_left` of them. From here on the packet counts as
@@ -61,16 +74,16 @@ pub fn commit(
 ) -> Committed {
     let dropped = |reason| Committed::To(dropped(walk.source_port, reason));
     let target = match decision.verdict {
-        Verdict::Native => return Committed::To(Group::Native),
+        Verdict::Native => return Committed::To(Group::NATIVE),
         Verdict::Drop(reason) => return dropped(reason),
         Verdict::RefusedBy(port, reason) => {
-            return Committed::To(Group::Dropped(reason, port, Side::Destination));
+            return Committed::To(Group::dropped(reason, port, Side::Destination));
         }
         Verdict::Flood { uplink } => match commit_flood(walk, list, decision, uplink, destinations_left) {
             Flooded::Only(target) => target,
             Flooded::Committed(committed) => return committed,
         },
-        Verdict::Deliver(nic) => Target { nic, bits: decision.bits },
+        Verdict::Deliver(nic) => Target::new(nic, decision.bits),
         Verdict::Uplink(member) => match external(walk.forwarding, member, decision.bits) {
             Some(target) => target,
             None => return dropped(DropReason::NoLiveMember),
@@ -108,7 +121,7 @@ pub fn judge_and_commit(
         counters.change(|counters| counters.unrecorded += 1);
     }
     let committed = commit(walk, list, decision, destinations_left);
-    if matches!(committed, Committed::To(Group::Dropped(..))) {
+    if committed.dropped().is_some() {
         forwarding.take_back(judged.credits);
     }
     committed
@@ -128,11 +141,11 @@ fn commit_changed(walk: &Walk<'_>, list: &mut Nbl, decision: &Decision, target: 
     if must_travel_apart(walk.module, list, decision) {
         return Committed::Apart;
     }
-    if decision.sent.comes_off(target.bits) {
+    if decision.sent.comes_off(target.bits()) {
         return Committed::Apart;
     }
     let committed = add_destination(walk, list, target);
-    if let Committed::To(Group::To(..)) = committed {
+    if matches!(committed, Committed::To(group) if matches!(group.kind(), GroupKind::To)) {
         write_tag(walk.module, list, decision);
     }
     committed
@@ -143,7 +156,7 @@ fn add_destination(walk: &Walk<'_>, list: &mut Nbl, target: Target) -> Committed
     if walk.module.switch.add_destination(list, target).is_err() {
         return Committed::To(dropped(walk.source_port, DropReason::NoResources));
     }
-    Committed::To(Group::To(target.nic.port, target.nic.index, target.bits))
+    Committed::To(Group::to(target))
 }
 
 /// See `FrameTag::needs_own_list`.
@@ -152,17 +165,23 @@ fn must_travel_apart(module: &Module, list: &Nbl, decision: &Decision) -> bool {
     decision.sent.needs_own_list() && !list.is_originated_by(module.filter.handle())
 }
 
-/// Writes the packet's VLAN into its out-of-band tag, for the extensions below and for destinations that preserve it.
-/// The completion restores the tag.
+/// Writes the packet's VLAN into its out-of-band tag, if the driver is to.
 #[inline]
 fn write_tag(module: &Module, list: &mut Nbl, decision: &Decision) {
     if let Some(vlan) = decision.sent.tag() {
-        // Read first: unconditional stores would bounce the cache line between processors.
-        if !module.tags_written.load(Ordering::Relaxed) {
-            module.tags_written.store(true, Ordering::Relaxed);
-        }
-        list.write_tag(vlan);
+        write_vlan(module, list, vlan);
     }
+}
+
+/// Writes a VLAN into the out-of-band tag of a list, for the extensions below and for destinations that preserve it. The
+/// completion restores the tag.
+#[inline]
+pub fn write_vlan(module: &Module, list: &mut Nbl, vlan: VlanId) {
+    // Read first: unconditional stores would bounce the cache line between processors.
+    if !module.tags_written.load(Ordering::Relaxed) {
+        module.tags_written.store(true, Ordering::Relaxed);
+    }
+    list.write_tag(vlan);
 }
 
 /// What became of the first batch of a flood.
@@ -208,7 +227,7 @@ fn commit_flood(
                 Committed::To(dropped(source_port, DropReason::NoResources))
             } else {
                 write_tag(module, list, decision);
-                if more { Committed::Partly(vnics.next()) } else { Committed::To(Group::Several) }
+                if more { Committed::Partly(vnics.next()) } else { Committed::To(Group::SEVERAL) }
             }
         }
     })
@@ -237,5 +256,5 @@ pub fn finish(module: &Module, list: &mut Nbl, mut flood: Flood) {
 
 /// The destination that stands for a member: the external port with the member's NIC index.
 fn external(forwarding: &Forwarding<Pool>, member: MemberIndex, bits: Preserve) -> Option<Target> {
-    forwarding.external.map(|port| Target { nic: NicId::new(port, member.nic()), bits })
+    forwarding.external.map(|port| Target::new(NicId::new(port, member.nic()), bits))
 }

@@ -7,21 +7,21 @@ use crate::ndis::nbl::{Nbl, NblChain};
 use crate::ndis::raw::{SendCompleteFlags, SendFlags, UnicodeString};
 use crate::ndis::status::NdisStatus;
 use crate::ndis::switch::Reason;
+use teaming::forward::Target;
 use teaming::forward::drop_reason::DropReason;
-use teaming::ids::{NicIndex, PortId};
-use teaming::ports::port::Preserve;
+use teaming::ids::PortId;
 
-/// What the packets of one group have in common.
+/// What the packets of one group have in common, in one word, so that packets are compared by one instruction: a
+/// destination as it is, everything else above `KIND`.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Group {
-    /// One destination, and what it preserves of the VLAN tag: the group is sent with
-    /// NDIS_SEND_FLAGS_SWITCH_DESTINATION_GROUP. A `NicId` in place of port and index would make the type 12 bytes long
-    /// instead of 8.
-    To(PortId, NicIndex, Preserve),
-    /// Each packet has several destinations.
-    Several,
-    /// Packets that the switch forwards natively; never mixed with others.
-    Native,
+pub struct Group(u64);
+
+/// The same to match on.
+pub enum GroupKind {
+    /// One destination: the group is sent with NDIS_SEND_FLAGS_SWITCH_DESTINATION_GROUP.
+    To,
+    /// Several destinations for each packet, or packets that the switch forwards natively; never mixed.
+    Others,
     /// Dropped, for one reason and by the policy of one port: a report names one of each.
     Dropped(DropReason, PortId, Side),
 }
@@ -36,20 +36,45 @@ pub enum Side {
 }
 
 impl Group {
+    const KIND: u32 = 60;
+    /// Each packet has several destinations.
+    pub const SEVERAL: Self = Self(1 << Self::KIND);
+    /// Packets that the switch forwards natively.
+    pub const NATIVE: Self = Self(2 << Self::KIND);
+    const DROPPED: u64 = 3;
+
+    /// One destination, and what it preserves of the VLAN tag.
+    #[inline(always)]
+    pub fn to(target: Target) -> Self {
+        Self(target.word())
+    }
+
+    pub fn dropped(reason: DropReason, port: PortId, side: Side) -> Self {
+        let side = u64::from(side == Side::Destination) << 48;
+        let about = u64::from(port.get()) | (reason.index() as u64) << 32 | side;
+        Self(Self::DROPPED << Self::KIND | about)
+    }
+
+    pub fn kind(self) -> GroupKind {
+        match (self.0 >> Self::KIND, DropReason::at((self.0 >> 32) as u16 as usize)) {
+            (0, _) => GroupKind::To,
+            (Self::DROPPED, Some(reason)) => {
+                let side = if self.0 & 1 << 48 == 0 { Side::Source } else { Side::Destination };
+                GroupKind::Dropped(reason, PortId::new(self.0 as u32), side)
+            }
+            _ => GroupKind::Others,
+        }
+    }
+
     /// Hash for `Groups::find`. Members of one team differ in it, and so do ports with neighbouring numbers.
+    #[inline(always)]
     fn hash(self) -> usize {
-        let hash = match self {
-            Self::To(port, index, _) => port.get() ^ u32::from(index.get()),
-            Self::Several => 0,
-            Self::Native => 1,
-            Self::Dropped(_, port, _) => port.get(),
-        };
-        hash as usize % HASHES
+        (self.0 ^ self.0 >> 32) as usize % HASHES
     }
 }
 
-/// Groups that may be open at once.
-const GROUPS: usize = 16;
+/// Groups that may be open at once: as many as the frame of `ingress::send`, which has them, and the deepest stack have room for.
+const GROUPS: usize = 11;
 /// Values of `Group::hash`: as many as a team has members.
 const HASHES: usize = 32;
 
@@ -85,7 +110,27 @@ impl Groups {
         self.open.is_full()
     }
 
+    /// `push` for a list from `source` with one destination, whose group is nearly always open. Whether a further group can
+    /// be opened.
+    #[inline(always)] // for every packet
+    pub fn push_to(&mut self, target: Target, source: PortId, list: Nbl) -> bool {
+        let group = Group::to(target);
+        let first = usize::from(self.first.get(group.hash()).copied().unwrap_or(0)).wrapping_sub(1);
+        match self.open.get_mut(first) {
+            Some(open) if open.group == group => {
+                open.single_source &= open.source == source;
+                open.lists.push(list);
+                true
+            }
+            _ => {
+                self.push(group, list);
+                !self.is_full()
+            }
+        }
+    }
+
     /// Appends a list to its group. The caller has checked `is_full` since the last call.
+    #[inline(never)] // several callers
     pub fn push(&mut self, group: Group, list: Nbl) {
         let source = list.source().port;
         if let Some(open) = self.find(group) {
@@ -118,12 +163,10 @@ impl Groups {
             if open.single_source {
                 flags |= SendFlags::SWITCH_SINGLE_SOURCE;
             }
-            match open.group {
-                Group::To(..) => {
-                    module.filter.send(lists, flags | SendFlags::SWITCH_DESTINATION_GROUP);
-                }
-                Group::Several | Group::Native => module.filter.send(lists, flags),
-                Group::Dropped(reason, port, side) => {
+            match open.group.kind() {
+                GroupKind::To => module.filter.send(lists, flags | SendFlags::SWITCH_DESTINATION_GROUP),
+                GroupKind::Others => module.filter.send(lists, flags),
+                GroupKind::Dropped(reason, port, side) => {
                     let flags = flags.difference(SendFlags::SWITCH_DESTINATION_GROUP);
                     drop_lists(module, lists, reason, (port, side), flags);
                 }

@@ -10,6 +10,7 @@
 
 use crate::clock;
 use crate::data::commit::{self, BATCH_DESTINATIONS, Committed, Flood, Walk};
+use crate::data::express::{self, Trying};
 use crate::data::groups::{self, Group, Groups};
 use crate::kernel::per_processor::ThisCpu;
 use crate::kernel::pool::Pool;
@@ -50,10 +51,11 @@ enum BatchEnd {
 struct Run {
     source_port: Option<SourcePort>,
     sent: Traffic,
+    trying: Trying,
 }
 
 impl Run {
-    const NONE: Self = Self { source_port: None, sent: Traffic::NONE };
+    const NONE: Self = Self { source_port: None, sent: Traffic::NONE, trying: Trying::NEW };
 }
 
 /// `FilterSendNetBufferLists`. IRQL <= DISPATCH_LEVEL, no lock held.
@@ -69,7 +71,7 @@ pub fn send(module: &Module, mut lists: NblQueue, flags: SendFlags) {
             BatchEnd::Mixed(parent) => lists.push_front(split(module, &walk, parent, flags)),
             BatchEnd::Flood(mut list, flood) => {
                 commit::finish(module, &mut list, flood);
-                groups.push(Group::Several, list);
+                groups.push(Group::SEVERAL, list);
                 groups.flush(module);
             }
         }
@@ -77,29 +79,65 @@ pub fn send(module: &Module, mut lists: NblQueue, flags: SendFlags) {
 }
 
 /// Decides and commits one batch. `run` is scratch space on the caller's stack.
-#[inline(never)] // two frames under 1 KiB instead of one above
+#[inline(always)] // one caller; a frame of its own would make the deepest stack deeper
 fn decide_some(module: &Module, lists: &mut NblQueue, groups: &mut Groups, run: &mut Run) -> BatchEnd {
     let forwarding = module.forwarding.read();
     let counters = module.counters.here(forwarding.dispatch());
-    let end = decide_held(module, &forwarding, &counters, lists, groups, run);
-    count(&forwarding, &counters, run);
+    let attempts = counters.change(|counters| counters.attempts);
+    run.trying.attempts = attempts.unwrap_or_default();
+    let held = Held { module, forwarding: &forwarding, counters: &counters };
+    let mut left = Left { lists: BATCH_LISTS, destinations: BATCH_DESTINATIONS };
+    let end = loop {
+        if run.trying.is_due() {
+            run.trying.most = left.lists.min(left.destinations) as u16;
+            let taken = express::take(module, &forwarding, &counters, &mut run.trying, lists, groups);
+            left.lists -= taken;
+            left.destinations -= taken;
+        }
+        if lists.is_empty() || left.lists == 0 || left.destinations == 0 || groups.is_full() {
+            break BatchEnd::Enough;
+        }
+        match walk_some(&held, &mut left, lists, groups, run) {
+            BatchEnd::Enough => {}
+            end => break end,
+        }
+    };
+    counters.change(|counters| counters.attempts = run.trying.attempts);
+    if run.source_port.is_some() {
+        count(&forwarding, &counters, run);
+    }
     end
 }
 
-#[inline(always)] // one caller, which counts at every exit
-fn decide_held(
-    module: &Module,
-    forwarding: &Forwarding<Pool>,
-    counters: &ThisCpu<'_, Counters>,
+/// What a batch has at hand.
+struct Held<'a> {
+    module: &'a Module,
+    forwarding: &'a Forwarding<Pool>,
+    counters: &'a ThisCpu<'a, Counters>,
+}
+
+/// What is left of the limits of a batch.
+struct Left {
+    lists: usize,
+    destinations: usize,
+}
+
+/// The walk of the lists until the next try of the express way. `Enough`: that many, or a limit is reached.
+#[inline(never)] // a frame of its own below 1 KiB
+fn walk_some(
+    held: &Held<'_>,
+    left: &mut Left,
     lists: &mut NblQueue,
     groups: &mut Groups,
     run: &mut Run,
 ) -> BatchEnd {
+    let &Held { module, forwarding, counters } = held;
     let mut window = WindowBuffer::empty();
     let now = if forwarding.wants_time() { clock::now() } else { Ticks::ZERO };
-    let mut destinations_left = BATCH_DESTINATIONS;
-    for _ in 0..BATCH_LISTS {
-        let Some(mut list) = lists.pop() else { break };
+    let walked = run.trying.walks(left.lists);
+    left.lists -= walked;
+    for rest in (0..walked).rev() {
+        let Some(mut list) = lists.pop() else { return BatchEnd::Enough };
         let nic = list.source();
         if run.source_port.as_ref().is_some_and(|source_port| source_port.nic != nic) {
             count(forwarding, counters, run);
@@ -117,9 +155,9 @@ fn decide_held(
             return BatchEnd::Mixed(list);
         }
         let committed = if decision.trace.is_none() {
-            commit::commit(&walk, &mut list, &decision, &mut destinations_left)
+            commit::commit(&walk, &mut list, &decision, &mut left.destinations)
         } else {
-            commit::judge_and_commit(&walk, counters, &mut list, &mut decision, &mut destinations_left)
+            commit::judge_and_commit(&walk, counters, &mut list, &mut decision, &mut left.destinations)
         };
         if matches!(committed, Committed::Apart) {
             counters.change(|counters| counters.split += 1);
@@ -129,19 +167,23 @@ fn decide_held(
             load.plus(Traffic { frames: 1, bytes: packet.data_length().into() })
         });
         // The switch may have refused the destinations: then the packet is dropped whatever the verdict.
-        match committed {
-            Committed::To(Group::Dropped(reason, ..)) => decision.verdict = Verdict::Drop(reason),
-            _ => run.sent = run.sent.plus(load),
+        match committed.dropped() {
+            Some(reason) => decision.verdict = Verdict::Drop(reason),
+            None => run.sent = run.sent.plus(load),
         }
         let load = Load { frames: load.frames, bytes: load.bytes };
         counters.change(|counters| counters.count_decision(&decision, load));
         match committed {
             Committed::To(group) => groups.push(group, list),
-            Committed::Partly(from) => return partly(forwarding, list, &decision, from),
+            Committed::Partly(from) => {
+                run.trying.gave_back(rest);
+                return partly(forwarding, list, &decision, from);
+            }
             Committed::Apart => {}
         }
-        if groups.is_full() || destinations_left == 0 {
-            break;
+        if groups.is_full() || left.destinations == 0 {
+            run.trying.gave_back(rest);
+            return BatchEnd::Enough;
         }
     }
     BatchEnd::Enough
@@ -159,7 +201,7 @@ fn count(forwarding: &Forwarding<Pool>, counters: &ThisCpu<'_, Counters>, run: &
     if let Some(source_port) = run.source_port.as_ref().filter(|_| run.sent.frames != 0) {
         forwarding.ports.count(counters.processor, source_port.position, run.sent);
     }
-    *run = Run::NONE;
+    (run.source_port, run.sent) = (None, Traffic::NONE);
 }
 
 /// What all packets of one list share.
@@ -189,7 +231,10 @@ fn decide(
         *decision = Decision::dropped(DropReason::Runt);
         return true;
     };
-    *decision = decide_one(walk, list, first, &common, window);
+    *decision = match adapter {
+        None => decide_one(walk, list, first, &common, window),
+        Some(_) => decide_apart(walk, list, first, &common, window),
+    };
     packets.next().is_none() || others_agree(walk, list, &common, window, decision)
 }
 
@@ -211,6 +256,18 @@ fn decide_one(
     }
 }
 
+/// `decide_one` where it is not worth a copy of all that it inlines.
+#[inline(never)]
+fn decide_apart(
+    walk: &Walk<'_>,
+    list: &Nbl,
+    packet: NetBufferRef<'_>,
+    common: &Common<'_>,
+    window: &mut WindowBuffer,
+) -> Decision {
+    decide_one(walk, list, packet, common, window)
+}
+
 /// Whether the packets after the first have the same destinations and VLAN. A function of its own, because a loop in
 /// `decide` costs instructions for each list of one packet, which is the usual case.
 #[cold]
@@ -223,7 +280,7 @@ fn others_agree(
     first: &Decision,
 ) -> bool {
     let mut others = list.net_buffers().skip(1);
-    others.all(|packet| decide_one(walk, list, packet, common, window).same_way(first))
+    others.all(|packet| decide_apart(walk, list, packet, common, window).same_way(first))
 }
 
 /// `decide` while hashes of adapters are in use.

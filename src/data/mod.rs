@@ -3,5 +3,6 @@
 pub mod commit;
 pub mod complete;
 pub mod egress;
+pub mod express;
 pub mod groups;
 pub mod ingress;

@@ -8,6 +8,7 @@ pub mod fan_out;
 pub mod feature;
 pub mod filter;
 pub mod fragment;
+pub mod front;
 pub mod gate;
 pub mod handle;
 pub mod host;

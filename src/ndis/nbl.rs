@@ -199,6 +199,17 @@ impl NblQueue {
         self.head.is_null()
     }
 
+    /// There are two lists or more.
+    pub fn has_several(&self) -> bool {
+        // SAFETY: every list of the queue is owned.
+        unsafe { self.head.as_ref() }.is_some_and(|first| !first.next.is_null())
+    }
+
+    /// The first list, which stays in the queue; null if there is none.
+    pub(super) fn first(&self) -> *const NetBufferList {
+        self.head
+    }
+
     /// Takes the first list, unlinked.
     pub fn pop(&mut self) -> Option<Nbl> {
         let first = NonNull::new(self.head)?;

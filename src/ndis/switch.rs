@@ -11,6 +11,7 @@ use super::raw::{
 };
 use super::status::NdisStatus;
 use super::sys;
+use core::mem::offset_of;
 use teaming::forward::Target;
 use teaming::ids::{NicId, PortId};
 use teaming::ports::port::Preserve;
@@ -88,11 +89,17 @@ impl Switch {
     /// Adds the only destination of a packet. On failure none is added.
     pub fn add_destination(&self, list: &mut Nbl, target: Target) -> Result<(), NdisStatus> {
         if list.detail().available_destinations() == 0 {
-            return self.add_destinations(list, 1, core::iter::once(target));
+            return self.add_without_room(list, target);
         }
         let mut destination = destination(target);
         // SAFETY: the list is owned and has a free element for a destination.
         NdisStatus(unsafe { (self.add)(self.context, list.as_ptr(), &mut destination) }).ok()
+    }
+
+    /// The same for a list that has no free element, as children and some sources have.
+    #[inline(never)] // apart from what every packet needs
+    fn add_without_room(&self, list: &mut Nbl, target: Target) -> Result<(), NdisStatus> {
+        self.add_destinations(list, 1, core::iter::once(target))
     }
 
     /// Adds `count` more destinations; `targets` must yield at least as many. On failure none of them is added.
@@ -182,13 +189,16 @@ pub struct Reason<'a> {
     pub text: &'a UnicodeString,
 }
 
-fn destination(Target { nic, bits }: Target) -> PortDestination {
+/// All of it at once: `Target` is the same word.
+#[inline(always)]
+fn destination(target: Target) -> PortDestination {
     const {
         assert!(DestinationBits::PRESERVE_VLAN.bits() == Preserve::VLAN.bits() as u16);
         assert!(DestinationBits::PRESERVE_PRIORITY.bits() == Preserve::PRIORITY.bits() as u16);
+        assert!(offset_of!(PortDestination, nic_index) == 4 && offset_of!(PortDestination, bits) == 6);
     }
-    let bits = DestinationBits::from_bits_retain(bits.bits().into());
-    PortDestination { port_id: nic.port.get(), nic_index: nic.index.get(), bits }
+    // SAFETY: three integers without padding, of which every bit pattern is valid.
+    unsafe { core::mem::transmute::<u64, PortDestination>(target.word()) }
 }
 
 /// Writes up to `count` elements after the committed ones and returns how many.

@@ -348,6 +348,8 @@ impl FlowHash {
 pub struct Bucket(u16);
 
 impl Bucket {
+    pub(crate) const FIRST: Self = Self(0);
+
     pub const fn new(number: u16) -> Option<Self> {
         match number {
             0..=4095 => Some(Self(number)),

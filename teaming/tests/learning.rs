@@ -98,7 +98,7 @@ impl Switch {
         let source_port = self.forwarding.source_port(from);
         let reached =
             self.forwarding.reach(&source_port, &self.forwarding.audience(decision), start).at_most(most);
-        (self.forwarding.targets(reached).map(|to| to.nic.port.get()).collect(), reached.next())
+        (self.forwarding.targets(reached).map(|to| to.nic().port.get()).collect(), reached.next())
     }
 }
 

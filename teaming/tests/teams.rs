@@ -331,7 +331,7 @@ fn nothing_from_outside_with_that_address_reaches_its_owner_or_who_has_taken_it_
         let source_port = switch.forwarding.source_port(from);
         let audience = switch.forwarding.audience(&decision);
         let reached = switch.forwarding.reach(&source_port, &audience, 0);
-        let reached: Vec<u32> = switch.forwarding.targets(reached).map(|to| to.nic.port.get()).collect();
+        let reached: Vec<u32> = switch.forwarding.targets(reached).map(|to| to.nic().port.get()).collect();
         assert_eq!(reached, [STRANGER, HOSTS, BRIDGE, NESTED, PLAIN]);
         let to_user = switch.verdict(from, mac(A), mac(B));
         assert_eq!(to_user, Verdict::RefusedBy(PortId::new(B), DropReason::Reflection));

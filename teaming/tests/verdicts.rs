@@ -108,7 +108,7 @@ impl Switch {
             &self.forwarding.audience(&decision),
             reached.next()
         ));
-        self.forwarding.targets(reached).map(|target| target.nic).collect()
+        self.forwarding.targets(reached).map(|target| target.nic()).collect()
     }
 
     fn decide(&self, source: NicId, to: MacAddr) -> Verdict {

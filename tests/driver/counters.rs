@@ -33,7 +33,7 @@ fn each(net: &Net) -> Vec<Counters> {
     std::mem::take(&mut *all.lock().expect("as above"))
 }
 
-fn merged(net: &Net) -> Counters {
+pub fn merged(net: &Net) -> Counters {
     let mut sum = Counters::ZERO;
     each(net).iter().for_each(|counters| sum.merge(counters));
     sum

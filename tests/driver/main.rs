@@ -9,6 +9,7 @@ mod detach;
 mod encrypted;
 mod events;
 mod every;
+mod express;
 mod failover;
 mod faults;
 mod forwarding;

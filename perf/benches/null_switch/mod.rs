@@ -79,6 +79,28 @@ impl Lists {
         self
     }
 
+    /// From the vNICs on ports 5, 6 and so on in turn, with their addresses.
+    pub fn mixed(mut self, sources: u16) -> Self {
+        for (list, port) in self.lists.iter_mut().zip((5..5 + sources).cycle()) {
+            let detail = &mut list.nbl.info[info::SWITCH_FORWARDING_DETAIL];
+            *detail = *detail & !0xFFFF_0000 | u64::from(port) << 16;
+            list.bytes[10..12].copy_from_slice(&port.to_be_bytes());
+        }
+        self
+    }
+
+    /// In a random order, as a switch hands lists out after a while: one that follows another lies anywhere.
+    pub fn shuffled(mut self) -> Self {
+        let mut random = 2_463_534_242_u32;
+        for at in (1..self.lists.len()).rev() {
+            random ^= random << 13;
+            random ^= random >> 17;
+            random ^= random << 5;
+            self.lists.swap(at, random as usize % (at + 1));
+        }
+        self
+    }
+
     /// Marks the bytes as memory to which guests can write.
     pub fn unsafe_data(mut self) -> Self {
         for list in &mut self.lists {

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each benchmark uses its part")]
 
 mod receive;
+mod short;
 pub mod single;
 
 use crate::null_switch::{Lists, NullSwitch, Vnic};
@@ -49,6 +50,14 @@ pub const STEPS: &[Step] = &[
     Step { packets: 32, ..step("chain, 32 members", "256 packets", || chain(HOT, 32, 8)) },
     Step { packets: 32, ..step("chain, 1 NIC", "256 packets", || chain(HOT, 4, 1)) },
     Step { packets: 32, ..step("chain, 1,024 NICs", "256 packets", || chain(HOT, 4, 1024)) },
+    Step { packets: 32, ..step("chain, 8 sources in turn", "256 packets", short::mixed) },
+    Step { packets: 1, ..step("chain of one packet", "256 packets", short::of_one) },
+    Step { packets: 32, ..step("chain, IPv6", "256 packets", short::v6) },
+    Step { packets: 32, ..step("chain, VM to VM", "256 packets", short::inside) },
+    Step { packets: 32, ..step("chain, random order, hot", "256 packets", || short::shuffled(HOT)) },
+    Step { packets: 32, ..step("chain, random order, L2", "1,024 packets", || short::shuffled(1_024)) },
+    Step { packets: 32, ..step("chain, random order, L3", "8,192 packets", || short::shuffled(COLD)) },
+    Step { packets: 32, ..step("chain, random, beyond", "65,536 packets", || short::shuffled(8 * COLD)) },
     Step { packets: 32, ..step("flood to 8 and a member", "256 packets", flood) },
     Step { packets: 32, ..step("the same, copies expected", "256 packets", receive::flood_with_credits) },
     Step { packets: 32, ..step("receive unicast", "256 packets", receive::unicast) },

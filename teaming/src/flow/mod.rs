@@ -245,6 +245,24 @@ const fn stopped(stop: Stop, otherwise: Basis) -> Basis {
     }
 }
 
+/// The key of all packets of a source under `HyperVPort`.
+#[inline]
+pub(crate) fn source_key(source: NicId) -> FlowKey {
+    port_key(source)
+}
+
+/// The key of TCP or UDP under `TransportPorts`: both addresses and both ports as they lie in the packet.
+#[inline]
+pub(crate) const fn ipv4_key(addresses: u64, ports: u32, protocol: u8) -> FlowKey {
+    FlowKey::Short([addresses, tail(ports, protocol, KeyKind::Ports)])
+}
+
+/// The same over IPv6.
+#[inline]
+pub(crate) const fn ipv6_key([a, b, c, d]: [u64; 4], ports: u32, protocol: u8) -> FlowKey {
+    FlowKey::Long([a, b, c, d, tail(ports, protocol, KeyKind::Ports)])
+}
+
 #[inline]
 fn port_key(source: NicId) -> FlowKey {
     let place = u64::from(source.port.get()) | u64::from(source.index.get()) << 32;

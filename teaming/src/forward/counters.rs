@@ -4,6 +4,7 @@
 use crate::flow::Basis;
 use crate::forward::decision::{Decision, Verdict};
 use crate::forward::drop_reason::DropReason;
+use crate::forward::express::{Attempts, Route};
 use crate::ids::{MEMBERS, MemberIndex};
 
 /// What was sent through one member.
@@ -33,6 +34,8 @@ pub struct Counters {
     pub bases: [u64; Basis::COUNT],
     /// What went to each member by slot, floods included.
     pub members: [Load; MEMBERS],
+    /// No count, but this processor's as well.
+    pub attempts: Attempts,
 }
 
 impl Default for Counters {
@@ -52,6 +55,7 @@ impl Counters {
         dropped: [0; DropReason::COUNT],
         bases: [0; Basis::COUNT],
         members: [Load { frames: 0, bytes: 0 }; MEMBERS],
+        attempts: Attempts::NONE,
     };
 
     /// Counts the packets of one list and what their key was made of.
@@ -61,6 +65,30 @@ impl Counters {
         if let Some(count) = decision.basis.and_then(|basis| self.bases.get_mut(basis.index())) {
             add(count, load.frames);
         }
+    }
+
+    /// The same for a packet that took the express way.
+    #[inline(always)]
+    pub fn count_express(&mut self, way: Route, load: Load) {
+        match way.slot() {
+            None => add(&mut self.delivered, load.frames),
+            Some(slot) => {
+                add(&mut self.uplink, load.frames);
+                self.count_slot(slot, load);
+                if let Some(count) = self.bases.get_mut(Basis::Policy.index()) {
+                    add(count, load.frames);
+                }
+            }
+        }
+    }
+
+    /// The same for one to which the switch then refused the destination.
+    #[cold]
+    #[inline(never)] // rare
+    pub fn count_express_drop(&mut self, way: Route, load: Load) {
+        let basis = way.member().map(|_| Basis::Policy);
+        let dropped = Decision { basis, ..Decision::dropped(DropReason::NoResources) };
+        self.count_decision(&dropped, load);
     }
 
     /// Counts packets with one verdict.
@@ -89,7 +117,12 @@ impl Counters {
 
     #[inline]
     fn count_member(&mut self, member: MemberIndex, more: Load) {
-        if let Some(load) = self.members.get_mut(member.slot()) {
+        self.count_slot(member.slot(), more);
+    }
+
+    #[inline(always)]
+    fn count_slot(&mut self, slot: usize, more: Load) {
+        if let Some(load) = self.members.get_mut(slot) {
             add(&mut load.frames, more.frames);
             add(&mut load.bytes, more.bytes);
         }

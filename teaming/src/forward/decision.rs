@@ -5,7 +5,7 @@ use crate::flow::adapter_hash::Adapter;
 use crate::forward::drop_reason::DropReason;
 use crate::forward::source::FrameTag;
 use crate::forward::trace::Trace;
-use crate::ids::{MacAddr, MemberIndex, NicId, PortId, Ticks};
+use crate::ids::{MacAddr, MemberIndex, NicId, NicIndex, PortId, Ticks};
 use crate::offload::Pin;
 use crate::ports::port::Preserve;
 
@@ -109,9 +109,39 @@ impl Decision {
     }
 }
 
-/// A destination and what it keeps of the tag.
+/// A destination and what it keeps of the tag, in one word, as `NDIS_SWITCH_PORT_DESTINATION` has it: the port in bits 0 to
+/// 31, the NIC index in bits 32 to 47, what it keeps in bits 48 to 55.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Target {
-    pub nic: NicId,
-    pub bits: Preserve,
+pub struct Target(u64);
+
+impl Target {
+    #[inline(always)]
+    pub fn new(nic: NicId, bits: Preserve) -> Self {
+        let nic = u64::from(nic.port.get()) | u64::from(nic.index.get()) << 32;
+        Self(nic | u64::from(bits.bits()) << 48)
+    }
+
+    /// Of a word whose bits from 56 on say something else.
+    #[inline(always)]
+    pub(crate) const fn in_word(word: u64) -> Self {
+        Self(word & (u64::MAX >> 8))
+    }
+
+    /// Below 2^56.
+    #[inline(always)]
+    pub const fn word(self) -> u64 {
+        self.0
+    }
+
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "parts of a word")]
+    pub const fn nic(self) -> NicId {
+        NicId::new(PortId::new(self.0 as u32), NicIndex::new((self.0 >> 32) as u16))
+    }
+
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "a part of a word")]
+    pub const fn bits(self) -> Preserve {
+        Preserve::from_bits_retain((self.0 >> 48) as u8)
+    }
 }

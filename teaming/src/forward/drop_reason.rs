@@ -63,6 +63,11 @@ pub const DROP_REASONS: [DropReason; 21] = [
 impl DropReason {
     pub const COUNT: usize = DROP_REASONS.len();
 
+    /// The reason with that `index`.
+    pub fn at(index: usize) -> Option<Self> {
+        DROP_REASONS.get(index).copied()
+    }
+
     /// Position in `Counters::dropped`.
     pub const fn index(self) -> usize {
         self as usize

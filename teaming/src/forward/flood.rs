@@ -216,7 +216,7 @@ impl<S: Storage> Forwarding<S> {
             left &= left.wrapping_sub(1);
             // None are left: `at` is 64.
             let nic = window.get(at as usize)?.id;
-            Some(Target { nic, bits: reached.bits(at) })
+            Some(Target::new(nic, reached.bits(at)))
         })
     }
 

@@ -9,6 +9,7 @@ pub mod counters;
 pub mod credits;
 pub mod decision;
 pub mod drop_reason;
+pub mod express;
 pub mod flood;
 pub mod reasons;
 mod sender;

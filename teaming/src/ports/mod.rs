@@ -258,7 +258,13 @@ impl<S: Storage> PortTable<S> {
     /// The connected vNIC with that address; the one connected first if several have it.
     #[inline]
     pub fn lookup(&self, mac: MacAddr) -> Option<&Port> {
-        self.room.ports.get(index::find(&self.room.macs, index::key_of(mac))?)
+        self.lookup_word(mac.word())
+    }
+
+    /// The same for an address as a word.
+    #[inline]
+    pub(crate) fn lookup_word(&self, mac: u64) -> Option<&Port> {
+        self.room.ports.get(index::find(&self.room.macs, mac)?)
     }
 
     #[inline]
@@ -377,6 +383,7 @@ impl<S: Storage> PortTable<S> {
             port.mtu = nic.mtu;
             port.vm = nic.vm;
             port.vf_assigned = nic.vf_assigned;
+            port.refresh_express();
         }
         self.index(at);
         self.contribute(at);

@@ -69,3 +69,10 @@ pub const fn comparable(key: u64) -> u64 {
 pub const fn key(vlan: u16, subnet: u32) -> u64 {
     1 << 63 | (subnet as u64) << 16 | vlan as u64
 }
+
+/// The VLAN and the virtual subnet of a key.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "parts of a word")]
+pub(crate) const fn of_key(key: u64) -> (Option<crate::ids::VlanId>, u32) {
+    (crate::ids::VlanId::new(key as u16), (key >> 16) as u32)
+}

@@ -2,8 +2,9 @@
 
 use crate::ids::{MacAddr, NicId, NicIndex, PortId};
 use crate::oid::nic::{NicKind, VmId};
-use crate::ports::policy::PortPolicy;
+use crate::ports::policy::{self, PortPolicy};
 use crate::ports::vlan::Vlans;
+use core::num::NonZero;
 
 bitflags::bitflags! {
     /// What a destination keeps of the tag: bits of `NDIS_SWITCH_PORT_DESTINATION`.
@@ -11,6 +12,34 @@ bitflags::bitflags! {
     pub struct Preserve: u8 {
         const VLAN = 2;
         const PRIORITY = 4;
+    }
+}
+
+/// The source of a list in one word, as the forwarding detail has it: the port in bits 0 to 15, the NIC index in bits 16 to
+/// 23; never 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListSource(NonZero<u32>);
+
+impl ListSource {
+    /// `None` for a word without a port.
+    #[inline(always)]
+    pub const fn new(word: u32) -> Option<Self> {
+        match NonZero::new(word) {
+            Some(word) if word.get() & 0xFFFF != 0 => Some(Self(word)),
+            _ => None,
+        }
+    }
+
+    /// `None` for a NIC that no list can name.
+    pub fn of(nic: NicId) -> Option<Self> {
+        let port = u16::try_from(nic.port.get()).ok()?;
+        let index = u8::try_from(nic.index.get()).ok()?;
+        Self::new(u32::from(port) | u32::from(index) << 16)
+    }
+
+    #[inline(always)]
+    pub const fn port(self) -> PortId {
+        PortId::new(self.0.get() & 0xFFFF)
     }
 }
 
@@ -66,6 +95,9 @@ pub struct Port {
     pub hashed_as: NicId,
     /// `PortPolicy::key`.
     pub(crate) key: u64,
+    /// The source that its NIC's packets name if they may take the express way: the NIC is on an open access port without a
+    /// virtual subnet, whose VLAN, if any, goes into the out-of-band tag of any list.
+    pub(crate) express_as: Option<ListSource>,
     pub policy: PortPolicy,
     pub(super) priority: Preserve,
     pub nic: NicState,
@@ -116,6 +148,7 @@ impl Port {
         id: NicId::new(PortId::DEFAULT, NicIndex::DEFAULT),
         hashed_as: NicId::new(PortId::DEFAULT, NicIndex::DEFAULT),
         key: 0,
+        express_as: None,
         policy: PortPolicy::NONE,
         priority: Preserve::NOTHING,
         nic: NicState::Free,
@@ -188,5 +221,14 @@ impl Port {
         self.priority =
             if self.policy.security().priority_tag { Preserve::PRIORITY } else { Preserve::NOTHING };
         self.revision = self.revision.wrapping_add(1);
+        self.refresh_express();
+    }
+
+    /// Its policy or its NIC has changed.
+    pub(super) fn refresh_express(&mut self) {
+        let (vlan, subnet) = policy::of_key(self.key);
+        let is_tagged_here = vlan.is_none() || self.tag_owner == TagOwner::Extension;
+        let is_simple = self.key != 0 && subnet == 0 && is_tagged_here && self.has_nic();
+        self.express_as = ListSource::of(self.id).filter(|_| is_simple);
     }
 }

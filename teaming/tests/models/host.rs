@@ -180,7 +180,7 @@ impl Host {
                 }
                 let source_port = self.forwarding.source_port(source);
                 for target in flooded(&self.forwarding, &source_port, &decision) {
-                    let before = ways.insert(Place::Station(target.nic.port.get()), target.bits.bits());
+                    let before = ways.insert(Place::Station(target.nic().port.get()), target.bits().bits());
                     assert_eq!(before, None, "one station twice");
                 }
             }

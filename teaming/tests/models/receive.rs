@@ -49,7 +49,8 @@ fn went(host: &Host, source: NicId, window: &[u8]) -> Result<Went, DropReason> {
     let packet = Packet { source, window, pinned: None, native: false, now: host.now };
     let decision = host.forwarding.decide_alone(&packet, &OutOfBand::NOTHING);
     let source_port = host.forwarding.source_port(source);
-    let reached = || flooded(&host.forwarding, &source_port, &decision).map(|to| to.nic.port.get()).collect();
+    let reached =
+        || flooded(&host.forwarding, &source_port, &decision).map(|to| to.nic().port.get()).collect();
     Ok(match decision.verdict {
         Verdict::Drop(reason) | Verdict::RefusedBy(_, reason) => return Err(reason),
         Verdict::Deliver(nic) => Went { to: [nic.port.get()].into(), by: None },
