@@ -16,7 +16,7 @@ use std::sync::LazyLock;
 const DOCUMENTS: [&str; 3] = ["README.md", "perf/README.md", "perf/captures/varied/README.md"];
 
 /// Commands that this test cannot run, and where they are run.
-const ELSEWHERE: [(&str, &str); 12] = [
+const ELSEWHERE: [(&str, &str); 13] = [
     ("cargo test -p perf --test readme", "this is it"),
     ("cargo rustc -p lbfoext --lib", "only Windows, with the kit"),
     ("cargo image package --key", "people with a key; .ci/run signs with one that is thrown away"),
@@ -29,6 +29,7 @@ const ELSEWHERE: [(&str, &str); 12] = [
     (r".\convert.ps1", "as the one before"),
     ("cargo bench -p perf --bench count", ".ci/run"),
     ("cargo bench -p perf --bench holds", ".ci/run"),
+    ("cargo bench -p perf --bench peer", ".ci/run"),
     ("cargo test -p lbfoext --test driver witnesses::", ".ci/run image, with the other tests of images"),
     ("cargo bench -p perf --bench walk", "people: it takes minutes"),
     ("cargo run --release -p perf --example generate", "perf/tests/cli.rs, with fewer frames"),
