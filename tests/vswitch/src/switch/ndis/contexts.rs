@@ -39,7 +39,7 @@ impl State {
         });
         rule(world, "DATA-20", packet.context.is_none(), || format!("{function} twice for packet {name}"));
         if fails {
-            packet.fault = true;
+            self.spoiled(list);
             return RESOURCES;
         }
         packet.context = Some(Context::new(slots, stride, stale));
@@ -110,6 +110,20 @@ impl State {
         SUCCESS
     }
 
+    /// The switch has refused something for a list; where that is a child, its parent cannot go its way
+    /// either.
+    pub(super) fn spoiled(&mut self, list: *mut NetBufferList) {
+        let Some(packet) = self.packets.get_mut(list) else { return };
+        packet.fault = true;
+        // SAFETY: the list is in the extension's hands and so uncovered.
+        let parent = unsafe { (*packet.nbl).parent };
+        if packet.own.is_some()
+            && let Some(parent) = self.packets.get_mut(parent)
+        {
+            parent.fault = true;
+        }
+    }
+
     pub(crate) fn copy_info(
         &mut self,
         world: &World,
@@ -135,7 +149,9 @@ impl State {
             format!("{function} to packet {name} before its context or after its source")
         });
         if fails || packet.context.is_none() {
-            packet.fault |= fails;
+            if fails {
+                self.spoiled(to);
+            }
             return RESOURCES;
         }
         own.copied = Some(flags);

@@ -64,7 +64,7 @@ impl State {
         let refused = !room && needs_slot;
         if refused || fails {
             of.commit_failed = true;
-            packet.fault = true;
+            self.spoiled(list);
             return RESOURCES;
         }
         if !room {
@@ -108,7 +108,7 @@ impl State {
         });
         if fails {
             of.grow_failed = true;
-            packet.fault = true;
+            self.spoiled(list);
             return (RESOURCES, ptr::null_mut());
         }
         let enough = of.available() >= more;
@@ -179,7 +179,7 @@ impl State {
         });
         if fails {
             of.commit_failed = true;
-            packet.fault = true;
+            self.spoiled(list);
             return RESOURCES;
         }
         if !ingress {
