@@ -380,7 +380,7 @@ fn the_express_way_decides_and_counts_as_the_walk_or_not_at_all() {
 }
 
 #[test]
-#[ignore = "ten million frames, a minute"]
+#[ignore = "ten million frames: bash .ci/run long"]
 fn the_express_way_decides_as_the_walk_ten_million_times() {
     let seed = std::env::var("LBFOEXT_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1_000_000);
     both_ways(10_000_000, seed);

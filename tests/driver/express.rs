@@ -12,6 +12,7 @@ use vswitch::machine::registry::Value;
 use vswitch::reference::vlan::Tag;
 use vswitch::scenario::guest::{BROADCAST, Packet};
 use vswitch::scenario::suite::depth;
+use vswitch::scenario::suite::random::Draw;
 use vswitch::scenario::{Net, Scenario};
 use vswitch::switch::frames::FrameOutcome;
 use vswitch::switch::nbl::Shape;
@@ -19,17 +20,6 @@ use vswitch::switch::ports::NicId;
 use vswitch::switch::ports::policy::{Property, Security, Vlan};
 
 const VMS: u64 = 4;
-
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % end
-    }
-}
 
 /// The bytes of a frame, what became of it, the status of its list.
 type Seen = (Vec<u8>, Vec<FrameOutcome>, Option<i32>);
@@ -51,7 +41,7 @@ fn shape(whole: bool, frames: &[Vec<u8>]) -> Option<Shape> {
     Some(Shape { pieces, ..Shape::default() })
 }
 
-fn packet(net: &Net, r: &mut Random, from: NicId, whole: bool) -> Packet {
+fn packet(net: &Net, r: &mut Draw, from: NicId, whole: bool) -> Packet {
     let n = r.below(40) as u16;
     let other = net.vm(r.below(VMS) as u16);
     let mut frame = match r.below(10) {
@@ -75,7 +65,7 @@ fn packet(net: &Net, r: &mut Random, from: NicId, whole: bool) -> Packet {
     Packet { shape: shape(whole, &packet.frames), ..packet }
 }
 
-fn change(net: &Net, r: &mut Random) {
+fn change(net: &Net, r: &mut Draw) {
     let port = net.vm(r.below(VMS) as u16).port;
     match r.below(9) {
         0 | 1 => net.fail(1 + r.below(2) as u16),
@@ -105,7 +95,7 @@ fn played(seed: u64, whole: bool) -> Account {
         .config(|config| config.cpus = 1)
         .style(|style| style.refuse = if seed % 5 == 4 { 10 } else { 0 })
         .start();
-    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut random = Draw::new(seed);
     let r = &mut random;
     for _ in 0..12 {
         change(&net, r);
@@ -168,7 +158,7 @@ fn a_packet_that_takes_the_express_way_is_sent_and_counted_as_by_the_walk() {
 }
 
 #[test]
-#[ignore = "hundreds of histories"]
+#[ignore = "hundreds of histories: bash .ci/run long"]
 fn packets_that_take_the_express_way_are_sent_and_counted_as_by_the_walk_in_many_histories() {
     let frames = both(depth::seeds(40));
     println!("{frames} frames went both ways");
