@@ -210,12 +210,9 @@ pub fn dropped(world: &World, state: &mut State, module: usize, list: usize) {
     let (paused, reported, name) = (packet.given_while_paused, packet.reported, packet.name);
     let blamed = packet.blamed;
     let carried = packet.carried.clone();
-    // It needed lists of its own, which were refused.
-    let apart = case.frames.len() > 1 || case.frames.iter().any(|(_, f)| vlan::without_tag(f).is_some());
-    let short = state.style.refuse > 0 && apart;
     let closed = state.asks_for_isolation(module, case.source.port);
     let partial = case.picture == Picture::Partial;
-    if paused || short || closed || partial || !reported && carried.is_empty() {
+    if paused || closed || partial || !reported && carried.is_empty() {
         return unjudged(state, module, list);
     }
     let frames = std::mem::take(&mut case.frames);

@@ -64,7 +64,10 @@ impl State {
         let refused = !room && needs_slot;
         if refused || fails {
             of.commit_failed = true;
-            self.spoiled(list);
+            packet.fault = true;
+            if fails {
+                self.spoiled(list);
+            }
             return RESOURCES;
         }
         if !room {
