@@ -318,7 +318,8 @@ static NDIS_STATUS Commit(FORWARD *forward, NET_BUFFER_LIST *list, const TARGETS
         }
     if (!count)
         return NDIS_STATUS_FAILURE;
-    if (count == 1) {
+    // With no element free it has to ask for one, for a single destination as for many.
+    if (count == 1 && Detail(list)->NumAvailableDestinations) {
         NDIS_SWITCH_PORT_DESTINATION destination;
         Fill(&destination, one);
         return of->AddNetBufferListDestination(context, list, &destination);

@@ -61,10 +61,10 @@ impl State {
         let Some(of) = packet.context.as_mut() else { return INVALID_PARAMETER };
         let room = of.available() > 0;
         advice(world, "DATA-37", room, || format!("{function} for packet {name} without a free slot"));
+        // Without room it is the extension's own omission, which excuses nothing.
         let refused = !room && needs_slot;
         if refused || fails {
             of.commit_failed = true;
-            packet.fault = true;
             if fails {
                 self.spoiled(list);
             }
