@@ -409,8 +409,14 @@ impl Scheduler {
         let me = thread.shared.id;
         self.block(thread, SETTLED, "work items and events", || {
             let state = self.state.lock();
-            let busy = state.slots.iter().any(|(id, s)| *id != me && s.role != Role::User && s.is_ready());
-            (!busy).then_some(())
+            // In free mode one that is blocked may not have seen yet that it need not be.
+            let rests = |slot: &ThreadSlot| match self.mode {
+                Mode::Baton => !slot.is_ready(),
+                Mode::Free => slot.rests(state.progress),
+            };
+            let all =
+                state.slots.iter().all(|(id, slot)| *id == me || slot.role == Role::User || rests(slot));
+            all.then_some(())
         });
     }
 

@@ -45,6 +45,11 @@ impl ThreadSlot {
     pub fn is_ready(&self) -> bool {
         matches!(self.status, Status::Ready)
     }
+
+    /// It is blocked and has looked at its condition since that progress.
+    pub fn rests(&self, progress: u64) -> bool {
+        matches!(self.status, Status::Blocked { polled, .. } if polled == progress)
+    }
 }
 
 pub(crate) struct State {
@@ -89,8 +94,7 @@ impl State {
 
     /// Every thread is blocked and has looked at its condition since the last progress.
     pub fn all_rest(&self) -> bool {
-        let progress = self.progress;
-        self.slots.values().all(|s| matches!(s.status, Status::Blocked { polled, .. } if polled == progress))
+        self.slots.values().all(|slot| slot.rests(self.progress))
     }
 
     pub fn refresh_stale(&mut self) {
