@@ -45,7 +45,9 @@ use teaming::ports::traffic::{Chunk, Line};
 use teaming::ports::vlan::VlanSet;
 use teaming::private_oid::Digest;
 use teaming::settings::Settings;
+use teaming::team::aside::Aside;
 use teaming::team::buckets::{ARRIVALS, BucketActivity};
+use teaming::team::heirs::{Heirs, LEGACIES};
 use teaming::team::home::Building;
 use teaming::team::member::Member;
 use teaming::team::{Next, Team};
@@ -151,6 +153,8 @@ impl SettingsPaths {
 /// The control state, protected by the team lock.
 pub struct Control {
     pub team: Team<Pool>,
+    /// The next table of buckets, made beside the one that packets read.
+    pub aside: PoolBox<Aside<Pool>>,
     pub settings: Settings,
     /// The port and NIC requests that arrive while an enumeration reads the arrays.
     pub changes: Changes,
@@ -314,19 +318,37 @@ fn new_storage(host: HostHandle, passive: &Passive) -> Result<ForwardingStorage<
 #[inline(never)]
 fn new_control() -> Result<PoolBox<Control>, NdisStatus> {
     let settings = Settings::default();
-    let home = PoolSlice::try_new(Tag::TABLE, BUCKETS, |_| 0)?;
-    let members = PoolSlice::try_new(Tag::TABLE, MEMBERS, |_| Member::ABSENT)?;
-    control_in(Team::new(home, new_home()?, members, &settings), settings)
+    control_in(new_team(&settings)?, new_aside()?, settings)
 }
 
 #[inline(never)]
-fn control_in(team: Team<Pool>, settings: Settings) -> Result<PoolBox<Control>, NdisStatus> {
+fn new_team(settings: &Settings) -> Result<Team<Pool>, NdisStatus> {
+    let home = PoolSlice::try_new(Tag::TABLE, BUCKETS, |_| 0)?;
+    let members = PoolSlice::try_new(Tag::TABLE, MEMBERS, |_| Member::ABSENT)?;
+    Ok(Team::new(home, new_home()?, members, settings))
+}
+
+#[inline(never)]
+fn new_aside() -> Result<PoolBox<Aside<Pool>>, NdisStatus> {
+    let zeros = || PoolSlice::try_new(Tag::TABLE, BUCKETS, |_| 0);
+    let heirs = Heirs::new(zeros()?, PoolSlice::try_new(Tag::TABLE, LEGACIES, |_| 0)?);
+    let (owners, arrivals) = (zeros()?, PoolSlice::try_new(Tag::TABLE, ARRIVALS, |_| 0)?);
+    Ok(PoolBox::try_make(Tag::TABLE, || Aside::new(owners, arrivals, heirs))?)
+}
+
+#[inline(never)]
+fn control_in(
+    team: Team<Pool>,
+    aside: PoolBox<Aside<Pool>>,
+    settings: Settings,
+) -> Result<PoolBox<Control>, NdisStatus> {
     let (events, resources) = (trace::try_new()?, new_offload_resources()?);
     let watch = new_watch()?;
     let (capabilities, processors) = (new_capabilities()?, new_processors()?);
     let private_set = new_private_set()?;
     Ok(PoolBox::try_make(Tag::MODULE, || Control {
         team,
+        aside,
         settings,
         changes: Changes::NONE,
         enumeration: Enumeration::NEW,

@@ -28,12 +28,12 @@ impl Expire for Module {
             control.walked_last = false;
             control.team.build();
             failover::arm(self, &control, moving, now);
+        } else if !moving && !control.team.is_building() && control.aside.looks_ahead() {
+            self.forwarding.read().look_ahead(&mut control.aside);
+            failover::arm(self, &control, moving, now);
         } else {
             control.walked_last = true;
-            let (moved, moving) = {
-                let mut forwarding = self.forwarding.write(control.dispatch());
-                (forwarding.settle(control.team.home(), now), forwarding.moving())
-            };
+            let (moved, moving) = failover::settle(self, &mut control, now);
             if moved.idle != 0 || moved.deadline_moves != 0 {
                 let after_ms = now.since(control.changed).as_us() / 1_000;
                 let settled =

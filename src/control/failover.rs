@@ -8,11 +8,12 @@ use crate::control::events;
 use crate::module::{Control, Module, TeamLock};
 use crate::ndis::irql::Passive;
 use crate::trace::Event;
-use teaming::ids::{AdapterId, MemberIndex, Ticks};
+use teaming::ids::{AdapterId, BUCKETS, MemberIndex, Ticks};
 use teaming::offload::OffloadPlacement;
 use teaming::oid::Resource;
 use teaming::settings::Settings;
 use teaming::team::TeamView;
+use teaming::team::buckets::Moved;
 use teaming::team::member::{LinkSource, LinkState, MemberEvent, MemberSettings, MemberState};
 
 /// How often buckets that wait for silence are checked. A longer period delays moves, but reorders nothing.
@@ -153,10 +154,7 @@ pub fn member_settings(module: &Module, member: MemberIndex, adapter: AdapterId,
 /// Publishes a plan to the packet walks and pushes its events. The team lock is held.
 pub fn publish(module: &Module, control: &mut TeamLock<'_>, plan: &TeamView, start: &Start) {
     let now = start.now;
-    let (moved, moving) = {
-        let mut forwarding = module.forwarding.write(control.dispatch());
-        (forwarding.publish(plan, control.team.home(), now), forwarding.moving())
-    };
+    let (moved, moving) = put(module, control, plan, now);
     let took_us = start.elapsed_us();
     control.changed = now;
     if !plan.went_down.is_empty() || !plan.came_up.is_empty() {
@@ -179,6 +177,48 @@ pub fn publish(module: &Module, control: &mut TeamLock<'_>, plan: &TeamView, sta
     }
     watch(module, control, plan, now);
     arm(module, control, moving, now);
+}
+
+/// Makes the table of buckets for a plan while packets go on, and puts it in its place. The team lock is held, so that nobody
+/// else changes the table between the two.
+fn put(module: &Module, control: &mut TeamLock<'_>, plan: &TeamView, now: Ticks) -> (Moved, bool) {
+    let (control, dispatch) = control.parts();
+    let Control { team, aside, .. } = &mut **control;
+    let moved = module.forwarding.read().make(aside, plan, team.home(), now);
+    let mut forwarding = module.forwarding.write(dispatch);
+    forwarding.put(aside, plan, clock::now());
+    (moved, forwarding.moving())
+}
+
+/// Goes on with a table that took too long to make; `None` if there is none. The team lock is held.
+fn go_on(module: &Module, control: &mut TeamLock<'_>, now: Ticks) -> Option<(Moved, bool)> {
+    let (control, dispatch) = control.parts();
+    let Control { team, aside, .. } = &mut **control;
+    let moved = module.forwarding.read().go_on(aside, team.home(), now)?;
+    let mut forwarding = module.forwarding.write(dispatch);
+    forwarding.put_rest(aside, clock::now());
+    Some((moved, forwarding.moving()))
+}
+
+/// Buckets of which the voluntary moves are made in one hold of the forwarding lock.
+const PART: usize = 256;
+
+/// Goes on with a table that took too long to make, or makes the voluntary moves that are due, a part of the table in each
+/// hold of the forwarding lock. What moved, and whether something is left. The team lock is held.
+pub fn settle(module: &Module, control: &mut TeamLock<'_>, now: Ticks) -> (Moved, bool) {
+    if let Some(done) = go_on(module, control, now) {
+        return done;
+    }
+    let (control, dispatch) = control.parts();
+    let mut moved = Moved::default();
+    for from in (0..BUCKETS).step_by(PART) {
+        if !module.forwarding.read().moving() {
+            break;
+        }
+        let mut forwarding = module.forwarding.write(dispatch);
+        moved = moved.plus(forwarding.settle_part(control.team.home(), now, from..from.saturating_add(PART)));
+    }
+    (moved, moved.waiting != 0)
 }
 
 /// Records what the change means to an administrator. The team lock is held.
@@ -206,22 +246,27 @@ pub fn finish(module: &Module, _: &Passive) {
         } else if building {
             control.team.build();
         } else if moving {
-            module.forwarding.write(control.dispatch()).settle_at_once(control.team.home(), start.now);
+            if go_on(module, &mut control, start.now).is_none() {
+                module.forwarding.write(control.dispatch()).settle_at_once(control.team.home(), start.now);
+            }
+        } else if control.aside.looks_ahead() {
+            module.forwarding.read().look_ahead(&mut control.aside);
         } else {
             return;
         }
     }
 }
 
-/// Sets the timer to the earliest of: the next step of the home map, the next check of waiting buckets or of members that
-/// hand over, the end of a member's link-up delay, the next retry. The team lock is held.
+/// Sets the timer to the earliest of: the next step of the home map or of the heirs, the next check of waiting buckets or of
+/// members that hand over, the end of a member's link-up delay, the next retry. The team lock is held.
 pub fn arm(module: &Module, control: &Control, moving: bool, now: Ticks) {
     if control.detaching {
         return;
     }
     let deadlines = [control.team.deadline(), control.retry.due()];
     let waits = deadlines.into_iter().flatten().map(|deadline| deadline.since(now));
-    let goes_on = moving || control.team.is_building() || control.team.is_handing_over();
+    let is_due = moving || control.team.is_building() || control.team.is_handing_over();
+    let goes_on = is_due || control.aside.looks_ahead();
     if let Some(after) = waits.chain(goes_on.then_some(SETTLE_EVERY)).min() {
         module.timer.set(module, after);
     }

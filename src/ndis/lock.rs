@@ -48,6 +48,12 @@ impl<T> SpinGuard<'_, T> {
     pub fn dispatch(&self) -> &Dispatch {
         &self.dispatch
     }
+
+    /// The value, and the token for a lock that is taken while the value changes.
+    pub fn parts(&mut self) -> (&mut T, &Dispatch) {
+        // SAFETY: the lock is held and the guard borrowed mutably.
+        (unsafe { &mut *self.owner.value.get() }, &self.dispatch)
+    }
 }
 
 impl<T> Deref for SpinGuard<'_, T> {

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 use teaming::Heap;
 use teaming::ids::{BUCKETS, Bucket, MEMBERS, MemberIndex, MemberSet, Ticks};
 use teaming::settings::Settings;
-use teaming::team::buckets::{ARRIVALS, BucketActivity, Moved, RebalanceTimers, Table, View};
+use teaming::team::aside::Aside;
+use teaming::team::buckets::{Moved, RebalanceTimers, Table, View};
 use teaming::team::carriers::Carriers;
 use teaming::team::home::Weights;
 use teaming::team::home::fill_home;
@@ -35,9 +36,8 @@ fn bench(speeds: &[u32], pace: RebalanceTimers) -> Bench {
     weights[..speeds.len()].copy_from_slice(speeds);
     let mut home = vec![0; BUCKETS];
     fill_home(&mut home, &weights);
-    let stamps = (0..BUCKETS).map(|_| BucketActivity::EMPTY).collect();
     let all = (0..speeds.len()).filter_map(MemberIndex::from_slot).collect();
-    let table = Table::new(vec![0; BUCKETS], stamps, vec![0; ARRIVALS], pace);
+    let table = Table::on_heap(pace);
     let mut bench = Bench { table, home, weights, all, came: [0; MEMBERS], left: [0; MEMBERS] };
     bench.publish(all, Ticks::ZERO);
     bench
@@ -47,7 +47,7 @@ impl Bench {
     fn publish(&mut self, live: MemberSet, now: Ticks) -> Moved {
         let before = self.owners();
         let carriers = Carriers::all(live);
-        let view = View { carriers, weights: &self.weights, home: &self.home };
+        let view = View::new(carriers, &self.weights, &self.home);
         let moved = self.table.publish(&view, now);
         self.assert_arrivals_are_counted(&before);
         moved
@@ -55,7 +55,7 @@ impl Bench {
 
     fn settle(&mut self, now: Ticks) -> Moved {
         let before = self.owners();
-        let moved = self.table.settle(&self.home, now);
+        let moved = self.table.settle_whole(&self.home, now);
         self.assert_arrivals_are_counted(&before);
         moved
     }
@@ -433,8 +433,7 @@ fn a_failure_that_is_too_much_work_for_one_call_is_over_in_one_and_spread_by_mor
 /// A table that has only ever seen these live members.
 fn fresh_bench(speeds: &[u32], live: MemberSet) -> Bench {
     let mut other = bench(speeds, AT_ONCE);
-    let stamps = (0..BUCKETS).map(|_| BucketActivity::EMPTY).collect();
-    other.table = Table::new(vec![0; BUCKETS], stamps, vec![0; ARRIVALS], AT_ONCE);
+    other.table = Table::on_heap(AT_ONCE);
     (other.came, other.left) = ([0; MEMBERS], [0; MEMBERS]);
     other.publish_whole(live);
     other
@@ -482,4 +481,64 @@ fn a_home_map_is_made_in_steps_and_the_one_before_holds_until_it_is_whole() {
     stepped.on(member(3), link(10), Ticks::ZERO);
     stepped.on(member(3), link(40), Ticks::ZERO);
     assert!(!stepped.is_building() && stepped.home() == before);
+}
+
+/// Packets go on while a table is made beside the one that they read, and none of these is in a stamp.
+#[test]
+fn what_is_sent_while_a_table_is_made_counts_as_sent_when_it_is_put_in_place() {
+    let mut bench = bench(&[10, 10], PATIENT);
+    let both = bench.all;
+    let one: MemberSet = [member(1)].into_iter().collect();
+    let mut now = Ticks::from_ms(1_000);
+    bench.publish(one, now);
+    now = Ticks::from_ms(2_000);
+    let view = View::new(Carriers::all(both), &bench.weights, &bench.home);
+    let mut aside = Aside::on_heap();
+    aside.make(&bench.table, &view, now);
+    let before = bench.owners();
+    let put = now.saturating_add(Ticks::from_us(400));
+    (0..BUCKETS as u16).filter_map(Bucket::new).for_each(|bucket| {
+        bench.table.choose(bucket, put);
+    });
+    bench.table.put(&mut aside, put);
+    assert_eq!(bench.owners(), before, "a live member keeps what it carries when a table is put in place");
+    for after in [100, 200, 499] {
+        let moved = bench.settle(put.saturating_add(Ticks::from_us(after)));
+        assert_eq!((moved.idle, moved.waiting), (0, 2_048), "{after} us after the last packet");
+    }
+    assert_eq!(bench.settle(put.saturating_add(Ticks::from_us(510))).idle, 2_048);
+}
+
+/// One member after the other dies and returns; what is known beforehand changes nothing but the work.
+#[test]
+fn heirs_that_are_known_beforehand_are_those_whom_the_bids_of_the_failure_name() {
+    for speeds in [&[10, 10][..], &[10, 10, 10], &[10, 25, 10, 40], &[1; 32], &[10, 25, 100, 1, 10, 40, 10]] {
+        let mut bids = bench(speeds, AT_ONCE);
+        let mut heirs = bench(speeds, AT_ONCE);
+        let mut aside = Aside::on_heap();
+        let (mut live, mut known) = (bids.all, 0);
+        for step in 0..200_u32 {
+            let index =
+                MemberIndex::from_slot((step as usize * 7 + step as usize / 5) % speeds.len()).unwrap();
+            let next = if live.contains(index) { live.without(index) } else { live.with(index) };
+            let before = heirs.owners();
+            for _ in 0..if step % 4 == 3 { 1 } else { 400 } {
+                aside.look_ahead(&heirs.table);
+            }
+            known += u32::from(!aside.looks_ahead());
+            let view = View::new(Carriers::all(next), &heirs.weights, &heirs.home);
+            let moved = aside.make(&heirs.table, &view, Ticks::ZERO);
+            heirs.table.put(&mut aside, Ticks::ZERO);
+            heirs.assert_arrivals_are_counted(&before);
+            assert_eq!(bids.publish(next, Ticks::ZERO).forced, moved.forced, "step {step} of {speeds:?}");
+            // What was too much work for one call.
+            (0..8).for_each(|_| {
+                bids.settle(Ticks::ZERO);
+                heirs.settle(Ticks::ZERO);
+            });
+            assert_eq!(heirs.owners(), bids.owners(), "step {step} of {speeds:?}");
+            live = next;
+        }
+        assert!(known > 100, "{known} of 200 with all heirs known");
+    }
 }

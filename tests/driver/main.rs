@@ -38,6 +38,7 @@ mod sequences;
 mod settings;
 mod status;
 mod survey;
+mod table_change;
 mod untagged;
 mod witnesses;
 mod worker;

@@ -1,4 +1,4 @@
-//! Counts instructions between two points under callgrind, by its client requests: of each lock hold or of each handler.
+//! Counts instructions between two points under callgrind, by its client requests: of each lock hold, of each one for writing, or of each handler.
 //! Outside callgrind a request is a few instructions without effect, and the longest time is told.
 
 use std::cell::Cell;
@@ -13,6 +13,8 @@ pub enum Counting {
     /// From the first lock taken to the last released.
     Holds,
     Handlers,
+    /// While packets wait: from a lock taken for writing to its release.
+    Writes,
 }
 
 static COUNTING: AtomicU8 = AtomicU8::new(Counting::Nothing as u8);
@@ -30,6 +32,7 @@ pub fn count(what: Counting) -> Counting {
     match COUNTING.swap(what as u8, Ordering::Relaxed) {
         1 => Counting::Holds,
         2 => Counting::Handlers,
+        3 => Counting::Writes,
         _ => Counting::Nothing,
     }
 }

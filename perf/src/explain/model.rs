@@ -2,7 +2,6 @@
 //! taken effect.
 
 use crate::args::Mode;
-use std::iter;
 use teaming::Heap;
 use teaming::flow::hash::Seed;
 use teaming::flow::{FlowKey, HashPolicy};
@@ -15,7 +14,7 @@ use teaming::ids::{
 use teaming::oid::nic::{NicKind, NicOp, NicParameters, VmId};
 use teaming::ports::vlan::{Bits, VLAN_BYTES, VlanProperty};
 use teaming::settings::{Lookup, Settings};
-use teaming::team::buckets::{ARRIVALS, BucketActivity, RebalanceTimers, Table, View};
+use teaming::team::buckets::{RebalanceTimers, Table, View};
 use teaming::team::carriers::Carriers;
 use teaming::team::member::{LinkState, Member, MemberEvent};
 use teaming::team::{Next, Team, TeamView};
@@ -132,18 +131,13 @@ impl Model {
                 let up = !view.carriers.live.contains(member);
                 let before = view.carriers.live;
                 let live = if up { before.with(member) } else { before.without(member) };
-                let mut table = Table::new(
-                    vec![0; BUCKETS],
-                    iter::repeat_with(|| BucketActivity::EMPTY).take(BUCKETS).collect(),
-                    vec![0; ARRIVALS],
-                    RebalanceTimers { gap: Ticks::ZERO, deadline: None },
-                );
+                let mut table = Table::on_heap(RebalanceTimers { gap: Ticks::ZERO, deadline: None });
                 for live in [before, live] {
                     let carriers = Carriers::all(live);
-                    let view = View { carriers, weights: &view.weights, home: self.team.home() };
+                    let view = View::new(carriers, &view.weights, self.team.home());
                     table.publish(&view, Ticks::ZERO);
                     while table.moving() {
-                        table.settle(self.team.home(), Ticks::ZERO);
+                        table.settle_whole(self.team.home(), Ticks::ZERO);
                     }
                 }
                 IfChanged { member, up, table }

@@ -5,6 +5,7 @@
 //! sends a frame back to its source, never sends from the external port to the external port.
 
 pub mod arrival;
+mod change;
 pub mod counters;
 pub mod credits;
 pub mod decision;
@@ -31,15 +32,14 @@ use crate::forward::source::{FrameTag, Origin, SourcePort};
 use crate::forward::storage::ForwardingStorage;
 use crate::forward::watch::Watch;
 use crate::frame::{self, ETHERNET_HEADER, Headers, Rare};
-use crate::ids::{FlowHash, LinkLocalSet, MacAddr, MemberIndex, NicId, PortId, Ticks, VlanId};
+use crate::ids::{FlowHash, LinkLocalSet, MacAddr, MemberIndex, NicId, PortId, VlanId};
 use crate::offload::Pin;
 use crate::ports::mac_learning::LearnTable;
 use crate::ports::port::{Preserve, TagOwner};
 use crate::ports::vlan::{self, Vlans};
 use crate::ports::{Port, PortTable};
 use crate::settings::{Settings, TeamingMode};
-use crate::team::TeamView;
-use crate::team::buckets::{Moved, Table, View};
+use crate::team::buckets::Table;
 
 pub struct Forwarding<S: Storage> {
     /// The port of the external adapter; a private switch has none.
@@ -376,17 +376,6 @@ impl<S: Storage> Forwarding<S> {
         self.adapter_hash
     }
 
-    /// Publishes live members and weights. Afterwards no packet is assigned to a member that is not live.
-    pub fn publish(&mut self, plan: &TeamView, home: &[u8], now: Ticks) -> Moved {
-        let view = View { carriers: plan.carriers, weights: &plan.weights, home };
-        if !self.table.live().is_subset(plan.carriers.live) {
-            // A stream whose member has died goes on by another: its frames are no copies.
-            self.secret = self.secret.next();
-        }
-        self.expect_copies(plan.several_receive);
-        self.table.publish(&view, now)
-    }
-
     /// Frames can arrive on several members, also on those that carry nothing: a copy on each of what the physical switch
     /// floods. Once that is so, it remains.
     pub fn expect_copies(&mut self, several_receive: bool) {
@@ -397,20 +386,6 @@ impl<S: Storage> Forwarding<S> {
     /// Whether `expect_copies` would change nothing.
     pub const fn expects_copies(&self) -> bool {
         self.several_receive
-    }
-
-    /// Makes the voluntary moves that are due; needed only while `moving`.
-    pub fn settle(&mut self, home: &[u8], now: Ticks) -> Moved {
-        self.table.settle(home, now)
-    }
-
-    /// Makes the voluntary moves without waiting, before the first packet.
-    pub fn settle_at_once(&mut self, home: &[u8], now: Ticks) {
-        self.table.settle_at_once(home, now);
-    }
-
-    pub const fn moving(&self) -> bool {
-        self.table.moving()
     }
 
     /// Applies changed settings. With another policy or seed, flows move at once.

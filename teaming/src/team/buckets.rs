@@ -9,8 +9,12 @@
 //! *voluntarily*: when no packet has used it for longer than the flowlet gap, or at the deadline. A move at the deadline can
 //! reorder packets, and is counted. So is, for each member, what came to it (`arrivals`).
 //!
-//! `forward` owns the table: it is changed under the write lock and read under the read lock. `team` builds the home map.
+//! `forward` owns the table: packets read it under the read lock. A change is made beside it (`aside`), under the team lock
+//! and while packets go on, and is then put in its place under the write lock, which takes no longer than a few words.
+//! Voluntary moves are the exception: whether a bucket is idle is only certain while no packet is on its way to a member, so
+//! they are made in place, under the write lock, a part of the table at a time. `team` builds the home map.
 
+use core::ops::Range;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use crate::Storage;
@@ -27,6 +31,8 @@ pub struct View<'a> {
     pub weights: &'a Weights,
     /// `BUCKETS` long; all 0 while the first one is being made.
     pub home: &'a [u8],
+    /// The members that have a bucket in `home`, and perhaps others.
+    pub homes: MemberSet,
 }
 
 /// When buckets move voluntarily.
@@ -50,11 +56,25 @@ pub struct Moved {
     pub waiting: u32,
 }
 
-/// The time at which a waiting bucket was last used, and the time since which it waits. The unit is 1.6 us; both wrap.
+impl Moved {
+    /// With what a later call moved, and what waits after it.
+    #[must_use]
+    pub const fn plus(self, later: Self) -> Self {
+        Self {
+            forced: self.forced.wrapping_add(later.forced),
+            idle: self.idle.wrapping_add(later.idle),
+            deadline_moves: self.deadline_moves.wrapping_add(later.deadline_moves),
+            waiting: later.waiting,
+        }
+    }
+}
+
+/// The time at which a waiting bucket was last used, which packets write, and the time since which it waits. The unit is
+/// 1.6 us; both wrap.
 #[derive(Debug)]
 pub struct BucketActivity {
     last: AtomicU32,
-    since: u32,
+    since: AtomicU32,
 }
 
 impl BucketActivity {
@@ -62,7 +82,7 @@ impl BucketActivity {
         clippy::declare_interior_mutable_const,
         reason = "storage is filled with it, element by element"
     )]
-    pub const EMPTY: Self = Self { last: AtomicU32::new(0), since: 0 };
+    pub const EMPTY: Self = Self { last: AtomicU32::new(0), since: AtomicU32::new(0) };
 }
 
 impl Default for BucketActivity {
@@ -79,7 +99,7 @@ const _: () = assert!(ARRIVALS.is_power_of_two() && ARRIVALS > MEMBERS);
 
 /// Counts that buckets came to a member; 0 is none. What left is not counted: it came, and is not carried.
 #[inline(always)]
-fn came(arrivals: &mut [u64; ARRIVALS], to: u8, buckets: u32) {
+pub(super) fn came(arrivals: &mut [u64; ARRIVALS], to: u8, buckets: u32) {
     if let Some(count) = arrivals.get_mut(usize::from(to) % ARRIVALS) {
         *count = count.wrapping_add(buckets.into());
     }
@@ -90,18 +110,34 @@ const UNIT_SHIFT: u32 = 4;
 const AHEAD_MAX: u32 = 1 << 16;
 
 /// This bit of the owner's byte is set while the bucket waits to move voluntarily.
-const WAITING: u8 = 0x80;
+pub(super) const WAITING: u8 = 0x80;
 
+/// The table that packets read.
 pub struct Table<S: Storage> {
-    owners: S::Of<u8>,
-    stamps: S::Of<BucketActivity>,
-    arrivals: S::Of<u64>,
-    pace: RebalanceTimers,
-    waiting: u32,
+    pub(super) owners: S::Of<u8>,
+    pub(super) stamps: S::Of<BucketActivity>,
+    pub(super) arrivals: S::Of<u64>,
+    pub(super) pace: RebalanceTimers,
+    pub(super) made_for: MadeFor,
+    /// When it was put in place, in units of `BucketActivity`.
+    pub(super) put_at: u32,
+}
+
+/// What a table was computed from, and how far.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct MadeFor {
+    pub carriers: Carriers,
+    pub weights: Weights,
+    /// Buckets that wait.
+    pub waiting: u32,
     /// The first bucket that the last walk did not compute, because one call may not take longer.
-    left_at: Option<usize>,
-    carriers: Carriers,
-    weights: Weights,
+    pub left_at: Option<usize>,
+}
+
+impl MadeFor {
+    pub const fn moving(&self) -> bool {
+        self.waiting != 0 || self.left_at.is_some()
+    }
 }
 
 impl<S: Storage> Table<S> {
@@ -113,16 +149,7 @@ impl<S: Storage> Table<S> {
         pace: RebalanceTimers,
     ) -> Self {
         owners.fill(0);
-        Self {
-            owners,
-            stamps,
-            arrivals,
-            pace,
-            waiting: 0,
-            left_at: None,
-            carriers: Carriers::default(),
-            weights: [0; MEMBERS],
-        }
+        Self { owners, stamps, arrivals, pace, made_for: MadeFor::default(), put_at: 0 }
     }
 
     /// The member that carries the bucket: a live one, or none when no member is live.
@@ -145,7 +172,7 @@ impl<S: Storage> Table<S> {
 
     /// Whether `settle` has work: a bucket waits to move, or a walk has not been completed.
     pub const fn moving(&self) -> bool {
-        self.waiting != 0 || self.left_at.is_some()
+        self.made_for.moving()
     }
 
     pub const fn rebalance_timers(&self) -> RebalanceTimers {
@@ -157,7 +184,7 @@ impl<S: Storage> Table<S> {
     }
 
     pub const fn live(&self) -> MemberSet {
-        self.carriers.live
+        self.made_for.carriers.live
     }
 
     /// The member of every bucket, 0 = none.
@@ -182,238 +209,76 @@ impl<S: Storage> Table<S> {
         self.arrivals.get(usize::from(member.get())).copied().unwrap_or(0)
     }
 
-    /// Computes the table for a new view. Afterwards no bucket is on a member that is not live, unless there is no live one.
-    /// If one call would take too long, the rest of these buckets is lent to one member, and `settle` continues.
+    /// Moves the waiting buckets of a part of the table that are idle or late, while no packet is on its way to a member.
     #[inline(never)] // not below what its caller calls next
-    pub fn publish(&mut self, view: &View<'_>, now: Ticks) -> Moved {
-        let died = self.live().minus(view.carriers.live);
-        // Equal weights mean an equal home map.
-        let only_deaths = !self.moving()
-            && view.carriers.live.is_subset(self.live())
-            && view.carriers.are_plain()
-            && self.carriers.are_plain()
-            && *view.weights == self.weights;
-        self.carriers = view.carriers;
-        self.weights = *view.weights;
-        if view.home.first() == Some(&0) {
-            self.give_all_to_one()
-        } else if only_deaths {
-            self.lend_out(died)
-        } else {
-            self.walk(view.home, now, 0)
-        }
+    pub fn settle(&mut self, home: &[u8], now: Ticks, part: Range<usize>) -> Moved {
+        self.settle_at(home, &Clock::new(now, self.pace), part)
     }
 
-    /// Assigns every bucket to one live member, because there is no home map yet.
-    fn give_all_to_one(&mut self) -> Moved {
-        let carrier = self.owners.first().map_or(0, |owner| *owner);
-        if self.live().has_number(carrier) && self.owners.iter().all(|owner| *owner == carrier) {
-            return Moved::default();
-        }
-        let carrier = self.carriers.at_home.iter().next().map_or(0, MemberIndex::get);
-        let others = self.owners.iter().filter(|owner| **owner & !WAITING != carrier).count();
-        if let Some(arrivals) = self.arrivals.first_chunk_mut() {
-            came(arrivals, carrier, u32::try_from(others).unwrap_or(0));
-        }
-        self.owners.fill(carrier);
-        (self.waiting, self.left_at) = (0, None);
-        Moved { forced: u32::try_from(self.owners.len()).unwrap_or(u32::MAX), ..Moved::default() }
+    /// Moves all of them without waiting.
+    pub fn settle_at_once(&mut self, home: &[u8], now: Ticks) -> Moved {
+        let at_once = RebalanceTimers { gap: Ticks::ZERO, deadline: None };
+        self.settle_at(home, &Clock::new(now, at_once), 0..self.owners.len())
     }
 
-    /// Lends the buckets of members that are no longer live. Only for a change that removes live members while no bucket
-    /// waits. The other buckets stay: a bucket at its home belongs there, and a lent one keeps its member, because
-    /// rendezvous among fewer members has the same winner if the winner is still there.
-    fn lend_out(&mut self, died: MemberSet) -> Moved {
-        let mut lending = Lending::among(self.carriers.borrowers, &self.weights);
+    fn settle_at(&mut self, home: &[u8], clock: &Clock, part: Range<usize>) -> Moved {
         let mut moved = Moved::default();
-        let Some(arrivals) = self.arrivals.first_chunk_mut() else { return moved };
-        for dead in died.iter().map(MemberIndex::get) {
-            let lent = lend_by_bids(&mut self.owners, dead, &mut lending, arrivals);
-            let heaviest = lending.heaviest();
-            let mut rest = 0_u32;
-            for owner in self.owners.iter_mut().skip(lent.up_to).filter(|owner| **owner == dead) {
-                *owner = heaviest;
-                rest = rest.wrapping_add(1);
-            }
-            came(arrivals, heaviest, rest);
-            moved.forced = moved.forced.wrapping_add(lent.buckets).wrapping_add(rest);
-        }
-        self.left_at = lending.left_at();
-        moved
-    }
-
-    /// Continues a walk that has not been completed; if there is none, moves the waiting buckets that are idle or late.
-    #[inline(never)] // likewise
-    pub fn settle(&mut self, home: &[u8], now: Ticks) -> Moved {
-        if let Some(from) = self.left_at {
-            return self.walk(home, now, from);
-        }
-        let mut moved = Moved::default();
-        if !self.moving() {
+        let Self { owners, stamps, arrivals, made_for, put_at, .. } = self;
+        let carriers = made_for.carriers;
+        let mut lending = Lending::among(carriers.borrowers, &made_for.weights);
+        let (Some(owners), Some(stamps), Some(homes), Some(arrivals)) = (
+            owners.get_mut(part.clone()),
+            stamps.get(part.clone()),
+            home.get(part.clone()),
+            arrivals.first_chunk_mut(),
+        ) else {
             return moved;
-        }
-        let mut lending = Lending::among(self.carriers.borrowers, &self.weights);
-        let clock = Clock::new(now, self.pace);
-        let Some(arrivals) = self.arrivals.first_chunk_mut() else { return moved };
-        let buckets = self.owners.iter_mut().zip(self.stamps.iter_mut()).zip(home);
-        for (number, ((owner, stamp), &home)) in buckets.enumerate() {
+        };
+        let is_settled = clock.is_idle(*put_at);
+        for (number, ((owner, stamp), &home)) in (part.start..).zip(owners.iter_mut().zip(stamps).zip(homes))
+        {
             if *owner & WAITING == 0 {
                 continue;
             }
-            let is_idle = clock.is_idle(*stamp.last.get_mut());
-            if (is_idle || clock.is_late(stamp.since))
+            let is_idle = is_settled && clock.is_idle(stamp.last.load(Ordering::Relaxed));
+            if (is_idle || clock.is_late(stamp.since.load(Ordering::Relaxed)))
                 && let Some(target) =
-                    if self.carriers.at_home.has_number(home) { Some(home) } else { lending.borrower(number) }
+                    if carriers.at_home.has_number(home) { Some(home) } else { lending.borrower(number) }
             {
-                // `target` is another member than the present one: the last `publish` found that.
+                // `target` is another member than the present one: the table was made so.
                 came(arrivals, target, 1);
                 *owner = target;
                 moved.idle = moved.idle.wrapping_add(u32::from(is_idle));
                 moved.deadline_moves = moved.deadline_moves.wrapping_add(u32::from(!is_idle));
-            } else {
-                moved.waiting = moved.waiting.wrapping_add(1);
             }
         }
-        self.waiting = moved.waiting;
+        let gone = moved.idle.wrapping_add(moved.deadline_moves);
+        made_for.waiting = made_for.waiting.saturating_sub(gone);
+        moved.waiting = made_for.waiting;
         moved
     }
-
-    /// The same without waiting, while no packet is on its way to a member.
-    pub fn settle_at_once(&mut self, home: &[u8], now: Ticks) -> Moved {
-        let at_once = RebalanceTimers { gap: Ticks::ZERO, deadline: None };
-        let pace = core::mem::replace(&mut self.pace, at_once);
-        let moved = self.settle(home, now);
-        self.pace = pace;
-        moved
-    }
-
-    /// Computes every bucket from `from` on.
-    fn walk(&mut self, home: &[u8], now: Ticks, from: usize) -> Moved {
-        let Carriers { live, at_home, borrowers } = self.carriers;
-        let mut lending = Lending::among(borrowers, &self.weights);
-        let clock = Clock::new(now, self.pace);
-        let before = self.owners.iter().take(from).filter(|owner| **owner & WAITING != 0).count();
-        let mut moved = Moved { waiting: u32::try_from(before).unwrap_or(0), ..Moved::default() };
-        let (Some(owners), Some(stamps)) = (self.owners.get_mut(from..), self.stamps.get_mut(from..)) else {
-            return moved;
-        };
-        let Some(arrivals) = self.arrivals.first_chunk_mut() else { return moved };
-        let homes = home.get(from..).unwrap_or_default();
-        for (number, ((owner, stamp), &home)) in owners.iter_mut().zip(stamps).zip(homes).enumerate() {
-            let is_home_live = at_home.has_number(home);
-            // Usual case: nearly all buckets are at their home.
-            if is_home_live && *owner == home {
-                continue;
-            }
-            let current = *owner & !WAITING;
-            if is_home_live && clock.at_once {
-                *owner = home;
-                if current != home {
-                    came(arrivals, home, 1);
-                    let count = if live.has_number(current) { &mut moved.idle } else { &mut moved.forced };
-                    *count = count.wrapping_add(1);
-                }
-                continue;
-            }
-            let target = if is_home_live {
-                home
-            } else if let Some(borrower) = lending.borrower(from.wrapping_add(number)) {
-                borrower
-            } else if live.has_number(current) {
-                current
-            } else {
-                lending.heaviest()
-            };
-            let next = if current == target {
-                target
-            } else if !live.has_number(current) {
-                moved.forced = moved.forced.wrapping_add(1);
-                target
-            } else if clock.at_once {
-                moved.idle = moved.idle.wrapping_add(1);
-                target
-            } else if clock.waits(*owner & WAITING == 0, stamp, &mut moved) {
-                current | WAITING
-            } else {
-                target
-            };
-            *owner = next;
-            if next & !WAITING != current {
-                came(arrivals, next, 1);
-            }
-        }
-        self.left_at = lending.left_at();
-        self.waiting = moved.waiting;
-        moved
-    }
-}
-
-/// How many buckets of a dead member were lent by bids, and up to which bucket.
-struct Lent {
-    buckets: u32,
-    up_to: usize,
-}
-
-/// Lends a dead member's buckets to whoever bids best, until that is too much work for one call. It is none where no two
-/// members bid.
-fn lend_by_bids(
-    owners: &mut [u8],
-    dead: u8,
-    lending: &mut Lending<'_>,
-    arrivals: &mut [u64; ARRIVALS],
-) -> Lent {
-    /// Number of buckets that are compared with one branch for all of them.
-    const TOGETHER: usize = 16;
-    let mut buckets = 0_u32;
-    if lending.sole().is_some() {
-        return Lent { buckets, up_to: 0 };
-    }
-    for (chunk, owners) in owners.as_chunks_mut::<TOGETHER>().0.iter_mut().enumerate() {
-        if !owners.iter().fold(false, |has, owner| has | (*owner == dead)) {
-            continue;
-        }
-        let first = chunk.wrapping_mul(TOGETHER);
-        for (owner, number) in owners.iter_mut().zip(first..).filter(|(owner, _)| **owner == dead) {
-            let Some(borrower) = lending.borrower(number) else { return Lent { buckets, up_to: number } };
-            *owner = borrower;
-            came(arrivals, borrower, 1);
-            buckets = buckets.wrapping_add(1);
-        }
-    }
-    Lent { buckets, up_to: owners.len() }
 }
 
 /// The time of a walk and the limits that it is compared with, in units of `BucketActivity`.
-struct Clock {
+pub(super) struct Clock {
     now: u32,
     /// A bucket that was not used for longer than this is idle: the gap, and 2 units for what rounding hides.
     gap: u32,
     /// There is no gap: buckets move at once.
-    at_once: bool,
+    pub at_once: bool,
     /// A bucket that has waited this long moves although it is busy.
     deadline: Option<u32>,
 }
 
 impl Clock {
-    /// Whether a bucket that belongs to another member waits: because it begins to wait, or is neither idle nor late. Counts
-    /// it.
+    /// A bucket begins to wait. Packets write to it only once they find it waiting.
     #[inline]
-    fn waits(&self, begins: bool, stamp: &mut BucketActivity, moved: &mut Moved) -> bool {
-        if begins {
-            *stamp.last.get_mut() = self.now;
-            stamp.since = self.now;
-        } else if self.is_idle(*stamp.last.get_mut()) {
-            moved.idle = moved.idle.wrapping_add(1);
-            return false;
-        } else if self.is_late(stamp.since) {
-            moved.deadline_moves = moved.deadline_moves.wrapping_add(1);
-            return false;
-        }
-        moved.waiting = moved.waiting.wrapping_add(1);
-        true
+    pub fn begin(&self, stamp: &BucketActivity) {
+        stamp.last.store(self.now, Ordering::Relaxed);
+        stamp.since.store(self.now, Ordering::Relaxed);
     }
 
-    fn new(now: Ticks, timers: RebalanceTimers) -> Self {
+    pub fn new(now: Ticks, timers: RebalanceTimers) -> Self {
         let (gap, at_once) = (units(timers.gap).saturating_add(2), timers.gap == Ticks::ZERO);
         Self { now: units(now), gap, at_once, deadline: timers.deadline.map(units) }
     }
@@ -433,7 +298,7 @@ impl Clock {
     reason = "stamps wrap after 1.9 hours; deadlines are at most ten minutes"
 )]
 #[inline]
-const fn units(ticks: Ticks) -> u32 {
+pub(super) const fn units(ticks: Ticks) -> u32 {
     (ticks.get() >> UNIT_SHIFT) as u32
 }
 

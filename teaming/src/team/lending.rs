@@ -37,6 +37,8 @@ enum By {
 /// (guidelines-for-writing-dpc-routines). One member's failure in a team of equal speeds takes less, however many members
 /// there are: a member of n carries 4,096/n buckets, for which n - 1 members bid, so at most 5,464 with three.
 const WORK_MOST: u32 = 9_500;
+/// Most work of one call that asks what a failure would ask for: nobody waits for it.
+const WORK_AHEAD: u32 = 3_000;
 /// Work for each bucket beside the bids.
 const BUCKET_WORK: u32 = 2;
 
@@ -66,6 +68,11 @@ impl<'a> Lending<'a> {
         Self { bidders, bidding, weights, by, cost, work: WORK_MOST, left_at: None }
     }
 
+    /// The same for a look ahead, which may do less in one call.
+    pub(super) fn ahead(live: MemberSet, weights: &'a Weights) -> Self {
+        Self { work: WORK_AHEAD, ..Self::among(live, weights) }
+    }
+
     fn bidders(&self) -> &[u8] {
         self.bidders.get(..self.bidding).unwrap_or_default()
     }
@@ -91,35 +98,54 @@ impl<'a> Lending<'a> {
         if self.by == By::Nothing {
             return Some(self.heaviest());
         }
-        let Some(left) = self.work.checked_sub(self.cost) else {
+        if !self.may_work() {
             self.left_at = Some(self.left_at.map_or(bucket, |first| first.min(bucket)));
             return None;
-        };
-        self.work = left;
+        }
         let bids = Bids::of(bucket);
-        Some(if self.by == By::Random { self.by_random(bids) } else { self.by_weight(bids) })
+        Some(self.best(bids, 0))
+    }
+
+    /// To whom a bucket would be lent if this member were not there, as `borrower`.
+    pub(super) fn without(&mut self, member: u8, bucket: usize) -> Option<u8> {
+        self.may_work().then(|| self.best(Bids::of(bucket), member))
+    }
+
+    /// Who bids best, without the bid of one member (0 is nobody).
+    #[inline(always)]
+    fn best(&self, bids: Bids, but: u8) -> u8 {
+        if self.by == By::Weight { self.by_weight(bids, but) } else { self.by_random(bids, but) }
+    }
+
+    /// Takes the work for a bucket from what may be done.
+    fn may_work(&mut self) -> bool {
+        let left = self.work.checked_sub(self.cost);
+        self.work = left.unwrap_or(self.work);
+        left.is_some()
     }
 
     /// Rendezvous: the member whose bid is best, whoever else is there. Short, because it is what a failover does for each
     /// bucket of the dead member.
-    fn by_random(&self, bids: Bids) -> u8 {
-        let (mut best, mut best_random) = (self.heaviest(), 0);
+    #[inline(always)]
+    fn by_random(&self, bids: Bids, but: u8) -> u8 {
+        let (mut best, mut best_random) =
+            (self.bidders().iter().copied().find(|number| *number != but).unwrap_or(0), 0);
         for &number in self.bidders() {
             let random = bids.random(number);
             // Who wins is random: no branch could be predicted.
-            let wins = random > best_random;
+            let wins = (random > best_random) & (number != but);
             best = select_unpredictable(wins, number, best);
             best_random = select_unpredictable(wins, random, best_random);
         }
         best
     }
 
-    /// The same with weights.
+    /// The same with weights, and without the bid of one member.
     #[inline(never)] // likewise: it needs more registers
-    fn by_weight(&self, bids: Bids) -> u8 {
+    fn by_weight(&self, bids: Bids, but: u8) -> u8 {
         let (mut best, mut best_cost, mut best_weight) = (0, 0, 1);
         let mut largest = 0;
-        for &number in self.bidders() {
+        for &number in self.bidders().iter().filter(|number| **number != but) {
             let random = bids.random(number);
             // All before are at least as heavy: only a larger random number than all of theirs can win. Few are, so
             // logarithms are rare.
@@ -221,7 +247,7 @@ mod tests {
             let lending = Lending::among(live, &weights);
             assert!(lending.by == By::Random);
             for bids in (0..4096).map(Bids::of) {
-                assert_eq!(lending.by_weight(bids), lending.by_random(bids), "{count} members");
+                assert_eq!(lending.by_weight(bids, 0), lending.by_random(bids, 0), "{count} members");
             }
         }
     }
@@ -251,7 +277,7 @@ mod tests {
             assert!(lending.by == By::Weight);
             for bucket in 0..4096 {
                 let expected = lend_by_all_bids(bucket, live, &weights);
-                assert_eq!(lending.by_weight(Bids::of(bucket)), expected, "{bucket} of {count}");
+                assert_eq!(lending.by_weight(Bids::of(bucket), 0), expected, "{bucket} of {count}");
             }
         }
     }

@@ -2,8 +2,10 @@
 //!
 //! Every event yields a `TeamView`, a small value that `forward` publishes to the packet path. Never touches packets.
 
+pub mod aside;
 pub mod buckets;
 pub mod carriers;
+pub mod heirs;
 pub mod home;
 pub mod lending;
 pub mod member;
@@ -22,6 +24,8 @@ pub struct TeamView {
     pub carriers: Carriers,
     /// By which buckets are lent.
     pub weights: Weights,
+    /// The members that the home map was made for.
+    pub homes: MemberSet,
     /// Frames can arrive on more than one member, whether it carries traffic or not.
     pub several_receive: bool,
     /// Carriers, weights or the home map differ from those of the view before.
@@ -34,6 +38,8 @@ pub struct TeamView {
 
 pub struct Team<S: Storage> {
     home: S::Of<u8>,
+    /// The members that the home map was made for.
+    homes: MemberSet,
     /// The next home map, made in steps beside the one in use.
     next: Next<S>,
     members: S::Of<Member>,
@@ -62,6 +68,7 @@ impl<S: Storage> Team<S> {
         members.fill(Member::ABSENT);
         Self {
             home,
+            homes: MemberSet::EMPTY,
             next,
             members,
             delays: settings.delays(),
@@ -231,6 +238,7 @@ impl<S: Storage> Team<S> {
         let plan = TeamView {
             carriers,
             weights,
+            homes: self.homes,
             several_receive: standing.receiving.len() > 1,
             changed: home_changed || carriers != self.carriers || weights != self.weights,
             home_changed,
@@ -330,6 +338,7 @@ impl<S: Storage> Team<S> {
             member.home_weight = weight;
         }
         *building = Building::DONE;
+        self.homes = members_with_weight(&wanted);
         core::mem::swap(&mut self.home, &mut self.next.home);
         true
     }
@@ -341,6 +350,11 @@ impl<S: Storage> Team<S> {
         }
         weights
     }
+}
+
+fn members_with_weight(weights: &Weights) -> MemberSet {
+    let slots = weights.iter().enumerate().filter(|(_, weight)| **weight != 0);
+    slots.filter_map(|(slot, _)| MemberIndex::from_slot(slot)).collect()
 }
 
 #[cfg(any(test, feature = "std"))]

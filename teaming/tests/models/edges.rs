@@ -5,7 +5,7 @@ use teaming::Heap;
 use teaming::ids::{AdapterId, BUCKETS, Bucket, MEMBERS, MemberSet, Ticks, VlanId};
 use teaming::ports::mac_learning::{AGE, LEARNED, LearnTable, Learned};
 use teaming::settings::{Settings, TeamingMode};
-use teaming::team::buckets::{ARRIVALS, BucketActivity, Moved, RebalanceTimers, Table, View};
+use teaming::team::buckets::{Moved, RebalanceTimers, Table, View};
 use teaming::team::carriers::Carriers;
 use teaming::team::home::Weights;
 use teaming::team::home::fill_home;
@@ -38,17 +38,20 @@ impl Waiting {
         weights[..2].fill(1);
         let mut home = vec![0; BUCKETS];
         fill_home(&mut home, &weights);
-        let stamps = (0..BUCKETS).map(|_| BucketActivity::EMPTY).collect();
         let pace = RebalanceTimers { gap: Ticks::ZERO, deadline: None };
         let bucket = Bucket::new(home.iter().position(|&owner| owner == 2).unwrap() as u16).unwrap();
-        Self { table: Table::new(vec![0; BUCKETS], stamps, vec![0; ARRIVALS], pace), home, weights, bucket }
+        Self { table: Table::on_heap(pace), home, weights, bucket }
     }
 
     fn publish(&mut self, members: &[u8], now: u64) -> Moved {
         let live: MemberSet = members.iter().map(|&number| member(number)).collect();
         let carriers = Carriers::all(live);
-        let view = View { carriers, weights: &self.weights, home: &self.home };
+        let view = View::new(carriers, &self.weights, &self.home);
         self.table.publish(&view, Ticks::new(now))
+    }
+
+    fn settle(&mut self, now: u64) -> Moved {
+        self.table.settle_whole(&self.home, Ticks::new(now))
     }
 
     /// The result of `settle` for a bucket that waits since `start` and was last used at `last`.
@@ -60,7 +63,7 @@ impl Waiting {
         if let Some(last) = last {
             self.table.choose(self.bucket, Ticks::new(last));
         }
-        let moved = self.table.settle(&self.home, Ticks::new(now));
+        let moved = self.settle(now);
         (moved, self.table.lookup(self.bucket).unwrap().get())
     }
 }
@@ -153,13 +156,13 @@ fn a_deadline_counts_from_the_beginning_of_the_wait_whatever_happens_meanwhile()
             waiting.table.choose(waiting.bucket, Ticks::new(now));
             let moved = match part % 3 {
                 0 => waiting.publish(&[1, 2], now),
-                _ => waiting.table.settle(&waiting.home, Ticks::new(now)),
+                _ => waiting.settle(now),
             };
             assert_eq!((moved.deadline_moves, moved.waiting), (0, 1), "start {start}, {part} of 100");
         }
         let due = Ticks::new(start + deadline);
         waiting.table.choose(waiting.bucket, due);
-        let moved = waiting.table.settle(&waiting.home, due);
+        let moved = waiting.settle(start + deadline);
         assert_eq!(moved, Moved { deadline_moves: 1, ..Moved::default() });
     }
 }
