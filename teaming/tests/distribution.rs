@@ -509,6 +509,47 @@ fn what_is_sent_while_a_table_is_made_counts_as_sent_when_it_is_put_in_place() {
     assert_eq!(bench.settle(put.saturating_add(Ticks::from_us(510))).idle, 2_048);
 }
 
+/// Members that rest, speeds that are said again: such changes publish a table that is the same.
+#[test]
+fn changes_that_follow_each_other_faster_than_the_gap_hold_no_move_back() {
+    let patient = RebalanceTimers { deadline: None, ..PATIENT };
+    let mut bench = bench(&[10, 10, 10], patient);
+    let one: MemberSet = [member(1)].into_iter().collect();
+    bench.publish(one, Ticks::from_ms(1_000));
+    let (all, start) = (bench.all, Ticks::from_ms(2_000));
+    let waiting = bench.publish(all, start).waiting;
+    assert!(waiting > 2_000);
+    let used = Bucket::new(bench.owners().iter().zip(&bench.home).position(|(a, b)| a != b).unwrap() as u16);
+    for after in (100..=600).step_by(100) {
+        let now = start.saturating_add(Ticks::from_us(after));
+        bench.table.choose(used.unwrap(), now);
+        assert_eq!(bench.publish(all, now).waiting, waiting, "{after} us");
+    }
+    let moved = bench.settle(start.saturating_add(Ticks::from_us(610)));
+    assert_eq!((moved.idle, moved.waiting), (waiting - 1, 1), "all but the one in use");
+}
+
+#[test]
+fn a_change_that_changes_no_bucket_leaves_the_heirs_known() {
+    let bench = &mut bench(&[10, 10, 10], PATIENT);
+    let mut aside = Aside::on_heap();
+    let mut make = |bench: &mut Bench, live: MemberSet| {
+        aside.make(&bench.table, &View::new(Carriers::all(live), &bench.weights, &bench.home), Ticks::ZERO);
+        bench.table.put(&mut aside, Ticks::ZERO);
+        let forgot = aside.looks_ahead();
+        (0..400).for_each(|_| aside.look_ahead(&bench.table));
+        forgot
+    };
+    let all = bench.all;
+    assert!(make(bench, all), "not asked for yet");
+    assert!(!make(bench, all), "the same again");
+    // A member that carries nothing may still be a borrower: who inherits is another question then.
+    bench.weights[2] = 25;
+    assert!(make(bench, all), "other weights");
+    assert!(make(bench, all.without(member(3))), "a member died");
+    assert!(!make(bench, all.without(member(3))), "the same again");
+}
+
 /// One member after the other dies and returns; what is known beforehand changes nothing but the work.
 #[test]
 fn heirs_that_are_known_beforehand_are_those_whom_the_bids_of_the_failure_name() {

@@ -19,15 +19,24 @@ pub struct Aside<S: Storage> {
     /// Those of the table that packets read.
     pub(super) heirs: Heirs<S>,
     pub(super) made_for: MadeFor,
+    /// A bucket has begun to wait by the change.
+    begun: bool,
+    /// The table is the one that packets read, and made for the same.
+    same: bool,
 }
 
 impl<S: Storage> Table<S> {
     /// Puts a table that was made beside this one in its place. `now` is read while no packet is on its way to a member: what
-    /// was sent since the table was made stands in no stamp.
+    /// was sent since a bucket began to wait stands in no stamp. Where none has begun, the stamps say it all, so changes that
+    /// follow each other hold no move back.
     pub fn put(&mut self, aside: &mut Aside<S>, now: Ticks) {
-        self.put_at = units(now);
+        if aside.begun {
+            self.put_at = units(now);
+        }
         core::mem::swap(&mut self.owners, &mut aside.owners);
-        aside.heirs.forget();
+        if !aside.same {
+            aside.heirs.forget();
+        }
         for (count, more) in self.arrivals.iter_mut().zip(aside.arrivals.iter()) {
             *count = count.wrapping_add(*more);
         }
@@ -38,7 +47,7 @@ impl<S: Storage> Table<S> {
 impl<S: Storage> Aside<S> {
     /// `owners` is `BUCKETS` long, like what `heirs` has; `arrivals` is `ARRIVALS` long.
     pub fn new(owners: S::Of<u8>, arrivals: S::Of<u64>, heirs: Heirs<S>) -> Self {
-        Self { owners, arrivals, heirs, made_for: MadeFor::default() }
+        Self { owners, arrivals, heirs, made_for: MadeFor::default(), begun: false, same: false }
     }
 
     /// Whether `look_ahead` has something to do.
@@ -75,7 +84,7 @@ impl<S: Storage> Aside<S> {
         self.begin(table);
         self.made_for.carriers = view.carriers;
         self.made_for.weights = *view.weights;
-        if view.home.first() == Some(&0) {
+        let moved = if view.home.first() == Some(&0) {
             self.give_all_to_one()
         } else if only_deaths {
             self.lend_out(died, view.weights)
@@ -83,7 +92,12 @@ impl<S: Storage> Aside<S> {
             self.go_home(table, view.home, now)
         } else {
             self.walk(table, view.weights, view.home, Start { now, from: 0 })
-        }
+        };
+        self.same = moved == Moved::default()
+            && !before.moving()
+            && view.carriers == before.carriers
+            && *view.weights == before.weights;
+        moved
     }
 
     /// Continues a walk that has not been completed; `None` if there is none.
@@ -100,6 +114,7 @@ impl<S: Storage> Aside<S> {
         }
         self.arrivals.fill(0);
         self.made_for = table.made_for;
+        (self.begun, self.same) = (false, false);
     }
 
     /// Assigns every bucket to one live member, because there is no home map yet.
@@ -182,6 +197,7 @@ impl<S: Storage> Aside<S> {
             }
         }
         self.made_for.waiting = if clock.at_once { 0 } else { moving };
+        self.begun = self.made_for.waiting != 0;
         let idle = moving.wrapping_sub(self.made_for.waiting);
         Moved { idle, waiting: self.made_for.waiting, ..Moved::default() }
     }
@@ -240,6 +256,7 @@ impl<S: Storage> Aside<S> {
             } else {
                 if *owner & WAITING == 0 {
                     clock.begin(stamp);
+                    self.begun = true;
                 }
                 moved.waiting = moved.waiting.wrapping_add(1);
                 current | WAITING
