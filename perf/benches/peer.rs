@@ -2,21 +2,23 @@
 //! `cargo bench -p perf --bench peer`; `-- --store` writes the table into `perf/README.md`, `-- --rounds N` measures
 //! longer. Without DPDK (`perf/peer/build.sh` says what it needs) the driver's figures alone are shown.
 //!
-//! Both give chains of 32 packets, drawn from 1,024 flows, to four members that only count. What neither does in its own
-//! name is measured too and stands beside: linking the lists of a chain anew, and a call that sends nothing.
+//! Both give chains of 32 packets, drawn from 1,024 flows, to four members that only count, or take them from there. What
+//! neither does in its own name is measured too and stands beside: linking the lists of a chain anew, and a call that sends
+//! nothing.
 
 #[allow(dead_code, reason = "the bench of instructions uses the rest")]
 mod figures;
 mod null_switch;
 
 use figures::{between, document};
-use null_switch::{Lists, NullSwitch, Vnic};
+use null_switch::{LOCKING, Lists, NullSwitch, PROCESSOR, Vnic};
 use std::env;
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 const CHAIN: usize = 32;
@@ -33,13 +35,42 @@ struct Case {
     bytes: usize,
     random: bool,
     guest_can_write: bool,
+    way: Way,
+    locks: Locks,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Send,
+    /// And the completion of what was sent, which DPDK leaves to the driver of the member.
+    SendAndComplete,
+    /// From a member to the machine. DPDK's bond does not look at these packets.
+    Receive,
+}
+
+/// Whether the driver's locks exclude, with the instructions that lock a bus line, and who else sends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Locks {
+    Free,
+    Real,
+    /// Another processor does the same all the time.
+    Shared,
 }
 
 const fn case(name: &'static str, packets: usize) -> Case {
-    Case { name, packets, bytes: 64, random: false, guest_can_write: false }
+    Case {
+        name,
+        packets,
+        bytes: 64,
+        random: false,
+        guest_can_write: false,
+        way: Way::Send,
+        locks: Locks::Free,
+    }
 }
 
-const CASES: [Case; 7] = [
+const CASES: [Case; 12] = [
     case("hot", 256),
     Case { random: true, ..case("random order, second cache", 1_024) },
     case("cold, in order", 8_192),
@@ -47,6 +78,11 @@ const CASES: [Case; 7] = [
     Case { random: true, ..case("beyond the caches, random order", 65_536) },
     Case { bytes: 1500, guest_can_write: true, ..case("hot, 1500 bytes, guest can write", 256) },
     Case { bytes: 1500, guest_can_write: true, ..case("cold, the same", 8_192) },
+    Case { way: Way::SendAndComplete, ..case("hot, with completion", 256) },
+    Case { way: Way::Receive, ..case("hot, received", 256) },
+    Case { way: Way::Receive, random: true, ..case("random order, received", 8_192) },
+    Case { locks: Locks::Real, ..case("hot, with locks", 256) },
+    Case { locks: Locks::Shared, ..case("hot, two processors at once", 256) },
 ];
 
 fn main() -> ExitCode {
@@ -69,6 +105,10 @@ fn main() -> ExitCode {
     println!("{}", HEAD.join("  "));
     let mut rows = Vec::new();
     for case in &CASES {
+        if case.locks == Locks::Shared && processor == 0 {
+            println!("{}: not measured, there is one processor", case.name);
+            continue;
+        }
         let row = match Row::measured(case, peer.as_deref().ok(), processor, rounds) {
             Ok(row) => row,
             Err(error) => {
@@ -115,19 +155,26 @@ struct Row {
 impl Row {
     fn measured(case: &Case, peer: Option<&Path>, processor: usize, rounds: usize) -> std::io::Result<Self> {
         let switch = switch();
-        let mut lists = Lists::new(&frames(case), PORT);
-        if case.random {
-            lists = lists.shuffled();
-        }
-        if case.guest_can_write {
-            lists = lists.unsafe_data();
-        }
+        let mut lists = lists(case);
         let mut peer = peer.map(|program| Peer::start(program, case, processor)).transpose()?;
         let (mut peers, mut calls, mut drivers, mut links, mut ratios) =
             (vec![], vec![], vec![], vec![], vec![]);
-        slice(&mut lists, |chain| switch.send(chain, FLAGS));
+        slice(&mut lists, |chain| work(&switch, case.way, chain));
+        if case.way == Way::Receive {
+            assert_eq!(lists.destinations(0), 1, "for the machine");
+        }
         for _ in 0..rounds {
-            let driver = median_of_slices(&mut lists, |chain| switch.send(chain, FLAGS));
+            LOCKING.store(case.locks != Locks::Free, Ordering::SeqCst);
+            let done = AtomicBool::new(false);
+            let driver = std::thread::scope(|scope| {
+                if case.locks == Locks::Shared {
+                    scope.spawn(|| work_until(&switch, case, &done));
+                }
+                let driver = median_of_slices(&mut lists, |chain| work(&switch, case.way, chain));
+                done.store(true, Ordering::SeqCst);
+                driver
+            });
+            LOCKING.store(false, Ordering::SeqCst);
             drivers.push(driver);
             links.push(median_of_slices(&mut lists, drop));
             if let Some(peer) = &mut peer {
@@ -145,7 +192,8 @@ impl Row {
             call: some(calls),
             driver: median(drivers),
             linking: median(links),
-            ratio: some(ratios),
+            // What compares nothing has no ratio.
+            ratio: some(ratios).filter(|_| case.way != Way::Receive),
         })
     }
 
@@ -166,6 +214,43 @@ impl Row {
 fn switch() -> NullSwitch {
     let [high, low] = PORT.to_be_bytes();
     NullSwitch::start(4, &[Vnic { port: PORT.into(), mac: [2, 0, 0, 0, high, low] }])
+}
+
+fn work(switch: &NullSwitch, way: Way, chain: *mut lbfoext::ndis::raw::NetBufferList) {
+    switch.send(chain, FLAGS);
+    if way == Way::SendAndComplete {
+        switch.complete_all();
+    }
+}
+
+/// Another processor, with packets of its own.
+fn work_until(switch: &NullSwitch, case: &Case, done: &AtomicBool) {
+    pin_to(0);
+    PROCESSOR.set(1);
+    let mut lists = lists(case);
+    while !done.load(Ordering::Relaxed) {
+        for from in (0..lists.len()).step_by(CHAIN) {
+            work(switch, case.way, black_box(lists.chain(from, CHAIN)));
+        }
+    }
+}
+
+fn lists(case: &Case) -> Lists {
+    let mut frames = frames(case);
+    let mut lists = if case.way == Way::Receive {
+        // The machine's address is their destination.
+        frames.iter_mut().for_each(|frame| frame[..12].rotate_left(6));
+        Lists::new(&frames, null_switch::EXTERNAL_PORT as u16).through(1)
+    } else {
+        Lists::new(&frames, PORT)
+    };
+    if case.random {
+        lists = lists.shuffled();
+    }
+    if case.guest_can_write {
+        lists = lists.unsafe_data();
+    }
+    lists
 }
 
 /// The frames of `perf/peer/dpdk_bond.c`.
@@ -237,15 +322,19 @@ fn thread_time() -> f64 {
 
 /// The last one, which the peer inherits.
 fn pin_to_one_processor() -> usize {
+    let last = std::thread::available_parallelism().map_or(0, |all| all.get() - 1);
+    pin_to(last);
+    last
+}
+
+fn pin_to(processor: usize) {
     unsafe extern "C" {
         fn sched_setaffinity(process: i32, length: usize, mask: *const [u64; 16]) -> i32;
     }
-    let last = std::thread::available_parallelism().map_or(0, |all| all.get() - 1);
     let mut mask = [0_u64; 16];
-    mask[last / 64 % 16] = 1 << (last % 64);
+    mask[processor / 64 % 16] = 1 << (processor % 64);
     // SAFETY: a mask of the length that is given. A refusal leaves both where they are.
     unsafe { sched_setaffinity(0, size_of_val(&mask), &raw const mask) };
-    last
 }
 
 struct Peer {
@@ -269,13 +358,19 @@ fn build_peer() -> Result<PathBuf, String> {
 
 impl Peer {
     fn start(program: &Path, case: &Case, processor: usize) -> std::io::Result<Self> {
+        // The EAL numbers them as it is told; its first one is measured.
+        let processors = match case.locks {
+            Locks::Shared => format!("0@{processor},1@0"),
+            _ => format!("0@{processor}"),
+        };
         let mut command = Command::new(program);
         command
             .args(["--no-huge", "--no-pci", "--no-shconf", "--no-telemetry", "-m", "512", "--log-level=1"])
-            .args(["-l", &processor.to_string(), "--", "-m", "4", "-f", &FLOWS.to_string()])
+            .args(["--lcores", &processors, "--", "-m", "4", "-f", &FLOWS.to_string()])
             .args(["-n", &case.packets.to_string(), "-z", &case.bytes.to_string()])
             .args(["-L", &SLICES.to_string(), "-t", &SLICE.as_secs_f64().to_string()])
-            .args(case.random.then_some("-r"));
+            .args(case.random.then_some("-r"))
+            .args((case.way == Way::Receive).then_some("-i"));
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(std::io::Error::other("no pipes"));
@@ -321,12 +416,12 @@ fn keep(rows: &[Row]) -> std::io::Result<()> {
     for row in rows {
         let _ = writeln!(
             table,
-            "| {} | {} | {:.1} | {:.1} | {:.2} | {:.1} | {:.1} |",
+            "| {} | {} | {:.1} | {:.1} | {} | {:.1} | {:.1} |",
             row.name,
             figures::digits(row.packets as u64),
             row.peer.unwrap_or(f64::NAN),
             row.driver,
-            row.ratio.unwrap_or(f64::NAN),
+            row.ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.2}")),
             row.call.unwrap_or(f64::NAN),
             row.linking
         );

@@ -1,13 +1,16 @@
-// DPDK net_bonding (balance mode, policy layer 3+4) as a peer of the driver: what it costs to give packets to members.
+// DPDK net_bonding (balance mode, policy layer 3+4) as a peer of the driver: what it costs to give packets to members, or
+// to take them from members.
 //
 // The members are null ports whose transmit function only counts, so that hash and distribution are measured and nothing
-// else; a plain port with the same function tells what the call itself costs. A resident process: prints "ready", then
+// else, and whose receive function hands out the packets; a plain port with the same functions tells what the call itself
+// costs. A resident process: prints "ready", then
 // answers each line of its input with figures, so that it and the driver take turns on one processor
 // (`perf/benches/peer.rs`).
 //
-//   dpdk_bond EAL-OPTIONS -- [-n PACKETS] [-z BYTES] [-m MEMBERS] [-f FLOWS] [-r] [-L SLICES] [-t SECONDS-OF-A-SLICE]
+//   dpdk_bond EAL-OPTIONS -- [-n PACKETS] [-z BYTES] [-m MEMBERS] [-f FLOWS] [-r] [-i] [-L SLICES] [-t SECONDS-OF-A-SLICE]
 //
-// -r: packets in a random order. Each answer: the median and the least nanoseconds a packet of the bond, the same of the
+// -r: packets in a random order. -i: packets come in. Every further processor that the EAL is given (-l) does the same on a
+// queue of its own while the first one is measured. Each answer: the median and the least nanoseconds a packet of the bond, the same of the
 // plain port. Times are those of the thread.
 
 #include <getopt.h>
@@ -16,6 +19,8 @@
 #include <rte_eth_bond.h>
 #include <rte_ethdev.h>
 #include <rte_ip.h>
+#include <rte_launch.h>
+#include <rte_lcore.h>
 #include <rte_mbuf.h>
 #include <rte_tcp.h>
 #include <stdio.h>
@@ -24,17 +29,30 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { BURST = 32, MOST_MEMBERS = 16, HEADROOM = RTE_PKTMBUF_HEADROOM };
+enum { BURST = 32, MOST_MEMBERS = 16, MOST_QUEUES = 16, HEADROOM = RTE_PKTMBUF_HEADROOM };
 
-static uint64_t counted[RTE_MAX_ETHPORTS];
-static uint16_t ports[RTE_MAX_ETHPORTS];
+// A queue of a port, which one processor uses.
+struct queue { uint64_t packets; uint32_t next; } __rte_cache_aligned;
+static struct queue queues[RTE_MAX_ETHPORTS][MOST_QUEUES];
+static uint16_t queue_count;
+static int comes_in;
+static volatile int is_measured;
 static struct rte_mempool *pool;
 static struct rte_mbuf **packets;
 static uint32_t count;
 
 static uint16_t only_count(void *queue, struct rte_mbuf **packets, uint16_t burst) {
     (void)packets;
-    counted[*(uint16_t *)queue] += burst;
+    ((struct queue *)queue)->packets += burst;
+    return burst;
+}
+
+static uint16_t hand_out(void *queue, struct rte_mbuf **out, uint16_t burst) {
+    struct queue *from = queue;
+    if (from->next + burst > count) from->next = 0;
+    memcpy(out, packets + from->next, burst * sizeof *out);
+    from->next += burst;
+    from->packets += burst;
     return burst;
 }
 
@@ -94,9 +112,10 @@ static void shuffle(void) {
 static void start(uint16_t port) {
     struct rte_eth_conf conf;
     memset(&conf, 0, sizeof conf);
-    if (rte_eth_dev_configure(port, 1, 1, &conf) || rte_eth_rx_queue_setup(port, 0, 512, 0, NULL, pool) ||
-        rte_eth_tx_queue_setup(port, 0, 512, 0, NULL))
-        rte_exit(1, "port %u cannot be set up\n", port);
+    if (rte_eth_dev_configure(port, queue_count, queue_count, &conf)) rte_exit(1, "port %u cannot be set up\n", port);
+    for (uint16_t queue = 0; queue < queue_count; queue++)
+        if (rte_eth_rx_queue_setup(port, queue, 512, 0, NULL, pool) || rte_eth_tx_queue_setup(port, queue, 512, 0, NULL))
+            rte_exit(1, "queue %u of port %u cannot be set up\n", queue, port);
 }
 
 static uint16_t null_port(const char *name) {
@@ -107,9 +126,12 @@ static uint16_t null_port(const char *name) {
 }
 
 static void count_only(uint16_t port) {
-    ports[port] = port;
     rte_eth_fp_ops[port].tx_pkt_burst = only_count;
-    rte_eth_fp_ops[port].txq.data[0] = &ports[port];
+    rte_eth_fp_ops[port].rx_pkt_burst = hand_out;
+    for (uint16_t queue = 0; queue < queue_count; queue++) {
+        rte_eth_fp_ops[port].txq.data[queue] = &queues[port][queue];
+        rte_eth_fp_ops[port].rxq.data[queue] = &queues[port][queue];
+    }
 }
 
 static double seconds(clockid_t clock) {
@@ -118,17 +140,34 @@ static double seconds(clockid_t clock) {
     return time.tv_sec + time.tv_nsec * 1e-9;
 }
 
+// All packets once.
+static uint64_t all_packets(uint16_t port, uint16_t queue) {
+    struct rte_mbuf *burst[BURST];
+    uint64_t done = 0;
+    for (uint32_t at = 0; at + BURST <= count; at += BURST) {
+        if (comes_in) {
+            done += rte_eth_rx_burst(port, queue, burst, BURST);
+        } else {
+            memcpy(burst, packets + at, sizeof burst);
+            done += rte_eth_tx_burst(port, queue, burst, BURST);
+        }
+    }
+    return done;
+}
+
+// What every processor but the first does.
+static int beside(void *port) {
+    uint16_t queue = rte_lcore_index(rte_lcore_id());
+    while (is_measured) all_packets(*(uint16_t *)port, queue);
+    return 0;
+}
+
 // Nanoseconds of the thread for each packet, for about that long.
 static double slice(uint16_t port, double length) {
-    struct rte_mbuf *burst[BURST];
     uint64_t sent = 0;
     double cpu = seconds(CLOCK_THREAD_CPUTIME_ID), end = seconds(CLOCK_MONOTONIC) + length;
-    do {
-        for (uint32_t at = 0; at + BURST <= count; at += BURST) {
-            memcpy(burst, packets + at, sizeof burst);
-            sent += rte_eth_tx_burst(port, 0, burst, BURST);
-        }
-    } while (seconds(CLOCK_MONOTONIC) < end);
+    do sent += all_packets(port, 0);
+    while (seconds(CLOCK_MONOTONIC) < end);
     return (seconds(CLOCK_THREAD_CPUTIME_ID) - cpu) * 1e9 / sent;
 }
 
@@ -138,7 +177,11 @@ static int by_size(const void *a, const void *b) {
 }
 
 static void measure(uint16_t port, int slices, double length, double *all, const char *end) {
+    is_measured = 1;
+    rte_eal_mp_remote_launch(beside, &port, SKIP_MAIN);
     for (int at = 0; at < slices; at++) all[at] = slice(port, length);
+    is_measured = 0;
+    rte_eal_mp_wait_lcore();
     qsort(all, slices, sizeof *all, by_size);
     printf("%.3f %.3f%s", all[slices / 2], all[0], end);
 }
@@ -149,7 +192,7 @@ int main(int argc, char **argv) {
     double length = 0.002;
     if (eal < 0) rte_exit(1, "the EAL does not start\n");
     optind = 1;
-    while ((option = getopt(argc - eal, argv + eal, "n:z:m:f:L:t:r")) != -1) {
+    while ((option = getopt(argc - eal, argv + eal, "n:z:m:f:L:t:ri")) != -1) {
         switch (option) {
         case 'n': wanted = atoi(optarg); break;
         case 'z': size = atoi(optarg); break;
@@ -158,11 +201,14 @@ int main(int argc, char **argv) {
         case 'L': slices = atoi(optarg); break;
         case 't': length = atof(optarg); break;
         case 'r': is_random = 1; break;
+        case 'i': comes_in = 1; break;
         default: rte_exit(2, "see the head of dpdk_bond.c\n");
         }
     }
     if (wanted < BURST || size < 54 || size > 2000 || members < 1 || members > MOST_MEMBERS || flows < 1 || slices < 1)
         rte_exit(2, "out of range; see the head of dpdk_bond.c\n");
+    queue_count = rte_lcore_count();
+    if (queue_count > MOST_QUEUES || rte_lcore_index(rte_get_main_lcore()) != 0) rte_exit(2, "too many processors\n");
     pool = rte_pktmbuf_pool_create("packets", wanted + 8192, 256, 0, 2048 + HEADROOM, 0);
     packets = calloc(wanted, sizeof *packets);
     if (!pool || !packets) rte_exit(1, "no memory for %u packets\n", wanted);
@@ -196,9 +242,8 @@ int main(int argc, char **argv) {
     setvbuf(stdout, NULL, _IOLBF, 0);
     double *all = calloc(slices, sizeof *all);
     slice(bond, length);
-    uint64_t least = UINT64_MAX;
-    for (int at = 0; at < members; at++) least = counted[member[at]] < least ? counted[member[at]] : least;
-    if (!least) rte_exit(1, "a member gets nothing\n");
+    for (int at = 0; at < members; at++)
+        if (!queues[member[at]][0].packets) rte_exit(1, "member %d has nothing to do\n", at);
     puts("ready");
     for (char line[64]; fgets(line, sizeof line, stdin);) {
         measure(bond, slices, length, all, " ");

@@ -175,7 +175,7 @@ fn write_tag(module: &Module, list: &mut Nbl, decision: &Decision) {
 
 /// Writes a VLAN into the out-of-band tag of a list, for the extensions below and for destinations that preserve it. The
 /// completion restores the tag.
-#[inline]
+#[inline(never)] // beside what every packet needs
 pub fn write_vlan(module: &Module, list: &mut Nbl, vlan: VlanId) {
     // Read first: unconditional stores would bounce the cache line between processors.
     if !module.tags_written.load(Ordering::Relaxed) {

@@ -23,7 +23,6 @@ use teaming::forward::drop_reason::DropReason;
 use teaming::forward::express::{Attempts, ExpressSource};
 use teaming::ids::Ticks;
 use teaming::ports::port::ListSource;
-use teaming::ports::traffic::Traffic;
 
 /// What the express way keeps from batch to batch of a chain.
 pub struct Trying {
@@ -74,7 +73,7 @@ pub fn take(
         front::prefetch(lists);
         trying.fetched = front::FETCHED as u16;
     }
-    let now = if forwarding.wants_time() { clock::now() } else { Ticks::ZERO };
+    let now = if forwarding.moving() { clock::now() } else { Ticks::ZERO };
     let tables = Tables { module, forwarding, processor: counters.processor, now };
     let most = usize::from(trying.most);
     let taken = counters.change(|counts| tables.take(counts, lists, groups, most)).unwrap_or(0);
@@ -96,48 +95,47 @@ struct Tables<'a> {
 impl Tables<'_> {
     #[inline(always)]
     fn take(&self, counts: &mut Counters, lists: &mut NblQueue, groups: &mut Groups, most: usize) -> usize {
-        let Some(tables) = self.forwarding.express(self.now) else { return 0 };
-        let (mut source, mut from, mut sent) = (ExpressSource::NONE, Front::NO_SOURCE, Traffic::NONE);
-        let (mut taken, mut has_room) = (0, !groups.is_full());
-        while taken < most && has_room {
+        let Some(tables) = self.forwarding.express(self.now, self.processor) else { return 0 };
+        let (mut taken, mut refused, delivered) = (0, 0, counts.delivered);
+        let mut from = Front::NO_SOURCE;
+        let mut source = ExpressSource::NOBODY;
+        if groups.is_full() {
+            return 0;
+        }
+        while taken < most {
             let Some(front) = Front::of_first(lists) else { break };
             if from != front.from {
-                self.count(&source, sent);
-                sent = Traffic::NONE;
-                if !ListSource::new(front.from).is_some_and(|from| tables.look_up(from, &mut source)) {
-                    break;
-                }
-                from = front.from;
+                let known = ListSource::new(front.from).and_then(|from| tables.source(from));
+                (from, source) = match known {
+                    Some(known) => (front.from, known),
+                    None => break,
+                };
             }
-            let way = tables.decide(&source, &front);
+            let way = tables.decide(source, &front);
             if way.is_none() {
                 break;
             }
             let load = Load { frames: 1, bytes: front.data_length.into() };
             let Some(mut list) = lists.pop() else { break };
             taken += 1;
-            if self.module.switch.add_destination(&mut list, way.target()).is_err() {
+            let has_room = if self.module.switch.add_destination(&mut list, way.target()).is_ok() {
+                if let Some(vlan) = source.vlan() {
+                    commit::write_vlan(self.module, &mut list, vlan);
+                }
+                counts.count_express(way, load);
+                source.count(load.bytes);
+                groups.push_to(way.target(), source.port(), list)
+            } else {
+                refused += 1;
                 counts.count_express_drop(way, load);
-                groups.push(Group::dropped(DropReason::NoResources, source.nic.port, Side::Source), list);
-                has_room = !groups.is_full();
-                continue;
+                groups.push(Group::dropped(DropReason::NoResources, source.port(), Side::Source), list);
+                !groups.is_full()
+            };
+            if !has_room {
+                break;
             }
-            if let Some(vlan) = source.vlan {
-                commit::write_vlan(self.module, &mut list, vlan);
-            }
-            counts.count_express(way, load);
-            sent = sent.plus(Traffic { frames: 1, bytes: load.bytes });
-            has_room = groups.push_to(way.target(), source.nic.port, list);
         }
-        self.count(&source, sent);
+        counts.count_express_run((taken - refused) as u64, delivered);
         taken
-    }
-
-    /// Counts what a source has sent.
-    #[inline(always)]
-    fn count(&self, source: &ExpressSource, sent: Traffic) {
-        if sent.frames != 0 {
-            self.forwarding.ports.count(self.processor, source.position, sent);
-        }
     }
 }

@@ -56,8 +56,10 @@ impl Group {
     }
 
     pub fn kind(self) -> GroupKind {
+        if self.0 >> Self::KIND == 0 {
+            return GroupKind::To;
+        }
         match (self.0 >> Self::KIND, DropReason::at((self.0 >> 32) as u16 as usize)) {
-            (0, _) => GroupKind::To,
             (Self::DROPPED, Some(reason)) => {
                 let side = if self.0 & 1 << 48 == 0 { Side::Source } else { Side::Destination };
                 GroupKind::Dropped(reason, PortId::new(self.0 as u32), side)
@@ -75,6 +77,8 @@ impl Group {
 
 /// Groups that may be open at once: as many as the frame of `ingress::send`, which has them, and the deepest stack have room for.
 const GROUPS: usize = 11;
+/// No index of a group.
+const NONE: u8 = u8::MAX;
 /// Values of `Group::hash`: as many as a team has members.
 const HASHES: usize = 32;
 
@@ -92,8 +96,8 @@ const _: () = assert!(size_of::<OpenGroup>() == 32);
 /// The groups of one batch.
 pub struct Groups {
     open: heapless::Vec<OpenGroup, GROUPS>,
-    /// For each hash, 1 + the index of the first open group with it; 0 if there is none. Without it the cost of a
-    /// packet would grow with the number of members.
+    /// For each hash, the index of the first open group with it; `NONE` if there is none. Without it the cost of a packet
+    /// would grow with the number of members.
     first: [u8; HASHES],
     flags: SendFlags,
 }
@@ -102,7 +106,7 @@ impl Groups {
     /// `flags` are those of the chain; the two flags of the switch are set for each group when it is sent.
     pub fn new(flags: SendFlags) -> Self {
         let switch = SendFlags::SWITCH_SINGLE_SOURCE | SendFlags::SWITCH_DESTINATION_GROUP;
-        Self { open: heapless::Vec::new(), first: [0; HASHES], flags: flags.difference(switch) }
+        Self { open: heapless::Vec::new(), first: [NONE; HASHES], flags: flags.difference(switch) }
     }
 
     /// True if no further group can be opened.
@@ -115,11 +119,13 @@ impl Groups {
     #[inline(always)] // for every packet
     pub fn push_to(&mut self, target: Target, source: PortId, list: Nbl) -> bool {
         let group = Group::to(target);
-        let first = usize::from(self.first.get(group.hash()).copied().unwrap_or(0)).wrapping_sub(1);
+        let first = usize::from(self.first.get(group.hash()).copied().unwrap_or(NONE));
         match self.open.get_mut(first) {
             Some(open) if open.group == group => {
-                open.single_source &= open.source == source;
-                open.lists.push(list);
+                if open.source != source {
+                    open.single_source = false;
+                }
+                open.lists.append(list);
                 true
             }
             _ => {
@@ -140,15 +146,16 @@ impl Groups {
         }
         let mut lists = NblChain::EMPTY;
         lists.push(list);
+        let index = self.open.len() as u8;
         let refused = self.open.push(OpenGroup { group, lists, source, single_source: true }).err();
         debug_assert!(refused.is_none(), "a group was begun although all are open");
-        if let Some(first) = self.first.get_mut(group.hash()).filter(|first| **first == 0) {
-            *first = self.open.len() as u8;
+        if let Some(first) = self.first.get_mut(group.hash()).filter(|first| **first == NONE) {
+            *first = index;
         }
     }
 
     fn find(&mut self, group: Group) -> Option<&mut OpenGroup> {
-        let first = usize::from(*self.first.get(group.hash())?).checked_sub(1)?;
+        let first = usize::from(*self.first.get(group.hash())?);
         if self.open.get(first)?.group == group {
             return self.open.get_mut(first);
         }
@@ -173,7 +180,7 @@ impl Groups {
             }
         }
         self.open.clear();
-        self.first = [0; HASHES];
+        self.first = [NONE; HASHES];
     }
 }
 

@@ -54,15 +54,11 @@ struct Run {
     trying: Trying,
 }
 
-impl Run {
-    const NONE: Self = Self { source_port: None, sent: Traffic::NONE, trying: Trying::NEW };
-}
-
 /// `FilterSendNetBufferLists`. IRQL <= DISPATCH_LEVEL, no lock held.
 pub fn send(module: &Module, mut lists: NblQueue, flags: SendFlags) {
     let Some(walk) = module.walks.enter() else { return refuse(module, lists, flags) };
     let mut groups = Groups::new(flags);
-    let mut run = Run::NONE;
+    let mut run = Run { source_port: None, sent: Traffic::NONE, trying: Trying::NEW };
     while !lists.is_empty() {
         let end = decide_some(module, &mut lists, &mut groups, &mut run);
         groups.flush(module);

@@ -311,6 +311,19 @@ impl NblChain {
         };
     }
 
+    /// `push` where the chain is nearly always not empty.
+    #[inline(always)]
+    pub fn append(&mut self, list: Nbl) {
+        let Some((_, tail)) = &mut self.ends else { return self.push(list) };
+        let list = list.into_raw();
+        // SAFETY: the tail is owned by the chain, and the list was owned and is now the chain's.
+        unsafe {
+            (*list.as_ptr()).next = core::ptr::null_mut();
+            (*tail.as_ptr()).next = list.as_ptr();
+        }
+        *tail = list;
+    }
+
     pub(crate) fn head(&self) -> *mut NetBufferList {
         self.ends.map_or(core::ptr::null_mut(), |(head, _)| head.as_ptr())
     }

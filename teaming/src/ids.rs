@@ -3,6 +3,7 @@
 //! Built by checked constructors, all `Copy`. Used by every other module; holds no behaviour beyond its numbers.
 
 use core::fmt;
+use core::num::NonZero;
 use core::num::NonZeroU8;
 
 /// Members a team can have: the physical NIC indexes 1 to 32 (network-adapter-index-values.md).
@@ -308,18 +309,18 @@ impl fmt::Display for MacAddr {
 
 /// A VLAN that frames can be in: 1 to 4094. Tags with 0 carry a priority only, 4095 is reserved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct VlanId(u16);
+pub struct VlanId(NonZero<u16>);
 
 impl VlanId {
     pub const fn new(number: u16) -> Option<Self> {
-        match number {
-            1..=4094 => Some(Self(number)),
+        match NonZero::new(number) {
+            Some(number) if number.get() <= 4094 => Some(Self(number)),
             _ => None,
         }
     }
 
     pub const fn get(self) -> u16 {
-        self.0
+        self.0.get()
     }
 }
 

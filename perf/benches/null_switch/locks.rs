@@ -1,5 +1,7 @@
-//! Reader-writer locks: without exclusion and without cost, unless `LOCKING` is on.
+//! Reader-writer locks: without exclusion and without cost, unless `LOCKING` is on. Then each processor counts its readers in
+//! a cache line of its own, as NDIS does (NDIS_RW_LOCK_EX), and a waiting writer stops new readers.
 
+use super::kernel::PROCESSOR;
 use super::probe::{Counting, enter, leave};
 use lbfoext::ndis::raw::{Handle, LockStateEx};
 use std::cell::Cell;
@@ -16,45 +18,82 @@ thread_local! {
 
 /// Whether locks exclude. If not, they cost nothing, and only one thread may run.
 pub static LOCKING: AtomicBool = AtomicBool::new(false);
-/// Number of readers, and `WRITER` while a writer waits for the lock or holds it, which stops new readers.
-static HOLDERS: AtomicU32 = AtomicU32::new(0);
-const WRITER: u32 = 1 << 31;
+/// Readers of one processor.
+#[repr(align(64))]
+struct Readers(AtomicU32);
+
+struct Lock {
+    readers: [Readers; 64],
+    /// A writer waits for the lock or holds it.
+    is_wanted: AtomicBool,
+}
+
+impl Lock {
+    /// # Safety
+    /// A lock that was allocated here and not freed.
+    unsafe fn of<'a>(lock: Handle) -> &'a Self {
+        // SAFETY: by the caller.
+        unsafe { &*lock.cast() }
+    }
+
+    /// Those of this thread's processor.
+    fn readers(&self) -> &AtomicU32 {
+        &self.readers[PROCESSOR.get() as usize % self.readers.len()].0
+    }
+}
 
 #[unsafe(no_mangle)]
 unsafe extern "win64" fn NdisAllocateRWLock(_: Handle) -> Handle {
-    0x6000 as Handle
+    let readers = [const { Readers(AtomicU32::new(0)) }; 64];
+    Box::into_raw(Box::new(Lock { readers, is_wanted: AtomicBool::new(false) })).cast()
 }
 #[unsafe(no_mangle)]
-unsafe extern "win64" fn NdisFreeRWLock(_: Handle) {}
+unsafe extern "win64" fn NdisFreeRWLock(lock: Handle) {
+    // SAFETY: allocated above.
+    drop(unsafe { Box::from_raw(lock.cast::<Lock>()) });
+}
 #[unsafe(no_mangle)]
-unsafe extern "win64" fn NdisAcquireRWLockRead(_: Handle, _: *mut LockStateEx, _: u8) {
+unsafe extern "win64" fn NdisAcquireRWLockRead(lock: Handle, _: *mut LockStateEx, _: u8) {
     enter(Counting::Holds);
     WRITING.set(WRITING.get() << 1);
     if LOCKING.load(Ordering::Relaxed) {
-        while HOLDERS.fetch_add(1, Ordering::Acquire) & WRITER != 0 {
-            HOLDERS.fetch_sub(1, Ordering::Relaxed);
-            while HOLDERS.load(Ordering::Relaxed) & WRITER != 0 {
+        // SAFETY: the driver's lock.
+        let lock = unsafe { Lock::of(lock) };
+        let readers = lock.readers();
+        loop {
+            readers.fetch_add(1, Ordering::SeqCst);
+            if !lock.is_wanted.load(Ordering::SeqCst) {
+                break;
+            }
+            readers.fetch_sub(1, Ordering::Release);
+            while lock.is_wanted.load(Ordering::Relaxed) {
                 spin_loop();
             }
         }
     }
 }
 #[unsafe(no_mangle)]
-unsafe extern "win64" fn NdisAcquireRWLockWrite(_: Handle, _: *mut LockStateEx, _: u8) {
+unsafe extern "win64" fn NdisAcquireRWLockWrite(lock: Handle, _: *mut LockStateEx, _: u8) {
     enter(Counting::Holds);
     enter(Counting::Writes);
     WRITING.set(WRITING.get() << 1 | 1);
     if LOCKING.load(Ordering::Relaxed) {
         let start = Instant::now();
-        HOLDERS.fetch_or(WRITER, Ordering::Acquire);
-        while HOLDERS.load(Ordering::Acquire) != WRITER {
+        // SAFETY: the driver's lock.
+        let lock = unsafe { Lock::of(lock) };
+        while lock.is_wanted.swap(true, Ordering::SeqCst) {
             spin_loop();
+        }
+        for Readers(readers) in &lock.readers {
+            while readers.load(Ordering::SeqCst) != 0 {
+                spin_loop();
+            }
         }
         WAITED.set(WAITED.get() + start.elapsed());
     }
 }
 #[unsafe(no_mangle)]
-unsafe extern "win64" fn NdisReleaseRWLock(_: Handle, _: *mut LockStateEx) {
+unsafe extern "win64" fn NdisReleaseRWLock(lock: Handle, _: *mut LockStateEx) {
     let held = WRITING.get();
     let wrote = held & 1 != 0;
     WRITING.set(held >> 1);
@@ -63,10 +102,12 @@ unsafe extern "win64" fn NdisReleaseRWLock(_: Handle, _: *mut LockStateEx) {
     }
     leave(Counting::Holds);
     if LOCKING.load(Ordering::Relaxed) {
+        // SAFETY: the driver's lock.
+        let lock = unsafe { Lock::of(lock) };
         if wrote {
-            HOLDERS.fetch_and(!WRITER, Ordering::Release);
+            lock.is_wanted.store(false, Ordering::Release);
         } else {
-            HOLDERS.fetch_sub(1, Ordering::Release);
+            lock.readers().fetch_sub(1, Ordering::Release);
         }
     }
 }

@@ -17,7 +17,7 @@ mod requests;
 pub use {
     kernel::{GAP_US, MODE, NOW, PROCESSOR, PROCESSORS},
     locks::{LOCKING, WAITED},
-    ndis::{NullSwitch, Vnic},
+    ndis::{EXTERNAL_PORT, NullSwitch, Vnic},
 };
 
 use lbfoext::ndis::raw::{Mdl, MdlFlags, NetBuffer, NetBufferList, info};

@@ -67,18 +67,22 @@ impl Counters {
         }
     }
 
-    /// The same for a packet that took the express way.
+    /// The same for a packet that took the express way; `count_express_run` is to follow.
     #[inline(always)]
     pub fn count_express(&mut self, way: Route, load: Load) {
         match way.slot() {
             None => add(&mut self.delivered, load.frames),
-            Some(slot) => {
-                add(&mut self.uplink, load.frames);
-                self.count_slot(slot, load);
-                if let Some(count) = self.bases.get_mut(Basis::Policy.index()) {
-                    add(count, load.frames);
-                }
-            }
+            Some(slot) => self.count_slot(slot, load),
+        }
+    }
+
+    /// What of so many packets that took the express way has left by a member: all but those delivered since `delivered`
+    /// was so.
+    pub fn count_express_run(&mut self, packets: u64, delivered: u64) {
+        let left = packets.wrapping_sub(self.delivered.wrapping_sub(delivered));
+        add(&mut self.uplink, left);
+        if let Some(count) = self.bases.get_mut(Basis::Policy.index()) {
+            add(count, left);
         }
     }
 

@@ -118,7 +118,7 @@ impl Target {
     #[inline(always)]
     pub fn new(nic: NicId, bits: Preserve) -> Self {
         let nic = u64::from(nic.port.get()) | u64::from(nic.index.get()) << 32;
-        Self(nic | u64::from(bits.bits()) << 48)
+        Self(nic | bits.in_destination())
     }
 
     /// Of a word whose bits from 56 on say something else.

@@ -2,17 +2,18 @@
 //! vNIC of this switch or to one that nobody here has and thus to a member of the team.
 //!
 //! Decides exactly as `Forwarding::decide_from` does, or not at all: `Route::NONE` leaves the packet to that. What is known
-//! of the tables is put together once for a batch (`Express`), what is known of a source once for its packets
-//! (`ExpressSource`), so both are of one hold of the lock and never stale. `teaming/tests/express.rs` and
-//! `tests/driver/express.rs` hold the two ways against each other.
+//! of the tables is put together once for a batch (`Express`), and a source is looked up once for its packets
+//! (`ExpressSource`), so both are of one hold of the lock and never stale. What is the same for all packets of a port is kept
+//! with it by the control side (`Port`). `teaming/tests/express.rs` and `tests/driver/express.rs` hold the two ways against
+//! each other.
 
 use crate::Storage;
-use crate::flow::{self, HashPolicy};
-use crate::forward::{Forwarding, Target, source};
+use crate::flow::{self, HashPolicy, Keying};
+use crate::forward::{Forwarding, Target};
 use crate::frame::{self, PROTOCOL_TCP, PROTOCOL_UDP};
 use crate::ids::{Bucket, MEMBERS, MemberIndex, NicId, NicIndex, PortId, Ticks, VlanId};
-use crate::ports::policy;
-use crate::ports::port::{ListSource, Preserve};
+use crate::ports::port::{ListSource, Port, Preserve};
+use crate::ports::traffic::{Cell, SentBy, Traffic};
 
 /// The first bytes of a packet, each of which is read once: a guest may change them at any time. All words are in
 /// little-endian order, so the byte that comes first is the lowest.
@@ -95,6 +96,34 @@ enum By {
     Ports,
     /// The source alone (HyperVPort).
     Source,
+    /// No packet leaves by the express way: the external port's policy or that of the team asks for a closer look, or there are
+    /// addresses here that are to be searched for.
+    Nothing,
+}
+
+/// What the express way reads of the team and the external port; kept by the control side.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Outside {
+    by: By,
+    /// The external port, 0 if there is none.
+    port: PortId,
+    /// `Route` of a packet that leaves, but for the member and what its source keeps.
+    uplink: Route,
+}
+
+impl Outside {
+    /// `is_open`: the external port has no policy.
+    pub fn new(port: Option<PortId>, is_open: bool, keying: Keying) -> Self {
+        let by = match keying.policy {
+            _ if port.is_none() || !is_open => By::Nothing,
+            HashPolicy::HyperVPort => By::Source,
+            HashPolicy::TransportPorts if !keying.flow_label && !keying.symmetric => By::Ports,
+            _ => By::Nothing,
+        };
+        let port = port.unwrap_or_default();
+        let target = Target::new(NicId::new(port, NicIndex::DEFAULT), Preserve::NOTHING);
+        Self { by, port, uplink: Route(Route::to(target).0 | Route::UPLINK) }
+    }
 }
 
 /// What is the same for all packets of a batch.
@@ -102,128 +131,115 @@ pub struct Express<'a, S: Storage> {
     forwarding: &'a Forwarding<S>,
     now: Ticks,
     by: By,
-    /// The external port, where its policy and that of the team let packets of this kind leave at once, and nobody here
-    /// has addresses that are to be searched for.
-    external: Option<PortId>,
+    sent: SentBy<'a, S>,
 }
 
-/// What is the same for all packets of a source.
+/// A source whose packets may take the express way: its port, on which the control side keeps what the way reads, and what is
+/// the same for all its packets of a batch.
 #[derive(Debug, Clone, Copy)]
-pub struct ExpressSource {
-    pub nic: NicId,
-    /// Its position in the port table, by which its frames are counted.
-    pub position: usize,
-    /// The access VLAN, which goes into the out-of-band tag of its packets.
-    pub vlan: Option<VlanId>,
-    /// Its address, as a word.
-    mac: u64,
-    /// `PortPolicy::key`, never 0.
-    key: u64,
-    priority: Preserve,
+pub struct ExpressSource<'a> {
+    port: &'a Port,
+    /// What this processor has counted of its frames.
+    sent: &'a Cell,
     /// The bucket of all its packets, for `By::Source`.
     bucket: Bucket,
-    /// `Route` of a packet that leaves, but for the member; `Route::NONE` if none may.
-    uplink: Route,
 }
 
-impl ExpressSource {
+impl ExpressSource<'static> {
     /// Before the first packet.
-    pub const NONE: Self = Self {
-        nic: NicId::new(PortId::DEFAULT, NicIndex::DEFAULT),
-        position: source::UNCOUNTED,
-        vlan: None,
-        mac: u64::MAX,
-        key: 0,
-        priority: Preserve::NOTHING,
-        bucket: Bucket::FIRST,
-        uplink: Route::NONE,
+    pub const NOBODY: Self = {
+        static PORT: Port = Port::EMPTY;
+        static SENT: Cell = Cell::EMPTY;
+        Self { port: &PORT, sent: &SENT, bucket: Bucket::FIRST }
     };
 }
 
-impl<S: Storage> Forwarding<S> {
-    /// The express view of the tables; valid as long as the lock is held. `None` while the hashes of adapters are asked for.
+impl ExpressSource<'_> {
     #[inline(always)]
-    pub fn express(&self, now: Ticks) -> Option<Express<'_, S>> {
-        if self.adapter_hash {
-            return None;
-        }
-        let by = match self.keying.policy {
-            HashPolicy::HyperVPort => Some(By::Source),
-            HashPolicy::TransportPorts if !self.keying.flow_label && !self.keying.symmetric => {
-                Some(By::Ports)
-            }
-            _ => None,
-        };
-        let leaves = by.is_some() && self.outside_is_open && !self.ports.searches();
-        let external = self.external.filter(|_| leaves);
-        Some(Express { forwarding: self, now, by: by.unwrap_or(By::Source), external })
+    pub const fn port(&self) -> PortId {
+        self.port.id.port
+    }
+
+    /// The access VLAN, which goes into the out-of-band tag of its packets.
+    #[inline(always)]
+    pub const fn vlan(&self) -> Option<VlanId> {
+        self.port.tag
+    }
+
+    /// Counts a frame that got a destination; at DISPATCH_LEVEL on the processor that it was looked up for.
+    #[inline(always)]
+    pub fn count(&self, bytes: u64) {
+        self.sent.add(Traffic { frames: 1, bytes });
     }
 }
 
-impl<S: Storage> Express<'_, S> {
-    /// What is known of a source; `None` if its packets need a closer look: no vNIC on a simple port.
-    pub fn source(&self, from: ListSource) -> Option<ExpressSource> {
-        let mut source = ExpressSource::NONE;
-        self.look_up(from, &mut source).then_some(source)
-    }
-
-    /// The same in place; false if there is none.
-    #[inline(never)] // once for many packets
-    pub fn look_up(&self, from: ListSource, source: &mut ExpressSource) -> bool {
-        match self.known(from) {
-            Some(known) => *source = known,
-            None => return false,
-        }
-        true
-    }
-
+impl<S: Storage> Forwarding<S> {
+    /// The express view of the tables for packets that this processor sends; valid as long as the lock is held. `now` counts
+    /// while buckets move. `None` while the hashes of adapters are asked for.
     #[inline(always)]
-    fn known(&self, from: ListSource) -> Option<ExpressSource> {
-        let (position, port) = self.forwarding.ports.find(from.port())?;
-        if port.express_as != Some(from) || self.forwarding.external == Some(from.port()) {
+    pub fn express(&self, now: Ticks, processor: usize) -> Option<Express<'_, S>> {
+        if self.adapter_hash {
             return None;
         }
-        let nic = port.id;
-        let (vlan, _) = policy::of_key(port.key);
-        let priority = port.priority();
-        let uplink = self.external.map_or(Route::NONE, |external| {
-            let bits = priority.with_vlan(vlan.is_some());
-            Route(Route::to(Target::new(NicId::new(external, NicIndex::DEFAULT), bits)).0 | Route::UPLINK)
-        });
+        let by = if self.ports.searches() { By::Nothing } else { self.leaving.by };
+        Some(Express { forwarding: self, now, by, sent: self.ports.sent_by(processor) })
+    }
+}
+
+impl<'a, S: Storage> Express<'a, S> {
+    /// What is known of a source; `None` if its packets need a closer look: no vNIC on a simple port, or a processor that counts
+    /// nothing.
+    #[inline(always)]
+    pub fn source(&self, from: ListSource) -> Option<ExpressSource<'a>> {
+        let (position, port) = match self.forwarding.ports.near(from.port()) {
+            Some(near) if near.1.express_as == Some(from) => near,
+            _ => self.search(from)?,
+        };
+        if self.forwarding.leaving.port == from.port() {
+            return None;
+        }
         let bucket = match self.by {
             By::Source => self.forwarding.seed.hash(&flow::source_key(port.hashed_as)).bucket(),
-            By::Ports => Bucket::FIRST,
+            By::Ports | By::Nothing => Bucket::FIRST,
         };
-        let (mac, key) = (port.current_mac.word(), port.key);
-        Some(ExpressSource { nic, position, vlan, mac, key, priority, bucket, uplink })
+        Some(ExpressSource { port, sent: self.sent.cell(position)?, bucket })
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn search(&self, from: ListSource) -> Option<(usize, &'a Port)> {
+        self.forwarding.ports.find(from.port()).filter(|(_, port)| port.express_as == Some(from))
     }
 
     /// Where a packet of this source goes that is alone in its list, with nothing out-of-band that decides.
     #[inline(always)]
-    pub fn decide(&self, source: &ExpressSource, front: &impl Front) -> Route {
+    pub fn decide(&self, source: ExpressSource<'_>, front: &impl Front) -> Route {
         const ADDRESS: u64 = 0xffff_ffff_ffff;
         const GROUP: u64 = 1;
         let [first, second] = front.ethernet();
         let to = first & ADDRESS;
         let from = first >> 48 | second << 16 & ADDRESS;
-        if from != source.mac || to & GROUP != 0 {
+        if from != source.port.station || to & GROUP != 0 {
             return Route::NONE;
         }
         // The EtherType and the two bytes behind it.
         let kind = (second >> 32) as u32;
         match self.forwarding.ports.lookup_word(to) {
             Some(port) => {
-                let open = port.key == source.key && port.id != source.nic;
+                let open = port.key == source.port.key && !core::ptr::eq(port, source.port);
                 if !open || is_tag(kind) {
                     return Route::NONE;
                 }
-                Route::to(Target::new(port.id, source.priority & port.priority()))
+                Route::to(Target::new(port.id, source.port.priority() & port.priority()))
             }
-            None if source.uplink.is_none() => Route::NONE,
             None => {
-                let Some(bucket) = self.bucket(source, kind, front) else { return Route::NONE };
+                let Some(bucket) = self.bucket(source.bucket, kind, front) else { return Route::NONE };
                 match self.forwarding.table.choose(bucket, self.now) {
-                    Some(member) => Route(source.uplink.0 | u64::from(member.get()) << 32),
+                    Some(member) => Route(
+                        self.forwarding.leaving.uplink.0
+                            | source.port.outside
+                            | u64::from(member.get()) << 32,
+                    ),
                     None => Route::NONE,
                 }
             }
@@ -232,14 +248,14 @@ impl<S: Storage> Express<'_, S> {
 
     /// The bucket of a packet that leaves.
     #[inline(always)]
-    fn bucket(&self, source: &ExpressSource, kind: u32, front: &impl Front) -> Option<Bucket> {
+    fn bucket(&self, of_source: Bucket, kind: u32, front: &impl Front) -> Option<Bucket> {
         /// The EtherType, version 4 and five words; the EtherType and version 6.
         const IPV4: u32 = u32::from_le_bytes([0x08, 0x00, 0x45, 0]);
         const IPV6: u32 = u32::from_le_bytes([0x86, 0xdd, 0x60, 0]);
         /// More fragments, and the offset: bytes 20 and 21.
         const FRAGMENT: u64 = 0xff3f << 32;
-        let key = if self.by == By::Source {
-            return (!is_tag(kind)).then_some(source.bucket);
+        let key = if self.by != By::Ports {
+            return (self.by == By::Source && !is_tag(kind)).then_some(of_source);
         } else if kind & 0x00ff_ffff == IPV4 {
             let Ipv4Front { fields, addresses, ports } = front.ipv4();
             let protocol = (fields >> 56) as u8;

@@ -28,6 +28,7 @@ use crate::flow::{Basis, Keying};
 use crate::forward::credits::CreditTable;
 pub use crate::forward::decision::{Decision, OutOfBand, Packet, Target, Verdict};
 use crate::forward::drop_reason::DropReason;
+use crate::forward::express::Outside;
 use crate::forward::source::{FrameTag, Origin, SourcePort};
 use crate::forward::storage::ForwardingStorage;
 use crate::forward::watch::Watch;
@@ -67,6 +68,7 @@ pub struct Forwarding<S: Storage> {
     several_receive: bool,
     /// Whether the external port has no policy.
     pub(crate) outside_is_open: bool,
+    leaving: Outside,
 }
 
 impl<S: Storage> Forwarding<S> {
@@ -362,6 +364,7 @@ impl<S: Storage> Forwarding<S> {
             copies: false,
             several_receive: false,
             outside_is_open: true,
+            leaving: Outside::new(None, true, settings.keying()),
         }
     }
 
@@ -398,6 +401,7 @@ impl<S: Storage> Forwarding<S> {
         self.mode = settings.mode;
         self.expect_copies(false);
         self.table.set_rebalance_timers(settings.rebalance_timers());
+        self.refresh_outside();
     }
 
     /// The member that a frame with these headers from `source` would take now; changes no state. For tools. The

@@ -54,7 +54,8 @@ pub fn find(slots: &[IndexSlot], key: u64) -> Option<usize> {
     let mut at = spread(key);
     for _ in 0..slots.len() {
         let slot = *slots.get(at & mask)?;
-        if slot.key() == key && slot != IndexSlot::EMPTY {
+        if slot.key() == key {
+            // An empty slot has no value.
             return slot.value();
         }
         if slot == IndexSlot::EMPTY {

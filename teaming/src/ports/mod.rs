@@ -25,7 +25,7 @@ use crate::ports::index::{By, IndexSlot};
 use crate::ports::policy::{PortPolicy, Security};
 pub use crate::ports::port::{Groups, NicState, Port};
 use crate::ports::storage::PortTableStorage;
-use crate::ports::traffic::Traffic;
+use crate::ports::traffic::{SentBy, Traffic};
 use crate::ports::vlan::{RequestedVlans, VlanSet};
 use core::sync::atomic::AtomicUsize;
 
@@ -51,7 +51,11 @@ pub struct PortTable<S: Storage> {
     host: S::Host,
     /// Ports in `room.mates` for which the host's table had no room.
     unshared: usize,
+    /// By the last bits of a port's number, where such a port may be found; the others are searched for.
+    near: [u16; NEAR],
 }
+
+const NEAR: usize = 256;
 
 impl<S: Storage> PortTable<S> {
     /// `room` has the `PortTableSizes` of a number of ports; `sets` holds the trunks that differ; `host` is shared by the
@@ -60,7 +64,20 @@ impl<S: Storage> PortTable<S> {
         room.clear();
         sets.fill(VlanSet::EMPTY);
         let searching = AtomicUsize::new(0);
-        Self { room, sets, used: 0, end: 0, learning: 0, grouped: 0, lent: 0, searching, host, unshared: 0 }
+        let near = [0; NEAR];
+        Self {
+            room,
+            sets,
+            used: 0,
+            end: 0,
+            learning: 0,
+            grouped: 0,
+            lent: 0,
+            searching,
+            host,
+            unshared: 0,
+            near,
+        }
     }
 
     // Ports.
@@ -279,6 +296,13 @@ impl<S: Storage> PortTable<S> {
         Some((at, self.room.ports.get(at)?))
     }
 
+    /// A place at which `find` often finds that port; what is there may be another one.
+    #[inline(always)]
+    pub(crate) fn near(&self, id: PortId) -> Option<(usize, &Port)> {
+        let at = usize::from(*self.near.get(id.get() as usize % NEAR)?);
+        Some((at, self.room.ports.get(at)?))
+    }
+
     /// The port with that number in the table, if it has a connected vNIC.
     pub fn at(&self, position: usize) -> Option<&Port> {
         self.room.ports.get(position).filter(|port| port.is_connected())
@@ -332,9 +356,15 @@ impl<S: Storage> PortTable<S> {
     /// Not counted for a processor that was added after the start.
     #[inline]
     pub fn count(&self, processor: usize, position: usize, more: Traffic) {
-        if let Some(cell) = traffic::cell(&self.room.traffic, processor, position) {
-            cell.set(cell.get().plus(more));
+        if let Some(cell) = self.sent_by(processor).cell(position) {
+            cell.add(more);
         }
+    }
+
+    /// Where a processor counts.
+    #[inline(always)]
+    pub(crate) fn sent_by(&self, processor: usize) -> SentBy<'_, S> {
+        SentBy::new(&self.room.traffic, processor)
     }
 
     /// What a vNIC has sent since it was created.
@@ -404,6 +434,9 @@ impl<S: Storage> PortTable<S> {
         if let Some(port) = self.room.ports.get_mut(at) {
             *port = Port { id: NicId::new(id, NicIndex::DEFAULT), used: true, ..Port::EMPTY };
             port.refresh();
+        }
+        if let (Some(near), Ok(at)) = (self.near.get_mut(id.get() as usize % NEAR), u16::try_from(at)) {
+            *near = at;
         }
         self.used = self.used.saturating_add(1);
         self.end = self.end.max(at.saturating_add(1));

@@ -1,6 +1,6 @@
 //! One port of the switch, its NIC, and what a destination keeps of a tag.
 
-use crate::ids::{MacAddr, NicId, NicIndex, PortId};
+use crate::ids::{MacAddr, NicId, NicIndex, PortId, VlanId};
 use crate::oid::nic::{NicKind, VmId};
 use crate::ports::policy::{self, PortPolicy};
 use crate::ports::vlan::Vlans;
@@ -45,6 +45,12 @@ impl ListSource {
 
 impl Preserve {
     pub(crate) const NOTHING: Self = Self::empty();
+
+    /// In the word of a destination (`NDIS_SWITCH_PORT_DESTINATION`), bits 48 to 55.
+    #[inline(always)]
+    pub(crate) fn in_destination(self) -> u64 {
+        u64::from(self.bits()) << 48
+    }
 
     /// The VLAN too, if `tagged`.
     #[inline]
@@ -98,8 +104,14 @@ pub struct Port {
     /// The source that its NIC's packets name if they may take the express way: the NIC is on an open access port without a
     /// virtual subnet, whose VLAN, if any, goes into the out-of-band tag of any list.
     pub(crate) express_as: Option<ListSource>,
-    pub policy: PortPolicy,
     pub(super) priority: Preserve,
+    /// The access VLAN that goes into the out-of-band tag of its NIC's packets, if they take the express way.
+    pub(crate) tag: Option<VlanId>,
+    /// Its NIC's address as a word.
+    pub(crate) station: u64,
+    /// In a `Target` of the external port, what that keeps of the tag of the NIC's packets if they take the express way.
+    pub(crate) outside: u64,
+    pub policy: PortPolicy,
     pub nic: NicState,
     pub kind: NicKind,
     pub groups: Groups,
@@ -149,8 +161,11 @@ impl Port {
         hashed_as: NicId::new(PortId::DEFAULT, NicIndex::DEFAULT),
         key: 0,
         express_as: None,
-        policy: PortPolicy::NONE,
         priority: Preserve::NOTHING,
+        tag: None,
+        station: 0,
+        outside: 0,
+        policy: PortPolicy::NONE,
         nic: NicState::Free,
         kind: NicKind::Synthetic,
         groups: Groups::Unknown,
@@ -230,5 +245,8 @@ impl Port {
         let is_tagged_here = vlan.is_none() || self.tag_owner == TagOwner::Extension;
         let is_simple = self.key != 0 && subnet == 0 && is_tagged_here && self.has_nic();
         self.express_as = ListSource::of(self.id).filter(|_| is_simple);
+        self.tag = vlan;
+        self.station = self.current_mac.word();
+        self.outside = self.priority.with_vlan(vlan.is_some()).in_destination();
     }
 }

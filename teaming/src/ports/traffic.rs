@@ -33,8 +33,9 @@ const CELLS: usize = 4;
 #[repr(C, align(64))]
 pub struct Line([Cell; CELLS]);
 
+/// One port's frames and bytes, counted by one processor.
 #[derive(Debug)]
-pub(super) struct Cell {
+pub struct Cell {
     frames: AtomicU64,
     bytes: AtomicU64,
 }
@@ -43,18 +44,32 @@ const _: () = assert!(size_of::<Line>() == 64);
 
 impl Line {
     #[expect(clippy::declare_interior_mutable_const, reason = "a value to copy, never a place")]
-    pub const EMPTY: Self =
-        Self([const { Cell { frames: AtomicU64::new(0), bytes: AtomicU64::new(0) } }; CELLS]);
+    pub const EMPTY: Self = Self([Cell::EMPTY; CELLS]);
 }
 
 impl Cell {
+    #[expect(clippy::declare_interior_mutable_const, reason = "a value to copy, never a place")]
+    pub(crate) const EMPTY: Self = Self { frames: AtomicU64::new(0), bytes: AtomicU64::new(0) };
+
+    #[inline]
     pub(super) fn get(&self) -> Traffic {
         Traffic { frames: self.frames.load(Ordering::Relaxed), bytes: self.bytes.load(Ordering::Relaxed) }
     }
 
+    #[inline]
     pub(super) fn set(&self, traffic: Traffic) {
         self.frames.store(traffic.frames, Ordering::Relaxed);
         self.bytes.store(traffic.bytes, Ordering::Relaxed);
+    }
+
+    /// Only on the processor that it belongs to, at DISPATCH_LEVEL.
+    #[inline(always)]
+    pub(crate) fn add(&self, more: Traffic) {
+        let add = |count: &AtomicU64, more| {
+            count.store(count.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+        };
+        add(&self.frames, more.frames);
+        add(&self.bytes, more.bytes);
     }
 }
 
@@ -94,11 +109,31 @@ pub(crate) fn clear<S: Storage>(chunks: &[Chunk<S>], position: usize) {
     column(chunks, position).for_each(|cell| cell.set(Traffic::NONE));
 }
 
+/// The cells of one processor.
+pub(crate) struct SentBy<'a, S: Storage> {
+    chunks: &'a [Chunk<S>],
+    /// Its first line in each chunk.
+    first: usize,
+}
+
+impl<'a, S: Storage> SentBy<'a, S> {
+    #[inline(always)]
+    pub(super) fn new(chunks: &'a [Chunk<S>], processor: usize) -> Self {
+        Self { chunks, first: processor.saturating_mul(LINES) }
+    }
+
+    /// That of the port at a position; `None` for a processor that was added after the start.
+    #[inline(always)]
+    pub(crate) fn cell(&self, position: usize) -> Option<&'a Cell> {
+        let lines = self.chunks.get(position / CHUNK)?.0.as_ref()?;
+        let at = self.first.checked_add(position % CHUNK / CELLS)?;
+        lines.get(at)?.0.get(position % CELLS)
+    }
+}
+
 #[inline]
-pub(super) fn cell<S: Storage>(chunks: &[Chunk<S>], processor: usize, position: usize) -> Option<&Cell> {
-    let lines = chunks.get(position / CHUNK)?.0.as_ref()?;
-    let at = processor.checked_mul(LINES)?.checked_add(position % CHUNK / CELLS)?;
-    lines.get(at)?.0.get(position % CELLS)
+fn cell<S: Storage>(chunks: &[Chunk<S>], processor: usize, position: usize) -> Option<&Cell> {
+    SentBy::new(chunks, processor).cell(position)
 }
 
 /// The cells of one port, processor by processor.
