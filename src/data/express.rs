@@ -98,7 +98,7 @@ impl Tables<'_> {
         let Some(tables) = self.forwarding.express(self.now, self.processor) else { return 0 };
         let (mut taken, mut refused, delivered) = (0, 0, counts.delivered);
         let mut from = Front::NO_SOURCE;
-        let mut source = ExpressSource::NOBODY;
+        let mut source = ExpressSource::NONE;
         if groups.is_full() {
             return 0;
         }

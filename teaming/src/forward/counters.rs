@@ -4,7 +4,8 @@
 use crate::flow::Basis;
 use crate::forward::decision::{Decision, Verdict};
 use crate::forward::drop_reason::DropReason;
-use crate::forward::express::{Attempts, Route};
+use crate::forward::express::Attempts;
+use crate::forward::route::Route;
 use crate::ids::{MEMBERS, MemberIndex};
 
 /// What was sent through one member.

@@ -8,11 +8,12 @@
 //! each other.
 
 use crate::Storage;
-use crate::flow::{self, HashPolicy, Keying};
+use crate::flow;
+use crate::forward::route::{By, Route};
 use crate::forward::{Forwarding, Target};
 use crate::frame::{self, PROTOCOL_TCP, PROTOCOL_UDP};
-use crate::ids::{Bucket, MEMBERS, MemberIndex, NicId, NicIndex, PortId, Ticks, VlanId};
-use crate::ports::port::{ListSource, Port, Preserve};
+use crate::ids::{Bucket, PortId, Ticks, VlanId};
+use crate::ports::port::{ListSource, Port};
 use crate::ports::traffic::{Cell, SentBy, Traffic};
 
 /// The first bytes of a packet, each of which is read once: a guest may change them at any time. All words are in
@@ -50,82 +51,6 @@ pub struct Ipv6Front {
     pub ports: u32,
 }
 
-/// Where a packet goes, in one word: a `Target`, and two flags above it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Route(u64);
-
-impl Route {
-    /// The packet is not decided here.
-    pub const NONE: Self = Self(0);
-    const DECIDED: u64 = 1 << 63;
-    /// To the team's member with this NIC index, else to a vNIC.
-    const UPLINK: u64 = 1 << 62;
-
-    #[inline(always)]
-    const fn to(target: Target) -> Self {
-        Self(Self::DECIDED | target.word())
-    }
-
-    #[inline(always)]
-    pub const fn is_none(self) -> bool {
-        self.0 == Self::NONE.0
-    }
-
-    #[inline(always)]
-    pub const fn target(self) -> Target {
-        Target::in_word(self.0)
-    }
-
-    /// The member, if it is one.
-    pub fn member(self) -> Option<MemberIndex> {
-        self.slot().and_then(MemberIndex::from_slot)
-    }
-
-    /// The slot of the member, if it is one: `MemberIndex::slot` without a check of what is one.
-    #[inline(always)]
-    pub(crate) fn slot(self) -> Option<usize> {
-        let slot = usize::from(self.target().nic().index.get().wrapping_sub(1)) % MEMBERS;
-        (self.0 & Self::UPLINK != 0).then_some(slot)
-    }
-}
-
-/// What a flow's bucket is found by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum By {
-    /// Addresses and ports (TransportPorts without options).
-    Ports,
-    /// The source alone (HyperVPort).
-    Source,
-    /// No packet leaves by the express way: the external port's policy or that of the team asks for a closer look, or there are
-    /// addresses here that are to be searched for.
-    Nothing,
-}
-
-/// What the express way reads of the team and the external port; kept by the control side.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Outside {
-    by: By,
-    /// The external port, 0 if there is none.
-    port: PortId,
-    /// `Route` of a packet that leaves, but for the member and what its source keeps.
-    uplink: Route,
-}
-
-impl Outside {
-    /// `is_open`: the external port has no policy.
-    pub fn new(port: Option<PortId>, is_open: bool, keying: Keying) -> Self {
-        let by = match keying.policy {
-            _ if port.is_none() || !is_open => By::Nothing,
-            HashPolicy::HyperVPort => By::Source,
-            HashPolicy::TransportPorts if !keying.flow_label && !keying.symmetric => By::Ports,
-            _ => By::Nothing,
-        };
-        let port = port.unwrap_or_default();
-        let target = Target::new(NicId::new(port, NicIndex::DEFAULT), Preserve::NOTHING);
-        Self { by, port, uplink: Route(Route::to(target).0 | Route::UPLINK) }
-    }
-}
-
 /// What is the same for all packets of a batch.
 pub struct Express<'a, S: Storage> {
     forwarding: &'a Forwarding<S>,
@@ -147,7 +72,7 @@ pub struct ExpressSource<'a> {
 
 impl ExpressSource<'static> {
     /// Before the first packet.
-    pub const NOBODY: Self = {
+    pub const NONE: Self = {
         static PORT: Port = Port::EMPTY;
         static SENT: Cell = Cell::EMPTY;
         Self { port: &PORT, sent: &SENT, bucket: Bucket::FIRST }

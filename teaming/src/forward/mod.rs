@@ -13,6 +13,7 @@ pub mod drop_reason;
 pub mod express;
 pub mod flood;
 pub mod reasons;
+mod route;
 mod sender;
 pub mod source;
 pub mod storage;
@@ -28,7 +29,7 @@ use crate::flow::{Basis, Keying};
 use crate::forward::credits::CreditTable;
 pub use crate::forward::decision::{Decision, OutOfBand, Packet, Target, Verdict};
 use crate::forward::drop_reason::DropReason;
-use crate::forward::express::Outside;
+use crate::forward::route::Leaving;
 use crate::forward::source::{FrameTag, Origin, SourcePort};
 use crate::forward::storage::ForwardingStorage;
 use crate::forward::watch::Watch;
@@ -68,7 +69,7 @@ pub struct Forwarding<S: Storage> {
     several_receive: bool,
     /// Whether the external port has no policy.
     pub(crate) outside_is_open: bool,
-    leaving: Outside,
+    leaving: Leaving,
 }
 
 impl<S: Storage> Forwarding<S> {
@@ -364,7 +365,7 @@ impl<S: Storage> Forwarding<S> {
             copies: false,
             several_receive: false,
             outside_is_open: true,
-            leaving: Outside::new(None, true, settings.keying()),
+            leaving: Leaving::new(None, true, settings.keying()),
         }
     }
 

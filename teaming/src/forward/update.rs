@@ -5,7 +5,7 @@
 
 use crate::Storage;
 use crate::forward::Forwarding;
-use crate::forward::express::Outside;
+use crate::forward::route::Leaving;
 use crate::ids::PortId;
 use crate::oid::nic::{NicOp, NicParameters};
 use crate::ports::Full;
@@ -99,6 +99,6 @@ impl<S: Storage> Forwarding<S> {
     pub(super) fn refresh_outside(&mut self) {
         let policy = self.external.and_then(|port| self.ports.get(port)).map(|port| port.policy);
         self.outside_is_open = policy.is_none_or(|policy| policy.vlans.is_none() && !policy.closed);
-        self.leaving = Outside::new(self.external, self.outside_is_open, self.keying);
+        self.leaving = Leaving::new(self.external, self.outside_is_open, self.keying);
     }
 }
