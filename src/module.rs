@@ -22,6 +22,7 @@ use crate::text;
 use crate::trace::{self, Events, Surveyor};
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32};
+use teaming::announce::{Announcer, CLASSES, Found, ORDERED, Owed};
 use teaming::backoff::Backoff;
 use teaming::enumeration::{Changes, Enumeration};
 use teaming::event::team_watch::{Downs, TeamWatch};
@@ -187,6 +188,8 @@ pub struct Control {
     pub walked_last: bool,
     /// The times at which failed calls are repeated.
     pub retry: Backoff,
+    /// What the physical network is to be told of moves.
+    pub announcer: PoolBox<Announcer<Pool>>,
     /// The vendor-private OIDs that have been set on each member, `MEMBERS` long.
     pub private_set: PoolSlice<Option<Digest>>,
     /// Detach has begun; from then on the timer is not set.
@@ -346,6 +349,7 @@ fn control_in(
     let watch = new_watch()?;
     let (capabilities, processors) = (new_capabilities()?, new_processors()?);
     let private_set = new_private_set()?;
+    let announcer = new_announcer(&settings)?;
     Ok(PoolBox::try_make(Tag::MODULE, || Control {
         team,
         aside,
@@ -366,9 +370,24 @@ fn control_in(
         changed: Ticks::ZERO,
         walked_last: false,
         retry: Backoff::IDLE,
+        announcer,
         private_set,
         detaching: false,
     })?)
+}
+
+#[inline(never)]
+fn new_announcer(settings: &Settings) -> Result<PoolBox<Announcer<Pool>>, NdisStatus> {
+    let (members, owed) = (
+        PoolSlice::try_new(Tag::TABLE, BUCKETS, |_| 0)?,
+        PoolSlice::try_new(Tag::TABLE, BUCKETS, |_| Owed::NOTHING)?,
+    );
+    let (found, first) = (
+        PoolSlice::try_new(Tag::TABLE, ORDERED, |_| Found::default())?,
+        PoolSlice::try_new(Tag::TABLE, CLASSES, |_| 0)?,
+    );
+    let announcing = settings.announcing;
+    Ok(PoolBox::try_make(Tag::TABLE, || Announcer::new(members, owed, found, first, announcing))?)
 }
 
 #[inline(never)]

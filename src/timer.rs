@@ -1,7 +1,7 @@
 //! The expiry of the module's timer.
 
 use crate::clock::Start;
-use crate::control::{events, failover, nic_status, private_oids, resource_lists};
+use crate::control::{announce, events, failover, nic_status, private_oids, resource_lists};
 use crate::kernel::worker::Reasons;
 use crate::module::Module;
 use crate::ndis::irql::Dispatch;
@@ -43,6 +43,7 @@ impl Expire for Module {
             failover::arm(self, &control, moving, now);
         }
         drop(control);
+        announce::at_expiry(self);
         if unread {
             self.worker.wake(Reasons::CONFIGURATION);
         }

@@ -180,6 +180,8 @@ fn the_file_for_the_registry_says_exactly_the_settings_that_were_played() {
         "FailbackPolicy",
         "MinimumLinks",
         "MoveDeadlineMs",
+        "Announcements",
+        "AnnouncementBurst",
         "OffloadPlacement",
         "LinkLocalForwardMask",
         "PruneMulticast",

@@ -4,7 +4,7 @@
 //! member was published under the write lock, so every walk that read the old table has committed its packets before.
 
 use crate::clock::{self, Start};
-use crate::control::events;
+use crate::control::{announce, events};
 use crate::module::{Control, Module, TeamLock};
 use crate::ndis::irql::Passive;
 use crate::trace::Event;
@@ -18,6 +18,9 @@ use teaming::team::member::{LinkSource, LinkState, MemberEvent, MemberSettings, 
 
 /// How often buckets that wait for silence are checked. A longer period delays moves, but reorders nothing.
 const SETTLE_EVERY: Ticks = Ticks::from_ms(1);
+
+/// How often the timer tells the network of moves, beside the thread.
+const TELL_EVERY: Ticks = Ticks::from_us(500);
 
 /// Sets the timer to try again what was refused. IRQL <= DISPATCH_LEVEL, no lock held.
 pub fn retry_later(module: &Module) {
@@ -133,6 +136,8 @@ pub fn settings(module: &Module, settings: &Settings) {
     module.distrust_adapters();
     let plan = control.team.configure(settings, now);
     module.forwarding.write(control.dispatch()).configure(settings);
+    control.announcer.configure(settings.announcing);
+    announce::moved(module, &mut control);
     // The team's capabilities depend on the placement of offloads.
     control.capabilities.team_changed();
     publish(module, &mut control, &plan, &start);
@@ -175,6 +180,7 @@ pub fn publish(module: &Module, control: &mut TeamLock<'_>, plan: &TeamView, sta
         let event = Event::TeamChanged { went_down, came_up, forced, waiting, took_us };
         events::record_at(module, control, now, event);
     }
+    announce::moved(module, control);
     watch(module, control, plan, now);
     arm(module, control, moving, now);
 }
@@ -207,8 +213,17 @@ const PART: usize = 256;
 /// hold of the forwarding lock. What moved, and whether something is left. The team lock is held.
 pub fn settle(module: &Module, control: &mut TeamLock<'_>, now: Ticks) -> (Moved, bool) {
     if let Some(done) = go_on(module, control, now) {
+        announce::moved(module, control);
         return done;
     }
+    let done = settle_parts(module, control, now);
+    if done.0.idle != 0 || done.0.deadline_moves != 0 {
+        announce::moved(module, control);
+    }
+    done
+}
+
+fn settle_parts(module: &Module, control: &mut TeamLock<'_>, now: Ticks) -> (Moved, bool) {
     let (control, dispatch) = control.parts();
     let mut moved = Moved::default();
     for from in (0..BUCKETS).step_by(PART) {
@@ -232,7 +247,9 @@ fn watch(module: &Module, control: &mut Control, plan: &TeamView, now: Ticks) {
 /// Brings the team to where it would come in time: makes the home map whole that is being made, and gives every bucket to the
 /// member that it belongs to, in holds of the team lock that are short each. At the start, so that the first packets find
 /// it so and no flow changes member afterwards. No lock held.
+/// `announce::begin` is to follow.
 pub fn finish(module: &Module, _: &Passive) {
+    module.control.lock().announcer.start();
     loop {
         let start = Start::now();
         let mut control = module.control.lock();
@@ -249,6 +266,7 @@ pub fn finish(module: &Module, _: &Passive) {
             if go_on(module, &mut control, start.now).is_none() {
                 module.forwarding.write(control.dispatch()).settle_at_once(control.team.home(), start.now);
             }
+            announce::moved(module, &mut control);
         } else if control.aside.looks_ahead() {
             module.forwarding.read().look_ahead(&mut control.aside);
         } else {
@@ -258,13 +276,14 @@ pub fn finish(module: &Module, _: &Passive) {
 }
 
 /// Sets the timer to the earliest of: the next step of the home map or of the heirs, the next check of waiting buckets or of
-/// members that hand over, the end of a member's link-up delay, the next retry. The team lock is held.
+/// members that hand over, the end of a member's link-up delay, the next retry, the next announcement. The team lock is held.
 pub fn arm(module: &Module, control: &Control, moving: bool, now: Ticks) {
     if control.detaching {
         return;
     }
     let deadlines = [control.team.deadline(), control.retry.due()];
-    let waits = deadlines.into_iter().flatten().map(|deadline| deadline.since(now));
+    let told = control.announcer.due().map(|due| due.since(now).max(TELL_EVERY));
+    let waits = deadlines.into_iter().flatten().map(|deadline| deadline.since(now)).chain(told);
     let is_due = moving || control.team.is_building() || control.team.is_handing_over();
     let goes_on = is_due || control.aside.looks_ahead();
     if let Some(after) = waits.chain(goes_on.then_some(SETTLE_EVERY)).min() {

@@ -1,5 +1,6 @@
 //! Changes of the team and its settings: from status indications, NIC requests, the timer and the registry.
 
+pub mod announce;
 pub mod enumerate;
 pub mod events;
 pub mod failover;

@@ -3,6 +3,7 @@
 //! log and to trace sessions, and reads the link state of members of which the switch tells none. Code that needs
 //! PASSIVE_LEVEL has a reason in `Reasons`, wakes the thread with it and is called from here. Detach stops the thread.
 
+use super::announce;
 use super::enumerate;
 use super::events::{EventWriter, earlier};
 use super::link_poll::LinkPoll;
@@ -37,12 +38,15 @@ impl Work for Module {
                 events.finish(self, passive);
                 return;
             }
+            // First, because what follows may wait for adapters, and once more for what it has found.
+            announce::tell_all(self);
             settings.woken(self, &woken, passive);
             if woken.reasons.contains(Reasons::CONFIGURATION) {
                 enumerate::read(self, passive);
             }
             members.woken(self, &woken, passive);
             links.woken(self, &woken, passive);
+            announce::tell_all(self);
             resources.woken(self, &woken, passive);
             private.woken(self, &woken, passive);
             events.woken(self, &woken, passive);

@@ -1,6 +1,6 @@
 //! The way back of packet walk 1: `FilterSendNetBufferListsComplete`. Lists from above are completed as they come;
-//! child NBLs are freed, and their parent is completed after the last of them. VLAN tags that the way down wrote are
-//! restored.
+//! child NBLs are freed, and their parent is completed after the last of them. Frames of our own are freed. VLAN tags that the
+//! way down wrote are restored.
 
 use crate::module::Module;
 use crate::ndis::child_nbl::SplitParent;
@@ -20,7 +20,7 @@ pub fn send_complete(module: &Module, mut lists: NblQueue, flags: SendCompleteFl
 /// same source port, so the single-source flag stays valid. IRQL <= DISPATCH_LEVEL, no lock held.
 pub fn hand_back(module: &Module, mut lists: NblQueue, flags: SendCompleteFlags) {
     if module.lists.none_out() {
-        // The usual case: no child exists, so the chain is passed on without touching its lists.
+        // The usual case: no NBL of ours exists, so the chain is passed on without touching its lists.
         return module.filter.send_complete_queue(lists, flags);
     }
     let mut done = NblChain::EMPTY;
@@ -38,7 +38,7 @@ pub fn hand_back(module: &Module, mut lists: NblQueue, flags: SendCompleteFlags)
         freed += 1;
     }
     module.filter.send_complete(done, flags);
-    // Last: a pause that waits for the children may return now, and a detach may free the module.
+    // Last: a pause that waits for our NBLs may return now, and a detach may free the module.
     module.walks.left(freed);
 }
 

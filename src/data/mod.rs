@@ -1,4 +1,5 @@
-//! The packet walks: ingress (`FilterSendNetBufferLists`), its completion, and egress (`FilterReceiveNetBufferLists`).
+//! The packet walks: ingress (`FilterSendNetBufferLists`), its completion, and egress (`FilterReceiveNetBufferLists`). And
+//! the frames that the driver sends itself.
 
 pub mod commit;
 pub mod complete;
@@ -6,3 +7,4 @@ pub mod egress;
 pub mod express;
 pub mod groups;
 pub mod ingress;
+pub mod own_frames;

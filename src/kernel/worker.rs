@@ -30,6 +30,8 @@ bitflags! {
         const EVENTS = 64;
         /// An adapter became known or went away, or the registry changed: the settings of members may be others.
         const MEMBER_SETTINGS = 128;
+        /// Addresses have moved, and the network is to be told.
+        const ANNOUNCE = 256;
     }
 }
 

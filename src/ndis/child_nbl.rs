@@ -4,6 +4,7 @@
 
 use super::fragment::{FragmentPool, NotUntagged};
 use super::handle::Filter;
+use super::own_frames::FrameMemory;
 use super::nbl::{Nbl, NetBufferRef};
 use super::raw::{NetBufferList, NetBufferListPoolParameters, ObjectHeader, object_type};
 use super::status::{NdisStatus, OutOfMemory};
@@ -13,13 +14,14 @@ use crate::kernel::pool::Tag;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 
-/// The NET_BUFFER_LIST pool of the child NBLs.
+/// The NET_BUFFER_LIST pool of the child NBLs, and of the frames that the driver itself makes (`super::own_frames`).
 pub struct ListPool {
-    pool: NonNull<core::ffi::c_void>,
+    pub(super) pool: NonNull<core::ffi::c_void>,
     fragments: FragmentPool,
-    filter: Filter,
-    /// Child NBLs that are allocated.
-    allocated: AtomicU32,
+    pub(super) frames: FrameMemory,
+    pub(super) filter: Filter,
+    /// NBLs that are allocated.
+    pub(super) allocated: AtomicU32,
 }
 
 // SAFETY: NDIS synchronizes the pool; it may be used on every processor.
@@ -38,10 +40,11 @@ impl ListPool {
             ..NetBufferListPoolParameters::ZERO
         };
         let fragments = FragmentPool::try_new(filter)?;
+        let frames = FrameMemory::try_new(filter)?;
         // SAFETY: the handle is the filter's own; the result is checked.
         let pool = unsafe { sys::NdisAllocateNetBufferListPool(filter.handle(), &parameters) };
         let pool = NonNull::new(pool).ok_or(OutOfMemory)?;
-        Ok(Self { pool, fragments, filter, allocated: AtomicU32::new(0) })
+        Ok(Self { pool, fragments, frames, filter, allocated: AtomicU32::new(0) })
     }
 
     /// Allocates a child NBL over the bytes of one NET_BUFFER of `parent`, with the parent's source and out-of-band
@@ -118,13 +121,13 @@ impl ListPool {
 }
 
 impl ListPool {
-    /// No child NBL is allocated. A caller that owns a chain may rely on it: a child in the chain was counted before
+    /// No NBL is allocated. A caller that owns a chain may rely on it: a child in the chain was counted before
     /// it was sent.
     pub fn none_out(&self) -> bool {
         self.allocated.load(Ordering::Relaxed) == 0
     }
 
-    /// Frees a child that is completed or was never sent, and returns its status.
+    /// Frees a child or a frame of our own that is completed or was never sent, and returns its status.
     pub fn free_child(&self, switch: &Switch, mut child: Nbl) -> NdisStatus {
         let status = child.status();
         switch.release(&mut child);
@@ -133,13 +136,17 @@ impl ListPool {
         status
     }
 
-    /// Frees a child without a forwarding context.
-    fn free(&self, child: Nbl) {
+    /// Frees an NBL without a forwarding context.
+    pub(super) fn free(&self, child: Nbl) {
         if self.fragments.has_made(&child) {
             return self.fragments.free(child);
         }
+        let place = self.frames.place_of(&child);
         // SAFETY: from our pool, without a forwarding context.
         unsafe { sys::NdisFreeNetBufferList(child.into_raw().as_ptr()) };
+        if let Some(place) = place {
+            self.frames.give_back(place);
+        }
     }
 }
 

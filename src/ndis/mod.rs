@@ -21,6 +21,7 @@ pub mod member_query;
 pub mod member_request;
 pub mod nbl;
 pub mod oid;
+pub mod own_frames;
 pub mod parameters;
 pub mod payload;
 #[doc(hidden)]

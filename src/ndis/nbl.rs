@@ -79,6 +79,13 @@ impl Nbl {
         *slot = *slot & !VLAN_ID | u64::from(vlan.get()) << 4;
     }
 
+    /// Says that no guest can change the bytes: they are our own (IsPacketDataSafe).
+    pub(crate) fn mark_as_safe(&mut self) {
+        // SAFETY: the list is owned.
+        let slot = unsafe { &mut (*self.0.as_ptr()).info[info::SWITCH_FORWARDING_DETAIL] };
+        *slot = ForwardingDetail(*slot).as_safe().0;
+    }
+
     /// Writes what changes of the out-of-band data when the tag comes off the bytes. `in_send_format`: the data is in the
     /// format of a send, which names offsets of headers (packet-management-guidelines-for-the-extensible-switch-data-path).
     pub(crate) fn describe_untagged(&mut self, tag: Tag, in_send_format: bool) {

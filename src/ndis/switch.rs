@@ -128,8 +128,7 @@ impl Switch {
 
     /// Allocates the forwarding context of a child NBL and copies the parent's source and out-of-band data.
     pub(crate) fn adopt(&self, child: &mut Nbl, parent: &Nbl) -> Result<(), NdisStatus> {
-        // SAFETY: the child is owned, its source handle is set, and it has no context yet.
-        NdisStatus(unsafe { (self.allocate)(self.context, child.as_ptr()) }).ok()?;
+        self.allocate_context(child)?;
         // Without a flag, destinations are not copied.
         let flags = CopyInfoFlags::empty().bits();
         // SAFETY: both lists are owned and have contexts.
@@ -141,9 +140,15 @@ impl Switch {
         copied
     }
 
-    /// Frees the forwarding context of a child NBL.
+    /// Allocates the forwarding context of a list of our own, which has the default port as its source then.
+    pub(crate) fn allocate_context(&self, list: &mut Nbl) -> Result<(), NdisStatus> {
+        // SAFETY: the list is owned, its source handle is set, and it has no context yet.
+        NdisStatus(unsafe { (self.allocate)(self.context, list.as_ptr()) }).ok()
+    }
+
+    /// Frees the forwarding context of a list of our own.
     pub(crate) fn release(&self, child: &mut Nbl) {
-        // SAFETY: allocated in `adopt`, freed once.
+        // SAFETY: allocated in `allocate_context`, freed once.
         unsafe { (self.free)(self.context, child.as_ptr()) };
     }
 

@@ -69,6 +69,9 @@ unsafe extern "win64" {
         flags: u32,
     ) -> *mut NetBufferList;
     pub fn NdisFreeFragmentNetBufferList(list: *mut NetBufferList, data_offset_delta: u32, flags: u32);
+    /// `address`: of non-paged pool.
+    pub fn NdisAllocateMdl(handle: Handle, address: *mut c_void, length: u32) -> *mut Mdl;
+    pub fn NdisFreeMdl(mdl: *mut Mdl);
 
     // Requests and status; <= DISPATCH_LEVEL, no lock held.
     pub fn NdisFOidRequest(filter: Handle, request: *mut OidRequest) -> i32;

@@ -25,6 +25,7 @@
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
+pub mod announce;
 pub mod backoff;
 pub mod enumeration;
 pub mod event;

@@ -16,6 +16,7 @@ use crate::team::buckets::RebalanceTimers;
 use crate::team::carriers::{CarrierRules, Failback};
 use crate::team::member::Delays;
 use table::{
+    ANNOUNCEMENTS, ANNOUNCEMENT_BURST,
     FAILBACK_POLICY, FLAP_HOLD_DOWN_MS, FLOWLET_GAP_US, GENEVE_PORT, HASH_SEED, LINK_LOCAL_FORWARD_MASK,
     LINK_UP_DELAY_MS, LOAD_BALANCING_ALGORITHM, MINIMUM_LINKS, MOVE_DEADLINE_MS, OFFLOAD_PLACEMENT,
     PRIVATE_OIDS, PRUNE_MULTICAST, SURVEY, SYMMETRIC_HASH, TEAMING_MODE, USE_ADAPTER_HASH,
@@ -39,6 +40,15 @@ impl TeamingMode {
     }
 }
 
+/// How the physical network is told of moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Announcing {
+    /// How often each address is told; 0 tells nothing.
+    pub times: u8,
+    /// How many may be told at once.
+    pub burst: u32,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
     pub mode: TeamingMode,
@@ -59,6 +69,7 @@ pub struct Settings {
     pub move_deadline: Option<Ticks>,
     /// Where resources are made from now on; those that exist stay where they are.
     pub offload_placement: OffloadPlacement,
+    pub announcing: Announcing,
     pub link_local_forwarded: LinkLocalSet,
     pub prune_multicast: bool,
     pub private_oids: bool,
@@ -140,6 +151,13 @@ impl Settings {
             1 => OffloadPlacement::SingleMember,
             _ => OffloadPlacement::EveryMember,
         };
+        let announcing = Announcing {
+            times: u8::try_from(value(&ANNOUNCEMENTS)).unwrap_or(0),
+            burst: match value(&ANNOUNCEMENT_BURST) {
+                0 => u32::MAX,
+                burst => u32::try_from(burst).unwrap_or(u32::MAX),
+            },
+        };
         let link_local_forwarded = LinkLocalSet::from_mask(value(&LINK_LOCAL_FORWARD_MASK));
         let prune_multicast = value(&PRUNE_MULTICAST) == 1;
         let private_oids = value(&PRIVATE_OIDS) == 1;
@@ -170,6 +188,7 @@ impl Settings {
             flowlet_gap,
             move_deadline,
             offload_placement,
+            announcing,
             link_local_forwarded,
             prune_multicast,
             private_oids,
@@ -256,6 +275,7 @@ mod tests {
             flowlet_gap: Ticks::from_us(500),
             move_deadline: Some(Ticks::from_ms(30_000)),
             offload_placement: OffloadPlacement::SingleMember,
+            announcing: Announcing { times: 3, burst: 1_024 },
             link_local_forwarded: LinkLocalSet::EMPTY,
             prune_multicast: false,
             private_oids: false,

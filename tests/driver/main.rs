@@ -1,6 +1,7 @@
 //! The driver in the simulated switch: each test checks one path, one scenario or one property.
 
 mod adapter_hash;
+mod announcements;
 mod answers;
 mod cases;
 mod counters;

@@ -10,7 +10,7 @@ use teaming::flow::hash::DEFAULT_SEED;
 use teaming::frame::TunnelPorts;
 use teaming::ids::{LinkLocalSet, Ticks};
 use teaming::offload::OffloadPlacement;
-use teaming::settings::{Settings, TeamingMode};
+use teaming::settings::{Announcing, Settings, TeamingMode};
 use teaming::team::buckets::RebalanceTimers;
 use teaming::team::carriers::{CarrierRules, Failback};
 use vswitch::machine::registry::{SERVICES, Value};
@@ -167,6 +167,13 @@ fn expected(rows: &[Row], registry: &Registry, step: u64) -> (Settings, Vec<Igno
             OffloadPlacement::SingleMember,
             OffloadPlacement::EveryMember,
         ][used["OffloadPlacement"] as usize],
+        announcing: Announcing {
+            times: used["Announcements"] as u8,
+            burst: match used["AnnouncementBurst"] {
+                0 => u32::MAX,
+                burst => burst as u32,
+            },
+        },
         link_local_forwarded: LinkLocalSet::from_mask(used["LinkLocalForwardMask"]),
         prune_multicast: used["PruneMulticast"] == 1,
         private_oids: used["PrivateOids"] == 1,

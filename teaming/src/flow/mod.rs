@@ -190,8 +190,16 @@ impl Keying {
     /// The key of all traffic of a vNIC, if the policy gives it one key; otherwise its `HyperVPort` key: then its
     /// traffic may arrive on any member, and each is as good as another.
     pub fn vnic_key(&self, station: NicId, mac: MacAddr) -> FlowKey {
+        self.address_key(station, mac, None)
+    }
+
+    /// The same for frames with any address, in the VLAN of their tag.
+    pub fn address_key(&self, station: NicId, mac: MacAddr, tagged: Option<VlanId>) -> FlowKey {
         match self.policy {
-            HashPolicy::VlanSourceMac => FlowKey::Short([mac.word(), tail(0, 0, KeyKind::VlanMac)]),
+            HashPolicy::VlanSourceMac => {
+                let vlan = tagged.map_or(0, VlanId::get);
+                FlowKey::Short([mac.word() | u64::from(vlan) << 48, tail(0, 0, KeyKind::VlanMac)])
+            }
             HashPolicy::TransportPorts
             | HashPolicy::IpAddresses
             | HashPolicy::MacAddresses

@@ -16,6 +16,7 @@ pub mod reasons;
 mod route;
 mod sender;
 pub mod source;
+pub mod stations;
 pub mod storage;
 mod teams;
 pub mod trace;

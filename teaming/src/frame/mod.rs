@@ -10,6 +10,7 @@
 mod link;
 mod network;
 mod tunnel;
+pub mod rarp;
 pub mod untag;
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};

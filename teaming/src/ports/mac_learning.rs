@@ -46,6 +46,17 @@ impl Learned {
         Self { word: AtomicU64::new(0), last_seen: AtomicU32::new(0), unrecorded: AtomicU32::new(0) };
 }
 
+/// An entry, read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    pub mac: MacAddr,
+    pub vlan: Option<VlanId>,
+    /// Of the vNIC.
+    pub position: usize,
+    /// It was seen last more than `AGE` ago.
+    pub is_old: bool,
+}
+
 pub struct LearnTable<S: Storage> {
     entries: S::Of<Learned>,
 }
@@ -58,12 +69,32 @@ fn key(mac: MacAddr, vlan: Option<VlanId>) -> u64 {
     mac.word() << 12 | vlan.map_or(0, |vlan| u64::from(vlan.get()))
 }
 
+const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// A permutation of the 60-bit numbers: equal results mean equal keys, so the set's number need not be kept.
 const fn scramble(key: u64) -> u64 {
     let once = key ^ key >> 29;
-    let twice = once.wrapping_mul(0x9e37_79b9_7f4a_7c15 | 1) & KEY_MASK;
+    let twice = once.wrapping_mul(FACTOR) & KEY_MASK;
     twice ^ twice >> 31
 }
+
+/// What `scramble` made this of.
+const fn unscramble(scrambled: u64) -> u64 {
+    let twice = scrambled ^ scrambled >> 31;
+    let once = twice.wrapping_mul(INVERSE) & KEY_MASK;
+    once ^ once >> 29 ^ once >> 58
+}
+
+/// Times `FACTOR` it is 1: each step doubles the number of low bits that are right, of which three are at first.
+const INVERSE: u64 = {
+    let mut inverse = FACTOR;
+    let mut step = 0;
+    while step < 5 {
+        inverse = inverse.wrapping_mul(2_u64.wrapping_sub(FACTOR.wrapping_mul(inverse)));
+        step += 1;
+    }
+    inverse
+};
 
 fn split(key: u64) -> (usize, u64) {
     let scrambled = scramble(key);
@@ -139,6 +170,19 @@ impl<S: Storage> LearnTable<S> {
     pub fn find(&self, mac: MacAddr, vlan: Option<VlanId>, now: Ticks) -> Option<usize> {
         let (way, word) = self.way(mac, vlan)?;
         if is_old(way.last_seen.load(Ordering::Relaxed), tenths(now)) { None } else { position_of(word) }
+    }
+
+    /// The entry at a place of the table; `None` if there is none.
+    pub fn at(&self, place: usize, now: Ticks) -> Option<Entry> {
+        let way = self.entries.get(place)?;
+        let word = way.word.load(Ordering::Relaxed);
+        let position = position_of(word)?;
+        let is_old = is_old(way.last_seen.load(Ordering::Relaxed), tenths(now));
+        let set = u64::try_from(place / WAYS).ok()?;
+        let key = unscramble(rest_of(word) << SET_BITS | set);
+        let [a, b, c, d, e, f, _, _] = (key >> 12).to_le_bytes();
+        let vlan = u16::try_from(key & 0xfff).ok().and_then(VlanId::new);
+        Some(Entry { mac: MacAddr([a, b, c, d, e, f]), vlan, position, is_old })
     }
 
     /// The position of the vNIC that sent from `mac` last, however long ago.
@@ -238,4 +282,18 @@ fn victim(ways: &[Learned], position: usize, now: u32) -> Option<&Learned> {
         let free = word == 0 || is_old(last_seen, now);
         (free, position_of(word) == Some(position), silence(last_seen, now))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_comes_back_from_what_was_made_of_it() {
+        let mut key = 0x0123_4567_89ab_cdef;
+        for _ in 0..100_000 {
+            key = (key ^ key << 13 ^ key >> 7).wrapping_mul(0x2545_f491_4f6c_dd1d) & KEY_MASK;
+            assert_eq!(unscramble(scramble(key)), key);
+        }
+    }
 }

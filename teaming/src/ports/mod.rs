@@ -313,6 +313,11 @@ impl<S: Storage> PortTable<S> {
         index::find(&self.room.index, u64::from(id.get()))
     }
 
+    /// One more than the highest position in use.
+    pub const fn end(&self) -> usize {
+        self.end
+    }
+
     pub fn connected(&self) -> impl Iterator<Item = &Port> {
         self.places().iter().filter(|port| port.is_connected())
     }
@@ -369,7 +374,12 @@ impl<S: Storage> PortTable<S> {
 
     /// What a vNIC has sent since it was created.
     pub fn traffic(&self, id: PortId) -> Traffic {
-        self.position(id).map_or(Traffic::NONE, |at| traffic::sum(&self.room.traffic, at))
+        self.position(id).map_or(Traffic::NONE, |at| self.traffic_at(at))
+    }
+
+    /// The same of the one at a position.
+    pub fn traffic_at(&self, position: usize) -> Traffic {
+        traffic::sum(&self.room.traffic, position)
     }
 
     /// Hashes a known vNIC as another NIC from now on.

@@ -131,6 +131,14 @@ fn has(sets: &[VlanSet], id: SetId, vlan: Option<VlanId>) -> bool {
     id == SetId::ALL || sets.get(usize::from(id.0)).is_some_and(|set| is_set(&set.bits, number(vlan)))
 }
 
+/// Whether a port sends frames of its own VLAN, or of one in a tag: what `classify` says of them.
+pub(crate) fn may_send(source: Vlans, vlan: Option<VlanId>, sets: &[VlanSet]) -> bool {
+    match source {
+        Vlans::Trunk { allowed, .. } => has(sets, allowed, vlan),
+        _ => vlan == source.own(),
+    }
+}
+
 fn is_set(bits: &VlanBits, number: u16) -> bool {
     bits.get(usize::from(number >> 6)).is_some_and(|word| word & bit(number) != 0)
 }

@@ -43,6 +43,8 @@ pub const SETTINGS: &[Setting] = &[
     MINIMUM_LINKS,
     FLOWLET_GAP_US,
     MOVE_DEADLINE_MS,
+    ANNOUNCEMENTS,
+    ANNOUNCEMENT_BURST,
     OFFLOAD_PLACEMENT,
     LINK_LOCAL_FORWARD_MASK,
     PRUNE_MULTICAST,
@@ -166,6 +168,22 @@ pub(super) const MOVE_DEADLINE_MS: Setting = Setting {
     kind: SettingKind::Number { min: 0, max: 600_000 },
     default: 30_000,
     help: "Milliseconds after which flows that never fall silent change member anyway; 0 waits for ever.",
+    takes_effect: TakesEffect::AtOnce,
+};
+
+pub(super) const ANNOUNCEMENTS: Setting = Setting {
+    name: "Announcements",
+    kind: SettingKind::Number { min: 0, max: 10 },
+    default: 3,
+    help: "How often each address that changed member is told to the physical network, a second apart; 0 is off.",
+    takes_effect: TakesEffect::AtOnce,
+};
+
+pub(super) const ANNOUNCEMENT_BURST: Setting = Setting {
+    name: "AnnouncementBurst",
+    kind: SettingKind::Number { min: 0, max: 65_535 },
+    default: 1_024,
+    help: "Announcements that may leave at once; as many more follow after 16 ms; 0 is any number.",
     takes_effect: TakesEffect::AtOnce,
 };
 

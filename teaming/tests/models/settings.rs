@@ -7,7 +7,7 @@ use teaming::forward::{OutOfBand, Packet, Verdict};
 use teaming::frame::TunnelPorts;
 use teaming::ids::{LinkLocalSet, PortId, Ticks};
 use teaming::offload::OffloadPlacement;
-use teaming::settings::{Lookup, Problem, SETTINGS, Settings, TeamingMode};
+use teaming::settings::{Announcing, Lookup, Problem, SETTINGS, Settings, TeamingMode};
 use teaming::team::carriers::{CarrierRules, Failback};
 use teaming::team::member::{LinkState, MemberEvent};
 
@@ -28,7 +28,7 @@ const TABLE: [(&str, u64, &[u64]); 11] = [
     ("Survey", 0, &[0, 1]),
 ];
 /// Name, default, largest value.
-const RANGES: [(&str, u64, u64); 8] = [
+const RANGES: [(&str, u64, u64); 10] = [
     ("VxlanPort", 0, 65_535),
     ("GenevePort", 0, 65_535),
     ("LinkUpDelayMs", 2_000, 60_000),
@@ -36,6 +36,8 @@ const RANGES: [(&str, u64, u64); 8] = [
     ("MinimumLinks", 0, 32),
     ("FlowletGapUs", 500, 500_000),
     ("MoveDeadlineMs", 30_000, 600_000),
+    ("Announcements", 3, 10),
+    ("AnnouncementBurst", 1_024, 65_535),
     ("LinkLocalForwardMask", 0, 131_071),
 ];
 
@@ -112,6 +114,13 @@ fn expected(values: &[Lookup]) -> (Settings, Vec<(&'static str, Problem)>) {
             OffloadPlacement::SingleMember,
             OffloadPlacement::EveryMember,
         ][value("OffloadPlacement") as usize],
+        announcing: Announcing {
+            times: value("Announcements") as u8,
+            burst: match value("AnnouncementBurst") {
+                0 => u32::MAX,
+                burst => burst as u32,
+            },
+        },
         link_local_forwarded: LinkLocalSet::from_mask(value("LinkLocalForwardMask")),
         prune_multicast: value("PruneMulticast") == 1,
         private_oids: value("PrivateOids") == 1,

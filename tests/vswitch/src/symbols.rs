@@ -26,6 +26,7 @@ const TABLES: &[&[Symbol]] = &[
     crate::switch::ndis::data::SYMBOLS,
     crate::switch::ndis::pools::SYMBOLS,
     crate::switch::ndis::fragments::SYMBOLS,
+    crate::switch::ndis::mdls::SYMBOLS,
     crate::switch::control::SYMBOLS,
     crate::switch::control::optional::SYMBOLS,
     crate::switch::control::status::SYMBOLS,

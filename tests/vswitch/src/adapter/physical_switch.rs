@@ -109,6 +109,8 @@ impl PhysicalSwitch {
             return None;
         }
         let entry = self.learned.entry(source).or_insert(Learned { port, from, moves: 0 });
+        // What an extension says in the name of a station counts as that station's.
+        let from = if from == NicId::NOWHERE { entry.from } else { from };
         if entry.port == port || entry.from != from {
             let moves = if entry.from == from { entry.moves } else { 0 };
             *entry = Learned { port, from, moves };

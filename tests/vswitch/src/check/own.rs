@@ -74,7 +74,10 @@ fn inherit(world: &World, state: &mut State, list: usize, parent: usize) {
     let name = packet.name;
     let source = packet.source;
     let set = packet.own.is_some_and(|own| own.source_set);
-    advice(world, "DATA-29", source != NicId::NOWHERE || facts.is_some_and(|(s, _)| s == source), || {
+    // What no port sends has none to name: a protocol between bridges, or what a bridge itself says.
+    let control = parent == 0 && packet.bytes().iter().all(|bytes| is_control(bytes));
+    let named = source != NicId::NOWHERE || facts.is_some_and(|(s, _)| s == source);
+    advice(world, "DATA-29", named || control, || {
         format!("own packet {name} goes out as trusted, from nowhere")
     });
     alike(world, state, list, facts.and_then(|(_, slots)| slots));
@@ -103,6 +106,11 @@ fn inherit(world: &World, state: &mut State, list: usize, parent: usize) {
         });
         parent.carried.extend(carried);
     }
+}
+
+/// Frames of protocols in which an extension speaks for itself: RARP, by which switches learn, and slow protocols.
+fn is_control(bytes: &[u8]) -> bool {
+    matches!(bytes.get(12..14), Some([0x80, 0x35] | [0x88, 0x09]))
 }
 
 /// An own packet goes up: never right.
@@ -222,6 +230,9 @@ impl State {
         }
         // SAFETY: the packet is in the extension's hands and so uncovered.
         let parent = unsafe { (*packet.nbl).parent };
+        if parent.is_null() {
+            return self.originated(list);
+        }
         // SAFETY: the extension gives readable buffers.
         let extents: Vec<_> = packet.buffers_now().iter().map(|b| unsafe { extent(b.nb) }).collect();
         let bytes = packet.bytes();
@@ -246,6 +257,17 @@ impl State {
         if let Some(packet) = self.packets.at(list) {
             packet.frames = found.iter().map(|(id, _)| *id).collect();
             packet.untagged = found.iter().filter(|(_, bare)| *bare).map(|(id, _)| *id).collect();
+        }
+    }
+
+    /// A list that was made from no other has frames that nobody else has sent.
+    fn originated(&mut self, list: usize) {
+        let now = crate::machine::world::current().now();
+        let Some(packet) = self.packets.at(list) else { return };
+        let (module, source, all) = (packet.switch, packet.source, packet.bytes());
+        let made: Vec<_> = all.iter().map(|bytes| self.frames.add(module, source, bytes, now)).collect();
+        if let Some(packet) = self.packets.at(list) {
+            packet.frames = made;
         }
     }
 

@@ -21,6 +21,7 @@ pub mod handlers;
 pub mod holders;
 pub mod leaks;
 pub mod learned;
+pub mod mdls;
 pub mod module;
 pub mod packet;
 pub mod pools;

@@ -1,0 +1,109 @@
+//! Tells the physical network where addresses are after a move (`teaming::announce`). The module's thread does, a batch after
+//! the other, and so does the timer with one batch whenever it expires: the thread may be waiting for an adapter.
+
+use crate::clock;
+use crate::control::failover;
+use crate::data::own_frames::Batch;
+use crate::kernel::rundown::WalkGuard;
+use crate::kernel::worker::Reasons;
+use crate::module::{Control, Module};
+use crate::ndis::own_frames::NoFrame;
+use teaming::announce::Next;
+
+/// After a change of the table or the settings: notes what has moved, and wakes the thread for it. The team lock is held.
+pub fn moved(module: &Module, control: &mut Control) {
+    let moved = control.announcer.moved(&module.forwarding.read());
+    if moved {
+        module.worker.wake(Reasons::ANNOUNCE);
+    }
+}
+
+/// What was the table before is what it is now, if no packet has gone yet. IRQL <= DISPATCH_LEVEL, no lock held.
+pub fn begin(module: &Module) {
+    let mut control = module.control.lock();
+    control.announcer.begin(&module.forwarding.read());
+}
+
+/// Packets go again, or at last, once FilterRestart has returned: nothing may be sent before, and nothing says when that is.
+/// IRQL <= DISPATCH_LEVEL, no lock held.
+pub fn resume(module: &Module) {
+    begin(module);
+    module.control.lock().announcer.resume(clock::now());
+    arm(module);
+}
+
+/// The timer has expired: tells a batch, and lets the thread go on. DISPATCH_LEVEL, no lock held.
+pub fn at_expiry(module: &Module) {
+    if tell_some(module) {
+        module.worker.wake(Reasons::ANNOUNCE);
+    }
+    arm(module);
+}
+
+/// Tells all that is due now, and sets the timer for what is due later. No lock held.
+pub fn tell_all(module: &Module) {
+    while tell_some(module) {}
+    arm(module);
+}
+
+/// Sets the timer for what is to be told.
+fn arm(module: &Module) {
+    let control = module.control.lock();
+    if control.announcer.due().is_some() {
+        let moving = module.forwarding.read().moving();
+        failover::arm(module, &control, moving, clock::now());
+    }
+}
+
+/// Tells what one batch has room for; whether something is left that is due now. IRQL <= DISPATCH_LEVEL, no lock held.
+#[inline(never)] // a frame of its own
+pub fn tell_some(module: &Module) -> bool {
+    if !is_due(module) {
+        return false;
+    }
+    // None while the module does not run.
+    let walk = module.walks.enter();
+    let mut batch = Batch::new();
+    let more = fill(module, walk.as_ref(), &mut batch);
+    batch.send(module);
+    more
+}
+
+fn is_due(module: &Module) -> bool {
+    let now = clock::now();
+    module.control.lock().announcer.due().is_some_and(|due| due <= now)
+}
+
+#[inline(never)] // likewise
+fn fill(module: &Module, walk: Option<&WalkGuard<'_>>, batch: &mut Batch) -> bool {
+    let mut control = module.control.lock();
+    let announcer = &mut control.announcer;
+    let now = clock::now();
+    let Some(walk) = walk else {
+        announcer.postpone(now);
+        return false;
+    };
+    let forwarding = module.forwarding.read();
+    while !batch.is_full() {
+        let told = match announcer.next(&forwarding, now) {
+            Next::Announce(told) => told,
+            Next::More => return true,
+            Next::Rest => return false,
+        };
+        match batch.add(module, walk, &told.frame(), told.vlan, told.target()) {
+            Ok(()) => {
+                forwarding.expect_back(&told, now);
+                announcer.announced(now);
+            }
+            Err(NoFrame::Crowded) => {
+                announcer.crowded(now);
+                return false;
+            }
+            Err(NoFrame::Refused) => {
+                announcer.refused(now);
+                return false;
+            }
+        }
+    }
+    true
+}

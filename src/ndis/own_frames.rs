@@ -1,0 +1,146 @@
+//! Frames that the driver itself makes: an NBL over memory that is there from attach to detach, with a forwarding context of
+//! its own (originating-packet-traffic.md). They leave from the default port: no port's policy applies to them.
+//!
+//! Places are taken and given back by one atomic operation. Nothing is allocated but the NBL, from its pool, and the context.
+
+use super::child_nbl::ListPool;
+use super::handle::Filter;
+use super::nbl::Nbl;
+use super::raw::Mdl;
+use super::status::OutOfMemory;
+use super::switch::Switch;
+use super::sys;
+use crate::kernel::pool::{PoolSlice, Tag};
+use core::cell::UnsafeCell;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// Bytes of the longest frame.
+pub const LONGEST: usize = 128;
+/// Frames that may be on their way at once.
+pub const FRAMES: usize = 256;
+
+const WORD: usize = 64;
+
+/// Why there is no frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoFrame {
+    /// All are on their way.
+    Crowded,
+    Refused,
+}
+
+/// The bytes of all frames and the MDLs over them.
+pub struct FrameMemory {
+    bytes: PoolSlice<UnsafeCell<[u8; LONGEST]>>,
+    mdls: PoolSlice<*mut Mdl>,
+    /// A bit for each place that is taken.
+    taken: [AtomicU64; FRAMES / WORD],
+}
+
+// SAFETY: a place belongs to whoever has set its bit, and the MDLs do not change.
+unsafe impl Send for FrameMemory {}
+// SAFETY: as above.
+unsafe impl Sync for FrameMemory {}
+
+impl FrameMemory {
+    /// IRQL <= DISPATCH_LEVEL.
+    #[inline(never)] // a frame of its own
+    pub(super) fn try_new(filter: Filter) -> Result<Self, OutOfMemory> {
+        let bytes = PoolSlice::try_new(Tag::LIST, FRAMES, |_| UnsafeCell::new([0; LONGEST]))?;
+        let mdls = PoolSlice::try_new(Tag::LIST, FRAMES, |_| core::ptr::null_mut())?;
+        let taken = [const { AtomicU64::new(0) }; FRAMES / WORD];
+        let mut memory = Self { bytes, mdls, taken };
+        let Self { bytes, mdls, .. } = &mut memory;
+        for (mdl, bytes) in mdls.iter_mut().zip(bytes.iter()) {
+            // SAFETY: non-paged pool that outlives the MDL; the result is checked. Dropping `memory` frees the others.
+            *mdl = unsafe { sys::NdisAllocateMdl(filter.handle(), bytes.get().cast(), LONGEST as u32) };
+            if mdl.is_null() {
+                return Err(OutOfMemory);
+            }
+        }
+        Ok(memory)
+    }
+
+    fn take(&self) -> Option<usize> {
+        for (number, word) in self.taken.iter().enumerate() {
+            let mut taken = word.load(Ordering::Relaxed);
+            while taken != u64::MAX {
+                let bit = taken.trailing_ones();
+                match word.compare_exchange_weak(
+                    taken,
+                    taken | 1 << bit,
+                    Ordering::Acquire,
+                    Ordering::Relaxed,
+                ) {
+                    Ok(_) => return Some(number * WORD + bit as usize),
+                    Err(now) => taken = now,
+                }
+            }
+        }
+        None
+    }
+
+    pub(super) fn give_back(&self, place: usize) {
+        if let Some(word) = self.taken.get(place / WORD) {
+            word.fetch_and(!(1 << (place % WORD)), Ordering::Release);
+        }
+    }
+
+    /// The place of a frame of ours; `None` for another list.
+    pub(super) fn place_of(&self, list: &Nbl) -> Option<usize> {
+        let buffer = list.net_buffers().next()?;
+        // SAFETY: the buffer belongs to an owned list.
+        let mdl = unsafe { (*buffer.as_ptr()).mdl_chain };
+        self.mdls.iter().position(|own| *own == mdl)
+    }
+}
+
+impl Drop for FrameMemory {
+    fn drop(&mut self) {
+        for mdl in self.mdls.iter().filter(|mdl| !mdl.is_null()) {
+            // SAFETY: made by `try_new`; no list is over it, because pause waits for them.
+            unsafe { sys::NdisFreeMdl(*mdl) };
+        }
+    }
+}
+
+impl ListPool {
+    /// A frame with these bytes, from the default port, without a destination. It is freed by `free_child`, before which its
+    /// place is not given to another. IRQL <= DISPATCH_LEVEL.
+    pub fn originate(&self, switch: &Switch, bytes: &[u8]) -> Result<Nbl, NoFrame> {
+        let place = self.frames.take().ok_or(NoFrame::Crowded)?;
+        let Some(mut list) = self.fill(place, bytes) else {
+            self.frames.give_back(place);
+            return Err(NoFrame::Refused);
+        };
+        if switch.allocate_context(&mut list).is_err() {
+            self.free(list);
+            return Err(NoFrame::Refused);
+        }
+        list.mark_as_safe();
+        self.allocated.fetch_add(1, Ordering::Relaxed);
+        Ok(list)
+    }
+
+    /// Writes the bytes to a place and describes them by a list without a context.
+    fn fill(&self, place: usize, bytes: &[u8]) -> Option<Nbl> {
+        let memory = self.frames.bytes.get(place)?;
+        let mdl = *self.frames.mdls.get(place)?;
+        // SAFETY: the place is the caller's, and no list is over it.
+        let front = unsafe { &mut *memory.get() }.get_mut(..bytes.len())?;
+        front.copy_from_slice(bytes);
+        // SAFETY: the MDL describes the memory, which is longer and lives until the list is freed.
+        let list = unsafe {
+            sys::NdisAllocateNetBufferAndNetBufferList(self.pool.as_ptr(), 0, 0, mdl, 0, bytes.len())
+        };
+        let list = NonNull::new(list)?;
+        // SAFETY: just allocated, and owned by this function.
+        unsafe {
+            (*list.as_ptr()).source_handle = self.filter.handle();
+            (*list.as_ptr()).parent = core::ptr::null_mut();
+        }
+        // SAFETY: as above.
+        Some(unsafe { Nbl::from_raw(list) })
+    }
+}

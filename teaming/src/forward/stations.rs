@@ -1,0 +1,142 @@
+//! The addresses of this host that the physical network knows, and the member that each is reached at: those of connected
+//! vNICs, and those that were learned from their ports.
+//!
+//! Asked by `announce` for what has to be told, under the read lock, immediately before it is told.
+
+use crate::Storage;
+use crate::flow::hash::Seed;
+use crate::flow::policy::HashPolicy;
+use crate::forward::Forwarding;
+use crate::forward::credits::{Frame, Source};
+use crate::forward::decision::Target;
+use crate::forward::source::{FrameTag, SourcePort};
+use crate::frame::rarp;
+use crate::ids::{Bucket, MacAddr, MemberIndex, MemberSet, NicId, PortId, Ticks, VlanId};
+use crate::ports::Port;
+use crate::ports::mac_learning::{Entry, LEARNED};
+use crate::ports::port::Preserve;
+use crate::ports::vlan::{self, Carried};
+use crate::settings::TeamingMode;
+
+/// An address of a port, in a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Station {
+    pub mac: MacAddr,
+    /// `None` is the network of the port's untagged frames.
+    tagged: Option<VlanId>,
+    port: PortId,
+    /// The bucket that its frames are in.
+    pub bucket: Bucket,
+}
+
+/// What the physical network is to be told: the address is reached at the member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Announcement {
+    pub mac: MacAddr,
+    pub member: MemberIndex,
+    /// The VLAN of the out-of-band tag.
+    pub vlan: Option<VlanId>,
+    external: PortId,
+    bits: Preserve,
+}
+
+impl Announcement {
+    pub fn target(&self) -> Target {
+        Target::new(NicId::new(self.external, self.member.nic()), self.bits)
+    }
+
+    pub fn frame(&self) -> [u8; rarp::LENGTH] {
+        rarp::announcement(self.mac)
+    }
+}
+
+/// What the bucket of an address is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mapping(HashPolicy, Seed);
+
+/// Places in which `bridged` may find an address.
+pub const BRIDGED: usize = LEARNED;
+
+/// Addresses of a network load balancing cluster in unicast mode, which must not be learned.
+const CLUSTER: [u8; 2] = [0x02, 0xbf];
+
+impl<S: Storage> Forwarding<S> {
+    /// Whether the physical network has to be told of moves: it does not know of the team, and an address is reached at one
+    /// member.
+    pub fn announces(&self) -> bool {
+        self.mode == TeamingMode::SwitchIndependent
+            && self.keying.policy.keeps_an_address_on_one_member()
+            && self.external.is_some()
+    }
+
+    pub const fn mapping(&self) -> Mapping {
+        Mapping(self.keying.policy, self.seed)
+    }
+
+    /// The address that the vNIC at a position of the port table has in use, if the network can know it.
+    pub fn own(&self, position: usize) -> Option<Station> {
+        let port = self.ports.at(position).filter(|port| is_outside(port))?;
+        let (mac, vlan) = (port.current_mac, port.policy.vlans().own());
+        let elsewhere = self.holder(mac, vlan).is_some_and(|user| user.id != port.id);
+        if elsewhere { None } else { self.station_of(port, mac, None) }
+    }
+
+    /// The address at a place of the table of learned ones, if it is in use at a port of this host and no vNIC's there.
+    pub fn bridged(&self, place: usize, now: Ticks) -> Option<Station> {
+        let Entry { mac, vlan, position, is_old } = self.learned.at(place, now)?;
+        let port = self.ports.at(position).filter(|port| is_outside(port))?;
+        let is_bridged = !is_old && port.may_learn() && self.ports.lookup(mac).is_none();
+        if !is_bridged && !self.ports.may_use(port, mac) {
+            return None;
+        }
+        let tagged = vlan.filter(|vlan| port.policy.vlans().own() != Some(*vlan));
+        self.station_of(port, mac, tagged)
+    }
+
+    fn station_of(&self, port: &Port, mac: MacAddr, tagged: Option<VlanId>) -> Option<Station> {
+        if mac == MacAddr::ZERO || mac.is_multicast() || mac.0.starts_with(&CLUSTER) {
+            return None;
+        }
+        let key = self.keying.address_key(port.hashed_as, mac, tagged);
+        Some(Station { mac, tagged, port: port.id.port, bucket: self.seed.hash(&key).bucket() })
+    }
+
+    /// What to tell of a station now; `None` if no member carries it, or its frames may not leave.
+    pub fn announcement(&self, station: &Station) -> Option<Announcement> {
+        let member = self.table.lookup(station.bucket)?;
+        let port = self.ports.get(station.port)?;
+        let source = SourcePort::vnic(port.id, port);
+        let vlan = station.tagged.or(source.vlans.own());
+        if !vlan::may_send(source.vlans, vlan, self.ports.sets()) {
+            return None;
+        }
+        let carried = Carried { vlan, ..Carried::UNTAGGED };
+        let sent = FrameTag::new(carried, 0, (source.vlans, source.tag_owner), false, false);
+        let bits = self.uplink_bits(&source, sent).ok()?;
+        Some(Announcement { mac: station.mac, member, vlan, external: self.external?, bits })
+    }
+
+    /// The announcement is about to be sent: its copies that come back are no news. Nothing is kept if there is no room; then
+    /// the address is not taken for one that has moved outside, either.
+    pub fn expect_back(&self, told: &Announcement, now: Ticks) {
+        if !self.judges() {
+            return;
+        }
+        let digest = self.secret.digest(&told.frame(), told.vlan, false);
+        let left = digest.and_then(|digest| {
+            let frame = Frame { digest, others: MemberSet::ALL.without(told.member), now };
+            self.credits.send(&frame, Source::port(PortId::DEFAULT.get()))
+        });
+        if left.is_none() {
+            self.learned.note_unrecorded(told.mac, told.vlan, now);
+        }
+    }
+}
+
+/// Whether the network sees the addresses of a port: its frames go through this team, as they are.
+fn is_outside(port: &Port) -> bool {
+    port.is_connected()
+        && !port.policy.closed
+        && !port.vf_assigned
+        && port.policy.security().virtual_subnet == 0
+}
