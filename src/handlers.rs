@@ -41,8 +41,9 @@ impl FilterModule for Module {
     fn restart(&self, passive: &Passive) {
         enumerate::read(self, passive);
         failover::finish(self, passive);
-        self.walks.open(passive);
         announce::resume(self);
+        self.walks.open(passive);
+        announce::begin(self);
     }
 
     fn net_pnp_event(&self, event: NetEvent, passive: &Passive) {

@@ -98,6 +98,8 @@ pub struct Module {
     /// Set when the first VLAN is written into an out-of-band tag, and never reset: from then on completions must
     /// restore tags.
     pub tags_written: AtomicBool,
+    /// Something is to be told to the network, or was a moment ago.
+    pub telling: AtomicBool,
     pub counters: PerProcessor<Counters>,
     /// Confidence in the hashes of adapters, by source port.
     trust: PoolSlice<HashConfidence>,
@@ -251,6 +253,7 @@ impl Module {
             work: WorkRundown::try_new(passive)?,
             lists: ListPool::try_new(stack.filter())?,
             tags_written: AtomicBool::new(false),
+            telling: AtomicBool::new(false),
             counters: PerProcessor::try_new(&Counters::ZERO)?,
             timer: Timer::try_new::<Self>(stack.filter())?,
             trust: PoolSlice::try_new(Tag::TABLE, TRUST, |_| HashConfidence::NONE)?,

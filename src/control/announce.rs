@@ -3,61 +3,82 @@
 
 use crate::clock;
 use crate::control::failover;
-use crate::data::own_frames::Batch;
+use crate::data::own_frames::{Batch, Place};
 use crate::kernel::rundown::WalkGuard;
 use crate::kernel::worker::Reasons;
 use crate::module::{Control, Module};
 use crate::ndis::own_frames::NoFrame;
+use core::sync::atomic::Ordering;
 use teaming::announce::Next;
 
 /// After a change of the table or the settings: notes what has moved, and wakes the thread for it. The team lock is held.
 pub fn moved(module: &Module, control: &mut Control) {
-    let moved = control.announcer.moved(&module.forwarding.read());
-    if moved {
+    if control.announcer.moved(&module.forwarding.read()) {
+        module.telling.store(true, Ordering::Relaxed);
         module.worker.wake(Reasons::ANNOUNCE);
     }
 }
 
-/// What was the table before is what it is now, if no packet has gone yet. IRQL <= DISPATCH_LEVEL, no lock held.
+/// What the table was before is what it is now, if no packet has gone yet. IRQL <= DISPATCH_LEVEL, no lock held.
 pub fn begin(module: &Module) {
     let mut control = module.control.lock();
     control.announcer.begin(&module.forwarding.read());
 }
 
-/// Packets go again, or at last, once FilterRestart has returned: nothing may be sent before, and nothing says when that is.
-/// IRQL <= DISPATCH_LEVEL, no lock held.
+/// Packets will go again once FilterRestart has returned: nothing may be sent before, and nothing says when that is. IRQL <=
+/// DISPATCH_LEVEL, no lock held.
 pub fn resume(module: &Module) {
-    begin(module);
-    module.control.lock().announcer.resume(clock::now());
-    arm(module);
+    let now = clock::now();
+    let mut control = module.control.lock();
+    control.announcer.resume(now);
+    let moving = module.forwarding.read().moving();
+    failover::arm(module, &control, moving, now);
 }
 
 /// The timer has expired: tells a batch, and lets the thread go on. DISPATCH_LEVEL, no lock held.
 pub fn at_expiry(module: &Module) {
-    if tell_some(module) {
+    if is_telling(module) {
+        if tell_some(module) {
+            module.worker.wake(Reasons::ANNOUNCE);
+        }
+        arm(module);
+    }
+}
+
+/// A frame of our own is back: the thread may be waiting for its place. IRQL <= DISPATCH_LEVEL, no lock held.
+pub fn came_back(module: &Module) {
+    if is_telling(module) {
         module.worker.wake(Reasons::ANNOUNCE);
     }
-    arm(module);
 }
 
 /// Tells all that is due now, and sets the timer for what is due later. No lock held.
 pub fn tell_all(module: &Module) {
-    while tell_some(module) {}
-    arm(module);
+    if is_telling(module) {
+        while tell_some(module) {}
+        arm(module);
+    }
+}
+
+fn is_telling(module: &Module) -> bool {
+    module.telling.load(Ordering::Relaxed)
 }
 
 /// Sets the timer for what is to be told.
 fn arm(module: &Module) {
     let control = module.control.lock();
+    // Under the lock, so that what moves meanwhile is not overlooked.
     if control.announcer.due().is_some() {
         let moving = module.forwarding.read().moving();
         failover::arm(module, &control, moving, clock::now());
+    } else {
+        module.telling.store(false, Ordering::Relaxed);
     }
 }
 
 /// Tells what one batch has room for; whether something is left that is due now. IRQL <= DISPATCH_LEVEL, no lock held.
 #[inline(never)] // a frame of its own
-pub fn tell_some(module: &Module) -> bool {
+fn tell_some(module: &Module) -> bool {
     if !is_due(module) {
         return false;
     }
@@ -70,8 +91,12 @@ pub fn tell_some(module: &Module) -> bool {
 }
 
 fn is_due(module: &Module) -> bool {
-    let now = clock::now();
-    module.control.lock().announcer.due().is_some_and(|due| due <= now)
+    let has_place = module.lists.has_place();
+    let mut control = module.control.lock();
+    if has_place {
+        control.announcer.has_place();
+    }
+    control.announcer.due().is_some_and(|due| due <= clock::now())
 }
 
 #[inline(never)] // likewise
@@ -90,7 +115,8 @@ fn fill(module: &Module, walk: Option<&WalkGuard<'_>>, batch: &mut Batch) -> boo
             Next::More => return true,
             Next::Rest => return false,
         };
-        match batch.add(module, walk, &told.frame(), told.vlan, told.target()) {
+        let place = Place { module, walk, forwarding: &forwarding };
+        match batch.add(&place, &told.frame(), told.vlan, told.target()) {
             Ok(()) => {
                 forwarding.expect_back(&told, now);
                 announcer.announced(now);

@@ -3,13 +3,16 @@
 //! a batch are sent after the locks are released. Each holds a reference to the walk, for which a pause waits, until it is
 //! freed where it is completed (`complete`).
 
+use crate::kernel::pool::{Pool, PoolBox};
 use crate::kernel::rundown::WalkGuard;
 use crate::module::Module;
+use crate::ndis::lock::ReadGuard;
 use crate::ndis::nbl::NblChain;
 use crate::ndis::own_frames::NoFrame;
 use crate::ndis::raw::SendFlags;
-use teaming::forward::Target;
-use teaming::ids::VlanId;
+use teaming::forward::counters::Load;
+use teaming::forward::{Forwarding, Target, Verdict};
+use teaming::ids::{MemberIndex, VlanId};
 
 /// Frames of a batch.
 pub const BATCH: u32 = 8;
@@ -23,6 +26,13 @@ pub struct Batch {
     one_target: bool,
 }
 
+/// Where a frame is made: in a walk, under the forwarding lock.
+pub struct Place<'a> {
+    pub module: &'a Module,
+    pub walk: &'a WalkGuard<'a>,
+    pub forwarding: &'a ReadGuard<'a, PoolBox<Forwarding<Pool>>>,
+}
+
 impl Batch {
     pub const fn new() -> Self {
         Self { lists: NblChain::EMPTY, count: 0, target: None, one_target: true }
@@ -32,11 +42,10 @@ impl Batch {
         self.count >= BATCH
     }
 
-    /// Makes a frame for one destination, in a VLAN of its out-of-band tag. The forwarding lock is held.
+    /// Makes a frame for one destination, in a VLAN of its out-of-band tag. `frame` is at most `ndis::own_frames::LONGEST` long.
     pub fn add(
         &mut self,
-        module: &Module,
-        walk: &WalkGuard<'_>,
+        &Place { module, walk, forwarding }: &Place<'_>,
         frame: &[u8],
         vlan: Option<VlanId>,
         target: Target,
@@ -55,6 +64,12 @@ impl Batch {
         reference.keep();
         self.lists.push(list);
         self.count += 1;
+        if let Some(member) = MemberIndex::from_nic(target.nic().index) {
+            let load = Load { frames: 1, bytes: frame.len() as u64 };
+            module.counters.with(forwarding.dispatch(), |counters| {
+                counters.count(Verdict::Uplink(member), load);
+            });
+        }
         self.one_target &= *self.target.get_or_insert(target) == target;
         Ok(())
     }

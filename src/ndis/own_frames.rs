@@ -17,10 +17,9 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes of the longest frame.
 pub const LONGEST: usize = 128;
-/// Frames that may be on their way at once.
-pub const FRAMES: usize = 256;
-
-const WORD: usize = 64;
+/// Frames that may be on their way at once. Each has an MDL of its own, so that a driver below which needs room in front of
+/// the data finds none in the memory of another frame (retreat-operations.md).
+const FRAMES: usize = u64::BITS as usize;
 
 /// Why there is no frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,7 +34,7 @@ pub struct FrameMemory {
     bytes: PoolSlice<UnsafeCell<[u8; LONGEST]>>,
     mdls: PoolSlice<*mut Mdl>,
     /// A bit for each place that is taken.
-    taken: [AtomicU64; FRAMES / WORD],
+    taken: AtomicU64,
 }
 
 // SAFETY: a place belongs to whoever has set its bit, and the MDLs do not change.
@@ -49,8 +48,7 @@ impl FrameMemory {
     pub(super) fn try_new(filter: Filter) -> Result<Self, OutOfMemory> {
         let bytes = PoolSlice::try_new(Tag::LIST, FRAMES, |_| UnsafeCell::new([0; LONGEST]))?;
         let mdls = PoolSlice::try_new(Tag::LIST, FRAMES, |_| core::ptr::null_mut())?;
-        let taken = [const { AtomicU64::new(0) }; FRAMES / WORD];
-        let mut memory = Self { bytes, mdls, taken };
+        let mut memory = Self { bytes, mdls, taken: AtomicU64::new(0) };
         let Self { bytes, mdls, .. } = &mut memory;
         for (mdl, bytes) in mdls.iter_mut().zip(bytes.iter()) {
             // SAFETY: non-paged pool that outlives the MDL; the result is checked. Dropping `memory` frees the others.
@@ -63,28 +61,20 @@ impl FrameMemory {
     }
 
     fn take(&self) -> Option<usize> {
-        for (number, word) in self.taken.iter().enumerate() {
-            let mut taken = word.load(Ordering::Relaxed);
-            while taken != u64::MAX {
-                let bit = taken.trailing_ones();
-                match word.compare_exchange_weak(
-                    taken,
-                    taken | 1 << bit,
-                    Ordering::Acquire,
-                    Ordering::Relaxed,
-                ) {
-                    Ok(_) => return Some(number * WORD + bit as usize),
-                    Err(now) => taken = now,
-                }
+        let mut taken = self.taken.load(Ordering::Relaxed);
+        while taken != u64::MAX {
+            let place = taken.trailing_ones();
+            let with = taken | 1 << place;
+            match self.taken.compare_exchange_weak(taken, with, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return Some(place as usize),
+                Err(now) => taken = now,
             }
         }
         None
     }
 
     pub(super) fn give_back(&self, place: usize) {
-        if let Some(word) = self.taken.get(place / WORD) {
-            word.fetch_and(!(1 << (place % WORD)), Ordering::Release);
-        }
+        self.taken.fetch_and(!(1 << (place % FRAMES)), Ordering::Release);
     }
 
     /// The place of a frame of ours; `None` for another list.
@@ -106,6 +96,11 @@ impl Drop for FrameMemory {
 }
 
 impl ListPool {
+    /// Another frame can be made.
+    pub fn has_place(&self) -> bool {
+        self.frames.taken.load(Ordering::Relaxed) != u64::MAX
+    }
+
     /// A frame with these bytes, from the default port, without a destination. It is freed by `free_child`, before which its
     /// place is not given to another. IRQL <= DISPATCH_LEVEL.
     pub fn originate(&self, switch: &Switch, bytes: &[u8]) -> Result<Nbl, NoFrame> {

@@ -130,6 +130,8 @@ pub struct Announcer<S: Storage> {
     retry: Backoff,
     /// Nothing is sent before.
     pause: Ticks,
+    /// All frames were on their way; likewise.
+    crowded: Ticks,
     /// When the burst began, and how many have left since.
     burst: (Ticks, u32),
     pub told: Told,
@@ -159,6 +161,7 @@ impl<S: Storage> Announcer<S> {
             repeat: None,
             retry: Backoff::IDLE,
             pause: Ticks::ZERO,
+            crowded: Ticks::ZERO,
             burst: (Ticks::ZERO, 0),
             told: Told::default(),
         }
@@ -230,7 +233,7 @@ impl<S: Storage> Announcer<S> {
             _ => Ticks::ZERO,
         };
         let retry = self.retry.due().unwrap_or(Ticks::ZERO);
-        Some(due?.max(paced).max(retry).max(self.pause))
+        Some(due?.max(paced).max(retry).max(self.pause).max(self.crowded))
     }
 
     /// Packets will go again in a moment: then what was put off is due.
@@ -253,7 +256,12 @@ impl<S: Storage> Announcer<S> {
     /// The same because all frames are on their way; one will be back soon.
     pub fn crowded(&mut self, now: Ticks) {
         self.put_off();
-        self.pause = now.saturating_add(CROWDED);
+        self.crowded = now.saturating_add(CROWDED);
+    }
+
+    /// A frame is back.
+    pub const fn has_place(&mut self) {
+        self.crowded = Ticks::ZERO;
     }
 
     fn put_off(&mut self) {
@@ -343,6 +351,11 @@ impl<S: Storage> Announcer<S> {
             return 1;
         };
         let frames = forwarding.ports.traffic_at(position).frames;
+        if frames == 0 {
+            // Nobody outside has heard of it.
+            self.round = Some((round, Stage::Search { position: next, found }));
+            return TRAFFIC_WORK;
+        }
         let class = usize::try_from(u64::BITS.saturating_sub(frames.leading_zeros())).unwrap_or(0);
         if let (Some(place), Some(first)) = (self.found.get_mut(usize::from(found)), self.first.get_mut(class)) {
             *place = Found { position: number, next: *first };

@@ -40,12 +40,21 @@ pub fn send_state(world: &World, state: &mut State, module: usize, lists: &[usiz
             }
             return true;
         }
-        Life::Pausing if own > 0 && !data::in_send_walk_before(entered) => {
+        Life::Pausing if own > 0 && !data::in_send_walk_before(entered) && !state.awaits_own(world, own) => {
             world.violate("STATE-11", "an own packet was sent after FilterPause began");
         }
         _ => return true,
     }
     false
+}
+
+impl State {
+    /// The pause that has begun cannot end before own lists are back: for each that is on its way, and for `more` that are
+    /// about to be, the extension holds protection for which the pause waits. It was granted, so it was asked for before.
+    fn awaits_own(&self, world: &World, more: usize) -> bool {
+        let away = |packet: &&&Packet| packet.own.is_some() && !packet.place.is_the_extensions();
+        world.walks_held() >= more + self.packets.all().iter().filter(away).count()
+    }
 }
 
 fn in_timer() -> bool {

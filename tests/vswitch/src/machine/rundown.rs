@@ -122,13 +122,17 @@ exports! {
         let world = world::current();
         let object = cache_aware(&world, rundown, "ExAcquireRundownProtectionCacheAware");
         cannot_be_suspended(&world, "ExAcquireRundownProtectionCacheAware");
-        u8::from(object.is_some_and(|o| acquire(&o.word)))
+        let held = object.is_some_and(|o| acquire(&o.word));
+        world.walks_held.fetch_add(usize::from(held), Ordering::Relaxed);
+        u8::from(held)
     }
 
     pub extern "win64" fn ExReleaseRundownProtectionCacheAware(rundown: *mut c_void) where irql <= DISPATCH {
         let world = world::current();
         cannot_be_suspended(&world, "ExReleaseRundownProtectionCacheAware");
         if let Some(object) = cache_aware(&world, rundown, "ExReleaseRundownProtectionCacheAware") {
+            let held = world.walks_held.load(Ordering::Relaxed);
+            world.walks_held.store(held.saturating_sub(1), Ordering::Relaxed);
             release(&world, &object.word, rundown.addr());
         }
     }

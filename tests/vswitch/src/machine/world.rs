@@ -29,7 +29,7 @@ use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::panic::resume_unwind;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -196,9 +196,16 @@ pub struct World {
     pub(crate) leave_hook: OnceLock<LeaveHook>,
     mutation_spent: AtomicBool,
     numbers: AtomicU64,
+    /// References to cache aware rundown protection that are held.
+    pub(crate) walks_held: AtomicUsize,
 }
 
 impl World {
+    /// References to cache aware rundown protection that are held now.
+    pub fn walks_held(&self) -> usize {
+        self.walks_held.load(Ordering::Relaxed)
+    }
+
     pub fn new(config: Config) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
@@ -225,6 +232,7 @@ impl World {
             leave_hook: OnceLock::new(),
             mutation_spent: AtomicBool::new(false),
             numbers: AtomicU64::new(1),
+            walks_held: AtomicUsize::new(0),
             config,
         })
     }

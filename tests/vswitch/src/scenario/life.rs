@@ -345,6 +345,13 @@ impl State {
         next.filter(|_| external.network.is_simulated())
     }
 
+    /// When next something happens that may come back, or after which something may.
+    pub(super) fn next_step(&self, world: &World, module: usize) -> Option<u64> {
+        let simulated = self.modules[module].external.network.is_simulated();
+        let event = world.next_event().filter(|_| simulated);
+        self.next_return(module).into_iter().chain(event).min()
+    }
+
     /// The frames that the physical network sends to the host.
     pub(super) fn returned(&mut self, module: usize) -> Vec<(NicId, Packet)> {
         let external = &mut self.modules[module].external;

@@ -328,8 +328,8 @@ impl Net {
         let module = self.1;
         self.inside(move || {
             let until = clock::now() + by;
-            // What is under way comes back in its time.
-            while let Some(next) = with(|_, s| s.next_return(module)).filter(|next| *next < until) {
+            // What is under way comes back in its time, also what the extension sends meanwhile.
+            while let Some(next) = with(|world, s| s.next_step(world, module)).filter(|next| *next < until) {
                 clock::advance_to(next);
                 arrive(module);
             }
