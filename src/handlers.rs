@@ -1,7 +1,7 @@
 //! The handlers that NDIS calls, in the order of a module's life. Each calls the module where the work is done; start
 //! reading here.
 
-use crate::control::{announce, enumerate, failover, nic_status, survey};
+use crate::control::{announce, enumerate, failover, moves, nic_status, survey};
 use crate::data::{complete, egress, ingress};
 use crate::kernel::pool::PoolBox;
 use crate::kernel::worker::Worker;
@@ -43,7 +43,7 @@ impl FilterModule for Module {
         failover::finish(self, passive);
         announce::resume(self);
         self.walks.open(passive);
-        announce::begin(self);
+        moves::begin(self);
     }
 
     fn net_pnp_event(&self, event: NetEvent, passive: &Passive) {
@@ -51,7 +51,7 @@ impl FilterModule for Module {
             survey::activated(self);
             enumerate::at_activation(self, passive);
             failover::finish(self, passive);
-            announce::begin(self);
+            moves::begin(self);
         }
     }
 

@@ -191,13 +191,15 @@ fn text(host: &Host) -> String {
 }
 
 /// Fields that only grow.
-const COUNTERS: [&str; 10] = [
+const COUNTERS: [&str; 12] = [
     "QueueFallbacks",
     "Delivered",
     "Uplink",
     "Flooded",
     "Native",
     "Split",
+    "Announced",
+    "AnnouncementsRefused",
     "Frames",
     "Bytes",
     "MovedIn",

@@ -2,28 +2,14 @@
 //! the other, and so does the timer with one batch whenever it expires: the thread may be waiting for an adapter.
 
 use crate::clock;
-use crate::control::failover;
+use crate::control::{failover, moves};
 use crate::data::own_frames::{Batch, Place};
 use crate::kernel::rundown::WalkGuard;
 use crate::kernel::worker::Reasons;
-use crate::module::{Control, Module};
+use crate::module::Module;
 use crate::ndis::own_frames::NoFrame;
 use core::sync::atomic::Ordering;
 use teaming::announce::Next;
-
-/// After a change of the table or the settings: notes what has moved, and wakes the thread for it. The team lock is held.
-pub fn moved(module: &Module, control: &mut Control) {
-    if control.announcer.moved(&module.forwarding.read()) {
-        module.telling.store(true, Ordering::Relaxed);
-        module.worker.wake(Reasons::ANNOUNCE);
-    }
-}
-
-/// What the table was before is what it is now, if no packet has gone yet. IRQL <= DISPATCH_LEVEL, no lock held.
-pub fn begin(module: &Module) {
-    let mut control = module.control.lock();
-    control.announcer.begin(&module.forwarding.read());
-}
 
 /// Packets will go again once FilterRestart has returned: nothing may be sent before, and nothing says when that is. IRQL <=
 /// DISPATCH_LEVEL, no lock held.
@@ -37,7 +23,7 @@ pub fn resume(module: &Module) {
 
 /// The timer has expired: tells a batch, and lets the thread go on. DISPATCH_LEVEL, no lock held.
 pub fn at_expiry(module: &Module) {
-    if is_telling(module) {
+    if moves::is_telling(module) {
         if tell_some(module) {
             module.worker.wake(Reasons::ANNOUNCE);
         }
@@ -45,23 +31,12 @@ pub fn at_expiry(module: &Module) {
     }
 }
 
-/// A frame of our own is back: the thread may be waiting for its place. IRQL <= DISPATCH_LEVEL, no lock held.
-pub fn came_back(module: &Module) {
-    if is_telling(module) {
-        module.worker.wake(Reasons::ANNOUNCE);
-    }
-}
-
 /// Tells all that is due now, and sets the timer for what is due later. No lock held.
 pub fn tell_all(module: &Module) {
-    if is_telling(module) {
+    if moves::is_telling(module) {
         while tell_some(module) {}
         arm(module);
     }
-}
-
-fn is_telling(module: &Module) -> bool {
-    module.telling.load(Ordering::Relaxed)
 }
 
 /// Sets the timer for what is to be told.

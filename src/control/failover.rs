@@ -4,7 +4,7 @@
 //! member was published under the write lock, so every walk that read the old table has committed its packets before.
 
 use crate::clock::{self, Start};
-use crate::control::{announce, events};
+use crate::control::{events, moves};
 use crate::module::{Control, Module, TeamLock};
 use crate::ndis::irql::Passive;
 use crate::trace::Event;
@@ -137,7 +137,7 @@ pub fn settings(module: &Module, settings: &Settings) {
     let plan = control.team.configure(settings, now);
     module.forwarding.write(control.dispatch()).configure(settings);
     control.announcer.configure(settings.announcing);
-    announce::moved(module, &mut control);
+    moves::moved(module, &mut control);
     // The team's capabilities depend on the placement of offloads.
     control.capabilities.team_changed();
     publish(module, &mut control, &plan, &start);
@@ -180,7 +180,7 @@ pub fn publish(module: &Module, control: &mut TeamLock<'_>, plan: &TeamView, sta
         let event = Event::TeamChanged { went_down, came_up, forced, waiting, took_us };
         events::record_at(module, control, now, event);
     }
-    announce::moved(module, control);
+    moves::moved(module, control);
     watch(module, control, plan, now);
     arm(module, control, moving, now);
 }
@@ -213,12 +213,12 @@ const PART: usize = 256;
 /// hold of the forwarding lock. What moved, and whether something is left. The team lock is held.
 pub fn settle(module: &Module, control: &mut TeamLock<'_>, now: Ticks) -> (Moved, bool) {
     if let Some(done) = go_on(module, control, now) {
-        announce::moved(module, control);
+        moves::moved(module, control);
         return done;
     }
     let done = settle_parts(module, control, now);
     if done.0.idle != 0 || done.0.deadline_moves != 0 {
-        announce::moved(module, control);
+        moves::moved(module, control);
     }
     done
 }
@@ -247,7 +247,7 @@ fn watch(module: &Module, control: &mut Control, plan: &TeamView, now: Ticks) {
 /// Brings the team to where it would come in time: makes the home map whole that is being made, and gives every bucket to the
 /// member that it belongs to, in holds of the team lock that are short each. At the start, so that the first packets find
 /// it so and no flow changes member afterwards. No lock held.
-/// `announce::begin` is to follow.
+/// `moves::begin` is to follow.
 pub fn finish(module: &Module, _: &Passive) {
     module.control.lock().announcer.start();
     loop {
@@ -266,7 +266,7 @@ pub fn finish(module: &Module, _: &Passive) {
             if go_on(module, &mut control, start.now).is_none() {
                 module.forwarding.write(control.dispatch()).settle_at_once(control.team.home(), start.now);
             }
-            announce::moved(module, &mut control);
+            moves::moved(module, &mut control);
         } else if control.aside.looks_ahead() {
             module.forwarding.read().look_ahead(&mut control.aside);
         } else {

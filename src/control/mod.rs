@@ -6,6 +6,7 @@ pub mod events;
 pub mod failover;
 pub mod link_poll;
 pub mod member_settings;
+pub mod moves;
 pub mod nic_status;
 pub mod private_oids;
 pub mod resource_lists;

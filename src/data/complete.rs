@@ -2,7 +2,7 @@
 //! child NBLs are freed, and their parent is completed after the last of them. Frames of our own are freed. VLAN tags that the
 //! way down wrote are restored.
 
-use crate::control::announce;
+use crate::control::moves;
 use crate::module::Module;
 use crate::ndis::child_nbl::SplitParent;
 use crate::ndis::nbl::{NblChain, NblQueue};
@@ -39,7 +39,7 @@ pub fn hand_back(module: &Module, mut lists: NblQueue, flags: SendCompleteFlags)
         freed += 1;
     }
     module.filter.send_complete(done, flags);
-    announce::came_back(module);
+    moves::came_back(module);
     // Last: a pause that waits for our NBLs may return now, and a detach may free the module.
     module.walks.left(freed);
 }

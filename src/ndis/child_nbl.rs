@@ -4,8 +4,8 @@
 
 use super::fragment::{FragmentPool, NotUntagged};
 use super::handle::Filter;
-use super::own_frames::FrameMemory;
 use super::nbl::{Nbl, NetBufferRef};
+use super::own_frames::{FrameMemory, NoFrame};
 use super::raw::{NetBufferList, NetBufferListPoolParameters, ObjectHeader, object_type};
 use super::status::{NdisStatus, OutOfMemory};
 use super::switch::Switch;
@@ -16,12 +16,12 @@ use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 /// The NET_BUFFER_LIST pool of the child NBLs, and of the frames that the driver itself makes (`super::own_frames`).
 pub struct ListPool {
-    pub(super) pool: NonNull<core::ffi::c_void>,
+    pool: NonNull<core::ffi::c_void>,
     fragments: FragmentPool,
-    pub(super) frames: FrameMemory,
-    pub(super) filter: Filter,
+    frames: FrameMemory,
+    filter: Filter,
     /// NBLs that are allocated.
-    pub(super) allocated: AtomicU32,
+    allocated: AtomicU32,
 }
 
 // SAFETY: NDIS synchronizes the pool; it may be used on every processor.
@@ -121,6 +121,44 @@ impl ListPool {
 }
 
 impl ListPool {
+    /// Another frame of our own can be made.
+    pub fn has_place(&self) -> bool {
+        self.frames.has_place()
+    }
+
+    /// A frame with these bytes, from the default port, without a destination. `free_child` frees it. IRQL <= DISPATCH_LEVEL.
+    pub fn originate(&self, switch: &Switch, bytes: &[u8]) -> Result<Nbl, NoFrame> {
+        let place = self.frames.take().ok_or(NoFrame::Crowded)?;
+        let Some(mut list) = self.describe(place, bytes) else {
+            self.frames.give_back(place);
+            return Err(NoFrame::Refused);
+        };
+        if switch.allocate_context(&mut list).is_err() {
+            self.free(list);
+            return Err(NoFrame::Refused);
+        }
+        list.mark_as_safe();
+        self.allocated.fetch_add(1, Ordering::Relaxed);
+        Ok(list)
+    }
+
+    /// A list without a context over these bytes at a place.
+    fn describe(&self, place: usize, bytes: &[u8]) -> Option<Nbl> {
+        let mdl = self.frames.write(place, bytes)?;
+        // SAFETY: the MDL describes memory that is longer and belongs to the place until the list is freed.
+        let list = unsafe {
+            sys::NdisAllocateNetBufferAndNetBufferList(self.pool.as_ptr(), 0, 0, mdl, 0, bytes.len())
+        };
+        let list = NonNull::new(list)?;
+        // SAFETY: just allocated, and owned by this function.
+        unsafe {
+            (*list.as_ptr()).source_handle = self.filter.handle();
+            (*list.as_ptr()).parent = core::ptr::null_mut();
+        }
+        // SAFETY: as above.
+        Some(unsafe { Nbl::from_raw(list) })
+    }
+
     /// No NBL is allocated. A caller that owns a chain may rely on it: a child in the chain was counted before
     /// it was sent.
     pub fn none_out(&self) -> bool {
@@ -137,7 +175,7 @@ impl ListPool {
     }
 
     /// Frees an NBL without a forwarding context.
-    pub(super) fn free(&self, child: Nbl) {
+    fn free(&self, child: Nbl) {
         if self.fragments.has_made(&child) {
             return self.fragments.free(child);
         }

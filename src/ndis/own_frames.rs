@@ -3,16 +3,13 @@
 //!
 //! Places are taken and given back by one atomic operation. Nothing is allocated but the NBL, from its pool, and the context.
 
-use super::child_nbl::ListPool;
 use super::handle::Filter;
 use super::nbl::Nbl;
 use super::raw::Mdl;
 use super::status::OutOfMemory;
-use super::switch::Switch;
 use super::sys;
 use crate::kernel::pool::{PoolSlice, Tag};
 use core::cell::UnsafeCell;
-use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes of the longest frame.
@@ -60,7 +57,12 @@ impl FrameMemory {
         Ok(memory)
     }
 
-    fn take(&self) -> Option<usize> {
+    pub(super) fn has_place(&self) -> bool {
+        self.taken.load(Ordering::Relaxed) != u64::MAX
+    }
+
+    /// Takes a place, of which `give_back` is to follow.
+    pub(super) fn take(&self) -> Option<usize> {
         let mut taken = self.taken.load(Ordering::Relaxed);
         while taken != u64::MAX {
             let place = taken.trailing_ones();
@@ -71,6 +73,14 @@ impl FrameMemory {
             }
         }
         None
+    }
+
+    /// Writes bytes to a place that the caller has taken: the MDL over it, or `None` for too many.
+    pub(super) fn write(&self, place: usize, bytes: &[u8]) -> Option<*mut Mdl> {
+        let memory = self.bytes.get(place)?;
+        // SAFETY: the place is the caller's, and no list is over it.
+        unsafe { &mut *memory.get() }.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        self.mdls.get(place).copied()
     }
 
     pub(super) fn give_back(&self, place: usize) {
@@ -92,50 +102,5 @@ impl Drop for FrameMemory {
             // SAFETY: made by `try_new`; no list is over it, because pause waits for them.
             unsafe { sys::NdisFreeMdl(*mdl) };
         }
-    }
-}
-
-impl ListPool {
-    /// Another frame can be made.
-    pub fn has_place(&self) -> bool {
-        self.frames.taken.load(Ordering::Relaxed) != u64::MAX
-    }
-
-    /// A frame with these bytes, from the default port, without a destination. It is freed by `free_child`, before which its
-    /// place is not given to another. IRQL <= DISPATCH_LEVEL.
-    pub fn originate(&self, switch: &Switch, bytes: &[u8]) -> Result<Nbl, NoFrame> {
-        let place = self.frames.take().ok_or(NoFrame::Crowded)?;
-        let Some(mut list) = self.fill(place, bytes) else {
-            self.frames.give_back(place);
-            return Err(NoFrame::Refused);
-        };
-        if switch.allocate_context(&mut list).is_err() {
-            self.free(list);
-            return Err(NoFrame::Refused);
-        }
-        list.mark_as_safe();
-        self.allocated.fetch_add(1, Ordering::Relaxed);
-        Ok(list)
-    }
-
-    /// Writes the bytes to a place and describes them by a list without a context.
-    fn fill(&self, place: usize, bytes: &[u8]) -> Option<Nbl> {
-        let memory = self.frames.bytes.get(place)?;
-        let mdl = *self.frames.mdls.get(place)?;
-        // SAFETY: the place is the caller's, and no list is over it.
-        let front = unsafe { &mut *memory.get() }.get_mut(..bytes.len())?;
-        front.copy_from_slice(bytes);
-        // SAFETY: the MDL describes the memory, which is longer and lives until the list is freed.
-        let list = unsafe {
-            sys::NdisAllocateNetBufferAndNetBufferList(self.pool.as_ptr(), 0, 0, mdl, 0, bytes.len())
-        };
-        let list = NonNull::new(list)?;
-        // SAFETY: just allocated, and owned by this function.
-        unsafe {
-            (*list.as_ptr()).source_handle = self.filter.handle();
-            (*list.as_ptr()).parent = core::ptr::null_mut();
-        }
-        // SAFETY: as above.
-        Some(unsafe { Nbl::from_raw(list) })
     }
 }

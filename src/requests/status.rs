@@ -46,6 +46,7 @@ fn team(module: &Module, question: Question) -> NdisStatus {
             counters,
             resources: &control.resources,
             queue_fallbacks: control.default_queue_fallbacks,
+            told: control.announcer.told,
             events: &control.events,
             now: clock::now(),
         };

@@ -14,7 +14,7 @@
 use crate::Storage;
 use crate::backoff::Backoff;
 use crate::forward::Forwarding;
-use crate::forward::stations::{Announcement, BRIDGED, Mapping, Station};
+use crate::forward::addresses::{Announcement, BRIDGED, HostAddress, Mapping};
 use crate::ids::{BUCKETS, Ticks};
 use crate::settings::Announcing;
 
@@ -288,9 +288,11 @@ impl<S: Storage> Announcer<S> {
         self.retry.take(now);
         let mut work = WORK;
         while work != 0 {
-            let Some((round, stage)) = self.round.or_else(|| self.begin_round(now)) else { return Next::Rest };
+            let Some((round, stage)) = self.round.or_else(|| self.begin_round(now)) else {
+                return Next::Rest;
+            };
             self.before = Some((round, stage));
-            let station = match stage {
+            let address = match stage {
                 Stage::Search { position, found } => {
                     work = work.saturating_sub(self.search(forwarding, round, (position, found)));
                     continue;
@@ -304,8 +306,8 @@ impl<S: Storage> Announcer<S> {
                     self.take_bridged(forwarding, place, now)
                 }
             };
-            let owed = station.filter(|station| self.is_owed(station, round));
-            if let Some(announcement) = owed.and_then(|station| forwarding.announcement(&station)) {
+            let owed = address.filter(|address| self.is_owed(address, round));
+            if let Some(announcement) = owed.and_then(|address| forwarding.announcement(&address)) {
                 return Next::Announce(announcement);
             }
         }
@@ -328,25 +330,20 @@ impl<S: Storage> Announcer<S> {
         self.round
     }
 
-    fn is_owed(&self, station: &Station, round: Round) -> bool {
-        self.owed.get(station.bucket.index()).is_some_and(|owed| owed.is_in(round))
+    fn is_owed(&self, address: &HostAddress, round: Round) -> bool {
+        self.owed.get(address.bucket.index()).is_some_and(|owed| owed.is_in(round))
     }
 
     /// Looks at one port; the work that it was.
-    fn search(
-        &mut self,
-        forwarding: &Forwarding<S>,
-        round: Round,
-        (position, found): (usize, u16),
-    ) -> u32 {
+    fn search(&mut self, forwarding: &Forwarding<S>, round: Round, (position, found): (usize, u16)) -> u32 {
         let is_full = usize::from(found) >= self.found.len();
         if is_full || position >= forwarding.ports.end() {
             self.round = Some((round, Stage::Own { class: CLASSES, at: 0, rest: position }));
             return 1;
         }
         let next = position.saturating_add(1);
-        let station = forwarding.own(position).filter(|station| self.is_owed(station, round));
-        let (Some(_), Ok(number)) = (station, u16::try_from(position)) else {
+        let address = forwarding.own(position).filter(|address| self.is_owed(address, round));
+        let (Some(_), Ok(number)) = (address, u16::try_from(position)) else {
             self.round = Some((round, Stage::Search { position: next, found }));
             return 1;
         };
@@ -357,7 +354,9 @@ impl<S: Storage> Announcer<S> {
             return TRAFFIC_WORK;
         }
         let class = usize::try_from(u64::BITS.saturating_sub(frames.leading_zeros())).unwrap_or(0);
-        if let (Some(place), Some(first)) = (self.found.get_mut(usize::from(found)), self.first.get_mut(class)) {
+        if let (Some(place), Some(first)) =
+            (self.found.get_mut(usize::from(found)), self.first.get_mut(class))
+        {
             *place = Found { position: number, next: *first };
             *first = found.saturating_add(1);
         }
@@ -370,7 +369,7 @@ impl<S: Storage> Announcer<S> {
         &mut self,
         forwarding: &Forwarding<S>,
         (class, at, rest): (usize, u16, usize),
-    ) -> Option<Station> {
+    ) -> Option<HostAddress> {
         let (round, _) = self.round?;
         if let Some(found) = usize::from(at).checked_sub(1).and_then(|at| self.found.get(at)) {
             self.round = Some((round, Stage::Own { class, at: found.next, rest }));
@@ -388,7 +387,7 @@ impl<S: Storage> Announcer<S> {
         None
     }
 
-    fn take_bridged(&mut self, forwarding: &Forwarding<S>, place: usize, now: Ticks) -> Option<Station> {
+    fn take_bridged(&mut self, forwarding: &Forwarding<S>, place: usize, now: Ticks) -> Option<HostAddress> {
         let (round, _) = self.round?;
         if place >= BRIDGED || !forwarding.ports.searches() {
             self.end_round(round, now);

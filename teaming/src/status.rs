@@ -7,6 +7,7 @@
 //! tables below.
 
 use crate::Storage;
+use crate::announce::Told;
 use crate::event::journal::Journal;
 use crate::forward::Forwarding;
 use crate::forward::counters::Counters;
@@ -39,7 +40,7 @@ const fn field(name: &'static str, help: &'static str) -> Field {
 }
 
 /// The first fields of the class about the team; those of drops and of members follow.
-pub const TEAM: [Field; 15] = [
+pub const TEAM: [Field; 17] = [
     field("Status", "0 Up, 1 Degraded, 2 Down"),
     field("FailureReason", "Of the first member that is not active; see Member1FailureReason"),
     field("TeamingMode", "0 Static, 1 SwitchIndependent"),
@@ -55,6 +56,8 @@ pub const TEAM: [Field; 15] = [
     field("Flooded", "Packets to several destinations"),
     field("Native", "Packets that the switch forwards itself"),
     field("Split", "Lists that were split or untagged"),
+    field("Announced", "Times that the network was told where an address is"),
+    field("AnnouncementsRefused", "Times that it could not be told and was told later"),
 ];
 
 /// The fields of each member; their names begin with `Member` and its index.
@@ -120,6 +123,7 @@ pub struct TeamStatus<'a, S: Storage> {
     pub counters: &'a Counters,
     pub resources: &'a OffloadResources<S>,
     pub queue_fallbacks: u64,
+    pub told: Told,
     pub events: &'a Journal<S>,
     pub now: Ticks,
 }
@@ -157,6 +161,8 @@ impl<S: Storage> TeamStatus<'_, S> {
         out(counters.flooded);
         out(counters.native);
         out(counters.split);
+        out(self.told.announced);
+        out(self.told.refused);
         for reason in DROP_REASONS {
             out(counters.dropped(reason));
         }

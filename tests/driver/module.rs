@@ -32,6 +32,7 @@ pub fn report(net: &Net) -> String {
             counters: &Counters::ZERO,
             resources: &control.resources,
             queue_fallbacks: control.default_queue_fallbacks,
+            told: control.announcer.told,
             events: &control.events,
             now: lbfoext::clock::now(),
         };

@@ -6,6 +6,7 @@
 use teaming::forward::credits::CREDIT_SLOTS;
 use vswitch::adapter::network::Treatment;
 use vswitch::adapter::physical_switch::Aggregation;
+use vswitch::machine::registry::Value;
 use vswitch::scenario::guest::{BROADCAST, Flow, host_mac};
 use vswitch::scenario::suite::policies::access;
 use vswitch::scenario::suite::random::Draw;
@@ -86,7 +87,9 @@ fn a_million_random_frames_lose_no_news_and_bring_nothing_twice() {
     let mut seed = std::env::var("RECEIVING_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
     while all.frames < frames {
         let (setting, layout) = drawn(&mut Draw::new(seed));
-        let net = setting.plan(seed, VMS, layout).start();
+        // What is told at the start is no part of the storm.
+        let plan = setting.plan(seed, VMS, layout).setting("Announcements", Value::Dword(0));
+        let net = plan.start();
         net.excuse_a_full_table();
         if CREDIT_SLOTS < EACH / 10 {
             net.excuse_a_small_table(CREDIT_SLOTS / 8);

@@ -4,6 +4,7 @@
 //! Called by the packet walk with the header window and the packet's out-of-band data. Never touches a packet, never
 //! sends a frame back to its source, never sends from the external port to the external port.
 
+pub mod addresses;
 pub mod arrival;
 mod change;
 pub mod counters;
@@ -16,7 +17,6 @@ pub mod reasons;
 mod route;
 mod sender;
 pub mod source;
-pub mod stations;
 pub mod storage;
 mod teams;
 pub mod trace;

@@ -9,8 +9,8 @@
 
 mod link;
 mod network;
-mod tunnel;
 pub mod rarp;
+mod tunnel;
 pub mod untag;
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -46,9 +46,9 @@ impl Learned {
         Self { word: AtomicU64::new(0), last_seen: AtomicU32::new(0), unrecorded: AtomicU32::new(0) };
 }
 
-/// An entry, read.
+/// An entry as it was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Entry {
+pub struct LearnedAddress {
     pub mac: MacAddr,
     pub vlan: Option<VlanId>,
     /// Of the vNIC.
@@ -173,7 +173,7 @@ impl<S: Storage> LearnTable<S> {
     }
 
     /// The entry at a place of the table; `None` if there is none.
-    pub fn at(&self, place: usize, now: Ticks) -> Option<Entry> {
+    pub fn at(&self, place: usize, now: Ticks) -> Option<LearnedAddress> {
         let way = self.entries.get(place)?;
         let word = way.word.load(Ordering::Relaxed);
         let position = position_of(word)?;
@@ -182,7 +182,7 @@ impl<S: Storage> LearnTable<S> {
         let key = unscramble(rest_of(word) << SET_BITS | set);
         let [a, b, c, d, e, f, _, _] = (key >> 12).to_le_bytes();
         let vlan = u16::try_from(key & 0xfff).ok().and_then(VlanId::new);
-        Some(Entry { mac: MacAddr([a, b, c, d, e, f]), vlan, position, is_old })
+        Some(LearnedAddress { mac: MacAddr([a, b, c, d, e, f]), vlan, position, is_old })
     }
 
     /// The position of the vNIC that sent from `mac` last, however long ago.
@@ -290,7 +290,7 @@ mod tests {
 
     #[test]
     fn a_key_comes_back_from_what_was_made_of_it() {
-        let mut key = 0x0123_4567_89ab_cdef;
+        let mut key = 0x0123_4567_89ab_cdef_u64;
         for _ in 0..100_000 {
             key = (key ^ key << 13 ^ key >> 7).wrapping_mul(0x2545_f491_4f6c_dd1d) & KEY_MASK;
             assert_eq!(unscramble(scramble(key)), key);

@@ -13,14 +13,14 @@ use crate::forward::source::{FrameTag, SourcePort};
 use crate::frame::rarp;
 use crate::ids::{Bucket, MacAddr, MemberIndex, MemberSet, NicId, PortId, Ticks, VlanId};
 use crate::ports::Port;
-use crate::ports::mac_learning::{Entry, LEARNED};
+use crate::ports::mac_learning::{LEARNED, LearnedAddress};
 use crate::ports::port::Preserve;
 use crate::ports::vlan::{self, Carried};
 use crate::settings::TeamingMode;
 
 /// An address of a port, in a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Station {
+pub struct HostAddress {
     pub mac: MacAddr,
     /// `None` is the network of the port's untagged frames.
     tagged: Option<VlanId>,
@@ -74,46 +74,46 @@ impl<S: Storage> Forwarding<S> {
     }
 
     /// The address that the vNIC at a position of the port table has in use, if the network can know it.
-    pub fn own(&self, position: usize) -> Option<Station> {
+    pub fn own(&self, position: usize) -> Option<HostAddress> {
         let port = self.ports.at(position).filter(|port| is_outside(port))?;
         let (mac, vlan) = (port.current_mac, port.policy.vlans().own());
         let elsewhere = self.holder(mac, vlan).is_some_and(|user| user.id != port.id);
-        if elsewhere { None } else { self.station_of(port, mac, None) }
+        if elsewhere { None } else { self.address_at(port, mac, None) }
     }
 
     /// The address at a place of the table of learned ones, if it is in use at a port of this host and no vNIC's there.
-    pub fn bridged(&self, place: usize, now: Ticks) -> Option<Station> {
-        let Entry { mac, vlan, position, is_old } = self.learned.at(place, now)?;
+    pub fn bridged(&self, place: usize, now: Ticks) -> Option<HostAddress> {
+        let LearnedAddress { mac, vlan, position, is_old } = self.learned.at(place, now)?;
         let port = self.ports.at(position).filter(|port| is_outside(port))?;
         let is_bridged = !is_old && port.may_learn() && self.ports.lookup(mac).is_none();
         if !is_bridged && !self.ports.may_use(port, mac) {
             return None;
         }
         let tagged = vlan.filter(|vlan| port.policy.vlans().own() != Some(*vlan));
-        self.station_of(port, mac, tagged)
+        self.address_at(port, mac, tagged)
     }
 
-    fn station_of(&self, port: &Port, mac: MacAddr, tagged: Option<VlanId>) -> Option<Station> {
+    fn address_at(&self, port: &Port, mac: MacAddr, tagged: Option<VlanId>) -> Option<HostAddress> {
         if mac == MacAddr::ZERO || mac.is_multicast() || mac.0.starts_with(&CLUSTER) {
             return None;
         }
         let key = self.keying.address_key(port.hashed_as, mac, tagged);
-        Some(Station { mac, tagged, port: port.id.port, bucket: self.seed.hash(&key).bucket() })
+        Some(HostAddress { mac, tagged, port: port.id.port, bucket: self.seed.hash(&key).bucket() })
     }
 
-    /// What to tell of a station now; `None` if no member carries it, or its frames may not leave.
-    pub fn announcement(&self, station: &Station) -> Option<Announcement> {
-        let member = self.table.lookup(station.bucket)?;
-        let port = self.ports.get(station.port)?;
+    /// What to tell of a address now; `None` if no member carries it, or its frames may not leave.
+    pub fn announcement(&self, address: &HostAddress) -> Option<Announcement> {
+        let member = self.table.lookup(address.bucket)?;
+        let port = self.ports.get(address.port)?;
         let source = SourcePort::vnic(port.id, port);
-        let vlan = station.tagged.or(source.vlans.own());
+        let vlan = address.tagged.or(source.vlans.own());
         if !vlan::may_send(source.vlans, vlan, self.ports.sets()) {
             return None;
         }
         let carried = Carried { vlan, ..Carried::UNTAGGED };
         let sent = FrameTag::new(carried, 0, (source.vlans, source.tag_owner), false, false);
         let bits = self.uplink_bits(&source, sent).ok()?;
-        Some(Announcement { mac: station.mac, member, vlan, external: self.external?, bits })
+        Some(Announcement { mac: address.mac, member, vlan, external: self.external?, bits })
     }
 
     /// The announcement is about to be sent: its copies that come back are no news. Nothing is kept if there is no room; then
