@@ -59,7 +59,7 @@ fn tell_some(module: &Module) -> bool {
     }
     // None while the module does not run.
     let walk = module.walks.enter();
-    let mut batch = Batch::new();
+    let mut batch = Batch::EMPTY;
     let more = fill(module, walk.as_ref(), &mut batch);
     batch.send(module);
     more

@@ -34,9 +34,7 @@ pub struct Place<'a> {
 }
 
 impl Batch {
-    pub const fn new() -> Self {
-        Self { lists: NblChain::EMPTY, count: 0, target: None, one_target: true }
-    }
+    pub const EMPTY: Self = Self { lists: NblChain::EMPTY, count: 0, target: None, one_target: true };
 
     pub const fn is_full(&self) -> bool {
         self.count >= BATCH

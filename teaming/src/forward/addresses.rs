@@ -75,7 +75,7 @@ impl<S: Storage> Forwarding<S> {
 
     /// The address that the vNIC at a position of the port table has in use, if the network can know it.
     pub fn own(&self, position: usize) -> Option<HostAddress> {
-        let port = self.ports.at(position).filter(|port| is_outside(port))?;
+        let port = self.ports.at(position).filter(|port| is_visible(port))?;
         let (mac, vlan) = (port.current_mac, port.policy.vlans().own());
         let elsewhere = self.holder(mac, vlan).is_some_and(|user| user.id != port.id);
         if elsewhere { None } else { self.address_at(port, mac, None) }
@@ -84,7 +84,7 @@ impl<S: Storage> Forwarding<S> {
     /// The address at a place of the table of learned ones, if it is in use at a port of this host and no vNIC's there.
     pub fn bridged(&self, place: usize, now: Ticks) -> Option<HostAddress> {
         let LearnedAddress { mac, vlan, position, is_old } = self.learned.at(place, now)?;
-        let port = self.ports.at(position).filter(|port| is_outside(port))?;
+        let port = self.ports.at(position).filter(|port| is_visible(port))?;
         let is_bridged = !is_old && port.may_learn() && self.ports.lookup(mac).is_none();
         if !is_bridged && !self.ports.may_use(port, mac) {
             return None;
@@ -134,7 +134,7 @@ impl<S: Storage> Forwarding<S> {
 }
 
 /// Whether the network sees the addresses of a port: its frames go through this team, as they are.
-fn is_outside(port: &Port) -> bool {
+fn is_visible(port: &Port) -> bool {
     port.is_connected()
         && !port.policy.closed
         && !port.vf_assigned
