@@ -9,7 +9,7 @@ use crate::kernel::worker::Reasons;
 use crate::module::Module;
 use crate::ndis::own_frames::NoFrame;
 use core::sync::atomic::Ordering;
-use teaming::announce::Next;
+use teaming::announce::{Next, WORK};
 
 /// Packets will go again once FilterRestart has returned: nothing may be sent before, and nothing says when that is. IRQL <=
 /// DISPATCH_LEVEL, no lock held.
@@ -84,8 +84,9 @@ fn fill(module: &Module, walk: Option<&WalkGuard<'_>>, batch: &mut Batch) -> boo
         return false;
     };
     let forwarding = module.forwarding.read();
+    let mut work = WORK;
     while !batch.is_full() {
-        let told = match announcer.next(&forwarding, now) {
+        let told = match announcer.next(&forwarding, now, &mut work) {
             Next::Announce(told) => told,
             Next::More => return true,
             Next::Rest => return false,

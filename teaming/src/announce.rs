@@ -34,8 +34,8 @@ const CROWDED: Ticks = Ticks::from_ms(1);
 /// So long after packets are said to go again, they do.
 pub const RESUME_AFTER: Ticks = Ticks::from_ms(100);
 
-/// Work of a call of `next`: places that are looked at, and what it costs to add up a port's traffic.
-const WORK: u32 = 512;
+/// Work of one hold of the lock: places that are looked at, and what it costs to add up a port's traffic.
+pub const WORK: u32 = 512;
 const TRAFFIC_WORK: u32 = 16;
 
 /// What is still to be told of a bucket's addresses.
@@ -280,29 +280,28 @@ impl<S: Storage> Announcer<S> {
         self.burst.1 = self.burst.1.saturating_add(1);
     }
 
-    /// The next announcement, to be sent before the lock of `forwarding` is released.
-    pub fn next(&mut self, forwarding: &Forwarding<S>, now: Ticks) -> Next {
+    /// The next announcement, to be sent before the lock of `forwarding` is released. `work` is what is left of `WORK`.
+    pub fn next(&mut self, forwarding: &Forwarding<S>, now: Ticks, work: &mut u32) -> Next {
         if self.due().is_none_or(|due| due > now) {
             return Next::Rest;
         }
         self.retry.take(now);
-        let mut work = WORK;
-        while work != 0 {
+        while *work != 0 {
             let Some((round, stage)) = self.round.or_else(|| self.begin_round(now)) else {
                 return Next::Rest;
             };
             self.before = Some((round, stage));
             let address = match stage {
                 Stage::Search { position, found } => {
-                    work = work.saturating_sub(self.search(forwarding, round, (position, found)));
+                    *work = work.saturating_sub(self.search(forwarding, round, (position, found)));
                     continue;
                 }
                 Stage::Own { class, at, rest } => {
-                    work = work.saturating_sub(1);
+                    *work = work.saturating_sub(1);
                     self.take_own(forwarding, (class, at, rest))
                 }
                 Stage::Bridged { place } => {
-                    work = work.saturating_sub(1);
+                    *work = work.saturating_sub(1);
                     self.take_bridged(forwarding, place, now)
                 }
             };

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use teaming::Heap;
-use teaming::announce::{Announcer, BURST_TIME, Next, REPEAT_AFTER};
+use teaming::announce::{Announcer, BURST_TIME, Next, REPEAT_AFTER, WORK};
 use teaming::forward::{Forwarding, OutOfBand, Packet, Verdict};
 use teaming::ids::{
     AdapterId, BUCKETS, MEMBERS, MacAddr, MemberIndex, NicId, NicIndex, PortId, Ticks, VlanId,
@@ -112,7 +112,7 @@ impl Host {
     fn tell_some(&mut self, most: usize) -> Vec<Told> {
         let mut told = Vec::new();
         while told.len() < most {
-            match self.announcer.next(&self.forwarding, self.now) {
+            match self.announcer.next(&self.forwarding, self.now, &mut WORK.clone()) {
                 Next::Announce(one) => {
                     assert!(self.forwarding.table.live().contains(one.member));
                     told.push((one.mac, one.vlan, one.member));
@@ -255,7 +255,9 @@ fn what_was_refused_is_asked_for_again_and_a_burst_has_an_end() {
     let mut host = Host::new(Settings { announcing: Announcing { times: 1, burst: 4 }, ..once() });
     let before = host.taken();
     host.link(1, LinkState::Down);
-    let Next::Announce(first) = host.announcer.next(&host.forwarding, host.now) else { panic!("moved") };
+    let Next::Announce(first) = host.announcer.next(&host.forwarding, host.now, &mut WORK.clone()) else {
+        panic!("moved")
+    };
     host.announcer.refused(host.now);
     assert_eq!(host.tell(), []);
     host.later(Ticks::from_ms(100));

@@ -2,8 +2,10 @@
 //! of what did not nothing, each on its new member and in its VLAN.
 
 use std::collections::{BTreeMap, BTreeSet};
+use vswitch::adapter::network::Layout;
 use vswitch::adapter::physical_switch::Aggregation;
 use vswitch::machine::registry::Value;
+use vswitch::scenario::guest::{BROADCAST, Flow, host_mac};
 use vswitch::scenario::suite::MS;
 use vswitch::scenario::{Net, Scenario};
 use vswitch::switch::ports::Mac;
@@ -57,20 +59,199 @@ fn team(seed: u64, vms: u16) -> Scenario {
         .setting("FlowletGapUs", Value::Dword(0))
 }
 
+/// A switch on which nothing moves any more, and of what moved at the start everything is told.
+fn at_rest(plan: Scenario) -> Net {
+    let net = plan.start();
+    net.advance(5_000 * MS);
+    net
+}
+
+/// Those told since `from`.
+fn told_set(net: &Net, from: u64) -> BTreeSet<Told> {
+    told(net, from).into_iter().map(|(_, told)| told).collect()
+}
+
+/// The addresses of VMs that have another member than before.
+fn moved(net: &Net, vms: u16, before: &BTreeMap<Mac, u16>) -> BTreeSet<Told> {
+    let after = members(net, vms);
+    let moved = after.iter().filter(|(mac, member)| before[*mac] != **member);
+    moved.map(|(mac, member)| (*mac, 0, *member)).collect()
+}
+
 #[test]
 fn what_moved_is_told_on_its_new_member_and_nothing_else_is() {
     for seed in 0..30 {
         let vms = 12;
-        let net = team(seed, vms).start();
+        let net = at_rest(team(seed, vms));
         let before = members(&net, vms);
         let failed = net.now();
         net.fail(1);
         net.advance(10 * MS);
-        let told: BTreeSet<Told> = told(&net, failed).into_iter().map(|(_, told)| told).collect();
-        let after = members(&net, vms);
-        let moved = after.iter().filter(|(mac, member)| before[*mac] != **member);
-        let moved: BTreeSet<Told> = moved.map(|(mac, member)| (*mac, 0, *member)).collect();
-        assert_eq!(told, moved, "seed {seed}");
+        let told = told_set(&net, failed);
+        assert_eq!(told, moved(&net, vms, &before), "seed {seed}");
         net.finish().assert_clean();
     }
+}
+
+#[test]
+fn a_thousand_machines_are_told_of_within_10_ms_and_the_first_within_1() {
+    let vms = 1_024;
+    let net = Scenario::new(3)
+        .members(&[10, 10])
+        .vms(vms)
+        .aggregation(Aggregation::SwitchIndependent)
+        .setting("LinkUpDelayMs", Value::Dword(0))
+        .style(|style| style.awkward_memory = false)
+        .start();
+    let before = members(&net, vms);
+    net.advance(2_000 * MS);
+    let failed = net.now();
+    net.fail(1);
+    net.advance(20 * MS);
+    let all = told(&net, failed);
+    let (first, last) = (all.iter().map(|(at, _)| at).min(), all.iter().map(|(at, _)| at).max());
+    let [first, last] = [first, last].map(|at| at.expect("some") - failed);
+    println!("{} told, the first after {first}, the last after {last} x 100 ns", all.len());
+    assert!(first <= MS && last <= 10 * MS, "{first} {last}");
+    let told: BTreeSet<Told> = all.into_iter().map(|(_, told)| told).collect();
+    assert_eq!(told, moved(&net, vms, &before));
+    net.finish().assert_clean();
+}
+
+#[test]
+fn every_refused_call_puts_off_what_is_told_and_loses_none_of_it() {
+    let vms = 6;
+    let mut sites = BTreeSet::new();
+    for call in 1..400 {
+        let net = at_rest(team(5, vms));
+        let before = members(&net, vms);
+        let faults = net.world().faults();
+        net.world().fail_from_here(call);
+        let failed = net.now();
+        net.fail(1);
+        net.advance(20 * MS);
+        let refused: Vec<_> = net.world().faults_since(faults);
+        net.advance(3_000 * MS);
+        let told = told_set(&net, failed);
+        let moved = moved(&net, vms, &before);
+        assert!(!moved.is_empty());
+        assert_eq!(told, moved, "{refused:?}");
+        net.finish().assert_clean();
+        let Some(refused) = refused.first() else { break };
+        sites.insert(refused.site);
+    }
+    for site in ["AllocateNetBufferListForwardingContext", "NdisAllocateNetBufferAndNetBufferList"] {
+        assert!(sites.contains(site), "{site}: {sites:?}");
+    }
+}
+
+#[test]
+fn a_pause_waits_for_what_is_being_told_and_the_rest_is_told_after_the_restart() {
+    for seed in 0..40 {
+        let vms = 12;
+        let net = at_rest(team(seed, vms).setting("AnnouncementBurst", Value::Dword(2)));
+        let before = members(&net, vms);
+        let failed = net.now();
+        net.fail(1);
+        net.pause();
+        net.advance(500 * MS);
+        assert!(net.restart());
+        net.advance(1_000 * MS);
+        assert_eq!(told_set(&net, failed), moved(&net, vms, &before), "seed {seed}");
+        net.finish().assert_clean();
+    }
+}
+
+#[test]
+fn a_detach_leaves_nothing_of_what_is_being_told() {
+    for seed in 0..40 {
+        let net = at_rest(team(seed, 12));
+        members(&net, 12);
+        net.fail(1);
+        net.detach();
+        net.finish().assert_clean();
+    }
+}
+
+#[test]
+fn another_member_that_fails_meanwhile_gets_nothing_more() {
+    for seed in 0..40 {
+        let vms = 12;
+        let net = at_rest(team(seed, vms).setting("AnnouncementBurst", Value::Dword(2)));
+        let before = members(&net, vms);
+        let failed = net.now();
+        net.fail(1);
+        net.advance(MS);
+        net.fail(2);
+        net.advance(500 * MS);
+        // The last word on each.
+        let mut all = told(&net, failed);
+        all.sort_unstable();
+        let last: BTreeMap<Mac, u16> = all.into_iter().map(|(_, (mac, _, member))| (mac, member)).collect();
+        let moved = moved(&net, vms, &before);
+        assert_eq!(moved.len(), last.len(), "seed {seed}");
+        assert!(moved.iter().all(|(mac, _, member)| last[mac] == *member), "seed {seed}");
+        // No frame is assigned to a member that is known to be down (STA-1).
+        net.finish().assert_clean();
+    }
+}
+
+/// Time from the failure of the member until a frame from outside reaches each VM that only listens, in steps of 0.1 ms; `None`
+/// if it does not within the time given.
+fn silence_of_listeners(announcements: u32, patience: u64) -> Vec<Option<u64>> {
+    let vms = 8;
+    let net = Scenario::new(1)
+        .members(&[10, 10])
+        .vms(vms)
+        .aggregation(Aggregation::SwitchIndependent)
+        .network(Layout::two(2))
+        .setting("LinkUpDelayMs", Value::Dword(0))
+        .setting("Announcements", Value::Dword(announcements))
+        .style(|style| style.awkward_memory = false)
+        .start();
+    net.place_host(1, 1);
+    net.host_sends(1, 0, &[Flow::new(host_mac(1), BROADCAST, 1).frame(0, 60)]);
+    net.advance(3_000 * MS);
+    let mut on_first = Vec::new();
+    for vm in 0..vms {
+        let from = net.now();
+        net.send(net.vm(vm), &[Flow { to: BROADCAST, ..net.flow(net.vm(vm), 1) }.frame(1, 60)]);
+        net.settle();
+        let module = net.switch();
+        let member = net.look(|state| {
+            let arrivals = &state.modules[module].external.arrivals;
+            arrivals.iter().find(|arrival| arrival.at >= from).map(|arrival| arrival.member)
+        });
+        if member == Some(Some(1)) {
+            on_first.push(vm);
+        }
+        net.advance(300 * MS);
+    }
+    assert!(!on_first.is_empty());
+    let failed = net.now();
+    net.fail(1);
+    let mut reached: BTreeMap<u16, u64> = BTreeMap::new();
+    let mut sequence = 2;
+    while net.now() - failed < patience && reached.len() < on_first.len() {
+        net.advance(MS / 10);
+        for vm in &on_first {
+            let before = net.delivered(net.vm(*vm)).len();
+            sequence += 1;
+            net.host_sends(1, 0, &[net.external_flow(net.vm(*vm), 1).frame(sequence, 60)]);
+            if net.delivered(net.vm(*vm)).len() > before {
+                reached.entry(*vm).or_insert(net.now() - failed);
+            }
+        }
+    }
+    net.finish().assert_clean();
+    on_first.iter().map(|vm| reached.get(vm).copied()).collect()
+}
+
+#[test]
+fn who_only_listens_is_reached_at_once_where_the_network_is_told_and_not_where_it_is_not() {
+    let with = silence_of_listeners(3, 100 * MS);
+    let without = silence_of_listeners(0, 100 * MS);
+    println!("with announcements {with:?}, without {without:?}, in 100 ns");
+    assert!(with.iter().all(|time| time.is_some_and(|time| time <= 2 * MS)), "{with:?}");
+    assert!(without.iter().all(Option::is_none), "{without:?}");
 }
