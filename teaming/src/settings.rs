@@ -145,17 +145,17 @@ impl Settings {
         let flowlet_gap = Ticks::from_us(value(&FLOWLET_GAP_US));
         let move_deadline =
             Some(Ticks::from_ms(value(&MOVE_DEADLINE_MS))).filter(|&span| span != Ticks::ZERO);
-        let offload_placement = match value(&OFFLOAD_PLACEMENT) {
-            0 => OffloadPlacement::FollowFlows,
-            1 => OffloadPlacement::SingleMember,
-            _ => OffloadPlacement::EveryMember,
-        };
         let announcing = Announcing {
             times: u8::try_from(value(&ANNOUNCEMENTS)).unwrap_or(0),
             burst: match value(&ANNOUNCEMENT_BURST) {
                 0 => u32::MAX,
                 burst => u32::try_from(burst).unwrap_or(u32::MAX),
             },
+        };
+        let offload_placement = match value(&OFFLOAD_PLACEMENT) {
+            0 => OffloadPlacement::FollowFlows,
+            1 => OffloadPlacement::SingleMember,
+            _ => OffloadPlacement::EveryMember,
         };
         let link_local_forwarded = LinkLocalSet::from_mask(value(&LINK_LOCAL_FORWARD_MASK));
         let prune_multicast = value(&PRUNE_MULTICAST) == 1;
