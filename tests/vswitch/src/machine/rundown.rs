@@ -131,8 +131,8 @@ exports! {
         let world = world::current();
         cannot_be_suspended(&world, "ExReleaseRundownProtectionCacheAware");
         if let Some(object) = cache_aware(&world, rundown, "ExReleaseRundownProtectionCacheAware") {
-            let held = world.walks_held.load(Ordering::Relaxed);
-            world.walks_held.store(held.saturating_sub(1), Ordering::Relaxed);
+            let fewer = |held: usize| Some(held.saturating_sub(1));
+            let _ = world.walks_held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
             release(&world, &object.word, rundown.addr());
         }
     }
