@@ -42,8 +42,9 @@ impl FilterModule for Module {
         enumerate::read(self, passive);
         failover::finish(self, passive);
         announce::resume(self);
-        self.walks.open(passive);
         moves::begin(self);
+        // Last: a packet that comes now is sent, and nothing may be left to do then.
+        self.walks.open(passive);
     }
 
     fn net_pnp_event(&self, event: NetEvent, passive: &Passive) {
