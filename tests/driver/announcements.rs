@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use vswitch::adapter::network::Layout;
 use vswitch::adapter::physical_switch::Aggregation;
+use vswitch::inject::was_committed;
 use vswitch::machine::registry::Value;
+use vswitch::mutation::Mutation;
 use vswitch::scenario::guest::{BROADCAST, Flow, host_mac};
 use vswitch::scenario::suite::MS;
 use vswitch::scenario::{Net, Scenario};
@@ -254,4 +256,34 @@ fn who_only_listens_is_reached_at_once_where_the_network_is_told_and_not_where_i
     println!("with announcements {with:?}, without {without:?}, in 100 ns");
     assert!(with.iter().all(|time| time.is_some_and(|time| time <= 2 * MS)), "{with:?}");
     assert!(without.iter().all(Option::is_none), "{without:?}");
+}
+
+/// What can be done wrongly with lists of the driver's own, each with the rule that must be named.
+const WRONG_WITH_OWN: [(Mutation, &str); 7] = [
+    (Mutation::CompleteOwn, "DATA-04"),
+    (Mutation::GetBeforeContext, "DATA-16"),
+    (Mutation::ContextBeforeHandle, "DATA-17"),
+    (Mutation::ForgetSecondContext, "DATA-19"),
+    (Mutation::FreeContextTwice, "DATA-20"),
+    (Mutation::ClaimSafe, "DATA-66"),
+    (Mutation::OwnToNowhere, "DATA-73"),
+];
+
+/// Nothing is split here, so the only lists of the driver's own are those that tell the network.
+#[test]
+fn what_is_wrong_with_lists_of_our_own_is_found_with_those_that_tell_the_network() {
+    for (mutation, rule) in WRONG_WITH_OWN {
+        // This one is for a list that is sent alone.
+        let burst = if mutation == Mutation::OwnToNowhere { 1 } else { 0 };
+        let plan = team(7, 12).setting("AnnouncementBurst", Value::Dword(burst));
+        let net = at_rest(plan.config(|config| config.mutation = Some(mutation)));
+        let world = net.world().clone();
+        members(&net, 12);
+        assert!(!was_committed(&world), "{mutation:?}: before anything is told");
+        net.fail(1);
+        net.advance(20 * MS);
+        let outcome = net.finish();
+        assert!(was_committed(&world), "{mutation:?}");
+        assert_eq!(outcome.broken(), BTreeSet::from([rule]), "{mutation:?}");
+    }
 }

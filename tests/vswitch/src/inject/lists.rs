@@ -168,7 +168,7 @@ fn inject_list(world: &World, state: &mut State, mutation: Mutation, seen: &Seen
         }
         Mutation::KeepOffsets if own && state.has_untagged(list) => poke_info(list, info::CHECKSUM, 4 << 16),
         Mutation::ForgetOob if own => poke_info(list, info::HASH_VALUE, 1),
-        Mutation::ClaimSafe if own && parent_is_unsafe(state, list) => {
+        Mutation::ClaimSafe if own && (is_of_nothing(list) || parent_is_unsafe(state, list)) => {
             poke_info(list, info::SWITCH_FORWARDING_DETAIL, crate::switch::ndis::packet::SAFE);
         }
         Mutation::NoDestination if alone && foreign && !subnet && destinations == 1 => withdraw(state, list),
@@ -365,6 +365,12 @@ fn own_joins(state: &mut State, module: usize, lists: &[usize]) -> Injected {
         }
     });
     Injected::Flags(SendFlags::SWITCH_SINGLE_SOURCE)
+}
+
+/// It was made from no other list.
+fn is_of_nothing(list: usize) -> bool {
+    // SAFETY: the list is the driver's and so uncovered.
+    unsafe { (*(list as *mut NetBufferList)).parent.is_null() }
 }
 
 fn parent_is_unsafe(state: &mut State, list: usize) -> bool {

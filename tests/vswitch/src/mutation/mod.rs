@@ -167,7 +167,7 @@ mutations! {
         WriteEgressBytes => "DATA-63",
         /// The member is chosen from two readings of a packet that its guest writes.
         TornReading => "DATA-64",
-        /// An own list over a guest's memory says that its data is safe.
+        /// An own list over a guest's memory says that its data is safe, or one of nobody's that it is not.
         ClaimSafe => "DATA-66",
         SourceBeforeCopy => "DATA-67",
         /// An own list does not carry the out-of-band data of its parent.
