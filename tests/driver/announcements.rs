@@ -7,10 +7,12 @@ use vswitch::adapter::physical_switch::Aggregation;
 use vswitch::inject::was_committed;
 use vswitch::machine::registry::Value;
 use vswitch::mutation::Mutation;
-use vswitch::scenario::guest::{BROADCAST, Flow, host_mac};
+use vswitch::scenario::guest::{BROADCAST, Flow, Packet, host_mac};
 use vswitch::scenario::suite::MS;
+use vswitch::scenario::suite::policies::access;
 use vswitch::scenario::{Net, Scenario};
-use vswitch::switch::ports::Mac;
+use vswitch::switch::ports::policy::{Property, Security, Vlan};
+use vswitch::switch::ports::{Mac, NicId};
 
 /// An address in a VLAN, and the member on which it was told.
 type Told = (Mac, u16, u16);
@@ -286,4 +288,82 @@ fn what_is_wrong_with_lists_of_our_own_is_found_with_those_that_tell_the_network
         assert!(was_committed(&world), "{mutation:?}");
         assert_eq!(outcome.broken(), BTreeSet::from([rule]), "{mutation:?}");
     }
+}
+
+/// An address that a guest bridges.
+const fn bridged(n: u8) -> Mac {
+    [0x06, 0, 0, 0, 1, n]
+}
+
+/// Frames to the outside of every kind of machine: from access ports, trunks, bridges, of a virtual subnet and of a cluster.
+fn one_of_each(net: &Net) -> Vec<(NicId, Packet)> {
+    let own = |vm: u16| match (vm, net.flow(net.vm(vm), vm)) {
+        (5, flow) => Flow { from: CLUSTER, ..flow }.frame(1, 60),
+        (_, flow) => flow.frame(1, 60),
+    };
+    let of = |n: u8| Flow::new(bridged(n), host_mac(1), 1).frame(1, 60);
+    let mut all: Vec<_> = (0..8).map(|vm| (net.vm(vm), Packet::of(own(vm)))).collect();
+    all.extend((0..6).map(|n| (net.vm(2), Packet::of(of(n)))));
+    all.extend((6..12).map(|n| (net.vm(3), Packet::tagged(of(n), 9, 0))));
+    all.extend((12..14).map(|n| (net.vm(3), Packet::of(of(n)))));
+    all
+}
+
+/// The member on which each address arrives in each VLAN.
+fn arriving(net: &Net) -> BTreeMap<(Mac, u16), u16> {
+    let (module, from) = (net.switch(), net.now());
+    for packet in one_of_each(net) {
+        net.send_packets(vec![packet]);
+    }
+    net.settle();
+    net.look(|state| {
+        let arrivals = state.modules[module].external.arrivals.iter().filter(|arrival| arrival.at >= from);
+        let seen = arrivals.filter_map(|arrival| {
+            let frame = state.frames.all.get(arrival.frame)?;
+            let is_told = frame.bytes.get(12..14)? == [0x80, 0x35];
+            let mac = frame.bytes.get(6..12)?.try_into().ok()?;
+            (!is_told).then_some(((mac, arrival.vid), arrival.member))
+        });
+        seen.collect()
+    })
+    .unwrap_or_default()
+}
+
+const CLUSTER: Mac = [0x02, 0xbf, 0, 0, 0, 5];
+
+#[test]
+fn each_address_that_the_network_may_know_is_told_in_the_vlan_in_which_it_sends() {
+    let mut all = 0;
+    for seed in 0..40 {
+        let trunk = Vlan::Trunk { native: 8, allowed: [7, 8, 9].into(), pruned: [].into() };
+        let bridge = Property::Security(Security { spoofing: true, ..Security::default() });
+        let net = at_rest(
+            team(seed, 8)
+                .setting("LoadBalancingAlgorithm", Value::Dword(if seed % 2 == 0 { 4 } else { 6 }))
+                .property(0, access(7))
+                .property(1, Property::Vlan(trunk.clone()))
+                .property(2, bridge.clone())
+                .property(3, bridge)
+                .property(3, Property::Vlan(trunk))
+                .property(4, Property::Security(Security { subnet: 5_001, ..Security::default() })),
+        );
+        net.readdress(net.vm(5), CLUSTER);
+        let before = arriving(&net);
+        assert!(before.len() >= 20, "{before:?}");
+        // Of a virtual subnet the network knows no address, and that of a cluster it is not to learn.
+        let unknown = [net.mac(net.vm(4)), CLUSTER];
+        let failed = net.now();
+        net.fail(1 + seed as u16 / 2 % 3);
+        net.advance(20 * MS);
+        let told = told_set(&net, failed);
+        let moved: BTreeSet<Told> = arriving(&net)
+            .into_iter()
+            .filter(|((mac, vid), member)| !unknown.contains(mac) && before[&(*mac, *vid)] != *member)
+            .map(|((mac, vid), member)| (mac, vid, member))
+            .collect();
+        assert_eq!(told, moved, "seed {seed}");
+        all += told.len();
+        net.finish().assert_clean();
+    }
+    assert!(all > 200, "{all}");
 }
