@@ -45,7 +45,7 @@ use teaming::ports::storage::{PortTableSizes, PortTableStorage};
 use teaming::ports::traffic::{Chunk, Line};
 use teaming::ports::vlan::VlanSet;
 use teaming::private_oid::Digest;
-use teaming::settings::Settings;
+use teaming::settings::{Announcing, Settings};
 use teaming::team::aside::Aside;
 use teaming::team::buckets::{ARRIVALS, BucketActivity};
 use teaming::team::heirs::{Heirs, LEGACIES};
@@ -324,7 +324,7 @@ fn new_storage(host: HostHandle, passive: &Passive) -> Result<ForwardingStorage<
 #[inline(never)]
 fn new_control() -> Result<PoolBox<Control>, NdisStatus> {
     let settings = Settings::default();
-    control_in(new_team(&settings)?, new_aside()?, settings)
+    control_in(new_team(&settings)?, new_aside()?, new_announcer(settings.announcing)?, settings)
 }
 
 #[inline(never)]
@@ -346,13 +346,13 @@ fn new_aside() -> Result<PoolBox<Aside<Pool>>, NdisStatus> {
 fn control_in(
     team: Team<Pool>,
     aside: PoolBox<Aside<Pool>>,
+    announcer: PoolBox<Announcer<Pool>>,
     settings: Settings,
 ) -> Result<PoolBox<Control>, NdisStatus> {
     let (events, resources) = (trace::try_new()?, new_offload_resources()?);
     let watch = new_watch()?;
     let (capabilities, processors) = (new_capabilities()?, new_processors()?);
     let private_set = new_private_set()?;
-    let announcer = new_announcer(&settings)?;
     Ok(PoolBox::try_make(Tag::MODULE, || Control {
         team,
         aside,
@@ -380,7 +380,7 @@ fn control_in(
 }
 
 #[inline(never)]
-fn new_announcer(settings: &Settings) -> Result<PoolBox<Announcer<Pool>>, NdisStatus> {
+fn new_announcer(announcing: Announcing) -> Result<PoolBox<Announcer<Pool>>, NdisStatus> {
     let (members, owed) = (
         PoolSlice::try_new(Tag::TABLE, BUCKETS, |_| 0)?,
         PoolSlice::try_new(Tag::TABLE, BUCKETS, |_| Owed::NOTHING)?,
@@ -389,7 +389,6 @@ fn new_announcer(settings: &Settings) -> Result<PoolBox<Announcer<Pool>>, NdisSt
         PoolSlice::try_new(Tag::TABLE, ORDERED, |_| Found::default())?,
         PoolSlice::try_new(Tag::TABLE, CLASSES, |_| 0)?,
     );
-    let announcing = settings.announcing;
     Ok(PoolBox::try_make(Tag::TABLE, || Announcer::new(members, owed, found, first, announcing))?)
 }
 
