@@ -114,20 +114,20 @@ pub struct Module {
     /// What is recorded of what arrives.
     pub survey: Surveyor,
     pub texts: PoolBox<Texts>,
-    /// SwitchFriendlyName; set by the first restart.
-    pub switch_title: OnceBox<PoolSlice<u16>>,
-    /// Registry paths of its settings; set by the first restart.
-    pub settings_paths: OnceBox<SettingsPaths>,
     /// RequestId of the request from above that is pending below, for its cancellation; null if there is none.
     pub forwarded_id: AtomicPtr<c_void>,
 }
 
-/// Strings that do not change while the module is attached.
+/// Strings that do not change while the module is attached, once they are known.
 pub struct Texts {
     /// `\Registry\...\lbfoext`, the key above the settings.
     pub registry_path: PoolSlice<u16>,
     /// ExtensionGuid in reports of filtered packets.
     pub guid_name: PoolSlice<u16>,
+    /// SwitchFriendlyName; set by the first restart.
+    pub switch_title: OnceBox<PoolSlice<u16>>,
+    /// Registry paths of its settings; set by the first restart.
+    pub settings_paths: OnceBox<SettingsPaths>,
 }
 
 /// Full paths of the two keys with settings.
@@ -263,8 +263,6 @@ impl Module {
             provider: &driver.provider,
             survey: Surveyor::off(),
             texts: new_texts(&driver.registry_path, stack.guid_name())?,
-            switch_title: OnceBox::empty(Tag::SETTINGS),
-            settings_paths: OnceBox::empty(Tag::SETTINGS),
             forwarded_id: AtomicPtr::new(core::ptr::null_mut()),
         };
         Ok(PoolBox::try_new(Tag::MODULE, module)?)
@@ -437,7 +435,12 @@ fn new_operations() -> Result<SpinLock<PoolBox<Operations<Pool>>>, NdisStatus> {
 
 #[inline(never)]
 fn new_texts(registry_path: &[u16], guid_name: &[u16]) -> Result<PoolBox<Texts>, NdisStatus> {
-    let texts = Texts { registry_path: copy(registry_path)?, guid_name: copy(guid_name)? };
+    let texts = Texts {
+        registry_path: copy(registry_path)?,
+        guid_name: copy(guid_name)?,
+        switch_title: OnceBox::empty(Tag::SETTINGS),
+        settings_paths: OnceBox::empty(Tag::SETTINGS),
+    };
     Ok(PoolBox::try_new(Tag::SETTINGS, texts)?)
 }
 

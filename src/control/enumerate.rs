@@ -73,8 +73,8 @@ fn read_parameters(module: &Module, passive: &Passive) -> Result<(), NdisStatus>
     write_header(&mut buffer, SwitchParameters::SIZE_REVISION_1);
     query(module.filter, oids::SWITCH_PARAMETERS, &mut buffer, passive).map_err(|(status, _)| status)?;
     let info = switch_info(&buffer).ok_or(NdisStatus::FAILURE)?;
-    if module.switch_title.get().is_none() {
-        module.switch_title.set(title_of(&info)?)?;
+    if module.texts.switch_title.get().is_none() {
+        module.texts.switch_title.set(title_of(&info)?)?;
     }
     settings::load(module, info.name, passive)?;
     survey::restarted(module, info.is_active, &buffer);

@@ -141,7 +141,7 @@ impl EventWriter {
     /// Whether the event was written.
     #[inline(never)] // as above
     fn write(&mut self, module: &Module, due: &Due, passive: &Passive) -> bool {
-        let switch = module.switch_title.get().map_or(&[][..], |title| title);
+        let switch = module.texts.switch_title.get().map_or(&[][..], |title| title);
         match due.place {
             Place::Log => module.log.write(due.event.kind(), &Strings::new(&due.event, switch), passive),
             Place::Trace => self.trace(module, due, switch, passive).unwrap_or(false),

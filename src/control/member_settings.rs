@@ -162,7 +162,7 @@ fn tell_ignored(module: &Module, member: MemberIndex, issues: &MemberIssues) {
 /// Opens the key of an adapter, or the one above all of them; `None` if it does not exist.
 #[inline(never)] // a frame of its own
 fn open(module: &Module, adapter: Option<AdapterId>, passive: &Passive) -> Result<Option<Key>, NotNow> {
-    let Some(paths) = module.settings_paths.get() else { return Ok(None) };
+    let Some(paths) = module.texts.settings_paths.get() else { return Ok(None) };
     let above = || paths.own.iter().chain(SUBKEY).copied();
     let path = match adapter {
         Some(adapter) => {

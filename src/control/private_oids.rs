@@ -125,7 +125,7 @@ impl Entries<'_> {
 
     #[inline(never)] // a frame of its own
     fn open(&self, adapter: AdapterId) -> Result<Option<Key>, NotNow> {
-        let Some(paths) = self.module.settings_paths.get() else { return Ok(None) };
+        let Some(paths) = self.module.texts.settings_paths.get() else { return Ok(None) };
         let name = adapter.text().map(u16::from);
         let path = paths.common.iter().copied().chain(SUBKEY.iter().copied()).chain(name);
         let path = PoolSlice::collect(Tag::SETTINGS, path).map_err(|_| NotNow)?;

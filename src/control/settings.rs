@@ -22,8 +22,8 @@ use teaming::settings::{Issues, Lookup, Problem, SETTINGS, Setting, Settings};
 ///
 /// NDIS_STATUS_RESOURCES if the paths of the keys cannot be allocated. What cannot be read now the thread reads later.
 pub fn load(module: &Module, switch_name: &[u8], passive: &Passive) -> Result<(), NdisStatus> {
-    if module.settings_paths.get().is_none() {
-        module.settings_paths.set(SettingsPaths::try_new(&module.texts.registry_path, switch_name)?)?;
+    if module.texts.settings_paths.get().is_none() {
+        module.texts.settings_paths.set(SettingsPaths::try_new(&module.texts.registry_path, switch_name)?)?;
     }
     let _ = reload(module, true, passive);
     module.worker.wake(Reasons::SETTINGS);
@@ -108,7 +108,7 @@ fn number(key: &Option<Key>, name: &str, passive: &Passive) -> Result<Value, Unr
 /// Reads the settings; pushes an event for each value that is ignored.
 #[inline(never)] // not below what the publishing needs
 fn read(module: &Module, passive: &Passive) -> Result<Settings, Unreadable> {
-    let key = |path: fn(&SettingsPaths) -> &[u16]| match module.settings_paths.get() {
+    let key = |path: fn(&SettingsPaths) -> &[u16]| match module.texts.settings_paths.get() {
         Some(paths) => Key::open(path(paths), passive),
         None => Ok(None),
     };

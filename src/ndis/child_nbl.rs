@@ -10,7 +10,7 @@ use super::raw::{NetBufferList, NetBufferListPoolParameters, ObjectHeader, objec
 use super::status::{NdisStatus, OutOfMemory};
 use super::switch::Switch;
 use super::sys;
-use crate::kernel::pool::Tag;
+use crate::kernel::pool::{PoolBox, Tag};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 
@@ -18,7 +18,7 @@ use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 pub struct ListPool {
     pool: NonNull<core::ffi::c_void>,
     fragments: FragmentPool,
-    frames: FrameMemory,
+    frames: PoolBox<FrameMemory>,
     filter: Filter,
     /// NBLs that are allocated.
     allocated: AtomicU32,

@@ -8,7 +8,7 @@ use super::nbl::Nbl;
 use super::raw::Mdl;
 use super::status::OutOfMemory;
 use super::sys;
-use crate::kernel::pool::{PoolSlice, Tag};
+use crate::kernel::pool::{PoolBox, PoolSlice, Tag};
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -42,7 +42,7 @@ unsafe impl Sync for FrameMemory {}
 impl FrameMemory {
     /// IRQL <= DISPATCH_LEVEL.
     #[inline(never)] // a frame of its own
-    pub(super) fn try_new(filter: Filter) -> Result<Self, OutOfMemory> {
+    pub(super) fn try_new(filter: Filter) -> Result<PoolBox<Self>, OutOfMemory> {
         let bytes = PoolSlice::try_new(Tag::LIST, FRAMES, |_| UnsafeCell::new([0; LONGEST]))?;
         let mdls = PoolSlice::try_new(Tag::LIST, FRAMES, |_| core::ptr::null_mut())?;
         let mut memory = Self { bytes, mdls, taken: AtomicU64::new(0) };
@@ -54,7 +54,7 @@ impl FrameMemory {
                 return Err(OutOfMemory);
             }
         }
-        Ok(memory)
+        PoolBox::try_new(Tag::LIST, memory)
     }
 
     pub(super) fn has_place(&self) -> bool {

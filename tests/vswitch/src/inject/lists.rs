@@ -168,7 +168,7 @@ fn inject_list(world: &World, state: &mut State, mutation: Mutation, seen: &Seen
         }
         Mutation::KeepOffsets if own && state.has_untagged(list) => poke_info(list, info::CHECKSUM, 4 << 16),
         Mutation::ForgetOob if own => poke_info(list, info::HASH_VALUE, 1),
-        Mutation::ClaimSafe if own && (is_of_nothing(list) || parent_is_unsafe(state, list)) => {
+        Mutation::ClaimSafe if own && has_no_safe_parent(state, list) => {
             poke_info(list, info::SWITCH_FORWARDING_DETAIL, crate::switch::ndis::packet::SAFE);
         }
         Mutation::NoDestination if alone && foreign && !subnet && destinations == 1 => withdraw(state, list),
@@ -367,16 +367,12 @@ fn own_joins(state: &mut State, module: usize, lists: &[usize]) -> Injected {
     Injected::Flags(SendFlags::SWITCH_SINGLE_SOURCE)
 }
 
-/// It was made from no other list.
-fn is_of_nothing(list: usize) -> bool {
-    // SAFETY: the list is the driver's and so uncovered.
-    unsafe { (*(list as *mut NetBufferList)).parent.is_null() }
-}
-
-fn parent_is_unsafe(state: &mut State, list: usize) -> bool {
+/// It was made from a list over a guest's memory, or from none.
+fn has_no_safe_parent(state: &mut State, list: usize) -> bool {
     // SAFETY: the list is the driver's and so uncovered.
     let parent = unsafe { (*(list as *mut NetBufferList)).parent };
-    state.packets.get(parent).is_some_and(|p| p.detail_bits & crate::switch::ndis::packet::SAFE == 0)
+    let bits = state.packets.get(parent).map(|p| p.detail_bits);
+    parent.is_null() || bits.is_some_and(|bits| bits & crate::switch::ndis::packet::SAFE == 0)
 }
 
 /// Takes one list out of a chain; the chain's new beginning.
