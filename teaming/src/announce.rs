@@ -122,6 +122,8 @@ pub struct Announcer<S: Storage> {
     /// Before the first packet nothing has moved: no member has carried any, or the first table is being made.
     begun: bool,
     starting: bool,
+    /// Nothing was to be told of changes, and `members` is not of now.
+    stale: bool,
     round: Option<(Round, Stage)>,
     /// Before the last announcement.
     before: Option<(Round, Stage)>,
@@ -155,6 +157,7 @@ impl<S: Storage> Announcer<S> {
             settings,
             begun: false,
             starting: false,
+            stale: false,
             round: None,
             before: None,
             waiting: false,
@@ -185,7 +188,14 @@ impl<S: Storage> Announcer<S> {
 
     /// After a change of the table or of the settings: notes what has moved. Whether something is to be told.
     pub fn moved(&mut self, forwarding: &Forwarding<S>) -> bool {
-        if self.starting || !self.begun || self.settings.times == 0 || !forwarding.announces() {
+        let is_telling = self.settings.times != 0 && forwarding.announces();
+        if self.begun && !self.starting && !is_telling {
+            // A change costs a team that tells nothing no look at its buckets.
+            self.end_rounds();
+            self.stale = true;
+            return false;
+        }
+        if core::mem::take(&mut self.stale) || self.starting || !self.begun {
             self.forget(forwarding);
             return false;
         }
@@ -193,15 +203,13 @@ impl<S: Storage> Announcer<S> {
         let owed = Owed::moved(self.settings.times);
         let mut moved = false;
         let places = self.members.iter_mut().zip(self.owed.iter_mut());
+        // Without a branch for a bucket: it is part of a failover.
         for ((member, place), now) in places.zip(forwarding.table.owners()) {
-            if now == *member && !remapped || now == 0 {
-                continue;
-            }
-            if *member != 0 {
-                *place = owed;
-                moved = true;
-            }
-            *member = now;
+            let is_carried = now != 0;
+            let has_moved = is_carried & (*member != 0) & ((now != *member) | remapped);
+            *place = if has_moved { owed } else { *place };
+            *member = if is_carried { now } else { *member };
+            moved |= has_moved;
         }
         if moved {
             self.waiting = true;
@@ -221,6 +229,10 @@ impl<S: Storage> Announcer<S> {
         self.owed.fill(Owed::NOTHING);
         self.mapping = Some(forwarding.mapping());
         self.begun |= !self.starting && !forwarding.table.live().is_empty();
+        self.end_rounds();
+    }
+
+    const fn end_rounds(&mut self) {
         (self.round, self.before, self.waiting, self.repeat) = (None, None, false, None);
     }
 
