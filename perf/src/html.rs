@@ -160,6 +160,7 @@ fn account(report: &Report) -> String {
         ("lost with a link before the driver could know", account.lost),
         ("from outside while no member was up", account.unreachable),
         ("without an end", account.unaccounted),
+        ("announcements, made by the driver itself", account.announcements),
     ];
     let ends = ends.into_iter().map(|(words, number)| vec![count(number), words.to_owned()]);
     let dropped = account.dropped.iter().map(|(why, number)| vec![count(*number), format!("dropped: {why}")]);

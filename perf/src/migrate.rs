@@ -7,6 +7,7 @@ use crate::args::{PolicyName, Speed};
 use crate::capture::Capture;
 use crate::flow::{Identity, Label, Reader};
 use crate::hosts::Which;
+use crate::observer::is_own;
 use crate::survey::Survey;
 use crate::tunnels::Tunnels;
 use anyhow::{Context, bail};
@@ -305,7 +306,10 @@ impl Player<'_> {
         let Self { net, survey, reader, machine, paths, .. } = self;
         net.look(|state| {
             for assignment in state.frames.assignments.drain(..) {
-                let Some(frame) = state.frames.all.get(assignment.frame) else { continue };
+                let Some(frame) = state.frames.all.get(assignment.frame).filter(|frame| !is_own(frame))
+                else {
+                    continue;
+                };
                 let (identity, label) = reader.read(&frame.bytes);
                 let source = frame::parse(window(&frame.bytes)).source;
                 let mine = survey.hosts.machine(source) == Some(*machine);

@@ -14,6 +14,7 @@ use teaming::flow::FlowKey;
 use teaming::frame::WINDOW_MAX;
 use teaming::ids::BUCKETS;
 use vswitch::switch::frames::{Frame, FrameOutcome};
+use vswitch::switch::ports::NicId;
 
 /// The traffic of one member, or of one flow on one member.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -83,6 +84,13 @@ pub struct Account {
     pub unreachable: u64,
     /// Without a result, which is a fault of the driver.
     pub unaccounted: u64,
+    /// Made by the driver itself, to tell the network where an address is; in none of the others.
+    pub announcements: u64,
+}
+
+/// The driver made the frame: all others are sent by an adapter.
+pub fn is_own(frame: &Frame) -> bool {
+    frame.from == NicId::NOWHERE
 }
 
 struct Flow {
@@ -245,6 +253,10 @@ impl Observer {
 
     /// The frame is finished.
     pub fn ended(&mut self, frame: &Frame) {
+        if is_own(frame) && !frame.outcomes.is_empty() {
+            self.account.announcements += 1;
+            return;
+        }
         self.under_way.remove(&frame.id);
         self.flow(&frame.bytes);
         let account = &mut self.account;
@@ -370,7 +382,6 @@ fn column(at: Duration, length: Duration) -> usize {
 mod tests {
     use super::*;
     use teaming::flow::HashPolicy;
-    use vswitch::switch::ports::NicId;
 
     const SECOND: Duration = Duration::from_secs(1);
 

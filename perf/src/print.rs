@@ -173,6 +173,9 @@ fn account(lines: &mut Vec<String>, report: &Report) {
         count(account.lost),
         count(account.unreachable)
     ));
+    if account.announcements != 0 {
+        lines.push(format!("{} of the driver's own", count_of(account.announcements, "announcement")));
+    }
     lines.extend(account.dropped.iter().map(|(reason, number)| format!("  {}: {reason}", count(*number))));
 }
 

@@ -7,7 +7,7 @@ use crate::args::{Mode, Replay};
 use crate::capture::{Capture, Frame};
 use crate::flow::Reader;
 use crate::hosts::Hosts;
-use crate::observer::Observer;
+use crate::observer::{Observer, is_own};
 use crate::output::{self, Files};
 use crate::plan::{self, Step, What};
 use crate::queues::{self, PLANS_AFTER, StageKind, Watch};
@@ -22,6 +22,7 @@ use std::time::Duration;
 use teaming::frame;
 use teaming::ids::{NicId, NicIndex, PortId};
 use vswitch::adapter::capabilities::Capabilities;
+use vswitch::adapter::network::wire::Wire;
 use vswitch::adapter::physical_switch::Aggregation;
 use vswitch::image::Image;
 use vswitch::machine::registry::Value;
@@ -378,8 +379,8 @@ impl Player<'_> {
     /// Receives frames through the members on whose ports their addresses were learned, others through `member`.
     fn arrive(&self, member: u16, frames: &[Vec<u8>]) {
         let port = |frame: &Vec<u8>| {
-            let mac = frame.get(..6).and_then(|mac| mac.try_into().ok());
-            mac.and_then(|mac| self.net.port_of(mac)).unwrap_or(member)
+            let wire = Wire::of(frame, 0);
+            self.net.port_of(wire.vid, wire.to()).unwrap_or(member)
         };
         let ports: Vec<(u16, &Vec<u8>)> = frames.iter().map(|frame| (port(frame), frame)).collect();
         for together in ports.chunk_by(|(one, _), (other, _)| one == other) {
@@ -394,7 +395,7 @@ impl Player<'_> {
         net.look(|state| {
             let State { frames: Frames { all, assignments, .. }, modules, .. } = state;
             for assignment in assignments.drain(..) {
-                let Some(frame) = all.get(assignment.frame) else { continue };
+                let Some(frame) = all.get(assignment.frame).filter(|frame| !is_own(frame)) else { continue };
                 let from = NicId::new(PortId::new(frame.from.port), NicIndex::new(frame.from.index));
                 let at = since(*began, assignment.time);
                 let key = reader.key(&frame.bytes, from);

@@ -57,6 +57,8 @@ pub struct Report {
     pub unreachable: u64,
     /// Frames without a result.
     pub unaccounted: u64,
+    /// Made by the driver itself, to tell the network where an address is; not in `frames`.
+    pub announcements: u64,
     /// Flows that changed their member without an event.
     pub flows_moved_without_event: u64,
     pub violations: usize,
@@ -229,6 +231,7 @@ impl Report {
             lost: seen.account.lost,
             unreachable: seen.account.unreachable,
             unaccounted: seen.account.unaccounted,
+            announcements: seen.account.announcements,
             flows_moved_without_event: seen.moved_without_an_event,
             violations: outcome.violations.len(),
             rules_exercised: outcome.exercised.values().filter(|count| **count != 0).count(),

@@ -14,7 +14,7 @@
 use crate::Storage;
 use crate::backoff::Backoff;
 use crate::forward::Forwarding;
-use crate::forward::addresses::{Announcement, BRIDGED, HostAddress, Mapping};
+use crate::forward::addresses::{Announcement, HEARD, HostAddress, Mapping};
 use crate::ids::{BUCKETS, Ticks};
 use crate::settings::Announcing;
 
@@ -88,7 +88,7 @@ enum Stage {
     /// What was found, by class; afterwards the ports from a position on.
     Own { class: usize, at: u16, rest: usize },
     /// This place of the addresses that guests bridge.
-    Bridged { place: usize },
+    Heard { place: usize },
 }
 
 const BEGIN: Stage = Stage::Search { position: 0, found: 0 };
@@ -312,9 +312,9 @@ impl<S: Storage> Announcer<S> {
                     *work = work.saturating_sub(1);
                     self.take_own(forwarding, (class, at, rest))
                 }
-                Stage::Bridged { place } => {
+                Stage::Heard { place } => {
                     *work = work.saturating_sub(1);
-                    self.take_bridged(forwarding, place, now)
+                    self.take_heard(forwarding, place, now)
                 }
             };
             let owed = address.filter(|address| self.is_owed(address, round));
@@ -392,20 +392,20 @@ impl<S: Storage> Announcer<S> {
                 self.first.fill(0);
                 Stage::Search { position: rest, found: 0 }
             }
-            None => Stage::Bridged { place: 0 },
+            None => Stage::Heard { place: 0 },
         };
         self.round = Some((round, stage));
         None
     }
 
-    fn take_bridged(&mut self, forwarding: &Forwarding<S>, place: usize, now: Ticks) -> Option<HostAddress> {
+    fn take_heard(&mut self, forwarding: &Forwarding<S>, place: usize, now: Ticks) -> Option<HostAddress> {
         let (round, _) = self.round?;
-        if place >= BRIDGED || !forwarding.ports.searches() {
+        if place >= HEARD {
             self.end_round(round, now);
             return None;
         }
-        self.round = Some((round, Stage::Bridged { place: place.saturating_add(1) }));
-        forwarding.bridged(place, now)
+        self.round = Some((round, Stage::Heard { place: place.saturating_add(1) }));
+        forwarding.heard(place, now)
     }
 
     fn end_round(&mut self, round: Round, now: Ticks) {

@@ -306,7 +306,15 @@ fn one_of_each(net: &Net) -> Vec<(NicId, Packet)> {
     all.extend((0..6).map(|n| (net.vm(2), Packet::of(of(n)))));
     all.extend((6..12).map(|n| (net.vm(3), Packet::tagged(of(n), 9, 0))));
     all.extend((12..14).map(|n| (net.vm(3), Packet::of(of(n)))));
+    // Never without a tag: with one beside the frame, and with one in it.
+    all.push((net.vm(8), Packet::tagged(own(8), 7, 0)));
+    all.push((net.vm(8), Packet::of([&own(8)[..12], &[0x81, 0, 0, 9], &own(8)[12..]].concat())));
     all
+}
+
+/// The port of the last kind of machine, and of two others.
+fn trunk() -> Vlan {
+    Vlan::Trunk { native: 8, allowed: [7, 8, 9].into(), pruned: [].into() }
 }
 
 /// The member on which each address arrives in each VLAN.
@@ -335,16 +343,16 @@ const CLUSTER: Mac = [0x02, 0xbf, 0, 0, 0, 5];
 fn each_address_that_the_network_may_know_is_told_in_the_vlan_in_which_it_sends() {
     let mut all = 0;
     for seed in 0..40 {
-        let trunk = Vlan::Trunk { native: 8, allowed: [7, 8, 9].into(), pruned: [].into() };
         let bridge = Property::Security(Security { spoofing: true, ..Security::default() });
         let net = at_rest(
-            team(seed, 8)
+            team(seed, 9)
                 .setting("LoadBalancingAlgorithm", Value::Dword(if seed % 2 == 0 { 4 } else { 6 }))
                 .property(0, access(7))
-                .property(1, Property::Vlan(trunk.clone()))
+                .property(1, Property::Vlan(trunk()))
                 .property(2, bridge.clone())
                 .property(3, bridge)
-                .property(3, Property::Vlan(trunk))
+                .property(3, Property::Vlan(trunk()))
+                .property(8, Property::Vlan(trunk()))
                 .property(4, Property::Security(Security { subnet: 5_001, ..Security::default() })),
         );
         net.readdress(net.vm(5), CLUSTER);
@@ -366,4 +374,16 @@ fn each_address_that_the_network_may_know_is_told_in_the_vlan_in_which_it_sends(
         net.finish().assert_clean();
     }
     assert!(all > 200, "{all}");
+}
+
+#[test]
+fn what_is_told_where_nothing_was_heard_is_found() {
+    let net = at_rest(team(2, 9).property(8, Property::Vlan(trunk())));
+    arriving(&net);
+    net.look(|state| state.modules[0].spoken.clear());
+    for member in 1..=2 {
+        net.fail(member);
+        net.advance(20 * MS);
+    }
+    assert_eq!(net.finish().broken(), BTreeSet::from(["SWITCH-PHANTOM"]));
 }

@@ -60,7 +60,7 @@ fn a_thousand_partitions_on_eight_members_agree_after_every_failure_and_return()
         let ports: Vec<Option<u16>> = net
             .look(|s| {
                 (0..PARTITIONS)
-                    .map(|n| s.modules[0].external.physical.port_of(vswitch::scenario::guest::vm_mac(n)))
+                    .map(|n| s.modules[0].external.physical.port_of(0, vswitch::scenario::guest::vm_mac(n)))
                     .collect()
             })
             .unwrap();
@@ -86,7 +86,7 @@ fn a_thousand_partitions_on_eight_members_agree_after_every_failure_and_return()
         let before = net.queue_counts().1;
         for n in &lost {
             let survivor = net
-                .look(|s| s.modules[0].external.physical.port_of(vswitch::scenario::guest::vm_mac(*n)))
+                .look(|s| s.modules[0].external.physical.port_of(0, vswitch::scenario::guest::vm_mac(*n)))
                 .flatten()
                 .expect("it sent through a survivor");
             assert_ne!(survivor, member);

@@ -1,15 +1,15 @@
 //! The addresses of this host that the physical network knows, and the member that each is reached at: those of connected
-//! vNICs, and those that were learned from their ports.
+//! vNICs, on a trunk port in each VLAN that they were heard in, and those that were learned from their ports.
 //!
 //! Asked by `announce` for what has to be told, under the read lock, immediately before it is told.
 
 use crate::Storage;
 use crate::flow::hash::Seed;
 use crate::flow::policy::HashPolicy;
-use crate::forward::Forwarding;
 use crate::forward::credits::{Frame, Source};
 use crate::forward::decision::Target;
 use crate::forward::source::{FrameTag, SourcePort};
+use crate::forward::{Forwarding, Packet};
 use crate::frame::rarp;
 use crate::ids::{Bucket, MacAddr, MemberIndex, MemberSet, NicId, PortId, Ticks, VlanId};
 use crate::ports::Port;
@@ -54,8 +54,8 @@ impl Announcement {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mapping(HashPolicy, Seed);
 
-/// Places in which `bridged` may find an address.
-pub const BRIDGED: usize = LEARNED;
+/// Places in which `heard` may find an address.
+pub const HEARD: usize = LEARNED;
 
 /// Addresses of a network load balancing cluster in unicast mode, which must not be learned.
 const CLUSTER: [u8; 2] = [0x02, 0xbf];
@@ -73,20 +73,40 @@ impl<S: Storage> Forwarding<S> {
         Mapping(self.keying.policy, self.seed)
     }
 
-    /// The address that the vNIC at a position of the port table has in use, if the network can know it.
+    /// A frame from a port's own address: if that may be in several VLANs, it is noted in which it is.
+    pub(crate) fn note_own(
+        &self,
+        packet: &Packet<'_>,
+        (mac, vlan): (MacAddr, Option<VlanId>),
+        (position, port): (usize, &Port),
+    ) {
+        if self.notes_own(port) {
+            self.learned.learn(mac, vlan, position, packet.now);
+        }
+    }
+
+    pub(crate) fn notes_own(&self, port: &Port) -> bool {
+        port.policy.vlans().is_trunk() && self.announces()
+    }
+
+    /// The address that the vNIC at a position of the port table has in use in the one VLAN of its port, if the network can
+    /// know it.
     pub fn own(&self, position: usize) -> Option<HostAddress> {
-        let port = self.ports.at(position).filter(|port| is_visible(port))?;
+        let port =
+            self.ports.at(position).filter(|port| is_visible(port) && !port.policy.vlans().is_trunk())?;
         let (mac, vlan) = (port.current_mac, port.policy.vlans().own());
         let elsewhere = self.holder(mac, vlan).is_some_and(|user| user.id != port.id);
         if elsewhere { None } else { self.address_at(port, mac, None) }
     }
 
-    /// The address at a place of the table of learned ones, if it is in use at a port of this host and no vNIC's there.
-    pub fn bridged(&self, place: usize, now: Ticks) -> Option<HostAddress> {
+    /// The address at a place of the table of learned ones, if it is in use at a port of this host: behind a vNIC, taken over
+    /// by it, or its own in a VLAN of a trunk port.
+    pub fn heard(&self, place: usize, now: Ticks) -> Option<HostAddress> {
         let LearnedAddress { mac, vlan, position, is_old } = self.learned.at(place, now)?;
         let port = self.ports.at(position).filter(|port| is_visible(port))?;
         let is_bridged = !is_old && port.may_learn() && self.ports.lookup(mac).is_none();
-        if !is_bridged && !self.ports.may_use(port, mac) {
+        let is_own = port.policy.vlans().is_trunk() && port.addresses().any(|own| own == mac);
+        if !is_bridged && !is_own && !self.ports.may_use(port, mac) {
             return None;
         }
         let tagged = vlan.filter(|vlan| port.policy.vlans().own() != Some(*vlan));

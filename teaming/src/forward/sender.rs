@@ -64,6 +64,7 @@ impl<S: Storage> Forwarding<S> {
             return Ok(());
         }
         if port.addresses().any(|own| own == mac) {
+            self.note_own(packet, (mac, carried.vlan), (position, port));
             return Ok(());
         }
         if source_port.security.mac_spoofing {

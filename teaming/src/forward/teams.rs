@@ -1,8 +1,9 @@
 //! Adapters of one VM that fail over to each other (AllowTeaming): an address is reached at the port that sent from it
 //! last.
 //!
-//! Known from `learned`, where no entry means: at its owner. The entry of an address counts as long as the port that it
-//! names may use the address, however old it is: a VM's team may be silent, and its switch was told of both adapters.
+//! Known from `learned`, where no entry means: at its owner, as one that names the owner does. The entry of an address counts
+//! as long as the port that it names may use the address, however old it is: a VM's team may be silent, and its switch was
+//! told of both adapters.
 
 use crate::Storage;
 use crate::forward::source::FrameTag;
@@ -20,7 +21,11 @@ impl<S: Storage> Forwarding<S> {
         (position, port): (usize, &Port),
     ) {
         if self.ports.lookup(mac).is_some_and(|owner| owner.id == port.id) {
-            return self.learned.remove(mac, vlan);
+            return if self.notes_own(port) {
+                self.note_own(packet, (mac, vlan), (position, port));
+            } else {
+                self.learned.remove(mac, vlan);
+            };
         }
         if !self.learned.refresh(mac, vlan, position, packet.now) {
             self.learned.learn(mac, vlan, position, packet.now);

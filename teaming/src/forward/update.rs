@@ -87,10 +87,13 @@ impl<S: Storage> Forwarding<S> {
         self.refresh_outside();
     }
 
-    /// Forgets the addresses learned from a port, and those that its adapter has taken over.
+    /// Forgets the addresses learned from a port, those that its adapter has taken over, and in which VLANs its own is.
     fn forget(&mut self, id: PortId) {
         if let Some(position) = self.ports.position(id)
-            && self.ports.get(id).is_some_and(|port| port.may_learn() || port.may_team())
+            && self
+                .ports
+                .get(id)
+                .is_some_and(|port| port.may_learn() || port.may_team() || port.policy.vlans().is_trunk())
         {
             self.learned.forget(position);
         }

@@ -51,6 +51,10 @@ impl Vlans {
         }
     }
 
+    pub const fn is_trunk(self) -> bool {
+        matches!(self, Self::Trunk { .. })
+    }
+
     pub const fn is_private(self) -> bool {
         matches!(self, Self::Isolated { .. } | Self::Community { .. } | Self::Promiscuous { .. })
     }

@@ -7,6 +7,7 @@ mod traffic;
 use super::explained::{Explained, Subject, Way, What};
 use super::model::{Model, vnic};
 use crate::args::Mode;
+use crate::observer::is_own;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 use teaming::flow::{HashPolicy, POLICIES};
@@ -119,7 +120,9 @@ fn finished(net: &Net) -> Vec<(Frame, Vec<u16>)> {
         let mut finished = Vec::new();
         while let Some(frame) = all.take_oldest(0) {
             let committed = members.remove(&frame.id).unwrap_or_default();
-            finished.push((frame, committed));
+            if !is_own(&frame) {
+                finished.push((frame, committed));
+            }
         }
         assert!(members.is_empty(), "frames without an end");
         let external = &mut modules[0].external;

@@ -1,7 +1,8 @@
 //! The physical network behind the team: it learns addresses and reports what would disturb a real one.
 //!
 //! A static team is one logical port; the members of a switch-independent team are separate ports, possibly of several
-//! switches. `adapter` passes frames in order of arrival.
+//! switches. Each VLAN has addresses of its own (IEEE 802.1Q, 8.8.8: independent learning). `adapter` passes frames in order
+//! of arrival.
 
 use crate::switch::frames::FrameId;
 use crate::switch::ports::{Mac, NicId};
@@ -32,8 +33,8 @@ pub struct PhysicalSwitch {
     /// The port of the switch on the host behind which this one is.
     pub external_port: u32,
     pub aggregation: Aggregation,
-    /// Addresses behind the team, with the port on which each was last seen.
-    learned: BTreeMap<Mac, Learned>,
+    /// Addresses behind the team by VLAN, with the port on which each was last seen.
+    learned: BTreeMap<(u16, Mac), Learned>,
     /// Hosts in the external network.
     hosts: BTreeSet<Mac>,
     seen: BTreeSet<FrameId>,
@@ -48,7 +49,7 @@ pub struct PhysicalSwitch {
 impl PhysicalSwitch {
     /// A host in the external network sends, so its address is not behind the team.
     pub fn host(&mut self, mac: Mac) {
-        self.learned.remove(&mac);
+        self.learned.retain(|(_, known), _| *known != mac);
         self.hosts.insert(mac);
     }
 
@@ -58,9 +59,9 @@ impl PhysicalSwitch {
         self.explained += 2;
     }
 
-    /// The port on which an address behind the team was last seen.
-    pub fn port_of(&self, mac: Mac) -> Option<u16> {
-        self.learned.get(&mac).map(|entry| entry.port)
+    /// The port on which an address behind the team was last seen in a VLAN.
+    pub fn port_of(&self, vid: u16, mac: Mac) -> Option<u16> {
+        self.learned.get(&(vid, mac)).map(|entry| entry.port)
     }
 
     /// No frame with a lower number will arrive any more.
@@ -105,10 +106,10 @@ impl PhysicalSwitch {
             ));
         }
         if self.aggregation == Aggregation::Static {
-            self.learned.insert(source, Learned { port, from, moves: 0 });
+            self.learned.insert((vid, source), Learned { port, from, moves: 0 });
             return None;
         }
-        let entry = self.learned.entry(source).or_insert(Learned { port, from, moves: 0 });
+        let entry = self.learned.entry((vid, source)).or_insert(Learned { port, from, moves: 0 });
         // What an extension says in the name of a station counts as that station's.
         let from = if from == NicId::NOWHERE { entry.from } else { from };
         if entry.port == port || entry.from != from {
@@ -120,7 +121,9 @@ impl PhysicalSwitch {
         let flaps = moves > 1 + self.explained;
         *entry = Learned { port, from, moves };
         self.moves += 1;
-        flaps.then(|| ("SWITCH-FLAP", format!("{source:02x?} moved again, from port {was} to {port}")))
+        flaps.then(|| {
+            ("SWITCH-FLAP", format!("{source:02x?} moved again in VLAN {vid}, from port {was} to {port}"))
+        })
     }
 }
 
@@ -145,7 +148,9 @@ mod tests {
         switch.team_changed();
         assert_eq!(switch.receive((2, 0), 3, &frame(VM), VM_NIC), None);
         assert_eq!(switch.receive((1, 0), 4, &frame(VM), VM_NIC).unwrap().0, "SWITCH-FLAP");
-        assert_eq!(switch.port_of(VM), Some(1));
+        assert_eq!(switch.port_of(0, VM), Some(1));
+        assert_eq!(switch.receive((2, 7), 5, &frame(VM), VM_NIC), None, "it is in another VLAN there");
+        assert_eq!((switch.port_of(0, VM), switch.port_of(7, VM)), (Some(1), Some(2)));
     }
 
     #[test]

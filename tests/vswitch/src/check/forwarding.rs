@@ -57,6 +57,7 @@ pub fn given(world: &World, state: &mut State, module: usize, list: usize) {
     }
     for id in ids {
         let Some(bytes) = state.frames.all.get(id).map(|frame| Arc::clone(&frame.bytes)) else { continue };
+        spoken(&mut state.modules[module], &case, &bytes);
         if let Some((mac, vid)) = teaches(&case.question(state, &bytes)) {
             if case.question(state, &bytes).user(mac, vid).is_none() {
                 state.modules[module].holders.doubt(mac, vid);
@@ -71,6 +72,14 @@ pub fn given(world: &World, state: &mut State, module: usize, list: usize) {
             }
         }
     }
+}
+
+/// Notes in which VLAN a vNIC sends from its source address.
+fn spoken(module: &mut Module, case: &Case, bytes: &[u8]) {
+    let mac = bytes.get(6..12).and_then(|mac| mac.try_into().ok());
+    let port = module.topology.ports.get(&case.source.port);
+    let inside = port.and_then(|port| vlan::enter(port, Tags::of(bytes, case.tag)).ok());
+    module.spoken.extend(mac.zip(inside.map(|inside| inside.vid)));
 }
 
 /// A frame went on that may have taught where its source address is.

@@ -2,13 +2,14 @@
 
 use crate::check::{advice, rule};
 use crate::machine::world::World;
-use crate::reference::vlan::without_tag;
+use crate::reference::vlan::{self, Tags, without_tag};
 use crate::switch::frames::FrameId;
 use crate::switch::nbl::segments;
 use crate::switch::ndis::contexts::PRESERVE_DESTINATIONS;
 use crate::switch::ndis::packet::{SAFE, SAFE_SIZE_SHIFT};
 use crate::switch::ndis::{Life, State};
-use crate::switch::ports::NicId;
+use crate::switch::ports::policy::Vlan;
+use crate::switch::ports::{Mac, NicId};
 use lbfoext::ndis::raw::{INFO_SLOTS, NetBuffer, info};
 use std::ops::Range;
 
@@ -60,7 +61,31 @@ pub fn sent(world: &World, state: &mut State, module: usize, list: usize, positi
             format!("own packet {name} from {source}, which is not connected")
         });
     }
+    speaks(world, state, module, list);
     inherit(world, state, list, parent);
+}
+
+/// SWITCH-PHANTOM: what is said in the name of a station on a trunk port.
+fn speaks(world: &World, state: &mut State, module: usize, list: usize) {
+    let Some(packet) = state.packets.at(list) else { return };
+    // SAFETY: the packet is in the extension's hands and so uncovered.
+    let tag = unsafe { (*packet.nbl).info[info::IEEE_8021Q] };
+    let said = packet.bytes().into_iter().filter(|bytes| is_control(bytes));
+    let m = &state.modules[module];
+    for bytes in said.collect::<Vec<_>>() {
+        let mac: Option<Mac> = bytes.get(6..12).and_then(|mac| mac.try_into().ok());
+        let Some(nic) = mac.and_then(|mac| m.topology.vnic(mac)) else { continue };
+        let port = m.topology.ports.get(&nic.id.port);
+        let outside = m.topology.ports.get(&m.external.physical.external_port);
+        let Some(inside) = outside.and_then(|port| vlan::enter(port, Tags::of(&bytes, tag)).ok()) else {
+            continue;
+        };
+        let trunk = port.and_then(|port| port.policies.vlan()).is_some_and(Vlan::is_trunk);
+        let is_heard = mac.is_some_and(|mac| m.spoken.contains(&(mac, inside.vid)));
+        rule(world, "SWITCH-PHANTOM", is_heard || !trunk, || {
+            format!("{mac:02x?} is announced in VLAN {}, where nothing was heard of it", inside.vid)
+        });
+    }
 }
 
 /// DATA-68, DATA-29 against the parent, and the parent learns that a child is out.

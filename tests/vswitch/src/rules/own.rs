@@ -75,6 +75,11 @@ pub const OWN: &[Rule] = &[
         "An address stays on its port of the physical switch, unless a change of the team explains its move.",
         "own guarantee",
     ),
+    error(
+        "SWITCH-PHANTOM",
+        "In the name of a station on a trunk port, an extension speaks only in VLANs in which it was heard.",
+        "own guarantee",
+    ),
     error("SWITCH-LOOP", "No frame of an external host comes back to the physical switch.", "own guarantee"),
     not(
         "SWITCH-VLAN-LEAK",

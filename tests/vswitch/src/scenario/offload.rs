@@ -152,14 +152,14 @@ impl Net {
         found.unwrap_or_default()
     }
 
-    /// The member on whose port the physical switch has learned an address, if it is up.
-    pub fn port_of(&self, mac: Mac) -> Option<u16> {
+    /// The member on whose port the physical switch has learned an address in a VLAN, if it is up.
+    pub fn port_of(&self, vid: u16, mac: Mac) -> Option<u16> {
         let module = self.1;
         self.look(move |state| {
             let external = &state.modules[module].external;
             external
                 .physical
-                .port_of(mac)
+                .port_of(vid, mac)
                 .filter(|port| external.adapters.get(port).is_some_and(|a| a.link_up))
         })?
     }

@@ -24,8 +24,8 @@ impl Net {
         let known = self.look(|state| {
             let external = &state.modules[module].external;
             let up: Vec<u16> = external.adapters.values().filter(|a| a.link_up).map(|a| a.index).collect();
-            let to: Option<Mac> = frame.get(..6).and_then(|m| m.try_into().ok());
-            let port = to.and_then(|mac| external.physical.port_of(mac)).filter(|p| up.contains(p));
+            let wire = Wire::of(frame, 0);
+            let port = external.physical.port_of(wire.vid, wire.to()).filter(|p| up.contains(p));
             let origin = state.frames.fresh_origin(Maker::External);
             match (external.physical.aggregation, port) {
                 (_, Some(port)) => (origin, vec![port]),

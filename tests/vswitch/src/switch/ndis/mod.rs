@@ -38,7 +38,7 @@ use crate::machine::world::{self, Violation, World};
 use crate::switch::control::Control;
 use crate::switch::frames::Frames;
 use crate::switch::nbl::{Built, Quarantine, Shape, build};
-use crate::switch::ports::Topology;
+use crate::switch::ports::{Mac, Topology};
 use lbfoext::ndis::raw::{FilterDriverCharacteristics, Handle, NetBufferList};
 use packet::Packets;
 use parking_lot::{Mutex, MutexGuard};
@@ -121,6 +121,8 @@ pub struct Module {
     pub topology: Topology,
     /// Addresses learned behind ports that may use any source address.
     pub learned: learned::Learned,
+    /// The source addresses that vNICs have sent from, each with the VLANs in which it was.
+    pub spoken: BTreeSet<(Mac, u16)>,
     /// Addresses that adapters of one VM take over from each other.
     pub holders: holders::Holders,
     /// What came in from outside.

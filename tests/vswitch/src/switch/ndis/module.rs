@@ -60,6 +60,7 @@ pub fn add_module(is_switch: bool, is_active: bool) -> usize {
             receives_running: BTreeSet::new(),
             topology: Topology::default(),
             learned: crate::switch::ndis::learned::Learned::default(),
+            spoken: std::collections::BTreeSet::new(),
             holders: crate::switch::ndis::holders::Holders::default(),
             arrivals: crate::check::arrivals::Ledger::default(),
             external: ExternalNetwork::default(),

@@ -30,6 +30,10 @@ impl Vlan {
     pub fn trunk(native: u16, allowed: impl IntoIterator<Item = u16>) -> Self {
         Self::Trunk { native, allowed: allowed.into_iter().collect(), pruned: BTreeSet::new() }
     }
+
+    pub const fn is_trunk(&self) -> bool {
+        matches!(self, Self::Trunk { .. })
+    }
 }
 
 /// The private modes (ne-ntddndis-_ndis_switch_port_pvlan_mode.md).
