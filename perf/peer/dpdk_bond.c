@@ -3,15 +3,14 @@
 //
 // The members are null ports whose transmit function only counts, so that hash and distribution are measured and nothing
 // else, and whose receive function hands out the packets; a plain port with the same functions tells what the call itself
-// costs. A resident process: prints "ready", then
-// answers each line of its input with figures, so that it and the driver take turns on one processor
-// (`perf/benches/peer.rs`).
+// costs. A resident process: prints "ready", then answers each line of its input with figures, so that it and the driver
+// take turns on one processor (`perf/benches/peer.rs`).
 //
 //   dpdk_bond EAL-OPTIONS -- [-n PACKETS] [-z BYTES] [-m MEMBERS] [-f FLOWS] [-r] [-i] [-L SLICES] [-t SECONDS-OF-A-SLICE]
 //
-// -r: packets in a random order. -i: packets come in. Every further processor that the EAL is given (-l) does the same on a
-// queue of its own while the first one is measured. Each answer: the median and the least nanoseconds a packet of the bond, the same of the
-// plain port. Times are those of the thread.
+// -r: packets in a random order. -i: packets come in. Every further processor that the EAL is given (-l) does the same on
+// a queue of its own while the first one is measured. Each answer: the median and the least nanoseconds a packet of the
+// bond, the same of the plain port. Times are those of the thread.
 
 #include <getopt.h>
 #include <rte_bus_vdev.h>

@@ -3,8 +3,7 @@
 //! Built by checked constructors, all `Copy`. Used by every other module; holds no behaviour beyond its numbers.
 
 use core::fmt;
-use core::num::NonZero;
-use core::num::NonZeroU8;
+use core::num::{NonZero, NonZeroU8};
 
 /// Members a team can have: the physical NIC indexes 1 to 32 (network-adapter-index-values.md).
 pub const MEMBERS: usize = 32;

@@ -1,5 +1,5 @@
-//! Decides where one packet goes. The published state of the team: packets read it under the read lock, a change
-//! modifies it in place under the write lock.
+//! Decides where one packet goes. The published state of the team: packets read it under the read lock. A change of the table
+//! of buckets is made aside and put in its place under the write lock (`change`), any other is made in place there.
 //!
 //! Called by the packet walk with the header window and the packet's out-of-band data. Never touches a packet, never
 //! sends a frame back to its source, never sends from the external port to the external port.

@@ -3,7 +3,7 @@
 //!
 //! A processor has a row of its own in each chunk of 64 ports, whole cache lines long, with a cell for each port. Only that
 //! processor writes to it, at DISPATCH_LEVEL; anybody may read, so a cell is two atomic words that are never half written.
-//! The packet walk adds once for each run of packets of one source.
+//! The packet walk adds once for each run of packets of one source, the express way for each packet.
 
 use crate::Storage;
 use core::sync::atomic::{AtomicU64, Ordering};
