@@ -152,7 +152,8 @@ fn a_failover_is_published_among_senders_that_never_stop_whatever_the_lock_does(
                  all while a writer waited",
                 if free { "free threads" } else { "baton" }
             );
-            assert!(chains < MOST_CHAINS, "{fairness:?}: a sender sent {chains} chains before");
+            // How long a thread of the host waits for one of its processors says nothing about the lock.
+            assert!(free || chains < MOST_CHAINS, "{fairness:?}: a sender sent {chains} chains before");
             // Each reads once more at most: if it had looked before the writer came.
             assert!(
                 overtaken <= SENDERS.len() as u32,

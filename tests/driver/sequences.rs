@@ -220,3 +220,11 @@ fn what_was_listed_as_anothers_is_not_freed_while_the_list_is_read_again() {
     ];
     assert_agrees(suite::every_member_plan, 13_230_517, &commands);
 }
+
+/// The only adapter left has an association of VM 2 under the handle of one of VM 0 that was lost, and the extension that knew
+/// is detached.
+#[test]
+fn a_packet_with_a_lost_association_goes_to_the_only_adapter_also_if_that_has_anothers_under_its_handle() {
+    let commands = [Associations(0), Unplug(2), Associations(2), Unplug(4), Unplug(1), AttachAgain, Send(0)];
+    assert_agrees(suite::offload_plan, 11_610_645, &commands);
+}

@@ -196,13 +196,15 @@ impl<S: Storage> Forwarding<S> {
             }
         }
         let vlan = decision.sent.carried().vlan;
+        let mut is_external = false;
         if self.ports.searches() {
-            self.hear(from, vlan, digest, to_vnic, now);
+            is_external = self.hear(from, vlan, digest, to_vnic, now);
             if judged.unrecorded || !marked {
                 self.outside.note_unrecorded(from, vlan, now);
             }
         }
-        let owner = self.owner(from, vlan, now);
+        // What a port says meanwhile does not count for this frame.
+        let owner = if is_external { None } else { self.owner(from, vlan, now) };
         match decision.verdict {
             Verdict::Deliver(nic) if Some(nic.port) == owner => {
                 self.take_back(judged.credits);
@@ -231,14 +233,15 @@ impl<S: Storage> Forwarding<S> {
         if let Some(port) = self.ports.lookup(mac) {
             return (port.current_mac == mac).then_some(port.id.port);
         }
-        if !self.ports.searches() {
+        // Where an adapter of this host may be about to speak again, what a bridge has said is worth nothing.
+        if !self.ports.searches() || self.ports.is_lent_here(mac) {
             return None;
         }
         self.ports.at(self.learned.find(mac, vlan, now)?).map(|port| port.id.port)
     }
 
-    /// News from outside with this source. Addresses that the switch announced (NIC_CREATE) never move; one that was
-    /// learned moves outside, see `SETTLED`.
+    /// News from outside with this source; whether that is outside now. Addresses that the switch announced (NIC_CREATE)
+    /// never move; one that was learned moves outside, see `SETTLED`.
     fn hear(
         &self,
         from: MacAddr,
@@ -246,24 +249,26 @@ impl<S: Storage> Forwarding<S> {
         digest: Option<NonZeroU64>,
         to_vnic: bool,
         now: Ticks,
-    ) {
+    ) -> bool {
         if self.ports.lookup(from).is_some() || self.ports.is_lent_here(from) {
-            return;
+            return false;
         }
         let young = self.learned.seen(from, vlan, now).is_some_and(|(_, age)| age < SETTLED);
         if young && self.judges() && !to_vnic {
             if is_recent(self.learned.unrecorded(from, vlan, now)) {
-                return;
+                return false;
             }
             let part = digest.map_or(0, |digest| digest.get() % DIGESTS);
             let sign = usize::try_from(part).unwrap_or(0).saturating_add(HEARD_ONCE);
             let earlier = self.outside.seen(from, vlan, now).filter(|(_, age)| *age < SETTLED);
             if earlier.is_none_or(|(before, _)| before == sign || before == CONFIRMED) {
-                return self.outside.learn(from, vlan, sign, now);
+                self.outside.learn(from, vlan, sign, now);
+                return false;
             }
         }
         self.learned.remove(from, vlan);
         self.outside.learn(from, vlan, CONFIRMED, now);
+        true
     }
 
     /// A frame from a port that may send with any source address: learns it, unless the frame only comes back.

@@ -297,13 +297,12 @@ fn has_all(adapter: &Adapter, source: NicId, associations: &[Resource]) -> bool 
     associations.iter().all(|association| adapter.offloads.holds(source, *association))
 }
 
-/// Whether the adapter fails a packet: its settings offer IPsec and it does not find one of the associations, nor another
-/// partition's under that handle (sending-network-data-with-ipsec-offload-version-2). It is asked only if no other adapter
-/// can have them: the only one since the attachment, which was there before.
-fn fails(module: &Module, adapter: &Adapter, source: NicId, associations: &[Resource]) -> bool {
-    let only = module.topology.sole_adapter() == Some(adapter.index);
-    let own = |r: &Resource| adapter.offloads.owner(*r).is_none_or(|owner| owner == source);
-    only && adapter.offloads.capabilities.associations > 0 && associations.iter().all(own)
+/// Whether the adapter fails a packet: its settings offer IPsec and it does not find one of the associations
+/// (sending-network-data-with-ipsec-offload-version-2). It is asked only if no other adapter can have them: the only one since
+/// the attachment, which was there before. A handle does not say whose it is: that another partition has an association
+/// under it there, while this one's was lost before the attachment, no extension can find out.
+fn fails(module: &Module, adapter: &Adapter) -> bool {
+    module.topology.sole_adapter() == Some(adapter.index) && adapter.offloads.capabilities.associations > 0
 }
 
 /// OFFLOAD-29: only an adapter that has a packet's security associations can encrypt it; any other sends it in the clear,
@@ -329,7 +328,7 @@ fn encrypted(world: &World, state: &mut State, module: usize, list: usize) {
         let adapter = m.external.adapters.get(&to.nic_index);
         let Some(adapter) = adapter.filter(|_| there && m.topology.is_external(to.port_id)) else { continue };
         let has_all = has_all(adapter, packet.source, &associations);
-        let failed = !has_all && fails(m, adapter, packet.source, &associations);
+        let failed = !has_all && fails(m, adapter);
         unfound |= failed;
         rule(world, "OFFLOAD-29", has_all || failed, || {
             let (name, from) = (packet.name, packet.source);

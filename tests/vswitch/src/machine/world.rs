@@ -93,7 +93,7 @@ impl Default for Config {
             time_increment: 156_250,
             coarse_time: false,
             start_time: 10_000_000,
-            watchdog: Duration::from_secs(20),
+            watchdog: Duration::from_secs(60),
             switch_odds: 0,
             fairness: None,
         }
