@@ -65,7 +65,7 @@ pub fn sent(world: &World, state: &mut State, module: usize, list: usize, positi
     inherit(world, state, list, parent);
 }
 
-/// SWITCH-PHANTOM: what is said in the name of a station on a trunk port.
+/// SWITCH-PHANTOM: what is said in the name of a vNIC on a trunk port.
 fn speaks(world: &World, state: &mut State, module: usize, list: usize) {
     let Some(packet) = state.packets.at(list) else { return };
     // SAFETY: the packet is in the extension's hands and so uncovered.

@@ -77,7 +77,7 @@ pub const OWN: &[Rule] = &[
     ),
     error(
         "SWITCH-PHANTOM",
-        "In the name of a station on a trunk port, an extension speaks only in VLANs in which it was heard.",
+        "In the name of a vNIC on a trunk port, an extension speaks only in VLANs in which that was heard.",
         "own guarantee",
     ),
     error("SWITCH-LOOP", "No frame of an external host comes back to the physical switch.", "own guarantee"),
