@@ -179,7 +179,9 @@ impl ListPool {
         if self.fragments.has_made(&child) {
             return self.fragments.free(child);
         }
-        let place = self.frames.place_of(&child);
+        // SAFETY: owned by this function. A frame of our own has no parent, and is looked for.
+        let is_child = unsafe { !(*child.as_ptr()).parent.is_null() };
+        let place = if is_child { None } else { self.frames.place_of(&child) };
         // SAFETY: from our pool, without a forwarding context.
         unsafe { sys::NdisFreeNetBufferList(child.into_raw().as_ptr()) };
         if let Some(place) = place {
