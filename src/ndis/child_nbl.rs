@@ -179,8 +179,8 @@ impl ListPool {
         if self.fragments.has_made(&child) {
             return self.fragments.free(child);
         }
-        // SAFETY: owned by this function. A frame of our own has no parent, and is looked for.
-        let is_child = unsafe { !(*child.as_ptr()).parent.is_null() };
+        // A frame of our own has no parent.
+        let is_child = SplitParent::of(&child).is_some();
         let place = if is_child { None } else { self.frames.place_of(&child) };
         // SAFETY: from our pool, without a forwarding context.
         unsafe { sys::NdisFreeNetBufferList(child.into_raw().as_ptr()) };

@@ -4,9 +4,9 @@
 //!
 //! A move is a bucket that has another member than before (`moved`, after each change of the table), or another way from
 //! addresses to buckets. The addresses of its buckets are told in a *round*: own addresses of vNICs, the busiest first, then
-//! those that guests bridge. Each is told on the member that has its bucket when it is told, never on another. What moves
-//! while a round is under way is told in the next one, which follows at once; rounds that repeat what was told follow after
-//! a pause each, because a frame can be lost while links and switches change.
+//! those that were heard on trunks or that guests bridge. Each is told on the member that has its bucket when it is told,
+//! never on another. What moves while a round is under way is told in the next one, which follows at once; rounds that
+//! repeat what was told follow after a pause each, because a frame can be lost while links and switches change.
 //!
 //! The caller takes one announcement after the other (`next`) and sends each under the same lock. What it could not send is
 //! asked for again (`refused`).
@@ -87,7 +87,7 @@ enum Stage {
     Search { position: usize, found: u16 },
     /// What was found, by class; afterwards the ports from a position on.
     Own { class: usize, at: u16, rest: usize },
-    /// This place of the addresses that guests bridge.
+    /// This place of the addresses that were heard from ports: of trunks, and those that guests bridge.
     Heard { place: usize },
 }
 
