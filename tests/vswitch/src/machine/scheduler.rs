@@ -14,7 +14,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub use crate::machine::slots::{ANY, Role};
 
@@ -29,6 +29,8 @@ pub(crate) const POINT: u32 = 32;
 const SPINS: u32 = 200;
 /// A sleeping thread in free mode looks again after this time even if nobody woke it.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
+/// How often the host looks whether there were simulated steps.
+pub(crate) const STEPS_LOOKED_AT: Duration = Duration::from_millis(500);
 
 pub struct Scheduler {
     pub(crate) mode: Mode,
@@ -77,7 +79,7 @@ impl Scheduler {
         if self.mode == Mode::Baton && state.running.is_none() {
             self.pass_on(&mut state, world);
         }
-        let mut steps = (0, Instant::now());
+        let mut steps = (0, 0);
         loop {
             if self.is_aborted() {
                 return Err(Aborted);
@@ -85,7 +87,7 @@ impl Scheduler {
             if self.is_quiet(&state) {
                 return Ok(());
             }
-            let waited = self.changed.wait_for(&mut state, Duration::from_millis(500));
+            let waited = self.changed.wait_for(&mut state, STEPS_LOOKED_AT);
             if waited.timed_out() && self.is_stuck(&state, &mut steps) {
                 let text = format!("no simulated step for {:?}: {}", self.watchdog, describe(&state, world));
                 drop(state);
@@ -366,7 +368,8 @@ impl Scheduler {
                 self.changed.notify_all();
                 return value;
             }
-            if state.progress == seen {
+            // Made ready meanwhile: what it waits for may have come after it looked.
+            if state.progress == seen && !state.is_ready(me) {
                 state.set_blocked(me, key, what, seen);
                 self.look_for_rest(&mut state, &thread.world);
                 if let Some(text) = self.deadlock_text(&state, &thread.world) {

@@ -245,6 +245,43 @@ fn one_thread_at_a_time_is_at_dispatch_on_a_processor() {
     }
 }
 
+/// Six work items wait to the end, and main waits again and again until all of them rest; with an event that is far, or none.
+/// Gives how the run ended and how much time has passed.
+fn settle_often(event: bool) -> (Result<(), Aborted>, u64) {
+    let world = world(4, Mode::Free);
+    let start = world.now();
+    let done = Arc::new(AtomicBool::new(false));
+    let ended = world.enter(|| {
+        for _ in 0..6 {
+            let done = Arc::clone(&done);
+            crate::machine::work::queue("rests", move || {
+                cpu::block_until("the end", || done.load(Ordering::SeqCst).then_some(()));
+            });
+        }
+        if event {
+            clock::after(clock::SECOND, "later", || ());
+        }
+        for _ in 0..2_000 {
+            // Whoever rests looks again.
+            cpu::wake(crate::machine::slots::ANY);
+            cpu::settle();
+        }
+        done.store(true, Ordering::SeqCst);
+    });
+    (ended, world.now() - start)
+}
+
+#[test]
+fn who_waits_for_the_system_threads_to_rest_is_no_deadlock_and_moves_no_time() {
+    // More worlds than processors, so that threads lose theirs between any two instructions.
+    std::thread::scope(|scope| {
+        let worlds: Vec<_> = (0..16).map(|n| scope.spawn(move || settle_often(n % 2 == 0))).collect();
+        for world in worlds {
+            assert_eq!(world.join().expect("the host thread ends"), (Ok(()), 0));
+        }
+    });
+}
+
 /// Every millisecond again, for ever.
 fn poll() {
     clock::after(clock::MILLISECOND, "poll", poll);

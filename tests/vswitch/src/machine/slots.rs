@@ -88,6 +88,10 @@ impl State {
         self.next_id - 1
     }
 
+    pub fn is_ready(&self, id: u32) -> bool {
+        self.slots.get(&id).is_some_and(ThreadSlot::is_ready)
+    }
+
     pub fn any_ready(&self) -> bool {
         self.slots.values().any(ThreadSlot::is_ready)
     }

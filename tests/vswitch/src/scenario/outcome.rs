@@ -73,17 +73,18 @@ impl Outcome {
         }
     }
 
-    /// Violations, leaks and the command that repeats the run; `None` if there are no violations and leaks.
+    /// Violations, leaks and the command that repeats the run; `None` if there are no violations and leaks. A machine that
+    /// stopped has freed nothing, which says nothing.
     pub fn complaint(&self) -> Option<String> {
         let mut text = String::new();
         for violation in self.violations.iter().take(20) {
             text.push_str(&format!("{violation}\n"));
         }
-        for leak in self.leaks.iter().take(20) {
-            text.push_str(&format!("left behind: {leak}\n"));
-        }
         if self.aborted {
             text.push_str("the simulated machine stopped before the end\n");
+        } else {
+            let leaks = self.leaks.iter().take(20).map(|leak| format!("left behind: {leak}\n"));
+            text.extend(leaks);
         }
         let again = self.again.iter().map(|command| format!("again: {command}\n"));
         (!text.is_empty()).then(|| text + &again.collect::<String>())
