@@ -161,6 +161,7 @@ fn account(report: &Report) -> String {
         ("from outside while no member was up", account.unreachable),
         ("without an end", account.unaccounted),
         ("announcements, made by the driver itself", account.announcements),
+        ("queries for groups to machines that moved, likewise", account.group_queries),
     ];
     let ends = ends.into_iter().map(|(words, number)| vec![count(number), words.to_owned()]);
     let dropped = account.dropped.iter().map(|(why, number)| vec![count(*number), format!("dropped: {why}")]);

@@ -13,6 +13,7 @@ use std::time::Duration;
 use teaming::flow::FlowKey;
 use teaming::frame::WINDOW_MAX;
 use teaming::ids::BUCKETS;
+use vswitch::adapter::network::wire::Wire;
 use vswitch::switch::frames::{Frame, FrameOutcome};
 use vswitch::switch::ports::NicId;
 
@@ -86,6 +87,8 @@ pub struct Account {
     pub unaccounted: u64,
     /// Made by the driver itself, to tell the network where an address is; in none of the others.
     pub announcements: u64,
+    /// Likewise, to ask machines that have moved for the groups that they listen to.
+    pub group_queries: u64,
 }
 
 /// The driver made the frame: all others are sent by an adapter.
@@ -254,7 +257,9 @@ impl Observer {
     /// The frame is finished.
     pub fn ended(&mut self, frame: &Frame) {
         if is_own(frame) && !frame.outcomes.is_empty() {
-            self.account.announcements += 1;
+            let asks = Wire::of(&frame.bytes, 0).is_query();
+            let count = if asks { &mut self.account.group_queries } else { &mut self.account.announcements };
+            *count += 1;
             return;
         }
         self.under_way.remove(&frame.id);

@@ -174,7 +174,9 @@ fn account(lines: &mut Vec<String>, report: &Report) {
         count(account.unreachable)
     ));
     if account.announcements != 0 {
-        lines.push(format!("{} of the driver's own", count_of(account.announcements, "announcement")));
+        let asked = count_of(account.group_queries, "question");
+        let told = count_of(account.announcements, "announcement");
+        lines.push(format!("{told} of the driver's own, and {asked} for groups"));
     }
     lines.extend(account.dropped.iter().map(|(reason, number)| format!("  {}: {reason}", count(*number))));
 }

@@ -59,6 +59,8 @@ pub struct Report {
     pub unaccounted: u64,
     /// Made by the driver itself, to tell the network where an address is; not in `frames`.
     pub announcements: u64,
+    /// Likewise, to ask machines that have moved for the groups that they listen to.
+    pub group_queries: u64,
     /// Flows that changed their member without an event.
     pub flows_moved_without_event: u64,
     pub violations: usize,
@@ -232,6 +234,7 @@ impl Report {
             unreachable: seen.account.unreachable,
             unaccounted: seen.account.unaccounted,
             announcements: seen.account.announcements,
+            group_queries: seen.account.group_queries,
             flows_moved_without_event: seen.moved_without_an_event,
             violations: outcome.violations.len(),
             rules_exercised: outcome.exercised.values().filter(|count| **count != 0).count(),

@@ -191,7 +191,7 @@ fn text(host: &Host) -> String {
 }
 
 /// Fields that only grow.
-const COUNTERS: [&str; 12] = [
+const COUNTERS: [&str; 13] = [
     "QueueFallbacks",
     "Delivered",
     "Uplink",
@@ -200,6 +200,7 @@ const COUNTERS: [&str; 12] = [
     "Split",
     "Announced",
     "AnnouncementsRefused",
+    "GroupQueries",
     "Frames",
     "Bytes",
     "MovedIn",

@@ -86,17 +86,25 @@ fn fill(module: &Module, walk: Option<&WalkGuard<'_>>, batch: &mut Batch) -> boo
     let forwarding = module.forwarding.read();
     let mut work = WORK;
     while !batch.is_full() {
-        let told = match announcer.next(&forwarding, now, &mut work) {
-            Next::Announce(told) => told,
+        let next = announcer.next(&forwarding, now, &mut work);
+        let place = Place { module, walk, forwarding: &forwarding };
+        let added = match next {
+            Next::Announce(told) => {
+                let added = batch.add(&place, &told.frame(), told.vlan, told.target());
+                added.map(|()| {
+                    forwarding.expect_back(&told, now);
+                    announcer.announced(now);
+                })
+            }
+            Next::Ask(question) => {
+                let added = batch.add(&place, question.frame().bytes(), question.vlan, question.target);
+                added.map(|()| announcer.asked())
+            }
             Next::More => return true,
             Next::Rest => return false,
         };
-        let place = Place { module, walk, forwarding: &forwarding };
-        match batch.add(&place, &told.frame(), told.vlan, told.target()) {
-            Ok(()) => {
-                forwarding.expect_back(&told, now);
-                announcer.announced(now);
-            }
+        match added {
+            Ok(()) => {}
             Err(NoFrame::Crowded) => {
                 announcer.crowded(now);
                 return false;

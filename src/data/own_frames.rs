@@ -1,5 +1,5 @@
-//! The frames that the driver sends itself. The maker of a frame decides under the forwarding lock on which member it leaves,
-//! and commits the destination there, as the packet walk does: so none is assigned to a member that is not live. The frames of
+//! The frames that the driver sends itself. The maker of a frame decides under the forwarding lock where it goes, and commits
+//! the destination there, as the packet walk does: so none is assigned to a member that is not live, or a NIC that is gone. The frames of
 //! a batch are sent after the locks are released. Each holds a reference to the walk, for which a pause waits, until it is
 //! freed where it is completed (`complete`).
 
@@ -62,7 +62,8 @@ impl Batch {
         reference.keep();
         self.lists.push(list);
         self.count += 1;
-        if let Some(member) = MemberIndex::from_nic(target.nic().index) {
+        let outside = forwarding.external.is_some_and(|external| external == target.nic().port);
+        if let Some(member) = MemberIndex::from_nic(target.nic().index).filter(|_| outside) {
             let load = Load { frames: 1, bytes: frame.len() as u64 };
             module.counters.with(forwarding.dispatch(), |counters| {
                 counters.count(Verdict::Uplink(member), load);

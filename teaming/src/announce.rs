@@ -9,12 +9,13 @@
 //! repeat what was told follow after a pause each, because a frame can be lost while links and switches change.
 //!
 //! The caller takes one announcement after the other (`next`) and sends each under the same lock. What it could not send is
-//! asked for again (`refused`).
+//! asked for again (`refused`). In between it takes the questions that follow the first announcement of an address (`asking`).
 
 use crate::Storage;
+use crate::asking::Asking;
 use crate::backoff::Backoff;
 use crate::forward::Forwarding;
-use crate::forward::addresses::{Announcement, HEARD, HostAddress, Mapping};
+use crate::forward::addresses::{Announcement, HEARD, HostAddress, Mapping, Question};
 use crate::ids::{BUCKETS, Ticks};
 use crate::settings::Announcing;
 
@@ -97,17 +98,20 @@ const BEGIN: Stage = Stage::Search { position: 0, found: 0 };
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
     Announce(Announcement),
+    /// A machine whose address was announced is to be asked.
+    Ask(Question),
     /// Enough for one call; more is to be done at once.
     More,
     /// Nothing to do before `due`.
     Rest,
 }
 
-/// How many were told, and how often one could not be sent and was put off.
+/// How many were told, how often one could not be sent and was put off, and how many questions were asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Told {
     pub announced: u64,
     pub refused: u64,
+    pub asked: u64,
 }
 
 pub struct Announcer<S: Storage> {
@@ -127,6 +131,9 @@ pub struct Announcer<S: Storage> {
     round: Option<(Round, Stage)>,
     /// Before the last announcement.
     before: Option<(Round, Stage)>,
+    /// Whom the last announcement was of, if the machine is to be asked then.
+    first_told: Option<HostAddress>,
+    asking: Asking,
     waiting: bool,
     repeat: Option<Ticks>,
     retry: Backoff,
@@ -160,6 +167,8 @@ impl<S: Storage> Announcer<S> {
             stale: false,
             round: None,
             before: None,
+            first_told: None,
+            asking: Asking::IDLE,
             waiting: false,
             repeat: None,
             retry: Backoff::IDLE,
@@ -234,14 +243,17 @@ impl<S: Storage> Announcer<S> {
 
     const fn end_rounds(&mut self) {
         (self.round, self.before, self.waiting, self.repeat) = (None, None, false, None);
+        (self.first_told, self.asking) = (None, Asking::IDLE);
     }
 
     /// When `next` has something to do.
     pub fn due(&self) -> Option<Ticks> {
-        let is_under_way = self.waiting || self.round.is_some();
+        let asks = self.asking.is_under_way();
+        let is_under_way = self.waiting || asks || self.round.is_some();
         let due = if is_under_way { Some(Ticks::ZERO) } else { self.repeat };
         let paced = match self.burst {
-            (begun, left) if left >= self.settings.burst => begun.saturating_add(BURST_TIME),
+            // What stays on this host needs no pace.
+            (begun, left) if !asks && left >= self.settings.burst => begun.saturating_add(BURST_TIME),
             _ => Ticks::ZERO,
         };
         let retry = self.retry.due().unwrap_or(Ticks::ZERO);
@@ -259,7 +271,7 @@ impl<S: Storage> Announcer<S> {
         self.retry.plan(now);
     }
 
-    /// The last announcement could not be sent, for want of memory or because the switch refused it; it is asked for again.
+    /// The last announcement or question could not be sent, for want of memory or because the switch refused it; it is asked for again.
     pub fn refused(&mut self, now: Ticks) {
         self.put_off();
         self.retry.plan(now);
@@ -278,7 +290,8 @@ impl<S: Storage> Announcer<S> {
 
     fn put_off(&mut self) {
         self.told.refused = self.told.refused.wrapping_add(1);
-        if self.before.is_some() {
+        // While questions are under way, the last was one, and it is still to be asked.
+        if !self.asking.is_under_way() && self.before.is_some() {
             self.round = self.before.take();
         }
     }
@@ -290,14 +303,28 @@ impl<S: Storage> Announcer<S> {
             self.burst = (now, 0);
         }
         self.burst.1 = self.burst.1.saturating_add(1);
+        if let Some(address) = self.first_told.take() {
+            self.asking.begin(address);
+        }
     }
 
-    /// The next announcement, to be sent before the lock of `forwarding` is released. `work` is what is left of `WORK`.
+    /// The last question is on its way.
+    pub fn asked(&mut self) {
+        self.told.asked = self.told.asked.wrapping_add(1);
+        self.asking.asked();
+    }
+
+    /// The next announcement or question, to be sent before the lock of `forwarding` is released. `work` is what is left of
+    /// `WORK`.
     pub fn next(&mut self, forwarding: &Forwarding<S>, now: Ticks, work: &mut u32) -> Next {
         if self.due().is_none_or(|due| due > now) {
             return Next::Rest;
         }
         self.retry.take(now);
+        if let Some(question) = self.asking.next(forwarding) {
+            *work = work.saturating_sub(1);
+            return Next::Ask(question);
+        }
         while *work != 0 {
             let Some((round, stage)) = self.round.or_else(|| self.begin_round(now)) else {
                 return Next::Rest;
@@ -319,6 +346,7 @@ impl<S: Storage> Announcer<S> {
             };
             let owed = address.filter(|address| self.is_owed(address, round));
             if let Some(announcement) = owed.and_then(|address| forwarding.announcement(&address)) {
+                self.first_told = owed.filter(|_| round == Round::First);
                 return Next::Announce(announcement);
             }
         }

@@ -26,6 +26,7 @@
 extern crate std;
 
 pub mod announce;
+pub mod asking;
 pub mod backoff;
 pub mod enumeration;
 pub mod event;

@@ -40,7 +40,7 @@ const fn field(name: &'static str, help: &'static str) -> Field {
 }
 
 /// The first fields of the class about the team; those of drops and of members follow.
-pub const TEAM: [Field; 17] = [
+pub const TEAM: [Field; 18] = [
     field("Status", "0 Up, 1 Degraded, 2 Down"),
     field("FailureReason", "Of the first member that is not active; see Member1FailureReason"),
     field("TeamingMode", "0 Static, 1 SwitchIndependent"),
@@ -58,6 +58,7 @@ pub const TEAM: [Field; 17] = [
     field("Split", "Lists that were split or untagged"),
     field("Announced", "Times that the network was told where an address is"),
     field("AnnouncementsRefused", "Times that it could not be told and was told later"),
+    field("GroupQueries", "Questions to machines that have moved for the groups that they listen to"),
 ];
 
 /// The fields of each member; their names begin with `Member` and its index.
@@ -163,6 +164,7 @@ impl<S: Storage> TeamStatus<'_, S> {
         out(counters.split);
         out(self.told.announced);
         out(self.told.refused);
+        out(self.told.asked);
         for reason in DROP_REASONS {
             out(counters.dropped(reason));
         }

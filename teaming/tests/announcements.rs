@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use teaming::Heap;
 use teaming::announce::{Announcer, BURST_TIME, Next, REPEAT_AFTER, WORK};
 use teaming::forward::{Forwarding, OutOfBand, Packet, Verdict};
+use teaming::frame::queries::GroupProtocol;
 use teaming::ids::{
     AdapterId, BUCKETS, MEMBERS, MacAddr, MemberIndex, NicId, NicIndex, PortId, Ticks, VlanId,
 };
 use teaming::oid::nic::{NicKind, NicOp, NicParameters, VmId};
 use teaming::ports::policy::Security;
 use teaming::ports::traffic::Traffic;
-use teaming::ports::vlan::VlanProperty;
+use teaming::ports::vlan::{Bits, VlanProperty};
 use teaming::settings::{Announcing, Settings, TeamingMode};
 use teaming::team::member::{LinkState, Member, MemberEvent};
 use teaming::team::{Next as NextHome, Team};
@@ -55,6 +56,8 @@ struct Host {
     forwarding: Forwarding<Heap>,
     announcer: Announcer<Heap>,
     now: Ticks,
+    /// The ports that were asked, with the VLAN and the protocol.
+    asked: Vec<(NicId, Option<VlanId>, GroupProtocol)>,
 }
 
 impl Host {
@@ -72,6 +75,7 @@ impl Host {
             forwarding: Forwarding::on_heap(100, &settings),
             announcer: Announcer::on_heap(settings.announcing),
             now: Ticks::from_ms(1_000),
+            asked: Vec::new(),
         };
         host.forwarding.external = Some(UPLINK);
         for number in 0..VMS {
@@ -117,6 +121,10 @@ impl Host {
                     assert!(self.forwarding.table.live().contains(one.member));
                     told.push((one.mac, one.vlan, one.member));
                     self.announcer.announced(self.now);
+                }
+                Next::Ask(question) => {
+                    self.asked.push((question.target.nic(), question.vlan, question.protocol));
+                    self.announcer.asked();
                 }
                 Next::More => {}
                 Next::Rest => break,
@@ -328,4 +336,99 @@ fn another_seed_moves_every_address() {
     let all: BTreeSet<Told> =
         host.taken().into_iter().map(|(number, member)| (mac(number), None, member)).collect();
     assert_eq!(set(host.tell()), all);
+}
+
+/// The VMs whose addresses these are.
+fn numbers(told: &BTreeSet<Told>) -> BTreeSet<u32> {
+    (0..VMS).filter(|number| told.iter().any(|(mac, ..)| *mac == self::mac(*number))).collect()
+}
+
+#[test]
+fn each_machine_that_moved_is_asked_once_by_both_protocols_and_nobody_else_is() {
+    let mut host = Host::new(Settings { announcing: THREE, ..Settings::default() });
+    let before = host.taken();
+    host.link(1, LinkState::Down);
+    let moved = numbers(&host.moved(&before));
+    for _ in 0..3 {
+        host.tell();
+        host.later(REPEAT_AFTER);
+    }
+    let both = [GroupProtocol::Igmp, GroupProtocol::Mld];
+    let expected: BTreeSet<_> = moved.iter().flat_map(|n| both.map(|p| (vm(*n), p as u8))).collect();
+    let asked: BTreeSet<_> = host.asked.iter().map(|(nic, vlan, p)| (*nic, (*p as u8, *vlan))).collect();
+    assert_eq!(asked.into_iter().map(|(nic, (p, _))| (nic, p)).collect::<BTreeSet<_>>(), expected);
+    assert_eq!(host.asked.len(), 2 * moved.len());
+    assert_eq!(host.announcer.told.asked, host.asked.len() as u64);
+}
+
+#[test]
+fn a_question_that_was_refused_is_asked_again_and_one_to_a_machine_that_is_gone_is_not() {
+    let mut host = Host::new(once());
+    let before = host.taken();
+    host.link(1, LinkState::Down);
+    let moved = numbers(&host.moved(&before));
+    let mut refused = 0;
+    let mut gone = BTreeSet::new();
+    loop {
+        match host.announcer.next(&host.forwarding, host.now, &mut WORK.clone()) {
+            Next::Announce(_) => host.announcer.announced(host.now),
+            Next::Ask(question) => {
+                let number = question.target.nic().port.get() - 10;
+                if number % 5 == 0 && question.protocol == GroupProtocol::Mld && gone.insert(number) {
+                    host.announcer.refused(host.now);
+                    host.forwarding.on_vnic(NicOp::Disconnect, &parameters(number)).unwrap();
+                    refused += 1;
+                } else if refused < 4 {
+                    refused += 1;
+                    host.announcer.refused(host.now);
+                } else {
+                    host.asked.push((question.target.nic(), question.vlan, question.protocol));
+                    host.announcer.asked();
+                }
+            }
+            Next::More => {}
+            Next::Rest if host.announcer.due().is_none() => break,
+            Next::Rest => host.later(Ticks::from_ms(100)),
+        }
+    }
+    assert!(refused > 4 && !gone.is_empty());
+    let asked = |protocol| -> BTreeSet<u32> {
+        let of = host.asked.iter().filter(|(_, _, p)| *p == protocol);
+        of.map(|(nic, ..)| nic.port.get() - 10).collect()
+    };
+    assert_eq!(asked(GroupProtocol::Igmp), moved);
+    assert_eq!(asked(GroupProtocol::Mld), moved.difference(&gone).copied().collect());
+}
+
+#[test]
+fn a_machine_is_asked_in_each_vlan_of_its_trunk_and_once_for_what_it_bridges() {
+    let mut host = Host::new(once());
+    let ports: Vec<u32> =
+        host.taken().into_iter().filter(|(_, at)| *at == member(1)).map(|(number, _)| number).collect();
+    let [access, bridge, trunk, ..] = ports[..] else { panic!("too few: {ports:?}") };
+    let wanted = VlanProperty::Access { vlan: 7 }.check().unwrap();
+    host.forwarding.set_vlans(vm(access).port, Some(&wanted)).unwrap();
+    let bridges = Security { mac_spoofing: true, ..Security::STRICT };
+    host.forwarding.set_security(vm(bridge).port, Some(bridges));
+    let of = |number| host.forwarding.ports.position(vm(number).port).unwrap();
+    for n in 0..40 {
+        host.forwarding.learned.learn(MacAddr([0x02, 0x42, 0, 0, 0, n]), None, of(bridge), host.now);
+    }
+    for vlan in [5, 6] {
+        host.forwarding.learned.learn(mac(trunk), VlanId::new(vlan), of(trunk), host.now);
+    }
+    let everything = VlanProperty::Trunk { native: 5, allowed: Bits(&[0xff; 512]), pruned: Bits(&[0; 512]) };
+    host.forwarding.set_vlans(vm(trunk).port, Some(&everything.check().unwrap())).unwrap();
+    host.link(1, LinkState::Down);
+    host.tell();
+    let asked = |number: u32| -> Vec<_> {
+        let of = host.asked.iter().filter(|(nic, _, p)| *nic == vm(number) && *p == GroupProtocol::Mld);
+        of.map(|(_, vlan, _)| vlan.map(VlanId::get)).collect()
+    };
+    assert_eq!(asked(access), [None], "its frames have no tag");
+    let [mut of_trunk, of_bridge] = [trunk, bridge].map(asked);
+    of_trunk.sort_unstable();
+    assert_eq!(of_trunk, [None, Some(6)]);
+    // Of its 41 addresses, its own comes with those of other machines, and the trunk's two between the others.
+    assert!((1..=4).contains(&of_bridge.len()) && of_bridge.iter().all(Option::is_none));
 }

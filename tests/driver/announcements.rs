@@ -275,15 +275,16 @@ const WRONG_WITH_OWN: [(Mutation, &str); 7] = [
 #[test]
 fn what_is_wrong_with_lists_of_our_own_is_found_with_those_that_tell_the_network() {
     for (mutation, rule) in WRONG_WITH_OWN {
-        // This one is for a list that is sent alone.
-        let burst = if mutation == Mutation::OwnToNowhere { 1 } else { 0 };
+        // This one is for a list that is sent alone: without questions, when what was told is repeated.
+        let alone = mutation == Mutation::OwnToNowhere;
+        let (burst, patience) = if alone { (1, 1_500 * MS) } else { (0, 20 * MS) };
         let plan = team(7, 12).setting("AnnouncementBurst", Value::Dword(burst));
         let net = at_rest(plan.config(|config| config.mutation = Some(mutation)));
         let world = net.world().clone();
         members(&net, 12);
         assert!(!was_committed(&world), "{mutation:?}: before anything is told");
         net.fail(1);
-        net.advance(20 * MS);
+        net.advance(patience);
         let outcome = net.finish();
         assert!(was_committed(&world), "{mutation:?}");
         assert_eq!(outcome.broken(), BTreeSet::from([rule]), "{mutation:?}");

@@ -19,6 +19,7 @@ mod image;
 mod inner_tags;
 mod lifecycle;
 mod link_poll;
+mod listeners;
 mod malformed;
 mod members;
 mod module;

@@ -10,12 +10,13 @@ use crate::forward::credits::{Frame, Source};
 use crate::forward::decision::Target;
 use crate::forward::source::{FrameTag, SourcePort};
 use crate::forward::{Forwarding, Packet};
+use crate::frame::queries::{self, GroupProtocol, QueryFrame};
 use crate::frame::rarp;
-use crate::ids::{Bucket, MacAddr, MemberIndex, MemberSet, NicId, PortId, Ticks, VlanId};
+use crate::ids::{Bucket, MacAddr, MemberIndex, MemberSet, NicId, NicIndex, PortId, Ticks, VlanId};
 use crate::ports::Port;
 use crate::ports::mac_learning::{LEARNED, LearnedAddress};
-use crate::ports::port::Preserve;
-use crate::ports::vlan::{self, Carried};
+use crate::ports::port::{Preserve, TagOwner};
+use crate::ports::vlan::{self, Carried, Vlans};
 use crate::settings::TeamingMode;
 
 /// An address of a port, in a network.
@@ -27,6 +28,13 @@ pub struct HostAddress {
     port: PortId,
     /// The bucket that its frames are in.
     pub bucket: Bucket,
+}
+
+impl HostAddress {
+    /// Its port, and the network there.
+    pub const fn network(&self) -> (PortId, Option<VlanId>) {
+        (self.port, self.tagged)
+    }
 }
 
 /// What the physical network is to be told: the address is reached at the member.
@@ -47,6 +55,21 @@ impl Announcement {
 
     pub fn frame(&self) -> [u8; rarp::LENGTH] {
         rarp::announcement(self.mac)
+    }
+}
+
+/// A question to a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Question {
+    pub target: Target,
+    /// The VLAN of the out-of-band tag: of a trunk port's tagged frames only.
+    pub vlan: Option<VlanId>,
+    pub protocol: GroupProtocol,
+}
+
+impl Question {
+    pub const fn frame(&self) -> &'static QueryFrame {
+        queries::general_query(self.protocol)
     }
 }
 
@@ -134,6 +157,17 @@ impl<S: Storage> Forwarding<S> {
         let sent = FrameTag::new(carried, 0, (source.vlans, source.tag_owner), false, false);
         let bits = self.uplink_bits(&source, sent).ok()?;
         Some(Announcement { mac: address.mac, member, vlan, external: self.external?, bits })
+    }
+
+    /// What to ask at the port of an address; `None` if the port is gone, or gets no such frame.
+    pub fn question(&self, of: &HostAddress, protocol: GroupProtocol) -> Option<Question> {
+        let (port, tagged) = of.network();
+        let port = self.ports.get(port).filter(|port| is_visible(port))?;
+        let carried = Carried { vlan: tagged, ..Carried::UNTAGGED };
+        let sent = FrameTag::new(carried, 0, (Vlans::EVERYTHING, TagOwner::Source), false, false);
+        let ours = SourcePort::trusted(NicId::new(PortId::DEFAULT, NicIndex::DEFAULT));
+        let bits = self.admit(&ours, sent, port).ok()?;
+        Some(Question { target: Target::new(port.id, bits), vlan: tagged, protocol })
     }
 
     /// The announcement is about to be sent: its copies that come back are no news. Nothing is kept if there is no room; then

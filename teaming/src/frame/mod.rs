@@ -9,6 +9,7 @@
 
 mod link;
 mod network;
+pub mod queries;
 pub mod rarp;
 mod tunnel;
 pub mod untag;

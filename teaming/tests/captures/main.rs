@@ -7,6 +7,7 @@
 #[allow(dead_code, reason = "other tests use the rest of it")]
 mod invariants;
 mod made;
+mod own;
 mod reader;
 mod tshark;
 

@@ -4,6 +4,7 @@
 //! switches. Each VLAN has addresses of its own (IEEE 802.1Q, 8.8.8: independent learning). `adapter` passes frames in order
 //! of arrival.
 
+use crate::adapter::network::wire::Wire;
 use crate::switch::frames::FrameId;
 use crate::switch::ports::{Mac, NicId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -73,7 +74,10 @@ impl PhysicalSwitch {
     pub fn rules(&self) -> impl Iterator<Item = &'static str> {
         let lone = self.aggregation == Aggregation::SwitchIndependent;
         let vlans = self.vlans.is_some().then_some("SWITCH-VLAN-LEAK");
-        ["SWITCH-LOOP", "SWITCH-DUPLICATE"].into_iter().chain(vlans).chain(lone.then_some("SWITCH-FLAP"))
+        ["SWITCH-LOOP", "SWITCH-DUPLICATE", "SWITCH-QUERIER"]
+            .into_iter()
+            .chain(vlans)
+            .chain(lone.then_some("SWITCH-FLAP"))
     }
 
     /// Receives a frame that a NIC sent through a member in a VLAN. One with a host's address may come from a NIC: the
@@ -96,6 +100,13 @@ impl PhysicalSwitch {
             return Some((
                 "SWITCH-LOOP",
                 format!("frame {frame} of an external host came back through member {port}"),
+            ));
+        }
+        // An extension has no place in the election of who asks the network for groups.
+        if from == NicId::NOWHERE && Wire::of(bytes, vid).is_query() {
+            return Some((
+                "SWITCH-QUERIER",
+                format!("frame {frame} of the extension asks for groups, through member {port}"),
             ));
         }
         self.hosts.remove(&source);
@@ -130,6 +141,7 @@ impl PhysicalSwitch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::frames;
 
     const VM: Mac = [2, 0, 0, 0, 0, 1];
     const VM_NIC: NicId = NicId::new(10, 0);
@@ -169,6 +181,15 @@ mod tests {
         assert_eq!(switch.receive((1, 0), 6, &frame(HOST), VM_NIC), None, "a bridge in a VM");
         assert_eq!(switch.receive((1, 0), 8, &frame(VM), VM_NIC), None);
         assert_eq!(switch.receive((2, 0), 8, &frame(VM), VM_NIC).unwrap().0, "SWITCH-DUPLICATE");
+    }
+
+    #[test]
+    fn a_query_of_the_extension_is_reported_and_one_of_a_guest_is_not() {
+        let mut switch = PhysicalSwitch::default();
+        let query = frames::igmp_query(VM);
+        assert_eq!(switch.receive((1, 0), 1, &query, NicId::NOWHERE).unwrap().0, "SWITCH-QUERIER");
+        assert_eq!(switch.receive((1, 0), 2, &query, VM_NIC), None);
+        assert_eq!(switch.receive((1, 0), 3, &frame(VM), NicId::NOWHERE), None);
     }
 
     #[test]

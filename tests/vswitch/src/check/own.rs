@@ -1,5 +1,6 @@
 //! Checks of packets that the extension made itself.
 
+use crate::adapter::network::wire::Wire;
 use crate::check::{advice, rule};
 use crate::machine::world::World;
 use crate::reference::vlan::{self, Tags, without_tag};
@@ -133,9 +134,10 @@ fn inherit(world: &World, state: &mut State, list: usize, parent: usize) {
     }
 }
 
-/// Frames of protocols in which an extension speaks for itself: RARP, by which switches learn, and slow protocols.
+/// Frames of protocols in which an extension speaks for itself: RARP, by which switches learn, slow protocols, and questions
+/// for groups.
 fn is_control(bytes: &[u8]) -> bool {
-    matches!(bytes.get(12..14), Some([0x80, 0x35] | [0x88, 0x09]))
+    matches!(bytes.get(12..14), Some([0x80, 0x35] | [0x88, 0x09])) || Wire::of(bytes, 0).is_query()
 }
 
 /// An own packet goes up: never right.

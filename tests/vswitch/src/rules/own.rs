@@ -80,6 +80,11 @@ pub const OWN: &[Rule] = &[
         "In the name of a vNIC on a trunk port, an extension speaks only in VLANs in which that was heard.",
         "own guarantee",
     ),
+    error(
+        "SWITCH-QUERIER",
+        "The extension asks nobody but its own host's machines for the groups that they listen to.",
+        "rfc3376, 6.6.2: what the election of a querier is for",
+    ),
     error("SWITCH-LOOP", "No frame of an external host comes back to the physical switch.", "own guarantee"),
     not(
         "SWITCH-VLAN-LEAK",

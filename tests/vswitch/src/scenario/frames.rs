@@ -68,6 +68,30 @@ pub fn igmp_report(from: Mac, group: [u8; 4]) -> Vec<u8> {
     ipv4(from, group, 2, &message)
 }
 
+/// An IGMP report of version 3: the host listens to these groups, whoever sends (RFC 3376, 4.2).
+pub fn igmp_v3_report(from: Mac, groups: &[[u8; 4]]) -> Vec<u8> {
+    let mut message = vec![0x22, 0, 0, 0, 0, 0, 0, groups.len() as u8];
+    message.extend(groups.iter().flat_map(|group| [&[4, 0, 0, 0], &group[..]].concat()));
+    ipv4(from, [224, 0, 0, 22], 2, &message)
+}
+
+/// A general query of IGMP version 2 (RFC 2236), as a router or a bridge that asks sends it.
+pub fn igmp_query(from: Mac) -> Vec<u8> {
+    ipv4(from, [224, 0, 0, 1], 2, &[0x11, 100, 0, 0, 0, 0, 0, 0])
+}
+
+/// An MLD report of version 2: the host listens to the group ff05::n (RFC 3810, 5.2).
+pub fn mld_v2_report(from: Mac, n: u32) -> Vec<u8> {
+    let [a, b, c, d] = n.to_be_bytes();
+    let source = [0xFE, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, from[4], from[5]];
+    let routers = [0xFF, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x16];
+    let head = [&[0x33, 0x33, 0, 0, 0, 0x16], &from[..], &[0x86, 0xDD, 0x60, 0, 0, 0, 0, 36, 0, 1]].concat();
+    let options = [58, 0, 5, 2, 0, 0, 1, 0];
+    let message =
+        [143, 0, 0, 0, 0, 0, 0, 1, 4, 0, 0, 0, 0xFF, 0x05, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d];
+    [&head[..], &source, &routers, &options, &message].concat()
+}
+
 /// A datagram to a group.
 pub fn to_group(from: Mac, group: [u8; 4], n: u32) -> Vec<u8> {
     let message = [&[0x30, 0x39, 0x30, 0x39, 0, 12, 0, 0], &n.to_be_bytes()[..]].concat();

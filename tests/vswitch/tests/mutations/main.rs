@@ -13,7 +13,7 @@ const SEEDS: u64 = 40;
 
 /// Rules outside the nine groups that no mutation proves: unit tests beside the checks, a test of the driver
 /// (`announcements`, SWITCH-PHANTOM), or nothing, do.
-const OTHERWISE: [&str; 9] = [
+const OTHERWISE: [&str; 10] = [
     "ACCOUNT",
     "LOCK-HOLD",
     "MEM-03",
@@ -23,6 +23,7 @@ const OTHERWISE: [&str; 9] = [
     "SWITCH-FLAP",
     "SWITCH-LOOP",
     "SWITCH-PHANTOM",
+    "SWITCH-QUERIER",
 ];
 
 /// What happens on a day that begins with a seed, and whether the mutation was committed.

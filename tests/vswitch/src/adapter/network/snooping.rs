@@ -26,9 +26,12 @@ impl Snooping {
 
     /// The ports to which a frame goes; `None` if snooping does not restrict it.
     pub fn listeners(&mut self, from: Port, wire: &Wire, now: u64) -> Option<BTreeSet<Port>> {
-        if let Some(group) = wire.report() {
+        let reported = wire.reports();
+        if !reported.is_empty() {
+            for group in reported {
+                self.members.entry((wire.vid, group)).or_default().insert(from, now);
+            }
             // A report goes to routers and to other switches, so that hosts do not suppress theirs (RFC 4541, 2.1.1).
-            self.members.entry((wire.vid, group)).or_default().insert(from, now);
             return Some(self.routers.iter().copied().chain([Port::Link]).collect());
         }
         if !is_restricted(wire.to()) {

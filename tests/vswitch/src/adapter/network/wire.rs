@@ -202,22 +202,34 @@ impl Wire {
         }
     }
 
-    /// The group that a report names, by its address on the cable: IGMP version 1 and 2, MLD version 1 (RFC 2236, RFC
-    /// 2710).
-    pub fn report(&self) -> Option<Mac> {
+    /// The upper protocol of an IP packet and its bytes.
+    fn message(&self) -> Option<(u8, &[u8])> {
         let ip = self.ip()?;
         let (protocol, at) = ip.upper?;
-        match (protocol, self.bytes.get(at)?) {
-            (IGMP, 0x12 | 0x16) => {
-                let g = self.bytes.get(at + 4..at + 8)?;
-                Some([0x01, 0x00, 0x5E, g[1] & 0x7F, g[2], g[3]])
+        Some((protocol, self.bytes.get(at..ip.end)?))
+    }
+
+    /// The groups that a report says somebody listens to, by their addresses on the cable: IGMP of all versions (RFC 2236, RFC
+    /// 3376, 4.2) and MLD (RFC 2710, RFC 3810, 5.2).
+    pub fn reports(&self) -> Vec<Mac> {
+        let v4 = |g: &[u8]| [0x01, 0x00, 0x5E, g[1] & 0x7F, g[2], g[3]];
+        let v6 = |g: &[u8]| [0x33, 0x33, g[12], g[13], g[14], g[15]];
+        match self.message() {
+            Some((IGMP, [0x12 | 0x16, _, _, _, group @ ..])) if group.len() >= 4 => vec![v4(group)],
+            Some((ICMP_V6, [131, _, _, _, _, _, _, _, group @ ..])) if group.len() >= 16 => vec![v6(group)],
+            Some((IGMP, [0x22, _, _, _, _, _, _, _, records @ ..])) => {
+                listened(records, 4).into_iter().map(v4).collect()
             }
-            (ICMP_V6, 131) => {
-                let g = self.bytes.get(at + 8..at + 24)?;
-                Some([0x33, 0x33, g[12], g[13], g[14], g[15]])
+            Some((ICMP_V6, [143, _, _, _, _, _, _, _, records @ ..])) => {
+                listened(records, 16).into_iter().map(v6).collect()
             }
-            _ => None,
+            _ => Vec::new(),
         }
+    }
+
+    /// A query for groups: only who asks for a link sends it.
+    pub fn is_query(&self) -> bool {
+        matches!(self.message(), Some((IGMP, [0x11, ..]) | (ICMP_V6, [130, ..])))
     }
 
     /// What no adapter and no switch changes: two frames with the same are the same to whoever receives them.
@@ -247,6 +259,23 @@ impl Wire {
     }
 }
 
+/// The groups of records (type, length of auxiliary data in words, number of sources, group, sources) that say of somebody
+/// that it listens; `size` is that of an address.
+fn listened(mut records: &[u8], size: usize) -> Vec<&[u8]> {
+    let mut groups = Vec::new();
+    while let [kind, aux, high, low, rest @ ..] = records {
+        let sources = usize::from(u16::from_be_bytes([*high, *low]));
+        let Some((group, rest)) = rest.split_at_checked(size) else { break };
+        // Includes of nothing are the end of a membership; old sources that are blocked say nothing about others.
+        if matches!(kind, 2 | 4) || matches!(kind, 1 | 3 | 5) && sources > 0 {
+            groups.push(group);
+        }
+        let Some((_, next)) = rest.split_at_checked(sources * size + usize::from(*aux) * 4) else { break };
+        records = next;
+    }
+    groups
+}
+
 fn sum_of(bytes: &[u8]) -> u32 {
     bytes.chunks(2).map(|w| u32::from(w[0]) << 8 | u32::from(w.get(1).copied().unwrap_or(0))).sum()
 }
@@ -263,6 +292,7 @@ fn folded(bytes: &[u8], start: u32) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::frames;
     use crate::scenario::guest::{Flow, host_mac, vm_mac};
 
     fn wire() -> Wire {
@@ -289,6 +319,23 @@ mod tests {
         *other.bytes.last_mut().unwrap() ^= 1;
         assert_ne!(one.content(), other.content());
         assert_ne!(one.content(), Wire { vid: 8, ..one.clone() }.content());
+    }
+
+    #[test]
+    fn reports_of_every_version_name_their_groups_and_queries_are_none() {
+        let of = |frame: Vec<u8>| Wire::of(&frame, 0);
+        let vm = vm_mac(0);
+        assert_eq!(of(frames::igmp_report(vm, [239, 129, 2, 3])).reports(), [[1, 0, 0x5E, 1, 2, 3]]);
+        let groups = [[239, 1, 1, 1], [239, 1, 1, 2]];
+        let mut report = frames::igmp_v3_report(vm, &groups);
+        assert_eq!(of(report.clone()).reports(), [[1, 0, 0x5E, 1, 1, 1], [1, 0, 0x5E, 1, 1, 2]]);
+        // The first group is left: an include of nothing.
+        let first = report.len() - 16;
+        report[first] = 3;
+        assert_eq!(of(report).reports(), [[1, 0, 0x5E, 1, 1, 2]]);
+        assert_eq!(of(frames::mld_v2_report(vm, 0x1_0203)).reports(), [[0x33, 0x33, 0, 1, 2, 3]]);
+        assert!(of(frames::igmp_query(vm)).is_query() && of(frames::igmp_query(vm)).reports().is_empty());
+        assert!(!of(frames::igmp_report(vm, [239, 1, 2, 3])).is_query());
     }
 
     #[test]
