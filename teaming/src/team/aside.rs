@@ -190,16 +190,27 @@ impl<S: Storage> Aside<S> {
                 for ((owner, stamp), &home) in owners.iter_mut().zip(stamps).zip(homes) {
                     let waits = *owner != home;
                     // The stamp of a bucket that does not wait says nothing.
-                    clock.begin(stamp);
+                    stamp.used_at(clock.now);
                     *owner |= if waits { WAITING } else { 0 };
                     moving = moving.wrapping_add(waits.into());
                 }
             }
         }
         self.made_for.waiting = if clock.at_once { 0 } else { moving };
+        self.made_for.waiting_since = Some(clock.now);
         self.begun = self.made_for.waiting != 0;
         let idle = moving.wrapping_sub(self.made_for.waiting);
         Moved { idle, waiting: self.made_for.waiting, ..Moved::default() }
+    }
+
+    /// Others may begin to wait: each stamp says since when its own bucket does.
+    fn tell_apart(&mut self, table: &Table<S>) {
+        let Some(since) = self.made_for.waiting_since.take() else { return };
+        for (owner, stamp) in self.owners.iter().zip(table.stamps.iter()) {
+            if *owner & WAITING != 0 {
+                stamp.wait_since(since);
+            }
+        }
     }
 
     /// Computes every bucket from `from` on. `weights` are those of `made_for`.
@@ -210,6 +221,7 @@ impl<S: Storage> Aside<S> {
         home: &[u8],
         Start { now, from }: Start,
     ) -> Moved {
+        self.tell_apart(table);
         let Carriers { live, at_home, borrowers } = self.made_for.carriers;
         let mut lending = Lending::among(borrowers, weights);
         let clock = Clock::new(now, table.pace);

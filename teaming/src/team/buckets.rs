@@ -69,8 +69,8 @@ impl Moved {
     }
 }
 
-/// The time at which a waiting bucket was last used, which packets write, and the time since which it waits. The unit is
-/// 1.6 us; both wrap.
+/// The time at which a waiting bucket was last used, which packets write, and the time since which it waits, unless all have
+/// waited since the same (`MadeFor::waiting_since`). The unit is 1.6 us; both wrap.
 #[derive(Debug)]
 pub struct BucketActivity {
     last: AtomicU32,
@@ -83,6 +83,16 @@ impl BucketActivity {
         reason = "storage is filled with it, element by element"
     )]
     pub const EMPTY: Self = Self { last: AtomicU32::new(0), since: AtomicU32::new(0) };
+}
+
+impl BucketActivity {
+    pub(super) fn used_at(&self, time: u32) {
+        self.last.store(time, Ordering::Relaxed);
+    }
+
+    pub(super) fn wait_since(&self, since: u32) {
+        self.since.store(since, Ordering::Relaxed);
+    }
 }
 
 impl Default for BucketActivity {
@@ -130,6 +140,8 @@ pub(super) struct MadeFor {
     pub weights: Weights,
     /// Buckets that wait.
     pub waiting: u32,
+    /// Since when all of them wait, if it is the same for all: then their stamps do not say it.
+    pub waiting_since: Option<u32>,
     /// The first bucket that the last walk did not compute, because one call may not take longer.
     pub left_at: Option<usize>,
 }
@@ -224,7 +236,7 @@ impl<S: Storage> Table<S> {
     fn settle_at(&mut self, home: &[u8], clock: &Clock, part: Range<usize>) -> Moved {
         let mut moved = Moved::default();
         let Self { owners, stamps, arrivals, made_for, put_at, .. } = self;
-        let carriers = made_for.carriers;
+        let (carriers, waiting_since) = (made_for.carriers, made_for.waiting_since);
         let mut lending = Lending::among(carriers.borrowers, &made_for.weights);
         let (Some(owners), Some(stamps), Some(homes), Some(arrivals)) = (
             owners.get_mut(part.clone()),
@@ -241,7 +253,8 @@ impl<S: Storage> Table<S> {
                 continue;
             }
             let is_idle = is_settled && clock.is_idle(stamp.last.load(Ordering::Relaxed));
-            if (is_idle || clock.is_late(stamp.since.load(Ordering::Relaxed)))
+            let since = || waiting_since.unwrap_or_else(|| stamp.since.load(Ordering::Relaxed));
+            if (is_idle || clock.is_late(since()))
                 && let Some(target) =
                     if carriers.at_home.has_number(home) { Some(home) } else { lending.borrower(number) }
             {
@@ -261,7 +274,7 @@ impl<S: Storage> Table<S> {
 
 /// The time of a walk and the limits that it is compared with, in units of `BucketActivity`.
 pub(super) struct Clock {
-    now: u32,
+    pub now: u32,
     /// A bucket that was not used for longer than this is idle: the gap, and 2 units for what rounding hides.
     gap: u32,
     /// There is no gap: buckets move at once.
@@ -274,8 +287,8 @@ impl Clock {
     /// A bucket begins to wait. Packets write to it only once they find it waiting.
     #[inline]
     pub fn begin(&self, stamp: &BucketActivity) {
-        stamp.last.store(self.now, Ordering::Relaxed);
-        stamp.since.store(self.now, Ordering::Relaxed);
+        stamp.used_at(self.now);
+        stamp.wait_since(self.now);
     }
 
     pub fn new(now: Ticks, timers: RebalanceTimers) -> Self {
