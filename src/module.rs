@@ -1,5 +1,6 @@
 //! The filter module: the state of one switch, its locks, and its memory at attach.
 
+use crate::control::seats::Seating;
 use crate::kernel::error_log::ErrorLog;
 use crate::kernel::etw::Provider;
 use crate::kernel::per_processor::PerProcessor;
@@ -163,6 +164,7 @@ pub struct Control {
     pub changes: Changes,
     /// The parts of the switch's configuration that must still be read.
     pub enumeration: Enumeration,
+    pub seating: Seating,
     pub events: Events,
     /// What was told of the team last.
     pub watch: PoolBox<TeamWatch<Pool>>,
@@ -357,6 +359,7 @@ fn control_in(
         settings,
         changes: Changes::NONE,
         enumeration: Enumeration::NEW,
+        seating: Seating::NEW,
         events,
         watch,
         resources,

@@ -62,6 +62,7 @@ pub fn read(module: &Module, passive: &Passive) {
         }
         next = if control.detaching { Next::Rest } else { control.enumeration.finish(step, result.is_ok()) };
     }
+    module.worker.wake(Reasons::SEATS);
     if next == Next::Later {
         failover::retry_later(module);
     }

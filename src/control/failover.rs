@@ -4,7 +4,8 @@
 //! member was published under the write lock, so every walk that read the old table has committed its packets before.
 
 use crate::clock::{self, Start};
-use crate::control::{events, moves};
+use crate::control::{events, moves, seats};
+use crate::kernel::worker::Reasons;
 use crate::module::{Control, Module, TeamLock};
 use crate::ndis::irql::Passive;
 use crate::trace::Event;
@@ -131,6 +132,11 @@ pub fn settings(module: &Module, settings: &Settings) {
     if control.settings == *settings {
         return;
     }
+    let hashed_by = |settings: &Settings| (settings.keying().policy, settings.seed);
+    if hashed_by(&control.settings) != hashed_by(settings) {
+        control.seating.set();
+        module.worker.wake(Reasons::SEATS);
+    }
     control.settings = *settings;
     control.resources.copied = settings.offload_placement == OffloadPlacement::EveryMember;
     module.distrust_adapters();
@@ -181,6 +187,9 @@ pub fn publish(module: &Module, control: &mut TeamLock<'_>, plan: &TeamView, sta
         events::record_at(module, control, now, event);
     }
     moves::moved(module, control);
+    if plan.home_changed {
+        seats::homes_changed(module, control, now);
+    }
     watch(module, control, plan, now);
     arm(module, control, moving, now);
 }
@@ -270,9 +279,10 @@ pub fn finish(module: &Module, _: &Passive) {
         } else if control.aside.looks_ahead() {
             module.forwarding.read().look_ahead(&mut control.aside);
         } else {
-            return;
+            break;
         }
     }
+    seats::choose_all(module);
 }
 
 /// Sets the timer to the earliest of: the next step of the home map or of the heirs, the next check of waiting buckets or of

@@ -10,6 +10,7 @@ pub mod moves;
 pub mod nic_status;
 pub mod private_oids;
 pub mod resource_lists;
+pub mod seats;
 pub mod settings;
 pub mod survey;
 pub mod worker;

@@ -10,6 +10,7 @@ use super::link_poll::LinkPoll;
 use super::member_settings::MembersRead;
 use super::private_oids::PrivateOids;
 use super::resource_lists::ResourceLists;
+use super::seats;
 use super::settings::SettingsWatch;
 use crate::clock;
 use crate::kernel::worker::{Reasons, Work, Worker};
@@ -44,6 +45,7 @@ impl Work for Module {
             if woken.reasons.contains(Reasons::CONFIGURATION) {
                 enumerate::read(self, passive);
             }
+            seats::woken(self, &woken);
             members.woken(self, &woken, passive);
             links.woken(self, &woken, passive);
             announce::tell_all(self);

@@ -32,6 +32,8 @@ bitflags! {
         const MEMBER_SETTINGS = 128;
         /// Addresses have moved, and the network is to be told.
         const ANNOUNCE = 256;
+        /// Machines may have to choose their seats.
+        const SEATS = 512;
     }
 }
 

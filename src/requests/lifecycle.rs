@@ -5,7 +5,7 @@
 use crate::control::events;
 use crate::control::failover;
 use crate::control::nic_status;
-use crate::control::{private_oids, resource_lists};
+use crate::control::{private_oids, resource_lists, seats};
 use crate::kernel::pool::Pool;
 use crate::kernel::worker::Reasons;
 use crate::module::{Module, TeamLock, new_counters, new_room};
@@ -216,6 +216,7 @@ pub fn apply_locked(
             let applied = expect_port(module, control, op, nic.id.port)
                 .and_then(|()| module.forwarding.write(control.dispatch()).on_vnic(op, nic));
             if op == NicOp::Connect {
+                seats::seat(module, control, nic.id);
                 resource_lists::vnic_connected(module, control);
             }
             applied

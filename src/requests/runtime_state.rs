@@ -5,6 +5,7 @@
 //! IRQL <= DISPATCH_LEVEL. NDIS serialises the requests; only `arrived` is also called by the enumeration.
 
 use crate::control::events::{self, tell};
+use crate::control::seats;
 use crate::kernel::pool::{Pool, PoolSlice, Tag};
 use crate::module::{EXTENSION_ID, FRIENDLY_NAME, Module};
 use crate::ndis::oid::Request;
@@ -13,7 +14,7 @@ use crate::ndis::save::{Blob, Offer, Owner, completed_nic, passed};
 use crate::ndis::status::NdisStatus;
 use crate::text;
 use crate::trace::Event;
-use teaming::ids::NicId;
+use teaming::ids::{HashId, NicId};
 use teaming::migration::operations::OperationSlot;
 use teaming::migration::record::{
     Handed, NicState, PINS_MAX, Pin, PinKind, Pins, Placement, encode, record_len,
@@ -130,7 +131,8 @@ fn record(module: &Module, nic: NicId, carried: Option<(NicState, Pins<'_>)>) ->
     let associations = module.associations.read();
     let state = NicState {
         placement: Placement::of(&control.settings, &control.team),
-        hashed_as,
+        hashed_as: hashed_as.nic(),
+        seat: hashed_as.seat(),
         traffic: before.map_or(sent, |state: NicState| state.traffic.plus(sent)),
     };
     let held = || pins_of(nic, control.resources.entries()).chain(pins_of(nic, associations.entries()));
@@ -195,8 +197,10 @@ fn restored(module: &Module, nic: NicId) {
         Ok(state) => {
             let here = Placement::of(&control.settings, &control.team);
             // A NIC that is not created yet will be hashed as the record says.
-            let hashed_as =
-                if is_known(module, nic) { module.forwarding.read().hashed_as(nic) } else { state.hashed_as };
+            let hashed_as = match is_known(module, nic) {
+                true => module.forwarding.read().hashed_as(nic),
+                false => HashId::new(state.hashed_as, state.seat),
+            };
             Event::Restored { nic, differences: state.differs_from(hashed_as, &here) }
         }
         Err(why) => Event::RestoreDiscarded { nic, why },
@@ -205,11 +209,17 @@ fn restored(module: &Module, nic: NicId) {
 }
 
 /// Applies restored records to a NIC, or to all NICs (`None`), once both the NIC and its record are there: from now on
-/// HyperVPort hashes the id that the NIC had on its first host. IRQL <= DISPATCH_LEVEL, no lock held.
+/// HyperVPort hashes the id that the NIC had on its first host, and the NIC sits where it sat if that host was equal to this
+/// one and no member gets too many. IRQL <= DISPATCH_LEVEL, no lock held.
 pub fn arrived(module: &Module, nic: Option<NicId>) {
     let operations = module.operations.lock();
-    let control = module.control.lock();
+    let mut control = module.control.lock();
+    let here = Placement::of(&control.settings, &control.team);
     for (nic, state) in operations.brought(nic) {
-        module.forwarding.write(control.dispatch()).ports.hash_as(nic, state.hashed_as);
+        let is_equal = state.placement.differs_from(&here).is_empty();
+        let id = HashId::new(state.hashed_as, state.seat);
+        if module.forwarding.write(control.dispatch()).bring(nic, id, is_equal) {
+            seats::seat(module, &mut control, nic);
+        }
     }
 }

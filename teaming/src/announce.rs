@@ -16,7 +16,7 @@ use crate::asking::Asking;
 use crate::backoff::Backoff;
 use crate::forward::Forwarding;
 use crate::forward::addresses::{Announcement, HEARD, HostAddress, Mapping, Question};
-use crate::ids::{BUCKETS, Ticks};
+use crate::ids::{BUCKETS, Bucket, Ticks};
 use crate::settings::Announcing;
 
 /// Positions of ports that are put in order at once; of more, so many come first.
@@ -221,14 +221,31 @@ impl<S: Storage> Announcer<S> {
             moved |= has_moved;
         }
         if moved {
-            self.waiting = true;
-            if let Some((Round::Repeat, _)) = self.round {
-                // What moved comes first, and the whole round later.
-                self.round = None;
-                self.repeat = None;
-            }
+            self.wait();
         }
         moved
+    }
+
+    /// A machine has another bucket, and it another member than the one before. Whether something is to be told.
+    pub fn reseated(&mut self, forwarding: &Forwarding<S>, bucket: Bucket) -> bool {
+        let is_telling = self.settings.times != 0 && forwarding.announces();
+        let place = self.owed.get_mut(bucket.index());
+        let Some(place) = place.filter(|_| is_telling && self.begun && !self.starting && !self.stale) else {
+            return false;
+        };
+        *place = Owed::moved(self.settings.times);
+        self.wait();
+        true
+    }
+
+    /// Something has moved.
+    fn wait(&mut self) {
+        self.waiting = true;
+        if let Some((Round::Repeat, _)) = self.round {
+            // What moved comes first, and the whole round later.
+            self.round = None;
+            self.repeat = None;
+        }
     }
 
     fn forget(&mut self, forwarding: &Forwarding<S>) {

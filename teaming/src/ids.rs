@@ -68,6 +68,48 @@ impl fmt::Display for NicId {
     }
 }
 
+/// What HyperVPort hashes for a NIC: an id and a seat, in one word. Seat 0 hashes as the id alone.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct HashId(u64);
+
+impl HashId {
+    pub const fn new(nic: NicId, seat: u16) -> Self {
+        Self(nic.port.get() as u64 | (nic.index.get() as u64) << 32 | (seat as u64) << 48)
+    }
+
+    /// The word that is hashed.
+    #[inline(always)]
+    pub(crate) const fn word(self) -> u64 {
+        self.0
+    }
+
+    pub const fn nic(self) -> NicId {
+        let [a, b, c, d, e, f, _, _] = self.0.to_le_bytes();
+        NicId::new(PortId::new(u32::from_le_bytes([a, b, c, d])), NicIndex::new(u16::from_le_bytes([e, f])))
+    }
+
+    pub const fn seat(self) -> u16 {
+        let [.., low, high] = self.0.to_le_bytes();
+        u16::from_le_bytes([low, high])
+    }
+
+    pub const fn with_seat(self, seat: u16) -> Self {
+        Self::new(self.nic(), seat)
+    }
+}
+
+impl From<NicId> for HashId {
+    fn from(nic: NicId) -> Self {
+        Self::new(nic, 0)
+    }
+}
+
+impl fmt::Debug for HashId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}, seat {}", self.nic(), self.seat())
+    }
+}
+
 /// What the operating system calls a physical adapter: its NetCfgInstanceId, a GUID as it lies in memory. All zeros while
 /// it is not known.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

@@ -42,6 +42,7 @@ pub mod ports;
 pub mod private_oid;
 #[cfg(any(test, feature = "std"))]
 pub mod report;
+pub mod seats;
 pub mod settings;
 pub mod state_machine;
 pub mod status;

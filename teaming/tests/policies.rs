@@ -153,7 +153,7 @@ fn decide(
     let packet = Packet { source, window: frame, pinned: None, native: false, now: Ticks::ZERO };
     // The source is the switch itself, so that no port policy applies.
     let mut trusted = forwarding.source_port(NicId::default());
-    trusted.hashed_as = source;
+    trusted.hashed_as = source.into();
     let decision = forwarding.decide_from(&trusted, &packet, out_of_band);
     let (Verdict::Uplink(member), Some(basis)) = (decision.verdict, decision.basis) else {
         panic!("{decision:?}");

@@ -348,9 +348,9 @@ fn hosts_that_differ_are_told_apart_by_what_differs() {
     let tuples = read("LoadBalancingAlgorithm", 0);
     let tuples = Placement::of(&tuples, &team(&tuples, &[10, 10, 25]));
     for (placement, expected) in [(here, Differences::PORT), (tuples, Differences::NONE)] {
-        let state = NicState { placement, hashed_as: port(10), traffic: Default::default() };
-        assert_eq!(state.differs_from(port(10), &placement), Differences::NONE);
-        assert_eq!(state.differs_from(port(40), &placement), expected);
+        let state = NicState { placement, hashed_as: port(10), seat: 0, traffic: Default::default() };
+        assert_eq!(state.differs_from(port(10).into(), &placement), Differences::NONE);
+        assert_eq!(state.differs_from(port(40).into(), &placement), expected);
     }
     let other = Placement { home_map_version: 0, ..here };
     assert_eq!(other.differs_from(&here), Differences::MAP_VERSION);

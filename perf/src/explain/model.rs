@@ -93,6 +93,7 @@ impl Model {
             model.take(number, MemberEvent::Connected);
             model.take(number, up(*speed));
         }
+        model.forwarding.seat_all(&model.team.homes(), true);
         model.ask_what_if();
         model
     }
@@ -171,6 +172,7 @@ impl Model {
     /// The same frame under another policy.
     pub fn choice_under(&mut self, policy: HashPolicy, bytes: &[u8], source: NicId) -> Choice {
         self.other.configure(&Rules { policy, ..self.rules }.settings());
+        self.other.seat_all(&self.team.homes(), true);
         self.other.choice(&packet(bytes, source), &OutOfBand::NOTHING, self.team.home())
     }
 

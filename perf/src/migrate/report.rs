@@ -10,6 +10,7 @@ use crate::text::count_of;
 use anyhow::Context;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use teaming::ids::HashId;
 use teaming::migration::record::{Differences, NicState};
 use vswitch::check::save::record;
 use vswitch::scenario::migration::Moved;
@@ -106,7 +107,7 @@ impl Report {
     ) -> anyhow::Result<Self> {
         let (left, _) = record(&moved.blobs).context("the driver saved nothing for the machine")?;
         let (ended, _) = record(again).context("the driver saved nothing on the target")?;
-        let differences = left.differs_from(ended.hashed_as, &ended.placement);
+        let differences = left.differs_from(HashId::new(ended.hashed_as, ended.seat), &ended.placement);
         let (mut mine, others): (Vec<Path>, Vec<Path>) = paths.partition(|path| path.mine);
         mine.sort_by_key(|path| path.label.to_string());
         let both = || mine.iter().filter_map(|path| Some((path, path.here?, path.there?)));
@@ -263,6 +264,7 @@ fn reason(differences: Differences, here: u16, target: &[Speed]) -> &'static str
         (differences.contains(Differences::POLICY), "another policy"),
         (differences.contains(Differences::SEED), "another hash seed"),
         (differences.contains(Differences::PORT), "another id of the adapter, which the policy hashes"),
+        (differences.contains(Differences::SEAT), "its member had more machines than others"),
         (differences.contains(Differences::MEMBERS), "shared among another number of members"),
         (differences.contains(Differences::HOME_MAP), "other positions or speeds of the members"),
     ];

@@ -491,6 +491,7 @@ fn write_differences<const N: usize>(differences: Differences, out: &mut Text<N>
         (Differences::MAP_VERSION, "version"),
         (Differences::HOME_MAP, "speeds"),
         (Differences::PORT, "port"),
+        (Differences::SEAT, "seat"),
     ];
     let there = words.into_iter().filter(|(bit, _)| differences.contains(*bit));
     for (position, (_, word)) in there.enumerate() {

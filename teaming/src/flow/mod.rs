@@ -15,7 +15,7 @@ pub use crate::flow::hash::FlowKey;
 use crate::flow::hash::Seed;
 pub use crate::flow::policy::{HashPolicy, POLICIES};
 use crate::frame::{Headers, Network, Stop, Transport, TunnelPorts};
-use crate::ids::{FlowHash, MacAddr, NicId, VlanId};
+use crate::ids::{FlowHash, HashId, MacAddr, VlanId};
 
 /// A policy with its options: everything that decides about keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,7 +126,7 @@ impl KeyKind {
 }
 
 /// The key of a packet from `source` under `policy` without options; `Encapsulated` wants the innermost headers.
-pub fn key(headers: &Headers, policy: HashPolicy, source: NicId) -> FlowKey {
+pub fn key(headers: &Headers, policy: HashPolicy, source: impl Into<HashId>) -> FlowKey {
     Keying::plain(policy).key(headers, source, None)
 }
 
@@ -142,7 +142,7 @@ impl Keying {
     pub(crate) fn hash_at_once(
         &self,
         headers: &Headers,
-        source: NicId,
+        source: HashId,
         seed: Seed,
     ) -> Option<(FlowHash, Basis)> {
         let hash = match (self.policy, headers.network) {
@@ -163,7 +163,7 @@ impl Keying {
 
     /// The key of a packet from `source` with `vlan` in its out-of-band tag. `Encapsulated` needs
     /// `frame::parse_innermost`, every other policy `frame::parse`.
-    pub fn key(&self, headers: &Headers, source: NicId, vlan: Option<VlanId>) -> FlowKey {
+    pub fn key(&self, headers: &Headers, source: impl Into<HashId>, vlan: Option<VlanId>) -> FlowKey {
         let mut headers = *headers;
         if self.symmetric && self.policy.names_both_ends() {
             headers.put_in_order();
@@ -177,7 +177,7 @@ impl Keying {
             HashPolicy::TransportPorts | HashPolicy::Encapsulated => {
                 network_key(&headers, transport_tail(&headers))
             }
-            HashPolicy::HyperVPort => port_key(source),
+            HashPolicy::HyperVPort => port_key(source.into()),
             HashPolicy::IpAddresses => network_key(&headers, tail(0, 0, KeyKind::AddressPair)),
             HashPolicy::MacAddresses => mac_key(&headers),
             HashPolicy::VlanSourceMac => {
@@ -189,12 +189,12 @@ impl Keying {
 
     /// The key of all traffic of a vNIC, if the policy gives it one key; otherwise its `HyperVPort` key: then its
     /// traffic may arrive on any member, and each is as good as another.
-    pub fn vnic_key(&self, station: NicId, mac: MacAddr) -> FlowKey {
+    pub fn vnic_key(&self, station: HashId, mac: MacAddr) -> FlowKey {
         self.address_key(station, mac, None)
     }
 
     /// The same for frames with any address, in the VLAN of their tag.
-    pub fn address_key(&self, station: NicId, mac: MacAddr, tagged: Option<VlanId>) -> FlowKey {
+    pub fn address_key(&self, station: HashId, mac: MacAddr, tagged: Option<VlanId>) -> FlowKey {
         match self.policy {
             HashPolicy::VlanSourceMac => {
                 let vlan = tagged.map_or(0, VlanId::get);
@@ -255,7 +255,7 @@ const fn stopped(stop: Stop, otherwise: Basis) -> Basis {
 
 /// The key of all packets of a source under `HyperVPort`.
 #[inline]
-pub(crate) fn source_key(source: NicId) -> FlowKey {
+pub(crate) fn source_key(source: HashId) -> FlowKey {
     port_key(source)
 }
 
@@ -272,9 +272,8 @@ pub(crate) const fn ipv6_key([a, b, c, d]: [u64; 4], ports: u32, protocol: u8) -
 }
 
 #[inline]
-fn port_key(source: NicId) -> FlowKey {
-    let place = u64::from(source.port.get()) | u64::from(source.index.get()) << 32;
-    FlowKey::Short([place, tail(0, 0, KeyKind::SwitchPort)])
+fn port_key(source: HashId) -> FlowKey {
+    FlowKey::Short([source.word(), tail(0, 0, KeyKind::SwitchPort)])
 }
 
 fn has_label(headers: &Headers) -> bool {

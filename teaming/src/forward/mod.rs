@@ -15,6 +15,7 @@ pub mod express;
 pub mod flood;
 pub mod reasons;
 mod route;
+mod seating;
 mod sender;
 pub mod source;
 pub mod storage;
@@ -35,7 +36,7 @@ use crate::forward::source::{FrameTag, Origin, SourcePort};
 use crate::forward::storage::ForwardingStorage;
 use crate::forward::watch::Watch;
 use crate::frame::{self, ETHERNET_HEADER, Headers, Rare};
-use crate::ids::{FlowHash, LinkLocalSet, MacAddr, MemberIndex, NicId, PortId, VlanId};
+use crate::ids::{FlowHash, HashId, LinkLocalSet, MacAddr, MemberIndex, NicId, PortId, VlanId};
 use crate::offload::Pin;
 use crate::ports::mac_learning::LearnTable;
 use crate::ports::port::{Preserve, TagOwner};
@@ -303,7 +304,7 @@ impl<S: Storage> Forwarding<S> {
     #[inline(always)]
     fn flow_hash(
         &self,
-        hashed_as: NicId,
+        hashed_as: HashId,
         packet: &Packet<'_>,
         headers: Headers,
         out_of_band: &OutOfBand<'_>,
@@ -318,7 +319,7 @@ impl<S: Storage> Forwarding<S> {
     #[inline(never)]
     fn other_hash(
         &self,
-        hashed_as: NicId,
+        hashed_as: HashId,
         packet: &Packet<'_>,
         out_of_band: &OutOfBand<'_>,
     ) -> (FlowHash, Basis) {
@@ -438,10 +439,10 @@ impl<S: Storage> Forwarding<S> {
             && self.ports.get(source).is_some_and(|port| port.tag_owner == TagOwner::Extension)
     }
 
-    /// What HyperVPort hashes for a NIC: its own id, unless it came from another host.
-    pub fn hashed_as(&self, nic: NicId) -> NicId {
+    /// What HyperVPort hashes for a NIC: its own id, unless it came from another host, and its seat.
+    pub fn hashed_as(&self, nic: NicId) -> HashId {
         let port = self.ports.get(nic.port).filter(|port| port.is_station(nic));
-        port.map_or(nic, |port| port.hashed_as)
+        port.map_or(nic.into(), |port| port.hashed_as)
     }
 
     /// The vNIC with this address.

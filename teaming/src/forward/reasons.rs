@@ -8,7 +8,7 @@ use crate::flow::{Basis, FlowKey};
 use crate::forward::drop_reason::DropReason;
 use crate::forward::{Decision, Forwarding, OutOfBand, Packet, Verdict};
 use crate::frame::{self, Headers};
-use crate::ids::{Bucket, FlowHash, MemberIndex, NicId, VlanId};
+use crate::ids::{Bucket, FlowHash, HashId, MemberIndex, VlanId};
 
 /// What becomes of a packet, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub struct Reasons {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Choice {
     /// What the policy Hyper-V port hashes for the source.
-    pub hashed_as: NicId,
+    pub hashed_as: HashId,
     /// The headers that the key is made of: those in a tunnel under a policy that reads them.
     pub hashed: Headers,
     pub basis: Basis,

@@ -2,7 +2,7 @@
 //!
 //! Made by `Forwarding::source_port`, kept by a walk while the source stays the same and the lock is held.
 
-use crate::ids::{MacAddr, NicId, VlanId};
+use crate::ids::{HashId, MacAddr, NicId, VlanId};
 use crate::ports::policy::{self, PortPolicy, Security};
 use crate::ports::port::{Port, Preserve, TagOwner};
 use crate::ports::vlan::{Carried, Vlans};
@@ -147,7 +147,7 @@ impl FrameTag {
 pub struct SourcePort {
     pub nic: NicId,
     /// What HyperVPort hashes for it.
-    pub hashed_as: NicId,
+    pub hashed_as: HashId,
     /// Position of a vNIC in the port table, by which its frames are counted; `UNCOUNTED` for every other source.
     pub position: usize,
     pub origin: Origin,
@@ -178,7 +178,7 @@ impl SourcePort {
         }
         Self {
             nic,
-            hashed_as: nic,
+            hashed_as: nic.into(),
             position: UNCOUNTED,
             origin,
             mac: 0,

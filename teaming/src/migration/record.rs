@@ -7,7 +7,7 @@
 //! ```text
 //! record                                   part
 //!  0  "LBRS"                                0  "LBRP"
-//!  4  u16 version, 1 or 2                   4  u16 version of this layout, 1
+//!  4  u16 version, 1 to 3                   4  u16 version of this layout, 1
 //!  6  u16 pins                              6  u16 zero
 //!  8  u64 hash seed                         8  u32 length of the record
 //! 16  u32 CRC-32 of the home map           12  u32 offset of the bytes below in the record
@@ -15,9 +15,9 @@
 //! 22  u8  policy (`HashPolicy::number`)
 //! 23  u8  1 flow label, 2 symmetric, 4 adapter hash
 //! 24  u8  number of members in the home map
-//! 25  version 1: 7 octets zero; version 2: u16 VXLAN port, u16 GENEVE port beside the registered ones, 3 octets zero
+//! 25  version 1: 7 octets zero; version 2 and 3: u16 VXLAN port, u16 GENEVE port beside the registered ones, 3 octets zero
 //! 32  u32 port, 36 u16 index: what HyperVPort hashes for this NIC
-//! 38  u16 zero
+//! 38  version 1 and 2: u16 zero; version 3: u16 seat, which HyperVPort hashes too, not 0
 //! 40  u64 frames, 48 u64 bytes that it has sent
 //! 56  pins, 12 octets each: u8 kind, u8 member, u16 zero, u64 id
 //!  .  u32 CRC-32 of everything before
@@ -26,21 +26,21 @@
 //! Version rules. A version is one layout, and a field never changes its meaning: every change of the layout raises the
 //! version. A reader knows its own version and all older ones. It discards a newer record entirely, because the parts
 //! it cannot read could change the meaning of the others. `HOME_MAP_VERSION` is a field, not a layout. Port numbers of
-//! the saving host are hashed, never looked up: the restore request names the NIC. Without ports of tunnels a record is
-//! written in version 1, which every driver reads.
+//! the saving host are hashed, never looked up: the restore request names the NIC. Each record has one form, the oldest that
+//! says everything: version 1 without ports of tunnels and at seat 0, version 2 at seat 0.
 
 use crate::Storage;
 use crate::flow::{HashPolicy, Keying};
 use crate::frame::TunnelPorts;
-use crate::ids::{MEMBERS, MemberIndex, NicId, NicIndex, PortId};
+use crate::ids::{HashId, MEMBERS, MemberIndex, NicId, NicIndex, PortId};
 use crate::ports::traffic::Traffic;
 use crate::settings::Settings;
 use crate::team::Team;
 use crate::team::home::HOME_MAP_VERSION;
 
-/// Version of the record's layout.
-pub const VERSION: u16 = 2;
-/// The version before ports of tunnels.
+/// Version of the record's layout; before seats, and before ports of tunnels too.
+pub const VERSION: u16 = 3;
+const WITHOUT_SEAT: u16 = 2;
 const WITHOUT_PORTS: u16 = 1;
 /// Version of the part's layout.
 const PART_VERSION: u16 = 1;
@@ -113,6 +113,8 @@ bitflags::bitflags! {
         const HOME_MAP = 16;
         /// HyperVPort hashes another id, because the NIC was created here before its record came.
         const PORT = 32;
+        /// HyperVPort: one more machine there would have made the members less level.
+        const SEAT = 64;
     }
 }
 
@@ -128,6 +130,7 @@ impl Differences {
             (Self::MAP_VERSION, "version of the home map"),
             (Self::HOME_MAP, "positions or speeds of the members"),
             (Self::PORT, "id of the adapter, which the policy hashes"),
+            (Self::SEAT, "seat, because its member has more machines than others"),
         ];
         rows.into_iter().filter(move |(bit, _)| self.contains(*bit)).map(|(_, name)| name)
     }
@@ -155,15 +158,22 @@ pub struct NicState {
     pub placement: Placement,
     /// What HyperVPort hashes for this NIC: the id that it had when it was first created.
     pub hashed_as: NicId,
+    /// Its seat (`seats`), which HyperVPort hashes too; 0 in a record from before seats.
+    pub seat: u16,
     pub traffic: Traffic,
 }
 
 impl NicState {
     /// The differences between the record and a NIC of this host that is hashed as `hashed_as`.
-    pub fn differs_from(&self, hashed_as: NicId, here: &Placement) -> Differences {
-        let by_port = here.keying.policy == HashPolicy::HyperVPort && self.hashed_as != hashed_as;
-        let port = if by_port { Differences::PORT } else { Differences::NONE };
-        self.placement.differs_from(here).union(port)
+    pub fn differs_from(&self, hashed_as: HashId, here: &Placement) -> Differences {
+        let mut differences = self.placement.differs_from(here);
+        if here.keying.policy == HashPolicy::HyperVPort {
+            differences.set(Differences::PORT, self.hashed_as != hashed_as.nic());
+            // Between unlike hosts a seat says nothing.
+            let is_elsewhere = differences.is_empty() && self.seat != hashed_as.seat();
+            differences.set(Differences::SEAT, is_elsewhere);
+        }
+        differences
     }
 }
 
@@ -221,6 +231,14 @@ pub const fn record_len(pins: usize) -> usize {
     FIXED.saturating_add(PIN.saturating_mul(pins)).saturating_add(CRC)
 }
 
+const fn version_of(is_plain: bool, seat: u16) -> u16 {
+    match (seat, is_plain) {
+        (0, true) => WITHOUT_PORTS,
+        (0, false) => WITHOUT_SEAT,
+        _ => VERSION,
+    }
+}
+
 /// Writes a record. `None` unless `into` has exactly `record_len` bytes and there are at most `PINS_MAX` pins; the
 /// contents of `into` are unspecified then.
 pub fn encode(state: &NicState, pins: impl Iterator<Item = Pin>, into: &mut [u8]) -> Option<()> {
@@ -230,7 +248,7 @@ pub fn encode(state: &NicState, pins: impl Iterator<Item = Pin>, into: &mut [u8]
     }
     let at = into.len().checked_sub(CRC)?;
     let (body, crc) = into.split_at_mut_checked(at)?;
-    let NicState { placement, hashed_as, traffic } = state;
+    let NicState { placement, hashed_as, seat, traffic } = state;
     let Placement { keying, .. } = placement;
     let mut options = Options::empty();
     options.set(Options::FLOW_LABEL, keying.flow_label);
@@ -239,7 +257,7 @@ pub fn encode(state: &NicState, pins: impl Iterator<Item = Pin>, into: &mut [u8]
     let mut out = Writer(body);
     out.put(&RECORD_MAGIC)?;
     let is_plain = keying.tunnels == TunnelPorts::REGISTERED;
-    out.put(&if is_plain { WITHOUT_PORTS } else { VERSION }.to_le_bytes())?;
+    out.put(&version_of(is_plain, *seat).to_le_bytes())?;
     out.put(&u16::try_from(count).ok()?.to_le_bytes())?;
     out.put(&placement.seed.to_le_bytes())?;
     out.put(&placement.home_map.to_le_bytes())?;
@@ -250,7 +268,7 @@ pub fn encode(state: &NicState, pins: impl Iterator<Item = Pin>, into: &mut [u8]
     out.put(&[0; 3])?;
     out.put(&hashed_as.port.get().to_le_bytes())?;
     out.put(&hashed_as.index.get().to_le_bytes())?;
-    out.put(&[0; 2])?;
+    out.put(&seat.to_le_bytes())?;
     out.put(&traffic.frames.to_le_bytes())?;
     out.put(&traffic.bytes.to_le_bytes())?;
     for pin in pins {
@@ -305,7 +323,8 @@ pub fn decode(record: &[u8]) -> Result<(NicState, Pins<'_>), Discard> {
     }
     let state = read_fixed(&mut head)?;
     // Each record has one form.
-    if (version == WITHOUT_PORTS) != (state.placement.keying.tunnels == TunnelPorts::REGISTERED) {
+    let is_plain = state.placement.keying.tunnels == TunnelPorts::REGISTERED;
+    if version != version_of(is_plain, state.seat) {
         return Err(Discard::Malformed);
     }
     let pins = Pins(body.get(FIXED..).ok_or(Discard::Truncated)?);
@@ -325,13 +344,12 @@ fn read_fixed(head: &mut Reader<'_>) -> Result<NicState, Discard> {
     let zeros: [u8; 3] = head.take()?;
     let port = PortId::new(u32::from_le_bytes(head.take()?));
     let index = NicIndex::new(u16::from_le_bytes(head.take()?));
-    let more_zeros: [u8; 2] = head.take()?;
+    let seat = u16::from_le_bytes(head.take()?);
     let traffic =
         Traffic { frames: u64::from_le_bytes(head.take()?), bytes: u64::from_le_bytes(head.take()?) };
     let policy = HashPolicy::from_number(number.into()).ok_or(Discard::Malformed)?;
     let options = Options::from_bits(options).ok_or(Discard::Malformed)?;
-    let reserved = zeros != [0; 3] || more_zeros != [0; 2];
-    if reserved || usize::from(members) > MEMBERS {
+    if zeros != [0; 3] || usize::from(members) > MEMBERS {
         return Err(Discard::Malformed);
     }
     let flow_label = options.contains(Options::FLOW_LABEL);
@@ -339,7 +357,7 @@ fn read_fixed(head: &mut Reader<'_>) -> Result<NicState, Discard> {
     let keying = Keying { policy, flow_label, symmetric, tunnels };
     let adapter_hash = options.contains(Options::ADAPTER_HASH);
     let placement = Placement { seed, keying, adapter_hash, members, home_map_version, home_map };
-    Ok(NicState { placement, hashed_as: NicId::new(port, index), traffic })
+    Ok(NicState { placement, hashed_as: NicId::new(port, index), seat, traffic })
 }
 
 struct Reader<'a>(&'a [u8]);

@@ -14,6 +14,7 @@ pub mod multicast;
 pub mod policy;
 pub mod port;
 pub mod property;
+mod seating;
 pub mod storage;
 pub mod traffic;
 pub mod vlan;
@@ -27,6 +28,7 @@ pub use crate::ports::port::{Groups, NicState, Port};
 use crate::ports::storage::PortTableStorage;
 use crate::ports::traffic::{SentBy, Traffic};
 use crate::ports::vlan::{RequestedVlans, VlanSet};
+use crate::seats::Occupancy;
 use core::sync::atomic::AtomicUsize;
 
 /// No free port: the caller provides larger storage (`grow`) or refuses what needs it.
@@ -53,6 +55,7 @@ pub struct PortTable<S: Storage> {
     unshared: usize,
     /// By the last bits of a port's number, where such a port may be found; the others are searched for.
     near: [u16; NEAR],
+    occupancy: Occupancy,
 }
 
 const NEAR: usize = 256;
@@ -77,6 +80,7 @@ impl<S: Storage> PortTable<S> {
             host,
             unshared: 0,
             near,
+            occupancy: Occupancy::EMPTY,
         }
     }
 
@@ -255,6 +259,7 @@ impl<S: Storage> PortTable<S> {
         self.disconnect(id);
         self.forget_groups(id);
         let Some(at) = self.position(id) else { return };
+        self.leave_seat(at);
         let Some(port) = self.room.ports.get(at) else { return };
         let (announced, policy, revision) = (port.announced, port.policy, port.revision);
         if announced {
@@ -382,14 +387,6 @@ impl<S: Storage> PortTable<S> {
         traffic::sum(&self.room.traffic, position)
     }
 
-    /// Hashes a known vNIC as another NIC from now on.
-    pub fn hash_as(&mut self, nic: NicId, other: NicId) {
-        let port = self.position(nic.port).and_then(|at| self.room.ports.get_mut(at));
-        if let Some(port) = port.filter(|port| port.is_station(nic)) {
-            port.hashed_as = other;
-        }
-    }
-
     /// Exchanges the sets of VLANs for more and gives the old ones back, to be freed outside the lock.
     pub fn grow_sets(&mut self, mut sets: S::Of<VlanSet>) -> S::Of<VlanSet> {
         if sets.len() < self.sets.len() {
@@ -411,7 +408,7 @@ impl<S: Storage> PortTable<S> {
         if let Some(port) = self.room.ports.get_mut(at) {
             if port.nic == NicState::Free {
                 port.groups = if nic.initializing { Groups::Fresh } else { Groups::Unknown };
-                port.hashed_as = nic.id;
+                port.hashed_as = nic.id.into();
                 traffic::clear(&self.room.traffic, at);
             }
             port.id = nic.id;
@@ -454,6 +451,7 @@ impl<S: Storage> PortTable<S> {
     }
 
     fn free(&mut self, at: usize) {
+        self.leave_seat(at);
         let Some(port) = self.room.ports.get_mut(at) else { return };
         let slot = IndexSlot::new(u64::from(port.id.port.get()), at);
         *port = Port::EMPTY;

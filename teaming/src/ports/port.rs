@@ -1,9 +1,10 @@
 //! One port of the switch, its NIC, and what a destination keeps of a tag.
 
-use crate::ids::{MacAddr, NicId, NicIndex, PortId, VlanId};
+use crate::ids::{HashId, MacAddr, NicId, NicIndex, PortId, VlanId};
 use crate::oid::nic::{NicKind, VmId};
 use crate::ports::policy::{self, PortPolicy};
 use crate::ports::vlan::Vlans;
+use crate::seats::Seated;
 use core::num::NonZero;
 
 bitflags::bitflags! {
@@ -97,8 +98,9 @@ pub enum TagOwner {
 #[repr(C)]
 pub struct Port {
     pub id: NicId,
-    /// What HyperVPort hashes for its NIC: the id that this had when it was first created, perhaps on another host.
-    pub hashed_as: NicId,
+    /// What HyperVPort hashes for its NIC: the id that this had when it was first created, perhaps on another host, and the
+    /// seat.
+    pub hashed_as: HashId,
     /// `PortPolicy::key`.
     pub(crate) key: u64,
     /// The source that its NIC's packets name if they may take the express way: the NIC is on an open access port without a
@@ -129,6 +131,9 @@ pub struct Port {
     pub(super) shared: bool,
     /// The VM uses a virtual function instead of the vNIC.
     pub vf_assigned: bool,
+    pub seated: Seated,
+    /// A record has said what its NIC is hashed as.
+    pub(super) restored: bool,
     pub current_mac: MacAddr,
     pub permanent_mac: MacAddr,
     pub vm_mac: MacAddr,
@@ -158,7 +163,7 @@ impl TagOwner {
 impl Port {
     pub const EMPTY: Self = Self {
         id: NicId::new(PortId::DEFAULT, NicIndex::DEFAULT),
-        hashed_as: NicId::new(PortId::DEFAULT, NicIndex::DEFAULT),
+        hashed_as: HashId::new(NicId::new(PortId::DEFAULT, NicIndex::DEFAULT), 0),
         key: 0,
         express_as: None,
         priority: Preserve::NOTHING,
@@ -177,6 +182,8 @@ impl Port {
         tag_owner: TagOwner::Undecided,
         shared: false,
         vf_assigned: false,
+        seated: Seated::Open,
+        restored: false,
         current_mac: MacAddr::ZERO,
         permanent_mac: MacAddr::ZERO,
         vm_mac: MacAddr::ZERO,

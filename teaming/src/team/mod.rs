@@ -13,6 +13,7 @@ pub mod name;
 
 use crate::Storage;
 use crate::ids::{AdapterId, MEMBERS, MemberIndex, MemberSet, Ticks};
+use crate::seats::Homes;
 use crate::settings::Settings;
 use crate::team::carriers::{CarrierRules, Carriers, Standing};
 use crate::team::home::{Building, Weights};
@@ -205,6 +206,17 @@ impl<S: Storage> Team<S> {
     /// The home member of every bucket, 0 = none.
     pub fn home(&self) -> &[u8] {
         &self.home
+    }
+
+    /// What machines choose their seats by.
+    pub fn homes(&self) -> Homes<'_> {
+        Homes { home: &self.home, weights: self.home_weights() }
+    }
+
+    /// There are connected members, and the weight of each is its own: it is set, or its speed is known.
+    pub fn knows_weights(&self) -> bool {
+        let mut connected = self.members.iter().filter(|member| member.state.is_connected()).peekable();
+        connected.peek().is_some() && connected.all(|member| member.own_weight().is_some())
     }
 
     pub fn member(&self, index: MemberIndex) -> &Member {

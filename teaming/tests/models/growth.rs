@@ -233,7 +233,7 @@ impl Said {
                 Traffic { frames, bytes: frames * 100 },
                 "port {port}"
             );
-            assert_eq!(host.forwarding.hashed_as(nic(port, 0)), hashed_as, "port {port}");
+            assert_eq!(host.forwarding.hashed_as(nic(port, 0)).nic(), hashed_as, "port {port}");
         }
         assert_eq!(sets_left(host), ports.sets().len() - self.sets(), "{self:?}");
         assert_eq!(ports.has_room_for_set(), sets_left(host) != 0);

@@ -134,6 +134,7 @@ impl Draw {
                 home_map: self.next() as u32,
             },
             hashed_as: NicId::new(PortId::new(self.next() as u32), NicIndex::new(self.next() as u16)),
+            seat: if bits & 16 == 0 { 0 } else { self.next() as u16 },
             traffic: Traffic { frames: self.next(), bytes: self.next() },
         }
     }

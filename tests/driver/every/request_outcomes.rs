@@ -261,7 +261,7 @@ fn assert_equal(net: &Net, when: &str) {
 /// The port ID that HyperVPort hashes for the VM.
 fn hashed_as(net: &Net) -> u32 {
     let nic = teaming::ids::NicId::new(PortId::new(net.vm(VM).port), teaming::ids::NicIndex::DEFAULT);
-    look(net, |module| module.forwarding.read().hashed_as(nic).port.get())
+    look(net, |module| module.forwarding.read().hashed_as(nic).nic().port.get())
 }
 
 /// Runs all steps, one of them with this outcome; returns the name of the call that failed, if any.

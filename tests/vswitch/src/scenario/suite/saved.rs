@@ -146,6 +146,7 @@ pub fn a_state(seed: u64, hashed_as: NicId) -> NicState {
             home_map: 7,
         },
         hashed_as: CoreNic::new(PortId::new(hashed_as.port), NicIndex::new(hashed_as.index)),
+        seat: 0,
         traffic: teaming::ports::traffic::Traffic { frames: 1_000 + seed, bytes: 1 << 40 },
     }
 }

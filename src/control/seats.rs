@@ -1,0 +1,101 @@
+//! The seats of machines under HyperVPort (`teaming::seats`). A machine chooses when it is connected, once the switch is
+//! known. All choose when it becomes known, and anew while the weights of members become known after that, and when the policy
+//! or the seed is set. Where the home map changes later, those whose bucket has another home choose, and the others stay.
+
+use crate::clock;
+use crate::kernel::worker::{Reasons, Woken};
+use crate::module::{Control, Module, TeamLock};
+use core::sync::atomic::Ordering;
+use teaming::ids::{MEMBERS, NicId, PortId, Ticks};
+
+/// A member may not tell its speed. After that time since the first choice its weight is taken for what it is.
+const YOUNG: Ticks = Ticks::from_ms(10_000);
+
+/// How far the choice is.
+#[derive(Clone, Copy)]
+pub struct Seating {
+    /// The first choice, from which on machines choose when they are connected.
+    since: Option<Ticks>,
+    /// The weights of all members were known.
+    is_weighed: bool,
+    /// All are to choose anew.
+    anew: bool,
+}
+
+impl Seating {
+    pub const NEW: Self = Self { since: None, is_weighed: false, anew: false };
+
+    /// Another policy or seed: all choose anew. `choose_all` is to follow.
+    pub const fn set(&mut self) {
+        self.anew = true;
+    }
+}
+
+/// After a change of the team: if the home map is another, the thread lets those choose that it concerns. The team lock is
+/// held.
+pub fn homes_changed(module: &Module, control: &mut Control, now: Ticks) {
+    let seating = &mut control.seating;
+    let is_young = seating.since.is_some_and(|since| now.since(since) < YOUNG);
+    seating.anew |= is_young && !seating.is_weighed;
+    module.worker.wake(Reasons::SEATS);
+}
+
+/// A machine was connected, or its record is here. The team lock is held. IRQL <= DISPATCH_LEVEL.
+pub fn seat(module: &Module, control: &mut TeamLock<'_>, nic: NicId) {
+    if control.seating.since.is_none() {
+        return;
+    }
+    let place = module.forwarding.read().place_for(&control.team.homes(), nic);
+    let Some(place) = place else { return };
+    let moved = module.forwarding.write(control.dispatch()).sit(nic, place);
+    if let Some(bucket) = moved
+        && control.announcer.reseated(&module.forwarding.read(), bucket)
+    {
+        module.telling.store(true, Ordering::Relaxed);
+        module.worker.wake(Reasons::ANNOUNCE);
+    }
+}
+
+/// Lets all choose that have to, in holds of the locks for one machine each. Nothing before the switch and the home map are
+/// known, or while a map is being made: `homes_changed` follows. IRQL <= DISPATCH_LEVEL, no lock held.
+pub fn choose_all(module: &Module) {
+    open(module);
+    let mut after = None;
+    while let Some(nic) = next(module, after) {
+        after = Some(nic);
+    }
+    let mut control = module.control.lock();
+    let is_weighed = control.seating.since.is_some() && control.team.knows_weights();
+    control.seating.is_weighed |= is_weighed;
+}
+
+/// Nobody has chosen any more, if all are to choose anew.
+fn open(module: &Module) {
+    let mut from = core::mem::take(&mut module.control.lock().seating.anew).then_some(0);
+    while let Some(position) = from {
+        let control = module.control.lock();
+        from = module.forwarding.write(control.dispatch()).open_seats(position);
+    }
+}
+
+/// The next machine after a port sits. Its port.
+fn next(module: &Module, after: Option<PortId>) -> Option<PortId> {
+    let mut control = module.control.lock();
+    let has_homes = control.team.homes().weights != [0; MEMBERS];
+    if !control.enumeration.knows_ports() || control.team.is_building() || !has_homes {
+        return None;
+    }
+    if control.seating.since.is_none() {
+        control.seating.since = Some(clock::now());
+    }
+    let nic = module.forwarding.read().next_to_seat(&control.team.homes(), after)?;
+    seat(module, &mut control, nic);
+    Some(nic.port)
+}
+
+/// On the thread: what `Reasons::SEATS` asks for. No lock held.
+pub fn woken(module: &Module, woken: &Woken) {
+    if woken.reasons.contains(Reasons::SEATS) {
+        choose_all(module);
+    }
+}

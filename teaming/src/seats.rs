@@ -1,0 +1,161 @@
+//! Seats: under HyperVPort whole machines are spread over the members as evenly as whole machines allow.
+//!
+//! A machine's bucket is the hash of its id and of a number, its *seat*. Seats are tried in order until one has a bucket
+//! whose home member is the least occupied by weight. Bucket and home follow from the seat alone, so a failure moves the
+//! bucket's carrier and not the seat, and a return brings everybody home. Chosen by the control side when a machine
+//! arrives; packets hash the machine's `HashId` as ever.
+
+use crate::flow;
+use crate::flow::hash::Seed;
+use crate::ids::{Bucket, HashId, MEMBERS, MemberIndex};
+use crate::team::home::Weights;
+use core::cmp::Ordering;
+
+/// Seats that are tried for a machine; some 5 us at worst. A member with less than one bucket in so many may be missed:
+/// then the machine takes the best member that was found.
+pub const TRIES: u16 = 1_024;
+
+/// The bucket of all that a machine sends.
+pub fn bucket(id: HashId, seed: Seed) -> Bucket {
+    seed.hash(&flow::source_key(id)).bucket()
+}
+
+/// The members as they are when everything is well: the home of each bucket, and the weights that the map was made for.
+#[derive(Debug, Clone, Copy)]
+pub struct Homes<'a> {
+    /// The home member of each bucket, `BUCKETS` long; 0 is none.
+    pub home: &'a [u8],
+    pub weights: Weights,
+}
+
+impl Homes<'_> {
+    pub fn of(&self, bucket: Bucket) -> Option<MemberIndex> {
+        self.home.get(bucket.index()).copied().and_then(MemberIndex::new)
+    }
+}
+
+/// A seat, and the home of its bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    pub seat: u16,
+    pub member: MemberIndex,
+}
+
+/// How many machines sit at each member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Occupancy([u32; MEMBERS]);
+
+/// Machines by weight, compared without division.
+#[derive(Clone, Copy)]
+struct Load {
+    machines: u64,
+    weight: u64,
+}
+
+impl Load {
+    const fn compare(self, other: Self) -> Ordering {
+        let (left, right) =
+            (self.machines.saturating_mul(other.weight), other.machines.saturating_mul(self.weight));
+        if left < right {
+            Ordering::Less
+        } else if left > right {
+            Ordering::Greater
+        } else {
+            Ordering::Equal
+        }
+    }
+}
+
+impl Occupancy {
+    pub const EMPTY: Self = Self([0; MEMBERS]);
+
+    pub fn at(&self, member: MemberIndex) -> u32 {
+        self.0.get(member.slot()).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn sit(&mut self, member: MemberIndex) {
+        if let Some(machines) = self.0.get_mut(member.slot()) {
+            *machines = machines.saturating_add(1);
+        }
+    }
+
+    pub(crate) fn leave(&mut self, member: MemberIndex) {
+        if let Some(machines) = self.0.get_mut(member.slot()) {
+            *machines = machines.saturating_sub(1);
+        }
+    }
+
+    /// Without one of the machines of a member.
+    pub(crate) fn without(mut self, member: Option<MemberIndex>) -> Self {
+        if let Some(member) = member {
+            self.leave(member);
+        }
+        self
+    }
+
+    /// The load of each member with `more` machines; members without weight are left out.
+    fn loads(&self, weights: &Weights, more: u32) -> impl Iterator<Item = Load> {
+        let places = self.0.iter().zip(weights).filter(|(_, weight)| **weight != 0);
+        places.map(move |(machines, weight)| Load {
+            machines: machines.saturating_add(more).into(),
+            weight: (*weight).into(),
+        })
+    }
+
+    fn with_one_more(&self, weights: &Weights, member: MemberIndex) -> Option<Load> {
+        let weight = weights.get(member.slot()).copied().filter(|weight| *weight != 0)?;
+        Some(Load { machines: self.at(member).saturating_add(1).into(), weight: weight.into() })
+    }
+
+    /// The least load that one more machine can make.
+    fn least(&self, weights: &Weights) -> Option<Load> {
+        self.loads(weights, 1).min_by(|left, right| left.compare(*right))
+    }
+
+    /// Whether one more machine at a member leaves the members as level as they are, or within one machine.
+    pub fn allows(&self, weights: &Weights, member: MemberIndex) -> bool {
+        let Some(load) = self.with_one_more(weights, member) else { return false };
+        let most = self.loads(weights, 0).max_by(|left, right| left.compare(*right));
+        let bounds = [most, self.least(weights)];
+        bounds.into_iter().flatten().any(|bound| load.compare(bound) != Ordering::Greater)
+    }
+}
+
+/// The first seat whose bucket's home has the least (machines + 1) / weight; of `TRIES`, otherwise the best of them. `None`
+/// if no bucket has a home.
+pub fn choose(id: HashId, seed: Seed, homes: &Homes<'_>, occupancy: &Occupancy) -> Option<Place> {
+    let least = occupancy.least(&homes.weights)?;
+    let mut best: Option<(Load, Place)> = None;
+    for seat in 0..TRIES {
+        let Some(member) = homes.of(bucket(id.with_seat(seat), seed)) else { continue };
+        let place = Place { seat, member };
+        let Some(load) = occupancy.with_one_more(&homes.weights, member) else { continue };
+        if load.compare(least) != Ordering::Greater {
+            return Some(place);
+        }
+        if best.is_none_or(|(other, _)| load.compare(other) == Ordering::Less) {
+            best = Some((load, place));
+        }
+    }
+    best.map(|(_, place)| place)
+}
+
+/// Whether a machine has chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seated {
+    /// Not yet.
+    Open,
+    /// Its seat came with its record from an equal host, and holds unless it is too crowded there.
+    Brought,
+    /// At the home of its seat's bucket.
+    At(MemberIndex),
+}
+
+impl Seated {
+    pub const fn member(self) -> Option<MemberIndex> {
+        match self {
+            Self::At(member) => Some(member),
+            Self::Open | Self::Brought => None,
+        }
+    }
+}
