@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use teaming::flow::hash::{DEFAULT_SEED, hash};
 use teaming::flow::{self, FlowKey, HashPolicy, Keying};
 use teaming::frame::{self, Headers, Network, Transport, TunnelPorts};
-use teaming::ids::{MacAddr, NicId, NicIndex, PortId};
+use teaming::ids::{HashId, MacAddr, NicId, NicIndex, PortId};
 
 /// Frames of one identity have one bucket under every policy. It consists of addresses and ports (of the innermost
 /// headers if the policy hashes those), the pair of MAC addresses and the VLAN.
@@ -65,7 +65,7 @@ impl Reader {
     }
 
     /// The key of a frame from this NIC, and its bucket.
-    pub fn key(self, bytes: &[u8], from: NicId) -> (FlowKey, usize) {
+    pub fn key(self, bytes: &[u8], from: impl Into<HashId>) -> (FlowKey, usize) {
         let window = &bytes[..bytes.len().min(frame::WINDOW_MAX)];
         let key = self.keying.key(&self.headers(window), from, None);
         (key, hash(&key, self.seed).bucket().index())

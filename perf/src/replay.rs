@@ -5,6 +5,7 @@
 
 use crate::args::{Mode, Replay};
 use crate::capture::{Capture, Frame};
+use crate::explain::model::{Model, Rules, vnic};
 use crate::flow::Reader;
 use crate::hosts::Hosts;
 use crate::observer::{Observer, is_own};
@@ -17,10 +18,11 @@ use crate::survey::Survey;
 use crate::{html, print, simulated};
 use anyhow::bail;
 use indicatif::{ProgressBar, ProgressStyle};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
+use teaming::flow::HashPolicy;
 use teaming::frame;
-use teaming::ids::{NicId, NicIndex, PortId};
+use teaming::ids::{HashId, MacAddr, NicId, NicIndex, PortId};
 use vswitch::adapter::capabilities::Capabilities;
 use vswitch::adapter::network::wire::Wire;
 use vswitch::adapter::physical_switch::Aggregation;
@@ -100,7 +102,9 @@ pub fn simulate(
     let watch = arguments.queues.then(|| Watch::start(&net, &survey.hosts, placement, limits));
     let reader =
         Reader::new(policy).with_tunnels_at(arguments.tunnels.ports()).with_seed(arguments.hash_seed);
+    let hashed_as = hashed_as(arguments, policy, &speeds, survey.hosts.len());
     let mut player = Player {
+        hashed_as,
         up: (1..=u16::try_from(speeds.len()).unwrap_or(0)).collect(),
         began: net.now(),
         seen: Observer::new(reader, speeds.len(), survey.length),
@@ -197,6 +201,29 @@ fn start(
     Ok(net)
 }
 
+/// What HyperVPort hashes for each machine: its port and its seat.
+fn hashed_as(
+    arguments: &Replay,
+    policy: HashPolicy,
+    speeds: &[u64],
+    machines: usize,
+) -> HashMap<NicId, HashId> {
+    if policy != HashPolicy::HyperVPort {
+        return HashMap::new();
+    }
+    let rules = Rules {
+        mode: arguments.mode,
+        policy,
+        hash_seed: arguments.hash_seed,
+        flow_label: false,
+        symmetric: false,
+        tunnels: arguments.tunnels.ports(),
+    };
+    let machines: Vec<(NicId, MacAddr)> = (0..machines).map(|n| (vnic(n), MacAddr::ZERO)).collect();
+    let model = Model::new(rules, speeds, &machines);
+    machines.iter().map(|(nic, _)| (*nic, model.hashed_as(*nic))).collect()
+}
+
 /// Waits until moves after the members' answers and speeds have taken effect, before the first frame is sent, so that
 /// the team does not change without an event afterwards.
 fn settle(net: &Net, arguments: &Replay) {
@@ -209,6 +236,7 @@ struct Player<'a> {
     net: &'a Net,
     survey: &'a Survey,
     reader: Reader,
+    hashed_as: HashMap<NicId, HashId>,
     seen: Observer,
     saved: Option<Saved>,
     /// Members through which the external network can send.
@@ -391,14 +419,15 @@ impl Player<'_> {
 
     /// Removes the records of finished frames from the simulation, except the last `newer` ones.
     fn clear(&mut self, newer: usize) {
-        let Self { net, survey, reader, seen, saved, began, watch, .. } = self;
+        let Self { net, survey, reader, hashed_as, seen, saved, began, watch, .. } = self;
         net.look(|state| {
             let State { frames: Frames { all, assignments, .. }, modules, .. } = state;
             for assignment in assignments.drain(..) {
                 let Some(frame) = all.get(assignment.frame).filter(|frame| !is_own(frame)) else { continue };
                 let from = NicId::new(PortId::new(frame.from.port), NicIndex::new(frame.from.index));
                 let at = since(*began, assignment.time);
-                let key = reader.key(&frame.bytes, from);
+                let id = hashed_as.get(&from).copied().unwrap_or(from.into());
+                let key = reader.key(&frame.bytes, id);
                 seen.assigned(frame.id, &frame.bytes, assignment.member, at, Some(key));
                 if let Some(watch) = watch {
                     watch.left(frame.from, assignment.member);

@@ -65,8 +65,10 @@ pub fn choose_all(module: &Module) {
         after = Some(nic);
     }
     let mut control = module.control.lock();
-    let is_weighed = control.seating.since.is_some() && control.team.knows_weights();
-    control.seating.is_weighed |= is_weighed;
+    // A map that is being made is of weights that nobody has chosen by.
+    let is_made = !control.team.is_building();
+    let is_weighed = is_made && control.team.knows_weights();
+    control.seating.is_weighed |= is_weighed && control.seating.since.is_some();
 }
 
 /// Nobody has chosen any more, if all are to choose anew.

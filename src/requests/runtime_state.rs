@@ -196,11 +196,14 @@ fn restored(module: &Module, nic: NicId) {
     let event = match result {
         Ok(state) => {
             let here = Placement::of(&control.settings, &control.team);
-            // A NIC that is not created yet will be hashed as the record says.
-            let hashed_as = match is_known(module, nic) {
-                true => module.forwarding.read().hashed_as(nic),
-                false => HashId::new(state.hashed_as, state.seat),
+            // A NIC that is not created yet will be hashed as the record says, if its seat is not too crowded.
+            let is_known = is_known(module, nic);
+            let forwarding = module.forwarding.read();
+            let hashed_as = match is_known {
+                true => forwarding.hashed_as(nic),
+                false => forwarding.foresee(&control.team.homes(), HashId::new(state.hashed_as, state.seat)),
             };
+            drop(forwarding);
             Event::Restored { nic, differences: state.differs_from(hashed_as, &here) }
         }
         Err(why) => Event::RestoreDiscarded { nic, why },

@@ -112,12 +112,24 @@ impl Occupancy {
         self.loads(weights, 1).min_by(|left, right| left.compare(*right))
     }
 
-    /// Whether one more machine at a member leaves the members as level as they are, or within one machine.
+    /// Whether one more machine at a member leaves it with no more machines by weight than some member has, with no more than
+    /// the least loaded would get, or with no more than its share of all machines, rounded up. Among members of equal weight:
+    /// it does not widen the gap beyond one.
     pub fn allows(&self, weights: &Weights, member: MemberIndex) -> bool {
         let Some(load) = self.with_one_more(weights, member) else { return false };
         let most = self.loads(weights, 0).max_by(|left, right| left.compare(*right));
         let bounds = [most, self.least(weights)];
-        bounds.into_iter().flatten().any(|bound| load.compare(bound) != Ordering::Greater)
+        let is_level = bounds.into_iter().flatten().any(|bound| load.compare(bound) != Ordering::Greater);
+        is_level || self.is_within_share(weights, member, load)
+    }
+
+    fn is_within_share(&self, weights: &Weights, member: MemberIndex, load: Load) -> bool {
+        let all = self.loads(weights, 0).fold(Load { machines: 1, weight: 0 }, |sum, one| Load {
+            machines: sum.machines.saturating_add(one.machines),
+            weight: sum.weight.saturating_add(one.weight),
+        });
+        let before = Load { machines: self.at(member).into(), ..load };
+        before.compare(all) == Ordering::Less
     }
 }
 

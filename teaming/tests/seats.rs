@@ -156,8 +156,14 @@ fn worst(spread: &[(u64, u64)]) -> (u64, u64) {
 
 fn teams() -> Vec<Vec<u64>> {
     let equal = (2..=8).map(|members| vec![10; members]);
-    let unlike: [&[u64]; 6] =
-        [&[10, 25], &[1, 10], &[10, 40, 10], &[25, 10, 10, 40], &[100, 25, 25, 10, 10], &[1, 10, 25, 40, 100]];
+    let unlike: [&[u64]; 6] = [
+        &[10, 25],
+        &[1, 10],
+        &[10, 40, 10],
+        &[25, 10, 10, 40],
+        &[100, 25, 25, 10, 10],
+        &[1, 10, 25, 40, 100],
+    ];
     equal.chain(unlike.map(<[u64]>::to_vec)).collect()
 }
 
@@ -328,7 +334,9 @@ fn counts(home: &BTreeMap<u32, usize>, members: usize) -> Vec<u64> {
 
 #[test]
 fn nobody_moves_because_another_came_or_went_on_a_walk_of_10_000_steps() {
-    for (seed, speeds) in [&[10, 10][..], &[10; 4], &[10; 7], &[25, 10, 10, 40], &[100, 25, 10]].iter().enumerate() {
+    for (seed, speeds) in
+        [&[10, 10][..], &[10; 4], &[10; 7], &[25, 10, 10, 40], &[100, 25, 10]].iter().enumerate()
+    {
         walk(speeds, 1 + seed as u64);
     }
 }
@@ -381,7 +389,8 @@ fn a_new_member_moves_only_machines_of_its_own_buckets_and_those_who_come_fill_i
         let before: Vec<_> = (1..=machines).map(|port| host.member(port)).collect();
         host.add_member(10);
         host.seat_all(false);
-        let moved = (1..=machines).zip(&before).filter(|(port, before)| host.member(*port) != **before).count();
+        let moved =
+            (1..=machines).zip(&before).filter(|(port, before)| host.member(*port) != **before).count();
         assert!(moved <= machines as usize / 2, "{moved} of {machines}");
         let spread = host.spread(1..=machines);
         let gap = |spread: &[u64]| spread.iter().max().unwrap() - spread.iter().min().unwrap();

@@ -36,6 +36,7 @@ mod resource_lists;
 mod roles;
 mod rules;
 mod runtime_state;
+mod seats;
 mod sequences;
 mod settings;
 mod status;

@@ -312,7 +312,13 @@ fn changes(model: &mut Model, choice: &Choice, bytes: &[u8], source: NicId) -> V
         if wanted.is_empty() {
             break;
         }
-        let (bucket, member) = model.with_seed(&choice.key, seed);
+        let (bucket, member) = match present {
+            HashPolicy::HyperVPort => {
+                let other = model.choice_with_seed(seed, bytes, source);
+                (other.bucket, other.member)
+            }
+            _ => model.with_seed(&choice.key, seed),
+        };
         if let Some(to) = member.filter(|member| wanted.contains(*member)) {
             wanted = wanted.without(to);
             let value = seed.to_string();

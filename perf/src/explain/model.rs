@@ -9,7 +9,8 @@ use teaming::forward::reasons::{Choice, Reasons};
 use teaming::forward::{Forwarding, OutOfBand, Packet};
 use teaming::frame::{TunnelPorts, WINDOW_MAX};
 use teaming::ids::{
-    AdapterId, BUCKETS, Bucket, MEMBERS, MacAddr, MemberIndex, MemberSet, NicId, NicIndex, PortId, Ticks,
+    AdapterId, BUCKETS, Bucket, HashId, MEMBERS, MacAddr, MemberIndex, MemberSet, NicId, NicIndex, PortId,
+    Ticks,
 };
 use teaming::oid::nic::{NicKind, NicOp, NicParameters, VmId};
 use teaming::ports::vlan::{Bits, VLAN_BYTES, VlanProperty};
@@ -172,6 +173,18 @@ impl Model {
     /// The same frame under another policy.
     pub fn choice_under(&mut self, policy: HashPolicy, bytes: &[u8], source: NicId) -> Choice {
         self.other.configure(&Rules { policy, ..self.rules }.settings());
+        self.other.seat_all(&self.team.homes(), true);
+        self.other.choice(&packet(bytes, source), &OutOfBand::NOTHING, self.team.home())
+    }
+
+    /// What HyperVPort hashes for a machine.
+    pub fn hashed_as(&self, nic: NicId) -> HashId {
+        self.forwarding.hashed_as(nic)
+    }
+
+    /// The same frame with another seed, under a policy with seats: each machine chooses one anew.
+    pub fn choice_with_seed(&mut self, hash_seed: u64, bytes: &[u8], source: NicId) -> Choice {
+        self.other.configure(&Rules { hash_seed, ..self.rules }.settings());
         self.other.seat_all(&self.team.homes(), true);
         self.other.choice(&packet(bytes, source), &OutOfBand::NOTHING, self.team.home())
     }

@@ -159,7 +159,8 @@ pub fn unused(
     let mut all = Vec::new();
     match rules.policy {
         HashPolicy::HyperVPort => {
-            all.push("nothing of the frame counts: the policy goes by the port of its sender".to_owned());
+            all.push("nothing of the frame counts: the policy goes by the port of its sender and by its seat, which depends on the machines that were there before"
+                    .to_owned());
             return all;
         }
         HashPolicy::VlanSourceMac => {

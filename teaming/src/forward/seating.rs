@@ -7,7 +7,7 @@ use crate::flow::HashPolicy;
 use crate::forward::Forwarding;
 use crate::ids::{Bucket, HashId, NicId, PortId};
 use crate::ports::Port;
-use crate::seats::{self, Homes, Place, Seated};
+use crate::seats::{self, Homes, Occupancy, Place, Seated};
 
 /// Positions of which `open_seats` opens the seats at once.
 const PART: usize = 256;
@@ -38,20 +38,35 @@ impl<S: Storage> Forwarding<S> {
             return None;
         }
         let others = self.ports.occupancy().without(port.seated.member());
-        let own = homes.of(self.bucket_of(port)).filter(|_| port.seated != Seated::Open);
-        match own.filter(|member| others.allows(&homes.weights, *member)) {
-            Some(member) => Some(Place { seat: port.hashed_as.seat(), member }),
-            None => seats::choose(port.hashed_as, self.seed, homes, &others),
+        match port.seated {
+            Seated::Open => seats::choose(port.hashed_as, self.seed, homes, &others),
+            Seated::Brought | Seated::At(_) => self.keep_or_choose(homes, port.hashed_as, &others),
         }
     }
 
-    /// A machine takes a seat. Its bucket, if its frames take another member from now on.
+    fn keep_or_choose(&self, homes: &Homes<'_>, id: HashId, others: &Occupancy) -> Option<Place> {
+        let own = homes.of(seats::bucket(id, self.seed));
+        match own.filter(|member| others.allows(&homes.weights, *member)) {
+            Some(member) => Some(Place { seat: id.seat(), member }),
+            None => seats::choose(id, self.seed, homes, others),
+        }
+    }
+
+    /// What a machine will be hashed as that is not here yet, but its record from an equal host, if nobody comes before it.
+    pub fn foresee(&self, homes: &Homes<'_>, id: HashId) -> HashId {
+        let place =
+            if self.has_seats() { self.keep_or_choose(homes, id, self.ports.occupancy()) } else { None };
+        place.map_or(id, |place| id.with_seat(place.seat))
+    }
+
+    /// A machine takes a seat. Its bucket, if it has sent and its frames take another member from now on.
     pub fn sit(&mut self, nic: NicId, place: Place) -> Option<Bucket> {
         let bucket = |of: &Self| seats::bucket(of.hashed_as(nic), of.seed);
         let before = bucket(self);
         self.ports.sit(nic, place);
         let now = bucket(self);
-        (self.table.lookup(before) != self.table.lookup(now)).then_some(now)
+        let has_moved = self.table.lookup(before) != self.table.lookup(now);
+        (has_moved && self.ports.traffic(nic.port).frames != 0).then_some(now)
     }
 
     /// `place_for` and `sit`.
