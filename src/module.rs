@@ -1,6 +1,5 @@
 //! The filter module: the state of one switch, its locks, and its memory at attach.
 
-use crate::control::seats::Seating;
 use crate::kernel::error_log::ErrorLog;
 use crate::kernel::etw::Provider;
 use crate::kernel::per_processor::PerProcessor;
@@ -46,6 +45,7 @@ use teaming::ports::storage::{PortTableSizes, PortTableStorage};
 use teaming::ports::traffic::{Chunk, Line};
 use teaming::ports::vlan::VlanSet;
 use teaming::private_oid::Digest;
+use teaming::seats::Seating;
 use teaming::settings::{Announcing, Settings};
 use teaming::team::aside::Aside;
 use teaming::team::buckets::{ARRIVALS, BucketActivity};

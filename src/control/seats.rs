@@ -8,41 +8,16 @@ use crate::module::{Control, Module, TeamLock};
 use core::sync::atomic::Ordering;
 use teaming::ids::{MEMBERS, NicId, PortId, Ticks};
 
-/// A member may not tell its speed. After that time since the first choice its weight is taken for what it is.
-const YOUNG: Ticks = Ticks::from_ms(10_000);
-
-/// How far the choice is.
-#[derive(Clone, Copy)]
-pub struct Seating {
-    /// The first choice, from which on machines choose when they are connected.
-    since: Option<Ticks>,
-    /// The weights of all members were known.
-    is_weighed: bool,
-    /// All are to choose anew.
-    anew: bool,
-}
-
-impl Seating {
-    pub const NEW: Self = Self { since: None, is_weighed: false, anew: false };
-
-    /// Another policy or seed: all choose anew. `choose_all` is to follow.
-    pub const fn set(&mut self) {
-        self.anew = true;
-    }
-}
-
 /// After a change of the team: if the home map is another, the thread lets those choose that it concerns. The team lock is
 /// held.
 pub fn homes_changed(module: &Module, control: &mut Control, now: Ticks) {
-    let seating = &mut control.seating;
-    let is_young = seating.since.is_some_and(|since| now.since(since) < YOUNG);
-    seating.anew |= is_young && !seating.is_weighed;
+    control.seating.homes_changed(now);
     module.worker.wake(Reasons::SEATS);
 }
 
 /// A machine was connected, or its record is here. The team lock is held. IRQL <= DISPATCH_LEVEL.
 pub fn seat(module: &Module, control: &mut TeamLock<'_>, nic: NicId) {
-    if control.seating.since.is_none() {
+    if !control.seating.has_begun() {
         return;
     }
     let place = module.forwarding.read().place_for(&control.team.homes(), nic);
@@ -67,13 +42,14 @@ pub fn choose_all(module: &Module) {
     let mut control = module.control.lock();
     // A map that is being made is of weights that nobody has chosen by.
     let is_made = !control.team.is_building();
-    let is_weighed = is_made && control.team.knows_weights();
-    control.seating.is_weighed |= is_weighed && control.seating.since.is_some();
+    if is_made && control.team.knows_weights() {
+        control.seating.chose_by_weight();
+    }
 }
 
 /// Nobody has chosen any more, if all are to choose anew.
 fn open(module: &Module) {
-    let mut from = core::mem::take(&mut module.control.lock().seating.anew).then_some(0);
+    let mut from = module.control.lock().seating.take_anew().then_some(0);
     while let Some(position) = from {
         let control = module.control.lock();
         from = module.forwarding.write(control.dispatch()).open_seats(position);
@@ -87,9 +63,7 @@ fn next(module: &Module, after: Option<PortId>) -> Option<PortId> {
     if !control.enumeration.knows_ports() || control.team.is_building() || !has_homes {
         return None;
     }
-    if control.seating.since.is_none() {
-        control.seating.since = Some(clock::now());
-    }
+    control.seating.begin(clock::now());
     let nic = module.forwarding.read().next_to_seat(&control.team.homes(), after)?;
     seat(module, &mut control, nic);
     Some(nic.port)

@@ -7,7 +7,7 @@
 
 use crate::flow;
 use crate::flow::hash::Seed;
-use crate::ids::{Bucket, HashId, MEMBERS, MemberIndex};
+use crate::ids::{Bucket, HashId, MEMBERS, MemberIndex, Ticks};
 use crate::team::home::Weights;
 use core::cmp::Ordering;
 
@@ -169,5 +169,80 @@ impl Seated {
             Self::At(member) => Some(member),
             Self::Open | Self::Brought => None,
         }
+    }
+}
+
+/// A member may not tell its speed. So long after the first choice its weight is taken for what it is.
+const YOUNG: Ticks = Ticks::from_ms(10_000);
+
+/// How far the choice is on a switch.
+#[derive(Debug, Clone, Copy)]
+pub struct Seating {
+    /// The first choice, from which on machines choose when they are connected.
+    since: Option<Ticks>,
+    /// All have chosen by the weights of all members.
+    weighed: bool,
+    anew: bool,
+}
+
+impl Seating {
+    pub const NEW: Self = Self { since: None, weighed: false, anew: false };
+
+    /// Ports, NICs and the home map are known.
+    pub fn begin(&mut self, now: Ticks) {
+        self.since.get_or_insert(now);
+    }
+
+    pub const fn has_begun(&self) -> bool {
+        self.since.is_some()
+    }
+
+    /// Another policy or seed: all are to choose anew.
+    pub const fn set(&mut self) {
+        self.anew = true;
+    }
+
+    /// Those whose bucket has another home are to choose, or all if they chose by weights that were guessed.
+    pub fn homes_changed(&mut self, now: Ticks) {
+        let is_young = self.since.is_some_and(|since| now.since(since) < YOUNG);
+        self.anew |= is_young && !self.weighed;
+    }
+
+    /// All have chosen, by weights that are known.
+    pub const fn chose_by_weight(&mut self) {
+        self.weighed |= self.has_begun();
+    }
+
+    /// Whether all are to choose anew; the caller does that.
+    pub const fn take_anew(&mut self) -> bool {
+        core::mem::replace(&mut self.anew, false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_choose_anew_only_while_weights_are_guessed_and_the_choice_is_young() {
+        let at = Ticks::from_ms;
+        let mut seating = Seating::NEW;
+        seating.homes_changed(at(1));
+        seating.chose_by_weight();
+        assert!(!seating.take_anew() && !seating.has_begun(), "nobody has chosen yet");
+        seating.begin(at(5));
+        seating.homes_changed(at(6));
+        assert!(seating.take_anew() && !seating.take_anew());
+        let mut weighed = seating;
+        weighed.chose_by_weight();
+        weighed.homes_changed(at(7));
+        assert!(!weighed.take_anew(), "who sits stays");
+        seating.begin(at(9_000));
+        seating.homes_changed(at(10_004));
+        assert!(seating.take_anew());
+        seating.homes_changed(at(10_005));
+        assert!(!seating.take_anew());
+        weighed.set();
+        assert!(weighed.take_anew(), "whatever is known");
     }
 }

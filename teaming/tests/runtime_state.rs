@@ -198,6 +198,7 @@ fn newer_foreign_short_and_long_data_each_have_their_reason() {
     let pins = draw.pins(2);
     let mut state = draw.state();
     state.placement.keying.tunnels = TunnelPorts::REGISTERED;
+    state.seat = 0;
     let good = record(&state, &pins);
     let with = |change: &dyn Fn(&mut Vec<u8>)| {
         let mut bytes = good.clone();
@@ -205,7 +206,7 @@ fn newer_foreign_short_and_long_data_each_have_their_reason() {
         decode(&bytes).map(|_| ()).expect_err("it is spoilt")
     };
     assert_eq!(with(&|bytes| bytes[0] = b'X'), Discard::Foreign);
-    assert_eq!(with(&|bytes| bytes[4] = 3), Discard::Newer(3));
+    assert_eq!(with(&|bytes| bytes[4] = 4), Discard::Newer(4));
     assert_eq!(with(&|bytes| bytes.truncate(40)), Discard::Truncated);
     assert_eq!(with(&|bytes| bytes.truncate(0)), Discard::Truncated);
     assert_eq!(with(&|bytes| bytes.push(0)), Discard::TooLong);
@@ -222,6 +223,7 @@ fn newer_foreign_short_and_long_data_each_have_their_reason() {
     for (at, value) in [
         (4, 0),
         (4, 2),
+        (4, 3),
         (22, 1),
         (22, 200),
         (23, 8),
@@ -238,16 +240,25 @@ fn newer_foreign_short_and_long_data_each_have_their_reason() {
 }
 
 #[test]
-fn only_a_record_with_ports_of_tunnels_is_of_the_version_that_has_them() {
+fn only_a_record_with_ports_of_tunnels_or_a_seat_is_of_the_version_that_has_them() {
     let mut draw = Draw(3);
-    for (vxlan, geneve, version) in [(0, 0, 1), (8_472, 0, 2), (0, 6_082, 2), (0x0102, 0x0304, 2)] {
+    for (vxlan, geneve, seat, version) in [
+        (0, 0, 0, 1),
+        (8_472, 0, 0, 2),
+        (0, 6_082, 0, 2),
+        (0x0102, 0x0304, 0, 2),
+        (0, 0, 1, 3),
+        (8_472, 0, 0x0203, 3),
+    ] {
         let mut state = draw.state();
         state.placement.keying.tunnels = TunnelPorts { vxlan, geneve };
+        state.seat = seat;
         let bytes = record(&state, &[]);
         assert_eq!(bytes[4..6], [version, 0]);
         let [low, high] = u16::to_le_bytes(vxlan);
         let [next, last] = u16::to_le_bytes(geneve);
         assert_eq!(bytes[25..32], [low, high, next, last, 0, 0, 0]);
+        assert_eq!(bytes[38..40], seat.to_le_bytes());
         assert_eq!(decode(&bytes).map(|(read, _)| read), Ok(state));
     }
 }

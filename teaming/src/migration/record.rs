@@ -26,8 +26,8 @@
 //! Version rules. A version is one layout, and a field never changes its meaning: every change of the layout raises the
 //! version. A reader knows its own version and all older ones. It discards a newer record entirely, because the parts
 //! it cannot read could change the meaning of the others. `HOME_MAP_VERSION` is a field, not a layout. Port numbers of
-//! the saving host are hashed, never looked up: the restore request names the NIC. Each record has one form, the oldest that
-//! says everything: version 1 without ports of tunnels and at seat 0, version 2 at seat 0.
+//! the saving host are hashed, never looked up: the restore request names the NIC. A record has the oldest version that says
+//! everything: 1 without ports of tunnels at seat 0, 2 at seat 0.
 
 use crate::Storage;
 use crate::flow::{HashPolicy, Keying};
@@ -38,10 +38,8 @@ use crate::settings::Settings;
 use crate::team::Team;
 use crate::team::home::HOME_MAP_VERSION;
 
-/// Version of the record's layout; before seats, and before ports of tunnels too.
+/// Version of the record's layout.
 pub const VERSION: u16 = 3;
-const WITHOUT_SEAT: u16 = 2;
-const WITHOUT_PORTS: u16 = 1;
 /// Version of the part's layout.
 const PART_VERSION: u16 = 1;
 const RECORD_MAGIC: [u8; 4] = *b"LBRS";
@@ -231,10 +229,11 @@ pub const fn record_len(pins: usize) -> usize {
     FIXED.saturating_add(PIN.saturating_mul(pins)).saturating_add(CRC)
 }
 
+/// The oldest version that says everything.
 const fn version_of(is_plain: bool, seat: u16) -> u16 {
     match (seat, is_plain) {
-        (0, true) => WITHOUT_PORTS,
-        (0, false) => WITHOUT_SEAT,
+        (0, true) => 1,
+        (0, false) => 2,
         _ => VERSION,
     }
 }
