@@ -102,7 +102,7 @@ pub fn simulate(
     let watch = arguments.queues.then(|| Watch::start(&net, &survey.hosts, placement, limits));
     let reader =
         Reader::new(policy).with_tunnels_at(arguments.tunnels.ports()).with_seed(arguments.hash_seed);
-    let hashed_as = hashed_as(arguments, policy, &speeds, survey.hosts.len());
+    let hashed_as = hashed_as(arguments, policy, &speeds, survey.hosts.macs().len());
     let mut player = Player {
         hashed_as,
         up: (1..=u16::try_from(speeds.len()).unwrap_or(0)).collect(),

@@ -6,7 +6,7 @@ use crate::flow::Reader;
 use crate::text::count;
 use crate::tunnels;
 use serde::Serialize;
-use teaming::flow::{Basis, POLICIES};
+use teaming::flow::{Basis, HashPolicy, POLICIES};
 use teaming::forward::Verdict;
 use teaming::forward::reasons::{Choice, Reasons};
 use teaming::frame;

@@ -6,7 +6,7 @@
 #[cfg(test)]
 mod agreement;
 mod explained;
-mod model;
+pub mod model;
 mod print;
 mod tuple;
 mod words;
