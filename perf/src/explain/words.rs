@@ -286,7 +286,8 @@ pub fn key(key: &FlowKey) -> String {
         Some(KeyKind::SwitchPort) => {
             let port = bytes.get(..4).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes);
             let index = bytes.get(4..6).and_then(|bytes| bytes.try_into().ok()).map_or(0, u16::from_le_bytes);
-            format!("port {port} of the switch, NIC {index}")
+            let seat = bytes.get(6..8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u16::from_le_bytes);
+            format!("port {port} of the switch, NIC {index}, seat {seat}")
         }
         None => String::new(),
     }
