@@ -11,7 +11,7 @@ mod null_switch;
 use figures::{between, digits, document};
 use lbfoext::ndis::raw::oids;
 use null_switch::probe::{Counting, LONGEST, count};
-use null_switch::{GAP_US, Lists, NOW, NullSwitch, PROCESSORS, Vnic};
+use null_switch::{GAP_US, Lists, MODE, NOW, NullSwitch, PROCESSORS, Vnic};
 use std::collections::BTreeMap;
 use std::env;
 use std::fmt::Write;
@@ -160,6 +160,22 @@ const ACTS: &[Act] = &[
     holds("the status of the team is asked for", || full().team_status()),
     holds("restart: the switch is read", || {
         start(MEMBERS, PORTS);
+    }),
+    holds("restart under HyperVPort: every machine takes a seat", || {
+        MODE.store(1, Ordering::Relaxed);
+        start(MEMBERS, PORTS);
+    }),
+    act("port and vNIC come and take a seat under HyperVPort", || {
+        let port = 900;
+        let switch = counted_later(|| {
+            MODE.store(1, Ordering::Relaxed);
+            let switch = full();
+            switch.nic(oids::SWITCH_NIC_DISCONNECT, port, 0);
+            switch.nic(oids::SWITCH_NIC_DELETE, port, 0);
+            switch
+        });
+        switch.nic(oids::SWITCH_NIC_CREATE, port, 0);
+        switch.nic(oids::SWITCH_NIC_CONNECT, port, 0);
     }),
     holds("a chain of 256 packets to the external port", || chain(false)),
     holds("a chain of 32 packets for everyone", || chain(true)),

@@ -63,12 +63,10 @@ impl Batch {
         self.lists.push(list);
         self.count += 1;
         let outside = forwarding.external.is_some_and(|external| external == target.nic().port);
-        if let Some(member) = MemberIndex::from_nic(target.nic().index).filter(|_| outside) {
-            let load = Load { frames: 1, bytes: frame.len() as u64 };
-            module.counters.with(forwarding.dispatch(), |counters| {
-                counters.count(Verdict::Uplink(member), load);
-            });
-        }
+        let member = MemberIndex::from_nic(target.nic().index).filter(|_| outside);
+        let verdict = member.map_or(Verdict::Deliver(target.nic()), Verdict::Uplink);
+        let load = Load { frames: 1, bytes: frame.len() as u64 };
+        module.counters.with(forwarding.dispatch(), |counters| counters.count(verdict, load));
         self.one_target &= *self.target.get_or_insert(target) == target;
         Ok(())
     }
