@@ -53,7 +53,11 @@ pub const fn general_query(protocol: GroupProtocol) -> &'static QueryFrame {
 }
 
 /// Made when the driver is compiled, so that an index that is wrong is an error then.
-#[expect(clippy::indexing_slicing, reason = "evaluated at compile time only")]
+#[expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "evaluated at compile time only"
+)]
 const fn put<const N: usize>(mut frame: [u8; LENGTH], at: usize, bytes: [u8; N]) -> [u8; LENGTH] {
     let mut n = 0;
     while n < N {
@@ -63,19 +67,29 @@ const fn put<const N: usize>(mut frame: [u8; LENGTH], at: usize, bytes: [u8; N])
     frame
 }
 
-/// The Internet check sum of the frame's bytes and of `more`, a sum of 16-bit words.
-#[expect(clippy::indexing_slicing, reason = "evaluated at compile time only")]
-const fn checksum(frame: &[u8; LENGTH], from: usize, to: usize, more: u32) -> [u8; 2] {
-    let mut sum = more;
-    let mut at = from;
+/// The sum of 16-bit words of the frame.
+#[expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "evaluated at compile time only"
+)]
+const fn sum(frame: &[u8; LENGTH], from: usize, to: usize) -> u32 {
+    let (mut sum, mut at) = (0, from);
     while at < to {
         sum += u16::from_be_bytes([frame[at], frame[at + 1]]) as u32;
         at += 2;
     }
+    sum
+}
+
+/// The Internet check sum (RFC 1071) of what has this sum.
+#[expect(clippy::arithmetic_side_effects, reason = "evaluated at compile time only")]
+const fn checksum(mut sum: u32) -> [u8; 2] {
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }
-    (!(sum as u16)).to_be_bytes()
+    let [_, _, high, low] = (!sum).to_be_bytes();
+    [high, low]
 }
 
 const fn ethernet(to: [u8; 6], ethertype: [u8; 2]) -> [u8; LENGTH] {
@@ -88,11 +102,11 @@ const fn igmp() -> QueryFrame {
     let frame = put(frame, 14, [0x46, 0xc0, 0, 36, 0, 0, 0, 0, 1, 2]);
     // From nobody to all systems, with the Router Alert option.
     let frame = put(frame, 30, [224, 0, 0, 1, 0x94, 4, 0, 0]);
-    let frame = put(frame, 24, checksum(&frame, 14, 38, 0));
+    let frame = put(frame, 24, checksum(sum(&frame, 14, 38)));
     // Membership query of no group.
     let frame = put(frame, 38, [0x11, IGMP_RESPONSE]);
     let frame = put(frame, 46, [SUPPRESS_AND_ROBUSTNESS, INTERVAL_S]);
-    let frame = put(frame, 40, checksum(&frame, 38, 50, 0));
+    let frame = put(frame, 40, checksum(sum(&frame, 38, 50)));
     QueryFrame { bytes: frame, length: SHORTEST }
 }
 
@@ -108,21 +122,10 @@ const fn mld() -> QueryFrame {
     // Multicast listener query of no group.
     let frame = put(frame, 62, [130, 0, 0, 0, 0, MLD_RESPONSE]);
     let frame = put(frame, 86, [SUPPRESS_AND_ROBUSTNESS, INTERVAL_S]);
-    // Behind a pseudo header of both addresses, the length and the protocol (RFC 8200, 8.1).
-    let frame = put(frame, 64, checksum(&frame, 22, 54, message_sum(&frame)));
+    // With a pseudo header of both addresses, the length and the protocol (RFC 8200, 8.1).
+    let (addresses, message) = (sum(&frame, 22, 54), sum(&frame, 62, LENGTH));
+    let frame = put(frame, 64, checksum(addresses.wrapping_add(message).wrapping_add(28 + 58)));
     QueryFrame { bytes: frame, length: LENGTH }
-}
-
-#[expect(clippy::indexing_slicing, reason = "evaluated at compile time only")]
-const fn message_sum(frame: &[u8; LENGTH]) -> u32 {
-    const MESSAGE: usize = 62;
-    let mut sum = (LENGTH - MESSAGE) as u32 + 58;
-    let mut at = MESSAGE;
-    while at < LENGTH {
-        sum += u16::from_be_bytes([frame[at], frame[at + 1]]) as u32;
-        at += 2;
-    }
-    sum
 }
 
 const _: () = assert!(SHORTEST <= LENGTH);
