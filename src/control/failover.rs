@@ -166,7 +166,18 @@ pub fn member_settings(module: &Module, member: MemberIndex, adapter: AdapterId,
 pub fn publish(module: &Module, control: &mut TeamLock<'_>, plan: &TeamView, start: &Start) {
     let now = start.now;
     let (moved, moving) = put(module, control, plan, now);
-    let took_us = start.elapsed_us();
+    tell(module, control, plan, now, (moved, start.elapsed_us()));
+    moves::moved(module, control);
+    if plan.home_changed {
+        seats::homes_changed(module, control, now);
+    }
+    watch(module, control, plan, now);
+    arm(module, control, moving, now);
+}
+
+/// Tells the rest of the module what a plan changes, and pushes its events: so much moved in so many microseconds.
+#[inline(never)] // not below what its caller calls next
+fn tell(module: &Module, control: &mut Control, plan: &TeamView, now: Ticks, (moved, took_us): (Moved, u32)) {
     control.changed = now;
     if !plan.went_down.is_empty() || !plan.came_up.is_empty() {
         control.capabilities.team_changed();
@@ -186,23 +197,22 @@ pub fn publish(module: &Module, control: &mut TeamLock<'_>, plan: &TeamView, sta
         let event = Event::TeamChanged { went_down, came_up, forced, waiting, took_us };
         events::record_at(module, control, now, event);
     }
-    moves::moved(module, control);
-    if plan.home_changed {
-        seats::homes_changed(module, control, now);
-    }
-    watch(module, control, plan, now);
-    arm(module, control, moving, now);
 }
 
 /// Makes the table of buckets for a plan while packets go on, and puts it in its place. The team lock is held, so that nobody
 /// else changes the table between the two.
 fn put(module: &Module, control: &mut TeamLock<'_>, plan: &TeamView, now: Ticks) -> (Moved, bool) {
-    let (control, dispatch) = control.parts();
-    let Control { team, aside, .. } = &mut **control;
+    let Control { team, aside, .. } = &mut ***control;
     let moved = module.forwarding.read().make(aside, plan, team.home(), now);
+    (moved, put_made(module, control, plan))
+}
+
+#[inline(never)] // likewise
+fn put_made(module: &Module, control: &mut TeamLock<'_>, plan: &TeamView) -> bool {
+    let (control, dispatch) = control.parts();
     let mut forwarding = module.forwarding.write(dispatch);
-    forwarding.put(aside, plan, clock::now());
-    (moved, forwarding.moving())
+    forwarding.put(&mut control.aside, plan, clock::now());
+    forwarding.moving()
 }
 
 /// Goes on with a table that took too long to make; `None` if there is none. The team lock is held.

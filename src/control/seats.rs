@@ -6,29 +6,41 @@ use crate::clock;
 use crate::kernel::worker::{Reasons, Woken};
 use crate::module::{Control, Module, TeamLock};
 use core::sync::atomic::Ordering;
-use teaming::ids::{MEMBERS, NicId, PortId, Ticks};
+use teaming::ids::{Bucket, MEMBERS, NicId, PortId, Ticks};
+use teaming::seats::Place;
 
 /// After a change of the team: if the home map is another, the thread lets those choose that it concerns. The team lock is
 /// held.
+#[inline(never)] // a frame of its own
 pub fn homes_changed(module: &Module, control: &mut Control, now: Ticks) {
     control.seating.homes_changed(now);
     module.worker.wake(Reasons::SEATS);
 }
 
 /// A machine was connected, or its record is here. The team lock is held. IRQL <= DISPATCH_LEVEL.
+#[inline(never)] // a frame of its own
 pub fn seat(module: &Module, control: &mut TeamLock<'_>, nic: NicId) {
     if !control.seating.has_begun() {
         return;
     }
-    let place = module.forwarding.read().place_for(&control.team.homes(), nic);
-    let Some(place) = place else { return };
-    let moved = module.forwarding.write(control.dispatch()).sit(nic, place);
+    let Some(place) = place_for(module, control, nic) else { return };
+    let moved = sit(module, control, nic, place);
     if let Some(bucket) = moved
         && control.announcer.reseated(&module.forwarding.read(), bucket)
     {
         module.telling.store(true, Ordering::Relaxed);
         module.worker.wake(Reasons::ANNOUNCE);
     }
+}
+
+#[inline(never)] // not below what its caller calls next
+fn place_for(module: &Module, control: &Control, nic: NicId) -> Option<Place> {
+    module.forwarding.read().place_for(&control.team.homes(), nic)
+}
+
+#[inline(never)] // likewise
+fn sit(module: &Module, control: &TeamLock<'_>, nic: NicId, place: Place) -> Option<Bucket> {
+    module.forwarding.write(control.dispatch()).sit(nic, place)
 }
 
 /// Lets all choose that have to, in holds of the locks for one machine each. Nothing before the switch and the home map are

@@ -181,6 +181,29 @@ fn apply(module: &Module, op: NicOp, nic: &NicParameters, name: &[u8]) {
     }
 }
 
+#[inline(never)] // a frame of its own
+fn external(module: &Module, control: &mut TeamLock<'_>, op: NicOp, nic: &NicParameters) -> Result<(), Full> {
+    let expected = expect_port(module, control, op, nic.id.port);
+    module.forwarding.write(control.dispatch()).on_external(op, nic);
+    expected
+}
+
+#[inline(never)] // likewise
+fn lacks_external(module: &Module) -> bool {
+    module.forwarding.read().external.is_none()
+}
+
+#[inline(never)] // likewise
+fn vnic(module: &Module, control: &mut TeamLock<'_>, op: NicOp, nic: &NicParameters) -> Result<(), Full> {
+    let applied = expect_port(module, control, op, nic.id.port)
+        .and_then(|()| module.forwarding.write(control.dispatch()).on_vnic(op, nic));
+    if op == NicOp::Connect {
+        seats::seat(module, control, nic.id);
+        resource_lists::vnic_connected(module, control);
+    }
+    applied
+}
+
 /// The same with the team lock held.
 pub fn apply_locked(
     module: &Module,
@@ -199,28 +222,13 @@ pub fn apply_locked(
     let applied = match route(op, nic) {
         Route::Member(member, event) => {
             // A member that connects before the external port was read of tells which port that is.
-            let unknown = op == NicOp::Connect && module.forwarding.read().external.is_none();
-            let expected = if unknown { expect_port(module, control, op, nic.id.port) } else { Ok(()) };
-            if unknown {
-                module.forwarding.write(control.dispatch()).on_external(op, nic);
-            }
+            let unknown = op == NicOp::Connect && lacks_external(module);
+            let expected = if unknown { external(module, control, op, nic) } else { Ok(()) };
             failover::member_locked(module, control, member, event);
             expected
         }
-        Route::External(op) => {
-            let expected = expect_port(module, control, op, nic.id.port);
-            module.forwarding.write(control.dispatch()).on_external(op, nic);
-            expected
-        }
-        Route::Vnic(op) => {
-            let applied = expect_port(module, control, op, nic.id.port)
-                .and_then(|()| module.forwarding.write(control.dispatch()).on_vnic(op, nic));
-            if op == NicOp::Connect {
-                seats::seat(module, control, nic.id);
-                resource_lists::vnic_connected(module, control);
-            }
-            applied
-        }
+        Route::External(op) => external(module, control, op, nic),
+        Route::Vnic(op) => vnic(module, control, op, nic),
         Route::Ignore => Ok(()),
     };
     note_unshared(module, control);

@@ -41,9 +41,9 @@ pub struct Place {
     pub member: MemberIndex,
 }
 
-/// How many machines sit at each member.
+/// How many machines sit at each member; small, because copies of it are on the stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Occupancy([u32; MEMBERS]);
+pub struct Occupancy([u16; MEMBERS]);
 
 /// Machines by weight, compared without division.
 #[derive(Clone, Copy)]
@@ -70,7 +70,7 @@ impl Occupancy {
     pub const EMPTY: Self = Self([0; MEMBERS]);
 
     pub fn at(&self, member: MemberIndex) -> u32 {
-        self.0.get(member.slot()).copied().unwrap_or(0)
+        self.0.get(member.slot()).copied().unwrap_or(0).into()
     }
 
     pub(crate) fn sit(&mut self, member: MemberIndex) {
@@ -94,10 +94,10 @@ impl Occupancy {
     }
 
     /// The load of each member with `more` machines; members without weight are left out.
-    fn loads(&self, weights: &Weights, more: u32) -> impl Iterator<Item = Load> {
+    fn loads(&self, weights: &Weights, more: u64) -> impl Iterator<Item = Load> {
         let places = self.0.iter().zip(weights).filter(|(_, weight)| **weight != 0);
         places.map(move |(machines, weight)| Load {
-            machines: machines.saturating_add(more).into(),
+            machines: u64::from(*machines).saturating_add(more),
             weight: (*weight).into(),
         })
     }
