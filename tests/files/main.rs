@@ -11,6 +11,7 @@ mod map;
 mod memory_integrity;
 mod messages;
 mod mof;
+mod peers;
 mod tidy;
 mod topics;
 mod words;

@@ -59,21 +59,22 @@ fn each_sentence_that_says_something_has_a_rule_of_the_book_and_a_test() {
     assert!(mute * 8 < rows().len(), "{mute} sentences say nothing");
 }
 
-/// Each test is there, is not ignored, and stands in its file as a test.
+/// The test `file::function` is there, is not ignored, and stands in its file as a test.
+pub fn is_run(test: &str) {
+    let (file, function) = test.split_once("::").expect("file::function");
+    let source = text(&root().join(file));
+    let (before, _) =
+        source.split_once(&format!("fn {function}(")).unwrap_or_else(|| panic!("{file} has no {function}"));
+    let attributes = before.rsplit("\n\n").next().unwrap_or_default();
+    assert!(attributes.contains("#[test]"), "{test} is no test");
+    assert!(!attributes.contains("#[ignore"), "{test} is ignored");
+}
+
 #[test]
 fn each_test_that_a_sentence_names_is_run() {
     let named: BTreeSet<String> =
         rows().into_iter().map(|row| row.test).filter(|test| !test.is_empty()).collect();
-    for test in &named {
-        let (file, function) = test.split_once("::").expect("file::function");
-        let source = text(&root().join(file));
-        let (before, _) = source
-            .split_once(&format!("fn {function}("))
-            .unwrap_or_else(|| panic!("{file} has no {function}"));
-        let attributes = before.rsplit("\n\n").next().unwrap_or_default();
-        assert!(attributes.contains("#[test]"), "{test} is no test");
-        assert!(!attributes.contains("#[ignore"), "{test} is ignored");
-    }
+    named.iter().for_each(|test| is_run(test));
 }
 
 /// Most rules of a topic's page stand in its table, so that neither grows without the other.
