@@ -135,6 +135,29 @@ fn a_list_is_outdated_when_resources_of_its_member_change_while_it_is_read() {
     assert_ne!(ledger.changes(member(1)), before);
 }
 
+/// The list is read queue by queue: the filter came to a place that was read already, from one that was not yet.
+#[test]
+fn a_filter_that_moves_while_its_list_is_read_is_still_there() {
+    let filter = one(Resource::Filter, 7, Some((Resource::Queue, 1)), Some(nic(5)));
+    let clear = |ledger: &OffloadResources<teaming::Heap>| {
+        ledger.plan(nic(5), &Command::ClearFilter { queue: 0, filter: 7 }, &facts(&[1, 2], 1, FollowFlows))
+    };
+    for is_read_whole_meanwhile in [false, true] {
+        let mut ledger = ledger(16);
+        ledger.want_lists(set(&[1, 2]));
+        ledger.report(member(1), &[queue(1, nic(5)), filter], true).unwrap();
+        ledger.report(member(2), &[], true).unwrap();
+        ledger.want_lists(set(&[1]));
+        let before = ledger.changes(member(1));
+        if is_read_whole_meanwhile {
+            ledger.report(member(1), &[queue(1, nic(5))], true).unwrap();
+        }
+        ledger.filter_moved(nic(5), 7, member(1));
+        assert_eq!(clear(&ledger), OidPlan::Redirect(member(1)));
+        assert_ne!(ledger.changes(member(1)), before, "the list that is being read does not count");
+    }
+}
+
 #[test]
 fn a_free_that_could_not_be_directed_makes_the_lists_outdated() {
     let mut ledger = ledger(16);

@@ -218,6 +218,7 @@ fn move_once(seed: u64, others: u16) -> bool {
 
 #[test]
 fn a_migration_brings_the_seat_unless_its_member_would_be_too_full() {
+    let all = seeds(60).count();
     let kept = seeds(60).filter(|seed| move_once(*seed, (seed % 6) as u16)).count();
-    assert!((20..60).contains(&kept), "{kept}");
+    assert!((all / 3..all).contains(&kept), "{kept} of {all}");
 }

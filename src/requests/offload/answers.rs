@@ -45,6 +45,11 @@ pub fn returned(
                 let _ = resources.record(source, resource, id, member);
             }
         }
+        (Treatment::Follow(_), Some(member)) if succeeded => {
+            if let Command::MoveFilter { filter, .. } = task.command {
+                resources.filter_moved(source, filter, member);
+            }
+        }
         (Treatment::Release(_), _) => {
             for id in released(&task) {
                 survey::named(module, task.row.oid, id, member, status);

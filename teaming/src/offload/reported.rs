@@ -173,6 +173,32 @@ impl<S: Storage> OffloadResources<S> {
         reporters.union(self.unlisted)
     }
 
+    /// A filter has moved to another queue or virtual port of its member. A list that was read meanwhile may lack it, having
+    /// come to the new place before the filter and to the old one after: it is there, and such a list is outdated.
+    pub fn filter_moved(&mut self, source: NicId, filter: u64, member: MemberIndex) {
+        self.changed(member.get());
+        let number = member.get();
+        let is_there = |entry: &HeldResource| {
+            entry.key() == (source, Resource::Filter, filter) && entry.member == number && !entry.gone
+        };
+        if self.entries().iter().any(is_there) {
+            return;
+        }
+        let listed = HeldResource {
+            source,
+            resource: Resource::Filter,
+            id: filter,
+            member: number,
+            member_resource_id: filter,
+            reported: true,
+            ..HeldResource::EMPTY
+        };
+        if self.insert(listed).is_err() {
+            // No room: it is listed again when there is.
+            self.want_lists(MemberSet::EMPTY.with(member));
+        }
+    }
+
     /// The members that list a resource under this id, of whatever partition.
     pub fn reporters(&self, resource: Resource, id: u64) -> MemberSet {
         let listed = self.entries().iter().filter(|entry| entry.reported && !entry.gone);
